@@ -1,0 +1,1036 @@
+//! Exact quantities: decimal fixed point with six digits after the point.
+//!
+//! An [`Amount`] is a whole number of millionths in an `i128`. Nothing is ever rounded without
+//! being asked: text or a number that needs a seventh digit is an error, and a sum out of range is
+//! `None`. Floats are read by their shortest decimal form and never computed with.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
+
+/// How many digits an amount keeps after the point.
+const FRACTION_DIGITS: u8 = 6;
+
+/// The millionths in one unit: ten to the power of [`FRACTION_DIGITS`].
+const UNIT: i128 = 1_000_000;
+
+const _: () = assert!(UNIT == 10_i128.pow(6) && FRACTION_DIGITS == 6);
+
+/// How many significant decimal digits any `f64` carries unharmed, also through the quick float
+/// readers of many JSON libraries.
+const FLOAT_DIGITS: usize = 15;
+
+/// The key under which `serde_json` hands over a number once some crate of the build has turned
+/// its feature `arbitrary_precision` on.
+const JSON_NUMBER_KEY: &str = "$serde_json::private::Number";
+
+/// An exact decimal number with up to six digits after the point.
+///
+/// It is `Copy`, 16 bytes, and reaches about 1.7e32 either side of zero. Made from integers with
+/// `From`, from text with [`str::parse`], from floats with `TryFrom`. Nothing about it panics.
+///
+/// In text formats (JSON, TOML, YAML) it is read from an integer, a float or a string. It is
+/// written as
+///
+/// - an integer where it is whole and fits an `i64` or a `u64`,
+/// - a float where it is not whole and has at most 15 significant digits, which a float keeps,
+/// - a string such as `"12345678901234.123456"` otherwise, so that no digit is lost.
+///
+/// In binary formats it is its millionths, as an `i128`.
+///
+/// A JSON reader rounds a number with more digits than a float keeps before an amount can see it:
+/// send such a number as a string.
+///
+/// # Examples
+///
+/// ```
+/// # use limitry::Amount;
+/// let tenth: Amount = "0.1".parse()?;
+/// assert_eq!(tenth, Amount::try_from(0.1)?);
+/// assert_eq!(tenth.millionths(), 100_000);
+///
+/// let sum = Amount::from(200_u64).checked_add(tenth);
+/// assert_eq!(sum.map(|sum| sum.to_string()).as_deref(), Some("200.1"));
+/// # Ok::<(), limitry::AmountError>(())
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Amount(i128);
+
+impl Amount {
+    /// Nothing at all.
+    pub const ZERO: Self = Self(0);
+    /// The smallest amount, about -1.7e32.
+    pub const MIN: Self = Self(i128::MIN);
+    /// The largest amount, about 1.7e32.
+    pub const MAX: Self = Self(i128::MAX);
+
+    /// Makes an amount from a number of millionths: 12.5 is 12 500 000 of them.
+    #[must_use]
+    pub const fn from_millionths(millionths: i128) -> Self {
+        Self(millionths)
+    }
+
+    /// Gives the amount in millionths.
+    #[must_use]
+    pub const fn millionths(self) -> i128 {
+        self.0
+    }
+
+    /// Tells whether the amount is below zero.
+    #[must_use]
+    pub const fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+
+    /// Adds exactly; `None` where the sum is out of range.
+    #[must_use]
+    pub const fn checked_add(self, other: Self) -> Option<Self> {
+        match self.0.checked_add(other.0) {
+            Some(sum) => Some(Self(sum)),
+            None => None,
+        }
+    }
+
+    /// Subtracts exactly; `None` where the difference is out of range.
+    #[must_use]
+    pub const fn checked_sub(self, other: Self) -> Option<Self> {
+        match self.0.checked_sub(other.0) {
+            Some(difference) => Some(Self(difference)),
+            None => None,
+        }
+    }
+
+    /// Gives the whole units, rounded down; 0 for a negative amount, `u64::MAX` for a larger one.
+    #[must_use]
+    pub fn to_u64_floor(self) -> u64 {
+        saturate(self.0.div_euclid(UNIT))
+    }
+
+    /// Gives the whole units, rounded up; 0 for a negative amount, `u64::MAX` for a larger one.
+    #[must_use]
+    pub fn to_u64_ceil(self) -> u64 {
+        // Both terms are far from the ends of i128 after the division.
+        let floor = self.0.div_euclid(UNIT);
+        saturate(floor.saturating_add(i128::from(self.0.rem_euclid(UNIT) != 0)))
+    }
+
+    /// Gives the whole units where there is no fraction.
+    const fn whole(self) -> Option<i128> {
+        if self.0.rem_euclid(UNIT) == 0 { Some(self.0.div_euclid(UNIT)) } else { None }
+    }
+}
+
+fn saturate(units: i128) -> u64 {
+    u64::try_from(units).unwrap_or(if units < 0 { 0 } else { u64::MAX })
+}
+
+impl fmt::Display for Amount {
+    /// Writes the shortest decimal form: `12.5`, `200`, `-0.000001`. Width, fill, zero padding and
+    /// `+` work as for integers. Allocates one small string.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let magnitude = self.0.unsigned_abs();
+        let unit = UNIT.unsigned_abs();
+        let mut text = format!("{}", magnitude.div_euclid(unit));
+        let fraction = magnitude.rem_euclid(unit);
+        if fraction != 0 {
+            let digits = format!("{fraction:0width$}", width = usize::from(FRACTION_DIGITS));
+            text.push('.');
+            text.push_str(digits.trim_end_matches('0'));
+        }
+        f.pad_integral(!self.is_negative(), "", &text)
+    }
+}
+
+impl fmt::Debug for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Amount({self})")
+    }
+}
+
+impl PartialEq<u64> for Amount {
+    fn eq(&self, units: &u64) -> bool {
+        *self == Self::from(*units)
+    }
+}
+
+impl PartialOrd<u64> for Amount {
+    fn partial_cmp(&self, units: &u64) -> Option<Ordering> {
+        self.partial_cmp(&Self::from(*units))
+    }
+}
+
+/// Why something is not an [`Amount`].
+///
+/// `value` is what was given, cut after 48 characters and with control characters escaped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AmountError {
+    /// Not written as a decimal number.
+    #[error("`{value}` is not a decimal number such as 12, -0.5 or 1.2e3")]
+    #[non_exhaustive]
+    Syntax {
+        /// What was given.
+        value: Box<str>,
+    },
+    /// Would need a seventh digit after the point.
+    #[error("`{value}` has more than six digits after the decimal point, and none is rounded away")]
+    #[non_exhaustive]
+    TooPrecise {
+        /// What was given.
+        value: Box<str>,
+    },
+    /// Too far from zero.
+    #[error("`{value}` is out of range: an amount reaches about 1.7e32 either side of zero")]
+    #[non_exhaustive]
+    OutOfRange {
+        /// What was given.
+        value: Box<str>,
+    },
+    /// Not whole, negative or too large, where a `u64` is wanted.
+    #[error("`{value}` is not a whole number from 0 to 18446744073709551615")]
+    #[non_exhaustive]
+    NotWhole {
+        /// What was given.
+        value: Box<str>,
+    },
+    /// A float that stands for no number.
+    #[error("`{value}` is not a finite number")]
+    #[non_exhaustive]
+    NotFinite {
+        /// What was given: `NaN`, `inf` or `-inf`.
+        value: Box<str>,
+    },
+}
+
+/// What keeps digits from being an amount; it becomes an error once the value is at hand.
+#[derive(Clone, Copy)]
+enum Flaw {
+    Syntax,
+    TooPrecise,
+    OutOfRange,
+}
+
+impl Flaw {
+    fn of(self, given: &str) -> AmountError {
+        let value = excerpt(given);
+        match self {
+            Self::Syntax => AmountError::Syntax { value },
+            Self::TooPrecise => AmountError::TooPrecise { value },
+            Self::OutOfRange => AmountError::OutOfRange { value },
+        }
+    }
+}
+
+/// Gives a text in a form fit for one line of a log, however long or odd it is.
+fn excerpt(given: &str) -> Box<str> {
+    const CHARS_MAX: usize = 48;
+    let mut value: String = given.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect();
+    if given.chars().nth(CHARS_MAX).is_some() {
+        value.push_str("...");
+    }
+    value.into()
+}
+
+impl FromStr for Amount {
+    type Err = AmountError;
+
+    /// Reads a decimal number: a sign or none, digits, then a point with digits and an exponent,
+    /// each where wanted: `12`, `-0.000001`, `1.25e3`. Spaces and separators are not taken.
+    ///
+    /// Linear in the length of the text; allocates for an error only.
+    ///
+    /// # Errors
+    ///
+    /// [`AmountError::Syntax`] for any other text, [`AmountError::TooPrecise`] where the number
+    /// needs more than six digits after the point (`1.1000000` and `10e-7` do not), and
+    /// [`AmountError::OutOfRange`] where it is too large.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text.as_bytes()).map_err(|flaw| flaw.of(text))
+    }
+}
+
+fn parse(text: &[u8]) -> Result<Amount, Flaw> {
+    let (negative, rest) = split_sign(text);
+    let (whole, rest) = split_digits(rest)?;
+    let (fraction, rest) = match rest.strip_prefix(b".") {
+        Some(rest) => split_digits(rest)?,
+        None => (&[][..], rest),
+    };
+    let exponent = match rest.split_first() {
+        None => 0,
+        Some((b'e' | b'E', rest)) => parse_exponent(rest)?,
+        Some(_) => return Err(Flaw::Syntax),
+    };
+    millionths(negative, whole, fraction, exponent).map(Amount)
+}
+
+/// Puts `whole.fraction * 10^exponent`, in digits, together as millionths.
+fn millionths(negative: bool, whole: &[u8], fraction: &[u8], exponent: i64) -> Result<i128, Flaw> {
+    // None once the digits themselves are out of range.
+    let mut magnitude = Some(0_u128);
+    // Zeros wait until a digit follows them, so that trailing ones need no room.
+    let mut zeros: i64 = 0;
+    for digit in whole.iter().chain(fraction) {
+        if *digit == b'0' {
+            zeros = zeros.saturating_add(1);
+            continue;
+        }
+        let value = u128::from(digit.wrapping_sub(b'0'));
+        magnitude = magnitude
+            .and_then(|magnitude| shift(magnitude, zeros.saturating_add(1)))
+            .and_then(|magnitude| magnitude.checked_add(value));
+        zeros = 0;
+    }
+    if magnitude == Some(0) {
+        return Ok(0);
+    }
+    // The last non-zero digit, in millionths, stands for ten to this power. No text has so many
+    // digits that they could offset an exponent at which these sums saturate.
+    let fraction_digits = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
+    let power = exponent
+        .saturating_sub(fraction_digits)
+        .saturating_add(zeros)
+        .saturating_add(i64::from(FRACTION_DIGITS));
+    if power < 0 {
+        return Err(Flaw::TooPrecise);
+    }
+    let magnitude =
+        magnitude.and_then(|magnitude| shift(magnitude, power)).ok_or(Flaw::OutOfRange)?;
+    let signed = if negative {
+        0_i128.checked_sub_unsigned(magnitude)
+    } else {
+        i128::try_from(magnitude).ok()
+    };
+    signed.ok_or(Flaw::OutOfRange)
+}
+
+/// Multiplies by ten to a power; `None` where the result does not fit. Zero stays zero.
+fn shift(magnitude: u128, power: i64) -> Option<u128> {
+    if magnitude == 0 {
+        return Some(0);
+    }
+    10_u128.checked_pow(u32::try_from(power).ok()?)?.checked_mul(magnitude)
+}
+
+fn split_sign(text: &[u8]) -> (bool, &[u8]) {
+    match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, text),
+    }
+}
+
+/// Splits off the leading digits, of which there must be one or more.
+fn split_digits(text: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
+    let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    text.split_at_checked(count).filter(|_| count > 0).ok_or(Flaw::Syntax)
+}
+
+/// Reads an exponent to its end; one beyond `i64` stops there, far beyond any amount.
+fn parse_exponent(text: &[u8]) -> Result<i64, Flaw> {
+    let (negative, rest) = split_sign(text);
+    let (digits, rest) = split_digits(rest)?;
+    if !rest.is_empty() {
+        return Err(Flaw::Syntax);
+    }
+    let magnitude = digits.iter().fold(0_i64, |sum, digit| {
+        sum.saturating_mul(10).saturating_add(i64::from(digit.wrapping_sub(b'0')))
+    });
+    Ok(if negative { magnitude.saturating_neg() } else { magnitude })
+}
+
+/// Room for a float's shortest form with an exponent, so that reading one allocates nothing.
+struct FloatText {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl FloatText {
+    /// Writes a float; `None` only if it needed more room, which 24 bytes at most rule out.
+    fn of(value: impl fmt::LowerExp) -> Option<Self> {
+        let mut text = Self { bytes: [0; 32], length: 0 };
+        fmt::write(&mut text, format_args!("{value:e}")).ok()?;
+        Some(text)
+    }
+
+    fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(self.bytes.get(..self.length)?).ok()
+    }
+}
+
+impl fmt::Write for FloatText {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let end = self.length.checked_add(part.len()).ok_or(fmt::Error)?;
+        let room = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(part.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+/// Reads a float by the shortest decimal form that stands for it.
+fn from_float(
+    finite: bool,
+    value: impl fmt::LowerExp + fmt::Display,
+) -> Result<Amount, AmountError> {
+    if !finite {
+        return Err(AmountError::NotFinite { value: excerpt(&value.to_string()) });
+    }
+    let text = FloatText::of(&value);
+    match text.as_ref().and_then(FloatText::as_str) {
+        Some(text) => text.parse(),
+        None => value.to_string().parse(),
+    }
+}
+
+impl TryFrom<f64> for Amount {
+    type Error = AmountError;
+
+    /// Reads a float by its shortest decimal form, so that `0.1` is exactly 0.1. Allocates for an
+    /// error only.
+    ///
+    /// # Errors
+    ///
+    /// [`AmountError::NotFinite`] for NaN and the infinities, [`AmountError::TooPrecise`] where the
+    /// shortest form has more than six digits after the point (`0.1 + 0.2` has), and
+    /// [`AmountError::OutOfRange`] where it is too large.
+    fn try_from(value: f64) -> Result<Self, Self::Error> {
+        from_float(value.is_finite(), value)
+    }
+}
+
+impl TryFrom<f32> for Amount {
+    type Error = AmountError;
+
+    /// Reads a float by the shortest decimal form of the `f32`, so that `0.1_f32` is exactly 0.1.
+    /// Allocates for an error only.
+    ///
+    /// # Errors
+    ///
+    /// As for `f64`.
+    fn try_from(value: f32) -> Result<Self, Self::Error> {
+        from_float(value.is_finite(), value)
+    }
+}
+
+impl TryFrom<Amount> for u64 {
+    type Error = AmountError;
+
+    /// Gives the whole units. Allocates for an error only.
+    ///
+    /// # Errors
+    ///
+    /// [`AmountError::NotWhole`] where the amount has a fraction, is negative or does not fit.
+    fn try_from(amount: Amount) -> Result<Self, Self::Error> {
+        let units = amount.whole().and_then(|whole| Self::try_from(whole).ok());
+        units.ok_or_else(|| AmountError::NotWhole { value: excerpt(&amount.to_string()) })
+    }
+}
+
+/// Becomes an exact [`Amount`], or says why it cannot.
+///
+/// Implemented for the integers up to 64 bits, floats, text and [`Amount`] itself. Implement it for
+/// a money or decimal type of your own to pass it wherever an amount is taken.
+pub trait IntoAmount {
+    /// Converts to an amount without rounding.
+    ///
+    /// # Errors
+    ///
+    /// As `TryFrom` and [`FromStr`] of [`Amount`]; integers of a fixed width never fail.
+    fn into_amount(self) -> Result<Amount, AmountError>;
+}
+
+impl IntoAmount for Amount {
+    fn into_amount(self) -> Result<Amount, AmountError> {
+        Ok(self)
+    }
+}
+
+macro_rules! from_integers {
+    ($($integer:ty),*) => {$(
+        impl From<$integer> for Amount {
+            /// Makes an amount of so many whole units.
+            fn from(units: $integer) -> Self {
+                // Sixty-four bits times a million is less than half the width of an i128.
+                Self(i128::from(units).saturating_mul(UNIT))
+            }
+        }
+
+        impl IntoAmount for $integer {
+            fn into_amount(self) -> Result<Amount, AmountError> {
+                Ok(Amount::from(self))
+            }
+        }
+    )*};
+}
+
+from_integers!(u8, u16, u32, u64, i8, i16, i32, i64);
+
+/// Makes an amount of so many whole units, where it fits.
+fn from_wide<T: TryInto<i128> + fmt::Display + Copy>(units: T) -> Result<Amount, AmountError> {
+    let wide: Option<i128> = units.try_into().ok();
+    wide.and_then(|wide| wide.checked_mul(UNIT))
+        .map(Amount)
+        .ok_or_else(|| AmountError::OutOfRange { value: excerpt(&units.to_string()) })
+}
+
+macro_rules! into_amount {
+    ($($type:ty => $convert:expr),* $(,)?) => {$(
+        impl IntoAmount for $type {
+            fn into_amount(self) -> Result<Amount, AmountError> {
+                $convert(self)
+            }
+        }
+    )*};
+}
+
+into_amount! {
+    usize => from_wide,
+    isize => from_wide,
+    f64 => Amount::try_from,
+    f32 => Amount::try_from,
+    &str => str::parse,
+    &String => |text: &String| text.parse(),
+    String => |text: String| text.parse(),
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_i128(self.0);
+        }
+        if let Some(whole) = self.whole() {
+            if let Ok(units) = i64::try_from(whole) {
+                return serializer.serialize_i64(units);
+            }
+            if let Ok(units) = u64::try_from(whole) {
+                return serializer.serialize_u64(units);
+            }
+            return serializer.collect_str(self);
+        }
+        let text = self.to_string();
+        // A leading zero is counted too: such a number has seven digits at most.
+        let digits = text.bytes().filter(u8::is_ascii_digit).count();
+        match text.parse::<f64>() {
+            Ok(value) if digits <= FLOAT_DIGITS => serializer.serialize_f64(value),
+            _ => serializer.serialize_str(&text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return i128::deserialize(deserializer).map(Self);
+        }
+        deserializer.deserialize_any(AmountVisitor)
+    }
+}
+
+struct AmountVisitor;
+
+impl<'de> Visitor<'de> for AmountVisitor {
+    type Value = Amount;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, or a string with a decimal number, of at most six decimal places")
+    }
+
+    fn visit_i64<E: de::Error>(self, units: i64) -> Result<Amount, E> {
+        Ok(Amount::from(units))
+    }
+
+    fn visit_u64<E: de::Error>(self, units: u64) -> Result<Amount, E> {
+        Ok(Amount::from(units))
+    }
+
+    fn visit_i128<E: de::Error>(self, units: i128) -> Result<Amount, E> {
+        from_wide(units).map_err(E::custom)
+    }
+
+    fn visit_u128<E: de::Error>(self, units: u128) -> Result<Amount, E> {
+        from_wide(units).map_err(E::custom)
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Amount, E> {
+        Amount::try_from(value).map_err(E::custom)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Amount, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Amount, A::Error> {
+        match map.next_entry::<String, String>() {
+            Ok(Some((key, number))) if key == JSON_NUMBER_KEY => self.visit_str(&number),
+            _ => Err(de::Error::invalid_type(de::Unexpected::Map, &self)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: no digit is ever lost, on the way in, in sums, or on the way out. Method: worked
+    //! cases, the extremes, and random amounts and texts through every door.
+
+    #![allow(
+        clippy::arithmetic_side_effects,
+        clippy::float_arithmetic,
+        clippy::float_cmp,
+        reason = "an overflow here fails the test, as it should; floats are meant bit for bit"
+    )]
+
+    use proptest::prelude::*;
+    use serde::de::value::MapDeserializer;
+    use serde_json::json;
+
+    use super::*;
+
+    fn amount(text: &str) -> Amount {
+        text.parse().unwrap()
+    }
+
+    fn parse_error(text: &str) -> AmountError {
+        text.parse::<Amount>().unwrap_err()
+    }
+
+    fn via_json(amount: Amount) -> (String, Amount) {
+        let text = serde_json::to_string(&amount).unwrap();
+        let back = serde_json::from_str(&text).unwrap();
+        (text, back)
+    }
+
+    #[test]
+    fn a_tenth_added_ten_times_is_one() {
+        for tenth in [amount("0.1"), Amount::try_from(0.1).unwrap()] {
+            let mut sum = Amount::ZERO;
+            for _ in 0..10 {
+                sum = sum.checked_add(tenth).unwrap();
+            }
+            assert_eq!(sum, 1);
+        }
+    }
+
+    #[test]
+    fn text_is_read_exactly() {
+        for (text, millionths) in [
+            ("0", 0),
+            ("-0", 0),
+            ("0.000000000000", 0),
+            ("0e999999999999999999999999", 0),
+            ("-0.0e-999999999999999999999999", 0),
+            ("12.5", 12_500_000),
+            ("+12.5", 12_500_000),
+            ("-0.000001", -1),
+            ("007", 7_000_000),
+            ("200", 200_000_000),
+            ("1e3", 1_000_000_000),
+            ("1E+3", 1_000_000_000),
+            ("1.5e-5", 15),
+            ("10e-7", 1),
+            ("1.1000000", 1_100_000),
+            ("1234567e-6", 1_234_567),
+            ("0.0000000000001e7", 1),
+            ("10000000000000000000000000000000000000000000000000e-50", 100_000),
+            ("10203.040506", 10_203_040_506),
+        ] {
+            assert_eq!(amount(text).millionths(), millionths, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_decimal_number_is_refused_by_name() {
+        for text in [
+            "",
+            " ",
+            "-",
+            "+",
+            ".",
+            "e",
+            ".5",
+            "5.",
+            "1.e3",
+            "1e",
+            "1e+",
+            "1e1.5",
+            "--1",
+            "+-1",
+            " 1",
+            "1 ",
+            "1_000",
+            "1,5",
+            "0x10",
+            "NaN",
+            "inf",
+            "-Infinity",
+            "1.2.3",
+            "1e3e3",
+            "\0",
+            "\u{661}",
+            "ten",
+        ] {
+            assert!(matches!(parse_error(text), AmountError::Syntax { .. }), "{text:?}");
+        }
+        assert_eq!(
+            parse_error("1,5").to_string(),
+            "`1,5` is not a decimal number such as 12, -0.5 or 1.2e3"
+        );
+    }
+
+    #[test]
+    fn a_seventh_digit_after_the_point_is_refused_and_said() {
+        for text in ["0.0000001", "1.2345678", "-1e-7", "1e-999999999999999999999", "15e-7"] {
+            assert!(matches!(parse_error(text), AmountError::TooPrecise { .. }), "{text}");
+        }
+        assert_eq!(
+            parse_error("0.1234567").to_string(),
+            "`0.1234567` has more than six digits after the decimal point, \
+             and none is rounded away"
+        );
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_and_said() {
+        for text in [
+            "1e33",
+            "-1e33",
+            "1e999999999999999999999",
+            "170141183460469231731687303715884.105728",
+            "-170141183460469231731687303715884.105729",
+            "340282366920938463463374607431768.211456",
+            "9999999999999999999999999999999999999999999999999999999999",
+        ] {
+            assert!(matches!(parse_error(text), AmountError::OutOfRange { .. }), "{text}");
+        }
+        assert_eq!(
+            parse_error("1e33").to_string(),
+            "`1e33` is out of range: an amount reaches about 1.7e32 either side of zero"
+        );
+    }
+
+    #[test]
+    fn an_error_quotes_little_of_a_long_or_odd_text() {
+        let AmountError::Syntax { value } = parse_error(&"\n\u{7}x".repeat(1_000_000)) else {
+            panic!("must be a matter of syntax");
+        };
+        assert!(value.starts_with("\\n\\u{7}x"));
+        assert!(value.ends_with("..."));
+        assert!(value.len() < 48 * 10);
+        assert!(!value.contains(char::is_control));
+    }
+
+    #[test]
+    fn the_extremes_are_printed_and_read() {
+        for (extreme, text) in [
+            (Amount::MAX, "170141183460469231731687303715884.105727"),
+            (Amount::MIN, "-170141183460469231731687303715884.105728"),
+            (Amount::from(u64::MAX), "18446744073709551615"),
+            (Amount::from(i64::MIN), "-9223372036854775808"),
+        ] {
+            assert_eq!(extreme.to_string(), text);
+            assert_eq!(amount(text), extreme);
+            assert_eq!(via_json(extreme).1, extreme);
+        }
+    }
+
+    #[test]
+    fn sums_out_of_range_are_none() {
+        let step = Amount::from_millionths(1);
+        assert_eq!(Amount::MAX.checked_add(step), None);
+        assert_eq!(Amount::MIN.checked_sub(step), None);
+        assert_eq!(Amount::ZERO.checked_sub(Amount::MIN), None);
+        assert_eq!(Amount::MAX.checked_add(Amount::MIN), Some(amount("-0.000001")));
+        assert_eq!(Amount::MIN.checked_sub(Amount::MIN), Some(Amount::ZERO));
+    }
+
+    #[test]
+    fn whole_units_are_rounded_as_asked_and_saturate() {
+        for (text, floor, ceil) in [
+            ("0", 0, 0),
+            ("0.000001", 0, 1),
+            ("0.999999", 0, 1),
+            ("1", 1, 1),
+            ("12.5", 12, 13),
+            ("-0.000001", 0, 0),
+            ("-1.5", 0, 0),
+            ("18446744073709551614.5", u64::MAX - 1, u64::MAX),
+            ("18446744073709551615", u64::MAX, u64::MAX),
+            ("18446744073709551615.1", u64::MAX, u64::MAX),
+            ("1e32", u64::MAX, u64::MAX),
+        ] {
+            assert_eq!(amount(text).to_u64_floor(), floor, "{text}");
+            assert_eq!(amount(text).to_u64_ceil(), ceil, "{text}");
+        }
+        assert_eq!((Amount::MIN.to_u64_floor(), Amount::MIN.to_u64_ceil()), (0, 0));
+        assert_eq!((Amount::MAX.to_u64_floor(), Amount::MAX.to_u64_ceil()), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn floats_are_read_by_their_shortest_form() {
+        for (value, text) in [
+            (0.1, "0.1"),
+            (-0.0, "0"),
+            (1e-6, "0.000001"),
+            (0.000_25, "0.00025"),
+            (12.5, "12.5"),
+            (1e32, "100000000000000000000000000000000"),
+            (9_007_199_254_740_993.0, "9007199254740992"),
+        ] {
+            assert_eq!(Amount::try_from(value).unwrap(), amount(text), "{value}");
+        }
+        assert_eq!(Amount::try_from(0.1_f32).unwrap(), amount("0.1"));
+        assert_eq!(Amount::try_from(-2.5_f32).unwrap(), amount("-2.5"));
+    }
+
+    #[test]
+    fn floats_that_are_no_exact_amount_are_refused_and_said() {
+        for value in [0.1 + 0.2, 1e-7, f64::MIN_POSITIVE, 5e-324, 1.0 / 3.0] {
+            let error = Amount::try_from(value).unwrap_err();
+            assert!(matches!(error, AmountError::TooPrecise { .. }), "{value}: {error}");
+        }
+        for value in [f64::MAX, f64::MIN, 1e33, 2e32] {
+            let error = Amount::try_from(value).unwrap_err();
+            assert!(matches!(error, AmountError::OutOfRange { .. }), "{value}: {error}");
+        }
+        for (value, text) in [
+            (f64::NAN, "`NaN` is not a finite number"),
+            (f64::INFINITY, "`inf` is not a finite number"),
+            (f64::NEG_INFINITY, "`-inf` is not a finite number"),
+        ] {
+            assert_eq!(Amount::try_from(value).unwrap_err().to_string(), text);
+        }
+        assert!(matches!(
+            Amount::try_from(f32::NAN).unwrap_err(),
+            AmountError::NotFinite { value } if &*value == "NaN"
+        ));
+        assert_eq!(
+            Amount::try_from(0.1_f64 + 0.2).unwrap_err().to_string(),
+            "`3.0000000000000004e-1` has more than six digits after the decimal point, \
+             and none is rounded away"
+        );
+    }
+
+    #[test]
+    fn everything_that_counts_becomes_an_amount() {
+        fn converted(value: impl IntoAmount) -> Amount {
+            value.into_amount().unwrap()
+        }
+        let text = String::from("7");
+        for seven in [
+            converted(7_u8),
+            converted(7_u16),
+            converted(7_u32),
+            converted(7_u64),
+            converted(7_usize),
+            converted(7_i8),
+            converted(7_i16),
+            converted(7),
+            converted(7_i64),
+            converted(7_isize),
+            converted(7.0),
+            converted(7.0_f32),
+            converted("7"),
+            converted(&text),
+            converted(text),
+            converted(Amount::from(7_u8)),
+        ] {
+            assert_eq!(seven, 7);
+        }
+        assert_eq!(converted(usize::MAX).to_string(), usize::MAX.to_string());
+        assert_eq!(converted(isize::MIN).to_string(), isize::MIN.to_string());
+        assert!("seven".into_amount().is_err());
+        assert!(f64::NAN.into_amount().is_err());
+    }
+
+    #[test]
+    fn order_goes_by_size_also_against_whole_units() {
+        let sorted = ["-2", "-1.5", "-0.000001", "0", "0.000001", "1", "1.000001"].map(amount);
+        assert!(sorted.is_sorted());
+        assert!(sorted[2].is_negative() && !sorted[3].is_negative());
+        assert!(amount("1.000001") > 1 && amount("0.999999") < 1 && amount("-1") < 0);
+        assert_eq!(Amount::default(), Amount::ZERO);
+    }
+
+    #[test]
+    fn printing_is_shortest_and_pads_like_an_integer() {
+        for text in ["0", "200", "12.5", "-12.5", "0.000001", "-0.1", "100.01"] {
+            assert_eq!(amount(text).to_string(), text);
+        }
+        assert_eq!(format!("{:>8}|{:<6}|", amount("12.5"), amount("-1")), "    12.5|-1    |");
+        assert_eq!(format!("{:08}|{:+}", amount("-12.5"), amount("3")), "-00012.5|+3");
+        assert_eq!(format!("{:?}", amount("-12.5")), "Amount(-12.5)");
+    }
+
+    #[test]
+    fn json_keeps_every_digit() {
+        for (text, json) in [
+            ("0", "0"),
+            ("-7", "-7"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("18446744073709551616", r#""18446744073709551616""#),
+            ("-9223372036854775809", r#""-9223372036854775809""#),
+            ("12.5", "12.5"),
+            ("-0.1", "-0.1"),
+            ("123456789.123456", "123456789.123456"),
+            ("1234567890.123456", r#""1234567890.123456""#),
+        ] {
+            assert_eq!(via_json(amount(text)), (json.to_owned(), amount(text)));
+        }
+        assert_eq!(serde_json::to_value(amount("0.25")).unwrap(), json!(0.25));
+    }
+
+    #[test]
+    fn only_whole_amounts_from_zero_become_integers() {
+        for (text, units) in [("0", 0), ("7.0", 7), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(u64::try_from(amount(text)), Ok(units));
+        }
+        for text in ["-1", "0.5", "-0.000001", "18446744073709551616"] {
+            let error = u64::try_from(amount(text)).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("`{text}` is not a whole number from 0 to 18446744073709551615")
+            );
+        }
+    }
+
+    #[test]
+    fn json_numbers_and_strings_are_read_and_all_else_is_refused() {
+        for (json, text) in [
+            ("3", "3"),
+            ("-3", "-3"),
+            ("0.1", "0.1"),
+            ("1e3", "1000"),
+            ("1e20", "100000000000000000000"),
+            (r#""12.5""#, "12.5"),
+            (r#""\u0031""#, "1"),
+        ] {
+            assert_eq!(serde_json::from_str::<Amount>(json).unwrap(), amount(text), "{json}");
+        }
+        for json in ["null", "true", "[1]", "{}", r#"{"a":1}"#, r#"{"a":"1"}"#, r#""x""#, "1e-7"] {
+            assert!(serde_json::from_str::<Amount>(json).is_err(), "{json}");
+        }
+        let error = serde_json::from_value::<Amount>(json!("0.1234567")).unwrap_err();
+        assert_eq!(error.to_string(), parse_error("0.1234567").to_string());
+    }
+
+    #[test]
+    fn a_number_that_comes_as_its_text_is_read() {
+        let read = |key: &'static str, number: &'static str| {
+            let entries = [(key, number)].into_iter();
+            Amount::deserialize(MapDeserializer::<_, de::value::Error>::new(entries))
+        };
+        assert_eq!(read(JSON_NUMBER_KEY, "123456789012.000001"), Ok(amount("123456789012.000001")));
+        assert!(read(JSON_NUMBER_KEY, "1e-7").is_err());
+        assert!(read("number", "1").is_err());
+    }
+
+    #[test]
+    fn wide_integers_are_units_and_may_be_out_of_range() {
+        use serde::de::IntoDeserializer;
+        use serde::de::value::{Error, I128Deserializer, U128Deserializer};
+
+        let signed = |units: i128| -> Result<Amount, Error> {
+            let wide: I128Deserializer<Error> = units.into_deserializer();
+            Amount::deserialize(wide)
+        };
+        let unsigned = |units: u128| -> Result<Amount, Error> {
+            let wide: U128Deserializer<Error> = units.into_deserializer();
+            Amount::deserialize(wide)
+        };
+        assert_eq!(signed(-5), Ok(amount("-5")));
+        assert_eq!(unsigned(5), Ok(amount("5")));
+        assert!(signed(i128::MIN).is_err() && unsigned(u128::MAX).is_err());
+        assert!(unsigned(1 << 127).is_err());
+    }
+
+    /// Amounts of every length: a uniform i128 would nearly always have 39 digits.
+    fn any_amount() -> impl Strategy<Value = Amount> {
+        let digits = (any::<i128>(), 0_u32..39).prop_map(|(n, cut)| n / 10_i128.pow(cut));
+        let round = (any::<i64>(), 0_u32..20).prop_map(|(n, up)| i128::from(n) * 10_i128.pow(up));
+        let edges = proptest::sample::select(&[i128::MIN, -1, 0, 1, UNIT, i128::MAX][..]);
+        prop_oneof![6 => digits, 2 => round, 1 => edges].prop_map(Amount::from_millionths)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(4_096)))]
+
+        #[test]
+        fn any_amount_is_printed_and_read_back(amount in any_amount()) {
+            let text = amount.to_string();
+            prop_assert_eq!(text.parse::<Amount>(), Ok(amount));
+            prop_assert!(!text.contains('.') || !text.ends_with(['0', '.']), "{}", text);
+            // The same number by another spelling.
+            let spelled = format!("{}e-6", amount.millionths());
+            prop_assert_eq!(spelled.parse::<Amount>(), Ok(amount));
+        }
+
+        #[test]
+        fn any_amount_survives_json_and_binary(amount in any_amount()) {
+            let (text, back) = via_json(amount);
+            prop_assert_eq!(back, amount, "{}", text);
+            let bytes = postcard::to_stdvec(&amount).unwrap();
+            prop_assert_eq!(postcard::from_bytes::<Amount>(&bytes), Ok(amount));
+            // Also by way of a tree, as events with free properties are read.
+            let tree: serde_json::Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(serde_json::from_value::<Amount>(tree).unwrap(), amount);
+            // And the text itself says this amount, whoever reads it.
+            prop_assert_eq!(text.trim_matches('"').parse::<Amount>(), Ok(amount));
+        }
+
+        #[test]
+        fn any_float_is_read_as_it_prints_or_refused(bits in any::<u64>()) {
+            let value = f64::from_bits(bits);
+            prop_assert_eq!(Amount::try_from(value).ok(), value.to_string().parse().ok());
+        }
+
+        #[test]
+        fn any_float_of_few_digits_is_exact(digits in -1_000_000_000_i64..1_000_000_000) {
+            let text = format!("{digits}e-6");
+            let value: f64 = text.parse().unwrap();
+            prop_assert_eq!(Amount::try_from(value), Ok(Amount(i128::from(digits))));
+        }
+
+        #[test]
+        fn rounding_brackets_the_amount(units in 0_u64..u64::MAX, part in 0_i128..UNIT) {
+            let amount = Amount(i128::from(units) * UNIT + part);
+            prop_assert_eq!(amount.to_u64_floor(), units);
+            prop_assert_eq!(amount.to_u64_ceil(), units + u64::from(part > 0));
+            prop_assert!(amount >= amount.to_u64_floor() && amount <= amount.to_u64_ceil());
+        }
+
+        #[test]
+        fn sums_agree_with_their_differences(a in any_amount(), b in any_amount()) {
+            prop_assert_eq!(a.checked_add(b), b.checked_add(a));
+            if let Some(sum) = a.checked_add(b) {
+                prop_assert_eq!(sum.checked_sub(b), Some(a));
+                prop_assert_eq!(sum.millionths(), a.millionths() + b.millionths());
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<String>()) {
+            let _ = text.parse::<Amount>().map_err(|error| error.to_string());
+        }
+
+        #[test]
+        fn no_text_of_number_parts_panics_or_disagrees_with_floats(text in "[-+.eE0-9]{0,40}") {
+            // Rust's floats take a superset of this grammar.
+            let float = text.parse::<f64>();
+            match text.parse::<Amount>() {
+                Ok(amount) => {
+                    let spelled: f64 = amount.to_string().parse().unwrap();
+                    prop_assert!(float.is_ok_and(|float| float == spelled), "{}", text);
+                }
+                Err(AmountError::Syntax { .. }) => {
+                    let dangling = text.starts_with(['.', '+', '-']) || text.contains('.');
+                    prop_assert!(float.is_err() || dangling, "{}", text);
+                }
+                Err(_) => prop_assert!(float.is_ok(), "{}", text),
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Where time comes from.
+//!
+//! The engine reads one [`Clock`] once a call and treats the reading as the instant of the whole
+//! decision. Inside an engine time never runs back: a reading below an earlier one counts as the
+//! earlier one, so a clock that steps back mints nothing and refunds nothing.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// An instant: whole seconds since the Unix epoch and nanoseconds into that second.
+///
+/// Leap seconds do not exist on this time line (as in Unix time): an instant inside one, which
+/// `chrono` writes as a second with more than 999 999 999 nanoseconds, is read as the last
+/// nanosecond of the second before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    seconds: i64,
+    nanos: u32,
+}
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const UNIX_EPOCH: Self = Self { seconds: 0, nanos: 0 };
+    /// The earliest instant that can be said.
+    pub const MIN: Self = Self { seconds: i64::MIN, nanos: 0 };
+    /// The latest instant that can be said.
+    pub const MAX: Self = Self { seconds: i64::MAX, nanos: 999_999_999 };
+
+    /// Makes an instant; nanoseconds above 999 999 999 are clamped to that.
+    #[must_use]
+    pub const fn new(unix_seconds: i64, nanos: u32) -> Self {
+        let nanos = if nanos > 999_999_999 { 999_999_999 } else { nanos };
+        Self { seconds: unix_seconds, nanos }
+    }
+
+    /// Returns the whole seconds since the Unix epoch, rounded down.
+    #[must_use]
+    pub const fn unix_seconds(self) -> i64 {
+        self.seconds
+    }
+
+    /// Returns the nanoseconds into the second, 0 to 999 999 999.
+    #[must_use]
+    pub const fn subsec_nanos(self) -> u32 {
+        self.nanos
+    }
+
+    /// Returns the instant `duration` later, or [`Timestamp::MAX`] past the end of the line.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        let nanos = u64::from(self.nanos).saturating_add(u64::from(duration.subsec_nanos()));
+        let (carry, nanos) = (nanos / NANOS_PER_SECOND, nanos % NANOS_PER_SECOND);
+        let seconds = self
+            .seconds
+            .checked_add_unsigned(duration.as_secs())
+            .and_then(|seconds| seconds.checked_add_unsigned(carry));
+        match (seconds, u32::try_from(nanos)) {
+            (Some(seconds), Ok(nanos)) => Self { seconds, nanos },
+            _ => Self::MAX,
+        }
+    }
+
+    /// Returns how long after `earlier` this instant is; zero when it is not after it, and
+    /// [`Duration::MAX`]'s seconds at most.
+    #[must_use]
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        if self <= earlier {
+            return Duration::ZERO;
+        }
+        let seconds = self.seconds.abs_diff(earlier.seconds);
+        let later = Duration::new(seconds, self.nanos);
+        later.saturating_sub(Duration::new(0, earlier.nanos))
+    }
+}
+
+impl From<DateTime<Utc>> for Timestamp {
+    fn from(instant: DateTime<Utc>) -> Self {
+        Self::new(instant.timestamp(), instant.timestamp_subsec_nanos())
+    }
+}
+
+impl TryFrom<Timestamp> for DateTime<Utc> {
+    type Error = TimestampRangeError;
+
+    /// # Errors
+    /// The instant lies outside the 262 000 years before or after year 0 that `chrono` can say.
+    fn try_from(instant: Timestamp) -> Result<Self, Self::Error> {
+        Self::from_timestamp(instant.seconds, instant.nanos).ok_or(TimestampRangeError(instant))
+    }
+}
+
+/// A [`Timestamp`] that `chrono::DateTime` cannot say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is outside the range of chrono's date-time")]
+pub struct TimestampRangeError(Timestamp);
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC, or the Unix seconds where a calendar cannot say the year.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::<Utc>::try_from(*self) {
+            Ok(instant) => {
+                let format = chrono::SecondsFormat::AutoSi;
+                f.write_str(&instant.to_rfc3339_opts(format, true))
+            }
+            Err(_) => write!(f, "Unix second {}.{:09}", self.seconds, self.nanos),
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    /// An RFC 3339 string in UTC.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        DateTime::<Utc>::try_from(*self)
+            .map_err(serde::ser::Error::custom)?
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    /// An RFC 3339 string with any offset.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        DateTime::<Utc>::deserialize(deserializer).map(Self::from)
+    }
+}
+
+/// A source of time.
+///
+/// The engine reads it once a call, before it takes any lock.
+pub trait Clock: Send + Sync + 'static {
+    /// Returns the instant now.
+    fn now(&self) -> Timestamp;
+
+    /// Says that readings never run back, on any thread, so that the engine need not guard
+    /// against it. The default is `false`: the engine then remembers the highest reading, at the
+    /// price of one contended atomic a call.
+    fn is_monotonic(&self) -> bool {
+        false
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+
+    fn is_monotonic(&self) -> bool {
+        (**self).is_monotonic()
+    }
+}
+
+/// The machine's time, never running back inside a process.
+///
+/// It reads the wall clock when it is made and then counts on the operating system's monotonic
+/// clock, one reading a call. At most once a second it looks at the wall clock again:
+///
+/// * **Suspend, or a pause of a virtual machine**: the monotonic clock may have stood still. The
+///   wall clock is ahead, and the clock moves forward to it: time has passed for buckets and
+///   quotas alike, within a second of waking.
+/// * **A step of the wall clock forward** cannot be told from a suspend and does the same. Each
+///   token bucket gains at most one burst by it, each quota at most the periods stepped over.
+/// * **A step of the wall clock back** changes nothing: the clock goes on counting, ahead of the
+///   wall clock by the step until that catches up or the process starts again. No window that was
+///   spent opens again.
+/// * **A leap second**: the clock follows the operating system, which smears it or repeats a
+///   second of Unix time; a repeat is a step back by one second, as above.
+#[derive(Debug)]
+pub struct SystemClock {
+    base: Timestamp,
+    started: Instant,
+    /// Nanoseconds by which the wall clock got ahead of the monotonic one; only grows.
+    ahead: AtomicU64,
+    /// Nanoseconds since `started` at the last look at the wall clock.
+    looked: AtomicU64,
+}
+
+/// A wall clock ahead by less than this is left alone: slewing moves both clocks alike.
+const STEP_NANOS: u64 = 10_000_000;
+
+impl SystemClock {
+    /// Makes a clock that shows the wall clock's time now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the Clock that others ask")]
+    pub fn new() -> Self {
+        Self {
+            base: wall_clock(),
+            started: Instant::now(),
+            ahead: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
+        }
+    }
+
+    #[cold]
+    fn follow_wall_clock(&self, elapsed: u64) {
+        // Relaxed: each value stands alone; a late look costs a second look, nothing else.
+        self.looked.store(elapsed, Ordering::Relaxed);
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        let shown = self.base.saturating_add(Duration::from_nanos(elapsed.saturating_add(ahead)));
+        let behind = u64::try_from(wall_clock().saturating_since(shown).as_nanos());
+        let behind = behind.unwrap_or(u64::MAX);
+        if behind > STEP_NANOS {
+            self.ahead.fetch_max(ahead.saturating_add(behind), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the Clock that others ask")]
+    fn now(&self) -> Timestamp {
+        let elapsed = Instant::now().saturating_duration_since(self.started);
+        // A process does not run for the 584 years that this could not count.
+        let elapsed = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        if elapsed.saturating_sub(self.looked.load(Ordering::Relaxed)) >= NANOS_PER_SECOND {
+            self.follow_wall_clock(elapsed);
+        }
+        let total = elapsed.saturating_add(self.ahead.load(Ordering::Relaxed));
+        self.base.saturating_add(Duration::from_nanos(total))
+    }
+
+    fn is_monotonic(&self) -> bool {
+        true
+    }
+}
+
+/// Reads the wall clock; a machine set before 1970 reads as 1970.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::UNIX_EPOCH.saturating_add(since)
+}
+
+/// A clock that stands still until it is moved: for tests, simulations and replays.
+///
+/// Clones share the same hands, so one clone goes into the engine and the other moves it.
+///
+/// ```
+/// use std::time::Duration;
+/// use limitry::{Clock, ManualClock};
+///
+/// let clock = ManualClock::new("2024-01-15T10:30:00Z".parse()?);
+/// let hands = clock.clone();
+/// hands.advance(Duration::from_millis(1_500));
+/// assert_eq!(clock.now().to_string(), "2024-01-15T10:30:01.500Z");
+/// # Ok::<(), chrono::ParseError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock {
+    now: Arc<Mutex<Timestamp>>,
+}
+
+impl ManualClock {
+    /// Makes a clock that shows `now`.
+    #[must_use]
+    pub fn new(now: DateTime<Utc>) -> Self {
+        Self { now: Arc::new(Mutex::new(now.into())) }
+    }
+
+    /// Moves the clock forward; it stops at [`Timestamp::MAX`].
+    pub fn advance(&self, by: Duration) {
+        let mut now = self.now.lock();
+        *now = now.saturating_add(by);
+    }
+
+    /// Sets the clock, forward or back. An engine that has seen a later reading keeps to it.
+    pub fn set(&self, now: DateTime<Utc>) {
+        *self.now.lock() = now.into();
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.now.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_carries_into_the_seconds_and_stops_at_the_end() {
+        let start = Timestamp::new(-1, 999_999_999);
+        assert_eq!(start.saturating_add(Duration::from_nanos(1)), Timestamp::UNIX_EPOCH);
+        assert_eq!(start.saturating_add(Duration::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::MAX.saturating_add(Duration::from_nanos(1)), Timestamp::MAX);
+    }
+
+    #[test]
+    fn a_difference_borrows_from_the_seconds_and_is_never_negative() {
+        let (a, b) = (Timestamp::new(5, 100), Timestamp::new(7, 50));
+        assert_eq!(b.saturating_since(a), Duration::new(1, 999_999_950));
+        assert_eq!(a.saturating_since(b), Duration::ZERO);
+        let line = Timestamp::MAX.saturating_since(Timestamp::MIN);
+        assert_eq!(line, Duration::new(u64::MAX, 999_999_999));
+    }
+
+    #[test]
+    fn a_leap_second_reads_as_the_end_of_the_second_before() {
+        let text = "2016-12-31T23:59:60.500Z";
+        let instant: DateTime<Utc> = text.parse().expect("chrono reads leap seconds");
+        assert_eq!(Timestamp::from(instant), Timestamp::new(1_483_228_799, 999_999_999));
+    }
+
+    #[test]
+    fn the_system_clock_never_runs_back_between_threads() {
+        let clock = SystemClock::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut last = clock.now();
+                    for _ in 0..10_000 {
+                        let now = clock.now();
+                        assert!(now >= last, "{now} after {last}");
+                        last = now;
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_ahead_is_followed_and_one_that_is_behind_is_not() {
+        let mut clock = SystemClock::new();
+        clock.base = Timestamp::new(clock.base.unix_seconds() - 3_600, 0);
+        clock.follow_wall_clock(NANOS_PER_SECOND);
+        let caught_up = clock.now();
+        assert!(wall_clock().saturating_since(caught_up) < Duration::from_secs(1));
+
+        clock.base = Timestamp::new(clock.base.unix_seconds() + 7_200, 0);
+        let ahead = clock.now();
+        clock.follow_wall_clock(NANOS_PER_SECOND);
+        assert!(clock.now() >= ahead);
+    }
+
+    #[test]
+    fn the_ends_of_the_line_have_a_text() {
+        assert_eq!(Timestamp::MAX.to_string(), "Unix second 9223372036854775807.999999999");
+        assert_eq!(Timestamp::UNIX_EPOCH.to_string(), "1970-01-01T00:00:00Z");
+    }
+}

@@ -1,0 +1,150 @@
+//! The count of a calendar period.
+//!
+//! The period is part of the state: a new period is a new count, and nothing is ever reset. A
+//! row may hold several periods of one quota at once, so that late and early events count where
+//! they belong; those whose time for late events is over give their place to the next.
+
+use super::cell::{Cell, Image, Lump};
+use super::time::{At, Moment, Timeline};
+use crate::calendar::{Calendar, PeriodBounds};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CalendarPeriod {
+    limit: u64,
+    calendar: Calendar,
+    /// For how many seconds after its end a period takes late events.
+    late: u64,
+}
+
+/// A period and what is used of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PeriodUse {
+    pub(super) start: i64,
+    /// Exclusive; `None` for all time.
+    pub(super) end: Option<i64>,
+    pub(super) used: u64,
+    /// Later periods that events dated ahead have used, in order; almost always none.
+    ahead: Option<Box<[(i64, Option<i64>, u64)]>>,
+}
+
+impl CalendarPeriod {
+    pub(crate) fn new(limit: u64, calendar: Calendar, late: u64) -> Self {
+        Self { limit, calendar, late }
+    }
+
+    /// Reads the period of the event, and says which cell holds it or may be used for it.
+    pub(super) fn read<'c>(
+        &self,
+        cells: impl Iterator<Item = Cell<'c>>,
+        at: At,
+    ) -> (PeriodUse, Option<usize>) {
+        let (mut found, mut free) = (None, None);
+        let mut ahead: Vec<(i64, Option<i64>, u64)> = Vec::new();
+        for cell in cells {
+            let (start, end, used) = unpack(cell);
+            if start > at.second {
+                ahead.push((start, end, used));
+            } else if end.is_none_or(|end| at.second < end) {
+                found = Some((PeriodUse { start, end, used, ahead: None }, cell.offset));
+            } else if self.is_over(end, at) {
+                free = Some(cell.offset);
+            }
+        }
+        let (mut period, cell) = match found {
+            Some((period, cell)) => (period, Some(cell)),
+            None => (self.unused(at.second), free),
+        };
+        if !ahead.is_empty() {
+            ahead.sort_unstable();
+            period.ahead = Some(ahead.into());
+        }
+        (period, cell)
+    }
+
+    fn unused(&self, second: i64) -> PeriodUse {
+        let PeriodBounds { start, end } = self.calendar.period_of(second);
+        PeriodUse { start, end, used: 0, ahead: None }
+    }
+
+    /// The period's end, and the time after it for late events, are past.
+    pub(super) fn is_over(&self, end: Option<i64>, at: At) -> bool {
+        end.is_some_and(|end| end.saturating_add_unsigned(self.late) <= at.now_second)
+    }
+
+    /// A cell that makes no difference any more.
+    pub(super) fn is_idle(&self, cell: Cell<'_>, at: At) -> bool {
+        let (_, end, used) = unpack(cell);
+        used == 0 || self.is_over(end, at)
+    }
+
+    pub(super) fn take(&self, period: &PeriodUse, cost: u64) -> (bool, PeriodUse) {
+        let used = period.used.checked_add(cost);
+        let fits = used.is_some_and(|used| used <= self.limit);
+        (fits, PeriodUse { used: used.unwrap_or(u64::MAX), ..period.clone() })
+    }
+
+    pub(super) fn remaining(&self, period: &PeriodUse) -> u64 {
+        self.limit.saturating_sub(period.used)
+    }
+
+    /// The first moment from `from` on at which the event counts in a period with room for it.
+    /// An event with a timestamp of its own stays in its period, until that takes no more.
+    pub(super) fn passes_at(
+        &self,
+        period: &PeriodUse,
+        cost: u64,
+        at: At,
+        from: Moment,
+        timeline: &Timeline,
+    ) -> Option<Moment> {
+        let fits = |used: u64| used.checked_add(cost).is_some_and(|used| used <= self.limit);
+        if at.explicit {
+            let until = period.end.map(|end| end.saturating_add_unsigned(self.late));
+            let open = until.is_none_or(|until| timeline.second(from) < until);
+            return (open && fits(period.used)).then_some(from);
+        }
+        if cost > self.limit {
+            return None;
+        }
+        let mut moment = from;
+        let current = (period.start, period.end, period.used);
+        let ahead = period.ahead.as_deref().unwrap_or_default();
+        for (start, end, used) in std::iter::once(&current).chain(ahead) {
+            let second = timeline.second(moment);
+            let holds = *start <= second && end.is_none_or(|end| second < end);
+            if holds && !fits(*used) {
+                moment = timeline.start_of_second((*end)?);
+            }
+        }
+        (moment < Moment::MAX).then_some(moment)
+    }
+
+    pub(super) fn image(period: &PeriodUse) -> Image {
+        let length = period.end.map_or(0, |end| end.abs_diff(period.start));
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        Image::narrow(length, period.start.cast_unsigned(), period.used)
+    }
+
+    /// The state means the same for both; only the limits may differ.
+    pub(super) fn counts_like(&self, other: &Self) -> bool {
+        self.calendar == other.calendar
+    }
+
+    pub(super) fn adopt(&self, lump: Lump, at: At) -> Image {
+        let period = PeriodUse { used: lump.rounded_up(), ..self.unused(at.now_second) };
+        Self::image(&period)
+    }
+}
+
+/// A length of 0 is a period without end.
+fn unpack(cell: Cell<'_>) -> (i64, Option<i64>, u64) {
+    match cell.words {
+        [start, used, ..] => {
+            let start = start.cast_signed();
+            let length = u64::from(cell.extra);
+            let end = (length > 0).then(|| start.saturating_add_unsigned(length));
+            (start, end, *used)
+        }
+        _ => (i64::MIN, None, 0),
+    }
+}

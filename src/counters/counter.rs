@@ -1,0 +1,221 @@
+//! A rule's counter, as the table knows it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::policy::{Judged, Policy};
+use super::row::{Row, WIDE_BIT};
+use super::time::At;
+use super::{cell::Image, cell::Lump};
+use crate::rules::{Enforcement, Overflow};
+
+/// What a rule counts by. Its number is never used again for another counter.
+#[derive(Clone, Debug)]
+pub(crate) struct Counter {
+    number: u32,
+    /// The number of the first counter of the chain of takeovers, which this one is the end of.
+    lineage: u32,
+    pub(crate) policy: Policy,
+    pub(crate) enforcement: Enforcement,
+    pub(super) overflow: Overflow,
+    pub(super) max_keys: Option<u64>,
+    /// The counter that this one took over from, while that one's cells are about.
+    carry: Option<Arc<Carry>>,
+    uses: Arc<Uses>,
+}
+
+/// How many rows hold a counter's cells.
+#[derive(Debug, Default)]
+struct Uses {
+    /// Rows of keys of their own; what the cap is on.
+    keys: AtomicU64,
+    /// The row that keys without room share.
+    shared: AtomicU64,
+}
+
+/// From whom a counter took over, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Carry {
+    pub(crate) from: Counter,
+    pub(crate) at: At,
+}
+
+impl Counter {
+    /// Makes a counter of its own number; `serial` is below 2^31.
+    pub(crate) fn new(serial: u32, policy: Policy) -> Self {
+        let wide = matches!(policy, Policy::SlidingWindow(_));
+        let number = if wide { serial | WIDE_BIT } else { serial };
+        Self {
+            number,
+            lineage: number,
+            policy,
+            enforcement: Enforcement::Hard,
+            overflow: Overflow::Share,
+            max_keys: None,
+            carry: None,
+            uses: Arc::default(),
+        }
+    }
+
+    pub(crate) fn with_modes(
+        mut self,
+        enforcement: Enforcement,
+        overflow: Overflow,
+        max_keys: Option<u64>,
+    ) -> Self {
+        (self.enforcement, self.overflow, self.max_keys) = (enforcement, overflow, max_keys);
+        self
+    }
+
+    /// The same counter with other limits.
+    pub(crate) fn with_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    pub(crate) fn taking_over(mut self, from: Self, at: At) -> Self {
+        self.lineage = from.lineage;
+        self.carry = Some(Arc::new(Carry { from, at }));
+        self
+    }
+
+    /// Forgets whom it took over from as soon as there are no cells of those any more.
+    pub(crate) fn without_spent_carry(mut self) -> Self {
+        if let Some(carry) = self.carry.take() {
+            let from = carry.from.clone().without_spent_carry();
+            if from.carry.is_some() || from.is_used() {
+                self.carry = Some(Arc::new(Carry { from, at: carry.at }));
+            }
+        }
+        self
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn lineage(&self) -> u32 {
+        self.lineage
+    }
+
+    fn is_used(&self) -> bool {
+        let Uses { keys, shared } = &*self.uses;
+        keys.load(Ordering::Acquire) > 0 || shared.load(Ordering::Acquire) > 0
+    }
+
+    /// How many keys have a cell of this counter, or of one that it took over from.
+    fn keys(&self) -> u64 {
+        let carried = self.carry.as_ref().map_or(0, |carry| carry.from.keys());
+        self.uses.keys.load(Ordering::Acquire).saturating_add(carried)
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.max_keys.is_none_or(|most| self.keys() < most)
+    }
+
+    /// Counts one more key; `false`, and nothing counted, at the rule's cap.
+    pub(super) fn reserve(&self) -> bool {
+        let most = self.max_keys.unwrap_or(u64::MAX);
+        let carried = self.carry.as_ref().map_or(0, |carry| carry.from.keys());
+        let more = |keys: u64| (keys.saturating_add(carried) < most).then(|| keys.saturating_add(1));
+        self.uses.keys.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+    }
+
+    /// Counts a row that the cap does not speak of: one that a predecessor had, or a shared one.
+    pub(super) fn entered(&self, shared: bool) {
+        self.uses.of(shared).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Uncounts a row of `number`, which is this counter's or that of one before it.
+    pub(super) fn left(&self, number: u32, shared: bool) {
+        let mut counter = self;
+        while counter.number != number {
+            match &counter.carry {
+                Some(carry) => counter = &carry.from,
+                None => return,
+            }
+        }
+        counter.uses.of(shared).fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether the row holds a cell of this counter, or of one that it took over from.
+    pub(super) fn is_in(&self, row: &Row) -> bool {
+        row.cells_of(self.number).next().is_some()
+            || self.carry.as_ref().is_some_and(|carry| carry.from.is_in(row))
+    }
+
+    /// Whether this counter took over from the one of `number`.
+    pub(super) fn follows(&self, number: u32) -> bool {
+        self.carry.as_ref().is_some_and(|carry| {
+            carry.from.number == number || carry.from.follows(number)
+        })
+    }
+
+    pub(crate) fn took_over(&self) -> bool {
+        self.carry.is_some()
+    }
+
+    /// Judges a cost by what the row holds of this counter, or of the ones before it.
+    pub(super) fn judge(&self, row: Option<&Row>, at: At, cost: u64) -> Judged {
+        let number = self.number;
+        let Some(row) = row else { return self.policy.judge(std::iter::empty(), at, cost) };
+        if self.carry.is_some()
+            && row.cells_of(number).next().is_none()
+            && let Some(image) = self.carried(row)
+        {
+            let judged = self.policy.judge(std::iter::once(image.as_cell()), at, cost);
+            return Judged { cell: None, ..judged };
+        }
+        self.policy.judge(row.cells_of(number), at, cost)
+    }
+
+    /// The state that this counter starts from in a row of the counter before it.
+    pub(super) fn carried(&self, row: &Row) -> Option<Image> {
+        let carry = self.carry.as_deref()?;
+        let lump = carry.from.lump(row, carry.at);
+        (!lump.is_zero()).then(|| self.policy.adopt(lump, carry.at))
+    }
+
+    fn lump(&self, row: &Row, at: At) -> Lump {
+        if row.cells_of(self.number).next().is_none()
+            && let Some(image) = self.carried(row)
+        {
+            return self.policy.lump(std::iter::once(image.as_cell()), at);
+        }
+        self.policy.lump(row.cells_of(self.number), at)
+    }
+}
+
+/// The counters of one rule set, by number, with those that they took over from.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    pub(super) version: u64,
+    counters: HashMap<u32, Arc<Counter>, ahash::RandomState>,
+}
+
+impl Roster {
+    pub(crate) fn new(version: u64, current: impl Iterator<Item = Arc<Counter>>) -> Self {
+        let mut counters: HashMap<_, _, ahash::RandomState> = HashMap::default();
+        for counter in current {
+            let mut before = counter.carry.as_deref();
+            while let Some(carry) = before {
+                counters.insert(carry.from.number, Arc::clone(&counter));
+                before = carry.from.carry.as_deref();
+            }
+            counters.insert(counter.number, counter);
+        }
+        Self { version, counters }
+    }
+
+    /// The counter that answers for cells of this number now.
+    pub(super) fn answering(&self, number: u32) -> Option<&Counter> {
+        self.counters.get(&number).map(|counter| &**counter)
+    }
+}
+
+impl Uses {
+    fn of(&self, shared: bool) -> &AtomicU64 {
+        if shared { &self.shared } else { &self.keys }
+    }
+}

@@ -1,0 +1,76 @@
+//! The fixed window, aligned to the Unix epoch.
+
+use super::cell::{Cell, Image, Lump};
+use super::time::{At, Moment, Timeline};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FixedWindow {
+    limit: u64,
+    length: u64,
+    /// How far into a window the time line starts.
+    phase: u64,
+}
+
+/// A window and what is used of it. A new window is a new count; there is no reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WindowUse {
+    pub(super) start: u64,
+    pub(super) used: u64,
+}
+
+impl FixedWindow {
+    /// A window of `length` nanoseconds, more than 0.
+    pub(crate) fn new(limit: u64, length: u64, timeline: &Timeline) -> Self {
+        Self { limit, length: length.max(1), phase: timeline.phase(length.max(1)) }
+    }
+
+    pub(super) fn read(&self, cell: Option<Cell<'_>>, at: At) -> WindowUse {
+        match cell.map(|cell| cell.words) {
+            Some([start, used, ..]) if self.holds(*start, at.now) => {
+                WindowUse { start: *start, used: *used }
+            }
+            _ => WindowUse { start: self.start(at.now), used: 0 },
+        }
+    }
+
+    fn holds(&self, start: u64, now: Moment) -> bool {
+        now.0.checked_sub(start).is_some_and(|into| into < self.length)
+    }
+
+    fn start(&self, now: Moment) -> u64 {
+        // Both terms are below the length, at most 2^62, so the sum does not wrap.
+        let into = now.0.checked_rem(self.length).unwrap_or(0).saturating_add(self.phase);
+        now.0.saturating_sub(into.checked_rem(self.length).unwrap_or(0))
+    }
+
+    pub(super) fn take(&self, window: WindowUse, cost: u64) -> (bool, WindowUse) {
+        let used = window.used.checked_add(cost);
+        let fits = used.is_some_and(|used| used <= self.limit);
+        (fits, WindowUse { used: used.unwrap_or(u64::MAX), ..window })
+    }
+
+    pub(super) fn remaining(&self, window: WindowUse) -> u64 {
+        self.limit.saturating_sub(window.used)
+    }
+
+    pub(super) fn end(&self, window: WindowUse) -> Moment {
+        Moment(window.start.saturating_add(self.length))
+    }
+
+    pub(super) fn passes_at(&self, window: WindowUse, cost: u64, from: Moment) -> Option<Moment> {
+        if cost > self.limit {
+            return None;
+        }
+        let fits = self.take(window, cost).0;
+        Some(if fits { from } else { from.max(self.end(window)) })
+    }
+
+    /// The state means the same for both; only the limits may differ.
+    pub(super) fn counts_like(&self, other: &Self) -> bool {
+        (self.length, self.phase) == (other.length, other.phase)
+    }
+
+    pub(super) fn adopt(&self, lump: Lump, at: At) -> Image {
+        Image::narrow(0, self.start(at.now), lump.rounded_up())
+    }
+}

@@ -1,0 +1,29 @@
+//! What the engine remembers: one counter a rule and key.
+//!
+//! Each algorithm is pure arithmetic on a few words of state, one file an algorithm:
+//! `(state, policy, time, cost) -> (fits, state after)`. The [`table`] keeps those words, and is
+//! the only room with locks and atomics.
+
+mod calendar_period;
+mod cell;
+mod counter;
+mod fixed_window;
+mod policy;
+mod row;
+mod sliding_window;
+mod table;
+mod time;
+mod token_bucket;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::calendar_period::CalendarPeriod;
+pub(crate) use self::counter::{Counter, Roster};
+pub(crate) use self::fixed_window::FixedWindow;
+pub(crate) use self::policy::{Figures, Policy, Reading};
+pub(crate) use self::row::RowKey;
+pub(crate) use self::sliding_window::SlidingWindow;
+pub(crate) use self::table::{Intent, Place, Request, Table, Take, Unsettled, Verdict};
+pub(crate) use self::time::{At, Moment, Timeline};
+pub(crate) use self::token_bucket::TokenBucket;

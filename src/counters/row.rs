@@ -1,0 +1,172 @@
+//! A row of the table: a partition's value, and the counters of its rules, as one run of words.
+//!
+//! ```text
+//! [hash] [group | key words] [key ...] ([number | extra] [state ...]) ...
+//! ```
+//!
+//! One allocation a key, without padding: with two rate limits and two quotas, 13 bytes of
+//! customer id take 4 + 4 * 3 words. A counter's tag holds the number that it has for life; the
+//! top bit says that its state is wide.
+
+use super::cell::{Cell, Image, NARROW, WIDE};
+
+/// The bit of a counter's number that says how many words it has.
+pub(super) const WIDE_BIT: u32 = 1 << 31;
+/// The group of rows that new keys share when there is no room for counters of their own.
+const OVERFLOW_GROUP: u32 = u32::MAX;
+const HEADER_WORDS: usize = 2;
+
+/// What a row is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowKey<'e> {
+    /// The values of a group's partition; they hold no control characters.
+    Partition { group: u32, values: &'e [&'e str] },
+    /// The counter that a rule's new keys share, by the number that stays over its changes.
+    Overflow { counter: u32 },
+}
+
+impl RowKey<'_> {
+    fn group(self) -> u32 {
+        match self {
+            Self::Partition { group, .. } => group,
+            Self::Overflow { .. } => OVERFLOW_GROUP,
+        }
+    }
+
+    /// The key as words. Each value is its full words of eight bytes and then a word with the
+    /// rest and, in the top byte, the number of bytes in it (0 to 7). No byte of a value is below
+    /// a space, so that word never equals one of eight bytes: the words tell the values apart.
+    fn words(self) -> impl Iterator<Item = u64> {
+        let (values, counter): (&[&str], _) = match self {
+            Self::Partition { values, .. } => (values, None),
+            Self::Overflow { counter } => (&[], Some(u64::from(counter))),
+        };
+        values.iter().flat_map(|value| packed(value.as_bytes())).chain(counter)
+    }
+}
+
+fn packed(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let (full, rest) = bytes.as_chunks::<8>();
+    let mut last = [0; 8];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    let length = (rest.len() as u64) << 56;
+    let last = u64::from_le_bytes(last) | length;
+    full.iter().map(|word| u64::from_le_bytes(*word)).chain(std::iter::once(last))
+}
+
+#[derive(Debug)]
+pub(super) struct Row(Box<[u64]>);
+
+impl Row {
+    /// Makes a row with the given counters, in one allocation.
+    pub(super) fn new(hash: u64, key: RowKey<'_>, cells: &[(u32, Image)]) -> Self {
+        let key_words = key.words().count();
+        let cell_words: usize = cells.iter().map(|(_, image)| image.words.len() + 1).sum();
+        #[expect(clippy::arithmetic_side_effects, reason = "lengths of what is in memory")]
+        let mut words = Vec::with_capacity(HEADER_WORDS + key_words + cell_words);
+        words.push(hash);
+        words.push(u64::from(key.group()) | ((key_words as u64) << 32));
+        words.extend(key.words());
+        for (number, image) in cells {
+            words.push(tag(*number, image.extra));
+            words.extend_from_slice(&image.words);
+        }
+        Self(words.into_boxed_slice())
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        self.0.first().copied().unwrap_or(0)
+    }
+
+    pub(super) fn has_key(&self, hash: u64, key: RowKey<'_>) -> bool {
+        let group = self.0.get(1).map(|word| low(*word));
+        self.hash() == hash && group == Some(key.group()) && self.key().iter().copied().eq(key.words())
+    }
+
+    pub(super) fn is_overflow(&self) -> bool {
+        self.0.get(1).map(|word| low(*word)) == Some(OVERFLOW_GROUP)
+    }
+
+    fn key(&self) -> &[u64] {
+        self.0.get(HEADER_WORDS..self.first_cell()).unwrap_or(&[])
+    }
+
+    fn first_cell(&self) -> usize {
+        self.0.get(1).map_or(0, |word| high(*word) as usize).saturating_add(HEADER_WORDS)
+    }
+
+    /// All cells with their counters' numbers, from `offset` on.
+    fn cells_from(&self, mut offset: usize) -> impl Iterator<Item = (u32, Cell<'_>)> {
+        std::iter::from_fn(move || {
+            let tag = *self.0.get(offset)?;
+            let number = low(tag);
+            let start = offset.saturating_add(1);
+            let end = start.saturating_add(width(number));
+            let cell = Cell { offset, extra: high(tag), words: self.0.get(start..end)? };
+            offset = end;
+            Some((number, cell))
+        })
+    }
+
+    pub(super) fn cells(&self) -> impl Iterator<Item = (u32, Cell<'_>)> {
+        self.cells_from(self.first_cell())
+    }
+
+    pub(super) fn cells_of(&self, number: u32) -> impl Iterator<Item = Cell<'_>> {
+        self.cells().filter(move |(found, _)| *found == number).map(|(_, cell)| cell)
+    }
+
+    /// The state of the cell at `offset`, and its tag's 32 bits through the closure's answer.
+    pub(super) fn write(&mut self, offset: usize, write: impl FnOnce(&mut [u64]) -> u32) {
+        let Some([first, rest @ ..]) = self.0.get_mut(offset..) else { return };
+        let number = low(*first);
+        if let Some(words) = rest.get_mut(..width(number)) {
+            *first = tag(number, write(words));
+        }
+    }
+
+    /// Adds a cell at the end.
+    pub(super) fn push(&mut self, number: u32, image: &Image) {
+        let mut words = std::mem::take(&mut self.0).into_vec();
+        words.reserve_exact(image.words.len().saturating_add(1));
+        words.push(tag(number, image.extra));
+        words.extend_from_slice(&image.words);
+        self.0 = words.into_boxed_slice();
+    }
+
+    /// Drops the cells that `keep` does not want, and returns whether any is left.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(u32, Cell<'_>) -> bool) -> bool {
+        let start = self.first_cell();
+        let mut words = self.0.get(..start).unwrap_or(&[]).to_vec();
+        for (number, cell) in self.cells() {
+            if keep(number, cell) {
+                words.push(tag(number, cell.extra));
+                words.extend_from_slice(cell.words);
+            }
+        }
+        let left = words.len() > start;
+        if words.len() < self.0.len() {
+            self.0 = words.into_boxed_slice();
+        }
+        left
+    }
+}
+
+fn width(number: u32) -> usize {
+    if number & WIDE_BIT == 0 { NARROW } else { WIDE }
+}
+
+fn tag(number: u32, extra: u32) -> u64 {
+    u64::from(number) | (u64::from(extra) << 32)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the half is what is wanted")]
+fn low(word: u64) -> u32 {
+    word as u32
+}
+
+fn high(word: u64) -> u32 {
+    low(word >> 32)
+}

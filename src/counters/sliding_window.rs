@@ -1,0 +1,138 @@
+//! The sliding window: never more than the limit in any span of its length.
+//!
+//! Time is cut into slots of a sixtieth of the length, rounded up. A use counts until the last
+//! nanosecond of its slot is a whole length old, so at most 61 slots are alive at once, a use
+//! never leaves early, and a refusal is at most one slot early.
+
+use super::cell::{Cell, Image, Lump, WIDE};
+use super::time::{At, Moment};
+
+const SLOTS: u64 = 60;
+const RING: u64 = SLOTS + 1;
+const _: () = assert!(WIDE as u64 == RING + 1);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SlidingWindow {
+    limit: u64,
+    length: u64,
+    slot: u64,
+}
+
+/// What a sliding window said at the moment of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlidingUse {
+    pub(super) used: u64,
+    /// When the oldest use leaves; `None` without use.
+    pub(super) oldest_leaves: Option<Moment>,
+    /// When the cost of the decision fits, had it not fitted; `None` for never.
+    pub(super) passes_at: Option<Moment>,
+}
+
+impl SlidingWindow {
+    /// A window of `length` nanoseconds, more than 0.
+    pub(crate) fn new(limit: u64, length: u64) -> Self {
+        Self { limit, length: length.max(1), slot: length.div_ceil(SLOTS).max(1) }
+    }
+
+    fn slot_of(&self, now: Moment) -> u64 {
+        now.0.checked_div(self.slot).unwrap_or(0)
+    }
+
+    /// The oldest slot that still counts.
+    fn oldest_alive(&self, now: Moment) -> u64 {
+        let edge = now.0.saturating_add(1).saturating_sub(self.length);
+        edge.checked_div(self.slot).unwrap_or(0)
+    }
+
+    /// The first moment at which a slot does not count any more.
+    fn leaves(&self, slot: u64) -> Moment {
+        let end = slot.saturating_add(1).saturating_mul(self.slot).saturating_sub(1);
+        Moment(end.saturating_add(self.length))
+    }
+
+    /// The slots that count and hold a use, the oldest first.
+    fn alive<'c>(&self, cell: Option<Cell<'c>>, now: Moment) -> impl Iterator<Item = (u64, u64)> {
+        let (newest, ring): (u64, &'c [u64]) =
+            cell.and_then(|cell| cell.words.split_first()).map_or((0, &[]), |(n, r)| (*n, r));
+        let oldest = self.oldest_alive(now).max(newest.saturating_sub(SLOTS));
+        (oldest..=newest).filter_map(move |slot| {
+            let used = ring.get(position(slot)).copied().unwrap_or(0);
+            (used > 0).then_some((slot, used))
+        })
+    }
+
+    pub(super) fn read(&self, cell: Option<Cell<'_>>, at: At) -> SlidingUse {
+        let mut read = SlidingUse { used: 0, oldest_leaves: None, passes_at: Some(at.now) };
+        for (slot, used) in self.alive(cell, at.now) {
+            read.used = read.used.saturating_add(used);
+            read.oldest_leaves.get_or_insert_with(|| self.leaves(slot));
+        }
+        read
+    }
+
+    /// Returns whether the cost fits, the window before (with the moment at which it would fit),
+    /// and after.
+    pub(super) fn take(
+        &self,
+        cell: Option<Cell<'_>>,
+        at: At,
+        cost: u64,
+    ) -> (bool, SlidingUse, SlidingUse) {
+        let mut before = self.read(cell, at);
+        let total = before.used.checked_add(cost);
+        let fits = total.is_some_and(|total| total <= self.limit);
+        if !fits {
+            before.passes_at = self.limit.checked_sub(cost).and_then(|room| {
+                let mut used = before.used;
+                let freed = self.alive(cell, at.now).find(|(_, leaving)| {
+                    used = used.saturating_sub(*leaving);
+                    used <= room
+                });
+                freed.map(|(slot, _)| self.leaves(slot))
+            });
+        }
+        let leaves = before.oldest_leaves.unwrap_or_else(|| self.leaves(self.slot_of(at.now)));
+        let after = SlidingUse {
+            used: total.unwrap_or(u64::MAX),
+            oldest_leaves: (total != Some(0)).then_some(leaves),
+            passes_at: Some(at.now),
+        };
+        (fits, before, after)
+    }
+
+    /// Adds a cost to the slot of now; slots that time passed over become empty.
+    pub(super) fn add(&self, words: &mut [u64], at: At, cost: u64) {
+        let Some((newest, ring)) = words.split_first_mut() else { return };
+        let slot = self.slot_of(at.now).max(*newest);
+        let passed = slot.saturating_sub(*newest).min(RING);
+        for emptied in slot.saturating_sub(passed).saturating_add(1)..=slot {
+            if let Some(used) = ring.get_mut(position(emptied)) {
+                *used = 0;
+            }
+        }
+        *newest = slot;
+        if let Some(used) = ring.get_mut(position(slot)) {
+            *used = used.saturating_add(cost);
+        }
+    }
+
+    pub(super) fn remaining(&self, read: SlidingUse) -> u64 {
+        self.limit.saturating_sub(read.used)
+    }
+
+    /// The state means the same for both; only the limits may differ.
+    pub(super) fn counts_like(&self, other: &Self) -> bool {
+        self.length == other.length
+    }
+
+    pub(super) fn adopt(&self, lump: Lump, at: At) -> Image {
+        let mut image = Image::zero(WIDE);
+        self.add(&mut image.words, at, lump.rounded_up());
+        image
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "below 61")]
+fn position(slot: u64) -> usize {
+    (slot % RING) as usize
+}

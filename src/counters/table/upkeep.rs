@@ -1,0 +1,140 @@
+//! Dropping what no longer matters, a few rows at a time.
+
+use std::sync::atomic::Ordering;
+
+use hashbrown::hash_table::OccupiedEntry;
+
+use super::{Counter, Roster, Row, Shard, Table};
+use crate::counters::time::{At, Moment};
+
+/// How many buckets a call looks at that made a row: more than one, so that a flood of keys
+/// pays for its own removal.
+const LOOKS_OF_GROWTH: u32 = 4;
+/// One call in so many of a shard looks at one bucket.
+const CALLS_A_LOOK: u8 = 8;
+/// How many buckets are looked at under one lock when the rules have changed.
+const LOOKS_A_LOCK: usize = 256;
+/// A table with fewer buckets is not worth shrinking.
+const SMALL: usize = 64;
+
+impl Table {
+    /// Looks at a few buckets of a shard that a decision has locked anyway.
+    pub(super) fn tidy_in_passing(
+        &self,
+        shard: &mut Shard,
+        roster: &Roster,
+        at: At,
+        grew: bool,
+    ) {
+        shard.passes = shard.passes.wrapping_add(1);
+        let looks = match grew {
+            true => LOOKS_OF_GROWTH,
+            false => u32::from(shard.passes.is_multiple_of(CALLS_A_LOOK)),
+        };
+        for _ in 0..looks {
+            self.tidy_next(shard, roster, at);
+        }
+    }
+
+    /// Goes over all rows once, a few at a time, so that counters of changed rules are converted
+    /// and those of removed rules dropped. Decisions do the same on the way; this makes it sure.
+    pub(crate) fn convert(&self, roster: &Roster, now: Moment) {
+        for shard in &self.shards {
+            let mut done = 0;
+            loop {
+                let mut shard = shard.0.lock();
+                let now = shard.now.map_or(now, |seen| seen.max(now));
+                let at = self.timeline.at(now, None);
+                if done >= shard.rows.num_buckets() {
+                    break;
+                }
+                shard.cursor = done;
+                for _ in 0..LOOKS_A_LOCK {
+                    self.tidy_next(&mut shard, roster, at);
+                }
+                done = done.saturating_add(LOOKS_A_LOCK);
+            }
+        }
+    }
+
+    fn tidy_next(&self, shard: &mut Shard, roster: &Roster, at: At) {
+        let buckets = shard.rows.num_buckets();
+        let bucket = if shard.cursor < buckets { shard.cursor } else { 0 };
+        shard.cursor = bucket.saturating_add(1);
+        let Ok(mut entry) = shard.rows.get_bucket_entry(bucket) else { return };
+        refresh(entry.get_mut(), roster);
+        if is_idle(entry.get(), roster, at) {
+            self.remove(entry, roster);
+            let keys = shard.rows.len();
+            if buckets > SMALL && keys < buckets.div_euclid(8) {
+                // The few rows that are left move to a table of their size.
+                shard.rows.shrink_to(keys.saturating_mul(2), Row::hash);
+            }
+        }
+    }
+
+    fn remove(&self, entry: OccupiedEntry<'_, Row>, roster: &Roster) {
+        let (row, _) = entry.remove();
+        if !row.is_overflow() {
+            self.rows.fetch_sub(1, Ordering::AcqRel);
+        }
+        for number in numbers(&row) {
+            if let Some(counter) = roster.answering(number) {
+                counter.left(number, row.is_overflow());
+            }
+        }
+    }
+}
+
+/// The numbers of a row's cells, each once.
+fn numbers(row: &Row) -> impl Iterator<Item = u32> {
+    let earlier = |place| row.cells().take(place).map(|(number, _)| number);
+    let cells = row.cells().enumerate();
+    cells.filter_map(move |(place, (number, _))| {
+        earlier(place).all(|other| other != number).then_some(number)
+    })
+}
+
+/// No cell of the row says more than a fresh one would.
+fn is_idle(row: &Row, roster: &Roster, at: At) -> bool {
+    row.cells().all(|(number, cell)| match roster.answering(number) {
+        Some(counter) => counter.number() == number && counter.policy.is_idle(cell, at),
+        None => true,
+    })
+}
+
+/// Brings a row up to the rule set: converts what counters were taken over, drops what belongs
+/// to no rule.
+fn refresh(row: &mut Row, roster: &Roster) {
+    let is_current = |number| {
+        roster.answering(number).is_some_and(|counter| counter.number() == number)
+    };
+    if row.cells().all(|(number, _)| is_current(number)) {
+        return;
+    }
+    let old: Vec<u32> = numbers(row).filter(|number| !is_current(*number)).collect();
+    for counter in old.iter().filter_map(|number| roster.answering(*number)) {
+        if row.cells_of(counter.number()).next().is_none()
+            && let Some(image) = counter.carried(row)
+        {
+            row.push(counter.number(), &image);
+            counter.entered(row.is_overflow());
+        }
+        drop_predecessors(row, counter);
+    }
+    row.retain(|number, _| is_current(number));
+}
+
+/// Drops the cells of the counters that `counter` took over from.
+pub(super) fn drop_predecessors(row: &mut Row, counter: &Counter) {
+    let shared = row.is_overflow();
+    let mut gone: Vec<u32> = Vec::new();
+    row.retain(|number, _| {
+        let predecessor = counter.follows(number);
+        if predecessor && !gone.contains(&number) {
+            gone.push(number);
+        }
+        !predecessor
+    });
+    gone.iter().for_each(|number| counter.left(*number, shared));
+}

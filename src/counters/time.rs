@@ -1,0 +1,85 @@
+//! The engine's own time line.
+
+use std::time::Duration;
+
+use crate::clock::{NANOS_PER_SECOND, Timestamp};
+
+/// Nanoseconds on the engine's time line, which starts 100 years before the engine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(pub(crate) u64);
+
+impl Moment {
+    pub(crate) const MAX: Self = Self(u64::MAX);
+
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The time of one decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct At {
+    /// The engine's time: what rate limits and rolling quotas go by.
+    pub(crate) now: Moment,
+    /// The Unix second of the engine's time.
+    pub(crate) now_second: i64,
+    /// The Unix second of the event: what calendar quotas go by.
+    pub(crate) second: i64,
+    /// The event brought its own timestamp, so waiting does not change its period.
+    pub(crate) explicit: bool,
+}
+
+/// Converts between the calendar and the engine's time line.
+///
+/// The line starts 100 years before the engine, so that the start of any window that holds the
+/// first reading is on it, and ends 484 years after; readings beyond stop at its ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeline {
+    origin: i64,
+}
+
+impl Timeline {
+    const LEAD_SECONDS: i64 = 3_155_760_000;
+
+    pub(crate) fn starting(first: Timestamp) -> Self {
+        Self { origin: first.unix_seconds().saturating_sub(Self::LEAD_SECONDS) }
+    }
+
+    pub(crate) fn moment(&self, instant: Timestamp) -> Moment {
+        let seconds = instant.unix_seconds().saturating_sub(self.origin);
+        let seconds = u64::try_from(seconds).unwrap_or(0);
+        let nanos = seconds.saturating_mul(NANOS_PER_SECOND);
+        Moment(nanos.saturating_add(u64::from(instant.subsec_nanos())))
+    }
+
+    pub(crate) fn second(&self, moment: Moment) -> i64 {
+        self.origin.saturating_add_unsigned(moment.0.div_euclid(NANOS_PER_SECOND))
+    }
+
+    /// The Unix second at or after the moment.
+    pub(crate) fn second_rounded_up(&self, moment: Moment) -> i64 {
+        self.origin.saturating_add_unsigned(moment.0.div_ceil(NANOS_PER_SECOND))
+    }
+
+    pub(crate) fn start_of_second(&self, second: i64) -> Moment {
+        self.moment(Timestamp::new(second, 0))
+    }
+
+    pub(crate) fn timestamp(&self, moment: Moment) -> Timestamp {
+        Timestamp::new(self.origin, 0).saturating_add(Duration::from_nanos(moment.0))
+    }
+
+    pub(crate) fn at(&self, now: Moment, event_second: Option<i64>) -> At {
+        let now_second = self.second(now);
+        let second = event_second.unwrap_or(now_second);
+        At { now, now_second, second, explicit: event_second.is_some() }
+    }
+
+    /// How far into a window of `length` nanoseconds, counted from the Unix epoch, the line
+    /// starts.
+    pub(crate) fn phase(&self, length: u64) -> u64 {
+        let nanos = i128::from(self.origin).saturating_mul(i128::from(NANOS_PER_SECOND));
+        let phase = nanos.checked_rem_euclid(i128::from(length)).unwrap_or(0);
+        u64::try_from(phase).unwrap_or(0)
+    }
+}

@@ -1,0 +1,125 @@
+//! The token bucket, exact for every rational rate.
+//!
+//! The state is one number: the instant at which the bucket is full again. A rate of `limit` a
+//! window is reduced to `rate` tokens in `per` nanoseconds; instants are then counted in parts of
+//! a nanosecond, `rate` to each, so that one token is `per` of them and nothing is ever divided
+//! or rounded on the way: taking a cost adds `cost * per`, and the bucket holds what is missing
+//! to `capacity * per` above now. Taking late readings changes nothing: an instant in the past
+//! is a full bucket, however long ago.
+//!
+//! Sizes: `rate`, `per` and capacity are below 2^62 and moments below 2^64, so instants stay
+//! below 2^126 + 2^127 and no sum wraps.
+
+use super::cell::{Cell, Image, Lump};
+use super::time::{At, Moment};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenBucket {
+    rate: u64,
+    per: u64,
+    /// Capacity in parts: `capacity * per`.
+    depth: u128,
+}
+
+impl TokenBucket {
+    /// A bucket of `capacity` units, refilled with `limit` units each `window` nanoseconds.
+    pub(crate) fn new(limit: u64, window: u64, capacity: u64) -> Self {
+        let common = greatest_common_divisor(limit, window).max(1);
+        let (rate, per) = (limit.div_euclid(common), window.div_euclid(common));
+        Self { rate, per, depth: product(capacity, per) }
+    }
+
+    fn parts(&self, moment: Moment) -> u128 {
+        product(moment.0, self.rate)
+    }
+
+    pub(super) fn full_at(cell: Option<Cell<'_>>) -> u128 {
+        match cell.map(|cell| cell.words) {
+            Some([high, low, ..]) => join(*high, *low),
+            _ => 0,
+        }
+    }
+
+    /// Returns whether the cost fits, and when the bucket is full after it. A cost that does not
+    /// fit and is forced leaves the bucket empty, or as empty as it was.
+    pub(super) fn take(&self, full_at: u128, at: At, cost: u64) -> (bool, u128) {
+        let now = self.parts(at.now);
+        let start = full_at.max(now);
+        let after = start.saturating_add(product(cost, self.per));
+        let empty = now.saturating_add(self.depth);
+        if after <= empty { (true, after) } else { (false, start.max(empty)) }
+    }
+
+    pub(super) fn remaining(&self, full_at: u128, at: At) -> u64 {
+        let missing = full_at.saturating_sub(self.parts(at.now));
+        let level = self.depth.saturating_sub(missing);
+        u64::try_from(level.checked_div(u128::from(self.per)).unwrap_or(0)).unwrap_or(u64::MAX)
+    }
+
+    /// The moment at which the bucket is full.
+    pub(super) fn filled(&self, full_at: u128) -> Moment {
+        let nanos = full_at.checked_div(u128::from(self.rate)).unwrap_or(u128::MAX);
+        let exact = nanos.saturating_mul(u128::from(self.rate)) == full_at;
+        let nanos = nanos.saturating_add(u128::from(!exact));
+        u64::try_from(nanos).map_or(Moment::MAX, Moment)
+    }
+
+    /// The first moment at which the cost fits; `None` when none does.
+    pub(super) fn passes_at(&self, full_at: u128, cost: u64) -> Option<Moment> {
+        let cost = product(cost, self.per);
+        let headroom = self.depth.checked_sub(cost)?;
+        let moment = self.filled(full_at.saturating_sub(headroom));
+        (moment < Moment::MAX).then_some(moment)
+    }
+
+    pub(super) fn is_full(&self, full_at: u128, at: At) -> bool {
+        full_at <= self.parts(at.now)
+    }
+
+    /// The tokens that are missing.
+    pub(super) fn lump(&self, full_at: u128, at: At) -> Lump {
+        let missing = full_at.saturating_sub(self.parts(at.now));
+        let per = u128::from(self.per);
+        let whole = missing.checked_div(per).unwrap_or(0);
+        let part = missing.checked_rem(per).unwrap_or(0);
+        Lump {
+            whole: u64::try_from(whole).unwrap_or(u64::MAX),
+            part: u64::try_from(part).unwrap_or(u64::MAX),
+            parts: self.per,
+        }
+    }
+
+    /// The state means the same for both; only the limits may differ.
+    pub(super) fn counts_like(&self, other: &Self) -> bool {
+        (self.rate, self.per) == (other.rate, other.per)
+    }
+
+    pub(super) fn adopt(&self, lump: Lump, at: At) -> Image {
+        // A part of a token that the new unit cannot say is rounded up: nothing is minted.
+        let part = product(lump.part, self.per).div_ceil(u128::from(lump.parts.max(1)));
+        let missing = product(lump.whole, self.per).saturating_add(part);
+        let (high, low) = split(self.parts(at.now).saturating_add(missing));
+        Image::narrow(0, high, low)
+    }
+}
+
+/// The product of two 64 bit numbers, which always fits 128.
+fn product(a: u64, b: u64) -> u128 {
+    u128::from(a).wrapping_mul(u128::from(b))
+}
+
+pub(super) fn join(high: u64, low: u64) -> u128 {
+    (u128::from(high) << 64) | u128::from(low)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+pub(super) fn split(wide: u128) -> (u64, u64) {
+    ((wide >> 64) as u64, wide as u64)
+}
+
+fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while let Some(rest) = a.checked_rem(b) {
+        (a, b) = (b, rest);
+    }
+    a
+}

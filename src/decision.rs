@@ -1,0 +1,555 @@
+//! The answer of one call, and what stands where.
+//!
+//! An answer holds the raw state that each rule had in the deciding step; statuses, headers and
+//! the wait are rendered from it when they are asked for, so that a caller who wants only a yes
+//! or a no pays for nothing else.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::Guard;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+use smallvec::SmallVec;
+
+use crate::amount::Amount;
+use crate::counters::{At, Figures, Moment, Reading, Timeline};
+use crate::headers::{HeaderDialect, Headers};
+use crate::log::EventId;
+use crate::rules::{Enforcement, Metric, Period, Rule, Window};
+use crate::snapshot::{CompiledRule, Snapshot};
+
+/// How long to wait before the same event passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// At this time after the decision the event passes, if nothing else happens; one nanosecond
+    /// earlier it does not.
+    After(Duration),
+    /// No wait will do: the cost is above a rule's limit or burst, the event is dated into a
+    /// full period, or a rule that denies at its cap has no room for the key.
+    Never,
+}
+
+impl RetryAfter {
+    /// Returns the wait in whole seconds, rounded up, at least 1; `None` for never.
+    #[must_use]
+    pub fn whole_seconds(self) -> Option<u64> {
+        match self {
+            Self::After(wait) => {
+                let part = u64::from(wait.subsec_nanos() > 0);
+                Some(wait.as_secs().saturating_add(part).max(1))
+            }
+            Self::Never => None,
+        }
+    }
+}
+
+impl fmt::Display for RetryAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::After(wait) => write!(f, "{wait:?}"),
+            Self::Never => f.write_str("never"),
+        }
+    }
+}
+
+/// Where one rate limit stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RateLimitStatus<'d> {
+    /// The rule's id.
+    pub id: &'d str,
+    /// The rule's name.
+    pub name: &'d str,
+    /// The rule's window, `1h` in text.
+    #[serde(serialize_with = "as_text")]
+    pub window: Window,
+    /// The rule's limit.
+    pub limit: u64,
+    /// What is left, in whole numbers rounded down.
+    pub remaining: u64,
+    /// The Unix second, rounded up, at which a bucket is full again, a fixed window ends, or the
+    /// oldest use leaves a sliding one; now where nothing is used.
+    pub reset: i64,
+    /// In a decision: this rule refused the event (soft and shadow: it did not fit). In a
+    /// standing: nothing is left.
+    pub exceeded: bool,
+}
+
+/// Where one quota stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QuotaStatus<'d> {
+    /// The rule's id.
+    pub id: &'d str,
+    /// The rule's name.
+    pub name: &'d str,
+    /// What it counts.
+    pub metric: &'d Metric,
+    /// Its period.
+    pub period: Period,
+    /// The rule's limit.
+    pub limit: u64,
+    /// What is used, in whole numbers rounded up.
+    pub used: u64,
+    /// What is left, in whole numbers rounded down.
+    pub remaining: u64,
+    /// What is used, exactly.
+    pub used_exact: Amount,
+    /// What is left, exactly.
+    pub remaining_exact: Amount,
+    /// The Unix second at which the period ends; for a rolling period the one, rounded up, at
+    /// which its oldest use leaves. `None` where nothing resets: all time, and a rolling period
+    /// without use.
+    pub reset: Option<i64>,
+    /// In a decision: this rule refused the event (soft and shadow: it did not fit). In a
+    /// standing: nothing is left.
+    pub exceeded: bool,
+}
+
+impl Serialize for QuotaStatus<'_> {
+    /// The product's shape, which has no `reset`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut status = serializer.serialize_struct("QuotaStatus", 8)?;
+        status.serialize_field("id", self.id)?;
+        status.serialize_field("name", self.name)?;
+        status.serialize_field("metric", self.metric)?;
+        status.serialize_field("period", &self.period)?;
+        status.serialize_field("limit", &self.limit)?;
+        status.serialize_field("used", &self.used_exact)?;
+        status.serialize_field("remaining", &self.remaining_exact)?;
+        status.serialize_field("exceeded", &self.exceeded)?;
+        status.end()
+    }
+}
+
+fn as_text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// What one rule said, raw.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    /// The rule's place in the rule set.
+    pub(crate) rule: u32,
+    pub(crate) fits: bool,
+    pub(crate) cost: u64,
+    pub(crate) reading: Reading,
+}
+
+/// What all rules said, with what is needed to render it.
+pub(crate) struct Sayings {
+    pub(crate) at: At,
+    /// What the clock showed, which is before `at` where it had stepped back.
+    pub(crate) asked: Moment,
+    pub(crate) timeline: Timeline,
+    /// In the order of the rules' places.
+    said: SmallVec<[Said; 4]>,
+    rules: Rules,
+}
+
+/// The rules that the statuses are of.
+enum Rules {
+    /// The rule set of the decision, held without counting references.
+    Snapshot(Guard<Arc<Snapshot>>),
+    /// The rules alone, one for each status: what is kept for long must not hold a rule set.
+    Alone(Arc<[Arc<CompiledRule>]>),
+}
+
+impl Clone for Sayings {
+    fn clone(&self) -> Self {
+        let rules = match &self.rules {
+            Rules::Snapshot(snapshot) => Rules::Snapshot(Guard::from_inner(Arc::clone(snapshot))),
+            Rules::Alone(rules) => Rules::Alone(Arc::clone(rules)),
+        };
+        Self { said: self.said.clone(), rules, ..*self }
+    }
+}
+
+impl Sayings {
+    pub(crate) fn new(
+        at: At,
+        asked: Moment,
+        timeline: Timeline,
+        mut said: SmallVec<[Said; 4]>,
+        rules: Guard<Arc<Snapshot>>,
+    ) -> Self {
+        if !said.is_sorted_by_key(|said| said.rule) {
+            said.sort_unstable_by_key(|said| said.rule);
+        }
+        Self { at, asked, timeline, said, rules: Rules::Snapshot(rules) }
+    }
+
+    /// The same without the rule set.
+    fn alone(&self) -> Self {
+        let rules = self.statuses().map(|(rule, _)| Arc::clone(rule)).collect();
+        Self { said: self.said.clone(), rules: Rules::Alone(rules), ..*self }
+    }
+
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Said)> {
+        self.said.iter().enumerate().filter_map(|(place, said)| {
+            let rule = match &self.rules {
+                Rules::Snapshot(snapshot) => snapshot.rule(said.rule),
+                Rules::Alone(rules) => rules.get(place),
+            };
+            rule.map(|rule| (rule, said))
+        })
+    }
+
+    fn figures(&self, rule: &CompiledRule, said: &Said) -> Figures {
+        rule.counter.policy.figures(&said.reading, self.at, &self.timeline)
+    }
+
+    /// The second at which a figure that nothing resets stands: now.
+    fn now(&self) -> i64 {
+        self.timeline.second_rounded_up(self.at.now)
+    }
+
+    fn rate_limit<'d>(
+        &self,
+        rule: &'d CompiledRule,
+        said: &Said,
+        exceeded: Exceeded,
+    ) -> Option<RateLimitStatus<'d>> {
+        let Rule::RateLimit(definition) = &rule.rule else { return None };
+        let figures = self.figures(rule, said);
+        let remaining = figures.remaining.div_euclid(rule.units_per_whole());
+        Some(RateLimitStatus {
+            id: rule.id(),
+            name: &definition.name,
+            window: definition.window,
+            limit: definition.limit_value,
+            remaining,
+            reset: figures.reset.unwrap_or_else(|| self.now()),
+            exceeded: exceeded.of(said.fits, remaining),
+        })
+    }
+
+    fn quota<'d>(
+        &self,
+        rule: &'d CompiledRule,
+        said: &Said,
+        exceeded: Exceeded,
+    ) -> Option<QuotaStatus<'d>> {
+        let Rule::Quota(definition) = &rule.rule else { return None };
+        let figures = self.figures(rule, said);
+        let scale = rule.units_per_whole();
+        let exact = |units: u64| {
+            let millionths = 1_000_000_u64.div_euclid(scale);
+            Amount::from_millionths(i128::from(units).saturating_mul(i128::from(millionths)))
+        };
+        Some(QuotaStatus {
+            id: rule.id(),
+            name: &definition.name,
+            metric: &definition.metric,
+            period: definition.period,
+            limit: definition.limit_value,
+            used: figures.used.div_ceil(scale),
+            remaining: figures.remaining.div_euclid(scale),
+            used_exact: exact(figures.used),
+            remaining_exact: exact(figures.remaining),
+            reset: figures.reset,
+            exceeded: exceeded.of(said.fits, figures.remaining),
+        })
+    }
+
+    /// The moment at which every hard rule lets the event in; `None` for never.
+    fn passes_at(&self) -> Option<Moment> {
+        let mut moment = self.at.now;
+        loop {
+            let mut latest = moment;
+            for (rule, said) in self.refusing_kind() {
+                latest = latest.max(self.rule_passes_at(rule, said, latest)?);
+            }
+            // A rule may let the event in now and not later, in a period that events dated
+            // ahead have filled: the moment must hold for all.
+            if latest == moment {
+                return Some(moment);
+            }
+            moment = latest;
+        }
+    }
+
+    fn refusing_kind(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Said)> {
+        self.statuses().filter(|(rule, _)| rule.counter.enforcement == Enforcement::Hard)
+    }
+
+    fn rule_passes_at(&self, rule: &CompiledRule, said: &Said, from: Moment) -> Option<Moment> {
+        let policy = &rule.counter.policy;
+        if said.fits && said.reading == Reading::NoRoom {
+            return Some(from);
+        }
+        policy.passes_at(&said.reading, said.cost, self.at, from, &self.timeline)
+    }
+}
+
+/// What `exceeded` means.
+#[derive(Clone, Copy)]
+enum Exceeded {
+    /// The event did not fit.
+    Refused,
+    /// Nothing is left.
+    Full,
+}
+
+impl Exceeded {
+    fn of(self, fits: bool, remaining: u64) -> bool {
+        match self {
+            Self::Refused => !fits,
+            Self::Full => remaining == 0,
+        }
+    }
+}
+
+/// The answer of one call: allowed or refused, and where every matching rule stands.
+///
+/// The figures are those of the deciding step: after the event when it was allowed, without it
+/// when it was refused. A decision is cheap to drop, and holds the rule set that it was made by
+/// for as long as it lives.
+///
+/// It serializes in the product's shape, for 201 `{id, allowed, rateLimits, quotas}` and for 429
+/// `{allowed, error, rateLimits, quotas}`.
+#[derive(Clone)]
+pub struct Decision {
+    allowed: bool,
+    replay: bool,
+    event_id: Option<EventId>,
+    sayings: Sayings,
+}
+
+impl Decision {
+    pub(crate) fn new(allowed: bool, event_id: Option<EventId>, sayings: Sayings) -> Self {
+        Self { allowed, replay: false, event_id, sayings }
+    }
+
+    /// What is kept to answer a retry: the same answer, which holds no rule set.
+    pub(crate) fn to_replay(&self) -> Self {
+        Self { replay: true, sayings: self.sayings.alone(), ..*self }
+    }
+
+    /// Returns whether the event may go ahead.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        self.allowed
+    }
+
+    /// Returns whether this is the first answer to an idempotency key, given again.
+    #[must_use]
+    pub fn is_replay(&self) -> bool {
+        self.replay
+    }
+
+    /// Returns the id of the recorded event; `None` when nothing was recorded.
+    #[must_use]
+    pub fn event_id(&self) -> Option<EventId> {
+        self.event_id
+    }
+
+    /// Returns where each matching rate limit stands, in the order of their definition.
+    pub fn rate_limits(&self) -> impl Iterator<Item = RateLimitStatus<'_>> {
+        let sayings = &self.sayings;
+        let status = |(rule, said)| sayings.rate_limit(rule, said, Exceeded::Refused);
+        sayings.statuses().map(|(rule, said)| (&**rule, said)).filter_map(status)
+    }
+
+    /// Returns where each matching quota stands, in the order of their definition.
+    pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
+        let sayings = &self.sayings;
+        let status = |(rule, said)| sayings.quota(rule, said, Exceeded::Refused);
+        sayings.statuses().map(|(rule, said)| (&**rule, said)).filter_map(status)
+    }
+
+    /// Returns how long to wait before the same event passes; `None` when it was allowed.
+    ///
+    /// The wait is exact over all matching rules together. It counts from what the clock showed
+    /// at the decision. O(rules), worked out when asked.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<RetryAfter> {
+        if self.allowed {
+            return None;
+        }
+        Some(match self.sayings.passes_at() {
+            Some(moment) => RetryAfter::After(moment.since(self.sayings.asked)),
+            None => RetryAfter::Never,
+        })
+    }
+
+    /// Returns the HTTP status: 201 when allowed, 429 when refused.
+    #[must_use]
+    pub fn status_code(&self) -> u16 {
+        if self.allowed { 201 } else { 429 }
+    }
+
+    /// Returns the product's headers: `X-RateLimit-*`, and on a refusal `Retry-After` and
+    /// `X-Quota-*`. The same as [`headers_in`](Self::headers_in) with
+    /// [`HeaderDialect::XRateLimit`].
+    #[must_use]
+    pub fn headers(&self) -> Headers {
+        self.headers_in(HeaderDialect::XRateLimit)
+    }
+
+    /// Returns the headers of a dialect.
+    #[must_use]
+    pub fn headers_in(&self, dialect: HeaderDialect) -> Headers {
+        Headers::of(self, dialect)
+    }
+
+    /// The rate limits that callers are told of in headers: those that are not on trial.
+    pub(crate) fn enforced_rate_limits(&self) -> impl Iterator<Item = RateLimitStatus<'_>> {
+        let sayings = &self.sayings;
+        let enforced = sayings.statuses().filter(|(rule, _)| told(rule));
+        enforced.filter_map(|(rule, said)| sayings.rate_limit(rule, said, Exceeded::Refused))
+    }
+
+    /// The quotas that callers are told of in headers.
+    pub(crate) fn enforced_quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
+        let sayings = &self.sayings;
+        let enforced = sayings.statuses().filter(|(rule, _)| told(rule));
+        enforced.filter_map(|(rule, said)| sayings.quota(rule, said, Exceeded::Refused))
+    }
+
+    /// The metric of each enforced rate limit, in the order of [`Self::enforced_rate_limits`].
+    pub(crate) fn enforced_rate_limit_metrics(&self) -> impl Iterator<Item = &Metric> {
+        let enforced = self.sayings.statuses().filter(|(rule, _)| told(rule));
+        enforced.filter_map(|(rule, _)| match &rule.rule {
+            Rule::RateLimit(rule) => Some(&rule.metric),
+            Rule::Quota(_) => None,
+        })
+    }
+
+    /// Of the quotas that refused the event, the one that it has to wait for longest.
+    pub(crate) fn binding_quota(&self) -> Option<QuotaStatus<'_>> {
+        let sayings = &self.sayings;
+        let refusing = sayings.refusing_kind().filter(|(_, said)| !said.fits);
+        let quotas = refusing.filter(|(rule, _)| matches!(rule.rule, Rule::Quota(_)));
+        let wait = |(rule, said): &(&Arc<CompiledRule>, &Said)| {
+            sayings.rule_passes_at(rule, said, sayings.at.now).unwrap_or(Moment::MAX)
+        };
+        let (rule, said) = quotas.max_by_key(wait)?;
+        sayings.quota(rule, said, Exceeded::Refused)
+    }
+
+    /// The Unix second of the decision, rounded up.
+    pub(crate) fn decided_at(&self) -> i64 {
+        self.sayings.now()
+    }
+
+    fn error(&self) -> &'static str {
+        let mut refusing = self.sayings.refusing_kind().filter(|(_, said)| !said.fits);
+        if refusing.any(|(rule, _)| matches!(rule.rule, Rule::RateLimit(_))) {
+            "Rate limit exceeded"
+        } else {
+            "Quota exceeded"
+        }
+    }
+}
+
+fn told(rule: &CompiledRule) -> bool {
+    rule.counter.enforcement != Enforcement::Shadow
+}
+
+impl Serialize for Decision {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let recorded = usize::from(self.event_id.is_some());
+        let fields = if self.allowed { 3_usize.saturating_add(recorded) } else { 4 };
+        let mut body = serializer.serialize_struct("Decision", fields)?;
+        if let Some(id) = self.event_id {
+            body.serialize_field("id", &id)?;
+        }
+        body.serialize_field("allowed", &self.allowed)?;
+        if !self.allowed {
+            body.serialize_field("error", self.error())?;
+        }
+        body.serialize_field("rateLimits", &self.rate_limits().collect::<Vec<_>>())?;
+        body.serialize_field("quotas", &self.quotas().collect::<Vec<_>>())?;
+        body.end()
+    }
+}
+
+impl fmt::Debug for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decision")
+            .field("allowed", &self.allowed)
+            .field("replay", &self.replay)
+            .field("event_id", &self.event_id)
+            .field("rate_limits", &self.rate_limits().collect::<Vec<_>>())
+            .field("quotas", &self.quotas().collect::<Vec<_>>())
+            .field("retry_after", &self.retry_after())
+            .finish()
+    }
+}
+
+impl fmt::Display for Decision {
+    /// One line: the verdict, and on a refusal the rules that refused and the wait.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(wait) = self.retry_after() else { return f.write_str("allowed") };
+        let rate_limits = self.rate_limits().filter(|status| status.exceeded);
+        let quotas = self.quotas().filter(|status| status.exceeded);
+        let names = rate_limits.map(|s| s.name).chain(quotas.map(|s| s.name));
+        f.write_str("refused by ")?;
+        for (place, name) in names.enumerate() {
+            write!(f, "{}{name:?}", if place == 0 { "" } else { ", " })?;
+        }
+        match wait {
+            RetryAfter::After(wait) => write!(f, "; passes in {wait:?}"),
+            RetryAfter::Never => f.write_str("; never passes"),
+        }
+    }
+}
+
+/// Where a set of dimensions stands on every rule that matches; nothing was taken.
+#[derive(Clone)]
+pub struct Standing {
+    sayings: Sayings,
+}
+
+impl Standing {
+    pub(crate) fn new(sayings: Sayings) -> Self {
+        Self { sayings }
+    }
+
+    /// Returns whether every hard rule has something left.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        let scale = |rule: &CompiledRule| match rule.rule {
+            Rule::RateLimit(_) => rule.units_per_whole(),
+            Rule::Quota(_) => 1,
+        };
+        self.sayings
+            .refusing_kind()
+            .all(|(rule, said)| self.sayings.figures(rule, said).remaining >= scale(rule))
+    }
+
+    /// Returns where each matching rate limit stands, in the order of their definition.
+    pub fn rate_limits(&self) -> impl Iterator<Item = RateLimitStatus<'_>> {
+        let status = |(rule, said)| self.sayings.rate_limit(rule, said, Exceeded::Full);
+        self.sayings.statuses().map(|(rule, said)| (&**rule, said)).filter_map(status)
+    }
+
+    /// Returns where each matching quota stands, in the order of their definition.
+    pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
+        let status = |(rule, said)| self.sayings.quota(rule, said, Exceeded::Full);
+        self.sayings.statuses().map(|(rule, said)| (&**rule, said)).filter_map(status)
+    }
+}
+
+impl Serialize for Standing {
+    /// The product's check bodies in one: `{allowed, rateLimits, quotas}`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut body = serializer.serialize_struct("Standing", 3)?;
+        body.serialize_field("allowed", &self.is_allowed())?;
+        body.serialize_field("rateLimits", &self.rate_limits().collect::<Vec<_>>())?;
+        body.serialize_field("quotas", &self.quotas().collect::<Vec<_>>())?;
+        body.end()
+    }
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Standing")
+            .field("rate_limits", &self.rate_limits().collect::<Vec<_>>())
+            .field("quotas", &self.quotas().collect::<Vec<_>>())
+            .finish()
+    }
+}

@@ -1,0 +1,199 @@
+//! The definition of an engine.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::Engine;
+use crate::clock::{Clock, SystemClock};
+use crate::counters::{Table, Timeline};
+use crate::error::{RuleProblem, RuleSetError};
+use crate::idempotency::IdempotencyKeys;
+use crate::log::{EventLog, MemoryLog};
+use crate::rules::{Quota, RateLimit, Rule, RuleSet};
+use crate::snapshot::{Compiler, Snapshot};
+
+const DEFAULT_EVENTS: usize = 100_000;
+const DEFAULT_MAX_KEYS: u64 = 10_000_000;
+const DEFAULT_IDEMPOTENCY_KEYS: usize = 1_000_000;
+const MIN_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+const DEFAULT_LATE: Duration = Duration::from_secs(60 * 60);
+
+/// Which events an engine keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Recording {
+    /// None: a pure limiter.
+    Off,
+    /// The newest of this number, in memory; the default is 100 000.
+    Newest(usize),
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self::Newest(DEFAULT_EVENTS)
+    }
+}
+
+/// The definition of an [`Engine`].
+#[must_use]
+pub struct EngineBuilder {
+    rules: RuleSet,
+    clock: Option<Box<dyn Clock>>,
+    recording: Recording,
+    max_keys: u64,
+    idempotency_retention: Duration,
+    idempotency_max_keys: usize,
+    late_events: Duration,
+}
+
+impl EngineBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            rules: RuleSet::new(),
+            clock: None,
+            recording: Recording::default(),
+            max_keys: DEFAULT_MAX_KEYS,
+            idempotency_retention: MIN_RETENTION,
+            idempotency_max_keys: DEFAULT_IDEMPOTENCY_KEYS,
+            late_events: DEFAULT_LATE,
+        }
+    }
+
+    /// Adds a rate limit.
+    pub fn rate_limit(mut self, rule: RateLimit) -> Self {
+        self.rules.rate_limits.push(rule);
+        self
+    }
+
+    /// Adds a quota.
+    pub fn quota(mut self, rule: Quota) -> Self {
+        self.rules.quotas.push(rule);
+        self
+    }
+
+    /// Adds all rules of a set.
+    pub fn rule_set(mut self, rules: RuleSet) -> Self {
+        self.rules.rate_limits.extend(rules.rate_limits);
+        self.rules.quotas.extend(rules.quotas);
+        self
+    }
+
+    /// Sets the clock; the default is a [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Box::new(clock));
+        self
+    }
+
+    /// Sets which events are kept.
+    pub fn recording(mut self, recording: Recording) -> Self {
+        self.recording = recording;
+        self
+    }
+
+    /// Sets the most keys that have counters, over all rules; the default is 10 million. What
+    /// new keys get beyond is the choice of each rule, its `overflow`.
+    pub fn max_keys(mut self, keys: u64) -> Self {
+        self.max_keys = keys;
+        self
+    }
+
+    /// Sets for how long idempotency keys are kept: 24 hours, the default, or more.
+    pub fn idempotency_retention(mut self, retention: Duration) -> Self {
+        self.idempotency_retention = retention;
+        self
+    }
+
+    /// Sets the most idempotency keys that are kept; the default is a million, some 500 bytes
+    /// each. Beyond it the oldest are forgotten before their time.
+    pub fn idempotency_max_keys(mut self, keys: usize) -> Self {
+        self.idempotency_max_keys = keys;
+        self
+    }
+
+    /// Sets for how long after its end a calendar period takes late events, by whole seconds;
+    /// the default is an hour. Counters of a period are kept for as long.
+    pub fn late_events(mut self, late: Duration) -> Self {
+        self.late_events = late;
+        self
+    }
+
+    /// Makes the engine. O(rules).
+    ///
+    /// # Errors
+    /// All problems of the rules and settings at once.
+    pub fn build(self) -> Result<Engine, RuleSetError> {
+        let mut problems = self.problems();
+        let rules: Vec<Rule> = self.rules.into_rules().collect();
+        problems.extend(crate::rules::set_problems(&rules));
+        RuleSetError::check(problems)?;
+
+        let clock = self.clock.unwrap_or_else(|| Box::new(SystemClock::new()));
+        let timeline = Timeline::starting(clock.now());
+        let hasher = ahash::RandomState::new();
+        let retention = u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
+        let log: Option<Box<dyn EventLog>> = match self.recording {
+            Recording::Off | Recording::Newest(0) => None,
+            Recording::Newest(keep) => {
+                Some(Box::new(MemoryLog::new(ahash::RandomState::new().hash_one("log"), keep)))
+            }
+        };
+        let empty = Snapshot::new(0, Vec::new(), hasher.clone());
+        let engine = Engine {
+            highest: (!clock.is_monotonic()).then(|| AtomicU64::new(0)),
+            clock,
+            snapshot: ArcSwap::from_pointee(empty),
+            table: Table::new(self.max_keys, timeline, shards()),
+            compiler: Mutex::new(Compiler::new(timeline, self.late_events.as_secs())),
+            log,
+            keys: IdempotencyKeys::new(retention, self.idempotency_max_keys, hasher.clone()),
+            hasher,
+        };
+        engine.install(rules);
+        Ok(engine)
+    }
+
+    fn problems(&self) -> Vec<RuleProblem> {
+        let problem = |field: &str, reason: String| RuleProblem {
+            rule: "engine".to_owned(),
+            field: field.to_owned(),
+            reason,
+        };
+        let mut problems = Vec::new();
+        if self.idempotency_retention < MIN_RETENTION {
+            let reason = format!("{:?} must be at least 24 hours", self.idempotency_retention);
+            problems.push(problem("idempotencyRetention", reason));
+        }
+        for (field, value) in [
+            ("maxKeys", self.max_keys),
+            ("idempotencyMaxKeys", self.idempotency_max_keys as u64),
+        ] {
+            if value == 0 {
+                problems.push(problem(field, "0 must be at least 1".to_owned()));
+            }
+        }
+        problems
+    }
+}
+
+/// So many shards that threads seldom meet in one.
+fn shards() -> usize {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    threads.saturating_mul(32).clamp(64, 4_096)
+}
+
+impl fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineBuilder")
+            .field("rules", &self.rules)
+            .field("recording", &self.recording)
+            .field("max_keys", &self.max_keys)
+            .field("idempotency_retention", &self.idempotency_retention)
+            .field("idempotency_max_keys", &self.idempotency_max_keys)
+            .field("late_events", &self.late_events)
+            .finish_non_exhaustive()
+    }
+}

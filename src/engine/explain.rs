@@ -1,0 +1,210 @@
+//! Why an event is allowed or refused: what a person asks when a customer calls.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Engine;
+use crate::decision::Decision;
+use crate::error::TrackError;
+use crate::event::{Dimension, Event};
+use crate::rules::Rule;
+use crate::snapshot::CompiledRule;
+
+/// Every rule that matched an event, every rule that nearly did, and the decision.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Explanation {
+    /// What [`Engine::check`] answers now.
+    pub decision: Decision,
+    /// The rules, rate limits first, each kind in the order of its definition. A rule that
+    /// misses the event by more than one dimension is left out.
+    pub rules: Vec<RuleExplanation>,
+}
+
+/// How one rule looks at the event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RuleExplanation {
+    /// The rule's id.
+    pub id: String,
+    /// `rate limit` or `quota`.
+    pub kind: &'static str,
+    /// The rule's name.
+    pub name: String,
+    /// How it looks at the event.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// How a rule looks at an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "outcome")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It applies.
+    #[serde(rename_all = "camelCase")]
+    Applies {
+        /// What the event would take.
+        limit: u64,
+        /// What is left, after the event where the decision allows it.
+        remaining: u64,
+        /// The Unix second at which the figures start over.
+        reset: Option<i64>,
+        /// It refuses the event; a soft or shadow rule that would have.
+        exceeded: bool,
+    },
+    /// It matches, and another rule of its policy that is more specific applies in its place.
+    #[serde(rename_all = "camelCase")]
+    Replaced {
+        /// The policy.
+        policy: String,
+    },
+    /// It would match, but is turned off.
+    Disabled,
+    /// One dimension keeps it from matching.
+    #[serde(rename_all = "camelCase")]
+    Missed {
+        /// The dimension.
+        dimension: String,
+        /// The value that the rule's filter wants; `None` where its partition needs any.
+        wanted: Option<String>,
+        /// The value that the event has, if it has one.
+        found: Option<String>,
+    },
+}
+
+impl Engine {
+    /// Explains how every rule looks at an event; takes nothing.
+    ///
+    /// Goes through all rules: O(rules), for people and not for the hot path. The rules are
+    /// looked at right after the decision is made, so a change in between may show.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn explain(&self, event: &Event<'_>) -> Result<Explanation, TrackError> {
+        let decision = self.check(event)?;
+        let snapshot = self.snapshot.load();
+        let rules = snapshot.rules.iter();
+        let rules = rules.filter_map(|rule| explain_rule(rule, event, &decision)).collect();
+        Ok(Explanation { decision, rules })
+    }
+}
+
+fn explain_rule(
+    compiled: &CompiledRule,
+    event: &Event<'_>,
+    decision: &Decision,
+) -> Option<RuleExplanation> {
+    let mut misses = misses(compiled, event);
+    let outcome = match (misses.next(), misses.next()) {
+        (Some(miss), None) => miss,
+        (Some(_), Some(_)) => return None,
+        (None, _) if !compiled.rule.enabled() => Outcome::Disabled,
+        (None, _) => applies(compiled, decision).or_else(|| {
+            let policy = compiled.rule.policy()?.to_owned();
+            Some(Outcome::Replaced { policy })
+        })?,
+    };
+    Some(RuleExplanation {
+        id: compiled.id().to_owned(),
+        kind: compiled.rule.kind().as_str(),
+        name: compiled.rule.name().to_owned(),
+        outcome,
+    })
+}
+
+/// The dimensions that keep a rule from matching, each once.
+fn misses<'r>(
+    compiled: &'r CompiledRule,
+    event: &'r Event<'_>,
+) -> impl Iterator<Item = Outcome> + 'r {
+    let filtered = compiled.filter.iter().filter_map(|(dimension, wanted)| {
+        let found = dimension.of(event);
+        (found != Some(wanted)).then(|| Outcome::Missed {
+            dimension: dimension.to_string(),
+            wanted: Some(wanted.to_string()),
+            found: found.map(str::to_owned),
+        })
+    });
+    let lacking = compiled.partition.iter().filter(|dimension| {
+        let filtered = compiled.filter.iter().any(|(other, _)| other == *dimension);
+        !filtered && dimension.of(event).is_none()
+    });
+    filtered.chain(lacking.map(|dimension| Outcome::Missed {
+        dimension: dimension.to_string(),
+        wanted: None,
+        found: None,
+    }))
+}
+
+fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<Outcome> {
+    let id = compiled.id();
+    match &compiled.rule {
+        Rule::RateLimit(_) => {
+            let status = decision.rate_limits().find(|status| status.id == id)?;
+            Some(Outcome::Applies {
+                limit: status.limit,
+                remaining: status.remaining,
+                reset: Some(status.reset),
+                exceeded: status.exceeded,
+            })
+        }
+        Rule::Quota(_) => {
+            let status = decision.quotas().find(|status| status.id == id)?;
+            Some(Outcome::Applies {
+                limit: status.limit,
+                remaining: status.remaining,
+                reset: status.reset,
+                exceeded: status.exceeded,
+            })
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    /// The verdict, and a line a rule.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.decision)?;
+        self.rules.iter().try_for_each(|rule| writeln!(f, "  {rule}"))
+    }
+}
+
+impl fmt::Display for RuleExplanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} ({}): ", self.kind, self.name, self.id)?;
+        match &self.outcome {
+            Outcome::Applies { limit, remaining, exceeded, .. } => {
+                let verdict = if *exceeded { "does not fit" } else { "fits" };
+                write!(f, "{verdict}, {remaining} of {limit} left")
+            }
+            Outcome::Replaced { policy } => {
+                write!(f, "replaced by a more specific rule of policy {policy:?}")
+            }
+            Outcome::Disabled => f.write_str("turned off"),
+            Outcome::Missed { dimension, wanted: Some(wanted), found: Some(found) } => {
+                write!(f, "does not match: {dimension} is {found:?}, not {wanted:?}")
+            }
+            Outcome::Missed { dimension, wanted: Some(wanted), found: None } => {
+                write!(f, "does not match: the event has no {dimension}, wanted {wanted:?}")
+            }
+            Outcome::Missed { dimension, .. } => {
+                write!(f, "does not match: the event has no {dimension} to count by")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CustomerId => "customer_id",
+            Self::EventType => "event_type",
+            Self::Model => "model",
+            Self::Provider => "provider",
+            Self::Property(key) => key,
+        })
+    }
+}

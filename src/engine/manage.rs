@@ -1,0 +1,278 @@
+//! Changing the rules while other threads decide.
+//!
+//! Whoever changes the rules makes the next snapshot and publishes it; decisions that are under
+//! way with the old one notice before they count, and start again. Counters of rules that did not
+//! change are not touched. Each change is O(rules); where counters have to be converted it then
+//! goes over all keys, a few hundred under one lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use parking_lot::MutexGuard;
+
+use super::Engine;
+use crate::error::{RuleSetError, RulesError};
+use crate::rules::{
+    Kind, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Rule, RuleSet, SyncOptions, SyncReport,
+    plan_sync, set_problems,
+};
+use crate::snapshot::{CompiledRule, Compiler, Snapshot};
+
+impl Engine {
+    /// Adds a rate limit and returns it as it now is, with its id. O(rules).
+    ///
+    /// # Errors
+    /// The rule is not valid, or does not go with the others: all problems at once.
+    pub fn add_rate_limit(&self, rule: RateLimit) -> Result<RateLimit, RulesError> {
+        match self.change().add(Rule::RateLimit(rule))? {
+            Rule::RateLimit(rule) => Ok(rule),
+            Rule::Quota(_) => Err(not_found(Kind::RateLimit.as_str(), "")),
+        }
+    }
+
+    /// Adds a quota and returns it as it now is, with its id. O(rules).
+    ///
+    /// # Errors
+    /// The rule is not valid, or does not go with the others: all problems at once.
+    pub fn add_quota(&self, rule: Quota) -> Result<Quota, RulesError> {
+        match self.change().add(Rule::Quota(rule))? {
+            Rule::Quota(rule) => Ok(rule),
+            Rule::RateLimit(_) => Err(not_found(Kind::Quota.as_str(), "")),
+        }
+    }
+
+    /// Changes some fields of a rate limit and returns it as it now is; what was used carries
+    /// over as [`RateLimitUpdate`] says. O(rules), and O(keys) where counters are converted.
+    ///
+    /// # Errors
+    /// No rate limit has the id, or the rule would not be valid.
+    pub fn update_rate_limit(
+        &self,
+        id: &str,
+        update: RateLimitUpdate,
+    ) -> Result<RateLimit, RulesError> {
+        let changed = self.change().update(id, Kind::RateLimit, |rule| match rule {
+            Rule::RateLimit(rule) => Rule::RateLimit(update.apply(rule)),
+            Rule::Quota(rule) => Rule::Quota(rule.clone()),
+        })?;
+        match changed {
+            Rule::RateLimit(rule) => Ok(rule),
+            Rule::Quota(_) => Err(not_found(Kind::RateLimit.as_str(), id)),
+        }
+    }
+
+    /// Changes some fields of a quota and returns it as it now is; what was used carries over as
+    /// [`QuotaUpdate`] says. O(rules), and O(keys) where counters are converted.
+    ///
+    /// # Errors
+    /// No quota has the id, or the rule would not be valid.
+    pub fn update_quota(&self, id: &str, update: QuotaUpdate) -> Result<Quota, RulesError> {
+        let changed = self.change().update(id, Kind::Quota, |rule| match rule {
+            Rule::Quota(rule) => Rule::Quota(update.apply(rule)),
+            Rule::RateLimit(rule) => Rule::RateLimit(rule.clone()),
+        })?;
+        match changed {
+            Rule::Quota(rule) => Ok(rule),
+            Rule::RateLimit(_) => Err(not_found(Kind::Quota.as_str(), id)),
+        }
+    }
+
+    /// Removes a rate limit or a quota; its counters are dropped. O(rules + keys).
+    ///
+    /// # Errors
+    /// No rule has the id.
+    pub fn remove(&self, id: &str) -> Result<(), RulesError> {
+        self.change().remove(id)
+    }
+
+    /// Returns the rate limits, the oldest first.
+    #[must_use]
+    pub fn rate_limits(&self) -> Vec<RateLimit> {
+        self.rule_set().rate_limits
+    }
+
+    /// Returns the quotas, the oldest first.
+    #[must_use]
+    pub fn quotas(&self) -> Vec<Quota> {
+        self.rule_set().quotas
+    }
+
+    /// Returns the rate limit of an id. O(rules).
+    #[must_use]
+    pub fn rate_limit(&self, id: &str) -> Option<RateLimit> {
+        match &self.snapshot.load().by_id(id)?.rule {
+            Rule::RateLimit(rule) => Some(rule.clone()),
+            Rule::Quota(_) => None,
+        }
+    }
+
+    /// Returns the quota of an id. O(rules).
+    #[must_use]
+    pub fn quota(&self, id: &str) -> Option<Quota> {
+        match &self.snapshot.load().by_id(id)?.rule {
+            Rule::Quota(rule) => Some(rule.clone()),
+            Rule::RateLimit(_) => None,
+        }
+    }
+
+    /// Returns all rules as data, with what the engine set (ids and times).
+    #[must_use]
+    pub fn rule_set(&self) -> RuleSet {
+        let mut set = RuleSet::new();
+        for compiled in &self.snapshot.load().rules {
+            match compiled.rule.clone() {
+                Rule::RateLimit(rule) => set.rate_limits.push(rule),
+                Rule::Quota(rule) => set.quotas.push(rule),
+            }
+        }
+        set
+    }
+
+    /// Makes the rules match a list, by kind and name: creates what is missing, updates what
+    /// differs, and removes what the list does not name, in one step. A rule that is the same
+    /// keeps its counters untouched, one that differs carries its use over. A second run changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// A name stands twice, or the rules as they would be are not valid: all problems at once,
+    /// and nothing is written.
+    pub fn sync(&self, rules: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
+        self.change().sync(rules, options)
+    }
+
+    pub(super) fn install(&self, rules: Vec<Rule>) {
+        let mut change = self.change();
+        let compiled = rules.into_iter().map(|rule| change.compile(rule, None)).collect();
+        change.publish(compiled);
+    }
+
+    fn change(&self) -> Change<'_> {
+        let compiler = self.compiler.lock();
+        Change { engine: self, current: self.snapshot.load_full(), compiler }
+    }
+}
+
+/// A change of the rules under way; one at a time.
+struct Change<'e> {
+    engine: &'e Engine,
+    compiler: MutexGuard<'e, Compiler>,
+    current: Arc<Snapshot>,
+}
+
+impl Change<'_> {
+    fn rules(&self) -> Vec<Rule> {
+        self.current.rules.iter().map(|compiled| compiled.rule.clone()).collect()
+    }
+
+    fn add(mut self, rule: Rule) -> Result<Rule, RulesError> {
+        let mut rules = self.rules();
+        rules.push(rule.clone());
+        RuleSetError::check(set_problems(&rules))?;
+        let added = self.compile(rule, None);
+        let mut compiled = self.current.rules.to_vec();
+        compiled.push(Arc::clone(&added));
+        self.publish(compiled);
+        Ok(added.rule.clone())
+    }
+
+    fn update(
+        mut self,
+        id: &str,
+        kind: Kind,
+        apply: impl FnOnce(&Rule) -> Rule,
+    ) -> Result<Rule, RulesError> {
+        let mut compiled = self.current.rules.to_vec();
+        let found = compiled.iter().position(|rule| rule.id() == id && rule.rule.kind() == kind);
+        let Some((place, old)) = found.and_then(|place| Some((place, compiled.get(place)?))) else {
+            return Err(not_found(kind.as_str(), id));
+        };
+        let old = Arc::clone(old);
+        let rule = apply(&old.rule);
+        if rule.says_the_same(&old.rule) {
+            return Ok(rule);
+        }
+        let mut rules = self.rules();
+        if let Some(slot) = rules.get_mut(place) {
+            *slot = rule.clone();
+        }
+        RuleSetError::check(set_problems(&rules))?;
+        let new = self.compile(rule, Some(&old));
+        if let Some(slot) = compiled.get_mut(place) {
+            *slot = Arc::clone(&new);
+        }
+        self.publish(compiled);
+        Ok(new.rule.clone())
+    }
+
+    fn remove(self, id: &str) -> Result<(), RulesError> {
+        let mut compiled = self.current.rules.to_vec();
+        compiled.retain(|rule| rule.id() != id);
+        if compiled.len() == self.current.rules.len() {
+            return Err(not_found("rule", id));
+        }
+        self.publish(compiled);
+        Ok(())
+    }
+
+    fn sync(mut self, wanted: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
+        let plan = plan_sync(&self.rules(), wanted, options)?;
+        RuleSetError::check(set_problems(&plan.rules))?;
+        if options.write {
+            let current = Arc::clone(&self.current);
+            let by_id: HashMap<&str, &Arc<CompiledRule>> =
+                current.rules.iter().map(|compiled| (compiled.id(), compiled)).collect();
+            let mut compiled = Vec::with_capacity(plan.rules.len());
+            for rule in plan.rules {
+                compiled.push(match rule.id().and_then(|id| by_id.get(id)) {
+                    Some(old) if old.rule.says_the_same(&rule) => Arc::clone(old),
+                    old => self.compile(rule, old.map(|old| &***old)),
+                });
+            }
+            self.publish(compiled);
+        }
+        Ok(plan.report)
+    }
+
+    /// Compiles a rule, with an id and its times.
+    fn compile(&mut self, mut rule: Rule, before: Option<&CompiledRule>) -> Arc<CompiledRule> {
+        let now = self.engine.read_clock().moment;
+        let timeline = *self.engine.table.timeline();
+        let time = DateTime::<Utc>::try_from(timeline.timestamp(now)).ok();
+        // Random, so that engines do not give the same ids.
+        let made = || format!("{:016x}", ahash::RandomState::new().hash_one("id"));
+        match &mut rule {
+            Rule::RateLimit(rule) => {
+                rule.id.get_or_insert_with(|| format!("rl_{}", made()));
+                rule.created_at = rule.created_at.or(time);
+                rule.updated_at = time;
+            }
+            Rule::Quota(rule) => {
+                rule.id.get_or_insert_with(|| format!("qta_{}", made()));
+                rule.created_at = rule.created_at.or(time);
+                rule.updated_at = time;
+            }
+        }
+        self.compiler.compile(rule, before, timeline.at(now, None))
+    }
+
+    fn publish(self, compiled: Vec<Arc<CompiledRule>>) {
+        let engine = self.engine;
+        let convert = compiled.len() < self.current.rules.len()
+            || compiled.iter().any(|rule| rule.counter.took_over());
+        let version = self.current.version.saturating_add(1);
+        let compiled = compiled.iter().map(Compiler::renew).collect();
+        let snapshot = Arc::new(Snapshot::new(version, compiled, engine.hasher.clone()));
+        engine.snapshot.store(Arc::clone(&snapshot));
+        // Published first, and current from here on: a decision that passes its check of the
+        // version comes before this change.
+        engine.table.raise_version(version);
+        if convert {
+            engine.table.convert(&snapshot.roster, engine.read_clock().moment);
+        }
+    }
+}
+
+fn not_found(kind: &'static str, id: &str) -> RulesError {
+    RulesError::NotFound { kind, id: id.to_owned() }
+}

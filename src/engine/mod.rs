@@ -1,0 +1,328 @@
+//! The engine: one method a verb. It knows every room; no room knows it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::clock::{Clock, Timestamp};
+use crate::counters::{At, Intent, Moment, Policy, Request, Table, Take, Unsettled, Verdict};
+use crate::decision::{Decision, Said, Sayings, Standing};
+use crate::error::{EventError, TrackError};
+use crate::event::Event;
+use crate::idempotency::IdempotencyKeys;
+use crate::index::Matches;
+use crate::log::{EventId, EventLog};
+use crate::rules::Rule;
+use crate::snapshot::{CompiledRule, Compiler, Snapshot};
+
+mod builder;
+mod events;
+mod explain;
+mod manage;
+
+pub use self::builder::{EngineBuilder, Recording};
+pub use self::events::Events;
+pub use self::explain::{Explanation, Outcome, RuleExplanation};
+
+/// How far ahead of the engine's clock an event may be dated.
+const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;
+
+/// Rate limits, quotas and the events that were let in, in one process.
+///
+/// An engine is `Send + Sync` and every method takes `&self`: share it by reference or in an
+/// [`Arc`]. It needs no background thread. Dropping it drops everything it knows.
+///
+/// The cost of a decision is one reading of the clock, one look into the index for each filter
+/// shape that the event could match, and for each group of matching rules with the same
+/// partition one hash, one lock and one look-up. See the crate's front page for what is promised.
+pub struct Engine {
+    clock: Box<dyn Clock>,
+    /// The highest reading of a clock that may step back.
+    highest: Option<AtomicU64>,
+    snapshot: ArcSwap<Snapshot>,
+    table: Table,
+    /// Held by whoever changes the rules.
+    compiler: Mutex<Compiler>,
+    log: Option<Box<dyn EventLog>>,
+    keys: IdempotencyKeys,
+    hasher: ahash::RandomState,
+}
+
+/// A reading of the clock.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    /// What the clock showed.
+    asked: Moment,
+    /// The engine's time, which does not run back.
+    moment: Moment,
+}
+
+impl Engine {
+    /// Starts the definition of an engine.
+    #[must_use]
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::new()
+    }
+
+    /// Decides about an event: takes from every rate limit and quota that matches it and records
+    /// it, or, when a hard rule refuses, takes from none and records nothing.
+    ///
+    /// With an idempotency key that let an event in before, answers that decision again and
+    /// counts nothing.
+    ///
+    /// Linearizable with every other call. Allocates nothing when every matching key is known,
+    /// recording is off, and at most 8 rules in 4 partitions match.
+    ///
+    /// # Errors
+    /// A field of the event breaks its rule; the timestamp is more than 24 hours ahead, or falls
+    /// in a quota's period that takes no more late events; the idempotency key was used for
+    /// another payload. Nothing is counted then. A refusal is not an error.
+    pub fn track(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
+        self.once(event, Intent::Take)
+    }
+
+    /// Answers what [`track`](Self::track) would, with the same figures, and takes and records
+    /// nothing.
+    ///
+    /// # Errors
+    /// As `track`.
+    pub fn check(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
+        event.validate()?;
+        let now = self.read_clock();
+        if let Some(key) = event.key()
+            && let Some(answer) = self.keys.find(key, event, now.moment)?
+        {
+            return Ok(answer);
+        }
+        self.decide(event, Intent::Look, now)
+    }
+
+    /// Counts and records an event whatever the rules say: metering without enforcement.
+    ///
+    /// The decision is always allowed; `exceeded` marks the rules that the event went over. A
+    /// token bucket goes no lower than empty. A rate limit is left alone when the event's
+    /// timestamp is a whole window or more ago, and so is a quota whose period takes no more late
+    /// events: an import of old events blocks nobody.
+    ///
+    /// # Errors
+    /// As `track`, but never for a late event.
+    pub fn record(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
+        self.once(event, Intent::Record)
+    }
+
+    /// Decides about events one after the other, as [`track`](Self::track) does, with one answer
+    /// each. The batch as a whole is not one step: other calls may come in between.
+    pub fn track_batch(&self, events: &[Event<'_>]) -> Vec<Result<Decision, TrackError>> {
+        events.iter().map(|event| self.track(event)).collect()
+    }
+
+    /// Says where the event's dimensions stand on every rule that matches, without the event's
+    /// own values; takes nothing.
+    ///
+    /// # Errors
+    /// As `track`, but for idempotency keys, which are not looked at.
+    pub fn standing(&self, event: &Event<'_>) -> Result<Standing, TrackError> {
+        event.validate()?;
+        let now = self.read_clock();
+        let (sayings, _) = self.settle(event, Intent::Look, now, |_, _| Ok(0))?;
+        Ok(Standing::new(sayings))
+    }
+
+    /// Returns the engine's time: its clock's, or the latest that it has seen where the clock has
+    /// stepped back.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.table.timeline().timestamp(self.read_clock().moment)
+    }
+
+    /// Returns how many keys have counters now: one for each value of each partition that rules
+    /// count, until it is idle and upkeep has come by.
+    #[must_use]
+    pub fn live_keys(&self) -> u64 {
+        self.table.live_keys()
+    }
+
+    /// Returns the recorded events.
+    #[must_use]
+    pub fn events(&self) -> Events<'_> {
+        Events::new(self.log.as_deref())
+    }
+
+    fn once(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
+        event.validate()?;
+        // The clock is the caller's code: it is read before anything is locked.
+        let now = self.read_clock();
+        match event.key() {
+            None => self.decide(event, intent, now),
+            Some(key) => {
+                self.keys.once(key, event, now.moment, || self.decide(event, intent, now))
+            }
+        }
+    }
+
+    fn decide(
+        &self,
+        event: &Event<'_>,
+        intent: Intent,
+        now: Now,
+    ) -> Result<Decision, TrackError> {
+        let happened = event.happened_at().map(Timestamp::from);
+        let age = happened.map_or(0, |at| {
+            now.moment.0.saturating_sub(self.table.timeline().moment(at).0)
+        });
+        let cost = |compiled: &CompiledRule, event: &Event<'_>| match &compiled.rule {
+            // What happened a window ago has drained from a rate limit since.
+            Rule::RateLimit(rule)
+                if intent == Intent::Record
+                    && u128::from(age) >= rule.window.length().as_nanos() =>
+            {
+                Ok(0)
+            }
+            rule => rule.metric().measure(event, rule.name()),
+        };
+        let (sayings, settled) = self.settle(event, intent, now, cost)?;
+        Ok(Decision::new(settled.allowed, settled.event_id, sayings))
+    }
+
+    fn settle(
+        &self,
+        event: &Event<'_>,
+        intent: Intent,
+        now: Now,
+        cost: impl Fn(&CompiledRule, &Event<'_>) -> Result<u64, EventError>,
+    ) -> Result<(Sayings, Settled), TrackError> {
+        let happened = event.happened_at().map(Timestamp::from);
+        if let Some(timestamp) = happened {
+            self.check_not_ahead(timestamp, now)?;
+        }
+        let second = happened.map(Timestamp::unix_seconds);
+        let commit = |at: At| {
+            let log = self.log.as_deref()?;
+            let timestamp =
+                happened.unwrap_or_else(|| self.table.timeline().timestamp(at.now));
+            Some(log.append(event, timestamp))
+        };
+        loop {
+            let snapshot = self.snapshot.load();
+            let matches = snapshot.index.find(event);
+            let takes = takes(&snapshot, &matches, event, &cost)?;
+            let places = matches.places();
+            let request = Request {
+                roster: &snapshot.roster,
+                intent,
+                now: now.moment,
+                second,
+                places: &places,
+                takes: &takes,
+            };
+            match self.table.settle(&request, commit) {
+                Ok(verdict) => {
+                    let costs = takes.iter().map(|take| take.cost).collect();
+                    drop(takes);
+                    return Ok(self.answer(verdict, &matches.rules, costs, now, snapshot));
+                }
+                // The rules changed in between: look again.
+                Err(Unsettled::Stale) => {}
+                Err(Unsettled::TooLate { take, now }) => {
+                    let rule = matches.rules.get(take).and_then(|(rule, _)| snapshot.rule(*rule));
+                    return Err(self.too_late(rule.map(|rule| &**rule), happened, now).into());
+                }
+            }
+        }
+    }
+
+    fn answer(
+        &self,
+        verdict: Verdict<Option<EventId>>,
+        rules: &[(u32, usize)],
+        costs: SmallVec<[u64; 8]>,
+        now: Now,
+        snapshot: Guard<Arc<Snapshot>>,
+    ) -> (Sayings, Settled) {
+        let said = rules.iter().zip(costs).zip(verdict.judgements);
+        let said = said.map(|(((rule, _), cost), judgement)| Said {
+            rule: *rule,
+            fits: judgement.fits,
+            cost,
+            reading: judgement.reading,
+        });
+        let (said, timeline) = (said.collect(), *self.table.timeline());
+        let sayings = Sayings::new(verdict.at, now.asked, timeline, said, snapshot);
+        (sayings, Settled { allowed: verdict.allowed, event_id: verdict.committed.flatten() })
+    }
+
+    fn check_not_ahead(&self, timestamp: Timestamp, now: Now) -> Result<(), EventError> {
+        let now = self.table.timeline().timestamp(now.moment);
+        let seconds = now.unix_seconds().saturating_add(MAX_AHEAD_SECONDS);
+        if timestamp > Timestamp::new(seconds, now.subsec_nanos()) {
+            return Err(EventError::TimestampAhead { timestamp, now });
+        }
+        Ok(())
+    }
+
+    fn too_late(
+        &self,
+        rule: Option<&CompiledRule>,
+        happened: Option<Timestamp>,
+        now: Moment,
+    ) -> EventError {
+        let now = self.table.timeline().timestamp(now);
+        EventError::TooLate {
+            quota: rule.map_or("", |compiled| compiled.rule.name()).into(),
+            timestamp: happened.unwrap_or(now),
+            now,
+        }
+    }
+
+    fn read_clock(&self) -> Now {
+        let asked = self.table.timeline().moment(self.clock.now());
+        let moment = match &self.highest {
+            None => asked,
+            Some(highest) => Moment(highest.fetch_max(asked.0, Ordering::AcqRel).max(asked.0)),
+        };
+        Now { asked, moment }
+    }
+}
+
+/// What came of a call, beside what the rules said.
+struct Settled {
+    allowed: bool,
+    event_id: Option<EventId>,
+}
+
+fn takes<'s>(
+    snapshot: &'s Snapshot,
+    matches: &Matches<'_>,
+    event: &Event<'_>,
+    cost: impl Fn(&CompiledRule, &Event<'_>) -> Result<u64, EventError>,
+) -> Result<SmallVec<[Take<'s>; 8]>, EventError> {
+    let rules = matches.rules.iter().filter_map(|(rule, row)| Some((snapshot.rule(*rule)?, *row)));
+    let take = |(compiled, place): (&'s Arc<CompiledRule>, usize)| {
+        let cost = cost(compiled, event)?;
+        Ok(Take { counter: &*compiled.counter, cost, place })
+    };
+    rules.map(take).collect()
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = self.snapshot.load();
+        f.debug_struct("Engine")
+            .field("rules", &snapshot.rules.len())
+            .field("live_keys", &self.live_keys())
+            .field("recording", &self.log.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[expect(dead_code, reason = "checks at compile time")]
+fn engine_is_shared_freely() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Engine>();
+    shared::<Decision>();
+    shared::<Policy>();
+}

@@ -1,0 +1,184 @@
+//! Every error, one enum a family.
+//!
+//! A refusal is not an error: it is a [`Decision`](crate::Decision). Errors are input that cannot
+//! be judged; each names the field, the value and the rule. Nothing is counted, recorded or
+//! changed by a call that returns one.
+
+use std::fmt;
+
+use crate::amount::AmountError;
+use crate::clock::Timestamp;
+
+/// What is wrong with an event.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// A field breaks a rule of its own.
+    #[error("{field}: {value:?} {rule}")]
+    Invalid {
+        /// The field, by its snake case name.
+        field: Box<str>,
+        /// The value, cut short when it is long.
+        value: Box<str>,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A named value is not an exact amount.
+    #[error("value {field}: {source}")]
+    Amount {
+        /// The name of the value.
+        field: Box<str>,
+        /// Why it is not one.
+        source: AmountError,
+    },
+    /// The timestamp lies more than 24 hours ahead of the engine's clock.
+    #[error("timestamp: {timestamp} is more than 24 hours ahead of the engine's clock, {now}")]
+    TimestampAhead {
+        /// The event's timestamp.
+        timestamp: Timestamp,
+        /// The engine's time.
+        now: Timestamp,
+    },
+    /// A quota that matches the event counts it in a period that ended too long ago to be known.
+    #[error(
+        "timestamp: {timestamp} falls in a period of quota {quota:?} that ended more than the \
+         late events' allowance before the engine's clock, {now}"
+    )]
+    TooLate {
+        /// The name of the quota.
+        quota: Box<str>,
+        /// The event's timestamp.
+        timestamp: Timestamp,
+        /// The engine's time.
+        now: Timestamp,
+    },
+    /// A rule counts a value of the event that is negative.
+    #[error("value {field}: {value} is negative, and rule {rule:?} counts it")]
+    Negative {
+        /// The name of the value.
+        field: Box<str>,
+        /// The value.
+        value: Box<str>,
+        /// The name of the rule.
+        rule: Box<str>,
+    },
+}
+
+impl EventError {
+    pub(crate) fn invalid(field: &str, value: &str, rule: &'static str) -> Self {
+        const SHOWN: usize = 80;
+        let mut shown: String = value.chars().take(SHOWN).collect();
+        if shown.len() < value.len() {
+            shown.push_str("...");
+        }
+        Self::Invalid { field: field.into(), value: shown.into(), rule }
+    }
+}
+
+/// Why a verb could not answer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrackError {
+    /// The event cannot be judged.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// The idempotency key was used for another event.
+    #[error("idempotency_key: {key:?} was used for an event with another payload")]
+    IdempotencyConflict {
+        /// The key.
+        key: Box<str>,
+    },
+}
+
+/// One problem of one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RuleProblem {
+    /// The rule, by its kind and its name or place: `rate limit "API"`, `quota #3`.
+    pub rule: String,
+    /// The field, by its name on the wire: `limitValue`, `dimensionFilters.team_id`.
+    pub field: String,
+    /// The value and the rule that it breaks.
+    pub reason: String,
+}
+
+impl fmt::Display for RuleProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.rule, self.field, self.reason)
+    }
+}
+
+/// Everything that is wrong with a set of rules, all at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleSetError {
+    problems: Vec<RuleProblem>,
+}
+
+impl RuleSetError {
+    /// Makes an error of the problems, or `Ok` of none.
+    pub(crate) fn check(problems: Vec<RuleProblem>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
+    }
+
+    /// Returns the problems, in the order of the rules. There is at least one.
+    #[must_use]
+    pub fn problems(&self) -> &[RuleProblem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for RuleSetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [only] = self.problems.as_slice() {
+            return fmt::Display::fmt(only, f);
+        }
+        write!(f, "{} problems", self.problems.len())?;
+        self.problems.iter().try_for_each(|problem| write!(f, "; {problem}"))
+    }
+}
+
+impl std::error::Error for RuleSetError {}
+
+/// Why the rules could not be changed. Nothing was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RulesError {
+    /// The rules as they would be are not valid.
+    #[error(transparent)]
+    Invalid(#[from] RuleSetError),
+    /// There is no such rule.
+    #[error("no {kind} has the id {id:?}")]
+    NotFound {
+        /// What was looked for: `rule`, `rate limit` or `quota`.
+        kind: &'static str,
+        /// The id that was given.
+        id: String,
+    },
+}
+
+/// Any error of this crate, for callers that do not tell them apart.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A verb could not answer.
+    #[error(transparent)]
+    Track(#[from] TrackError),
+    /// The rules could not be changed.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// A number is not an exact amount.
+    #[error(transparent)]
+    Amount(#[from] AmountError),
+}
+
+impl From<EventError> for Error {
+    fn from(error: EventError) -> Self {
+        Self::Track(error.into())
+    }
+}
+
+impl From<RuleSetError> for Error {
+    fn from(error: RuleSetError) -> Self {
+        Self::Rules(error.into())
+    }
+}

@@ -1,0 +1,587 @@
+//! One act of a customer, as the application describes it.
+
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+
+use chrono::{DateTime, Utc};
+use smallvec::SmallVec;
+
+use crate::amount::{Amount, IntoAmount};
+use crate::error::EventError;
+
+mod wire;
+
+/// The longest id or dimension value, in bytes of UTF-8.
+pub(crate) const MAX_TEXT_BYTES: usize = 256;
+/// The longest key of a dimension or name of a value, in bytes.
+pub(crate) const MAX_KEY_BYTES: usize = 64;
+
+/// One act of a customer: a model call, an embedding, a tool run.
+///
+/// An event borrows or owns its strings. Built from borrowed strings with at most three
+/// properties and two named values it lives on the stack alone; the setters never fail. What is
+/// wrong with an event is said by the call that it is given to, as an [`EventError`] that names
+/// the field, the value and the rule.
+///
+/// Ids and dimension values are 1 to 256 bytes without control characters; keys of properties and
+/// names of values are 1 to 64 ASCII letters, digits and `_`.
+///
+/// ```
+/// use limitry::Event;
+///
+/// let event = Event::new("cust_123", "model_call")
+///     .model("gpt-4")
+///     .input_tokens(150)
+///     .output_tokens(50)
+///     .property("team_id", "team_eng")
+///     .value("images", 4);
+/// assert_eq!(event.dimension("team_id"), Some("team_eng"));
+/// assert_eq!(event.amount("total_tokens"), Some(200_u64.into()));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event<'a> {
+    customer_id: Cow<'a, str>,
+    event_type: Cow<'a, str>,
+    model: Option<Cow<'a, str>>,
+    provider: Option<Cow<'a, str>>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    total_tokens: Option<u64>,
+    cost_cents: Option<u64>,
+    latency_ms: Option<u64>,
+    properties: SmallVec<[(Cow<'a, str>, PropertyValue<'a>); 3]>,
+    values: SmallVec<[(Cow<'a, str>, Amount); 2]>,
+    idempotency_key: Option<Cow<'a, str>>,
+    timestamp: Option<DateTime<Utc>>,
+    /// The first thing that a setter could not take; the call that gets the event reports it.
+    problem: Option<Box<EventError>>,
+}
+
+/// The value of a property: a string is a dimension that rules can filter and partition by, any
+/// other JSON value is kept with the event and is not a dimension.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum PropertyValue<'a> {
+    /// A string: a dimension under its own key.
+    Text(Cow<'a, str>),
+    /// A number, a bool, null, a list or an object: kept, not a dimension.
+    Json(Box<serde_json::Value>),
+}
+
+impl<'a> Event<'a> {
+    /// Describes an act of `event_type` (such as `model_call`) by the customer `customer_id`.
+    #[must_use]
+    pub fn new(
+        customer_id: impl Into<Cow<'a, str>>,
+        event_type: impl Into<Cow<'a, str>>,
+    ) -> Self {
+        Self {
+            customer_id: customer_id.into(),
+            event_type: event_type.into(),
+            model: None,
+            provider: None,
+            input_tokens: None,
+            output_tokens: None,
+            total_tokens: None,
+            cost_cents: None,
+            latency_ms: None,
+            properties: SmallVec::new(),
+            values: SmallVec::new(),
+            idempotency_key: None,
+            timestamp: None,
+            problem: None,
+        }
+    }
+
+    /// Sets the model, a built-in dimension.
+    #[must_use]
+    pub fn model(mut self, model: impl Into<Cow<'a, str>>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+
+    /// Sets the provider, a built-in dimension.
+    #[must_use]
+    pub fn provider(mut self, provider: impl Into<Cow<'a, str>>) -> Self {
+        self.provider = Some(provider.into());
+        self
+    }
+
+    /// Sets the tokens that went in.
+    #[must_use]
+    pub fn input_tokens(mut self, tokens: u64) -> Self {
+        self.input_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the tokens that came out.
+    #[must_use]
+    pub fn output_tokens(mut self, tokens: u64) -> Self {
+        self.output_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the total of tokens; where it is not set it is input plus output.
+    #[must_use]
+    pub fn total_tokens(mut self, tokens: u64) -> Self {
+        self.total_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the cost in cents.
+    #[must_use]
+    pub fn cost_cents(mut self, cents: u64) -> Self {
+        self.cost_cents = Some(cents);
+        self
+    }
+
+    /// Sets the latency in milliseconds.
+    #[must_use]
+    pub fn latency_ms(mut self, milliseconds: u64) -> Self {
+        self.latency_ms = Some(milliseconds);
+        self
+    }
+
+    /// Sets a property; a string is a dimension under `key`, unless `key` is the name of a
+    /// built-in dimension, which wins. A key set twice keeps the last value.
+    #[must_use]
+    pub fn property(
+        mut self,
+        key: impl Into<Cow<'a, str>>,
+        value: impl Into<PropertyValue<'a>>,
+    ) -> Self {
+        let (key, value) = (key.into(), value.into());
+        match self.properties.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => *known = value,
+            None => self.properties.push((key, value)),
+        }
+        self
+    }
+
+    /// Sets a named value: a whole number, a decimal of up to six fractional digits, or an
+    /// [`Amount`]. A built-in name (`input_tokens`, `output_tokens`, `total_tokens`,
+    /// `cost_cents`, `latency_ms`) sets that field and takes whole numbers from 0 on. A name set
+    /// twice keeps the last value.
+    #[must_use]
+    pub fn value(mut self, name: impl Into<Cow<'a, str>>, amount: impl IntoAmount) -> Self {
+        let name = name.into();
+        match amount.into_amount() {
+            Ok(amount) => self.set_value(name, amount),
+            Err(source) => self.report(EventError::Amount { field: name.into(), source }),
+        }
+        self
+    }
+
+    /// Sets the key that makes a retry of this event count once. The engine keeps keys for its
+    /// retention, 24 hours by default.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<Cow<'a, str>>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Sets when the act happened; without it the event happens now. Calendar quotas count the
+    /// event in the period of this instant. More than 24 hours ahead of the engine's clock is an
+    /// error.
+    #[must_use]
+    pub fn timestamp(mut self, timestamp: DateTime<Utc>) -> Self {
+        self.timestamp = Some(timestamp);
+        self
+    }
+
+    /// Returns the customer's id.
+    #[must_use]
+    pub fn customer_id(&self) -> &str {
+        &self.customer_id
+    }
+
+    /// Returns the event's type.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// Returns the value of a dimension: `customer_id`, `event_type`, `model`, `provider`, or a
+    /// string property of that key.
+    #[must_use]
+    pub fn dimension(&self, name: &str) -> Option<&str> {
+        match name {
+            "customer_id" => Some(&self.customer_id),
+            "event_type" => Some(&self.event_type),
+            "model" => self.model.as_deref(),
+            "provider" => self.provider.as_deref(),
+            _ => self.text_property(name),
+        }
+    }
+
+    /// Returns a value by name, `total_tokens` being input plus output where it is not set;
+    /// `None` where the event has no such value or that sum is above `u64::MAX`.
+    #[must_use]
+    pub fn amount(&self, name: &str) -> Option<Amount> {
+        match name {
+            "total_tokens" => self.tokens().ok().flatten().map(Amount::from),
+            "input_tokens" => self.input_tokens.map(Amount::from),
+            "output_tokens" => self.output_tokens.map(Amount::from),
+            "cost_cents" => self.cost_cents.map(Amount::from),
+            "latency_ms" => self.latency_ms.map(Amount::from),
+            _ => self.named_value(name),
+        }
+    }
+
+    /// Returns an event that owns its strings.
+    #[must_use]
+    pub fn into_owned(self) -> Event<'static> {
+        fn own(text: Cow<'_, str>) -> Cow<'static, str> {
+            Cow::Owned(text.into_owned())
+        }
+        let own_property = |(key, value): (Cow<'_, str>, PropertyValue<'_>)| {
+            let value = match value {
+                PropertyValue::Text(text) => PropertyValue::Text(own(text)),
+                PropertyValue::Json(json) => PropertyValue::Json(json),
+            };
+            (own(key), value)
+        };
+        Event {
+            customer_id: own(self.customer_id),
+            event_type: own(self.event_type),
+            model: self.model.map(own),
+            provider: self.provider.map(own),
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            total_tokens: self.total_tokens,
+            cost_cents: self.cost_cents,
+            latency_ms: self.latency_ms,
+            properties: self.properties.into_iter().map(own_property).collect(),
+            values: self.values.into_iter().map(|(name, amount)| (own(name), amount)).collect(),
+            idempotency_key: self.idempotency_key.map(own),
+            timestamp: self.timestamp,
+            problem: self.problem,
+        }
+    }
+
+    /// Checks everything that can be checked without an engine.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule, with its value and the rule. O(length of the
+    /// event's strings), no allocation when all is well.
+    pub fn validate(&self) -> Result<(), EventError> {
+        if let Some(problem) = &self.problem {
+            return Err((**problem).clone());
+        }
+        check_text("customer_id", &self.customer_id)?;
+        check_text("event_type", &self.event_type)?;
+        if let Some(model) = &self.model {
+            check_text("model", model)?;
+        }
+        if let Some(provider) = &self.provider {
+            check_text("provider", provider)?;
+        }
+        for (key, value) in &self.properties {
+            check_key("properties", key)?;
+            if let PropertyValue::Text(text) = value {
+                check_text(key, text)?;
+            }
+        }
+        for (name, _) in &self.values {
+            check_key("values", name)?;
+        }
+        if let Some(key) = &self.idempotency_key {
+            check_text("idempotency_key", key)?;
+        }
+        self.tokens().map(|_| ())
+    }
+
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
+    }
+
+    pub(crate) fn happened_at(&self) -> Option<DateTime<Utc>> {
+        self.timestamp
+    }
+
+    /// The tokens of the event: the total where it is given, else input plus output.
+    pub(crate) fn tokens(&self) -> Result<Option<u64>, EventError> {
+        match (self.total_tokens, self.input_tokens, self.output_tokens) {
+            (Some(total), _, _) => Ok(Some(total)),
+            (None, None, None) => Ok(None),
+            (None, input, output) => {
+                let (input, output) = (input.unwrap_or(0), output.unwrap_or(0));
+                let total = input.checked_add(output).ok_or_else(|| EventError::Invalid {
+                    field: "total_tokens".into(),
+                    value: format!("{input} + {output}").into(),
+                    rule: "input_tokens + output_tokens must fit 64 bits",
+                });
+                total.map(Some)
+            }
+        }
+    }
+
+    pub(crate) fn named_value(&self, name: &str) -> Option<Amount> {
+        self.values.iter().find(|(known, _)| known == name).map(|(_, amount)| *amount)
+    }
+
+    pub(crate) fn text_property(&self, name: &str) -> Option<&str> {
+        self.properties.iter().find_map(|(key, value)| match value {
+            PropertyValue::Text(text) if key == name => Some(&**text),
+            _ => None,
+        })
+    }
+
+    /// Feeds everything that makes this event what it is, but not the idempotency key itself, to
+    /// a hasher: two events of one key are the same request when these agree.
+    pub(crate) fn hash_payload(&self, state: &mut impl Hasher) {
+        self.customer_id.hash(state);
+        self.event_type.hash(state);
+        self.model.hash(state);
+        self.provider.hash(state);
+        self.input_tokens.hash(state);
+        self.output_tokens.hash(state);
+        self.total_tokens.hash(state);
+        self.cost_cents.hash(state);
+        self.latency_ms.hash(state);
+        self.timestamp.hash(state);
+        // The order in which properties and values were set means nothing.
+        let mut properties: SmallVec<[_; 8]> = self.properties.iter().collect();
+        properties.sort_by(|a, b| a.0.cmp(&b.0));
+        for (key, value) in properties {
+            key.hash(state);
+            match value {
+                PropertyValue::Text(text) => text.hash(state),
+                PropertyValue::Json(json) => json.to_string().hash(state),
+            }
+        }
+        let mut values: SmallVec<[_; 8]> = self.values.iter().collect();
+        values.sort_by(|a, b| a.0.cmp(&b.0));
+        values.hash(state);
+    }
+
+    /// The parts that a log keeps: everything but the idempotency key and the timestamp.
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        Fields {
+            texts: (
+                &self.customer_id,
+                &self.event_type,
+                self.model.as_deref(),
+                self.provider.as_deref(),
+            ),
+            numbers: [
+                self.input_tokens,
+                self.output_tokens,
+                self.total_tokens,
+                self.cost_cents,
+                self.latency_ms,
+            ],
+            properties: &self.properties,
+            values: &self.values,
+        }
+    }
+
+    pub(crate) fn from_fields(fields: &Fields<'_>) -> Event<'static> {
+        let (customer_id, event_type, model, provider) = fields.texts;
+        let [input_tokens, output_tokens, total_tokens, cost_cents, latency_ms] = fields.numbers;
+        let event = Event {
+            model: model.map(Cow::Borrowed),
+            provider: provider.map(Cow::Borrowed),
+            input_tokens,
+            output_tokens,
+            total_tokens,
+            cost_cents,
+            latency_ms,
+            properties: fields.properties.iter().cloned().collect(),
+            values: fields.values.iter().cloned().collect(),
+            ..Event::new(customer_id, event_type)
+        };
+        event.into_owned()
+    }
+
+    fn set_value(&mut self, name: Cow<'a, str>, amount: Amount) {
+        let whole = match &*name {
+            "input_tokens" => &mut self.input_tokens,
+            "output_tokens" => &mut self.output_tokens,
+            "total_tokens" => &mut self.total_tokens,
+            "cost_cents" => &mut self.cost_cents,
+            "latency_ms" => &mut self.latency_ms,
+            _ => {
+                match self.values.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, known)) => *known = amount,
+                    None => self.values.push((name, amount)),
+                }
+                return;
+            }
+        };
+        match u64::try_from(amount) {
+            Ok(number) => *whole = Some(number),
+            Err(_) => self.report(EventError::Invalid {
+                field: name.into(),
+                value: amount.to_string().into(),
+                rule: "must be a whole number from 0 to 18446744073709551615",
+            }),
+        }
+    }
+
+    fn report(&mut self, problem: EventError) {
+        self.problem.get_or_insert_with(|| Box::new(problem));
+    }
+}
+
+/// An event taken apart.
+pub(crate) struct Fields<'e> {
+    pub(crate) texts: (&'e str, &'e str, Option<&'e str>, Option<&'e str>),
+    /// Input, output and total tokens, cost in cents, latency in milliseconds.
+    pub(crate) numbers: [Option<u64>; 5],
+    pub(crate) properties: &'e [(Cow<'e, str>, PropertyValue<'e>)],
+    pub(crate) values: &'e [(Cow<'e, str>, Amount)],
+}
+
+/// A dimension by name, resolved once so that looking it up in an event compares no built-in
+/// names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Dimension {
+    CustomerId,
+    EventType,
+    Model,
+    Provider,
+    Property(Box<str>),
+}
+
+impl Dimension {
+    pub(crate) fn parse(name: &str) -> Self {
+        match name {
+            "customer_id" => Self::CustomerId,
+            "event_type" => Self::EventType,
+            "model" => Self::Model,
+            "provider" => Self::Provider,
+            _ => Self::Property(name.into()),
+        }
+    }
+
+    pub(crate) fn of<'e>(&self, event: &'e Event<'_>) -> Option<&'e str> {
+        match self {
+            Self::CustomerId => Some(&event.customer_id),
+            Self::EventType => Some(&event.event_type),
+            Self::Model => event.model.as_deref(),
+            Self::Provider => event.provider.as_deref(),
+            Self::Property(key) => event.text_property(key),
+        }
+    }
+}
+
+/// A value by name, the built-in ones resolved.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum ValueName {
+    InputTokens,
+    OutputTokens,
+    TotalTokens,
+    CostCents,
+    LatencyMs,
+    Other(Box<str>),
+}
+
+impl ValueName {
+    pub(crate) fn parse(name: &str) -> Self {
+        match name {
+            "input_tokens" => Self::InputTokens,
+            "output_tokens" => Self::OutputTokens,
+            "total_tokens" => Self::TotalTokens,
+            "cost_cents" => Self::CostCents,
+            "latency_ms" => Self::LatencyMs,
+            _ => Self::Other(name.into()),
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::InputTokens => "input_tokens",
+            Self::OutputTokens => "output_tokens",
+            Self::TotalTokens => "total_tokens",
+            Self::CostCents => "cost_cents",
+            Self::LatencyMs => "latency_ms",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// The event's value of this name; zero where it has none.
+    pub(crate) fn of(&self, event: &Event<'_>) -> Result<Amount, EventError> {
+        let whole = match self {
+            Self::InputTokens => event.input_tokens,
+            Self::OutputTokens => event.output_tokens,
+            Self::TotalTokens => event.tokens()?,
+            Self::CostCents => event.cost_cents,
+            Self::LatencyMs => event.latency_ms,
+            Self::Other(name) => return Ok(event.named_value(name).unwrap_or(Amount::ZERO)),
+        };
+        Ok(whole.unwrap_or(0).into())
+    }
+}
+
+/// Checks an id or a dimension value.
+pub(crate) fn check_text(field: &str, text: &str) -> Result<(), EventError> {
+    text_rule(text).map_or(Ok(()), |rule| Err(EventError::invalid(field, text, rule)))
+}
+
+/// Checks the key of a property or the name of a value.
+pub(crate) fn check_key(field: &str, key: &str) -> Result<(), EventError> {
+    key_rule(key).map_or(Ok(()), |rule| Err(EventError::invalid(field, key, rule)))
+}
+
+/// The rule that an id or a dimension value breaks, if any.
+pub(crate) fn text_rule(text: &str) -> Option<&'static str> {
+    if text.is_empty() || text.len() > MAX_TEXT_BYTES {
+        return Some("must be 1 to 256 bytes long");
+    }
+    // One pass over the bytes settles plain ASCII; only other text is decoded, for C1 controls.
+    let plain = text.bytes().all(|byte| (b' '..0x7f).contains(&byte));
+    let clean = plain || !text.chars().any(char::is_control);
+    (!clean).then_some("must not hold control characters")
+}
+
+/// The rule that a key breaks, if any.
+pub(crate) fn key_rule(key: &str) -> Option<&'static str> {
+    let letters = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let fits = letters && !key.is_empty() && key.len() <= MAX_KEY_BYTES;
+    (!fits).then_some("must be 1 to 64 ASCII letters, digits or `_`")
+}
+
+impl<'a> From<&'a str> for PropertyValue<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl<'a> From<&'a String> for PropertyValue<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for PropertyValue<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for PropertyValue<'a> {
+    fn from(text: Cow<'a, str>) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<serde_json::Value> for PropertyValue<'_> {
+    fn from(json: serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::String(text) => Self::from(text),
+            json => Self::Json(Box::new(json)),
+        }
+    }
+}
+
+macro_rules! property_from_json {
+    ($($number:ty),*) => {$(
+        impl From<$number> for PropertyValue<'_> {
+            fn from(value: $number) -> Self {
+                Self::Json(Box::new(value.into()))
+            }
+        }
+    )*};
+}
+property_from_json!(bool, i32, u32, i64, u64, f64);

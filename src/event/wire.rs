@@ -1,0 +1,156 @@
+//! An event as a JSON body: the product's `track` request, and its later `values` and
+//! `dimensions` maps.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Event, PropertyValue};
+use crate::amount::Amount;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Body<'a> {
+    customer_id: Cow<'a, str>,
+    event_type: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provider: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    input_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    output_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    total_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost_cents: Option<u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    properties: BTreeMap<Cow<'a, str>, serde_json::Value>,
+    #[serde(default, skip_serializing)]
+    dimensions: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    values: BTreeMap<Cow<'a, str>, Amount>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timestamp: Option<DateTime<Utc>>,
+}
+
+impl Serialize for Event<'_> {
+    /// The body of the product's `track` request, camelCase, without the fields that are not set.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let property = |(key, value): &(Cow<'_, str>, PropertyValue<'_>)| {
+            let json = match value {
+                PropertyValue::Text(text) => serde_json::Value::String(text.clone().into_owned()),
+                PropertyValue::Json(json) => (**json).clone(),
+            };
+            (Cow::Owned(key.clone().into_owned()), json)
+        };
+        Body {
+            customer_id: Cow::Borrowed(&self.customer_id),
+            event_type: Cow::Borrowed(&self.event_type),
+            model: self.model.as_deref().map(Cow::Borrowed),
+            provider: self.provider.as_deref().map(Cow::Borrowed),
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            total_tokens: self.total_tokens,
+            latency_ms: self.latency_ms,
+            cost_cents: self.cost_cents,
+            properties: self.properties.iter().map(property).collect(),
+            dimensions: BTreeMap::new(),
+            values: self.values.iter().map(|(name, v)| (Cow::Borrowed(&**name), *v)).collect(),
+            idempotency_key: self.idempotency_key.as_deref().map(Cow::Borrowed),
+            timestamp: self.timestamp,
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Event<'_> {
+    /// Reads the body of a `track` request; `dimensions` are properties that are strings. A
+    /// field that is not known, a negative number or a value of another type is an error that
+    /// names it; the rules of ids and keys are checked by the call that gets the event.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let body = Body::<'static>::deserialize(deserializer)?;
+        let mut event = Event::new(body.customer_id, body.event_type);
+        event.model = body.model;
+        event.provider = body.provider;
+        event.input_tokens = body.input_tokens;
+        event.output_tokens = body.output_tokens;
+        event.total_tokens = body.total_tokens;
+        event.latency_ms = body.latency_ms;
+        event.cost_cents = body.cost_cents;
+        event.idempotency_key = body.idempotency_key;
+        event.timestamp = body.timestamp;
+        for (key, value) in body.properties {
+            event = event.property(key, value);
+        }
+        for (key, value) in body.dimensions {
+            event = match &*key {
+                "model" if event.model.is_none() => event.model(value),
+                "provider" if event.provider.is_none() => event.provider(value),
+                _ => event.property(key, value),
+            };
+        }
+        for (name, amount) in body.values {
+            event = event.value(name, amount);
+        }
+        Ok(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_track_body_reads_and_prints_the_same() {
+        let body = json!({
+            "customerId": "cust_123", "eventType": "model_call", "model": "gpt-4",
+            "provider": "openai", "inputTokens": 150, "outputTokens": 50, "latencyMs": 1200,
+            "costCents": 25, "properties": {"team_id": "team_eng", "turns": 7},
+            "values": {"images": 4, "gpu_seconds": 0.25},
+            "idempotencyKey": "req_abc123", "timestamp": "2024-01-15T10:30:00Z"
+        });
+        let event: Event<'_> = serde_json::from_value(body.clone()).expect("a good body");
+        assert_eq!(serde_json::to_value(&event).expect("prints"), body);
+        assert_eq!(event.dimension("team_id"), Some("team_eng"));
+        assert_eq!(event.dimension("turns"), None, "a number is no dimension");
+    }
+
+    #[test]
+    fn dimensions_of_the_generic_event_are_dimensions_here() {
+        let body = json!({
+            "customerId": "c", "eventType": "llm.completion", "values": {"tokens": 500},
+            "dimensions": {"model": "gpt-4", "team": "eng"}
+        });
+        let event: Event<'_> = serde_json::from_value(body).expect("a good body");
+        assert_eq!((event.dimension("model"), event.dimension("team")), (Some("gpt-4"), Some("eng")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let read = |body| serde_json::from_value::<Event<'_>>(body).expect_err("bad").to_string();
+        let negative = read(json!({"customerId": "c", "eventType": "e", "inputTokens": -1}));
+        assert!(negative.contains("-1"), "{negative}");
+        let unknown = read(json!({"customerId": "c", "eventType": "e", "custmer": 1}));
+        assert!(unknown.contains("custmer"), "{unknown}");
+        let missing = read(json!({"customerId": "c"}));
+        assert!(missing.contains("eventType"), "{missing}");
+    }
+
+    #[test]
+    fn borrowed_strings_stay_borrowed_and_an_owned_event_lives_on() {
+        let owned = {
+            let customer = "cust".to_owned();
+            Event::new(customer.as_str(), "call").property("team", "eng").into_owned()
+        };
+        assert_eq!(owned.customer_id(), "cust");
+    }
+}

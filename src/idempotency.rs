@@ -1,0 +1,129 @@
+//! Retries that count once.
+//!
+//! A key is claimed, the event decided and the answer stored while the key's place in the map is
+//! held, so of two calls at the same time one decides and the other gets its answer.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use parking_lot::Mutex;
+
+use crate::counters::Moment;
+use crate::decision::Decision;
+use crate::error::TrackError;
+use crate::event::Event;
+
+/// How many keys a call looks at that stores one: more than one, so that the store empties.
+const LOOKS: usize = 2;
+
+#[derive(Debug)]
+pub(crate) struct IdempotencyKeys {
+    kept: DashMap<Box<str>, Kept, ahash::RandomState>,
+    /// The keys in the order in which they were stored.
+    order: Mutex<VecDeque<(Moment, Box<str>)>>,
+    hasher: ahash::RandomState,
+    retention: u64,
+    max_keys: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    fingerprint: u64,
+    at: Moment,
+    decision: Box<Decision>,
+}
+
+impl IdempotencyKeys {
+    pub(crate) fn new(retention: u64, max_keys: usize, hasher: ahash::RandomState) -> Self {
+        let kept = DashMap::with_hasher(hasher.clone());
+        Self { kept, order: Mutex::default(), hasher, retention, max_keys: max_keys.max(1) }
+    }
+
+    /// The answer that a key has, if it has one.
+    pub(crate) fn find(
+        &self,
+        key: &str,
+        event: &Event<'_>,
+        now: Moment,
+    ) -> Result<Option<Decision>, TrackError> {
+        let kept = self.kept.get(key);
+        match kept.filter(|kept| self.is_alive(kept, now)) {
+            Some(kept) => self.answer(&kept, key, event).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Answers with what the key has, or decides and stores the answer if it lets the event in.
+    pub(crate) fn once(
+        &self,
+        key: &str,
+        event: &Event<'_>,
+        now: Moment,
+        decide: impl FnOnce() -> Result<Decision, TrackError>,
+    ) -> Result<Decision, TrackError> {
+        // Most calls bring a new key or repeat one: a repeat need not wait for other repeats.
+        if let Some(answer) = self.find(key, event, now)? {
+            return Ok(answer);
+        }
+        let decision = match self.kept.entry(key.into()) {
+            Entry::Occupied(kept) if self.is_alive(kept.get(), now) => {
+                return self.answer(kept.get(), key, event);
+            }
+            entry => {
+                let decision = decide()?;
+                if decision.is_allowed() {
+                    let fingerprint = self.fingerprint(event);
+                    let replay = Box::new(decision.to_replay());
+                    entry.insert(Kept { fingerprint, at: now, decision: replay });
+                }
+                decision
+            }
+        };
+        if decision.is_allowed() {
+            self.stored(key, now);
+        }
+        Ok(decision)
+    }
+
+    fn is_alive(&self, kept: &Kept, now: Moment) -> bool {
+        now < Moment(kept.at.0.saturating_add(self.retention))
+    }
+
+    fn answer(
+        &self,
+        kept: &Kept,
+        key: &str,
+        event: &Event<'_>,
+    ) -> Result<Decision, TrackError> {
+        if kept.fingerprint == self.fingerprint(event) {
+            return Ok((*kept.decision).clone());
+        }
+        Err(TrackError::IdempotencyConflict { key: key.into() })
+    }
+
+    fn fingerprint(&self, event: &Event<'_>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        event.hash_payload(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Notes a key as the newest, and forgets the oldest where their time or their place is over.
+    fn stored(&self, key: &str, now: Moment) {
+        let mut order = self.order.lock();
+        order.push_back((now, key.into()));
+        for _ in 0..LOOKS {
+            let crowded = order.len() > self.max_keys;
+            let over = |(at, _): &(Moment, Box<str>)| {
+                crowded || now >= Moment(at.0.saturating_add(self.retention))
+            };
+            if !order.front().is_some_and(over) {
+                break;
+            }
+            let Some((at, key)) = order.pop_front() else { break };
+            // A key that was stored again since is in the queue again.
+            self.kept.remove_if(&key, |_, kept| kept.at == at);
+        }
+    }
+}

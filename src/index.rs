@@ -1,0 +1,317 @@
+//! From an event to the rules that match it, at a cost that follows the matches.
+//!
+//! A rule's filter has a shape, the set of its dimensions, and values. The index keeps a hash
+//! table a shape, from the values to the rules. An event looks once into the table of each shape
+//! whose dimensions it has: a set of rules has few shapes, however many rules it has. Shapes are
+//! found by the dimension that tells them apart best, so that the shapes of properties that an
+//! event does not have cost nothing. Rules without a filter stand in a list of their own.
+//!
+//! Rules with the same partition share a group, and a group's counters for one key share a row:
+//! one look-up, one lock.
+
+use std::collections::HashMap;
+
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+use crate::counters::{Place, RowKey};
+use crate::event::{Dimension, Event};
+
+/// What the index needs to know of a rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// The filter's pairs, in the order of their dimensions.
+    pub(crate) filter: Vec<(Dimension, Box<str>)>,
+    /// The number of the group whose rows hold the rule's counters.
+    pub(crate) group: u32,
+    /// The dimensions of the partition, in order.
+    pub(crate) partition: Box<[Dimension]>,
+    /// Rules of one policy compete.
+    pub(crate) policy: Option<Box<str>>,
+    /// The higher the newer.
+    pub(crate) age: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Index {
+    hasher: ahash::RandomState,
+    rules: Box<[Indexed]>,
+    partitions: Box<[Box<[Dimension]>]>,
+    /// The rules without a filter, by group.
+    always: Box<[u32]>,
+    shapes: Box<[Shape]>,
+    /// The shapes that are looked for by a built-in dimension.
+    by_built_in: Box<[u32]>,
+    /// The shapes that are looked for by a property.
+    by_property: HashMap<Box<str>, Vec<u32>, ahash::RandomState>,
+}
+
+#[derive(Debug)]
+struct Indexed {
+    group: u32,
+    partition: u32,
+    policy: Option<u32>,
+    pairs: u32,
+    age: u64,
+}
+
+#[derive(Debug)]
+struct Shape {
+    dimensions: Box<[Dimension]>,
+    rules: HashTable<Filtered>,
+}
+
+/// The rules of one filter.
+#[derive(Debug)]
+struct Filtered {
+    hash: u64,
+    values: Box<[Box<str>]>,
+    rules: Vec<u32>,
+}
+
+/// The rules that match an event, and the rows that hold their counters.
+#[derive(Debug)]
+pub(crate) struct Matches<'e> {
+    rows: SmallVec<[RowValues<'e>; 4]>,
+    /// The rules by their index, and the index of each one's row; by row.
+    pub(crate) rules: SmallVec<[(u32, usize); 8]>,
+}
+
+#[derive(Debug)]
+struct RowValues<'e> {
+    hash: u64,
+    group: u32,
+    values: Values<'e>,
+}
+
+type Values<'e> = SmallVec<[&'e str; 2]>;
+
+impl Matches<'_> {
+    pub(crate) fn places(&self) -> SmallVec<[Place<'_>; 4]> {
+        let rows = self.rows.iter();
+        rows.map(|row| Place {
+            hash: row.hash,
+            key: RowKey::Partition { group: row.group, values: &row.values },
+        })
+        .collect()
+    }
+}
+
+impl Index {
+    /// Indexes the rules that may match; `None` stands for one that never does, because it is
+    /// turned off. O(rules).
+    pub(crate) fn new(entries: &[Option<Entry>], hasher: ahash::RandomState) -> Self {
+        let mut build = Build { hasher, ..Build::default() };
+        for (rule, entry) in (0_u32..).zip(entries) {
+            build.add(rule, entry.as_ref());
+        }
+        build.finish()
+    }
+
+    /// Finds the rules that apply to an event. O(shapes whose dimensions the event has +
+    /// matches); allocates nothing for up to 8 rules in up to 4 rows.
+    pub(crate) fn find<'e>(&self, event: &'e Event<'_>) -> Matches<'e> {
+        let mut hashes = Hashes { event, hasher: &self.hasher, customer: None };
+        let mut found: SmallVec<[u32; 8]> = self.always.as_ref().into();
+        let in_order = found.len();
+        for shape in &self.by_built_in {
+            self.look(*shape, &mut hashes, &mut found);
+        }
+        if !self.by_property.is_empty() {
+            for (key, _) in event.fields().properties {
+                for shape in self.by_property.get(&**key).into_iter().flatten() {
+                    self.look(*shape, &mut hashes, &mut found);
+                }
+            }
+        }
+        if found.len() > in_order {
+            found.sort_unstable_by_key(|rule| (self.group_of(*rule), *rule));
+        }
+        self.keep_winners(event, &mut found);
+        self.rows(found, &mut hashes)
+    }
+
+    fn look(&self, shape: u32, hashes: &mut Hashes<'_, '_, '_>, found: &mut SmallVec<[u32; 8]>) {
+        let Some(shape) = self.shapes.get(shape as usize) else { return };
+        let mut values = Values::new();
+        let mut hash = 0;
+        for dimension in &shape.dimensions {
+            let Some((value, value_hash)) = hashes.of(dimension) else { return };
+            values.push(value);
+            hash = mix(hash, value_hash);
+        }
+        let same = |filtered: &Filtered| {
+            filtered.hash == hash && filtered.values.iter().zip(&values).all(|(a, b)| **a == **b)
+        };
+        if let Some(filtered) = shape.rules.find(hash, same) {
+            found.extend_from_slice(&filtered.rules);
+        }
+    }
+
+    fn group_of(&self, rule: u32) -> u32 {
+        self.rules.get(rule as usize).map_or(0, |indexed| indexed.group)
+    }
+
+    fn partition_of(&self, rule: u32) -> &[Dimension] {
+        let partition = self.rules.get(rule as usize).map(|indexed| indexed.partition as usize);
+        partition.and_then(|place| self.partitions.get(place)).map_or(&[], |found| &**found)
+    }
+
+    /// Drops the rules whose partition the event lacks, and then of each policy all but the most
+    /// specific rule.
+    fn keep_winners(&self, event: &Event<'_>, found: &mut SmallVec<[u32; 8]>) {
+        found.retain(|rule| {
+            self.partition_of(*rule).iter().all(|dimension| dimension.of(event).is_some())
+        });
+        let rank = |rule: u32| {
+            let indexed = self.rules.get(rule as usize)?;
+            Some((indexed.policy?, (indexed.pairs, indexed.age)))
+        };
+        if found.iter().all(|rule| rank(*rule).is_none()) {
+            return;
+        }
+        let mut best: HashMap<u32, (u32, u64)> = HashMap::new();
+        for (policy, rank) in found.iter().filter_map(|rule| rank(*rule)) {
+            let leader = best.entry(policy).or_insert(rank);
+            *leader = (*leader).max(rank);
+        }
+        found.retain(|rule| {
+            rank(*rule).is_none_or(|(policy, rank)| best.get(&policy) == Some(&rank))
+        });
+    }
+
+    fn rows<'e>(&self, found: SmallVec<[u32; 8]>, hashes: &mut Hashes<'e, '_, '_>) -> Matches<'e> {
+        let mut matches = Matches { rows: SmallVec::new(), rules: SmallVec::new() };
+        for rule in found {
+            let group = self.group_of(rule);
+            if matches.rows.last().is_none_or(|row| row.group != group) {
+                let mut row = RowValues { hash: mix(!0, u64::from(group)), group, values: Values::new() };
+                for (value, hash) in
+                    self.partition_of(rule).iter().filter_map(|dimension| hashes.of(dimension))
+                {
+                    row.hash = mix(row.hash, hash);
+                    row.values.push(value);
+                }
+                matches.rows.push(row);
+            }
+            matches.rules.push((rule, matches.rows.len().saturating_sub(1)));
+        }
+        matches
+    }
+}
+
+/// Looks up dimensions and their hashes; the customer's, which most rules want, once.
+struct Hashes<'e, 'a, 'i> {
+    event: &'e Event<'a>,
+    hasher: &'i ahash::RandomState,
+    customer: Option<u64>,
+}
+
+impl<'e> Hashes<'e, '_, '_> {
+    fn of(&mut self, dimension: &Dimension) -> Option<(&'e str, u64)> {
+        let value = dimension.of(self.event)?;
+        let hash = match (dimension, self.customer) {
+            (Dimension::CustomerId, Some(hash)) => hash,
+            (Dimension::CustomerId, None) => *self.customer.insert(self.hasher.hash_one(value)),
+            _ => self.hasher.hash_one(value),
+        };
+        Some((value, hash))
+    }
+}
+
+/// Folds a hash into another: the two halves of a wide product, of which every bit of both
+/// changes every bit.
+fn mix(a: u64, b: u64) -> u64 {
+    let wide = u128::from(a ^ 0x243f_6a88_85a3_08d3) .wrapping_mul(u128::from(b ^ 0x1319_8a2e_0370_7344));
+    let [low, high] = [wide, wide >> 64].map(|half| half & u128::from(u64::MAX));
+    u64::try_from(low ^ high).unwrap_or(0)
+}
+
+#[derive(Default)]
+struct Build {
+    hasher: ahash::RandomState,
+    rules: Vec<Indexed>,
+    partitions: HashMap<Box<[Dimension]>, u32>,
+    policies: HashMap<Box<str>, u32>,
+    always: Vec<u32>,
+    shapes: HashMap<Box<[Dimension]>, HashTable<Filtered>>,
+}
+
+impl Build {
+    fn add(&mut self, rule: u32, entry: Option<&Entry>) {
+        let next = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let Some(entry) = entry else {
+            let off = Indexed { group: 0, partition: 0, policy: None, pairs: 0, age: 0 };
+            self.rules.push(off);
+            return;
+        };
+        let partition = next(self.partitions.len());
+        let policy = entry.policy.as_ref().map(|name| {
+            let number = next(self.policies.len());
+            *self.policies.entry(name.clone()).or_insert(number)
+        });
+        self.rules.push(Indexed {
+            group: entry.group,
+            partition: *self.partitions.entry(entry.partition.clone()).or_insert(partition),
+            policy,
+            pairs: next(entry.filter.len()),
+            age: entry.age,
+        });
+        if entry.filter.is_empty() {
+            self.always.push(rule);
+            return;
+        }
+        let mut filter = entry.filter.clone();
+        filter.sort();
+        let dimensions = filter.iter().map(|(dimension, _)| dimension.clone()).collect();
+        let values: Box<[Box<str>]> = filter.into_iter().map(|(_, value)| value).collect();
+        let hash = values.iter().fold(0, |hash, v| mix(hash, self.hasher.hash_one(&**v)));
+        let table = self.shapes.entry(dimensions).or_default();
+        let known = |filtered: &Filtered| filtered.hash == hash && filtered.values == values;
+        match table.find_mut(hash, known) {
+            Some(filtered) => filtered.rules.push(rule),
+            None => {
+                let filtered = Filtered { hash, values, rules: vec![rule] };
+                table.insert_unique(hash, filtered, |filtered| filtered.hash);
+            }
+        }
+    }
+
+    fn finish(self) -> Index {
+        let mut always = self.always;
+        let group_of = |rule: u32| self.rules.get(rule as usize).map_or(0, |found| found.group);
+        always.sort_unstable_by_key(|rule| (group_of(*rule), *rule));
+        let mut partitions: Vec<_> = self.partitions.into_iter().collect();
+        partitions.sort_unstable_by_key(|(_, number)| *number);
+
+        // The dimension in the fewest shapes finds a shape best.
+        let mut occurrences: HashMap<Dimension, u32> = HashMap::new();
+        for dimension in self.shapes.keys().flatten() {
+            let count = occurrences.entry(dimension.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+        let mut by_built_in = Vec::new();
+        let mut by_property: HashMap<Box<str>, Vec<u32>, _> = HashMap::default();
+        let mut shapes = Vec::with_capacity(self.shapes.len());
+        for (number, (dimensions, rules)) in (0_u32..).zip(self.shapes) {
+            let properties = dimensions.iter().filter_map(|dimension| match dimension {
+                Dimension::Property(key) => Some((occurrences.get(dimension), key)),
+                _ => None,
+            });
+            match properties.min() {
+                Some((_, key)) => by_property.entry(key.clone()).or_default().push(number),
+                None => by_built_in.push(number),
+            }
+            shapes.push(Shape { dimensions, rules });
+        }
+        Index {
+            hasher: self.hasher,
+            rules: self.rules.into(),
+            partitions: partitions.into_iter().map(|(partition, _)| partition).collect(),
+            always: always.into(),
+            shapes: shapes.into(),
+            by_built_in: by_built_in.into(),
+            by_property,
+        }
+    }
+}

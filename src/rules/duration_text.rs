@@ -1,0 +1,78 @@
+//! Lengths of time as configuration writes them: `30s`, `5m`, `2h`.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The units, the longest first; printing takes the first that divides the length.
+const UNITS: [(&str, u128); 7] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
+pub(super) fn parse(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(digits)?;
+    let (_, nanos) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    let nanos = number.parse::<u128>().ok()?.checked_mul(*nanos)?;
+    let seconds = u64::try_from(nanos.div_euclid(1_000_000_000)).ok()?;
+    let rest = u32::try_from(nanos.rem_euclid(1_000_000_000)).ok()?;
+    Some(Duration::new(seconds, rest))
+}
+
+/// Prints a length in the longest unit that says it exactly, but no longer than `longest`.
+pub(super) fn print(
+    length: Duration,
+    longest: &str,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let nanos = length.as_nanos();
+    let usable = UNITS.iter().skip_while(|(name, _)| *name != longest);
+    for (name, unit) in usable {
+        if nanos != 0 && nanos.checked_rem(*unit) == Some(0) {
+            return write!(f, "{}{name}", nanos.div_euclid(*unit));
+        }
+    }
+    f.write_str("0s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    struct Shown(Duration);
+
+    impl fmt::Display for Shown {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            print(self.0, "d", f)
+        }
+    }
+
+    #[test]
+    fn the_forms_of_configuration_are_read() {
+        for (text, seconds) in [("30s", 30), ("5m", 300), ("2h", 7_200), ("1d", 86_400)] {
+            assert_eq!(parse(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "s", "5", "5 m", "-5m", "5x", "1.5h", "99999999999999999999999999999d"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_reads_the_same(seconds in 0_u64..=u64::MAX, nanos in 0_u32..1_000_000_000) {
+            let length = Duration::new(seconds, nanos);
+            prop_assert_eq!(parse(&Shown(length).to_string()), Some(length));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What a user defines: rate limits and quotas, and the sets that they are validated in.
+
+mod duration_text;
+mod metric;
+mod modes;
+mod period;
+mod quota;
+mod rate_limit;
+mod rule;
+mod rule_set;
+mod sync;
+mod update;
+mod validate;
+mod window;
+
+pub use self::metric::{Metric, MetricParseError, MetricValue};
+pub use self::modes::{Algorithm, Enforcement, Overflow};
+pub use self::period::{Period, PeriodParseError};
+pub use self::quota::Quota;
+pub use self::rate_limit::RateLimit;
+pub use self::rule_set::RuleSet;
+pub use self::sync::{FieldChange, RuleChange, SyncOptions, SyncReport};
+pub use self::update::{QuotaUpdate, RateLimitUpdate};
+pub use self::window::{Window, WindowParseError};
+
+pub(crate) use self::rule::{Kind, Rule};
+pub(crate) use self::sync::plan as plan_sync;
+pub(crate) use self::validate::set_problems;

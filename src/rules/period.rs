@@ -1,0 +1,120 @@
+//! The period of a quota.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::duration_text;
+use crate::calendar::Unit;
+
+/// The period that a quota's number is for.
+///
+/// Calendar periods are those of UTC: hours and days as on the clock, weeks from Monday, months
+/// from the 1st, years from 1 January. Reads and prints `hour`, `day`, `week`, `month`, `year`
+/// (also reads `annual`), `all_time`, and `rolling:` with a length, such as `rolling:30d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Period {
+    /// From full hour to full hour.
+    Hour,
+    /// From midnight to midnight.
+    Day,
+    /// From Monday to Monday.
+    Week,
+    /// From the 1st to the 1st.
+    Month,
+    /// From 1 January to 1 January.
+    Year,
+    /// One period without end.
+    AllTime,
+    /// Any span of this length, made by [`Period::rolling`].
+    Rolling(Duration),
+}
+
+impl Period {
+    /// Makes a rolling period: never more than the limit in any span of `length`.
+    ///
+    /// It counts in slots of a sixtieth of the length (rounded up to a nanosecond) and a use
+    /// leaves with its whole slot, so it refuses at most one slot early and never late: 24
+    /// minutes for a rolling day, 12 hours for rolling 30 days. It goes by the time at which the
+    /// engine sees an event, not by the event's timestamp. A rule set takes 1 nanosecond to 100
+    /// years.
+    #[must_use]
+    pub const fn rolling(length: Duration) -> Self {
+        Self::Rolling(length)
+    }
+
+    /// The calendar's unit, or the length of a rolling period.
+    pub(crate) fn shape(self) -> Result<Unit, Duration> {
+        match self {
+            Self::Hour => Ok(Unit::Hour),
+            Self::Day => Ok(Unit::Day),
+            Self::Week => Ok(Unit::Week),
+            Self::Month => Ok(Unit::Month),
+            Self::Year => Ok(Unit::Year),
+            Self::AllTime => Ok(Unit::AllTime),
+            Self::Rolling(length) => Err(length),
+        }
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Year => "year",
+            Self::AllTime => "all_time",
+            Self::Rolling(length) => {
+                f.write_str("rolling:")?;
+                return duration_text::print(*length, "d", f);
+            }
+        })
+    }
+}
+
+/// A text that is no [`Period`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "period {text:?} must be `hour`, `day`, `week`, `month`, `year`, `all_time`, or `rolling:` \
+     with a length such as 30d"
+)]
+pub struct PeriodParseError {
+    text: String,
+}
+
+impl FromStr for Period {
+    type Err = PeriodParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rolling = || text.strip_prefix("rolling:").and_then(duration_text::parse);
+        match text {
+            "hour" => Ok(Self::Hour),
+            "day" => Ok(Self::Day),
+            "week" => Ok(Self::Week),
+            "month" => Ok(Self::Month),
+            "year" | "annual" => Ok(Self::Year),
+            "all_time" => Ok(Self::AllTime),
+            _ => rolling()
+                .map(Self::Rolling)
+                .ok_or_else(|| PeriodParseError { text: text.to_owned() }),
+        }
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}

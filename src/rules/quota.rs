@@ -1,0 +1,111 @@
+//! A long-period rule.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::rule::{is_default, one_or_many, rule_setters, yes};
+use super::{Enforcement, Metric, Overflow, Period};
+
+/// A long-period rule: at most `limit` of a metric a period.
+///
+/// ```
+/// use limitry::{Metric, Period, Quota};
+///
+/// let rule = Quota::new("Team budget", Metric::TotalCostCents, 50_000, Period::Month)
+///     .filter("team_id", "team_eng");
+/// assert_eq!(rule.worst_case(), Some(100_000)); // across the turn of a month
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Quota {
+    /// The id, `qta_...`; made by the engine where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The project of the product's object; kept and not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    /// What people call it.
+    pub name: String,
+    /// Dimension = value pairs that must all hold; none matches every event.
+    #[serde(default)]
+    pub dimension_filters: BTreeMap<String, String>,
+    /// What it counts.
+    pub metric: Metric,
+    /// How much a period admits, more than 0.
+    pub limit_value: u64,
+    /// The period that the limit is for.
+    pub period: Period,
+    /// Whether it is evaluated at all.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub enabled: bool,
+    /// The dimensions whose values each have a counter of their own; none is one for all.
+    #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    pub per: Vec<String>,
+    /// What it does to an event that does not fit.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub enforcement: Enforcement,
+    /// Rules of one policy compete: the most specific that matches applies alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The most keys that have counters of their own; only the engine's cap where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_keys: Option<u64>,
+    /// What new keys get when there is no room for another counter.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub overflow: Overflow,
+    /// When the engine got it; set by the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<DateTime<Utc>>,
+    /// When it was last changed; set by the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<DateTime<Utc>>,
+}
+
+impl Quota {
+    /// Makes a rule that admits `limit` of `metric` a period, shared by all.
+    #[must_use]
+    pub fn new(name: impl Into<String>, metric: Metric, limit: u64, period: Period) -> Self {
+        Self {
+            id: None,
+            project_id: None,
+            name: name.into(),
+            dimension_filters: BTreeMap::new(),
+            metric,
+            limit_value: limit,
+            period,
+            enabled: true,
+            per: Vec::new(),
+            enforcement: Enforcement::default(),
+            policy: None,
+            max_keys: None,
+            overflow: Overflow::default(),
+            created_at: None,
+            updated_at: None,
+        }
+    }
+
+    rule_setters!();
+
+    /// Returns the most that one counter can admit in any span as long as the period: twice the
+    /// limit across an edge of calendar periods, the limit for a rolling period and for all
+    /// time; `None` where it refuses nobody (soft, shadow).
+    #[must_use]
+    pub fn worst_case(&self) -> Option<u128> {
+        if self.enforcement != Enforcement::Hard {
+            return None;
+        }
+        let limit = u128::from(self.limit_value);
+        Some(match self.period {
+            Period::Rolling(_) | Period::AllTime => limit,
+            _ => limit.saturating_mul(2),
+        })
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
+}

@@ -1,0 +1,159 @@
+//! A short-window rule.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::rule::{is_default, one_or_many, rule_setters, yes};
+use super::{Algorithm, Enforcement, Metric, Overflow, Window};
+
+/// A short-window rule: at most `limit` a window.
+///
+/// ```
+/// use limitry::{RateLimit, Window};
+///
+/// let rule = RateLimit::new("gpt-4 burst", 20, Window::Second)
+///     .filter("model", "gpt-4")
+///     .per("customer_id")
+///     .burst(40);
+/// assert_eq!(rule.worst_case(), Some(60));
+/// ```
+///
+/// As data (JSON, TOML, YAML) it has the product's field names:
+///
+/// ```
+/// let rule: limitry::RateLimit = serde_json::from_str(
+///     r#"{"name": "gpt-4 burst", "limitValue": 20, "window": "1s", "burst": 40,
+///         "dimensionFilters": {"model": "gpt-4"}, "per": ["customer_id"]}"#,
+/// )?;
+/// assert_eq!(rule.burst, Some(40));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RateLimit {
+    /// The id, `rl_...`; made by the engine where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The project of the product's object; kept and not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    /// What people call it.
+    pub name: String,
+    /// Dimension = value pairs that must all hold; none matches every event.
+    #[serde(default)]
+    pub dimension_filters: BTreeMap<String, String>,
+    /// How much a window admits, more than 0.
+    pub limit_value: u64,
+    /// The length of time that the limit is for.
+    pub window: Window,
+    /// Whether it is evaluated at all.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// What it counts: events by default.
+    #[serde(default = "events", skip_serializing_if = "is_events")]
+    pub metric: Metric,
+    /// The dimensions whose values each have a counter of their own; none is one for all.
+    #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    pub per: Vec<String>,
+    /// The capacity of the token bucket; the limit where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u64>,
+    /// How it counts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub algorithm: Algorithm,
+    /// What it does to an event that does not fit.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub enforcement: Enforcement,
+    /// Rules of one policy compete: the most specific that matches applies alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The most keys that have counters of their own; only the engine's cap where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_keys: Option<u64>,
+    /// What new keys get when there is no room for another counter.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub overflow: Overflow,
+    /// When the engine got it; set by the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<DateTime<Utc>>,
+    /// When it was last changed; set by the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<DateTime<Utc>>,
+}
+
+impl RateLimit {
+    /// Makes a rule that admits `limit` events a window, as a token bucket shared by all.
+    #[must_use]
+    pub fn new(name: impl Into<String>, limit: u64, window: Window) -> Self {
+        Self {
+            id: None,
+            project_id: None,
+            name: name.into(),
+            dimension_filters: BTreeMap::new(),
+            limit_value: limit,
+            window,
+            enabled: true,
+            metric: Metric::TotalEvents,
+            per: Vec::new(),
+            burst: None,
+            algorithm: Algorithm::default(),
+            enforcement: Enforcement::default(),
+            policy: None,
+            max_keys: None,
+            overflow: Overflow::default(),
+            created_at: None,
+            updated_at: None,
+        }
+    }
+
+    rule_setters!();
+
+    /// Counts `metric` instead of events.
+    #[must_use]
+    pub fn metric(mut self, metric: Metric) -> Self {
+        self.metric = metric;
+        self
+    }
+
+    /// Sets the capacity of the token bucket.
+    #[must_use]
+    pub fn burst(mut self, capacity: u64) -> Self {
+        self.burst = Some(capacity);
+        self
+    }
+
+    /// Sets how the rule counts.
+    #[must_use]
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// Returns the most that one counter can admit in any span of the window's length, both ends
+    /// included; `None` where it refuses nobody (soft, shadow).
+    #[must_use]
+    pub fn worst_case(&self) -> Option<u128> {
+        if self.enforcement != Enforcement::Hard {
+            return None;
+        }
+        let limit = u128::from(self.limit_value);
+        Some(match self.algorithm {
+            Algorithm::TokenBucket => {
+                limit.saturating_add(self.burst.unwrap_or(self.limit_value).into())
+            }
+            Algorithm::FixedWindow => limit.saturating_mul(2),
+            Algorithm::SlidingWindow => limit,
+        })
+    }
+}
+
+fn events() -> Metric {
+    Metric::TotalEvents
+}
+
+fn is_events(metric: &Metric) -> bool {
+    *metric == Metric::TotalEvents
+}

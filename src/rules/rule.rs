@@ -1,0 +1,178 @@
+//! What rate limits and quotas have in common.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+
+use super::{Enforcement, Metric, Overflow, Quota, RateLimit};
+
+/// The setters that both kinds of rule have.
+macro_rules! rule_setters {
+    () => {
+        /// Sets the id; ids are unique among all rules of an engine.
+        #[must_use]
+        pub fn id(mut self, id: impl Into<String>) -> Self {
+            self.id = Some(id.into());
+            self
+        }
+
+        /// Matches only events whose `dimension` has this value; several pairs must all hold.
+        #[must_use]
+        pub fn filter(mut self, dimension: impl Into<String>, value: impl Into<String>) -> Self {
+            self.dimension_filters.insert(dimension.into(), value.into());
+            self
+        }
+
+        /// Splits the counter by the value of `dimension`; several split it by all of them. An
+        /// event that lacks one of them does not match.
+        #[must_use]
+        pub fn per(mut self, dimension: impl Into<String>) -> Self {
+            self.per.push(dimension.into());
+            self
+        }
+
+        /// Sets what the rule does to an event that does not fit.
+        #[must_use]
+        pub fn enforcement(mut self, enforcement: $crate::Enforcement) -> Self {
+            self.enforcement = enforcement;
+            self
+        }
+
+        /// Puts the rule under a policy: of the policy's rules that match an event only the most
+        /// specific one (most filter pairs, then the newest) applies.
+        #[must_use]
+        pub fn policy(mut self, name: impl Into<String>) -> Self {
+            self.policy = Some(name.into());
+            self
+        }
+
+        /// Sets the most keys that have counters of their own.
+        #[must_use]
+        pub fn max_keys(mut self, keys: u64) -> Self {
+            self.max_keys = Some(keys);
+            self
+        }
+
+        /// Sets what new keys get when there is no room for another counter.
+        #[must_use]
+        pub fn overflow(mut self, overflow: $crate::Overflow) -> Self {
+            self.overflow = overflow;
+            self
+        }
+
+        /// Turns the rule on or off; one that is off is neither evaluated nor listed.
+        #[must_use]
+        pub fn enabled(mut self, enabled: bool) -> Self {
+            self.enabled = enabled;
+            self
+        }
+    };
+}
+pub(super) use rule_setters;
+
+/// The two kinds of rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    RateLimit,
+    Quota,
+}
+
+impl Kind {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimit => "rate limit",
+            Self::Quota => "quota",
+        }
+    }
+}
+
+/// A rule of either kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    RateLimit(RateLimit),
+    Quota(Quota),
+}
+
+/// Reads a field that both kinds have.
+macro_rules! common {
+    ($($name:ident: $type:ty = $rule:ident => $value:expr;)*) => {$(
+        pub(crate) fn $name(&self) -> $type {
+            match self {
+                Self::RateLimit($rule) => $value,
+                Self::Quota($rule) => $value,
+            }
+        }
+    )*};
+}
+
+impl Rule {
+    common! {
+        id: Option<&str> = rule => rule.id.as_deref();
+        name: &str = rule => &rule.name;
+        filters: &BTreeMap<String, String> = rule => &rule.dimension_filters;
+        per: &[String] = rule => &rule.per;
+        metric: &Metric = rule => &rule.metric;
+        limit: u64 = rule => rule.limit_value;
+        enabled: bool = rule => rule.enabled;
+        enforcement: Enforcement = rule => rule.enforcement;
+        policy: Option<&str> = rule => rule.policy.as_deref();
+        max_keys: Option<u64> = rule => rule.max_keys;
+        overflow: Overflow = rule => rule.overflow;
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::RateLimit(_) => Kind::RateLimit,
+            Self::Quota(_) => Kind::Quota,
+        }
+    }
+
+    /// The two rules differ only in what the engine sets.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        let plain = |rule: &Self| match rule.clone() {
+            Self::RateLimit(rule) => {
+                Self::RateLimit(RateLimit { id: None, created_at: None, updated_at: None, ..rule })
+            }
+            Self::Quota(rule) => {
+                Self::Quota(Quota { id: None, created_at: None, updated_at: None, ..rule })
+            }
+        };
+        plain(self) == plain(other)
+    }
+}
+
+impl From<RateLimit> for Rule {
+    fn from(rule: RateLimit) -> Self {
+        Self::RateLimit(rule)
+    }
+}
+
+impl From<Quota> for Rule {
+    fn from(rule: Quota) -> Self {
+        Self::Quota(rule)
+    }
+}
+
+pub(super) fn yes() -> bool {
+    true
+}
+
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Reads `"customer_id"` as well as `["customer_id", "model"]`.
+pub(super) fn one_or_many<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a dimension's key or a list of them")]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(key) => vec![key],
+        OneOrMany::Many(keys) => keys,
+    })
+}

@@ -1,0 +1,108 @@
+//! The window of a rate limit.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::duration_text;
+
+/// The length of time that a rate limit's number is for.
+///
+/// Reads `second`, `minute`, `hour`, or a whole number with a unit: `1s`, `30s`, `5m`, `2h`,
+/// `250ms`. Displays the short form (`1h`), as statuses do; serializes the product's name where
+/// there is one (`hour`), as the rule's own body does.
+///
+/// ```
+/// use std::time::Duration;
+/// use limitry::Window;
+///
+/// assert_eq!(Window::every(Duration::from_secs(60)), Window::Minute);
+/// assert_eq!("5m".parse(), Ok(Window::every(Duration::from_secs(300))));
+/// assert_eq!(Window::Hour.to_string(), "1h");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Window {
+    /// One second.
+    Second,
+    /// One minute.
+    Minute,
+    /// One hour.
+    Hour,
+    /// Any other length, made by [`Window::every`].
+    Every(Duration),
+}
+
+impl Window {
+    /// Makes a window of any length; a rule set takes 1 nanosecond to 100 years.
+    #[must_use]
+    pub const fn every(length: Duration) -> Self {
+        match (length.as_secs(), length.subsec_nanos()) {
+            (1, 0) => Self::Second,
+            (60, 0) => Self::Minute,
+            (3_600, 0) => Self::Hour,
+            _ => Self::Every(length),
+        }
+    }
+
+    /// Returns the length.
+    #[must_use]
+    pub const fn length(self) -> Duration {
+        match self {
+            Self::Second => Duration::from_secs(1),
+            Self::Minute => Duration::from_secs(60),
+            Self::Hour => Duration::from_secs(3_600),
+            Self::Every(length) => length,
+        }
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        duration_text::print(self.length(), "h", f)
+    }
+}
+
+/// A text that is no [`Window`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("window {text:?} must be `second`, `minute`, `hour`, or {}", RULE)]
+pub struct WindowParseError {
+    text: String,
+}
+
+const RULE: &str = "a whole number with a unit such as 30s, 5m or 2h";
+
+impl FromStr for Window {
+    type Err = WindowParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "second" => Ok(Self::Second),
+            "minute" => Ok(Self::Minute),
+            "hour" => Ok(Self::Hour),
+            _ => duration_text::parse(text)
+                .map(Self::every)
+                .ok_or_else(|| WindowParseError { text: text.to_owned() }),
+        }
+    }
+}
+
+impl Serialize for Window {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Second => serializer.serialize_str("second"),
+            Self::Minute => serializer.serialize_str("minute"),
+            Self::Hour => serializer.serialize_str("hour"),
+            Self::Every(_) => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Window {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}

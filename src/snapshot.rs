@@ -1,0 +1,244 @@
+//! A rule set, ready to decide by: the rules with their compiled counters, and the index.
+//!
+//! A snapshot never changes. A change of the rules makes the next one, out of the rules that stay
+//! as they are (their counters untouched) and those that are new or differ.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::calendar::Calendar;
+use crate::counters::{
+    At, CalendarPeriod, Counter, FixedWindow, Policy, Roster, SlidingWindow, Timeline, TokenBucket,
+};
+use crate::event::Dimension;
+use crate::index::{Entry, Index};
+use crate::rules::{Algorithm, Rule};
+
+/// How many rules share a group that its partition does not tell apart: the most cells of other
+/// rules that a decision passes over in a row.
+const MIXED_RULES: u32 = 16;
+
+/// A rule and what it was compiled to.
+#[derive(Debug)]
+pub(crate) struct CompiledRule {
+    pub(crate) rule: Rule,
+    pub(crate) filter: Vec<(Dimension, Box<str>)>,
+    pub(crate) partition: Box<[Dimension]>,
+    pub(crate) counter: Arc<Counter>,
+    pub(crate) age: u64,
+    group: u32,
+}
+
+impl CompiledRule {
+    /// The id, which every rule of an engine has.
+    pub(crate) fn id(&self) -> &str {
+        self.rule.id().unwrap_or_default()
+    }
+
+    /// How many counted units one whole is.
+    pub(crate) fn units_per_whole(&self) -> u64 {
+        self.rule.metric().units_per_whole()
+    }
+
+    fn entry(&self) -> Option<Entry> {
+        self.rule.enabled().then(|| Entry {
+            filter: self.filter.clone(),
+            group: self.group,
+            partition: self.partition.clone(),
+            policy: self.rule.policy().map(Into::into),
+            age: self.age,
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) version: u64,
+    /// Rate limits, then quotas, each in the order in which they were added.
+    pub(crate) rules: Box<[Arc<CompiledRule>]>,
+    pub(crate) index: Index,
+    pub(crate) roster: Roster,
+}
+
+impl Snapshot {
+    pub(crate) fn new(
+        version: u64,
+        mut rules: Vec<Arc<CompiledRule>>,
+        hasher: ahash::RandomState,
+    ) -> Self {
+        rules.sort_by_key(|compiled| (compiled.rule.kind() as u8, compiled.age));
+        let entries: Vec<_> = rules.iter().map(|compiled| compiled.entry()).collect();
+        let counters = rules.iter().map(|compiled| Arc::clone(&compiled.counter));
+        Self {
+            version,
+            index: Index::new(&entries, hasher),
+            roster: Roster::new(version, counters),
+            rules: rules.into(),
+        }
+    }
+
+    pub(crate) fn rule(&self, place: u32) -> Option<&Arc<CompiledRule>> {
+        self.rules.get(place as usize)
+    }
+
+    pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<CompiledRule>> {
+        self.rules.iter().find(|compiled| compiled.id() == id)
+    }
+}
+
+/// Makes compiled rules, and numbers counters, groups and ages so that none is used twice.
+#[derive(Debug)]
+pub(crate) struct Compiler {
+    timeline: Timeline,
+    late_seconds: u64,
+    counters: u32,
+    ages: u64,
+    groups: u32,
+    partitions: HashMap<Box<[Dimension]>, Groups>,
+}
+
+/// The groups of one partition.
+#[derive(Debug)]
+struct Groups {
+    /// For rules that match every key of it or only keys of their own.
+    main: u32,
+    /// For rules with other filters, while it has fewer than [`MIXED_RULES`].
+    mixed: u32,
+    mixed_rules: u32,
+}
+
+impl Compiler {
+    pub(crate) fn new(timeline: Timeline, late_seconds: u64) -> Self {
+        let partitions = HashMap::new();
+        Self { timeline, late_seconds, counters: 0, ages: 0, groups: 0, partitions }
+    }
+
+    /// Compiles a new rule, or one that takes the place of `before` at `at`.
+    pub(crate) fn compile(
+        &mut self,
+        rule: Rule,
+        before: Option<&CompiledRule>,
+        at: At,
+    ) -> Arc<CompiledRule> {
+        let filter: Vec<(Dimension, Box<str>)> = rule
+            .filters()
+            .iter()
+            .map(|(key, value)| (Dimension::parse(key), value.as_str().into()))
+            .collect();
+        let mut partition: Vec<Dimension> =
+            rule.per().iter().map(|key| Dimension::parse(key)).collect();
+        partition.sort();
+        let partition = partition.into_boxed_slice();
+        let policy = self.policy(&rule);
+
+        // Counters of another partition have other keys, and those of another metric other
+        // units: there is nothing to carry.
+        let related = before.filter(|before| {
+            before.partition == partition && before.rule.metric() == rule.metric()
+        });
+        let counter = match related.map(|before| Counter::clone(&before.counter)) {
+            Some(counter) if counter.policy.keeps_state_of(&policy) => counter.with_policy(policy),
+            Some(counter) => self.counter(policy).taking_over(counter, at),
+            None => self.counter(policy),
+        };
+        let modes = (rule.enforcement(), rule.overflow(), rule.max_keys());
+        let group = match related {
+            Some(before) => before.group,
+            None => self.group(&partition, &filter),
+        };
+        let age = before.map_or_else(|| next(&mut self.ages), |before| before.age);
+        Arc::new(CompiledRule {
+            rule,
+            filter,
+            partition,
+            counter: Arc::new(counter.with_modes(modes.0, modes.1, modes.2)),
+            age,
+            group,
+        })
+    }
+
+    /// The rule as it is, without the counters that it took over from and that are gone.
+    pub(crate) fn renew(compiled: &Arc<CompiledRule>) -> Arc<CompiledRule> {
+        if !compiled.counter.took_over() {
+            return Arc::clone(compiled);
+        }
+        Arc::new(CompiledRule {
+            rule: compiled.rule.clone(),
+            filter: compiled.filter.clone(),
+            partition: compiled.partition.clone(),
+            counter: Arc::new(Counter::clone(&compiled.counter).without_spent_carry()),
+            age: compiled.age,
+            group: compiled.group,
+        })
+    }
+
+    fn counter(&mut self, policy: Policy) -> Counter {
+        // 2^31 changes of rules are beyond any process: at a thousand a second, 24 days.
+        self.counters = self.counters.saturating_add(1).min(i32::MAX.cast_unsigned());
+        Counter::new(self.counters, policy)
+    }
+
+    fn policy(&self, rule: &Rule) -> Policy {
+        let scale = rule.metric().units_per_whole();
+        let units = |whole: u64| whole.saturating_mul(scale);
+        let nanos = |length: std::time::Duration| {
+            u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+        };
+        let limit = units(rule.limit());
+        match rule {
+            Rule::RateLimit(rule) => {
+                let window = nanos(rule.window.length());
+                match rule.algorithm {
+                    Algorithm::TokenBucket => {
+                        let capacity = units(rule.burst.unwrap_or(rule.limit_value));
+                        Policy::TokenBucket(TokenBucket::new(limit, window, capacity))
+                    }
+                    Algorithm::FixedWindow => {
+                        Policy::FixedWindow(FixedWindow::new(limit, window, &self.timeline))
+                    }
+                    Algorithm::SlidingWindow => {
+                        Policy::SlidingWindow(SlidingWindow::new(limit, window))
+                    }
+                }
+            }
+            Rule::Quota(rule) => match rule.period.shape() {
+                Ok(unit) => {
+                    let calendar = Calendar::new(unit);
+                    Policy::CalendarPeriod(CalendarPeriod::new(limit, calendar, self.late_seconds))
+                }
+                Err(length) => Policy::SlidingWindow(SlidingWindow::new(limit, nanos(length))),
+            },
+        }
+    }
+
+    /// The group for a rule. Rules whose filter the partition implies share one: of those a row
+    /// holds only what matches its key. Others share in small numbers, so that no row grows with
+    /// the number of rules.
+    fn group(&mut self, partition: &[Dimension], filter: &[(Dimension, Box<str>)]) -> u32 {
+        let implied = filter.iter().all(|(dimension, _)| partition.contains(dimension));
+        let groups = &mut self.groups;
+        let found = self.partitions.entry(partition.into()).or_insert_with(|| {
+            let main = next_group(groups);
+            Groups { main, mixed: main, mixed_rules: 0 }
+        });
+        if implied {
+            return found.main;
+        }
+        if found.mixed_rules == MIXED_RULES {
+            (found.mixed, found.mixed_rules) = (next_group(groups), 0);
+        }
+        found.mixed_rules = found.mixed_rules.saturating_add(1);
+        found.mixed
+    }
+}
+
+fn next(number: &mut u64) -> u64 {
+    *number = number.saturating_add(1);
+    *number
+}
+
+/// Below the number of the rows that rules share when there is no room.
+fn next_group(number: &mut u32) -> u32 {
+    *number = number.saturating_add(1).min(u32::MAX.saturating_sub(1));
+    *number
+}

@@ -1,0 +1,352 @@
+//! Goal: nothing is counted twice. A key that is used again answers its first decision and counts
+//! nothing, a key used for something else is a conflict, a refused request leaves its key free,
+//! keys are kept exactly as long as they are said to be, and they take bounded room.
+//!
+//! Method: worked cases on a manual clock; what threads do to keys is in `threads.rs`.
+
+mod support;
+
+use std::time::Duration;
+
+use limitry::{
+    Decision, Engine, Event, ManualClock, Metric, Period, Quota, RateLimit, TrackError, Window,
+};
+use support::oracle::{DAY, HOUR, SECOND};
+use support::{START, date, duration, engine};
+
+fn roomy() -> (Engine, ManualClock) {
+    engine(|builder| {
+        builder.quota(Quota::new("tokens", Metric::TotalTokens, 1_000_000, Period::AllTime))
+    })
+}
+
+fn used(engine: &Engine) -> u64 {
+    let standing = engine.standing(&Event::new("c", "call")).expect("valid");
+    standing.quotas().next().expect("the quota applies").used
+}
+
+fn request() -> Event<'static> {
+    Event::new("c", "call").total_tokens(10).idempotency_key("req_1")
+}
+
+fn track(engine: &Engine, event: &Event<'_>) -> Decision {
+    engine.track(event).expect("no conflict")
+}
+
+fn assert_conflict(engine: &Engine, event: &Event<'_>) {
+    match engine.track(event) {
+        Err(TrackError::IdempotencyConflict { key }) => assert_eq!(&*key, "req_1"),
+        other => panic!("{event:?} is another payload: {other:?}"),
+    }
+}
+
+fn body(decision: &Decision) -> String {
+    serde_json::to_string(decision).expect("a decision is plain data")
+}
+
+#[test]
+fn a_repeat_answers_the_first_decision_and_counts_nothing() {
+    let (engine, clock) = roomy();
+    let first = track(&engine, &request());
+    assert!(!first.is_replay());
+    assert!(first.event_id().is_some());
+    for turn in 0..10 {
+        clock.advance(Duration::from_secs(600));
+        // What happens in between shows in no replay.
+        let other = Event::new("c", "call").total_tokens(1);
+        assert!(track(&engine, &other).is_allowed());
+        let again = track(&engine, &request());
+        assert!(again.is_replay());
+        assert_eq!(again.event_id(), first.event_id());
+        assert_eq!(body(&again), body(&first));
+        assert_eq!(again.status_code(), 201);
+        assert_eq!(used(&engine), 10 + turn + 1);
+    }
+    assert_eq!(engine.events().len(), 11);
+}
+
+#[test]
+fn a_key_is_shared_by_all_verbs() {
+    let (engine, _clock) = roomy();
+    let first = engine.record(&request()).expect("valid");
+    assert!(!first.is_replay());
+    for again in [track(&engine, &request()), engine.record(&request()).expect("valid")] {
+        assert!(again.is_replay());
+        assert_eq!(again.event_id(), first.event_id());
+    }
+    let batch = [request(), request().total_tokens(11)];
+    let answers = engine.track_batch(&batch);
+    assert!(matches!(&answers[0], Ok(again) if again.is_replay()));
+    assert!(matches!(&answers[1], Err(TrackError::IdempotencyConflict { .. })));
+    assert_eq!(used(&engine), 10);
+    assert_eq!(engine.events().len(), 1);
+}
+
+#[test]
+fn within_a_batch_the_second_copy_is_a_replay() {
+    let (engine, _clock) = roomy();
+    let batch = [request(), request(), request()];
+    let replays: Vec<bool> = engine
+        .track_batch(&batch)
+        .into_iter()
+        .map(|answer| answer.expect("no conflict").is_replay())
+        .collect();
+    assert_eq!(replays, [false, true, true]);
+    assert_eq!(used(&engine), 10);
+}
+
+/// A check of a known request answers what tracking it would: the first decision.
+#[test]
+fn a_check_answers_what_track_would_and_keeps_no_key() {
+    let (engine, _clock) = roomy();
+    let check = engine.check(&request()).expect("valid");
+    assert!(check.is_allowed() && !check.is_replay());
+    let first = track(&engine, &request());
+    assert!(!first.is_replay(), "the check has left the key free");
+    let check = engine.check(&request()).expect("valid");
+    assert!(check.is_replay());
+    assert_eq!(body(&check), body(&first));
+    match engine.check(&request().total_tokens(11)) {
+        Err(TrackError::IdempotencyConflict { .. }) => {}
+        other => panic!("tracking it would be a conflict: {other:?}"),
+    }
+    assert_eq!(used(&engine), 10);
+}
+
+#[test]
+fn every_part_of_the_payload_tells_requests_apart() {
+    let (engine, _clock) = roomy();
+    let full = || {
+        request()
+            .model("gpt-4")
+            .provider("openai")
+            .input_tokens(6)
+            .output_tokens(4)
+            .cost_cents(3)
+            .latency_ms(1_200)
+            .property("team", "red")
+            .property("flag", true)
+            .value("images", "1.5")
+            .timestamp(date(START - HOUR))
+    };
+    assert!(!track(&engine, &full()).is_replay());
+    assert!(track(&engine, &full()).is_replay());
+    let others = [
+        Event::new("d", "call").total_tokens(10).idempotency_key("req_1"),
+        Event::new("c", "embed").total_tokens(10).idempotency_key("req_1"),
+        request(),
+        full().model("gpt-5"),
+        full().provider("azure"),
+        full().input_tokens(7),
+        full().output_tokens(5),
+        full().total_tokens(11),
+        full().cost_cents(4),
+        full().latency_ms(1_201),
+        full().property("team", "blue"),
+        full().property("flag", false),
+        full().property("flag", "true"),
+        full().property("more", "red"),
+        full().value("images", "1.500001"),
+        full().value("pages", 1),
+        full().timestamp(date(START - HOUR + 1)),
+    ];
+    for other in &others {
+        assert_conflict(&engine, other);
+    }
+    assert_eq!(used(&engine), 10, "a conflict counts nothing");
+    assert_eq!(engine.events().len(), 1);
+    assert!(track(&engine, &full()).is_replay(), "a conflict leaves the first one as it was");
+}
+
+/// The order of properties and values, and how a number is written, say nothing.
+#[test]
+fn what_means_the_same_is_the_same_request() {
+    let (engine, _clock) = roomy();
+    let one = request().property("a", "1").property("b", "2").value("x", 1).value("y", "2.50");
+    let two = request().value("y", 2.5).value("x", 1_u8).property("b", "2").property("a", "1");
+    assert!(!track(&engine, &one).is_replay());
+    assert!(track(&engine, &two).is_replay());
+    assert!(track(&engine, &one.clone().into_owned()).is_replay());
+}
+
+#[test]
+fn a_refused_request_leaves_its_key_free() {
+    let (engine, clock) =
+        engine(|builder| builder.rate_limit(RateLimit::new("r", 1, Window::Second)));
+    assert!(track(&engine, &Event::new("c", "first")).is_allowed());
+    for _ in 0..3 {
+        let refused = track(&engine, &request());
+        assert!(!refused.is_allowed() && !refused.is_replay());
+    }
+    // Another payload may take the key as long as nobody has it.
+    let other = request().total_tokens(99);
+    assert!(!track(&engine, &other).is_allowed());
+    clock.advance(Duration::from_secs(1));
+    let first = track(&engine, &request());
+    assert!(first.is_allowed() && !first.is_replay());
+    // The bucket is empty again, and the repeat is answered all the same.
+    let again = track(&engine, &request());
+    assert!(again.is_allowed() && again.is_replay());
+    assert_conflict(&engine, &other);
+}
+
+#[test]
+fn an_error_leaves_the_key_free() {
+    let (engine, _clock) = roomy();
+    let ahead = request().timestamp(date(START + 2 * DAY));
+    assert!(matches!(engine.track(&ahead), Err(TrackError::Event(_))));
+    assert!(!track(&engine, &request()).is_replay());
+}
+
+#[test]
+fn a_key_is_kept_to_the_nanosecond() {
+    for retention in [DAY, 3 * DAY] {
+        let (engine, clock) = engine(|builder| {
+            builder
+                .quota(Quota::new("tokens", Metric::TotalTokens, 1_000_000, Period::AllTime))
+                .idempotency_retention(duration(retention))
+        });
+        let first = track(&engine, &request());
+        clock.advance(duration(retention - 1));
+        let last = track(&engine, &request());
+        assert!(last.is_replay());
+        assert_conflict(&engine, &request().total_tokens(11));
+        // A replay does not make the key younger.
+        clock.advance(duration(1));
+        let fresh = track(&engine, &request().total_tokens(11));
+        assert!(!fresh.is_replay());
+        assert_ne!(fresh.event_id(), first.event_id());
+        assert_eq!(used(&engine), 21);
+        // And the new use counts its own time.
+        clock.advance(duration(retention - 1));
+        assert!(track(&engine, &request().total_tokens(11)).is_replay());
+        assert_conflict(&engine, &request());
+        clock.advance(duration(1));
+        assert!(!track(&engine, &request()).is_replay());
+    }
+}
+
+/// A clock that is set back makes no key older and none younger.
+#[test]
+fn a_clock_that_runs_back_frees_no_key() {
+    let (engine, clock) = roomy();
+    assert!(!track(&engine, &request()).is_replay());
+    clock.set(date(START - 30 * DAY));
+    assert!(track(&engine, &request()).is_replay());
+    clock.set(date(START + DAY - 1));
+    assert!(track(&engine, &request()).is_replay());
+    clock.set(date(START + DAY));
+    assert!(!track(&engine, &request()).is_replay());
+}
+
+/// A replay is answered whatever has happened to the rules since.
+#[test]
+fn a_replay_outlives_its_rules() {
+    let (engine, clock) = engine(|builder| {
+        builder
+            .quota(Quota::new("q", Metric::TotalEvents, 5, Period::Hour).id("qta_1"))
+            .rate_limit(RateLimit::new("r", 5, Window::Second).id("rl_1"))
+    });
+    let dated = request().timestamp(date(START));
+    let first = track(&engine, &dated);
+    engine.remove("qta_1").expect("it is there");
+    let update = limitry::RateLimitUpdate::new().limit(1);
+    engine.update_rate_limit("rl_1", update).expect("it is there");
+    // By now the period of the event takes nothing more.
+    clock.advance(duration(5 * HOUR));
+    engine.add_quota(Quota::new("new", Metric::TotalEvents, 1, Period::Hour)).expect("valid");
+    let again = track(&engine, &dated);
+    assert!(again.is_replay());
+    assert_eq!(body(&again), body(&first));
+}
+
+/// At the most keys that the engine is told to keep, the oldest is forgotten.
+#[test]
+fn the_keys_are_bounded_and_the_oldest_goes_first() {
+    let keys: u64 = 1_000;
+    let (engine, clock) = engine(|builder| {
+        builder
+            .quota(Quota::new("tokens", Metric::TotalTokens, 1 << 40, Period::AllTime))
+            .idempotency_max_keys(1_000)
+    });
+    let event = |number: u64| {
+        Event::new("c", "call").total_tokens(1).idempotency_key(format!("key {number}"))
+    };
+    for number in 0..keys {
+        assert!(!track(&engine, &event(number)).is_replay());
+        clock.advance(duration(SECOND));
+    }
+    // Exactly as many as it may keep: all of them are there.
+    for number in 0..keys {
+        assert!(track(&engine, &event(number)).is_replay(), "key {number} of {keys}");
+    }
+    // Ten more: the ten oldest go, in order, and no other.
+    for number in keys..keys + 10 {
+        assert!(!track(&engine, &event(number)).is_replay());
+        clock.advance(duration(SECOND));
+    }
+    for number in 10..keys + 10 {
+        assert!(track(&engine, &event(number)).is_replay(), "key {number} is not the oldest");
+    }
+    assert_eq!(used(&engine), keys + 10);
+    assert!(!track(&engine, &event(0)).is_replay(), "the oldest was forgotten");
+}
+
+/// Many more keys than are kept: each counts once while it is kept, and none is lost early.
+#[test]
+fn many_keys_come_and_go() {
+    let kept: u64 = 5_000;
+    let (engine, clock) = engine(|builder| {
+        builder
+            .quota(Quota::new("tokens", Metric::TotalTokens, 1 << 40, Period::AllTime))
+            .idempotency_max_keys(5_000)
+    });
+    let event = |number: u64| {
+        Event::new("c", "call").total_tokens(1).idempotency_key(format!("key {number}"))
+    };
+    let all = 100_000;
+    for number in 0..all {
+        assert!(!track(&engine, &event(number)).is_replay(), "key {number} is new");
+        clock.advance(Duration::from_millis(1));
+        let recent = number.saturating_sub(number % kept);
+        assert!(track(&engine, &event(recent)).is_replay(), "key {recent} at {number}");
+    }
+    assert_eq!(used(&engine), all);
+}
+
+/// Keys that expire make room before any that are still good.
+#[test]
+fn expired_keys_make_room() {
+    let (engine, clock) = engine(|builder| {
+        builder
+            .quota(Quota::new("tokens", Metric::TotalTokens, 1 << 40, Period::AllTime))
+            .idempotency_max_keys(100)
+    });
+    let event = |day: u64, number: u64| {
+        Event::new("c", "call").total_tokens(1).idempotency_key(format!("{day} {number}"))
+    };
+    for day in 0..20 {
+        for number in 0..100 {
+            assert!(!track(&engine, &event(day, number)).is_replay());
+        }
+        for number in 0..100 {
+            assert!(track(&engine, &event(day, number)).is_replay(), "{number} of day {day}");
+        }
+        clock.advance(duration(DAY));
+    }
+    assert_eq!(used(&engine), 2_000);
+}
+
+/// Keys are told apart byte for byte, and events without a key are never copies.
+#[test]
+fn keys_are_exact() {
+    let (engine, _clock) = roomy();
+    for key in ["a", "A", "a ", "ab", "\u{e4}", "a\u{308}"] {
+        let event = Event::new("c", "call").idempotency_key(key);
+        assert!(!track(&engine, &event).is_replay(), "{key:?}");
+    }
+    for _ in 0..3 {
+        assert!(!track(&engine, &Event::new("c", "call")).is_replay());
+    }
+    assert_eq!(engine.events().len(), 9);
+}

@@ -1,0 +1,125 @@
+//! The promise "bounded memory that is not a bypass", in bytes.
+//!
+//! The allocator counts by thread what the engine asks of the heap. The formula is the one of the
+//! crate's front page; the floods are a million fresh keys each.
+
+use std::time::Duration;
+
+use allocation_counter::measure;
+use chrono::{TimeZone, Utc};
+use limitry::{Engine, EngineBuilder, Event, ManualClock, Metric, Period, Quota, RateLimit};
+use limitry::{Recording, Window};
+
+const MILLION: u64 = 1_000_000;
+/// What an engine needs without any key, and the shards of its table at their smallest.
+const BASE_BYTES: u64 = 200_000;
+
+/// The crate's formula for keys with `rules` rules of one partition.
+fn documented_bytes(keys: u64, id_bytes: u64, rules: u64) -> u64 {
+    let key_words = id_bytes / 8 + 1;
+    let row = 8 * (2 + key_words) + 24 * rules;
+    // A slot of the hash table has 17 bytes; a table is at least 7/16 full after it grew.
+    let table = 39;
+    keys * (row + table) + BASE_BYTES
+}
+
+/// Two rate limits and two quotas a customer.
+fn four(builder: EngineBuilder) -> EngineBuilder {
+    let quota = |name, metric, period| Quota::new(name, metric, 100_000, period);
+    builder
+        .recording(Recording::Off)
+        .rate_limit(RateLimit::new("Calls a minute", 100, Window::Minute).per("customer_id"))
+        .rate_limit(RateLimit::new("Calls an hour", 1_000, Window::Hour).per("customer_id"))
+        .quota(quota("Tokens a day", Metric::TotalTokens, Period::Day).per("customer_id"))
+        .quota(quota("Cents a month", Metric::TotalCostCents, Period::Month).per("customer_id"))
+}
+
+fn model_call(customer: &str) -> Event<'_> {
+    Event::new(customer, "model_call").input_tokens(150).output_tokens(50).cost_cents(25)
+}
+
+fn clock() -> ManualClock {
+    let noon = Utc.with_ymd_and_hms(2026, 3, 10, 12, 0, 0);
+    ManualClock::new(noon.single().expect("an instant"))
+}
+
+/// Calls once as each of `count` customers that nobody has seen; every id has 12 bytes.
+fn flood(engine: &Engine, count: u64) {
+    let mut name = String::with_capacity(12);
+    for number in 0..count {
+        name.clear();
+        name.push_str("key_");
+        let digits = number.to_string();
+        name.extend(std::iter::repeat_n('0', 8_usize.saturating_sub(digits.len())));
+        name.push_str(&digits);
+        engine.track(&model_call(&name)).expect("a valid event");
+    }
+}
+
+#[test]
+fn a_million_customers_with_four_rules_take_200_bytes_each_at_most() {
+    let mut engine = None;
+    let memory = measure(|| {
+        let built = four(Engine::builder()).clock(clock()).build().expect("valid rules");
+        flood(&built, MILLION);
+        engine = Some(built);
+    });
+    let engine = engine.expect("the engine was built");
+    assert_eq!(engine.live_keys(), MILLION);
+    let bytes = memory.bytes_current.unsigned_abs();
+    println!("{} bytes a customer", bytes / MILLION);
+    assert!(bytes <= 200 * MILLION, "{} bytes a customer", bytes / MILLION);
+    assert!(bytes <= documented_bytes(MILLION, 12, 4), "{bytes} bytes in all");
+}
+
+#[test]
+fn a_flood_at_the_cap_stays_within_the_formula_and_takes_nothing_from_a_customer_with_use() {
+    let keys = 50_000;
+    let mut used = None;
+    let memory = measure(|| {
+        let builder = four(Engine::builder()).clock(clock()).max_keys(keys);
+        let engine = builder.build().expect("valid rules");
+        let customer = model_call("cust_with_use");
+        for _ in 0..60 {
+            assert!(engine.track(&customer).expect("a valid event").is_allowed());
+        }
+        flood(&engine, MILLION);
+        assert!(engine.live_keys() <= keys, "{} keys", engine.live_keys());
+        let standing = engine.standing(&customer).expect("a valid event");
+        used = Some((
+            standing.rate_limits().map(|status| status.remaining).collect::<Vec<_>>(),
+            standing.quotas().map(|status| status.used).collect::<Vec<_>>(),
+        ));
+    });
+    assert_eq!(used, Some((vec![40, 940], vec![60 * 200, 60 * 25])));
+    // At its largest: a shard that grows holds its old table beside the new one for a moment.
+    let bound = documented_bytes(keys, 12, 4);
+    assert!(memory.bytes_max <= bound, "{} bytes, {bound} at most", memory.bytes_max);
+}
+
+#[test]
+fn keys_that_came_to_rest_are_dropped_in_passing_and_their_memory_with_them() {
+    let clock = clock();
+    let mut most = 0;
+    let memory = measure(|| {
+        let engine = Engine::builder()
+            .recording(Recording::Off)
+            .clock(clock.clone())
+            .rate_limit(RateLimit::new("Calls a second", 10, Window::Second).per("customer_id"))
+            .build()
+            .expect("valid rules");
+        // A bucket is full again a tenth of a second after its one call: 1 000 calls later.
+        let mut name = String::with_capacity(12);
+        for number in 0..MILLION {
+            name.clear();
+            name.push_str("key_");
+            name.push_str(&(10_000_000 + number).to_string());
+            clock.advance(Duration::from_micros(100));
+            engine.track(&Event::new(name.as_str(), "call")).expect("a valid event");
+            most = most.max(engine.live_keys());
+        }
+    });
+    println!("{most} keys and {} bytes at most", memory.bytes_max);
+    assert!(most <= 10_000, "{most} keys at a time, of which 1 000 matter");
+    assert!(memory.bytes_max <= documented_bytes(most, 12, 1), "{} bytes", memory.bytes_max);
+}
