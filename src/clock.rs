@@ -15,69 +15,76 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// An instant: whole seconds since the Unix epoch and nanoseconds into that second.
+/// An instant, exact to the nanosecond: any that Unix time says in 64 bit seconds.
 ///
 /// Leap seconds do not exist on this time line (as in Unix time): an instant inside one, which
 /// `chrono` writes as a second with more than 999 999 999 nanoseconds, is read as the last
 /// nanosecond of the second before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
-    seconds: i64,
-    nanos: u32,
+    /// Since the Unix epoch; one number, so that adding and comparing are one step.
+    nanos: i128,
 }
 
 impl Timestamp {
     /// 1970-01-01T00:00:00Z.
-    pub const UNIX_EPOCH: Self = Self { seconds: 0, nanos: 0 };
+    pub const UNIX_EPOCH: Self = Self { nanos: 0 };
     /// The earliest instant that can be said.
-    pub const MIN: Self = Self { seconds: i64::MIN, nanos: 0 };
+    pub const MIN: Self = Self::new(i64::MIN, 0);
     /// The latest instant that can be said.
-    pub const MAX: Self = Self { seconds: i64::MAX, nanos: 999_999_999 };
+    pub const MAX: Self = Self::new(i64::MAX, 999_999_999);
 
     /// Makes an instant; nanoseconds above 999 999 999 are clamped to that.
     #[must_use]
     pub const fn new(unix_seconds: i64, nanos: u32) -> Self {
         let nanos = if nanos > 999_999_999 { 999_999_999 } else { nanos };
-        Self { seconds: unix_seconds, nanos }
+        // 64 bit seconds in nanoseconds take 94 bits.
+        let seconds = (unix_seconds as i128).saturating_mul(NANOS_PER_SECOND as i128);
+        Self { nanos: seconds.saturating_add(nanos as i128) }
     }
 
     /// Returns the whole seconds since the Unix epoch, rounded down.
     #[must_use]
-    pub const fn unix_seconds(self) -> i64 {
-        self.seconds
+    pub fn unix_seconds(self) -> i64 {
+        // The constructors keep to 64 bit seconds.
+        i64::try_from(self.nanos.div_euclid(i128::from(NANOS_PER_SECOND))).unwrap_or(i64::MAX)
     }
 
     /// Returns the nanoseconds into the second, 0 to 999 999 999.
     #[must_use]
-    pub const fn subsec_nanos(self) -> u32 {
-        self.nanos
+    pub fn subsec_nanos(self) -> u32 {
+        u32::try_from(self.nanos.rem_euclid(i128::from(NANOS_PER_SECOND))).unwrap_or(0)
     }
 
     /// Returns the instant `duration` later, or [`Timestamp::MAX`] past the end of the line.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
-        let nanos = u64::from(self.nanos).saturating_add(u64::from(duration.subsec_nanos()));
-        let (carry, nanos) = (nanos / NANOS_PER_SECOND, nanos % NANOS_PER_SECOND);
-        let seconds = self
-            .seconds
-            .checked_add_unsigned(duration.as_secs())
-            .and_then(|seconds| seconds.checked_add_unsigned(carry));
-        match (seconds, u32::try_from(nanos)) {
-            (Some(seconds), Ok(nanos)) => Self { seconds, nanos },
-            _ => Self::MAX,
-        }
+        let nanos = i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
+        Self { nanos: self.nanos.saturating_add(nanos) }.min(Self::MAX)
     }
 
-    /// Returns how long after `earlier` this instant is; zero when it is not after it, and
-    /// [`Duration::MAX`]'s seconds at most.
+    /// Returns how long after `earlier` this instant is; zero when it is not after it.
     #[must_use]
     pub fn saturating_since(self, earlier: Self) -> Duration {
-        if self <= earlier {
-            return Duration::ZERO;
-        }
-        let seconds = self.seconds.abs_diff(earlier.seconds);
-        let later = Duration::new(seconds, self.nanos);
-        later.saturating_sub(Duration::new(0, earlier.nanos))
+        let nanos = u128::try_from(self.nanos.saturating_sub(earlier.nanos)).unwrap_or(0);
+        let per_second = u128::from(NANOS_PER_SECOND);
+        let seconds = u64::try_from(nanos.div_euclid(per_second)).unwrap_or(u64::MAX);
+        Duration::new(seconds, u32::try_from(nanos.rem_euclid(per_second)).unwrap_or(0))
+    }
+
+    /// The nanoseconds from `earlier` to this instant; 0 when it is not after it.
+    pub(crate) fn nanos_since(self, earlier: Self) -> u64 {
+        u64::try_from(self.nanos.saturating_sub(earlier.nanos).max(0)).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn saturating_add_nanos(self, nanos: u64) -> Self {
+        Self { nanos: self.nanos.saturating_add(i128::from(nanos)) }.min(Self::MAX)
+    }
+
+    /// How far into a span of `length` nanoseconds, counted from the Unix epoch, this is.
+    pub(crate) fn into_span(self, length: u64) -> u64 {
+        let into = self.nanos.checked_rem_euclid(i128::from(length)).unwrap_or(0);
+        u64::try_from(into).unwrap_or(0)
     }
 }
 
@@ -93,7 +100,8 @@ impl TryFrom<Timestamp> for DateTime<Utc> {
     /// # Errors
     /// The instant lies outside the 262 000 years before or after year 0 that `chrono` can say.
     fn try_from(instant: Timestamp) -> Result<Self, Self::Error> {
-        Self::from_timestamp(instant.seconds, instant.nanos).ok_or(TimestampRangeError(instant))
+        Self::from_timestamp(instant.unix_seconds(), instant.subsec_nanos())
+            .ok_or(TimestampRangeError(instant))
     }
 }
 
@@ -110,7 +118,7 @@ impl fmt::Display for Timestamp {
                 let format = chrono::SecondsFormat::AutoSi;
                 f.write_str(&instant.to_rfc3339_opts(format, true))
             }
-            Err(_) => write!(f, "Unix second {}.{:09}", self.seconds, self.nanos),
+            Err(_) => write!(f, "Unix second {}.{:09}", self.unix_seconds(), self.subsec_nanos()),
         }
     }
 }
@@ -124,9 +132,7 @@ impl fmt::Debug for Timestamp {
 impl Serialize for Timestamp {
     /// An RFC 3339 string in UTC.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        DateTime::<Utc>::try_from(*self)
-            .map_err(serde::ser::Error::custom)?
-            .serialize(serializer)
+        DateTime::<Utc>::try_from(*self).map_err(serde::ser::Error::custom)?.serialize(serializer)
     }
 }
 
@@ -208,9 +214,8 @@ impl SystemClock {
         // Relaxed: each value stands alone; a late look costs a second look, nothing else.
         self.looked.store(elapsed, Ordering::Relaxed);
         let ahead = self.ahead.load(Ordering::Relaxed);
-        let shown = self.base.saturating_add(Duration::from_nanos(elapsed.saturating_add(ahead)));
-        let behind = u64::try_from(wall_clock().saturating_since(shown).as_nanos());
-        let behind = behind.unwrap_or(u64::MAX);
+        let shown = self.base.saturating_add_nanos(elapsed.saturating_add(ahead));
+        let behind = wall_clock().nanos_since(shown);
         if behind > STEP_NANOS {
             self.ahead.fetch_max(ahead.saturating_add(behind), Ordering::Relaxed);
         }
@@ -228,12 +233,13 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let elapsed = Instant::now().saturating_duration_since(self.started);
         // A process does not run for the 584 years that this could not count.
-        let elapsed = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = elapsed.as_secs().saturating_mul(NANOS_PER_SECOND);
+        let elapsed = nanos.saturating_add(u64::from(elapsed.subsec_nanos()));
         if elapsed.saturating_sub(self.looked.load(Ordering::Relaxed)) >= NANOS_PER_SECOND {
             self.follow_wall_clock(elapsed);
         }
         let total = elapsed.saturating_add(self.ahead.load(Ordering::Relaxed));
-        self.base.saturating_add(Duration::from_nanos(total))
+        self.base.saturating_add_nanos(total)
     }
 
     fn is_monotonic(&self) -> bool {

@@ -22,6 +22,7 @@ use crate::snapshot::{CompiledRule, Snapshot};
 
 /// How long to wait before the same event passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is a wait or there is none")]
 pub enum RetryAfter {
     /// At this time after the decision the event passes, if nothing else happens; one nanosecond
     /// earlier it does not.
@@ -198,7 +199,7 @@ impl Sayings {
     }
 
     fn figures(&self, rule: &CompiledRule, said: &Said) -> Figures {
-        rule.counter.policy.figures(&said.reading, self.at, &self.timeline)
+        rule.counter.policy.figures(&said.reading, self.at, self.timeline)
     }
 
     /// The second at which a figure that nothing resets stands: now.
@@ -280,7 +281,7 @@ impl Sayings {
         if said.fits && said.reading == Reading::NoRoom {
             return Some(from);
         }
-        policy.passes_at(&said.reading, said.cost, self.at, from, &self.timeline)
+        policy.passes_at(&said.reading, said.cost, self.at, from, self.timeline)
     }
 }
 
@@ -476,7 +477,7 @@ impl fmt::Debug for Decision {
             .field("rate_limits", &self.rate_limits().collect::<Vec<_>>())
             .field("quotas", &self.quotas().collect::<Vec<_>>())
             .field("retry_after", &self.retry_after())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -550,6 +551,6 @@ impl fmt::Debug for Standing {
         f.debug_struct("Standing")
             .field("rate_limits", &self.rate_limits().collect::<Vec<_>>())
             .field("quotas", &self.quotas().collect::<Vec<_>>())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -39,6 +39,7 @@ pub(crate) const MAX_KEY_BYTES: usize = 64;
 /// assert_eq!(event.amount("total_tokens"), Some(200_u64.into()));
 /// ```
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "`event_type` is the product's name")]
 pub struct Event<'a> {
     customer_id: Cow<'a, str>,
     event_type: Cow<'a, str>,
@@ -71,10 +72,8 @@ pub enum PropertyValue<'a> {
 impl<'a> Event<'a> {
     /// Describes an act of `event_type` (such as `model_call`) by the customer `customer_id`.
     #[must_use]
-    pub fn new(
-        customer_id: impl Into<Cow<'a, str>>,
-        event_type: impl Into<Cow<'a, str>>,
-    ) -> Self {
+    #[inline]
+    pub fn new(customer_id: impl Into<Cow<'a, str>>, event_type: impl Into<Cow<'a, str>>) -> Self {
         Self {
             customer_id: customer_id.into(),
             event_type: event_type.into(),
@@ -95,6 +94,7 @@ impl<'a> Event<'a> {
 
     /// Sets the model, a built-in dimension.
     #[must_use]
+    #[inline]
     pub fn model(mut self, model: impl Into<Cow<'a, str>>) -> Self {
         self.model = Some(model.into());
         self
@@ -102,6 +102,7 @@ impl<'a> Event<'a> {
 
     /// Sets the provider, a built-in dimension.
     #[must_use]
+    #[inline]
     pub fn provider(mut self, provider: impl Into<Cow<'a, str>>) -> Self {
         self.provider = Some(provider.into());
         self
@@ -109,6 +110,7 @@ impl<'a> Event<'a> {
 
     /// Sets the tokens that went in.
     #[must_use]
+    #[inline]
     pub fn input_tokens(mut self, tokens: u64) -> Self {
         self.input_tokens = Some(tokens);
         self
@@ -116,6 +118,7 @@ impl<'a> Event<'a> {
 
     /// Sets the tokens that came out.
     #[must_use]
+    #[inline]
     pub fn output_tokens(mut self, tokens: u64) -> Self {
         self.output_tokens = Some(tokens);
         self
@@ -123,6 +126,7 @@ impl<'a> Event<'a> {
 
     /// Sets the total of tokens; where it is not set it is input plus output.
     #[must_use]
+    #[inline]
     pub fn total_tokens(mut self, tokens: u64) -> Self {
         self.total_tokens = Some(tokens);
         self
@@ -130,6 +134,7 @@ impl<'a> Event<'a> {
 
     /// Sets the cost in cents.
     #[must_use]
+    #[inline]
     pub fn cost_cents(mut self, cents: u64) -> Self {
         self.cost_cents = Some(cents);
         self
@@ -137,6 +142,7 @@ impl<'a> Event<'a> {
 
     /// Sets the latency in milliseconds.
     #[must_use]
+    #[inline]
     pub fn latency_ms(mut self, milliseconds: u64) -> Self {
         self.latency_ms = Some(milliseconds);
         self
@@ -145,6 +151,7 @@ impl<'a> Event<'a> {
     /// Sets a property; a string is a dimension under `key`, unless `key` is the name of a
     /// built-in dimension, which wins. A key set twice keeps the last value.
     #[must_use]
+    #[inline]
     pub fn property(
         mut self,
         key: impl Into<Cow<'a, str>>,
@@ -163,6 +170,7 @@ impl<'a> Event<'a> {
     /// `cost_cents`, `latency_ms`) sets that field and takes whole numbers from 0 on. A name set
     /// twice keeps the last value.
     #[must_use]
+    #[inline]
     pub fn value(mut self, name: impl Into<Cow<'a, str>>, amount: impl IntoAmount) -> Self {
         let name = name.into();
         match amount.into_amount() {
@@ -175,6 +183,7 @@ impl<'a> Event<'a> {
     /// Sets the key that makes a retry of this event count once. The engine keeps keys for its
     /// retention, 24 hours by default.
     #[must_use]
+    #[inline]
     pub fn idempotency_key(mut self, key: impl Into<Cow<'a, str>>) -> Self {
         self.idempotency_key = Some(key.into());
         self
@@ -184,6 +193,7 @@ impl<'a> Event<'a> {
     /// event in the period of this instant. More than 24 hours ahead of the engine's clock is an
     /// error.
     #[must_use]
+    #[inline]
     pub fn timestamp(mut self, timestamp: DateTime<Utc>) -> Self {
         self.timestamp = Some(timestamp);
         self
@@ -529,10 +539,26 @@ pub(crate) fn text_rule(text: &str) -> Option<&'static str> {
     if text.is_empty() || text.len() > MAX_TEXT_BYTES {
         return Some("must be 1 to 256 bytes long");
     }
-    // One pass over the bytes settles plain ASCII; only other text is decoded, for C1 controls.
-    let plain = text.bytes().all(|byte| (b' '..0x7f).contains(&byte));
-    let clean = plain || !text.chars().any(char::is_control);
+    // One pass over the words settles plain ASCII; only other text is decoded, for C1 controls.
+    let clean = is_plain(text) || !text.chars().any(char::is_control);
     (!clean).then_some("must not hold control characters")
+}
+
+/// Whether every byte is printable ASCII, a space to `~`. May say no of some that are.
+fn is_plain(text: &str) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // The top bit of a byte is set where it is not ASCII, is 0x7f, or is below a space. A carry
+    // or borrow between bytes comes only from one that is marked itself.
+    let odd = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        (word | word.wrapping_add(ONES) | word.wrapping_sub(ONES << 5)) & (ONES << 7)
+    };
+    let bytes = text.as_bytes();
+    match bytes.last_chunk::<8>() {
+        // The last eight overlap the words before them: no byte is left over.
+        Some(last) => bytes.as_chunks::<8>().0.iter().fold(odd(last), |any, w| any | odd(w)) == 0,
+        None => bytes.iter().all(|byte| (b' '..0x7f).contains(byte)),
+    }
 }
 
 /// The rule that a key breaks, if any.

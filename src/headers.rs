@@ -1,10 +1,10 @@
 //! A decision as HTTP header pairs.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use smallvec::SmallVec;
 
-use crate::decision::{Decision, QuotaStatus};
+use crate::decision::{Decision, QuotaStatus, RetryAfter};
 use crate::rules::{Metric, Period};
 
 /// The names under which a decision is told in HTTP headers.
@@ -49,7 +49,7 @@ impl Headers {
             HeaderDialect::XRateLimit => x_rate_limit(decision),
             HeaderDialect::Draft10 => draft_10(decision),
         };
-        let wait = decision.retry_after().and_then(|wait| wait.whole_seconds());
+        let wait = decision.retry_after().and_then(RetryAfter::whole_seconds);
         if let Some(seconds) = wait {
             pairs.push(("Retry-After", seconds.to_string()));
         }
@@ -108,10 +108,10 @@ fn policy(name: &Name<'_>, quota: u64, metric: &Metric, window: Option<u64>) -> 
     let mut item = format!("{name};q={}", quota.min(MAX_INTEGER));
     // The draft's default unit is the request.
     if *metric != Metric::TotalEvents {
-        item.push_str(&format!(";qu=\"{metric}\""));
+        extend(&mut item, format_args!(";qu=\"{metric}\""));
     }
     if let Some(window) = window.filter(|window| *window > 0) {
-        item.push_str(&format!(";w={}", window.min(MAX_INTEGER)));
+        extend(&mut item, format_args!(";w={}", window.min(MAX_INTEGER)));
     }
     item
 }
@@ -120,9 +120,14 @@ fn limit(name: &Name<'_>, remaining: u64, reset: Option<i64>, now: i64) -> Strin
     let mut item = format!("{name};r={}", remaining.min(MAX_INTEGER));
     if let Some(reset) = reset {
         let wait = u64::try_from(reset.saturating_sub(now)).unwrap_or(0);
-        item.push_str(&format!(";t={}", wait.min(MAX_INTEGER)));
+        extend(&mut item, format_args!(";t={}", wait.min(MAX_INTEGER)));
     }
     item
+}
+
+fn extend(item: &mut String, parameter: fmt::Arguments<'_>) {
+    // Writing to a string does not fail.
+    let _ = item.write_fmt(parameter);
 }
 
 /// The length of a period in seconds, where it has a fixed one.

@@ -91,12 +91,7 @@ impl IdempotencyKeys {
         now < Moment(kept.at.0.saturating_add(self.retention))
     }
 
-    fn answer(
-        &self,
-        kept: &Kept,
-        key: &str,
-        event: &Event<'_>,
-    ) -> Result<Decision, TrackError> {
+    fn answer(&self, kept: &Kept, key: &str, event: &Event<'_>) -> Result<Decision, TrackError> {
         if kept.fingerprint == self.fingerprint(event) {
             return Ok((*kept.decision).clone());
         }

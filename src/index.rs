@@ -185,7 +185,8 @@ impl Index {
         for rule in found {
             let group = self.group_of(rule);
             if matches.rows.last().is_none_or(|row| row.group != group) {
-                let mut row = RowValues { hash: mix(!0, u64::from(group)), group, values: Values::new() };
+                let mut row =
+                    RowValues { hash: mix(!0, u64::from(group)), group, values: Values::new() };
                 for (value, hash) in
                     self.partition_of(rule).iter().filter_map(|dimension| hashes.of(dimension))
                 {
@@ -222,7 +223,8 @@ impl<'e> Hashes<'e, '_, '_> {
 /// Folds a hash into another: the two halves of a wide product, of which every bit of both
 /// changes every bit.
 fn mix(a: u64, b: u64) -> u64 {
-    let wide = u128::from(a ^ 0x243f_6a88_85a3_08d3) .wrapping_mul(u128::from(b ^ 0x1319_8a2e_0370_7344));
+    let wide =
+        u128::from(a ^ 0x243f_6a88_85a3_08d3).wrapping_mul(u128::from(b ^ 0x1319_8a2e_0370_7344));
     let [low, high] = [wide, wide >> 64].map(|half| half & u128::from(u64::MAX));
     u64::try_from(low ^ high).unwrap_or(0)
 }
@@ -268,12 +270,11 @@ impl Build {
         let hash = values.iter().fold(0, |hash, v| mix(hash, self.hasher.hash_one(&**v)));
         let table = self.shapes.entry(dimensions).or_default();
         let known = |filtered: &Filtered| filtered.hash == hash && filtered.values == values;
-        match table.find_mut(hash, known) {
-            Some(filtered) => filtered.rules.push(rule),
-            None => {
-                let filtered = Filtered { hash, values, rules: vec![rule] };
-                table.insert_unique(hash, filtered, |filtered| filtered.hash);
-            }
+        if let Some(filtered) = table.find_mut(hash, known) {
+            filtered.rules.push(rule);
+        } else {
+            let filtered = Filtered { hash, values, rules: vec![rule] };
+            table.insert_unique(hash, filtered, |filtered| filtered.hash);
         }
     }
 

@@ -181,9 +181,8 @@ impl Compiler {
     fn policy(&self, rule: &Rule) -> Policy {
         let scale = rule.metric().units_per_whole();
         let units = |whole: u64| whole.saturating_mul(scale);
-        let nanos = |length: std::time::Duration| {
-            u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
-        };
+        let nanos =
+            |length: std::time::Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
         let limit = units(rule.limit());
         match rule {
             Rule::RateLimit(rule) => {
@@ -194,7 +193,7 @@ impl Compiler {
                         Policy::TokenBucket(TokenBucket::new(limit, window, capacity))
                     }
                     Algorithm::FixedWindow => {
-                        Policy::FixedWindow(FixedWindow::new(limit, window, &self.timeline))
+                        Policy::FixedWindow(FixedWindow::new(limit, window, self.timeline))
                     }
                     Algorithm::SlidingWindow => {
                         Policy::SlidingWindow(SlidingWindow::new(limit, window))

@@ -60,6 +60,7 @@ pub(crate) struct PeriodBounds {
     pub(crate) end: Option<i64>,
 }
 
+#[cfg(test)]
 impl PeriodBounds {
     /// Tells whether an instant, in Unix seconds, lies in this period.
     pub(crate) fn contains(&self, unix_seconds: i64) -> bool {

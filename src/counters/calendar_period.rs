@@ -16,6 +16,9 @@ pub(crate) struct CalendarPeriod {
     late: u64,
 }
 
+/// A period's start, end and use, as a cell holds them.
+type Span = (i64, Option<i64>, u64);
+
 /// A period and what is used of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PeriodUse {
@@ -24,7 +27,7 @@ pub(crate) struct PeriodUse {
     pub(super) end: Option<i64>,
     pub(super) used: u64,
     /// Later periods that events dated ahead have used, in order; almost always none.
-    ahead: Option<Box<[(i64, Option<i64>, u64)]>>,
+    ahead: Option<Box<[Span]>>,
 }
 
 impl CalendarPeriod {
@@ -39,7 +42,7 @@ impl CalendarPeriod {
         at: At,
     ) -> (PeriodUse, Option<usize>) {
         let (mut found, mut free) = (None, None);
-        let mut ahead: Vec<(i64, Option<i64>, u64)> = Vec::new();
+        let mut ahead: Vec<Span> = Vec::new();
         for cell in cells {
             let (start, end, used) = unpack(cell);
             if start > at.second {
@@ -95,7 +98,7 @@ impl CalendarPeriod {
         cost: u64,
         at: At,
         from: Moment,
-        timeline: &Timeline,
+        timeline: Timeline,
     ) -> Option<Moment> {
         let fits = |used: u64| used.checked_add(cost).is_some_and(|used| used <= self.limit);
         if at.explicit {
@@ -137,7 +140,7 @@ impl CalendarPeriod {
 }
 
 /// A length of 0 is a period without end.
-fn unpack(cell: Cell<'_>) -> (i64, Option<i64>, u64) {
+fn unpack(cell: Cell<'_>) -> Span {
     match cell.words {
         [start, used, ..] => {
             let start = start.cast_signed();

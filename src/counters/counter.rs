@@ -118,7 +118,8 @@ impl Counter {
     pub(super) fn reserve(&self) -> bool {
         let most = self.max_keys.unwrap_or(u64::MAX);
         let carried = self.carry.as_ref().map_or(0, |carry| carry.from.keys());
-        let more = |keys: u64| (keys.saturating_add(carried) < most).then(|| keys.saturating_add(1));
+        let more =
+            |keys: u64| (keys.saturating_add(carried) < most).then(|| keys.saturating_add(1));
         self.uses.keys.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 
@@ -147,9 +148,9 @@ impl Counter {
 
     /// Whether this counter took over from the one of `number`.
     pub(super) fn follows(&self, number: u32) -> bool {
-        self.carry.as_ref().is_some_and(|carry| {
-            carry.from.number == number || carry.from.follows(number)
-        })
+        self.carry
+            .as_ref()
+            .is_some_and(|carry| carry.from.number == number || carry.from.follows(number))
     }
 
     pub(crate) fn took_over(&self) -> bool {

@@ -20,7 +20,7 @@ pub(crate) struct WindowUse {
 
 impl FixedWindow {
     /// A window of `length` nanoseconds, more than 0.
-    pub(crate) fn new(limit: u64, length: u64, timeline: &Timeline) -> Self {
+    pub(crate) fn new(limit: u64, length: u64, timeline: Timeline) -> Self {
         Self { limit, length: length.max(1), phase: timeline.phase(length.max(1)) }
     }
 

@@ -132,7 +132,7 @@ impl Policy {
     }
 
     /// The figures of a reading that was taken at `at`.
-    pub(crate) fn figures(&self, reading: &Reading, at: At, timeline: &Timeline) -> Figures {
+    pub(crate) fn figures(&self, reading: &Reading, at: At, timeline: Timeline) -> Figures {
         let up = |moment| Some(timeline.second_rounded_up(moment));
         match (self, reading) {
             (Self::TokenBucket(policy), Reading::TokenBucket([high, low])) => {
@@ -170,7 +170,7 @@ impl Policy {
         cost: u64,
         at: At,
         from: Moment,
-        timeline: &Timeline,
+        timeline: Timeline,
     ) -> Option<Moment> {
         match (self, before) {
             (Self::TokenBucket(policy), Reading::TokenBucket([high, low])) => {

@@ -63,9 +63,10 @@ impl Row {
     /// Makes a row with the given counters, in one allocation.
     pub(super) fn new(hash: u64, key: RowKey<'_>, cells: &[(u32, Image)]) -> Self {
         let key_words = key.words().count();
-        let cell_words: usize = cells.iter().map(|(_, image)| image.words.len() + 1).sum();
-        #[expect(clippy::arithmetic_side_effects, reason = "lengths of what is in memory")]
-        let mut words = Vec::with_capacity(HEADER_WORDS + key_words + cell_words);
+        let cell_words: usize =
+            cells.iter().map(|(_, image)| image.words.len().saturating_add(1)).sum();
+        let length = HEADER_WORDS.saturating_add(key_words).saturating_add(cell_words);
+        let mut words = Vec::with_capacity(length);
         words.push(hash);
         words.push(u64::from(key.group()) | ((key_words as u64) << 32));
         words.extend(key.words());
@@ -82,7 +83,9 @@ impl Row {
 
     pub(super) fn has_key(&self, hash: u64, key: RowKey<'_>) -> bool {
         let group = self.0.get(1).map(|word| low(*word));
-        self.hash() == hash && group == Some(key.group()) && self.key().iter().copied().eq(key.words())
+        self.hash() == hash
+            && group == Some(key.group())
+            && self.key().iter().copied().eq(key.words())
     }
 
     pub(super) fn is_overflow(&self) -> bool {

@@ -132,7 +132,6 @@ impl SlidingWindow {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "below 61")]
 fn position(slot: u64) -> usize {
     (slot % RING) as usize
 }

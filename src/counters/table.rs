@@ -145,8 +145,8 @@ impl Table {
         }
     }
 
-    pub(crate) fn timeline(&self) -> &Timeline {
-        &self.timeline
+    pub(crate) fn timeline(&self) -> Timeline {
+        self.timeline
     }
 
     /// How many keys have counters now.
@@ -250,7 +250,8 @@ impl Table {
             let Take { counter, cost, place } = *take;
             if crowded.contains(&index) {
                 let seat = overflow_seat(seats, counter);
-                judged.push((judge_crowded(counter, seat_row(guards, seats, seat), at, cost), seat));
+                judged
+                    .push((judge_crowded(counter, seat_row(guards, seats, seat), at, cost), seat));
                 continue;
             }
             let row = seat_row(guards, seats, Some(place));
@@ -347,11 +348,7 @@ fn overflow_seat(seats: &Seats<'_>, counter: &Counter) -> Option<usize> {
     seats.iter().position(|seat| seat.place.key == key)
 }
 
-fn seat_row<'g>(
-    guards: &'g Guards<'_>,
-    seats: &Seats<'_>,
-    seat: Option<usize>,
-) -> Option<&'g Row> {
+fn seat_row<'g>(guards: &'g Guards<'_>, seats: &Seats<'_>, seat: Option<usize>) -> Option<&'g Row> {
     let seat = seats.get(seat?)?;
     guards.get(seat.guard)?.rows.get_bucket(seat.bucket?)
 }
@@ -360,19 +357,18 @@ fn judge_crowded(counter: &Counter, shared: Option<&Row>, at: At, cost: u64) -> 
     match counter.overflow {
         Overflow::Share => counter.judge(shared, at, cost),
         Overflow::Allow => Judged { fits: true, ..counter.judge(None, at, cost) },
-        Overflow::Deny => Judged {
-            fits: false,
-            before: Reading::NoRoom,
-            after: Reading::NoRoom,
-            cell: None,
-        },
+        Overflow::Deny => {
+            Judged { fits: false, before: Reading::NoRoom, after: Reading::NoRoom, cell: None }
+        }
     }
 }
 
 fn passes(request: &Request<'_>, judged: &JudgedTakes) -> bool {
-    request.takes.iter().zip(judged).all(|(take, (verdict, _))| {
-        verdict.fits || take.counter.enforcement != Enforcement::Hard
-    })
+    request
+        .takes
+        .iter()
+        .zip(judged)
+        .all(|(take, (verdict, _))| verdict.fits || take.counter.enforcement != Enforcement::Hard)
 }
 
 fn too_late(request: &Request<'_>, judged: &JudgedTakes, at: At) -> Option<usize> {
@@ -426,7 +422,9 @@ fn write(
         let cells: SmallVec<[(u32, Image); 4]> = of_seat(index)
             .map(|(take, (verdict, _))| (take.counter.number(), image(take, verdict, None, at)))
             .collect();
-        let Some(shard) = guards.get_mut(seat.guard).filter(|_| !cells.is_empty()) else { continue };
+        let Some(shard) = guards.get_mut(seat.guard).filter(|_| !cells.is_empty()) else {
+            continue;
+        };
         let Place { hash, key } = seat.place;
         shard.rows.insert_unique(hash, Row::new(hash, key, &cells), Row::hash);
         grew = true;

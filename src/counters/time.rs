@@ -35,41 +35,40 @@ pub(crate) struct At {
 /// first reading is on it, and ends 484 years after; readings beyond stop at its ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeline {
-    origin: i64,
+    origin: Timestamp,
+    origin_second: i64,
 }
 
 impl Timeline {
     const LEAD_SECONDS: i64 = 3_155_760_000;
 
     pub(crate) fn starting(first: Timestamp) -> Self {
-        Self { origin: first.unix_seconds().saturating_sub(Self::LEAD_SECONDS) }
+        let origin_second = first.unix_seconds().saturating_sub(Self::LEAD_SECONDS);
+        Self { origin: Timestamp::new(origin_second, 0), origin_second }
     }
 
-    pub(crate) fn moment(&self, instant: Timestamp) -> Moment {
-        let seconds = instant.unix_seconds().saturating_sub(self.origin);
-        let seconds = u64::try_from(seconds).unwrap_or(0);
-        let nanos = seconds.saturating_mul(NANOS_PER_SECOND);
-        Moment(nanos.saturating_add(u64::from(instant.subsec_nanos())))
+    pub(crate) fn moment(self, instant: Timestamp) -> Moment {
+        Moment(instant.nanos_since(self.origin))
     }
 
-    pub(crate) fn second(&self, moment: Moment) -> i64 {
-        self.origin.saturating_add_unsigned(moment.0.div_euclid(NANOS_PER_SECOND))
+    pub(crate) fn second(self, moment: Moment) -> i64 {
+        self.origin_second.saturating_add_unsigned(moment.0.div_euclid(NANOS_PER_SECOND))
     }
 
     /// The Unix second at or after the moment.
-    pub(crate) fn second_rounded_up(&self, moment: Moment) -> i64 {
-        self.origin.saturating_add_unsigned(moment.0.div_ceil(NANOS_PER_SECOND))
+    pub(crate) fn second_rounded_up(self, moment: Moment) -> i64 {
+        self.origin_second.saturating_add_unsigned(moment.0.div_ceil(NANOS_PER_SECOND))
     }
 
-    pub(crate) fn start_of_second(&self, second: i64) -> Moment {
+    pub(crate) fn start_of_second(self, second: i64) -> Moment {
         self.moment(Timestamp::new(second, 0))
     }
 
-    pub(crate) fn timestamp(&self, moment: Moment) -> Timestamp {
-        Timestamp::new(self.origin, 0).saturating_add(Duration::from_nanos(moment.0))
+    pub(crate) fn timestamp(self, moment: Moment) -> Timestamp {
+        self.origin.saturating_add_nanos(moment.0)
     }
 
-    pub(crate) fn at(&self, now: Moment, event_second: Option<i64>) -> At {
+    pub(crate) fn at(self, now: Moment, event_second: Option<i64>) -> At {
         let now_second = self.second(now);
         let second = event_second.unwrap_or(now_second);
         At { now, now_second, second, explicit: event_second.is_some() }
@@ -77,9 +76,7 @@ impl Timeline {
 
     /// How far into a window of `length` nanoseconds, counted from the Unix epoch, the line
     /// starts.
-    pub(crate) fn phase(&self, length: u64) -> u64 {
-        let nanos = i128::from(self.origin).saturating_mul(i128::from(NANOS_PER_SECOND));
-        let phase = nanos.checked_rem_euclid(i128::from(length)).unwrap_or(0);
-        u64::try_from(phase).unwrap_or(0)
+    pub(crate) fn phase(self, length: u64) -> u64 {
+        self.origin.into_span(length)
     }
 }

@@ -167,10 +167,9 @@ impl EngineBuilder {
             let reason = format!("{:?} must be at least 24 hours", self.idempotency_retention);
             problems.push(problem("idempotencyRetention", reason));
         }
-        for (field, value) in [
-            ("maxKeys", self.max_keys),
-            ("idempotencyMaxKeys", self.idempotency_max_keys as u64),
-        ] {
+        for (field, value) in
+            [("maxKeys", self.max_keys), ("idempotencyMaxKeys", self.idempotency_max_keys as u64)]
+        {
             if value == 0 {
                 problems.push(problem(field, "0 must be at least 1".to_owned()));
             }

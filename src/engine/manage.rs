@@ -47,6 +47,7 @@ impl Engine {
     ///
     /// # Errors
     /// No rate limit has the id, or the rule would not be valid.
+    #[expect(clippy::needless_pass_by_value, reason = "an update is made for the call")]
     pub fn update_rate_limit(
         &self,
         id: &str,
@@ -67,6 +68,7 @@ impl Engine {
     ///
     /// # Errors
     /// No quota has the id, or the rule would not be valid.
+    #[expect(clippy::needless_pass_by_value, reason = "an update is made for the call")]
     pub fn update_quota(&self, id: &str, update: QuotaUpdate) -> Result<Quota, RulesError> {
         let changed = self.change().update(id, Kind::Quota, |rule| match rule {
             Rule::Quota(rule) => Rule::Quota(update.apply(rule)),
@@ -143,8 +145,8 @@ impl Engine {
 
     pub(super) fn install(&self, rules: Vec<Rule>) {
         let mut change = self.change();
-        let compiled = rules.into_iter().map(|rule| change.compile(rule, None)).collect();
-        change.publish(compiled);
+        let compiled: Vec<_> = rules.into_iter().map(|rule| change.compile(rule, None)).collect();
+        change.publish(&compiled);
     }
 
     fn change(&self) -> Change<'_> {
@@ -172,7 +174,7 @@ impl Change<'_> {
         let added = self.compile(rule, None);
         let mut compiled = self.current.rules.to_vec();
         compiled.push(Arc::clone(&added));
-        self.publish(compiled);
+        self.publish(&compiled);
         Ok(added.rule.clone())
     }
 
@@ -201,7 +203,7 @@ impl Change<'_> {
         if let Some(slot) = compiled.get_mut(place) {
             *slot = Arc::clone(&new);
         }
-        self.publish(compiled);
+        self.publish(&compiled);
         Ok(new.rule.clone())
     }
 
@@ -211,7 +213,7 @@ impl Change<'_> {
         if compiled.len() == self.current.rules.len() {
             return Err(not_found("rule", id));
         }
-        self.publish(compiled);
+        self.publish(&compiled);
         Ok(())
     }
 
@@ -229,7 +231,7 @@ impl Change<'_> {
                     old => self.compile(rule, old.map(|old| &***old)),
                 });
             }
-            self.publish(compiled);
+            self.publish(&compiled);
         }
         Ok(plan.report)
     }
@@ -237,7 +239,7 @@ impl Change<'_> {
     /// Compiles a rule, with an id and its times.
     fn compile(&mut self, mut rule: Rule, before: Option<&CompiledRule>) -> Arc<CompiledRule> {
         let now = self.engine.read_clock().moment;
-        let timeline = *self.engine.table.timeline();
+        let timeline = self.engine.table.timeline();
         let time = DateTime::<Utc>::try_from(timeline.timestamp(now)).ok();
         // Random, so that engines do not give the same ids.
         let made = || format!("{:016x}", ahash::RandomState::new().hash_one("id"));
@@ -256,7 +258,7 @@ impl Change<'_> {
         self.compiler.compile(rule, before, timeline.at(now, None))
     }
 
-    fn publish(self, compiled: Vec<Arc<CompiledRule>>) {
+    fn publish(self, compiled: &[Arc<CompiledRule>]) {
         let engine = self.engine;
         let convert = compiled.len() < self.current.rules.len()
             || compiled.iter().any(|rule| rule.counter.took_over());

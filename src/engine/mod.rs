@@ -63,7 +63,6 @@ struct Now {
 
 impl Engine {
     /// Starts the definition of an engine.
-    #[must_use]
     pub fn builder() -> EngineBuilder {
         EngineBuilder::new()
     }
@@ -158,22 +157,14 @@ impl Engine {
         let now = self.read_clock();
         match event.key() {
             None => self.decide(event, intent, now),
-            Some(key) => {
-                self.keys.once(key, event, now.moment, || self.decide(event, intent, now))
-            }
+            Some(key) => self.keys.once(key, event, now.moment, || self.decide(event, intent, now)),
         }
     }
 
-    fn decide(
-        &self,
-        event: &Event<'_>,
-        intent: Intent,
-        now: Now,
-    ) -> Result<Decision, TrackError> {
+    fn decide(&self, event: &Event<'_>, intent: Intent, now: Now) -> Result<Decision, TrackError> {
         let happened = event.happened_at().map(Timestamp::from);
-        let age = happened.map_or(0, |at| {
-            now.moment.0.saturating_sub(self.table.timeline().moment(at).0)
-        });
+        let age = happened
+            .map_or(0, |at| now.moment.0.saturating_sub(self.table.timeline().moment(at).0));
         let cost = |compiled: &CompiledRule, event: &Event<'_>| match &compiled.rule {
             // What happened a window ago has drained from a rate limit since.
             Rule::RateLimit(rule)
@@ -202,8 +193,7 @@ impl Engine {
         let second = happened.map(Timestamp::unix_seconds);
         let commit = |at: At| {
             let log = self.log.as_deref()?;
-            let timestamp =
-                happened.unwrap_or_else(|| self.table.timeline().timestamp(at.now));
+            let timestamp = happened.unwrap_or_else(|| self.table.timeline().timestamp(at.now));
             Some(log.append(event, timestamp))
         };
         loop {
@@ -250,7 +240,7 @@ impl Engine {
             cost,
             reading: judgement.reading,
         });
-        let (said, timeline) = (said.collect(), *self.table.timeline());
+        let (said, timeline) = (said.collect(), self.table.timeline());
         let sayings = Sayings::new(verdict.at, now.asked, timeline, said, snapshot);
         (sayings, Settled { allowed: verdict.allowed, event_id: verdict.committed.flatten() })
     }
@@ -303,7 +293,7 @@ fn takes<'s>(
     let rules = matches.rules.iter().filter_map(|(rule, row)| Some((snapshot.rule(*rule)?, *row)));
     let take = |(compiled, place): (&'s Arc<CompiledRule>, usize)| {
         let cost = cost(compiled, event)?;
-        Ok(Take { counter: &*compiled.counter, cost, place })
+        Ok(Take { counter: &compiled.counter, cost, place })
     };
     rules.map(take).collect()
 }

@@ -131,7 +131,10 @@ mod tests {
             "dimensions": {"model": "gpt-4", "team": "eng"}
         });
         let event: Event<'_> = serde_json::from_value(body).expect("a good body");
-        assert_eq!((event.dimension("model"), event.dimension("team")), (Some("gpt-4"), Some("eng")));
+        assert_eq!(
+            (event.dimension("model"), event.dimension("team")),
+            (Some("gpt-4"), Some("eng"))
+        );
     }
 
     #[test]

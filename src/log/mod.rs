@@ -52,7 +52,8 @@ impl EventId {
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digit = |place: u32| {
-            let value = usize::try_from((self.0 >> (place * 5)) & 31).unwrap_or(0);
+            let value =
+                usize::try_from(self.0.unbounded_shr(place.saturating_mul(5)) & 31).unwrap_or(0);
             ALPHABET.get(value).map_or('0', |byte| char::from(*byte))
         };
         let mut text = String::with_capacity(30);

@@ -25,11 +25,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Prints a length in the longest unit that says it exactly, but no longer than `longest`.
-pub(super) fn print(
-    length: Duration,
-    longest: &str,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
+pub(super) fn print(length: Duration, longest: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let nanos = length.as_nanos();
     let usable = UNITS.iter().skip_while(|(name, _)| *name != longest);
     for (name, unit) in usable {

@@ -142,11 +142,9 @@ fn duplicates(rules: &[Rule], place: &str) -> Vec<RuleProblem> {
 
 fn with_identity_of(old: &Rule, new: &Rule) -> Rule {
     match (old, new.clone()) {
-        (Rule::RateLimit(old), Rule::RateLimit(new)) => Rule::RateLimit(RateLimit {
-            id: old.id.clone(),
-            created_at: old.created_at,
-            ..new
-        }),
+        (Rule::RateLimit(old), Rule::RateLimit(new)) => {
+            Rule::RateLimit(RateLimit { id: old.id.clone(), created_at: old.created_at, ..new })
+        }
         (Rule::Quota(old), Rule::Quota(new)) => {
             Rule::Quota(Quota { id: old.id.clone(), created_at: old.created_at, ..new })
         }
@@ -167,9 +165,10 @@ fn differences(old: &Rule, new: &Rule) -> BTreeMap<String, FieldChange> {
         }
     };
     let (old, new) = (fields(old), fields(new));
-    let names = old.keys().chain(new.keys()).filter(|name| {
-        !["id", "createdAt", "updatedAt"].contains(&name.as_str())
-    });
+    let names = old
+        .keys()
+        .chain(new.keys())
+        .filter(|name| !["id", "createdAt", "updatedAt"].contains(&name.as_str()));
     names
         .filter_map(|name| {
             let of = |fields: &serde_json::Map<String, Value>| {

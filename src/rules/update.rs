@@ -173,6 +173,7 @@ update! {
     }
 }
 
+#[expect(clippy::option_option, reason = "not given, given as null, given")]
 /// Tells `"burst": null` (take it away) from a body without `burst` (leave it).
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,

@@ -19,17 +19,12 @@ const SMALL: usize = 64;
 
 impl Table {
     /// Looks at a few buckets of a shard that a decision has locked anyway.
-    pub(super) fn tidy_in_passing(
-        &self,
-        shard: &mut Shard,
-        roster: &Roster,
-        at: At,
-        grew: bool,
-    ) {
+    pub(super) fn tidy_in_passing(&self, shard: &mut Shard, roster: &Roster, at: At, grew: bool) {
         shard.passes = shard.passes.wrapping_add(1);
-        let looks = match grew {
-            true => LOOKS_OF_GROWTH,
-            false => u32::from(shard.passes.is_multiple_of(CALLS_A_LOOK)),
+        let looks = if grew {
+            LOOKS_OF_GROWTH
+        } else {
+            u32::from(shard.passes.is_multiple_of(CALLS_A_LOOK))
         };
         for _ in 0..looks {
             self.tidy_next(shard, roster, at);
@@ -106,9 +101,8 @@ fn is_idle(row: &Row, roster: &Roster, at: At) -> bool {
 /// Brings a row up to the rule set: converts what counters were taken over, drops what belongs
 /// to no rule.
 fn refresh(row: &mut Row, roster: &Roster) {
-    let is_current = |number| {
-        roster.answering(number).is_some_and(|counter| counter.number() == number)
-    };
+    let is_current =
+        |number| roster.answering(number).is_some_and(|counter| counter.number() == number);
     if row.cells().all(|(number, _)| is_current(number)) {
         return;
     }
@@ -136,5 +130,7 @@ pub(super) fn drop_predecessors(row: &mut Row, counter: &Counter) {
         }
         !predecessor
     });
-    gone.iter().for_each(|number| counter.left(*number, shared));
+    for number in gone {
+        counter.left(number, shared);
+    }
 }
