@@ -353,11 +353,13 @@ impl<'a> Event<'a> {
         // The order in which properties and values were set means nothing.
         let mut properties: SmallVec<[_; 8]> = self.properties.iter().collect();
         properties.sort_by(|a, b| a.0.cmp(&b.0));
+        properties.len().hash(state);
         for (key, value) in properties {
             key.hash(state);
+            // A text and a JSON value that prints alike are not the same: only one is a dimension.
             match value {
-                PropertyValue::Text(text) => text.hash(state),
-                PropertyValue::Json(json) => json.to_string().hash(state),
+                PropertyValue::Text(text) => (0_u8, text).hash(state),
+                PropertyValue::Json(json) => (1_u8, json.to_string()).hash(state),
             }
         }
         let mut values: SmallVec<[_; 8]> = self.values.iter().collect();

@@ -73,7 +73,7 @@ pub(crate) struct Request<'r> {
 #[derive(Clone, Debug)]
 pub(crate) struct Judgement {
     pub(crate) fits: bool,
-    /// Its state after the event when the event was let in, else without it.
+    /// Its state after the event where it counted the event, else without it.
     pub(crate) reading: Reading,
 }
 
@@ -197,7 +197,8 @@ impl Table {
                     self.tidy_in_passing(shard, request.roster, at, grew);
                 }
             }
-            return Ok(Verdict { at, allowed, judgements: judgements(judged, allowed), committed });
+            let judgements = judgements(request, judged, at, allowed);
+            return Ok(Verdict { at, allowed, judgements, committed });
         }
     }
 
@@ -443,10 +444,17 @@ fn image(take: &Take<'_>, verdict: &Judged, row: Option<&Row>, at: At) -> Image 
     image
 }
 
-fn judgements(judged: JudgedTakes, allowed: bool) -> SmallVec<[Judgement; 4]> {
-    let shown = |(verdict, _): (Judged, _)| Judgement {
-        fits: verdict.fits,
-        reading: if allowed { verdict.after } else { verdict.before },
+/// What each rule shows: its state after the event where it counted it, else before.
+fn judgements(
+    request: &Request<'_>,
+    judged: JudgedTakes,
+    at: At,
+    allowed: bool,
+) -> SmallVec<[Judgement; 4]> {
+    let shown = |(take, (verdict, seat)): (&Take<'_>, (Judged, Option<usize>))| {
+        let counted = allowed && seat.is_some() && counts(request, take, &verdict, at);
+        let reading = if counted { verdict.after } else { verdict.before };
+        Judgement { fits: verdict.fits, reading }
     };
-    judged.into_iter().map(shown).collect()
+    request.takes.iter().zip(judged).map(shown).collect()
 }

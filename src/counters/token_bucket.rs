@@ -1,11 +1,11 @@
 //! The token bucket, exact for every rational rate.
 //!
-//! The state is one number: the instant at which the bucket is full again. A rate of `limit` a
-//! window is reduced to `rate` tokens in `per` nanoseconds; instants are then counted in parts of
-//! a nanosecond, `rate` to each, so that one token is `per` of them and nothing is ever divided
-//! or rounded on the way: taking a cost adds `cost * per`, and the bucket holds what is missing
-//! to `capacity * per` above now. Taking late readings changes nothing: an instant in the past
-//! is a full bucket, however long ago.
+//! The state is one number: the instant at which the bucket is full again. At a rate of `rate`
+//! tokens in `per` nanoseconds, instants are counted in parts of a nanosecond, `rate` to each, so
+//! that one token is `per` of them and nothing is ever divided or rounded on the way: taking a
+//! cost adds `cost * per`, and the bucket is empty at `capacity * per` above now. An instant in
+//! the past is a full bucket, however long ago. The rate is the limit and the window as they were
+//! given, so that a part of a token means the same before and after a change of the limit.
 //!
 //! Sizes: `rate`, `per` and capacity are below 2^62 and moments below 2^64, so instants stay
 //! below 2^126 + 2^127 and no sum wraps.
@@ -24,9 +24,7 @@ pub(crate) struct TokenBucket {
 impl TokenBucket {
     /// A bucket of `capacity` units, refilled with `limit` units each `window` nanoseconds.
     pub(crate) fn new(limit: u64, window: u64, capacity: u64) -> Self {
-        let common = greatest_common_divisor(limit, window).max(1);
-        let (rate, per) = (limit.div_euclid(common), window.div_euclid(common));
-        Self { rate, per, depth: product(capacity, per) }
+        Self { rate: limit, per: window, depth: product(capacity, window) }
     }
 
     fn parts(&self, moment: Moment) -> u128 {
@@ -115,11 +113,4 @@ pub(super) fn join(high: u64, low: u64) -> u128 {
 #[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
 pub(super) fn split(wide: u128) -> (u64, u64) {
     ((wide >> 64) as u64, wide as u64)
-}
-
-fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
-    while let Some(rest) = a.checked_rem(b) {
-        (a, b) = (b, rest);
-    }
-    a
 }
