@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use smallvec::SmallVec;
 
 use crate::amount::Amount;
-use crate::counters::{At, Figures, Moment, Reading, Timeline};
+use crate::counters::{At, Figures, Moment, Reading, Take, Timeline};
 use crate::headers::{HeaderDialect, Headers};
 use crate::log::EventId;
 use crate::rules::{Enforcement, Metric, Period, Rule, Window};
@@ -129,16 +129,6 @@ fn as_text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S
     serializer.collect_str(value)
 }
 
-/// What one rule said, raw.
-#[derive(Clone, Debug)]
-pub(crate) struct Said {
-    /// The rule's place in the rule set.
-    pub(crate) rule: u32,
-    pub(crate) fits: bool,
-    pub(crate) cost: u64,
-    pub(crate) reading: Reading,
-}
-
 /// What all rules said, with what is needed to render it.
 pub(crate) struct Sayings {
     pub(crate) at: At,
@@ -146,7 +136,7 @@ pub(crate) struct Sayings {
     pub(crate) asked: Moment,
     pub(crate) timeline: Timeline,
     /// In the order of the rules' places.
-    said: SmallVec<[Said; 4]>,
+    said: SmallVec<[Take; 4]>,
     rules: Rules,
 }
 
@@ -173,7 +163,7 @@ impl Sayings {
         at: At,
         asked: Moment,
         timeline: Timeline,
-        mut said: SmallVec<[Said; 4]>,
+        mut said: SmallVec<[Take; 4]>,
         rules: Guard<Arc<Snapshot>>,
     ) -> Self {
         if !said.is_sorted_by_key(|said| said.rule) {
@@ -188,7 +178,7 @@ impl Sayings {
         Self { said: self.said.clone(), rules: Rules::Alone(rules), ..*self }
     }
 
-    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Said)> {
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Take)> {
         self.said.iter().enumerate().filter_map(|(place, said)| {
             let rule = match &self.rules {
                 Rules::Snapshot(snapshot) => snapshot.rule(said.rule),
@@ -198,7 +188,7 @@ impl Sayings {
         })
     }
 
-    fn figures(&self, rule: &CompiledRule, said: &Said) -> Figures {
+    fn figures(&self, rule: &CompiledRule, said: &Take) -> Figures {
         rule.counter.policy.figures(&said.reading, self.at, self.timeline)
     }
 
@@ -210,7 +200,7 @@ impl Sayings {
     fn rate_limit<'d>(
         &self,
         rule: &'d CompiledRule,
-        said: &Said,
+        said: &Take,
         exceeded: Exceeded,
     ) -> Option<RateLimitStatus<'d>> {
         let Rule::RateLimit(definition) = &rule.rule else { return None };
@@ -230,7 +220,7 @@ impl Sayings {
     fn quota<'d>(
         &self,
         rule: &'d CompiledRule,
-        said: &Said,
+        said: &Take,
         exceeded: Exceeded,
     ) -> Option<QuotaStatus<'d>> {
         let Rule::Quota(definition) = &rule.rule else { return None };
@@ -272,11 +262,11 @@ impl Sayings {
         }
     }
 
-    fn refusing_kind(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Said)> {
+    fn refusing_kind(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Take)> {
         self.statuses().filter(|(rule, _)| rule.counter.enforcement == Enforcement::Hard)
     }
 
-    fn rule_passes_at(&self, rule: &CompiledRule, said: &Said, from: Moment) -> Option<Moment> {
+    fn rule_passes_at(&self, rule: &CompiledRule, said: &Take, from: Moment) -> Option<Moment> {
         let policy = &rule.counter.policy;
         if said.fits && said.reading == Reading::NoRoom {
             return Some(from);
@@ -327,6 +317,10 @@ impl Decision {
     /// What is kept to answer a retry: the same answer, which holds no rule set.
     pub(crate) fn to_replay(&self) -> Self {
         Self { replay: true, sayings: self.sayings.alone(), ..*self }
+    }
+
+    pub(crate) fn into_standing(self) -> Standing {
+        Standing { sayings: self.sayings }
     }
 
     /// Returns whether the event may go ahead.
@@ -424,7 +418,7 @@ impl Decision {
         let sayings = &self.sayings;
         let refusing = sayings.refusing_kind().filter(|(_, said)| !said.fits);
         let quotas = refusing.filter(|(rule, _)| matches!(rule.rule, Rule::Quota(_)));
-        let wait = |(rule, said): &(&Arc<CompiledRule>, &Said)| {
+        let wait = |(rule, said): &(&Arc<CompiledRule>, &Take)| {
             sayings.rule_passes_at(rule, said, sayings.at.now).unwrap_or(Moment::MAX)
         };
         let (rule, said) = quotas.max_by_key(wait)?;
@@ -506,10 +500,6 @@ pub struct Standing {
 }
 
 impl Standing {
-    pub(crate) fn new(sayings: Sayings) -> Self {
-        Self { sayings }
-    }
-
     /// Returns whether every hard rule has something left.
     #[must_use]
     pub fn is_allowed(&self) -> bool {

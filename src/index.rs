@@ -74,7 +74,7 @@ struct Filtered {
 pub(crate) struct Matches<'e> {
     rows: SmallVec<[RowValues<'e>; 4]>,
     /// The rules by their index, and the index of each one's row; by row.
-    pub(crate) rules: SmallVec<[(u32, usize); 8]>,
+    pub(crate) rules: SmallVec<[(u32, u32); 8]>,
 }
 
 #[derive(Debug)]
@@ -88,12 +88,12 @@ type Values<'e> = SmallVec<[&'e str; 2]>;
 
 impl Matches<'_> {
     pub(crate) fn places(&self) -> SmallVec<[Place<'_>; 4]> {
-        let rows = self.rows.iter();
-        rows.map(|row| Place {
-            hash: row.hash,
-            key: RowKey::Partition { group: row.group, values: &row.values },
-        })
-        .collect()
+        let mut places = SmallVec::new();
+        for row in &self.rows {
+            let key = RowKey::Partition { group: row.group, values: &row.values };
+            places.push(Place { hash: row.hash, key });
+        }
+        places
     }
 }
 
@@ -195,7 +195,8 @@ impl Index {
                 }
                 matches.rows.push(row);
             }
-            matches.rules.push((rule, matches.rows.len().saturating_sub(1)));
+            let row = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
+            matches.rules.push((rule, row.saturating_sub(1)));
         }
         matches
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::calendar::Calendar;
 use crate::counters::{
-    At, CalendarPeriod, Counter, FixedWindow, Policy, Roster, SlidingWindow, Timeline, TokenBucket,
+    CalendarPeriod, ChangeTime, Counter, FixedWindow, Policy, Roster, SlidingWindow, Timeline, TokenBucket,
 };
 use crate::event::Dimension;
 use crate::index::{Entry, Index};
@@ -113,12 +113,13 @@ impl Compiler {
         Self { timeline, late_seconds, counters: 0, ages: 0, groups: 0, partitions }
     }
 
-    /// Compiles a new rule, or one that takes the place of `before` at `at`.
+    /// Compiles a new rule, or one that takes the place of `before` at an instant that is set
+    /// before the rule is used.
     pub(crate) fn compile(
         &mut self,
         rule: Rule,
         before: Option<&CompiledRule>,
-        at: At,
+        at: &Arc<ChangeTime>,
     ) -> Arc<CompiledRule> {
         let filter: Vec<(Dimension, Box<str>)> = rule
             .filters()
@@ -138,7 +139,7 @@ impl Compiler {
         });
         let counter = match related.map(|before| Counter::clone(&before.counter)) {
             Some(counter) if counter.policy.keeps_state_of(&policy) => counter.with_policy(policy),
-            Some(counter) => self.counter(policy).taking_over(counter, at),
+            Some(counter) => self.counter(policy).taking_over(counter, Arc::clone(at)),
             None => self.counter(policy),
         };
         let modes = (rule.enforcement(), rule.overflow(), rule.max_keys());

@@ -16,15 +16,18 @@ pub(crate) struct CalendarPeriod {
     late: u64,
 }
 
+/// The end of a period that has none.
+const ENDLESS: i64 = i64::MAX;
+
 /// A period's start, end and use, as a cell holds them.
-type Span = (i64, Option<i64>, u64);
+type Span = (i64, i64, u64);
 
 /// A period and what is used of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PeriodUse {
     pub(super) start: i64,
-    /// Exclusive; `None` for all time.
-    pub(super) end: Option<i64>,
+    /// Exclusive; [`ENDLESS`] for all time.
+    end: i64,
     pub(super) used: u64,
     /// Later periods that events dated ahead have used, in order; almost always none.
     ahead: Option<Box<[Span]>>,
@@ -47,31 +50,35 @@ impl CalendarPeriod {
             let (start, end, used) = unpack(cell);
             if start > at.second {
                 ahead.push((start, end, used));
-            } else if end.is_none_or(|end| at.second < end) {
-                found = Some((PeriodUse { start, end, used, ahead: None }, cell.offset));
+            } else if at.second < end {
+                found = Some(((start, end, used), cell.offset));
             } else if self.is_over(end, at) {
                 free = Some(cell.offset);
             }
         }
-        let (mut period, cell) = match found {
-            Some((period, cell)) => (period, Some(cell)),
-            None => (self.unused(at.second), free),
-        };
-        if !ahead.is_empty() {
+        let ahead = (!ahead.is_empty()).then(|| {
             ahead.sort_unstable();
-            period.ahead = Some(ahead.into());
+            ahead.into()
+        });
+        match found {
+            Some(((start, end, used), cell)) => (PeriodUse { start, end, used, ahead }, Some(cell)),
+            None => (PeriodUse { ahead, ..self.unused(at.second) }, free),
         }
-        (period, cell)
     }
 
     fn unused(&self, second: i64) -> PeriodUse {
         let PeriodBounds { start, end } = self.calendar.period_of(second);
-        PeriodUse { start, end, used: 0, ahead: None }
+        PeriodUse { start, end: end.unwrap_or(ENDLESS), used: 0, ahead: None }
     }
 
     /// The period's end, and the time after it for late events, are past.
-    pub(super) fn is_over(&self, end: Option<i64>, at: At) -> bool {
-        end.is_some_and(|end| end.saturating_add_unsigned(self.late) <= at.now_second)
+    fn is_over(&self, end: i64, at: At) -> bool {
+        end != ENDLESS && end.saturating_add_unsigned(self.late) <= at.now_second
+    }
+
+    /// The period takes no more late events.
+    pub(super) fn is_closed(&self, period: &PeriodUse, at: At) -> bool {
+        self.is_over(period.end, at)
     }
 
     /// A cell that makes no difference any more.
@@ -80,10 +87,8 @@ impl CalendarPeriod {
         used == 0 || self.is_over(end, at)
     }
 
-    pub(super) fn take(&self, period: &PeriodUse, cost: u64) -> (bool, PeriodUse) {
-        let used = period.used.checked_add(cost);
-        let fits = used.is_some_and(|used| used <= self.limit);
-        (fits, PeriodUse { used: used.unwrap_or(u64::MAX), ..period.clone() })
+    pub(super) fn fits(&self, used: u64, cost: u64) -> bool {
+        used.checked_add(cost).is_some_and(|used| used <= self.limit)
     }
 
     pub(super) fn remaining(&self, period: &PeriodUse) -> u64 {
@@ -100,11 +105,10 @@ impl CalendarPeriod {
         from: Moment,
         timeline: Timeline,
     ) -> Option<Moment> {
-        let fits = |used: u64| used.checked_add(cost).is_some_and(|used| used <= self.limit);
         if at.explicit {
-            let until = period.end.map(|end| end.saturating_add_unsigned(self.late));
-            let open = until.is_none_or(|until| timeline.second(from) < until);
-            return (open && fits(period.used)).then_some(from);
+            let until = period.end.saturating_add_unsigned(self.late);
+            let open = timeline.second(from) < until;
+            return (open && self.fits(period.used, cost)).then_some(from);
         }
         if cost > self.limit {
             return None;
@@ -114,18 +118,11 @@ impl CalendarPeriod {
         let ahead = period.ahead.as_deref().unwrap_or_default();
         for (start, end, used) in std::iter::once(&current).chain(ahead) {
             let second = timeline.second(moment);
-            let holds = *start <= second && end.is_none_or(|end| second < end);
-            if holds && !fits(*used) {
-                moment = timeline.start_of_second((*end)?);
+            if *start <= second && second < *end && !self.fits(*used, cost) {
+                moment = timeline.start_of_second(*end);
             }
         }
         (moment < Moment::MAX).then_some(moment)
-    }
-
-    pub(super) fn image(period: &PeriodUse) -> Image {
-        let length = period.end.map_or(0, |end| end.abs_diff(period.start));
-        let length = u32::try_from(length).unwrap_or(u32::MAX);
-        Image::narrow(length, period.start.cast_unsigned(), period.used)
     }
 
     /// The state means the same for both; only the limits may differ.
@@ -134,8 +131,21 @@ impl CalendarPeriod {
     }
 
     pub(super) fn adopt(&self, lump: Lump, at: At) -> Image {
-        let period = PeriodUse { used: lump.rounded_up(), ..self.unused(at.now_second) };
-        Self::image(&period)
+        let period = self.unused(at.now_second);
+        Image::narrow(period.length(), period.start.cast_unsigned(), lump.rounded_up())
+    }
+}
+
+impl PeriodUse {
+    /// The second at which the period ends, if it does.
+    pub(super) fn resets(&self) -> Option<i64> {
+        (self.end != ENDLESS).then_some(self.end)
+    }
+
+    /// The length for the cell's tag.
+    pub(super) fn length(&self) -> u32 {
+        let length = self.resets().map_or(0, |end| end.abs_diff(self.start));
+        u32::try_from(length).unwrap_or(u32::MAX)
     }
 }
 
@@ -145,9 +155,9 @@ fn unpack(cell: Cell<'_>) -> Span {
         [start, used, ..] => {
             let start = start.cast_signed();
             let length = u64::from(cell.extra);
-            let end = (length > 0).then(|| start.saturating_add_unsigned(length));
+            let end = if length > 0 { start.saturating_add_unsigned(length) } else { ENDLESS };
             (start, end, *used)
         }
-        _ => (i64::MIN, None, 0),
+        _ => (i64::MIN, ENDLESS, 0),
     }
 }

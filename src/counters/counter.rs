@@ -1,10 +1,10 @@
 //! A rule's counter, as the table knows it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::policy::{Judged, Policy};
+use super::policy::{Policy, Reading};
 use super::row::{Row, WIDE_BIT};
 use super::time::At;
 use super::{cell::Image, cell::Lump};
@@ -37,9 +37,13 @@ struct Uses {
 /// From whom a counter took over, and when.
 #[derive(Clone, Debug)]
 pub(crate) struct Carry {
-    pub(crate) from: Counter,
-    pub(crate) at: At,
+    from: Counter,
+    at: Arc<ChangeTime>,
 }
+
+/// The instant of a change of the rules: not before any decision by the old ones, which is known
+/// only once those have ended, and set before the first decision by the new ones.
+pub(crate) type ChangeTime = OnceLock<At>;
 
 impl Counter {
     /// Makes a counter of its own number; `serial` is below 2^31.
@@ -74,7 +78,7 @@ impl Counter {
         self
     }
 
-    pub(crate) fn taking_over(mut self, from: Self, at: At) -> Self {
+    pub(crate) fn taking_over(mut self, from: Self, at: Arc<ChangeTime>) -> Self {
         self.lineage = from.lineage;
         self.carry = Some(Arc::new(Carry { from, at }));
         self
@@ -85,7 +89,7 @@ impl Counter {
         if let Some(carry) = self.carry.take() {
             let from = carry.from.clone().without_spent_carry();
             if from.carry.is_some() || from.is_used() {
-                self.carry = Some(Arc::new(Carry { from, at: carry.at }));
+                self.carry = Some(Arc::new(Carry { from, at: Arc::clone(&carry.at) }));
             }
         }
         self
@@ -157,16 +161,22 @@ impl Counter {
         self.carry.is_some()
     }
 
-    /// Judges a cost by what the row holds of this counter, or of the ones before it.
-    pub(super) fn judge(&self, row: Option<&Row>, at: At, cost: u64) -> Judged {
+    /// Reads and judges what the row holds of this counter, or of the ones before it.
+    pub(super) fn judge(
+        &self,
+        row: Option<&Row>,
+        at: At,
+        cost: u64,
+    ) -> (Reading, bool, Option<usize>) {
         let number = self.number;
         let Some(row) = row else { return self.policy.judge(std::iter::empty(), at, cost) };
         if self.carry.is_some()
             && row.cells_of(number).next().is_none()
             && let Some(image) = self.carried(row)
         {
-            let judged = self.policy.judge(std::iter::once(image.as_cell()), at, cost);
-            return Judged { cell: None, ..judged };
+            let cells = std::iter::once(image.as_cell());
+            let (reading, fits, _) = self.policy.judge(cells, at, cost);
+            return (reading, fits, None);
         }
         self.policy.judge(row.cells_of(number), at, cost)
     }
@@ -174,8 +184,9 @@ impl Counter {
     /// The state that this counter starts from in a row of the counter before it.
     pub(super) fn carried(&self, row: &Row) -> Option<Image> {
         let carry = self.carry.as_deref()?;
-        let lump = carry.from.lump(row, carry.at);
-        (!lump.is_zero()).then(|| self.policy.adopt(lump, carry.at))
+        let at = *carry.at.get()?;
+        let lump = carry.from.lump(row, at);
+        (!lump.is_zero()).then(|| self.policy.adopt(lump, at))
     }
 
     fn lump(&self, row: &Row, at: At) -> Lump {
@@ -192,26 +203,34 @@ impl Counter {
 #[derive(Debug)]
 pub(crate) struct Roster {
     pub(super) version: u64,
-    counters: HashMap<u32, Arc<Counter>, ahash::RandomState>,
+    /// In the order of the rules.
+    current: Box<[Arc<Counter>]>,
+    by_number: HashMap<u32, Arc<Counter>, ahash::RandomState>,
 }
 
 impl Roster {
     pub(crate) fn new(version: u64, current: impl Iterator<Item = Arc<Counter>>) -> Self {
-        let mut counters: HashMap<_, _, ahash::RandomState> = HashMap::default();
-        for counter in current {
+        let current: Box<[Arc<Counter>]> = current.collect();
+        let mut by_number: HashMap<_, _, ahash::RandomState> = HashMap::default();
+        for counter in &current {
             let mut before = counter.carry.as_deref();
             while let Some(carry) = before {
-                counters.insert(carry.from.number, Arc::clone(&counter));
+                by_number.insert(carry.from.number, Arc::clone(counter));
                 before = carry.from.carry.as_deref();
             }
-            counters.insert(counter.number, counter);
+            by_number.insert(counter.number, Arc::clone(counter));
         }
-        Self { version, counters }
+        Self { version, current, by_number }
+    }
+
+    /// The counter of the rule at a place.
+    pub(super) fn counter(&self, rule: u32) -> Option<&Counter> {
+        self.current.get(rule as usize).map(|counter| &**counter)
     }
 
     /// The counter that answers for cells of this number now.
     pub(super) fn answering(&self, number: u32) -> Option<&Counter> {
-        self.counters.get(&number).map(|counter| &**counter)
+        self.by_number.get(&number).map(|counter| &**counter)
     }
 }
 

@@ -43,10 +43,8 @@ impl FixedWindow {
         now.0.saturating_sub(into.checked_rem(self.length).unwrap_or(0))
     }
 
-    pub(super) fn take(&self, window: WindowUse, cost: u64) -> (bool, WindowUse) {
-        let used = window.used.checked_add(cost);
-        let fits = used.is_some_and(|used| used <= self.limit);
-        (fits, WindowUse { used: used.unwrap_or(u64::MAX), ..window })
+    pub(super) fn fits(&self, window: WindowUse, cost: u64) -> bool {
+        window.used.checked_add(cost).is_some_and(|used| used <= self.limit)
     }
 
     pub(super) fn remaining(&self, window: WindowUse) -> u64 {
@@ -61,8 +59,7 @@ impl FixedWindow {
         if cost > self.limit {
             return None;
         }
-        let fits = self.take(window, cost).0;
-        Some(if fits { from } else { from.max(self.end(window)) })
+        Some(if self.fits(window, cost) { from } else { from.max(self.end(window)) })
     }
 
     /// The state means the same for both; only the limits may differ.

@@ -38,16 +38,6 @@ pub(crate) struct Figures {
     pub(crate) reset: Option<i64>,
 }
 
-/// What one rule says to one event.
-#[derive(Clone, Debug)]
-pub(super) struct Judged {
-    pub(super) fits: bool,
-    pub(super) before: Reading,
-    pub(super) after: Reading,
-    /// The cell that the state goes to, where there is one.
-    pub(super) cell: Option<usize>,
-}
-
 impl Policy {
     /// How many state words a counter has.
     pub(super) fn words(&self) -> usize {
@@ -57,76 +47,71 @@ impl Policy {
         }
     }
 
-    /// Judges a cost by the counter's cells in a row: one, none, or several periods of a quota.
+    /// Reads the counter's cells in a row (one, none, or several periods of a quota), and judges
+    /// a cost. Returns the reading, whether the cost fits, and the cell that it would go to.
     pub(super) fn judge<'c>(
         &self,
         mut cells: impl Iterator<Item = Cell<'c>>,
         at: At,
         cost: u64,
-    ) -> Judged {
-        match self {
+    ) -> (Reading, bool, Option<usize>) {
+        if let Self::CalendarPeriod(policy) = self {
+            let (period, cell) = policy.read(cells, at);
+            let fits = policy.fits(period.used, cost);
+            return (Reading::CalendarPeriod(period), fits, cell);
+        }
+        let cell = cells.next();
+        let (reading, fits) = match self {
             Self::TokenBucket(policy) => {
-                let cell = cells.next();
                 let full_at = TokenBucket::full_at(cell);
-                let (fits, after) = policy.take(full_at, at, cost);
-                Judged {
-                    fits,
-                    before: Reading::bucket(full_at),
-                    after: Reading::bucket(after),
-                    cell: cell.map(|cell| cell.offset),
-                }
+                (Reading::bucket(full_at), policy.fits(full_at, at, cost))
             }
             Self::FixedWindow(policy) => {
-                let cell = cells.next();
-                let before = policy.read(cell, at);
-                let (fits, after) = policy.take(before, cost);
-                Judged {
-                    fits,
-                    before: Reading::FixedWindow(before),
-                    after: Reading::FixedWindow(after),
-                    cell: cell.map(|cell| cell.offset),
-                }
+                let window = policy.read(cell, at);
+                (Reading::FixedWindow(window), policy.fits(window, cost))
             }
             Self::SlidingWindow(policy) => {
-                let cell = cells.next();
-                let (fits, before, after) = policy.take(cell, at, cost);
-                Judged {
-                    fits,
-                    before: Reading::SlidingWindow(before),
-                    after: Reading::SlidingWindow(after),
-                    cell: cell.map(|cell| cell.offset),
-                }
+                let (read, fits) = policy.judge(cell, at, cost);
+                (Reading::SlidingWindow(read), fits)
             }
-            Self::CalendarPeriod(policy) => {
-                let (before, cell) = policy.read(cells, at);
-                let (fits, after) = policy.take(&before, cost);
-                Judged {
-                    fits,
-                    before: Reading::CalendarPeriod(before),
-                    after: Reading::CalendarPeriod(after),
-                    cell,
-                }
-            }
-        }
+            Self::CalendarPeriod(_) => (Reading::NoRoom, false),
+        };
+        (reading, fits, cell.map(|cell| cell.offset))
     }
 
-    /// Writes the state after a decision into a cell; returns the 32 bits for its tag.
-    pub(super) fn write(&self, words: &mut [u64], after: &Reading, at: At, cost: u64) -> u32 {
-        if let Self::SlidingWindow(policy) = self {
-            policy.add(words, at, cost);
-            return 0;
-        }
-        let (extra, first, second) = match after {
-            Reading::TokenBucket([high, low]) => (0, *high, *low),
-            Reading::FixedWindow(window) => (0, window.start, window.used),
-            Reading::CalendarPeriod(period) => {
-                let image = CalendarPeriod::image(period);
-                (image.extra, period.start.cast_unsigned(), period.used)
+    /// Takes a cost: moves the reading on, writes the state into a cell, and returns the 32 bits
+    /// for its tag.
+    pub(super) fn take(
+        &self,
+        reading: &mut Reading,
+        words: &mut [u64],
+        at: At,
+        cost: u64,
+    ) -> u32 {
+        let (extra, state) = match (self, reading) {
+            (Self::TokenBucket(policy), Reading::TokenBucket(full_at)) => {
+                let [high, low] = *full_at;
+                let (high, low) = split(policy.after(join(high, low), at, cost));
+                *full_at = [high, low];
+                (0, *full_at)
             }
-            Reading::SlidingWindow(_) | Reading::NoRoom => return 0,
+            (Self::FixedWindow(_), Reading::FixedWindow(window)) => {
+                window.used = window.used.saturating_add(cost);
+                (0, [window.start, window.used])
+            }
+            (Self::CalendarPeriod(_), Reading::CalendarPeriod(period)) => {
+                period.used = period.used.saturating_add(cost);
+                (period.length(), [period.start.cast_unsigned(), period.used])
+            }
+            (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => {
+                *read = policy.after(*read, at, cost);
+                policy.add(words, at, cost);
+                return 0;
+            }
+            _ => return 0,
         };
-        if let [a, b, ..] = words {
-            (*a, *b) = (first, second);
+        if let Some(to) = words.first_chunk_mut() {
+            *to = state;
         }
         extra
     }
@@ -151,12 +136,12 @@ impl Policy {
             (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => Figures {
                 used: read.used,
                 remaining: policy.remaining(*read),
-                reset: read.oldest_leaves.and_then(up),
+                reset: (read.oldest_leaves < Moment::MAX).then(|| up(read.oldest_leaves)).flatten(),
             },
             (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => Figures {
                 used: period.used,
                 remaining: policy.remaining(period),
-                reset: period.end,
+                reset: period.resets(),
             },
             _ => Figures { used: 0, remaining: 0, reset: None },
         }
@@ -180,7 +165,7 @@ impl Policy {
                 policy.passes_at(*window, cost, from)
             }
             (Self::SlidingWindow(_), Reading::SlidingWindow(read)) => {
-                read.passes_at.map(|moment| moment.max(from))
+                (read.passes_at < Moment::MAX).then(|| read.passes_at.max(from))
             }
             (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
                 policy.passes_at(period, cost, at, from, timeline)
@@ -190,10 +175,10 @@ impl Policy {
     }
 
     /// A calendar period that takes no more late events at `at`.
-    pub(super) fn is_too_late(&self, before: &Reading, at: At) -> bool {
-        match (self, before) {
+    pub(super) fn is_too_late(&self, reading: &Reading, at: At) -> bool {
+        match (self, reading) {
             (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
-                at.explicit && policy.is_over(period.end, at)
+                at.explicit && policy.is_closed(period, at)
             }
             _ => false,
         }

@@ -22,10 +22,10 @@ pub(crate) struct SlidingWindow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlidingUse {
     pub(super) used: u64,
-    /// When the oldest use leaves; `None` without use.
-    pub(super) oldest_leaves: Option<Moment>,
-    /// When the cost of the decision fits, had it not fitted; `None` for never.
-    pub(super) passes_at: Option<Moment>,
+    /// When the oldest use leaves; [`Moment::MAX`] without use.
+    pub(super) oldest_leaves: Moment,
+    /// When the cost of the decision fits; [`Moment::MAX`] for never.
+    pub(super) passes_at: Moment,
 }
 
 impl SlidingWindow {
@@ -62,42 +62,44 @@ impl SlidingWindow {
     }
 
     pub(super) fn read(&self, cell: Option<Cell<'_>>, at: At) -> SlidingUse {
-        let mut read = SlidingUse { used: 0, oldest_leaves: None, passes_at: Some(at.now) };
+        let mut read =
+            SlidingUse { used: 0, oldest_leaves: Moment::MAX, passes_at: at.now };
         for (slot, used) in self.alive(cell, at.now) {
             read.used = read.used.saturating_add(used);
-            read.oldest_leaves.get_or_insert_with(|| self.leaves(slot));
+            read.oldest_leaves = read.oldest_leaves.min(self.leaves(slot));
         }
         read
     }
 
-    /// Returns whether the cost fits, the window before (with the moment at which it would fit),
-    /// and after.
-    pub(super) fn take(
+    /// Returns the window, with the moment at which the cost fits, and whether it fits now.
+    pub(super) fn judge(
         &self,
         cell: Option<Cell<'_>>,
         at: At,
         cost: u64,
-    ) -> (bool, SlidingUse, SlidingUse) {
-        let mut before = self.read(cell, at);
-        let total = before.used.checked_add(cost);
-        let fits = total.is_some_and(|total| total <= self.limit);
+    ) -> (SlidingUse, bool) {
+        let mut read = self.read(cell, at);
+        let fits = read.used.checked_add(cost).is_some_and(|total| total <= self.limit);
         if !fits {
-            before.passes_at = self.limit.checked_sub(cost).and_then(|room| {
-                let mut used = before.used;
-                let freed = self.alive(cell, at.now).find(|(_, leaving)| {
+            let freed = self.limit.checked_sub(cost).and_then(|room| {
+                let mut used = read.used;
+                self.alive(cell, at.now).find(|(_, leaving)| {
                     used = used.saturating_sub(*leaving);
                     used <= room
-                });
-                freed.map(|(slot, _)| self.leaves(slot))
+                })
             });
+            read.passes_at = freed.map_or(Moment::MAX, |(slot, _)| self.leaves(slot));
         }
-        let leaves = before.oldest_leaves.unwrap_or_else(|| self.leaves(self.slot_of(at.now)));
-        let after = SlidingUse {
-            used: total.unwrap_or(u64::MAX),
-            oldest_leaves: (total != Some(0)).then_some(leaves),
-            passes_at: Some(at.now),
-        };
-        (fits, before, after)
+        (read, fits)
+    }
+
+    /// The window after a cost was added.
+    pub(super) fn after(&self, read: SlidingUse, at: At, cost: u64) -> SlidingUse {
+        SlidingUse {
+            used: read.used.saturating_add(cost),
+            oldest_leaves: read.oldest_leaves.min(self.leaves(self.slot_of(at.now))),
+            passes_at: at.now,
+        }
     }
 
     /// Adds a cost to the slot of now; slots that time passed over become empty.

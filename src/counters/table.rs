@@ -11,9 +11,10 @@
 //! has seen, if that is later than its own reading.
 //!
 //! A decision sees exactly one rule set: the version is checked once the locks are held, and a
-//! decision that came with an older one starts again. Whoever changes the rules publishes first
-//! and raises the version after, so a decision that passed the check is ordered before the change.
+//! decision that came with another one starts again. Whoever changes the rules closes the table
+//! first, so that every decision by the old rules has ended, and opens it with the new ones.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
@@ -22,7 +23,7 @@ use smallvec::SmallVec;
 
 use super::cell::Image;
 use super::counter::{Counter, Roster};
-use super::policy::{Judged, Reading};
+use super::policy::Reading;
 use super::row::{Row, RowKey};
 use super::time::{At, Moment, Timeline};
 use crate::rules::{Enforcement, Overflow};
@@ -47,13 +48,26 @@ pub(crate) struct Place<'e> {
     pub(crate) key: RowKey<'e>,
 }
 
-/// What one rule is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Take<'r> {
-    pub(crate) counter: &'r Counter,
-    pub(crate) cost: u64,
+/// What one rule is asked for, and what it says.
+#[derive(Clone, Debug)]
+pub(crate) struct Take {
+    /// The rule's place in the rule set.
+    pub(crate) rule: u32,
     /// The index of the rule's row among the places.
-    pub(crate) place: usize,
+    pub(crate) place: u32,
+    pub(crate) cost: u64,
+    /// Whether the cost fits.
+    pub(crate) fits: bool,
+    /// The counter's state after the event where it counted the event, else without it.
+    pub(crate) reading: Reading,
+    /// The cell that holds the state, by its place in the row.
+    cell: Option<NonZeroU32>,
+}
+
+impl Take {
+    pub(crate) fn new(rule: u32, place: u32, cost: u64) -> Self {
+        Self { rule, place, cost, fits: true, reading: Reading::NoRoom, cell: None }
+    }
 }
 
 /// One decision's worth of work.
@@ -66,15 +80,6 @@ pub(crate) struct Request<'r> {
     /// The Unix second of the event, where it brought one.
     pub(crate) second: Option<i64>,
     pub(crate) places: &'r [Place<'r>],
-    pub(crate) takes: &'r [Take<'r>],
-}
-
-/// What one rule said.
-#[derive(Clone, Debug)]
-pub(crate) struct Judgement {
-    pub(crate) fits: bool,
-    /// Its state after the event where it counted the event, else without it.
-    pub(crate) reading: Reading,
 }
 
 /// How a request was settled.
@@ -82,8 +87,6 @@ pub(crate) struct Judgement {
 pub(crate) struct Verdict<R> {
     pub(crate) at: At,
     pub(crate) allowed: bool,
-    /// One for each take, in order.
-    pub(crate) judgements: SmallVec<[Judgement; 4]>,
     /// What the caller's step returned that ran with the taking; `None` where nothing was taken.
     pub(crate) committed: Option<R>,
 }
@@ -93,9 +96,12 @@ pub(crate) struct Verdict<R> {
 pub(crate) enum Unsettled {
     /// The rule set is not the current one any more.
     Stale,
-    /// The event falls in a closed period of the take of this index.
-    TooLate { take: usize, now: Moment },
+    /// The event falls in a closed period of this rule.
+    TooLate { rule: u32, now: Moment },
 }
+
+/// The version while no decision may be made.
+const CLOSED: u64 = u64::MAX;
 
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -125,13 +131,15 @@ struct Shard {
 /// A row of the decision at work: whose lock holds it and where it lies.
 struct Seat<'e> {
     place: Place<'e>,
+    shard: usize,
     guard: usize,
     bucket: Option<usize>,
 }
 
 type Guards<'t> = SmallVec<[MutexGuard<'t, Shard>; 4]>;
 type Seats<'e> = SmallVec<[Seat<'e>; 4]>;
-type JudgedTakes = SmallVec<[(Judged, Option<usize>); 4]>;
+/// The rules whose keys find no room.
+type Crowded = SmallVec<[u32; 4]>;
 
 impl Table {
     pub(crate) fn new(max_rows: u64, timeline: Timeline, shards: usize) -> Self {
@@ -154,51 +162,60 @@ impl Table {
         self.rows.load(Ordering::Relaxed)
     }
 
-    /// Makes decisions that come with an older rule set start again.
-    pub(crate) fn raise_version(&self, version: u64) {
+    /// Lets decisions be made by the rule set of this version and by no other.
+    pub(crate) fn open(&self, version: u64) {
         self.version.store(version, Ordering::Release);
     }
 
-    /// Settles a request. `commit` runs exactly when something is taken, under the same locks.
+    /// Lets no decision be made until the next [`open`](Self::open), waits for those under way,
+    /// and returns an instant that is not before any of theirs.
+    pub(crate) fn close(&self, now: Moment) -> At {
+        self.version.store(CLOSED, Ordering::Release);
+        let seen = self.shards.iter().filter_map(|shard| shard.0.lock().now);
+        self.timeline.at(seen.fold(now, Moment::max), None)
+    }
+
+    /// Settles a request: fills in what every take says. `commit` runs exactly when something is
+    /// taken, under the same locks.
     pub(crate) fn settle<R>(
         &self,
         request: &Request<'_>,
+        takes: &mut [Take],
         commit: impl FnOnce(At) -> R,
     ) -> Result<Verdict<R>, Unsettled> {
-        // The takes whose keys find no room. Each turn of the loop that does not end adds one.
-        let mut crowded: SmallVec<[usize; 4]> = SmallVec::new();
+        // Each turn of the loop that does not end finds one more rule without room.
+        let mut crowded = Crowded::new();
         loop {
-            let mut seats = seats(request, &crowded);
+            let mut seats = self.seats(request, &crowded);
             let mut guards = self.lock(&mut seats);
             if self.version.load(Ordering::Acquire) != request.roster.version {
                 return Err(Unsettled::Stale);
             }
             let at = self.instant(&mut guards, request);
-            let known = crowded.len();
-            let judged = self.judge(request, at, &guards, &seats, &mut crowded);
-            if crowded.len() > known {
+            let work = Work { request, at, seats: &seats };
+            if !self.judge(&work, takes, &guards, &mut crowded) {
                 continue;
             }
-            if request.intent != Intent::Record
-                && let Some(take) = too_late(request, &judged, at)
-            {
-                return Err(Unsettled::TooLate { take, now: at.now });
+            if let Some(rule) = work.too_late(takes) {
+                return Err(Unsettled::TooLate { rule, now: at.now });
             }
-            let allowed = request.intent == Intent::Record || passes(request, &judged);
+            let allowed = request.intent == Intent::Record || work.passes(takes);
             let mut committed = None;
-            if allowed && request.intent != Intent::Look {
-                if let Err(take) = self.reserve(request, at, &guards, &seats, &judged) {
-                    crowded.push(take);
+            if allowed && request.intent == Intent::Look {
+                work.foretell(takes);
+            } else if allowed {
+                let grows = takes.iter().any(|take| take.cell.is_none());
+                if grows && let Err(rule) = self.reserve(&work, takes, &guards) {
+                    crowded.push(rule);
                     continue;
                 }
-                let grew = write(request, at, &mut guards, &seats, &judged);
+                work.write(takes, &mut guards);
                 committed = Some(commit(at));
                 if let Some(shard) = guards.first_mut() {
-                    self.tidy_in_passing(shard, request.roster, at, grew);
+                    self.tidy_in_passing(shard, request.roster, at, grows);
                 }
             }
-            let judgements = judgements(request, judged, at, allowed);
-            return Ok(Verdict { at, allowed, judgements, committed });
+            return Ok(Verdict { at, allowed, committed });
         }
     }
 
@@ -208,17 +225,45 @@ impl Table {
         usize::try_from(hash >> 40).unwrap_or(0) & last
     }
 
+    /// The rows of a request, and after them the shared rows of the rules without room.
+    fn seats<'r>(&self, request: &Request<'r>, crowded: &[u32]) -> Seats<'r> {
+        let seat = |place: Place<'r>| {
+            let shard = self.shard_of(place.hash);
+            Seat { place, shard, guard: 0, bucket: None }
+        };
+        let mut seats = Seats::new();
+        for place in request.places {
+            seats.push(seat(*place));
+        }
+        for counter in crowded.iter().filter_map(|rule| request.roster.counter(*rule)) {
+            if counter.overflow == Overflow::Share {
+                let counter = counter.lineage();
+                // The shard of a shared row may be any, as long as it is always the same.
+                let hash = u64::from(counter).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                seats.push(seat(Place { hash, key: RowKey::Overflow { counter } }));
+            }
+        }
+        seats
+    }
+
     /// Locks the shards of all seats in ascending order, and finds the rows.
     fn lock<'t>(&'t self, seats: &mut Seats<'_>) -> Guards<'t> {
-        let mut shards: SmallVec<[usize; 4]> =
-            seats.iter().map(|seat| self.shard_of(seat.place.hash)).collect();
-        shards.sort_unstable();
-        shards.dedup();
-        let in_order = shards.iter().filter_map(|shard| self.shards.get(*shard));
-        let guards: Guards<'t> = in_order.map(|shard| shard.0.lock()).collect();
+        let mut guards = Guards::new();
+        if let [only] = seats.as_slice() {
+            guards.extend(self.shards.get(only.shard).map(|shard| shard.0.lock()));
+        } else {
+            let mut shards: SmallVec<[usize; 4]> = seats.iter().map(|seat| seat.shard).collect();
+            shards.sort_unstable();
+            shards.dedup();
+            for shard in shards.iter().filter_map(|shard| self.shards.get(*shard)) {
+                guards.push(shard.0.lock());
+            }
+            for seat in &mut *seats {
+                seat.guard = shards.binary_search(&seat.shard).unwrap_or(0);
+            }
+        }
         for seat in seats {
             let Place { hash, key } = seat.place;
-            seat.guard = shards.binary_search(&self.shard_of(hash)).unwrap_or(0);
             seat.bucket = guards
                 .get(seat.guard)
                 .and_then(|shard| shard.rows.find_bucket_index(hash, |row| row.has_key(hash, key)));
@@ -228,41 +273,46 @@ impl Table {
 
     /// The instant of the decision: not before any that its shards have seen.
     fn instant(&self, guards: &mut Guards<'_>, request: &Request<'_>) -> At {
-        let seen = guards.iter().filter_map(|shard| shard.now).max();
-        let now = seen.map_or(request.now, |seen| seen.max(request.now));
+        let mut now = request.now;
+        for shard in &*guards {
+            now = shard.now.map_or(now, |seen| seen.max(now));
+        }
         for shard in guards {
             shard.now = Some(now);
         }
         self.timeline.at(now, request.second)
     }
 
-    /// Judges every take. Those that find no room for a counter are added to `crowded`, and the
-    /// judgement is then of no use.
+    /// Judges every take. Returns `false` where one found no room for its counter, which is then
+    /// added to `crowded`.
     fn judge(
         &self,
-        request: &Request<'_>,
-        at: At,
+        work: &Work<'_>,
+        takes: &mut [Take],
         guards: &Guards<'_>,
-        seats: &Seats<'_>,
-        crowded: &mut SmallVec<[usize; 4]>,
-    ) -> JudgedTakes {
-        let mut judged = JudgedTakes::new();
-        for (index, take) in request.takes.iter().enumerate() {
-            let Take { counter, cost, place } = *take;
-            if crowded.contains(&index) {
-                let seat = overflow_seat(seats, counter);
-                judged
-                    .push((judge_crowded(counter, seat_row(guards, seats, seat), at, cost), seat));
-                continue;
+        crowded: &mut Crowded,
+    ) -> bool {
+        let known = crowded.len();
+        for take in takes {
+            let Some(counter) = work.request.roster.counter(take.rule) else { continue };
+            let is_crowded = known > 0 && crowded.contains(&take.rule);
+            if is_crowded {
+                take.place = work.overflow_seat(counter);
             }
-            let row = seat_row(guards, seats, Some(place));
-            let verdict = counter.judge(row, at, cost);
-            if verdict.cell.is_none() && !self.has_room(counter, row) {
-                crowded.push(index);
+            let row = work.row(guards, take.place);
+            let (reading, fits, cell) = if is_crowded && counter.overflow == Overflow::Deny {
+                (Reading::NoRoom, false, None)
+            } else {
+                counter.judge(row, work.at, take.cost)
+            };
+            take.reading = reading;
+            take.fits = fits || (is_crowded && counter.overflow == Overflow::Allow);
+            take.cell = cell.and_then(|cell| u32::try_from(cell).ok().and_then(NonZeroU32::new));
+            if cell.is_none() && !is_crowded && !self.has_room(counter, row) {
+                crowded.push(take.rule);
             }
-            judged.push((verdict, Some(place)));
         }
-        judged
+        crowded.len() == known
     }
 
     fn has_room(&self, counter: &Counter, row: Option<&Row>) -> bool {
@@ -273,52 +323,41 @@ impl Table {
     }
 
     /// Counts the rows and cells that are about to be made; on failure counts nothing and names
-    /// a take that found no room.
-    fn reserve(
-        &self,
-        request: &Request<'_>,
-        at: At,
-        guards: &Guards<'_>,
-        seats: &Seats<'_>,
-        judged: &JudgedTakes,
-    ) -> Result<(), usize> {
-        if judged.iter().all(|(verdict, _)| verdict.cell.is_some()) {
-            return Ok(());
-        }
+    /// a rule that found no room.
+    fn reserve(&self, work: &Work<'_>, takes: &[Take], guards: &Guards<'_>) -> Result<(), u32> {
         let mut reserved: SmallVec<[&Counter; 4]> = SmallVec::new();
-        let mut new_rows: SmallVec<[usize; 4]> = SmallVec::new();
+        let mut new_rows: SmallVec<[u32; 4]> = SmallVec::new();
         let mut failed = None;
-        for (index, (take, (verdict, seat))) in request.takes.iter().zip(judged).enumerate() {
-            let (counter, Some(seat)) = (take.counter, *seat) else { continue };
-            if verdict.cell.is_some() || !counts(request, take, verdict, at) {
-                continue;
-            }
-            let row = seat_row(guards, seats, Some(seat));
-            if seat >= request.places.len() {
-                if row.is_none() {
+        for take in takes.iter().filter(|take| take.cell.is_none()) {
+            let Some(counter) = work.counting(take) else { continue };
+            let row = work.row(guards, take.place);
+            if work.is_shared(take.place) {
+                if row.is_none_or(|row| row.cells_of(counter.number()).next().is_none()) {
                     counter.entered(true);
                 }
                 continue;
             }
-            if row.is_none() && !new_rows.contains(&seat) {
+            if row.is_none() && !new_rows.contains(&take.place) {
                 if !self.reserve_row() {
-                    failed = Some(index);
+                    failed = Some(take.rule);
                     break;
                 }
-                new_rows.push(seat);
+                new_rows.push(take.place);
             }
             match row {
                 Some(row) if row.cells_of(counter.number()).next().is_some() => {}
                 Some(row) if counter.is_in(row) => counter.entered(false),
                 _ if counter.reserve() => reserved.push(counter),
                 _ => {
-                    failed = Some(index);
+                    failed = Some(take.rule);
                     break;
                 }
             }
         }
         let Some(failed) = failed else { return Ok(()) };
-        reserved.iter().for_each(|counter| counter.left(counter.number(), false));
+        for counter in reserved {
+            counter.left(counter.number(), false);
+        }
         self.rows.fetch_sub(new_rows.len() as u64, Ordering::AcqRel);
         Err(failed)
     }
@@ -329,132 +368,135 @@ impl Table {
     }
 }
 
-/// The rows of a request, and after them the shared rows of the takes that found no room.
-fn seats<'r>(request: &Request<'r>, crowded: &[usize]) -> Seats<'r> {
-    let seat = |place| Seat { place, guard: 0, bucket: None };
-    let mut seats: Seats<'r> = request.places.iter().copied().map(seat).collect();
-    for take in crowded.iter().filter_map(|index| request.takes.get(*index)) {
-        if take.counter.overflow == Overflow::Share {
-            let counter = take.counter.lineage();
-            // The shard of a shared row may be any, as long as it is always the same.
-            let hash = u64::from(counter).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            seats.push(seat(Place { hash, key: RowKey::Overflow { counter } }));
-        }
-    }
-    seats
-}
+/// A place that is no seat: what is taken there is kept nowhere.
+const NOWHERE: u32 = u32::MAX;
 
-fn overflow_seat(seats: &Seats<'_>, counter: &Counter) -> Option<usize> {
-    let key = RowKey::Overflow { counter: counter.lineage() };
-    seats.iter().position(|seat| seat.place.key == key)
-}
-
-fn seat_row<'g>(guards: &'g Guards<'_>, seats: &Seats<'_>, seat: Option<usize>) -> Option<&'g Row> {
-    let seat = seats.get(seat?)?;
-    guards.get(seat.guard)?.rows.get_bucket(seat.bucket?)
-}
-
-fn judge_crowded(counter: &Counter, shared: Option<&Row>, at: At, cost: u64) -> Judged {
-    match counter.overflow {
-        Overflow::Share => counter.judge(shared, at, cost),
-        Overflow::Allow => Judged { fits: true, ..counter.judge(None, at, cost) },
-        Overflow::Deny => {
-            Judged { fits: false, before: Reading::NoRoom, after: Reading::NoRoom, cell: None }
-        }
-    }
-}
-
-fn passes(request: &Request<'_>, judged: &JudgedTakes) -> bool {
-    request
-        .takes
-        .iter()
-        .zip(judged)
-        .all(|(take, (verdict, _))| verdict.fits || take.counter.enforcement != Enforcement::Hard)
-}
-
-fn too_late(request: &Request<'_>, judged: &JudgedTakes, at: At) -> Option<usize> {
-    request.second?;
-    let mut takes = request.takes.iter().zip(judged);
-    takes.position(|(take, (verdict, _))| take.counter.policy.is_too_late(&verdict.before, at))
-}
-
-/// Whether a take of an event that is let in changes its counter.
-fn counts(request: &Request<'_>, take: &Take<'_>, verdict: &Judged, at: At) -> bool {
-    take.cost > 0
-        && verdict.before != Reading::NoRoom
-        && (verdict.fits || take.counter.enforcement != Enforcement::Shadow)
-        && !(request.intent == Intent::Record
-            && take.counter.policy.is_too_late(&verdict.before, at))
-}
-
-/// Writes all counters; returns whether a row was made.
-fn write(
-    request: &Request<'_>,
+/// A decision whose shards are locked.
+struct Work<'w> {
+    request: &'w Request<'w>,
     at: At,
-    guards: &mut Guards<'_>,
-    seats: &Seats<'_>,
-    judged: &JudgedTakes,
-) -> bool {
-    let takes = || request.takes.iter().zip(judged);
-    let of_seat = |index: usize| {
-        takes().filter(move |(take, (verdict, seat))| {
-            *seat == Some(index) && counts(request, take, verdict, at)
+    seats: &'w [Seat<'w>],
+}
+
+impl<'w> Work<'w> {
+    fn row<'g>(&self, guards: &'g Guards<'_>, place: u32) -> Option<&'g Row> {
+        let seat = self.seats.get(place as usize)?;
+        guards.get(seat.guard)?.rows.get_bucket(seat.bucket?)
+    }
+
+    fn overflow_seat(&self, counter: &Counter) -> u32 {
+        let key = RowKey::Overflow { counter: counter.lineage() };
+        let found = self.seats.iter().position(|seat| seat.place.key == key);
+        found.and_then(|seat| u32::try_from(seat).ok()).unwrap_or(NOWHERE)
+    }
+
+    fn is_shared(&self, place: u32) -> bool {
+        place as usize >= self.request.places.len()
+    }
+
+    fn passes(&self, takes: &[Take]) -> bool {
+        takes.iter().all(|take| {
+            take.fits || {
+                let counter = self.request.roster.counter(take.rule);
+                counter.is_some_and(|counter| counter.enforcement != Enforcement::Hard)
+            }
         })
-    };
-    let mut grew = false;
-    // Rows that exist come first: making one may move the others of its shard.
-    for (index, seat) in seats.iter().enumerate() {
-        let Some(bucket) = seat.bucket else { continue };
-        let shard = guards.get_mut(seat.guard);
-        let Some(row) = shard.and_then(|shard| shard.rows.get_bucket_mut(bucket)) else { continue };
-        for (take, (verdict, _)) in of_seat(index) {
-            match verdict.cell {
-                Some(offset) => row.write(offset, |words| {
-                    take.counter.policy.write(words, &verdict.after, at, take.cost)
-                }),
-                None => row.push(take.counter.number(), &image(take, verdict, Some(row), at)),
+    }
+
+    /// A rule in whose closed period the event falls; recording does not mind.
+    fn too_late(&self, takes: &[Take]) -> Option<u32> {
+        if self.request.second.is_none() || self.request.intent == Intent::Record {
+            return None;
+        }
+        let late = |take: &&Take| {
+            let counter = self.request.roster.counter(take.rule);
+            counter.is_some_and(|counter| counter.policy.is_too_late(&take.reading, self.at))
+        };
+        takes.iter().find(late).map(|take| take.rule)
+    }
+
+    /// The counter of a take, where an event that is let in changes it.
+    fn counting(&self, take: &Take) -> Option<&'w Counter> {
+        let counter = self.request.roster.counter(take.rule)?;
+        let counts = take.cost > 0
+            && take.place != NOWHERE
+            && (take.fits || counter.enforcement != Enforcement::Shadow)
+            && !(self.request.intent == Intent::Record
+                && counter.policy.is_too_late(&take.reading, self.at));
+        counts.then_some(counter)
+    }
+
+    /// Moves the readings to what they would be after the event, and writes nothing.
+    fn foretell(&self, takes: &mut [Take]) {
+        for take in takes {
+            if let Some(counter) = self.counting(take) {
+                counter.policy.take(&mut take.reading, &mut [], self.at, take.cost);
             }
         }
-        for (take, _) in of_seat(index).filter(|(take, _)| take.counter.took_over()) {
-            upkeep::drop_predecessors(row, take.counter);
+    }
+
+    /// Writes all counters, and moves the readings to what they are after the event.
+    fn write(&self, takes: &mut [Take], guards: &mut Guards<'_>) {
+        let mut new_rows = false;
+        // Rows that exist come first: making one may move the others of its shard.
+        for (place, seat) in (0_u32..).zip(self.seats) {
+            let Some(bucket) = seat.bucket else {
+                new_rows = true;
+                continue;
+            };
+            let shard = guards.get_mut(seat.guard);
+            if let Some(row) = shard.and_then(|shard| shard.rows.get_bucket_mut(bucket)) {
+                self.write_row(takes, place, row);
+            }
+        }
+        if !new_rows {
+            return;
+        }
+        for (place, seat) in (0_u32..).zip(self.seats).filter(|(_, seat)| seat.bucket.is_none()) {
+            let mut cells: SmallVec<[(u32, Image); 4]> = SmallVec::new();
+            for take in takes.iter_mut().filter(|take| take.place == place) {
+                if let Some(counter) = self.counting(take) {
+                    cells.push((counter.number(), self.first_image(take, counter, None)));
+                }
+            }
+            if let (false, Some(shard)) = (cells.is_empty(), guards.get_mut(seat.guard)) {
+                let Place { hash, key } = seat.place;
+                shard.rows.insert_unique(hash, Row::new(hash, key, &cells), Row::hash);
+            }
         }
     }
-    for (index, seat) in seats.iter().enumerate().filter(|(_, seat)| seat.bucket.is_none()) {
-        let cells: SmallVec<[(u32, Image); 4]> = of_seat(index)
-            .map(|(take, (verdict, _))| (take.counter.number(), image(take, verdict, None, at)))
-            .collect();
-        let Some(shard) = guards.get_mut(seat.guard).filter(|_| !cells.is_empty()) else {
-            continue;
-        };
-        let Place { hash, key } = seat.place;
-        shard.rows.insert_unique(hash, Row::new(hash, key, &cells), Row::hash);
-        grew = true;
+
+    fn write_row(&self, takes: &mut [Take], place: u32, row: &mut Row) {
+        let mut took_over = false;
+        for take in takes.iter_mut().filter(|take| take.place == place) {
+            let Some(counter) = self.counting(take) else { continue };
+            took_over |= counter.took_over();
+            match take.cell {
+                Some(cell) => row.write(cell.get() as usize, |words| {
+                    counter.policy.take(&mut take.reading, words, self.at, take.cost)
+                }),
+                None => {
+                    let image = self.first_image(take, counter, Some(row));
+                    row.push(counter.number(), &image);
+                }
+            }
+        }
+        if took_over {
+            let counters = takes.iter().filter(|take| take.place == place);
+            for counter in counters.filter_map(|take| self.counting(take)) {
+                upkeep::drop_predecessors(row, counter);
+            }
+        }
     }
-    grew
-}
 
-/// The first state of a new cell: what it takes over, if anything, and this event.
-fn image(take: &Take<'_>, verdict: &Judged, row: Option<&Row>, at: At) -> Image {
-    let policy = &take.counter.policy;
-    let carried = row.filter(|row| row.cells_of(take.counter.number()).next().is_none());
-    let mut image = carried
-        .and_then(|row| take.counter.carried(row))
-        .unwrap_or_else(|| Image::zero(policy.words()));
-    image.extra = policy.write(&mut image.words, &verdict.after, at, take.cost);
-    image
-}
-
-/// What each rule shows: its state after the event where it counted it, else before.
-fn judgements(
-    request: &Request<'_>,
-    judged: JudgedTakes,
-    at: At,
-    allowed: bool,
-) -> SmallVec<[Judgement; 4]> {
-    let shown = |(take, (verdict, seat)): (&Take<'_>, (Judged, Option<usize>))| {
-        let counted = allowed && seat.is_some() && counts(request, take, &verdict, at);
-        let reading = if counted { verdict.after } else { verdict.before };
-        Judgement { fits: verdict.fits, reading }
-    };
-    request.takes.iter().zip(judged).map(shown).collect()
+    /// The first state of a new cell: what it takes over, if anything, and this event.
+    fn first_image(&self, take: &mut Take, counter: &Counter, row: Option<&Row>) -> Image {
+        let own = row.filter(|row| row.cells_of(counter.number()).next().is_none());
+        let mut image = own
+            .and_then(|row| counter.carried(row))
+            .unwrap_or_else(|| Image::zero(counter.policy.words()));
+        let (reading, words) = (&mut take.reading, &mut image.words);
+        image.extra = counter.policy.take(reading, words, self.at, take.cost);
+        image
+    }
 }

@@ -38,14 +38,19 @@ impl TokenBucket {
         }
     }
 
-    /// Returns whether the cost fits, and when the bucket is full after it. A cost that does not
-    /// fit and is forced leaves the bucket empty, or as empty as it was.
-    pub(super) fn take(&self, full_at: u128, at: At, cost: u64) -> (bool, u128) {
+    pub(super) fn fits(&self, full_at: u128, at: At, cost: u64) -> bool {
+        let now = self.parts(at.now);
+        let after = full_at.max(now).saturating_add(product(cost, self.per));
+        after <= now.saturating_add(self.depth)
+    }
+
+    /// When the bucket is full after a cost. One that does not fit leaves the bucket empty, or
+    /// as empty as it was.
+    pub(super) fn after(&self, full_at: u128, at: At, cost: u64) -> u128 {
         let now = self.parts(at.now);
         let start = full_at.max(now);
         let after = start.saturating_add(product(cost, self.per));
-        let empty = now.saturating_add(self.depth);
-        if after <= empty { (true, after) } else { (false, start.max(empty)) }
+        after.min(start.max(now.saturating_add(self.depth)))
     }
 
     pub(super) fn remaining(&self, full_at: u128, at: At) -> u64 {

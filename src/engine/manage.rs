@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::MutexGuard;
 
 use super::Engine;
+use crate::counters::ChangeTime;
 use crate::error::{RuleSetError, RulesError};
 use crate::rules::{
     Kind, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Rule, RuleSet, SyncOptions, SyncReport,
@@ -151,7 +152,8 @@ impl Engine {
 
     fn change(&self) -> Change<'_> {
         let compiler = self.compiler.lock();
-        Change { engine: self, current: self.snapshot.load_full(), compiler }
+        let time = Arc::default();
+        Change { engine: self, current: self.snapshot.load_full(), compiler, time }
     }
 }
 
@@ -160,6 +162,8 @@ struct Change<'e> {
     engine: &'e Engine,
     compiler: MutexGuard<'e, Compiler>,
     current: Arc<Snapshot>,
+    /// When the change happens.
+    time: Arc<ChangeTime>,
 }
 
 impl Change<'_> {
@@ -255,7 +259,7 @@ impl Change<'_> {
                 rule.updated_at = time;
             }
         }
-        self.compiler.compile(rule, before, timeline.at(now, None))
+        self.compiler.compile(rule, before, &self.time)
     }
 
     fn publish(self, compiled: &[Arc<CompiledRule>]) {
@@ -265,12 +269,14 @@ impl Change<'_> {
         let version = self.current.version.saturating_add(1);
         let compiled = compiled.iter().map(Compiler::renew).collect();
         let snapshot = Arc::new(Snapshot::new(version, compiled, engine.hasher.clone()));
+        let now = engine.read_clock().moment;
+        // No decision is made from here until the new rules are open: a few microseconds.
+        let at = engine.table.close(now);
+        self.time.get_or_init(|| at);
         engine.snapshot.store(Arc::clone(&snapshot));
-        // Published first, and current from here on: a decision that passes its check of the
-        // version comes before this change.
-        engine.table.raise_version(version);
+        engine.table.open(version);
         if convert {
-            engine.table.convert(&snapshot.roster, engine.read_clock().moment);
+            engine.table.convert(&snapshot.roster, at.now);
         }
     }
 }

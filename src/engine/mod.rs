@@ -1,21 +1,19 @@
 //! The engine: one method a verb. It knows every room; no room knows it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::clock::{Clock, Timestamp};
-use crate::counters::{At, Intent, Moment, Policy, Request, Table, Take, Unsettled, Verdict};
-use crate::decision::{Decision, Said, Sayings, Standing};
+use crate::counters::{At, Intent, Moment, Request, Table, Take, Unsettled};
+use crate::decision::{Decision, Sayings, Standing};
 use crate::error::{EventError, TrackError};
 use crate::event::Event;
 use crate::idempotency::IdempotencyKeys;
-use crate::index::Matches;
-use crate::log::{EventId, EventLog};
+use crate::log::EventLog;
 use crate::rules::Rule;
 use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 
@@ -34,7 +32,7 @@ const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;
 /// Rate limits, quotas and the events that were let in, in one process.
 ///
 /// An engine is `Send + Sync` and every method takes `&self`: share it by reference or in an
-/// [`Arc`]. It needs no background thread. Dropping it drops everything it knows.
+/// [`Arc`](std::sync::Arc). It needs no background thread. Dropping it drops everything it knows.
 ///
 /// The cost of a decision is one reading of the clock, one look into the index for each filter
 /// shape that the event could match, and for each group of matching rules with the same
@@ -92,12 +90,13 @@ impl Engine {
     pub fn check(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
         event.validate()?;
         let now = self.read_clock();
-        if let Some(key) = event.key()
-            && let Some(answer) = self.keys.find(key, event, now.moment)?
-        {
-            return Ok(answer);
-        }
-        self.decide(event, Intent::Look, now)
+        let decision = self.decide(event, Intent::Look, now)?;
+        // Looked for after deciding: an answer that was given meanwhile is the answer.
+        let known = match event.key() {
+            Some(key) => self.keys.find(key, event, now.moment)?,
+            None => None,
+        };
+        Ok(known.unwrap_or(decision))
     }
 
     /// Counts and records an event whatever the rules say: metering without enforcement.
@@ -127,8 +126,8 @@ impl Engine {
     pub fn standing(&self, event: &Event<'_>) -> Result<Standing, TrackError> {
         event.validate()?;
         let now = self.read_clock();
-        let (sayings, _) = self.settle(event, Intent::Look, now, |_, _| Ok(0))?;
-        Ok(Standing::new(sayings))
+        let decision = self.settle(event, Intent::Look, now, |_| Ok(0))?;
+        Ok(decision.into_standing())
     }
 
     /// Returns the engine's time: its clock's, or the latest that it has seen where the clock has
@@ -165,7 +164,7 @@ impl Engine {
         let happened = event.happened_at().map(Timestamp::from);
         let age = happened
             .map_or(0, |at| now.moment.0.saturating_sub(self.table.timeline().moment(at).0));
-        let cost = |compiled: &CompiledRule, event: &Event<'_>| match &compiled.rule {
+        self.settle(event, intent, now, |compiled| match &compiled.rule {
             // What happened a window ago has drained from a rate limit since.
             Rule::RateLimit(rule)
                 if intent == Intent::Record
@@ -174,9 +173,7 @@ impl Engine {
                 Ok(0)
             }
             rule => rule.metric().measure(event, rule.name()),
-        };
-        let (sayings, settled) = self.settle(event, intent, now, cost)?;
-        Ok(Decision::new(settled.allowed, settled.event_id, sayings))
+        })
     }
 
     fn settle(
@@ -184,8 +181,9 @@ impl Engine {
         event: &Event<'_>,
         intent: Intent,
         now: Now,
-        cost: impl Fn(&CompiledRule, &Event<'_>) -> Result<u64, EventError>,
-    ) -> Result<(Sayings, Settled), TrackError> {
+        cost: impl Fn(&CompiledRule) -> Result<u64, EventError>,
+    ) -> Result<Decision, TrackError> {
+        let timeline = self.table.timeline();
         let happened = event.happened_at().map(Timestamp::from);
         if let Some(timestamp) = happened {
             self.check_not_ahead(timestamp, now)?;
@@ -193,56 +191,40 @@ impl Engine {
         let second = happened.map(Timestamp::unix_seconds);
         let commit = |at: At| {
             let log = self.log.as_deref()?;
-            let timestamp = happened.unwrap_or_else(|| self.table.timeline().timestamp(at.now));
-            Some(log.append(event, timestamp))
+            Some(log.append(event, happened.unwrap_or_else(|| timeline.timestamp(at.now))))
         };
         loop {
             let snapshot = self.snapshot.load();
             let matches = snapshot.index.find(event);
-            let takes = takes(&snapshot, &matches, event, &cost)?;
-            let places = matches.places();
+            let mut takes: SmallVec<[Take; 4]> = SmallVec::new();
+            for (rule, place) in &matches.rules {
+                if let Some(compiled) = snapshot.rule(*rule) {
+                    takes.push(Take::new(*rule, *place, cost(compiled)?));
+                }
+            }
             let request = Request {
                 roster: &snapshot.roster,
                 intent,
                 now: now.moment,
                 second,
-                places: &places,
-                takes: &takes,
+                places: &matches.places(),
             };
-            match self.table.settle(&request, commit) {
+            match self.table.settle(&request, &mut takes, commit) {
                 Ok(verdict) => {
-                    let costs = takes.iter().map(|take| take.cost).collect();
-                    drop(takes);
-                    return Ok(self.answer(verdict, &matches.rules, costs, now, snapshot));
+                    let sayings = Sayings::new(verdict.at, now.asked, timeline, takes, snapshot);
+                    let event_id = verdict.committed.flatten();
+                    return Ok(Decision::new(verdict.allowed, event_id, sayings));
                 }
-                // The rules changed in between: look again.
-                Err(Unsettled::Stale) => {}
-                Err(Unsettled::TooLate { take, now }) => {
-                    let rule = matches.rules.get(take).and_then(|(rule, _)| snapshot.rule(*rule));
-                    return Err(self.too_late(rule.map(|rule| &**rule), happened, now).into());
+                // The rules are being changed: look again.
+                Err(Unsettled::Stale) => std::thread::yield_now(),
+                Err(Unsettled::TooLate { rule, now }) => {
+                    let quota = snapshot.rule(rule).map_or("", |compiled| compiled.rule.name());
+                    let now = timeline.timestamp(now);
+                    let (quota, timestamp) = (quota.into(), happened.unwrap_or(now));
+                    return Err(EventError::TooLate { quota, timestamp, now }.into());
                 }
             }
         }
-    }
-
-    fn answer(
-        &self,
-        verdict: Verdict<Option<EventId>>,
-        rules: &[(u32, usize)],
-        costs: SmallVec<[u64; 8]>,
-        now: Now,
-        snapshot: Guard<Arc<Snapshot>>,
-    ) -> (Sayings, Settled) {
-        let said = rules.iter().zip(costs).zip(verdict.judgements);
-        let said = said.map(|(((rule, _), cost), judgement)| Said {
-            rule: *rule,
-            fits: judgement.fits,
-            cost,
-            reading: judgement.reading,
-        });
-        let (said, timeline) = (said.collect(), self.table.timeline());
-        let sayings = Sayings::new(verdict.at, now.asked, timeline, said, snapshot);
-        (sayings, Settled { allowed: verdict.allowed, event_id: verdict.committed.flatten() })
     }
 
     fn check_not_ahead(&self, timestamp: Timestamp, now: Now) -> Result<(), EventError> {
@@ -252,20 +234,6 @@ impl Engine {
             return Err(EventError::TimestampAhead { timestamp, now });
         }
         Ok(())
-    }
-
-    fn too_late(
-        &self,
-        rule: Option<&CompiledRule>,
-        happened: Option<Timestamp>,
-        now: Moment,
-    ) -> EventError {
-        let now = self.table.timeline().timestamp(now);
-        EventError::TooLate {
-            quota: rule.map_or("", |compiled| compiled.rule.name()).into(),
-            timestamp: happened.unwrap_or(now),
-            now,
-        }
     }
 
     fn read_clock(&self) -> Now {
@@ -278,26 +246,6 @@ impl Engine {
     }
 }
 
-/// What came of a call, beside what the rules said.
-struct Settled {
-    allowed: bool,
-    event_id: Option<EventId>,
-}
-
-fn takes<'s>(
-    snapshot: &'s Snapshot,
-    matches: &Matches<'_>,
-    event: &Event<'_>,
-    cost: impl Fn(&CompiledRule, &Event<'_>) -> Result<u64, EventError>,
-) -> Result<SmallVec<[Take<'s>; 8]>, EventError> {
-    let rules = matches.rules.iter().filter_map(|(rule, row)| Some((snapshot.rule(*rule)?, *row)));
-    let take = |(compiled, place): (&'s Arc<CompiledRule>, usize)| {
-        let cost = cost(compiled, event)?;
-        Ok(Take { counter: &compiled.counter, cost, place })
-    };
-    rules.map(take).collect()
-}
-
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let snapshot = self.snapshot.load();
@@ -307,12 +255,4 @@ impl fmt::Debug for Engine {
             .field("recording", &self.log.is_some())
             .finish_non_exhaustive()
     }
-}
-
-#[expect(dead_code, reason = "checks at compile time")]
-fn engine_is_shared_freely() {
-    fn shared<T: Send + Sync + 'static>() {}
-    shared::<Engine>();
-    shared::<Decision>();
-    shared::<Policy>();
 }
