@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use smallvec::SmallVec;
 
 use crate::amount::Amount;
-use crate::counters::{At, Figures, Moment, Reading, Take, Timeline};
+use crate::counters::{Ahead, At, Figures, Moment, Reading, Take, Timeline};
 use crate::headers::{HeaderDialect, Headers};
 use crate::log::EventId;
 use crate::rules::{Enforcement, Metric, Period, Rule, Window};
@@ -137,6 +137,8 @@ pub(crate) struct Sayings {
     pub(crate) timeline: Timeline,
     /// In the order of the rules' places.
     said: SmallVec<[Take; 4]>,
+    /// The later periods in which rules of a refused event have seen use; almost always none.
+    ahead: Vec<(u32, Ahead)>,
     rules: Rules,
 }
 
@@ -154,7 +156,7 @@ impl Clone for Sayings {
             Rules::Snapshot(snapshot) => Rules::Snapshot(Guard::from_inner(Arc::clone(snapshot))),
             Rules::Alone(rules) => Rules::Alone(Arc::clone(rules)),
         };
-        Self { said: self.said.clone(), rules, ..*self }
+        Self { said: self.said.clone(), ahead: self.ahead.clone(), rules, ..*self }
     }
 }
 
@@ -164,18 +166,20 @@ impl Sayings {
         asked: Moment,
         timeline: Timeline,
         mut said: SmallVec<[Take; 4]>,
+        ahead: Vec<(u32, Ahead)>,
         rules: Guard<Arc<Snapshot>>,
     ) -> Self {
         if !said.is_sorted_by_key(|said| said.rule) {
             said.sort_unstable_by_key(|said| said.rule);
         }
-        Self { at, asked, timeline, said, rules: Rules::Snapshot(rules) }
+        Self { at, asked, timeline, said, ahead, rules: Rules::Snapshot(rules) }
     }
 
     /// The same without the rule set.
     fn alone(&self) -> Self {
         let rules = self.statuses().map(|(rule, _)| Arc::clone(rule)).collect();
-        Self { said: self.said.clone(), rules: Rules::Alone(rules), ..*self }
+        let (said, ahead) = (self.said.clone(), self.ahead.clone());
+        Self { said, ahead, rules: Rules::Alone(rules), ..*self }
     }
 
     pub(crate) fn statuses(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Take)> {
@@ -271,7 +275,9 @@ impl Sayings {
         if said.fits && said.reading == Reading::NoRoom {
             return Some(from);
         }
-        policy.passes_at(&said.reading, said.cost, self.at, from, self.timeline)
+        let ahead = self.ahead.iter().find(|(rule, _)| *rule == said.rule);
+        let ahead = ahead.map_or(&[][..], |(_, ahead)| ahead);
+        policy.passes_at(&said.reading, ahead, said.cost, self.at, from, self.timeline)
     }
 }
 

@@ -512,17 +512,16 @@ impl ValueName {
         }
     }
 
-    /// The event's value of this name; zero where it has none.
-    pub(crate) fn of(&self, event: &Event<'_>) -> Result<Amount, EventError> {
-        let whole = match self {
+    /// The event's value of a built-in name.
+    pub(crate) fn whole(&self, event: &Event<'_>) -> Result<Option<u64>, EventError> {
+        Ok(match self {
             Self::InputTokens => event.input_tokens,
             Self::OutputTokens => event.output_tokens,
             Self::TotalTokens => event.tokens()?,
             Self::CostCents => event.cost_cents,
             Self::LatencyMs => event.latency_ms,
-            Self::Other(name) => return Ok(event.named_value(name).unwrap_or(Amount::ZERO)),
-        };
-        Ok(whole.unwrap_or(0).into())
+            Self::Other(_) => None,
+        })
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Index {
     partitions: Box<[Box<[Dimension]>]>,
     /// The rules without a filter, by group.
     always: Box<[u32]>,
+    /// Those apply to every event: none has a policy or a dimension that an event may lack.
+    always_apply: bool,
     shapes: Box<[Shape]>,
     /// The shapes that are looked for by a built-in dimension.
     by_built_in: Box<[u32]>,
@@ -127,8 +129,11 @@ impl Index {
         if found.len() > in_order {
             found.sort_unstable_by_key(|rule| (self.group_of(*rule), *rule));
         }
-        self.keep_winners(event, &mut found);
-        self.rows(found, &mut hashes)
+        if found.len() > in_order || !self.always_apply {
+            self.keep_those_with_partition(event, &mut found);
+            self.keep_winners(&mut found);
+        }
+        self.rows(&found, &mut hashes)
     }
 
     fn look(&self, shape: u32, hashes: &mut Hashes<'_, '_, '_>, found: &mut SmallVec<[u32; 8]>) {
@@ -157,48 +162,56 @@ impl Index {
         partition.and_then(|place| self.partitions.get(place)).map_or(&[], |found| &**found)
     }
 
-    /// Drops the rules whose partition the event lacks, and then of each policy all but the most
-    /// specific rule.
-    fn keep_winners(&self, event: &Event<'_>, found: &mut SmallVec<[u32; 8]>) {
+    /// Drops the rules whose partition the event lacks.
+    fn keep_those_with_partition(&self, event: &Event<'_>, found: &mut SmallVec<[u32; 8]>) {
         found.retain(|rule| {
             self.partition_of(*rule).iter().all(|dimension| dimension.of(event).is_some())
         });
+    }
+
+    /// Drops of each policy all rules but the most specific one.
+    fn keep_winners(&self, found: &mut SmallVec<[u32; 8]>) {
         let rank = |rule: u32| {
             let indexed = self.rules.get(rule as usize)?;
             Some((indexed.policy?, (indexed.pairs, indexed.age)))
         };
-        if found.iter().all(|rule| rank(*rule).is_none()) {
-            return;
-        }
-        let mut best: HashMap<u32, (u32, u64)> = HashMap::new();
-        for (policy, rank) in found.iter().filter_map(|rule| rank(*rule)) {
-            let leader = best.entry(policy).or_insert(rank);
-            *leader = (*leader).max(rank);
-        }
+        // Each policy's matching rules lie together, the winner last.
+        let mut ranks: SmallVec<[(u32, (u32, u64)); 8]> =
+            found.iter().filter_map(|rule| rank(*rule)).collect();
+        ranks.sort_unstable();
         found.retain(|rule| {
-            rank(*rule).is_none_or(|(policy, rank)| best.get(&policy) == Some(&rank))
+            rank(*rule).is_none_or(|(policy, rank)| {
+                let end = ranks.partition_point(|(other, _)| *other <= policy);
+                end.checked_sub(1).and_then(|last| ranks.get(last)) == Some(&(policy, rank))
+            })
         });
     }
 
-    fn rows<'e>(&self, found: SmallVec<[u32; 8]>, hashes: &mut Hashes<'e, '_, '_>) -> Matches<'e> {
+    fn rows<'e>(&self, found: &[u32], hashes: &mut Hashes<'e, '_, '_>) -> Matches<'e> {
         let mut matches = Matches { rows: SmallVec::new(), rules: SmallVec::new() };
+        let (mut last_group, mut row) = (None, 0);
         for rule in found {
-            let group = self.group_of(rule);
-            if matches.rows.last().is_none_or(|row| row.group != group) {
-                let mut row =
-                    RowValues { hash: mix(!0, u64::from(group)), group, values: Values::new() };
-                for (value, hash) in
-                    self.partition_of(rule).iter().filter_map(|dimension| hashes.of(dimension))
-                {
-                    row.hash = mix(row.hash, hash);
-                    row.values.push(value);
-                }
-                matches.rows.push(row);
+            let Some(indexed) = self.rules.get(*rule as usize) else { continue };
+            if last_group != Some(indexed.group) {
+                last_group = Some(indexed.group);
+                row = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
+                matches.rows.push(self.row(indexed, hashes));
             }
-            let row = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
-            matches.rules.push((rule, row.saturating_sub(1)));
+            matches.rules.push((*rule, row));
         }
         matches
+    }
+
+    fn row<'e>(&self, indexed: &Indexed, hashes: &mut Hashes<'e, '_, '_>) -> RowValues<'e> {
+        let mut hash = mix(!0, u64::from(indexed.group));
+        let mut values = Values::new();
+        let partition = self.partitions.get(indexed.partition as usize);
+        for dimension in partition.map_or(&[][..], |found| found) {
+            let Some((value, of_value)) = hashes.of(dimension) else { continue };
+            hash = mix(hash, of_value);
+            values.push(value);
+        }
+        RowValues { hash, group: indexed.group, values }
     }
 }
 
@@ -306,8 +319,19 @@ impl Build {
             }
             shapes.push(Shape { dimensions, rules });
         }
+        let every_event = |dimension: &Dimension| {
+            matches!(dimension, Dimension::CustomerId | Dimension::EventType)
+        };
+        let applies = |rule: &u32| {
+            self.rules.get(*rule as usize).is_some_and(|indexed| {
+                let partition = partitions.get(indexed.partition as usize);
+                indexed.policy.is_none()
+                    && partition.is_some_and(|(dimensions, _)| dimensions.iter().all(every_event))
+            })
+        };
         Index {
             hasher: self.hasher,
+            always_apply: always.iter().all(applies),
             rules: self.rules.into(),
             partitions: partitions.into_iter().map(|(partition, _)| partition).collect(),
             always: always.into(),

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::calendar::Calendar;
 use crate::counters::{
-    CalendarPeriod, ChangeTime, Counter, FixedWindow, Policy, Roster, SlidingWindow, Timeline, TokenBucket,
+    CalendarPeriod, ChangeTime, Counter, FixedWindow, Policy, Roster, SlidingWindow, Timeline,
+    TokenBucket,
 };
 use crate::event::Dimension;
 use crate::index::{Entry, Index};
@@ -24,7 +25,7 @@ pub(crate) struct CompiledRule {
     pub(crate) rule: Rule,
     pub(crate) filter: Vec<(Dimension, Box<str>)>,
     pub(crate) partition: Box<[Dimension]>,
-    pub(crate) counter: Arc<Counter>,
+    pub(crate) counter: Counter,
     pub(crate) age: u64,
     group: u32,
 }
@@ -68,11 +69,10 @@ impl Snapshot {
     ) -> Self {
         rules.sort_by_key(|compiled| (compiled.rule.kind() as u8, compiled.age));
         let entries: Vec<_> = rules.iter().map(|compiled| compiled.entry()).collect();
-        let counters = rules.iter().map(|compiled| Arc::clone(&compiled.counter));
         Self {
             version,
             index: Index::new(&entries, hasher),
-            roster: Roster::new(version, counters),
+            roster: Roster::new(version, rules.iter().map(|compiled| &compiled.counter)),
             rules: rules.into(),
         }
     }
@@ -137,7 +137,7 @@ impl Compiler {
         let related = before.filter(|before| {
             before.partition == partition && before.rule.metric() == rule.metric()
         });
-        let counter = match related.map(|before| Counter::clone(&before.counter)) {
+        let counter = match related.map(|before| before.counter.clone()) {
             Some(counter) if counter.policy.keeps_state_of(&policy) => counter.with_policy(policy),
             Some(counter) => self.counter(policy).taking_over(counter, Arc::clone(at)),
             None => self.counter(policy),
@@ -152,7 +152,7 @@ impl Compiler {
             rule,
             filter,
             partition,
-            counter: Arc::new(counter.with_modes(modes.0, modes.1, modes.2)),
+            counter: counter.with_modes(modes.0, modes.1, modes.2),
             age,
             group,
         })
@@ -167,7 +167,7 @@ impl Compiler {
             rule: compiled.rule.clone(),
             filter: compiled.filter.clone(),
             partition: compiled.partition.clone(),
-            counter: Arc::new(Counter::clone(&compiled.counter).without_spent_carry()),
+            counter: compiled.counter.clone().without_spent_carry(),
             age: compiled.age,
             group: compiled.group,
         })

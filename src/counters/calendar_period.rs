@@ -20,18 +20,19 @@ pub(crate) struct CalendarPeriod {
 const ENDLESS: i64 = i64::MAX;
 
 /// A period's start, end and use, as a cell holds them.
-type Span = (i64, i64, u64);
+pub(crate) type Span = (i64, i64, u64);
 
 /// A period and what is used of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PeriodUse {
     pub(super) start: i64,
     /// Exclusive; [`ENDLESS`] for all time.
     end: i64,
     pub(super) used: u64,
-    /// Later periods that events dated ahead have used, in order; almost always none.
-    ahead: Option<Box<[Span]>>,
 }
+
+/// The later periods that events dated ahead have used, in order; almost always none.
+pub(crate) type Ahead = Box<[Span]>;
 
 impl CalendarPeriod {
     pub(crate) fn new(limit: u64, calendar: Calendar, late: u64) -> Self {
@@ -44,31 +45,30 @@ impl CalendarPeriod {
         cells: impl Iterator<Item = Cell<'c>>,
         at: At,
     ) -> (PeriodUse, Option<usize>) {
-        let (mut found, mut free) = (None, None);
-        let mut ahead: Vec<Span> = Vec::new();
+        let mut free = None;
         for cell in cells {
             let (start, end, used) = unpack(cell);
-            if start > at.second {
-                ahead.push((start, end, used));
-            } else if at.second < end {
-                found = Some(((start, end, used), cell.offset));
-            } else if self.is_over(end, at) {
+            if start <= at.second && at.second < end {
+                return (PeriodUse { start, end, used }, Some(cell.offset));
+            }
+            if self.is_over(end, at) {
                 free = Some(cell.offset);
             }
         }
-        let ahead = (!ahead.is_empty()).then(|| {
-            ahead.sort_unstable();
-            ahead.into()
-        });
-        match found {
-            Some(((start, end, used), cell)) => (PeriodUse { start, end, used, ahead }, Some(cell)),
-            None => (PeriodUse { ahead, ..self.unused(at.second) }, free),
-        }
+        (self.unused(at.second), free)
+    }
+
+    /// The periods after the event's that have been used.
+    pub(super) fn ahead<'c>(&self, cells: impl Iterator<Item = Cell<'c>>, at: At) -> Ahead {
+        let mut ahead: Vec<Span> =
+            cells.map(unpack).filter(|(start, _, _)| *start > at.second).collect();
+        ahead.sort_unstable();
+        ahead.into()
     }
 
     fn unused(&self, second: i64) -> PeriodUse {
         let PeriodBounds { start, end } = self.calendar.period_of(second);
-        PeriodUse { start, end: end.unwrap_or(ENDLESS), used: 0, ahead: None }
+        PeriodUse { start, end: end.unwrap_or(ENDLESS), used: 0 }
     }
 
     /// The period's end, and the time after it for late events, are past.
@@ -77,7 +77,7 @@ impl CalendarPeriod {
     }
 
     /// The period takes no more late events.
-    pub(super) fn is_closed(&self, period: &PeriodUse, at: At) -> bool {
+    pub(super) fn is_closed(&self, period: PeriodUse, at: At) -> bool {
         self.is_over(period.end, at)
     }
 
@@ -91,7 +91,7 @@ impl CalendarPeriod {
         used.checked_add(cost).is_some_and(|used| used <= self.limit)
     }
 
-    pub(super) fn remaining(&self, period: &PeriodUse) -> u64 {
+    pub(super) fn remaining(&self, period: PeriodUse) -> u64 {
         self.limit.saturating_sub(period.used)
     }
 
@@ -99,7 +99,8 @@ impl CalendarPeriod {
     /// An event with a timestamp of its own stays in its period, until that takes no more.
     pub(super) fn passes_at(
         &self,
-        period: &PeriodUse,
+        period: PeriodUse,
+        ahead: &[Span],
         cost: u64,
         at: At,
         from: Moment,
@@ -115,7 +116,6 @@ impl CalendarPeriod {
         }
         let mut moment = from;
         let current = (period.start, period.end, period.used);
-        let ahead = period.ahead.as_deref().unwrap_or_default();
         for (start, end, used) in std::iter::once(&current).chain(ahead) {
             let second = timeline.second(moment);
             if *start <= second && second < *end && !self.fits(*used, cost) {
@@ -138,12 +138,12 @@ impl CalendarPeriod {
 
 impl PeriodUse {
     /// The second at which the period ends, if it does.
-    pub(super) fn resets(&self) -> Option<i64> {
+    pub(super) fn resets(self) -> Option<i64> {
         (self.end != ENDLESS).then_some(self.end)
     }
 
     /// The length for the cell's tag.
-    pub(super) fn length(&self) -> u32 {
+    pub(super) fn length(self) -> u32 {
         let length = self.resets().map_or(0, |end| end.abs_diff(self.start));
         u32::try_from(length).unwrap_or(u32::MAX)
     }

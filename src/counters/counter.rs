@@ -1,10 +1,11 @@
 //! A rule's counter, as the table knows it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use super::policy::{Policy, Reading};
+use super::calendar_period::Ahead;
+use super::policy::{Judged, Policy};
 use super::row::{Row, WIDE_BIT};
 use super::time::At;
 use super::{cell::Image, cell::Lump};
@@ -146,8 +147,7 @@ impl Counter {
 
     /// Whether the row holds a cell of this counter, or of one that it took over from.
     pub(super) fn is_in(&self, row: &Row) -> bool {
-        row.cells_of(self.number).next().is_some()
-            || self.carry.as_ref().is_some_and(|carry| carry.from.is_in(row))
+        self.has_cell(row) || self.carry.as_ref().is_some_and(|carry| carry.from.is_in(row))
     }
 
     /// Whether this counter took over from the one of `number`.
@@ -161,24 +161,29 @@ impl Counter {
         self.carry.is_some()
     }
 
-    /// Reads and judges what the row holds of this counter, or of the ones before it.
-    pub(super) fn judge(
-        &self,
-        row: Option<&Row>,
-        at: At,
-        cost: u64,
-    ) -> (Reading, bool, Option<usize>) {
-        let number = self.number;
+    /// Reads and judges what the row holds of this counter, or of the ones before it. A cell of
+    /// this counter may be at `hint`.
+    pub(super) fn judge(&self, row: Option<&Row>, hint: usize, at: At, cost: u64) -> Judged {
         let Some(row) = row else { return self.policy.judge(std::iter::empty(), at, cost) };
+        let cells = row.cells_of(self.number, hint);
         if self.carry.is_some()
-            && row.cells_of(number).next().is_none()
+            && cells.clone().next().is_none()
             && let Some(image) = self.carried(row)
         {
-            let cells = std::iter::once(image.as_cell());
-            let (reading, fits, _) = self.policy.judge(cells, at, cost);
-            return (reading, fits, None);
+            let judged = self.policy.judge(std::iter::once(image.as_cell()), at, cost);
+            return Judged { cell: None, ..judged };
         }
-        self.policy.judge(row.cells_of(number), at, cost)
+        self.policy.judge(cells, at, cost)
+    }
+
+    /// The later periods of this counter that the row knows of.
+    pub(super) fn ahead(&self, row: Option<&Row>, at: At) -> Ahead {
+        row.map_or_else(Ahead::default, |row| self.policy.ahead(row.cells_of(self.number, 0), at))
+    }
+
+    /// Whether the row holds a cell of this very counter.
+    pub(super) fn has_cell(&self, row: &Row) -> bool {
+        row.cells_of(self.number, 0).next().is_some()
     }
 
     /// The state that this counter starts from in a row of the counter before it.
@@ -190,12 +195,12 @@ impl Counter {
     }
 
     fn lump(&self, row: &Row, at: At) -> Lump {
-        if row.cells_of(self.number).next().is_none()
+        if !self.has_cell(row)
             && let Some(image) = self.carried(row)
         {
             return self.policy.lump(std::iter::once(image.as_cell()), at);
         }
-        self.policy.lump(row.cells_of(self.number), at)
+        self.policy.lump(row.cells_of(self.number, 0), at)
     }
 }
 
@@ -203,34 +208,35 @@ impl Counter {
 #[derive(Debug)]
 pub(crate) struct Roster {
     pub(super) version: u64,
-    /// In the order of the rules.
-    current: Box<[Arc<Counter>]>,
-    by_number: HashMap<u32, Arc<Counter>, ahash::RandomState>,
+    /// In the order of the rules, and side by side: a decision reads a few of them.
+    current: Box<[Counter]>,
+    /// The place of the counter that answers for a number.
+    by_number: HashMap<u32, u32, ahash::RandomState>,
 }
 
 impl Roster {
-    pub(crate) fn new(version: u64, current: impl Iterator<Item = Arc<Counter>>) -> Self {
-        let current: Box<[Arc<Counter>]> = current.collect();
+    pub(crate) fn new<'c>(version: u64, current: impl Iterator<Item = &'c Counter>) -> Self {
+        let current: Box<[Counter]> = current.cloned().collect();
         let mut by_number: HashMap<_, _, ahash::RandomState> = HashMap::default();
-        for counter in &current {
+        for (place, counter) in (0..).zip(&current) {
             let mut before = counter.carry.as_deref();
             while let Some(carry) = before {
-                by_number.insert(carry.from.number, Arc::clone(counter));
+                by_number.insert(carry.from.number, place);
                 before = carry.from.carry.as_deref();
             }
-            by_number.insert(counter.number, Arc::clone(counter));
+            by_number.insert(counter.number, place);
         }
         Self { version, current, by_number }
     }
 
     /// The counter of the rule at a place.
     pub(super) fn counter(&self, rule: u32) -> Option<&Counter> {
-        self.current.get(rule as usize).map(|counter| &**counter)
+        self.current.get(rule as usize)
     }
 
     /// The counter that answers for cells of this number now.
     pub(super) fn answering(&self, number: u32) -> Option<&Counter> {
-        self.by_number.get(&number).map(|counter| &**counter)
+        self.by_number.get(&number).and_then(|place| self.counter(*place))
     }
 }
 

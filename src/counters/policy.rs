@@ -1,11 +1,20 @@
 //! One name for the four algorithms.
 
-use super::calendar_period::{CalendarPeriod, PeriodUse};
+use super::calendar_period::{Ahead, CalendarPeriod, PeriodUse, Span};
 use super::cell::{Cell, Image, Lump, NARROW, WIDE};
 use super::fixed_window::{FixedWindow, WindowUse};
 use super::sliding_window::{SlidingUse, SlidingWindow};
 use super::time::{At, Moment, Timeline};
 use super::token_bucket::{TokenBucket, join, split};
+
+/// What one counter says to a cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Judged {
+    pub(super) reading: Reading,
+    pub(super) fits: bool,
+    /// The cell that the state goes to, where there is one.
+    pub(super) cell: Option<usize>,
+}
 
 /// A rule's arithmetic, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +26,7 @@ pub(crate) enum Policy {
 }
 
 /// Where a counter stands: its raw state at the moment of a decision, rendered when asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
     /// When the bucket is full, in the high and low halves of its parts of a nanosecond.
     TokenBucket([u64; 2]),
@@ -48,17 +57,17 @@ impl Policy {
     }
 
     /// Reads the counter's cells in a row (one, none, or several periods of a quota), and judges
-    /// a cost. Returns the reading, whether the cost fits, and the cell that it would go to.
+    /// a cost.
     pub(super) fn judge<'c>(
         &self,
         mut cells: impl Iterator<Item = Cell<'c>>,
         at: At,
         cost: u64,
-    ) -> (Reading, bool, Option<usize>) {
+    ) -> Judged {
         if let Self::CalendarPeriod(policy) = self {
             let (period, cell) = policy.read(cells, at);
             let fits = policy.fits(period.used, cost);
-            return (Reading::CalendarPeriod(period), fits, cell);
+            return Judged { reading: Reading::CalendarPeriod(period), fits, cell };
         }
         let cell = cells.next();
         let (reading, fits) = match self {
@@ -76,18 +85,20 @@ impl Policy {
             }
             Self::CalendarPeriod(_) => (Reading::NoRoom, false),
         };
-        (reading, fits, cell.map(|cell| cell.offset))
+        Judged { reading, fits, cell: cell.map(|cell| cell.offset) }
+    }
+
+    /// The periods after the event's that a quota's counter has seen use in.
+    pub(super) fn ahead<'c>(&self, cells: impl Iterator<Item = Cell<'c>>, at: At) -> Ahead {
+        match self {
+            Self::CalendarPeriod(policy) if !at.explicit => policy.ahead(cells, at),
+            _ => Ahead::default(),
+        }
     }
 
     /// Takes a cost: moves the reading on, writes the state into a cell, and returns the 32 bits
     /// for its tag.
-    pub(super) fn take(
-        &self,
-        reading: &mut Reading,
-        words: &mut [u64],
-        at: At,
-        cost: u64,
-    ) -> u32 {
+    pub(super) fn take(&self, reading: &mut Reading, words: &mut [u64], at: At, cost: u64) -> u32 {
         let (extra, state) = match (self, reading) {
             (Self::TokenBucket(policy), Reading::TokenBucket(full_at)) => {
                 let [high, low] = *full_at;
@@ -140,7 +151,7 @@ impl Policy {
             },
             (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => Figures {
                 used: period.used,
-                remaining: policy.remaining(period),
+                remaining: policy.remaining(*period),
                 reset: period.resets(),
             },
             _ => Figures { used: 0, remaining: 0, reset: None },
@@ -152,6 +163,7 @@ impl Policy {
     pub(crate) fn passes_at(
         &self,
         before: &Reading,
+        ahead: &[Span],
         cost: u64,
         at: At,
         from: Moment,
@@ -168,7 +180,7 @@ impl Policy {
                 (read.passes_at < Moment::MAX).then(|| read.passes_at.max(from))
             }
             (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
-                policy.passes_at(period, cost, at, from, timeline)
+                policy.passes_at(*period, ahead, cost, at, from, timeline)
             }
             _ => None,
         }
@@ -178,7 +190,7 @@ impl Policy {
     pub(super) fn is_too_late(&self, reading: &Reading, at: At) -> bool {
         match (self, reading) {
             (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
-                at.explicit && policy.is_closed(period, at)
+                at.explicit && policy.is_closed(*period, at)
             }
             _ => false,
         }

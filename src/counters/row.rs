@@ -33,6 +33,17 @@ impl RowKey<'_> {
         }
     }
 
+    /// Whether these are the key's words.
+    fn is(self, words: &[u64]) -> bool {
+        match self {
+            Self::Partition { values, .. } => {
+                let rest = values.iter().try_fold(words, |words, value| strip(words, value));
+                rest.is_some_and(<[u64]>::is_empty)
+            }
+            Self::Overflow { counter } => *words == [u64::from(counter)],
+        }
+    }
+
     /// The key as words. Each value is its full words of eight bytes and then a word with the
     /// rest and, in the top byte, the number of bytes in it (0 to 7). No byte of a value is below
     /// a space, so that word never equals one of eight bytes: the words tell the values apart.
@@ -45,15 +56,24 @@ impl RowKey<'_> {
     }
 }
 
+/// Takes a value's words from the front of a key.
+fn strip<'w>(words: &'w [u64], value: &str) -> Option<&'w [u64]> {
+    let (full, rest) = value.as_bytes().as_chunks::<8>();
+    let (front, words) = words.split_at_checked(full.len())?;
+    let (last, words) = words.split_first()?;
+    let same = front.iter().zip(full).all(|(word, bytes)| *word == u64::from_le_bytes(*bytes));
+    (same && *last == packed_rest(rest)).then_some(words)
+}
+
+/// Fewer than eight bytes, and in the top byte how many.
+fn packed_rest(rest: &[u8]) -> u64 {
+    let length = (rest.len() as u64) << 56;
+    rest.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)) | length
+}
+
 fn packed(bytes: &[u8]) -> impl Iterator<Item = u64> {
     let (full, rest) = bytes.as_chunks::<8>();
-    let mut last = [0; 8];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    let length = (rest.len() as u64) << 56;
-    let last = u64::from_le_bytes(last) | length;
-    full.iter().map(|word| u64::from_le_bytes(*word)).chain(std::iter::once(last))
+    full.iter().map(|word| u64::from_le_bytes(*word)).chain(std::iter::once(packed_rest(rest)))
 }
 
 #[derive(Debug)]
@@ -82,10 +102,8 @@ impl Row {
     }
 
     pub(super) fn has_key(&self, hash: u64, key: RowKey<'_>) -> bool {
-        let group = self.0.get(1).map(|word| low(*word));
-        self.hash() == hash
-            && group == Some(key.group())
-            && self.key().iter().copied().eq(key.words())
+        let [own, head, ..] = *self.0 else { return false };
+        own == hash && low(head) == key.group() && key.is(self.key())
     }
 
     pub(super) fn is_overflow(&self) -> bool {
@@ -100,25 +118,30 @@ impl Row {
         self.0.get(1).map_or(0, |word| high(*word) as usize).saturating_add(HEADER_WORDS)
     }
 
-    /// All cells with their counters' numbers, from `offset` on.
-    fn cells_from(&self, mut offset: usize) -> impl Iterator<Item = (u32, Cell<'_>)> {
-        std::iter::from_fn(move || {
-            let tag = *self.0.get(offset)?;
-            let number = low(tag);
-            let start = offset.saturating_add(1);
-            let end = start.saturating_add(width(number));
-            let cell = Cell { offset, extra: high(tag), words: self.0.get(start..end)? };
-            offset = end;
-            Some((number, cell))
-        })
+    /// All cells with their counters' numbers.
+    pub(super) fn cells(&self) -> Cells<'_> {
+        Cells { words: &self.0, offset: self.first_cell() }
     }
 
-    pub(super) fn cells(&self) -> impl Iterator<Item = (u32, Cell<'_>)> {
-        self.cells_from(self.first_cell())
+    /// The cells of one counter, which lie side by side. They are looked for at `hint` first:
+    /// a row mostly lies in the order in which its rules are asked.
+    pub(super) fn cells_of(
+        &self,
+        number: u32,
+        hint: usize,
+    ) -> impl Iterator<Item = Cell<'_>> + Clone {
+        let hinted = hint > 0 && self.0.get(hint).is_some_and(|tag| low(*tag) == number);
+        let cells = if hinted { Cells { words: &self.0, offset: hint } } else { self.cells() };
+        cells
+            .skip_while(move |(found, _)| *found != number)
+            .take_while(move |(found, _)| *found == number)
+            .map(|(_, cell)| cell)
     }
 
-    pub(super) fn cells_of(&self, number: u32) -> impl Iterator<Item = Cell<'_>> {
-        self.cells().filter(move |(found, _)| *found == number).map(|(_, cell)| cell)
+    /// Where the cell after the one at `offset` lies.
+    pub(super) fn after(&self, offset: usize) -> usize {
+        let number = self.0.get(offset).map_or(0, |tag| low(*tag));
+        offset.saturating_add(width(number)).saturating_add(1)
     }
 
     /// The state of the cell at `offset`, and its tag's 32 bits through the closure's answer.
@@ -130,12 +153,14 @@ impl Row {
         }
     }
 
-    /// Adds a cell at the end.
+    /// Adds a cell, beside others of the same counter or at the end.
     pub(super) fn push(&mut self, number: u32, image: &Image) {
+        let sibling = self.cells_of(number, 0).next().map(|cell| cell.offset);
+        let place = sibling.unwrap_or(self.0.len());
         let mut words = std::mem::take(&mut self.0).into_vec();
         words.reserve_exact(image.words.len().saturating_add(1));
-        words.push(tag(number, image.extra));
-        words.extend_from_slice(&image.words);
+        let cell = std::iter::once(tag(number, image.extra)).chain(image.words.iter().copied());
+        words.splice(place..place, cell);
         self.0 = words.into_boxed_slice();
     }
 
@@ -154,6 +179,27 @@ impl Row {
             self.0 = words.into_boxed_slice();
         }
         left
+    }
+}
+
+/// The cells of a row from an offset on.
+#[derive(Clone, Debug)]
+pub(super) struct Cells<'r> {
+    words: &'r [u64],
+    offset: usize,
+}
+
+impl<'r> Iterator for Cells<'r> {
+    type Item = (u32, Cell<'r>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let offset = self.offset;
+        let tag = *self.words.get(offset)?;
+        let number = low(tag);
+        let start = offset.saturating_add(1);
+        self.offset = start.saturating_add(width(number));
+        let words = self.words.get(start..self.offset)?;
+        Some((number, Cell { offset, extra: high(tag), words }))
     }
 }
 

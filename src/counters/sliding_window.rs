@@ -62,8 +62,7 @@ impl SlidingWindow {
     }
 
     pub(super) fn read(&self, cell: Option<Cell<'_>>, at: At) -> SlidingUse {
-        let mut read =
-            SlidingUse { used: 0, oldest_leaves: Moment::MAX, passes_at: at.now };
+        let mut read = SlidingUse { used: 0, oldest_leaves: Moment::MAX, passes_at: at.now };
         for (slot, used) in self.alive(cell, at.now) {
             read.used = read.used.saturating_add(used);
             read.oldest_leaves = read.oldest_leaves.min(self.leaves(slot));
@@ -72,12 +71,7 @@ impl SlidingWindow {
     }
 
     /// Returns the window, with the moment at which the cost fits, and whether it fits now.
-    pub(super) fn judge(
-        &self,
-        cell: Option<Cell<'_>>,
-        at: At,
-        cost: u64,
-    ) -> (SlidingUse, bool) {
+    pub(super) fn judge(&self, cell: Option<Cell<'_>>, at: At, cost: u64) -> (SlidingUse, bool) {
         let mut read = self.read(cell, at);
         let fits = read.used.checked_add(cost).is_some_and(|total| total <= self.limit);
         if !fits {

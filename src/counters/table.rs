@@ -21,9 +21,10 @@ use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
+use super::calendar_period::Ahead;
 use super::cell::Image;
 use super::counter::{Counter, Roster};
-use super::policy::Reading;
+use super::policy::{Judged, Reading};
 use super::row::{Row, RowKey};
 use super::time::{At, Moment, Timeline};
 use crate::rules::{Enforcement, Overflow};
@@ -49,7 +50,7 @@ pub(crate) struct Place<'e> {
 }
 
 /// What one rule is asked for, and what it says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Take {
     /// The rule's place in the rule set.
     pub(crate) rule: u32,
@@ -87,6 +88,9 @@ pub(crate) struct Request<'r> {
 pub(crate) struct Verdict<R> {
     pub(crate) at: At,
     pub(crate) allowed: bool,
+    /// Of an event that was refused, the later periods in which rules have seen use; only rules
+    /// that have.
+    pub(crate) ahead: Vec<(u32, Ahead)>,
     /// What the caller's step returned that ran with the taking; `None` where nothing was taken.
     pub(crate) committed: Option<R>,
 }
@@ -215,7 +219,8 @@ impl Table {
                     self.tidy_in_passing(shard, request.roster, at, grows);
                 }
             }
-            return Ok(Verdict { at, allowed, committed });
+            let ahead = if allowed { Vec::new() } else { work.ahead(takes, &guards) };
+            return Ok(Verdict { at, allowed, ahead, committed });
         }
     }
 
@@ -293,6 +298,8 @@ impl Table {
         crowded: &mut Crowded,
     ) -> bool {
         let known = crowded.len();
+        // Where the next rule's cell lies, if the row lies in the order of the rules.
+        let mut hint = (0, 0);
         for take in takes {
             let Some(counter) = work.request.roster.counter(take.rule) else { continue };
             let is_crowded = known > 0 && crowded.contains(&take.rule);
@@ -300,15 +307,18 @@ impl Table {
                 take.place = work.overflow_seat(counter);
             }
             let row = work.row(guards, take.place);
-            let (reading, fits, cell) = if is_crowded && counter.overflow == Overflow::Deny {
-                (Reading::NoRoom, false, None)
+            let here = if hint.0 == take.place { hint.1 } else { 0 };
+            let judged = if is_crowded && counter.overflow == Overflow::Deny {
+                Judged { reading: Reading::NoRoom, fits: false, cell: None }
             } else {
-                counter.judge(row, work.at, take.cost)
+                counter.judge(row, here, work.at, take.cost)
             };
-            take.reading = reading;
-            take.fits = fits || (is_crowded && counter.overflow == Overflow::Allow);
-            take.cell = cell.and_then(|cell| u32::try_from(cell).ok().and_then(NonZeroU32::new));
-            if cell.is_none() && !is_crowded && !self.has_room(counter, row) {
+            take.reading = judged.reading;
+            take.fits = judged.fits || (is_crowded && counter.overflow == Overflow::Allow);
+            take.cell = judged.cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
+            if let (Some(cell), Some(row)) = (judged.cell, row) {
+                hint = (take.place, row.after(cell));
+            } else if !is_crowded && !self.has_room(counter, row) {
                 crowded.push(take.rule);
             }
         }
@@ -332,7 +342,7 @@ impl Table {
             let Some(counter) = work.counting(take) else { continue };
             let row = work.row(guards, take.place);
             if work.is_shared(take.place) {
-                if row.is_none_or(|row| row.cells_of(counter.number()).next().is_none()) {
+                if row.is_none_or(|row| !counter.has_cell(row)) {
                     counter.entered(true);
                 }
                 continue;
@@ -345,7 +355,7 @@ impl Table {
                 new_rows.push(take.place);
             }
             match row {
-                Some(row) if row.cells_of(counter.number()).next().is_some() => {}
+                Some(row) if counter.has_cell(row) => {}
                 Some(row) if counter.is_in(row) => counter.entered(false),
                 _ if counter.reserve() => reserved.push(counter),
                 _ => {
@@ -426,6 +436,15 @@ impl<'w> Work<'w> {
         counts.then_some(counter)
     }
 
+    fn ahead(&self, takes: &[Take], guards: &Guards<'_>) -> Vec<(u32, Ahead)> {
+        let spans = takes.iter().filter_map(|take| {
+            let counter = self.request.roster.counter(take.rule)?;
+            let ahead = counter.ahead(self.row(guards, take.place), self.at);
+            (!ahead.is_empty()).then_some((take.rule, ahead))
+        });
+        spans.collect()
+    }
+
     /// Moves the readings to what they would be after the event, and writes nothing.
     fn foretell(&self, takes: &mut [Take]) {
         for take in takes {
@@ -491,7 +510,7 @@ impl<'w> Work<'w> {
 
     /// The first state of a new cell: what it takes over, if anything, and this event.
     fn first_image(&self, take: &mut Take, counter: &Counter, row: Option<&Row>) -> Image {
-        let own = row.filter(|row| row.cells_of(counter.number()).next().is_none());
+        let own = row.filter(|row| !counter.has_cell(row));
         let mut image = own
             .and_then(|row| counter.carried(row))
             .unwrap_or_else(|| Image::zero(counter.policy.words()));

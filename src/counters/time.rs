@@ -35,7 +35,6 @@ pub(crate) struct At {
 /// first reading is on it, and ends 484 years after; readings beyond stop at its ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeline {
-    origin: Timestamp,
     origin_second: i64,
 }
 
@@ -43,12 +42,15 @@ impl Timeline {
     const LEAD_SECONDS: i64 = 3_155_760_000;
 
     pub(crate) fn starting(first: Timestamp) -> Self {
-        let origin_second = first.unix_seconds().saturating_sub(Self::LEAD_SECONDS);
-        Self { origin: Timestamp::new(origin_second, 0), origin_second }
+        Self { origin_second: first.unix_seconds().saturating_sub(Self::LEAD_SECONDS) }
+    }
+
+    fn origin(self) -> Timestamp {
+        Timestamp::new(self.origin_second, 0)
     }
 
     pub(crate) fn moment(self, instant: Timestamp) -> Moment {
-        Moment(instant.nanos_since(self.origin))
+        Moment(instant.nanos_since(self.origin()))
     }
 
     pub(crate) fn second(self, moment: Moment) -> i64 {
@@ -65,7 +67,7 @@ impl Timeline {
     }
 
     pub(crate) fn timestamp(self, moment: Moment) -> Timestamp {
-        self.origin.saturating_add_nanos(moment.0)
+        self.origin().saturating_add_nanos(moment.0)
     }
 
     pub(crate) fn at(self, now: Moment, event_second: Option<i64>) -> At {
@@ -77,6 +79,6 @@ impl Timeline {
     /// How far into a window of `length` nanoseconds, counted from the Unix epoch, the line
     /// starts.
     pub(crate) fn phase(self, length: u64) -> u64 {
-        self.origin.into_span(length)
+        self.origin().into_span(length)
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::clock::{Clock, Timestamp};
-use crate::counters::{At, Intent, Moment, Request, Table, Take, Unsettled};
+use crate::counters::{At, Intent, Moment, Request, Table, Take, Unsettled, Verdict};
 use crate::decision::{Decision, Sayings, Standing};
 use crate::error::{EventError, TrackError};
 use crate::event::Event;
@@ -211,9 +211,9 @@ impl Engine {
             };
             match self.table.settle(&request, &mut takes, commit) {
                 Ok(verdict) => {
-                    let sayings = Sayings::new(verdict.at, now.asked, timeline, takes, snapshot);
-                    let event_id = verdict.committed.flatten();
-                    return Ok(Decision::new(verdict.allowed, event_id, sayings));
+                    let Verdict { at, allowed, ahead, committed } = verdict;
+                    let sayings = Sayings::new(at, now.asked, timeline, takes, ahead, snapshot);
+                    return Ok(Decision::new(allowed, committed.flatten(), sayings));
                 }
                 // The rules are being changed: look again.
                 Err(Unsettled::Stale) => std::thread::yield_now(),

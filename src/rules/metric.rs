@@ -54,13 +54,10 @@ impl Metric {
     /// What `event` counts, in units. An amount above the range of `u64` counts `u64::MAX`,
     /// which no limit reaches.
     pub(crate) fn measure(&self, event: &Event<'_>, rule: &str) -> Result<u64, EventError> {
-        let whole = |amount: Result<Amount, EventError>| {
-            amount.map(|amount| u64::try_from(amount).unwrap_or(u64::MAX))
-        };
         match self {
             Self::TotalEvents => Ok(1),
             Self::TotalTokens => Ok(event.tokens()?.unwrap_or(0)),
-            Self::TotalCostCents => whole(ValueName::CostCents.of(event)),
+            Self::TotalCostCents => Ok(ValueName::CostCents.whole(event)?.unwrap_or(0)),
             Self::Value(MetricValue(ValueName::Other(name))) => {
                 let amount = event.named_value(name).unwrap_or(Amount::ZERO);
                 if amount.is_negative() {
@@ -69,7 +66,7 @@ impl Metric {
                 }
                 Ok(u64::try_from(amount.millionths()).unwrap_or(u64::MAX))
             }
-            Self::Value(MetricValue(built_in)) => whole(built_in.of(event)),
+            Self::Value(MetricValue(built_in)) => Ok(built_in.whole(event)?.unwrap_or(0)),
         }
     }
 

@@ -108,7 +108,7 @@ fn refresh(row: &mut Row, roster: &Roster) {
     }
     let old: Vec<u32> = numbers(row).filter(|number| !is_current(*number)).collect();
     for counter in old.iter().filter_map(|number| roster.answering(*number)) {
-        if row.cells_of(counter.number()).next().is_none()
+        if !counter.has_cell(row)
             && let Some(image) = counter.carried(row)
         {
             row.push(counter.number(), &image);
