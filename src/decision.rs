@@ -161,6 +161,7 @@ impl Clone for Sayings {
 }
 
 impl Sayings {
+    #[inline]
     pub(crate) fn new(
         at: At,
         asked: Moment,
@@ -316,6 +317,7 @@ pub struct Decision {
 }
 
 impl Decision {
+    #[inline]
     pub(crate) fn new(allowed: bool, event_id: Option<EventId>, sayings: Sayings) -> Self {
         Self { allowed, replay: false, event_id, sayings }
     }

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use crate::counters::{Place, RowKey};
+use crate::counters::Place;
 use crate::event::{Dimension, Event};
 
 /// What the index needs to know of a rule.
@@ -72,32 +72,14 @@ struct Filtered {
 }
 
 /// The rules that match an event, and the rows that hold their counters.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Matches<'e> {
-    rows: SmallVec<[RowValues<'e>; 4]>,
-    /// The rules by their index, and the index of each one's row; by row.
+    pub(crate) places: SmallVec<[Place<'e>; 4]>,
+    /// The rules by their index, and the index of each one's place; by place.
     pub(crate) rules: SmallVec<[(u32, u32); 8]>,
 }
 
-#[derive(Debug)]
-struct RowValues<'e> {
-    hash: u64,
-    group: u32,
-    values: Values<'e>,
-}
-
 type Values<'e> = SmallVec<[&'e str; 2]>;
-
-impl Matches<'_> {
-    pub(crate) fn places(&self) -> SmallVec<[Place<'_>; 4]> {
-        let mut places = SmallVec::new();
-        for row in &self.rows {
-            let key = RowKey::Partition { group: row.group, values: &row.values };
-            places.push(Place { hash: row.hash, key });
-        }
-        places
-    }
-}
 
 impl Index {
     /// Indexes the rules that may match; `None` stands for one that never does, because it is
@@ -112,7 +94,7 @@ impl Index {
 
     /// Finds the rules that apply to an event. O(shapes whose dimensions the event has +
     /// matches); allocates nothing for up to 8 rules in up to 4 rows.
-    pub(crate) fn find<'e>(&self, event: &'e Event<'_>) -> Matches<'e> {
+    pub(crate) fn find<'e>(&self, event: &'e Event<'_>, matches: &mut Matches<'e>) {
         let mut hashes = Hashes { event, hasher: &self.hasher, customer: None };
         let mut found: SmallVec<[u32; 8]> = self.always.as_ref().into();
         let in_order = found.len();
@@ -133,7 +115,7 @@ impl Index {
             self.keep_those_with_partition(event, &mut found);
             self.keep_winners(&mut found);
         }
-        self.rows(&found, &mut hashes)
+        self.place(&found, &mut hashes, matches);
     }
 
     fn look(&self, shape: u32, hashes: &mut Hashes<'_, '_, '_>, found: &mut SmallVec<[u32; 8]>) {
@@ -187,22 +169,20 @@ impl Index {
         });
     }
 
-    fn rows<'e>(&self, found: &[u32], hashes: &mut Hashes<'e, '_, '_>) -> Matches<'e> {
-        let mut matches = Matches { rows: SmallVec::new(), rules: SmallVec::new() };
-        let (mut last_group, mut row) = (None, 0);
+    fn place<'e>(&self, found: &[u32], hashes: &mut Hashes<'e, '_, '_>, matches: &mut Matches<'e>) {
+        let (mut last_group, mut place) = (None, 0);
         for rule in found {
             let Some(indexed) = self.rules.get(*rule as usize) else { continue };
             if last_group != Some(indexed.group) {
                 last_group = Some(indexed.group);
-                row = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
-                matches.rows.push(self.row(indexed, hashes));
+                place = u32::try_from(matches.places.len()).unwrap_or(u32::MAX);
+                matches.places.push(self.place_of(indexed, hashes));
             }
-            matches.rules.push((*rule, row));
+            matches.rules.push((*rule, place));
         }
-        matches
     }
 
-    fn row<'e>(&self, indexed: &Indexed, hashes: &mut Hashes<'e, '_, '_>) -> RowValues<'e> {
+    fn place_of<'e>(&self, indexed: &Indexed, hashes: &mut Hashes<'e, '_, '_>) -> Place<'e> {
         let mut hash = mix(!0, u64::from(indexed.group));
         let mut values = Values::new();
         let partition = self.partitions.get(indexed.partition as usize);
@@ -211,7 +191,7 @@ impl Index {
             hash = mix(hash, of_value);
             values.push(value);
         }
-        RowValues { hash, group: indexed.group, values }
+        Place { hash, group: indexed.group, values }
     }
 }
 

@@ -64,6 +64,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     pub(crate) fn new(
         version: u64,
+        since: Arc<ChangeTime>,
         mut rules: Vec<Arc<CompiledRule>>,
         hasher: ahash::RandomState,
     ) -> Self {
@@ -72,7 +73,7 @@ impl Snapshot {
         Self {
             version,
             index: Index::new(&entries, hasher),
-            roster: Roster::new(version, rules.iter().map(|compiled| &compiled.counter)),
+            roster: Roster::new(version, since, rules.iter().map(|compiled| &compiled.counter)),
             rules: rules.into(),
         }
     }

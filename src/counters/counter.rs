@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::calendar_period::Ahead;
 use super::policy::{Judged, Policy};
 use super::row::{Row, WIDE_BIT};
-use super::time::At;
+use super::time::{At, Moment};
 use super::{cell::Image, cell::Lump};
 use crate::rules::{Enforcement, Overflow};
 
@@ -208,6 +208,8 @@ impl Counter {
 #[derive(Debug)]
 pub(crate) struct Roster {
     pub(super) version: u64,
+    /// When the rule set came into force: no decision by it goes by an earlier time.
+    since: Arc<ChangeTime>,
     /// In the order of the rules, and side by side: a decision reads a few of them.
     current: Box<[Counter]>,
     /// The place of the counter that answers for a number.
@@ -215,7 +217,11 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
-    pub(crate) fn new<'c>(version: u64, current: impl Iterator<Item = &'c Counter>) -> Self {
+    pub(crate) fn new<'c>(
+        version: u64,
+        since: Arc<ChangeTime>,
+        current: impl Iterator<Item = &'c Counter>,
+    ) -> Self {
         let current: Box<[Counter]> = current.cloned().collect();
         let mut by_number: HashMap<_, _, ahash::RandomState> = HashMap::default();
         for (place, counter) in (0..).zip(&current) {
@@ -226,7 +232,11 @@ impl Roster {
             }
             by_number.insert(counter.number, place);
         }
-        Self { version, current, by_number }
+        Self { version, since, current, by_number }
+    }
+
+    pub(super) fn not_before(&self, now: Moment) -> Moment {
+        self.since.get().map_or(now, |since| since.now.max(now))
     }
 
     /// The counter of the rule at a place.

@@ -22,7 +22,6 @@ pub(crate) use self::calendar_period::{Ahead, CalendarPeriod};
 pub(crate) use self::counter::{ChangeTime, Counter, Roster};
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::policy::{Figures, Policy, Reading};
-pub(crate) use self::row::RowKey;
 pub(crate) use self::sliding_window::SlidingWindow;
 pub(crate) use self::table::{Intent, Place, Request, Table, Take, Unsettled, Verdict};
 pub(crate) use self::time::{At, Moment, Timeline};

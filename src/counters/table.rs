@@ -42,11 +42,12 @@ pub(crate) enum Intent {
     Record,
 }
 
-/// A row that a decision needs.
-#[derive(Clone, Copy, Debug)]
+/// A row that a decision needs: that of a group's partition by the event's values.
+#[derive(Debug)]
 pub(crate) struct Place<'e> {
     pub(crate) hash: u64,
-    pub(crate) key: RowKey<'e>,
+    pub(crate) group: u32,
+    pub(crate) values: SmallVec<[&'e str; 2]>,
 }
 
 /// What one rule is asked for, and what it says.
@@ -73,14 +74,14 @@ impl Take {
 
 /// One decision's worth of work.
 #[derive(Debug)]
-pub(crate) struct Request<'r> {
+pub(crate) struct Request<'r, 'e> {
     pub(crate) roster: &'r Roster,
     pub(crate) intent: Intent,
     /// The clock's reading.
     pub(crate) now: Moment,
     /// The Unix second of the event, where it brought one.
     pub(crate) second: Option<i64>,
-    pub(crate) places: &'r [Place<'r>],
+    pub(crate) places: &'r [Place<'e>],
 }
 
 /// How a request was settled.
@@ -134,7 +135,8 @@ struct Shard {
 
 /// A row of the decision at work: whose lock holds it and where it lies.
 struct Seat<'e> {
-    place: Place<'e>,
+    hash: u64,
+    key: RowKey<'e>,
     shard: usize,
     guard: usize,
     bucket: Option<usize>,
@@ -183,15 +185,17 @@ impl Table {
     /// taken, under the same locks.
     pub(crate) fn settle<R>(
         &self,
-        request: &Request<'_>,
+        request: &Request<'_, '_>,
         takes: &mut [Take],
         commit: impl FnOnce(At) -> R,
     ) -> Result<Verdict<R>, Unsettled> {
         // Each turn of the loop that does not end finds one more rule without room.
         let mut crowded = Crowded::new();
         loop {
-            let mut seats = self.seats(request, &crowded);
-            let mut guards = self.lock(&mut seats);
+            let mut seats = Seats::new();
+            self.seat(&mut seats, request, &crowded);
+            let mut guards = Guards::new();
+            self.lock(&mut guards, &mut seats);
             if self.version.load(Ordering::Acquire) != request.roster.version {
                 return Err(Unsettled::Stale);
             }
@@ -231,31 +235,30 @@ impl Table {
     }
 
     /// The rows of a request, and after them the shared rows of the rules without room.
-    fn seats<'r>(&self, request: &Request<'r>, crowded: &[u32]) -> Seats<'r> {
-        let seat = |place: Place<'r>| {
-            let shard = self.shard_of(place.hash);
-            Seat { place, shard, guard: 0, bucket: None }
+    fn seat<'r>(&self, seats: &mut Seats<'r>, request: &Request<'r, '_>, crowded: &[u32]) {
+        let seat = |hash, key| {
+            let shard = self.shard_of(hash);
+            Seat { hash, key, shard, guard: 0, bucket: None }
         };
-        let mut seats = Seats::new();
-        for place in request.places {
-            seats.push(seat(*place));
+        for Place { hash, group, values } in request.places {
+            seats.push(seat(*hash, RowKey::Partition { group: *group, values }));
         }
         for counter in crowded.iter().filter_map(|rule| request.roster.counter(*rule)) {
             if counter.overflow == Overflow::Share {
                 let counter = counter.lineage();
                 // The shard of a shared row may be any, as long as it is always the same.
                 let hash = u64::from(counter).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                seats.push(seat(Place { hash, key: RowKey::Overflow { counter } }));
+                seats.push(seat(hash, RowKey::Overflow { counter }));
             }
         }
-        seats
     }
 
     /// Locks the shards of all seats in ascending order, and finds the rows.
-    fn lock<'t>(&'t self, seats: &mut Seats<'_>) -> Guards<'t> {
-        let mut guards = Guards::new();
+    fn lock<'t>(&'t self, guards: &mut Guards<'t>, seats: &mut Seats<'_>) {
         if let [only] = seats.as_slice() {
-            guards.extend(self.shards.get(only.shard).map(|shard| shard.0.lock()));
+            if let Some(shard) = self.shards.get(only.shard) {
+                guards.push(shard.0.lock());
+            }
         } else {
             let mut shards: SmallVec<[usize; 4]> = seats.iter().map(|seat| seat.shard).collect();
             shards.sort_unstable();
@@ -268,17 +271,16 @@ impl Table {
             }
         }
         for seat in seats {
-            let Place { hash, key } = seat.place;
+            let (hash, key) = (seat.hash, seat.key);
             seat.bucket = guards
                 .get(seat.guard)
                 .and_then(|shard| shard.rows.find_bucket_index(hash, |row| row.has_key(hash, key)));
         }
-        guards
     }
 
     /// The instant of the decision: not before any that its shards have seen.
-    fn instant(&self, guards: &mut Guards<'_>, request: &Request<'_>) -> At {
-        let mut now = request.now;
+    fn instant(&self, guards: &mut Guards<'_>, request: &Request<'_, '_>) -> At {
+        let mut now = request.roster.not_before(request.now);
         for shard in &*guards {
             now = shard.now.map_or(now, |seen| seen.max(now));
         }
@@ -292,7 +294,7 @@ impl Table {
     /// added to `crowded`.
     fn judge(
         &self,
-        work: &Work<'_>,
+        work: &Work<'_, '_>,
         takes: &mut [Take],
         guards: &Guards<'_>,
         crowded: &mut Crowded,
@@ -334,7 +336,7 @@ impl Table {
 
     /// Counts the rows and cells that are about to be made; on failure counts nothing and names
     /// a rule that found no room.
-    fn reserve(&self, work: &Work<'_>, takes: &[Take], guards: &Guards<'_>) -> Result<(), u32> {
+    fn reserve(&self, work: &Work<'_, '_>, takes: &[Take], guards: &Guards<'_>) -> Result<(), u32> {
         let mut reserved: SmallVec<[&Counter; 4]> = SmallVec::new();
         let mut new_rows: SmallVec<[u32; 4]> = SmallVec::new();
         let mut failed = None;
@@ -382,13 +384,13 @@ impl Table {
 const NOWHERE: u32 = u32::MAX;
 
 /// A decision whose shards are locked.
-struct Work<'w> {
-    request: &'w Request<'w>,
+struct Work<'w, 'e> {
+    request: &'w Request<'w, 'e>,
     at: At,
     seats: &'w [Seat<'w>],
 }
 
-impl<'w> Work<'w> {
+impl<'w> Work<'w, '_> {
     fn row<'g>(&self, guards: &'g Guards<'_>, place: u32) -> Option<&'g Row> {
         let seat = self.seats.get(place as usize)?;
         guards.get(seat.guard)?.rows.get_bucket(seat.bucket?)
@@ -396,7 +398,7 @@ impl<'w> Work<'w> {
 
     fn overflow_seat(&self, counter: &Counter) -> u32 {
         let key = RowKey::Overflow { counter: counter.lineage() };
-        let found = self.seats.iter().position(|seat| seat.place.key == key);
+        let found = self.seats.iter().position(|seat| seat.key == key);
         found.and_then(|seat| u32::try_from(seat).ok()).unwrap_or(NOWHERE)
     }
 
@@ -479,14 +481,15 @@ impl<'w> Work<'w> {
                 }
             }
             if let (false, Some(shard)) = (cells.is_empty(), guards.get_mut(seat.guard)) {
-                let Place { hash, key } = seat.place;
-                shard.rows.insert_unique(hash, Row::new(hash, key, &cells), Row::hash);
+                let row = Row::new(seat.hash, seat.key, &cells);
+                shard.rows.insert_unique(seat.hash, row, Row::hash);
             }
         }
     }
 
     fn write_row(&self, takes: &mut [Take], place: u32, row: &mut Row) {
-        let mut took_over = false;
+        let (mut new_cells, mut took_over) = (false, false);
+        // Cells that exist come first: a new one moves those behind it.
         for take in takes.iter_mut().filter(|take| take.place == place) {
             let Some(counter) = self.counting(take) else { continue };
             took_over |= counter.took_over();
@@ -494,7 +497,13 @@ impl<'w> Work<'w> {
                 Some(cell) => row.write(cell.get() as usize, |words| {
                     counter.policy.take(&mut take.reading, words, self.at, take.cost)
                 }),
-                None => {
+                None => new_cells = true,
+            }
+        }
+        if new_cells {
+            let new = takes.iter_mut().filter(|take| take.place == place && take.cell.is_none());
+            for take in new {
+                if let Some(counter) = self.counting(take) {
                     let image = self.first_image(take, counter, Some(row));
                     row.push(counter.number(), &image);
                 }

@@ -1,6 +1,7 @@
 //! The definition of an engine.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -141,7 +142,7 @@ impl EngineBuilder {
                 Some(Box::new(MemoryLog::new(ahash::RandomState::new().hash_one("log"), keep)))
             }
         };
-        let empty = Snapshot::new(0, Vec::new(), hasher.clone());
+        let empty = Snapshot::new(0, Arc::default(), Vec::new(), hasher.clone());
         let engine = Engine {
             highest: (!clock.is_monotonic()).then(|| AtomicU64::new(0)),
             clock,

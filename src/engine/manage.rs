@@ -268,7 +268,12 @@ impl Change<'_> {
             || compiled.iter().any(|rule| rule.counter.took_over());
         let version = self.current.version.saturating_add(1);
         let compiled = compiled.iter().map(Compiler::renew).collect();
-        let snapshot = Arc::new(Snapshot::new(version, compiled, engine.hasher.clone()));
+        let snapshot = Arc::new(Snapshot::new(
+            version,
+            Arc::clone(&self.time),
+            compiled,
+            engine.hasher.clone(),
+        ));
         let now = engine.read_clock().moment;
         // No decision is made from here until the new rules are open: a few microseconds.
         let at = engine.table.close(now);

@@ -13,6 +13,7 @@ use crate::decision::{Decision, Sayings, Standing};
 use crate::error::{EventError, TrackError};
 use crate::event::Event;
 use crate::idempotency::IdempotencyKeys;
+use crate::index::Matches;
 use crate::log::EventLog;
 use crate::rules::Rule;
 use crate::snapshot::{CompiledRule, Compiler, Snapshot};
@@ -90,13 +91,16 @@ impl Engine {
     pub fn check(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
         event.validate()?;
         let now = self.read_clock();
-        let decision = self.decide(event, Intent::Look, now)?;
-        // Looked for after deciding: an answer that was given meanwhile is the answer.
-        let known = match event.key() {
-            Some(key) => self.keys.find(key, event, now.moment)?,
-            None => None,
-        };
-        Ok(known.unwrap_or(decision))
+        let Some(key) = event.key() else { return self.decide(event, Intent::Look, now) };
+        if let Some(known) = self.keys.find(key, event, now.moment)? {
+            return Ok(known);
+        }
+        let decision = self.decide(event, Intent::Look, now);
+        // Looked for again: an answer that was given meanwhile is the answer.
+        match self.keys.find(key, event, now.moment)? {
+            Some(known) => Ok(known),
+            None => decision,
+        }
     }
 
     /// Counts and records an event whatever the rules say: metering without enforcement.
@@ -195,7 +199,8 @@ impl Engine {
         };
         loop {
             let snapshot = self.snapshot.load();
-            let matches = snapshot.index.find(event);
+            let mut matches = Matches::default();
+            snapshot.index.find(event, &mut matches);
             let mut takes: SmallVec<[Take; 4]> = SmallVec::new();
             for (rule, place) in &matches.rules {
                 if let Some(compiled) = snapshot.rule(*rule) {
@@ -207,9 +212,11 @@ impl Engine {
                 intent,
                 now: now.moment,
                 second,
-                places: &matches.places(),
+                places: &matches.places,
             };
-            match self.table.settle(&request, &mut takes, commit) {
+            let settled = self.table.settle(&request, &mut takes, commit);
+            drop(matches);
+            match settled {
                 Ok(verdict) => {
                     let Verdict { at, allowed, ahead, committed } = verdict;
                     let sayings = Sayings::new(at, now.asked, timeline, takes, ahead, snapshot);

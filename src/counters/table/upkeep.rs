@@ -9,9 +9,9 @@ use crate::counters::time::{At, Moment};
 
 /// How many buckets a call looks at that made a row: more than one, so that a flood of keys
 /// pays for its own removal.
-const LOOKS_OF_GROWTH: u32 = 4;
+const LOOKS_OF_GROWTH: u32 = 2;
 /// One call in so many of a shard looks at one bucket.
-const CALLS_A_LOOK: u8 = 8;
+const CALLS_A_LOOK: u8 = 32;
 /// How many buckets are looked at under one lock when the rules have changed.
 const LOOKS_A_LOCK: usize = 256;
 /// A table with fewer buckets is not worth shrinking.
@@ -57,8 +57,12 @@ impl Table {
         let bucket = if shard.cursor < buckets { shard.cursor } else { 0 };
         shard.cursor = bucket.saturating_add(1);
         let Ok(mut entry) = shard.rows.get_bucket_entry(bucket) else { return };
-        refresh(entry.get_mut(), roster);
-        if is_idle(entry.get(), roster, at) {
+        let mut found = look(entry.get(), roster, at);
+        if found == Found::Outdated {
+            refresh(entry.get_mut(), roster);
+            found = look(entry.get(), roster, at);
+        }
+        if found == Found::Idle {
             self.remove(entry, roster);
             let keys = shard.rows.len();
             if buckets > SMALL && keys < buckets.div_euclid(8) {
@@ -90,12 +94,30 @@ fn numbers(row: &Row) -> impl Iterator<Item = u32> {
     })
 }
 
-/// No cell of the row says more than a fresh one would.
-fn is_idle(row: &Row, roster: &Roster, at: At) -> bool {
-    row.cells().all(|(number, cell)| match roster.answering(number) {
-        Some(counter) => counter.number() == number && counter.policy.is_idle(cell, at),
-        None => true,
-    })
+/// What a row is to upkeep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// No cell says more than a fresh one would.
+    Idle,
+    /// A cell matters.
+    InUse,
+    /// A cell belongs to a counter that another took over from, or to no rule.
+    Outdated,
+}
+
+fn look(row: &Row, roster: &Roster, at: At) -> Found {
+    let mut found = Found::Idle;
+    for (number, cell) in row.cells() {
+        match roster.answering(number) {
+            Some(counter) if counter.number() == number => {
+                if found == Found::Idle && !counter.policy.is_idle(cell, at) {
+                    found = Found::InUse;
+                }
+            }
+            _ => return Found::Outdated,
+        }
+    }
+    found
 }
 
 /// Brings a row up to the rule set: converts what counters were taken over, drops what belongs
@@ -103,9 +125,6 @@ fn is_idle(row: &Row, roster: &Roster, at: At) -> bool {
 fn refresh(row: &mut Row, roster: &Roster) {
     let is_current =
         |number| roster.answering(number).is_some_and(|counter| counter.number() == number);
-    if row.cells().all(|(number, _)| is_current(number)) {
-        return;
-    }
     let old: Vec<u32> = numbers(row).filter(|number| !is_current(*number)).collect();
     for counter in old.iter().filter_map(|number| roster.answering(*number)) {
         if !counter.has_cell(row)
