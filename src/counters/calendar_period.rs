@@ -59,7 +59,7 @@ impl CalendarPeriod {
     }
 
     /// The periods after the event's that have been used.
-    pub(super) fn ahead<'c>(&self, cells: impl Iterator<Item = Cell<'c>>, at: At) -> Ahead {
+    pub(super) fn ahead<'c>(cells: impl Iterator<Item = Cell<'c>>, at: At) -> Ahead {
         let mut ahead: Vec<Span> =
             cells.map(unpack).filter(|(start, _, _)| *start > at.second).collect();
         ahead.sort_unstable();

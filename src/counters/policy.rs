@@ -91,7 +91,7 @@ impl Policy {
     /// The periods after the event's that a quota's counter has seen use in.
     pub(super) fn ahead<'c>(&self, cells: impl Iterator<Item = Cell<'c>>, at: At) -> Ahead {
         match self {
-            Self::CalendarPeriod(policy) if !at.explicit => policy.ahead(cells, at),
+            Self::CalendarPeriod(_) if !at.explicit => CalendarPeriod::ahead(cells, at),
             _ => Ahead::default(),
         }
     }

@@ -125,17 +125,21 @@ impl Row {
 
     /// The cells of one counter, which lie side by side. They are looked for at `hint` first:
     /// a row mostly lies in the order in which its rules are asked.
-    pub(super) fn cells_of(
-        &self,
-        number: u32,
-        hint: usize,
-    ) -> impl Iterator<Item = Cell<'_>> + Clone {
+    pub(super) fn cells_of(&self, number: u32, hint: usize) -> CellsOf<'_> {
         let hinted = hint > 0 && self.0.get(hint).is_some_and(|tag| low(*tag) == number);
-        let cells = if hinted { Cells { words: &self.0, offset: hint } } else { self.cells() };
-        cells
-            .skip_while(move |(found, _)| *found != number)
-            .take_while(move |(found, _)| *found == number)
-            .map(|(_, cell)| cell)
+        let offset = if hinted { hint } else { self.find(number) };
+        CellsOf { cells: Cells { words: &self.0, offset }, number }
+    }
+
+    /// Where the first cell of a counter lies; the row's end where there is none.
+    fn find(&self, number: u32) -> usize {
+        let mut offset = self.first_cell();
+        while let Some(tag) = self.0.get(offset)
+            && low(*tag) != number
+        {
+            offset = self.after(offset);
+        }
+        offset
     }
 
     /// Where the cell after the one at `offset` lies.
@@ -200,6 +204,22 @@ impl<'r> Iterator for Cells<'r> {
         self.offset = start.saturating_add(width(number));
         let words = self.words.get(start..self.offset)?;
         Some((number, Cell { offset, extra: high(tag), words }))
+    }
+}
+
+/// The cells of one counter.
+#[derive(Clone, Debug)]
+pub(super) struct CellsOf<'r> {
+    cells: Cells<'r>,
+    number: u32,
+}
+
+impl<'r> Iterator for CellsOf<'r> {
+    type Item = Cell<'r>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (number, cell) = self.cells.next()?;
+        (number == self.number).then_some(cell)
     }
 }
 

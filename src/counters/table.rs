@@ -300,26 +300,27 @@ impl Table {
         crowded: &mut Crowded,
     ) -> bool {
         let known = crowded.len();
-        // Where the next rule's cell lies, if the row lies in the order of the rules.
-        let mut hint = (0, 0);
+        // The row at hand, and where the next rule's cell lies if it lies in the rules' order.
+        let (mut place, mut row, mut hint) = (0, work.row(guards, 0), 0);
         for take in takes {
             let Some(counter) = work.request.roster.counter(take.rule) else { continue };
             let is_crowded = known > 0 && crowded.contains(&take.rule);
             if is_crowded {
                 take.place = work.overflow_seat(counter);
             }
-            let row = work.row(guards, take.place);
-            let here = if hint.0 == take.place { hint.1 } else { 0 };
+            if take.place != place {
+                (place, row, hint) = (take.place, work.row(guards, take.place), 0);
+            }
             let judged = if is_crowded && counter.overflow == Overflow::Deny {
                 Judged { reading: Reading::NoRoom, fits: false, cell: None }
             } else {
-                counter.judge(row, here, work.at, take.cost)
+                counter.judge(row, hint, work.at, take.cost)
             };
             take.reading = judged.reading;
             take.fits = judged.fits || (is_crowded && counter.overflow == Overflow::Allow);
             take.cell = judged.cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
             if let (Some(cell), Some(row)) = (judged.cell, row) {
-                hint = (take.place, row.after(cell));
+                hint = row.after(cell);
             } else if !is_crowded && !self.has_room(counter, row) {
                 crowded.push(take.rule);
             }
