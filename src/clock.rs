@@ -73,10 +73,12 @@ impl Timestamp {
     }
 
     /// The nanoseconds from `earlier` to this instant; 0 when it is not after it.
+    #[inline]
     pub(crate) fn nanos_since(self, earlier: Self) -> u64 {
         u64::try_from(self.nanos.saturating_sub(earlier.nanos).max(0)).unwrap_or(u64::MAX)
     }
 
+    #[inline]
     pub(crate) fn saturating_add_nanos(self, nanos: u64) -> Self {
         Self { nanos: self.nanos.saturating_add(i128::from(nanos)) }.min(Self::MAX)
     }

@@ -11,10 +11,9 @@ use std::time::Duration;
 use arc_swap::Guard;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
-use smallvec::SmallVec;
 
 use crate::amount::Amount;
-use crate::counters::{Ahead, At, Figures, Moment, Reading, Take, Timeline};
+use crate::counters::{Ahead, At, Figures, Moment, Reading, Take, Takes, Timeline};
 use crate::headers::{HeaderDialect, Headers};
 use crate::log::EventId;
 use crate::rules::{Enforcement, Metric, Period, Rule, Window};
@@ -136,7 +135,7 @@ pub(crate) struct Sayings {
     pub(crate) asked: Moment,
     pub(crate) timeline: Timeline,
     /// In the order of the rules' places.
-    said: SmallVec<[Take; 4]>,
+    said: Takes,
     /// The later periods in which rules of a refused event have seen use; almost always none.
     ahead: Vec<(u32, Ahead)>,
     rules: Rules,
@@ -166,7 +165,7 @@ impl Sayings {
         at: At,
         asked: Moment,
         timeline: Timeline,
-        mut said: SmallVec<[Take; 4]>,
+        mut said: Takes,
         ahead: Vec<(u32, Ahead)>,
         rules: Guard<Arc<Snapshot>>,
     ) -> Self {

@@ -310,6 +310,7 @@ impl<'a> Event<'a> {
     }
 
     /// The tokens of the event: the total where it is given, else input plus output.
+    #[inline]
     pub(crate) fn tokens(&self) -> Result<Option<u64>, EventError> {
         match (self.total_tokens, self.input_tokens, self.output_tokens) {
             (Some(total), _, _) => Ok(Some(total)),
@@ -467,6 +468,7 @@ impl Dimension {
         }
     }
 
+    #[inline]
     pub(crate) fn of<'e>(&self, event: &'e Event<'_>) -> Option<&'e str> {
         match self {
             Self::CustomerId => Some(&event.customer_id),
@@ -526,6 +528,7 @@ impl ValueName {
 }
 
 /// Checks an id or a dimension value.
+#[inline]
 pub(crate) fn check_text(field: &str, text: &str) -> Result<(), EventError> {
     text_rule(text).map_or(Ok(()), |rule| Err(EventError::invalid(field, text, rule)))
 }
@@ -536,6 +539,7 @@ pub(crate) fn check_key(field: &str, key: &str) -> Result<(), EventError> {
 }
 
 /// The rule that an id or a dimension value breaks, if any.
+#[inline]
 pub(crate) fn text_rule(text: &str) -> Option<&'static str> {
     if text.is_empty() || text.len() > MAX_TEXT_BYTES {
         return Some("must be 1 to 256 bytes long");
@@ -546,6 +550,7 @@ pub(crate) fn text_rule(text: &str) -> Option<&'static str> {
 }
 
 /// Whether every byte is printable ASCII, a space to `~`. May say no of some that are.
+#[inline]
 fn is_plain(text: &str) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     // The top bit of a byte is set where it is not ASCII, is 0x7f, or is below a space. A carry

@@ -96,6 +96,9 @@ impl Index {
     /// matches); allocates nothing for up to 8 rules in up to 4 rows.
     pub(crate) fn find<'e>(&self, event: &'e Event<'_>, matches: &mut Matches<'e>) {
         let mut hashes = Hashes { event, hasher: &self.hasher, customer: None };
+        if self.always_apply && self.shapes.is_empty() {
+            return self.place(&self.always, &mut hashes, matches);
+        }
         let mut found: SmallVec<[u32; 8]> = self.always.as_ref().into();
         let in_order = found.len();
         for shape in &self.by_built_in {
@@ -169,6 +172,7 @@ impl Index {
         });
     }
 
+    #[inline]
     fn place<'e>(&self, found: &[u32], hashes: &mut Hashes<'e, '_, '_>, matches: &mut Matches<'e>) {
         let (mut last_group, mut place) = (None, 0);
         for rule in found {
@@ -182,6 +186,7 @@ impl Index {
         }
     }
 
+    #[inline]
     fn place_of<'e>(&self, indexed: &Indexed, hashes: &mut Hashes<'e, '_, '_>) -> Place<'e> {
         let mut hash = mix(!0, u64::from(indexed.group));
         let mut values = Values::new();
@@ -203,6 +208,7 @@ struct Hashes<'e, 'a, 'i> {
 }
 
 impl<'e> Hashes<'e, '_, '_> {
+    #[inline]
     fn of(&mut self, dimension: &Dimension) -> Option<(&'e str, u64)> {
         let value = dimension.of(self.event)?;
         let hash = match (dimension, self.customer) {
@@ -216,6 +222,7 @@ impl<'e> Hashes<'e, '_, '_> {
 
 /// Folds a hash into another: the two halves of a wide product, of which every bit of both
 /// changes every bit.
+#[inline]
 fn mix(a: u64, b: u64) -> u64 {
     let wide =
         u128::from(a ^ 0x243f_6a88_85a3_08d3).wrapping_mul(u128::from(b ^ 0x1319_8a2e_0370_7344));

@@ -25,9 +25,9 @@ pub(crate) type Span = (i64, i64, u64);
 /// A period and what is used of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PeriodUse {
+    /// In seconds; 0 is a period without end.
+    pub(super) length: u32,
     pub(super) start: i64,
-    /// Exclusive; [`ENDLESS`] for all time.
-    end: i64,
     pub(super) used: u64,
 }
 
@@ -40,6 +40,7 @@ impl CalendarPeriod {
     }
 
     /// Reads the period of the event, and says which cell holds it or may be used for it.
+    #[inline]
     pub(super) fn read<'c>(
         &self,
         cells: impl Iterator<Item = Cell<'c>>,
@@ -49,7 +50,7 @@ impl CalendarPeriod {
         for cell in cells {
             let (start, end, used) = unpack(cell);
             if start <= at.second && at.second < end {
-                return (PeriodUse { start, end, used }, Some(cell.offset));
+                return (PeriodUse { length: cell.extra, start, used }, Some(cell.offset));
             }
             if self.is_over(end, at) {
                 free = Some(cell.offset);
@@ -68,17 +69,19 @@ impl CalendarPeriod {
 
     fn unused(&self, second: i64) -> PeriodUse {
         let PeriodBounds { start, end } = self.calendar.period_of(second);
-        PeriodUse { start, end: end.unwrap_or(ENDLESS), used: 0 }
+        let length = end.map_or(0, |end| end.abs_diff(start));
+        PeriodUse { length: u32::try_from(length).unwrap_or(u32::MAX), start, used: 0 }
     }
 
     /// The period's end, and the time after it for late events, are past.
+    #[inline]
     fn is_over(&self, end: i64, at: At) -> bool {
         end != ENDLESS && end.saturating_add_unsigned(self.late) <= at.now_second
     }
 
     /// The period takes no more late events.
     pub(super) fn is_closed(&self, period: PeriodUse, at: At) -> bool {
-        self.is_over(period.end, at)
+        self.is_over(period.end(), at)
     }
 
     /// A cell that makes no difference any more.
@@ -87,6 +90,7 @@ impl CalendarPeriod {
         used == 0 || self.is_over(end, at)
     }
 
+    #[inline]
     pub(super) fn fits(&self, used: u64, cost: u64) -> bool {
         used.checked_add(cost).is_some_and(|used| used <= self.limit)
     }
@@ -107,7 +111,7 @@ impl CalendarPeriod {
         timeline: Timeline,
     ) -> Option<Moment> {
         if at.explicit {
-            let until = period.end.saturating_add_unsigned(self.late);
+            let until = period.end().saturating_add_unsigned(self.late);
             let open = timeline.second(from) < until;
             return (open && self.fits(period.used, cost)).then_some(from);
         }
@@ -115,7 +119,7 @@ impl CalendarPeriod {
             return None;
         }
         let mut moment = from;
-        let current = (period.start, period.end, period.used);
+        let current = (period.start, period.end(), period.used);
         for (start, end, used) in std::iter::once(&current).chain(ahead) {
             let second = timeline.second(moment);
             if *start <= second && second < *end && !self.fits(*used, cost) {
@@ -132,31 +136,32 @@ impl CalendarPeriod {
 
     pub(super) fn adopt(&self, lump: Lump, at: At) -> Image {
         let period = self.unused(at.now_second);
-        Image::narrow(period.length(), period.start.cast_unsigned(), lump.rounded_up())
+        Image::narrow(period.length, period.start.cast_unsigned(), lump.rounded_up())
     }
 }
 
 impl PeriodUse {
-    /// The second at which the period ends, if it does.
-    pub(super) fn resets(self) -> Option<i64> {
-        (self.end != ENDLESS).then_some(self.end)
+    /// The second after the period; [`ENDLESS`] for all time.
+    fn end(self) -> i64 {
+        end(self.start, self.length)
     }
 
-    /// The length for the cell's tag.
-    pub(super) fn length(self) -> u32 {
-        let length = self.resets().map_or(0, |end| end.abs_diff(self.start));
-        u32::try_from(length).unwrap_or(u32::MAX)
+    /// The second at which the period ends, if it does.
+    pub(super) fn resets(self) -> Option<i64> {
+        (self.length > 0).then(|| self.end())
     }
 }
 
-/// A length of 0 is a period without end.
+fn end(start: i64, length: u32) -> i64 {
+    if length > 0 { start.saturating_add_unsigned(u64::from(length)) } else { ENDLESS }
+}
+
+#[inline]
 fn unpack(cell: Cell<'_>) -> Span {
     match cell.words {
         [start, used, ..] => {
             let start = start.cast_signed();
-            let length = u64::from(cell.extra);
-            let end = if length > 0 { start.saturating_add_unsigned(length) } else { ENDLESS };
-            (start, end, *used)
+            (start, end(start, cell.extra), *used)
         }
         _ => (i64::MIN, ENDLESS, 0),
     }

@@ -96,6 +96,7 @@ impl Counter {
         self
     }
 
+    #[inline]
     pub(super) fn number(&self) -> u32 {
         self.number
     }
@@ -163,6 +164,7 @@ impl Counter {
 
     /// Reads and judges what the row holds of this counter, or of the ones before it. A cell of
     /// this counter may be at `hint`.
+    #[inline]
     pub(super) fn judge(&self, row: Option<&Row>, hint: usize, at: At, cost: u64) -> Judged {
         let Some(row) = row else { return self.policy.judge(std::iter::empty(), at, cost) };
         let cells = row.cells_of(self.number, hint);
@@ -235,11 +237,13 @@ impl Roster {
         Self { version, since, current, by_number }
     }
 
+    #[inline]
     pub(super) fn not_before(&self, now: Moment) -> Moment {
         self.since.get().map_or(now, |since| since.now.max(now))
     }
 
     /// The counter of the rule at a place.
+    #[inline]
     pub(super) fn counter(&self, rule: u32) -> Option<&Counter> {
         self.current.get(rule as usize)
     }

@@ -24,6 +24,7 @@ impl FixedWindow {
         Self { limit, length: length.max(1), phase: timeline.phase(length.max(1)) }
     }
 
+    #[inline]
     pub(super) fn read(&self, cell: Option<Cell<'_>>, at: At) -> WindowUse {
         match cell.map(|cell| cell.words) {
             Some([start, used, ..]) if self.holds(*start, at.now) => {
@@ -33,6 +34,7 @@ impl FixedWindow {
         }
     }
 
+    #[inline]
     fn holds(&self, start: u64, now: Moment) -> bool {
         now.0.checked_sub(start).is_some_and(|into| into < self.length)
     }
@@ -43,6 +45,7 @@ impl FixedWindow {
         now.0.saturating_sub(into.checked_rem(self.length).unwrap_or(0))
     }
 
+    #[inline]
     pub(super) fn fits(&self, window: WindowUse, cost: u64) -> bool {
         window.used.checked_add(cost).is_some_and(|used| used <= self.limit)
     }

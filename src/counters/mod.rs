@@ -23,6 +23,6 @@ pub(crate) use self::counter::{ChangeTime, Counter, Roster};
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::policy::{Figures, Policy, Reading};
 pub(crate) use self::sliding_window::SlidingWindow;
-pub(crate) use self::table::{Intent, Place, Request, Table, Take, Unsettled, Verdict};
+pub(crate) use self::table::{Intent, Place, Request, Table, Take, Takes, Unsettled, Verdict};
 pub(crate) use self::time::{At, Moment, Timeline};
 pub(crate) use self::token_bucket::TokenBucket;

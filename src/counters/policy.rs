@@ -16,6 +16,9 @@ pub(super) struct Judged {
     pub(super) cell: Option<usize>,
 }
 
+// A decision moves a few of these: keep them small.
+const _: () = assert!(size_of::<Reading>() == 32);
+
 /// A rule's arithmetic, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Policy {
@@ -49,6 +52,7 @@ pub(crate) struct Figures {
 
 impl Policy {
     /// How many state words a counter has.
+    #[inline]
     pub(super) fn words(&self) -> usize {
         match self {
             Self::SlidingWindow(_) => WIDE,
@@ -58,6 +62,7 @@ impl Policy {
 
     /// Reads the counter's cells in a row (one, none, or several periods of a quota), and judges
     /// a cost.
+    #[inline]
     pub(super) fn judge<'c>(
         &self,
         mut cells: impl Iterator<Item = Cell<'c>>,
@@ -98,6 +103,7 @@ impl Policy {
 
     /// Takes a cost: moves the reading on, writes the state into a cell, and returns the 32 bits
     /// for its tag.
+    #[inline]
     pub(super) fn take(&self, reading: &mut Reading, words: &mut [u64], at: At, cost: u64) -> u32 {
         let (extra, state) = match (self, reading) {
             (Self::TokenBucket(policy), Reading::TokenBucket(full_at)) => {
@@ -112,7 +118,7 @@ impl Policy {
             }
             (Self::CalendarPeriod(_), Reading::CalendarPeriod(period)) => {
                 period.used = period.used.saturating_add(cost);
-                (period.length(), [period.start.cast_unsigned(), period.used])
+                (period.length, [period.start.cast_unsigned(), period.used])
             }
             (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => {
                 *read = policy.after(*read, at, cost);
@@ -240,6 +246,7 @@ impl Policy {
 }
 
 impl Reading {
+    #[inline]
     fn bucket(full_at: u128) -> Self {
         let (high, low) = split(full_at);
         Self::TokenBucket([high, low])

@@ -34,6 +34,7 @@ impl RowKey<'_> {
     }
 
     /// Whether these are the key's words.
+    #[inline]
     fn is(self, words: &[u64]) -> bool {
         match self {
             Self::Partition { values, .. } => {
@@ -57,6 +58,7 @@ impl RowKey<'_> {
 }
 
 /// Takes a value's words from the front of a key.
+#[inline]
 fn strip<'w>(words: &'w [u64], value: &str) -> Option<&'w [u64]> {
     let (full, rest) = value.as_bytes().as_chunks::<8>();
     let (front, words) = words.split_at_checked(full.len())?;
@@ -66,6 +68,7 @@ fn strip<'w>(words: &'w [u64], value: &str) -> Option<&'w [u64]> {
 }
 
 /// Fewer than eight bytes, and in the top byte how many.
+#[inline]
 fn packed_rest(rest: &[u8]) -> u64 {
     let length = (rest.len() as u64) << 56;
     rest.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)) | length
@@ -97,10 +100,12 @@ impl Row {
         Self(words.into_boxed_slice())
     }
 
+    #[inline]
     pub(super) fn hash(&self) -> u64 {
         self.0.first().copied().unwrap_or(0)
     }
 
+    #[inline]
     pub(super) fn has_key(&self, hash: u64, key: RowKey<'_>) -> bool {
         let [own, head, ..] = *self.0 else { return false };
         own == hash && low(head) == key.group() && key.is(self.key())
@@ -110,10 +115,12 @@ impl Row {
         self.0.get(1).map(|word| low(*word)) == Some(OVERFLOW_GROUP)
     }
 
+    #[inline]
     fn key(&self) -> &[u64] {
         self.0.get(HEADER_WORDS..self.first_cell()).unwrap_or(&[])
     }
 
+    #[inline]
     fn first_cell(&self) -> usize {
         self.0.get(1).map_or(0, |word| high(*word) as usize).saturating_add(HEADER_WORDS)
     }
@@ -125,6 +132,7 @@ impl Row {
 
     /// The cells of one counter, which lie side by side. They are looked for at `hint` first:
     /// a row mostly lies in the order in which its rules are asked.
+    #[inline]
     pub(super) fn cells_of(&self, number: u32, hint: usize) -> CellsOf<'_> {
         let hinted = hint > 0 && self.0.get(hint).is_some_and(|tag| low(*tag) == number);
         let offset = if hinted { hint } else { self.find(number) };
@@ -132,6 +140,7 @@ impl Row {
     }
 
     /// Where the first cell of a counter lies; the row's end where there is none.
+    #[inline]
     fn find(&self, number: u32) -> usize {
         let mut offset = self.first_cell();
         while let Some(tag) = self.0.get(offset)
@@ -143,12 +152,14 @@ impl Row {
     }
 
     /// Where the cell after the one at `offset` lies.
+    #[inline]
     pub(super) fn after(&self, offset: usize) -> usize {
         let number = self.0.get(offset).map_or(0, |tag| low(*tag));
         offset.saturating_add(width(number)).saturating_add(1)
     }
 
     /// The state of the cell at `offset`, and its tag's 32 bits through the closure's answer.
+    #[inline]
     pub(super) fn write(&mut self, offset: usize, write: impl FnOnce(&mut [u64]) -> u32) {
         let Some([first, rest @ ..]) = self.0.get_mut(offset..) else { return };
         let number = low(*first);
@@ -196,6 +207,7 @@ pub(super) struct Cells<'r> {
 impl<'r> Iterator for Cells<'r> {
     type Item = (u32, Cell<'r>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let offset = self.offset;
         let tag = *self.words.get(offset)?;
@@ -217,25 +229,30 @@ pub(super) struct CellsOf<'r> {
 impl<'r> Iterator for CellsOf<'r> {
     type Item = Cell<'r>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let (number, cell) = self.cells.next()?;
         (number == self.number).then_some(cell)
     }
 }
 
+#[inline]
 fn width(number: u32) -> usize {
     if number & WIDE_BIT == 0 { NARROW } else { WIDE }
 }
 
+#[inline]
 fn tag(number: u32, extra: u32) -> u64 {
     u64::from(number) | (u64::from(extra) << 32)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the half is what is wanted")]
+#[inline]
 fn low(word: u64) -> u32 {
     word as u32
 }
 
+#[inline]
 fn high(word: u64) -> u32 {
     low(word >> 32)
 }

@@ -66,6 +66,9 @@ pub(crate) struct Take {
     cell: Option<NonZeroU32>,
 }
 
+/// The takes of a decision. Eight lie inline: more rules that match cost an allocation.
+pub(crate) type Takes = SmallVec<[Take; 8]>;
+
 impl Take {
     pub(crate) fn new(rule: u32, place: u32, cost: u64) -> Self {
         Self { rule, place, cost, fits: true, reading: Reading::NoRoom, cell: None }
@@ -228,6 +231,7 @@ impl Table {
         }
     }
 
+    #[inline]
     fn shard_of(&self, hash: u64) -> usize {
         // Bits that the hash tables do not use: they take the lowest and the highest seven.
         let last = self.shards.len().saturating_sub(1);
@@ -235,6 +239,7 @@ impl Table {
     }
 
     /// The rows of a request, and after them the shared rows of the rules without room.
+    #[inline]
     fn seat<'r>(&self, seats: &mut Seats<'r>, request: &Request<'r, '_>, crowded: &[u32]) {
         let seat = |hash, key| {
             let shard = self.shard_of(hash);
@@ -254,6 +259,7 @@ impl Table {
     }
 
     /// Locks the shards of all seats in ascending order, and finds the rows.
+    #[inline]
     fn lock<'t>(&'t self, guards: &mut Guards<'t>, seats: &mut Seats<'_>) {
         if let [only] = seats.as_slice() {
             if let Some(shard) = self.shards.get(only.shard) {
@@ -279,6 +285,7 @@ impl Table {
     }
 
     /// The instant of the decision: not before any that its shards have seen.
+    #[inline]
     fn instant(&self, guards: &mut Guards<'_>, request: &Request<'_, '_>) -> At {
         let mut now = request.roster.not_before(request.now);
         for shard in &*guards {
@@ -292,6 +299,7 @@ impl Table {
 
     /// Judges every take. Returns `false` where one found no room for its counter, which is then
     /// added to `crowded`.
+    #[inline]
     fn judge(
         &self,
         work: &Work<'_, '_>,
@@ -392,6 +400,7 @@ struct Work<'w, 'e> {
 }
 
 impl<'w> Work<'w, '_> {
+    #[inline]
     fn row<'g>(&self, guards: &'g Guards<'_>, place: u32) -> Option<&'g Row> {
         let seat = self.seats.get(place as usize)?;
         guards.get(seat.guard)?.rows.get_bucket(seat.bucket?)
@@ -407,6 +416,7 @@ impl<'w> Work<'w, '_> {
         place as usize >= self.request.places.len()
     }
 
+    #[inline]
     fn passes(&self, takes: &[Take]) -> bool {
         takes.iter().all(|take| {
             take.fits || {
@@ -417,6 +427,7 @@ impl<'w> Work<'w, '_> {
     }
 
     /// A rule in whose closed period the event falls; recording does not mind.
+    #[inline]
     fn too_late(&self, takes: &[Take]) -> Option<u32> {
         if self.request.second.is_none() || self.request.intent == Intent::Record {
             return None;
@@ -429,6 +440,7 @@ impl<'w> Work<'w, '_> {
     }
 
     /// The counter of a take, where an event that is let in changes it.
+    #[inline]
     fn counting(&self, take: &Take) -> Option<&'w Counter> {
         let counter = self.request.roster.counter(take.rule)?;
         let counts = take.cost > 0
@@ -458,6 +470,7 @@ impl<'w> Work<'w, '_> {
     }
 
     /// Writes all counters, and moves the readings to what they are after the event.
+    #[inline]
     fn write(&self, takes: &mut [Take], guards: &mut Guards<'_>) {
         let mut new_rows = false;
         // Rows that exist come first: making one may move the others of its shard.
@@ -488,6 +501,7 @@ impl<'w> Work<'w, '_> {
         }
     }
 
+    #[inline]
     fn write_row(&self, takes: &mut [Take], place: u32, row: &mut Row) {
         let (mut new_cells, mut took_over) = (false, false);
         // Cells that exist come first: a new one moves those behind it.

@@ -49,10 +49,12 @@ impl Timeline {
         Timestamp::new(self.origin_second, 0)
     }
 
+    #[inline]
     pub(crate) fn moment(self, instant: Timestamp) -> Moment {
         Moment(instant.nanos_since(self.origin()))
     }
 
+    #[inline]
     pub(crate) fn second(self, moment: Moment) -> i64 {
         self.origin_second.saturating_add_unsigned(moment.0.div_euclid(NANOS_PER_SECOND))
     }
@@ -70,6 +72,7 @@ impl Timeline {
         self.origin().saturating_add_nanos(moment.0)
     }
 
+    #[inline]
     pub(crate) fn at(self, now: Moment, event_second: Option<i64>) -> At {
         let now_second = self.second(now);
         let second = event_second.unwrap_or(now_second);

@@ -27,10 +27,12 @@ impl TokenBucket {
         Self { rate: limit, per: window, depth: product(capacity, window) }
     }
 
+    #[inline]
     fn parts(&self, moment: Moment) -> u128 {
         product(moment.0, self.rate)
     }
 
+    #[inline]
     pub(super) fn full_at(cell: Option<Cell<'_>>) -> u128 {
         match cell.map(|cell| cell.words) {
             Some([high, low, ..]) => join(*high, *low),
@@ -38,6 +40,7 @@ impl TokenBucket {
         }
     }
 
+    #[inline]
     pub(super) fn fits(&self, full_at: u128, at: At, cost: u64) -> bool {
         let now = self.parts(at.now);
         let after = full_at.max(now).saturating_add(product(cost, self.per));
@@ -46,6 +49,7 @@ impl TokenBucket {
 
     /// When the bucket is full after a cost. One that does not fit leaves the bucket empty, or
     /// as empty as it was.
+    #[inline]
     pub(super) fn after(&self, full_at: u128, at: At, cost: u64) -> u128 {
         let now = self.parts(at.now);
         let start = full_at.max(now);
@@ -107,15 +111,18 @@ impl TokenBucket {
 }
 
 /// The product of two 64 bit numbers, which always fits 128.
+#[inline]
 fn product(a: u64, b: u64) -> u128 {
     u128::from(a).wrapping_mul(u128::from(b))
 }
 
+#[inline]
 pub(super) fn join(high: u64, low: u64) -> u128 {
     (u128::from(high) << 64) | u128::from(low)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+#[inline]
 pub(super) fn split(wide: u128) -> (u64, u64) {
     ((wide >> 64) as u64, wide as u64)
 }

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 
 use crate::clock::{Clock, Timestamp};
-use crate::counters::{At, Intent, Moment, Request, Table, Take, Unsettled, Verdict};
+use crate::counters::{At, Intent, Moment, Request, Table, Take, Takes, Unsettled, Verdict};
 use crate::decision::{Decision, Sayings, Standing};
 use crate::error::{EventError, TrackError};
 use crate::event::Event;
@@ -201,7 +200,7 @@ impl Engine {
             let snapshot = self.snapshot.load();
             let mut matches = Matches::default();
             snapshot.index.find(event, &mut matches);
-            let mut takes: SmallVec<[Take; 4]> = SmallVec::new();
+            let mut takes = Takes::new();
             for (rule, place) in &matches.rules {
                 if let Some(compiled) = snapshot.rule(*rule) {
                     takes.push(Take::new(*rule, *place, cost(compiled)?));

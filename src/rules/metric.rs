@@ -53,6 +53,7 @@ impl Metric {
 
     /// What `event` counts, in units. An amount above the range of `u64` counts `u64::MAX`,
     /// which no limit reaches.
+    #[inline]
     pub(crate) fn measure(&self, event: &Event<'_>, rule: &str) -> Result<u64, EventError> {
         match self {
             Self::TotalEvents => Ok(1),

@@ -19,6 +19,7 @@ const SMALL: usize = 64;
 
 impl Table {
     /// Looks at a few buckets of a shard that a decision has locked anyway.
+    #[inline]
     pub(super) fn tidy_in_passing(&self, shard: &mut Shard, roster: &Roster, at: At, grew: bool) {
         shard.passes = shard.passes.wrapping_add(1);
         let looks = if grew {
