@@ -10,7 +10,9 @@ use serde_json::json;
 fn engine() -> Result<Engine, Box<dyn Error>> {
     Ok(Engine::builder()
         .clock(ManualClock::new("2024-01-15T10:30:00Z".parse()?))
-        .rate_limit(RateLimit::new("API rate limit", 1_000, Window::Hour).per("customer_id").id("rl_api"))
+        .rate_limit(
+            RateLimit::new("API rate limit", 1_000, Window::Hour).per("customer_id").id("rl_api"),
+        )
         .rate_limit(
             RateLimit::new("gpt-4 burst", 20, Window::Second)
                 .filter("model", "gpt-4")

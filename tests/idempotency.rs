@@ -4,6 +4,14 @@
 //!
 //! Method: worked cases on a manual clock; what threads do to keys is in `threads.rs`.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
 mod support;
 
 use std::time::Duration;
@@ -255,9 +263,16 @@ fn a_replay_outlives_its_rules() {
     // By now the period of the event takes nothing more.
     clock.advance(duration(5 * HOUR));
     engine.add_quota(Quota::new("new", Metric::TotalEvents, 1, Period::Hour)).expect("valid");
-    let again = track(&engine, &dated);
-    assert!(again.is_replay());
-    assert_eq!(body(&again), body(&first));
+    for again in [track(&engine, &dated), engine.check(&dated).expect("as track answers")] {
+        assert!(again.is_replay());
+        assert_eq!(body(&again), body(&first));
+    }
+    let other = dated.total_tokens(11);
+    assert_conflict(&engine, &other);
+    match engine.check(&other) {
+        Err(TrackError::IdempotencyConflict { .. }) => {}
+        answer => panic!("tracking it is a conflict: {answer:?}"),
+    }
 }
 
 /// At the most keys that the engine is told to keep, the oldest is forgotten.

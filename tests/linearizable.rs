@@ -6,12 +6,20 @@
 //! stamped before and after; then a search in the manner of Wing and Gong (`support/history.rs`)
 //! looks for an order that the oracle accepts. The seed is printed.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use limitry::Engine;
+use limitry::{Clock, Engine, ManualClock};
 use support::history::{Call, Stamps, linearize};
 use support::oracle::{
     Act, Answer, Enforce, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Rule, SECOND, Seen,
@@ -38,8 +46,10 @@ enum Got {
     Done,
 }
 
-/// Moves the clock, which has no lock of its own, or asks the engine.
-fn ask(engine: &Engine, clock: &limitry::ManualClock, what: &Ask) -> Got {
+/// A call as it was made: what, what came of it, and where the clock's hands were before it.
+type Made = (Ask, Got, Nanos);
+
+fn ask(engine: &Engine, clock: &ManualClock, what: &Ask) -> Got {
     match what {
         Ask::Track(act) => Got::Decision(answer(engine.track(&event(act)))),
         Ask::Check(act) => Got::Decision(answer(engine.check(&event(act)))),
@@ -58,7 +68,11 @@ fn ask(engine: &Engine, clock: &limitry::ManualClock, what: &Ask) -> Got {
     }
 }
 
-fn accept(oracle: &mut Oracle, (ask, got): &(Ask, Got)) -> Result<(), String> {
+/// The model is the oracle and all that the clock has shown.
+type Model = (Oracle, Vec<Nanos>);
+
+fn accept((oracle, shown): &mut Model, (ask, got, hands): &Made) -> Result<(), String> {
+    oracle.may_have_read(shown.iter().copied().filter(|reading| reading >= hands).collect());
     match (ask, got) {
         (Ask::Track(act), Got::Decision(answer)) => oracle.track(act, answer),
         (Ask::Check(act), Got::Decision(answer)) => oracle.check(act, answer),
@@ -69,6 +83,7 @@ fn accept(oracle: &mut Oracle, (ask, got): &(Ask, Got)) -> Result<(), String> {
             Ok(())
         }
         (Ask::Advance(length), Got::Done) => {
+            shown.push(oracle.clock());
             oracle.set_clock(oracle.clock() + length);
             Ok(())
         }
@@ -99,7 +114,7 @@ fn rules(dice: &mut Dice) -> Vec<Rule> {
                 rule.measure = Measure::Tokens;
             }
             if dice.chance(15) {
-                rule.enforce = *dice.pick(&[Enforce::Soft, Enforce::Shadow]);
+                rule.enforce = dice.pick(&[Enforce::Soft, Enforce::Shadow]);
             }
             rule
         })
@@ -109,11 +124,11 @@ fn rules(dice: &mut Dice) -> Vec<Rule> {
 }
 
 fn act(dice: &mut Dice) -> Act {
-    let mut act = Act::new(*dice.pick(&["ann", "bob"]), "call");
-    act = act.text("team", *dice.pick(&["x", "y"]));
+    let mut act = Act::new(dice.pick(&["ann", "bob"]), "call");
+    act = act.text("team", dice.pick(&["x", "y"]));
     act.total = dice.chance(60).then(|| dice.range(0, 3));
     if dice.chance(15) {
-        act.key = Some((*dice.pick(&["k1", "k2"])).to_owned());
+        act.key = Some(dice.pick(&["k1", "k2"]).to_owned());
     }
     act
 }
@@ -138,7 +153,7 @@ fn script(dice: &mut Dice, rules: &[Rule], calls: u64, mix: Mix, changes: bool) 
                 Ask::Standing(act)
             }
             32..50 if mix.changes && changes => {
-                let old = dice.pick(&current).clone();
+                let old = dice.pick(&current);
                 let mut new = old.clone();
                 match dice.below(5) {
                     0..4 => new.limit = dice.range(1, 9),
@@ -149,7 +164,7 @@ fn script(dice: &mut Dice, rules: &[Rule], calls: u64, mix: Mix, changes: bool) 
                 Ask::Change(old, new)
             }
             32..50 if mix.clock => {
-                Ask::Advance(*dice.pick(&[1, SECOND / 2, SECOND, 61 * SECOND, HOUR / 2]))
+                Ask::Advance(dice.pick(&[1, SECOND / 2, SECOND, 61 * SECOND, HOUR / 2]))
             }
             _ => Ask::Track(act(dice)),
         })
@@ -157,10 +172,10 @@ fn script(dice: &mut Dice, rules: &[Rule], calls: u64, mix: Mix, changes: bool) 
 }
 
 /// Runs the scripts at once and returns the history, ordered by the instants of the calls.
-fn play(rules: &[Rule], scripts: &[Vec<Ask>]) -> Vec<Call<(Ask, Got)>> {
+fn play(rules: &[Rule], scripts: &[Vec<Ask>]) -> Vec<Call<Made>> {
     let (engine, clock) = engine(|builder| builder.rule_set(rule_set(rules)));
     let (stamps, ready) = (Stamps::default(), AtomicUsize::new(0));
-    let mut calls: Vec<Call<(Ask, Got)>> = thread::scope(|scope| {
+    let mut calls: Vec<Call<Made>> = thread::scope(|scope| {
         let threads: Vec<_> = scripts
             .iter()
             .enumerate()
@@ -179,9 +194,10 @@ fn play(rules: &[Rule], scripts: &[Vec<Ask>]) -> Vec<Call<(Ask, Got)>> {
                     }
                     let call = |what: &Ask| {
                         let invoked = stamps.next();
+                        let hands = hands(clock);
                         let got = ask(engine, clock, what);
                         let returned = stamps.next();
-                        Call { thread, invoked, returned, what: (what.clone(), got) }
+                        Call { thread, invoked, returned, what: (what.clone(), got, hands) }
                     };
                     script.iter().map(call).collect::<Vec<_>>()
                 })
@@ -193,12 +209,17 @@ fn play(rules: &[Rule], scripts: &[Vec<Ask>]) -> Vec<Call<(Ask, Got)>> {
     calls
 }
 
-fn start(rules: &[Rule]) -> Oracle {
+fn hands(clock: &ManualClock) -> Nanos {
+    let reading = clock.now();
+    i128::from(reading.unix_seconds()) * SECOND + i128::from(reading.subsec_nanos())
+}
+
+fn start(rules: &[Rule]) -> Model {
     let mut oracle = Oracle::new(START);
     for rule in rules {
         oracle.add(rule.clone());
     }
-    oracle
+    (oracle, Vec::new())
 }
 
 /// Plays random runs and returns in how many of them calls truly overlapped.
@@ -208,10 +229,9 @@ fn search(test: &str, default_seed: u64, runs: u32, mix: Mix) -> u32 {
     for run in 0..cases(runs) {
         let mut dice = Dice::new(seed.wrapping_add(u64::from(run)));
         let rules = rules(&mut dice);
-        let (threads, calls) = *dice.pick(&[(2, 4), (2, 5), (3, 3), (3, 4)]);
-        let scripts: Vec<Vec<Ask>> = (0..threads)
-            .map(|thread| script(&mut dice, &rules, calls, mix, thread == 0))
-            .collect();
+        let (threads, calls) = dice.pick(&[(2, 4), (2, 5), (3, 3), (3, 4)]);
+        let scripts: Vec<Vec<Ask>> =
+            (0..threads).map(|thread| script(&mut dice, &rules, calls, mix, thread == 0)).collect();
         let calls = play(&rules, &scripts);
         overlapped += u32::from(calls.windows(2).any(|pair| pair[1].invoked < pair[0].returned));
         if let Err(why) = linearize(&start(&rules), &calls, accept) {
@@ -219,7 +239,7 @@ fn search(test: &str, default_seed: u64, runs: u32, mix: Mix) -> u32 {
                 .iter()
                 .enumerate()
                 .map(|(index, call)| {
-                    let Call { thread, invoked, returned, what: (ask, got) } = call;
+                    let Call { thread, invoked, returned, what: (ask, got, _) } = call;
                     format!("{index}: thread {thread} {invoked}..{returned} {ask:?}\n   {got:?}")
                 })
                 .collect();
@@ -287,8 +307,8 @@ fn tracked(limit: u64, used: u64, allowed: bool, id: &str) -> (Ask, Got) {
     (Ask::Track(Act::new("ann", "call")), Got::Decision(Ok(seen)))
 }
 
-fn at(thread: usize, invoked: u64, returned: u64, what: (Ask, Got)) -> Call<(Ask, Got)> {
-    Call { thread, invoked, returned, what }
+fn at(thread: usize, invoked: u64, returned: u64, (ask, got): (Ask, Got)) -> Call<Made> {
+    Call { thread, invoked, returned, what: (ask, got, START) }
 }
 
 #[test]
@@ -331,9 +351,8 @@ fn the_checker_rejects_a_decision_by_two_rule_sets() {
     seen.quotas.push(Figure { id: "p".into(), limit: 9, remaining: 8, ..seen.quotas[0].clone() });
     seen.quotas[0] = Figure { limit: 9, remaining: 8, ..seen.quotas[0].clone() };
     let torn = at(0, 1, 8, (ask, Got::Decision(Ok(seen))));
-    let raise = |rule: &Rule| {
-        (Ask::Change(rule.clone(), Rule { limit: 9, ..rule.clone() }), Got::Done)
-    };
+    let raise =
+        |rule: &Rule| (Ask::Change(rule.clone(), Rule { limit: 9, ..rule.clone() }), Got::Done);
     let first = at(1, 0, 3, raise(&rules[0]));
     let second = at(1, 5, 7, raise(&rules[1]));
     let calls = [first.clone(), torn.clone(), second];

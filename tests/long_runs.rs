@@ -6,6 +6,14 @@
 //! densely around the instants that matter and coarsely between them; `LIMITRY_LONG=1` polls all
 //! the way.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
 mod support;
 
 use std::time::Duration;
@@ -24,13 +32,7 @@ fn passes(engine: &Engine, event: &Event<'_>) -> bool {
 /// Polls once at each multiple of `step` from 0 to before `length` and returns how many passed.
 /// Unless the long form is asked for, polls far from any multiple of `period`, where nothing can
 /// change, are thinned out to one in `SPARSE`.
-fn polls(
-    engine: &Engine,
-    clock: &ManualClock,
-    step: Nanos,
-    length: Nanos,
-    period: Nanos,
-) -> u64 {
+fn polls(engine: &Engine, clock: &ManualClock, step: Nanos, length: Nanos, period: Nanos) -> u64 {
     const NEAR: u64 = 2_000;
     const SPARSE: u64 = 5_000;
     let whole = |length: Nanos| u64::try_from(length).expect("a length fits");
@@ -207,9 +209,12 @@ fn a_long_idle_time_overflows_nothing() {
 #[test]
 fn a_calendar_far_from_now_is_a_calendar_still() {
     let (engine, clock) = engine(|builder| {
-        builder
-            .quota(Quota::new("day", Metric::TotalEvents, 1, Period::Day))
-            .quota(Quota::new("year", Metric::TotalEvents, 400, Period::Year))
+        builder.quota(Quota::new("day", Metric::TotalEvents, 1, Period::Day)).quota(Quota::new(
+            "year",
+            Metric::TotalEvents,
+            400,
+            Period::Year,
+        ))
     });
     let event = Event::new("x", "call");
     for _ in 0..300 {
@@ -270,9 +275,9 @@ fn a_clock_that_flutters_mints_nothing() {
         engine(|builder| builder.rate_limit(RateLimit::new("r", 7, Window::Second)));
     let event = Event::new("x", "call");
     let (mut passed, mut highest): (i128, Nanos) = (0, START);
-    for turn in 0..100_000_i128 {
+    for (turn, flutter) in (0..100_000).zip([0, 100_000_000, 7, 50_000_000].into_iter().cycle()) {
         // Up by a third of a millisecond a turn, with a flutter of a tenth of a second.
-        let reading = START + turn * 333_333 + [0, 100_000_000, 7, 50_000_000][turn as usize % 4];
+        let reading = START + turn * 333_333 + flutter;
         highest = highest.max(reading);
         clock.set(date(reading));
         while passes(&engine, &event) {

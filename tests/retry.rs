@@ -6,6 +6,14 @@
 //! one refuses; then the clock is put one nanosecond before the named instant, and on it. The
 //! seed is printed. Worked cases with known instants stand beside the random ones.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
 mod support;
 
 use std::time::Duration;
@@ -18,34 +26,21 @@ use support::oracle::{
     Act, DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, Rule, SECOND, Seen, Span,
     Wait,
 };
-use support::{
-    Dice, Pair, START, cases, date, duration, engine, engine_at, event, seed,
-};
+use support::{Dice, Pair, START, cases, date, duration, engine, engine_at, event, seed};
 
 fn rule(dice: &mut Dice, number: u64) -> Rule {
-    let windows = [
-        1,
-        61,
-        SECOND,
-        MINUTE,
-        HOUR,
-        3 * SECOND + 1,
-        1_700 * MILLISECOND,
-        17 * MINUTE,
-        DAY,
-    ];
-    let window = *dice.pick(&windows);
+    let windows =
+        [1, 61, SECOND, MINUTE, HOUR, 3 * SECOND + 1, 1_700 * MILLISECOND, 17 * MINUTE, DAY];
+    let window = dice.pick(&windows);
     let kind = match dice.below(8) {
-        0 | 1 => {
-            Kind::Bucket { window, burst: dice.chance(50).then(|| dice.range(1, 20)) }
-        }
+        0 | 1 => Kind::Bucket { window, burst: dice.chance(50).then(|| dice.range(1, 20)) },
         2 => Kind::Fixed { window },
         3 => Kind::Sliding { window },
         4 => Kind::Rolling { window },
         5 => Kind::Calendar(Span::AllTime),
-        _ => Kind::Calendar(*dice.pick(&[Span::Hour, Span::Day, Span::Week, Span::Month])),
+        _ => Kind::Calendar(dice.pick(&[Span::Hour, Span::Day, Span::Week, Span::Month])),
     };
-    let limit = *dice.pick(&[1, 2, 3, 7, 10, 59, 1_000]);
+    let limit = dice.pick(&[1, 2, 3, 7, 10, 59, 1_000]);
     let mut rule = Rule::new(&format!("r{number}"), limit, kind);
     rule.measure = match dice.below(4) {
         0 | 1 => Measure::Events,
@@ -56,13 +51,13 @@ fn rule(dice: &mut Dice, number: u64) -> Rule {
         rule.per.push("customer_id".into());
     }
     if dice.chance(10) {
-        rule.enforce = *dice.pick(&[Enforce::Soft, Enforce::Shadow]);
+        rule.enforce = dice.pick(&[Enforce::Soft, Enforce::Shadow]);
     }
     rule
 }
 
 fn act(dice: &mut Dice) -> Act {
-    let mut act = Act::new(*dice.pick(&["ann", "bob"]), "call");
+    let mut act = Act::new(dice.pick(&["ann", "bob"]), "call");
     if dice.chance(80) {
         act.total = Some(dice.range(0, 7));
     }
@@ -102,7 +97,7 @@ fn at_the_named_instant_it_passes_and_one_nanosecond_earlier_it_does_not() {
             match answer.expect("the event is valid").retry {
                 None => {
                     let steps = [0, 0, 1, 17, MILLISECOND, SECOND, 47 * SECOND, 31 * MINUTE];
-                    pair.advance(*dice.pick(&steps));
+                    pair.advance(dice.pick(&steps));
                 }
                 Some(Wait::Never) => {
                     nevers += 1;
@@ -133,7 +128,7 @@ fn assert_exact(pair: &mut Pair, act: &Act, wait: Nanos, case: &str) {
     pair.set(from + wait);
     let seen = look(pair, act);
     assert!(seen.allowed, "{case}\n{act:?} still refused after {wait} ns: {seen:?}");
-    if seconds % 2 == 0 {
+    if seconds.is_multiple_of(2) {
         pair.set(from + i128::from(seconds) * SECOND);
     }
     let answer = pair.track(act).unwrap_or_else(|why| panic!("{case}\n{why}"));
@@ -163,7 +158,7 @@ fn after(decision: &Decision) -> Duration {
 fn assert_passes_exactly(engine: &Engine, clock: &ManualClock, event: &Event<'_>, wait: Duration) {
     let refused = engine.track(event).expect("valid");
     assert_eq!(after(&refused), wait);
-    clock.advance(wait - Duration::from_nanos(1));
+    clock.advance(wait.saturating_sub(Duration::from_nanos(1)));
     let early = engine.track(event).expect("valid");
     assert_eq!(early.retry_after(), Some(RetryAfter::After(Duration::from_nanos(1))));
     clock.advance(Duration::from_nanos(1));
@@ -220,27 +215,23 @@ fn the_wait_suits_all_rules_at_the_same_instant() {
     assert_exact(&mut pair, &act, 37 * HOUR + 30 * MINUTE, "tomorrow is used up");
 }
 
+type MakeEngine = fn() -> Engine;
+
 #[test]
 fn what_costs_more_than_the_whole_never_passes() {
-    let hard: [(&str, Box<dyn Fn() -> Engine>); 5] = [
-        ("bucket", Box::new(|| rate(RateLimit::new("r", 10, Window::Second)))),
-        ("burst", Box::new(|| rate(RateLimit::new("r", 100, Window::Second).burst(10)))),
-        (
-            "fixed",
-            Box::new(|| {
-                rate(RateLimit::new("r", 10, Window::Second).algorithm(Algorithm::FixedWindow))
-            }),
-        ),
-        (
-            "sliding",
-            Box::new(|| {
-                rate(RateLimit::new("r", 10, Window::Second).algorithm(Algorithm::SlidingWindow))
-            }),
-        ),
-        ("quota", Box::new(|| quota(Period::Day))),
+    let engines: [(&str, MakeEngine); 5] = [
+        ("bucket", || rate(RateLimit::new("r", 10, Window::Second))),
+        ("burst", || rate(RateLimit::new("r", 100, Window::Second).burst(10))),
+        ("fixed", || {
+            rate(RateLimit::new("r", 10, Window::Second).algorithm(Algorithm::FixedWindow))
+        }),
+        ("sliding", || {
+            rate(RateLimit::new("r", 10, Window::Second).algorithm(Algorithm::SlidingWindow))
+        }),
+        ("quota", || quota(Period::Day)),
     ];
-    for (name, engine) in hard {
-        let engine = engine();
+    for (name, make) in engines {
+        let engine = make();
         let eleven = engine.track(&Event::new("x", "call").total_tokens(11)).expect("valid");
         assert_eq!(eleven.retry_after(), Some(RetryAfter::Never), "{name}");
         assert_eq!(header_seconds(&eleven), None, "{name}: no header names an instant");
@@ -351,9 +342,11 @@ fn the_header_rounds_up_to_at_least_a_second() {
         assert_eq!(header_seconds(&decision), Some(seconds), "{limit} a second");
     }
     let (engine, _clock) = engine(|builder| {
-        builder.rate_limit(
-            RateLimit::new("r", 1, Window::every(Duration::from_nanos(1_000_000_001))),
-        )
+        builder.rate_limit(RateLimit::new(
+            "r",
+            1,
+            Window::every(Duration::from_nanos(1_000_000_001)),
+        ))
     });
     assert!(engine.track(&Event::new("x", "call")).expect("valid").is_allowed());
     let decision = engine.track(&Event::new("x", "call")).expect("valid");

@@ -5,22 +5,29 @@
 //! Method: worked cases; random changes beside the oracle; and threads that decide while limits
 //! are changed together, so that a decision by two sets would show two numbers at once.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use limitry::{
-    Algorithm, Enforcement, Engine, Event, Metric, Period, Quota, QuotaUpdate, RateLimit,
-    RateLimitUpdate, RuleSet, RulesError, SyncOptions, Window,
+    Algorithm, Clock, Enforcement, Engine, Event, Metric, Period, Quota, QuotaUpdate, RateLimit,
+    RateLimitUpdate, RuleSet, RulesError, SyncOptions, Timestamp, Window,
 };
 use support::oracle::{
     Act, DAY, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, Rule, SECOND, Span,
 };
-use support::{
-    Dice, Pair, cases, duration, engine, figures, rule_set, seed,
-};
+use support::{Dice, Pair, cases, duration, engine, figures, rule_set, seed};
 
 const ALL_KINDS: [Kind; 7] = [
     Kind::Bucket { window: MINUTE, burst: None },
@@ -302,6 +309,122 @@ fn a_new_rate_counts_from_the_change_on() {
     assert_eq!(remaining(&engine), 100 + 100 + 4);
 }
 
+type Interruption = Box<dyn FnOnce(&Engine) + Send>;
+
+/// A clock one of whose next readings may be followed by a long pause of its reader: time goes
+/// on, and something else happens, before the reader does anything with the reading.
+#[derive(Clone, Default)]
+struct Pausing {
+    seconds: Arc<AtomicU64>,
+    /// How many readings come before it, and what happens meanwhile.
+    pause: Arc<Mutex<Option<(u32, Interruption)>>>,
+    engine: Arc<OnceLock<Arc<Engine>>>,
+}
+
+impl Pausing {
+    fn engine(&self, rule: RateLimit) -> Arc<Engine> {
+        let builder = Engine::builder().clock(self.clone()).rate_limit(rule);
+        let engine = Arc::new(builder.build().expect("valid"));
+        self.engine.set(Arc::clone(&engine)).expect("once");
+        engine
+    }
+
+    fn pause_reader(&self, skipped: u32, then: impl FnOnce(&Engine) + Send + 'static) {
+        *self.pause.lock().expect("no panic") = Some((skipped, Box::new(then)));
+    }
+
+    fn due(&self) -> Option<Interruption> {
+        let mut pause = self.pause.lock().expect("no panic");
+        match pause.take() {
+            Some((0, then)) => Some(then),
+            Some((skipped, then)) => {
+                *pause = Some((skipped - 1, then));
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Whether nobody paused, and then nobody will.
+    fn was_not_read_enough(&self) -> bool {
+        self.pause.lock().expect("no panic").take().is_some()
+    }
+}
+
+impl Clock for Pausing {
+    fn now(&self) -> Timestamp {
+        let seconds = self.seconds.load(Ordering::SeqCst);
+        if let Some(then) = self.due() {
+            self.seconds.fetch_add(1_000, Ordering::SeqCst);
+            then(self.engine.get().expect("the engine is there"));
+        }
+        Timestamp::new(1_705_314_600 + i64::try_from(seconds).expect("small"), 0)
+    }
+
+    fn is_monotonic(&self) -> bool {
+        true
+    }
+}
+
+const KIND_CHANGES: [(Algorithm, Algorithm); 6] = [
+    (Algorithm::TokenBucket, Algorithm::TokenBucket),
+    (Algorithm::TokenBucket, Algorithm::FixedWindow),
+    (Algorithm::FixedWindow, Algorithm::SlidingWindow),
+    (Algorithm::FixedWindow, Algorithm::TokenBucket),
+    (Algorithm::SlidingWindow, Algorithm::FixedWindow),
+    (Algorithm::SlidingWindow, Algorithm::TokenBucket),
+];
+
+/// A decision by the old rules, while the change is under way, comes before it: its use counts,
+/// wherever in the change it falls, and also where it is the first use of the counter.
+#[test]
+fn a_change_comes_after_every_decision_by_the_old_rules() {
+    let mut paused = 0;
+    for (from, to) in KIND_CHANGES {
+        for used_before in [true, false] {
+            for skipped in 0..6 {
+                let clock = Pausing::default();
+                let rule = RateLimit::new("r", 3, Window::Minute).id("r").algorithm(from);
+                let engine = clock.engine(rule);
+                if used_before {
+                    assert_eq!(drain(&engine), 3);
+                }
+                clock.pause_reader(skipped, |engine| assert!(allowed(engine)));
+                let update = RateLimitUpdate::new().limit(7).algorithm(to);
+                engine.update_rate_limit("r", update).expect("valid");
+                if clock.was_not_read_enough() {
+                    continue;
+                }
+                paused += 1;
+                // Of the three of the beginning nothing is left, of the one in between all is.
+                let label = format!("{from:?} to {to:?}, {used_before}, {skipped}");
+                assert_eq!(remaining(&engine), 6, "{label}");
+            }
+        }
+    }
+    assert!(paused >= 12, "a change reads the clock: {paused}");
+}
+
+/// A decision by the new rules comes after the change, in time as well, however long ago it read
+/// the clock.
+#[test]
+fn a_decision_by_the_new_rules_comes_after_the_change() {
+    for (from, to) in KIND_CHANGES {
+        let clock = Pausing::default();
+        let rule = RateLimit::new("r", 3, Window::Minute).id("r").algorithm(from);
+        let engine = clock.engine(rule);
+        assert_eq!(drain(&engine), 3);
+        clock.pause_reader(0, move |engine| {
+            let update = RateLimitUpdate::new().limit(7).algorithm(to);
+            engine.update_rate_limit("r", update).expect("valid");
+        });
+        let decision = engine.track(&event()).expect("valid");
+        let status = decision.rate_limits().next().expect("the rule applies");
+        assert_eq!(status.limit, 7, "{from:?} to {to:?}: it sees the new rules");
+        assert_eq!(status.remaining, 6, "{from:?} to {to:?}: the old use is long over");
+    }
+}
+
 /// A counter that nobody touched through many changes is right all the same.
 #[test]
 fn a_counter_that_slept_through_many_changes_is_exact() {
@@ -321,7 +444,7 @@ fn a_counter_that_slept_through_many_changes_is_exact() {
         let mut pair = Pair::new(&rules);
         let sleeper = Act::new("sleeper", "call");
         let judge = |result: Result<_, String>| {
-            result.unwrap_or_else(|why| panic!("LIMITRY_SEED={case_seed}: {why}"))
+            result.unwrap_or_else(|why| panic!("LIMITRY_SEED={case_seed}: {why}"));
         };
         for _ in 0..dice.range(1, 50) {
             judge(pair.track(&sleeper).map(drop));
@@ -467,7 +590,10 @@ fn a_preview_says_what_would_change_and_writes_nothing() {
         assert_eq!(updated, ["changed"]);
         let fields = &report.updated[0].fields;
         assert_eq!(fields.len(), 1, "{fields:?}");
-        assert_eq!((&fields["limitValue"].from, &fields["limitValue"].to), (&20.into(), &25.into()));
+        assert_eq!(
+            (&fields["limitValue"].from, &fields["limitValue"].to),
+            (&20.into(), &25.into())
+        );
     }
     // A second time there is nothing to do.
     let again = engine.sync(next(), SyncOptions::apply()).expect("valid");
@@ -523,7 +649,9 @@ fn a_sync_of_bad_rules_changes_nothing() {
     let bad = next()
         .quota(Quota::new("zero", Metric::TotalEvents, 0, Period::Day))
         .quota(Quota::new("", Metric::TotalEvents, 5, Period::Day))
-        .rate_limit(RateLimit::new("burst", 5, Window::Second).algorithm(Algorithm::FixedWindow).burst(9));
+        .rate_limit(
+            RateLimit::new("burst", 5, Window::Second).algorithm(Algorithm::FixedWindow).burst(9),
+        );
     for options in [SyncOptions::apply(), SyncOptions::preview()] {
         let error = engine.sync(bad.clone(), options).expect_err("three rules are bad");
         let RulesError::Invalid(problems) = &error else { panic!("{error}") };
@@ -643,18 +771,18 @@ fn random_changes_carry_as_the_oracle_says() {
         let mut dice = Dice::new(case_seed);
         let windows = [SECOND, MINUTE, HOUR, 7 * SECOND + 1];
         let random_kind = |dice: &mut Dice, rate: bool| {
-            let window = *dice.pick(&windows);
+            let window = dice.pick(&windows);
             match (rate, dice.below(3)) {
                 (true, 0) => Kind::Bucket { window, burst: None },
                 (true, 1) => Kind::Fixed { window },
                 (true, _) => Kind::Sliding { window },
                 (false, 0) => Kind::Rolling { window },
-                (false, _) => Kind::Calendar(*dice.pick(&[Span::Hour, Span::Day, Span::AllTime])),
+                (false, _) => Kind::Calendar(dice.pick(&[Span::Hour, Span::Day, Span::AllTime])),
             }
         };
         let rate = dice.chance(60);
         let mut rule = Rule::new("r0", dice.range(1, 30), random_kind(&mut dice, rate));
-        rule.measure = dice.pick(&[Measure::Events, Measure::Value("images".into())]).clone();
+        rule.measure = dice.pick(&[Measure::Events, Measure::Value("images".into())]);
         let mut pair = Pair::new(&[rule.clone()]);
         for step in 0..60 {
             let result = match dice.below(10) {
@@ -670,7 +798,7 @@ fn random_changes_carry_as_the_oracle_says() {
                 }
                 3 | 4 => {
                     let steps = [1, MILLISECOND, SECOND, 10 * SECOND, 10 * MINUTE, HOUR, DAY];
-                    let length = *dice.pick(&steps);
+                    let length = dice.pick(&steps);
                     pair.advance(i128::from(dice.range(1, 3)) * length);
                     Ok(())
                 }

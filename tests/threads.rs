@@ -5,6 +5,14 @@
 //! test moves it; thousands of rounds on fresh counters, then the books are added up. Nothing
 //! sleeps and nothing is measured against a wall clock, but for the guard of the progress test.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -206,7 +214,7 @@ fn threads_that_race_a_window_edge_share_one_new_budget() {
                 }
                 let decision = engine.track(&Event::new("x", "call")).expect("valid");
                 let rate = decision.rate_limits().map(|status| status.reset).next();
-                let quota = decision.quotas().filter_map(|status| status.reset).next();
+                let quota = decision.quotas().find_map(|status| status.reset);
                 let reset = rate.or(quota).expect("one rule applies");
                 let mut by_reset = by_reset.lock().expect("no panic");
                 let (asked, admitted) = by_reset.entry(reset).or_default();
@@ -226,13 +234,17 @@ fn threads_that_race_a_window_edge_share_one_new_budget() {
 #[test]
 fn a_refused_event_changes_nothing() {
     let rules = [
-        Rule::new("bucket", 50, Kind::Bucket { window: MINUTE, burst: Some(80) }).per("customer_id"),
+        Rule::new("bucket", 50, Kind::Bucket { window: MINUTE, burst: Some(80) })
+            .per("customer_id"),
         Rule::new("fixed", 1_000, Kind::Fixed { window: MINUTE }),
         Rule::new("sliding", 1_000, Kind::Sliding { window: MINUTE }).per("team"),
-        Rule::new("rolling", 1_000, Kind::Rolling { window: MINUTE }).per("customer_id").per("team"),
+        Rule::new("rolling", 1_000, Kind::Rolling { window: MINUTE })
+            .per("customer_id")
+            .per("team"),
         Rule::new("day", 1_000, Kind::Calendar(Span::Day)).per("team"),
         Rule::new("soft", 10, Kind::Calendar(Span::Day)).enforce(support::oracle::Enforce::Soft),
-        Rule::new("shadow", 10, Kind::Calendar(Span::Day)).enforce(support::oracle::Enforce::Shadow),
+        Rule::new("shadow", 10, Kind::Calendar(Span::Day))
+            .enforce(support::oracle::Enforce::Shadow),
         Rule::new("wall", 40, Kind::Calendar(Span::AllTime)).filter("event_type", "call"),
     ];
     let (engine, clock) = engine(|builder| builder.rule_set(rule_set(&rules)));
@@ -267,7 +279,8 @@ fn every_admitted_unit_is_used_once() {
             .quota(Quota::new("each", Metric::TotalTokens, 9_000, Period::Month).per("customer_id"))
             .quota(Quota::new("team", Metric::TotalTokens, 20_000, Period::Month).per("team"))
             .quota(
-                Quota::new("rolling", Metric::TotalTokens, 8_500, Period::rolling(DAY)).per("model"),
+                Quota::new("rolling", Metric::TotalTokens, 8_500, Period::rolling(DAY))
+                    .per("model"),
             )
     });
     let sums: BTreeMap<(&str, &str), AtomicU64> = ["customer", "team", "model", "all"]
@@ -276,12 +289,10 @@ fn every_admitted_unit_is_used_once() {
         .collect();
     race(1_500, |thread, round| {
         let mut dice = Dice::new(seed ^ ((thread as u64) << 32) ^ round as u64);
-        let (customer, team) = (*dice.pick(&NAMES), *dice.pick(&NAMES[..4]));
-        let (model, tokens) = (*dice.pick(&NAMES), dice.range(0, 30));
-        let event = Event::new(customer, "call")
-            .model(model)
-            .property("team", team)
-            .total_tokens(tokens);
+        let (customer, team) = (dice.pick(&NAMES), dice.pick(&NAMES[..4]));
+        let (model, tokens) = (dice.pick(&NAMES), dice.range(0, 30));
+        let event =
+            Event::new(customer, "call").model(model).property("team", team).total_tokens(tokens);
         if admitted(engine.track(&event)) {
             for key in [("customer", customer), ("team", team), ("model", model), ("all", "a")] {
                 sums[&key].fetch_add(tokens, Ordering::Relaxed);
@@ -329,7 +340,10 @@ fn duplicates_at_the_same_time_count_once_and_agree() {
         assert_eq!(answers.len(), THREADS);
         let first = answers.iter().filter(|(replay, _)| !replay).count();
         assert_eq!(first, 1, "round {round}: one is the first: {answers:?}");
-        assert!(answers.iter().all(|(_, body)| *body == answers[0].1), "round {round}: {answers:?}");
+        assert!(
+            answers.iter().all(|(_, body)| *body == answers[0].1),
+            "round {round}: {answers:?}"
+        );
     }
     assert_eq!(engine.events().len(), rounds);
 }
@@ -344,9 +358,8 @@ fn rivals_for_one_key_count_once() {
     let conflicts = AtomicU32::new(0);
     race(rounds, |thread, round| {
         let tokens = thread as u64 % 2 + 1;
-        let event = Event::new("x", "call")
-            .total_tokens(tokens)
-            .idempotency_key(format!("key {round}"));
+        let event =
+            Event::new("x", "call").total_tokens(tokens).idempotency_key(format!("key {round}"));
         match engine.track(&event) {
             Ok(decision) if decision.is_replay() => {}
             Ok(_) => {
@@ -433,14 +446,16 @@ fn nothing_waits_for_ever() {
         finished.recv_timeout(guard).expect("no thread waits for ever, none panics");
     }
     over.store(true, Ordering::Relaxed);
-    workers.into_iter().for_each(|worker| worker.join().expect("no thread panics"));
+    for worker in workers {
+        worker.join().expect("no thread panics");
+    }
 }
 
 fn one_turn(engine: &Engine, clock: &ManualClock, dice: &mut Dice, thread: usize, turn: u32) {
     let names = ["a", "b", "c", "d"];
     // Half of the threads meet the keys in the opposite order.
-    let (first, second) = (*dice.pick(&names), *dice.pick(&names));
-    let (customer, team) = if thread % 2 == 0 { (first, second) } else { (second, first) };
+    let (first, second) = (dice.pick(&names), dice.pick(&names));
+    let (customer, team) = if thread.is_multiple_of(2) { (first, second) } else { (second, first) };
     let fresh = format!("fresh {thread} {turn}");
     let customer = if dice.chance(20) { fresh.as_str() } else { customer };
     let event = Event::new(customer, "call").property("team", team);
@@ -508,9 +523,8 @@ fn counters_in_use_survive_the_sweeping_of_idle_ones() {
 /// A clock that threads see out of order mints nothing.
 #[test]
 fn a_clock_moved_back_and_forth_under_threads_mints_nothing() {
-    let (engine, clock) = engine_at(START, |builder| {
-        builder.rate_limit(RateLimit::new("r", 10, Window::Second))
-    });
+    let (engine, clock) =
+        engine_at(START, |builder| builder.rate_limit(RateLimit::new("r", 10, Window::Second)));
     let won = AtomicU64::new(0);
     let highest = START + 5 * SECOND;
     race(2_000, |thread, round| {
@@ -518,7 +532,10 @@ fn a_clock_moved_back_and_forth_under_threads_mints_nothing() {
             let back = if round % 2 == 0 { 5 * SECOND } else { 0 };
             clock.set(date(highest - back));
         }
-        won.fetch_add(u64::from(admitted(engine.track(&Event::new("x", "call")))), Ordering::Relaxed);
+        won.fetch_add(
+            u64::from(admitted(engine.track(&Event::new("x", "call")))),
+            Ordering::Relaxed,
+        );
     });
     // Eight of the first ten, perhaps the other two before the clock is set, and ten once more.
     let won = won.into_inner();

@@ -4,6 +4,14 @@
 //! Method: each case of the fact sheet's table that a decision can show, as one test of that
 //! number. The clock stands where the case says.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
 mod support;
 
 use limitry::{
@@ -186,7 +194,10 @@ fn cases_5_and_6_two_a_minute_in_fixed_windows() {
         let decision = track(&engine, &event);
         assert_eq!(decision.status_code(), 201);
         let status = decision.rate_limits().next().expect("the rate limit applies");
-        assert_eq!((status.remaining, status.reset, status.exceeded), (remaining, minute_end, false));
+        assert_eq!(
+            (status.remaining, status.reset, status.exceeded),
+            (remaining, minute_end, false)
+        );
     }
     clock.advance(duration(10 * SECOND));
     let refused = track(&engine, &event);
@@ -296,9 +307,8 @@ fn the_bodies_have_the_fields_in_order() {
     let id = decision.event_id().expect("it is recorded").to_string();
     assert_eq!(
         serde_json::to_string(&decision).expect("plain data"),
-        format!(
-            r#"{{"id":"{id}","allowed":true,"rateLimits":[{{"id":"rl_xyz789","#
-        ) + r#""name":"API Rate Limit","window":"1h","limit":1000,"remaining":847,"#
+        format!(r#"{{"id":"{id}","allowed":true,"rateLimits":[{{"id":"rl_xyz789","#)
+            + r#""name":"API Rate Limit","window":"1h","limit":1000,"remaining":847,"#
             + r#""reset":1705312800,"exceeded":false}],"quotas":[{"id":"qta_def456","#
             + r#""name":"Daily Token Limit","metric":"total_tokens","period":"day","#
             + r#""limit":100000,"used":45230,"remaining":54770,"exceeded":false}]}"#

@@ -85,11 +85,13 @@ impl Counter {
         self
     }
 
-    /// Forgets whom it took over from as soon as there are no cells of those any more.
+    /// Forgets whom it took over from once there are no cells of those any more. Where it took
+    /// over only in the change under way, decisions by the old rules may still make some.
     pub(crate) fn without_spent_carry(mut self) -> Self {
         if let Some(carry) = self.carry.take() {
             let from = carry.from.clone().without_spent_carry();
-            if from.carry.is_some() || from.is_used() {
+            let under_way = carry.at.get().is_none();
+            if under_way || from.carry.is_some() || from.is_used() {
                 self.carry = Some(Arc::new(Carry { from, at: Arc::clone(&carry.at) }));
             }
         }
@@ -101,6 +103,7 @@ impl Counter {
         self.number
     }
 
+    #[inline]
     pub(super) fn lineage(&self) -> u32 {
         self.lineage
     }

@@ -212,6 +212,8 @@ impl Table {
             }
             let allowed = request.intent == Intent::Record || work.passes(takes);
             let mut committed = None;
+            // Where a row is made or finds no room, more of the others are looked at.
+            let mut pressed = !crowded.is_empty();
             if allowed && request.intent == Intent::Look {
                 work.foretell(takes);
             } else if allowed {
@@ -220,13 +222,16 @@ impl Table {
                     crowded.push(rule);
                     continue;
                 }
+                pressed |= grows;
                 work.write(takes, &mut guards);
                 committed = Some(commit(at));
-                if let Some(shard) = guards.first_mut() {
-                    self.tidy_in_passing(shard, request.roster, at, grows);
-                }
             }
             let ahead = if allowed { Vec::new() } else { work.ahead(takes, &guards) };
+            if request.intent != Intent::Look {
+                for shard in &mut guards {
+                    self.tidy_in_passing(shard, request.roster, at, pressed);
+                }
+            }
             return Ok(Verdict { at, allowed, ahead, committed });
         }
     }

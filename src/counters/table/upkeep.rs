@@ -7,9 +7,9 @@ use hashbrown::hash_table::OccupiedEntry;
 use super::{Counter, Roster, Row, Shard, Table};
 use crate::counters::time::{At, Moment};
 
-/// How many buckets a call looks at that made a row: more than one, so that a flood of keys
-/// pays for its own removal.
-const LOOKS_OF_GROWTH: u32 = 2;
+/// How many buckets a call looks at that made a row or found no room for one: more than one, so
+/// that a flood of keys pays for its own removal.
+const LOOKS_UNDER_PRESSURE: u32 = 2;
 /// One call in so many of a shard looks at one bucket.
 const CALLS_A_LOOK: u8 = 32;
 /// How many buckets are looked at under one lock when the rules have changed.
@@ -20,10 +20,16 @@ const SMALL: usize = 64;
 impl Table {
     /// Looks at a few buckets of a shard that a decision has locked anyway.
     #[inline]
-    pub(super) fn tidy_in_passing(&self, shard: &mut Shard, roster: &Roster, at: At, grew: bool) {
+    pub(super) fn tidy_in_passing(
+        &self,
+        shard: &mut Shard,
+        roster: &Roster,
+        at: At,
+        pressed: bool,
+    ) {
         shard.passes = shard.passes.wrapping_add(1);
-        let looks = if grew {
-            LOOKS_OF_GROWTH
+        let looks = if pressed {
+            LOOKS_UNDER_PRESSURE
         } else {
             u32::from(shard.passes.is_multiple_of(CALLS_A_LOOK))
         };

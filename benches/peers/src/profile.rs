@@ -1,0 +1,103 @@
+//! One case and nothing else, for `valgrind --tool=callgrind` and `perf`.
+//!
+//! All calls happen inside [`profiled_calls`], which is never inlined: callgrind can be told to
+//! count only there.
+
+use std::hash::RandomState;
+use std::hint::black_box;
+use std::process::ExitCode;
+
+use limitry::{Engine, Event, Recording};
+
+use crate::by_hand::{ByHand, governor_an_hour};
+use crate::limitador_side::Limitador;
+use crate::limitry_side::{Limits, builder, built, four, one, with_others};
+use crate::traffic;
+
+pub const NAMES: [&str; 10] = [
+    "one",
+    "resting",
+    "four",
+    "refused",
+    "definitions",
+    "newest",
+    "standing",
+    "governor",
+    "by-hand",
+    "limitador",
+];
+
+/// So few that a bucket stays in use from call to call.
+const AN_HOUR: u32 = 1_000;
+
+/// Decides one call of a customer.
+type Decider = Box<dyn FnMut(&String) -> bool>;
+
+pub fn run(case: &str, calls: usize) -> ExitCode {
+    let Some(mut decide) = decider(case) else {
+        eprintln!("unknown case {case}; one of: {}", NAMES.join(", "));
+        return ExitCode::from(2);
+    };
+    let customers = traffic::shuffled_customers(calls.clamp(1, 100_000));
+    for customer in &customers {
+        decide(customer);
+    }
+    let admitted = profiled_calls(&customers, calls, &mut *decide);
+    println!("{case}: {calls} calls, {admitted} admitted");
+    ExitCode::SUCCESS
+}
+
+#[inline(never)]
+fn profiled_calls(
+    customers: &[String],
+    calls: usize,
+    decide: &mut dyn FnMut(&String) -> bool,
+) -> usize {
+    customers.iter().cycle().take(calls).filter(|customer| decide(customer)).count()
+}
+
+fn decider(case: &str) -> Option<Decider> {
+    let generous = || four(builder(), Limits::GENEROUS);
+    Some(match case {
+        "one" => tracking(built(one(u64::from(AN_HOUR))), traffic::plain),
+        // Buckets are full again at each call: rows at rest are dropped and made again.
+        "resting" => tracking(built(one(1_000_000_000)), traffic::plain),
+        "four" => tracking(built(generous()), traffic::model_call),
+        "refused" => {
+            let limits = Limits { cents_a_month: 1, ..Limits::GENEROUS };
+            tracking(built(four(builder(), limits)), traffic::model_call)
+        }
+        "definitions" => tracking(built(with_others(generous(), 99_996)), traffic::model_call),
+        "newest" => {
+            let builder = Engine::builder().recording(Recording::Newest(100_000));
+            tracking(built(four(builder, Limits::GENEROUS)), traffic::model_call)
+        }
+        "standing" => {
+            let engine = built(generous());
+            Box::new(move |customer| {
+                let standing = engine.standing(&traffic::model_call(customer));
+                black_box(standing.expect("a valid event")).is_allowed()
+            })
+        }
+        "governor" => {
+            let peer = governor_an_hour::<RandomState>(AN_HOUR);
+            Box::new(move |customer| peer.check_key(customer).is_ok())
+        }
+        "by-hand" => {
+            let peer: ByHand = ByHand::new(Limits::GENEROUS);
+            Box::new(move |customer| peer.allows(customer, traffic::TOKENS, traffic::CENTS))
+        }
+        "limitador" => {
+            let peer = Limitador::new(Limits::GENEROUS, [1, 60], 996);
+            Box::new(move |customer| peer.allows(customer))
+        }
+        _ => return None,
+    })
+}
+
+fn tracking(engine: Engine, event: impl for<'a> Fn(&'a str) -> Event<'a> + 'static) -> Decider {
+    Box::new(move |customer| {
+        let decision = engine.track(&event(customer));
+        black_box(decision.expect("a valid event")).is_allowed()
+    })
+}

@@ -1,0 +1,129 @@
+//! Before anything is timed: both sides answer the same calls with tight limits, and every single
+//! answer is compared. Where a peer lets its clock be set, time moves between the calls.
+
+use std::hash::RandomState;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeZone, Utc};
+use governor::Quota;
+use governor::clock::FakeRelativeClock;
+use limitry::{Engine, Event, ManualClock, Metric, Period, RateLimit, Window};
+
+use crate::by_hand::{ByHand, Governor, cells, governor};
+use crate::limitador_side::Limitador;
+use crate::limitry_side::{Limits, builder, built_at, four, one, with_others};
+use crate::traffic;
+
+/// Both clocks, moved together.
+struct Clocks {
+    limitry: ManualClock,
+    governor: FakeRelativeClock,
+    now: DateTime<Utc>,
+}
+
+impl Clocks {
+    fn new() -> Self {
+        let now = Utc.with_ymd_and_hms(2026, 3, 10, 12, 0, 0).single().expect("an instant");
+        Self { limitry: ManualClock::new(now), governor: FakeRelativeClock::default(), now }
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.limitry.advance(by);
+        self.governor.advance(by);
+        self.now += by;
+    }
+}
+
+/// Counts answers, and stops the run at the first that differs.
+struct Compared<'a> {
+    case: &'a str,
+    calls: usize,
+    admitted: usize,
+}
+
+impl<'a> Compared<'a> {
+    fn new(case: &'a str) -> Self {
+        Self { case, calls: 0, admitted: 0 }
+    }
+
+    fn answer(&mut self, customer: &str, ours: bool, peers: bool) {
+        let Self { case, calls, .. } = self;
+        assert_eq!(ours, peers, "{case}: the answers to call {calls}, by {customer}, differ");
+        self.calls += 1;
+        self.admitted += usize::from(ours);
+    }
+
+    fn print(self) {
+        let Self { case, calls, admitted } = self;
+        assert!(0 < admitted && admitted < calls, "{case}: the check must admit and refuse");
+        println!("same work | {case}: {calls} calls, {admitted} admitted by each, 0 differ");
+    }
+}
+
+/// One limit a customer, with time moving by uneven steps: the bucket refills on both sides.
+pub fn one_rate_limit(customers: usize) {
+    let mut clocks = Clocks::new();
+    let engine = built_at(one(6), clocks.limitry.clone());
+    let quota = Quota::per_hour(cells(6));
+    let peer: Governor<_, RandomState> = governor(quota, clocks.governor.clone());
+    let mut compared = Compared::new("one rate limit, governor");
+    for step in 0..4 {
+        for customer in traffic::drawn_customers(customers, customers * 5) {
+            let ours = allows(&engine, &traffic::plain(&customer));
+            compared.answer(&customer, ours, peer.check_key(&customer).is_ok());
+        }
+        clocks.advance(Duration::from_secs(611 * (step + 1)));
+    }
+    compared.print();
+}
+
+/// The four a customer. Amounts differ by customer, so that each of the four refuses somebody.
+pub fn four_rules(customers: usize) {
+    let mut clocks = Clocks::new();
+    let engine = built_at(four(builder(), Limits::TIGHT), clocks.limitry.clone());
+    let peer: ByHand<_> = ByHand::with_clock(Limits::TIGHT, clocks.governor.clone());
+    let mut compared = Compared::new("two rate limits and two quotas, by hand");
+    let names = traffic::shuffled_customers(customers);
+    // Seconds apart, so that a token that the unatomic peer wasted is refilled by then.
+    for pause in [0, 10, 10, 60, 86_400, 30] {
+        clocks.advance(Duration::from_secs(pause));
+        for (number, customer) in names.iter().enumerate().flat_map(|call| [call; 6]) {
+            let (tokens, cents) = [(10, 1), (300, 1), (10, 40)][number % 3];
+            let event = Event::new(customer, "model_call").input_tokens(tokens).cost_cents(cents);
+            let peers = peer.allows_at(|| clocks.now, customer, tokens, cents);
+            compared.answer(customer, allows(&engine, &event), peers);
+        }
+    }
+    compared.print();
+}
+
+/// The four among others, on limitador's own clock: its windows are hours here, and limitry's
+/// limits have no time to refill.
+pub fn among_others(customers: usize, others: usize) {
+    let limits = Limits { a_second: 5, a_minute: 4, tokens_a_day: 1_200, cents_a_month: 300 };
+    let [first, second] = [3_600, 7_200];
+    let rate_limit = |limit: u32, seconds| {
+        let window = Window::every(Duration::from_secs(seconds));
+        RateLimit::new(format!("A {seconds}"), u64::from(limit), window).per("customer_id")
+    };
+    let quota = |metric, limit, period| {
+        limitry::Quota::new(format!("A {period}"), metric, limit, period).per("customer_id")
+    };
+    let builder = builder()
+        .rate_limit(rate_limit(limits.a_second, first))
+        .rate_limit(rate_limit(limits.a_minute, second))
+        .quota(quota(Metric::TotalTokens, limits.tokens_a_day, Period::Day))
+        .quota(quota(Metric::TotalCostCents, limits.cents_a_month, Period::Month));
+    let engine = built_at(with_others(builder, others), Clocks::new().limitry);
+    let peer = Limitador::new(limits, [first, second], others);
+    let mut compared = Compared::new("four among others, limitador");
+    for customer in traffic::drawn_customers(customers, customers * 4) {
+        let ours = allows(&engine, &traffic::model_call(&customer));
+        compared.answer(&customer, ours, peer.allows(&customer));
+    }
+    compared.print();
+}
+
+fn allows(engine: &Engine, event: &Event<'_>) -> bool {
+    engine.track(event).expect("a valid event").is_allowed()
+}

@@ -1,0 +1,521 @@
+//! What the tests share: the oracle, the search for a legal order, and the bridge between the
+//! oracle's plain data and the crate.
+//!
+//! Every random test takes its seed from `LIMITRY_SEED` and prints it, so that a failure can be
+//! run again; `LIMITRY_CASES` sets how many cases are tried and `LIMITRY_LONG=1` adds the long
+//! forms.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+pub mod history;
+pub mod oracle;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use limitry::{
+    Algorithm, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric, Period,
+    Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RetryAfter, RuleSet, RulesError, Standing,
+    TrackError, Window,
+};
+use oracle::{
+    Act, Answer, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Prop, Rule,
+    SECOND, Seen, Span, Stood, Wait,
+};
+
+/// 2024-01-15T10:30:00Z, a Monday.
+pub const START: Nanos = 1_705_314_600 * SECOND;
+
+pub fn date(instant: Nanos) -> DateTime<Utc> {
+    let seconds = i64::try_from(instant.div_euclid(SECOND)).expect("an instant of this era");
+    let nanos = u32::try_from(instant.rem_euclid(SECOND)).expect("below a second");
+    DateTime::from_timestamp(seconds, nanos).expect("an instant of this era")
+}
+
+pub fn duration(length: Nanos) -> Duration {
+    let seconds = u64::try_from(length.div_euclid(SECOND)).expect("a length, not negative");
+    let nanos = u32::try_from(length.rem_euclid(SECOND)).expect("below a second");
+    Duration::new(seconds, nanos)
+}
+
+pub fn nanos(length: Duration) -> Nanos {
+    i128::try_from(length.as_nanos()).expect("a duration fits")
+}
+
+/// An engine and its clock at [`START`], for the tests that need no oracle.
+pub fn engine(build: impl FnOnce(EngineBuilder) -> EngineBuilder) -> (Engine, ManualClock) {
+    engine_at(START, build)
+}
+
+pub fn engine_at(
+    start: Nanos,
+    build: impl FnOnce(EngineBuilder) -> EngineBuilder,
+) -> (Engine, ManualClock) {
+    let clock = ManualClock::new(date(start));
+    let builder = build(Engine::builder().clock(clock.clone()));
+    (builder.build().expect("the rules of this test are valid"), clock)
+}
+
+/// The seed of this run: `LIMITRY_SEED`, or the test's own.
+pub fn seed(test: &str, default: u64) -> u64 {
+    let given = std::env::var("LIMITRY_SEED").ok();
+    let seed = given.map_or(default, |text| {
+        text.parse().unwrap_or_else(|_| panic!("LIMITRY_SEED={text} is not a number"))
+    });
+    println!("{test}: LIMITRY_SEED={seed}");
+    seed
+}
+
+/// How many cases to try: `LIMITRY_CASES`, or the test's own number.
+pub fn cases(default: u32) -> u32 {
+    let given = std::env::var("LIMITRY_CASES").ok();
+    given.map_or(default, |text| {
+        text.parse().unwrap_or_else(|_| panic!("LIMITRY_CASES={text} is not a number"))
+    })
+}
+
+/// Whether the long forms were asked for.
+pub fn long() -> bool {
+    std::env::var_os("LIMITRY_LONG").is_some_and(|value| value == "1")
+}
+
+/// A small random generator (splitmix64): the same numbers from the same seed, for ever.
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number from 0 to `below` - 1.
+    pub fn below(&mut self, below: u64) -> u64 {
+        self.next() % below
+    }
+
+    /// A number from `least` to `most`, both included.
+    pub fn range(&mut self, least: u64, most: u64) -> u64 {
+        least + self.below(most - least + 1)
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        let count = u64::try_from(from.len()).expect("a slice fits");
+        from[usize::try_from(self.below(count)).expect("an index fits")].clone()
+    }
+}
+
+// From the oracle's words to the crate's.
+
+pub fn window(length: Nanos) -> Window {
+    match length {
+        SECOND => Window::Second,
+        MINUTE => Window::Minute,
+        HOUR => Window::Hour,
+        other => Window::every(duration(other)),
+    }
+}
+
+pub fn quota_period(kind: Kind) -> Period {
+    match kind {
+        Kind::Calendar(Span::Hour) => Period::Hour,
+        Kind::Calendar(Span::Day) => Period::Day,
+        Kind::Calendar(Span::Week) => Period::Week,
+        Kind::Calendar(Span::Month) => Period::Month,
+        Kind::Calendar(Span::Year) => Period::Year,
+        Kind::Calendar(Span::AllTime) => Period::AllTime,
+        Kind::Rolling { window } => Period::rolling(duration(window)),
+        rate => panic!("{rate:?} is no quota"),
+    }
+}
+
+pub fn metric(measure: &Measure) -> Metric {
+    match measure {
+        Measure::Events => Metric::TotalEvents,
+        Measure::Tokens => Metric::TotalTokens,
+        Measure::Cost => Metric::TotalCostCents,
+        Measure::Value(name) => Metric::value(name.as_str()),
+    }
+}
+
+pub fn enforcement(enforce: Enforce) -> Enforcement {
+    match enforce {
+        Enforce::Hard => Enforcement::Hard,
+        Enforce::Soft => Enforcement::Soft,
+        Enforce::Shadow => Enforcement::Shadow,
+    }
+}
+
+fn algorithm(kind: Kind) -> (Algorithm, Nanos, Option<u64>) {
+    match kind {
+        Kind::Bucket { window, burst } => (Algorithm::TokenBucket, window, burst),
+        Kind::Fixed { window } => (Algorithm::FixedWindow, window, None),
+        Kind::Sliding { window } => (Algorithm::SlidingWindow, window, None),
+        quota => panic!("{quota:?} is no rate limit"),
+    }
+}
+
+pub fn rate_limit(rule: &Rule) -> RateLimit {
+    let (algorithm, length, burst) = algorithm(rule.kind);
+    let mut limit = RateLimit::new(rule.name.as_str(), rule.limit, window(length))
+        .id(rule.id.as_str())
+        .metric(metric(&rule.measure))
+        .algorithm(algorithm)
+        .enforcement(enforcement(rule.enforce))
+        .enabled(rule.enabled);
+    for (key, value) in &rule.filter {
+        limit = limit.filter(key.as_str(), value.as_str());
+    }
+    for key in &rule.per {
+        limit = limit.per(key.as_str());
+    }
+    if let Some(burst) = burst {
+        limit = limit.burst(burst);
+    }
+    if let Some(policy) = &rule.policy {
+        limit = limit.policy(policy.as_str());
+    }
+    limit
+}
+
+pub fn quota(rule: &Rule) -> Quota {
+    let metric = metric(&rule.measure);
+    let mut quota = Quota::new(rule.name.as_str(), metric, rule.limit, quota_period(rule.kind))
+        .id(rule.id.as_str())
+        .enforcement(enforcement(rule.enforce))
+        .enabled(rule.enabled);
+    for (key, value) in &rule.filter {
+        quota = quota.filter(key.as_str(), value.as_str());
+    }
+    for key in &rule.per {
+        quota = quota.per(key.as_str());
+    }
+    if let Some(policy) = &rule.policy {
+        quota = quota.policy(policy.as_str());
+    }
+    quota
+}
+
+pub fn event(act: &Act) -> Event<'static> {
+    let mut event = Event::new(act.customer.clone(), act.event_type.clone());
+    if let Some(model) = &act.model {
+        event = event.model(model.clone());
+    }
+    if let Some(provider) = &act.provider {
+        event = event.provider(provider.clone());
+    }
+    for (key, value) in &act.props {
+        event = match value {
+            Prop::Text(text) => event.property(key.clone(), text.clone()),
+            Prop::Number(number) => event.property(key.clone(), *number),
+            Prop::Flag(flag) => event.property(key.clone(), *flag),
+        };
+    }
+    if let Some(tokens) = act.input {
+        event = event.input_tokens(tokens);
+    }
+    if let Some(tokens) = act.output {
+        event = event.output_tokens(tokens);
+    }
+    if let Some(tokens) = act.total {
+        event = event.total_tokens(tokens);
+    }
+    if let Some(cents) = act.cost {
+        event = event.cost_cents(cents);
+    }
+    for (name, milli) in &act.values {
+        event = event.value(name.clone(), decimal(*milli).as_str());
+    }
+    if let Some(key) = &act.key {
+        event = event.idempotency_key(key.clone());
+    }
+    if let Some(stamp) = act.stamp {
+        event = event.timestamp(date(stamp));
+    }
+    event
+}
+
+/// Thousandths as a decimal number.
+fn decimal(milli: i128) -> String {
+    let sign = if milli < 0 { "-" } else { "" };
+    let size = milli.unsigned_abs();
+    format!("{sign}{}.{:03}", size / 1_000, size % 1_000)
+}
+
+// From the crate's words to the oracle's.
+
+pub fn seen(decision: &Decision) -> Seen {
+    Seen {
+        allowed: decision.is_allowed(),
+        replay: decision.is_replay(),
+        event_id: decision.event_id().map(|id| id.to_string()),
+        status_code: decision.status_code(),
+        rates: decision
+            .rate_limits()
+            .map(|status| Figure {
+                id: status.id.to_owned(),
+                name: status.name.to_owned(),
+                limit: status.limit,
+                used: None,
+                remaining: status.remaining,
+                reset: Some(status.reset),
+                exceeded: status.exceeded,
+            })
+            .collect(),
+        quotas: decision
+            .quotas()
+            .map(|status| Figure {
+                id: status.id.to_owned(),
+                name: status.name.to_owned(),
+                limit: status.limit,
+                used: Some(status.used),
+                remaining: status.remaining,
+                reset: status.reset,
+                exceeded: status.exceeded,
+            })
+            .collect(),
+        retry: decision.retry_after().map(|retry| match retry {
+            RetryAfter::After(wait) => Wait::After(nanos(wait)),
+            RetryAfter::Never => Wait::Never,
+        }),
+    }
+}
+
+pub fn answer(result: Result<Decision, TrackError>) -> Answer {
+    match result {
+        Ok(decision) => Ok(seen(&decision)),
+        Err(TrackError::IdempotencyConflict { .. }) => Err(Fault::Conflict),
+        Err(TrackError::Event(_)) => Err(Fault::BadEvent),
+        Err(_) => Err(Fault::Other),
+    }
+}
+
+pub fn stood(standing: &Standing) -> Stood {
+    Stood {
+        allowed: standing.is_allowed(),
+        rates: standing
+            .rate_limits()
+            .map(|status| Figure {
+                id: status.id.to_owned(),
+                name: status.name.to_owned(),
+                limit: status.limit,
+                used: None,
+                remaining: status.remaining,
+                reset: Some(status.reset),
+                exceeded: status.exceeded,
+            })
+            .collect(),
+        quotas: standing
+            .quotas()
+            .map(|status| Figure {
+                id: status.id.to_owned(),
+                name: status.name.to_owned(),
+                limit: status.limit,
+                used: Some(status.used),
+                remaining: status.remaining,
+                reset: status.reset,
+                exceeded: status.exceeded,
+            })
+            .collect(),
+    }
+}
+
+/// Everything that the engine says of these dimensions, as text, to compare before and after.
+pub fn figures(engine: &Engine, act: &Act) -> String {
+    let event = event(act);
+    let standing = stood(&engine.standing(&event).expect("the event is valid"));
+    let mut fresh = act.clone();
+    fresh.key = None;
+    let check = answer(engine.check(&self::event(&fresh)));
+    format!("{standing:#?} {check:#?}")
+}
+
+/// Puts the rule into a running engine.
+pub fn add(engine: &Engine, rule: &Rule) -> Result<(), RulesError> {
+    if rule.kind.is_rate() {
+        engine.add_rate_limit(rate_limit(rule)).map(drop)
+    } else {
+        engine.add_quota(quota(rule)).map(drop)
+    }
+}
+
+/// Changes the rule of a running engine, naming only what differs.
+pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError> {
+    if old.kind.is_rate() {
+        let (old_algorithm, old_length, old_burst) = algorithm(old.kind);
+        let (new_algorithm, new_length, new_burst) = algorithm(new.kind);
+        let mut update = RateLimitUpdate::new();
+        if old.name != new.name {
+            update = update.name(new.name.as_str());
+        }
+        if old.limit != new.limit {
+            update = update.limit(new.limit);
+        }
+        if old_length != new_length {
+            update = update.window(window(new_length));
+        }
+        if old_algorithm != new_algorithm {
+            update = update.algorithm(new_algorithm);
+        }
+        if let Some(burst) = new_burst
+            && old_burst != new_burst
+        {
+            update = update.burst(burst);
+        }
+        if old.enforce != new.enforce {
+            update = update.enforcement(enforcement(new.enforce));
+        }
+        if old.enabled != new.enabled {
+            update = update.enabled(new.enabled);
+        }
+        engine.update_rate_limit(&new.id, update).map(drop)
+    } else {
+        let mut update = QuotaUpdate::new();
+        if old.name != new.name {
+            update = update.name(new.name.as_str());
+        }
+        if old.limit != new.limit {
+            update = update.limit(new.limit);
+        }
+        if old.kind != new.kind {
+            update = update.period(quota_period(new.kind));
+        }
+        if old.enforce != new.enforce {
+            update = update.enforcement(enforcement(new.enforce));
+        }
+        if old.enabled != new.enabled {
+            update = update.enabled(new.enabled);
+        }
+        engine.update_quota(&new.id, update).map(drop)
+    }
+}
+
+/// The rules as one set.
+pub fn rule_set<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> RuleSet {
+    let mut set = RuleSet::new();
+    for rule in rules {
+        set = if rule.kind.is_rate() {
+            set.rate_limit(rate_limit(rule))
+        } else {
+            set.quota(quota(rule))
+        };
+    }
+    set
+}
+
+/// An engine and its oracle, asked the same things; each answer is judged at once.
+pub struct Pair {
+    pub engine: Engine,
+    pub clock: ManualClock,
+    pub oracle: Oracle,
+}
+
+impl Pair {
+    pub fn new(rules: &[Rule]) -> Self {
+        let (engine, clock) = engine(|builder| builder.rule_set(rule_set(rules)));
+        let mut oracle = Oracle::new(START);
+        for rule in rules {
+            oracle.add(rule.clone());
+        }
+        Self { engine, clock, oracle }
+    }
+
+    pub fn now(&self) -> Nanos {
+        self.oracle.clock()
+    }
+
+    /// Moves the clock forward, without the engine looking at it.
+    pub fn advance(&mut self, length: Nanos) {
+        self.clock.advance(duration(length));
+        self.oracle.set_clock(self.oracle.clock() + length);
+    }
+
+    /// Sets the clock, back as well, without the engine looking at it.
+    pub fn set(&mut self, instant: Nanos) {
+        self.clock.set(date(instant));
+        self.oracle.set_clock(instant);
+    }
+
+    pub fn track(&mut self, act: &Act) -> Result<Answer, String> {
+        let answer = answer(self.engine.track(&event(act)));
+        self.oracle.track(act, &answer).map_err(|why| format!("track {act:?}: {why}"))?;
+        self.same_record()?;
+        Ok(answer)
+    }
+
+    pub fn check(&mut self, act: &Act) -> Result<Answer, String> {
+        let answer = answer(self.engine.check(&event(act)));
+        self.oracle.check(act, &answer).map_err(|why| format!("check {act:?}: {why}"))?;
+        self.same_record()?;
+        Ok(answer)
+    }
+
+    pub fn record(&mut self, act: &Act) -> Result<Answer, String> {
+        let answer = answer(self.engine.record(&event(act)));
+        self.oracle.record(act, &answer).map_err(|why| format!("record {act:?}: {why}"))?;
+        self.same_record()?;
+        Ok(answer)
+    }
+
+    pub fn standing(&mut self, act: &Act) -> Result<Stood, String> {
+        let standing = self.engine.standing(&event(act));
+        let stood = stood(&standing.map_err(|error| format!("standing {act:?}: {error}"))?);
+        self.oracle.standing(act, &stood).map_err(|why| format!("standing {act:?}: {why}"))?;
+        Ok(stood)
+    }
+
+    pub fn track_batch(&mut self, acts: &[Act]) -> Result<Vec<Answer>, String> {
+        let events: Vec<Event<'_>> = acts.iter().map(event).collect();
+        let answers: Vec<Answer> =
+            self.engine.track_batch(&events).into_iter().map(answer).collect();
+        if answers.len() != acts.len() {
+            return Err(format!("{} answers to {} events", answers.len(), acts.len()));
+        }
+        for (act, answer) in acts.iter().zip(&answers) {
+            self.oracle.track(act, answer).map_err(|why| format!("batch {act:?}: {why}"))?;
+        }
+        self.same_record()?;
+        Ok(answers)
+    }
+
+    pub fn add(&mut self, rule: &Rule) {
+        add(&self.engine, rule).expect("the rule is valid");
+        self.oracle.add(rule.clone());
+    }
+
+    pub fn change(&mut self, rule: &Rule) {
+        let old = self.oracle.rules().find(|old| old.id == rule.id);
+        let old = old.expect("the rule is there").clone();
+        change(&self.engine, &old, rule).expect("the change is valid");
+        self.oracle.change(rule.clone());
+    }
+
+    pub fn remove(&mut self, id: &str) {
+        self.engine.remove(id).expect("the rule is there");
+        self.oracle.remove(id);
+    }
+
+    /// The log holds what was recorded, no more and no less.
+    fn same_record(&self) -> Result<(), String> {
+        let (logged, due) = (self.engine.events().len(), self.oracle.recorded().len());
+        if logged == due { Ok(()) } else { Err(format!("{logged} events logged, not {due}")) }
+    }
+}

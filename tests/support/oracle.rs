@@ -1,0 +1,1082 @@
+//! A naive and exact model of the engine, to judge it by.
+//!
+//! It knows nothing of the crate: it shares no type and no line with it. It keeps every use ever
+//! counted and decides each question by adding the history up again, in whole numbers, from the
+//! definition of the algorithm. It is slow, and simple enough to be believed.
+//!
+//! Two places of the contract leave the engine a choice: the phase of a sliding window's slots,
+//! and how a fractional bucket is rounded when it becomes another kind of counter. There every
+//! figure is an interval from the least to the most that the contract allows, and the engine's
+//! answer has to lie inside. Everywhere else both ends are equal and the comparison is exact.
+
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use std::collections::BTreeMap;
+
+/// Nanoseconds since the Unix epoch, or a length of time.
+pub type Nanos = i128;
+/// Thousandths of a unit: every amount in these tests is a whole number of them.
+pub type Milli = i128;
+
+pub const MILLISECOND: Nanos = 1_000_000;
+pub const SECOND: Nanos = 1_000 * MILLISECOND;
+pub const MINUTE: Nanos = 60 * SECOND;
+pub const HOUR: Nanos = 60 * MINUTE;
+pub const DAY: Nanos = 24 * HOUR;
+
+/// The parts that a sliding window is counted in.
+const SLOTS: Nanos = 60;
+/// How far ahead of now an event may be stamped.
+const AHEAD: Nanos = DAY;
+
+/// A calendar period, in UTC, weeks from Monday.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    Hour,
+    Day,
+    Week,
+    Month,
+    Year,
+    AllTime,
+}
+
+/// How a rule counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Bucket { window: Nanos, burst: Option<u64> },
+    Fixed { window: Nanos },
+    Sliding { window: Nanos },
+    Rolling { window: Nanos },
+    Calendar(Span),
+}
+
+impl Kind {
+    pub fn is_rate(self) -> bool {
+        matches!(self, Self::Bucket { .. } | Self::Fixed { .. } | Self::Sliding { .. })
+    }
+
+    /// The kind without what may change while the counter stays as it is.
+    fn family(self) -> Self {
+        match self {
+            Self::Bucket { window, .. } => Self::Bucket { window, burst: None },
+            other => other,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enforce {
+    Hard,
+    Soft,
+    Shadow,
+}
+
+/// What a rule counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Measure {
+    Events,
+    Tokens,
+    Cost,
+    Value(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub id: String,
+    pub name: String,
+    pub limit: u64,
+    pub kind: Kind,
+    pub measure: Measure,
+    pub filter: Vec<(String, String)>,
+    pub per: Vec<String>,
+    pub enforce: Enforce,
+    pub policy: Option<String>,
+    pub enabled: bool,
+}
+
+impl Rule {
+    pub fn new(id: &str, limit: u64, kind: Kind) -> Self {
+        Self {
+            id: id.into(),
+            name: format!("rule {id}"),
+            limit,
+            kind,
+            measure: Measure::Events,
+            filter: Vec::new(),
+            per: Vec::new(),
+            enforce: Enforce::Hard,
+            policy: None,
+            enabled: true,
+        }
+    }
+
+    pub fn measure(mut self, measure: Measure) -> Self {
+        self.measure = measure;
+        self
+    }
+
+    pub fn filter(mut self, key: &str, value: &str) -> Self {
+        self.filter.push((key.into(), value.into()));
+        self
+    }
+
+    pub fn per(mut self, key: &str) -> Self {
+        self.per.push(key.into());
+        self
+    }
+
+    pub fn enforce(mut self, enforce: Enforce) -> Self {
+        self.enforce = enforce;
+        self
+    }
+
+    pub fn policy(mut self, name: &str) -> Self {
+        self.policy = Some(name.into());
+        self
+    }
+
+    fn limit_milli(&self) -> Milli {
+        i128::from(self.limit) * 1_000
+    }
+
+    fn capacity_milli(&self) -> Milli {
+        match self.kind {
+            Kind::Bucket { burst: Some(burst), .. } => i128::from(burst) * 1_000,
+            _ => self.limit_milli(),
+        }
+    }
+}
+
+/// A property of an event: only a string is a dimension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prop {
+    Text(String),
+    Number(i64),
+    Flag(bool),
+}
+
+/// An event, as plain data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Act {
+    pub customer: String,
+    pub event_type: String,
+    pub model: Option<String>,
+    pub provider: Option<String>,
+    pub props: Vec<(String, Prop)>,
+    pub input: Option<u64>,
+    pub output: Option<u64>,
+    pub total: Option<u64>,
+    pub cost: Option<u64>,
+    pub values: Vec<(String, Milli)>,
+    pub key: Option<String>,
+    pub stamp: Option<Nanos>,
+}
+
+impl Act {
+    pub fn new(customer: &str, event_type: &str) -> Self {
+        Self { customer: customer.into(), event_type: event_type.into(), ..Self::default() }
+    }
+
+    pub fn model(mut self, model: &str) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+
+    pub fn text(mut self, key: &str, value: &str) -> Self {
+        self.props.push((key.into(), Prop::Text(value.into())));
+        self
+    }
+
+    pub fn tokens(mut self, total: u64) -> Self {
+        self.total = Some(total);
+        self
+    }
+
+    pub fn value(mut self, name: &str, milli: Milli) -> Self {
+        self.values.push((name.into(), milli));
+        self
+    }
+
+    pub fn key(mut self, key: &str) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    pub fn stamp(mut self, stamp: Nanos) -> Self {
+        self.stamp = Some(stamp);
+        self
+    }
+
+    fn dimension(&self, name: &str) -> Option<&str> {
+        match name {
+            "customer_id" => Some(&self.customer),
+            "event_type" => Some(&self.event_type),
+            "model" => self.model.as_deref(),
+            "provider" => self.provider.as_deref(),
+            _ => self.props.iter().find_map(|(key, value)| match value {
+                Prop::Text(text) if key == name => Some(text.as_str()),
+                _ => None,
+            }),
+        }
+    }
+
+    fn amount(&self, measure: &Measure) -> Milli {
+        let whole = |number: Option<u64>| i128::from(number.unwrap_or(0)) * 1_000;
+        match measure {
+            Measure::Events => 1_000,
+            Measure::Tokens => match self.total {
+                Some(_) => whole(self.total),
+                None => whole(self.input) + whole(self.output),
+            },
+            Measure::Cost => whole(self.cost),
+            Measure::Value(name) => match name.as_str() {
+                "input_tokens" => whole(self.input),
+                "output_tokens" => whole(self.output),
+                name => self.values.iter().find(|(key, _)| key == name).map_or(0, |(_, v)| *v),
+            },
+        }
+    }
+}
+
+/// When a refused event would pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    After(Nanos),
+    Never,
+}
+
+/// What the engine said of one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    pub id: String,
+    pub name: String,
+    pub limit: u64,
+    /// Whole units, rounded up. Quotas only.
+    pub used: Option<u64>,
+    pub remaining: u64,
+    pub reset: Option<i64>,
+    pub exceeded: bool,
+}
+
+/// What the engine answered: a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub allowed: bool,
+    pub replay: bool,
+    pub event_id: Option<String>,
+    pub status_code: u16,
+    pub rates: Vec<Figure>,
+    pub quotas: Vec<Figure>,
+    pub retry: Option<Wait>,
+}
+
+/// What the engine answered: where the dimensions stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stood {
+    pub allowed: bool,
+    pub rates: Vec<Figure>,
+    pub quotas: Vec<Figure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Conflict,
+    BadEvent,
+    Other,
+}
+
+pub type Answer = Result<Seen, Fault>;
+
+/// The least and the most that the contract allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range<T> {
+    lo: T,
+    hi: T,
+}
+
+impl<T: PartialOrd + Copy> Range<T> {
+    fn new(lo: T, hi: T) -> Self {
+        Self { lo, hi }
+    }
+
+    fn holds(&self, value: T) -> bool {
+        self.lo <= value && value <= self.hi
+    }
+}
+
+/// One line of a counter's history.
+#[derive(Clone, Debug)]
+enum Entry {
+    /// A bucket's terms hold from here on.
+    Terms { at: Nanos, limit: Milli, capacity: Milli, window: Nanos },
+    /// An amount was counted: `at` the engine's time, for the calendar at `stamp`.
+    Use { at: Nanos, stamp: Nanos, lo: Milli, hi: Milli },
+    /// What another kind of counter had used when the rule changed.
+    Lump { at: Nanos, lo: Milli, hi: Milli },
+}
+
+/// What a bucket misses, in thousandths times the window's length, after a replay.
+struct Bucket {
+    limit: Milli,
+    capacity: Milli,
+    window: Nanos,
+    lo: i128,
+    hi: i128,
+}
+
+#[derive(Clone, Debug)]
+struct Counted {
+    rule: Rule,
+    logs: BTreeMap<Vec<String>, Vec<Entry>>,
+}
+
+#[derive(Clone, Debug)]
+struct First {
+    act: Act,
+    seen: Seen,
+    at: Nanos,
+}
+
+/// Which verb a decision came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Track,
+    Record,
+}
+
+/// The model. Clones are cheap enough for a search over histories.
+#[derive(Clone, Debug)]
+pub struct Oracle {
+    clock: Nanos,
+    /// Where the hands of the clock have been since a call began that is now judged.
+    hands: Vec<Nanos>,
+    now: Nanos,
+    late: Nanos,
+    retention: Nanos,
+    rules: Vec<Counted>,
+    keys: BTreeMap<String, First>,
+    recorded: Vec<String>,
+}
+
+impl Oracle {
+    pub fn new(clock: Nanos) -> Self {
+        Self {
+            clock,
+            hands: Vec::new(),
+            now: clock,
+            late: HOUR,
+            retention: DAY,
+            rules: Vec::new(),
+            keys: BTreeMap::new(),
+            recorded: Vec::new(),
+        }
+    }
+
+    /// Moves the hands of the clock; time inside the engine moves when it next looks.
+    pub fn set_clock(&mut self, clock: Nanos) {
+        self.clock = clock;
+    }
+
+    /// Says where else the hands may have been when the call that is judged next read them, which
+    /// it does before it is settled: a wait counts from the reading.
+    pub fn may_have_read(&mut self, hands: Vec<Nanos>) {
+        self.hands = hands;
+    }
+
+    pub fn clock(&self) -> Nanos {
+        self.clock
+    }
+
+    /// Looks at the clock: time never runs back.
+    pub fn look(&mut self) -> Nanos {
+        self.now = self.now.max(self.clock);
+        self.now
+    }
+
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().map(|counted| &counted.rule)
+    }
+
+    /// The ids of the recorded events, oldest first.
+    pub fn recorded(&self) -> &[String] {
+        &self.recorded
+    }
+
+    pub fn add(&mut self, rule: Rule) {
+        self.look();
+        self.rules.push(Counted { rule, logs: BTreeMap::new() });
+    }
+
+    pub fn remove(&mut self, id: &str) {
+        self.look();
+        self.rules.retain(|counted| counted.rule.id != id);
+    }
+
+    /// Puts `rule` in the place of the rule with its id; what was used carries over.
+    pub fn change(&mut self, rule: Rule) {
+        let now = self.look();
+        let Some(at) = self.rules.iter().position(|counted| counted.rule.id == rule.id) else {
+            panic!("the test changes a rule that is not there: {}", rule.id);
+        };
+        let old = self.rules[at].rule.clone();
+        if old.measure != rule.measure || old.per != rule.per {
+            self.rules[at].logs.clear();
+        } else if old.kind.family() != rule.kind.family() {
+            let keys: Vec<Vec<String>> = self.rules[at].logs.keys().cloned().collect();
+            for key in keys {
+                let lump = self.rules[at].lump(&key, now, &rule);
+                let mut log = vec![terms(&rule, now)];
+                log.extend(lump);
+                self.rules[at].logs.insert(key, log);
+            }
+        } else {
+            for log in self.rules[at].logs.values_mut() {
+                log.push(terms(&rule, now));
+            }
+        }
+        self.rules[at].rule = rule;
+    }
+
+    /// Judges the answer to `track` and takes it over.
+    pub fn track(&mut self, act: &Act, answer: &Answer) -> Result<(), String> {
+        self.decide(Verb::Track, true, act, answer)
+    }
+
+    /// Judges the answer to `check`, which changes nothing.
+    pub fn check(&mut self, act: &Act, answer: &Answer) -> Result<(), String> {
+        self.decide(Verb::Track, false, act, answer)
+    }
+
+    /// Judges the answer to `record` and takes it over.
+    pub fn record(&mut self, act: &Act, answer: &Answer) -> Result<(), String> {
+        self.decide(Verb::Record, true, act, answer)
+    }
+
+    /// Judges the answer to `standing`, which changes nothing.
+    pub fn standing(&mut self, act: &Act, stood: &Stood) -> Result<(), String> {
+        let now = self.look();
+        let live = self.live(act);
+        self.listed(&live, &stood.rates, &stood.quotas)?;
+        let mut full = false;
+        for &at in &live {
+            let counted = &self.rules[at];
+            let figure = find(&stood.rates, &stood.quotas, &counted.rule.id)?;
+            self.compare(at, act, figure)?;
+            let left = counted.left(&self.key(at, act), now, act.stamp.unwrap_or(now));
+            // A rate limit's fraction of a unit is no room for a whole one.
+            let edge = if counted.rule.kind.is_rate() { 1_000 } else { 1 };
+            let may = left.lo < edge;
+            let must = if matches!(counted.rule.kind, Kind::Bucket { .. }) {
+                left.hi < edge
+            } else {
+                left.hi <= 0
+            };
+            if figure.exceeded && !may || !figure.exceeded && must {
+                return Err(format!("standing: {} left {left:?}: {figure:?}", counted.rule.id));
+            }
+            full |= figure.exceeded && counted.rule.enforce == Enforce::Hard;
+        }
+        if stood.allowed == full {
+            return Err(format!("standing: allowed {} but full {full}", stood.allowed));
+        }
+        Ok(())
+    }
+
+    /// Whether every hard rule would let the event pass now, by the least use that is possible.
+    pub fn could_pass(&mut self, act: &Act) -> bool {
+        let now = self.look();
+        let stamp = act.stamp.unwrap_or(now);
+        self.live(act).into_iter().all(|at| {
+            let counted = &self.rules[at];
+            let amount = act.amount(&counted.rule.measure);
+            counted.rule.enforce != Enforce::Hard
+                || counted.fits(&self.key(at, act), now, stamp, amount, true)
+        })
+    }
+
+    fn decide(
+        &mut self,
+        verb: Verb,
+        takes: bool,
+        act: &Act,
+        answer: &Answer,
+    ) -> Result<(), String> {
+        let now = self.look();
+        if let Some(first) = self.first(act) {
+            if first.act != *act {
+                return match answer {
+                    Err(Fault::Conflict) => Ok(()),
+                    other => Err(format!("expected a conflict, not {other:?}")),
+                };
+            }
+            let expected = Ok(Seen { replay: true, ..first.seen.clone() });
+            return if *answer == expected {
+                Ok(())
+            } else {
+                Err(format!("expected the replay {expected:?}\n not {answer:?}"))
+            };
+        }
+        let live = self.live(act);
+        if let Some(reason) = self.bad(verb, act, &live) {
+            return match answer {
+                Err(Fault::BadEvent) => Ok(()),
+                other => Err(format!("expected a bad event ({reason}), not {other:?}")),
+            };
+        }
+        let seen = match answer {
+            Ok(seen) => seen,
+            Err(fault) => return Err(format!("expected a decision, not {fault:?}")),
+        };
+        self.shape(verb, takes, seen)?;
+        let skipped = self.skipped(verb, act, &live);
+        let counted: Vec<usize> = live.iter().copied().filter(|at| !skipped.contains(at)).collect();
+        self.listed(&live, &seen.rates, &seen.quotas)?;
+        let refused = self.verdicts(act, &counted, seen)?;
+        let allowed = verb == Verb::Record || !refused;
+        if seen.allowed != allowed {
+            return Err(format!("allowed {} where the rules say {allowed}", seen.allowed));
+        }
+        let mut after = self.clone();
+        if allowed {
+            after.take(act, &counted, seen)?;
+        } else {
+            self.compare_retry(act, &counted, seen.retry)?;
+        }
+        for &at in &counted {
+            let figure = find(&seen.rates, &seen.quotas, &self.rules[at].rule.id)?;
+            after.compare(at, act, figure)?;
+        }
+        if takes && allowed {
+            let id = seen.event_id.clone().unwrap_or_default();
+            after.recorded.push(id);
+            if let Some(key) = &act.key {
+                let first = First { act: act.clone(), seen: seen.clone(), at: now };
+                after.keys.insert(key.clone(), first);
+            }
+            *self = after;
+        }
+        Ok(())
+    }
+
+    /// The parts of an answer that follow from the verb and the verdict alone.
+    fn shape(&self, verb: Verb, takes: bool, seen: &Seen) -> Result<(), String> {
+        let code = if seen.allowed { 201 } else { 429 };
+        if seen.replay {
+            return Err("a first decision is marked as a replay".into());
+        }
+        if seen.status_code != code {
+            return Err(format!("status code {} where {code} is due", seen.status_code));
+        }
+        if seen.event_id.is_some() != (takes && seen.allowed) {
+            return Err(format!("{verb:?}: event id {:?}", seen.event_id));
+        }
+        if let Some(id) = &seen.event_id
+            && (!id.starts_with("evt_") || self.recorded.contains(id))
+        {
+            return Err(format!("event id {id} is malformed or given twice"));
+        }
+        if seen.retry.is_some() == seen.allowed {
+            return Err(format!("allowed {} with retry {:?}", seen.allowed, seen.retry));
+        }
+        Ok(())
+    }
+
+    /// Compares each rule's own verdict; true when a hard rule refuses.
+    fn verdicts(&self, act: &Act, live: &[usize], seen: &Seen) -> Result<bool, String> {
+        let stamp = act.stamp.unwrap_or(self.now);
+        let mut refused = false;
+        for &at in live {
+            let counted = &self.rules[at];
+            let figure = find(&seen.rates, &seen.quotas, &counted.rule.id)?;
+            let amount = act.amount(&counted.rule.measure);
+            let key = self.key(at, act);
+            let may = counted.fits(&key, self.now, stamp, amount, true);
+            let must = counted.fits(&key, self.now, stamp, amount, false);
+            if figure.exceeded && must {
+                return Err(format!("{} refuses what fits: {figure:?}", counted.rule.id));
+            }
+            if !figure.exceeded && !may {
+                return Err(format!("{} admits what does not fit: {figure:?}", counted.rule.id));
+            }
+            refused |= figure.exceeded && counted.rule.enforce == Enforce::Hard;
+        }
+        Ok(refused)
+    }
+
+    /// Counts the event on each rule that takes it.
+    fn take(&mut self, act: &Act, live: &[usize], seen: &Seen) -> Result<(), String> {
+        let now = self.now;
+        for &at in live {
+            let rule = &self.rules[at].rule;
+            let figure = find(&seen.rates, &seen.quotas, &rule.id)?;
+            if rule.enforce == Enforce::Shadow && figure.exceeded {
+                continue;
+            }
+            let amount = act.amount(&rule.measure);
+            let key = self.key(at, act);
+            let first = terms(rule, now);
+            let log = self.rules[at].logs.entry(key).or_insert_with(|| vec![first]);
+            let stamp = act.stamp.unwrap_or(now);
+            log.push(Entry::Use { at: now, stamp, lo: amount, hi: amount });
+        }
+        Ok(())
+    }
+
+    /// Compares a rule's figures with the state of this model.
+    fn compare(&self, at: usize, act: &Act, figure: &Figure) -> Result<(), String> {
+        let counted = &self.rules[at];
+        let rule = &counted.rule;
+        let stamp = act.stamp.unwrap_or(self.now);
+        let key = self.key(at, act);
+        let complain = |what: &str, range: String| {
+            Err(format!("{} {what} should be {range}: {figure:?}", rule.id))
+        };
+        if figure.limit != rule.limit || figure.name != rule.name {
+            return complain("limit and name", format!("{} {}", rule.limit, rule.name));
+        }
+        let left = counted.left(&key, self.now, stamp);
+        let whole = Range::new(floor_units(left.lo), floor_units(left.hi));
+        if !whole.holds(figure.remaining) {
+            return complain("remaining", format!("{whole:?}"));
+        }
+        if let Some(used) = figure.used {
+            let expected = counted.used(&key, self.now, stamp);
+            let range = Range::new(ceil_units(expected.lo), ceil_units(expected.hi));
+            if !range.holds(used) {
+                return complain("used", format!("{range:?}"));
+            }
+        }
+        let resets = counted.reset(&key, self.now, stamp);
+        if !resets.iter().any(|range| match (range, figure.reset) {
+            (None, None) => true,
+            (Some(range), Some(reset)) => range.holds(i128::from(reset)),
+            _ => false,
+        }) {
+            return complain("reset", format!("{resets:?}"));
+        }
+        Ok(())
+    }
+
+    /// Compares the wait with the earliest instant at which every hard rule lets the event pass.
+    fn compare_retry(&self, act: &Act, live: &[usize], wait: Option<Wait>) -> Result<(), String> {
+        let least = self.earliest(act, live, true);
+        let most = self.earliest(act, live, false);
+        // By the clock that the caller sees, which may have been set back.
+        let readings = || self.hands.iter().copied().chain([self.clock]);
+        let good = match wait {
+            Some(Wait::Never) => most.is_none(),
+            Some(Wait::After(wait)) => readings().any(|reading| {
+                let instant = reading + wait;
+                wait >= 1
+                    && least.is_some_and(|least| least <= instant)
+                    && most.is_none_or(|most| instant <= most)
+            }),
+            None => false,
+        };
+        if good {
+            return Ok(());
+        }
+        let after = |instant: Option<Nanos>| instant.map(|instant| instant - self.clock);
+        Err(format!("retry {wait:?}, should be {:?}..{:?}", after(least), after(most)))
+    }
+
+    /// The least instant from now on that every hard rule accepts, found as a fixed point.
+    fn earliest(&self, act: &Act, live: &[usize], hopeful: bool) -> Option<Nanos> {
+        let mut instant = self.now;
+        loop {
+            let mut next = instant;
+            for &at in live {
+                let counted = &self.rules[at];
+                if counted.rule.enforce == Enforce::Hard {
+                    let amount = act.amount(&counted.rule.measure);
+                    let key = self.key(at, act);
+                    next = match (counted.rule.kind, act.stamp) {
+                        (Kind::Calendar(span), Some(stamp)) => {
+                            let end = period(span, stamp).1;
+                            let late = end.is_some_and(|end| end + self.late <= next);
+                            let fits = counted.fits(&key, next, stamp, amount, hopeful);
+                            (fits && !late).then_some(next)?
+                        }
+                        _ => counted.earliest(&key, next, amount, hopeful)?,
+                    };
+                }
+            }
+            if next == instant {
+                return Some(instant);
+            }
+            instant = next;
+        }
+    }
+
+    /// The rules that apply: enabled, matched, and not beaten within their policy.
+    fn live(&self, act: &Act) -> Vec<usize> {
+        let matching: Vec<usize> =
+            (0..self.rules.len()).filter(|&at| self.rules[at].rule.matches(act)).collect();
+        let beats = |other: &usize, at: &usize| {
+            let (a, b) = (&self.rules[*other].rule, &self.rules[*at].rule);
+            a.policy.is_some()
+                && a.policy == b.policy
+                && (a.filter.len(), other) > (b.filter.len(), at)
+        };
+        let unbeaten = |at: &usize| !matching.iter().any(|other| beats(other, at));
+        matching.iter().copied().filter(unbeaten).collect()
+    }
+
+    /// What a recorded event does not count on: limits and periods that are long over.
+    fn skipped(&self, verb: Verb, act: &Act, live: &[usize]) -> Vec<usize> {
+        let (Verb::Record, Some(stamp)) = (verb, act.stamp) else {
+            return Vec::new();
+        };
+        let over = |at: &usize| match self.rules[*at].rule.kind {
+            Kind::Bucket { window, .. } | Kind::Fixed { window } | Kind::Sliding { window } => {
+                self.now - stamp >= window
+            }
+            Kind::Calendar(span) => self.too_late(span, stamp),
+            Kind::Rolling { .. } => false,
+        };
+        live.iter().copied().filter(over).collect()
+    }
+
+    fn too_late(&self, span: Span, stamp: Nanos) -> bool {
+        period(span, stamp).1.is_some_and(|end| self.now - end >= self.late)
+    }
+
+    /// Why the event itself is at fault, if it is.
+    fn bad(&self, verb: Verb, act: &Act, live: &[usize]) -> Option<&'static str> {
+        // A rate limit that a record leaves alone does not count the value at all.
+        let alone = self.skipped(verb, act, live);
+        let counts = |at: &usize| !(self.rules[*at].rule.kind.is_rate() && alone.contains(at));
+        if live
+            .iter()
+            .filter(|at| counts(at))
+            .any(|&at| act.amount(&self.rules[at].rule.measure) < 0)
+        {
+            return Some("negative");
+        }
+        let stamp = act.stamp?;
+        if stamp > self.now + AHEAD {
+            return Some("too far ahead");
+        }
+        let late = live.iter().any(|&at| match self.rules[at].rule.kind {
+            Kind::Calendar(span) => self.too_late(span, stamp),
+            _ => false,
+        });
+        (late && verb == Verb::Track).then_some("too late")
+    }
+
+    fn first(&self, act: &Act) -> Option<&First> {
+        let first = self.keys.get(act.key.as_ref()?)?;
+        (self.now < first.at + self.retention).then_some(first)
+    }
+
+    fn key(&self, at: usize, act: &Act) -> Vec<String> {
+        let per = &self.rules[at].rule.per;
+        per.iter().map(|name| act.dimension(name).unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Each rule that applies is listed once, in the order of definition, and no other.
+    fn listed(&self, live: &[usize], rates: &[Figure], quotas: &[Figure]) -> Result<(), String> {
+        for (is_rate, figures) in [(true, rates), (false, quotas)] {
+            let expected: Vec<&str> = live
+                .iter()
+                .map(|&at| &self.rules[at].rule)
+                .filter(|rule| rule.kind.is_rate() == is_rate)
+                .map(|rule| rule.id.as_str())
+                .collect();
+            let listed: Vec<&str> = figures.iter().map(|figure| figure.id.as_str()).collect();
+            if expected != listed {
+                return Err(format!("lists {listed:?} where {expected:?} apply"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rule {
+    fn matches(&self, act: &Act) -> bool {
+        self.enabled
+            && self.filter.iter().all(|(key, value)| act.dimension(key) == Some(value))
+            && self.per.iter().all(|key| act.dimension(key).is_some())
+    }
+}
+
+impl Counted {
+    fn log(&self, key: &[String]) -> &[Entry] {
+        self.logs.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is used, in thousandths, as the rule counts it at `now` for an event of `stamp`.
+    fn used(&self, key: &[String], now: Nanos, stamp: Nanos) -> Range<Milli> {
+        if let Kind::Bucket { .. } = self.rule.kind {
+            let bucket = self.bucket(key, now);
+            let (lo, hi) = (bucket.lo / bucket.window, ceil_div(bucket.hi, bucket.window));
+            return Range::new(lo, hi);
+        }
+        let (mut least, mut most) = (0, 0);
+        for entry in self.log(key) {
+            let (at, own, lo, hi) = match *entry {
+                Entry::Use { at, stamp, lo, hi } => (at, stamp, lo, hi),
+                Entry::Lump { at, lo, hi } => (at, at, lo, hi),
+                Entry::Terms { .. } => continue,
+            };
+            let (sure, maybe) = match self.rule.kind {
+                Kind::Fixed { window } => {
+                    let same = at.div_euclid(window) == now.div_euclid(window);
+                    (same, same)
+                }
+                Kind::Sliding { window } | Kind::Rolling { window } => {
+                    (at + window > now, at + slot(window) - 1 + window > now)
+                }
+                Kind::Calendar(span) => {
+                    let same = period(span, own).0 == period(span, stamp).0;
+                    (same, same)
+                }
+                Kind::Bucket { .. } => unreachable!("answered above"),
+            };
+            least += if sure { lo } else { 0 };
+            most += if maybe { hi } else { 0 };
+        }
+        Range::new(least, most)
+    }
+
+    /// What is left, in thousandths, never below zero.
+    fn left(&self, key: &[String], now: Nanos, stamp: Nanos) -> Range<Milli> {
+        if let Kind::Bucket { .. } = self.rule.kind {
+            let bucket = self.bucket(key, now);
+            let level =
+                |missing: i128| (bucket.capacity * bucket.window - missing).max(0) / bucket.window;
+            return Range::new(level(bucket.hi), level(bucket.lo));
+        }
+        let used = self.used(key, now, stamp);
+        let limit = self.rule.limit_milli();
+        Range::new((limit - used.hi).max(0), (limit - used.lo).max(0))
+    }
+
+    /// Whether the amount fits, by the least use (`hopeful`) or the most that is possible.
+    fn fits(&self, key: &[String], now: Nanos, stamp: Nanos, amount: Milli, hopeful: bool) -> bool {
+        if let Kind::Bucket { .. } = self.rule.kind {
+            let bucket = self.bucket(key, now);
+            let missing = if hopeful { bucket.lo } else { bucket.hi };
+            return missing + amount * bucket.window <= bucket.capacity * bucket.window;
+        }
+        let used = self.used(key, now, stamp);
+        let used = if hopeful { used.lo } else { used.hi };
+        used + amount <= self.rule.limit_milli()
+    }
+
+    /// The earliest instant from `from` on at which an event stamped then would pass.
+    fn earliest(&self, key: &[String], from: Nanos, amount: Milli, hopeful: bool) -> Option<Nanos> {
+        if amount > self.rule.capacity_milli() {
+            return None;
+        }
+        let mut instant = from;
+        while !self.fits(key, instant, instant, amount, hopeful) {
+            instant = match self.rule.kind {
+                Kind::Bucket { .. } => {
+                    let bucket = self.bucket(key, instant);
+                    let missing = if hopeful { bucket.lo } else { bucket.hi };
+                    let target = (bucket.capacity - amount) * bucket.window;
+                    instant + ceil_div(missing - target, bucket.limit)
+                }
+                Kind::Fixed { window } => (instant.div_euclid(window) + 1) * window,
+                Kind::Sliding { window } | Kind::Rolling { window } => {
+                    let extra = if hopeful { 0 } else { slot(window) - 1 };
+                    let leaves = self.uses(key, false).map(|at| at + extra + window);
+                    leaves.filter(|&at| at > instant).min()?
+                }
+                Kind::Calendar(span) => period(span, instant).1?,
+            };
+        }
+        Some(instant)
+    }
+
+    /// The instants at which something was counted, for sure or perhaps.
+    fn uses(&self, key: &[String], sure: bool) -> impl Iterator<Item = Nanos> + Clone {
+        self.log(key).iter().filter_map(move |entry| match *entry {
+            Entry::Use { at, lo, hi, .. } | Entry::Lump { at, lo, hi } => {
+                (if sure { lo > 0 } else { hi > 0 }).then_some(at)
+            }
+            Entry::Terms { .. } => None,
+        })
+    }
+
+    /// The ranges, in whole Unix seconds, that `reset` may lie in.
+    fn reset(&self, key: &[String], now: Nanos, stamp: Nanos) -> Vec<Option<Range<i128>>> {
+        let one = |instant: Nanos| vec![Some(Range::new(seconds(instant), seconds(instant)))];
+        match self.rule.kind {
+            Kind::Bucket { .. } => {
+                let bucket = self.bucket(key, now);
+                let full = |missing: i128| seconds(now + ceil_div(missing, bucket.limit));
+                vec![Some(Range::new(full(bucket.lo), full(bucket.hi)))]
+            }
+            Kind::Fixed { window } => one((now.div_euclid(window) + 1) * window),
+            Kind::Calendar(span) => match period(span, stamp).1 {
+                Some(end) => one(end),
+                None => vec![None],
+            },
+            Kind::Sliding { window } | Kind::Rolling { window } => {
+                let unused = match self.rule.kind {
+                    Kind::Sliding { .. } => Some(Range::new(seconds(now), seconds(now))),
+                    _ => None,
+                };
+                let extra = slot(window) - 1;
+                let sure = self.uses(key, true).map(|at| at + window).filter(|&at| at > now).min();
+                let most = |at: Nanos| at + window + extra;
+                let mut maybe = self.uses(key, false).map(most).filter(|&at| at > now);
+                match (sure, maybe.clone().max()) {
+                    (None, None) => vec![unused],
+                    // The slots of the last uses may be over or not.
+                    (None, Some(last)) => {
+                        vec![unused, Some(Range::new(seconds(now), seconds(last)))]
+                    }
+                    // An older use than the first sure one may still be counted.
+                    (Some(sure), _) => {
+                        let older = maybe.any(|at| at < sure + extra);
+                        let from = if older { now } else { sure };
+                        vec![Some(Range::new(seconds(from), seconds(sure + extra)))]
+                    }
+                }
+            }
+        }
+    }
+
+    /// Replays a bucket from its first use.
+    fn bucket(&self, key: &[String], now: Nanos) -> Bucket {
+        let mut bucket = Bucket {
+            limit: self.rule.limit_milli(),
+            capacity: self.rule.capacity_milli(),
+            window: match self.rule.kind {
+                Kind::Bucket { window, .. } => window,
+                _ => unreachable!("only a bucket is replayed"),
+            },
+            lo: 0,
+            hi: 0,
+        };
+        let mut last = None;
+        for entry in self.log(key) {
+            let at = match *entry {
+                Entry::Terms { at, .. } | Entry::Use { at, .. } | Entry::Lump { at, .. } => at,
+            };
+            bucket.refill(at - last.unwrap_or(at));
+            last = Some(at);
+            match *entry {
+                Entry::Terms { limit, capacity, window, .. } => {
+                    bucket.limit = limit;
+                    bucket.capacity = capacity;
+                    bucket.window = window;
+                }
+                Entry::Use { lo, hi, .. } => {
+                    bucket.lo = bucket.taken(bucket.lo, lo);
+                    bucket.hi = bucket.taken(bucket.hi, hi);
+                }
+                Entry::Lump { lo, hi, .. } => {
+                    bucket.lo = lo * bucket.window;
+                    bucket.hi = hi * bucket.window;
+                }
+            }
+        }
+        bucket.refill(now - last.unwrap_or(now));
+        bucket
+    }
+
+    /// What carries over when the counter becomes one of another kind.
+    fn lump(&self, key: &[String], now: Nanos, to: &Rule) -> Option<Entry> {
+        let used = self.used(key, now, now);
+        let from_bucket = matches!(self.rule.kind, Kind::Bucket { .. });
+        let to_bucket = matches!(to.kind, Kind::Bucket { .. });
+        let up = |milli: Milli| ceil_div(milli, 1_000) * 1_000;
+        let (lo, hi) = match (from_bucket, to_bucket) {
+            // Another window of the same bucket: exact, or rounded up to whole tokens.
+            (true, true) => (used.lo, up(used.hi)),
+            // A named value's least part is a millionth, which may be what "whole" means for it.
+            (true, false) if matches!(self.rule.measure, Measure::Value(_)) => {
+                (used.lo, up(used.hi))
+            }
+            (true, false) => {
+                let bucket = self.bucket(key, now);
+                (up(ceil_div(bucket.lo, bucket.window)), up(used.hi))
+            }
+            // More than the bucket holds: owed in full, or an empty bucket.
+            (false, true) => (used.lo.min(to.capacity_milli()), used.hi),
+            (false, false) => (used.lo, used.hi),
+        };
+        (hi > 0).then_some(Entry::Lump { at: now, lo, hi })
+    }
+}
+
+impl Bucket {
+    fn refill(&mut self, passed: Nanos) {
+        let gain = passed * self.limit;
+        self.lo = (self.lo - gain).max(0);
+        self.hi = (self.hi - gain).max(0);
+    }
+
+    /// Never below empty: what is owed already, or at most the whole capacity.
+    fn taken(&self, missing: i128, amount: Milli) -> i128 {
+        let full = self.capacity * self.window;
+        missing.max(full.min(missing + amount * self.window))
+    }
+}
+
+fn terms(rule: &Rule, at: Nanos) -> Entry {
+    let window = match rule.kind {
+        Kind::Bucket { window, .. } => window,
+        _ => 1,
+    };
+    let (limit, capacity) = (rule.limit_milli(), rule.capacity_milli());
+    Entry::Terms { at, limit, capacity, window }
+}
+
+fn find<'a>(rates: &'a [Figure], quotas: &'a [Figure], id: &str) -> Result<&'a Figure, String> {
+    let found = rates.iter().chain(quotas).find(|figure| figure.id == id);
+    found.ok_or_else(|| format!("{id} applies and is not listed"))
+}
+
+/// The length of a sliding window's slot.
+pub fn slot(window: Nanos) -> Nanos {
+    ceil_div(window, SLOTS)
+}
+
+pub fn ceil_div(a: i128, b: i128) -> i128 {
+    -(-a).div_euclid(b)
+}
+
+/// An instant in whole Unix seconds, rounded up.
+pub fn seconds(instant: Nanos) -> i128 {
+    ceil_div(instant, SECOND)
+}
+
+fn floor_units(milli: Milli) -> u64 {
+    u64::try_from(milli.div_euclid(1_000)).unwrap_or(u64::MAX)
+}
+
+fn ceil_units(milli: Milli) -> u64 {
+    u64::try_from(ceil_div(milli, 1_000)).unwrap_or(u64::MAX)
+}
+
+/// The start of a calendar period and its end, which all time has not.
+pub fn period(span: Span, instant: Nanos) -> (Nanos, Option<Nanos>) {
+    let even = |length: Nanos, phase: Nanos| {
+        let start = (instant - phase).div_euclid(length) * length + phase;
+        (start, Some(start + length))
+    };
+    let whole = i64::try_from(instant.div_euclid(SECOND)).expect("an instant of this era");
+    let date = DateTime::<Utc>::from_timestamp(whole, 0).expect("an instant of this era");
+    let midnight = |year: i32, month: u32| {
+        let day = NaiveDate::from_ymd_opt(year, month, 1).expect("the first of a month");
+        let start = day.and_hms_opt(0, 0, 0).expect("midnight").and_utc();
+        i128::from(start.timestamp()) * SECOND
+    };
+    let (year, month) = (date.year(), date.month());
+    match span {
+        Span::Hour => even(HOUR, 0),
+        Span::Day => even(DAY, 0),
+        // The epoch was a Thursday, so the first Monday was its fifth day.
+        Span::Week => even(7 * DAY, 4 * DAY),
+        Span::Month => {
+            let end = if month == 12 { midnight(year + 1, 1) } else { midnight(year, month + 1) };
+            (midnight(year, month), Some(end))
+        }
+        Span::Year => (midnight(year, 1), Some(midnight(year + 1, 1))),
+        Span::AllTime => (Nanos::MIN, None),
+    }
+}
