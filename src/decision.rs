@@ -13,7 +13,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::amount::Amount;
-use crate::counters::{Ahead, At, Figures, Moment, Reading, Take, Takes, Timeline};
+use crate::counters::{Ahead, At, Figures, Moment, Reading, Take, Takes, Timeline, Verdict};
 use crate::headers::{HeaderDialect, Headers};
 use crate::log::EventId;
 use crate::rules::{Enforcement, Metric, Period, Rule, Window};
@@ -147,6 +147,8 @@ enum Rules {
     Snapshot(Guard<Arc<Snapshot>>),
     /// The rules alone, one for each status: what is kept for long must not hold a rule set.
     Alone(Arc<[Arc<CompiledRule>]>),
+    /// The decision is not made yet.
+    Unset,
 }
 
 impl Clone for Sayings {
@@ -154,27 +156,13 @@ impl Clone for Sayings {
         let rules = match &self.rules {
             Rules::Snapshot(snapshot) => Rules::Snapshot(Guard::from_inner(Arc::clone(snapshot))),
             Rules::Alone(rules) => Rules::Alone(Arc::clone(rules)),
+            Rules::Unset => Rules::Unset,
         };
         Self { said: self.said.clone(), ahead: self.ahead.clone(), rules, ..*self }
     }
 }
 
 impl Sayings {
-    #[inline]
-    pub(crate) fn new(
-        at: At,
-        asked: Moment,
-        timeline: Timeline,
-        mut said: Takes,
-        ahead: Vec<(u32, Ahead)>,
-        rules: Guard<Arc<Snapshot>>,
-    ) -> Self {
-        if !said.is_sorted_by_key(|said| said.rule) {
-            said.sort_unstable_by_key(|said| said.rule);
-        }
-        Self { at, asked, timeline, said, ahead, rules: Rules::Snapshot(rules) }
-    }
-
     /// The same without the rule set.
     fn alone(&self) -> Self {
         let rules = self.statuses().map(|(rule, _)| Arc::clone(rule)).collect();
@@ -187,6 +175,7 @@ impl Sayings {
             let rule = match &self.rules {
                 Rules::Snapshot(snapshot) => snapshot.rule(said.rule),
                 Rules::Alone(rules) => rules.get(place),
+                Rules::Unset => None,
             };
             rule.map(|rule| (rule, said))
         })
@@ -316,9 +305,31 @@ pub struct Decision {
 }
 
 impl Decision {
-    #[inline]
-    pub(crate) fn new(allowed: bool, event_id: Option<EventId>, sayings: Sayings) -> Self {
-        Self { allowed, replay: false, event_id, sayings }
+    /// A decision that is to be made: it is filled in where it lies, because it is large.
+    pub(crate) fn pending(at: At, asked: Moment, timeline: Timeline) -> Self {
+        let (said, ahead, rules) = (Takes::new(), Vec::new(), Rules::Unset);
+        let sayings = Sayings { at, asked, timeline, said, ahead, rules };
+        Self { allowed: false, replay: false, event_id: None, sayings }
+    }
+
+    /// What the rules are asked for, and say.
+    pub(crate) fn takes(&mut self) -> &mut Takes {
+        &mut self.sayings.said
+    }
+
+    /// Makes the decision by what the rules have said.
+    pub(crate) fn settle(
+        &mut self,
+        verdict: Verdict<Option<EventId>>,
+        rules: Guard<Arc<Snapshot>>,
+    ) {
+        let sayings = &mut self.sayings;
+        if !sayings.said.is_sorted_by_key(|said| said.rule) {
+            sayings.said.sort_unstable_by_key(|said| said.rule);
+        }
+        (sayings.at, sayings.ahead) = (verdict.at, verdict.ahead);
+        sayings.rules = Rules::Snapshot(rules);
+        (self.allowed, self.event_id) = (verdict.allowed, verdict.committed.flatten());
     }
 
     /// What is kept to answer a retry: the same answer, which holds no rule set.

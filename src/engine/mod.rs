@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, Timestamp};
-use crate::counters::{At, Intent, Moment, Request, Table, Take, Takes, Unsettled, Verdict};
-use crate::decision::{Decision, Sayings, Standing};
+use crate::counters::{At, Intent, Moment, Request, Table, Take, Unsettled};
+use crate::decision::{Decision, Standing};
 use crate::error::{EventError, TrackError};
 use crate::event::Event;
 use crate::idempotency::IdempotencyKeys;
@@ -196,14 +196,18 @@ impl Engine {
             let log = self.log.as_deref()?;
             Some(log.append(event, happened.unwrap_or_else(|| timeline.timestamp(at.now))))
         };
+        let at = timeline.at(now.moment, second);
+        let mut decision = Decision::pending(at, now.asked, timeline);
         loop {
             let snapshot = self.snapshot.load();
             let mut matches = Matches::default();
             snapshot.index.find(event, &mut matches);
-            let mut takes = Takes::new();
+            let takes = decision.takes();
+            takes.clear();
             for (rule, place) in &matches.rules {
                 if let Some(compiled) = snapshot.rule(*rule) {
-                    takes.push(Take::new(*rule, *place, cost(compiled)?));
+                    let cost = cost(compiled)?;
+                    takes.push(Take::new(*rule, *place, cost));
                 }
             }
             let request = Request {
@@ -213,13 +217,12 @@ impl Engine {
                 second,
                 places: &matches.places,
             };
-            let settled = self.table.settle(&request, &mut takes, commit);
+            let settled = self.table.settle(&request, takes, commit);
             drop(matches);
             match settled {
                 Ok(verdict) => {
-                    let Verdict { at, allowed, ahead, committed } = verdict;
-                    let sayings = Sayings::new(at, now.asked, timeline, takes, ahead, snapshot);
-                    return Ok(Decision::new(allowed, committed.flatten(), sayings));
+                    decision.settle(verdict, snapshot);
+                    return Ok(decision);
                 }
                 // The rules are being changed: look again.
                 Err(Unsettled::Stale) => std::thread::yield_now(),
