@@ -229,7 +229,7 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn amount(&self, name: &str) -> Option<Amount> {
         match name {
-            "total_tokens" => self.tokens().ok().flatten().map(Amount::from),
+            "total_tokens" => self.tokens().flatten().map(Amount::from),
             "input_tokens" => self.input_tokens.map(Amount::from),
             "output_tokens" => self.output_tokens.map(Amount::from),
             "cost_cents" => self.cost_cents.map(Amount::from),
@@ -298,7 +298,10 @@ impl<'a> Event<'a> {
         if let Some(key) = &self.idempotency_key {
             check_text("idempotency_key", key)?;
         }
-        self.tokens().map(|_| ())
+        if self.tokens().is_none() {
+            return Err(self.tokens_overflow());
+        }
+        Ok(())
     }
 
     pub(crate) fn key(&self) -> Option<&str> {
@@ -309,21 +312,25 @@ impl<'a> Event<'a> {
         self.timestamp
     }
 
-    /// The tokens of the event: the total where it is given, else input plus output.
+    /// The tokens of the event: the total where it is given, else input plus output; the outer
+    /// `None` where that sum does not fit, which [`validate`](Self::validate) refuses.
     #[inline]
-    pub(crate) fn tokens(&self) -> Result<Option<u64>, EventError> {
+    #[expect(clippy::option_option, reason = "two words that come back in registers")]
+    pub(crate) fn tokens(&self) -> Option<Option<u64>> {
         match (self.total_tokens, self.input_tokens, self.output_tokens) {
-            (Some(total), _, _) => Ok(Some(total)),
-            (None, None, None) => Ok(None),
-            (None, input, output) => {
-                let (input, output) = (input.unwrap_or(0), output.unwrap_or(0));
-                let total = input.checked_add(output).ok_or_else(|| EventError::Invalid {
-                    field: "total_tokens".into(),
-                    value: format!("{input} + {output}").into(),
-                    rule: "input_tokens + output_tokens must fit 64 bits",
-                });
-                total.map(Some)
-            }
+            (Some(total), _, _) => Some(Some(total)),
+            (None, None, None) => Some(None),
+            (None, input, output) => input.unwrap_or(0).checked_add(output.unwrap_or(0)).map(Some),
+        }
+    }
+
+    #[cold]
+    fn tokens_overflow(&self) -> EventError {
+        let (input, output) = (self.input_tokens.unwrap_or(0), self.output_tokens.unwrap_or(0));
+        EventError::Invalid {
+            field: "total_tokens".into(),
+            value: format!("{input} + {output}").into(),
+            rule: "input_tokens + output_tokens must fit 64 bits",
         }
     }
 
@@ -515,15 +522,16 @@ impl ValueName {
     }
 
     /// The event's value of a built-in name.
-    pub(crate) fn whole(&self, event: &Event<'_>) -> Result<Option<u64>, EventError> {
-        Ok(match self {
+    #[inline]
+    pub(crate) fn whole(&self, event: &Event<'_>) -> Option<u64> {
+        match self {
             Self::InputTokens => event.input_tokens,
             Self::OutputTokens => event.output_tokens,
-            Self::TotalTokens => event.tokens()?,
+            Self::TotalTokens => event.tokens().flatten(),
             Self::CostCents => event.cost_cents,
             Self::LatencyMs => event.latency_ms,
             Self::Other(_) => None,
-        })
+        }
     }
 }
 

@@ -129,7 +129,7 @@ impl Engine {
     pub fn standing(&self, event: &Event<'_>) -> Result<Standing, TrackError> {
         event.validate()?;
         let now = self.read_clock();
-        let decision = self.settle(event, Intent::Look, now, |_| Ok(0))?;
+        let decision = self.settle(event, Intent::Look, now, |_| Some(0))?;
         Ok(decision.into_standing())
     }
 
@@ -173,9 +173,9 @@ impl Engine {
                 if intent == Intent::Record
                     && u128::from(age) >= rule.window.length().as_nanos() =>
             {
-                Ok(0)
+                Some(0)
             }
-            rule => rule.metric().measure(event, rule.name()),
+            rule => rule.metric().measure(event),
         })
     }
 
@@ -184,7 +184,7 @@ impl Engine {
         event: &Event<'_>,
         intent: Intent,
         now: Now,
-        cost: impl Fn(&CompiledRule) -> Result<u64, EventError>,
+        cost: impl Fn(&CompiledRule) -> Option<u64>,
     ) -> Result<Decision, TrackError> {
         let timeline = self.table.timeline();
         let happened = event.happened_at().map(Timestamp::from);
@@ -205,10 +205,12 @@ impl Engine {
             let takes = decision.takes();
             takes.clear();
             for (rule, place) in &matches.rules {
-                if let Some(compiled) = snapshot.rule(*rule) {
-                    let cost = cost(compiled)?;
-                    takes.push(Take::new(*rule, *place, cost));
-                }
+                let Some(compiled) = snapshot.rule(*rule) else { continue };
+                let Some(cost) = cost(compiled) else {
+                    let rule = &compiled.rule;
+                    return Err(rule.metric().negative(event, rule.name()).into());
+                };
+                takes.push(Take::new(*rule, *place, cost));
             }
             let request = Request {
                 roster: &snapshot.roster,

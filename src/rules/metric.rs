@@ -51,24 +51,32 @@ impl Metric {
         }
     }
 
-    /// What `event` counts, in units. An amount above the range of `u64` counts `u64::MAX`,
-    /// which no limit reaches.
+    /// What a valid `event` counts, in units; `None` for a negative amount. One above the range
+    /// of `u64` counts `u64::MAX`, which no limit reaches.
     #[inline]
-    pub(crate) fn measure(&self, event: &Event<'_>, rule: &str) -> Result<u64, EventError> {
+    pub(crate) fn measure(&self, event: &Event<'_>) -> Option<u64> {
         match self {
-            Self::TotalEvents => Ok(1),
-            Self::TotalTokens => Ok(event.tokens()?.unwrap_or(0)),
-            Self::TotalCostCents => Ok(ValueName::CostCents.whole(event)?.unwrap_or(0)),
+            Self::TotalEvents => Some(1),
+            Self::TotalTokens => Some(ValueName::TotalTokens.whole(event).unwrap_or(0)),
+            Self::TotalCostCents => Some(ValueName::CostCents.whole(event).unwrap_or(0)),
             Self::Value(MetricValue(ValueName::Other(name))) => {
                 let amount = event.named_value(name).unwrap_or(Amount::ZERO);
-                if amount.is_negative() {
-                    let (field, value) = (name.clone(), amount.to_string().into());
-                    return Err(EventError::Negative { field, value, rule: rule.into() });
-                }
-                Ok(u64::try_from(amount.millionths()).unwrap_or(u64::MAX))
+                let units = u64::try_from(amount.millionths()).unwrap_or(u64::MAX);
+                (!amount.is_negative()).then_some(units)
             }
-            Self::Value(MetricValue(built_in)) => Ok(built_in.whole(event)?.unwrap_or(0)),
+            Self::Value(MetricValue(built_in)) => Some(built_in.whole(event).unwrap_or(0)),
         }
+    }
+
+    /// Why an event cannot be measured.
+    #[cold]
+    pub(crate) fn negative(&self, event: &Event<'_>, rule: &str) -> EventError {
+        let name = match self {
+            Self::Value(MetricValue(name)) => name.as_str(),
+            _ => "",
+        };
+        let value = event.named_value(name).unwrap_or(Amount::ZERO).to_string();
+        EventError::Negative { field: name.into(), value: value.into(), rule: rule.into() }
     }
 
     /// The rule that the metric's name breaks, if any.

@@ -17,7 +17,7 @@ pub enum Algorithm {
     FixedWindow,
     /// Never more than the limit in any span of the window's length. It counts in slots of a
     /// sixtieth of the window (rounded up to a nanosecond) and a use leaves with its whole slot,
-    /// so it refuses at most one slot early. 512 bytes a key.
+    /// so it refuses at most one slot early. 504 bytes a key.
     SlidingWindow,
 }
 

@@ -132,8 +132,11 @@ impl RateLimit {
         self
     }
 
-    /// Returns the most that one counter can admit in any span of the window's length, both ends
-    /// included; `None` where it refuses nobody (soft, shadow).
+    /// Returns the most that one counter can admit in any span of the window's length; `None`
+    /// where it refuses nobody (soft, shadow).
+    ///
+    /// The span includes both its ends for a token bucket and a fixed window. For a sliding
+    /// window it is half open: a use at one end has left at the other.
     #[must_use]
     pub fn worst_case(&self) -> Option<u128> {
         if self.enforcement != Enforcement::Hard {
