@@ -9,12 +9,11 @@ use smallvec::SmallVec;
 use crate::amount::{Amount, IntoAmount};
 use crate::error::EventError;
 
+mod names;
 mod wire;
 
-/// The longest id or dimension value, in bytes of UTF-8.
-pub(crate) const MAX_TEXT_BYTES: usize = 256;
-/// The longest key of a dimension or name of a value, in bytes.
-pub(crate) const MAX_KEY_BYTES: usize = 64;
+pub(crate) use self::names::{Dimension, ValueName, key_rule, text_rule};
+use self::names::{check_key, check_text};
 
 /// One act of a customer: a model call, an embedding, a tool run.
 ///
@@ -451,135 +450,6 @@ pub(crate) struct Fields<'e> {
     pub(crate) numbers: [Option<u64>; 5],
     pub(crate) properties: &'e [(Cow<'e, str>, PropertyValue<'e>)],
     pub(crate) values: &'e [(Cow<'e, str>, Amount)],
-}
-
-/// A dimension by name, resolved once so that looking it up in an event compares no built-in
-/// names.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Dimension {
-    CustomerId,
-    EventType,
-    Model,
-    Provider,
-    Property(Box<str>),
-}
-
-impl Dimension {
-    pub(crate) fn parse(name: &str) -> Self {
-        match name {
-            "customer_id" => Self::CustomerId,
-            "event_type" => Self::EventType,
-            "model" => Self::Model,
-            "provider" => Self::Provider,
-            _ => Self::Property(name.into()),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn of<'e>(&self, event: &'e Event<'_>) -> Option<&'e str> {
-        match self {
-            Self::CustomerId => Some(&event.customer_id),
-            Self::EventType => Some(&event.event_type),
-            Self::Model => event.model.as_deref(),
-            Self::Provider => event.provider.as_deref(),
-            Self::Property(key) => event.text_property(key),
-        }
-    }
-}
-
-/// A value by name, the built-in ones resolved.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum ValueName {
-    InputTokens,
-    OutputTokens,
-    TotalTokens,
-    CostCents,
-    LatencyMs,
-    Other(Box<str>),
-}
-
-impl ValueName {
-    pub(crate) fn parse(name: &str) -> Self {
-        match name {
-            "input_tokens" => Self::InputTokens,
-            "output_tokens" => Self::OutputTokens,
-            "total_tokens" => Self::TotalTokens,
-            "cost_cents" => Self::CostCents,
-            "latency_ms" => Self::LatencyMs,
-            _ => Self::Other(name.into()),
-        }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        match self {
-            Self::InputTokens => "input_tokens",
-            Self::OutputTokens => "output_tokens",
-            Self::TotalTokens => "total_tokens",
-            Self::CostCents => "cost_cents",
-            Self::LatencyMs => "latency_ms",
-            Self::Other(name) => name,
-        }
-    }
-
-    /// The event's value of a built-in name.
-    #[inline]
-    pub(crate) fn whole(&self, event: &Event<'_>) -> Option<u64> {
-        match self {
-            Self::InputTokens => event.input_tokens,
-            Self::OutputTokens => event.output_tokens,
-            Self::TotalTokens => event.tokens().flatten(),
-            Self::CostCents => event.cost_cents,
-            Self::LatencyMs => event.latency_ms,
-            Self::Other(_) => None,
-        }
-    }
-}
-
-/// Checks an id or a dimension value.
-#[inline]
-pub(crate) fn check_text(field: &str, text: &str) -> Result<(), EventError> {
-    text_rule(text).map_or(Ok(()), |rule| Err(EventError::invalid(field, text, rule)))
-}
-
-/// Checks the key of a property or the name of a value.
-pub(crate) fn check_key(field: &str, key: &str) -> Result<(), EventError> {
-    key_rule(key).map_or(Ok(()), |rule| Err(EventError::invalid(field, key, rule)))
-}
-
-/// The rule that an id or a dimension value breaks, if any.
-#[inline]
-pub(crate) fn text_rule(text: &str) -> Option<&'static str> {
-    if text.is_empty() || text.len() > MAX_TEXT_BYTES {
-        return Some("must be 1 to 256 bytes long");
-    }
-    // One pass over the words settles plain ASCII; only other text is decoded, for C1 controls.
-    let clean = is_plain(text) || !text.chars().any(char::is_control);
-    (!clean).then_some("must not hold control characters")
-}
-
-/// Whether every byte is printable ASCII, a space to `~`. May say no of some that are.
-#[inline]
-fn is_plain(text: &str) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // The top bit of a byte is set where it is not ASCII, is 0x7f, or is below a space. A carry
-    // or borrow between bytes comes only from one that is marked itself.
-    let odd = |word: &[u8; 8]| {
-        let word = u64::from_le_bytes(*word);
-        (word | word.wrapping_add(ONES) | word.wrapping_sub(ONES << 5)) & (ONES << 7)
-    };
-    let bytes = text.as_bytes();
-    match bytes.last_chunk::<8>() {
-        // The last eight overlap the words before them: no byte is left over.
-        Some(last) => bytes.as_chunks::<8>().0.iter().fold(odd(last), |any, w| any | odd(w)) == 0,
-        None => bytes.iter().all(|byte| (b' '..0x7f).contains(byte)),
-    }
-}
-
-/// The rule that a key breaks, if any.
-pub(crate) fn key_rule(key: &str) -> Option<&'static str> {
-    let letters = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let fits = letters && !key.is_empty() && key.len() <= MAX_KEY_BYTES;
-    (!fits).then_some("must be 1 to 64 ASCII letters, digits or `_`")
 }
 
 impl<'a> From<&'a str> for PropertyValue<'a> {

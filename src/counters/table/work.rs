@@ -1,0 +1,208 @@
+//! A decision whose shards are locked: what the rules say, and the writing of their counters.
+
+use std::num::NonZeroU32;
+
+use smallvec::SmallVec;
+
+use super::{Guards, Intent, Request, Seat, Take, upkeep};
+use crate::counters::calendar_period::Ahead;
+use crate::counters::cell::Image;
+use crate::counters::counter::Counter;
+use crate::counters::row::{Row, RowKey};
+use crate::counters::time::At;
+use crate::rules::Enforcement;
+
+/// A place that is no seat: what is taken there is kept nowhere.
+const NOWHERE: u32 = u32::MAX;
+
+/// A decision whose shards are locked.
+pub(super) struct Work<'w, 'e> {
+    pub(super) request: &'w Request<'w, 'e>,
+    pub(super) at: At,
+    pub(super) seats: &'w [Seat<'w>],
+}
+
+impl<'w> Work<'w, '_> {
+    #[inline]
+    pub(super) fn row<'g>(&self, guards: &'g Guards<'_>, place: u32) -> Option<&'g Row> {
+        let seat = self.seats.get(place as usize)?;
+        guards.get(seat.guard)?.rows.get_bucket(seat.bucket?)
+    }
+
+    pub(super) fn overflow_seat(&self, counter: &Counter) -> u32 {
+        let key = RowKey::Overflow { counter: counter.lineage() };
+        let found = self.seats.iter().position(|seat| seat.key == key);
+        found.and_then(|seat| u32::try_from(seat).ok()).unwrap_or(NOWHERE)
+    }
+
+    pub(super) fn is_shared(&self, place: u32) -> bool {
+        place as usize >= self.request.places.len()
+    }
+
+    #[inline]
+    pub(super) fn passes(&self, takes: &[Take]) -> bool {
+        takes.iter().all(|take| {
+            take.fits || {
+                let counter = self.request.roster.counter(take.rule);
+                counter.is_some_and(|counter| counter.enforcement != Enforcement::Hard)
+            }
+        })
+    }
+
+    /// A rule in whose closed period the event falls; recording does not mind.
+    #[inline]
+    pub(super) fn too_late(&self, takes: &[Take]) -> Option<u32> {
+        if self.request.second.is_none() || self.request.intent == Intent::Record {
+            return None;
+        }
+        let late = |take: &&Take| {
+            let counter = self.request.roster.counter(take.rule);
+            counter.is_some_and(|counter| counter.policy.is_too_late(&take.reading, self.at))
+        };
+        takes.iter().find(late).map(|take| take.rule)
+    }
+
+    /// The counter of a take, where an event that is let in changes it.
+    #[inline]
+    pub(super) fn counting(&self, take: &Take) -> Option<&'w Counter> {
+        let counter = self.request.roster.counter(take.rule)?;
+        let counts = take.cost > 0
+            && take.place != NOWHERE
+            && (take.fits || counter.enforcement != Enforcement::Shadow)
+            && !(self.request.intent == Intent::Record
+                && counter.policy.is_too_late(&take.reading, self.at));
+        counts.then_some(counter)
+    }
+
+    #[cold]
+    pub(super) fn ahead<'g>(
+        &self,
+        takes: &[Take],
+        row: impl Fn(u32) -> Option<&'g Row>,
+    ) -> Vec<(u32, Ahead)> {
+        let spans = takes.iter().filter_map(|take| {
+            let counter = self.request.roster.counter(take.rule)?;
+            let ahead = counter.ahead(row(take.place), self.at);
+            (!ahead.is_empty()).then_some((take.rule, ahead))
+        });
+        spans.collect()
+    }
+
+    /// Judges takes that are all of one row; returns `false` where it lacks a rule's cell.
+    #[inline]
+    pub(super) fn judge_row(&self, row: &Row, takes: &mut [Take]) -> bool {
+        let mut hint = 0;
+        for take in takes {
+            let Some(counter) = self.request.roster.counter(take.rule) else { return false };
+            let judged = counter.judge(Some(row), hint, self.at, take.cost);
+            let Some(cell) = judged.cell else { return false };
+            hint = row.after(cell);
+            (take.reading, take.fits) = (judged.reading, judged.fits);
+            take.cell = NonZeroU32::new(u32::try_from(cell).unwrap_or(0));
+            if take.cell.is_none() || counter.took_over() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Writes the cells of takes that are all of one row and have one.
+    #[inline]
+    pub(super) fn write_cells(&self, takes: &mut [Take], row: &mut Row) {
+        for take in takes {
+            if let (Some(counter), Some(cell)) = (self.counting(take), take.cell) {
+                row.write(cell.get() as usize, |words| {
+                    counter.policy.take(&mut take.reading, words, self.at, take.cost)
+                });
+            }
+        }
+    }
+
+    /// Moves the readings to what they would be after the event, and writes nothing.
+    pub(super) fn foretell(&self, takes: &mut [Take]) {
+        for take in takes {
+            if let Some(counter) = self.counting(take) {
+                counter.policy.take(&mut take.reading, &mut [], self.at, take.cost);
+            }
+        }
+    }
+
+    /// Writes all counters, and moves the readings to what they are after the event.
+    #[inline]
+    pub(super) fn write(&self, takes: &mut [Take], guards: &mut Guards<'_>) {
+        let mut new_rows = false;
+        // Rows that exist come first: making one may move the others of its shard.
+        for (place, seat) in (0_u32..).zip(self.seats) {
+            let Some(bucket) = seat.bucket else {
+                new_rows = true;
+                continue;
+            };
+            let shard = guards.get_mut(seat.guard);
+            if let Some(row) = shard.and_then(|shard| shard.rows.get_bucket_mut(bucket)) {
+                self.write_row(takes, place, row);
+            }
+        }
+        if !new_rows {
+            return;
+        }
+        for (place, seat) in (0_u32..).zip(self.seats).filter(|(_, seat)| seat.bucket.is_none()) {
+            let mut cells: SmallVec<[(u32, Image); 4]> = SmallVec::new();
+            for take in takes.iter_mut().filter(|take| take.place == place) {
+                if let Some(counter) = self.counting(take) {
+                    cells.push((counter.number(), self.first_image(take, counter, None)));
+                }
+            }
+            if let (false, Some(shard)) = (cells.is_empty(), guards.get_mut(seat.guard)) {
+                let row = Row::new(seat.hash, seat.key, &cells);
+                shard.rows.insert_unique(seat.hash, row, Row::hash);
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn write_row(&self, takes: &mut [Take], place: u32, row: &mut Row) {
+        let (mut new_cells, mut took_over) = (false, false);
+        // Cells that exist come first: a new one moves those behind it.
+        for take in takes.iter_mut().filter(|take| take.place == place) {
+            let Some(counter) = self.counting(take) else { continue };
+            took_over |= counter.took_over();
+            match take.cell {
+                Some(cell) => row.write(cell.get() as usize, |words| {
+                    counter.policy.take(&mut take.reading, words, self.at, take.cost)
+                }),
+                None => new_cells = true,
+            }
+        }
+        if new_cells {
+            let new = takes.iter_mut().filter(|take| take.place == place && take.cell.is_none());
+            for take in new {
+                if let Some(counter) = self.counting(take) {
+                    let image = self.first_image(take, counter, Some(row));
+                    row.push(counter.number(), &image);
+                }
+            }
+        }
+        if took_over {
+            let counters = takes.iter().filter(|take| take.place == place);
+            for counter in counters.filter_map(|take| self.counting(take)) {
+                upkeep::drop_predecessors(row, counter);
+            }
+        }
+    }
+
+    /// The first state of a new cell: what it takes over, if anything, and this event.
+    pub(super) fn first_image(
+        &self,
+        take: &mut Take,
+        counter: &Counter,
+        row: Option<&Row>,
+    ) -> Image {
+        let own = row.filter(|row| !counter.has_cell(row));
+        let mut image = own
+            .and_then(|row| counter.carried(row))
+            .unwrap_or_else(|| Image::zero(counter.policy.words()));
+        let (reading, words) = (&mut take.reading, &mut image.words);
+        image.extra = counter.policy.take(reading, words, self.at, take.cost);
+        image
+    }
+}
