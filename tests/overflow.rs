@@ -246,19 +246,13 @@ fn room_that_came_free_is_used_again() {
             calls += 1;
             assert!(is_allowed(&engine, &format!("passer-by {calls}")), "the shared one is full");
             assert!(engine.live_keys() <= 100);
+            // Two at one instant pass where each has a counter of its own.
             let pair = [format!("new {calls}"), format!("newer {calls}")];
             if pair.iter().all(|customer| is_allowed(&engine, customer)) {
                 break;
             }
             assert!(calls < 5_000, "{} keys stay though none matters", engine.live_keys());
         }
-        // From here on new keys have counters of their own.
-        clock.advance(Duration::from_secs(60));
-        for _ in 0..5_000 {
-            track(&engine, "regular");
-            clock.advance(Duration::from_secs(60));
-        }
-        assert!(engine.live_keys() < 100, "{} keys", engine.live_keys());
     }
 }
 

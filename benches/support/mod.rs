@@ -85,8 +85,8 @@ impl Customers {
     #[inline]
     pub(crate) fn draw_of(&mut self, group: u64) -> &str {
         self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let number = (self.state >> 33) % self.count;
-        self.named(group * self.count + number)
+        let number = (self.state >> 33).checked_rem(self.count).unwrap_or(0);
+        self.named(group.wrapping_mul(self.count).wrapping_add(number))
     }
 
     /// The name of customer `number`.

@@ -108,7 +108,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets the most idempotency keys that are kept; the default is a million, some 500 bytes
+    /// Sets the most idempotency keys that are kept; the default is a million, some 800 bytes
     /// each. Beyond it the oldest are forgotten before their time.
     pub fn idempotency_max_keys(mut self, keys: usize) -> Self {
         self.idempotency_max_keys = keys;

@@ -152,6 +152,8 @@ fn among_many(size: &Size) -> Vec<Row> {
 
 fn refused(size: &Size) -> Vec<Row> {
     let customers = traffic::shuffled_customers(size.customers);
+    // Everybody's first call, in the warm-up, is admitted, so that each customer has counters.
+    let one_call_a_month = Limits { cents_a_month: traffic::CENTS, ..Limits::GENEROUS };
     let often = 1_000_000;
     let tokens = Quota::new("Tokens a day", Metric::TotalTokens, often, Period::Day);
     let cents = Quota::new("Cents a month", Metric::TotalCostCents, often, Period::Month);
@@ -162,7 +164,7 @@ fn refused(size: &Size) -> Vec<Row> {
         .quota(cents.per("customer_id"));
     let refusing = [
         ("refused by a rate limit", by_rate),
-        ("refused by a quota", four(builder(), Limits { cents_a_month: 1, ..Limits::GENEROUS })),
+        ("refused by a quota", four(builder(), one_call_a_month)),
     ];
     let allowing = built(four(builder(), Limits::GENEROUS));
     let row_of = |(case, refusing)| {

@@ -64,7 +64,7 @@ fn decider(case: &str) -> Option<Decider> {
         "resting" => tracking(built(one(1_000_000_000)), traffic::plain),
         "four" => tracking(built(generous()), traffic::model_call),
         "refused" => {
-            let limits = Limits { cents_a_month: 1, ..Limits::GENEROUS };
+            let limits = Limits { cents_a_month: traffic::CENTS, ..Limits::GENEROUS };
             tracking(built(four(builder(), limits)), traffic::model_call)
         }
         "definitions" => tracking(built(with_others(generous(), 99_996)), traffic::model_call),
