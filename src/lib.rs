@@ -64,12 +64,14 @@
 //!
 //! # Cost
 //!
-//! | call | locks | look-ups | heap allocations |
-//! |---|---|---|---|
-//! | `track`, `check`, `standing` | one shard for each partition that matches | one a filter shape of the index that the event has the dimensions of, one a partition | none, up to 8 rules in 4 partitions, borrowed strings, known keys, recording off |
-//! | with recording | and the log | | none while the log is at its bound |
-//! | with an idempotency key | and the key's | and one | the key and the answer |
-//! | a change of rules | all decisions wait some microseconds | O(rules); O(keys) where counters are converted | |
+//! - `track`, `check` and `standing` take one lock, of a shard, for each partition that matches;
+//!   one look-up for each filter shape (set of filtered dimensions) that the event has, and one
+//!   for each partition. They allocate nothing for up to 8 rules in 4 partitions, with borrowed
+//!   strings, known keys and recording off.
+//! - Recording adds the log's lock, and allocates nothing while the log is at its bound.
+//! - An idempotency key adds its lock and its look-up, and allocates the key and the answer.
+//! - A change of rules is O(rules), and O(keys) where counters are converted; decisions wait for
+//!   some microseconds of it.
 //!
 //! # Memory
 //!
