@@ -1,14 +1,15 @@
 //! Rate limits, quotas and usage metering for AI applications, in one in-process call.
 //!
-//! Before a costly act (a model call, an embedding, a tool run) ask [`Engine::track`]: it checks
-//! every rate limit and every quota that matches the event, takes from all of them or from none,
-//! records the event, and answers in well under a microsecond, with no network hop.
+//! An [`Engine`] lives in the application's process. Before a costly act (a model call, an
+//! embedding, a tool run) ask [`Engine::track`]: it checks every rate limit and every quota that
+//! matches the event, takes from all of them or from none, records the event, and answers in well
+//! under a microsecond, with no network hop and no background thread.
 //!
 //! ```
 //! use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Window};
 //!
 //! let engine = Engine::builder()
-//!     .rate_limit(RateLimit::new("Requests", 20, Window::Second).per("customer_id").burst(40))
+//!     .rate_limit(RateLimit::new("Calls", 20, Window::Second).per("customer_id").burst(40))
 //!     .quota(Quota::new("Tokens", Metric::TotalTokens, 100_000, Period::Day).per("customer_id"))
 //!     .build()?;
 //! let event = Event::new("cust_123", "model_call").model("gpt-4").total_tokens(1_200);
@@ -20,88 +21,256 @@
 //!
 //! # What it promises
 //!
-//! 1. **All or nothing.** A decision takes from every matching rule, or, when a hard rule refuses,
-//!    from none. Decisions are linearizable: concurrent calls answer as some order of single calls
-//!    would. Nothing is taken and given back, so nobody is refused because of a call that failed.
-//! 2. **Exact retry.** [`Decision::retry_after`] is the earliest instant at which the same event
-//!    passes if nothing else happens, over all rules together: one nanosecond earlier it does not.
-//!    A cost that can never pass says [`RetryAfter::Never`].
-//! 3. **Exact arithmetic.** Integers and fixed point; 7 a day and a million a second are both
-//!    exact. No floats, no wrap, the same in debug and in release.
-//! 4. **Cost follows matches.** With 100 000 definitions of which four match, a call costs about
-//!    what it costs with the four alone.
+//! Each promise has its tests, named here.
+//!
+//! 1. **All or nothing.** A decision takes from every matching rule or, when a hard rule refuses,
+//!    from none. Decisions are linearizable: whatever threads do, the answers are those of some
+//!    order of single calls. No limit is passed by one unit, and nobody is refused whom no order
+//!    of the calls would refuse: nothing is taken first and given back later. *(`threads`,
+//!    `linearizable`, `model`)*
+//! 2. **The exact wait.** [`Decision::retry_after`] is the earliest instant at which the same
+//!    event passes if nothing else happens, over all matching rules together: at that instant it
+//!    passes, one nanosecond earlier it does not. What can never pass says
+//!    [`RetryAfter::Never`]. *(`retry`)*
+//! 3. **Exact arithmetic.** Integers and fixed point, no floats, no remainder dropped, no wrap: 7
+//!    a day and a million a second are both exact. Extremes give a value or an error, the same in
+//!    debug and in release, and no input makes a call panic. *(`long_runs`, `no_panic`)*
+//! 4. **Cost follows matches, not definitions.** Among 100 000 rules of which four match, a call
+//!    costs about what it costs with the four alone. *(`keys`, the bench `decide_by_definitions`)*
 //! 5. **Bounded memory that is no bypass.** Counters that say no more than fresh ones are dropped
-//!    a few at a time; one that matters is never evicted. What new keys get at a cap is a choice
-//!    of the rule, [`Overflow`].
-//! 6. **No time travel.** A clock that steps back mints nothing and refunds nothing.
-//! 7. **Nothing counted twice.** The idempotency key, the event and its counts are one step.
+//!    by the calls that pass by, a few at a time; one that matters is never evicted. What new keys
+//!    get at a cap is the rule's choice, its [`Overflow`]. *(`memory`, `overflow`)*
+//! 6. **No time travel.** A clock that steps back mints nothing and refunds nothing. Calendar
+//!    periods, which are those of UTC, are right across leap days, month ends and years.
+//!    *(`model`, `long_runs`, the calendar's own tests)*
+//! 7. **Nothing twice, nothing lost.** The idempotency key, the event and its counts are one step.
+//!    Of two calls with one key at the same time one counts, and both get the same answer.
+//!    *(`idempotency`, `threads`)*
 //!
 //! # What it does not promise
 //!
-//! - **Other processes.** The counts are this engine's. Two processes have two of each.
-//! - **Survival.** Everything is in memory and ends with the engine.
-//! - **Fairness.** Who asks first after a bucket has refilled gets the tokens.
-//! - **One step for a batch.** [`Engine::track_batch`] decides event by event;
-//!   [`Engine::explain`] looks at the rules right after its decision.
+//! - **Other processes.** An engine counts for itself: two processes with one rule set admit up to
+//!   twice the limits.
+//! - **Survival.** Counters, events and idempotency keys are in memory and end with the engine:
+//!   after a start every bucket is full and every quota unused.
+//! - **Fairness.** A refused event is not queued. Whoever asks first after a bucket has refilled
+//!   gets the tokens, and a small event passes where a large one waits.
+//! - **An order between keys.** Calls about different keys run side by side. Recorded events stand
+//!   in the order in which they were recorded, which need not be that of their timestamps.
+//! - **One step for a batch.** [`Engine::track_batch`] decides event by event; other calls may
+//!   come in between. [`Engine::explain`] looks at the rules right after its decision, so a change
+//!   in between may show.
 //! - **Idempotency beyond the cap.** Keys are kept for 24 hours or more, but at most so many
-//!   ([`EngineBuilder::idempotency_max_keys`]): the oldest go first.
-//! - **Very late events.** A calendar quota takes events into a period that ended no longer than
-//!   [`EngineBuilder::late_events`] ago; an older one is an error from `track`, and
-//!   [`Engine::record`] leaves the quota alone.
-//! - **A wait at a full cap.** A rule that denies new keys says `Never`; one that shares a counter
-//!   among them promises the wait for that counter.
+//!   ([`EngineBuilder::idempotency_max_keys`]): the oldest are forgotten early, and a retry of one
+//!   of those counts again.
+//! - **A wait at a full cap.** A rule that denies new keys says `Never`, because the wait hangs on
+//!   other keys; one that shares a counter among them promises the wait for that counter.
+//! - **Very late events.** A calendar quota takes events into a period that ended less than
+//!   [`EngineBuilder::late_events`] ago, an hour by default. A later one is an
+//!   [`EventError::TooLate`] from `track`, and [`Engine::record`] leaves that quota alone.
+//! - **The last slot of a sliding window.** [`Algorithm::SlidingWindow`] and [`Period::rolling`]
+//!   count in slots of a sixtieth of their length, and may refuse up to one slot early.
+//! - **Prompt release of memory.** Idle counters are dropped by calls; an engine that nobody calls
+//!   keeps what it has.
 //!
-//! # Meaning of a decision
+//! # What a decision means
 //!
-//! Rate limits and quotas are evaluated all of them, and the answer lists each that matches with
-//! the figures of the deciding step: after the event when it was allowed, without it when it was
-//! refused. A quota refuses when used + amount > limit, a rate limit when the bucket holds less
-//! than the cost. Rate limits and rolling quotas go by the engine's clock, calendar quotas by the
-//! event's timestamp. A refused event is recorded nowhere and leaves its idempotency key free.
-//! [`Engine::check`] answers what `track` would and takes nothing, [`Engine::standing`] says what
-//! is left, [`Engine::record`] counts and refuses nobody. What a suspend, a step of the wall clock
-//! or a leap second does is said at [`SystemClock`].
+//! Rate limits and quotas are evaluated all of them, and a [`Decision`] lists each that matches
+//! with the figures of the deciding step: after the event when it was allowed, without it when it
+//! was refused. `exceeded` says that this rule refused the event.
 //!
-//! # Cost
+//! - A quota refuses when used + amount > limit, a token bucket when it holds less than the cost.
+//!   How each algorithm counts, and the most that it admits in any span of its window, is said at
+//!   [`Algorithm`] and [`RateLimit::worst_case`].
+//! - Rate limits and rolling quotas go by the engine's clock, calendar quotas by the event's
+//!   timestamp: a late event counts in the period of its timestamp and in no later one. More than
+//!   24 hours ahead is an error.
+//! - A refused event is recorded nowhere, counts nowhere, and leaves its idempotency key free.
+//! - A rule is hard, soft (counts, refuses nobody) or shadow (does to its own counter what a hard
+//!   rule would, refuses nobody): see [`Enforcement`].
+//! - A refusal is a value. Errors are events and rules that cannot be judged; each names the field
+//!   and the reason, and a call that returns one has changed nothing.
+//! - A change of a rule carries its use over, as [`RateLimitUpdate`] and [`QuotaUpdate`] say.
 //!
-//! - `track`, `check` and `standing` take one lock, of a shard, for each partition that matches;
-//!   one look-up for each filter shape (set of filtered dimensions) that the event has, and one
-//!   for each partition. They allocate nothing for up to 8 rules in 4 partitions, with borrowed
-//!   strings, known keys and recording off.
-//! - Recording adds the log's lock, and allocates nothing while the log is at its bound.
-//! - An idempotency key adds its lock and its look-up, and allocates the key and the answer.
-//! - A change of rules is O(rules), and O(keys) where counters are converted; decisions wait for
-//!   some microseconds of it.
+//! # Time
+//!
+//! The engine reads its [`Clock`] once a call, before it locks anything, and treats the reading as
+//! the instant of the whole decision. Inside an engine time never runs back. [`SystemClock`], the
+//! default, counts on the monotonic clock and follows the wall clock forward only: a suspend and a
+//! step forward pass as time, a step back changes nothing until the wall clock has caught up, a
+//! leap second is what the operating system makes of it. [`ManualClock`] stands still until it is
+//! moved, for tests, simulations and replays.
 //!
 //! # Memory
 //!
-//! In bytes, beside the allocator's own:
+//! A *key* is one combination of values of one partition, such as one customer, and the rules of
+//! the partition share its row. In bytes, beside the allocator's own, it takes
 //!
-//! - a key of a partition: `8 * (2 + key + 3 * narrow + 63 * wide) + slot`. `key` is for each of
-//!   the partition's values one word and one more for every full eight bytes; `narrow` counts its
-//!   rules with a token bucket, a fixed window or a calendar period (one more for each period
-//!   that late or early events keep), `wide` those with a sliding window or a rolling period. A
-//!   slot of the hash table takes 20 to 39, by its load. Two rate limits and two quotas for a
-//!   customer id of 13 bytes: 148 to 167.
-//! - an idempotency key: about 800 with four rules that match.
-//! - a recorded event: its strings and numbers packed, about 90 for a model call with a property.
+//! ```text
+//!    16
+//!  +  8 * (length / 8 + 1)   for each value of the key; length / 8 is rounded down
+//!  + 24                      for each rate limit and calendar quota, once more for each other
+//!                            period that late or early events keep
+//!  + 504                     for each sliding window and rolling quota
+//!  + 20 to 39                for a slot of the hash table, by its load
+//! ```
 //!
-//! Rules with the same partition share a row, but at most 16 of those whose filter the partition
-//! does not imply. Idle rows are dropped by the calls that pass through their shard.
+//! Two rate limits and two quotas for a customer id of 12 bytes: 148 to 167. A key gets its row
+//! with its first use, and loses it some calls after all its counters have come to rest. Of rules
+//! whose filter the partition does not imply at most 16 share a row. Keys are capped at 10 million
+//! ([`EngineBuilder::max_keys`]), and for a rule by its own [`max_keys`](RateLimit::max_keys).
+//!
+//! | what | bytes | how many |
+//! |---|---|---|
+//! | a rule | about 1 400 | as you define |
+//! | an idempotency key, with its answer of up to 8 rules | about 800 | a million |
+//! | a recorded event, its strings and numbers packed | 60 to 100 for a model call | 100 000 |
+//! | an engine, more on machines of many cores | about 10 000 | |
+//!
+//! # Cost
+//!
+//! | call | locks | look-ups | allocations |
+//! |---|---|---|---|
+//! | `track`, `check`, `standing` | a shard for each key | one a filter shape, one a key | none |
+//! | ... with a new key | the same | the same | its row, and a table that grows |
+//! | ... with recording on | and the log | the same | none while the log is at its bound |
+//! | ... with an idempotency key | and the key's | and one | the key and the answer |
+//! | statuses, `retry_after` | none | none | none |
+//! | `headers` | none | none | one a header |
+//! | `explain` | as `check` | every rule | O(rules) |
+//! | a change of rules | each shard in turn | every rule | O(rules); O(keys) to convert counters |
+//!
+//! A *filter shape* is a set of dimensions that filters ask for: 100 000 rules that filter by
+//! customer and model have one. "None" holds for borrowed strings, at most three properties and
+//! two named values, and at most 8 matching rules in 4 partitions. Decisions wait some microseconds
+//! for a change of rules, and never for its conversion of counters. Locks are held for arithmetic
+//! and for the copy into the log, never over your code.
 //!
 //! # Cookbook
 //!
-//! - *A limit for each customer*: [`RateLimit::per`]`("customer_id")`; several `per` split by all.
-//! - *A customer's own limit in place of the default*: put both under one [`RateLimit::policy`],
-//!   and give the customer's a filter.
-//! - *Trying a rule out*: [`Enforcement::Shadow`].
-//! - *Rules from a file*: [`RuleSet`] is serde data; [`Engine::sync`] makes the rules match it.
-//! - *An HTTP answer*: [`Decision::status_code`], [`Decision::headers`], and the decision itself
-//!   serializes as the body. [`HeaderDialect::Draft10`] speaks the IETF draft.
-//! - *Why was this refused?* [`Engine::explain`].
-//! - *Tests of your own*: [`ManualClock`].
+//! **Limits for each customer, for all together, for one model.** [`per`](RateLimit::per) splits a
+//! counter, [`filter`](RateLimit::filter) chooses events. Any string property is a dimension.
 //!
-//! The crate has no features and needs Rust 1.89.
+//! ```
+//! # use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Window};
+//! let budget = Quota::new("a team's budget", Metric::TotalCostCents, 50_000, Period::Month);
+//! let engine = Engine::builder()
+//!     .rate_limit(RateLimit::new("a customer", 60, Window::Minute).per("customer_id"))
+//!     .rate_limit(RateLimit::new("all together", 10_000, Window::Minute))
+//!     .rate_limit(RateLimit::new("gpt-4", 20, Window::Second).filter("model", "gpt-4").burst(40))
+//!     .quota(budget.per("team_id"))
+//!     .build()?;
+//! let event = Event::new("cust_123", "model_call").model("gpt-4").property("team_id", "eng");
+//! let decision = engine.track(&event)?;
+//! assert_eq!((decision.rate_limits().count(), decision.quotas().count()), (3, 1));
+//! # Ok::<(), limitry::Error>(())
+//! ```
+//!
+//! **Plans, and a customer's own limit.** Rules of one [`policy`](RateLimit::policy) compete, and
+//! of those that match the most specific applies alone.
+//!
+//! ```
+//! # use limitry::{Engine, Event, RateLimit, Window};
+//! let calls = |name, limit| {
+//!     RateLimit::new(name, limit, Window::Minute).per("customer_id").policy("calls")
+//! };
+//! let engine = Engine::builder()
+//!     .rate_limit(calls("free", 10))
+//!     .rate_limit(calls("pro", 600).filter("plan", "pro"))
+//!     .rate_limit(calls("big", 9_000).filter("plan", "pro").filter("customer_id", "cust_7"))
+//!     .build()?;
+//! let decision = engine.track(&Event::new("cust_7", "model_call").property("plan", "pro"))?;
+//! assert_eq!(decision.rate_limits().map(|status| status.name).collect::<Vec<_>>(), ["big"]);
+//! # Ok::<(), limitry::Error>(())
+//! ```
+//!
+//! **Trying a rule out.** A rule in the [shadow](Enforcement::Shadow) counts and reports, refuses
+//! nobody, and is not told to callers in headers. Its status says `exceeded` where it would have
+//! refused; an update makes it hard, with its counts kept.
+//!
+//! ```
+//! # use limitry::{Enforcement, Engine, Event, RateLimit, RateLimitUpdate, Window};
+//! let trial = RateLimit::new("tighter", 1, Window::Hour).enforcement(Enforcement::Shadow);
+//! let engine = Engine::builder().rate_limit(trial.id("rl_tighter")).build()?;
+//! let event = Event::new("cust_123", "model_call");
+//! engine.track(&event)?;
+//! let decision = engine.track(&event)?;
+//! assert!(decision.is_allowed() && decision.rate_limits().any(|status| status.exceeded));
+//! let hard = RateLimitUpdate::new().enforcement(Enforcement::Hard);
+//! engine.update_rate_limit("rl_tighter", hard)?;
+//! assert!(!engine.track(&event)?.is_allowed());
+//! # Ok::<(), limitry::Error>(())
+//! ```
+//!
+//! **Rules from a file, also while running.** A [`RuleSet`] is plain serde data: JSON, TOML, YAML.
+//! [`Engine::sync`] makes the rules match it, and touches none that stays the same.
+//!
+//! ```
+//! # use limitry::{Engine, RuleSet, SyncOptions};
+//! # let engine = Engine::builder().build()?;
+//! let rules: RuleSet = toml::from_str(
+//!     r#"
+//!     [[rateLimits]]
+//!     name = "Calls"
+//!     limitValue = 1000
+//!     window = "hour"
+//!     per = "customer_id"
+//!     "#,
+//! )?;
+//! let report = engine.sync(rules, SyncOptions::apply())?;
+//! assert_eq!(report.created, ["Calls"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! **Headers in a web handler.** A decision has its [status code](Decision::status_code), its
+//! [header pairs](Decision::headers), also in the fields of the
+//! [IETF draft](HeaderDialect::Draft10), and it serializes as the body.
+//!
+//! ```
+//! # use limitry::{Engine, Event, HeaderDialect};
+//! # let engine = Engine::builder().build()?;
+//! let decision = engine.track(&Event::new("cust_123", "model_call"))?;
+//! let mut response = format!("HTTP/1.1 {}\r\n", decision.status_code());
+//! for (name, value) in decision.headers().chain(decision.headers_in(HeaderDialect::Draft10)) {
+//!     response += &format!("{name}: {value}\r\n");
+//! }
+//! response += &format!("\r\n{}", serde_json::to_string(&decision)?);
+//! # assert!(response.starts_with("HTTP/1.1 201"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! **Tests without waiting.** One handle of a [`ManualClock`] goes into the engine, the other
+//! moves it.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use limitry::{Engine, Event, ManualClock, RateLimit, RetryAfter, Window};
+//! let clock = ManualClock::new("2024-01-15T10:30:00Z".parse()?);
+//! let calls = RateLimit::new("Calls", 1, Window::Minute);
+//! let engine = Engine::builder().clock(clock.clone()).rate_limit(calls).build()?;
+//! let event = Event::new("cust_123", "model_call");
+//! assert!(engine.track(&event)?.is_allowed());
+//! let wait = Duration::from_secs(60);
+//! assert_eq!(engine.track(&event)?.retry_after(), Some(RetryAfter::After(wait)));
+//! clock.advance(wait);
+//! assert!(engine.track(&event)?.is_allowed());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! **Other questions.** [`Engine::check`] answers what `track` would and takes nothing;
+//! [`Engine::record`] counts and refuses nobody; [`Engine::standing`] says what is left;
+//! [`Engine::explain`] lists also the rules that nearly matched, and what they missed;
+//! [`Engine::events`] has the recorded events.
+//!
+//! # Features and Rust
+//!
+//! The crate has no features yet. Those to come (a durable log, HTTP layers, metrics) will add to
+//! the API and never change what an existing call answers. It needs Rust 1.89; a newer Rust is
+//! asked for in a minor release only. There is no unsafe code in it.
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod amount;
 mod calendar;
@@ -133,8 +302,3 @@ pub use self::rules::{
     PeriodParseError, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RuleChange, RuleSet,
     SyncOptions, SyncReport, Window, WindowParseError,
 };
-
-/// The code of the README is compiled and run with the tests.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

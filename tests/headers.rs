@@ -563,18 +563,16 @@ proptest! {
         drawn in prop::collection::vec(rules(), 0..6),
         calls in prop::collection::vec((0_u64..4, 0_u64..5_000_000_000), 1..12),
     ) {
-        let (engine, clock) = engine(|builder| drawn.iter().fold(builder, |builder, rule| {
-            match rule.period {
-                Some(period) => {
-                    builder.quota(Quota::new(&rule.name, rule.metric.clone(), rule.limit, period))
-                }
-                None => {
-                    let window = Window::every(Duration::from_nanos(rule.window_nanos));
-                    let limit = RateLimit::new(&rule.name, rule.limit, window);
-                    builder.rate_limit(limit.algorithm(rule.algorithm).metric(rule.metric.clone()))
-                }
+        let add = |builder: EngineBuilder, rule: &Drawn| {
+            if let Some(period) = rule.period {
+                let metric = rule.metric.clone();
+                return builder.quota(Quota::new(&rule.name, metric, rule.limit, period));
             }
-        }));
+            let window = Window::every(Duration::from_nanos(rule.window_nanos));
+            let limit = RateLimit::new(&rule.name, rule.limit, window);
+            builder.rate_limit(limit.algorithm(rule.algorithm).metric(rule.metric.clone()))
+        };
+        let (engine, clock) = engine(|builder| drawn.iter().fold(builder, add));
         for (amount, pause) in calls {
             clock.advance(Duration::from_nanos(pause));
             let event = call().total_tokens(amount).latency_ms(amount).value("images", amount);

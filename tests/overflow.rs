@@ -373,7 +373,9 @@ fn threads_that_flood_a_cap_get_exactly_what_it_holds() {
                     })
                 })
                 .collect();
-            flooders.into_iter().for_each(|flooder| flooder.join().expect("no panic"));
+            for flooder in flooders {
+                flooder.join().expect("no panic");
+            }
             done.store(true, Ordering::Release);
             let most = watcher.join().expect("no panic");
             assert!(most <= KEYS, "{most} keys at a time");

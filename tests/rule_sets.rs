@@ -151,7 +151,7 @@ fn the_engines_own_settings_are_checked_with_the_rules() {
         .rate_limit(limit().max_keys(0))
         .max_keys(0)
         .idempotency_max_keys(0)
-        .idempotency_retention(Duration::from_secs(86_400) - NANOSECOND);
+        .idempotency_retention(Duration::from_nanos(86_400_000_000_000 - 1));
     let error = engine.build().expect_err("four problems");
     assert_eq!(
         fields_of(&error),

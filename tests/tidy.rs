@@ -54,7 +54,8 @@ fn texts(folder: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).unwrap_or_else(|why| panic!("{folder:?}: {why}"));
+        let entries =
+            fs::read_dir(&folder).unwrap_or_else(|why| panic!("{}: {why}", folder.display()));
         for entry in entries {
             let path = entry.expect("an entry of a folder").path();
             if !path.is_dir() {
@@ -232,14 +233,9 @@ fn every_file_of_src_belongs_to_a_module() {
             if stem == "mod" { (name_in(folder), folder.parent()) } else { (stem, Some(folder)) };
         let of = of.expect("in a folder").to_string_lossy().replace('\\', "/");
         let homes = [format!("{of}/mod.rs"), format!("{of}.rs"), format!("{of}/lib.rs")];
-        let declares = |text: &str| {
-            text.lines().any(|line| {
-                line.trim_end_matches(';').ends_with(&format!("mod {module}"))
-                    && line.ends_with(';')
-            })
-        };
-        let declared = files.iter().any(|(file, text)| homes.contains(file) && declares(text));
-        if !declared {
+        let declaration = format!("mod {module};");
+        let declares = |text: &str| text.lines().any(|line| line.ends_with(&declaration));
+        if !files.iter().any(|(file, text)| homes.contains(file) && declares(text)) {
             findings.push(format!("{name}: nobody says `mod {module};`"));
         }
     }
