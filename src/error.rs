@@ -66,13 +66,18 @@ pub enum EventError {
 
 impl EventError {
     pub(crate) fn invalid(field: &str, value: &str, rule: &'static str) -> Self {
-        const SHOWN: usize = 80;
-        let mut shown: String = value.chars().take(SHOWN).collect();
-        if shown.len() < value.len() {
-            shown.push_str("...");
-        }
-        Self::Invalid { field: field.into(), value: shown.into(), rule }
+        Self::Invalid { field: field.into(), value: excerpt(value), rule }
     }
+}
+
+/// A value as messages show it, cut short when it is long.
+fn excerpt(value: &str) -> Box<str> {
+    const SHOWN: usize = 80;
+    let mut shown: String = value.chars().take(SHOWN).collect();
+    if shown.len() < value.len() {
+        shown.push_str("...");
+    }
+    shown.into()
 }
 
 /// Why a verb could not answer.
@@ -88,6 +93,60 @@ pub enum TrackError {
         /// The key.
         key: Box<str>,
     },
+}
+
+/// Why a question about events or usage could not be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// The engine keeps no events and no usage.
+    #[error("recording is off: the engine keeps no events and no usage")]
+    RecordingOff,
+    /// A field of the question breaks its rule.
+    #[error("{field}: {value:?} {rule}")]
+    Invalid {
+        /// The field, by its name on the wire.
+        field: Box<str>,
+        /// The value, cut short when it is long.
+        value: Box<str>,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// The range ends where it starts, or before.
+    #[error("invalid date range: start {start} must be before end {end}")]
+    EmptyRange {
+        /// The start, which would be part of the range.
+        start: Timestamp,
+        /// The end, which would not.
+        end: Timestamp,
+    },
+    /// A time series without a start or an end.
+    #[error("a time series needs a start and an end")]
+    Unbounded,
+    /// A time series of more points than one answer holds.
+    #[error("interval: the range has more than {max} points; ask for a shorter range")]
+    TooManyPoints {
+        /// The most that one answer holds.
+        max: usize,
+    },
+    /// A sum outside what an [`Amount`](crate::Amount) can say.
+    #[error("the sum of {field} does not fit an exact amount")]
+    Overflow {
+        /// The name of the value.
+        field: Box<str>,
+    },
+    /// There is no such meter.
+    #[error("no meter has the id {id:?}")]
+    MeterNotFound {
+        /// The id that was given.
+        id: Box<str>,
+    },
+}
+
+impl QueryError {
+    pub(crate) fn invalid(field: &str, value: &str, rule: &'static str) -> Self {
+        Self::Invalid { field: field.into(), value: excerpt(value), rule }
+    }
 }
 
 /// One problem of one rule.
@@ -166,6 +225,9 @@ pub enum Error {
     /// The rules could not be changed.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// A question could not be answered.
+    #[error(transparent)]
+    Query(#[from] QueryError),
     /// A number is not an exact amount.
     #[error(transparent)]
     Amount(#[from] AmountError),

@@ -293,7 +293,9 @@ pub use self::decision::{Decision, QuotaStatus, RateLimitStatus, RetryAfter, Sta
 pub use self::engine::{
     Engine, EngineBuilder, Events, Explanation, Outcome, Recording, RuleExplanation,
 };
-pub use self::error::{Error, EventError, RuleProblem, RuleSetError, RulesError, TrackError};
+pub use self::error::{
+    Error, EventError, QueryError, RuleProblem, RuleSetError, RulesError, TrackError,
+};
 pub use self::event::{Event, PropertyValue};
 pub use self::headers::{HeaderDialect, Headers};
 pub use self::log::{EventId, EventIdParseError, RecordedEvent};
