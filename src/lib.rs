@@ -286,6 +286,7 @@ mod index;
 mod log;
 mod rules;
 mod snapshot;
+mod usage;
 
 pub use self::amount::{Amount, AmountError, IntoAmount};
 pub use self::clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampRangeError};
@@ -304,3 +305,5 @@ pub use self::rules::{
     PeriodParseError, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RuleChange, RuleSet,
     SyncOptions, SyncReport, Window, WindowParseError,
 };
+pub use self::usage::{Interval, IntervalParseError};
+pub use chrono_tz::Tz;

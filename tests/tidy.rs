@@ -58,10 +58,14 @@ fn texts(folder: &str) -> Vec<(String, String)> {
             fs::read_dir(&folder).unwrap_or_else(|why| panic!("{}: {why}", folder.display()));
         for entry in entries {
             let path = entry.expect("an entry of a folder").path();
-            if !path.is_dir() {
-                found.extend(fs::read_to_string(&path).ok().map(|text| (name_of(&path), text)));
-            } else if !path.ends_with("target") && !path.ends_with(".git") {
+            // In a working tree beside the first, `.git` is a file that says where that one is.
+            if path.ends_with("target") || path.ends_with(".git") {
+                continue;
+            }
+            if path.is_dir() {
                 folders.push(path);
+            } else {
+                found.extend(fs::read_to_string(&path).ok().map(|text| (name_of(&path), text)));
             }
         }
     }

@@ -4,27 +4,36 @@
 //! abut, the end of one being the start of the next. Nothing here fails or panics. The tests in
 //! `tests.rs` hold it to that.
 //!
-//! Today: UTC, weeks from Monday, one unit a period. What is to come has its place:
+//! Minutes and hours are those of UTC in every zone, so that they are all of one length. Days,
+//! weeks, months and years go by the dates of a time zone: `zone.rs` turns an instant into a date
+//! and back, and with the zone's clock changes a day may have 23 or 25 hours. Weeks start on
+//! Monday. Months and years start on a day of choice, the *anchor*; where a month is too short
+//! for it, on the month's last day, and in the next month on the day of choice again.
 //!
-//! - **Several units a period** multiply the `length` of [`even_period`] and the `step` of
-//!   [`months_period`]. Both already count from the fixed origins that groups need: 1970-01-01,
-//!   Monday 1970-01-05 for weeks, January of year 0 for months and years.
-//! - **A time zone** enters at [`date_of`] and [`midnight_of`], the only two functions that turn
-//!   an instant into a date and back. Days and weeks then go by dates too, hours stay in UTC.
-//! - **An anchor** enters at [`month_start`], as the day of the month on which a period starts.
+//! What is to come has its place: **several units a period** multiply the `length` of
+//! [`even_period`] and the `step` of [`Calendar::months`]. Both already count from the fixed
+//! origins that groups need: 1970-01-01, Monday 1970-01-05 for weeks, January of year 0 for
+//! months and years.
 //!
 //! At the edges of what can be said:
 //!
-//! - An hour, day or week cut by either end of `i64` starts at `i64::MIN`, or has no end.
-//! - Months and years reach as far as `chrono` has dates, about 262 000 years either side of
-//!   year 0. The first of them starts at `i64::MIN` and the last never ends, so that they hold
+//! - A period of even length (in UTC also a day or a week) that is cut by either end of `i64`
+//!   starts at `i64::MIN`, or has no end.
+//! - What goes by dates reaches as far as `chrono` has them, about 262 000 years either side of
+//!   year 0. The first period starts at `i64::MIN` and the last never ends, so that they hold
 //!   all the instants beyond.
+//! - The zones' rules are those that the IANA database had when `chrono-tz` was made. From 2100
+//!   on a zone keeps its last offset.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveTime};
+use chrono::{Datelike, Days, NaiveDate};
+use chrono_tz::Tz;
+
+mod zone;
 
 #[cfg(test)]
 mod tests;
 
+const MINUTE_SECONDS: i64 = 60;
 const HOUR_SECONDS: i64 = 60 * 60;
 const DAY_SECONDS: i64 = 24 * HOUR_SECONDS;
 const WEEK_SECONDS: i64 = 7 * DAY_SECONDS;
@@ -37,15 +46,17 @@ const YEAR_MONTHS: i64 = 12;
 /// How long a calendar period is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Unit {
-    /// From the full hour.
+    /// From the full minute, in UTC.
+    Minute,
+    /// From the full hour, in UTC.
     Hour,
     /// From midnight.
     Day,
     /// From Monday, midnight.
     Week,
-    /// From the first of the month, midnight.
+    /// From the anchor's day of the month, midnight; without an anchor from the first.
     Month,
-    /// From 1 January, midnight.
+    /// From the anchor's month and day, midnight; without an anchor from 1 January.
     Year,
     /// One period without a start or an end.
     AllTime,
@@ -68,31 +79,134 @@ impl PeriodBounds {
     }
 }
 
-/// How time is cut into periods.
+/// How time is cut into periods. Equal calendars have equal periods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Calendar {
     unit: Unit,
+    /// UTC for units that go by it in every zone.
+    zone: Tz,
+    anchor: Anchor,
+}
+
+/// The day on which months and years start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Anchor {
+    /// From 0; 0 for months, which start in every one.
+    month0: u8,
+    /// From 1 to 31; a month that is shorter starts on its last day.
+    day: u8,
+}
+
+impl Anchor {
+    const FIRST: Self = Self { month0: 0, day: 1 };
+
+    /// Gives the start of the period that starts in a month, counted from January of year 0; none
+    /// where `chrono` ends.
+    fn in_month(self, month: i64) -> Option<NaiveDate> {
+        let year = i32::try_from(month.div_euclid(YEAR_MONTHS)).ok()?;
+        let month0 = u32::try_from(month.rem_euclid(YEAR_MONTHS)).ok()?;
+        let on = |day| NaiveDate::from_ymd_opt(year, month0.saturating_add(1), day);
+        on(self.day.into()).or_else(|| on(on(1)?.num_days_in_month().into()))
+    }
 }
 
 impl Calendar {
     /// Makes the calendar whose periods are one unit long, in UTC.
     pub(crate) const fn new(unit: Unit) -> Self {
-        Self { unit }
+        Self { unit, zone: Tz::UTC, anchor: Anchor::FIRST }
+    }
+
+    /// The same by the wall clock of a zone, for days, weeks, months and years.
+    pub(crate) const fn in_zone(mut self, zone: Tz) -> Self {
+        if matches!(self.unit, Unit::Day | Unit::Week | Unit::Month | Unit::Year) {
+            self.zone = zone;
+        }
+        self
+    }
+
+    /// The same with months that start on the day of the month of `anchor`, and years that start
+    /// on its month and day; other units have no anchor.
+    pub(crate) fn anchored(mut self, anchor: NaiveDate) -> Self {
+        let narrow = |number: u32| u8::try_from(number).unwrap_or(0);
+        let (month0, day) = (narrow(anchor.month0()), narrow(anchor.day()));
+        match self.unit {
+            Unit::Month => self.anchor = Anchor { month0: 0, day },
+            Unit::Year => self.anchor = Anchor { month0, day },
+            Unit::Minute | Unit::Hour | Unit::Day | Unit::Week | Unit::AllTime => {}
+        }
+        self
     }
 
     /// Gives the period that an instant, in Unix seconds, lies in.
     ///
     /// Total: every `i64` has an answer, see the module for the edges. A few integer operations
-    /// for hours, days and weeks, a date conversion each way for months and years.
+    /// for minutes, hours, and in UTC for days and weeks; otherwise a date conversion each way,
+    /// with a binary search of the zone's clock changes for each.
     pub(crate) fn period_of(self, unix_seconds: i64) -> PeriodBounds {
         match self.unit {
+            Unit::Minute => even_period(unix_seconds, MINUTE_SECONDS, 0),
             Unit::Hour => even_period(unix_seconds, HOUR_SECONDS, 0),
-            Unit::Day => even_period(unix_seconds, DAY_SECONDS, 0),
-            Unit::Week => even_period(unix_seconds, WEEK_SECONDS, WEEK_ORIGIN),
-            Unit::Month => months_period(unix_seconds, 1),
-            Unit::Year => months_period(unix_seconds, YEAR_MONTHS),
+            Unit::Day if self.zone == Tz::UTC => even_period(unix_seconds, DAY_SECONDS, 0),
+            Unit::Week if self.zone == Tz::UTC => {
+                even_period(unix_seconds, WEEK_SECONDS, WEEK_ORIGIN)
+            }
+            Unit::Day | Unit::Week | Unit::Month | Unit::Year => self.dated_period(unix_seconds),
             Unit::AllTime => PeriodBounds { start: i64::MIN, end: None },
         }
+    }
+
+    /// Finds the period by the dates of the zone.
+    fn dated_period(self, unix_seconds: i64) -> PeriodBounds {
+        let mut date = zone::date_at(unix_seconds, self.zone);
+        loop {
+            let (first, next) = self.dates(date);
+            let end = next.map(|next| zone::beginning_of(next, self.zone));
+            match next {
+                // The wall clock was set back over midnight and shows the date before once more.
+                Some(next) if end.is_some_and(|end| end <= unix_seconds) => date = next,
+                _ => {
+                    let first = first.filter(|first| *first > NaiveDate::MIN);
+                    let start =
+                        first.map_or(i64::MIN, |first| zone::beginning_of(first, self.zone));
+                    return PeriodBounds { start, end };
+                }
+            }
+        }
+    }
+
+    /// Gives the first date of the period that holds a date, and that of the next period; none
+    /// where `chrono` ends.
+    fn dates(self, date: NaiveDate) -> (Option<NaiveDate>, Option<NaiveDate>) {
+        let days = |first: Option<NaiveDate>, back: u32, length: u32| {
+            let next = date.checked_add_days(Days::new(length.saturating_sub(back).into()));
+            (first, next)
+        };
+        match self.unit {
+            Unit::Day => days(Some(date), 0, 1),
+            Unit::Week => {
+                let back = date.weekday().num_days_from_monday();
+                days(date.checked_sub_days(Days::new(back.into())), back, 7)
+            }
+            Unit::Year => self.months(date, YEAR_MONTHS),
+            _ => self.months(date, 1),
+        }
+    }
+
+    /// As [`dates`](Self::dates), for periods of `step` > 0 whole months, counted from the
+    /// anchor's month of year 0.
+    fn months(self, date: NaiveDate, step: i64) -> (Option<NaiveDate>, Option<NaiveDate>) {
+        debug_assert!(step > 0);
+        let years = i64::from(date.year()).saturating_mul(YEAR_MONTHS);
+        let month = years.saturating_add(date.month0().into());
+        let into = month.saturating_sub(self.anchor.month0.into()).rem_euclid(step);
+        let mut starting = month.saturating_sub(into);
+        let mut first = self.anchor.in_month(starting);
+        if first.is_some_and(|first| date < first) {
+            // Before the anchor's day it is still the period that started a step earlier.
+            starting = starting.saturating_sub(step);
+            first = self.anchor.in_month(starting);
+        }
+        (first, self.anchor.in_month(starting.saturating_add(step)))
     }
 }
 
@@ -107,40 +221,4 @@ fn even_period(unix_seconds: i64, length: i64, origin: i64) -> PeriodBounds {
         // From the instant, not from the start, which may have been cut off at i64::MIN.
         end: unix_seconds.checked_add(length.saturating_sub(elapsed)),
     }
-}
-
-/// Finds the period among those of `step` > 0 whole months, counted from January of year 0.
-fn months_period(unix_seconds: i64, step: i64) -> PeriodBounds {
-    debug_assert!(step > 0);
-    let date = date_of(unix_seconds);
-    let month =
-        i64::from(date.year()).saturating_mul(YEAR_MONTHS).saturating_add(i64::from(date.month0()));
-    let first = month.saturating_sub(month.rem_euclid(step));
-    PeriodBounds {
-        start: month_start(first)
-            .filter(|date| *date > NaiveDate::MIN)
-            .map_or(i64::MIN, midnight_of),
-        end: month_start(first.saturating_add(step)).map(midnight_of),
-    }
-}
-
-/// Gives the first day of a month, counted from January of year 0; none where `chrono` ends.
-fn month_start(month: i64) -> Option<NaiveDate> {
-    let year = i32::try_from(month.div_euclid(YEAR_MONTHS)).ok()?;
-    let month0 = u32::try_from(month.rem_euclid(YEAR_MONTHS)).ok()?;
-    NaiveDate::from_ymd_opt(year, month0.saturating_add(1), 1)
-}
-
-/// Gives the date of an instant, or the first or last date there is.
-fn date_of(unix_seconds: i64) -> NaiveDate {
-    match DateTime::from_timestamp(unix_seconds, 0) {
-        Some(instant) => instant.date_naive(),
-        None if unix_seconds < 0 => NaiveDate::MIN,
-        None => NaiveDate::MAX,
-    }
-}
-
-/// Gives the Unix second at which a date begins.
-fn midnight_of(date: NaiveDate) -> i64 {
-    date.and_time(NaiveTime::MIN).and_utc().timestamp()
 }

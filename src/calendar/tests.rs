@@ -5,12 +5,15 @@
 #![allow(clippy::arithmetic_side_effects, reason = "an overflow here fails the test, as it should")]
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, Timelike, Utc, Weekday};
+use chrono_tz::Tz;
 use proptest::prelude::*;
 
-use super::{Calendar, DAY_SECONDS, HOUR_SECONDS, PeriodBounds, Unit, WEEK_SECONDS};
+use super::{
+    Calendar, DAY_SECONDS, HOUR_SECONDS, MINUTE_SECONDS, PeriodBounds, Unit, WEEK_SECONDS,
+};
 
-const UNITS: [Unit; 6] =
-    [Unit::Hour, Unit::Day, Unit::Week, Unit::Month, Unit::Year, Unit::AllTime];
+pub(super) const UNITS: [Unit; 7] =
+    [Unit::Minute, Unit::Hour, Unit::Day, Unit::Week, Unit::Month, Unit::Year, Unit::AllTime];
 
 /// 0000-01-01 in days from the epoch.
 const YEAR_0_DAY: i64 = -719_528;
@@ -19,11 +22,11 @@ fn period(unit: Unit, unix_seconds: i64) -> PeriodBounds {
     Calendar::new(unit).period_of(unix_seconds)
 }
 
-fn bounds(start: i64, end: i64) -> PeriodBounds {
+pub(super) fn bounds(start: i64, end: i64) -> PeriodBounds {
     PeriodBounds { start, end: Some(end) }
 }
 
-fn utc(text: &str) -> i64 {
+pub(super) fn utc(text: &str) -> i64 {
     text.parse::<DateTime<Utc>>().unwrap().timestamp()
 }
 
@@ -43,21 +46,22 @@ fn year_days(year: i64) -> i64 {
 
 /// The period of `at` holds it, is the period of its own first and last second, and abuts both
 /// neighbours. Over all instants that is: each is in exactly one period.
-fn assert_sound(unit: Unit, at: i64) {
-    let here = period(unit, at);
-    assert!(here.contains(at), "{unit:?} at {at}: {here:?}");
-    assert_eq!(period(unit, here.start), here, "{unit:?} at {at}");
+pub(super) fn assert_sound(calendar: Calendar, at: i64) {
+    let period = |at| calendar.period_of(at);
+    let here = period(at);
+    assert!(here.contains(at), "{calendar:?} at {at}: {here:?}");
+    assert_eq!(period(here.start), here, "{calendar:?} at {at}");
     if let Some(before) = here.start.checked_sub(1) {
         assert!(!here.contains(before));
-        assert_eq!(period(unit, before).end, Some(here.start), "{unit:?} at {at}");
+        assert_eq!(period(before).end, Some(here.start), "{calendar:?} at {at}");
     }
     match here.end {
         Some(end) => {
             assert!(!here.contains(end));
-            assert_eq!(period(unit, end - 1), here, "{unit:?} at {at}");
-            assert_eq!(period(unit, end).start, end, "{unit:?} at {at}");
+            assert_eq!(period(end - 1), here, "{calendar:?} at {at}");
+            assert_eq!(period(end).start, end, "{calendar:?} at {at}");
         }
-        None => assert_eq!(period(unit, i64::MAX), here, "{unit:?} at {at}"),
+        None => assert_eq!(period(i64::MAX), here, "{calendar:?} at {at}"),
     }
 }
 
@@ -148,11 +152,14 @@ fn every_day_and_hour_from_1970_to_2100_matches_a_hand_count() {
 }
 
 #[test]
-fn every_second_of_the_days_around_the_epoch_is_in_the_right_hour() {
+fn every_second_of_the_days_around_the_epoch_is_in_the_right_hour_and_minute() {
     for at in -2 * DAY_SECONDS..2 * DAY_SECONDS {
         // Counted up from a start well below, so that no division of a negative is involved.
         let hour = (at + 10 * DAY_SECONDS) / HOUR_SECONDS - 240;
+        let minute = (at + 10 * DAY_SECONDS) / MINUTE_SECONDS - 240 * 60;
         assert_eq!(period(Unit::Hour, at), bounds(hour * HOUR_SECONDS, (hour + 1) * HOUR_SECONDS));
+        let whole = bounds(minute * MINUTE_SECONDS, (minute + 1) * MINUTE_SECONDS);
+        assert_eq!(period(Unit::Minute, at), whole);
     }
 }
 
@@ -202,8 +209,8 @@ fn periods_cut_by_the_end_of_the_number_range_stay_sound() {
         for offset in 0..2 * WEEK_SECONDS {
             // Every second of the first and last hour, then every minute and its neighbours.
             if offset < HOUR_SECONDS || (offset + 1) % 60 < 3 {
-                assert_sound(unit, i64::MIN + offset);
-                assert_sound(unit, i64::MAX - offset);
+                assert_sound(Calendar::new(unit), i64::MIN + offset);
+                assert_sound(Calendar::new(unit), i64::MAX - offset);
             }
         }
     }
@@ -224,10 +231,84 @@ fn the_first_and_last_month_and_year_of_chrono_hold_all_beyond() {
     assert_eq!(period(Unit::Year, last).start, last + 1 - 365 * DAY_SECONDS);
     for unit in UNITS {
         for offset in -800 * 24..800 * 24 {
-            assert_sound(unit, first + offset * HOUR_SECONDS);
-            assert_sound(unit, last + offset * HOUR_SECONDS);
+            assert_sound(Calendar::new(unit), first + offset * HOUR_SECONDS);
+            assert_sound(Calendar::new(unit), last + offset * HOUR_SECONDS);
         }
     }
+}
+
+/// Every month from 1970 to 2100 as (year, month, its first day in days from the epoch).
+fn months_by_hand() -> Vec<(i64, i64, i64)> {
+    let mut day = 0;
+    let mut months = Vec::new();
+    for (year, month) in (1970..=2100).flat_map(|year| (1..=12).map(move |month| (year, month))) {
+        months.push((year, month, day));
+        day += month_days(year, month);
+    }
+    months
+}
+
+fn assert_periods(calendar: Calendar, starts: &[i64]) {
+    for (start, end) in starts.iter().zip(&starts[1..]) {
+        for at in [*start, start + 1, (start + end) / 2, end - 1] {
+            assert_eq!(calendar.period_of(at), bounds(*start, *end), "{calendar:?} at {at}");
+        }
+    }
+}
+
+fn date(year: i32, month: u32, day: u32) -> NaiveDate {
+    NaiveDate::from_ymd_opt(year, month, day).unwrap()
+}
+
+#[test]
+fn anchored_months_start_on_their_day_or_the_last_of_a_shorter_month() {
+    for day in 1..=31 {
+        let calendar = Calendar::new(Unit::Month).anchored(date(2024, 1, day));
+        let start = |(year, month, first): (i64, i64, i64)| {
+            (first + i64::from(day).min(month_days(year, month)) - 1) * DAY_SECONDS
+        };
+        let starts: Vec<i64> = months_by_hand().into_iter().map(start).collect();
+        assert_periods(calendar, &starts);
+    }
+}
+
+#[test]
+fn anchored_years_start_on_their_date_or_the_last_of_a_shorter_february() {
+    for (month, day) in (1..=12).flat_map(|month| (1..=31).map(move |day| (month, day))) {
+        let Some(anchor) = NaiveDate::from_ymd_opt(2024, month, day) else { continue };
+        let calendar = Calendar::new(Unit::Year).anchored(anchor);
+        let mut months = months_by_hand();
+        months.retain(|(_, number, _)| *number == i64::from(month));
+        let start = |(year, month, first): (i64, i64, i64)| {
+            (first + i64::from(day).min(month_days(year, month)) - 1) * DAY_SECONDS
+        };
+        let starts: Vec<i64> = months.into_iter().map(start).collect();
+        assert_periods(calendar, &starts);
+    }
+}
+
+#[test]
+fn an_anchor_on_the_31st_returns_to_it_after_a_shorter_month() {
+    let calendar = Calendar::new(Unit::Month).anchored(date(2024, 1, 31));
+    let starts = ["2024-01-31", "2024-02-29", "2024-03-31", "2024-04-30", "2024-05-31"];
+    assert_periods(calendar, &starts.map(|day| utc(&format!("{day}T00:00:00Z"))));
+}
+
+#[test]
+fn calendars_are_equal_where_their_periods_are() {
+    let (paris, anchor) = (Tz::Europe__Paris, date(2024, 3, 15));
+    for unit in UNITS {
+        let goes_by_dates = UNITS[2..6].contains(&unit);
+        let has_anchor = UNITS[4..6].contains(&unit);
+        let plain = Calendar::new(unit);
+        assert_eq!(plain.in_zone(Tz::UTC), plain);
+        assert_eq!(plain.in_zone(paris) == plain, !goes_by_dates, "{unit:?}");
+        assert_eq!(plain.anchored(anchor) == plain, !has_anchor, "{unit:?}");
+        assert_eq!(plain.anchored(date(2000, 1, 1)), plain);
+        assert_eq!(plain.in_zone(paris).anchored(anchor), plain.anchored(anchor).in_zone(paris));
+    }
+    let month = Calendar::new(Unit::Month);
+    assert_eq!(month.anchored(anchor), month.anchored(date(1999, 12, 15)));
 }
 
 /// The answer of `chrono`, by stepping dates and times instead of counting.
@@ -236,6 +317,10 @@ fn chrono_period(unit: Unit, at: i64) -> PeriodBounds {
     let midnight = |date: NaiveDate| date.and_time(NaiveTime::MIN);
     let month = now.date().with_day(1).unwrap();
     let (start, end) = match unit {
+        Unit::Minute => {
+            let start = now.with_second(0).unwrap();
+            (start, start + chrono::Duration::minutes(1))
+        }
         Unit::Hour => {
             let start = now.with_minute(0).unwrap().with_second(0).unwrap();
             (start, start + chrono::Duration::hours(1))
@@ -264,22 +349,22 @@ proptest! {
 
     #[test]
     fn any_instant_lies_in_exactly_one_period(unit in any_unit(), at in any::<i64>()) {
-        assert_sound(unit, at);
+        assert_sound(Calendar::new(unit), at);
     }
 
     #[test]
     fn any_dated_instant_lies_in_the_period_that_chrono_steps_to(
-        unit in proptest::sample::select(&UNITS[..5]),
+        unit in proptest::sample::select(&UNITS[..6]),
         // About 260 000 years either way from 1970, where chrono can still step on.
         at in -8_200_000_000_000_i64..8_200_000_000_000,
     ) {
-        assert_sound(unit, at);
+        assert_sound(Calendar::new(unit), at);
         prop_assert_eq!(period(unit, at), chrono_period(unit, at));
     }
 
     #[test]
     fn instants_of_this_age_lie_in_the_period_that_chrono_steps_to(
-        unit in proptest::sample::select(&UNITS[..5]),
+        unit in proptest::sample::select(&UNITS[..6]),
         at in -5_000_000_000_i64..10_000_000_000,
     ) {
         prop_assert_eq!(period(unit, at), chrono_period(unit, at));

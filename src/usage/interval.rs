@@ -1,0 +1,134 @@
+//! The buckets of a time series.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::calendar::{Calendar, Unit};
+
+/// How long the buckets of a time series are.
+///
+/// Minutes and hours are those of UTC. Days, weeks and months are those of a time zone's wall
+/// clock, UTC where none is given: a day has 23 or 25 hours where clocks change. Reads and prints
+/// `minute`, `hour`, `day`, `week`, `month`.
+///
+/// ```
+/// use limitry::Interval;
+///
+/// assert_eq!("week".parse(), Ok(Interval::Week));
+/// assert_eq!(Interval::Hour.to_string(), "hour");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Interval {
+    /// From full minute to full minute.
+    Minute,
+    /// From full hour to full hour.
+    Hour,
+    /// From midnight to midnight.
+    Day,
+    /// From Monday to Monday.
+    Week,
+    /// From the 1st to the 1st, or from the day of the month of an anchor.
+    Month,
+}
+
+impl Interval {
+    const ALL: [Self; 5] = [Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month];
+
+    /// The calendar whose periods are the buckets.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no query cuts time into buckets yet"))]
+    pub(crate) fn calendar(self, zone: Tz, anchor: Option<NaiveDate>) -> Calendar {
+        let unit = match self {
+            Self::Minute => Unit::Minute,
+            Self::Hour => Unit::Hour,
+            Self::Day => Unit::Day,
+            Self::Week => Unit::Week,
+            Self::Month => Unit::Month,
+        };
+        let calendar = Calendar::new(unit).in_zone(zone);
+        anchor.map_or(calendar, |anchor| calendar.anchored(anchor))
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+        }
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that is no [`Interval`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("interval {text:?} must be `minute`, `hour`, `day`, `week` or `month`")]
+pub struct IntervalParseError {
+    text: String,
+}
+
+impl FromStr for Interval {
+    type Err = IntervalParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named = Self::ALL.into_iter().find(|interval| interval.as_str() == text);
+        named.ok_or_else(|| IntervalParseError { text: text.to_owned() })
+    }
+}
+
+impl Serialize for Interval {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Interval {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::NaiveDate;
+    use chrono_tz::Tz;
+
+    use super::Interval;
+
+    #[test]
+    fn every_interval_reads_what_it_prints() {
+        for interval in Interval::ALL {
+            assert_eq!(interval.to_string().parse(), Ok(interval));
+            let json = serde_json::to_string(&interval).unwrap();
+            assert_eq!(json, format!("\"{interval}\""));
+            assert_eq!(serde_json::from_str::<Interval>(&json).unwrap(), interval);
+        }
+        let error = "year".parse::<Interval>().unwrap_err();
+        let text = "interval \"year\" must be `minute`, `hour`, `day`, `week` or `month`";
+        assert_eq!(error.to_string(), text);
+        assert!(serde_json::from_str::<Interval>("\"Day\"").is_err());
+    }
+
+    #[test]
+    fn buckets_go_by_the_zone_and_the_anchor() {
+        let anchor = NaiveDate::from_ymd_opt(2024, 1, 15);
+        let lengths = Interval::ALL.map(|interval| {
+            // 2024-03-10T12:00:00Z, on the day on which New York's clocks go forward.
+            let period = interval.calendar(Tz::America__New_York, anchor).period_of(1_710_072_000);
+            period.end.unwrap() - period.start
+        });
+        let hour = 3_600;
+        assert_eq!(lengths, [60, hour, 23 * hour, (7 * 24 - 1) * hour, (29 * 24 - 1) * hour]);
+    }
+}

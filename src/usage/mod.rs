@@ -1,0 +1,5 @@
+//! Who used what.
+
+mod interval;
+
+pub use self::interval::{Interval, IntervalParseError};
