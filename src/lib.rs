@@ -283,6 +283,7 @@ mod event;
 mod headers;
 mod idempotency;
 mod index;
+mod ledger;
 mod log;
 mod rules;
 mod snapshot;

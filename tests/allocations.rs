@@ -33,9 +33,13 @@ fn model_call(customer: &str) -> Event<'_> {
 
 /// Four rules a customer and one shared one: two rows of the table a call.
 fn engine(limit: u64) -> Engine {
+    recording_engine(Recording::Off, limit)
+}
+
+fn recording_engine(recording: Recording, limit: u64) -> Engine {
     let quota = |name, metric, period| Quota::new(name, metric, 1 << 40, period);
     Engine::builder()
-        .recording(Recording::Off)
+        .recording(recording)
         .rate_limit(RateLimit::new("Calls an hour", limit, Window::Hour).per("customer_id"))
         .rate_limit(RateLimit::new("Calls a minute", 1_000_000, Window::Minute).per("customer_id"))
         .quota(quota("Tokens a day", Metric::TotalTokens, Period::Day).per("customer_id"))
@@ -54,6 +58,17 @@ fn an_allowed_call_allocates_nothing() {
     let engine = engine(1_000_000);
     let allocations = warm_allocations(&engine, |engine, name| assert!(track(engine, name)));
     assert_eq!(allocations, 0);
+}
+
+#[test]
+fn an_allowed_call_that_is_recorded_allocates_nothing_while_the_log_is_at_its_bound() {
+    let engine = recording_engine(Recording::Newest(1_500), 1_000_000);
+    let names: Vec<String> = (1_000..2_000).map(|number| format!("cust_{number}")).collect();
+    for name in names.iter().cycle().take(10_000) {
+        assert!(track(&engine, name));
+    }
+    let calls = || assert!(names.iter().cycle().take(CALLS).all(|name| track(&engine, name)));
+    assert_eq!(measure(calls).count_total, 0);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::counters::{Table, Timeline};
 use crate::error::{RuleProblem, RuleSetError};
 use crate::idempotency::IdempotencyKeys;
-use crate::log::{EventLog, MemoryLog};
+use crate::ledger::Ledger;
 use crate::rules::{Quota, RateLimit, Rule, RuleSet};
 use crate::snapshot::{Compiler, Snapshot};
 
@@ -45,6 +45,7 @@ pub struct EngineBuilder {
     rules: RuleSet,
     clock: Option<Box<dyn Clock>>,
     recording: Recording,
+    event_retention: Option<Duration>,
     max_keys: u64,
     idempotency_retention: Duration,
     idempotency_max_keys: usize,
@@ -57,6 +58,7 @@ impl EngineBuilder {
             rules: RuleSet::new(),
             clock: None,
             recording: Recording::default(),
+            event_retention: None,
             max_keys: DEFAULT_MAX_KEYS,
             idempotency_retention: MIN_RETENTION,
             idempotency_max_keys: DEFAULT_IDEMPOTENCY_KEYS,
@@ -92,6 +94,14 @@ impl EngineBuilder {
     /// Sets which events are kept.
     pub fn recording(mut self, recording: Recording) -> Self {
         self.recording = recording;
+        self
+    }
+
+    /// Sets how long events are kept at the least; the default is for as long as [`Recording`] has
+    /// room for them. Events are dropped 1 024 at a time, by the calls that record: a group goes
+    /// when the latest timestamp of it is older than this and all groups before it are gone.
+    pub fn event_retention(mut self, retention: Duration) -> Self {
+        self.event_retention = Some(retention);
         self
     }
 
@@ -136,11 +146,9 @@ impl EngineBuilder {
         let timeline = Timeline::starting(clock.now());
         let hasher = ahash::RandomState::new();
         let retention = u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
-        let log: Option<Box<dyn EventLog>> = match self.recording {
+        let ledger = match self.recording {
             Recording::Off | Recording::Newest(0) => None,
-            Recording::Newest(keep) => {
-                Some(Box::new(MemoryLog::new(ahash::RandomState::new().hash_one("log"), keep)))
-            }
+            Recording::Newest(keep) => Some(Ledger::new(keep, self.event_retention)),
         };
         let empty = Snapshot::new(0, Arc::default(), Vec::new(), hasher.clone());
         let engine = Engine {
@@ -149,7 +157,7 @@ impl EngineBuilder {
             snapshot: ArcSwap::from_pointee(empty),
             table: Table::new(self.max_keys, timeline, shards()),
             compiler: Mutex::new(Compiler::new(timeline, self.late_events.as_secs())),
-            log,
+            ledger,
             keys: IdempotencyKeys::new(retention, self.idempotency_max_keys, hasher.clone()),
             hasher,
         };
@@ -167,6 +175,9 @@ impl EngineBuilder {
         if self.idempotency_retention < MIN_RETENTION {
             let reason = format!("{:?} must be at least 24 hours", self.idempotency_retention);
             problems.push(problem("idempotencyRetention", reason));
+        }
+        if self.event_retention == Some(Duration::ZERO) {
+            problems.push(problem("eventRetention", "0 must be more than 0".to_owned()));
         }
         for (field, value) in
             [("maxKeys", self.max_keys), ("idempotencyMaxKeys", self.idempotency_max_keys as u64)]
@@ -190,6 +201,7 @@ impl fmt::Debug for EngineBuilder {
         f.debug_struct("EngineBuilder")
             .field("rules", &self.rules)
             .field("recording", &self.recording)
+            .field("event_retention", &self.event_retention)
             .field("max_keys", &self.max_keys)
             .field("idempotency_retention", &self.idempotency_retention)
             .field("idempotency_max_keys", &self.idempotency_max_keys)

@@ -1,23 +1,24 @@
 //! The recorded events, as the engine shows them.
 
-use crate::log::{EventLog, RecordedEvent};
+use crate::ledger::{Ledger, Scan, Wanted};
+use crate::log::RecordedEvent;
 
 /// The events that an engine has recorded; empty where recording is off.
 #[derive(Clone, Copy, Debug)]
 pub struct Events<'e> {
-    log: Option<&'e dyn EventLog>,
+    ledger: Option<&'e Ledger>,
 }
 
 impl<'e> Events<'e> {
-    pub(super) fn new(log: Option<&'e dyn EventLog>) -> Self {
-        Self { log }
+    pub(super) fn new(ledger: Option<&'e Ledger>) -> Self {
+        Self { ledger }
     }
 
     /// Returns how many events are kept now. With [`Recording::Newest(n)`](crate::Recording) at
     /// most 1 024 more than `n`.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.log.map_or(0, EventLog::len)
+        self.ledger.map_or(0, Ledger::len)
     }
 
     /// Returns whether none is kept.
@@ -26,9 +27,10 @@ impl<'e> Events<'e> {
         self.len() == 0
     }
 
-    /// Returns the newest events, the newest first. O(`count`) under the log's lock.
+    /// Returns the newest events, the newest first. O(`count`).
     #[must_use]
     pub fn newest(&self, count: usize) -> Vec<RecordedEvent> {
-        self.log.map_or_else(Vec::new, |log| log.newest(count))
+        let Some(ledger) = self.ledger else { return Vec::new() };
+        Scan::new(ledger, Wanted::everything(), u64::MAX, count).take(count).collect()
     }
 }

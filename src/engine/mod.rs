@@ -13,7 +13,7 @@ use crate::error::{EventError, TrackError};
 use crate::event::Event;
 use crate::idempotency::IdempotencyKeys;
 use crate::index::Matches;
-use crate::log::EventLog;
+use crate::ledger::Ledger;
 use crate::rules::Rule;
 use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 
@@ -45,7 +45,7 @@ pub struct Engine {
     table: Table,
     /// Held by whoever changes the rules.
     compiler: Mutex<Compiler>,
-    log: Option<Box<dyn EventLog>>,
+    ledger: Option<Ledger>,
     keys: IdempotencyKeys,
     hasher: ahash::RandomState,
 }
@@ -150,7 +150,7 @@ impl Engine {
     /// Returns the recorded events.
     #[must_use]
     pub fn events(&self) -> Events<'_> {
-        Events::new(self.log.as_deref())
+        Events::new(self.ledger.as_ref())
     }
 
     fn once(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
@@ -193,8 +193,8 @@ impl Engine {
         }
         let second = happened.map(Timestamp::unix_seconds);
         let commit = |at: At| {
-            let log = self.log.as_deref()?;
-            Some(log.append(event, happened.unwrap_or_else(|| timeline.timestamp(at.now))))
+            let (ledger, now) = (self.ledger.as_ref()?, timeline.timestamp(at.now));
+            Some(ledger.append(event, happened.unwrap_or(now), now))
         };
         let at = timeline.at(now.moment, second);
         let mut decision = Decision::pending(at, now.asked, timeline);
@@ -263,7 +263,7 @@ impl fmt::Debug for Engine {
         f.debug_struct("Engine")
             .field("rules", &snapshot.rules.len())
             .field("live_keys", &self.live_keys())
-            .field("recording", &self.log.is_some())
+            .field("recording", &self.ledger.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -30,6 +30,16 @@ impl Dimension {
         }
     }
 
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            Self::CustomerId => "customer_id",
+            Self::EventType => "event_type",
+            Self::Model => "model",
+            Self::Provider => "provider",
+            Self::Property(key) => key,
+        }
+    }
+
     #[inline]
     pub(crate) fn of<'e>(&self, event: &'e Event<'_>) -> Option<&'e str> {
         match self {

@@ -1,129 +1,147 @@
 //! The newest events, in memory.
 //!
-//! Events are packed one behind the other into segments. When the newest `n` events fit in the
-//! segments behind it, the oldest segment is dropped whole and its memory used again, so that a
-//! log at its bound allocates nothing. The log holds at least the newest `n` events and at most
-//! one segment more.
+//! When the newest `n` events fit in the segments behind it, the oldest segment is dropped whole,
+//! and so it is when all its events are older than the retention. Its memory is used again, so
+//! that a log at its bound allocates nothing. By count the log holds at least the newest `n`
+//! events and at most one segment more.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use super::stored::{RecordedEvent, Stored};
-use super::{EventId, EventLog};
+use super::packed::Packed;
+use super::segment::Segment;
 use crate::clock::Timestamp;
-use crate::event::Event;
 
-const SEGMENT_EVENTS: usize = 1_024;
-
+/// The newest events. A log is part of what a lock guards, and knows of none.
 #[derive(Debug)]
 pub(crate) struct MemoryLog {
-    /// Random, and part of every id.
-    name: u64,
     keep: usize,
-    segments: Mutex<Segments>,
-}
-
-#[derive(Debug, Default)]
-struct Segments {
-    /// Never empty of events, but for the last while it fills.
-    list: VecDeque<Segment>,
+    retention: Option<Duration>,
+    /// The full ones, the oldest first.
+    sealed: VecDeque<Arc<Segment>>,
+    /// The one that is being filled. Nobody else holds it: who reads gets a copy.
+    open: Arc<Segment>,
     /// A dropped segment, whose memory the next one takes.
-    spare: Option<Segment>,
-    /// How many events the list holds.
+    spare: Option<Arc<Segment>>,
+    /// How many events there are.
     held: usize,
     /// How many events there ever were.
     recorded: u64,
-}
-
-#[derive(Debug, Default)]
-struct Segment {
-    bytes: Vec<u8>,
-    /// Where each event ends.
-    ends: Vec<usize>,
+    floor: Option<Timestamp>,
 }
 
 impl MemoryLog {
-    pub(crate) fn new(name: u64, keep: usize) -> Self {
-        Self { name, keep: keep.max(1), segments: Mutex::default() }
-    }
-}
-
-thread_local! {
-    /// An event is packed here before the log is locked.
-    static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-impl EventLog for MemoryLog {
-    fn append(&self, event: &Event<'_>, timestamp: Timestamp) -> EventId {
-        PACKED.with_borrow_mut(|packed| {
-            packed.clear();
-            let stored = Stored::of(event, timestamp);
-            // Writing to memory fails for no event: every length is known and every type plain.
-            let packed = match postcard::to_extend(&stored, std::mem::take(packed)) {
-                Ok(bytes) => {
-                    *packed = bytes;
-                    packed.as_slice()
-                }
-                Err(_) => &[],
-            };
-            self.segments.lock().append(self.name, self.keep, packed)
-        })
-    }
-
-    fn len(&self) -> usize {
-        self.segments.lock().held
-    }
-
-    fn newest(&self, count: usize) -> Vec<RecordedEvent> {
-        let segments = self.segments.lock();
-        let places = (0..segments.recorded).rev();
-        let packed = segments.list.iter().rev().flat_map(Segment::newest_first);
-        let unpack = |(place, bytes): (u64, &[u8])| {
-            let stored: Stored<'_> = postcard::from_bytes(bytes).ok()?;
-            Some(stored.unpack(EventId::new(self.name, place)))
-        };
-        places.zip(packed).take(count).filter_map(unpack).collect()
-    }
-}
-
-impl Segments {
-    fn append(&mut self, name: u64, keep: usize, packed: &[u8]) -> EventId {
-        let full = |segment: &Segment| segment.ends.len() >= SEGMENT_EVENTS.min(keep);
-        if self.list.back().is_none_or(full) {
-            let mut segment = self.spare.take().unwrap_or_default();
-            segment.bytes.clear();
-            segment.ends.clear();
-            self.list.push_back(segment);
+    pub(crate) fn new(keep: usize, retention: Option<Duration>) -> Self {
+        Self {
+            keep: keep.max(1),
+            retention,
+            sealed: VecDeque::new(),
+            open: Arc::new(Segment::new(0, 0)),
+            spare: None,
+            held: 0,
+            recorded: 0,
+            floor: None,
         }
-        if let Some(segment) = self.list.back_mut() {
-            segment.bytes.extend_from_slice(packed);
-            segment.ends.push(segment.bytes.len());
-            self.held = self.held.saturating_add(1);
+    }
+
+    /// Adds an event and returns its place; `now` is the engine's time.
+    pub(crate) fn append(&mut self, event: &Packed, now: Timestamp) -> u64 {
+        let place = self.recorded;
+        if self.open.is_full(self.keep) {
+            self.seal();
         }
-        let oldest = self.list.front().map_or(0, |segment| segment.ends.len());
-        if self.held.saturating_sub(oldest) >= keep {
-            self.held = self.held.saturating_sub(oldest);
-            self.spare = self.list.pop_front();
+        match Arc::get_mut(&mut self.open) {
+            Some(open) => open.push(event),
+            None => debug_assert!(false, "nobody else holds the open segment"),
         }
-        let id = EventId::new(name, self.recorded);
+        self.held = self.held.saturating_add(1);
         self.recorded = self.recorded.saturating_add(1);
-        id
+        self.drop_oldest(now);
+        place
     }
-}
 
-impl Segment {
-    fn newest_first(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let ranges: Vec<_> = starts.zip(self.ends.iter().copied()).collect();
-        ranges.into_iter().rev().map(|(start, end)| self.bytes.get(start..end).unwrap_or(&[]))
+    /// How many events there are.
+    pub(crate) fn len(&self) -> usize {
+        self.held
+    }
+
+    /// How many events there ever were: the place of the next one.
+    pub(crate) fn recorded(&self) -> u64 {
+        self.recorded
+    }
+
+    /// The latest timestamp of all events that were dropped; `None` where none was. Of a time that
+    /// starts after it the log has every event.
+    pub(crate) fn floor(&self) -> Option<Timestamp> {
+        self.floor
+    }
+
+    /// The segments with events from `start` on and before `end`, the oldest first. They may hold
+    /// others too. O(segments), and the open one is copied.
+    pub(crate) fn overlapping(&self, start: Timestamp, end: Timestamp) -> Vec<Arc<Segment>> {
+        let meets = |segment: &&Arc<Segment>| segment.meets(start, Some(end));
+        let mut found: Vec<_> = self.sealed.iter().filter(meets).map(Arc::clone).collect();
+        if self.open.meets(start, Some(end)) {
+            found.push(Arc::new(self.open.copy_before(u64::MAX, usize::MAX)));
+        }
+        found
+    }
+
+    /// The newest segment with events before a place, from `start` on, and before `end` where
+    /// there is one. O(segments). Of the open one at most `most` events are copied, the newest.
+    pub(crate) fn newest_before(
+        &self,
+        place: u64,
+        start: Timestamp,
+        end: Option<Timestamp>,
+        most: usize,
+    ) -> Option<Arc<Segment>> {
+        if self.open.first() < place && self.open.meets(start, end) {
+            return Some(Arc::new(self.open.copy_before(place, most)));
+        }
+        let before = self.sealed.partition_point(|segment| segment.first() < place);
+        let mut candidates = self.sealed.iter().take(before).rev();
+        candidates.find(|segment| segment.meets(start, end)).map(Arc::clone)
+    }
+
+    /// Puts the open segment to the full ones, and opens the next.
+    fn seal(&mut self) {
+        let first = self.recorded;
+        let next = self.reuse(first);
+        let next = next.unwrap_or_else(|| Arc::new(Segment::new(first, self.open.byte_len())));
+        self.sealed.push_back(std::mem::replace(&mut self.open, next));
+    }
+
+    /// An empty segment of the memory of a dropped one that nobody reads any more.
+    fn reuse(&mut self, first: u64) -> Option<Arc<Segment>> {
+        let mut spare = self.spare.take()?;
+        let segment = Arc::get_mut(&mut spare).filter(|segment| !segment.is_oversized())?;
+        segment.restart(first);
+        Some(spare)
+    }
+
+    /// Drops the oldest full segment when the log can do without it. One a call: no call pays for
+    /// a long sweep, and yet more is dropped than comes in.
+    fn drop_oldest(&mut self, now: Timestamp) {
+        let Some(oldest) = self.sealed.front() else { return };
+        let others = self.held.saturating_sub(oldest.len());
+        let expires = self.retention.map(|retention| oldest.latest().saturating_add(retention));
+        if others >= self.keep || expires.is_some_and(|expires| expires < now) {
+            self.held = others;
+            self.floor = self.floor.max(Some(oldest.latest()));
+            self.spare = self.sealed.pop_front();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::segment::SEGMENT_EVENTS;
     use super::*;
+    use crate::event::Event;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn event(number: u64) -> Event<'static> {
         Event::new(format!("cust_{number}"), "model_call")
@@ -134,30 +152,105 @@ mod tests {
             .value("gpu_seconds", "0.25")
     }
 
-    #[test]
-    fn an_event_comes_back_as_it_was() {
-        let log = MemoryLog::new(1, 10);
-        let id = log.append(&event(7).idempotency_key("req"), Timestamp::new(-5, 9));
-        let found = log.newest(5);
-        assert_eq!(found.len(), 1);
-        assert_eq!((found[0].id, found[0].timestamp), (id, Timestamp::new(-5, 9)));
-        assert_eq!(found[0].event, event(7));
+    fn packed(event: &Event<'_>, timestamp: Timestamp) -> Packed {
+        Packed::new(event, timestamp, &ahash::RandomState::with_seeds(1, 2, 3, 4))
+    }
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::new(second, 0)
+    }
+
+    /// The places of all events, the newest first.
+    fn places(log: &MemoryLog) -> Vec<u64> {
+        let mut found = Vec::new();
+        let mut before = u64::MAX;
+        while let Some(segment) = log.newest_before(before, Timestamp::MIN, None, usize::MAX) {
+            found.extend(segment.events().rev().map(|event| event.place));
+            before = segment.first();
+        }
+        found
     }
 
     #[test]
     fn the_newest_are_kept_and_at_most_a_segment_more() {
         for keep in [1, 3, 1_024, 2_500] {
-            let log = MemoryLog::new(1, keep);
+            let mut log = MemoryLog::new(keep, None);
             for number in 0..10_000 {
-                log.append(&event(number), Timestamp::UNIX_EPOCH);
+                assert_eq!(log.append(&packed(&event(number), NOW), NOW), number);
                 let len = log.len() as u64;
                 assert!(len >= (number + 1).min(keep as u64), "{len} of {keep}");
                 assert!(len <= keep as u64 + SEGMENT_EVENTS as u64, "{len} of {keep}");
             }
-            let newest = log.newest(2);
-            assert_eq!(newest[0].event, event(9_999));
-            let ids: Vec<_> = log.newest(usize::MAX).into_iter().map(|found| found.id).collect();
-            assert!(ids.is_sorted_by(|a, b| a > b), "the newest come first");
+            let places = places(&log);
+            assert_eq!(places.len(), log.len());
+            assert!(places.iter().copied().eq((0..10_000).rev().take(log.len())));
         }
+    }
+
+    #[test]
+    fn segments_older_than_the_retention_go_one_a_call_and_set_the_floor() {
+        let mut log = MemoryLog::new(100_000, Some(Duration::from_secs(60)));
+        for number in 0..3_000 {
+            let at = second(number);
+            log.append(&packed(&event(0), at), second(0));
+        }
+        assert_eq!((log.len(), log.floor()), (3_000, None));
+        // The first segment ends at second 1 023: at 1 083 it is not older than a minute yet.
+        log.append(&packed(&event(0), second(3_000)), second(1_083));
+        assert_eq!((log.len(), log.floor()), (3_001, None));
+        log.append(&packed(&event(0), second(3_001)), second(9_999));
+        assert_eq!((log.len(), log.floor()), (3_002 - 1_024, Some(second(1_023))));
+        log.append(&packed(&event(0), second(3_002)), second(9_999));
+        assert_eq!((log.len(), log.floor()), (3_003 - 2_048, Some(second(2_047))));
+        // The open one stays until it is full.
+        log.append(&packed(&event(0), second(3_003)), second(9_999));
+        assert_eq!(log.len(), 3_004 - 2_048);
+    }
+
+    #[test]
+    fn a_time_is_answered_by_the_segments_that_meet_it() {
+        let mut log = MemoryLog::new(100_000, None);
+        for number in 0..3_000 {
+            log.append(&packed(&event(0), second(number)), NOW);
+        }
+        let firsts = |start, end| {
+            let found = log.overlapping(second(start), second(end));
+            found.iter().map(|segment| segment.first()).collect::<Vec<_>>()
+        };
+        assert_eq!(firsts(0, 9_999), [0, 1_024, 2_048]);
+        assert_eq!(firsts(1_023, 1_024), [0]);
+        assert_eq!(firsts(1_024, 2_049), [1_024, 2_048]);
+        assert_eq!(firsts(2_999, 3_000), [2_048]);
+        assert_eq!(firsts(3_000, 9_999), [0; 0]);
+        assert_eq!(firsts(-9, 0), [0; 0]);
+    }
+
+    #[test]
+    fn large_events_make_short_segments() {
+        let mut log = MemoryLog::new(10_000, None);
+        let text = "x".repeat(300_000);
+        let large = event(1).property("text", serde_json::json!({ "body": text }));
+        for _ in 0..9 {
+            log.append(&packed(&large, NOW), NOW);
+        }
+        let firsts = log.overlapping(NOW, Timestamp::MAX);
+        assert_eq!(firsts.iter().map(|s| s.first()).collect::<Vec<_>>(), [0, 4, 8]);
+    }
+
+    #[test]
+    fn a_segment_that_somebody_reads_stays_as_it_is() {
+        let mut log = MemoryLog::new(1_024, None);
+        for number in 0..1_025 {
+            log.append(&packed(&event(number), NOW), NOW);
+        }
+        let read = log.newest_before(1, Timestamp::MIN, None, 1).expect("a full segment");
+        for number in 1_025..10_000 {
+            log.append(&packed(&event(number), NOW), NOW);
+        }
+        let tokens = |event: super::super::PackedEvent<'_>| {
+            event.read().and_then(|stored| stored.amount(&crate::event::ValueName::InputTokens))
+        };
+        let expected: Vec<_> = (0..1_024_u64).map(|number| Some(number.into())).collect();
+        assert_eq!(read.events().map(tokens).collect::<Vec<_>>(), expected);
     }
 }

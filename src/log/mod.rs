@@ -1,126 +1,21 @@
 //! The events that were let in, in the order in which they were.
 //!
-//! [`EventLog`] is what the engine needs of a log; [`memory`] keeps the newest events, bounded.
+//! Events are [packed](packed) before anything is locked, and kept in [segments](segment) of at
+//! most 1 024. Full segments never change: who reads them holds on to them and needs no lock. Each
+//! event has a [signature], 64 bits that tell most events that a filter does not want without
+//! unpacking them. [`MemoryLog`] keeps the newest segments, bounded by count and by age.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::clock::Timestamp;
-use crate::event::Event;
-
+mod id;
 mod memory;
+mod packed;
+mod segment;
+mod signature;
 mod stored;
 
+pub use self::id::{EventId, EventIdParseError};
 pub(crate) use self::memory::MemoryLog;
+pub(crate) use self::packed::Packed;
+pub(crate) use self::segment::{PackedEvent, Segment};
+pub(crate) use self::signature::Needle;
 pub use self::stored::RecordedEvent;
-
-/// Where recorded events go.
-///
-/// `append` runs under the locks of the decision that let the event in, so that an event and its
-/// counts are one step; it must not block and must not call back into the engine.
-pub(crate) trait EventLog: fmt::Debug + Send + Sync {
-    /// Adds an event that happened at `timestamp`, and names it.
-    fn append(&self, event: &Event<'_>, timestamp: Timestamp) -> EventId;
-
-    /// How many events the log holds now.
-    fn len(&self) -> usize;
-
-    /// The newest events, the newest first.
-    fn newest(&self, count: usize) -> Vec<RecordedEvent>;
-}
-
-/// The name of a recorded event, `evt_` and 26 letters and digits.
-///
-/// Names are unique among all engines: 64 random bits a log, and the event's place in it. Within
-/// one log they sort in the order in which the events were recorded.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventId(u128);
-
-const PREFIX: &str = "evt_";
-/// Digits and lower case letters without i, l, o and u, which are easily misread.
-const ALPHABET: [u8; 32] = *b"0123456789abcdefghjkmnpqrstvwxyz";
-const DIGITS: u32 = 26;
-
-impl EventId {
-    pub(crate) fn new(log: u64, place: u64) -> Self {
-        Self((u128::from(log) << 64) | u128::from(place))
-    }
-}
-
-impl fmt::Display for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digit = |place: u32| {
-            let value =
-                usize::try_from(self.0.unbounded_shr(place.saturating_mul(5)) & 31).unwrap_or(0);
-            ALPHABET.get(value).map_or('0', |byte| char::from(*byte))
-        };
-        let mut text = String::with_capacity(30);
-        text.push_str(PREFIX);
-        text.extend((0..DIGITS).rev().map(digit));
-        f.pad(&text)
-    }
-}
-
-impl fmt::Debug for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A text that is no [`EventId`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("event id {text:?} must be `evt_` and 26 letters and digits as the engine made them")]
-pub struct EventIdParseError {
-    text: String,
-}
-
-impl FromStr for EventId {
-    type Err = EventIdParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parse = || {
-            let digits = text.strip_prefix(PREFIX).filter(|digits| digits.len() == 26)?;
-            digits.bytes().try_fold(0_u128, |value, byte| {
-                let digit = ALPHABET.iter().position(|known| *known == byte)?;
-                value.checked_mul(32)?.checked_add(u128::try_from(digit).ok()?)
-            })
-        };
-        parse().map(Self).ok_or_else(|| EventIdParseError { text: text.to_owned() })
-    }
-}
-
-impl Serialize for EventId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for EventId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn a_name_reads_as_what_it_was_and_sorts_in_order(log: u64, a: u64, b: u64) {
-            let (first, second) = (EventId::new(log, a), EventId::new(log, b));
-            prop_assert_eq!(first.to_string().parse(), Ok(first));
-            prop_assert_eq!(first.to_string().len(), 30);
-            prop_assert_eq!(first.to_string() < second.to_string(), a < b);
-        }
-
-        #[test]
-        fn no_text_panics(text in ".{0,40}") {
-            let _ = text.parse::<EventId>();
-        }
-    }
-}
+pub(crate) use self::stored::Stored;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::EventId;
 use crate::amount::Amount;
 use crate::clock::Timestamp;
-use crate::event::{Event, Fields, PropertyValue};
+use crate::event::{Dimension, Event, Fields, PropertyValue, ValueName};
 
 /// An event of the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,9 +21,11 @@ pub struct RecordedEvent {
     pub event: Event<'static>,
 }
 
-/// The packed form. Strings are borrowed both ways, so packing allocates nothing.
+/// The packed form. Strings are borrowed both ways, so packing allocates nothing, and unpacking
+/// nothing for an event of at most three properties and three named values.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Stored<'a> {
+pub(crate) struct Stored<'a> {
+    /// First, so that it can be read alone.
     timestamp: (i64, u32),
     #[serde(borrow)]
     texts: (&'a str, &'a str, Option<&'a str>, Option<&'a str>),
@@ -38,16 +40,21 @@ type Vec3<T> = smallvec::SmallVec<[T; 3]>;
 
 #[derive(Serialize, Deserialize)]
 enum StoredValue<'a> {
-    Text(#[serde(borrow)] Cow<'a, str>),
-    Json(String),
+    Text(&'a str),
+    Json(#[serde(borrow)] Cow<'a, str>),
+}
+
+/// The timestamp of a packed event.
+pub(super) fn packed_timestamp(bytes: &[u8]) -> Option<Timestamp> {
+    let ((seconds, nanos), _) = postcard::take_from_bytes(bytes).ok()?;
+    Some(Timestamp::new(seconds, nanos))
 }
 
 impl<'a> Stored<'a> {
-    pub(super) fn of(event: &'a Event<'_>, timestamp: Timestamp) -> Self {
-        let fields = event.fields();
+    pub(super) fn of(fields: &Fields<'a>, timestamp: Timestamp) -> Self {
         let value = |value: &'a PropertyValue<'_>| match value {
-            PropertyValue::Text(text) => StoredValue::Text(Cow::Borrowed(text)),
-            PropertyValue::Json(json) => StoredValue::Json(json.to_string()),
+            PropertyValue::Text(text) => StoredValue::Text(text),
+            PropertyValue::Json(json) => StoredValue::Json(Cow::Owned(json.to_string())),
         };
         Self {
             timestamp: (timestamp.unix_seconds(), timestamp.subsec_nanos()),
@@ -58,27 +65,68 @@ impl<'a> Stored<'a> {
         }
     }
 
-    pub(super) fn unpack(self, id: EventId) -> RecordedEvent {
+    /// When the event happened.
+    pub(crate) fn timestamp(&self) -> Timestamp {
         let (seconds, nanos) = self.timestamp;
-        let own = |text: &str| Cow::Owned(text.to_owned());
-        let value = |value| match value {
-            StoredValue::Text(text) => PropertyValue::Text(own(&text)),
-            StoredValue::Json(json) => serde_json::from_str::<serde_json::Value>(&json)
-                .map_or_else(|_| PropertyValue::Text(Cow::Owned(json.clone())), Into::into),
+        Timestamp::new(seconds, nanos)
+    }
+
+    /// The value of a dimension, as [`Event::dimension`] says it.
+    pub(crate) fn dimension(&self, dimension: &Dimension) -> Option<&'a str> {
+        let (customer_id, event_type, model, provider) = self.texts;
+        match dimension {
+            Dimension::CustomerId => Some(customer_id),
+            Dimension::EventType => Some(event_type),
+            Dimension::Model => model,
+            Dimension::Provider => provider,
+            Dimension::Property(name) => self.properties.iter().find_map(|(key, value)| {
+                let StoredValue::Text(text) = value else { return None };
+                (**key == **name).then_some(*text)
+            }),
+        }
+    }
+
+    /// A value by name, as [`Event::amount`] says it.
+    pub(crate) fn amount(&self, name: &ValueName) -> Option<Amount> {
+        let [input, output, total, cost_cents, latency_ms] = self.numbers;
+        let whole = match name {
+            ValueName::InputTokens => input,
+            ValueName::OutputTokens => output,
+            ValueName::TotalTokens => total.or_else(|| match (input, output) {
+                (None, None) => None,
+                (input, output) => input.unwrap_or(0).checked_add(output.unwrap_or(0)),
+            }),
+            ValueName::CostCents => cost_cents,
+            ValueName::LatencyMs => latency_ms,
+            ValueName::Other(name) => {
+                return self.values().find_map(|(known, v)| (*known == **name).then_some(v));
+            }
         };
+        whole.map(Amount::from)
+    }
+
+    /// The values that are not built in, by name.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&'a str, Amount)> {
+        self.values.iter().map(|(name, millionths)| (*name, Amount::from_millionths(*millionths)))
+    }
+
+    pub(crate) fn unpack(self, id: EventId) -> RecordedEvent {
+        let timestamp = self.timestamp();
+        let value = |value| match value {
+            StoredValue::Text(text) => PropertyValue::Text(Cow::Borrowed(text)),
+            StoredValue::Json(json) => serde_json::from_str::<serde_json::Value>(&json)
+                .map_or_else(|_| PropertyValue::Text(Cow::Owned(json.into_owned())), Into::into),
+        };
+        let values: Vec<_> =
+            self.values().map(|(name, amount)| (Cow::Borrowed(name), amount)).collect();
         let properties: Vec<_> =
-            self.properties.into_iter().map(|(key, v)| (own(key), value(v))).collect();
-        let values: Vec<_> = self
-            .values
-            .into_iter()
-            .map(|(name, millionths)| (own(name), Amount::from_millionths(millionths)))
-            .collect();
+            self.properties.into_iter().map(|(key, v)| (Cow::Borrowed(key), value(v))).collect();
         let event = Event::from_fields(&Fields {
             texts: self.texts,
             numbers: self.numbers,
             properties: &properties,
             values: &values,
         });
-        RecordedEvent { id, timestamp: Timestamp::new(seconds, nanos), event }
+        RecordedEvent { id, timestamp, event }
     }
 }

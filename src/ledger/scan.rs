@@ -1,0 +1,92 @@
+//! Going through the log, the newest first, while it grows.
+
+use std::sync::Arc;
+
+use super::Ledger;
+use crate::clock::Timestamp;
+use crate::log::{Needle, PackedEvent, RecordedEvent, Segment};
+
+/// Which events a scan finds.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) needle: Needle,
+    /// The first instant of the range.
+    pub(crate) start: Timestamp,
+    /// The first instant after the range, where it ends.
+    pub(crate) end: Option<Timestamp>,
+}
+
+/// The events before a place that are wanted, the newest first.
+///
+/// The ledger is locked to step from segment to segment, not to look through one. Events that
+/// come in stand behind the place at which the scan began, so it finds each event that was there
+/// then exactly once, but for those that retention drops before it gets to them.
+#[derive(Debug)]
+pub(crate) struct Scan<'l> {
+    ledger: &'l Ledger,
+    wanted: Wanted,
+    /// Places from here on have been looked at.
+    before: u64,
+    /// How many events the scan is meant to find.
+    most: usize,
+    segment: Option<Arc<Segment>>,
+}
+
+impl Wanted {
+    pub(crate) fn everything() -> Self {
+        Self { needle: Needle::default(), start: Timestamp::MIN, end: None }
+    }
+
+    fn has(&self, timestamp: Timestamp) -> bool {
+        timestamp >= self.start && self.end.is_none_or(|end| timestamp < end)
+    }
+
+    fn is_everything(&self) -> bool {
+        self.needle.is_empty() && self.start == Timestamp::MIN && self.end.is_none()
+    }
+}
+
+impl<'l> Scan<'l> {
+    /// Looks at the events before a place. Whoever wants no more than `most` saves copying by
+    /// saying so.
+    pub(crate) fn new(ledger: &'l Ledger, wanted: Wanted, before: u64, most: usize) -> Self {
+        Self { ledger, wanted, before, most, segment: None }
+    }
+
+    fn next_segment(&self) -> Option<Arc<Segment>> {
+        let Wanted { start, end, .. } = self.wanted;
+        let most = if self.wanted.is_everything() { self.most } else { usize::MAX };
+        self.ledger.newest_before(self.before, start, end, most.max(1))
+    }
+
+    fn unpack(&self, event: PackedEvent<'_>) -> Option<RecordedEvent> {
+        let wanted = &self.wanted;
+        if !wanted.needle.may_match(event.signature) || !wanted.has(event.timestamp()?) {
+            return None;
+        }
+        let stored = event.read().filter(|stored| wanted.needle.matches(stored))?;
+        Some(stored.unpack(self.ledger.id(event.place)))
+    }
+}
+
+impl Iterator for Scan<'_> {
+    type Item = RecordedEvent;
+
+    fn next(&mut self) -> Option<RecordedEvent> {
+        loop {
+            let segment = match self.segment.take() {
+                Some(segment) => segment,
+                None => self.next_segment()?,
+            };
+            self.before = self.before.min(segment.end());
+            while self.before > segment.first() {
+                self.before = self.before.saturating_sub(1);
+                let found = segment.event(self.before).and_then(|event| self.unpack(event));
+                if found.is_some() {
+                    self.segment = Some(segment);
+                    return found;
+                }
+            }
+        }
+    }
+}

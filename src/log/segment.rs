@@ -1,0 +1,168 @@
+//! A run of events, packed one behind the other.
+
+use super::packed::Packed;
+use super::stored::{Stored, packed_timestamp};
+use crate::clock::Timestamp;
+
+/// The most events of a segment.
+pub(super) const SEGMENT_EVENTS: usize = 1_024;
+/// A segment with so many bytes is full: large events make short segments, so that a copy of one
+/// is a small matter and positions in it fit 32 bits.
+const SEGMENT_BYTES: usize = 1_024 * 1_024;
+
+/// Events with consecutive places, in the order in which they were recorded.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// The place of the first event.
+    first: u64,
+    bytes: Vec<u8>,
+    /// Where each event ends.
+    ends: Vec<u32>,
+    signatures: Vec<u64>,
+    /// The bounds of the events' timestamps; the wrong way round where there is none.
+    earliest: Timestamp,
+    latest: Timestamp,
+}
+
+/// An event of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PackedEvent<'s> {
+    /// Its place in the log.
+    pub(crate) place: u64,
+    pub(crate) signature: u64,
+    bytes: &'s [u8],
+}
+
+impl PackedEvent<'_> {
+    /// When it happened; cheap, because the rest is not unpacked.
+    pub(crate) fn timestamp(&self) -> Option<Timestamp> {
+        packed_timestamp(self.bytes)
+    }
+}
+
+impl<'s> PackedEvent<'s> {
+    /// Unpacks the event; strings stay borrowed. Every event that was packed can be unpacked, but
+    /// for one of more than 4 GiB.
+    pub(crate) fn read(&self) -> Option<Stored<'s>> {
+        postcard::from_bytes(self.bytes).ok()
+    }
+}
+
+impl Segment {
+    /// An empty segment, with memory for `bytes` of packed events.
+    pub(super) fn new(first: u64, bytes: usize) -> Self {
+        Self {
+            first,
+            bytes: Vec::with_capacity(bytes),
+            ends: Vec::new(),
+            signatures: Vec::new(),
+            earliest: Timestamp::MAX,
+            latest: Timestamp::MIN,
+        }
+    }
+
+    /// Empties a segment that nobody needs, and keeps its memory.
+    pub(super) fn restart(&mut self, first: u64) {
+        self.first = first;
+        self.bytes.clear();
+        self.ends.clear();
+        self.signatures.clear();
+        self.earliest = Timestamp::MAX;
+        self.latest = Timestamp::MIN;
+    }
+
+    pub(super) fn push(&mut self, event: &Packed) {
+        let (free, needed) =
+            (self.bytes.capacity().saturating_sub(self.bytes.len()), event.bytes.len());
+        if free < needed {
+            // By an eighth, not by doubling: a full segment stays as it is for long.
+            self.bytes.reserve_exact(needed.max(self.bytes.len().div_ceil(8)));
+        }
+        self.bytes.extend_from_slice(&event.bytes);
+        self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
+        self.signatures.push(event.signature);
+        self.earliest = self.earliest.min(event.timestamp);
+        self.latest = self.latest.max(event.timestamp);
+    }
+
+    /// A copy of the newest `most` of the events before a place.
+    pub(super) fn copy_before(&self, place: u64, most: usize) -> Self {
+        let end = usize::try_from(place.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let end = end.min(self.len());
+        let start = end.saturating_sub(most);
+        let skipped = self.end_of(start);
+        let (ends, signatures) = (self.ends.get(start..end), self.signatures.get(start..end));
+        let bytes = index(skipped)..index(self.end_of(end));
+        Self {
+            first: self.first.saturating_add(u64::try_from(start).unwrap_or(u64::MAX)),
+            bytes: self.bytes.get(bytes).unwrap_or_default().to_vec(),
+            ends: ends.unwrap_or_default().iter().map(|at| at.saturating_sub(skipped)).collect(),
+            signatures: signatures.unwrap_or_default().to_vec(),
+            earliest: self.earliest,
+            latest: self.latest,
+        }
+    }
+
+    /// Whether it takes no more events, of at most `most`.
+    pub(super) fn is_full(&self, most: usize) -> bool {
+        self.len() >= most.min(SEGMENT_EVENTS) || self.byte_len() >= SEGMENT_BYTES
+    }
+
+    /// Whether it has memory for more than twice of what segments hold.
+    pub(super) fn is_oversized(&self) -> bool {
+        self.bytes.capacity() > SEGMENT_BYTES.saturating_mul(2)
+    }
+
+    pub(super) fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The place of the first event.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The place behind the last event.
+    pub(crate) fn end(&self) -> u64 {
+        self.first.saturating_add(u64::try_from(self.len()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn latest(&self) -> Timestamp {
+        self.latest
+    }
+
+    /// Whether its events' timestamps reach from before `end`, where there is one, to `start` or
+    /// after.
+    pub(crate) fn meets(&self, start: Timestamp, end: Option<Timestamp>) -> bool {
+        self.latest >= start && end.is_none_or(|end| self.earliest < end) && self.len() > 0
+    }
+
+    /// The events, the oldest first.
+    pub(crate) fn events(&self) -> impl DoubleEndedIterator<Item = PackedEvent<'_>> {
+        (self.first..self.end()).filter_map(|place| self.event(place))
+    }
+
+    /// The event of a place.
+    pub(crate) fn event(&self, place: u64) -> Option<PackedEvent<'_>> {
+        let at = usize::try_from(place.checked_sub(self.first)?).ok()?;
+        let signature = *self.signatures.get(at)?;
+        let end = self.ends.get(at)?;
+        let bytes = self.bytes.get(index(self.end_of(at))..index(*end))?;
+        Some(PackedEvent { place, signature, bytes })
+    }
+
+    /// Where the first `count` events end.
+    fn end_of(&self, count: usize) -> u32 {
+        let last = count.checked_sub(1).and_then(|last| self.ends.get(last));
+        last.copied().unwrap_or(0)
+    }
+}
+
+/// Every target that has this much memory can index it.
+fn index(position: u32) -> usize {
+    usize::try_from(position).unwrap_or(usize::MAX)
+}
