@@ -208,10 +208,18 @@ pub enum RulesError {
     /// There is no such rule.
     #[error("no {kind} has the id {id:?}")]
     NotFound {
-        /// What was looked for: `rule`, `rate limit` or `quota`.
+        /// What was looked for: `rule`, `rate limit`, `quota` or `meter`.
         kind: &'static str,
         /// The id that was given.
         id: String,
+    },
+    /// Rules count the meter.
+    #[error("meter {id:?} is counted by {}", .rules.join(", "))]
+    MeterInUse {
+        /// The id that was given.
+        id: String,
+        /// The rules, by their kind and name.
+        rules: Vec<String>,
     },
 }
 

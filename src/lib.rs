@@ -302,7 +302,8 @@ pub use self::event::{Event, PropertyValue};
 pub use self::headers::{HeaderDialect, Headers};
 pub use self::log::{EventId, EventIdParseError, RecordedEvent};
 pub use self::rules::{
-    Algorithm, Enforcement, FieldChange, Metric, MetricParseError, MetricValue, Overflow, Period,
+    Aggregation, Algorithm, Enforcement, EventFilter, FieldChange, Meter, MeterField,
+    MeterFieldParseError, MeterUpdate, Metric, MetricParseError, MetricValue, Overflow, Period,
     PeriodParseError, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RuleChange, RuleSet,
     SyncOptions, SyncReport, Window, WindowParseError,
 };

@@ -13,7 +13,7 @@ use crate::counters::{
 };
 use crate::event::Dimension;
 use crate::index::{Entry, Index};
-use crate::rules::{Algorithm, Rule};
+use crate::rules::{Algorithm, Measure, Meters, Metric, Rule};
 
 /// How many rules share a group that its partition does not tell apart: the most cells of other
 /// rules that a decision passes over in a row.
@@ -23,6 +23,8 @@ const MIXED_RULES: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct CompiledRule {
     pub(crate) rule: Rule,
+    pub(crate) measure: Measure,
+    /// The rule's filter and that of its meter, in the order of their dimensions.
     pub(crate) filter: Vec<(Dimension, Box<str>)>,
     pub(crate) partition: Box<[Dimension]>,
     pub(crate) counter: Counter,
@@ -38,11 +40,23 @@ impl CompiledRule {
 
     /// How many counted units one whole is.
     pub(crate) fn units_per_whole(&self) -> u64 {
-        self.rule.metric().units_per_whole()
+        self.measure.units_per_whole()
     }
 
+    /// Whether it counts the same of the same events as the rule would with these meters.
+    pub(crate) fn counts_as(&self, rule: &Rule, meters: &Meters) -> bool {
+        let (measure, filter) = counted(rule, meters);
+        self.measure == measure && self.filter == filter
+    }
+
+    /// What the index finds the rule by; `None` where no event can match it.
     fn entry(&self) -> Option<Entry> {
-        self.rule.enabled().then(|| Entry {
+        let one_value = |pair: &[(Dimension, Box<str>)]| match pair {
+            [(a, _), (b, _)] => a != b,
+            _ => true,
+        };
+        let possible = self.filter.windows(2).all(one_value);
+        (possible && self.rule.enabled()).then(|| Entry {
             filter: self.filter.clone(),
             group: self.group,
             partition: self.partition.clone(),
@@ -57,6 +71,7 @@ pub(crate) struct Snapshot {
     pub(crate) version: u64,
     /// Rate limits, then quotas, each in the order in which they were added.
     pub(crate) rules: Box<[Arc<CompiledRule>]>,
+    pub(crate) meters: Arc<Meters>,
     pub(crate) index: Index,
     pub(crate) roster: Roster,
 }
@@ -66,6 +81,7 @@ impl Snapshot {
         version: u64,
         since: Arc<ChangeTime>,
         mut rules: Vec<Arc<CompiledRule>>,
+        meters: Arc<Meters>,
         hasher: ahash::RandomState,
     ) -> Self {
         rules.sort_by_key(|compiled| (compiled.rule.kind() as u8, compiled.age));
@@ -75,6 +91,7 @@ impl Snapshot {
             index: Index::new(&entries, hasher),
             roster: Roster::new(version, since, rules.iter().map(|compiled| &compiled.counter)),
             rules: rules.into(),
+            meters,
         }
     }
 
@@ -85,6 +102,21 @@ impl Snapshot {
     pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<CompiledRule>> {
         self.rules.iter().find(|compiled| compiled.id() == id)
     }
+}
+
+/// What a rule counts, and the pairs that an event must have for it, each once.
+fn counted(rule: &Rule, meters: &Meters) -> (Measure, Vec<(Dimension, Box<str>)>) {
+    let meter = match rule.metric() {
+        Metric::Meter(id) => meters.get(id),
+        _ => None,
+    };
+    let own = rule.filters().iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let of_meter = meter.into_iter().flat_map(|meter| meter.event_filter.pairs());
+    let pairs = own.chain(of_meter).map(|(key, value)| (Dimension::parse(key), value.into()));
+    let mut filter: Vec<(Dimension, Box<str>)> = pairs.collect();
+    filter.sort();
+    filter.dedup();
+    (Measure::of_metric(rule.metric(), meters).unwrap_or_default(), filter)
 }
 
 /// Makes compiled rules, and numbers counters, groups and ages so that none is used twice.
@@ -119,25 +151,21 @@ impl Compiler {
     pub(crate) fn compile(
         &mut self,
         rule: Rule,
+        meters: &Meters,
         before: Option<&CompiledRule>,
         at: &Arc<ChangeTime>,
     ) -> Arc<CompiledRule> {
-        let filter: Vec<(Dimension, Box<str>)> = rule
-            .filters()
-            .iter()
-            .map(|(key, value)| (Dimension::parse(key), value.as_str().into()))
-            .collect();
+        let (measure, filter) = counted(&rule, meters);
         let mut partition: Vec<Dimension> =
             rule.per().iter().map(|key| Dimension::parse(key)).collect();
         partition.sort();
         let partition = partition.into_boxed_slice();
-        let policy = self.policy(&rule);
+        let policy = self.policy(&rule, &measure);
 
-        // Counters of another partition have other keys, and those of another metric other
+        // Counters of another partition have other keys, and those of another measure other
         // units: there is nothing to carry.
-        let related = before.filter(|before| {
-            before.partition == partition && before.rule.metric() == rule.metric()
-        });
+        let related =
+            before.filter(|before| before.partition == partition && before.measure == measure);
         let counter = match related.map(|before| before.counter.clone()) {
             Some(counter) if counter.policy.keeps_state_of(&policy) => counter.with_policy(policy),
             Some(counter) => self.counter(policy).taking_over(counter, Arc::clone(at)),
@@ -151,6 +179,7 @@ impl Compiler {
         let age = before.map_or_else(|| next(&mut self.ages), |before| before.age);
         Arc::new(CompiledRule {
             rule,
+            measure,
             filter,
             partition,
             counter: counter.with_modes(modes.0, modes.1, modes.2),
@@ -166,6 +195,7 @@ impl Compiler {
         }
         Arc::new(CompiledRule {
             rule: compiled.rule.clone(),
+            measure: compiled.measure.clone(),
             filter: compiled.filter.clone(),
             partition: compiled.partition.clone(),
             counter: compiled.counter.clone().without_spent_carry(),
@@ -180,8 +210,8 @@ impl Compiler {
         Counter::new(self.counters, policy)
     }
 
-    fn policy(&self, rule: &Rule) -> Policy {
-        let scale = rule.metric().units_per_whole();
+    fn policy(&self, rule: &Rule, measure: &Measure) -> Policy {
+        let scale = measure.units_per_whole();
         let units = |whole: u64| whole.saturating_mul(scale);
         let nanos =
             |length: std::time::Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);

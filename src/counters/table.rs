@@ -26,7 +26,7 @@ use super::counter::{Counter, Roster};
 use super::policy::{Judged, Reading};
 use super::row::{Row, RowKey};
 use super::time::{At, Moment, Timeline};
-use crate::rules::Overflow;
+use crate::rules::{Cost, Overflow};
 
 mod upkeep;
 mod work;
@@ -60,6 +60,8 @@ pub(crate) struct Take {
     /// The index of the rule's row among the places.
     pub(crate) place: u32,
     pub(crate) cost: u64,
+    /// Whether the cost changes the counter.
+    pub(crate) counts: bool,
     /// Whether the cost fits.
     pub(crate) fits: bool,
     /// The counter's state after the event where it counted the event, else without it.
@@ -72,8 +74,9 @@ pub(crate) struct Take {
 pub(crate) type Takes = SmallVec<[Take; 8]>;
 
 impl Take {
-    pub(crate) fn new(rule: u32, place: u32, cost: u64) -> Self {
-        Self { rule, place, cost, fits: true, reading: Reading::NoRoom, cell: None }
+    pub(crate) fn new(rule: u32, place: u32, cost: Cost) -> Self {
+        let Cost { units: cost, counts } = cost;
+        Self { rule, place, cost, counts, fits: true, reading: Reading::NoRoom, cell: None }
     }
 }
 

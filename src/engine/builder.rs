@@ -14,7 +14,7 @@ use crate::counters::{Table, Timeline};
 use crate::error::{RuleProblem, RuleSetError};
 use crate::idempotency::IdempotencyKeys;
 use crate::ledger::Ledger;
-use crate::rules::{Quota, RateLimit, Rule, RuleSet};
+use crate::rules::{Meter, Quota, RateLimit, RuleSet};
 use crate::snapshot::{Compiler, Snapshot};
 
 const DEFAULT_EVENTS: usize = 100_000;
@@ -78,8 +78,15 @@ impl EngineBuilder {
         self
     }
 
-    /// Adds all rules of a set.
+    /// Adds a meter. One that a rule counts needs an id.
+    pub fn meter(mut self, meter: Meter) -> Self {
+        self.rules.meters.push(meter);
+        self
+    }
+
+    /// Adds all rules and meters of a set.
     pub fn rule_set(mut self, rules: RuleSet) -> Self {
+        self.rules.meters.extend(rules.meters);
         self.rules.rate_limits.extend(rules.rate_limits);
         self.rules.quotas.extend(rules.quotas);
         self
@@ -138,8 +145,8 @@ impl EngineBuilder {
     /// All problems of the rules and settings at once.
     pub fn build(self) -> Result<Engine, RuleSetError> {
         let mut problems = self.problems();
-        let rules: Vec<Rule> = self.rules.into_rules().collect();
-        problems.extend(crate::rules::set_problems(&rules));
+        let (rules, meters) = self.rules.into_parts();
+        problems.extend(crate::rules::set_problems(&rules, &meters));
         RuleSetError::check(problems)?;
 
         let clock = self.clock.unwrap_or_else(|| Box::new(SystemClock::new()));
@@ -150,7 +157,7 @@ impl EngineBuilder {
             Recording::Off | Recording::Newest(0) => None,
             Recording::Newest(keep) => Some(Ledger::new(keep, self.event_retention)),
         };
-        let empty = Snapshot::new(0, Arc::default(), Vec::new(), hasher.clone());
+        let empty = Snapshot::new(0, Arc::default(), Vec::new(), Arc::default(), hasher.clone());
         let engine = Engine {
             highest: (!clock.is_monotonic()).then(|| AtomicU64::new(0)),
             clock,
@@ -161,7 +168,7 @@ impl EngineBuilder {
             keys: IdempotencyKeys::new(retention, self.idempotency_max_keys, hasher.clone()),
             hasher,
         };
-        engine.install(rules);
+        engine.install(rules, &meters);
         Ok(engine)
     }
 

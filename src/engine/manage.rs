@@ -15,8 +15,8 @@ use super::Engine;
 use crate::counters::ChangeTime;
 use crate::error::{RuleSetError, RulesError};
 use crate::rules::{
-    Kind, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Rule, RuleSet, SyncOptions, SyncReport,
-    plan_sync, set_problems,
+    Kind, Meter, Meters, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Rule, RuleSet,
+    SyncOptions, SyncReport, plan_sync, set_problems,
 };
 use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 
@@ -119,11 +119,13 @@ impl Engine {
         }
     }
 
-    /// Returns all rules as data, with what the engine set (ids and times).
+    /// Returns all rules and meters as data, with what the engine set (ids and times).
     #[must_use]
     pub fn rule_set(&self) -> RuleSet {
+        let snapshot = self.snapshot.load();
         let mut set = RuleSet::new();
-        for compiled in &self.snapshot.load().rules {
+        set.meters = snapshot.meters.list().iter().map(|meter| (**meter).clone()).collect();
+        for compiled in &snapshot.rules {
             match compiled.rule.clone() {
                 Rule::RateLimit(rule) => set.rate_limits.push(rule),
                 Rule::Quota(rule) => set.quotas.push(rule),
@@ -132,10 +134,10 @@ impl Engine {
         set
     }
 
-    /// Makes the rules match a list, by kind and name: creates what is missing, updates what
-    /// differs, and removes what the list does not name, in one step. A rule that is the same
-    /// keeps its counters untouched, one that differs carries its use over. A second run changes
-    /// nothing.
+    /// Makes the rules and meters match a list, by kind and name: creates what is missing, updates
+    /// what differs, and removes what the list does not name, in one step. A rule that is the same
+    /// keeps its counters untouched, one that differs carries its use over. What is updated keeps
+    /// its id, and rules of the list that count a meter follow it. A second run changes nothing.
     ///
     /// # Errors
     /// A name stands twice, or the rules as they would be are not valid: all problems at once,
@@ -144,13 +146,16 @@ impl Engine {
         self.change().sync(rules, options)
     }
 
-    pub(super) fn install(&self, rules: Vec<Rule>) {
+    pub(super) fn install(&self, rules: Vec<Rule>, meters: &Meters) {
         let mut change = self.change();
-        let compiled: Vec<_> = rules.into_iter().map(|rule| change.compile(rule, None)).collect();
-        change.publish(&compiled);
+        let stamped = |meter: &Arc<Meter>| Arc::new(change.stamp_meter((**meter).clone()));
+        let meters = Arc::new(Meters::new(meters.list().iter().map(stamped).collect()));
+        let compile = |rule| change.compile(rule, &meters, None);
+        let compiled: Vec<_> = rules.into_iter().map(compile).collect();
+        change.publish(&compiled, meters);
     }
 
-    fn change(&self) -> Change<'_> {
+    pub(super) fn change(&self) -> Change<'_> {
         let compiler = self.compiler.lock();
         let time = Arc::default();
         Change { engine: self, current: self.snapshot.load_full(), compiler, time }
@@ -158,10 +163,10 @@ impl Engine {
 }
 
 /// A change of the rules under way; one at a time.
-struct Change<'e> {
+pub(super) struct Change<'e> {
     engine: &'e Engine,
     compiler: MutexGuard<'e, Compiler>,
-    current: Arc<Snapshot>,
+    pub(super) current: Arc<Snapshot>,
     /// When the change happens.
     time: Arc<ChangeTime>,
 }
@@ -174,11 +179,12 @@ impl Change<'_> {
     fn add(mut self, rule: Rule) -> Result<Rule, RulesError> {
         let mut rules = self.rules();
         rules.push(rule.clone());
-        RuleSetError::check(set_problems(&rules))?;
-        let added = self.compile(rule, None);
+        let meters = Arc::clone(&self.current.meters);
+        RuleSetError::check(set_problems(&rules, &meters))?;
+        let added = self.compile(rule, &meters, None);
         let mut compiled = self.current.rules.to_vec();
         compiled.push(Arc::clone(&added));
-        self.publish(&compiled);
+        self.publish(&compiled, meters);
         Ok(added.rule.clone())
     }
 
@@ -202,12 +208,13 @@ impl Change<'_> {
         if let Some(slot) = rules.get_mut(place) {
             *slot = rule.clone();
         }
-        RuleSetError::check(set_problems(&rules))?;
-        let new = self.compile(rule, Some(&old));
+        let meters = Arc::clone(&self.current.meters);
+        RuleSetError::check(set_problems(&rules, &meters))?;
+        let new = self.compile(rule, &meters, Some(&old));
         if let Some(slot) = compiled.get_mut(place) {
             *slot = Arc::clone(&new);
         }
-        self.publish(&compiled);
+        self.publish(&compiled, meters);
         Ok(new.rule.clone())
     }
 
@@ -217,52 +224,93 @@ impl Change<'_> {
         if compiled.len() == self.current.rules.len() {
             return Err(not_found("rule", id));
         }
-        self.publish(&compiled);
+        let meters = Arc::clone(&self.current.meters);
+        self.publish(&compiled, meters);
         Ok(())
     }
 
     fn sync(mut self, wanted: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
-        let plan = plan_sync(&self.rules(), wanted, options)?;
-        RuleSetError::check(set_problems(&plan.rules))?;
+        let plan = plan_sync(&self.rules(), &self.current.meters, wanted, options)?;
+        let meters = Meters::new(plan.meters);
+        RuleSetError::check(set_problems(&plan.rules, &meters))?;
         if options.write {
             let current = Arc::clone(&self.current);
+            let stamped = |meter: &Arc<Meter>| match current.meters.get(meter.known_id()) {
+                Some(old) if Arc::ptr_eq(old, meter) => Arc::clone(meter),
+                _ => Arc::new(self.stamp_meter((**meter).clone())),
+            };
+            let meters = Arc::new(Meters::new(meters.list().iter().map(stamped).collect()));
             let by_id: HashMap<&str, &Arc<CompiledRule>> =
                 current.rules.iter().map(|compiled| (compiled.id(), compiled)).collect();
             let mut compiled = Vec::with_capacity(plan.rules.len());
             for rule in plan.rules {
                 compiled.push(match rule.id().and_then(|id| by_id.get(id)) {
-                    Some(old) if old.rule.says_the_same(&rule) => Arc::clone(old),
-                    old => self.compile(rule, old.map(|old| &***old)),
+                    Some(old) if old.rule.says_the_same(&rule) => self.renewed(old, &meters),
+                    old => self.compile(rule, &meters, old.map(|old| &***old)),
                 });
             }
-            self.publish(&compiled);
+            self.publish(&compiled, meters);
         }
         Ok(plan.report)
     }
 
+    /// Makes the meters those of a list; rules that count one that has changed count by it.
+    pub(super) fn replace_meters(mut self, list: Vec<Arc<Meter>>) -> Result<(), RulesError> {
+        let meters = Arc::new(Meters::new(list));
+        RuleSetError::check(set_problems(&self.rules(), &meters))?;
+        let current = Arc::clone(&self.current);
+        let compiled: Vec<_> =
+            current.rules.iter().map(|rule| self.renewed(rule, &meters)).collect();
+        self.publish(&compiled, meters);
+        Ok(())
+    }
+
+    /// A rule that has not changed itself, with what its meter now says.
+    fn renewed(&mut self, rule: &Arc<CompiledRule>, meters: &Meters) -> Arc<CompiledRule> {
+        if rule.counts_as(&rule.rule, meters) {
+            return Arc::clone(rule);
+        }
+        self.compiler.compile(rule.rule.clone(), meters, Some(rule), &self.time)
+    }
+
     /// Compiles a rule, with an id and its times.
-    fn compile(&mut self, mut rule: Rule, before: Option<&CompiledRule>) -> Arc<CompiledRule> {
-        let now = self.engine.read_clock().moment;
-        let timeline = self.engine.table.timeline();
-        let time = DateTime::<Utc>::try_from(timeline.timestamp(now)).ok();
-        // Random, so that engines do not give the same ids.
-        let made = || format!("{:016x}", ahash::RandomState::new().hash_one("id"));
+    fn compile(
+        &mut self,
+        mut rule: Rule,
+        meters: &Meters,
+        before: Option<&CompiledRule>,
+    ) -> Arc<CompiledRule> {
+        let time = self.now();
         match &mut rule {
             Rule::RateLimit(rule) => {
-                rule.id.get_or_insert_with(|| format!("rl_{}", made()));
+                rule.id.get_or_insert_with(|| made_id("rl_"));
                 rule.created_at = rule.created_at.or(time);
                 rule.updated_at = time;
             }
             Rule::Quota(rule) => {
-                rule.id.get_or_insert_with(|| format!("qta_{}", made()));
+                rule.id.get_or_insert_with(|| made_id("qta_"));
                 rule.created_at = rule.created_at.or(time);
                 rule.updated_at = time;
             }
         }
-        self.compiler.compile(rule, before, &self.time)
+        self.compiler.compile(rule, meters, before, &self.time)
     }
 
-    fn publish(self, compiled: &[Arc<CompiledRule>]) {
+    /// Gives a meter an id and its times.
+    pub(super) fn stamp_meter(&self, mut meter: Meter) -> Meter {
+        let time = self.now();
+        meter.id.get_or_insert_with(|| made_id("mtr_"));
+        meter.created_at = meter.created_at.or(time);
+        meter.updated_at = time;
+        meter
+    }
+
+    fn now(&self) -> Option<DateTime<Utc>> {
+        let now = self.engine.read_clock().moment;
+        DateTime::try_from(self.engine.table.timeline().timestamp(now)).ok()
+    }
+
+    fn publish(self, compiled: &[Arc<CompiledRule>], meters: Arc<Meters>) {
         let engine = self.engine;
         let convert = compiled.len() < self.current.rules.len()
             || compiled.iter().any(|rule| rule.counter.took_over());
@@ -272,6 +320,7 @@ impl Change<'_> {
             version,
             Arc::clone(&self.time),
             compiled,
+            meters,
             engine.hasher.clone(),
         ));
         let now = engine.read_clock().moment;
@@ -286,6 +335,11 @@ impl Change<'_> {
     }
 }
 
-fn not_found(kind: &'static str, id: &str) -> RulesError {
+/// Random, so that engines do not give the same ids.
+fn made_id(prefix: &str) -> String {
+    format!("{prefix}{:016x}", ahash::RandomState::new().hash_one("id"))
+}
+
+pub(super) fn not_found(kind: &'static str, id: &str) -> RulesError {
     RulesError::NotFound { kind, id: id.to_owned() }
 }

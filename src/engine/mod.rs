@@ -14,13 +14,14 @@ use crate::event::Event;
 use crate::idempotency::IdempotencyKeys;
 use crate::index::Matches;
 use crate::ledger::Ledger;
-use crate::rules::Rule;
+use crate::rules::{Cost, Rule};
 use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 
 mod builder;
 mod events;
 mod explain;
 mod manage;
+mod meters;
 
 pub use self::builder::{EngineBuilder, Recording};
 pub use self::events::Events;
@@ -129,7 +130,7 @@ impl Engine {
     pub fn standing(&self, event: &Event<'_>) -> Result<Standing, TrackError> {
         event.validate()?;
         let now = self.read_clock();
-        let decision = self.settle(event, Intent::Look, now, |_| Some(0))?;
+        let decision = self.settle(event, Intent::Look, now, |_| Some(Cost::NOTHING))?;
         Ok(decision.into_standing())
     }
 
@@ -173,9 +174,9 @@ impl Engine {
                 if intent == Intent::Record
                     && u128::from(age) >= rule.window.length().as_nanos() =>
             {
-                Some(0)
+                Some(Cost::NOTHING)
             }
-            rule => rule.metric().measure(event),
+            _ => compiled.measure.of(event),
         })
     }
 
@@ -184,7 +185,7 @@ impl Engine {
         event: &Event<'_>,
         intent: Intent,
         now: Now,
-        cost: impl Fn(&CompiledRule) -> Option<u64>,
+        cost: impl Fn(&CompiledRule) -> Option<Cost>,
     ) -> Result<Decision, TrackError> {
         let timeline = self.table.timeline();
         let happened = event.happened_at().map(Timestamp::from);
@@ -207,8 +208,7 @@ impl Engine {
             for (rule, place) in &matches.rules {
                 let Some(compiled) = snapshot.rule(*rule) else { continue };
                 let Some(cost) = cost(compiled) else {
-                    let rule = &compiled.rule;
-                    return Err(rule.metric().negative(event, rule.name()).into());
+                    return Err(compiled.measure.negative(event, compiled.rule.name()).into());
                 };
                 takes.push(Take::new(*rule, *place, cost));
             }

@@ -5,15 +5,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::amount::Amount;
-use crate::error::EventError;
-use crate::event::{Event, ValueName, key_rule};
+use crate::event::{ValueName, key_rule};
 
 /// What a rule counts of an event.
 ///
 /// Reads and prints `total_events`, `total_tokens`, `total_cost_cents`, the built-in values
-/// `input_tokens`, `output_tokens` and `latency_ms`, and `values.` with a name for any other
-/// value. An event that lacks the value counts 0.
+/// `input_tokens`, `output_tokens` and `latency_ms`, `values.` with a name for any other value,
+/// and `meter.` with an id for a [`Meter`](crate::Meter). An event that lacks the value counts 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Metric {
@@ -25,11 +23,14 @@ pub enum Metric {
     TotalCostCents,
     /// The event's value of a name, made by [`Metric::value`].
     Value(MetricValue),
+    /// The figure of the meter of an id: a `count` or `sum` for every rule, and for quotas by the
+    /// calendar or for all time also a `max` or `latest`. The meter's filter joins the rule's.
+    Meter(String),
 }
 
 /// The name of the value that a [`Metric`] counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MetricValue(ValueName);
+pub struct MetricValue(pub(super) ValueName);
 
 impl Metric {
     /// Counts the value of a name: a built-in one or any other. Values of other names count
@@ -43,46 +44,17 @@ impl Metric {
         }
     }
 
-    /// How many counted units one whole is: 1 for whole numbers, a million for named values.
-    pub(crate) fn units_per_whole(&self) -> u64 {
-        match self {
-            Self::Value(MetricValue(ValueName::Other(_))) => 1_000_000,
-            _ => 1,
-        }
-    }
-
-    /// What a valid `event` counts, in units; `None` for a negative amount. One above the range
-    /// of `u64` counts `u64::MAX`, which no limit reaches.
-    #[inline]
-    pub(crate) fn measure(&self, event: &Event<'_>) -> Option<u64> {
-        match self {
-            Self::TotalEvents => Some(1),
-            Self::TotalTokens => Some(ValueName::TotalTokens.whole(event).unwrap_or(0)),
-            Self::TotalCostCents => Some(ValueName::CostCents.whole(event).unwrap_or(0)),
-            Self::Value(MetricValue(ValueName::Other(name))) => {
-                let amount = event.named_value(name).unwrap_or(Amount::ZERO);
-                let units = u64::try_from(amount.millionths()).unwrap_or(u64::MAX);
-                (!amount.is_negative()).then_some(units)
-            }
-            Self::Value(MetricValue(built_in)) => Some(built_in.whole(event).unwrap_or(0)),
-        }
-    }
-
-    /// Why an event cannot be measured.
-    #[cold]
-    pub(crate) fn negative(&self, event: &Event<'_>, rule: &str) -> EventError {
-        let name = match self {
-            Self::Value(MetricValue(name)) => name.as_str(),
-            _ => "",
-        };
-        let value = event.named_value(name).unwrap_or(Amount::ZERO).to_string();
-        EventError::Negative { field: name.into(), value: value.into(), rule: rule.into() }
+    /// Counts the figure of the meter of an id.
+    #[must_use]
+    pub fn meter(id: impl Into<String>) -> Self {
+        Self::Meter(id.into())
     }
 
     /// The rule that the metric's name breaks, if any.
     pub(super) fn problem(&self) -> Option<&'static str> {
         match self {
             Self::Value(MetricValue(ValueName::Other(name))) => key_rule(name),
+            Self::Meter(id) => key_rule(id),
             _ => None,
         }
     }
@@ -96,16 +68,19 @@ impl fmt::Display for Metric {
             Self::TotalCostCents => f.write_str("total_cost_cents"),
             Self::Value(MetricValue(ValueName::Other(name))) => write!(f, "values.{name}"),
             Self::Value(MetricValue(built_in)) => f.write_str(built_in.as_str()),
+            Self::Meter(id) => write!(f, "{METER}{id}"),
         }
     }
 }
+
+const METER: &str = "meter.";
 
 /// A text that is no [`Metric`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "metric {text:?} must be `total_events`, `total_tokens`, `total_cost_cents`, \
-     `input_tokens`, `output_tokens`, `latency_ms`, or `values.` with a name of 1 to 64 ASCII \
-     letters, digits or `_`"
+     `input_tokens`, `output_tokens`, `latency_ms`, or `values.` with a name or `meter.` with an \
+     id of 1 to 64 ASCII letters, digits or `_`"
 )]
 pub struct MetricParseError {
     text: String,
@@ -122,8 +97,10 @@ impl FromStr for Metric {
             "input_tokens" | "output_tokens" | "latency_ms" => return Ok(Self::value(text)),
             _ => {}
         }
-        let name = text.strip_prefix("values.").filter(|name| key_rule(name).is_none());
-        name.map(Self::value).ok_or_else(|| MetricParseError { text: text.to_owned() })
+        let after = |prefix| text.strip_prefix(prefix).filter(|name| key_rule(name).is_none());
+        let value = after("values.").map(Self::value);
+        let metric = value.or_else(|| after(METER).map(Self::meter));
+        metric.ok_or_else(|| MetricParseError { text: text.to_owned() })
     }
 }
 

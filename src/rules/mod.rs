@@ -1,6 +1,8 @@
-//! What a user defines: rate limits and quotas, and the sets that they are validated in.
+//! What a user defines: meters, rate limits and quotas, and the sets that they are validated in.
 
 mod duration_text;
+mod measure;
+mod meter;
 mod metric;
 mod modes;
 mod period;
@@ -13,6 +15,9 @@ mod update;
 mod validate;
 mod window;
 
+pub use self::meter::{
+    Aggregation, EventFilter, Meter, MeterField, MeterFieldParseError, MeterUpdate,
+};
 pub use self::metric::{Metric, MetricParseError, MetricValue};
 pub use self::modes::{Algorithm, Enforcement, Overflow};
 pub use self::period::{Period, PeriodParseError};
@@ -23,6 +28,8 @@ pub use self::sync::{FieldChange, RuleChange, SyncOptions, SyncReport};
 pub use self::update::{QuotaUpdate, RateLimitUpdate};
 pub use self::window::{Window, WindowParseError};
 
+pub(crate) use self::measure::{Cost, Measure};
+pub(crate) use self::meter::Meters;
 pub(crate) use self::rule::{Kind, Rule};
 pub(crate) use self::sync::plan as plan_sync;
-pub(crate) use self::validate::set_problems;
+pub(crate) use self::validate::{rule_label, set_problems};

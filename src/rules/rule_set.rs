@@ -1,13 +1,17 @@
 //! A set of rules as plain data.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::meter::Meters;
 use super::rule::Rule;
 use super::validate::set_problems;
-use super::{Quota, RateLimit};
+use super::{Meter, Quota, RateLimit};
 use crate::error::RuleSetError;
 
-/// Rate limits and quotas as plain serde data: loads from JSON, TOML or YAML.
+/// Rate limits, quotas and the meters that they count, as plain serde data: loads from JSON, TOML
+/// or YAML.
 ///
 /// ```
 /// let rules: limitry::RuleSet = toml::from_str(
@@ -33,6 +37,9 @@ use crate::error::RuleSetError;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct RuleSet {
+    /// The meters, the oldest first. One that a rule counts needs an id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub meters: Vec<Meter>,
     /// The rate limits, the oldest first.
     pub rate_limits: Vec<RateLimit>,
     /// The quotas, the oldest first.
@@ -44,6 +51,13 @@ impl RuleSet {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Adds a meter.
+    #[must_use]
+    pub fn meter(mut self, meter: Meter) -> Self {
+        self.meters.push(meter);
+        self
     }
 
     /// Adds a rate limit.
@@ -65,12 +79,13 @@ impl RuleSet {
     /// # Errors
     /// All problems at once, each with its rule, its field and the reason.
     pub fn validate(&self) -> Result<(), RuleSetError> {
-        let rules: Vec<Rule> = self.clone().into_rules().collect();
-        RuleSetError::check(set_problems(&rules))
+        let (rules, meters) = self.clone().into_parts();
+        RuleSetError::check(set_problems(&rules, &meters))
     }
 
-    pub(crate) fn into_rules(self) -> impl Iterator<Item = Rule> {
+    pub(crate) fn into_parts(self) -> (Vec<Rule>, Meters) {
         let rate_limits = self.rate_limits.into_iter().map(Rule::from);
-        rate_limits.chain(self.quotas.into_iter().map(Rule::from))
+        let rules = rate_limits.chain(self.quotas.into_iter().map(Rule::from)).collect();
+        (rules, Meters::new(self.meters.into_iter().map(Arc::new).collect()))
     }
 }

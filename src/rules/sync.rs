@@ -1,12 +1,14 @@
 //! Making the rules match a list.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::rule::{Kind, Rule};
-use super::{Quota, RateLimit, RuleSet};
+use super::meter::Meters;
+use super::rule::Rule;
+use super::{Meter, Metric, Quota, RateLimit, RuleSet};
 use crate::error::{RuleProblem, RuleSetError};
 
 /// How a [`sync`](crate::Engine::sync) treats what it finds.
@@ -17,7 +19,7 @@ pub struct SyncOptions {
 }
 
 impl SyncOptions {
-    /// Writes the changes; rules that the list does not name are removed.
+    /// Writes the changes; rules and meters that the list does not name are removed.
     #[must_use]
     pub const fn apply() -> Self {
         Self { write: true, remove_missing: true }
@@ -29,14 +31,15 @@ impl SyncOptions {
         Self { write: false, remove_missing: true }
     }
 
-    /// Leaves rules that the list does not name.
+    /// Leaves rules and meters that the list does not name.
     #[must_use]
     pub const fn keep_missing(self) -> Self {
         Self { remove_missing: false, ..self }
     }
 }
 
-/// What a [`sync`](crate::Engine::sync) did, or would do, by the names of the rules.
+/// What a [`sync`](crate::Engine::sync) did, or would do, by the names of the rules and meters;
+/// the meters come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SyncReport {
@@ -72,66 +75,112 @@ pub struct FieldChange {
     pub to: Value,
 }
 
-/// What a sync comes to: the rules as they shall be, and the report.
+/// What a sync comes to: the rules and meters as they shall be, and the report.
 pub(crate) struct Plan {
     pub(crate) rules: Vec<Rule>,
+    pub(crate) meters: Vec<Arc<Meter>>,
     pub(crate) report: SyncReport,
 }
 
-/// Compares the current rules with the wanted ones. Rules are matched by kind and name, and keep
-/// their ids and their age.
+/// Compares the current rules and meters with the wanted ones. They are matched by kind and name,
+/// and keep their ids and their age.
 pub(crate) fn plan(
     current: &[Rule],
+    meters: &Meters,
     wanted: RuleSet,
     options: SyncOptions,
 ) -> Result<Plan, RuleSetError> {
-    let wanted: Vec<Rule> = wanted.into_rules().collect();
-    let mut problems = duplicates(&wanted, "in the list");
+    let (mut wanted, wanted_meters) = wanted.into_parts();
+    let mut problems = duplicates(wanted_meters.list(), "in the list");
+    problems.extend(duplicates(&wanted, "in the list"));
+    problems.extend(duplicates(meters.list(), "in the engine"));
     problems.extend(duplicates(current, "in the engine"));
     RuleSetError::check(problems)?;
 
-    let mut wanted_by_name: HashMap<(Kind, String), &Rule> =
-        wanted.iter().map(|rule| ((rule.kind(), rule.name().to_owned()), rule)).collect();
     let mut report = SyncReport { preview: !options.write, ..SyncReport::default() };
-    let mut rules = Vec::with_capacity(wanted.len());
+    keep_meter_ids(&mut wanted, &wanted_meters, meters);
+    let meters = matched(meters.list(), wanted_meters.list(), options, &mut report);
+    let rules = matched(current, &wanted, options, &mut report);
+    Ok(Plan { rules, meters, report })
+}
+
+/// What a sync matches by name.
+trait Named: Clone {
+    fn kind(&self) -> &'static str;
+    fn name(&self) -> &str;
+    /// The two differ only in what the engine sets.
+    fn says_the_same(&self, other: &Self) -> bool;
+    /// The same with the id and age of another.
+    fn with_identity_of(&self, old: &Self) -> Self;
+    /// The fields by their names on the wire.
+    fn fields(&self) -> serde_json::Result<Value>;
+}
+
+/// Those that shall be: the current ones in their order, then the new ones.
+fn matched<T: Named>(
+    current: &[T],
+    wanted: &[T],
+    options: SyncOptions,
+    report: &mut SyncReport,
+) -> Vec<T> {
+    let mut wanted_by_name: HashMap<(&str, &str), &T> =
+        wanted.iter().map(|new| ((new.kind(), new.name()), new)).collect();
+    let mut all = Vec::with_capacity(wanted.len());
     for old in current {
         let name = old.name().to_owned();
-        match wanted_by_name.remove(&(old.kind(), name.clone())) {
+        match wanted_by_name.remove(&(old.kind(), old.name())) {
             Some(new) if old.says_the_same(new) => {
                 report.unchanged.push(name);
-                rules.push(old.clone());
+                all.push(old.clone());
             }
             Some(new) => {
                 report.updated.push(RuleChange { name, fields: differences(old, new) });
-                rules.push(with_identity_of(old, new));
+                all.push(new.with_identity_of(old));
             }
             None if options.remove_missing => report.removed.push(name),
             None => {
                 report.unchanged.push(name);
-                rules.push(old.clone());
+                all.push(old.clone());
             }
         }
     }
-    for new in &wanted {
-        if wanted_by_name.contains_key(&(new.kind(), new.name().to_owned())) {
+    for new in wanted {
+        if wanted_by_name.contains_key(&(new.kind(), new.name())) {
             report.created.push(new.name().to_owned());
-            rules.push(new.clone());
+            all.push(new.clone());
         }
     }
-    Ok(Plan { rules, report })
+    all
 }
 
-fn duplicates(rules: &[Rule], place: &str) -> Vec<RuleProblem> {
-    let mut seen: HashMap<(Kind, &str), u32> = HashMap::new();
-    for rule in rules {
-        let count = seen.entry((rule.kind(), rule.name())).or_default();
+/// Lets the wanted rules name meters by the ids that those keep.
+fn keep_meter_ids(wanted: &mut [Rule], wanted_meters: &Meters, current: &Meters) {
+    let kept: HashMap<&str, &Meter> =
+        current.list().iter().map(|meter| (meter.name.as_str(), &**meter)).collect();
+    for rule in wanted {
+        let metric = match rule {
+            Rule::RateLimit(rule) => &mut rule.metric,
+            Rule::Quota(rule) => &mut rule.metric,
+        };
+        let Metric::Meter(id) = metric else { continue };
+        let meter = wanted_meters.get(id).and_then(|meter| kept.get(meter.name.as_str()));
+        if let Some(meter) = meter {
+            meter.known_id().clone_into(id);
+        }
+    }
+}
+
+fn duplicates<T: Named>(all: &[T], place: &str) -> Vec<RuleProblem> {
+    let mut seen: HashMap<(&str, &str), u32> = HashMap::new();
+    for one in all {
+        let count = seen.entry((one.kind(), one.name())).or_default();
         *count = count.saturating_add(1);
     }
     let mut problems: Vec<RuleProblem> = seen
         .into_iter()
         .filter(|(_, count)| *count > 1)
         .map(|((kind, name), count)| RuleProblem {
-            rule: format!("{} {name:?}", kind.as_str()),
+            rule: format!("{kind} {name:?}"),
             field: "name".to_owned(),
             reason: format!("stands {count} times {place}, and a sync goes by names"),
         })
@@ -140,29 +189,67 @@ fn duplicates(rules: &[Rule], place: &str) -> Vec<RuleProblem> {
     problems
 }
 
-fn with_identity_of(old: &Rule, new: &Rule) -> Rule {
-    match (old, new.clone()) {
-        (Rule::RateLimit(old), Rule::RateLimit(new)) => {
-            Rule::RateLimit(RateLimit { id: old.id.clone(), created_at: old.created_at, ..new })
+impl Named for Rule {
+    fn kind(&self) -> &'static str {
+        self.kind().as_str()
+    }
+
+    fn name(&self) -> &str {
+        self.name()
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.says_the_same(other)
+    }
+
+    fn with_identity_of(&self, old: &Self) -> Self {
+        match (old, self.clone()) {
+            (Self::RateLimit(old), Self::RateLimit(new)) => {
+                Self::RateLimit(RateLimit { id: old.id.clone(), created_at: old.created_at, ..new })
+            }
+            (Self::Quota(old), Self::Quota(new)) => {
+                Self::Quota(Quota { id: old.id.clone(), created_at: old.created_at, ..new })
+            }
+            (_, new) => new,
         }
-        (Rule::Quota(old), Rule::Quota(new)) => {
-            Rule::Quota(Quota { id: old.id.clone(), created_at: old.created_at, ..new })
+    }
+
+    fn fields(&self) -> serde_json::Result<Value> {
+        match self {
+            Self::RateLimit(rule) => serde_json::to_value(rule),
+            Self::Quota(rule) => serde_json::to_value(rule),
         }
-        (_, new) => new,
+    }
+}
+
+impl Named for Arc<Meter> {
+    fn kind(&self) -> &'static str {
+        "meter"
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn says_the_same(&self, other: &Self) -> bool {
+        Meter::says_the_same(self, other)
+    }
+
+    fn with_identity_of(&self, old: &Self) -> Self {
+        let (id, created_at) = (old.id.clone(), old.created_at);
+        Self::new(Meter { id, created_at, ..(**self).clone() })
+    }
+
+    fn fields(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(&**self)
     }
 }
 
 /// The fields in which two rules differ, but for those that the engine sets.
-fn differences(old: &Rule, new: &Rule) -> BTreeMap<String, FieldChange> {
-    let fields = |rule: &Rule| {
-        let json = match rule {
-            Rule::RateLimit(rule) => serde_json::to_value(rule),
-            Rule::Quota(rule) => serde_json::to_value(rule),
-        };
-        match json {
-            Ok(Value::Object(fields)) => fields,
-            _ => serde_json::Map::new(),
-        }
+fn differences<T: Named>(old: &T, new: &T) -> BTreeMap<String, FieldChange> {
+    let fields = |one: &T| match one.fields() {
+        Ok(Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
     };
     let (old, new) = (fields(old), fields(new));
     let names = old

@@ -175,7 +175,7 @@ update! {
 
 #[expect(clippy::option_option, reason = "not given, given as null, given")]
 /// Tells `"burst": null` (take it away) from a body without `burst` (leave it).
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)

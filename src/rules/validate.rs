@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::measure::Measure;
+use super::meter::{Aggregation, EventFilter, Meter, MeterField, Meters};
 use super::rule::{Kind, Rule};
-use super::{Algorithm, Period};
+use super::{Algorithm, Metric, Period};
 use crate::error::RuleProblem;
 use crate::event::{key_rule, text_rule};
 
@@ -15,13 +17,13 @@ pub(crate) const MAX_LENGTH: Duration = Duration::from_secs(3_155_760_000);
 pub(crate) const MAX_UNITS: u64 = 1 << 62;
 
 /// Everything that is wrong with the rules, each one alone and all together.
-pub(crate) fn set_problems(rules: &[Rule]) -> Vec<RuleProblem> {
-    let mut problems: Vec<RuleProblem> = Vec::new();
+pub(crate) fn set_problems(rules: &[Rule], meters: &Meters) -> Vec<RuleProblem> {
+    let mut problems = meter_problems(meters);
     let mut ids: HashMap<&str, String> = HashMap::new();
     let mut policies: HashMap<&str, (Kind, String)> = HashMap::new();
     for (place, rule) in rules.iter().enumerate() {
-        let label = label(rule, place);
-        problems.extend(problems_of(rule, &label));
+        let label = label(rule.kind().as_str(), rule.name(), place);
+        problems.extend(problems_of(rule, meters, &label));
         if let Some(id) = rule.id()
             && let Some(first) = ids.insert(id, label.clone())
         {
@@ -43,16 +45,14 @@ pub(crate) fn set_problems(rules: &[Rule]) -> Vec<RuleProblem> {
 }
 
 /// Everything that is wrong with one rule.
-pub(crate) fn problems_of(rule: &Rule, label: &str) -> Vec<RuleProblem> {
+fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
     let mut found = Found { label, problems: Vec::new() };
     if let Some(id) = rule.id() {
         found.text("id", id);
     }
     found.text("name", rule.name());
     for (key, value) in rule.filters() {
-        let field = format!("dimensionFilters.{key}");
-        found.broken(&field, key, key_rule(key));
-        found.broken(&field, value, text_rule(value));
+        found.pair("dimensionFilters", key, value);
     }
     for (place, key) in rule.per().iter().enumerate() {
         found.broken("per", key, key_rule(key));
@@ -63,10 +63,9 @@ pub(crate) fn problems_of(rule: &Rule, label: &str) -> Vec<RuleProblem> {
     if let Some(policy) = rule.policy() {
         found.text("policy", policy);
     }
-    if let Some(reason) = rule.metric().problem() {
-        found.add("metric", format!("\"{}\" {reason}", rule.metric()));
-    }
-    found.units("limitValue", rule.limit(), rule);
+    found.metric(rule, meters);
+    let measure = Measure::of_metric(rule.metric(), meters).unwrap_or_default();
+    found.units("limitValue", rule.limit(), &measure);
     if rule.max_keys() == Some(0) {
         found.add("maxKeys", "0 must be at least 1".to_owned());
     }
@@ -74,7 +73,7 @@ pub(crate) fn problems_of(rule: &Rule, label: &str) -> Vec<RuleProblem> {
         Rule::RateLimit(rate_limit) => {
             found.length("window", rate_limit.window.length());
             if let Some(burst) = rate_limit.burst {
-                found.units("burst", burst, rule);
+                found.units("burst", burst, &measure);
                 if rate_limit.algorithm != Algorithm::TokenBucket {
                     let reason = format!("{burst} is set, but only a token bucket has a burst");
                     found.add("burst", reason);
@@ -110,8 +109,30 @@ impl Found<'_> {
         self.broken(field, value, text_rule(value));
     }
 
-    fn units(&mut self, field: &str, value: u64, rule: &Rule) {
-        let most = MAX_UNITS.div_euclid(rule.metric().units_per_whole());
+    fn pair(&mut self, filter: &str, key: &str, value: &str) {
+        let field = format!("{filter}.{key}");
+        self.broken(&field, key, key_rule(key));
+        self.broken(&field, value, text_rule(value));
+    }
+
+    /// What a rule counts: a name that is well formed, a meter that is there and suits the rule.
+    fn metric(&mut self, rule: &Rule, meters: &Meters) {
+        let metric = rule.metric();
+        if let Some(reason) = metric.problem() {
+            return self.add("metric", format!("\"{metric}\" {reason}"));
+        }
+        let Metric::Meter(id) = metric else { return };
+        let reason = match meters.get(id) {
+            Some(meter) => unsuited(rule, meter.aggregation),
+            None => Some("no meter has this id"),
+        };
+        if let Some(reason) = reason {
+            self.add("metric", format!("\"{metric}\": {reason}"));
+        }
+    }
+
+    fn units(&mut self, field: &str, value: u64, measure: &Measure) {
+        let most = MAX_UNITS.div_euclid(measure.units_per_whole());
         if value == 0 || value > most {
             self.add(field, format!("{value} must be more than 0 and at most {most}"));
         }
@@ -129,12 +150,92 @@ fn problem(label: &str, field: &str, reason: String) -> RuleProblem {
     RuleProblem { rule: label.to_owned(), field: field.to_owned(), reason }
 }
 
-/// How messages call a rule: by its name, or by its place where it has none.
-fn label(rule: &Rule, place: usize) -> String {
-    let kind = rule.kind().as_str();
-    if rule.name().is_empty() {
+/// Why a rule cannot count a meter of this aggregation, if it cannot.
+fn unsuited(rule: &Rule, aggregation: Aggregation) -> Option<&'static str> {
+    let drains = match rule {
+        Rule::RateLimit(_) => true,
+        Rule::Quota(quota) => matches!(quota.period, Period::Rolling(_)),
+    };
+    match aggregation {
+        Aggregation::Max | Aggregation::Latest if drains => Some(
+            "a `max` or `latest` is not used up and does not drain: only quotas by the calendar \
+             or for all time count one",
+        ),
+        Aggregation::Min => Some("an event can only lower a `min`, so no limit would refuse it"),
+        Aggregation::Avg => Some("an `avg` is used up by no event: the next may lower it again"),
+        Aggregation::Unique => Some("a `unique` needs all values seen, which no counter keeps"),
+        _ => None,
+    }
+}
+
+/// Everything that is wrong with the meters, each one alone and all together.
+fn meter_problems(meters: &Meters) -> Vec<RuleProblem> {
+    let mut problems = Vec::new();
+    let mut ids: HashMap<&str, String> = HashMap::new();
+    for (place, meter) in meters.list().iter().enumerate() {
+        let label = label("meter", &meter.name, place);
+        let mut found = Found { label: &label, problems: Vec::new() };
+        found.text("name", &meter.name);
+        found.meter_field(meter);
+        found.event_filter(&meter.event_filter);
+        if let Some(id) = &meter.id {
+            found.broken("id", id, key_rule(id));
+            if let Some(first) = ids.insert(id, label.clone()) {
+                found.add("id", format!("{id:?} is the id of {first} too"));
+            }
+        }
+        problems.extend(found.problems);
+    }
+    problems
+}
+
+impl Found<'_> {
+    fn meter_field(&mut self, meter: &Meter) {
+        let Meter { aggregation, field, .. } = meter;
+        let wanted = match aggregation {
+            Aggregation::Count => "`*`, because it counts events",
+            Aggregation::Unique => "`dimensions.` with a key",
+            _ => "`values.` with a name",
+        };
+        let suits = match field {
+            MeterField::Events => *aggregation == Aggregation::Count,
+            MeterField::Dimension(_) => *aggregation == Aggregation::Unique,
+            MeterField::Value(_) => {
+                !matches!(aggregation, Aggregation::Count | Aggregation::Unique)
+            }
+        };
+        if !suits {
+            self.add("field", format!("\"{field}\" of a {aggregation} must be {wanted}"));
+        }
+        if let MeterField::Value(name) | MeterField::Dimension(name) = field {
+            self.broken("field", name, key_rule(name));
+        }
+    }
+
+    fn event_filter(&mut self, filter: &EventFilter) {
+        if let Some(event_type) = &filter.event_type {
+            self.text("eventFilter.eventType", event_type);
+        }
+        for (key, value) in &filter.dimensions {
+            self.pair("eventFilter.dimensions", key, value);
+        }
+        if filter.event_type.is_some() && filter.dimensions.contains_key("event_type") {
+            let reason = "stands beside eventType: give one of them".to_owned();
+            self.add("eventFilter.dimensions.event_type", reason);
+        }
+    }
+}
+
+/// How messages call a rule.
+pub(crate) fn rule_label(rule: &Rule) -> String {
+    format!("{} {:?}", rule.kind().as_str(), rule.name())
+}
+
+/// How messages call a rule or a meter: by its name, or by its place where it has none.
+fn label(kind: &str, name: &str, place: usize) -> String {
+    if name.is_empty() {
         format!("{kind} #{}", place.saturating_add(1))
     } else {
-        format!("{kind} {:?}", rule.name())
+        format!("{kind} {name:?}")
     }
 }

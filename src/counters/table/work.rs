@@ -66,7 +66,7 @@ impl<'w> Work<'w, '_> {
     #[inline]
     pub(super) fn counting(&self, take: &Take) -> Option<&'w Counter> {
         let counter = self.request.roster.counter(take.rule)?;
-        let counts = take.cost > 0
+        let counts = take.counts
             && take.place != NOWHERE
             && (take.fits || counter.enforcement != Enforcement::Shadow)
             && !(self.request.intent == Intent::Record

@@ -1,0 +1,78 @@
+//! Changing the meters while other threads decide.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::manage::{Change, not_found};
+use crate::error::RulesError;
+use crate::rules::{Meter, MeterUpdate, Metric, rule_label};
+
+const KIND: &str = "meter";
+
+impl Engine {
+    /// Adds a meter and returns it as it now is, with its id. O(rules + meters).
+    ///
+    /// # Errors
+    /// The meter is not valid, or does not go with the others: all problems at once.
+    pub fn add_meter(&self, meter: Meter) -> Result<Meter, RulesError> {
+        let change = self.change();
+        let meter = change.stamp_meter(meter);
+        let mut list = change.current.meters.list().to_vec();
+        list.push(Arc::new(meter.clone()));
+        change.replace_meters(list)?;
+        Ok(meter)
+    }
+
+    /// Changes some fields of a meter and returns it as it now is. Rules that use it count by it
+    /// from now on, as [`MeterUpdate`] says. O(rules + meters), and O(keys) where counters are
+    /// converted.
+    ///
+    /// # Errors
+    /// No meter has the id, or the meter or a rule that counts it would not be valid.
+    #[expect(clippy::needless_pass_by_value, reason = "an update is made for the call")]
+    pub fn update_meter(&self, id: &str, update: MeterUpdate) -> Result<Meter, RulesError> {
+        let change = self.change();
+        let mut list = change.current.meters.list().to_vec();
+        let found = list.iter_mut().find(|meter| meter.known_id() == id);
+        let Some(slot) = found else { return Err(not_found(KIND, id)) };
+        let updated = update.apply(slot);
+        if updated.says_the_same(slot) {
+            return Ok(updated);
+        }
+        let updated = change.stamp_meter(updated);
+        *slot = Arc::new(updated.clone());
+        change.replace_meters(list)?;
+        Ok(updated)
+    }
+
+    /// Removes a meter. O(rules + meters).
+    ///
+    /// # Errors
+    /// No meter has the id, or rules count it.
+    pub fn remove_meter(&self, id: &str) -> Result<(), RulesError> {
+        let change = self.change();
+        let mut list = change.current.meters.list().to_vec();
+        let Some(place) = list.iter().position(|meter| meter.known_id() == id) else {
+            return Err(not_found(KIND, id));
+        };
+        let rules = users(&change, id);
+        if !rules.is_empty() {
+            return Err(RulesError::MeterInUse { id: id.to_owned(), rules });
+        }
+        list.remove(place);
+        change.replace_meters(list)
+    }
+
+    /// Returns the meters, the oldest first.
+    #[must_use]
+    pub fn meters(&self) -> Vec<Meter> {
+        self.snapshot.load().meters.list().iter().map(|meter| (**meter).clone()).collect()
+    }
+}
+
+/// The rules that count a meter.
+fn users(change: &Change<'_>, id: &str) -> Vec<String> {
+    let rules = change.current.rules.iter().map(|compiled| &compiled.rule);
+    let counts = |metric: &Metric| matches!(metric, Metric::Meter(meter) if meter == id);
+    rules.filter(|rule| counts(rule.metric())).map(rule_label).collect()
+}

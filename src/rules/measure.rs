@@ -1,0 +1,158 @@
+//! What a rule counts of an event, ready to count by.
+
+use super::meter::{Aggregation, MeterField, Meters};
+use super::metric::{Metric, MetricValue};
+use crate::amount::Amount;
+use crate::error::EventError;
+use crate::event::{Event, ValueName};
+
+/// How a counter folds what events bring into one figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Fold {
+    Sum,
+    /// The highest amount.
+    Max,
+    /// The amount of the event with the latest instant.
+    Latest,
+}
+
+/// What one event brings to a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) units: u64,
+    /// Whether the counter is about to change: a sum and a highest amount by more than nothing, a
+    /// latest amount by any.
+    pub(crate) counts: bool,
+}
+
+impl Cost {
+    /// What leaves every counter as it is.
+    pub(crate) const NOTHING: Self = Self { units: 0, counts: false };
+}
+
+/// What a rule counts: a metric with its meter looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Measure {
+    /// The value; `None` counts events.
+    value: Option<ValueName>,
+    fold: Fold,
+}
+
+impl Measure {
+    /// How many events there are.
+    const EVENTS: Self = Self { value: None, fold: Fold::Sum };
+
+    /// What a metric counts; `None` where its meter is not there or is none that rules count.
+    pub(crate) fn of_metric(metric: &Metric, meters: &Meters) -> Option<Self> {
+        let value = match metric {
+            Metric::TotalEvents => return Some(Self::EVENTS),
+            Metric::TotalTokens => ValueName::TotalTokens,
+            Metric::TotalCostCents => ValueName::CostCents,
+            Metric::Value(MetricValue(name)) => name.clone(),
+            Metric::Meter(id) => {
+                let meter = meters.get(id)?;
+                return Self::of_aggregation(meter.aggregation, &meter.field);
+            }
+        };
+        Some(Self { value: Some(value), fold: Fold::Sum })
+    }
+
+    fn of_aggregation(aggregation: Aggregation, field: &MeterField) -> Option<Self> {
+        let fold = match (aggregation, field) {
+            (Aggregation::Count, MeterField::Events) => return Some(Self::EVENTS),
+            (Aggregation::Sum, _) => Fold::Sum,
+            (Aggregation::Max, _) => Fold::Max,
+            (Aggregation::Latest, _) => Fold::Latest,
+            _ => return None,
+        };
+        match field {
+            MeterField::Value(name) => Some(Self { value: Some(ValueName::parse(name)), fold }),
+            _ => None,
+        }
+    }
+
+    /// How many counted units one whole is: 1 for whole numbers, a million for named values.
+    pub(crate) fn units_per_whole(&self) -> u64 {
+        match self.value {
+            Some(ValueName::Other(_)) => 1_000_000,
+            _ => 1,
+        }
+    }
+
+    /// What a valid `event` counts; `None` for a negative amount. One above the range of `u64`
+    /// counts `u64::MAX` units, which no limit reaches.
+    #[inline]
+    pub(crate) fn of(&self, event: &Event<'_>) -> Option<Cost> {
+        let Some(value) = &self.value else { return Some(Cost { units: 1, counts: true }) };
+        let units = match value {
+            ValueName::Other(name) => match event.named_value(name) {
+                Some(amount) if amount.is_negative() => return None,
+                Some(amount) => Some(u64::try_from(amount.millionths()).unwrap_or(u64::MAX)),
+                None => None,
+            },
+            built_in => built_in.whole(event),
+        };
+        let counts = match self.fold {
+            Fold::Sum | Fold::Max => units.unwrap_or(0) > 0,
+            Fold::Latest => units.is_some(),
+        };
+        Some(Cost { units: units.unwrap_or(0), counts })
+    }
+
+    /// Why an event cannot be measured.
+    #[cold]
+    pub(crate) fn negative(&self, event: &Event<'_>, rule: &str) -> EventError {
+        let name = self.value.as_ref().map_or("", ValueName::as_str);
+        let value = event.named_value(name).unwrap_or(Amount::ZERO).to_string();
+        EventError::Negative { field: name.into(), value: value.into(), rule: rule.into() }
+    }
+}
+
+impl Default for Measure {
+    fn default() -> Self {
+        Self::EVENTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::rules::Meter;
+
+    fn measure(meter: Meter) -> Option<Measure> {
+        let meters = Meters::new(vec![Arc::new(meter.id("m"))]);
+        Measure::of_metric(&Metric::meter("m"), &meters)
+    }
+
+    #[test]
+    fn a_latest_amount_of_nothing_counts_and_a_missing_one_does_not() {
+        let event = Event::new("c", "t").value("zero", 0);
+        let of = |meter| measure(meter).expect("for rules").of(&event);
+        assert_eq!(of(Meter::latest("m", "zero")), Some(Cost { units: 0, counts: true }));
+        assert_eq!(of(Meter::latest("m", "none")), Some(Cost::NOTHING));
+        assert_eq!(of(Meter::max("m", "zero")), Some(Cost::NOTHING));
+        assert_eq!(of(Meter::sum("m", "zero")), Some(Cost::NOTHING));
+        assert_eq!(of(Meter::count("m")), Some(Cost { units: 1, counts: true }));
+    }
+
+    #[test]
+    fn named_values_count_in_millionths_and_built_in_ones_in_wholes() {
+        let event = Event::new("c", "t").value("gb", "1.5").input_tokens(7);
+        let named = measure(Meter::max("m", "gb")).expect("for rules");
+        let built_in = measure(Meter::max("m", "total_tokens")).expect("for rules");
+        assert_eq!((named.units_per_whole(), built_in.units_per_whole()), (1_000_000, 1));
+        assert_eq!(named.of(&event), Some(Cost { units: 1_500_000, counts: true }));
+        assert_eq!(built_in.of(&event), Some(Cost { units: 7, counts: true }));
+        assert_eq!(named.of(&Event::new("c", "t").value("gb", -1)), None);
+    }
+
+    #[test]
+    fn some_meters_are_not_for_rules() {
+        for meter in [Meter::min("m", "v"), Meter::avg("m", "v"), Meter::unique("m", "model")] {
+            assert_eq!(measure(meter), None);
+        }
+        assert_eq!(Measure::of_metric(&Metric::meter("x"), &Meters::default()), None);
+    }
+}

@@ -1,0 +1,462 @@
+//! How values become one figure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::update::present;
+use crate::event::key_rule;
+
+/// A named figure over events: how many there are, or the sum, the highest, the latest, the
+/// lowest or the average of a value, or how many different values a dimension has.
+///
+/// A meter is asked for its figure over any range, and `count`, `sum`, `max` and `latest` meters
+/// are what rules may count, as [`Metric::meter`](crate::Metric::meter). An event that lacks the
+/// value, or the dimension, is one of those that `count` counts and changes no other figure.
+///
+/// ```
+/// use limitry::{Engine, Event, Meter, Metric, Period, Quota};
+///
+/// let agents = Meter::latest("agents", "agents").filter("event_type", "agent.count");
+/// let at_most_10 = Quota::new("agents", Metric::meter("mtr_agents"), 10, Period::AllTime);
+/// let engine = Engine::builder()
+///     .meter(agents.id("mtr_agents"))
+///     .quota(at_most_10.per("customer_id"))
+///     .build()?;
+/// let agents = |number: u64| Event::new("cust_123", "agent.count").value("agents", number);
+/// assert!(engine.track(&agents(10))?.is_allowed());
+/// assert!(!engine.track(&agents(11))?.is_allowed());
+/// # Ok::<(), limitry::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Meter {
+    /// The id, `mtr_...`, of 1 to 64 ASCII letters, digits or `_`; made by the engine where it is
+    /// not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The project of the product's object; kept and not used.
+    #[serde(default)]
+    pub project_id: Option<String>,
+    /// What people call it.
+    pub name: String,
+    /// How the events' values become one figure.
+    pub aggregation: Aggregation,
+    /// What of an event the aggregation is over.
+    #[serde(default)]
+    pub field: MeterField,
+    /// What it is for, in the users' own words.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// The events that it is over.
+    #[serde(default)]
+    pub event_filter: EventFilter,
+    /// When the engine got it; set by the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<DateTime<Utc>>,
+    /// When it was last changed; set by the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<DateTime<Utc>>,
+}
+
+/// How the values of events become one figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Aggregation {
+    /// The number of events.
+    Count,
+    /// The sum of a value.
+    Sum,
+    /// The highest value.
+    Max,
+    /// The value of the event with the latest timestamp, of equals the one recorded last.
+    Latest,
+    /// The lowest value. Not for rules.
+    Min,
+    /// The average of a value, over the events that have it. Not for rules.
+    Avg,
+    /// The number of different values of a dimension. Not for rules.
+    Unique,
+}
+
+/// What of an event an [`Aggregation`] is over: `*`, `values.<name>` or `dimensions.<key>`. A
+/// bare name reads as that of a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MeterField {
+    /// The event itself, for `count`.
+    #[default]
+    Events,
+    /// The value of a name: a built-in one or any other.
+    Value(String),
+    /// The dimension of a key, for `unique`.
+    Dimension(String),
+}
+
+/// The events that a [`Meter`] is over: those for which all holds; by default every event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct EventFilter {
+    /// The type that events must have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    /// Dimension = value pairs that must all hold.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub dimensions: BTreeMap<String, String>,
+}
+
+impl Meter {
+    fn new(name: impl Into<String>, aggregation: Aggregation, field: MeterField) -> Self {
+        Self {
+            id: None,
+            project_id: None,
+            name: name.into(),
+            aggregation,
+            field,
+            description: None,
+            event_filter: EventFilter::default(),
+            created_at: None,
+            updated_at: None,
+        }
+    }
+
+    /// Makes a meter of the number of events.
+    #[must_use]
+    pub fn count(name: impl Into<String>) -> Self {
+        Self::new(name, Aggregation::Count, MeterField::Events)
+    }
+
+    /// Makes a meter of the sum of a value.
+    #[must_use]
+    pub fn sum(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self::new(name, Aggregation::Sum, MeterField::Value(value.into()))
+    }
+
+    /// Makes a meter of the highest of a value.
+    #[must_use]
+    pub fn max(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self::new(name, Aggregation::Max, MeterField::Value(value.into()))
+    }
+
+    /// Makes a meter of the latest of a value: a gauge, such as agents or seats.
+    #[must_use]
+    pub fn latest(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self::new(name, Aggregation::Latest, MeterField::Value(value.into()))
+    }
+
+    /// Makes a meter of the lowest of a value.
+    #[must_use]
+    pub fn min(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self::new(name, Aggregation::Min, MeterField::Value(value.into()))
+    }
+
+    /// Makes a meter of the average of a value.
+    #[must_use]
+    pub fn avg(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self::new(name, Aggregation::Avg, MeterField::Value(value.into()))
+    }
+
+    /// Makes a meter of the number of different values of a dimension.
+    #[must_use]
+    pub fn unique(name: impl Into<String>, dimension: impl Into<String>) -> Self {
+        Self::new(name, Aggregation::Unique, MeterField::Dimension(dimension.into()))
+    }
+
+    /// Sets the id, by which rules and queries name the meter.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Says what the meter is for.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// Is over only the events whose `dimension` has this value; several pairs must all hold.
+    #[must_use]
+    pub fn filter(mut self, dimension: impl Into<String>, value: impl Into<String>) -> Self {
+        self.event_filter.insert(dimension.into(), value.into());
+        self
+    }
+
+    /// The id, which every meter of an engine has.
+    pub(crate) fn known_id(&self) -> &str {
+        self.id.as_deref().unwrap_or_default()
+    }
+
+    /// The two meters differ only in what the engine sets.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        let plain =
+            |meter: &Self| Self { id: None, created_at: None, updated_at: None, ..meter.clone() };
+        plain(self) == plain(other)
+    }
+}
+
+impl EventFilter {
+    fn insert(&mut self, dimension: String, value: String) {
+        if dimension == "event_type" {
+            self.event_type = Some(value);
+        } else {
+            self.dimensions.insert(dimension, value);
+        }
+    }
+
+    /// All pairs that must hold.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let event_type = self.event_type.iter().map(|value| ("event_type", value.as_str()));
+        let dimensions = self.dimensions.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        event_type.chain(dimensions)
+    }
+}
+
+impl Aggregation {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Sum => "sum",
+            Self::Max => "max",
+            Self::Latest => "latest",
+            Self::Min => "min",
+            Self::Avg => "avg",
+            Self::Unique => "unique",
+        }
+    }
+}
+
+impl fmt::Display for Aggregation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+const VALUES: &str = "values.";
+const DIMENSIONS: &str = "dimensions.";
+
+impl fmt::Display for MeterField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Events => f.write_str("*"),
+            Self::Value(name) => write!(f, "{VALUES}{name}"),
+            Self::Dimension(key) => write!(f, "{DIMENSIONS}{key}"),
+        }
+    }
+}
+
+/// A text that is no [`MeterField`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "field {text:?} must be `*`, or `values.` or `dimensions.` with a name of 1 to 64 ASCII \
+     letters, digits or `_`"
+)]
+pub struct MeterFieldParseError {
+    text: String,
+}
+
+impl FromStr for MeterField {
+    type Err = MeterFieldParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let field = if text == "*" {
+            Self::Events
+        } else if let Some(key) = text.strip_prefix(DIMENSIONS) {
+            Self::Dimension(key.to_owned())
+        } else {
+            Self::Value(text.strip_prefix(VALUES).unwrap_or(text).to_owned())
+        };
+        match &field {
+            Self::Value(name) | Self::Dimension(name) if key_rule(name).is_some() => {
+                Err(MeterFieldParseError { text: text.to_owned() })
+            }
+            _ => Ok(field),
+        }
+    }
+}
+
+impl Serialize for MeterField {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MeterField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A change of a meter; what is not set stays.
+///
+/// A change of what a meter counts (aggregation, field or filter) is one of the rules that use
+/// it: their counters start afresh where there is nothing to carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct MeterUpdate {
+    /// What people call it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How the events' values become one figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aggregation: Option<Aggregation>,
+    /// What of an event the aggregation is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<MeterField>,
+    /// What it is for; `Some(None)` takes it away.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub description: Option<Option<String>>,
+    /// The whole filter; `Some` of an empty one is over every event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_filter: Option<EventFilter>,
+}
+
+impl MeterUpdate {
+    /// Makes an update that changes nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Changes the name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Changes how the events' values become one figure.
+    #[must_use]
+    pub fn aggregation(mut self, aggregation: Aggregation) -> Self {
+        self.aggregation = Some(aggregation);
+        self
+    }
+
+    /// Changes what of an event the aggregation is over.
+    #[must_use]
+    pub fn field(mut self, field: MeterField) -> Self {
+        self.field = Some(field);
+        self
+    }
+
+    /// Changes, or takes away with `None`, what the meter is for.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<Option<String>>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// Changes the filter: the first call starts an empty one, each adds a pair.
+    #[must_use]
+    pub fn filter(mut self, dimension: impl Into<String>, value: impl Into<String>) -> Self {
+        let filter = self.event_filter.get_or_insert_default();
+        filter.insert(dimension.into(), value.into());
+        self
+    }
+
+    /// Returns the meter as it would be.
+    #[must_use]
+    pub fn apply(&self, meter: &Meter) -> Meter {
+        let mut meter = meter.clone();
+        if let Some(name) = &self.name {
+            meter.name.clone_from(name);
+        }
+        if let Some(aggregation) = self.aggregation {
+            meter.aggregation = aggregation;
+        }
+        if let Some(field) = &self.field {
+            meter.field.clone_from(field);
+        }
+        if let Some(description) = &self.description {
+            meter.description.clone_from(description);
+        }
+        if let Some(filter) = &self.event_filter {
+            meter.event_filter.clone_from(filter);
+        }
+        meter
+    }
+}
+
+/// The meters of a rule set, by id.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meters {
+    list: Vec<Arc<Meter>>,
+    by_id: HashMap<String, usize>,
+}
+
+impl Meters {
+    /// Of meters with the same id the first is found by it.
+    pub(crate) fn new(list: Vec<Arc<Meter>>) -> Self {
+        let mut by_id = HashMap::new();
+        for (place, meter) in list.iter().enumerate() {
+            if let Some(id) = &meter.id {
+                by_id.entry(id.clone()).or_insert(place);
+            }
+        }
+        Self { list, by_id }
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&Arc<Meter>> {
+        self.by_id.get(id).and_then(|place| self.list.get(*place))
+    }
+
+    /// All of them, in the order in which they were added.
+    pub(crate) fn list(&self) -> &[Arc<Meter>] {
+        &self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read_in_every_form() {
+        let value = |name: &str| MeterField::Value(name.to_owned());
+        for (text, field, shown) in [
+            ("*", MeterField::Events, "*"),
+            ("values.tokens", value("tokens"), "values.tokens"),
+            ("tokens", value("tokens"), "values.tokens"),
+            ("total_tokens", value("total_tokens"), "values.total_tokens"),
+            ("dimensions.model", MeterField::Dimension("model".to_owned()), "dimensions.model"),
+        ] {
+            assert_eq!(text.parse(), Ok(field.clone()), "{text}");
+            assert_eq!(field.to_string(), shown);
+        }
+        for text in ["", "values.", "dimensions.", "a b", "values.a.b", "**"] {
+            let why = text.parse::<MeterField>().expect_err("no field").to_string();
+            assert!(why.contains(&format!("{text:?}")) && why.contains("values."), "{why}");
+        }
+    }
+
+    #[test]
+    fn the_type_of_an_event_has_a_place_of_its_own() {
+        let meter = Meter::count("runs").filter("event_type", "agent.run").filter("model", "m");
+        let filter = serde_json::to_value(&meter.event_filter).expect("is data");
+        assert_eq!(
+            filter,
+            serde_json::json!({"eventType": "agent.run", "dimensions": {"model": "m"}})
+        );
+        let pairs: Vec<_> = meter.event_filter.pairs().collect();
+        assert_eq!(pairs, [("event_type", "agent.run"), ("model", "m")]);
+    }
+
+    #[test]
+    fn what_an_update_does_not_set_stays() {
+        let meter = Meter::sum("tokens", "tokens").description("all").filter("model", "m");
+        assert_eq!(MeterUpdate::new().apply(&meter), meter);
+        let changed = MeterUpdate::new().aggregation(Aggregation::Max).description(None);
+        let expected = Meter { aggregation: Aggregation::Max, description: None, ..meter };
+        assert_eq!(changed.apply(&expected), expected);
+    }
+}
