@@ -83,6 +83,15 @@ impl Timestamp {
         Self { nanos: self.nanos.saturating_add(i128::from(nanos)) }.min(Self::MAX)
     }
 
+    pub(crate) fn unix_nanos(self) -> i128 {
+        self.nanos
+    }
+
+    /// The instant of [`unix_nanos`](Self::unix_nanos).
+    pub(crate) fn from_unix_nanos(nanos: i128) -> Self {
+        Self { nanos }.clamp(Self::MIN, Self::MAX)
+    }
+
     /// How far into a span of `length` nanoseconds, counted from the Unix epoch, this is.
     pub(crate) fn into_span(self, length: u64) -> u64 {
         let into = self.nanos.checked_rem_euclid(i128::from(length)).unwrap_or(0);

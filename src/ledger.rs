@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::log::{EventId, MemoryLog, Packed, Segment};
+use crate::usage::{Answer, Half, Question, RollupOptions, Rollups, ValueFold};
 
 mod scan;
 
@@ -30,14 +31,16 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 struct Inner {
     log: MemoryLog,
+    rollups: Rollups,
 }
 
 impl Ledger {
     /// A ledger that keeps the newest `keep` events, and those no longer than the retention where
     /// there is one.
-    pub(crate) fn new(keep: usize, retention: Option<Duration>) -> Self {
+    pub(crate) fn new(keep: usize, retention: Option<Duration>, rollups: &RollupOptions) -> Self {
         let hasher = ahash::RandomState::new();
-        let inner = Mutex::new(Inner { log: MemoryLog::new(keep, retention) });
+        let (log, rollups) = (MemoryLog::new(keep, retention), Rollups::new(rollups));
+        let inner = Mutex::new(Inner { log, rollups });
         Self { name: ahash::RandomState::new().hash_one("log"), hasher, inner }
     }
 
@@ -49,8 +52,37 @@ impl Ledger {
         now: Timestamp,
     ) -> EventId {
         let packed = Packed::new(event, timestamp, &self.hasher);
-        let place = self.inner.lock().log.append(&packed, now);
+        let mut inner = self.inner.lock();
+        let place = inner.log.append(&packed, now);
+        inner.rollups.add(event, timestamp, now, place);
+        drop(inner);
         self.id(place)
+    }
+
+    /// Answers a question. The ledger is locked for the part of the roll-ups, whose cost is that
+    /// of the rows in the question's ranges and groups, and free while events are looked at.
+    pub(crate) fn ask(&self, question: &Question<'_>) -> Answer {
+        let inner = self.inner.lock();
+        let half = Half::of(&inner.rollups, &inner.log, question);
+        drop(inner);
+        half.complete(question, &self.hasher)
+    }
+
+    /// Keeps these folds of values, and no others, for meters. Those that are new are filled in
+    /// from the events that the log has.
+    pub(crate) fn track(&self, folds: &[ValueFold]) {
+        let Inner { log, rollups } = &mut *self.inner.lock();
+        let since = log.floor().map_or(Timestamp::MIN, |gone| gone.saturating_add_nanos(1));
+        let new = rollups.track(folds, since);
+        if new.is_empty() {
+            return;
+        }
+        let segments = log.overlapping(Timestamp::MIN, Timestamp::MAX);
+        for event in segments.iter().flat_map(|segment| segment.events()) {
+            if let Some(stored) = event.read() {
+                rollups.fill_in(&stored, stored.timestamp(), event.place, &new);
+            }
+        }
     }
 
     /// The name of the event at a place.

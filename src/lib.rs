@@ -293,7 +293,8 @@ pub use self::amount::{Amount, AmountError, IntoAmount};
 pub use self::clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampRangeError};
 pub use self::decision::{Decision, QuotaStatus, RateLimitStatus, RetryAfter, Standing};
 pub use self::engine::{
-    Engine, EngineBuilder, Events, Explanation, Outcome, Recording, RuleExplanation,
+    Engine, EngineBuilder, Events, Explanation, MeterHandle, Outcome, Recording, RuleExplanation,
+    Usage,
 };
 pub use self::error::{
     Error, EventError, QueryError, RuleProblem, RuleSetError, RulesError, TrackError,
@@ -307,5 +308,8 @@ pub use self::rules::{
     PeriodParseError, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RuleChange, RuleSet,
     SyncOptions, SyncReport, Window, WindowParseError,
 };
-pub use self::usage::{Interval, IntervalParseError};
-pub use chrono_tz::Tz;
+pub use self::usage::{
+    BreakdownRow, Coverage, Generic, Interval, IntervalParseError, MeterQuery, MeterValue,
+    RollupOptions, TimeseriesPoint, UsageBreakdown, UsageQuery, UsageSummary, UsageTimeseries,
+    UsageTotals,
+};

@@ -16,6 +16,7 @@ use crate::idempotency::IdempotencyKeys;
 use crate::ledger::Ledger;
 use crate::rules::{Meter, Quota, RateLimit, RuleSet};
 use crate::snapshot::{Compiler, Snapshot};
+use crate::usage::RollupOptions;
 
 const DEFAULT_EVENTS: usize = 100_000;
 const DEFAULT_MAX_KEYS: u64 = 10_000_000;
@@ -46,6 +47,7 @@ pub struct EngineBuilder {
     clock: Option<Box<dyn Clock>>,
     recording: Recording,
     event_retention: Option<Duration>,
+    rollups: RollupOptions,
     max_keys: u64,
     idempotency_retention: Duration,
     idempotency_max_keys: usize,
@@ -59,6 +61,7 @@ impl EngineBuilder {
             clock: None,
             recording: Recording::default(),
             event_retention: None,
+            rollups: RollupOptions::new(),
             max_keys: DEFAULT_MAX_KEYS,
             idempotency_retention: MIN_RETENTION,
             idempotency_max_keys: DEFAULT_IDEMPOTENCY_KEYS,
@@ -112,6 +115,12 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets what is summed up as events arrive, and for how long it is kept.
+    pub fn rollups(mut self, rollups: RollupOptions) -> Self {
+        self.rollups = rollups;
+        self
+    }
+
     /// Sets the most keys that have counters, over all rules; the default is 10 million. What
     /// new keys get beyond is the choice of each rule, its `overflow`.
     pub fn max_keys(mut self, keys: u64) -> Self {
@@ -155,7 +164,7 @@ impl EngineBuilder {
         let retention = u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
         let ledger = match self.recording {
             Recording::Off | Recording::Newest(0) => None,
-            Recording::Newest(keep) => Some(Ledger::new(keep, self.event_retention)),
+            Recording::Newest(keep) => Some(Ledger::new(keep, self.event_retention, &self.rollups)),
         };
         let empty = Snapshot::new(0, Arc::default(), Vec::new(), Arc::default(), hasher.clone());
         let engine = Engine {
@@ -193,6 +202,7 @@ impl EngineBuilder {
                 problems.push(problem(field, "0 must be at least 1".to_owned()));
             }
         }
+        problems.extend(self.rollups.problems());
         problems
     }
 }
@@ -209,6 +219,7 @@ impl fmt::Debug for EngineBuilder {
             .field("rules", &self.rules)
             .field("recording", &self.recording)
             .field("event_retention", &self.event_retention)
+            .field("rollups", &self.rollups)
             .field("max_keys", &self.max_keys)
             .field("idempotency_retention", &self.idempotency_retention)
             .field("idempotency_max_keys", &self.idempotency_max_keys)

@@ -316,6 +316,8 @@ impl Change<'_> {
             || compiled.iter().any(|rule| rule.counter.took_over());
         let version = self.current.version.saturating_add(1);
         let compiled = compiled.iter().map(Compiler::renew).collect();
+        // Before the first decision by a rule that counts a new meter.
+        engine.track_folds_of(&meters);
         let snapshot = Arc::new(Snapshot::new(
             version,
             Arc::clone(&self.time),

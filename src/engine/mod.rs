@@ -22,10 +22,12 @@ mod events;
 mod explain;
 mod manage;
 mod meters;
+mod usage;
 
 pub use self::builder::{EngineBuilder, Recording};
 pub use self::events::Events;
 pub use self::explain::{Explanation, Outcome, RuleExplanation};
+pub use self::usage::{MeterHandle, Usage};
 
 /// How far ahead of the engine's clock an event may be dated.
 const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;

@@ -1,13 +1,19 @@
 //! The buckets of a time series.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::calendar::{Calendar, Unit};
+use crate::calendar::{Calendar, PeriodBounds, Unit};
+use crate::clock::Timestamp;
+use crate::error::QueryError;
+
+/// The most points of a time series: a year by hours eleven times over.
+const MAX_POINTS: usize = 100_000;
 
 /// How long the buckets of a time series are.
 ///
@@ -40,7 +46,6 @@ impl Interval {
     const ALL: [Self; 5] = [Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month];
 
     /// The calendar whose periods are the buckets.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no query cuts time into buckets yet"))]
     pub(crate) fn calendar(self, zone: Tz, anchor: Option<NaiveDate>) -> Calendar {
         let unit = match self {
             Self::Minute => Unit::Minute,
@@ -51,6 +56,31 @@ impl Interval {
         };
         let calendar = Calendar::new(unit).in_zone(zone);
         anchor.map_or(calendar, |anchor| calendar.anchored(anchor))
+    }
+
+    /// The buckets that a range has a part in, in order. They are whole: the first and the last
+    /// may reach beyond the range.
+    pub(crate) fn points(
+        self,
+        range: &Range<Timestamp>,
+        zone: Tz,
+        anchor: Option<NaiveDate>,
+    ) -> Result<Vec<Range<Timestamp>>, QueryError> {
+        let calendar = self.calendar(zone, anchor);
+        let at = |second| Timestamp::new(second, 0);
+        let mut points = Vec::new();
+        let mut second = range.start.unix_seconds();
+        loop {
+            let PeriodBounds { start, end } = calendar.period_of(second);
+            if points.len() >= MAX_POINTS {
+                return Err(QueryError::TooManyPoints { max: MAX_POINTS });
+            }
+            points.push(at(start)..end.map_or(Timestamp::MAX, at));
+            match end {
+                Some(end) if at(end) < range.end => second = end,
+                _ => return Ok(points),
+            }
+        }
     }
 
     const fn as_str(self) -> &'static str {

@@ -1,5 +1,32 @@
-//! Who used what.
+//! Who used what: roll-ups kept as events arrive, and the questions that they answer.
 
+mod answer;
+mod columns;
+mod dictionary;
 mod interval;
+mod level;
+mod meter;
+mod options;
+mod plan;
+mod query;
+mod question;
+mod rollups;
+mod row;
+mod select;
+#[cfg(test)]
+mod tests;
 
+pub use self::answer::{
+    BreakdownRow, Coverage, Generic, TimeseriesPoint, UsageBreakdown, UsageSummary,
+    UsageTimeseries, UsageTotals,
+};
 pub use self::interval::{Interval, IntervalParseError};
+pub use self::meter::MeterValue;
+pub use self::options::RollupOptions;
+pub use self::query::{MeterQuery, UsageQuery};
+
+pub(crate) use self::columns::ValueFold;
+pub(crate) use self::meter::Figure;
+pub(crate) use self::question::{Answer, Half, Question};
+pub(crate) use self::rollups::Rollups;
+pub(crate) use self::select::Selector;

@@ -1,0 +1,199 @@
+//! Questions about usage, as the engine answers them.
+
+use std::ops::Range;
+
+use super::Engine;
+use crate::amount::Amount;
+use crate::clock::Timestamp;
+use crate::error::QueryError;
+use crate::ledger::Ledger;
+use crate::rules::{Meter, Meters};
+use crate::usage::{
+    Figure, Interval, MeterQuery, MeterValue, Question, Selector, UsageBreakdown, UsageQuery,
+    UsageSummary, UsageTimeseries,
+};
+
+/// Who used what: the sums of the recorded events.
+///
+/// Answers come from the roll-ups, so their cost goes by the buckets and groups that they are
+/// about and not by the events: a year is a few hundred rows for each value of a group. Where a
+/// range does not start or end with a minute, the events of its edges are counted one by one. A
+/// question that filters or groups by a dimension that is not
+/// [declared](crate::RollupOptions::dimension) is answered from the event log, by going through
+/// the kept events of its range.
+///
+/// Answers are exact, as of one instant between two events, and say which time they
+/// [cover](crate::Coverage): retention may have taken what a range begins with. While the roll-ups
+/// are read, no event is recorded; looking through the log holds nobody up.
+///
+/// ```
+/// use limitry::{Engine, Event, Interval, ManualClock, UsageQuery};
+///
+/// let clock = ManualClock::new("2024-01-15T10:30:00Z".parse()?);
+/// let engine = Engine::builder().clock(clock).build()?;
+/// for (model, tokens) in [("gpt-4", 900), ("gpt-4", 100), ("small", 50)] {
+///     engine.track(&Event::new("cust_123", "model_call").model(model).total_tokens(tokens))?;
+/// }
+///
+/// let day = UsageQuery::new("2024-01-15T00:00:00Z".parse()?, "2024-01-16T00:00:00Z".parse()?);
+/// let summary = engine.usage().summary(&day)?;
+/// assert_eq!((summary.totals.total_events, summary.totals.total_tokens), (3, 1_050));
+///
+/// let by_model = engine.usage().breakdown(&day, "model")?;
+/// assert_eq!(by_model.rows[0].dimension.as_deref(), Some("gpt-4"));
+/// assert_eq!(by_model.rows[0].totals.total_tokens, 1_000);
+///
+/// let by_hour = engine.usage().timeseries(&day.model("gpt-4"), Interval::Hour)?;
+/// assert_eq!(by_hour.points.len(), 24);
+/// assert_eq!(by_hour.points[10].totals.total_tokens, 1_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Usage<'e> {
+    ledger: Option<&'e Ledger>,
+}
+
+/// A meter of an engine, to be asked.
+#[derive(Clone, Copy, Debug)]
+pub struct MeterHandle<'e> {
+    engine: &'e Engine,
+    id: &'e str,
+}
+
+impl Engine {
+    /// Returns the sums of the recorded events.
+    #[must_use]
+    pub fn usage(&self) -> Usage<'_> {
+        Usage { ledger: self.ledger.as_ref() }
+    }
+
+    /// Returns the meter of an id; whether there is one is said when it is asked.
+    ///
+    /// ```
+    /// # use limitry::{Engine, Event, Meter, MeterQuery};
+    /// let peak = Meter::max("Peak of agents", "agents").id("mtr_peak");
+    /// let engine = Engine::builder().meter(peak).build()?;
+    /// engine.track(&Event::new("cust_123", "agent.count").value("agents", 4))?;
+    /// let value = engine.meter("mtr_peak").query(&MeterQuery::new().customer("cust_123"))?;
+    /// assert_eq!(value.value, 4_u64);
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    #[must_use]
+    pub fn meter<'e>(&'e self, id: &'e str) -> MeterHandle<'e> {
+        MeterHandle { engine: self, id }
+    }
+
+    /// Lets the roll-ups keep what these meters need, and no more.
+    pub(super) fn track_folds_of(&self, meters: &Meters) {
+        if let Some(ledger) = &self.ledger {
+            let folds = meters.list().iter().flat_map(|meter| Figure::of_meter(meter).folds());
+            ledger.track(&folds.collect::<Vec<_>>());
+        }
+    }
+}
+
+impl Usage<'_> {
+    /// Sums up the events of a query.
+    ///
+    /// # Errors
+    /// Recording is off; the range ends where it starts, or before; a filter's key or value
+    /// breaks its rule; a sum of named values does not fit an [`Amount`].
+    pub fn summary(&self, query: &UsageQuery) -> Result<UsageSummary, QueryError> {
+        let asked = query.range()?;
+        let selector = query.selector(None)?;
+        let answer = self.ask(&selector, std::slice::from_ref(&asked))?;
+        UsageSummary::of(&answer, &asked)
+    }
+
+    /// Sums up the events of a query by the values of a dimension, the ones with most events
+    /// first; events that lack it have a row of their own.
+    ///
+    /// # Errors
+    /// As [`summary`](Self::summary), and where `group_by` is no key of a dimension.
+    pub fn breakdown(
+        &self,
+        query: &UsageQuery,
+        group_by: &str,
+    ) -> Result<UsageBreakdown, QueryError> {
+        let asked = query.range()?;
+        let selector = query.selector(Some(group_by))?;
+        let answer = self.ask(&selector, std::slice::from_ref(&asked))?;
+        UsageBreakdown::of(&answer, &asked)
+    }
+
+    /// Sums up the events of a query by interval, also where there are none.
+    ///
+    /// Points start where the intervals do: at midnight in the query's time zone for days, on
+    /// Monday for weeks, on the first or on the anchor's day for months. The first and the last
+    /// count only what is in the range.
+    ///
+    /// # Errors
+    /// As [`summary`](Self::summary), and where the range lacks a bound, or has more than 100 000
+    /// intervals.
+    pub fn timeseries(
+        &self,
+        query: &UsageQuery,
+        interval: Interval,
+    ) -> Result<UsageTimeseries, QueryError> {
+        if !query.has_bounds() {
+            return Err(QueryError::Unbounded);
+        }
+        let asked = query.range()?;
+        let selector = query.selector(None)?;
+        let points = interval.points(&asked, query.zone(), query.anchor_date())?;
+        let ranges: Vec<_> = points
+            .iter()
+            .map(|point| point.start.max(asked.start)..point.end.min(asked.end))
+            .collect();
+        let answer = self.ask(&selector, &ranges)?;
+        let starts = points.iter().map(|point| point.start);
+        UsageTimeseries::of(&answer, starts, &ranges)
+    }
+
+    fn ask(
+        self,
+        selector: &Selector,
+        ranges: &[Range<Timestamp>],
+    ) -> Result<crate::usage::Answer, QueryError> {
+        let ledger = self.ledger.ok_or(QueryError::RecordingOff)?;
+        Ok(ledger.ask(&Question { selector, ranges, folds: &[], tells_all_apart: false }))
+    }
+}
+
+impl MeterHandle<'_> {
+    /// Returns the meter's definition.
+    #[must_use]
+    pub fn definition(&self) -> Option<Meter> {
+        self.engine.snapshot.load().meters.get(self.id).map(|meter| (**meter).clone())
+    }
+
+    /// Returns the meter's figure for a query; 0 where it has no events.
+    ///
+    /// A figure that a meter needs beyond counts and sums (`max`, `min`, `latest`, `avg`) is kept
+    /// from the meter's making on, with the events that the log had then filled in; what it
+    /// [covers](crate::Coverage) may start there. An average is rounded to six digits, half away
+    /// from zero. `unique` goes through the values of its dimension.
+    ///
+    /// # Errors
+    /// Recording is off; there is no such meter; the range ends where it starts, or before; a
+    /// dimension's key or value breaks its rule; the figure does not fit an [`Amount`].
+    pub fn query(&self, query: &MeterQuery) -> Result<MeterValue, QueryError> {
+        let ledger = self.engine.ledger.as_ref().ok_or(QueryError::RecordingOff)?;
+        let snapshot = self.engine.snapshot.load();
+        let not_found = || QueryError::MeterNotFound { id: self.id.into() };
+        let meter = snapshot.meters.get(self.id).ok_or_else(not_found)?;
+        let figure = Figure::of_meter(meter);
+        let (asked, filter) = (query.range()?, query.filter(meter.event_filter.pairs())?);
+        let selector = figure.selector(filter);
+        let folds = figure.folds();
+        let answer = ledger.ask(&Question {
+            selector: &selector,
+            ranges: std::slice::from_ref(&asked),
+            folds: &folds,
+            tells_all_apart: figure.is_unique(),
+        });
+        // The meter may have been removed meanwhile, and what was kept for it.
+        let value: Amount = figure.value(&answer).ok_or_else(not_found)??;
+        Ok(MeterValue::new(meter, value, answer.coverage(&asked)))
+    }
+}

@@ -1,0 +1,185 @@
+//! Which named values the rows keep, and what of them.
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+use super::row::{Addend, Cell, Column, FIRST_COLUMN, FIXED, Fold};
+use crate::amount::Amount;
+use crate::clock::Timestamp;
+use crate::event::ValueName;
+
+/// Counts the values whose names came when there was no room for another.
+pub(super) const OTHER_VALUES: Column = FIRST_COLUMN;
+const FIRST_NAMED: Column = FIRST_COLUMN.saturating_add(1);
+/// How many names of values have sums of their own.
+pub(super) const MAX_VALUE_NAMES: usize = 1_000;
+
+/// The fixed sums, in their order.
+pub(super) const FIXED_VALUES: [ValueName; FIXED] = [
+    ValueName::InputTokens,
+    ValueName::OutputTokens,
+    ValueName::TotalTokens,
+    ValueName::CostCents,
+    ValueName::LatencyMs,
+];
+
+/// A value by name, and how its events are folded.
+pub(crate) type ValueFold = (ValueName, Fold);
+
+/// A fold that a meter needs, beside the sums that all rows have.
+#[derive(Clone, Debug)]
+struct Tracked {
+    value: ValueName,
+    fold: Fold,
+    column: Column,
+    /// Events before this instant may be missing from it.
+    since: Timestamp,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Columns {
+    /// The name of each named value's sum, from [`FIRST_NAMED`] on; none for tracked folds.
+    names: Vec<Option<Box<str>>>,
+    sums: HashMap<Box<str>, Column, ahash::RandomState>,
+    tracked: Vec<Tracked>,
+}
+
+/// What is read of an event, whether it is just coming or comes from the log.
+pub(crate) trait Values {
+    /// The value of a built-in name.
+    fn whole(&self, name: &ValueName) -> Option<u64>;
+    /// The named values that are not built in.
+    fn named(&self) -> impl Iterator<Item = (&str, Amount)>;
+
+    /// The value of any name.
+    fn amount(&self, name: &ValueName) -> Option<Amount> {
+        match name {
+            ValueName::Other(name) => {
+                self.named().find(|(known, _)| **known == **name).map(|(_, amount)| amount)
+            }
+            built_in => self.whole(built_in).map(Amount::from),
+        }
+    }
+}
+
+impl Columns {
+    /// Whether every named value of an event has its column, or can have none.
+    #[inline]
+    pub(super) fn know(&self, event: &impl Values) -> bool {
+        event.named().all(|(name, _)| self.sums.contains_key(name)) || self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.sums.len() >= MAX_VALUE_NAMES
+    }
+
+    /// Gives columns to the event's named values while there is room.
+    pub(super) fn learn(&mut self, event: &impl Values) {
+        for (name, _) in event.named() {
+            if !self.is_full()
+                && !self.sums.contains_key(name)
+                && let Some(column) = self.add(Some(name.into()))
+            {
+                self.sums.insert(name.into(), column);
+            }
+        }
+    }
+
+    fn add(&mut self, name: Option<Box<str>>) -> Option<Column> {
+        let next = Column::try_from(self.names.len()).ok()?.checked_add(FIRST_NAMED)?;
+        self.names.push(name);
+        Some(next)
+    }
+
+    /// The name whose sum a column is.
+    pub(super) fn name(&self, column: Column) -> Option<&str> {
+        let place = column.checked_sub(FIRST_NAMED)? as usize;
+        self.names.get(place)?.as_deref()
+    }
+
+    /// The column of a value's fold, and the instant from which on it knows every event.
+    pub(super) fn find(&self, value: &ValueName, fold: Fold) -> Option<(Column, Timestamp)> {
+        if let (ValueName::Other(name), Fold::Sum) = (value, fold) {
+            return self.sums.get(name).map(|column| (*column, Timestamp::MIN));
+        }
+        let tracked = self.tracked.iter().find(|known| known.is(value, fold))?;
+        Some((tracked.column, tracked.since))
+    }
+
+    /// Keeps the folds that meters need now, and no others; those that are new know all events
+    /// from `since` on once the log's events are filled in. Returns whether any is new.
+    pub(super) fn track(&mut self, wanted: &[ValueFold], since: Timestamp) -> bool {
+        let is_wanted = |known: &Tracked| wanted.iter().any(|(value, fold)| known.is(value, *fold));
+        self.tracked.retain(is_wanted);
+        let kept = self.tracked.len();
+        for (value, fold) in wanted {
+            if self.tracked.iter().any(|known| known.is(value, *fold)) {
+                continue;
+            }
+            // Without a column a fold is answered from the events that the log has.
+            if let Some(column) = self.add(None) {
+                let (value, fold) = (value.clone(), *fold);
+                self.tracked.push(Tracked { value, fold, column, since });
+            }
+        }
+        self.tracked.len() > kept
+    }
+
+    /// The columns of the tracked folds.
+    pub(super) fn tracked(&self) -> impl Iterator<Item = Column> {
+        self.tracked.iter().map(|tracked| tracked.column)
+    }
+
+    /// What an event adds to its rows.
+    #[inline]
+    pub(super) fn addend(&self, event: &impl Values, at: Timestamp, place: u64) -> Addend {
+        let mut addend = Addend { events: 1, ..Addend::default() };
+        for (sum, value) in addend.fixed.iter_mut().zip(&FIXED_VALUES) {
+            *sum = event.whole(value).unwrap_or(0);
+        }
+        for (name, amount) in event.named() {
+            let cell = match self.sums.get(name) {
+                Some(column) => Cell::new(*column, Fold::Sum, amount.millionths()),
+                None => Cell::new(OTHER_VALUES, Fold::Count, 1),
+            };
+            addend.cells.push(cell);
+        }
+        self.add_tracked(event, at, place, &mut addend.cells);
+        addend
+    }
+
+    /// What an event adds to the tracked folds alone.
+    pub(super) fn tracked_addend(
+        &self,
+        event: &impl Values,
+        at: Timestamp,
+        place: u64,
+        new: &[Column],
+    ) -> Addend {
+        let mut addend = Addend::default();
+        self.add_tracked(event, at, place, &mut addend.cells);
+        addend.cells.retain(|cell| new.contains(&cell.column));
+        addend
+    }
+
+    fn add_tracked(
+        &self,
+        event: &impl Values,
+        at: Timestamp,
+        place: u64,
+        cells: &mut SmallVec<[Cell; 4]>,
+    ) {
+        for Tracked { value, fold, column, .. } in &self.tracked {
+            let Some(amount) = event.amount(value) else { continue };
+            let amount = if *fold == Fold::Count { 1 } else { amount.millionths() };
+            cells.push(Cell::new(*column, *fold, amount).at(at, place));
+        }
+    }
+}
+
+impl Tracked {
+    fn is(&self, value: &ValueName, fold: Fold) -> bool {
+        self.fold == fold && self.value == *value
+    }
+}

@@ -1,0 +1,135 @@
+//! The values of one dimension that the roll-ups know, by number.
+
+use hashbrown::HashTable;
+
+use crate::event::Dimension;
+
+/// The number of a dimension's value.
+pub(super) type ValueId = u32;
+/// The event has no such dimension.
+pub(super) const MISSING: ValueId = 0;
+/// The value came when there was no room for another.
+pub(super) const OTHER: ValueId = 1;
+
+/// What the roll-ups know of a value.
+#[derive(Debug, Default)]
+pub(super) struct Value {
+    /// Empty for a missing value, for all others together, and for one whose place is free.
+    text: Box<str>,
+    /// The series of the value alone; none until its first event.
+    pub(super) series: Option<u32>,
+    /// The series of value tuples that it is part of, in ascending order.
+    pub(super) tuples: Vec<u32>,
+    /// No event of it was ever counted among the others.
+    is_whole: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Dictionary {
+    pub(super) dimension: Dimension,
+    values: Vec<Value>,
+    free: Vec<ValueId>,
+    index: HashTable<ValueId>,
+    max_values: usize,
+    hasher: ahash::RandomState,
+}
+
+impl Dictionary {
+    pub(super) fn new(dimension: Dimension, max_values: usize) -> Self {
+        let fixed = || Value { is_whole: true, ..Value::default() };
+        Self {
+            dimension,
+            values: vec![fixed(), fixed()],
+            free: Vec::new(),
+            index: HashTable::new(),
+            max_values,
+            hasher: ahash::RandomState::new(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn find(&self, text: &str) -> Option<ValueId> {
+        let is_it = |id: &ValueId| self.get(*id).is_some_and(|value| *value.text == *text);
+        self.index.find(self.hasher.hash_one(text), is_it).copied()
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: ValueId) -> Option<&Value> {
+        self.values.get(id as usize)
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: ValueId) -> Option<&mut Value> {
+        self.values.get_mut(id as usize)
+    }
+
+    /// The text of a value that is one.
+    pub(super) fn text(&self, id: ValueId) -> Option<&str> {
+        (id > OTHER).then(|| self.get(id).map(|value| &*value.text)).flatten()
+    }
+
+    /// Whether all events of a value were counted as its own.
+    pub(super) fn is_whole(&self, id: ValueId) -> bool {
+        self.get(id).is_some_and(|value| value.is_whole)
+    }
+
+    /// The values that have events.
+    pub(super) fn ids(&self) -> impl Iterator<Item = (ValueId, &Value)> {
+        (0..).zip(&self.values).filter(|(_, value)| value.series.is_some())
+    }
+
+    /// The number of a value, a new one where there is room; all others share one.
+    pub(super) fn intern(&mut self, text: Option<&str>) -> ValueId {
+        let Some(text) = text else { return MISSING };
+        match self.find(text) {
+            Some(id) => id,
+            None if self.index.len() >= self.max_values => OTHER,
+            None => self.insert(text),
+        }
+    }
+
+    #[cold]
+    fn insert(&mut self, text: &str) -> ValueId {
+        // Events of this value may be among the others while those have any.
+        let is_whole = self.get(OTHER).is_some_and(|others| others.series.is_none());
+        let value = Value { text: text.into(), is_whole, ..Value::default() };
+        let free = self.free.pop();
+        let id = free.unwrap_or_else(|| u32::try_from(self.values.len()).unwrap_or(u32::MAX));
+        match self.get_mut(id) {
+            Some(place) => *place = value,
+            None => self.values.push(value),
+        }
+        let Self { index, values, hasher, .. } = self;
+        let text_of = |id: &ValueId| values.get(*id as usize).map_or("", |value| &*value.text);
+        index.insert_unique(hasher.hash_one(text), id, |id| hasher.hash_one(text_of(id)));
+        id
+    }
+
+    /// Forgets a value that no series has any more.
+    pub(super) fn forget_unused(&mut self, id: ValueId) {
+        let Some(value) = self.get_mut(id) else { return };
+        if id <= OTHER || value.series.is_some() || !value.tuples.is_empty() {
+            return;
+        }
+        let text = std::mem::take(&mut value.text);
+        let hash = self.hasher.hash_one(&*text);
+        if let Ok(entry) = self.index.find_entry(hash, |known| *known == id) {
+            entry.remove();
+        }
+        self.free.push(id);
+    }
+}
+
+/// Adds a number to an ascending list.
+pub(super) fn insert_sorted(list: &mut Vec<u32>, number: u32) {
+    if let Err(place) = list.binary_search(&number) {
+        list.insert(place, number);
+    }
+}
+
+/// Removes a number from an ascending list.
+pub(super) fn remove_sorted(list: &mut Vec<u32>, number: u32) {
+    if let Ok(place) = list.binary_search(&number) {
+        list.remove(place);
+    }
+}

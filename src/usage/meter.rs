@@ -1,0 +1,184 @@
+//! A meter's figure, out of folds.
+
+use serde::Serialize;
+
+use super::answer::{Coverage, whole};
+use super::columns::{FIXED_VALUES, ValueFold};
+use super::question::Answer;
+use super::row::{Fold, Total};
+use super::select::{Group, Selector};
+use crate::amount::Amount;
+use crate::error::QueryError;
+use crate::event::{Dimension, ValueName};
+use crate::rules::{Aggregation, Meter, MeterField};
+
+/// The answer of a meter.
+///
+/// Serializes as the product's `{meterId, meterName, value, aggregation}`, with `covers` where not
+/// all of the range is [covered](Coverage).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct MeterValue {
+    /// The meter.
+    pub meter_id: String,
+    /// Its name.
+    pub meter_name: String,
+    /// Its figure; 0 where there are no events with the value.
+    pub value: Amount,
+    /// How the figure was made.
+    pub aggregation: Aggregation,
+    /// The time that it is about.
+    #[serde(skip_serializing_if = "is_complete")]
+    pub covers: Coverage,
+}
+
+fn is_complete(coverage: &Coverage) -> bool {
+    coverage.is_complete
+}
+
+impl MeterValue {
+    pub(crate) fn new(meter: &Meter, value: Amount, covers: Coverage) -> Self {
+        Self {
+            meter_id: meter.known_id().to_owned(),
+            meter_name: meter.name.clone(),
+            value,
+            aggregation: meter.aggregation,
+            covers,
+        }
+    }
+}
+
+/// How a figure is made of folds.
+#[derive(Clone, Debug)]
+pub(crate) enum Figure {
+    Count,
+    Sum(ValueName),
+    Fold(ValueName, Fold),
+    Average(ValueName),
+    Unique(Dimension),
+}
+
+impl Figure {
+    /// The figure of a meter; of one whose field does not go with its aggregation, which no
+    /// engine takes, the number of events.
+    pub(crate) fn of_meter(meter: &Meter) -> Self {
+        match (meter.aggregation, &meter.field) {
+            (Aggregation::Unique, MeterField::Dimension(name)) => {
+                Self::Unique(Dimension::parse(name))
+            }
+            (aggregation, MeterField::Value(name)) => {
+                let value = ValueName::parse(name);
+                match aggregation {
+                    Aggregation::Sum => Self::Sum(value),
+                    Aggregation::Max => Self::Fold(value, Fold::Max),
+                    Aggregation::Min => Self::Fold(value, Fold::Min),
+                    Aggregation::Latest => Self::Fold(value, Fold::Latest),
+                    Aggregation::Avg => Self::Average(value),
+                    Aggregation::Count | Aggregation::Unique => Self::Count,
+                }
+            }
+            _ => Self::Count,
+        }
+    }
+
+    pub(crate) fn is_unique(&self) -> bool {
+        matches!(self, Self::Unique(_))
+    }
+
+    pub(crate) fn selector(&self, filter: Vec<(Dimension, Box<str>)>) -> Selector {
+        let group_by = match self {
+            Self::Unique(dimension) => Some(dimension.clone()),
+            _ => None,
+        };
+        Selector { filter, group_by }
+    }
+
+    /// The folds that it needs beside the sums.
+    pub(crate) fn folds(&self) -> Vec<ValueFold> {
+        match self {
+            Self::Fold(value, fold) => vec![(value.clone(), *fold)],
+            Self::Average(value) => vec![(value.clone(), Fold::Count)],
+            Self::Count | Self::Sum(_) | Self::Unique(_) => Vec::new(),
+        }
+    }
+
+    /// The figure of an answer to its question; `None` where a fold that it needs is not kept.
+    pub(crate) fn value(&self, answer: &Answer) -> Option<Result<Amount, QueryError>> {
+        let is_kept = |(value, fold): &ValueFold| answer.columns.find(value, *fold).is_some();
+        self.folds().iter().all(is_kept).then(|| self.value_of(answer))
+    }
+
+    fn value_of(&self, answer: &Answer) -> Result<Amount, QueryError> {
+        if self.is_unique() {
+            let has_events = |totals: &[Total]| totals.iter().any(|total| total.events > 0);
+            let values = answer
+                .groups()
+                .filter(|(group, totals)| matches!(group, Group::Value(_)) && has_events(totals));
+            return Ok(Amount::from(u64::try_from(values.count()).unwrap_or(u64::MAX)));
+        }
+        let Some(total) = answer.total() else { return Ok(Amount::ZERO) };
+        match self {
+            Self::Count | Self::Unique(_) => Ok(Amount::from(total.events)),
+            Self::Sum(value) => sum(answer, total, value),
+            Self::Fold(value, fold) => {
+                Ok(cell(answer, total, value, *fold).map_or(Amount::ZERO, |(value, _)| value))
+            }
+            Self::Average(value) => {
+                let count = cell(answer, total, value, Fold::Count);
+                let count = count.map_or(0, |(count, _)| count.millionths());
+                Ok(average(sum(answer, total, value)?, count))
+            }
+        }
+    }
+}
+
+fn sum(answer: &Answer, total: &Total, value: &ValueName) -> Result<Amount, QueryError> {
+    if let Some(place) = FIXED_VALUES.iter().position(|known| known == value) {
+        let sum = total.fixed.get(place).copied().unwrap_or(0);
+        return whole(value.as_str(), sum);
+    }
+    match cell(answer, total, value, Fold::Sum) {
+        Some((_, true)) => Err(QueryError::Overflow { field: value.as_str().into() }),
+        Some((sum, false)) => Ok(sum),
+        None => Ok(Amount::ZERO),
+    }
+}
+
+/// The fold of a value, and whether it is beyond what can be said.
+fn cell(answer: &Answer, total: &Total, value: &ValueName, fold: Fold) -> Option<(Amount, bool)> {
+    let (column, _) = answer.columns.find(value, fold)?;
+    let cell = total.cells().find(|cell| cell.column == column)?;
+    Some((Amount::from_millionths(cell.value()), cell.overflowed))
+}
+
+/// The sum divided by a count, rounded to the nearest millionth, half away from zero.
+fn average(sum: Amount, count: i128) -> Amount {
+    let sum = sum.millionths();
+    let Some(quotient) = sum.checked_div(count) else { return Amount::ZERO };
+    let rest = sum.checked_rem(count).unwrap_or(0).unsigned_abs();
+    // Twice the rest at least the count, without doubling it.
+    let rounds = rest >= count.unsigned_abs().saturating_sub(rest) && rest > 0;
+    let away = if rounds { sum.signum() } else { 0 };
+    Amount::from_millionths(quotient.saturating_add(away))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_average_rounds_half_away_from_zero() {
+        let average = |sum, count| average(Amount::from_millionths(sum), count).millionths();
+        assert_eq!(average(10, 4), 3);
+        assert_eq!(average(-10, 4), -3);
+        assert_eq!(average(9, 4), 2);
+        assert_eq!(average(-9, 4), -2);
+        assert_eq!(average(1, 3), 0);
+        assert_eq!(average(2, 3), 1);
+        assert_eq!(average(8, 4), 2);
+        assert_eq!(average(5, 0), 0);
+        assert_eq!(average(i128::MIN, 1), i128::MIN);
+        assert_eq!(average(i128::MAX, 2), i128::MAX / 2 + 1);
+    }
+}

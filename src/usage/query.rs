@@ -1,0 +1,227 @@
+//! Questions about usage, as plain data.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use super::select::Selector;
+use crate::clock::Timestamp;
+use crate::error::QueryError;
+use crate::event::{Dimension, key_rule, text_rule};
+
+/// Which events a question about usage is about.
+///
+/// The range starts with `start` and ends before `end`; filters must all hold. Reads and prints
+/// `startDate`, `endDate`, `customerId`, `eventType`, `model`, `filters`, `timeZone`, `anchor`.
+///
+/// ```
+/// use limitry::UsageQuery;
+///
+/// let january = UsageQuery::new("2024-01-01T00:00:00Z".parse()?, "2024-02-01T00:00:00Z".parse()?);
+/// let query = january.customer("cust_123").filter("team_id", "eng");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[must_use]
+pub struct UsageQuery {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start_date: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end_date: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    customer_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    filters: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    time_zone: Option<Tz>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    anchor: Option<NaiveDate>,
+}
+
+impl UsageQuery {
+    /// Asks about the events from `start` on and before `end`.
+    pub fn new(start: DateTime<Utc>, end: DateTime<Utc>) -> Self {
+        Self { start_date: Some(start), end_date: Some(end), ..Self::default() }
+    }
+
+    /// Asks about all events there ever were.
+    pub fn all_time() -> Self {
+        Self::default()
+    }
+
+    /// Asks about one customer only.
+    pub fn customer(mut self, customer_id: impl Into<String>) -> Self {
+        self.customer_id = Some(customer_id.into());
+        self
+    }
+
+    /// Asks about one type of event only.
+    pub fn event_type(mut self, event_type: impl Into<String>) -> Self {
+        self.event_type = Some(event_type.into());
+        self
+    }
+
+    /// Asks about one model only.
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+
+    /// Asks only about events whose `dimension` has this value; several pairs must all hold.
+    pub fn filter(mut self, dimension: impl Into<String>, value: impl Into<String>) -> Self {
+        self.filters.insert(dimension.into(), value.into());
+        self
+    }
+
+    /// Sets the zone in which the days, weeks and months of a time series start; the default is
+    /// UTC.
+    pub fn time_zone(mut self, zone: Tz) -> Self {
+        self.time_zone = Some(zone);
+        self
+    }
+
+    /// Sets the date on whose day the months of a time series start, as billing cycles do: the
+    /// 31st is the last day of a shorter month. The default is the first.
+    pub fn anchor(mut self, date: NaiveDate) -> Self {
+        self.anchor = Some(date);
+        self
+    }
+
+    pub(crate) fn zone(&self) -> Tz {
+        self.time_zone.unwrap_or(Tz::UTC)
+    }
+
+    pub(crate) fn anchor_date(&self) -> Option<NaiveDate> {
+        self.anchor
+    }
+
+    pub(crate) fn has_bounds(&self) -> bool {
+        self.start_date.is_some() && self.end_date.is_some()
+    }
+
+    pub(crate) fn range(&self) -> Result<Range<Timestamp>, QueryError> {
+        range(self.start_date, self.end_date)
+    }
+
+    pub(crate) fn selector(&self, group_by: Option<&str>) -> Result<Selector, QueryError> {
+        let built_in = [
+            ("customer_id", &self.customer_id),
+            ("event_type", &self.event_type),
+            ("model", &self.model),
+        ];
+        let built_in =
+            built_in.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let others = self.filters.iter().map(|(name, value)| (&**name, &**value));
+        let filter = filter(built_in.chain(others))?;
+        if let Some(name) = group_by
+            && let Some(rule) = key_rule(name)
+        {
+            return Err(QueryError::invalid("groupBy", name, rule));
+        }
+        Ok(Selector { filter, group_by: group_by.map(Dimension::parse) })
+    }
+}
+
+/// A range of time; no start and no end are no bounds.
+pub(crate) fn range(
+    start: Option<DateTime<Utc>>,
+    end: Option<DateTime<Utc>>,
+) -> Result<Range<Timestamp>, QueryError> {
+    let start = start.map_or(Timestamp::MIN, Timestamp::from);
+    let end = end.map_or(Timestamp::MAX, Timestamp::from);
+    if start >= end { Err(QueryError::EmptyRange { start, end }) } else { Ok(start..end) }
+}
+
+/// The pairs that events must have, checked, each once.
+pub(crate) fn filter<'q>(
+    pairs: impl Iterator<Item = (&'q str, &'q str)>,
+) -> Result<Vec<(Dimension, Box<str>)>, QueryError> {
+    let mut filter: Vec<(Dimension, Box<str>)> = Vec::new();
+    for (name, value) in pairs {
+        if let Some(rule) = key_rule(name) {
+            return Err(QueryError::invalid("filters", name, rule));
+        }
+        if let Some(rule) = text_rule(value) {
+            return Err(QueryError::invalid(name, value, rule));
+        }
+        filter.push((Dimension::parse(name), value.into()));
+    }
+    filter.sort();
+    filter.dedup();
+    Ok(filter)
+}
+
+/// A question to a meter: its value for a customer, for dimensions, for a range of time; all of
+/// them may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[must_use]
+pub struct MeterQuery {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    customer_id: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    dimensions: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start_date: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end_date: Option<DateTime<Utc>>,
+}
+
+impl MeterQuery {
+    /// Asks about all events that the meter counts.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks about one customer only.
+    pub fn customer(mut self, customer_id: impl Into<String>) -> Self {
+        self.customer_id = Some(customer_id.into());
+        self
+    }
+
+    /// Asks only about events whose dimension has this value; several pairs must all hold.
+    pub fn dimension(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.dimensions.insert(name.into(), value.into());
+        self
+    }
+
+    /// Asks about the events from `start` on and before `end`.
+    pub fn between(mut self, start: DateTime<Utc>, end: DateTime<Utc>) -> Self {
+        (self.start_date, self.end_date) = (Some(start), Some(end));
+        self
+    }
+
+    /// Asks about the events from `start` on.
+    pub fn since(mut self, start: DateTime<Utc>) -> Self {
+        self.start_date = Some(start);
+        self
+    }
+
+    /// Asks about the events before `end`.
+    pub fn until(mut self, end: DateTime<Utc>) -> Self {
+        self.end_date = Some(end);
+        self
+    }
+
+    pub(crate) fn range(&self) -> Result<Range<Timestamp>, QueryError> {
+        range(self.start_date, self.end_date)
+    }
+
+    /// The pairs of the question and of the meter.
+    pub(crate) fn filter<'q>(
+        &'q self,
+        meter: impl Iterator<Item = (&'q str, &'q str)>,
+    ) -> Result<Vec<(Dimension, Box<str>)>, QueryError> {
+        let customer = self.customer_id.as_deref().map(|id| ("customer_id", id));
+        let asked = self.dimensions.iter().map(|(name, value)| (&**name, &**value));
+        filter(customer.into_iter().chain(asked).chain(meter))
+    }
+}

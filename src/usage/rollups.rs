@@ -1,0 +1,370 @@
+//! The roll-ups: sums by minute, hour and day, kept as events arrive.
+//!
+//! A *series* is what sums are kept for: all events, the events of one value of one declared
+//! dimension, and the events of one tuple of values of all of them. Each event adds to the open
+//! minute of its few series. When a series sees a later minute, the one before goes to the rows
+//! of that minute, and of its hour and day; a late event goes there at once. So the rows and the
+//! open minutes together are, at any time, exactly the events.
+//!
+//! Everything is bounded: the values of a dimension (what comes beyond is counted as *other*), the
+//! tuples (beyond, as one), and the rows of a resolution (the oldest buckets go). What goes is
+//! taken apart a few rows at a time by the calls that pass.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+use super::columns::{Columns, ValueFold, Values};
+use super::dictionary::{Dictionary, OTHER, ValueId, insert_sorted, remove_sorted};
+use super::level::Level;
+use super::options::RollupOptions;
+use super::plan::{Floors, LEVEL_MINUTES, minute_of};
+use super::row::{Addend, Column, Row};
+use crate::clock::Timestamp;
+use crate::event::Dimension;
+
+/// The series of all events.
+pub(super) const ALL: u32 = 0;
+/// The series of the tuples that came when there was no room for another.
+pub(super) const OTHER_TUPLES: u32 = 1;
+/// How many rows of a bucket that is gone are taken apart by one call.
+const ROWS_A_CALL: usize = 8;
+/// One call in so many looks at one series.
+const CALLS_A_LOOK: u32 = 16;
+
+/// The values of an event's declared dimensions.
+pub(super) type Tuple = SmallVec<[ValueId; 4]>;
+
+#[derive(Debug)]
+pub(super) enum Key {
+    /// A place that no series has.
+    Free,
+    /// All events, or all tuples without a series of their own.
+    Fixed,
+    /// One value of one dimension.
+    Value(usize, ValueId),
+    /// One tuple of values of all dimensions.
+    Tuple(Tuple),
+}
+
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) key: Key,
+    /// The minute that is open.
+    pub(super) minute: i64,
+    pub(super) open: Row,
+    /// How many rows it has, over all levels.
+    rows: u32,
+}
+
+impl Series {
+    fn new(number: u32, key: Key) -> Self {
+        Self { key, minute: i64::MIN, open: Row::of(number), rows: 0 }
+    }
+
+    fn is_unused(&self) -> bool {
+        self.rows == 0 && self.open.is_empty()
+    }
+}
+
+/// What is read of an event: its dimensions and its values.
+pub(crate) trait Counted: Values {
+    fn dimension(&self, dimension: &Dimension) -> Option<&str>;
+}
+
+#[derive(Debug)]
+pub(crate) struct Rollups {
+    pub(super) dictionaries: Box<[Dictionary]>,
+    pub(super) series: Vec<Series>,
+    free: Vec<u32>,
+    tuples: HashTable<u32>,
+    max_tuples: usize,
+    pub(super) levels: [Level; 3],
+    max_rows: usize,
+    /// Shared with whoever reads events outside the lock.
+    pub(super) columns: Arc<Columns>,
+    hasher: ahash::RandomState,
+    /// The latest minute in which an event was recorded.
+    current: i64,
+    retiring: bool,
+    /// Rows of buckets that are gone.
+    gone: VecDeque<Vec<Row>>,
+    calls: u32,
+    cursor: usize,
+}
+
+impl Rollups {
+    pub(crate) fn new(options: &RollupOptions) -> Self {
+        let dictionary =
+            |name: &String| Dictionary::new(Dimension::parse(name), options.max_values);
+        let [minutes, hours, days] = options.kept_buckets();
+        let [minute, hour, day] = LEVEL_MINUTES;
+        Self {
+            dictionaries: options.dimensions.iter().map(dictionary).collect(),
+            series: [ALL, OTHER_TUPLES].map(|number| Series::new(number, Key::Fixed)).into(),
+            free: Vec::new(),
+            tuples: HashTable::new(),
+            max_tuples: options.max_tuples,
+            levels: [Level::new(minute, minutes), Level::new(hour, hours), Level::new(day, days)],
+            max_rows: options.max_rows,
+            columns: Arc::default(),
+            hasher: ahash::RandomState::new(),
+            current: i64::MIN,
+            retiring: false,
+            gone: VecDeque::new(),
+            calls: 0,
+            cursor: 0,
+        }
+    }
+
+    /// Counts an event that happened `at` and was recorded `now`, at a place of the log.
+    pub(crate) fn add(&mut self, event: &impl Counted, at: Timestamp, now: Timestamp, place: u64) {
+        if !self.columns.know(event) {
+            Arc::make_mut(&mut self.columns).learn(event);
+        }
+        let addend = self.columns.addend(event, at, place);
+        let minute = minute_of(at);
+        if self.current < minute_of(now) {
+            self.current = minute_of(now);
+            self.retiring = true;
+        }
+        self.add_to_all(event, minute, &addend);
+        self.tidy_in_passing();
+    }
+
+    /// Fills in what the folds that are new since `known` columns ago have of an event that was
+    /// counted before.
+    pub(crate) fn fill_in(
+        &mut self,
+        event: &impl Counted,
+        at: Timestamp,
+        place: u64,
+        new: &[Column],
+    ) {
+        let addend = self.columns.tracked_addend(event, at, place, new);
+        if !addend.cells.is_empty() {
+            self.add_to_all(event, minute_of(at), &addend);
+        }
+    }
+
+    /// Keeps the folds that meters need; returns the columns that are new.
+    pub(crate) fn track(&mut self, wanted: &[ValueFold], since: Timestamp) -> Vec<Column> {
+        let known: Vec<Column> = self.columns.tracked().collect();
+        if !Arc::make_mut(&mut self.columns).track(wanted, since) {
+            return Vec::new();
+        }
+        self.columns.tracked().filter(|column| !known.contains(column)).collect()
+    }
+
+    fn add_to_all(&mut self, event: &impl Counted, minute: i64, addend: &Addend) {
+        self.add_to(ALL, minute, addend);
+        let mut tuple = Tuple::new();
+        for place in 0..self.dictionaries.len() {
+            let Some(dictionary) = self.dictionaries.get_mut(place) else { continue };
+            let text = event.dimension(&dictionary.dimension);
+            let value = dictionary.intern(text);
+            tuple.push(value);
+            let series = self.series_of_value(place, value);
+            self.add_to(series, minute, addend);
+        }
+        // With one dimension a tuple is a value.
+        if tuple.len() > 1 {
+            let series = self.series_of_tuple(&tuple);
+            self.add_to(series, minute, addend);
+        }
+    }
+
+    #[inline]
+    fn series_of_value(&mut self, place: usize, value: ValueId) -> u32 {
+        let known = self.dictionaries.get(place).and_then(|known| known.get(value)?.series);
+        known.unwrap_or_else(|| {
+            let series = self.new_series(Key::Value(place, value));
+            let dictionary = self.dictionaries.get_mut(place);
+            if let Some(known) = dictionary.and_then(|dictionary| dictionary.get_mut(value)) {
+                known.series = Some(series);
+            }
+            series
+        })
+    }
+
+    #[inline]
+    fn series_of_tuple(&mut self, tuple: &Tuple) -> u32 {
+        let hash = self.hasher.hash_one(tuple.as_slice());
+        let is_it = |number: &u32| match self.series.get(*number as usize).map(|it| &it.key) {
+            Some(Key::Tuple(known)) => known == tuple,
+            _ => false,
+        };
+        match self.tuples.find(hash, is_it) {
+            Some(series) => *series,
+            None if self.tuples.len() >= self.max_tuples => OTHER_TUPLES,
+            None => self.insert_tuple(hash, tuple),
+        }
+    }
+
+    #[cold]
+    fn insert_tuple(&mut self, hash: u64, tuple: &Tuple) -> u32 {
+        let number = self.new_series(Key::Tuple(tuple.clone()));
+        let Self { tuples, series, hasher, .. } = self;
+        tuples.insert_unique(hash, number, |number| {
+            match series.get(*number as usize).map(|it| &it.key) {
+                Some(Key::Tuple(known)) => hasher.hash_one(known.as_slice()),
+                _ => 0,
+            }
+        });
+        for (dictionary, value) in self.dictionaries.iter_mut().zip(tuple) {
+            if let Some(known) = dictionary.get_mut(*value) {
+                insert_sorted(&mut known.tuples, number);
+            }
+        }
+        number
+    }
+
+    #[cold]
+    fn new_series(&mut self, key: Key) -> u32 {
+        let free = self.free.pop();
+        // Values and tuples are capped far below 32 bits.
+        let number = free.unwrap_or_else(|| u32::try_from(self.series.len()).unwrap_or(u32::MAX));
+        let new = Series::new(number, key);
+        match self.series.get_mut(number as usize) {
+            Some(place) => *place = new,
+            None => self.series.push(new),
+        }
+        number
+    }
+
+    #[inline]
+    fn add_to(&mut self, number: u32, minute: i64, addend: &Addend) {
+        let Some(series) = self.series.get_mut(number as usize) else { return };
+        if series.open.is_empty() {
+            series.minute = minute;
+        } else if minute > series.minute {
+            close(series, &mut self.levels, self.current);
+            series.minute = minute;
+        } else if minute < series.minute {
+            let mut late = Row::of(number);
+            late.add(addend);
+            series.rows = merge(&late, minute, &mut self.levels, self.current, series.rows);
+            return;
+        }
+        series.open.add(addend);
+    }
+
+    /// From when on the levels hold everything; `log` says the same of the log.
+    pub(super) fn floors(&self, log: Timestamp) -> Floors {
+        let [minute, hour, day] = self.levels.each_ref().map(Level::floor_minute);
+        let hour = hour.max(day);
+        Floors { minutes: [minute.max(hour), hour, day], log }
+    }
+
+    /// How many rows there are, over all resolutions, and how many series.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> (usize, usize) {
+        let rows = self.levels.iter().map(Level::rows).fold(0, usize::saturating_add);
+        (rows, self.series.len().saturating_sub(self.free.len()))
+    }
+
+    #[inline]
+    fn tidy_in_passing(&mut self) {
+        if self.retiring || self.levels.iter().any(|level| level.rows() > self.max_rows) {
+            self.retire();
+        }
+        if !self.gone.is_empty() {
+            self.take_apart();
+        }
+        self.calls = self.calls.wrapping_add(1);
+        if self.calls.is_multiple_of(CALLS_A_LOOK) {
+            self.look_at_next();
+        }
+    }
+
+    /// Takes out one bucket whose time or place is over.
+    #[cold]
+    fn retire(&mut self) {
+        let Self { levels, current, max_rows, .. } = self;
+        let gone = levels.iter_mut().find_map(|level| level.retire(*current, *max_rows));
+        self.retiring &= gone.is_some();
+        self.gone.extend(gone);
+    }
+
+    /// Uncounts a few of the rows that are gone, and drops series that have none left.
+    #[cold]
+    fn take_apart(&mut self) {
+        for _ in 0..ROWS_A_CALL {
+            let Some(rows) = self.gone.front_mut() else { return };
+            match rows.pop() {
+                None => drop(self.gone.pop_front()),
+                Some(row) => {
+                    if let Some(series) = self.series.get_mut(row.series as usize) {
+                        series.rows = series.rows.saturating_sub(1);
+                    }
+                    self.drop_unused(row.series);
+                }
+            }
+        }
+    }
+
+    /// Closes the minute of a series that has seen no event since, so that it can grow old.
+    #[cold]
+    fn look_at_next(&mut self) {
+        self.cursor = self.cursor.saturating_add(1);
+        if self.cursor >= self.series.len() {
+            self.cursor = 0;
+        }
+        let Some(series) = self.series.get_mut(self.cursor) else { return };
+        if series.minute < self.current {
+            close(series, &mut self.levels, self.current);
+        }
+        self.drop_unused(u32::try_from(self.cursor).unwrap_or(0));
+    }
+
+    fn drop_unused(&mut self, number: u32) {
+        let Some(series) = self.series.get_mut(number as usize) else { return };
+        if !series.is_unused() || matches!(series.key, Key::Free | Key::Fixed) {
+            return;
+        }
+        match std::mem::replace(&mut series.key, Key::Free) {
+            Key::Value(place, value) => {
+                let Some(dictionary) = self.dictionaries.get_mut(place) else { return };
+                if let Some(known) = dictionary.get_mut(value) {
+                    known.series = None;
+                }
+                dictionary.forget_unused(value);
+            }
+            Key::Tuple(tuple) => {
+                let hash = self.hasher.hash_one(tuple.as_slice());
+                if let Ok(entry) = self.tuples.find_entry(hash, |known| *known == number) {
+                    entry.remove();
+                }
+                for (dictionary, value) in self.dictionaries.iter_mut().zip(&tuple) {
+                    if let Some(known) = dictionary.get_mut(*value) {
+                        remove_sorted(&mut known.tuples, number);
+                    }
+                    dictionary.forget_unused(*value);
+                }
+            }
+            Key::Free | Key::Fixed => {}
+        }
+        self.free.push(number);
+    }
+
+    /// The series of the values of a dimension that came when there was no room for another.
+    pub(super) fn others_of(&self, place: usize) -> Option<u32> {
+        self.dictionaries.get(place)?.get(OTHER)?.series
+    }
+}
+
+/// Moves the open minute of a series to the rows of all levels.
+fn close(series: &mut Series, levels: &mut [Level; 3], current: i64) {
+    if !series.open.is_empty() {
+        series.rows = merge(&series.open, series.minute, levels, current, series.rows);
+        series.open.clear();
+    }
+}
+
+/// Merges what a series has of a minute into all levels; returns how many rows it has then.
+fn merge(row: &Row, minute: i64, levels: &mut [Level; 3], current: i64, rows: u32) -> u32 {
+    let merged = levels.iter_mut().map(|level| level.merge(minute, row, current));
+    merged.fold(rows, u32::saturating_add)
+}

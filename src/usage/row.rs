@@ -1,0 +1,249 @@
+//! What is kept of the events of one bucket: their number, the fixed sums, and cells for the rest.
+
+use smallvec::SmallVec;
+
+use crate::clock::Timestamp;
+
+/// How many sums every row has: input, output and total tokens, cost in cents, latency.
+pub(super) const FIXED: usize = 5;
+
+/// What a cell is about. The first few are what the fixed sums carry over.
+pub(super) type Column = u32;
+/// The first column that is not a carry: after those of the events and of the fixed sums.
+pub(super) const FIRST_COLUMN: Column = 6;
+const EVENTS_CARRY: Column = 0;
+const FIXED_CARRY: Column = 1;
+
+/// How the values of several events become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Fold {
+    /// The sum of the values.
+    Sum,
+    /// How many events have the value.
+    Count,
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// The one of the latest timestamp; of several, the one recorded last.
+    Latest,
+}
+
+/// A number of 128 bits that aligns like one of 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wide([u64; 2]);
+
+impl Wide {
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
+    fn new(number: i128) -> Self {
+        let bits = number.cast_unsigned();
+        Self([(bits >> 64) as u64, bits as u64])
+    }
+
+    fn get(self) -> i128 {
+        let Self([high, low]) = self;
+        ((u128::from(high) << 64) | u128::from(low)).cast_signed()
+    }
+}
+
+/// One value of a row: a fold of the events that have it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cell {
+    value: Wide,
+    /// Of a latest value: the nanoseconds of its timestamp, and its place in the log.
+    at: Wide,
+    place: u64,
+    pub(super) column: Column,
+    pub(super) fold: Fold,
+    /// The sum is beyond 128 bits: it is not known any more, and whoever asks is told so.
+    pub(super) overflowed: bool,
+}
+
+impl Cell {
+    pub(super) fn new(column: Column, fold: Fold, value: i128) -> Self {
+        Self {
+            value: Wide::new(value),
+            at: Wide([0; 2]),
+            place: 0,
+            column,
+            fold,
+            overflowed: false,
+        }
+    }
+
+    /// The value of an event of this time and place in the log.
+    pub(super) fn at(mut self, at: Timestamp, place: u64) -> Self {
+        (self.at, self.place) = (Wide::new(at.unix_nanos()), place);
+        self
+    }
+
+    pub(super) fn value(&self) -> i128 {
+        self.value.get()
+    }
+
+    /// When the latest value was, and its place in the log.
+    pub(super) fn mark(&self) -> (Timestamp, u64) {
+        (Timestamp::from_unix_nanos(self.at.get()), self.place)
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let (mine, new) = (self.value.get(), other.value.get());
+        let kept = match self.fold {
+            Fold::Sum | Fold::Count => {
+                let sum = mine.checked_add(new);
+                self.overflowed |= other.overflowed | sum.is_none();
+                sum.unwrap_or(mine)
+            }
+            Fold::Min => mine.min(new),
+            Fold::Max => mine.max(new),
+            Fold::Latest => {
+                if (other.at.get(), other.place) < (self.at.get(), self.place) {
+                    return;
+                }
+                (self.at, self.place) = (other.at, other.place);
+                new
+            }
+        };
+        self.value = Wide::new(kept);
+    }
+}
+
+/// The cells of a row; most rows have none, and take one word for that.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cells(Option<Box<SmallVec<[Cell; 2]>>>);
+
+impl Cells {
+    pub(super) fn merge(&mut self, cell: &Cell) {
+        let cells = self.0.get_or_insert_default();
+        match cells.iter_mut().find(|known| known.column == cell.column) {
+            Some(known) => known.merge(cell),
+            None => cells.push(*cell),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Cell> {
+        self.0.iter().flat_map(|cells| cells.iter())
+    }
+
+    fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// What one event adds to every row that it counts in.
+#[derive(Debug, Default)]
+pub(super) struct Addend {
+    /// 1, or 0 where columns are filled in for events that were counted before.
+    pub(super) events: u32,
+    pub(super) fixed: [u64; FIXED],
+    pub(super) cells: SmallVec<[Cell; 4]>,
+}
+
+/// The fold of a series' events in one bucket.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Row {
+    /// The series whose row it is.
+    pub(super) series: u32,
+    events: u32,
+    fixed: [u64; FIXED],
+    cells: Cells,
+}
+
+// There may be millions of rows.
+const _: () = assert!(size_of::<Row>() == 56);
+
+impl Row {
+    pub(super) fn of(series: u32) -> Self {
+        Self { series, ..Self::default() }
+    }
+
+    /// Whether no event is in it.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.events == 0 && self.cells.0.is_none()
+    }
+
+    pub(super) fn clear(&mut self) {
+        (self.events, self.fixed) = (0, [0; FIXED]);
+        self.cells.clear();
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, addend: &Addend) {
+        self.add_fixed(addend.events, &addend.fixed);
+        for cell in &addend.cells {
+            self.cells.merge(cell);
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.add_fixed(other.events, &other.fixed);
+        for cell in other.cells.iter() {
+            self.cells.merge(cell);
+        }
+    }
+
+    #[inline]
+    fn add_fixed(&mut self, events: u32, fixed: &[u64; FIXED]) {
+        let (sum, wrapped) = self.events.overflowing_add(events);
+        self.events = sum;
+        if wrapped {
+            self.carry(EVENTS_CARRY, 1 << u32::BITS);
+        }
+        let mut wrapped = [false; FIXED];
+        for ((sum, wraps), amount) in self.fixed.iter_mut().zip(&mut wrapped).zip(fixed) {
+            (*sum, *wraps) = sum.overflowing_add(*amount);
+        }
+        if wrapped.contains(&true) {
+            let columns = (FIXED_CARRY..).zip(wrapped).filter(|(_, wraps)| *wraps);
+            columns.for_each(|(column, _)| self.carry(column, 1 << u64::BITS));
+        }
+    }
+
+    #[cold]
+    fn carry(&mut self, column: Column, amount: i128) {
+        self.cells.merge(&Cell::new(column, Fold::Sum, amount));
+    }
+}
+
+/// The fold of many rows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Total {
+    pub(super) events: u64,
+    pub(super) fixed: [u128; FIXED],
+    cells: Cells,
+}
+
+impl Total {
+    #[inline]
+    pub(super) fn merge(&mut self, row: &Row) {
+        self.events = self.events.saturating_add(u64::from(row.events));
+        for (sum, amount) in self.fixed.iter_mut().zip(row.fixed) {
+            // 2^64 rows would have to be full.
+            *sum = sum.saturating_add(u128::from(amount));
+        }
+        for cell in row.cells.iter() {
+            self.merge_cell(cell);
+        }
+    }
+
+    fn merge_cell(&mut self, cell: &Cell) {
+        let carried = cell.value().unsigned_abs();
+        if cell.column == EVENTS_CARRY {
+            let carried = u64::try_from(carried).unwrap_or(u64::MAX);
+            self.events = self.events.saturating_add(carried);
+        } else if cell.column < FIRST_COLUMN {
+            let place = cell.column.saturating_sub(FIXED_CARRY) as usize;
+            if let Some(sum) = self.fixed.get_mut(place) {
+                *sum = sum.saturating_add(carried);
+            }
+        } else {
+            self.cells.merge(cell);
+        }
+    }
+
+    /// The cells, without those that were carries.
+    pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.iter()
+    }
+}

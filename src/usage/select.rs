@@ -1,0 +1,257 @@
+//! Which series answer a question, and the folding of their rows.
+
+use std::cmp::Ordering;
+
+use super::dictionary::{Dictionary, MISSING, OTHER, ValueId};
+use super::plan::{Plan, minute_of, start_of};
+use super::rollups::{ALL, Key, OTHER_TUPLES, Rollups};
+use super::row::{Row, Total};
+use crate::event::Dimension;
+
+/// What a question is about: the pairs that events must have, and what to group them by.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Selector {
+    pub(crate) filter: Vec<(Dimension, Box<str>)>,
+    pub(crate) group_by: Option<Dimension>,
+}
+
+/// A group of a breakdown.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Group {
+    /// The events that have this value; all events where nothing is grouped.
+    Value(Box<str>),
+    /// The events that lack the dimension.
+    Missing,
+    /// The events of the values that came when there was no room for another.
+    Other,
+}
+
+/// Folds by group and by plan.
+pub(super) type Grouped = Vec<(Group, Vec<Total>)>;
+
+/// The series that answer a question, each with its group.
+struct Selection {
+    groups: Vec<Group>,
+    series: Vec<(u32, usize)>,
+}
+
+impl Selection {
+    fn push(&mut self, group: Group, series: impl IntoIterator<Item = u32>) {
+        let place = self.groups.len();
+        self.groups.push(group);
+        self.series.extend(series.into_iter().map(|series| (series, place)));
+    }
+}
+
+impl Rollups {
+    /// Folds what the rows and open minutes have for each plan, without the plans' edges; `None`
+    /// where only the events can tell: a dimension is not declared, or some of the events asked
+    /// for may be among the others. The plans are in the order of time.
+    pub(super) fn fold(&self, selector: &Selector, plans: &[Plan]) -> Option<Grouped> {
+        let selection = self.select(selector, plans)?;
+        let totals = self.fold_series(&selection.series, selection.groups.len(), plans);
+        Some(selection.groups.into_iter().zip(totals).collect())
+    }
+
+    fn select(&self, selector: &Selector, plans: &[Plan]) -> Option<Selection> {
+        let mut filter = Vec::new();
+        let mut is_known = true;
+        for (dimension, text) in &selector.filter {
+            let place = self.place_of(dimension)?;
+            let value = self.dictionaries.get(place)?.find(text);
+            let is_whole = value.is_some_and(|value| self.is_whole(place, value));
+            if !is_whole && self.may_have_events(self.others_of(place), plans) {
+                return None;
+            }
+            is_known &= value.is_some();
+            filter.push((place, value.unwrap_or(OTHER)));
+        }
+        let group_by = match &selector.group_by {
+            Some(dimension) => Some(self.place_of(dimension)?),
+            None => None,
+        };
+        let mut selection = Selection { groups: Vec::new(), series: Vec::new() };
+        if !is_known {
+            // Nobody has that value: no series, and no group but that of all.
+            if group_by.is_none() {
+                selection.push(Group::Value("".into()), None);
+            }
+            return Some(selection);
+        }
+        match (filter.as_slice(), group_by) {
+            ([], None) => selection.push(Group::Value("".into()), [ALL]),
+            ([(place, value)], None) => {
+                selection.push(Group::Value("".into()), self.series_of(*place, *value));
+            }
+            ([], Some(place)) => {
+                let dictionary = self.dictionaries.get(place)?;
+                for (value, known) in dictionary.ids() {
+                    selection.push(group(dictionary, value), known.series);
+                }
+            }
+            ([(filtered, value)], Some(place)) if *filtered == place => {
+                let dictionary = self.dictionaries.get(place)?;
+                selection.push(group(dictionary, *value), self.series_of(place, *value));
+            }
+            _ => {
+                if self.may_have_events(Some(OTHER_TUPLES), plans) {
+                    return None;
+                }
+                self.select_tuples(&filter, group_by, &mut selection)?;
+            }
+        }
+        Some(selection)
+    }
+
+    /// Selects tuples by way of the pair that fewest of them have.
+    fn select_tuples(
+        &self,
+        filter: &[(usize, ValueId)],
+        group_by: Option<usize>,
+        selection: &mut Selection,
+    ) -> Option<()> {
+        let lists = filter.iter().map(|(place, value)| {
+            Some(self.dictionaries.get(*place)?.get(*value)?.tuples.as_slice())
+        });
+        let candidates =
+            lists.collect::<Option<Vec<_>>>()?.into_iter().min_by_key(|it| it.len())?;
+        let mut found: Vec<(ValueId, u32)> = Vec::new();
+        for number in candidates {
+            let Some(Key::Tuple(tuple)) = self.series.get(*number as usize).map(|it| &it.key)
+            else {
+                continue;
+            };
+            let has = |(place, value): &(usize, ValueId)| tuple.get(*place) == Some(value);
+            if filter.iter().all(has) {
+                let value = group_by.and_then(|place| tuple.get(place)).copied();
+                found.push((value.unwrap_or(MISSING), *number));
+            }
+        }
+        let Some(place) = group_by else {
+            selection.push(Group::Value("".into()), found.into_iter().map(|(_, number)| number));
+            return Some(());
+        };
+        let dictionary = self.dictionaries.get(place)?;
+        found.sort_unstable();
+        for series in found.chunk_by(|(a, _), (b, _)| a == b) {
+            let value = series.first().map_or(MISSING, |(value, _)| *value);
+            selection.push(group(dictionary, value), series.iter().map(|(_, number)| *number));
+        }
+        Some(())
+    }
+
+    fn place_of(&self, dimension: &Dimension) -> Option<usize> {
+        self.dictionaries.iter().position(|known| known.dimension == *dimension)
+    }
+
+    fn is_whole(&self, place: usize, value: ValueId) -> bool {
+        self.dictionaries.get(place).is_some_and(|known| known.is_whole(value))
+    }
+
+    fn series_of(&self, place: usize, value: ValueId) -> Option<u32> {
+        self.dictionaries.get(place)?.get(value)?.series
+    }
+
+    /// Whether a series may have events in the days that the plans touch.
+    fn may_have_events(&self, series: Option<u32>, plans: &[Plan]) -> bool {
+        let (Some(series), Some(first), Some(last)) = (series, plans.first(), plans.last()) else {
+            return false;
+        };
+        let [.., days] = &self.levels;
+        let start = days.bucket_of(minute_of(first.covers.start));
+        let end = days.bucket_of(minute_of(last.covers.end)).saturating_add(1);
+        let open = self.series.get(series as usize).filter(|it| !it.open.is_empty());
+        open.is_some_and(|it| (start..end).contains(&days.bucket_of(it.minute)))
+            || days.range(start..end).any(|bucket| bucket.row(series).is_some())
+    }
+
+    fn fold_series(
+        &self,
+        series: &[(u32, usize)],
+        groups: usize,
+        plans: &[Plan],
+    ) -> Vec<Vec<Total>> {
+        let mut totals = vec![vec![Total::default(); plans.len()]; groups];
+        let mut merge = |group: usize, plan: usize, row: &Row| {
+            if let Some(total) = totals.get_mut(group).and_then(|group| group.get_mut(plan)) {
+                total.merge(row);
+            }
+        };
+        let by_number = self.group_by_number(series);
+        for (place, plan) in plans.iter().enumerate() {
+            for piece in &plan.pieces {
+                let Some(level) = self.levels.get(piece.level) else { continue };
+                for bucket in level.range(piece.buckets.clone()) {
+                    // Going through a bucket is quicker than looking up many of its rows.
+                    if let Some(groups) = &by_number
+                        && bucket.rows().len() < series.len().saturating_mul(LOOK_UP_COST)
+                    {
+                        for row in bucket.rows() {
+                            if let Some(Some(group)) = groups.get(row.series as usize) {
+                                merge(*group as usize, place, row);
+                            }
+                        }
+                        continue;
+                    }
+                    for (number, group) in series {
+                        if let Some(row) = bucket.row(*number) {
+                            merge(*group, place, row);
+                        }
+                    }
+                }
+            }
+        }
+        for (number, group) in series {
+            if let Some(it) = self.series.get(*number as usize)
+                && !it.open.is_empty()
+                && let Some(place) = plan_of_minute(plans, it.minute)
+            {
+                merge(*group, place, &it.open);
+            }
+        }
+        totals
+    }
+
+    /// The groups by the numbers of their series, where these are many.
+    fn group_by_number(&self, series: &[(u32, usize)]) -> Option<Vec<Option<u32>>> {
+        const MANY: usize = 16;
+        if series.len() < MANY {
+            return None;
+        }
+        let mut groups = vec![None; self.series.len()];
+        for (number, group) in series {
+            if let Some(place) = groups.get_mut(*number as usize) {
+                *place = u32::try_from(*group).ok();
+            }
+        }
+        Some(groups)
+    }
+}
+
+/// How many rows can be gone through in the time of one look-up.
+const LOOK_UP_COST: usize = 8;
+
+fn group(dictionary: &Dictionary, value: ValueId) -> Group {
+    match dictionary.text(value) {
+        Some(text) => Group::Value(text.into()),
+        None if value == MISSING => Group::Missing,
+        None => Group::Other,
+    }
+}
+
+/// The plan that has a minute in one of its buckets.
+fn plan_of_minute(plans: &[Plan], minute: i64) -> Option<usize> {
+    let at = start_of(minute);
+    let found = plans.binary_search_by(|plan| {
+        if plan.covers.end <= at {
+            Ordering::Less
+        } else if plan.covers.start > at {
+            Ordering::Greater
+        } else {
+            Ordering::Equal
+        }
+    });
+    let place = found.ok()?;
+    let has = |plan: &Plan| plan.pieces.iter().any(|piece| piece.minutes().contains(&minute));
+    plans.get(place).is_some_and(has).then_some(place)
+}

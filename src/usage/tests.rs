@@ -1,0 +1,269 @@
+//! The roll-ups against a naive fold of the same events.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng as StdRng;
+
+use super::RollupOptions;
+use super::columns::Values;
+use super::plan::{Plan, start_of};
+use super::rollups::{Counted, Rollups};
+use super::row::{Fold, Total};
+use super::select::{Group, Selector};
+use crate::amount::Amount;
+use crate::clock::Timestamp;
+use crate::event::{Dimension, ValueName};
+
+/// An event as the roll-ups see it.
+#[derive(Clone, Debug)]
+struct Happened {
+    at: Timestamp,
+    now: Timestamp,
+    dimensions: BTreeMap<Dimension, String>,
+    tokens: Option<u64>,
+    named: Vec<(String, Amount)>,
+}
+
+impl Values for Happened {
+    fn whole(&self, name: &ValueName) -> Option<u64> {
+        (*name == ValueName::TotalTokens).then_some(self.tokens).flatten()
+    }
+
+    fn named(&self) -> impl Iterator<Item = (&str, Amount)> {
+        self.named.iter().map(|(name, amount)| (name.as_str(), *amount))
+    }
+}
+
+impl Counted for Happened {
+    fn dimension(&self, dimension: &Dimension) -> Option<&str> {
+        self.dimensions.get(dimension).map(String::as_str)
+    }
+}
+
+const START: i64 = 1_700_000_000;
+
+fn draw(rng: &mut StdRng, now: &mut i64, values: u32) -> Happened {
+    *now += rng.random_range(0..40);
+    let late = if rng.random_bool(0.1) { rng.random_range(0..200_000) } else { 0 };
+    let mut dimensions = BTreeMap::new();
+    for name in ["customer_id", "event_type", "model"] {
+        if rng.random_bool(0.9) {
+            let most = if name == "customer_id" { values } else { 3 };
+            let value = format!("{name}_{}", rng.random_range(0..most));
+            dimensions.insert(Dimension::parse(name), value);
+        }
+    }
+    let tokens = match rng.random_range(0..20) {
+        0 => Some(u64::MAX),
+        1..=15 => Some(rng.random_range(0..1_000)),
+        _ => None,
+    };
+    let mut named = Vec::new();
+    for name in ["images", "gpu_seconds"] {
+        if rng.random_bool(0.3) {
+            named.push((name.to_owned(), Amount::from_millionths(rng.random_range(-5..1_000_000))));
+        }
+    }
+    let at = Timestamp::new(*now - late, rng.random_range(0..1_000_000_000));
+    Happened { at, now: Timestamp::new(*now, 0), dimensions, tokens, named }
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Sums {
+    events: u64,
+    tokens: u128,
+    images: i128,
+    largest: Option<i128>,
+    latest: Option<(Timestamp, u64, i128)>,
+}
+
+fn naive(
+    events: &[Happened],
+    range: &Range<Timestamp>,
+    selector: &Selector,
+) -> BTreeMap<Option<String>, Sums> {
+    let mut groups: BTreeMap<_, Sums> = BTreeMap::new();
+    for (place, event) in (0_u64..).zip(events) {
+        let has = |(dimension, value): &(Dimension, Box<str>)| {
+            event.dimension(dimension) == Some(&**value)
+        };
+        if !range.contains(&event.at) || !selector.filter.iter().all(has) {
+            continue;
+        }
+        let group = selector.group_by.as_ref().map_or(Some(""), |it| event.dimension(it));
+        let sums = groups.entry(group.map(str::to_owned)).or_default();
+        sums.events += 1;
+        sums.tokens += u128::from(event.tokens.unwrap_or(0));
+        let images = event.amount(&ValueName::parse("images")).map(Amount::millionths);
+        sums.images += images.unwrap_or(0);
+        sums.largest = sums.largest.max(images);
+        if let Some(images) = images {
+            let found = (event.at, place, images);
+            sums.latest = sums.latest.max(Some(found));
+        }
+    }
+    groups
+}
+
+fn found(rollups: &Rollups, total: &Total) -> Sums {
+    let images = ValueName::parse("images");
+    let cell = |fold| {
+        let (column, _) = rollups.columns.find(&images, fold)?;
+        total.cells().find(|cell| cell.column == column)
+    };
+    let latest = cell(Fold::Latest).map(|cell| {
+        let (at, place) = cell.mark();
+        (at, place, cell.value())
+    });
+    Sums {
+        events: total.events,
+        tokens: total.fixed[2],
+        images: cell(Fold::Sum).map_or(0, |cell| cell.value()),
+        largest: cell(Fold::Max).map(|cell| cell.value()),
+        latest,
+    }
+}
+
+fn selectors(rng: &mut StdRng, values: u32) -> Selector {
+    let mut selector = Selector::default();
+    for name in ["customer_id", "event_type", "model"] {
+        if rng.random_bool(0.3) {
+            let most = if name == "customer_id" { values + 1 } else { 4 };
+            let value = format!("{name}_{}", rng.random_range(0..most));
+            selector.filter.push((Dimension::parse(name), value.into()));
+        }
+    }
+    if rng.random_bool(0.5) {
+        let name = ["customer_id", "event_type", "model"][rng.random_range(0..3)];
+        selector.group_by = Some(Dimension::parse(name));
+    }
+    selector
+}
+
+/// What a plan's buckets cover, as one range; `None` where they cover nothing.
+fn of_buckets(plan: &Plan) -> Option<Range<Timestamp>> {
+    let first = plan.pieces.first()?.minutes().start;
+    let last = plan.pieces.last()?.minutes().end;
+    Some(start_of(first)..start_of(last))
+}
+
+fn compare(seed: u64, options: &RollupOptions, values: u32, exact: bool) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut rollups = Rollups::new(options);
+    let images = ValueName::parse("images");
+    rollups.track(&[(images.clone(), Fold::Max), (images, Fold::Latest)], Timestamp::MIN);
+    let (mut events, mut now, mut answered) = (Vec::new(), START, 0);
+    for _ in 0..3_000 {
+        let event = draw(&mut rng, &mut now, values);
+        rollups.add(&event, event.at, event.now, events.len() as u64);
+        events.push(event);
+        if !rng.random_bool(0.05) {
+            continue;
+        }
+        let start = START - 200_000 + rng.random_range(0..200_000);
+        let end = start + rng.random_range(60..300_000);
+        let floors = rollups.floors(Timestamp::MAX);
+        let plan = floors.plan(Timestamp::new(start, 0)..Timestamp::new(end, 0));
+        let Some(range) = of_buckets(&plan) else { continue };
+        let selector = selectors(&mut rng, values);
+        let Some(groups) = rollups.fold(&selector, std::slice::from_ref(&plan)) else {
+            assert!(!exact, "seed {seed}: nothing is beyond a cap here");
+            continue;
+        };
+        answered += 1;
+        let expected = naive(&events, &range, &selector);
+        let mut total = (0, 0);
+        let mut others = false;
+        for (group, totals) in &groups {
+            let sums = found(&rollups, &totals[0]);
+            total = (total.0 + sums.events, total.1 + sums.tokens);
+            let name = match group {
+                Group::Value(text) => Some(text.to_string()),
+                Group::Missing => None,
+                Group::Other => {
+                    others |= sums.events > 0;
+                    continue;
+                }
+            };
+            if exact {
+                let wanted = expected.get(&name);
+                let wanted = wanted.unwrap_or(const { &Sums { events: 0, tokens: 0, images: 0,
+                    largest: None, latest: None } });
+                assert_eq!(&sums, wanted, "seed {seed}: {selector:?} {group:?} {plan:?}");
+            }
+        }
+        let all = expected
+            .values()
+            .fold((0, 0), |(events, tokens), sums| (events + sums.events, tokens + sums.tokens));
+        assert_eq!(total, all, "seed {seed}: nothing is lost: {selector:?} {plan:?}");
+        assert!(!(exact && others));
+    }
+    assert!(answered > 20, "seed {seed}: {answered} answers");
+}
+
+#[test]
+fn the_rows_are_the_fold_of_the_events() {
+    let options = RollupOptions::new().dimensions(["customer_id", "event_type", "model"]);
+    for seed in 0..20 {
+        compare(seed, &options, 8, true);
+    }
+}
+
+#[test]
+fn what_is_beyond_a_cap_is_counted_among_the_others() {
+    let options = RollupOptions::new().dimensions(["customer_id", "event_type", "model"]);
+    for seed in 0..20 {
+        compare(seed, &options.clone().max_values(4), 40, false);
+        compare(seed, &options.clone().max_combinations(9), 8, false);
+    }
+}
+
+#[test]
+fn what_is_old_goes_and_the_rest_stays_exact() {
+    let options = RollupOptions::new().dimensions(["customer_id", "event_type", "model"]);
+    let day = std::time::Duration::from_secs(86_400);
+    let short = options.clone().keep_minutes(day / 12).keep_hours(day / 4).keep_days(day);
+    for seed in 0..20 {
+        compare(seed, &short, 8, false);
+        compare(seed, &options.clone().max_rows(200), 8, false);
+        compare(seed, &short.clone().max_values(5), 400, false);
+    }
+}
+
+#[test]
+fn one_dimension_and_none_work_too() {
+    let one = RollupOptions::new().dimensions(["customer_id"]);
+    let none = RollupOptions::new().dimensions([""; 0]);
+    for seed in 0..5 {
+        compare(seed, &one, 8, false);
+        compare(seed, &none, 8, false);
+    }
+}
+
+#[test]
+fn memory_is_given_back_when_all_is_old() {
+    let day = std::time::Duration::from_secs(86_400);
+    let options = RollupOptions::new().keep_minutes(day).keep_hours(day).keep_days(day);
+    let mut rollups = Rollups::new(&options);
+    let event = |second: i64, customer: String| Happened {
+        at: Timestamp::new(second, 0),
+        now: Timestamp::new(second, 0),
+        dimensions: [(Dimension::CustomerId, customer)].into(),
+        tokens: None,
+        named: Vec::new(),
+    };
+    for second in 0..5_000 {
+        let it = event(second, format!("cust_{second}"));
+        rollups.add(&it, it.at, it.now, 0);
+    }
+    let (rows, series) = rollups.size();
+    assert!(rows > 500 && series > 10_000, "{rows} rows, {series} series");
+    for second in 0..400_000 {
+        let it = event(10 * 86_400 + second / 100, "one".to_owned());
+        rollups.add(&it, it.at, it.now, 0);
+    }
+    let (rows, series) = rollups.size();
+    assert!(rows < 1_000 && series < 20, "{rows} rows, {series} series");
+}
