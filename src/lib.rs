@@ -313,3 +313,4 @@ pub use self::usage::{
     RollupOptions, TimeseriesPoint, UsageBreakdown, UsageQuery, UsageSummary, UsageTimeseries,
     UsageTotals,
 };
+pub use chrono_tz::Tz;
