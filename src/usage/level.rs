@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use hashbrown::HashTable;
 
-use super::row::Row;
+use super::row::{Addend, Row};
 
 /// The rows of one minute, hour or day.
 #[derive(Debug, Default)]
@@ -16,6 +16,12 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
+    /// An empty bucket with room for so many rows as the one before has.
+    fn after(before: &Self) -> Self {
+        let rows = before.rows.len();
+        Self { rows: Vec::with_capacity(rows), index: HashTable::with_capacity(rows) }
+    }
+
     pub(super) fn rows(&self) -> &[Row] {
         &self.rows
     }
@@ -32,21 +38,18 @@ impl Bucket {
         self.index.find(hash(series), is_it).copied()
     }
 
-    /// Merges a row into that of its series, and returns whether it is the first.
-    fn merge(&mut self, row: &Row) -> bool {
-        if let Some(place) = self.place(row.series)
-            && let Some(known) = self.rows.get_mut(place as usize)
-        {
-            known.merge(row);
-            return false;
+    /// Where the row of a series lies; a new one where it has none, which is said.
+    fn place_or_new(&mut self, series: u32) -> (u32, bool) {
+        if let Some(place) = self.place(series) {
+            return (place, false);
         }
         // A bucket has a row a series at most, and those are numbered in 32 bits.
         let place = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        self.rows.push(row.clone());
+        self.rows.push(Row::of(series));
         let rows = &self.rows;
-        let series = |place: &u32| rows.get(*place as usize).map_or(0, |row| row.series);
-        self.index.insert_unique(hash(row.series), place, |place| hash(series(place)));
-        true
+        let series_of = |place: &u32| rows.get(*place as usize).map_or(0, |row| row.series);
+        self.index.insert_unique(hash(series), place, |place| hash(series_of(place)));
+        (place, true)
     }
 }
 
@@ -56,22 +59,46 @@ fn hash(series: u32) -> u64 {
     u64::from(series).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// The place of a series' row in the newest bucket that it has one in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    bucket: i64,
+    place: u32,
+}
+
+impl Known {
+    /// No bucket that there is.
+    pub(super) const NOWHERE: Self = Self { bucket: i64::MIN, place: 0 };
+}
+
 /// The buckets of one resolution, from a floor on.
 #[derive(Debug)]
 pub(super) struct Level {
     /// How many minutes a bucket has.
     minutes: i64,
-    buckets: BTreeMap<i64, Bucket>,
+    /// The newest bucket, which almost every event counts in, and its number.
+    newest: Bucket,
+    newest_number: i64,
+    older: BTreeMap<i64, Bucket>,
     /// The first bucket that is kept; all before it are gone.
     floor: i64,
     /// How many buckets before the current one are kept.
     keep: Option<i64>,
+    /// Over all buckets.
     rows: usize,
 }
 
 impl Level {
     pub(super) fn new(minutes: i64, keep: Option<i64>) -> Self {
-        Self { minutes, buckets: BTreeMap::new(), floor: i64::MIN, keep, rows: 0 }
+        Self {
+            minutes,
+            newest: Bucket::default(),
+            newest_number: i64::MIN,
+            older: BTreeMap::new(),
+            floor: i64::MIN,
+            keep,
+            rows: 0,
+        }
     }
 
     /// The bucket that a minute is in.
@@ -89,25 +116,70 @@ impl Level {
         self.rows
     }
 
+    /// The buckets of a range that have rows.
     pub(super) fn range(&self, buckets: Range<i64>) -> impl Iterator<Item = &Bucket> {
-        self.buckets.range(buckets).map(|(_, bucket)| bucket)
+        let newest = buckets.contains(&self.newest_number).then_some(&self.newest);
+        self.older.range(buckets).map(|(_, bucket)| bucket).chain(newest)
     }
 
-    /// Merges what a series has of a minute, if its bucket is kept; returns how many rows came
-    /// of it, none or one.
-    pub(super) fn merge(&mut self, minute: i64, row: &Row, current: i64) -> u32 {
+    /// The bucket for an event of this minute, made ready; `None` where its time is over.
+    #[inline]
+    pub(super) fn open(&mut self, minute: i64, current: i64) -> Option<i64> {
         let bucket = self.bucket_of(minute);
+        if bucket != self.newest_number && !self.make(bucket, current) {
+            return None;
+        }
+        Some(bucket)
+    }
+
+    #[cold]
+    fn make(&mut self, bucket: i64, current: i64) -> bool {
         if let Some(oldest) = self.oldest_kept(current)
             && bucket < oldest
         {
             self.floor = self.floor.max(bucket.saturating_add(1));
         }
         if bucket < self.floor {
-            return 0;
+            return false;
         }
-        let is_new = self.buckets.entry(bucket).or_default().merge(row);
+        if bucket > self.newest_number {
+            let next = Bucket::after(&self.newest);
+            let before = std::mem::replace(&mut self.newest, next);
+            if !before.rows.is_empty() {
+                self.older.insert(self.newest_number, before);
+            }
+            self.newest_number = bucket;
+        }
+        true
+    }
+
+    /// Adds to the row of a series in a bucket that is open; returns whether the row is new.
+    #[inline]
+    pub(super) fn add(
+        &mut self,
+        bucket: i64,
+        series: u32,
+        known: &mut Known,
+        addend: &Addend,
+    ) -> bool {
+        if bucket == known.bucket
+            && bucket == self.newest_number
+            && let Some(row) = self.newest.rows.get_mut(known.place as usize)
+        {
+            row.add(addend);
+            return false;
+        }
+        let is_newest = bucket == self.newest_number;
+        let rows = if is_newest { &mut self.newest } else { self.older.entry(bucket).or_default() };
+        let (place, is_new) = rows.place_or_new(series);
+        if let Some(row) = rows.rows.get_mut(place as usize) {
+            row.add(addend);
+        }
+        if is_newest {
+            *known = Known { bucket, place };
+        }
         self.rows = self.rows.saturating_add(usize::from(is_new));
-        u32::from(is_new)
+        is_new
     }
 
     fn oldest_kept(&self, current: i64) -> Option<i64> {
@@ -115,15 +187,14 @@ impl Level {
     }
 
     /// Takes out the oldest bucket where its time is over, or where there are more than
-    /// `max_rows` rows and it is not the only one.
+    /// `max_rows` rows; never the newest.
     pub(super) fn retire(&mut self, current: i64, max_rows: usize) -> Option<Vec<Row>> {
-        let oldest = *self.buckets.first_key_value()?.0;
+        let oldest = *self.older.first_key_value()?.0;
         let is_over = self.oldest_kept(current).is_some_and(|kept| oldest < kept);
-        let is_crowded = self.rows > max_rows && self.buckets.len() > 1;
-        if !is_over && !is_crowded {
+        if !is_over && self.rows <= max_rows {
             return None;
         }
-        let (bucket, gone) = self.buckets.pop_first()?;
+        let (bucket, gone) = self.older.pop_first()?;
         self.floor = self.floor.max(bucket.saturating_add(1));
         self.rows = self.rows.saturating_sub(gone.rows.len());
         Some(gone.rows)

@@ -1,10 +1,9 @@
 //! The roll-ups: sums by minute, hour and day, kept as events arrive.
 //!
 //! A *series* is what sums are kept for: all events, the events of one value of one declared
-//! dimension, and the events of one tuple of values of all of them. Each event adds to the open
-//! minute of its few series. When a series sees a later minute, the one before goes to the rows
-//! of that minute, and of its hour and day; a late event goes there at once. So the rows and the
-//! open minutes together are, at any time, exactly the events.
+//! dimension, and the events of one tuple of values of all of them. Each event adds to the rows
+//! that its few series have in its minute, its hour and its day, whether it is late or not. A
+//! series knows where its newest rows lie, so that an event of the hour costs no look-up there.
 //!
 //! Everything is bounded: the values of a dimension (what comes beyond is counted as *other*), the
 //! tuples (beyond, as one), and the rows of a resolution (the oldest buckets go). What goes is
@@ -18,7 +17,7 @@ use smallvec::SmallVec;
 
 use super::columns::{Columns, ValueFold, Values};
 use super::dictionary::{Dictionary, OTHER, ValueId, insert_sorted, remove_sorted};
-use super::level::Level;
+use super::level::{Known, Level};
 use super::options::RollupOptions;
 use super::plan::{Floors, LEVEL_MINUTES, minute_of};
 use super::row::{Addend, Column, Row};
@@ -31,9 +30,6 @@ pub(super) const ALL: u32 = 0;
 pub(super) const OTHER_TUPLES: u32 = 1;
 /// How many rows of a bucket that is gone are taken apart by one call.
 const ROWS_A_CALL: usize = 8;
-/// One call in so many looks at one series.
-const CALLS_A_LOOK: u32 = 16;
-
 /// The values of an event's declared dimensions.
 pub(super) type Tuple = SmallVec<[ValueId; 4]>;
 
@@ -52,20 +48,15 @@ pub(super) enum Key {
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) key: Key,
-    /// The minute that is open.
-    pub(super) minute: i64,
-    pub(super) open: Row,
+    /// Where its newest row of each level lies.
+    known: [Known; 3],
     /// How many rows it has, over all levels.
     rows: u32,
 }
 
 impl Series {
-    fn new(number: u32, key: Key) -> Self {
-        Self { key, minute: i64::MIN, open: Row::of(number), rows: 0 }
-    }
-
-    fn is_unused(&self) -> bool {
-        self.rows == 0 && self.open.is_empty()
+    fn new(key: Key) -> Self {
+        Self { key, known: [Known::NOWHERE; 3], rows: 0 }
     }
 }
 
@@ -91,8 +82,6 @@ pub(crate) struct Rollups {
     retiring: bool,
     /// Rows of buckets that are gone.
     gone: VecDeque<Vec<Row>>,
-    calls: u32,
-    cursor: usize,
 }
 
 impl Rollups {
@@ -103,7 +92,7 @@ impl Rollups {
         let [minute, hour, day] = LEVEL_MINUTES;
         Self {
             dictionaries: options.dimensions.iter().map(dictionary).collect(),
-            series: [ALL, OTHER_TUPLES].map(|number| Series::new(number, Key::Fixed)).into(),
+            series: [ALL, OTHER_TUPLES].map(|_| Series::new(Key::Fixed)).into(),
             free: Vec::new(),
             tuples: HashTable::new(),
             max_tuples: options.max_tuples,
@@ -114,8 +103,6 @@ impl Rollups {
             current: i64::MIN,
             retiring: false,
             gone: VecDeque::new(),
-            calls: 0,
-            cursor: 0,
         }
     }
 
@@ -125,12 +112,11 @@ impl Rollups {
             Arc::make_mut(&mut self.columns).learn(event);
         }
         let addend = self.columns.addend(event, at, place);
-        let minute = minute_of(at);
         if self.current < minute_of(now) {
             self.current = minute_of(now);
             self.retiring = true;
         }
-        self.add_to_all(event, minute, &addend);
+        self.add_to_all(event, minute_of(at), &addend);
         self.tidy_in_passing();
     }
 
@@ -159,20 +145,25 @@ impl Rollups {
     }
 
     fn add_to_all(&mut self, event: &impl Counted, minute: i64, addend: &Addend) {
-        self.add_to(ALL, minute, addend);
+        let current = self.current;
+        let buckets = self.levels.each_mut().map(|level| level.open(minute, current));
+        // Hours and days are kept at least as long as minutes and hours.
+        if let [.., None] = buckets {
+            return;
+        }
+        self.add_to(ALL, &buckets, addend);
         let mut tuple = Tuple::new();
         for place in 0..self.dictionaries.len() {
             let Some(dictionary) = self.dictionaries.get_mut(place) else { continue };
-            let text = event.dimension(&dictionary.dimension);
-            let value = dictionary.intern(text);
+            let value = dictionary.intern(event.dimension(&dictionary.dimension));
             tuple.push(value);
             let series = self.series_of_value(place, value);
-            self.add_to(series, minute, addend);
+            self.add_to(series, &buckets, addend);
         }
         // With one dimension a tuple is a value.
         if tuple.len() > 1 {
             let series = self.series_of_tuple(&tuple);
-            self.add_to(series, minute, addend);
+            self.add_to(series, &buckets, addend);
         }
     }
 
@@ -226,7 +217,7 @@ impl Rollups {
         let free = self.free.pop();
         // Values and tuples are capped far below 32 bits.
         let number = free.unwrap_or_else(|| u32::try_from(self.series.len()).unwrap_or(u32::MAX));
-        let new = Series::new(number, key);
+        let new = Series::new(key);
         match self.series.get_mut(number as usize) {
             Some(place) => *place = new,
             None => self.series.push(new),
@@ -235,20 +226,15 @@ impl Rollups {
     }
 
     #[inline]
-    fn add_to(&mut self, number: u32, minute: i64, addend: &Addend) {
+    fn add_to(&mut self, number: u32, buckets: &[Option<i64>; 3], addend: &Addend) {
         let Some(series) = self.series.get_mut(number as usize) else { return };
-        if series.open.is_empty() {
-            series.minute = minute;
-        } else if minute > series.minute {
-            close(series, &mut self.levels, self.current);
-            series.minute = minute;
-        } else if minute < series.minute {
-            let mut late = Row::of(number);
-            late.add(addend);
-            series.rows = merge(&late, minute, &mut self.levels, self.current, series.rows);
-            return;
+        let places = self.levels.iter_mut().zip(buckets).zip(&mut series.known);
+        for ((level, bucket), known) in places {
+            if let Some(bucket) = bucket {
+                let is_new = level.add(*bucket, number, known, addend);
+                series.rows = series.rows.saturating_add(u32::from(is_new));
+            }
         }
-        series.open.add(addend);
     }
 
     /// From when on the levels hold everything; `log` says the same of the log.
@@ -272,10 +258,6 @@ impl Rollups {
         }
         if !self.gone.is_empty() {
             self.take_apart();
-        }
-        self.calls = self.calls.wrapping_add(1);
-        if self.calls.is_multiple_of(CALLS_A_LOOK) {
-            self.look_at_next();
         }
     }
 
@@ -305,23 +287,9 @@ impl Rollups {
         }
     }
 
-    /// Closes the minute of a series that has seen no event since, so that it can grow old.
-    #[cold]
-    fn look_at_next(&mut self) {
-        self.cursor = self.cursor.saturating_add(1);
-        if self.cursor >= self.series.len() {
-            self.cursor = 0;
-        }
-        let Some(series) = self.series.get_mut(self.cursor) else { return };
-        if series.minute < self.current {
-            close(series, &mut self.levels, self.current);
-        }
-        self.drop_unused(u32::try_from(self.cursor).unwrap_or(0));
-    }
-
     fn drop_unused(&mut self, number: u32) {
         let Some(series) = self.series.get_mut(number as usize) else { return };
-        if !series.is_unused() || matches!(series.key, Key::Free | Key::Fixed) {
+        if series.rows > 0 || matches!(series.key, Key::Free | Key::Fixed) {
             return;
         }
         match std::mem::replace(&mut series.key, Key::Free) {
@@ -353,18 +321,4 @@ impl Rollups {
     pub(super) fn others_of(&self, place: usize) -> Option<u32> {
         self.dictionaries.get(place)?.get(OTHER)?.series
     }
-}
-
-/// Moves the open minute of a series to the rows of all levels.
-fn close(series: &mut Series, levels: &mut [Level; 3], current: i64) {
-    if !series.open.is_empty() {
-        series.rows = merge(&series.open, series.minute, levels, current, series.rows);
-        series.open.clear();
-    }
-}
-
-/// Merges what a series has of a minute into all levels; returns how many rows it has then.
-fn merge(row: &Row, minute: i64, levels: &mut [Level; 3], current: i64, rows: u32) -> u32 {
-    let merged = levels.iter_mut().map(|level| level.merge(minute, row, current));
-    merged.fold(rows, u32::saturating_add)
 }

@@ -124,10 +124,6 @@ impl Cells {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Cell> {
         self.0.iter().flat_map(|cells| cells.iter())
     }
-
-    fn clear(&mut self) {
-        self.0 = None;
-    }
 }
 
 /// What one event adds to every row that it counts in.
@@ -157,28 +153,10 @@ impl Row {
         Self { series, ..Self::default() }
     }
 
-    /// Whether no event is in it.
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.events == 0 && self.cells.0.is_none()
-    }
-
-    pub(super) fn clear(&mut self) {
-        (self.events, self.fixed) = (0, [0; FIXED]);
-        self.cells.clear();
-    }
-
     #[inline]
     pub(super) fn add(&mut self, addend: &Addend) {
         self.add_fixed(addend.events, &addend.fixed);
         for cell in &addend.cells {
-            self.cells.merge(cell);
-        }
-    }
-
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.add_fixed(other.events, &other.fixed);
-        for cell in other.cells.iter() {
             self.cells.merge(cell);
         }
     }

@@ -1,9 +1,7 @@
 //! Which series answer a question, and the folding of their rows.
 
-use std::cmp::Ordering;
-
 use super::dictionary::{Dictionary, MISSING, OTHER, ValueId};
-use super::plan::{Plan, minute_of, start_of};
+use super::plan::{Plan, minute_of};
 use super::rollups::{ALL, Key, OTHER_TUPLES, Rollups};
 use super::row::{Row, Total};
 use crate::event::Dimension;
@@ -44,7 +42,7 @@ impl Selection {
 }
 
 impl Rollups {
-    /// Folds what the rows and open minutes have for each plan, without the plans' edges; `None`
+    /// Folds what the rows have for each plan, without the plans' edges; `None`
     /// where only the events can tell: a dimension is not declared, or some of the events asked
     /// for may be among the others. The plans are in the order of time.
     pub(super) fn fold(&self, selector: &Selector, plans: &[Plan]) -> Option<Grouped> {
@@ -160,9 +158,7 @@ impl Rollups {
         let [.., days] = &self.levels;
         let start = days.bucket_of(minute_of(first.covers.start));
         let end = days.bucket_of(minute_of(last.covers.end)).saturating_add(1);
-        let open = self.series.get(series as usize).filter(|it| !it.open.is_empty());
-        open.is_some_and(|it| (start..end).contains(&days.bucket_of(it.minute)))
-            || days.range(start..end).any(|bucket| bucket.row(series).is_some())
+        days.range(start..end).any(|bucket| bucket.row(series).is_some())
     }
 
     fn fold_series(
@@ -201,14 +197,6 @@ impl Rollups {
                 }
             }
         }
-        for (number, group) in series {
-            if let Some(it) = self.series.get(*number as usize)
-                && !it.open.is_empty()
-                && let Some(place) = plan_of_minute(plans, it.minute)
-            {
-                merge(*group, place, &it.open);
-            }
-        }
         totals
     }
 
@@ -229,7 +217,7 @@ impl Rollups {
 }
 
 /// How many rows can be gone through in the time of one look-up.
-const LOOK_UP_COST: usize = 8;
+const LOOK_UP_COST: usize = 20;
 
 fn group(dictionary: &Dictionary, value: ValueId) -> Group {
     match dictionary.text(value) {
@@ -237,21 +225,4 @@ fn group(dictionary: &Dictionary, value: ValueId) -> Group {
         None if value == MISSING => Group::Missing,
         None => Group::Other,
     }
-}
-
-/// The plan that has a minute in one of its buckets.
-fn plan_of_minute(plans: &[Plan], minute: i64) -> Option<usize> {
-    let at = start_of(minute);
-    let found = plans.binary_search_by(|plan| {
-        if plan.covers.end <= at {
-            Ordering::Less
-        } else if plan.covers.start > at {
-            Ordering::Greater
-        } else {
-            Ordering::Equal
-        }
-    });
-    let place = found.ok()?;
-    let has = |plan: &Plan| plan.pieces.iter().any(|piece| piece.minutes().contains(&minute));
-    plans.get(place).is_some_and(has).then_some(place)
 }
