@@ -280,6 +280,7 @@ mod decision;
 mod engine;
 mod error;
 mod event;
+mod figures;
 mod headers;
 mod idempotency;
 mod index;
