@@ -26,7 +26,7 @@ mod meters;
 mod usage;
 
 pub use self::builder::{EngineBuilder, Recording};
-pub use self::events::Events;
+pub use self::events::{EventIter, Events};
 pub use self::explain::{Explanation, Outcome, RuleExplanation};
 use self::figures::EngineFigures;
 pub use self::usage::{MeterHandle, Usage};
