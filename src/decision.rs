@@ -337,6 +337,16 @@ impl Decision {
         Self { replay: true, sayings: self.sayings.alone(), ..*self }
     }
 
+    /// The rules that matched, and what each said.
+    pub(crate) fn said(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Take)> {
+        self.sayings.statuses()
+    }
+
+    /// The instant of the decision.
+    pub(crate) fn at(&self) -> At {
+        self.sayings.at
+    }
+
     pub(crate) fn into_standing(self) -> Standing {
         Standing { sayings: self.sayings }
     }

@@ -17,7 +17,7 @@ use crate::usage::{Answer, Half, Question, RollupOptions, Rollups, ValueFold};
 
 mod scan;
 
-pub(crate) use self::scan::{Scan, Wanted};
+pub(crate) use self::scan::Scan;
 
 #[derive(Debug)]
 pub(crate) struct Ledger {

@@ -280,6 +280,7 @@ mod decision;
 mod engine;
 mod error;
 mod event;
+mod figures;
 mod headers;
 mod idempotency;
 mod index;
@@ -293,15 +294,15 @@ pub use self::amount::{Amount, AmountError, IntoAmount};
 pub use self::clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampRangeError};
 pub use self::decision::{Decision, QuotaStatus, RateLimitStatus, RetryAfter, Standing};
 pub use self::engine::{
-    Engine, EngineBuilder, Events, Explanation, MeterHandle, Outcome, Recording, RuleExplanation,
-    Usage,
+    Engine, EngineBuilder, EventIter, Events, Explanation, MeterHandle, Outcome, Recording,
+    RuleExplanation, Usage,
 };
 pub use self::error::{
     Error, EventError, QueryError, RuleProblem, RuleSetError, RulesError, TrackError,
 };
 pub use self::event::{Event, PropertyValue};
 pub use self::headers::{HeaderDialect, Headers};
-pub use self::log::{EventId, EventIdParseError, RecordedEvent};
+pub use self::log::{EventId, EventIdParseError, EventPage, EventQuery, RecordedEvent};
 pub use self::rules::{
     Aggregation, Algorithm, Enforcement, EventFilter, FieldChange, Meter, MeterField,
     MeterFieldParseError, MeterUpdate, Metric, MetricParseError, MetricValue, Overflow, Period,

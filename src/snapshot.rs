@@ -12,6 +12,7 @@ use crate::counters::{
     TokenBucket,
 };
 use crate::event::Dimension;
+use crate::figures::{RuleFigures, RuleLabels};
 use crate::index::{Entry, Index};
 use crate::rules::{Algorithm, Measure, Meters, Metric, Rule};
 
@@ -29,6 +30,7 @@ pub(crate) struct CompiledRule {
     pub(crate) partition: Box<[Dimension]>,
     pub(crate) counter: Counter,
     pub(crate) age: u64,
+    pub(crate) figures: RuleFigures,
     group: u32,
 }
 
@@ -128,6 +130,7 @@ pub(crate) struct Compiler {
     ages: u64,
     groups: u32,
     partitions: HashMap<Box<[Dimension]>, Groups>,
+    labels: RuleLabels,
 }
 
 /// The groups of one partition.
@@ -142,8 +145,8 @@ struct Groups {
 
 impl Compiler {
     pub(crate) fn new(timeline: Timeline, late_seconds: u64) -> Self {
-        let partitions = HashMap::new();
-        Self { timeline, late_seconds, counters: 0, ages: 0, groups: 0, partitions }
+        let (partitions, labels) = (HashMap::new(), RuleLabels::default());
+        Self { timeline, late_seconds, counters: 0, ages: 0, groups: 0, partitions, labels }
     }
 
     /// Compiles a new rule, or one that takes the place of `before` at an instant that is set
@@ -177,6 +180,7 @@ impl Compiler {
             None => self.group(&partition, &filter),
         };
         let age = before.map_or_else(|| next(&mut self.ages), |before| before.age);
+        let figures = self.labels.figures(rule.id().unwrap_or_default());
         Arc::new(CompiledRule {
             rule,
             measure,
@@ -184,6 +188,7 @@ impl Compiler {
             partition,
             counter: counter.with_modes(modes.0, modes.1, modes.2),
             age,
+            figures,
             group,
         })
     }
@@ -200,6 +205,7 @@ impl Compiler {
             partition: compiled.partition.clone(),
             counter: compiled.counter.clone().without_spent_carry(),
             age: compiled.age,
+            figures: compiled.figures.clone(),
             group: compiled.group,
         })
     }

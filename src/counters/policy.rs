@@ -164,6 +164,26 @@ impl Policy {
         }
     }
 
+    /// Whether four fifths of the limit, or more, are used.
+    pub(crate) fn is_near_limit(&self, reading: &Reading, at: At) -> bool {
+        let (used, remaining) = match (self, reading) {
+            (Self::TokenBucket(policy), Reading::TokenBucket([high, low])) => {
+                return policy.is_nearly_empty(join(*high, *low), at);
+            }
+            (Self::FixedWindow(policy), Reading::FixedWindow(window)) => {
+                (window.used, policy.remaining(*window))
+            }
+            (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => {
+                (read.used, policy.remaining(*read))
+            }
+            (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
+                (period.used, policy.remaining(*period))
+            }
+            _ => return false,
+        };
+        used >= remaining.saturating_mul(4)
+    }
+
     /// The first moment from `from` on at which `cost` fits, going by the reading before a
     /// refused decision at `at`; `None` for never.
     pub(crate) fn passes_at(

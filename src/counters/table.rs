@@ -26,6 +26,7 @@ use super::counter::{Counter, Roster};
 use super::policy::{Judged, Reading};
 use super::row::{Row, RowKey};
 use super::time::{At, Moment, Timeline};
+use crate::figures::Tally;
 use crate::rules::{Cost, Overflow};
 
 mod upkeep;
@@ -64,6 +65,8 @@ pub(crate) struct Take {
     pub(crate) counts: bool,
     /// Whether the cost fits.
     pub(crate) fits: bool,
+    /// Whether the key found no room for its counter.
+    pub(crate) crowded: bool,
     /// The counter's state after the event where it counted the event, else without it.
     pub(crate) reading: Reading,
     /// The cell that holds the state, by its place in the row.
@@ -76,7 +79,8 @@ pub(crate) type Takes = SmallVec<[Take; 8]>;
 impl Take {
     pub(crate) fn new(rule: u32, place: u32, cost: Cost) -> Self {
         let Cost { units: cost, counts } = cost;
-        Self { rule, place, cost, counts, fits: true, reading: Reading::NoRoom, cell: None }
+        let (fits, crowded, reading, cell) = (true, false, Reading::NoRoom, None);
+        Self { rule, place, cost, counts, fits, crowded, reading, cell }
     }
 }
 
@@ -123,6 +127,8 @@ pub(crate) struct Table {
     /// Rows of keys of their own, over all shards.
     rows: AtomicU64,
     max_rows: u64,
+    /// Rows that were dropped since somebody asked.
+    evicted: Tally,
     timeline: Timeline,
 }
 
@@ -163,6 +169,7 @@ impl Table {
             version: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             max_rows,
+            evicted: Tally::default(),
             timeline,
         }
     }
@@ -174,6 +181,11 @@ impl Table {
     /// How many keys have counters now.
     pub(crate) fn live_keys(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)
+    }
+
+    /// How many keys have lost their counters.
+    pub(crate) fn evicted(&self) -> &Tally {
+        &self.evicted
     }
 
     /// Lets decisions be made by the rule set of this version and by no other.
@@ -374,6 +386,7 @@ impl Table {
         for take in takes {
             let Some(counter) = work.request.roster.counter(take.rule) else { continue };
             let is_crowded = known > 0 && crowded.contains(&take.rule);
+            take.crowded = is_crowded;
             if is_crowded {
                 take.place = work.overflow_seat(counter);
             }

@@ -83,6 +83,12 @@ impl TokenBucket {
         full_at <= self.parts(at.now)
     }
 
+    /// Whether at least four fifths of the capacity are missing. Five depths are below 2^127.
+    pub(super) fn is_nearly_empty(&self, full_at: u128, at: At) -> bool {
+        let missing = full_at.saturating_sub(self.parts(at.now));
+        missing.saturating_mul(5) >= self.depth.saturating_mul(4)
+    }
+
     /// The tokens that are missing.
     pub(super) fn lump(&self, full_at: u128, at: At) -> Lump {
         let missing = full_at.saturating_sub(self.parts(at.now));

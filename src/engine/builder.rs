@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::Engine;
+use super::figures::EngineFigures;
 use crate::clock::{Clock, SystemClock};
 use crate::counters::{Table, Timeline};
 use crate::error::{RuleProblem, RuleSetError};
@@ -176,6 +177,7 @@ impl EngineBuilder {
             ledger,
             keys: IdempotencyKeys::new(retention, self.idempotency_max_keys, hasher.clone()),
             hasher,
+            figures: EngineFigures::new(),
         };
         engine.install(rules, &meters);
         Ok(engine)

@@ -1,9 +1,17 @@
 //! The recorded events, as the engine shows them.
 
-use crate::ledger::{Ledger, Scan, Wanted};
-use crate::log::RecordedEvent;
+use std::iter::FusedIterator;
 
-/// The events that an engine has recorded; empty where recording is off.
+use crate::error::QueryError;
+use crate::ledger::{Ledger, Scan};
+use crate::log::{EventPage, EventQuery, RecordedEvent, Wanted};
+
+/// The events that an engine has recorded.
+///
+/// They stand in the order in which they were recorded, which need not be that of their
+/// timestamps, and are shown the newest first. Each is there as soon as the call that recorded it
+/// has returned, until [`Recording`](crate::Recording) or
+/// [`event_retention`](crate::EngineBuilder::event_retention) drops it.
 #[derive(Clone, Copy, Debug)]
 pub struct Events<'e> {
     ledger: Option<&'e Ledger>,
@@ -14,8 +22,8 @@ impl<'e> Events<'e> {
         Self { ledger }
     }
 
-    /// Returns how many events are kept now. With [`Recording::Newest(n)`](crate::Recording) at
-    /// most 1 024 more than `n`.
+    /// Returns how many events are kept now; 0 where recording is off. With
+    /// [`Recording::Newest(n)`](crate::Recording) at most 1 024 more than `n`.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ledger.map_or(0, Ledger::len)
@@ -27,10 +35,94 @@ impl<'e> Events<'e> {
         self.len() == 0
     }
 
-    /// Returns the newest events, the newest first. O(`count`).
+    /// Returns the newest events, the newest first; none where recording is off. O(`count`).
     #[must_use]
     pub fn newest(&self, count: usize) -> Vec<RecordedEvent> {
         let Some(ledger) = self.ledger else { return Vec::new() };
         Scan::new(ledger, Wanted::everything(), u64::MAX, count).take(count).collect()
     }
+
+    /// Returns a page of events, the newest first, and a cursor to the next.
+    ///
+    /// Pages stay right while events arrive: of the events that were there when the first page
+    /// was asked for, the pages show each that matches exactly once, but for those dropped before
+    /// their page was asked for. Events that come in later are not among them: ask for a first
+    /// page again.
+    ///
+    /// Costs a few nanoseconds an event that does not match, from where the page begins to where
+    /// it is full. Recording goes on meanwhile: the ledger is locked to step to the next 1 024
+    /// events, and to copy what is wanted of the newest.
+    ///
+    /// ```
+    /// use limitry::{Engine, Event, EventQuery};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// for number in 0..3 {
+    ///     engine.track(&Event::new("cust_123", "model_call").input_tokens(number))?;
+    /// }
+    /// let query = EventQuery::new().customer("cust_123").limit(2);
+    /// let first = engine.events().list(&query)?;
+    /// assert_eq!((first.data.len(), first.has_more), (2, true));
+    /// let next = query.cursor(first.next_cursor.unwrap_or_default());
+    /// let second = engine.events().list(&next)?;
+    /// assert_eq!((second.data.len(), second.has_more), (1, false));
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Recording is off; the limit is not 1 to 100; the cursor is none of this engine's; a filter
+    /// breaks the rules of ids and keys, and so can match no event; the range ends where it
+    /// starts, or before.
+    pub fn list(&self, query: &EventQuery) -> Result<EventPage, QueryError> {
+        let limit = query.page_limit()?;
+        let mut scan = self.scan(query, limit.saturating_add(1))?;
+        let data: Vec<_> = scan.by_ref().take(limit).collect();
+        let has_more = scan.next().is_some();
+        let last = data.last().filter(|_| has_more);
+        let next_cursor = last.map(|event| event.id.to_string());
+        Ok(EventPage { data, next_cursor, has_more })
+    }
+
+    /// Returns the events of all pages from the query's cursor on, the newest first: those that
+    /// there are now. Its cost is that of the pages; nothing is looked at before it is asked for.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    #[expect(clippy::iter_not_returning_iterator, reason = "a question can be a bad one")]
+    #[expect(clippy::needless_pass_by_value, reason = "a query is made for the call")]
+    pub fn iter(&self, query: EventQuery) -> Result<EventIter<'e>, QueryError> {
+        query.page_limit()?;
+        Ok(EventIter(self.scan(&query, usize::MAX)?))
+    }
+
+    fn scan(self, query: &EventQuery, most: usize) -> Result<Scan<'e>, QueryError> {
+        let ledger = self.ledger.ok_or(QueryError::RecordingOff)?;
+        let wanted = query.wanted(ledger.hasher())?;
+        let before = match query.cursor_text() {
+            None => ledger.recorded(),
+            Some(cursor) => place(ledger, cursor)?,
+        };
+        Ok(Scan::new(ledger, wanted, before, most))
+    }
 }
+
+/// The place that a cursor names: that of the last event of the page before.
+fn place(ledger: &Ledger, cursor: &str) -> Result<u64, QueryError> {
+    let place = cursor.parse().ok().and_then(|id| ledger.place(id));
+    let rule = "must be the next cursor of a page of this engine's events";
+    place.ok_or_else(|| QueryError::invalid("cursor", cursor, rule))
+}
+
+/// The events of all pages of an [`EventQuery`], the newest first. See [`Events::iter`].
+#[derive(Debug)]
+pub struct EventIter<'e>(Scan<'e>);
+
+impl Iterator for EventIter<'_> {
+    type Item = RecordedEvent;
+
+    fn next(&mut self) -> Option<RecordedEvent> {
+        self.0.next()
+    }
+}
+
+impl FusedIterator for EventIter<'_> {}

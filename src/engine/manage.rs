@@ -334,6 +334,7 @@ impl Change<'_> {
         if convert {
             engine.table.convert(&snapshot.roster, at.now);
         }
+        engine.figures.look_at(&engine.table);
     }
 }
 

@@ -20,13 +20,15 @@ use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 mod builder;
 mod events;
 mod explain;
+mod figures;
 mod manage;
 mod meters;
 mod usage;
 
 pub use self::builder::{EngineBuilder, Recording};
-pub use self::events::Events;
+pub use self::events::{EventIter, Events};
 pub use self::explain::{Explanation, Outcome, RuleExplanation};
+use self::figures::EngineFigures;
 pub use self::usage::{MeterHandle, Usage};
 
 /// How far ahead of the engine's clock an event may be dated.
@@ -51,6 +53,7 @@ pub struct Engine {
     ledger: Option<Ledger>,
     keys: IdempotencyKeys,
     hasher: ahash::RandomState,
+    figures: EngineFigures,
 }
 
 /// A reading of the clock.
@@ -91,18 +94,7 @@ impl Engine {
     /// # Errors
     /// As `track`.
     pub fn check(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
-        event.validate()?;
-        let now = self.read_clock();
-        let Some(key) = event.key() else { return self.decide(event, Intent::Look, now) };
-        if let Some(known) = self.keys.find(key, event, now.moment)? {
-            return Ok(known);
-        }
-        let decision = self.decide(event, Intent::Look, now);
-        // Looked for again: an answer that was given meanwhile is the answer.
-        match self.keys.find(key, event, now.moment)? {
-            Some(known) => Ok(known),
-            None => decision,
-        }
+        self.counted(Intent::Look, || self.look(event))
     }
 
     /// Counts and records an event whatever the rules say: metering without enforcement.
@@ -157,12 +149,47 @@ impl Engine {
     }
 
     fn once(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
+        self.counted(intent, || self.answer(event, intent))
+    }
+
+    /// Counts what a call answers, once its locks are free: a recorder is the caller's code.
+    #[inline]
+    fn counted(
+        &self,
+        intent: Intent,
+        call: impl FnOnce() -> Result<Decision, TrackError>,
+    ) -> Result<Decision, TrackError> {
+        if !cfg!(feature = "metrics") {
+            // Even a look at the answer would cost a copy of it.
+            return call();
+        }
+        let answer = call();
+        self.figures.answered(intent, &answer, &self.table);
+        answer
+    }
+
+    fn answer(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
         event.validate()?;
         // The clock is the caller's code: it is read before anything is locked.
         let now = self.read_clock();
         match event.key() {
             None => self.decide(event, intent, now),
             Some(key) => self.keys.once(key, event, now.moment, || self.decide(event, intent, now)),
+        }
+    }
+
+    fn look(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
+        event.validate()?;
+        let now = self.read_clock();
+        let Some(key) = event.key() else { return self.decide(event, Intent::Look, now) };
+        if let Some(known) = self.keys.find(key, event, now.moment)? {
+            return Ok(known);
+        }
+        let decision = self.decide(event, Intent::Look, now);
+        // Looked for again: an answer that was given meanwhile is the answer.
+        match self.keys.find(key, event, now.moment)? {
+            Some(known) => Ok(known),
+            None => decision,
         }
     }
 

@@ -40,6 +40,11 @@ impl Dimension {
         }
     }
 
+    /// Whether the name is that of a built-in dimension.
+    pub(crate) fn is_built_in(name: &str) -> bool {
+        matches!(name, "customer_id" | "event_type" | "model" | "provider")
+    }
+
     #[inline]
     pub(crate) fn of<'e>(&self, event: &'e Event<'_>) -> Option<&'e str> {
         match self {
@@ -64,6 +69,14 @@ pub(crate) enum ValueName {
 }
 
 impl ValueName {
+    pub(crate) const BUILT_IN: [Self; 5] = [
+        Self::InputTokens,
+        Self::OutputTokens,
+        Self::TotalTokens,
+        Self::CostCents,
+        Self::LatencyMs,
+    ];
+
     pub(crate) fn parse(name: &str) -> Self {
         match name {
             "input_tokens" => Self::InputTokens,

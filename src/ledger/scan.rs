@@ -3,18 +3,7 @@
 use std::sync::Arc;
 
 use super::Ledger;
-use crate::clock::Timestamp;
-use crate::log::{Needle, PackedEvent, RecordedEvent, Segment};
-
-/// Which events a scan finds.
-#[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    pub(crate) needle: Needle,
-    /// The first instant of the range.
-    pub(crate) start: Timestamp,
-    /// The first instant after the range, where it ends.
-    pub(crate) end: Option<Timestamp>,
-}
+use crate::log::{PackedEvent, RecordedEvent, Segment, Wanted};
 
 /// The events before a place that are wanted, the newest first.
 ///
@@ -30,20 +19,6 @@ pub(crate) struct Scan<'l> {
     /// How many events the scan is meant to find.
     most: usize,
     segment: Option<Arc<Segment>>,
-}
-
-impl Wanted {
-    pub(crate) fn everything() -> Self {
-        Self { needle: Needle::default(), start: Timestamp::MIN, end: None }
-    }
-
-    fn has(&self, timestamp: Timestamp) -> bool {
-        timestamp >= self.start && self.end.is_none_or(|end| timestamp < end)
-    }
-
-    fn is_everything(&self) -> bool {
-        self.needle.is_empty() && self.start == Timestamp::MIN && self.end.is_none()
-    }
 }
 
 impl<'l> Scan<'l> {

@@ -4,22 +4,10 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::EventId;
+use super::{EventId, RecordedEvent};
 use crate::amount::Amount;
 use crate::clock::Timestamp;
 use crate::event::{Dimension, Event, Fields, PropertyValue, ValueName};
-
-/// An event of the log.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct RecordedEvent {
-    /// Its name.
-    pub id: EventId,
-    /// When it happened: its own timestamp, or the time at which it was recorded.
-    pub timestamp: Timestamp,
-    /// The event; its idempotency key is not kept here.
-    pub event: Event<'static>,
-}
 
 /// The packed form. Strings are borrowed both ways, so packing allocates nothing, and unpacking
 /// nothing for an event of at most three properties and three named values.

@@ -83,6 +83,7 @@ impl Table {
         let (row, _) = entry.remove();
         if !row.is_overflow() {
             self.rows.fetch_sub(1, Ordering::AcqRel);
+            self.evicted.add(1);
         }
         for number in numbers(&row) {
             if let Some(counter) = roster.answering(number) {

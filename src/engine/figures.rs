@@ -1,0 +1,99 @@
+//! What an engine counts about its calls: see [`crate::figures`].
+
+use crate::counters::{Intent, Table};
+use crate::decision::Decision;
+use crate::error::TrackError;
+use crate::figures::{Count, DECISIONS, EVICTED, LIVE_KEYS, Level, RECORDED, REPLAYS};
+use crate::rules::Enforcement;
+
+/// The figures of an engine, beside those of its rules.
+#[derive(Debug)]
+pub(super) struct EngineFigures {
+    tracks: Outcomes,
+    checks: Outcomes,
+    records: Outcomes,
+    replays: Count,
+    recorded: Count,
+    evicted: Count,
+    live_keys: Level,
+}
+
+/// How many calls of one verb ended in which way.
+#[derive(Debug)]
+struct Outcomes {
+    allowed: Count,
+    refused: Count,
+    error: Count,
+}
+
+impl Outcomes {
+    fn of(verb: &str) -> Self {
+        let count = |outcome| Count::new(DECISIONS, &[("verb", verb), ("outcome", outcome)]);
+        Self { allowed: count("allowed"), refused: count("refused"), error: count("error") }
+    }
+}
+
+impl EngineFigures {
+    pub(super) fn new() -> Self {
+        Count::describe_all();
+        Self {
+            tracks: Outcomes::of("track"),
+            checks: Outcomes::of("check"),
+            records: Outcomes::of("record"),
+            replays: Count::new(REPLAYS, &[]),
+            recorded: Count::new(RECORDED, &[]),
+            evicted: Count::new(EVICTED, &[]),
+            live_keys: Level::new(LIVE_KEYS),
+        }
+    }
+
+    /// Counts the answer of a call.
+    pub(super) fn answered(
+        &self,
+        intent: Intent,
+        answer: &Result<Decision, TrackError>,
+        table: &Table,
+    ) {
+        let outcomes = match intent {
+            Intent::Take => &self.tracks,
+            Intent::Look => &self.checks,
+            Intent::Record => &self.records,
+        };
+        match answer {
+            Ok(decision) if decision.is_replay() => self.replays.add(1),
+            Ok(decision) if decision.is_allowed() => outcomes.allowed.add(1),
+            Ok(_) => outcomes.refused.add(1),
+            Err(_) => outcomes.error.add(1),
+        }
+        if let Ok(decision) = answer
+            && intent != Intent::Look
+            && !decision.is_replay()
+        {
+            self.recorded.add(u64::from(decision.event_id().is_some()));
+            count_by_rule(decision);
+            self.look_at(table);
+        }
+    }
+
+    /// Brings what is counted of keys up to date.
+    pub(super) fn look_at(&self, table: &Table) {
+        self.evicted.add(table.evicted().take());
+        self.live_keys.show(table.live_keys());
+    }
+}
+
+fn count_by_rule(decision: &Decision) {
+    for (compiled, take) in decision.said() {
+        let figures = &compiled.figures;
+        if take.crowded {
+            figures.overflow.add(1);
+        }
+        if !decision.is_allowed() {
+            if !take.fits && compiled.counter.enforcement == Enforcement::Hard {
+                figures.refusals.add(1);
+            }
+        } else if compiled.counter.policy.is_near_limit(&take.reading, decision.at()) {
+            figures.near_limit.add(1);
+        }
+    }
+}

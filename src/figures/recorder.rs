@@ -1,0 +1,90 @@
+//! Handles of the recorder.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{COUNTERS, GAUGES};
+
+/// A number that only grows.
+#[derive(Clone, Debug)]
+pub(crate) struct Count(metrics::Counter);
+
+impl Count {
+    pub(crate) fn new(name: &'static str, labels: &[(&'static str, &str)]) -> Self {
+        let label =
+            |(key, value): &(&'static str, &str)| metrics::Label::new(*key, (*value).to_owned());
+        let labels: Vec<_> = labels.iter().map(label).collect();
+        Self(metrics::counter!(target: "limitry", name, labels))
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, by: u64) {
+        self.0.increment(by);
+    }
+
+    /// Tells the recorder what the figures mean.
+    pub(crate) fn describe_all() {
+        for (name, help) in COUNTERS {
+            metrics::describe_counter!(name, metrics::Unit::Count, help);
+        }
+        for (name, help) in GAUGES {
+            metrics::describe_gauge!(name, metrics::Unit::Count, help);
+        }
+    }
+}
+
+/// A number that goes up and down. Engines of one process add up to one gauge.
+#[derive(Debug)]
+pub(crate) struct Level {
+    gauge: metrics::Gauge,
+    /// What this engine's share of the gauge is.
+    shown: AtomicU64,
+}
+
+impl Level {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { gauge: metrics::gauge!(target: "limitry", name), shown: AtomicU64::new(0) }
+    }
+
+    /// Shows a number. Of several threads that do at once the last to come wins, which may have
+    /// read the number first; the next call sets it right.
+    #[inline]
+    pub(crate) fn show(&self, now: u64) {
+        if self.shown.load(Ordering::Relaxed) != now {
+            self.change(now);
+        }
+    }
+
+    #[cold]
+    fn change(&self, now: u64) {
+        let before = self.shown.swap(now, Ordering::Relaxed);
+        // Exact up to 2^32 in one step.
+        let difference = u32::try_from(now.abs_diff(before)).unwrap_or(u32::MAX);
+        if now > before {
+            self.gauge.increment(difference);
+        } else {
+            self.gauge.decrement(difference);
+        }
+    }
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        self.show(0);
+    }
+}
+
+/// What happened under a lock and is to be counted after it.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(AtomicU64);
+
+impl Tally {
+    pub(crate) fn add(&self, by: u64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// Takes what has come together.
+    #[inline]
+    pub(crate) fn take(&self) -> u64 {
+        if self.0.load(Ordering::Relaxed) == 0 { 0 } else { self.0.swap(0, Ordering::Relaxed) }
+    }
+}
