@@ -1,6 +1,7 @@
 //! The values of one dimension that the roll-ups know, by number.
 
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use crate::event::Dimension;
 
@@ -12,16 +13,45 @@ pub(super) const MISSING: ValueId = 0;
 pub(super) const OTHER: ValueId = 1;
 
 /// What the roll-ups know of a value.
-#[derive(Debug, Default)]
+#[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Value {
-    /// Empty for a missing value, for all others together, and for one whose place is free.
-    text: Box<str>,
-    /// The series of the value alone; none until its first event.
-    pub(super) series: Option<u32>,
+    /// Bytes of UTF-8, those of most values inline. Empty for a missing value, for all others
+    /// together, and for one whose place is free.
+    text: SmallVec<[u8; 24]>,
+    /// The series of the value alone; [`NO_SERIES`] until its first event.
+    series: u32,
     /// The series of value tuples that it is part of, in ascending order.
     pub(super) tuples: Vec<u32>,
     /// No event of it was ever counted among the others.
     is_whole: bool,
+}
+
+/// No series has this number.
+const NO_SERIES: u32 = u32::MAX;
+
+// One cache line, because that is what it costs to find a value.
+const _: () = assert!(size_of::<Value>() == 64);
+
+impl Value {
+    fn new(text: &str, is_whole: bool) -> Self {
+        let text = SmallVec::from_slice(text.as_bytes());
+        Self { text, series: NO_SERIES, tuples: Vec::new(), is_whole }
+    }
+
+    #[inline]
+    pub(super) fn series(&self) -> Option<u32> {
+        (self.series != NO_SERIES).then_some(self.series)
+    }
+
+    pub(super) fn set_series(&mut self, series: Option<u32>) {
+        self.series = series.unwrap_or(NO_SERIES);
+    }
+
+    fn text(&self) -> &str {
+        // It was made of a text.
+        str::from_utf8(&self.text).unwrap_or_default()
+    }
 }
 
 #[derive(Debug)]
@@ -36,10 +66,9 @@ pub(super) struct Dictionary {
 
 impl Dictionary {
     pub(super) fn new(dimension: Dimension, max_values: usize) -> Self {
-        let fixed = || Value { is_whole: true, ..Value::default() };
         Self {
             dimension,
-            values: vec![fixed(), fixed()],
+            values: vec![Value::new("", true), Value::new("", true)],
             free: Vec::new(),
             index: HashTable::new(),
             max_values,
@@ -49,7 +78,8 @@ impl Dictionary {
 
     #[inline]
     pub(super) fn find(&self, text: &str) -> Option<ValueId> {
-        let is_it = |id: &ValueId| self.get(*id).is_some_and(|value| *value.text == *text);
+        let is_it =
+            |id: &ValueId| self.get(*id).is_some_and(|value| *value.text == *text.as_bytes());
         self.index.find(self.hasher.hash_one(text), is_it).copied()
     }
 
@@ -65,7 +95,7 @@ impl Dictionary {
 
     /// The text of a value that is one.
     pub(super) fn text(&self, id: ValueId) -> Option<&str> {
-        (id > OTHER).then(|| self.get(id).map(|value| &*value.text)).flatten()
+        (id > OTHER).then(|| self.get(id).map(Value::text)).flatten()
     }
 
     /// Whether all events of a value were counted as its own.
@@ -75,7 +105,7 @@ impl Dictionary {
 
     /// The values that have events.
     pub(super) fn ids(&self) -> impl Iterator<Item = (ValueId, &Value)> {
-        (0..).zip(&self.values).filter(|(_, value)| value.series.is_some())
+        (0..).zip(&self.values).filter(|(_, value)| value.series().is_some())
     }
 
     /// The number of a value, a new one where there is room; all others share one.
@@ -91,8 +121,8 @@ impl Dictionary {
     #[cold]
     fn insert(&mut self, text: &str) -> ValueId {
         // Events of this value may be among the others while those have any.
-        let is_whole = self.get(OTHER).is_some_and(|others| others.series.is_none());
-        let value = Value { text: text.into(), is_whole, ..Value::default() };
+        let is_whole = self.get(OTHER).is_some_and(|others| others.series().is_none());
+        let value = Value::new(text, is_whole);
         let free = self.free.pop();
         let id = free.unwrap_or_else(|| u32::try_from(self.values.len()).unwrap_or(u32::MAX));
         match self.get_mut(id) {
@@ -100,7 +130,7 @@ impl Dictionary {
             None => self.values.push(value),
         }
         let Self { index, values, hasher, .. } = self;
-        let text_of = |id: &ValueId| values.get(*id as usize).map_or("", |value| &*value.text);
+        let text_of = |id: &ValueId| values.get(*id as usize).map_or("", Value::text);
         index.insert_unique(hasher.hash_one(text), id, |id| hasher.hash_one(text_of(id)));
         id
     }
@@ -108,11 +138,11 @@ impl Dictionary {
     /// Forgets a value that no series has any more.
     pub(super) fn forget_unused(&mut self, id: ValueId) {
         let Some(value) = self.get_mut(id) else { return };
-        if id <= OTHER || value.series.is_some() || !value.tuples.is_empty() {
+        if id <= OTHER || value.series().is_some() || !value.tuples.is_empty() {
             return;
         }
         let text = std::mem::take(&mut value.text);
-        let hash = self.hasher.hash_one(&*text);
+        let hash = self.hasher.hash_one(str::from_utf8(&text).unwrap_or_default());
         if let Ok(entry) = self.index.find_entry(hash, |known| *known == id) {
             entry.remove();
         }

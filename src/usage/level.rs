@@ -60,15 +60,11 @@ fn hash(series: u32) -> u64 {
 }
 
 /// The place of a series' row in the newest bucket that it has one in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {
-    bucket: i64,
+    /// Which bucket, by how many there were up to it; 0 for none.
+    serial: u32,
     place: u32,
-}
-
-impl Known {
-    /// No bucket that there is.
-    pub(super) const NOWHERE: Self = Self { bucket: i64::MIN, place: 0 };
 }
 
 /// The buckets of one resolution, from a floor on.
@@ -79,6 +75,8 @@ pub(super) struct Level {
     /// The newest bucket, which almost every event counts in, and its number.
     newest: Bucket,
     newest_number: i64,
+    /// How many newest buckets there have been.
+    serial: u32,
     older: BTreeMap<i64, Bucket>,
     /// The first bucket that is kept; all before it are gone.
     floor: i64,
@@ -94,6 +92,7 @@ impl Level {
             minutes,
             newest: Bucket::default(),
             newest_number: i64::MIN,
+            serial: 0,
             older: BTreeMap::new(),
             floor: i64::MIN,
             keep,
@@ -149,6 +148,8 @@ impl Level {
                 self.older.insert(self.newest_number, before);
             }
             self.newest_number = bucket;
+            // Minutes enough for 8 000 years.
+            self.serial = self.serial.saturating_add(1);
         }
         true
     }
@@ -162,8 +163,8 @@ impl Level {
         known: &mut Known,
         addend: &Addend,
     ) -> bool {
-        if bucket == known.bucket
-            && bucket == self.newest_number
+        if bucket == self.newest_number
+            && known.serial == self.serial
             && let Some(row) = self.newest.rows.get_mut(known.place as usize)
         {
             row.add(addend);
@@ -176,7 +177,7 @@ impl Level {
             row.add(addend);
         }
         if is_newest {
-            *known = Known { bucket, place };
+            *known = Known { serial: self.serial, place };
         }
         self.rows = self.rows.saturating_add(usize::from(is_new));
         is_new

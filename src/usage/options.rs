@@ -23,8 +23,8 @@ const MOST_VALUES: usize = 100_000_000;
 ///
 /// Sums are kept by minute, by hour and by day, in UTC. By default the four built-in dimensions
 /// are declared, minutes are kept for 7 days, hours for 90 days, days for ever, and of each at
-/// most a million rows. A row takes 56 bytes and a few for its index, plus 48 for each named
-/// value; a series (a value, or a combination of values) 104 bytes and its texts.
+/// most a million rows. A row takes 64 bytes and a few for its index, plus 48 for each named
+/// value; a series (a value, or a combination of values) 64 bytes and its texts.
 ///
 /// Questions that filter or group by other dimensions are answered from the event log, which
 /// costs a pass over its events and covers what the log still holds.

@@ -40,12 +40,13 @@ pub(super) enum Key {
     /// All events, or all tuples without a series of their own.
     Fixed,
     /// One value of one dimension.
-    Value(usize, ValueId),
+    Value(u8, ValueId),
     /// One tuple of values of all dimensions.
     Tuple(Tuple),
 }
 
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Series {
     pub(super) key: Key,
     /// Where its newest row of each level lies.
@@ -54,9 +55,12 @@ pub(super) struct Series {
     rows: u32,
 }
 
+// One cache line, for the same reason as a row.
+const _: () = assert!(size_of::<Series>() == 64);
+
 impl Series {
     fn new(key: Key) -> Self {
-        Self { key, known: [Known::NOWHERE; 3], rows: 0 }
+        Self { key, known: [Known::default(); 3], rows: 0 }
     }
 }
 
@@ -169,12 +173,13 @@ impl Rollups {
 
     #[inline]
     fn series_of_value(&mut self, place: usize, value: ValueId) -> u32 {
-        let known = self.dictionaries.get(place).and_then(|known| known.get(value)?.series);
+        let known = self.dictionaries.get(place).and_then(|known| known.get(value)?.series());
         known.unwrap_or_else(|| {
-            let series = self.new_series(Key::Value(place, value));
+            let number = u8::try_from(place).unwrap_or(u8::MAX);
+            let series = self.new_series(Key::Value(number, value));
             let dictionary = self.dictionaries.get_mut(place);
             if let Some(known) = dictionary.and_then(|dictionary| dictionary.get_mut(value)) {
-                known.series = Some(series);
+                known.set_series(Some(series));
             }
             series
         })
@@ -294,9 +299,11 @@ impl Rollups {
         }
         match std::mem::replace(&mut series.key, Key::Free) {
             Key::Value(place, value) => {
-                let Some(dictionary) = self.dictionaries.get_mut(place) else { return };
+                let Some(dictionary) = self.dictionaries.get_mut(usize::from(place)) else {
+                    return;
+                };
                 if let Some(known) = dictionary.get_mut(value) {
-                    known.series = None;
+                    known.set_series(None);
                 }
                 dictionary.forget_unused(value);
             }
@@ -319,6 +326,6 @@ impl Rollups {
 
     /// The series of the values of a dimension that came when there was no room for another.
     pub(super) fn others_of(&self, place: usize) -> Option<u32> {
-        self.dictionaries.get(place)?.get(OTHER)?.series
+        self.dictionaries.get(place)?.get(OTHER)?.series()
     }
 }

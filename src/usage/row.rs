@@ -7,12 +7,10 @@ use crate::clock::Timestamp;
 /// How many sums every row has: input, output and total tokens, cost in cents, latency.
 pub(super) const FIXED: usize = 5;
 
-/// What a cell is about. The first few are what the fixed sums carry over.
+/// What a cell is about. The first are what the fixed sums carry over, in their order.
 pub(super) type Column = u32;
-/// The first column that is not a carry: after those of the events and of the fixed sums.
-pub(super) const FIRST_COLUMN: Column = 6;
-const EVENTS_CARRY: Column = 0;
-const FIXED_CARRY: Column = 1;
+/// The first column that is not a carry.
+pub(super) const FIRST_COLUMN: Column = 5;
 
 /// How the values of several events become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,23 +128,24 @@ impl Cells {
 #[derive(Debug, Default)]
 pub(super) struct Addend {
     /// 1, or 0 where columns are filled in for events that were counted before.
-    pub(super) events: u32,
+    pub(super) events: u64,
     pub(super) fixed: [u64; FIXED],
     pub(super) cells: SmallVec<[Cell; 4]>,
 }
 
 /// The fold of a series' events in one bucket.
 #[derive(Clone, Debug, Default)]
+#[repr(align(64))]
 pub(super) struct Row {
     /// The series whose row it is.
     pub(super) series: u32,
-    events: u32,
+    events: u64,
     fixed: [u64; FIXED],
     cells: Cells,
 }
 
-// There may be millions of rows.
-const _: () = assert!(size_of::<Row>() == 56);
+// A row is one cache line, because that is what an event costs that adds to it.
+const _: () = assert!(size_of::<Row>() == 64);
 
 impl Row {
     pub(super) fn of(series: u32) -> Self {
@@ -155,32 +154,24 @@ impl Row {
 
     #[inline]
     pub(super) fn add(&mut self, addend: &Addend) {
-        self.add_fixed(addend.events, &addend.fixed);
+        // 2^64 events are beyond any engine.
+        self.events = self.events.saturating_add(addend.events);
+        let mut wrapped = [false; FIXED];
+        for ((sum, wraps), amount) in self.fixed.iter_mut().zip(&mut wrapped).zip(&addend.fixed) {
+            (*sum, *wraps) = sum.overflowing_add(*amount);
+        }
+        if wrapped.contains(&true) {
+            let columns = (0..).zip(wrapped).filter(|(_, wraps)| *wraps);
+            columns.for_each(|(column, _)| self.carry(column));
+        }
         for cell in &addend.cells {
             self.cells.merge(cell);
         }
     }
 
-    #[inline]
-    fn add_fixed(&mut self, events: u32, fixed: &[u64; FIXED]) {
-        let (sum, wrapped) = self.events.overflowing_add(events);
-        self.events = sum;
-        if wrapped {
-            self.carry(EVENTS_CARRY, 1 << u32::BITS);
-        }
-        let mut wrapped = [false; FIXED];
-        for ((sum, wraps), amount) in self.fixed.iter_mut().zip(&mut wrapped).zip(fixed) {
-            (*sum, *wraps) = sum.overflowing_add(*amount);
-        }
-        if wrapped.contains(&true) {
-            let columns = (FIXED_CARRY..).zip(wrapped).filter(|(_, wraps)| *wraps);
-            columns.for_each(|(column, _)| self.carry(column, 1 << u64::BITS));
-        }
-    }
-
     #[cold]
-    fn carry(&mut self, column: Column, amount: i128) {
-        self.cells.merge(&Cell::new(column, Fold::Sum, amount));
+    fn carry(&mut self, column: Column) {
+        self.cells.merge(&Cell::new(column, Fold::Sum, 1 << u64::BITS));
     }
 }
 
@@ -195,7 +186,7 @@ pub(super) struct Total {
 impl Total {
     #[inline]
     pub(super) fn merge(&mut self, row: &Row) {
-        self.events = self.events.saturating_add(u64::from(row.events));
+        self.events = self.events.saturating_add(row.events);
         for (sum, amount) in self.fixed.iter_mut().zip(row.fixed) {
             // 2^64 rows would have to be full.
             *sum = sum.saturating_add(u128::from(amount));
@@ -206,14 +197,9 @@ impl Total {
     }
 
     fn merge_cell(&mut self, cell: &Cell) {
-        let carried = cell.value().unsigned_abs();
-        if cell.column == EVENTS_CARRY {
-            let carried = u64::try_from(carried).unwrap_or(u64::MAX);
-            self.events = self.events.saturating_add(carried);
-        } else if cell.column < FIRST_COLUMN {
-            let place = cell.column.saturating_sub(FIXED_CARRY) as usize;
-            if let Some(sum) = self.fixed.get_mut(place) {
-                *sum = sum.saturating_add(carried);
+        if cell.column < FIRST_COLUMN {
+            if let Some(sum) = self.fixed.get_mut(cell.column as usize) {
+                *sum = sum.saturating_add(cell.value().unsigned_abs());
             }
         } else {
             self.cells.merge(cell);

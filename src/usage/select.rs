@@ -84,7 +84,7 @@ impl Rollups {
             ([], Some(place)) => {
                 let dictionary = self.dictionaries.get(place)?;
                 for (value, known) in dictionary.ids() {
-                    selection.push(group(dictionary, value), known.series);
+                    selection.push(group(dictionary, value), known.series());
                 }
             }
             ([(filtered, value)], Some(place)) if *filtered == place => {
@@ -147,7 +147,7 @@ impl Rollups {
     }
 
     fn series_of(&self, place: usize, value: ValueId) -> Option<u32> {
-        self.dictionaries.get(place)?.get(value)?.series
+        self.dictionaries.get(place)?.get(value)?.series()
     }
 
     /// Whether a series may have events in the days that the plans touch.
