@@ -323,11 +323,11 @@ pub use self::amount::{Amount, AmountError, IntoAmount};
 pub use self::clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampRangeError};
 pub use self::decision::{Decision, QuotaStatus, RateLimitStatus, RetryAfter, Standing};
 pub use self::engine::{
-    Engine, EngineBuilder, EventIter, Events, Explanation, MeterHandle, Outcome, Recording,
-    RuleExplanation, Usage,
+    BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation, MeterHandle, Outcome,
+    Recording, RuleExplanation, Usage,
 };
 pub use self::error::{
-    Error, EventError, QueryError, RuleProblem, RuleSetError, RulesError, TrackError,
+    BatchError, Error, EventError, QueryError, RuleProblem, RuleSetError, RulesError, TrackError,
 };
 pub use self::event::{Event, PropertyValue};
 pub use self::headers::{HeaderDialect, Headers};
