@@ -95,6 +95,31 @@ pub enum TrackError {
     },
 }
 
+/// Why a batch was not recorded. Nothing of it was.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BatchError {
+    /// There is no event in it.
+    #[error("a batch must have at least 1 event")]
+    Empty,
+    /// There are too many events in it.
+    #[error("a batch of {events} events must have at most {max}")]
+    TooMany {
+        /// How many there are.
+        events: usize,
+        /// The most that a batch may have.
+        max: usize,
+    },
+    /// An event of it cannot be recorded; the first one that cannot.
+    #[error("event {index} of the batch: {source}")]
+    Event {
+        /// Its place in the batch, from 0.
+        index: usize,
+        /// Why it cannot be recorded.
+        source: TrackError,
+    },
+}
+
 /// Why a question about events or usage could not be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -230,6 +255,9 @@ pub enum Error {
     /// A verb could not answer.
     #[error(transparent)]
     Track(#[from] TrackError),
+    /// A batch was not recorded.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
     /// The rules could not be changed.
     #[error(transparent)]
     Rules(#[from] RulesError),

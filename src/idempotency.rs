@@ -98,7 +98,8 @@ impl IdempotencyKeys {
         Err(TrackError::IdempotencyConflict { key: key.into() })
     }
 
-    fn fingerprint(&self, event: &Event<'_>) -> u64 {
+    /// What two events with one key must have in common to be the same request.
+    pub(crate) fn fingerprint(&self, event: &Event<'_>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         event.hash_payload(&mut hasher);
         hasher.finish()

@@ -153,6 +153,7 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// All problems of the rules and settings at once.
+    #[cfg_attr(feature = "tracing", tracing::instrument(name = "build", skip_all, err))]
     pub fn build(self) -> Result<Engine, RuleSetError> {
         let mut problems = self.problems();
         let (rules, meters) = self.rules.into_parts();

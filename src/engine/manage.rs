@@ -176,6 +176,10 @@ impl Change<'_> {
         self.current.rules.iter().map(|compiled| compiled.rule.clone()).collect()
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "add_rule", skip_all, fields(rule = rule.name()), err)
+    )]
     fn add(mut self, rule: Rule) -> Result<Rule, RulesError> {
         let mut rules = self.rules();
         rules.push(rule.clone());
@@ -188,6 +192,10 @@ impl Change<'_> {
         Ok(added.rule.clone())
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "update_rule", skip_all, fields(id = id), err)
+    )]
     fn update(
         mut self,
         id: &str,
@@ -218,6 +226,10 @@ impl Change<'_> {
         Ok(new.rule.clone())
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "remove_rule", skip_all, fields(id = id), err)
+    )]
     fn remove(self, id: &str) -> Result<(), RulesError> {
         let mut compiled = self.current.rules.to_vec();
         compiled.retain(|rule| rule.id() != id);
@@ -229,6 +241,10 @@ impl Change<'_> {
         Ok(())
     }
 
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "sync", skip_all, fields(write = options.write), err)
+    )]
     fn sync(mut self, wanted: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
         let plan = plan_sync(&self.rules(), &self.current.meters, wanted, options)?;
         let meters = Meters::new(plan.meters);
@@ -251,10 +267,22 @@ impl Change<'_> {
             }
             self.publish(&compiled, meters);
         }
+        #[cfg(feature = "tracing")]
+        tracing::info!(
+            created = plan.report.created.len(),
+            updated = plan.report.updated.len(),
+            removed = plan.report.removed.len(),
+            unchanged = plan.report.unchanged.len(),
+            "rules compared"
+        );
         Ok(plan.report)
     }
 
     /// Makes the meters those of a list; rules that count one that has changed count by it.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "change_meters", skip_all, fields(meters = list.len()), err)
+    )]
     pub(super) fn replace_meters(mut self, list: Vec<Arc<Meter>>) -> Result<(), RulesError> {
         let meters = Arc::new(Meters::new(list));
         RuleSetError::check(set_problems(&self.rules(), &meters))?;
@@ -335,6 +363,13 @@ impl Change<'_> {
             engine.table.convert(&snapshot.roster, at.now);
         }
         engine.figures.look_at(&engine.table);
+        #[cfg(feature = "tracing")]
+        tracing::info!(
+            version,
+            rules = snapshot.rules.len(),
+            meters = snapshot.meters.list().len(),
+            "rules in force"
+        );
     }
 }
 

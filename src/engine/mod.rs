@@ -17,6 +17,7 @@ use crate::ledger::Ledger;
 use crate::rules::{Cost, Rule};
 use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 
+mod batch;
 mod builder;
 mod events;
 mod explain;
@@ -25,6 +26,7 @@ mod manage;
 mod meters;
 mod usage;
 
+pub use self::batch::BatchReport;
 pub use self::builder::{EngineBuilder, Recording};
 pub use self::events::{EventIter, Events};
 pub use self::explain::{Explanation, Outcome, RuleExplanation};
@@ -194,10 +196,21 @@ impl Engine {
     }
 
     fn decide(&self, event: &Event<'_>, intent: Intent, now: Now) -> Result<Decision, TrackError> {
+        self.settle(event, intent, now, self.costs(event, intent, now))
+    }
+
+    /// What the event brings to each rule; `None` where that is negative.
+    #[inline]
+    fn costs(
+        &self,
+        event: &Event<'_>,
+        intent: Intent,
+        now: Now,
+    ) -> impl Fn(&CompiledRule) -> Option<Cost> {
         let happened = event.happened_at().map(Timestamp::from);
         let age = happened
             .map_or(0, |at| now.moment.0.saturating_sub(self.table.timeline().moment(at).0));
-        self.settle(event, intent, now, |compiled| match &compiled.rule {
+        move |compiled| match &compiled.rule {
             // What happened a window ago has drained from a rate limit since.
             Rule::RateLimit(rule)
                 if intent == Intent::Record
@@ -206,7 +219,7 @@ impl Engine {
                 Some(Cost::NOTHING)
             }
             _ => compiled.measure.of(event),
-        })
+        }
     }
 
     fn settle(

@@ -1,0 +1,242 @@
+//! Goal: a batch is recorded whole or not at all. One bad event rejects it, says which it is and
+//! why, and leaves no trace; a repeated key counts once and lowers the count.
+//!
+//! Method: worked cases, one for each reason; each looks at the log, at a quota and at whether the
+//! batch's keys are free. Threads race batches with common keys.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use limitry::{
+    BatchError, BatchReport, Engine, Event, EventError, ManualClock, Metric, Period, Quota,
+    RateLimit, Recording, TrackError, Window,
+};
+use serde_json::json;
+use support::oracle::{DAY, HOUR, SECOND};
+use support::{START, date, duration, engine};
+
+/// An engine with a quota that every batch goes over, and one that counts a named value.
+fn metered() -> (Engine, ManualClock) {
+    engine(|builder| {
+        builder
+            .rate_limit(RateLimit::new("calls", 1, Window::Hour).per("customer_id"))
+            .quota(Quota::new("tokens", Metric::TotalTokens, 1, Period::AllTime))
+            .quota(
+                Quota::new("images", Metric::value("images"), 1, Period::AllTime)
+                    .filter("model", "painter"),
+            )
+    })
+}
+
+fn call(customer: &str) -> Event<'_> {
+    Event::new(customer, "call").total_tokens(10)
+}
+
+fn used(engine: &Engine) -> u64 {
+    let standing = engine.standing(&Event::new("c", "call")).expect("valid");
+    standing.quotas().find(|quota| quota.name == "tokens").expect("it applies").used
+}
+
+fn outcome(report: BatchReport) -> (usize, usize) {
+    (report.count, report.duplicates)
+}
+
+fn recorded(engine: &Engine, events: &[Event<'_>]) -> (usize, usize) {
+    outcome(engine.record_batch(events).expect("a good batch"))
+}
+
+/// Fails unless the batch is rejected because of the event at `index`, and left no trace.
+fn rejected(engine: &Engine, events: &[Event<'_>], index: usize) -> TrackError {
+    let before = (engine.events().len(), used(engine), engine.live_keys());
+    let why = engine.record_batch(events).expect_err("a bad batch");
+    assert_eq!((engine.events().len(), used(engine), engine.live_keys()), before);
+    let text = why.to_string();
+    match why {
+        BatchError::Event { index: found, source } => {
+            assert_eq!(found, index, "{source}");
+            assert_eq!(text, format!("event {index} of the batch: {source}"));
+            source
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_batch_counts_and_records_each_event_whatever_the_rules_say() {
+    let (engine, _) = metered();
+    let events: Vec<_> = (0..1_000).map(|_| call("c")).collect();
+    assert_eq!(recorded(&engine, &events), (1_000, 0));
+    assert_eq!((engine.events().len(), used(&engine)), (1_000, 10_000));
+    let report = engine.record_batch(&events).expect("a good batch");
+    assert_eq!(
+        serde_json::to_value(report).expect("data"),
+        json!({"count": 1000, "duplicates": 0})
+    );
+}
+
+/// Worked number 8.
+#[test]
+fn a_batch_of_1000_with_one_bad_item_stores_nothing() {
+    let (engine, _) = metered();
+    let mut events: Vec<_> = (0..1_000).map(|_| call("c")).collect();
+    for index in [0, 437, 999] {
+        let good = std::mem::replace(&mut events[index], Event::new("", "call"));
+        let why = rejected(&engine, &events, index);
+        assert_eq!(why.to_string(), "customer_id: \"\" must be 1 to 256 bytes long");
+        events[index] = good;
+    }
+    assert_eq!(recorded(&engine, &events), (1_000, 0));
+}
+
+#[test]
+fn a_batch_has_1_to_1000_events() {
+    let (engine, _) = metered();
+    assert_eq!(engine.record_batch(&[]), Err(BatchError::Empty));
+    let events: Vec<_> = (0..1_001).map(|_| call("c")).collect();
+    let why = engine.record_batch(&events).expect_err("one too many");
+    assert_eq!(why, BatchError::TooMany { events: 1_001, max: 1_000 });
+    assert_eq!(why.to_string(), "a batch of 1001 events must have at most 1000");
+    assert!(engine.events().is_empty());
+    assert_eq!(recorded(&engine, &events[..1_000]), (1_000, 0));
+    assert_eq!(recorded(&engine, &events[..1]), (1, 0));
+}
+
+#[test]
+fn every_reason_rejects_the_batch_and_is_that_of_the_first_bad_event() {
+    let (engine, _) = metered();
+    let negative = || Event::new("c", "call").model("painter").value("images", "-0.5");
+    let ahead = || call("c").timestamp(date(START + DAY + 1));
+    let batch = |bad| [call("c"), call("c").timestamp(date(START + DAY)), bad, Event::new("", "")];
+    let why = rejected(&engine, &batch(negative()), 2);
+    assert_eq!(why.to_string(), "value images: -0.5 is negative, and rule \"images\" counts it");
+    let why = rejected(&engine, &batch(ahead()), 2);
+    assert!(matches!(why, TrackError::Event(EventError::TimestampAhead { .. })), "{why}");
+    let why = rejected(&engine, &batch(call("c").value("images", "0.1234567")), 2);
+    assert!(matches!(why, TrackError::Event(EventError::Amount { .. })), "{why}");
+    let why = rejected(&engine, &batch(call("c").property("a-b", "x")), 2);
+    assert!(matches!(why, TrackError::Event(EventError::Invalid { .. })), "{why}");
+}
+
+#[test]
+fn a_negative_value_that_no_rule_counts_is_recorded() {
+    let (engine, _) = metered();
+    let events = [
+        Event::new("c", "call").model("writer").value("images", "-0.5"),
+        Event::new("c", "call").model("painter").value("refunds", -3),
+    ];
+    assert_eq!(recorded(&engine, &events), (2, 0));
+}
+
+#[test]
+fn a_repeated_key_counts_once() {
+    let (engine, _) = metered();
+    let first = engine.record(&call("a").idempotency_key("before")).expect("valid");
+    let events = [
+        call("a").idempotency_key("one"),
+        call("a").idempotency_key("before"),
+        call("a").idempotency_key("one"),
+        call("a"),
+        call("a"),
+        call("a").idempotency_key("two"),
+        call("a").idempotency_key("one"),
+    ];
+    assert_eq!(recorded(&engine, &events), (4, 3));
+    assert_eq!((engine.events().len(), used(&engine)), (5, 50));
+    // A retry of the whole batch counts what has no key.
+    assert_eq!(recorded(&engine, &events), (2, 5));
+    // The other verbs know the batch's keys, and the batch knows theirs.
+    assert!(engine.track(&call("a").idempotency_key("two")).expect("valid").is_replay());
+    let again = engine.record(&call("a").idempotency_key("before")).expect("valid");
+    assert_eq!(again.event_id(), first.event_id());
+}
+
+#[test]
+fn a_key_that_was_used_for_another_event_rejects_the_batch() {
+    let (engine, _) = metered();
+    engine.record(&call("a").idempotency_key("before")).expect("valid");
+    let conflict = |key: &str| TrackError::IdempotencyConflict { key: key.into() };
+    let stored = [call("a").idempotency_key("new"), call("b").idempotency_key("before")];
+    assert_eq!(rejected(&engine, &stored, 1), conflict("before"));
+    let inside = [
+        call("a").idempotency_key("new"),
+        call("a"),
+        call("a").total_tokens(11).idempotency_key("new"),
+    ];
+    assert_eq!(rejected(&engine, &inside, 2), conflict("new"));
+    // The key is still free.
+    assert_eq!(recorded(&engine, &[call("z").idempotency_key("new")]), (1, 0));
+}
+
+#[test]
+fn a_repeat_counts_once_even_where_keys_are_forgotten_at_once() {
+    let (engine, _) = engine(|builder| builder.idempotency_max_keys(1));
+    let keys = ["a", "b", "c", "a", "b", "c"];
+    let events: Vec<_> = keys.map(|key| call("c").idempotency_key(key)).into();
+    assert_eq!(recorded(&engine, &events), (3, 3));
+}
+
+#[test]
+fn a_key_is_kept_for_its_retention_and_used_again_after_it() {
+    let (engine, clock) = metered();
+    let batch = [call("a").idempotency_key("one")];
+    assert_eq!(recorded(&engine, &batch), (1, 0));
+    clock.advance(duration(DAY - 1));
+    assert_eq!(recorded(&engine, &batch), (0, 1));
+    clock.advance(Duration::from_nanos(1));
+    assert_eq!(recorded(&engine, &batch), (1, 0));
+}
+
+#[test]
+fn events_of_a_batch_count_in_their_own_times() {
+    let (engine, _) =
+        engine(|builder| builder.quota(Quota::new("q", Metric::TotalEvents, 10, Period::Hour)));
+    let at = |instant| Event::new("c", "call").timestamp(date(instant));
+    let events = [at(START), at(START - HOUR), Event::new("c", "call"), at(START - 900 * DAY)];
+    assert_eq!(recorded(&engine, &events), (4, 0));
+    let now = engine.standing(&Event::new("c", "call")).expect("valid");
+    assert_eq!(now.quotas().next().expect("it applies").used, 2);
+    let newest = engine.events().newest(10);
+    let seconds: Vec<_> = newest.iter().map(|event| event.timestamp.unix_seconds()).collect();
+    let due = [START - 900 * DAY, START, START - HOUR, START];
+    assert_eq!(seconds, due.map(|at| i64::try_from(at / SECOND).expect("of this era")));
+}
+
+#[test]
+fn a_pure_limiter_counts_a_batch_too() {
+    let (engine, _) = engine(|builder| {
+        let quota = Quota::new("tokens", Metric::TotalTokens, 1, Period::AllTime);
+        builder.recording(Recording::Off).quota(quota)
+    });
+    assert_eq!(recorded(&engine, &[call("a"), call("b")]), (2, 0));
+    assert_eq!((used(&engine), engine.events().len()), (20, 0));
+}
+
+#[test]
+fn batches_that_race_with_common_keys_count_each_key_once() {
+    let (engine, _) = engine(|builder| {
+        builder.quota(Quota::new("tokens", Metric::TotalTokens, 1, Period::AllTime))
+    });
+    let names: Vec<_> = (0..5_000).map(|number| format!("key_{number}")).collect();
+    let batch = |start: usize| {
+        let keys = names.iter().cycle().skip(start * 37).take(1_000);
+        keys.map(|key| call("c").idempotency_key(key)).collect::<Vec<_>>()
+    };
+    let work = |thread: usize| {
+        (0..100).map(|round| recorded(&engine, &batch(round * 4 + thread)).0).sum::<usize>()
+    };
+    let counts: usize = std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || work(thread))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    assert_eq!((counts, engine.events().len(), used(&engine)), (5_000, 5_000, 50_000));
+}
