@@ -25,6 +25,7 @@ pub(super) struct Piece {
     pub(super) buckets: Range<i64>,
 }
 
+#[cfg(test)]
 impl Piece {
     /// The minutes of the buckets.
     pub(super) fn minutes(&self) -> Range<i64> {

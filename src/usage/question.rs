@@ -199,15 +199,12 @@ impl Groups {
 
     fn insert(&mut self, value: Option<&str>) -> usize {
         let place = self.grouped.len();
-        let group = match value {
-            Some(value) => {
-                self.by_value.insert(value.into(), place);
-                Group::Value(value.into())
-            }
-            None => {
-                self.missing = Some(place);
-                Group::Missing
-            }
+        let group = if let Some(value) = value {
+            self.by_value.insert(value.into(), place);
+            Group::Value(value.into())
+        } else {
+            self.missing = Some(place);
+            Group::Missing
         };
         self.grouped.push((group, vec![Total::default(); self.plans]));
         place
