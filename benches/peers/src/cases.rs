@@ -10,7 +10,7 @@ use crate::limitador_side::Limitador;
 use crate::limitry_side::{Limits, builder, built, four, one, with_others};
 use crate::measure::{Series, Threads, interleaved, round, round_of_threads};
 use crate::report::{Row, Target, grouped};
-use crate::{counting, same_work, traffic};
+use crate::{counting, same_work, traffic, usage_cases};
 
 /// One rate limit's calls an hour: more than the rounds make, and slow enough to refill that the
 /// buckets are in use.
@@ -26,6 +26,7 @@ struct Size {
     customers_for_bytes: usize,
     customers_compared: usize,
     customers_compared_at_limitador: usize,
+    usage: usage_cases::Size,
 }
 
 const FULL: Size = Size {
@@ -37,6 +38,7 @@ const FULL: Size = Size {
     customers_for_bytes: 1_000_000,
     customers_compared: 20_000,
     customers_compared_at_limitador: 300,
+    usage: usage_cases::FULL,
 };
 
 const QUICK: Size = Size {
@@ -48,11 +50,12 @@ const QUICK: Size = Size {
     customers_for_bytes: 20_000,
     customers_compared: 500,
     customers_compared_at_limitador: 20,
+    usage: usage_cases::QUICK,
 };
 
 type Case = fn(&Size) -> Vec<Row>;
 
-const CASES: [(&str, Case); 9] = [
+const CASES: [(&str, Case); 12] = [
     ("one", one_rate_limit),
     ("four", four_rules),
     ("limitador", among_a_thousand),
@@ -62,6 +65,9 @@ const CASES: [(&str, Case); 9] = [
     ("recording", recording),
     ("allocations", allocations),
     ("bytes", bytes),
+    ("batch", |size| usage_cases::batches(&size.usage)),
+    ("usage", |size| usage_cases::questions(&size.usage)),
+    ("log bytes", |size| usage_cases::bytes(&size.usage)),
 ];
 
 pub fn run(options: &Options) -> Vec<Row> {
@@ -213,7 +219,7 @@ fn recording(size: &Size) -> Vec<Row> {
     let newest = built(rules(Recording::Newest(100_000)));
     let off = built(rules(Recording::Off));
     vec![compare(
-        "`Recording::Newest(100_000)`, borrowed strings",
+        "the four rules with events and roll-ups on",
         ("limitry, `Recording::Off`", Some(Target::AtMost(3.0))),
         (size.rounds, &customers),
         |customer| allows(&newest, &traffic::model_call(customer)),

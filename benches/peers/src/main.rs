@@ -10,10 +10,13 @@ mod floor;
 mod limitador_side;
 mod limitry_side;
 mod measure;
+mod month;
 mod profile;
 mod report;
 mod same_work;
+mod sqlite_side;
 mod traffic;
+mod usage_cases;
 
 use std::process::ExitCode;
 

@@ -56,6 +56,7 @@ pub fn markdown(rows: &[Row]) -> String {
 
 fn figure(value: f64, unit: &str) -> String {
     match unit {
+        _ if value.is_nan() => "-".to_owned(),
         "ns" => spaced(&format!("{value:.0}")),
         _ if value.fract() == 0.0 => format!("{value:.0} {unit}"),
         _ => format!("{value:.1} {unit}"),
