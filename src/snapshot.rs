@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use crate::calendar::Calendar;
 use crate::counters::{
-    CalendarPeriod, ChangeTime, Counter, FixedWindow, Policy, Roster, SlidingWindow, Timeline,
-    TokenBucket,
+    CalendarPeriod, ChangeTime, Counter, FixedWindow, Gauge, GaugePeriod, Periods, Policy, Roster,
+    SlidingWindow, Timeline, TokenBucket,
 };
 use crate::event::Dimension;
 use crate::figures::{RuleFigures, RuleLabels};
 use crate::index::{Entry, Index};
-use crate::rules::{Algorithm, Measure, Meters, Metric, Rule};
+use crate::rules::{Algorithm, Fold, Measure, Meters, Metric, Rule};
 
 /// How many rules share a group that its partition does not tell apart: the most cells of other
 /// rules that a decision passes over in a row.
@@ -211,8 +211,8 @@ impl Compiler {
     }
 
     fn counter(&mut self, policy: Policy) -> Counter {
-        // 2^31 changes of rules are beyond any process: at a thousand a second, 24 days.
-        self.counters = self.counters.saturating_add(1).min(i32::MAX.cast_unsigned());
+        // 2^30 changes of rules are beyond any process: at a thousand a second, 12 days.
+        self.counters = self.counters.saturating_add(1).min(u32::MAX >> 2);
         Counter::new(self.counters, policy)
     }
 
@@ -240,8 +240,15 @@ impl Compiler {
             }
             Rule::Quota(rule) => match rule.period.shape() {
                 Ok(unit) => {
-                    let calendar = Calendar::new(unit);
-                    Policy::CalendarPeriod(CalendarPeriod::new(limit, calendar, self.late_seconds))
+                    let periods = Periods::new(Calendar::new(unit), self.late_seconds);
+                    let gauge = |gauge, periods| {
+                        Policy::GaugePeriod(GaugePeriod::new(limit, gauge, periods))
+                    };
+                    match measure.fold() {
+                        Fold::Sum => Policy::CalendarPeriod(CalendarPeriod::new(limit, periods)),
+                        Fold::Max => gauge(Gauge::Highest, periods),
+                        Fold::Latest => gauge(Gauge::Latest, periods),
+                    }
                 }
                 Err(length) => Policy::SlidingWindow(SlidingWindow::new(limit, nanos(length))),
             },

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::calendar_period::Ahead;
+use super::periods::Ahead;
 use super::policy::{Judged, Policy};
-use super::row::{Row, WIDE_BIT};
+use super::row::{Row, number};
 use super::time::{At, Moment};
 use super::{cell::Image, cell::Lump};
-use crate::rules::{Enforcement, Overflow};
+use crate::rules::{Cost, Enforcement, Overflow};
 
 /// What a rule counts by. Its number is never used again for another counter.
 #[derive(Clone, Debug)]
@@ -47,10 +47,9 @@ pub(crate) struct Carry {
 pub(crate) type ChangeTime = OnceLock<At>;
 
 impl Counter {
-    /// Makes a counter of its own number; `serial` is below 2^31.
+    /// Makes a counter of its own number; `serial` is below 2^30.
     pub(crate) fn new(serial: u32, policy: Policy) -> Self {
-        let wide = matches!(policy, Policy::SlidingWindow(_));
-        let number = if wide { serial | WIDE_BIT } else { serial };
+        let number = number(serial, policy.words());
         Self {
             number,
             lineage: number,
@@ -168,7 +167,7 @@ impl Counter {
     /// Reads and judges what the row holds of this counter, or of the ones before it. A cell of
     /// this counter may be at `hint`.
     #[inline]
-    pub(super) fn judge(&self, row: Option<&Row>, hint: usize, at: At, cost: u64) -> Judged {
+    pub(super) fn judge(&self, row: Option<&Row>, hint: usize, at: At, cost: Cost) -> Judged {
         let Some(row) = row else { return self.policy.judge(std::iter::empty(), at, cost) };
         let cells = row.cells_of(self.number, hint);
         if self.carry.is_some()

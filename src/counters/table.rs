@@ -21,11 +21,12 @@ use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
-use super::calendar_period::Ahead;
 use super::counter::{Counter, Roster};
+use super::periods::Ahead;
 use super::policy::{Judged, Reading};
 use super::row::{Row, RowKey};
 use super::time::{At, Moment, Timeline};
+use crate::clock::Timestamp;
 use crate::figures::Tally;
 use crate::rules::{Cost, Overflow};
 
@@ -60,9 +61,8 @@ pub(crate) struct Take {
     pub(crate) rule: u32,
     /// The index of the rule's row among the places.
     pub(crate) place: u32,
-    pub(crate) cost: u64,
-    /// Whether the cost changes the counter.
-    pub(crate) counts: bool,
+    cost: u64,
+    counts: bool,
     /// Whether the cost fits.
     pub(crate) fits: bool,
     /// Whether the key found no room for its counter.
@@ -82,6 +82,12 @@ impl Take {
         let (fits, crowded, reading, cell) = (true, false, Reading::NoRoom, None);
         Self { rule, place, cost, counts, fits, crowded, reading, cell }
     }
+
+    /// What the event brings.
+    #[inline]
+    pub(crate) fn cost(&self) -> Cost {
+        Cost { units: self.cost, counts: self.counts }
+    }
 }
 
 /// One decision's worth of work.
@@ -91,8 +97,8 @@ pub(crate) struct Request<'r, 'e> {
     pub(crate) intent: Intent,
     /// The clock's reading.
     pub(crate) now: Moment,
-    /// The Unix second of the event, where it brought one.
-    pub(crate) second: Option<i64>,
+    /// The timestamp of the event, where it brought one.
+    pub(crate) happened: Option<Timestamp>,
     pub(crate) places: &'r [Place<'e>],
 }
 
@@ -279,7 +285,7 @@ impl Table {
         let now = request.roster.not_before(request.now);
         let now = shard.now.map_or(now, |seen| seen.max(now));
         shard.now = Some(now);
-        let at = self.timeline.at(now, request.second);
+        let at = self.timeline.at(now, request.happened);
         let work = Work { request, at, seats: &[] };
         let row = shard.rows.find_mut(hash, |row| row.has_key(hash, key))?;
         if !work.judge_row(row, takes) {
@@ -367,7 +373,7 @@ impl Table {
         for shard in guards {
             shard.now = Some(now);
         }
-        self.timeline.at(now, request.second)
+        self.timeline.at(now, request.happened)
     }
 
     /// Judges every take. Returns `false` where one found no room for its counter, which is then
@@ -394,14 +400,15 @@ impl Table {
                 (place, row, hint) = (take.place, work.row(guards, take.place), 0);
             }
             let judged = if is_crowded && counter.overflow == Overflow::Deny {
-                Judged { reading: Reading::NoRoom, fits: false, cell: None }
+                Judged { reading: Reading::NoRoom, fits: false, cell: None, spare: None }
             } else {
-                counter.judge(row, hint, work.at, take.cost)
+                counter.judge(row, hint, work.at, take.cost())
             };
             take.reading = judged.reading;
             take.fits = judged.fits || (is_crowded && counter.overflow == Overflow::Allow);
-            take.cell = judged.cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
-            if let (Some(cell), Some(row)) = (judged.cell, row) {
+            let cell = judged.cell.or(judged.spare);
+            take.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
+            if let (Some(cell), Some(row)) = (cell, row) {
                 hint = row.after(cell);
             } else if !is_crowded && !self.has_room(counter, row) {
                 crowded.push(take.rule);

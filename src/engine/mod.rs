@@ -234,12 +234,11 @@ impl Engine {
         if let Some(timestamp) = happened {
             self.check_not_ahead(timestamp, now)?;
         }
-        let second = happened.map(Timestamp::unix_seconds);
         let commit = |at: At| {
             let (ledger, now) = (self.ledger.as_ref()?, timeline.timestamp(at.now));
             Some(ledger.append(event, happened.unwrap_or(now), now))
         };
-        let at = timeline.at(now.moment, second);
+        let at = timeline.at(now.moment, happened);
         let mut decision = Decision::pending(at, now.asked, timeline);
         loop {
             let snapshot = self.snapshot.load();
@@ -258,7 +257,7 @@ impl Engine {
                 roster: &snapshot.roster,
                 intent,
                 now: now.moment,
-                second,
+                happened,
                 places: &matches.places,
             };
             let settled = self.table.settle(&request, takes, commit);

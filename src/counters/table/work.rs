@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use smallvec::SmallVec;
 
 use super::{Guards, Intent, Request, Seat, Take, upkeep};
-use crate::counters::calendar_period::Ahead;
 use crate::counters::cell::Image;
 use crate::counters::counter::Counter;
+use crate::counters::periods::Ahead;
 use crate::counters::row::{Row, RowKey};
 use crate::counters::time::At;
 use crate::rules::Enforcement;
@@ -52,7 +52,7 @@ impl<'w> Work<'w, '_> {
     /// A rule in whose closed period the event falls; recording does not mind.
     #[inline]
     pub(super) fn too_late(&self, takes: &[Take]) -> Option<u32> {
-        if self.request.second.is_none() || self.request.intent == Intent::Record {
+        if self.request.happened.is_none() || self.request.intent == Intent::Record {
             return None;
         }
         let late = |take: &&Take| {
@@ -94,7 +94,7 @@ impl<'w> Work<'w, '_> {
         let mut hint = 0;
         for take in takes {
             let Some(counter) = self.request.roster.counter(take.rule) else { return false };
-            let judged = counter.judge(Some(row), hint, self.at, take.cost);
+            let judged = counter.judge(Some(row), hint, self.at, take.cost());
             let Some(cell) = judged.cell else { return false };
             hint = row.after(cell);
             (take.reading, take.fits) = (judged.reading, judged.fits);
@@ -111,18 +111,23 @@ impl<'w> Work<'w, '_> {
     pub(super) fn write_cells(&self, takes: &mut [Take], row: &mut Row) {
         for take in takes {
             if let (Some(counter), Some(cell)) = (self.counting(take), take.cell) {
-                row.write(cell.get() as usize, |words| {
-                    counter.policy.take(&mut take.reading, words, self.at, take.cost)
-                });
+                row.write(cell.get() as usize, |words| self.count(take, counter, words));
             }
         }
+    }
+
+    /// Counts the event in a cell's words, moves the reading on, and returns the tag's 32 bits.
+    #[inline]
+    fn count(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> u32 {
+        let cost = take.cost();
+        counter.policy.take(&mut take.reading, words, self.at, cost)
     }
 
     /// Moves the readings to what they would be after the event, and writes nothing.
     pub(super) fn foretell(&self, takes: &mut [Take]) {
         for take in takes {
             if let Some(counter) = self.counting(take) {
-                counter.policy.take(&mut take.reading, &mut [], self.at, take.cost);
+                self.count(take, counter, &mut []);
             }
         }
     }
@@ -166,12 +171,11 @@ impl<'w> Work<'w, '_> {
         for take in takes.iter_mut().filter(|take| take.place == place) {
             let Some(counter) = self.counting(take) else { continue };
             took_over |= counter.took_over();
-            match take.cell {
-                Some(cell) => row.write(cell.get() as usize, |words| {
-                    counter.policy.take(&mut take.reading, words, self.at, take.cost)
-                }),
-                None => new_cells = true,
-            }
+            let Some(cell) = take.cell else {
+                new_cells = true;
+                continue;
+            };
+            row.write(cell.get() as usize, |words| self.count(take, counter, words));
         }
         if new_cells {
             let new = takes.iter_mut().filter(|take| take.place == place && take.cell.is_none());
@@ -201,8 +205,7 @@ impl<'w> Work<'w, '_> {
         let mut image = own
             .and_then(|row| counter.carried(row))
             .unwrap_or_else(|| Image::zero(counter.policy.words()));
-        let (reading, words) = (&mut take.reading, &mut image.words);
-        image.extra = counter.policy.take(reading, words, self.at, take.cost);
+        image.extra = self.count(take, counter, &mut image.words);
         image
     }
 }
