@@ -4,6 +4,7 @@ use super::calendar_period::{CalendarPeriod, PeriodUse};
 use super::cell::{Cell, Image, Lump, NARROW, TALL, WIDE};
 use super::fixed_window::{FixedWindow, WindowUse};
 use super::gauge_period::{Figure, GaugePeriod, GaugeUse};
+use super::history::Used;
 use super::periods::{Ahead, Bounds, Held, Periods, Span};
 use super::sliding_window::{SlidingUse, SlidingWindow};
 use super::time::{At, Moment, Timeline};
@@ -19,6 +20,17 @@ pub(super) struct Judged {
     pub(super) cell: Option<usize>,
     /// A cell that holds nothing of use any more, and may take the state.
     pub(super) spare: Option<usize>,
+}
+
+impl Judged {
+    #[inline]
+    fn of_period(reading: Reading, fits: bool, held: Held<'_>) -> Self {
+        let (cell, spare) = match held {
+            Held::In(cell) => (Some(cell.offset), None),
+            Held::Nowhere(spare) => (None, spare),
+        };
+        Self { reading, fits, cell, spare }
+    }
 }
 
 // A decision moves a few of these: keep them small.
@@ -84,30 +96,31 @@ impl Policy {
     pub(super) fn judge<'c>(
         &self,
         mut cells: impl Iterator<Item = Cell<'c>>,
-        at: At,
+        at: &At,
         cost: Cost,
     ) -> Judged {
-        if let Some(periods) = self.periods() {
-            let held = periods.find(cells, at);
-            let (cell, spare) = match held {
-                Held::In(cell) => (Some(cell.offset), None),
-                Held::Nowhere(spare) => (None, spare),
-            };
-            let reading = self.period(held, at);
-            return Judged { reading, fits: self.fits_period(&reading, cost, at), cell, spare };
+        match self {
+            Self::CalendarPeriod(policy) => {
+                let held = policy.periods.find(cells, *at);
+                let period = policy.read(held, *at);
+                let fits = policy.fits(period.used, cost.units);
+                return Judged::of_period(Reading::CalendarPeriod(period), fits, held);
+            }
+            Self::GaugePeriod(policy) => return Self::judge_gauge(policy, cells, at, cost),
+            _ => {}
         }
         let (cell, cost) = (cells.next(), cost.units);
         let (reading, fits) = match self {
             Self::TokenBucket(policy) => {
                 let full_at = TokenBucket::full_at(cell);
-                (Reading::bucket(full_at), policy.fits(full_at, at, cost))
+                (Reading::bucket(full_at), policy.fits(full_at, *at, cost))
             }
             Self::FixedWindow(policy) => {
-                let window = policy.read(cell, at);
+                let window = policy.read(cell, *at);
                 (Reading::FixedWindow(window), policy.fits(window, cost))
             }
             Self::SlidingWindow(policy) => {
-                let (read, fits) = policy.judge(cell, at, cost);
+                let (read, fits) = policy.judge(cell, *at, cost);
                 (Reading::SlidingWindow(read), fits)
             }
             Self::CalendarPeriod(_) | Self::GaugePeriod(_) => (Reading::NoRoom, false),
@@ -116,8 +129,7 @@ impl Policy {
     }
 
     /// The periods of a calendar quota.
-    #[inline]
-    fn periods(&self) -> Option<&Periods> {
+    pub(crate) fn periods(&self) -> Option<&Periods> {
         match self {
             Self::CalendarPeriod(policy) => Some(&policy.periods),
             Self::GaugePeriod(policy) => Some(&policy.periods),
@@ -125,19 +137,22 @@ impl Policy {
         }
     }
 
-    /// Reads the event's period.
-    #[inline]
-    fn period(&self, held: Held<'_>, at: At) -> Reading {
-        match self {
-            Self::CalendarPeriod(policy) => Reading::CalendarPeriod(policy.read(held, at)),
-            Self::GaugePeriod(policy) => policy.read(held, at).into(),
-            _ => Reading::NoRoom,
-        }
+    /// Apart from the rest, which is the everyday case.
+    #[inline(never)]
+    fn judge_gauge<'c>(
+        policy: &GaugePeriod,
+        cells: impl Iterator<Item = Cell<'c>>,
+        at: &At,
+        cost: Cost,
+    ) -> Judged {
+        let held = policy.periods.find(cells, *at);
+        let gauge = policy.read(held, *at);
+        let fits = policy.fits(gauge.figure, cost, at.event);
+        Judged::of_period(gauge.into(), fits, held)
     }
 
     /// Whether a cost fits a period.
-    #[inline]
-    fn fits_period(&self, reading: &Reading, cost: Cost, at: At) -> bool {
+    pub(super) fn fits_period(&self, reading: &Reading, cost: Cost, at: At) -> bool {
         match (self, reading) {
             (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
                 policy.fits(period.used, cost.units)
@@ -161,12 +176,18 @@ impl Policy {
     /// Takes a cost: moves the reading on, writes the state into a cell, and returns the 32 bits
     /// for its tag.
     #[inline]
-    pub(super) fn take(&self, reading: &mut Reading, words: &mut [u64], at: At, cost: Cost) -> u32 {
+    pub(super) fn take(
+        &self,
+        reading: &mut Reading,
+        words: &mut [u64],
+        at: &At,
+        cost: Cost,
+    ) -> u32 {
         let units = cost.units;
         let (extra, state) = match (self, reading) {
             (Self::TokenBucket(policy), Reading::TokenBucket(full_at)) => {
                 let [high, low] = *full_at;
-                let (high, low) = split(policy.after(join(high, low), at, units));
+                let (high, low) = split(policy.after(join(high, low), *at, units));
                 *full_at = [high, low];
                 (0, *full_at)
             }
@@ -178,26 +199,34 @@ impl Policy {
                 *used = used.saturating_add(units);
                 (period.length, [period.start.cast_unsigned(), *used])
             }
-            (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => {
-                *read = policy.after(*read, at, units);
-                policy.add(words, at, units);
-                return 0;
-            }
-            (Self::GaugePeriod(policy), reading) => {
-                let Some(mut gauge) = reading.gauge() else { return 0 };
-                let state = policy.take(&mut gauge, cost, at);
-                *reading = gauge.into();
-                if let Some(to) = words.first_chunk_mut() {
-                    *to = state;
-                }
-                return gauge.period.length;
-            }
-            _ => return 0,
+            (_, reading) => return self.take_wide(reading, words, at, cost),
         };
         if let Some(to) = words.first_chunk_mut() {
             *to = state;
         }
         extra
+    }
+
+    /// Takes a cost from a counter of more than two words; apart, because most have two.
+    #[inline(never)]
+    fn take_wide(&self, reading: &mut Reading, words: &mut [u64], at: &At, cost: Cost) -> u32 {
+        match (self, reading) {
+            (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => {
+                *read = policy.after(*read, *at, cost.units);
+                policy.add(words, *at, cost.units);
+                0
+            }
+            (Self::GaugePeriod(policy), reading) => {
+                let Some(mut gauge) = reading.gauge() else { return 0 };
+                let state = policy.take(&mut gauge, cost, *at);
+                *reading = gauge.into();
+                if let Some(to) = words.first_chunk_mut() {
+                    *to = state;
+                }
+                gauge.period.length
+            }
+            _ => 0,
+        }
     }
 
     /// The figures of a reading that was taken at `at`.
@@ -363,8 +392,30 @@ impl Reading {
         Some(GaugeUse { period, figure })
     }
 
+    /// The same period of a calendar quota with another use.
+    pub(super) fn with_use(self, Used { units, latest }: Used) -> Self {
+        match self {
+            Self::CalendarPeriod(PeriodUse { period, .. }) => {
+                Self::CalendarPeriod(PeriodUse { period, used: units })
+            }
+            Self::GaugePeriod { length, start, .. } => {
+                Self::GaugePeriod { length, start, used: units, latest }
+            }
+            other => other,
+        }
+    }
+
+    /// Whether something is used of a calendar quota's period.
+    pub(super) fn is_used(&self) -> bool {
+        match self {
+            Self::CalendarPeriod(period) => period.used > 0,
+            Self::GaugePeriod { used, .. } => *used > 0,
+            _ => false,
+        }
+    }
+
     /// The period of a calendar quota.
-    fn bounds(&self) -> Option<Bounds> {
+    pub(super) fn bounds(&self) -> Option<Bounds> {
         match *self {
             Self::CalendarPeriod(PeriodUse { period, .. }) => Some(period),
             Self::GaugePeriod { length, start, .. } => Some(Bounds { length, start }),

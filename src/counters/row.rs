@@ -248,10 +248,12 @@ pub(super) fn number(serial: u32, words: usize) -> u32 {
 
 #[inline]
 fn width(number: u32) -> usize {
-    match number & (WIDE_BIT | TALL_BIT) {
-        0 => NARROW,
-        TALL_BIT => TALL,
-        _ => WIDE,
+    if number & (WIDE_BIT | TALL_BIT) == 0 {
+        NARROW
+    } else if number & WIDE_BIT == 0 {
+        TALL
+    } else {
+        WIDE
     }
 }
 

@@ -22,6 +22,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use super::counter::{Counter, Roster};
+use super::history::History;
 use super::periods::Ahead;
 use super::policy::{Judged, Reading};
 use super::row::{Row, RowKey};
@@ -71,6 +72,19 @@ pub(crate) struct Take {
     pub(crate) reading: Reading,
     /// The cell that holds the state, by its place in the row.
     cell: Option<NonZeroU32>,
+    told: Told,
+}
+
+/// Whether the reading is what is recorded, and not what a counter holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    No,
+    /// The counter starts from it.
+    Open,
+    /// The period takes no more late events: there is no counter to write.
+    Closed,
+    /// The counter shall start from it although the event is refused.
+    Kept,
 }
 
 /// The takes of a decision. Eight lie inline: more rules that match cost an allocation.
@@ -79,8 +93,13 @@ pub(crate) type Takes = SmallVec<[Take; 8]>;
 impl Take {
     pub(crate) fn new(rule: u32, place: u32, cost: Cost) -> Self {
         let Cost { units: cost, counts } = cost;
-        let (fits, crowded, reading, cell) = (true, false, Reading::NoRoom, None);
-        Self { rule, place, cost, counts, fits, crowded, reading, cell }
+        let (fits, crowded, reading, cell, told) = (true, false, Reading::NoRoom, None, Told::No);
+        Self { rule, place, cost, counts, fits, crowded, reading, cell, told }
+    }
+
+    /// A take of nothing, that keeps what was told.
+    fn kept(&self) -> Self {
+        Self { cost: 0, counts: false, fits: true, told: Told::Kept, ..*self }
     }
 
     /// What the event brings.
@@ -100,6 +119,8 @@ pub(crate) struct Request<'r, 'e> {
     /// The timestamp of the event, where it brought one.
     pub(crate) happened: Option<Timestamp>,
     pub(crate) places: &'r [Place<'e>],
+    /// What is recorded, where something is.
+    pub(crate) history: Option<&'r dyn History>,
 }
 
 /// How a request was settled.
@@ -235,7 +256,9 @@ impl Table {
             if !self.judge(&work, takes, &guards, &mut crowded) {
                 continue;
             }
-            if let Some(rule) = work.too_late(takes) {
+            if request.intent != Intent::Record
+                && let Some(rule) = work.too_late(takes)
+            {
                 return Err(Unsettled::TooLate { rule, now: at.now });
             }
             let allowed = request.intent == Intent::Record || work.passes(takes);
@@ -252,7 +275,10 @@ impl Table {
                 }
                 pressed |= grows;
                 work.write(takes, &mut guards);
+                work.foretell_closed(takes);
                 committed = Some(commit(at));
+            } else if request.intent == Intent::Take {
+                self.keep_told(&work, takes, &mut guards);
             }
             let row = |place| work.row(&guards, place);
             let ahead = if allowed { Vec::new() } else { work.ahead(takes, row) };
@@ -292,7 +318,12 @@ impl Table {
             return None;
         }
         if let Some(rule) = work.too_late(takes) {
-            return Some(Err(Unsettled::TooLate { rule, now }));
+            if request.history.is_some() {
+                return None;
+            }
+            if request.intent != Intent::Record {
+                return Some(Err(Unsettled::TooLate { rule, now }));
+            }
         }
         let allowed = request.intent == Intent::Record || work.passes(takes);
         let mut verdict = Verdict { at, allowed, ahead: Vec::new(), committed: None };
@@ -402,15 +433,20 @@ impl Table {
             let judged = if is_crowded && counter.overflow == Overflow::Deny {
                 Judged { reading: Reading::NoRoom, fits: false, cell: None, spare: None }
             } else {
-                counter.judge(row, hint, work.at, take.cost())
+                counter.judge(row, hint, &work.at, take.cost())
             };
             take.reading = judged.reading;
             take.fits = judged.fits || (is_crowded && counter.overflow == Overflow::Allow);
             let cell = judged.cell.or(judged.spare);
             take.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
+            take.told = Told::No;
+            let may_be_told = judged.cell.is_none() || work.at.explicit;
+            if may_be_told && !is_crowded && work.request.history.is_some() {
+                work.recount(take, counter, judged.cell.is_some());
+            }
             if let (Some(cell), Some(row)) = (cell, row) {
                 hint = row.after(cell);
-            } else if !is_crowded && !self.has_room(counter, row) {
+            } else if !is_crowded && take.told != Told::Closed && !self.has_room(counter, row) {
                 crowded.push(take.rule);
             }
         }
@@ -421,6 +457,16 @@ impl Table {
         match row {
             Some(row) => counter.is_in(row) || counter.has_room(),
             None => self.rows.load(Ordering::Acquire) < self.max_rows && counter.has_room(),
+        }
+    }
+
+    /// Writes what was told of rules that refuse an event, so that the next one need not ask again.
+    fn keep_told(&self, work: &Work<'_, '_>, takes: &[Take], guards: &mut Guards<'_>) {
+        let told = takes.iter().filter(|take| take.told == Told::Open && take.reading.is_used());
+        let mut kept: Takes = told.map(Take::kept).collect();
+        // Where there is no room for them they are told again.
+        if !kept.is_empty() && self.reserve(work, &kept, guards).is_ok() {
+            work.write(&mut kept, guards);
         }
     }
 

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, Timestamp};
-use crate::counters::{At, Intent, Moment, Request, Table, Take, Unsettled};
+use crate::counters::{At, Intent, MAX_AHEAD_SECONDS, Moment, Request, Table, Take, Unsettled};
 use crate::decision::{Decision, Standing};
 use crate::error::{EventError, TrackError};
 use crate::event::Event;
@@ -32,9 +32,6 @@ pub use self::events::{EventIter, Events};
 pub use self::explain::{Explanation, Outcome, RuleExplanation};
 use self::figures::EngineFigures;
 pub use self::usage::{MeterHandle, Usage};
-
-/// How far ahead of the engine's clock an event may be dated.
-const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;
 
 /// Rate limits, quotas and the events that were let in, in one process.
 ///
@@ -259,6 +256,7 @@ impl Engine {
                 now: now.moment,
                 happened,
                 places: &matches.places,
+                history: None,
             };
             let settled = self.table.settle(&request, takes, commit);
             drop(matches);
