@@ -23,8 +23,8 @@ use std::ops::Range;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use limitry::{
-    Engine, EngineBuilder, Event, EventId, ManualClock, MeterUpdate, Metric, Period, Quota,
-    RateLimit, Recording, RollupOptions, Window,
+    Decision, Engine, EngineBuilder, Event, EventId, ManualClock, MeterUpdate, Metric, Period,
+    Quota, RateLimit, Recording, RollupOptions, Window,
 };
 use support::fold::{ALWAYS, Asked, Cut, Fact, How, Sums, breakdown, figure, series, summary};
 use support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
@@ -173,6 +173,7 @@ struct History<'s> {
     gauges: Vec<Gauge>,
     made: u32,
     refused: u32,
+    repeated: u32,
     /// How many answers told of any events, in all and in part.
     complete: u32,
     partial: u32,
@@ -193,6 +194,7 @@ impl<'s> History<'s> {
             gauges: Vec::new(),
             made: 0,
             refused: 0,
+            repeated: 0,
             complete: 0,
             partial: 0,
         }
@@ -258,25 +260,35 @@ impl<'s> History<'s> {
         let now = instant(self.engine.now());
         let answer =
             if is_tracked { self.engine.track(&event) } else { self.engine.record(&event) };
-        match answer.as_ref().ok().and_then(limitry::Decision::event_id) {
-            Some(id) => self.accept(id, sent, now),
+        let answer = answer.ok().filter(Decision::is_allowed);
+        match answer.as_ref().map(|decision| (decision.event_id(), decision.is_replay())) {
             None => self.refused += 1,
+            // The answer to a repeated key names the event that was counted.
+            Some((_, true)) => self.repeated += 1,
+            Some((id, false)) => {
+                assert!(self.ids.insert(id.expect("a name")), "each event has a name of its own");
+                self.accepted.push(sent.fact(now));
+            }
         }
     }
 
-    fn accept(&mut self, id: EventId, sent: Sent, now: Nanos) {
-        // The answer to a repeated key names the event that was counted.
-        if self.ids.insert(id) {
-            let at = sent.stamp.unwrap_or(now);
-            self.accepted.push(Fact { at, ..sent.fact });
-        }
-    }
-
+    /// A batch is recorded whole, but for what is in it twice, or not at all.
     fn send_batch(&mut self) {
-        let sent: Vec<Sent> = (0..self.dice.range(1, 30)).map(|_| self.draw()).collect();
-        for sent in sent {
-            self.send(sent);
-        }
+        let mut batch: Vec<Sent> = (0..self.dice.range(1, 20)).map(|_| self.draw()).collect();
+        let again = self.dice.pick(&batch);
+        batch.extend(again.key.is_some().then_some(again));
+        let events: Vec<Event<'_>> = batch.iter().map(Sent::event).collect();
+        let now = instant(self.engine.now());
+        let Ok(report) = self.engine.record_batch(&events) else {
+            self.refused += 1;
+            return;
+        };
+        let mut keys = HashSet::new();
+        batch.retain(|sent| sent.key.as_ref().is_none_or(|key| keys.insert(key.clone())));
+        assert_eq!(report.count, batch.len());
+        assert_eq!(report.count + report.duplicates, events.len());
+        let facts = batch.into_iter().map(|sent| sent.fact(now));
+        self.accepted.extend(facts);
     }
 
     fn change_meters(&mut self) {
@@ -549,6 +561,11 @@ fn rules(builder: EngineBuilder) -> EngineBuilder {
 }
 
 impl Sent {
+    /// What is counted where the engine takes it at this time of its own.
+    fn fact(self, now: Nanos) -> Fact {
+        Fact { at: self.stamp.unwrap_or(now), ..self.fact }
+    }
+
     fn event(&self) -> Event<'static> {
         let mut event = event(&self.fact);
         if let Some(key) = &self.key {
@@ -581,6 +598,7 @@ fn run(setup: &Setup, seed: u64, steps: u32) {
         history.ask_for_a_breakdown(&all, by);
     }
     let (accepted, refused) = (history.accepted.len(), history.refused);
+    assert!(history.repeated > 5, "some are retries");
     let (complete, partial) = (history.complete, history.partial);
     println!("{name}: {accepted} in, {refused} not; answers: {complete} whole, {partial} in part");
     assert!(accepted > 100 && refused > 20, "the rules refuse some");
@@ -595,5 +613,30 @@ fn every_answer_is_the_fold_of_the_accepted_events() {
         for setup in setups() {
             run(&setup, seed.wrapping_add(case.into()), steps);
         }
+    }
+}
+
+/// Sums by name have room for 1 000 names. What comes beyond is counted as what it is: values that
+/// are in no sum.
+#[test]
+fn values_of_names_beyond_the_cap_are_counted() {
+    let (engine, clock) = engine(|builder| builder.recording(Recording::Newest(700)));
+    let (named, steps) = (1_000, 1_100);
+    for number in 0..2 * steps {
+        let name = format!("value_{}", number % steps);
+        engine.record(&Event::new("c", "e").value(name, 2)).expect("a good event");
+        clock.advance(duration(7 * SECOND));
+    }
+    for range in [ALWAYS, START + 1..START + 30 * MINUTE + 1] {
+        let asked = Asked { pairs: Vec::new(), range };
+        let query = usage_query(&asked, Tz::UTC, None);
+        let totals = engine.usage().summary(&query).expect("a summary").totals;
+        let beyond = totals.total_events - u64::try_from(totals.values.len()).expect("few");
+        let is_all = asked.range == ALWAYS;
+        let expected = if is_all { 2 * (steps - named) } else { 0 };
+        assert_eq!(totals.other_values, expected);
+        assert_eq!(beyond, if is_all { 2 * steps - named } else { 0 });
+        let sum = if is_all { 4_u64 } else { 2 };
+        assert!(totals.values.values().all(|value| *value == sum));
     }
 }
