@@ -332,6 +332,23 @@ fn a_pure_limiter_records_no_events() {
     assert_eq!(board.count("limitry_events_recorded_total"), 0);
 }
 
+#[test]
+fn counting_allocates_nothing() {
+    let board = Board::default();
+    let (engine, _) = watched(&board, |builder| {
+        let tokens = Quota::new("tokens", Metric::TotalTokens, 100, Period::Day);
+        builder.recording(Recording::Off).rate_limit(calls(1_000)).quota(tokens.per("customer_id"))
+    });
+    let track = |tokens| engine.track(&call("a").total_tokens(tokens)).expect("a valid event");
+    assert!(track(1).is_allowed());
+    let allocations = allocation_counter::measure(|| {
+        assert!(track(90).is_allowed());
+        assert!(!track(90).is_allowed());
+    });
+    assert_eq!(allocations.count_total, 0);
+    assert_eq!(board.counts().len(), 4, "{:?}", board.counts());
+}
+
 /// A recorder whose counters ask the engine about the very event that is being counted.
 #[derive(Default)]
 struct Nosy {
