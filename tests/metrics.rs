@@ -166,6 +166,24 @@ fn a_replay_is_counted_as_such_and_not_as_a_decision() {
 }
 
 #[test]
+fn each_event_of_a_batch_is_counted_as_a_call_of_its_own() {
+    let board = Board::default();
+    let (engine, _) = watched(&board, |builder| builder.rate_limit(calls(3)));
+    let batch = [call("a"), call("a"), call("a").idempotency_key("req_1")];
+    engine.record_batch(&batch).expect("valid events");
+    engine.track_batch(&batch);
+    let expected = owned(&[
+        ("limitry_decisions_total{verb=record,outcome=allowed}", 3),
+        ("limitry_decisions_total{verb=track,outcome=refused}", 2),
+        ("limitry_events_recorded_total", 3),
+        ("limitry_idempotent_replays_total", 1),
+        ("limitry_near_limit_total{rule=rl_calls}", 1),
+        ("limitry_refusals_total{rule=rl_calls}", 2),
+    ]);
+    assert_eq!(board.counts(), expected);
+}
+
+#[test]
 fn only_hard_rules_that_did_not_fit_are_said_to_have_refused() {
     let board = Board::default();
     let (engine, _) = watched(&board, |builder| {
