@@ -266,7 +266,7 @@ impl Sayings {
         }
         let ahead = self.ahead.iter().find(|(rule, _)| *rule == said.rule);
         let ahead = ahead.map_or(&[][..], |(_, ahead)| ahead);
-        policy.passes_at(&said.reading, ahead, said.cost, self.at, from, self.timeline)
+        policy.passes_at(&said.reading, ahead, said.cost(), self.at, from, self.timeline)
     }
 }
 

@@ -268,8 +268,8 @@
 //! answers.
 //!
 //! - **`metrics`**: the engine counts its own work, for the recorder of the
-//!   [`metrics`](https://docs.rs/metrics) facade. A call takes a tenth more instructions, and what
-//!   the recorder takes.
+//!   [`metrics`](https://docs.rs/metrics) facade. A call takes an eighth more instructions, and
+//!   what the recorder takes.
 //! - **`tracing`**: building an engine, and each change of its rules, is a span of
 //!   [`tracing`](https://docs.rs/tracing), with the rules that are then in force or the error as
 //!   its event. Calls are not traced, and cost the same.

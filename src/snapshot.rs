@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use crate::calendar::Calendar;
 use crate::counters::{
-    CalendarPeriod, ChangeTime, Counter, FixedWindow, Policy, Roster, SlidingWindow, Timeline,
-    TokenBucket,
+    CalendarPeriod, ChangeTime, Counter, FixedWindow, Gauge, GaugePeriod, Periods, Policy, Roster,
+    SlidingWindow, Timeline, TokenBucket,
 };
 use crate::event::Dimension;
 use crate::figures::{RuleFigures, RuleLabels};
 use crate::index::{Entry, Index};
-use crate::rules::{Algorithm, Measure, Meters, Metric, Rule};
+use crate::rules::{Algorithm, Fold, Measure, Meters, Metric, Rule};
 
 /// How many rules share a group that its partition does not tell apart: the most cells of other
 /// rules that a decision passes over in a row.
@@ -126,6 +126,8 @@ fn counted(rule: &Rule, meters: &Meters) -> (Measure, Vec<(Dimension, Box<str>)>
 pub(crate) struct Compiler {
     timeline: Timeline,
     late_seconds: u64,
+    /// Whether new counters start from what is recorded.
+    recounts: bool,
     counters: u32,
     ages: u64,
     groups: u32,
@@ -145,8 +147,21 @@ struct Groups {
 
 impl Compiler {
     pub(crate) fn new(timeline: Timeline, late_seconds: u64) -> Self {
-        let (partitions, labels) = (HashMap::new(), RuleLabels::default());
-        Self { timeline, late_seconds, counters: 0, ages: 0, groups: 0, partitions, labels }
+        Self {
+            timeline,
+            late_seconds,
+            recounts: false,
+            counters: 0,
+            ages: 0,
+            groups: 0,
+            partitions: HashMap::new(),
+            labels: RuleLabels::default(),
+        }
+    }
+
+    /// Lets counters that are made from now on start from what is recorded.
+    pub(crate) fn recount(&mut self) {
+        self.recounts = true;
     }
 
     /// Compiles a new rule, or one that takes the place of `before` at an instant that is set
@@ -169,10 +184,23 @@ impl Compiler {
         // units: there is nothing to carry.
         let related =
             before.filter(|before| before.partition == partition && before.measure == measure);
+        let recounts = self.recounts && policy.periods().is_some();
+        // Of other events another figure is recorded, and none was counted while it was off.
+        let counts_otherwise = recounts
+            && before.is_some_and(|before| {
+                before.filter != filter || (rule.enabled() && !before.rule.enabled())
+            });
         let counter = match related.map(|before| before.counter.clone()) {
-            Some(counter) if counter.policy.keeps_state_of(&policy) => counter.with_policy(policy),
-            Some(counter) => self.counter(policy).taking_over(counter, Arc::clone(at)),
-            None => self.counter(policy),
+            Some(counter) if !counts_otherwise && counter.policy.keeps_state_of(&policy) => {
+                counter.with_policy(policy)
+            }
+            before => {
+                let mut counter = self.counter(policy);
+                if let Some(before) = before {
+                    counter = counter.taking_over(before, Arc::clone(at));
+                }
+                if recounts { counter.recounting(Arc::clone(at)) } else { counter }
+            }
         };
         let modes = (rule.enforcement(), rule.overflow(), rule.max_keys());
         let group = match related {
@@ -211,8 +239,8 @@ impl Compiler {
     }
 
     fn counter(&mut self, policy: Policy) -> Counter {
-        // 2^31 changes of rules are beyond any process: at a thousand a second, 24 days.
-        self.counters = self.counters.saturating_add(1).min(i32::MAX.cast_unsigned());
+        // 2^30 changes of rules are beyond any process: at a thousand a second, 12 days.
+        self.counters = self.counters.saturating_add(1).min(u32::MAX >> 2);
         Counter::new(self.counters, policy)
     }
 
@@ -240,8 +268,15 @@ impl Compiler {
             }
             Rule::Quota(rule) => match rule.period.shape() {
                 Ok(unit) => {
-                    let calendar = Calendar::new(unit);
-                    Policy::CalendarPeriod(CalendarPeriod::new(limit, calendar, self.late_seconds))
+                    let periods = Periods::new(Calendar::new(unit), self.late_seconds);
+                    let gauge = |gauge, periods| {
+                        Policy::GaugePeriod(GaugePeriod::new(limit, gauge, periods))
+                    };
+                    match measure.fold() {
+                        Fold::Sum => Policy::CalendarPeriod(CalendarPeriod::new(limit, periods)),
+                        Fold::Max => gauge(Gauge::Highest, periods),
+                        Fold::Latest => gauge(Gauge::Latest, periods),
+                    }
                 }
                 Err(length) => Policy::SlidingWindow(SlidingWindow::new(limit, nanos(length))),
             },

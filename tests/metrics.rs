@@ -166,6 +166,24 @@ fn a_replay_is_counted_as_such_and_not_as_a_decision() {
 }
 
 #[test]
+fn each_event_of_a_batch_is_counted_as_a_call_of_its_own() {
+    let board = Board::default();
+    let (engine, _) = watched(&board, |builder| builder.rate_limit(calls(3)));
+    let batch = [call("a"), call("a"), call("a").idempotency_key("req_1")];
+    engine.record_batch(&batch).expect("valid events");
+    engine.track_batch(&batch);
+    let expected = owned(&[
+        ("limitry_decisions_total{verb=record,outcome=allowed}", 3),
+        ("limitry_decisions_total{verb=track,outcome=refused}", 2),
+        ("limitry_events_recorded_total", 3),
+        ("limitry_idempotent_replays_total", 1),
+        ("limitry_near_limit_total{rule=rl_calls}", 1),
+        ("limitry_refusals_total{rule=rl_calls}", 2),
+    ]);
+    assert_eq!(board.counts(), expected);
+}
+
+#[test]
 fn only_hard_rules_that_did_not_fit_are_said_to_have_refused() {
     let board = Board::default();
     let (engine, _) = watched(&board, |builder| {
@@ -330,6 +348,23 @@ fn a_pure_limiter_records_no_events() {
         watched(&board, |builder| builder.recording(Recording::Off).rate_limit(calls(10)));
     engine.track(&call("a")).expect("a valid event");
     assert_eq!(board.count("limitry_events_recorded_total"), 0);
+}
+
+#[test]
+fn counting_allocates_nothing() {
+    let board = Board::default();
+    let (engine, _) = watched(&board, |builder| {
+        let tokens = Quota::new("tokens", Metric::TotalTokens, 100, Period::Day);
+        builder.recording(Recording::Off).rate_limit(calls(1_000)).quota(tokens.per("customer_id"))
+    });
+    let track = |tokens| engine.track(&call("a").total_tokens(tokens)).expect("a valid event");
+    assert!(track(1).is_allowed());
+    let allocations = allocation_counter::measure(|| {
+        assert!(track(90).is_allowed());
+        assert!(!track(90).is_allowed());
+    });
+    assert_eq!(allocations.count_total, 0);
+    assert_eq!(board.counts().len(), 4, "{:?}", board.counts());
 }
 
 /// A recorder whose counters ask the engine about the very event that is being counted.

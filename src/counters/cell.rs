@@ -2,8 +2,12 @@
 
 use smallvec::SmallVec;
 
-/// The state words of all counters but sliding windows.
+use super::time::Moment;
+
+/// The state words of most counters.
 pub(super) const NARROW: usize = 2;
+/// The state words of a quota of the highest or latest amount: also the latest event's instant.
+pub(super) const TALL: usize = 3;
 /// The state words of a sliding window: the newest slot and a ring of 61.
 pub(super) const WIDE: usize = 62;
 
@@ -33,26 +37,32 @@ impl Image {
         Self { extra, words: SmallVec::from_buf([first, second]) }
     }
 
+    pub(super) fn of(extra: u32, words: &[u64]) -> Self {
+        Self { extra, words: words.into() }
+    }
+
     pub(super) fn as_cell(&self) -> Cell<'_> {
         Cell { offset: 0, extra: self.extra, words: &self.words }
     }
 }
 
-/// Use that is carried into another counter, exactly: `whole + part / parts` units.
+/// Use that is carried into another counter, exactly: `whole + part / parts` units, and the instant
+/// of the latest event where it is that event's amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lump {
     pub(super) whole: u64,
     pub(super) part: u64,
     pub(super) parts: u64,
+    pub(super) latest: Moment,
 }
 
 impl Lump {
     pub(super) fn of(whole: u64) -> Self {
-        Self { whole, part: 0, parts: 1 }
+        Self { whole, part: 0, parts: 1, latest: Moment(0) }
     }
 
     pub(super) fn is_zero(self) -> bool {
-        self.whole == 0 && self.part == 0
+        self.whole == 0 && self.part == 0 && self.latest == Moment(0)
     }
 
     pub(super) fn rounded_up(self) -> u64 {

@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::calendar_period::Ahead;
+use super::periods::Ahead;
 use super::policy::{Judged, Policy};
-use super::row::{Row, WIDE_BIT};
+use super::row::{Row, number};
 use super::time::{At, Moment};
 use super::{cell::Image, cell::Lump};
-use crate::rules::{Enforcement, Overflow};
+use crate::rules::{Cost, Enforcement, Overflow};
+
+/// How far ahead of the engine's clock an event may be dated.
+pub(crate) const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;
 
 /// What a rule counts by. Its number is never used again for another counter.
 #[derive(Clone, Debug)]
@@ -23,6 +26,8 @@ pub(crate) struct Counter {
     pub(super) max_keys: Option<u64>,
     /// The counter that this one took over from, while that one's cells are about.
     carry: Option<Arc<Carry>>,
+    /// When it came into being, where that was after events that it counts.
+    since: Option<Arc<ChangeTime>>,
     uses: Arc<Uses>,
 }
 
@@ -47,10 +52,9 @@ pub(crate) struct Carry {
 pub(crate) type ChangeTime = OnceLock<At>;
 
 impl Counter {
-    /// Makes a counter of its own number; `serial` is below 2^31.
+    /// Makes a counter of its own number; `serial` is below 2^30.
     pub(crate) fn new(serial: u32, policy: Policy) -> Self {
-        let wide = matches!(policy, Policy::SlidingWindow(_));
-        let number = if wide { serial | WIDE_BIT } else { serial };
+        let number = number(serial, policy.words());
         Self {
             number,
             lineage: number,
@@ -59,6 +63,7 @@ impl Counter {
             overflow: Overflow::Share,
             max_keys: None,
             carry: None,
+            since: None,
             uses: Arc::default(),
         }
     }
@@ -83,6 +88,24 @@ impl Counter {
         self.lineage = from.lineage;
         self.carry = Some(Arc::new(Carry { from, at }));
         self
+    }
+
+    /// Starts from what is recorded of use before the instant.
+    pub(crate) fn recounting(mut self, since: Arc<ChangeTime>) -> Self {
+        self.since = Some(since);
+        self
+    }
+
+    /// Whether it starts from what is recorded. What it took over from is then for where that is
+    /// not known exactly.
+    pub(super) fn recounts(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Whether events of a period may have been recorded before the counter came into being.
+    pub(super) fn recounts_period(&self, start: i64) -> bool {
+        let since = self.since.as_ref().and_then(|since| since.get());
+        since.is_some_and(|since| start <= since.now_second.saturating_add(MAX_AHEAD_SECONDS))
     }
 
     /// Forgets whom it took over from once there are no cells of those any more. Where it took
@@ -156,9 +179,13 @@ impl Counter {
 
     /// Whether this counter took over from the one of `number`.
     pub(super) fn follows(&self, number: u32) -> bool {
-        self.carry
-            .as_ref()
-            .is_some_and(|carry| carry.from.number == number || carry.from.follows(number))
+        self.predecessor(number).is_some()
+    }
+
+    /// The counter of `number`, if this one took over from it.
+    pub(super) fn predecessor(&self, number: u32) -> Option<&Self> {
+        let from = &self.carry.as_ref()?.from;
+        if from.number == number { Some(from) } else { from.predecessor(number) }
     }
 
     pub(crate) fn took_over(&self) -> bool {
@@ -168,7 +195,7 @@ impl Counter {
     /// Reads and judges what the row holds of this counter, or of the ones before it. A cell of
     /// this counter may be at `hint`.
     #[inline]
-    pub(super) fn judge(&self, row: Option<&Row>, hint: usize, at: At, cost: u64) -> Judged {
+    pub(super) fn judge(&self, row: Option<&Row>, hint: usize, at: &At, cost: Cost) -> Judged {
         let Some(row) = row else { return self.policy.judge(std::iter::empty(), at, cost) };
         let cells = row.cells_of(self.number, hint);
         if self.carry.is_some()
@@ -176,7 +203,7 @@ impl Counter {
             && let Some(image) = self.carried(row)
         {
             let judged = self.policy.judge(std::iter::once(image.as_cell()), at, cost);
-            return Judged { cell: None, ..judged };
+            return Judged { cell: None, spare: None, ..judged };
         }
         self.policy.judge(cells, at, cost)
     }

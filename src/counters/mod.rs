@@ -8,6 +8,9 @@ mod calendar_period;
 mod cell;
 mod counter;
 mod fixed_window;
+mod gauge_period;
+mod history;
+mod periods;
 mod policy;
 mod row;
 mod sliding_window;
@@ -18,9 +21,12 @@ mod token_bucket;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::calendar_period::{Ahead, CalendarPeriod};
-pub(crate) use self::counter::{ChangeTime, Counter, Roster};
+pub(crate) use self::calendar_period::CalendarPeriod;
+pub(crate) use self::counter::{ChangeTime, Counter, MAX_AHEAD_SECONDS, Roster};
 pub(crate) use self::fixed_window::FixedWindow;
+pub(crate) use self::gauge_period::{Gauge, GaugePeriod};
+pub(crate) use self::history::{History, Used};
+pub(crate) use self::periods::{Ahead, Periods};
 pub(crate) use self::policy::{Figures, Policy, Reading};
 pub(crate) use self::sliding_window::SlidingWindow;
 pub(crate) use self::table::{Intent, Place, Request, Table, Take, Takes, Unsettled, Verdict};

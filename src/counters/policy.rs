@@ -1,19 +1,36 @@
-//! One name for the four algorithms.
+//! One name for the algorithms.
 
-use super::calendar_period::{Ahead, CalendarPeriod, PeriodUse, Span};
-use super::cell::{Cell, Image, Lump, NARROW, WIDE};
+use super::calendar_period::{CalendarPeriod, PeriodUse};
+use super::cell::{Cell, Image, Lump, NARROW, TALL, WIDE};
 use super::fixed_window::{FixedWindow, WindowUse};
+use super::gauge_period::{Figure, GaugePeriod, GaugeUse};
+use super::history::Used;
+use super::periods::{Ahead, Bounds, Held, Periods, Span};
 use super::sliding_window::{SlidingUse, SlidingWindow};
 use super::time::{At, Moment, Timeline};
 use super::token_bucket::{TokenBucket, join, split};
+use crate::rules::Cost;
 
 /// What one counter says to a cost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Judged {
     pub(super) reading: Reading,
     pub(super) fits: bool,
-    /// The cell that the state goes to, where there is one.
+    /// The cell that holds the state, where there is one.
     pub(super) cell: Option<usize>,
+    /// A cell that holds nothing of use any more, and may take the state.
+    pub(super) spare: Option<usize>,
+}
+
+impl Judged {
+    #[inline]
+    fn of_period(reading: Reading, fits: bool, held: Held<'_>) -> Self {
+        let (cell, spare) = match held {
+            Held::In(cell) => (Some(cell.offset), None),
+            Held::Nowhere(spare) => (None, spare),
+        };
+        Self { reading, fits, cell, spare }
+    }
 }
 
 // A decision moves a few of these: keep them small.
@@ -26,6 +43,7 @@ pub(crate) enum Policy {
     FixedWindow(FixedWindow),
     SlidingWindow(SlidingWindow),
     CalendarPeriod(CalendarPeriod),
+    GaugePeriod(GaugePeriod),
 }
 
 /// Where a counter stands: its raw state at the moment of a decision, rendered when asked.
@@ -36,6 +54,13 @@ pub(crate) enum Reading {
     FixedWindow(WindowUse),
     SlidingWindow(SlidingUse),
     CalendarPeriod(PeriodUse),
+    /// The fields of a [`GaugeUse`], taken apart to fit.
+    GaugePeriod {
+        length: u32,
+        start: i64,
+        used: u64,
+        latest: Moment,
+    },
     /// There was no room for a counter and the rule denies what it cannot count.
     NoRoom,
 }
@@ -50,12 +75,17 @@ pub(crate) struct Figures {
     pub(crate) reset: Option<i64>,
 }
 
+impl Figures {
+    const NONE: Self = Self { used: 0, remaining: 0, reset: None };
+}
+
 impl Policy {
     /// How many state words a counter has.
     #[inline]
     pub(super) fn words(&self) -> usize {
         match self {
             Self::SlidingWindow(_) => WIDE,
+            Self::GaugePeriod(_) => TALL,
             _ => NARROW,
         }
     }
@@ -66,37 +96,79 @@ impl Policy {
     pub(super) fn judge<'c>(
         &self,
         mut cells: impl Iterator<Item = Cell<'c>>,
-        at: At,
-        cost: u64,
+        at: &At,
+        cost: Cost,
     ) -> Judged {
-        if let Self::CalendarPeriod(policy) = self {
-            let (period, cell) = policy.read(cells, at);
-            let fits = policy.fits(period.used, cost);
-            return Judged { reading: Reading::CalendarPeriod(period), fits, cell };
+        match self {
+            Self::CalendarPeriod(policy) => {
+                let held = policy.periods.find(cells, *at);
+                let period = policy.read(held, *at);
+                let fits = policy.fits(period.used, cost.units);
+                return Judged::of_period(Reading::CalendarPeriod(period), fits, held);
+            }
+            Self::GaugePeriod(policy) => return Self::judge_gauge(policy, cells, at, cost),
+            _ => {}
         }
-        let cell = cells.next();
+        let (cell, cost) = (cells.next(), cost.units);
         let (reading, fits) = match self {
             Self::TokenBucket(policy) => {
                 let full_at = TokenBucket::full_at(cell);
-                (Reading::bucket(full_at), policy.fits(full_at, at, cost))
+                (Reading::bucket(full_at), policy.fits(full_at, *at, cost))
             }
             Self::FixedWindow(policy) => {
-                let window = policy.read(cell, at);
+                let window = policy.read(cell, *at);
                 (Reading::FixedWindow(window), policy.fits(window, cost))
             }
             Self::SlidingWindow(policy) => {
-                let (read, fits) = policy.judge(cell, at, cost);
+                let (read, fits) = policy.judge(cell, *at, cost);
                 (Reading::SlidingWindow(read), fits)
             }
-            Self::CalendarPeriod(_) => (Reading::NoRoom, false),
+            Self::CalendarPeriod(_) | Self::GaugePeriod(_) => (Reading::NoRoom, false),
         };
-        Judged { reading, fits, cell: cell.map(|cell| cell.offset) }
+        Judged { reading, fits, cell: cell.map(|cell| cell.offset), spare: None }
+    }
+
+    /// The periods of a calendar quota.
+    pub(crate) fn periods(&self) -> Option<&Periods> {
+        match self {
+            Self::CalendarPeriod(policy) => Some(&policy.periods),
+            Self::GaugePeriod(policy) => Some(&policy.periods),
+            _ => None,
+        }
+    }
+
+    /// Apart from the rest, which is the everyday case.
+    #[inline(never)]
+    fn judge_gauge<'c>(
+        policy: &GaugePeriod,
+        cells: impl Iterator<Item = Cell<'c>>,
+        at: &At,
+        cost: Cost,
+    ) -> Judged {
+        let held = policy.periods.find(cells, *at);
+        let gauge = policy.read(held, *at);
+        let fits = policy.fits(gauge.figure, cost, at.event);
+        Judged::of_period(gauge.into(), fits, held)
+    }
+
+    /// Whether a cost fits a period.
+    pub(super) fn fits_period(&self, reading: &Reading, cost: Cost, at: At) -> bool {
+        match (self, reading) {
+            (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
+                policy.fits(period.used, cost.units)
+            }
+            (Self::GaugePeriod(policy), reading) => {
+                reading.gauge().is_some_and(|gauge| policy.fits(gauge.figure, cost, at.event))
+            }
+            _ => false,
+        }
     }
 
     /// The periods after the event's that a quota's counter has seen use in.
     pub(super) fn ahead<'c>(&self, cells: impl Iterator<Item = Cell<'c>>, at: At) -> Ahead {
         match self {
             Self::CalendarPeriod(_) if !at.explicit => CalendarPeriod::ahead(cells, at),
+            Self::GaugePeriod(_) if !at.explicit => GaugePeriod::ahead(cells, at),
             _ => Ahead::default(),
         }
     }
@@ -104,33 +176,57 @@ impl Policy {
     /// Takes a cost: moves the reading on, writes the state into a cell, and returns the 32 bits
     /// for its tag.
     #[inline]
-    pub(super) fn take(&self, reading: &mut Reading, words: &mut [u64], at: At, cost: u64) -> u32 {
+    pub(super) fn take(
+        &self,
+        reading: &mut Reading,
+        words: &mut [u64],
+        at: &At,
+        cost: Cost,
+    ) -> u32 {
+        let units = cost.units;
         let (extra, state) = match (self, reading) {
             (Self::TokenBucket(policy), Reading::TokenBucket(full_at)) => {
                 let [high, low] = *full_at;
-                let (high, low) = split(policy.after(join(high, low), at, cost));
+                let (high, low) = split(policy.after(join(high, low), *at, units));
                 *full_at = [high, low];
                 (0, *full_at)
             }
             (Self::FixedWindow(_), Reading::FixedWindow(window)) => {
-                window.used = window.used.saturating_add(cost);
+                window.used = window.used.saturating_add(units);
                 (0, [window.start, window.used])
             }
-            (Self::CalendarPeriod(_), Reading::CalendarPeriod(period)) => {
-                period.used = period.used.saturating_add(cost);
-                (period.length, [period.start.cast_unsigned(), period.used])
+            (Self::CalendarPeriod(_), Reading::CalendarPeriod(PeriodUse { period, used })) => {
+                *used = used.saturating_add(units);
+                (period.length, [period.start.cast_unsigned(), *used])
             }
-            (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => {
-                *read = policy.after(*read, at, cost);
-                policy.add(words, at, cost);
-                return 0;
-            }
-            _ => return 0,
+            (_, reading) => return self.take_wide(reading, words, at, cost),
         };
         if let Some(to) = words.first_chunk_mut() {
             *to = state;
         }
         extra
+    }
+
+    /// Takes a cost from a counter of more than two words; apart, because most have two.
+    #[inline(never)]
+    fn take_wide(&self, reading: &mut Reading, words: &mut [u64], at: &At, cost: Cost) -> u32 {
+        match (self, reading) {
+            (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => {
+                *read = policy.after(*read, *at, cost.units);
+                policy.add(words, *at, cost.units);
+                0
+            }
+            (Self::GaugePeriod(policy), reading) => {
+                let Some(mut gauge) = reading.gauge() else { return 0 };
+                let state = policy.take(&mut gauge, cost, *at);
+                *reading = gauge.into();
+                if let Some(to) = words.first_chunk_mut() {
+                    *to = state;
+                }
+                gauge.period.length
+            }
+            _ => 0,
+        }
     }
 
     /// The figures of a reading that was taken at `at`.
@@ -157,10 +253,17 @@ impl Policy {
             },
             (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => Figures {
                 used: period.used,
-                remaining: policy.remaining(*period),
-                reset: period.resets(),
+                remaining: policy.remaining(period.used),
+                reset: period.period.resets(),
             },
-            _ => Figures { used: 0, remaining: 0, reset: None },
+            (Self::GaugePeriod(policy), reading) => {
+                reading.gauge().map_or(Figures::NONE, |gauge| Figures {
+                    used: gauge.figure.used,
+                    remaining: policy.remaining(gauge),
+                    reset: gauge.period.resets(),
+                })
+            }
+            _ => Figures::NONE,
         }
     }
 
@@ -177,8 +280,12 @@ impl Policy {
                 (read.used, policy.remaining(*read))
             }
             (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
-                (period.used, policy.remaining(*period))
+                (period.used, policy.remaining(period.used))
             }
+            (Self::GaugePeriod(policy), reading) => match reading.gauge() {
+                Some(gauge) => (gauge.figure.used, policy.remaining(gauge)),
+                None => return false,
+            },
             _ => return false,
         };
         used >= remaining.saturating_mul(4)
@@ -190,17 +297,17 @@ impl Policy {
         &self,
         before: &Reading,
         ahead: &[Span],
-        cost: u64,
+        cost: Cost,
         at: At,
         from: Moment,
         timeline: Timeline,
     ) -> Option<Moment> {
         match (self, before) {
             (Self::TokenBucket(policy), Reading::TokenBucket([high, low])) => {
-                policy.passes_at(join(*high, *low), cost).map(|moment| moment.max(from))
+                policy.passes_at(join(*high, *low), cost.units).map(|moment| moment.max(from))
             }
             (Self::FixedWindow(policy), Reading::FixedWindow(window)) => {
-                policy.passes_at(*window, cost, from)
+                policy.passes_at(*window, cost.units, from)
             }
             (Self::SlidingWindow(_), Reading::SlidingWindow(read)) => {
                 (read.passes_at < Moment::MAX).then(|| read.passes_at.max(from))
@@ -208,18 +315,19 @@ impl Policy {
             (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
                 policy.passes_at(*period, ahead, cost, at, from, timeline)
             }
+            (Self::GaugePeriod(policy), reading) => {
+                policy.passes_at(reading.gauge()?, ahead, cost, at, from, timeline)
+            }
             _ => None,
         }
     }
 
     /// A calendar period that takes no more late events at `at`.
     pub(super) fn is_too_late(&self, reading: &Reading, at: At) -> bool {
-        match (self, reading) {
-            (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
-                at.explicit && policy.is_closed(*period, at)
-            }
-            _ => false,
-        }
+        let closed = |periods: &Periods| {
+            reading.bounds().is_some_and(|period| periods.is_closed(period, at))
+        };
+        at.explicit && self.periods().is_some_and(closed)
     }
 
     /// Whether a cell of this counter says no more than a fresh one would.
@@ -229,6 +337,7 @@ impl Policy {
             Self::FixedWindow(policy) => policy.read(Some(cell), at).used == 0,
             Self::SlidingWindow(policy) => policy.read(Some(cell), at).used == 0,
             Self::CalendarPeriod(policy) => policy.is_idle(cell, at),
+            Self::GaugePeriod(policy) => policy.is_idle(cell, at),
         }
     }
 
@@ -238,7 +347,10 @@ impl Policy {
             Self::TokenBucket(policy) => policy.lump(TokenBucket::full_at(cells.next()), at),
             Self::FixedWindow(policy) => Lump::of(policy.read(cells.next(), at).used),
             Self::SlidingWindow(policy) => Lump::of(policy.read(cells.next(), at).used),
-            Self::CalendarPeriod(policy) => Lump::of(policy.read(cells, at).0.used),
+            Self::CalendarPeriod(policy) => {
+                Lump::of(policy.read(policy.periods.find(cells, at), at).used)
+            }
+            Self::GaugePeriod(policy) => policy.lump(policy.periods.find(cells, at), at),
         }
     }
 
@@ -249,6 +361,7 @@ impl Policy {
             Self::FixedWindow(policy) => policy.adopt(lump, at),
             Self::SlidingWindow(policy) => policy.adopt(lump, at),
             Self::CalendarPeriod(policy) => policy.adopt(lump, at),
+            Self::GaugePeriod(policy) => policy.adopt(lump, at),
         }
     }
 
@@ -259,7 +372,8 @@ impl Policy {
             (Self::TokenBucket(a), Self::TokenBucket(b)) => a.counts_like(b),
             (Self::FixedWindow(a), Self::FixedWindow(b)) => a.counts_like(b),
             (Self::SlidingWindow(a), Self::SlidingWindow(b)) => a.counts_like(b),
-            (Self::CalendarPeriod(a), Self::CalendarPeriod(b)) => a.counts_like(b),
+            (Self::CalendarPeriod(a), Self::CalendarPeriod(b)) => a.periods.cut_like(&b.periods),
+            (Self::GaugePeriod(a), Self::GaugePeriod(b)) => a.counts_like(b),
             _ => false,
         }
     }
@@ -270,5 +384,49 @@ impl Reading {
     fn bucket(full_at: u128) -> Self {
         let (high, low) = split(full_at);
         Self::TokenBucket([high, low])
+    }
+
+    fn gauge(&self) -> Option<GaugeUse> {
+        let Self::GaugePeriod { length, start, used, latest } = *self else { return None };
+        let (period, figure) = (Bounds { length, start }, Figure { used, latest });
+        Some(GaugeUse { period, figure })
+    }
+
+    /// The same period of a calendar quota with another use.
+    pub(super) fn with_use(self, Used { units, latest }: Used) -> Self {
+        match self {
+            Self::CalendarPeriod(PeriodUse { period, .. }) => {
+                Self::CalendarPeriod(PeriodUse { period, used: units })
+            }
+            Self::GaugePeriod { length, start, .. } => {
+                Self::GaugePeriod { length, start, used: units, latest }
+            }
+            other => other,
+        }
+    }
+
+    /// Whether something is used of a calendar quota's period.
+    pub(super) fn is_used(&self) -> bool {
+        match self {
+            Self::CalendarPeriod(period) => period.used > 0,
+            Self::GaugePeriod { used, .. } => *used > 0,
+            _ => false,
+        }
+    }
+
+    /// The period of a calendar quota.
+    pub(super) fn bounds(&self) -> Option<Bounds> {
+        match *self {
+            Self::CalendarPeriod(PeriodUse { period, .. }) => Some(period),
+            Self::GaugePeriod { length, start, .. } => Some(Bounds { length, start }),
+            _ => None,
+        }
+    }
+}
+
+impl From<GaugeUse> for Reading {
+    fn from(gauge: GaugeUse) -> Self {
+        let (Bounds { length, start }, Figure { used, latest }) = (gauge.period, gauge.figure);
+        Self::GaugePeriod { length, start, used, latest }
     }
 }

@@ -5,13 +5,14 @@
 //! ```
 //!
 //! One allocation a key, without padding: with two rate limits and two quotas, 13 bytes of
-//! customer id take 4 + 4 * 3 words. A counter's tag holds the number that it has for life; the
-//! top bit says that its state is wide.
+//! customer id take 4 + 4 * 3 words. A counter's tag holds the number that it has for life, of
+//! which the two top bits say how wide its state is.
 
-use super::cell::{Cell, Image, NARROW, WIDE};
+use super::cell::{Cell, Image, NARROW, TALL, WIDE};
 
-/// The bit of a counter's number that says how many words it has.
-pub(super) const WIDE_BIT: u32 = 1 << 31;
+/// The bits of a counter's number that say how many words it has; narrow ones have neither.
+const WIDE_BIT: u32 = 1 << 31;
+const TALL_BIT: u32 = 1 << 30;
 /// The group of rows that new keys share when there is no room for counters of their own.
 const OVERFLOW_GROUP: u32 = u32::MAX;
 const HEADER_WORDS: usize = 2;
@@ -236,9 +237,24 @@ impl<'r> Iterator for CellsOf<'r> {
     }
 }
 
+/// The number of a counter with so many words; `serial` is below 2^30.
+pub(super) fn number(serial: u32, words: usize) -> u32 {
+    match words {
+        WIDE => serial | WIDE_BIT,
+        TALL => serial | TALL_BIT,
+        _ => serial,
+    }
+}
+
 #[inline]
 fn width(number: u32) -> usize {
-    if number & WIDE_BIT == 0 { NARROW } else { WIDE }
+    if number & (WIDE_BIT | TALL_BIT) == 0 {
+        NARROW
+    } else if number & WIDE_BIT == 0 {
+        TALL
+    } else {
+        WIDE
+    }
 }
 
 #[inline]

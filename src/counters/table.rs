@@ -21,11 +21,13 @@ use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
-use super::calendar_period::Ahead;
 use super::counter::{Counter, Roster};
+use super::history::History;
+use super::periods::Ahead;
 use super::policy::{Judged, Reading};
 use super::row::{Row, RowKey};
 use super::time::{At, Moment, Timeline};
+use crate::clock::Timestamp;
 use crate::figures::Tally;
 use crate::rules::{Cost, Overflow};
 
@@ -60,9 +62,8 @@ pub(crate) struct Take {
     pub(crate) rule: u32,
     /// The index of the rule's row among the places.
     pub(crate) place: u32,
-    pub(crate) cost: u64,
-    /// Whether the cost changes the counter.
-    pub(crate) counts: bool,
+    cost: u64,
+    counts: bool,
     /// Whether the cost fits.
     pub(crate) fits: bool,
     /// Whether the key found no room for its counter.
@@ -71,6 +72,19 @@ pub(crate) struct Take {
     pub(crate) reading: Reading,
     /// The cell that holds the state, by its place in the row.
     cell: Option<NonZeroU32>,
+    told: Told,
+}
+
+/// Whether the reading is what is recorded, and not what a counter holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    No,
+    /// The counter starts from it.
+    Open,
+    /// The period takes no more late events: there is no counter to write.
+    Closed,
+    /// The counter shall start from it although the event is refused.
+    Kept,
 }
 
 /// The takes of a decision. Eight lie inline: more rules that match cost an allocation.
@@ -79,8 +93,19 @@ pub(crate) type Takes = SmallVec<[Take; 8]>;
 impl Take {
     pub(crate) fn new(rule: u32, place: u32, cost: Cost) -> Self {
         let Cost { units: cost, counts } = cost;
-        let (fits, crowded, reading, cell) = (true, false, Reading::NoRoom, None);
-        Self { rule, place, cost, counts, fits, crowded, reading, cell }
+        let (fits, crowded, reading, cell, told) = (true, false, Reading::NoRoom, None, Told::No);
+        Self { rule, place, cost, counts, fits, crowded, reading, cell, told }
+    }
+
+    /// A take of nothing, that keeps what was told.
+    fn kept(&self) -> Self {
+        Self { cost: 0, counts: false, fits: true, told: Told::Kept, ..*self }
+    }
+
+    /// What the event brings.
+    #[inline]
+    pub(crate) fn cost(&self) -> Cost {
+        Cost { units: self.cost, counts: self.counts }
     }
 }
 
@@ -91,9 +116,11 @@ pub(crate) struct Request<'r, 'e> {
     pub(crate) intent: Intent,
     /// The clock's reading.
     pub(crate) now: Moment,
-    /// The Unix second of the event, where it brought one.
-    pub(crate) second: Option<i64>,
+    /// The timestamp of the event, where it brought one.
+    pub(crate) happened: Option<Timestamp>,
     pub(crate) places: &'r [Place<'e>],
+    /// What is recorded, where something is.
+    pub(crate) history: Option<&'r dyn History>,
 }
 
 /// How a request was settled.
@@ -229,7 +256,9 @@ impl Table {
             if !self.judge(&work, takes, &guards, &mut crowded) {
                 continue;
             }
-            if let Some(rule) = work.too_late(takes) {
+            if request.intent != Intent::Record
+                && let Some(rule) = work.too_late(takes)
+            {
                 return Err(Unsettled::TooLate { rule, now: at.now });
             }
             let allowed = request.intent == Intent::Record || work.passes(takes);
@@ -246,7 +275,10 @@ impl Table {
                 }
                 pressed |= grows;
                 work.write(takes, &mut guards);
+                work.foretell_closed(takes);
                 committed = Some(commit(at));
+            } else if request.intent == Intent::Take {
+                self.keep_told(&work, takes, &mut guards);
             }
             let row = |place| work.row(&guards, place);
             let ahead = if allowed { Vec::new() } else { work.ahead(takes, row) };
@@ -279,14 +311,19 @@ impl Table {
         let now = request.roster.not_before(request.now);
         let now = shard.now.map_or(now, |seen| seen.max(now));
         shard.now = Some(now);
-        let at = self.timeline.at(now, request.second);
+        let at = self.timeline.at(now, request.happened);
         let work = Work { request, at, seats: &[] };
         let row = shard.rows.find_mut(hash, |row| row.has_key(hash, key))?;
         if !work.judge_row(row, takes) {
             return None;
         }
         if let Some(rule) = work.too_late(takes) {
-            return Some(Err(Unsettled::TooLate { rule, now }));
+            if request.history.is_some() {
+                return None;
+            }
+            if request.intent != Intent::Record {
+                return Some(Err(Unsettled::TooLate { rule, now }));
+            }
         }
         let allowed = request.intent == Intent::Record || work.passes(takes);
         let mut verdict = Verdict { at, allowed, ahead: Vec::new(), committed: None };
@@ -367,7 +404,7 @@ impl Table {
         for shard in guards {
             shard.now = Some(now);
         }
-        self.timeline.at(now, request.second)
+        self.timeline.at(now, request.happened)
     }
 
     /// Judges every take. Returns `false` where one found no room for its counter, which is then
@@ -394,16 +431,22 @@ impl Table {
                 (place, row, hint) = (take.place, work.row(guards, take.place), 0);
             }
             let judged = if is_crowded && counter.overflow == Overflow::Deny {
-                Judged { reading: Reading::NoRoom, fits: false, cell: None }
+                Judged { reading: Reading::NoRoom, fits: false, cell: None, spare: None }
             } else {
-                counter.judge(row, hint, work.at, take.cost)
+                counter.judge(row, hint, &work.at, take.cost())
             };
             take.reading = judged.reading;
             take.fits = judged.fits || (is_crowded && counter.overflow == Overflow::Allow);
-            take.cell = judged.cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
-            if let (Some(cell), Some(row)) = (judged.cell, row) {
+            let cell = judged.cell.or(judged.spare);
+            take.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
+            take.told = Told::No;
+            let may_be_told = judged.cell.is_none() || work.at.explicit;
+            if may_be_told && !is_crowded && work.request.history.is_some() {
+                work.recount(take, counter, judged.cell.is_some());
+            }
+            if let (Some(cell), Some(row)) = (cell, row) {
                 hint = row.after(cell);
-            } else if !is_crowded && !self.has_room(counter, row) {
+            } else if !is_crowded && take.told != Told::Closed && !self.has_room(counter, row) {
                 crowded.push(take.rule);
             }
         }
@@ -414,6 +457,16 @@ impl Table {
         match row {
             Some(row) => counter.is_in(row) || counter.has_room(),
             None => self.rows.load(Ordering::Acquire) < self.max_rows && counter.has_room(),
+        }
+    }
+
+    /// Writes what was told of rules that refuse an event, so that the next one need not ask again.
+    fn keep_told(&self, work: &Work<'_, '_>, takes: &[Take], guards: &mut Guards<'_>) {
+        let told = takes.iter().filter(|take| take.told == Told::Open && take.reading.is_used());
+        let mut kept: Takes = told.map(Take::kept).collect();
+        // Where there is no room for them they are told again.
+        if !kept.is_empty() && self.reserve(work, &kept, guards).is_ok() {
+            work.write(&mut kept, guards);
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct At {
     pub(crate) now_second: i64,
     /// The Unix second of the event: what calendar quotas go by.
     pub(crate) second: i64,
+    /// The instant of the event.
+    pub(crate) event: Moment,
     /// The event brought its own timestamp, so waiting does not change its period.
     pub(crate) explicit: bool,
 }
@@ -72,11 +74,17 @@ impl Timeline {
         self.origin().saturating_add_nanos(moment.0)
     }
 
+    /// The time of a decision about an event, which happened at `happened` or happens now.
     #[inline]
-    pub(crate) fn at(self, now: Moment, event_second: Option<i64>) -> At {
+    pub(crate) fn at(self, now: Moment, happened: Option<Timestamp>) -> At {
         let now_second = self.second(now);
-        let second = event_second.unwrap_or(now_second);
-        At { now, now_second, second, explicit: event_second.is_some() }
+        match happened {
+            None => At { now, now_second, second: now_second, event: now, explicit: false },
+            Some(happened) => {
+                let (second, event) = (happened.unix_seconds(), self.moment(happened));
+                At { now, now_second, second, event, explicit: true }
+            }
+        }
     }
 
     /// How far into a window of `length` nanoseconds, counted from the Unix epoch, the line

@@ -99,6 +99,7 @@ impl TokenBucket {
             whole: u64::try_from(whole).unwrap_or(u64::MAX),
             part: u64::try_from(part).unwrap_or(u64::MAX),
             parts: self.per,
+            latest: Moment(0),
         }
     }
 

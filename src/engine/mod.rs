@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, Timestamp};
-use crate::counters::{At, Intent, Moment, Request, Table, Take, Unsettled};
+use crate::counters::{At, Intent, MAX_AHEAD_SECONDS, Moment, Request, Table, Take, Unsettled};
 use crate::decision::{Decision, Standing};
 use crate::error::{EventError, TrackError};
 use crate::event::Event;
@@ -32,9 +32,6 @@ pub use self::events::{EventIter, Events};
 pub use self::explain::{Explanation, Outcome, RuleExplanation};
 use self::figures::EngineFigures;
 pub use self::usage::{MeterHandle, Usage};
-
-/// How far ahead of the engine's clock an event may be dated.
-const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;
 
 /// Rate limits, quotas and the events that were let in, in one process.
 ///
@@ -234,12 +231,11 @@ impl Engine {
         if let Some(timestamp) = happened {
             self.check_not_ahead(timestamp, now)?;
         }
-        let second = happened.map(Timestamp::unix_seconds);
         let commit = |at: At| {
             let (ledger, now) = (self.ledger.as_ref()?, timeline.timestamp(at.now));
             Some(ledger.append(event, happened.unwrap_or(now), now))
         };
-        let at = timeline.at(now.moment, second);
+        let at = timeline.at(now.moment, happened);
         let mut decision = Decision::pending(at, now.asked, timeline);
         loop {
             let snapshot = self.snapshot.load();
@@ -258,8 +254,9 @@ impl Engine {
                 roster: &snapshot.roster,
                 intent,
                 now: now.moment,
-                second,
+                happened,
                 places: &matches.places,
+                history: None,
             };
             let settled = self.table.settle(&request, takes, commit);
             drop(matches);

@@ -71,6 +71,10 @@ impl Measure {
         }
     }
 
+    pub(crate) fn fold(&self) -> Fold {
+        self.fold
+    }
+
     /// How many counted units one whole is: 1 for whole numbers, a million for named values.
     pub(crate) fn units_per_whole(&self) -> u64 {
         match self.value {

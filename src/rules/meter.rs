@@ -30,6 +30,7 @@ use crate::event::key_rule;
 /// let agents = |number: u64| Event::new("cust_123", "agent.count").value("agents", number);
 /// assert!(engine.track(&agents(10))?.is_allowed());
 /// assert!(!engine.track(&agents(11))?.is_allowed());
+/// assert!(engine.track(&agents(3))?.is_allowed()); // a gauge goes down, too
 /// # Ok::<(), limitry::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

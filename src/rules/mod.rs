@@ -28,7 +28,7 @@ pub use self::sync::{FieldChange, RuleChange, SyncOptions, SyncReport};
 pub use self::update::{QuotaUpdate, RateLimitUpdate};
 pub use self::window::{Window, WindowParseError};
 
-pub(crate) use self::measure::{Cost, Measure};
+pub(crate) use self::measure::{Cost, Fold, Measure};
 pub(crate) use self::meter::Meters;
 pub(crate) use self::rule::{Kind, Rule};
 pub(crate) use self::sync::plan as plan_sync;

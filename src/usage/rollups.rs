@@ -28,8 +28,10 @@ use crate::event::Dimension;
 pub(super) const ALL: u32 = 0;
 /// The series of the tuples that came when there was no room for another.
 pub(super) const OTHER_TUPLES: u32 = 1;
-/// How many rows of a bucket that is gone are taken apart by one call.
-const ROWS_A_CALL: usize = 8;
+/// How many rows that are gone are taken apart by one call, for each series that an event counts
+/// in: more than it can add, which is one for each level.
+const ROWS_A_SERIES: usize = 4;
+
 /// The values of an event's declared dimensions.
 pub(super) type Tuple = SmallVec<[ValueId; 4]>;
 
@@ -249,10 +251,12 @@ impl Rollups {
         Floors { minutes: [minute.max(hour), hour, day], log }
     }
 
-    /// How many rows there are, over all resolutions, and how many series.
+    /// How many rows there are, over all resolutions and those that are gone but in memory yet,
+    /// and how many series.
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {
-        let rows = self.levels.iter().map(Level::rows).fold(0, usize::saturating_add);
+        let gone = self.gone.iter().map(Vec::len);
+        let rows = self.levels.iter().map(Level::rows).chain(gone).fold(0, usize::saturating_add);
         (rows, self.series.len().saturating_sub(self.free.len()))
     }
 
@@ -266,19 +270,21 @@ impl Rollups {
         }
     }
 
-    /// Takes out one bucket whose time or place is over.
+    /// Takes out one bucket of each level whose time or place is over: as many as one call can
+    /// add.
     #[cold]
     fn retire(&mut self) {
-        let Self { levels, current, max_rows, .. } = self;
-        let gone = levels.iter_mut().find_map(|level| level.retire(*current, *max_rows));
-        self.retiring &= gone.is_some();
-        self.gone.extend(gone);
+        let Self { levels, current, max_rows, gone, .. } = self;
+        let before = gone.len();
+        gone.extend(levels.iter_mut().filter_map(|level| level.retire(*current, *max_rows)));
+        self.retiring &= gone.len() > before;
     }
 
     /// Uncounts a few of the rows that are gone, and drops series that have none left.
     #[cold]
     fn take_apart(&mut self) {
-        for _ in 0..ROWS_A_CALL {
+        let series = self.dictionaries.len().saturating_add(2);
+        for _ in 0..series.saturating_mul(ROWS_A_SERIES) {
             let Some(rows) = self.gone.front_mut() else { return };
             match rows.pop() {
                 None => drop(self.gone.pop_front()),

@@ -267,3 +267,25 @@ fn memory_is_given_back_when_all_is_old() {
     let (rows, series) = rollups.size();
     assert!(rows < 1_000 && series < 20, "{rows} rows, {series} series");
 }
+
+/// Where each event has a minute of its own, or an hour, one call adds a bucket to each level.
+#[test]
+fn memory_is_given_back_where_events_are_far_between() {
+    let day = std::time::Duration::from_secs(86_400);
+    let names: Vec<String> = (0..16).map(|number| format!("dimension_{number}")).collect();
+    let options = RollupOptions::new().dimensions(names);
+    let by_age = options.clone().keep_minutes(day / 12).keep_hours(day / 4).keep_days(day * 3);
+    for (options, most) in [(by_age, 18 * (120 + 6 + 3 + 8)), (options.max_rows(500), 3 * 600)] {
+        for seconds in [61, 3_601, 86_401] {
+            let mut rollups = Rollups::new(&options);
+            for number in 0..4_000 {
+                let at = Timestamp::new(START + number * seconds, 0);
+                let (dimensions, named) = (BTreeMap::new(), Vec::new());
+                let it = Happened { at, now: at, dimensions, tokens: None, named };
+                rollups.add(&it, at, at, 0);
+                let (rows, _) = rollups.size();
+                assert!(rows <= most, "{rows} rows after {number} events, {seconds} s apart");
+            }
+        }
+    }
+}

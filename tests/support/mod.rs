@@ -14,8 +14,10 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod fold;
 pub mod history;
 pub mod oracle;
+pub mod usage;
 
 use std::time::Duration;
 

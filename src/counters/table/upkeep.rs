@@ -122,6 +122,14 @@ fn look(row: &Row, roster: &Roster, at: At) -> Found {
                     found = Found::InUse;
                 }
             }
+            Some(counter) if counter.recounts() => {
+                // Who touches the key first asks what is recorded, and may need this cell if
+                // nothing is.
+                let before = counter.predecessor(number);
+                if before.is_some_and(|before| !before.policy.is_idle(cell, at)) {
+                    found = Found::InUse;
+                }
+            }
             _ => return Found::Outdated,
         }
     }
@@ -131,8 +139,10 @@ fn look(row: &Row, roster: &Roster, at: At) -> Found {
 /// Brings a row up to the rule set: converts what counters were taken over, drops what belongs
 /// to no rule.
 fn refresh(row: &mut Row, roster: &Roster) {
-    let is_current =
-        |number| roster.answering(number).is_some_and(|counter| counter.number() == number);
+    let is_current = |number| {
+        let counter = roster.answering(number);
+        counter.is_some_and(|counter| counter.number() == number || counter.recounts())
+    };
     let old: Vec<u32> = numbers(row).filter(|number| !is_current(*number)).collect();
     for counter in old.iter().filter_map(|number| roster.answering(*number)) {
         if !counter.has_cell(row)

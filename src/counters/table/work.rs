@@ -4,10 +4,10 @@ use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
 
-use super::{Guards, Intent, Request, Seat, Take, upkeep};
-use crate::counters::calendar_period::Ahead;
+use super::{Guards, Intent, Request, Seat, Take, Told, upkeep};
 use crate::counters::cell::Image;
 use crate::counters::counter::Counter;
+use crate::counters::periods::Ahead;
 use crate::counters::row::{Row, RowKey};
 use crate::counters::time::At;
 use crate::rules::Enforcement;
@@ -49,15 +49,14 @@ impl<'w> Work<'w, '_> {
         })
     }
 
-    /// A rule in whose closed period the event falls; recording does not mind.
+    /// A rule in whose closed period the event falls, where its use is not told.
     #[inline]
     pub(super) fn too_late(&self, takes: &[Take]) -> Option<u32> {
-        if self.request.second.is_none() || self.request.intent == Intent::Record {
-            return None;
-        }
+        self.request.happened?;
         let late = |take: &&Take| {
             let counter = self.request.roster.counter(take.rule);
-            counter.is_some_and(|counter| counter.policy.is_too_late(&take.reading, self.at))
+            take.told != Told::Closed
+                && counter.is_some_and(|counter| counter.policy.is_too_late(&take.reading, self.at))
         };
         takes.iter().find(late).map(|take| take.rule)
     }
@@ -65,13 +64,44 @@ impl<'w> Work<'w, '_> {
     /// The counter of a take, where an event that is let in changes it.
     #[inline]
     pub(super) fn counting(&self, take: &Take) -> Option<&'w Counter> {
+        match take.told {
+            _ if take.place == NOWHERE => None,
+            Told::No | Told::Open => self.counting_in_cell(take),
+            Told::Closed => None,
+            Told::Kept => self.request.roster.counter(take.rule),
+        }
+    }
+
+    /// The same of a take that has a cell.
+    #[inline]
+    fn counting_in_cell(&self, take: &Take) -> Option<&'w Counter> {
         let counter = self.request.roster.counter(take.rule)?;
         let counts = take.counts
-            && take.place != NOWHERE
             && (take.fits || counter.enforcement != Enforcement::Shadow)
             && !(self.request.intent == Intent::Record
                 && counter.policy.is_too_late(&take.reading, self.at));
         counts.then_some(counter)
+    }
+
+    /// Goes by what is recorded of a period that the counter itself does not know: one that is
+    /// closed, or one of which it is not `known` and that began before it came into being.
+    #[cold]
+    pub(super) fn recount(&self, take: &mut Take, counter: &Counter, known: bool) {
+        let told = || {
+            let history = self.request.history?;
+            let period = take.reading.bounds()?;
+            let closed = counter.policy.is_too_late(&take.reading, self.at);
+            if !closed && (known || !counter.recounts_period(period.start)) {
+                return None;
+            }
+            let place = self.request.places.get(take.place as usize)?;
+            let used = history.used(take.rule, period.start, period.resets(), &place.values)?;
+            Some((take.reading.with_use(used), if closed { Told::Closed } else { Told::Open }))
+        };
+        if let Some((reading, told)) = told() {
+            take.fits = counter.policy.fits_period(&reading, take.cost(), self.at);
+            (take.reading, take.told) = (reading, told);
+        }
     }
 
     #[cold]
@@ -94,7 +124,7 @@ impl<'w> Work<'w, '_> {
         let mut hint = 0;
         for take in takes {
             let Some(counter) = self.request.roster.counter(take.rule) else { return false };
-            let judged = counter.judge(Some(row), hint, self.at, take.cost);
+            let judged = counter.judge(Some(row), hint, &self.at, take.cost());
             let Some(cell) = judged.cell else { return false };
             hint = row.after(cell);
             (take.reading, take.fits) = (judged.reading, judged.fits);
@@ -110,19 +140,35 @@ impl<'w> Work<'w, '_> {
     #[inline]
     pub(super) fn write_cells(&self, takes: &mut [Take], row: &mut Row) {
         for take in takes {
-            if let (Some(counter), Some(cell)) = (self.counting(take), take.cell) {
-                row.write(cell.get() as usize, |words| {
-                    counter.policy.take(&mut take.reading, words, self.at, take.cost)
-                });
+            if let (Some(counter), Some(cell)) = (self.counting_in_cell(take), take.cell) {
+                row.write(cell.get() as usize, |words| self.count(take, counter, words));
             }
         }
     }
 
+    /// Counts the event in a cell's words, moves the reading on, and returns the tag's 32 bits.
+    #[inline]
+    fn count(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> u32 {
+        let cost = take.cost();
+        counter.policy.take(&mut take.reading, words, &self.at, cost)
+    }
+
     /// Moves the readings to what they would be after the event, and writes nothing.
     pub(super) fn foretell(&self, takes: &mut [Take]) {
-        for take in takes {
+        for take in &mut *takes {
             if let Some(counter) = self.counting(take) {
-                counter.policy.take(&mut take.reading, &mut [], self.at, take.cost);
+                self.count(take, counter, &mut []);
+            }
+        }
+        self.foretell_closed(takes);
+    }
+
+    /// The same for closed periods, which have no counters to write.
+    pub(super) fn foretell_closed(&self, takes: &mut [Take]) {
+        for take in takes.iter_mut().filter(|take| take.counts && take.told == Told::Closed) {
+            let Some(counter) = self.request.roster.counter(take.rule) else { continue };
+            if take.fits || counter.enforcement != Enforcement::Shadow {
+                self.count(take, counter, &mut []);
             }
         }
     }
@@ -166,12 +212,11 @@ impl<'w> Work<'w, '_> {
         for take in takes.iter_mut().filter(|take| take.place == place) {
             let Some(counter) = self.counting(take) else { continue };
             took_over |= counter.took_over();
-            match take.cell {
-                Some(cell) => row.write(cell.get() as usize, |words| {
-                    counter.policy.take(&mut take.reading, words, self.at, take.cost)
-                }),
-                None => new_cells = true,
-            }
+            let Some(cell) = take.cell else {
+                new_cells = true;
+                continue;
+            };
+            row.write(cell.get() as usize, |words| self.count(take, counter, words));
         }
         if new_cells {
             let new = takes.iter_mut().filter(|take| take.place == place && take.cell.is_none());
@@ -201,8 +246,7 @@ impl<'w> Work<'w, '_> {
         let mut image = own
             .and_then(|row| counter.carried(row))
             .unwrap_or_else(|| Image::zero(counter.policy.words()));
-        let (reading, words) = (&mut take.reading, &mut image.words);
-        image.extra = counter.policy.take(reading, words, self.at, take.cost);
+        image.extra = self.count(take, counter, &mut image.words);
         image
     }
 }

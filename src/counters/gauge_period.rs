@@ -1,0 +1,191 @@
+//! The figure of a calendar period that an event replaces instead of adding to it: the highest
+//! amount so far, or the amount of the latest event.
+//!
+//! The state is the period, the figure, and the instant of the event that the figure is of. An
+//! event that comes late and is older than that one leaves the latest amount as it is; of two at
+//! one instant the one that came last counts.
+
+use super::cell::{Cell, Image, Lump};
+use super::periods::{Ahead, Bounds, Held, Periods, Span};
+use super::time::{At, Moment, Timeline};
+use crate::rules::Cost;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GaugePeriod {
+    limit: u64,
+    gauge: Gauge,
+    pub(super) periods: Periods,
+}
+
+/// Which amount the figure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gauge {
+    Highest,
+    Latest,
+}
+
+/// A period and its figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GaugeUse {
+    pub(super) period: Bounds,
+    pub(super) figure: Figure,
+}
+
+/// A figure, and the instant of the latest event that it knows; the earliest there is without
+/// one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Figure {
+    pub(super) used: u64,
+    pub(super) latest: Moment,
+}
+
+impl Figure {
+    const NONE: Self = Self { used: 0, latest: Moment(0) };
+}
+
+impl GaugePeriod {
+    pub(crate) fn new(limit: u64, gauge: Gauge, periods: Periods) -> Self {
+        Self { limit, gauge, periods }
+    }
+
+    /// What a cell, or a fresh counter, says of the event's period.
+    pub(super) fn read(&self, held: Held<'_>, at: At) -> GaugeUse {
+        match held {
+            Held::In(Cell { extra: length, words: [start, used, latest], .. }) => GaugeUse {
+                period: Bounds { length, start: start.cast_signed() },
+                figure: Figure { used: *used, latest: Moment(*latest) },
+            },
+            _ => GaugeUse { period: self.periods.of(at.second), figure: Figure::NONE },
+        }
+    }
+
+    /// The figure after an event of this instant.
+    fn after(&self, figure: Figure, cost: Cost, event: Moment) -> Figure {
+        let Figure { used, latest } = figure;
+        match self.gauge {
+            Gauge::Highest => Figure { used: used.max(cost.units), latest: latest.max(event) },
+            Gauge::Latest if cost.counts && event >= latest => {
+                Figure { used: cost.units, latest: event }
+            }
+            Gauge::Latest => figure,
+        }
+    }
+
+    /// Whether the figure after the event is within the limit.
+    pub(super) fn fits(&self, figure: Figure, cost: Cost, event: Moment) -> bool {
+        self.after(figure, cost, event).used <= self.limit
+    }
+
+    /// Moves a reading on by an event, and returns the words of its cell.
+    pub(super) fn take(&self, read: &mut GaugeUse, cost: Cost, at: At) -> [u64; 3] {
+        read.figure = self.after(read.figure, cost, at.event);
+        words(*read)
+    }
+
+    /// The periods after the event's that have a figure.
+    pub(super) fn ahead<'c>(cells: impl Iterator<Item = Cell<'c>>, at: At) -> Ahead {
+        let later = Periods::later(cells, at);
+        let mut ahead: Vec<Span> = later
+            .map(|(cell, start, end)| {
+                let Figure { used, latest } = figure(cell);
+                Span { start, end, used, latest }
+            })
+            .collect();
+        ahead.sort_unstable();
+        ahead.into()
+    }
+
+    /// A cell that makes no difference any more. A latest amount of nothing makes one as long as
+    /// an older event may come.
+    pub(super) fn is_idle(&self, cell: Cell<'_>, at: At) -> bool {
+        let nothing = match self.gauge {
+            Gauge::Highest => figure(cell).used == 0,
+            Gauge::Latest => false,
+        };
+        nothing || self.periods.is_past(cell, at)
+    }
+
+    pub(super) fn remaining(&self, read: GaugeUse) -> u64 {
+        self.limit.saturating_sub(read.figure.used)
+    }
+
+    /// The first moment from `from` on at which the figure after the event is within the limit.
+    /// An event with a timestamp of its own stays in its period, until that takes no more.
+    pub(super) fn passes_at(
+        &self,
+        GaugeUse { period, figure }: GaugeUse,
+        ahead: &[Span],
+        cost: Cost,
+        at: At,
+        from: Moment,
+        timeline: Timeline,
+    ) -> Option<Moment> {
+        if at.explicit {
+            let open = timeline.second(from) < self.periods.closes(period);
+            return (open && self.fits(figure, cost, at.event)).then_some(from);
+        }
+        let Figure { used, latest } = figure;
+        let current = Span { start: period.start, end: period.end(), used, latest };
+        let mut moment = from;
+        for span in std::iter::once(&current).chain(ahead) {
+            // Between the periods that have a figure are those that have none.
+            let start = timeline.start_of_second(span.start);
+            if moment < start {
+                if self.fits(Figure::NONE, cost, moment) {
+                    return Some(moment);
+                }
+                moment = start;
+            }
+            if let Some(passes) = self.passes_within(*span, cost, moment, timeline) {
+                return Some(passes);
+            }
+            moment = moment.max(timeline.start_of_second(span.end));
+        }
+        let ever = moment < Moment::MAX && self.fits(Figure::NONE, cost, moment);
+        ever.then_some(moment)
+    }
+
+    /// The first moment from `from` on, and within a period, at which the event fits: as soon as
+    /// it is later than the one that the figure is of, or not before another period.
+    fn passes_within(
+        &self,
+        span: Span,
+        cost: Cost,
+        from: Moment,
+        timeline: Timeline,
+    ) -> Option<Moment> {
+        let Span { used, latest, .. } = span;
+        let fits = |moment: &Moment| {
+            span.holds(timeline.second(*moment))
+                && self.fits(Figure { used, latest }, cost, *moment)
+        };
+        [from, from.max(latest)].into_iter().find(fits)
+    }
+
+    /// The state means the same for both; only the limits may differ.
+    pub(super) fn counts_like(&self, other: &Self) -> bool {
+        self.gauge == other.gauge && self.periods.cut_like(&other.periods)
+    }
+
+    pub(super) fn lump(&self, held: Held<'_>, at: At) -> Lump {
+        let Figure { used, latest } = self.read(held, at).figure;
+        Lump { latest, ..Lump::of(used) }
+    }
+
+    pub(super) fn adopt(&self, lump: Lump, at: At) -> Image {
+        let period = self.periods.of(at.now_second);
+        let figure = Figure { used: lump.rounded_up(), latest: lump.latest };
+        Image::of(period.length, &words(GaugeUse { period, figure }))
+    }
+}
+
+fn words(GaugeUse { period, figure }: GaugeUse) -> [u64; 3] {
+    [period.start.cast_unsigned(), figure.used, figure.latest.0]
+}
+
+fn figure(cell: Cell<'_>) -> Figure {
+    match cell.words {
+        [_, used, latest] => Figure { used: *used, latest: Moment(*latest) },
+        _ => Figure::NONE,
+    }
+}

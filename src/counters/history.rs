@@ -1,0 +1,27 @@
+//! What is recorded of a rule's use beside its counters.
+
+use std::fmt;
+
+use super::time::Moment;
+
+/// Knows what recorded events have used of a rule.
+///
+/// It is asked under the locks of the decision, so that every event of the key is recorded and
+/// counted or neither: where a quota by the calendar has no count of its own. That is so in a
+/// period that takes no more late events, whose counters are dropped, and for a counter that came
+/// into being after events that it counts.
+pub(crate) trait History: fmt::Debug {
+    /// What the events that a rule matches, of the key with these values of its partition, have
+    /// used from the second `start` to before the second `end`; `None` where that is not known
+    /// exactly.
+    fn used(&self, rule: u32, start: i64, end: Option<i64>, values: &[&str]) -> Option<Used>;
+}
+
+/// The figure of a quota in a period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Used {
+    /// In counted units.
+    pub(crate) units: u64,
+    /// The instant of the event that a latest amount is of; the earliest there is for others.
+    pub(crate) latest: Moment,
+}
