@@ -81,3 +81,20 @@ fn a_meter_that_comes_later_knows_what_the_log_has() {
     let missing = engine.meter("none").query(&MeterQuery::new()).expect_err("no such meter");
     assert_eq!(missing, QueryError::MeterNotFound { id: "none".into() });
 }
+
+#[test]
+fn a_meter_has_its_sum_beyond_the_names_that_have_room() {
+    let engine = Engine::builder().build().expect("no rules");
+    for name in 0..1_001 {
+        let event = Event::new("c", "e").value(format!("v{name}"), 2);
+        engine.record(&event).expect("a good event");
+    }
+    for (id, meter) in [("s", Meter::sum("s", "v1000")), ("a", Meter::avg("a", "v1000"))] {
+        engine.add_meter(meter.id(id)).expect("a good meter");
+    }
+    engine.record(&Event::new("c", "e").value("v1000", 4)).expect("a good event");
+    let value = |id| engine.meter(id).query(&MeterQuery::new()).expect("a value").value;
+    assert_eq!((value("s"), value("a")), (6_u64.into(), 3_u64.into()));
+    let summary = engine.usage().summary(&UsageQuery::all_time()).expect("a summary");
+    assert_eq!(summary.totals.values.len(), 1_001);
+}

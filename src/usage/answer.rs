@@ -235,8 +235,9 @@ pub struct UsageSummary {
 pub struct UsageBreakdown {
     /// One row a value that has events, the most events first, then by value.
     pub rows: Vec<BreakdownRow>,
-    /// The totals of values that have no row: they came when the dimension had as many values as
-    /// its cap allows. `None` where there are no such events.
+    /// The totals of the events whose values came when the dimension had as many values as its
+    /// cap allows. A value may have a row too, for the events that came when there was room
+    /// again. `None` where there are no such events.
     pub other: Option<UsageTotals>,
     /// The time that they are about.
     pub covers: Coverage,

@@ -41,7 +41,9 @@ struct Tracked {
 pub(crate) struct Columns {
     /// The name of each named value's sum, from [`FIRST_NAMED`] on; none for tracked folds.
     names: Vec<Option<Box<str>>>,
-    sums: HashMap<Box<str>, Column, ahash::RandomState>,
+    /// The sums of named values, and the instants from which on they know every event: the first
+    /// there is, but for those that a meter asked for when there was no room.
+    sums: HashMap<Box<str>, (Column, Timestamp), ahash::RandomState>,
     tracked: Vec<Tracked>,
 }
 
@@ -81,7 +83,7 @@ impl Columns {
                 && !self.sums.contains_key(name)
                 && let Some(column) = self.add(Some(name.into()))
             {
-                self.sums.insert(name.into(), column);
+                self.sums.insert(name.into(), (column, Timestamp::MIN));
             }
         }
     }
@@ -101,34 +103,46 @@ impl Columns {
     /// The column of a value's fold, and the instant from which on it knows every event.
     pub(super) fn find(&self, value: &ValueName, fold: Fold) -> Option<(Column, Timestamp)> {
         if let (ValueName::Other(name), Fold::Sum) = (value, fold) {
-            return self.sums.get(name).map(|column| (*column, Timestamp::MIN));
+            return self.sums.get(name).copied();
         }
         let tracked = self.tracked.iter().find(|known| known.is(value, fold))?;
         Some((tracked.column, tracked.since))
     }
 
-    /// Keeps the folds that meters need now, and no others; those that are new know all events
-    /// from `since` on once the log's events are filled in. Returns whether any is new.
-    pub(super) fn track(&mut self, wanted: &[ValueFold], since: Timestamp) -> bool {
-        let is_wanted = |known: &Tracked| wanted.iter().any(|(value, fold)| known.is(value, *fold));
-        self.tracked.retain(is_wanted);
-        let kept = self.tracked.len();
-        for (value, fold) in wanted {
-            if self.tracked.iter().any(|known| known.is(value, *fold)) {
-                continue;
-            }
-            // Without a column a fold is answered from the events that the log has.
-            if let Some(column) = self.add(None) {
-                let (value, fold) = (value.clone(), *fold);
-                self.tracked.push(Tracked { value, fold, column, since });
-            }
-        }
-        self.tracked.len() > kept
+    /// Whether a value's fold is known: kept, or that of a name that no event ever had.
+    pub(super) fn know_fold(&self, (value, fold): &ValueFold) -> bool {
+        let is_new = *fold == Fold::Sum && !self.is_full();
+        is_new || self.find(value, *fold).is_some()
     }
 
-    /// The columns of the tracked folds.
-    pub(super) fn tracked(&self) -> impl Iterator<Item = Column> {
-        self.tracked.iter().map(|tracked| tracked.column)
+    /// Keeps the folds that meters need now, and no others; those that are new know all events
+    /// from `since` on once the log's events are filled in. Returns their columns.
+    pub(super) fn track(&mut self, wanted: &[ValueFold], since: Timestamp) -> Vec<Column> {
+        let is_wanted = |known: &Tracked| wanted.iter().any(|(value, fold)| known.is(value, *fold));
+        self.tracked.retain(is_wanted);
+        let mut new = Vec::new();
+        for (value, fold) in wanted {
+            if self.know_fold(&(value.clone(), *fold)) {
+                continue;
+            }
+            match (value, fold) {
+                // Meters are the users' own, and few: their sums have room beyond the cap.
+                (ValueName::Other(name), Fold::Sum) => {
+                    if let Some(column) = self.add(Some(name.clone())) {
+                        self.sums.insert(name.clone(), (column, since));
+                        new.push(column);
+                    }
+                }
+                _ => {
+                    if let Some(column) = self.add(None) {
+                        let (value, fold) = (value.clone(), *fold);
+                        self.tracked.push(Tracked { value, fold, column, since });
+                        new.push(column);
+                    }
+                }
+            }
+        }
+        new
     }
 
     /// What an event adds to its rows.
@@ -140,7 +154,7 @@ impl Columns {
         }
         for (name, amount) in event.named() {
             let cell = match self.sums.get(name) {
-                Some(column) => Cell::new(*column, Fold::Sum, amount.millionths()),
+                Some((column, _)) => Cell::new(*column, Fold::Sum, amount.millionths()),
                 None => Cell::new(OTHER_VALUES, Fold::Count, 1),
             };
             addend.cells.push(cell);
@@ -149,18 +163,17 @@ impl Columns {
         addend
     }
 
-    /// What an event adds to the tracked folds alone.
-    pub(super) fn tracked_addend(
+    /// What an event adds to these columns alone.
+    pub(super) fn addend_of(
         &self,
         event: &impl Values,
         at: Timestamp,
         place: u64,
         new: &[Column],
     ) -> Addend {
-        let mut addend = Addend::default();
-        self.add_tracked(event, at, place, &mut addend.cells);
-        addend.cells.retain(|cell| new.contains(&cell.column));
-        addend
+        let mut cells = self.addend(event, at, place).cells;
+        cells.retain(|cell| new.contains(&cell.column));
+        Addend { cells, ..Addend::default() }
     }
 
     fn add_tracked(

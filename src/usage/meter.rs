@@ -94,19 +94,22 @@ impl Figure {
         Selector { filter, group_by }
     }
 
-    /// The folds that it needs beside the sums.
+    /// The folds that it needs beside the number of events and the fixed sums.
     pub(crate) fn folds(&self) -> Vec<ValueFold> {
         match self {
             Self::Fold(value, fold) => vec![(value.clone(), *fold)],
-            Self::Average(value) => vec![(value.clone(), Fold::Count)],
-            Self::Count | Self::Sum(_) | Self::Unique(_) => Vec::new(),
+            Self::Sum(value) => named_sum(value).collect(),
+            Self::Average(value) => {
+                named_sum(value).chain([(value.clone(), Fold::Count)]).collect()
+            }
+            Self::Count | Self::Unique(_) => Vec::new(),
         }
     }
 
     /// The figure of an answer to its question; `None` where a fold that it needs is not kept.
     pub(crate) fn value(&self, answer: &Answer) -> Option<Result<Amount, QueryError>> {
-        let is_kept = |(value, fold): &ValueFold| answer.columns.find(value, *fold).is_some();
-        self.folds().iter().all(is_kept).then(|| self.value_of(answer))
+        let is_known = |fold: &ValueFold| answer.columns.know_fold(fold);
+        self.folds().iter().all(is_known).then(|| self.value_of(answer))
     }
 
     fn value_of(&self, answer: &Answer) -> Result<Amount, QueryError> {
@@ -131,6 +134,12 @@ impl Figure {
             }
         }
     }
+}
+
+/// The fold of a value's sum, where it is not one of the fixed ones.
+fn named_sum(value: &ValueName) -> impl Iterator<Item = ValueFold> {
+    let is_named = matches!(value, ValueName::Other(_));
+    is_named.then(|| (value.clone(), Fold::Sum)).into_iter()
 }
 
 fn sum(answer: &Answer, total: &Total, value: &ValueName) -> Result<Amount, QueryError> {

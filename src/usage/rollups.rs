@@ -135,7 +135,7 @@ impl Rollups {
         place: u64,
         new: &[Column],
     ) {
-        let addend = self.columns.tracked_addend(event, at, place, new);
+        let addend = self.columns.addend_of(event, at, place, new);
         if !addend.cells.is_empty() {
             self.add_to_all(event, minute_of(at), &addend);
         }
@@ -143,11 +143,7 @@ impl Rollups {
 
     /// Keeps the folds that meters need; returns the columns that are new.
     pub(crate) fn track(&mut self, wanted: &[ValueFold], since: Timestamp) -> Vec<Column> {
-        let known: Vec<Column> = self.columns.tracked().collect();
-        if !Arc::make_mut(&mut self.columns).track(wanted, since) {
-            return Vec::new();
-        }
-        self.columns.tracked().filter(|column| !known.contains(column)).collect()
+        Arc::make_mut(&mut self.columns).track(wanted, since)
     }
 
     fn add_to_all(&mut self, event: &impl Counted, minute: i64, addend: &Addend) {
