@@ -134,7 +134,7 @@
 //! |---|---|---|---|
 //! | `track`, `check`, `standing` | a shard for each key | one a filter shape, one a key | none |
 //! | ... with a new key | the same | the same | its row, and a table that grows |
-//! | ... with recording on | and the log | the same | none while the log is at its bound, but a new minute's roll-ups |
+//! | ... with recording on | and the log | the same | none at the log's bound, but for roll-ups |
 //! | ... with an idempotency key | and the key's | and one | the key and the answer |
 //! | statuses, `retry_after` | none | none | none |
 //! | `headers` | none | none | one a header |
