@@ -123,3 +123,38 @@ fn keys_that_came_to_rest_are_dropped_in_passing_and_their_memory_with_them() {
     assert!(most <= 10_000, "{most} keys at a time, of which 1 000 matter");
     assert!(memory.bytes_max <= documented_bytes(most, 12, 1), "{} bytes", memory.bytes_max);
 }
+
+/// The bytes an event in a log of many, all of one customer: the roll-ups have a few rows only.
+fn log_bytes(event: impl Fn(u64) -> Event<'static>) -> u64 {
+    const EVENTS: u64 = 250_000;
+    let mut kept = None;
+    let memory = measure(|| {
+        let builder = Engine::builder().recording(Recording::Newest(1_000_000)).clock(clock());
+        let engine = builder.build().expect("valid settings");
+        for number in 0..EVENTS {
+            engine.record(&event(number)).expect("a valid event");
+        }
+        kept = Some(engine);
+    });
+    assert_eq!(kept.expect("the engine was built").events().len() as u64, EVENTS);
+    memory.bytes_current.unsigned_abs().saturating_sub(BASE_BYTES).div_ceil(EVENTS)
+}
+
+/// The documentation of `Recording` says these.
+#[test]
+fn a_recorded_event_takes_little_more_than_its_strings_and_numbers() {
+    let short = log_bytes(|_| Event::new("cust_0000001", "call"));
+    let call = log_bytes(|_| model_call("cust_0000001").model("gpt-4").provider("openai"));
+    let long = log_bytes(|number| {
+        let at = Utc.timestamp_nanos(1_773_000_000_123_456_789 + (number % 9).cast_signed());
+        model_call("cust_0000001")
+            .model("gpt-4")
+            .provider("openai")
+            .latency_ms(1_200)
+            .property("team_id", "team_eng")
+            .value("gpu_seconds", "0.25")
+            .timestamp(at)
+    });
+    println!("{short}, {call} and {long} bytes an event");
+    assert!(short <= 46 && call <= 70 && long <= 110, "{short}, {call}, {long} bytes an event");
+}

@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use limitry::{
-    Algorithm, Amount, Clock, Decision, Enforcement, Engine, Event, EventId, HeaderDialect,
-    ManualClock, Metric, Overflow, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate,
-    Recording, RuleSet, Standing, SyncOptions, Timestamp, TrackError, Window,
+    Algorithm, Amount, Clock, Decision, Enforcement, Engine, Event, EventId, EventQuery,
+    HeaderDialect, ManualClock, Metric, Overflow, Period, Quota, QuotaUpdate, RateLimit,
+    RateLimitUpdate, Recording, RuleSet, Standing, SyncOptions, Timestamp, TrackError, Window,
 };
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -399,6 +399,21 @@ fn answer(outcome: Result<Decision, TrackError>, event: &Event<'_>) {
     }
 }
 
+/// Lists events, and prints what is found: in no shape where the calendar has no such year.
+fn list(engine: &Engine, query: &EventQuery) {
+    match engine.events().list(query) {
+        Ok(page) => {
+            assert_eq!(
+                serde_json::to_value(&page).is_ok(),
+                serde_json::to_value(page.generic()).is_ok()
+            );
+            let next = page.next_cursor.unwrap_or_default();
+            assert_eq!(engine.events().list(&query.clone().cursor(next)).is_ok(), page.has_more);
+        }
+        Err(error) => print(&error),
+    }
+}
+
 /// Does to an engine what `acts` say; `hands` move its clock, if it has any.
 fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Event<'static>]) {
     for (turn, act) in acts.iter().enumerate() {
@@ -427,6 +442,10 @@ fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Ev
                 let answers = engine.track_batch(events);
                 assert_eq!(answers.len(), events.len());
                 answers.into_iter().zip(events).for_each(|(one, event)| answer(one, event));
+                match engine.record_batch(events) {
+                    Ok(report) => assert_eq!(report.count + report.duplicates, events.len()),
+                    Err(error) => print(&error),
+                }
             }
             Act::AddLimit(rule) => engine.add_rate_limit(rule).err().iter().for_each(print),
             Act::AddQuota(rule) => engine.add_quota(rule).err().iter().for_each(print),
@@ -456,6 +475,7 @@ fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Ev
                 let newest = engine.events().newest(3);
                 assert!(newest.len() <= 3 && engine.live_keys() < 1_000);
                 assert!(newest.iter().all(|found| !format!("{found:?}").is_empty()));
+                list(engine, &EventQuery::new());
                 for rule in engine.rate_limits() {
                     let id = rule.id.clone().expect("made");
                     assert_eq!(engine.rate_limit(&id).as_ref(), Some(&rule));
@@ -638,6 +658,14 @@ fn decode(body: &str) {
         answer(engine.record(&event), &event);
         assert!(engine.events().newest(1).len() <= 1);
     }
+    if let Some(query) = read::<EventQuery>(body) {
+        json(&query);
+        let engine = Engine::builder().build().expect("valid");
+        engine.record(&Event::new("cust_123", "call")).expect("valid");
+        list(&engine, &query);
+        let iter = engine.events().iter(query);
+        assert!(iter.map_or(0, Iterator::count) <= 1);
+    }
     let limit = read::<RateLimit>(body);
     let quota = read::<Quota>(body);
     let mut rules = read::<RuleSet>(body).unwrap_or_default();
@@ -703,6 +731,11 @@ fn good_bodies() -> Vec<Value> {
             ]
         }),
         json!({"limitValue": 7, "burst": null, "window": "5m", "per": []}),
+        json!({
+            "customerId": "cust_123", "filters": {"team_id": "eng"}, "limit": "20",
+            "cursor": "evt_0", "startDate": "2024-01-15T10:30:00Z",
+            "endDate": "2024-01-16T10:30:00Z"
+        }),
     ]
 }
 

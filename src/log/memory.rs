@@ -37,7 +37,7 @@ impl MemoryLog {
             keep: keep.max(1),
             retention,
             sealed: VecDeque::new(),
-            open: Arc::new(Segment::new(0, 0)),
+            open: Arc::new(Segment::new(0)),
             spare: None,
             held: 0,
             recorded: 0,
@@ -109,7 +109,7 @@ impl MemoryLog {
     fn seal(&mut self) {
         let first = self.recorded;
         let next = self.reuse(first);
-        let next = next.unwrap_or_else(|| Arc::new(Segment::new(first, self.open.byte_len())));
+        let next = next.unwrap_or_else(|| Arc::new(Segment::like(&self.open, first)));
         self.sealed.push_back(std::mem::replace(&mut self.open, next));
     }
 

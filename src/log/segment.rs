@@ -49,16 +49,27 @@ impl<'s> PackedEvent<'s> {
 }
 
 impl Segment {
-    /// An empty segment, with memory for `bytes` of packed events.
-    pub(super) fn new(first: u64, bytes: usize) -> Self {
+    /// An empty segment without memory.
+    pub(super) fn new(first: u64) -> Self {
         Self {
             first,
-            bytes: Vec::with_capacity(bytes),
+            bytes: Vec::new(),
             ends: Vec::new(),
             signatures: Vec::new(),
             earliest: Timestamp::MAX,
             latest: Timestamp::MIN,
         }
+    }
+
+    /// An empty segment with memory for what a full one has, and a little more: events that happen
+    /// late in a second are a byte longer than others.
+    pub(super) fn like(full: &Self, first: u64) -> Self {
+        let mut segment = Self::new(first);
+        let bytes = full.bytes.len().saturating_add(full.bytes.len() / 32);
+        segment.bytes.reserve_exact(bytes);
+        segment.ends.reserve_exact(full.len());
+        segment.signatures.reserve_exact(full.len());
+        segment
     }
 
     /// Empties a segment that nobody needs, and keeps its memory.
@@ -105,16 +116,12 @@ impl Segment {
 
     /// Whether it takes no more events, of at most `most`.
     pub(super) fn is_full(&self, most: usize) -> bool {
-        self.len() >= most.min(SEGMENT_EVENTS) || self.byte_len() >= SEGMENT_BYTES
+        self.len() >= most.min(SEGMENT_EVENTS) || self.bytes.len() >= SEGMENT_BYTES
     }
 
     /// Whether it has memory for more than twice of what segments hold.
     pub(super) fn is_oversized(&self) -> bool {
         self.bytes.capacity() > SEGMENT_BYTES.saturating_mul(2)
-    }
-
-    pub(super) fn byte_len(&self) -> usize {
-        self.bytes.len()
     }
 
     pub(crate) fn len(&self) -> usize {
