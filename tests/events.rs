@@ -132,7 +132,7 @@ fn an_iterator_shows_what_there_was_when_it_was_made() {
     due.reverse();
     let mut iter = engine.events().iter(EventQuery::new().limit(10)).expect("a good question");
     let mut found = Vec::new();
-    while let Some(event) = iter.next() {
+    for event in iter.by_ref() {
         found.push(event.id);
         record(&engine, &Event::new("cust_2", "call"));
     }
