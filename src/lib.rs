@@ -46,6 +46,11 @@
 //! 7. **Nothing twice, nothing lost.** The idempotency key, the event and its counts are one step.
 //!    Of two calls with one key at the same time one counts, and both get the same answer.
 //!    *(`idempotency`, `threads`)*
+//! 8. **Usage is conserved.** Whatever the order, the threads, the retries and the late events: the
+//!    sums over any cut of time or of a dimension add up to the total, which is the fold of the
+//!    events that were let in. What a cap leaves without a row of its own is in a row for the
+//!    others, and an answer says which time it covers. *(`usage_model`, `usage_threads`,
+//!    `usage_trace`, `usage_calendar`)*
 //!
 //! # What it does not promise
 //!
@@ -273,6 +278,30 @@
 //! let all = engine.events().iter(EventQuery::new().event_type("model_call"))?;
 //! assert_eq!(all.filter_map(|found| found.event.amount("total_tokens")).count(), 3);
 //! # Ok::<(), limitry::Error>(())
+//! ```
+//!
+//! **Who used what.** [`Engine::usage`] sums up the recorded events from roll-ups, at a cost that
+//! follows buckets and groups; [`Engine::meter`] asks for the figure of a [`Meter`].
+//!
+//! ```
+//! # use limitry::{Engine, Event, Interval, ManualClock, Meter, MeterQuery, UsageQuery};
+//! # let clock = ManualClock::new("2024-01-15T10:30:00Z".parse()?);
+//! let agents = Meter::max("Peak of agents", "agents").id("mtr_peak");
+//! let engine = Engine::builder().clock(clock).meter(agents).build()?;
+//! engine.record(&Event::new("cust_123", "model_call").model("gpt-4").total_tokens(900))?;
+//! engine.record(&Event::new("cust_123", "agent.count").value("agents", 4))?;
+//!
+//! let day = UsageQuery::new("2024-01-15T00:00:00Z".parse()?, "2024-01-16T00:00:00Z".parse()?);
+//! let summary = engine.usage().summary(&day)?;
+//! assert_eq!((summary.totals.total_events, summary.totals.total_tokens), (2, 900));
+//! let models = engine.usage().breakdown(&day, "model")?;
+//! let rows = models.rows.iter().map(|row| row.dimension.as_deref());
+//! assert_eq!(rows.collect::<Vec<_>>(), [None, Some("gpt-4")]);
+//! let hours = engine.usage().timeseries(&day, Interval::Hour)?;
+//! assert_eq!(hours.points[10].totals.total_events, 2);
+//! let peak = engine.meter("mtr_peak").query(&MeterQuery::new().customer("cust_123"))?;
+//! assert_eq!(peak.value.to_string(), "4");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! **Other questions.** [`Engine::check`] answers what `track` would and takes nothing;

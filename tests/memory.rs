@@ -158,3 +158,34 @@ fn a_recorded_event_takes_little_more_than_its_strings_and_numbers() {
     println!("{short}, {call} and {long} bytes an event");
     assert!(short <= 46 && call <= 70 && long <= 110, "{short}, {call}, {long} bytes an event");
 }
+
+/// The bytes that the roll-ups take for `customers` that each have an event in each of `minutes`.
+fn rollup_bytes(customers: u64, minutes: u64) -> u64 {
+    let mut kept = None;
+    let memory = measure(|| {
+        let clock = clock();
+        // The log keeps next to nothing: what grows is the roll-ups.
+        let recording = Recording::Newest(1);
+        let engine = Engine::builder().recording(recording).clock(clock.clone());
+        let engine = engine.build().expect("no rules");
+        for _ in 0..minutes {
+            flood(&engine, customers);
+            clock.advance(Duration::from_secs(60));
+        }
+        kept = Some(engine);
+    });
+    u64::try_from(memory.bytes_current).expect("what is kept is not negative")
+}
+
+#[test]
+fn a_row_of_the_roll_ups_takes_little_more_than_a_cache_line() {
+    const CUSTOMERS: u64 = 1_000;
+    // A customer's event has six rows: by minute, hour and day, of the customer and of the tuple.
+    let first = rollup_bytes(CUSTOMERS, 1) / CUSTOMERS;
+    assert!(first <= 900, "{first} bytes a customer with its series and first rows");
+    // The next minute of the same hour brings two.
+    let (some, more) = (rollup_bytes(CUSTOMERS, 10), rollup_bytes(CUSTOMERS, 50));
+    let row = (more - some) / (CUSTOMERS * 40 * 2);
+    println!("{first} bytes a customer, {row} bytes a row");
+    assert!(row <= 90, "{row} bytes a row");
+}

@@ -150,13 +150,22 @@ pub(crate) fn filter<'q>(
             return Err(QueryError::invalid("filters", name, rule));
         }
         if let Some(rule) = text_rule(value) {
-            return Err(QueryError::invalid(name, value, rule));
+            return Err(QueryError::invalid(wire_name(name), value, rule));
         }
         filter.push((Dimension::parse(name), value.into()));
     }
     filter.sort();
     filter.dedup();
     Ok(filter)
+}
+
+/// How a query calls a dimension.
+fn wire_name(dimension: &str) -> &str {
+    match dimension {
+        "customer_id" => "customerId",
+        "event_type" => "eventType",
+        other => other,
+    }
 }
 
 /// A question to a meter: its value for a customer, for dimensions, for a range of time; all of
