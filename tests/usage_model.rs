@@ -608,7 +608,7 @@ fn run(setup: &Setup, seed: u64, steps: u32) {
 #[test]
 fn every_answer_is_the_fold_of_the_accepted_events() {
     let seed = seed("every_answer_is_the_fold_of_the_accepted_events", 1);
-    let (histories, steps) = if long() { (60, 3_000) } else { (2, 900) };
+    let (histories, steps) = if long() { (20, 3_000) } else { (6, 900) };
     for case in 0..cases(histories) {
         for setup in setups() {
             run(&setup, seed.wrapping_add(case.into()), steps);
