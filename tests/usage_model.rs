@@ -639,4 +639,18 @@ fn values_of_names_beyond_the_cap_are_counted() {
         let sum = if is_all { 4_u64 } else { 2 };
         assert!(totals.values.values().all(|value| *value == sum));
     }
+    // A meter has room for its name always, and says from when on it knows it.
+    let late = meter(How::Sum, "value_1050", &[]).id("mtr_late");
+    engine.add_meter(late).expect("a good meter");
+    let query = meter_query(&Asked { pairs: Vec::new(), range: ALWAYS });
+    for more in 0..3_i128 {
+        let answer = engine.meter("mtr_late").query(&query).expect("it is there");
+        let known = covered(&answer.covers);
+        let before = [1_050, 2_150].map(|number| START + number * 7 * SECOND);
+        let before = before.into_iter().filter(|at| known.contains(at)).count();
+        assert!(before > 0, "the log has the last");
+        let values = i128::try_from(before).expect("few") + more;
+        assert_eq!(answer.value.millionths(), 2_000_000 * values);
+        engine.record(&Event::new("c", "e").value("value_1050", 2)).expect("a good event");
+    }
 }
