@@ -42,8 +42,8 @@ fn the_three_questions_answer_in_both_shapes() {
     assert_eq!(
         serde_json::to_string(&by_model.generic()).expect("prints"),
         concat!(
-            r#"{"data":[{"dimension":"gpt-4","totalEvents":2,"#,
-            r#""values":{"total_tokens":1000,"images":4}},"#,
+            r#"{"data":["#,
+            r#"{"dimension":"gpt-4","totalEvents":2,"values":{"total_tokens":1000,"images":4}},"#,
             r#"{"dimension":null,"totalEvents":1,"values":{"total_tokens":50,"images":2}}]}"#
         )
     );
