@@ -304,7 +304,7 @@ fn assert_between(before: &Sums, found: &Sums, after: &Sums, asked: &Asked) {
 
 fn hold(test: &str, default: u64, recording: Recording, rollups: &RollupOptions) {
     let seed = seed(test, default);
-    let (rounds, events) = if long() { (4, 4_000) } else { (2, 900) };
+    let (rounds, events) = if long() { (4, 2_000) } else { (2, 900) };
     for round in 0..rounds {
         let scene = Scene::new(recording, rollups.clone());
         scene.run(seed.wrapping_add(round), events);
