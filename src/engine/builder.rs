@@ -187,6 +187,9 @@ impl EngineBuilder {
             figures: EngineFigures::new(),
         };
         engine.install(rules, &meters);
+        if engine.ledger.is_some() {
+            engine.compiler.lock().recount();
+        }
         Ok(engine)
     }
 

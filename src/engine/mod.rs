@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use self::history::Recorded;
 use crate::clock::{Clock, Timestamp};
-use crate::counters::{At, Intent, MAX_AHEAD_SECONDS, Moment, Request, Table, Take, Unsettled};
+use crate::counters::{
+    At, History, Intent, MAX_AHEAD_SECONDS, Moment, Request, Table, Take, Unsettled,
+};
 use crate::decision::{Decision, Standing};
 use crate::error::{EventError, TrackError};
 use crate::event::Event;
@@ -22,6 +25,7 @@ mod builder;
 mod events;
 mod explain;
 mod figures;
+mod history;
 mod manage;
 mod meters;
 mod usage;
@@ -250,13 +254,16 @@ impl Engine {
                 };
                 takes.push(Take::new(*rule, *place, cost));
             }
+            let recorded = self.ledger.as_ref();
+            let recorded =
+                recorded.map(|ledger| Recorded { ledger, snapshot: &snapshot, timeline });
             let request = Request {
                 roster: &snapshot.roster,
                 intent,
                 now: now.moment,
                 happened,
                 places: &matches.places,
-                history: None,
+                history: recorded.as_ref().map(|recorded| recorded as &dyn History),
             };
             let settled = self.table.settle(&request, takes, commit);
             drop(matches);
