@@ -240,7 +240,7 @@ impl Engine {
             Some(ledger.append(event, happened.unwrap_or(now), now))
         };
         let at = timeline.at(now.moment, happened);
-        let mut decision = Decision::pending(at, now.asked, timeline);
+        let mut decision = Decision::pending(at, now.asked, timeline, self.ledger.is_some());
         loop {
             let snapshot = self.snapshot.load();
             let mut matches = Matches::default();
