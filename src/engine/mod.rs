@@ -85,8 +85,9 @@ impl Engine {
     ///
     /// # Errors
     /// A field of the event breaks its rule; the timestamp is more than 24 hours ahead, or falls
-    /// in a quota's period that takes no more late events; the idempotency key was used for
-    /// another payload. Nothing is counted then. A refusal is not an error.
+    /// in a quota's period that ended too long ago and of which not all is recorded; the
+    /// idempotency key was used for another payload. Nothing is counted then. A refusal is not an
+    /// error.
     pub fn track(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
         self.once(event, Intent::Take)
     }
@@ -104,8 +105,7 @@ impl Engine {
     ///
     /// The decision is always allowed; `exceeded` marks the rules that the event went over. A
     /// token bucket goes no lower than empty. A rate limit is left alone when the event's
-    /// timestamp is a whole window or more ago, and so is a quota whose period takes no more late
-    /// events: an import of old events blocks nobody.
+    /// timestamp is a whole window or more ago: an import of old events blocks nobody.
     ///
     /// # Errors
     /// As `track`, but never for a late event.
