@@ -140,7 +140,8 @@ impl<'w> Work<'w, '_> {
             {
                 spans.push(Span::new(period, used));
             }
-            next = period.resets();
+            // At the ends of the calendar a period may be longer than is kept of its length.
+            next = period.resets().filter(|end| *end > start);
         }
         spans.sort_unstable();
         spans.into()
