@@ -134,6 +134,8 @@ pub(crate) struct Sayings {
     /// What the clock showed, which is before `at` where it had stepped back.
     pub(crate) asked: Moment,
     pub(crate) timeline: Timeline,
+    /// Whether events are recorded.
+    recorded: bool,
     /// In the order of the rules' places.
     said: Takes,
     /// The later periods in which rules of a refused event have seen use; almost always none.
@@ -264,6 +266,11 @@ impl Sayings {
         if said.fits && said.reading == Reading::NoRoom {
             return Some(from);
         }
+        // Where events are recorded they tell of closed periods: an event that is dated into one
+        // fits then as it does now.
+        if self.recorded && self.at.explicit && policy.periods().is_some() {
+            return said.fits.then_some(from);
+        }
         let ahead = self.ahead.iter().find(|(rule, _)| *rule == said.rule);
         let ahead = ahead.map_or(&[][..], |(_, ahead)| ahead);
         policy.passes_at(&said.reading, ahead, said.cost(), self.at, from, self.timeline)
@@ -306,9 +313,9 @@ pub struct Decision {
 
 impl Decision {
     /// A decision that is to be made: it is filled in where it lies, because it is large.
-    pub(crate) fn pending(at: At, asked: Moment, timeline: Timeline) -> Self {
+    pub(crate) fn pending(at: At, asked: Moment, timeline: Timeline, recorded: bool) -> Self {
         let (said, ahead, rules) = (Takes::new(), Vec::new(), Rules::Unset);
-        let sayings = Sayings { at, asked, timeline, said, ahead, rules };
+        let sayings = Sayings { at, asked, timeline, recorded, said, ahead, rules };
         Self { allowed: false, replay: false, event_id: None, sayings }
     }
 

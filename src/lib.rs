@@ -71,8 +71,9 @@
 //!   of those counts again.
 //! - **A wait at a full cap.** A rule that denies new keys says `Never`, because the wait hangs on
 //!   other keys; one that shares a counter among them promises the wait for that counter.
-//! - **Very late events.** A calendar quota takes events into a period that ended less than
-//!   [`EngineBuilder::late_events`] ago, an hour by default. A later one is an
+//! - **Very late events without a record.** A calendar quota keeps the counter of a period for
+//!   [`EngineBuilder::late_events`], an hour by default. An event that comes later is judged by the
+//!   recorded events; where recording is off, or retention has taken them, it is an
 //!   [`EventError::TooLate`] from `track`, and [`Engine::record`] leaves that quota alone.
 //! - **The last slot of a sliding window.** [`Algorithm::SlidingWindow`] and [`Period::rolling`]
 //!   count in slots of a sixtieth of their length, and may refuse up to one slot early.
@@ -116,7 +117,8 @@
 //!    16
 //!  +  8 * (length / 8 + 1)   for each value of the key; length / 8 is rounded down
 //!  + 24                      for each rate limit and calendar quota, once more for each other
-//!                            period that late or early events keep
+//!                            period that late or early events keep; 32 for one of a `max` or
+//!                            `latest` meter
 //!  + 504                     for each sliding window and rolling quota
 //!  + 20 to 39                for a slot of the hash table, by its load
 //! ```

@@ -320,7 +320,13 @@ impl<'m> Run<'m> {
         }
         // A set lists its rate limits first, and that is the order of their age.
         rules.sort_by_key(|rule| !rule.kind.is_rate());
-        Run { met, rules: rules.len(), pair: Pair::new(&rules), keyed: Vec::new(), retry_at: None }
+        Run {
+            met,
+            rules: rules.len(),
+            pair: Pair::without_a_record(&rules),
+            keyed: Vec::new(),
+            retry_at: None,
+        }
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -547,7 +553,7 @@ fn the_engine_answers_as_the_definitions_say() {
 /// Adding rules one at a time at run time is the same as building with them.
 #[test]
 fn a_rule_added_later_starts_fresh() {
-    let mut pair = Pair::new(&[]);
+    let mut pair = Pair::without_a_record(&[]);
     let act = Act::new("ann", "call");
     for _ in 0..5 {
         let seen = pair.track(&act).expect("as the oracle says");

@@ -296,10 +296,11 @@ fn a_timestamp_pins_an_event_to_its_period() {
     assert!(engine.track(&Event::new("x", "call")).expect("valid").is_allowed());
 }
 
-/// When the rate limit opens, the event would be too late for its quota: there is no instant.
+/// When the rate limit opens, the event would be too late for its quota, of which nothing is
+/// recorded: there is no instant.
 #[test]
 fn a_wait_past_the_time_for_late_events_is_never() {
-    let mut pair = Pair::new(&[
+    let mut pair = Pair::without_a_record(&[
         Rule::new("rate", 1, Kind::Bucket { window: 6 * HOUR, burst: None }),
         Rule::new("hour", 10, Kind::Calendar(Span::Hour)),
     ]);

@@ -25,3 +25,7 @@ pub(crate) struct Used {
     /// The instant of the event that a latest amount is of; the earliest there is for others.
     pub(crate) latest: Moment,
 }
+
+impl Used {
+    pub(super) const NOTHING: Self = Self { units: 0, latest: Moment(0) };
+}

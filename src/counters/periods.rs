@@ -5,6 +5,7 @@
 //! they belong; those whose time for late events is over give their place to the next.
 
 use super::cell::Cell;
+use super::history::Used;
 use super::time::{At, Moment};
 use crate::calendar::{Calendar, PeriodBounds};
 
@@ -125,6 +126,14 @@ impl Bounds {
 }
 
 impl Span {
+    pub(super) fn new(period: Bounds, Used { units: used, latest }: Used) -> Self {
+        Self { start: period.start, end: period.end(), used, latest }
+    }
+
+    pub(super) fn starts(&self, period: Bounds) -> bool {
+        self.start == period.start
+    }
+
     pub(super) fn holds(&self, second: i64) -> bool {
         self.start <= second && second < self.end
     }

@@ -148,8 +148,9 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets for how long after its end a calendar period takes late events, by whole seconds;
-    /// the default is an hour. Counters of a period are kept for as long.
+    /// Sets for how long after its end a calendar period's counters are kept for late events, by
+    /// whole seconds; the default is an hour. Later ones are judged by the recorded events, at the
+    /// cost of a query, and are an error where recording is off.
     pub fn late_events(mut self, late: Duration) -> Self {
         self.late_events = late;
         self
@@ -187,6 +188,9 @@ impl EngineBuilder {
             figures: EngineFigures::new(),
         };
         engine.install(rules, &meters);
+        if engine.ledger.is_some() {
+            engine.compiler.lock().recount();
+        }
         Ok(engine)
     }
 

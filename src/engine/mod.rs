@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use self::history::Recorded;
 use crate::clock::{Clock, Timestamp};
-use crate::counters::{At, Intent, MAX_AHEAD_SECONDS, Moment, Request, Table, Take, Unsettled};
+use crate::counters::{
+    At, History, Intent, MAX_AHEAD_SECONDS, Moment, Request, Table, Take, Unsettled,
+};
 use crate::decision::{Decision, Standing};
 use crate::error::{EventError, TrackError};
 use crate::event::Event;
@@ -22,6 +25,7 @@ mod builder;
 mod events;
 mod explain;
 mod figures;
+mod history;
 mod manage;
 mod meters;
 mod usage;
@@ -81,8 +85,9 @@ impl Engine {
     ///
     /// # Errors
     /// A field of the event breaks its rule; the timestamp is more than 24 hours ahead, or falls
-    /// in a quota's period that takes no more late events; the idempotency key was used for
-    /// another payload. Nothing is counted then. A refusal is not an error.
+    /// in a quota's period that ended too long ago and of which not all is recorded; the
+    /// idempotency key was used for another payload. Nothing is counted then. A refusal is not an
+    /// error.
     pub fn track(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
         self.once(event, Intent::Take)
     }
@@ -100,8 +105,7 @@ impl Engine {
     ///
     /// The decision is always allowed; `exceeded` marks the rules that the event went over. A
     /// token bucket goes no lower than empty. A rate limit is left alone when the event's
-    /// timestamp is a whole window or more ago, and so is a quota whose period takes no more late
-    /// events: an import of old events blocks nobody.
+    /// timestamp is a whole window or more ago: an import of old events blocks nobody.
     ///
     /// # Errors
     /// As `track`, but never for a late event.
@@ -236,7 +240,7 @@ impl Engine {
             Some(ledger.append(event, happened.unwrap_or(now), now))
         };
         let at = timeline.at(now.moment, happened);
-        let mut decision = Decision::pending(at, now.asked, timeline);
+        let mut decision = Decision::pending(at, now.asked, timeline, self.ledger.is_some());
         loop {
             let snapshot = self.snapshot.load();
             let mut matches = Matches::default();
@@ -250,13 +254,16 @@ impl Engine {
                 };
                 takes.push(Take::new(*rule, *place, cost));
             }
+            let recorded = self.ledger.as_ref();
+            let recorded =
+                recorded.map(|ledger| Recorded { ledger, snapshot: &snapshot, timeline });
             let request = Request {
                 roster: &snapshot.roster,
                 intent,
                 now: now.moment,
                 happened,
                 places: &matches.places,
-                history: None,
+                history: recorded.as_ref().map(|recorded| recorded as &dyn History),
             };
             let settled = self.table.settle(&request, takes, commit);
             drop(matches);

@@ -71,6 +71,11 @@ impl Measure {
         }
     }
 
+    /// The value that it is of; `None` counts events.
+    pub(crate) fn value(&self) -> Option<&ValueName> {
+        self.value.as_ref()
+    }
+
     pub(crate) fn fold(&self) -> Fold {
         self.fold
     }
@@ -81,6 +86,13 @@ impl Measure {
             Some(ValueName::Other(_)) => 1_000_000,
             _ => 1,
         }
+    }
+
+    /// A figure in counted units, as far as they go.
+    pub(crate) fn units_of(&self, figure: Amount) -> u64 {
+        let per_unit = 1_000_000_u64.div_euclid(self.units_per_whole());
+        let units = figure.millionths().max(0).div_euclid(per_unit.into());
+        u64::try_from(units).unwrap_or(u64::MAX)
     }
 
     /// What a valid `event` counts; `None` for a negative amount. One above the range of `u64`

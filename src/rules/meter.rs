@@ -299,8 +299,9 @@ impl<'de> Deserialize<'de> for MeterField {
 
 /// A change of a meter; what is not set stays.
 ///
-/// A change of what a meter counts (aggregation, field or filter) is one of the rules that use
-/// it: their counters start afresh where there is nothing to carry.
+/// A change of what a meter counts (aggregation, field or filter) changes the rules that count it,
+/// as [`QuotaUpdate`](crate::QuotaUpdate) and [`RateLimitUpdate`](crate::RateLimitUpdate) say of
+/// another metric or filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[non_exhaustive]

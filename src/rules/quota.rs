@@ -17,6 +17,22 @@ use super::{Enforcement, Metric, Overflow, Period};
 ///     .filter("team_id", "team_eng");
 /// assert_eq!(rule.worst_case(), Some(100_000)); // across the turn of a month
 /// ```
+///
+/// It refuses an event when the figure after it would be above the limit: used and amount
+/// together; of a `max` meter the higher of the two; of a `latest` meter the amount, or the figure
+/// as it is where the event is older than the one that the figure is of. An event that lacks the
+/// value leaves the figure as it is.
+///
+/// With recording on, the figure of a calendar quota is always that of its meter over the period:
+/// also of a quota that is added, or that starts to count something else, while the period is under
+/// way, and of a period that has long ended. It differs
+///
+/// - for a shadow quota, which takes only what fits, and for one that lost to another of its
+///   policy: the counter leaves out events that are recorded;
+/// - for keys that share a counter because there was no room for theirs;
+/// - for a rolling period, which goes by the time at which the engine sees an event;
+/// - where retention has taken events of the period: a quota that changes then carries its use
+///   over as [`QuotaUpdate`](crate::QuotaUpdate) says, as it does where recording is off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]

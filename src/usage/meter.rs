@@ -8,9 +8,10 @@ use super::question::Answer;
 use super::row::{Fold, Total};
 use super::select::{Group, Selector};
 use crate::amount::Amount;
+use crate::clock::Timestamp;
 use crate::error::QueryError;
 use crate::event::{Dimension, ValueName};
-use crate::rules::{Aggregation, Meter, MeterField};
+use crate::rules::{self, Aggregation, Measure, Meter, MeterField};
 
 /// The answer of a meter.
 ///
@@ -82,6 +83,16 @@ impl Figure {
         }
     }
 
+    /// The figure of what a rule counts.
+    pub(crate) fn of_measure(measure: &Measure) -> Self {
+        let Some(value) = measure.value().cloned() else { return Self::Count };
+        match measure.fold() {
+            rules::Fold::Sum => Self::Sum(value),
+            rules::Fold::Max => Self::Fold(value, Fold::Max),
+            rules::Fold::Latest => Self::Fold(value, Fold::Latest),
+        }
+    }
+
     pub(crate) fn is_unique(&self) -> bool {
         matches!(self, Self::Unique(_))
     }
@@ -110,6 +121,14 @@ impl Figure {
     pub(crate) fn value(&self, answer: &Answer) -> Option<Result<Amount, QueryError>> {
         let is_known = |fold: &ValueFold| answer.columns.know_fold(fold);
         self.folds().iter().all(is_known).then(|| self.value_of(answer))
+    }
+
+    /// When the event was that the latest value is of.
+    pub(crate) fn latest(&self, answer: &Answer) -> Option<Timestamp> {
+        let Self::Fold(value, Fold::Latest) = self else { return None };
+        let (column, _) = answer.columns.find(value, Fold::Latest)?;
+        let cell = answer.total()?.cells().find(|cell| cell.column == column)?;
+        Some(cell.mark().0)
     }
 
     fn value_of(&self, answer: &Answer) -> Result<Amount, QueryError> {

@@ -24,8 +24,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use limitry::{
     Algorithm, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric, Period,
-    Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RetryAfter, RuleSet, RulesError, Standing,
-    TrackError, Window,
+    Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RetryAfter, RuleSet, RulesError,
+    Standing, TrackError, Window,
 };
 use oracle::{
     Act, Answer, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Prop, Rule,
@@ -433,7 +433,18 @@ pub struct Pair {
 impl Pair {
     pub fn new(rules: &[Rule]) -> Self {
         let (engine, clock) = engine(|builder| builder.rule_set(rule_set(rules)));
-        let mut oracle = Oracle::new(START);
+        Self::of(engine, clock, Oracle::new(START), rules)
+    }
+
+    /// An engine that knows of the past only what its counters hold: nothing is told of a closed
+    /// period, and a rule that changes carries over what it can.
+    pub fn without_a_record(rules: &[Rule]) -> Self {
+        let (engine, clock) =
+            engine(|builder| builder.recording(Recording::Off).rule_set(rule_set(rules)));
+        Self::of(engine, clock, Oracle::new(START).without_a_record(), rules)
+    }
+
+    fn of(engine: Engine, clock: ManualClock, mut oracle: Oracle, rules: &[Rule]) -> Self {
         for rule in rules {
             oracle.add(rule.clone());
         }

@@ -7,7 +7,8 @@ use smallvec::SmallVec;
 use super::{Guards, Intent, Request, Seat, Take, Told, upkeep};
 use crate::counters::cell::Image;
 use crate::counters::counter::Counter;
-use crate::counters::periods::Ahead;
+use crate::counters::history::Used;
+use crate::counters::periods::{Ahead, Bounds, Span};
 use crate::counters::row::{Row, RowKey};
 use crate::counters::time::At;
 use crate::rules::Enforcement;
@@ -112,10 +113,38 @@ impl<'w> Work<'w, '_> {
     ) -> Vec<(u32, Ahead)> {
         let spans = takes.iter().filter_map(|take| {
             let counter = self.request.roster.counter(take.rule)?;
-            let ahead = counter.ahead(row(take.place), self.at);
+            let ahead = self.told_ahead(take, counter, counter.ahead(row(take.place), self.at));
             (!ahead.is_empty()).then_some((take.rule, ahead))
         });
         spans.collect()
+    }
+
+    /// Adds later periods that events dated ahead had used before the counter came into being: a
+    /// day of them at most.
+    fn told_ahead(&self, take: &Take, counter: &Counter, known: Ahead) -> Ahead {
+        let (Some(history), Some(periods)) = (self.request.history, counter.policy.periods())
+        else {
+            return known;
+        };
+        let place = self.request.places.get(take.place as usize);
+        let Some(place) = place.filter(|_| !self.at.explicit && counter.recounts()) else {
+            return known;
+        };
+        let mut spans = known.into_vec();
+        let mut next = take.reading.bounds().and_then(Bounds::resets);
+        while let Some(start) = next.filter(|start| counter.recounts_period(*start)) {
+            let period = periods.of(start);
+            if !spans.iter().any(|span| span.starts(period))
+                && let Some(used) = history.used(take.rule, start, period.resets(), &place.values)
+                && used != Used::NOTHING
+            {
+                spans.push(Span::new(period, used));
+            }
+            // At the ends of the calendar a period may be longer than is kept of its length.
+            next = period.resets().filter(|end| *end > start);
+        }
+        spans.sort_unstable();
+        spans.into()
     }
 
     /// Judges takes that are all of one row; returns `false` where it lacks a rule's cell.
