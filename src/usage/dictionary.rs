@@ -121,7 +121,8 @@ impl Dictionary {
     #[cold]
     fn insert(&mut self, text: &str) -> ValueId {
         // Events of this value may be among the others while those have any.
-        let is_whole = self.get(OTHER).is_some_and(|others| others.series().is_none());
+        let is_unused = |others: &Value| others.series().is_none() && others.tuples.is_empty();
+        let is_whole = self.get(OTHER).is_some_and(is_unused);
         let value = Value::new(text, is_whole);
         let free = self.free.pop();
         let id = free.unwrap_or_else(|| u32::try_from(self.values.len()).unwrap_or(u32::MAX));

@@ -23,7 +23,7 @@ const MOST_VALUES: usize = 100_000_000;
 ///
 /// Sums are kept by minute, by hour and by day, in UTC. By default the four built-in dimensions
 /// are declared, minutes are kept for 7 days, hours for 90 days, days for ever, and of each at
-/// most a million rows. A row takes 64 bytes and a few for its index, plus 48 for each named
+/// most a million rows for the values and a million for their combinations. A row takes 64 bytes and a few for its index, plus 48 for each named
 /// value; a series (a value, or a combination of values) 64 bytes and its texts.
 ///
 /// Questions that filter or group by other dimensions are answered from the event log, which
@@ -93,8 +93,9 @@ impl RollupOptions {
         self
     }
 
-    /// Sets the most rows of each resolution; the default is a million. Beyond it the oldest
-    /// buckets go.
+    /// Sets the most rows of each resolution, for the values and as many for their combinations;
+    /// the default is a million. Beyond it the oldest buckets go. Questions about all events or
+    /// one dimension are answered from the rows of values, others from those of combinations.
     pub fn max_rows(mut self, rows: usize) -> Self {
         self.max_rows = rows;
         self

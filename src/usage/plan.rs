@@ -46,8 +46,8 @@ pub(super) struct Plan {
 
 impl Plan {
     /// A plan that takes everything from the events.
-    pub(super) fn of_events(range: Range<Timestamp>, floors: &Floors) -> Self {
-        let mut plan = Self::starting(range.start.max(floors.log));
+    pub(super) fn of_events(range: Range<Timestamp>, floor: Timestamp) -> Self {
+        let mut plan = Self::starting(range.start.max(floor).min(range.end));
         plan.edge(range.end);
         plan
     }

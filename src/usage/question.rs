@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::columns::{Columns, ValueFold, Values};
-use super::plan::{Floors, Plan};
+use super::plan::Plan;
 use super::rollups::{Counted, Rollups};
 use super::row::{Row, Total};
 use super::select::{Group, Grouped, Selector};
@@ -73,35 +73,39 @@ impl Half {
     pub(crate) fn of(rollups: &Rollups, log: &MemoryLog, question: &Question<'_>) -> Self {
         let columns = Arc::clone(&rollups.columns);
         let gone = log.floor().map(|gone| gone.saturating_add_nanos(1));
-        let floors = rollups.floors(gone.unwrap_or(Timestamp::MIN));
+        let log_floor = gone.unwrap_or(Timestamp::MIN);
+        let Some(kind) = rollups.kind_of(question.selector) else {
+            return Self::of_events(log, log_floor, question, columns);
+        };
         // A fold that a meter asked for late knows the events from then on.
         let since = question.folds.iter().filter_map(|(value, fold)| columns.find(value, *fold));
         let since = since.map(|(_, since)| since).fold(Timestamp::MIN, Timestamp::max);
+        let floors = rollups.floors(kind, log_floor);
         let plans: Vec<Plan> = question
             .ranges
             .iter()
             .map(|range| floors.plan(range.start.max(since).min(range.end)..range.end))
             .collect();
-        let grouped = rollups.fold(question.selector, &plans).filter(|groups| {
+        let groups = rollups.fold(question.selector, kind, &plans).filter(|groups| {
             !question.tells_all_apart || groups.iter().all(|(group, _)| *group != Group::Other)
         });
-        match grouped {
+        match groups {
             Some(groups) => {
                 let parts = edges(&plans, log);
                 Self { answer: Answer { groups, plans, columns }, parts }
             }
-            None => Self::of_events(log, &floors, question, columns),
+            None => Self::of_events(log, log_floor, question, columns),
         }
     }
 
     /// Takes everything from the log.
     fn of_events(
         log: &MemoryLog,
-        floors: &Floors,
+        floor: Timestamp,
         question: &Question<'_>,
         columns: Arc<Columns>,
     ) -> Self {
-        let plans = question.ranges.iter().map(|range| Plan::of_events(range.clone(), floors));
+        let plans = question.ranges.iter().map(|range| Plan::of_events(range.clone(), floor));
         let plans: Vec<Plan> = plans.collect();
         let ranges: Vec<_> =
             (0..).zip(&plans).map(|(at, plan)| (plan.covers.clone(), at)).collect();

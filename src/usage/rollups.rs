@@ -6,8 +6,9 @@
 //! series knows where its newest rows lie, so that an event of the hour costs no look-up there.
 //!
 //! Everything is bounded: the values of a dimension (what comes beyond is counted as *other*), the
-//! tuples (beyond, as one), and the rows of a resolution (the oldest buckets go). What goes is
-//! taken apart a few rows at a time by the calls that pass.
+//! tuples (beyond, as one), and the rows of a resolution (the oldest buckets go), those of tuples
+//! apart, so that their number takes no time from the totals. What goes is taken apart a few rows
+//! at a time by the calls that pass.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,6 +32,16 @@ pub(super) const OTHER_TUPLES: u32 = 1;
 /// How many rows that are gone are taken apart by one call, for each series that an event counts
 /// in: more than it can add, which is one for each level.
 const ROWS_A_SERIES: usize = 4;
+
+/// Which rows: those of all events and of values, or those of tuples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Values,
+    Tuples,
+}
+
+/// The buckets that an event counts in, by level; none where its time is over.
+type Buckets = [Option<i64>; 3];
 
 /// The values of an event's declared dimensions.
 pub(super) type Tuple = SmallVec<[ValueId; 4]>;
@@ -78,7 +89,10 @@ pub(crate) struct Rollups {
     free: Vec<u32>,
     tuples: HashTable<u32>,
     max_tuples: usize,
-    pub(super) levels: [Level; 3],
+    /// The rows of all events and of values.
+    values: [Level; 3],
+    /// The rows of tuples.
+    combined: [Level; 3],
     max_rows: usize,
     /// Shared with whoever reads events outside the lock.
     pub(super) columns: Arc<Columns>,
@@ -96,13 +110,16 @@ impl Rollups {
             |name: &String| Dictionary::new(Dimension::parse(name), options.max_values);
         let [minutes, hours, days] = options.kept_buckets();
         let [minute, hour, day] = LEVEL_MINUTES;
+        let levels =
+            || [Level::new(minute, minutes), Level::new(hour, hours), Level::new(day, days)];
         Self {
             dictionaries: options.dimensions.iter().map(dictionary).collect(),
             series: [ALL, OTHER_TUPLES].map(|_| Series::new(Key::Fixed)).into(),
             free: Vec::new(),
             tuples: HashTable::new(),
             max_tuples: options.max_tuples,
-            levels: [Level::new(minute, minutes), Level::new(hour, hours), Level::new(day, days)],
+            values: levels(),
+            combined: levels(),
             max_rows: options.max_rows,
             columns: Arc::default(),
             hasher: ahash::RandomState::new(),
@@ -148,24 +165,28 @@ impl Rollups {
 
     fn add_to_all(&mut self, event: &impl Counted, minute: i64, addend: &Addend) {
         let current = self.current;
-        let buckets = self.levels.each_mut().map(|level| level.open(minute, current));
-        // Hours and days are kept at least as long as minutes and hours.
-        if let [.., None] = buckets {
+        let values = open(&mut self.values, minute, current);
+        // Hours and days are kept at least as long as minutes and hours, and what no day keeps
+        // is kept of no tuple either.
+        if let [.., None] = values {
             return;
         }
-        self.add_to(ALL, &buckets, addend);
+        self.add_to(Kind::Values, ALL, &values, addend);
         let mut tuple = Tuple::new();
         for place in 0..self.dictionaries.len() {
             let Some(dictionary) = self.dictionaries.get_mut(place) else { continue };
             let value = dictionary.intern(event.dimension(&dictionary.dimension));
             tuple.push(value);
             let series = self.series_of_value(place, value);
-            self.add_to(series, &buckets, addend);
+            self.add_to(Kind::Values, series, &values, addend);
         }
+        let combined = open(&mut self.combined, minute, current);
         // With one dimension a tuple is a value.
-        if tuple.len() > 1 {
+        if tuple.len() > 1
+            && let [.., Some(_)] = combined
+        {
             let series = self.series_of_tuple(&tuple);
-            self.add_to(series, &buckets, addend);
+            self.add_to(Kind::Tuples, series, &combined, addend);
         }
     }
 
@@ -229,9 +250,13 @@ impl Rollups {
     }
 
     #[inline]
-    fn add_to(&mut self, number: u32, buckets: &[Option<i64>; 3], addend: &Addend) {
+    fn add_to(&mut self, kind: Kind, number: u32, buckets: &Buckets, addend: &Addend) {
         let Some(series) = self.series.get_mut(number as usize) else { return };
-        let places = self.levels.iter_mut().zip(buckets).zip(&mut series.known);
+        let levels = match kind {
+            Kind::Values => &mut self.values,
+            Kind::Tuples => &mut self.combined,
+        };
+        let places = levels.iter_mut().zip(buckets).zip(&mut series.known);
         for ((level, bucket), known) in places {
             if let Some(bucket) = bucket {
                 let is_new = level.add(*bucket, number, known, addend);
@@ -240,11 +265,24 @@ impl Rollups {
         }
     }
 
-    /// From when on the levels hold everything; `log` says the same of the log.
-    pub(super) fn floors(&self, log: Timestamp) -> Floors {
-        let [minute, hour, day] = self.levels.each_ref().map(Level::floor_minute);
+    pub(super) fn levels(&self, kind: Kind) -> &[Level; 3] {
+        match kind {
+            Kind::Values => &self.values,
+            Kind::Tuples => &self.combined,
+        }
+    }
+
+    /// From when on the levels hold everything of a kind; `log` says the same of the log.
+    pub(super) fn floors(&self, kind: Kind, log: Timestamp) -> Floors {
+        let [minute, hour, day] = self.levels(kind).each_ref().map(Level::floor_minute);
+        let [.., days] = &self.values;
+        let day = day.max(days.floor_minute());
         let hour = hour.max(day);
         Floors { minutes: [minute.max(hour), hour, day], log }
+    }
+
+    fn all_levels(&self) -> impl Iterator<Item = &Level> {
+        self.values.iter().chain(&self.combined)
     }
 
     /// How many rows there are, over all resolutions and those that are gone but in memory yet,
@@ -252,13 +290,13 @@ impl Rollups {
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {
         let gone = self.gone.iter().map(Vec::len);
-        let rows = self.levels.iter().map(Level::rows).chain(gone).fold(0, usize::saturating_add);
+        let rows = self.all_levels().map(Level::rows).chain(gone).fold(0, usize::saturating_add);
         (rows, self.series.len().saturating_sub(self.free.len()))
     }
 
     #[inline]
     fn tidy_in_passing(&mut self) {
-        if self.retiring || self.levels.iter().any(|level| level.rows() > self.max_rows) {
+        if self.retiring || self.all_levels().any(|level| level.rows() > self.max_rows) {
             self.retire();
         }
         if !self.gone.is_empty() {
@@ -270,9 +308,9 @@ impl Rollups {
     /// add.
     #[cold]
     fn retire(&mut self) {
-        let Self { levels, current, max_rows, gone, .. } = self;
-        let before = gone.len();
-        gone.extend(levels.iter_mut().filter_map(|level| level.retire(*current, *max_rows)));
+        let Self { values, combined, current, max_rows, gone, .. } = self;
+        let (before, levels) = (gone.len(), values.iter_mut().chain(combined));
+        gone.extend(levels.filter_map(|level| level.retire(*current, *max_rows)));
         self.retiring &= gone.len() > before;
     }
 
@@ -330,4 +368,8 @@ impl Rollups {
     pub(super) fn others_of(&self, place: usize) -> Option<u32> {
         self.dictionaries.get(place)?.get(OTHER)?.series()
     }
+}
+
+fn open(levels: &mut [Level; 3], minute: i64, current: i64) -> Buckets {
+    levels.each_mut().map(|level| level.open(minute, current))
 }

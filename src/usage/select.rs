@@ -1,8 +1,9 @@
 //! Which series answer a question, and the folding of their rows.
 
 use super::dictionary::{Dictionary, MISSING, OTHER, ValueId};
+use super::level::Level;
 use super::plan::{Plan, minute_of};
-use super::rollups::{ALL, Key, OTHER_TUPLES, Rollups};
+use super::rollups::{ALL, Key, Kind, OTHER_TUPLES, Rollups};
 use super::row::{Row, Total};
 use crate::event::Dimension;
 
@@ -42,12 +43,25 @@ impl Selection {
 }
 
 impl Rollups {
-    /// Folds what the rows have for each plan, without the plans' edges; `None`
+    /// Which rows a question is for; `None` where it names a dimension that is not declared.
+    pub(super) fn kind_of(&self, selector: &Selector) -> Option<Kind> {
+        let Selector { filter, group_by } = selector;
+        let named = filter.iter().map(|(dimension, _)| dimension).chain(group_by);
+        if !named.clone().all(|dimension| self.place_of(dimension).is_some()) {
+            return None;
+        }
+        let first = named.clone().next();
+        let is_one = named.skip(1).all(|dimension| Some(dimension) == first) && filter.len() < 2;
+        Some(if is_one { Kind::Values } else { Kind::Tuples })
+    }
+
+    /// Folds what the rows of a kind have for each plan, without the plans' edges; `None`
     /// where only the events can tell: a dimension is not declared, or some of the events asked
     /// for may be among the others. The plans are in the order of time.
-    pub(super) fn fold(&self, selector: &Selector, plans: &[Plan]) -> Option<Grouped> {
+    pub(super) fn fold(&self, selector: &Selector, kind: Kind, plans: &[Plan]) -> Option<Grouped> {
         let selection = self.select(selector, plans)?;
-        let totals = self.fold_series(&selection.series, selection.groups.len(), plans);
+        let levels = self.levels(kind);
+        let totals = self.fold_series(levels, &selection.series, selection.groups.len(), plans);
         Some(selection.groups.into_iter().zip(totals).collect())
     }
 
@@ -58,7 +72,7 @@ impl Rollups {
             let place = self.place_of(dimension)?;
             let value = self.dictionaries.get(place)?.find(text);
             let is_whole = value.is_some_and(|value| self.is_whole(place, value));
-            if !is_whole && self.may_have_events(self.others_of(place), plans) {
+            if !is_whole && self.may_have_events(Kind::Values, self.others_of(place), plans) {
                 return None;
             }
             is_known &= value.is_some();
@@ -92,7 +106,7 @@ impl Rollups {
                 selection.push(group(dictionary, *value), self.series_of(place, *value));
             }
             _ => {
-                if self.may_have_events(Some(OTHER_TUPLES), plans) {
+                if self.may_have_events(Kind::Tuples, Some(OTHER_TUPLES), plans) {
                     return None;
                 }
                 self.select_tuples(&filter, group_by, &mut selection)?;
@@ -151,11 +165,11 @@ impl Rollups {
     }
 
     /// Whether a series may have events in the days that the plans touch.
-    fn may_have_events(&self, series: Option<u32>, plans: &[Plan]) -> bool {
+    fn may_have_events(&self, kind: Kind, series: Option<u32>, plans: &[Plan]) -> bool {
         let (Some(series), Some(first), Some(last)) = (series, plans.first(), plans.last()) else {
             return false;
         };
-        let [.., days] = &self.levels;
+        let [.., days] = self.levels(kind);
         let start = days.bucket_of(minute_of(first.covers.start));
         let end = days.bucket_of(minute_of(last.covers.end)).saturating_add(1);
         days.range(start..end).any(|bucket| bucket.row(series).is_some())
@@ -163,6 +177,7 @@ impl Rollups {
 
     fn fold_series(
         &self,
+        levels: &[Level; 3],
         series: &[(u32, usize)],
         groups: usize,
         plans: &[Plan],
@@ -176,7 +191,7 @@ impl Rollups {
         let by_number = self.group_by_number(series);
         for (place, plan) in plans.iter().enumerate() {
             for piece in &plan.pieces {
-                let Some(level) = self.levels.get(piece.level) else { continue };
+                let Some(level) = levels.get(piece.level) else { continue };
                 for bucket in level.range(piece.buckets.clone()) {
                     // Going through a bucket is quicker than looking up many of its rows.
                     if let Some(groups) = &by_number

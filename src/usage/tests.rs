@@ -164,11 +164,12 @@ fn compare(seed: u64, options: &RollupOptions, values: u32, exact: bool) {
         }
         let start = START - 200_000 + rng.random_range(0..200_000);
         let end = start + rng.random_range(60..300_000);
-        let floors = rollups.floors(Timestamp::MAX);
+        let selector = selectors(&mut rng, values);
+        let Some(kind) = rollups.kind_of(&selector) else { continue };
+        let floors = rollups.floors(kind, Timestamp::MAX);
         let plan = floors.plan(Timestamp::new(start, 0)..Timestamp::new(end, 0));
         let Some(range) = of_buckets(&plan) else { continue };
-        let selector = selectors(&mut rng, values);
-        let Some(groups) = rollups.fold(&selector, std::slice::from_ref(&plan)) else {
+        let Some(groups) = rollups.fold(&selector, kind, std::slice::from_ref(&plan)) else {
             assert!(!exact, "seed {seed}: nothing is beyond a cap here");
             continue;
         };
@@ -275,7 +276,9 @@ fn memory_is_given_back_where_events_are_far_between() {
     let names: Vec<String> = (0..16).map(|number| format!("dimension_{number}")).collect();
     let options = RollupOptions::new().dimensions(names);
     let by_age = options.clone().keep_minutes(day / 12).keep_hours(day / 4).keep_days(day * 3);
-    for (options, most) in [(by_age, 18 * (120 + 6 + 3 + 8)), (options.max_rows(500), 3 * 600)] {
+    for (options, most) in
+        [(by_age, 18 * (120 + 6 + 3 + 8)), (options.max_rows(500), 3 * (600 + 520))]
+    {
         for seconds in [61, 3_601, 86_401] {
             let mut rollups = Rollups::new(&options);
             for number in 0..4_000 {
