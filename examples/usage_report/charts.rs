@@ -68,9 +68,10 @@ impl Paint {
 /// a bucket that is not complete.
 pub fn columns(buckets: &[Bucket], height: u32, parts: &[Part]) -> Outcome<String> {
     let count = i32::try_from(buckets.len())?.max(1);
-    // Places of whole pixels, so that all columns are equally wide.
+    // Places of whole pixels, so that all columns are equally wide; plotters' last coordinate is
+    // on the last pixel, which is one more.
     let place = (i32::try_from(WIDTH)? - LEFT - RIGHT).div_euclid(count).max(1);
-    let width = u32::try_from(LEFT + RIGHT + place * count)?;
+    let width = u32::try_from(LEFT + RIGHT + place * count + 1)?;
     let whole = |bucket: &Bucket| parts.iter().map(|(_, part)| part(bucket)).sum::<u128>();
     let peak = buckets.iter().map(whole).max().unwrap_or(0);
     let top = peak + peak / 20 + 1;
