@@ -52,9 +52,9 @@ pub fn questions(size: &Size) -> Vec<Row> {
         month.ask(&of("the month's summary"), TARGET, size, |it| it.summary(START, end)),
         month.ask(&of("the month by model"), TARGET, size, |it| it.by_model(START, end)),
         month.ask(&of("a day by hours"), TARGET, size, |it| it.by_hour(day, day + DAY_SECONDS)),
-        // From minute to minute, which is the finest that roll-ups know, and keep for a week.
-        month.ask(&of("six days and odd minutes"), TARGET, size, |it| {
-            it.summary(end - 6 * DAY_SECONDS + 3_660, end - 7_380)
+        // From minute to minute, which is the finest that roll-ups know, and keep for some days.
+        month.ask(&of("two days and odd minutes"), TARGET, size, |it| {
+            it.summary(end - 3 * DAY_SECONDS + 3_660, end - 86_400 + 7_380)
         }),
         month.ask(&of("a customer's month"), None, size, |it| it.of_customer(7, START, end)),
     ]
