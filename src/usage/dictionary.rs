@@ -76,6 +76,11 @@ impl Dictionary {
         }
     }
 
+    /// How many values are known.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
     #[inline]
     pub(super) fn find(&self, text: &str) -> Option<ValueId> {
         let is_it =

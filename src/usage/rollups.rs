@@ -66,6 +66,8 @@ pub(super) struct Series {
     known: [Known; 3],
     /// How many rows it has, over all levels.
     rows: u32,
+    /// Of a value: the series of the tuple that was last counted with it.
+    recent: u32,
 }
 
 // One cache line, for the same reason as a row.
@@ -73,7 +75,7 @@ const _: () = assert!(size_of::<Series>() == 64);
 
 impl Series {
     fn new(key: Key) -> Self {
-        Self { key, known: [Known::default(); 3], rows: 0 }
+        Self { key, known: [Known::default(); 3], rows: 0, recent: ALL }
     }
 }
 
@@ -89,6 +91,8 @@ pub(crate) struct Rollups {
     free: Vec<u32>,
     tuples: HashTable<u32>,
     max_tuples: usize,
+    /// The place of the dimension with the most values.
+    widest: usize,
     /// The rows of all events and of values.
     values: [Level; 3],
     /// The rows of tuples.
@@ -118,6 +122,7 @@ impl Rollups {
             free: Vec::new(),
             tuples: HashTable::new(),
             max_tuples: options.max_tuples,
+            widest: 0,
             values: levels(),
             combined: levels(),
             max_rows: options.max_rows,
@@ -171,29 +176,38 @@ impl Rollups {
         if let [.., None] = values {
             return;
         }
-        self.add_to(Kind::Values, ALL, &values, addend);
-        let mut tuple = Tuple::new();
+        // All is found before anything is added: most of the time goes by waiting for memory,
+        // and what one look-up waits for does not hang on another's.
+        let (mut tuple, mut numbers) = (Tuple::new(), Tuple::new());
         for place in 0..self.dictionaries.len() {
             let Some(dictionary) = self.dictionaries.get_mut(place) else { continue };
             let value = dictionary.intern(event.dimension(&dictionary.dimension));
             tuple.push(value);
-            let series = self.series_of_value(place, value);
-            self.add_to(Kind::Values, series, &values, addend);
+            numbers.push(self.series_of_value(place, value));
         }
         let combined = open(&mut self.combined, minute, current);
         // With one dimension a tuple is a value.
         if tuple.len() > 1
             && let [.., Some(_)] = combined
         {
-            let series = self.series_of_tuple(&tuple);
+            let hint = numbers.get(self.widest).copied().unwrap_or(ALL);
+            let series = self.series_of_tuple(&tuple, hint);
             self.add_to(Kind::Tuples, series, &combined, addend);
         }
+        for series in numbers {
+            self.add_to(Kind::Values, series, &values, addend);
+        }
+        self.add_to(Kind::Values, ALL, &values, addend);
     }
 
     #[inline]
     fn series_of_value(&mut self, place: usize, value: ValueId) -> u32 {
         let known = self.dictionaries.get(place).and_then(|known| known.get(value)?.series());
         known.unwrap_or_else(|| {
+            let values = |place: usize| self.dictionaries.get(place).map_or(0, Dictionary::len);
+            if values(place) > values(self.widest) {
+                self.widest = place;
+            }
             let number = u8::try_from(place).unwrap_or(u8::MAX);
             let series = self.new_series(Key::Value(number, value));
             let dictionary = self.dictionaries.get_mut(place);
@@ -204,18 +218,30 @@ impl Rollups {
         })
     }
 
+    /// The series of a tuple, which may be the one that was last counted with the value whose
+    /// series is the hint.
     #[inline]
-    fn series_of_tuple(&mut self, tuple: &Tuple) -> u32 {
+    fn series_of_tuple(&mut self, tuple: &Tuple, hint: u32) -> u32 {
+        let recent = self.series.get(hint as usize).map_or(ALL, |value| value.recent);
+        if self.has_tuple(recent, tuple) {
+            return recent;
+        }
         let hash = self.hasher.hash_one(tuple.as_slice());
-        let is_it = |number: &u32| match self.series.get(*number as usize).map(|it| &it.key) {
-            Some(Key::Tuple(known)) => known == tuple,
-            _ => false,
-        };
-        match self.tuples.find(hash, is_it) {
+        let number = match self.tuples.find(hash, |number| self.has_tuple(*number, tuple)) {
             Some(series) => *series,
             None if self.tuples.len() >= self.max_tuples => OTHER_TUPLES,
             None => self.insert_tuple(hash, tuple),
+        };
+        if let Some(value) = self.series.get_mut(hint as usize) {
+            value.recent = number;
         }
+        number
+    }
+
+    #[inline]
+    fn has_tuple(&self, number: u32, tuple: &Tuple) -> bool {
+        let key = self.series.get(number as usize).map(|series| &series.key);
+        matches!(key, Some(Key::Tuple(known)) if known == tuple)
     }
 
     #[cold]
