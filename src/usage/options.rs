@@ -23,8 +23,9 @@ const MOST_VALUES: usize = 100_000_000;
 ///
 /// Sums are kept by minute, by hour and by day, in UTC. By default the four built-in dimensions
 /// are declared, minutes are kept for 7 days, hours for 90 days, days for ever, and of each at
-/// most a million rows for the values and a million for their combinations. A row takes 64 bytes and a few for its index, plus 48 for each named
-/// value; a series (a value, or a combination of values) 64 bytes and its texts.
+/// most a million rows for the values and a million for their combinations. A row takes 74 bytes
+/// with its index, and 104 more for its first two named values; an event of a customer that is new
+/// makes six of them, and takes 711 bytes in all with the two series.
 ///
 /// Questions that filter or group by other dimensions are answered from the event log, which
 /// costs a pass over its events and covers what the log still holds.
