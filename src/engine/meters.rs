@@ -10,7 +10,9 @@ use crate::rules::{Meter, MeterUpdate, Metric, rule_label};
 const KIND: &str = "meter";
 
 impl Engine {
-    /// Adds a meter and returns it as it now is, with its id. O(rules + meters).
+    /// Adds a meter and returns it as it now is, with its id. O(rules + meters), and for one that
+    /// needs more than the roll-ups had (`max`, `min`, `latest`, `avg`) a pass over the kept
+    /// events, during which none is recorded.
     ///
     /// # Errors
     /// The meter is not valid, or does not go with the others: all problems at once.

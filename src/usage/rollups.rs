@@ -148,8 +148,7 @@ impl Rollups {
         self.tidy_in_passing();
     }
 
-    /// Fills in what the folds that are new since `known` columns ago have of an event that was
-    /// counted before.
+    /// Fills in what columns that are new have of an event that was counted before.
     pub(crate) fn fill_in(
         &mut self,
         event: &impl Counted,

@@ -1,4 +1,4 @@
-//! SQLite as users would ask it: one table of events, in memory, with an index for each question
+//! `SQLite` as users would ask it: one table of events, in memory, with an index for each question
 //! that holds all that the question sums.
 
 use rusqlite::{Connection, params};

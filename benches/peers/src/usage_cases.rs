@@ -28,7 +28,7 @@ pub const QUICK: Size = Size { events: 20_000, customers: 50, rounds: 2 };
 const TARGET: Option<Target> = Some(Target::AtMost(0.01));
 /// Events of a batch.
 const BATCH: usize = 1_000;
-/// How often limitry is asked in a round; SQLite is asked once.
+/// How often limitry is asked in a round; `SQLite` is asked once.
 const ASKED: usize = 1_000;
 
 struct Month {
