@@ -72,12 +72,14 @@ pub(super) struct Known {
 pub(super) struct Level {
     /// How many minutes a bucket has.
     minutes: i64,
-    /// The newest bucket, which almost every event counts in, and its number.
+    /// The newest bucket that is not ahead of the engine's time, which almost every event counts
+    /// in, and its number.
     newest: Bucket,
     newest_number: i64,
     /// How many newest buckets there have been.
     serial: u32,
-    older: BTreeMap<i64, Bucket>,
+    /// All others.
+    others: BTreeMap<i64, Bucket>,
     /// The first bucket that is kept; all before it are gone.
     floor: i64,
     /// How many buckets before the current one are kept.
@@ -93,7 +95,7 @@ impl Level {
             newest: Bucket::default(),
             newest_number: i64::MIN,
             serial: 0,
-            older: BTreeMap::new(),
+            others: BTreeMap::new(),
             floor: i64::MIN,
             keep,
             rows: 0,
@@ -118,7 +120,7 @@ impl Level {
     /// The buckets of a range that have rows.
     pub(super) fn range(&self, buckets: Range<i64>) -> impl Iterator<Item = &Bucket> {
         let newest = buckets.contains(&self.newest_number).then_some(&self.newest);
-        self.older.range(buckets).map(|(_, bucket)| bucket).chain(newest)
+        self.others.range(buckets).map(|(_, bucket)| bucket).chain(newest)
     }
 
     /// The bucket for an event of this minute, made ready; `None` where its time is over.
@@ -141,11 +143,12 @@ impl Level {
         if bucket < self.floor {
             return false;
         }
-        if bucket > self.newest_number {
-            let next = Bucket::after(&self.newest);
+        if bucket > self.newest_number && bucket <= self.bucket_of(current) {
+            let known = self.others.remove(&bucket);
+            let next = known.unwrap_or_else(|| Bucket::after(&self.newest));
             let before = std::mem::replace(&mut self.newest, next);
             if !before.rows.is_empty() {
-                self.older.insert(self.newest_number, before);
+                self.others.insert(self.newest_number, before);
             }
             self.newest_number = bucket;
             // Minutes enough for 8 000 years.
@@ -171,7 +174,8 @@ impl Level {
             return false;
         }
         let is_newest = bucket == self.newest_number;
-        let rows = if is_newest { &mut self.newest } else { self.older.entry(bucket).or_default() };
+        let rows =
+            if is_newest { &mut self.newest } else { self.others.entry(bucket).or_default() };
         let (place, is_new) = rows.place_or_new(series);
         if let Some(row) = rows.rows.get_mut(place as usize) {
             row.add(addend);
@@ -188,14 +192,17 @@ impl Level {
     }
 
     /// Takes out the oldest bucket where its time is over, or where there are more than
-    /// `max_rows` rows; never the newest.
+    /// `max_rows` rows; never the newest, nor one that is ahead of it.
     pub(super) fn retire(&mut self, current: i64, max_rows: usize) -> Option<Vec<Row>> {
-        let oldest = *self.older.first_key_value()?.0;
+        let oldest = *self.others.first_key_value()?.0;
+        if oldest > self.newest_number {
+            return None;
+        }
         let is_over = self.oldest_kept(current).is_some_and(|kept| oldest < kept);
         if !is_over && self.rows <= max_rows {
             return None;
         }
-        let (bucket, gone) = self.older.pop_first()?;
+        let (bucket, gone) = self.others.pop_first()?;
         self.floor = self.floor.max(bucket.saturating_add(1));
         self.rows = self.rows.saturating_sub(gone.rows.len());
         Some(gone.rows)

@@ -46,7 +46,11 @@ const START: i64 = 1_700_000_000;
 
 fn draw(rng: &mut StdRng, now: &mut i64, values: u32) -> Happened {
     *now += rng.random_range(0..40);
-    let late = if rng.random_bool(0.1) { rng.random_range(0..200_000) } else { 0 };
+    let late = match rng.random_range(0..50) {
+        0..5 => rng.random_range(0..200_000),
+        5 => rng.random_range(-86_400..0),
+        _ => 0,
+    };
     let mut dimensions = BTreeMap::new();
     for name in ["customer_id", "event_type", "model"] {
         if rng.random_bool(0.9) {
