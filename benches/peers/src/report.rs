@@ -66,6 +66,7 @@ fn figure(value: f64, unit: &str) -> String {
 fn ratio(value: f64) -> String {
     match value {
         value if value.is_nan() => "-".to_owned(),
+        value if value < 0.0001 => format!("{value:.1e}"),
         value if value < 0.01 => format!("{value:.5}"),
         value => format!("{value:.2}"),
     }
