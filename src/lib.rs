@@ -368,6 +368,7 @@ mod idempotency;
 mod index;
 mod ledger;
 mod log;
+mod query;
 mod rules;
 mod snapshot;
 mod usage;

@@ -11,6 +11,7 @@ use super::Needle;
 use crate::clock::Timestamp;
 use crate::error::QueryError;
 use crate::event::{Dimension, key_rule, text_rule};
+use crate::query::{filter_setters, range_setters};
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 100;
@@ -57,47 +58,8 @@ impl EventQuery {
         Self::default()
     }
 
-    /// Asks for the events of one customer only.
-    pub fn customer(mut self, customer_id: impl Into<String>) -> Self {
-        self.customer_id = Some(customer_id.into());
-        self
-    }
-
-    /// Asks for one type of event only.
-    pub fn event_type(mut self, event_type: impl Into<String>) -> Self {
-        self.event_type = Some(event_type.into());
-        self
-    }
-
-    /// Asks for one model only.
-    pub fn model(mut self, model: impl Into<String>) -> Self {
-        self.model = Some(model.into());
-        self
-    }
-
-    /// Asks only for events whose `dimension` has this value; several pairs must all hold. A
-    /// dimension set twice keeps the last value.
-    pub fn filter(mut self, dimension: impl Into<String>, value: impl Into<String>) -> Self {
-        self.filters.insert(dimension.into(), value.into());
-        self
-    }
-
-    /// Asks for the events with timestamps from `start` on and before `end`.
-    pub fn between(self, start: DateTime<Utc>, end: DateTime<Utc>) -> Self {
-        self.since(start).until(end)
-    }
-
-    /// Asks for the events with timestamps from `start` on.
-    pub fn since(mut self, start: DateTime<Utc>) -> Self {
-        self.start_date = Some(start);
-        self
-    }
-
-    /// Asks for the events with timestamps before `end`.
-    pub fn until(mut self, end: DateTime<Utc>) -> Self {
-        self.end_date = Some(end);
-        self
-    }
+    filter_setters!();
+    range_setters!();
 
     /// Sets how many events a page has at most: 1 to 100, 50 where it is not set.
     pub fn limit(mut self, limit: u32) -> Self {

@@ -121,8 +121,8 @@ impl Columns {
         let is_wanted = |known: &Tracked| wanted.iter().any(|(value, fold)| known.is(value, *fold));
         self.tracked.retain(is_wanted);
         let mut new = Vec::new();
-        for (value, fold) in wanted {
-            if self.know_fold(&(value.clone(), *fold)) {
+        for asked @ (value, fold) in wanted {
+            if self.know_fold(asked) {
                 continue;
             }
             match (value, fold) {

@@ -11,6 +11,7 @@ use super::select::Selector;
 use crate::clock::Timestamp;
 use crate::error::QueryError;
 use crate::event::{Dimension, key_rule, text_rule};
+use crate::query::{filter_setters, range_setters};
 
 /// Which events a question about usage is about.
 ///
@@ -57,29 +58,7 @@ impl UsageQuery {
         Self::default()
     }
 
-    /// Asks about one customer only.
-    pub fn customer(mut self, customer_id: impl Into<String>) -> Self {
-        self.customer_id = Some(customer_id.into());
-        self
-    }
-
-    /// Asks about one type of event only.
-    pub fn event_type(mut self, event_type: impl Into<String>) -> Self {
-        self.event_type = Some(event_type.into());
-        self
-    }
-
-    /// Asks about one model only.
-    pub fn model(mut self, model: impl Into<String>) -> Self {
-        self.model = Some(model.into());
-        self
-    }
-
-    /// Asks only about events whose `dimension` has this value; several pairs must all hold.
-    pub fn filter(mut self, dimension: impl Into<String>, value: impl Into<String>) -> Self {
-        self.filters.insert(dimension.into(), value.into());
-        self
-    }
+    filter_setters!();
 
     /// Sets the zone in which the days, weeks and months of a time series start; the default is
     /// UTC.
@@ -202,23 +181,7 @@ impl MeterQuery {
         self
     }
 
-    /// Asks about the events from `start` on and before `end`.
-    pub fn between(mut self, start: DateTime<Utc>, end: DateTime<Utc>) -> Self {
-        (self.start_date, self.end_date) = (Some(start), Some(end));
-        self
-    }
-
-    /// Asks about the events from `start` on.
-    pub fn since(mut self, start: DateTime<Utc>) -> Self {
-        self.start_date = Some(start);
-        self
-    }
-
-    /// Asks about the events before `end`.
-    pub fn until(mut self, end: DateTime<Utc>) -> Self {
-        self.end_date = Some(end);
-        self
-    }
+    range_setters!();
 
     pub(crate) fn range(&self) -> Result<Range<Timestamp>, QueryError> {
         range(self.start_date, self.end_date)

@@ -25,6 +25,13 @@ pub(crate) enum Group {
     Other,
 }
 
+impl Group {
+    /// The group of all events, where nothing is grouped.
+    fn all() -> Self {
+        Self::Value("".into())
+    }
+}
+
 /// Folds by group and by plan.
 pub(super) type Grouped = Vec<(Group, Vec<Total>)>;
 
@@ -55,9 +62,9 @@ impl Rollups {
         Some(if is_one { Kind::Values } else { Kind::Tuples })
     }
 
-    /// Folds what the rows of a kind have for each plan, without the plans' edges; `None`
-    /// where only the events can tell: a dimension is not declared, or some of the events asked
-    /// for may be among the others. The plans are in the order of time.
+    /// Folds what the rows of the selector's [kind](Self::kind_of) have for each plan, without the
+    /// plans' edges; `None` where only the events can tell, because some of those asked for may be
+    /// among the others. The plans are in the order of time.
     pub(super) fn fold(&self, selector: &Selector, kind: Kind, plans: &[Plan]) -> Option<Grouped> {
         let selection = self.select(selector, plans)?;
         let levels = self.levels(kind);
@@ -86,14 +93,14 @@ impl Rollups {
         if !is_known {
             // Nobody has that value: no series, and no group but that of all.
             if group_by.is_none() {
-                selection.push(Group::Value("".into()), None);
+                selection.push(Group::all(), None);
             }
             return Some(selection);
         }
         match (filter.as_slice(), group_by) {
-            ([], None) => selection.push(Group::Value("".into()), [ALL]),
+            ([], None) => selection.push(Group::all(), [ALL]),
             ([(place, value)], None) => {
-                selection.push(Group::Value("".into()), self.series_of(*place, *value));
+                selection.push(Group::all(), self.series_of(*place, *value));
             }
             ([], Some(place)) => {
                 let dictionary = self.dictionaries.get(place)?;
@@ -140,7 +147,7 @@ impl Rollups {
             }
         }
         let Some(place) = group_by else {
-            selection.push(Group::Value("".into()), found.into_iter().map(|(_, number)| number));
+            selection.push(Group::all(), found.into_iter().map(|(_, number)| number));
             return Some(());
         };
         let dictionary = self.dictionaries.get(place)?;
