@@ -359,6 +359,9 @@ mod calendar;
 mod clock;
 mod counters;
 mod decision;
+#[cfg(feature = "durable")]
+#[allow(dead_code, reason = "not all of it is used yet")]
+mod durable;
 mod engine;
 mod error;
 mod event;

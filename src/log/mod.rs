@@ -12,6 +12,9 @@ mod query;
 mod recorded;
 mod segment;
 mod signature;
+#[cfg(feature = "durable")]
+#[allow(dead_code, reason = "not all of it is used yet")]
+pub(crate) mod store;
 mod stored;
 
 pub use self::id::{EventId, EventIdParseError};

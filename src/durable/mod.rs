@@ -1,0 +1,1 @@
+//! What makes an engine survive: the way of a record into the store, and back.
