@@ -347,7 +347,7 @@
 //! thousand rules get a label of their own, over the life of an engine, and all others share
 //! `other`. No label is ever a key's value.
 //!
-//! The crate needs Rust 1.89; a newer Rust is asked for in a minor release only. There is no
+//! The crate needs Rust 1.90; a newer Rust is asked for in a minor release only. There is no
 //! unsafe code in it.
 
 #[cfg(doctest)]
