@@ -371,6 +371,7 @@ mod idempotency;
 mod index;
 mod ledger;
 mod log;
+mod progress;
 mod query;
 mod rules;
 mod snapshot;
@@ -389,6 +390,7 @@ pub use self::error::{
 pub use self::event::{Event, PropertyValue};
 pub use self::headers::{HeaderDialect, Headers};
 pub use self::log::{EventId, EventIdParseError, EventPage, EventQuery, RecordedEvent};
+pub use self::progress::Progress;
 pub use self::rules::{
     Aggregation, Algorithm, Enforcement, EventFilter, FieldChange, Meter, MeterField,
     MeterFieldParseError, MeterUpdate, Metric, MetricParseError, MetricValue, Overflow, Period,
