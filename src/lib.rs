@@ -376,6 +376,9 @@ mod query;
 mod rules;
 mod snapshot;
 mod usage;
+#[cfg(feature = "durable")]
+#[allow(dead_code, reason = "not all of it is used yet")]
+mod varint;
 
 pub use self::amount::{Amount, AmountError, IntoAmount};
 pub use self::clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampRangeError};

@@ -32,12 +32,22 @@ pub(crate) struct CompiledRule {
     pub(crate) age: u64,
     pub(crate) figures: RuleFigures,
     group: u32,
+    /// Of all rules that were ever compiled for an engine only this one has it.
+    revision: u32,
 }
 
 impl CompiledRule {
     /// The id, which every rule of an engine has.
     pub(crate) fn id(&self) -> &str {
         self.rule.id().unwrap_or_default()
+    }
+
+    /// Which of all rules it is that were ever compiled for the engine: a rule that changes is
+    /// another one.
+    #[cfg(feature = "durable")]
+    #[allow(dead_code, reason = "not all of it is used yet")]
+    pub(crate) fn revision(&self) -> u32 {
+        self.revision
     }
 
     /// How many counted units one whole is.
@@ -129,6 +139,7 @@ pub(crate) struct Compiler {
     /// Whether new counters start from what is recorded.
     recounts: bool,
     counters: u32,
+    revisions: u32,
     ages: u64,
     groups: u32,
     partitions: HashMap<Box<[Dimension]>, Groups>,
@@ -152,6 +163,7 @@ impl Compiler {
             late_seconds,
             recounts: false,
             counters: 0,
+            revisions: 0,
             ages: 0,
             groups: 0,
             partitions: HashMap::new(),
@@ -209,6 +221,7 @@ impl Compiler {
         };
         let age = before.map_or_else(|| next(&mut self.ages), |before| before.age);
         let figures = self.labels.figures(rule.id().unwrap_or_default());
+        self.revisions = self.revisions.saturating_add(1);
         Arc::new(CompiledRule {
             rule,
             measure,
@@ -218,6 +231,7 @@ impl Compiler {
             age,
             figures,
             group,
+            revision: self.revisions,
         })
     }
 
@@ -235,6 +249,7 @@ impl Compiler {
             age: compiled.age,
             figures: compiled.figures.clone(),
             group: compiled.group,
+            revision: compiled.revision,
         })
     }
 

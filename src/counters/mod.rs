@@ -13,6 +13,9 @@ mod history;
 mod periods;
 mod policy;
 mod row;
+#[cfg(feature = "durable")]
+#[allow(dead_code, reason = "not all of it is used yet")]
+mod saved;
 mod sliding_window;
 mod table;
 mod time;
@@ -28,6 +31,9 @@ pub(crate) use self::gauge_period::{Gauge, GaugePeriod};
 pub(crate) use self::history::{History, Used};
 pub(crate) use self::periods::{Ahead, Periods};
 pub(crate) use self::policy::{Figures, Policy, Reading};
+#[cfg(feature = "durable")]
+#[allow(unused_imports, reason = "not all of it is used yet")]
+pub(crate) use self::saved::{SavedTake, SavedTakes, decode_takes, encode_takes};
 pub(crate) use self::sliding_window::SlidingWindow;
 pub(crate) use self::table::{Intent, Place, Request, Table, Take, Takes, Unsettled, Verdict};
 pub(crate) use self::time::{At, Moment, Timeline};

@@ -26,6 +26,8 @@ use super::history::History;
 use super::periods::Ahead;
 use super::policy::{Judged, Reading};
 use super::row::{Row, RowKey};
+#[cfg(feature = "durable")]
+use super::saved::SavedTake;
 use super::time::{At, Moment, Timeline};
 use crate::clock::Timestamp;
 use crate::figures::Tally;
@@ -63,7 +65,7 @@ pub(crate) struct Take {
     /// The index of the rule's row among the places.
     pub(crate) place: u32,
     cost: u64,
-    counts: bool,
+    counts: Counts,
     /// Whether the cost fits.
     pub(crate) fits: bool,
     /// Whether the key found no room for its counter.
@@ -73,6 +75,19 @@ pub(crate) struct Take {
     /// The cell that holds the state, by its place in the row.
     cell: Option<NonZeroU32>,
     told: Told,
+}
+
+// A decision moves a few of these: keep them small.
+const _: () = assert!(size_of::<Take>() == 56);
+
+/// Whether the event changes a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counts {
+    No,
+    /// Where it is let in and the rule counts it.
+    Yes,
+    /// It was let in and counted, and the counter written.
+    Written,
 }
 
 /// Whether the reading is what is recorded, and not what a counter holds.
@@ -93,19 +108,36 @@ pub(crate) type Takes = SmallVec<[Take; 8]>;
 impl Take {
     pub(crate) fn new(rule: u32, place: u32, cost: Cost) -> Self {
         let Cost { units: cost, counts } = cost;
+        let counts = if counts { Counts::Yes } else { Counts::No };
         let (fits, crowded, reading, cell, told) = (true, false, Reading::NoRoom, None, Told::No);
         Self { rule, place, cost, counts, fits, crowded, reading, cell, told }
     }
 
     /// A take of nothing, that keeps what was told.
     fn kept(&self) -> Self {
-        Self { cost: 0, counts: false, fits: true, told: Told::Kept, ..*self }
+        Self { cost: 0, counts: Counts::No, fits: true, told: Told::Kept, ..*self }
+    }
+
+    /// A take of long ago, of the rule that is at a place now.
+    #[cfg(feature = "durable")]
+    #[allow(dead_code, reason = "not all of it is used yet")]
+    pub(crate) fn restored(rule: u32, saved: &SavedTake) -> Self {
+        let SavedTake { cost, fits, crowded, written, reading, .. } = *saved;
+        let new = Self::new(rule, 0, cost);
+        let counts = if written { Counts::Written } else { new.counts };
+        Self { counts, fits, crowded, reading, ..new }
+    }
+
+    /// Whether the rule's counter was written.
+    #[cfg(feature = "durable")]
+    pub(crate) fn is_written(&self) -> bool {
+        self.counts == Counts::Written
     }
 
     /// What the event brings.
     #[inline]
     pub(crate) fn cost(&self) -> Cost {
-        Cost { units: self.cost, counts: self.counts }
+        Cost { units: self.cost, counts: self.counts != Counts::No }
     }
 }
 
@@ -229,12 +261,12 @@ impl Table {
     }
 
     /// Settles a request: fills in what every take says. `commit` runs exactly when something is
-    /// taken, under the same locks.
+    /// taken, under the same locks, and is told what was.
     pub(crate) fn settle<R>(
         &self,
         request: &Request<'_, '_>,
         takes: &mut [Take],
-        commit: impl Fn(At) -> R,
+        commit: impl Fn(At, &[Take]) -> R,
     ) -> Result<Verdict<R>, Unsettled> {
         if let [place] = request.places
             && let Some(settled) = self.settle_in_row(place, request, takes, &commit)
@@ -276,7 +308,7 @@ impl Table {
                 pressed |= grows;
                 work.write(takes, &mut guards);
                 work.foretell_closed(takes);
-                committed = Some(commit(at));
+                committed = Some(commit(at, takes));
             } else if request.intent == Intent::Take {
                 self.keep_told(&work, takes, &mut guards);
             }
@@ -300,7 +332,7 @@ impl Table {
         place: &Place<'_>,
         request: &Request<'_, '_>,
         takes: &mut [Take],
-        commit: &impl Fn(At) -> R,
+        commit: &impl Fn(At, &[Take]) -> R,
     ) -> Option<Result<Verdict<R>, Unsettled>> {
         let Place { hash, group, ref values } = *place;
         let key = RowKey::Partition { group, values };
@@ -333,7 +365,7 @@ impl Table {
             work.foretell(takes);
         } else {
             work.write_cells(takes, row);
-            verdict.committed = Some(commit(at));
+            verdict.committed = Some(commit(at, takes));
         }
         if request.intent != Intent::Look {
             self.tidy_in_passing(&mut shard, request.roster, at, false);

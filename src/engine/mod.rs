@@ -235,7 +235,7 @@ impl Engine {
         if let Some(timestamp) = happened {
             self.check_not_ahead(timestamp, now)?;
         }
-        let commit = |at: At| {
+        let commit = |at: At, _: &[Take]| {
             let (ledger, now) = (self.ledger.as_ref()?, timeline.timestamp(at.now));
             Some(ledger.append(event, happened.unwrap_or(now), now))
         };

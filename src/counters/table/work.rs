@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
 
-use super::{Guards, Intent, Request, Seat, Take, Told, upkeep};
+use super::{Counts, Guards, Intent, Request, Seat, Take, Told, upkeep};
 use crate::counters::cell::Image;
 use crate::counters::counter::Counter;
 use crate::counters::history::Used;
@@ -77,7 +77,7 @@ impl<'w> Work<'w, '_> {
     #[inline]
     fn counting_in_cell(&self, take: &Take) -> Option<&'w Counter> {
         let counter = self.request.roster.counter(take.rule)?;
-        let counts = take.counts
+        let counts = take.counts != Counts::No
             && (take.fits || counter.enforcement != Enforcement::Shadow)
             && !(self.request.intent == Intent::Record
                 && counter.policy.is_too_late(&take.reading, self.at));
@@ -170,7 +170,7 @@ impl<'w> Work<'w, '_> {
     pub(super) fn write_cells(&self, takes: &mut [Take], row: &mut Row) {
         for take in takes {
             if let (Some(counter), Some(cell)) = (self.counting_in_cell(take), take.cell) {
-                row.write(cell.get() as usize, |words| self.count(take, counter, words));
+                row.write(cell.get() as usize, |words| self.write_words(take, counter, words));
             }
         }
     }
@@ -180,6 +180,14 @@ impl<'w> Work<'w, '_> {
     fn count(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> u32 {
         let cost = take.cost();
         counter.policy.take(&mut take.reading, words, &self.at, cost)
+    }
+
+    /// The same of words that are kept.
+    #[inline]
+    fn write_words(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> u32 {
+        let extra = self.count(take, counter, words);
+        take.counts = Counts::Written;
+        extra
     }
 
     /// Moves the readings to what they would be after the event, and writes nothing.
@@ -194,9 +202,10 @@ impl<'w> Work<'w, '_> {
 
     /// The same for closed periods, which have no counters to write.
     pub(super) fn foretell_closed(&self, takes: &mut [Take]) {
-        for take in takes.iter_mut().filter(|take| take.counts && take.told == Told::Closed) {
+        for take in takes.iter_mut().filter(|take| take.told == Told::Closed) {
             let Some(counter) = self.request.roster.counter(take.rule) else { continue };
-            if take.fits || counter.enforcement != Enforcement::Shadow {
+            let counts = take.counts != Counts::No;
+            if counts && (take.fits || counter.enforcement != Enforcement::Shadow) {
                 self.count(take, counter, &mut []);
             }
         }
@@ -245,7 +254,7 @@ impl<'w> Work<'w, '_> {
                 new_cells = true;
                 continue;
             };
-            row.write(cell.get() as usize, |words| self.count(take, counter, words));
+            row.write(cell.get() as usize, |words| self.write_words(take, counter, words));
         }
         if new_cells {
             let new = takes.iter_mut().filter(|take| take.place == place && take.cell.is_none());
@@ -275,7 +284,7 @@ impl<'w> Work<'w, '_> {
         let mut image = own
             .and_then(|row| counter.carried(row))
             .unwrap_or_else(|| Image::zero(counter.policy.words()));
-        image.extra = self.count(take, counter, &mut image.words);
+        image.extra = self.write_words(take, counter, &mut image.words);
         image
     }
 }

@@ -1,0 +1,277 @@
+//! What a decision took, as the durable log keeps it: the state that each rule had.
+//!
+//! A record holds the state itself and not the way to it, so that redoing a log is writing cells,
+//! twice as well as once. Instants are kept by their distance from the decision's: a token bucket
+//! takes some 14 bytes, a calendar period some ten.
+
+use smallvec::SmallVec;
+
+use super::calendar_period::PeriodUse;
+use super::fixed_window::WindowUse;
+use super::periods::Bounds;
+use super::policy::Reading;
+use super::sliding_window::SlidingUse;
+use super::table::Take;
+use super::time::{At, Moment};
+use crate::rules::Cost;
+use crate::varint;
+
+/// The lower bits of the first byte: which algorithm's state follows.
+const KIND: u8 = 0b0111;
+const FITS: u8 = 1 << 3;
+const CROWDED: u8 = 1 << 4;
+const COUNTS: u8 = 1 << 5;
+const WRITTEN: u8 = 1 << 6;
+
+/// What one rule was asked for and what it said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SavedTake {
+    /// The rule, as it was.
+    pub(crate) revision: u32,
+    pub(crate) cost: Cost,
+    pub(crate) fits: bool,
+    /// The key found no room for a counter of its own.
+    pub(crate) crowded: bool,
+    /// The rule's counter was written: of a crowded key the one that such keys share.
+    pub(crate) written: bool,
+    /// The counter's state after the event where it was counted, else without it.
+    pub(crate) reading: Reading,
+}
+
+/// What a decision took.
+pub(crate) type SavedTakes = SmallVec<[SavedTake; 4]>;
+
+/// Appends the takes of a decision at `at`; `revision` says the rule's of a place in the rule set.
+/// Allocates nothing where `out` has the room.
+pub(crate) fn encode_takes(
+    takes: &[Take],
+    at: &At,
+    revision: impl Fn(u32) -> u32,
+    out: &mut Vec<u8>,
+) {
+    varint::put(out, takes.len() as u64);
+    for take in takes {
+        SavedTake::of(take, revision(take.rule)).encode(at, out);
+    }
+}
+
+/// Takes what [`encode_takes`] appended from the front; `None` where it is something else.
+pub(crate) fn decode_takes(bytes: &mut &[u8], at: &At, takes: &mut SavedTakes) -> Option<()> {
+    takes.clear();
+    for _ in 0..varint::take(bytes)? {
+        takes.push(SavedTake::decode(bytes, at)?);
+    }
+    Some(())
+}
+
+impl SavedTake {
+    pub(crate) fn of(take: &Take, revision: u32) -> Self {
+        let Take { fits, crowded, reading, .. } = *take;
+        Self { revision, cost: take.cost(), fits, crowded, written: take.is_written(), reading }
+    }
+
+    #[inline]
+    fn encode(&self, at: &At, out: &mut Vec<u8>) {
+        let flag = |is: bool, bit: u8| if is { bit } else { 0 };
+        let flags = flag(self.fits, FITS)
+            | flag(self.crowded, CROWDED)
+            | flag(self.cost.counts, COUNTS)
+            | flag(self.written, WRITTEN);
+        out.push(flags | kind(&self.reading));
+        varint::put(out, self.revision.into());
+        varint::put(out, self.cost.units);
+        // Distances wrap: whatever the instants are, they come back.
+        let since_now = |moment: u64| moment.wrapping_sub(at.now.0).cast_signed();
+        match self.reading {
+            Reading::TokenBucket([high, low]) => {
+                varint::put(out, high);
+                out.extend_from_slice(&low.to_le_bytes());
+            }
+            Reading::FixedWindow(WindowUse { start, used }) => {
+                varint::put_signed(out, since_now(start));
+                varint::put(out, used);
+            }
+            Reading::SlidingWindow(SlidingUse { used, oldest_leaves, passes_at }) => {
+                varint::put(out, used);
+                varint::put_signed(out, since_now(oldest_leaves.0));
+                varint::put_signed(out, since_now(passes_at.0));
+            }
+            Reading::CalendarPeriod(PeriodUse { period: Bounds { length, start }, used }) => {
+                varint::put_signed(out, at.second.wrapping_sub(start));
+                varint::put(out, length.into());
+                varint::put(out, used);
+            }
+            Reading::GaugePeriod { length, start, used, latest } => {
+                varint::put_signed(out, at.second.wrapping_sub(start));
+                varint::put(out, length.into());
+                varint::put(out, used);
+                varint::put_signed(out, latest.0.wrapping_sub(at.event.0).cast_signed());
+            }
+            Reading::NoRoom => {}
+        }
+    }
+
+    #[inline]
+    fn decode(bytes: &mut &[u8], at: &At) -> Option<Self> {
+        let (flags, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let revision = varint::take_u32(bytes)?;
+        let units = varint::take(bytes)?;
+        let moment = |bytes: &mut &[u8]| {
+            Some(at.now.0.wrapping_add(varint::take_signed(bytes)?.cast_unsigned()))
+        };
+        let bounds = |bytes: &mut &[u8]| {
+            let start = at.second.wrapping_sub(varint::take_signed(bytes)?);
+            Some(Bounds { start, length: varint::take_u32(bytes)? })
+        };
+        let reading = match flags & KIND {
+            0 => {
+                let high = varint::take(bytes)?;
+                let (low, rest) = bytes.split_first_chunk()?;
+                *bytes = rest;
+                Reading::TokenBucket([high, u64::from_le_bytes(*low)])
+            }
+            1 => {
+                let start = moment(bytes)?;
+                Reading::FixedWindow(WindowUse { start, used: varint::take(bytes)? })
+            }
+            2 => {
+                let used = varint::take(bytes)?;
+                let oldest_leaves = Moment(moment(bytes)?);
+                let passes_at = Moment(moment(bytes)?);
+                Reading::SlidingWindow(SlidingUse { used, oldest_leaves, passes_at })
+            }
+            3 => {
+                let period = bounds(bytes)?;
+                Reading::CalendarPeriod(PeriodUse { period, used: varint::take(bytes)? })
+            }
+            4 => {
+                let Bounds { start, length } = bounds(bytes)?;
+                let used = varint::take(bytes)?;
+                let since = varint::take_signed(bytes)?.cast_unsigned();
+                let latest = Moment(at.event.0.wrapping_add(since));
+                Reading::GaugePeriod { length, start, used, latest }
+            }
+            5 => Reading::NoRoom,
+            _ => return None,
+        };
+        let is = |bit| flags & bit != 0;
+        let known = KIND | FITS | CROWDED | COUNTS | WRITTEN;
+        (flags & !known == 0).then_some(Self {
+            revision,
+            cost: Cost { units, counts: is(COUNTS) },
+            fits: is(FITS),
+            crowded: is(CROWDED),
+            written: is(WRITTEN),
+            reading,
+        })
+    }
+}
+
+fn kind(reading: &Reading) -> u8 {
+    match reading {
+        Reading::TokenBucket(_) => 0,
+        Reading::FixedWindow(_) => 1,
+        Reading::SlidingWindow(_) => 2,
+        Reading::CalendarPeriod(_) => 3,
+        Reading::GaugePeriod { .. } => 4,
+        Reading::NoRoom => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::counters::Timeline;
+
+    fn readings() -> Vec<Reading> {
+        let (period, used) = (Bounds { length: 86_400, start: 1_700_006_400 }, 77);
+        let window = |start| Reading::FixedWindow(WindowUse { start, used: 5 });
+        let sliding = |used, oldest_leaves, passes_at| {
+            Reading::SlidingWindow(SlidingUse { used, oldest_leaves, passes_at })
+        };
+        vec![
+            Reading::TokenBucket([3, u64::MAX]),
+            Reading::TokenBucket([0, 0]),
+            window(0),
+            window(u64::MAX),
+            sliding(9, Moment(3_155_760_060_000_000_000), Moment(3_155_760_000_000_000_000)),
+            sliding(0, Moment::MAX, Moment::MAX),
+            Reading::CalendarPeriod(PeriodUse { period, used }),
+            Reading::CalendarPeriod(PeriodUse {
+                period: Bounds { length: 0, start: i64::MIN },
+                used: u64::MAX,
+            }),
+            Reading::GaugePeriod { length: 3_600, start: 1_700_006_400, used, latest: Moment(0) },
+            Reading::GaugePeriod { length: u32::MAX, start: i64::MAX, used, latest: Moment::MAX },
+            Reading::NoRoom,
+        ]
+    }
+
+    fn takes() -> Vec<SavedTake> {
+        let takes = readings().into_iter().enumerate().flat_map(|(place, reading)| {
+            (0_u32..16).map(move |bits| SavedTake {
+                revision: u32::try_from(place).expect("few") * 1_000,
+                cost: Cost { units: u64::MAX >> place, counts: bits & 1 > 0 },
+                fits: bits & 2 > 0,
+                crowded: bits & 4 > 0,
+                written: bits & 8 > 0,
+                reading,
+            })
+        });
+        takes.collect()
+    }
+
+    #[test]
+    fn takes_come_back_whatever_they_hold() {
+        let timeline = Timeline::starting(Timestamp::new(1_700_000_000, 0));
+        let ends = [Moment(0), Moment(3_155_766_500_000_000_001), Moment::MAX];
+        let happened = [None, Some(Timestamp::new(-5, 3)), Some(Timestamp::MAX)];
+        for (now, happened) in ends.iter().flat_map(|now| happened.map(|at| (*now, at))) {
+            let at = timeline.at(now, happened);
+            for take in takes() {
+                let mut bytes = Vec::new();
+                take.encode(&at, &mut bytes);
+                let mut rest = &*bytes;
+                assert_eq!(SavedTake::decode(&mut rest, &at), Some(take), "{at:?}");
+                assert!(rest.is_empty());
+                for short in 0..bytes.len() {
+                    assert_eq!(
+                        SavedTake::decode(&mut bytes.get(..short).expect("short"), &at),
+                        None
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_everyday_takes_are_small() {
+        let timeline = Timeline::starting(Timestamp::new(1_700_000_000, 0));
+        let at = timeline.at(Moment(3_155_766_500_000_000_001), None);
+        let length = |reading| {
+            let cost = Cost { units: 1, counts: true };
+            let (fits, crowded, written) = (true, false, true);
+            let take = SavedTake { revision: 100, cost, fits, crowded, written, reading };
+            let mut bytes = Vec::new();
+            take.encode(&at, &mut bytes);
+            bytes.len()
+        };
+        assert_eq!(length(Reading::TokenBucket([1_000, 7])), 13);
+        let period = Bounds { length: 2_592_000, start: at.second - 1_000_000 };
+        assert_eq!(length(Reading::CalendarPeriod(PeriodUse { period, used: 100_000 })), 13);
+    }
+
+    #[test]
+    fn other_bytes_are_no_takes() {
+        let at = Timeline::starting(Timestamp::UNIX_EPOCH).at(Moment(0), None);
+        let mut takes = SavedTakes::new();
+        for bytes in [&[][..], &[1], &[1, 6, 0, 0], &[1, 0x85, 0, 0], &[0xff; 30]] {
+            assert_eq!(decode_takes(&mut &*bytes, &at, &mut takes), None, "{bytes:?}");
+        }
+        let mut empty = &[0_u8, 9][..];
+        assert_eq!(decode_takes(&mut empty, &at, &mut takes), Some(()));
+        assert_eq!((empty, takes.is_empty()), (&[9][..], true));
+    }
+}
