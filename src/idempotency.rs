@@ -15,6 +15,12 @@ use crate::decision::Decision;
 use crate::error::TrackError;
 use crate::event::Event;
 
+#[cfg(feature = "durable")]
+mod marks;
+#[cfg(feature = "durable")]
+#[allow(dead_code, reason = "not all of it is used yet")]
+pub(crate) mod stored;
+
 /// How many keys a call looks at that stores one: more than one, so that the store empties.
 const LOOKS: usize = 2;
 

@@ -1,0 +1,162 @@
+//! How old the keys of a durable log are, roughly: which of them are over.
+
+use std::collections::VecDeque;
+
+use crate::counters::Moment;
+
+/// How many marks the most keys that are kept, and the time for which they are, are cut into.
+const PARTS: u64 = 1_024;
+
+/// Marks along the log, between which keys are forgotten together: never before their time, and
+/// never while no more than the most are kept. With at most 1 024 keys each has its own mark.
+#[derive(Debug)]
+pub(super) struct Marks {
+    /// The stretches of the log that have keys, the oldest first.
+    stretches: VecDeque<Stretch>,
+    /// How many keys there were ever.
+    keys: u64,
+    /// How many of them are forgotten.
+    gone: u64,
+    /// The place before which all keys are forgotten.
+    floor: u64,
+    retention: u64,
+    max_keys: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    /// The latest time of any key up to here when this stretch began.
+    began: Moment,
+    /// The latest time of any key up to its end.
+    latest: Moment,
+    /// The place behind its last key.
+    end: u64,
+    /// How many keys came before it.
+    before: u64,
+    /// How many keys there were ever up to its end.
+    keys: u64,
+}
+
+impl Marks {
+    pub(super) fn new(retention: u64, max_keys: u64) -> Self {
+        let (stretches, max_keys) = (VecDeque::new(), max_keys.max(1));
+        Self { stretches, keys: 0, gone: 0, floor: 0, retention, max_keys }
+    }
+
+    /// Notes a key that was used first at a place and an instant.
+    pub(super) fn note(&mut self, place: u64, since: Moment) {
+        let end = place.saturating_add(1);
+        self.keys = self.keys.saturating_add(1);
+        // Of two calls at the same time the later one may come first.
+        for stretch in self.stretches.iter_mut().rev().take_while(|stretch| stretch.end > place) {
+            stretch.latest = stretch.latest.max(since);
+            stretch.keys = stretch.keys.saturating_add(1);
+        }
+        let (step, span) = (self.max_keys.div_euclid(PARTS).max(1), self.retention / PARTS);
+        match self.stretches.back_mut() {
+            Some(last) if last.end >= end => {}
+            Some(last)
+                if last.keys.saturating_sub(last.before) < step
+                    && since.0 < last.began.0.saturating_add(span) =>
+            {
+                (last.end, last.latest, last.keys) = (end, last.latest.max(since), self.keys);
+            }
+            last => {
+                let latest = last.map_or(since, |last| last.latest.max(since));
+                let (before, keys) = (self.keys.saturating_sub(1), self.keys);
+                self.stretches.push_back(Stretch { began: latest, latest, end, before, keys });
+            }
+        }
+    }
+
+    /// Forgets what is over at `now`, or beyond the most that are kept, and returns the place
+    /// before which no key is kept.
+    pub(super) fn advance(&mut self, now: Moment) -> u64 {
+        while let Some(first) = self.stretches.front() {
+            let over = now.0 >= first.latest.0.saturating_add(self.retention);
+            let crowded = self.keys.saturating_sub(first.keys) >= self.max_keys;
+            if !over && !crowded {
+                break;
+            }
+            (self.gone, self.floor) = (first.keys, self.floor.max(first.end));
+            self.stretches.pop_front();
+        }
+        self.floor
+    }
+
+    /// How many keys are kept.
+    pub(super) fn len(&self) -> u64 {
+        self.keys.saturating_sub(self.gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    /// Against all keys in a list: none is forgotten early, and none is kept for much longer.
+    #[test]
+    fn keys_are_forgotten_in_time_and_by_number_and_none_early() {
+        for seed in 0..200 {
+            let mut dice = ChaCha8Rng::seed_from_u64(seed);
+            let retention = dice.random_range(1_000..100_000);
+            let max_keys = *[1, 3, 100, 1_024, 1_025, 5_000].get(dice.random_range(0..6)).unwrap();
+            let mut marks = Marks::new(retention, max_keys);
+            let mut all: Vec<(u64, u64)> = Vec::new();
+            let (mut now, mut place) = (1_000_000, 0);
+            for _ in 0..3_000 {
+                now += dice.random_range(0..(retention / 200 + 2)) * dice.random_range(0..2);
+                place += dice.random_range(1..4);
+                // Some come a little out of order, in place and in time.
+                let since = now - dice.random_range(0..20) * dice.random_range(0..2);
+                all.push((place, since));
+                let last = all.len() - 1;
+                if last > 0 && dice.random_bool(0.1) {
+                    all.swap(last, last - 1);
+                    let (place, since) = all[last - 1];
+                    marks.note(place, since_of(since));
+                    let (place, since) = all[last];
+                    marks.note(place, since_of(since));
+                    continue;
+                }
+                marks.note(all[last].0, since_of(all[last].1));
+                let floor = marks.advance(Moment(now));
+                all.retain(|(place, _)| *place >= floor);
+                let kept = u64::try_from(all.len()).unwrap();
+                let slack = max_keys / PARTS + 2;
+                assert!(kept <= max_keys + slack, "seed {seed}: {kept} of {max_keys}");
+                let late = retention + retention / PARTS + 21;
+                let old = all.iter().filter(|(_, since)| since + late <= now).count();
+                assert!(old <= 2, "seed {seed}: {old} are kept for too long");
+                assert!(marks.stretches.len() <= 3 * 1_024, "seed {seed}");
+            }
+        }
+    }
+
+    fn since_of(nanos: u64) -> Moment {
+        Moment(nanos)
+    }
+
+    #[test]
+    fn up_to_1024_keys_are_forgotten_one_by_one() {
+        let mut marks = Marks::new(1_000, 1_024);
+        for place in 0..5_000 {
+            marks.note(place * 3, Moment(place / 100));
+            let floor = marks.advance(Moment(place / 100));
+            let due = if place < 1_024 { 0 } else { (place - 1_024) * 3 + 1 };
+            assert_eq!(floor, due, "after {place}");
+            assert_eq!(marks.len(), (place + 1).min(1_024));
+        }
+    }
+
+    #[test]
+    fn a_key_of_its_own_stretch_is_over_to_the_nanosecond() {
+        let mut marks = Marks::new(1_000, 10);
+        marks.note(7, Moment(5));
+        assert_eq!(marks.advance(Moment(1_004)), 0);
+        assert_eq!(marks.advance(Moment(1_005)), 8);
+        assert_eq!(marks.len(), 0);
+    }
+}

@@ -1,0 +1,354 @@
+//! The idempotency keys of a durable engine: where the record of each key lies.
+//!
+//! A key is 12 bytes: 48 bits of a keyed hash, and the place of the record that has the key, the
+//! event and the answer. The record is the truth: a hash that fits is looked up, and what is found
+//! there is another key, a use that is over, a conflict, or the answer.
+//!
+//! A key is claimed as in memory: the lock of its shard is held while the event is decided and
+//! recorded, so of two calls at the same time one decides and the other finds its record. Of the
+//! engine's locks it is the first: the key's shard, then those of counters, then the ledger.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
+
+use super::marks::Marks;
+use crate::counters::Moment;
+
+/// As many as the first eight bits of a hash tell apart.
+const SHARDS: usize = 256;
+/// How many bits of a hash are kept, and how many of a place: one in 281 trillion.
+const BITS: u32 = 48;
+/// How many buckets a call looks at that adds a key: more than two, so that what is over goes
+/// faster than new keys come.
+const LOOKS: usize = 8;
+/// A shard with fewer buckets is not worth shrinking.
+const SMALL: usize = 64;
+
+/// What the record of a place is to a key.
+#[derive(Debug)]
+pub(crate) enum Known<A> {
+    /// It has another key, or none: only the hash was the same.
+    Other,
+    /// It has the key, for the same event.
+    Same {
+        /// The time of the record: a key counts from there.
+        since: Moment,
+        /// The first answer.
+        answer: A,
+    },
+    /// It has the key, for another event.
+    Conflict { since: Moment },
+}
+
+/// What became of an event with a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Once<A> {
+    /// It was decided now; where it was recorded, if it was.
+    New(A, Option<Use>),
+    /// It was decided before: the answer, and the place of its record. An answer is not given
+    /// before that record is durable.
+    Known(A, u64),
+    /// Its key was used for another event.
+    Conflict,
+}
+
+/// The record that uses a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Use {
+    pub(crate) place: u64,
+    /// The time of the record.
+    pub(crate) since: Moment,
+}
+
+#[derive(Debug)]
+pub(crate) struct StoredKeys {
+    shards: Box<[Padded]>,
+    marks: Mutex<Marks>,
+    /// The place before which no key is kept: a copy, to be read without a lock.
+    floor: AtomicU64,
+    /// What keys are hashed with: random, the same for the life of a log, so that nobody who
+    /// chooses keys can make them collide.
+    secret: [u64; 2],
+    /// The bits of hashes that are used; tests use few.
+    mask: u64,
+    retention: u64,
+}
+
+/// A shard on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Padded(Mutex<Shard>);
+
+#[derive(Debug, Default)]
+struct Shard {
+    entries: HashTable<Entry>,
+    /// The bucket that is looked at next for what is over.
+    cursor: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: [u8; 6],
+    place: [u8; 6],
+}
+
+const _: () = assert!(size_of::<Entry>() == 12);
+
+/// The places whose hash fits; almost always one or none.
+type Places = SmallVec<[u64; 4]>;
+
+impl StoredKeys {
+    /// Keys that count for `retention` nanoseconds, `max_keys` at most.
+    pub(crate) fn new(secret: [u64; 2], retention: u64, max_keys: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Padded::default()).collect(),
+            marks: Mutex::new(Marks::new(retention, u64::try_from(max_keys).unwrap_or(u64::MAX))),
+            floor: AtomicU64::new(0),
+            secret,
+            mask: u64::MAX >> (u64::BITS.saturating_sub(BITS)),
+            retention,
+        }
+    }
+
+    /// The hash of a key, of 48 bits.
+    pub(crate) fn hash(&self, key: &str) -> u64 {
+        let [first, second] = self.secret;
+        SipHasher13::new_with_keys(first, second).hash(key.as_bytes()) & self.mask
+    }
+
+    /// The answer that the key of this hash has at `now`, if it has one.
+    pub(crate) fn find<A, E>(
+        &self,
+        hash: u64,
+        now: Moment,
+        look_up: impl Fn(u64) -> Result<Known<A>, E>,
+    ) -> Result<Option<Once<A>>, E> {
+        self.look(&self.places(hash), now, look_up)
+    }
+
+    /// Answers with what the key of this hash has, or decides, which says where the event was
+    /// recorded if it was.
+    ///
+    /// `look_up` reads the record at a place, and is called with and without the key's lock; it
+    /// finds every record from the moment on at which `decide` has returned.
+    pub(crate) fn once<A, E>(
+        &self,
+        hash: u64,
+        now: Moment,
+        look_up: impl Fn(u64) -> Result<Known<A>, E>,
+        decide: impl FnOnce() -> Result<(A, Option<Use>), E>,
+    ) -> Result<Once<A>, E> {
+        // Without the lock first: who reads what is stored lets others go on.
+        let mut places = self.places(hash);
+        if let Some(known) = self.look(&places, now, &look_up)? {
+            return Ok(known);
+        }
+        let Some(shard) = self.shard(hash) else { return decide().map(made) };
+        let mut shard = shard.lock();
+        let floor = self.floor();
+        let new = shard.places(hash, floor);
+        let new: Places = new.into_iter().filter(|place| !places.contains(place)).collect();
+        if let Some(known) = self.look(&new, now, &look_up)? {
+            return Ok(known);
+        }
+        places.extend(new);
+        let (answer, recorded) = decide()?;
+        if let Some(recorded) = recorded {
+            shard.insert(Entry::new(hash, recorded.place), floor);
+            drop(shard);
+            self.note(recorded, now);
+        }
+        Ok(Once::New(answer, recorded))
+    }
+
+    /// Makes room for so many keys that are going to be loaded.
+    pub(crate) fn reserve(&mut self, keys: usize) {
+        // Shards differ by chance, and by a few in a hundred.
+        let each = keys.div_euclid(SHARDS);
+        let each = each.saturating_add(each / 32).saturating_add(8);
+        for shard in &mut self.shards {
+            shard.0.get_mut().entries.reserve(each, Entry::table_hash);
+        }
+    }
+
+    /// Adds the key of a durable record, in the order of places; `since` is the time of the
+    /// record, or one that is not before it.
+    pub(crate) fn load(&mut self, hash: u64, place: u64, since: Moment) {
+        if let Some(shard) = self.shards.get_mut(shard_of(hash)) {
+            let entry = Entry::new(hash, place);
+            let entries = &mut shard.0.get_mut().entries;
+            entries.insert_unique(Entry::table_hash(&entry), entry, Entry::table_hash);
+            self.marks.get_mut().note(place, since);
+        }
+    }
+
+    /// Drops what was loaded and is over by now.
+    pub(crate) fn loaded(&mut self, now: Moment) {
+        let floor = self.marks.get_mut().advance(now);
+        *self.floor.get_mut() = floor;
+        if floor > 0 {
+            for shard in &mut self.shards {
+                shard.0.get_mut().sweep(floor);
+            }
+        }
+    }
+
+    /// The place before which no key is kept: records before it are needed for no retry.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor.load(Ordering::Acquire)
+    }
+
+    /// How many keys are kept.
+    pub(crate) fn len(&self) -> u64 {
+        self.marks.lock().len()
+    }
+
+    /// How many bytes of memory the keys take.
+    pub(crate) fn bytes(&self) -> usize {
+        let tables = self.shards.iter().map(|shard| shard.0.lock().entries.allocation_size());
+        tables.sum::<usize>().saturating_add(size_of_val(&*self.shards))
+    }
+
+    fn shard(&self, hash: u64) -> Option<&Mutex<Shard>> {
+        self.shards.get(shard_of(hash)).map(|shard| &shard.0)
+    }
+
+    fn places(&self, hash: u64) -> Places {
+        let shard = self.shard(hash).map(Mutex::lock);
+        shard.map(|shard| shard.places(hash, self.floor())).unwrap_or_default()
+    }
+
+    /// The first of these places that has the key and is not over.
+    fn look<A, E>(
+        &self,
+        places: &[u64],
+        now: Moment,
+        look_up: impl Fn(u64) -> Result<Known<A>, E>,
+    ) -> Result<Option<Once<A>>, E> {
+        let is_alive = |since: Moment| now.0 < since.0.saturating_add(self.retention);
+        for place in places {
+            match look_up(*place)? {
+                Known::Same { since, answer } if is_alive(since) => {
+                    return Ok(Some(Once::Known(answer, *place)));
+                }
+                Known::Conflict { since } if is_alive(since) => return Ok(Some(Once::Conflict)),
+                Known::Other | Known::Same { .. } | Known::Conflict { .. } => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Notes a key as the newest, and forgets the oldest where their time or their room is over.
+    fn note(&self, Use { place, since }: Use, now: Moment) {
+        let mut marks = self.marks.lock();
+        marks.note(place, since);
+        let floor = marks.advance(now);
+        drop(marks);
+        self.floor.fetch_max(floor, Ordering::AcqRel);
+    }
+}
+
+fn made<A>((answer, recorded): (A, Option<Use>)) -> Once<A> {
+    Once::New(answer, recorded)
+}
+
+fn shard_of(hash: u64) -> usize {
+    usize::try_from(hash >> 40).unwrap_or(usize::MAX)
+}
+
+impl Shard {
+    /// The places of this hash from the floor on.
+    fn places(&self, hash: u64, floor: u64) -> Places {
+        let wanted = Entry::new(hash, 0);
+        let found = self.entries.iter_hash(Entry::table_hash(&wanted));
+        let found = found.filter(|entry| entry.hash == wanted.hash).map(Entry::place);
+        found.filter(|place| *place >= floor).collect()
+    }
+
+    fn insert(&mut self, entry: Entry, floor: u64) {
+        for _ in 0..LOOKS {
+            self.look_at_next(floor);
+        }
+        if self.entries.len() == self.entries.capacity() {
+            self.rebuild(floor);
+        }
+        self.entries.insert_unique(Entry::table_hash(&entry), entry, Entry::table_hash);
+    }
+
+    /// Drops the key of the next bucket if its record is before the floor.
+    fn look_at_next(&mut self, floor: u64) {
+        let buckets = self.entries.num_buckets();
+        let bucket = if self.cursor < buckets { self.cursor } else { 0 };
+        self.cursor = bucket.saturating_add(1);
+        let Ok(entry) = self.entries.get_bucket_entry(bucket) else { return };
+        if entry.get().place() < floor {
+            entry.remove();
+            self.shrink();
+        }
+    }
+
+    /// Moves what is not over to a table with room for a sixteenth more. Left to itself the table
+    /// would double where keys have gone and left holes.
+    fn rebuild(&mut self, floor: u64) {
+        let kept = |entry: &Entry| entry.place() >= floor;
+        let old = std::mem::take(&mut self.entries);
+        let count = old.iter().filter(|entry| kept(entry)).count();
+        let room = count.saturating_add(count / 16).saturating_add(8);
+        let mut entries = HashTable::with_capacity(room);
+        for entry in old.into_iter().filter(kept) {
+            entries.insert_unique(Entry::table_hash(&entry), entry, Entry::table_hash);
+        }
+        self.entries = entries;
+    }
+
+    /// Drops all keys whose record is before the floor.
+    fn sweep(&mut self, floor: u64) {
+        self.entries.retain(|entry| entry.place() >= floor);
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        let (buckets, keys) = (self.entries.num_buckets(), self.entries.len());
+        if buckets > SMALL && keys < buckets.div_euclid(8) {
+            self.entries.shrink_to(keys.saturating_mul(2), Entry::table_hash);
+        }
+    }
+}
+
+impl Entry {
+    /// A place of more than 48 bits is that of no record.
+    fn new(hash: u64, place: u64) -> Self {
+        Self { hash: low(hash), place: low(place) }
+    }
+
+    fn place(&self) -> u64 {
+        whole(self.place)
+    }
+
+    /// Spreads the hash over the bits that the table goes by, the lowest and the highest seven:
+    /// those that its shard was chosen by are the same for all of them.
+    fn table_hash(&self) -> u64 {
+        let hash = whole(self.hash);
+        hash ^ hash.wrapping_shl(24)
+    }
+}
+
+/// The lowest 48 bits of a number.
+fn low(number: u64) -> [u8; 6] {
+    number.to_le_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+fn whole(low: [u8; 6]) -> u64 {
+    let mut bytes = [0; 8];
+    if let Some(to) = bytes.first_chunk_mut() {
+        *to = low;
+    }
+    u64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+const RETENTION: u64 = 1_000;
+
+/// What stands for the log: the records by their place.
+#[derive(Debug, Default)]
+struct Records(Mutex<HashMap<u64, Record>>);
+
+#[derive(Clone, Debug)]
+struct Record {
+    key: String,
+    payload: u32,
+    since: Moment,
+    answer: u64,
+}
+
+impl Records {
+    /// As an engine looks a key up; counts how often it has to.
+    fn look_up(&self, place: u64, key: &str, payload: u32) -> Result<Known<u64>, String> {
+        let records = self.0.lock();
+        let record = records.get(&place).ok_or(format!("no record at {place}"))?;
+        Ok(if record.key != key {
+            Known::Other
+        } else if record.payload == payload {
+            Known::Same { since: record.since, answer: record.answer }
+        } else {
+            Known::Conflict { since: record.since }
+        })
+    }
+
+    fn add(&self, key: &str, payload: u32, since: Moment, answer: u64) -> Use {
+        let mut records = self.0.lock();
+        let place = u64::try_from(records.len()).unwrap();
+        records.insert(place, Record { key: key.to_owned(), payload, since, answer });
+        Use { place, since }
+    }
+}
+
+fn keys(retention: u64, max_keys: usize, mask: u64) -> StoredKeys {
+    let mut keys = StoredKeys::new([3, 4], retention, max_keys);
+    keys.mask = mask;
+    keys
+}
+
+const ALL: u64 = u64::MAX >> 16;
+
+fn once(
+    keys: &StoredKeys,
+    log: &Records,
+    (key, payload): (&str, u32),
+    now: Moment,
+    allowed: bool,
+) -> Once<u64> {
+    let decide = || {
+        let answer = now.0 * 1_000 + u64::from(payload);
+        Ok((answer, allowed.then(|| log.add(key, payload, now, answer))))
+    };
+    keys.once(keys.hash(key), now, |place| log.look_up(place, key, payload), decide).unwrap()
+}
+
+/// A naive model: all uses of each key, in order.
+#[derive(Default)]
+struct Model {
+    uses: Vec<(String, u32, Use, u64)>,
+}
+
+impl Model {
+    /// With at most 1 024 keys the oldest are forgotten one by one.
+    fn find(
+        &self,
+        (key, payload): (&str, u32),
+        now: Moment,
+        most: usize,
+        retention: u64,
+    ) -> Option<Once<u64>> {
+        let newest = self.uses.iter().rev().take(most);
+        let (_, first, found, answer) = newest
+            .filter(|(known, _, found, _)| known == key && now.0 < found.since.0 + retention)
+            .last()?;
+        Some(if *first == payload { Once::Known(*answer, found.place) } else { Once::Conflict })
+    }
+}
+
+/// Random calls on few keys and with few hashes, with loading into fresh keys in between: as a
+/// list of all uses answers.
+#[test]
+fn answers_are_those_of_a_list_of_all_uses() {
+    for seed in 0..150 {
+        let mut dice = ChaCha8Rng::seed_from_u64(seed);
+        let mask = *[0, 1, 0xff_0000_0000_01, ALL].get(dice.random_range(0..4)).unwrap();
+        let most = *[1, 5, 40, 1_000].get(dice.random_range(0..4)).unwrap();
+        let different = dice.random_range(1..60);
+        let (mut stored, log) = (keys(RETENTION, most, mask), Records::default());
+        let mut model = Model::default();
+        let mut now = 10_000;
+        for step in 0..1_000 {
+            now += dice.random_range(0..RETENTION / 10) * u64::from(dice.random_bool(0.3));
+            let key = format!("key {}", dice.random_range(0..different));
+            let (payload, at) = (dice.random_range(0..2), Moment(now));
+            let what = (key.as_str(), payload);
+            let due = model.find(what, at, most, RETENTION);
+            let context = format!("seed {seed}, step {step}, {what:?} at {now}");
+            if dice.random_bool(0.3) {
+                let look_up = |place| log.look_up(place, &key, payload);
+                let found = stored.find(stored.hash(&key), at, look_up).unwrap();
+                assert_eq!(found, due, "{context}");
+                continue;
+            }
+            let answer = once(&stored, &log, what, at, dice.random_bool(0.8));
+            if let Some(due) = due {
+                assert_eq!(answer, due, "{context}");
+            } else {
+                let Once::New(answer, recorded) = answer else { panic!("{context}: {answer:?}") };
+                model.uses.extend(recorded.map(|found| (key, payload, found, answer)));
+            }
+            if dice.random_bool(0.01) {
+                stored = keys(RETENTION, most, mask);
+                if dice.random_bool(0.5) {
+                    stored.reserve(model.uses.len());
+                }
+                for (key, _, found, _) in &model.uses {
+                    stored.load(stored.hash(key), found.place, found.since);
+                }
+                stored.loaded(at);
+            }
+            assert!(stored.len() <= u64::try_from(most).unwrap(), "{context}");
+        }
+    }
+}
+
+#[test]
+fn one_of_many_calls_decides_and_all_get_its_answer() {
+    for (round, mask) in [0, 0xff, ALL, ALL, ALL].into_iter().enumerate() {
+        let (stored, log) = (keys(u64::MAX, 100_000, mask), Records::default());
+        let decided = AtomicUsize::new(0);
+        let names: Vec<String> = (0..400).map(|number| format!("{round} {number}")).collect();
+        let worker = |shift: usize| {
+            let answer = |key: &String| {
+                let decide = || {
+                    let answer = u64::try_from(decided.fetch_add(1, Ordering::Relaxed)).unwrap();
+                    Ok((answer, Some(log.add(key, 0, Moment(1), answer))))
+                };
+                let look_up = |place| log.look_up(place, key, 0);
+                match stored.once(stored.hash(key), Moment(2), look_up, decide) {
+                    Ok(Once::New(answer, _) | Once::Known(answer, _)) => answer,
+                    other => panic!("{other:?}"),
+                }
+            };
+            let mut turned = names.clone();
+            turned.rotate_left(shift);
+            let mut answers: Vec<u64> = turned.iter().map(answer).collect();
+            answers.rotate_right(shift);
+            answers
+        };
+        let answers: Vec<Vec<u64>> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|shift| scope.spawn(move || worker(shift % 3))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(answers.iter().all(|other| *other == answers[0]));
+        assert_eq!(decided.load(Ordering::Relaxed), names.len());
+        assert_eq!(stored.len(), 400);
+    }
+}
+
+#[test]
+fn a_key_counts_to_the_nanosecond() {
+    let (stored, log) = (keys(RETENTION, 10, ALL), Records::default());
+    assert!(matches!(once(&stored, &log, ("a", 1), Moment(5), true), Once::New(..)));
+    for (now, payload) in [(5, 1), (6, 2), (1_004, 1), (1_004, 2)] {
+        let known = if payload == 1 { Once::Known(5_001, 0) } else { Once::Conflict };
+        assert_eq!(once(&stored, &log, ("a", payload), Moment(now), true), known);
+    }
+    let used = Some(Use { place: 1, since: Moment(1_005) });
+    let again = once(&stored, &log, ("a", 2), Moment(1_005), true);
+    assert_eq!(again, Once::New(1_005_002, used));
+    assert_eq!(once(&stored, &log, ("a", 1), Moment(2_004), true), Once::Conflict);
+    assert!(matches!(once(&stored, &log, ("a", 1), Moment(2_005), true), Once::New(..)));
+}
+
+#[test]
+fn a_refusal_and_an_error_leave_the_key_free() {
+    let (stored, log) = (keys(RETENTION, 10, ALL), Records::default());
+    assert_eq!(once(&stored, &log, ("a", 1), Moment(5), false), Once::New(5_001, None));
+    let look_up = |place| log.look_up(place, "a", 1);
+    let failed = stored.once(stored.hash("a"), Moment(5), look_up, || Err("no".to_owned()));
+    assert_eq!(failed, Err("no".to_owned()));
+    assert!(matches!(once(&stored, &log, ("a", 2), Moment(5), true), Once::New(_, Some(_))));
+    // What cannot be looked up is an error, and decides nothing.
+    log.0.lock().clear();
+    let decided = Cell::new(false);
+    let decide = || {
+        decided.set(true);
+        Ok((0, None))
+    };
+    let failed = stored.once(stored.hash("a"), Moment(5), look_up, decide);
+    assert_eq!(failed, Err("no record at 0".to_owned()));
+    assert!(!decided.get());
+}
+
+/// A record that another call adds between the look without the lock and the one with it.
+#[test]
+fn a_use_that_comes_in_between_is_found_under_the_lock() {
+    let (stored, log) = (keys(RETENTION, 10, 0), Records::default());
+    once(&stored, &log, ("other", 1), Moment(5), true);
+    let raced = Cell::new(false);
+    let look_up = |place| {
+        if !raced.replace(true) {
+            once(&stored, &log, ("a", 1), Moment(6), true);
+        }
+        log.look_up(place, "a", 1)
+    };
+    let answer = stored.once(stored.hash("a"), Moment(7), look_up, || panic!("it is decided"));
+    assert_eq!(answer, Ok(Once::Known(6_001, 1)));
+}
+
+/// What is over goes as fast as new keys come, and room is never more than 32 bytes a key.
+#[test]
+fn keys_take_bounded_room() {
+    let kept: u64 = 200_000;
+    let stored = keys(u64::MAX, usize::try_from(kept).unwrap(), ALL);
+    let log = |_| Ok::<_, ()>(Known::<()>::Other);
+    let (mut most, mut least) = (0, usize::MAX);
+    for place in 0..kept * 5 {
+        let use_of = Use { place, since: Moment(place) };
+        let hash = stored.hash(&format!("key {place}"));
+        stored.once(hash, Moment(place), log, || Ok(((), Some(use_of)))).unwrap();
+        if place % 20_000 == 19_999 {
+            let each = stored.bytes() / usize::try_from(stored.len()).unwrap();
+            (most, least) = (most.max(each), least.min(each));
+        }
+    }
+    println!("{least} to {most} bytes a key");
+    assert!(most <= 32, "{most} bytes a key");
+    assert!(stored.len() <= kept + kept / 1_000);
+    let entries: usize = stored.shards.iter().map(|shard| shard.0.lock().entries.len()).sum();
+    assert!(entries < usize::try_from(kept * 13 / 10).unwrap(), "{entries} entries");
+    // All of them over at once, they go with the next calls.
+    let now = Moment(u64::MAX);
+    for place in kept * 5..kept * 6 {
+        let hash = stored.hash(&format!("key {place}"));
+        let recorded = Some(Use { place, since: Moment(0) });
+        stored.once(hash, now, log, || Ok(((), recorded))).unwrap();
+    }
+    assert!(stored.len() <= 1, "{} are kept", stored.len());
+    assert!(stored.bytes() < 1_000_000, "{} bytes", stored.bytes());
+}
+
+/// Measured by hand: `cargo test --release --lib --features durable stored -- --ignored
+/// --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::disallowed_methods, reason = "it measures time")]
+fn loading_five_million_keys() {
+    for reserved in [true, false] {
+        let mut stored = keys(u64::MAX, 10_000_000, ALL);
+        let hashes: Vec<u64> =
+            (0..5_000_000_u64).map(|n| stored.hash(&format!("request {n}"))).collect();
+        let started = std::time::Instant::now();
+        if reserved {
+            stored.reserve(hashes.len());
+        }
+        for (place, hash) in hashes.iter().enumerate() {
+            stored.load(*hash, u64::try_from(place).unwrap(), Moment(1));
+        }
+        stored.loaded(Moment(2));
+        let took = started.elapsed();
+        println!("reserved {reserved}: {took:?}, {} bytes a key", stored.bytes() / 5_000_000);
+        let started = std::time::Instant::now();
+        for (n, hash) in hashes.iter().take(1_000_000).enumerate() {
+            let n = u64::try_from(n).unwrap();
+            let new = (hash ^ 0x5555_5555) & ALL;
+            let recorded = Use { place: 5_000_000 + n, since: Moment(1) };
+            let look_up = |_| Ok::<_, ()>(Known::<()>::Other);
+            stored.once(new, Moment(2), look_up, || Ok(((), Some(recorded)))).unwrap();
+        }
+        println!("a million new keys: {:?}", started.elapsed());
+    }
+}
