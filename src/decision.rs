@@ -19,6 +19,10 @@ use crate::log::EventId;
 use crate::rules::{Enforcement, Metric, Period, Rule, Window};
 use crate::snapshot::{CompiledRule, Snapshot};
 
+#[cfg(feature = "durable")]
+#[allow(dead_code, reason = "not all of it is used yet")]
+mod saved;
+
 /// How long to wait before the same event passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "there is a wait or there is none")]

@@ -1,0 +1,42 @@
+//! An answer that comes back from the durable log.
+
+use std::sync::Arc;
+
+use super::{Decision, Rules, Sayings};
+use crate::counters::{At, SavedTake, Take, Timeline};
+use crate::log::EventId;
+use crate::snapshot::CompiledRule;
+
+impl Decision {
+    /// The answer that let the event of this name in, as a retry gets it: what
+    /// [`to_replay`](Self::to_replay) kept, made again from what each rule took. `at` is the
+    /// instant of the decision, and `rule` finds the rules as they were. `None` where one is not
+    /// known.
+    pub(crate) fn restore(
+        event_id: EventId,
+        at: At,
+        timeline: Timeline,
+        takes: &[SavedTake],
+        rule: impl Fn(u32) -> Option<Arc<CompiledRule>>,
+    ) -> Option<Self> {
+        let known = takes.iter().map(|take| Some((rule(take.revision)?, take)));
+        let mut known = known.collect::<Option<Vec<_>>>()?;
+        // The order of their definition, as in a snapshot: what was changed keeps its age.
+        known.sort_by_key(|(rule, _)| (rule.rule.kind() as u8, rule.age));
+        let places = 0_u32..;
+        let said = places.zip(&known).map(|(place, (_, take))| Take::restored(place, take));
+        let sayings = Sayings {
+            at,
+            asked: at.now,
+            timeline,
+            recorded: true,
+            said: said.collect(),
+            ahead: Vec::new(),
+            rules: Rules::Alone(known.iter().map(|(rule, _)| Arc::clone(rule)).collect()),
+        };
+        Some(Self { allowed: true, replay: true, event_id: Some(event_id), sayings })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::counters::{SavedTakes, decode_takes, encode_takes};
+use crate::{
+    Algorithm, Enforcement, Engine, Event, HeaderDialect, ManualClock, Meter, Metric, Overflow,
+    Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Timestamp, Window,
+};
+
+/// Everything that can be asked of an answer, as text.
+fn renderings(decision: &Decision) -> Vec<String> {
+    let header = |dialect| decision.headers_in(dialect).map(|pair| format!("{pair:?}"));
+    let mut all: Vec<String> = header(HeaderDialect::XRateLimit).collect();
+    all.extend(header(HeaderDialect::Draft10));
+    all.push(serde_json::to_string(decision).expect("plain data"));
+    all.push(format!("{decision:?} {decision} {:?}", decision.event_id()));
+    all.push(format!("{:?} {}", decision.retry_after(), decision.status_code()));
+    all.push(format!("{} {}", decision.is_allowed(), decision.is_replay()));
+    all.extend(decision.rate_limits().map(|status| format!("{status:?}")));
+    all.extend(decision.quotas().map(|status| format!("{status:?}")));
+    all.extend(decision.binding_quota().map(|status| format!("{status:?}")));
+    all
+}
+
+fn enforcement(dice: &mut ChaCha8Rng) -> Enforcement {
+    let all = [Enforcement::Hard, Enforcement::Soft, Enforcement::Shadow];
+    all[dice.random_range(0..3)]
+}
+
+fn rate_limit(dice: &mut ChaCha8Rng, number: usize) -> RateLimit {
+    let window = [Window::Second, Window::Minute, Window::every(Duration::from_secs(7_200))];
+    let metric = [Metric::TotalEvents, Metric::TotalTokens, Metric::value("units")];
+    let all = [Algorithm::TokenBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow];
+    let (limit, window) = (dice.random_range(1..3_000), window[dice.random_range(0..3)]);
+    let mut rule = RateLimit::new(format!("limit {number}"), limit, window)
+        .id(format!("rl_{number}"))
+        .metric(metric[dice.random_range(0..3)].clone())
+        .algorithm(all[dice.random_range(0..3)])
+        .enforcement(enforcement(dice));
+    if dice.random_bool(0.6) {
+        rule = rule.per("customer_id");
+    }
+    if dice.random_bool(0.2) {
+        let all = [Overflow::Share, Overflow::Deny, Overflow::Allow];
+        rule = rule.max_keys(2).overflow(all[dice.random_range(0..3)]);
+    }
+    if dice.random_bool(0.2) {
+        rule = rule.filter("model", "a");
+    }
+    rule
+}
+
+fn quota(dice: &mut ChaCha8Rng, number: usize) -> Quota {
+    let periods = [
+        Period::Hour,
+        Period::Month,
+        Period::AllTime,
+        Period::rolling(Duration::from_secs(86_400)),
+        Period::Week,
+    ];
+    let mut period = periods[dice.random_range(0..5)];
+    let metric = match dice.random_range(0..6) {
+        0 => Metric::TotalEvents,
+        1 => Metric::TotalTokens,
+        2 => Metric::value("units"),
+        3 => Metric::meter("peak"),
+        4 => Metric::meter("level"),
+        _ => Metric::TotalCostCents,
+    };
+    if matches!(metric, Metric::Meter(_)) && period == periods[3] {
+        period = Period::Day;
+    }
+    let mut rule =
+        Quota::new(format!("quota {number}"), metric, dice.random_range(1..9_000), period)
+            .id(format!("q_{number}"))
+            .enforcement(enforcement(dice));
+    if dice.random_bool(0.6) {
+        rule = rule.per("customer_id");
+    }
+    rule
+}
+
+fn event(dice: &mut ChaCha8Rng, now: i64) -> Event<'static> {
+    let mut event = Event::new(format!("c{}", dice.random_range(0..4)), "call")
+        .model(["a", "b"][dice.random_range(0..2)])
+        .total_tokens(dice.random_range(0..200))
+        .cost_cents(dice.random_range(0..50))
+        .value("units", format!("{}.25", dice.random_range(0..20)).as_str())
+        .value("agents", dice.random_range(0..40));
+    if dice.random_bool(0.3) {
+        let second = now + dice.random_range(-200_000..80_000);
+        let at = Timestamp::new(second, dice.random_range(0..1_000_000_000));
+        event = event.timestamp(at.try_into().expect("in range"));
+    }
+    event
+}
+
+fn engine(dice: &mut ChaCha8Rng) -> (Engine, ManualClock, i64) {
+    let start = 1_700_000_000 + dice.random_range(0..100_000_000);
+    let clock =
+        ManualClock::new(Timestamp::new(start, 5).try_into().expect("an instant that chrono says"));
+    let mut builder = Engine::builder()
+        .clock(clock.clone())
+        .meter(Meter::max("peak", "agents").id("peak"))
+        .meter(Meter::latest("level", "agents").id("level"));
+    for number in 0..dice.random_range(0..8) {
+        builder = builder.rate_limit(rate_limit(dice, number));
+    }
+    for number in 0..dice.random_range(0..8) {
+        builder = builder.quota(quota(dice, number));
+    }
+    (builder.build().expect("valid rules"), clock, start)
+}
+
+/// A rule is changed, or removed, or a new one comes.
+fn change(dice: &mut ChaCha8Rng, engine: &Engine, turn: usize) {
+    let number = dice.random_range(0..8);
+    let limit = dice.random_range(1..500);
+    let _ = engine.update_rate_limit(&format!("rl_{number}"), RateLimitUpdate::new().limit(limit));
+    let period = [Period::Day, Period::AllTime][dice.random_range(0..2)];
+    let _ = engine.update_quota(&format!("q_{number}"), QuotaUpdate::new().period(period));
+    if dice.random_bool(0.3) {
+        let _ = engine.remove(&format!("rl_{number}"));
+    }
+    if dice.random_bool(0.3) {
+        engine.add_rate_limit(rate_limit(dice, 100 + turn)).expect("a new rule");
+    }
+}
+
+/// Saves the answer as a record does, in the order in which the rules were found.
+fn save(dice: &mut ChaCha8Rng, decision: &Decision) -> Vec<u8> {
+    let mut takes: Vec<Take> = decision.said().map(|(_, take)| *take).collect();
+    takes.shuffle(dice);
+    let revision = |place| {
+        let mut said = decision.said();
+        said.find(|(_, take)| take.rule == place).expect("its own take").0.revision()
+    };
+    let mut bytes = Vec::new();
+    encode_takes(&takes, &decision.at(), revision, &mut bytes);
+    bytes
+}
+
+struct Kept {
+    replay: Decision,
+    at: At,
+    bytes: Vec<u8>,
+}
+
+/// Random rules and events, with changes of the rules in between: what comes back renders as what
+/// was kept in memory, whatever the rules have become.
+#[test]
+fn an_answer_that_comes_back_renders_as_the_one_that_was_kept() {
+    let mut statuses = 0;
+    for seed in 0..150 {
+        let mut dice = ChaCha8Rng::seed_from_u64(seed);
+        let (engine, clock, mut now) = engine(&mut dice);
+        let mut rules: HashMap<u32, Arc<CompiledRule>> = HashMap::new();
+        let mut kept = Vec::new();
+        for turn in 0..60 {
+            if dice.random_bool(0.3) {
+                let seconds = dice.random_range(0..5_000);
+                clock.advance(Duration::new(seconds, dice.random_range(0..1_000_000_000)));
+                now += i64::try_from(seconds).expect("few");
+            }
+            if dice.random_bool(0.1) {
+                change(&mut dice, &engine, turn);
+            }
+            let event = event(&mut dice, now);
+            let answer =
+                if dice.random_bool(0.5) { engine.track(&event) } else { engine.record(&event) };
+            let Ok(decision) = answer else { continue };
+            if !decision.is_allowed() {
+                continue;
+            }
+            rules.extend(decision.said().map(|(rule, _)| (rule.revision(), Arc::clone(rule))));
+            let bytes = save(&mut dice, &decision);
+            kept.push(Kept { replay: decision.to_replay(), at: decision.at(), bytes });
+        }
+        let find = |revision: u32| rules.get(&revision).map(Arc::clone);
+        for Kept { replay, at, bytes } in kept {
+            let timeline = replay.sayings.timeline;
+            let mut takes = SavedTakes::new();
+            decode_takes(&mut &*bytes, &at, &mut takes).expect("what was saved");
+            let id = replay.event_id().expect("events are recorded");
+            let restored = Decision::restore(id, at, timeline, &takes, find).expect("rules known");
+            assert_eq!(renderings(&restored), renderings(&replay), "seed {seed}");
+            // And again from a copy, as the next retry gets it.
+            assert_eq!(renderings(&restored.to_replay()), renderings(&replay), "seed {seed}");
+            statuses += takes.len();
+            if !takes.is_empty() {
+                let unknown = Decision::restore(id, at, timeline, &takes, |_| None);
+                assert!(unknown.is_none(), "seed {seed}");
+            }
+        }
+    }
+    assert!(statuses > 10_000, "only {statuses} statuses were compared");
+}

@@ -1,0 +1,145 @@
+use std::hash::{BuildHasher, Hasher};
+
+use chrono::{DateTime, Utc};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+
+use super::*;
+use crate::log::Packed;
+
+/// What an engine in memory tells requests apart by.
+fn fingerprint(event: &Event<'_>) -> u64 {
+    let mut hasher = ahash::RandomState::with_seeds(1, 2, 3, 4).build_hasher();
+    event.hash_payload(&mut hasher);
+    hasher.finish()
+}
+
+const NOW: Timestamp = Timestamp::new(1_700_000_000, 7);
+
+fn packed(event: &Event<'_>) -> Packed {
+    let happened = event.happened_at().map(Timestamp::from);
+    let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+    Packed::new(event, happened.unwrap_or(NOW), &hasher)
+}
+
+fn is_same(first: &Event<'_>, second: &Event<'_>) -> bool {
+    let packed = packed(first);
+    let stored: Stored<'_> = postcard::from_bytes(&packed.bytes).expect("what was packed");
+    stored.is_same_request(first.happened_at().is_some(), second)
+}
+
+fn date(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a date")
+}
+
+/// Every field has few values, so that random events are often the same.
+fn event(dice: &mut ChaCha8Rng) -> Event<'static> {
+    let one = |dice: &mut ChaCha8Rng| dice.random_bool(0.07);
+    let mut event =
+        Event::new(if one(dice) { "c" } else { "d" }, if one(dice) { "x" } else { "y" });
+    if one(dice) {
+        event = event.model("m");
+    }
+    if one(dice) {
+        event = event.provider(["m", "p"][dice.random_range(0..2)]);
+    }
+    if one(dice) {
+        event = event.input_tokens(1);
+    }
+    if one(dice) {
+        event = event.output_tokens(1);
+    }
+    if one(dice) {
+        event = event.total_tokens(dice.random_range(0..2));
+    }
+    if one(dice) {
+        event = event.cost_cents(dice.random_range(0..2));
+    }
+    if one(dice) {
+        event = event.latency_ms(dice.random_range(0..2));
+    }
+    // Set in any order, and some twice.
+    for _ in 0..dice.random_range(0..3) {
+        let key = ["a", "b", "model"][dice.random_range(0..3)];
+        event = match dice.random_range(0..5) {
+            0 => event.property(key, "1"),
+            1 => event.property(key, 1),
+            2 => event.property(key, 1.0),
+            3 => event.property(key, json!({"b": [0.1, null], "a": "1"})),
+            _ => event.property(key, json!({"a": "1", "b": [0.1, null]})),
+        };
+    }
+    for _ in 0..dice.random_range(0..3) {
+        let name = ["v", "w"][dice.random_range(0..2)];
+        event = event.value(name, ["1", "1.0", "0.5"][dice.random_range(0..3)]);
+    }
+    if one(dice) {
+        // The first is the time at which undated events happen here.
+        let dates = [
+            DateTime::try_from(NOW).expect("in range"),
+            date("2016-12-31T23:59:60.500Z"),
+            date("2016-12-31T23:59:60.700Z"),
+            date("2016-12-31T23:59:59.999999999Z"),
+            date("2016-12-31T23:59:59.500Z"),
+            date("-0044-03-15T12:00:00Z"),
+        ];
+        event = event.timestamp(dates[dice.random_range(0..dates.len())]);
+    }
+    event
+}
+
+/// What is told apart in memory is told apart by what is stored, and nothing else.
+#[test]
+fn requests_are_the_same_as_their_hashes_say() {
+    let (mut same, mut different) = (0, 0);
+    for seed in 0..60 {
+        let mut dice = ChaCha8Rng::seed_from_u64(seed);
+        let events: Vec<_> = (0..40).map(|_| event(&mut dice)).collect();
+        for first in &events {
+            let hash = fingerprint(first);
+            for second in &events {
+                let due = hash == fingerprint(second);
+                let text = || format!("seed {seed}: {first:?} and {second:?}");
+                assert_eq!(is_same(first, second), due, "{}", text());
+                if due { same += 1 } else { different += 1 }
+            }
+        }
+    }
+    // 2 400 of them are an event and itself.
+    assert!(same > 2_900 && different > 5_000, "{same} the same, {different} not");
+}
+
+/// An event comes back as it was but for its timestamp, which is the record's.
+#[test]
+fn what_comes_back_is_what_was_packed() {
+    for seed in 0..2_000 {
+        let mut dice = ChaCha8Rng::seed_from_u64(seed);
+        let event = event(&mut dice);
+        let packed = packed(&event);
+        let stored: Stored<'_> = postcard::from_bytes(&packed.bytes).expect("what was packed");
+        let mut found = stored.unpack(EventId::new(1, 2)).event;
+        if let Some(at) = event.happened_at() {
+            found = found.timestamp(at);
+        }
+        assert_eq!(fingerprint(&found), fingerprint(&event), "{event:?}");
+        assert_eq!(found, event);
+    }
+}
+
+/// Numbers with a fraction come back to the last digit.
+#[test]
+fn fractions_are_the_same_to_the_last_digit() {
+    let mut dice = ChaCha8Rng::seed_from_u64(1);
+    for _ in 0..20_000 {
+        let number = if dice.random() { dice.random() } else { f64::from_bits(dice.random()) };
+        if !f64::is_finite(number) {
+            continue;
+        }
+        let event = Event::new("c", "e").property("n", number);
+        assert!(is_same(&event, &event), "{number:e}");
+        let packed = packed(&event);
+        let stored: Stored<'_> = postcard::from_bytes(&packed.bytes).expect("what was packed");
+        assert_eq!(stored.unpack(EventId::new(1, 2)).event, event, "{number:e}");
+    }
+}
