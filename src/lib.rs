@@ -392,6 +392,8 @@ pub use self::error::{
 };
 pub use self::event::{Event, PropertyValue};
 pub use self::headers::{HeaderDialect, Headers};
+#[cfg(feature = "durable")]
+pub use self::log::store::{Storage, StoreError};
 pub use self::log::{EventId, EventIdParseError, EventPage, EventQuery, RecordedEvent};
 pub use self::progress::Progress;
 pub use self::rules::{

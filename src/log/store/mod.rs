@@ -1,1 +1,229 @@
 //! Where the log is kept on disk.
+//!
+//! A store keeps records in the order of their places, the idempotency keys that they carry, a few
+//! named rows, and the pieces of checkpoints. It knows what none of them means. A [`Batch`] is one
+//! transaction: all of it is there after a crash, or nothing. [`RedbStore`] is the store in one
+//! file.
+//!
+//! Every value carries a sum over its content and over where it belongs, and the [meta row](meta)
+//! says how many of everything there are: what was changed, lost or put elsewhere behind the
+//! store's back is an error that names it, and never an answer.
+
+mod chunk;
+mod error;
+mod medium;
+mod meta;
+mod redb;
+mod seal;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+pub(crate) use self::chunk::{Chunk, OwnedChunk};
+pub use self::error::StoreError;
+pub use self::medium::Storage;
+#[allow(unused_imports, reason = "used as soon as engines are opened")]
+pub(crate) use self::redb::{RedbStore, StoreOptions};
+use crate::clock::Timestamp;
+use crate::progress::Progress;
+
+/// One durable transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch<'b> {
+    /// The place of the first record: the store's end.
+    pub(crate) first: u64,
+    /// The records, packed one behind the other, and where each ends.
+    pub(crate) records: &'b [u8],
+    pub(crate) ends: &'b [u32],
+    /// Bounds of the timestamps of the records' events.
+    pub(crate) earliest: Timestamp,
+    pub(crate) latest: Timestamp,
+    /// The engine's time of the newest record.
+    pub(crate) now: u64,
+    /// The idempotency keys of these records, in the records' order.
+    pub(crate) keys: &'b [StoredKey],
+    pub(crate) state: &'b [StateChange],
+    /// Of the checkpoint under way.
+    pub(crate) pieces: &'b [Piece],
+    pub(crate) checkpoint: CheckpointStep,
+    /// Records and keys from here on go to new tables.
+    pub(crate) new_generation: bool,
+    /// Generations that end at or before this place are dropped whole; the newest never is.
+    pub(crate) keep_from: u64,
+}
+
+impl Batch<'_> {
+    /// A batch at a place that changes nothing.
+    pub(crate) fn empty(first: u64) -> Self {
+        Self {
+            first,
+            records: &[],
+            ends: &[],
+            earliest: Timestamp::MAX,
+            latest: Timestamp::MIN,
+            now: 0,
+            keys: &[],
+            state: &[],
+            pieces: &[],
+            checkpoint: CheckpointStep::None,
+            new_generation: false,
+            keep_from: 0,
+        }
+    }
+}
+
+/// The hash of an idempotency key, and which record of its batch carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredKey {
+    pub(crate) hash: u64,
+    pub(crate) index: u32,
+}
+
+/// An idempotency key as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FoundKey {
+    pub(crate) hash: u64,
+    /// Of the record that carries it.
+    pub(crate) place: u64,
+    /// The engine's time of the newest record of its batch.
+    pub(crate) now: u64,
+}
+
+/// The tables of named rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StateTable {
+    /// Compiled rules, by their revision.
+    Rules,
+    /// What an engine is besides its rules.
+    Meta,
+}
+
+/// A change of a named row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StateChange {
+    Put { table: StateTable, key: u64, bytes: Vec<u8> },
+    Remove { table: StateTable, key: u64 },
+}
+
+/// A part of a checkpoint: what it is of, and the place whose records it does not hold any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) kind: u8,
+    pub(crate) position: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A piece as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredPiece<'p> {
+    pub(crate) kind: u8,
+    pub(crate) position: u64,
+    pub(crate) bytes: &'p [u8],
+}
+
+/// What a batch does to the checkpoints, before its pieces are stored (`Begin`) or after
+/// (`Complete`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CheckpointStep {
+    None,
+    /// A checkpoint begins; what an unfinished one left is dropped.
+    Begin,
+    /// The checkpoint under way is whole: from here on it is what opening reads.
+    Complete {
+        from: u64,
+    },
+}
+
+/// A run of records that is dropped whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation {
+    /// The place of its first record, and the one behind its last.
+    pub(crate) first: u64,
+    pub(crate) end: u64,
+    /// The engine's time of its newest record.
+    pub(crate) now: u64,
+    /// Bounds of its events' timestamps; the wrong way round where there is none.
+    pub(crate) earliest: Timestamp,
+    pub(crate) latest: Timestamp,
+    /// How many idempotency keys it has.
+    pub(crate) keys: u64,
+}
+
+/// What a check of the whole store went over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StoreReport {
+    pub(crate) records: u64,
+    pub(crate) chunks: u64,
+    pub(crate) keys: u64,
+    pub(crate) rows: u64,
+    pub(crate) pieces: u64,
+    /// Bytes of all values.
+    pub(crate) bytes: u64,
+}
+
+/// Where a log is kept. All calls are from any thread; reading goes on beside a commit, and sees
+/// either all of it or nothing.
+pub(crate) trait Store: Send + Sync + fmt::Debug {
+    /// Makes a batch durable, and returns when it is. One at a time. After an error the store
+    /// takes nothing any more, and what became of the batch shows when it is opened again: it is
+    /// there whole, or not at all.
+    fn commit(&self, batch: &Batch<'_>) -> Result<(), StoreError>;
+
+    /// The place behind the last durable record. Cheap, and never waits for a commit.
+    fn end(&self) -> u64;
+
+    /// The highest engine's time of all durable batches, also of those that were dropped.
+    fn now(&self) -> u64;
+
+    /// What there is, the oldest first; there is always one. Cheap.
+    fn generations(&self) -> Vec<Generation>;
+
+    /// The latest timestamp of all events that were dropped; `None` where none was.
+    fn floor(&self) -> Option<Timestamp>;
+
+    /// Visits chunks with records at or after a place, the oldest first, until `visit` breaks.
+    /// Checks sums and that no place is missing. What was dropped is left out: ask
+    /// [`generations`](Self::generations).
+    fn read(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(&Chunk<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// The newest chunk with records before a place.
+    fn read_before(&self, place: u64) -> Result<Option<OwnedChunk>, StoreError>;
+
+    /// Visits the idempotency keys at or after a place, the oldest first.
+    fn keys(&self, from: u64, visit: &mut dyn FnMut(FoundKey)) -> Result<(), StoreError>;
+
+    /// Visits the rows of a table by ascending key.
+    fn state(&self, table: StateTable, visit: &mut dyn FnMut(u64, &[u8]))
+    -> Result<(), StoreError>;
+
+    /// Visits the pieces of the newest whole checkpoint in the order in which they were stored,
+    /// and returns its `from`; `None` where there is no checkpoint.
+    fn pieces(&self, visit: &mut dyn FnMut(StoredPiece<'_>)) -> Result<Option<u64>, StoreError>;
+
+    /// Checks every value, and then every page of the file. Commits go on during the first part
+    /// and wait for the second.
+    fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<StoreReport, StoreError>;
+
+    /// Makes the file as small as it can be; true where that helped. Commits wait.
+    fn compact(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, StoreError>;
+
+    /// Copies what there is now to a new file, while commits go on. What is there under that name
+    /// is an error.
+    fn backup(&self, to: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), StoreError>;
+
+    /// What messages call the file.
+    fn file(&self) -> &str;
+
+    /// Bytes of the file.
+    fn size(&self) -> u64;
+
+    /// Closes the file; everything after it is an error. Dropping does it too, and says nothing.
+    fn close(&self) -> Result<(), StoreError>;
+}

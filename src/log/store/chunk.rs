@@ -1,0 +1,233 @@
+//! Records and keys as values of a table.
+//!
+//! A chunk is the records of one batch, or a part of them: one value. redb gives a value a run of
+//! pages whose length is a power of two, so a batch is cut where that wastes little.
+
+use super::seal::{Reader, index, put_timestamp, seal, start, unseal, wide};
+use super::{Batch, FoundKey};
+use crate::clock::Timestamp;
+
+/// The most bytes of a chunk, but for one of a single record.
+pub(super) const CHUNK_BYTES: usize = 128 * 1_024;
+/// redb's page, and what it needs of it for itself.
+const PAGE: usize = 4_096;
+const PAGE_OVERHEAD: usize = 64;
+/// Bytes before the ends: the sum, the count, both timestamps, the time.
+const HEADER: usize = 8 + 4 + 12 + 12 + 8;
+/// Bytes before the keys of a run: the sum, the base, the time.
+const KEYS_HEADER: usize = 8 + 8 + 8;
+/// Bytes of a key: its hash, and how far from the run's base its record is.
+const KEY: usize = 12;
+
+/// Records with consecutive places, checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chunk<'c> {
+    first: u64,
+    count: u32,
+    earliest: Timestamp,
+    latest: Timestamp,
+    now: u64,
+    ends: &'c [[u8; 4]],
+    bytes: &'c [u8],
+}
+
+impl<'c> Chunk<'c> {
+    /// Reads a value; `None` where it is damaged.
+    pub(super) fn open(table: &str, first: u64, value: &'c [u8]) -> Option<Self> {
+        let mut content = Reader { rest: unseal(table, first, value)? };
+        let count = content.u32()?;
+        let (earliest, latest) = (content.timestamp()?, content.timestamp()?);
+        let now = content.u64()?;
+        let ends = content.bytes(index(count).checked_mul(4)?)?.as_chunks::<4>().0;
+        Some(Self { first, count, earliest, latest, now, ends, bytes: content.rest })
+    }
+
+    /// The place of the first record.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The place behind the last record.
+    pub(crate) fn end(&self) -> u64 {
+        self.first.saturating_add(u64::from(self.count))
+    }
+
+    /// Bounds of the timestamps of the events, and maybe of a few more events around them.
+    pub(crate) fn earliest(&self) -> Timestamp {
+        self.earliest
+    }
+
+    pub(crate) fn latest(&self) -> Timestamp {
+        self.latest
+    }
+
+    /// The engine's time of the newest record, or of one a little later.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// The record of a place.
+    pub(crate) fn record(&self, place: u64) -> Option<&'c [u8]> {
+        let at = usize::try_from(place.checked_sub(self.first)?).ok()?;
+        let start = at.checked_sub(1).map_or(Some(0), |before| self.end_of(before))?;
+        self.bytes.get(start..self.end_of(at)?)
+    }
+
+    /// The records with their places, the oldest first.
+    pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = (u64, &'c [u8])> + use<'c> {
+        let chunk = *self;
+        (chunk.first..chunk.end())
+            .filter_map(move |place| chunk.record(place).map(|record| (place, record)))
+    }
+
+    /// Bytes of the records.
+    pub(super) fn size(&self) -> u64 {
+        wide(self.bytes.len())
+    }
+
+    fn end_of(&self, at: usize) -> Option<usize> {
+        self.ends.get(at).map(|end| index(u32::from_le_bytes(*end)))
+    }
+}
+
+/// A chunk that holds on to nothing of the store.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedChunk {
+    table: Box<str>,
+    first: u64,
+    value: Box<[u8]>,
+}
+
+impl OwnedChunk {
+    /// Copies a value; `None` where it is damaged.
+    pub(super) fn open(table: &str, first: u64, value: &[u8]) -> Option<Self> {
+        Chunk::open(table, first, value)?;
+        Some(Self { table: table.into(), first, value: value.into() })
+    }
+
+    /// The chunk. Its sum is computed again: keep it for more than one question.
+    pub(crate) fn chunk(&self) -> Chunk<'_> {
+        Chunk::open(&self.table, self.first, &self.value).unwrap_or(Chunk {
+            first: self.first,
+            count: 0,
+            earliest: Timestamp::MAX,
+            latest: Timestamp::MIN,
+            now: 0,
+            ends: &[],
+            bytes: &[],
+        })
+    }
+}
+
+/// How many bytes of a value are worth taking when `left` are to be stored: all, or as many as
+/// fill a power of two pages.
+fn portion(left: usize) -> usize {
+    let full = left.saturating_add(PAGE_OVERHEAD);
+    let most = CHUNK_BYTES.saturating_sub(PAGE_OVERHEAD);
+    if full >= CHUNK_BYTES {
+        return most;
+    }
+    let above = full.checked_next_power_of_two().unwrap_or(CHUNK_BYTES);
+    if full <= PAGE || full >= above.saturating_sub(above / 8) {
+        return left;
+    }
+    (above / 2).saturating_sub(PAGE_OVERHEAD)
+}
+
+/// Cuts the records of a batch into chunks, and gives the first place and the value of each to
+/// `put`, in their order.
+pub(super) fn cut<E>(
+    batch: &Batch<'_>,
+    table: &str,
+    value: &mut Vec<u8>,
+    mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut ends, mut from, mut first) = (batch.ends, 0_u32, batch.first);
+    while let Some(last) = ends.last() {
+        let size = |count: usize, end: u32| {
+            let bytes = index(end.saturating_sub(from));
+            HEADER.saturating_add(count.saturating_mul(4)).saturating_add(bytes)
+        };
+        let most = portion(size(ends.len(), *last));
+        let count = partition(ends, |at, end| size(at.saturating_add(1), end) <= most).max(1);
+        let (taken, rest) = ends.split_at_checked(count).unwrap_or((ends, &[]));
+        let to = taken.last().copied().unwrap_or(from);
+        start(value);
+        value.extend_from_slice(&u32::try_from(taken.len()).unwrap_or(u32::MAX).to_le_bytes());
+        put_timestamp(value, batch.earliest);
+        put_timestamp(value, batch.latest);
+        value.extend_from_slice(&batch.now.to_le_bytes());
+        for end in taken {
+            value.extend_from_slice(&end.saturating_sub(from).to_le_bytes());
+        }
+        value.extend_from_slice(batch.records.get(index(from)..index(to)).unwrap_or_default());
+        seal(table, first, value);
+        put(first, value)?;
+        first = first.saturating_add(wide(taken.len()));
+        (ends, from) = (rest, to);
+    }
+    Ok(())
+}
+
+/// How many of the first ends meet a condition that a prefix of them meets.
+fn partition(ends: &[u32], meets: impl Fn(usize, u32) -> bool) -> usize {
+    let (mut low, mut high) = (0_usize, ends.len());
+    while low < high {
+        let middle = low.midpoint(high);
+        if ends.get(middle).is_some_and(|end| meets(middle, *end)) {
+            low = middle.saturating_add(1);
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+/// Cuts the keys of a batch into runs, and gives the key and the value of each to `put`.
+///
+/// A run's key is the batch's first place and how many keys are before the run: a record has one
+/// key at most, so no two runs have the same one.
+pub(super) fn cut_keys<E>(
+    batch: &Batch<'_>,
+    table: &str,
+    value: &mut Vec<u8>,
+    mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut keys, mut key) = (batch.keys, batch.first);
+    while !keys.is_empty() {
+        let size = keys.len().saturating_mul(KEY).saturating_add(KEYS_HEADER);
+        let count = (portion(size).saturating_sub(KEYS_HEADER) / KEY).clamp(1, keys.len());
+        let (taken, rest) = keys.split_at_checked(count).unwrap_or((keys, &[]));
+        start(value);
+        value.extend_from_slice(&batch.first.to_le_bytes());
+        value.extend_from_slice(&batch.now.to_le_bytes());
+        for stored in taken {
+            value.extend_from_slice(&stored.hash.to_le_bytes());
+            value.extend_from_slice(&stored.index.to_le_bytes());
+        }
+        seal(table, key, value);
+        put(key, value)?;
+        key = key.saturating_add(wide(taken.len()));
+        keys = rest;
+    }
+    Ok(())
+}
+
+/// Visits the keys of a run, and returns how many there are; `None` where it is
+/// damaged.
+pub(super) fn visit_keys(
+    table: &str,
+    key: u64,
+    value: &[u8],
+    mut visit: impl FnMut(FoundKey),
+) -> Option<u64> {
+    let mut content = Reader { rest: unseal(table, key, value)? };
+    let (base, now) = (content.u64()?, content.u64()?);
+    let (entries, rest) = content.rest.as_chunks::<KEY>();
+    for entry in entries {
+        let mut entry = Reader { rest: entry };
+        let (hash, index) = (entry.u64()?, entry.u32()?);
+        visit(FoundKey { hash, place: base.saturating_add(u64::from(index)), now });
+    }
+    rest.is_empty().then_some(wide(entries.len()))
+}

@@ -1,0 +1,199 @@
+//! What a log lies on: a file, or what a program gives in its place.
+
+use std::fmt;
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ::redb::backends::FileBackend;
+use ::redb::{BackendError, StorageBackend};
+
+/// Bytes that last, for a log that is not in a file: encrypted, in memory for tests, or with
+/// faults on purpose.
+///
+/// Nobody but the engine may write to it while the engine is there. Reading a written byte gives
+/// that byte at once; after [`sync`](Self::sync) it is also there after a crash, and of what was
+/// written since then a crash may leave anything: all, nothing or parts, in any order.
+pub trait Storage: fmt::Debug + Send + Sync + 'static {
+    /// How many bytes there are.
+    ///
+    /// # Errors
+    /// Those of the medium. Every error ends the use of the storage: open it again.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether there is no byte.
+    ///
+    /// # Errors
+    /// As for [`len`](Self::len).
+    fn is_empty(&self) -> io::Result<bool> {
+        self.len().map(|len| len == 0)
+    }
+
+    /// Fills `out` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// As for [`len`](Self::len), and where there are not so many bytes.
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Writes bytes from `offset` on; never behind the end.
+    ///
+    /// # Errors
+    /// As for [`len`](Self::len).
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Cuts the end off, or adds zeros to it.
+    ///
+    /// # Errors
+    /// As for [`len`](Self::len).
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Returns when everything written, and the length, lasts.
+    ///
+    /// # Errors
+    /// As for [`len`](Self::len). What was written since the last success may last or not.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// How redb sees either.
+#[derive(Clone)]
+pub(super) struct Backend {
+    medium: Arc<Medium>,
+    /// Whether what an interrupted creation left was looked for.
+    looked: Arc<AtomicBool>,
+}
+
+enum Medium {
+    File(FileBackend),
+    Storage(Box<dyn Storage>),
+}
+
+/// What a file of redb's begins with.
+const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
+/// No creation was interrupted in a file that is larger; redb makes 1 MiB and a little.
+const CREATED_BYTES: u64 = 16 * 1_024 * 1_024;
+const PAGE: usize = 4_096;
+
+impl Backend {
+    pub(super) fn file(file: FileBackend) -> Self {
+        Self { medium: Arc::new(Medium::File(file)), looked: Arc::default() }
+    }
+
+    pub(super) fn storage(storage: Box<dyn Storage>) -> Self {
+        Self { medium: Arc::new(Medium::Storage(storage)), looked: Arc::default() }
+    }
+
+    /// How many bytes there are.
+    pub(super) fn bytes(&self) -> io::Result<u64> {
+        match self.medium.as_ref() {
+            Medium::File(file) => StorageBackend::len(file),
+            Medium::Storage(storage) => storage.len(),
+        }
+    }
+
+    /// Only files are locked: a medium is given to one engine.
+    fn locks(&self) -> Result<&FileBackend, BackendError> {
+        match self.medium.as_ref() {
+            Medium::File(file) => Ok(file),
+            Medium::Storage(_) => Err(BackendError::Unsupported),
+        }
+    }
+
+    /// Whether a crash during the creation left this: the first page without its whole name, and
+    /// nothing behind it. redb writes nothing more before the name lasts.
+    fn is_unborn(&self, len: u64) -> io::Result<bool> {
+        if len == 0 || len > CREATED_BYTES {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.read(0, &mut bytes)?;
+        let (page, rest) = bytes.split_at_checked(PAGE).unwrap_or((&bytes, &[]));
+        let mut name = page.iter().zip(MAGIC);
+        let is_cut = name.all(|(byte, letter)| *byte == 0 || *byte == letter);
+        Ok(is_cut && !page.starts_with(&MAGIC) && rest.iter().all(|byte| *byte == 0))
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.medium.as_ref() {
+            Medium::File(file) => file.fmt(f),
+            Medium::Storage(storage) => storage.fmt(f),
+        }
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        let len = self.bytes()?;
+        // The first question comes when the lock is held and before anything is read.
+        if !self.looked.swap(true, Ordering::Relaxed) && self.is_unborn(len)? {
+            self.set_len(0)?;
+            return Ok(0);
+        }
+        Ok(len)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        match self.medium.as_ref() {
+            Medium::File(file) => file.read(offset, out),
+            Medium::Storage(storage) => storage.read(offset, out),
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        match self.medium.as_ref() {
+            Medium::File(file) => file.set_len(len),
+            Medium::Storage(storage) => storage.set_len(len),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        match self.medium.as_ref() {
+            Medium::File(file) => file.sync_data(),
+            Medium::Storage(storage) => storage.sync(),
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        match self.medium.as_ref() {
+            Medium::File(file) => file.write(offset, data),
+            Medium::Storage(storage) => storage.write(offset, data),
+        }
+    }
+
+    fn close(&self) -> io::Result<()> {
+        match self.medium.as_ref() {
+            Medium::File(file) => file.close(),
+            Medium::Storage(_) => Ok(()),
+        }
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.locks()?.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.locks()?.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.locks()?.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.locks()?.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.locks()?.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.locks()?.query_lock_range(start, end)
+    }
+}

@@ -1,0 +1,214 @@
+//! The store in one file of redb.
+//!
+//! Every generation has a table of chunks and one of key runs, every checkpoint a table of pieces.
+//! What is dropped is first left out of the [meta row](super::meta) and then taken apart a little
+//! with each commit, so that no commit pays for much.
+//!
+//! redb may panic where pages are not what it wrote. Panics are caught around all work and become
+//! errors; a program built with `panic = "abort"` aborts instead.
+
+mod read;
+mod upkeep;
+mod write;
+
+use std::any::Any;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use ::redb::backends::FileBackend;
+use ::redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition};
+use parking_lot::{Mutex, RwLock};
+
+use super::error::{Named, StoreError};
+use super::medium::{Backend, Storage};
+use super::meta::{META_TABLE, Meta};
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoreOptions {
+    /// Make a new one where there is none.
+    pub(crate) create: bool,
+    /// Bytes of the file's pages that are kept in memory.
+    pub(crate) cache_bytes: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { create: true, cache_bytes: 64 * 1_024 * 1_024 }
+    }
+}
+
+/// A store in one file.
+#[derive(Debug)]
+pub(crate) struct RedbStore {
+    named: Named,
+    backend: Backend,
+    /// Reading and committing share it; who needs the file alone takes it alone. `None` when it
+    /// was closed.
+    db: RwLock<Option<Database>>,
+    /// As the newest durable batch left it.
+    meta: RwLock<Arc<Meta>>,
+    /// Held over a commit: the memory in which values are made.
+    writer: Mutex<Vec<u8>>,
+    /// Why nothing is taken any more.
+    failure: OnceLock<Box<str>>,
+}
+
+type Values<'n> = TableDefinition<'n, u64, &'static [u8]>;
+
+/// The definition of a table; all are alike.
+fn table(name: &str) -> Values<'_> {
+    TableDefinition::new(name)
+}
+
+impl RedbStore {
+    /// Opens the log in a file.
+    pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
+        let named = Named { file: path.display().to_string().into() };
+        let is_new = options.create && !path.exists();
+        let file = OpenOptions::new().read(true).write(true).create(options.create).open(path);
+        let file = file.map_err(|error| named.io("opening", &error))?;
+        let backend = FileBackend::new(file).map_err(|error| named.redb("opening", error))?;
+        let store = Self::start(named, Backend::file(backend), options)?;
+        if is_new {
+            sync_folder(path).map_err(|error| store.named.io("making the file last", &error))?;
+        }
+        Ok(store)
+    }
+
+    /// Opens the log on a medium; where that is empty, a new one.
+    pub(crate) fn open_storage(
+        storage: Box<dyn Storage>,
+        options: &StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let named = Named { file: "storage".into() };
+        Self::start(named, Backend::storage(storage), options)
+    }
+
+    fn start(named: Named, backend: Backend, options: &StoreOptions) -> Result<Self, StoreError> {
+        let (db, meta) = guarded(&named, "the file", || {
+            let db = open_database(&named, backend.clone(), options.cache_bytes)?;
+            let meta = find_meta(&named, &db)?;
+            let meta = meta.map_or_else(|| write::first(&named, &db), Ok)?;
+            Ok((db, meta))
+        })?;
+        Ok(Self {
+            named,
+            backend,
+            db: RwLock::new(Some(db)),
+            meta: RwLock::new(Arc::new(meta)),
+            writer: Mutex::new(Vec::new()),
+            failure: OnceLock::new(),
+        })
+    }
+
+    fn meta(&self) -> Arc<Meta> {
+        Arc::clone(&self.meta.read())
+    }
+
+    /// Works with the file beside others.
+    fn with<R>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&Database) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        // A visitor may ask again while somebody waits for the file alone.
+        let db = self.db.read_recursive();
+        let db = db.as_ref().ok_or_else(|| self.named.closed())?;
+        guarded(&self.named, what, || work(db)).map_err(|error| self.explained(error))
+    }
+
+    /// Works with the file alone.
+    fn alone<R>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&mut Database) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let mut db = self.db.write();
+        let db = db.as_mut().ok_or_else(|| self.named.closed())?;
+        guarded(&self.named, what, || work(db)).map_err(|error| self.explained(error))
+    }
+
+    /// After a failure redb says only that there was one.
+    fn explained(&self, error: StoreError) -> StoreError {
+        match (error, self.failure.get()) {
+            (StoreError::Failed { .. }, Some(cause)) => self.named.failed(cause.clone()),
+            (error, _) => error,
+        }
+    }
+
+    fn shut(&self) -> Result<(), StoreError> {
+        let db = self.db.write().take().ok_or_else(|| self.named.closed())?;
+        guarded(&self.named, "the file", || {
+            db.close().map_err(|error| self.named.redb("closing", error))
+        })
+        .map_err(|error| self.explained(error))
+    }
+}
+
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        let _ = self.shut();
+    }
+}
+
+fn open_database(named: &Named, backend: Backend, cache: usize) -> Result<Database, StoreError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(cache);
+    builder.create_with_backend(backend).map_err(|error| match named.redb("opening", error) {
+        StoreError::Io { kind: io::ErrorKind::InvalidData, message, .. } => named.foreign(message),
+        error => error,
+    })
+}
+
+/// The meta row; `None` where the file is a new one.
+fn find_meta(named: &Named, db: &Database) -> Result<Option<Meta>, StoreError> {
+    let txn = db.begin_read().map_err(|error| named.redb("opening", error))?;
+    let tables = txn.list_tables().map_err(|error| named.redb("opening", error))?;
+    let found: Vec<_> =
+        tables.map(|handle| ::redb::TableHandle::name(&handle).to_owned()).collect();
+    if found.iter().any(|name| name == META_TABLE) {
+        return read_meta(named, &txn).map(Some);
+    }
+    match found.first() {
+        None => Ok(None),
+        Some(name) => Err(named.foreign(format!("it has a table {name:?} and none that names it"))),
+    }
+}
+
+/// The meta row as a transaction sees it.
+fn read_meta(named: &Named, txn: &ReadTransaction) -> Result<Meta, StoreError> {
+    let rows = txn.open_table(table(META_TABLE));
+    let rows = rows.map_err(|error| named.redb("reading the meta row", error))?;
+    let row = rows.get(Meta::KEY).map_err(|error| named.redb("reading the meta row", error))?;
+    let row = row.ok_or_else(|| named.damaged("the meta row", "it is missing"))?;
+    Meta::read(row.value(), named)
+}
+
+/// Does what may panic on damaged pages.
+fn guarded<R>(
+    named: &Named,
+    what: &str,
+    work: impl FnOnce() -> Result<R, StoreError>,
+) -> Result<R, StoreError> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|panic| Err(named.damaged(what, said(panic.as_ref()))))
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> Box<str> {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic that says nothing").into()
+}
+
+/// Makes a file's name last.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+    // Elsewhere folders are no files, and names last without it.
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}

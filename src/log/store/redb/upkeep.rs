@@ -1,0 +1,273 @@
+//! The store's verbs, and the long ones: checking, compacting, copying.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use ::redb::backends::FileBackend;
+use ::redb::{Database, Error as RedbError};
+
+use super::super::chunk::{Chunk, OwnedChunk};
+use super::super::error::{Named, StoreError};
+use super::super::medium::Backend;
+use super::super::meta::{Meta, StoredGeneration};
+use super::super::seal::{unseal, wide};
+use super::super::{Batch, FoundKey, Generation, StateTable, Store, StoreReport, StoredPiece};
+use super::read::View;
+use super::write::{begin, put_meta};
+use super::{RedbStore, StoreOptions, guarded, open_database, sync_folder, table};
+use crate::clock::Timestamp;
+use crate::progress::Progress;
+
+const VALUES: &str = "checking values";
+/// How many bytes a transaction of a copy has.
+const COPIED_BYTES: u64 = 16 * 1_024 * 1_024;
+
+impl Store for RedbStore {
+    fn commit(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        self.store(batch)
+    }
+
+    fn end(&self) -> u64 {
+        self.meta.read().end()
+    }
+
+    fn now(&self) -> u64 {
+        self.meta.read().now
+    }
+
+    fn generations(&self) -> Vec<Generation> {
+        self.meta.read().generations.iter().map(StoredGeneration::public).collect()
+    }
+
+    fn floor(&self) -> Option<Timestamp> {
+        self.meta.read().floor()
+    }
+
+    fn read(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(&Chunk<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.with("the records", |db| View::new(&self.named, db)?.chunks(from, visit))
+    }
+
+    fn read_before(&self, place: u64) -> Result<Option<OwnedChunk>, StoreError> {
+        self.with("the records", |db| View::new(&self.named, db)?.chunk_before(place))
+    }
+
+    fn keys(&self, from: u64, visit: &mut dyn FnMut(FoundKey)) -> Result<(), StoreError> {
+        self.with("the keys", |db| View::new(&self.named, db)?.keys(from, visit))
+    }
+
+    fn state(
+        &self,
+        table: StateTable,
+        visit: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<(), StoreError> {
+        self.with("the named rows", |db| View::new(&self.named, db)?.state(table, visit))
+    }
+
+    fn pieces(&self, visit: &mut dyn FnMut(StoredPiece<'_>)) -> Result<Option<u64>, StoreError> {
+        self.with("the checkpoint", |db| {
+            let view = View::new(&self.named, db)?;
+            let Some(complete) = view.meta.complete else { return Ok(None) };
+            view.pieces(complete.checkpoint, visit)?;
+            Ok(Some(complete.from))
+        })
+    }
+
+    fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<StoreReport, StoreError> {
+        let total = self.size();
+        progress(Progress::new(VALUES, 0, total));
+        let report = self
+            .with("the file", |db| check_values(&View::new(&self.named, db)?, total, progress))?;
+        progress(Progress::new(VALUES, total, total));
+        progress(Progress::new("checking pages", 0, total));
+        let before = self.meta();
+        let whole = self.alone("the file", |db| {
+            let whole = db.check_integrity();
+            let whole = whole.map_err(|error| self.named.redb("checking pages", error))?;
+            // A repair may go back to an older transaction.
+            let now = View::new(&self.named, db)?.meta;
+            Ok(whole && now.end() >= before.end())
+        })?;
+        if !whole {
+            let error = self.named.damaged("the file", "pages were not as they should be");
+            let _ = self.failure.set(error.to_string().into());
+            return Err(error);
+        }
+        progress(Progress::new("checking pages", total, total));
+        Ok(report)
+    }
+
+    fn compact(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, StoreError> {
+        let total = self.size();
+        progress(Progress::new("compacting", 0, total));
+        let _writer = self.writer.lock();
+        let done = self.alone("the file", |db| {
+            db.compact().map_err(|error| self.named.redb("compacting", error))
+        })?;
+        progress(Progress::new("compacting", total, total));
+        Ok(done)
+    }
+
+    fn backup(&self, to: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
+        let named = Named { file: to.display().to_string().into() };
+        if to.exists() {
+            let error = io::Error::from(io::ErrorKind::AlreadyExists);
+            return Err(named.io("making a backup", &error));
+        }
+        let part = part(to);
+        let done = self.with("the file", |db| {
+            let view = View::new(&self.named, db)?;
+            guarded(&named, "the backup", || {
+                let copy = Copy::new(&view, &named, &part, self.size(), progress)?;
+                copy.finish()
+            })
+        });
+        let done = done.and_then(|()| {
+            let renamed = fs::rename(&part, to).and_then(|()| sync_folder(to));
+            renamed.map_err(|error| named.io("naming a backup", &error))
+        });
+        if done.is_err() {
+            let _ = fs::remove_file(&part);
+        }
+        done
+    }
+
+    fn file(&self) -> &str {
+        &self.named.file
+    }
+
+    fn size(&self) -> u64 {
+        self.backend.bytes().unwrap_or(0)
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.shut()
+    }
+}
+
+/// The name that a backup has while it is made.
+fn part(to: &Path) -> PathBuf {
+    let mut name = OsString::from(to);
+    name.push(".part");
+    name.into()
+}
+
+/// Reads every value.
+fn check_values(
+    view: &View<'_>,
+    total: u64,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<StoreReport, StoreError> {
+    let mut report = StoreReport::default();
+    view.chunks(0, &mut |chunk| {
+        report.chunks = report.chunks.saturating_add(1);
+        report.records = report.records.saturating_add(chunk.end().saturating_sub(chunk.first()));
+        report.bytes = report.bytes.saturating_add(chunk.size());
+        progress(Progress::new(VALUES, report.bytes, total));
+        ControlFlow::Continue(())
+    })?;
+    view.keys(0, &mut |_| {
+        report.keys = report.keys.saturating_add(1);
+    })?;
+    for of in [StateTable::Rules, StateTable::Meta] {
+        view.state(of, &mut |_, row| {
+            report.rows = report.rows.saturating_add(1);
+            report.bytes = report.bytes.saturating_add(wide(row.len()));
+        })?;
+    }
+    let (complete, under_way) = (view.meta.complete, view.meta.under_way);
+    for of in complete.map(|whole| whole.checkpoint).into_iter().chain(under_way) {
+        view.pieces(of, &mut |piece| {
+            report.pieces = report.pieces.saturating_add(1);
+            report.bytes = report.bytes.saturating_add(wide(piece.bytes.len()));
+        })?;
+    }
+    Ok(report)
+}
+
+/// A backup that is being made.
+struct Copy<'c> {
+    named: &'c Named,
+    db: Database,
+    meta: Meta,
+}
+
+impl<'c> Copy<'c> {
+    /// Copies everything but the meta row, which makes a store of it.
+    fn new(
+        view: &View<'_>,
+        named: &'c Named,
+        path: &Path,
+        total: u64,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, StoreError> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
+        let file = file.map_err(|error| named.io("making a backup", &error))?;
+        let file = FileBackend::new(file).map_err(|error| named.redb("making a backup", error))?;
+        let db = open_database(named, Backend::file(file), StoreOptions::default().cache_bytes)?;
+        let mut meta = view.meta.clone();
+        meta.doomed.clear();
+        meta.under_way = None;
+        let mut copy = Self { named, db, meta };
+        let mut done = 0;
+        for name in copy.tables() {
+            copy.table(view, &name, &mut |bytes| {
+                done = bytes.saturating_add(done);
+                progress(Progress::new("copying", done, total));
+            })?;
+        }
+        Ok(copy)
+    }
+
+    fn tables(&self) -> Vec<String> {
+        let meta = &self.meta;
+        let generations = meta.generations.iter().flat_map(|one| [one.events(), one.key_runs()]);
+        let state = [StateTable::Rules, StateTable::Meta].map(|of| of.table().to_owned());
+        let pieces = meta.complete.map(|whole| whole.checkpoint.table());
+        generations.chain(state).chain(pieces).collect()
+    }
+
+    /// Copies a table in transactions of some megabytes.
+    fn table(
+        &mut self,
+        view: &View<'_>,
+        name: &str,
+        done: &mut dyn FnMut(u64),
+    ) -> Result<(), StoreError> {
+        let mut from = Some(0);
+        while let Some(start) = from.take() {
+            let failed = |error: RedbError| self.named.redb("copying", error);
+            let txn = begin(self.named, &self.db)?;
+            let mut copied = 0_u64;
+            {
+                let mut target = txn.open_table(table(name)).map_err(|e| failed(e.into()))?;
+                view.values(name, start, &mut |key, value| {
+                    if copied >= COPIED_BYTES {
+                        from = Some(key);
+                        return Ok(ControlFlow::Break(()));
+                    }
+                    unseal(name, key, value).ok_or_else(|| view.damaged(name, key))?;
+                    target.insert(key, value).map_err(|e| failed(e.into()))?;
+                    copied = copied.saturating_add(wide(value.len()));
+                    Ok(ControlFlow::Continue(()))
+                })?;
+            }
+            txn.commit().map_err(|error| failed(error.into()))?;
+            done(copied);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), StoreError> {
+        let txn = begin(self.named, &self.db)?;
+        put_meta(self.named, &txn, &self.meta)?;
+        txn.commit().map_err(|error| self.named.redb("copying", error))?;
+        self.db.close().map_err(|error| self.named.redb("closing a backup", error))
+    }
+}
