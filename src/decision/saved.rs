@@ -8,12 +8,12 @@ use crate::log::EventId;
 use crate::snapshot::CompiledRule;
 
 impl Decision {
-    /// The answer that let the event of this name in, as a retry gets it: what
-    /// [`to_replay`](Self::to_replay) kept, made again from what each rule took. `at` is the
-    /// instant of the decision, and `rule` finds the rules as they were. `None` where one is not
-    /// known.
-    pub(crate) fn restore(
-        event_id: EventId,
+    /// The answer that let an event in, as a retry gets it: what
+    /// [`to_replay`](Self::to_replay) kept, made again from what each rule took. The event has a
+    /// name where events are recorded, `at` is the instant of the decision, and `rule` finds the
+    /// rules as they were. `None` where one is not known.
+    pub(crate) fn restored(
+        event_id: Option<EventId>,
         at: At,
         timeline: Timeline,
         takes: &[SavedTake],
@@ -29,12 +29,12 @@ impl Decision {
             at,
             asked: at.now,
             timeline,
-            recorded: true,
+            recorded: event_id.is_some(),
             said: said.collect(),
             ahead: Vec::new(),
             rules: Rules::Alone(known.iter().map(|(rule, _)| Arc::clone(rule)).collect()),
         };
-        Some(Self { allowed: true, replay: true, event_id: Some(event_id), sayings })
+        Some(Self { allowed: true, replay: true, event_id, sayings })
     }
 }
 

@@ -186,14 +186,14 @@ fn an_answer_that_comes_back_renders_as_the_one_that_was_kept() {
             let timeline = replay.sayings.timeline;
             let mut takes = SavedTakes::new();
             decode_takes(&mut &*bytes, &at, &mut takes).expect("what was saved");
-            let id = replay.event_id().expect("events are recorded");
-            let restored = Decision::restore(id, at, timeline, &takes, find).expect("rules known");
+            let id = replay.event_id();
+            let restored = Decision::restored(id, at, timeline, &takes, find).expect("rules known");
             assert_eq!(renderings(&restored), renderings(&replay), "seed {seed}");
             // And again from a copy, as the next retry gets it.
             assert_eq!(renderings(&restored.to_replay()), renderings(&replay), "seed {seed}");
             statuses += takes.len();
             if !takes.is_empty() {
-                let unknown = Decision::restore(id, at, timeline, &takes, |_| None);
+                let unknown = Decision::restored(id, at, timeline, &takes, |_| None);
                 assert!(unknown.is_none(), "seed {seed}");
             }
         }
