@@ -8,13 +8,17 @@ use std::sync::Arc;
 
 use crate::calendar::Calendar;
 use crate::counters::{
-    CalendarPeriod, ChangeTime, Counter, FixedWindow, Gauge, GaugePeriod, Periods, Policy, Roster,
-    SlidingWindow, Timeline, TokenBucket,
+    CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Periods,
+    Policy, Roster, SlidingWindow, Timeline, TokenBucket,
 };
 use crate::event::Dimension;
 use crate::figures::{RuleFigures, RuleLabels};
 use crate::index::{Entry, Index};
 use crate::rules::{Algorithm, Fold, Measure, Meters, Metric, Rule};
+
+#[cfg(feature = "durable")]
+#[allow(dead_code, reason = "not all of it is used yet")]
+pub(crate) mod saved;
 
 /// How many rules share a group that its partition does not tell apart: the most cells of other
 /// rules that a decision passes over in a row.
@@ -144,6 +148,7 @@ pub(crate) struct Compiler {
     groups: u32,
     partitions: HashMap<Box<[Dimension]>, Groups>,
     labels: RuleLabels,
+    checkpoints: Checkpoints,
 }
 
 /// The groups of one partition.
@@ -168,6 +173,7 @@ impl Compiler {
             groups: 0,
             partitions: HashMap::new(),
             labels: RuleLabels::default(),
+            checkpoints: Checkpoints::NONE,
         }
     }
 
@@ -236,7 +242,7 @@ impl Compiler {
     }
 
     /// The rule as it is, without the counters that it took over from and that are gone.
-    pub(crate) fn renew(compiled: &Arc<CompiledRule>) -> Arc<CompiledRule> {
+    pub(crate) fn renew(&self, compiled: &Arc<CompiledRule>) -> Arc<CompiledRule> {
         if !compiled.counter.took_over() {
             return Arc::clone(compiled);
         }
@@ -245,7 +251,7 @@ impl Compiler {
             measure: compiled.measure.clone(),
             filter: compiled.filter.clone(),
             partition: compiled.partition.clone(),
-            counter: compiled.counter.clone().without_spent_carry(),
+            counter: compiled.counter.clone().without_spent_carry(self.checkpoints),
             age: compiled.age,
             figures: compiled.figures.clone(),
             group: compiled.group,

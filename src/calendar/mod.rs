@@ -27,6 +27,7 @@
 
 use chrono::{Datelike, Days, NaiveDate};
 use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
 
 mod zone;
 
@@ -44,7 +45,7 @@ const WEEK_ORIGIN: i64 = 4 * DAY_SECONDS;
 const YEAR_MONTHS: i64 = 12;
 
 /// How long a calendar period is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Unit {
     /// From the full minute, in UTC.
     Minute,
@@ -80,7 +81,7 @@ impl PeriodBounds {
 }
 
 /// How time is cut into periods. Equal calendars have equal periods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Calendar {
     unit: Unit,
     /// UTC for units that go by it in every zone.
@@ -89,7 +90,7 @@ pub(crate) struct Calendar {
 }
 
 /// The day on which months and years start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Anchor {
     /// From 0; 0 for months, which start in every one.
     month0: u8,

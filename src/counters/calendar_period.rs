@@ -1,11 +1,13 @@
 //! The count of a calendar period: what events have used of it together.
 
+use serde::{Deserialize, Serialize};
+
 use super::cell::{Cell, Image, Lump};
 use super::periods::{Ahead, Bounds, Held, Periods, Span};
 use super::time::{At, Moment, Timeline};
 use crate::rules::Cost;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CalendarPeriod {
     limit: u64,
     pub(super) periods: Periods,

@@ -11,6 +11,12 @@ use super::time::{At, Moment};
 use super::{cell::Image, cell::Lump};
 use crate::rules::{Cost, Enforcement, Overflow};
 
+#[cfg(feature = "durable")]
+mod saved;
+
+#[cfg(feature = "durable")]
+pub(crate) use self::saved::SavedCounter;
+
 /// How far ahead of the engine's clock an event may be dated.
 pub(crate) const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;
 
@@ -45,6 +51,28 @@ struct Uses {
 pub(crate) struct Carry {
     from: Counter,
     at: Arc<ChangeTime>,
+    /// How many checkpoints had begun when it was first seen that nothing holds a cell of it.
+    spent: Arc<OnceLock<u64>>,
+}
+
+/// How far the engine's state is durable without the log: what a checkpoint may hold cells of
+/// must be known until another one is complete.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checkpoints {
+    /// How many have begun.
+    pub(crate) begun: u64,
+    /// Which of them is the newest that is complete.
+    pub(crate) complete: u64,
+}
+
+impl Checkpoints {
+    /// Those of an engine that keeps nothing.
+    pub(crate) const NONE: Self = Self { begun: 0, complete: u64::MAX };
+
+    /// Whether the newest complete one began after nothing held a cell of a counter any more.
+    fn are_without(self, carry: &Carry) -> bool {
+        self.complete > *carry.spent.get_or_init(|| self.begun)
+    }
 }
 
 /// The instant of a change of the rules: not before any decision by the old ones, which is known
@@ -86,7 +114,7 @@ impl Counter {
 
     pub(crate) fn taking_over(mut self, from: Self, at: Arc<ChangeTime>) -> Self {
         self.lineage = from.lineage;
-        self.carry = Some(Arc::new(Carry { from, at }));
+        self.carry = Some(Arc::new(Carry { from, at, spent: Arc::default() }));
         self
     }
 
@@ -108,14 +136,16 @@ impl Counter {
         since.is_some_and(|since| start <= since.now_second.saturating_add(MAX_AHEAD_SECONDS))
     }
 
-    /// Forgets whom it took over from once there are no cells of those any more. Where it took
-    /// over only in the change under way, decisions by the old rules may still make some.
-    pub(crate) fn without_spent_carry(mut self) -> Self {
+    /// Forgets whom it took over from once there are no cells of those any more, here or in what
+    /// is durable. Where it took over only in the change under way, decisions by the old rules may
+    /// still make some.
+    pub(crate) fn without_spent_carry(mut self, checkpoints: Checkpoints) -> Self {
         if let Some(carry) = self.carry.take() {
-            let from = carry.from.clone().without_spent_carry();
+            let from = carry.from.clone().without_spent_carry(checkpoints);
             let under_way = carry.at.get().is_none();
-            if under_way || from.carry.is_some() || from.is_used() {
-                self.carry = Some(Arc::new(Carry { from, at: Arc::clone(&carry.at) }));
+            let spent = !under_way && !from.is_used() && checkpoints.are_without(&carry);
+            if !spent || from.carry.is_some() {
+                self.carry = Some(Arc::new(Carry { from, ..(*carry).clone() }));
             }
         }
         self

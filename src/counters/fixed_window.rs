@@ -1,9 +1,11 @@
 //! The fixed window, aligned to the Unix epoch.
 
+use serde::{Deserialize, Serialize};
+
 use super::cell::{Cell, Image, Lump};
 use super::time::{At, Moment, Timeline};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FixedWindow {
     limit: u64,
     length: u64,

@@ -5,12 +5,14 @@
 //! event that comes late and is older than that one leaves the latest amount as it is; of two at
 //! one instant the one that came last counts.
 
+use serde::{Deserialize, Serialize};
+
 use super::cell::{Cell, Image, Lump};
 use super::periods::{Ahead, Bounds, Held, Periods, Span};
 use super::time::{At, Moment, Timeline};
 use crate::rules::Cost;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GaugePeriod {
     limit: u64,
     gauge: Gauge,
@@ -18,7 +20,7 @@ pub(crate) struct GaugePeriod {
 }
 
 /// Which amount the figure is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Gauge {
     Highest,
     Latest,

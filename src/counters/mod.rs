@@ -25,7 +25,9 @@ mod token_bucket;
 mod tests;
 
 pub(crate) use self::calendar_period::CalendarPeriod;
-pub(crate) use self::counter::{ChangeTime, Counter, MAX_AHEAD_SECONDS, Roster};
+#[cfg(feature = "durable")]
+pub(crate) use self::counter::SavedCounter;
+pub(crate) use self::counter::{ChangeTime, Checkpoints, Counter, MAX_AHEAD_SECONDS, Roster};
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{Gauge, GaugePeriod};
 pub(crate) use self::history::{History, Used};

@@ -4,12 +4,14 @@
 //! row may hold several periods of one quota at once, so that late and early events count where
 //! they belong; those whose time for late events is over give their place to the next.
 
+use serde::{Deserialize, Serialize};
+
 use super::cell::Cell;
 use super::history::Used;
 use super::time::{At, Moment};
 use crate::calendar::{Calendar, PeriodBounds};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Periods {
     calendar: Calendar,
     /// For how many seconds after its end a period takes late events.

@@ -1,5 +1,7 @@
 //! One name for the algorithms.
 
+use serde::{Deserialize, Serialize};
+
 use super::calendar_period::{CalendarPeriod, PeriodUse};
 use super::cell::{Cell, Image, Lump, NARROW, TALL, WIDE};
 use super::fixed_window::{FixedWindow, WindowUse};
@@ -37,7 +39,7 @@ impl Judged {
 const _: () = assert!(size_of::<Reading>() == 32);
 
 /// A rule's arithmetic, compiled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Policy {
     TokenBucket(TokenBucket),
     FixedWindow(FixedWindow),

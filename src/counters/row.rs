@@ -246,6 +246,12 @@ pub(super) fn number(serial: u32, words: usize) -> u32 {
     }
 }
 
+/// The serial of a counter's number.
+#[cfg(feature = "durable")]
+pub(super) fn serial(number: u32) -> u32 {
+    number & !(WIDE_BIT | TALL_BIT)
+}
+
 #[inline]
 fn width(number: u32) -> usize {
     if number & (WIDE_BIT | TALL_BIT) == 0 {

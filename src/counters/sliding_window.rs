@@ -4,6 +4,8 @@
 //! nanosecond of its slot is a whole length old, so at most 61 slots are alive at once, a use
 //! never leaves early, and a refusal is at most one slot early.
 
+use serde::{Deserialize, Serialize};
+
 use super::cell::{Cell, Image, Lump, WIDE};
 use super::time::{At, Moment};
 
@@ -11,7 +13,7 @@ const SLOTS: u64 = 60;
 const RING: u64 = SLOTS + 1;
 const _: () = assert!(WIDE as u64 == RING + 1);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlidingWindow {
     limit: u64,
     length: u64,

@@ -47,6 +47,18 @@ impl Timeline {
         Self { origin_second: first.unix_seconds().saturating_sub(Self::LEAD_SECONDS) }
     }
 
+    /// The line that starts at a Unix second.
+    #[cfg(feature = "durable")]
+    pub(crate) fn with_origin(origin_second: i64) -> Self {
+        Self { origin_second }
+    }
+
+    /// The Unix second at which the line starts.
+    #[cfg(feature = "durable")]
+    pub(crate) fn origin_second(self) -> i64 {
+        self.origin_second
+    }
+
     fn origin(self) -> Timestamp {
         Timestamp::new(self.origin_second, 0)
     }

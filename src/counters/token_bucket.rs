@@ -10,10 +10,12 @@
 //! Sizes: `rate`, `per` and capacity are below 2^62 and moments below 2^64, so instants stay
 //! below 2^126 + 2^127 and no sum wraps.
 
+use serde::{Deserialize, Serialize};
+
 use super::cell::{Cell, Image, Lump};
 use super::time::{At, Moment};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TokenBucket {
     rate: u64,
     per: u64,

@@ -343,7 +343,7 @@ impl Change<'_> {
         let convert = compiled.len() < self.current.rules.len()
             || compiled.iter().any(|rule| rule.counter.took_over());
         let version = self.current.version.saturating_add(1);
-        let compiled = compiled.iter().map(Compiler::renew).collect();
+        let compiled = compiled.iter().map(|rule| self.compiler.renew(rule)).collect();
         // Before the first decision by a rule that counts a new meter.
         engine.track_folds_of(&meters);
         let snapshot = Arc::new(Snapshot::new(

@@ -1,5 +1,7 @@
 //! What a rule counts of an event, ready to count by.
 
+use serde::{Deserialize, Serialize};
+
 use super::meter::{Aggregation, MeterField, Meters};
 use super::metric::{Metric, MetricValue};
 use crate::amount::Amount;
@@ -7,7 +9,7 @@ use crate::error::EventError;
 use crate::event::{Event, ValueName};
 
 /// How a counter folds what events bring into one figure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Fold {
     Sum,
     /// The highest amount.
@@ -69,6 +71,12 @@ impl Measure {
             MeterField::Value(name) => Some(Self { value: Some(ValueName::parse(name)), fold }),
             _ => None,
         }
+    }
+
+    /// A measure of before, by its value's name.
+    #[cfg(feature = "durable")]
+    pub(crate) fn restored(value: Option<&str>, fold: Fold) -> Self {
+        Self { value: value.map(ValueName::parse), fold }
     }
 
     /// The value that it is of; `None` counts events.

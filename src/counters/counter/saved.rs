@@ -1,0 +1,77 @@
+//! A counter as the durable engine keeps it: what its cells are found and read by.
+
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Carry, ChangeTime, Counter};
+use crate::counters::policy::Policy;
+use crate::counters::row::serial;
+use crate::counters::time::{Moment, Timeline};
+
+/// A counter without its limits and modes, which are its rule's.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SavedCounter {
+    number: u32,
+    lineage: u32,
+    /// When it came into being, where that was after events that it counts.
+    since: Option<u64>,
+    /// The counters before it, the last first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    took_over: Vec<SavedCarry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedCarry {
+    number: u32,
+    policy: Policy,
+    at: Option<u64>,
+}
+
+#[cfg(test)]
+impl SavedCounter {
+    /// How many counters it took over from.
+    pub(crate) fn chain(&self) -> usize {
+        self.took_over.len()
+    }
+}
+
+impl Counter {
+    pub(crate) fn save(&self) -> SavedCounter {
+        let moment = |time: &Arc<ChangeTime>| time.get().map(|at| at.now.0);
+        let mut took_over = Vec::new();
+        let mut next = self.carry.as_deref();
+        while let Some(Carry { from, at, .. }) = next {
+            let policy = from.policy.clone();
+            took_over.push(SavedCarry { number: from.number, policy, at: moment(at) });
+            next = from.carry.as_deref();
+        }
+        let since = self.since.as_ref().and_then(moment);
+        SavedCounter { number: self.number, lineage: self.lineage, since, took_over }
+    }
+
+    /// The counter that was saved, of a rule with this policy; `None` where a state is of another
+    /// width than its counter's number says.
+    pub(crate) fn restore(saved: SavedCounter, policy: Policy, timeline: Timeline) -> Option<Self> {
+        let SavedCounter { number, lineage, since, took_over } = saved;
+        let time = |moment: Option<u64>| {
+            let at = moment.map(|moment| timeline.at(Moment(moment), None));
+            Arc::new(at.map_or_else(OnceLock::new, OnceLock::from))
+        };
+        let counter = |number, policy, before: Option<(Self, _)>| {
+            let counter = Self { lineage, ..Self::new(serial(number), policy) };
+            let counter = match before {
+                Some((from, at)) => counter.taking_over(from, at),
+                None => counter,
+            };
+            (counter.number == number).then_some(counter)
+        };
+        let mut before = None;
+        for SavedCarry { number, policy, at } in took_over.into_iter().rev() {
+            before = Some((counter(number, policy, before)?, time(at)));
+        }
+        let counter = counter(number, policy, before)?;
+        Some(if since.is_some() { counter.recounting(time(since)) } else { counter })
+    }
+}
