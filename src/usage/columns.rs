@@ -8,6 +8,8 @@ use super::row::{Addend, Cell, Column, FIRST_COLUMN, FIXED, Fold};
 use crate::amount::Amount;
 use crate::clock::Timestamp;
 use crate::event::ValueName;
+#[cfg(feature = "durable")]
+use {super::row, super::saved, crate::varint};
 
 /// Counts the values whose names came when there was no room for another.
 pub(super) const OTHER_VALUES: Column = FIRST_COLUMN;
@@ -194,5 +196,91 @@ impl Columns {
 impl Tracked {
     fn is(&self, value: &ValueName, fold: Fold) -> bool {
         self.fold == fold && self.value == *value
+    }
+}
+
+#[cfg(feature = "durable")]
+const FREE: u8 = 0;
+#[cfg(feature = "durable")]
+const NAMED: u8 = 1;
+#[cfg(feature = "durable")]
+const TRACKED: u8 = 2;
+
+/// Saving: for each column that has a number a byte that says what it is, its name, its fold, and
+/// from when on it knows every event.
+#[cfg(feature = "durable")]
+impl Columns {
+    /// The column that the next fold gets.
+    pub(super) fn next(&self) -> Column {
+        Column::try_from(self.names.len()).unwrap_or(Column::MAX).saturating_add(FIRST_NAMED)
+    }
+
+    /// Saves the columns, but for those that meters asked for when `new` was the next.
+    pub(super) fn save(&self, new: Column, out: &mut Vec<u8>) {
+        varint::put(out, u64::try_from(self.names.len()).unwrap_or(u64::MAX));
+        for (column, name) in (FIRST_NAMED..).zip(&self.names) {
+            let sum = name.as_deref().and_then(|name| Some((name, self.sums.get(name)?)));
+            let fold = self.tracked.iter().find(|tracked| tracked.column == column);
+            match (sum, fold) {
+                (Some((name, (_, since))), _) if column < new || *since == Timestamp::MIN => {
+                    out.push(NAMED);
+                    saved::put_text(out, name);
+                    row::put_wide(out, since.unix_nanos());
+                }
+                (None, Some(tracked)) if column < new => {
+                    out.push(TRACKED);
+                    saved::put_text(out, tracked.value.as_str());
+                    out.push(tracked.fold.number());
+                    row::put_wide(out, tracked.since.unix_nanos());
+                }
+                _ => out.push(FREE),
+            }
+        }
+    }
+
+    /// Reads what was saved; `None` where it is damaged.
+    pub(super) fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let mut columns = Self::default();
+        for _ in 0..varint::take(bytes)? {
+            match row::take_byte(bytes)? {
+                FREE => drop(columns.add(None)?),
+                NAMED => {
+                    let name = saved::take_text(bytes)?;
+                    let column = columns.add(Some(name.into()))?;
+                    let since = Timestamp::from_unix_nanos(row::take_wide(bytes)?);
+                    if columns.sums.insert(name.into(), (column, since)).is_some() {
+                        return None;
+                    }
+                }
+                TRACKED => {
+                    let value = ValueName::parse(saved::take_text(bytes)?);
+                    let fold = Fold::of_number(row::take_byte(bytes)?)?;
+                    let since = Timestamp::from_unix_nanos(row::take_wide(bytes)?);
+                    let column = columns.add(None)?;
+                    columns.tracked.push(Tracked { value, fold, column, since });
+                }
+                _ => return None,
+            }
+        }
+        Some(columns)
+    }
+
+    /// The folds that rows keep, by column.
+    pub(super) fn folds(&self) -> Vec<Option<Fold>> {
+        let fixed = [Some(Fold::Sum); FIXED].into_iter().chain([Some(Fold::Count)]);
+        let tracked = |column| self.tracked.iter().find(|known| known.column == column);
+        let named = (FIRST_NAMED..).zip(&self.names).map(|(column, name)| match name {
+            Some(_) => Some(Fold::Sum),
+            None => tracked(column).map(|tracked| tracked.fold),
+        });
+        fixed.chain(named).collect()
+    }
+
+    /// What a column that a meter asked for is about.
+    #[cfg(test)]
+    pub(super) fn tracked_name(&self, column: Column) -> String {
+        let tracked = self.tracked.iter().find(|known| known.column == column);
+        tracked
+            .map_or_else(String::new, |known| format!("{} {:?}", known.value.as_str(), known.fold))
     }
 }

@@ -4,6 +4,8 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use crate::event::Dimension;
+#[cfg(feature = "durable")]
+use {super::saved, crate::varint};
 
 /// The number of a dimension's value.
 pub(super) type ValueId = u32;
@@ -135,16 +137,21 @@ impl Dictionary {
             Some(place) => *place = value,
             None => self.values.push(value),
         }
+        self.index(text, id);
+        id
+    }
+
+    fn index(&mut self, text: &str, id: ValueId) {
         let Self { index, values, hasher, .. } = self;
         let text_of = |id: &ValueId| values.get(*id as usize).map_or("", Value::text);
         index.insert_unique(hasher.hash_one(text), id, |id| hasher.hash_one(text_of(id)));
-        id
     }
 
     /// Forgets a value that no series has any more.
     pub(super) fn forget_unused(&mut self, id: ValueId) {
         let Some(value) = self.get_mut(id) else { return };
-        if id <= OTHER || value.series().is_some() || !value.tuples.is_empty() {
+        let is_used = value.series().is_some() || !value.tuples.is_empty();
+        if id <= OTHER || is_used || value.text.is_empty() {
             return;
         }
         let text = std::mem::take(&mut value.text);
@@ -155,6 +162,62 @@ impl Dictionary {
         self.free.push(id);
     }
 }
+
+/// Saving: by number, the text behind its length and whether the value is whole in one number; 0
+/// for a number that is free.
+#[cfg(feature = "durable")]
+impl Dictionary {
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        let values = self.values.get(FIRST_VALUE..).unwrap_or_default();
+        varint::put(out, u64::try_from(values.len()).unwrap_or(u64::MAX));
+        for value in values {
+            let length = u64::try_from(value.text.len()).unwrap_or(u64::MAX) << 1;
+            varint::put(out, length | u64::from(value.is_whole && length > 0));
+            out.extend_from_slice(&value.text);
+        }
+    }
+
+    /// Reads the values that were saved into an empty dictionary; `None` where they are damaged.
+    pub(super) fn read(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        let count = saved::take_count(bytes, 1)?;
+        self.values.reserve(count);
+        let Self { index, hasher, values, .. } = self;
+        let text_of = |id: &ValueId| values.get(*id as usize).map_or("", Value::text);
+        index.reserve(count, |id| hasher.hash_one(text_of(id)));
+        for _ in 0..count {
+            let id = ValueId::try_from(self.values.len()).ok()?;
+            let head = varint::take(bytes)?;
+            let text = saved::take_bytes(bytes, head >> 1)?;
+            let text = str::from_utf8(text).ok()?;
+            if text.is_empty() {
+                self.free.push(id);
+            } else if self.find(text).is_some() {
+                return None;
+            }
+            self.values.push(Value::new(text, head & 1 == 1));
+            if !text.is_empty() {
+                self.index(text, id);
+            }
+        }
+        Some(())
+    }
+
+    /// Forgets every value that no series has.
+    pub(super) fn forget_all_unused(&mut self) {
+        for id in 0..ValueId::try_from(self.values.len()).unwrap_or(ValueId::MAX) {
+            self.forget_unused(id);
+        }
+    }
+
+    /// Whether a series can be of this value: one that is known, a missing one, or the others.
+    pub(super) fn has(&self, id: ValueId) -> bool {
+        self.get(id).is_some_and(|value| id <= OTHER || !value.text.is_empty())
+    }
+}
+
+/// The first number that a value can have.
+#[cfg(feature = "durable")]
+const FIRST_VALUE: usize = 2;
 
 /// Adds a number to an ascending list.
 pub(super) fn insert_sorted(list: &mut Vec<u32>, number: u32) {

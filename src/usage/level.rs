@@ -208,3 +208,89 @@ impl Level {
         Some(gone.rows)
     }
 }
+
+/// What the level is like, without its rows.
+#[cfg(feature = "durable")]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) newest: i64,
+    pub(super) floor: i64,
+    pub(super) keep: Option<i64>,
+    /// The first bucket that has rows, or may have them: those before it are gone.
+    pub(super) first: i64,
+}
+
+/// Saving, and loading what was saved.
+#[cfg(feature = "durable")]
+impl Level {
+    pub(super) fn shape(&self) -> Shape {
+        let (newest, floor, keep) = (self.newest_number, self.floor, self.keep);
+        let first = self.others.first_key_value().map_or(newest, |(first, _)| newest.min(*first));
+        Shape { newest, floor, keep, first }
+    }
+
+    /// Takes over the shape of a level that was saved, before any rows are there.
+    pub(super) fn restore(&mut self, shape: &Shape) {
+        self.newest_number = shape.newest;
+        self.serial = 1;
+        self.floor = shape.floor;
+    }
+
+    /// The first bucket with rows from a number on, and its number.
+    pub(super) fn bucket_from(&self, number: i64) -> Option<(i64, &Bucket)> {
+        let other = self.others.range(number..).next().map(|(number, bucket)| (*number, bucket));
+        let is_next = self.newest_number >= number && !self.newest.rows.is_empty();
+        let newest = is_next.then_some((self.newest_number, &self.newest));
+        match (other, newest) {
+            (Some(other), Some(newest)) => Some(if other.0 < newest.0 { other } else { newest }),
+            (other, newest) => other.or(newest),
+        }
+    }
+
+    /// The bucket of this number, with room for so many rows more.
+    fn loaded(&mut self, number: i64, rows: usize) -> &mut Bucket {
+        let is_newest = number == self.newest_number;
+        let bucket =
+            if is_newest { &mut self.newest } else { self.others.entry(number).or_default() };
+        let known = &bucket.rows;
+        let series_of = |place: &u32| known.get(*place as usize).map_or(0, |row| row.series);
+        bucket.index.reserve(rows, |place| hash(series_of(place)));
+        bucket.rows.reserve(rows);
+        bucket
+    }
+
+    /// Puts rows that were saved into a bucket; at most so many. Returns how many, `None` where a
+    /// series comes twice.
+    pub(super) fn load(
+        &mut self,
+        number: i64,
+        most: usize,
+        rows: impl Iterator<Item = Row>,
+    ) -> Option<()> {
+        let bucket = self.loaded(number, most);
+        let mut count = 0_usize;
+        for row in rows {
+            let (place, is_new) = bucket.place_or_new(row.series);
+            *bucket.rows.get_mut(place as usize).filter(|_| is_new)? = row;
+            count = count.saturating_add(1);
+        }
+        self.rows = self.rows.saturating_add(count);
+        Some(())
+    }
+
+    /// Adds an event that was recorded while the rows were saved: to a row that was saved, only
+    /// where that was before. Returns whether the row is new.
+    pub(super) fn redo(&mut self, bucket: i64, series: u32, addend: &Addend, event: u32) -> bool {
+        let is_newest = bucket == self.newest_number;
+        let rows =
+            if is_newest { &mut self.newest } else { self.others.entry(bucket).or_default() };
+        let (place, is_new) = rows.place_or_new(series);
+        if let Some(row) = rows.rows.get_mut(place as usize)
+            && row.gate <= event
+        {
+            row.add(addend);
+        }
+        self.rows = self.rows.saturating_add(usize::from(is_new));
+        is_new
+    }
+}

@@ -22,6 +22,8 @@ use super::level::{Known, Level};
 use super::options::RollupOptions;
 use super::plan::{Floors, LEVEL_MINUTES, minute_of};
 use super::row::{Addend, Column, Row};
+#[cfg(feature = "durable")]
+use super::saved::Notes;
 use crate::clock::Timestamp;
 use crate::event::Dimension;
 
@@ -65,7 +67,7 @@ pub(super) struct Series {
     /// Where its newest row of each level lies.
     known: [Known; 3],
     /// How many rows it has, over all levels.
-    rows: u32,
+    pub(super) rows: u32,
     /// Of a value: the series of the tuple that was last counted with it.
     recent: u32,
 }
@@ -74,7 +76,7 @@ pub(super) struct Series {
 const _: () = assert!(size_of::<Series>() == 64);
 
 impl Series {
-    fn new(key: Key) -> Self {
+    pub(super) fn new(key: Key) -> Self {
         Self { key, known: [Known::default(); 3], rows: 0, recent: ALL }
     }
 }
@@ -88,24 +90,26 @@ pub(crate) trait Counted: Values {
 pub(crate) struct Rollups {
     pub(super) dictionaries: Box<[Dictionary]>,
     pub(super) series: Vec<Series>,
-    free: Vec<u32>,
-    tuples: HashTable<u32>,
+    pub(super) free: Vec<u32>,
+    pub(super) tuples: HashTable<u32>,
     max_tuples: usize,
     /// The place of the dimension with the most values.
-    widest: usize,
+    pub(super) widest: usize,
     /// The rows of all events and of values.
-    values: [Level; 3],
+    pub(super) values: [Level; 3],
     /// The rows of tuples.
-    combined: [Level; 3],
+    pub(super) combined: [Level; 3],
     max_rows: usize,
     /// Shared with whoever reads events outside the lock.
     pub(super) columns: Arc<Columns>,
-    hasher: ahash::RandomState,
+    pub(super) hasher: ahash::RandomState,
     /// The latest minute in which an event was recorded.
-    current: i64,
-    retiring: bool,
+    pub(super) current: i64,
+    pub(super) retiring: bool,
     /// Rows of buckets that are gone.
-    gone: VecDeque<Vec<Row>>,
+    pub(super) gone: VecDeque<Vec<Row>>,
+    #[cfg(feature = "durable")]
+    pub(super) notes: Notes,
 }
 
 impl Rollups {
@@ -131,6 +135,8 @@ impl Rollups {
             current: i64::MIN,
             retiring: false,
             gone: VecDeque::new(),
+            #[cfg(feature = "durable")]
+            notes: Notes::default(),
         }
     }
 
@@ -145,6 +151,8 @@ impl Rollups {
             self.retiring = true;
         }
         self.add_to_all(event, minute_of(at), &addend);
+        #[cfg(feature = "durable")]
+        self.recorded(place);
         self.tidy_in_passing();
     }
 
@@ -159,6 +167,8 @@ impl Rollups {
         let addend = self.columns.addend_of(event, at, place, new);
         if !addend.cells.is_empty() {
             self.add_to_all(event, minute_of(at), &addend);
+            #[cfg(feature = "durable")]
+            self.note_floors();
         }
     }
 
@@ -200,7 +210,7 @@ impl Rollups {
     }
 
     #[inline]
-    fn series_of_value(&mut self, place: usize, value: ValueId) -> u32 {
+    pub(super) fn series_of_value(&mut self, place: usize, value: ValueId) -> u32 {
         let known = self.dictionaries.get(place).and_then(|known| known.get(value)?.series());
         known.unwrap_or_else(|| {
             let values = |place: usize| self.dictionaries.get(place).map_or(0, Dictionary::len);
@@ -209,6 +219,10 @@ impl Rollups {
             }
             let number = u8::try_from(place).unwrap_or(u8::MAX);
             let series = self.new_series(Key::Value(number, value));
+            #[cfg(feature = "durable")]
+            if !self.is_whole(place, value) {
+                self.notes.begins(Notes::of_value(number, value));
+            }
             let dictionary = self.dictionaries.get_mut(place);
             if let Some(known) = dictionary.and_then(|dictionary| dictionary.get_mut(value)) {
                 known.set_series(Some(series));
@@ -238,7 +252,7 @@ impl Rollups {
     }
 
     #[inline]
-    fn has_tuple(&self, number: u32, tuple: &Tuple) -> bool {
+    pub(super) fn has_tuple(&self, number: u32, tuple: &Tuple) -> bool {
         let key = self.series.get(number as usize).map(|series| &series.key);
         matches!(key, Some(Key::Tuple(known)) if known == tuple)
     }
@@ -246,6 +260,18 @@ impl Rollups {
     #[cold]
     fn insert_tuple(&mut self, hash: u64, tuple: &Tuple) -> u32 {
         let number = self.new_series(Key::Tuple(tuple.clone()));
+        #[cfg(feature = "durable")]
+        self.notes.begins(Notes::of_tuple(number));
+        self.index_tuple(hash, number);
+        for (dictionary, value) in self.dictionaries.iter_mut().zip(tuple) {
+            if let Some(known) = dictionary.get_mut(*value) {
+                insert_sorted(&mut known.tuples, number);
+            }
+        }
+        number
+    }
+
+    pub(super) fn index_tuple(&mut self, hash: u64, number: u32) {
         let Self { tuples, series, hasher, .. } = self;
         tuples.insert_unique(hash, number, |number| {
             match series.get(*number as usize).map(|it| &it.key) {
@@ -253,12 +279,6 @@ impl Rollups {
                 _ => 0,
             }
         });
-        for (dictionary, value) in self.dictionaries.iter_mut().zip(tuple) {
-            if let Some(known) = dictionary.get_mut(*value) {
-                insert_sorted(&mut known.tuples, number);
-            }
-        }
-        number
     }
 
     #[cold]
@@ -337,6 +357,8 @@ impl Rollups {
         let (before, levels) = (gone.len(), values.iter_mut().chain(combined));
         gone.extend(levels.filter_map(|level| level.retire(*current, *max_rows)));
         self.retiring &= gone.len() > before;
+        #[cfg(feature = "durable")]
+        self.note_floors();
     }
 
     /// Uncounts a few of the rows that are gone, and drops series that have none left.
@@ -357,7 +379,7 @@ impl Rollups {
         }
     }
 
-    fn drop_unused(&mut self, number: u32) {
+    pub(super) fn drop_unused(&mut self, number: u32) {
         let Some(series) = self.series.get_mut(number as usize) else { return };
         if series.rows > 0 || matches!(series.key, Key::Free | Key::Fixed) {
             return;

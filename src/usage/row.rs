@@ -3,6 +3,8 @@
 use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
+#[cfg(feature = "durable")]
+use crate::varint;
 
 /// How many sums every row has: input, output and total tokens, cost in cents, latency.
 pub(super) const FIXED: usize = 5;
@@ -139,9 +141,13 @@ pub(super) struct Addend {
 pub(super) struct Row {
     /// The series whose row it is.
     pub(super) series: u32,
-    events: u64,
-    fixed: [u64; FIXED],
-    cells: Cells,
+    /// Of a row that was loaded: the events that it has, counted from the first that may have been
+    /// recorded while the rows were saved.
+    #[cfg(feature = "durable")]
+    pub(super) gate: u32,
+    pub(super) events: u64,
+    pub(super) fixed: [u64; FIXED],
+    pub(super) cells: Cells,
 }
 
 // A row is one cache line, because that is what an event costs that adds to it.
@@ -210,4 +216,124 @@ impl Total {
     pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
         self.cells.iter()
     }
+}
+
+/// In the byte before a row: it has cells. The bits below say which fixed sums are not 0.
+#[cfg(feature = "durable")]
+const HAS_CELLS: u8 = 1 << FIXED;
+/// The least bytes that a row is saved in.
+#[cfg(feature = "durable")]
+pub(super) const LEAST_ROW_BYTES: usize = 3;
+/// In the byte before a cell, beside the number of its fold.
+#[cfg(feature = "durable")]
+const OVERFLOWED: u8 = 1 << 3;
+
+/// Saving: a byte that says what there is, the series, the number of events, the fixed sums that
+/// are not 0, and the cells behind their number.
+#[cfg(feature = "durable")]
+impl Row {
+    #[inline]
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        let has_sum = |(place, sum): (u32, &u64)| u8::from(*sum > 0).unbounded_shl(place);
+        let sums = (0..).zip(&self.fixed).map(has_sum).fold(0, std::ops::BitOr::bitor);
+        let cells = self.cells.0.as_deref();
+        out.push(sums | if cells.is_some() { HAS_CELLS } else { 0 });
+        varint::put(out, u64::from(self.series));
+        varint::put(out, self.events);
+        self.fixed.iter().filter(|sum| **sum > 0).for_each(|sum| varint::put(out, *sum));
+        if let Some(cells) = cells {
+            varint::put(out, u64::try_from(cells.len()).unwrap_or(u64::MAX));
+            cells.iter().for_each(|cell| cell.save(out));
+        }
+    }
+
+    /// Reads a row, with those cells whose columns have these folds; `None` where it is damaged.
+    #[inline]
+    pub(super) fn read(bytes: &mut &[u8], folds: &[Option<Fold>], gate: u32) -> Option<Self> {
+        let head = take_byte(bytes)?;
+        let mut row = Self { gate, ..Self::of(varint::take_u32(bytes)?) };
+        row.events = varint::take(bytes)?;
+        for (place, sum) in (0_u32..).zip(&mut row.fixed) {
+            if head.unbounded_shr(place) & 1 == 1 {
+                *sum = varint::take(bytes)?;
+            }
+        }
+        if head & HAS_CELLS != 0 {
+            for _ in 0..varint::take(bytes)? {
+                let cell = Cell::read(bytes)?;
+                if folds.get(cell.column as usize) == Some(&Some(cell.fold)) {
+                    row.cells.merge(&cell);
+                }
+            }
+        }
+        (head < HAS_CELLS << 1).then_some(row)
+    }
+}
+
+#[cfg(feature = "durable")]
+impl Cell {
+    fn save(&self, out: &mut Vec<u8>) {
+        varint::put(out, u64::from(self.column));
+        out.push(self.fold.number() | if self.overflowed { OVERFLOWED } else { 0 });
+        put_wide(out, self.value.get());
+        if self.fold == Fold::Latest {
+            put_wide(out, self.at.get());
+            varint::put(out, self.place);
+        }
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let column = varint::take_u32(bytes)?;
+        let head = take_byte(bytes)?;
+        let fold = Fold::of_number(head & !OVERFLOWED)?;
+        let mut cell = Self::new(column, fold, take_wide(bytes)?);
+        cell.overflowed = head & OVERFLOWED != 0;
+        if fold == Fold::Latest {
+            cell.at = Wide::new(take_wide(bytes)?);
+            cell.place = varint::take(bytes)?;
+        }
+        Some(cell)
+    }
+}
+
+#[cfg(feature = "durable")]
+impl Fold {
+    /// What it is saved as: never another number.
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            Self::Sum => 0,
+            Self::Count => 1,
+            Self::Min => 2,
+            Self::Max => 3,
+            Self::Latest => 4,
+        }
+    }
+
+    pub(super) fn of_number(number: u8) -> Option<Self> {
+        let all = [Self::Sum, Self::Count, Self::Min, Self::Max, Self::Latest];
+        all.get(usize::from(number)).copied()
+    }
+}
+
+/// Appends a number of 128 bits: its halves, the upper one of most is 0 or -1.
+#[cfg(feature = "durable")]
+pub(super) fn put_wide(out: &mut Vec<u8>, number: i128) {
+    let Wide([high, low]) = Wide::new(number);
+    varint::put_signed(out, low.cast_signed());
+    // What the lower half says of the sign is taken for granted.
+    varint::put_signed(out, high.cast_signed() ^ (low.cast_signed() >> 63));
+}
+
+#[cfg(feature = "durable")]
+pub(super) fn take_wide(bytes: &mut &[u8]) -> Option<i128> {
+    let low = varint::take_signed(bytes)?;
+    let high = varint::take_signed(bytes)? ^ (low >> 63);
+    Some(Wide([high.cast_unsigned(), low.cast_unsigned()]).get())
+}
+
+#[cfg(feature = "durable")]
+pub(super) fn take_byte(bytes: &mut &[u8]) -> Option<u8> {
+    let (first, rest) = bytes.split_first()?;
+    *bytes = rest;
+    Some(*first)
 }

@@ -163,7 +163,7 @@ impl Rollups {
         self.dictionaries.iter().position(|known| known.dimension == *dimension)
     }
 
-    fn is_whole(&self, place: usize, value: ValueId) -> bool {
+    pub(super) fn is_whole(&self, place: usize, value: ValueId) -> bool {
         self.dictionaries.get(place).is_some_and(|known| known.is_whole(value))
     }
 

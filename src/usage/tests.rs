@@ -18,12 +18,12 @@ use crate::event::{Dimension, ValueName};
 
 /// An event as the roll-ups see it.
 #[derive(Clone, Debug)]
-struct Happened {
-    at: Timestamp,
-    now: Timestamp,
-    dimensions: BTreeMap<Dimension, String>,
-    tokens: Option<u64>,
-    named: Vec<(String, Amount)>,
+pub(super) struct Happened {
+    pub(super) at: Timestamp,
+    pub(super) now: Timestamp,
+    pub(super) dimensions: BTreeMap<Dimension, String>,
+    pub(super) tokens: Option<u64>,
+    pub(super) named: Vec<(String, Amount)>,
 }
 
 impl Values for Happened {
@@ -42,9 +42,9 @@ impl Counted for Happened {
     }
 }
 
-const START: i64 = 1_700_000_000;
+pub(super) const START: i64 = 1_700_000_000;
 
-fn draw(rng: &mut StdRng, now: &mut i64, values: u32) -> Happened {
+pub(super) fn draw(rng: &mut StdRng, now: &mut i64, values: u32) -> Happened {
     *now += rng.random_range(0..40);
     let late = match rng.random_range(0..50) {
         0..5 => rng.random_range(0..200_000),
@@ -75,7 +75,7 @@ fn draw(rng: &mut StdRng, now: &mut i64, values: u32) -> Happened {
 }
 
 #[derive(Debug, Default, PartialEq)]
-struct Sums {
+pub(super) struct Sums {
     events: u64,
     tokens: u128,
     images: i128,
@@ -111,7 +111,7 @@ fn naive(
     groups
 }
 
-fn found(rollups: &Rollups, total: &Total) -> Sums {
+pub(super) fn found(rollups: &Rollups, total: &Total) -> Sums {
     let images = ValueName::parse("images");
     let cell = |fold| {
         let (column, _) = rollups.columns.find(&images, fold)?;
@@ -130,7 +130,7 @@ fn found(rollups: &Rollups, total: &Total) -> Sums {
     }
 }
 
-fn selectors(rng: &mut StdRng, values: u32) -> Selector {
+pub(super) fn selectors(rng: &mut StdRng, values: u32) -> Selector {
     let mut selector = Selector::default();
     for name in ["customer_id", "event_type", "model"] {
         if rng.random_bool(0.3) {
@@ -147,7 +147,7 @@ fn selectors(rng: &mut StdRng, values: u32) -> Selector {
 }
 
 /// What a plan's buckets cover, as one range; `None` where they cover nothing.
-fn of_buckets(plan: &Plan) -> Option<Range<Timestamp>> {
+pub(super) fn of_buckets(plan: &Plan) -> Option<Range<Timestamp>> {
     let first = plan.pieces.first()?.minutes().start;
     let last = plan.pieces.last()?.minutes().end;
     Some(start_of(first)..start_of(last))

@@ -1,0 +1,232 @@
+//! Loading what was saved. Bytes are input: they may be anything.
+
+use std::sync::Arc;
+
+use super::{
+    Births, FREE, Floors, Loading, OF_TUPLE, OF_VALUE, POSITION, RollupsError, VERSION, take_count,
+    take_text,
+};
+use crate::usage::columns::Columns;
+use crate::usage::dictionary::Dictionary;
+use crate::usage::level::Shape;
+use crate::usage::options::RollupOptions;
+use crate::usage::rollups::{Key, Kind, OTHER_TUPLES, Rollups, Series, Tuple};
+use crate::usage::row::{LEAST_ROW_BYTES, Row, take_byte};
+use crate::varint;
+
+/// Loading: the keys, then the rows.
+impl Rollups {
+    /// Loads what rows are about. Bytes that no roll-ups wrote are an error, or else roll-ups that
+    /// answer something; they never make more than about 64 bytes of memory a byte.
+    pub(crate) fn load_keys(bytes: &[u8], options: &RollupOptions) -> Result<Self, RollupsError> {
+        let bytes = &mut &*bytes;
+        let version = take_byte(bytes).ok_or(RollupsError::Damaged("there is no version"))?;
+        if version != VERSION {
+            return Err(RollupsError::Newer(version));
+        }
+        let mut rollups = Self::new(options);
+        let saved = take_names(bytes).ok_or(RollupsError::Damaged("dimensions"))?;
+        let declared = rollups.dictionaries.iter().map(|it| it.dimension.as_str().to_owned());
+        let declared: Vec<String> = declared.collect();
+        if saved != declared {
+            return Err(RollupsError::Mismatch { saved, declared });
+        }
+        let mut loading = rollups.load_shape(bytes).ok_or(RollupsError::Damaged("levels"))?;
+        let columns = Columns::read(bytes).ok_or(RollupsError::Damaged("named values"))?;
+        loading.folds = columns.folds();
+        rollups.columns = Arc::new(columns);
+        for dictionary in &mut rollups.dictionaries {
+            dictionary.read(bytes).ok_or(RollupsError::Damaged("values"))?;
+        }
+        rollups.load_series(bytes).ok_or(RollupsError::Damaged("series"))?;
+        loading.births = take_births(bytes).ok_or(RollupsError::Damaged("new series"))?;
+        rollups.load_gone(bytes).ok_or(RollupsError::Damaged("rows that are gone"))?;
+        if !bytes.is_empty() {
+            return Err(RollupsError::Damaged("there is more than keys"));
+        }
+        rollups.notes.loading = Some(loading);
+        Ok(rollups)
+    }
+
+    fn load_shape(&mut self, bytes: &mut &[u8]) -> Option<Box<Loading>> {
+        let (begun, saved) = (take_place(bytes)?, take_place(bytes)?);
+        // Rows say their position in 32 bits, counted from the first one.
+        u32::try_from(saved.checked_sub(begun)?).ok()?;
+        self.current = varint::take_signed(bytes)?;
+        self.retiring = take_byte(bytes)? != 0;
+        let mut first = [0; 6];
+        for (number, first) in first.iter_mut().enumerate() {
+            let has_keep = take_byte(bytes)? != 0;
+            let mut next = || varint::take_signed(bytes);
+            let (newest, floor, oldest, keep) = (next()?, next()?, next()?, next()?);
+            let shape = Shape { newest, floor, first: oldest, keep: has_keep.then_some(keep) };
+            let level = self.numbered_level(number)?;
+            // Where less is to be kept now, there is something to retire.
+            let is_shorter = level.shape().keep != shape.keep;
+            level.restore(&shape);
+            self.retiring |= is_shorter;
+            *first = shape.first;
+        }
+        let mut floors = <[Floors; 6]>::default();
+        for floors in &mut floors {
+            for _ in 0..take_count(bytes, 2)? {
+                floors.push((varint::take(bytes)?, varint::take_signed(bytes)?));
+            }
+        }
+        let (births, folds) = (Births::default(), Vec::new());
+        Some(Box::new(Loading { begun, saved, next: begun, births, floors, first, folds }))
+    }
+
+    fn load_series(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        let count = take_count(bytes, 1)?;
+        self.series.reserve(count);
+        for number in 0..u32::try_from(count).ok()? {
+            let kind = take_byte(bytes)?;
+            if number <= OTHER_TUPLES {
+                // These are there, and never free.
+                (kind == FREE).then_some(())?;
+                continue;
+            }
+            let key = match kind {
+                FREE => {
+                    self.free.push(number);
+                    Key::Free
+                }
+                OF_VALUE => {
+                    let (dimension, value) = (take_byte(bytes)?, varint::take_u32(bytes)?);
+                    let dictionary = self.dictionaries.get_mut(usize::from(dimension))?;
+                    let known = dictionary.has(value).then(|| dictionary.get_mut(value))??;
+                    known.series().is_none().then_some(())?;
+                    known.set_series(Some(number));
+                    Key::Value(dimension, value)
+                }
+                OF_TUPLE => Key::Tuple(self.load_tuple(number, bytes)?),
+                _ => return None,
+            };
+            let tuple = if let Key::Tuple(tuple) = &key { Some(tuple.clone()) } else { None };
+            self.series.push(Series::new(key));
+            if let Some(tuple) = tuple {
+                self.index_tuple(self.hasher.hash_one(tuple.as_slice()), number);
+            }
+        }
+        let lengths = self.dictionaries.iter().map(Dictionary::len);
+        self.widest = lengths.enumerate().max_by_key(|(_, len)| *len).map_or(0, |(at, _)| at);
+        Some(())
+    }
+
+    fn load_tuple(&mut self, number: u32, bytes: &mut &[u8]) -> Option<Tuple> {
+        let mut tuple = Tuple::new();
+        for dictionary in &mut self.dictionaries {
+            let value = varint::take_u32(bytes)?;
+            let known = dictionary.has(value).then(|| dictionary.get_mut(value))??;
+            // Numbers come in ascending order.
+            known.tuples.push(number);
+            tuple.push(value);
+        }
+        self.find_tuple(&tuple).is_none().then_some(tuple)
+    }
+
+    pub(super) fn find_tuple(&self, tuple: &Tuple) -> Option<u32> {
+        let hash = self.hasher.hash_one(tuple.as_slice());
+        self.tuples.find(hash, |number| self.has_tuple(*number, tuple)).copied()
+    }
+
+    fn load_gone(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        for _ in 0..take_count(bytes, 1)? {
+            let count = take_count(bytes, 1)?;
+            let mut rows = Vec::with_capacity(count);
+            for _ in 0..count {
+                let number = varint::take_u32(bytes)?;
+                self.series.get_mut(number as usize).and_then(Series::count_row)?;
+                rows.push(Row::of(number));
+            }
+            self.gone.push_back(rows);
+        }
+        Some(())
+    }
+
+    /// Loads rows, of as many steps as were put one behind the other.
+    pub(crate) fn load_rows(&mut self, bytes: &[u8]) -> Result<(), RollupsError> {
+        let Some(loading) = self.notes.loading.take() else {
+            return Err(RollupsError::Damaged("there are rows and no keys"));
+        };
+        let loaded = self.load_runs(&loading, &mut &*bytes);
+        self.notes.loading = Some(loading);
+        loaded.ok_or(RollupsError::Damaged("rows"))
+    }
+
+    fn load_runs(&mut self, loading: &Loading, bytes: &mut &[u8]) -> Option<()> {
+        let mut gate = None;
+        while !bytes.is_empty() {
+            let tag = take_byte(bytes)?;
+            if tag == POSITION {
+                let position = take_place(bytes)?;
+                (position <= loading.saved).then_some(())?;
+                gate = Some(u32::try_from(position.checked_sub(loading.begun)?).ok()?);
+                continue;
+            }
+            let number = usize::from(tag);
+            let (bucket, gate) = (varint::take_signed(bytes)?, gate?);
+            let count = take_count(bytes, LEAST_ROW_BYTES)?;
+            if bucket < *loading.first.get(number)? {
+                // All of it is gone since.
+                for _ in 0..count {
+                    Row::read(bytes, &[], gate)?;
+                }
+                continue;
+            }
+            let kind = if number < self.values.len() { Kind::Values } else { Kind::Tuples };
+            let series = &mut self.series;
+            let levels = self.values.iter_mut().chain(&mut self.combined);
+            let level = levels.into_iter().nth(number)?;
+            let mut read = 0;
+            let rows = std::iter::from_fn(|| {
+                if read == count {
+                    return None;
+                }
+                let row = Row::read(bytes, &loading.folds, gate)?;
+                let series = series.get_mut(row.series as usize)?;
+                series.is_of(row.series, kind).then_some(())?;
+                series.count_row()?;
+                read = read.saturating_add(1);
+                Some(row)
+            });
+            level.load(bucket, count, rows)?;
+            (read == count).then_some(())?;
+        }
+        Some(())
+    }
+}
+
+impl Series {
+    /// Counts one row more; `None` where nothing is kept under its number.
+    pub(super) fn count_row(&mut self) -> Option<()> {
+        self.rows = self.rows.checked_add(1)?;
+        (!matches!(self.key, Key::Free)).then_some(())
+    }
+
+    fn is_of(&self, number: u32, kind: Kind) -> bool {
+        match self.key {
+            Key::Free => false,
+            Key::Fixed => (number == OTHER_TUPLES) == (kind == Kind::Tuples),
+            Key::Value(..) => kind == Kind::Values,
+            Key::Tuple(_) => kind == Kind::Tuples,
+        }
+    }
+}
+
+fn take_place(bytes: &mut &[u8]) -> Option<u64> {
+    let (place, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(u64::from_le_bytes(*place))
+}
+
+fn take_names(bytes: &mut &[u8]) -> Option<Vec<String>> {
+    let count = take_count(bytes, 1)?;
+    (0..count).map(|_| take_text(bytes).map(str::to_owned)).collect()
+}
+
+fn take_births(bytes: &mut &[u8]) -> Option<Births> {
+    let count = take_count(bytes, 2)?;
+    (0..count).map(|_| Some((varint::take(bytes)?, varint::take(bytes)?))).collect()
+}

@@ -1,0 +1,133 @@
+//! Counting the events since the saving began, each where it is not counted yet.
+
+use super::{Loading, Notes};
+use crate::clock::Timestamp;
+use crate::usage::dictionary::{MISSING, OTHER};
+use crate::usage::plan::minute_of;
+use crate::usage::rollups::{ALL, Counted, Kind, OTHER_TUPLES, Rollups, Tuple};
+use crate::usage::row::Addend;
+
+/// What became of an event in a level.
+#[derive(Clone, Copy, Debug)]
+enum Bucket {
+    /// It came too late.
+    Refused,
+    /// It was counted, and its bucket is gone since.
+    Gone,
+    /// It was counted in this bucket.
+    There(i64),
+}
+
+impl Bucket {
+    fn is_there(&self) -> bool {
+        matches!(self, Self::There(_))
+    }
+}
+
+/// Redoing the events since, and then no more of it.
+impl Rollups {
+    /// Counts an event that was recorded since the saving began, as [`add`](Self::add) would; the
+    /// events come in order, and one that was counted is left out.
+    pub(crate) fn redo(&mut self, event: &impl Counted, at: Timestamp, now: Timestamp, place: u64) {
+        let mut loading = self.notes.loading.take();
+        let next = loading.as_ref().map_or(0, |loading| loading.next);
+        if place >= next {
+            match &mut loading {
+                Some(loading) if place < loading.saved => {
+                    self.redo_saved(event, at, place, loading);
+                }
+                _ => self.add(event, at, now, place),
+            }
+        }
+        if let Some(loading) = &mut loading {
+            loading.next = next.max(place.saturating_add(1));
+        }
+        self.notes.loading = loading;
+    }
+
+    /// Redoes an event that the keys know of, and some rows.
+    fn redo_saved(&mut self, event: &impl Counted, at: Timestamp, place: u64, loading: &Loading) {
+        let minute = minute_of(at);
+        let addend = self.columns.addend(event, at, place);
+        let Ok(number) = u32::try_from(place.saturating_sub(loading.begun)) else { return };
+        let [minutes, hours, days, more @ ..] = self.buckets_then(minute, place, loading);
+        let (values, combined) = ([minutes, hours, days], more);
+        // Its time was over when it came.
+        if matches!(days, Bucket::Refused) {
+            return;
+        }
+        let is_there = |key| loading.births.get(&key).is_none_or(|birth| *birth <= place);
+        let (mut tuple, mut series) = (Tuple::new(), Tuple::new());
+        for dimension in 0..self.dictionaries.len() {
+            let Some(dictionary) = self.dictionaries.get(dimension) else { continue };
+            let text = event.dimension(&dictionary.dimension);
+            let key = |id| Notes::of_value(u8::try_from(dimension).unwrap_or(u8::MAX), id);
+            let value = text.map_or(MISSING, |text| {
+                dictionary.find(text).filter(|id| is_there(key(*id))).unwrap_or(OTHER)
+            });
+            tuple.push(value);
+            if values.iter().any(Bucket::is_there) {
+                series.push(self.series_of_value(dimension, value));
+            }
+        }
+        if tuple.len() > 1 && !matches!(combined, [.., Bucket::Refused]) {
+            let known = self.find_tuple(&tuple);
+            let known = known.filter(|series| is_there(Notes::of_tuple(*series)));
+            self.redo_in(Kind::Tuples, known.unwrap_or(OTHER_TUPLES), &combined, &addend, number);
+        }
+        series.push(ALL);
+        for series in series {
+            self.redo_in(Kind::Values, series, &values, &addend, number);
+        }
+    }
+
+    /// What became of an event of this minute, by level.
+    fn buckets_then(&self, minute: i64, place: u64, loading: &Loading) -> [Bucket; 6] {
+        let mut buckets = [Bucket::Refused; 6];
+        let levels = self.numbered_levels().zip(&loading.floors).zip(&loading.first);
+        for (((level, floors), first), found) in levels.zip(&mut buckets) {
+            let bucket = level.bucket_of(minute);
+            let known = floors.partition_point(|(since, _)| *since <= place);
+            let floor = known.checked_sub(1).and_then(|last| floors.get(last));
+            *found = match floor {
+                Some((_, floor)) if bucket < *floor => Bucket::Refused,
+                _ if bucket < *first => Bucket::Gone,
+                _ => Bucket::There(bucket),
+            };
+        }
+        buckets
+    }
+
+    fn redo_in(
+        &mut self,
+        kind: Kind,
+        series: u32,
+        buckets: &[Bucket; 3],
+        addend: &Addend,
+        event: u32,
+    ) {
+        let levels = match kind {
+            Kind::Values => &mut self.values,
+            Kind::Tuples => &mut self.combined,
+        };
+        for (level, bucket) in levels.iter_mut().zip(buckets) {
+            if let Bucket::There(bucket) = bucket
+                && level.redo(*bucket, series, addend, event)
+                && let Some(series) = self.series.get_mut(series as usize)
+            {
+                let _ = series.count_row();
+            }
+        }
+    }
+
+    /// All events are counted again: from here on this is as if it had never been saved.
+    pub(crate) fn loaded(&mut self) {
+        self.notes.loading = None;
+        for number in 0..u32::try_from(self.series.len()).unwrap_or(u32::MAX) {
+            self.drop_unused(number);
+        }
+        for dictionary in &mut self.dictionaries {
+            dictionary.forget_all_unused();
+        }
+    }
+}
