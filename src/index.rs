@@ -220,6 +220,13 @@ impl<'e> Hashes<'e, '_, '_> {
     }
 }
 
+/// The hash that rows are found by: of a group and the values of its partition.
+#[cfg(feature = "durable")]
+pub(crate) fn row_hash(hasher: &ahash::RandomState, group: u32, values: &[&str]) -> u64 {
+    let of_group = mix(!0, u64::from(group));
+    values.iter().fold(of_group, |hash, value| mix(hash, hasher.hash_one(*value)))
+}
+
 /// Folds a hash into another: the two halves of a wide product, of which every bit of both
 /// changes every bit.
 #[inline]

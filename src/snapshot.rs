@@ -20,6 +20,9 @@ use crate::rules::{Algorithm, Fold, Measure, Meters, Metric, Rule};
 #[allow(dead_code, reason = "not all of it is used yet")]
 pub(crate) mod saved;
 
+#[cfg(all(test, feature = "durable"))]
+mod tests;
+
 /// How many rules share a group that its partition does not tell apart: the most cells of other
 /// rules that a decision passes over in a row.
 const MIXED_RULES: u32 = 16;

@@ -190,6 +190,35 @@ impl Counter {
         self.uses.of(shared).fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Counts a row of `number`, which is this counter's or that of one before it.
+    #[cfg(feature = "durable")]
+    pub(super) fn entered_as(&self, number: u32, shared: bool) {
+        if let Some(counter) = self.of_number(number) {
+            counter.entered(shared);
+        }
+    }
+
+    /// This counter or one before it.
+    #[cfg(feature = "durable")]
+    pub(super) fn of_number(&self, number: u32) -> Option<&Self> {
+        if self.number == number { Some(self) } else { self.predecessor(number) }
+    }
+
+    /// Whether the row holds a cell of a counter of this chain after the one of `number`: what
+    /// that one said is in it.
+    #[cfg(feature = "durable")]
+    pub(super) fn is_converted(&self, row: &Row, number: u32) -> bool {
+        self.number != number
+            && (self.has_cell(row)
+                || self.carry.as_ref().is_some_and(|carry| carry.from.is_converted(row, number)))
+    }
+
+    /// Whether the row holds a cell of a counter that this one took over from.
+    #[cfg(feature = "durable")]
+    pub(super) fn is_after_one_in(&self, row: &Row) -> bool {
+        self.carry.as_ref().is_some_and(|carry| carry.from.is_in(row))
+    }
+
     /// Uncounts a row of `number`, which is this counter's or that of one before it.
     pub(super) fn left(&self, number: u32, shared: bool) {
         let mut counter = self;

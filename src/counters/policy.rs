@@ -394,6 +394,35 @@ impl Reading {
         Some(GaugeUse { period, figure })
     }
 
+    #[cfg(feature = "durable")]
+    pub(super) fn is_sliding(&self) -> bool {
+        matches!(self, Self::SlidingWindow(_))
+    }
+
+    /// Writes the state into a cell, and returns the 32 bits for its tag. A sliding window's is
+    /// not in its reading.
+    #[cfg(feature = "durable")]
+    pub(super) fn write(&self, words: &mut [u64]) -> u32 {
+        let (extra, state) = match *self {
+            Self::TokenBucket(full_at) => (0, full_at),
+            Self::FixedWindow(window) => (0, [window.start, window.used]),
+            Self::CalendarPeriod(PeriodUse { period, used }) => {
+                (period.length, [period.start.cast_unsigned(), used])
+            }
+            Self::GaugePeriod { length, start, used, latest } => {
+                if let Some(last) = words.get_mut(NARROW) {
+                    *last = latest.0;
+                }
+                (length, [start.cast_unsigned(), used])
+            }
+            Self::SlidingWindow(_) | Self::NoRoom => return 0,
+        };
+        if let Some(to) = words.first_chunk_mut() {
+            *to = state;
+        }
+        extra
+    }
+
     /// The same period of a calendar quota with another use.
     pub(super) fn with_use(self, Used { units, latest }: Used) -> Self {
         match self {

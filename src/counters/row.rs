@@ -10,6 +10,9 @@
 
 use super::cell::{Cell, Image, NARROW, TALL, WIDE};
 
+#[cfg(feature = "durable")]
+mod saved;
+
 /// The bits of a counter's number that say how many words it has; narrow ones have neither.
 const WIDE_BIT: u32 = 1 << 31;
 const TALL_BIT: u32 = 1 << 30;
@@ -157,6 +160,12 @@ impl Row {
     pub(super) fn after(&self, offset: usize) -> usize {
         let number = self.0.get(offset).map_or(0, |tag| low(*tag));
         offset.saturating_add(width(number)).saturating_add(1)
+    }
+
+    /// The cell at `offset`.
+    #[cfg(feature = "durable")]
+    pub(super) fn cell_at(&self, offset: usize) -> Option<Cell<'_>> {
+        Cells { words: &self.0, offset }.next().map(|(_, cell)| cell)
     }
 
     /// The state of the cell at `offset`, and its tag's 32 bits through the closure's answer.

@@ -33,9 +33,15 @@ use crate::clock::Timestamp;
 use crate::figures::Tally;
 use crate::rules::{Cost, Overflow};
 
+#[cfg(feature = "durable")]
+#[allow(dead_code, reason = "not all of it is used yet")]
+mod saved;
 mod upkeep;
 mod work;
 
+#[cfg(feature = "durable")]
+#[allow(unused_imports, reason = "not all of it is used yet")]
+pub(crate) use self::saved::{Malformed, Restoring, Retake, SavedShard};
 use self::work::Work;
 
 /// What a call wants of the counters.
@@ -393,9 +399,7 @@ impl Table {
         for counter in crowded.iter().filter_map(|rule| request.roster.counter(*rule)) {
             if counter.overflow == Overflow::Share {
                 let counter = counter.lineage();
-                // The shard of a shared row may be any, as long as it is always the same.
-                let hash = u64::from(counter).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                seats.push(seat(hash, RowKey::Overflow { counter }));
+                seats.push(seat(overflow_hash(counter), RowKey::Overflow { counter }));
             }
         }
     }
@@ -546,4 +550,9 @@ impl Table {
         let more = |rows: u64| (rows < self.max_rows).then(|| rows.saturating_add(1));
         self.rows.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
+}
+
+/// The shard of a shared row may be any, as long as it is always the same.
+fn overflow_hash(counter: u32) -> u64 {
+    u64::from(counter).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -10,11 +10,15 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::{CompiledRule, Compiler, Groups, Snapshot};
-use crate::counters::{Checkpoints, Counter, SavedCounter, Timeline};
+use crate::counters::{
+    At, Checkpoints, Counter, Restoring, Retake, SavedCounter, SavedTake, Table, Timeline,
+};
 use crate::event::Dimension;
 use crate::figures::RuleLabels;
+use crate::index::row_hash;
 use crate::rules::{Fold, Measure, Meter, Meters, Quota, RateLimit, Rule};
 
 /// The keys of the rows that are no rule's; those have their revision, which is below.
@@ -116,6 +120,41 @@ pub(crate) struct RuleRows {
 impl Revisions {
     pub(crate) fn get(&self, revision: u32) -> Option<&Arc<CompiledRule>> {
         self.by_revision.get(&revision).map(|found| &found.rule)
+    }
+
+    /// Does again what the record at `place` did to counters, in a decision at `at`; `dimension`
+    /// reads its event. `Err` names a rule that is not known.
+    pub(crate) fn redo<'e>(
+        &self,
+        (table, restoring, hasher): (&Table, &Restoring<'_>, &ahash::RandomState),
+        (place, at): (u64, &At),
+        takes: &[SavedTake],
+        dimension: impl Fn(&Dimension) -> Option<&'e str>,
+    ) -> Result<(), u32> {
+        let mut row: SmallVec<[Retake<'_>; 8]> = SmallVec::new();
+        let mut of: Option<&CompiledRule> = None;
+        let redo = |of: Option<&CompiledRule>, row: &mut SmallVec<[Retake<'_>; 8]>| {
+            let Some(rule) = of.filter(|_| !row.is_empty()) else { return };
+            let values: SmallVec<[&str; 2]> =
+                rule.partition.iter().filter_map(&dimension).collect();
+            let hash = row_hash(hasher, rule.group, &values);
+            table.redo(restoring, (place, at), (hash, rule.group, &values), row);
+            row.clear();
+        };
+        for take in takes.iter().filter(|take| take.written) {
+            let rule: &CompiledRule = self.get(take.revision).ok_or(take.revision)?;
+            if take.crowded {
+                table.redo_shared(restoring, (place, at), (&rule.counter, take));
+                continue;
+            }
+            if of.is_some_and(|of| of.group != rule.group) {
+                redo(of, &mut row);
+            }
+            of = Some(rule);
+            row.push((&rule.counter, take));
+        }
+        redo(of, &mut row);
+        Ok(())
     }
 
     /// Goes from one rule set to the next, which holds from the record at `place` on, and returns

@@ -93,8 +93,14 @@ impl Table {
     }
 }
 
+/// Whether no cell of a row says more than a fresh one would.
+#[cfg(feature = "durable")]
+pub(super) fn is_idle(row: &Row, roster: &Roster, at: At) -> bool {
+    look(row, roster, at) == Found::Idle
+}
+
 /// The numbers of a row's cells, each once.
-fn numbers(row: &Row) -> impl Iterator<Item = u32> {
+pub(super) fn numbers(row: &Row) -> impl Iterator<Item = u32> {
     let earlier = |place| row.cells().take(place).map(|(number, _)| number);
     let cells = row.cells().enumerate();
     cells.filter_map(move |(place, (number, _))| {

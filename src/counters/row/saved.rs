@@ -1,0 +1,79 @@
+//! A row as bytes: its words as they are, without the hash, whose keys are another process's.
+
+use smallvec::SmallVec;
+
+use super::{OVERFLOW_GROUP, Row, RowKey, high, low, tag, width};
+use crate::varint;
+
+/// The words of a saved row.
+type Words<'b> = &'b [[u8; 8]];
+
+impl Row {
+    /// Appends the row.
+    pub(in crate::counters) fn save(&self, out: &mut Vec<u8>) {
+        let words = self.0.get(1..).unwrap_or(&[]);
+        varint::put(out, words.len() as u64);
+        out.reserve(words.len().saturating_mul(8));
+        for word in words {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+    }
+
+    /// Takes the words of a row from the front; `None` where it is cut short.
+    pub(in crate::counters) fn take_words<'b>(bytes: &mut &'b [u8]) -> Option<Words<'b>> {
+        let length = usize::try_from(varint::take(bytes)?).ok()?.checked_mul(8)?;
+        let (words, rest) = bytes.split_at_checked(length)?;
+        *bytes = rest;
+        Some(words.as_chunks().0)
+    }
+
+    /// Makes the row of these words: of its cells those for which `keep` returns the 32 bits beside
+    /// the counter's number. `None` of words that are no row.
+    pub(in crate::counters) fn load(
+        saved: Words<'_>,
+        hash: impl FnOnce(RowKey<'_>) -> u64,
+        mut keep: impl FnMut(u32, u32) -> Option<u32>,
+    ) -> Option<Self> {
+        let (head, rest) = saved.split_first()?;
+        let head = u64::from_le_bytes(*head);
+        let (key, mut cells) = rest.split_at_checked(high(head) as usize)?;
+        let mut words = Vec::with_capacity(saved.len().saturating_add(1));
+        words.push(if low(head) == OVERFLOW_GROUP {
+            let [counter] = key else { return None };
+            let counter = u32::try_from(u64::from_le_bytes(*counter)).ok()?;
+            hash(RowKey::Overflow { counter })
+        } else {
+            hash(RowKey::Partition { group: low(head), values: &values(key)? })
+        });
+        words.push(head);
+        words.extend(key.iter().map(|word| u64::from_le_bytes(*word)));
+        while let Some((first, rest)) = cells.split_first() {
+            let first = u64::from_le_bytes(*first);
+            let number = low(first);
+            let (state, rest) = rest.split_at_checked(width(number))?;
+            cells = rest;
+            if let Some(extra) = keep(number, high(first)) {
+                words.push(tag(number, extra));
+                words.extend(state.iter().map(|word| u64::from_le_bytes(*word)));
+            }
+        }
+        Some(Self(words.into_boxed_slice()))
+    }
+}
+
+/// The values of a key: each ends with a word whose top byte is below 8. See [`RowKey::words`].
+fn values(key: Words<'_>) -> Option<SmallVec<[&str; 2]>> {
+    let bytes = key.as_flattened();
+    let mut values = SmallVec::new();
+    let mut start = 0;
+    for (place, word) in key.iter().enumerate() {
+        let [.., length] = *word;
+        let end = place.saturating_mul(8);
+        if length < 8 {
+            let text = bytes.get(start..end.saturating_add(length.into()))?;
+            values.push(std::str::from_utf8(text).ok()?);
+            start = end.saturating_add(8);
+        }
+    }
+    (start == bytes.len()).then_some(values)
+}

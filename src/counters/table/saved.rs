@@ -1,0 +1,293 @@
+//! Counters out of a table and back into one.
+//!
+//! A checkpoint copies one shard after the other while decisions go on, each under its own lock,
+//! and of each it knows the place in the log whose records it holds the effects of: those before
+//! it. Who opens loads the copies and redoes the log from the lowest of those places. Most states
+//! are words that a record holds: the last one wins, and redoing what a copy holds already, or
+//! redoing twice, changes nothing. A sliding window is redone by adding, so its cell remembers
+//! which records are in it, in the 32 bits that other cells keep a period's length in.
+//!
+//! What says no more than a fresh counter would at the end of the log is neither copied nor made
+//! again, so that redoing leaves no more rows than there were.
+
+use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
+
+use super::{Padded, RowKey, Table, overflow_hash, upkeep};
+use crate::counters::cell::Image;
+use crate::counters::counter::{Counter, Roster};
+use crate::counters::periods::Held;
+use crate::counters::policy::Policy;
+use crate::counters::row::Row;
+use crate::counters::saved::SavedTake;
+use crate::counters::time::{At, Moment};
+use crate::varint;
+
+/// A shard that was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SavedShard {
+    /// The copy holds the effects of the records before this place.
+    pub(crate) position: u64,
+    /// The time by which rows were left out that say nothing any more: no engine that opens the
+    /// copy may go by an earlier one.
+    pub(crate) now: Moment,
+    pub(crate) rows: u64,
+}
+
+/// How counters come back.
+#[derive(Debug)]
+pub(crate) struct Restoring<'r> {
+    /// The rules at the end of the log.
+    pub(crate) roster: &'r Roster,
+    /// The time at the end of the log: no decision will go by an earlier one.
+    pub(crate) end: At,
+    /// The place from which on the log is redone.
+    pub(crate) from: u64,
+}
+
+/// Bytes that are no copy of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// One take of a record, of a counter as it was.
+pub(crate) type Retake<'r> = (&'r Counter, &'r SavedTake);
+
+impl Table {
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Lets no decision go by an earlier time.
+    pub(crate) fn start_at(&self, now: Moment) {
+        for Padded(shard) in &self.shards {
+            let mut shard = shard.lock();
+            shard.now = Some(shard.now.map_or(now, |seen| seen.max(now)));
+        }
+    }
+
+    /// Appends a copy of a shard, under its lock, where `position` is asked. `None`, and nothing
+    /// appended, where the rule set is not the current one: there is another, or is about to be.
+    /// Some 50 ns a row.
+    pub(crate) fn save_shard(
+        &self,
+        shard: usize,
+        roster: &Roster,
+        now: Moment,
+        position: impl FnOnce() -> u64,
+        out: &mut Vec<u8>,
+    ) -> Option<SavedShard> {
+        let shard = self.shards.get(shard)?.0.lock();
+        if self.version.load(Ordering::Acquire) != roster.version {
+            return None;
+        }
+        let now = shard.now.map_or(now, |seen| seen.max(now));
+        let at = self.timeline.at(now, None);
+        varint::put(out, self.shards.len() as u64);
+        varint::put(out, shard.rows.len() as u64);
+        let mut rows: u64 = 0;
+        for row in shard.rows.iter().filter(|row| !upkeep::is_idle(row, roster, at)) {
+            row.save(out);
+            rows = rows.saturating_add(1);
+        }
+        Some(SavedShard { position: position(), now, rows })
+    }
+
+    /// Adds the rows of a copy to a table that is not in use yet, and counts them; `hash` is the
+    /// one that the index finds rows by.
+    pub(crate) fn load(
+        &self,
+        restoring: &Restoring<'_>,
+        position: u64,
+        mut bytes: &[u8],
+        hash: impl Fn(u32, &[&str]) -> u64,
+    ) -> Result<(), Malformed> {
+        let gate = position.checked_sub(restoring.from).ok_or(Malformed)?;
+        let gate = u32::try_from(gate).map_err(|_| Malformed)?;
+        let shards = varint::take(&mut bytes).ok_or(Malformed)?;
+        let rows = varint::take(&mut bytes).ok_or(Malformed)?;
+        if self.live_keys() == 0 {
+            self.reserve_rows(rows.saturating_mul(shards));
+        }
+        let mut own_rows = 0_u64;
+        while !bytes.is_empty() {
+            let words = Row::take_words(&mut bytes).ok_or(Malformed)?;
+            let hash = |key: RowKey<'_>| match key {
+                RowKey::Partition { group, values } => hash(group, values),
+                RowKey::Overflow { counter } => overflow_hash(counter),
+            };
+            let keep = |number, extra| {
+                let counter = restoring.roster.answering(number)?;
+                let counter = counter.of_number(number)?;
+                Some(if matches!(counter.policy, Policy::SlidingWindow(_)) { gate } else { extra })
+            };
+            let row = Row::load(words, hash, keep).ok_or(Malformed)?;
+            if upkeep::is_idle(&row, restoring.roster, restoring.end) {
+                continue;
+            }
+            for number in upkeep::numbers(&row) {
+                if let Some(counter) = restoring.roster.answering(number) {
+                    counter.entered_as(number, row.is_overflow());
+                }
+            }
+            own_rows = own_rows.saturating_add(u64::from(!row.is_overflow()));
+            let shard = self.shards.get(self.shard_of(row.hash())).ok_or(Malformed)?;
+            shard.0.lock().rows.insert_unique(row.hash(), row, Row::hash);
+        }
+        self.rows.fetch_add(own_rows, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Makes room for so many rows, so that none is moved while they come.
+    fn reserve_rows(&self, rows: u64) {
+        let shards = self.shards.len() as u64;
+        let each = rows.min(self.max_rows).checked_div(shards).unwrap_or(0);
+        // They do not lie quite evenly.
+        let each = each.saturating_add(each.div_euclid(8));
+        for Padded(shard) in &self.shards {
+            shard.lock().rows.reserve(usize::try_from(each).unwrap_or(0), Row::hash);
+        }
+    }
+
+    /// Does again what the record at `place` did to the row of a partition, in a decision at `at`.
+    pub(crate) fn redo(
+        &self,
+        restoring: &Restoring<'_>,
+        (place, at): (u64, &At),
+        (hash, group, values): (u64, u32, &[&str]),
+        takes: &[Retake<'_>],
+    ) {
+        let key = RowKey::Partition { group, values };
+        self.redo_row(&Redo { restoring, place, at }, hash, key, takes);
+    }
+
+    /// The same of the row that keys of a rule share which found no room.
+    pub(crate) fn redo_shared(
+        &self,
+        restoring: &Restoring<'_>,
+        (place, at): (u64, &At),
+        take: Retake<'_>,
+    ) {
+        let counter = take.0.lineage();
+        let (hash, key) = (overflow_hash(counter), RowKey::Overflow { counter });
+        self.redo_row(&Redo { restoring, place, at }, hash, key, &[take]);
+    }
+
+    fn redo_row(&self, redo: &Redo<'_>, hash: u64, key: RowKey<'_>, takes: &[Retake<'_>]) {
+        let Some(Padded(shard)) = self.shards.get(self.shard_of(hash)) else { return };
+        let mut shard = shard.lock();
+        let found = shard.rows.find_mut(hash, |row| row.has_key(hash, key));
+        // Counters that no rule goes by any more are gone.
+        let known = takes.iter().filter_map(|(counter, take)| {
+            let current = redo.restoring.roster.answering(counter.number())?;
+            Some((current, current.of_number(counter.number())?, *take))
+        });
+        if let Some(row) = found {
+            for (current, counter, take) in known {
+                redo.in_row(row, current, counter, take);
+            }
+            return;
+        }
+        let mut cells: SmallVec<[(u32, Image); 4]> = SmallVec::new();
+        let is_shared = matches!(key, RowKey::Overflow { .. });
+        for (current, counter, take) in known {
+            let image = redo.image(counter, take, None);
+            if !redo.is_idle(current, counter, &image) {
+                counter.entered(is_shared);
+                cells.push((counter.number(), image));
+            }
+        }
+        if !cells.is_empty() {
+            self.rows.fetch_add(u64::from(!is_shared), Ordering::AcqRel);
+            let row = Row::new(hash, key, &cells);
+            shard.rows.insert_unique(hash, row, Row::hash);
+        }
+    }
+}
+
+/// A record that is redone.
+struct Redo<'r> {
+    restoring: &'r Restoring<'r>,
+    place: u64,
+    at: &'r At,
+}
+
+impl Redo<'_> {
+    /// Redoes a take of `counter`, for which `current` answers now.
+    fn in_row(&self, row: &mut Row, current: &Counter, counter: &Counter, take: &SavedTake) {
+        let number = counter.number();
+        if current.is_converted(row, number) {
+            return;
+        }
+        match self.cell(row, counter, take) {
+            Some(cell) if take.reading.is_sliding() => self.add(row, cell, counter, take),
+            Some(cell) => row.write(cell, |words| take.reading.write(words)),
+            None => {
+                let image = self.image(counter, take, Some(row));
+                if !self.is_idle(current, counter, &image) {
+                    if !counter.has_cell(row) {
+                        counter.entered(row.is_overflow());
+                    }
+                    row.push(number, &image);
+                }
+            }
+        }
+        if counter.is_after_one_in(row) {
+            upkeep::drop_predecessors(row, counter);
+        }
+    }
+
+    /// The place of the cell that holds the state: for a period of a quota its own, or one that
+    /// is over.
+    fn cell(&self, row: &Row, counter: &Counter, take: &SavedTake) -> Option<usize> {
+        let mut cells = row.cells_of(counter.number(), 0);
+        let (Some(periods), Some(period)) = (counter.policy.periods(), take.reading.bounds())
+        else {
+            return cells.next().map(|cell| cell.offset);
+        };
+        match periods.find(cells, At { second: period.start, ..self.restoring.end }) {
+            Held::In(cell) => Some(cell.offset),
+            Held::Nowhere(spare) => spare,
+        }
+    }
+
+    /// Adds to a sliding window what is not in it yet.
+    fn add(&self, row: &mut Row, cell: usize, counter: &Counter, take: &SavedTake) {
+        let Policy::SlidingWindow(policy) = &counter.policy else { return };
+        if row.cell_at(cell).is_some_and(|cell| self.gate() > cell.extra) {
+            row.write(cell, |words| {
+                policy.add(words, *self.at, take.cost.units);
+                self.gate()
+            });
+        }
+    }
+
+    /// What a sliding window remembers that this record is added to: how many records of those
+    /// that are redone it may hold.
+    fn gate(&self) -> u32 {
+        let records = self.place.saturating_sub(self.restoring.from).saturating_add(1);
+        u32::try_from(records).unwrap_or(u32::MAX)
+    }
+
+    /// The state of a new cell.
+    fn image(&self, counter: &Counter, take: &SavedTake, row: Option<&Row>) -> Image {
+        let words = counter.policy.words();
+        if let (Policy::SlidingWindow(policy), true) = (&counter.policy, take.reading.is_sliding())
+        {
+            let carried = row.and_then(|row| counter.carried(row));
+            let mut image = carried.unwrap_or_else(|| Image::zero(words));
+            policy.add(&mut image.words, *self.at, take.cost.units);
+            image.extra = self.gate();
+            return image;
+        }
+        let mut image = Image::zero(words);
+        image.extra = take.reading.write(&mut image.words);
+        image
+    }
+
+    /// Whether a state makes no difference any more, now or to a counter that takes it over.
+    fn is_idle(&self, current: &Counter, counter: &Counter, image: &Image) -> bool {
+        current.number() == counter.number()
+            && counter.policy.is_idle(image.as_cell(), self.restoring.end)
+    }
+}
