@@ -82,6 +82,8 @@ pub(super) struct Level {
     others: BTreeMap<i64, Bucket>,
     /// The first bucket that is kept; all before it are gone.
     floor: i64,
+    /// The first bucket that has all its events: what was before roll-ups began may be missing.
+    whole: i64,
     /// How many buckets before the current one are kept.
     keep: Option<i64>,
     /// Over all buckets.
@@ -97,6 +99,7 @@ impl Level {
             serial: 0,
             others: BTreeMap::new(),
             floor: i64::MIN,
+            whole: i64::MIN,
             keep,
             rows: 0,
         }
@@ -111,6 +114,11 @@ impl Level {
     /// The first minute from which on everything is kept; `i64::MIN` where nothing is gone.
     pub(super) fn floor_minute(&self) -> i64 {
         self.floor.saturating_mul(self.minutes)
+    }
+
+    /// The first minute from which on buckets have all their events; `i64::MIN` where all do.
+    pub(super) fn whole_minute(&self) -> i64 {
+        self.whole.saturating_mul(self.minutes)
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -215,6 +223,7 @@ impl Level {
 pub(super) struct Shape {
     pub(super) newest: i64,
     pub(super) floor: i64,
+    pub(super) whole: i64,
     pub(super) keep: Option<i64>,
     /// The first bucket that has rows, or may have them: those before it are gone.
     pub(super) first: i64,
@@ -223,17 +232,22 @@ pub(super) struct Shape {
 /// Saving, and loading what was saved.
 #[cfg(feature = "durable")]
 impl Level {
+    /// From here on the buckets that begin after a minute are whole, and no others.
+    pub(super) fn begin_after(&mut self, minute: i64) {
+        self.whole = self.bucket_of(minute).saturating_add(1);
+    }
+
     pub(super) fn shape(&self) -> Shape {
-        let (newest, floor, keep) = (self.newest_number, self.floor, self.keep);
+        let (newest, floor, whole) = (self.newest_number, self.floor, self.whole);
         let first = self.others.first_key_value().map_or(newest, |(first, _)| newest.min(*first));
-        Shape { newest, floor, keep, first }
+        Shape { newest, floor, whole, keep: self.keep, first }
     }
 
     /// Takes over the shape of a level that was saved, before any rows are there.
     pub(super) fn restore(&mut self, shape: &Shape) {
         self.newest_number = shape.newest;
         self.serial = 1;
-        self.floor = shape.floor;
+        (self.floor, self.whole) = (shape.floor, shape.whole);
     }
 
     /// The first bucket with rows from a number on, and its number.

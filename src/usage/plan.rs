@@ -225,12 +225,18 @@ mod tests {
         fn a_plan_has_no_hole_and_no_overlap(
             start in 0..300_000_i64, length in 1..300_000_i64,
             fine in floor(), middle in floor(), coarse in floor(), log in 0..400_000_i64,
-            whole: bool,
+            whole: bool, apart: bool,
         ) {
             let day = coarse.saturating_sub(coarse.rem_euclid(1_440));
             let hour = middle.saturating_sub(middle.rem_euclid(60)).max(day);
             let floors = if whole {
                 Floors { minutes: [MIN; 3], log: at(log) }
+            } else if apart {
+                // As where roll-ups begin in the middle of a day.
+                let first = |length: i64| fine.saturating_add(length - 1).div_euclid(length);
+                let minutes = [1, 60, 1_440].map(|it| first(it).saturating_mul(it));
+                let minutes = if fine == MIN { [MIN; 3] } else { minutes };
+                Floors { minutes, log: at(log) }
             } else {
                 Floors { minutes: [fine.max(hour), hour, day], log: at(log) }
             };

@@ -319,11 +319,17 @@ impl Rollups {
 
     /// From when on the levels hold everything of a kind; `log` says the same of the log.
     pub(super) fn floors(&self, kind: Kind, log: Timestamp) -> Floors {
-        let [minute, hour, day] = self.levels(kind).each_ref().map(Level::floor_minute);
+        let levels = self.levels(kind).each_ref();
+        let [minute, hour, day] = levels.map(Level::floor_minute);
         let [.., days] = &self.values;
+        // What no day keeps is not counted by the hour, nor that by the minute.
         let day = day.max(days.floor_minute());
         let hour = hour.max(day);
-        Floors { minutes: [minute.max(hour), hour, day], log }
+        let mut minutes = [minute.max(hour), hour, day];
+        for (floor, level) in minutes.iter_mut().zip(levels) {
+            *floor = level.whole_minute().max(*floor);
+        }
+        Floors { minutes, log }
     }
 
     fn all_levels(&self) -> impl Iterator<Item = &Level> {

@@ -208,9 +208,9 @@ impl Rollups {
         varint::put_signed(out, self.current);
         out.push(u8::from(self.retiring));
         for level in self.numbered_levels() {
-            let Shape { newest, floor, keep, first } = level.shape();
+            let Shape { newest, floor, whole, keep, first } = level.shape();
             out.push(u8::from(keep.is_some()));
-            for number in [newest, floor, first, keep.unwrap_or(0)] {
+            for number in [newest, floor, whole, first, keep.unwrap_or(0)] {
                 varint::put_signed(out, number);
             }
         }

@@ -76,14 +76,14 @@ pub(super) fn draw(rng: &mut StdRng, now: &mut i64, values: u32) -> Happened {
 
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Sums {
-    events: u64,
+    pub(super) events: u64,
     tokens: u128,
     images: i128,
     largest: Option<i128>,
     latest: Option<(Timestamp, u64, i128)>,
 }
 
-fn naive(
+pub(super) fn naive(
     events: &[Happened],
     range: &Range<Timestamp>,
     selector: &Selector,

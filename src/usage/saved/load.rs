@@ -6,16 +6,30 @@ use super::{
     Births, FREE, Floors, Loading, OF_TUPLE, OF_VALUE, POSITION, RollupsError, VERSION, take_count,
     take_text,
 };
+use crate::clock::Timestamp;
 use crate::usage::columns::Columns;
 use crate::usage::dictionary::Dictionary;
 use crate::usage::level::Shape;
 use crate::usage::options::RollupOptions;
+use crate::usage::plan::minute_of;
 use crate::usage::rollups::{Key, Kind, OTHER_TUPLES, Rollups, Series, Tuple};
 use crate::usage::row::{LEAST_ROW_BYTES, Row, take_byte};
 use crate::varint;
 
 /// Loading: the keys, then the rows.
 impl Rollups {
+    /// Roll-ups to count the events of a log anew, where what was saved is by other dimensions:
+    /// `gone` is the latest timestamp of the events that the log does not have any more. Buckets
+    /// that begin after it are whole; answers say that they begin there.
+    pub(crate) fn anew(options: &RollupOptions, gone: Option<Timestamp>) -> Self {
+        let mut rollups = Self::new(options);
+        if let Some(gone) = gone {
+            let levels = rollups.values.iter_mut().chain(&mut rollups.combined);
+            levels.for_each(|level| level.begin_after(minute_of(gone)));
+        }
+        rollups
+    }
+
     /// Loads what rows are about. Bytes that no roll-ups wrote are an error, or else roll-ups that
     /// answer something; they never make more than about 64 bytes of memory a byte.
     pub(crate) fn load_keys(bytes: &[u8], options: &RollupOptions) -> Result<Self, RollupsError> {
@@ -58,8 +72,9 @@ impl Rollups {
         for (number, first) in first.iter_mut().enumerate() {
             let has_keep = take_byte(bytes)? != 0;
             let mut next = || varint::take_signed(bytes);
-            let (newest, floor, oldest, keep) = (next()?, next()?, next()?, next()?);
-            let shape = Shape { newest, floor, first: oldest, keep: has_keep.then_some(keep) };
+            let (newest, floor, whole) = (next()?, next()?, next()?);
+            let (oldest, keep) = (next()?, has_keep.then_some(next()?));
+            let shape = Shape { newest, floor, whole, keep, first: oldest };
             let level = self.numbered_level(number)?;
             // Where less is to be kept now, there is something to retire.
             let is_shorter = level.shape().keep != shape.keep;

@@ -366,6 +366,56 @@ fn other_dimensions_are_a_mismatch_and_other_versions_are_told() {
     assert!(Rollups::new(&three()).load_rows(&[]).is_err());
 }
 
+/// What is counted anew from the newest events answers what all events answer, from where it says.
+#[test]
+fn roll_ups_counted_anew_say_from_when_on_they_know_all() {
+    let (mut answered, mut within_a_day) = (0, 0);
+    for seed in 0..40 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (mut events, mut now) = (Vec::new(), START);
+        for _ in 0..2_000 {
+            events.push(draw(&mut rng, &mut now, 8));
+        }
+        let dropped = rng.random_range(0..1_000);
+        let gone = events[..dropped].iter().map(|event| event.at).max();
+        let mut rollups = Rollups::anew(&three(), gone);
+        for (place, event) in events.iter().enumerate().skip(dropped) {
+            add(&mut rollups, event, place);
+        }
+        let rollups = if rng.random_bool(0.5) {
+            let (mut rows, mut keys) = (Vec::new(), Vec::new());
+            rollups.save_rows(&mut RowCursor::default(), 2_000, usize::MAX, &mut rows);
+            rollups.save_keys(2_000, &mut keys);
+            load(&Saved { begun: 2_000, rows, keys }, &three())
+        } else {
+            rollups
+        };
+        for _ in 0..100 {
+            let start = START - 100_000 + rng.random_range(0..200_000);
+            let end = start + rng.random_range(60..100_000);
+            let mut selector = selectors(&mut rng, 8);
+            selector.group_by = None;
+            let Some(kind) = rollups.kind_of(&selector) else { continue };
+            let floors = rollups.floors(kind, Timestamp::MAX);
+            let plan = floors.plan(Timestamp::new(start, 0)..Timestamp::new(end, 0));
+            let Some(range) = of_buckets(&plan) else { continue };
+            let groups = rollups.fold(&selector, kind, &[plan]).expect("no caps");
+            let found: u64 = groups.iter().map(|(_, totals)| totals[0].events).sum();
+            let all: u64 =
+                tests::naive(&events, &range, &selector).values().map(|it| it.events).sum();
+            assert_eq!(
+                found, all,
+                "seed {seed}: {selector:?} {range:?}, {gone:?} and before are gone"
+            );
+            answered += 1;
+            let next_day = gone.map(|gone| gone.unix_seconds().div_euclid(86_400) + 1);
+            let day = range.start.unix_seconds().div_euclid(86_400);
+            within_a_day += usize::from(next_day.is_some_and(|next| day < next));
+        }
+    }
+    assert!(answered > 1_000 && within_a_day > 100, "{answered} answers, {within_a_day} early");
+}
+
 /// Less to be kept than was saved takes effect at once, and loses nothing of the rest.
 #[test]
 fn lower_caps_and_shorter_retention_just_apply() {
