@@ -86,6 +86,8 @@ struct Padded(Mutex<Shard>);
 #[derive(Debug, Default)]
 struct Shard {
     entries: HashTable<Entry>,
+    /// What is being loaded: the table is made at once, of the size that it needs.
+    loading: Vec<Entry>,
     /// The bucket that is looked at next for what is over.
     cursor: usize,
 }
@@ -171,29 +173,25 @@ impl StoredKeys {
         let each = keys.div_euclid(SHARDS);
         let each = each.saturating_add(each / 32).saturating_add(8);
         for shard in &mut self.shards {
-            shard.0.get_mut().entries.reserve(each, Entry::table_hash);
+            shard.0.get_mut().loading.reserve_exact(each);
         }
     }
 
     /// Adds the key of a durable record, in the order of places; `since` is the time of the
-    /// record, or one that is not before it.
+    /// record, or one that is not before it. [`loaded`](Self::loaded) ends it.
     pub(crate) fn load(&mut self, hash: u64, place: u64, since: Moment) {
         if let Some(shard) = self.shards.get_mut(shard_of(hash)) {
-            let entry = Entry::new(hash, place);
-            let entries = &mut shard.0.get_mut().entries;
-            entries.insert_unique(Entry::table_hash(&entry), entry, Entry::table_hash);
+            shard.0.get_mut().loading.push(Entry::new(hash, place));
             self.marks.get_mut().note(place, since);
         }
     }
 
-    /// Drops what was loaded and is over by now.
+    /// Puts what was loaded into its tables, but for what is over by now.
     pub(crate) fn loaded(&mut self, now: Moment) {
         let floor = self.marks.get_mut().advance(now);
         *self.floor.get_mut() = floor;
-        if floor > 0 {
-            for shard in &mut self.shards {
-                shard.0.get_mut().sweep(floor);
-            }
+        for shard in &mut self.shards {
+            shard.0.get_mut().rebuild(floor);
         }
     }
 
@@ -291,24 +289,18 @@ impl Shard {
         }
     }
 
-    /// Moves what is not over to a table with room for a sixteenth more. Left to itself the table
-    /// would double where keys have gone and left holes.
+    /// Moves what is not over to a table with room for a sixteenth more, and what is being loaded
+    /// with it. Left to itself the table would double where keys have gone and left holes.
     fn rebuild(&mut self, floor: u64) {
-        let kept = |entry: &Entry| entry.place() >= floor;
-        let old = std::mem::take(&mut self.entries);
-        let count = old.iter().filter(|entry| kept(entry)).count();
+        let is_kept = |entry: &Entry| entry.place() >= floor;
+        let (old, new) = (std::mem::take(&mut self.entries), std::mem::take(&mut self.loading));
+        let count = old.iter().chain(&new).filter(|entry| is_kept(entry)).count();
         let room = count.saturating_add(count / 16).saturating_add(8);
         let mut entries = HashTable::with_capacity(room);
-        for entry in old.into_iter().filter(kept) {
+        for entry in old.into_iter().chain(new).filter(is_kept) {
             entries.insert_unique(Entry::table_hash(&entry), entry, Entry::table_hash);
         }
         self.entries = entries;
-    }
-
-    /// Drops all keys whose record is before the floor.
-    fn sweep(&mut self, floor: u64) {
-        self.entries.retain(|entry| entry.place() >= floor);
-        self.shrink();
     }
 
     fn shrink(&mut self) {
