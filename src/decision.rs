@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::Guard;
 use serde::ser::SerializeStruct;
@@ -16,121 +15,14 @@ use crate::amount::Amount;
 use crate::counters::{Ahead, At, Figures, Moment, Reading, Take, Takes, Timeline, Verdict};
 use crate::headers::{HeaderDialect, Headers};
 use crate::log::EventId;
-use crate::rules::{Enforcement, Metric, Period, Rule, Window};
+use crate::rules::{Enforcement, Metric, Rule};
 use crate::snapshot::{CompiledRule, Snapshot};
 
 #[cfg(feature = "durable")]
-#[allow(dead_code, reason = "not all of it is used yet")]
 mod saved;
+mod status;
 
-/// How long to wait before the same event passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there is a wait or there is none")]
-pub enum RetryAfter {
-    /// At this time after the decision the event passes, if nothing else happens; one nanosecond
-    /// earlier it does not.
-    After(Duration),
-    /// No wait will do: the cost is above a rule's limit or burst, the event is dated into a
-    /// full period, or a rule that denies at its cap has no room for the key.
-    Never,
-}
-
-impl RetryAfter {
-    /// Returns the wait in whole seconds, rounded up, at least 1; `None` for never.
-    #[must_use]
-    pub fn whole_seconds(self) -> Option<u64> {
-        match self {
-            Self::After(wait) => {
-                let part = u64::from(wait.subsec_nanos() > 0);
-                Some(wait.as_secs().saturating_add(part).max(1))
-            }
-            Self::Never => None,
-        }
-    }
-}
-
-impl fmt::Display for RetryAfter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::After(wait) => write!(f, "{wait:?}"),
-            Self::Never => f.write_str("never"),
-        }
-    }
-}
-
-/// Where one rate limit stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct RateLimitStatus<'d> {
-    /// The rule's id.
-    pub id: &'d str,
-    /// The rule's name.
-    pub name: &'d str,
-    /// The rule's window, `1h` in text.
-    #[serde(serialize_with = "as_text")]
-    pub window: Window,
-    /// The rule's limit.
-    pub limit: u64,
-    /// What is left, in whole numbers rounded down.
-    pub remaining: u64,
-    /// The Unix second, rounded up, at which a bucket is full again, a fixed window ends, or the
-    /// oldest use leaves a sliding one; now where nothing is used.
-    pub reset: i64,
-    /// In a decision: this rule refused the event (soft and shadow: it did not fit). In a
-    /// standing: nothing is left.
-    pub exceeded: bool,
-}
-
-/// Where one quota stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct QuotaStatus<'d> {
-    /// The rule's id.
-    pub id: &'d str,
-    /// The rule's name.
-    pub name: &'d str,
-    /// What it counts.
-    pub metric: &'d Metric,
-    /// Its period.
-    pub period: Period,
-    /// The rule's limit.
-    pub limit: u64,
-    /// What is used, in whole numbers rounded up.
-    pub used: u64,
-    /// What is left, in whole numbers rounded down.
-    pub remaining: u64,
-    /// What is used, exactly.
-    pub used_exact: Amount,
-    /// What is left, exactly.
-    pub remaining_exact: Amount,
-    /// The Unix second at which the period ends; for a rolling period the one, rounded up, at
-    /// which its oldest use leaves. `None` where nothing resets: all time, and a rolling period
-    /// without use.
-    pub reset: Option<i64>,
-    /// In a decision: this rule refused the event (soft and shadow: it did not fit). In a
-    /// standing: nothing is left.
-    pub exceeded: bool,
-}
-
-impl Serialize for QuotaStatus<'_> {
-    /// The product's shape, which has no `reset`.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut status = serializer.serialize_struct("QuotaStatus", 8)?;
-        status.serialize_field("id", self.id)?;
-        status.serialize_field("name", self.name)?;
-        status.serialize_field("metric", self.metric)?;
-        status.serialize_field("period", &self.period)?;
-        status.serialize_field("limit", &self.limit)?;
-        status.serialize_field("used", &self.used_exact)?;
-        status.serialize_field("remaining", &self.remaining_exact)?;
-        status.serialize_field("exceeded", &self.exceeded)?;
-        status.end()
-    }
-}
-
-fn as_text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
+pub use self::status::{QuotaStatus, RateLimitStatus, RetryAfter};
 
 /// What all rules said, with what is needed to render it.
 pub(crate) struct Sayings {
@@ -312,7 +204,20 @@ pub struct Decision {
     allowed: bool,
     replay: bool,
     event_id: Option<EventId>,
+    /// Where the event's record is in the durable log.
+    #[cfg(feature = "durable")]
+    log_place: Option<u64>,
     sayings: Sayings,
+}
+
+/// What became of an event that was let in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kept {
+    /// Its name, where events are recorded.
+    pub(crate) event_id: Option<EventId>,
+    /// The place of its record in the durable log, where there is one.
+    #[cfg(feature = "durable")]
+    pub(crate) log_place: Option<u64>,
 }
 
 impl Decision {
@@ -320,7 +225,14 @@ impl Decision {
     pub(crate) fn pending(at: At, asked: Moment, timeline: Timeline, recorded: bool) -> Self {
         let (said, ahead, rules) = (Takes::new(), Vec::new(), Rules::Unset);
         let sayings = Sayings { at, asked, timeline, recorded, said, ahead, rules };
-        Self { allowed: false, replay: false, event_id: None, sayings }
+        Self {
+            allowed: false,
+            replay: false,
+            event_id: None,
+            #[cfg(feature = "durable")]
+            log_place: None,
+            sayings,
+        }
     }
 
     /// What the rules are asked for, and say.
@@ -329,18 +241,32 @@ impl Decision {
     }
 
     /// Makes the decision by what the rules have said.
-    pub(crate) fn settle(
-        &mut self,
-        verdict: Verdict<Option<EventId>>,
-        rules: Guard<Arc<Snapshot>>,
-    ) {
+    pub(crate) fn settle(&mut self, verdict: Verdict<Kept>, rules: Guard<Arc<Snapshot>>) {
         let sayings = &mut self.sayings;
         if !sayings.said.is_sorted_by_key(|said| said.rule) {
             sayings.said.sort_unstable_by_key(|said| said.rule);
         }
         (sayings.at, sayings.ahead) = (verdict.at, verdict.ahead);
         sayings.rules = Rules::Snapshot(rules);
-        (self.allowed, self.event_id) = (verdict.allowed, verdict.committed.flatten());
+        let kept = verdict.committed.unwrap_or_default();
+        (self.allowed, self.event_id) = (verdict.allowed, kept.event_id);
+        #[cfg(feature = "durable")]
+        {
+            self.log_place = kept.log_place;
+        }
+    }
+
+    /// Where the event's record is in the durable log.
+    #[cfg(feature = "durable")]
+    pub(crate) fn log_place(&self) -> Option<u64> {
+        self.log_place
+    }
+
+    /// The same decision, whose event's record is there.
+    #[cfg(feature = "durable")]
+    pub(crate) fn at_log_place(mut self, place: u64) -> Self {
+        self.log_place = Some(place);
+        self
     }
 
     /// What is kept to answer a retry: the same answer, which holds no rule set.

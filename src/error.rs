@@ -8,6 +8,8 @@ use std::fmt;
 
 use crate::amount::AmountError;
 use crate::clock::Timestamp;
+#[cfg(feature = "durable")]
+use crate::log::store::StoreError;
 
 /// What is wrong with an event.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -93,6 +95,11 @@ pub enum TrackError {
         /// The key.
         key: Box<str>,
     },
+    /// The store takes nothing, or the commit of the event's record failed: whether it is there
+    /// shows when the store is opened again.
+    #[cfg(feature = "durable")]
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why a batch was not recorded. Nothing of it was.
@@ -118,6 +125,11 @@ pub enum BatchError {
         /// Why it cannot be recorded.
         source: TrackError,
     },
+    /// The store takes nothing, or failed while the batch was recorded: how much of it is there
+    /// shows when the store is opened again.
+    #[cfg(feature = "durable")]
+    #[error(transparent)]
+    Store(StoreError),
 }
 
 /// Why a question about events or usage could not be answered.
@@ -223,6 +235,38 @@ impl fmt::Display for RuleSetError {
 
 impl std::error::Error for RuleSetError {}
 
+/// Why an engine could not be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The rules or the settings are not valid.
+    #[error(transparent)]
+    Invalid(#[from] RuleSetError),
+    /// The store could not be recovered.
+    #[cfg(feature = "durable")]
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The rules of the builder could not be brought into those of the store.
+    #[cfg(feature = "durable")]
+    #[error(transparent)]
+    Rules(RulesError),
+}
+
+impl BuildError {
+    /// Returns what is wrong with the rules and the settings, in the order of the rules; nothing
+    /// where something else is wrong.
+    #[must_use]
+    pub fn problems(&self) -> &[RuleProblem] {
+        match self {
+            Self::Invalid(why) => why.problems(),
+            #[cfg(feature = "durable")]
+            Self::Rules(RulesError::Invalid(why)) => why.problems(),
+            #[cfg(feature = "durable")]
+            _ => &[],
+        }
+    }
+}
+
 /// Why the rules could not be changed. Nothing was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -246,6 +290,11 @@ pub enum RulesError {
         /// The rules, by their kind and name.
         rules: Vec<String>,
     },
+    /// The store did not take the change. Where it failed while it wrote, the change is in force
+    /// and may be gone when the store is opened again.
+    #[cfg(feature = "durable")]
+    #[error(transparent)]
+    Store(StoreError),
 }
 
 /// Any error of this crate, for callers that do not tell them apart.
@@ -261,6 +310,13 @@ pub enum Error {
     /// The rules could not be changed.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// An engine could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// A store could not be opened, read or written.
+    #[cfg(feature = "durable")]
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A question could not be answered.
     #[error(transparent)]
     Query(#[from] QueryError),

@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::log::{EventId, MemoryLog, Packed, Segment};
+#[cfg(feature = "durable")]
+use crate::usage::RowCursor;
 use crate::usage::{Answer, Half, Question, RollupOptions, Rollups, ValueFold};
 
 mod scan;
@@ -44,19 +46,33 @@ impl Ledger {
         Self { name: ahash::RandomState::new().hash_one("log"), hasher, inner }
     }
 
+    /// A ledger that goes on where another one was.
+    #[cfg(feature = "durable")]
+    pub(crate) fn restored(
+        name: u64,
+        hasher: ahash::RandomState,
+        log: MemoryLog,
+        rollups: Rollups,
+    ) -> Self {
+        Self { name, hasher, inner: Mutex::new(Inner { log, rollups }) }
+    }
+
     /// Adds an event that happened at `timestamp`, and names it; `now` is the engine's time.
-    pub(crate) fn append(
+    /// `put` hands it on in the order of the log, under the ledger's lock.
+    pub(crate) fn append<R>(
         &self,
         event: &Event<'_>,
         timestamp: Timestamp,
         now: Timestamp,
-    ) -> EventId {
+        put: impl FnOnce(&Packed) -> R,
+    ) -> (EventId, R) {
         let packed = Packed::new(event, timestamp, &self.hasher);
         let mut inner = self.inner.lock();
         let place = inner.log.append(&packed, now);
         inner.rollups.add(event, timestamp, now, place);
+        let put = put(&packed);
         drop(inner);
-        self.id(place)
+        (self.id(place), put)
     }
 
     /// Answers a question. The ledger is locked for the part of the roll-ups, whose cost is that
@@ -83,6 +99,52 @@ impl Ledger {
                 rollups.fill_in(&stored, stored.timestamp(), event.place, &new);
             }
         }
+    }
+
+    /// Saves some rows of the roll-ups from a cursor on: the place up to which they are, and
+    /// whether there are more.
+    #[cfg(feature = "durable")]
+    pub(crate) fn save_rows(
+        &self,
+        cursor: &mut RowCursor,
+        most: usize,
+        out: &mut Vec<u8>,
+    ) -> (u64, bool) {
+        let Inner { log, rollups } = &mut *self.inner.lock();
+        let position = log.recorded();
+        (position, rollups.save_rows(cursor, position, most, out))
+    }
+
+    /// Saves what the rows are about: the place up to which that is.
+    #[cfg(feature = "durable")]
+    pub(crate) fn save_keys(&self, out: &mut Vec<u8>) -> u64 {
+        let Inner { log, rollups } = &mut *self.inner.lock();
+        let position = log.recorded();
+        rollups.save_keys(position, out);
+        position
+    }
+
+    /// Saves which events the log has: the place up to which that is.
+    #[cfg(feature = "durable")]
+    pub(crate) fn save_log(&self, out: &mut Vec<u8>) -> u64 {
+        let Inner { log, .. } = &*self.inner.lock();
+        out.extend_from_slice(&log.first().to_le_bytes());
+        if let Some(floor) = log.floor() {
+            out.extend_from_slice(&floor.unix_nanos().to_le_bytes());
+        }
+        log.recorded()
+    }
+
+    /// What [`save_log`](Self::save_log) saved: the first place, and the latest timestamp of the
+    /// events before it.
+    #[cfg(feature = "durable")]
+    pub(crate) fn read_log(bytes: &[u8]) -> Option<(u64, Option<Timestamp>)> {
+        let (first, rest) = bytes.split_first_chunk()?;
+        let floor = match rest {
+            [] => None,
+            rest => Some(Timestamp::from_unix_nanos(i128::from_le_bytes(rest.try_into().ok()?))),
+        };
+        Some((u64::from_le_bytes(*first), floor))
     }
 
     /// The name of the event at a place.

@@ -360,7 +360,6 @@ mod clock;
 mod counters;
 mod decision;
 #[cfg(feature = "durable")]
-#[allow(dead_code, reason = "not all of it is used yet")]
 mod durable;
 mod engine;
 mod error;
@@ -383,12 +382,17 @@ mod varint;
 pub use self::amount::{Amount, AmountError, IntoAmount};
 pub use self::clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampRangeError};
 pub use self::decision::{Decision, QuotaStatus, RateLimitStatus, RetryAfter, Standing};
+#[cfg(feature = "durable")]
+pub use self::durable::{Durability, Durable, OnFailure};
 pub use self::engine::{
     BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation, MeterHandle, Outcome,
     Recording, RuleExplanation, Usage,
 };
+#[cfg(feature = "durable")]
+pub use self::engine::{Committed, Health};
 pub use self::error::{
-    BatchError, Error, EventError, QueryError, RuleProblem, RuleSetError, RulesError, TrackError,
+    BatchError, BuildError, Error, EventError, QueryError, RuleProblem, RuleSetError, RulesError,
+    TrackError,
 };
 pub use self::event::{Event, PropertyValue};
 pub use self::headers::{HeaderDialect, Headers};

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use limitry::{
-    Algorithm, Clock, Enforcement, Engine, Metric, Period, Quota, RateLimit, RuleSetError, Window,
+    Algorithm, BuildError, Clock, Enforcement, Engine, Metric, Period, Quota, RateLimit, Window,
 };
 
 use crate::cast::{ENTERPRISE, MODELS};
@@ -38,7 +38,7 @@ pub const SHADOWS: [&str; 1] = [TRIAL];
 ///
 /// Of the two rules that share a policy only the more specific one applies to an event: this is
 /// how the limits of the enterprise plan replace those of everybody else.
-pub fn engine(clock: impl Clock) -> Result<Engine, RuleSetError> {
+pub fn engine(clock: impl Clock) -> Result<Engine, BuildError> {
     let requests = RateLimit::new(REQUESTS, 20, Window::Minute).per("customer_id").policy("rpm");
     let requests_enterprise = RateLimit::new(REQUESTS_ENTERPRISE, 50, Window::Minute)
         .filter("plan", ENTERPRISE)

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use chrono::DateTime;
-use limitry::{Engine, ManualClock, Meter, RollupOptions, RuleSetError};
+use limitry::{BuildError, Engine, ManualClock, Meter, RollupOptions};
 
 use crate::progress;
 use crate::traffic::{SERVICE, Traffic};
@@ -25,7 +25,7 @@ const STEP: usize = 4_096;
 /// An engine without rules: it counts, and refuses nobody. Only what the report groups by has
 /// sums of its own, and those by the minute stay until the last call: which day they are asked
 /// for shows in the end.
-fn engine(clock: ManualClock, span: Duration) -> Result<Engine, RuleSetError> {
+fn engine(clock: ManualClock, span: Duration) -> Result<Engine, BuildError> {
     let rollups = RollupOptions::new()
         .dimensions(["customer_id", "model", SERVICE])
         .keep_minutes(span.saturating_add(DAY));

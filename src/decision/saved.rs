@@ -34,7 +34,7 @@ impl Decision {
             ahead: Vec::new(),
             rules: Rules::Alone(known.iter().map(|(rule, _)| Arc::clone(rule)).collect()),
         };
-        Some(Self { allowed: true, replay: true, event_id, sayings })
+        Some(Self { allowed: true, replay: true, event_id, log_place: None, sayings })
     }
 }
 

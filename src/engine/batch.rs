@@ -72,6 +72,7 @@ impl Engine {
             }
             _ => {}
         }
+        self.admit_batch()?;
         let now = self.read_clock();
         let keys = HashMap::with_hasher(self.hasher.clone());
         let mut batch = Batch { engine: self, now, keys, repeats: Vec::new() };
@@ -79,7 +80,9 @@ impl Engine {
             let checked = batch.check(index, event);
             checked.map_err(|source| BatchError::Event { index, source })?;
         }
-        Ok(batch.record(events))
+        let report = batch.record(events);
+        self.batch_is_stored()?;
+        Ok(report)
     }
 }
 
@@ -110,11 +113,10 @@ impl<'b> Batch<'b> {
 
     /// Whether a key was used before for the same event.
     fn is_repeat(&mut self, key: &'b str, event: &Event<'_>) -> Result<bool, TrackError> {
-        let keys = &self.engine.keys;
-        if keys.find(key, event, self.now.moment)?.is_some() {
+        if self.engine.find_key(key, event, self.now.moment)?.is_some() {
             return Ok(true);
         }
-        let fingerprint = keys.fingerprint(event);
+        let fingerprint = self.engine.keys.fingerprint(event);
         match self.keys.entry(key) {
             Entry::Occupied(first) if *first.get() == fingerprint => Ok(true),
             Entry::Occupied(_) => Err(TrackError::IdempotencyConflict { key: key.into() }),
@@ -165,7 +167,7 @@ impl<'b> Batch<'b> {
         };
         match event.key() {
             None => decide(),
-            Some(key) => engine.keys.once(key, event, now.moment, decide),
+            Some(key) => engine.by_key(key, event, now.moment, decide),
         }
     }
 }

@@ -12,10 +12,12 @@ use super::Engine;
 use super::figures::EngineFigures;
 use crate::clock::{Clock, SystemClock};
 use crate::counters::{Table, Timeline};
-use crate::error::{RuleProblem, RuleSetError};
+#[cfg(feature = "durable")]
+use crate::durable::Durable;
+use crate::error::{BuildError, RuleProblem, RuleSetError};
 use crate::idempotency::IdempotencyKeys;
 use crate::ledger::Ledger;
-use crate::rules::{Meter, Quota, RateLimit, RuleSet};
+use crate::rules::{Meter, Meters, Quota, RateLimit, Rule, RuleSet};
 use crate::snapshot::{Compiler, Snapshot};
 use crate::usage::RollupOptions;
 
@@ -50,15 +52,17 @@ impl Default for Recording {
 /// The definition of an [`Engine`].
 #[must_use]
 pub struct EngineBuilder {
-    rules: RuleSet,
-    clock: Option<Box<dyn Clock>>,
-    recording: Recording,
-    event_retention: Option<Duration>,
-    rollups: RollupOptions,
-    max_keys: u64,
-    idempotency_retention: Duration,
-    idempotency_max_keys: usize,
-    late_events: Duration,
+    pub(super) rules: RuleSet,
+    pub(super) clock: Option<Box<dyn Clock>>,
+    pub(super) recording: Recording,
+    pub(super) event_retention: Option<Duration>,
+    pub(super) rollups: RollupOptions,
+    pub(super) max_keys: u64,
+    pub(super) idempotency_retention: Duration,
+    idempotency_max_keys: Option<usize>,
+    pub(super) late_events: Duration,
+    #[cfg(feature = "durable")]
+    durable: Option<Durable>,
 }
 
 impl EngineBuilder {
@@ -71,8 +75,10 @@ impl EngineBuilder {
             rollups: RollupOptions::new(),
             max_keys: DEFAULT_MAX_KEYS,
             idempotency_retention: MIN_RETENTION,
-            idempotency_max_keys: DEFAULT_IDEMPOTENCY_KEYS,
+            idempotency_max_keys: None,
             late_events: DEFAULT_LATE,
+            #[cfg(feature = "durable")]
+            durable: None,
         }
     }
 
@@ -142,9 +148,10 @@ impl EngineBuilder {
     }
 
     /// Sets the most idempotency keys that are kept; the default is a million, some 800 bytes
-    /// each. Beyond it the oldest are forgotten before their time.
+    /// each, and with a [store](Self::durable) 20 million, at most 30 bytes each. Beyond it the
+    /// oldest are forgotten before their time.
     pub fn idempotency_max_keys(mut self, keys: usize) -> Self {
-        self.idempotency_max_keys = keys;
+        self.idempotency_max_keys = Some(keys);
         self
     }
 
@@ -156,42 +163,74 @@ impl EngineBuilder {
         self
     }
 
-    /// Makes the engine. O(rules).
+    /// Makes the engine survive: what it records, its counters, idempotency keys, roll-ups and
+    /// rules are kept in a store, and [`build`](Self::build) goes on from there.
+    ///
+    /// The rules of this builder are brought into those of the store by their names: what the code
+    /// says otherwise than the last time is as it says now, and what was changed while the engine
+    /// ran stays as it was changed.
+    #[cfg(feature = "durable")]
+    pub fn durable(mut self, store: Durable) -> Self {
+        self.durable = Some(store);
+        self
+    }
+
+    /// Makes the engine. O(rules); with a store it reads the newest checkpoint, the idempotency
+    /// keys and the log since.
     ///
     /// # Errors
-    /// All problems of the rules and settings at once.
+    /// All problems of the rules and settings at once; the store cannot be read, or is damaged.
     #[cfg_attr(feature = "tracing", tracing::instrument(name = "build", skip_all, err))]
-    pub fn build(self) -> Result<Engine, RuleSetError> {
+    #[cfg_attr(not(feature = "durable"), expect(unused_mut, reason = "a store is taken out"))]
+    pub fn build(mut self) -> Result<Engine, BuildError> {
         let mut problems = self.problems();
-        let (rules, meters) = self.rules.into_parts();
+        let (rules, meters) = self.rules.clone().into_parts();
         problems.extend(crate::rules::set_problems(&rules, &meters));
         RuleSetError::check(problems)?;
+        #[cfg(feature = "durable")]
+        if let Some(durable) = self.durable.take() {
+            return self.build_durable(&durable);
+        }
+        Ok(self.build_in_memory(rules, &meters))
+    }
 
+    fn build_in_memory(self, rules: Vec<Rule>, meters: &Meters) -> Engine {
+        let max_keys = self.idempotency_keys(DEFAULT_IDEMPOTENCY_KEYS);
         let clock = self.clock.unwrap_or_else(|| Box::new(SystemClock::new()));
         let timeline = Timeline::starting(clock.now());
         let hasher = ahash::RandomState::new();
         let retention = u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
         let ledger = match self.recording {
             Recording::Off | Recording::Newest(0) => None,
-            Recording::Newest(keep) => Some(Ledger::new(keep, self.event_retention, &self.rollups)),
+            Recording::Newest(keep) => {
+                Some(Arc::new(Ledger::new(keep, self.event_retention, &self.rollups)))
+            }
         };
         let empty = Snapshot::new(0, Arc::default(), Vec::new(), Arc::default(), hasher.clone());
         let engine = Engine {
             highest: (!clock.is_monotonic()).then(|| AtomicU64::new(0)),
             clock,
-            snapshot: ArcSwap::from_pointee(empty),
-            table: Table::new(self.max_keys, timeline, shards()),
+            snapshot: Arc::new(ArcSwap::from_pointee(empty)),
+            table: Arc::new(Table::new(self.max_keys, timeline, shards())),
             compiler: Mutex::new(Compiler::new(timeline, self.late_events.as_secs())),
             ledger,
-            keys: IdempotencyKeys::new(retention, self.idempotency_max_keys, hasher.clone()),
+            keys: IdempotencyKeys::new(retention, max_keys, hasher.clone()),
+            #[cfg(feature = "durable")]
+            pipeline: None,
             hasher,
             figures: EngineFigures::new(),
         };
-        engine.install(rules, &meters);
+        // Nothing refuses the rules of an engine in memory: they are checked.
+        let _ = engine.install(rules, meters);
         if engine.ledger.is_some() {
             engine.compiler.lock().recount();
         }
-        Ok(engine)
+        engine
+    }
+
+    /// The most idempotency keys; `default` where that was not said.
+    pub(super) fn idempotency_keys(&self, default: usize) -> usize {
+        self.idempotency_max_keys.unwrap_or(default)
     }
 
     fn problems(&self) -> Vec<RuleProblem> {
@@ -209,7 +248,7 @@ impl EngineBuilder {
             problems.push(problem("eventRetention", "0 must be more than 0".to_owned()));
         }
         for (field, value) in
-            [("maxKeys", self.max_keys), ("idempotencyMaxKeys", self.idempotency_max_keys as u64)]
+            [("maxKeys", self.max_keys), ("idempotencyMaxKeys", self.idempotency_keys(1) as u64)]
         {
             if value == 0 {
                 problems.push(problem(field, "0 must be at least 1".to_owned()));

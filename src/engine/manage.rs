@@ -146,13 +146,13 @@ impl Engine {
         self.change().sync(rules, options)
     }
 
-    pub(super) fn install(&self, rules: Vec<Rule>, meters: &Meters) {
+    pub(super) fn install(&self, rules: Vec<Rule>, meters: &Meters) -> Result<(), RulesError> {
         let mut change = self.change();
         let stamped = |meter: &Arc<Meter>| Arc::new(change.stamp_meter((**meter).clone()));
         let meters = Arc::new(Meters::new(meters.list().iter().map(stamped).collect()));
         let compile = |rule| change.compile(rule, &meters, None);
         let compiled: Vec<_> = rules.into_iter().map(compile).collect();
-        change.publish(&compiled, meters);
+        change.publish(&compiled, meters)
     }
 
     pub(super) fn change(&self) -> Change<'_> {
@@ -188,7 +188,7 @@ impl Change<'_> {
         let added = self.compile(rule, &meters, None);
         let mut compiled = self.current.rules.to_vec();
         compiled.push(Arc::clone(&added));
-        self.publish(&compiled, meters);
+        self.publish(&compiled, meters)?;
         Ok(added.rule.clone())
     }
 
@@ -222,7 +222,7 @@ impl Change<'_> {
         if let Some(slot) = compiled.get_mut(place) {
             *slot = Arc::clone(&new);
         }
-        self.publish(&compiled, meters);
+        self.publish(&compiled, meters)?;
         Ok(new.rule.clone())
     }
 
@@ -237,8 +237,7 @@ impl Change<'_> {
             return Err(not_found("rule", id));
         }
         let meters = Arc::clone(&self.current.meters);
-        self.publish(&compiled, meters);
-        Ok(())
+        self.publish(&compiled, meters)
     }
 
     #[cfg_attr(
@@ -265,7 +264,7 @@ impl Change<'_> {
                     old => self.compile(rule, &meters, old.map(|old| &***old)),
                 });
             }
-            self.publish(&compiled, meters);
+            self.publish(&compiled, meters)?;
         }
         #[cfg(feature = "tracing")]
         tracing::info!(
@@ -289,8 +288,7 @@ impl Change<'_> {
         let current = Arc::clone(&self.current);
         let compiled: Vec<_> =
             current.rules.iter().map(|rule| self.renewed(rule, &meters)).collect();
-        self.publish(&compiled, meters);
-        Ok(())
+        self.publish(&compiled, meters)
     }
 
     /// A rule that has not changed itself, with what its meter now says.
@@ -338,12 +336,22 @@ impl Change<'_> {
         DateTime::try_from(self.engine.table.timeline().timestamp(now)).ok()
     }
 
-    fn publish(self, compiled: &[Arc<CompiledRule>], meters: Arc<Meters>) {
+    fn publish(
+        mut self,
+        compiled: &[Arc<CompiledRule>],
+        meters: Arc<Meters>,
+    ) -> Result<(), RulesError> {
         let engine = self.engine;
+        engine.admit_rules()?;
         let convert = compiled.len() < self.current.rules.len()
             || compiled.iter().any(|rule| rule.counter.took_over());
+        let refill = !Arc::ptr_eq(&meters, &self.current.meters);
         let version = self.current.version.saturating_add(1);
+        engine.note_checkpoints(&mut self.compiler);
         let compiled = compiled.iter().map(|rule| self.compiler.renew(rule)).collect();
+        if convert || refill {
+            engine.rules_change();
+        }
         // Before the first decision by a rule that counts a new meter.
         engine.track_folds_of(&meters);
         let snapshot = Arc::new(Snapshot::new(
@@ -357,10 +365,14 @@ impl Change<'_> {
         // No decision is made from here until the new rules are open: a few microseconds.
         let at = engine.table.close(now);
         self.time.get_or_init(|| at);
+        let stored = engine.put_rules(&self.current, &snapshot, &self.compiler);
         engine.snapshot.store(Arc::clone(&snapshot));
         engine.table.open(version);
         if convert {
             engine.table.convert(&snapshot.roster, at.now);
+        }
+        if convert || refill {
+            engine.rules_change();
         }
         engine.figures.look_at(&engine.table);
         #[cfg(feature = "tracing")]
@@ -370,6 +382,7 @@ impl Change<'_> {
             meters = snapshot.meters.list().len(),
             "rules in force"
         );
+        engine.rules_are_stored(stored)
     }
 }
 

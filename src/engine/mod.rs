@@ -1,6 +1,7 @@
 //! The engine: one method a verb. It knows every room; no room knows it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
@@ -12,6 +13,8 @@ use crate::counters::{
     At, History, Intent, MAX_AHEAD_SECONDS, Moment, Request, Table, Take, Unsettled,
 };
 use crate::decision::{Decision, Standing};
+#[cfg(feature = "durable")]
+use crate::durable::Pipeline;
 use crate::error::{EventError, TrackError};
 use crate::event::Event;
 use crate::idempotency::IdempotencyKeys;
@@ -22,6 +25,7 @@ use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 
 mod batch;
 mod builder;
+mod durable;
 mod events;
 mod explain;
 mod figures;
@@ -32,6 +36,8 @@ mod usage;
 
 pub use self::batch::BatchReport;
 pub use self::builder::{EngineBuilder, Recording};
+#[cfg(feature = "durable")]
+pub use self::durable::{Committed, Health};
 pub use self::events::{EventIter, Events};
 pub use self::explain::{Explanation, Outcome, RuleExplanation};
 use self::figures::EngineFigures;
@@ -49,12 +55,15 @@ pub struct Engine {
     clock: Box<dyn Clock>,
     /// The highest reading of a clock that may step back.
     highest: Option<AtomicU64>,
-    snapshot: ArcSwap<Snapshot>,
-    table: Table,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    table: Arc<Table>,
     /// Held by whoever changes the rules.
     compiler: Mutex<Compiler>,
-    ledger: Option<Ledger>,
+    ledger: Option<Arc<Ledger>>,
     keys: IdempotencyKeys,
+    /// What makes it survive, where something does.
+    #[cfg(feature = "durable")]
+    pipeline: Option<Pipeline>,
     hasher: ahash::RandomState,
     figures: EngineFigures,
 }
@@ -116,7 +125,10 @@ impl Engine {
     /// Decides about events one after the other, as [`track`](Self::track) does, with one answer
     /// each. The batch as a whole is not one step: other calls may come in between.
     pub fn track_batch(&self, events: &[Event<'_>]) -> Vec<Result<Decision, TrackError>> {
-        events.iter().map(|event| self.track(event)).collect()
+        let at_once =
+            |event| self.counted(Intent::Take, || self.answer_at_once(event, Intent::Take));
+        let answers = events.iter().map(at_once).collect();
+        self.all_acknowledged(answers)
     }
 
     /// Says where the event's dimensions stand on every rule that matches, without the event's
@@ -148,7 +160,7 @@ impl Engine {
     /// Returns the recorded events.
     #[must_use]
     pub fn events(&self) -> Events<'_> {
-        Events::new(self.ledger.as_ref())
+        Events::new(self.ledger.as_deref())
     }
 
     fn once(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
@@ -172,12 +184,22 @@ impl Engine {
     }
 
     fn answer(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
+        let answer = self.answer_at_once(event, intent);
+        match self.unacknowledged(&answer) {
+            None => answer,
+            Some(why) => Err(why),
+        }
+    }
+
+    /// The answer as it is in memory.
+    fn answer_at_once(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
         event.validate()?;
+        self.admit()?;
         // The clock is the caller's code: it is read before anything is locked.
         let now = self.read_clock();
         match event.key() {
             None => self.decide(event, intent, now),
-            Some(key) => self.keys.once(key, event, now.moment, || self.decide(event, intent, now)),
+            Some(key) => self.by_key(key, event, now.moment, || self.decide(event, intent, now)),
         }
     }
 
@@ -185,12 +207,12 @@ impl Engine {
         event.validate()?;
         let now = self.read_clock();
         let Some(key) = event.key() else { return self.decide(event, Intent::Look, now) };
-        if let Some(known) = self.keys.find(key, event, now.moment)? {
+        if let Some(known) = self.find_key(key, event, now.moment)? {
             return Ok(known);
         }
         let decision = self.decide(event, Intent::Look, now);
         // Looked for again: an answer that was given meanwhile is the answer.
-        match self.keys.find(key, event, now.moment)? {
+        match self.find_key(key, event, now.moment)? {
             Some(known) => Ok(known),
             None => decision,
         }
@@ -235,10 +257,6 @@ impl Engine {
         if let Some(timestamp) = happened {
             self.check_not_ahead(timestamp, now)?;
         }
-        let commit = |at: At, _: &[Take]| {
-            let (ledger, now) = (self.ledger.as_ref()?, timeline.timestamp(at.now));
-            Some(ledger.append(event, happened.unwrap_or(now), now))
-        };
         let at = timeline.at(now.moment, happened);
         let mut decision = Decision::pending(at, now.asked, timeline, self.ledger.is_some());
         loop {
@@ -254,7 +272,7 @@ impl Engine {
                 };
                 takes.push(Take::new(*rule, *place, cost));
             }
-            let recorded = self.ledger.as_ref();
+            let recorded = self.ledger.as_deref();
             let recorded =
                 recorded.map(|ledger| Recorded { ledger, snapshot: &snapshot, timeline });
             let request = Request {
@@ -265,7 +283,8 @@ impl Engine {
                 places: &matches.places,
                 history: recorded.as_ref().map(|recorded| recorded as &dyn History),
             };
-            let settled = self.table.settle(&request, takes, commit);
+            let keep = |at: At, takes: &[Take]| self.keep(event, at, takes, &snapshot);
+            let settled = self.table.settle(&request, takes, keep);
             drop(matches);
             match settled {
                 Ok(verdict) => {

@@ -64,7 +64,7 @@ impl Engine {
     /// Returns the sums of the recorded events.
     #[must_use]
     pub fn usage(&self) -> Usage<'_> {
-        Usage { ledger: self.ledger.as_ref() }
+        Usage { ledger: self.ledger.as_deref() }
     }
 
     /// Returns the meter of an id; whether there is one is said when it is asked.
@@ -178,7 +178,7 @@ impl MeterHandle<'_> {
     /// Recording is off; there is no such meter; the range ends where it starts, or before; a
     /// dimension's key or value breaks its rule; the figure does not fit an [`Amount`].
     pub fn query(&self, query: &MeterQuery) -> Result<MeterValue, QueryError> {
-        let ledger = self.engine.ledger.as_ref().ok_or(QueryError::RecordingOff)?;
+        let ledger = self.engine.ledger.as_deref().ok_or(QueryError::RecordingOff)?;
         let snapshot = self.engine.snapshot.load();
         let not_found = || QueryError::MeterNotFound { id: self.id.into() };
         let meter = snapshot.meters.get(self.id).ok_or_else(not_found)?;

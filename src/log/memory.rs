@@ -45,6 +45,24 @@ impl MemoryLog {
         }
     }
 
+    /// A log whose events start at a place; `floor` is the latest timestamp of those before.
+    #[cfg(feature = "durable")]
+    pub(crate) fn starting(
+        keep: usize,
+        retention: Option<Duration>,
+        first: u64,
+        floor: Option<Timestamp>,
+    ) -> Self {
+        let open = Arc::new(Segment::new(first));
+        Self { open, recorded: first, floor, ..Self::new(keep, retention) }
+    }
+
+    /// The place of the oldest event that is there, or of the next one.
+    #[cfg(feature = "durable")]
+    pub(crate) fn first(&self) -> u64 {
+        self.sealed.front().map_or_else(|| self.open.first(), |segment| segment.first())
+    }
+
     /// Adds an event and returns its place; `now` is the engine's time.
     pub(crate) fn append(&mut self, event: &Packed, now: Timestamp) -> u64 {
         let place = self.recorded;

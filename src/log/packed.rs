@@ -3,6 +3,8 @@
 use std::cell::Cell;
 
 use super::signature::signature;
+#[cfg(feature = "durable")]
+use super::signature::signature_of_stored;
 use super::stored::Stored;
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -39,6 +41,33 @@ impl Packed {
         // Writing to memory fails for no event: every length is known and every type plain.
         let bytes = postcard::to_extend(&stored, buffer).unwrap_or_default();
         Self { timestamp, signature: signature(hasher, &fields), bytes }
+    }
+
+    /// Packs an event for a log that nobody searches.
+    #[cfg(feature = "durable")]
+    pub(crate) fn unsigned(event: &Event<'_>, timestamp: Timestamp) -> Self {
+        let bytes = postcard::to_extend(&Stored::of(&event.fields(), timestamp), Vec::new());
+        Self { timestamp, signature: 0, bytes: bytes.unwrap_or_default() }
+    }
+
+    /// Signs an event that was packed before.
+    #[cfg(feature = "durable")]
+    pub(crate) fn again(bytes: &[u8], event: &Stored<'_>, hasher: &ahash::RandomState) -> Self {
+        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(bytes);
+        let signature = signature_of_stored(hasher, event);
+        Self { timestamp: event.timestamp(), signature, bytes: buffer }
+    }
+
+    #[cfg(feature = "durable")]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    #[cfg(feature = "durable")]
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        self.timestamp
     }
 }
 

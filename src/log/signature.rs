@@ -56,6 +56,12 @@ pub(super) fn signature(hasher: &ahash::RandomState, fields: &Fields<'_>) -> u64
     dimensions.fold(0, |signature, (name, value)| signature | bits(hasher, name, value))
 }
 
+/// The signature of an event that was packed before.
+#[cfg(feature = "durable")]
+pub(super) fn signature_of_stored(hasher: &ahash::RandomState, event: &Stored<'_>) -> u64 {
+    event.dimensions().fold(0, |signature, (name, value)| signature | bits(hasher, name, value))
+}
+
 /// Three bits of 64, or fewer where they fall together.
 fn bits(hasher: &ahash::RandomState, dimension: &str, value: &str) -> u64 {
     let hash = hasher.hash_one((dimension, value));

@@ -53,6 +53,29 @@ impl<'a> Stored<'a> {
         }
     }
 
+    /// Reads a packed event; `None` where the bytes are none.
+    #[cfg(feature = "durable")]
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+
+    /// All dimensions by name; a property of a built-in's name may be among them.
+    #[cfg(feature = "durable")]
+    pub(super) fn dimensions(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let (customer_id, event_type, model, provider) = self.texts;
+        let properties = self.properties.iter().filter_map(|(key, value)| match value {
+            StoredValue::Text(text) => Some((*key, *text)),
+            StoredValue::Json(_) => None,
+        });
+        let built_in = [
+            Some(("customer_id", customer_id)),
+            Some(("event_type", event_type)),
+            model.map(|model| ("model", model)),
+            provider.map(|provider| ("provider", provider)),
+        ];
+        built_in.into_iter().flatten().chain(properties)
+    }
+
     /// When the event happened.
     pub(crate) fn timestamp(&self) -> Timestamp {
         let (seconds, nanos) = self.timestamp;
@@ -102,7 +125,6 @@ impl<'a> Stored<'a> {
     /// ([`Event::hash_payload`]): for idempotency keys. `dated` says whether this one came with a
     /// timestamp of its own. No allocation where there are no JSON properties.
     #[cfg(feature = "durable")]
-    #[allow(dead_code, reason = "not all of it is used yet")]
     pub(crate) fn is_same_request(&self, dated: bool, event: &Event<'_>) -> bool {
         let Fields { texts, numbers, properties, values } = event.fields();
         let own_date = dated.then(|| self.timestamp());

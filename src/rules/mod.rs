@@ -1,5 +1,7 @@
 //! What a user defines: meters, rate limits and quotas, and the sets that they are validated in.
 
+#[cfg(feature = "durable")]
+mod declared;
 mod duration_text;
 mod measure;
 mod meter;
@@ -28,6 +30,8 @@ pub use self::sync::{FieldChange, RuleChange, SyncOptions, SyncReport};
 pub use self::update::{QuotaUpdate, RateLimitUpdate};
 pub use self::window::{Window, WindowParseError};
 
+#[cfg(feature = "durable")]
+pub(crate) use self::declared::merge_declared;
 pub(crate) use self::measure::{Cost, Fold, Measure};
 pub(crate) use self::meter::Meters;
 pub(crate) use self::rule::{Kind, Rule};

@@ -10,7 +10,7 @@ use crate::limitador_side::Limitador;
 use crate::limitry_side::{Limits, builder, built, four, one, with_others};
 use crate::measure::{Series, Threads, interleaved, round, round_of_threads};
 use crate::report::{Row, Target, grouped};
-use crate::{counting, same_work, traffic, usage_cases};
+use crate::{counting, durable_cases, same_work, traffic, usage_cases};
 
 /// One rate limit's calls an hour: more than the rounds make, and slow enough to refill that the
 /// buckets are in use.
@@ -27,6 +27,7 @@ struct Size {
     customers_compared: usize,
     customers_compared_at_limitador: usize,
     usage: usage_cases::Size,
+    durable: durable_cases::Size,
 }
 
 const FULL: Size = Size {
@@ -39,6 +40,7 @@ const FULL: Size = Size {
     customers_compared: 20_000,
     customers_compared_at_limitador: 300,
     usage: usage_cases::FULL,
+    durable: durable_cases::FULL,
 };
 
 const QUICK: Size = Size {
@@ -51,11 +53,12 @@ const QUICK: Size = Size {
     customers_compared: 500,
     customers_compared_at_limitador: 20,
     usage: usage_cases::QUICK,
+    durable: durable_cases::QUICK,
 };
 
 type Case = fn(&Size) -> Vec<Row>;
 
-const CASES: [(&str, Case); 12] = [
+const CASES: [(&str, Case); 13] = [
     ("one", one_rate_limit),
     ("four", four_rules),
     ("limitador", among_a_thousand),
@@ -68,6 +71,7 @@ const CASES: [(&str, Case); 12] = [
     ("batch", |size| usage_cases::batches(&size.usage)),
     ("usage", |size| usage_cases::questions(&size.usage)),
     ("log bytes", |size| usage_cases::bytes(&size.usage)),
+    ("durable", |size| durable_cases::cases(&size.durable)),
 ];
 
 pub fn run(options: &Options) -> Vec<Row> {

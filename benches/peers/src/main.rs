@@ -6,6 +6,7 @@
 mod by_hand;
 mod cases;
 mod counting;
+mod durable_cases;
 mod floor;
 mod limitador_side;
 mod limitry_side;
@@ -45,6 +46,9 @@ fn main() -> ExitCode {
             Err(_) => usage(),
         },
         ["floor"] => floor::run(),
+        [durable_cases::CHILD, path, events, customers] => {
+            durable_cases::record_until_killed(path, events, customers)
+        }
         _ => match options(&words) {
             Some(options) => compare(&options),
             None => usage(),

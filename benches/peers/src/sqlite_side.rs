@@ -1,9 +1,12 @@
 //! `SQLite` as users would ask it: one table of events, in memory, with an index for each question
 //! that holds all that the question sums.
 
+use std::path::Path;
+
 use rusqlite::{Connection, params};
 
 use crate::month::Call;
+use crate::traffic::Random;
 
 /// Events, total tokens, input tokens, output tokens, cents.
 pub type Sums = [u64; 5];
@@ -86,4 +89,63 @@ fn sums(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Sums> {
         *sum = row.get::<_, Option<u64>>(first + place)?.unwrap_or(0);
     }
     Ok(sums)
+}
+
+/// `SQLite` as users would let it keep what limitry keeps: events with unique keys and the counts
+/// of two rules, in one transaction a batch, which is synced.
+pub struct DurableSqlite(Connection);
+
+impl DurableSqlite {
+    pub fn new(path: &Path) -> rusqlite::Result<Self> {
+        let connection = Connection::open(path)?;
+        connection.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -262144;
+             CREATE TABLE event (key TEXT PRIMARY KEY, at INTEGER, customer INTEGER, model TEXT,
+                 kind TEXT, input INTEGER, output INTEGER, cents INTEGER) WITHOUT ROWID;
+             CREATE TABLE counter (customer INTEGER PRIMARY KEY, calls INTEGER, tokens INTEGER)",
+        )?;
+        Ok(Self(connection))
+    }
+
+    /// Records events with random keys; one whose key is known counts nothing.
+    pub fn record(
+        &mut self,
+        calls: impl Iterator<Item = Call>,
+        batch: usize,
+    ) -> rusqlite::Result<()> {
+        let mut random = Random::new(0x1D);
+        let mut calls = calls.peekable();
+        while calls.peek().is_some() {
+            let transaction = self.0.transaction()?;
+            {
+                let mut insert = transaction.prepare_cached(
+                    "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                     ON CONFLICT DO NOTHING",
+                )?;
+                let mut count = transaction.prepare_cached(
+                    "INSERT INTO counter VALUES (?1, 1, ?2) ON CONFLICT DO UPDATE
+                     SET calls = calls + 1, tokens = tokens + excluded.tokens",
+                )?;
+                for call in calls.by_ref().take(batch) {
+                    let key = format!("{:016x}{:016x}", random.word(), random.word());
+                    let Call { second, customer, input_tokens, output_tokens, cents, .. } = call;
+                    let new = insert.execute(params![
+                        key,
+                        second,
+                        customer,
+                        call.model(),
+                        call.kind(),
+                        input_tokens,
+                        output_tokens,
+                        cents
+                    ])?;
+                    if new == 1 {
+                        count.execute(params![customer, input_tokens + output_tokens])?;
+                    }
+                }
+            }
+            transaction.commit()?;
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,330 @@
+//! The cases about events that survive: what a durable event costs beside `SQLite` and beside a
+//! bare append, what a call waits for, and how long opening again takes.
+//!
+//! The events are those of the month, each with a random idempotency key, counted by two rules. On
+//! every side a commit is a sync, and holds the events, their keys and their counts.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use chrono::DateTime;
+use limitry::{
+    Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Metric, Period, Quota,
+    RateLimit, Recording, Window,
+};
+
+use crate::counting;
+use crate::month::{self, Call, START};
+use crate::report::{Row, Target, grouped};
+use crate::sqlite_side::DurableSqlite;
+use crate::traffic::Random;
+
+/// How much of everything.
+pub struct Size {
+    pub events: usize,
+    pub customers: usize,
+    /// Customers with counters in the file that is opened again.
+    pub counters: usize,
+    /// Events of the slower side.
+    pub sqlite_events: usize,
+    pub paced: usize,
+    pub calls: usize,
+}
+
+pub const FULL: Size = Size {
+    events: 5_000_000,
+    customers: 1_000,
+    counters: 500_000,
+    sqlite_events: 1_000_000,
+    paced: 1_000_000,
+    calls: 200_000,
+};
+pub const QUICK: Size = Size {
+    events: 20_000,
+    customers: 50,
+    counters: 1_000,
+    sqlite_events: 20_000,
+    paced: 20_000,
+    calls: 5_000,
+};
+
+/// Events of a commit, as limitry's default has it.
+const BATCH: usize = 4_096;
+/// The events a second at which waiting is measured.
+const PACE: u64 = 200_000;
+/// What the child process is told to do.
+pub const CHILD: &str = "record-until-killed";
+
+pub fn cases(size: &Size) -> Vec<Row> {
+    let mut rows = ingest(size);
+    rows.push(waiting(size));
+    rows.extend(levels(size));
+    rows.extend(opening(size));
+    rows
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder for files")
+}
+
+fn builder() -> EngineBuilder {
+    let often = 1_000_000_000;
+    Engine::builder()
+        .recording(Recording::Newest(1_000))
+        .rate_limit(RateLimit::new("calls", often, Window::Minute).per("customer_id"))
+        .quota(Quota::new("tokens", Metric::TotalTokens, often, Period::Month).per("customer_id"))
+}
+
+fn clock() -> ManualClock {
+    ManualClock::new(DateTime::from_timestamp(START, 0).expect("a time"))
+}
+
+fn names(customers: usize) -> Vec<String> {
+    (0..customers).map(|number| format!("cust_{number:07}")).collect()
+}
+
+/// A random key, as clients make them.
+fn write_key(random: &mut Random, key: &mut String) {
+    use std::fmt::Write as _;
+    key.clear();
+    let _ = write!(key, "{:016x}{:016x}", random.word(), random.word());
+}
+
+/// Events with random keys into a store; returns the seconds of each fifth.
+fn record(
+    engine: &Engine,
+    calls: impl Iterator<Item = Call>,
+    names: &[String],
+    count: usize,
+) -> Vec<f64> {
+    let (mut random, mut key) = (Random::new(0x1D), String::new());
+    let (mut fifths, mut start) = (Vec::new(), Instant::now());
+    for (number, call) in calls.take(count).enumerate() {
+        write_key(&mut random, &mut key);
+        let event = call.event(names).idempotency_key(key.as_str());
+        let decision = engine.track(&event).expect("a valid event");
+        assert!(decision.is_allowed() && !decision.is_replay());
+        if (number + 1) % (count / 5) == 0 {
+            engine.flush().expect("a working store");
+            fifths.push(start.elapsed().as_secs_f64());
+            start = Instant::now();
+        }
+    }
+    fifths
+}
+
+fn ingest(size: &Size) -> Vec<Row> {
+    let Size { events, customers, sqlite_events, .. } = *size;
+    let names = names(customers);
+    let folder = folder();
+    println!("recording | {} durable events", grouped(events));
+    let (fifths, heap) = counting::during(|| {
+        let store = Durable::open(folder.path().join("limitry.redb")).expect("a new store");
+        let engine = builder().durable(store).clock(clock()).build().expect("valid rules");
+        let fifths = record(&engine, month::calls(events, customers), &names, events);
+        (engine, fifths)
+    });
+    let (engine, fifths) = fifths;
+    drop(engine);
+    let sqlite = {
+        let file = folder.path().join("events.sqlite");
+        let mut sqlite = DurableSqlite::new(&file).expect("a new database");
+        let calls = month::calls(sqlite_events, customers);
+        timed(sqlite_events, || sqlite.record(calls, BATCH).expect("rows"))
+    };
+    let raw = timed(events, || append(&folder.path().join("raw.log"), events));
+    let ours = fifths.iter().sum::<f64>() * 1e9 / events as f64;
+    let of = |case: &str, peer_name, peer: f64, target| {
+        let ratio = ours / peer;
+        let (case, limitry) = (format!("{case}, {} in all", grouped(events)), ours);
+        Row { case, peer_name, unit: "ns", limitry, peer, ratio, target, quartiles: None }
+    };
+    let first_and_last = fifths.first().zip(fifths.last());
+    let (first, last) = first_and_last.map_or((f64::NAN, f64::NAN), |(a, b)| (*a, *b));
+    let fifth = events as f64 / 5.0;
+    let bytes = heap.bytes as f64 / events as f64;
+    vec![
+        of(
+            "a durable event with a random key",
+            "SQLite, WAL, FULL",
+            sqlite,
+            Some(Target::AtMost(0.1)),
+        ),
+        of("the same", "append, fdatasync", raw, None),
+        Row {
+            case: "the same: two millionths of a second at the most".to_owned(),
+            ratio: f64::NAN,
+            ..of("the same", "-", f64::NAN, Some(Target::AtMost(2_000.0)))
+        },
+        Row {
+            case: "the speed of the last fifth".to_owned(),
+            peer_name: "limitry, the first fifth",
+            unit: "ns",
+            limitry: last * 1e9 / fifth,
+            peer: first * 1e9 / fifth,
+            ratio: first / last,
+            target: Some(Target::AtLeast(0.8)),
+            quartiles: None,
+        },
+        plain("memory of all, an idempotency key", "bytes", bytes, None),
+    ]
+}
+
+/// Wall time of each of `count` events.
+fn timed(count: usize, work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64() * 1e9 / count as f64
+}
+
+/// What durability alone costs: as many bytes, a sync a batch, no key looked at and none counted.
+fn append(path: &Path, events: usize) {
+    let mut file = File::create(path).expect("a new file");
+    let batch = vec![0x5A_u8; BATCH * 200];
+    for _ in 0..events.div_ceil(BATCH) {
+        file.write_all(&batch).expect("room on the disk");
+        file.sync_data().expect("a sync");
+    }
+}
+
+/// How long an event waits for its commit, with others coming at a pace.
+fn waiting(size: &Size) -> Row {
+    let (folder, names) = (folder(), names(size.customers));
+    let store = Durable::open(folder.path().join("limitry.redb")).expect("a new store");
+    let engine = builder().durable(store).clock(clock()).build().expect("valid rules");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let mut waits = Vec::new();
+    std::thread::scope(|scope| {
+        let pacer = scope.spawn(|| {
+            let (mut random, mut key) = (Random::new(0x9A), String::new());
+            let start = Instant::now();
+            for (number, call) in month::calls(size.paced, size.customers).enumerate() {
+                let due = Duration::from_nanos(number as u64 * 1_000_000_000 / PACE);
+                while start.elapsed() < due {
+                    std::thread::yield_now();
+                }
+                write_key(&mut random, &mut key);
+                engine.track(&call.event(&names).idempotency_key(key.as_str())).expect("valid");
+            }
+            stop.store(true, std::sync::atomic::Ordering::Release);
+        });
+        while !stop.load(std::sync::atomic::Ordering::Acquire) {
+            let start = Instant::now();
+            let decision = engine.track(&Event::new("prober", "probe")).expect("valid");
+            engine.committed(&decision).wait().expect("a working store");
+            waits.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        pacer.join().expect("the pacer ends");
+    });
+    waits.sort_by(f64::total_cmp);
+    let p99 = waits.get(waits.len() * 99 / 100).copied().unwrap_or(f64::NAN);
+    let case = format!("p99 of waiting for a commit, {} events a second", grouped(PACE as usize));
+    plain(&case, "ms", p99, Some(Target::AtMost(10.0)))
+}
+
+/// The median of a call at each level, and in memory.
+fn levels(size: &Size) -> Vec<Row> {
+    let (folder, names) = (folder(), names(size.customers));
+    let open = |level, name: &str| {
+        let store = Durable::open(folder.path().join(name)).expect("a new store");
+        let builder = builder().durable(store.durability(level)).clock(clock());
+        builder.build().expect("valid rules")
+    };
+    let buffered = open(Durability::Buffered, "buffered.redb");
+    let unwritten = open(Durability::Memory, "memory.redb");
+    let plain = builder().clock(clock()).build().expect("valid rules");
+    let mut medians = [&buffered, &unwritten, &plain].map(|engine| {
+        let (mut random, mut key) = (Random::new(0x77), String::new());
+        let mut spent: Vec<u128> = Vec::with_capacity(size.calls);
+        for call in month::calls(size.calls, size.customers) {
+            write_key(&mut random, &mut key);
+            let event = call.event(&names).idempotency_key(key.as_str());
+            let start = Instant::now();
+            black_box(engine.track(&event).expect("valid"));
+            spent.push(start.elapsed().as_nanos());
+        }
+        spent.sort_unstable();
+        spent.get(spent.len() / 2).copied().unwrap_or(0) as f64
+    });
+    let [buffered, unwritten, plain] = &mut medians;
+    let row = |peer_name, limitry: f64, peer: f64, target| Row {
+        case: "a `Buffered` call with a key, the median".to_owned(),
+        peer_name,
+        unit: "ns",
+        limitry,
+        peer,
+        ratio: limitry / peer,
+        target,
+        quartiles: None,
+    };
+    vec![
+        row("limitry, `Memory`", *buffered, *unwritten, Some(Target::AtMost(1.5))),
+        row("limitry, no store", *buffered, *plain, None),
+    ]
+}
+
+/// Opening again, after a close and after a kill.
+fn opening(size: &Size) -> Vec<Row> {
+    let (folder, count) = (folder(), size.counters);
+    let path = folder.path().join("limitry.redb");
+    println!("recording | {} events of {} customers", grouped(size.events), grouped(count));
+    let program = std::env::current_exe().expect("this program");
+    let child = Command::new(program)
+        .args([CHILD, &path.display().to_string()])
+        .args([size.events.to_string(), count.to_string()])
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut child = child.expect("a second process of this program");
+    let mut line = String::new();
+    let mut said = std::io::BufReader::new(child.stdout.take().expect("its words"));
+    std::io::BufRead::read_line(&mut said, &mut line).expect("a word");
+    child.kill().expect("it runs");
+    child.wait().expect("it ended");
+    let names = names(count);
+    let open = || {
+        let start = Instant::now();
+        let store = Durable::open(&path).expect("a store");
+        let engine = builder().durable(store).clock(clock()).build().expect("valid rules");
+        let decision = engine.track(&Event::new(names[0].as_str(), "model_call")).expect("valid");
+        let spent = start.elapsed().as_secs_f64() * 1e3;
+        let used = decision.quotas().next().map_or(0, |quota| quota.used);
+        assert!(used > 0, "the counters are back");
+        (engine, spent)
+    };
+    let (engine, killed) = open();
+    engine.close().expect("a working store");
+    drop(engine);
+    let (engine, closed) = open();
+    drop(engine);
+    let what = format!("{} keys and {} counters", grouped(size.events), grouped(count * 2));
+    let target = Some(Target::AtMost(2_000.0));
+    vec![
+        plain(&format!("opening with {what}, to the first decision"), "ms", closed, target),
+        plain("the same after a kill", "ms", killed, target),
+    ]
+}
+
+/// The child of [`opening`]: records, says so, and waits to be killed.
+pub fn record_until_killed(path: &str, events: &str, customers: &str) -> ! {
+    let (events, customers) = (events.parse().unwrap_or(0), customers.parse().unwrap_or(1));
+    let store = Durable::open(path).expect("a new store");
+    let engine = builder().durable(store).clock(clock()).build().expect("valid rules");
+    let calls = month::calls(events, customers).enumerate();
+    // Every customer has counters.
+    let calls = calls.map(|(number, call)| Call { customer: number % customers, ..call });
+    record(&engine, calls, &names(customers), events);
+    println!("recorded");
+    loop {
+        std::thread::park();
+    }
+}
+
+fn plain(case: &str, unit: &'static str, limitry: f64, target: Option<Target>) -> Row {
+    let (case, peer_name) = (case.to_owned(), "-");
+    let (peer, ratio, quartiles) = (f64::NAN, f64::NAN, None);
+    Row { case, peer_name, unit, limitry, peer, ratio, target, quartiles }
+}

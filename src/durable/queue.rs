@@ -1,0 +1,461 @@
+//! The way of a record to the writer: a bounded queue of batches.
+//!
+//! Records are put in under the locks of the decision that let their events in, so the queue only
+//! copies bytes there and never waits. Who wants to put one in asks for room before anything is
+//! locked. A batch is sealed when it is full, or when the writer comes for it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::clock::Timestamp;
+use crate::log::store::{StateChange, StoreError, StoredKey};
+
+/// A batch with so many bytes is full, however few its records are.
+const BATCH_BYTES: usize = 8 * 1_024 * 1_024;
+
+/// Records that wait for their commit, with everything that is to be in one transaction with them.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// The place of the first record.
+    pub(super) first: u64,
+    pub(super) records: Vec<u8>,
+    pub(super) ends: Vec<u32>,
+    pub(super) keys: Vec<StoredKey>,
+    pub(super) earliest: Timestamp,
+    pub(super) latest: Timestamp,
+    /// The engine's time of the newest record.
+    pub(super) now: u64,
+    pub(super) state: Vec<StateChange>,
+    /// How many entries there were in the queue up to the last one here.
+    pub(super) serial: u64,
+}
+
+impl Waiting {
+    fn new(first: u64) -> Self {
+        Self {
+            first,
+            records: Vec::new(),
+            ends: Vec::new(),
+            keys: Vec::new(),
+            earliest: Timestamp::MAX,
+            latest: Timestamp::MIN,
+            now: 0,
+            state: Vec::new(),
+            serial: 0,
+        }
+    }
+
+    fn restart(&mut self, first: u64) {
+        self.first = first;
+        self.records.clear();
+        self.ends.clear();
+        self.keys.clear();
+        (self.earliest, self.latest) = (Timestamp::MAX, Timestamp::MIN);
+        self.state.clear();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ends.is_empty() && self.state.is_empty()
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.first.saturating_add(u64::try_from(self.ends.len()).unwrap_or(u64::MAX))
+    }
+
+    /// The record of a place.
+    fn record(&self, place: u64) -> Option<&[u8]> {
+        let at = usize::try_from(place.checked_sub(self.first)?).ok()?;
+        let end = usize::try_from(*self.ends.get(at)?).ok()?;
+        let before = at.checked_sub(1).and_then(|before| self.ends.get(before));
+        let start = before.map_or(Some(0), |start| usize::try_from(*start).ok())?;
+        self.records.get(start..end)
+    }
+}
+
+/// A record on its way in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'e> {
+    /// The record in two parts, one behind the other.
+    pub(super) head: &'e [u8],
+    pub(super) event: &'e [u8],
+    /// The hash of its idempotency key.
+    pub(super) key: Option<u64>,
+    pub(super) timestamp: Timestamp,
+    pub(super) now: u64,
+}
+
+#[derive(Debug)]
+struct Pending {
+    open: Waiting,
+    sealed: VecDeque<Arc<Waiting>>,
+    /// What the writer is committing, and what a failed commit left: both can be asked for.
+    in_flight: Vec<Arc<Waiting>>,
+    spare: Option<Waiting>,
+    /// Somebody waits for what is in the queue.
+    urgent: bool,
+    /// The writer waits until there is something to do.
+    idle: bool,
+    closing: bool,
+    /// How many records came after the store had failed, and were kept nowhere.
+    discarded: u64,
+    /// How many entries there were.
+    serial: u64,
+}
+
+impl Pending {
+    fn is_due(&self) -> bool {
+        !self.sealed.is_empty() || self.urgent || self.closing
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sealed.is_empty() && self.open.is_empty()
+    }
+
+    fn end(&self) -> u64 {
+        self.open.end().saturating_add(self.discarded)
+    }
+
+    fn seal(&mut self) {
+        let end = self.open.end();
+        let next = match self.spare.take() {
+            Some(mut spare) => {
+                spare.restart(end);
+                spare
+            }
+            None => Waiting::new(end),
+        };
+        let mut full = std::mem::replace(&mut self.open, next);
+        full.serial = self.serial;
+        self.sealed.push_back(Arc::new(full));
+    }
+}
+
+/// Whoever waits for a commit without a thread.
+#[derive(Debug, Default)]
+struct Waiters {
+    wakers: Vec<(u64, Waker)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    pending: Mutex<Pending>,
+    /// The writer waits here for something to do.
+    work: Condvar,
+    /// Callers wait here for room.
+    room: Condvar,
+    /// How many records are in the queue or being committed.
+    waiting: AtomicUsize,
+    waiters: Mutex<Waiters>,
+    committed: Condvar,
+    /// The place behind the last record that is durable.
+    durable: AtomicU64,
+    /// The last entry that is durable.
+    serial: AtomicU64,
+    failure: OnceLock<StoreError>,
+    max_batch: usize,
+    max_waiting: usize,
+}
+
+/// What the writer is to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Commit this.
+    Batch(Arc<Waiting>),
+    /// Nothing waits.
+    Nothing,
+    /// Nothing waits and nothing will come.
+    Closed,
+}
+
+impl Queue {
+    pub(super) fn new(end: u64, max_batch: usize, max_waiting: usize) -> Self {
+        Self {
+            pending: Mutex::new(Pending {
+                open: Waiting::new(end),
+                sealed: VecDeque::new(),
+                in_flight: Vec::new(),
+                spare: None,
+                urgent: false,
+                idle: false,
+                closing: false,
+                discarded: 0,
+                serial: 0,
+            }),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            waiters: Mutex::default(),
+            committed: Condvar::new(),
+            durable: AtomicU64::new(end),
+            serial: AtomicU64::new(0),
+            failure: OnceLock::new(),
+            max_batch,
+            max_waiting,
+        }
+    }
+
+    /// Waits until there is room for a record. Threads that were let in at once may each put one
+    /// in, so there are at most so many more than the queue is for.
+    #[inline]
+    pub(super) fn wait_for_room(&self) {
+        if self.waiting.load(Ordering::Relaxed) >= self.max_waiting {
+            self.wait_while_full();
+        }
+    }
+
+    #[cold]
+    fn wait_while_full(&self) {
+        let mut pending = self.pending.lock();
+        let full = |_: &mut Pending| {
+            self.waiting.load(Ordering::Acquire) >= self.max_waiting && self.failure.get().is_none()
+        };
+        self.room.wait_while(&mut pending, full);
+    }
+
+    /// Puts a record in and returns its place; `None` where the queue is closed. Never waits. Where
+    /// the store has failed the record gets a place and is kept nowhere.
+    pub(super) fn push(&self, entry: &Entry<'_>) -> Option<u64> {
+        let mut pending = self.pending.lock();
+        if pending.closing {
+            return None;
+        }
+        if self.failure.get().is_some() {
+            let place = pending.end();
+            pending.discarded = pending.discarded.saturating_add(1);
+            return Some(place);
+        }
+        let open = &mut pending.open;
+        let place = open.end();
+        open.records.extend_from_slice(entry.head);
+        open.records.extend_from_slice(entry.event);
+        if let Some(hash) = entry.key {
+            let index = u32::try_from(open.ends.len()).unwrap_or(u32::MAX);
+            open.keys.push(StoredKey { hash, index });
+        }
+        // A batch is full long before its positions leave 32 bits, but for an event of gigabytes.
+        open.ends.push(u32::try_from(open.records.len()).unwrap_or(u32::MAX));
+        open.earliest = open.earliest.min(entry.timestamp);
+        open.latest = open.latest.max(entry.timestamp);
+        open.now = open.now.max(entry.now);
+        let full = open.ends.len() >= self.max_batch || open.records.len() >= BATCH_BYTES;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        pending.serial = pending.serial.saturating_add(1);
+        if full {
+            pending.seal();
+        }
+        self.call_writer(pending, full);
+        Some(place)
+    }
+
+    /// Puts changes of the state in, which are in one transaction with the records around them.
+    /// Returns their serial number.
+    pub(super) fn push_state(&self, changes: Vec<StateChange>) -> u64 {
+        let mut pending = self.pending.lock();
+        pending.open.state.extend(changes);
+        pending.serial = pending.serial.saturating_add(1);
+        let serial = pending.serial;
+        pending.urgent = true;
+        self.call_writer(pending, true);
+        serial
+    }
+
+    fn call_writer(&self, mut pending: parking_lot::MutexGuard<'_, Pending>, due: bool) {
+        let call = due || pending.idle;
+        pending.idle = false;
+        drop(pending);
+        if call {
+            self.work.notify_one();
+        }
+    }
+
+    /// The place that the next record gets.
+    pub(super) fn end(&self) -> u64 {
+        self.pending.lock().end()
+    }
+
+    /// How many entries there were.
+    pub(super) fn serial(&self) -> u64 {
+        self.pending.lock().serial
+    }
+
+    /// What the writer does next. What waits is given out at once where somebody asked for it, and
+    /// else when it has waited for `delay`, where there is one. Where the writer is `busy` with
+    /// something else, it is told at once when nothing waits.
+    pub(super) fn next(&self, delay: Option<Duration>, busy: bool) -> Work {
+        let mut pending = self.pending.lock();
+        if pending.is_empty() && busy && !pending.closing {
+            return Work::Nothing;
+        }
+        while pending.is_empty() && !pending.is_due() {
+            pending.idle = true;
+            self.work.wait(&mut pending);
+        }
+        pending.idle = false;
+        let early = |pending: &mut Pending| !pending.is_due();
+        match delay {
+            Some(delay) => drop(self.work.wait_while_for(&mut pending, early, delay)),
+            None if busy => {}
+            None => self.work.wait_while(&mut pending, early),
+        }
+        if pending.sealed.is_empty() && !pending.open.is_empty() {
+            pending.seal();
+        }
+        let Some(batch) = pending.sealed.pop_front() else {
+            pending.urgent = false;
+            return if pending.closing { Work::Closed } else { Work::Nothing };
+        };
+        pending.urgent &= !pending.is_empty();
+        pending.in_flight.push(Arc::clone(&batch));
+        Work::Batch(batch)
+    }
+
+    /// Says that a batch is durable.
+    pub(super) fn committed(&self, batch: Arc<Waiting>) {
+        self.durable.fetch_max(batch.end(), Ordering::Release);
+        self.serial.fetch_max(batch.serial, Ordering::Release);
+        // Before the lock, so that whoever looks at it under the lock and finds no room is heard.
+        self.waiting.fetch_sub(batch.ends.len(), Ordering::Release);
+        let mut pending = self.pending.lock();
+        pending.in_flight.retain(|known| !Arc::ptr_eq(known, &batch));
+        if pending.spare.is_none() {
+            // Whoever still reads it keeps it, and the next batch takes new memory.
+            pending.spare = Arc::into_inner(batch);
+        }
+        drop(pending);
+        self.room.notify_all();
+        self.wake();
+    }
+
+    /// Says that nothing will be durable any more.
+    pub(super) fn failed(&self, why: StoreError) {
+        // Only the first failure is the cause.
+        let _ = self.failure.set(why);
+        let pending = self.pending.lock();
+        self.room.notify_all();
+        drop(pending);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let durable = self.durable.load(Ordering::Acquire);
+        let failed = self.failure.get().is_some();
+        let mut waiters = self.waiters.lock();
+        let is_done = |(place, _): &mut (u64, Waker)| failed || *place <= durable;
+        let done: Vec<_> = waiters.wakers.extract_if(.., is_done).collect();
+        drop(waiters);
+        self.committed.notify_all();
+        for (_, waker) in done {
+            waker.wake();
+        }
+    }
+
+    /// Why the store takes nothing any more, if it does not.
+    #[inline]
+    pub(super) fn failure(&self) -> Option<&StoreError> {
+        self.failure.get()
+    }
+
+    /// The place behind the last record that is durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// How many records wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Asks the writer for everything that waits now.
+    pub(super) fn hurry(&self) {
+        let mut pending = self.pending.lock();
+        pending.urgent = !pending.is_empty();
+        let due = pending.urgent;
+        self.call_writer(pending, due);
+    }
+
+    /// Waits until everything before a place is durable.
+    pub(super) fn wait(&self, place: u64) -> Result<(), StoreError> {
+        self.wait_until(|| self.durable() >= place)
+    }
+
+    /// Waits until an entry is durable.
+    pub(super) fn wait_for_entry(&self, serial: u64) -> Result<(), StoreError> {
+        self.wait_until(|| self.serial.load(Ordering::Acquire) >= serial)
+    }
+
+    fn wait_until(&self, durable: impl Fn() -> bool) -> Result<(), StoreError> {
+        if durable() {
+            return Ok(());
+        }
+        self.hurry();
+        let mut waiters = self.waiters.lock();
+        let waits = |_: &mut Waiters| !durable() && self.failure.get().is_none();
+        self.committed.wait_while(&mut waiters, waits);
+        drop(waiters);
+        if durable() {
+            return Ok(());
+        }
+        self.failure.get().map_or(Ok(()), |why| Err(why.clone()))
+    }
+
+    /// Whether everything before a place is durable; wakes the task when that changes.
+    pub(super) fn poll(&self, place: u64, context: &Context<'_>) -> Poll<Result<(), StoreError>> {
+        if let Some(outcome) = self.outcome(place) {
+            return Poll::Ready(outcome);
+        }
+        self.hurry();
+        let mut waiters = self.waiters.lock();
+        // Looked at again: the writer takes the lock after it has said what is durable.
+        if let Some(outcome) = self.outcome(place) {
+            return Poll::Ready(outcome);
+        }
+        let waker = context.waker();
+        if !waiters.wakers.iter().any(|(known, other)| *known == place && other.will_wake(waker)) {
+            waiters.wakers.push((place, waker.clone()));
+        }
+        Poll::Pending
+    }
+
+    fn outcome(&self, place: u64) -> Option<Result<(), StoreError>> {
+        if self.durable() >= place {
+            return Some(Ok(()));
+        }
+        self.failure.get().map(|why| Err(why.clone()))
+    }
+
+    /// Lets nothing more in. What waits is committed.
+    pub(super) fn close(&self) {
+        self.pending.lock().closing = true;
+        self.work.notify_one();
+    }
+
+    /// Waits until the writer has ended, for so long at the most where there is a limit; returns
+    /// whether it has.
+    pub(super) fn wait_for_end(&self, most: Option<Duration>) -> bool {
+        let mut waiters = self.waiters.lock();
+        let runs = |_: &mut Waiters| self.failure.get().is_none();
+        match most {
+            None => self.committed.wait_while(&mut waiters, runs),
+            Some(most) => drop(self.committed.wait_while_for(&mut waiters, runs, most)),
+        }
+        drop(waiters);
+        self.failure.get().is_some()
+    }
+
+    /// Reads the record of a place that is in the queue or in flight.
+    pub(super) fn read<R>(&self, place: u64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let pending = self.pending.lock();
+        if let Some(record) = pending.open.record(place) {
+            return Some(read(record));
+        }
+        let batches = pending.in_flight.iter().chain(&pending.sealed);
+        let batch = batches.filter(|batch| batch.record(place).is_some()).map(Arc::clone).next();
+        drop(pending);
+        batch.as_ref().and_then(|batch| batch.record(place)).map(read)
+    }
+}

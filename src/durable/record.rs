@@ -1,0 +1,141 @@
+//! A record of the log: an event, its idempotency key, and how each rule counted it.
+//!
+//! ```text
+//! flags (1) | engine's time (8) | key length (2) and key | length (4) and takes | packed event
+//! ```
+//!
+//! Numbers are little endian. The event is packed as everywhere in the log.
+
+use std::cell::Cell;
+
+/// The event brought its own timestamp.
+const EXPLICIT: u8 = 1;
+/// It has an idempotency key.
+const KEYED: u8 = 1 << 1;
+
+/// The most memory that a thread keeps to write heads into.
+const BUFFER_BYTES: usize = 64 * 1_024;
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What a record says before its event.
+#[derive(Debug)]
+pub(crate) struct Head(Vec<u8>);
+
+impl Head {
+    /// Allocates nothing on a thread that wrote such a head before.
+    pub(crate) fn new(
+        now: u64,
+        is_explicit: bool,
+        key: Option<&str>,
+        takes: impl FnOnce(&mut Vec<u8>),
+    ) -> Self {
+        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+        buffer.clear();
+        let explicit = if is_explicit { EXPLICIT } else { 0 };
+        // A key is at most 256 bytes long.
+        let length = key.and_then(|key| u16::try_from(key.len()).ok());
+        buffer.push(explicit | length.map_or(0, |_| KEYED));
+        buffer.extend_from_slice(&now.to_le_bytes());
+        if let (Some(key), Some(length)) = (key, length) {
+            buffer.extend_from_slice(&length.to_le_bytes());
+            buffer.extend_from_slice(key.as_bytes());
+        }
+        let mark = buffer.len();
+        buffer.extend_from_slice(&[0; 4]);
+        let start = buffer.len();
+        takes(&mut buffer);
+        let length = buffer.len().saturating_sub(start);
+        if let Some(place) = buffer.get_mut(mark..start) {
+            place.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        Self(buffer)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        if buffer.capacity() <= BUFFER_BYTES {
+            let _ = BUFFER.try_with(|kept| kept.set(buffer));
+        }
+    }
+}
+
+/// A record as it was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'r> {
+    /// The engine's time, in nanoseconds on its time line.
+    pub(crate) now: u64,
+    /// The event brought its own timestamp.
+    pub(crate) is_explicit: bool,
+    pub(crate) key: Option<&'r str>,
+    pub(crate) takes: &'r [u8],
+    pub(crate) event: &'r [u8],
+}
+
+impl<'r> Record<'r> {
+    /// Reads a record; `None` where the bytes are none.
+    pub(crate) fn read(bytes: &'r [u8]) -> Option<Self> {
+        let (flags, rest) = bytes.split_first()?;
+        if flags & !(EXPLICIT | KEYED) != 0 {
+            return None;
+        }
+        let (now, rest) = rest.split_first_chunk()?;
+        let (key, rest) = if flags & KEYED == 0 {
+            (None, rest)
+        } else {
+            let (length, rest) = rest.split_first_chunk()?;
+            let (key, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+            (Some(str::from_utf8(key).ok()?), rest)
+        };
+        let (length, rest) = rest.split_first_chunk()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (takes, event) = rest.split_at_checked(length)?;
+        Some(Self {
+            now: u64::from_le_bytes(*now),
+            is_explicit: flags & EXPLICIT != 0,
+            key,
+            takes,
+            event,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_record_reads_as_what_was_written(
+            now: u64,
+            explicit: bool,
+            key in proptest::option::of(".{0,80}"),
+            takes: Vec<u8>,
+            event: Vec<u8>,
+        ) {
+            let takes_out = |out: &mut Vec<u8>| out.extend_from_slice(&takes);
+            let head = Head::new(now, explicit, key.as_deref(), takes_out);
+            let bytes = [head.bytes(), &event].concat();
+            let record = Record::read(&bytes).expect("a record");
+            prop_assert_eq!(
+                (record.now, record.is_explicit, record.key),
+                (now, explicit, key.as_deref())
+            );
+            prop_assert_eq!((record.takes, record.event), (&takes[..], &event[..]));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = Record::read(&bytes);
+        }
+    }
+}

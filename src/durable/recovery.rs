@@ -1,0 +1,450 @@
+//! Opening: from what is in the store to an engine that goes on.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::checkpoint::{COUNTERS, KEYS, LOG, ROWS, blocks};
+use super::options::Durable;
+use super::record::Record;
+use super::writer::State;
+use crate::clock::Timestamp;
+use crate::counters::{ChangeTime, Moment, Restoring, SavedTakes, Table, Timeline, decode_takes};
+use crate::event::Dimension;
+use crate::idempotency::stored::StoredKeys;
+use crate::index::row_hash;
+use crate::ledger::Ledger;
+use crate::log::store::{
+    Batch, Chunk, FoundKey, StateChange, StateTable, Store, StoreError, StoredPiece,
+};
+use crate::log::{MemoryLog, Packed, Stored};
+use crate::progress::Progress;
+use crate::snapshot::saved::{RestoredRules, Revisions, RuleRows, UnreadableRow};
+use crate::snapshot::{Compiler, Snapshot};
+use crate::usage::{RollupOptions, Rollups, RollupsError};
+
+/// The row of what an engine has for life.
+const ENGINE: u64 = 1_000;
+/// The row of the rules that the application's code defined.
+pub(crate) const DECLARED: u64 = 1_001;
+/// How many records are redone between two words of progress.
+const RECORDS_A_WORD: u64 = 65_536;
+/// So many shards that copying one holds nobody up for long.
+const SHARDS: usize = 1_024;
+
+/// What the application's code says of the engine.
+#[derive(Debug)]
+pub(crate) struct Settings<'s> {
+    pub(crate) durable: &'s Durable,
+    /// How many events are kept in memory; `None` where none is recorded.
+    pub(crate) keep: Option<usize>,
+    pub(crate) event_retention: Option<Duration>,
+    pub(crate) rollups: &'s RollupOptions,
+    pub(crate) max_keys: u64,
+    pub(crate) late_seconds: u64,
+    pub(crate) idempotency_retention: u64,
+    pub(crate) idempotency_max_keys: usize,
+    pub(crate) hasher: &'s ahash::RandomState,
+    /// What the clock shows.
+    pub(crate) now: Timestamp,
+}
+
+/// An engine's parts as they were.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// There was nothing in the store.
+    pub(crate) is_new: bool,
+    pub(crate) table: Table,
+    pub(crate) ledger: Option<Ledger>,
+    pub(crate) compiler: Compiler,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) keys: StoredKeys,
+    pub(crate) revisions: Revisions,
+    /// The rules that the application's code defined the last time, as they were written down.
+    pub(crate) declared: Option<Vec<u8>>,
+    /// The engine's time, not before that of any record.
+    pub(crate) now: Moment,
+    pub(crate) state: State,
+}
+
+/// What an engine has for life.
+#[derive(Clone, Copy, Debug)]
+struct Identity {
+    /// The second at which its time line starts.
+    origin: i64,
+    /// The name of its log, in the names of all events.
+    name: u64,
+    /// What idempotency keys are hashed with.
+    secret: [u64; 2],
+}
+
+impl Identity {
+    fn new(now: Timestamp) -> Self {
+        let random = |what| ahash::RandomState::new().hash_one(what);
+        let (name, secret) = (random("log"), [random("first"), random("second")]);
+        Self { origin: Timeline::starting(now).origin_second(), name, secret }
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let [first, second] = self.secret;
+        let numbers = [self.origin.cast_unsigned(), self.name, first, second];
+        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let (numbers, []) = bytes.as_chunks::<8>() else { return None };
+        let [origin, name, first, second] = *numbers else { return None };
+        let number = u64::from_le_bytes;
+        Some(Self {
+            origin: number(origin).cast_signed(),
+            name: number(name),
+            secret: [number(first), number(second)],
+        })
+    }
+}
+
+/// Reads what is in a store. Nothing in it is changed but that an empty one gets an identity, so
+/// whoever is interrupted begins again.
+pub(crate) fn recover(settings: &Settings<'_>) -> Result<Recovered, StoreError> {
+    let store = &*settings.durable.store;
+    let (identity, declared, is_new) = identity(store, settings.now)?;
+    let timeline = Timeline::with_origin(identity.origin);
+    let now = timeline.moment(settings.now).max(Moment(store.now()));
+
+    let table = Table::new(settings.max_keys, timeline, SHARDS);
+    let since = Arc::new(ChangeTime::from(timeline.at(now, None)));
+    let RestoredRules { compiler, current, meters, revisions } = read_rules(settings, timeline)?;
+    let snapshot = Snapshot::new(1, since, current, meters, settings.hasher.clone());
+
+    let mut keys = StoredKeys::new(
+        identity.secret,
+        settings.idempotency_retention,
+        settings.idempotency_max_keys,
+    );
+    let restoring = Restoring {
+        roster: &snapshot.roster,
+        end: timeline.at(now, None),
+        from: store.generations().first().map_or(0, |oldest| oldest.first),
+    };
+    let mut reader = Reader::new(settings, timeline, &table, restoring, &revisions);
+    std::thread::scope(|scope| {
+        let loading = scope.spawn(|| load_keys(store, &mut keys, now));
+        let read = reader.read();
+        let loaded = loading.join();
+        let panicked = |_| StoreError::Failed {
+            file: store.file().into(),
+            cause: "the thread that reads its idempotency keys panicked".into(),
+        };
+        read.and(loaded.map_err(panicked).flatten())
+    })?;
+    let Reader { log, rollups, from, checkpoint_bytes, tail_bytes, .. } = reader;
+    let ledger = log.zip(rollups).map(|(log, mut rollups)| {
+        rollups.loaded();
+        Ledger::restored(identity.name, settings.hasher.clone(), log, rollups)
+    });
+    table.start_at(now);
+    table.open(1);
+    let state = State {
+        checkpoint: None,
+        from,
+        checkpoint_bytes,
+        log_bytes: tail_bytes,
+        now: now.0,
+        serial: 0,
+    };
+    Ok(Recovered {
+        is_new,
+        table,
+        ledger,
+        compiler,
+        snapshot,
+        keys,
+        revisions,
+        declared,
+        now,
+        state,
+    })
+}
+
+fn read_rules(settings: &Settings<'_>, timeline: Timeline) -> Result<RestoredRules, StoreError> {
+    let store = &*settings.durable.store;
+    let (mut rows, mut wrong) = (RuleRows::default(), None);
+    store.state(StateTable::Rules, &mut |key, bytes| {
+        if let Err(why) = rows.add(key, bytes) {
+            wrong.get_or_insert(why);
+        }
+    })?;
+    let unreadable = |why: UnreadableRow| StoreError::Damaged {
+        file: store.file().into(),
+        what: "the rules".into(),
+        detail: why.to_string().into(),
+    };
+    if let Some(why) = wrong {
+        return Err(unreadable(why));
+    }
+    let restored = rows.finish(settings.late_seconds).map_err(unreadable)?;
+    Ok(restored.unwrap_or_else(|| {
+        let mut compiler = Compiler::new(timeline, settings.late_seconds);
+        compiler.keep_what_checkpoints_hold();
+        let (current, meters, revisions) = (Vec::new(), Arc::default(), Revisions::default());
+        RestoredRules { compiler, current, meters, revisions }
+    }))
+}
+
+fn identity(
+    store: &dyn Store,
+    now: Timestamp,
+) -> Result<(Identity, Option<Vec<u8>>, bool), StoreError> {
+    let (mut identity, mut declared) = (None, None);
+    store.state(StateTable::Meta, &mut |key, bytes| match key {
+        ENGINE => identity = Some(Identity::of_bytes(bytes)),
+        DECLARED => declared = Some(bytes.to_vec()),
+        _ => {}
+    })?;
+    if let Some(identity) = identity {
+        let identity = identity.ok_or_else(|| damaged(store, "the engine's identity"))?;
+        return Ok((identity, declared, false));
+    }
+    let identity = Identity::new(now);
+    let row = StateChange::Put { table: StateTable::Meta, key: ENGINE, bytes: identity.to_bytes() };
+    store.commit(&Batch { state: &[row], ..Batch::empty(store.end()) })?;
+    Ok((identity, declared, true))
+}
+
+fn load_keys(store: &dyn Store, keys: &mut StoredKeys, now: Moment) -> Result<(), StoreError> {
+    let count = store.generations().iter().map(|generation| generation.keys).sum::<u64>();
+    keys.reserve(usize::try_from(count).unwrap_or(usize::MAX));
+    store.keys(0, &mut |FoundKey { hash, place, now }| keys.load(hash, place, Moment(now)))?;
+    keys.loaded(now);
+    Ok(())
+}
+
+fn damaged(store: &dyn Store, what: &str) -> StoreError {
+    let detail = "its sums are right, and yet it is not what an engine writes".into();
+    StoreError::Damaged { file: store.file().into(), what: what.into(), detail }
+}
+
+/// Reads the checkpoint, and redoes the log from there on.
+struct Reader<'r> {
+    settings: &'r Settings<'r>,
+    store: &'r dyn Store,
+    timeline: Timeline,
+    table: &'r Table,
+    restoring: Restoring<'r>,
+    revisions: &'r Revisions,
+    log: Option<MemoryLog>,
+    rollups: Option<Rollups>,
+    /// From where on counters are redone.
+    from: u64,
+    /// From where on roll-ups are redone, or folded anew.
+    fold_from: u64,
+    /// Whether the roll-ups are those of the checkpoint.
+    redoes: bool,
+    /// From where on events are in memory.
+    log_from: u64,
+    /// The latest timestamp of all events before.
+    floor: Option<Timestamp>,
+    checkpoint_bytes: u64,
+    tail_bytes: u64,
+    takes: SavedTakes,
+}
+
+/// The parts of a checkpoint that can be read only together.
+#[derive(Default)]
+struct Parts {
+    rows: Vec<Vec<u8>>,
+    keys: Option<Vec<u8>>,
+    log: Option<(u64, Option<Timestamp>)>,
+    bytes: u64,
+}
+
+impl<'r> Reader<'r> {
+    fn new(
+        settings: &'r Settings<'r>,
+        timeline: Timeline,
+        table: &'r Table,
+        restoring: Restoring<'r>,
+        revisions: &'r Revisions,
+    ) -> Self {
+        Self {
+            settings,
+            store: &*settings.durable.store,
+            timeline,
+            table,
+            restoring,
+            revisions,
+            log: None,
+            rollups: None,
+            from: 0,
+            fold_from: 0,
+            redoes: false,
+            log_from: 0,
+            floor: None,
+            checkpoint_bytes: 0,
+            tail_bytes: 0,
+            takes: SavedTakes::new(),
+        }
+    }
+
+    fn read(&mut self) -> Result<(), StoreError> {
+        let mut parts = Parts::default();
+        let first = self.store.generations().first().map_or(0, |generation| generation.first);
+        self.tell("reading the checkpoint", 0, 1);
+        self.from = self.read_checkpoint(&mut parts)?.unwrap_or(first);
+        self.checkpoint_bytes = parts.bytes;
+        let mut start = self.from;
+        if let Some(keep) = self.settings.keep {
+            self.read_rollups(&parts, first)?;
+            start = start.min(self.fold_from).min(self.place_log(keep, first, &parts));
+        }
+        self.tell("reading the checkpoint", 1, 1);
+        self.redo(start)
+    }
+
+    fn read_checkpoint(&self, parts: &mut Parts) -> Result<Option<u64>, StoreError> {
+        let mut problem = None;
+        let from = self.store.pieces(&mut |piece| {
+            if problem.is_none() && self.read_piece(&piece, parts).is_none() {
+                problem = Some(match piece.kind {
+                    COUNTERS => "a piece of the counters",
+                    _ => "a piece of a checkpoint",
+                });
+            }
+        })?;
+        problem.map_or(Ok(from), |what| Err(damaged(self.store, what)))
+    }
+
+    fn read_piece(&self, piece: &StoredPiece<'_>, parts: &mut Parts) -> Option<()> {
+        let bytes = u64::try_from(piece.bytes.len()).ok()?;
+        parts.bytes = parts.bytes.saturating_add(bytes);
+        match piece.kind {
+            COUNTERS => {
+                for block in blocks(piece.bytes) {
+                    let (place, block) = block?;
+                    let hash =
+                        |group, values: &[&str]| row_hash(self.settings.hasher, group, values);
+                    self.table.load(&self.restoring, place, block, hash).ok()?;
+                }
+            }
+            ROWS if self.settings.keep.is_some() => parts.rows.push(piece.bytes.to_vec()),
+            KEYS if self.settings.keep.is_some() => parts.keys = Some(piece.bytes.to_vec()),
+            LOG => parts.log = Some(Ledger::read_log(piece.bytes)?),
+            ROWS | KEYS => {}
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Reads the roll-ups of the checkpoint; where there is none, or one by other dimensions, they
+    /// are to be folded anew from all events that are there.
+    fn read_rollups(&mut self, parts: &Parts, first: u64) -> Result<(), StoreError> {
+        let options = self.settings.rollups;
+        let wrong = |why: RollupsError| StoreError::Damaged {
+            file: self.store.file().into(),
+            what: "the checkpoint of the roll-ups".into(),
+            detail: why.to_string().into(),
+        };
+        let loaded = parts.keys.as_ref().map(|keys| Rollups::load_keys(keys, options));
+        match loaded {
+            Some(Ok(mut rollups)) => {
+                for rows in &parts.rows {
+                    rollups.load_rows(rows).map_err(wrong)?;
+                }
+                (self.rollups, self.fold_from, self.redoes) = (Some(rollups), self.from, true);
+                Ok(())
+            }
+            None | Some(Err(RollupsError::Mismatch { .. })) => {
+                let rollups = Rollups::anew(options, self.store.floor());
+                (self.rollups, self.fold_from) = (Some(rollups), first);
+                Ok(())
+            }
+            Some(Err(why)) => Err(wrong(why)),
+        }
+    }
+
+    /// Decides which events come into memory; returns the place to read from, so that what is left
+    /// out is known.
+    fn place_log(&mut self, keep: usize, first: u64, parts: &Parts) -> u64 {
+        let keep = u64::try_from(keep).unwrap_or(u64::MAX);
+        self.log_from = self.store.end().saturating_sub(keep).max(first);
+        let (known, floor) = parts.log.unwrap_or((first, self.store.floor()));
+        self.floor = floor;
+        known.clamp(first, self.log_from)
+    }
+
+    fn redo(&mut self, start: u64) -> Result<(), StoreError> {
+        const STEP: &str = "redoing the log";
+        let store = self.store;
+        let (end, mut told) = (store.end(), 0);
+        let total = end.saturating_sub(start);
+        let mut wrong = None;
+        self.tell(STEP, 0, total);
+        store.read(start, &mut |chunk: &Chunk<'_>| {
+            for (place, bytes) in chunk.records().filter(|(place, _)| *place >= start) {
+                if self.redo_record(place, bytes).is_none() {
+                    wrong = Some(place);
+                    return ControlFlow::Break(());
+                }
+                let done = place.saturating_sub(start);
+                if done.saturating_sub(told) >= RECORDS_A_WORD {
+                    told = done;
+                    self.tell(STEP, done, total);
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        if let Some(place) = wrong {
+            return Err(damaged(store, &format!("record {place}")));
+        }
+        if let (Some(keep), None) = (self.settings.keep, &self.log) {
+            self.log = Some(self.open_log(keep));
+        }
+        self.tell(STEP, total, total);
+        Ok(())
+    }
+
+    fn open_log(&self, keep: usize) -> MemoryLog {
+        MemoryLog::starting(keep, self.settings.event_retention, self.log_from, self.floor)
+    }
+
+    fn redo_record(&mut self, place: u64, bytes: &[u8]) -> Option<()> {
+        let record = Record::read(bytes)?;
+        let event = Stored::read(record.event)?;
+        let timestamp = event.timestamp();
+        let at = self.timeline.at(Moment(record.now), record.is_explicit.then_some(timestamp));
+        if place >= self.from {
+            let bytes = u64::try_from(bytes.len()).ok()?;
+            self.tail_bytes = self.tail_bytes.saturating_add(bytes);
+            decode_takes(&mut &*record.takes, &at, &mut self.takes)?;
+            let into = (self.table, &self.restoring, self.settings.hasher);
+            let value = |dimension: &Dimension| event.dimension(dimension);
+            self.revisions.redo(into, (place, &at), &self.takes, value).ok()?;
+        }
+        let now = self.timeline.timestamp(at.now);
+        if place >= self.fold_from
+            && let Some(rollups) = &mut self.rollups
+        {
+            if self.redoes {
+                rollups.redo(&event, timestamp, now, place);
+            } else {
+                rollups.add(&event, timestamp, now, place);
+            }
+        }
+        if place < self.log_from {
+            self.floor = self.floor.max(Some(timestamp));
+        } else if let Some(keep) = self.settings.keep {
+            if self.log.is_none() {
+                self.log = Some(self.open_log(keep));
+            }
+            let packed = Packed::again(record.event, &event, self.settings.hasher);
+            self.log.as_mut()?.append(&packed, now);
+        }
+        Some(())
+    }
+
+    fn tell(&self, step: &'static str, done: u64, total: u64) {
+        if let Some(tell) = &self.settings.durable.progress {
+            tell(Progress::new(step, done, total));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The one thread that writes to the store.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::checkpoint::{Checkpoint, Sources, Step};
+use super::queue::{Waiting, Work};
+use crate::clock::Timestamp;
+use crate::counters::Moment;
+use crate::log::store::{Batch, Store, StoreError};
+
+/// A checkpoint is due when the log has grown by this much, or by as much as the last checkpoint
+/// has: what is written for checkpoints is at most as much as the log.
+const CHECKPOINT_BYTES: u64 = 32 * 1_024 * 1_024;
+/// How many records the tables of one generation have at the most.
+const GENERATION_RECORDS: u64 = 1_000_000;
+/// Into how many generations the time of retention is cut at the least.
+const GENERATIONS: u64 = 16;
+
+/// What others ask of the writer.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    /// Counts the changes of rules that convert counters or fill in roll-ups, before and after
+    /// each: a checkpoint under way is of no use then, and another one is due.
+    changes: AtomicU64,
+    /// The changes that the newest whole checkpoint knows of.
+    known: AtomicU64,
+    /// Do without a last checkpoint.
+    pub(super) in_a_hurry: AtomicBool,
+}
+
+impl Wishes {
+    pub(super) fn change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether the newest whole checkpoint was begun before a change.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.known.load(Ordering::Acquire) < self.changes.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) sources: Sources,
+    pub(super) wishes: Arc<Wishes>,
+    /// How long a record waits for others; none for records that wait until somebody asks.
+    pub(super) max_delay: Option<Duration>,
+    /// How long records are kept.
+    pub(super) retention: u64,
+    pub(super) state: State,
+}
+
+/// What the writer knows between two commits.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// A checkpoint under way, and the changes of rules before it.
+    pub(super) checkpoint: Option<(Checkpoint, u64)>,
+    /// From where on the log is needed by the newest whole checkpoint.
+    pub(super) from: u64,
+    /// The bytes of the newest whole checkpoint.
+    pub(super) checkpoint_bytes: u64,
+    /// The bytes of the log since the newest checkpoint was begun.
+    pub(super) log_bytes: u64,
+    /// The engine's time of the newest record.
+    pub(super) now: u64,
+    /// The last entry of the queue that is durable.
+    pub(super) serial: u64,
+}
+
+impl Writer {
+    /// Writes until the queue is closed, and then a last checkpoint; says so when it fails.
+    pub(super) fn run(mut self) {
+        let queue = Arc::clone(&self.sources.queue);
+        let file: Box<str> = self.store.file().into();
+        // A bug in here must not leave callers waiting for commits that never come.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.write()));
+        drop(self);
+        queue.failed(match outcome {
+            Ok(Ok(())) => StoreError::Closed { file },
+            Ok(Err(why)) => why,
+            Err(_) => {
+                let cause = "the thread that writes it panicked".into();
+                StoreError::Failed { file, cause }
+            }
+        });
+    }
+
+    fn write(&mut self) -> Result<(), StoreError> {
+        let queue = Arc::clone(&self.sources.queue);
+        loop {
+            if self.is_due() {
+                self.begin_checkpoint();
+            }
+            match queue.next(self.max_delay, self.state.checkpoint.is_some()) {
+                Work::Batch(batch) => {
+                    self.commit(Some(&batch))?;
+                    queue.committed(batch);
+                }
+                Work::Nothing if self.state.checkpoint.is_some() => self.commit(None)?,
+                Work::Nothing => {}
+                Work::Closed => break,
+            }
+        }
+        // Opening again has nothing to redo then.
+        let is_new = self.state.log_bytes > 0 || self.wishes.is_outdated();
+        if !self.wishes.in_a_hurry.load(Ordering::Acquire) && is_new {
+            self.begin_checkpoint();
+            while self.state.checkpoint.is_some() {
+                self.commit(None)?;
+            }
+        }
+        self.store.close()
+    }
+
+    fn is_due(&self) -> bool {
+        if let Some((_, changes)) = self.state.checkpoint {
+            // What is copied of it is of before.
+            return self.wishes.changes.load(Ordering::Acquire) != changes;
+        }
+        let enough = self.state.checkpoint_bytes.max(CHECKPOINT_BYTES);
+        self.state.log_bytes >= enough || self.wishes.is_outdated()
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let changes = self.wishes.changes.load(Ordering::Acquire);
+        self.state.checkpoint = Some((Checkpoint::new(), changes));
+        self.state.log_bytes = 0;
+    }
+
+    /// One transaction: records where some wait, and a step of a checkpoint where one is under way.
+    fn commit(&mut self, waiting: Option<&Arc<Waiting>>) -> Result<(), StoreError> {
+        let records = waiting.map_or(0, |waiting| waiting.records.len());
+        self.state.now = self.state.now.max(waiting.map_or(0, |waiting| waiting.now));
+        let serial = waiting.map_or(self.state.serial, |waiting| waiting.serial);
+        let bytes = records.saturating_mul(2);
+        let Step { pieces, now, mark, whole } = match &mut self.state.checkpoint {
+            Some((checkpoint, _)) => {
+                checkpoint.step(&self.sources, Moment(self.state.now), bytes, serial)
+            }
+            None => Step::nothing(),
+        };
+        self.state.now = self.state.now.max(now.0);
+        let batch = Batch {
+            first: waiting.map_or_else(|| self.store.end(), |waiting| waiting.first),
+            records: waiting.map_or(&[], |waiting| &waiting.records),
+            ends: waiting.map_or(&[], |waiting| &waiting.ends),
+            earliest: waiting.map_or(Timestamp::MAX, |waiting| waiting.earliest),
+            latest: waiting.map_or(Timestamp::MIN, |waiting| waiting.latest),
+            now: self.state.now,
+            keys: waiting.map_or(&[], |waiting| &waiting.keys),
+            state: waiting.map_or(&[], |waiting| &waiting.state),
+            pieces: &pieces,
+            checkpoint: mark,
+            new_generation: self.is_generation_over(),
+            keep_from: self.keep_from(),
+        };
+        self.store.commit(&batch)?;
+        self.state.serial = serial;
+        let records = u64::try_from(records).unwrap_or(u64::MAX);
+        self.state.log_bytes = self.state.log_bytes.saturating_add(records);
+        if let Some((from, bytes)) = whole {
+            (self.state.from, self.state.checkpoint_bytes) = (from, bytes);
+            if let Some((_, changes)) = self.state.checkpoint.take() {
+                self.wishes.known.store(changes, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_generation_over(&self) -> bool {
+        let generations = self.store.generations();
+        let Some(current) = generations.last() else { return false };
+        let before = generations.iter().rev().nth(1).map_or(0, |before| before.now);
+        let records = current.end.saturating_sub(current.first);
+        let age = self.state.now.saturating_sub(before);
+        records >= GENERATION_RECORDS
+            || (before > 0 && records > 0 && age > self.retention.div_euclid(GENERATIONS))
+    }
+
+    /// The place from which on the log is needed: for opening, or because it is kept so long.
+    fn keep_from(&self) -> u64 {
+        let is_over = |now: u64| now.saturating_add(self.retention) < self.state.now;
+        let generations = self.store.generations();
+        let needed = generations.iter().find(|generation| !is_over(generation.now));
+        let needed = needed.map_or_else(|| self.store.end(), |generation| generation.first);
+        needed.min(self.state.from)
+    }
+}

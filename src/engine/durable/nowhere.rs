@@ -1,0 +1,99 @@
+//! The same names as in `store.rs`, with no store behind them.
+
+#![expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same as with a store")]
+
+use crate::clock::Timestamp;
+use crate::counters::{At, Moment, Take};
+use crate::decision::{Decision, Kept};
+use crate::engine::Engine;
+use crate::error::{BatchError, RulesError, TrackError};
+use crate::event::Event;
+use crate::snapshot::{Compiler, Snapshot};
+
+impl Engine {
+    #[inline]
+    pub(in crate::engine) fn admit(&self) -> Result<(), TrackError> {
+        Ok(())
+    }
+
+    #[inline]
+    pub(in crate::engine) fn unacknowledged(
+        &self,
+        _answer: &Result<Decision, TrackError>,
+    ) -> Option<TrackError> {
+        None
+    }
+
+    #[inline]
+    pub(in crate::engine) fn all_acknowledged(
+        &self,
+        answers: Vec<Result<Decision, TrackError>>,
+    ) -> Vec<Result<Decision, TrackError>> {
+        answers
+    }
+
+    #[inline]
+    pub(in crate::engine) fn by_key(
+        &self,
+        key: &str,
+        event: &Event<'_>,
+        now: Moment,
+        decide: impl FnOnce() -> Result<Decision, TrackError>,
+    ) -> Result<Decision, TrackError> {
+        self.keys.once(key, event, now, decide)
+    }
+
+    #[inline]
+    pub(in crate::engine) fn find_key(
+        &self,
+        key: &str,
+        event: &Event<'_>,
+        now: Moment,
+    ) -> Result<Option<Decision>, TrackError> {
+        self.keys.find(key, event, now)
+    }
+
+    #[inline]
+    pub(in crate::engine) fn keep(
+        &self,
+        event: &Event<'_>,
+        at: At,
+        _takes: &[Take],
+        _rules: &Snapshot,
+    ) -> Kept {
+        let Some(ledger) = &self.ledger else { return Kept::default() };
+        let now = self.table.timeline().timestamp(at.now);
+        let timestamp = event.happened_at().map_or(now, Timestamp::from);
+        let (id, ()) = ledger.append(event, timestamp, now, |_| ());
+        Kept { event_id: Some(id) }
+    }
+
+    pub(in crate::engine) fn admit_batch(&self) -> Result<(), BatchError> {
+        Ok(())
+    }
+
+    pub(in crate::engine) fn admit_rules(&self) -> Result<(), RulesError> {
+        Ok(())
+    }
+
+    pub(in crate::engine) fn rules_change(&self) {}
+
+    pub(in crate::engine) fn note_checkpoints(&self, _: &mut Compiler) {}
+
+    pub(in crate::engine) fn put_rules(
+        &self,
+        _before: &Snapshot,
+        _now: &Snapshot,
+        _: &Compiler,
+    ) -> Option<u64> {
+        None
+    }
+
+    pub(in crate::engine) fn rules_are_stored(&self, _: Option<u64>) -> Result<(), RulesError> {
+        Ok(())
+    }
+
+    pub(in crate::engine) fn batch_is_stored(&self) -> Result<(), BatchError> {
+        Ok(())
+    }
+}

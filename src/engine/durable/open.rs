@@ -1,0 +1,125 @@
+//! Making an engine of what is in a store.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::clock::SystemClock;
+use crate::durable::{DECLARED, Durable, Pipeline, Recovered, Settings, recover};
+use crate::engine::Engine;
+use crate::engine::builder::{EngineBuilder, Recording};
+use crate::engine::figures::EngineFigures;
+use crate::error::{BuildError, RulesError};
+use crate::idempotency::IdempotencyKeys;
+use crate::rules::{RuleSet, SyncOptions, merge_declared};
+
+/// The most idempotency keys where that was not said.
+const IDEMPOTENCY_KEYS: usize = 20_000_000;
+
+impl EngineBuilder {
+    /// Recovers what the store has, and goes on from there with what the builder says.
+    pub(in crate::engine) fn build_durable(
+        mut self,
+        durable: &Durable,
+    ) -> Result<Engine, BuildError> {
+        let clock = self.clock.take().unwrap_or_else(|| Box::new(SystemClock::new()));
+        let hasher = ahash::RandomState::new();
+        let keys_retention =
+            u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
+        let max_keys = self.idempotency_keys(IDEMPOTENCY_KEYS);
+        let now = clock.now();
+        let Recovered {
+            is_new,
+            table,
+            ledger,
+            mut compiler,
+            snapshot,
+            keys,
+            revisions,
+            declared,
+            now: at,
+            state,
+        } = recover(&Settings {
+            durable,
+            keep: match self.recording {
+                Recording::Off | Recording::Newest(0) => None,
+                Recording::Newest(keep) => Some(keep),
+            },
+            event_retention: self.event_retention,
+            rollups: &self.rollups,
+            max_keys: self.max_keys,
+            late_seconds: self.late_events.as_secs(),
+            idempotency_retention: keys_retention,
+            idempotency_max_keys: max_keys,
+            hasher: &hasher,
+            now,
+        })?;
+        if !is_new && ledger.is_some() {
+            compiler.recount();
+        }
+        let (table, ledger) = (Arc::new(table), ledger.map(Arc::new));
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        let shared = (Arc::clone(&table), ledger.clone(), Arc::clone(&snapshot));
+        let retention = u64::try_from(durable.retention.as_nanos()).unwrap_or(u64::MAX);
+        let retention = retention.max(keys_retention);
+        // The clock may have been set back while nobody looked: then it is followed from where it
+        // was.
+        let behind = table.timeline().moment(now) < at;
+        let engine = Engine {
+            highest: (behind || !clock.is_monotonic()).then(|| AtomicU64::new(at.0)),
+            clock,
+            pipeline: Some(Pipeline::start(durable, keys, revisions, shared, state, retention)?),
+            snapshot,
+            table,
+            compiler: Mutex::new(compiler),
+            ledger,
+            keys: IdempotencyKeys::new(keys_retention, max_keys, hasher.clone()),
+            hasher,
+            figures: EngineFigures::new(),
+        };
+        engine.track_folds_of(&engine.snapshot.load().meters);
+        engine.go_on_with(self.rules, declared.as_deref(), is_new)?;
+        if engine.ledger.is_some() {
+            engine.compiler.lock().recount();
+        }
+        Ok(engine)
+    }
+}
+
+impl Engine {
+    /// Brings what the code defines into what is stored: what changed in the code since the last
+    /// time is changed, what was changed at run time stays.
+    fn go_on_with(
+        &self,
+        rules: RuleSet,
+        declared: Option<&[u8]>,
+        is_new: bool,
+    ) -> Result<(), BuildError> {
+        let text = serde_json::to_vec(&rules).unwrap_or_default();
+        if declared == Some(&*text) {
+            return Ok(());
+        }
+        let before: Option<RuleSet> = declared.and_then(|text| serde_json::from_slice(text).ok());
+        if is_new {
+            let (rules, meters) = rules.into_parts();
+            self.install(rules, &meters).map_err(of_rules)?;
+        } else {
+            let wanted = merge_declared(&before.unwrap_or_default(), rules, self.rule_set());
+            self.sync(wanted, SyncOptions::apply()).map_err(of_rules)?;
+        }
+        if let Some(pipeline) = &self.pipeline {
+            pipeline.wait_for_state(pipeline.put_row(DECLARED, text))?;
+        }
+        Ok(())
+    }
+}
+
+fn of_rules(why: RulesError) -> BuildError {
+    match why {
+        RulesError::Store(why) => BuildError::Store(why),
+        RulesError::Invalid(why) => BuildError::Invalid(why),
+        why => BuildError::Rules(why),
+    }
+}

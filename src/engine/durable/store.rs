@@ -1,0 +1,247 @@
+//! Where the engine's calls meet its store.
+
+use crate::clock::Timestamp;
+use crate::counters::{At, Moment, SavedTakes, Take, decode_takes, encode_takes};
+use crate::decision::{Decision, Kept};
+use crate::durable::{Durability, Head, Pipeline, Record};
+use crate::engine::Engine;
+use crate::error::{BatchError, RulesError, TrackError};
+use crate::event::Event;
+use crate::idempotency::stored::{Known, Once, Use};
+use crate::log::store::StoreError;
+use crate::log::{Packed, Stored};
+use crate::snapshot::{Compiler, Snapshot};
+
+impl Engine {
+    /// Lets a call through that may record something.
+    #[inline]
+    pub(in crate::engine) fn admit(&self) -> Result<(), TrackError> {
+        match &self.pipeline {
+            None => Ok(()),
+            Some(pipeline) => Ok(pipeline.admit()?),
+        }
+    }
+
+    pub(in crate::engine) fn admit_batch(&self) -> Result<(), BatchError> {
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        pipeline.admit().map_err(BatchError::Store)
+    }
+
+    pub(in crate::engine) fn admit_rules(&self) -> Result<(), RulesError> {
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        pipeline.admit().map_err(RulesError::Store)
+    }
+
+    /// Waits for the commit of an answer's record, where calls do that; says why it is not to be
+    /// given.
+    #[inline]
+    pub(in crate::engine) fn unacknowledged(
+        &self,
+        answer: &Result<Decision, TrackError>,
+    ) -> Option<TrackError> {
+        let (pipeline, decision) = (self.pipeline.as_ref()?, answer.as_ref().ok()?);
+        let refused = match decision.log_place() {
+            // The engine was closed while it decided.
+            None if decision.is_allowed() => {
+                Some(StoreError::Closed { file: pipeline.store.file().into() })
+            }
+            place => pipeline.acknowledge(place).err(),
+        };
+        refused.map(TrackError::Store)
+    }
+
+    /// The same for many answers: they wait together.
+    pub(in crate::engine) fn all_acknowledged(
+        &self,
+        mut answers: Vec<Result<Decision, TrackError>>,
+    ) -> Vec<Result<Decision, TrackError>> {
+        for answer in answers.iter_mut().rev() {
+            if let Some(why) = self.unacknowledged(answer) {
+                *answer = Err(why);
+            }
+        }
+        answers
+    }
+
+    pub(in crate::engine) fn batch_is_stored(&self) -> Result<(), BatchError> {
+        match &self.pipeline {
+            Some(pipeline) if pipeline.level() == Durability::Synced => {
+                pipeline.flush().map_err(BatchError::Store)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers with what an idempotency key has, or decides.
+    #[inline]
+    pub(in crate::engine) fn by_key(
+        &self,
+        key: &str,
+        event: &Event<'_>,
+        now: Moment,
+        decide: impl FnOnce() -> Result<Decision, TrackError>,
+    ) -> Result<Decision, TrackError> {
+        let Some(pipeline) = &self.pipeline else {
+            return self.keys.once(key, event, now, decide);
+        };
+        if pipeline.is_memory_only() {
+            return match self.find_stored_key(pipeline, key, event, now)? {
+                Some(known) => Ok(known),
+                None => self.keys.once(key, event, now, decide),
+            };
+        }
+        let decide = || {
+            let decision = decide()?;
+            let since = decision.at().now;
+            let used = decision.log_place().map(|place| Use { place, since });
+            Ok((decision, used))
+        };
+        let look_up = |place| self.look_up(pipeline, place, key, event);
+        match pipeline.keys.once(pipeline.keys.hash(key), now, look_up, decide)? {
+            Once::New(decision, _) => Ok(decision),
+            Once::Known(decision, place) => Ok(decision.at_log_place(place)),
+            Once::Conflict => Err(TrackError::IdempotencyConflict { key: key.into() }),
+        }
+    }
+
+    /// The answer that an idempotency key has, if it has one.
+    pub(in crate::engine) fn find_key(
+        &self,
+        key: &str,
+        event: &Event<'_>,
+        now: Moment,
+    ) -> Result<Option<Decision>, TrackError> {
+        let Some(pipeline) = &self.pipeline else { return self.keys.find(key, event, now) };
+        let stored = self.find_stored_key(pipeline, key, event, now)?;
+        if stored.is_none() && pipeline.is_memory_only() {
+            return self.keys.find(key, event, now);
+        }
+        Ok(stored)
+    }
+
+    fn find_stored_key(
+        &self,
+        pipeline: &Pipeline,
+        key: &str,
+        event: &Event<'_>,
+        now: Moment,
+    ) -> Result<Option<Decision>, TrackError> {
+        let look_up = |place| self.look_up(pipeline, place, key, event);
+        match pipeline.keys.find(pipeline.keys.hash(key), now, look_up)? {
+            None => Ok(None),
+            Some(Once::New(decision, _)) => Ok(Some(decision)),
+            Some(Once::Known(decision, place)) => Ok(Some(decision.at_log_place(place))),
+            Some(Once::Conflict) => Err(TrackError::IdempotencyConflict { key: key.into() }),
+        }
+    }
+
+    /// What the record of a place is to an event with a key.
+    fn look_up(
+        &self,
+        pipeline: &Pipeline,
+        place: u64,
+        key: &str,
+        event: &Event<'_>,
+    ) -> Result<Known<Decision>, TrackError> {
+        let known = pipeline.read(place, |record| {
+            if record.key != Some(key) {
+                return Some(Known::Other);
+            }
+            let since = Moment(record.now);
+            let stored = Stored::read(record.event)?;
+            if !stored.is_same_request(record.is_explicit, event) {
+                return Some(Known::Conflict { since });
+            }
+            let answer = self.answer_of(pipeline, record, &stored, place)?;
+            Some(Known::Same { since, answer })
+        })?;
+        known.ok_or_else(|| {
+            let (file, what) = (pipeline.store.file().into(), format!("record {place}").into());
+            let detail = "it is not there, or not what was written".into();
+            StoreError::Damaged { file, what, detail }.into()
+        })
+    }
+
+    /// The first answer to the event of a record.
+    fn answer_of(
+        &self,
+        pipeline: &Pipeline,
+        record: &Record<'_>,
+        event: &Stored<'_>,
+        place: u64,
+    ) -> Option<Decision> {
+        let timeline = self.table.timeline();
+        let at = timeline.at(Moment(record.now), record.is_explicit.then(|| event.timestamp()));
+        let mut takes = SavedTakes::new();
+        decode_takes(&mut &*record.takes, &at, &mut takes)?;
+        let rule_of = |revision| pipeline.rule(revision);
+        let id = self.ledger.as_ref().map(|ledger| ledger.id(place));
+        Decision::restored(id, at, timeline, &takes, rule_of)
+    }
+
+    /// Puts the record of an event that is let in where it is kept. Runs under the locks of the
+    /// decision.
+    #[inline]
+    pub(in crate::engine) fn keep(
+        &self,
+        event: &Event<'_>,
+        at: At,
+        takes: &[Take],
+        rules: &Snapshot,
+    ) -> Kept {
+        let now = self.table.timeline().timestamp(at.now);
+        let timestamp = event.happened_at().map_or(now, Timestamp::from);
+        let Some(pipeline) = &self.pipeline else {
+            let Some(ledger) = &self.ledger else { return Kept::default() };
+            let (id, ()) = ledger.append(event, timestamp, now, |_| ());
+            return Kept { event_id: Some(id), log_place: None };
+        };
+        let revision = |rule| rules.rule(rule).map_or(0, |rule| rule.revision());
+        let head = Head::new(at.now.0, at.explicit, event.key(), |out| {
+            encode_takes(takes, &at, revision, out);
+        });
+        let key = event.key().map(|key| pipeline.keys.hash(key));
+        let put = |packed: &Packed| pipeline.put(&head, packed, key, at.now.0);
+        if let Some(ledger) = &self.ledger {
+            let (id, log_place) = ledger.append(event, timestamp, now, put);
+            return Kept { event_id: Some(id), log_place };
+        }
+        Kept { event_id: None, log_place: put(&Packed::unsigned(event, timestamp)) }
+    }
+
+    pub(in crate::engine) fn rules_change(&self) {
+        if let Some(pipeline) = &self.pipeline {
+            pipeline.rules_change();
+        }
+    }
+
+    /// Tells the compiler where no crash brings back what counters took over from.
+    pub(in crate::engine) fn note_checkpoints(&self, compiler: &mut Compiler) {
+        if self.pipeline.as_ref().is_some_and(|pipeline| !pipeline.is_outdated()) {
+            compiler.begin_checkpoint();
+            compiler.complete_checkpoint();
+        }
+    }
+
+    /// Puts a change of the rules into the queue, behind all events that were counted by the old
+    /// ones and before any that is counted by the new ones.
+    pub(in crate::engine) fn put_rules(
+        &self,
+        before: &Snapshot,
+        now: &Snapshot,
+        compiler: &Compiler,
+    ) -> Option<u64> {
+        let pipeline = self.pipeline.as_ref()?;
+        Some(pipeline.put_rules(before, now, compiler))
+    }
+
+    /// Waits until a change of the rules is durable.
+    pub(in crate::engine) fn rules_are_stored(&self, entry: Option<u64>) -> Result<(), RulesError> {
+        match (&self.pipeline, entry) {
+            (Some(pipeline), Some(entry)) => {
+                pipeline.wait_for_state(entry).map_err(RulesError::Store)
+            }
+            _ => Ok(()),
+        }
+    }
+}
