@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
 
+use super::seal::{Reader, seal, start, unseal};
+
 /// Bytes that last, for a log that is not in a file: encrypted, in memory for tests, or with
 /// faults on purpose.
 ///
@@ -73,6 +75,10 @@ const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
 /// No creation was interrupted in a file that is larger; redb makes 1 MiB and a little.
 const CREATED_BYTES: u64 = 16 * 1_024 * 1_024;
 const PAGE: usize = 4_096;
+/// Where the note of the newest batch is: in the first page, of which redb needs 320 bytes.
+const MARK_OFFSET: u64 = 2_048;
+const MARK_BYTES: usize = 16;
+const MARK: &str = "mark";
 
 impl Backend {
     pub(super) fn file(file: FileBackend) -> Self {
@@ -81,6 +87,22 @@ impl Backend {
 
     pub(super) fn storage(storage: Box<dyn Storage>) -> Self {
         Self { medium: Arc::new(Medium::Storage(storage)), looked: Arc::default() }
+    }
+
+    /// Notes that so many batches are durable, without waiting until the note is.
+    pub(super) fn mark(&self, batches: u64) -> io::Result<()> {
+        let mut note = Vec::new();
+        start(&mut note);
+        note.extend_from_slice(&batches.to_le_bytes());
+        seal(MARK, MARK_OFFSET, &mut note);
+        self.write(MARK_OFFSET, &note)
+    }
+
+    /// The newest note; `None` where there is none.
+    pub(super) fn marked(&self) -> Option<u64> {
+        let mut note = [0; MARK_BYTES];
+        self.read(MARK_OFFSET, &mut note).ok()?;
+        Reader { rest: unseal(MARK, MARK_OFFSET, &note)? }.u64()
     }
 
     /// How many bytes there are.

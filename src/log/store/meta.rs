@@ -20,6 +20,8 @@ pub(super) const FORMAT: u32 = 1;
 pub(super) struct Meta {
     /// The oldest first, and one at least.
     pub(super) generations: Vec<StoredGeneration>,
+    /// How many batches were stored.
+    pub(super) batches: u64,
     /// The number of the next generation and of the next checkpoint; none is used again.
     pub(super) next: u64,
     pub(super) now: u64,
@@ -64,6 +66,7 @@ impl Meta {
     pub(super) fn new() -> Self {
         Self {
             generations: vec![StoredGeneration::starting(0, 0)],
+            batches: 0,
             next: 1,
             now: 0,
             floor: None,

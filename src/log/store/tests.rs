@@ -3,6 +3,7 @@
 //! Method: random batches go to a store and to a plain model; every answer is compared. The crash
 //! suites run one history on a disk in memory that fails at each of its calls.
 
+mod faults;
 #[path = "../../../tests/support/medium.rs"]
 mod medium;
 mod model;
@@ -18,7 +19,8 @@ use super::redb::{RedbStore, StoreOptions};
 use super::*;
 
 /// A small cache, so that reading goes to the disk.
-const OPTIONS: StoreOptions = StoreOptions { create: true, cache_bytes: 256 * 1_024 };
+const OPTIONS: StoreOptions =
+    StoreOptions { create: true, cache_bytes: 256 * 1_024, quick_reopen: false };
 
 fn open(medium: &Medium) -> Result<RedbStore, StoreError> {
     RedbStore::open_storage(Box::new(medium.clone()), &OPTIONS)

@@ -212,6 +212,7 @@ impl<'c> Copy<'c> {
         let file = FileBackend::new(file).map_err(|error| named.redb("making a backup", error))?;
         let db = open_database(named, Backend::file(file), StoreOptions::default().cache_bytes)?;
         let mut meta = view.meta.clone();
+        meta.batches = 0;
         meta.doomed.clear();
         meta.under_way = None;
         let mut copy = Self { named, db, meta };
@@ -243,7 +244,7 @@ impl<'c> Copy<'c> {
         let mut from = Some(0);
         while let Some(start) = from.take() {
             let failed = |error: RedbError| self.named.redb("copying", error);
-            let txn = begin(self.named, &self.db)?;
+            let txn = begin(self.named, &self.db, false)?;
             let mut copied = 0_u64;
             {
                 let mut target = txn.open_table(table(name)).map_err(|e| failed(e.into()))?;
@@ -265,7 +266,7 @@ impl<'c> Copy<'c> {
     }
 
     fn finish(self) -> Result<(), StoreError> {
-        let txn = begin(self.named, &self.db)?;
+        let txn = begin(self.named, &self.db, false)?;
         put_meta(self.named, &txn, &self.meta)?;
         txn.commit().map_err(|error| self.named.redb("copying", error))?;
         self.db.close().map_err(|error| self.named.redb("closing a backup", error))

@@ -24,16 +24,21 @@ impl RedbStore {
         let mut meta = Meta::clone(&self.meta());
         check(&self.named, batch, &meta)?;
         let done = self.with("the file", |db| {
-            let txn = begin(&self.named, db)?;
+            let txn = begin(&self.named, db, self.quick_reopen)?;
             let mut writer =
                 Writer { txn: &txn, named: &self.named, value: &mut value, written: 0 };
             writer.store(batch, &mut meta)?;
+            meta.batches = meta.batches.saturating_add(1);
             writer.sweep(&mut meta)?;
             put_meta(&self.named, &txn, &meta)?;
             txn.commit().map_err(|error| self.named.redb("committing", error))
         });
         match &done {
-            Ok(()) => *self.meta.write() = meta.into(),
+            Ok(()) => {
+                // Durable without it; where the medium fails, the next batch finds out.
+                let _ = self.backend.mark(meta.batches);
+                *self.meta.write() = meta.into();
+            }
             Err(StoreError::Closed { .. }) => {}
             Err(error) => {
                 let _ = self.failure.set(error.to_string().into());
@@ -46,14 +51,19 @@ impl RedbStore {
 /// Makes an empty file a store.
 pub(super) fn first(named: &Named, db: &Database) -> Result<Meta, StoreError> {
     let meta = Meta::new();
-    let txn = begin(named, db)?;
+    let txn = begin(named, db, false)?;
     put_meta(named, &txn, &meta)?;
     txn.commit().map_err(|error| named.redb("making the file", error))?;
     Ok(meta)
 }
 
-pub(super) fn begin(named: &Named, db: &Database) -> Result<WriteTransaction, StoreError> {
+pub(super) fn begin(
+    named: &Named,
+    db: &Database,
+    quick_reopen: bool,
+) -> Result<WriteTransaction, StoreError> {
     let mut txn = db.begin_write().map_err(|error| named.redb("beginning a commit", error))?;
+    txn.set_quick_repair(quick_reopen);
     let durable = txn.set_durability(Durability::Immediate);
     durable.map_err(|error| named.damaged("the file", error.to_string()))?;
     Ok(txn)

@@ -76,69 +76,65 @@ impl Model {
         }
     }
 
-    /// Compares every answer; panics where one is wrong, and returns the error of one that is an
-    /// error.
-    pub(super) fn compare(&self, store: &dyn Store) -> Result<(), StoreError> {
-        assert_eq!((store.end(), store.now()), (self.end(), self.now));
-        assert_eq!(store.floor(), self.floor);
-        self.compare_generations(store);
+    /// What a store is to have.
+    pub(super) fn contents(&self) -> Contents {
         let oldest = self.oldest();
-        for from in [0, oldest, oldest + 1, (oldest + self.end()) / 2, self.end()] {
-            self.compare_records(store, from)?;
-            self.compare_keys(store, from)?;
-        }
-        self.compare_before(store)?;
-        for table in [StateTable::Rules, StateTable::Meta] {
-            let mut found = BTreeMap::new();
-            store.state(table, &mut |key, row| {
-                found.insert((table == StateTable::Rules, key), row.to_vec());
-            })?;
-            let expected = self.state.iter().filter(|row| row.0.0 == (table == StateTable::Rules));
-            assert!(found.iter().eq(expected), "{table:?}");
-        }
-        let mut found = Vec::new();
-        let from = store.pieces(&mut |piece| {
-            let StoredPiece { kind, position, bytes } = piece;
-            found.push(Piece { kind, position, bytes: bytes.to_vec() });
-        })?;
-        let expected = self.complete.as_ref().map(|(from, pieces)| (*from, pieces));
-        assert_eq!(from.map(|from| (from, &found)), expected);
-        Ok(())
-    }
-
-    fn compare_generations(&self, store: &dyn Store) {
-        let found = store.generations();
         let ends = self.generations.iter().skip(1).map(|next| next.0).chain([self.end()]);
-        let expected: Vec<_> = self.generations.iter().zip(ends).collect();
-        if expected.is_empty() {
-            assert_eq!(found.len(), 1);
-            return;
-        }
-        assert_eq!(found.len(), expected.len());
-        for (found, ((first, now, bounds), end)) in found.iter().zip(expected) {
-            assert_eq!((found.first, found.end, found.now), (*first, end, *now));
-            let bounds = bounds.unwrap_or((Timestamp::MAX, Timestamp::MIN));
-            assert_eq!((found.earliest, found.latest), bounds);
+        let generations = self.generations.iter().zip(ends).map(|(one, end)| {
+            let (earliest, latest) = one.2.unwrap_or((Timestamp::MAX, Timestamp::MIN));
+            let keys = self.keys.iter().filter(|key| (one.0..end).contains(&key.1)).count() as u64;
+            Generation { first: one.0, end, now: one.1, earliest, latest, keys }
+        });
+        let rows = |rules| {
+            let rows = self.state.iter().filter(move |row| row.0.0 == rules);
+            rows.map(|row| (row.0.1, row.1.clone())).collect()
+        };
+        Contents {
+            end: self.end(),
+            now: self.now,
+            floor: self.floor,
+            generations: match self.generations.len() {
+                0 => vec![Generation {
+                    first: 0,
+                    end: 0,
+                    now: 0,
+                    earliest: Timestamp::MAX,
+                    latest: Timestamp::MIN,
+                    keys: 0,
+                }],
+                _ => generations.collect(),
+            },
+            records: self.records[oldest as usize..].to_vec(),
+            keys: self.keys.iter().copied().filter(|key| key.1 >= oldest).collect(),
+            state: [rows(true), rows(false)],
+            checkpoint: self.complete.clone(),
         }
     }
 
-    fn compare_records(&self, store: &dyn Store, from: u64) -> Result<(), StoreError> {
-        let mut next = None;
-        let read = store.read(from, &mut |chunk| {
-            let start = next.unwrap_or(chunk.first());
-            assert_eq!(chunk.first(), start, "chunks abut");
-            assert!(chunk.end() > from.max(chunk.first()), "a chunk has what was asked for");
-            for (place, record) in chunk.records() {
-                assert_eq!(record, self.records[place as usize], "record {place}");
-            }
-            assert_eq!(chunk.records().count() as u64, chunk.end() - chunk.first());
-            next = Some(chunk.end());
-            ControlFlow::Continue(())
-        });
-        read?;
-        let expected = (from.max(self.oldest()) < self.end()).then_some(self.end());
-        assert_eq!(next, expected, "all is read from {from}");
-        Ok(())
+    /// Compares every answer, partial ones too.
+    pub(super) fn compare(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let expected = self.contents();
+        assert!(Contents::read(store)? == expected, "all of it");
+        let oldest = self.oldest();
+        for from in [oldest + 1, (oldest + self.end()) / 2, self.end()] {
+            let mut places = Vec::new();
+            store.read(from, &mut |chunk| {
+                assert!(chunk.end() > from, "a chunk has what was asked for");
+                for (place, record) in chunk.records() {
+                    assert_eq!(record, self.records[place as usize], "record {place}");
+                    places.push(place);
+                }
+                ControlFlow::Continue(())
+            })?;
+            assert!(places.is_sorted_by(|a, b| a + 1 == *b), "no place is left out");
+            let (first, last) = (places.first().copied(), places.last().copied());
+            assert_eq!(last, (from < self.end()).then(|| self.end() - 1));
+            assert!(first.is_none_or(|first| first <= from));
+            let mut keys = Vec::new();
+            store.keys(from, &mut |key| keys.push((key.hash, key.place)))?;
+            assert!(keys.iter().eq(expected.keys.iter().filter(|key| key.1 >= from)));
+        }
+        self.compare_before(store)
     }
 
     fn compare_before(&self, store: &dyn Store) -> Result<(), StoreError> {
@@ -157,13 +153,46 @@ impl Model {
         }
         Ok(())
     }
+}
 
-    fn compare_keys(&self, store: &dyn Store, from: u64) -> Result<(), StoreError> {
-        let mut found = Vec::new();
-        store.keys(from, &mut |key| found.push((key.hash, key.place)))?;
-        let oldest = from.max(self.oldest());
-        let expected = self.keys.iter().filter(|key| key.1 >= oldest);
-        assert!(found.iter().eq(expected), "keys from {from}");
-        Ok(())
+/// All that is in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Contents {
+    end: u64,
+    now: u64,
+    floor: Option<Timestamp>,
+    generations: Vec<Generation>,
+    records: Vec<Vec<u8>>,
+    keys: Vec<(u64, u64)>,
+    state: [Vec<(u64, Vec<u8>)>; 2],
+    checkpoint: Option<(u64, Vec<Piece>)>,
+}
+
+impl Contents {
+    pub(super) fn read(store: &dyn Store) -> Result<Self, StoreError> {
+        let (mut records, mut keys, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
+        store.read(0, &mut |chunk| {
+            records.extend(chunk.records().map(|record| record.1.to_vec()));
+            ControlFlow::Continue(())
+        })?;
+        store.keys(0, &mut |key| keys.push((key.hash, key.place)))?;
+        let mut state = [Vec::new(), Vec::new()];
+        for (table, rows) in [StateTable::Rules, StateTable::Meta].into_iter().zip(&mut state) {
+            store.state(table, &mut |key, row| rows.push((key, row.to_vec())))?;
+        }
+        let from = store.pieces(&mut |piece| {
+            let StoredPiece { kind, position, bytes } = piece;
+            pieces.push(Piece { kind, position, bytes: bytes.to_vec() });
+        })?;
+        Ok(Self {
+            end: store.end(),
+            now: store.now(),
+            floor: store.floor(),
+            generations: store.generations(),
+            records,
+            keys,
+            state,
+            checkpoint: from.map(|from| (from, pieces)),
+        })
     }
 }

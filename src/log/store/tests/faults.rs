@@ -1,0 +1,209 @@
+//! One history on a disk that fails.
+
+use super::medium::{Fault, Unsynced};
+use super::model::Contents;
+use super::workload::Step;
+use super::*;
+
+/// Whether the long forms are asked for.
+fn is_long() -> bool {
+    std::env::var("LIMITRY_LONG").is_ok_and(|long| long == "1")
+}
+
+/// A history and what there is to be after each of its steps.
+struct History {
+    name: String,
+    steps: Vec<Step>,
+    models: Vec<Model>,
+}
+
+impl History {
+    fn new(seed: u64, length: usize) -> Self {
+        let mut work = Workload::small(seed);
+        let (mut steps, mut models) = (Vec::new(), vec![Model::default()]);
+        for number in 0..length {
+            let step = work.step(&models[number]);
+            let mut model = models[number].clone();
+            model.apply(&step);
+            steps.push(step);
+            models.push(model);
+        }
+        Self { name: format!("LIMITRY_SEED={seed}"), steps, models }
+    }
+
+    /// The disk after the whole of it.
+    fn whole(&self) -> Medium {
+        let medium = Medium::new();
+        let ended = self.run(&open(&medium).expect("opens"), 0);
+        assert_eq!(ended, (self.steps.len(), Ok(())));
+        medium
+    }
+
+    /// Opens a disk and does what can be done of the history.
+    fn start(&self, medium: &Medium) -> (usize, Result<(), StoreError>) {
+        match open(medium) {
+            Ok(store) => self.run(&store, 0),
+            Err(error) => (0, Err(error)),
+        }
+    }
+
+    /// Goes on with a store that has the first `done` steps; returns how many it has then, and why
+    /// not all. Reads now and then, so that reading meets faults too.
+    fn run(&self, store: &RedbStore, mut done: usize) -> (usize, Result<(), StoreError>) {
+        for step in self.steps.iter().skip(done) {
+            if let Err(error) = store.commit(&step.batch()) {
+                return (done, Err(error));
+            }
+            done += 1;
+            if done % 6 == 0 {
+                match Contents::read(store) {
+                    Ok(found) => assert!(found == self.models[done].contents(), "{}", self.name),
+                    Err(error) => return (done, Err(error)),
+                }
+            }
+        }
+        (done, store.close())
+    }
+
+    /// Opens a disk that has the first `done` steps, reads, goes on and reads again.
+    fn go_on(&self, medium: &Medium, mut done: usize, what: &str) -> Result<(), StoreError> {
+        let store = open(medium)?;
+        for more in [0, 2, 2] {
+            for step in self.steps.iter().skip(done).take(more) {
+                store.commit(&step.batch())?;
+                done += 1;
+            }
+            let found = Contents::read(&store)?;
+            assert!(found == self.models[done].contents(), "{} {what}", self.name);
+        }
+        store.close()
+    }
+
+    /// Opens what a fault left, checks that it has what was acknowledged and at most the one step
+    /// more, goes on from there to the end, and checks that.
+    fn recover(&self, medium: &Medium, acknowledged: usize, what: &str) {
+        let fail = |error| -> Contents { panic!("{} {what}: {error}", self.name) };
+        let store = open(medium).unwrap_or_else(|error| panic!("{} {what}: {error}", self.name));
+        let found = Contents::read(&store).unwrap_or_else(fail);
+        let is = |steps: usize| self.models.get(steps).is_some_and(|m| m.contents() == found);
+        let done = [acknowledged + 1, acknowledged].into_iter().find(|steps| is(*steps));
+        let Some(done) = done else {
+            panic!("{} {what}: not what {acknowledged} steps left", self.name)
+        };
+        let verified = store.verify(&mut |_| ());
+        assert!(verified.is_ok(), "{} {what}: {verified:?}", self.name);
+        let ended = self.run(&store, done);
+        assert_eq!(ended, (self.steps.len(), Ok(())), "{} {what}", self.name);
+        let store = open(medium).unwrap_or_else(|error| panic!("{} {what}: {error}", self.name));
+        let found = Contents::read(&store).unwrap_or_else(fail);
+        assert!(found == self.models[self.steps.len()].contents(), "{} {what}", self.name);
+    }
+}
+
+/// The histories of this run, and how many of their faults are tried: one of so many.
+fn histories(length: usize, stride: usize) -> (Vec<History>, usize) {
+    let (seeds, length, stride) = if is_long() { (4, length * 2, 1) } else { (1, length, stride) };
+    ((0..seeds).map(|round| History::new(seed() + round, length)).collect(), stride)
+}
+
+#[test]
+fn a_crash_at_any_change_or_sync_leaves_a_whole_state() {
+    let (histories, stride) = histories(20, 5);
+    for history in histories {
+        let changes = history.whole().changes();
+        for at in (0..changes).step_by(stride) {
+            let medium = Medium::new().crash_at(at);
+            let (acknowledged, ended) = history.start(&medium);
+            assert!(medium.has_crashed(), "there is a change {at}");
+            assert!(ended.is_err() || acknowledged == history.steps.len());
+            for mode in [Unsynced::Kept, Unsynced::Lost, Unsynced::Seed(at), Unsynced::Seed(!at)] {
+                let what = format!("crash at {at} of {changes}, {mode:?}");
+                history.recover(&medium.after_crash(mode), acknowledged, &what);
+            }
+        }
+    }
+}
+
+/// A crash during the recovery from a crash.
+#[test]
+fn recovery_is_interrupted_and_repeated() {
+    let (histories, stride) = histories(8, 3);
+    for history in histories {
+        let changes = history.whole().changes();
+        for at in (0..changes).step_by(stride * 7) {
+            let medium = Medium::new().crash_at(at);
+            let (acknowledged, _) = history.start(&medium);
+            for again in (0..).step_by(stride) {
+                let second = medium.after_crash(Unsynced::Seed(at)).crash_at(again);
+                if open(&second).is_ok() && !second.has_crashed() {
+                    break;
+                }
+                let what = format!("crash at {at} of {changes}, then at {again}");
+                let third = second.after_crash(Unsynced::Seed(again));
+                history.recover(&third, acknowledged, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_call_that_fails_acknowledges_nothing_and_reopening_works() {
+    let (histories, stride) = histories(16, 5);
+    for history in histories {
+        let calls = history.whole().calls();
+        for call in (0..calls).step_by(stride) {
+            for for_ever in [false, true] {
+                let fault = Fault { call, for_ever };
+                let medium = Medium::new().fail_at(fault);
+                let (acknowledged, ended) = history.start(&medium);
+                assert!(
+                    ended.is_err() || acknowledged == history.steps.len(),
+                    "{} {fault:?}",
+                    history.name
+                );
+                // What was written is there: the machine goes on.
+                let what = format!("{fault:?} of {calls}");
+                history.recover(&medium.after_crash(Unsynced::Kept), acknowledged, &what);
+            }
+        }
+    }
+}
+
+/// After a clean end, where redb checks nothing when it opens, and after a crash, where it checks
+/// all. The store is then read, goes on, and is read again.
+#[test]
+fn a_flipped_bit_is_an_error_or_harmless() {
+    let (histories, stride) = histories(16, 1);
+    for history in histories {
+        let half = history.steps.len() / 2;
+        for is_clean in [true, false] {
+            let whole = Medium::new();
+            let store = open(&whole).expect("opens");
+            for step in &history.steps[..half] {
+                store.commit(&step.batch()).expect("commits");
+            }
+            if is_clean {
+                store.close().expect("closes");
+            }
+            let image = whole.image();
+            drop(store);
+            // Pages of nothing but zeros were never used.
+            let pages = image.chunks(4_096).enumerate();
+            let used = pages.filter(|(_, page)| page.iter().any(|byte| *byte != 0));
+            let bytes: Vec<_> = used.flat_map(|(at, _)| at * 4_096..(at + 1) * 4_096).collect();
+            let stride = if is_long() { stride } else { bytes.len() / 1_000 };
+            let (mut detected, mut harmless) = (0, 0);
+            for (number, byte) in bytes.into_iter().step_by(stride.max(1)).enumerate() {
+                let bit = (number % 8) as u8;
+                let what = format!("byte {byte} bit {bit}, closed: {is_clean}");
+                let flipped = Medium::of(image.clone()).with_flipped(byte, bit);
+                match history.go_on(&flipped, half, &what) {
+                    Ok(()) => harmless += 1,
+                    Err(_) => detected += 1,
+                }
+            }
+            println!("{}: {detected} detected, {harmless} harmless", history.name);
+            assert!(detected > 0 && harmless > 0);
+        }
+    }
+}
