@@ -4,13 +4,13 @@
 //! What is dropped is first left out of the [meta row](super::meta) and then taken apart a little
 //! with each commit, so that no commit pays for much.
 //!
-//! Measured on 2 cores and a virtual disk (a sync takes 0.15 ms), records of 200 bytes with random
-//! keys, 5 million of them (1.06 GB): 2.4 million records a second in commits of 4 096 (p50 1.5 ms,
-//! p99 4.1 ms), the fifth million as fast as the first; 115 000 in commits of 64 (p50 0.55 ms), 3 000
-//! one by one (0.31 ms, 43 KB written each). Opening takes 1 to 3 ms, and after a crash 0.6 s while the
-//! system still has the file's pages, 1 to 3 s from disk: redb then checks every page. With
-//! `quick_reopen` that takes 1.3 ms, and one by one a commit 1.1 ms; commits of 4 096 are as fast.
-//! All keys are read in 0.04 to 0.1 s, all records in 0.2 to 0.3 s, one chunk in 50 microseconds.
+//! Measured on 2 cores and a virtual disk (a sync takes 0.15 ms), 5 million records of 200 bytes
+//! with random keys (1.06 GB): 2.4 million a second in commits of 4 096 (p50 1.5 ms, p99 4.1 ms),
+//! the fifth million as fast as the first; 115 000 in commits of 64 (p50 0.55 ms), 3 000 one by one
+//! (0.31 ms, 43 KB written each). Opening checks every page: 0.5 to 0.6 s while the system still
+//! has them, 1 to 3 s from disk, after a crash or not. With `quick_open` it takes 1 to 3 ms, and
+//! one by one a commit 1.1 ms; commits of 4 096 are as fast. All keys are read in 0.04 to 0.1 s, all
+//! records in 0.2 to 0.3 s, one chunk in 50 microseconds.
 //!
 //! redb may panic where pages are not what it wrote. Panics are caught around all work and become
 //! errors; a program built with `panic = "abort"` aborts instead.
@@ -41,15 +41,16 @@ pub(crate) struct StoreOptions {
     pub(crate) create: bool,
     /// Bytes of the file's pages that are kept in memory.
     pub(crate) cache_bytes: usize,
-    /// Let each commit say which pages are free, so that opening after a crash takes milliseconds
-    /// however large the file is. Each commit then syncs twice and writes 0.3 MB more a GB of the
-    /// file.
-    pub(crate) quick_reopen: bool,
+    /// Open in milliseconds, however large the file is: without a check of every page, and after
+    /// a crash by what each commit says of free pages. Each commit then syncs twice and writes
+    /// 0.3 MB more a GB of the file, and damage shows when it is met; in redb's own tables it can
+    /// abort the process then.
+    pub(crate) quick_open: bool,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { create: true, cache_bytes: 64 * 1_024 * 1_024, quick_reopen: false }
+        Self { create: true, cache_bytes: 64 * 1_024 * 1_024, quick_open: false }
     }
 }
 
@@ -58,7 +59,7 @@ impl Default for StoreOptions {
 pub(crate) struct RedbStore {
     named: Named,
     backend: Backend,
-    quick_reopen: bool,
+    quick_open: bool,
     /// Reading and committing share it; who needs the file alone takes it alone. `None` when it
     /// was closed.
     db: RwLock<Option<Database>>,
@@ -103,7 +104,7 @@ impl RedbStore {
 
     fn start(named: Named, backend: Backend, options: &StoreOptions) -> Result<Self, StoreError> {
         let (db, meta) = guarded(&named, "the file", || {
-            let db = open_database(&named, backend.clone(), options.cache_bytes)?;
+            let db = open_database(&named, backend.clone(), options)?;
             let meta = find_meta(&named, &db)?;
             let meta = meta.map_or_else(|| write::first(&named, &db), Ok)?;
             // redb takes a newest commit whose header is damaged for one that a crash cut off.
@@ -116,7 +117,7 @@ impl RedbStore {
         Ok(Self {
             named,
             backend,
-            quick_reopen: options.quick_reopen,
+            quick_open: options.quick_open,
             db: RwLock::new(Some(db)),
             meta: RwLock::new(Arc::new(meta)),
             writer: Mutex::new(Vec::new()),
@@ -174,9 +175,14 @@ impl Drop for RedbStore {
     }
 }
 
-fn open_database(named: &Named, backend: Backend, cache: usize) -> Result<Database, StoreError> {
+fn open_database(
+    named: &Named,
+    backend: Backend,
+    options: &StoreOptions,
+) -> Result<Database, StoreError> {
     let mut builder = Database::builder();
-    builder.set_cache_size(cache);
+    builder.set_cache_size(options.cache_bytes);
+    builder.set_check_integrity_on_open(!options.quick_open);
     builder.create_with_backend(backend).map_err(|error| match named.redb("opening", error) {
         StoreError::Io { kind: io::ErrorKind::InvalidData, message, .. } => named.foreign(message),
         error => error,

@@ -7,6 +7,7 @@ mod faults;
 #[path = "../../../tests/support/medium.rs"]
 mod medium;
 mod model;
+mod upkeep;
 mod workload;
 
 use std::ops::ControlFlow;
@@ -20,7 +21,7 @@ use super::*;
 
 /// A small cache, so that reading goes to the disk.
 const OPTIONS: StoreOptions =
-    StoreOptions { create: true, cache_bytes: 256 * 1_024, quick_reopen: false };
+    StoreOptions { create: true, cache_bytes: 256 * 1_024, quick_open: false };
 
 fn open(medium: &Medium) -> Result<RedbStore, StoreError> {
     RedbStore::open_storage(Box::new(medium.clone()), &OPTIONS)
@@ -123,8 +124,8 @@ fn a_newer_format_is_named() {
     let db = db.expect("opens");
     let txn = db.begin_write().expect("begins");
     let rows: ::redb::TableDefinition<'_, u64, &[u8]> =
-        ::redb::TableDefinition::new(super::meta::META_TABLE);
-    let mut row = super::meta::Meta::new().write();
+        ::redb::TableDefinition::new(meta::META_TABLE);
+    let mut row = meta::Meta::new().write();
     row[8..12].copy_from_slice(&9_u32.to_le_bytes());
     txn.open_table(rows).expect("opens").insert(0, row.as_slice()).expect("inserts");
     txn.commit().expect("commits");

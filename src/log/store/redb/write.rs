@@ -24,7 +24,7 @@ impl RedbStore {
         let mut meta = Meta::clone(&self.meta());
         check(&self.named, batch, &meta)?;
         let done = self.with("the file", |db| {
-            let txn = begin(&self.named, db, self.quick_reopen)?;
+            let txn = begin(&self.named, db, self.quick_open)?;
             let mut writer =
                 Writer { txn: &txn, named: &self.named, value: &mut value, written: 0 };
             writer.store(batch, &mut meta)?;
@@ -60,10 +60,10 @@ pub(super) fn first(named: &Named, db: &Database) -> Result<Meta, StoreError> {
 pub(super) fn begin(
     named: &Named,
     db: &Database,
-    quick_reopen: bool,
+    quick_open: bool,
 ) -> Result<WriteTransaction, StoreError> {
     let mut txn = db.begin_write().map_err(|error| named.redb("beginning a commit", error))?;
-    txn.set_quick_repair(quick_reopen);
+    txn.set_quick_repair(quick_open);
     let durable = txn.set_durability(Durability::Immediate);
     durable.map_err(|error| named.damaged("the file", error.to_string()))?;
     Ok(txn)

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::workload::Step;
 use super::*;
 
+type Bounds = (Timestamp, Timestamp);
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Model {
     /// All records there ever were.
@@ -14,7 +16,7 @@ pub(super) struct Model {
     complete: Option<(u64, Vec<Piece>)>,
     under_way: Option<Vec<Piece>>,
     /// First place, time, and bounds of the timestamps.
-    generations: Vec<(u64, u64, Option<(Timestamp, Timestamp)>)>,
+    generations: Vec<(u64, u64, Option<Bounds>)>,
     floor: Option<Timestamp>,
     now: u64,
 }
