@@ -9,8 +9,8 @@
 //! the fifth million as fast as the first; 115 000 in commits of 64 (p50 0.55 ms), 3 000 one by one
 //! (0.31 ms, 43 KB written each). Opening checks every page: 0.5 to 0.6 s while the system still
 //! has them, 1 to 3 s from disk, after a crash or not. With `quick_open` it takes 1 to 3 ms, and
-//! one by one a commit 1.1 ms; commits of 4 096 are as fast. All keys are read in 0.04 to 0.1 s, all
-//! records in 0.2 to 0.3 s, one chunk in 50 microseconds.
+//! one by one a commit 1.1 ms; commits of 4 096 are as fast. All keys are read in 0.04 to 0.1 s,
+//! all records in 0.2 to 0.3 s, one chunk in 50 microseconds.
 //!
 //! redb may panic where pages are not what it wrote. Panics are caught around all work and become
 //! errors; a program built with `panic = "abort"` aborts instead.
