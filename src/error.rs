@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::amount::AmountError;
 use crate::clock::Timestamp;
+use crate::log::EventId;
 #[cfg(feature = "durable")]
 use crate::log::store::StoreError;
 
@@ -73,7 +74,7 @@ impl EventError {
 }
 
 /// A value as messages show it, cut short when it is long.
-fn excerpt(value: &str) -> Box<str> {
+pub(crate) fn excerpt(value: &str) -> Box<str> {
     const SHOWN: usize = 80;
     let mut shown: String = value.chars().take(SHOWN).collect();
     if shown.len() < value.len() {
@@ -184,6 +185,78 @@ impl QueryError {
     pub(crate) fn invalid(field: &str, value: &str, rule: &'static str) -> Self {
         Self::Invalid { field: field.into(), value: excerpt(value), rule }
     }
+}
+
+/// Why events were not written out, or not all of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// What was asked for is no good question. Nothing was written.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// An event has no line: its timestamp is beyond what JSON can say.
+    #[error("event {id}: {reason}")]
+    Event {
+        /// The event.
+        id: EventId,
+        /// Why it has none.
+        reason: Box<str>,
+    },
+    /// Lines could not be written.
+    #[error("cannot be written after {written} events: {reason}")]
+    Write {
+        /// How many events were written whole before.
+        written: u64,
+        /// What the writer said.
+        reason: Box<str>,
+    },
+}
+
+/// Why an import ended early. All lines before the one that it names are imported, neither that
+/// one nor any after it; an import that is run again counts those no second time.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The lines could not be read on.
+    #[error("line {line}: cannot be read: {reason}; {imported} events before it are imported")]
+    Read {
+        /// The number of the line, from 1.
+        line: u64,
+        /// How many events of lines before it are imported, duplicates with them.
+        imported: u64,
+        /// What the reader said.
+        reason: Box<str>,
+    },
+    /// A line is not an event as [`Engine::import`](crate::Engine::import) reads them.
+    #[error("line {line}: {reason}; {imported} events before it are imported")]
+    Line {
+        /// The number of the line, from 1.
+        line: u64,
+        /// How many events of lines before it are imported, duplicates with them.
+        imported: u64,
+        /// The field, the value and the rule that it breaks.
+        reason: Box<str>,
+    },
+    /// The event of a line cannot be recorded.
+    #[error("line {line}: {source}; {imported} events before it are imported")]
+    Event {
+        /// The number of the line, from 1.
+        line: u64,
+        /// How many events of lines before it are imported, duplicates with them.
+        imported: u64,
+        /// Why it cannot be recorded.
+        source: TrackError,
+    },
+    /// The engine took no more events, or could not store those of this line and after.
+    #[error("line {line}: {source}; {imported} events before it are imported")]
+    Batch {
+        /// The number of the line, from 1.
+        line: u64,
+        /// How many events of lines before it are imported, duplicates with them.
+        imported: u64,
+        /// Why not.
+        source: BatchError,
+    },
 }
 
 /// One problem of one rule.
@@ -323,6 +396,12 @@ pub enum Error {
     /// A number is not an exact amount.
     #[error(transparent)]
     Amount(#[from] AmountError),
+    /// Events were not written out.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// Events were not imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
 }
 
 impl From<EventError> for Error {

@@ -19,7 +19,7 @@ use crate::usage::{Answer, Half, Question, RollupOptions, Rollups, ValueFold};
 
 mod scan;
 
-pub(crate) use self::scan::Scan;
+pub(crate) use self::scan::{Scan, Walk};
 
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -181,5 +181,15 @@ impl Ledger {
         most: usize,
     ) -> Option<Arc<Segment>> {
         self.inner.lock().log.newest_before(place, start, end, most)
+    }
+
+    /// As [`MemoryLog::oldest_from`].
+    fn oldest_from(
+        &self,
+        place: u64,
+        start: Timestamp,
+        end: Option<Timestamp>,
+    ) -> Option<Arc<Segment>> {
+        self.inner.lock().log.oldest_from(place, start, end)
     }
 }

@@ -385,14 +385,14 @@ pub use self::decision::{Decision, QuotaStatus, RateLimitStatus, RetryAfter, Sta
 #[cfg(feature = "durable")]
 pub use self::durable::{Durability, Durable, OnFailure};
 pub use self::engine::{
-    BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation, MeterHandle, Outcome,
-    Recording, RuleExplanation, Usage,
+    BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation, ExportReport, ImportReport,
+    MeterHandle, Outcome, Recording, RuleExplanation, Usage,
 };
 #[cfg(feature = "durable")]
 pub use self::engine::{Committed, Health};
 pub use self::error::{
-    BatchError, BuildError, Error, EventError, QueryError, RuleProblem, RuleSetError, RulesError,
-    TrackError,
+    BatchError, BuildError, Error, EventError, ExportError, ImportError, QueryError, RuleProblem,
+    RuleSetError, RulesError, TrackError,
 };
 pub use self::event::{Event, PropertyValue};
 pub use self::headers::{HeaderDialect, Headers};

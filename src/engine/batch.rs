@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::index::Matches;
 use crate::rules::Cost;
 
-const MAX_EVENTS: usize = 1_000;
+pub(super) const MAX_EVENTS: usize = 1_000;
 
 /// What became of a batch. Serializes as `count` and `duplicates`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

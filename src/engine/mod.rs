@@ -32,6 +32,7 @@ mod figures;
 mod history;
 mod manage;
 mod meters;
+mod transfer;
 mod usage;
 
 pub use self::batch::BatchReport;
@@ -41,6 +42,7 @@ pub use self::durable::{Committed, Health};
 pub use self::events::{EventIter, Events};
 pub use self::explain::{Explanation, Outcome, RuleExplanation};
 use self::figures::EngineFigures;
+pub use self::transfer::{ExportReport, ImportReport};
 pub use self::usage::{MeterHandle, Usage};
 
 /// Rate limits, quotas and the events that were let in, in one process.

@@ -123,6 +123,23 @@ impl MemoryLog {
         candidates.find(|segment| segment.meets(start, end)).map(Arc::clone)
     }
 
+    /// The oldest segment with events from a place on, from `start` on, and before `end` where
+    /// there is one. O(segments). Of the open one all events are copied.
+    pub(crate) fn oldest_from(
+        &self,
+        place: u64,
+        start: Timestamp,
+        end: Option<Timestamp>,
+    ) -> Option<Arc<Segment>> {
+        let before = self.sealed.partition_point(|segment| segment.end() <= place);
+        let mut candidates = self.sealed.iter().skip(before);
+        if let Some(found) = candidates.find(|segment| segment.meets(start, end)) {
+            return Some(Arc::clone(found));
+        }
+        let has_some = self.open.end() > place && self.open.meets(start, end);
+        has_some.then(|| Arc::new(self.open.copy_before(u64::MAX, usize::MAX)))
+    }
+
     /// Puts the open segment to the full ones, and opens the next.
     fn seal(&mut self) {
         let first = self.recorded;

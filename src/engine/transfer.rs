@@ -1,0 +1,296 @@
+//! Events out of the engine and into it, a line of JSON each.
+
+use std::io::{BufRead, Read, Write};
+
+use serde::{Serialize, Serializer};
+
+use self::line::Line;
+use super::Engine;
+use super::batch::MAX_EVENTS;
+use crate::error::{BatchError, ExportError, ImportError, QueryError};
+use crate::event::Event;
+use crate::ledger::{Ledger, Walk};
+use crate::log::{EventQuery, RecordedEvent};
+use crate::progress::Progress;
+
+mod line;
+
+const EXPORTING: &str = "exporting events";
+const IMPORTING: &str = "importing events";
+/// Lines are handed to the writer when they are so many bytes.
+const BUFFER_BYTES: usize = 64 * 1_024;
+/// A longer line is no event: nothing reads on without end.
+const MAX_LINE_BYTES: usize = 16 * 1_024 * 1_024;
+/// Events are recorded when their lines are so many bytes, however few they are.
+const BATCH_BYTES: usize = 8 * 1_024 * 1_024;
+/// The most of a reason that is shown.
+const REASON_CHARS: usize = 400;
+
+/// What was exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub struct ExportReport {
+    /// How many events were written.
+    pub count: u64,
+}
+
+/// What was imported. Serializes as `count` and `duplicates`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub struct ImportReport {
+    /// How many events were recorded.
+    pub count: u64,
+    /// How many were left out because they were recorded before.
+    pub duplicates: u64,
+}
+
+impl ImportReport {
+    fn lines(&self) -> u64 {
+        self.count.saturating_add(self.duplicates)
+    }
+}
+
+/// A recorded event and its idempotency key, where that is kept.
+#[derive(Debug)]
+pub(crate) struct Exported {
+    pub(crate) event: RecordedEvent,
+    pub(crate) key: Option<Box<str>>,
+}
+
+/// As the product lists events, with `idempotencyKey` where there is one.
+impl Serialize for Exported {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Keyed<'a> {
+            #[serde(flatten)]
+            event: &'a RecordedEvent,
+            idempotency_key: &'a str,
+        }
+        match &self.key {
+            None => self.event.serialize(serializer),
+            Some(key) => Keyed { event: &self.event, idempotency_key: key }.serialize(serializer),
+        }
+    }
+}
+
+impl Engine {
+    /// Writes the recorded events that match a query, the oldest first, each as a line of JSON: as
+    /// [`RecordedEvent`] serializes. [`import`](Self::import) reads them.
+    ///
+    /// What is written are the events that are there when the call begins, but for those that
+    /// retention drops before it gets to them. Recording goes on meanwhile: the ledger is locked to
+    /// step to the next 1 024 events. The query's limit means nothing here.
+    ///
+    /// `progress` is told how many events are written of how many that may match: `|_| {}` where
+    /// nobody waits for it.
+    ///
+    /// ```
+    /// use limitry::{Engine, Event, EventQuery};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// engine.track(&Event::new("cust_123", "model_call").input_tokens(150))?;
+    /// let mut lines = Vec::new();
+    /// let report = engine.export(&mut lines, &EventQuery::new(), |_| {})?;
+    /// assert_eq!(report.count, 1);
+    ///
+    /// let other = Engine::builder().build()?;
+    /// assert_eq!(other.import(&lines[..], |_| {})?.count, 1);
+    /// assert_eq!(other.import(&lines[..], |_| {})?.duplicates, 1);
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Recording is off; a filter breaks the rules of ids and keys; the range ends where it
+    /// starts, or before; the query has a cursor. The writer fails: what it was given is written.
+    pub fn export(
+        &self,
+        out: &mut impl Write,
+        query: &EventQuery,
+        progress: impl FnMut(Progress),
+    ) -> Result<ExportReport, ExportError> {
+        let ledger = self.ledger.as_deref().ok_or(QueryError::RecordingOff)?;
+        if let Some(cursor) = query.cursor_text() {
+            return Err(QueryError::invalid("cursor", cursor, "must not be set").into());
+        }
+        let wanted = query.wanted(ledger.hasher())?;
+        let total = u64::try_from(ledger.len()).unwrap_or(u64::MAX);
+        // What is kept in memory has no keys.
+        let events = Walk::new(ledger, wanted).map(|event| Exported { event, key: None });
+        write_lines(out, events, total, progress)
+    }
+
+    /// Records events from lines of JSON, as [`record`](Self::record) does: they count whatever
+    /// the rules say.
+    ///
+    /// A line is what [`export`](Self::export) writes: `customerId`, `eventType` and `createdAt`,
+    /// and where the event has them `id`, `model`, `provider`, `inputTokens`, `outputTokens`,
+    /// `totalTokens`, `latencyMs`, `costCents`, `properties`, `dimensions`, `values` and
+    /// `idempotencyKey`; null is as good as nothing, `timestamp` is another name of `createdAt`,
+    /// and empty lines are passed over. Fields of other names are errors.
+    ///
+    /// The idempotency key of an event is the line's, or else its `id`; one of them must be there.
+    /// So lines that are imported twice count once, as long as the engine remembers their keys.
+    /// Events that this engine has recorded itself are duplicates, too.
+    ///
+    /// Costs what [`record_batch`](Self::record_batch) of 1 000 events at a time does, and as much
+    /// again to read the lines. `progress` is told how many lines are done; how many there are is
+    /// not known.
+    ///
+    /// # Errors
+    /// The first line that cannot be read or recorded, with its number, field, value and rule. All
+    /// lines before it are imported then: put it right, and import the same lines again.
+    pub fn import(
+        &self,
+        lines: impl BufRead,
+        progress: impl FnMut(Progress),
+    ) -> Result<ImportReport, ImportError> {
+        let report = ImportReport::default();
+        let (events, numbers) = (Vec::new(), Vec::new());
+        let mut import = Import { engine: self, events, numbers, bytes: 0, report, progress };
+        let done = import.run(lines);
+        let imported = import.report.lines();
+        (import.progress)(Progress::new(IMPORTING, imported, imported));
+        done.map(|()| import.report)
+    }
+}
+
+/// Writes events, of which there are about `total`.
+pub(super) fn write_lines(
+    out: &mut impl Write,
+    events: impl Iterator<Item = Exported>,
+    total: u64,
+    mut progress: impl FnMut(Progress),
+) -> Result<ExportReport, ExportError> {
+    let (mut lines, mut count, mut written) = (Vec::new(), 0_u64, 0_u64);
+    progress(Progress::new(EXPORTING, 0, total));
+    for exported in events {
+        serde_json::to_writer(&mut lines, &exported).map_err(|why| ExportError::Event {
+            id: exported.event.id,
+            reason: why.to_string().into(),
+        })?;
+        lines.push(b'\n');
+        count = count.saturating_add(1);
+        if lines.len() >= BUFFER_BYTES {
+            hand_over(out, &mut lines, written)?;
+            written = count;
+            progress(Progress::new(EXPORTING, count, total));
+        }
+    }
+    hand_over(out, &mut lines, written)?;
+    progress(Progress::new(EXPORTING, count, count));
+    Ok(ExportReport { count })
+}
+
+fn hand_over(out: &mut impl Write, lines: &mut Vec<u8>, written: u64) -> Result<(), ExportError> {
+    let done = out.write_all(lines).and_then(|()| out.flush());
+    lines.clear();
+    done.map_err(|why| ExportError::Write { written, reason: why.to_string().into() })
+}
+
+/// An import under way.
+struct Import<'e, P> {
+    engine: &'e Engine,
+    /// What was read and is not recorded yet, the lines' numbers, and how many bytes they had.
+    events: Vec<Event<'static>>,
+    numbers: Vec<u64>,
+    bytes: usize,
+    report: ImportReport,
+    progress: P,
+}
+
+impl<P: FnMut(Progress)> Import<'_, P> {
+    fn run(&mut self, mut lines: impl BufRead) -> Result<(), ImportError> {
+        (self.progress)(Progress::new(IMPORTING, 0, 0));
+        let mut text = Vec::new();
+        for line in 1.. {
+            text.clear();
+            let most = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+            let read = lines.by_ref().take(most).read_until(b'\n', &mut text);
+            if let Err(why) = read {
+                self.record()?;
+                let (imported, reason) = (self.report.lines(), why.to_string().into());
+                return Err(ImportError::Read { line, imported, reason });
+            }
+            if text.is_empty() {
+                break;
+            }
+            if text.len() <= MAX_LINE_BYTES && text.trim_ascii().is_empty() {
+                continue;
+            }
+            match self.read(&text) {
+                Ok(Some(event)) => {
+                    self.events.push(event);
+                    self.numbers.push(line);
+                    self.bytes = self.bytes.saturating_add(text.len());
+                }
+                Ok(None) => self.report.duplicates = self.report.duplicates.saturating_add(1),
+                Err(reason) => {
+                    self.record()?;
+                    let imported = self.report.lines();
+                    return Err(ImportError::Line { line, imported, reason: reason.into() });
+                }
+            }
+            if self.events.len() >= MAX_EVENTS || self.bytes >= BATCH_BYTES {
+                self.record()?;
+                (self.progress)(Progress::new(IMPORTING, self.report.lines(), 0));
+            }
+        }
+        self.record()
+    }
+
+    /// Reads a line; `None` of an event of this engine.
+    fn read(&self, text: &[u8]) -> Result<Option<Event<'static>>, String> {
+        if text.len() > MAX_LINE_BYTES {
+            return Err(format!("the line must be at most {MAX_LINE_BYTES} bytes long"));
+        }
+        let line: Line = serde_json::from_slice(text).map_err(|why| reason(&why))?;
+        let id = line.id().and_then(|id| id.parse().ok());
+        let is_own = |ledger: &Ledger| ledger.place(id?);
+        if self.engine.ledger.as_deref().and_then(is_own).is_some() {
+            return Ok(None);
+        }
+        line.into_event().map(Some)
+    }
+
+    /// Records what was read; where one of the events cannot be, those before it.
+    fn record(&mut self) -> Result<(), ImportError> {
+        let (events, numbers) =
+            (std::mem::take(&mut self.events), std::mem::take(&mut self.numbers));
+        self.bytes = 0;
+        let (mut batch, mut failed) = (events.as_slice(), None);
+        while !batch.is_empty() {
+            match self.engine.record_batch(batch) {
+                Ok(report) => {
+                    let number = |count| u64::try_from(count).unwrap_or(u64::MAX);
+                    let ImportReport { count, duplicates } = &mut self.report;
+                    *count = count.saturating_add(number(report.count));
+                    *duplicates = duplicates.saturating_add(number(report.duplicates));
+                    break;
+                }
+                Err(error) => {
+                    let at = if let BatchError::Event { index, .. } = &error { *index } else { 0 };
+                    failed = Some((at, error));
+                    batch = batch.get(..at).unwrap_or_default();
+                }
+            }
+        }
+        let Some((at, error)) = failed else { return Ok(()) };
+        let (line, imported) = (numbers.get(at).copied().unwrap_or(0), self.report.lines());
+        Err(match error {
+            BatchError::Event { source, .. } => ImportError::Event { line, imported, source },
+            source => ImportError::Batch { line, imported, source },
+        })
+    }
+}
+
+/// What the reader of JSON says, without the number of the line that it takes for the first.
+fn reason(why: &serde_json::Error) -> String {
+    let text = why.to_string();
+    let told = text.rsplit_once(" at line ").map_or(&*text, |(told, _)| told);
+    let shown: String = told.chars().take(REASON_CHARS).collect();
+    if why.is_data() {
+        return shown;
+    }
+    format!("must be a JSON object: {shown} at column {}", why.column())
+}

@@ -1,0 +1,324 @@
+//! Goal: events leave an engine and come into another one as lines of JSON without loss, count once
+//! however often they are imported, and a line that is wrong is told with its number, field, value
+//! and rule, and with how much was imported before it.
+//!
+//! Method: worked cases; and random events, exported, imported in pieces that overlap, and compared
+//! by what is listed and by usage. `LIMITRY_SEED` and `LIMITRY_CASES` vary the random one.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
+mod support;
+
+use std::io::{self, BufReader, Read, Write};
+
+use limitry::{
+    Engine, Event, EventQuery, ExportError, ImportError, ManualClock, Metric, Period, Progress,
+    QueryError, Quota, Recording, UsageQuery,
+};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng as StdRng;
+use serde_json::{Value, json};
+use support::oracle::{DAY, SECOND};
+use support::{START, cases, date, engine, seed};
+
+/// Half an hour before the start.
+const AT: &str = r#""createdAt":"2024-01-15T10:00:00Z""#;
+
+fn fresh() -> (Engine, ManualClock) {
+    engine(|builder| builder)
+}
+
+fn export(engine: &Engine, query: &EventQuery) -> String {
+    let mut lines = Vec::new();
+    engine.export(&mut lines, query, |_| {}).expect("written");
+    String::from_utf8(lines).expect("text")
+}
+
+fn import(engine: &Engine, lines: &str) -> (u64, u64) {
+    let report = engine.import(lines.as_bytes(), |_| {}).expect("good lines");
+    (report.count, report.duplicates)
+}
+
+/// All recorded events as JSON without their names, the oldest first.
+fn listed(engine: &Engine) -> Vec<Value> {
+    let events = engine.events().newest(usize::MAX);
+    let bare = |event| {
+        let mut json = serde_json::to_value(&event).expect("JSON");
+        json.as_object_mut().expect("an object").remove("id");
+        json
+    };
+    events.into_iter().rev().map(bare).collect()
+}
+
+fn draw(rng: &mut StdRng) -> Event<'static> {
+    let mut event = Event::new(format!("cust_{}", rng.random_range(0..9)), "model_call");
+    if rng.random_bool(0.7) {
+        event = event.model(["gpt-4", "h\u{e4}iku \"x\"", "o\\3"][rng.random_range(0..3)]);
+    }
+    if rng.random_bool(0.5) {
+        event = event.provider("openai").latency_ms(rng.random_range(0..9_000));
+    }
+    if rng.random_bool(0.8) {
+        event = event.input_tokens(rng.random_range(0..500)).output_tokens(7);
+    }
+    if rng.random_bool(0.1) {
+        event = event.total_tokens(u64::MAX).cost_cents(u64::MAX);
+    }
+    if rng.random_bool(0.4) {
+        let json = json!({ "deep": [1, 2.5, null, "text"], "flag": true });
+        event = event.property("team_id", "eng").property("context", json);
+    }
+    if rng.random_bool(0.4) {
+        event = event.value(
+            "gpu_seconds",
+            ["0.25", "-3", "12345678901234567890.123456"][rng.random_range(0..3)],
+        );
+    }
+    if rng.random_bool(0.5) {
+        let ago = rng.random_range(0..30 * DAY);
+        event = event.timestamp(date(START - ago));
+    }
+    event
+}
+
+#[test]
+fn what_is_exported_is_imported_once() {
+    let first = seed("transfer", 20_240_131);
+    for seed in first..first + u64::from(cases(20)) {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (source, clock) = fresh();
+        for _ in 0..rng.random_range(1..4_000) {
+            clock.advance(std::time::Duration::from_nanos(rng.random_range(0..2_000_000_000)));
+            source.record(&draw(&mut rng)).expect("a valid event");
+        }
+        let lines = export(&source, &EventQuery::new());
+        assert_eq!(lines.lines().count(), source.events().len());
+        let (target, clock) = fresh();
+        clock.advance(std::time::Duration::from_secs(9_000));
+        // A part first, as where an import was interrupted.
+        let count = lines.lines().count();
+        let part = rng.random_range(0..=count);
+        let some: String = lines.split_inclusive('\n').take(part).collect();
+        assert_eq!(import(&target, &some), (part as u64, 0), "seed {seed}");
+        assert_eq!(import(&target, &lines), ((count - part) as u64, part as u64), "seed {seed}");
+        assert_eq!(import(&target, &lines), (0, count as u64), "seed {seed}");
+        assert_eq!(listed(&target), listed(&source), "seed {seed}");
+        let all = UsageQuery::new(date(START - 40 * DAY), date(START + DAY));
+        let usage = |engine: &Engine| engine.usage().breakdown(&all, "model").expect("an answer");
+        assert_eq!(usage(&target), usage(&source), "seed {seed}");
+    }
+}
+
+#[test]
+fn an_engine_knows_its_own_events() {
+    let (engine, _) = fresh();
+    for number in 0..2_500 {
+        engine.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
+    }
+    let lines = export(&engine, &EventQuery::new());
+    assert_eq!(import(&engine, &lines), (0, 2_500));
+    assert_eq!(engine.events().len(), 2_500);
+}
+
+#[test]
+fn a_query_says_which_events_leave() {
+    let (engine, clock) = fresh();
+    for number in 0..3_000_u64 {
+        clock.advance(std::time::Duration::from_secs(1));
+        let customer = if number % 3 == 0 { "cust_a" } else { "cust_b" };
+        engine.track(&Event::new(customer, "call").input_tokens(number)).expect("valid");
+    }
+    let query = EventQuery::new().customer("cust_a").limit(5);
+    let query = query.between(date(START + 31 * SECOND), date(START + 2_500 * SECOND));
+    let lines = export(&engine, &query);
+    let tokens =
+        |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["inputTokens"].as_u64();
+    let found: Vec<_> = lines.lines().filter_map(tokens).collect();
+    // Event n happened n + 1 seconds after the start.
+    assert_eq!(found, (30..2_499).filter(|number| number % 3 == 0).collect::<Vec<_>>());
+    let error = |query| engine.export(&mut io::sink(), &query, |_| {}).expect_err("no good");
+    let why = error(EventQuery::new().cursor("evt_1")).to_string();
+    assert_eq!(why, "cursor: \"evt_1\" must not be set");
+    let why = error(EventQuery::new().filter("a b", "c"));
+    assert!(matches!(why, ExportError::Query(QueryError::Invalid { .. })), "{why}");
+    let (off, _) = support::engine(|builder| builder.recording(Recording::Off));
+    let why = off.export(&mut io::sink(), &EventQuery::new(), |_| {}).expect_err("nothing kept");
+    assert_eq!(why, ExportError::Query(QueryError::RecordingOff));
+}
+
+#[test]
+fn imported_events_count_whatever_the_rules_say() {
+    let quota = Quota::new("tokens", Metric::value("input_tokens"), 100, Period::Day);
+    let (engine, _) = engine(|builder| builder.quota(quota));
+    let line = |id: u32| {
+        format!(r#"{{"id":"ext-{id}","customerId":"c","eventType":"e","inputTokens":70,{AT}}}"#)
+    };
+    assert_eq!(import(&engine, &format!("{}\n\n  \r\n{}", line(1), line(2))), (2, 0));
+    let refused = engine.track(&Event::new("c", "e").input_tokens(1)).expect("valid");
+    assert!(!refused.is_allowed());
+    let key = r#""idempotencyKey":"k","timestamp":"2024-01-15T10:00:00+00:00""#;
+    let rest = r#""model":null,"dimensions":{"team":"x"},"properties":null"#;
+    let line = format!(r#"{{"customerId":"c","eventType":"e",{key},{rest}}}"#);
+    assert_eq!(import(&engine, &line), (1, 0));
+    assert_eq!(import(&engine, &line), (0, 1));
+    assert_eq!(engine.events().newest(1)[0].event.dimension("team"), Some("x"));
+}
+
+#[test]
+fn a_bad_line_is_told_and_all_before_it_is_imported() {
+    let good =
+        |number: u32| format!(r#"{{"id":"x{number}","customerId":"c","eventType":"e",{AT}}}"#);
+    let bad = || good(0).replace("x0", "bad");
+    let with = |more: &str| bad().replace(r#""customerId":"c""#, more);
+    let cases = [
+        ("nonsense".to_owned(), "must be a JSON object: expected ident at column 2"),
+        ("[1]".to_owned(), "invalid type: sequence, expected an event as a JSON object"),
+        (r#"{"customerId": "c""#.to_owned(), "must be a JSON object: EOF while parsing"),
+        (with(r#""customerId":7"#), "customerId: invalid type: integer `7`, expected a string"),
+        (with(r#""model":"m""#), "customerId: must be there"),
+        (with(r#""customerId":"c","customerId":"c""#), "duplicate field `customerId`"),
+        (with(r#""customerId":"c","timestamp":null"#), "duplicate field `createdAt`"),
+        (with(r#""customerId":"c","custmer":1"#), "unknown field `custmer`, expected one of"),
+        (
+            with(r#""customerId":"c","inputTokens":-1"#),
+            "inputTokens: invalid value: integer `-1`, expected u64",
+        ),
+        (with(r#""customerId":"c","values":{"gpu":"a lot"}"#), "values.gpu: "),
+        (bad().replace("10:00:00Z", "noon"), "createdAt: "),
+        (r#"{"id":"x","customerId":"c","eventType":"e"}"#.to_owned(), "createdAt: must be there"),
+        (bad().replace("\"id\":\"bad\",", ""), "idempotencyKey: must be there where no id is"),
+        (with(r#""customerId":"""#), "customer_id: \"\" must be 1 to 256 bytes long"),
+        (
+            bad().replace("2024", "2026"),
+            "timestamp: 2026-01-15T10:00:00Z is more than 24 hours ahead",
+        ),
+        (
+            good(3).replace("\"e\"", "\"other\""),
+            "idempotency_key: \"x3\" was used for an event with another payload",
+        ),
+    ];
+    for (bad, expected) in cases {
+        for before in [5_u32, 1_500] {
+            let (engine, _) = fresh();
+            let mut lines: String = (0..before).map(|number| good(number) + "\n").collect();
+            lines.push_str(&bad);
+            lines.push('\n');
+            lines.push_str(&good(before + 1));
+            let error = engine.import(lines.as_bytes(), |_| {}).expect_err("a bad line");
+            let told = error.to_string();
+            let start = format!("line {}: {expected}", before + 1);
+            assert!(told.starts_with(&start), "{told}, expected {start}");
+            let end = format!("; {before} events before it are imported");
+            assert!(told.ends_with(&end), "{told}");
+            assert_eq!(engine.events().len(), before as usize, "{told}");
+            let again: String = (0..before + 2).map(|number| good(number) + "\n").collect();
+            assert_eq!(import(&engine, &again), (2, u64::from(before)));
+        }
+    }
+}
+
+#[test]
+fn a_line_without_an_end_is_not_read_for_ever() {
+    let (engine, _) = fresh();
+    let endless = BufReader::new(io::repeat(b' ').take(1 << 30));
+    let why = engine.import(endless, |_| {}).expect_err("too long").to_string();
+    assert!(why.starts_with("line 1: the line must be at most 16777216 bytes long"), "{why}");
+}
+
+/// Gives what it has, and then fails; or takes so much, and then fails.
+struct Broken<'t>(&'t [u8]);
+
+impl Read for Broken<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(out)?;
+        if read == 0 { Err(io::Error::other("the wire is cut")) } else { Ok(read) }
+    }
+}
+
+impl Write for Broken<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let taken = data.len().min(self.0.len());
+        self.0 = &self.0[taken..];
+        if taken == 0 { Err(io::Error::other("the disk is full")) } else { Ok(taken) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn readers_and_writers_that_fail_are_told() {
+    let (source, _) = fresh();
+    for number in 0..2_000 {
+        source.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
+    }
+    let lines = export(&source, &EventQuery::new());
+    let whole = lines.split_inclusive('\n').take(1_200).map(str::len).sum::<usize>();
+    let (target, _) = fresh();
+    let reader = BufReader::new(Broken(&lines.as_bytes()[..whole + 9]));
+    let error = target.import(reader, |_| {}).expect_err("cut");
+    let reason = "the wire is cut".into();
+    assert_eq!(error, ImportError::Read { line: 1_201, imported: 1_200, reason });
+    assert_eq!(target.events().len(), 1_200);
+
+    let room = vec![0; 200_000];
+    let error = source.export(&mut Broken(&room), &EventQuery::new(), |_| {}).expect_err("full");
+    let ExportError::Write { written, reason } = error else { panic!("{error}") };
+    assert_eq!(&*reason, "the disk is full");
+    let bytes = lines.split_inclusive('\n').take(written as usize).map(str::len).sum::<usize>();
+    assert!(written > 0 && bytes <= room.len(), "{written} events have {bytes} bytes");
+}
+
+#[test]
+fn progress_is_told_from_the_start_to_the_end() {
+    let (source, _) = fresh();
+    for number in 0..5_000 {
+        source.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
+    }
+    let mut told: Vec<Progress> = Vec::new();
+    let mut lines = Vec::new();
+    source.export(&mut lines, &EventQuery::new(), |at| told.push(at)).expect("written");
+    assert_eq!(told[0].to_string(), "exporting events: 0 of 5000");
+    assert_eq!(
+        told.last().map(ToString::to_string).unwrap_or_default(),
+        "exporting events: 5000 of 5000"
+    );
+    assert!(told.len() > 5 && told.is_sorted_by_key(|at| at.done), "{told:?}");
+    told.clear();
+    let (target, _) = fresh();
+    target.import(&lines[..], |at| told.push(at)).expect("good lines");
+    let done: Vec<_> = told.iter().map(|at| (at.done, at.total)).collect();
+    let expected = [0, 1_000, 2_000, 3_000, 4_000, 5_000, 5_000].map(|done| (done, done));
+    assert_eq!(done, expected);
+}
+
+/// An export is of what was there when it began, while more comes in and old events go.
+#[test]
+fn an_export_is_of_one_moment_while_events_come_in() {
+    let (engine, _) = engine(|builder| builder.recording(Recording::Newest(4_000)));
+    for number in 0..6_000 {
+        engine.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
+    }
+    let (mut lines, mut calls) = (Vec::new(), 0);
+    let report = engine.export(&mut lines, &EventQuery::new(), |_| {
+        calls += 1;
+        for number in 0..100 {
+            engine.track(&Event::new("cust_2", "call").input_tokens(number)).expect("valid");
+        }
+    });
+    let count = report.expect("written").count;
+    let text = String::from_utf8(lines).expect("text");
+    let found: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(found.len() as u64, count);
+    assert!(found.iter().all(|event| event["customerId"] == "cust_1"));
+    let tokens: Vec<_> = found.iter().filter_map(|event| event["inputTokens"].as_u64()).collect();
+    assert!(tokens.is_sorted() && tokens.last() == Some(&5_999), "{count} of {calls} calls");
+}
