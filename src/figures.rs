@@ -32,6 +32,10 @@ pub(crate) const REPLAYS: &str = "limitry_idempotent_replays_total";
 pub(crate) const EVICTED: &str = "limitry_keys_evicted_total";
 pub(crate) const LIVE_KEYS: &str = "limitry_live_keys";
 pub(crate) const RECORDED: &str = "limitry_events_recorded_total";
+#[cfg(feature = "durable")]
+pub(crate) const STORE_FAILED: &str = "limitry_store_failed";
+#[cfg(feature = "durable")]
+pub(crate) const STORE_WAITING: &str = "limitry_store_waiting_records";
 const REFUSALS: &str = "limitry_refusals_total";
 const NEAR_LIMIT: &str = "limitry_near_limit_total";
 const OVERFLOW: &str = "limitry_overflow_total";
@@ -50,7 +54,13 @@ const COUNTERS: [(&str, &str); 7] = [
 
 /// What each gauge shows, for exporters.
 #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "there is nobody to tell"))]
-const GAUGES: [(&str, &str); 1] = [(LIVE_KEYS, "Keys that have counters")];
+const GAUGES: &[(&str, &str)] = &[
+    (LIVE_KEYS, "Keys that have counters"),
+    #[cfg(feature = "durable")]
+    (STORE_FAILED, "Engines whose store has failed"),
+    #[cfg(feature = "durable")]
+    (STORE_WAITING, "Records that wait for their commit"),
+];
 
 /// The figures of one rule.
 #[derive(Clone, Debug)]

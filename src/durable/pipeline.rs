@@ -231,10 +231,16 @@ impl Pipeline {
         self.queue.failure()
     }
 
+    /// Whether the store has failed; a closed one has not.
+    #[inline]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.queue.failure().is_some_and(|why| !matches!(why, StoreError::Closed { .. }))
+    }
+
     /// Whether the engine goes on without its store.
     #[inline]
     pub(crate) fn is_memory_only(&self) -> bool {
-        self.queue.failure().is_some() && self.on_failure == OnFailure::MemoryOnly
+        self.has_failed() && self.on_failure == OnFailure::MemoryOnly
     }
 
     pub(crate) fn level(&self) -> Durability {

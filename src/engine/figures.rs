@@ -4,6 +4,8 @@ use crate::counters::{Intent, Table};
 use crate::decision::Decision;
 use crate::error::TrackError;
 use crate::figures::{Count, DECISIONS, EVICTED, LIVE_KEYS, Level, RECORDED, REPLAYS};
+#[cfg(feature = "durable")]
+use crate::figures::{STORE_FAILED, STORE_WAITING};
 use crate::rules::Enforcement;
 
 /// The figures of an engine, beside those of its rules.
@@ -16,6 +18,10 @@ pub(super) struct EngineFigures {
     recorded: Count,
     evicted: Count,
     live_keys: Level,
+    #[cfg(feature = "durable")]
+    store_failed: Level,
+    #[cfg(feature = "durable")]
+    store_waiting: Level,
 }
 
 /// How many calls of one verb ended in which way.
@@ -44,7 +50,19 @@ impl EngineFigures {
             recorded: Count::new(RECORDED, &[]),
             evicted: Count::new(EVICTED, &[]),
             live_keys: Level::new(LIVE_KEYS),
+            #[cfg(feature = "durable")]
+            store_failed: Level::new(STORE_FAILED),
+            #[cfg(feature = "durable")]
+            store_waiting: Level::new(STORE_WAITING),
         }
+    }
+
+    /// Shows how the store is.
+    #[cfg(feature = "durable")]
+    #[inline]
+    pub(super) fn look_at_store(&self, waiting: usize, failed: bool) {
+        self.store_waiting.show(waiting as u64);
+        self.store_failed.show(u64::from(failed));
     }
 
     /// Counts the answer of a call.

@@ -26,7 +26,7 @@ impl Count {
         for (name, help) in COUNTERS {
             metrics::describe_counter!(name, metrics::Unit::Count, help);
         }
-        for (name, help) in GAUGES {
+        for (name, help) in GAUGES.iter().copied() {
             metrics::describe_gauge!(name, metrics::Unit::Count, help);
         }
     }

@@ -16,10 +16,9 @@ impl Engine {
     /// Lets a call through that may record something.
     #[inline]
     pub(in crate::engine) fn admit(&self) -> Result<(), TrackError> {
-        match &self.pipeline {
-            None => Ok(()),
-            Some(pipeline) => Ok(pipeline.admit()?),
-        }
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        self.figures.look_at_store(pipeline.waiting(), pipeline.has_failed());
+        Ok(pipeline.admit()?)
     }
 
     pub(in crate::engine) fn admit_batch(&self) -> Result<(), BatchError> {
