@@ -1,0 +1,415 @@
+//! Goal: each durability level keeps its word, and what a store does to its engine is what was
+//! chosen: a full queue makes calls wait, a failing store makes the engine refuse or go on in
+//! memory, a closed one takes nothing, and none of them makes a call hang or count twice.
+//!
+//! Method: engines on a medium in memory that remembers what was synced, fails on purpose, or
+//! holds a sync back until it is told to go on.
+
+#![cfg(feature = "durable")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics is a test that fails"
+)]
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use limitry::{
+    BuildError, Decision, Durability, Durable, Engine, EngineBuilder, Event, EventQuery,
+    ManualClock, Meter, Metric, OnFailure, Period, Quota, RateLimit, RateLimitUpdate, Recording,
+    RulesError, Storage, StoreError, TrackError, Window,
+};
+
+#[path = "support/medium.rs"]
+mod medium;
+
+use self::medium::{Fault, Medium, Unsynced};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn clock() -> ManualClock {
+    ManualClock::new("2024-01-15T10:30:00Z".parse().expect("a time"))
+}
+
+fn builder() -> EngineBuilder {
+    Engine::builder()
+        .clock(clock())
+        .rate_limit(RateLimit::new("calls", 1_000, Window::Hour).per("customer_id"))
+        .quota(Quota::new("tokens", Metric::TotalTokens, 1_000, Period::Day).per("customer_id"))
+}
+
+/// A store whose commits come when somebody asks.
+fn idle(medium: &Medium) -> Durable {
+    Durable::open_on(medium.clone()).expect("a store").max_delay(HOUR)
+}
+
+fn open(store: Durable) -> Engine {
+    builder().durable(store).build().expect("a store that opens")
+}
+
+fn call(key: &str) -> Event<'_> {
+    Event::new("cust_1", "model_call").total_tokens(10).idempotency_key(key)
+}
+
+fn keys(engine: &Engine) -> usize {
+    engine.events().len()
+}
+
+/// What an engine finds after the machine was switched off.
+fn after_crash(medium: &Medium) -> Engine {
+    open(idle(&medium.after_crash(Unsynced::Lost)))
+}
+
+fn used(engine: &Engine) -> u64 {
+    let standing = engine.standing(&Event::new("cust_1", "model_call")).expect("valid");
+    standing.quotas().next().map_or(0, |quota| quota.used)
+}
+
+#[test]
+fn a_synced_call_returns_when_its_event_lasts() {
+    let medium = Medium::new();
+    let engine = open(idle(&medium).durability(Durability::Synced));
+    for number in 1..=5 {
+        let key = format!("k{number}");
+        engine.track(&call(&key)).expect("allowed");
+        let again = after_crash(&medium);
+        assert_eq!((keys(&again), used(&again)), (number, number as u64 * 10));
+        assert!(again.track(&call(&key)).expect("known").is_replay());
+    }
+    let batch: Vec<String> = (0..9).map(|number| format!("b{number}")).collect();
+    let batch: Vec<Event<'_>> = batch.iter().map(|key| call(key)).collect();
+    engine.record_batch(&batch).expect("recorded");
+    assert_eq!(keys(&after_crash(&medium)), 14);
+    assert!(engine.track_batch(&batch).iter().all(|answer| answer.is_ok()));
+}
+
+#[test]
+fn what_nobody_waits_for_lasts_when_it_is_flushed_or_its_batch_is_full() {
+    for level in [Durability::Buffered, Durability::Memory] {
+        let medium = Medium::new();
+        let engine = open(idle(&medium).durability(level).max_batch(4));
+        let decisions: Vec<Decision> =
+            (0..3).map(|n| engine.track(&call(&format!("k{n}"))).expect("allowed")).collect();
+        assert_eq!((engine.health().waiting, keys(&after_crash(&medium))), (3, 0), "{level:?}");
+        engine.flush().expect("a working store");
+        assert_eq!((engine.health().waiting, keys(&after_crash(&medium))), (0, 3), "{level:?}");
+        // The first commit that is waited for takes everything before it.
+        engine.track(&call("k3")).expect("allowed");
+        let last = engine.track(&call("k4")).expect("allowed");
+        engine.committed(&last).wait().expect("a working store");
+        assert_eq!(keys(&after_crash(&medium)), 5, "{level:?}");
+        engine.committed(&decisions[0]).wait().expect("long since");
+        // A full batch needs nobody who asks for it.
+        let full: Vec<Decision> =
+            (5..9).map(|n| engine.track(&call(&format!("k{n}"))).expect("allowed")).collect();
+        while engine.health().recorded < 9 {
+            std::thread::yield_now();
+        }
+        assert_eq!(keys(&after_crash(&medium)), 9, "{level:?}");
+        assert_eq!(full.len(), 4);
+        assert!(engine.health().is_good());
+    }
+}
+
+struct Thread(std::thread::Thread);
+
+impl Wake for Thread {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(Thread(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn a_commit_can_be_awaited() {
+    let medium = Medium::new();
+    let engine = open(idle(&medium));
+    let decision = engine.track(&call("a")).expect("allowed");
+    block_on(engine.committed(&decision)).expect("a working store");
+    assert_eq!(keys(&after_crash(&medium)), 1);
+    let refused = engine.track(&Event::new("cust_1", "x").total_tokens(5_000)).expect("valid");
+    assert!(!refused.is_allowed());
+    block_on(engine.committed(&refused)).expect("nothing to wait for");
+    let plain = builder().build().expect("valid rules");
+    let decision = plain.track(&call("a")).expect("allowed");
+    block_on(plain.committed(&decision)).expect("nothing to wait for");
+}
+
+/// Tracks until the store fails; returns how many calls were answered before.
+fn until_it_fails(engine: &Engine) -> (usize, TrackError) {
+    for number in 0..1_000 {
+        if let Err(why) = engine.track(&call(&format!("k{number}"))) {
+            return (number, why);
+        }
+    }
+    panic!("the store never failed");
+}
+
+fn failing(medium: &Medium, choice: OnFailure) -> Engine {
+    let engine = open(idle(medium).durability(Durability::Synced).on_failure(choice));
+    for number in 0..5 {
+        engine.track(&call(&format!("before {number}"))).expect("allowed");
+    }
+    let fault = Fault { call: medium.calls() + 20, for_ever: false };
+    let _ = medium.clone().fail_at(fault);
+    engine
+}
+
+#[test]
+fn an_engine_that_refuses_takes_nothing_after_its_store_has_failed() {
+    let medium = Medium::new();
+    let engine = failing(&medium, OnFailure::Refuse);
+    let (answered, why) = until_it_fails(&engine);
+    assert!(matches!(why, TrackError::Store(StoreError::Failed { .. })), "{why:?}");
+    assert!(why.to_string().contains("on purpose"), "{why}");
+    // The store is not tried again: one failed sync may have lost what others took for written.
+    let before = (used(&engine), keys(&engine));
+    for _ in 0..3 {
+        assert!(matches!(engine.track(&call("later")), Err(TrackError::Store(_))));
+        assert!(matches!(engine.record(&call("later")), Err(TrackError::Store(_))));
+        assert!(engine.record_batch(&[call("later")]).is_err());
+    }
+    assert_eq!((used(&engine), keys(&engine)), before);
+    let change = engine.add_rate_limit(RateLimit::new("new", 1, Window::Hour));
+    assert!(matches!(change, Err(RulesError::Store(_))), "{change:?}");
+    assert_eq!(engine.rate_limits().len(), 1);
+    assert!(engine.flush().is_err() && engine.close().is_err());
+    // Questions are answered, and so are retries of what was answered before.
+    assert!(engine.check(&call("new")).expect("valid").is_allowed());
+    let health = engine.health();
+    assert!(!health.is_good() && health.recorded >= 5 + answered as u64, "{health:?}");
+    drop(engine);
+    // Opened again, everything is there that was answered, and what was not is whole or absent.
+    let again = open(idle(&Medium::of(medium.image())));
+    let found = keys(&again);
+    assert!(found == 5 + answered || found == 6 + answered, "{found} of {answered}");
+    assert_eq!(used(&again), found as u64 * 10);
+}
+
+#[test]
+fn an_engine_of_memory_goes_on_after_its_store_has_failed_and_says_so() {
+    let medium = Medium::new();
+    let engine = failing(&medium, OnFailure::MemoryOnly);
+    for number in 0..40 {
+        assert!(engine.track(&call(&format!("k{number}"))).expect("goes on").is_allowed());
+    }
+    let health = engine.health();
+    assert!(!health.is_good() && health.recorded < 45, "{health:?}");
+    assert_eq!((used(&engine), keys(&engine)), (450, 45));
+    // Retries count once, whether their event is in the store, was on its way, or came after.
+    for number in 0..40 {
+        let again = engine.track(&call(&format!("k{number}"))).expect("known");
+        assert!(again.is_replay(), "k{number}");
+    }
+    assert!(engine.track(&call("before 2")).expect("known").is_replay());
+    assert_eq!((used(&engine), keys(&engine)), (450, 45));
+    engine.add_rate_limit(RateLimit::new("new", 1_000, Window::Hour)).expect("in memory");
+    let decision = engine.track(&call("last")).expect("goes on");
+    assert_eq!(decision.rate_limits().count(), 2);
+    // But nobody is told that it lasts.
+    assert!(engine.committed(&decision).wait().is_err());
+    assert!(engine.flush().is_err() && engine.close().is_err());
+}
+
+#[test]
+fn a_closed_engine_takes_nothing_and_answers_questions() {
+    let medium = Medium::new();
+    let engine = open(idle(&medium));
+    engine.track(&call("a")).expect("allowed");
+    engine.close().expect("a working store");
+    engine.close().expect("closed already");
+    for answer in [engine.track(&call("b")), engine.record(&call("b")), engine.track(&call("a"))] {
+        assert!(matches!(answer, Err(TrackError::Store(StoreError::Closed { .. }))), "{answer:?}");
+    }
+    assert!(matches!(engine.remove("rl_none"), Err(RulesError::NotFound { .. })));
+    assert_eq!((keys(&engine), used(&engine)), (1, 10));
+    assert_eq!(engine.events().list(&EventQuery::new()).expect("a page").data.len(), 1);
+    assert_eq!(keys(&after_crash(&medium)), 1);
+}
+
+/// Holds syncs back.
+#[derive(Clone, Debug)]
+struct Held {
+    medium: Medium,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Held {
+    fn hold(&self, closed: bool) {
+        *self.gate.0.lock().unwrap_or_else(PoisonError::into_inner) = closed;
+        self.gate.1.notify_all();
+    }
+}
+
+impl Storage for Held {
+    fn len(&self) -> io::Result<u64> {
+        Storage::len(&self.medium)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.medium.read(offset, out)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.medium.write(offset, data)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.medium.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let guard = self.gate.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.gate.1.wait_while(guard, |closed| *closed));
+        self.medium.sync()
+    }
+}
+
+#[test]
+fn a_full_queue_makes_calls_wait_and_does_not_grow() {
+    const THREADS: usize = 4;
+    let held = Held { medium: Medium::new(), gate: Arc::default() };
+    let store = Durable::open_on(held.clone()).expect("a store");
+    let store = store.max_waiting(16).max_batch(8).max_delay(Duration::ZERO);
+    let engine = open(store);
+    engine.flush().expect("a working store");
+    held.hold(true);
+    let high = std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let engine = &engine;
+            scope.spawn(move || {
+                for number in 0..50 {
+                    let event = Event::new("cust_1", "model_call").total_tokens(1);
+                    let key = format!("{thread} {number}");
+                    engine.track(&event.idempotency_key(key.as_str())).expect("allowed");
+                }
+            });
+        }
+        // All threads come to wait: the queue holds what it is for, and a record for each.
+        let mut high = 0;
+        while high < 16 {
+            high = engine.health().waiting;
+            std::thread::yield_now();
+        }
+        for _ in 0..1_000 {
+            high = high.max(engine.health().waiting);
+            std::thread::yield_now();
+        }
+        held.hold(false);
+        high
+    });
+    assert!(high <= 16 + THREADS, "{high} waited");
+    engine.flush().expect("a working store");
+    assert_eq!((keys(&engine), engine.health().waiting), (4 * 50, 0));
+    assert_eq!(keys(&after_crash(&held.medium)), 200);
+}
+
+#[test]
+fn dropping_an_engine_commits_what_waits() {
+    for level in [Durability::Buffered, Durability::Memory] {
+        let medium = Medium::new();
+        let engine = open(idle(&medium).durability(level));
+        engine.track(&call("a")).expect("allowed");
+        drop(engine);
+        assert_eq!(keys(&after_crash(&medium)), 1, "{level:?}");
+    }
+}
+
+#[test]
+fn a_file_has_one_engine_at_a_time() {
+    let folder = std::env::temp_dir().join(format!("limitry-levels-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = folder.join("limitry.redb");
+    let engine = open(Durable::open(&path).expect("a new store"));
+    let why = Durable::open(&path).expect_err("it is open");
+    assert!(matches!(why, StoreError::Locked { .. }), "{why:?}");
+    assert!(why.to_string().contains("limitry.redb: is open"), "{why}");
+    drop(engine);
+    drop(open(Durable::open(&path).expect("free again")));
+    std::fs::write(&path, vec![b'x'; 10_000]).expect("a file");
+    let why = Durable::open(&path).expect_err("something else");
+    assert!(matches!(why, StoreError::Foreign { .. }), "{why:?}");
+    std::fs::remove_dir_all(&folder).expect("the folder");
+}
+
+#[test]
+fn what_changed_last_holds_in_the_code_or_at_run_time() {
+    let medium = Medium::new();
+    let rules = |limits: &[(&str, u64)]| {
+        let mut builder = Engine::builder().clock(clock()).meter(Meter::sum("gpu", "gpu").id("m"));
+        for (name, limit) in limits {
+            builder = builder.rate_limit(RateLimit::new(*name, *limit, Window::Hour));
+        }
+        builder.durable(idle(&medium)).build()
+    };
+    let limits = |engine: &Engine| {
+        let rules = engine.rate_limits();
+        rules.into_iter().map(|rule| (rule.name, rule.limit_value)).collect::<Vec<_>>()
+    };
+    let named = |engine: &Engine, name: &str| {
+        let mut rules = engine.rate_limits().into_iter();
+        rules.find(|rule| rule.name == name).and_then(|rule| rule.id).expect("the rule's id")
+    };
+    let text = |pairs: &[(&str, u64)]| {
+        pairs.iter().map(|(name, limit)| ((*name).to_owned(), *limit)).collect::<Vec<_>>()
+    };
+    let engine = rules(&[("a", 1), ("b", 2), ("c", 3)]).expect("new");
+    let a = named(&engine, "a");
+    engine.update_rate_limit(&a, RateLimitUpdate::new().limit(100)).expect("raised");
+    engine.remove(&named(&engine, "b")).expect("removed");
+    engine.add_rate_limit(RateLimit::new("d", 4, Window::Hour)).expect("added");
+    drop(engine);
+    // The same code: what was changed at run time stays.
+    let engine = rules(&[("a", 1), ("b", 2), ("c", 3)]).expect("opens");
+    assert_eq!(limits(&engine), text(&[("a", 100), ("c", 3), ("d", 4)]));
+    assert_eq!((named(&engine, "a"), engine.meters().len()), (a.clone(), 1));
+    drop(engine);
+    // The code says otherwise of one and drops another.
+    let engine = rules(&[("a", 7), ("b", 2), ("e", 5)]).expect("opens");
+    assert_eq!(limits(&engine), text(&[("a", 7), ("d", 4), ("e", 5)]));
+    assert_eq!(named(&engine, "a"), a);
+    drop(engine);
+    let why = rules(&[("a", 0)]).expect_err("a limit of nothing");
+    assert!(matches!(why, BuildError::Invalid(_)), "{why:?}");
+}
+
+#[test]
+fn a_limiter_that_records_nothing_survives_too() {
+    let medium = Medium::new();
+    let open = || {
+        let builder = builder().recording(Recording::Off).durable(idle(&medium));
+        builder.build().expect("a store that opens")
+    };
+    let engine = open();
+    let first = engine.track(&call("a")).expect("allowed");
+    engine.track(&call("b")).expect("allowed");
+    assert!(first.event_id().is_none() && first.is_allowed());
+    engine.close().expect("a working store");
+    drop(engine);
+    for number in 0..3 {
+        let engine = open();
+        assert_eq!((keys(&engine), used(&engine)), (0, 20 + number * 10));
+        let again = engine.track(&call("a")).expect("known");
+        assert!(again.is_replay());
+        let texts = [&again, &first].map(|it| serde_json::to_string(it).expect("plain data"));
+        assert_eq!(texts[0], texts[1]);
+        engine.track(&call(&format!("c{number}"))).expect("allowed");
+    }
+}
