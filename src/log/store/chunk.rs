@@ -34,7 +34,11 @@ pub(crate) struct Chunk<'c> {
 impl<'c> Chunk<'c> {
     /// Reads a value; `None` where it is damaged.
     pub(super) fn open(table: &str, first: u64, value: &'c [u8]) -> Option<Self> {
-        let mut content = Reader { rest: unseal(table, first, value)? };
+        Self::parse(first, unseal(table, first, value)?)
+    }
+
+    fn parse(first: u64, content: &'c [u8]) -> Option<Self> {
+        let mut content = Reader { rest: content };
         let count = content.u32()?;
         let (earliest, latest) = (content.timestamp()?, content.timestamp()?);
         let now = content.u64()?;
@@ -93,21 +97,22 @@ impl<'c> Chunk<'c> {
 /// A chunk that holds on to nothing of the store.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnedChunk {
-    table: Box<str>,
     first: u64,
-    value: Box<[u8]>,
+    content: Box<[u8]>,
 }
 
 impl OwnedChunk {
     /// Copies a value; `None` where it is damaged.
     pub(super) fn open(table: &str, first: u64, value: &[u8]) -> Option<Self> {
-        Chunk::open(table, first, value)?;
-        Some(Self { table: table.into(), first, value: value.into() })
+        let content = unseal(table, first, value)?;
+        Chunk::parse(first, content)?;
+        Some(Self { first, content: content.into() })
     }
 
-    /// The chunk. Its sum is computed again: keep it for more than one question.
+    /// The chunk.
     pub(crate) fn chunk(&self) -> Chunk<'_> {
-        Chunk::open(&self.table, self.first, &self.value).unwrap_or(Chunk {
+        // It was read once.
+        Chunk::parse(self.first, &self.content).unwrap_or(Chunk {
             first: self.first,
             count: 0,
             earliest: Timestamp::MAX,

@@ -165,7 +165,8 @@ pub(crate) struct StoreReport {
 }
 
 /// Where a log is kept. All calls are from any thread; reading goes on beside a commit, and sees
-/// either all of it or nothing.
+/// either all of it or nothing. Who is called while reading may read, but not commit. Of checking,
+/// compacting and copying there is one at a time, the others wait.
 pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// Makes a batch durable, and returns when it is. One at a time. After an error the store
     /// takes nothing any more, and what became of the batch shows when it is opened again: it is

@@ -67,6 +67,9 @@ pub(crate) struct RedbStore {
     meta: RwLock<Arc<Meta>>,
     /// Held over a commit: the memory in which values are made.
     writer: Mutex<Vec<u8>>,
+    /// Held over long work, of which there is one at a time: what needs the file alone would wait
+    /// for the rest.
+    upkeep: Mutex<()>,
     /// Why nothing is taken any more.
     failure: OnceLock<Box<str>>,
 }
@@ -121,6 +124,7 @@ impl RedbStore {
             db: RwLock::new(Some(db)),
             meta: RwLock::new(Arc::new(meta)),
             writer: Mutex::new(Vec::new()),
+            upkeep: Mutex::new(()),
             failure: OnceLock::new(),
         })
     }

@@ -80,6 +80,7 @@ impl Store for RedbStore {
     }
 
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<StoreReport, StoreError> {
+        let _alone = self.upkeep.lock();
         let total = self.size();
         progress(Progress::new(VALUES, 0, total));
         let report = self
@@ -106,7 +107,7 @@ impl Store for RedbStore {
     fn compact(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, StoreError> {
         let total = self.size();
         progress(Progress::new("compacting", 0, total));
-        let _writer = self.writer.lock();
+        let _alone = self.upkeep.lock();
         let done = self.alone("the file", |db| {
             db.compact().map_err(|error| self.named.redb("compacting", error))
         })?;
@@ -120,6 +121,7 @@ impl Store for RedbStore {
             let error = io::Error::from(io::ErrorKind::AlreadyExists);
             return Err(named.io("making a backup", &error));
         }
+        let _alone = self.upkeep.lock();
         let part = part(to);
         let done = self.with("the file", |db| {
             let view = View::new(&self.named, db)?;
