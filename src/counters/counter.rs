@@ -219,6 +219,16 @@ impl Counter {
         self.carry.as_ref().is_some_and(|carry| carry.from.is_in(row))
     }
 
+    /// When it came into being, as far as that is known: the earliest moment there is of one that
+    /// took over from nobody.
+    #[cfg(feature = "durable")]
+    pub(super) fn changed(&self) -> Option<Moment> {
+        match &self.carry {
+            Some(carry) => carry.at.get().map(|at| at.now),
+            None => (self.lineage == self.number).then_some(Moment(0)),
+        }
+    }
+
     /// Uncounts a row of `number`, which is this counter's or that of one before it.
     pub(super) fn left(&self, number: u32, shared: bool) {
         let mut counter = self;

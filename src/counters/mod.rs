@@ -37,9 +37,9 @@ pub(crate) use self::policy::{Figures, Policy, Reading};
 #[allow(unused_imports, reason = "not all of it is used yet")]
 pub(crate) use self::saved::{SavedTake, SavedTakes, decode_takes, encode_takes};
 pub(crate) use self::sliding_window::SlidingWindow;
-pub(crate) use self::table::{Intent, Place, Request, Table, Take, Takes, Unsettled, Verdict};
 #[cfg(feature = "durable")]
 #[allow(unused_imports, reason = "not all of it is used yet")]
-pub(crate) use self::table::{Malformed, Restoring, Retake, SavedShard};
+pub(crate) use self::table::{Astray, Checked, Checking, Malformed, Restoring, Retake, SavedShard};
+pub(crate) use self::table::{Intent, Place, Request, Table, Take, Takes, Unsettled, Verdict};
 pub(crate) use self::time::{At, Moment, Timeline};
 pub(crate) use self::token_bucket::TokenBucket;

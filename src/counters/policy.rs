@@ -1,5 +1,8 @@
 //! One name for the algorithms.
 
+#[cfg(feature = "durable")]
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::calendar_period::{CalendarPeriod, PeriodUse};
@@ -322,6 +325,17 @@ impl Policy {
             }
             _ => None,
         }
+    }
+
+    #[cfg(feature = "durable")]
+    pub(super) fn is_sliding(&self) -> bool {
+        matches!(self, Self::SlidingWindow(_))
+    }
+
+    /// Whether what was before so long makes no difference to a sliding window.
+    #[cfg(feature = "durable")]
+    pub(super) fn is_within(&self, time: Duration) -> bool {
+        matches!(self, Self::SlidingWindow(policy) if policy.is_within(time))
     }
 
     /// A calendar period that takes no more late events at `at`.

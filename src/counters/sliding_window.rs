@@ -4,6 +4,9 @@
 //! nanosecond of its slot is a whole length old, so at most 61 slots are alive at once, a use
 //! never leaves early, and a refusal is at most one slot early.
 
+#[cfg(feature = "durable")]
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, Image, Lump, WIDE};
@@ -112,6 +115,12 @@ impl SlidingWindow {
         if let Some(used) = ring.get_mut(position(slot)) {
             *used = used.saturating_add(cost);
         }
+    }
+
+    /// Whether a use of so long ago counts no more.
+    #[cfg(feature = "durable")]
+    pub(super) fn is_within(&self, time: Duration) -> bool {
+        time.as_nanos() >= u128::from(self.length.saturating_add(self.slot))
     }
 
     pub(super) fn remaining(&self, read: SlidingUse) -> u64 {

@@ -35,10 +35,16 @@ use crate::rules::{Cost, Overflow};
 
 #[cfg(feature = "durable")]
 #[allow(dead_code, reason = "not all of it is used yet")]
+mod check;
+#[cfg(feature = "durable")]
+#[allow(dead_code, reason = "not all of it is used yet")]
 mod saved;
 mod upkeep;
 mod work;
 
+#[cfg(feature = "durable")]
+#[allow(unused_imports, reason = "not all of it is used yet")]
+pub(crate) use self::check::{Astray, Checked, Checking};
 #[cfg(feature = "durable")]
 #[allow(unused_imports, reason = "not all of it is used yet")]
 pub(crate) use self::saved::{Malformed, Restoring, Retake, SavedShard};

@@ -14,7 +14,8 @@ use smallvec::SmallVec;
 
 use super::{CompiledRule, Compiler, Groups, Snapshot};
 use crate::counters::{
-    At, Checkpoints, Counter, Restoring, Retake, SavedCounter, SavedTake, Table, Timeline,
+    At, Checked, Checking, Checkpoints, Counter, Restoring, Retake, SavedCounter, SavedTake, Table,
+    Timeline,
 };
 use crate::event::Dimension;
 use crate::figures::RuleLabels;
@@ -127,33 +128,73 @@ impl Revisions {
     pub(crate) fn redo<'e>(
         &self,
         (table, restoring, hasher): (&Table, &Restoring<'_>, &ahash::RandomState),
-        (place, at): (u64, &At),
+        when: (u64, &At),
         takes: &[SavedTake],
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<(), u32> {
-        let mut row: SmallVec<[Retake<'_>; 8]> = SmallVec::new();
-        let mut of: Option<&CompiledRule> = None;
-        let redo = |of: Option<&CompiledRule>, row: &mut SmallVec<[Retake<'_>; 8]>| {
-            let Some(rule) = of.filter(|_| !row.is_empty()) else { return };
-            let values: SmallVec<[&str; 2]> =
-                rule.partition.iter().filter_map(&dimension).collect();
-            let hash = row_hash(hasher, rule.group, &values);
-            table.redo(restoring, (place, at), (hash, rule.group, &values), row);
-            row.clear();
+        self.rows(takes, dimension, |rule, values, takes| match values {
+            Some(values) => {
+                let hash = row_hash(hasher, rule.group, values);
+                table.redo(restoring, when, (hash, rule.group, values), takes);
+            }
+            None => takes.iter().for_each(|take| table.redo_shared(restoring, when, *take)),
+        })
+    }
+
+    /// The same, with a look at whether what the record says follows from those before it.
+    pub(crate) fn check<'e>(
+        &self,
+        (table, checking, hasher): (&Table, &Checking<'_>, &ahash::RandomState),
+        when: (u64, &At),
+        takes: &[SavedTake],
+        dimension: impl Fn(&Dimension) -> Option<&'e str>,
+    ) -> Result<Checked, u32> {
+        let mut checked = Checked::default();
+        self.rows(takes, dimension, |rule, values, takes| match values {
+            Some(values) => {
+                let row = (row_hash(hasher, rule.group, values), rule.group, values);
+                table.check(checking, when, row, takes, &mut checked);
+            }
+            None => {
+                for take in takes {
+                    table.check_shared(checking, when, *take, &mut checked);
+                }
+            }
+        })?;
+        Ok(checked)
+    }
+
+    /// Goes over the takes that wrote counters, row by row: with the values of the partition, or
+    /// with none for the row that keys share which found no room.
+    fn rows<'e>(
+        &self,
+        takes: &[SavedTake],
+        dimension: impl Fn(&Dimension) -> Option<&'e str>,
+        mut row: impl FnMut(&CompiledRule, Option<&[&str]>, &[Retake<'_>]),
+    ) -> Result<(), u32> {
+        let mut of_row: SmallVec<[Retake<'_>; 8]> = SmallVec::new();
+        let mut last: Option<&CompiledRule> = None;
+        let mut flush = |rule: &CompiledRule, takes: &mut SmallVec<[Retake<'_>; 8]>| {
+            let values = rule.partition.iter().filter_map(&dimension);
+            let values: SmallVec<[&str; 2]> = values.collect();
+            row(rule, Some(&values), takes);
+            takes.clear();
         };
-        for take in takes.iter().filter(|take| take.written) {
+        for take in takes.iter().filter(|take| take.written && !take.crowded) {
             let rule: &CompiledRule = self.get(take.revision).ok_or(take.revision)?;
-            if take.crowded {
-                table.redo_shared(restoring, (place, at), (&rule.counter, take));
-                continue;
+            if let Some(last) = last.filter(|last| last.group != rule.group) {
+                flush(last, &mut of_row);
             }
-            if of.is_some_and(|of| of.group != rule.group) {
-                redo(of, &mut row);
-            }
-            of = Some(rule);
-            row.push((&rule.counter, take));
+            last = Some(rule);
+            of_row.push((&rule.counter, take));
         }
-        redo(of, &mut row);
+        if let Some(last) = last {
+            flush(last, &mut of_row);
+        }
+        for take in takes.iter().filter(|take| take.written && take.crowded) {
+            let rule: &CompiledRule = self.get(take.revision).ok_or(take.revision)?;
+            row(rule, None, &[(&rule.counter, take)]);
+        }
         Ok(())
     }
 

@@ -79,7 +79,7 @@ impl Table {
         }
     }
 
-    fn remove(&self, entry: OccupiedEntry<'_, Row>, roster: &Roster) {
+    pub(super) fn remove(&self, entry: OccupiedEntry<'_, Row>, roster: &Roster) {
         let (row, _) = entry.remove();
         if !row.is_overflow() {
             self.rows.fetch_sub(1, Ordering::AcqRel);

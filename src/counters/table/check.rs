@@ -1,0 +1,143 @@
+//! Whether the states that a log holds follow from each other.
+
+use super::saved::{Restoring, Retake};
+use super::{Padded, RowKey, Shard, Table, overflow_hash, upkeep};
+use crate::counters::counter::{Counter, Roster};
+use crate::counters::policy::Reading;
+use crate::counters::row::Row;
+use crate::counters::time::{At, Moment};
+use crate::rules::Cost;
+
+/// How a log is checked, by a table that begins empty.
+#[derive(Debug)]
+pub(crate) struct Checking<'r> {
+    /// The rules at the end of the log: counters that none of them answers for are left out.
+    pub(crate) roster: &'r Roster,
+    /// The log begins with the first record that there ever was, so that what no record speaks of
+    /// is nothing.
+    pub(crate) complete: bool,
+    /// The time of its first record.
+    pub(crate) start: Moment,
+}
+
+/// What was found of a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checked {
+    /// How many states followed from ones that were known.
+    pub(crate) right: u64,
+    /// The first that did not.
+    pub(crate) wrong: Option<Astray>,
+}
+
+/// A state that does not follow from the one before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Astray {
+    /// The rule, as it was.
+    pub(crate) revision: u32,
+    pub(crate) expected: Reading,
+    pub(crate) found: Reading,
+}
+
+impl Table {
+    /// Compares what a record says of the row of a partition with what follows from the records
+    /// before it, and redoes it. Records come in their order.
+    pub(crate) fn check(
+        &self,
+        checking: &Checking<'_>,
+        (place, at): (u64, &At),
+        (hash, group, values): (u64, u32, &[&str]),
+        takes: &[Retake<'_>],
+        checked: &mut Checked,
+    ) {
+        let key = RowKey::Partition { group, values };
+        self.compare(checking, at, (hash, key), takes, checked);
+        let restoring = checking.restoring(at);
+        self.redo(&restoring, (place, at), (hash, group, values), takes);
+        self.forget_idle(checking, at, hash);
+    }
+
+    /// The same of the row that keys share which found no room.
+    pub(crate) fn check_shared(
+        &self,
+        checking: &Checking<'_>,
+        (place, at): (u64, &At),
+        take: Retake<'_>,
+        checked: &mut Checked,
+    ) {
+        let counter = take.0.lineage();
+        let key = RowKey::Overflow { counter };
+        self.compare(checking, at, (overflow_hash(counter), key), &[take], checked);
+        self.redo_shared(&checking.restoring(at), (place, at), take);
+    }
+
+    fn compare(
+        &self,
+        checking: &Checking<'_>,
+        at: &At,
+        (hash, key): (u64, RowKey<'_>),
+        takes: &[Retake<'_>],
+        checked: &mut Checked,
+    ) {
+        let Some(Padded(shard)) = self.shards.get(self.shard_of(hash)) else { return };
+        let shard = shard.lock();
+        let row = shard.rows.find(hash, |row| row.has_key(hash, key));
+        for (counter, take) in takes {
+            let Some((expected, fits)) = checking.expected(row, counter, take.cost, at) else {
+                continue;
+            };
+            if (expected, fits) == (take.reading, take.fits) {
+                checked.right = checked.right.saturating_add(1);
+            } else if checked.wrong.is_none() {
+                let (revision, found) = (take.revision, take.reading);
+                checked.wrong = Some(Astray { revision, expected, found });
+            }
+        }
+    }
+
+    /// Drops a row or two that say nothing any more, so that a long log takes no more room than
+    /// its engine did.
+    fn forget_idle(&self, checking: &Checking<'_>, at: &At, hash: u64) {
+        let Some(Padded(shard)) = self.shards.get(self.shard_of(hash)) else { return };
+        let mut shard = shard.lock();
+        let Shard { rows, cursor, .. } = &mut *shard;
+        for _ in 0..2 {
+            *cursor = if *cursor < rows.num_buckets() { *cursor } else { 0 };
+            if let Ok(entry) = rows.get_bucket_entry(*cursor)
+                && upkeep::is_idle(entry.get(), checking.roster, *at)
+            {
+                self.remove(entry, checking.roster);
+            }
+            *cursor = cursor.saturating_add(1);
+        }
+    }
+}
+
+impl Checking<'_> {
+    fn restoring(&self, at: &At) -> Restoring<'_> {
+        Restoring { roster: self.roster, end: *at, from: 0 }
+    }
+
+    /// What the take should have left, and whether it fitted, where the state before is known.
+    fn expected(
+        &self,
+        row: Option<&Row>,
+        counter: &Counter,
+        cost: Cost,
+        at: &At,
+    ) -> Option<(Reading, bool)> {
+        self.roster.answering(counter.number())?;
+        let judged = counter.judge(row, 0, at, cost);
+        // What a counter took over is not in the log, and from whom may be known no more.
+        let whole = self.complete && counter.lineage() == counter.number();
+        let known = match judged.cell {
+            Some(_) if whole || !counter.policy.is_sliding() => true,
+            Some(_) => counter.changed().is_some_and(|changed| {
+                counter.policy.is_within(at.now.since(changed.max(self.start)))
+            }),
+            None => whole && !counter.recounts(),
+        };
+        let mut reading = judged.reading;
+        counter.policy.take(&mut reading, &mut [], at, cost);
+        known.then_some((reading, judged.fits))
+    }
+}
