@@ -19,9 +19,10 @@ use crate::log::store::{
 };
 use crate::log::{MemoryLog, Packed, Stored};
 use crate::progress::Progress;
+use crate::rules::Meters;
 use crate::snapshot::saved::{RestoredRules, Revisions, RuleRows, UnreadableRow};
 use crate::snapshot::{Compiler, Snapshot};
-use crate::usage::{RollupOptions, Rollups, RollupsError};
+use crate::usage::{Figure, RollupOptions, Rollups, RollupsError};
 
 /// The row of what an engine has for life.
 const ENGINE: u64 = 1_000;
@@ -126,7 +127,8 @@ pub(crate) fn recover(settings: &Settings<'_>) -> Result<Recovered, StoreError> 
         end: timeline.at(now, None),
         from: store.generations().first().map_or(0, |oldest| oldest.first),
     };
-    let mut reader = Reader::new(settings, timeline, &table, restoring, &revisions);
+    let mut reader =
+        Reader::new(settings, timeline, &table, restoring, (&revisions, &snapshot.meters));
     std::thread::scope(|scope| {
         let loading = scope.spawn(|| load_keys(store, &mut keys, now));
         let read = reader.read();
@@ -232,6 +234,7 @@ struct Reader<'r> {
     table: &'r Table,
     restoring: Restoring<'r>,
     revisions: &'r Revisions,
+    meters: &'r Meters,
     log: Option<MemoryLog>,
     rollups: Option<Rollups>,
     /// From where on counters are redone.
@@ -264,7 +267,7 @@ impl<'r> Reader<'r> {
         timeline: Timeline,
         table: &'r Table,
         restoring: Restoring<'r>,
-        revisions: &'r Revisions,
+        (revisions, meters): (&'r Revisions, &'r Meters),
     ) -> Self {
         Self {
             settings,
@@ -273,6 +276,7 @@ impl<'r> Reader<'r> {
             table,
             restoring,
             revisions,
+            meters,
             log: None,
             rollups: None,
             from: 0,
@@ -354,7 +358,12 @@ impl<'r> Reader<'r> {
                 Ok(())
             }
             None | Some(Err(RollupsError::Mismatch { .. })) => {
-                let rollups = Rollups::anew(options, self.store.floor());
+                let gone = self.store.floor();
+                let mut rollups = Rollups::anew(options, gone);
+                let since = gone.map_or(Timestamp::MIN, |gone| gone.saturating_add_nanos(1));
+                let figures = self.meters.list().iter().map(|meter| Figure::of_meter(meter));
+                rollups
+                    .track(&figures.flat_map(|figure| figure.folds()).collect::<Vec<_>>(), since);
                 (self.rollups, self.fold_from) = (Some(rollups), first);
                 Ok(())
             }

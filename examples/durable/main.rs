@@ -1,0 +1,153 @@
+//! An engine that is killed in the middle of its work, and goes on where it was.
+//!
+//! `cargo run --release --features durable --example durable`
+//!
+//! The program starts itself a second time as a worker, which makes model calls for three customers
+//! and says of each answer that it was given. After a while the worker is killed with SIGKILL, with
+//! no chance to clean up, and another one is started on the same file. At the end usage and limits
+//! are compared with what the workers said.
+
+use std::env;
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use limitry::{
+    Durability, Durable, Engine, Event, Metric, Period, Quota, RateLimit, UsageQuery, Window,
+};
+
+const CUSTOMERS: [&str; 3] = ["acme", "globex", "initech"];
+/// Tokens of a call, and how many of them a customer has a month.
+const TOKENS: u64 = 1_000;
+const BUDGET: u64 = 1_500_000;
+/// Answers after which a worker is killed, and how many workers there are.
+const ANSWERS: usize = 2_000;
+const WORKERS: usize = 3;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = env::args().skip(1);
+    if let (Some(word), Some(path), Some(run)) =
+        (arguments.next(), arguments.next(), arguments.next())
+        && word == "worker"
+    {
+        return work(Path::new(&path), &run);
+    }
+    let folder = env::temp_dir().join(format!("limitry-durable-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let shown = show(&folder.join("limitry.redb"));
+    std::fs::remove_dir_all(&folder)?;
+    shown
+}
+
+/// Opens the engine, with a bar where that takes time.
+fn open(path: &Path, bar: bool) -> Result<Engine, limitry::Error> {
+    let bar = if bar { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let style = ProgressStyle::with_template("  {msg:24} {bar:30} {pos} of {len}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let store = Durable::open(path)?.durability(Durability::Synced).on_progress(move |progress| {
+        bar.set_message(progress.step);
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+    });
+    let calls = RateLimit::new("calls", 100_000, Window::Minute).per("customer_id");
+    let budget = Quota::new("tokens a month", Metric::TotalTokens, BUDGET, Period::Month);
+    Ok(Engine::builder()
+        .rate_limit(calls)
+        .quota(budget.per("customer_id"))
+        .durable(store)
+        .build()?)
+}
+
+/// Makes calls until somebody kills it, and says which were answered.
+fn work(path: &Path, run: &str) -> Result<(), Box<dyn Error>> {
+    let engine = open(path, false)?;
+    let mut out = std::io::stdout().lock();
+    for number in 0.. {
+        let customer = CUSTOMERS[number % CUSTOMERS.len()];
+        let key = format!("{run}-{number}");
+        let event = Event::new(customer, "model_call").model("gpt-4").total_tokens(TOKENS);
+        let decision = engine.track(&event.idempotency_key(key.as_str()))?;
+        // It is on disk: what is said here is true whatever happens next.
+        let verdict = if decision.is_allowed() { "allowed" } else { "refused" };
+        writeln!(out, "{verdict} {customer} {key}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn show(path: &Path) -> Result<(), Box<dyn Error>> {
+    let mut allowed: Vec<(String, String)> = Vec::new();
+    for run in 0..WORKERS {
+        let (said, refused) = run_and_kill(path, run)?;
+        println!(
+            "worker {run} was killed after {} calls, {refused} of them refused",
+            said.len() + refused
+        );
+        allowed.extend(said);
+        let engine = open(path, true)?;
+        report(&engine, &allowed)?;
+        // The last request that was answered is sent again: the same answer, counted once.
+        if let Some((customer, key)) = allowed.last() {
+            let event =
+                Event::new(customer.as_str(), "model_call").model("gpt-4").total_tokens(TOKENS);
+            let again = engine.track(&event.idempotency_key(key.as_str()))?;
+            println!("  {key} again: {again}, a replay: {}\n", again.is_replay());
+        }
+        engine.close()?;
+    }
+    Ok(())
+}
+
+/// Starts a worker, kills it after some answers, and returns which calls it said were allowed and
+/// how many refused.
+fn run_and_kill(path: &Path, run: usize) -> Result<(Vec<(String, String)>, usize), Box<dyn Error>> {
+    let mut worker = Command::new(env::current_exe()?)
+        .args(["worker", &path.display().to_string(), &run.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let said = BufReader::new(worker.stdout.take().ok_or("a worker without words")?);
+    let (mut allowed, mut refused) = (Vec::new(), 0);
+    for (number, line) in said.lines().enumerate() {
+        if number == ANSWERS {
+            worker.kill()?;
+        }
+        // What it said before it died is read to the end.
+        let line = line?;
+        let mut words = line.split(' ');
+        match (words.next(), words.next(), words.next()) {
+            (Some("allowed"), Some(customer), Some(key)) => {
+                allowed.push((customer.to_owned(), key.to_owned()));
+            }
+            (Some("refused"), ..) => refused += 1,
+            _ => {}
+        }
+    }
+    worker.wait()?;
+    Ok((allowed, refused))
+}
+
+/// Prints usage and limits, and checks them against what the workers said.
+fn report(engine: &Engine, allowed: &[(String, String)]) -> Result<(), Box<dyn Error>> {
+    let ages = UsageQuery::new("2000-01-01T00:00:00Z".parse()?, "2100-01-01T00:00:00Z".parse()?);
+    for customer in CUSTOMERS {
+        let said = allowed.iter().filter(|(known, _)| known == customer).count() as u64;
+        let usage = engine.usage().summary(&ages.clone().customer(customer))?;
+        let standing = engine.standing(&Event::new(customer, "model_call"))?;
+        let quota = standing.quotas().next().ok_or("the quota is gone")?;
+        println!(
+            "  {customer:8} {said} answered, {} recorded; {} of {} tokens used, {} left",
+            usage.totals.total_events, quota.used, quota.limit, quota.remaining
+        );
+        // One more may have been recorded, whose answer the kill cut off.
+        let recorded = usage.totals.total_events;
+        if recorded < said || recorded > said + WORKERS as u64 {
+            return Err(format!("{customer}: {recorded} recorded of {said} answered").into());
+        }
+        if quota.used != recorded * TOKENS {
+            return Err(format!("{customer}: {} used of {recorded} events", quota.used).into());
+        }
+    }
+    Ok(())
+}
