@@ -96,6 +96,9 @@ impl Pipeline {
             self.queue.wait_for_room();
         }
         match self.queue.failure() {
+            None if self.queue.is_closing() => {
+                Err(StoreError::Closed { file: self.store.file().into() })
+            }
             None => Ok(()),
             Some(why) => self.without_store(why),
         }

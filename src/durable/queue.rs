@@ -5,7 +5,7 @@
 //! locked. A batch is sealed when it is full, or when the writer comes for it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -89,6 +89,15 @@ pub(super) struct Entry<'e> {
     pub(super) now: u64,
 }
 
+/// How far the queue is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// No more calls are let in; those under way put in what they count.
+    Closing,
+    Closed,
+}
+
 #[derive(Debug)]
 struct Pending {
     open: Waiting,
@@ -100,7 +109,7 @@ struct Pending {
     urgent: bool,
     /// The writer waits until there is something to do.
     idle: bool,
-    closing: bool,
+    phase: Phase,
     /// How many records came after the store had failed, and were kept nowhere.
     discarded: u64,
     /// How many entries there were.
@@ -109,7 +118,7 @@ struct Pending {
 
 impl Pending {
     fn is_due(&self) -> bool {
-        !self.sealed.is_empty() || self.urgent || self.closing
+        !self.sealed.is_empty() || self.urgent || self.phase != Phase::Open
     }
 
     fn is_empty(&self) -> bool {
@@ -157,6 +166,8 @@ pub(super) struct Queue {
     /// The last entry that is durable.
     serial: AtomicU64,
     failure: OnceLock<StoreError>,
+    /// No more calls are let in: a copy of the phase, to be read without the lock.
+    closing: AtomicBool,
     max_batch: usize,
     max_waiting: usize,
 }
@@ -168,7 +179,7 @@ pub(super) enum Work {
     Batch(Arc<Waiting>),
     /// Nothing waits.
     Nothing,
-    /// Nothing waits and nothing will come.
+    /// Nothing waits, and no more calls are let in.
     Closed,
 }
 
@@ -182,7 +193,7 @@ impl Queue {
                 spare: None,
                 urgent: false,
                 idle: false,
-                closing: false,
+                phase: Phase::Open,
                 discarded: 0,
                 serial: 0,
             }),
@@ -194,6 +205,7 @@ impl Queue {
             durable: AtomicU64::new(end),
             serial: AtomicU64::new(0),
             failure: OnceLock::new(),
+            closing: AtomicBool::new(false),
             max_batch,
             max_waiting,
         }
@@ -221,7 +233,7 @@ impl Queue {
     /// the store has failed the record gets a place and is kept nowhere.
     pub(super) fn push(&self, entry: &Entry<'_>) -> Option<u64> {
         let mut pending = self.pending.lock();
-        if pending.closing {
+        if pending.phase == Phase::Closed {
             return None;
         }
         if self.failure.get().is_some() {
@@ -288,7 +300,7 @@ impl Queue {
     /// something else, it is told at once when nothing waits.
     pub(super) fn next(&self, delay: Option<Duration>, busy: bool) -> Work {
         let mut pending = self.pending.lock();
-        if pending.is_empty() && busy && !pending.closing {
+        if pending.is_empty() && busy && pending.phase == Phase::Open {
             return Work::Nothing;
         }
         while pending.is_empty() && !pending.is_due() {
@@ -307,7 +319,7 @@ impl Queue {
         }
         let Some(batch) = pending.sealed.pop_front() else {
             pending.urgent = false;
-            return if pending.closing { Work::Closed } else { Work::Nothing };
+            return if pending.phase == Phase::Open { Work::Nothing } else { Work::Closed };
         };
         pending.urgent &= !pending.is_empty();
         pending.in_flight.push(Arc::clone(&batch));
@@ -428,10 +440,31 @@ impl Queue {
         self.failure.get().map(|why| Err(why.clone()))
     }
 
-    /// Lets nothing more in. What waits is committed.
+    /// Lets no more calls in. What waits is committed, and so is what calls put in that are under
+    /// way: it is counted, and a last checkpoint may hold it.
     pub(super) fn close(&self) {
-        self.pending.lock().closing = true;
+        self.closing.store(true, Ordering::Release);
+        let mut pending = self.pending.lock();
+        if pending.phase == Phase::Open {
+            pending.phase = Phase::Closing;
+        }
+        drop(pending);
         self.work.notify_one();
+    }
+
+    /// Whether no more calls are let in.
+    #[inline]
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Takes nothing more if nothing waits; returns whether that is so.
+    pub(super) fn end_if_empty(&self) -> bool {
+        let mut pending = self.pending.lock();
+        if pending.is_empty() {
+            pending.phase = Phase::Closed;
+        }
+        pending.phase == Phase::Closed
     }
 
     /// Waits until the writer has ended, for so long at the most where there is a limit; returns

@@ -91,8 +91,10 @@ impl Writer {
 
     fn write(&mut self) -> Result<(), StoreError> {
         let queue = Arc::clone(&self.sources.queue);
+        let mut is_last = false;
         loop {
-            if self.is_due() {
+            // Once the last one is whole there is none to begin, only one under way to begin again.
+            if self.is_due() && (!is_last || self.state.checkpoint.is_some()) {
                 self.begin_checkpoint();
             }
             match queue.next(self.max_delay, self.state.checkpoint.is_some()) {
@@ -100,17 +102,19 @@ impl Writer {
                     self.commit(Some(&batch))?;
                     queue.committed(batch);
                 }
-                Work::Nothing if self.state.checkpoint.is_some() => self.commit(None)?,
-                Work::Nothing => {}
-                Work::Closed => break,
-            }
-        }
-        // Opening again has nothing to redo then.
-        let is_new = self.state.log_bytes > 0 || self.wishes.is_outdated();
-        if !self.wishes.in_a_hurry.load(Ordering::Acquire) && is_new {
-            self.begin_checkpoint();
-            while self.state.checkpoint.is_some() {
-                self.commit(None)?;
+                // Opening again has nothing to redo then.
+                Work::Closed if !is_last => {
+                    is_last = true;
+                    let is_new = self.state.log_bytes > 0 || self.wishes.is_outdated();
+                    if self.wishes.in_a_hurry.load(Ordering::Acquire) {
+                        self.state.checkpoint = None;
+                    } else if is_new {
+                        self.begin_checkpoint();
+                    }
+                }
+                _ if self.state.checkpoint.is_some() => self.commit(None)?,
+                Work::Closed if queue.end_if_empty() => break,
+                Work::Closed | Work::Nothing => {}
             }
         }
         self.store.close()
