@@ -14,7 +14,7 @@ mod record;
 mod recovery;
 mod writer;
 
-pub use self::options::{Durability, Durable, OnFailure};
+pub use self::options::{Durability, Durable, OnFailure, OpenOptions};
 pub(crate) use self::pipeline::Pipeline;
 pub(crate) use self::record::{Head, Record};
 pub(crate) use self::recovery::{DECLARED, Recovered, Settings, recover};

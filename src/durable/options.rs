@@ -71,18 +71,75 @@ pub struct Durable {
     pub(crate) progress: Option<OnProgress>,
 }
 
+/// How the file of a store is opened: [`Durable::options`].
+///
+/// ```no_run
+/// use limitry::Durable;
+///
+/// let store = Durable::options().quick(true).open("limitry.redb")?;
+/// # Ok::<(), limitry::StoreError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct OpenOptions(StoreOptions);
+
+impl OpenOptions {
+    /// Sets whether a new store is made where there is none; the default is that one is.
+    pub fn create(mut self, create: bool) -> Self {
+        self.0.create = create;
+        self
+    }
+
+    /// Sets how many bytes of the file's pages are kept in memory; the default is 64 MiB.
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.0.cache_bytes = bytes;
+        self
+    }
+
+    /// Sets whether the file is opened without a check of every page. The check, which is the
+    /// default, takes about half a second a gigabyte, and after a crash it cannot be left out
+    /// unless the commits before it were made for quick opening: they sync twice then, and write
+    /// 0.3 MB more for each gigabyte of the file. Without it damage shows where it is met, as an
+    /// error; in the pages that redb keeps for itself it can abort the process.
+    pub fn quick(mut self, quick: bool) -> Self {
+        self.0.quick_open = quick;
+        self
+    }
+
+    /// Opens the store in a file.
+    ///
+    /// # Errors
+    /// As [`Durable::open`].
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Durable, StoreError> {
+        RedbStore::open(path.as_ref(), &self.0).map(Durable::in_store)
+    }
+
+    /// Opens the store on a medium that the application brings.
+    ///
+    /// # Errors
+    /// As [`Durable::open_on`].
+    pub fn open_on(self, storage: impl Storage) -> Result<Durable, StoreError> {
+        RedbStore::open_storage(Box::new(storage), &self.0).map(Durable::in_store)
+    }
+}
+
 const MAX_BATCH: usize = 4_096;
 const MAX_DELAY: Duration = Duration::from_millis(2);
 const RETENTION: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
 impl Durable {
+    /// Starts to say how the file is opened.
+    pub fn options() -> OpenOptions {
+        OpenOptions::default()
+    }
+
     /// Opens the store in a file, or makes one.
     ///
     /// # Errors
     /// Another process has the file open, the file is of a newer limitry or of something else, it
     /// is damaged, or it cannot be read or made.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        RedbStore::open(path.as_ref(), &StoreOptions::default()).map(Self::in_store)
+        Self::options().open(path)
     }
 
     /// Opens the store on a medium that the application brings, or makes one there.
@@ -90,8 +147,7 @@ impl Durable {
     /// # Errors
     /// As [`open`](Self::open); nobody but the application sees to it that one engine uses it.
     pub fn open_on(storage: impl Storage) -> Result<Self, StoreError> {
-        let store = RedbStore::open_storage(Box::new(storage), &StoreOptions::default());
-        store.map(Self::in_store)
+        Self::options().open_on(storage)
     }
 
     fn in_store(store: RedbStore) -> Self {
