@@ -322,6 +322,19 @@ fn a_full_queue_makes_calls_wait_and_does_not_grow() {
 }
 
 #[test]
+fn a_queue_that_is_smaller_than_a_batch_is_written_when_it_is_full() {
+    for level in [Durability::Buffered, Durability::Memory] {
+        let medium = Medium::new();
+        let engine = open(idle(&medium).durability(level).max_waiting(3));
+        for number in 0..20 {
+            engine.track(&call(&format!("k{number}"))).expect("allowed");
+        }
+        assert!(engine.health().waiting <= 3, "{level:?}");
+        assert!(keys(&after_crash(&medium)) >= 17, "{level:?}");
+    }
+}
+
+#[test]
 fn dropping_an_engine_commits_what_waits() {
     for level in [Durability::Buffered, Durability::Memory] {
         let medium = Medium::new();

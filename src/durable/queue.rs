@@ -212,7 +212,7 @@ impl Queue {
     }
 
     /// Waits until there is room for a record. Threads that were let in at once may each put one
-    /// in, so there are at most so many more than the queue is for.
+    /// in, or a batch, so there are at most so many more than the queue is for.
     #[inline]
     pub(super) fn wait_for_room(&self) {
         if self.waiting.load(Ordering::Relaxed) >= self.max_waiting {
@@ -222,11 +222,18 @@ impl Queue {
 
     #[cold]
     fn wait_while_full(&self) {
-        let mut pending = self.pending.lock();
-        let full = |_: &mut Pending| {
+        let full = || {
             self.waiting.load(Ordering::Acquire) >= self.max_waiting && self.failure.get().is_none()
         };
-        self.room.wait_while(&mut pending, full);
+        let mut pending = self.pending.lock();
+        while full() {
+            // What fills the queue may be a batch that nobody else waits for.
+            if !pending.is_empty() && !pending.urgent {
+                pending.urgent = true;
+                self.work.notify_one();
+            }
+            self.room.wait(&mut pending);
+        }
     }
 
     /// Puts a record in and returns its place; `None` where the queue is closed. Never waits. Where
