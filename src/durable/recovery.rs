@@ -122,11 +122,7 @@ pub(crate) fn recover(settings: &Settings<'_>) -> Result<Recovered, StoreError> 
         settings.idempotency_retention,
         settings.idempotency_max_keys,
     );
-    let restoring = Restoring {
-        roster: &snapshot.roster,
-        end: timeline.at(now, None),
-        from: store.generations().first().map_or(0, |oldest| oldest.first),
-    };
+    let restoring = Restoring { roster: &snapshot.roster, end: timeline.at(now, None) };
     let mut reader =
         Reader::new(settings, timeline, &table, restoring, (&revisions, &snapshot.meters));
     std::thread::scope(|scope| {

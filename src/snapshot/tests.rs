@@ -259,7 +259,7 @@ impl Small {
         small.table.open(1);
         small.table.start_at(end.now);
         let from = disk.checkpoint.from();
-        let restoring = Restoring { roster: &small.snapshot.roster, end, from };
+        let restoring = Restoring { roster: &small.snapshot.roster, end };
         for (position, bytes) in &disk.checkpoint.pieces {
             let hash = |group, values: &[&str]| row_hash(&small.hasher, group, values);
             small.table.load(&restoring, *position, bytes, hash).expect("a copy");

@@ -114,7 +114,7 @@ impl Table {
 
 impl Checking<'_> {
     fn restoring(&self, at: &At) -> Restoring<'_> {
-        Restoring { roster: self.roster, end: *at, from: 0 }
+        Restoring { roster: self.roster, end: *at }
     }
 
     /// What the take should have left, and whether it fitted, where the state before is known.

@@ -42,8 +42,6 @@ pub(crate) struct Restoring<'r> {
     pub(crate) roster: &'r Roster,
     /// The time at the end of the log: no decision will go by an earlier one.
     pub(crate) end: At,
-    /// The place from which on the log is redone.
-    pub(crate) from: u64,
 }
 
 /// Bytes that are no copy of a shard.
@@ -102,8 +100,7 @@ impl Table {
         mut bytes: &[u8],
         hash: impl Fn(u32, &[&str]) -> u64,
     ) -> Result<(), Malformed> {
-        let gate = position.checked_sub(restoring.from).ok_or(Malformed)?;
-        let gate = u32::try_from(gate).map_err(|_| Malformed)?;
+        let gate = gate(position);
         let shards = varint::take(&mut bytes).ok_or(Malformed)?;
         let rows = varint::take(&mut bytes).ok_or(Malformed)?;
         if self.live_keys() == 0 {
@@ -254,7 +251,7 @@ impl Redo<'_> {
     /// Adds to a sliding window what is not in it yet.
     fn add(&self, row: &mut Row, cell: usize, counter: &Counter, take: &SavedTake) {
         let Policy::SlidingWindow(policy) = &counter.policy else { return };
-        if row.cell_at(cell).is_some_and(|cell| self.gate() > cell.extra) {
+        if row.cell_at(cell).is_some_and(|cell| is_at_or_after(self.place, cell.extra)) {
             row.write(cell, |words| {
                 policy.add(words, *self.at, take.cost.units);
                 self.gate()
@@ -262,11 +259,9 @@ impl Redo<'_> {
         }
     }
 
-    /// What a sliding window remembers that this record is added to: how many records of those
-    /// that are redone it may hold.
+    /// What a sliding window remembers that this record is added to.
     fn gate(&self) -> u32 {
-        let records = self.place.saturating_sub(self.restoring.from).saturating_add(1);
-        u32::try_from(records).unwrap_or(u32::MAX)
+        gate(self.place.saturating_add(1))
     }
 
     /// The state of a new cell.
@@ -289,5 +284,31 @@ impl Redo<'_> {
     fn is_idle(&self, current: &Counter, counter: &Counter, image: &Image) -> bool {
         current.number() == counter.number()
             && counter.policy.is_idle(image.as_cell(), self.restoring.end)
+    }
+}
+
+/// The place before which a sliding window holds all records: as much of it as fits its cell.
+fn gate(place: u64) -> u32 {
+    u32::try_from(place & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+/// Whether a place is not before one of which a cell remembers the lower half. A log that is redone
+/// is shorter than half of what that tells apart, 2^31 records.
+fn is_at_or_after(place: u64, remembered: u32) -> bool {
+    gate(place).wrapping_sub(remembered) < 1 << 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_told_apart_by_their_lower_half() {
+        for at in [0, 5, u64::from(u32::MAX), 1 << 32, (1 << 40) + 7] {
+            assert!(is_at_or_after(at, gate(at)) && is_at_or_after(at + 1, gate(at)));
+            assert!(is_at_or_after(at + (1 << 31) - 1, gate(at)));
+            assert!(!is_at_or_after(at, gate(at + 1)));
+            assert!(!is_at_or_after(at, gate(at + (1 << 31))));
+        }
     }
 }
