@@ -148,11 +148,13 @@ struct Case {
     leap: i64,
     /// Whether meters come and go.
     meters: bool,
+    /// Whether much changes between the last row that is saved and the keys.
+    crawls: bool,
 }
 
 impl Case {
     fn of(options: RollupOptions, values: u32) -> Self {
-        Self { options, values, leap: 0, meters: false }
+        Self { options, values, leap: 0, meters: false, crawls: false }
     }
 
     fn leaps(mut self, leap: i64) -> Self {
@@ -161,7 +163,7 @@ impl Case {
     }
 
     fn event(&self, rng: &mut StdRng, now: &mut i64) -> Happened {
-        if self.leap > 0 && rng.random_bool(0.01) {
+        if self.leap > 0 && rng.random_bool(if self.crawls { 0.03 } else { 0.01 }) {
             *now += rng.random_range(0..self.leap);
         }
         draw(rng, now, self.values)
@@ -208,7 +210,9 @@ fn live(case: &Case, rng: &mut StdRng) -> (Rollups, Vec<Happened>, Vec<Saved>, V
             }
             let most = rng.random_range(1..200);
             let place = events.len() as u64;
-            if !rollups.save_rows(cursor, place, most, &mut piece.rows) && rng.random_bool(0.3) {
+            if !rollups.save_rows(cursor, place, most, &mut piece.rows)
+                && rng.random_bool(if case.crawls { 0.02 } else { 0.3 })
+            {
                 rollups.save_keys(place, &mut piece.keys);
                 saved.extend(under_way.take().map(|(_, saved)| saved));
             }
@@ -341,6 +345,17 @@ fn numbers_that_are_used_again_are_not_mixed_up() {
     run(&Case::of(short.clone().max_values(5), 400).leaps(200_000), 12);
     run(&Case::of(short.clone().max_combinations(20), 400).leaps(200_000), 12);
     run(&Case::of(short.max_values(5).max_combinations(20).max_rows(90), 40).leaps(90_000), 12);
+}
+
+/// What was among the others gets a number of its own while rows are saved, in a bucket that stays.
+#[test]
+fn what_was_among_the_others_stays_there() {
+    let short = three().keep_minutes(DAY / 48).keep_hours(DAY / 24).keep_days(DAY);
+    let both = short.clone().max_values(5).max_combinations(20).max_rows(90);
+    for options in [short.clone().max_values(5), short.max_combinations(20), both] {
+        let case = Case::of(options, 40).leaps(300_000);
+        run(&Case { crawls: true, ..case }, 30);
+    }
 }
 
 #[test]
