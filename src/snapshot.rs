@@ -17,7 +17,6 @@ use crate::index::{Entry, Index};
 use crate::rules::{Algorithm, Fold, Measure, Meters, Metric, Rule};
 
 #[cfg(feature = "durable")]
-#[allow(dead_code, reason = "not all of it is used yet")]
 pub(crate) mod saved;
 
 #[cfg(all(test, feature = "durable"))]
@@ -52,7 +51,6 @@ impl CompiledRule {
     /// Which of all rules it is that were ever compiled for the engine: a rule that changes is
     /// another one.
     #[cfg(feature = "durable")]
-    #[allow(dead_code, reason = "not all of it is used yet")]
     pub(crate) fn revision(&self) -> u32 {
         self.revision
     }

@@ -14,7 +14,6 @@ mod periods;
 mod policy;
 mod row;
 #[cfg(feature = "durable")]
-#[allow(dead_code, reason = "not all of it is used yet")]
 mod saved;
 mod sliding_window;
 mod table;
@@ -34,12 +33,12 @@ pub(crate) use self::history::{History, Used};
 pub(crate) use self::periods::{Ahead, Periods};
 pub(crate) use self::policy::{Figures, Policy, Reading};
 #[cfg(feature = "durable")]
-#[allow(unused_imports, reason = "not all of it is used yet")]
 pub(crate) use self::saved::{SavedTake, SavedTakes, decode_takes, encode_takes};
 pub(crate) use self::sliding_window::SlidingWindow;
+#[cfg(all(test, feature = "durable"))]
+pub(crate) use self::table::Astray;
 #[cfg(feature = "durable")]
-#[allow(unused_imports, reason = "not all of it is used yet")]
-pub(crate) use self::table::{Astray, Checked, Checking, Malformed, Restoring, Retake, SavedShard};
+pub(crate) use self::table::{Checked, Checking, Restoring, Retake};
 pub(crate) use self::table::{Intent, Place, Request, Table, Take, Takes, Unsettled, Verdict};
 pub(crate) use self::time::{At, Moment, Timeline};
 pub(crate) use self::token_bucket::TokenBucket;

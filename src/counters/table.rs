@@ -34,20 +34,18 @@ use crate::figures::Tally;
 use crate::rules::{Cost, Overflow};
 
 #[cfg(feature = "durable")]
-#[allow(dead_code, reason = "not all of it is used yet")]
 mod check;
 #[cfg(feature = "durable")]
-#[allow(dead_code, reason = "not all of it is used yet")]
 mod saved;
 mod upkeep;
 mod work;
 
+#[cfg(all(test, feature = "durable"))]
+pub(crate) use self::check::Astray;
 #[cfg(feature = "durable")]
-#[allow(unused_imports, reason = "not all of it is used yet")]
-pub(crate) use self::check::{Astray, Checked, Checking};
+pub(crate) use self::check::{Checked, Checking};
 #[cfg(feature = "durable")]
-#[allow(unused_imports, reason = "not all of it is used yet")]
-pub(crate) use self::saved::{Malformed, Restoring, Retake, SavedShard};
+pub(crate) use self::saved::{Restoring, Retake};
 use self::work::Work;
 
 /// What a call wants of the counters.
@@ -132,7 +130,6 @@ impl Take {
 
     /// A take of long ago, of the rule that is at a place now.
     #[cfg(feature = "durable")]
-    #[allow(dead_code, reason = "not all of it is used yet")]
     pub(crate) fn restored(rule: u32, saved: &SavedTake) -> Self {
         let SavedTake { cost, fits, crowded, written, reading, .. } = *saved;
         let new = Self::new(rule, 0, cost);

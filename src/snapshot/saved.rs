@@ -142,6 +142,7 @@ impl Revisions {
     }
 
     /// The same, with a look at whether what the record says follows from those before it.
+    #[allow(dead_code, reason = "nobody checks a log yet")]
     pub(crate) fn check<'e>(
         &self,
         (table, checking, hasher): (&Table, &Checking<'_>, &ahash::RandomState),
@@ -311,6 +312,7 @@ impl Compiler {
         self.checkpoints.complete = self.checkpoints.begun;
     }
 
+    #[cfg(test)]
     pub(crate) fn timeline(&self) -> Timeline {
         self.timeline
     }
