@@ -135,6 +135,12 @@ impl Medium {
         self
     }
 
+    /// Lets all calls from here on fail.
+    pub fn break_down(&self) {
+        let mut disk = self.disk();
+        disk.fault = Some(Fault { call: disk.calls, for_ever: true });
+    }
+
     /// How many changes and syncs there were.
     pub fn changes(&self) -> u64 {
         self.disk().changes
