@@ -202,6 +202,10 @@ pub enum ExportError {
         /// Why it has none.
         reason: Box<str>,
     },
+    /// The store could not be read. What was read before is written, but for some lines.
+    #[cfg(feature = "durable")]
+    #[error(transparent)]
+    Store(StoreError),
     /// Lines could not be written.
     #[error("cannot be written after {written} events: {reason}")]
     Write {

@@ -322,3 +322,38 @@ fn an_export_is_of_one_moment_while_events_come_in() {
     let tokens: Vec<_> = found.iter().filter_map(|event| event["inputTokens"].as_u64()).collect();
     assert!(tokens.is_sorted() && tokens.last() == Some(&5_999), "{count} of {calls} calls");
 }
+
+/// A store has more than memory keeps, and the keys.
+#[cfg(feature = "durable")]
+#[test]
+fn an_export_is_of_all_that_a_store_has() {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let path = path.join(format!("transfer-{}.redb", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let store = limitry::Durable::open(&path).expect("a store that opens");
+    let (source, _) = engine(|builder| builder.recording(Recording::Newest(100)).durable(store));
+    let events: Vec<_> = (0..3_000)
+        .map(|number| {
+            let event = Event::new(format!("cust_{}", number % 2), "call").input_tokens(number);
+            event.idempotency_key(format!("key-{number}"))
+        })
+        .collect();
+    for batch in events.chunks(1_000) {
+        source.record_batch(batch).expect("good events");
+    }
+    assert!(source.events().len() < 3_000);
+    let lines = export(&source, &EventQuery::new());
+    let (target, _) = fresh();
+    assert_eq!(import(&target, &lines), (3_000, 0));
+    assert_eq!(import(&source, &lines), (0, 3_000));
+    let found: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    for (number, event) in (0_u64..).zip(&found) {
+        assert_eq!(event["inputTokens"], number);
+        assert_eq!(event["idempotencyKey"], format!("key-{number}"));
+    }
+    let some = export(&source, &EventQuery::new().customer("cust_1"));
+    assert_eq!(some.lines().count(), 1_500);
+    drop(source);
+    std::fs::remove_file(&path).expect("the file is there");
+}

@@ -14,6 +14,8 @@ use crate::log::{EventQuery, RecordedEvent};
 use crate::progress::Progress;
 
 mod line;
+#[cfg(feature = "durable")]
+mod stored;
 
 const EXPORTING: &str = "exporting events";
 const IMPORTING: &str = "importing events";
@@ -80,7 +82,9 @@ impl Engine {
     ///
     /// What is written are the events that are there when the call begins, but for those that
     /// retention drops before it gets to them. Recording goes on meanwhile: the ledger is locked to
-    /// step to the next 1 024 events. The query's limit means nothing here.
+    /// step to the next 1 024 events. The query's limit means nothing here. With a store they are
+    /// all that the store has, also those that memory does not keep, and have their idempotency
+    /// keys; what is recorded before the call is made durable first.
     ///
     /// `progress` is told how many events are written of how many that may match: `|_| {}` where
     /// nobody waits for it.
@@ -102,7 +106,8 @@ impl Engine {
     ///
     /// # Errors
     /// Recording is off; a filter breaks the rules of ids and keys; the range ends where it
-    /// starts, or before; the query has a cursor. The writer fails: what it was given is written.
+    /// starts, or before; the query has a cursor. The writer fails, or the store: what the writer
+    /// was given is written.
     pub fn export(
         &self,
         out: &mut impl Write,
@@ -114,10 +119,18 @@ impl Engine {
             return Err(QueryError::invalid("cursor", cursor, "must not be set").into());
         }
         let wanted = query.wanted(ledger.hasher())?;
+        #[cfg(feature = "durable")]
+        if let Some(pipeline) = self.pipeline.as_ref().filter(|it| !it.is_memory_only()) {
+            return stored::export(pipeline, ledger, &wanted, out, progress);
+        }
         let total = u64::try_from(ledger.len()).unwrap_or(u64::MAX);
-        // What is kept in memory has no keys.
-        let events = Walk::new(ledger, wanted).map(|event| Exported { event, key: None });
-        write_lines(out, events, total, progress)
+        let events = Walk::new(ledger, wanted);
+        let mut lines = Lines::new(out, total, progress);
+        for event in events {
+            // What is kept in memory has no keys.
+            lines.write(&Exported { event, key: None })?;
+        }
+        lines.end()
     }
 
     /// Records events from lines of JSON, as [`record`](Self::record) does: they count whatever
@@ -155,37 +168,53 @@ impl Engine {
     }
 }
 
-/// Writes events, of which there are about `total`.
-pub(super) fn write_lines(
-    out: &mut impl Write,
-    events: impl Iterator<Item = Exported>,
+/// An export under way, of about `total` events.
+struct Lines<'o, W, P> {
+    out: &'o mut W,
+    /// What the writer did not get yet.
+    waiting: Vec<u8>,
+    count: u64,
+    /// How many events the writer got whole.
+    written: u64,
     total: u64,
-    mut progress: impl FnMut(Progress),
-) -> Result<ExportReport, ExportError> {
-    let (mut lines, mut count, mut written) = (Vec::new(), 0_u64, 0_u64);
-    progress(Progress::new(EXPORTING, 0, total));
-    for exported in events {
-        serde_json::to_writer(&mut lines, &exported).map_err(|why| ExportError::Event {
-            id: exported.event.id,
-            reason: why.to_string().into(),
-        })?;
-        lines.push(b'\n');
-        count = count.saturating_add(1);
-        if lines.len() >= BUFFER_BYTES {
-            hand_over(out, &mut lines, written)?;
-            written = count;
-            progress(Progress::new(EXPORTING, count, total));
-        }
-    }
-    hand_over(out, &mut lines, written)?;
-    progress(Progress::new(EXPORTING, count, count));
-    Ok(ExportReport { count })
+    progress: P,
 }
 
-fn hand_over(out: &mut impl Write, lines: &mut Vec<u8>, written: u64) -> Result<(), ExportError> {
-    let done = out.write_all(lines).and_then(|()| out.flush());
-    lines.clear();
-    done.map_err(|why| ExportError::Write { written, reason: why.to_string().into() })
+impl<'o, W: Write, P: FnMut(Progress)> Lines<'o, W, P> {
+    fn new(out: &'o mut W, total: u64, mut progress: P) -> Self {
+        progress(Progress::new(EXPORTING, 0, total));
+        Self { out, waiting: Vec::new(), count: 0, written: 0, total, progress }
+    }
+
+    fn write(&mut self, exported: &Exported) -> Result<(), ExportError> {
+        let line = serde_json::to_writer(&mut self.waiting, exported);
+        line.map_err(|why| {
+            let reason = why.to_string().into();
+            ExportError::Event { id: exported.event.id, reason }
+        })?;
+        self.waiting.push(b'\n');
+        self.count = self.count.saturating_add(1);
+        if self.waiting.len() >= BUFFER_BYTES {
+            self.hand_over()?;
+            (self.progress)(Progress::new(EXPORTING, self.count, self.total));
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self) -> Result<(), ExportError> {
+        let done = self.out.write_all(&self.waiting).and_then(|()| self.out.flush());
+        let written = self.written;
+        done.map_err(|why| ExportError::Write { written, reason: why.to_string().into() })?;
+        self.waiting.clear();
+        self.written = self.count;
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<ExportReport, ExportError> {
+        self.hand_over()?;
+        (self.progress)(Progress::new(EXPORTING, self.count, self.count));
+        Ok(ExportReport { count: self.count })
+    }
 }
 
 /// An import under way.

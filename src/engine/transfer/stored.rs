@@ -1,0 +1,71 @@
+//! Exporting what the store has: more than memory keeps, with the idempotency keys.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use super::{ExportReport, Exported, Lines};
+use crate::durable::{Pipeline, Record};
+use crate::error::ExportError;
+use crate::ledger::Ledger;
+use crate::log::store::{Chunk, StoreError};
+use crate::log::{Stored, Wanted};
+use crate::progress::Progress;
+
+/// Writes the events that are wanted and were recorded before this call.
+pub(super) fn export(
+    pipeline: &Pipeline,
+    ledger: &Ledger,
+    wanted: &Wanted,
+    out: &mut impl Write,
+    progress: impl FnMut(Progress),
+) -> Result<ExportReport, ExportError> {
+    let end = ledger.recorded();
+    pipeline.flush().map_err(ExportError::Store)?;
+    let store = &pipeline.store;
+    let first = store.generations().first().map_or(0, |generation| generation.first);
+    let mut lines = Lines::new(out, end.saturating_sub(first), progress);
+    let mut failed = None;
+    let mut visit = |chunk: &Chunk<'_>| {
+        let is_after = wanted.end.is_some_and(|end| chunk.earliest() >= end);
+        if chunk.latest() < wanted.start || is_after {
+            return ControlFlow::Continue(());
+        }
+        for (place, bytes) in chunk.records() {
+            if place >= end {
+                return ControlFlow::Break(());
+            }
+            let written = match read(ledger, wanted, place, bytes) {
+                Ok(None) => continue,
+                Ok(Some(exported)) => lines.write(&exported),
+                Err(()) => Err(ExportError::Store(StoreError::Damaged {
+                    file: store.file().into(),
+                    what: format!("the record at place {place}").into(),
+                    detail: "it is no record".into(),
+                })),
+            };
+            if let Err(why) = written {
+                failed = Some(why);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    };
+    store.read(first, &mut visit).map_err(ExportError::Store)?;
+    failed.map_or_else(|| lines.end(), Err)
+}
+
+/// The event of a record, where it is wanted.
+fn read(
+    ledger: &Ledger,
+    wanted: &Wanted,
+    place: u64,
+    bytes: &[u8],
+) -> Result<Option<Exported>, ()> {
+    let record = Record::read(bytes).ok_or(())?;
+    let stored = Stored::read(record.event).ok_or(())?;
+    if !wanted.has(stored.timestamp()) || !wanted.needle.matches(&stored) {
+        return Ok(None);
+    }
+    let key = record.key.map(Into::into);
+    Ok(Some(Exported { event: stored.unpack(ledger.id(place)), key }))
+}
