@@ -420,7 +420,7 @@ pub use self::amount::{Amount, AmountError, IntoAmount};
 pub use self::clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampRangeError};
 pub use self::decision::{Decision, QuotaStatus, RateLimitStatus, RetryAfter, Standing};
 #[cfg(feature = "durable")]
-pub use self::durable::{Durability, Durable, OnFailure, OpenOptions};
+pub use self::durable::{Durability, Durable, OnFailure, OpenOptions, VerifyReport};
 pub use self::engine::{
     BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation, ExportReport, ImportReport,
     MeterHandle, Outcome, Recording, RuleExplanation, Usage,

@@ -195,6 +195,9 @@ fn check(medium: &Medium, answered: &[Decision], what: &str) {
     let clock = start();
     let engine = open(medium, &clock).unwrap_or_else(|why| panic!("{what}: {why}"));
     check_engine(&engine, &clock, answered, what);
+    let report = engine.verify(|_| ()).unwrap_or_else(|why| panic!("{what}: {why}"));
+    assert_eq!(report.records, engine.events().len() as u64, "{what}");
+    assert!(report.is_complete, "{what}");
     // Opening changed nothing: what is found once more is the same.
     let (found, before) = (engine.events().len(), state(&engine));
     drop(engine);
@@ -244,6 +247,11 @@ fn whole_life() -> (u64, u64, usize) {
     let (answered, why) = live(&medium);
     assert_eq!((answered.len() as u64, why), (STEPS, None));
     check(&medium, &answered, "nothing happened");
+    let engine = open(&medium, &start()).expect("a store that opens");
+    let mut told = Vec::new();
+    let report = engine.verify(|progress| told.push(progress)).expect("a good store");
+    assert!(report.keys == report.records && report.states > 4 * STEPS, "{report:?}");
+    assert!(told.iter().all(|progress| progress.done <= progress.total) && told.len() > 3);
     println!(
         "{} changes and syncs, {} calls, {} bytes",
         medium.changes(),
@@ -331,6 +339,11 @@ fn a_flipped_bit_is_found_or_does_no_harm() {
             Ok(engine) => {
                 set(&clock, STEPS);
                 assert_eq!(engine.events().len(), answered.len(), "bit {bit}");
+                assert_eq!(state(&engine), expected, "bit {bit}");
+                // Whoever asks is told, or nothing is wrong.
+                if let Err(why) = engine.verify(|_| ()) {
+                    assert!(matches!(why, StoreError::Damaged { .. }), "bit {bit}: {why:?}");
+                }
                 assert_eq!(state(&engine), expected, "bit {bit}");
                 harmless += 1;
             }

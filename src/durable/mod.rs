@@ -12,9 +12,12 @@ mod pipeline;
 mod queue;
 mod record;
 mod recovery;
+mod verify;
 mod writer;
 
 pub use self::options::{Durability, Durable, OnFailure, OpenOptions};
 pub(crate) use self::pipeline::Pipeline;
 pub(crate) use self::record::{Head, Record};
 pub(crate) use self::recovery::{DECLARED, Recovered, Settings, recover};
+pub(crate) use self::verify::Verified;
+pub use self::verify::VerifyReport;

@@ -48,7 +48,23 @@ pub enum OnFailure {
     MemoryOnly,
 }
 
-type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+/// Who is told how far opening has come, if anybody is.
+#[derive(Clone, Default)]
+pub(crate) struct Tell(Option<Arc<dyn Fn(Progress) + Send + Sync>>);
+
+impl Tell {
+    pub(super) fn tell(&self, progress: Progress) {
+        if let Some(tell) = &self.0 {
+            tell(progress);
+        }
+    }
+}
+
+impl fmt::Debug for Tell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tell").field("is_some", &self.0.is_some()).finish()
+    }
+}
 
 /// A store for [`EngineBuilder::durable`](crate::EngineBuilder::durable), and how it is used.
 ///
@@ -68,7 +84,7 @@ pub struct Durable {
     pub(crate) max_delay: Duration,
     pub(crate) max_waiting: usize,
     pub(crate) retention: Duration,
-    pub(crate) progress: Option<OnProgress>,
+    pub(crate) progress: Tell,
 }
 
 /// How the file of a store is opened: [`Durable::options`].
@@ -159,7 +175,7 @@ impl Durable {
             max_delay: MAX_DELAY,
             max_waiting: MAX_BATCH.saturating_mul(16),
             retention: RETENTION,
-            progress: None,
+            progress: Tell::default(),
         }
     }
 
@@ -206,7 +222,7 @@ impl Durable {
 
     /// Sets who is told how far opening has come.
     pub fn on_progress(mut self, tell: impl Fn(Progress) + Send + Sync + 'static) -> Self {
-        self.progress = Some(Arc::new(tell));
+        self.progress = Tell(Some(Arc::new(tell)));
         self
     }
 }

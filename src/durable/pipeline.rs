@@ -13,6 +13,7 @@ use super::checkpoint::Sources;
 use super::options::{Durability, Durable, OnFailure};
 use super::queue::{Entry, Queue};
 use super::record::{Head, Record};
+use super::recovery::Settings;
 use super::writer::{State, Wishes, Writer};
 use crate::counters::Table;
 use crate::idempotency::stored::StoredKeys;
@@ -34,6 +35,8 @@ pub(crate) struct Pipeline {
     pub(crate) keys: StoredKeys,
     level: Durability,
     on_failure: OnFailure,
+    /// How it was opened, to open it once more beside the engine.
+    pub(super) settings: Settings,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The rules that records name, also those that are no more.
     revisions: Mutex<Revisions>,
@@ -46,11 +49,10 @@ impl Pipeline {
     /// Starts the writer of a store that was recovered.
     pub(crate) fn start(
         durable: &Durable,
-        keys: StoredKeys,
-        revisions: Revisions,
+        settings: Settings,
+        (keys, revisions): (StoredKeys, Revisions),
         (table, ledger, snapshot): Shared,
-        state: State,
-        retention: u64,
+        (state, retention): (State, u64),
     ) -> Result<Self, StoreError> {
         let store = Arc::clone(&durable.store);
         let queue = Queue::new(store.end(), durable.max_batch, durable.max_waiting);
@@ -81,6 +83,7 @@ impl Pipeline {
             keys,
             level: durable.level,
             on_failure: durable.on_failure,
+            settings,
             writer: Mutex::new(Some(thread)),
             revisions: Mutex::new(revisions),
         })
@@ -227,6 +230,11 @@ impl Pipeline {
     /// A rule as it was, by its revision.
     pub(crate) fn rule(&self, revision: u32) -> Option<Arc<CompiledRule>> {
         self.revisions.lock().get(revision).map(Arc::clone)
+    }
+
+    /// The dimensions that have roll-ups.
+    pub(crate) fn dimensions(&self) -> impl Iterator<Item = &str> {
+        self.settings.rollups.declared().iter().map(String::as_str)
     }
 
     /// Why the store takes nothing any more, if it does not.

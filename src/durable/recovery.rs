@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::checkpoint::{COUNTERS, KEYS, LOG, ROWS, blocks};
-use super::options::Durable;
+use super::options::Tell;
 use super::record::Record;
 use super::writer::State;
 use crate::clock::Timestamp;
@@ -22,7 +22,7 @@ use crate::progress::Progress;
 use crate::rules::Meters;
 use crate::snapshot::saved::{RestoredRules, Revisions, RuleRows, UnreadableRow};
 use crate::snapshot::{Compiler, Snapshot};
-use crate::usage::{Figure, RollupOptions, Rollups, RollupsError};
+use crate::usage::{Figure, RollupOptions, Rollups, RollupsError, ValueFold};
 
 /// The row of what an engine has for life.
 const ENGINE: u64 = 1_000;
@@ -33,19 +33,22 @@ const RECORDS_A_WORD: u64 = 65_536;
 /// So many shards that copying one holds nobody up for long.
 const SHARDS: usize = 1_024;
 
-/// What the application's code says of the engine.
-#[derive(Debug)]
-pub(crate) struct Settings<'s> {
-    pub(crate) durable: &'s Durable,
+/// What is opened, and what the application's code says of the engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) progress: Tell,
     /// How many events are kept in memory; `None` where none is recorded.
     pub(crate) keep: Option<usize>,
     pub(crate) event_retention: Option<Duration>,
-    pub(crate) rollups: &'s RollupOptions,
+    pub(crate) rollups: RollupOptions,
     pub(crate) max_keys: u64,
     pub(crate) late_seconds: u64,
     pub(crate) idempotency_retention: u64,
     pub(crate) idempotency_max_keys: usize,
-    pub(crate) hasher: &'s ahash::RandomState,
+    /// Whether idempotency keys are loaded.
+    pub(crate) loads_keys: bool,
+    pub(crate) hasher: ahash::RandomState,
     /// What the clock shows.
     pub(crate) now: Timestamp,
 }
@@ -65,6 +68,8 @@ pub(crate) struct Recovered {
     pub(crate) declared: Option<Vec<u8>>,
     /// The engine's time, not before that of any record.
     pub(crate) now: Moment,
+    /// The place behind the last record.
+    pub(crate) end: u64,
     pub(crate) state: State,
 }
 
@@ -106,8 +111,8 @@ impl Identity {
 
 /// Reads what is in a store. Nothing in it is changed but that an empty one gets an identity, so
 /// whoever is interrupted begins again.
-pub(crate) fn recover(settings: &Settings<'_>) -> Result<Recovered, StoreError> {
-    let store = &*settings.durable.store;
+pub(crate) fn recover(settings: &Settings) -> Result<Recovered, StoreError> {
+    let store = &*settings.store;
     let (identity, declared, is_new) = identity(store, settings.now)?;
     let timeline = Timeline::with_origin(identity.origin);
     let now = timeline.moment(settings.now).max(Moment(store.now()));
@@ -126,7 +131,8 @@ pub(crate) fn recover(settings: &Settings<'_>) -> Result<Recovered, StoreError> 
     let mut reader =
         Reader::new(settings, timeline, &table, restoring, (&revisions, &snapshot.meters));
     std::thread::scope(|scope| {
-        let loading = scope.spawn(|| load_keys(store, &mut keys, now));
+        let load = || if settings.loads_keys { load_keys(store, &mut keys, now) } else { Ok(()) };
+        let loading = scope.spawn(load);
         let read = reader.read();
         let loaded = loading.join();
         let panicked = |_| StoreError::Failed {
@@ -135,7 +141,7 @@ pub(crate) fn recover(settings: &Settings<'_>) -> Result<Recovered, StoreError> 
         };
         read.and(loaded.map_err(panicked).flatten())
     })?;
-    let Reader { log, rollups, from, checkpoint_bytes, tail_bytes, .. } = reader;
+    let Reader { log, rollups, from, end, checkpoint_bytes, tail_bytes, .. } = reader;
     let ledger = log.zip(rollups).map(|(log, mut rollups)| {
         rollups.loaded();
         Ledger::restored(identity.name, settings.hasher.clone(), log, rollups)
@@ -160,12 +166,16 @@ pub(crate) fn recover(settings: &Settings<'_>) -> Result<Recovered, StoreError> 
         revisions,
         declared,
         now,
+        end,
         state,
     })
 }
 
-fn read_rules(settings: &Settings<'_>, timeline: Timeline) -> Result<RestoredRules, StoreError> {
-    let store = &*settings.durable.store;
+pub(super) fn read_rules(
+    settings: &Settings,
+    timeline: Timeline,
+) -> Result<RestoredRules, StoreError> {
+    let store = &*settings.store;
     let (mut rows, mut wrong) = (RuleRows::default(), None);
     store.state(StateTable::Rules, &mut |key, bytes| {
         if let Err(why) = rows.add(key, bytes) {
@@ -217,14 +227,19 @@ fn load_keys(store: &dyn Store, keys: &mut StoredKeys, now: Moment) -> Result<()
     Ok(())
 }
 
-fn damaged(store: &dyn Store, what: &str) -> StoreError {
+pub(super) fn damaged(store: &dyn Store, what: &str) -> StoreError {
     let detail = "its sums are right, and yet it is not what an engine writes".into();
     StoreError::Damaged { file: store.file().into(), what: what.into(), detail }
 }
 
+/// What meters need of the roll-ups.
+pub(super) fn folds_of(meters: &Meters) -> Vec<ValueFold> {
+    meters.list().iter().flat_map(|meter| Figure::of_meter(meter).folds()).collect()
+}
+
 /// Reads the checkpoint, and redoes the log from there on.
 struct Reader<'r> {
-    settings: &'r Settings<'r>,
+    settings: &'r Settings,
     store: &'r dyn Store,
     timeline: Timeline,
     table: &'r Table,
@@ -245,6 +260,8 @@ struct Reader<'r> {
     floor: Option<Timestamp>,
     checkpoint_bytes: u64,
     tail_bytes: u64,
+    /// The place behind the last record that was read.
+    end: u64,
     takes: SavedTakes,
 }
 
@@ -259,7 +276,7 @@ struct Parts {
 
 impl<'r> Reader<'r> {
     fn new(
-        settings: &'r Settings<'r>,
+        settings: &'r Settings,
         timeline: Timeline,
         table: &'r Table,
         restoring: Restoring<'r>,
@@ -267,7 +284,7 @@ impl<'r> Reader<'r> {
     ) -> Self {
         Self {
             settings,
-            store: &*settings.durable.store,
+            store: &*settings.store,
             timeline,
             table,
             restoring,
@@ -282,6 +299,7 @@ impl<'r> Reader<'r> {
             floor: None,
             checkpoint_bytes: 0,
             tail_bytes: 0,
+            end: settings.store.end(),
             takes: SavedTakes::new(),
         }
     }
@@ -322,7 +340,7 @@ impl<'r> Reader<'r> {
                 for block in blocks(piece.bytes) {
                     let (place, block) = block?;
                     let hash =
-                        |group, values: &[&str]| row_hash(self.settings.hasher, group, values);
+                        |group, values: &[&str]| row_hash(&self.settings.hasher, group, values);
                     self.table.load(&self.restoring, place, block, hash).ok()?;
                 }
             }
@@ -338,7 +356,7 @@ impl<'r> Reader<'r> {
     /// Reads the roll-ups of the checkpoint; where there is none, or one by other dimensions, they
     /// are to be folded anew from all events that are there.
     fn read_rollups(&mut self, parts: &Parts, first: u64) -> Result<(), StoreError> {
-        let options = self.settings.rollups;
+        let options = &self.settings.rollups;
         let wrong = |why: RollupsError| StoreError::Damaged {
             file: self.store.file().into(),
             what: "the checkpoint of the roll-ups".into(),
@@ -385,6 +403,7 @@ impl<'r> Reader<'r> {
         let mut wrong = None;
         self.tell(STEP, 0, total);
         store.read(start, &mut |chunk: &Chunk<'_>| {
+            self.end = self.end.max(chunk.end());
             for (place, bytes) in chunk.records().filter(|(place, _)| *place >= start) {
                 if self.redo_record(place, bytes).is_none() {
                     wrong = Some(place);
@@ -421,7 +440,7 @@ impl<'r> Reader<'r> {
             let bytes = u64::try_from(bytes.len()).ok()?;
             self.tail_bytes = self.tail_bytes.saturating_add(bytes);
             decode_takes(&mut &*record.takes, &at, &mut self.takes)?;
-            let into = (self.table, &self.restoring, self.settings.hasher);
+            let into = (self.table, &self.restoring, &self.settings.hasher);
             let value = |dimension: &Dimension| event.dimension(dimension);
             self.revisions.redo(into, (place, &at), &self.takes, value).ok()?;
         }
@@ -441,15 +460,13 @@ impl<'r> Reader<'r> {
             if self.log.is_none() {
                 self.log = Some(self.open_log(keep));
             }
-            let packed = Packed::again(record.event, &event, self.settings.hasher);
+            let packed = Packed::again(record.event, &event, &self.settings.hasher);
             self.log.as_mut()?.append(&packed, now);
         }
         Some(())
     }
 
     fn tell(&self, step: &'static str, done: u64, total: u64) {
-        if let Some(tell) = &self.settings.durable.progress {
-            tell(Progress::new(step, done, total));
-        }
+        self.settings.progress.tell(Progress::new(step, done, total));
     }
 }

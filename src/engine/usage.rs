@@ -50,7 +50,7 @@ use crate::usage::{
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Usage<'e> {
-    ledger: Option<&'e Ledger>,
+    pub(super) ledger: Option<&'e Ledger>,
 }
 
 /// A meter of an engine, to be asked.

@@ -86,6 +86,12 @@ impl RollupOptions {
         self
     }
 
+    /// The declared dimensions.
+    #[cfg(feature = "durable")]
+    pub(crate) fn declared(&self) -> &[String] {
+        &self.dimensions
+    }
+
     /// Sets the most combinations of the declared dimensions' values that have sums of their
     /// own; the default is 200 000. Questions that combine dimensions are answered from the event
     /// log where a range holds events beyond it.

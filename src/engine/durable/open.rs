@@ -30,6 +30,23 @@ impl EngineBuilder {
             u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
         let max_keys = self.idempotency_keys(IDEMPOTENCY_KEYS);
         let now = clock.now();
+        let settings = Settings {
+            store: Arc::clone(&durable.store),
+            progress: durable.progress.clone(),
+            keep: match self.recording {
+                Recording::Off | Recording::Newest(0) => None,
+                Recording::Newest(keep) => Some(keep),
+            },
+            event_retention: self.event_retention,
+            rollups: self.rollups.clone(),
+            max_keys: self.max_keys,
+            late_seconds: self.late_events.as_secs(),
+            idempotency_retention: keys_retention,
+            idempotency_max_keys: max_keys,
+            loads_keys: true,
+            hasher: hasher.clone(),
+            now,
+        };
         let Recovered {
             is_new,
             table,
@@ -41,21 +58,8 @@ impl EngineBuilder {
             declared,
             now: at,
             state,
-        } = recover(&Settings {
-            durable,
-            keep: match self.recording {
-                Recording::Off | Recording::Newest(0) => None,
-                Recording::Newest(keep) => Some(keep),
-            },
-            event_retention: self.event_retention,
-            rollups: &self.rollups,
-            max_keys: self.max_keys,
-            late_seconds: self.late_events.as_secs(),
-            idempotency_retention: keys_retention,
-            idempotency_max_keys: max_keys,
-            hasher: &hasher,
-            now,
-        })?;
+            ..
+        } = recover(&settings)?;
         if !is_new && ledger.is_some() {
             compiler.recount();
         }
@@ -70,7 +74,13 @@ impl EngineBuilder {
         let engine = Engine {
             highest: (behind || !clock.is_monotonic()).then(|| AtomicU64::new(at.0)),
             clock,
-            pipeline: Some(Pipeline::start(durable, keys, revisions, shared, state, retention)?),
+            pipeline: Some(Pipeline::start(
+                durable,
+                settings,
+                (keys, revisions),
+                shared,
+                (state, retention),
+            )?),
             snapshot,
             table,
             compiler: Mutex::new(compiler),

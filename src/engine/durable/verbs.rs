@@ -1,14 +1,19 @@
 //! What an application asks of an engine that survives.
 
+use std::iter;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use chrono::{DateTime, Utc};
+
 use crate::decision::Decision;
-use crate::durable::{Durability, Pipeline};
-use crate::engine::Engine;
+use crate::durable::{Durability, Pipeline, Verified, VerifyReport};
+use crate::engine::{Engine, Usage};
+use crate::ledger::Ledger;
 use crate::log::store::StoreError;
 use crate::progress::Progress;
+use crate::usage::UsageQuery;
 
 /// How an engine and its store are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,5 +149,45 @@ impl Engine {
         let Some(pipeline) = &self.pipeline else { return Ok(()) };
         pipeline.flush()?;
         pipeline.store.backup(to.as_ref(), &mut tell)
+    }
+
+    /// Checks the store while the engine goes on: every sum and every page of the file; that the
+    /// states of counters that the log holds follow from each other, event by event; and, where the
+    /// log reaches back to the first event, that the roll-ups which opening would find are the sums
+    /// of the events, in all and by each declared dimension. Reads the whole file, and takes as
+    /// much memory as opening the store once more, without its idempotency keys.
+    ///
+    /// # Errors
+    /// What is damaged or does not belong together; the store has failed or is closed.
+    pub fn verify(&self, mut tell: impl FnMut(Progress)) -> Result<VerifyReport, StoreError> {
+        let Some(pipeline) = &self.pipeline else { return Ok(VerifyReport::default()) };
+        let Verified { report, ledgers } = pipeline.verify(&mut tell)?;
+        if let Some((found, folded)) = &ledgers {
+            let dimensions = pipeline.dimensions();
+            for part in iter::once(None).chain(dimensions.map(Some)) {
+                if answer(found, part) != answer(folded, part) {
+                    let part = part.unwrap_or("all events");
+                    return Err(StoreError::Damaged {
+                        file: pipeline.store.file().into(),
+                        what: format!("the roll-ups of {part}").into(),
+                        detail: "they are not the sums of the events".into(),
+                    });
+                }
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// The sums of all time, or of each value of a dimension.
+fn answer(ledger: &Ledger, dimension: Option<&str>) -> Option<String> {
+    let usage = Usage { ledger: Some(ledger) };
+    let query = UsageQuery::new(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+    match dimension {
+        None => serde_json::to_string(&usage.summary(&query).ok()?.generic()).ok(),
+        Some(dimension) => {
+            let breakdown = usage.breakdown(&query, dimension).ok()?;
+            Some(format!("{:?} {:?}", breakdown.rows, breakdown.other))
+        }
     }
 }

@@ -1,0 +1,170 @@
+//! Whether what is in a store is right, and belongs together.
+
+use std::ops::ControlFlow;
+
+use super::options::Tell;
+use super::pipeline::Pipeline;
+use super::record::Record;
+use super::recovery::{Recovered, Settings, damaged, folds_of, read_rules, recover};
+use crate::clock::Timestamp;
+use crate::counters::{Checking, Moment, SavedTakes, Table, decode_takes};
+use crate::event::Dimension;
+use crate::ledger::Ledger;
+use crate::log::store::{Chunk, StoreError};
+use crate::log::{MemoryLog, Stored};
+use crate::progress::Progress;
+use crate::snapshot::Snapshot;
+use crate::snapshot::saved::Revisions;
+use crate::usage::Rollups;
+
+/// What a check of a store went over and found right. See
+/// [`Engine::verify`](crate::Engine::verify).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// The records of the log.
+    pub records: u64,
+    /// The idempotency keys.
+    pub keys: u64,
+    /// The bytes of everything that has a sum.
+    pub bytes: u64,
+    /// How many counters' states follow from the states and the events before them. Those whose
+    /// past the log does not have any more, and those of rules that are gone, cannot be told.
+    pub states: u64,
+    /// Whether the log reaches back to the first event, so that the roll-ups could be compared with
+    /// what they are the sums of.
+    pub is_complete: bool,
+}
+
+/// A store that was checked, with the roll-ups that opening it finds and those that its events add
+/// up to, where the log has all of them.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) report: VerifyReport,
+    pub(crate) ledgers: Option<(Ledger, Ledger)>,
+}
+
+const STEP: &str = "checking the log";
+/// How many records are checked between two words of progress.
+const RECORDS_A_WORD: u64 = 65_536;
+
+impl Pipeline {
+    /// Checks every sum and every page, that the states in the log follow from each other, and
+    /// folds its events.
+    pub(crate) fn verify(&self, tell: &mut dyn FnMut(Progress)) -> Result<Verified, StoreError> {
+        self.flush()?;
+        let stored = self.store.verify(tell)?;
+        let settings =
+            Settings { loads_keys: false, progress: Tell::default(), ..self.settings.clone() };
+        let Recovered { table, ledger, snapshot, end, .. } = recover(&settings)?;
+        let rules = read_rules(&settings, table.timeline())?;
+        let first = self.store.generations().first().map_or(0, |oldest| oldest.first);
+        let is_complete = first == 0;
+        let mut fold = Fold {
+            settings: &settings,
+            revisions: &rules.revisions,
+            snapshot: &snapshot,
+            table: Table::new(settings.max_keys, table.timeline(), table.shards()),
+            rollups: ledger.as_ref().filter(|_| is_complete).map(|_| {
+                let mut rollups = Rollups::anew(&settings.rollups, None);
+                rollups.track(&folds_of(&snapshot.meters), Timestamp::MIN);
+                rollups
+            }),
+            start: None,
+            is_complete,
+            takes: SavedTakes::new(),
+            states: 0,
+        };
+        fold.read(end, tell)?;
+        let report = VerifyReport {
+            records: end.saturating_sub(first),
+            keys: stored.keys,
+            bytes: stored.bytes,
+            states: fold.states,
+            is_complete,
+        };
+        let folded = fold.rollups.map(|rollups| {
+            let log = MemoryLog::new(1, None);
+            Ledger::restored(0, settings.hasher.clone(), log, rollups)
+        });
+        Ok(Verified { report, ledgers: ledger.zip(folded) })
+    }
+}
+
+/// A log that is gone over from its start.
+struct Fold<'f> {
+    settings: &'f Settings,
+    revisions: &'f Revisions,
+    snapshot: &'f Snapshot,
+    /// The counters as the records so far have left them.
+    table: Table,
+    rollups: Option<Rollups>,
+    start: Option<Moment>,
+    is_complete: bool,
+    takes: SavedTakes,
+    states: u64,
+}
+
+impl Fold<'_> {
+    fn read(&mut self, end: u64, tell: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
+        let store = &*self.settings.store;
+        let (mut wrong, mut told) = (None, 0);
+        tell(Progress::new(STEP, 0, end));
+        store.read(0, &mut |chunk: &Chunk<'_>| {
+            for (place, bytes) in chunk.records().take_while(|(place, _)| *place < end) {
+                if let Err(why) = self.check(place, bytes) {
+                    wrong = Some((place, why));
+                    return ControlFlow::Break(());
+                }
+                if place.saturating_sub(told) >= RECORDS_A_WORD {
+                    told = place;
+                    tell(Progress::new(STEP, place, end));
+                }
+            }
+            if chunk.end() >= end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        tell(Progress::new(STEP, end, end));
+        match wrong {
+            None => Ok(()),
+            Some((place, None)) => Err(damaged(store, &format!("record {place}"))),
+            Some((place, Some(detail))) => Err(StoreError::Damaged {
+                file: store.file().into(),
+                what: format!("record {place}").into(),
+                detail: detail.into(),
+            }),
+        }
+    }
+
+    /// Checks a record; on failure says what is wrong, where it can be read.
+    fn check(&mut self, place: u64, bytes: &[u8]) -> Result<(), Option<String>> {
+        let record = Record::read(bytes).ok_or(None)?;
+        let event = Stored::read(record.event).ok_or(None)?;
+        let (timeline, timestamp) = (self.table.timeline(), event.timestamp());
+        let at = timeline.at(Moment(record.now), record.is_explicit.then_some(timestamp));
+        decode_takes(&mut &*record.takes, &at, &mut self.takes).ok_or(None)?;
+        let checking = Checking {
+            roster: &self.snapshot.roster,
+            complete: self.is_complete,
+            start: *self.start.get_or_insert(at.now),
+        };
+        let with = (&self.table, &checking, &self.settings.hasher);
+        let value = |dimension: &Dimension| event.dimension(dimension);
+        let checked = self.revisions.check(with, (place, &at), &self.takes, value);
+        let checked = checked.map_err(|revision| {
+            Some(format!("it was counted by revision {revision} of a rule, which is not there"))
+        })?;
+        if let Some(astray) = checked.wrong {
+            let rule = self.revisions.get(astray.revision).map_or("", |rule| rule.rule.name());
+            let (expected, found) = (astray.expected, astray.found);
+            return Err(Some(format!(
+                "the counter of rule {rule:?} is {found:?} after it, and {expected:?} follows from \
+                 the records before"
+            )));
+        }
+        self.states = self.states.saturating_add(checked.right);
+        if let Some(rollups) = &mut self.rollups {
+            rollups.add(&event, timestamp, timeline.timestamp(at.now), place);
+        }
+        Ok(())
+    }
+}
