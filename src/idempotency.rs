@@ -18,7 +18,6 @@ use crate::event::Event;
 #[cfg(feature = "durable")]
 mod marks;
 #[cfg(feature = "durable")]
-#[allow(dead_code, reason = "not all of it is used yet")]
 pub(crate) mod stored;
 
 /// How many keys a call looks at that stores one: more than one, so that the store empties.

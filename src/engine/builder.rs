@@ -148,7 +148,7 @@ impl EngineBuilder {
     }
 
     /// Sets the most idempotency keys that are kept; the default is a million, some 800 bytes
-    /// each, and with a [store](Self::durable) 20 million, at most 30 bytes each. Beyond it the
+    /// each, and with a store 20 million, at most 30 bytes each. Beyond it the
     /// oldest are forgotten before their time.
     pub fn idempotency_max_keys(mut self, keys: usize) -> Self {
         self.idempotency_max_keys = Some(keys);

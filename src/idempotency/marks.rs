@@ -85,6 +85,7 @@ impl Marks {
     }
 
     /// How many keys are kept.
+    #[cfg(test)]
     pub(super) fn len(&self) -> u64 {
         self.keys.saturating_sub(self.gone)
     }

@@ -201,11 +201,13 @@ impl StoredKeys {
     }
 
     /// How many keys are kept.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> u64 {
         self.marks.lock().len()
     }
 
     /// How many bytes of memory the keys take.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         let tables = self.shards.iter().map(|shard| shard.0.lock().entries.allocation_size());
         tables.sum::<usize>().saturating_add(size_of_val(&*self.shards))

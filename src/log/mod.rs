@@ -13,7 +13,6 @@ mod recorded;
 mod segment;
 mod signature;
 #[cfg(feature = "durable")]
-#[allow(dead_code, reason = "not all of it is used yet")]
 pub(crate) mod store;
 mod stored;
 

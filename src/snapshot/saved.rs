@@ -142,7 +142,6 @@ impl Revisions {
     }
 
     /// The same, with a look at whether what the record says follows from those before it.
-    #[allow(dead_code, reason = "nobody checks a log yet")]
     pub(crate) fn check<'e>(
         &self,
         (table, checking, hasher): (&Table, &Checking<'_>, &ahash::RandomState),

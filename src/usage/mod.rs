@@ -13,7 +13,6 @@ mod question;
 mod rollups;
 mod row;
 #[cfg(feature = "durable")]
-#[allow(dead_code, reason = "not all of it is used yet")]
 mod saved;
 mod select;
 #[cfg(test)]
@@ -33,6 +32,5 @@ pub(crate) use self::meter::Figure;
 pub(crate) use self::question::{Answer, Half, Question};
 pub(crate) use self::rollups::Rollups;
 #[cfg(feature = "durable")]
-#[allow(unused_imports, reason = "not all of it is used yet")]
 pub(crate) use self::saved::{RollupsError, RowCursor};
 pub(crate) use self::select::Selector;

@@ -10,7 +10,6 @@ use crate::rules::Cost;
 
 /// How a log is checked, by a table that begins empty.
 #[derive(Debug)]
-#[allow(dead_code, reason = "nobody checks a log yet")]
 pub(crate) struct Checking<'r> {
     /// The rules at the end of the log: counters that none of them answers for are left out.
     pub(crate) roster: &'r Roster,

@@ -26,6 +26,7 @@ pub(crate) struct Chunk<'c> {
     count: u32,
     earliest: Timestamp,
     latest: Timestamp,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever looks into a file"))]
     now: u64,
     ends: &'c [[u8; 4]],
     bytes: &'c [u8],
@@ -66,6 +67,7 @@ impl<'c> Chunk<'c> {
     }
 
     /// The engine's time of the newest record, or of one a little later.
+    #[cfg(test)]
     pub(crate) fn now(&self) -> u64 {
         self.now
     }

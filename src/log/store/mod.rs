@@ -25,7 +25,6 @@ use std::path::Path;
 pub(crate) use self::chunk::{Chunk, OwnedChunk};
 pub use self::error::StoreError;
 pub use self::medium::Storage;
-#[allow(unused_imports, reason = "used as soon as engines are opened")]
 pub(crate) use self::redb::{RedbStore, StoreOptions};
 use crate::clock::Timestamp;
 use crate::progress::Progress;
