@@ -39,7 +39,7 @@ pub const FULL: Size = Size {
     events: 5_000_000,
     customers: 1_000,
     counters: 500_000,
-    sqlite_events: 1_000_000,
+    sqlite_events: 5_000_000,
     paced: 1_000_000,
     calls: 200_000,
 };
