@@ -192,8 +192,9 @@
 //! An idempotency key takes 17 to 30 bytes of memory for as long as it is kept, 24 hours or
 //! [more](EngineBuilder::idempotency_retention): the answer to a retry is read back from its
 //! record. Opening checks every page of the file, which takes about half a second a gigabyte
-//! (`OpenOptions::quick` leaves it out). The smallest commit writes some 40 KB. On disk a model call with a key and two rules takes some 250 bytes, for the time of
-//! `Durable::retention`, 35 days by default.
+//! (`OpenOptions::quick` leaves it out). The smallest commit writes some 40 KB. On disk a model
+//! call with a key and two rules takes some 250 bytes, for the time of `Durable::retention`, 35
+//! days by default.
 //!
 //! # Cookbook
 //!

@@ -5,8 +5,8 @@
 //!
 //! Method: one scripted life of an engine, with rules of every kind, a change of the rules, a
 //! closing and an opening in between, on a medium in memory. It is cut off at every write and every
-//! sync, with the nth call failing once or for ever, and with each bit flipped (of each a part, by a
-//! stride; `LIMITRY_LONG=1` takes all). What is found afterwards is compared with an
+//! sync, with the nth call failing once or for ever, and with each bit flipped (a part of each, by
+//! a stride; `LIMITRY_LONG=1` takes all). What is found afterwards is compared with an
 //! engine in memory that lived the same script as far as the events go.
 
 #![cfg(feature = "durable")]
