@@ -334,6 +334,48 @@ fn a_queue_that_is_smaller_than_a_batch_is_written_when_it_is_full() {
     }
 }
 
+/// How many events the store has.
+fn stored(engine: &Engine) -> u64 {
+    let report = engine.export(&mut io::sink(), &EventQuery::new(), |_| ()).expect("an export");
+    report.count
+}
+
+#[test]
+fn records_go_by_whole_tables_when_their_time_is_over() {
+    const HOURS: u64 = 24 * 40;
+    let (medium, hands) = (Medium::new(), clock());
+    let open = || {
+        let store = idle(&medium).durability(Durability::Synced).retention(2 * 24 * HOUR);
+        builder().clock(hands.clone()).durable(store).build().expect("a store that opens")
+    };
+    let mut engine = open();
+    engine.track(&call("on the first day")).expect("allowed");
+    let mut most = 0;
+    for hour in 0..HOURS {
+        hands.advance(HOUR);
+        // Events without keys, so that nothing but the log's own time forgets keys.
+        engine.track(&Event::new("cust_2", "model_call").total_tokens(1)).expect("allowed");
+        if hour % 24 == 23 {
+            let events = stored(&engine);
+            // Two days, a sixteenth of that for the table, and the table that is being filled.
+            most = most.max(events);
+            assert!(hour < 72 || (48..=48 + 2 * 3 + 2).contains(&events), "{hour}: {events}");
+            assert_eq!(engine.health().recorded, hour + 2);
+        }
+        if hour % 100 == 99 {
+            engine.close().expect("a working store");
+            drop(engine);
+            engine = open();
+        }
+    }
+    assert!(most < 70, "{most}");
+    // Nobody remembers the first day's key, whose record is gone.
+    assert!(!engine.track(&call("on the first day")).expect("a new request").is_replay());
+    assert!(engine.track(&call("on the first day")).expect("known").is_replay());
+    let report = engine.verify(|_| ()).expect("a good store");
+    assert!(!report.is_complete && report.records == stored(&engine), "{report:?}");
+}
+
 #[test]
 fn dropping_an_engine_commits_what_waits() {
     for level in [Durability::Buffered, Durability::Memory] {

@@ -43,6 +43,12 @@ pub(crate) struct Timeline {
 impl Timeline {
     const LEAD_SECONDS: i64 = 3_155_760_000;
 
+    /// The instant at which the line's engine started for the first time, to the second.
+    #[cfg(feature = "durable")]
+    pub(crate) fn birth(self) -> Moment {
+        self.start_of_second(self.origin_second.saturating_add(Self::LEAD_SECONDS))
+    }
+
     pub(crate) fn starting(first: Timestamp) -> Self {
         Self { origin_second: first.unix_seconds().saturating_sub(Self::LEAD_SECONDS) }
     }

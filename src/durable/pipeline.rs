@@ -184,7 +184,7 @@ impl Pipeline {
 
     /// Puts a change of the rules into the queue, while no decision is made.
     pub(crate) fn put_rules(&self, before: &Snapshot, now: &Snapshot, compiler: &Compiler) -> u64 {
-        let oldest = self.store.generations().first().map_or(0, |oldest| oldest.first);
+        let oldest = self.oldest();
         let mut revisions = self.revisions.lock();
         let mut rows = revisions.change(before, now, compiler, self.queue.end());
         rows.extend(revisions.forget_before(oldest));
@@ -211,6 +211,11 @@ impl Pipeline {
     /// crash may bring back what they took over from.
     pub(crate) fn is_outdated(&self) -> bool {
         self.wishes.is_outdated()
+    }
+
+    /// The place of the oldest record that is kept.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.store.generations().first().map_or(0, |oldest| oldest.first)
     }
 
     /// Reads the record of a place.

@@ -126,7 +126,19 @@ impl Writer {
             return self.wishes.changes.load(Ordering::Acquire) != changes;
         }
         let enough = self.state.checkpoint_bytes.max(CHECKPOINT_BYTES);
-        self.state.log_bytes >= enough || self.wishes.is_outdated()
+        self.state.log_bytes >= enough || self.wishes.is_outdated() || self.holds_up_retention()
+    }
+
+    /// Whether records whose time is over are kept for opening alone.
+    fn holds_up_retention(&self) -> bool {
+        match self.store.generations().as_slice() {
+            [oldest, _, ..] => self.is_over(oldest.now) && oldest.end > self.state.from,
+            _ => false,
+        }
+    }
+
+    fn is_over(&self, now: u64) -> bool {
+        now.saturating_add(self.retention) < self.state.now
     }
 
     fn begin_checkpoint(&mut self) {
@@ -178,18 +190,18 @@ impl Writer {
     fn is_generation_over(&self) -> bool {
         let generations = self.store.generations();
         let Some(current) = generations.last() else { return false };
-        let before = generations.iter().rev().nth(1).map_or(0, |before| before.now);
+        let before = generations.iter().rev().nth(1).map(|before| before.now);
+        let began = before.unwrap_or_else(|| self.sources.table.timeline().birth().0);
         let records = current.end.saturating_sub(current.first);
-        let age = self.state.now.saturating_sub(before);
+        let age = self.state.now.saturating_sub(began);
         records >= GENERATION_RECORDS
-            || (before > 0 && records > 0 && age > self.retention.div_euclid(GENERATIONS))
+            || (records > 0 && age > self.retention.div_euclid(GENERATIONS))
     }
 
     /// The place from which on the log is needed: for opening, or because it is kept so long.
     fn keep_from(&self) -> u64 {
-        let is_over = |now: u64| now.saturating_add(self.retention) < self.state.now;
         let generations = self.store.generations();
-        let needed = generations.iter().find(|generation| !is_over(generation.now));
+        let needed = generations.iter().find(|generation| !self.is_over(generation.now));
         let needed = needed.map_or_else(|| self.store.end(), |generation| generation.first);
         needed.min(self.state.from)
     }

@@ -154,6 +154,8 @@ impl Engine {
             let answer = self.answer_of(pipeline, record, &stored, place)?;
             Some(Known::Same { since, answer })
         })?;
+        // Records go with their generation, a while after what they say about keys is over.
+        let known = known.or_else(|| (place < pipeline.oldest()).then_some(Known::Other));
         known.ok_or_else(|| {
             let (file, what) = (pipeline.store.file().into(), format!("record {place}").into());
             let detail = "it is not there, or not what was written".into();
