@@ -186,14 +186,16 @@ impl Engine {
     }
 
     fn answer(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
-        let answer = self.answer_at_once(event, intent);
-        match self.unacknowledged(&answer) {
-            None => answer,
-            Some(why) => Err(why),
+        // Set where it lies: an answer is large.
+        let mut answer = self.answer_at_once(event, intent);
+        if let Some(why) = self.unacknowledged(&answer) {
+            answer = Err(why);
         }
+        answer
     }
 
     /// The answer as it is in memory.
+    #[inline]
     fn answer_at_once(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
         event.validate()?;
         self.admit()?;
