@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use limitry::{
     Algorithm, BuildError, Enforcement, Engine, Event, ManualClock, Metric, Period, Quota,
-    QuotaUpdate, RateLimit, RateLimitUpdate, RuleSet, RuleSetError, RulesError, SyncOptions,
-    Window,
+    QuotaUpdate, RateLimit, RateLimitUpdate, RuleProblem, RuleSet, RuleSetError, RulesError,
+    SyncOptions, Window,
 };
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -132,18 +132,18 @@ fn every_door_that_takes_rules_says_the_same_and_changes_nothing() {
         assert_eq!(invalid(synced.expect_err("two problems")), expected);
     }
     let same_id = engine.add_quota(quota().id("rl")).expect_err("taken");
-    assert_eq!(fields_of(&invalid(same_id)), ["id"]);
+    assert_eq!(fields_of(invalid(same_id).problems()), ["id"]);
     let other_kind = engine.add_quota(quota().policy("p")).expect("valid").id.expect("made");
     let mixed = engine.update_rate_limit("rl", RateLimitUpdate::new().policy("p".to_owned()));
-    assert_eq!(fields_of(&invalid(mixed.expect_err("mixed"))), ["policy"]);
+    assert_eq!(fields_of(invalid(mixed.expect_err("mixed")).problems()), ["policy"]);
     engine.remove(&other_kind).expect("it is there");
     let unknown = engine.update_quota("rl", QuotaUpdate::new().limit(1)).expect_err("no quota");
     assert_eq!(unknown.to_string(), "no quota has the id \"rl\"");
     assert_eq!(engine.rule_set(), before);
 }
 
-fn fields_of(error: &BuildError) -> Vec<String> {
-    error.problems().iter().map(|problem| problem.field.clone()).collect()
+fn fields_of(problems: &[RuleProblem]) -> Vec<String> {
+    problems.iter().map(|problem| problem.field.clone()).collect()
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn the_engines_own_settings_are_checked_with_the_rules() {
         .idempotency_retention(Duration::from_nanos(86_400_000_000_000 - 1));
     let error = engine.build().expect_err("four problems");
     assert_eq!(
-        fields_of(&error),
+        fields_of(error.problems()),
         ["idempotencyRetention", "maxKeys", "idempotencyMaxKeys", "maxKeys"]
     );
     let engine = Engine::builder()
@@ -306,7 +306,9 @@ fn both_sides_of_every_limit() {
         assert_eq!(fields(&rules), Vec::from_iter(wrong), "{rules:?}");
         let built = Engine::builder().clock(clock()).rule_set(rules.clone()).build();
         match wrong {
-            Some(field) => assert_eq!(fields_of(&built.expect_err(field)), [field], "{rules:?}"),
+            Some(field) => {
+                assert_eq!(fields_of(built.expect_err(field).problems()), [field], "{rules:?}")
+            }
             // What is valid also works.
             None => decide_a_little(&built.expect("valid")),
         }

@@ -315,7 +315,7 @@ fn random_rule(rng: &mut ChaCha8Rng, id: usize) -> Rule {
         1 => Metric::value("gb"),
         _ => Metric::TotalEvents,
     };
-    let per: &[&str] = *[&["customer_id"][..], &["customer_id"], &["customer_id", "model"], &[]]
+    let per: &[&str] = [&["customer_id"][..], &["customer_id"], &["customer_id", "model"], &[]]
         .choose(rng)
         .expect("some");
     let filter = rng.random_bool(0.3);
@@ -465,14 +465,8 @@ fn run(seed: u64) {
             }
             3..5 => {
                 let shards = 1 << rng.random_range(0..5);
-                let stop = rng.random_range(0.0..1.0);
-                #[expect(
-                    clippy::cast_precision_loss,
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "any will do"
-                )]
-                let redone = |tail: usize| (tail as f64 * stop) as usize;
+                let stop = rng.random_range(0..1_000);
+                let redone = |tail: usize| tail * stop / 1_000;
                 let recovered = Small::recover(&disk, shards, now, redone);
                 old = Some((std::mem::replace(&mut engine, recovered), 30));
             }

@@ -26,8 +26,6 @@ pub(crate) struct Chunk<'c> {
     count: u32,
     earliest: Timestamp,
     latest: Timestamp,
-    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever looks into a file"))]
-    now: u64,
     ends: &'c [[u8; 4]],
     bytes: &'c [u8],
 }
@@ -42,9 +40,10 @@ impl<'c> Chunk<'c> {
         let mut content = Reader { rest: content };
         let count = content.u32()?;
         let (earliest, latest) = (content.timestamp()?, content.timestamp()?);
-        let now = content.u64()?;
+        // The engine's time of its newest record, for whoever looks into a file.
+        content.u64()?;
         let ends = content.bytes(index(count).checked_mul(4)?)?.as_chunks::<4>().0;
-        Some(Self { first, count, earliest, latest, now, ends, bytes: content.rest })
+        Some(Self { first, count, earliest, latest, ends, bytes: content.rest })
     }
 
     /// The place of the first record.
@@ -64,12 +63,6 @@ impl<'c> Chunk<'c> {
 
     pub(crate) fn latest(&self) -> Timestamp {
         self.latest
-    }
-
-    /// The engine's time of the newest record, or of one a little later.
-    #[cfg(test)]
-    pub(crate) fn now(&self) -> u64 {
-        self.now
     }
 
     /// The record of a place.
@@ -119,7 +112,6 @@ impl OwnedChunk {
             count: 0,
             earliest: Timestamp::MAX,
             latest: Timestamp::MIN,
-            now: 0,
             ends: &[],
             bytes: &[],
         })
