@@ -26,6 +26,9 @@ const BUDGET: u64 = 1_500_000;
 const ANSWERS: usize = 2_000;
 const WORKERS: usize = 3;
 
+/// A customer, and the idempotency key of its call.
+type Call = (String, String);
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     if let (Some(word), Some(path), Some(run)) =
@@ -78,7 +81,7 @@ fn work(path: &Path, run: &str) -> Result<(), Box<dyn Error>> {
 }
 
 fn show(path: &Path) -> Result<(), Box<dyn Error>> {
-    let mut allowed: Vec<(String, String)> = Vec::new();
+    let mut allowed: Vec<Call> = Vec::new();
     for run in 0..WORKERS {
         let (said, refused) = run_and_kill(path, run)?;
         println!(
@@ -102,7 +105,7 @@ fn show(path: &Path) -> Result<(), Box<dyn Error>> {
 
 /// Starts a worker, kills it after some answers, and returns which calls it said were allowed and
 /// how many refused.
-fn run_and_kill(path: &Path, run: usize) -> Result<(Vec<(String, String)>, usize), Box<dyn Error>> {
+fn run_and_kill(path: &Path, run: usize) -> Result<(Vec<Call>, usize), Box<dyn Error>> {
     let mut worker = Command::new(env::current_exe()?)
         .args(["worker", &path.display().to_string(), &run.to_string()])
         .stdout(Stdio::piped())
@@ -129,7 +132,7 @@ fn run_and_kill(path: &Path, run: usize) -> Result<(Vec<(String, String)>, usize
 }
 
 /// Prints usage and limits, and checks them against what the workers said.
-fn report(engine: &Engine, allowed: &[(String, String)]) -> Result<(), Box<dyn Error>> {
+fn report(engine: &Engine, allowed: &[Call]) -> Result<(), Box<dyn Error>> {
     let ages = UsageQuery::new("2000-01-01T00:00:00Z".parse()?, "2100-01-01T00:00:00Z".parse()?);
     for customer in CUSTOMERS {
         let said = allowed.iter().filter(|(known, _)| known == customer).count() as u64;
