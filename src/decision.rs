@@ -220,6 +220,17 @@ pub(crate) struct Kept {
     pub(crate) log_place: Option<u64>,
 }
 
+impl Kept {
+    /// An event that is kept in memory alone.
+    pub(crate) fn in_memory(event_id: EventId) -> Self {
+        Self {
+            event_id: Some(event_id),
+            #[cfg(feature = "durable")]
+            log_place: None,
+        }
+    }
+}
+
 impl Decision {
     /// A decision that is to be made: it is filled in where it lies, because it is large.
     pub(crate) fn pending(at: At, asked: Moment, timeline: Timeline, recorded: bool) -> Self {

@@ -99,9 +99,7 @@ impl Pipeline {
             self.queue.wait_for_room();
         }
         match self.queue.failure() {
-            None if self.queue.is_closing() => {
-                Err(StoreError::Closed { file: self.store.file().into() })
-            }
+            None if self.queue.is_closing() => Err(self.store.closed()),
             None => Ok(()),
             Some(why) => self.without_store(why),
         }
@@ -215,7 +213,7 @@ impl Pipeline {
 
     /// The place of the oldest record that is kept.
     pub(crate) fn oldest(&self) -> u64 {
-        self.store.generations().first().map_or(0, |oldest| oldest.first)
+        self.store.first()
     }
 
     /// Reads the record of a place.

@@ -8,6 +8,9 @@
 
 use std::cell::Cell;
 
+use crate::clock::Timestamp;
+use crate::counters::{At, Moment, Timeline};
+
 /// The event brought its own timestamp.
 const EXPLICIT: u8 = 1;
 /// It has an idempotency key.
@@ -81,6 +84,11 @@ pub(crate) struct Record<'r> {
 }
 
 impl<'r> Record<'r> {
+    /// The time of the decision about its event, which happened at `timestamp`.
+    pub(crate) fn at(&self, timeline: Timeline, timestamp: Timestamp) -> At {
+        timeline.at(Moment(self.now), self.is_explicit.then_some(timestamp))
+    }
+
     /// Reads a record; `None` where the bytes are none.
     pub(crate) fn read(bytes: &'r [u8]) -> Option<Self> {
         let (flags, rest) = bytes.split_first()?;

@@ -22,14 +22,14 @@ use crate::progress::Progress;
 use crate::rules::Meters;
 use crate::snapshot::saved::{RestoredRules, Revisions, RuleRows, UnreadableRow};
 use crate::snapshot::{Compiler, Snapshot};
-use crate::usage::{Figure, RollupOptions, Rollups, RollupsError, ValueFold};
+use crate::usage::{Figure, RollupOptions, Rollups, RollupsError};
 
 /// The row of what an engine has for life.
 const ENGINE: u64 = 1_000;
 /// The row of the rules that the application's code defined.
 pub(crate) const DECLARED: u64 = 1_001;
-/// How many records are redone between two words of progress.
-const RECORDS_A_WORD: u64 = 65_536;
+/// How many records are gone over between two words of progress.
+pub(super) const RECORDS_A_WORD: u64 = 65_536;
 /// So many shards that copying one holds nobody up for long.
 const SHARDS: usize = 1_024;
 
@@ -171,10 +171,7 @@ pub(crate) fn recover(settings: &Settings) -> Result<Recovered, StoreError> {
     })
 }
 
-pub(super) fn read_rules(
-    settings: &Settings,
-    timeline: Timeline,
-) -> Result<RestoredRules, StoreError> {
+fn read_rules(settings: &Settings, timeline: Timeline) -> Result<RestoredRules, StoreError> {
     let store = &*settings.store;
     let (mut rows, mut wrong) = (RuleRows::default(), None);
     store.state(StateTable::Rules, &mut |key, bytes| {
@@ -182,11 +179,7 @@ pub(super) fn read_rules(
             wrong.get_or_insert(why);
         }
     })?;
-    let unreadable = |why: UnreadableRow| StoreError::Damaged {
-        file: store.file().into(),
-        what: "the rules".into(),
-        detail: why.to_string().into(),
-    };
+    let unreadable = |why: UnreadableRow| store.damaged("the rules", why.to_string());
     if let Some(why) = wrong {
         return Err(unreadable(why));
     }
@@ -228,13 +221,19 @@ fn load_keys(store: &dyn Store, keys: &mut StoredKeys, now: Moment) -> Result<()
 }
 
 pub(super) fn damaged(store: &dyn Store, what: &str) -> StoreError {
-    let detail = "its sums are right, and yet it is not what an engine writes".into();
-    StoreError::Damaged { file: store.file().into(), what: what.into(), detail }
+    store.damaged(what, "its sums are right, and yet it is not what an engine writes")
 }
 
-/// What meters need of the roll-ups.
-pub(super) fn folds_of(meters: &Meters) -> Vec<ValueFold> {
-    meters.list().iter().flat_map(|meter| Figure::of_meter(meter).folds()).collect()
+/// Roll-ups to fold a log's events anew, of which those up to the timestamp `gone` are gone.
+pub(super) fn rollups_anew(
+    options: &RollupOptions,
+    meters: &Meters,
+    gone: Option<Timestamp>,
+) -> Rollups {
+    let mut rollups = Rollups::anew(options, gone);
+    let since = gone.map_or(Timestamp::MIN, |gone| gone.saturating_add_nanos(1));
+    rollups.track(&Figure::folds_of(meters), since);
+    rollups
 }
 
 /// Reads the checkpoint, and redoes the log from there on.
@@ -306,7 +305,7 @@ impl<'r> Reader<'r> {
 
     fn read(&mut self) -> Result<(), StoreError> {
         let mut parts = Parts::default();
-        let first = self.store.generations().first().map_or(0, |generation| generation.first);
+        let first = self.store.first();
         self.tell("reading the checkpoint", 0, 1);
         self.from = self.read_checkpoint(&mut parts)?.unwrap_or(first);
         self.checkpoint_bytes = parts.bytes;
@@ -357,10 +356,8 @@ impl<'r> Reader<'r> {
     /// are to be folded anew from all events that are there.
     fn read_rollups(&mut self, parts: &Parts, first: u64) -> Result<(), StoreError> {
         let options = &self.settings.rollups;
-        let wrong = |why: RollupsError| StoreError::Damaged {
-            file: self.store.file().into(),
-            what: "the checkpoint of the roll-ups".into(),
-            detail: why.to_string().into(),
+        let wrong = |why: RollupsError| {
+            self.store.damaged("the checkpoint of the roll-ups", why.to_string())
         };
         let loaded = parts.keys.as_ref().map(|keys| Rollups::load_keys(keys, options));
         match loaded {
@@ -372,12 +369,7 @@ impl<'r> Reader<'r> {
                 Ok(())
             }
             None | Some(Err(RollupsError::Mismatch { .. })) => {
-                let gone = self.store.floor();
-                let mut rollups = Rollups::anew(options, gone);
-                let since = gone.map_or(Timestamp::MIN, |gone| gone.saturating_add_nanos(1));
-                let figures = self.meters.list().iter().map(|meter| Figure::of_meter(meter));
-                rollups
-                    .track(&figures.flat_map(|figure| figure.folds()).collect::<Vec<_>>(), since);
+                let rollups = rollups_anew(options, self.meters, self.store.floor());
                 (self.rollups, self.fold_from) = (Some(rollups), first);
                 Ok(())
             }
@@ -435,7 +427,7 @@ impl<'r> Reader<'r> {
         let record = Record::read(bytes)?;
         let event = Stored::read(record.event)?;
         let timestamp = event.timestamp();
-        let at = self.timeline.at(Moment(record.now), record.is_explicit.then_some(timestamp));
+        let at = record.at(self.timeline, timestamp);
         if place >= self.from {
             let bytes = u64::try_from(bytes.len()).ok()?;
             self.tail_bytes = self.tail_bytes.saturating_add(bytes);

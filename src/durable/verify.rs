@@ -5,8 +5,7 @@ use std::ops::ControlFlow;
 use super::options::Tell;
 use super::pipeline::Pipeline;
 use super::record::Record;
-use super::recovery::{Recovered, Settings, damaged, folds_of, read_rules, recover};
-use crate::clock::Timestamp;
+use super::recovery::{RECORDS_A_WORD, Recovered, Settings, damaged, recover, rollups_anew};
 use crate::counters::{Checking, Moment, SavedTakes, Table, decode_takes};
 use crate::event::Dimension;
 use crate::ledger::Ledger;
@@ -45,8 +44,6 @@ pub(crate) struct Verified {
 }
 
 const STEP: &str = "checking the log";
-/// How many records are checked between two words of progress.
-const RECORDS_A_WORD: u64 = 65_536;
 
 impl Pipeline {
     /// Checks every sum and every page, that the states in the log follow from each other, and
@@ -56,20 +53,16 @@ impl Pipeline {
         let stored = self.store.verify(tell)?;
         let settings =
             Settings { loads_keys: false, progress: Tell::default(), ..self.settings.clone() };
-        let Recovered { table, ledger, snapshot, end, .. } = recover(&settings)?;
-        let rules = read_rules(&settings, table.timeline())?;
-        let first = self.store.generations().first().map_or(0, |oldest| oldest.first);
+        let Recovered { table, ledger, snapshot, revisions, end, .. } = recover(&settings)?;
+        let first = self.oldest();
         let is_complete = first == 0;
         let mut fold = Fold {
             settings: &settings,
-            revisions: &rules.revisions,
+            revisions: &revisions,
             snapshot: &snapshot,
             table: Table::new(settings.max_keys, table.timeline(), table.shards()),
-            rollups: ledger.as_ref().filter(|_| is_complete).map(|_| {
-                let mut rollups = Rollups::anew(&settings.rollups, None);
-                rollups.track(&folds_of(&snapshot.meters), Timestamp::MIN);
-                rollups
-            }),
+            rollups: (is_complete && ledger.is_some())
+                .then(|| rollups_anew(&settings.rollups, &snapshot.meters, None)),
             start: None,
             is_complete,
             takes: SavedTakes::new(),
@@ -127,11 +120,7 @@ impl Fold<'_> {
         match wrong {
             None => Ok(()),
             Some((place, None)) => Err(damaged(store, &format!("record {place}"))),
-            Some((place, Some(detail))) => Err(StoreError::Damaged {
-                file: store.file().into(),
-                what: format!("record {place}").into(),
-                detail: detail.into(),
-            }),
+            Some((place, Some(detail))) => Err(store.damaged(format!("record {place}"), detail)),
         }
     }
 
@@ -140,7 +129,7 @@ impl Fold<'_> {
         let record = Record::read(bytes).ok_or(None)?;
         let event = Stored::read(record.event).ok_or(None)?;
         let (timeline, timestamp) = (self.table.timeline(), event.timestamp());
-        let at = timeline.at(Moment(record.now), record.is_explicit.then_some(timestamp));
+        let at = record.at(timeline, timestamp);
         decode_takes(&mut &*record.takes, &at, &mut self.takes).ok_or(None)?;
         let checking = Checking {
             roster: &self.snapshot.roster,

@@ -9,7 +9,7 @@ use super::checkpoint::{Checkpoint, Sources, Step};
 use super::queue::{Waiting, Work};
 use crate::clock::Timestamp;
 use crate::counters::Moment;
-use crate::log::store::{Batch, Store, StoreError};
+use crate::log::store::{Batch, Generation, Store, StoreError};
 
 /// A checkpoint is due when the log has grown by this much, or by as much as the last checkpoint
 /// has: what is written for checkpoints is at most as much as the log.
@@ -160,6 +160,7 @@ impl Writer {
             None => Step::nothing(),
         };
         self.state.now = self.state.now.max(now.0);
+        let generations = self.store.generations();
         let batch = Batch {
             first: waiting.map_or_else(|| self.store.end(), |waiting| waiting.first),
             records: waiting.map_or(&[], |waiting| &waiting.records),
@@ -171,8 +172,8 @@ impl Writer {
             state: waiting.map_or(&[], |waiting| &waiting.state),
             pieces: &pieces,
             checkpoint: mark,
-            new_generation: self.is_generation_over(),
-            keep_from: self.keep_from(),
+            new_generation: self.is_generation_over(&generations),
+            keep_from: self.keep_from(&generations),
         };
         self.store.commit(&batch)?;
         self.state.serial = serial;
@@ -187,8 +188,7 @@ impl Writer {
         Ok(())
     }
 
-    fn is_generation_over(&self) -> bool {
-        let generations = self.store.generations();
+    fn is_generation_over(&self, generations: &[Generation]) -> bool {
         let Some(current) = generations.last() else { return false };
         let before = generations.iter().rev().nth(1).map(|before| before.now);
         let began = before.unwrap_or_else(|| self.sources.table.timeline().birth().0);
@@ -199,8 +199,7 @@ impl Writer {
     }
 
     /// The place from which on the log is needed: for opening, or because it is kept so long.
-    fn keep_from(&self) -> u64 {
-        let generations = self.store.generations();
+    fn keep_from(&self, generations: &[Generation]) -> u64 {
         let needed = generations.iter().find(|generation| !self.is_over(generation.now));
         let needed = needed.map_or_else(|| self.store.end(), |generation| generation.first);
         needed.min(self.state.from)

@@ -86,8 +86,7 @@ impl Engine {
     /// Lets the roll-ups keep what these meters need, and no more.
     pub(super) fn track_folds_of(&self, meters: &Meters) {
         if let Some(ledger) = &self.ledger {
-            let folds = meters.list().iter().flat_map(|meter| Figure::of_meter(meter).folds());
-            ledger.track(&folds.collect::<Vec<_>>());
+            ledger.track(&Figure::folds_of(meters));
         }
     }
 }

@@ -145,7 +145,7 @@ impl StoredKeys {
         decide: impl FnOnce() -> Result<(A, Option<Use>), E>,
     ) -> Result<Once<A>, E> {
         // Without the lock first: who reads what is stored lets others go on.
-        let mut places = self.places(hash);
+        let places = self.places(hash);
         if let Some(known) = self.look(&places, now, &look_up)? {
             return Ok(known);
         }
@@ -157,7 +157,6 @@ impl StoredKeys {
         if let Some(known) = self.look(&new, now, &look_up)? {
             return Ok(known);
         }
-        places.extend(new);
         let (answer, recorded) = decide()?;
         if let Some(recorded) = recorded {
             shard.insert(Entry::new(hash, recorded.place), floor);

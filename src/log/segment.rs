@@ -170,6 +170,6 @@ impl Segment {
 }
 
 /// Every target that has this much memory can index it.
-fn index(position: u32) -> usize {
+pub(in crate::log) fn index(position: u32) -> usize {
     usize::try_from(position).unwrap_or(usize::MAX)
 }

@@ -11,7 +11,7 @@ use crate::amount::Amount;
 use crate::clock::Timestamp;
 use crate::error::QueryError;
 use crate::event::{Dimension, ValueName};
-use crate::rules::{self, Aggregation, Measure, Meter, MeterField};
+use crate::rules::{self, Aggregation, Measure, Meter, MeterField, Meters};
 
 /// The answer of a meter.
 ///
@@ -103,6 +103,11 @@ impl Figure {
             _ => None,
         };
         Selector { filter, group_by }
+    }
+
+    /// The folds that meters need.
+    pub(crate) fn folds_of(meters: &Meters) -> Vec<ValueFold> {
+        meters.list().iter().flat_map(|meter| Self::of_meter(meter).folds()).collect()
     }
 
     /// The folds that it needs beside the number of events and the fixed sums.

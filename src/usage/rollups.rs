@@ -332,7 +332,8 @@ impl Rollups {
         Floors { minutes, log }
     }
 
-    fn all_levels(&self) -> impl Iterator<Item = &Level> {
+    /// The levels of values, then those of tuples.
+    pub(super) fn all_levels(&self) -> impl Iterator<Item = &Level> {
         self.values.iter().chain(&self.combined)
     }
 

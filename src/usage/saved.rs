@@ -160,7 +160,7 @@ impl Rollups {
         out.push(POSITION);
         out.extend_from_slice(&position.to_le_bytes());
         let mut budget = most;
-        while let Some(level) = self.numbered_levels().nth(cursor.level) {
+        while let Some(level) = self.all_levels().nth(cursor.level) {
             if budget == 0 {
                 return true;
             }
@@ -207,7 +207,7 @@ impl Rollups {
         out.extend_from_slice(&position.to_le_bytes());
         varint::put_signed(out, self.current);
         out.push(u8::from(self.retiring));
-        for level in self.numbered_levels() {
+        for level in self.all_levels() {
             let Shape { newest, floor, whole, keep, first } = level.shape();
             out.push(u8::from(keep.is_some()));
             for number in [newest, floor, whole, first, keep.unwrap_or(0)] {
@@ -255,10 +255,6 @@ impl Rollups {
                 }
             }
         }
-    }
-
-    fn numbered_levels(&self) -> impl Iterator<Item = &Level> {
-        self.values.iter().chain(&self.combined)
     }
 
     fn numbered_level(&mut self, number: usize) -> Option<&mut Level> {

@@ -12,3 +12,21 @@ mod verbs;
 
 #[cfg(feature = "durable")]
 pub use self::verbs::{Committed, Health};
+
+use crate::clock::Timestamp;
+use crate::counters::At;
+use crate::decision::Kept;
+use crate::engine::Engine;
+use crate::event::Event;
+
+impl Engine {
+    /// Records an event that is let in where it has no store.
+    #[inline]
+    fn keep_in_memory(&self, event: &Event<'_>, at: At) -> Kept {
+        let Some(ledger) = &self.ledger else { return Kept::default() };
+        let now = self.table.timeline().timestamp(at.now);
+        let timestamp = event.happened_at().map_or(now, Timestamp::from);
+        let (id, ()) = ledger.append(event, timestamp, now, |_| ());
+        Kept::in_memory(id)
+    }
+}

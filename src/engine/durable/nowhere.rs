@@ -2,7 +2,6 @@
 
 #![expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same as with a store")]
 
-use crate::clock::Timestamp;
 use crate::counters::{At, Moment, Take};
 use crate::decision::{Decision, Kept};
 use crate::engine::Engine;
@@ -61,11 +60,7 @@ impl Engine {
         _takes: &[Take],
         _rules: &Snapshot,
     ) -> Kept {
-        let Some(ledger) = &self.ledger else { return Kept::default() };
-        let now = self.table.timeline().timestamp(at.now);
-        let timestamp = event.happened_at().map_or(now, Timestamp::from);
-        let (id, ()) = ledger.append(event, timestamp, now, |_| ());
-        Kept { event_id: Some(id) }
+        self.keep_in_memory(event, at)
     }
 
     pub(in crate::engine) fn admit_batch(&self) -> Result<(), BatchError> {

@@ -8,7 +8,6 @@ use crate::engine::Engine;
 use crate::error::{BatchError, RulesError, TrackError};
 use crate::event::Event;
 use crate::idempotency::stored::{Known, Once, Use};
-use crate::log::store::StoreError;
 use crate::log::{Packed, Stored};
 use crate::snapshot::{Compiler, Snapshot};
 
@@ -41,9 +40,7 @@ impl Engine {
         let (pipeline, decision) = (self.pipeline.as_ref()?, answer.as_ref().ok()?);
         let refused = match decision.log_place() {
             // The engine was closed while it decided.
-            None if decision.is_allowed() => {
-                Some(StoreError::Closed { file: pipeline.store.file().into() })
-            }
+            None if decision.is_allowed() => Some(pipeline.store.closed()),
             place => pipeline.acknowledge(place).err(),
         };
         refused.map(TrackError::Store)
@@ -96,11 +93,8 @@ impl Engine {
             Ok((decision, used))
         };
         let look_up = |place| self.look_up(pipeline, place, key, event);
-        match pipeline.keys.once(pipeline.keys.hash(key), now, look_up, decide)? {
-            Once::New(decision, _) => Ok(decision),
-            Once::Known(decision, place) => Ok(decision.at_log_place(place)),
-            Once::Conflict => Err(TrackError::IdempotencyConflict { key: key.into() }),
-        }
+        let once = pipeline.keys.once(pipeline.keys.hash(key), now, look_up, decide)?;
+        decision_of(once, key)
     }
 
     /// The answer that an idempotency key has, if it has one.
@@ -126,12 +120,8 @@ impl Engine {
         now: Moment,
     ) -> Result<Option<Decision>, TrackError> {
         let look_up = |place| self.look_up(pipeline, place, key, event);
-        match pipeline.keys.find(pipeline.keys.hash(key), now, look_up)? {
-            None => Ok(None),
-            Some(Once::New(decision, _)) => Ok(Some(decision)),
-            Some(Once::Known(decision, place)) => Ok(Some(decision.at_log_place(place))),
-            Some(Once::Conflict) => Err(TrackError::IdempotencyConflict { key: key.into() }),
-        }
+        let known = pipeline.keys.find(pipeline.keys.hash(key), now, look_up)?;
+        known.map(|known| decision_of(known, key)).transpose()
     }
 
     /// What the record of a place is to an event with a key.
@@ -157,9 +147,8 @@ impl Engine {
         // Records go with their generation, a while after what they say about keys is over.
         let known = known.or_else(|| (place < pipeline.oldest()).then_some(Known::Other));
         known.ok_or_else(|| {
-            let (file, what) = (pipeline.store.file().into(), format!("record {place}").into());
-            let detail = "it is not there, or not what was written".into();
-            StoreError::Damaged { file, what, detail }.into()
+            let detail = "it is not there, or not what was written";
+            pipeline.store.damaged(format!("record {place}"), detail).into()
         })
     }
 
@@ -172,7 +161,7 @@ impl Engine {
         place: u64,
     ) -> Option<Decision> {
         let timeline = self.table.timeline();
-        let at = timeline.at(Moment(record.now), record.is_explicit.then(|| event.timestamp()));
+        let at = record.at(timeline, event.timestamp());
         let mut takes = SavedTakes::new();
         decode_takes(&mut &*record.takes, &at, &mut takes)?;
         let rule_of = |revision| pipeline.rule(revision);
@@ -190,13 +179,9 @@ impl Engine {
         takes: &[Take],
         rules: &Snapshot,
     ) -> Kept {
+        let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(event, at) };
         let now = self.table.timeline().timestamp(at.now);
         let timestamp = event.happened_at().map_or(now, Timestamp::from);
-        let Some(pipeline) = &self.pipeline else {
-            let Some(ledger) = &self.ledger else { return Kept::default() };
-            let (id, ()) = ledger.append(event, timestamp, now, |_| ());
-            return Kept { event_id: Some(id), log_place: None };
-        };
         let revision = |rule| rules.rule(rule).map_or(0, |rule| rule.revision());
         let head = Head::new(at.now.0, at.explicit, event.key(), |out| {
             encode_takes(takes, &at, revision, out);
@@ -244,5 +229,14 @@ impl Engine {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// The answer that a key has, or gets.
+fn decision_of(once: Once<Decision>, key: &str) -> Result<Decision, TrackError> {
+    match once {
+        Once::New(decision, _) => Ok(decision),
+        Once::Known(decision, place) => Ok(decision.at_log_place(place)),
+        Once::Conflict => Err(TrackError::IdempotencyConflict { key: key.into() }),
     }
 }

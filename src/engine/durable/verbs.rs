@@ -167,11 +167,10 @@ impl Engine {
             for part in iter::once(None).chain(dimensions.map(Some)) {
                 if answer(found, part) != answer(folded, part) {
                     let part = part.unwrap_or("all events");
-                    return Err(StoreError::Damaged {
-                        file: pipeline.store.file().into(),
-                        what: format!("the roll-ups of {part}").into(),
-                        detail: "they are not the sums of the events".into(),
-                    });
+                    let what = format!("the roll-ups of {part}");
+                    return Err(pipeline
+                        .store
+                        .damaged(what, "they are not the sums of the events"));
                 }
             }
         }

@@ -7,7 +7,7 @@ use super::{ExportReport, Exported, Lines};
 use crate::durable::{Pipeline, Record};
 use crate::error::ExportError;
 use crate::ledger::Ledger;
-use crate::log::store::{Chunk, StoreError};
+use crate::log::store::Chunk;
 use crate::log::{Stored, Wanted};
 use crate::progress::Progress;
 
@@ -22,7 +22,7 @@ pub(super) fn export(
     let end = ledger.recorded();
     pipeline.flush().map_err(ExportError::Store)?;
     let store = &pipeline.store;
-    let first = store.generations().first().map_or(0, |generation| generation.first);
+    let first = store.first();
     let mut lines = Lines::new(out, end.saturating_sub(first), progress);
     let mut failed = None;
     let mut visit = |chunk: &Chunk<'_>| {
@@ -37,11 +37,10 @@ pub(super) fn export(
             let written = match read(ledger, wanted, place, bytes) {
                 Ok(None) => continue,
                 Ok(Some(exported)) => lines.write(&exported),
-                Err(()) => Err(ExportError::Store(StoreError::Damaged {
-                    file: store.file().into(),
-                    what: format!("the record at place {place}").into(),
-                    detail: "it is no record".into(),
-                })),
+                Err(()) => {
+                    let what = format!("the record at place {place}");
+                    Err(ExportError::Store(store.damaged(what, "it is no record")))
+                }
             };
             if let Err(why) = written {
                 failed = Some(why);

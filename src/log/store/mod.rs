@@ -227,3 +227,26 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// Closes the file; everything after it is an error. Dropping does it too, and says nothing.
     fn close(&self) -> Result<(), StoreError>;
 }
+
+/// What follows from the rest.
+impl dyn Store + '_ {
+    /// The place of the oldest record that is there, or of the next one.
+    pub(crate) fn first(&self) -> u64 {
+        self.generations().first().map_or(0, |oldest| oldest.first)
+    }
+
+    /// What is stored is not what an engine stores.
+    pub(crate) fn damaged(
+        &self,
+        what: impl Into<Box<str>>,
+        detail: impl Into<Box<str>>,
+    ) -> StoreError {
+        let (file, what, detail) = (self.file().into(), what.into(), detail.into());
+        StoreError::Damaged { file, what, detail }
+    }
+
+    /// It was closed.
+    pub(crate) fn closed(&self) -> StoreError {
+        StoreError::Closed { file: self.file().into() }
+    }
+}

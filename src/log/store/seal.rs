@@ -6,6 +6,7 @@
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::clock::Timestamp;
+pub(super) use crate::log::segment::index;
 
 /// Bytes of the sum, which a value begins with.
 const SUM: usize = 8;
@@ -78,9 +79,4 @@ pub(super) fn put_timestamp(out: &mut Vec<u8>, timestamp: Timestamp) {
 /// Every target's sizes fit 64 bits.
 pub(super) fn wide(size: usize) -> u64 {
     u64::try_from(size).unwrap_or(u64::MAX)
-}
-
-/// Every target that has this much memory can index it.
-pub(super) fn index(position: u32) -> usize {
-    usize::try_from(position).unwrap_or(usize::MAX)
 }

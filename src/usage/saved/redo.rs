@@ -84,7 +84,7 @@ impl Rollups {
     /// What became of an event of this minute, by level.
     fn buckets_then(&self, minute: i64, place: u64, loading: &Loading) -> [Bucket; 6] {
         let mut buckets = [Bucket::Refused; 6];
-        let levels = self.numbered_levels().zip(&loading.floors).zip(&loading.first);
+        let levels = self.all_levels().zip(&loading.floors).zip(&loading.first);
         for (((level, floors), first), found) in levels.zip(&mut buckets) {
             let bucket = level.bucket_of(minute);
             let known = floors.partition_point(|(since, _)| *since <= place);

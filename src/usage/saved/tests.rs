@@ -80,7 +80,7 @@ fn rows(rollups: &Rollups) -> Rows {
     let all = 0..Column::try_from(folds.len()).unwrap();
     let folds = all.filter_map(|column| Some((column, name(column)?))).collect();
     let mut found = Rows::new();
-    for (number, level) in rollups.numbered_levels().enumerate() {
+    for (number, level) in rollups.all_levels().enumerate() {
         let mut from = level.shape().floor;
         while let Some((bucket, rows)) = level.bucket_from(from) {
             for row in rows.rows() {
@@ -108,11 +108,11 @@ fn dump(rollups: &Rollups) -> Dump {
     let names = |rows: &Vec<Row>| rows.iter().map(|row| name_of(rollups, row.series)).collect();
     Dump {
         rows: rows(rollups),
-        floors: rollups.numbered_levels().map(|level| level.shape().floor).collect(),
-        newest: rollups.numbered_levels().map(|level| level.shape().newest).collect(),
+        floors: rollups.all_levels().map(|level| level.shape().floor).collect(),
+        newest: rollups.all_levels().map(|level| level.shape().newest).collect(),
         values: values.collect(),
         tuples: rollups.tuples.len(),
-        counts: rollups.numbered_levels().map(Level::rows).collect(),
+        counts: rollups.all_levels().map(Level::rows).collect(),
         gone: rollups.gone.iter().map(names).collect(),
         current: rollups.current,
         retiring: rollups.retiring,
@@ -453,7 +453,7 @@ fn lower_caps_and_shorter_retention_just_apply() {
                 events.push(event);
             }
             let dump = dump(&rollups);
-            for level in rollups.numbered_levels() {
+            for level in rollups.all_levels() {
                 // The newest bucket stays however large it is, and so do those ahead of it.
                 let (mut older, mut from) = (0, i64::MIN);
                 while let Some((bucket, rows)) = level.bucket_from(from)
