@@ -377,6 +377,44 @@ fn records_go_by_whole_tables_when_their_time_is_over() {
 }
 
 #[test]
+fn what_happens_during_a_check_is_no_damage() {
+    let (medium, hands) = (Medium::new(), clock());
+    let store = idle(&medium).durability(Durability::Synced).retention(2 * 24 * HOUR);
+    let engine = builder().clock(hands.clone()).durable(store).build().expect("a store that opens");
+    for number in 0..100 {
+        let customer = format!("cust_{}", number % 7);
+        engine.track(&Event::new(&customer, "model_call").total_tokens(1)).expect("allowed");
+    }
+    let mut beside = Vec::new();
+    let report = engine.verify(|progress| {
+        let moment = (progress.step, progress.done);
+        if progress.done == 0 && !beside.contains(&moment) {
+            let name = format!("limit_{}", beside.len());
+            beside.push(moment);
+            // A rule that the check has not read counts an event that it comes to.
+            engine.add_rate_limit(RateLimit::new(name, 1_000, Window::Hour)).expect("a new name");
+            engine.track(&call(progress.step)).expect("allowed");
+        }
+        if moment == ("checking the log", 0) {
+            // The first tables are dropped.
+            for _ in 0..24 * 5 {
+                hands.advance(HOUR);
+                engine.track(&Event::new("cust_1", "model_call")).expect("allowed");
+            }
+            assert!(stored(&engine) < 100);
+        }
+    });
+    let report = report.expect("a good store");
+    let steps: Vec<_> = beside.iter().map(|(step, _)| *step).collect();
+    let log = ["reading the checkpoint", "redoing the log", "checking the log"];
+    assert_eq!(steps, [["checking values", "checking pages"].as_slice(), &log].concat());
+    // It is what was there when the log's part began: nothing had been dropped.
+    assert!(report.is_complete && report.records == 102, "{report:?}");
+    let report = engine.verify(|_| ()).expect("a good store");
+    assert!(!report.is_complete && report.records == stored(&engine), "{report:?}");
+}
+
+#[test]
 fn dropping_an_engine_commits_what_waits() {
     for level in [Durability::Buffered, Durability::Memory] {
         let medium = Medium::new();

@@ -48,24 +48,6 @@ pub enum OnFailure {
     MemoryOnly,
 }
 
-/// Who is told how far opening has come, if anybody is.
-#[derive(Clone, Default)]
-pub(crate) struct Tell(Option<Arc<dyn Fn(Progress) + Send + Sync>>);
-
-impl Tell {
-    pub(super) fn tell(&self, progress: Progress) {
-        if let Some(tell) = &self.0 {
-            tell(progress);
-        }
-    }
-}
-
-impl fmt::Debug for Tell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tell").field("is_some", &self.0.is_some()).finish()
-    }
-}
-
 /// A store for [`EngineBuilder::durable`](crate::EngineBuilder::durable), and how it is used.
 ///
 /// ```no_run
@@ -84,7 +66,8 @@ pub struct Durable {
     pub(crate) max_delay: Duration,
     pub(crate) max_waiting: usize,
     pub(crate) retention: Duration,
-    pub(crate) progress: Tell,
+    /// Who is told how far opening has come.
+    progress: Option<Box<dyn Fn(Progress) + Send + Sync>>,
 }
 
 /// How the file of a store is opened: [`Durable::options`].
@@ -175,7 +158,7 @@ impl Durable {
             max_delay: MAX_DELAY,
             max_waiting: MAX_BATCH.saturating_mul(16),
             retention: RETENTION,
-            progress: Tell::default(),
+            progress: None,
         }
     }
 
@@ -222,8 +205,14 @@ impl Durable {
 
     /// Sets who is told how far opening has come.
     pub fn on_progress(mut self, tell: impl Fn(Progress) + Send + Sync + 'static) -> Self {
-        self.progress = Tell(Some(Arc::new(tell)));
+        self.progress = Some(Box::new(tell));
         self
+    }
+
+    pub(crate) fn tell(&self, progress: Progress) {
+        if let Some(tell) = &self.progress {
+            tell(progress);
+        }
     }
 }
 

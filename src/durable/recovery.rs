@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::checkpoint::{COUNTERS, KEYS, LOG, ROWS, blocks};
-use super::options::Tell;
 use super::record::Record;
 use super::writer::State;
 use crate::clock::Timestamp;
@@ -15,7 +14,7 @@ use crate::idempotency::stored::StoredKeys;
 use crate::index::row_hash;
 use crate::ledger::Ledger;
 use crate::log::store::{
-    Batch, Chunk, FoundKey, StateChange, StateTable, Store, StoreError, StoredPiece,
+    Batch, Chunk, Contents, FoundKey, StateChange, StateTable, Store, StoreError, StoredPiece,
 };
 use crate::log::{MemoryLog, Packed, Stored};
 use crate::progress::Progress;
@@ -30,6 +29,9 @@ const ENGINE: u64 = 1_000;
 pub(crate) const DECLARED: u64 = 1_001;
 /// How many records are gone over between two words of progress.
 pub(super) const RECORDS_A_WORD: u64 = 65_536;
+/// The steps that progress is told of.
+const CHECKPOINT: &str = "reading the checkpoint";
+const LOG_AGAIN: &str = "redoing the log";
 /// So many shards that copying one holds nobody up for long.
 const SHARDS: usize = 1_024;
 
@@ -37,7 +39,6 @@ const SHARDS: usize = 1_024;
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) progress: Tell,
     /// How many events are kept in memory; `None` where none is recorded.
     pub(crate) keep: Option<usize>,
     pub(crate) event_retention: Option<Duration>,
@@ -56,8 +57,6 @@ pub(crate) struct Settings {
 /// An engine's parts as they were.
 #[derive(Debug)]
 pub(crate) struct Recovered {
-    /// There was nothing in the store.
-    pub(crate) is_new: bool,
     pub(crate) table: Table,
     pub(crate) ledger: Option<Ledger>,
     pub(crate) compiler: Compiler,
@@ -109,17 +108,38 @@ impl Identity {
     }
 }
 
-/// Reads what is in a store. Nothing in it is changed but that an empty one gets an identity, so
-/// whoever is interrupted begins again.
-pub(crate) fn recover(settings: &Settings) -> Result<Recovered, StoreError> {
+/// Reads what is in a store, and whether that is nothing yet. Nothing in it is changed but that an
+/// empty one gets an identity, so whoever is interrupted begins again.
+pub(crate) fn recover(
+    settings: &Settings,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<(Recovered, bool), StoreError> {
     let store = &*settings.store;
-    let (identity, declared, is_new) = identity(store, settings.now)?;
+    let is_new = identity(store)?.0.is_none();
+    if is_new {
+        let (table, key) = (StateTable::Meta, ENGINE);
+        let bytes = Identity::new(settings.now).to_bytes();
+        let row = StateChange::Put { table, key, bytes };
+        store.commit(&Batch { state: &[row], ..Batch::empty(store.end()) })?;
+    }
+    Ok((recover_from(settings, store, tell)?, is_new))
+}
+
+/// Makes an engine's parts of the contents of a store.
+pub(super) fn recover_from(
+    settings: &Settings,
+    store: &dyn Contents,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<Recovered, StoreError> {
+    let (identity, declared) = identity(store)?;
+    let identity = identity.ok_or_else(|| damaged(store, "the engine's identity"))?;
     let timeline = Timeline::with_origin(identity.origin);
     let now = timeline.moment(settings.now).max(Moment(store.now()));
 
     let table = Table::new(settings.max_keys, timeline, SHARDS);
     let since = Arc::new(ChangeTime::from(timeline.at(now, None)));
-    let RestoredRules { compiler, current, meters, revisions } = read_rules(settings, timeline)?;
+    let RestoredRules { compiler, current, meters, revisions } =
+        read_rules(settings, store, timeline)?;
     let snapshot = Snapshot::new(1, since, current, meters, settings.hasher.clone());
 
     let mut keys = StoredKeys::new(
@@ -129,11 +149,11 @@ pub(crate) fn recover(settings: &Settings) -> Result<Recovered, StoreError> {
     );
     let restoring = Restoring { roster: &snapshot.roster, end: timeline.at(now, None) };
     let mut reader =
-        Reader::new(settings, timeline, &table, restoring, (&revisions, &snapshot.meters));
+        Reader::new(settings, store, timeline, &table, restoring, (&revisions, &snapshot.meters));
     std::thread::scope(|scope| {
         let load = || if settings.loads_keys { load_keys(store, &mut keys, now) } else { Ok(()) };
         let loading = scope.spawn(load);
-        let read = reader.read();
+        let read = reader.read(tell);
         let loaded = loading.join();
         let panicked = |_| StoreError::Failed {
             file: store.file().into(),
@@ -156,30 +176,21 @@ pub(crate) fn recover(settings: &Settings) -> Result<Recovered, StoreError> {
         now: now.0,
         serial: 0,
     };
-    Ok(Recovered {
-        is_new,
-        table,
-        ledger,
-        compiler,
-        snapshot,
-        keys,
-        revisions,
-        declared,
-        now,
-        end,
-        state,
-    })
+    Ok(Recovered { table, ledger, compiler, snapshot, keys, revisions, declared, now, end, state })
 }
 
-fn read_rules(settings: &Settings, timeline: Timeline) -> Result<RestoredRules, StoreError> {
-    let store = &*settings.store;
+fn read_rules(
+    settings: &Settings,
+    store: &dyn Contents,
+    timeline: Timeline,
+) -> Result<RestoredRules, StoreError> {
     let (mut rows, mut wrong) = (RuleRows::default(), None);
     store.state(StateTable::Rules, &mut |key, bytes| {
         if let Err(why) = rows.add(key, bytes) {
             wrong.get_or_insert(why);
         }
     })?;
-    let unreadable = |why: UnreadableRow| store.damaged("the rules", why.to_string());
+    let unreadable = |why: UnreadableRow| store.damaged("the rules", &why.to_string());
     if let Some(why) = wrong {
         return Err(unreadable(why));
     }
@@ -192,27 +203,21 @@ fn read_rules(settings: &Settings, timeline: Timeline) -> Result<RestoredRules, 
     }))
 }
 
-fn identity(
-    store: &dyn Store,
-    now: Timestamp,
-) -> Result<(Identity, Option<Vec<u8>>, bool), StoreError> {
+/// What the engine has for life, where it was ever opened, and the rules of its code.
+fn identity(store: &dyn Contents) -> Result<(Option<Identity>, Option<Vec<u8>>), StoreError> {
     let (mut identity, mut declared) = (None, None);
     store.state(StateTable::Meta, &mut |key, bytes| match key {
         ENGINE => identity = Some(Identity::of_bytes(bytes)),
         DECLARED => declared = Some(bytes.to_vec()),
         _ => {}
     })?;
-    if let Some(identity) = identity {
-        let identity = identity.ok_or_else(|| damaged(store, "the engine's identity"))?;
-        return Ok((identity, declared, false));
+    match identity {
+        Some(None) => Err(damaged(store, "the engine's identity")),
+        identity => Ok((identity.flatten(), declared)),
     }
-    let identity = Identity::new(now);
-    let row = StateChange::Put { table: StateTable::Meta, key: ENGINE, bytes: identity.to_bytes() };
-    store.commit(&Batch { state: &[row], ..Batch::empty(store.end()) })?;
-    Ok((identity, declared, true))
 }
 
-fn load_keys(store: &dyn Store, keys: &mut StoredKeys, now: Moment) -> Result<(), StoreError> {
+fn load_keys(store: &dyn Contents, keys: &mut StoredKeys, now: Moment) -> Result<(), StoreError> {
     let count = store.generations().iter().map(|generation| generation.keys).sum::<u64>();
     keys.reserve(usize::try_from(count).unwrap_or(usize::MAX));
     store.keys(0, &mut |FoundKey { hash, place, now }| keys.load(hash, place, Moment(now)))?;
@@ -220,7 +225,7 @@ fn load_keys(store: &dyn Store, keys: &mut StoredKeys, now: Moment) -> Result<()
     Ok(())
 }
 
-pub(super) fn damaged(store: &dyn Store, what: &str) -> StoreError {
+pub(super) fn damaged(store: &dyn Contents, what: &str) -> StoreError {
     store.damaged(what, "its sums are right, and yet it is not what an engine writes")
 }
 
@@ -239,7 +244,7 @@ pub(super) fn rollups_anew(
 /// Reads the checkpoint, and redoes the log from there on.
 struct Reader<'r> {
     settings: &'r Settings,
-    store: &'r dyn Store,
+    store: &'r dyn Contents,
     timeline: Timeline,
     table: &'r Table,
     restoring: Restoring<'r>,
@@ -276,6 +281,7 @@ struct Parts {
 impl<'r> Reader<'r> {
     fn new(
         settings: &'r Settings,
+        store: &'r dyn Contents,
         timeline: Timeline,
         table: &'r Table,
         restoring: Restoring<'r>,
@@ -283,7 +289,7 @@ impl<'r> Reader<'r> {
     ) -> Self {
         Self {
             settings,
-            store: &*settings.store,
+            store,
             timeline,
             table,
             restoring,
@@ -298,15 +304,15 @@ impl<'r> Reader<'r> {
             floor: None,
             checkpoint_bytes: 0,
             tail_bytes: 0,
-            end: settings.store.end(),
+            end: store.end(),
             takes: SavedTakes::new(),
         }
     }
 
-    fn read(&mut self) -> Result<(), StoreError> {
+    fn read(&mut self, tell: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
         let mut parts = Parts::default();
         let first = self.store.first();
-        self.tell("reading the checkpoint", 0, 1);
+        tell(Progress::new(CHECKPOINT, 0, 1));
         self.from = self.read_checkpoint(&mut parts)?.unwrap_or(first);
         self.checkpoint_bytes = parts.bytes;
         let mut start = self.from;
@@ -314,8 +320,8 @@ impl<'r> Reader<'r> {
             self.read_rollups(&parts, first)?;
             start = start.min(self.fold_from).min(self.place_log(keep, first, &parts));
         }
-        self.tell("reading the checkpoint", 1, 1);
-        self.redo(start)
+        tell(Progress::new(CHECKPOINT, 1, 1));
+        self.redo(start, tell)
     }
 
     fn read_checkpoint(&self, parts: &mut Parts) -> Result<Option<u64>, StoreError> {
@@ -357,7 +363,7 @@ impl<'r> Reader<'r> {
     fn read_rollups(&mut self, parts: &Parts, first: u64) -> Result<(), StoreError> {
         let options = &self.settings.rollups;
         let wrong = |why: RollupsError| {
-            self.store.damaged("the checkpoint of the roll-ups", why.to_string())
+            self.store.damaged("the checkpoint of the roll-ups", &why.to_string())
         };
         let loaded = parts.keys.as_ref().map(|keys| Rollups::load_keys(keys, options));
         match loaded {
@@ -387,13 +393,12 @@ impl<'r> Reader<'r> {
         known.clamp(first, self.log_from)
     }
 
-    fn redo(&mut self, start: u64) -> Result<(), StoreError> {
-        const STEP: &str = "redoing the log";
+    fn redo(&mut self, start: u64, tell: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
         let store = self.store;
         let (end, mut told) = (store.end(), 0);
         let total = end.saturating_sub(start);
         let mut wrong = None;
-        self.tell(STEP, 0, total);
+        tell(Progress::new(LOG_AGAIN, 0, total));
         store.read(start, &mut |chunk: &Chunk<'_>| {
             self.end = self.end.max(chunk.end());
             for (place, bytes) in chunk.records().filter(|(place, _)| *place >= start) {
@@ -404,7 +409,7 @@ impl<'r> Reader<'r> {
                 let done = place.saturating_sub(start);
                 if done.saturating_sub(told) >= RECORDS_A_WORD {
                     told = done;
-                    self.tell(STEP, done, total);
+                    tell(Progress::new(LOG_AGAIN, done, total));
                 }
             }
             ControlFlow::Continue(())
@@ -415,7 +420,7 @@ impl<'r> Reader<'r> {
         if let (Some(keep), None) = (self.settings.keep, &self.log) {
             self.log = Some(self.open_log(keep));
         }
-        self.tell(STEP, total, total);
+        tell(Progress::new(LOG_AGAIN, total, total));
         Ok(())
     }
 
@@ -456,9 +461,5 @@ impl<'r> Reader<'r> {
             self.log.as_mut()?.append(&packed, now);
         }
         Some(())
-    }
-
-    fn tell(&self, step: &'static str, done: u64, total: u64) {
-        self.settings.progress.tell(Progress::new(step, done, total));
     }
 }

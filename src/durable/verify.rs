@@ -2,14 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use super::options::Tell;
 use super::pipeline::Pipeline;
 use super::record::Record;
-use super::recovery::{RECORDS_A_WORD, Recovered, Settings, damaged, recover, rollups_anew};
+use super::recovery::{RECORDS_A_WORD, Recovered, Settings, damaged, recover_from, rollups_anew};
 use crate::counters::{Checking, Moment, SavedTakes, Table, decode_takes};
 use crate::event::Dimension;
 use crate::ledger::Ledger;
-use crate::log::store::{Chunk, StoreError};
+use crate::log::store::{Chunk, Contents, StoreError};
 use crate::log::{MemoryLog, Stored};
 use crate::progress::Progress;
 use crate::snapshot::Snapshot;
@@ -37,7 +36,7 @@ pub struct VerifyReport {
 
 /// A store that was checked, with the roll-ups that opening it finds and those that its events add
 /// up to, where the log has all of them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Verified {
     pub(crate) report: VerifyReport,
     pub(crate) ledgers: Option<(Ledger, Ledger)>,
@@ -51,42 +50,55 @@ impl Pipeline {
     pub(crate) fn verify(&self, tell: &mut dyn FnMut(Progress)) -> Result<Verified, StoreError> {
         self.flush()?;
         let stored = self.store.verify(tell)?;
-        let settings =
-            Settings { loads_keys: false, progress: Tell::default(), ..self.settings.clone() };
-        let Recovered { table, ledger, snapshot, revisions, end, .. } = recover(&settings)?;
-        let first = self.oldest();
-        let is_complete = first == 0;
-        let mut fold = Fold {
-            settings: &settings,
-            revisions: &revisions,
-            snapshot: &snapshot,
-            table: Table::new(settings.max_keys, table.timeline(), table.shards()),
-            rollups: (is_complete && ledger.is_some())
-                .then(|| rollups_anew(&settings.rollups, &snapshot.meters, None)),
-            start: None,
-            is_complete,
-            takes: SavedTakes::new(),
-            states: 0,
-        };
-        fold.read(end, tell)?;
-        let report = VerifyReport {
-            records: end.saturating_sub(first),
-            keys: stored.keys,
-            bytes: stored.bytes,
-            states: fold.states,
-            is_complete,
-        };
-        let folded = fold.rollups.map(|rollups| {
-            let log = MemoryLog::new(1, None);
-            Ledger::restored(0, settings.hasher.clone(), log, rollups)
-        });
-        Ok(Verified { report, ledgers: ledger.zip(folded) })
+        let settings = Settings { loads_keys: false, ..self.settings.clone() };
+        let mut verified = Verified::default();
+        // Rules may change and tables be dropped while the log is read.
+        self.store.at_once(&mut |store| {
+            verified = fold(&settings, store, tell)?;
+            Ok(())
+        })?;
+        (verified.report.keys, verified.report.bytes) = (stored.keys, stored.bytes);
+        Ok(verified)
     }
+}
+
+/// Recovers an engine, and folds the log once more beside it.
+fn fold(
+    settings: &Settings,
+    store: &dyn Contents,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<Verified, StoreError> {
+    let Recovered { table, ledger, snapshot, revisions, end, .. } =
+        recover_from(settings, store, tell)?;
+    let first = store.first();
+    let is_complete = first == 0;
+    let mut fold = Fold {
+        settings,
+        store,
+        revisions: &revisions,
+        snapshot: &snapshot,
+        table: Table::new(settings.max_keys, table.timeline(), table.shards()),
+        rollups: (is_complete && ledger.is_some())
+            .then(|| rollups_anew(&settings.rollups, &snapshot.meters, None)),
+        start: None,
+        is_complete,
+        takes: SavedTakes::new(),
+        states: 0,
+    };
+    fold.read(end, tell)?;
+    let (records, states) = (end.saturating_sub(first), fold.states);
+    let report = VerifyReport { records, states, is_complete, ..VerifyReport::default() };
+    let folded = fold.rollups.map(|rollups| {
+        let log = MemoryLog::new(1, None);
+        Ledger::restored(0, settings.hasher.clone(), log, rollups)
+    });
+    Ok(Verified { report, ledgers: ledger.zip(folded) })
 }
 
 /// A log that is gone over from its start.
 struct Fold<'f> {
     settings: &'f Settings,
+    store: &'f dyn Contents,
     revisions: &'f Revisions,
     snapshot: &'f Snapshot,
     /// The counters as the records so far have left them.
@@ -100,7 +112,7 @@ struct Fold<'f> {
 
 impl Fold<'_> {
     fn read(&mut self, end: u64, tell: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
-        let store = &*self.settings.store;
+        let store = self.store;
         let (mut wrong, mut told) = (None, 0);
         tell(Progress::new(STEP, 0, end));
         store.read(0, &mut |chunk: &Chunk<'_>| {
@@ -120,7 +132,7 @@ impl Fold<'_> {
         match wrong {
             None => Ok(()),
             Some((place, None)) => Err(damaged(store, &format!("record {place}"))),
-            Some((place, Some(detail))) => Err(store.damaged(format!("record {place}"), detail)),
+            Some((place, Some(detail))) => Err(store.damaged(&format!("record {place}"), &detail)),
         }
     }
 

@@ -32,7 +32,6 @@ impl EngineBuilder {
         let now = clock.now();
         let settings = Settings {
             store: Arc::clone(&durable.store),
-            progress: durable.progress.clone(),
             keep: match self.recording {
                 Recording::Off | Recording::Newest(0) => None,
                 Recording::Newest(keep) => Some(keep),
@@ -47,19 +46,9 @@ impl EngineBuilder {
             hasher: hasher.clone(),
             now,
         };
-        let Recovered {
-            is_new,
-            table,
-            ledger,
-            mut compiler,
-            snapshot,
-            keys,
-            revisions,
-            declared,
-            now: at,
-            state,
-            ..
-        } = recover(&settings)?;
+        let (recovered, is_new) = recover(&settings, &mut |progress| durable.tell(progress))?;
+        let Recovered { table, ledger, mut compiler, snapshot, keys, revisions, .. } = recovered;
+        let Recovered { declared, now: at, state, .. } = recovered;
         if !is_new && ledger.is_some() {
             compiler.recount();
         }

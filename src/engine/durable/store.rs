@@ -148,7 +148,7 @@ impl Engine {
         let known = known.or_else(|| (place < pipeline.oldest()).then_some(Known::Other));
         known.ok_or_else(|| {
             let detail = "it is not there, or not what was written";
-            pipeline.store.damaged(format!("record {place}"), detail).into()
+            pipeline.store.damaged(&format!("record {place}"), detail).into()
         })
     }
 

@@ -155,7 +155,10 @@ impl Engine {
     /// states of counters that the log holds follow from each other, event by event; and, where the
     /// log reaches back to the first event, that the roll-ups which opening would find are the sums
     /// of the events, in all and by each declared dimension. Reads the whole file, and takes as
-    /// much memory as opening the store once more, without its idempotency keys.
+    /// much memory as opening the store once more, without its idempotency keys. The file grows by
+    /// what is committed meanwhile.
+    ///
+    /// Who is told may use the engine, but not check, compact, copy or close the store.
     ///
     /// # Errors
     /// What is damaged or does not belong together; the store has failed or is closed.
@@ -167,10 +170,8 @@ impl Engine {
             for part in iter::once(None).chain(dimensions.map(Some)) {
                 if answer(found, part) != answer(folded, part) {
                     let part = part.unwrap_or("all events");
-                    let what = format!("the roll-ups of {part}");
-                    return Err(pipeline
-                        .store
-                        .damaged(what, "they are not the sums of the events"));
+                    let (what, store) = (format!("the roll-ups of {part}"), &pipeline.store);
+                    return Err(store.damaged(&what, "they are not the sums of the events"));
                 }
             }
         }

@@ -39,7 +39,7 @@ pub(super) fn export(
                 Ok(Some(exported)) => lines.write(&exported),
                 Err(()) => {
                     let what = format!("the record at place {place}");
-                    Err(ExportError::Store(store.damaged(what, "it is no record")))
+                    Err(ExportError::Store(store.damaged(&what, "it is no record")))
                 }
             };
             if let Err(why) = written {

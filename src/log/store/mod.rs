@@ -163,15 +163,9 @@ pub(crate) struct StoreReport {
     pub(crate) bytes: u64,
 }
 
-/// Where a log is kept. All calls are from any thread; reading goes on beside a commit, and sees
-/// either all of it or nothing. Who is called while reading may read, but not commit. Of checking,
-/// compacting and copying there is one at a time, the others wait.
-pub(crate) trait Store: Send + Sync + fmt::Debug {
-    /// Makes a batch durable, and returns when it is. One at a time. After an error the store
-    /// takes nothing any more, and what became of the batch shows when it is opened again: it is
-    /// there whole, or not at all.
-    fn commit(&self, batch: &Batch<'_>) -> Result<(), StoreError>;
-
+/// What is in a store: as it is whenever it is asked, or all of it as it was at one moment. All
+/// calls are from any thread, and see all of a batch or nothing.
+pub(crate) trait Contents: Sync {
     /// The place behind the last durable record. Cheap, and never waits for a commit.
     fn end(&self) -> u64;
 
@@ -207,6 +201,37 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// and returns its `from`; `None` where there is no checkpoint.
     fn pieces(&self, visit: &mut dyn FnMut(StoredPiece<'_>)) -> Result<Option<u64>, StoreError>;
 
+    /// What messages call the file.
+    fn file(&self) -> &str;
+
+    /// The place of the oldest record that is there, or of the next one.
+    fn first(&self) -> u64 {
+        self.generations().first().map_or(0, |oldest| oldest.first)
+    }
+
+    /// What is stored is not what an engine stores.
+    fn damaged(&self, what: &str, detail: &str) -> StoreError {
+        let (file, what, detail) = (self.file().into(), what.into(), detail.into());
+        StoreError::Damaged { file, what, detail }
+    }
+}
+
+/// What is done with the contents of one moment.
+pub(crate) type Visit<'v> = &'v mut dyn FnMut(&dyn Contents) -> Result<(), StoreError>;
+
+/// Where a log is kept. All calls are from any thread; reading goes on beside a commit. Who is
+/// called while reading may read, but not commit. Of checking, compacting and copying there is one
+/// at a time, the others wait.
+pub(crate) trait Store: Contents + Send + Sync + fmt::Debug {
+    /// Makes a batch durable, and returns when it is. One at a time. After an error the store
+    /// takes nothing any more, and what became of the batch shows when it is opened again: it is
+    /// there whole, or not at all.
+    fn commit(&self, batch: &Batch<'_>) -> Result<(), StoreError>;
+
+    /// Shows everything as it is now, whatever is committed meanwhile. Compacting and closing wait
+    /// for the end of it, and so does using pages again that commits free: the file grows.
+    fn at_once(&self, visit: Visit<'_>) -> Result<(), StoreError>;
+
     /// Checks every value, and then every page of the file. Commits go on during the first part
     /// and wait for the second.
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<StoreReport, StoreError>;
@@ -218,35 +243,14 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// is an error.
     fn backup(&self, to: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), StoreError>;
 
-    /// What messages call the file.
-    fn file(&self) -> &str;
-
     /// Bytes of the file.
     fn size(&self) -> u64;
 
     /// Closes the file; everything after it is an error. Dropping does it too, and says nothing.
     fn close(&self) -> Result<(), StoreError>;
-}
-
-/// What follows from the rest.
-impl dyn Store + '_ {
-    /// The place of the oldest record that is there, or of the next one.
-    pub(crate) fn first(&self) -> u64 {
-        self.generations().first().map_or(0, |oldest| oldest.first)
-    }
-
-    /// What is stored is not what an engine stores.
-    pub(crate) fn damaged(
-        &self,
-        what: impl Into<Box<str>>,
-        detail: impl Into<Box<str>>,
-    ) -> StoreError {
-        let (file, what, detail) = (self.file().into(), what.into(), detail.into());
-        StoreError::Damaged { file, what, detail }
-    }
 
     /// It was closed.
-    pub(crate) fn closed(&self) -> StoreError {
+    fn closed(&self) -> StoreError {
         StoreError::Closed { file: self.file().into() }
     }
 }

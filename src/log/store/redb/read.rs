@@ -8,8 +8,9 @@ use super::super::chunk::{Chunk, OwnedChunk, visit_keys};
 use super::super::error::{Named, StoreError};
 use super::super::meta::{Checkpoint, Meta, StoredGeneration};
 use super::super::seal::{Reader, unseal};
-use super::super::{FoundKey, StateTable, StoredPiece};
-use super::{read_meta, table};
+use super::super::{Contents, FoundKey, Generation, StateTable, StoredPiece};
+use super::{RedbStore, read_meta, table};
+use crate::clock::Timestamp;
 
 /// Whether to go on.
 type Going = Result<ControlFlow<()>, StoreError>;
@@ -64,21 +65,6 @@ impl<'v> View<'v> {
         Ok(newest.transpose().map_err(failed)?.map(|(key, _)| key.value()))
     }
 
-    pub(super) fn chunks(
-        &self,
-        from: u64,
-        visit: &mut dyn FnMut(&Chunk<'_>) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        let mut goes_on = ControlFlow::Continue(());
-        for generation in self.meta.generations.iter().filter(|one| one.end > from.max(one.first)) {
-            if goes_on.is_break() {
-                break;
-            }
-            goes_on = self.chunks_of(generation, from, visit)?;
-        }
-        Ok(())
-    }
-
     fn chunks_of(
         &self,
         of: &StoredGeneration,
@@ -96,9 +82,9 @@ impl<'v> View<'v> {
                 return Err(self.missing(&name, next));
             }
             let chunk = Chunk::open(&name, first, value);
-            let chunk = chunk.ok_or_else(|| self.damaged(&name, first))?;
+            let chunk = chunk.ok_or_else(|| self.wrong_sum(&name, first))?;
             if chunk.end() == first || chunk.end() > of.end {
-                return Err(self.damaged(&name, first));
+                return Err(self.wrong_sum(&name, first));
             }
             next = chunk.end();
             if chunk.end() > from {
@@ -112,67 +98,7 @@ impl<'v> View<'v> {
         Ok(goes_on)
     }
 
-    pub(super) fn chunk_before(&self, place: u64) -> Result<Option<OwnedChunk>, StoreError> {
-        let failed = |error| self.named.redb("reading", error);
-        let mut found = self.meta.generations.iter().rev();
-        let Some(of) = found.find(|one| one.first < place.min(one.end)) else { return Ok(None) };
-        let (name, end) = (of.events(), of.end.min(place));
-        let opened = self.table(&name)?.ok_or_else(|| self.missing(&name, of.first))?;
-        let newest = opened.range(..place).map_err(failed)?.next_back();
-        let newest = newest.transpose().map_err(failed)?;
-        let (first, value) = newest.ok_or_else(|| self.missing(&name, of.first))?;
-        let first = first.value();
-        let chunk = OwnedChunk::open(&name, first, value.value());
-        let chunk = chunk.ok_or_else(|| self.damaged(&name, first))?;
-        if chunk.chunk().end() < end {
-            return Err(self.missing(&name, chunk.chunk().end()));
-        }
-        Ok(Some(chunk))
-    }
-
-    pub(super) fn keys(
-        &self,
-        from: u64,
-        visit: &mut dyn FnMut(FoundKey),
-    ) -> Result<(), StoreError> {
-        let generations = self.meta.generations.iter();
-        for of in generations.filter(|one| one.end > from && one.keys > 0) {
-            let name = of.key_runs();
-            let mut found = 0_u64;
-            self.values(&name, 0, &mut |key, value| {
-                let count = visit_keys(&name, key, value, |found| {
-                    if found.place >= from {
-                        visit(found);
-                    }
-                });
-                found = found.saturating_add(count.ok_or_else(|| self.damaged(&name, key))?);
-                Ok(ControlFlow::Continue(()))
-            })?;
-            self.all(&name, found, of.keys)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn state(
-        &self,
-        of: StateTable,
-        visit: &mut dyn FnMut(u64, &[u8]),
-    ) -> Result<(), StoreError> {
-        let name = of.table();
-        let mut found = 0_u64;
-        self.values(name, 0, &mut |key, value| {
-            visit(key, unseal(name, key, value).ok_or_else(|| self.damaged(name, key))?);
-            found = found.saturating_add(1);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        let count = match of {
-            StateTable::Rules => self.meta.rules,
-            StateTable::Meta => self.meta.state,
-        };
-        self.all(name, found, count)
-    }
-
-    pub(super) fn pieces(
+    pub(super) fn pieces_of(
         &self,
         of: Checkpoint,
         visit: &mut dyn FnMut(StoredPiece<'_>),
@@ -185,7 +111,7 @@ impl<'v> View<'v> {
                 let (kind, position) = (content.u8()?, content.u64()?);
                 Some(StoredPiece { kind, position, bytes: content.rest })
             };
-            visit(read().ok_or_else(|| self.damaged(&name, key))?);
+            visit(read().ok_or_else(|| self.wrong_sum(&name, key))?);
             found = found.saturating_add(1);
             Ok(ControlFlow::Continue(()))
         })?;
@@ -200,11 +126,157 @@ impl<'v> View<'v> {
         Err(self.named.damaged(format!("table {name}"), detail))
     }
 
-    pub(super) fn damaged(&self, name: &str, key: u64) -> StoreError {
+    pub(super) fn wrong_sum(&self, name: &str, key: u64) -> StoreError {
         self.named.damaged(format!("table {name}"), format!("the sum of value {key} is wrong"))
     }
 
     fn missing(&self, name: &str, place: u64) -> StoreError {
         self.named.damaged(format!("table {name}"), format!("place {place} is missing"))
+    }
+}
+
+impl Contents for View<'_> {
+    fn end(&self) -> u64 {
+        self.meta.end()
+    }
+
+    fn now(&self) -> u64 {
+        self.meta.now
+    }
+
+    fn generations(&self) -> Vec<Generation> {
+        self.meta.generations.iter().map(StoredGeneration::public).collect()
+    }
+
+    fn floor(&self) -> Option<Timestamp> {
+        self.meta.floor()
+    }
+
+    fn read(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(&Chunk<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut goes_on = ControlFlow::Continue(());
+        for generation in self.meta.generations.iter().filter(|one| one.end > from.max(one.first)) {
+            if goes_on.is_break() {
+                break;
+            }
+            goes_on = self.chunks_of(generation, from, visit)?;
+        }
+        Ok(())
+    }
+
+    fn read_before(&self, place: u64) -> Result<Option<OwnedChunk>, StoreError> {
+        let failed = |error| self.named.redb("reading", error);
+        let mut found = self.meta.generations.iter().rev();
+        let Some(of) = found.find(|one| one.first < place.min(one.end)) else { return Ok(None) };
+        let (name, end) = (of.events(), of.end.min(place));
+        let opened = self.table(&name)?.ok_or_else(|| self.missing(&name, of.first))?;
+        let newest = opened.range(..place).map_err(failed)?.next_back();
+        let newest = newest.transpose().map_err(failed)?;
+        let (first, value) = newest.ok_or_else(|| self.missing(&name, of.first))?;
+        let first = first.value();
+        let chunk = OwnedChunk::open(&name, first, value.value());
+        let chunk = chunk.ok_or_else(|| self.wrong_sum(&name, first))?;
+        if chunk.chunk().end() < end {
+            return Err(self.missing(&name, chunk.chunk().end()));
+        }
+        Ok(Some(chunk))
+    }
+
+    fn keys(&self, from: u64, visit: &mut dyn FnMut(FoundKey)) -> Result<(), StoreError> {
+        let generations = self.meta.generations.iter();
+        for of in generations.filter(|one| one.end > from && one.keys > 0) {
+            let name = of.key_runs();
+            let mut found = 0_u64;
+            self.values(&name, 0, &mut |key, value| {
+                let count = visit_keys(&name, key, value, |found| {
+                    if found.place >= from {
+                        visit(found);
+                    }
+                });
+                found = found.saturating_add(count.ok_or_else(|| self.wrong_sum(&name, key))?);
+                Ok(ControlFlow::Continue(()))
+            })?;
+            self.all(&name, found, of.keys)?;
+        }
+        Ok(())
+    }
+
+    fn state(&self, of: StateTable, visit: &mut dyn FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        let name = of.table();
+        let mut found = 0_u64;
+        self.values(name, 0, &mut |key, value| {
+            visit(key, unseal(name, key, value).ok_or_else(|| self.wrong_sum(name, key))?);
+            found = found.saturating_add(1);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let count = match of {
+            StateTable::Rules => self.meta.rules,
+            StateTable::Meta => self.meta.state,
+        };
+        self.all(name, found, count)
+    }
+
+    fn pieces(&self, visit: &mut dyn FnMut(StoredPiece<'_>)) -> Result<Option<u64>, StoreError> {
+        let Some(complete) = self.meta.complete else { return Ok(None) };
+        self.pieces_of(complete.checkpoint, visit)?;
+        Ok(Some(complete.from))
+    }
+
+    fn file(&self) -> &str {
+        &self.named.file
+    }
+}
+
+/// Each answer is by a transaction of its own.
+impl Contents for RedbStore {
+    fn end(&self) -> u64 {
+        self.meta.read().end()
+    }
+
+    fn now(&self) -> u64 {
+        self.meta.read().now
+    }
+
+    fn generations(&self) -> Vec<Generation> {
+        self.meta.read().generations.iter().map(StoredGeneration::public).collect()
+    }
+
+    fn floor(&self) -> Option<Timestamp> {
+        self.meta.read().floor()
+    }
+
+    fn read(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(&Chunk<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.with("the records", |db| View::new(&self.named, db)?.read(from, visit))
+    }
+
+    fn read_before(&self, place: u64) -> Result<Option<OwnedChunk>, StoreError> {
+        self.with("the records", |db| View::new(&self.named, db)?.read_before(place))
+    }
+
+    fn keys(&self, from: u64, visit: &mut dyn FnMut(FoundKey)) -> Result<(), StoreError> {
+        self.with("the keys", |db| View::new(&self.named, db)?.keys(from, visit))
+    }
+
+    fn state(
+        &self,
+        table: StateTable,
+        visit: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<(), StoreError> {
+        self.with("the named rows", |db| View::new(&self.named, db)?.state(table, visit))
+    }
+
+    fn pieces(&self, visit: &mut dyn FnMut(StoredPiece<'_>)) -> Result<Option<u64>, StoreError> {
+        self.with("the checkpoint", |db| View::new(&self.named, db)?.pieces(visit))
+    }
+
+    fn file(&self) -> &str {
+        &self.named.file
     }
 }

@@ -9,16 +9,14 @@ use std::path::{Path, PathBuf};
 use ::redb::backends::FileBackend;
 use ::redb::{Database, Error as RedbError};
 
-use super::super::chunk::{Chunk, OwnedChunk};
 use super::super::error::{Named, StoreError};
 use super::super::medium::Backend;
-use super::super::meta::{Meta, StoredGeneration};
+use super::super::meta::Meta;
 use super::super::seal::{unseal, wide};
-use super::super::{Batch, FoundKey, Generation, StateTable, Store, StoreReport, StoredPiece};
+use super::super::{Batch, Contents, StateTable, Store, StoreReport, Visit};
 use super::read::View;
 use super::write::{begin, put_meta};
 use super::{RedbStore, StoreOptions, guarded, open_database, sync_folder, table};
-use crate::clock::Timestamp;
 use crate::progress::Progress;
 
 const VALUES: &str = "checking values";
@@ -30,53 +28,8 @@ impl Store for RedbStore {
         self.store(batch)
     }
 
-    fn end(&self) -> u64 {
-        self.meta.read().end()
-    }
-
-    fn now(&self) -> u64 {
-        self.meta.read().now
-    }
-
-    fn generations(&self) -> Vec<Generation> {
-        self.meta.read().generations.iter().map(StoredGeneration::public).collect()
-    }
-
-    fn floor(&self) -> Option<Timestamp> {
-        self.meta.read().floor()
-    }
-
-    fn read(
-        &self,
-        from: u64,
-        visit: &mut dyn FnMut(&Chunk<'_>) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        self.with("the records", |db| View::new(&self.named, db)?.chunks(from, visit))
-    }
-
-    fn read_before(&self, place: u64) -> Result<Option<OwnedChunk>, StoreError> {
-        self.with("the records", |db| View::new(&self.named, db)?.chunk_before(place))
-    }
-
-    fn keys(&self, from: u64, visit: &mut dyn FnMut(FoundKey)) -> Result<(), StoreError> {
-        self.with("the keys", |db| View::new(&self.named, db)?.keys(from, visit))
-    }
-
-    fn state(
-        &self,
-        table: StateTable,
-        visit: &mut dyn FnMut(u64, &[u8]),
-    ) -> Result<(), StoreError> {
-        self.with("the named rows", |db| View::new(&self.named, db)?.state(table, visit))
-    }
-
-    fn pieces(&self, visit: &mut dyn FnMut(StoredPiece<'_>)) -> Result<Option<u64>, StoreError> {
-        self.with("the checkpoint", |db| {
-            let view = View::new(&self.named, db)?;
-            let Some(complete) = view.meta.complete else { return Ok(None) };
-            view.pieces(complete.checkpoint, visit)?;
-            Ok(Some(complete.from))
-        })
+    fn at_once(&self, visit: Visit<'_>) -> Result<(), StoreError> {
+        self.with("the file", |db| visit(&View::new(&self.named, db)?))
     }
 
     fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<StoreReport, StoreError> {
@@ -140,10 +93,6 @@ impl Store for RedbStore {
         done
     }
 
-    fn file(&self) -> &str {
-        &self.named.file
-    }
-
     fn size(&self) -> u64 {
         self.backend.bytes().unwrap_or(0)
     }
@@ -167,7 +116,7 @@ fn check_values(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<StoreReport, StoreError> {
     let mut report = StoreReport::default();
-    view.chunks(0, &mut |chunk| {
+    view.read(0, &mut |chunk| {
         report.chunks = report.chunks.saturating_add(1);
         report.records = report.records.saturating_add(chunk.end().saturating_sub(chunk.first()));
         report.bytes = report.bytes.saturating_add(chunk.size());
@@ -185,7 +134,7 @@ fn check_values(
     }
     let (complete, under_way) = (view.meta.complete, view.meta.under_way);
     for of in complete.map(|whole| whole.checkpoint).into_iter().chain(under_way) {
-        view.pieces(of, &mut |piece| {
+        view.pieces_of(of, &mut |piece| {
             report.pieces = report.pieces.saturating_add(1);
             report.bytes = report.bytes.saturating_add(wide(piece.bytes.len()));
         })?;
@@ -255,7 +204,7 @@ impl<'c> Copy<'c> {
                         from = Some(key);
                         return Ok(ControlFlow::Break(()));
                     }
-                    unseal(name, key, value).ok_or_else(|| view.damaged(name, key))?;
+                    unseal(name, key, value).ok_or_else(|| view.wrong_sum(name, key))?;
                     target.insert(key, value).map_err(|e| failed(e.into()))?;
                     copied = copied.saturating_add(wide(value.len()));
                     Ok(ControlFlow::Continue(()))
