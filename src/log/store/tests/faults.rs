@@ -1,7 +1,7 @@
 //! One history on a disk that fails.
 
 use super::medium::{Fault, Unsynced};
-use super::model::Contents;
+use super::model::Found;
 use super::workload::Step;
 use super::*;
 
@@ -56,7 +56,7 @@ impl History {
             }
             done += 1;
             if done.is_multiple_of(6) {
-                match Contents::read(store) {
+                match Found::read(store) {
                     Ok(found) => assert!(found == self.models[done].contents(), "{}", self.name),
                     Err(error) => return (done, Err(error)),
                 }
@@ -73,7 +73,7 @@ impl History {
                 store.commit(&step.batch())?;
                 done += 1;
             }
-            let found = Contents::read(&store)?;
+            let found = Found::read(&store)?;
             assert!(found == self.models[done].contents(), "{} {what}", self.name);
         }
         store.close()
@@ -82,9 +82,9 @@ impl History {
     /// Opens what a fault left, checks that it has what was acknowledged and at most the one step
     /// more, goes on from there to the end, and checks that.
     fn recover(&self, medium: &Medium, acknowledged: usize, what: &str) {
-        let fail = |error| -> Contents { panic!("{} {what}: {error}", self.name) };
+        let fail = |error| -> Found { panic!("{} {what}: {error}", self.name) };
         let store = open(medium).unwrap_or_else(|error| panic!("{} {what}: {error}", self.name));
-        let found = Contents::read(&store).unwrap_or_else(fail);
+        let found = Found::read(&store).unwrap_or_else(fail);
         let is = |steps: usize| self.models.get(steps).is_some_and(|m| m.contents() == found);
         let done = [acknowledged + 1, acknowledged].into_iter().find(|steps| is(*steps));
         let Some(done) = done else {
@@ -95,7 +95,7 @@ impl History {
         let ended = self.run(&store, done);
         assert_eq!(ended, (self.steps.len(), Ok(())), "{} {what}", self.name);
         let store = open(medium).unwrap_or_else(|error| panic!("{} {what}: {error}", self.name));
-        let found = Contents::read(&store).unwrap_or_else(fail);
+        let found = Found::read(&store).unwrap_or_else(fail);
         assert!(found == self.models[self.steps.len()].contents(), "{} {what}", self.name);
     }
 }
@@ -224,11 +224,11 @@ fn a_flipped_bit_that_nobody_looked_for_is_found_when_it_is_read() {
         let flipped = Medium::of(image.clone()).with_flipped(byte, bit);
         let store = RedbStore::open_storage(Box::new(flipped.clone()), &options);
         let Ok(store) = store else { continue };
-        if let Ok(found) = Contents::read(&store) {
+        if let Ok(found) = Found::read(&store) {
             assert!(found == expected, "{} byte {byte} bit {bit}", history.name);
         }
         // redb may abort where it closes a damaged file; after an error it only lets go of it.
         flipped.break_down();
-        assert!(Contents::read(&store).is_err());
+        assert!(Found::read(&store).is_err());
     }
 }

@@ -79,7 +79,7 @@ impl Model {
     }
 
     /// What a store is to have.
-    pub(super) fn contents(&self) -> Contents {
+    pub(super) fn contents(&self) -> Found {
         let oldest = self.oldest();
         let ends = self.generations.iter().skip(1).map(|next| next.0).chain([self.end()]);
         let generations = self.generations.iter().zip(ends).map(|(one, end)| {
@@ -91,7 +91,7 @@ impl Model {
             let rows = self.state.iter().filter(move |row| row.0.0 == rules);
             rows.map(|row| (row.0.1, row.1.clone())).collect()
         };
-        Contents {
+        Found {
             end: self.end(),
             now: self.now,
             floor: self.floor,
@@ -116,7 +116,7 @@ impl Model {
     /// Compares every answer, partial ones too.
     pub(super) fn compare(&self, store: &dyn Store) -> Result<(), StoreError> {
         let expected = self.contents();
-        assert!(Contents::read(store)? == expected, "all of it");
+        assert!(Found::read(store)? == expected, "all of it");
         let oldest = self.oldest();
         for from in [oldest + 1, (oldest + self.end()) / 2, self.end()] {
             let mut places = Vec::new();
@@ -159,7 +159,7 @@ impl Model {
 
 /// All that is in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Contents {
+pub(super) struct Found {
     end: u64,
     now: u64,
     floor: Option<Timestamp>,
@@ -170,8 +170,8 @@ pub(super) struct Contents {
     checkpoint: Option<(u64, Vec<Piece>)>,
 }
 
-impl Contents {
-    pub(super) fn read(store: &dyn Store) -> Result<Self, StoreError> {
+impl Found {
+    pub(super) fn read(store: &dyn Contents) -> Result<Self, StoreError> {
         let (mut records, mut keys, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
         store.read(0, &mut |chunk| {
             records.extend(chunk.records().map(|record| record.1.to_vec()));

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::redb::ReadableTable;
 
-use super::model::Contents;
+use super::model::Found;
 use super::*;
 
 /// Commits batches of one size; every twentieth begins a generation, and four are kept.
@@ -56,6 +56,22 @@ fn under_steady_retention_the_file_stops_growing() {
     assert!(largest < live * 4, "{largest} bytes for {live}");
     let store = reopened(&medium, store);
     assert_eq!(store.verify(&mut |_| ()).expect("is whole").records, records);
+}
+
+#[test]
+fn one_moment_stays_as_it_was_while_commits_go_on() {
+    let store = open(&Medium::new()).expect("opens");
+    steady(&store, 100, |_| ());
+    let before = Found::read(&store).expect("reads");
+    let shown = store.at_once(&mut |then| {
+        assert!(Found::read(then)? == before);
+        // All generations of before are dropped, and what they had is taken apart.
+        steady(&store, 500, |_| ());
+        assert!(Found::read(then)? == before && Found::read(&store)? != before);
+        assert!(store.generations()[0].first >= then.end());
+        Ok(())
+    });
+    shown.expect("reads");
 }
 
 fn reopened(medium: &Medium, store: RedbStore) -> RedbStore {
@@ -134,9 +150,9 @@ fn a_backup_is_the_store_of_one_moment() {
     });
     backup.expect("copies");
     assert!(told.is_sorted_by_key(|progress| progress.done));
-    assert!(Contents::read(&store).expect("reads") == model.contents());
+    assert!(Found::read(&store).expect("reads") == model.contents());
     let copy = RedbStore::open(&scratch.0, &OPTIONS).expect("opens");
-    assert!(Contents::read(&copy).expect("reads") == then);
+    assert!(Found::read(&copy).expect("reads") == then);
     copy.verify(&mut |_| ()).expect("is whole");
     let error = store.backup(&scratch.0, &mut |_| ()).expect_err("is there");
     let exists = std::io::ErrorKind::AlreadyExists;
@@ -217,7 +233,7 @@ fn a_value_that_was_changed_or_moved_is_named() {
         txn.commit().expect("commits");
         drop(db);
         let store = open(&medium).expect("opens");
-        let error = Contents::read(&store).expect_err("is damaged");
+        let error = Found::read(&store).expect_err("is damaged");
         assert!(matches!(&error, StoreError::Damaged { what: w, .. } if **w == *what), "{error}");
         assert_eq!(store.verify(&mut |_| ()), Err(error));
     }
