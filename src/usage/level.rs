@@ -131,14 +131,10 @@ impl Level {
         self.others.range(buckets).map(|(_, bucket)| bucket).chain(newest)
     }
 
-    /// The bucket for an event of this minute, made ready; `None` where its time is over.
+    /// Makes a bucket ready for an event; false where its time is over.
     #[inline]
-    pub(super) fn open(&mut self, minute: i64, current: i64) -> Option<i64> {
-        let bucket = self.bucket_of(minute);
-        if bucket != self.newest_number && !self.make(bucket, current) {
-            return None;
-        }
-        Some(bucket)
+    pub(super) fn open(&mut self, bucket: i64, current: i64) -> bool {
+        bucket == self.newest_number || self.make(bucket, current)
     }
 
     #[cold]

@@ -179,7 +179,8 @@ impl Rollups {
 
     fn add_to_all(&mut self, event: &impl Counted, minute: i64, addend: &Addend) {
         let current = self.current;
-        let values = open(&mut self.values, minute, current);
+        let buckets = LEVEL_MINUTES.map(|minutes| minute.div_euclid(minutes));
+        let values = open(&mut self.values, buckets, current);
         // Hours and days are kept at least as long as minutes and hours, and what no day keeps
         // is kept of no tuple either.
         if let [.., None] = values {
@@ -194,7 +195,7 @@ impl Rollups {
             tuple.push(value);
             numbers.push(self.series_of_value(place, value));
         }
-        let combined = open(&mut self.combined, minute, current);
+        let combined = open(&mut self.combined, buckets, current);
         // With one dimension a tuple is a value.
         if tuple.len() > 1
             && let [.., Some(_)] = combined
@@ -424,6 +425,11 @@ impl Rollups {
     }
 }
 
-fn open(levels: &mut [Level; 3], minute: i64, current: i64) -> Buckets {
-    levels.each_mut().map(|level| level.open(minute, current))
+/// Makes the buckets of an event ready; `current` is the engine's minute.
+fn open(levels: &mut [Level; 3], buckets: [i64; 3], current: i64) -> Buckets {
+    let mut opened = Buckets::default();
+    for ((level, bucket), opened) in levels.iter_mut().zip(buckets).zip(&mut opened) {
+        *opened = level.open(bucket, current).then_some(bucket);
+    }
+    opened
 }

@@ -162,22 +162,27 @@ impl Row {
     pub(super) fn add(&mut self, addend: &Addend) {
         // 2^64 events are beyond any engine.
         self.events = self.events.saturating_add(addend.events);
-        let mut wrapped = [false; FIXED];
-        for ((sum, wraps), amount) in self.fixed.iter_mut().zip(&mut wrapped).zip(&addend.fixed) {
-            (*sum, *wraps) = sum.overflowing_add(*amount);
+        let mut wraps = false;
+        for (sum, amount) in self.fixed.iter_mut().zip(&addend.fixed) {
+            *sum = sum.wrapping_add(*amount);
+            wraps |= *sum < *amount;
         }
-        if wrapped.contains(&true) {
-            let columns = (0..).zip(wrapped).filter(|(_, wraps)| *wraps);
-            columns.for_each(|(column, _)| self.carry(column));
+        if wraps {
+            self.carry(&addend.fixed);
         }
         for cell in &addend.cells {
             self.cells.merge(cell);
         }
     }
 
+    /// Counts the sums that have wrapped with these amounts, which are then more than the sums.
     #[cold]
-    fn carry(&mut self, column: Column) {
-        self.cells.merge(&Cell::new(column, Fold::Sum, 1 << u64::BITS));
+    fn carry(&mut self, amounts: &[u64; FIXED]) {
+        for ((column, sum), amount) in (0..).zip(&self.fixed).zip(amounts) {
+            if sum < amount {
+                self.cells.merge(&Cell::new(column, Fold::Sum, 1 << u64::BITS));
+            }
+        }
     }
 }
 
