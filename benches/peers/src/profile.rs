@@ -7,20 +7,21 @@ use std::hash::RandomState;
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use limitry::{Engine, Event, Recording};
+use limitry::{Durable, Engine, Event, Recording};
 
 use crate::by_hand::{ByHand, governor_an_hour};
 use crate::limitador_side::Limitador;
 use crate::limitry_side::{Limits, builder, built, four, one, with_others};
 use crate::traffic;
 
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "one",
     "resting",
     "four",
     "refused",
     "definitions",
     "newest",
+    "durable",
     "standing",
     "governor",
     "by-hand",
@@ -72,6 +73,7 @@ fn decider(case: &str) -> Option<Decider> {
             let builder = Engine::builder().recording(Recording::Newest(100_000));
             tracking(built(four(builder, Limits::GENEROUS)), traffic::model_call)
         }
+        "durable" => durable(),
         "standing" => {
             let engine = built(generous());
             Box::new(move |customer| {
@@ -92,6 +94,23 @@ fn decider(case: &str) -> Option<Decider> {
             Box::new(move |customer| peer.allows(customer))
         }
         _ => return None,
+    })
+}
+
+/// Events with keys of their own, in a file that is gone afterwards.
+fn durable() -> Decider {
+    let folder = tempfile::tempdir().expect("a folder for files");
+    let store = Durable::open(folder.path().join("limitry.redb")).expect("a new store");
+    let builder = Engine::builder().recording(Recording::Newest(1_000)).durable(store);
+    let engine = built(four(builder, Limits::GENEROUS));
+    let mut number = 0_u64;
+    Box::new(move |customer| {
+        // The folder goes with the engine, and after it.
+        let _ = &folder;
+        number += 1;
+        let key = number.to_string();
+        let decision = engine.track(&traffic::model_call(customer).idempotency_key(&key));
+        black_box(decision.expect("a valid event")).is_allowed()
     })
 }
 
