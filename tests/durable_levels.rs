@@ -142,7 +142,9 @@ fn a_commit_can_be_awaited() {
     let medium = Medium::new();
     let engine = open(idle(&medium));
     let decision = engine.track(&call("a")).expect("allowed");
-    block_on(engine.committed(&decision)).expect("a working store");
+    let commit = engine.committed(&decision);
+    assert_eq!(format!("{commit:?}"), "Committed { place: Some(0), .. }", "of no other event");
+    block_on(commit).expect("a working store");
     assert_eq!(keys(&after_crash(&medium)), 1);
     let refused = engine.track(&Event::new("cust_1", "x").total_tokens(5_000)).expect("valid");
     assert!(!refused.is_allowed());

@@ -267,7 +267,8 @@ fn shards() -> usize {
 
 impl fmt::Debug for EngineBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EngineBuilder")
+        let mut shown = f.debug_struct("EngineBuilder");
+        shown
             .field("rules", &self.rules)
             .field("recording", &self.recording)
             .field("event_retention", &self.event_retention)
@@ -275,7 +276,9 @@ impl fmt::Debug for EngineBuilder {
             .field("max_keys", &self.max_keys)
             .field("idempotency_retention", &self.idempotency_retention)
             .field("idempotency_max_keys", &self.idempotency_max_keys)
-            .field("late_events", &self.late_events)
-            .finish_non_exhaustive()
+            .field("late_events", &self.late_events);
+        #[cfg(feature = "durable")]
+        shown.field("durable", &self.durable);
+        shown.finish_non_exhaustive()
     }
 }

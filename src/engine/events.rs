@@ -1,5 +1,6 @@
 //! The recorded events, as the engine shows them.
 
+use std::fmt;
 use std::iter::FusedIterator;
 
 use crate::error::QueryError;
@@ -114,8 +115,14 @@ fn place(ledger: &Ledger, cursor: &str) -> Result<u64, QueryError> {
 }
 
 /// The events of all pages of an [`EventQuery`], the newest first. See [`Events::iter`].
-#[derive(Debug)]
 pub struct EventIter<'e>(Scan<'e>);
+
+/// Not the ledger, which is all events.
+impl fmt::Debug for EventIter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventIter").finish_non_exhaustive()
+    }
+}
 
 impl Iterator for EventIter<'_> {
     type Item = RecordedEvent;

@@ -1,5 +1,6 @@
 //! What an application asks of an engine that survives.
 
+use std::fmt;
 use std::iter;
 use std::path::Path;
 use std::pin::Pin;
@@ -41,9 +42,10 @@ impl Health {
 
 /// The commit of a decision's event: waits for it as a future, or with [`wait`](Self::wait).
 ///
-/// Ready with an error when the store failed before the commit. Needs no runtime of its own; any
-/// number of them share a commit. Dropping it changes nothing.
-#[derive(Debug)]
+/// Its output is an error when the store failed before the commit, also where the engine goes on in
+/// memory ([`OnFailure::MemoryOnly`](crate::OnFailure::MemoryOnly)). It works in any async runtime.
+/// Any number of events share a commit. Whoever waits makes the commit come at once, and dropping
+/// the future changes nothing.
 #[must_use = "a commit that nobody waits for comes in its own time"]
 pub struct Committed<'e> {
     pipeline: Option<&'e Pipeline>,
@@ -68,6 +70,13 @@ impl Future for Committed<'_> {
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         match (self.pipeline, self.place) {
+/// Not the pipeline: what waits there are other callers' events and keys.
+impl fmt::Debug for Committed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Committed").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
             (Some(pipeline), Some(place)) => pipeline.poll(place, task),
             _ => Poll::Ready(Ok(())),
         }

@@ -20,6 +20,7 @@ mod upkeep;
 mod write;
 
 use std::any::Any;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,7 +56,6 @@ impl Default for StoreOptions {
 }
 
 /// A store in one file.
-#[derive(Debug)]
 pub(crate) struct RedbStore {
     named: Named,
     backend: Backend,
@@ -174,6 +174,13 @@ impl RedbStore {
 }
 
 impl Drop for RedbStore {
+/// The file alone: applications print the store with whatever holds it.
+impl fmt::Debug for RedbStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbStore").field("file", &self.named.file).finish_non_exhaustive()
+    }
+}
+
     fn drop(&mut self) {
         let _ = self.shut();
     }
