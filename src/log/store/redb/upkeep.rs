@@ -20,7 +20,13 @@ use super::{RedbStore, StoreOptions, guarded, open_database, sync_folder, table}
 use crate::progress::Progress;
 
 const VALUES: &str = "checking values";
-/// How many bytes a transaction of a copy has.
+const PAGES: &str = "checking pages";
+const COMPACTING: &str = "compacting";
+const COPYING: &str = "copying";
+/// How many bytes are gone over between two words of progress: a store of small commits has
+/// millions of chunks.
+const BYTES_A_WORD: u64 = 1_024 * 1_024;
+/// About how many bytes one transaction of a backup writes: so many stay in memory until then.
 const COPIED_BYTES: u64 = 16 * 1_024 * 1_024;
 
 impl Store for RedbStore {
@@ -39,7 +45,7 @@ impl Store for RedbStore {
         let report = self
             .with("the file", |db| check_values(&View::new(&self.named, db)?, total, progress))?;
         progress(Progress::new(VALUES, total, total));
-        progress(Progress::new("checking pages", 0, total));
+        progress(Progress::new(PAGES, 0, total));
         let before = self.meta();
         let whole = self.alone("the file", |db| {
             let whole = db.check_integrity();
@@ -53,25 +59,28 @@ impl Store for RedbStore {
             let _ = self.failure.set(error.to_string().into());
             return Err(error);
         }
-        progress(Progress::new("checking pages", total, total));
+        progress(Progress::new(PAGES, total, total));
         Ok(report)
     }
 
     fn compact(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, StoreError> {
         let total = self.size();
-        progress(Progress::new("compacting", 0, total));
+        progress(Progress::new(COMPACTING, 0, total));
         let _alone = self.upkeep.lock();
         let done = self.alone("the file", |db| {
             db.compact().map_err(|error| self.named.redb("compacting", error))
         })?;
-        progress(Progress::new("compacting", total, total));
+        progress(Progress::new(COMPACTING, total, total));
         Ok(done)
     }
 
     fn backup(&self, to: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
         let named = Named { file: to.display().to_string().into() };
         if to.exists() {
-            let error = io::Error::from(io::ErrorKind::AlreadyExists);
+            let error = io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "there is something of this name already",
+            );
             return Err(named.io("making a backup", &error));
         }
         let _alone = self.upkeep.lock();
@@ -79,8 +88,10 @@ impl Store for RedbStore {
         let done = self.with("the file", |db| {
             let view = View::new(&self.named, db)?;
             guarded(&named, "the backup", || {
-                let copy = Copy::new(&view, &named, &part, self.size(), progress)?;
-                copy.finish()
+                let total = self.size();
+                Copy::new(&view, &named, &part, total, progress)?.finish()?;
+                progress(Progress::new(COPYING, total, total));
+                Ok(())
             })
         });
         let done = done.and_then(|()| {
@@ -115,12 +126,15 @@ fn check_values(
     total: u64,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<StoreReport, StoreError> {
-    let mut report = StoreReport::default();
+    let (mut report, mut told) = (StoreReport::default(), 0);
     view.read(0, &mut |chunk| {
         report.chunks = report.chunks.saturating_add(1);
         report.records = report.records.saturating_add(chunk.end().saturating_sub(chunk.first()));
         report.bytes = report.bytes.saturating_add(chunk.size());
-        progress(Progress::new(VALUES, report.bytes, total));
+        if report.bytes.saturating_sub(told) >= BYTES_A_WORD {
+            told = report.bytes;
+            progress(Progress::new(VALUES, told, total));
+        }
         ControlFlow::Continue(())
     })?;
     view.keys(0, &mut |_| {
@@ -168,10 +182,11 @@ impl<'c> Copy<'c> {
         meta.under_way = None;
         let mut copy = Self { named, db, meta };
         let mut done = 0;
+        progress(Progress::new(COPYING, 0, total));
         for name in copy.tables() {
             copy.table(view, &name, &mut |bytes| {
                 done = bytes.saturating_add(done);
-                progress(Progress::new("copying", done, total));
+                progress(Progress::new(COPYING, done, total));
             })?;
         }
         Ok(copy)

@@ -150,6 +150,8 @@ fn a_backup_is_the_store_of_one_moment() {
     });
     backup.expect("copies");
     assert!(told.is_sorted_by_key(|progress| progress.done));
+    let ends = [told.first(), told.last()].map(|told| told.map_or(0, |told| told.done));
+    assert!(ends[0] == 0 && told.last().is_some_and(|last| last.done == last.total), "{ends:?}");
     assert!(Found::read(&store).expect("reads") == model.contents());
     let copy = RedbStore::open(&scratch.0, &OPTIONS).expect("opens");
     assert!(Found::read(&copy).expect("reads") == then);
