@@ -4,17 +4,18 @@ use std::io;
 
 use ::redb::Error as RedbError;
 
-/// Why a durable log could not be opened, read or written.
+/// Why a store could not be opened, read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// Another engine, in this process or in another one, has the file open.
-    #[error("{file}: is open in another engine; a log has one engine at a time")]
+    #[error("{file}: is open in another engine; a store has one engine at a time")]
     Locked {
         /// The file.
         file: Box<str>,
     },
-    /// The file was written by a newer version of this crate.
+    /// The file was written by a newer version of this crate, in a format that this one does not
+    /// read.
     #[error("{file}: format {found} is newer than {known}, the newest that this version reads")]
     Newer {
         /// The file.
@@ -24,37 +25,42 @@ pub enum StoreError {
         /// The newest format that is known.
         known: u32,
     },
-    /// The file is something else; nothing was changed in it.
-    #[error("{file}: is no log of limitry: {detail}")]
+    /// The file is something else than a store of this crate. None of its contents was changed.
+    #[error("{file}: is not a store of limitry: {detail}")]
     Foreign {
         /// The file.
         file: Box<str>,
-        /// What tells.
+        /// How that was found out.
         detail: Box<str>,
     },
-    /// A part of the file is not what was written.
+    /// A part of the file is missing, or is not what was written.
+    ///
+    /// What redb makes of damaged pages may be a panic. It is caught and becomes this error, after
+    /// the program's panic hook was called; a program built with `panic = "abort"` ends there.
     #[error("{file}: {what} is damaged: {detail}")]
     Damaged {
         /// The file.
         file: Box<str>,
         /// The part of it.
         what: Box<str>,
-        /// What tells.
+        /// What is wrong with it.
         detail: Box<str>,
     },
-    /// The system refused to read or write.
+    /// The operating system, or the application's [`Storage`](crate::Storage), failed to open, read
+    /// or write.
     #[error("{file}: {action}: {message}")]
     Io {
         /// The file.
         file: Box<str>,
         /// What was being done.
         action: &'static str,
-        /// The kind of the system's error.
+        /// The kind of its error.
         kind: io::ErrorKind,
-        /// The system's message.
+        /// Its message.
         message: Box<str>,
     },
-    /// An earlier error left the store useless until it is opened again.
+    /// An earlier error, or a panic of the thread that writes, stopped the store: it takes nothing
+    /// until it is opened again.
     #[error("{file}: failed before and takes nothing until it is opened again: {cause}")]
     Failed {
         /// The file.
@@ -62,17 +68,17 @@ pub enum StoreError {
         /// The first error.
         cause: Box<str>,
     },
-    /// A batch that does not go on where the store ends.
+    /// The engine asked the store for a transaction that makes no sense: a bug in this crate.
     #[error("{file}: a batch {rule}: {detail}")]
     Batch {
         /// The file.
         file: Box<str>,
-        /// The rule that it breaks.
+        /// The rule that the transaction breaks.
         rule: &'static str,
         /// What it has in place of that.
         detail: Box<str>,
     },
-    /// The store was closed.
+    /// The store was closed with [`Engine::close`](crate::Engine::close).
     #[error("{file}: is closed")]
     Closed {
         /// The file.

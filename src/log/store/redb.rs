@@ -197,6 +197,10 @@ fn open_database(
     builder.create_with_backend(backend).map_err(|error| match named.redb("opening", error) {
         StoreError::Io { kind: io::ErrorKind::InvalidData, message, .. } => named.foreign(message),
         error => error,
+        // The system has read all that there is: too little for redb's header.
+        StoreError::Io { kind: io::ErrorKind::UnexpectedEof, .. } => {
+            named.damaged("the file", "its header is cut off")
+        }
     })
 }
 

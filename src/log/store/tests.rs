@@ -91,6 +91,18 @@ fn a_file_is_one_engines() {
 }
 
 #[test]
+fn a_file_that_is_cut_off_is_damaged() {
+    let scratch = Scratch::new("cut");
+    RedbStore::open(&scratch.0, &OPTIONS).expect("opens").close().expect("closes");
+    let whole = std::fs::read(&scratch.0).expect("is there");
+    for length in [9, 100, 320, 4_096, whole.len() - 1] {
+        std::fs::write(&scratch.0, &whole[..length]).expect("writes");
+        let error = RedbStore::open(&scratch.0, &OPTIONS).expect_err("is cut off");
+        assert!(matches!(error, StoreError::Damaged { .. }), "{length}: {error}");
+    }
+}
+
+#[test]
 fn what_is_no_log_is_left_alone() {
     let scratch = Scratch::new("foreign");
     let text = "not a log\n".repeat(1_000);
