@@ -19,7 +19,7 @@ use crate::usage::{Answer, Half, Question, RollupOptions, Rollups, ValueFold};
 
 mod scan;
 
-pub(crate) use self::scan::{Scan, Walk};
+pub(crate) use self::scan::Scan;
 
 #[derive(Debug)]
 pub(crate) struct Ledger {

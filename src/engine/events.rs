@@ -40,7 +40,7 @@ impl<'e> Events<'e> {
     #[must_use]
     pub fn newest(&self, count: usize) -> Vec<RecordedEvent> {
         let Some(ledger) = self.ledger else { return Vec::new() };
-        Scan::new(ledger, Wanted::everything(), u64::MAX, count).take(count).collect()
+        Scan::newest_first(ledger, Wanted::everything(), u64::MAX, count).take(count).collect()
     }
 
     /// Returns a page of events, the newest first, and a cursor to the next.
@@ -103,7 +103,7 @@ impl<'e> Events<'e> {
             None => ledger.recorded(),
             Some(cursor) => place(ledger, cursor)?,
         };
-        Ok(Scan::new(ledger, wanted, before, most))
+        Ok(Scan::newest_first(ledger, wanted, before, most))
     }
 }
 

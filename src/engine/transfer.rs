@@ -9,7 +9,7 @@ use super::Engine;
 use super::batch::MAX_EVENTS;
 use crate::error::{BatchError, ExportError, ImportError, QueryError};
 use crate::event::Event;
-use crate::ledger::{Ledger, Walk};
+use crate::ledger::{Ledger, Scan};
 use crate::log::{EventQuery, RecordedEvent};
 use crate::progress::Progress;
 
@@ -124,7 +124,7 @@ impl Engine {
             return stored::export(pipeline, ledger, &wanted, out, progress);
         }
         let total = u64::try_from(ledger.len()).unwrap_or(u64::MAX);
-        let events = Walk::new(ledger, wanted);
+        let events = Scan::oldest_first(ledger, wanted);
         let mut lines = Lines::new(out, total, progress);
         for event in events {
             // What is kept in memory has no keys.
