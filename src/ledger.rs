@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+#[cfg(feature = "durable")]
+use crate::bytes::{take_i128, take_u64};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::log::{EventId, MemoryLog, Packed, Segment};
@@ -139,12 +141,10 @@ impl Ledger {
     /// events before it.
     #[cfg(feature = "durable")]
     pub(crate) fn read_log(bytes: &[u8]) -> Option<(u64, Option<Timestamp>)> {
-        let (first, rest) = bytes.split_first_chunk()?;
-        let floor = match rest {
-            [] => None,
-            rest => Some(Timestamp::from_unix_nanos(i128::from_le_bytes(rest.try_into().ok()?))),
-        };
-        Some((u64::from_le_bytes(*first), floor))
+        let bytes = &mut &*bytes;
+        let first = take_u64(bytes)?;
+        let floor = if bytes.is_empty() { None } else { Some(take_i128(bytes)?) };
+        bytes.is_empty().then_some((first, floor.map(Timestamp::from_unix_nanos)))
     }
 
     /// The name of the event at a place.

@@ -427,6 +427,8 @@ pub use self::durable::{Durability, Durable, OnFailure, OpenOptions, VerifyRepor
 pub use self::engine::{
     BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation, ExportReport, ImportReport,
     MeterHandle, Outcome, Recording, RuleExplanation, Usage,
+#[cfg(feature = "durable")]
+mod bytes;
 };
 #[cfg(feature = "durable")]
 pub use self::engine::{Committed, Health};

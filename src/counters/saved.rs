@@ -13,6 +13,7 @@ use super::policy::Reading;
 use super::sliding_window::SlidingUse;
 use super::table::Take;
 use super::time::{At, Moment};
+use crate::bytes::{take_u8, take_u64};
 use crate::rules::Cost;
 use crate::varint;
 
@@ -113,8 +114,7 @@ impl SavedTake {
 
     #[inline]
     fn decode(bytes: &mut &[u8], at: &At) -> Option<Self> {
-        let (flags, rest) = bytes.split_first()?;
-        *bytes = rest;
+        let flags = take_u8(bytes)?;
         let revision = varint::take_u32(bytes)?;
         let units = varint::take(bytes)?;
         let moment = |bytes: &mut &[u8]| {
@@ -127,9 +127,7 @@ impl SavedTake {
         let reading = match flags & KIND {
             0 => {
                 let high = varint::take(bytes)?;
-                let (low, rest) = bytes.split_first_chunk()?;
-                *bytes = rest;
-                Reading::TokenBucket([high, u64::from_le_bytes(*low)])
+                Reading::TokenBucket([high, take_u64(bytes)?])
             }
             1 => {
                 let start = moment(bytes)?;

@@ -6,6 +6,8 @@ use smallvec::SmallVec;
 
 use super::row::{Addend, Cell, Column, FIRST_COLUMN, FIXED, Fold};
 use crate::amount::Amount;
+#[cfg(feature = "durable")]
+use crate::bytes::take_u8;
 use crate::clock::Timestamp;
 use crate::event::ValueName;
 #[cfg(feature = "durable")]
@@ -242,7 +244,7 @@ impl Columns {
     pub(super) fn read(bytes: &mut &[u8]) -> Option<Self> {
         let mut columns = Self::default();
         for _ in 0..varint::take(bytes)? {
-            match row::take_byte(bytes)? {
+            match take_u8(bytes)? {
                 FREE => drop(columns.add(None)?),
                 NAMED => {
                     let name = saved::take_text(bytes)?;
@@ -254,7 +256,7 @@ impl Columns {
                 }
                 TRACKED => {
                     let value = ValueName::parse(saved::take_text(bytes)?);
-                    let fold = Fold::of_number(row::take_byte(bytes)?)?;
+                    let fold = Fold::of_number(take_u8(bytes)?)?;
                     let since = Timestamp::from_unix_nanos(row::take_wide(bytes)?);
                     let column = columns.add(None)?;
                     columns.tracked.push(Tracked { value, fold, column, since });

@@ -3,6 +3,8 @@
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
+#[cfg(feature = "durable")]
+use crate::bytes::take;
 use crate::event::Dimension;
 #[cfg(feature = "durable")]
 use {super::saved, crate::varint};
@@ -187,8 +189,8 @@ impl Dictionary {
         for _ in 0..count {
             let id = ValueId::try_from(self.values.len()).ok()?;
             let head = varint::take(bytes)?;
-            let text = saved::take_bytes(bytes, head >> 1)?;
-            let text = str::from_utf8(text).ok()?;
+            let length = usize::try_from(head >> 1).ok()?;
+            let text = str::from_utf8(take(bytes, length)?).ok()?;
             if text.is_empty() {
                 self.free.push(id);
             } else if self.find(text).is_some() {

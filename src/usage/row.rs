@@ -2,6 +2,8 @@
 
 use smallvec::SmallVec;
 
+#[cfg(feature = "durable")]
+use crate::bytes::take_u8;
 use crate::clock::Timestamp;
 #[cfg(feature = "durable")]
 use crate::varint;
@@ -255,7 +257,7 @@ impl Row {
     /// Reads a row, with those cells whose columns have these folds; `None` where it is damaged.
     #[inline]
     pub(super) fn read(bytes: &mut &[u8], folds: &[Option<Fold>], gate: u32) -> Option<Self> {
-        let head = take_byte(bytes)?;
+        let head = take_u8(bytes)?;
         let mut row = Self { gate, ..Self::of(varint::take_u32(bytes)?) };
         row.events = varint::take(bytes)?;
         for (place, sum) in (0_u32..).zip(&mut row.fixed) {
@@ -289,7 +291,7 @@ impl Cell {
 
     fn read(bytes: &mut &[u8]) -> Option<Self> {
         let column = varint::take_u32(bytes)?;
-        let head = take_byte(bytes)?;
+        let head = take_u8(bytes)?;
         let fold = Fold::of_number(head & !OVERFLOWED)?;
         let mut cell = Self::new(column, fold, take_wide(bytes)?);
         cell.overflowed = head & OVERFLOWED != 0;
@@ -334,11 +336,4 @@ pub(super) fn take_wide(bytes: &mut &[u8]) -> Option<i128> {
     let low = varint::take_signed(bytes)?;
     let high = varint::take_signed(bytes)? ^ (low >> 63);
     Some(Wide([high.cast_unsigned(), low.cast_unsigned()]).get())
-}
-
-#[cfg(feature = "durable")]
-pub(super) fn take_byte(bytes: &mut &[u8]) -> Option<u8> {
-    let (first, rest) = bytes.split_first()?;
-    *bytes = rest;
-    Some(*first)
 }

@@ -18,6 +18,7 @@ use super::dictionary::ValueId;
 use super::level::{Level, Shape};
 use super::rollups::{Key, Rollups};
 use super::row::{Column, Fold};
+use crate::bytes::take;
 use crate::varint;
 
 mod load;
@@ -271,16 +272,9 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Takes so many bytes from the front.
-pub(super) fn take_bytes<'b>(bytes: &mut &'b [u8], len: u64) -> Option<&'b [u8]> {
-    let (taken, rest) = bytes.split_at_checked(usize::try_from(len).ok()?)?;
-    *bytes = rest;
-    Some(taken)
-}
-
 pub(super) fn take_text<'b>(bytes: &mut &'b [u8]) -> Option<&'b str> {
-    let len = varint::take(bytes)?;
-    str::from_utf8(take_bytes(bytes, len)?).ok()
+    let len = usize::try_from(varint::take(bytes)?).ok()?;
+    str::from_utf8(take(bytes, len)?).ok()
 }
 
 /// Takes the number of things that follow, each of at least so many bytes.

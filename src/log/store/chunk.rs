@@ -1,25 +1,28 @@
 //! Records and keys as values of a table.
 //!
-//! A chunk is the records of one batch, or a part of them: one value. redb gives a value a run of
-//! pages whose length is a power of two, so a batch is cut where that wastes little.
+//! A *chunk* is one value with the records of one batch, or some of them; a *run* is one value with
+//! keys. redb gives a value pages whose number is a power of two, so a batch is cut where that
+//! wastes little.
 
-use super::seal::{Reader, index, put_timestamp, seal, start, unseal, wide};
+use super::seal::{seal, start, unseal, wide};
 use super::{Batch, FoundKey};
+use crate::bytes::{take, take_i64, take_u32, take_u64};
 use crate::clock::Timestamp;
+use crate::log::segment::index;
 
 /// The most bytes of a chunk, but for one of a single record.
 pub(super) const CHUNK_BYTES: usize = 128 * 1_024;
 /// redb's page, and what it needs of it for itself.
 const PAGE: usize = 4_096;
 const PAGE_OVERHEAD: usize = 64;
-/// Bytes before the ends: the sum, the count, both timestamps, the time.
+/// Bytes before the ends: the checksum, the count, both timestamps, the time.
 const HEADER: usize = 8 + 4 + 12 + 12 + 8;
-/// Bytes before the keys of a run: the sum, the base, the time.
+/// Bytes before the keys of a run: the checksum, the base, the time.
 const KEYS_HEADER: usize = 8 + 8 + 8;
 /// Bytes of a key: its hash, and how far from the run's base its record is.
 const KEY: usize = 12;
 
-/// Records with consecutive places, checked.
+/// Records with consecutive places, whose checksum was found right.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chunk<'c> {
     first: u64,
@@ -37,13 +40,13 @@ impl<'c> Chunk<'c> {
     }
 
     fn parse(first: u64, content: &'c [u8]) -> Option<Self> {
-        let mut content = Reader { rest: content };
-        let count = content.u32()?;
-        let (earliest, latest) = (content.timestamp()?, content.timestamp()?);
+        let mut rest = content;
+        let count = take_u32(&mut rest)?;
+        let (earliest, latest) = (take_timestamp(&mut rest)?, take_timestamp(&mut rest)?);
         // The engine's time of its newest record, for whoever looks into a file.
-        content.u64()?;
-        let ends = content.bytes(index(count).checked_mul(4)?)?.as_chunks::<4>().0;
-        Some(Self { first, count, earliest, latest, ends, bytes: content.rest })
+        take_u64(&mut rest)?;
+        let ends = take(&mut rest, index(count).checked_mul(4)?)?.as_chunks::<4>().0;
+        Some(Self { first, count, earliest, latest, ends, bytes: rest })
     }
 
     /// The place of the first record.
@@ -89,7 +92,7 @@ impl<'c> Chunk<'c> {
     }
 }
 
-/// A chunk that holds on to nothing of the store.
+/// A chunk that was copied, and keeps no transaction of the store open.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnedChunk {
     first: u64,
@@ -106,7 +109,7 @@ impl OwnedChunk {
 
     /// The chunk.
     pub(crate) fn chunk(&self) -> Chunk<'_> {
-        // It was read once.
+        // It parsed when it was copied: the other case does not come up.
         Chunk::parse(self.first, &self.content).unwrap_or(Chunk {
             first: self.first,
             count: 0,
@@ -116,6 +119,16 @@ impl OwnedChunk {
             bytes: &[],
         })
     }
+}
+
+fn put_timestamp(out: &mut Vec<u8>, timestamp: Timestamp) {
+    out.extend_from_slice(&timestamp.unix_seconds().to_le_bytes());
+    out.extend_from_slice(&timestamp.subsec_nanos().to_le_bytes());
+}
+
+fn take_timestamp(bytes: &mut &[u8]) -> Option<Timestamp> {
+    let seconds = take_i64(bytes)?;
+    Some(Timestamp::new(seconds, take_u32(bytes)?))
 }
 
 /// How many bytes of a value are worth taking when `left` are to be stored: all, or as many as
@@ -168,7 +181,7 @@ pub(super) fn cut<E>(
     Ok(())
 }
 
-/// How many of the first ends meet a condition that a prefix of them meets.
+/// How many ends meet a condition that the first of them meet, and the others do not.
 fn partition(ends: &[u32], meets: impl Fn(usize, u32) -> bool) -> usize {
     let (mut low, mut high) = (0_usize, ends.len());
     while low < high {
@@ -212,20 +225,19 @@ pub(super) fn cut_keys<E>(
     Ok(())
 }
 
-/// Visits the keys of a run, and returns how many there are; `None` where it is
-/// damaged.
+/// Visits the keys of a run, and returns how many there are; `None` where it is damaged.
 pub(super) fn visit_keys(
     table: &str,
     key: u64,
     value: &[u8],
     mut visit: impl FnMut(FoundKey),
 ) -> Option<u64> {
-    let mut content = Reader { rest: unseal(table, key, value)? };
-    let (base, now) = (content.u64()?, content.u64()?);
-    let (entries, rest) = content.rest.as_chunks::<KEY>();
+    let mut content = unseal(table, key, value)?;
+    let (base, now) = (take_u64(&mut content)?, take_u64(&mut content)?);
+    let (entries, rest) = content.as_chunks::<KEY>();
     for entry in entries {
-        let mut entry = Reader { rest: entry };
-        let (hash, index) = (entry.u64()?, entry.u32()?);
+        let mut entry = &entry[..];
+        let (hash, index) = (take_u64(&mut entry)?, take_u32(&mut entry)?);
         visit(FoundKey { hash, place: base.saturating_add(u64::from(index)), now });
     }
     rest.is_empty().then_some(wide(entries.len()))

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
 
-use super::seal::{Reader, seal, start, unseal};
+use super::seal::{seal, start, unseal};
+use crate::bytes::take_u64;
 
 /// Bytes that last, for a log that is not in a file: encrypted, in memory for tests, or with
 /// faults on purpose.
@@ -102,7 +103,7 @@ impl Backend {
     pub(super) fn marked(&self) -> Option<u64> {
         let mut note = [0; MARK_BYTES];
         self.read(MARK_OFFSET, &mut note).ok()?;
-        Reader { rest: unseal(MARK, MARK_OFFSET, &note)? }.u64()
+        take_u64(&mut unseal(MARK, MARK_OFFSET, &note)?)
     }
 
     /// How many bytes there are.

@@ -6,6 +6,7 @@ use super::{
     Births, FREE, Floors, Loading, OF_TUPLE, OF_VALUE, POSITION, RollupsError, VERSION, take_count,
     take_text,
 };
+use crate::bytes::{take_u8, take_u64};
 use crate::clock::Timestamp;
 use crate::usage::columns::Columns;
 use crate::usage::dictionary::Dictionary;
@@ -13,7 +14,7 @@ use crate::usage::level::Shape;
 use crate::usage::options::RollupOptions;
 use crate::usage::plan::minute_of;
 use crate::usage::rollups::{Key, Kind, OTHER_TUPLES, Rollups, Series, Tuple};
-use crate::usage::row::{LEAST_ROW_BYTES, Row, take_byte};
+use crate::usage::row::{LEAST_ROW_BYTES, Row};
 use crate::varint;
 
 /// Loading: the keys, then the rows.
@@ -34,7 +35,7 @@ impl Rollups {
     /// answer something; they never make more than about 64 bytes of memory a byte.
     pub(crate) fn load_keys(bytes: &[u8], options: &RollupOptions) -> Result<Self, RollupsError> {
         let bytes = &mut &*bytes;
-        let version = take_byte(bytes).ok_or(RollupsError::Damaged("there is no version"))?;
+        let version = take_u8(bytes).ok_or(RollupsError::Damaged("there is no version"))?;
         if version != VERSION {
             return Err(RollupsError::Newer(version));
         }
@@ -63,14 +64,14 @@ impl Rollups {
     }
 
     fn load_shape(&mut self, bytes: &mut &[u8]) -> Option<Box<Loading>> {
-        let (begun, saved) = (take_place(bytes)?, take_place(bytes)?);
+        let (begun, saved) = (take_u64(bytes)?, take_u64(bytes)?);
         // Rows say their position in 32 bits, counted from the first one.
         u32::try_from(saved.checked_sub(begun)?).ok()?;
         self.current = varint::take_signed(bytes)?;
-        self.retiring = take_byte(bytes)? != 0;
+        self.retiring = take_u8(bytes)? != 0;
         let mut first = [0; 6];
         for (number, first) in first.iter_mut().enumerate() {
-            let has_keep = take_byte(bytes)? != 0;
+            let has_keep = take_u8(bytes)? != 0;
             let mut next = || varint::take_signed(bytes);
             let (newest, floor, whole) = (next()?, next()?, next()?);
             let (oldest, keep) = (next()?, has_keep.then_some(next()?));
@@ -96,7 +97,7 @@ impl Rollups {
         let count = take_count(bytes, 1)?;
         self.series.reserve(count);
         for number in 0..u32::try_from(count).ok()? {
-            let kind = take_byte(bytes)?;
+            let kind = take_u8(bytes)?;
             if number <= OTHER_TUPLES {
                 // These are there, and never free.
                 (kind == FREE).then_some(())?;
@@ -108,7 +109,7 @@ impl Rollups {
                     Key::Free
                 }
                 OF_VALUE => {
-                    let (dimension, value) = (take_byte(bytes)?, varint::take_u32(bytes)?);
+                    let (dimension, value) = (take_u8(bytes)?, varint::take_u32(bytes)?);
                     let dictionary = self.dictionaries.get_mut(usize::from(dimension))?;
                     let known = dictionary.has(value).then(|| dictionary.get_mut(value))??;
                     known.series().is_none().then_some(())?;
@@ -173,9 +174,9 @@ impl Rollups {
     fn load_runs(&mut self, loading: &Loading, bytes: &mut &[u8]) -> Option<()> {
         let mut gate = None;
         while !bytes.is_empty() {
-            let tag = take_byte(bytes)?;
+            let tag = take_u8(bytes)?;
             if tag == POSITION {
-                let position = take_place(bytes)?;
+                let position = take_u64(bytes)?;
                 (position <= loading.saved).then_some(())?;
                 gate = Some(u32::try_from(position.checked_sub(loading.begun)?).ok()?);
                 continue;
@@ -228,12 +229,6 @@ impl Series {
             Key::Tuple(_) => kind == Kind::Tuples,
         }
     }
-}
-
-fn take_place(bytes: &mut &[u8]) -> Option<u64> {
-    let (place, rest) = bytes.split_first_chunk()?;
-    *bytes = rest;
-    Some(u64::from_le_bytes(*place))
 }
 
 fn take_names(bytes: &mut &[u8]) -> Option<Vec<String>> {

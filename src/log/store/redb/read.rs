@@ -7,9 +7,10 @@ use ::redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableEr
 use super::super::chunk::{Chunk, OwnedChunk, visit_keys};
 use super::super::error::{Named, StoreError};
 use super::super::meta::{Checkpoint, Meta, StoredGeneration};
-use super::super::seal::{Reader, unseal};
+use super::super::seal::unseal;
 use super::super::{Contents, FoundKey, Generation, StateTable, StoredPiece};
 use super::{RedbStore, read_meta, table};
+use crate::bytes::{take_u8, take_u64};
 use crate::clock::Timestamp;
 
 /// Whether to go on.
@@ -107,9 +108,9 @@ impl<'v> View<'v> {
         let mut found = 0_u64;
         self.values(&name, 0, &mut |key, value| {
             let read = || {
-                let mut content = Reader { rest: unseal(&name, key, value)? };
-                let (kind, position) = (content.u8()?, content.u64()?);
-                Some(StoredPiece { kind, position, bytes: content.rest })
+                let mut content = unseal(&name, key, value)?;
+                let (kind, position) = (take_u8(&mut content)?, take_u64(&mut content)?);
+                Some(StoredPiece { kind, position, bytes: content })
             };
             visit(read().ok_or_else(|| self.wrong_sum(&name, key))?);
             found = found.saturating_add(1);
