@@ -3,7 +3,8 @@
 //! An [`Engine`] lives in the application's process. Before a costly act (a model call, an
 //! embedding, a tool run) ask [`Engine::track`]: it checks every rate limit and every quota that
 //! matches the event, takes from all of them or from none, records the event, and answers in well
-//! under a microsecond, with no network hop and no background thread.
+//! under a microsecond, with no network hop, and no background thread unless it has a
+//! [store](#durability).
 //!
 //! ```
 //! use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Window};
@@ -165,29 +166,59 @@
 //!
 //! # Durability
 //!
-//! With the feature `durable` an engine survives:
-//! `Engine::builder().durable(Durable::open("limitry.redb")?)`. Memory decides as without it. Under
-//! the locks of its decision an event becomes a record, with its idempotency key and with how each
-//! rule counted it, in a bounded queue; one thread writes what waits, and a commit is one
-//! transaction and one sync for all of it. From time to time counters and roll-ups are copied into
-//! a checkpoint while decisions go on. Opening loads the newest whole checkpoint, redoes the log
-//! since, and brings back events, counters, usage, idempotency keys, rules and meters before the
-//! first decision. A call chooses how long it waits:
+//! With the feature `durable` an engine survives its process. Events, counters, usage, idempotency
+//! keys, rules and meters are kept in one file, and are back before the first decision.
+//!
+//! ```no_run
+//! # #[cfg(feature = "durable")]
+//! # fn main() -> Result<(), limitry::Error> {
+//! use limitry::{Durability, Durable, Engine, Event, RateLimit, Window};
+//!
+//! let store = Durable::open("limitry.redb")?.durability(Durability::Synced);
+//! let calls = RateLimit::new("Calls", 1_000, Window::Hour).per("customer_id");
+//! let engine = Engine::builder().rate_limit(calls).durable(store).build()?;
+//! let event = Event::new("cust_123", "model_call").idempotency_key("req_abc123");
+//! let decision = engine.track(&event)?;
+//! assert!(decision.is_allowed()); // and on disk
+//! engine.close()?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "durable"))]
+//! # fn main() {}
+//! ```
+//!
+//! Decisions are made in memory, as without a store. Under the locks of its decision an event
+//! becomes a *record*, with its idempotency key and with how each rule counted it, and is put into
+//! a bounded queue. One thread takes what waits there and *commits* it: one transaction, and one
+//! sync of the disk, for up to `max_batch` records. From time to time it also copies counters and
+//! roll-ups into a *checkpoint*, while decisions go on. Opening loads the newest complete
+//! checkpoint and redoes the records since. The durability level says how long calls wait, and so
+//! what can be lost at the most:
 //!
 //! | level | a panic, `kill -9` | power fails | disk full, a write fails | a bit flips |
 //! |---|---|---|---|---|
-//! | `Memory` | lost: what waits, at most `max_batch` | the same | lost: what waits | detected |
+//! | `Memory` | lost: at most two batches | the same | lost: what waits | detected |
 //! | `Buffered` | lost: the last `max_delay` and one commit | the same | the same | detected |
 //! | `Synced` | kept: all that was answered | kept | the call is an error | detected |
 //!
-//! `max_delay` is 2 ms and `max_batch` 4 096 records by default, and `Buffered` is the default.
-//! Records are lost from the end only, and whole. A counter is never lower than what was answered
-//! and kept. What is detected is an error that names the damaged part, never a wrong count; sums
-//! find accidents, they are no signatures. A failed write stops the store, and the engine refuses
-//! or goes on in memory, as the builder chose; `Engine::health` says it. A task awaits
-//! `Engine::committed` in place of a `Synced` call. `Engine::verify` checks the whole store while
-//! the engine runs, `backup` copies it, `compact` makes it small; [`Engine::export`] and
-//! [`Engine::import`] move events as lines of JSON.
+//! `Buffered` is the default; `max_delay` is 2 ms and `max_batch` 4 096 records. While records come
+//! faster than the disk takes them more of them wait, and can be lost: at most `max_waiting`,
+//! 65 536, from where on calls wait for room. A task awaits `Engine::committed` where a `Synced`
+//! call would block its thread.
+//!
+//! - Records are lost from the end only, and each as a whole. A counter is never lower than what
+//!   was answered and kept.
+//! - Damage is an error that names the damaged part, and never a wrong count. Checksums find
+//!   accidents; they are no protection against somebody who changes the file on purpose.
+//! - What redb makes of damaged pages may be a panic, which becomes an error. A program that is
+//!   built with `panic = "abort"` ends there.
+//! - A failed write stops the store. The engine refuses from then on, or goes on in memory, as
+//!   `Durable::on_failure` chose; `Engine::health` tells.
+//! - A file has one engine at a time. Rules of the code are merged into those of the file:
+//!   whichever changed last holds.
+//!
+//! `Engine::verify` checks the whole store while the engine runs, `backup` copies it, `compact`
+//! makes its file smaller; [`Engine::export`] and [`Engine::import`] move events as lines of JSON.
 //!
 //! An idempotency key takes 17 to 30 bytes of memory for as long as it is kept, 24 hours or
 //! [more](EngineBuilder::idempotency_retention): the answer to a retry is read back from its
@@ -357,8 +388,8 @@
 //! No feature is on by default. A feature adds to what there is and never changes what a call
 //! answers.
 //!
-//! - **`durable`**: the engine survives, as [said above](#durability). Two small crates more, and
-//!   redb.
+//! - **`durable`**: the engine survives, as [said above](#durability). Takes redb and two small
+//!   crates more.
 //! - **`metrics`**: the engine counts its own work, for the recorder of the
 //!   [`metrics`](https://docs.rs/metrics) facade. A call takes 270 to 400 instructions more, and
 //!   what the recorder takes.
@@ -396,6 +427,8 @@
 struct Readme;
 
 mod amount;
+#[cfg(feature = "durable")]
+mod bytes;
 mod calendar;
 mod clock;
 mod counters;
@@ -427,8 +460,6 @@ pub use self::durable::{Durability, Durable, OnFailure, OpenOptions, VerifyRepor
 pub use self::engine::{
     BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation, ExportReport, ImportReport,
     MeterHandle, Outcome, Recording, RuleExplanation, Usage,
-#[cfg(feature = "durable")]
-mod bytes;
 };
 #[cfg(feature = "durable")]
 pub use self::engine::{Committed, Health};

@@ -2,17 +2,21 @@
 
 use std::fmt;
 
-/// How far a long piece of work is: opening, checking or copying a store, moving events in or out.
+/// How far a long piece of work has come: reading, checking or copying a store, exporting or
+/// importing events.
 ///
-/// It is told at the start, now and then, and at the end of each step.
+/// The work has one step or several, one after the other. Each is told of at its start, now and
+/// then, and at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is being done, in a few words.
+    /// The step, in a few words for people to read, such as `redoing the log`.
     pub step: &'static str,
-    /// How much of it is done.
+    /// How much of the step is done. The unit depends on the step: bytes of the store, or records,
+    /// events or lines.
     pub done: u64,
-    /// How much of it there is, as far as that is known; never less than what is done.
+    /// How much of it there is, in the same unit. An estimate until the step ends, never less than
+    /// what is done; an import does not know it and says what is done.
     pub total: u64,
 }
 

@@ -241,9 +241,15 @@ fn a_closed_engine_takes_nothing_and_answers_questions() {
         assert!(matches!(answer, Err(TrackError::Store(StoreError::Closed { .. }))), "{answer:?}");
     }
     assert!(matches!(engine.remove("rl_none"), Err(RulesError::NotFound { .. })));
+    let rule = RateLimit::new("another", 9, Window::Hour);
+    let refused = engine.add_rate_limit(rule);
+    assert!(matches!(refused, Err(RulesError::Store(StoreError::Closed { .. }))), "{refused:?}");
+    // The answer to a key is in the store.
+    assert!(engine.check(&call("a")).is_err() && engine.check(&call("b")).is_ok());
     assert_eq!((keys(&engine), used(&engine)), (1, 10));
     assert_eq!(engine.events().list(&EventQuery::new()).expect("a page").data.len(), 1);
-    assert_eq!(keys(&after_crash(&medium)), 1);
+    let again = after_crash(&medium);
+    assert_eq!((keys(&again), used(&again)), (1, 10), "what was refused was not taken");
 }
 
 /// Holds syncs back.

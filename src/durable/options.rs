@@ -1,4 +1,4 @@
-//! What a user says about durability.
+//! What the application chooses about durability.
 
 use std::fmt;
 use std::path::Path;
@@ -8,47 +8,63 @@ use std::time::Duration;
 use crate::log::store::{RedbStore, Storage, Store, StoreError, StoreOptions};
 use crate::progress::Progress;
 
-/// What has happened to a call's event when the call returns.
+/// What has happened to a call's event when the call returns, and so what a crash can lose of it.
 ///
 /// | level | a panic, `kill -9` | power fails | disk full, a write fails | a bit flips |
 /// |---|---|---|---|---|
-/// | `Memory` | lost: what waits, at most `max_batch` | the same | lost: what waits | detected |
+/// | `Memory` | lost: at most two batches | the same | lost: what waits | detected |
 /// | `Buffered` | lost: the last `max_delay` and one commit | the same | the same | detected |
 /// | `Synced` | kept: all that was answered | kept | the call is an error | detected |
 ///
-/// A record is whole or not there: the event, its idempotency key and what each rule counted of it
-/// are one transaction, and records are lost from the end only. Power is survived as far as the
-/// disk keeps its word about `fdatasync`. What is detected is an error that names the damaged part,
-/// never a wrong count; after a full disk or a failed write [`OnFailure`] says how it goes on.
+/// A batch has at most [`max_batch`](Durable::max_batch) records. While records come faster than
+/// the disk takes them more of them wait, and can be lost: at most
+/// [`max_waiting`](Durable::max_waiting), from where on calls wait for room.
+///
+/// A record is on disk as a whole or not at all: the event, its idempotency key and what each rule
+/// counted of it are one transaction. Records are lost from the end only: where one is lost, so are
+/// all that came after it. A power failure is survived as far as the disk keeps its word about
+/// `fdatasync`. Detected damage is an error that names the damaged part, and never a wrong count.
+/// What the engine does after a full disk or a failed write is chosen by [`OnFailure`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
-    /// The call returns at once; what it recorded is written when a batch is full, when somebody
-    /// asks ([`Engine::flush`](crate::Engine::flush), a commit that is waited for) or at the end.
+    /// The call returns at once. What it recorded is written when a batch is full, when somebody
+    /// waits for it ([`Engine::flush`](crate::Engine::flush),
+    /// [`Engine::committed`](crate::Engine::committed)), and when the engine is closed or dropped.
     Memory,
-    /// The call returns at once; what it recorded is written within `max_delay`.
+    /// The call returns at once. What it recorded is written when it has waited for
+    /// [`max_delay`](Durable::max_delay), 2 ms by default, or sooner.
     #[default]
     Buffered,
-    /// The call returns when what it recorded is on disk. Calls at the same time share a commit.
+    /// The call returns when what it recorded is on disk. Calls of several threads share a commit;
+    /// one thread alone waits for a sync of the disk in each call.
     Synced,
 }
 
 /// What an engine does when its store fails: when a write or a sync fails, or the disk is full.
 ///
 /// The store takes nothing more then, because nobody knows what a failed sync has left on disk.
-/// Opening again finds everything up to the last whole commit.
+/// Opening the store again, in a new engine, finds everything up to the last whole commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnFailure {
-    /// Calls that would count are errors and take nothing, and so are changes of the rules.
+    /// Calls that would count something ([`track`](crate::Engine::track),
+    /// [`record`](crate::Engine::record) and their batches) are errors and take nothing, and so are
+    /// changes of the rules. [`check`](crate::Engine::check) and questions are still answered.
     #[default]
     Refuse,
-    /// The engine goes on in memory. [`Engine::health`](crate::Engine::health) says so, and with
-    /// the feature `metrics` the gauge `limitry_store_failed`.
+    /// The engine goes on in memory, as if it had no store: what it records from then on is lost
+    /// when it ends, and [`Synced`](Durability::Synced) calls wait for nothing.
+    /// [`Engine::health`](crate::Engine::health) tells, and with the feature `metrics` the gauge
+    /// `limitry_store_failed`.
     MemoryOnly,
 }
 
-/// A store for [`EngineBuilder::durable`](crate::EngineBuilder::durable), and how it is used.
+/// An open store for [`EngineBuilder::durable`](crate::EngineBuilder::durable), and how the engine
+/// is to use it.
+///
+/// The file is open, locked and checked from [`open`](Self::open) on; its contents are read when
+/// the engine is built. The engine then has one thread of its own, which writes to the store.
 ///
 /// ```no_run
 /// use limitry::{Durability, Durable, Engine};
@@ -66,11 +82,11 @@ pub struct Durable {
     pub(crate) max_delay: Duration,
     pub(crate) max_waiting: usize,
     pub(crate) retention: Duration,
-    /// Who is told how far opening has come.
+    /// Told how far opening has come.
     progress: Option<Box<dyn Fn(Progress) + Send + Sync>>,
 }
 
-/// How the file of a store is opened: [`Durable::options`].
+/// How a store is opened: made by [`Durable::options`].
 ///
 /// ```no_run
 /// use limitry::Durable;
@@ -83,23 +99,31 @@ pub struct Durable {
 pub struct OpenOptions(StoreOptions);
 
 impl OpenOptions {
-    /// Sets whether a new store is made where there is none; the default is that one is.
+    /// Sets whether a new file is made where there is none; the default is `true`. With `false` a
+    /// missing file is a [`StoreError::Io`] of the kind `NotFound`. A file that is there and empty
+    /// becomes a new store either way.
     pub fn create(mut self, create: bool) -> Self {
         self.0.create = create;
         self
     }
 
-    /// Sets how many bytes of the file's pages are kept in memory; the default is 64 MiB.
+    /// Sets how many bytes of the file's pages are cached in memory at the most; the default is
+    /// 64 MiB.
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.0.cache_bytes = bytes;
         self
     }
 
-    /// Sets whether the file is opened without a check of every page. The check, which is the
-    /// default, takes about half a second a gigabyte, and after a crash it cannot be left out
-    /// unless the commits before it were made for quick opening: they sync twice then, and write
-    /// 0.3 MB more for each gigabyte of the file. Without it damage shows where it is met, as an
-    /// error; in the pages that redb keeps for itself it can abort the process.
+    /// Sets whether opening leaves out the check of every page, so that it takes milliseconds
+    /// however large the file is; the default is `false`.
+    ///
+    /// The check takes about half a second a gigabyte. Without it damage is found only when the
+    /// damaged page is read: it is an error then, but in the pages that redb keeps for itself it
+    /// can abort the process.
+    ///
+    /// A `quick` store also pays with each commit, so that it opens as fast after a crash: a commit
+    /// syncs twice, and writes 0.3 MB more for each gigabyte of the file. After a crash of an
+    /// engine whose store was not `quick` the pages are gone over whatever is said here.
     pub fn quick(mut self, quick: bool) -> Self {
         self.0.quick_open = quick;
         self
@@ -113,7 +137,7 @@ impl OpenOptions {
         RedbStore::open(path.as_ref(), &self.0).map(Durable::in_store)
     }
 
-    /// Opens the store on a medium that the application brings.
+    /// Opens the store on a [`Storage`] of the application's.
     ///
     /// # Errors
     /// As [`Durable::open_on`].
@@ -127,24 +151,33 @@ const MAX_DELAY: Duration = Duration::from_millis(2);
 const RETENTION: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
 impl Durable {
-    /// Starts to say how the file is opened.
+    /// Returns the options to open a store with, all at their defaults.
     pub fn options() -> OpenOptions {
         OpenOptions::default()
     }
 
-    /// Opens the store in a file, or makes one.
+    /// Opens the store in a file; where there is none, or an empty one, makes a new store. Its
+    /// folder must be there.
+    ///
+    /// Waits for the check of all pages, about half a second a gigabyte, which
+    /// [`OpenOptions::quick`] leaves out.
     ///
     /// # Errors
-    /// Another process has the file open, the file is of a newer limitry or of something else, it
-    /// is damaged, or it cannot be read or made.
+    /// Another engine, in this process or in another one, has the file open; it was written by a
+    /// newer version of this crate or is something else than a store; it is damaged; it cannot be
+    /// read, written or made.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::options().open(path)
     }
 
-    /// Opens the store on a medium that the application brings, or makes one there.
+    /// Opens the store on a [`Storage`] of the application's; where that is empty, makes a new
+    /// store.
+    ///
+    /// A file is locked, a `Storage` is not: the application sees to it that one engine uses it at
+    /// a time. In errors the store is called `storage`.
     ///
     /// # Errors
-    /// As [`open`](Self::open); nobody but the application sees to it that one engine uses it.
+    /// As [`open`](Self::open).
     pub fn open_on(storage: impl Storage) -> Result<Self, StoreError> {
         Self::options().open_on(storage)
     }
@@ -175,35 +208,43 @@ impl Durable {
         self
     }
 
-    /// Sets the most records of one commit, at least 1; the default is 4 096.
+    /// Sets the most records of one commit; the default is 4 096, and 0 means 1.
     pub fn max_batch(mut self, records: usize) -> Self {
         self.max_batch = records.max(1);
         self
     }
 
-    /// Sets how long a record waits for others to share its commit, where nobody waits for it; the
-    /// default is 2 ms.
+    /// Sets how long a record waits for others to share its commit while no caller waits for it;
+    /// the default is 2 ms. It means nothing to [`Durability::Memory`], whose records wait for a
+    /// full batch.
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
         self
     }
 
-    /// Sets how many records may wait for their commit, at least 1; the default is 65 536. Calls
-    /// that come when so many wait wait themselves.
+    /// Sets how many records may wait for their commit, those of the commit under way with them;
+    /// the default is 65 536, and 0 means 1. While so many wait, calls that may record something
+    /// block until there is room.
     pub fn max_waiting(mut self, records: usize) -> Self {
         self.max_waiting = records.max(1);
         self
     }
 
-    /// Sets how long records are kept at the least, and with them the events and what answers
-    /// retries; the default is 35 days, and never less than the engine keeps idempotency keys.
-    /// They go by whole tables, each of a sixteenth of this time or of a million records.
+    /// Sets for how long records are kept in the file at the least, and with them what
+    /// [`Engine::export`](crate::Engine::export) finds and what answers retries; the default is 35
+    /// days. They are never kept for less than
+    /// [`idempotency_retention`](crate::EngineBuilder::idempotency_retention).
+    ///
+    /// Records are dropped by the table, not one by one: a table has the records of a sixteenth of
+    /// this time, or a million of them where that is less. Counters and roll-ups stay when the
+    /// records that they come from are dropped.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = retention;
         self
     }
 
-    /// Sets who is told how far opening has come.
+    /// Sets a function that [`build`](crate::EngineBuilder::build) tells how far reading the store
+    /// has come. The check of pages comes before, in [`open`](Self::open), and is told to nobody.
     pub fn on_progress(mut self, tell: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(Box::new(tell));
         self

@@ -1,4 +1,4 @@
-//! Whether what is in a store is right, and belongs together.
+//! Checking that what is in a store is undamaged, and that its parts agree with each other.
 
 use std::ops::ControlFlow;
 
@@ -15,22 +15,23 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::saved::Revisions;
 use crate::usage::Rollups;
 
-/// What a check of a store went over and found right. See
-/// [`Engine::verify`](crate::Engine::verify).
+/// What [`Engine::verify`](crate::Engine::verify) went over and found right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// The records of the log.
+    /// How many records the log has: one for each event that was let in, but for those that
+    /// retention has dropped.
     pub records: u64,
-    /// The idempotency keys.
+    /// How many idempotency keys the store has.
     pub keys: u64,
-    /// The bytes of everything that has a sum.
+    /// How many bytes of records, rules and checkpoints were read and have the right checksum.
     pub bytes: u64,
-    /// How many counters' states follow from the states and the events before them. Those whose
-    /// past the log does not have any more, and those of rules that are gone, cannot be told.
+    /// How many states of counters were found to follow from the states and the events before
+    /// them. Left out are those that cannot be checked: their past is not in the log any more, or
+    /// their rule is gone.
     pub states: u64,
     /// Whether the log reaches back to the first event, so that the roll-ups could be compared with
-    /// what they are the sums of.
+    /// the sums of all events.
     pub is_complete: bool,
 }
 
@@ -95,7 +96,7 @@ fn fold(
     Ok(Verified { report, ledgers: ledger.zip(folded) })
 }
 
-/// A log that is gone over from its start.
+/// The log, read from its start and folded into counters and roll-ups beside the engine's own.
 struct Fold<'f> {
     settings: &'f Settings,
     store: &'f dyn Contents,

@@ -114,15 +114,17 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets which events are kept.
+    /// Sets which events are kept in memory, where questions look. What a store keeps beside that
+    /// is set by `Durable::retention`.
     pub fn recording(mut self, recording: Recording) -> Self {
         self.recording = recording;
         self
     }
 
-    /// Sets how long events are kept at the least; the default is for as long as [`Recording`] has
-    /// room for them. Events are dropped 1 024 at a time, by the calls that record: a group goes
-    /// when the latest timestamp of it is older than this and all groups before it are gone.
+    /// Sets how long events are kept in memory at the least; the default is for as long as
+    /// [`Recording`] has room for them. Events are dropped 1 024 at a time, by the calls that
+    /// record: a group goes when the latest timestamp of it is older than this and all groups
+    /// before it are gone.
     pub fn event_retention(mut self, retention: Duration) -> Self {
         self.event_retention = Some(retention);
         self
@@ -148,8 +150,8 @@ impl EngineBuilder {
     }
 
     /// Sets the most idempotency keys that are kept; the default is a million, some 800 bytes
-    /// each, and with a store 20 million, at most 30 bytes each. Beyond it the
-    /// oldest are forgotten before their time.
+    /// each, and with a store 20 million, at most 30 bytes each. Beyond it the oldest are
+    /// forgotten before their time.
     pub fn idempotency_max_keys(mut self, keys: usize) -> Self {
         self.idempotency_max_keys = Some(keys);
         self
@@ -163,12 +165,12 @@ impl EngineBuilder {
         self
     }
 
-    /// Makes the engine survive: what it records, its counters, idempotency keys, roll-ups and
-    /// rules are kept in a store, and [`build`](Self::build) goes on from there.
+    /// Makes the engine survive: what it records, its counters, idempotency keys, roll-ups, rules
+    /// and meters are kept in a store, and [`build`](Self::build) goes on from there.
     ///
-    /// The rules of this builder are brought into those of the store by their names: what the code
-    /// says otherwise than the last time is as it says now, and what was changed while the engine
-    /// ran stays as it was changed.
+    /// The rules and meters of this builder are merged into those of the store, by their names.
+    /// What this code defines otherwise than it did the last time becomes what it defines now;
+    /// what was changed while the engine ran, and not in the code since, stays as it was changed.
     #[cfg(feature = "durable")]
     pub fn durable(mut self, store: Durable) -> Self {
         self.durable = Some(store);

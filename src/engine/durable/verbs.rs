@@ -16,31 +16,36 @@ use crate::log::store::StoreError;
 use crate::progress::Progress;
 use crate::usage::UsageQuery;
 
-/// How an engine and its store are.
+/// The state of an engine's store: [`Engine::health`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// What has happened to an event when a call returns; `None` of an engine without a store.
+    /// The durability level of the engine's calls; `None` for an engine without a store.
     pub durability: Option<Durability>,
-    /// Why the store takes nothing any more, if it does not: it failed, or was closed.
+    /// Why the store takes nothing any more: it failed, or the engine was closed. `None` while it
+    /// takes what comes.
     pub failure: Option<StoreError>,
-    /// How many records wait for their commit.
+    /// How many records wait for their commit, those of the commit under way with them: what a
+    /// crash at this moment could lose.
     pub waiting: usize,
-    /// How many records the store has had in all, up to the last durable one.
+    /// How many records the store was ever given and has made durable, those with them that
+    /// retention has dropped.
     pub recorded: u64,
-    /// The bytes of the store's file.
+    /// The size of the store's file in bytes; 0 where it cannot be told.
     pub stored_bytes: u64,
 }
 
 impl Health {
-    /// Returns whether all is well: there is no store, or it takes what comes.
+    /// Returns whether there is no store, or it takes what comes: false after a failure, and after
+    /// [`Engine::close`].
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.failure.is_none()
     }
 }
 
-/// The commit of a decision's event: waits for it as a future, or with [`wait`](Self::wait).
+/// The commit of a decision's event, to be awaited as a future, or by a thread with
+/// [`wait`](Self::wait). See [`Engine::committed`].
 ///
 /// Its output is an error when the store failed before the commit, also where the engine goes on in
 /// memory ([`OnFailure::MemoryOnly`](crate::OnFailure::MemoryOnly)). It works in any async runtime.
@@ -53,10 +58,10 @@ pub struct Committed<'e> {
 }
 
 impl Committed<'_> {
-    /// Waits until the event is durable.
+    /// Blocks the thread until the event is durable.
     ///
     /// # Errors
-    /// The store failed before: whether the event is there shows when it is opened again.
+    /// The store failed before. Whether it has the event shows when it is opened again.
     pub fn wait(self) -> Result<(), StoreError> {
         match (self.pipeline, self.place) {
             (Some(pipeline), Some(place)) => pipeline.wait(place),
@@ -65,11 +70,6 @@ impl Committed<'_> {
     }
 }
 
-impl Future for Committed<'_> {
-    type Output = Result<(), StoreError>;
-
-    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        match (self.pipeline, self.place) {
 /// Not the pipeline: what waits there are other callers' events and keys.
 impl fmt::Debug for Committed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,6 +77,11 @@ impl fmt::Debug for Committed<'_> {
     }
 }
 
+impl Future for Committed<'_> {
+    type Output = Result<(), StoreError>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        match (self.pipeline, self.place) {
             (Some(pipeline), Some(place)) => pipeline.poll(place, task),
             _ => Poll::Ready(Ok(())),
         }
@@ -85,8 +90,11 @@ impl fmt::Debug for Committed<'_> {
 
 impl Engine {
     /// Returns the commit of a decision's event, to wait for: what [`Durability::Synced`] does in
-    /// the call, for single calls and for tasks. At once for a decision that recorded nothing, and
-    /// for an engine without a store.
+    /// every call, for single calls of an engine at another level, and for async tasks, which a
+    /// `Synced` call would block.
+    ///
+    /// It is ready at once for a decision that recorded nothing, such as a refusal, and for an
+    /// engine without a store. The decision must be of this engine.
     ///
     /// ```no_run
     /// # use limitry::{Engine, Error, Event};
@@ -100,8 +108,8 @@ impl Engine {
         Committed { pipeline: self.pipeline.as_ref(), place: decision.log_place() }
     }
 
-    /// Waits until everything is durable that was recorded before this call. At once for an engine
-    /// without a store.
+    /// Blocks until everything is durable that was recorded before this call. Does nothing for an
+    /// engine without a store, and for one that is closed.
     ///
     /// # Errors
     /// The store has failed.
@@ -110,10 +118,17 @@ impl Engine {
     }
 
     /// Makes everything durable, writes a checkpoint so that opening again is quick, and closes the
-    /// store. Calls that come after it and would record something are errors; questions are
-    /// answered. Waits as long as it takes; a second call returns at once.
+    /// store; another engine can open it then. Blocks for as long as that takes. A second call
+    /// returns at once, and so does one for an engine without a store.
     ///
-    /// Dropping an engine does the same without the checkpoint, and gives up after five seconds.
+    /// After it, calls that may record something, changes of the rules, and what reads the whole
+    /// store ([`export`](Self::export), [`backup`](Self::backup), [`verify`](Self::verify),
+    /// [`compact`](Self::compact)) are [`StoreError::Closed`]. Questions are answered from memory;
+    /// only [`check`](Self::check) and [`explain`](Self::explain) of an idempotency key that was
+    /// used are errors, too, because its answer is in the store.
+    ///
+    /// Dropping an engine also makes everything durable, but writes no checkpoint, and gives up
+    /// after five seconds.
     ///
     /// # Errors
     /// The store failed, now or before.
@@ -121,7 +136,7 @@ impl Engine {
         self.pipeline.as_ref().map_or(Ok(()), Pipeline::close)
     }
 
-    /// Returns how the engine's store is. O(1).
+    /// Returns the state of the engine's store. O(1).
     #[must_use]
     pub fn health(&self) -> Health {
         let pipeline = self.pipeline.as_ref();
@@ -134,8 +149,12 @@ impl Engine {
         }
     }
 
-    /// Makes the store's file as small as it can be; returns whether it became smaller. Commits
-    /// wait meanwhile, and so do calls once the queue is full.
+    /// Makes the store's file smaller by the room that is free in it; returns whether that helped.
+    /// `tell` is told of the beginning and the end.
+    ///
+    /// Commits wait meanwhile, and so do calls once
+    /// [`max_waiting`](crate::Durable::max_waiting) records wait. Returns `false` at once for an
+    /// engine without a store.
     ///
     /// # Errors
     /// The store has failed or is closed.
@@ -144,12 +163,16 @@ impl Engine {
         pipeline.map_or(Ok(false), |pipeline| pipeline.store.compact(&mut tell))
     }
 
-    /// Copies the store to a new file while the engine goes on: everything that was durable at one
-    /// moment of the call. The copy opens as any store.
+    /// Copies the store to a new file while the engine goes on: everything that was recorded before
+    /// the call, as it was at one moment. The copy opens as any store. `tell` is told how many
+    /// bytes are copied.
+    ///
+    /// While it is made the copy has `.part` behind its name. An engine without a store has nothing
+    /// to copy: it returns at once, and makes no file.
     ///
     /// # Errors
-    /// There is something of this name, the store cannot be read, or the copy not be written; what
-    /// was written of it is removed.
+    /// There is something of this name already (a [`StoreError::Io`] of the kind `AlreadyExists`),
+    /// the store cannot be read, or the copy cannot be written; what was written of it is removed.
     pub fn backup(
         &self,
         to: impl AsRef<Path>,
@@ -160,17 +183,22 @@ impl Engine {
         pipeline.store.backup(to.as_ref(), &mut tell)
     }
 
-    /// Checks the store while the engine goes on: every sum and every page of the file; that the
-    /// states of counters that the log holds follow from each other, event by event; and, where the
-    /// log reaches back to the first event, that the roll-ups which opening would find are the sums
-    /// of the events, in all and by each declared dimension. Reads the whole file, and takes as
-    /// much memory as opening the store once more, without its idempotency keys. The file grows by
-    /// what is committed meanwhile.
+    /// Checks the whole store while the engine goes on:
     ///
-    /// Who is told may use the engine, but not check, compact, copy or close the store.
+    /// - the checksum of every value, and every page of the file;
+    /// - that the states of counters in the log follow from each other, event by event;
+    /// - where the log reaches back to the first event, that the roll-ups which opening would find
+    ///   are the sums of the events, in all and by each declared dimension.
+    ///
+    /// Reads the file up to three times. Takes as much memory as opening the store once more would,
+    /// without its idempotency keys. Commits wait while pages are checked; the file grows by what
+    /// is committed meanwhile. For an engine without a store the report is all zeros.
+    ///
+    /// `tell` may use the engine, but not verify, compact, back up or close the store: that would
+    /// wait for itself.
     ///
     /// # Errors
-    /// What is damaged or does not belong together; the store has failed or is closed.
+    /// The first part that is damaged or contradicts another; the store has failed or is closed.
     pub fn verify(&self, mut tell: impl FnMut(Progress)) -> Result<VerifyReport, StoreError> {
         let Some(pipeline) = &self.pipeline else { return Ok(VerifyReport::default()) };
         let Verified { report, ledgers } = pipeline.verify(&mut tell)?;

@@ -1,4 +1,4 @@
-//! What a log lies on: a file, or what a program gives in its place.
+//! Where the bytes of a store are: in a file, or in what the application gives in its place.
 
 use std::fmt;
 use std::io;
@@ -12,20 +12,22 @@ use ::redb::{BackendError, StorageBackend};
 use super::seal::{seal, start, unseal};
 use crate::bytes::take_u64;
 
-/// Bytes that last, for a log that is not in a file: encrypted, in memory for tests, or with
-/// faults on purpose.
+/// Bytes for a store that is not in a file: encrypted ones, some in memory for tests, or some that
+/// fail on purpose. [`Durable::open_on`](crate::Durable::open_on) takes them.
 ///
-/// Nobody but the engine may write to it while the engine is there. Reading a written byte gives
-/// that byte at once; after [`sync`](Self::sync) it is also there after a crash, and of what was
-/// written since then a crash may leave anything: all, nothing or parts, in any order.
+/// While an engine uses it nobody else may write to it. A read gives what was written last, synced
+/// or not. A crash leaves everything that was written before the last successful
+/// [`sync`](Self::sync); of what was written since it may leave anything: all, nothing or parts, in
+/// any order. All methods may be called from several threads at a time, and may block.
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
-    /// How many bytes there are.
+    /// Returns how many bytes there are.
     ///
     /// # Errors
-    /// Those of the medium. Every error ends the use of the storage: open it again.
+    /// Those of the medium. After an error of any method the store takes nothing until it is opened
+    /// again.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether there is no byte.
+    /// Returns whether there is no byte: a new store is made then.
     ///
     /// # Errors
     /// As for [`len`](Self::len).
@@ -36,33 +38,36 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Fills `out` with the bytes from `offset` on.
     ///
     /// # Errors
-    /// As for [`len`](Self::len), and where there are not so many bytes.
+    /// As for [`len`](Self::len), and where there are not so many bytes one of the kind
+    /// `UnexpectedEof`.
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
 
-    /// Writes bytes from `offset` on; never behind the end.
+    /// Writes bytes from `offset` on. The engine never writes behind the end: it calls
+    /// [`set_len`](Self::set_len) first.
     ///
     /// # Errors
     /// As for [`len`](Self::len).
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
-    /// Cuts the end off, or adds zeros to it.
+    /// Changes how many bytes there are: cuts some off at the end, or adds zeros there.
     ///
     /// # Errors
     /// As for [`len`](Self::len).
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Returns when everything written, and the length, lasts.
+    /// Returns when the length, and everything that was written, would survive a crash.
     ///
     /// # Errors
-    /// As for [`len`](Self::len). What was written since the last success may last or not.
+    /// As for [`len`](Self::len). What was written since the last success may or may not survive
+    /// then.
     fn sync(&self) -> io::Result<()>;
 }
 
-/// How redb sees either.
+/// A file or a storage of the application's, as redb uses it.
 #[derive(Clone)]
 pub(super) struct Backend {
     medium: Arc<Medium>,
-    /// Whether what an interrupted creation left was looked for.
+    /// Whether it was checked for what an interrupted creation leaves.
     looked: Arc<AtomicBool>,
 }
 
