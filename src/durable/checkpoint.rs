@@ -1,8 +1,8 @@
 //! Checkpoints: the counters and the roll-ups, copied piece by piece while decisions go on.
 //!
-//! Each piece is copied under the lock that its part of the engine has anyway, and says up to which
-//! place of the log it is. Opening starts from the newest whole checkpoint and redoes the log from
-//! the earliest of those places on.
+//! Each piece is copied under the lock that its part of the engine has anyway, and says its
+//! position: the place up to which it has the effects of the log. Opening starts from the newest
+//! complete checkpoint and redoes the log from the earliest of those positions on.
 
 use std::sync::Arc;
 
@@ -15,26 +15,25 @@ use crate::log::store::{CheckpointStep, Piece};
 use crate::snapshot::Snapshot;
 use crate::usage::RowCursor;
 
-/// Counters: blocks of one shard each, with the place that it is of and its length before it.
+/// Counters: blocks, one a shard. Before each stand its position and its length.
 pub(super) const COUNTERS: u8 = 1;
 /// Rows of the roll-ups.
 pub(super) const ROWS: u8 = 2;
-/// What the rows of the roll-ups are about.
+/// What the rows of the roll-ups are about: values, tuples, columns.
 pub(super) const KEYS: u8 = 3;
-
 /// Which events are in memory.
 pub(super) const LOG: u8 = 4;
 
-/// The least that a step copies, where there is so much.
+/// How many bytes a step copies at the least, where there are so many left.
 const STEP_BYTES: usize = 256 * 1_024;
-/// Pieces are about so large.
+/// About how many bytes a piece of counters has.
 const PIECE_BYTES: usize = 64 * 1_024;
-/// The place and the length before a block of counters.
+/// Bytes of the position and the length before a block of counters.
 const BLOCK_HEAD: usize = 12;
 /// How many rows of the roll-ups are copied under one lock.
 const ROWS_A_LOCK: usize = 512;
 
-/// What checkpoints are made of.
+/// The parts of the engine that checkpoints are copied from.
 #[derive(Debug)]
 pub(super) struct Sources {
     pub(super) table: Arc<Table>,
@@ -47,24 +46,26 @@ pub(super) struct Sources {
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     stage: Stage,
-    /// The earliest place that a piece is of.
+    /// The earliest position of its pieces: from there on opening redoes the log.
     from: u64,
-    /// How many bytes its pieces have.
+    /// How many bytes its pieces have so far.
     bytes: u64,
-    /// The latest time by which something was left out that says nothing any more.
+    /// The latest time at which counters were left out because they had come to rest: the engine
+    /// that is opened with it must not be earlier.
     now: Moment,
 }
 
 #[derive(Debug)]
 enum Stage {
     Begin,
-    /// The shard that is next.
+    /// Counters are copied; the shard that is next.
     Shards(usize),
     Rows(RowCursor),
     Keys,
     Log,
-    /// All is copied. It counts when everything that went into the queue before is durable: until
-    /// then the pieces know of records that a crash would lose.
+    /// Everything is copied. The checkpoint is complete when everything that went into the queue
+    /// before is durable, up to this serial number: until then its pieces have the effects of
+    /// records that a crash would lose.
     Copied {
         serial: u64,
     },
@@ -74,10 +75,11 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) pieces: Vec<Piece>,
-    /// The engine's time, where the pieces know a later one.
+    /// As [`Checkpoint::now`].
     pub(super) now: Moment,
     pub(super) mark: CheckpointStep,
-    /// The checkpoint is whole with this step, and has so many bytes.
+    /// Where the checkpoint is complete with this step: the place from which on opening redoes the
+    /// log, and how many bytes the checkpoint has.
     pub(super) whole: Option<(u64, u64)>,
 }
 
@@ -214,7 +216,8 @@ impl Shards {
     }
 }
 
-/// The blocks of a piece of counters: the place that each is of, and its bytes.
+/// The blocks of a piece of counters: the position of each, and its bytes; `None` for one that is
+/// damaged.
 pub(super) fn blocks(mut bytes: &[u8]) -> impl Iterator<Item = Option<(u64, &[u8])>> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! An engine's end of its store.
+//! The engine's side of its store: what calls do with the queue, the keys and the writer's thread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +26,7 @@ use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 /// How long dropping an engine waits for its writer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The store of an engine, the writer that has it, and the keys that it holds.
+/// The store of an engine, the queue and the thread that write to it, and its idempotency keys.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     pub(super) queue: Arc<Queue>,
@@ -38,11 +38,11 @@ pub(crate) struct Pipeline {
     /// How it was opened, to open it once more beside the engine.
     pub(super) settings: Settings,
     writer: Mutex<Option<JoinHandle<()>>>,
-    /// The rules that records name, also those that are no more.
+    /// The revisions of rules that records name, those of removed rules with them.
     revisions: Mutex<Revisions>,
 }
 
-/// What an engine shares with its writer.
+/// The counters, the ledger and the rules, which an engine shares with its writer.
 type Shared = (Arc<Table>, Option<Arc<Ledger>>, Arc<ArcSwap<Snapshot>>);
 
 impl Pipeline {
@@ -89,7 +89,7 @@ impl Pipeline {
         })
     }
 
-    /// Lets a call through that may record something: waits for room where the queue is full.
+    /// Admits a call that may record something: waits for room where the queue is full.
     ///
     /// # Errors
     /// The engine is closed, or its store has failed and it refuses to go on without.
@@ -200,7 +200,8 @@ impl Pipeline {
         waits.or_else(|why| self.without_store(&why))
     }
 
-    /// Says that counters are converted or roll-ups filled in, before that and after.
+    /// Is called before and after a change of the rules that converts counters or fills in
+    /// roll-ups: checkpoints begun before it are outdated.
     pub(crate) fn rules_change(&self) {
         self.wishes.change();
     }

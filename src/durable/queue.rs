@@ -23,15 +23,17 @@ const BATCH_BYTES: usize = 8 * 1_024 * 1_024;
 pub(super) struct Waiting {
     /// The place of the first record.
     pub(super) first: u64,
+    /// The records, one behind the other, and the position behind each.
     pub(super) records: Vec<u8>,
     pub(super) ends: Vec<u32>,
     pub(super) keys: Vec<StoredKey>,
+    /// Bounds of the timestamps of the records' events.
     pub(super) earliest: Timestamp,
     pub(super) latest: Timestamp,
     /// The engine's time of the newest record.
     pub(super) now: u64,
     pub(super) state: Vec<StateChange>,
-    /// How many entries there were in the queue up to the last one here.
+    /// The serial number of the last entry here.
     pub(super) serial: u64,
 }
 
@@ -102,8 +104,9 @@ enum Phase {
 struct Pending {
     open: Waiting,
     sealed: VecDeque<Arc<Waiting>>,
-    /// What the writer is committing, and what a failed commit left: both can be asked for.
+    /// What the writer is committing, and what a failed commit left: reading finds both.
     in_flight: Vec<Arc<Waiting>>,
+    /// The memory of a batch that is committed, for the next one.
     spare: Option<Waiting>,
     /// Somebody waits for what is in the queue.
     urgent: bool,
@@ -112,7 +115,7 @@ struct Pending {
     phase: Phase,
     /// How many records came after the store had failed, and were kept nowhere.
     discarded: u64,
-    /// How many entries there were.
+    /// The serial number of the last entry.
     serial: u64,
 }
 
@@ -144,7 +147,7 @@ impl Pending {
     }
 }
 
-/// Whoever waits for a commit without a thread.
+/// The tasks that wait for a commit, each with the place before which all must be durable.
 #[derive(Debug, Default)]
 struct Waiters {
     wakers: Vec<(u64, Waker)>,
@@ -160,11 +163,13 @@ pub(super) struct Queue {
     /// How many records are in the queue or being committed.
     waiting: AtomicUsize,
     waiters: Mutex<Waiters>,
+    /// Callers wait here for a commit, or for the end of the writer.
     committed: Condvar,
     /// The place behind the last record that is durable.
     durable: AtomicU64,
-    /// The last entry that is durable.
+    /// The serial number of the last entry that is durable.
     serial: AtomicU64,
+    /// Why the writer has ended.
     failure: OnceLock<StoreError>,
     /// No more calls are let in: a copy of the phase, to be read without the lock.
     closing: AtomicBool,
@@ -297,14 +302,14 @@ impl Queue {
         self.pending.lock().end()
     }
 
-    /// How many entries there were.
+    /// The serial number of the last entry.
     pub(super) fn serial(&self) -> u64 {
         self.pending.lock().serial
     }
 
-    /// What the writer does next. What waits is given out at once where somebody asked for it, and
-    /// else when it has waited for `delay`, where there is one. Where the writer is `busy` with
-    /// something else, it is told at once when nothing waits.
+    /// What the writer does next; blocks until there is something. Records are given out at once
+    /// where a caller waits for them or a batch is full, and else after `delay`, or never where
+    /// there is none. A writer that is `busy` with a checkpoint is told at once that nothing waits.
     pub(super) fn next(&self, delay: Option<Duration>, busy: bool) -> Work {
         let mut pending = self.pending.lock();
         if pending.is_empty() && busy && pending.phase == Phase::Open {

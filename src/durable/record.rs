@@ -28,7 +28,8 @@ thread_local! {
 pub(crate) struct Head(Vec<u8>);
 
 impl Head {
-    /// Allocates nothing on a thread that wrote such a head before.
+    /// Writes a head; `takes` appends how each rule counted the event. Allocates nothing on a
+    /// thread that wrote one before.
     pub(crate) fn new(
         now: u64,
         is_explicit: bool,
@@ -89,7 +90,7 @@ impl<'r> Record<'r> {
         timeline.at(Moment(self.now), self.is_explicit.then_some(timestamp))
     }
 
-    /// Reads a record; `None` where the bytes are none.
+    /// Reads a record; `None` where the bytes are not one.
     pub(crate) fn read(bytes: &'r [u8]) -> Option<Self> {
         let (flags, rest) = bytes.split_first()?;
         if flags & !(EXPLICIT | KEYED) != 0 {

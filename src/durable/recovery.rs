@@ -23,16 +23,17 @@ use crate::snapshot::saved::{RestoredRules, Revisions, RuleRows, UnreadableRow};
 use crate::snapshot::{Compiler, Snapshot};
 use crate::usage::{Figure, RollupOptions, Rollups, RollupsError};
 
-/// The row of what an engine has for life.
+/// The key of the row with the engine's identity.
 const ENGINE: u64 = 1_000;
-/// The row of the rules that the application's code defined.
+/// The key of the row with the rules that the application's code defined.
 pub(crate) const DECLARED: u64 = 1_001;
-/// How many records are gone over between two words of progress.
+/// How many records are read between two calls that tell of progress.
 pub(super) const RECORDS_A_WORD: u64 = 65_536;
 /// The steps that progress is told of.
 const CHECKPOINT: &str = "reading the checkpoint";
 const LOG_AGAIN: &str = "redoing the log";
-/// So many shards that copying one holds nobody up for long.
+/// How many shards the counters of a durable engine have: so many that copying one into a
+/// checkpoint holds nobody up for long.
 const SHARDS: usize = 1_024;
 
 /// What is opened, and what the application's code says of the engine.
@@ -72,10 +73,10 @@ pub(crate) struct Recovered {
     pub(crate) state: State,
 }
 
-/// What an engine has for life.
+/// What an engine keeps from its first opening on.
 #[derive(Clone, Copy, Debug)]
 struct Identity {
-    /// The second at which its time line starts.
+    /// The Unix second at which its time line starts.
     origin: i64,
     /// The name of its log, in the names of all events.
     name: u64,
@@ -108,8 +109,8 @@ impl Identity {
     }
 }
 
-/// Reads what is in a store, and whether that is nothing yet. Nothing in it is changed but that an
-/// empty one gets an identity, so whoever is interrupted begins again.
+/// Reads what is in a store, and whether it is new. Nothing in it is changed, but that a new one
+/// gets an identity: whoever is interrupted can begin again.
 pub(crate) fn recover(
     settings: &Settings,
     tell: &mut dyn FnMut(Progress),
@@ -203,7 +204,7 @@ fn read_rules(
     }))
 }
 
-/// What the engine has for life, where it was ever opened, and the rules of its code.
+/// The engine's identity, where the store was ever opened by one, and the rules of its code.
 fn identity(store: &dyn Contents) -> Result<(Option<Identity>, Option<Vec<u8>>), StoreError> {
     let (mut identity, mut declared) = (None, None);
     store.state(StateTable::Meta, &mut |key, bytes| match key {
@@ -252,13 +253,13 @@ struct Reader<'r> {
     meters: &'r Meters,
     log: Option<MemoryLog>,
     rollups: Option<Rollups>,
-    /// From where on counters are redone.
+    /// The place from which on counters are redone.
     from: u64,
-    /// From where on roll-ups are redone, or folded anew.
+    /// The place from which on roll-ups are redone, or folded anew.
     fold_from: u64,
-    /// Whether the roll-ups are those of the checkpoint.
+    /// Whether the roll-ups come from the checkpoint, and do not have to be folded anew.
     redoes: bool,
-    /// From where on events are in memory.
+    /// The place from which on events are kept in memory.
     log_from: u64,
     /// The latest timestamp of all events before.
     floor: Option<Timestamp>,

@@ -11,23 +11,23 @@ use crate::clock::Timestamp;
 use crate::counters::Moment;
 use crate::log::store::{Batch, Generation, Store, StoreError};
 
-/// A checkpoint is due when the log has grown by this much, or by as much as the last checkpoint
-/// has: what is written for checkpoints is at most as much as the log.
+/// A checkpoint is due when the log has grown by so many bytes, or by as many as the last
+/// checkpoint has where those are more: so checkpoints never write more than the log does.
 const CHECKPOINT_BYTES: u64 = 32 * 1_024 * 1_024;
-/// How many records the tables of one generation have at the most.
+/// A generation with so many records is followed by the next.
 const GENERATION_RECORDS: u64 = 1_000_000;
-/// Into how many generations the time of retention is cut at the least.
+/// How many generations the time of retention has at the least.
 const GENERATIONS: u64 = 16;
 
 /// What others ask of the writer.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
-    /// Counts the changes of rules that convert counters or fill in roll-ups, before and after
-    /// each: a checkpoint under way is of no use then, and another one is due.
+    /// Counts the beginnings and the ends of changes of rules that convert counters or fill in
+    /// roll-ups. After each a checkpoint under way is of no use, and a new one is due.
     changes: AtomicU64,
-    /// The changes that the newest whole checkpoint knows of.
+    /// What `changes` was when the newest complete checkpoint was begun.
     known: AtomicU64,
-    /// Do without a last checkpoint.
+    /// Whether to close without a last checkpoint.
     pub(super) in_a_hurry: AtomicBool,
 }
 
@@ -57,17 +57,17 @@ pub(super) struct Writer {
 /// What the writer knows between two commits.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// A checkpoint under way, and the changes of rules before it.
+    /// A checkpoint under way, and what `Wishes::changes` was when it was begun.
     pub(super) checkpoint: Option<(Checkpoint, u64)>,
-    /// From where on the log is needed by the newest whole checkpoint.
+    /// The place from which on opening redoes the log, by the newest complete checkpoint.
     pub(super) from: u64,
-    /// The bytes of the newest whole checkpoint.
+    /// The bytes of the newest complete checkpoint.
     pub(super) checkpoint_bytes: u64,
     /// The bytes of the log since the newest checkpoint was begun.
     pub(super) log_bytes: u64,
     /// The engine's time of the newest record.
     pub(super) now: u64,
-    /// The last entry of the queue that is durable.
+    /// The serial number of the queue's last entry that is durable.
     pub(super) serial: u64,
 }
 
@@ -129,7 +129,8 @@ impl Writer {
         self.state.log_bytes >= enough || self.wishes.is_outdated() || self.holds_up_retention()
     }
 
-    /// Whether records whose time is over are kept for opening alone.
+    /// Whether records whose retention is over are kept only because opening would redo them: a
+    /// new checkpoint lets them go.
     fn holds_up_retention(&self) -> bool {
         match self.store.generations().as_slice() {
             [oldest, _, ..] => self.is_over(oldest.now) && oldest.end > self.state.from,
@@ -198,7 +199,8 @@ impl Writer {
             || (records > 0 && age > self.retention.div_euclid(GENERATIONS))
     }
 
-    /// The place from which on the log is needed: for opening, or because it is kept so long.
+    /// The place from which on records are kept: opening redoes them, or their retention is not
+    /// over.
     fn keep_from(&self, generations: &[Generation]) -> u64 {
         let needed = generations.iter().find(|generation| !self.is_over(generation.now));
         let needed = needed.map_or_else(|| self.store.end(), |generation| generation.first);

@@ -23,7 +23,7 @@ const IMPORTING: &str = "importing events";
 const BUFFER_BYTES: usize = 64 * 1_024;
 /// A longer line is no event: nothing reads on without end.
 const MAX_LINE_BYTES: usize = 16 * 1_024 * 1_024;
-/// Events are recorded when their lines are so many bytes, however few they are.
+/// Events that were read are recorded when their lines have so many bytes, however few they are.
 const BATCH_BYTES: usize = 8 * 1_024 * 1_024;
 /// The most of a reason that is shown.
 const REASON_CHARS: usize = 400;
@@ -171,10 +171,10 @@ impl Engine {
 /// An export under way, of about `total` events.
 struct Lines<'o, W, P> {
     out: &'o mut W,
-    /// What the writer did not get yet.
+    /// Lines that the writer was not given yet.
     waiting: Vec<u8>,
     count: u64,
-    /// How many events the writer got whole.
+    /// How many events were given to the writer without an error.
     written: u64,
     total: u64,
     progress: P,
@@ -313,7 +313,8 @@ impl<P: FnMut(Progress)> Import<'_, P> {
     }
 }
 
-/// What the reader of JSON says, without the number of the line that it takes for the first.
+/// What `serde_json` says, without its line number: it is given one line at a time, and counts each
+/// as the first.
 fn reason(why: &serde_json::Error) -> String {
     let text = why.to_string();
     let told = text.rsplit_once(" at line ").map_or(&*text, |(told, _)| told);

@@ -1,19 +1,21 @@
-//! How old the keys of a durable log are, roughly: which of them are over.
+//! Roughly how old the keys of a durable log are: which of them have outlived their retention.
 
 use std::collections::VecDeque;
 
 use crate::counters::Moment;
 
-/// How many marks the most keys that are kept, and the time for which they are, are cut into.
+/// Into how many parts the retention, and the most keys that are kept, are divided: a stretch of
+/// the log spans at most about one part of either.
 const PARTS: u64 = 1_024;
 
-/// Marks along the log, between which keys are forgotten together: never before their time, and
-/// never while no more than the most are kept. With at most 1 024 keys each has its own mark.
+/// Marks along the log. The keys between two of them are forgotten together: when the retention of
+/// the last of them is over, or when there are more keys than the most that are kept. With a cap of
+/// at most 1 024 keys each key has a mark of its own.
 #[derive(Debug)]
 pub(super) struct Marks {
     /// The stretches of the log that have keys, the oldest first.
     stretches: VecDeque<Stretch>,
-    /// How many keys there were ever.
+    /// How many keys were ever noted.
     keys: u64,
     /// How many of them are forgotten.
     gone: u64,
@@ -33,7 +35,7 @@ struct Stretch {
     end: u64,
     /// How many keys came before it.
     before: u64,
-    /// How many keys there were ever up to its end.
+    /// How many keys were ever noted up to its end.
     keys: u64,
 }
 

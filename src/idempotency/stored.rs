@@ -20,12 +20,13 @@ use crate::counters::Moment;
 
 /// As many as the first eight bits of a hash tell apart.
 const SHARDS: usize = 256;
-/// How many bits of a hash are kept, and how many of a place: one in 281 trillion.
+/// How many bits of a hash are kept, and how many of a place: two keys have the same hash once in
+/// 281 trillion.
 const BITS: u32 = 48;
-/// How many buckets a call looks at that adds a key: more than two, so that what is over goes
-/// faster than new keys come.
+/// How many buckets a call that adds a key looks at, to drop a forgotten key from each: more than
+/// two, so that forgotten keys go faster than new ones come.
 const LOOKS: usize = 8;
-/// A shard with fewer buckets is not worth shrinking.
+/// A shard with no more buckets is not worth shrinking.
 const SMALL: usize = 64;
 
 /// What the record of a place is to a key.

@@ -1,16 +1,19 @@
 //! The roll-ups as bytes, and back.
 //!
-//! Saving is fuzzy: rows are copied a few at a time while events come in, and each copy says at
-//! which place of the log it was made, its *position*. What rows are about (values, tuples,
-//! columns, floors) is copied in one go and last: the *keys*. Loading is the keys, then the rows,
-//! then every event from the first position on once more: it is added to a row only where it is not
-//! in there yet. Up to the position of the keys the keys are as they are, and no bucket goes; from
-//! there on events count as if they came in. What results is what was there, row by row.
+//! Saving is fuzzy: rows are copied a few at a time while events come in. Each copy notes its
+//! *position*: the place that the log had reached when it was made. What the rows are about
+//! (values, tuples, columns, floors) is copied last, in one step: the *keys*.
 //!
-//! A number means the same in the rows and in the keys: while rows were saved a series may have
-//! been dropped and its number given to another, but only when all its rows were gone, and then
-//! their buckets lie before what the keys say is there. A value that was counted among the others
-//! and got a number while rows were saved is noted, so that it is counted among them again.
+//! Loading reads the keys, then the rows, and then redoes every event from the first position on,
+//! which adds it to those rows whose copy does not have it yet. Before the position of the keys no
+//! key is added and no bucket dropped, because the keys say what became of those events; later
+//! events count as if they had just come in. The result is what was there, row by row.
+//!
+//! A series has the same number in the rows and in the keys. While rows were saved one may have
+//! been dropped and its number given to another, but only when all its rows were gone; the keys say
+//! that their buckets are gone, too, and loading leaves them out. A value that was counted among
+//! the others, and got a number of its own while rows were saved, is noted as a *birth*: events
+//! from before are counted among the others again.
 
 use std::collections::HashMap;
 
@@ -28,8 +31,9 @@ mod tests;
 
 /// What the keys begin with.
 const VERSION: u8 = 1;
-/// Among the rows, where the number of a level could be: a position follows.
+/// Among the rows, in place of the number of a level: a position follows.
 const POSITION: u8 = 255;
+/// What a saved series is of: nothing that is saved, a value, or a tuple.
 const FREE: u8 = 0;
 const OF_VALUE: u8 = 1;
 const OF_TUPLE: u8 = 2;
@@ -56,7 +60,7 @@ pub(crate) struct RowCursor {
     rows: usize,
 }
 
-/// What is noted of the roll-ups' own past.
+/// What roll-ups note while they are saved or loaded.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     /// The place of the next event.
@@ -69,7 +73,7 @@ pub(super) struct Notes {
 struct Saving {
     /// The place of the first event that may not be in all rows.
     begun: u64,
-    /// The next column then.
+    /// The next column when the saving began.
     column: Column,
     births: Births,
     floors: [Floors; 6],
@@ -79,7 +83,8 @@ struct Saving {
 type Births = HashMap<u64, u64, ahash::RandomState>;
 
 /// The floors that a level had while rows were saved, each with the place of the first event that
-/// it was there for: an event that came late has no rows, even where there are some of others.
+/// it was there for. An event below the floor of its moment came too late and is in no row, even
+/// where others have rows in its bucket.
 type Floors = Vec<(u64, i64)>;
 
 #[derive(Debug)]
@@ -105,7 +110,7 @@ impl Notes {
         u64::from(series)
     }
 
-    /// What the next event has is counted on its own from here on.
+    /// Notes that a value or a tuple is counted on its own from the next event on.
     pub(super) fn begins(&mut self, key: u64) {
         if let Some(saving) = &mut self.saving {
             saving.births.insert(key, self.next);
@@ -141,10 +146,11 @@ impl Rollups {
     }
 }
 
-/// Saving. Each step is of one moment, for which the caller holds the lock.
+/// Saving. The caller holds the ledger's lock over each step, so that each is of one moment.
 impl Rollups {
     /// Saves about `most` rows from a cursor on, and returns whether there are more. `position` is
-    /// the place of the next event. A fresh cursor begins anew, and what another saved is void.
+    /// the place of the next event. A fresh cursor begins anew: what was saved with another is of
+    /// no use then.
     pub(crate) fn save_rows(
         &mut self,
         cursor: &mut RowCursor,

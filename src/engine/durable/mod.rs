@@ -1,5 +1,5 @@
-//! Where the engine's calls meet its store. Without the feature `durable` there is none, and all of
-//! this is nothing.
+//! Where the engine's calls meet its store. Without the feature `durable` there is no store, and
+//! all of this compiles to nothing.
 
 #[cfg(not(feature = "durable"))]
 mod nowhere;

@@ -1,4 +1,5 @@
-//! The same names as in `store.rs`, with no store behind them.
+//! The methods of `store.rs` for an engine that cannot have a store: they keep events in memory, or
+//! do nothing.
 
 #![expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same as with a store")]
 

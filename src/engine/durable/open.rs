@@ -1,4 +1,4 @@
-//! Making an engine of what is in a store.
+//! Building an engine from what is in a store.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -57,8 +57,8 @@ impl EngineBuilder {
         let shared = (Arc::clone(&table), ledger.clone(), Arc::clone(&snapshot));
         let retention = u64::try_from(durable.retention.as_nanos()).unwrap_or(u64::MAX);
         let retention = retention.max(keys_retention);
-        // The clock may have been set back while nobody looked: then it is followed from where it
-        // was.
+        // The clock may have been set back while no engine ran: time then stands still until it has
+        // caught up.
         let behind = table.timeline().moment(now) < at;
         let engine = Engine {
             highest: (behind || !clock.is_monotonic()).then(|| AtomicU64::new(at.0)),
@@ -88,7 +88,7 @@ impl EngineBuilder {
 }
 
 impl Engine {
-    /// Brings what the code defines into what is stored: what changed in the code since the last
+    /// Merges the rules of the code into the stored ones: what changed in the code since the last
     /// time is changed, what was changed at run time stays.
     fn go_on_with(
         &self,

@@ -12,7 +12,7 @@ use crate::log::{Packed, Stored};
 use crate::snapshot::{Compiler, Snapshot};
 
 impl Engine {
-    /// Lets a call through that may record something.
+    /// Admits a call that may record something; waits where too much waits for its commit.
     #[inline]
     pub(in crate::engine) fn admit(&self) -> Result<(), TrackError> {
         let Some(pipeline) = &self.pipeline else { return Ok(()) };
@@ -30,8 +30,8 @@ impl Engine {
         pipeline.admit().map_err(RulesError::Store)
     }
 
-    /// Waits for the commit of an answer's record, where calls do that; says why it is not to be
-    /// given.
+    /// Waits for the commit of an answer's record, where calls do that. Returns the error to give
+    /// in place of the answer, if the commit failed.
     #[inline]
     pub(in crate::engine) fn unacknowledged(
         &self,
@@ -46,7 +46,7 @@ impl Engine {
         refused.map(TrackError::Store)
     }
 
-    /// The same for many answers: they wait together.
+    /// As `unacknowledged` for many answers: from the last on, so that one commit serves them all.
     pub(in crate::engine) fn all_acknowledged(
         &self,
         mut answers: Vec<Result<Decision, TrackError>>,
@@ -124,7 +124,7 @@ impl Engine {
         known.map(|known| decision_of(known, key)).transpose()
     }
 
-    /// What the record of a place is to an event with a key.
+    /// Compares the record at a place with an event and its key: whether it is the same request.
     fn look_up(
         &self,
         pipeline: &Pipeline,
@@ -144,7 +144,7 @@ impl Engine {
             let answer = self.answer_of(pipeline, record, &stored, place)?;
             Some(Known::Same { since, answer })
         })?;
-        // Records go with their generation, a while after what they say about keys is over.
+        // Records are dropped with their generation, after the retention of their keys is over.
         let known = known.or_else(|| (place < pipeline.oldest()).then_some(Known::Other));
         known.ok_or_else(|| {
             let detail = "it is not there, or not what was written";
@@ -169,8 +169,8 @@ impl Engine {
         Decision::restored(id, at, timeline, &takes, rule_of)
     }
 
-    /// Puts the record of an event that is let in where it is kept. Runs under the locks of the
-    /// decision.
+    /// Records an event that is let in: in the queue of the store where there is one, and in the
+    /// ledger where events are kept. Runs under the locks of the decision.
     #[inline]
     pub(in crate::engine) fn keep(
         &self,
@@ -201,7 +201,8 @@ impl Engine {
         }
     }
 
-    /// Tells the compiler where no crash brings back what counters took over from.
+    /// Tells the compiler that no crash can bring back the rules that counters took over from,
+    /// where that is so.
     pub(in crate::engine) fn note_checkpoints(&self, compiler: &mut Compiler) {
         if self.pipeline.as_ref().is_some_and(|pipeline| !pipeline.is_outdated()) {
             compiler.begin_checkpoint();

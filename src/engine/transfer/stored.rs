@@ -1,4 +1,4 @@
-//! Exporting what the store has: more than memory keeps, with the idempotency keys.
+//! Exporting from the store, which has more events than memory keeps, and their idempotency keys.
 
 use std::io::Write;
 use std::ops::ControlFlow;

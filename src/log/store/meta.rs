@@ -1,7 +1,7 @@
 //! The row that says what the store is, and how much of everything it has.
 //!
 //! It begins with a name and the version of the format, which stay where they are in every version
-//! to come; the rest is of this version.
+//! to come, so that any version can tell a newer file; all that follows is of this version.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,19 +22,21 @@ pub(super) struct Meta {
     pub(super) generations: Vec<StoredGeneration>,
     /// How many batches were stored.
     pub(super) batches: u64,
-    /// The number of the next generation and of the next checkpoint; none is used again.
+    /// The number of the next generation or checkpoint; it names their tables, and none is used
+    /// again.
     pub(super) next: u64,
+    /// The highest engine's time of all batches.
     pub(super) now: u64,
-    /// The latest timestamp that was dropped, in nanoseconds.
+    /// The latest timestamp of all events that were dropped, in nanoseconds.
     floor: Option<i128>,
-    /// What opening reads.
+    /// The newest complete checkpoint, which opening reads.
     pub(super) complete: Option<Complete>,
-    /// What is being made.
+    /// The checkpoint that is being made.
     pub(super) under_way: Option<Checkpoint>,
     /// How many rows the tables of named rows have.
     pub(super) rules: u64,
     pub(super) state: u64,
-    /// Tables that nobody needs and that are not yet gone.
+    /// Tables that are dropped, and whose values are still to be removed, a few with each commit.
     pub(super) doomed: Vec<String>,
 }
 
@@ -87,6 +89,7 @@ impl Meta {
         self.floor.map(Timestamp::from_unix_nanos)
     }
 
+    /// A number for a new generation or checkpoint.
     pub(super) fn number(&mut self) -> u64 {
         let number = self.next;
         self.next = number.saturating_add(1);
@@ -106,6 +109,7 @@ impl Meta {
         }
     }
 
+    /// How many rows a table of named rows has.
     pub(super) fn rows(&mut self, table: StateTable) -> &mut u64 {
         match table {
             StateTable::Rules => &mut self.rules,
@@ -134,7 +138,8 @@ impl Meta {
         if found > FORMAT {
             return Err(StoreError::Newer { file: file.file.clone(), found, known: FORMAT });
         }
-        let body = unseal(META_TABLE, META_KEY, rest).ok_or_else(|| damaged("its sum is wrong"))?;
+        let body =
+            unseal(META_TABLE, META_KEY, rest).ok_or_else(|| damaged("its checksum is wrong"))?;
         let meta: Self = postcard::from_bytes(body).map_err(|_| damaged("it cannot be read"))?;
         let starts = meta.generations.windows(2).all(|pair| match pair {
             [before, after] => before.end == after.first,
@@ -172,6 +177,7 @@ impl StoredGeneration {
         format!("keys-{}", self.number)
     }
 
+    /// The generation as the store's users see it.
     pub(super) fn public(&self) -> Generation {
         Generation {
             first: self.first,

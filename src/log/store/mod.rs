@@ -1,13 +1,13 @@
 //! Where the log is kept on disk.
 //!
-//! A store keeps records in the order of their places, the idempotency keys that they carry, a few
-//! named rows, and the pieces of checkpoints. It knows what none of them means. A [`Batch`] is one
-//! transaction: all of it is there after a crash, or nothing. [`RedbStore`] is the store in one
-//! file.
+//! A store keeps records in the order of their places (a record's *place* is its number, counted
+//! from the first), the idempotency keys that they carry, a few named rows, and the pieces of
+//! checkpoints. What any of them means it does not know. A [`Batch`] is one transaction: all of it
+//! is there after a crash, or nothing. [`RedbStore`] is the store in one file.
 //!
-//! Every value carries a sum over its content and over where it belongs, and the [meta row](meta)
-//! says how many of everything there are: what was changed, lost or put elsewhere behind the
-//! store's back is an error that names it, and never an answer.
+//! Every value carries a checksum of its content and of where it belongs, and the
+//! [meta row](meta) says how many of everything there are. So what was changed, lost or put
+//! elsewhere behind the store's back is an error that names it, and never an answer.
 
 mod chunk;
 mod error;
@@ -34,7 +34,7 @@ use crate::progress::Progress;
 pub(crate) struct Batch<'b> {
     /// The place of the first record: the store's end.
     pub(crate) first: u64,
-    /// The records, packed one behind the other, and where each ends.
+    /// The records, packed one behind the other, and the position behind each.
     pub(crate) records: &'b [u8],
     pub(crate) ends: &'b [u32],
     /// Bounds of the timestamps of the records' events.
@@ -45,7 +45,7 @@ pub(crate) struct Batch<'b> {
     /// The idempotency keys of these records, in the records' order.
     pub(crate) keys: &'b [StoredKey],
     pub(crate) state: &'b [StateChange],
-    /// Of the checkpoint under way.
+    /// Pieces of the checkpoint under way.
     pub(crate) pieces: &'b [Piece],
     pub(crate) checkpoint: CheckpointStep,
     /// Records and keys from here on go to new tables.
@@ -107,7 +107,8 @@ pub(crate) enum StateChange {
     Remove { table: StateTable, key: u64 },
 }
 
-/// A part of a checkpoint: what it is of, and the place whose records it does not hold any more.
+/// A part of a checkpoint: what it holds, as of which position. It has the effects of all records
+/// before its position, and of none from there on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
     pub(crate) kind: u8,
@@ -136,7 +137,7 @@ pub(crate) enum CheckpointStep {
     },
 }
 
-/// A run of records that is dropped whole.
+/// A run of records that is dropped as a whole, in tables of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation {
     /// The place of its first record, and the one behind its last.
@@ -163,8 +164,8 @@ pub(crate) struct StoreReport {
     pub(crate) bytes: u64,
 }
 
-/// What is in a store: as it is whenever it is asked, or all of it as it was at one moment. All
-/// calls are from any thread, and see all of a batch or nothing.
+/// What is in a store: either as it is at each call, or all of it as it was at one moment. Any
+/// thread may call, and sees all of a batch or nothing of it.
 pub(crate) trait Contents: Sync {
     /// The place behind the last durable record. Cheap, and never waits for a commit.
     fn end(&self) -> u64;
@@ -172,15 +173,15 @@ pub(crate) trait Contents: Sync {
     /// The highest engine's time of all durable batches, also of those that were dropped.
     fn now(&self) -> u64;
 
-    /// What there is, the oldest first; there is always one. Cheap.
+    /// The generations, the oldest first; there is always one. Cheap.
     fn generations(&self) -> Vec<Generation>;
 
     /// The latest timestamp of all events that were dropped; `None` where none was.
     fn floor(&self) -> Option<Timestamp>;
 
     /// Visits chunks with records at or after a place, the oldest first, until `visit` breaks.
-    /// Checks sums and that no place is missing. What was dropped is left out: ask
-    /// [`generations`](Self::generations).
+    /// Checks checksums and that no place is missing. Where the place was dropped it begins with
+    /// what is left: [`generations`](Self::generations) tells.
     fn read(
         &self,
         from: u64,
@@ -201,7 +202,7 @@ pub(crate) trait Contents: Sync {
     /// and returns its `from`; `None` where there is no checkpoint.
     fn pieces(&self, visit: &mut dyn FnMut(StoredPiece<'_>)) -> Result<Option<u64>, StoreError>;
 
-    /// What messages call the file.
+    /// What error messages call the store: the path of its file.
     fn file(&self) -> &str;
 
     /// The place of the oldest record that is there, or of the next one.
@@ -209,7 +210,7 @@ pub(crate) trait Contents: Sync {
         self.generations().first().map_or(0, |oldest| oldest.first)
     }
 
-    /// What is stored is not what an engine stores.
+    /// The error for what is stored and is not what an engine stores.
     fn damaged(&self, what: &str, detail: &str) -> StoreError {
         let (file, what, detail) = (self.file().into(), what.into(), detail.into());
         StoreError::Damaged { file, what, detail }
@@ -219,17 +220,17 @@ pub(crate) trait Contents: Sync {
 /// What is done with the contents of one moment.
 pub(crate) type Visit<'v> = &'v mut dyn FnMut(&dyn Contents) -> Result<(), StoreError>;
 
-/// Where a log is kept. All calls are from any thread; reading goes on beside a commit. Who is
-/// called while reading may read, but not commit. Of checking, compacting and copying there is one
-/// at a time, the others wait.
+/// Where a log is kept. Any thread may call, and reading goes on beside a commit. A visitor may
+/// read the store, but not commit to it. Of checking, compacting and copying there is one at a
+/// time; the others wait.
 pub(crate) trait Store: Contents + Send + Sync + fmt::Debug {
-    /// Makes a batch durable, and returns when it is. One at a time. After an error the store
-    /// takes nothing any more, and what became of the batch shows when it is opened again: it is
-    /// there whole, or not at all.
+    /// Makes a batch durable, and returns when it is; one batch at a time. After an error the store
+    /// takes nothing any more. Whether the batch is there, as a whole or not at all, shows when the
+    /// store is opened again.
     fn commit(&self, batch: &Batch<'_>) -> Result<(), StoreError>;
 
     /// Shows everything as it is now, whatever is committed meanwhile. Compacting and closing wait
-    /// for the end of it, and so does using pages again that commits free: the file grows.
+    /// until the visit ends. So does using again the pages that commits free, so the file grows.
     fn at_once(&self, visit: Visit<'_>) -> Result<(), StoreError>;
 
     /// Checks every value, and then every page of the file. Commits go on during the first part
@@ -239,8 +240,8 @@ pub(crate) trait Store: Contents + Send + Sync + fmt::Debug {
     /// Makes the file as small as it can be; true where that helped. Commits wait.
     fn compact(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, StoreError>;
 
-    /// Copies what there is now to a new file, while commits go on. What is there under that name
-    /// is an error.
+    /// Copies what there is now to a new file, while commits go on. Where something has that name
+    /// already it is an error.
     fn backup(&self, to: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), StoreError>;
 
     /// Bytes of the file.
@@ -249,7 +250,7 @@ pub(crate) trait Store: Contents + Send + Sync + fmt::Debug {
     /// Closes the file; everything after it is an error. Dropping does it too, and says nothing.
     fn close(&self) -> Result<(), StoreError>;
 
-    /// It was closed.
+    /// The error for whoever comes after the store was closed.
     fn closed(&self) -> StoreError {
         StoreError::Closed { file: self.file().into() }
     }

@@ -60,15 +60,15 @@ pub(crate) struct RedbStore {
     named: Named,
     backend: Backend,
     quick_open: bool,
-    /// Reading and committing share it; who needs the file alone takes it alone. `None` when it
-    /// was closed.
+    /// Shared by reading and committing, exclusive for what needs the file to itself. `None` once
+    /// it is closed.
     db: RwLock<Option<Database>>,
     /// As the newest durable batch left it.
     meta: RwLock<Arc<Meta>>,
     /// Held over a commit: the memory in which values are made.
     writer: Mutex<Vec<u8>>,
-    /// Held over long work, of which there is one at a time: what needs the file alone would wait
-    /// for the rest.
+    /// Held during long work, of which there is one at a time: else what needs the file to itself
+    /// would make everybody wait for the other work's end.
     upkeep: Mutex<()>,
     /// Why nothing is taken any more.
     failure: OnceLock<Box<str>>,
@@ -82,7 +82,7 @@ fn table(name: &str) -> Values<'_> {
 }
 
 impl RedbStore {
-    /// Opens the log in a file.
+    /// Opens the store in a file.
     pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
         let named = Named { file: path.display().to_string().into() };
         let is_new = options.create && !path.exists();
@@ -96,7 +96,7 @@ impl RedbStore {
         Ok(store)
     }
 
-    /// Opens the log on a medium; where that is empty, a new one.
+    /// Opens the store on a medium; where that is empty, a new one.
     pub(crate) fn open_storage(
         storage: Box<dyn Storage>,
         options: &StoreOptions,
@@ -133,7 +133,7 @@ impl RedbStore {
         Arc::clone(&self.meta.read())
     }
 
-    /// Works with the file beside others.
+    /// Works with the file, beside others that do.
     fn with<R>(
         &self,
         what: &str,
@@ -145,7 +145,7 @@ impl RedbStore {
         guarded(&self.named, what, || work(db)).map_err(|error| self.explained(error))
     }
 
-    /// Works with the file alone.
+    /// Works with the file while nobody else does.
     fn alone<R>(
         &self,
         what: &str,
@@ -156,7 +156,8 @@ impl RedbStore {
         guarded(&self.named, what, || work(db)).map_err(|error| self.explained(error))
     }
 
-    /// After a failure redb says only that there was one.
+    /// Gives an error the cause that is known here: after a failure redb says only that there was
+    /// one.
     fn explained(&self, error: StoreError) -> StoreError {
         match (error, self.failure.get()) {
             (StoreError::Failed { .. }, Some(cause)) => self.named.failed(cause.clone()),
@@ -173,7 +174,6 @@ impl RedbStore {
     }
 }
 
-impl Drop for RedbStore {
 /// The file alone: applications print the store with whatever holds it.
 impl fmt::Debug for RedbStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -181,6 +181,7 @@ impl fmt::Debug for RedbStore {
     }
 }
 
+impl Drop for RedbStore {
     fn drop(&mut self) {
         let _ = self.shut();
     }
@@ -196,11 +197,11 @@ fn open_database(
     builder.set_check_integrity_on_open(!options.quick_open);
     builder.create_with_backend(backend).map_err(|error| match named.redb("opening", error) {
         StoreError::Io { kind: io::ErrorKind::InvalidData, message, .. } => named.foreign(message),
-        error => error,
         // The system has read all that there is: too little for redb's header.
         StoreError::Io { kind: io::ErrorKind::UnexpectedEof, .. } => {
             named.damaged("the file", "its header is cut off")
         }
+        error => error,
     })
 }
 
@@ -228,7 +229,7 @@ fn read_meta(named: &Named, txn: &ReadTransaction) -> Result<Meta, StoreError> {
     Meta::read(row.value(), named)
 }
 
-/// Does what may panic on damaged pages.
+/// Does work that may panic on damaged pages; a panic becomes an error.
 fn guarded<R>(
     named: &Named,
     what: &str,
@@ -245,10 +246,10 @@ fn said(panic: &(dyn Any + Send)) -> Box<str> {
     text.unwrap_or("a panic that says nothing").into()
 }
 
-/// Makes a file's name last.
+/// Syncs the folder of a file, so that a crash does not lose the file's name.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
-    // Elsewhere folders are no files, and names last without it.
+    // Other systems cannot open a folder, and keep names without it.
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

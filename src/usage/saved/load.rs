@@ -1,4 +1,5 @@
-//! Loading what was saved. Bytes are input: they may be anything.
+//! Loading what was saved. The bytes are input: whatever they are, loading gives an error or
+//! roll-ups, and never panics.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Counting the events since the saving began, each where it is not counted yet.
+//! Redoing the events since the saving began: each is counted where the saved rows do not have it.
 
 use super::{Loading, Notes};
 use crate::clock::Timestamp;
@@ -24,7 +24,7 @@ impl Bucket {
     }
 }
 
-/// Redoing the events since, and then no more of it.
+/// Redoing the events, and ending that.
 impl Rollups {
     /// Counts an event that was recorded since the saving began, as [`add`](Self::add) would; the
     /// events come in order, and one that was counted is left out.

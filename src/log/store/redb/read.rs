@@ -13,11 +13,11 @@ use super::{RedbStore, read_meta, table};
 use crate::bytes::{take_u8, take_u64};
 use crate::clock::Timestamp;
 
-/// Whether to go on.
+/// Whether a visit of values goes on.
 type Going = Result<ControlFlow<()>, StoreError>;
 type Opened = ReadOnlyTable<u64, &'static [u8]>;
 
-/// The store as one transaction left it.
+/// The store as one transaction left it: whatever is committed later does not show.
 pub(super) struct View<'v> {
     named: &'v Named,
     txn: ReadTransaction,
@@ -58,7 +58,7 @@ impl<'v> View<'v> {
         Ok(())
     }
 
-    /// The newest key that is not above one.
+    /// The highest key that is not above `most`.
     fn key_at(&self, name: &str, most: u64) -> Result<Option<u64>, StoreError> {
         let failed = |error| self.named.redb("reading", error);
         let Some(opened) = self.table(name)? else { return Ok(None) };
@@ -83,9 +83,9 @@ impl<'v> View<'v> {
                 return Err(self.missing(&name, next));
             }
             let chunk = Chunk::open(&name, first, value);
-            let chunk = chunk.ok_or_else(|| self.wrong_sum(&name, first))?;
+            let chunk = chunk.ok_or_else(|| self.wrong_checksum(&name, first))?;
             if chunk.end() == first || chunk.end() > of.end {
-                return Err(self.wrong_sum(&name, first));
+                return Err(self.wrong_checksum(&name, first));
             }
             next = chunk.end();
             if chunk.end() > from {
@@ -112,7 +112,7 @@ impl<'v> View<'v> {
                 let (kind, position) = (take_u8(&mut content)?, take_u64(&mut content)?);
                 Some(StoredPiece { kind, position, bytes: content })
             };
-            visit(read().ok_or_else(|| self.wrong_sum(&name, key))?);
+            visit(read().ok_or_else(|| self.wrong_checksum(&name, key))?);
             found = found.saturating_add(1);
             Ok(ControlFlow::Continue(()))
         })?;
@@ -127,8 +127,8 @@ impl<'v> View<'v> {
         Err(self.named.damaged(format!("table {name}"), detail))
     }
 
-    pub(super) fn wrong_sum(&self, name: &str, key: u64) -> StoreError {
-        self.named.damaged(format!("table {name}"), format!("the sum of value {key} is wrong"))
+    pub(super) fn wrong_checksum(&self, name: &str, key: u64) -> StoreError {
+        self.named.damaged(format!("table {name}"), format!("the checksum of value {key} is wrong"))
     }
 
     fn missing(&self, name: &str, place: u64) -> StoreError {
@@ -179,7 +179,7 @@ impl Contents for View<'_> {
         let (first, value) = newest.ok_or_else(|| self.missing(&name, of.first))?;
         let first = first.value();
         let chunk = OwnedChunk::open(&name, first, value.value());
-        let chunk = chunk.ok_or_else(|| self.wrong_sum(&name, first))?;
+        let chunk = chunk.ok_or_else(|| self.wrong_checksum(&name, first))?;
         if chunk.chunk().end() < end {
             return Err(self.missing(&name, chunk.chunk().end()));
         }
@@ -197,7 +197,7 @@ impl Contents for View<'_> {
                         visit(found);
                     }
                 });
-                found = found.saturating_add(count.ok_or_else(|| self.wrong_sum(&name, key))?);
+                found = found.saturating_add(count.ok_or_else(|| self.wrong_checksum(&name, key))?);
                 Ok(ControlFlow::Continue(()))
             })?;
             self.all(&name, found, of.keys)?;
@@ -209,7 +209,7 @@ impl Contents for View<'_> {
         let name = of.table();
         let mut found = 0_u64;
         self.values(name, 0, &mut |key, value| {
-            visit(key, unseal(name, key, value).ok_or_else(|| self.wrong_sum(name, key))?);
+            visit(key, unseal(name, key, value).ok_or_else(|| self.wrong_checksum(name, key))?);
             found = found.saturating_add(1);
             Ok(ControlFlow::Continue(()))
         })?;
@@ -231,7 +231,7 @@ impl Contents for View<'_> {
     }
 }
 
-/// Each answer is by a transaction of its own.
+/// Each call reads in a transaction of its own, so that two of them may see different commits.
 impl Contents for RedbStore {
     fn end(&self) -> u64 {
         self.meta.read().end()

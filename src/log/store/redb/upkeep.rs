@@ -1,4 +1,4 @@
-//! The store's verbs, and the long ones: checking, compacting, copying.
+//! What a store does, above all the long work: checking, compacting, copying.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -219,7 +219,7 @@ impl<'c> Copy<'c> {
                         from = Some(key);
                         return Ok(ControlFlow::Break(()));
                     }
-                    unseal(name, key, value).ok_or_else(|| view.wrong_sum(name, key))?;
+                    unseal(name, key, value).ok_or_else(|| view.wrong_checksum(name, key))?;
                     target.insert(key, value).map_err(|e| failed(e.into()))?;
                     copied = copied.saturating_add(wide(value.len()));
                     Ok(ControlFlow::Continue(()))

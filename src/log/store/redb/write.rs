@@ -9,13 +9,13 @@ use super::super::seal::{seal, start, wide};
 use super::super::{Batch, CheckpointStep, StateChange};
 use super::{RedbStore, table};
 
-/// How much of dropped tables a commit takes apart: twice what it writes, this at least, and no
-/// more values than that.
+/// How much of the dropped tables a commit removes: twice as many bytes as it writes and
+/// `SWEPT_BYTES` at the least, but no more than `SWEPT_VALUES` values.
 const SWEPT_BYTES: u64 = 1_024 * 1_024;
 const SWEPT_VALUES: u64 = 256;
 
 impl RedbStore {
-    /// Stores a batch; whatever goes wrong, nothing is stored after it.
+    /// Stores a batch. After an error nothing is stored any more.
     pub(super) fn store(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
         let mut value = self.writer.lock();
         if let Some(cause) = self.failure.get() {
@@ -35,7 +35,8 @@ impl RedbStore {
         });
         match &done {
             Ok(()) => {
-                // Durable without it; where the medium fails, the next batch finds out.
+                // The batch is durable without its note; a medium that fails here fails the next
+                // batch.
                 let _ = self.backend.mark(meta.batches);
                 *self.meta.write() = meta.into();
             }
@@ -109,12 +110,12 @@ fn check(named: &Named, batch: &Batch<'_>, meta: &Meta) -> Result<(), StoreError
     Ok(())
 }
 
-/// What is written in one transaction.
+/// Writes the parts of a batch in one transaction.
 struct Writer<'w> {
     txn: &'w WriteTransaction,
     named: &'w Named,
     value: &'w mut Vec<u8>,
-    /// Bytes so far.
+    /// How many bytes were written so far.
     written: u64,
 }
 
@@ -236,7 +237,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Takes a little of the dropped tables apart.
+    /// Removes a little of the dropped tables, so that no commit pays for all of one.
     fn sweep(&mut self, meta: &mut Meta) -> Result<(), StoreError> {
         let failed = |error: RedbError| self.named.redb("dropping what is old", error);
         let mut bytes = self.written.saturating_mul(2).max(SWEPT_BYTES);
