@@ -156,11 +156,8 @@ pub(crate) struct Generation {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StoreReport {
     pub(crate) records: u64,
-    pub(crate) chunks: u64,
     pub(crate) keys: u64,
-    pub(crate) rows: u64,
-    pub(crate) pieces: u64,
-    /// Bytes of all values.
+    /// Bytes of all records, named rows and pieces of checkpoints.
     pub(crate) bytes: u64,
 }
 
