@@ -87,7 +87,7 @@ impl RedbStore {
         let named = Named { file: path.display().to_string().into() };
         let is_new = options.create && !path.exists();
         let file = OpenOptions::new().read(true).write(true).create(options.create).open(path);
-        let file = file.map_err(|error| named.io("opening", &error))?;
+        let file = file.map_err(|error| named.io("opening to read and write", &error))?;
         let backend = FileBackend::new(file).map_err(|error| named.redb("opening", error))?;
         let store = Self::start(named, Backend::file(backend), options)?;
         if is_new {
