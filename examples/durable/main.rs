@@ -19,11 +19,13 @@ use limitry::{
 };
 
 const CUSTOMERS: [&str; 3] = ["acme", "globex", "initech"];
-/// Tokens of a call, and how many of them a customer has a month.
+/// Tokens of a call.
 const TOKENS: u64 = 1_000;
+/// Tokens that a customer has a month.
 const BUDGET: u64 = 1_500_000;
-/// Answers after which a worker is killed, and how many workers there are.
+/// Answers after which a worker is killed.
 const ANSWERS: usize = 2_000;
+/// How many workers there are, one after the other.
 const WORKERS: usize = 3;
 
 /// A customer, and the idempotency key of its call.
@@ -44,9 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     shown
 }
 
-/// Opens the engine, with a bar where that takes time.
-fn open(path: &Path, bar: bool) -> Result<Engine, limitry::Error> {
-    let bar = if bar { ProgressBar::new(0) } else { ProgressBar::hidden() };
+/// Opens the engine, and shows on a bar how far that has come.
+fn open(path: &Path, bar: ProgressBar) -> Result<Engine, limitry::Error> {
     let style = ProgressStyle::with_template("  {msg:24} {bar:30} {pos} of {len}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let store = Durable::open(path)?.durability(Durability::Synced).on_progress(move |progress| {
@@ -65,7 +66,7 @@ fn open(path: &Path, bar: bool) -> Result<Engine, limitry::Error> {
 
 /// Makes calls until somebody kills it, and says which were answered.
 fn work(path: &Path, run: &str) -> Result<(), Box<dyn Error>> {
-    let engine = open(path, false)?;
+    let engine = open(path, ProgressBar::hidden())?;
     let mut out = std::io::stdout().lock();
     for number in 0.. {
         let customer = CUSTOMERS[number % CUSTOMERS.len()];
@@ -89,7 +90,7 @@ fn show(path: &Path) -> Result<(), Box<dyn Error>> {
             said.len() + refused
         );
         allowed.extend(said);
-        let engine = open(path, true)?;
+        let engine = open(path, ProgressBar::new(0))?;
         report(&engine, &allowed)?;
         // The last request that was answered is sent again: the same answer, counted once.
         if let Some((customer, key)) = allowed.last() {
