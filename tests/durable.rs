@@ -25,8 +25,7 @@ use std::path::{Path, PathBuf};
 use limitry::{
     Algorithm, Decision, Durability, Durable, Enforcement, Engine, EngineBuilder, Event, EventId,
     EventQuery, HeaderDialect, Interval, ManualClock, Meter, MeterQuery, Metric, Overflow, Period,
-    Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, StoreError, TrackError, UsageQuery,
-    Window,
+    Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, TrackError, UsageQuery, Window,
 };
 use support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
 use support::{Dice, START, cases, date, duration, long, seed};
@@ -586,36 +585,6 @@ fn without_recorded_events_counters_and_keys_come_back() {
             engine.close().expect("it closes");
         }
     }
-}
-
-#[test]
-fn a_second_engine_is_told_that_the_store_is_in_use() {
-    let file = File::new("locked");
-    let (engine, _clock) = open(&file, START, two_rules);
-    let second = Durable::open(&file.0);
-    assert!(matches!(second, Err(StoreError::Locked { .. })), "{second:?}");
-    drop(engine);
-    assert!(Durable::open(&file.0).is_ok());
-}
-
-#[test]
-fn a_closed_engine_takes_nothing_and_answers_questions() {
-    let file = File::new("closed");
-    let (engine, _clock) = open(&file, START, two_rules);
-    engine.track(&request(1)).expect("good");
-    engine.close().expect("it closes");
-    engine.close().expect("it is closed");
-    let event = Event::new("c", "call");
-    let refused = engine.track(&event);
-    assert!(matches!(refused, Err(TrackError::Store(StoreError::Closed { .. }))), "{refused:?}");
-    assert!(engine.record(&event).is_err());
-    assert!(engine.update_rate_limit("rl", RateLimitUpdate::new().limit(9)).is_err());
-    assert_eq!(engine.events().len(), 1);
-    assert_eq!(engine.standing(&event).expect("good").quotas().next().expect("one").used, 10);
-    drop(engine);
-    let (engine, _clock) = open(&file, START, two_rules);
-    let standing = engine.standing(&event).expect("good");
-    assert_eq!(standing.quotas().next().expect("one").used, 10, "what was refused was not taken");
 }
 
 /// Nobody asks for it, and it is written.
