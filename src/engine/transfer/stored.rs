@@ -38,8 +38,8 @@ pub(super) fn export(
                 Ok(None) => continue,
                 Ok(Some(exported)) => lines.write(&exported),
                 Err(()) => {
-                    let what = format!("the record at place {place}");
-                    Err(ExportError::Store(store.damaged(&what, "it is no record")))
+                    let what = format!("record {place}");
+                    Err(ExportError::Store(store.damaged(&what, "it cannot be read")))
                 }
             };
             if let Err(why) = written {
