@@ -180,7 +180,8 @@ fn an_engine_that_refuses_takes_nothing_after_its_store_has_failed() {
     let engine = failing(&medium, OnFailure::Refuse);
     let (answered, why) = until_it_fails(&engine);
     assert!(matches!(why, TrackError::Store(StoreError::Failed { .. })), "{why:?}");
-    assert!(why.to_string().contains("on purpose"), "{why}");
+    let text = why.to_string();
+    assert!(text.contains("on purpose") && text.matches("storage").count() == 1, "{text}");
     // The store is not tried again: one failed sync may have lost what others took for written.
     let before = (used(&engine), keys(&engine));
     for _ in 0..3 {
@@ -431,6 +432,23 @@ fn dropping_an_engine_commits_what_waits() {
         drop(engine);
         assert_eq!(keys(&after_crash(&medium)), 1, "{level:?}");
     }
+}
+
+#[test]
+fn an_engine_without_a_store_has_nothing_to_wait_for_and_nothing_to_copy() {
+    let engine = builder().build().expect("valid rules");
+    let decision = engine.track(&call("a")).expect("allowed");
+    assert_eq!(engine.committed(&decision).wait(), Ok(()));
+    assert_eq!((engine.flush(), engine.compact(|_| ())), (Ok(()), Ok(false)));
+    assert_eq!(engine.verify(|_| ()).map(|report| report.records), Ok(0));
+    let health = engine.health();
+    assert!(health.is_good() && health.durability.is_none(), "{health:?}");
+    let path = std::env::temp_dir().join("limitry-no-backup.redb");
+    let why = engine.backup(&path, |_| ()).expect_err("nothing to copy");
+    assert!(why.to_string().contains("limitry-no-backup.redb: is not made"), "{why}");
+    assert!(!path.exists());
+    assert_eq!(engine.close(), Ok(()));
+    assert!(engine.track(&call("b")).expect("nothing was closed").is_allowed());
 }
 
 #[test]

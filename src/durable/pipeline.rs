@@ -119,7 +119,7 @@ impl Pipeline {
             StoreError::Closed { .. } | StoreError::Failed { .. } => why.clone(),
             why => {
                 let file = self.store.file().into();
-                StoreError::Failed { file, cause: why.to_string().into() }
+                StoreError::Failed { file, cause: why.cause() }
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 
+use serde::Serialize;
+
 use super::pipeline::Pipeline;
 use super::record::Record;
 use super::recovery::{RECORDS_A_WORD, Recovered, Settings, damaged, recover_from, rollups_anew};
@@ -16,7 +18,8 @@ use crate::snapshot::saved::Revisions;
 use crate::usage::Rollups;
 
 /// What [`Engine::verify`](crate::Engine::verify) went over and found right.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct VerifyReport {
     /// How many records the log has: one for each event that was let in, but for those that

@@ -167,20 +167,23 @@ impl Engine {
     /// the call, as it was at one moment. The copy opens as any store. `tell` is told how many
     /// bytes are copied.
     ///
-    /// While it is made the copy has `.part` behind its name. An engine without a store has nothing
-    /// to copy: it returns at once, and makes no file.
+    /// While it is made the copy has `.part` behind its name.
     ///
     /// # Errors
     /// There is something of this name already (a [`StoreError::Io`] of the kind `AlreadyExists`),
     /// the store cannot be read, or the copy cannot be written; what was written of it is removed.
+    /// The engine has no store: whoever counts on a backup shall not find out too late.
     pub fn backup(
         &self,
         to: impl AsRef<Path>,
         mut tell: impl FnMut(Progress),
     ) -> Result<(), StoreError> {
-        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        let to = to.as_ref();
+        let Some(pipeline) = &self.pipeline else {
+            return Err(StoreError::NoStore { file: to.display().to_string().into() });
+        };
         pipeline.flush()?;
-        pipeline.store.backup(to.as_ref(), &mut tell)
+        pipeline.store.backup(to, &mut tell)
     }
 
     /// Checks the whole store while the engine goes on:

@@ -78,12 +78,43 @@ pub enum StoreError {
         /// What it has in place of that.
         detail: Box<str>,
     },
+    /// There is nothing to back up: the engine has no store.
+    #[error("{file}: is not made: the engine has no store")]
+    NoStore {
+        /// The file that was to be made.
+        file: Box<str>,
+    },
     /// The store was closed with [`Engine::close`](crate::Engine::close).
     #[error("{file}: is closed")]
     Closed {
         /// The file.
         file: Box<str>,
     },
+}
+
+impl StoreError {
+    /// Returns the file that it is about.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        match self {
+            Self::Locked { file }
+            | Self::Newer { file, .. }
+            | Self::Foreign { file, .. }
+            | Self::Damaged { file, .. }
+            | Self::Io { file, .. }
+            | Self::Failed { file, .. }
+            | Self::Batch { file, .. }
+            | Self::NoStore { file }
+            | Self::Closed { file } => file,
+        }
+    }
+
+    /// What it says, without the file: to be quoted in another error of that file's.
+    pub(crate) fn cause(&self) -> Box<str> {
+        let text = self.to_string();
+        let cause = text.strip_prefix(self.file()).and_then(|text| text.strip_prefix(": "));
+        cause.unwrap_or(&text).into()
+    }
 }
 
 /// A file, to make errors about it.

@@ -127,6 +127,12 @@ impl Backend {
         }
     }
 
+    /// Whether a new store would be made here, because there is none yet.
+    pub(super) fn is_nothing(&self) -> io::Result<bool> {
+        let len = self.bytes()?;
+        Ok(len == 0 || self.is_unborn(len)?)
+    }
+
     /// Whether a crash during the creation left this: the first page without its whole name, and
     /// nothing behind it. redb writes nothing more before the name lasts.
     fn is_unborn(&self, len: u64) -> io::Result<bool> {

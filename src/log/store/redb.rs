@@ -107,6 +107,10 @@ impl RedbStore {
 
     fn start(named: Named, backend: Backend, options: &StoreOptions) -> Result<Self, StoreError> {
         let (db, meta) = guarded(&named, "the file", || {
+            let is_nothing = || backend.is_nothing().map_err(|error| named.io("opening", &error));
+            if !options.create && is_nothing()? {
+                return Err(named.foreign("it is empty"));
+            }
             let db = open_database(&named, backend.clone(), options)?;
             let meta = find_meta(&named, &db)?;
             let meta = meta.map_or_else(|| write::first(&named, &db), Ok)?;

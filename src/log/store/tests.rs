@@ -125,6 +125,19 @@ fn what_is_no_log_is_left_alone() {
     let error = RedbStore::open(&none.0, &StoreOptions { create: false, ..OPTIONS });
     let error = error.expect_err("is not there");
     assert!(matches!(error, StoreError::Io { kind: std::io::ErrorKind::NotFound, .. }), "{error}");
+
+    // What an interrupted making leaves is made again only by who may make one.
+    for bytes in [0, 1, 8, 5_000] {
+        let medium = Medium::of(vec![0; bytes]);
+        let only = StoreOptions { create: false, ..OPTIONS };
+        let error = RedbStore::open_storage(Box::new(medium.clone()), &only);
+        let error = error.expect_err("there is none");
+        assert!(matches!(error, StoreError::Foreign { .. }), "{bytes} bytes: {error}");
+        assert_eq!(medium.image(), vec![0; bytes]);
+        open(&medium).expect("makes one").close().expect("closes");
+        let error = RedbStore::open_storage(Box::new(medium), &only).err();
+        assert_eq!(error, None, "{bytes} bytes");
+    }
 }
 
 #[test]

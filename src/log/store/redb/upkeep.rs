@@ -56,7 +56,7 @@ impl Store for RedbStore {
         })?;
         if !whole {
             let error = self.named.damaged("the file", "pages were not as they should be");
-            let _ = self.failure.set(error.to_string().into());
+            let _ = self.failure.set(error.cause());
             return Err(error);
         }
         progress(Progress::new(PAGES, total, total));

@@ -42,7 +42,7 @@ impl RedbStore {
             }
             Err(StoreError::Closed { .. }) => {}
             Err(error) => {
-                let _ = self.failure.set(error.to_string().into());
+                let _ = self.failure.set(error.cause());
             }
         }
         done
