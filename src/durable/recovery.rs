@@ -389,8 +389,9 @@ impl<'r> Reader<'r> {
     fn place_log(&mut self, keep: usize, first: u64, parts: &Parts) -> u64 {
         let keep = u64::try_from(keep).unwrap_or(u64::MAX);
         self.log_from = self.store.end().saturating_sub(keep).max(first);
-        let (known, floor) = parts.log.unwrap_or((first, self.store.floor()));
-        self.floor = floor;
+        let (known, floor) = parts.log.unwrap_or((first, None));
+        // Memory may have had events then that the store does not have any more.
+        self.floor = floor.max(self.store.floor());
         known.clamp(first, self.log_from)
     }
 

@@ -1,0 +1,78 @@
+//! Goal: a store that goes by other settings than the last time, or that has dropped what was old,
+//! says what it has: it answers nothing from what is gone, and calls nothing damaged that is whole.
+//!
+//! Method: engines on a medium in memory, closed and opened again, and a clock that is set by hand.
+
+#![cfg(feature = "durable")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics is a test that fails"
+)]
+
+use std::time::Duration;
+
+use limitry::{
+    Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Metric, Period, Quota,
+    RateLimit, Storage, UsageQuery, Window,
+};
+
+#[path = "support/medium.rs"]
+mod medium;
+
+use self::medium::Medium;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = HOUR.saturating_mul(24);
+
+fn clock() -> ManualClock {
+    ManualClock::new("2024-01-15T10:30:00Z".parse().expect("a time"))
+}
+
+fn builder(hands: &ManualClock) -> EngineBuilder {
+    Engine::builder()
+        .clock(hands.clone())
+        .rate_limit(RateLimit::new("calls", 1_000, Window::Hour).per("customer_id"))
+        .quota(Quota::new("tokens", Metric::TotalTokens, 1_000, Period::Day).per("customer_id"))
+}
+
+fn store(medium: &Medium) -> Durable {
+    Durable::open_on(medium.clone()).expect("a store").durability(Durability::Synced)
+}
+
+/// The newest checkpoint may be of a time at which memory had what the store dropped since.
+#[test]
+fn what_the_store_has_dropped_is_missed() {
+    let (medium, hands) = (Medium::new(), clock());
+    let open = || {
+        let store = store(&medium).retention(2 * DAY);
+        builder(&hands).durable(store).build().expect("a store that opens")
+    };
+    let event = Event::new("cust_1", "model_call").property("region", "eu");
+    let asked = |engine: &Engine| {
+        // The roll-ups know nothing of regions: it is the events that answer.
+        let query = UsageQuery::all_time().filter("region", "eu");
+        let summary = engine.usage().summary(&query).expect("a good question");
+        (summary.totals.total_events, summary.covers.is_complete)
+    };
+    let engine = open();
+    engine.track(&event).expect("allowed");
+    hands.advance(4 * HOUR);
+    engine.track(&event).expect("allowed");
+    engine.close().expect("a working store");
+    drop(engine);
+    let engine = open();
+    assert_eq!(asked(&engine), (2, true));
+    hands.advance(5 * DAY);
+    engine.track(&event).expect("allowed");
+    assert_eq!(asked(&engine), (3, true));
+    // Once without a checkpoint of after the dropping, and once with one.
+    drop(engine);
+    for _ in 0..2 {
+        let engine = open();
+        assert_eq!(asked(&engine), (1, false));
+        engine.close().expect("a working store");
+    }
+}
