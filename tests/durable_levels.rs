@@ -226,6 +226,11 @@ fn an_engine_of_memory_goes_on_after_its_store_has_failed_and_says_so() {
     engine.add_rate_limit(RateLimit::new("new", 1_000, Window::Hour)).expect("in memory");
     let decision = engine.track(&call("last")).expect("goes on");
     assert_eq!(decision.rate_limits().count(), 2);
+    // Batches go on as single calls do.
+    let batch = ["batch 1", "k3", "batch 2"].map(call);
+    let report = engine.record_batch(&batch).expect("goes on");
+    assert_eq!((report.count, report.duplicates, keys(&engine)), (2, 1, 48));
+    assert_eq!(engine.record_batch(&batch).expect("goes on").duplicates, 3);
     // But nobody is told that it lasts.
     assert!(engine.committed(&decision).wait().is_err());
     assert!(engine.flush().is_err() && engine.close().is_err());

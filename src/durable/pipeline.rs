@@ -174,6 +174,17 @@ impl Pipeline {
         waits.map_err(|why| self.refusal(&why))
     }
 
+    /// Waits for the commit of everything that was put in before, where calls do that.
+    ///
+    /// # Errors
+    /// As [`acknowledge`](Self::acknowledge).
+    pub(crate) fn acknowledge_all(&self) -> Result<(), StoreError> {
+        match self.level {
+            Durability::Synced => self.flush().or_else(|why| self.without_store(&why)),
+            _ => Ok(()),
+        }
+    }
+
     /// Puts a row of the engine's own state into the queue.
     pub(crate) fn put_row(&self, key: u64, bytes: Vec<u8>) -> u64 {
         let table = StateTable::Meta;

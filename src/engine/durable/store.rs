@@ -3,7 +3,7 @@
 use crate::clock::Timestamp;
 use crate::counters::{At, Moment, SavedTakes, Take, decode_takes, encode_takes};
 use crate::decision::{Decision, Kept};
-use crate::durable::{Durability, Head, Pipeline, Record};
+use crate::durable::{Head, Pipeline, Record};
 use crate::engine::Engine;
 use crate::error::{BatchError, RulesError, TrackError};
 use crate::event::Event;
@@ -61,10 +61,8 @@ impl Engine {
 
     pub(in crate::engine) fn batch_is_stored(&self) -> Result<(), BatchError> {
         match &self.pipeline {
-            Some(pipeline) if pipeline.level() == Durability::Synced => {
-                pipeline.flush().map_err(BatchError::Store)
-            }
-            _ => Ok(()),
+            Some(pipeline) => pipeline.acknowledge_all().map_err(BatchError::Store),
+            None => Ok(()),
         }
     }
 
