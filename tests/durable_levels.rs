@@ -17,14 +17,14 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use limitry::{
-    BuildError, Decision, Durability, Durable, Engine, EngineBuilder, Event, EventQuery,
-    ManualClock, Meter, Metric, OnFailure, Period, Quota, RateLimit, RateLimitUpdate, Recording,
-    RulesError, Storage, StoreError, TrackError, Window,
+    BatchError, BuildError, Clock, Decision, Durability, Durable, Engine, EngineBuilder, Event,
+    EventQuery, ManualClock, Meter, Metric, OnFailure, Period, Quota, RateLimit, RateLimitUpdate,
+    Recording, RulesError, Storage, StoreError, Timestamp, TrackError, Window,
 };
 
 #[path = "support/medium.rs"]
@@ -256,6 +256,38 @@ fn a_closed_engine_takes_nothing_and_answers_questions() {
     assert_eq!(engine.events().list(&EventQuery::new()).expect("a page").data.len(), 1);
     let again = after_crash(&medium);
     assert_eq!((keys(&again), used(&again)), (1, 10), "what was refused was not taken");
+}
+
+/// A clock that closes an engine when it is read.
+struct Closing {
+    engine: Arc<OnceLock<Weak<Engine>>>,
+    inner: ManualClock,
+}
+
+impl Clock for Closing {
+    fn now(&self) -> Timestamp {
+        if let Some(engine) = self.engine.get().and_then(Weak::upgrade) {
+            engine.close().expect("a working store");
+        }
+        self.inner.now()
+    }
+}
+
+#[test]
+fn a_batch_that_an_engine_is_closed_under_is_not_said_to_be_recorded() {
+    for level in [Durability::Memory, Durability::Buffered, Durability::Synced] {
+        let (medium, end) = (Medium::new(), Arc::new(OnceLock::new()));
+        let hands = Closing { engine: Arc::clone(&end), inner: clock() };
+        let builder = builder().clock(hands).durable(idle(&medium).durability(level));
+        let engine = Arc::new(builder.build().expect("a store that opens"));
+        engine.track(&call("a")).expect("allowed");
+        // The batch was let in when the clock is read.
+        end.set(Arc::downgrade(&engine)).expect("the first");
+        let batch = engine.record_batch(&[call("b"), call("c")]);
+        assert!(matches!(batch, Err(BatchError::Store(StoreError::Closed { .. }))), "{batch:?}");
+        drop(engine);
+        assert_eq!(keys(&after_crash(&medium)), 1, "{level:?}");
+    }
 }
 
 /// Holds syncs back.

@@ -80,8 +80,8 @@ impl Engine {
             let checked = batch.check(index, event);
             checked.map_err(|source| BatchError::Event { index, source })?;
         }
-        let report = batch.record(events);
-        self.batch_is_stored()?;
+        let (report, cut_off) = batch.record(events);
+        self.batch_is_stored(cut_off)?;
         Ok(report)
     }
 }
@@ -142,19 +142,20 @@ impl<'b> Batch<'b> {
         Ok(())
     }
 
-    /// Records the events but for repeats.
-    fn record(self, events: &[Event<'_>]) -> BatchReport {
+    /// Records the events but for repeats; says whether the engine was closed meanwhile.
+    fn record(self, events: &[Event<'_>]) -> (BatchReport, bool) {
         let mut repeats = self.repeats.iter().copied().peekable();
-        let mut count: usize = 0;
+        let (mut count, mut cut_off) = (0_usize, false);
         for (index, event) in events.iter().enumerate() {
             if repeats.next_if_eq(&index).is_some() {
                 continue;
             }
             let answer = self.engine.counted(Intent::Record, || self.record_one(event));
+            cut_off |= self.engine.is_cut_off(&answer);
             let is_new = answer.is_ok_and(|decision| !decision.is_replay());
             count = count.saturating_add(usize::from(is_new));
         }
-        BatchReport { count, duplicates: events.len().saturating_sub(count) }
+        (BatchReport { count, duplicates: events.len().saturating_sub(count) }, cut_off)
     }
 
     /// Fails only when the key was used for another event since it was checked.

@@ -89,7 +89,11 @@ impl Engine {
         Ok(())
     }
 
-    pub(in crate::engine) fn batch_is_stored(&self) -> Result<(), BatchError> {
+    pub(in crate::engine) fn is_cut_off(&self, _answer: &Result<Decision, TrackError>) -> bool {
+        false
+    }
+
+    pub(in crate::engine) fn batch_is_stored(&self, _cut_off: bool) -> Result<(), BatchError> {
         Ok(())
     }
 }

@@ -59,8 +59,18 @@ impl Engine {
         answers
     }
 
-    pub(in crate::engine) fn batch_is_stored(&self) -> Result<(), BatchError> {
+    /// Whether an event was let in and its record put nowhere: the engine was closed while it
+    /// decided.
+    pub(in crate::engine) fn is_cut_off(&self, answer: &Result<Decision, TrackError>) -> bool {
+        let is_cut_off = |it: &Decision| it.is_allowed() && it.log_place().is_none();
+        self.pipeline.is_some() && answer.as_ref().is_ok_and(is_cut_off)
+    }
+
+    /// Waits for the commit of a batch, where calls do that; `cut_off` is one that was being
+    /// recorded when the engine was closed.
+    pub(in crate::engine) fn batch_is_stored(&self, cut_off: bool) -> Result<(), BatchError> {
         match &self.pipeline {
+            Some(pipeline) if cut_off => Err(BatchError::Store(pipeline.store.closed())),
             Some(pipeline) => pipeline.acknowledge_all().map_err(BatchError::Store),
             None => Ok(()),
         }
