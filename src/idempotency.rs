@@ -92,6 +92,14 @@ impl IdempotencyKeys {
         Ok(decision)
     }
 
+    /// Stores an answer that lets an event in and was decided elsewhere.
+    #[cfg(feature = "durable")]
+    pub(crate) fn keep(&self, key: &str, event: &Event<'_>, now: Moment, decision: &Decision) {
+        let (fingerprint, decision) = (self.fingerprint(event), Box::new(decision.to_replay()));
+        self.kept.insert(key.into(), Kept { fingerprint, at: now, decision });
+        self.stored(key, now);
+    }
+
     fn is_alive(&self, kept: &Kept, now: Moment) -> bool {
         now < Moment(kept.at.0.saturating_add(self.retention))
     }

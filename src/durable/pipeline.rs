@@ -228,6 +228,11 @@ impl Pipeline {
         self.store.first()
     }
 
+    /// Whether a record came after the store had failed, and is kept nowhere.
+    pub(crate) fn is_lost(&self, place: u64) -> bool {
+        self.has_failed() && self.queue.is_discarded(place)
+    }
+
     /// Reads the record of a place.
     pub(crate) fn read<R>(
         &self,

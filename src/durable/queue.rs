@@ -302,6 +302,11 @@ impl Queue {
         self.pending.lock().end()
     }
 
+    /// Whether the record of a place came after the store had failed, and is kept nowhere.
+    pub(super) fn is_discarded(&self, place: u64) -> bool {
+        place >= self.pending.lock().open.end()
+    }
+
     /// The serial number of the last entry.
     pub(super) fn serial(&self) -> u64 {
         self.pending.lock().serial

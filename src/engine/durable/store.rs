@@ -95,10 +95,18 @@ impl Engine {
             };
         }
         let decide = || {
+            if pipeline.is_memory_only() {
+                // It has failed since. Who comes from now on looks there, too.
+                return Ok((self.keys.once(key, event, now, decide)?, None));
+            }
             let decision = decide()?;
             let since = decision.at().now;
-            let used = decision.log_place().map(|place| Use { place, since });
-            Ok((decision, used))
+            let place = decision.log_place();
+            let kept = place.filter(|place| !pipeline.is_lost(*place));
+            if place.is_some() && kept.is_none() {
+                self.keys.keep(key, event, now, &decision);
+            }
+            Ok((decision, kept.map(|place| Use { place, since })))
         };
         let look_up = |place| self.look_up(pipeline, place, key, event);
         let once = pipeline.keys.once(pipeline.keys.hash(key), now, look_up, decide)?;
@@ -247,5 +255,78 @@ fn decision_of(once: Once<Decision>, key: &str) -> Result<Decision, TrackError> 
         Once::New(decision, _) => Ok(decision),
         Once::Known(decision, place) => Ok(decision.at_log_place(place)),
         Once::Conflict => Err(TrackError::IdempotencyConflict { key: key.into() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::counters::Intent;
+    use crate::log::store::Storage;
+    use crate::{Durable, OnFailure};
+
+    /// A medium that takes nothing more when it is told so.
+    #[derive(Clone, Debug, Default)]
+    struct Brittle {
+        bytes: Arc<Mutex<Vec<u8>>>,
+        broken: Arc<AtomicBool>,
+    }
+
+    impl Storage for Brittle {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.lock().len() as u64)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            let start = usize::try_from(offset).expect("an offset in memory");
+            out.copy_from_slice(&self.bytes.lock()[start..start + out.len()]);
+            Ok(())
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            let start = usize::try_from(offset).expect("an offset in memory");
+            self.bytes.lock()[start..start + data.len()].copy_from_slice(data);
+            self.sync()
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.bytes.lock().resize(usize::try_from(len).expect("a length in memory"), 0);
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            let broken = self.broken.load(Ordering::Acquire);
+            if broken { Err(io::Error::other("it is broken")) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_key_whose_record_came_after_the_store_had_failed_is_known() {
+        let medium = Brittle::default();
+        let store = Durable::open_on(medium.clone()).expect("a store");
+        let store = store.on_failure(OnFailure::MemoryOnly);
+        let engine = Engine::builder().durable(store).build().expect("an engine");
+        let event = Event::new("c", "call").idempotency_key("k");
+        let now = engine.read_clock();
+        let answer = engine.by_key("k", &event, now.moment, || {
+            medium.broken.store(true, Ordering::Release);
+            engine.track(&Event::new("c", "call")).expect("it is not known yet");
+            engine.flush().expect_err("it is broken");
+            engine.decide(&event, Intent::Take, now)
+        });
+        assert!(!answer.expect("it goes on").is_replay());
+        for _ in 0..2 {
+            assert!(engine.check(&event).expect("known").is_replay());
+            assert!(engine.track(&event).expect("known").is_replay());
+        }
+        let other = engine.track(&event.cost_cents(1));
+        assert!(matches!(other, Err(TrackError::IdempotencyConflict { .. })), "{other:?}");
+        assert_eq!(engine.events().len(), 2);
     }
 }
