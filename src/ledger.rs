@@ -59,6 +59,14 @@ impl Ledger {
         Self { name, hasher, inner: Mutex::new(Inner { log, rollups }) }
     }
 
+    /// The same without its events: what it answers is in its roll-ups.
+    #[cfg(feature = "durable")]
+    pub(crate) fn without_events(self) -> Self {
+        let Inner { log, rollups } = self.inner.into_inner();
+        let log = MemoryLog::starting(1, None, log.recorded(), Some(Timestamp::MAX));
+        Self { inner: Mutex::new(Inner { log, rollups }), ..self }
+    }
+
     /// Adds an event that happened at `timestamp`, and names it; `now` is the engine's time.
     /// `put` hands it on in the order of the log, under the ledger's lock.
     pub(crate) fn append<R>(

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use limitry::{
     Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Metric, Period, Quota,
-    RateLimit, Storage, UsageQuery, Window,
+    RateLimit, RollupOptions, Storage, UsageQuery, Window,
 };
 
 #[path = "support/medium.rs"]
@@ -73,6 +73,36 @@ fn what_the_store_has_dropped_is_missed() {
     for _ in 0..2 {
         let engine = open();
         assert_eq!(asked(&engine), (1, false));
+        engine.close().expect("a working store");
+    }
+}
+
+/// How long sums are kept, and how many values have some, may have been otherwise when they came.
+#[test]
+fn sums_that_went_by_other_settings_are_no_damage() {
+    let (medium, hands) = (Medium::new(), clock());
+    let open = |values: usize, days: u32| {
+        let rollups = RollupOptions::new().max_values(values);
+        let rollups = rollups.keep_minutes(HOUR).keep_hours(DAY).keep_days(days * DAY);
+        let builder = builder(&hands).rollups(rollups).durable(store(&medium));
+        builder.build().expect("a store that opens")
+    };
+    let engine = open(3, 2);
+    for number in 0..9 {
+        let customer = format!("cust_{number}");
+        engine.track(&Event::new(&customer, "model_call").total_tokens(1)).expect("allowed");
+        hands.advance(12 * HOUR);
+    }
+    assert!(engine.verify(|_| ()).expect("a good store").is_complete);
+    engine.close().expect("a working store");
+    drop(engine);
+    for (values, days) in [(3, 2), (100, 2), (2, 30), (100, 1), (3, 3)] {
+        let engine = open(values, days);
+        for _ in 0..2 {
+            let report = engine.verify(|_| ());
+            assert!(report.expect("a good store").is_complete, "{values} values, {days} days");
+            engine.track(&Event::new("cust_20", "model_call").total_tokens(1)).expect("allowed");
+        }
         engine.close().expect("a working store");
     }
 }

@@ -96,7 +96,9 @@ fn fold(
         let log = MemoryLog::new(1, None);
         Ledger::restored(0, settings.hasher.clone(), log, rollups)
     });
-    Ok(Verified { report, ledgers: ledger.zip(folded) })
+    let ledgers = ledger.zip(folded);
+    let ledgers = ledgers.map(|(found, folded)| (found.without_events(), folded.without_events()));
+    Ok(Verified { report, ledgers })
 }
 
 /// The log, read from its start and folded into counters and roll-ups beside the engine's own.

@@ -11,10 +11,9 @@ use chrono::{DateTime, Utc};
 use crate::decision::Decision;
 use crate::durable::{Durability, Pipeline, Verified, VerifyReport};
 use crate::engine::{Engine, Usage};
-use crate::ledger::Ledger;
 use crate::log::store::StoreError;
 use crate::progress::Progress;
-use crate::usage::UsageQuery;
+use crate::usage::{UsageBreakdown, UsageQuery, UsageTotals};
 
 /// The state of an engine's store: [`Engine::health`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,10 +204,13 @@ impl Engine {
     pub fn verify(&self, mut tell: impl FnMut(Progress)) -> Result<VerifyReport, StoreError> {
         let Some(pipeline) = &self.pipeline else { return Ok(VerifyReport::default()) };
         let Verified { report, ledgers } = pipeline.verify(&mut tell)?;
-        if let Some((found, folded)) = &ledgers {
+        if let Some((found, folded)) = &ledgers
+            && let both = [found, folded].map(|ledger| Usage { ledger: Some(ledger) })
+            && let Some(query) = kept_by(both)
+        {
             let dimensions = pipeline.dimensions();
             for part in iter::once(None).chain(dimensions.map(Some)) {
-                if answer(found, part) != answer(folded, part) {
+                if !agree(both, &query, part) {
                     let part = part.unwrap_or("all events");
                     let (what, store) = (format!("the roll-ups of {part}"), &pipeline.store);
                     return Err(store.damaged(&what, "they are not the sums of the events"));
@@ -219,15 +221,61 @@ impl Engine {
     }
 }
 
-/// The sums of all time, or of each value of a dimension.
-fn answer(ledger: &Ledger, dimension: Option<&str>) -> Option<String> {
-    let usage = Usage { ledger: Some(ledger) };
-    let query = UsageQuery::new(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
-    match dimension {
-        None => serde_json::to_string(&usage.summary(&query).ok()?.generic()).ok(),
-        Some(dimension) => {
-            let breakdown = usage.breakdown(&query, dimension).ok()?;
-            Some(format!("{:?} {:?}", breakdown.rows, breakdown.other))
-        }
+/// The time of which both have all sums: how long they are kept may have been set otherwise since.
+fn kept_by(both: [Usage<'_>; 2]) -> Option<UsageQuery> {
+    let all = UsageQuery::all_time();
+    let mut first = None;
+    for usage in both {
+        first = first.max(usage.summary(&all).ok()?.covers.start);
     }
+    let Some(first) = first else { return Some(all) };
+    Some(UsageQuery::new(first.try_into().ok()?, DateTime::<Utc>::MAX_UTC))
+}
+
+/// Whether both have the same sums, in all or by a dimension. Which values are among the others
+/// hangs on the caps of their day: where some are, it is the sums of all values that are compared.
+fn agree(both: [Usage<'_>; 2], query: &UsageQuery, dimension: Option<&str>) -> bool {
+    let Some(dimension) = dimension else {
+        let [found, folded] = both.map(|usage| usage.summary(query).ok());
+        return match (found, folded) {
+            (Some(found), Some(folded)) => are_alike(&found.totals, &folded.totals),
+            (found, folded) => found == folded,
+        };
+    };
+    let [found, folded] = both.map(|usage| usage.breakdown(query, dimension).ok());
+    let (Some(found), Some(folded)) = (&found, &folded) else { return found == folded };
+    if found.other.is_some() || folded.other.is_some() {
+        return sums(found) == sums(folded);
+    }
+    let mut rows = found.rows.iter().zip(&folded.rows);
+    found.rows.len() == folded.rows.len()
+        && rows.all(|(a, b)| a.dimension == b.dimension && are_alike(&a.totals, &b.totals))
+}
+
+/// Whether totals are the same. Of more names of values than have sums, the order in which meters
+/// and events came says which have.
+fn are_alike(a: &UsageTotals, b: &UsageTotals) -> bool {
+    let are_capped = a.other_values > 0 || b.other_values > 0;
+    fixed(a) == fixed(b) && (are_capped || a.values == b.values)
+}
+
+fn fixed(totals: &UsageTotals) -> [u128; 5] {
+    [
+        totals.total_events.into(),
+        totals.total_tokens,
+        totals.total_input_tokens,
+        totals.total_output_tokens,
+        totals.total_cost_cents,
+    ]
+}
+
+/// The sums of all values together.
+fn sums(breakdown: &UsageBreakdown) -> [u128; 5] {
+    let rows = breakdown.rows.iter().map(|row| &row.totals).chain(&breakdown.other);
+    rows.map(fixed).fold([0; 5], |mut sums, totals| {
+        for (sum, more) in sums.iter_mut().zip(totals) {
+            *sum = sum.saturating_add(more);
+        }
+        sums
+    })
 }
