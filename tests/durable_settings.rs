@@ -106,3 +106,28 @@ fn sums_that_went_by_other_settings_are_no_damage() {
         engine.close().expect("a working store");
     }
 }
+
+/// An event that was let in late is right, also where it would be too late by now.
+#[test]
+fn late_events_that_would_be_refused_now_are_no_damage() {
+    let (medium, hands) = (Medium::new(), clock());
+    let open = |late: Duration| {
+        let builder = builder(&hands).late_events(late).durable(store(&medium));
+        builder.build().expect("a store that opens")
+    };
+    let event = Event::new("cust_1", "model_call").total_tokens(10);
+    let engine = open(2 * DAY);
+    let first = event.timestamp(engine.now().try_into().expect("a date"));
+    let event = Event::new("cust_1", "model_call").total_tokens(10);
+    engine.track(&event).expect("allowed");
+    hands.advance(DAY);
+    engine.track(&event).expect("allowed");
+    let late = engine.track(&first).expect("allowed");
+    assert_eq!(late.quotas().next().map(|quota| quota.used), Some(20));
+    engine.close().expect("a working store");
+    drop(engine);
+    for late in [HOUR, 2 * DAY] {
+        let engine = open(late);
+        assert!(engine.verify(|_| ()).expect("a good store").is_complete);
+    }
+}

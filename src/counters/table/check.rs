@@ -127,6 +127,10 @@ impl Checking<'_> {
     ) -> Option<(Reading, bool)> {
         self.roster.answering(counter.number())?;
         let judged = counter.judge(row, 0, at, cost);
+        // What takes no more late events now may have taken some when they were kept for longer.
+        if counter.policy.is_too_late(&judged.reading, *at) {
+            return None;
+        }
         // What a counter took over is not in the log, and from whom may be known no more.
         let whole = self.complete && counter.lineage() == counter.number();
         let known = match judged.cell {
