@@ -258,6 +258,38 @@ fn a_closed_engine_takes_nothing_and_answers_questions() {
     assert_eq!((keys(&again), used(&again)), (1, 10), "what was refused was not taken");
 }
 
+#[test]
+fn what_was_exported_when_the_store_had_failed_can_be_imported_later() {
+    let (medium, hands) = (Medium::new(), clock());
+    let open = |medium: &Medium| {
+        let store = idle(medium).durability(Durability::Synced).on_failure(OnFailure::MemoryOnly);
+        builder().clock(hands.clone()).durable(store).build().expect("a store that opens")
+    };
+    let event = || {
+        hands.advance(Duration::from_millis(1));
+        Event::new("cust_1", "model_call").total_tokens(10)
+    };
+    let engine = open(&medium);
+    engine.track(&event()).expect("allowed");
+    medium.break_down();
+    for _ in 0..5 {
+        engine.track(&event()).expect("goes on");
+    }
+    let mut lines = Vec::new();
+    engine.export(&mut lines, &EventQuery::new(), |_| ()).expect("an export");
+    drop(engine);
+    // The names of the events that were lost are given again.
+    let engine = open(&Medium::of(medium.image()));
+    for _ in 0..3 {
+        engine.track(&event()).expect("allowed");
+    }
+    for (count, duplicates) in [(5, 1), (0, 6)] {
+        let report = engine.import(&lines[..], |_| ()).expect("an import");
+        assert_eq!((report.count, report.duplicates), (count, duplicates));
+        assert_eq!((keys(&engine), used(&engine)), (9, 90));
+    }
+}
+
 /// A clock that closes an engine when it is read.
 struct Closing {
     engine: Arc<OnceLock<Weak<Engine>>>,

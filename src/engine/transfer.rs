@@ -268,7 +268,8 @@ impl<P: FnMut(Progress)> Import<'_, P> {
         self.record()
     }
 
-    /// Reads a line; `None` of an event of this engine.
+    /// Reads a line; `None` of an event of this engine. A name of it alone does not say so: one
+    /// that was lost with a store that failed is given again.
     fn read(&self, text: &[u8]) -> Result<Option<Event<'static>>, String> {
         if text.len() > MAX_LINE_BYTES {
             return Err(format!("the line must be at most {MAX_LINE_BYTES} bytes long"));
@@ -276,7 +277,8 @@ impl<P: FnMut(Progress)> Import<'_, P> {
         let line: Line = serde_json::from_slice(text).map_err(|why| reason(&why))?;
         let id = line.id().and_then(|id| id.parse().ok());
         let is_own = |ledger: &Ledger| ledger.place(id?);
-        if self.engine.ledger.as_deref().and_then(is_own).is_some() {
+        let place = self.engine.ledger.as_deref().and_then(is_own);
+        if place.is_some_and(|place| !self.engine.has_other(place, |event| line.is_other(event))) {
             return Ok(None);
         }
         line.into_event().map(Some)

@@ -8,6 +8,7 @@ use crate::decision::{Decision, Kept};
 use crate::engine::Engine;
 use crate::error::{BatchError, RulesError, TrackError};
 use crate::event::Event;
+use crate::log::Stored;
 use crate::snapshot::{Compiler, Snapshot};
 
 impl Engine {
@@ -62,6 +63,14 @@ impl Engine {
         _rules: &Snapshot,
     ) -> Kept {
         self.keep_in_memory(event, at)
+    }
+
+    pub(in crate::engine) fn has_other(
+        &self,
+        _place: u64,
+        _is_other: impl Fn(&Stored<'_>) -> bool,
+    ) -> bool {
+        false
     }
 
     pub(in crate::engine) fn admit_batch(&self) -> Result<(), BatchError> {

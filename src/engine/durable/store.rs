@@ -168,6 +168,17 @@ impl Engine {
         })
     }
 
+    /// Whether the record of a place is of another event, as far as that can be read.
+    pub(in crate::engine) fn has_other(
+        &self,
+        place: u64,
+        is_other: impl Fn(&Stored<'_>) -> bool,
+    ) -> bool {
+        let Some(pipeline) = &self.pipeline else { return false };
+        let other = pipeline.read(place, |it| Some(is_other(&Stored::read(it.event)?)));
+        other.is_ok_and(|other| other == Some(true))
+    }
+
     /// The first answer to the event of a record.
     fn answer_of(
         &self,

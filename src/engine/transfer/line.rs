@@ -8,7 +8,9 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::amount::Amount;
-use crate::event::Event;
+use crate::clock::Timestamp;
+use crate::event::{Dimension, Event};
+use crate::log::Stored;
 
 const FIELDS: &[&str] = &[
     "id",
@@ -55,6 +57,16 @@ impl Line {
     /// The name that the event has where the line comes from.
     pub(super) fn id(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+
+    /// Whether a stored event is not the line's, by what all lines say.
+    pub(super) fn is_other(&self, event: &Stored<'_>) -> bool {
+        let differs = |text: &Option<String>, key| {
+            text.as_deref().is_some_and(|text| event.dimension(key) != Some(text))
+        };
+        differs(&self.customer_id, &Dimension::CustomerId)
+            || differs(&self.event_type, &Dimension::EventType)
+            || self.timestamp.is_some_and(|at| Timestamp::from(at) != event.timestamp())
     }
 
     /// The event, with an idempotency key and a timestamp; or what is missing.
