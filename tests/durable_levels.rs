@@ -578,6 +578,24 @@ fn what_changed_last_holds_in_the_code_or_at_run_time() {
     assert!(matches!(why, BuildError::Invalid(_)), "{why:?}");
 }
 
+/// A minute that the code says by its seconds is read again as a minute, and is no change of it.
+#[test]
+fn what_the_code_says_in_another_way_is_no_change() {
+    let medium = Medium::new();
+    let open = |others: u64| {
+        let minute = Window::Every(Duration::from_secs(60));
+        let limits = RateLimit::new("a", 1, minute).id("a");
+        let builder = Engine::builder().clock(clock()).rate_limit(limits);
+        let other = RateLimit::new("b", others, Window::Hour);
+        builder.rate_limit(other).durable(idle(&medium)).build().expect("a store that opens")
+    };
+    let raised = RateLimitUpdate::new().limit(100);
+    open(1).update_rate_limit("a", raised).expect("raised at run time");
+    let engine = open(2);
+    let limits: Vec<_> = engine.rate_limits().iter().map(|rule| rule.limit_value).collect();
+    assert_eq!(limits, [100, 2]);
+}
+
 #[test]
 fn a_limiter_that_records_nothing_survives_too() {
     let medium = Medium::new();

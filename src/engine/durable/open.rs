@@ -100,6 +100,8 @@ impl Engine {
         if declared == Some(&*text) {
             return Ok(());
         }
+        // As they are when they are read again: some things can be said in two ways.
+        let rules = serde_json::from_slice(&text).unwrap_or(rules);
         let before: Option<RuleSet> = declared.and_then(|text| serde_json::from_slice(text).ok());
         if is_new {
             let (rules, meters) = rules.into_parts();
