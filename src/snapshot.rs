@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::calendar::Calendar;
 use crate::counters::{
-    CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Periods,
-    Policy, Roster, SlidingWindow, Timeline, TokenBucket,
+    CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Late,
+    Periods, Policy, Roster, SlidingWindow, Timeline, TokenBucket,
 };
 use crate::event::Dimension;
 use crate::figures::{RuleFigures, RuleLabels};
@@ -140,7 +140,7 @@ fn counted(rule: &Rule, meters: &Meters) -> (Measure, Vec<(Dimension, Box<str>)>
 #[derive(Debug)]
 pub(crate) struct Compiler {
     timeline: Timeline,
-    late_seconds: u64,
+    late: Late,
     /// Whether new counters start from what is recorded.
     recounts: bool,
     counters: u32,
@@ -163,10 +163,10 @@ struct Groups {
 }
 
 impl Compiler {
-    pub(crate) fn new(timeline: Timeline, late_seconds: u64) -> Self {
+    pub(crate) fn new(timeline: Timeline, late: impl Into<Late>) -> Self {
         Self {
             timeline,
-            late_seconds,
+            late: late.into(),
             recounts: false,
             counters: 0,
             revisions: 0,
@@ -290,7 +290,7 @@ impl Compiler {
             }
             Rule::Quota(rule) => match rule.period.shape() {
                 Ok(unit) => {
-                    let periods = Periods::new(Calendar::new(unit), self.late_seconds);
+                    let periods = Periods::new(Calendar::new(unit), self.late);
                     let gauge = |gauge, periods| {
                         Policy::GaugePeriod(GaugePeriod::new(limit, gauge, periods))
                     };

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use limitry::{
     Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Metric, Period, Quota,
-    RateLimit, RollupOptions, Storage, UsageQuery, Window,
+    RateLimit, Recording, RollupOptions, Storage, UsageQuery, Window,
 };
 
 #[path = "support/medium.rs"]
@@ -129,5 +129,39 @@ fn late_events_that_would_be_refused_now_are_no_damage() {
     for late in [HOUR, 2 * DAY] {
         let engine = open(late);
         assert!(engine.verify(|_| ()).expect("a good store").is_complete);
+    }
+}
+
+/// Counters that were dropped when late events were taken for less are not begun again.
+#[test]
+fn a_period_that_was_over_stays_over_when_late_events_are_taken_for_longer() {
+    for recording in [Recording::Newest(100), Recording::Off] {
+        let (medium, hands) = (Medium::new(), clock());
+        let open = |late: Duration| {
+            let builder = builder(&hands).late_events(late).recording(recording);
+            builder.durable(store(&medium)).build().expect("a store that opens")
+        };
+        let call = |tokens| Event::new("cust_1", "model_call").total_tokens(tokens);
+        let engine = open(HOUR);
+        let first = engine.now().try_into().expect("a date");
+        // A day is used up, and most of the next, on which its counter goes.
+        for tokens in [1_000, 900] {
+            assert!(engine.track(&call(tokens)).expect("valid").is_allowed());
+            hands.advance(DAY);
+        }
+        engine.close().expect("a working store");
+        drop(engine);
+        for life in 0..3 {
+            let engine = open(3 * DAY);
+            let late = engine.track(&call(10).timestamp(first));
+            assert!(!late.is_ok_and(|late| late.is_allowed()), "{recording:?}, life {life}");
+            // The one that was not over is open for as long as is said now.
+            let late = engine.track(&call(30).timestamp(first + DAY)).expect("valid");
+            assert_eq!(late.quotas().next().map(|quota| quota.used), Some(930 + life * 30));
+            engine.verify(|_| ()).expect("a good store");
+            if life == 1 {
+                engine.close().expect("a working store");
+            }
+        }
     }
 }

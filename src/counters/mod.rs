@@ -30,7 +30,7 @@ pub(crate) use self::counter::{ChangeTime, Checkpoints, Counter, MAX_AHEAD_SECON
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{Gauge, GaugePeriod};
 pub(crate) use self::history::{History, Used};
-pub(crate) use self::periods::{Ahead, Periods};
+pub(crate) use self::periods::{Ahead, Late, Periods};
 pub(crate) use self::policy::{Figures, Policy, Reading};
 #[cfg(feature = "durable")]
 pub(crate) use self::saved::{SavedTake, SavedTakes, decode_takes, encode_takes};

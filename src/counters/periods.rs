@@ -16,6 +16,46 @@ pub(crate) struct Periods {
     calendar: Calendar,
     /// For how many seconds after its end a period takes late events.
     late: u64,
+    /// Periods that ended by this second take none, whatever the time: see [`Late`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gone: Option<i64>,
+}
+
+/// Until when periods take late events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Late {
+    /// For how many seconds after their end.
+    seconds: u64,
+    /// The counters of periods that ended by this second are gone, because it was for less then.
+    gone: Option<i64>,
+}
+
+impl From<u64> for Late {
+    fn from(seconds: u64) -> Self {
+        Self { seconds, gone: None }
+    }
+}
+
+#[cfg(feature = "durable")]
+impl Late {
+    /// What comes after this, which held until the second `now`.
+    pub(crate) fn followed_by(self, seconds: u64, now: i64) -> Self {
+        let known = now.saturating_sub_unsigned(self.seconds);
+        let gone = if seconds > self.seconds { self.gone.max(Some(known)) } else { self.gone };
+        Self { seconds, gone }
+    }
+
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let gone = self.gone.unwrap_or(i64::MIN);
+        [self.seconds.to_le_bytes(), gone.to_le_bytes()].concat()
+    }
+
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&[seconds, gone], []) = bytes.as_chunks::<8>() else { return None };
+        let gone = i64::from_le_bytes(gone);
+        let gone = (gone > i64::MIN).then_some(gone);
+        Some(Self { seconds: u64::from_le_bytes(seconds), gone })
+    }
 }
 
 /// The end of a period that has none.
@@ -51,8 +91,8 @@ pub(super) enum Held<'c> {
 }
 
 impl Periods {
-    pub(crate) fn new(calendar: Calendar, late: u64) -> Self {
-        Self { calendar, late }
+    pub(crate) fn new(calendar: Calendar, late: Late) -> Self {
+        Self { calendar, late: late.seconds, gone: late.gone }
     }
 
     /// Finds the period of the event among a counter's cells.
@@ -91,7 +131,15 @@ impl Periods {
     /// The period's end, and the time after it for late events, are past.
     #[inline]
     fn is_over(&self, end: i64, at: At) -> bool {
-        end != ENDLESS && end.saturating_add_unsigned(self.late) <= at.now_second
+        let is_past = |second| second <= at.now_second;
+        end != ENDLESS
+            && (is_past(end.saturating_add_unsigned(self.late))
+                || (self.is_gone(end) && is_past(end)))
+    }
+
+    /// The counters of a period that ends then are gone.
+    fn is_gone(&self, end: i64) -> bool {
+        self.gone.is_some_and(|gone| end <= gone)
     }
 
     /// The period takes no more late events.
@@ -106,7 +154,8 @@ impl Periods {
 
     /// The first second at which the period takes no more late events.
     pub(super) fn closes(&self, period: Bounds) -> i64 {
-        period.end().saturating_add_unsigned(self.late)
+        let end = period.end();
+        if self.is_gone(end) { end } else { end.saturating_add_unsigned(self.late) }
     }
 
     /// Periods start and end alike in both.

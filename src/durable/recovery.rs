@@ -8,7 +8,9 @@ use super::checkpoint::{COUNTERS, KEYS, LOG, ROWS, blocks};
 use super::record::Record;
 use super::writer::State;
 use crate::clock::Timestamp;
-use crate::counters::{ChangeTime, Moment, Restoring, SavedTakes, Table, Timeline, decode_takes};
+use crate::counters::{
+    ChangeTime, Late, Moment, Restoring, SavedTakes, Table, Timeline, decode_takes,
+};
 use crate::event::Dimension;
 use crate::idempotency::stored::StoredKeys;
 use crate::index::row_hash;
@@ -27,6 +29,8 @@ use crate::usage::{Figure, RollupOptions, Rollups, RollupsError};
 const ENGINE: u64 = 1_000;
 /// The key of the row with the rules that the application's code defined.
 pub(crate) const DECLARED: u64 = 1_001;
+/// The key of the row with how long late events are taken.
+const LATE: u64 = 1_002;
 /// How many records are read between two calls that tell of progress.
 pub(super) const RECORDS_A_WORD: u64 = 65_536;
 /// The steps that progress is told of.
@@ -110,18 +114,27 @@ impl Identity {
 }
 
 /// Reads what is in a store, and whether it is new. Nothing in it is changed, but that a new one
-/// gets an identity: whoever is interrupted can begin again.
+/// gets an identity, and that it is noted for how long late events are taken: whoever is
+/// interrupted can begin again.
 pub(crate) fn recover(
     settings: &Settings,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<(Recovered, bool), StoreError> {
     let store = &*settings.store;
-    let is_new = identity(store)?.0.is_none();
+    let known = identity(store)?.0;
+    let is_new = known.is_none();
+    let identity = known.unwrap_or_else(|| Identity::new(settings.now));
+    let mut rows = Vec::new();
+    let mut put = |key, bytes| rows.push(StateChange::Put { table: StateTable::Meta, key, bytes });
     if is_new {
-        let (table, key) = (StateTable::Meta, ENGINE);
-        let bytes = Identity::new(settings.now).to_bytes();
-        let row = StateChange::Put { table, key, bytes };
-        store.commit(&Batch { state: &[row], ..Batch::empty(store.end()) })?;
+        put(ENGINE, identity.to_bytes());
+    }
+    let (late, was) = late_events(settings, store, Timeline::with_origin(identity.origin))?;
+    if was != Some(late) {
+        put(LATE, late.to_bytes());
+    }
+    if !rows.is_empty() {
+        store.commit(&Batch { state: &rows, ..Batch::empty(store.end()) })?;
     }
     Ok((recover_from(settings, store, tell)?, is_new))
 }
@@ -195,13 +208,36 @@ fn read_rules(
     if let Some(why) = wrong {
         return Err(unreadable(why));
     }
-    let restored = rows.finish(settings.late_seconds).map_err(unreadable)?;
+    let (late, _) = late_events(settings, store, timeline)?;
+    let restored = rows.finish(late).map_err(unreadable)?;
     Ok(restored.unwrap_or_else(|| {
-        let mut compiler = Compiler::new(timeline, settings.late_seconds);
+        let mut compiler = Compiler::new(timeline, late);
         compiler.keep_what_checkpoints_hold();
         let (current, meters, revisions) = (Vec::new(), Arc::default(), Revisions::default());
         RestoredRules { compiler, current, meters, revisions }
     }))
+}
+
+/// Until when late events are taken, and what was written down of that.
+fn late_events(
+    settings: &Settings,
+    store: &dyn Contents,
+    timeline: Timeline,
+) -> Result<(Late, Option<Late>), StoreError> {
+    let mut found = None;
+    store.state(StateTable::Meta, &mut |key, bytes| {
+        if key == LATE {
+            found = Some(Late::of_bytes(bytes));
+        }
+    })?;
+    if found == Some(None) {
+        return Err(damaged(store, "the time for late events"));
+    }
+    let (was, seconds) = (found.flatten(), settings.late_seconds);
+    // No counter was dropped by a later time than the store knows of.
+    let now = timeline.second(Moment(store.now()));
+    let late = was.map_or_else(|| seconds.into(), |was| was.followed_by(seconds, now));
+    Ok((late, was))
 }
 
 /// The engine's identity, where the store was ever opened by one, and the rules of its code.

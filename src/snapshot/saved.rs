@@ -14,8 +14,8 @@ use smallvec::SmallVec;
 
 use super::{CompiledRule, Compiler, Groups, Snapshot};
 use crate::counters::{
-    At, Checked, Checking, Checkpoints, Counter, Restoring, Retake, SavedCounter, SavedTake, Table,
-    Timeline,
+    At, Checked, Checking, Checkpoints, Counter, Late, Restoring, Retake, SavedCounter, SavedTake,
+    Table, Timeline,
 };
 use crate::event::Dimension;
 use crate::figures::RuleLabels;
@@ -280,8 +280,8 @@ impl Compiler {
         }
     }
 
-    fn restore(saved: SavedNumbers, late_seconds: u64) -> Self {
-        let mut compiler = Self::new(Timeline::with_origin(saved.origin_second), late_seconds);
+    fn restore(saved: SavedNumbers, late: Late) -> Self {
+        let mut compiler = Self::new(Timeline::with_origin(saved.origin_second), late);
         compiler.counters = saved.counters;
         compiler.revisions = saved.revisions;
         compiler.ages = saved.ages;
@@ -365,14 +365,17 @@ impl RuleRows {
     }
 
     /// What the rows say together; `None` of no rows.
-    pub(crate) fn finish(self, late_seconds: u64) -> Result<Option<RestoredRules>, UnreadableRow> {
+    pub(crate) fn finish(
+        self,
+        late: impl Into<Late>,
+    ) -> Result<Option<RestoredRules>, UnreadableRow> {
         let Self { numbers, meters, mut rules } = self;
         let Some(numbers) = numbers else {
             let unnumbered = rules.first().map(|(revision, _)| u64::from(*revision));
             return unnumbered
                 .map_or(Ok(None), |key| Err(unreadable(key, "the numbers are missing")));
         };
-        let mut compiler = Compiler::restore(numbers, late_seconds);
+        let mut compiler = Compiler::restore(numbers, late.into());
         let mut labels = std::mem::take(&mut compiler.labels);
         let mut revisions = Revisions::default();
         let mut current = Vec::new();
