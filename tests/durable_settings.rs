@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use limitry::{
-    Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Metric, Period, Quota,
+    Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Meter, Metric, Period, Quota,
     RateLimit, Recording, RollupOptions, Storage, UsageQuery, Window,
 };
 
@@ -164,4 +164,37 @@ fn a_period_that_was_over_stays_over_when_late_events_are_taken_for_longer() {
             }
         }
     }
+}
+
+/// What run time has added goes with whatever the code says next.
+#[test]
+fn rules_of_one_name_and_meters_in_use_do_not_keep_a_store_from_opening() {
+    let (medium, hands) = (Medium::new(), clock());
+    let open = |with_meter: bool, limit: u64| {
+        let calls = RateLimit::new("calls", limit, Window::Hour).per("customer_id");
+        let mut builder = Engine::builder().clock(hands.clone()).rate_limit(calls);
+        if with_meter {
+            builder = builder.meter(Meter::sum("gpu", "gpu_seconds").id("gpu"));
+        }
+        builder.durable(store(&medium)).build().expect("a store that opens")
+    };
+    let event = || Event::new("cust_1", "model_call").value("gpu_seconds", 2_u64);
+    let engine = open(true, 10);
+    engine.add_rate_limit(RateLimit::new("calls", 5, Window::Hour)).expect("a second of that name");
+    let gpu = Quota::new("gpu", Metric::Meter("gpu".into()), 9, Period::Day);
+    engine.add_quota(gpu).expect("a quota of the meter");
+    engine.track(&event()).expect("allowed");
+    drop(engine);
+    // The code gives the meter up and changes its own rule.
+    let engine = open(false, 20);
+    let limits: Vec<_> = engine.rate_limits().iter().map(|rule| rule.limit_value).collect();
+    assert_eq!((limits, engine.meters().len()), (vec![20, 5], 1));
+    for allowed in 2..=4 {
+        let decision = engine.track(&event()).expect("valid");
+        let used = decision.quotas().next().map(|quota| quota.used);
+        assert_eq!((decision.is_allowed(), used), (true, Some(allowed * 2)));
+    }
+    assert!(!engine.track(&event()).expect("valid").is_allowed(), "8 of 9 are used");
+    drop(engine);
+    assert_eq!(open(false, 20).rate_limits().len(), 2);
 }

@@ -14,6 +14,8 @@ use parking_lot::MutexGuard;
 use super::Engine;
 use crate::counters::ChangeTime;
 use crate::error::{RuleSetError, RulesError};
+#[cfg(feature = "durable")]
+use crate::rules::merge_declared;
 use crate::rules::{
     Kind, Meter, Meters, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Rule, RuleSet,
     SyncOptions, SyncReport, plan_sync, set_problems,
@@ -244,27 +246,13 @@ impl Change<'_> {
         feature = "tracing",
         tracing::instrument(name = "sync", skip_all, fields(write = options.write), err)
     )]
-    fn sync(mut self, wanted: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
+    fn sync(self, wanted: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
         let plan = plan_sync(&self.rules(), &self.current.meters, wanted, options)?;
         let meters = Meters::new(plan.meters);
-        RuleSetError::check(set_problems(&plan.rules, &meters))?;
         if options.write {
-            let current = Arc::clone(&self.current);
-            let stamped = |meter: &Arc<Meter>| match current.meters.get(meter.known_id()) {
-                Some(old) if Arc::ptr_eq(old, meter) => Arc::clone(meter),
-                _ => Arc::new(self.stamp_meter((**meter).clone())),
-            };
-            let meters = Arc::new(Meters::new(meters.list().iter().map(stamped).collect()));
-            let by_id: HashMap<&str, &Arc<CompiledRule>> =
-                current.rules.iter().map(|compiled| (compiled.id(), compiled)).collect();
-            let mut compiled = Vec::with_capacity(plan.rules.len());
-            for rule in plan.rules {
-                compiled.push(match rule.id().and_then(|id| by_id.get(id)) {
-                    Some(old) if old.rule.says_the_same(&rule) => self.renewed(old, &meters),
-                    old => self.compile(rule, &meters, old.map(|old| &***old)),
-                });
-            }
-            self.publish(&compiled, meters)?;
+            self.replace(plan.rules, &meters)?;
+        } else {
+            RuleSetError::check(set_problems(&plan.rules, &meters))?;
         }
         #[cfg(feature = "tracing")]
         tracing::info!(
@@ -275,6 +263,34 @@ impl Change<'_> {
             "rules compared"
         );
         Ok(plan.report)
+    }
+
+    /// Merges what the application's code defines, and what it defined before, into the rules.
+    #[cfg(feature = "durable")]
+    pub(super) fn merge(self, before: RuleSet, code: RuleSet) -> Result<(), RulesError> {
+        let (rules, meters) = merge_declared(before, code, (&self.rules(), &self.current.meters));
+        self.replace(rules, &meters)
+    }
+
+    /// Makes the rules and meters those of a list; they are matched by their ids.
+    fn replace(mut self, rules: Vec<Rule>, meters: &Meters) -> Result<(), RulesError> {
+        RuleSetError::check(set_problems(&rules, meters))?;
+        let current = Arc::clone(&self.current);
+        let stamped = |meter: &Arc<Meter>| match current.meters.get(meter.known_id()) {
+            Some(old) if Arc::ptr_eq(old, meter) => Arc::clone(meter),
+            _ => Arc::new(self.stamp_meter((**meter).clone())),
+        };
+        let meters = Arc::new(Meters::new(meters.list().iter().map(stamped).collect()));
+        let by_id: HashMap<&str, &Arc<CompiledRule>> =
+            current.rules.iter().map(|compiled| (compiled.id(), compiled)).collect();
+        let mut compiled = Vec::with_capacity(rules.len());
+        for rule in rules {
+            compiled.push(match rule.id().and_then(|id| by_id.get(id)) {
+                Some(old) if old.rule.says_the_same(&rule) => self.renewed(old, &meters),
+                old => self.compile(rule, &meters, old.map(|old| &***old)),
+            });
+        }
+        self.publish(&compiled, meters)
     }
 
     /// Makes the meters those of a list; rules that count one that has changed count by it.

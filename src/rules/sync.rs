@@ -104,8 +104,8 @@ pub(crate) fn plan(
     Ok(Plan { rules, meters, report })
 }
 
-/// What a sync matches by name.
-trait Named: Clone {
+/// What is matched by name.
+pub(super) trait Named: Clone {
     fn kind(&self) -> &'static str;
     fn name(&self) -> &str;
     /// The two differ only in what the engine sets.
@@ -154,7 +154,7 @@ fn matched<T: Named>(
 }
 
 /// Lets the wanted rules name meters by the ids that those keep.
-fn keep_meter_ids(wanted: &mut [Rule], wanted_meters: &Meters, current: &Meters) {
+pub(super) fn keep_meter_ids(wanted: &mut [Rule], wanted_meters: &Meters, current: &Meters) {
     let kept: HashMap<&str, &Meter> =
         current.list().iter().map(|meter| (meter.name.as_str(), &**meter)).collect();
     for rule in wanted {

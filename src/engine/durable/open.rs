@@ -13,7 +13,7 @@ use crate::engine::builder::{EngineBuilder, Recording};
 use crate::engine::figures::EngineFigures;
 use crate::error::{BuildError, RulesError};
 use crate::idempotency::IdempotencyKeys;
-use crate::rules::{RuleSet, SyncOptions, merge_declared};
+use crate::rules::RuleSet;
 
 /// The most idempotency keys where that was not said.
 const IDEMPOTENCY_KEYS: usize = 20_000_000;
@@ -107,8 +107,7 @@ impl Engine {
             let (rules, meters) = rules.into_parts();
             self.install(rules, &meters).map_err(of_rules)?;
         } else {
-            let wanted = merge_declared(&before.unwrap_or_default(), rules, self.rule_set());
-            self.sync(wanted, SyncOptions::apply()).map_err(of_rules)?;
+            self.change().merge(before.unwrap_or_default(), rules).map_err(of_rules)?;
         }
         if let Some(pipeline) = &self.pipeline {
             pipeline.wait_for_state(pipeline.put_row(DECLARED, text))?;
