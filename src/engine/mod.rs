@@ -186,7 +186,10 @@ impl Engine {
     }
 
     fn answer(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
-        // Set where it lies: an answer is large.
+        if !self.has_store() {
+            // Straight to who asked: an answer is large to move.
+            return self.answer_at_once(event, intent);
+        }
         let mut answer = self.answer_at_once(event, intent);
         if let Some(why) = self.unacknowledged(&answer) {
             answer = Err(why);
@@ -289,7 +292,6 @@ impl Engine {
             };
             let keep = |at: At, takes: &[Take]| self.keep(event, at, takes, &snapshot);
             let settled = self.table.settle(&request, takes, keep);
-            drop(matches);
             match settled {
                 Ok(verdict) => {
                     decision.settle(verdict, snapshot);

@@ -12,6 +12,10 @@ use crate::log::Stored;
 use crate::snapshot::{Compiler, Snapshot};
 
 impl Engine {
+    pub(in crate::engine) fn has_store(&self) -> bool {
+        false
+    }
+
     #[inline]
     pub(in crate::engine) fn admit(&self) -> Result<(), TrackError> {
         Ok(())

@@ -12,6 +12,11 @@ use crate::log::{Packed, Stored};
 use crate::snapshot::{Compiler, Snapshot};
 
 impl Engine {
+    #[inline]
+    pub(in crate::engine) fn has_store(&self) -> bool {
+        self.pipeline.is_some()
+    }
+
     /// Admits a call that may record something; waits where too much waits for its commit.
     #[inline]
     pub(in crate::engine) fn admit(&self) -> Result<(), TrackError> {
