@@ -15,8 +15,9 @@
 use std::time::Duration;
 
 use limitry::{
-    Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Meter, Metric, Period, Quota,
-    RateLimit, Recording, RollupOptions, Storage, UsageQuery, Window,
+    Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Meter, MeterUpdate, Metric,
+    Period, Quota, RateLimit, RateLimitUpdate, Recording, RollupOptions, Storage, UsageQuery,
+    Window,
 };
 
 #[path = "support/medium.rs"]
@@ -197,4 +198,46 @@ fn rules_of_one_name_and_meters_in_use_do_not_keep_a_store_from_opening() {
     assert!(!engine.track(&event()).expect("valid").is_allowed(), "8 of 9 are used");
     drop(engine);
     assert_eq!(open(false, 20).rate_limits().len(), 2);
+}
+
+/// A rule or a meter that has another name is the one of its id, whoever has renamed it.
+#[test]
+fn what_is_renamed_does_not_keep_a_store_from_opening() {
+    let (medium, hands) = (Medium::new(), clock());
+    let open = |limit: (&str, u64), meter: &str| {
+        let builder = Engine::builder()
+            .clock(hands.clone())
+            .rate_limit(RateLimit::new(limit.0, limit.1, Window::Hour).id("calls"))
+            .meter(Meter::sum(meter, "gpu_seconds").id("gpu"))
+            .quota(Quota::new("gpu", Metric::Meter("gpu".into()), 100, Period::Day));
+        builder.durable(store(&medium)).build().expect("a store that opens")
+    };
+    let named = |engine: &Engine| {
+        let limits: Vec<_> =
+            engine.rate_limits().into_iter().map(|rule| (rule.name, rule.limit_value)).collect();
+        let meters: Vec<_> = engine.meters().into_iter().map(|meter| meter.name).collect();
+        let event = Event::new("cust_1", "model_call").value("gpu_seconds", 2_u64);
+        let used = engine.track(&event).expect("valid").quotas().next().map(|quota| quota.used);
+        (limits, meters, used)
+    };
+    let text = |limit: (&str, u64), meter: &str, used: u64| {
+        (vec![(limit.0.to_owned(), limit.1)], vec![meter.to_owned()], Some(used))
+    };
+    let engine = open(("calls", 10), "gpu");
+    assert_eq!(named(&engine), text(("calls", 10), "gpu", 2));
+    drop(engine);
+    // In the code.
+    let engine = open(("calls an hour", 20), "gpu seconds");
+    assert_eq!(named(&engine), text(("calls an hour", 20), "gpu seconds", 4));
+    // At run time; the code changes nothing of it, and then one of both.
+    let update = RateLimitUpdate::new().name("calls of all");
+    engine.update_rate_limit("calls", update.limit(30)).expect("it is there");
+    engine.update_meter("gpu", MeterUpdate::new().name("seconds")).expect("it is there");
+    drop(engine);
+    let engine = open(("calls an hour", 20), "gpu seconds");
+    assert_eq!(named(&engine), text(("calls of all", 30), "seconds", 6));
+    drop(engine);
+    let engine = open(("calls an hour", 40), "gpu seconds");
+    assert_eq!(named(&engine), text(("calls an hour", 40), "seconds", 8));
+    assert!(engine.verify(|_| ()).expect("a good store").is_complete);
 }

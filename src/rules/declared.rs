@@ -1,6 +1,6 @@
 //! Rules that the application's code defines, and rules that were changed at run time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::meter::{Meter, Meters};
@@ -11,7 +11,8 @@ use super::{Metric, RuleSet};
 /// Merges what the code defines into what is stored, both by kind and name; of several of one name
 /// the first is the first. What the code says otherwise than `before`, the last time, is as it says
 /// now: new, changed or gone. Of the rest the stored rules are the newer word: changed, removed or
-/// added while the application ran. A meter stays as long as a rule counts it.
+/// added while the application ran. What has got another name, in the code or at run time, is known
+/// by its id, where the code gives it one. A meter stays as long as a rule counts it.
 pub(crate) fn merge_declared(
     before: RuleSet,
     code: RuleSet,
@@ -50,10 +51,18 @@ fn merge<T: Named>(
             (_, None) => merged.push(known.clone()),
         }
     }
+    let in_code: HashSet<_> = code.iter().map(|one| (one.kind(), one.name())).collect();
     for (name, new) in named(code).filter(|(name, _)| defined.contains_key(name)) {
-        let was_removed = before.get(&name).is_some_and(|old| old.says_the_same(new));
-        if !was_removed || is_needed(new) {
-            merged.push(new.clone());
+        let is_old = before.get(&name).is_some_and(|old| old.says_the_same(new));
+        let is_it = |known: &&mut T| {
+            let is_named = in_code.contains(&(known.kind(), known.name()));
+            known.kind() == new.kind() && known.id() == new.id() && !is_named
+        };
+        let renamed = new.id().and_then(|_| merged.iter_mut().find(is_it));
+        match renamed {
+            Some(known) if !is_old => *known = new.with_identity_of(known),
+            None if !is_old || is_needed(new) => merged.push(new.clone()),
+            Some(_) | None => {}
         }
     }
     merged

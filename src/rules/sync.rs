@@ -108,6 +108,8 @@ pub(crate) fn plan(
 pub(super) trait Named: Clone {
     fn kind(&self) -> &'static str;
     fn name(&self) -> &str;
+    #[cfg(feature = "durable")]
+    fn id(&self) -> Option<&str>;
     /// The two differ only in what the engine sets.
     fn says_the_same(&self, other: &Self) -> bool;
     /// The same with the id and age of another.
@@ -198,6 +200,11 @@ impl Named for Rule {
         self.name()
     }
 
+    #[cfg(feature = "durable")]
+    fn id(&self) -> Option<&str> {
+        self.id()
+    }
+
     fn says_the_same(&self, other: &Self) -> bool {
         self.says_the_same(other)
     }
@@ -229,6 +236,11 @@ impl Named for Arc<Meter> {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    #[cfg(feature = "durable")]
+    fn id(&self) -> Option<&str> {
+        self.id.as_deref()
     }
 
     fn says_the_same(&self, other: &Self) -> bool {
