@@ -17,7 +17,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -152,6 +152,44 @@ fn a_commit_can_be_awaited() {
     let plain = builder().build().expect("valid rules");
     let decision = plain.track(&call("a")).expect("allowed");
     block_on(plain.committed(&decision)).expect("nothing to wait for");
+}
+
+/// A waker that panics when it is told.
+struct Panicking;
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics on purpose");
+    }
+}
+
+/// One that says that it was told.
+struct Telling(mpsc::Sender<()>);
+
+impl Wake for Telling {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.send(());
+    }
+}
+
+#[test]
+fn a_waker_that_panics_is_nobody_elses_loss() {
+    let held = Held { medium: Medium::new(), gate: Arc::default() };
+    let engine = open(Durable::open_on(held.clone()).expect("a store").max_delay(HOUR));
+    engine.flush().expect("a working store");
+    held.hold(true);
+    let decision = engine.track(&call("a")).expect("allowed");
+    let (sender, told) = mpsc::channel();
+    let mut commits = [engine.committed(&decision), engine.committed(&decision)];
+    let wakers = [Waker::from(Arc::new(Panicking)), Waker::from(Arc::new(Telling(sender)))];
+    for (commit, waker) in commits.iter_mut().zip(&wakers) {
+        assert!(pin!(commit).poll(&mut Context::from_waker(waker)).is_pending());
+    }
+    held.hold(false);
+    told.recv_timeout(Duration::from_secs(20)).expect("it is durable");
+    engine.track(&call("b")).expect("allowed");
+    engine.flush().expect("a working store");
+    assert_eq!(keys(&after_crash(&held.medium)), 2);
 }
 
 /// Tracks until the store fails; returns how many calls were answered before.

@@ -5,6 +5,7 @@
 //! locked. A batch is sealed when it is full, or when the writer comes for it.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -379,7 +380,9 @@ impl Queue {
         drop(waiters);
         self.committed.notify_all();
         for (_, waker) in done {
-            waker.wake();
+            // It is the caller's code: what goes wrong there is neither the writer's end nor that
+            // of the others who wait. The panic itself has been told of by the hook.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 
