@@ -5,7 +5,11 @@
 //! a time that is long beside what they need.
 
 #![cfg(feature = "durable")]
-#![allow(clippy::expect_used, clippy::panic, reason = "what goes wrong shall stop the test at once")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what goes wrong shall stop the test at once"
+)]
 
 #[path = "support/medium.rs"]
 mod medium;

@@ -252,6 +252,8 @@ impl Queue {
         if self.failure.get().is_some() {
             let place = pending.end();
             pending.discarded = pending.discarded.saturating_add(1);
+            // No commit comes to this: who waits for all that was put in is told so.
+            pending.serial = pending.serial.saturating_add(1);
             return Some(place);
         }
         let open = &mut pending.open;
@@ -510,5 +512,24 @@ impl Queue {
         let batch = batches.filter(|batch| batch.record(place).is_some()).map(Arc::clone).next();
         drop(pending);
         batch.as_ref().and_then(|batch| batch.record(place)).map(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store may fail over a checkpoint, when all records are durable: what comes later is not.
+    #[test]
+    fn what_comes_after_a_failure_is_never_durable() {
+        let queue = Queue::new(7, 4, 4);
+        assert!(queue.wait_for_entry(queue.serial()).is_ok());
+        queue.failed(StoreError::Failed { file: "f".into(), cause: "it is full".into() });
+        assert!(queue.wait_for_entry(queue.serial()).is_ok(), "nothing was put in");
+        let (timestamp, key) = (Timestamp::UNIX_EPOCH, None);
+        let entry = Entry { head: b"head", event: b"event", key, timestamp, now: 0 };
+        assert_eq!(queue.push(&entry), Some(7));
+        assert!(queue.is_discarded(7) && queue.wait(8).is_err());
+        assert!(queue.wait_for_entry(queue.serial()).is_err());
     }
 }
