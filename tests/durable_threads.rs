@@ -1,14 +1,16 @@
 //! Goal: calls, changes of the rules and the writer of the store never wait for each other in a
-//! circle, and what one of them does wrong is not the others' loss.
+//! circle.
 //!
 //! Method: threads do at once what takes the same locks in turn, many times over, and must end in
 //! a time that is long beside what they need.
 
 #![cfg(feature = "durable")]
 #![allow(
+    clippy::arithmetic_side_effects,
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
-    reason = "what goes wrong shall stop the test at once"
+    reason = "what goes wrong in a test shall stop it at once"
 )]
 
 #[path = "support/medium.rs"]
@@ -33,11 +35,11 @@ fn engine(medium: &Medium) -> Engine {
     engine.build().expect("an engine")
 }
 
-/// Runs both at once; `circling` is told when the other is done.
+/// Runs the one until it ends and the other, which is told its turn, again and again meanwhile.
 fn together(
     engine: Engine,
     work: impl Fn(&Engine) + Send + 'static,
-    circling: impl Fn(&Engine, u64) + Send + 'static,
+    again: impl Fn(&Engine, u64) + Send + 'static,
 ) {
     let (engine, done) = (Arc::new(engine), Arc::new(AtomicBool::new(false)));
     let (ended, ends) = mpsc::channel();
@@ -46,7 +48,7 @@ fn together(
         let mut turn = 0;
         while !other_done.load(Ordering::Acquire) {
             turn += 1;
-            circling(&other, turn);
+            again(&other, turn);
         }
         let _ = other_ended.send(());
     });
