@@ -26,7 +26,7 @@ use limitry::{Durability, Durable, Engine, Event, RateLimit, RateLimitUpdate, St
 use medium::Medium;
 
 /// More than any of this takes.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(120);
 
 fn engine(medium: &Medium) -> Engine {
     let store = Durable::open_on(medium.clone()).expect("a store");
