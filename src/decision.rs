@@ -455,12 +455,10 @@ impl fmt::Display for Decision {
     /// One line: the verdict, and on a refusal the rules that refused and the wait.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(wait) = self.retry_after() else { return f.write_str("allowed") };
-        let rate_limits = self.rate_limits().filter(|status| status.exceeded);
-        let quotas = self.quotas().filter(|status| status.exceeded);
-        let names = rate_limits.map(|s| s.name).chain(quotas.map(|s| s.name));
+        let refusing = self.sayings.refusing_kind().filter(|(_, said)| !said.fits);
         f.write_str("refused by ")?;
-        for (place, name) in names.enumerate() {
-            write!(f, "{}{name:?}", if place == 0 { "" } else { ", " })?;
+        for (place, (rule, _)) in refusing.enumerate() {
+            write!(f, "{}{:?}", if place == 0 { "" } else { ", " }, rule.rule.name())?;
         }
         match wait {
             RetryAfter::After(wait) => write!(f, "; passes in {wait:?}"),

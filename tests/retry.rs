@@ -330,6 +330,26 @@ fn rules_that_refuse_nobody_are_not_waited_for() {
     assert_passes_exactly(&engine, &clock, &event, Duration::from_secs(1));
 }
 
+/// One line for a log names those that refused, and nobody else.
+#[test]
+fn rules_that_refuse_nobody_are_not_said_to_have_refused() {
+    let (engine, _) = engine(|builder| {
+        builder
+            .rate_limit(RateLimit::new("trial", 1, Window::Hour).enforcement(Enforcement::Shadow))
+            .rate_limit(RateLimit::new("calls", 1, Window::Second))
+            .rate_limit(RateLimit::new("with room", 2, Window::Second))
+            .quota(
+                Quota::new("budget", Metric::TotalEvents, 1, Period::Month)
+                    .enforcement(Enforcement::Soft),
+            )
+    });
+    let event = Event::new("x", "call");
+    assert_eq!(engine.track(&event).expect("valid").to_string(), "allowed");
+    let refused = engine.track(&event).expect("valid");
+    assert_eq!(refused.rate_limits().filter(|status| status.exceeded).count(), 2);
+    assert_eq!(refused.to_string(), "refused by \"calls\"; passes in 1s");
+}
+
 /// The header counts whole seconds, at least one, and never too few.
 #[test]
 fn the_header_rounds_up_to_at_least_a_second() {
