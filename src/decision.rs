@@ -12,10 +12,10 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::amount::Amount;
-use crate::counters::{Ahead, At, Figures, Moment, Reading, Take, Takes, Timeline, Verdict};
+use crate::counters::{Ahead, At, Figures, Moment, Take, Takes, Timeline, Verdict};
 use crate::headers::{HeaderDialect, Headers};
 use crate::log::EventId;
-use crate::rules::{Enforcement, Metric, Rule};
+use crate::rules::{Enforcement, Metric, Overflow, Rule};
 use crate::snapshot::{CompiledRule, Snapshot};
 
 #[cfg(feature = "durable")]
@@ -159,7 +159,8 @@ impl Sayings {
 
     fn rule_passes_at(&self, rule: &CompiledRule, said: &Take, from: Moment) -> Option<Moment> {
         let policy = &rule.counter.policy;
-        if said.fits && said.reading == Reading::NoRoom {
+        // A key without room passes, whatever it brings.
+        if said.crowded && rule.rule.overflow() == Overflow::Allow {
             return Some(from);
         }
         // Where events are recorded they tell of closed periods: an event that is dated into one

@@ -19,8 +19,8 @@ mod support;
 use std::time::Duration;
 
 use limitry::{
-    Algorithm, Decision, Enforcement, Engine, Event, HeaderDialect, ManualClock, Metric, Period,
-    Quota, RateLimit, RetryAfter, Window,
+    Algorithm, Decision, Enforcement, Engine, Event, HeaderDialect, ManualClock, Metric, Overflow,
+    Period, Quota, RateLimit, RetryAfter, Window,
 };
 use support::oracle::{
     Act, DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, Rule, SECOND, Seen, Span,
@@ -348,6 +348,25 @@ fn rules_that_refuse_nobody_are_not_said_to_have_refused() {
     let refused = engine.track(&event).expect("valid");
     assert_eq!(refused.rate_limits().filter(|status| status.exceeded).count(), 2);
     assert_eq!(refused.to_string(), "refused by \"calls\"; passes in 1s");
+}
+
+/// A key without room passes a rule that lets such keys pass, whatever it brings.
+#[test]
+fn a_rule_that_lets_keys_without_room_pass_is_not_waited_for() {
+    let (engine, clock) = engine(|builder| {
+        builder.rate_limit(RateLimit::new("calls", 1, Window::Second)).quota(
+            Quota::new("tokens", Metric::TotalTokens, 5, Period::AllTime)
+                .per("customer_id")
+                .max_keys(1)
+                .overflow(Overflow::Allow),
+        )
+    });
+    let call = |customer| Event::new(customer, "call").total_tokens(6);
+    assert!(engine.track(&call("first").total_tokens(5)).expect("valid").is_allowed());
+    // More than the whole limit, which its own counter would never take.
+    assert_passes_exactly(&engine, &clock, &call("second"), Duration::from_secs(1));
+    let refused = engine.track(&call("first")).expect("valid");
+    assert_eq!(refused.retry_after(), Some(RetryAfter::Never));
 }
 
 /// The header counts whole seconds, at least one, and never too few.

@@ -31,7 +31,9 @@ pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{Gauge, GaugePeriod};
 pub(crate) use self::history::{History, Used};
 pub(crate) use self::periods::{Ahead, Late, Periods};
-pub(crate) use self::policy::{Figures, Policy, Reading};
+#[cfg(all(test, feature = "durable"))]
+pub(crate) use self::policy::Reading;
+pub(crate) use self::policy::{Figures, Policy};
 #[cfg(feature = "durable")]
 pub(crate) use self::saved::{SavedTake, SavedTakes, decode_takes, encode_takes};
 pub(crate) use self::sliding_window::SlidingWindow;
