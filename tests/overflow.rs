@@ -322,6 +322,42 @@ fn a_raised_cap_helps_at_once_and_a_lowered_one_takes_nothing_away() {
     assert_eq!(engine.live_keys(), 4);
 }
 
+/// A decision that finds no room for one of its keys counts none of its others twice, also where
+/// those go on with what was counted before a change of the rule.
+#[test]
+fn a_key_is_counted_once_by_its_cap_whoever_finds_no_room_beside_it() {
+    let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"));
+    let hourly = |name: &str| {
+        Quota::new(name, Metric::TotalEvents, 9, Period::Hour).per(name).overflow(Overflow::Allow)
+    };
+    let daily = Quota::new("calls", Metric::TotalEvents, 1_000, Period::Day);
+    let engine = Engine::builder()
+        .clock(clock.clone())
+        .late_events(Duration::ZERO)
+        .max_keys(2)
+        .quota(daily.per("customer_id").id("calls").max_keys(2).overflow(Overflow::Deny))
+        .quota(hourly("model"))
+        .quota(hourly("provider"))
+        .quota(Quota::new("gate", Metric::TotalTokens, 1, Period::AllTime))
+        .build()
+        .expect("valid");
+    assert!(is_allowed(&engine, "a"));
+    let change = QuotaUpdate::new().period(Period::Month);
+    engine.update_quota("calls", change).expect("valid");
+    // There is room for one more key, and the event has two.
+    let two = call("a").model("m").provider("p");
+    assert!(engine.track(&two).expect("a valid event").is_allowed());
+    assert_eq!(engine.live_keys(), 2);
+    // The other key is idle after its hour, and dropped in passing by calls that are refused.
+    clock.advance(Duration::from_secs(7_200));
+    for model in (0..10_000).map(|number| format!("m{number}")) {
+        let refused = call("a").model(model).total_tokens(2);
+        assert!(!engine.track(&refused).expect("a valid event").is_allowed());
+    }
+    assert_eq!(engine.live_keys(), 1);
+    assert!(is_allowed(&engine, "b"), "the second of two customers");
+}
+
 #[test]
 fn what_keys_share_outlives_a_change_of_the_rule() {
     let (engine, _) = engine(|builder| builder.quota(lifetime(3, 1, Overflow::Share)));

@@ -512,7 +512,7 @@ impl Table {
     /// Counts the rows and cells that are about to be made; on failure counts nothing and names
     /// a rule that found no room.
     fn reserve(&self, work: &Work<'_, '_>, takes: &[Take], guards: &Guards<'_>) -> Result<(), u32> {
-        let mut reserved: SmallVec<[&Counter; 4]> = SmallVec::new();
+        let mut entered: SmallVec<[(&Counter, bool); 4]> = SmallVec::new();
         let mut new_rows: SmallVec<[u32; 4]> = SmallVec::new();
         let mut failed = None;
         for take in takes.iter().filter(|take| take.cell.is_none()) {
@@ -521,6 +521,7 @@ impl Table {
             if work.is_shared(take.place) {
                 if row.is_none_or(|row| !counter.has_cell(row)) {
                     counter.entered(true);
+                    entered.push((counter, true));
                 }
                 continue;
             }
@@ -533,8 +534,11 @@ impl Table {
             }
             match row {
                 Some(row) if counter.has_cell(row) => {}
-                Some(row) if counter.is_in(row) => counter.entered(false),
-                _ if counter.reserve() => reserved.push(counter),
+                Some(row) if counter.is_in(row) => {
+                    counter.entered(false);
+                    entered.push((counter, false));
+                }
+                _ if counter.reserve() => entered.push((counter, false)),
                 _ => {
                     failed = Some(take.rule);
                     break;
@@ -542,8 +546,8 @@ impl Table {
             }
         }
         let Some(failed) = failed else { return Ok(()) };
-        for counter in reserved {
-            counter.left(counter.number(), false);
+        for (counter, shared) in entered {
+            counter.left(counter.number(), shared);
         }
         self.rows.fetch_sub(new_rows.len() as u64, Ordering::AcqRel);
         Err(failed)
