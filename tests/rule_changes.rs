@@ -21,8 +21,8 @@ use std::thread;
 use std::time::Duration;
 
 use limitry::{
-    Algorithm, Clock, Enforcement, Engine, Event, Metric, Period, Quota, QuotaUpdate, RateLimit,
-    RateLimitUpdate, Recording, RuleSet, RulesError, SyncOptions, Timestamp, Window,
+    Algorithm, Clock, Enforcement, Engine, Event, ManualClock, Metric, Period, Quota, QuotaUpdate,
+    RateLimit, RateLimitUpdate, Recording, RuleSet, RulesError, SyncOptions, Timestamp, Window,
 };
 use support::oracle::{
     Act, DAY, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, Rule, SECOND, Span,
@@ -461,6 +461,40 @@ fn a_counter_that_slept_through_many_changes_is_exact() {
         }
         judge(pair.standing(&sleeper).map(drop));
         judge(pair.track(&sleeper).map(drop));
+    }
+}
+
+/// What a changed quota takes over is that of the period of the change, whichever period the first
+/// event afterwards falls in: here retention has taken the events that could tell.
+#[test]
+fn an_event_of_another_period_leaves_what_is_carried() {
+    let periods = ["2024-01-31T09:00:00Z", "2024-02-01T09:00:00Z", "2023-12-31T09:00:00Z"];
+    for (period, refused) in periods.into_iter().flat_map(|it| [(it, false), (it, true)]) {
+        let clock = ManualClock::new("2024-01-31T10:00:00Z".parse().expect("an instant"));
+        let daily = Quota::new("calls", Metric::TotalEvents, 10, Period::Day);
+        let engine = Engine::builder()
+            .clock(clock)
+            .late_events(Duration::from_secs(50 * 86_400))
+            .recording(Recording::Newest(2))
+            .quota(daily.filter("team", "t").per("customer_id").id("calls"))
+            .quota(Quota::new("gate", Metric::TotalTokens, 1, Period::AllTime))
+            .build()
+            .expect("valid");
+        let call = || event().property("team", "t");
+        let used = |event| {
+            let decision = engine.track(&event).expect("valid");
+            let used = decision.quotas().next().map(|status| status.used);
+            (decision.is_allowed(), used.expect("the rule matches"))
+        };
+        for count in 1..=8 {
+            assert_eq!(used(call()), (true, count));
+        }
+        let change = QuotaUpdate::new().period(Period::Month);
+        engine.update_quota("calls", change).expect("valid");
+        let dated = call().timestamp(period.parse().expect("an instant"));
+        used(if refused { dated.total_tokens(2) } else { dated });
+        let counts = !refused && period == "2024-01-31T09:00:00Z";
+        assert_eq!(used(call()).1, 9 + u64::from(counts), "after {period}, refused: {refused}");
     }
 }
 

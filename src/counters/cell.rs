@@ -2,6 +2,8 @@
 
 use smallvec::SmallVec;
 
+use super::history::Used;
+use super::periods::Bounds;
 use super::time::Moment;
 
 /// The state words of most counters.
@@ -39,6 +41,19 @@ impl Image {
 
     pub(super) fn of(extra: u32, words: &[u64]) -> Self {
         Self { extra, words: words.into() }
+    }
+
+    /// The period of a calendar quota's counter.
+    pub(super) fn bounds(&self) -> Option<Bounds> {
+        let start = self.words.first()?.cast_signed();
+        Some(Bounds { length: self.extra, start })
+    }
+
+    /// Sets the figure of a calendar quota's counter.
+    pub(super) fn set_use(&mut self, Used { units, latest }: Used) {
+        for (word, of_use) in self.words.iter_mut().skip(1).zip([units, latest.0]) {
+            *word = of_use;
+        }
     }
 
     pub(super) fn as_cell(&self) -> Cell<'_> {

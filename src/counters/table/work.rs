@@ -260,6 +260,9 @@ impl<'w> Work<'w, '_> {
             let new = takes.iter_mut().filter(|take| take.place == place && take.cell.is_none());
             for take in new {
                 if let Some(counter) = self.counting(take) {
+                    if counter.took_over() {
+                        self.keep_carried(take, counter, row);
+                    }
                     let image = self.first_image(take, counter, Some(row));
                     row.push(counter.number(), &image);
                 }
@@ -271,6 +274,24 @@ impl<'w> Work<'w, '_> {
                 upkeep::drop_predecessors(row, counter);
             }
         }
+    }
+
+    /// Gives what a quota takes over a cell of its own where the event falls in another period:
+    /// the event's cell would be all that is left of it.
+    #[cold]
+    fn keep_carried(&self, take: &Take, counter: &Counter, row: &mut Row) {
+        let Some(period) = take.reading.bounds().filter(|_| !counter.has_cell(row)) else { return };
+        let Some(mut image) = counter.carried(row) else { return };
+        let Some(carried) = image.bounds().filter(|carried| *carried != period) else { return };
+        let told = || {
+            let history = self.request.history.filter(|_| counter.recounts())?;
+            let place = self.request.places.get(take.place as usize)?;
+            history.used(take.rule, carried.start, carried.resets(), &place.values)
+        };
+        if let Some(used) = told() {
+            image.set_use(used);
+        }
+        row.push(counter.number(), &image);
     }
 
     /// The first state of a new cell: what it takes over, if anything, and this event.
