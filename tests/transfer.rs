@@ -170,6 +170,25 @@ fn imported_events_count_whatever_the_rules_say() {
     assert_eq!(engine.events().newest(1)[0].event.dimension("team"), Some("x"));
 }
 
+/// A line is counted as its body is by `record`: generic events have the model and the provider
+/// among their dimensions.
+#[test]
+fn a_line_and_a_body_with_dimensions_are_the_same_event() {
+    for own in ["", r#""model":"own","#, r#""model":null,"provider":"own","#] {
+        let body = format!(
+            r#"{{{own}"customerId":"a","eventType":"call","dimensions":{{"model":"gpt-4",
+            "provider":"openai","team":"x"}},"idempotencyKey":"k",{AT}}}"#
+        );
+        let line = body.replace('\n', " ");
+        let (imported, recorded) = (fresh().0, fresh().0);
+        assert_eq!(import(&imported, &line), (1, 0));
+        let body = body.replace("createdAt", "timestamp");
+        let event: Event<'static> = serde_json::from_str(&body).expect("an event");
+        recorded.record(&event).expect("valid");
+        assert_eq!(listed(&imported), listed(&recorded), "{line}");
+    }
+}
+
 #[test]
 fn a_bad_line_is_told_and_all_before_it_is_imported() {
     let good =

@@ -41,6 +41,24 @@ struct Body<'a> {
     timestamp: Option<DateTime<Utc>>,
 }
 
+impl<'a> Event<'a> {
+    /// Sets the `dimensions` of a body: the model and the provider where it has none of its own,
+    /// properties that are strings otherwise.
+    pub(crate) fn with_dimensions(
+        mut self,
+        dimensions: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+    ) -> Self {
+        for (key, value) in dimensions {
+            self = match &*key {
+                "model" if self.model.is_none() => self.model(value),
+                "provider" if self.provider.is_none() => self.provider(value),
+                _ => self.property(key, value),
+            };
+        }
+        self
+    }
+}
+
 impl Serialize for Event<'_> {
     /// The body of the product's `track` request, camelCase, without the fields that are not set.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -90,13 +108,7 @@ impl<'de> Deserialize<'de> for Event<'_> {
         for (key, value) in body.properties {
             event = event.property(key, value);
         }
-        for (key, value) in body.dimensions {
-            event = match &*key {
-                "model" if event.model.is_none() => event.model(value),
-                "provider" if event.provider.is_none() => event.provider(value),
-                _ => event.property(key, value),
-            };
-        }
+        event = event.with_dimensions(body.dimensions);
         for (name, amount) in body.values {
             event = event.value(name, amount);
         }

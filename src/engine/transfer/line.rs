@@ -96,9 +96,8 @@ impl Line {
         for (key, value) in self.properties {
             event = event.property(key, value);
         }
-        for (key, value) in self.dimensions {
-            event = event.property(key, value);
-        }
+        let dimensions = self.dimensions.into_iter();
+        event = event.with_dimensions(dimensions.map(|(key, of)| (key.into(), of.into())));
         for (name, amount) in self.values {
             event = event.value(name, amount);
         }
