@@ -17,7 +17,8 @@ mod support;
 use std::time::Duration;
 
 use limitry::{
-    Decision, Engine, Event, ManualClock, Metric, Period, Quota, RateLimit, TrackError, Window,
+    Decision, Engine, Event, ManualClock, Metric, Outcome, Period, Quota, RateLimit, TrackError,
+    Window,
 };
 use support::oracle::{DAY, HOUR, SECOND};
 use support::{START, date, duration, engine};
@@ -364,4 +365,27 @@ fn keys_are_exact() {
         assert!(!track(&engine, &Event::new("c", "call")).is_replay());
     }
     assert_eq!(engine.events().len(), 9);
+}
+
+/// The answer to a retry knows nothing of rules that came after it, so nothing has replaced them.
+#[test]
+fn a_rule_that_came_after_the_first_answer_is_not_said_to_be_replaced() {
+    let limit = |name: &str, limit| RateLimit::new(name, limit, Window::Hour).policy("calls");
+    let engine = Engine::builder().rate_limit(limit("default", 9)).build().expect("valid");
+    let call = Event::new("vip", "call").idempotency_key("k");
+    assert!(engine.track(&call).expect("valid").is_allowed());
+    let outcomes = |event| {
+        let explained = engine.explain(event).expect("valid").rules;
+        explained.into_iter().map(|rule| (rule.name, rule.outcome)).collect::<Vec<_>>()
+    };
+    let later = Quota::new("later", Metric::TotalEvents, 9, Period::Day).policy("budget");
+    engine.add_quota(later).expect("valid");
+    let names: Vec<_> = outcomes(&call).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["default"]);
+    // Of the rules of one policy all but one are replaced.
+    engine.add_rate_limit(limit("special", 99).filter("customer_id", "vip")).expect("valid");
+    let replaced = Outcome::Replaced { policy: "calls".to_owned() };
+    let fresh = Event::new("vip", "call");
+    let found: Vec<_> = outcomes(&fresh).into_iter().map(|(_, it)| it == replaced).collect();
+    assert_eq!(found, [true, false, false]);
 }

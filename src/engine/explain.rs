@@ -103,10 +103,7 @@ fn explain_rule(
         (Some(miss), None) => miss,
         (Some(_), Some(_)) => return None,
         (None, _) if !compiled.rule.enabled() => Outcome::Disabled,
-        (None, _) => applies(compiled, decision).or_else(|| {
-            let policy = compiled.rule.policy()?.to_owned();
-            Some(Outcome::Replaced { policy })
-        })?,
+        (None, _) => applies(compiled, decision).or_else(|| replaced(compiled, decision))?,
     };
     Some(RuleExplanation {
         id: compiled.id().to_owned(),
@@ -138,6 +135,15 @@ fn misses<'r>(
         wanted: None,
         found: None,
     }))
+}
+
+/// Nothing of a rule that the decision does not know, because it came later.
+fn replaced(compiled: &CompiledRule, decision: &Decision) -> Option<Outcome> {
+    let policy = compiled.rule.policy()?;
+    let mut applied = decision.said().map(|(rule, _)| rule.rule.policy());
+    applied
+        .any(|of_other| of_other == Some(policy))
+        .then(|| Outcome::Replaced { policy: policy.to_owned() })
 }
 
 fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<Outcome> {
