@@ -267,7 +267,8 @@ pub enum ImportError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuleProblem {
-    /// The rule, by its kind and its name or place: `rate limit "API"`, `quota #3`.
+    /// The rule, by its kind and its name, or its place among those of its kind:
+    /// `rate limit "API"`, `quota #3`.
     pub rule: String,
     /// The field, by its name on the wire: `limitValue`, `dimensionFilters.team_id`.
     pub field: String,

@@ -106,6 +106,18 @@ fn one_problem_is_told_in_one_line() {
     assert_eq!(error.to_string(), "quota \"quota\": maxKeys: 0 must be at least 1");
 }
 
+/// A rule without a name is called by its place in its own list, as a file has it.
+#[test]
+fn a_rule_without_a_name_is_told_by_its_place_in_its_list() {
+    let rules = RuleSet::new()
+        .rate_limit(limit())
+        .quota(quota())
+        .rate_limit(RateLimit::new("", 1, Window::Hour))
+        .quota(Quota::new("", Metric::TotalEvents, 1, Period::Day));
+    let told: Vec<_> = problems(&rules).into_iter().map(|(rule, _)| rule).collect();
+    assert_eq!(told, ["rate limit #2", "quota #2"]);
+}
+
 #[test]
 fn every_door_that_takes_rules_says_the_same_and_changes_nothing() {
     let bad = limit().burst(0).max_keys(0);

@@ -21,8 +21,11 @@ pub(crate) fn set_problems(rules: &[Rule], meters: &Meters) -> Vec<RuleProblem> 
     let mut problems = meter_problems(meters);
     let mut ids: HashMap<&str, String> = HashMap::new();
     let mut policies: HashMap<&str, (Kind, String)> = HashMap::new();
-    for (place, rule) in rules.iter().enumerate() {
-        let label = label(rule.kind().as_str(), rule.name(), place);
+    let mut places: HashMap<Kind, usize> = HashMap::new();
+    for rule in rules {
+        let place = places.entry(rule.kind()).or_default();
+        let label = label(rule.kind().as_str(), rule.name(), *place);
+        *place = place.saturating_add(1);
         problems.extend(problems_of(rule, meters, &label));
         if let Some(id) = rule.id()
             && let Some(first) = ids.insert(id, label.clone())
@@ -231,7 +234,8 @@ pub(crate) fn rule_label(rule: &Rule) -> String {
     format!("{} {:?}", rule.kind().as_str(), rule.name())
 }
 
-/// How messages call a rule or a meter: by its name, or by its place where it has none.
+/// How messages call a rule or a meter: by its name, or by its place among those of its kind where
+/// it has none.
 fn label(kind: &str, name: &str, place: usize) -> String {
     if name.is_empty() {
         format!("{kind} #{}", place.saturating_add(1))
