@@ -72,8 +72,6 @@ pub(crate) struct Recovered {
     pub(crate) declared: Option<Vec<u8>>,
     /// The engine's time, not before that of any record.
     pub(crate) now: Moment,
-    /// The place behind the last record.
-    pub(crate) end: u64,
     pub(crate) state: State,
 }
 
@@ -113,6 +111,42 @@ impl Identity {
     }
 }
 
+/// The engine's own rows, as far as they are there.
+#[derive(Debug, Default)]
+struct EngineRows {
+    identity: Option<Identity>,
+    /// The rules that the application's code defined the last time.
+    declared: Option<Vec<u8>>,
+    late: Option<Late>,
+}
+
+impl EngineRows {
+    fn read(store: &dyn Contents) -> Result<Self, StoreError> {
+        let (mut rows, mut wrong) = (Self::default(), None);
+        store.state(StateTable::Meta, &mut |key, bytes| match key {
+            ENGINE => {
+                rows.identity = Identity::of_bytes(bytes);
+                wrong = wrong.or(rows.identity.is_none().then_some("the engine's identity"));
+            }
+            DECLARED => rows.declared = Some(bytes.to_vec()),
+            LATE => {
+                rows.late = Late::of_bytes(bytes);
+                wrong = wrong.or(rows.late.is_none().then_some("the time for late events"));
+            }
+            _ => {}
+        })?;
+        wrong.map_or(Ok(rows), |what| Err(damaged(store, what)))
+    }
+
+    /// Until when late events are taken.
+    fn late_events(&self, settings: &Settings, timeline: Timeline, now: u64) -> Late {
+        let seconds = settings.late_seconds;
+        // No counter was dropped by a later time than the store knows of.
+        let now = timeline.second(Moment(now));
+        self.late.map_or_else(|| seconds.into(), |was| was.followed_by(seconds, now))
+    }
+}
+
 /// Reads what is in a store, and whether it is new. Nothing in it is changed, but that a new one
 /// gets an identity, and that it is noted for how long late events are taken: whoever is
 /// interrupted can begin again.
@@ -121,16 +155,17 @@ pub(crate) fn recover(
     tell: &mut dyn FnMut(Progress),
 ) -> Result<(Recovered, bool), StoreError> {
     let store = &*settings.store;
-    let known = identity(store)?.0;
-    let is_new = known.is_none();
-    let identity = known.unwrap_or_else(|| Identity::new(settings.now));
+    let known = EngineRows::read(store)?;
+    let is_new = known.identity.is_none();
+    let identity = known.identity.unwrap_or_else(|| Identity::new(settings.now));
     let mut rows = Vec::new();
     let mut put = |key, bytes| rows.push(StateChange::Put { table: StateTable::Meta, key, bytes });
     if is_new {
         put(ENGINE, identity.to_bytes());
     }
-    let (late, was) = late_events(settings, store, Timeline::with_origin(identity.origin))?;
-    if was != Some(late) {
+    let timeline = Timeline::with_origin(identity.origin);
+    let late = known.late_events(settings, timeline, store.now());
+    if known.late != Some(late) {
         put(LATE, late.to_bytes());
     }
     if !rows.is_empty() {
@@ -139,21 +174,21 @@ pub(crate) fn recover(
     Ok((recover_from(settings, store, tell)?, is_new))
 }
 
-/// Makes an engine's parts of the contents of a store.
+/// Makes an engine's parts of the contents of a store, which nobody changes meanwhile.
 pub(super) fn recover_from(
     settings: &Settings,
     store: &dyn Contents,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Recovered, StoreError> {
-    let (identity, declared) = identity(store)?;
-    let identity = identity.ok_or_else(|| damaged(store, "the engine's identity"))?;
+    let rows = EngineRows::read(store)?;
+    let identity = rows.identity.ok_or_else(|| damaged(store, "the engine's identity"))?;
     let timeline = Timeline::with_origin(identity.origin);
     let now = timeline.moment(settings.now).max(Moment(store.now()));
 
     let table = Table::new(settings.max_keys, timeline, SHARDS);
     let since = Arc::new(ChangeTime::from(timeline.at(now, None)));
     let RestoredRules { compiler, current, meters, revisions } =
-        read_rules(settings, store, timeline)?;
+        read_rules(store, timeline, rows.late_events(settings, timeline, store.now()))?;
     let snapshot = Snapshot::new(1, since, current, meters, settings.hasher.clone());
 
     let mut keys = StoredKeys::new(
@@ -175,7 +210,7 @@ pub(super) fn recover_from(
         };
         read.and(loaded.map_err(panicked).flatten())
     })?;
-    let Reader { log, rollups, from, end, checkpoint_bytes, tail_bytes, .. } = reader;
+    let Reader { log, rollups, from, checkpoint_bytes, tail_bytes, .. } = reader;
     let ledger = log.zip(rollups).map(|(log, mut rollups)| {
         rollups.loaded();
         Ledger::restored(identity.name, settings.hasher.clone(), log, rollups)
@@ -190,13 +225,14 @@ pub(super) fn recover_from(
         now: now.0,
         serial: 0,
     };
-    Ok(Recovered { table, ledger, compiler, snapshot, keys, revisions, declared, now, end, state })
+    let declared = rows.declared;
+    Ok(Recovered { table, ledger, compiler, snapshot, keys, revisions, declared, now, state })
 }
 
 fn read_rules(
-    settings: &Settings,
     store: &dyn Contents,
     timeline: Timeline,
+    late: Late,
 ) -> Result<RestoredRules, StoreError> {
     let (mut rows, mut wrong) = (RuleRows::default(), None);
     store.state(StateTable::Rules, &mut |key, bytes| {
@@ -208,7 +244,6 @@ fn read_rules(
     if let Some(why) = wrong {
         return Err(unreadable(why));
     }
-    let (late, _) = late_events(settings, store, timeline)?;
     let restored = rows.finish(late).map_err(unreadable)?;
     Ok(restored.unwrap_or_else(|| {
         let mut compiler = Compiler::new(timeline, late);
@@ -216,42 +251,6 @@ fn read_rules(
         let (current, meters, revisions) = (Vec::new(), Arc::default(), Revisions::default());
         RestoredRules { compiler, current, meters, revisions }
     }))
-}
-
-/// Until when late events are taken, and what was written down of that.
-fn late_events(
-    settings: &Settings,
-    store: &dyn Contents,
-    timeline: Timeline,
-) -> Result<(Late, Option<Late>), StoreError> {
-    let mut found = None;
-    store.state(StateTable::Meta, &mut |key, bytes| {
-        if key == LATE {
-            found = Some(Late::of_bytes(bytes));
-        }
-    })?;
-    if found == Some(None) {
-        return Err(damaged(store, "the time for late events"));
-    }
-    let (was, seconds) = (found.flatten(), settings.late_seconds);
-    // No counter was dropped by a later time than the store knows of.
-    let now = timeline.second(Moment(store.now()));
-    let late = was.map_or_else(|| seconds.into(), |was| was.followed_by(seconds, now));
-    Ok((late, was))
-}
-
-/// The engine's identity, where the store was ever opened by one, and the rules of its code.
-fn identity(store: &dyn Contents) -> Result<(Option<Identity>, Option<Vec<u8>>), StoreError> {
-    let (mut identity, mut declared) = (None, None);
-    store.state(StateTable::Meta, &mut |key, bytes| match key {
-        ENGINE => identity = Some(Identity::of_bytes(bytes)),
-        DECLARED => declared = Some(bytes.to_vec()),
-        _ => {}
-    })?;
-    match identity {
-        Some(None) => Err(damaged(store, "the engine's identity")),
-        identity => Ok((identity.flatten(), declared)),
-    }
 }
 
 fn load_keys(store: &dyn Contents, keys: &mut StoredKeys, now: Moment) -> Result<(), StoreError> {
@@ -301,8 +300,6 @@ struct Reader<'r> {
     floor: Option<Timestamp>,
     checkpoint_bytes: u64,
     tail_bytes: u64,
-    /// The place behind the last record that was read.
-    end: u64,
     takes: SavedTakes,
 }
 
@@ -341,7 +338,6 @@ impl<'r> Reader<'r> {
             floor: None,
             checkpoint_bytes: 0,
             tail_bytes: 0,
-            end: store.end(),
             takes: SavedTakes::new(),
         }
     }
@@ -438,7 +434,6 @@ impl<'r> Reader<'r> {
         let mut wrong = None;
         tell(Progress::new(LOG_AGAIN, 0, total));
         store.read(start, &mut |chunk: &Chunk<'_>| {
-            self.end = self.end.max(chunk.end());
             for (place, bytes) in chunk.records().filter(|(place, _)| *place >= start) {
                 if self.redo_record(place, bytes).is_none() {
                     wrong = Some(place);

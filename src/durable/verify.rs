@@ -72,8 +72,7 @@ fn fold(
     store: &dyn Contents,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Verified, StoreError> {
-    let Recovered { table, ledger, snapshot, revisions, end, .. } =
-        recover_from(settings, store, tell)?;
+    let Recovered { table, ledger, snapshot, revisions, .. } = recover_from(settings, store, tell)?;
     let first = store.first();
     let is_complete = first == 0;
     let mut fold = Fold {
@@ -89,8 +88,8 @@ fn fold(
         takes: SavedTakes::new(),
         states: 0,
     };
-    fold.read(end, tell)?;
-    let (records, states) = (end.saturating_sub(first), fold.states);
+    fold.read(tell)?;
+    let (records, states) = (store.end().saturating_sub(first), fold.states);
     let report = VerifyReport { records, states, is_complete, ..VerifyReport::default() };
     let folded = fold.rollups.map(|rollups| {
         let log = MemoryLog::new(1, None);
@@ -117,12 +116,12 @@ struct Fold<'f> {
 }
 
 impl Fold<'_> {
-    fn read(&mut self, end: u64, tell: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
-        let store = self.store;
+    fn read(&mut self, tell: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
+        let (store, end) = (self.store, self.store.end());
         let (mut wrong, mut told) = (None, 0);
         tell(Progress::new(STEP, 0, end));
         store.read(0, &mut |chunk: &Chunk<'_>| {
-            for (place, bytes) in chunk.records().take_while(|(place, _)| *place < end) {
+            for (place, bytes) in chunk.records() {
                 if let Err(why) = self.check(place, bytes) {
                     wrong = Some((place, why));
                     return ControlFlow::Break(());
@@ -132,7 +131,7 @@ impl Fold<'_> {
                     tell(Progress::new(STEP, place, end));
                 }
             }
-            if chunk.end() >= end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            ControlFlow::Continue(())
         })?;
         tell(Progress::new(STEP, end, end));
         match wrong {
