@@ -24,6 +24,11 @@ pub(crate) fn take_u8(bytes: &mut &[u8]) -> Option<u8> {
 }
 
 #[inline]
+pub(crate) fn take_u16(bytes: &mut &[u8]) -> Option<u16> {
+    take_array(bytes).map(u16::from_le_bytes)
+}
+
+#[inline]
 pub(crate) fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
     take_array(bytes).map(u32::from_le_bytes)
 }

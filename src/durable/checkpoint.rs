@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::queue::Queue;
+use crate::bytes::{take, take_u32, take_u64};
 use crate::counters::{Moment, Table};
 use crate::ledger::Ledger;
 use crate::log::store::{CheckpointStep, Piece};
@@ -223,14 +224,14 @@ pub(super) fn blocks(mut bytes: &[u8]) -> impl Iterator<Item = Option<(u64, &[u8
         if bytes.is_empty() {
             return None;
         }
-        let rest = std::mem::take(&mut bytes);
+        // Nothing behind a damaged block can be read.
+        let mut rest = std::mem::take(&mut bytes);
         let mut block = || {
-            let (place, rest) = rest.split_first_chunk()?;
-            let (length, rest) = rest.split_first_chunk()?;
-            let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-            let (block, rest) = rest.split_at_checked(length)?;
+            let position = take_u64(&mut rest)?;
+            let length = usize::try_from(take_u32(&mut rest)?).ok()?;
+            let block = take(&mut rest, length)?;
             bytes = rest;
-            Some((u64::from_le_bytes(*place), block))
+            Some((position, block))
         };
         Some(block())
     })

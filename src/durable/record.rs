@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 
+use crate::bytes::{take, take_u8, take_u16, take_u32, take_u64};
 use crate::clock::Timestamp;
 use crate::counters::{At, Moment, Timeline};
 
@@ -91,29 +92,20 @@ impl<'r> Record<'r> {
     }
 
     /// Reads a record; `None` where the bytes are not one.
-    pub(crate) fn read(bytes: &'r [u8]) -> Option<Self> {
-        let (flags, rest) = bytes.split_first()?;
+    pub(crate) fn read(mut bytes: &'r [u8]) -> Option<Self> {
+        let flags = take_u8(&mut bytes)?;
         if flags & !(EXPLICIT | KEYED) != 0 {
             return None;
         }
-        let (now, rest) = rest.split_first_chunk()?;
-        let (key, rest) = if flags & KEYED == 0 {
-            (None, rest)
-        } else {
-            let (length, rest) = rest.split_first_chunk()?;
-            let (key, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
-            (Some(str::from_utf8(key).ok()?), rest)
-        };
-        let (length, rest) = rest.split_first_chunk()?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let (takes, event) = rest.split_at_checked(length)?;
-        Some(Self {
-            now: u64::from_le_bytes(*now),
-            is_explicit: flags & EXPLICIT != 0,
-            key,
-            takes,
-            event,
-        })
+        let now = take_u64(&mut bytes)?;
+        let mut key = None;
+        if flags & KEYED != 0 {
+            let length = take_u16(&mut bytes)?;
+            key = Some(str::from_utf8(take(&mut bytes, usize::from(length))?).ok()?);
+        }
+        let length = usize::try_from(take_u32(&mut bytes)?).ok()?;
+        let takes = take(&mut bytes, length)?;
+        Some(Self { now, is_explicit: flags & EXPLICIT != 0, key, takes, event: bytes })
     }
 }
 
