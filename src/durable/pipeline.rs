@@ -193,12 +193,10 @@ impl Pipeline {
 
     /// Puts a change of the rules into the queue, while no decision is made.
     pub(crate) fn put_rules(&self, before: &Snapshot, now: &Snapshot, compiler: &Compiler) -> u64 {
-        let (oldest, end) = (self.oldest(), self.queue.end());
-        // Whoever reads a record in the queue may ask for a revision: not both locks at once here.
+        let oldest = self.oldest();
         let mut revisions = self.revisions.lock();
-        let mut rows = revisions.change(before, now, compiler, end);
+        let mut rows = revisions.change(before, now, compiler, self.queue.end());
         rows.extend(revisions.forget_before(oldest));
-        drop(revisions);
         let table = StateTable::Rules;
         let changes = rows.into_iter().map(|StateRow { key, bytes }| match bytes {
             Some(bytes) => StateChange::Put { table, key, bytes },

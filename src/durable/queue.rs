@@ -502,14 +502,16 @@ impl Queue {
         self.failure.get().is_some()
     }
 
-    /// Reads the record of a place that is in the queue or in flight.
+    /// Reads the record of a place that is in the queue or in flight; not under its lock, because
+    /// who reads may take others.
     pub(super) fn read<R>(&self, place: u64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let pending = self.pending.lock();
-        if let Some(record) = pending.open.record(place) {
-            return Some(read(record));
+        if let Some(record) = pending.open.record(place).map(<[u8]>::to_vec) {
+            drop(pending);
+            return Some(read(&record));
         }
-        let batches = pending.in_flight.iter().chain(&pending.sealed);
-        let batch = batches.filter(|batch| batch.record(place).is_some()).map(Arc::clone).next();
+        let mut batches = pending.in_flight.iter().chain(&pending.sealed);
+        let batch = batches.find(|batch| batch.record(place).is_some()).map(Arc::clone);
         drop(pending);
         batch.as_ref().and_then(|batch| batch.record(place)).map(read)
     }
