@@ -43,10 +43,10 @@ impl Engine {
         answer: &Result<Decision, TrackError>,
     ) -> Option<TrackError> {
         let (pipeline, decision) = (self.pipeline.as_ref()?, answer.as_ref().ok()?);
-        let refused = match decision.log_place() {
-            // The engine was closed while it decided.
-            None if decision.is_allowed() => Some(pipeline.store.closed()),
-            place => pipeline.acknowledge(place).err(),
+        let refused = if self.is_cut_off(answer) {
+            Some(pipeline.store.closed())
+        } else {
+            pipeline.acknowledge(decision.log_place()).err()
         };
         refused.map(TrackError::Store)
     }
@@ -66,6 +66,7 @@ impl Engine {
 
     /// Whether an event was let in and its record put nowhere: the engine was closed while it
     /// decided.
+    #[inline]
     pub(in crate::engine) fn is_cut_off(&self, answer: &Result<Decision, TrackError>) -> bool {
         let is_cut_off = |it: &Decision| it.is_allowed() && it.log_place().is_none();
         self.pipeline.is_some() && answer.as_ref().is_ok_and(is_cut_off)
