@@ -28,8 +28,10 @@ use limitry::{
 
 #[path = "support/medium.rs"]
 mod medium;
+mod support;
 
 use self::medium::{Fault, Medium, Unsynced};
+use self::support::long;
 
 /// How many steps the script has.
 const STEPS: u64 = 40;
@@ -37,10 +39,6 @@ const STEPS: u64 = 40;
 const REOPENED: u64 = 16;
 const CHANGED: u64 = 24;
 const CUSTOMERS: [&str; 3] = ["acme", "globex", "initech"];
-
-fn long() -> bool {
-    std::env::var_os("LIMITRY_LONG").is_some()
-}
 
 fn start() -> ManualClock {
     ManualClock::new("2024-01-31T23:40:00Z".parse().expect("a time"))
