@@ -448,6 +448,7 @@ mod progress;
 mod query;
 mod rules;
 mod snapshot;
+mod suggest;
 mod usage;
 #[cfg(feature = "durable")]
 mod varint;
