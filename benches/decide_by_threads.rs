@@ -38,13 +38,13 @@ fn together(threads: u64, calls: u64, decide: impl Fn(u64, u64) + Sync) -> Durat
 fn spread(engine: &Engine, thread: u64, calls: u64) {
     let mut customers = Customers::new(10_000, thread);
     for _ in 0..calls {
-        track(engine, &model_call(customers.draw_of(thread)));
+        let _ = track(engine, &model_call(customers.draw_of(thread)));
     }
 }
 
 fn hot(engine: &Engine, calls: u64) {
     for _ in 0..calls {
-        track(engine, &model_call("cust_hot"));
+        let _ = track(engine, &model_call("cust_hot"));
     }
 }
 

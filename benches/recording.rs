@@ -25,7 +25,7 @@ fn recording(criterion: &mut Criterion) {
             let engine = built(four(Engine::builder().recording(recording)));
             let mut customers = Customers::new(10_000, 7);
             for _ in 0..kept + 10_000 {
-                track(&engine, &model_call(customers.draw()));
+                let _ = track(&engine, &model_call(customers.draw()));
             }
             bencher.iter(|| {
                 let mut event = model_call(customers.draw());

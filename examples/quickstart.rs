@@ -5,7 +5,8 @@
 use std::error::Error;
 
 use limitry::{
-    Decision, Engine, Event, ManualClock, Metric, Period, Quota, RateLimit, RetryAfter, Window,
+    Decision, Engine, Event, ManualClock, Metric, Outcome, Period, Quota, RateLimit, RetryAfter,
+    Window,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -68,10 +69,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Prints all that a decision says.
 fn show(title: &str, decision: &Decision) {
-    let answer = if decision.is_allowed() { "allowed" } else { "refused" };
-    println!("{title}: {answer}, {}", decision.status_code());
-    if let Some(id) = decision.event_id() {
-        println!("  {} {id}", if decision.is_replay() { "replay of" } else { "recorded as" });
+    println!("{title}: {}, {}", decision.outcome(), decision.status_code());
+    // What an application does: act once, answer a retry without acting again, or say how long to
+    // wait.
+    match (decision.outcome(), decision.event_id()) {
+        (Outcome::Admitted, Some(id)) => println!("  call the model; recorded as {id}"),
+        (Outcome::Admitted, None) => println!("  call the model"),
+        (Outcome::Replayed, Some(id)) => println!("  it was called before, for {id}"),
+        (Outcome::Replayed, None) => println!("  it was called before"),
+        (Outcome::Refused, _) => println!("  do not call it"),
     }
     let limits = decision.rate_limits().map(|s| (s.name, s.remaining, s.limit, s.exceeded));
     let quotas = decision.quotas().map(|s| (s.name, s.remaining, s.limit, s.exceeded));

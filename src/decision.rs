@@ -18,10 +18,12 @@ use crate::log::EventId;
 use crate::rules::{Enforcement, Metric, Overflow, Rule};
 use crate::snapshot::{CompiledRule, Snapshot};
 
+mod outcome;
 #[cfg(feature = "durable")]
 mod saved;
 mod status;
 
+pub use self::outcome::Outcome;
 pub use self::status::{QuotaStatus, RateLimitStatus, RetryAfter};
 
 /// What all rules said, with what is needed to render it.
@@ -192,18 +194,21 @@ impl Exceeded {
     }
 }
 
-/// The answer of one call: allowed or refused, and where every matching rule stands.
+/// The answer of one call: its [`outcome`](Self::outcome), and where every matching rule stands.
 ///
-/// The figures are those of the deciding step: after the event when it was allowed, without it
+/// The figures are those of the deciding step: after the event when it was admitted, without it
 /// when it was refused. A decision is cheap to drop, and holds the rule set that it was made by
 /// for as long as it lives.
 ///
+/// A replay has the figures, the status code and the body of the first answer; what tells it from
+/// that one is its outcome and the header `Idempotent-Replayed: true`.
+///
 /// It serializes in the product's shape, for 201 `{id, allowed, rateLimits, quotas}` and for 429
 /// `{allowed, error, rateLimits, quotas}`.
+#[must_use = "it may be a refusal or a replay: match on its `outcome`"]
 #[derive(Clone)]
 pub struct Decision {
-    allowed: bool,
-    replay: bool,
+    outcome: Outcome,
     event_id: Option<EventId>,
     /// Where the event's record is in the durable log.
     #[cfg(feature = "durable")]
@@ -238,8 +243,7 @@ impl Decision {
         let (said, ahead, rules) = (Takes::new(), Vec::new(), Rules::Unset);
         let sayings = Sayings { at, asked, timeline, recorded, said, ahead, rules };
         Self {
-            allowed: false,
-            replay: false,
+            outcome: Outcome::Refused,
             event_id: None,
             #[cfg(feature = "durable")]
             log_place: None,
@@ -261,7 +265,8 @@ impl Decision {
         (sayings.at, sayings.ahead) = (verdict.at, verdict.ahead);
         sayings.rules = Rules::Snapshot(rules);
         let kept = verdict.committed.unwrap_or_default();
-        (self.allowed, self.event_id) = (verdict.allowed, kept.event_id);
+        self.outcome = if verdict.allowed { Outcome::Admitted } else { Outcome::Refused };
+        self.event_id = kept.event_id;
         #[cfg(feature = "durable")]
         {
             self.log_place = kept.log_place;
@@ -283,7 +288,7 @@ impl Decision {
 
     /// What is kept to answer a retry: the same answer, which holds no rule set.
     pub(crate) fn to_replay(&self) -> Self {
-        Self { replay: true, sayings: self.sayings.alone(), ..*self }
+        Self { outcome: Outcome::Replayed, sayings: self.sayings.alone(), ..*self }
     }
 
     /// The rules that matched, and what each said.
@@ -300,16 +305,29 @@ impl Decision {
         Standing { sayings: self.sayings }
     }
 
-    /// Returns whether the event may go ahead.
+    /// Whether the event was let in, by this call or by the one that a replay repeats.
+    pub(crate) fn is_let_in(&self) -> bool {
+        self.outcome != Outcome::Refused
+    }
+
+    /// Returns whether the event was admitted by this call, is the replay of one that was before,
+    /// or is refused.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// Returns whether to go ahead: the event was admitted by this call. False for a refusal, and
+    /// for a replay, whose event was acted on before.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
-        self.allowed
+        self.outcome == Outcome::Admitted
     }
 
     /// Returns whether this is the first answer to an idempotency key, given again.
     #[must_use]
     pub fn is_replay(&self) -> bool {
-        self.replay
+        self.outcome == Outcome::Replayed
     }
 
     /// Returns the id of the recorded event; `None` when nothing was recorded.
@@ -332,13 +350,13 @@ impl Decision {
         sayings.statuses().map(|(rule, said)| (&**rule, said)).filter_map(status)
     }
 
-    /// Returns how long to wait before the same event passes; `None` when it was allowed.
+    /// Returns how long to wait before the same event passes; `None` unless it was refused.
     ///
     /// The wait is exact over all matching rules together. It counts from what the clock showed
     /// at the decision. O(rules), worked out when asked.
     #[must_use]
     pub fn retry_after(&self) -> Option<RetryAfter> {
-        if self.allowed {
+        if self.is_let_in() {
             return None;
         }
         Some(match self.sayings.passes_at() {
@@ -347,15 +365,15 @@ impl Decision {
         })
     }
 
-    /// Returns the HTTP status: 201 when allowed, 429 when refused.
+    /// Returns the HTTP status: 201 when admitted or replayed, 429 when refused.
     #[must_use]
     pub fn status_code(&self) -> u16 {
-        if self.allowed { 201 } else { 429 }
+        if self.is_let_in() { 201 } else { 429 }
     }
 
-    /// Returns the product's headers: `X-RateLimit-*`, and on a refusal `Retry-After` and
-    /// `X-Quota-*`. The same as [`headers_in`](Self::headers_in) with
-    /// [`HeaderDialect::XRateLimit`].
+    /// Returns the product's headers: `X-RateLimit-*`, on a refusal `Retry-After` and `X-Quota-*`,
+    /// and on a replay `Idempotent-Replayed: true`. The same as [`headers_in`](Self::headers_in)
+    /// with [`HeaderDialect::XRateLimit`].
     #[must_use]
     pub fn headers(&self) -> Headers {
         self.headers_in(HeaderDialect::XRateLimit)
@@ -424,13 +442,13 @@ fn told(rule: &CompiledRule) -> bool {
 impl Serialize for Decision {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let recorded = usize::from(self.event_id.is_some());
-        let fields = if self.allowed { 3_usize.saturating_add(recorded) } else { 4 };
+        let fields = if self.is_let_in() { 3_usize.saturating_add(recorded) } else { 4 };
         let mut body = serializer.serialize_struct("Decision", fields)?;
         if let Some(id) = self.event_id {
             body.serialize_field("id", &id)?;
         }
-        body.serialize_field("allowed", &self.allowed)?;
-        if !self.allowed {
+        body.serialize_field("allowed", &self.is_let_in())?;
+        if !self.is_let_in() {
             body.serialize_field("error", self.error())?;
         }
         body.serialize_field("rateLimits", &self.rate_limits().collect::<Vec<_>>())?;
@@ -442,8 +460,7 @@ impl Serialize for Decision {
 impl fmt::Debug for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decision")
-            .field("allowed", &self.allowed)
-            .field("replay", &self.replay)
+            .field("outcome", &self.outcome)
             .field("event_id", &self.event_id)
             .field("rate_limits", &self.rate_limits().collect::<Vec<_>>())
             .field("quotas", &self.quotas().collect::<Vec<_>>())
@@ -453,9 +470,9 @@ impl fmt::Debug for Decision {
 }
 
 impl fmt::Display for Decision {
-    /// One line: the verdict, and on a refusal the rules that refused and the wait.
+    /// One line: the outcome, and on a refusal the rules that refused and the wait.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(wait) = self.retry_after() else { return f.write_str("allowed") };
+        let Some(wait) = self.retry_after() else { return self.outcome.fmt(f) };
         let refusing = self.sayings.refusing_kind().filter(|(_, said)| !said.fits);
         f.write_str("refused by ")?;
         for (place, (rule, _)) in refusing.enumerate() {
@@ -469,6 +486,7 @@ impl fmt::Display for Decision {
 }
 
 /// Where a set of dimensions stands on every rule that matches; nothing was taken.
+#[must_use = "asking changes nothing: the answer is all that it is for"]
 #[derive(Clone)]
 pub struct Standing {
     sayings: Sayings,

@@ -8,6 +8,8 @@ use crate::decision::{Decision, QuotaStatus, RetryAfter};
 use crate::rules::{Metric, Period};
 
 /// The names under which a decision is told in HTTP headers.
+///
+/// In each of them a replay has the headers of the first answer, and `Idempotent-Replayed: true`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HeaderDialect {
@@ -59,6 +61,9 @@ impl Headers {
             }
             pairs.push(("X-Quota-Period", quota.period.to_string()));
             pairs.push(("X-Quota-Metric", quota.metric.to_string()));
+        }
+        if decision.is_replay() {
+            pairs.push(("Idempotent-Replayed", "true".to_owned()));
         }
         Self { pairs: pairs.into_iter() }
     }

@@ -7,7 +7,7 @@
 //! [store](#durability).
 //!
 //! ```
-//! use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Window};
+//! use limitry::{Engine, Event, Metric, Outcome, Period, Quota, RateLimit, Window};
 //!
 //! let engine = Engine::builder()
 //!     .rate_limit(RateLimit::new("Calls", 20, Window::Second).per("customer_id").burst(40))
@@ -15,6 +15,11 @@
 //!     .build()?;
 //! let event = Event::new("cust_123", "model_call").model("gpt-4").total_tokens(1_200);
 //! let decision = engine.track(&event)?;
+//! match decision.outcome() {
+//!     Outcome::Admitted => {} // call the model
+//!     Outcome::Replayed => {} // a retry by its idempotency key: it was called before
+//!     Outcome::Refused => {}  // `retry_after` says how long to wait
+//! }
 //! assert!(decision.is_allowed());
 //! assert_eq!(decision.quotas().next().map(|quota| quota.remaining), Some(98_800));
 //! # Ok::<(), limitry::Error>(())
@@ -86,9 +91,15 @@
 //! # What a decision means
 //!
 //! Rate limits and quotas are evaluated all of them, and a [`Decision`] lists each that matches
-//! with the figures of the deciding step: after the event when it was allowed, without it when it
+//! with the figures of the deciding step: after the event when it was admitted, without it when it
 //! was refused. `exceeded` says that this rule refused the event.
 //!
+//! - Its [`Outcome`] is one of three. *Admitted*: this call counted the event; go ahead.
+//!   *Replayed*: the event has an idempotency key that let it in before, and this is that first
+//!   answer again; nothing is counted, and what the event stands for must not be done twice.
+//!   *Refused*: nothing is counted. [`is_allowed`](Decision::is_allowed) is true for the first
+//!   alone. In HTTP a replay is its first answer, 201 and the same body, with the header
+//!   `Idempotent-Replayed: true`.
 //! - A quota refuses when used + amount > limit, a token bucket when it holds less than the cost.
 //!   How each algorithm counts, and the most that it admits in any span of its window, is said at
 //!   [`Algorithm`] and [`RateLimit::worst_case`].
@@ -274,7 +285,7 @@
 //! let trial = RateLimit::new("tighter", 1, Window::Hour).enforcement(Enforcement::Shadow);
 //! let engine = Engine::builder().rate_limit(trial.id("rl_tighter")).build()?;
 //! let event = Event::new("cust_123", "model_call");
-//! engine.track(&event)?;
+//! assert!(engine.track(&event)?.is_allowed());
 //! let decision = engine.track(&event)?;
 //! assert!(decision.is_allowed() && decision.rate_limits().any(|status| status.exceeded));
 //! let hard = RateLimitUpdate::new().enforcement(Enforcement::Hard);
@@ -305,12 +316,19 @@
 //!
 //! **Headers in a web handler.** A decision has its [status code](Decision::status_code), its
 //! [header pairs](Decision::headers), also in the fields of the
-//! [IETF draft](HeaderDialect::Draft10), and it serializes as the body.
+//! [IETF draft](HeaderDialect::Draft10), and it serializes as the body. They tell the client all
+//! there is to tell; whether to do the work is the [outcome](Decision::outcome)'s to say.
 //!
 //! ```
-//! # use limitry::{Engine, Event, HeaderDialect};
+//! # use limitry::{Engine, Event, HeaderDialect, Outcome};
 //! # let engine = Engine::builder().build()?;
-//! let decision = engine.track(&Event::new("cust_123", "model_call"))?;
+//! # let call_the_model = || {};
+//! let call = Event::new("cust_123", "model_call").idempotency_key("req_1");
+//! let decision = engine.track(&call)?;
+//! match decision.outcome() {
+//!     Outcome::Admitted => call_the_model(),
+//!     Outcome::Replayed | Outcome::Refused => {}
+//! }
 //! let mut response = format!("HTTP/1.1 {}\r\n", decision.status_code());
 //! for (name, value) in decision.headers().chain(decision.headers_in(HeaderDialect::Draft10)) {
 //!     response += &format!("{name}: {value}\r\n");
@@ -363,8 +381,10 @@
 //! # let clock = ManualClock::new("2024-01-15T10:30:00Z".parse()?);
 //! let agents = Meter::max("Peak of agents", "agents").id("mtr_peak");
 //! let engine = Engine::builder().clock(clock).meter(agents).build()?;
-//! engine.record(&Event::new("cust_123", "model_call").model("gpt-4").total_tokens(900))?;
-//! engine.record(&Event::new("cust_123", "agent.count").value("agents", 4))?;
+//! engine.record_batch(&[
+//!     Event::new("cust_123", "model_call").model("gpt-4").total_tokens(900),
+//!     Event::new("cust_123", "agent.count").value("agents", 4),
+//! ])?;
 //!
 //! let day = UsageQuery::new("2024-01-15T00:00:00Z".parse()?, "2024-01-16T00:00:00Z".parse()?);
 //! let summary = engine.usage().summary(&day)?;
@@ -406,7 +426,7 @@
 //! | `limitry_decisions_total` | `verb`, `outcome` | decisions, replays left out |
 //! | `limitry_idempotent_replays_total` | | answers given again to an idempotency key |
 //! | `limitry_refusals_total` | `rule` | refused events that did not fit this hard rule |
-//! | `limitry_near_limit_total` | `rule` | allowed events after which 80 % or more were used |
+//! | `limitry_near_limit_total` | `rule` | admitted events after which 80 % or more were used |
 //! | `limitry_overflow_total` | `rule` | decisions in which a key found no room |
 //! | `limitry_keys_evicted_total` | | keys whose idle counters were dropped |
 //! | `limitry_live_keys` | | a gauge: keys that have counters |
@@ -414,13 +434,16 @@
 //! | `limitry_store_waiting_records` | | a gauge: records that wait for their commit |
 //! | `limitry_events_recorded_total` | | recorded events |
 //!
-//! `verb` is `track`, `check` or `record`; `outcome` is `allowed`, `refused` or `error`. `check` is
-//! counted as a decision and nowhere else, `standing` not at all. `rule` is the rule's id; a
-//! thousand rules get a label of their own, over the life of an engine, and all others share
-//! `other`. No label is ever a key's value.
+//! `verb` is `track`, `check` or `record`; `outcome` is `allowed`, which is admitted by this call,
+//! `refused` or `error`. `check` is counted as a decision and nowhere else, `standing` not at all.
+//! `rule` is the rule's id; a thousand rules get a label of their own, over the life of an engine,
+//! and all others share `other`. No label is ever a key's value.
 //!
 //! The crate needs Rust 1.90; a newer Rust is asked for in a minor release only. There is no
 //! unsafe code in it.
+
+// No example may drop an answer unseen.
+#![doc(test(attr(deny(unused_must_use))))]
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -448,19 +471,18 @@ mod progress;
 mod query;
 mod rules;
 mod snapshot;
-mod suggest;
 mod usage;
 #[cfg(feature = "durable")]
 mod varint;
 
 pub use self::amount::{Amount, AmountError, IntoAmount};
 pub use self::clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampRangeError};
-pub use self::decision::{Decision, QuotaStatus, RateLimitStatus, RetryAfter, Standing};
+pub use self::decision::{Decision, Outcome, QuotaStatus, RateLimitStatus, RetryAfter, Standing};
 #[cfg(feature = "durable")]
 pub use self::durable::{Durability, Durable, OnFailure, OpenOptions, VerifyReport};
 pub use self::engine::{
     BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation, ExportReport, ImportReport,
-    MeterHandle, Outcome, Recording, RuleExplanation, Usage,
+    MeterHandle, Recording, RuleExplanation, RuleOutcome, Usage,
 };
 #[cfg(feature = "durable")]
 pub use self::engine::{Committed, Health};

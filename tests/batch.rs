@@ -162,7 +162,7 @@ fn a_repeated_key_counts_once() {
 #[test]
 fn a_key_that_was_used_for_another_event_rejects_the_batch() {
     let (engine, _) = metered();
-    engine.record(&call("a").idempotency_key("before")).expect("valid");
+    let _ = engine.record(&call("a").idempotency_key("before")).expect("valid");
     let conflict = |key: &str| TrackError::IdempotencyConflict { key: key.into() };
     let stored = [call("a").idempotency_key("new"), call("b").idempotency_key("before")];
     assert_eq!(rejected(&engine, &stored, 1), conflict("before"));

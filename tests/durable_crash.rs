@@ -146,7 +146,7 @@ fn twin(steps: u64, changed: bool) -> (Engine, ManualClock) {
         if step == CHANGED {
             change(&engine).expect("valid changes");
         }
-        engine.track(&event(step, &key(step))).expect("a valid event");
+        let _ = engine.track(&event(step, &key(step))).expect("a valid event");
     }
     if changed && steps == CHANGED {
         set(&clock, CHANGED);

@@ -28,12 +28,12 @@ use std::process::{Child, Command, Stdio};
 use std::{env, fs, thread};
 
 use limitry::{
-    Durability, Durable, Engine, Event, EventId, EventQuery, ManualClock, RecordedEvent, Recording,
-    TrackError,
+    Durability, Durable, Engine, Event, EventId, EventQuery, ManualClock, Outcome, RecordedEvent,
+    Recording, TrackError,
 };
 use support::fold::{ALWAYS, Asked, Fact, breakdown, summary};
 use support::oracle::{
-    Act, Enforce, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Rule, SECOND, Span,
+    Act, Enforce, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Rule, SECOND, Seen, Span, Verdict,
 };
 use support::usage::{instant, sums, usage_query};
 use support::{Dice, START, date, duration, event, long, rule_set, seed, seen, stood};
@@ -189,7 +189,7 @@ fn live(world: &World, engine: &Engine, clock: &ManualClock, life: u64, thread: 
         }
         say(&format!("TRY {name}"));
         match engine.track(&event(&world.request(name))) {
-            Ok(decision) if decision.is_allowed() => {
+            Ok(decision) if decision.outcome() != Outcome::Refused => {
                 let id = decision.event_id().expect("events are recorded");
                 let again = if decision.is_replay() { "again" } else { "new" };
                 let body = serde_json::to_string(&decision).expect("plain data");
@@ -407,7 +407,7 @@ impl Story {
             let act = Act { key: None, ..act };
             assert_eq!(found.event, event(&act), "{context}");
             self.oracle.set_clock(instant(found.timestamp));
-            let first = support::oracle::Seen { replay: false, ..seen(&again) };
+            let first = Seen { verdict: Verdict::Admitted, ..seen(&again) };
             let judged = self.oracle.track(&act, &Ok(first));
             judged.unwrap_or_else(|why| panic!("{context}: {why}"));
             self.keep(&act, found.id, instant(found.timestamp));

@@ -78,7 +78,7 @@ fn a_synced_call_returns_when_its_event_lasts() {
     let engine = open(idle(&medium).durability(Durability::Synced));
     for number in 1..=5 {
         let key = format!("k{number}");
-        engine.track(&call(&key)).expect("allowed");
+        let _ = engine.track(&call(&key)).expect("allowed");
         let again = after_crash(&medium);
         assert_eq!((keys(&again), used(&again)), (number, number as u64 * 10));
         assert!(again.track(&call(&key)).expect("known").is_replay());
@@ -101,7 +101,7 @@ fn what_nobody_waits_for_lasts_when_it_is_flushed_or_its_batch_is_full() {
         engine.flush().expect("a working store");
         assert_eq!((engine.health().waiting, keys(&after_crash(&medium))), (0, 3), "{level:?}");
         // The first commit that is waited for takes everything before it.
-        engine.track(&call("k3")).expect("allowed");
+        let _ = engine.track(&call("k3")).expect("allowed");
         let last = engine.track(&call("k4")).expect("allowed");
         engine.committed(&last).wait().expect("a working store");
         assert_eq!(keys(&after_crash(&medium)), 5, "{level:?}");
@@ -187,7 +187,7 @@ fn a_waker_that_panics_is_nobody_elses_loss() {
     }
     held.hold(false);
     told.recv_timeout(Duration::from_secs(20)).expect("it is durable");
-    engine.track(&call("b")).expect("allowed");
+    let _ = engine.track(&call("b")).expect("allowed");
     engine.flush().expect("a working store");
     assert_eq!(keys(&after_crash(&held.medium)), 2);
 }
@@ -205,7 +205,7 @@ fn until_it_fails(engine: &Engine) -> (usize, TrackError) {
 fn failing(medium: &Medium, choice: OnFailure) -> Engine {
     let engine = open(idle(medium).durability(Durability::Synced).on_failure(choice));
     for number in 0..5 {
-        engine.track(&call(&format!("before {number}"))).expect("allowed");
+        let _ = engine.track(&call(&format!("before {number}"))).expect("allowed");
     }
     let fault = Fault { call: medium.calls() + 20, for_ever: false };
     let _ = medium.clone().fail_at(fault);
@@ -278,7 +278,7 @@ fn an_engine_of_memory_goes_on_after_its_store_has_failed_and_says_so() {
 fn a_closed_engine_takes_nothing_and_answers_questions() {
     let medium = Medium::new();
     let engine = open(idle(&medium));
-    engine.track(&call("a")).expect("allowed");
+    let _ = engine.track(&call("a")).expect("allowed");
     engine.close().expect("a working store");
     engine.close().expect("closed already");
     for answer in [engine.track(&call("b")), engine.record(&call("b")), engine.track(&call("a"))] {
@@ -308,10 +308,10 @@ fn what_was_exported_when_the_store_had_failed_can_be_imported_later() {
         Event::new("cust_1", "model_call").total_tokens(10)
     };
     let engine = open(&medium);
-    engine.track(&event()).expect("allowed");
+    let _ = engine.track(&event()).expect("allowed");
     medium.break_down();
     for _ in 0..5 {
-        engine.track(&event()).expect("goes on");
+        let _ = engine.track(&event()).expect("goes on");
     }
     let mut lines = Vec::new();
     engine.export(&mut lines, &EventQuery::new(), |_| ()).expect("an export");
@@ -319,7 +319,7 @@ fn what_was_exported_when_the_store_had_failed_can_be_imported_later() {
     // The names of the events that were lost are given again.
     let engine = open(&Medium::of(medium.image()));
     for _ in 0..3 {
-        engine.track(&event()).expect("allowed");
+        let _ = engine.track(&event()).expect("allowed");
     }
     for (count, duplicates) in [(5, 1), (0, 6)] {
         let report = engine.import(&lines[..], |_| ()).expect("an import");
@@ -350,7 +350,7 @@ fn a_batch_that_an_engine_is_closed_under_is_not_said_to_be_recorded() {
         let hands = Closing { engine: Arc::clone(&end), inner: clock() };
         let builder = builder().clock(hands).durable(idle(&medium).durability(level));
         let engine = Arc::new(builder.build().expect("a store that opens"));
-        engine.track(&call("a")).expect("allowed");
+        let _ = engine.track(&call("a")).expect("allowed");
         // The batch was let in when the clock is read.
         end.set(Arc::downgrade(&engine)).expect("the first");
         let batch = engine.record_batch(&[call("b"), call("c")]);
@@ -414,7 +414,7 @@ fn a_full_queue_makes_calls_wait_and_does_not_grow() {
                 for number in 0..50 {
                     let event = Event::new("cust_1", "model_call").total_tokens(1);
                     let key = format!("{thread} {number}");
-                    engine.track(&event.idempotency_key(key.as_str())).expect("allowed");
+                    let _ = engine.track(&event.idempotency_key(key.as_str())).expect("allowed");
                 }
             });
         }
@@ -443,7 +443,7 @@ fn a_queue_that_is_smaller_than_a_batch_is_written_when_it_is_full() {
         let medium = Medium::new();
         let engine = open(idle(&medium).durability(level).max_waiting(3));
         for number in 0..20 {
-            engine.track(&call(&format!("k{number}"))).expect("allowed");
+            let _ = engine.track(&call(&format!("k{number}"))).expect("allowed");
         }
         assert!(engine.health().waiting <= 3, "{level:?}");
         assert!(keys(&after_crash(&medium)) >= 17, "{level:?}");
@@ -465,12 +465,12 @@ fn records_go_by_whole_tables_when_their_time_is_over() {
         builder().clock(hands.clone()).durable(store).build().expect("a store that opens")
     };
     let mut engine = open();
-    engine.track(&call("on the first day")).expect("allowed");
+    let _ = engine.track(&call("on the first day")).expect("allowed");
     let mut most = 0;
     for hour in 0..HOURS {
         hands.advance(HOUR);
         // Events without keys, so that nothing but the log's own time forgets keys.
-        engine.track(&Event::new("cust_2", "model_call").total_tokens(1)).expect("allowed");
+        let _ = engine.track(&Event::new("cust_2", "model_call").total_tokens(1)).expect("allowed");
         if hour % 24 == 23 {
             let events = stored(&engine);
             // Two days, a sixteenth of that for the table, and the table that is being filled.
@@ -499,7 +499,8 @@ fn what_happens_during_a_check_is_no_damage() {
     let engine = builder().clock(hands.clone()).durable(store).build().expect("a store that opens");
     for number in 0..100 {
         let customer = format!("cust_{}", number % 7);
-        engine.track(&Event::new(&customer, "model_call").total_tokens(1)).expect("allowed");
+        let _ =
+            engine.track(&Event::new(&customer, "model_call").total_tokens(1)).expect("allowed");
     }
     let mut beside = Vec::new();
     let report = engine.verify(|progress| {
@@ -509,13 +510,13 @@ fn what_happens_during_a_check_is_no_damage() {
             beside.push(moment);
             // A rule that the check has not read counts an event that it comes to.
             engine.add_rate_limit(RateLimit::new(name, 1_000, Window::Hour)).expect("a new name");
-            engine.track(&call(progress.step)).expect("allowed");
+            let _ = engine.track(&call(progress.step)).expect("allowed");
         }
         if moment == ("checking the log", 0) {
             // The first tables are dropped.
             for _ in 0..24 * 5 {
                 hands.advance(HOUR);
-                engine.track(&Event::new("cust_1", "model_call")).expect("allowed");
+                let _ = engine.track(&Event::new("cust_1", "model_call")).expect("allowed");
             }
             assert!(stored(&engine) < 100);
         }
@@ -535,7 +536,7 @@ fn dropping_an_engine_commits_what_waits() {
     for level in [Durability::Buffered, Durability::Memory] {
         let medium = Medium::new();
         let engine = open(idle(&medium).durability(level));
-        engine.track(&call("a")).expect("allowed");
+        let _ = engine.track(&call("a")).expect("allowed");
         drop(engine);
         assert_eq!(keys(&after_crash(&medium)), 1, "{level:?}");
     }
@@ -643,7 +644,7 @@ fn a_limiter_that_records_nothing_survives_too() {
     };
     let engine = open();
     let first = engine.track(&call("a")).expect("allowed");
-    engine.track(&call("b")).expect("allowed");
+    let _ = engine.track(&call("b")).expect("allowed");
     assert!(first.event_id().is_none() && first.is_allowed());
     engine.close().expect("a working store");
     drop(engine);
@@ -654,6 +655,6 @@ fn a_limiter_that_records_nothing_survives_too() {
         assert!(again.is_replay());
         let texts = [&again, &first].map(|it| serde_json::to_string(it).expect("plain data"));
         assert_eq!(texts[0], texts[1]);
-        engine.track(&call(&format!("c{number}"))).expect("allowed");
+        let _ = engine.track(&call(&format!("c{number}"))).expect("allowed");
     }
 }

@@ -387,7 +387,7 @@ fn refused_and_repeated_events_are_not_listed() {
     });
     let call = |key: &'static str| Event::new("cust_1", "call").idempotency_key(key);
     for key in ["a", "a", "b", "c", "b"] {
-        engine.track(&call(key)).expect("a valid event");
+        let _ = engine.track(&call(key)).expect("a valid event");
     }
     assert_eq!(list(&engine, &EventQuery::new()).data.len(), 2);
 }

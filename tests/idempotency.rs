@@ -17,8 +17,8 @@ mod support;
 use std::time::Duration;
 
 use limitry::{
-    Decision, Engine, Event, ManualClock, Metric, Outcome, Period, Quota, RateLimit, TrackError,
-    Window,
+    Decision, Engine, Event, HeaderDialect, ManualClock, Metric, Outcome, Period, Quota, RateLimit,
+    RuleOutcome, TrackError, Window,
 };
 use support::oracle::{DAY, HOUR, SECOND};
 use support::{START, date, duration, engine};
@@ -72,6 +72,79 @@ fn a_repeat_answers_the_first_decision_and_counts_nothing() {
         assert_eq!(used(&engine), 10 + turn + 1);
     }
     assert_eq!(engine.events().len(), 11);
+}
+
+/// Of a thousand answers to one key on a limit of one, one says that the model is to be called.
+#[test]
+fn an_application_that_goes_by_the_answer_acts_once() {
+    let (engine, _clock) =
+        engine(|builder| builder.rate_limit(RateLimit::new("r", 1, Window::Hour)));
+    let (mut admitted, mut by_is_allowed, mut replayed) = (0, 0, 0);
+    for _ in 0..1_000 {
+        assert_ne!(
+            engine.check(&request()).expect("valid").is_allowed(),
+            replayed + admitted > 0,
+            "a check says whether to go ahead, too"
+        );
+        let decision = track(&engine, &request());
+        by_is_allowed += u32::from(decision.is_allowed());
+        match decision.outcome() {
+            Outcome::Admitted => admitted += 1,
+            Outcome::Replayed => replayed += 1,
+            Outcome::Refused => panic!("{decision}"),
+        }
+    }
+    assert_eq!((admitted, by_is_allowed, replayed), (1, 1, 999));
+    let other = track(&engine, &Event::new("c", "call"));
+    assert_eq!((other.outcome(), other.is_allowed()), (Outcome::Refused, false));
+}
+
+/// The first answer to the letter, and one header that says which of the two this is.
+#[test]
+fn a_replay_on_the_wire_is_the_first_answer_with_a_header() {
+    let (engine, clock) = engine(|builder| {
+        builder.rate_limit(RateLimit::new("r", 9, Window::Minute)).quota(Quota::new(
+            "q",
+            Metric::TotalTokens,
+            100,
+            Period::Day,
+        ))
+    });
+    let first = track(&engine, &request());
+    clock.advance(Duration::from_secs(7));
+    let other = Event::new("c", "call").total_tokens(50);
+    assert!(track(&engine, &other).is_allowed());
+    let replayed = ("Idempotent-Replayed", "true".to_owned());
+    for again in [track(&engine, &request()), engine.check(&request()).expect("known")] {
+        assert_eq!((again.outcome(), again.status_code()), (Outcome::Replayed, 201));
+        assert_eq!(body(&again), body(&first));
+        assert!(body(&again).contains(r#""allowed":true"#), "{}", body(&again));
+        assert_eq!(again.retry_after(), None);
+        assert_eq!(again.to_string(), "replayed");
+        for dialect in [HeaderDialect::XRateLimit, HeaderDialect::Draft10] {
+            let mut expected: Vec<_> = first.headers_in(dialect).collect();
+            assert!(!expected.contains(&replayed), "{expected:?}");
+            expected.push(replayed.clone());
+            assert_eq!(again.headers_in(dialect).collect::<Vec<_>>(), expected);
+        }
+    }
+    let refused = track(&engine, &Event::new("c", "call").total_tokens(99));
+    assert_eq!((refused.outcome(), refused.status_code()), (Outcome::Refused, 429));
+    assert!(!refused.headers().any(|(name, _)| name == replayed.0));
+}
+
+#[test]
+fn an_outcome_reads_as_it_prints() {
+    for (outcome, text) in [
+        (Outcome::Admitted, "admitted"),
+        (Outcome::Replayed, "replayed"),
+        (Outcome::Refused, "refused"),
+    ] {
+        assert_eq!(outcome.to_string(), text);
+        assert_eq!(serde_json::to_string(&outcome).expect("plain"), format!("{text:?}"));
+        let read: Outcome = serde_json::from_str(&format!("{text:?}")).expect("its own text");
+        assert_eq!(read, outcome);
+    }
 }
 
 #[test]
@@ -195,7 +268,7 @@ fn a_refused_request_leaves_its_key_free() {
     assert!(first.is_allowed() && !first.is_replay());
     // The bucket is empty again, and the repeat is answered all the same.
     let again = track(&engine, &request());
-    assert!(again.is_allowed() && again.is_replay());
+    assert_eq!(again.outcome(), Outcome::Replayed);
     assert_conflict(&engine, &other);
 }
 
@@ -384,7 +457,7 @@ fn a_rule_that_came_after_the_first_answer_is_not_said_to_be_replaced() {
     assert_eq!(names, ["default"]);
     // Of the rules of one policy all but one are replaced.
     engine.add_rate_limit(limit("special", 99).filter("customer_id", "vip")).expect("valid");
-    let replaced = Outcome::Replaced { policy: "calls".to_owned() };
+    let replaced = RuleOutcome::Replaced { policy: "calls".to_owned() };
     let fresh = Event::new("vip", "call");
     let found: Vec<_> = outcomes(&fresh).into_iter().map(|(_, it)| it == replaced).collect();
     assert_eq!(found, [true, false, false]);

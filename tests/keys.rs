@@ -78,7 +78,7 @@ fn neighbours_of_two_values_do_not_run_into_each_other() {
     let pairs = [("a_b", "c"), ("a", "b_c"), ("a_", "b_c"), ("a_b_", "c"), ("a_b_c", " ")];
     for (count, (a, b)) in (1..).zip(pairs) {
         for _ in 0..count {
-            track(&engine, &pair(a, b));
+            let _ = track(&engine, &pair(a, b));
         }
     }
     for (count, (a, b)) in (1..).zip(pairs) {
@@ -94,7 +94,7 @@ fn lengths_around_whole_words_and_prefixes_are_keys_of_their_own() {
     let texts: Vec<String> = (1..=256).map(|length| "x".repeat(length)).collect();
     for text in &texts {
         for _ in 0..=text.len() % 3 {
-            track(&engine, &call().property("x", text));
+            let _ = track(&engine, &call().property("x", text));
         }
     }
     for text in &texts {
@@ -129,7 +129,7 @@ fn values_that_look_alike_are_not_the_same() {
     ];
     for (count, text) in (1..).zip(texts) {
         for _ in 0..count {
-            track(&engine, &call().property("x", text));
+            let _ = track(&engine, &call().property("x", text));
         }
     }
     for (count, text) in (1..).zip(texts) {
@@ -142,7 +142,7 @@ fn the_order_of_the_dimensions_of_a_partition_means_nothing_and_that_of_the_valu
     let engine = engine(|builder| {
         builder.quota(count_by(&["x", "y"]).id("xy")).quota(count_by(&["y", "x"]).id("yx"))
     });
-    track(&engine, &pair("1", "2"));
+    let _ = track(&engine, &pair("1", "2"));
     let standing = engine.standing(&pair("1", "2")).expect("a valid event");
     assert_eq!(standing.quotas().map(|status| status.used).collect::<Vec<_>>(), [1, 1]);
     let standing = engine.standing(&pair("2", "1")).expect("a valid event");
@@ -157,8 +157,8 @@ fn rules_of_one_partition_count_by_themselves() {
     let engine = engine(|builder| {
         builder.quota(tokens.id("tokens")).quota(count_by(&["customer_id"])).quota(filtered)
     });
-    track(&engine, &call().model("gpt-4").total_tokens(7));
-    track(&engine, &call().model("other").total_tokens(5));
+    let _ = track(&engine, &call().model("gpt-4").total_tokens(7));
+    let _ = track(&engine, &call().model("other").total_tokens(5));
     let standing = engine.standing(&call().model("gpt-4")).expect("a valid event");
     assert_eq!(standing.quotas().map(|status| status.used).collect::<Vec<_>>(), [12, 2, 1]);
 }
@@ -376,7 +376,7 @@ proptest! {
         };
         for (tuple, count) in &tuples {
             for _ in 0..*count {
-                track(&engine, &event(tuple));
+                let _ = track(&engine, &event(tuple));
             }
             *expected.entry(tuple).or_default() += count;
         }
@@ -525,7 +525,7 @@ proptest! {
             builder.rule_set(rules)
         });
         for values in &events {
-            track(&engine, &event_of(values));
+            let _ = track(&engine, &event_of(values));
         }
         let old: Vec<String> = {
             let rules = engine.rule_set();

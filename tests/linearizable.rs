@@ -23,7 +23,7 @@ use limitry::{Clock, Engine, ManualClock, Recording};
 use support::history::{Call, Stamps, linearize};
 use support::oracle::{
     Act, Answer, Enforce, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Rule, SECOND, Seen,
-    Span, Stood,
+    Span, Stood, Verdict,
 };
 use support::{Dice, START, answer, cases, change, duration, engine, event, rule_set, seed, stood};
 
@@ -302,8 +302,7 @@ fn tracked(limit: u64, used: u64, allowed: bool, id: &str) -> (Ask, Got) {
         exceeded: !allowed,
     };
     let seen = Seen {
-        allowed,
-        replay: false,
+        verdict: if allowed { Verdict::Admitted } else { Verdict::Refused },
         event_id: allowed.then(|| format!("evt_{id}")),
         status_code: if allowed { 201 } else { 429 },
         rates: Vec::new(),

@@ -52,7 +52,7 @@ fn flood(engine: &Engine, count: u64) {
         let digits = number.to_string();
         name.extend(std::iter::repeat_n('0', 8_usize.saturating_sub(digits.len())));
         name.push_str(&digits);
-        engine.track(&model_call(&name)).expect("a valid event");
+        let _ = engine.track(&model_call(&name)).expect("a valid event");
     }
 }
 
@@ -115,7 +115,7 @@ fn keys_that_came_to_rest_are_dropped_in_passing_and_their_memory_with_them() {
             name.push_str("key_");
             name.push_str(&(10_000_000 + number).to_string());
             clock.advance(Duration::from_micros(100));
-            engine.track(&Event::new(name.as_str(), "call")).expect("a valid event");
+            let _ = engine.track(&Event::new(name.as_str(), "call")).expect("a valid event");
             most = most.max(engine.live_keys());
         }
     });
@@ -132,7 +132,7 @@ fn log_bytes(event: impl Fn(u64) -> Event<'static>) -> u64 {
         let builder = Engine::builder().recording(Recording::Newest(1_000_000)).clock(clock());
         let engine = builder.build().expect("valid settings");
         for number in 0..EVENTS {
-            engine.record(&event(number)).expect("a valid event");
+            let _ = engine.record(&event(number)).expect("a valid event");
         }
         kept = Some(engine);
     });

@@ -124,11 +124,11 @@ fn each_call_is_counted_by_verb_and_outcome() {
     let board = Board::default();
     let (engine, _) = watched(&board, |builder| builder.rate_limit(calls(2)));
     for _ in 0..3 {
-        engine.track(&call("a")).expect("a valid event");
-        engine.check(&call("a")).expect("a valid event");
+        let _ = engine.track(&call("a")).expect("a valid event");
+        let _ = engine.check(&call("a")).expect("a valid event");
     }
-    engine.record(&call("a")).expect("a valid event");
-    engine.standing(&call("a")).expect("a valid event");
+    let _ = engine.record(&call("a")).expect("a valid event");
+    let _ = engine.standing(&call("a")).expect("a valid event");
     engine.track(&call("")).expect_err("a customer without an id");
     let expected = owned(&[
         ("limitry_decisions_total{verb=track,outcome=allowed}", 2),
@@ -152,9 +152,9 @@ fn a_replay_is_counted_as_such_and_not_as_a_decision() {
     let (engine, _) = watched(&board, |builder| builder.rate_limit(calls(10)));
     let event = call("a").idempotency_key("req_1");
     for _ in 0..3 {
-        engine.track(&event).expect("a valid event");
+        let _ = engine.track(&event).expect("a valid event");
     }
-    engine.check(&event).expect("a valid event");
+    let _ = engine.check(&event).expect("a valid event");
     engine.track(&call("b").idempotency_key("req_1")).expect_err("another payload");
     let expected = owned(&[
         ("limitry_decisions_total{verb=track,outcome=allowed}", 1),
@@ -171,7 +171,7 @@ fn each_event_of_a_batch_is_counted_as_a_call_of_its_own() {
     let (engine, _) = watched(&board, |builder| builder.rate_limit(calls(3)));
     let batch = [call("a"), call("a"), call("a").idempotency_key("req_1")];
     engine.record_batch(&batch).expect("valid events");
-    engine.track_batch(&batch);
+    let _ = engine.track_batch(&batch);
     let expected = owned(&[
         ("limitry_decisions_total{verb=record,outcome=allowed}", 3),
         ("limitry_decisions_total{verb=track,outcome=refused}", 2),
@@ -194,8 +194,8 @@ fn only_hard_rules_that_did_not_fit_are_said_to_have_refused() {
             .rate_limit(calls(100))
             .quota(tokens.per("customer_id"))
     });
-    engine.track(&call("a").total_tokens(10)).expect("a valid event");
-    engine.track(&call("a").total_tokens(91)).expect("a valid event");
+    let _ = engine.track(&call("a").total_tokens(10)).expect("a valid event");
+    let _ = engine.track(&call("a").total_tokens(91)).expect("a valid event");
     assert_eq!(board.count("limitry_refusals_total{rule=qta_tokens}"), 1);
     assert_eq!(board.count("limitry_refusals_total{rule=rl_calls}"), 0);
     assert_eq!(board.count("limitry_refusals_total{rule=rl_soft}"), 0);
@@ -215,14 +215,14 @@ fn a_rule_is_near_its_limit_from_four_fifths_on_whatever_its_algorithm() {
             .quota(Quota::new("large", Metric::TotalEvents, u64::MAX >> 2, Period::Day).id("large"))
     });
     for _ in 0..7 {
-        engine.track(&call("a")).expect("a valid event");
+        let _ = engine.track(&call("a")).expect("a valid event");
     }
     let near = |rule: &str| board.count(&format!("limitry_near_limit_total{{rule={rule}}}"));
     assert_eq!(["bucket", "fixed", "sliding", "day", "large"].map(near), [0; 5]);
-    engine.track(&call("a")).expect("a valid event");
+    let _ = engine.track(&call("a")).expect("a valid event");
     assert_eq!(["bucket", "fixed", "sliding", "day", "large"].map(near), [1, 1, 1, 1, 0]);
     for _ in 0..5 {
-        engine.track(&call("a")).expect("a valid event");
+        let _ = engine.track(&call("a")).expect("a valid event");
     }
     // The ninth and the tenth; what was refused brought nobody nearer.
     assert_eq!(["bucket", "fixed", "sliding", "day", "large"].map(near), [3, 3, 3, 3, 0]);
@@ -235,7 +235,7 @@ fn keys_without_room_are_counted_by_rule_whatever_they_get() {
         let capped = calls(5).max_keys(2).overflow(overflow);
         let (engine, _) = watched(&board, |builder| builder.rate_limit(capped));
         for customer in ["a", "b", "c", "d", "a"] {
-            engine.track(&call(customer)).expect("a valid event");
+            let _ = engine.track(&call(customer)).expect("a valid event");
         }
         assert_eq!(board.count("limitry_overflow_total{rule=rl_calls}"), 2, "{overflow:?}");
     }
@@ -247,14 +247,14 @@ fn live_keys_and_evictions_follow_the_table() {
     let (engine, clock) = watched(&board, |builder| builder.rate_limit(calls(10)));
     let names: Vec<String> = (0..500).map(|number| format!("cust_{number}")).collect();
     for name in &names {
-        engine.track(&call(name)).expect("a valid event");
+        let _ = engine.track(&call(name)).expect("a valid event");
     }
     assert_eq!(board.live_keys(), 500.0);
     assert_eq!(board.count("limitry_keys_evicted_total"), 0);
     // All buckets are full again, and new keys make the old ones go.
     clock.advance(Duration::from_secs(3_600));
     for number in 0..2_000 {
-        engine.track(&call(&format!("late_{number}"))).expect("a valid event");
+        let _ = engine.track(&call(&format!("late_{number}"))).expect("a valid event");
     }
     let live = engine.live_keys();
     assert_eq!(board.live_keys(), f64::from(u32::try_from(live).expect("few")));
@@ -271,9 +271,9 @@ fn engines_of_one_process_add_up_and_leave_nothing_behind() {
     let board = Board::default();
     let (first, _) = watched(&board, |builder| builder.rate_limit(calls(10)));
     let (second, _) = watched(&board, |builder| builder.rate_limit(calls(10)));
-    first.track(&call("a")).expect("a valid event");
-    second.track(&call("a")).expect("a valid event");
-    second.track(&call("b")).expect("a valid event");
+    let _ = first.track(&call("a")).expect("a valid event");
+    let _ = second.track(&call("a")).expect("a valid event");
+    let _ = second.track(&call("b")).expect("a valid event");
     assert_eq!(board.live_keys(), 3.0);
     assert_eq!(board.count("limitry_decisions_total{verb=track,outcome=allowed}"), 3);
     drop(second);
@@ -288,13 +288,13 @@ fn rules_that_come_later_are_counted_and_an_update_counts_on() {
     let (engine, _) = watched(&board, |builder| builder);
     metrics::with_local_recorder(&board, || {
         engine.add_rate_limit(calls(1)).expect("a valid rule");
-        engine.track(&call("a")).expect("a valid event");
-        engine.track(&call("a")).expect("a valid event");
+        let _ = engine.track(&call("a")).expect("a valid event");
+        let _ = engine.track(&call("a")).expect("a valid event");
         let update = RateLimitUpdate::new().limit(2);
         engine.update_rate_limit("rl_calls", update).expect("a valid rule");
-        engine.track(&call("b")).expect("a valid event");
-        engine.track(&call("b")).expect("a valid event");
-        engine.track(&call("b")).expect("a valid event");
+        let _ = engine.track(&call("b")).expect("a valid event");
+        let _ = engine.track(&call("b")).expect("a valid event");
+        let _ = engine.track(&call("b")).expect("a valid event");
     });
     assert_eq!(board.count("limitry_refusals_total{rule=rl_calls}"), 2);
 }
@@ -309,8 +309,8 @@ fn a_thousand_rules_have_labels_and_the_others_share_one() {
     let (engine, _) = watched(&board, |builder| {
         (0..1_100).fold(builder, |builder, number| builder.rate_limit(rule(number)))
     });
-    engine.track(&call("secret_customer")).expect("a valid event");
-    engine.track(&call("secret_customer")).expect("a valid event");
+    let _ = engine.track(&call("secret_customer")).expect("a valid event");
+    let _ = engine.track(&call("secret_customer")).expect("a valid event");
     assert_eq!(board.count("limitry_refusals_total{rule=rl_7}"), 1);
     assert_eq!(board.count("limitry_refusals_total{rule=other}"), 100);
     // Rules that come and go do not add to it.
@@ -347,7 +347,7 @@ fn a_pure_limiter_records_no_events() {
     let board = Board::default();
     let (engine, _) =
         watched(&board, |builder| builder.recording(Recording::Off).rate_limit(calls(10)));
-    engine.track(&call("a")).expect("a valid event");
+    let _ = engine.track(&call("a")).expect("a valid event");
     assert_eq!(board.count("limitry_events_recorded_total"), 0);
 }
 
@@ -383,8 +383,8 @@ impl CounterFn for Nosy {
     fn increment(&self, _: u64) {
         if let (Some(engine), false) = (self.engine.get(), ASKING.replace(true)) {
             let event = call("a").idempotency_key("req_1");
-            engine.check(&event).expect("a valid event");
-            engine.track(&call("a")).expect("a valid event");
+            let _ = engine.check(&event).expect("a valid event");
+            let _ = engine.track(&call("a")).expect("a valid event");
             self.asked.fetch_add(1, Ordering::Relaxed);
             ASKING.set(false);
         }
@@ -431,9 +431,9 @@ fn a_recorder_may_call_the_engine() {
     std::thread::spawn(move || {
         let event = call("a").idempotency_key("req_1");
         for _ in 0..20 {
-            engine.track(&event).expect("a valid event");
-            engine.track(&call("b")).expect("a valid event");
-            engine.record(&call("a")).expect("a valid event");
+            let _ = engine.track(&event).expect("a valid event");
+            let _ = engine.track(&call("b")).expect("a valid event");
+            let _ = engine.record(&call("a")).expect("a valid event");
             engine.track(&call("c").idempotency_key("req_1")).expect_err("another payload");
         }
         engine.remove("rl_calls").expect("it is there");

@@ -28,7 +28,7 @@ use proptest::test_runner::{
 };
 use support::oracle::{
     Act, Answer, DAY, Enforce, Fault, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, Prop, Rule,
-    SECOND, Span, Wait, period,
+    SECOND, Span, Verdict, Wait, period,
 };
 use support::{Pair, START, add, cases, change, rule_set, seed};
 
@@ -468,14 +468,15 @@ impl<'m> Run<'m> {
         let seen = match answer {
             Err(Fault::Conflict) => return self.meet("conflict"),
             Err(_) => return self.meet("bad event"),
-            Ok(seen) if seen.replay => return self.meet("replay"),
+            Ok(seen) if seen.verdict == Verdict::Replayed => return self.meet("replay"),
             Ok(seen) => seen,
         };
-        self.meet(if seen.allowed { "allowed" } else { "refused" });
-        if seen.allowed && seen.rates.iter().chain(&seen.quotas).any(|figure| figure.exceeded) {
+        self.meet(if seen.is_admitted() { "allowed" } else { "refused" });
+        if seen.is_admitted() && seen.rates.iter().chain(&seen.quotas).any(|figure| figure.exceeded)
+        {
             self.meet("exceeded, not refused");
         }
-        if seen.allowed && self.retry_at == Some(self.pair.now()) {
+        if seen.is_admitted() && self.retry_at == Some(self.pair.now()) {
             self.meet("passed after a wait");
         }
         match seen.retry {
@@ -580,7 +581,7 @@ fn a_second_period_in_a_row_loses_no_use_of_another_rule() {
     let next_hour = half.clone().stamp(START + 30 * MINUTE);
     for act in [&next_hour, &half, &half, &next_hour] {
         let seen = pair.track(act).expect("as the oracle says");
-        assert!(seen.is_ok_and(|seen| seen.allowed));
+        assert!(seen.is_ok_and(|seen| seen.is_admitted()));
     }
     pair.standing(&half).expect("as the oracle says");
 }

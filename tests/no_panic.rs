@@ -661,7 +661,7 @@ fn decode(body: &str) {
     if let Some(query) = read::<EventQuery>(body) {
         json(&query);
         let engine = Engine::builder().build().expect("valid");
-        engine.record(&Event::new("cust_123", "call")).expect("valid");
+        let _ = engine.record(&Event::new("cust_123", "call")).expect("valid");
         list(&engine, &query);
         let iter = engine.events().iter(query);
         assert!(iter.map_or(0, Iterator::count) <= 1);

@@ -208,7 +208,7 @@ fn a_customer_with_use_keeps_it_under_a_flood_of_fresh_keys() {
                 }
             }
             for number in 0..20_000_u32 {
-                track(&engine, &format!("flood {number}"));
+                let _ = track(&engine, &format!("flood {number}"));
                 clock.advance(Duration::from_millis(10));
                 assert!(engine.live_keys() <= 64, "{} keys", engine.live_keys());
             }
@@ -296,7 +296,7 @@ fn idle_keys_are_dropped_whatever_else_matches() {
         for number in 0..100_000_u32 {
             let (customer, team) = (format!("c {number}"), format!("t {number}"));
             clock.advance(Duration::from_millis(1));
-            engine.track(&call(&customer).property("team", &team)).expect("a valid event");
+            let _ = engine.track(&call(&customer).property("team", &team)).expect("a valid event");
         }
         let keys = engine.live_keys();
         assert!(keys <= 10_000, "{keys} keys, of which 300 matter, by {} rules", rules.len());

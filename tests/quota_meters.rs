@@ -472,7 +472,7 @@ fn without_recording_an_event_in_a_closed_period_is_too_late() {
 fn a_rule_that_refuses_at_once_asks_what_is_recorded_only_once() {
     let (engine, _) = engine(|builder| builder);
     for _ in 0..5 {
-        engine.track(&agents(1)).expect("valid");
+        let _ = engine.track(&agents(1)).expect("valid");
     }
     let quota = Quota::new("events", Metric::TotalEvents, 5, Period::Day).per("customer_id");
     engine.add_quota(quota).expect("valid");

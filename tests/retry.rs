@@ -122,18 +122,18 @@ fn assert_exact(pair: &mut Pair, act: &Act, wait: Nanos, case: &str) {
     if wait > 1 {
         pair.set(from + wait - 1);
         let seen = look(pair, act);
-        assert!(!seen.allowed, "{case}\n{act:?} passes before {wait} ns: {seen:?}");
+        assert!(!seen.is_admitted(), "{case}\n{act:?} passes before {wait} ns: {seen:?}");
         assert_eq!(seen.retry, Some(Wait::After(1)), "{case}\n{act:?} after {wait} - 1 ns");
     }
     pair.set(from + wait);
     let seen = look(pair, act);
-    assert!(seen.allowed, "{case}\n{act:?} still refused after {wait} ns: {seen:?}");
+    assert!(seen.is_admitted(), "{case}\n{act:?} still refused after {wait} ns: {seen:?}");
     if seconds.is_multiple_of(2) {
         pair.set(from + i128::from(seconds) * SECOND);
     }
     let answer = pair.track(act).unwrap_or_else(|why| panic!("{case}\n{why}"));
     let seen = answer.expect("the event is valid");
-    assert!(seen.allowed, "{case}\n{act:?} refused after the header's {seconds} s: {seen:?}");
+    assert!(seen.is_admitted(), "{case}\n{act:?} refused after the header's {seconds} s: {seen:?}");
 }
 
 /// No instant that lies ahead lets it pass: an engine of its own, moved far and wide, agrees.
@@ -206,7 +206,7 @@ fn the_wait_suits_all_rules_at_the_same_instant() {
     // Tomorrow is used up ahead of time, by an event that the engine was told of early.
     let tomorrow = plain.clone().tokens(2).stamp(START + 20 * HOUR);
     let answer = pair.track(&tomorrow).expect("as the oracle says");
-    assert!(answer.expect("valid").allowed);
+    assert!(answer.expect("valid").is_admitted());
     // The bucket would be ready at 00:30 tomorrow, but the quota opens the day after.
     let act = plain.tokens(1);
     let answer = pair.track(&act).expect("as the oracle says");
@@ -305,7 +305,7 @@ fn a_wait_past_the_time_for_late_events_is_never() {
         Rule::new("hour", 10, Kind::Calendar(Span::Hour)),
     ]);
     let act = Act::new("ann", "call").stamp(START);
-    assert!(pair.track(&act).expect("as the oracle says").expect("valid").allowed);
+    assert!(pair.track(&act).expect("as the oracle says").expect("valid").is_admitted());
     let seen = pair.track(&act).expect("as the oracle says").expect("valid");
     assert_eq!(seen.retry, Some(Wait::Never));
 }
@@ -344,7 +344,7 @@ fn rules_that_refuse_nobody_are_not_said_to_have_refused() {
             )
     });
     let event = Event::new("x", "call");
-    assert_eq!(engine.track(&event).expect("valid").to_string(), "allowed");
+    assert_eq!(engine.track(&event).expect("valid").to_string(), "admitted");
     let refused = engine.track(&event).expect("valid");
     assert_eq!(refused.rate_limits().filter(|status| status.exceeded).count(), 2);
     assert_eq!(refused.to_string(), "refused by \"calls\"; passes in 1s");

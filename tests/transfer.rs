@@ -95,7 +95,7 @@ fn what_is_exported_is_imported_once() {
         let (source, clock) = fresh();
         for _ in 0..rng.random_range(1..4_000) {
             clock.advance(std::time::Duration::from_nanos(rng.random_range(0..2_000_000_000)));
-            source.record(&draw(&mut rng)).expect("a valid event");
+            let _ = source.record(&draw(&mut rng)).expect("a valid event");
         }
         let lines = export(&source, &EventQuery::new());
         assert_eq!(lines.lines().count(), source.events().len());
@@ -119,7 +119,7 @@ fn what_is_exported_is_imported_once() {
 fn an_engine_knows_its_own_events() {
     let (engine, _) = fresh();
     for number in 0..2_500 {
-        engine.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
+        let _ = engine.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
     }
     let lines = export(&engine, &EventQuery::new());
     assert_eq!(import(&engine, &lines), (0, 2_500));
@@ -132,7 +132,7 @@ fn a_query_says_which_events_leave() {
     for number in 0..3_000_u64 {
         clock.advance(std::time::Duration::from_secs(1));
         let customer = if number % 3 == 0 { "cust_a" } else { "cust_b" };
-        engine.track(&Event::new(customer, "call").input_tokens(number)).expect("valid");
+        let _ = engine.track(&Event::new(customer, "call").input_tokens(number)).expect("valid");
     }
     let query = EventQuery::new().customer("cust_a").limit(5);
     let query = query.between(date(START + 31 * SECOND), date(START + 2_500 * SECOND));
@@ -184,7 +184,7 @@ fn a_line_and_a_body_with_dimensions_are_the_same_event() {
         assert_eq!(import(&imported, &line), (1, 0));
         let body = body.replace("createdAt", "timestamp");
         let event: Event<'static> = serde_json::from_str(&body).expect("an event");
-        recorded.record(&event).expect("valid");
+        let _ = recorded.record(&event).expect("valid");
         assert_eq!(listed(&imported), listed(&recorded), "{line}");
     }
 }
@@ -276,7 +276,7 @@ impl Write for Broken<'_> {
 fn readers_and_writers_that_fail_are_told() {
     let (source, _) = fresh();
     for number in 0..2_000 {
-        source.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
+        let _ = source.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
     }
     let lines = export(&source, &EventQuery::new());
     let whole = lines.split_inclusive('\n').take(1_200).map(str::len).sum::<usize>();
@@ -299,7 +299,7 @@ fn readers_and_writers_that_fail_are_told() {
 fn progress_is_told_from_the_start_to_the_end() {
     let (source, _) = fresh();
     for number in 0..5_000 {
-        source.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
+        let _ = source.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
     }
     let mut told: Vec<Progress> = Vec::new();
     let mut lines = Vec::new();
@@ -323,13 +323,14 @@ fn progress_is_told_from_the_start_to_the_end() {
 fn an_export_is_of_one_moment_while_events_come_in() {
     let (engine, _) = engine(|builder| builder.recording(Recording::Newest(4_000)));
     for number in 0..6_000 {
-        engine.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
+        let _ = engine.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
     }
     let (mut lines, mut calls) = (Vec::new(), 0);
     let report = engine.export(&mut lines, &EventQuery::new(), |_| {
         calls += 1;
         for number in 0..100 {
-            engine.track(&Event::new("cust_2", "call").input_tokens(number)).expect("valid");
+            let _ =
+                engine.track(&Event::new("cust_2", "call").input_tokens(number)).expect("valid");
         }
     });
     let count = report.expect("written").count;

@@ -22,7 +22,7 @@ fn the_three_questions_answer_in_both_shapes() {
         if let Some(model) = model {
             event = event.model(model);
         }
-        engine.track(&event).expect("a good event");
+        let _ = engine.track(&event).expect("a good event");
         clock.advance(Duration::from_secs(3_600));
     }
     let usage = engine.usage();
@@ -58,7 +58,7 @@ fn the_three_questions_answer_in_both_shapes() {
 fn a_tenth_ten_times_is_one() {
     let engine = Engine::builder().build().expect("no rules");
     for _ in 0..10 {
-        engine.record(&Event::new("c", "e").value("hours", "0.1")).expect("a good event");
+        let _ = engine.record(&Event::new("c", "e").value("hours", "0.1")).expect("a good event");
     }
     let summary = engine.usage().summary(&UsageQuery::all_time()).expect("a summary");
     assert_eq!(summary.totals.values["hours"], 1_u64);
@@ -68,7 +68,9 @@ fn a_tenth_ten_times_is_one() {
 fn a_meter_that_comes_later_knows_what_the_log_has() {
     let engine = Engine::builder().build().expect("no rules");
     for agents in [3_u64, 7, 5] {
-        engine.record(&Event::new("c", "agents").value("agents", agents)).expect("a good event");
+        let _ = engine
+            .record(&Event::new("c", "agents").value("agents", agents))
+            .expect("a good event");
     }
     for (id, meter, value) in [
         ("max", Meter::max("m", "agents"), "7"),
@@ -94,12 +96,12 @@ fn a_meter_has_its_sum_beyond_the_names_that_have_room() {
     let engine = Engine::builder().build().expect("no rules");
     for name in 0..1_001 {
         let event = Event::new("c", "e").value(format!("v{name}"), 2);
-        engine.record(&event).expect("a good event");
+        let _ = engine.record(&event).expect("a good event");
     }
     for (id, meter) in [("s", Meter::sum("s", "v1000")), ("a", Meter::avg("a", "v1000"))] {
         engine.add_meter(meter.id(id)).expect("a good meter");
     }
-    engine.record(&Event::new("c", "e").value("v1000", 4)).expect("a good event");
+    let _ = engine.record(&Event::new("c", "e").value("v1000", 4)).expect("a good event");
     let value = |id| engine.meter(id).query(&MeterQuery::new()).expect("a value").value;
     assert_eq!((value("s"), value("a")), (6_u64.into(), 3_u64.into()));
     let summary = engine.usage().summary(&UsageQuery::all_time()).expect("a summary");

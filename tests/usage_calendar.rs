@@ -44,7 +44,7 @@ fn engine_with(edges: &[&str]) -> Engine {
         let before = at(edge) - TimeDelta::nanoseconds(1);
         for (at, tokens) in [(at(edge), 1), (before, 1_000)] {
             let event = Event::new("cust_1", "model_call").total_tokens(tokens).timestamp(at);
-            engine.record(&event).expect("a good event");
+            let _ = engine.record(&event).expect("a good event");
         }
     }
     engine
@@ -93,7 +93,7 @@ fn a_day_has_23_hours_when_clocks_go_forward() {
     let (engine, _) = engine(|builder| builder);
     for hour in 0..48 {
         let stamp = at("2024-01-10T05:30:00Z") - TimeDelta::hours(hour);
-        engine.record(&Event::new("c", "e").timestamp(stamp)).expect("a good event");
+        let _ = engine.record(&Event::new("c", "e").timestamp(stamp)).expect("a good event");
     }
     let whole = UsageQuery::new(at("2024-01-09T05:00:00Z"), at("2024-01-10T05:00:00Z"));
     let days = ask(&engine, &whole.clone().time_zone(Tz::America__New_York), Interval::Day);
@@ -124,7 +124,7 @@ fn the_hours_of_a_long_and_a_short_day_are_all_there() {
         let mut hour = at(start);
         while hour < at(end) {
             let event = Event::new("c", "e").timestamp(hour + TimeDelta::minutes(59));
-            engine.record(&event).expect("a good event");
+            let _ = engine.record(&event).expect("a good event");
             hour += TimeDelta::hours(1);
         }
         let day = UsageQuery::new(at(start), at(end)).time_zone(Tz::America__New_York);
@@ -366,7 +366,7 @@ fn points_whose_minutes_are_gone_say_so() {
     let (engine, clock) =
         engine(|builder| builder.recording(Recording::Newest(1)).rollups(rollups));
     for _ in 0..10 {
-        engine.record(&Event::new("c", "e")).expect("a good event");
+        let _ = engine.record(&Event::new("c", "e")).expect("a good event");
         clock.advance(hours(1));
     }
     // From 10:30 to 19:30, asked at 20:30: hours are kept from 17:00 on.

@@ -624,7 +624,7 @@ fn values_of_names_beyond_the_cap_are_counted() {
     let (named, steps) = (1_000, 1_100);
     for number in 0..2 * steps {
         let name = format!("value_{}", number % steps);
-        engine.record(&Event::new("c", "e").value(name, 2)).expect("a good event");
+        let _ = engine.record(&Event::new("c", "e").value(name, 2)).expect("a good event");
         clock.advance(duration(7 * SECOND));
     }
     for range in [ALWAYS, START + 1..START + 30 * MINUTE + 1] {
@@ -651,6 +651,6 @@ fn values_of_names_beyond_the_cap_are_counted() {
         assert!(before > 0, "the log has the last");
         let values = i128::try_from(before).expect("few") + more;
         assert_eq!(answer.value.millionths(), 2_000_000 * values);
-        engine.record(&Event::new("c", "e").value("value_1050", 2)).expect("a good event");
+        let _ = engine.record(&Event::new("c", "e").value("value_1050", 2)).expect("a good event");
     }
 }

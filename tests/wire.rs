@@ -67,7 +67,7 @@ fn the_body_of_an_allowed_event_is_the_products() {
     let engine = example();
     let tokens = |tokens| Event::new("cust_123", "model_call").total_tokens(tokens);
     for _ in 0..152 {
-        engine.track(&tokens(0)).expect("a valid event");
+        let _ = engine.track(&tokens(0)).expect("a valid event");
     }
     let decision = engine.track(&tokens(45_230)).expect("a valid event");
     let id = decision.event_id().expect("it was recorded");
@@ -110,7 +110,7 @@ fn the_body_of_an_event_that_a_rate_limit_refuses_is_the_products() {
 fn the_body_of_an_event_that_a_quota_refuses_says_so() {
     let engine = example();
     let event = |tokens| Event::new("cust_123", "model_call").total_tokens(tokens);
-    engine.track(&event(99_999)).expect("a valid event");
+    let _ = engine.track(&event(99_999)).expect("a valid event");
     let decision = engine.track(&event(2)).expect("a valid event");
     assert_eq!(
         text(&decision),

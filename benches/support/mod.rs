@@ -99,7 +99,7 @@ impl Customers {
     /// One call by each customer, so that every counter exists.
     pub(crate) fn introduce(&mut self, engine: &Engine) {
         for number in 0..self.count {
-            track(engine, &model_call(self.named(number)));
+            let _ = track(engine, &model_call(self.named(number)));
         }
     }
 }

@@ -15,7 +15,8 @@ use std::process::{Command, Stdio};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use limitry::{
-    Durability, Durable, Engine, Event, Metric, Period, Quota, RateLimit, UsageQuery, Window,
+    Durability, Durable, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, UsageQuery,
+    Window,
 };
 
 const CUSTOMERS: [&str; 3] = ["acme", "globex", "initech"];
@@ -74,45 +75,53 @@ fn work(path: &Path, run: &str) -> Result<(), Box<dyn Error>> {
         let event = Event::new(customer, "model_call").model("gpt-4").total_tokens(TOKENS);
         let decision = engine.track(&event.idempotency_key(key.as_str()))?;
         // It is on disk: what is said here is true whatever happens next.
-        let verdict = if decision.is_allowed() { "allowed" } else { "refused" };
-        writeln!(out, "{verdict} {customer} {key}")?;
+        match decision.outcome() {
+            // The model is called here.
+            Outcome::Admitted => writeln!(out, "admitted {customer} {key}")?,
+            // Somebody has called it before: a worker of another run with these keys.
+            Outcome::Replayed => writeln!(out, "replayed {customer} {key}")?,
+            Outcome::Refused => writeln!(out, "refused {customer} {key}")?,
+        }
         out.flush()?;
     }
     Ok(())
 }
 
 fn show(path: &Path) -> Result<(), Box<dyn Error>> {
-    let mut allowed: Vec<Call> = Vec::new();
+    let mut admitted: Vec<Call> = Vec::new();
     for run in 0..WORKERS {
         let (said, refused) = run_and_kill(path, run)?;
         println!(
             "worker {run} was killed after {} calls, {refused} of them refused",
             said.len() + refused
         );
-        allowed.extend(said);
+        admitted.extend(said);
         let engine = open(path, ProgressBar::new(0))?;
-        report(&engine, &allowed)?;
+        report(&engine, &admitted)?;
         // The last request that was answered is sent again: the same answer, counted once.
-        if let Some((customer, key)) = allowed.last() {
+        if let Some((customer, key)) = admitted.last() {
             let event =
                 Event::new(customer.as_str(), "model_call").model("gpt-4").total_tokens(TOKENS);
             let again = engine.track(&event.idempotency_key(key.as_str()))?;
-            println!("  {key} again: {again}, a replay: {}\n", again.is_replay());
+            println!("  {key} again: {again}\n");
+            if again.outcome() != Outcome::Replayed {
+                return Err(format!("{key} was answered before, and is {again}").into());
+            }
         }
         engine.close()?;
     }
     Ok(())
 }
 
-/// Starts a worker, kills it after some answers, and returns which calls it said were allowed and
-/// how many refused.
+/// Starts a worker, kills it after some answers, and returns which calls it said were admitted
+/// and how many refused.
 fn run_and_kill(path: &Path, run: usize) -> Result<(Vec<Call>, usize), Box<dyn Error>> {
     let mut worker = Command::new(env::current_exe()?)
         .args(["worker", &path.display().to_string(), &run.to_string()])
         .stdout(Stdio::piped())
         .spawn()?;
     let said = BufReader::new(worker.stdout.take().ok_or("a worker without words")?);
-    let (mut allowed, mut refused) = (Vec::new(), 0);
+    let (mut admitted, mut refused) = (Vec::new(), 0);
     for (number, line) in said.lines().enumerate() {
         if number == ANSWERS {
             worker.kill()?;
@@ -121,22 +130,23 @@ fn run_and_kill(path: &Path, run: usize) -> Result<(Vec<Call>, usize), Box<dyn E
         let line = line?;
         let mut words = line.split(' ');
         match (words.next(), words.next(), words.next()) {
-            (Some("allowed"), Some(customer), Some(key)) => {
-                allowed.push((customer.to_owned(), key.to_owned()));
+            (Some("admitted"), Some(customer), Some(key)) => {
+                admitted.push((customer.to_owned(), key.to_owned()));
             }
             (Some("refused"), ..) => refused += 1,
+            // No key is used twice; a last line may be cut off.
             _ => {}
         }
     }
     worker.wait()?;
-    Ok((allowed, refused))
+    Ok((admitted, refused))
 }
 
 /// Prints usage and limits, and checks them against what the workers said.
-fn report(engine: &Engine, allowed: &[Call]) -> Result<(), Box<dyn Error>> {
+fn report(engine: &Engine, admitted: &[Call]) -> Result<(), Box<dyn Error>> {
     let ages = UsageQuery::new("2000-01-01T00:00:00Z".parse()?, "2100-01-01T00:00:00Z".parse()?);
     for customer in CUSTOMERS {
-        let said = allowed.iter().filter(|(known, _)| known == customer).count() as u64;
+        let said = admitted.iter().filter(|(known, _)| known == customer).count() as u64;
         let usage = engine.usage().summary(&ages.clone().customer(customer))?;
         let standing = engine.standing(&Event::new(customer, "model_call"))?;
         let quota = standing.quotas().next().ok_or("the quota is gone")?;

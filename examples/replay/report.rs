@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use crate::cast::{Cast, MODELS};
 use crate::drive::Pace;
 use crate::rules;
-use crate::tally::{Outcome, Span, Tally, Timeline, Waits};
+use crate::tally::{Span, Sums, Tally, Timeline, Waits};
 use crate::text::{Table, duration, grouped, percent, sparkline};
 
 const CUSTOMERS_SHOWN: usize = 10;
@@ -38,10 +38,10 @@ fn render_head(source: &str, tally: &Tally) -> String {
     )
 }
 
-fn render_total(outcome: &Outcome) -> String {
-    let total = outcome.total();
+fn render_total(sums: &Sums) -> String {
+    let total = sums.total();
     let mut table = Table::new(1, &["", "calls", "share", "tokens", "share"]);
-    for (name, sum) in [("admitted", outcome.admitted), ("refused", outcome.refused)] {
+    for (name, sum) in [("admitted", sums.admitted), ("refused", sums.refused)] {
         table.row([
             name.to_owned(),
             grouped(sum.calls),
@@ -101,9 +101,9 @@ fn render_rules(tally: &Tally) -> String {
 fn render_models(tally: &Tally) -> String {
     let heading = ["by model", "calls", "tokens", "admitted", "refused", "share"];
     let mut table = Table::new(1, &heading);
-    for (model, outcome) in MODELS.iter().zip(&tally.models) {
+    for (model, sums) in MODELS.iter().zip(&tally.models) {
         let name = [model.name.to_owned()];
-        table.row(name.into_iter().chain(outcome_cells(outcome)));
+        table.row(name.into_iter().chain(sums_cells(sums)));
     }
     table.to_string()
 }
@@ -113,23 +113,23 @@ fn render_customers(cast: &Cast, tally: &Tally) -> String {
         ["top ten customers", "plan", "team", "calls", "tokens", "admitted", "refused", "share"];
     let mut table = Table::new(3, &heading);
     let mut customers: Vec<_> = cast.customers.iter().zip(&tally.customers).collect();
-    customers.retain(|(_, outcome)| outcome.total().calls > 0);
-    customers.sort_by_key(|(_, outcome)| std::cmp::Reverse(outcome.total().calls));
-    for (customer, outcome) in customers.into_iter().take(CUSTOMERS_SHOWN) {
+    customers.retain(|(_, sums)| sums.total().calls > 0);
+    customers.sort_by_key(|(_, sums)| std::cmp::Reverse(sums.total().calls));
+    for (customer, sums) in customers.into_iter().take(CUSTOMERS_SHOWN) {
         let who = [customer.id.clone(), customer.plan.to_owned(), customer.team.clone()];
-        table.row(who.into_iter().chain(outcome_cells(outcome)));
+        table.row(who.into_iter().chain(sums_cells(sums)));
     }
     table.to_string()
 }
 
-fn outcome_cells(outcome: &Outcome) -> [String; 5] {
-    let total = outcome.total();
+fn sums_cells(sums: &Sums) -> [String; 5] {
+    let total = sums.total();
     [
         grouped(total.calls),
         grouped(total.tokens()),
-        grouped(outcome.admitted.calls),
-        grouped(outcome.refused.calls),
-        percent(outcome.refused.calls, total.calls),
+        grouped(sums.admitted.calls),
+        grouped(sums.refused.calls),
+        percent(sums.refused.calls, total.calls),
     ]
 }
 

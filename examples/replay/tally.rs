@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use hdrhistogram::{CreationError, Histogram};
-use limitry::{Decision, RetryAfter};
+use limitry::{Decision, Outcome, RetryAfter};
 
 use crate::cast::{MODELS, Request};
 use crate::rules;
@@ -32,12 +32,12 @@ impl Sum {
 
 /// What went through and what did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Sums {
     pub admitted: Sum,
     pub refused: Sum,
 }
 
-impl Outcome {
+impl Sums {
     pub fn total(&self) -> Sum {
         Sum {
             calls: self.admitted.calls + self.refused.calls,
@@ -46,8 +46,8 @@ impl Outcome {
         }
     }
 
-    fn add(&mut self, request: &Request, is_allowed: bool) {
-        if is_allowed { self.admitted.add(request) } else { self.refused.add(request) }
+    fn add(&mut self, request: &Request, is_admitted: bool) {
+        if is_admitted { self.admitted.add(request) } else { self.refused.add(request) }
     }
 }
 
@@ -67,10 +67,10 @@ pub struct RuleTally {
 /// Everything that the report tells about the traffic.
 #[derive(Debug)]
 pub struct Tally {
-    pub total: Outcome,
+    pub total: Sums,
     pub rules: Vec<RuleTally>,
-    pub models: Vec<Outcome>,
-    pub customers: Vec<Outcome>,
+    pub models: Vec<Sums>,
+    pub customers: Vec<Sums>,
     pub waits: Waits,
     pub timeline: Timeline,
 }
@@ -85,10 +85,10 @@ impl Tally {
             admitted: Sum::default(),
         };
         Ok(Self {
-            total: Outcome::default(),
+            total: Sums::default(),
             rules: rules::NAMES.into_iter().map(empty).collect(),
-            models: vec![Outcome::default(); MODELS.len()],
-            customers: vec![Outcome::default(); customers],
+            models: vec![Sums::default(); MODELS.len()],
+            customers: vec![Sums::default(); customers],
             waits: Waits::new()?,
             timeline: Timeline::new(span),
         })
@@ -96,28 +96,33 @@ impl Tally {
 
     /// Counts one decision.
     pub fn add(&mut self, request: &Request, decision: &Decision) {
-        let is_allowed = decision.is_allowed();
-        self.total.add(request, is_allowed);
-        self.models[request.model].add(request, is_allowed);
-        self.customers[request.customer].add(request, is_allowed);
-        self.timeline.column(request.at).add(request, is_allowed);
+        let is_admitted = match decision.outcome() {
+            Outcome::Admitted => true,
+            Outcome::Refused => false,
+            // It was counted when it was admitted. The trace has no retries; other traffic may.
+            Outcome::Replayed => return,
+        };
+        self.total.add(request, is_admitted);
+        self.models[request.model].add(request, is_admitted);
+        self.customers[request.customer].add(request, is_admitted);
+        self.timeline.column(request.at).add(request, is_admitted);
         for status in decision.rate_limits() {
-            self.add_rule(status.name, status.exceeded, request, is_allowed);
+            self.add_rule(status.name, status.exceeded, request, is_admitted);
         }
         for status in decision.quotas() {
-            self.add_rule(status.name, status.exceeded, request, is_allowed);
+            self.add_rule(status.name, status.exceeded, request, is_admitted);
         }
         if let Some(wait) = decision.retry_after() {
             self.waits.add(wait);
         }
     }
 
-    fn add_rule(&mut self, name: &str, exceeded: bool, request: &Request, is_allowed: bool) {
+    fn add_rule(&mut self, name: &str, exceeded: bool, request: &Request, is_admitted: bool) {
         let Some(rule) = self.rules.iter_mut().find(|rule| rule.name == name) else { return };
         rule.matched.add(request);
         if exceeded {
             rule.refused.add(request);
-        } else if is_allowed {
+        } else if is_admitted {
             rule.admitted.add(request);
         }
     }
@@ -181,7 +186,7 @@ impl Span {
 #[derive(Debug)]
 pub struct Timeline {
     pub span: Span,
-    pub columns: Vec<Outcome>,
+    pub columns: Vec<Sums>,
     column_secs: i64,
 }
 
@@ -200,7 +205,7 @@ impl Timeline {
         let fits = |secs: &i64| columns_of(*secs) <= Self::COLUMNS_MAX;
         let many_days = || columns_of(86_400) / Self::COLUMNS_MAX * 86_400 + 86_400;
         let column_secs = Self::LENGTHS_SECS.into_iter().find(fits).unwrap_or_else(many_days);
-        let columns = (0..columns_of(column_secs)).map(|_| Outcome::default()).collect();
+        let columns = (0..columns_of(column_secs)).map(|_| Sums::default()).collect();
         Self { span, columns, column_secs }
     }
 
@@ -209,7 +214,7 @@ impl Timeline {
         Duration::from_secs(self.column_secs.unsigned_abs())
     }
 
-    fn column(&mut self, at: DateTime<Utc>) -> &mut Outcome {
+    fn column(&mut self, at: DateTime<Utc>) -> &mut Sums {
         let column = |at: DateTime<Utc>| at.timestamp().div_euclid(self.column_secs);
         let place = usize::try_from(column(at) - column(self.span.first)).unwrap_or(0);
         let last = self.columns.len() - 1;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Decision, Rules, Sayings};
+use super::{Decision, Outcome, Rules, Sayings};
 use crate::counters::{At, SavedTake, Take, Timeline};
 use crate::log::EventId;
 use crate::snapshot::CompiledRule;
@@ -34,7 +34,7 @@ impl Decision {
             ahead: Vec::new(),
             rules: Rules::Alone(known.iter().map(|(rule, _)| Arc::clone(rule)).collect()),
         };
-        Some(Self { allowed: true, replay: true, event_id, log_place: None, sayings })
+        Some(Self { outcome: Outcome::Replayed, event_id, log_place: None, sayings })
     }
 }
 

@@ -59,7 +59,7 @@ impl<'e> Events<'e> {
     ///
     /// let engine = Engine::builder().build()?;
     /// for number in 0..3 {
-    ///     engine.track(&Event::new("cust_123", "model_call").input_tokens(number))?;
+    ///     let _ = engine.record(&Event::new("cust_123", "model_call").input_tokens(number))?;
     /// }
     /// let query = EventQuery::new().customer("cust_123").limit(2);
     /// let first = engine.events().list(&query)?;

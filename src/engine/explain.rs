@@ -36,14 +36,14 @@ pub struct RuleExplanation {
     pub name: String,
     /// How it looks at the event.
     #[serde(flatten)]
-    pub outcome: Outcome,
+    pub outcome: RuleOutcome,
 }
 
 /// How a rule looks at an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "outcome")]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum RuleOutcome {
     /// It applies.
     #[serde(rename_all = "camelCase")]
     Applies {
@@ -102,7 +102,7 @@ fn explain_rule(
     let outcome = match (misses.next(), misses.next()) {
         (Some(miss), None) => miss,
         (Some(_), Some(_)) => return None,
-        (None, _) if !compiled.rule.enabled() => Outcome::Disabled,
+        (None, _) if !compiled.rule.enabled() => RuleOutcome::Disabled,
         (None, _) => applies(compiled, decision).or_else(|| replaced(compiled, decision))?,
     };
     Some(RuleExplanation {
@@ -117,10 +117,10 @@ fn explain_rule(
 fn misses<'r>(
     compiled: &'r CompiledRule,
     event: &'r Event<'_>,
-) -> impl Iterator<Item = Outcome> + 'r {
+) -> impl Iterator<Item = RuleOutcome> + 'r {
     let filtered = compiled.filter.iter().filter_map(|(dimension, wanted)| {
         let found = dimension.of(event);
-        (found != Some(wanted)).then(|| Outcome::Missed {
+        (found != Some(wanted)).then(|| RuleOutcome::Missed {
             dimension: dimension.to_string(),
             wanted: Some(wanted.to_string()),
             found: found.map(str::to_owned),
@@ -130,7 +130,7 @@ fn misses<'r>(
         let filtered = compiled.filter.iter().any(|(other, _)| other == *dimension);
         !filtered && dimension.of(event).is_none()
     });
-    filtered.chain(lacking.map(|dimension| Outcome::Missed {
+    filtered.chain(lacking.map(|dimension| RuleOutcome::Missed {
         dimension: dimension.to_string(),
         wanted: None,
         found: None,
@@ -138,20 +138,20 @@ fn misses<'r>(
 }
 
 /// Nothing of a rule that the decision does not know, because it came later.
-fn replaced(compiled: &CompiledRule, decision: &Decision) -> Option<Outcome> {
+fn replaced(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> {
     let policy = compiled.rule.policy()?;
     let mut applied = decision.said().map(|(rule, _)| rule.rule.policy());
     applied
         .any(|of_other| of_other == Some(policy))
-        .then(|| Outcome::Replaced { policy: policy.to_owned() })
+        .then(|| RuleOutcome::Replaced { policy: policy.to_owned() })
 }
 
-fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<Outcome> {
+fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> {
     let id = compiled.id();
     match &compiled.rule {
         Rule::RateLimit(_) => {
             let status = decision.rate_limits().find(|status| status.id == id)?;
-            Some(Outcome::Applies {
+            Some(RuleOutcome::Applies {
                 limit: status.limit,
                 remaining: status.remaining,
                 reset: Some(status.reset),
@@ -160,7 +160,7 @@ fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<Outcome> {
         }
         Rule::Quota(_) => {
             let status = decision.quotas().find(|status| status.id == id)?;
-            Some(Outcome::Applies {
+            Some(RuleOutcome::Applies {
                 limit: status.limit,
                 remaining: status.remaining,
                 reset: status.reset,
@@ -182,21 +182,21 @@ impl fmt::Display for RuleExplanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:?} ({}): ", self.kind, self.name, self.id)?;
         match &self.outcome {
-            Outcome::Applies { limit, remaining, exceeded, .. } => {
+            RuleOutcome::Applies { limit, remaining, exceeded, .. } => {
                 let verdict = if *exceeded { "does not fit" } else { "fits" };
                 write!(f, "{verdict}, {remaining} of {limit} left")
             }
-            Outcome::Replaced { policy } => {
+            RuleOutcome::Replaced { policy } => {
                 write!(f, "replaced by a more specific rule of policy {policy:?}")
             }
-            Outcome::Disabled => f.write_str("turned off"),
-            Outcome::Missed { dimension, wanted: Some(wanted), found: Some(found) } => {
+            RuleOutcome::Disabled => f.write_str("turned off"),
+            RuleOutcome::Missed { dimension, wanted: Some(wanted), found: Some(found) } => {
                 write!(f, "does not match: {dimension} is {found:?}, not {wanted:?}")
             }
-            Outcome::Missed { dimension, wanted: Some(wanted), found: None } => {
+            RuleOutcome::Missed { dimension, wanted: Some(wanted), found: None } => {
                 write!(f, "does not match: the event has no {dimension}, wanted {wanted:?}")
             }
-            Outcome::Missed { dimension, .. } => {
+            RuleOutcome::Missed { dimension, .. } => {
                 write!(f, "does not match: the event has no {dimension} to count by")
             }
         }

@@ -1,7 +1,7 @@
 //! What an engine counts about its calls: see [`crate::figures`].
 
 use crate::counters::{Intent, Table};
-use crate::decision::Decision;
+use crate::decision::{Decision, Outcome};
 use crate::error::TrackError;
 use crate::figures::{Count, DECISIONS, EVICTED, LIVE_KEYS, Level, RECORDED, REPLAYS};
 #[cfg(feature = "durable")]
@@ -78,9 +78,11 @@ impl EngineFigures {
             Intent::Record => &self.records,
         };
         match answer {
-            Ok(decision) if decision.is_replay() => self.replays.add(1),
-            Ok(decision) if decision.is_allowed() => outcomes.allowed.add(1),
-            Ok(_) => outcomes.refused.add(1),
+            Ok(decision) => match decision.outcome() {
+                Outcome::Admitted => outcomes.allowed.add(1),
+                Outcome::Replayed => self.replays.add(1),
+                Outcome::Refused => outcomes.refused.add(1),
+            },
             Err(_) => outcomes.error.add(1),
         }
         if let Ok(decision) = answer

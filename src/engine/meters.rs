@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::manage::{Change, not_found};
 use crate::error::RulesError;
-use crate::rules::{Meter, MeterUpdate, Metric, fill_ids, rule_label};
+use crate::rules::{Meter, MeterUpdate, Metric, rule_label};
 
 const KIND: &str = "meter";
 
@@ -18,12 +18,11 @@ impl Engine {
     /// The meter is not valid, or does not go with the others: all problems at once.
     pub fn add_meter(&self, meter: Meter) -> Result<Meter, RulesError> {
         let change = self.change();
+        let meter = change.stamp_meter(meter);
         let mut list = change.current.meters.list().to_vec();
-        let mut added = Arc::new(change.stamp_meter(meter));
-        fill_ids(std::slice::from_mut(&mut added), &list);
-        list.push(Arc::clone(&added));
+        list.push(Arc::new(meter.clone()));
         change.replace_meters(list)?;
-        Ok(Arc::unwrap_or_clone(added))
+        Ok(meter)
     }
 
     /// Changes some fields of a meter and returns it as it now is. Rules that use it count by it

@@ -40,7 +40,7 @@ pub use self::builder::{EngineBuilder, Recording};
 #[cfg(feature = "durable")]
 pub use self::durable::{Committed, Health};
 pub use self::events::{EventIter, Events};
-pub use self::explain::{Explanation, Outcome, RuleExplanation};
+pub use self::explain::{Explanation, RuleExplanation, RuleOutcome};
 use self::figures::EngineFigures;
 pub use self::transfer::{ExportReport, ImportReport};
 pub use self::usage::{MeterHandle, Usage};
@@ -88,8 +88,9 @@ impl Engine {
     /// Decides about an event: takes from every rate limit and quota that matches it and records
     /// it, or, when a hard rule refuses, takes from none and records nothing.
     ///
-    /// With an idempotency key that let an event in before, answers that decision again and
-    /// counts nothing.
+    /// The [`outcome`](Decision::outcome) is one of three: admitted, refused, or, where an
+    /// idempotency key let the same event in before, replayed: that first answer is given again,
+    /// and nothing is counted.
     ///
     /// Linearizable with every other call. Allocates nothing when every matching key is known,
     /// recording is off, and at most 8 rules in 4 partitions match.
@@ -103,8 +104,8 @@ impl Engine {
         self.once(event, Intent::Take)
     }
 
-    /// Answers what [`track`](Self::track) would, with the same figures, and takes and records
-    /// nothing.
+    /// Answers what [`track`](Self::track) would, with the same outcome and figures, and takes and
+    /// records nothing. A key that let the same event in before is replayed here, too.
     ///
     /// # Errors
     /// As `track`.
@@ -114,7 +115,8 @@ impl Engine {
 
     /// Counts and records an event whatever the rules say: metering without enforcement.
     ///
-    /// The decision is always allowed; `exceeded` marks the rules that the event went over. A
+    /// The decision is admitted, or the replay of one that was, so that there is no need to look
+    /// at it; `exceeded` marks the rules that the event went over. A
     /// token bucket goes no lower than empty. A rate limit is left alone when the event's
     /// timestamp is a whole window or more ago: an import of old events blocks nobody.
     ///
@@ -126,6 +128,7 @@ impl Engine {
 
     /// Decides about events one after the other, as [`track`](Self::track) does, with one answer
     /// each. The batch as a whole is not one step: other calls may come in between.
+    #[must_use = "each may be a refusal, a replay or an error"]
     pub fn track_batch(&self, events: &[Event<'_>]) -> Vec<Result<Decision, TrackError>> {
         let at_once =
             |event| self.counted(Intent::Take, || self.answer_at_once(event, Intent::Take));

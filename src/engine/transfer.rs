@@ -93,7 +93,8 @@ impl Engine {
     /// use limitry::{Engine, Event, EventQuery};
     ///
     /// let engine = Engine::builder().build()?;
-    /// engine.track(&Event::new("cust_123", "model_call").input_tokens(150))?;
+    /// let call = Event::new("cust_123", "model_call").input_tokens(150);
+    /// assert!(engine.track(&call)?.is_allowed());
     /// let mut lines = Vec::new();
     /// let report = engine.export(&mut lines, &EventQuery::new(), |_| {})?;
     /// assert_eq!(report.count, 1);

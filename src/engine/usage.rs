@@ -32,7 +32,8 @@ use crate::usage::{
 /// let clock = ManualClock::new("2024-01-15T10:30:00Z".parse()?);
 /// let engine = Engine::builder().clock(clock).build()?;
 /// for (model, tokens) in [("gpt-4", 900), ("gpt-4", 100), ("small", 50)] {
-///     engine.track(&Event::new("cust_123", "model_call").model(model).total_tokens(tokens))?;
+///     let call = Event::new("cust_123", "model_call").model(model).total_tokens(tokens);
+///     assert!(engine.track(&call)?.is_allowed());
 /// }
 ///
 /// let day = UsageQuery::new("2024-01-15T00:00:00Z".parse()?, "2024-01-16T00:00:00Z".parse()?);
@@ -73,7 +74,8 @@ impl Engine {
     /// # use limitry::{Engine, Event, Meter, MeterQuery};
     /// let peak = Meter::max("Peak of agents", "agents").id("mtr_peak");
     /// let engine = Engine::builder().meter(peak).build()?;
-    /// engine.track(&Event::new("cust_123", "agent.count").value("agents", 4))?;
+    /// let agents = Event::new("cust_123", "agent.count").value("agents", 4);
+    /// assert!(engine.track(&agents)?.is_allowed());
     /// let value = engine.meter("mtr_peak").query(&MeterQuery::new().customer("cust_123"))?;
     /// assert_eq!(value.value, 4_u64);
     /// # Ok::<(), limitry::Error>(())

@@ -23,13 +23,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use limitry::{
-    Algorithm, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric, Period,
-    Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RetryAfter, RuleSet, RulesError,
-    Standing, TrackError, Window,
+    Algorithm, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric, Outcome,
+    Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RetryAfter, RuleSet,
+    RulesError, Standing, TrackError, Window,
 };
 use oracle::{
     Act, Answer, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Prop, Rule,
-    SECOND, Seen, Span, Stood, Wait,
+    SECOND, Seen, Span, Stood, Verdict, Wait,
 };
 
 /// 2024-01-15T10:30:00Z, a Monday.
@@ -264,10 +264,20 @@ fn decimal(milli: i128) -> String {
 
 // From the crate's words to the oracle's.
 
+fn verdict(decision: &Decision) -> Verdict {
+    let verdict = match decision.outcome() {
+        Outcome::Admitted => Verdict::Admitted,
+        Outcome::Replayed => Verdict::Replayed,
+        Outcome::Refused => Verdict::Refused,
+    };
+    assert_eq!(decision.is_allowed(), verdict == Verdict::Admitted, "{decision:?}");
+    assert_eq!(decision.is_replay(), verdict == Verdict::Replayed, "{decision:?}");
+    verdict
+}
+
 pub fn seen(decision: &Decision) -> Seen {
     Seen {
-        allowed: decision.is_allowed(),
-        replay: decision.is_replay(),
+        verdict: verdict(decision),
         event_id: decision.event_id().map(|id| id.to_string()),
         status_code: decision.status_code(),
         rates: decision

@@ -257,16 +257,31 @@ pub struct Figure {
     pub exceeded: bool,
 }
 
+/// What a call is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go ahead: this call counted.
+    Admitted,
+    /// An earlier call with this key counted, and was told to go ahead.
+    Replayed,
+    Refused,
+}
+
 /// What the engine answered: a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    pub allowed: bool,
-    pub replay: bool,
+    pub verdict: Verdict,
     pub event_id: Option<String>,
     pub status_code: u16,
     pub rates: Vec<Figure>,
     pub quotas: Vec<Figure>,
     pub retry: Option<Wait>,
+}
+
+impl Seen {
+    pub fn is_admitted(&self) -> bool {
+        self.verdict == Verdict::Admitted
+    }
 }
 
 /// What the engine answered: where the dimensions stand.
@@ -517,7 +532,7 @@ impl Oracle {
                     other => Err(format!("expected a conflict, not {other:?}")),
                 };
             }
-            let expected = Ok(Seen { replay: true, ..first.seen.clone() });
+            let expected = Ok(Seen { verdict: Verdict::Replayed, ..first.seen.clone() });
             return if *answer == expected {
                 Ok(())
             } else {
@@ -541,8 +556,8 @@ impl Oracle {
         self.listed(&live, &seen.rates, &seen.quotas)?;
         let refused = self.verdicts(act, &counted, seen)?;
         let allowed = verb == Verb::Record || !refused;
-        if seen.allowed != allowed {
-            return Err(format!("allowed {} where the rules say {allowed}", seen.allowed));
+        if seen.is_admitted() != allowed {
+            return Err(format!("{:?} where the rules say allowed: {allowed}", seen.verdict));
         }
         let mut after = self.clone();
         if allowed {
@@ -567,14 +582,15 @@ impl Oracle {
 
     /// The parts of an answer that follow from the verb and the verdict alone.
     fn shape(&self, verb: Verb, takes: bool, seen: &Seen) -> Result<(), String> {
-        let code = if seen.allowed { 201 } else { 429 };
-        if seen.replay {
+        let allowed = seen.is_admitted();
+        let code = if allowed { 201 } else { 429 };
+        if seen.verdict == Verdict::Replayed {
             return Err("a first decision is marked as a replay".into());
         }
         if seen.status_code != code {
             return Err(format!("status code {} where {code} is due", seen.status_code));
         }
-        if seen.event_id.is_some() != (takes && seen.allowed && self.records) {
+        if seen.event_id.is_some() != (takes && allowed && self.records) {
             return Err(format!("{verb:?}: event id {:?}", seen.event_id));
         }
         if let Some(id) = &seen.event_id
@@ -582,8 +598,8 @@ impl Oracle {
         {
             return Err(format!("event id {id} is malformed or given twice"));
         }
-        if seen.retry.is_some() == seen.allowed {
-            return Err(format!("allowed {} with retry {:?}", seen.allowed, seen.retry));
+        if seen.retry.is_some() == allowed {
+            return Err(format!("{:?} with retry {:?}", seen.verdict, seen.retry));
         }
         Ok(())
     }

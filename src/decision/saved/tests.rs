@@ -20,7 +20,7 @@ fn renderings(decision: &Decision) -> Vec<String> {
     all.push(serde_json::to_string(decision).expect("plain data"));
     all.push(format!("{decision:?} {decision} {:?}", decision.event_id()));
     all.push(format!("{:?} {}", decision.retry_after(), decision.status_code()));
-    all.push(format!("{} {}", decision.is_allowed(), decision.is_replay()));
+    all.push(decision.outcome().to_string());
     all.extend(decision.rate_limits().map(|status| format!("{status:?}")));
     all.extend(decision.quotas().map(|status| format!("{status:?}")));
     all.extend(decision.binding_quota().map(|status| format!("{status:?}")));

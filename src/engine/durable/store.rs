@@ -68,7 +68,7 @@ impl Engine {
     /// decided.
     #[inline]
     pub(in crate::engine) fn is_cut_off(&self, answer: &Result<Decision, TrackError>) -> bool {
-        let is_cut_off = |it: &Decision| it.is_allowed() && it.log_place().is_none();
+        let is_cut_off = |it: &Decision| it.is_let_in() && it.log_place().is_none();
         self.pipeline.is_some() && answer.as_ref().is_ok_and(is_cut_off)
     }
 
@@ -333,7 +333,7 @@ mod tests {
         let now = engine.read_clock();
         let answer = engine.by_key("k", &event, now.moment, || {
             medium.broken.store(true, Ordering::Release);
-            engine.track(&Event::new("c", "call")).expect("it is not known yet");
+            let _ = engine.track(&Event::new("c", "call")).expect("it is not known yet");
             engine.flush().expect_err("it is broken");
             engine.decide(&event, Intent::Take, now)
         });
