@@ -11,11 +11,10 @@ use arc_swap::Guard;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use crate::amount::Amount;
 use crate::counters::{Ahead, At, Figures, Moment, Take, Takes, Timeline, Verdict};
 use crate::headers::{HeaderDialect, Headers};
 use crate::log::EventId;
-use crate::rules::{Enforcement, Metric, Overflow, Rule};
+use crate::rules::{Enforcement, Metric, Overflow, Rule, Units};
 use crate::snapshot::{CompiledRule, Snapshot};
 
 mod outcome;
@@ -98,7 +97,7 @@ impl Sayings {
     ) -> Option<RateLimitStatus<'d>> {
         let Rule::RateLimit(definition) = &rule.rule else { return None };
         let figures = self.figures(rule, said);
-        let remaining = figures.remaining.div_euclid(rule.units_per_whole());
+        let remaining = whole(figures.remaining.div_euclid(rule.units_per_whole()));
         Some(RateLimitStatus {
             id: rule.id(),
             name: &definition.name,
@@ -106,7 +105,7 @@ impl Sayings {
             limit: definition.limit_value,
             remaining,
             reset: figures.reset.unwrap_or_else(|| self.now()),
-            exceeded: exceeded.of(said.fits, remaining),
+            exceeded: exceeded.of(said.fits, remaining.into()),
         })
     }
 
@@ -118,21 +117,18 @@ impl Sayings {
     ) -> Option<QuotaStatus<'d>> {
         let Rule::Quota(definition) = &rule.rule else { return None };
         let figures = self.figures(rule, said);
-        let scale = rule.units_per_whole();
-        let exact = |units: u64| {
-            let millionths = 1_000_000_u64.div_euclid(scale);
-            Amount::from_millionths(i128::from(units).saturating_mul(i128::from(millionths)))
-        };
+        let used_exact = rule.measure.amount_of(figures.used);
+        let remaining_exact = rule.measure.amount_of(figures.remaining);
         Some(QuotaStatus {
             id: rule.id(),
             name: &definition.name,
             metric: &definition.metric,
             period: definition.period,
             limit: definition.limit_value,
-            used: figures.used.div_ceil(scale),
-            remaining: figures.remaining.div_euclid(scale),
-            used_exact: exact(figures.used),
-            remaining_exact: exact(figures.remaining),
+            used: used_exact.to_u64_ceil(),
+            remaining: remaining_exact.to_u64_floor(),
+            used_exact,
+            remaining_exact,
             reset: figures.reset,
             exceeded: exceeded.of(said.fits, figures.remaining),
         })
@@ -186,7 +182,7 @@ enum Exceeded {
 }
 
 impl Exceeded {
-    fn of(self, fits: bool, remaining: u64) -> bool {
+    fn of(self, fits: bool, remaining: Units) -> bool {
         match self {
             Self::Refused => !fits,
             Self::Full => remaining == 0,
@@ -433,6 +429,10 @@ impl Decision {
             "Quota exceeded"
         }
     }
+}
+
+fn whole(units: Units) -> u64 {
+    u64::try_from(units).unwrap_or(u64::MAX)
 }
 
 fn told(rule: &CompiledRule) -> bool {

@@ -14,7 +14,7 @@ use crate::counters::{
 use crate::event::Dimension;
 use crate::figures::{RuleFigures, RuleLabels};
 use crate::index::{Entry, Index};
-use crate::rules::{Algorithm, Fold, Measure, Meters, Metric, Rule};
+use crate::rules::{Algorithm, Fold, Measure, Meters, Metric, Rate, Rule, Units};
 
 #[cfg(feature = "durable")]
 pub(crate) mod saved;
@@ -56,7 +56,7 @@ impl CompiledRule {
     }
 
     /// How many counted units one whole is.
-    pub(crate) fn units_per_whole(&self) -> u64 {
+    pub(crate) fn units_per_whole(&self) -> Units {
         self.measure.units_per_whole()
     }
 
@@ -268,7 +268,7 @@ impl Compiler {
 
     fn policy(&self, rule: &Rule, measure: &Measure) -> Policy {
         let scale = measure.units_per_whole();
-        let units = |whole: u64| whole.saturating_mul(scale);
+        let units = |whole: u64| Units::from(whole).saturating_mul(scale);
         let nanos =
             |length: std::time::Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
         let limit = units(rule.limit());
@@ -278,7 +278,10 @@ impl Compiler {
                 match rule.algorithm {
                     Algorithm::TokenBucket => {
                         let capacity = units(rule.burst.unwrap_or(rule.limit_value));
-                        Policy::TokenBucket(TokenBucket::new(limit, window, capacity))
+                        // A rule set is valid as a whole: its rates are exact.
+                        let none = Rate { units: 0, nanos: window, depth: 0 };
+                        let rate = Rate::new(limit, window, capacity).unwrap_or(none);
+                        Policy::TokenBucket(TokenBucket::new(rate))
                     }
                     Algorithm::FixedWindow => {
                         Policy::FixedWindow(FixedWindow::new(limit, window, self.timeline))

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{Cell, Image, Lump};
+use super::cell::{Cell, Image, Lump, count};
 use super::periods::{Ahead, Bounds, Held, Periods, Span};
 use super::time::{At, Moment, Timeline};
-use crate::rules::Cost;
+use crate::rules::{Cost, Units};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CalendarPeriod {
-    limit: u64,
+    limit: Units,
     pub(super) periods: Periods,
 }
 
@@ -17,11 +17,11 @@ pub(crate) struct CalendarPeriod {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PeriodUse {
     pub(super) period: Bounds,
-    pub(super) used: u64,
+    pub(super) used: Units,
 }
 
 impl CalendarPeriod {
-    pub(crate) fn new(limit: u64, periods: Periods) -> Self {
+    pub(crate) fn new(limit: Units, periods: Periods) -> Self {
         Self { limit, periods }
     }
 
@@ -29,9 +29,9 @@ impl CalendarPeriod {
     #[inline]
     pub(super) fn read(&self, held: Held<'_>, at: At) -> PeriodUse {
         match held {
-            Held::In(Cell { extra: length, words: [start, used, ..], .. }) => {
+            Held::In(Cell { extra: length, words: words @ [start, ..], .. }) => {
                 let period = Bounds { length, start: start.cast_signed() };
-                PeriodUse { period, used: *used }
+                PeriodUse { period, used: count(words) }
             }
             _ => PeriodUse { period: self.periods.of(at.second), used: 0 },
         }
@@ -42,7 +42,7 @@ impl CalendarPeriod {
         let later = Periods::later(cells, at);
         let mut ahead: Vec<Span> = later
             .map(|(cell, start, end)| {
-                let used = cell.words.get(1).copied().unwrap_or(0);
+                let used = count(cell.words);
                 Span { start, end, used, latest: Moment(0) }
             })
             .collect();
@@ -52,16 +52,16 @@ impl CalendarPeriod {
 
     /// A cell that makes no difference any more.
     pub(super) fn is_idle(&self, cell: Cell<'_>, at: At) -> bool {
-        cell.words.get(1) == Some(&0) || self.periods.is_past(cell, at)
+        count(cell.words) == 0 || self.periods.is_past(cell, at)
     }
 
     #[inline]
-    pub(super) fn fits(&self, used: u64, cost: u64) -> bool {
-        used.checked_add(cost).is_some_and(|used| used <= self.limit)
+    pub(super) fn fits(&self, used: Units, cost: Units) -> bool {
+        used.saturating_add(cost) <= self.limit
     }
 
-    pub(super) fn remaining(&self, used: u64) -> u64 {
-        self.limit.saturating_sub(used)
+    pub(super) fn remaining(&self, used: Units) -> Units {
+        self.limit.saturating_sub(used).max(0)
     }
 
     /// The first moment from `from` on at which the event counts in a period with room for it.
@@ -94,6 +94,6 @@ impl CalendarPeriod {
 
     pub(super) fn adopt(&self, lump: Lump, at: At) -> Image {
         let Bounds { length, start } = self.periods.of(at.now_second);
-        Image::narrow(length, start.cast_unsigned(), lump.rounded_up())
+        Image::count(length, start.cast_unsigned(), lump.rounded_up())
     }
 }

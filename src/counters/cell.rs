@@ -5,13 +5,77 @@ use smallvec::SmallVec;
 use super::history::Used;
 use super::periods::Bounds;
 use super::time::Moment;
+use crate::rules::Units;
 
-/// The state words of most counters.
+/// The state words of most counters: what the count is of, and the count.
 pub(super) const NARROW: usize = 2;
+/// The same where the count takes two words.
+pub(super) const BROAD: usize = 3;
 /// The state words of a quota of the highest or latest amount: also the latest event's instant.
-pub(super) const TALL: usize = 3;
+pub(super) const TALL: usize = 4;
 /// The state words of a sliding window: the newest slot and a ring of 61.
 pub(super) const WIDE: usize = 62;
+
+/// Units in two words, the high one first: what holds them is aligned to eight bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wide([u64; 2]);
+
+impl Wide {
+    pub(super) const ZERO: Self = Self([0, 0]);
+
+    #[inline]
+    pub(super) const fn new(units: Units) -> Self {
+        let (high, low) = split(units.cast_unsigned());
+        Self([high, low])
+    }
+
+    #[inline]
+    pub(super) const fn get(self) -> Units {
+        let Self([high, low]) = self;
+        join(high, low).cast_signed()
+    }
+}
+
+impl From<Units> for Wide {
+    fn from(units: Units) -> Self {
+        Self::new(units)
+    }
+}
+
+#[inline]
+pub(super) const fn join(high: u64, low: u64) -> u128 {
+    ((high as u128) << 64) | low as u128
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+#[inline]
+pub(super) const fn split(wide: u128) -> (u64, u64) {
+    ((wide >> 64) as u64, wide as u64)
+}
+
+/// A count behind the word that says what it is of: one word, or two where it needs them, the low
+/// one first.
+#[inline]
+pub(super) fn count(words: &[u64]) -> Units {
+    match words {
+        [_, low, high, ..] => join(*high, *low).cast_signed(),
+        [_, low] => low.cast_signed().into(),
+        _ => 0,
+    }
+}
+
+/// Writes a count where the words have room for it.
+#[inline]
+pub(super) fn write_count(words: &mut [u64], first: u64, count: Units) -> bool {
+    let (high, low) = split(count.cast_unsigned());
+    match words {
+        [to_first, to_low, to_high, ..] => (*to_first, *to_low, *to_high) = (first, low, high),
+        [to_first, to_low] if i64::try_from(count).is_ok() => (*to_first, *to_low) = (first, low),
+        [] => {}
+        _ => return false,
+    }
+    true
+}
 
 /// A counter's state as it lies in a row.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +103,17 @@ impl Image {
         Self { extra, words: SmallVec::from_buf([first, second]) }
     }
 
+    /// A count, in as many words as it needs.
+    pub(super) fn count(extra: u32, first: u64, count: Units) -> Self {
+        let mut image = Self::zero(NARROW);
+        image.extra = extra;
+        if !write_count(&mut image.words, first, count) {
+            image = Self { extra, words: SmallVec::from_elem(0, BROAD) };
+            write_count(&mut image.words, first, count);
+        }
+        image
+    }
+
     pub(super) fn of(extra: u32, words: &[u64]) -> Self {
         Self { extra, words: words.into() }
     }
@@ -49,11 +124,14 @@ impl Image {
         Some(Bounds { length: self.extra, start })
     }
 
-    /// Sets the figure of a calendar quota's counter.
-    pub(super) fn set_use(&mut self, Used { units, latest }: Used) {
-        for (word, of_use) in self.words.iter_mut().skip(1).zip([units, latest.0]) {
-            *word = of_use;
+    /// The same counter of a calendar quota with another figure.
+    pub(super) fn with_use(self, Used { units, latest }: Used) -> Self {
+        let first = self.words.first().copied().unwrap_or(0);
+        if self.words.len() == TALL {
+            let (high, low) = split(units.cast_unsigned());
+            return Self::of(self.extra, &[first, low, high, latest.0]);
         }
+        Self::count(self.extra, first, units)
     }
 
     pub(super) fn as_cell(&self) -> Cell<'_> {
@@ -65,14 +143,14 @@ impl Image {
 /// of the latest event where it is that event's amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lump {
-    pub(super) whole: u64,
+    pub(super) whole: Units,
     pub(super) part: u64,
     pub(super) parts: u64,
     pub(super) latest: Moment,
 }
 
 impl Lump {
-    pub(super) fn of(whole: u64) -> Self {
+    pub(super) fn of(whole: Units) -> Self {
         Self { whole, part: 0, parts: 1, latest: Moment(0) }
     }
 
@@ -80,7 +158,7 @@ impl Lump {
         self.whole == 0 && self.part == 0 && self.latest == Moment(0)
     }
 
-    pub(super) fn rounded_up(self) -> u64 {
-        self.whole.saturating_add(u64::from(self.part > 0))
+    pub(super) fn rounded_up(self) -> Units {
+        self.whole.saturating_add((self.part > 0).into())
     }
 }

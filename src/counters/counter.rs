@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::periods::Ahead;
 use super::policy::{Judged, Policy};
-use super::row::{Row, number};
+use super::row::Row;
 use super::time::{At, Moment};
 use super::{cell::Image, cell::Lump};
 use crate::rules::{Cost, Enforcement, Overflow};
@@ -80,9 +80,8 @@ impl Checkpoints {
 pub(crate) type ChangeTime = OnceLock<At>;
 
 impl Counter {
-    /// Makes a counter of its own number; `serial` is below 2^30.
-    pub(crate) fn new(serial: u32, policy: Policy) -> Self {
-        let number = number(serial, policy.words());
+    /// Makes a counter of its own number, which is below 2^30.
+    pub(crate) fn new(number: u32, policy: Policy) -> Self {
         Self {
             number,
             lineage: number,

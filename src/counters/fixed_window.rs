@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{Cell, Image, Lump};
+use super::cell::{Cell, Image, Lump, Wide, count};
 use super::time::{At, Moment, Timeline};
+use crate::rules::Units;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FixedWindow {
-    limit: u64,
+    limit: Units,
     length: u64,
     /// How far into a window the time line starts.
     phase: u64,
@@ -17,22 +18,22 @@ pub(crate) struct FixedWindow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WindowUse {
     pub(super) start: u64,
-    pub(super) used: u64,
+    pub(super) used: Wide,
 }
 
 impl FixedWindow {
     /// A window of `length` nanoseconds, more than 0.
-    pub(crate) fn new(limit: u64, length: u64, timeline: Timeline) -> Self {
+    pub(crate) fn new(limit: Units, length: u64, timeline: Timeline) -> Self {
         Self { limit, length: length.max(1), phase: timeline.phase(length.max(1)) }
     }
 
     #[inline]
     pub(super) fn read(&self, cell: Option<Cell<'_>>, at: At) -> WindowUse {
         match cell.map(|cell| cell.words) {
-            Some([start, used, ..]) if self.holds(*start, at.now) => {
-                WindowUse { start: *start, used: *used }
+            Some(words @ [start, ..]) if self.holds(*start, at.now) => {
+                WindowUse { start: *start, used: count(words).into() }
             }
-            _ => WindowUse { start: self.start(at.now), used: 0 },
+            _ => WindowUse { start: self.start(at.now), used: Wide::ZERO },
         }
     }
 
@@ -48,19 +49,19 @@ impl FixedWindow {
     }
 
     #[inline]
-    pub(super) fn fits(&self, window: WindowUse, cost: u64) -> bool {
-        window.used.checked_add(cost).is_some_and(|used| used <= self.limit)
+    pub(super) fn fits(&self, window: WindowUse, cost: Units) -> bool {
+        window.used.get().saturating_add(cost) <= self.limit
     }
 
-    pub(super) fn remaining(&self, window: WindowUse) -> u64 {
-        self.limit.saturating_sub(window.used)
+    pub(super) fn remaining(&self, window: WindowUse) -> Units {
+        self.limit.saturating_sub(window.used.get()).max(0)
     }
 
     pub(super) fn end(&self, window: WindowUse) -> Moment {
         Moment(window.start.saturating_add(self.length))
     }
 
-    pub(super) fn passes_at(&self, window: WindowUse, cost: u64, from: Moment) -> Option<Moment> {
+    pub(super) fn passes_at(&self, window: WindowUse, cost: Units, from: Moment) -> Option<Moment> {
         if cost > self.limit {
             return None;
         }
@@ -73,6 +74,6 @@ impl FixedWindow {
     }
 
     pub(super) fn adopt(&self, lump: Lump, at: At) -> Image {
-        Image::narrow(0, self.start(at.now), lump.rounded_up())
+        Image::count(0, self.start(at.now), lump.rounded_up())
     }
 }

@@ -7,14 +7,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{Cell, Image, Lump};
+use super::cell::{Cell, Image, Lump, TALL, count, split};
 use super::periods::{Ahead, Bounds, Held, Periods, Span};
 use super::time::{At, Moment, Timeline};
-use crate::rules::Cost;
+use crate::rules::{Cost, Units};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GaugePeriod {
-    limit: u64,
+    limit: Units,
     gauge: Gauge,
     pub(super) periods: Periods,
 }
@@ -37,7 +37,7 @@ pub(crate) struct GaugeUse {
 /// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Figure {
-    pub(super) used: u64,
+    pub(super) used: Units,
     pub(super) latest: Moment,
 }
 
@@ -46,16 +46,16 @@ impl Figure {
 }
 
 impl GaugePeriod {
-    pub(crate) fn new(limit: u64, gauge: Gauge, periods: Periods) -> Self {
+    pub(crate) fn new(limit: Units, gauge: Gauge, periods: Periods) -> Self {
         Self { limit, gauge, periods }
     }
 
     /// What a cell, or a fresh counter, says of the event's period.
     pub(super) fn read(&self, held: Held<'_>, at: At) -> GaugeUse {
         match held {
-            Held::In(Cell { extra: length, words: [start, used, latest], .. }) => GaugeUse {
+            Held::In(cell @ Cell { extra: length, words: [start, ..], .. }) => GaugeUse {
                 period: Bounds { length, start: start.cast_signed() },
-                figure: Figure { used: *used, latest: Moment(*latest) },
+                figure: figure(cell),
             },
             _ => GaugeUse { period: self.periods.of(at.second), figure: Figure::NONE },
         }
@@ -79,7 +79,7 @@ impl GaugePeriod {
     }
 
     /// Moves a reading on by an event, and returns the words of its cell.
-    pub(super) fn take(&self, read: &mut GaugeUse, cost: Cost, at: At) -> [u64; 3] {
+    pub(super) fn take(&self, read: &mut GaugeUse, cost: Cost, at: At) -> [u64; TALL] {
         read.figure = self.after(read.figure, cost, at.event);
         words(*read)
     }
@@ -107,8 +107,8 @@ impl GaugePeriod {
         nothing || self.periods.is_past(cell, at)
     }
 
-    pub(super) fn remaining(&self, read: GaugeUse) -> u64 {
-        self.limit.saturating_sub(read.figure.used)
+    pub(super) fn remaining(&self, read: GaugeUse) -> Units {
+        self.limit.saturating_sub(read.figure.used).max(0)
     }
 
     /// The first moment from `from` on at which the figure after the event is within the limit.
@@ -181,13 +181,14 @@ impl GaugePeriod {
     }
 }
 
-fn words(GaugeUse { period, figure }: GaugeUse) -> [u64; 3] {
-    [period.start.cast_unsigned(), figure.used, figure.latest.0]
+pub(super) fn words(GaugeUse { period, figure }: GaugeUse) -> [u64; TALL] {
+    let (high, low) = split(figure.used.cast_unsigned());
+    [period.start.cast_unsigned(), low, high, figure.latest.0]
 }
 
 fn figure(cell: Cell<'_>) -> Figure {
     match cell.words {
-        [_, used, latest] => Figure { used: *used, latest: Moment(*latest) },
+        words @ [_, _, _, latest] => Figure { used: count(words), latest: Moment(*latest) },
         _ => Figure::NONE,
     }
 }

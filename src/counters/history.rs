@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::time::Moment;
+use crate::rules::Units;
 
 /// Knows what recorded events have used of a rule.
 ///
@@ -21,7 +22,7 @@ pub(crate) trait History: fmt::Debug {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Used {
     /// In counted units.
-    pub(crate) units: u64,
+    pub(crate) units: Units,
     /// The instant of the event that a latest amount is of; the earliest there is for others.
     pub(crate) latest: Moment,
 }

@@ -10,6 +10,7 @@ use super::cell::Cell;
 use super::history::Used;
 use super::time::{At, Moment};
 use crate::calendar::{Calendar, PeriodBounds};
+use crate::rules::Units;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Periods {
@@ -74,7 +75,7 @@ pub(super) struct Bounds {
 pub(crate) struct Span {
     pub(super) start: i64,
     pub(super) end: i64,
-    pub(super) used: u64,
+    pub(super) used: Units,
     /// The instant of the latest event, for counters that go by it.
     pub(super) latest: Moment,
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::calendar_period::{CalendarPeriod, PeriodUse};
-use super::cell::{Cell, Image, Lump, NARROW, TALL, WIDE};
+use super::cell::{Cell, Image, Lump, NARROW, TALL, WIDE, Wide, join, split, write_count};
 use super::fixed_window::{FixedWindow, WindowUse};
-use super::gauge_period::{Figure, GaugePeriod, GaugeUse};
+use super::gauge_period::{self, Figure, GaugePeriod, GaugeUse};
 use super::history::Used;
 use super::periods::{Ahead, Bounds, Held, Periods, Span};
 use super::sliding_window::{SlidingUse, SlidingWindow};
 use super::time::{At, Moment, Timeline};
-use super::token_bucket::{TokenBucket, join, split};
-use crate::rules::Cost;
+use super::token_bucket::TokenBucket;
+use crate::rules::{Cost, Units};
 
 /// What one counter says to a cost.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ impl Judged {
 }
 
 // A decision moves a few of these: keep them small.
-const _: () = assert!(size_of::<Reading>() == 32);
+const _: () = assert!(size_of::<Reading>() == 40);
 
 /// A rule's arithmetic, compiled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,12 +58,17 @@ pub(crate) enum Reading {
     TokenBucket([u64; 2]),
     FixedWindow(WindowUse),
     SlidingWindow(SlidingUse),
-    CalendarPeriod(PeriodUse),
-    /// The fields of a [`GaugeUse`], taken apart to fit.
+    /// The fields of a [`PeriodUse`], taken apart to fit.
+    CalendarPeriod {
+        length: u32,
+        start: i64,
+        used: Wide,
+    },
+    /// The fields of a [`GaugeUse`].
     GaugePeriod {
         length: u32,
         start: i64,
-        used: u64,
+        used: Wide,
         latest: Moment,
     },
     /// There was no room for a counter and the rule denies what it cannot count.
@@ -74,8 +79,8 @@ pub(crate) enum Reading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Figures {
     /// What is used of a window or period; for a bucket the tokens missing, rounded up.
-    pub(crate) used: u64,
-    pub(crate) remaining: u64,
+    pub(crate) used: Units,
+    pub(crate) remaining: Units,
     /// The Unix second at which the figures start over; `None` where nothing does.
     pub(crate) reset: Option<i64>,
 }
@@ -109,7 +114,7 @@ impl Policy {
                 let held = policy.periods.find(cells, *at);
                 let period = policy.read(held, *at);
                 let fits = policy.fits(period.used, cost.units);
-                return Judged::of_period(Reading::CalendarPeriod(period), fits, held);
+                return Judged::of_period(period.into(), fits, held);
             }
             Self::GaugePeriod(policy) => return Self::judge_gauge(policy, cells, at, cost),
             _ => {}
@@ -159,8 +164,8 @@ impl Policy {
     /// Whether a cost fits a period.
     pub(super) fn fits_period(&self, reading: &Reading, cost: Cost, at: At) -> bool {
         match (self, reading) {
-            (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
-                policy.fits(period.used, cost.units)
+            (Self::CalendarPeriod(policy), Reading::CalendarPeriod { used, .. }) => {
+                policy.fits(used.get(), cost.units)
             }
             (Self::GaugePeriod(policy), reading) => {
                 reading.gauge().is_some_and(|gauge| policy.fits(gauge.figure, cost, at.event))
@@ -179,7 +184,8 @@ impl Policy {
     }
 
     /// Takes a cost: moves the reading on, writes the state into a cell, and returns the 32 bits
-    /// for its tag.
+    /// for its tag. `None`, and nothing written, where the cell has no room for the state, which is
+    /// then all in the reading.
     #[inline]
     pub(super) fn take(
         &self,
@@ -187,29 +193,29 @@ impl Policy {
         words: &mut [u64],
         at: &At,
         cost: Cost,
-    ) -> u32 {
+    ) -> Option<u32> {
         let units = cost.units;
-        let (extra, state) = match (self, reading) {
+        let (extra, first, used) = match (self, reading) {
             (Self::TokenBucket(policy), Reading::TokenBucket(full_at)) => {
                 let [high, low] = *full_at;
                 let (high, low) = split(policy.after(join(high, low), *at, units));
                 *full_at = [high, low];
-                (0, *full_at)
+                if let Some(to) = words.first_chunk_mut() {
+                    *to = *full_at;
+                }
+                return Some(0);
             }
             (Self::FixedWindow(_), Reading::FixedWindow(window)) => {
-                window.used = window.used.saturating_add(units);
-                (0, [window.start, window.used])
+                window.used = window.used.get().saturating_add(units).into();
+                (0, window.start, window.used)
             }
-            (Self::CalendarPeriod(_), Reading::CalendarPeriod(PeriodUse { period, used })) => {
-                *used = used.saturating_add(units);
-                (period.length, [period.start.cast_unsigned(), *used])
+            (Self::CalendarPeriod(_), Reading::CalendarPeriod { length, start, used }) => {
+                *used = used.get().saturating_add(units).into();
+                (*length, start.cast_unsigned(), *used)
             }
-            (_, reading) => return self.take_wide(reading, words, at, cost),
+            (_, reading) => return Some(self.take_wide(reading, words, at, cost)),
         };
-        if let Some(to) = words.first_chunk_mut() {
-            *to = state;
-        }
-        extra
+        write_count(words, first, used.get()).then_some(extra)
     }
 
     /// Takes a cost from a counter of more than two words; apart, because most have two.
@@ -247,20 +253,22 @@ impl Policy {
                 }
             }
             (Self::FixedWindow(policy), Reading::FixedWindow(window)) => Figures {
-                used: window.used,
+                used: window.used.get(),
                 remaining: policy.remaining(*window),
                 reset: up(policy.end(*window)),
             },
             (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => Figures {
-                used: read.used,
+                used: read.used.get(),
                 remaining: policy.remaining(*read),
                 reset: (read.oldest_leaves < Moment::MAX).then(|| up(read.oldest_leaves)).flatten(),
             },
-            (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => Figures {
-                used: period.used,
-                remaining: policy.remaining(period.used),
-                reset: period.period.resets(),
-            },
+            (Self::CalendarPeriod(policy), &Reading::CalendarPeriod { length, start, used }) => {
+                Figures {
+                    used: used.get(),
+                    remaining: policy.remaining(used.get()),
+                    reset: Bounds { length, start }.resets(),
+                }
+            }
             (Self::GaugePeriod(policy), reading) => {
                 reading.gauge().map_or(Figures::NONE, |gauge| Figures {
                     used: gauge.figure.used,
@@ -279,13 +287,13 @@ impl Policy {
                 return policy.is_nearly_empty(join(*high, *low), at);
             }
             (Self::FixedWindow(policy), Reading::FixedWindow(window)) => {
-                (window.used, policy.remaining(*window))
+                (window.used.get(), policy.remaining(*window))
             }
             (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => {
-                (read.used, policy.remaining(*read))
+                (read.used.get(), policy.remaining(*read))
             }
-            (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
-                (period.used, policy.remaining(period.used))
+            (Self::CalendarPeriod(policy), Reading::CalendarPeriod { used, .. }) => {
+                (used.get(), policy.remaining(used.get()))
             }
             (Self::GaugePeriod(policy), reading) => match reading.gauge() {
                 Some(gauge) => (gauge.figure.used, policy.remaining(gauge)),
@@ -317,8 +325,8 @@ impl Policy {
             (Self::SlidingWindow(_), Reading::SlidingWindow(read)) => {
                 (read.passes_at < Moment::MAX).then(|| read.passes_at.max(from))
             }
-            (Self::CalendarPeriod(policy), Reading::CalendarPeriod(period)) => {
-                policy.passes_at(*period, ahead, cost, at, from, timeline)
+            (Self::CalendarPeriod(policy), reading) => {
+                policy.passes_at(reading.period()?, ahead, cost, at, from, timeline)
             }
             (Self::GaugePeriod(policy), reading) => {
                 policy.passes_at(reading.gauge()?, ahead, cost, at, from, timeline)
@@ -350,8 +358,8 @@ impl Policy {
     pub(super) fn is_idle(&self, cell: Cell<'_>, at: At) -> bool {
         match self {
             Self::TokenBucket(policy) => policy.is_full(TokenBucket::full_at(Some(cell)), at),
-            Self::FixedWindow(policy) => policy.read(Some(cell), at).used == 0,
-            Self::SlidingWindow(policy) => policy.read(Some(cell), at).used == 0,
+            Self::FixedWindow(policy) => policy.read(Some(cell), at).used == Wide::ZERO,
+            Self::SlidingWindow(policy) => policy.read(Some(cell), at).used == Wide::ZERO,
             Self::CalendarPeriod(policy) => policy.is_idle(cell, at),
             Self::GaugePeriod(policy) => policy.is_idle(cell, at),
         }
@@ -361,8 +369,8 @@ impl Policy {
     pub(super) fn lump<'c>(&self, mut cells: impl Iterator<Item = Cell<'c>>, at: At) -> Lump {
         match self {
             Self::TokenBucket(policy) => policy.lump(TokenBucket::full_at(cells.next()), at),
-            Self::FixedWindow(policy) => Lump::of(policy.read(cells.next(), at).used),
-            Self::SlidingWindow(policy) => Lump::of(policy.read(cells.next(), at).used),
+            Self::FixedWindow(policy) => Lump::of(policy.read(cells.next(), at).used.get()),
+            Self::SlidingWindow(policy) => Lump::of(policy.read(cells.next(), at).used.get()),
             Self::CalendarPeriod(policy) => {
                 Lump::of(policy.read(policy.periods.find(cells, at), at).used)
             }
@@ -404,8 +412,13 @@ impl Reading {
 
     fn gauge(&self) -> Option<GaugeUse> {
         let Self::GaugePeriod { length, start, used, latest } = *self else { return None };
-        let (period, figure) = (Bounds { length, start }, Figure { used, latest });
+        let (period, figure) = (Bounds { length, start }, Figure { used: used.get(), latest });
         Some(GaugeUse { period, figure })
+    }
+
+    fn period(&self) -> Option<PeriodUse> {
+        let Self::CalendarPeriod { length, start, used } = *self else { return None };
+        Some(PeriodUse { period: Bounds { length, start }, used: used.get() })
     }
 
     #[cfg(feature = "durable")]
@@ -413,38 +426,29 @@ impl Reading {
         matches!(self, Self::SlidingWindow(_))
     }
 
-    /// Writes the state into a cell, and returns the 32 bits for its tag. A sliding window's is
-    /// not in its reading.
-    #[cfg(feature = "durable")]
-    pub(super) fn write(&self, words: &mut [u64]) -> u32 {
-        let (extra, state) = match *self {
-            Self::TokenBucket(full_at) => (0, full_at),
-            Self::FixedWindow(window) => (0, [window.start, window.used]),
-            Self::CalendarPeriod(PeriodUse { period, used }) => {
-                (period.length, [period.start.cast_unsigned(), used])
+    /// The state as a cell of the width that it needs. A sliding window's is not in its reading.
+    pub(super) fn image(&self) -> Option<Image> {
+        Some(match *self {
+            Self::TokenBucket([high, low]) => Image::narrow(0, high, low),
+            Self::FixedWindow(window) => Image::count(0, window.start, window.used.get()),
+            Self::CalendarPeriod { length, start, used } => {
+                Image::count(length, start.cast_unsigned(), used.get())
             }
-            Self::GaugePeriod { length, start, used, latest } => {
-                if let Some(last) = words.get_mut(NARROW) {
-                    *last = latest.0;
-                }
-                (length, [start.cast_unsigned(), used])
+            Self::GaugePeriod { length, .. } => {
+                Image::of(length, &gauge_period::words(self.gauge()?))
             }
-            Self::SlidingWindow(_) | Self::NoRoom => return 0,
-        };
-        if let Some(to) = words.first_chunk_mut() {
-            *to = state;
-        }
-        extra
+            Self::SlidingWindow(_) | Self::NoRoom => return None,
+        })
     }
 
     /// The same period of a calendar quota with another use.
     pub(super) fn with_use(self, Used { units, latest }: Used) -> Self {
         match self {
-            Self::CalendarPeriod(PeriodUse { period, .. }) => {
-                Self::CalendarPeriod(PeriodUse { period, used: units })
+            Self::CalendarPeriod { length, start, .. } => {
+                Self::CalendarPeriod { length, start, used: units.into() }
             }
             Self::GaugePeriod { length, start, .. } => {
-                Self::GaugePeriod { length, start, used: units, latest }
+                Self::GaugePeriod { length, start, used: units.into(), latest }
             }
             other => other,
         }
@@ -453,8 +457,9 @@ impl Reading {
     /// Whether something is used of a calendar quota's period.
     pub(super) fn is_used(&self) -> bool {
         match self {
-            Self::CalendarPeriod(period) => period.used > 0,
-            Self::GaugePeriod { used, .. } => *used > 0,
+            Self::CalendarPeriod { used, .. } | Self::GaugePeriod { used, .. } => {
+                *used != Wide::ZERO
+            }
             _ => false,
         }
     }
@@ -462,8 +467,8 @@ impl Reading {
     /// The period of a calendar quota.
     pub(super) fn bounds(&self) -> Option<Bounds> {
         match *self {
-            Self::CalendarPeriod(PeriodUse { period, .. }) => Some(period),
-            Self::GaugePeriod { length, start, .. } => Some(Bounds { length, start }),
+            Self::CalendarPeriod { length, start, .. }
+            | Self::GaugePeriod { length, start, .. } => Some(Bounds { length, start }),
             _ => None,
         }
     }
@@ -472,6 +477,13 @@ impl Reading {
 impl From<GaugeUse> for Reading {
     fn from(gauge: GaugeUse) -> Self {
         let (Bounds { length, start }, Figure { used, latest }) = (gauge.period, gauge.figure);
-        Self::GaugePeriod { length, start, used, latest }
+        Self::GaugePeriod { length, start, used: used.into(), latest }
+    }
+}
+
+impl From<PeriodUse> for Reading {
+    #[inline]
+    fn from(PeriodUse { period: Bounds { length, start }, used }: PeriodUse) -> Self {
+        Self::CalendarPeriod { length, start, used: used.into() }
     }
 }

@@ -5,17 +5,18 @@
 //! ```
 //!
 //! One allocation a key, without padding: with two rate limits and two quotas, 13 bytes of
-//! customer id take 4 + 4 * 3 words. A counter's tag holds the number that it has for life, of
-//! which the two top bits say how wide its state is.
+//! customer id take 4 + 4 * 3 words. A counter's tag holds the number that it has for life, and
+//! in two bits above it how wide the cell is: a count that outgrows its word gets another one.
 
-use super::cell::{Cell, Image, NARROW, TALL, WIDE};
+use super::cell::{BROAD, Cell, Image, NARROW, TALL, WIDE};
 
 #[cfg(feature = "durable")]
 mod saved;
 
-/// The bits of a counter's number that say how many words it has; narrow ones have neither.
-const WIDE_BIT: u32 = 1 << 31;
-const TALL_BIT: u32 = 1 << 30;
+/// Where a tag says how wide its cell is: above the counter's number, which is below 2^30.
+const FORM: u32 = 30;
+/// The widths that cells have, in the order of their forms.
+const WIDTHS: [usize; 4] = [NARROW, BROAD, WIDE, TALL];
 /// The group of rows that new keys share when there is no room for counters of their own.
 const OVERFLOW_GROUP: u32 = u32::MAX;
 const HEADER_WORDS: usize = 2;
@@ -98,7 +99,7 @@ impl Row {
         words.push(u64::from(key.group()) | ((key_words as u64) << 32));
         words.extend(key.words());
         for (number, image) in cells {
-            words.push(tag(*number, image.extra));
+            words.push(tag(*number, image.words.len(), image.extra));
             words.extend_from_slice(&image.words);
         }
         Self(words.into_boxed_slice())
@@ -138,7 +139,7 @@ impl Row {
     /// a row mostly lies in the order in which its rules are asked.
     #[inline]
     pub(super) fn cells_of(&self, number: u32, hint: usize) -> CellsOf<'_> {
-        let hinted = hint > 0 && self.0.get(hint).is_some_and(|tag| low(*tag) == number);
+        let hinted = hint > 0 && self.0.get(hint).is_some_and(|tag| number_of(*tag) == number);
         let offset = if hinted { hint } else { self.find(number) };
         CellsOf { cells: Cells { words: &self.0, offset }, number }
     }
@@ -148,7 +149,7 @@ impl Row {
     fn find(&self, number: u32) -> usize {
         let mut offset = self.first_cell();
         while let Some(tag) = self.0.get(offset)
-            && low(*tag) != number
+            && number_of(*tag) != number
         {
             offset = self.after(offset);
         }
@@ -158,8 +159,13 @@ impl Row {
     /// Where the cell after the one at `offset` lies.
     #[inline]
     pub(super) fn after(&self, offset: usize) -> usize {
-        let number = self.0.get(offset).map_or(0, |tag| low(*tag));
-        offset.saturating_add(width(number)).saturating_add(1)
+        let width = self.0.get(offset).map_or(NARROW, |tag| width(*tag));
+        offset.saturating_add(width).saturating_add(1)
+    }
+
+    /// How many words of state the cell at `offset` has.
+    pub(super) fn width_at(&self, offset: usize) -> usize {
+        self.0.get(offset).map_or(0, |tag| width(*tag))
     }
 
     /// The cell at `offset`.
@@ -168,14 +174,44 @@ impl Row {
         Cells { words: &self.0, offset }.next().map(|(_, cell)| cell)
     }
 
-    /// The state of the cell at `offset`, and its tag's 32 bits through the closure's answer.
+    /// Writes the state of the cell at `offset`, and its tag's 32 bits by the closure's answer.
+    /// Returns whether it had room for the state: where the answer is `None` it had not.
     #[inline]
-    pub(super) fn write(&mut self, offset: usize, write: impl FnOnce(&mut [u64]) -> u32) {
-        let Some([first, rest @ ..]) = self.0.get_mut(offset..) else { return };
-        let number = low(*first);
-        if let Some(words) = rest.get_mut(..width(number)) {
-            *first = tag(number, write(words));
+    pub(super) fn write(
+        &mut self,
+        offset: usize,
+        write: impl FnOnce(&mut [u64]) -> Option<u32>,
+    ) -> bool {
+        let Some([first, rest @ ..]) = self.0.get_mut(offset..) else { return true };
+        let Some(words) = rest.get_mut(..width(*first)) else { return true };
+        let extra = write(words);
+        if let Some(extra) = extra {
+            *first = u64::from(low(*first)) | (u64::from(extra) << 32);
         }
+        extra.is_some()
+    }
+
+    /// Puts a state in place of the one at `offset`.
+    #[cfg(feature = "durable")]
+    pub(super) fn set(&mut self, offset: usize, image: &Image) {
+        let same = |words: &mut [u64]| {
+            (words.len() == image.words.len()).then(|| words.copy_from_slice(&image.words))?;
+            Some(image.extra)
+        };
+        if !self.write(offset, same) {
+            self.replace(offset, image);
+        }
+    }
+
+    /// Puts a state of another width in place of the one at `offset`; the cells behind it move.
+    #[cold]
+    pub(super) fn replace(&mut self, offset: usize, image: &Image) {
+        let Some(first) = self.0.get(offset).copied() else { return };
+        let end = self.after(offset).min(self.0.len());
+        let cell = std::iter::once(tag(number_of(first), image.words.len(), image.extra));
+        let mut words = std::mem::take(&mut self.0).into_vec();
+        words.splice(offset..end, cell.chain(image.words.iter().copied()));
+        self.0 = words.into_boxed_slice();
     }
 
     /// Adds a cell, beside others of the same counter or at the end.
@@ -184,7 +220,8 @@ impl Row {
         let place = sibling.unwrap_or(self.0.len());
         let mut words = std::mem::take(&mut self.0).into_vec();
         words.reserve_exact(image.words.len().saturating_add(1));
-        let cell = std::iter::once(tag(number, image.extra)).chain(image.words.iter().copied());
+        let tag = tag(number, image.words.len(), image.extra);
+        let cell = std::iter::once(tag).chain(image.words.iter().copied());
         words.splice(place..place, cell);
         self.0 = words.into_boxed_slice();
     }
@@ -195,7 +232,7 @@ impl Row {
         let mut words = self.0.get(..start).unwrap_or(&[]).to_vec();
         for (number, cell) in self.cells() {
             if keep(number, cell) {
-                words.push(tag(number, cell.extra));
+                words.push(tag(number, cell.words.len(), cell.extra));
                 words.extend_from_slice(cell.words);
             }
         }
@@ -221,11 +258,10 @@ impl<'r> Iterator for Cells<'r> {
     fn next(&mut self) -> Option<Self::Item> {
         let offset = self.offset;
         let tag = *self.words.get(offset)?;
-        let number = low(tag);
         let start = offset.saturating_add(1);
-        self.offset = start.saturating_add(width(number));
+        self.offset = start.saturating_add(width(tag));
         let words = self.words.get(start..self.offset)?;
-        Some((number, Cell { offset, extra: high(tag), words }))
+        Some((number_of(tag), Cell { offset, extra: high(tag), words }))
     }
 }
 
@@ -246,35 +282,29 @@ impl<'r> Iterator for CellsOf<'r> {
     }
 }
 
-/// The number of a counter with so many words; `serial` is below 2^30.
-pub(super) fn number(serial: u32, words: usize) -> u32 {
-    match words {
-        WIDE => serial | WIDE_BIT,
-        TALL => serial | TALL_BIT,
-        _ => serial,
-    }
-}
-
-/// The serial of a counter's number.
-#[cfg(feature = "durable")]
-pub(super) fn serial(number: u32) -> u32 {
-    number & !(WIDE_BIT | TALL_BIT)
+/// The number of a counter without what is beside it in a tag; all are below 2^30.
+#[inline]
+pub(super) fn plain(number: u32) -> u32 {
+    number & ((1 << FORM) - 1)
 }
 
 #[inline]
-fn width(number: u32) -> usize {
-    if number & (WIDE_BIT | TALL_BIT) == 0 {
-        NARROW
-    } else if number & WIDE_BIT == 0 {
-        TALL
-    } else {
-        WIDE
+fn number_of(tag: u64) -> u32 {
+    plain(low(tag))
+}
+
+#[inline]
+fn width(tag: u64) -> usize {
+    match low(tag) >> FORM {
+        0 => NARROW,
+        form => WIDTHS.get(form as usize).copied().unwrap_or(NARROW),
     }
 }
 
 #[inline]
-fn tag(number: u32, extra: u32) -> u64 {
-    u64::from(number) | (u64::from(extra) << 32)
+fn tag(number: u32, words: usize, extra: u32) -> u64 {
+    let form = (0_u32..).zip(WIDTHS).find(|(_, width)| *width == words).map_or(0, |(form, _)| form);
+    u64::from(number | (form << FORM)) | (u64::from(extra) << 32)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the half is what is wanted")]

@@ -6,7 +6,7 @@
 
 use smallvec::SmallVec;
 
-use super::calendar_period::PeriodUse;
+use super::cell::Wide;
 use super::fixed_window::WindowUse;
 use super::periods::Bounds;
 use super::policy::Reading;
@@ -80,7 +80,7 @@ impl SavedTake {
             | flag(self.written, WRITTEN);
         out.push(flags | kind(&self.reading));
         varint::put(out, self.revision.into());
-        varint::put(out, self.cost.units);
+        varint::put_wide(out, self.cost.units);
         // Distances wrap: whatever the instants are, they come back.
         let since_now = |moment: u64| moment.wrapping_sub(at.now.0).cast_signed();
         match self.reading {
@@ -90,22 +90,22 @@ impl SavedTake {
             }
             Reading::FixedWindow(WindowUse { start, used }) => {
                 varint::put_signed(out, since_now(start));
-                varint::put(out, used);
+                varint::put_wide(out, used.get());
             }
             Reading::SlidingWindow(SlidingUse { used, oldest_leaves, passes_at }) => {
-                varint::put(out, used);
+                varint::put_wide(out, used.get());
                 varint::put_signed(out, since_now(oldest_leaves.0));
                 varint::put_signed(out, since_now(passes_at.0));
             }
-            Reading::CalendarPeriod(PeriodUse { period: Bounds { length, start }, used }) => {
+            Reading::CalendarPeriod { length, start, used } => {
                 varint::put_signed(out, at.second.wrapping_sub(start));
                 varint::put(out, length.into());
-                varint::put(out, used);
+                varint::put_wide(out, used.get());
             }
             Reading::GaugePeriod { length, start, used, latest } => {
                 varint::put_signed(out, at.second.wrapping_sub(start));
                 varint::put(out, length.into());
-                varint::put(out, used);
+                varint::put_wide(out, used.get());
                 varint::put_signed(out, latest.0.wrapping_sub(at.event.0).cast_signed());
             }
             Reading::NoRoom => {}
@@ -116,7 +116,7 @@ impl SavedTake {
     fn decode(bytes: &mut &[u8], at: &At) -> Option<Self> {
         let flags = take_u8(bytes)?;
         let revision = varint::take_u32(bytes)?;
-        let units = varint::take(bytes)?;
+        let units = varint::take_wide(bytes)?;
         let moment = |bytes: &mut &[u8]| {
             Some(at.now.0.wrapping_add(varint::take_signed(bytes)?.cast_unsigned()))
         };
@@ -124,6 +124,7 @@ impl SavedTake {
             let start = at.second.wrapping_sub(varint::take_signed(bytes)?);
             Some(Bounds { start, length: varint::take_u32(bytes)? })
         };
+        let wide = |bytes: &mut &[u8]| varint::take_wide(bytes).map(Wide::new);
         let reading = match flags & KIND {
             0 => {
                 let high = varint::take(bytes)?;
@@ -131,21 +132,21 @@ impl SavedTake {
             }
             1 => {
                 let start = moment(bytes)?;
-                Reading::FixedWindow(WindowUse { start, used: varint::take(bytes)? })
+                Reading::FixedWindow(WindowUse { start, used: wide(bytes)? })
             }
             2 => {
-                let used = varint::take(bytes)?;
+                let used = wide(bytes)?;
                 let oldest_leaves = Moment(moment(bytes)?);
                 let passes_at = Moment(moment(bytes)?);
                 Reading::SlidingWindow(SlidingUse { used, oldest_leaves, passes_at })
             }
             3 => {
-                let period = bounds(bytes)?;
-                Reading::CalendarPeriod(PeriodUse { period, used: varint::take(bytes)? })
+                let Bounds { length, start } = bounds(bytes)?;
+                Reading::CalendarPeriod { length, start, used: wide(bytes)? }
             }
             4 => {
                 let Bounds { start, length } = bounds(bytes)?;
-                let used = varint::take(bytes)?;
+                let used = wide(bytes)?;
                 let since = varint::take_signed(bytes)?.cast_unsigned();
                 let latest = Moment(at.event.0.wrapping_add(since));
                 Reading::GaugePeriod { length, start, used, latest }
@@ -171,7 +172,7 @@ fn kind(reading: &Reading) -> u8 {
         Reading::TokenBucket(_) => 0,
         Reading::FixedWindow(_) => 1,
         Reading::SlidingWindow(_) => 2,
-        Reading::CalendarPeriod(_) => 3,
+        Reading::CalendarPeriod { .. } => 3,
         Reading::GaugePeriod { .. } => 4,
         Reading::NoRoom => 5,
     }
@@ -184,11 +185,13 @@ mod tests {
     use crate::counters::Timeline;
 
     fn readings() -> Vec<Reading> {
-        let (period, used) = (Bounds { length: 86_400, start: 1_700_006_400 }, 77);
-        let window = |start| Reading::FixedWindow(WindowUse { start, used: 5 });
+        let (start, used) = (1_700_006_400, Wide::new(77));
+        let window = |start| Reading::FixedWindow(WindowUse { start, used: Wide::new(5) });
         let sliding = |used, oldest_leaves, passes_at| {
+            let used = Wide::new(used);
             Reading::SlidingWindow(SlidingUse { used, oldest_leaves, passes_at })
         };
+        let most = Wide::new(i128::MAX);
         vec![
             Reading::TokenBucket([3, u64::MAX]),
             Reading::TokenBucket([0, 0]),
@@ -196,12 +199,10 @@ mod tests {
             window(u64::MAX),
             sliding(9, Moment(3_155_760_060_000_000_000), Moment(3_155_760_000_000_000_000)),
             sliding(0, Moment::MAX, Moment::MAX),
-            Reading::CalendarPeriod(PeriodUse { period, used }),
-            Reading::CalendarPeriod(PeriodUse {
-                period: Bounds { length: 0, start: i64::MIN },
-                used: u64::MAX,
-            }),
-            Reading::GaugePeriod { length: 3_600, start: 1_700_006_400, used, latest: Moment(0) },
+            Reading::CalendarPeriod { length: 86_400, start, used },
+            Reading::CalendarPeriod { length: 0, start: i64::MIN, used: most },
+            Reading::CalendarPeriod { length: 0, start, used: Wide::new(i128::MIN) },
+            Reading::GaugePeriod { length: 3_600, start, used: Wide::new(-1), latest: Moment(0) },
             Reading::GaugePeriod { length: u32::MAX, start: i64::MAX, used, latest: Moment::MAX },
             Reading::NoRoom,
         ]
@@ -211,7 +212,7 @@ mod tests {
         let takes = readings().into_iter().enumerate().flat_map(|(place, reading)| {
             (0_u32..16).map(move |bits| SavedTake {
                 revision: u32::try_from(place).expect("few") * 1_000,
-                cost: Cost { units: u64::MAX >> place, counts: bits & 1 > 0 },
+                cost: Cost { units: (i128::MIN >> place) + 7, counts: bits & 1 > 0 },
                 fits: bits & 2 > 0,
                 crowded: bits & 4 > 0,
                 written: bits & 8 > 0,
@@ -257,8 +258,8 @@ mod tests {
             bytes.len()
         };
         assert_eq!(length(Reading::TokenBucket([1_000, 7])), 13);
-        let period = Bounds { length: 2_592_000, start: at.second - 1_000_000 };
-        assert_eq!(length(Reading::CalendarPeriod(PeriodUse { period, used: 100_000 })), 13);
+        let (start, used) = (at.second - 1_000_000, Wide::new(100_000));
+        assert_eq!(length(Reading::CalendarPeriod { length: 2_592_000, start, used }), 13);
     }
 
     #[test]

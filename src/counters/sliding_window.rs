@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{Cell, Image, Lump, WIDE};
+use super::cell::{Cell, Image, Lump, WIDE, Wide};
 use super::time::{At, Moment};
+use crate::rules::Units;
 
 const SLOTS: u64 = 60;
 const RING: u64 = SLOTS + 1;
@@ -18,7 +19,7 @@ const _: () = assert!(WIDE as u64 == RING + 1);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlidingWindow {
-    limit: u64,
+    limit: Units,
     length: u64,
     slot: u64,
 }
@@ -26,7 +27,7 @@ pub(crate) struct SlidingWindow {
 /// What a sliding window said at the moment of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlidingUse {
-    pub(super) used: u64,
+    pub(super) used: Wide,
     /// When the oldest use leaves; [`Moment::MAX`] without use.
     pub(super) oldest_leaves: Moment,
     /// When the cost of the decision fits; [`Moment::MAX`] for never.
@@ -35,7 +36,7 @@ pub(crate) struct SlidingUse {
 
 impl SlidingWindow {
     /// A window of `length` nanoseconds, more than 0.
-    pub(crate) fn new(limit: u64, length: u64) -> Self {
+    pub(crate) fn new(limit: Units, length: u64) -> Self {
         Self { limit, length: length.max(1), slot: length.div_ceil(SLOTS).max(1) }
     }
 
@@ -67,23 +68,24 @@ impl SlidingWindow {
     }
 
     pub(super) fn read(&self, cell: Option<Cell<'_>>, at: At) -> SlidingUse {
-        let mut read = SlidingUse { used: 0, oldest_leaves: Moment::MAX, passes_at: at.now };
-        for (slot, used) in self.alive(cell, at.now) {
-            read.used = read.used.saturating_add(used);
-            read.oldest_leaves = read.oldest_leaves.min(self.leaves(slot));
+        let (mut used, mut oldest_leaves): (Units, _) = (0, Moment::MAX);
+        for (slot, of_slot) in self.alive(cell, at.now) {
+            used = used.saturating_add(of_slot.into());
+            oldest_leaves = oldest_leaves.min(self.leaves(slot));
         }
-        read
+        SlidingUse { used: used.into(), oldest_leaves, passes_at: at.now }
     }
 
     /// Returns the window, with the moment at which the cost fits, and whether it fits now.
-    pub(super) fn judge(&self, cell: Option<Cell<'_>>, at: At, cost: u64) -> (SlidingUse, bool) {
+    pub(super) fn judge(&self, cell: Option<Cell<'_>>, at: At, cost: Units) -> (SlidingUse, bool) {
         let mut read = self.read(cell, at);
-        let fits = read.used.checked_add(cost).is_some_and(|total| total <= self.limit);
+        let fits = read.used.get().saturating_add(cost) <= self.limit;
         if !fits {
-            let freed = self.limit.checked_sub(cost).and_then(|room| {
-                let mut used = read.used;
+            let room = Some(self.limit.saturating_sub(cost)).filter(|room| *room >= 0);
+            let freed = room.and_then(|room| {
+                let mut used = read.used.get();
                 self.alive(cell, at.now).find(|(_, leaving)| {
-                    used = used.saturating_sub(*leaving);
+                    used = used.saturating_sub(Units::from(*leaving));
                     used <= room
                 })
             });
@@ -93,16 +95,16 @@ impl SlidingWindow {
     }
 
     /// The window after a cost was added.
-    pub(super) fn after(&self, read: SlidingUse, at: At, cost: u64) -> SlidingUse {
+    pub(super) fn after(&self, read: SlidingUse, at: At, cost: Units) -> SlidingUse {
         SlidingUse {
-            used: read.used.saturating_add(cost),
+            used: read.used.get().saturating_add(cost).into(),
             oldest_leaves: read.oldest_leaves.min(self.leaves(self.slot_of(at.now))),
             passes_at: at.now,
         }
     }
 
     /// Adds a cost to the slot of now; slots that time passed over become empty.
-    pub(super) fn add(&self, words: &mut [u64], at: At, cost: u64) {
+    pub(super) fn add(&self, words: &mut [u64], at: At, cost: Units) {
         let Some((newest, ring)) = words.split_first_mut() else { return };
         let slot = self.slot_of(at.now).max(*newest);
         let passed = slot.saturating_sub(*newest).min(RING);
@@ -113,7 +115,7 @@ impl SlidingWindow {
         }
         *newest = slot;
         if let Some(used) = ring.get_mut(position(slot)) {
-            *used = used.saturating_add(cost);
+            *used = used.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX));
         }
     }
 
@@ -123,8 +125,8 @@ impl SlidingWindow {
         time.as_nanos() >= u128::from(self.length.saturating_add(self.slot))
     }
 
-    pub(super) fn remaining(&self, read: SlidingUse) -> u64 {
-        self.limit.saturating_sub(read.used)
+    pub(super) fn remaining(&self, read: SlidingUse) -> Units {
+        self.limit.saturating_sub(read.used.get()).max(0)
     }
 
     /// The state means the same for both; only the limits may differ.

@@ -21,6 +21,7 @@ use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
+use super::cell::Wide;
 use super::counter::{Counter, Roster};
 use super::history::History;
 use super::periods::Ahead;
@@ -74,7 +75,7 @@ pub(crate) struct Take {
     pub(crate) rule: u32,
     /// The index of the rule's row among the places.
     pub(crate) place: u32,
-    cost: u64,
+    cost: Wide,
     counts: Counts,
     /// Whether the cost fits.
     pub(crate) fits: bool,
@@ -88,7 +89,7 @@ pub(crate) struct Take {
 }
 
 // A decision moves a few of these: keep them small.
-const _: () = assert!(size_of::<Take>() == 56);
+const _: () = assert!(size_of::<Take>() == 72);
 
 /// Whether the event changes a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,8 @@ pub(crate) type Takes = SmallVec<[Take; 8]>;
 
 impl Take {
     pub(crate) fn new(rule: u32, place: u32, cost: Cost) -> Self {
-        let Cost { units: cost, counts } = cost;
+        let Cost { units, counts } = cost;
+        let cost = units.into();
         let counts = if counts { Counts::Yes } else { Counts::No };
         let (fits, crowded, reading, cell, told) = (true, false, Reading::NoRoom, None, Told::No);
         Self { rule, place, cost, counts, fits, crowded, reading, cell, told }
@@ -125,7 +127,7 @@ impl Take {
 
     /// A take of nothing, that keeps what was told.
     fn kept(&self) -> Self {
-        Self { cost: 0, counts: Counts::No, fits: true, told: Told::Kept, ..*self }
+        Self { cost: Wide::ZERO, counts: Counts::No, fits: true, told: Told::Kept, ..*self }
     }
 
     /// A take of long ago, of the rule that is at a place now.
@@ -146,7 +148,7 @@ impl Take {
     /// What the event brings.
     #[inline]
     pub(crate) fn cost(&self) -> Cost {
-        Cost { units: self.cost, counts: self.counts != Counts::No }
+        Cost { units: self.cost.get(), counts: self.counts != Counts::No }
     }
 }
 

@@ -5,15 +5,17 @@
 //! that one token is `per` of them and nothing is ever divided or rounded on the way: taking a
 //! cost adds `cost * per`, and the bucket is empty at `capacity * per` above now. An instant in
 //! the past is a full bucket, however long ago. The rate is the limit and the window as they were
-//! given, so that a part of a token means the same before and after a change of the limit.
+//! given, so that a part of a token means the same before and after a change of the limit; it is
+//! in lowest terms where it would be too large otherwise.
 //!
-//! Sizes: `rate`, `per` and capacity are below 2^62 and moments below 2^64, so instants stay
-//! below 2^126 + 2^127 and no sum wraps.
+//! Sizes: `rate` is at most 2^62, the depth at most 2^126, and moments are below 2^64, so instants
+//! stay below 2^127 and no sum wraps.
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{Cell, Image, Lump};
+use super::cell::{Cell, Image, Lump, join, split};
 use super::time::{At, Moment};
+use crate::rules::{Rate, Units};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TokenBucket {
@@ -24,9 +26,14 @@ pub(crate) struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A bucket of `capacity` units, refilled with `limit` units each `window` nanoseconds.
-    pub(crate) fn new(limit: u64, window: u64, capacity: u64) -> Self {
-        Self { rate: limit, per: window, depth: product(capacity, window) }
+    pub(crate) fn new(Rate { units: rate, nanos: per, depth }: Rate) -> Self {
+        Self { rate, per, depth }
+    }
+
+    /// A cost in parts; one beyond them is above every capacity.
+    #[inline]
+    fn parts_of(&self, cost: Units) -> u128 {
+        cost.unsigned_abs().saturating_mul(self.per.into())
     }
 
     #[inline]
@@ -43,26 +50,26 @@ impl TokenBucket {
     }
 
     #[inline]
-    pub(super) fn fits(&self, full_at: u128, at: At, cost: u64) -> bool {
+    pub(super) fn fits(&self, full_at: u128, at: At, cost: Units) -> bool {
         let now = self.parts(at.now);
-        let after = full_at.max(now).saturating_add(product(cost, self.per));
+        let after = full_at.max(now).saturating_add(self.parts_of(cost));
         after <= now.saturating_add(self.depth)
     }
 
     /// When the bucket is full after a cost. One that does not fit leaves the bucket empty, or
     /// as empty as it was.
     #[inline]
-    pub(super) fn after(&self, full_at: u128, at: At, cost: u64) -> u128 {
+    pub(super) fn after(&self, full_at: u128, at: At, cost: Units) -> u128 {
         let now = self.parts(at.now);
         let start = full_at.max(now);
-        let after = start.saturating_add(product(cost, self.per));
+        let after = start.saturating_add(self.parts_of(cost));
         after.min(start.max(now.saturating_add(self.depth)))
     }
 
-    pub(super) fn remaining(&self, full_at: u128, at: At) -> u64 {
+    pub(super) fn remaining(&self, full_at: u128, at: At) -> Units {
         let missing = full_at.saturating_sub(self.parts(at.now));
         let level = self.depth.saturating_sub(missing);
-        u64::try_from(level.checked_div(u128::from(self.per)).unwrap_or(0)).unwrap_or(u64::MAX)
+        units(level.checked_div(u128::from(self.per)).unwrap_or(0))
     }
 
     /// The moment at which the bucket is full.
@@ -74,9 +81,8 @@ impl TokenBucket {
     }
 
     /// The first moment at which the cost fits; `None` when none does.
-    pub(super) fn passes_at(&self, full_at: u128, cost: u64) -> Option<Moment> {
-        let cost = product(cost, self.per);
-        let headroom = self.depth.checked_sub(cost)?;
+    pub(super) fn passes_at(&self, full_at: u128, cost: Units) -> Option<Moment> {
+        let headroom = self.depth.checked_sub(self.parts_of(cost))?;
         let moment = self.filled(full_at.saturating_sub(headroom));
         (moment < Moment::MAX).then_some(moment)
     }
@@ -98,7 +104,7 @@ impl TokenBucket {
         let whole = missing.checked_div(per).unwrap_or(0);
         let part = missing.checked_rem(per).unwrap_or(0);
         Lump {
-            whole: u64::try_from(whole).unwrap_or(u64::MAX),
+            whole: units(whole),
             part: u64::try_from(part).unwrap_or(u64::MAX),
             parts: self.per,
             latest: Moment(0),
@@ -113,25 +119,18 @@ impl TokenBucket {
     pub(super) fn adopt(&self, lump: Lump, at: At) -> Image {
         // A part of a token that the new unit cannot say is rounded up: nothing is minted.
         let part = product(lump.part, self.per).div_ceil(u128::from(lump.parts.max(1)));
-        let missing = product(lump.whole, self.per).saturating_add(part);
+        let missing = self.parts_of(lump.whole).saturating_add(part);
         let (high, low) = split(self.parts(at.now).saturating_add(missing));
         Image::narrow(0, high, low)
     }
+}
+
+fn units(number: u128) -> Units {
+    Units::try_from(number).unwrap_or(Units::MAX)
 }
 
 /// The product of two 64 bit numbers, which always fits 128.
 #[inline]
 fn product(a: u64, b: u64) -> u128 {
     u128::from(a).wrapping_mul(u128::from(b))
-}
-
-#[inline]
-pub(super) fn join(high: u64, low: u64) -> u128 {
-    (u128::from(high) << 64) | u128::from(low)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
-#[inline]
-pub(super) fn split(wide: u128) -> (u64, u64) {
-    ((wide >> 64) as u64, wide as u64)
 }

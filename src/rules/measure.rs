@@ -8,6 +8,8 @@ use crate::amount::Amount;
 use crate::error::EventError;
 use crate::event::{Event, ValueName};
 
+const MILLION: Units = 1_000_000;
+
 /// How a counter folds what events bring into one figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Fold {
@@ -18,10 +20,14 @@ pub(crate) enum Fold {
     Latest,
 }
 
+/// What counters count in: whole numbers of events and tokens, millionths of named values. An
+/// amount is below 2^70 either way, so that no sum of fewer than 2^57 events is out of range.
+pub(crate) type Units = i128;
+
 /// What one event brings to a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cost {
-    pub(crate) units: u64,
+    pub(crate) units: Units,
     /// Whether the counter is about to change: a sum and a highest amount by more than nothing, a
     /// latest amount by any.
     pub(crate) counts: bool,
@@ -89,32 +95,35 @@ impl Measure {
     }
 
     /// How many counted units one whole is: 1 for whole numbers, a million for named values.
-    pub(crate) fn units_per_whole(&self) -> u64 {
+    pub(crate) fn units_per_whole(&self) -> Units {
         match self.value {
-            Some(ValueName::Other(_)) => 1_000_000,
+            Some(ValueName::Other(_)) => MILLION,
             _ => 1,
         }
     }
 
-    /// A figure in counted units, as far as they go.
-    pub(crate) fn units_of(&self, figure: Amount) -> u64 {
-        let per_unit = 1_000_000_u64.div_euclid(self.units_per_whole());
-        let units = figure.millionths().max(0).div_euclid(per_unit.into());
-        u64::try_from(units).unwrap_or(u64::MAX)
+    /// A figure in counted units.
+    pub(crate) fn units_of(&self, figure: Amount) -> Units {
+        figure.millionths().div_euclid(MILLION.div_euclid(self.units_per_whole()))
     }
 
-    /// What a valid `event` counts; `None` for a negative amount. One above the range of `u64`
-    /// counts `u64::MAX` units, which no limit reaches.
+    /// An exact figure of counted units.
+    pub(crate) fn amount_of(&self, units: Units) -> Amount {
+        let millionths = MILLION.div_euclid(self.units_per_whole());
+        Amount::from_millionths(units.saturating_mul(millionths))
+    }
+
+    /// What a valid `event` counts; `None` for a negative amount.
     #[inline]
     pub(crate) fn of(&self, event: &Event<'_>) -> Option<Cost> {
         let Some(value) = &self.value else { return Some(Cost { units: 1, counts: true }) };
         let units = match value {
             ValueName::Other(name) => match event.named_value(name) {
                 Some(amount) if amount.is_negative() => return None,
-                Some(amount) => Some(u64::try_from(amount.millionths()).unwrap_or(u64::MAX)),
+                Some(amount) => Some(amount.millionths()),
                 None => None,
             },
-            built_in => built_in.whole(event),
+            built_in => built_in.whole(event).map(Units::from),
         };
         let counts = match self.fold {
             Fold::Sum | Fold::Max => units.unwrap_or(0) > 0,

@@ -9,6 +9,7 @@ mod metric;
 mod modes;
 mod period;
 mod quota;
+mod rate;
 mod rate_limit;
 mod rule;
 mod rule_set;
@@ -32,8 +33,9 @@ pub use self::window::{Window, WindowParseError};
 
 #[cfg(feature = "durable")]
 pub(crate) use self::declared::merge_declared;
-pub(crate) use self::measure::{Cost, Fold, Measure};
+pub(crate) use self::measure::{Cost, Fold, Measure, Units};
 pub(crate) use self::meter::Meters;
+pub(crate) use self::rate::Rate;
 pub(crate) use self::rule::{Kind, Rule};
 pub(crate) use self::sync::plan as plan_sync;
 pub(crate) use self::validate::{rule_label, set_problems};

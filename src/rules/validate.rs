@@ -6,15 +6,14 @@ use std::time::Duration;
 use super::measure::Measure;
 use super::meter::{Aggregation, EventFilter, Meter, MeterField, Meters};
 use super::rule::{Kind, Rule};
-use super::{Algorithm, Metric, Period};
+use super::{Algorithm, Metric, Period, Rate, RateLimit, Units};
 use crate::error::RuleProblem;
 use crate::event::{key_rule, text_rule};
 
 /// The longest window and rolling period: 100 years of 365.25 days.
 pub(crate) const MAX_LENGTH: Duration = Duration::from_secs(3_155_760_000);
-/// The largest limit in counted units. Below 2^62, so that a token bucket's exact arithmetic,
-/// (nanoseconds below 2^64 times a rate) plus (a cost times a window), stays inside 128 bits.
-pub(crate) const MAX_UNITS: u64 = 1 << 62;
+/// The largest limit and burst, in wholes.
+const MAX_LIMIT: u64 = 1 << 62;
 
 /// Everything that is wrong with the rules, each one alone and all together.
 pub(crate) fn set_problems(rules: &[Rule], meters: &Meters) -> Vec<RuleProblem> {
@@ -68,15 +67,16 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
     }
     found.metric(rule, meters);
     let measure = Measure::of_metric(rule.metric(), meters).unwrap_or_default();
-    found.units("limitValue", rule.limit(), &measure);
+    found.limit("limitValue", rule.limit());
     if rule.max_keys() == Some(0) {
         found.add("maxKeys", "0 must be at least 1".to_owned());
     }
     match rule {
         Rule::RateLimit(rate_limit) => {
             found.length("window", rate_limit.window.length());
+            found.rate(rate_limit, &measure);
             if let Some(burst) = rate_limit.burst {
-                found.units("burst", burst, &measure);
+                found.limit("burst", burst);
                 if rate_limit.algorithm != Algorithm::TokenBucket {
                     let reason = format!("{burst} is set, but only a token bucket has a burst");
                     found.add("burst", reason);
@@ -134,10 +134,28 @@ impl Found<'_> {
         }
     }
 
-    fn units(&mut self, field: &str, value: u64, measure: &Measure) {
-        let most = MAX_UNITS.div_euclid(measure.units_per_whole());
-        if value == 0 || value > most {
-            self.add(field, format!("{value} must be more than 0 and at most {most}"));
+    fn limit(&mut self, field: &str, value: u64) {
+        if value == 0 || value > MAX_LIMIT {
+            self.add(field, format!("{value} must be more than 0 and at most {MAX_LIMIT}"));
+        }
+    }
+
+    /// A token bucket counts parts of a unit: a rate that is no exact fraction of numbers that it
+    /// has room for is none that it can count by.
+    fn rate(&mut self, rule: &RateLimit, measure: &Measure) {
+        let units = |whole: u64| Units::from(whole).saturating_mul(measure.units_per_whole());
+        let capacity = rule.burst.unwrap_or(rule.limit_value);
+        let length = rule.window.length();
+        let window = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        let is_bucket = rule.algorithm == Algorithm::TokenBucket;
+        if is_bucket && Rate::new(units(rule.limit_value), window, units(capacity)).is_none() {
+            let reason = format!(
+                "{} each {length:?} with a burst of {capacity} is too large a fraction for a \
+                 token bucket: use a lower limit, a window of whole milliseconds or another \
+                 algorithm",
+                rule.limit_value
+            );
+            self.add("limitValue", reason);
         }
     }
 

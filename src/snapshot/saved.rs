@@ -317,12 +317,7 @@ impl Compiler {
     }
 
     /// Compiles a rule as it was.
-    fn recompile(
-        &self,
-        revision: u32,
-        saved: SavedRule,
-        labels: &mut RuleLabels,
-    ) -> Option<CompiledRule> {
+    fn recompile(&self, revision: u32, saved: SavedRule, labels: &mut RuleLabels) -> CompiledRule {
         let rule = match saved.rule {
             EitherRule::RateLimit(rule) => Rule::RateLimit(rule),
             EitherRule::Quota(rule) => Rule::Quota(rule),
@@ -331,8 +326,8 @@ impl Compiler {
         let filter = saved.filter.iter();
         let mut partition: Vec<_> = rule.per().iter().map(|key| Dimension::parse(key)).collect();
         partition.sort();
-        let counter = Counter::restore(saved.counter, self.policy(&rule, &measure), self.timeline)?;
-        Some(CompiledRule {
+        let counter = Counter::restore(saved.counter, self.policy(&rule, &measure), self.timeline);
+        CompiledRule {
             filter: filter
                 .map(|(key, value)| (Dimension::parse(key), value.as_str().into()))
                 .collect(),
@@ -344,7 +339,7 @@ impl Compiler {
             measure,
             group: saved.group,
             revision,
-        })
+        }
     }
 }
 
@@ -383,10 +378,7 @@ impl RuleRows {
         rules.sort_by_key(|(revision, saved)| (saved.ended.is_some(), *revision));
         for (revision, saved) in rules {
             let ended = saved.ended;
-            let rule = compiler.recompile(revision, saved, &mut labels);
-            let rule =
-                rule.ok_or_else(|| unreadable(revision.into(), "its counter is not of its kind"))?;
-            let rule = Arc::new(rule);
+            let rule = Arc::new(compiler.recompile(revision, saved, &mut labels));
             if ended.is_none() {
                 current.push(Arc::clone(&rule));
             }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Carry, ChangeTime, Counter};
 use crate::counters::policy::Policy;
-use crate::counters::row::serial;
+use crate::counters::row::plain;
 use crate::counters::time::{Moment, Timeline};
 
 /// A counter without its limits and modes, which are its rule's.
@@ -51,27 +51,26 @@ impl Counter {
         SavedCounter { number: self.number, lineage: self.lineage, since, took_over }
     }
 
-    /// The counter that was saved, of a rule with this policy; `None` where a state is of another
-    /// width than its counter's number says.
-    pub(crate) fn restore(saved: SavedCounter, policy: Policy, timeline: Timeline) -> Option<Self> {
+    /// The counter that was saved, of a rule with this policy. Numbers had other bits above them
+    /// in format 1.
+    pub(crate) fn restore(saved: SavedCounter, policy: Policy, timeline: Timeline) -> Self {
         let SavedCounter { number, lineage, since, took_over } = saved;
         let time = |moment: Option<u64>| {
             let at = moment.map(|moment| timeline.at(Moment(moment), None));
             Arc::new(at.map_or_else(OnceLock::new, OnceLock::from))
         };
         let counter = |number, policy, before: Option<(Self, _)>| {
-            let counter = Self { lineage, ..Self::new(serial(number), policy) };
-            let counter = match before {
+            let counter = Self { lineage: plain(lineage), ..Self::new(plain(number), policy) };
+            match before {
                 Some((from, at)) => counter.taking_over(from, at),
                 None => counter,
-            };
-            (counter.number == number).then_some(counter)
+            }
         };
         let mut before = None;
         for SavedCarry { number, policy, at } in took_over.into_iter().rev() {
-            before = Some((counter(number, policy, before)?, time(at)));
+            before = Some((counter(number, policy, before), time(at)));
         }
-        let counter = counter(number, policy, before)?;
-        Some(if since.is_some() { counter.recounting(time(since)) } else { counter })
+        let counter = counter(number, policy, before);
+        if since.is_some() { counter.recounting(time(since)) } else { counter }
     }
 }

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{OVERFLOW_GROUP, Row, RowKey, high, low, tag, width};
+use super::{OVERFLOW_GROUP, Row, RowKey, high, low, number_of, width};
 use crate::varint;
 
 /// The words of a saved row.
@@ -49,11 +49,10 @@ impl Row {
         words.extend(key.iter().map(|word| u64::from_le_bytes(*word)));
         while let Some((first, rest)) = cells.split_first() {
             let first = u64::from_le_bytes(*first);
-            let number = low(first);
-            let (state, rest) = rest.split_at_checked(width(number))?;
+            let (state, rest) = rest.split_at_checked(width(first))?;
             cells = rest;
-            if let Some(extra) = keep(number, high(first)) {
-                words.push(tag(number, extra));
+            if let Some(extra) = keep(number_of(first), high(first)) {
+                words.push(u64::from(low(first)) | (u64::from(extra) << 32));
                 words.extend(state.iter().map(|word| u64::from_le_bytes(*word)));
             }
         }

@@ -218,7 +218,7 @@ impl Redo<'_> {
         }
         match self.cell(row, counter, take) {
             Some(cell) if take.reading.is_sliding() => self.add(row, cell, counter, take),
-            Some(cell) => row.write(cell, |words| take.reading.write(words)),
+            Some(cell) => row.set(cell, &self.image(counter, take, None)),
             None => {
                 let image = self.image(counter, take, Some(row));
                 if !self.is_idle(current, counter, &image) {
@@ -254,7 +254,7 @@ impl Redo<'_> {
         if row.cell_at(cell).is_some_and(|cell| is_at_or_after(self.place, cell.extra)) {
             row.write(cell, |words| {
                 policy.add(words, *self.at, take.cost.units);
-                self.gate()
+                Some(self.gate())
             });
         }
     }
@@ -275,9 +275,7 @@ impl Redo<'_> {
             image.extra = self.gate();
             return image;
         }
-        let mut image = Image::zero(words);
-        image.extra = take.reading.write(&mut image.words);
-        image
+        take.reading.image().unwrap_or_else(|| Image::zero(words))
     }
 
     /// Whether a state makes no difference any more, now or to a counter that takes it over.

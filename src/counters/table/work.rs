@@ -168,23 +168,28 @@ impl<'w> Work<'w, '_> {
     /// Writes the cells of takes that are all of one row and have one.
     #[inline]
     pub(super) fn write_cells(&self, takes: &mut [Take], row: &mut Row) {
-        for take in takes {
+        let mut all_fit = true;
+        for take in &mut *takes {
             if let (Some(counter), Some(cell)) = (self.counting_in_cell(take), take.cell) {
-                row.write(cell.get() as usize, |words| self.write_words(take, counter, words));
+                let write = |words: &mut [u64]| self.write_words(take, counter, words);
+                all_fit &= row.write(cell.get() as usize, write);
             }
+        }
+        if !all_fit {
+            widen(takes.iter(), row);
         }
     }
 
     /// Counts the event in a cell's words, moves the reading on, and returns the tag's 32 bits.
     #[inline]
-    fn count(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> u32 {
+    fn count(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> Option<u32> {
         let cost = take.cost();
         counter.policy.take(&mut take.reading, words, &self.at, cost)
     }
 
     /// The same of words that are kept.
     #[inline]
-    fn write_words(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> u32 {
+    fn write_words(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> Option<u32> {
         let extra = self.count(take, counter, words);
         take.counts = Counts::Written;
         extra
@@ -245,7 +250,7 @@ impl<'w> Work<'w, '_> {
 
     #[inline]
     pub(super) fn write_row(&self, takes: &mut [Take], place: u32, row: &mut Row) {
-        let (mut new_cells, mut took_over) = (false, false);
+        let (mut new_cells, mut took_over, mut all_fit) = (false, false, true);
         // Cells that exist come first: a new one moves those behind it.
         for take in takes.iter_mut().filter(|take| take.place == place) {
             let Some(counter) = self.counting(take) else { continue };
@@ -254,7 +259,11 @@ impl<'w> Work<'w, '_> {
                 new_cells = true;
                 continue;
             };
-            row.write(cell.get() as usize, |words| self.write_words(take, counter, words));
+            let write = |words: &mut [u64]| self.write_words(take, counter, words);
+            all_fit &= row.write(cell.get() as usize, write);
+        }
+        if !all_fit {
+            widen(takes.iter().filter(|take| take.place == place), row);
         }
         if new_cells {
             let new = takes.iter_mut().filter(|take| take.place == place && take.cell.is_none());
@@ -289,7 +298,7 @@ impl<'w> Work<'w, '_> {
             history.used(take.rule, carried.start, carried.resets(), &place.values)
         };
         if let Some(used) = told() {
-            image.set_use(used);
+            image = image.with_use(used);
         }
         row.push(counter.number(), &image);
     }
@@ -305,7 +314,25 @@ impl<'w> Work<'w, '_> {
         let mut image = own
             .and_then(|row| counter.carried(row))
             .unwrap_or_else(|| Image::zero(counter.policy.words()));
-        image.extra = self.write_words(take, counter, &mut image.words);
+        match self.write_words(take, counter, &mut image.words) {
+            Some(extra) => image.extra = extra,
+            None => image = take.reading.image().unwrap_or(image),
+        }
         image
+    }
+}
+
+/// Gives counts that have outgrown their cells wider ones, the last first: the others stay where
+/// they are.
+#[cold]
+fn widen<'t>(takes: impl Iterator<Item = &'t Take>, row: &mut Row) {
+    let written = takes.filter(|take| take.counts == Counts::Written);
+    let mut outgrown: SmallVec<[(usize, Image); 4]> = written
+        .filter_map(|take| Some((take.cell?.get() as usize, take.reading.image()?)))
+        .filter(|(cell, image)| row.width_at(*cell) < image.words.len())
+        .collect();
+    outgrown.sort_unstable_by_key(|(cell, _)| std::cmp::Reverse(*cell));
+    for (cell, image) in outgrown {
+        row.replace(cell, &image);
     }
 }
