@@ -10,9 +10,11 @@ use crate::amount::{Amount, IntoAmount};
 use crate::clock::Timestamp;
 use crate::error::EventError;
 
+pub mod bounds;
 mod names;
 mod wire;
 
+use self::bounds::{MAX_AMOUNT, MAX_PROPERTIES, MAX_UNITS, MAX_VALUES};
 pub(crate) use self::names::{Dimension, ValueName, key_rule, text_rule};
 use self::names::{check_key, check_text};
 
@@ -24,7 +26,8 @@ use self::names::{check_key, check_text};
 /// the field, the value and the rule.
 ///
 /// Ids and dimension values are 1 to 256 bytes without control characters; keys of properties and
-/// names of values are 1 to 64 ASCII letters, digits and `_`.
+/// names of values are 1 to 64 ASCII letters, digits and `_`. How large numbers, and the event as a
+/// whole, may be is in [`bounds`].
 ///
 /// ```
 /// use limitry::Event;
@@ -149,7 +152,8 @@ impl<'a> Event<'a> {
     }
 
     /// Sets a property; a string is a dimension under `key`, unless `key` is the name of a
-    /// built-in dimension, which wins. A key set twice keeps the last value.
+    /// built-in dimension, which wins. A key set twice keeps the last value. Of more than
+    /// [`MAX_PROPERTIES`] the rest is not kept, and the event is refused.
     #[must_use]
     #[inline]
     pub fn property(
@@ -158,9 +162,11 @@ impl<'a> Event<'a> {
         value: impl Into<PropertyValue<'a>>,
     ) -> Self {
         let (key, value) = (key.into(), value.into());
+        let has_room = self.properties.len() < MAX_PROPERTIES;
         match self.properties.iter_mut().find(|(known, _)| *known == key) {
             Some((_, known)) => *known = value,
-            None => self.properties.push((key, value)),
+            None if has_room => self.properties.push((key, value)),
+            None => self.report_invalid("properties", &key, bounds::PROPERTIES_RULE),
         }
         self
     }
@@ -168,7 +174,8 @@ impl<'a> Event<'a> {
     /// Sets a named value: a whole number, a decimal of up to six fractional digits, or an
     /// [`Amount`]. A built-in name (`input_tokens`, `output_tokens`, `total_tokens`,
     /// `cost_cents`, `latency_ms`) sets that field and takes whole numbers from 0 on. A name set
-    /// twice keeps the last value.
+    /// twice keeps the last value. Of more than [`MAX_VALUES`] other names the rest is not kept,
+    /// and the event is refused.
     #[must_use]
     #[inline]
     pub fn value(mut self, name: impl Into<Cow<'a, str>>, amount: impl IntoAmount) -> Self {
@@ -292,16 +299,58 @@ impl<'a> Event<'a> {
                 check_text(key, text)?;
             }
         }
-        for (name, _) in &self.values {
+        bounds::check_properties(&self.properties)?;
+        for (name, amount) in &self.values {
             check_key("values", name)?;
+            check_amount(name, *amount)?;
+        }
+        if let Some((name, _)) = self.values.get(MAX_VALUES) {
+            return Err(EventError::invalid("values", name, bounds::VALUES_RULE));
         }
         if let Some(key) = &self.idempotency_key {
             check_text("idempotency_key", key)?;
         }
-        if self.tokens().is_none() {
-            return Err(self.tokens_overflow());
+        self.check_numbers()
+    }
+
+    /// Checks the built-in values.
+    #[inline]
+    fn check_numbers(&self) -> Result<(), EventError> {
+        let numbers = [
+            self.input_tokens,
+            self.output_tokens,
+            self.total_tokens,
+            self.cost_cents,
+            self.latency_ms,
+        ];
+        let sum = numbers.iter().fold(0, |sum: u64, of| sum.saturating_add(of.unwrap_or(0)));
+        if sum <= MAX_UNITS { Ok(()) } else { self.check_large_numbers() }
+    }
+
+    /// As [`check_numbers`](Self::check_numbers), where not all of them together are small.
+    #[cold]
+    fn check_large_numbers(&self) -> Result<(), EventError> {
+        for name in ValueName::BUILT_IN {
+            let number = match name {
+                ValueName::TotalTokens => self.total_tokens,
+                _ => name.whole(self),
+            };
+            if let Some(number) = number.filter(|number| *number > MAX_UNITS) {
+                return Err(EventError::invalid(
+                    name.as_str(),
+                    &number.to_string(),
+                    bounds::WHOLE_RULE,
+                ));
+            }
         }
-        Ok(())
+        match self.tokens() {
+            Some(total) if total.unwrap_or(0) <= MAX_UNITS => Ok(()),
+            _ => {
+                let (input, output) = (self.input_tokens, self.output_tokens);
+                let sum = format!("{} + {}", input.unwrap_or(0), output.unwrap_or(0));
+                Err(EventError::invalid("total_tokens", &sum, bounds::TOTAL_RULE))
+            }
+        }
     }
 
     pub(crate) fn key(&self) -> Option<&str> {
@@ -321,16 +370,6 @@ impl<'a> Event<'a> {
             (Some(total), _, _) => Some(Some(total)),
             (None, None, None) => Some(None),
             (None, input, output) => input.unwrap_or(0).checked_add(output.unwrap_or(0)).map(Some),
-        }
-    }
-
-    #[cold]
-    fn tokens_overflow(&self) -> EventError {
-        let (input, output) = (self.input_tokens.unwrap_or(0), self.output_tokens.unwrap_or(0));
-        EventError::Invalid {
-            field: "total_tokens".into(),
-            value: format!("{input} + {output}").into(),
-            rule: "input_tokens + output_tokens must fit 64 bits",
         }
     }
 
@@ -427,26 +466,38 @@ impl<'a> Event<'a> {
             "cost_cents" => &mut self.cost_cents,
             "latency_ms" => &mut self.latency_ms,
             _ => {
+                let has_room = self.values.len() < MAX_VALUES;
                 match self.values.iter_mut().find(|(known, _)| *known == name) {
                     Some((_, known)) => *known = amount,
-                    None => self.values.push((name, amount)),
+                    None if has_room => self.values.push((name, amount)),
+                    None => self.report_invalid("values", &name, bounds::VALUES_RULE),
                 }
                 return;
             }
         };
         match u64::try_from(amount) {
             Ok(number) => *whole = Some(number),
-            Err(_) => self.report(EventError::Invalid {
-                field: name.into(),
-                value: amount.to_string().into(),
-                rule: "must be a whole number from 0 to 18446744073709551615",
-            }),
+            Err(_) => self.report_invalid(&name, &amount.to_string(), bounds::WHOLE_RULE),
         }
+    }
+
+    #[cold]
+    fn report_invalid(&mut self, field: &str, value: &str, rule: &'static str) {
+        self.report(EventError::invalid(field, value, rule));
     }
 
     fn report(&mut self, problem: EventError) {
         self.problem.get_or_insert_with(|| Box::new(problem));
     }
+}
+
+#[inline]
+fn check_amount(name: &str, amount: Amount) -> Result<(), EventError> {
+    let most = MAX_AMOUNT.millionths().unsigned_abs();
+    if amount.millionths().unsigned_abs() <= most {
+        return Ok(());
+    }
+    Err(EventError::invalid(name, &amount.to_string(), bounds::SIGNED_RULE))
 }
 
 /// An event taken apart.

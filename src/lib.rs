@@ -490,7 +490,7 @@ pub use self::error::{
     BatchError, BuildError, Error, EventError, ExportError, ImportError, QueryError, RuleProblem,
     RuleSetError, RulesError, TrackError,
 };
-pub use self::event::{Event, PropertyValue};
+pub use self::event::{Event, PropertyValue, bounds};
 pub use self::headers::{HeaderDialect, Headers};
 #[cfg(feature = "durable")]
 pub use self::log::store::{Storage, StoreError};

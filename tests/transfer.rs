@@ -68,7 +68,7 @@ fn draw(rng: &mut StdRng) -> Event<'static> {
         event = event.input_tokens(rng.random_range(0..500)).output_tokens(7);
     }
     if rng.random_bool(0.1) {
-        event = event.total_tokens(u64::MAX).cost_cents(u64::MAX);
+        event = event.total_tokens(1_000_000_000_000_000).cost_cents(1_000_000_000_000_000);
     }
     if rng.random_bool(0.4) {
         let json = json!({ "deep": [1, 2.5, null, "text"], "flag": true });
@@ -77,7 +77,7 @@ fn draw(rng: &mut StdRng) -> Event<'static> {
     if rng.random_bool(0.4) {
         event = event.value(
             "gpu_seconds",
-            ["0.25", "-3", "12345678901234567890.123456"][rng.random_range(0..3)],
+            ["0.25", "-3", "-999999999999999.999999"][rng.random_range(0..3)],
         );
     }
     if rng.random_bool(0.5) {

@@ -1,12 +1,8 @@
 //! The names in an event, and the rules that names and texts keep to.
 
 use super::Event;
+use super::bounds::{MAX_KEY_BYTES, MAX_TEXT_BYTES};
 use crate::error::EventError;
-
-/// The longest id or dimension value, in bytes of UTF-8.
-const MAX_TEXT_BYTES: usize = 256;
-/// The longest key of a dimension or name of a value, in bytes.
-const MAX_KEY_BYTES: usize = 64;
 
 /// A dimension by name, resolved once so that looking it up in an event compares no built-in
 /// names.

@@ -71,7 +71,7 @@ fn draw_values(dice: &mut Dice, fact: &mut Fact) {
     fact.cost = maybe(50, 40);
     fact.latency = maybe(40, 9_000);
     if dice.chance(2) {
-        fact.total = Some(u64::MAX);
+        fact.total = Some(1_000_000_000_000_000);
     }
     for (name, percent, least, most) in [
         ("images", 30, 0, 5_000_000),
