@@ -471,6 +471,7 @@ mod progress;
 mod query;
 mod rules;
 mod snapshot;
+mod suggest;
 mod usage;
 #[cfg(feature = "durable")]
 mod varint;

@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::calendar::{Calendar, PeriodBounds, Unit};
 use crate::clock::Timestamp;
-use crate::error::QueryError;
+use crate::error::{QueryError, excerpt};
+use crate::suggest::hint;
 
 /// The most points of a time series: a year by hours eleven times over.
 const MAX_POINTS: usize = 100_000;
@@ -102,9 +103,10 @@ impl fmt::Display for Interval {
 
 /// A text that is no [`Interval`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("interval {text:?} must be `minute`, `hour`, `day`, `week` or `month`")]
+#[error("interval {text:?} must be `minute`, `hour`, `day`, `week` or `month`{hint}")]
 pub struct IntervalParseError {
     text: String,
+    hint: String,
 }
 
 impl FromStr for Interval {
@@ -112,7 +114,10 @@ impl FromStr for Interval {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let named = Self::ALL.into_iter().find(|interval| interval.as_str() == text);
-        named.ok_or_else(|| IntervalParseError { text: text.to_owned() })
+        named.ok_or_else(|| {
+            let hint = hint(text, &Self::ALL.map(Self::as_str));
+            IntervalParseError { text: excerpt(text).into(), hint }
+        })
     }
 }
 
@@ -147,7 +152,8 @@ mod tests {
         let error = "year".parse::<Interval>().unwrap_err();
         let text = "interval \"year\" must be `minute`, `hour`, `day`, `week` or `month`";
         assert_eq!(error.to_string(), text);
-        assert!(serde_json::from_str::<Interval>("\"Day\"").is_err());
+        let error = serde_json::from_str::<Interval>("\"Day\"").unwrap_err().to_string();
+        assert!(error.contains("`month`; did you mean `day`?"), "{error}");
     }
 
     #[test]
