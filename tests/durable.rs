@@ -593,10 +593,10 @@ fn what_is_buffered_is_durable_soon() {
     let file = File::new("buffered");
     let (engine, _clock) = open(&file, START, two_rules);
     let _ = engine.track(&request(1)).expect("good");
-    while engine.health().recorded < 1 {
+    // The two figures are not of one instant.
+    while engine.health().recorded < 1 || engine.health().waiting > 0 {
         std::thread::yield_now();
     }
-    assert_eq!(engine.health().waiting, 0);
 }
 
 /// The code changes between two runs: what it says otherwise than before holds, and what was

@@ -244,3 +244,37 @@ fn what_is_renamed_does_not_keep_a_store_from_opening() {
     assert_eq!(named(&engine), text(("calls an hour", 40), "seconds", 8));
     assert!(engine.verify(|_| ()).expect("a good store").is_complete);
 }
+
+/// A rule without an id has the one that its name made, after any number of starts; renamed at run
+/// time it is still the one that the code means, and keeps what was used.
+#[test]
+fn an_id_that_a_name_made_outlives_starts_and_a_rename() {
+    let (medium, hands) = (Medium::new(), clock());
+    let open = |limit: u64| {
+        let rule = RateLimit::new("All calls", limit, Window::Hour);
+        let builder = Engine::builder().clock(hands.clone()).rate_limit(rule);
+        builder.durable(store(&medium)).build().expect("a store that opens")
+    };
+    let known = |engine: &Engine| {
+        let rule = engine.rate_limits().pop().expect("one");
+        assert_eq!(engine.rate_limits().len(), 1);
+        let decision = engine.track(&Event::new("cust_1", "model_call")).expect("valid");
+        assert!(decision.rate_limits().all(|status| status.remaining == rule.limit_value - 1));
+        (rule.id.expect("made"), rule.name, rule.limit_value)
+    };
+    let text = |name: &str, limit| ("rl_all_calls".to_owned(), name.to_owned(), limit);
+    for _ in 0..2 {
+        assert_eq!(known(&open(10)), text("All calls", 10));
+        hands.advance(HOUR);
+    }
+    let engine = open(10);
+    let update = RateLimitUpdate::new().name("calls of all");
+    engine.update_rate_limit("rl_all_calls", update).expect("it is there");
+    assert_eq!(known(&engine), text("calls of all", 10));
+    drop(engine);
+    hands.advance(HOUR);
+    assert_eq!(known(&open(10)), text("calls of all", 10));
+    hands.advance(HOUR);
+    // The code's word is the newer one: of the rule as the code calls it.
+    assert_eq!(known(&open(20)), text("All calls", 20));
+}

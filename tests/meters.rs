@@ -232,7 +232,7 @@ fn meters_are_added_updated_listed_and_removed() {
     let engine = Engine::builder().clock(clock()).meter(Meter::count("first")).build();
     let engine = engine.expect("valid");
     let first = engine.meters()[0].id.clone().expect("made");
-    assert!(first.starts_with("mtr_") && first.len() > 10, "{first}");
+    assert_eq!(first, "mtr_first");
 
     let added = engine.add_meter(Meter::sum("tokens", "tokens").id("mtr_t")).expect("valid");
     assert!(added.created_at.is_some() && added.created_at == added.updated_at);
@@ -419,15 +419,22 @@ fn a_sync_matches_meters_by_name_and_a_second_run_changes_nothing() {
 }
 
 #[test]
-fn a_synced_meter_keeps_its_id_and_the_rules_of_the_list_follow_it() {
+fn a_changed_id_of_a_meter_is_said_and_the_rules_that_stay_follow_it() {
     let engine = Engine::builder().clock(clock()).build().expect("valid");
     engine.sync(listed(), SyncOptions::apply()).expect("valid");
     let mut renumbered = listed();
     renumbered.meters[0].id = Some("another".to_owned());
-    renumbered.quotas[0].metric = Metric::meter("another");
-    let report = engine.sync(renumbered, SyncOptions::apply()).expect("valid");
-    assert_eq!(report.unchanged, ["tokens", "events", "quota"]);
-    assert_eq!(engine.quotas()[0].metric, Metric::meter("mtr_tokens"));
+    renumbered.quotas.clear();
+    let report =
+        engine.sync(renumbered, SyncOptions::apply().keep_missing()).expect("a rule follows");
+    assert_eq!(report.unchanged, ["events", "quota"]);
+    let change = &report.updated[0].fields["id"];
+    assert_eq!((&change.from, &change.to), (&json!("mtr_tokens"), &json!("another")));
+    assert_eq!(report.updated[0].fields.len(), 1);
+    assert_eq!(engine.quotas()[0].metric, Metric::meter("another"));
+    // A meter without an id is the one of its name, and has the id that the name makes.
+    let ids: Vec<_> = engine.meters().into_iter().filter_map(|meter| meter.id).collect();
+    assert_eq!(ids, ["another", "mtr_events"]);
 }
 
 #[test]

@@ -667,6 +667,101 @@ fn a_sync_keeps_ids_and_use_and_ends_what_it_drops() {
     assert_eq!(left, [("changed", 19)]);
 }
 
+/// A rule without an id has the one that its name makes; equal names are numbered.
+#[test]
+fn ids_are_the_same_over_starts_and_stay_when_a_rule_is_renamed() {
+    let rules = || {
+        RuleSet::new()
+            .rate_limit(RateLimit::new("API rate limit", 10, Window::Minute))
+            .rate_limit(RateLimit::new("API rate limit", 20, Window::Hour))
+            .quota(Quota::new("API rate limit", Metric::TotalEvents, 30, Period::Day))
+    };
+    let ids = |engine: &Engine| {
+        let rates = engine.rate_limits().into_iter().map(|rule| rule.id);
+        rates.chain(engine.quotas().into_iter().map(|rule| rule.id)).flatten().collect::<Vec<_>>()
+    };
+    let expected = ["rl_api_rate_limit", "rl_api_rate_limit_2", "qta_api_rate_limit"];
+    for _ in 0..2 {
+        let (engine, _clock) = engine(|builder| builder.rule_set(rules()));
+        assert_eq!(ids(&engine), expected);
+        let update = RateLimitUpdate::new().name("renamed");
+        engine.update_rate_limit("rl_api_rate_limit", update).expect("valid");
+        assert_eq!(ids(&engine), expected);
+        let added = engine
+            .add_rate_limit(RateLimit::new("API rate limit", 10, Window::Minute))
+            .expect("valid");
+        assert_eq!(added.id.as_deref(), Some("rl_api_rate_limit_3"));
+    }
+}
+
+/// By id where the list gives one: a renamed rule is an update and keeps what was used.
+#[test]
+fn a_sync_goes_by_ids_and_says_what_was_renamed_and_renumbered() {
+    let (engine, _clock) = engine(|builder| builder.rule_set(three()));
+    for _ in 0..6 {
+        assert!(allowed(&engine));
+    }
+    let rename = || {
+        let mut set = three();
+        set.rate_limits[0] = set.rate_limits[0].clone().id("rl_kept");
+        set.rate_limits[0].name = "renamed".to_owned();
+        set.quotas[0] = set.quotas[0].clone().id("qta_own");
+        set
+    };
+    for options in [SyncOptions::preview(), SyncOptions::apply()] {
+        let report = engine.sync(rename(), options).expect("valid");
+        assert_eq!(names(&report.unchanged), ["dropped"]);
+        assert!(report.created.is_empty() && report.removed.is_empty(), "{report:?}");
+        let said: Vec<_> = report
+            .updated
+            .iter()
+            .map(|change| {
+                let (field, values) = change.fields.first_key_value().expect("one differs");
+                (&*change.name, &**field, values.from.as_str(), values.to.as_str())
+            })
+            .collect();
+        let expected = [
+            ("renamed", "name", Some("kept"), Some("renamed")),
+            ("changed", "id", Some("qta_changed"), Some("qta_own")),
+        ];
+        assert_eq!(said, expected);
+    }
+    let again = engine.sync(rename(), SyncOptions::apply()).expect("valid");
+    assert_eq!(again.unchanged.len(), 3, "{again:?}");
+    let standing = engine.standing(&event()).expect("valid");
+    let left: Vec<_> =
+        standing.rate_limits().map(|status| (status.id.to_owned(), status.remaining)).collect();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].0 == "rl_kept" && left[0].1 == 4, "{left:?}");
+    let left: Vec<_> = standing.quotas().map(|status| status.id.to_owned()).collect();
+    assert_eq!(left, ["qta_own", "qta_dropped"]);
+    assert!(standing.quotas().all(|status| status.used == 6));
+}
+
+#[test]
+fn a_sync_says_where_it_cannot_tell_which_rule_is_meant() {
+    let same = || RateLimit::new("same", 10, Window::Minute);
+    let (engine, _clock) =
+        engine(|builder| builder.rate_limit(same().id("a")).rate_limit(same().id("b")));
+    let sync = |rules: &[RateLimit]| {
+        let set = rules.iter().cloned().fold(RuleSet::new(), RuleSet::rate_limit);
+        engine.sync(set, SyncOptions::preview()).map_err(|why| why.to_string())
+    };
+    for (rules, expected) in [
+        (vec![same()], "name: stands 2 times in the engine: give the id of the one meant"),
+        (vec![same(), same()], "name: stands 2 times in the list without an id"),
+        (
+            vec![same().id("a"), same().id("a")],
+            "id: \"a\" is the id of another one of the list, too",
+        ),
+    ] {
+        assert_eq!(sync(&rules), Err(format!("rate limit \"same\": {expected}")));
+    }
+    // With ids equal names are no matter, and one is left for the rule without an id.
+    assert_eq!(sync(&[same().id("b"), same().id("a")]).expect("valid").unchanged.len(), 2);
+    assert_eq!(sync(&[same().id("b"), same()]).expect("valid").unchanged.len(), 2);
+}
+
 #[test]
 fn a_sync_can_leave_what_the_list_does_not_name() {
     let (engine, _clock) = engine(|builder| builder.rule_set(three()));

@@ -341,13 +341,13 @@ fn decide_a_little(engine: &Engine) {
 }
 
 #[test]
-fn a_sync_goes_by_names_that_stand_once() {
+fn a_sync_without_ids_goes_by_names_that_stand_once() {
     let engine = Engine::builder().clock(clock()).rate_limit(limit()).build().expect("valid");
     let twice = RuleSet::new().quota(quota()).quota(quota()).rate_limit(limit());
     let error = engine.sync(twice, SyncOptions::apply()).expect_err("a name stands twice");
     assert_eq!(
         error.to_string(),
-        "quota \"quota\": name: stands 2 times in the list, and a sync goes by names"
+        "quota \"quota\": name: stands 2 times in the list without an id"
     );
     // A rate limit and a quota may have one name.
     let rules = RuleSet::new().rate_limit(limit());

@@ -5,7 +5,6 @@
 //! change are not touched. Each change is O(rules); where counters have to be converted it then
 //! goes over all keys, a few hundred under one lock.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -17,8 +16,8 @@ use crate::error::{RuleSetError, RulesError};
 #[cfg(feature = "durable")]
 use crate::rules::merge_declared;
 use crate::rules::{
-    Kind, Meter, Meters, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Rule, RuleSet,
-    SyncOptions, SyncReport, plan_sync, set_problems,
+    Kind, Meter, Meters, Paired, Plan, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Rule,
+    RuleSet, SyncOptions, SyncReport, fill_ids, plan_sync, set_problems,
 };
 use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 
@@ -136,22 +135,29 @@ impl Engine {
         set
     }
 
-    /// Makes the rules and meters match a list, by kind and name: creates what is missing, updates
-    /// what differs, and removes what the list does not name, in one step. A rule that is the same
-    /// keeps its counters untouched, one that differs carries its use over. What is updated keeps
-    /// its id, and rules of the list that count a meter follow it. A second run changes nothing.
+    /// Makes the rules and meters match a list: creates what is missing, updates what differs, and
+    /// removes what the list does not name, in one step. A rule that is the same keeps its counters
+    /// untouched, one that differs carries its use over. A second run changes nothing.
+    ///
+    /// A rule of the list is the one with its id, where it gives an id that the engine has: with
+    /// another name it is renamed. Otherwise it is the one with its kind and name, which gets the
+    /// id of the list where that gives one (the report says so, and rules that count a meter follow
+    /// it) and keeps its own where not.
     ///
     /// # Errors
-    /// A name stands twice, or the rules as they would be are not valid: all problems at once,
-    /// and nothing is written.
+    /// An id stands twice, or a name does where no id says which is meant, or the rules as they
+    /// would be are not valid: all problems at once, and nothing is written.
     pub fn sync(&self, rules: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
         self.change().sync(rules, options)
     }
 
-    pub(super) fn install(&self, rules: Vec<Rule>, meters: &Meters) -> Result<(), RulesError> {
+    pub(super) fn install(&self, mut rules: Vec<Rule>, meters: &Meters) -> Result<(), RulesError> {
         let mut change = self.change();
+        let mut meters = meters.list().to_vec();
+        fill_ids(&mut meters, &[]);
+        fill_ids(&mut rules, &[]);
         let stamped = |meter: &Arc<Meter>| Arc::new(change.stamp_meter((**meter).clone()));
-        let meters = Arc::new(Meters::new(meters.list().iter().map(stamped).collect()));
+        let meters = Arc::new(Meters::new(meters.iter().map(stamped).collect()));
         let compile = |rule| change.compile(rule, &meters, None);
         let compiled: Vec<_> = rules.into_iter().map(compile).collect();
         change.publish(&compiled, meters)
@@ -182,8 +188,9 @@ impl Change<'_> {
         feature = "tracing",
         tracing::instrument(name = "add_rule", skip_all, fields(rule = rule.name()), err)
     )]
-    fn add(mut self, rule: Rule) -> Result<Rule, RulesError> {
+    fn add(mut self, mut rule: Rule) -> Result<Rule, RulesError> {
         let mut rules = self.rules();
+        fill_ids(std::slice::from_mut(&mut rule), &rules);
         rules.push(rule.clone());
         let meters = Arc::clone(&self.current.meters);
         RuleSetError::check(set_problems(&rules, &meters))?;
@@ -247,47 +254,57 @@ impl Change<'_> {
         tracing::instrument(name = "sync", skip_all, fields(write = options.write), err)
     )]
     fn sync(self, wanted: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
-        let plan = plan_sync(&self.rules(), &self.current.meters, wanted, options)?;
-        let meters = Meters::new(plan.meters);
+        let Plan { rules, meters, report } =
+            plan_sync(&self.rules(), &self.current.meters, wanted, options)?;
         if options.write {
-            self.replace(plan.rules, &meters)?;
+            self.replace(rules, meters)?;
         } else {
-            RuleSetError::check(set_problems(&plan.rules, &meters))?;
+            let rules: Vec<Rule> = rules.into_iter().map(|rule| rule.new).collect();
+            let meters = Meters::new(meters.into_iter().map(|meter| meter.new).collect());
+            RuleSetError::check(set_problems(&rules, &meters))?;
         }
         #[cfg(feature = "tracing")]
         tracing::info!(
-            created = plan.report.created.len(),
-            updated = plan.report.updated.len(),
-            removed = plan.report.removed.len(),
-            unchanged = plan.report.unchanged.len(),
+            created = report.created.len(),
+            updated = report.updated.len(),
+            removed = report.removed.len(),
+            unchanged = report.unchanged.len(),
             "rules compared"
         );
-        Ok(plan.report)
+        Ok(report)
     }
 
     /// Merges what the application's code defines, and what it defined before, into the rules.
     #[cfg(feature = "durable")]
     pub(super) fn merge(self, before: RuleSet, code: RuleSet) -> Result<(), RulesError> {
         let (rules, meters) = merge_declared(before, code, (&self.rules(), &self.current.meters));
-        self.replace(rules, &meters)
+        self.replace(rules, meters)
     }
 
-    /// Makes the rules and meters those of a list; they are matched by their ids.
-    fn replace(mut self, rules: Vec<Rule>, meters: &Meters) -> Result<(), RulesError> {
-        RuleSetError::check(set_problems(&rules, meters))?;
+    /// Makes the rules and meters those of a list, each with its place in the current one.
+    fn replace(
+        mut self,
+        rules: Vec<Paired<Rule>>,
+        meters: Vec<Paired<Arc<Meter>>>,
+    ) -> Result<(), RulesError> {
         let current = Arc::clone(&self.current);
-        let stamped = |meter: &Arc<Meter>| match current.meters.get(meter.known_id()) {
-            Some(old) if Arc::ptr_eq(old, meter) => Arc::clone(meter),
-            _ => Arc::new(self.stamp_meter((**meter).clone())),
-        };
-        let meters = Arc::new(Meters::new(meters.list().iter().map(stamped).collect()));
-        let by_id: HashMap<&str, &Arc<CompiledRule>> =
-            current.rules.iter().map(|compiled| (compiled.id(), compiled)).collect();
+        let (mut rules, old_rules) = apart(rules, &current.rules);
+        let (mut meters, old_meters) = apart(meters, current.meters.list());
+        fill_ids(&mut meters, &[]);
+        let stamped = meters.into_iter().zip(old_meters).map(|(meter, old)| match old {
+            Some(old) if Arc::ptr_eq(old, &meter) => meter,
+            _ => Arc::new(self.stamp_meter((*meter).clone())),
+        });
+        let meters = Arc::new(Meters::new(stamped.collect()));
+        RuleSetError::check(set_problems(&rules, &meters))?;
+        fill_ids(&mut rules, &[]);
         let mut compiled = Vec::with_capacity(rules.len());
-        for rule in rules {
-            compiled.push(match rule.id().and_then(|id| by_id.get(id)) {
-                Some(old) if old.rule.says_the_same(&rule) => self.renewed(old, &meters),
-                old => self.compile(rule, &meters, old.map(|old| &***old)),
+        for (rule, old) in rules.into_iter().zip(old_rules) {
+            compiled.push(match old {
+                Some(old) if old.rule.says_the_same(&rule) && old.rule.id() == rule.id() => {
+                    self.renewed(old, &meters)
+                }
+                old => self.compile(rule, &meters, old.map(|old| &**old)),
             });
         }
         self.publish(&compiled, meters)
@@ -315,7 +332,7 @@ impl Change<'_> {
         self.compiler.compile(rule.rule.clone(), meters, Some(rule), &self.time)
     }
 
-    /// Compiles a rule, with an id and its times.
+    /// Compiles a rule that has its id, with its times.
     fn compile(
         &mut self,
         mut rule: Rule,
@@ -325,12 +342,10 @@ impl Change<'_> {
         let time = self.now();
         match &mut rule {
             Rule::RateLimit(rule) => {
-                rule.id.get_or_insert_with(|| made_id("rl_"));
                 rule.created_at = rule.created_at.or(time);
                 rule.updated_at = time;
             }
             Rule::Quota(rule) => {
-                rule.id.get_or_insert_with(|| made_id("qta_"));
                 rule.created_at = rule.created_at.or(time);
                 rule.updated_at = time;
             }
@@ -338,10 +353,9 @@ impl Change<'_> {
         self.compiler.compile(rule, meters, before, &self.time)
     }
 
-    /// Gives a meter an id and its times.
+    /// Gives a meter its times.
     pub(super) fn stamp_meter(&self, mut meter: Meter) -> Meter {
         let time = self.now();
-        meter.id.get_or_insert_with(|| made_id("mtr_"));
         meter.created_at = meter.created_at.or(time);
         meter.updated_at = time;
         meter
@@ -402,9 +416,10 @@ impl Change<'_> {
     }
 }
 
-/// Random, so that engines do not give the same ids.
-fn made_id(prefix: &str) -> String {
-    format!("{prefix}{:016x}", ahash::RandomState::new().hash_one("id"))
+/// The list, and beside it for each what it was before.
+fn apart<T, C>(list: Vec<Paired<T>>, current: &[C]) -> (Vec<T>, Vec<Option<&C>>) {
+    let apart = |one: Paired<T>| (one.new, one.before.and_then(|place| current.get(place)));
+    list.into_iter().map(apart).unzip()
 }
 
 pub(super) fn not_found(kind: &'static str, id: &str) -> RulesError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::manage::{Change, not_found};
 use crate::error::RulesError;
-use crate::rules::{Meter, MeterUpdate, Metric, rule_label};
+use crate::rules::{Meter, MeterUpdate, Metric, fill_ids, rule_label};
 
 const KIND: &str = "meter";
 
@@ -18,11 +18,12 @@ impl Engine {
     /// The meter is not valid, or does not go with the others: all problems at once.
     pub fn add_meter(&self, meter: Meter) -> Result<Meter, RulesError> {
         let change = self.change();
-        let meter = change.stamp_meter(meter);
         let mut list = change.current.meters.list().to_vec();
-        list.push(Arc::new(meter.clone()));
+        let mut added = Arc::new(change.stamp_meter(meter));
+        fill_ids(std::slice::from_mut(&mut added), &list);
+        list.push(Arc::clone(&added));
         change.replace_meters(list)?;
-        Ok(meter)
+        Ok(Arc::unwrap_or_clone(added))
     }
 
     /// Changes some fields of a meter and returns it as it now is. Rules that use it count by it

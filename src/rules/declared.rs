@@ -4,33 +4,42 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::meter::{Meter, Meters};
+use super::named::{Named, Paired, fill_ids, pairs};
 use super::rule::Rule;
-use super::sync::{Named, keep_meter_ids};
+use super::sync::follow_meters;
 use super::{Metric, RuleSet};
 
-/// Merges what the code defines into what is stored, both by kind and name; of several of one name
-/// the first is the first. What the code says otherwise than `before`, the last time, is as it says
-/// now: new, changed or gone. Of the rest the stored rules are the newer word: changed, removed or
-/// added while the application ran. What has got another name, in the code or at run time, is known
-/// by its id, where the code gives it one. A meter stays as long as a rule counts it.
+/// Merges what the code defines into what is stored. What the code says otherwise than `before`,
+/// the last time, is as it says now: new, changed or gone. Of the rest the stored rules are the
+/// newer word: changed, removed or added while the application ran. They are matched by kind and
+/// id, then by name, of which the first is the first; what was renamed at run time is known by the
+/// id that its name in the code makes. A meter stays as long as a rule counts it.
 pub(crate) fn merge_declared(
     before: RuleSet,
     code: RuleSet,
     (rules, meters): (&[Rule], &Meters),
-) -> (Vec<Rule>, Meters) {
-    let [(old_rules, old_meters), (new_rules, new_meters)] = [before, code].map(|set| {
-        let (mut rules, own) = set.into_parts();
-        keep_meter_ids(&mut rules, &own, meters);
-        (rules, own)
-    });
-    let rules = merge(&old_rules, &new_rules, rules, |_| false);
+) -> (Vec<Paired<Rule>>, Vec<Paired<Arc<Meter>>>) {
+    let [(old_rules, old_meters), (new_rules, new_meters)] =
+        [before, code].map(RuleSet::into_parts);
+    let mut merged = merge(&old_rules, &new_rules, rules, |_| false);
     let is_counted = |meter: &Arc<Meter>| {
-        rules
-            .iter()
-            .any(|rule| matches!(rule.metric(), Metric::Meter(id) if id == meter.known_id()))
+        let counts = |rule: &Paired<Rule>| matches!(rule.new.metric(), Metric::Meter(id) if id == meter.known_id());
+        merged.iter().any(counts)
     };
-    let meters = merge(old_meters.list(), new_meters.list(), meters.list(), is_counted);
-    (rules, Meters::new(meters))
+    let merged_meters = merge(old_meters.list(), new_meters.list(), meters.list(), is_counted);
+    follow_meters(&mut merged, &merged_meters, meters.list());
+    (merged, merged_meters)
+}
+
+/// What the code says of one.
+#[derive(Clone, Copy)]
+enum Word {
+    /// What it said before.
+    Again,
+    /// Something new.
+    Otherwise,
+    /// Nothing any more.
+    Gone,
 }
 
 /// What `is_needed` stays, whoever has removed it.
@@ -39,46 +48,60 @@ fn merge<T: Named>(
     code: &[T],
     stored: &[T],
     is_needed: impl Fn(&T) -> bool,
-) -> Vec<T> {
-    let before: HashMap<_, _> = named(before).collect();
-    let mut defined: HashMap<_, _> = named(code).collect();
-    let mut merged = Vec::with_capacity(stored.len());
-    for (name, known) in named(stored) {
-        match (before.get(&name), defined.remove(&name)) {
-            (Some(_), None) if !is_needed(known) => {}
-            (Some(old), Some(new)) if old.says_the_same(new) => merged.push(known.clone()),
-            (_, Some(new)) => merged.push(new.with_identity_of(known)),
-            (_, None) => merged.push(known.clone()),
+) -> Vec<Paired<T>> {
+    let in_before = pairs(before, code);
+    let mut said = Vec::with_capacity(code.len());
+    for (new, old) in code.iter().zip(&in_before) {
+        let old = old.and_then(|place| before.get(place));
+        let is_same = old.is_some_and(|old| old.says_the_same(new) && old.id() == new.id());
+        said.push((new, if is_same { Word::Again } else { Word::Otherwise }));
+    }
+    let kept: HashSet<usize> = in_before.into_iter().flatten().collect();
+    let gone = before.iter().enumerate().filter(|(place, _)| !kept.contains(place));
+    said.extend(gone.map(|(_, old)| (old, Word::Gone)));
+
+    let mut of_stored = vec![None; stored.len()];
+    let mut added = Vec::new();
+    for (one, place) in said.iter().zip(stored_places(stored, &said)) {
+        match place.and_then(|place| of_stored.get_mut(place)) {
+            Some(slot) => *slot = Some(one),
+            None => added.push(one),
         }
     }
-    let in_code: HashSet<_> = code.iter().map(|one| (one.kind(), one.name())).collect();
-    for (name, new) in named(code).filter(|(name, _)| defined.contains_key(name)) {
-        let is_old = before.get(&name).is_some_and(|old| old.says_the_same(new));
-        let is_it = |known: &&mut T| {
-            let is_named = in_code.contains(&(known.kind(), known.name()));
-            known.kind() == new.kind() && known.id() == new.id() && !is_named
+    let mut merged = Vec::with_capacity(stored.len());
+    for ((place, known), said) in stored.iter().enumerate().zip(of_stored) {
+        let new = match said {
+            Some((_, Word::Gone)) if !is_needed(known) => continue,
+            Some((new, Word::Otherwise)) => new.with_identity_of(known),
+            _ => known.clone(),
         };
-        let renamed = new.id().and_then(|_| merged.iter_mut().find(is_it));
-        match renamed {
-            Some(known) if !is_old => *known = new.with_identity_of(known),
-            None if !is_old || is_needed(new) => merged.push(new.clone()),
-            Some(_) | None => {}
+        merged.push(Paired { new, before: Some(place) });
+    }
+    for (new, word) in added {
+        match word {
+            Word::Otherwise => {}
+            Word::Again if is_needed(new) => {}
+            Word::Again | Word::Gone => continue,
         }
+        merged.push(Paired { new: (*new).clone(), before: None });
     }
     merged
 }
 
-/// A kind and a name, and how many there are before it.
-type Name<'n> = (&'n str, &'n str, u32);
-
-fn named<T: Named>(all: &[T]) -> impl Iterator<Item = (Name<'_>, &T)> {
-    let mut counts: HashMap<(&str, &str), u32> = HashMap::new();
-    all.iter().map(move |one| {
-        let count = counts.entry((one.kind(), one.name())).or_default();
-        let name = (one.kind(), one.name(), *count);
-        *count = count.saturating_add(1);
-        (name, one)
-    })
+/// Where the ones that the code says, or said, are stored: by id and name, and else by the id that
+/// the name makes, which stays where the name was changed at run time.
+fn stored_places<T: Named>(stored: &[T], said: &[(&T, Word)]) -> Vec<Option<usize>> {
+    let mut said: Vec<T> = said.iter().map(|(one, _)| (*one).clone()).collect();
+    let mut places = pairs(stored, &said);
+    fill_ids(&mut said, &[]);
+    let found: HashSet<usize> = places.iter().copied().flatten().collect();
+    let left = stored.iter().enumerate().filter(|(place, _)| !found.contains(place));
+    let mut by_id: HashMap<_, usize> =
+        left.filter_map(|(place, one)| Some(((one.kind(), one.id()?), place))).collect();
+    for (one, place) in said.iter().zip(&mut places).filter(|(_, place)| place.is_none()) {
+        *place = one.id().and_then(|id| by_id.remove(&(one.kind(), id)));
+    }
+    places
 }
 
 #[cfg(test)]
@@ -98,12 +121,12 @@ mod tests {
         let (rules, meters) = merge_declared(before, code, (&rules, &meters));
         let mut set = RuleSet::new();
         for rule in rules {
-            match rule {
+            match rule.new {
                 Rule::RateLimit(rule) => set.rate_limits.push(rule),
                 Rule::Quota(rule) => set.quotas.push(rule),
             }
         }
-        set.meters = meters.list().iter().map(|meter| (**meter).clone()).collect();
+        set.meters = meters.iter().map(|meter| (*meter.new).clone()).collect();
         set
     }
 

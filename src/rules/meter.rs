@@ -37,8 +37,8 @@ use crate::event::key_rule;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Meter {
-    /// The id, `mtr_...`, of 1 to 64 ASCII letters, digits or `_`; made by the engine where it is
-    /// not given.
+    /// The id, of 1 to 64 ASCII letters, digits or `_`; where it is not given the engine makes one
+    /// of the name, such as `mtr_gpu_time` of `GPU time`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The project of the product's object; kept and not used.

@@ -37,7 +37,7 @@ use super::{Enforcement, Metric, Overflow, Period};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Quota {
-    /// The id, `qta_...`; made by the engine where it is not given.
+    /// The id; where it is not given the engine makes one of the name, such as `qta_api` of `API`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The project of the product's object; kept and not used.

@@ -34,7 +34,7 @@ use super::{Algorithm, Enforcement, Metric, Overflow, Window};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RateLimit {
-    /// The id, `rl_...`; made by the engine where it is not given.
+    /// The id; where it is not given the engine makes one of the name, such as `rl_api` of `API`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The project of the product's object; kept and not used.

@@ -9,7 +9,10 @@ use super::{Enforcement, Metric, Overflow, Quota, RateLimit};
 /// The setters that both kinds of rule have.
 macro_rules! rule_setters {
     () => {
-        /// Sets the id; ids are unique among all rules of an engine.
+        /// Sets the id; ids are unique among all rules of an engine. A rule without one gets the
+        /// one that its name makes, the same in every process: `rl_` or `qta_` and the name's
+        /// letters and digits in lower case, `_` between them, and a number from `_2` on where
+        /// that id is taken. It stays when the rule is renamed.
         #[must_use]
         pub fn id(mut self, id: impl Into<String>) -> Self {
             self.id = Some(id.into());

@@ -1,14 +1,15 @@
 //! Making the rules match a list.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::meter::Meters;
+use super::named::{Named, Paired, pairs};
 use super::rule::Rule;
-use super::{Meter, Metric, Quota, RateLimit, RuleSet};
+use super::{Meter, Metric, RuleSet};
 use crate::error::{RuleProblem, RuleSetError};
 
 /// How a [`sync`](crate::Engine::sync) treats what it finds.
@@ -38,8 +39,8 @@ impl SyncOptions {
     }
 }
 
-/// What a [`sync`](crate::Engine::sync) did, or would do, by the names of the rules and meters;
-/// the meters come first.
+/// What a [`sync`](crate::Engine::sync) did, or would do, by the names of the rules and meters as
+/// the list has them; the meters come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SyncReport {
@@ -61,7 +62,8 @@ pub struct SyncReport {
 pub struct RuleChange {
     /// The rule's name.
     pub name: String,
-    /// The fields that differ, by their name on the wire; null where a field is not set.
+    /// The fields that differ, by their name on the wire, with the id and the name; null where a
+    /// field is not set.
     pub fields: BTreeMap<String, FieldChange>,
 }
 
@@ -77,45 +79,55 @@ pub struct FieldChange {
 
 /// What a sync comes to: the rules and meters as they shall be, and the report.
 pub(crate) struct Plan {
-    pub(crate) rules: Vec<Rule>,
-    pub(crate) meters: Vec<Arc<Meter>>,
+    pub(crate) rules: Vec<Paired<Rule>>,
+    pub(crate) meters: Vec<Paired<Arc<Meter>>>,
     pub(crate) report: SyncReport,
 }
 
-/// Compares the current rules and meters with the wanted ones. They are matched by kind and name,
-/// and keep their ids and their age.
+/// Compares the current rules and meters with the wanted ones. They are matched by kind and id,
+/// and by name where no id finds them; they keep their age, and their id where the wanted one has
+/// none.
 pub(crate) fn plan(
     current: &[Rule],
     meters: &Meters,
     wanted: RuleSet,
     options: SyncOptions,
 ) -> Result<Plan, RuleSetError> {
-    let (mut wanted, wanted_meters) = wanted.into_parts();
-    let mut problems = duplicates(wanted_meters.list(), "in the list");
-    problems.extend(duplicates(&wanted, "in the list"));
-    problems.extend(duplicates(meters.list(), "in the engine"));
-    problems.extend(duplicates(current, "in the engine"));
+    let (wanted, wanted_meters) = wanted.into_parts();
+    let mut problems = ambiguities(meters.list(), wanted_meters.list());
+    problems.extend(ambiguities(current, &wanted));
     RuleSetError::check(problems)?;
 
     let mut report = SyncReport { preview: !options.write, ..SyncReport::default() };
-    keep_meter_ids(&mut wanted, &wanted_meters, meters);
-    let meters = matched(meters.list(), wanted_meters.list(), options, &mut report);
-    let rules = matched(current, &wanted, options, &mut report);
+    let current_meters = meters.list();
+    let meters = matched(current_meters, wanted_meters.list(), options, &mut report);
+    let mut rules = matched(current, &wanted, options, &mut report);
+    follow_meters(&mut rules, &meters, current_meters);
     Ok(Plan { rules, meters, report })
 }
 
-/// What is matched by name.
-pub(super) trait Named: Clone {
-    fn kind(&self) -> &'static str;
-    fn name(&self) -> &str;
-    #[cfg(feature = "durable")]
-    fn id(&self) -> Option<&str>;
-    /// The two differ only in what the engine sets.
-    fn says_the_same(&self, other: &Self) -> bool;
-    /// The same with the id and age of another.
-    fn with_identity_of(&self, old: &Self) -> Self;
-    /// The fields by their names on the wire.
-    fn fields(&self) -> serde_json::Result<Value>;
+/// Lets rules that count a meter by the id that it had count it by the one that it has.
+pub(super) fn follow_meters(
+    rules: &mut [Paired<Rule>],
+    meters: &[Paired<Arc<Meter>>],
+    current: &[Arc<Meter>],
+) {
+    let changed = meters.iter().filter_map(|meter| {
+        let (old, new) = (current.get(meter.before?)?.id()?, meter.new.id()?);
+        (old != new).then_some((old, new))
+    });
+    let changed: HashMap<&str, &str> = changed.collect();
+    for rule in rules {
+        let metric = match &mut rule.new {
+            Rule::RateLimit(rule) => &mut rule.metric,
+            Rule::Quota(rule) => &mut rule.metric,
+        };
+        if let Metric::Meter(id) = metric
+            && let Some(new) = changed.get(id.as_str())
+        {
+            (*new).clone_into(id);
+        }
+    }
 }
 
 /// Those that shall be: the current ones in their order, then the new ones.
@@ -124,150 +136,106 @@ fn matched<T: Named>(
     wanted: &[T],
     options: SyncOptions,
     report: &mut SyncReport,
-) -> Vec<T> {
-    let mut wanted_by_name: HashMap<(&str, &str), &T> =
-        wanted.iter().map(|new| ((new.kind(), new.name()), new)).collect();
+) -> Vec<Paired<T>> {
     let mut all = Vec::with_capacity(wanted.len());
-    for old in current {
-        let name = old.name().to_owned();
-        match wanted_by_name.remove(&(old.kind(), old.name())) {
-            Some(new) if old.says_the_same(new) => {
+    let mut found = vec![None; current.len()];
+    let mut created = Vec::new();
+    for (new, before) in wanted.iter().zip(pairs(current, wanted)) {
+        match before.and_then(|place| found.get_mut(place)) {
+            Some(slot) => *slot = Some(new),
+            None => created.push(new),
+        }
+    }
+    for ((place, old), new) in current.iter().enumerate().zip(found) {
+        let name = new.unwrap_or(old).name().to_owned();
+        let new = match new {
+            Some(new)
+                if old.says_the_same(new) && new.id().is_none_or(|_| new.id() == old.id()) =>
+            {
                 report.unchanged.push(name);
-                all.push(old.clone());
+                old.clone()
             }
             Some(new) => {
                 report.updated.push(RuleChange { name, fields: differences(old, new) });
-                all.push(new.with_identity_of(old));
+                new.with_identity_of(old)
             }
-            None if options.remove_missing => report.removed.push(name),
+            None if options.remove_missing => {
+                report.removed.push(name);
+                continue;
+            }
             None => {
                 report.unchanged.push(name);
-                all.push(old.clone());
+                old.clone()
             }
-        }
+        };
+        all.push(Paired { new, before: Some(place) });
     }
-    for new in wanted {
-        if wanted_by_name.contains_key(&(new.kind(), new.name())) {
-            report.created.push(new.name().to_owned());
-            all.push(new.clone());
-        }
+    for new in created {
+        report.created.push(new.name().to_owned());
+        all.push(Paired { new: new.clone(), before: None });
     }
     all
 }
 
-/// Lets the wanted rules name meters by the ids that those keep.
-pub(super) fn keep_meter_ids(wanted: &mut [Rule], wanted_meters: &Meters, current: &Meters) {
-    let kept: HashMap<&str, &Meter> =
-        current.list().iter().map(|meter| (meter.name.as_str(), &**meter)).collect();
-    for rule in wanted {
-        let metric = match rule {
-            Rule::RateLimit(rule) => &mut rule.metric,
-            Rule::Quota(rule) => &mut rule.metric,
-        };
-        let Metric::Meter(id) = metric else { continue };
-        let meter = wanted_meters.get(id).and_then(|meter| kept.get(meter.name.as_str()));
-        if let Some(meter) = meter {
-            meter.known_id().clone_into(id);
+/// Where it cannot be told which of the current ones a wanted one is: an id that stands twice, or
+/// a name that does where no id says which is meant.
+fn ambiguities<T: Named>(current: &[T], wanted: &[T]) -> Vec<RuleProblem> {
+    let known: HashSet<_> =
+        current.iter().filter_map(|one| Some((one.kind(), one.id()?))).collect();
+    let mut ids = HashSet::new();
+    // Of each kind and name that has to be found by name: how many of the list have no id, and how
+    // many of the engine no id finds.
+    let mut named: BTreeMap<(&str, &str), [usize; 2]> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for one in wanted {
+        let id = one.id().map(|id| (one.kind(), id));
+        if let Some((_, id)) = id.filter(|id| !ids.insert(*id)) {
+            let reason = format!("{id:?} is the id of another one of the list, too");
+            problems.push(problem_of(one.kind(), one.name(), "id", reason));
+        }
+        if id.is_none_or(|id| !known.contains(&id)) {
+            let [without, _] = named.entry((one.kind(), one.name())).or_default();
+            *without = without.saturating_add(id.is_none().into());
         }
     }
-}
-
-fn duplicates<T: Named>(all: &[T], place: &str) -> Vec<RuleProblem> {
-    let mut seen: HashMap<(&str, &str), u32> = HashMap::new();
-    for one in all {
-        let count = seen.entry((one.kind(), one.name())).or_default();
-        *count = count.saturating_add(1);
+    for one in current {
+        if one.id().is_none_or(|id| !ids.contains(&(one.kind(), id)))
+            && let Some([_, there]) = named.get_mut(&(one.kind(), one.name()))
+        {
+            *there = there.saturating_add(1);
+        }
     }
-    let mut problems: Vec<RuleProblem> = seen
-        .into_iter()
-        .filter(|(_, count)| *count > 1)
-        .map(|((kind, name), count)| RuleProblem {
-            rule: format!("{kind} {name:?}"),
-            field: "name".to_owned(),
-            reason: format!("stands {count} times {place}, and a sync goes by names"),
-        })
-        .collect();
-    problems.sort_by(|a, b| a.rule.cmp(&b.rule));
+    for ((kind, name), [without, there]) in named {
+        if without > 1 {
+            let reason = format!("stands {without} times in the list without an id");
+            problems.push(problem_of(kind, name, "name", reason));
+        } else if there > 1 {
+            let reason =
+                format!("stands {there} times in the engine: give the id of the one meant");
+            problems.push(problem_of(kind, name, "name", reason));
+        }
+    }
     problems
 }
 
-impl Named for Rule {
-    fn kind(&self) -> &'static str {
-        self.kind().as_str()
-    }
-
-    fn name(&self) -> &str {
-        self.name()
-    }
-
-    #[cfg(feature = "durable")]
-    fn id(&self) -> Option<&str> {
-        self.id()
-    }
-
-    fn says_the_same(&self, other: &Self) -> bool {
-        self.says_the_same(other)
-    }
-
-    fn with_identity_of(&self, old: &Self) -> Self {
-        match (old, self.clone()) {
-            (Self::RateLimit(old), Self::RateLimit(new)) => {
-                Self::RateLimit(RateLimit { id: old.id.clone(), created_at: old.created_at, ..new })
-            }
-            (Self::Quota(old), Self::Quota(new)) => {
-                Self::Quota(Quota { id: old.id.clone(), created_at: old.created_at, ..new })
-            }
-            (_, new) => new,
-        }
-    }
-
-    fn fields(&self) -> serde_json::Result<Value> {
-        match self {
-            Self::RateLimit(rule) => serde_json::to_value(rule),
-            Self::Quota(rule) => serde_json::to_value(rule),
-        }
-    }
+fn problem_of(kind: &str, name: &str, field: &str, reason: String) -> RuleProblem {
+    RuleProblem { rule: format!("{kind} {name:?}"), field: field.to_owned(), reason }
 }
 
-impl Named for Arc<Meter> {
-    fn kind(&self) -> &'static str {
-        "meter"
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    #[cfg(feature = "durable")]
-    fn id(&self) -> Option<&str> {
-        self.id.as_deref()
-    }
-
-    fn says_the_same(&self, other: &Self) -> bool {
-        Meter::says_the_same(self, other)
-    }
-
-    fn with_identity_of(&self, old: &Self) -> Self {
-        let (id, created_at) = (old.id.clone(), old.created_at);
-        Self::new(Meter { id, created_at, ..(**self).clone() })
-    }
-
-    fn fields(&self) -> serde_json::Result<Value> {
-        serde_json::to_value(&**self)
-    }
-}
-
-/// The fields in which two rules differ, but for those that the engine sets.
+/// The fields in which two rules differ, but for the times that the engine sets.
 fn differences<T: Named>(old: &T, new: &T) -> BTreeMap<String, FieldChange> {
     let fields = |one: &T| match one.fields() {
         Ok(Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),
     };
     let (old, new) = (fields(old), fields(new));
-    let names = old
-        .keys()
-        .chain(new.keys())
-        .filter(|name| !["id", "createdAt", "updatedAt"].contains(&name.as_str()));
+    // An id that is not given stays.
+    let set = |name: &str| match name {
+        "createdAt" | "updatedAt" => false,
+        "id" => new.contains_key("id"),
+        _ => true,
+    };
+    let names = old.keys().chain(new.keys()).filter(|name| set(name));
     names
         .filter_map(|name| {
             let of = |fields: &serde_json::Map<String, Value>| {
