@@ -270,6 +270,11 @@ fn windows_are_read_in_every_form() {
         ("5m", 300),
         ("2h", 7_200),
         ("1d", 86_400),
+        ("day", 86_400),
+        ("7d", 604_800),
+        ("week", 604_800),
+        ("30 days", 2_592_000),
+        ("10 minutes", 600),
     ] {
         let window: Window = read(&format!("\"{form}\""));
         assert_eq!(window, Window::every(Duration::from_secs(seconds)), "{form}");
@@ -281,15 +286,30 @@ fn windows_are_read_in_every_form() {
         (Window::Minute, "minute", "1m"),
         (Window::Hour, "hour", "1h"),
         (Window::every(Duration::from_secs(7_200)), "2h", "2h"),
-        (Window::every(Duration::from_secs(86_400)), "24h", "24h"),
+        (Window::Day, "day", "1d"),
+        (Window::every(Duration::from_secs(604_800)), "7d", "7d"),
         (Window::every(Duration::from_millis(1_500)), "1500ms", "1500ms"),
         (Window::every(Duration::from_nanos(1)), "1ns", "1ns"),
     ] {
         assert_eq!((text(&window), window.to_string()), (format!("\"{own}\""), shown.to_owned()));
     }
-    for form in ["", "fortnight", "5", "h", "-5m", "1.5h", "5 m", "Hour", "day"] {
+    for (form, hint) in [
+        ("", ""),
+        ("fortnight", ""),
+        ("5", ""),
+        ("-5m", ""),
+        ("1.5h", ""),
+        ("5  m", ""),
+        ("Hour", "; did you mean `hour`?"),
+        ("hourly", "; did you mean `hour`?"),
+        ("secnod", "; did you mean `second`?"),
+        ("daily", "; did you mean `day`?"),
+        ("month", "; a quota has months and years, a window a length such as 30d"),
+    ] {
         let why = refused::<Window>(&format!("\"{form}\""));
-        assert!(why.contains(&format!("{form:?}")) && why.contains("such as 30s"), "{why}");
+        let rule = "must be `second`, `minute`, `hour`, `day`, or a whole number with a unit such \
+                    as 30s, 5m, 2h or 7d";
+        assert!(why.contains(&format!("window {form:?} {rule}{hint}")), "{why}");
     }
     refused::<Window>("3600");
 }
@@ -306,14 +326,37 @@ fn periods_are_read_in_every_form() {
         ("all_time", Period::AllTime),
         ("rolling:30d", Period::rolling(Duration::from_secs(2_592_000))),
         ("rolling:90m", Period::rolling(Duration::from_secs(5_400))),
+        ("30d", Period::rolling(Duration::from_secs(2_592_000))),
+        ("30 days", Period::rolling(Duration::from_secs(2_592_000))),
+        ("rolling 30d", Period::rolling(Duration::from_secs(2_592_000))),
+        ("rolling_30d", Period::rolling(Duration::from_secs(2_592_000))),
+        ("allTime", Period::AllTime),
     ] {
         assert_eq!(read::<Period>(&format!("\"{form}\"")), period, "{form}");
-        let expected = if form == "annual" { "year" } else { form };
+        let expected = match form {
+            "annual" => "year",
+            "allTime" => "all_time",
+            "30d" | "30 days" | "rolling 30d" | "rolling_30d" => "rolling:30d",
+            form => form,
+        };
         assert_eq!(period.to_string(), expected);
     }
-    for form in ["", "1h", "rolling", "rolling:", "rolling:5", "allTime", "fortnight"] {
+    for (form, hint) in [
+        ("", ""),
+        ("rolling:", ""),
+        ("rolling:5", ""),
+        ("fortnight", ""),
+        ("rolling", "; a rolling period has a length: `rolling:30d`"),
+        ("monthly", "; did you mean `month`?"),
+        ("daily", "; did you mean `day`?"),
+        ("Month", "; did you mean `month`?"),
+        ("lifetime", "; did you mean `all_time`?"),
+        ("minute", "; a rolling minute is written `1m`"),
+    ] {
         let why = refused::<Period>(&format!("\"{form}\""));
-        assert!(why.contains(&format!("{form:?}")) && why.contains("all_time"), "{why}");
+        let rule = "must be `hour`, `day`, `week`, `month`, `year`, `all_time`, or of a rolling \
+                    period the length such as `30d`";
+        assert!(why.contains(&format!("period {form:?} {rule}{hint}")), "{why}");
     }
 }
 
@@ -334,9 +377,18 @@ fn metrics_are_read_in_every_form() {
     // A built-in value by its long name is the built-in one.
     assert_eq!(read::<Metric>("\"values.total_tokens\""), Metric::TotalTokens);
     assert_eq!(Metric::value("cost_cents"), Metric::TotalCostCents);
-    for form in ["", "tokens", "values.", "values.a b", "Total_Tokens"] {
+    for (form, hint) in [
+        ("", "or `_`"),
+        ("tokens", "; did you mean `total_tokens`?"),
+        ("Total_Tokens", "; did you mean `total_tokens`?"),
+        ("requests", "; did you mean `total_events`?"),
+        ("images", "; a value of that name is written `values.images`"),
+        ("values.", "or `_`"),
+        ("values.a b", "or `_`"),
+    ] {
         let why = refused::<Metric>(&format!("\"{form}\""));
-        assert!(why.contains(&format!("{form:?}")) && why.contains("total_events"), "{why}");
+        assert!(why.starts_with(&format!("metric {form:?} must be `total_events`")), "{why}");
+        assert!(why.contains(&format!("or `_`{}", hint.trim_start_matches("or `_`"))), "{why}");
     }
 }
 
@@ -366,6 +418,34 @@ fn the_modes_are_read_by_their_names() {
         let why = refused::<RateLimit>(&rule(field, "none"));
         assert!(why.contains("unknown variant `none`"), "{why}");
     }
+}
+
+/// What is written by hand may say its fields as the crate's own names say them.
+#[test]
+fn rules_are_read_in_snake_case_too() {
+    let camel: RuleSet = read(
+        r#"{"meters": [{"id": "m", "name": "m", "aggregation": "count",
+                        "eventFilter": {"eventType": "call"}}],
+            "rateLimits": [{"name": "r", "limitValue": 5, "window": "1m", "maxKeys": 9,
+                            "dimensionFilters": {"model": "gpt-4"}, "algorithm": "fixed_window"}],
+            "quotas": [{"name": "q", "metric": "total_tokens", "limitValue": 5,
+                        "period": "all_time", "dimensionFilters": {"model": "gpt-4"}}]}"#,
+    );
+    let snake: RuleSet = read(
+        r#"{"meters": [{"id": "m", "name": "m", "aggregation": "count",
+                        "event_filter": {"event_type": "call"}}],
+            "rate_limits": [{"name": "r", "limit_value": 5, "window": "1m", "max_keys": 9,
+                             "dimension_filters": {"model": "gpt-4"}, "algorithm": "fixedWindow"}],
+            "quotas": [{"name": "q", "metric": "total_tokens", "limit_value": 5,
+                        "period": "allTime", "dimension_filters": {"model": "gpt-4"}}]}"#,
+    );
+    assert_eq!(snake, camel);
+    let update = r#"{"limit_value": 5, "max_keys": null, "dimension_filters": {}}"#;
+    let camel = r#"{"limitValue": 5, "maxKeys": null, "dimensionFilters": {}}"#;
+    assert_eq!(read::<QuotaUpdate>(update), read::<QuotaUpdate>(camel));
+    // One field said twice is an error, and not the last of both.
+    let twice = r#"{"name": "r", "limitValue": 5, "limit_value": 6, "window": "1m"}"#;
+    assert!(refused::<RateLimit>(twice).contains("duplicate field `limitValue`"));
 }
 
 #[test]
@@ -421,7 +501,7 @@ fn a_field_that_nobody_knows_is_named() {
     let limit = json!({"name": "n", "limitValue": 1, "window": "1s"});
     let quota = json!({"name": "n", "limitValue": 1, "metric": "total_tokens", "period": "day"});
     let event = json!({"customerId": "c", "eventType": "e"});
-    let typos = ["limit", "limit_value", "dimensionFilter", "maxkeys", "Name", ""];
+    let typos = ["limit", "limit_valeu", "dimensionFilter", "maxkeys", "Name", ""];
     for typo in typos {
         let with = |body: &Value| {
             let mut body = body.clone();

@@ -1,4 +1,4 @@
-//! Lengths of time as configuration writes them: `30s`, `5m`, `2h`.
+//! Lengths of time as configuration writes them: `30s`, `5m`, `2h`, `30d`, `30 days`.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,11 +14,25 @@ const UNITS: [(&str, u128); 7] = [
     ("ns", 1),
 ];
 
+/// What people write beside the units that are printed.
+const WORDS: [(&[&str], &str, u128); 5] = [
+    (&["sec", "secs", "second", "seconds"], "s", 1),
+    (&["min", "mins", "minute", "minutes"], "m", 1),
+    (&["hr", "hrs", "hour", "hours"], "h", 1),
+    (&["day", "days"], "d", 1),
+    (&["w", "week", "weeks"], "d", 7),
+];
+
+/// Reads a whole number with a unit, a space between them or none.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(digits)?;
+    let unit = unit.strip_prefix(' ').unwrap_or(unit);
+    let word = WORDS.iter().find(|(words, ..)| words.contains(&unit));
+    let (unit, times) = word.map_or((unit, 1), |(_, unit, times)| (*unit, *times));
     let (_, nanos) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    let nanos = number.parse::<u128>().ok()?.checked_mul(*nanos)?;
+    let nanos = nanos.checked_mul(times)?;
+    let nanos = number.parse::<u128>().ok()?.checked_mul(nanos)?;
     let seconds = u64::try_from(nanos.div_euclid(1_000_000_000)).ok()?;
     let rest = u32::try_from(nanos.rem_euclid(1_000_000_000)).ok()?;
     Some(Duration::new(seconds, rest))
@@ -51,10 +65,29 @@ mod tests {
 
     #[test]
     fn the_forms_of_configuration_are_read() {
-        for (text, seconds) in [("30s", 30), ("5m", 300), ("2h", 7_200), ("1d", 86_400)] {
+        for (text, seconds) in [
+            ("30s", 30),
+            ("5m", 300),
+            ("2h", 7_200),
+            ("1d", 86_400),
+            ("30 days", 2_592_000),
+            ("1week", 604_800),
+            ("10 min", 600),
+        ] {
             assert_eq!(parse(text), Some(Duration::from_secs(seconds)), "{text}");
         }
-        for text in ["", "s", "5", "5 m", "-5m", "5x", "1.5h", "99999999999999999999999999999d"] {
+        for text in [
+            "",
+            "s",
+            "5",
+            "5  m",
+            "5 ",
+            "-5m",
+            "1 month",
+            "5x",
+            "1.5h",
+            "99999999999999999999999999999d",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -42,7 +42,7 @@ pub struct Meter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The project of the product's object; kept and not used.
-    #[serde(default)]
+    #[serde(default, alias = "project_id")]
     pub project_id: Option<String>,
     /// What people call it.
     pub name: String,
@@ -55,13 +55,13 @@ pub struct Meter {
     #[serde(default)]
     pub description: Option<String>,
     /// The events that it is over.
-    #[serde(default)]
+    #[serde(default, alias = "event_filter")]
     pub event_filter: EventFilter,
     /// When the engine got it; set by the engine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
     pub created_at: Option<DateTime<Utc>>,
     /// When it was last changed; set by the engine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
     pub updated_at: Option<DateTime<Utc>>,
 }
 
@@ -106,7 +106,7 @@ pub enum MeterField {
 #[non_exhaustive]
 pub struct EventFilter {
     /// The type that events must have.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", alias = "event_type")]
     pub event_type: Option<String>,
     /// Dimension = value pairs that must all hold.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -319,7 +319,7 @@ pub struct MeterUpdate {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub description: Option<Option<String>>,
     /// The whole filter; `Some` of an empty one is over every event.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", alias = "event_filter")]
     pub event_filter: Option<EventFilter>,
 }
 

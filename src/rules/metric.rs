@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::{ValueName, key_rule};
+use crate::suggest;
 
 /// What a rule counts of an event.
 ///
@@ -75,15 +76,41 @@ impl fmt::Display for Metric {
 
 const METER: &str = "meter.";
 
+/// The metrics that a word alone names, beside `values.` and `meter.`.
+const WORDS: [&str; 6] = [
+    "total_events",
+    "total_tokens",
+    "total_cost_cents",
+    "input_tokens",
+    "output_tokens",
+    "latency_ms",
+];
+
 /// A text that is no [`Metric`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "metric {text:?} must be `total_events`, `total_tokens`, `total_cost_cents`, \
      `input_tokens`, `output_tokens`, `latency_ms`, or `values.` with a name or `meter.` with an \
-     id of 1 to 64 ASCII letters, digits or `_`"
+     id of 1 to 64 ASCII letters, digits or `_`{}",
+    hint(text)
 )]
 pub struct MetricParseError {
     text: String,
+}
+
+/// The end of a message about a text that is no metric.
+fn hint(text: &str) -> String {
+    match text {
+        "count" | "events" | "requests" | "calls" => "; did you mean `total_events`?".to_owned(),
+        "tokens" => "; did you mean `total_tokens`?".to_owned(),
+        "cost" | "cents" | "cost_cents" | "costCents" => {
+            "; did you mean `total_cost_cents`?".to_owned()
+        }
+        name if suggest::closest(name, &WORDS).is_none() && key_rule(name).is_none() => {
+            format!("; a value of that name is written `values.{name}`")
+        }
+        word => suggest::hint(word, &WORDS),
+    }
 }
 
 impl FromStr for Metric {

@@ -11,13 +11,16 @@ pub enum Algorithm {
     /// the limit a window. Worst case in any span of the window's length: burst + limit.
     /// 24 bytes a key.
     #[default]
+    #[serde(alias = "tokenBucket")]
     TokenBucket,
     /// Windows aligned to the Unix epoch, each with a count of its own. Worst case in any span
     /// of the window's length: twice the limit, across an edge. 24 bytes a key.
+    #[serde(alias = "fixedWindow")]
     FixedWindow,
     /// Never more than the limit in any span of the window's length. It counts in slots of a
     /// sixtieth of the window (rounded up to a nanosecond) and a use leaves with its whole slot,
     /// so it refuses at most one slot early. 504 bytes a key.
+    #[serde(alias = "slidingWindow")]
     SlidingWindow,
 }
 

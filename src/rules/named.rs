@@ -76,8 +76,8 @@ pub(crate) fn fill_ids<T: Named>(all: &mut [T], others: &[T]) {
 }
 
 /// The id that a name makes: a prefix, and the name's ASCII letters and digits in lower case with
-/// `_` for what is between them. Where that leaves out letters of other scripts, or what is beyond
-/// the first 40 characters, a hash of the name follows. At most 53 characters with the prefixes
+/// `_` for what is between them. Where that leaves nothing, or leaves out letters of other
+/// scripts or what is beyond the first 40 characters, a hash of the name follows. At most 53 characters with the prefixes
 /// that there are, which leaves room for a number.
 pub(super) fn id_of_name(prefix: &str, name: &str) -> String {
     let mut id = prefix.to_owned();
@@ -212,7 +212,7 @@ mod tests {
             ("gpt-4 burst", "rl_gpt_4_burst"),
             ("  Tokens -- a minute! ", "rl_tokens_a_minute"),
             ("Pr\u{e4}mie", "rl_pr_mie_56699b15"),
-            ("!?", "rl"),
+            ("!?", "rl_92c34329"),
         ] {
             assert_eq!(id_of_name("rl_", name), id, "{name}");
         }

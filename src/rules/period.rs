@@ -8,12 +8,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::duration_text;
 use crate::calendar::Unit;
+use crate::suggest;
 
 /// The period that a quota's number is for.
 ///
 /// Calendar periods are those of UTC: hours and days as on the clock, weeks from Monday, months
 /// from the 1st, years from 1 January. Reads and prints `hour`, `day`, `week`, `month`, `year`
-/// (also reads `annual`), `all_time`, and `rolling:` with a length, such as `rolling:30d`.
+/// (also reads `annual`), `all_time`, and `rolling:` with a length, such as `rolling:30d`; a length
+/// alone, such as `30d`, is a rolling period too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Period {
@@ -80,25 +82,43 @@ impl fmt::Display for Period {
 /// A text that is no [`Period`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "period {text:?} must be `hour`, `day`, `week`, `month`, `year`, `all_time`, or `rolling:` \
-     with a length such as 30d"
+    "period {text:?} must be `hour`, `day`, `week`, `month`, `year`, `all_time`, or of a rolling \
+     period the length such as `30d`{}",
+    hint(text)
 )]
 pub struct PeriodParseError {
     text: String,
+}
+
+/// The end of a message about a text that is no period.
+fn hint(text: &str) -> String {
+    let words = ["hour", "day", "week", "month", "year", "all_time"];
+    match text.strip_suffix("ly").unwrap_or(text) {
+        "dai" => "; did you mean `day`?".to_owned(),
+        "lifetime" | "total" | "forever" | "ever" => "; did you mean `all_time`?".to_owned(),
+        "minute" => "; a rolling minute is written `1m`".to_owned(),
+        "rolling" => "; a rolling period has a length: `rolling:30d`".to_owned(),
+        word => suggest::hint(word, &words),
+    }
 }
 
 impl FromStr for Period {
     type Err = PeriodParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let rolling = || text.strip_prefix("rolling:").and_then(duration_text::parse);
+        let rolling = || {
+            let length = text
+                .strip_prefix("rolling")
+                .map_or(text, |length| length.strip_prefix([':', ' ', '_', '-']).unwrap_or(length));
+            duration_text::parse(length)
+        };
         match text {
             "hour" => Ok(Self::Hour),
             "day" => Ok(Self::Day),
             "week" => Ok(Self::Week),
             "month" => Ok(Self::Month),
             "year" | "annual" => Ok(Self::Year),
-            "all_time" => Ok(Self::AllTime),
+            "all_time" | "allTime" => Ok(Self::AllTime),
             _ => rolling()
                 .map(Self::Rolling)
                 .ok_or_else(|| PeriodParseError { text: text.to_owned() }),

@@ -38,14 +38,15 @@ pub struct RateLimit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The project of the product's object; kept and not used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "project_id")]
     pub project_id: Option<String>,
     /// What people call it.
     pub name: String,
     /// Dimension = value pairs that must all hold; none matches every event.
-    #[serde(default)]
+    #[serde(default, alias = "dimension_filters")]
     pub dimension_filters: BTreeMap<String, String>,
     /// How much a window admits, more than 0.
+    #[serde(alias = "limit_value")]
     pub limit_value: u64,
     /// The length of time that the limit is for.
     pub window: Window,
@@ -71,16 +72,16 @@ pub struct RateLimit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// The most keys that have counters of their own; only the engine's cap where not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_keys")]
     pub max_keys: Option<u64>,
     /// What new keys get when there is no room for another counter.
     #[serde(default, skip_serializing_if = "is_default")]
     pub overflow: Overflow,
     /// When the engine got it; set by the engine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
     pub created_at: Option<DateTime<Utc>>,
     /// When it was last changed; set by the engine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
     pub updated_at: Option<DateTime<Utc>>,
 }
 

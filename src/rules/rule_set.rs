@@ -11,7 +11,7 @@ use super::{Meter, Quota, RateLimit};
 use crate::error::RuleSetError;
 
 /// Rate limits, quotas and the meters that they count, as plain serde data: loads from JSON, TOML
-/// or YAML.
+/// or YAML. Fields are written `limitValue`, and `limit_value` is read as well.
 ///
 /// ```
 /// let rules: limitry::RuleSet = toml::from_str(
@@ -41,6 +41,7 @@ pub struct RuleSet {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub meters: Vec<Meter>,
     /// The rate limits, the oldest first.
+    #[serde(alias = "rate_limits")]
     pub rate_limits: Vec<RateLimit>,
     /// The quotas, the oldest first.
     pub quotas: Vec<Quota>,

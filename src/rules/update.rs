@@ -10,7 +10,7 @@ use super::{Algorithm, Enforcement, Metric, Overflow, Period, Quota, RateLimit, 
 macro_rules! update {
     (
         $(#[$doc:meta])* $name:ident of $rule:ident { $($field:ident: $type:ty = $what:literal,)* }
-        optional { $($opt:ident: $opt_type:ty = $opt_what:literal,)* }
+        optional { $($(#[$attribute:meta])* $opt:ident: $opt_type:ty = $opt_what:literal,)* }
     ) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,13 +21,13 @@ macro_rules! update {
             #[serde(skip_serializing_if = "Option::is_none")]
             pub name: Option<String>,
             /// All the filter's pairs; `Some` of none matches every event.
-            #[serde(skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "Option::is_none", alias = "dimension_filters")]
             pub dimension_filters: Option<BTreeMap<String, String>>,
             /// All the dimensions of the partition; `Some` of none is one counter for all.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub per: Option<Vec<String>>,
             /// How much a window or period admits.
-            #[serde(skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "Option::is_none", alias = "limit_value")]
             pub limit_value: Option<u64>,
             $(
                 #[doc = $what]
@@ -38,6 +38,7 @@ macro_rules! update {
                 #[doc = $opt_what]
                 /// `Some(None)` takes it away.
                 #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+                $(#[$attribute])*
                 pub $opt: Option<Option<$opt_type>>,
             )*
         }
@@ -150,6 +151,7 @@ update! {
     optional {
         burst: u64 = "The capacity of the token bucket.",
         policy: String = "The policy in which it competes.",
+        #[serde(alias = "max_keys")]
         max_keys: u64 = "The most keys that have counters of their own.",
     }
 }
@@ -173,6 +175,7 @@ update! {
     }
     optional {
         policy: String = "The policy in which it competes.",
+        #[serde(alias = "max_keys")]
         max_keys: u64 = "The most keys that have counters of their own.",
     }
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::duration_text;
+use crate::suggest;
 
 /// The length of time that a rate limit's number is for.
 ///
-/// Reads `second`, `minute`, `hour`, or a whole number with a unit: `1s`, `30s`, `5m`, `2h`,
-/// `250ms`. Displays the short form (`1h`), as statuses do; serializes the product's name where
-/// there is one (`hour`), as the rule's own body does.
+/// Reads `second`, `minute`, `hour`, `day`, `week`, or a whole number with a unit: `1s`, `30s`,
+/// `5m`, `2h`, `7d`, `250ms`, `10 minutes`. Displays the short form (`1h`), as statuses do;
+/// serializes the product's name where there is one (`hour`), as the rule's own body does.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,6 +32,8 @@ pub enum Window {
     Minute,
     /// One hour.
     Hour,
+    /// One day of 24 hours. Windows are not those of a calendar: a quota has days of a calendar.
+    Day,
     /// Any other length, made by [`Window::every`].
     Every(Duration),
 }
@@ -43,6 +46,7 @@ impl Window {
             (1, 0) => Self::Second,
             (60, 0) => Self::Minute,
             (3_600, 0) => Self::Hour,
+            (86_400, 0) => Self::Day,
             _ => Self::Every(length),
         }
     }
@@ -54,6 +58,7 @@ impl Window {
             Self::Second => Duration::from_secs(1),
             Self::Minute => Duration::from_secs(60),
             Self::Hour => Duration::from_secs(3_600),
+            Self::Day => Duration::from_secs(86_400),
             Self::Every(length) => length,
         }
     }
@@ -61,18 +66,31 @@ impl Window {
 
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        duration_text::print(self.length(), "h", f)
+        duration_text::print(self.length(), "d", f)
     }
 }
 
 /// A text that is no [`Window`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("window {text:?} must be `second`, `minute`, `hour`, or {}", RULE)]
+#[error(
+    "window {text:?} must be `second`, `minute`, `hour`, `day`, or a whole number with a unit such \
+     as 30s, 5m, 2h or 7d{}",
+    hint(text)
+)]
 pub struct WindowParseError {
     text: String,
 }
 
-const RULE: &str = "a whole number with a unit such as 30s, 5m or 2h";
+/// The end of a message about a text that is no window.
+fn hint(text: &str) -> String {
+    match text.strip_suffix("ly").unwrap_or(text) {
+        "month" | "year" | "annual" => {
+            "; a quota has months and years, a window a length such as 30d".to_owned()
+        }
+        "dai" => "; did you mean `day`?".to_owned(),
+        word => suggest::hint(word, &["second", "minute", "hour", "day", "week"]),
+    }
+}
 
 impl FromStr for Window {
     type Err = WindowParseError;
@@ -82,6 +100,8 @@ impl FromStr for Window {
             "second" => Ok(Self::Second),
             "minute" => Ok(Self::Minute),
             "hour" => Ok(Self::Hour),
+            "day" => Ok(Self::Day),
+            "week" => Ok(Self::every(Duration::from_secs(604_800))),
             _ => duration_text::parse(text)
                 .map(Self::every)
                 .ok_or_else(|| WindowParseError { text: text.to_owned() }),
@@ -95,6 +115,7 @@ impl Serialize for Window {
             Self::Second => serializer.serialize_str("second"),
             Self::Minute => serializer.serialize_str("minute"),
             Self::Hour => serializer.serialize_str("hour"),
+            Self::Day => serializer.serialize_str("day"),
             Self::Every(_) => serializer.collect_str(self),
         }
     }
