@@ -1,8 +1,8 @@
 //! What the engine remembers: one counter a rule and key.
 //!
 //! Each algorithm is pure arithmetic on a few words of state, one file an algorithm:
-//! `(state, policy, time, cost) -> (fits, state after)`. The [`table`] keeps those words, and is
-//! the only room with locks and atomics.
+//! `(state, policy, time, cost) -> (fits, state after)`. The [`table`] keeps those words, behind
+//! the locks that a decision is made under.
 
 mod calendar_period;
 mod cell;

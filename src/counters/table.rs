@@ -1,4 +1,4 @@
-//! The table of counters: the only room with locks and atomics.
+//! The table of counters, and the locks that a decision is made under.
 //!
 //! Rows lie in shards by their hash, each shard behind one lock. A decision locks the shards of
 //! all rows that it touches, in ascending order and all at once, judges every rule, and then

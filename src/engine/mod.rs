@@ -48,7 +48,8 @@ pub use self::usage::{MeterHandle, Usage};
 /// Rate limits, quotas and the events that were let in, in one process.
 ///
 /// An engine is `Send + Sync` and every method takes `&self`: share it by reference or in an
-/// [`Arc`](std::sync::Arc). It needs no background thread. Dropping it drops everything it knows.
+/// [`Arc`](std::sync::Arc). It needs no background thread, but for the one that writes to its store
+/// where it has one. Dropping it ends what it knows, but for what that store keeps.
 ///
 /// The cost of a decision is one reading of the clock, one look into the index for each filter
 /// shape that the event could match, and for each group of matching rules with the same
