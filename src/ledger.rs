@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use crate::bytes::{take_i128, take_u64};
 use crate::clock::Timestamp;
 use crate::event::Event;
+#[cfg(feature = "durable")]
+use crate::format::Version;
 use crate::log::{EventId, MemoryLog, Packed, Segment};
 #[cfg(feature = "durable")]
 use crate::usage::RowCursor;
@@ -148,7 +150,7 @@ impl Ledger {
     /// What [`save_log`](Self::save_log) saved: the first place, and the latest timestamp of the
     /// events before it.
     #[cfg(feature = "durable")]
-    pub(crate) fn read_log(bytes: &[u8]) -> Option<(u64, Option<Timestamp>)> {
+    pub(crate) fn read_log(_: Version, bytes: &[u8]) -> Option<(u64, Option<Timestamp>)> {
         let bytes = &mut &*bytes;
         let first = take_u64(bytes)?;
         let floor = if bytes.is_empty() { None } else { Some(take_i128(bytes)?) };

@@ -462,6 +462,8 @@ mod engine;
 mod error;
 mod event;
 mod figures;
+#[cfg(feature = "durable")]
+mod format;
 mod headers;
 mod idempotency;
 mod index;

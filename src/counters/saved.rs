@@ -14,6 +14,7 @@ use super::sliding_window::SlidingUse;
 use super::table::Take;
 use super::time::{At, Moment};
 use crate::bytes::{take_u8, take_u64};
+use crate::format::Version;
 use crate::rules::Cost;
 use crate::varint;
 
@@ -57,10 +58,15 @@ pub(crate) fn encode_takes(
 }
 
 /// Takes what [`encode_takes`] appended from the front; `None` where it is something else.
-pub(crate) fn decode_takes(bytes: &mut &[u8], at: &At, takes: &mut SavedTakes) -> Option<()> {
+pub(crate) fn decode_takes(
+    version: Version,
+    bytes: &mut &[u8],
+    at: &At,
+    takes: &mut SavedTakes,
+) -> Option<()> {
     takes.clear();
     for _ in 0..varint::take(bytes)? {
-        takes.push(SavedTake::decode(bytes, at)?);
+        takes.push(SavedTake::decode(version, bytes, at)?);
     }
     Some(())
 }
@@ -113,7 +119,7 @@ impl SavedTake {
     }
 
     #[inline]
-    fn decode(bytes: &mut &[u8], at: &At) -> Option<Self> {
+    fn decode(_: Version, bytes: &mut &[u8], at: &At) -> Option<Self> {
         let flags = take_u8(bytes)?;
         let revision = varint::take_u32(bytes)?;
         let units = varint::take_wide(bytes)?;
@@ -233,11 +239,19 @@ mod tests {
                 let mut bytes = Vec::new();
                 take.encode(&at, &mut bytes);
                 let mut rest = &*bytes;
-                assert_eq!(SavedTake::decode(&mut rest, &at), Some(take), "{at:?}");
+                assert_eq!(
+                    SavedTake::decode(Version::NEWEST, &mut rest, &at),
+                    Some(take),
+                    "{at:?}"
+                );
                 assert!(rest.is_empty());
                 for short in 0..bytes.len() {
                     assert_eq!(
-                        SavedTake::decode(&mut bytes.get(..short).expect("short"), &at),
+                        SavedTake::decode(
+                            Version::NEWEST,
+                            &mut bytes.get(..short).expect("short"),
+                            &at
+                        ),
                         None
                     );
                 }
@@ -267,10 +281,14 @@ mod tests {
         let at = Timeline::starting(Timestamp::UNIX_EPOCH).at(Moment(0), None);
         let mut takes = SavedTakes::new();
         for bytes in [&[][..], &[1], &[1, 6, 0, 0], &[1, 0x85, 0, 0], &[0xff; 30]] {
-            assert_eq!(decode_takes(&mut &*bytes, &at, &mut takes), None, "{bytes:?}");
+            assert_eq!(
+                decode_takes(Version::NEWEST, &mut &*bytes, &at, &mut takes),
+                None,
+                "{bytes:?}"
+            );
         }
         let mut empty = &[0_u8, 9][..];
-        assert_eq!(decode_takes(&mut empty, &at, &mut takes), Some(()));
+        assert_eq!(decode_takes(Version::NEWEST, &mut empty, &at, &mut takes), Some(()));
         assert_eq!((empty, takes.is_empty()), (&[9][..], true));
     }
 }

@@ -57,7 +57,8 @@ impl Pipeline {
         let store = Arc::clone(&durable.store);
         let queue = Queue::new(store.end(), durable.max_batch, durable.max_waiting);
         let (queue, wishes) = (Arc::new(queue), Arc::<Wishes>::default());
-        if snapshot.load().rules.iter().any(|rule| rule.counter.took_over()) {
+        let took_over = snapshot.load().rules.iter().any(|rule| rule.counter.took_over());
+        if took_over || state.is_old {
             wishes.change();
         }
         let sources = Sources { table, ledger, snapshot, queue: Arc::clone(&queue) };
@@ -197,12 +198,7 @@ impl Pipeline {
         let mut revisions = self.revisions.lock();
         let mut rows = revisions.change(before, now, compiler, self.queue.end());
         rows.extend(revisions.forget_before(oldest));
-        let table = StateTable::Rules;
-        let changes = rows.into_iter().map(|StateRow { key, bytes }| match bytes {
-            Some(bytes) => StateChange::Put { table, key, bytes },
-            None => StateChange::Remove { table, key },
-        });
-        self.queue.push_state(changes.collect())
+        self.queue.push_state(rows.into_iter().map(StateRow::change).collect())
     }
 
     /// Waits until a change of the state is durable.

@@ -4,18 +4,23 @@
 //! flags (1) | engine's time (8) | key length (2) and key | length (4) and takes | packed event
 //! ```
 //!
-//! Numbers are little endian. The event is packed as everywhere in the log.
+//! Numbers are little endian. The event is packed as everywhere in the log. The takes and the event
+//! are in the format that the flags say.
 
 use std::cell::Cell;
 
 use crate::bytes::{take, take_u8, take_u16, take_u32, take_u64};
 use crate::clock::Timestamp;
-use crate::counters::{At, Moment, Timeline};
+use crate::counters::{At, Moment, SavedTakes, Timeline, decode_takes};
+use crate::format::Version;
+use crate::log::Stored;
 
 /// The event brought its own timestamp.
 const EXPLICIT: u8 = 1;
 /// It has an idempotency key.
 const KEYED: u8 = 1 << 1;
+/// It is of format 2.
+const TWO: u8 = 1 << 2;
 
 /// The most memory that a thread keeps to write heads into.
 const BUFFER_BYTES: usize = 64 * 1_024;
@@ -42,7 +47,7 @@ impl Head {
         let explicit = if is_explicit { EXPLICIT } else { 0 };
         // A key is at most 256 bytes long.
         let length = key.and_then(|key| u16::try_from(key.len()).ok());
-        buffer.push(explicit | length.map_or(0, |_| KEYED));
+        buffer.push(TWO | explicit | length.map_or(0, |_| KEYED));
         buffer.extend_from_slice(&now.to_le_bytes());
         if let (Some(key), Some(length)) = (key, length) {
             buffer.extend_from_slice(&length.to_le_bytes());
@@ -76,6 +81,8 @@ impl Drop for Head {
 /// A record as it was read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'r> {
+    /// The format of its takes and its event.
+    pub(crate) version: Version,
     /// The engine's time, in nanoseconds on its time line.
     pub(crate) now: u64,
     /// The event brought its own timestamp.
@@ -91,12 +98,23 @@ impl<'r> Record<'r> {
         timeline.at(Moment(self.now), self.is_explicit.then_some(timestamp))
     }
 
+    /// Its event; `None` where it is damaged.
+    pub(crate) fn stored(&self) -> Option<Stored<'r>> {
+        Stored::read(self.version, self.event)
+    }
+
+    /// How each rule counted it, in the decision at `at`; `None` where that is damaged.
+    pub(crate) fn read_takes(&self, at: &At, takes: &mut SavedTakes) -> Option<()> {
+        decode_takes(self.version, &mut &*self.takes, at, takes)
+    }
+
     /// Reads a record; `None` where the bytes are not one.
     pub(crate) fn read(mut bytes: &'r [u8]) -> Option<Self> {
         let flags = take_u8(&mut bytes)?;
-        if flags & !(EXPLICIT | KEYED) != 0 {
+        if flags & !(EXPLICIT | KEYED | TWO) != 0 {
             return None;
         }
+        let version = if flags & TWO != 0 { Version::Two } else { Version::One };
         let now = take_u64(&mut bytes)?;
         let mut key = None;
         if flags & KEYED != 0 {
@@ -105,7 +123,8 @@ impl<'r> Record<'r> {
         }
         let length = usize::try_from(take_u32(&mut bytes)?).ok()?;
         let takes = take(&mut bytes, length)?;
-        Some(Self { now, is_explicit: flags & EXPLICIT != 0, key, takes, event: bytes })
+        let is_explicit = flags & EXPLICIT != 0;
+        Some(Self { version, now, is_explicit, key, takes, event: bytes })
     }
 }
 

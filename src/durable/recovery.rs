@@ -8,17 +8,16 @@ use super::checkpoint::{COUNTERS, KEYS, LOG, ROWS, blocks};
 use super::record::Record;
 use super::writer::State;
 use crate::clock::Timestamp;
-use crate::counters::{
-    ChangeTime, Late, Moment, Restoring, SavedTakes, Table, Timeline, decode_takes,
-};
+use crate::counters::{ChangeTime, Late, Moment, Restoring, SavedTakes, Table, Timeline};
 use crate::event::Dimension;
+use crate::format::Version;
 use crate::idempotency::stored::StoredKeys;
 use crate::index::row_hash;
 use crate::ledger::Ledger;
 use crate::log::store::{
     Batch, Chunk, Contents, FoundKey, StateChange, StateTable, Store, StoreError, StoredPiece,
 };
-use crate::log::{MemoryLog, Packed, Stored};
+use crate::log::{MemoryLog, Packed};
 use crate::progress::Progress;
 use crate::rules::Meters;
 use crate::snapshot::saved::{RestoredRules, Revisions, RuleRows, UnreadableRow};
@@ -148,8 +147,8 @@ impl EngineRows {
 }
 
 /// Reads what is in a store, and whether it is new. Nothing in it is changed, but that a new one
-/// gets an identity, and that it is noted for how long late events are taken: whoever is
-/// interrupted can begin again.
+/// gets an identity, that it is noted for how long late events are taken, and that one of an older
+/// format is converted, when all of it could be read: whoever is interrupted can begin again.
 pub(crate) fn recover(
     settings: &Settings,
     tell: &mut dyn FnMut(Progress),
@@ -160,18 +159,32 @@ pub(crate) fn recover(
     let identity = known.identity.unwrap_or_else(|| Identity::new(settings.now));
     let mut rows = Vec::new();
     let mut put = |key, bytes| rows.push(StateChange::Put { table: StateTable::Meta, key, bytes });
-    if is_new {
+    let converts = store.version() < Version::NEWEST;
+    if is_new || converts {
         put(ENGINE, identity.to_bytes());
     }
     let timeline = Timeline::with_origin(identity.origin);
     let late = known.late_events(settings, timeline, store.now());
-    if known.late != Some(late) {
+    if known.late != Some(late) || converts {
         put(LATE, late.to_bytes());
     }
-    if !rows.is_empty() {
-        store.commit(&Batch { state: &rows, ..Batch::empty(store.end()) })?;
+    if !converts || is_new {
+        if !rows.is_empty() {
+            store.commit(&Batch { state: &rows, converts, ..Batch::empty(store.end()) })?;
+        }
+        return Ok((recover_from(settings, store, tell)?, is_new));
     }
-    Ok((recover_from(settings, store, tell)?, is_new))
+    if let Some(declared) = known.declared {
+        put(DECLARED, declared);
+    }
+    let mut recovered = recover_from(settings, store, tell)?;
+    let Recovered { compiler, snapshot, revisions, state, .. } = &mut recovered;
+    for row in revisions.to_rows(compiler, &snapshot.meters) {
+        rows.push(row.change());
+    }
+    store.commit(&Batch { state: &rows, converts, ..Batch::empty(store.end()) })?;
+    state.is_old = true;
+    Ok((recovered, is_new))
 }
 
 /// Makes an engine's parts of the contents of a store, which nobody changes meanwhile.
@@ -224,6 +237,7 @@ pub(super) fn recover_from(
         log_bytes: tail_bytes,
         now: now.0,
         serial: 0,
+        is_old: false,
     };
     let declared = rows.declared;
     Ok(Recovered { table, ledger, compiler, snapshot, keys, revisions, declared, now, state })
@@ -234,9 +248,9 @@ fn read_rules(
     timeline: Timeline,
     late: Late,
 ) -> Result<RestoredRules, StoreError> {
-    let (mut rows, mut wrong) = (RuleRows::default(), None);
+    let (mut rows, mut wrong, version) = (RuleRows::default(), None, store.version());
     store.state(StateTable::Rules, &mut |key, bytes| {
-        if let Err(why) = rows.add(key, bytes) {
+        if let Err(why) = rows.add(version, key, bytes) {
             wrong.get_or_insert(why);
         }
     })?;
@@ -256,7 +270,9 @@ fn read_rules(
 fn load_keys(store: &dyn Contents, keys: &mut StoredKeys, now: Moment) -> Result<(), StoreError> {
     let count = store.generations().iter().map(|generation| generation.keys).sum::<u64>();
     keys.reserve(usize::try_from(count).unwrap_or(usize::MAX));
-    store.keys(0, &mut |FoundKey { hash, place, now }| keys.load(hash, place, Moment(now)))?;
+    store.keys(0, &mut |FoundKey { version: _, hash, place, now }| {
+        keys.load(hash, place, Moment(now));
+    })?;
     keys.loaded(now);
     Ok(())
 }
@@ -306,8 +322,8 @@ struct Reader<'r> {
 /// The parts of a checkpoint that can be read only together.
 #[derive(Default)]
 struct Parts {
-    rows: Vec<Vec<u8>>,
-    keys: Option<Vec<u8>>,
+    rows: Vec<(Version, Vec<u8>)>,
+    keys: Option<(Version, Vec<u8>)>,
     log: Option<(u64, Option<Timestamp>)>,
     bytes: u64,
 }
@@ -379,12 +395,17 @@ impl<'r> Reader<'r> {
                     let (place, block) = block?;
                     let hash =
                         |group, values: &[&str]| row_hash(&self.settings.hasher, group, values);
+                    let block = (piece.version, block);
                     self.table.load(&self.restoring, place, block, hash).ok()?;
                 }
             }
-            ROWS if self.settings.keep.is_some() => parts.rows.push(piece.bytes.to_vec()),
-            KEYS if self.settings.keep.is_some() => parts.keys = Some(piece.bytes.to_vec()),
-            LOG => parts.log = Some(Ledger::read_log(piece.bytes)?),
+            ROWS if self.settings.keep.is_some() => {
+                parts.rows.push((piece.version, piece.bytes.to_vec()));
+            }
+            KEYS if self.settings.keep.is_some() => {
+                parts.keys = Some((piece.version, piece.bytes.to_vec()));
+            }
+            LOG => parts.log = Some(Ledger::read_log(piece.version, piece.bytes)?),
             ROWS | KEYS => {}
             _ => return None,
         }
@@ -398,11 +419,12 @@ impl<'r> Reader<'r> {
         let wrong = |why: RollupsError| {
             self.store.damaged("the checkpoint of the roll-ups", &why.to_string())
         };
-        let loaded = parts.keys.as_ref().map(|keys| Rollups::load_keys(keys, options));
+        let loaded = parts.keys.as_ref();
+        let loaded = loaded.map(|(version, keys)| Rollups::load_keys(*version, keys, options));
         match loaded {
             Some(Ok(mut rollups)) => {
-                for rows in &parts.rows {
-                    rollups.load_rows(rows).map_err(wrong)?;
+                for (version, rows) in &parts.rows {
+                    rollups.load_rows(*version, rows).map_err(wrong)?;
                 }
                 (self.rollups, self.fold_from, self.redoes) = (Some(rollups), self.from, true);
                 Ok(())
@@ -463,13 +485,13 @@ impl<'r> Reader<'r> {
 
     fn redo_record(&mut self, place: u64, bytes: &[u8]) -> Option<()> {
         let record = Record::read(bytes)?;
-        let event = Stored::read(record.event)?;
+        let event = record.stored()?;
         let timestamp = event.timestamp();
         let at = record.at(self.timeline, timestamp);
         if place >= self.from {
             let bytes = u64::try_from(bytes.len()).ok()?;
             self.tail_bytes = self.tail_bytes.saturating_add(bytes);
-            decode_takes(&mut &*record.takes, &at, &mut self.takes)?;
+            record.read_takes(&at, &mut self.takes)?;
             let into = (self.table, &self.restoring, &self.settings.hasher);
             let value = |dimension: &Dimension| event.dimension(dimension);
             self.revisions.redo(into, (place, &at), &self.takes, value).ok()?;
@@ -490,7 +512,8 @@ impl<'r> Reader<'r> {
             if self.log.is_none() {
                 self.log = Some(self.open_log(keep));
             }
-            let packed = Packed::again(record.event, &event, &self.settings.hasher);
+            let packed =
+                Packed::again((record.version, record.event), &event, &self.settings.hasher);
             self.log.as_mut()?.append(&packed, now);
         }
         Some(())

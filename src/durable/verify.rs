@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::pipeline::Pipeline;
 use super::record::Record;
 use super::recovery::{RECORDS_A_WORD, Recovered, Settings, damaged, recover_from, rollups_anew};
-use crate::counters::{Checking, Moment, SavedTakes, Table, decode_takes};
+use crate::counters::{Checking, Moment, SavedTakes, Table};
 use crate::event::Dimension;
 use crate::ledger::Ledger;
+use crate::log::MemoryLog;
 use crate::log::store::{Chunk, Contents, StoreError};
-use crate::log::{MemoryLog, Stored};
 use crate::progress::Progress;
 use crate::snapshot::Snapshot;
 use crate::snapshot::saved::Revisions;
@@ -144,10 +144,10 @@ impl Fold<'_> {
     /// Checks a record; on failure says what is wrong, where it can be read.
     fn check(&mut self, place: u64, bytes: &[u8]) -> Result<(), Option<String>> {
         let record = Record::read(bytes).ok_or(None)?;
-        let event = Stored::read(record.event).ok_or(None)?;
+        let event = record.stored().ok_or(None)?;
         let (timeline, timestamp) = (self.table.timeline(), event.timestamp());
         let at = record.at(timeline, timestamp);
-        decode_takes(&mut &*record.takes, &at, &mut self.takes).ok_or(None)?;
+        record.read_takes(&at, &mut self.takes).ok_or(None)?;
         let checking = Checking {
             roster: &self.snapshot.roster,
             complete: self.is_complete,

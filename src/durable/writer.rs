@@ -69,6 +69,8 @@ pub(crate) struct State {
     pub(super) now: u64,
     /// The serial number of the queue's last entry that is durable.
     pub(super) serial: u64,
+    /// Whether the newest complete checkpoint is in an older format, and a new one is due.
+    pub(super) is_old: bool,
 }
 
 impl Writer {
@@ -175,6 +177,7 @@ impl Writer {
             checkpoint: mark,
             new_generation: self.is_generation_over(&generations),
             keep_from: self.keep_from(&generations),
+            converts: false,
         };
         self.store.commit(&batch)?;
         self.state.serial = serial;

@@ -8,6 +8,8 @@ use super::signature::signature_of_stored;
 use super::stored::Stored;
 use crate::clock::Timestamp;
 use crate::event::Event;
+#[cfg(feature = "durable")]
+use crate::format::Version;
 
 /// The most memory that a thread keeps to pack events into.
 const BUFFER_BYTES: usize = 64 * 1_024;
@@ -50,12 +52,20 @@ impl Packed {
         Self { timestamp, signature: 0, bytes: bytes.unwrap_or_default() }
     }
 
-    /// Signs an event that was packed before.
+    /// Signs an event that was packed before, in this format.
     #[cfg(feature = "durable")]
-    pub(crate) fn again(bytes: &[u8], event: &Stored<'_>, hasher: &ahash::RandomState) -> Self {
+    pub(crate) fn again(
+        (version, bytes): (Version, &[u8]),
+        event: &Stored<'_>,
+        hasher: &ahash::RandomState,
+    ) -> Self {
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.clear();
-        buffer.extend_from_slice(bytes);
+        if version == Version::NEWEST {
+            buffer.extend_from_slice(bytes);
+        } else {
+            buffer = postcard::to_extend(event, buffer).unwrap_or_default();
+        }
         let signature = signature_of_stored(hasher, event);
         Self { timestamp: event.timestamp(), signature, bytes: buffer }
     }

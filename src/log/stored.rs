@@ -8,6 +8,8 @@ use super::{EventId, RecordedEvent};
 use crate::amount::Amount;
 use crate::clock::Timestamp;
 use crate::event::{Dimension, Event, Fields, PropertyValue, ValueName};
+#[cfg(feature = "durable")]
+use crate::format::Version;
 
 /// The packed form. Strings are borrowed both ways, so packing allocates nothing, and unpacking
 /// nothing for an event of at most three properties and three named values.
@@ -55,7 +57,7 @@ impl<'a> Stored<'a> {
 
     /// Reads a packed event; `None` where the bytes are none.
     #[cfg(feature = "durable")]
-    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn read(_: Version, bytes: &'a [u8]) -> Option<Self> {
         postcard::from_bytes(bytes).ok()
     }
 

@@ -19,7 +19,9 @@ use crate::counters::{
 };
 use crate::event::Dimension;
 use crate::figures::RuleLabels;
+use crate::format::Version;
 use crate::index::row_hash;
+use crate::log::store::{StateChange, StateTable};
 use crate::rules::{Fold, Measure, Meter, Meters, Quota, RateLimit, Rule};
 
 /// The keys of the rows that are no rule's; those have their revision, which is below.
@@ -32,6 +34,16 @@ pub(crate) struct StateRow {
     pub(crate) key: u64,
     /// What it is now; `None` where it is gone.
     pub(crate) bytes: Option<Vec<u8>>,
+}
+
+impl StateRow {
+    pub(crate) fn change(self) -> StateChange {
+        let (table, key) = (StateTable::Rules, self.key);
+        match self.bytes {
+            Some(bytes) => StateChange::Put { table, key, bytes },
+            None => StateChange::Remove { table, key },
+        }
+    }
 }
 
 /// A row that does not say what it should.
@@ -231,6 +243,16 @@ impl Revisions {
         rows
     }
 
+    /// All rows, in the newest format. O(rules).
+    pub(crate) fn to_rows(&self, compiler: &Compiler, meters: &Meters) -> Vec<StateRow> {
+        let meters: Vec<_> = meters.list().iter().map(|meter| &**meter).collect();
+        let mut rows = vec![row(NUMBERS, &compiler.save()), row(METERS, &meters)];
+        for (revision, Revision { rule, ended }) in &self.by_revision {
+            rows.push(row((*revision).into(), &rule.save(*ended)));
+        }
+        rows
+    }
+
     /// Forgets the rules that no record at or after a place names, and returns their rows.
     pub(crate) fn forget_before(&mut self, place: u64) -> Vec<StateRow> {
         let gone = self
@@ -344,7 +366,7 @@ impl Compiler {
 }
 
 impl RuleRows {
-    pub(crate) fn add(&mut self, key: u64, bytes: &[u8]) -> Result<(), UnreadableRow> {
+    pub(crate) fn add(&mut self, _: Version, key: u64, bytes: &[u8]) -> Result<(), UnreadableRow> {
         match key {
             NUMBERS => self.numbers = Some(read(key, bytes)?),
             METERS => {
@@ -473,7 +495,7 @@ mod tests {
         fn restore(&self) -> RestoredRules {
             let mut rows = RuleRows::default();
             for (key, bytes) in &self.rows {
-                rows.add(*key, bytes).expect("a row");
+                rows.add(Version::NEWEST, *key, bytes).expect("a row");
             }
             rows.finish(3_600).expect("readable").expect("there are rows")
         }
@@ -587,7 +609,7 @@ mod tests {
     fn rows_that_say_something_else_are_named() {
         let mut rows = RuleRows::default();
         for (key, bytes) in [(3, "{}"), (NUMBERS, "7"), (METERS, "["), (9 << 40, "{}")] {
-            let why = rows.add(key, bytes.as_bytes()).expect_err("not a row");
+            let why = rows.add(Version::NEWEST, key, bytes.as_bytes()).expect_err("not a row");
             assert_eq!(why.key, key);
         }
         assert!(rows.finish(0).expect("nothing was added").is_none());

@@ -24,6 +24,7 @@ use crate::counters::{
     encode_takes,
 };
 use crate::event::Event;
+use crate::format::Version;
 use crate::index::{Matches, row_hash};
 use crate::rules::{
     Algorithm, Cost, Enforcement, Fold, Meter, Meters, Metric, Overflow, Period, Quota, RateLimit,
@@ -243,7 +244,7 @@ impl Small {
     fn recover(disk: &Disk, shards: usize, now: Moment, redone: impl Fn(usize) -> usize) -> Self {
         let mut rows = RuleRows::default();
         for (key, bytes) in &disk.rows {
-            rows.add(*key, bytes).expect("readable");
+            rows.add(Version::NEWEST, *key, bytes).expect("readable");
         }
         let restored = rows.finish(LATE_SECONDS).expect("readable").expect("rules");
         let mut small = Self::new(restored.compiler, shards);
@@ -262,7 +263,10 @@ impl Small {
         let restoring = Restoring { roster: &small.snapshot.roster, end };
         for (position, bytes) in &disk.checkpoint.pieces {
             let hash = |group, values: &[&str]| row_hash(&small.hasher, group, values);
-            small.table.load(&restoring, *position, bytes, hash).expect("a copy");
+            small
+                .table
+                .load(&restoring, *position, (Version::NEWEST, bytes), hash)
+                .expect("a copy");
         }
         let mut takes = SavedTakes::new();
         for round in 0..2 {
@@ -271,7 +275,7 @@ impl Small {
             let stop = if round == 0 { redone(tail.len()) } else { tail.len() };
             for (place, record) in &tail[..stop] {
                 let at = record.at(timeline);
-                decode_takes(&mut &*record.takes, &at, &mut takes).expect("takes");
+                decode_takes(Version::NEWEST, &mut &*record.takes, &at, &mut takes).expect("takes");
                 let into = (&small.table, &restoring, &small.hasher);
                 let read = |dimension: &crate::event::Dimension| dimension.of(&record.event);
                 let redone = small.revisions.redo(into, (*place as u64, &at), &takes, read);
@@ -292,7 +296,7 @@ fn check(engine: &Small, log: &[Record], first: usize) -> (u64, Option<(usize, A
     let (mut takes, mut right) = (SavedTakes::new(), 0);
     for (place, record) in log.iter().enumerate().skip(first) {
         let at = record.at(timeline);
-        decode_takes(&mut &*record.takes, &at, &mut takes).expect("takes");
+        decode_takes(Version::NEWEST, &mut &*record.takes, &at, &mut takes).expect("takes");
         let into = (&table, &checking, &engine.hasher);
         let read = |dimension: &crate::event::Dimension| dimension.of(&record.event);
         let checked = engine.revisions.check(into, (place as u64, &at), &takes, read);
@@ -511,7 +515,7 @@ fn a_state_that_does_not_follow_is_found_where_it_is() {
         let record = &mut log[place];
         let at = record.at(timeline);
         let mut takes = SavedTakes::new();
-        decode_takes(&mut &*record.takes, &at, &mut takes).expect("takes");
+        decode_takes(Version::NEWEST, &mut &*record.takes, &at, &mut takes).expect("takes");
         let Reading::TokenBucket([_, low]) = &mut takes[0].reading else { panic!("a bucket") };
         *low ^= 1;
         record.takes.clear();

@@ -6,6 +6,8 @@ use smallvec::SmallVec;
 use crate::bytes::take_u8;
 use crate::clock::Timestamp;
 #[cfg(feature = "durable")]
+use crate::format::Version;
+#[cfg(feature = "durable")]
 use crate::varint;
 
 /// How many sums every row has: input, output and total tokens, cost in cents, latency.
@@ -256,7 +258,12 @@ impl Row {
 
     /// Reads a row, with those cells whose columns have these folds; `None` where it is damaged.
     #[inline]
-    pub(super) fn read(bytes: &mut &[u8], folds: &[Option<Fold>], gate: u32) -> Option<Self> {
+    pub(super) fn read(
+        version: Version,
+        bytes: &mut &[u8],
+        folds: &[Option<Fold>],
+        gate: u32,
+    ) -> Option<Self> {
         let head = take_u8(bytes)?;
         let mut row = Self { gate, ..Self::of(varint::take_u32(bytes)?) };
         row.events = varint::take(bytes)?;
@@ -267,7 +274,7 @@ impl Row {
         }
         if head & HAS_CELLS != 0 {
             for _ in 0..varint::take(bytes)? {
-                let cell = Cell::read(bytes)?;
+                let cell = Cell::read(version, bytes)?;
                 if folds.get(cell.column as usize) == Some(&Some(cell.fold)) {
                     row.cells.merge(&cell);
                 }
@@ -289,7 +296,7 @@ impl Cell {
         }
     }
 
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
+    fn read(_: Version, bytes: &mut &[u8]) -> Option<Self> {
         let column = varint::take_u32(bytes)?;
         let head = take_u8(bytes)?;
         let fold = Fold::of_number(head & !OVERFLOWED)?;

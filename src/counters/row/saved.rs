@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::{OVERFLOW_GROUP, Row, RowKey, high, low, number_of, width};
+use crate::format::Version;
 use crate::varint;
 
 /// The words of a saved row.
@@ -30,6 +31,7 @@ impl Row {
     /// Makes the row of these words: of its cells those for which `keep` returns the 32 bits beside
     /// the counter's number. `None` of words that are no row.
     pub(in crate::counters) fn load(
+        _: Version,
         saved: Words<'_>,
         hash: impl FnOnce(RowKey<'_>) -> u64,
         mut keep: impl FnMut(u32, u32) -> Option<u32>,

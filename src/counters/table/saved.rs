@@ -22,6 +22,7 @@ use crate::counters::policy::Policy;
 use crate::counters::row::Row;
 use crate::counters::saved::SavedTake;
 use crate::counters::time::{At, Moment};
+use crate::format::Version;
 use crate::varint;
 
 /// A shard that was copied.
@@ -97,7 +98,7 @@ impl Table {
         &self,
         restoring: &Restoring<'_>,
         position: u64,
-        mut bytes: &[u8],
+        (version, mut bytes): (Version, &[u8]),
         hash: impl Fn(u32, &[&str]) -> u64,
     ) -> Result<(), Malformed> {
         let gate = gate(position);
@@ -118,7 +119,7 @@ impl Table {
                 let counter = counter.of_number(number)?;
                 Some(if matches!(counter.policy, Policy::SlidingWindow(_)) { gate } else { extra })
             };
-            let row = Row::load(words, hash, keep).ok_or(Malformed)?;
+            let row = Row::load(version, words, hash, keep).ok_or(Malformed)?;
             if upkeep::is_idle(&row, restoring.roster, restoring.end) {
                 continue;
             }

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::counters::{SavedTakes, decode_takes, encode_takes};
+use crate::format::Version;
 use crate::{
     Algorithm, Enforcement, Engine, Event, HeaderDialect, ManualClock, Meter, Metric, Overflow,
     Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Timestamp, Window,
@@ -185,7 +186,7 @@ fn an_answer_that_comes_back_renders_as_the_one_that_was_kept() {
         for Kept { replay, at, bytes } in kept {
             let timeline = replay.sayings.timeline;
             let mut takes = SavedTakes::new();
-            decode_takes(&mut &*bytes, &at, &mut takes).expect("what was saved");
+            decode_takes(Version::NEWEST, &mut &*bytes, &at, &mut takes).expect("what was saved");
             let id = replay.event_id();
             let restored = Decision::restored(id, at, timeline, &takes, find).expect("rules known");
             assert_eq!(renderings(&restored), renderings(&replay), "seed {seed}");

@@ -1,7 +1,7 @@
 //! Where the engine's calls meet its store.
 
 use crate::clock::Timestamp;
-use crate::counters::{At, Moment, SavedTakes, Take, decode_takes, encode_takes};
+use crate::counters::{At, Moment, SavedTakes, Take, encode_takes};
 use crate::decision::{Decision, Kept};
 use crate::durable::{Head, Pipeline, Record};
 use crate::engine::Engine;
@@ -159,7 +159,7 @@ impl Engine {
                 return Some(Known::Other);
             }
             let since = Moment(record.now);
-            let stored = Stored::read(record.event)?;
+            let stored = record.stored()?;
             if !stored.is_same_request(record.is_explicit, event) {
                 return Some(Known::Conflict { since });
             }
@@ -181,7 +181,7 @@ impl Engine {
         is_other: impl Fn(&Stored<'_>) -> bool,
     ) -> bool {
         let Some(pipeline) = &self.pipeline else { return false };
-        let other = pipeline.read(place, |it| Some(is_other(&Stored::read(it.event)?)));
+        let other = pipeline.read(place, |it| Some(is_other(&it.stored()?)));
         other.is_ok_and(|other| other == Some(true))
     }
 
@@ -196,7 +196,7 @@ impl Engine {
         let timeline = self.table.timeline();
         let at = record.at(timeline, event.timestamp());
         let mut takes = SavedTakes::new();
-        decode_takes(&mut &*record.takes, &at, &mut takes)?;
+        record.read_takes(&at, &mut takes)?;
         let rule_of = |revision| pipeline.rule(revision);
         let id = self.ledger.as_ref().map(|ledger| ledger.id(place));
         Decision::restored(id, at, timeline, &takes, rule_of)

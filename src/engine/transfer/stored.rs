@@ -7,8 +7,8 @@ use super::{ExportReport, Exported, Lines};
 use crate::durable::{Pipeline, Record};
 use crate::error::ExportError;
 use crate::ledger::Ledger;
+use crate::log::Wanted;
 use crate::log::store::Chunk;
-use crate::log::{Stored, Wanted};
 use crate::progress::Progress;
 
 /// Writes the events that are wanted and were recorded before this call.
@@ -61,7 +61,7 @@ fn read(
     bytes: &[u8],
 ) -> Result<Option<Exported>, ()> {
     let record = Record::read(bytes).ok_or(())?;
-    let stored = Stored::read(record.event).ok_or(())?;
+    let stored = record.stored().ok_or(())?;
     if !wanted.has(stored.timestamp()) || !wanted.needle.matches(&stored) {
         return Ok(None);
     }

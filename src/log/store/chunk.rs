@@ -4,10 +4,11 @@
 //! keys. redb gives a value pages whose number is a power of two, so a batch is cut where that
 //! wastes little.
 
-use super::seal::{seal, start, unseal, wide};
+use super::seal::{Home, start, wide};
 use super::{Batch, FoundKey};
 use crate::bytes::{take, take_i64, take_u32, take_u64};
 use crate::clock::Timestamp;
+use crate::format::Version;
 use crate::log::segment::index;
 
 /// The most bytes of a chunk, but for one of a single record.
@@ -35,8 +36,8 @@ pub(crate) struct Chunk<'c> {
 
 impl<'c> Chunk<'c> {
     /// Reads a value; `None` where it is damaged.
-    pub(super) fn open(table: &str, first: u64, value: &'c [u8]) -> Option<Self> {
-        Self::parse(first, unseal(table, first, value)?)
+    pub(super) fn open(home: Home<'_>, first: u64, value: &'c [u8]) -> Option<Self> {
+        Self::parse(first, home.unseal(first, value)?)
     }
 
     fn parse(first: u64, content: &'c [u8]) -> Option<Self> {
@@ -101,8 +102,8 @@ pub(crate) struct OwnedChunk {
 
 impl OwnedChunk {
     /// Copies a value; `None` where it is damaged.
-    pub(super) fn open(table: &str, first: u64, value: &[u8]) -> Option<Self> {
-        let content = unseal(table, first, value)?;
+    pub(super) fn open(home: Home<'_>, first: u64, value: &[u8]) -> Option<Self> {
+        let content = home.unseal(first, value)?;
         Chunk::parse(first, content)?;
         Some(Self { first, content: content.into() })
     }
@@ -150,7 +151,7 @@ fn portion(left: usize) -> usize {
 /// `put`, in their order.
 pub(super) fn cut<E>(
     batch: &Batch<'_>,
-    table: &str,
+    home: Home<'_>,
     value: &mut Vec<u8>,
     mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -173,7 +174,7 @@ pub(super) fn cut<E>(
             value.extend_from_slice(&end.saturating_sub(from).to_le_bytes());
         }
         value.extend_from_slice(batch.records.get(index(from)..index(to)).unwrap_or_default());
-        seal(table, first, value);
+        home.seal(first, value);
         put(first, value)?;
         first = first.saturating_add(wide(taken.len()));
         (ends, from) = (rest, to);
@@ -201,7 +202,7 @@ fn partition(ends: &[u32], meets: impl Fn(usize, u32) -> bool) -> usize {
 /// key at most, so no two runs have the same one.
 pub(super) fn cut_keys<E>(
     batch: &Batch<'_>,
-    table: &str,
+    home: Home<'_>,
     value: &mut Vec<u8>,
     mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -217,7 +218,7 @@ pub(super) fn cut_keys<E>(
             value.extend_from_slice(&stored.hash.to_le_bytes());
             value.extend_from_slice(&stored.index.to_le_bytes());
         }
-        seal(table, key, value);
+        home.seal(key, value);
         put(key, value)?;
         key = key.saturating_add(wide(taken.len()));
         keys = rest;
@@ -227,18 +228,19 @@ pub(super) fn cut_keys<E>(
 
 /// Visits the keys of a run, and returns how many there are; `None` where it is damaged.
 pub(super) fn visit_keys(
-    table: &str,
+    (home, version): (Home<'_>, Version),
     key: u64,
     value: &[u8],
     mut visit: impl FnMut(FoundKey),
 ) -> Option<u64> {
-    let mut content = unseal(table, key, value)?;
+    let mut content = home.unseal(key, value)?;
     let (base, now) = (take_u64(&mut content)?, take_u64(&mut content)?);
     let (entries, rest) = content.as_chunks::<KEY>();
     for entry in entries {
         let mut entry = &entry[..];
         let (hash, index) = (take_u64(&mut entry)?, take_u32(&mut entry)?);
-        visit(FoundKey { hash, place: base.saturating_add(u64::from(index)), now });
+        let place = base.saturating_add(u64::from(index));
+        visit(FoundKey { version, hash, place, now });
     }
     rest.is_empty().then_some(wide(entries.len()))
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
 
-use super::seal::{seal, start, unseal};
+use super::seal::{Home, start};
 use crate::bytes::take_u64;
 
 /// Bytes for a store that is not in a file: encrypted ones, some in memory for tests, or some that
@@ -100,7 +100,7 @@ impl Backend {
         let mut note = Vec::new();
         start(&mut note);
         note.extend_from_slice(&batches.to_le_bytes());
-        seal(MARK, MARK_OFFSET, &mut note);
+        Home::of_any_store(MARK).seal(MARK_OFFSET, &mut note);
         self.write(MARK_OFFSET, &note)
     }
 
@@ -108,7 +108,7 @@ impl Backend {
     pub(super) fn marked(&self) -> Option<u64> {
         let mut note = [0; MARK_BYTES];
         self.read(MARK_OFFSET, &mut note).ok()?;
-        take_u64(&mut unseal(MARK, MARK_OFFSET, &note)?)
+        take_u64(&mut Home::of_any_store(MARK).unseal(MARK_OFFSET, &note)?)
     }
 
     /// How many bytes there are.

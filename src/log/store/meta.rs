@@ -6,18 +6,25 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::{Named, StoreError};
-use super::seal::{seal, start, unseal};
+use super::seal::{Home, start};
 use super::{Generation, StateTable};
 use crate::clock::Timestamp;
+use crate::format::Version;
 
 pub(super) const META_TABLE: &str = "limitry";
 const META_KEY: u64 = 0;
+/// The row says what the store is called, and so cannot be bound to it.
+const META_HOME: Home<'_> = Home { table: META_TABLE, store: 0 };
 const MAGIC: [u8; 8] = *b"limitry\n";
 /// The version of the format that this crate writes, and the newest that it reads.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Meta {
+    /// The format that the named rows are in.
+    pub(super) version: Version,
+    /// A random number, which the checksums of its values are bound to.
+    pub(super) store: u64,
     /// The oldest first, and one at least.
     pub(super) generations: Vec<StoredGeneration>,
     /// How many batches were stored.
@@ -42,6 +49,10 @@ pub(super) struct Meta {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoredGeneration {
+    /// The format of its keys.
+    pub(super) version: Version,
+    /// Whether the checksums of its values are bound to the store.
+    pub(super) is_bound: bool,
     pub(super) number: u64,
     pub(super) first: u64,
     pub(super) end: u64,
@@ -53,6 +64,10 @@ pub(super) struct StoredGeneration {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checkpoint {
+    /// The format of its pieces.
+    pub(super) version: Version,
+    /// Whether the checksums of its values are bound to the store.
+    pub(super) is_bound: bool,
     pub(super) number: u64,
     pub(super) pieces: u64,
 }
@@ -67,6 +82,8 @@ impl Meta {
     /// Of an empty store.
     pub(super) fn new() -> Self {
         Self {
+            version: Version::NEWEST,
+            store: random_name(),
             generations: vec![StoredGeneration::starting(0, 0)],
             batches: 0,
             next: 1,
@@ -109,6 +126,25 @@ impl Meta {
         }
     }
 
+    /// Where the values of the named rows are.
+    pub(super) fn rows_home<'h>(&self, table: &'h str) -> Home<'h> {
+        // They are bound from the moment on at which a store is of format 2.
+        self.home(table, self.version > Version::One)
+    }
+
+    fn home<'h>(&self, table: &'h str, is_bound: bool) -> Home<'h> {
+        Home { table, store: if is_bound { self.store } else { 0 } }
+    }
+
+    /// Binds the checksums of everything to a store of its own: that of a copy.
+    pub(super) fn bind_anew(&mut self) {
+        self.store = random_name();
+        self.generations.iter_mut().for_each(|one| one.is_bound = true);
+        if let Some(Complete { checkpoint, .. }) = &mut self.complete {
+            checkpoint.is_bound = true;
+        }
+    }
+
     /// How many rows a table of named rows has.
     pub(super) fn rows(&mut self, table: StateTable) -> &mut u64 {
         match table {
@@ -123,7 +159,7 @@ impl Meta {
         start(&mut body);
         // Writing to memory fails for no value of these types.
         let mut body = postcard::to_extend(self, body).unwrap_or_default();
-        seal(META_TABLE, META_KEY, &mut body);
+        META_HOME.seal(META_KEY, &mut body);
         [&MAGIC[..], &FORMAT.to_le_bytes(), &body].concat()
     }
 
@@ -139,13 +175,18 @@ impl Meta {
             return Err(StoreError::Newer { file: file.file.clone(), found, known: FORMAT });
         }
         let body =
-            unseal(META_TABLE, META_KEY, rest).ok_or_else(|| damaged("its checksum is wrong"))?;
-        let meta: Self = postcard::from_bytes(body).map_err(|_| damaged("it cannot be read"))?;
+            META_HOME.unseal(META_KEY, rest).ok_or_else(|| damaged("its checksum is wrong"))?;
+        let meta = match found {
+            1 => one::read(body),
+            FORMAT => postcard::from_bytes(body).ok(),
+            _ => return Err(damaged("it contradicts itself")),
+        };
+        let meta = meta.ok_or_else(|| damaged("it cannot be read"))?;
         let starts = meta.generations.windows(2).all(|pair| match pair {
             [before, after] => before.end == after.first,
             _ => false,
         });
-        if found != FORMAT || meta.generations.is_empty() || !starts {
+        if meta.generations.is_empty() || !starts {
             return Err(damaged("it contradicts itself"));
         }
         Ok(meta)
@@ -154,9 +195,96 @@ impl Meta {
     pub(super) const KEY: u64 = META_KEY;
 }
 
+/// A number that no other store has.
+fn random_name() -> u64 {
+    ahash::RandomState::new().hash_one("store").max(1)
+}
+
+/// The row as format 1 has it.
+mod one {
+    use serde::Deserialize;
+
+    use super::{Meta, Version, random_name};
+
+    #[derive(Deserialize)]
+    struct Row {
+        generations: Vec<Generation>,
+        batches: u64,
+        next: u64,
+        now: u64,
+        floor: Option<i128>,
+        complete: Option<Complete>,
+        under_way: Option<Checkpoint>,
+        rules: u64,
+        state: u64,
+        doomed: Vec<String>,
+    }
+
+    #[derive(Deserialize)]
+    struct Generation {
+        number: u64,
+        first: u64,
+        end: u64,
+        now: u64,
+        earliest: i128,
+        latest: i128,
+        keys: u64,
+    }
+
+    #[derive(Deserialize)]
+    struct Checkpoint {
+        number: u64,
+        pieces: u64,
+    }
+
+    #[derive(Deserialize)]
+    struct Complete {
+        checkpoint: Checkpoint,
+        from: u64,
+    }
+
+    pub(super) fn read(body: &[u8]) -> Option<Meta> {
+        let row: Row = postcard::from_bytes(body).ok()?;
+        let complete = |Complete { checkpoint, from }| super::Complete {
+            checkpoint: Checkpoint::into(checkpoint),
+            from,
+        };
+        Some(Meta {
+            version: Version::One,
+            store: random_name(),
+            generations: row.generations.into_iter().map(Into::into).collect(),
+            batches: row.batches,
+            next: row.next,
+            now: row.now,
+            floor: row.floor,
+            complete: row.complete.map(complete),
+            under_way: row.under_way.map(Into::into),
+            rules: row.rules,
+            state: row.state,
+            doomed: row.doomed,
+        })
+    }
+
+    impl From<Generation> for super::StoredGeneration {
+        fn from(old: Generation) -> Self {
+            let Generation { number, first, end, now, earliest, latest, keys } = old;
+            let (version, is_bound) = (Version::One, false);
+            Self { version, is_bound, number, first, end, now, earliest, latest, keys }
+        }
+    }
+
+    impl From<Checkpoint> for super::Checkpoint {
+        fn from(Checkpoint { number, pieces }: Checkpoint) -> Self {
+            Self { version: Version::One, is_bound: false, number, pieces }
+        }
+    }
+}
+
 impl StoredGeneration {
     pub(super) fn starting(number: u64, first: u64) -> Self {
         Self {
+            version: Version::NEWEST,
+            is_bound: true,
             number,
             first,
             end: first,
@@ -165,6 +293,11 @@ impl StoredGeneration {
             latest: Timestamp::MIN.unix_nanos(),
             keys: 0,
         }
+    }
+
+    /// Where the values of one of its tables are.
+    pub(super) fn home<'h>(&self, meta: &Meta, table: &'h str) -> Home<'h> {
+        meta.home(table, self.is_bound)
     }
 
     /// The name of the table of its records.
@@ -191,6 +324,15 @@ impl StoredGeneration {
 }
 
 impl Checkpoint {
+    pub(super) fn starting(number: u64) -> Self {
+        Self { version: Version::NEWEST, is_bound: true, number, pieces: 0 }
+    }
+
+    /// Where its values are.
+    pub(super) fn home<'h>(&self, meta: &Meta, table: &'h str) -> Home<'h> {
+        meta.home(table, self.is_bound)
+    }
+
     pub(super) fn table(&self) -> String {
         format!("checkpoint-{}", self.number)
     }

@@ -5,8 +5,8 @@
 //! checkpoints. What any of them means it does not know. A [`Batch`] is one transaction: all of it
 //! is there after a crash, or nothing. [`RedbStore`] is the store in one file.
 //!
-//! Every value carries a checksum of its content and of where it belongs, and the
-//! [meta row](meta) says how many of everything there are. So what was changed, lost or put
+//! Every value carries a checksum of its content, of where it belongs and of the store that it is
+//! in, and the [meta row](meta) says how many of everything there are. So what was changed, lost or put
 //! elsewhere behind the store's back is an error that names it, and never an answer.
 
 mod chunk;
@@ -27,6 +27,7 @@ pub use self::error::StoreError;
 pub use self::medium::Storage;
 pub(crate) use self::redb::{RedbStore, StoreOptions};
 use crate::clock::Timestamp;
+use crate::format::Version;
 use crate::progress::Progress;
 
 /// One durable transaction.
@@ -52,6 +53,9 @@ pub(crate) struct Batch<'b> {
     pub(crate) new_generation: bool,
     /// Generations that end at or before this place are dropped whole; the newest never is.
     pub(crate) keep_from: u64,
+    /// `state` has every named row in the newest format, and the store is one of that from here on.
+    /// The first batch of a store of an older format must do that.
+    pub(crate) converts: bool,
 }
 
 impl Batch<'_> {
@@ -70,6 +74,7 @@ impl Batch<'_> {
             checkpoint: CheckpointStep::None,
             new_generation: false,
             keep_from: 0,
+            converts: false,
         }
     }
 }
@@ -84,6 +89,8 @@ pub(crate) struct StoredKey {
 /// An idempotency key as it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FoundKey {
+    /// The format that it was stored in.
+    pub(crate) version: Version,
     pub(crate) hash: u64,
     /// Of the record that carries it.
     pub(crate) place: u64,
@@ -119,6 +126,8 @@ pub(crate) struct Piece {
 /// A piece as it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoredPiece<'p> {
+    /// The format that it was stored in.
+    pub(crate) version: Version,
     pub(crate) kind: u8,
     pub(crate) position: u64,
     pub(crate) bytes: &'p [u8],
@@ -164,6 +173,9 @@ pub(crate) struct StoreReport {
 /// What is in a store: either as it is at each call, or all of it as it was at one moment. Any
 /// thread may call, and sees all of a batch or nothing of it.
 pub(crate) trait Contents: Sync {
+    /// The format that the named rows are in.
+    fn version(&self) -> Version;
+
     /// The place behind the last durable record. Cheap, and never waits for a commit.
     fn end(&self) -> u64;
 

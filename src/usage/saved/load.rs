@@ -9,6 +9,7 @@ use super::{
 };
 use crate::bytes::{take_u8, take_u64};
 use crate::clock::Timestamp;
+use crate::format::Version;
 use crate::usage::columns::Columns;
 use crate::usage::dictionary::Dictionary;
 use crate::usage::level::Shape;
@@ -34,7 +35,11 @@ impl Rollups {
 
     /// Loads what rows are about. Bytes that no roll-ups wrote are an error, or else roll-ups that
     /// answer something; they never make more than about 64 bytes of memory a byte.
-    pub(crate) fn load_keys(bytes: &[u8], options: &RollupOptions) -> Result<Self, RollupsError> {
+    pub(crate) fn load_keys(
+        _: Version,
+        bytes: &[u8],
+        options: &RollupOptions,
+    ) -> Result<Self, RollupsError> {
         let bytes = &mut &*bytes;
         let version = take_u8(bytes).ok_or(RollupsError::Damaged("there is no version"))?;
         if version != VERSION {
@@ -163,16 +168,16 @@ impl Rollups {
     }
 
     /// Loads rows, of as many steps as were put one behind the other.
-    pub(crate) fn load_rows(&mut self, bytes: &[u8]) -> Result<(), RollupsError> {
+    pub(crate) fn load_rows(&mut self, version: Version, bytes: &[u8]) -> Result<(), RollupsError> {
         let Some(loading) = self.notes.loading.take() else {
             return Err(RollupsError::Damaged("there are rows and no keys"));
         };
-        let loaded = self.load_runs(&loading, &mut &*bytes);
+        let loaded = self.load_runs(version, &loading, &mut &*bytes);
         self.notes.loading = Some(loading);
         loaded.ok_or(RollupsError::Damaged("rows"))
     }
 
-    fn load_runs(&mut self, loading: &Loading, bytes: &mut &[u8]) -> Option<()> {
+    fn load_runs(&mut self, version: Version, loading: &Loading, bytes: &mut &[u8]) -> Option<()> {
         let mut gate = None;
         while !bytes.is_empty() {
             let tag = take_u8(bytes)?;
@@ -188,7 +193,7 @@ impl Rollups {
             if bucket < *loading.first.get(number)? {
                 // All of it is gone since.
                 for _ in 0..count {
-                    Row::read(bytes, &[], gate)?;
+                    Row::read(version, bytes, &[], gate)?;
                 }
                 continue;
             }
@@ -201,7 +206,7 @@ impl Rollups {
                 if read == count {
                     return None;
                 }
-                let row = Row::read(bytes, &loading.folds, gate)?;
+                let row = Row::read(version, bytes, &loading.folds, gate)?;
                 let series = series.get_mut(row.series as usize)?;
                 series.is_of(row.series, kind).then_some(())?;
                 series.count_row()?;

@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng as StdRng;
 use super::*;
 use crate::clock::Timestamp;
 use crate::event::ValueName;
+use crate::format::Version;
 use crate::usage::row::Row;
 use crate::usage::tests::{self, Happened, START, draw, of_buckets, selectors};
 use crate::usage::{RollupOptions, ValueFold};
@@ -222,8 +223,8 @@ fn live(case: &Case, rng: &mut StdRng) -> (Rollups, Vec<Happened>, Vec<Saved>, V
 }
 
 fn load(saved: &Saved, options: &RollupOptions) -> Rollups {
-    let mut rollups = Rollups::load_keys(&saved.keys, options).expect("keys");
-    rollups.load_rows(&saved.rows).expect("rows");
+    let mut rollups = Rollups::load_keys(Version::NEWEST, &saved.keys, options).expect("keys");
+    rollups.load_rows(Version::NEWEST, &saved.rows).expect("rows");
     rollups
 }
 
@@ -370,15 +371,15 @@ fn other_dimensions_are_a_mismatch_and_other_versions_are_told() {
     let mut keys = Vec::new();
     rollups.save_keys(0, &mut keys);
     let declared = RollupOptions::new().dimensions(["customer_id"]);
-    let error = Rollups::load_keys(&keys, &declared).unwrap_err();
+    let error = Rollups::load_keys(Version::NEWEST, &keys, &declared).unwrap_err();
     let expected = "saved roll-ups are by [\"customer_id\", \"event_type\", \"model\"], and \
                     [\"customer_id\"] are declared";
     assert_eq!(error.to_string(), expected);
     keys[0] = 2;
-    let error = Rollups::load_keys(&keys, &three()).unwrap_err();
+    let error = Rollups::load_keys(Version::NEWEST, &keys, &three()).unwrap_err();
     assert_eq!(error, RollupsError::Newer(2));
-    assert!(Rollups::load_keys(&[], &three()).is_err());
-    assert!(Rollups::new(&three()).load_rows(&[]).is_err());
+    assert!(Rollups::load_keys(Version::NEWEST, &[], &three()).is_err());
+    assert!(Rollups::new(&three()).load_rows(Version::NEWEST, &[]).is_err());
 }
 
 /// What is counted anew from the newest events answers what all events answer, from where it says.
@@ -498,13 +499,15 @@ fn damaged_bytes_never_panic() {
                     }
                     bytes
                 };
-                let Ok(mut rollups) =
-                    Rollups::load_keys(&damage(&mut rng, &saved.keys), &case.options)
-                else {
+                let Ok(mut rollups) = Rollups::load_keys(
+                    Version::NEWEST,
+                    &damage(&mut rng, &saved.keys),
+                    &case.options,
+                ) else {
                     errors += 1;
                     continue;
                 };
-                if rollups.load_rows(&damage(&mut rng, &saved.rows)).is_err() {
+                if rollups.load_rows(Version::NEWEST, &damage(&mut rng, &saved.rows)).is_err() {
                     errors += 1;
                     continue;
                 }

@@ -7,11 +7,11 @@ use ::redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableEr
 use super::super::chunk::{Chunk, OwnedChunk, visit_keys};
 use super::super::error::{Named, StoreError};
 use super::super::meta::{Checkpoint, Meta, StoredGeneration};
-use super::super::seal::unseal;
 use super::super::{Contents, FoundKey, Generation, StateTable, StoredPiece};
 use super::{RedbStore, read_meta, table};
 use crate::bytes::{take_u8, take_u64};
 use crate::clock::Timestamp;
+use crate::format::Version;
 
 /// Whether a visit of values goes on.
 type Going = Result<ControlFlow<()>, StoreError>;
@@ -82,7 +82,7 @@ impl<'v> View<'v> {
             if first != next {
                 return Err(self.missing(&name, next));
             }
-            let chunk = Chunk::open(&name, first, value);
+            let chunk = Chunk::open(of.home(&self.meta, &name), first, value);
             let chunk = chunk.ok_or_else(|| self.wrong_checksum(&name, first))?;
             if chunk.end() == first || chunk.end() > of.end {
                 return Err(self.wrong_checksum(&name, first));
@@ -108,9 +108,9 @@ impl<'v> View<'v> {
         let mut found = 0_u64;
         self.values(&name, 0, &mut |key, value| {
             let read = || {
-                let mut content = unseal(&name, key, value)?;
+                let mut content = of.home(&self.meta, &name).unseal(key, value)?;
                 let (kind, position) = (take_u8(&mut content)?, take_u64(&mut content)?);
-                Some(StoredPiece { kind, position, bytes: content })
+                Some(StoredPiece { version: of.version, kind, position, bytes: content })
             };
             visit(read().ok_or_else(|| self.wrong_checksum(&name, key))?);
             found = found.saturating_add(1);
@@ -137,6 +137,10 @@ impl<'v> View<'v> {
 }
 
 impl Contents for View<'_> {
+    fn version(&self) -> Version {
+        self.meta.version
+    }
+
     fn end(&self) -> u64 {
         self.meta.end()
     }
@@ -178,7 +182,7 @@ impl Contents for View<'_> {
         let newest = newest.transpose().map_err(failed)?;
         let (first, value) = newest.ok_or_else(|| self.missing(&name, of.first))?;
         let first = first.value();
-        let chunk = OwnedChunk::open(&name, first, value.value());
+        let chunk = OwnedChunk::open(of.home(&self.meta, &name), first, value.value());
         let chunk = chunk.ok_or_else(|| self.wrong_checksum(&name, first))?;
         if chunk.chunk().end() < end {
             return Err(self.missing(&name, chunk.chunk().end()));
@@ -192,7 +196,8 @@ impl Contents for View<'_> {
             let name = of.key_runs();
             let mut found = 0_u64;
             self.values(&name, 0, &mut |key, value| {
-                let count = visit_keys(&name, key, value, |found| {
+                let home = (of.home(&self.meta, &name), of.version);
+                let count = visit_keys(home, key, value, |found| {
                     if found.place >= from {
                         visit(found);
                     }
@@ -209,7 +214,8 @@ impl Contents for View<'_> {
         let name = of.table();
         let mut found = 0_u64;
         self.values(name, 0, &mut |key, value| {
-            visit(key, unseal(name, key, value).ok_or_else(|| self.wrong_checksum(name, key))?);
+            let row = self.meta.rows_home(name).unseal(key, value);
+            visit(key, row.ok_or_else(|| self.wrong_checksum(name, key))?);
             found = found.saturating_add(1);
             Ok(ControlFlow::Continue(()))
         })?;
@@ -233,6 +239,10 @@ impl Contents for View<'_> {
 
 /// Each call reads in a transaction of its own, so that two of them may see different commits.
 impl Contents for RedbStore {
+    fn version(&self) -> Version {
+        self.meta.read().version
+    }
+
     fn end(&self) -> u64 {
         self.meta.read().end()
     }

@@ -11,8 +11,8 @@ use ::redb::{Database, Error as RedbError};
 
 use super::super::error::{Named, StoreError};
 use super::super::medium::Backend;
-use super::super::meta::Meta;
-use super::super::seal::{unseal, wide};
+use super::super::meta::{Checkpoint, Meta, StoredGeneration};
+use super::super::seal::{Home, wide};
 use super::super::{Batch, Contents, StateTable, Store, StoreReport, Visit};
 use super::read::View;
 use super::write::{begin, put_meta};
@@ -153,6 +153,37 @@ fn check_values(
     Ok(report)
 }
 
+/// What a table is of.
+enum TableOf<'m> {
+    Generation(&'m StoredGeneration),
+    Rows,
+    Checkpoint(Checkpoint),
+}
+
+impl TableOf<'_> {
+    /// Where its values are in the store that it is copied from.
+    fn home<'h>(&self, meta: &Meta, table: &'h str) -> Home<'h> {
+        match self {
+            Self::Generation(of) => of.home(meta, table),
+            Self::Rows => meta.rows_home(table),
+            Self::Checkpoint(of) => of.home(meta, table),
+        }
+    }
+}
+
+/// The tables of a store that a copy has, too.
+fn tables(meta: &Meta) -> Vec<(String, TableOf<'_>)> {
+    let tables_of = |one| {
+        let names = [StoredGeneration::events(one), one.key_runs()];
+        names.map(|name| (name, TableOf::Generation(one)))
+    };
+    let generations = meta.generations.iter().flat_map(tables_of);
+    let rows = [StateTable::Rules, StateTable::Meta].map(|of| (of.table().into(), TableOf::Rows));
+    let whole = meta.complete.map(|whole| whole.checkpoint);
+    let pieces = whole.map(|of| (of.table(), TableOf::Checkpoint(of)));
+    generations.chain(rows).chain(pieces).collect()
+}
+
 /// A backup that is being made.
 struct Copy<'c> {
     named: &'c Named,
@@ -177,11 +208,16 @@ impl<'c> Copy<'c> {
         meta.batches = 0;
         meta.doomed.clear();
         meta.under_way = None;
-        let mut copy = Self { named, db, meta };
+        meta.bind_anew();
+        let copy = Self { named, db, meta };
         let mut done = 0;
         progress(Progress::new(COPYING, 0, total));
-        for name in copy.tables() {
-            copy.table(view, &name, &mut |bytes| {
+        for (name, old) in tables(&view.meta) {
+            let new = match &old {
+                TableOf::Rows => copy.meta.rows_home(&name),
+                _ => Home { table: &name, store: copy.meta.store },
+            };
+            copy.table(view, [old.home(&view.meta, &name), new], &mut |bytes| {
                 done = bytes.saturating_add(done);
                 progress(Progress::new(COPYING, done, total));
             })?;
@@ -189,22 +225,15 @@ impl<'c> Copy<'c> {
         Ok(copy)
     }
 
-    fn tables(&self) -> Vec<String> {
-        let meta = &self.meta;
-        let generations = meta.generations.iter().flat_map(|one| [one.events(), one.key_runs()]);
-        let state = [StateTable::Rules, StateTable::Meta].map(|of| of.table().to_owned());
-        let pieces = meta.complete.map(|whole| whole.checkpoint.table());
-        generations.chain(state).chain(pieces).collect()
-    }
-
     /// Copies a table in transactions of some megabytes.
     fn table(
-        &mut self,
+        &self,
         view: &View<'_>,
-        name: &str,
+        [old, new]: [Home<'_>; 2],
         done: &mut dyn FnMut(u64),
     ) -> Result<(), StoreError> {
-        let mut from = Some(0);
+        let (name, mut from) = (old.table, Some(0));
+        let mut sealed = Vec::new();
         while let Some(start) = from.take() {
             let failed = |error: RedbError| self.named.redb("copying", error);
             let txn = begin(self.named, &self.db, false)?;
@@ -216,8 +245,13 @@ impl<'c> Copy<'c> {
                         from = Some(key);
                         return Ok(ControlFlow::Break(()));
                     }
-                    unseal(name, key, value).ok_or_else(|| view.wrong_checksum(name, key))?;
-                    target.insert(key, value).map_err(|e| failed(e.into()))?;
+                    let content = old.unseal(key, value);
+                    content.ok_or_else(|| view.wrong_checksum(name, key))?;
+                    sealed.clear();
+                    sealed.extend_from_slice(value);
+                    new.seal(key, &mut sealed);
+                    let put = target.insert(key, sealed.as_slice());
+                    put.map_err(|e| failed(e.into()))?;
                     copied = copied.saturating_add(wide(value.len()));
                     Ok(ControlFlow::Continue(()))
                 })?;

@@ -5,9 +5,10 @@ use ::redb::{Database, Durability, Error as RedbError, ReadableTableMetadata, Wr
 use super::super::chunk::{cut, cut_keys};
 use super::super::error::{Named, StoreError};
 use super::super::meta::{Checkpoint, Complete, META_TABLE, Meta, StoredGeneration};
-use super::super::seal::{seal, start, wide};
+use super::super::seal::{Home, start, wide};
 use super::super::{Batch, CheckpointStep, StateChange};
 use super::{RedbStore, table};
+use crate::format::Version;
 
 /// How much of the dropped tables a commit removes: twice as many bytes as it writes and
 /// `SWEPT_BYTES` at the least, but no more than `SWEPT_VALUES` values.
@@ -102,6 +103,9 @@ fn check(named: &Named, batch: &Batch<'_>, meta: &Meta) -> Result<(), StoreError
         let detail = format!("{} keys for {records} records", batch.keys.len());
         return Err(named.batch("must have at most one key for each of its records", detail));
     }
+    if meta.version < Version::NEWEST && !batch.converts {
+        return Err(named.batch("must convert the store", "it is of an older format"));
+    }
     let completes = matches!(batch.checkpoint, CheckpointStep::Complete { .. });
     let begins = batch.checkpoint == CheckpointStep::Begin;
     if (completes || !batch.pieces.is_empty()) && !begins && meta.under_way.is_none() {
@@ -121,14 +125,25 @@ struct Writer<'w> {
 
 impl Writer<'_> {
     fn store(&mut self, batch: &Batch<'_>, meta: &mut Meta) -> Result<(), StoreError> {
-        let newest = meta.generations.last().is_some_and(|newest| newest.first < newest.end);
-        if batch.new_generation && newest {
+        if batch.converts {
+            meta.version = Version::NEWEST;
+        }
+        let newest = meta.generations.last();
+        let is_empty = newest.is_some_and(|newest| newest.first == newest.end);
+        let is_old = newest.is_some_and(|newest| newest.version < Version::NEWEST);
+        if is_old || (batch.new_generation && !is_empty) {
+            if is_empty {
+                meta.generations.pop();
+            }
             let number = meta.number();
             meta.generations.push(StoredGeneration::starting(number, batch.first));
         }
-        if let Some(newest) = meta.generations.last_mut() {
-            self.records(batch, newest)?;
-            self.keys(batch, newest)?;
+        if let Some(mut newest) = meta.generations.pop() {
+            let [events, keys] = [newest.events(), newest.key_runs()];
+            let [events, keys] = [&events, &keys].map(|name| newest.home(meta, name));
+            self.records(batch, &mut newest, events)?;
+            self.keys(batch, &mut newest, keys)?;
+            meta.generations.push(newest);
         }
         meta.now = meta.now.max(batch.now);
         batch.state.iter().try_for_each(|change| self.state(change, meta))?;
@@ -141,14 +156,14 @@ impl Writer<'_> {
         &mut self,
         batch: &Batch<'_>,
         newest: &mut StoredGeneration,
+        home: Home<'_>,
     ) -> Result<(), StoreError> {
         if batch.ends.is_empty() {
             return Ok(());
         }
-        let name = newest.events();
         let failed = |error: RedbError| self.named.redb("writing records", error);
-        let mut chunks = self.txn.open_table(table(&name)).map_err(|e| failed(e.into()))?;
-        cut(batch, &name, self.value, |first, value| {
+        let mut chunks = self.txn.open_table(table(home.table)).map_err(|e| failed(e.into()))?;
+        cut(batch, home, self.value, |first, value| {
             self.written = self.written.saturating_add(wide(value.len()));
             chunks.insert(first, value).map(drop).map_err(|error| failed(error.into()))
         })?;
@@ -159,14 +174,18 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn keys(&mut self, batch: &Batch<'_>, newest: &mut StoredGeneration) -> Result<(), StoreError> {
+    fn keys(
+        &mut self,
+        batch: &Batch<'_>,
+        newest: &mut StoredGeneration,
+        home: Home<'_>,
+    ) -> Result<(), StoreError> {
         if batch.keys.is_empty() {
             return Ok(());
         }
-        let name = newest.key_runs();
         let failed = |error: RedbError| self.named.redb("writing keys", error);
-        let mut runs = self.txn.open_table(table(&name)).map_err(|e| failed(e.into()))?;
-        cut_keys(batch, &name, self.value, |key, value| {
+        let mut runs = self.txn.open_table(table(home.table)).map_err(|e| failed(e.into()))?;
+        cut_keys(batch, home, self.value, |key, value| {
             self.written = self.written.saturating_add(wide(value.len()));
             runs.insert(key, value).map(drop).map_err(|error| failed(error.into()))
         })?;
@@ -184,7 +203,7 @@ impl Writer<'_> {
             StateChange::Put { bytes, .. } => {
                 start(self.value);
                 self.value.extend_from_slice(bytes);
-                seal(name, *key, self.value);
+                meta.rows_home(name).seal(*key, self.value);
                 self.written = self.written.saturating_add(wide(self.value.len()));
                 rows.insert(key, self.value.as_slice()).map_err(|e| failed(e.into()))?.is_some()
             }
@@ -202,11 +221,11 @@ impl Writer<'_> {
     fn checkpoint(&mut self, batch: &Batch<'_>, meta: &mut Meta) -> Result<(), StoreError> {
         if batch.checkpoint == CheckpointStep::Begin {
             let number = meta.number();
-            let left = meta.under_way.replace(Checkpoint { number, pieces: 0 });
+            let left = meta.under_way.replace(Checkpoint::starting(number));
             meta.doomed.extend(left.map(|left| left.table()));
         }
         let Some(mut under_way) = meta.under_way else { return Ok(()) };
-        self.pieces(batch, &mut under_way)?;
+        self.pieces(batch, &mut under_way, meta)?;
         meta.under_way = Some(under_way);
         if let CheckpointStep::Complete { from } = batch.checkpoint {
             let whole = Complete { checkpoint: under_way, from };
@@ -217,11 +236,17 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn pieces(&mut self, batch: &Batch<'_>, of: &mut Checkpoint) -> Result<(), StoreError> {
+    fn pieces(
+        &mut self,
+        batch: &Batch<'_>,
+        of: &mut Checkpoint,
+        meta: &Meta,
+    ) -> Result<(), StoreError> {
         if batch.pieces.is_empty() {
             return Ok(());
         }
         let name = of.table();
+        let home = of.home(meta, &name);
         let failed = |error: RedbError| self.named.redb("writing a checkpoint", error);
         let mut pieces = self.txn.open_table(table(&name)).map_err(|e| failed(e.into()))?;
         for piece in batch.pieces {
@@ -229,7 +254,7 @@ impl Writer<'_> {
             self.value.push(piece.kind);
             self.value.extend_from_slice(&piece.position.to_le_bytes());
             self.value.extend_from_slice(&piece.bytes);
-            seal(&name, of.pieces, self.value);
+            home.seal(of.pieces, self.value);
             self.written = self.written.saturating_add(wide(self.value.len()));
             pieces.insert(of.pieces, self.value.as_slice()).map_err(|e| failed(e.into()))?;
             of.pieces = of.pieces.saturating_add(1);

@@ -183,7 +183,7 @@ impl Found {
             store.state(table, &mut |key, row| rows.push((key, row.to_vec())))?;
         }
         let from = store.pieces(&mut |piece| {
-            let StoredPiece { kind, position, bytes } = piece;
+            let StoredPiece { kind, position, bytes, .. } = piece;
             pieces.push(Piece { kind, position, bytes: bytes.to_vec() });
         })?;
         Ok(Self {

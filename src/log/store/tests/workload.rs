@@ -39,6 +39,7 @@ impl Step {
             checkpoint: self.checkpoint,
             new_generation: self.new_generation,
             keep_from: self.keep_from,
+            converts: false,
         }
     }
 }
