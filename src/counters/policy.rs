@@ -240,6 +240,20 @@ impl Policy {
         }
     }
 
+    /// A counter's state as format 1 has it: counts were one word without a sign.
+    #[cfg(feature = "durable")]
+    pub(super) fn of_format_1(&self, image: Image) -> Image {
+        match (self, image.words.as_slice()) {
+            (Self::FixedWindow(_) | Self::CalendarPeriod(_), [first, used]) => {
+                Image::count(image.extra, *first, (*used).into())
+            }
+            (Self::GaugePeriod(_), [start, used, latest]) => {
+                Image::of(image.extra, &[*start, *used, 0, *latest])
+            }
+            _ => image,
+        }
+    }
+
     /// The figures of a reading that was taken at `at`.
     pub(crate) fn figures(&self, reading: &Reading, at: At, timeline: Timeline) -> Figures {
         let up = |moment| Some(timeline.second_rounded_up(moment));

@@ -15,7 +15,7 @@ use super::table::Take;
 use super::time::{At, Moment};
 use crate::bytes::{take_u8, take_u64};
 use crate::format::Version;
-use crate::rules::Cost;
+use crate::rules::{Cost, Units};
 use crate::varint;
 
 /// The lower bits of the first byte: which algorithm's state follows.
@@ -119,10 +119,14 @@ impl SavedTake {
     }
 
     #[inline]
-    fn decode(_: Version, bytes: &mut &[u8], at: &At) -> Option<Self> {
+    fn decode(version: Version, bytes: &mut &[u8], at: &At) -> Option<Self> {
         let flags = take_u8(bytes)?;
         let revision = varint::take_u32(bytes)?;
-        let units = varint::take_wide(bytes)?;
+        let units = |bytes: &mut &[u8]| match version {
+            Version::One => varint::take(bytes).map(Units::from),
+            Version::Two => varint::take_wide(bytes),
+        };
+        let cost = units(bytes)?;
         let moment = |bytes: &mut &[u8]| {
             Some(at.now.0.wrapping_add(varint::take_signed(bytes)?.cast_unsigned()))
         };
@@ -130,7 +134,7 @@ impl SavedTake {
             let start = at.second.wrapping_sub(varint::take_signed(bytes)?);
             Some(Bounds { start, length: varint::take_u32(bytes)? })
         };
-        let wide = |bytes: &mut &[u8]| varint::take_wide(bytes).map(Wide::new);
+        let wide = |bytes: &mut &[u8]| units(bytes).map(Wide::new);
         let reading = match flags & KIND {
             0 => {
                 let high = varint::take(bytes)?;
@@ -164,7 +168,7 @@ impl SavedTake {
         let known = KIND | FITS | CROWDED | COUNTS | WRITTEN;
         (flags & !known == 0).then_some(Self {
             revision,
-            cost: Cost { units, counts: is(COUNTS) },
+            cost: Cost { units: cost, counts: is(COUNTS) },
             fits: is(FITS),
             crowded: is(CROWDED),
             written: is(WRITTEN),

@@ -2,7 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::{OVERFLOW_GROUP, Row, RowKey, high, low, number_of, width};
+use super::{OVERFLOW_GROUP, Row, RowKey, high, low, number_of, plain, tag, width};
+use crate::counters::cell::{Image, NARROW, WIDE};
 use crate::format::Version;
 use crate::varint;
 
@@ -28,37 +29,64 @@ impl Row {
         Some(words.as_chunks().0)
     }
 
-    /// Makes the row of these words: of its cells those for which `keep` returns the 32 bits beside
-    /// the counter's number. `None` of words that are no row.
+    /// Makes the row of these words: with those of its cells for which `keep` returns what they are
+    /// to be. `None` of words that are no row.
     pub(in crate::counters) fn load(
-        _: Version,
+        version: Version,
         saved: Words<'_>,
         hash: impl FnOnce(RowKey<'_>) -> u64,
-        mut keep: impl FnMut(u32, u32) -> Option<u32>,
+        mut keep: impl FnMut(u32, Image) -> Option<Image>,
     ) -> Option<Self> {
         let (head, rest) = saved.split_first()?;
         let head = u64::from_le_bytes(*head);
         let (key, mut cells) = rest.split_at_checked(high(head) as usize)?;
         let mut words = Vec::with_capacity(saved.len().saturating_add(1));
-        words.push(if low(head) == OVERFLOW_GROUP {
+        if low(head) == OVERFLOW_GROUP {
             let [counter] = key else { return None };
-            let counter = u32::try_from(u64::from_le_bytes(*counter)).ok()?;
-            hash(RowKey::Overflow { counter })
+            let counter = plain(u32::try_from(u64::from_le_bytes(*counter)).ok()?);
+            words.extend([hash(RowKey::Overflow { counter }), head, counter.into()]);
         } else {
-            hash(RowKey::Partition { group: low(head), values: &values(key)? })
-        });
-        words.push(head);
-        words.extend(key.iter().map(|word| u64::from_le_bytes(*word)));
+            words.push(hash(RowKey::Partition { group: low(head), values: &values(key)? }));
+            words.push(head);
+            words.extend(key.iter().map(|word| u64::from_le_bytes(*word)));
+        }
         while let Some((first, rest)) = cells.split_first() {
             let first = u64::from_le_bytes(*first);
-            let (state, rest) = rest.split_at_checked(width(first))?;
+            let width = match version {
+                Version::One => one::width(first),
+                Version::Two => width(first),
+            };
+            let (state, rest) = rest.split_at_checked(width)?;
             cells = rest;
-            if let Some(extra) = keep(number_of(first), high(first)) {
-                words.push(u64::from(low(first)) | (u64::from(extra) << 32));
-                words.extend(state.iter().map(|word| u64::from_le_bytes(*word)));
+            let state = state.iter().map(|word| u64::from_le_bytes(*word)).collect();
+            let number = number_of(first);
+            if let Some(image) = keep(number, Image { extra: high(first), words: state }) {
+                words.push(tag(number, image.words.len(), image.extra));
+                words.extend_from_slice(&image.words);
             }
         }
         Some(Self(words.into_boxed_slice()))
+    }
+}
+
+/// Cells as format 1 has them: the two bits above a counter's number said how wide its state is.
+mod one {
+    use super::{NARROW, WIDE, low};
+
+    const WIDE_BIT: u32 = 1 << 31;
+    const TALL_BIT: u32 = 1 << 30;
+    /// The words of a quota of the highest or latest amount: with a figure of one word.
+    const TALL: usize = 3;
+
+    pub(super) fn width(tag: u64) -> usize {
+        let number = low(tag);
+        if number & (WIDE_BIT | TALL_BIT) == 0 {
+            NARROW
+        } else if number & WIDE_BIT == 0 {
+            TALL
+        } else {
+            WIDE
+        }
     }
 }
 

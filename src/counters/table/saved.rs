@@ -114,10 +114,16 @@ impl Table {
                 RowKey::Partition { group, values } => hash(group, values),
                 RowKey::Overflow { counter } => overflow_hash(counter),
             };
-            let keep = |number, extra| {
+            let keep = |number, mut image: Image| {
                 let counter = restoring.roster.answering(number)?;
                 let counter = counter.of_number(number)?;
-                Some(if matches!(counter.policy, Policy::SlidingWindow(_)) { gate } else { extra })
+                if version == Version::One {
+                    image = counter.policy.of_format_1(image);
+                }
+                if matches!(counter.policy, Policy::SlidingWindow(_)) {
+                    image.extra = gate;
+                }
+                Some(image)
             };
             let row = Row::load(version, words, hash, keep).ok_or(Malformed)?;
             if upkeep::is_idle(&row, restoring.roster, restoring.end) {
