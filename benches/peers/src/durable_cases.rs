@@ -213,7 +213,7 @@ fn waiting(size: &Size) -> Row {
                     std::thread::yield_now();
                 }
                 write_key(&mut random, &mut key);
-                engine.track(&call.event(&names).idempotency_key(key.as_str())).expect("valid");
+                let _ = engine.track(&call.event(&names).idempotency_key(key.as_str())).expect("valid");
             }
             stop.store(true, std::sync::atomic::Ordering::Release);
         });
@@ -249,7 +249,7 @@ fn levels(size: &Size) -> Vec<Row> {
             write_key(&mut random, &mut key);
             let event = call.event(&names).idempotency_key(key.as_str());
             let start = Instant::now();
-            black_box(engine.track(&event).expect("valid"));
+            let _ = black_box(engine.track(&event).expect("valid"));
             spent.push(start.elapsed().as_nanos());
         }
         spent.sort_unstable();
