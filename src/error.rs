@@ -90,9 +90,16 @@ pub enum TrackError {
     /// The event cannot be judged.
     #[error(transparent)]
     Event(#[from] EventError),
-    /// The idempotency key was used for another event.
-    #[error("idempotency_key: {key:?} was used for an event with another payload")]
+    /// The customer used the idempotency key for another event: one with another type, model,
+    /// provider, cost or latency, other tokens, properties or values. A retry may bring another
+    /// timestamp, and a total of tokens may be given or left to be computed.
+    #[error(
+        "idempotency_key: {key:?} of customer {customer:?} was used for another event: a retry \
+         must have the same type, model, provider, tokens, cost, latency, properties and values"
+    )]
     IdempotencyConflict {
+        /// The customer.
+        customer: Box<str>,
         /// The key.
         key: Box<str>,
     },

@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use smallvec::SmallVec;
 
 use crate::amount::{Amount, IntoAmount};
-use crate::clock::Timestamp;
 use crate::error::EventError;
 
 pub mod bounds;
@@ -187,8 +186,14 @@ impl<'a> Event<'a> {
         self
     }
 
-    /// Sets the key that makes a retry of this event count once. The engine keeps keys for its
-    /// retention, 24 hours by default.
+    /// Sets the key that makes a retry of this event count once. Keys are the customer's: the same
+    /// key of another customer is another key. The engine keeps keys for its retention, 24 hours
+    /// by default.
+    ///
+    /// An event with the same customer and key is a retry when it has the same type, model,
+    /// provider, tokens, cost, latency, properties and values, and a conflict otherwise. What may
+    /// differ is the timestamp, which is that of the first, and whether `total_tokens` is given or
+    /// left to be computed.
     #[must_use]
     #[inline]
     pub fn idempotency_key(mut self, key: impl Into<Cow<'a, str>>) -> Self {
@@ -388,20 +393,18 @@ impl<'a> Event<'a> {
         })
     }
 
-    /// Feeds everything that makes this event what it is, but not the idempotency key itself, to
-    /// a hasher: two events of one key are the same request when these agree.
+    /// Feeds everything that a retry of this event must have in common with it to a hasher: all but
+    /// the customer and the idempotency key, which are looked up, and the timestamp, which a client
+    /// may set anew each time.
     pub(crate) fn hash_payload(&self, state: &mut impl Hasher) {
-        self.customer_id.hash(state);
         self.event_type.hash(state);
         self.model.hash(state);
         self.provider.hash(state);
         self.input_tokens.hash(state);
         self.output_tokens.hash(state);
-        self.total_tokens.hash(state);
+        self.tokens().hash(state);
         self.cost_cents.hash(state);
         self.latency_ms.hash(state);
-        // As the log keeps it: leap seconds, which chrono tells apart, are not on its time line.
-        self.timestamp.map(Timestamp::from).hash(state);
         // The order in which properties and values were set means nothing.
         let mut properties: SmallVec<[_; 8]> = self.properties.iter().collect();
         properties.sort_by(|a, b| a.0.cmp(&b.0));

@@ -163,8 +163,12 @@ fn a_repeated_key_counts_once() {
 fn a_key_that_was_used_for_another_event_rejects_the_batch() {
     let (engine, _) = metered();
     let _ = engine.record(&call("a").idempotency_key("before")).expect("valid");
-    let conflict = |key: &str| TrackError::IdempotencyConflict { key: key.into() };
-    let stored = [call("a").idempotency_key("new"), call("b").idempotency_key("before")];
+    let conflict = |key: &str| {
+        let (customer, key) = ("a".into(), key.into());
+        TrackError::IdempotencyConflict { customer, key }
+    };
+    let other = call("a").total_tokens(11).idempotency_key("before");
+    let stored = [call("a").idempotency_key("new"), other];
     assert_eq!(rejected(&engine, &stored, 1), conflict("before"));
     let inside = [
         call("a").idempotency_key("new"),
@@ -173,7 +177,21 @@ fn a_key_that_was_used_for_another_event_rejects_the_batch() {
     ];
     assert_eq!(rejected(&engine, &inside, 2), conflict("new"));
     // The key is still free.
-    assert_eq!(recorded(&engine, &[call("z").idempotency_key("new")]), (1, 0));
+    assert_eq!(recorded(&engine, &[call("a").idempotency_key("new")]), (1, 0));
+}
+
+/// What one customer uses for a key is nobody else's business, in a batch as anywhere.
+#[test]
+fn a_key_of_another_customer_is_another_key() {
+    let (engine, _) = metered();
+    let _ = engine.record(&call("a").idempotency_key("1")).expect("valid");
+    let events: Vec<_> = ["a", "b", "c", "b"].map(|of| call(of).idempotency_key("1")).into();
+    assert_eq!(recorded(&engine, &events), (2, 2));
+    assert_eq!(engine.events().len(), 3);
+    // Customers and keys that read the same when they are put together.
+    let events: Vec<_> =
+        [("ab", "c"), ("a", "bc")].map(|(of, key)| call(of).idempotency_key(key)).into();
+    assert_eq!(recorded(&engine, &events), (2, 0));
 }
 
 #[test]

@@ -44,7 +44,9 @@ fn track(engine: &Engine, event: &Event<'_>) -> Decision {
 
 fn assert_conflict(engine: &Engine, event: &Event<'_>) {
     match engine.track(event) {
-        Err(TrackError::IdempotencyConflict { key }) => assert_eq!(&*key, "req_1"),
+        Err(TrackError::IdempotencyConflict { customer, key }) => {
+            assert_eq!((&*customer, &*key), ("c", "req_1"));
+        }
         other => panic!("{event:?} is another payload: {other:?}"),
     }
 }
@@ -209,12 +211,10 @@ fn every_part_of_the_payload_tells_requests_apart() {
             .property("team", "red")
             .property("flag", true)
             .value("images", "1.5")
-            .timestamp(date(START - HOUR))
     };
     assert!(!track(&engine, &full()).is_replay());
     assert!(track(&engine, &full()).is_replay());
     let others = [
-        Event::new("d", "call").total_tokens(10).idempotency_key("req_1"),
         Event::new("c", "embed").total_tokens(10).idempotency_key("req_1"),
         request(),
         full().model("gpt-5"),
@@ -230,7 +230,6 @@ fn every_part_of_the_payload_tells_requests_apart() {
         full().property("more", "red"),
         full().value("images", "1.500001"),
         full().value("pages", 1),
-        full().timestamp(date(START - HOUR + 1)),
     ];
     for other in &others {
         assert_conflict(&engine, other);
@@ -238,6 +237,86 @@ fn every_part_of_the_payload_tells_requests_apart() {
     assert_eq!(used(&engine), 10, "a conflict counts nothing");
     assert_eq!(engine.events().len(), 1);
     assert!(track(&engine, &full()).is_replay(), "a conflict leaves the first one as it was");
+}
+
+/// A client that tries again may stamp its event anew, and may say the total of its tokens where it
+/// left that to be computed, or the other way round.
+#[test]
+fn what_a_retry_may_say_anew_is_no_other_payload() {
+    let parts = || Event::new("c", "call").input_tokens(6).output_tokens(4);
+    for first in [parts(), parts().total_tokens(10), parts().timestamp(date(START - HOUR))] {
+        let (engine, clock) = roomy();
+        let first = first.idempotency_key("req_1");
+        let answer = track(&engine, &first);
+        assert_eq!(answer.outcome(), Outcome::Admitted);
+        clock.advance(duration(5 * SECOND));
+        let again = [
+            parts(),
+            parts().total_tokens(10),
+            parts().timestamp(date(START)),
+            parts().timestamp(date(START - HOUR)),
+            parts().total_tokens(10).timestamp(date(START + 5 * SECOND)),
+            // Too far ahead and too late for a first event, and no error for a second.
+            parts().timestamp(date(START + 9 * DAY)),
+            parts().timestamp(date(START - 900 * DAY)),
+        ];
+        for again in again.map(|again| again.idempotency_key("req_1")) {
+            let text = format!("{first:?} and {again:?}");
+            let checked = engine.check(&again).expect("no conflict");
+            assert_eq!(checked.outcome(), Outcome::Replayed, "{text}");
+            let again = track(&engine, &again);
+            assert_eq!(again.outcome(), Outcome::Replayed, "{text}");
+            assert_eq!(body(&again), body(&answer), "{text}");
+        }
+        let others = [
+            parts().total_tokens(11),
+            parts().output_tokens(5),
+            Event::new("c", "call").total_tokens(10),
+            Event::new("c", "call").input_tokens(10),
+        ];
+        for other in others {
+            assert_conflict(&engine, &other.idempotency_key("req_1"));
+        }
+        assert_eq!((used(&engine), engine.events().len()), (10, 1));
+    }
+}
+
+/// The error says what must be the same.
+#[test]
+fn a_conflict_says_what_a_retry_must_have_in_common() {
+    let (engine, _clock) = roomy();
+    assert!(track(&engine, &request()).is_allowed());
+    let why = engine.track(&request().cost_cents(1)).expect_err("another payload").to_string();
+    assert_eq!(
+        why,
+        "idempotency_key: \"req_1\" of customer \"c\" was used for another event: a retry must \
+         have the same type, model, provider, tokens, cost, latency, properties and values"
+    );
+}
+
+/// Nobody's key is anybody else's.
+#[test]
+fn a_key_is_its_customers() {
+    let (engine, clock) = roomy();
+    let of = |customer: &str| Event::new(customer.to_owned(), "call").total_tokens(10);
+    let first = track(&engine, &of("c").idempotency_key("1"));
+    clock.advance(duration(SECOND));
+    for customer in ["d", "e"] {
+        let event = of(customer).cost_cents(7).idempotency_key("1");
+        assert_eq!(engine.check(&event).expect("valid").outcome(), Outcome::Admitted);
+        let own = track(&engine, &event);
+        assert_eq!(own.outcome(), Outcome::Admitted);
+        assert_ne!(own.event_id(), first.event_id());
+        assert_eq!(track(&engine, &event).event_id(), own.event_id());
+    }
+    let again = track(&engine, &of("c").idempotency_key("1"));
+    assert_eq!((again.outcome(), body(&again)), (Outcome::Replayed, body(&first)));
+    // Customers and keys that read the same when they are put together.
+    for (customer, key) in [("ab", "c"), ("a", "bc"), ("abc", "d")] {
+        let event = of(customer).idempotency_key(key);
+        assert_eq!(track(&engine, &event).outcome(), Outcome::Admitted, "{customer} {key}");
+    }
+    assert_eq!((used(&engine), engine.events().len()), (60, 6));
 }
 
 /// The order of properties and values, and how a number is written, say nothing.

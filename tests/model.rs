@@ -40,11 +40,11 @@ enum Step {
     Check(Act, Option<Dating>),
     Standing(Act),
     Batch(Vec<Act>),
-    /// Tracks or records an earlier event with a key again, as it was or changed.
+    /// Tracks or records an earlier event with a key again.
     Again {
         which: usize,
         record: bool,
-        changed: bool,
+        how: Again,
     },
     Forward(Nanos),
     Backward(Nanos),
@@ -57,6 +57,20 @@ enum Step {
     Remove(usize),
     /// Reloads the rules as they are, with one changed, or dropped, or none.
     Sync(Option<(usize, Option<Edit>)>),
+}
+
+/// In what an event differs from an earlier one with its key.
+#[derive(Clone, Copy, Debug)]
+enum Again {
+    AsItWas,
+    /// It says anew when it happened.
+    Dated(Option<Dating>),
+    /// It says the total of its tokens where the first left it to be computed, or leaves it.
+    Total,
+    /// It is another customer's.
+    OfAnother,
+    /// It costs more.
+    Costlier,
 }
 
 /// How an event is dated: from the start of the day, so that repeats have equal timestamps.
@@ -235,6 +249,16 @@ fn dating() -> impl Strategy<Value = Option<Dating>> {
     ]
 }
 
+fn again() -> impl Strategy<Value = Again> {
+    prop_oneof![
+        2 => Just(Again::AsItWas),
+        1 => dating().prop_map(Again::Dated),
+        1 => Just(Again::Total),
+        1 => Just(Again::OfAnother),
+        1 => Just(Again::Costlier),
+    ]
+}
+
 fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         3 => (1_u64..30).prop_map(Edit::Limit),
@@ -266,8 +290,8 @@ fn step() -> impl Strategy<Value = Step> {
         // What an event counts is no matter to where its dimensions stand.
         2 => act().prop_map(|act| Step::Standing(Act { values: Vec::new(), ..act })),
         1 => vec(act(), 0..4).prop_map(Step::Batch),
-        1 => (any::<usize>(), any::<bool>(), prop::bool::weighted(0.3))
-            .prop_map(|(which, record, changed)| Step::Again { which, record, changed }),
+        2 => (any::<usize>(), any::<bool>(), again())
+            .prop_map(|(which, record, how)| Step::Again { which, record, how }),
         5 => length().prop_map(Step::Forward),
         1 => length().prop_map(Step::Backward),
         3 => (-1_i64..=1).prop_map(Step::ToRetry),
@@ -355,11 +379,9 @@ impl<'m> Run<'m> {
                 let answers = self.pair.track_batch(acts)?;
                 acts.iter().zip(&answers).for_each(|(act, answer)| self.note(act, answer));
             }
-            Step::Again { which, record, changed } => {
-                let Some(mut act) = chosen(&self.keyed, *which).cloned() else { return Ok(()) };
-                if *changed {
-                    act.cost = Some(act.cost.unwrap_or(0) + 1);
-                }
+            Step::Again { which, record, how } => {
+                let Some(act) = chosen(&self.keyed, *which).cloned() else { return Ok(()) };
+                let act = self.again(act, *how);
                 let verb = if *record { Pair::record } else { Pair::track };
                 let answer = verb(&mut self.pair, &act)?;
                 self.note(&act, &answer);
@@ -445,6 +467,23 @@ impl<'m> Run<'m> {
         }
         self.meet("rules synced");
         Ok(())
+    }
+
+    fn again(&self, act: Act, how: Again) -> Act {
+        match how {
+            Again::AsItWas => act,
+            Again::Dated(dating) => self.dated(&act, dating),
+            Again::Total if act.total.is_none() => Act { total: act.sum(), ..act },
+            Again::Total => {
+                let left = Act { total: None, ..act.clone() };
+                if left.sum() == act.total { left } else { act }
+            }
+            Again::OfAnother => {
+                let other = if act.customer == "ann" { "bob" } else { "ann" };
+                Act { customer: other.into(), ..act }
+            }
+            Again::Costlier => Act { cost: Some(act.cost.unwrap_or(0) + 1), ..act },
+        }
     }
 
     fn dated(&self, act: &Act, dating: Option<Dating>) -> Act {

@@ -219,7 +219,7 @@ fn a_bad_line_is_told_and_all_before_it_is_imported() {
         ),
         (
             good(3).replace("\"e\"", "\"other\""),
-            "idempotency_key: \"x3\" was used for an event with another payload",
+            "idempotency_key: \"x3\" of customer \"c\" was used for another event: a retry must",
         ),
     ];
     for (bad, expected) in cases {

@@ -270,8 +270,9 @@ fn read_rules(
 fn load_keys(store: &dyn Contents, keys: &mut StoredKeys, now: Moment) -> Result<(), StoreError> {
     let count = store.generations().iter().map(|generation| generation.keys).sum::<u64>();
     keys.reserve(usize::try_from(count).unwrap_or(usize::MAX));
-    store.keys(0, &mut |FoundKey { version: _, hash, place, now }| {
-        keys.load(hash, place, Moment(now));
+    store.keys(0, &mut |FoundKey { version, hash, place, now }| match version {
+        Version::One => keys.load_plain(hash, place, Moment(now)),
+        Version::Two => keys.load(hash, place, Moment(now)),
     })?;
     keys.loaded(now);
     Ok(())

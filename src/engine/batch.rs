@@ -11,6 +11,7 @@ use crate::counters::Intent;
 use crate::decision::Decision;
 use crate::error::{BatchError, EventError, TrackError};
 use crate::event::Event;
+use crate::idempotency::CustomerKey;
 use crate::index::Matches;
 use crate::rules::Cost;
 
@@ -91,7 +92,7 @@ struct Batch<'b> {
     engine: &'b Engine,
     now: Now,
     /// The events' idempotency keys, each with the fingerprint of its event.
-    keys: HashMap<&'b str, u64, ahash::RandomState>,
+    keys: HashMap<CustomerKey<'b>, u64, ahash::RandomState>,
     /// The places of events whose key was used before, ascending.
     repeats: Vec<usize>,
 }
@@ -99,7 +100,7 @@ struct Batch<'b> {
 impl<'b> Batch<'b> {
     fn check(&mut self, index: usize, event: &'b Event<'_>) -> Result<(), TrackError> {
         event.validate()?;
-        if let Some(key) = event.key()
+        if let Some(key) = CustomerKey::of(event)
             && self.is_repeat(key, event)?
         {
             self.repeats.push(index);
@@ -112,14 +113,14 @@ impl<'b> Batch<'b> {
     }
 
     /// Whether a key was used before for the same event.
-    fn is_repeat(&mut self, key: &'b str, event: &Event<'_>) -> Result<bool, TrackError> {
+    fn is_repeat(&mut self, key: CustomerKey<'b>, event: &Event<'_>) -> Result<bool, TrackError> {
         if self.engine.find_key(key, event, self.now.moment)?.is_some() {
             return Ok(true);
         }
         let fingerprint = self.engine.keys.fingerprint(event);
         match self.keys.entry(key) {
             Entry::Occupied(first) if *first.get() == fingerprint => Ok(true),
-            Entry::Occupied(_) => Err(TrackError::IdempotencyConflict { key: key.into() }),
+            Entry::Occupied(_) => Err(key.conflict()),
             Entry::Vacant(free) => {
                 free.insert(fingerprint);
                 Ok(false)
@@ -166,7 +167,7 @@ impl<'b> Batch<'b> {
             let cost = |rule: &_| Some(cost(rule).unwrap_or(Cost::NOTHING));
             engine.settle(event, Intent::Record, now, cost)
         };
-        match event.key() {
+        match CustomerKey::of(event) {
             None => decide(),
             Some(key) => engine.by_key(key, event, now.moment, decide),
         }

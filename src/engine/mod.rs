@@ -17,7 +17,7 @@ use crate::decision::{Decision, Standing};
 use crate::durable::Pipeline;
 use crate::error::{EventError, TrackError};
 use crate::event::Event;
-use crate::idempotency::IdempotencyKeys;
+use crate::idempotency::{CustomerKey, IdempotencyKeys};
 use crate::index::Matches;
 use crate::ledger::Ledger;
 use crate::rules::{Cost, Rule};
@@ -208,7 +208,7 @@ impl Engine {
         self.admit()?;
         // The clock is the caller's code: it is read before anything is locked.
         let now = self.read_clock();
-        match event.key() {
+        match CustomerKey::of(event) {
             None => self.decide(event, intent, now),
             Some(key) => self.by_key(key, event, now.moment, || self.decide(event, intent, now)),
         }
@@ -217,7 +217,9 @@ impl Engine {
     fn look(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
         event.validate()?;
         let now = self.read_clock();
-        let Some(key) = event.key() else { return self.decide(event, Intent::Look, now) };
+        let Some(key) = CustomerKey::of(event) else {
+            return self.decide(event, Intent::Look, now);
+        };
         if let Some(known) = self.find_key(key, event, now.moment)? {
             return Ok(known);
         }

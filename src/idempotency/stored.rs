@@ -1,8 +1,10 @@
 //! The idempotency keys of a durable engine: where the record of each key lies.
 //!
-//! A key is 12 bytes: 48 bits of a keyed hash, and the place of the record that has the key, the
-//! event and the answer. The record is the truth: a hash that fits is looked up, and what is found
-//! there is another key, a use that is over, a conflict, or the answer.
+//! A key is 12 bytes: 48 bits of a keyed hash of the customer and the key, and the place of the
+//! record that has both, the event and the answer. The record is the truth: a hash that fits is
+//! looked up, and what is found there is another key, a use that is over, a conflict, or the
+//! answer. Format 1 has the hash of the key alone: as long as keys of it are kept, they are looked
+//! for, too.
 //!
 //! A key is claimed as in memory: the lock of its shard is held while the event is decided and
 //! recorded, so of two calls at the same time one decides and the other finds its record. Of the
@@ -15,6 +17,7 @@ use parking_lot::Mutex;
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
+use super::CustomerKey;
 use super::marks::Marks;
 use crate::counters::Moment;
 
@@ -71,6 +74,8 @@ pub(crate) struct StoredKeys {
     marks: Mutex<Marks>,
     /// The place before which no key is kept: a copy, to be read without a lock.
     floor: AtomicU64,
+    /// The place behind the last key of format 1.
+    plain_end: u64,
     /// What keys are hashed with: random, the same for the life of a log, so that nobody who
     /// chooses keys can make them collide.
     secret: [u64; 2],
@@ -111,6 +116,7 @@ impl StoredKeys {
             shards: (0..SHARDS).map(|_| Padded::default()).collect(),
             marks: Mutex::new(Marks::new(retention, u64::try_from(max_keys).unwrap_or(u64::MAX))),
             floor: AtomicU64::new(0),
+            plain_end: 0,
             secret,
             mask: u64::MAX >> (u64::BITS.saturating_sub(BITS)),
             retention,
@@ -118,35 +124,39 @@ impl StoredKeys {
     }
 
     /// The hash of a key, of 48 bits.
-    pub(crate) fn hash(&self, key: &str) -> u64 {
-        let [first, second] = self.secret;
-        SipHasher13::new_with_keys(first, second).hash(key.as_bytes()) & self.mask
+    pub(crate) fn hash(&self, key: CustomerKey<'_>) -> u64 {
+        self.hash_bytes(&key.name())
     }
 
-    /// The answer that the key of this hash has at `now`, if it has one.
+    fn hash_bytes(&self, bytes: &[u8]) -> u64 {
+        let [first, second] = self.secret;
+        SipHasher13::new_with_keys(first, second).hash(bytes) & self.mask
+    }
+
+    /// The answer that a key has at `now`, if it has one.
     pub(crate) fn find<A, E>(
         &self,
-        hash: u64,
+        key: CustomerKey<'_>,
         now: Moment,
         look_up: impl Fn(u64) -> Result<Known<A>, E>,
     ) -> Result<Option<Once<A>>, E> {
-        self.look(&self.places(hash), now, look_up)
+        self.look(&self.places(key, self.hash(key)), now, look_up)
     }
 
-    /// Answers with what the key of this hash has, or decides, which says where the event was
-    /// recorded if it was.
+    /// Answers with what a key has, or decides, which says where the event was recorded if it was.
     ///
     /// `look_up` reads the record at a place, and is called with and without the key's lock; it
     /// finds every record from the moment on at which `decide` has returned.
     pub(crate) fn once<A, E>(
         &self,
-        hash: u64,
+        key: CustomerKey<'_>,
         now: Moment,
         look_up: impl Fn(u64) -> Result<Known<A>, E>,
         decide: impl FnOnce() -> Result<(A, Option<Use>), E>,
     ) -> Result<Once<A>, E> {
         // Without the lock first: who reads what is stored lets others go on.
-        let places = self.places(hash);
+        let hash = self.hash(key);
+        let places = self.places(key, hash);
         if let Some(known) = self.look(&places, now, &look_up)? {
             return Ok(known);
         }
@@ -175,6 +185,12 @@ impl StoredKeys {
         for shard in &mut self.shards {
             shard.0.get_mut().loading.reserve_exact(each);
         }
+    }
+
+    /// Adds a key of format 1, whose hash is of the key alone, as [`load`](Self::load) does.
+    pub(crate) fn load_plain(&mut self, hash: u64, place: u64, since: Moment) {
+        self.plain_end = self.plain_end.max(place.saturating_add(1));
+        self.load(hash, place, since);
     }
 
     /// Adds the key of a durable record, in the order of places; `since` is the time of the
@@ -217,9 +233,20 @@ impl StoredKeys {
         self.shards.get(shard_of(hash)).map(|shard| &shard.0)
     }
 
-    fn places(&self, hash: u64) -> Places {
+    /// The places of records that may have a key, of this hash.
+    fn places(&self, key: CustomerKey<'_>, hash: u64) -> Places {
+        let floor = self.floor();
+        let mut places = self.places_of_hash(hash, floor);
+        if floor < self.plain_end {
+            let plain = self.places_of_hash(self.hash_bytes(key.key.as_bytes()), floor);
+            places.extend(plain.into_iter().filter(|place| *place < self.plain_end));
+        }
+        places
+    }
+
+    fn places_of_hash(&self, hash: u64, floor: u64) -> Places {
         let shard = self.shard(hash).map(Mutex::lock);
-        shard.map(|shard| shard.places(hash, self.floor())).unwrap_or_default()
+        shard.map(|shard| shard.places(hash, floor)).unwrap_or_default()
     }
 
     /// The first of these places that has the key and is not over.

@@ -123,13 +123,17 @@ impl<'a> Stored<'a> {
         self.values.iter().map(|(name, millionths)| (*name, Amount::from_millionths(*millionths)))
     }
 
-    /// Whether another event is the same request, as their hashes would say it
-    /// ([`Event::hash_payload`]): for idempotency keys. `dated` says whether this one came with a
-    /// timestamp of its own. No allocation where there are no JSON properties.
+    /// Whether another event is a retry of this one, as their hashes would say it
+    /// ([`Event::hash_payload`]): for idempotency keys. No allocation where there are no JSON
+    /// properties.
     #[cfg(feature = "durable")]
-    pub(crate) fn is_same_request(&self, dated: bool, event: &Event<'_>) -> bool {
+    pub(crate) fn is_same_request(&self, event: &Event<'_>) -> bool {
         let Fields { texts, numbers, properties, values } = event.fields();
-        let own_date = dated.then(|| self.timestamp());
+        let ((_, own_type, own_model, own_provider), (_, event_type, model, provider)) =
+            (self.texts, texts);
+        let ([own_input, own_output, _, own_cost, own_latency], [input, output, _, cost, latency]) =
+            (self.numbers, numbers);
+        let own_tokens = self.amount(&ValueName::TotalTokens);
         // Keys and names are there once each, so that as many, each of which is there, are all.
         let has_property = |(key, value): &(Cow<'_, str>, PropertyValue<'_>)| {
             let own = self.properties.iter().find(|(own, _)| own == key);
@@ -142,9 +146,9 @@ impl<'a> Stored<'a> {
         let has_value = |(name, amount): &(Cow<'_, str>, Amount)| {
             self.values().any(|own| own == (&**name, *amount))
         };
-        own_date == event.happened_at().map(Timestamp::from)
-            && self.texts == texts
-            && self.numbers == numbers
+        (own_type, own_model, own_provider) == (event_type, model, provider)
+            && (own_input, own_output, own_cost, own_latency) == (input, output, cost, latency)
+            && own_tokens == event.tokens().flatten().map(Amount::from)
             && self.properties.len() == properties.len()
             && self.values.len() == values.len()
             && properties.iter().all(has_property)

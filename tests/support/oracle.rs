@@ -206,6 +206,22 @@ impl Act {
         self
     }
 
+    /// Whether this asks for the same as an earlier act with its key. A client that tries again may
+    /// say anew when it is, and may say the sum of its tokens or leave it to be made.
+    fn is_retry_of(&self, first: &Self) -> bool {
+        let said = |act: &Self| Self { total: act.sum(), stamp: None, ..act.clone() };
+        said(self) == said(first)
+    }
+
+    /// The tokens in all, where any are said.
+    pub fn sum(&self) -> Option<u64> {
+        match (self.total, self.input, self.output) {
+            (None, None, None) => None,
+            (None, input, output) => Some(input.unwrap_or(0) + output.unwrap_or(0)),
+            (total, _, _) => total,
+        }
+    }
+
     fn dimension(&self, name: &str) -> Option<&str> {
         match name {
             "customer_id" => Some(&self.customer),
@@ -223,10 +239,7 @@ impl Act {
         let whole = |number: Option<u64>| i128::from(number.unwrap_or(0)) * 1_000;
         match measure {
             Measure::Events => 1_000,
-            Measure::Tokens => match self.total {
-                Some(_) => whole(self.total),
-                None => whole(self.input) + whole(self.output),
-            },
+            Measure::Tokens => whole(self.sum()),
             Measure::Cost => whole(self.cost),
             Measure::Value(name) => match name.as_str() {
                 "input_tokens" => whole(self.input),
@@ -368,7 +381,8 @@ pub struct Oracle {
     late: Nanos,
     retention: Nanos,
     rules: Vec<Counted>,
-    keys: BTreeMap<String, First>,
+    /// By customer and key: nobody's key is anybody else's.
+    keys: BTreeMap<(String, String), First>,
     recorded: Vec<String>,
     /// Whether the engine records events at all.
     records: bool,
@@ -526,7 +540,7 @@ impl Oracle {
     ) -> Result<(), String> {
         let now = self.look();
         if let Some(first) = self.first(act) {
-            if first.act != *act {
+            if !act.is_retry_of(&first.act) {
                 return match answer {
                     Err(Fault::Conflict) => Ok(()),
                     other => Err(format!("expected a conflict, not {other:?}")),
@@ -573,7 +587,7 @@ impl Oracle {
             after.recorded.extend(seen.event_id.clone());
             if let Some(key) = &act.key {
                 let first = First { act: act.clone(), seen: seen.clone(), at: now };
-                after.keys.insert(key.clone(), first);
+                after.keys.insert((act.customer.clone(), key.clone()), first);
             }
             *self = after;
         }
@@ -788,7 +802,7 @@ impl Oracle {
     }
 
     fn first(&self, act: &Act) -> Option<&First> {
-        let first = self.keys.get(act.key.as_ref()?)?;
+        let first = self.keys.get(&(act.customer.clone(), act.key.clone()?))?;
         (self.now < first.at + self.retention).then_some(first)
     }
 

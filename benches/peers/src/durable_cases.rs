@@ -213,7 +213,8 @@ fn waiting(size: &Size) -> Row {
                     std::thread::yield_now();
                 }
                 write_key(&mut random, &mut key);
-                let _ = engine.track(&call.event(&names).idempotency_key(key.as_str())).expect("valid");
+                let event = call.event(&names).idempotency_key(key.as_str());
+                let _ = engine.track(&event).expect("valid");
             }
             stop.store(true, std::sync::atomic::Ordering::Release);
         });

@@ -8,6 +8,7 @@ use crate::decision::{Decision, Kept};
 use crate::engine::Engine;
 use crate::error::{BatchError, RulesError, TrackError};
 use crate::event::Event;
+use crate::idempotency::CustomerKey;
 use crate::log::Stored;
 use crate::snapshot::{Compiler, Snapshot};
 
@@ -40,7 +41,7 @@ impl Engine {
     #[inline]
     pub(in crate::engine) fn by_key(
         &self,
-        key: &str,
+        key: CustomerKey<'_>,
         event: &Event<'_>,
         now: Moment,
         decide: impl FnOnce() -> Result<Decision, TrackError>,
@@ -51,7 +52,7 @@ impl Engine {
     #[inline]
     pub(in crate::engine) fn find_key(
         &self,
-        key: &str,
+        key: CustomerKey<'_>,
         event: &Event<'_>,
         now: Moment,
     ) -> Result<Option<Decision>, TrackError> {

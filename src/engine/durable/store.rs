@@ -6,7 +6,8 @@ use crate::decision::{Decision, Kept};
 use crate::durable::{Head, Pipeline, Record};
 use crate::engine::Engine;
 use crate::error::{BatchError, RulesError, TrackError};
-use crate::event::Event;
+use crate::event::{Dimension, Event};
+use crate::idempotency::CustomerKey;
 use crate::idempotency::stored::{Known, Once, Use};
 use crate::log::{Packed, Stored};
 use crate::snapshot::{Compiler, Snapshot};
@@ -86,7 +87,7 @@ impl Engine {
     #[inline]
     pub(in crate::engine) fn by_key(
         &self,
-        key: &str,
+        key: CustomerKey<'_>,
         event: &Event<'_>,
         now: Moment,
         decide: impl FnOnce() -> Result<Decision, TrackError>,
@@ -115,14 +116,14 @@ impl Engine {
             Ok((decision, kept.map(|place| Use { place, since })))
         };
         let look_up = |place| self.look_up(pipeline, place, key, event);
-        let once = pipeline.keys.once(pipeline.keys.hash(key), now, look_up, decide)?;
+        let once = pipeline.keys.once(key, now, look_up, decide)?;
         decision_of(once, key)
     }
 
     /// The answer that an idempotency key has, if it has one.
     pub(in crate::engine) fn find_key(
         &self,
-        key: &str,
+        key: CustomerKey<'_>,
         event: &Event<'_>,
         now: Moment,
     ) -> Result<Option<Decision>, TrackError> {
@@ -137,12 +138,12 @@ impl Engine {
     fn find_stored_key(
         &self,
         pipeline: &Pipeline,
-        key: &str,
+        key: CustomerKey<'_>,
         event: &Event<'_>,
         now: Moment,
     ) -> Result<Option<Decision>, TrackError> {
         let look_up = |place| self.look_up(pipeline, place, key, event);
-        let known = pipeline.keys.find(pipeline.keys.hash(key), now, look_up)?;
+        let known = pipeline.keys.find(key, now, look_up)?;
         known.map(|known| decision_of(known, key)).transpose()
     }
 
@@ -151,16 +152,19 @@ impl Engine {
         &self,
         pipeline: &Pipeline,
         place: u64,
-        key: &str,
+        key: CustomerKey<'_>,
         event: &Event<'_>,
     ) -> Result<Known<Decision>, TrackError> {
         let known = pipeline.read(place, |record| {
-            if record.key != Some(key) {
+            if record.key != Some(key.key) {
                 return Some(Known::Other);
             }
             let since = Moment(record.now);
             let stored = record.stored()?;
-            if !stored.is_same_request(record.is_explicit, event) {
+            if stored.dimension(&Dimension::CustomerId) != Some(key.customer) {
+                return Some(Known::Other);
+            }
+            if !stored.is_same_request(event) {
                 return Some(Known::Conflict { since });
             }
             let answer = self.answer_of(pipeline, record, &stored, place)?;
@@ -219,7 +223,7 @@ impl Engine {
         let head = Head::new(at.now.0, at.explicit, event.key(), |out| {
             encode_takes(takes, &at, revision, out);
         });
-        let key = event.key().map(|key| pipeline.keys.hash(key));
+        let key = CustomerKey::of(event).map(|key| pipeline.keys.hash(key));
         let put = |packed: &Packed| pipeline.put(&head, packed, key, at.now.0);
         if let Some(ledger) = &self.ledger {
             let (id, log_place) = ledger.append(event, timestamp, now, put);
@@ -267,11 +271,11 @@ impl Engine {
 }
 
 /// The answer that a key has, or gets.
-fn decision_of(once: Once<Decision>, key: &str) -> Result<Decision, TrackError> {
+fn decision_of(once: Once<Decision>, key: CustomerKey<'_>) -> Result<Decision, TrackError> {
     match once {
         Once::New(decision, _) => Ok(decision),
         Once::Known(decision, place) => Ok(decision.at_log_place(place)),
-        Once::Conflict => Err(TrackError::IdempotencyConflict { key: key.into() }),
+        Once::Conflict => Err(key.conflict()),
     }
 }
 
@@ -331,7 +335,8 @@ mod tests {
         let engine = Engine::builder().durable(store).build().expect("an engine");
         let event = Event::new("c", "call").idempotency_key("k");
         let now = engine.read_clock();
-        let answer = engine.by_key("k", &event, now.moment, || {
+        let key = CustomerKey { customer: "c", key: "k" };
+        let answer = engine.by_key(key, &event, now.moment, || {
             medium.broken.store(true, Ordering::Release);
             let _ = engine.track(&Event::new("c", "call")).expect("it is not known yet");
             engine.flush().expect_err("it is broken");

@@ -51,6 +51,12 @@ fn keys(retention: u64, max_keys: usize, mask: u64) -> StoredKeys {
 
 const ALL: u64 = u64::MAX >> 16;
 
+/// A customer's key: `b 7` is the key 7 of customer b.
+fn named(name: &str) -> CustomerKey<'_> {
+    let (customer, key) = name.split_once(' ').unwrap_or(("c", name));
+    CustomerKey { customer, key }
+}
+
 fn once(
     keys: &StoredKeys,
     log: &Records,
@@ -62,7 +68,7 @@ fn once(
         let answer = now.0 * 1_000 + u64::from(payload);
         Ok((answer, allowed.then(|| log.add(key, payload, now, answer))))
     };
-    keys.once(keys.hash(key), now, |place| log.look_up(place, key, payload), decide).unwrap()
+    keys.once(named(key), now, |place| log.look_up(place, key, payload), decide).unwrap()
 }
 
 /// A naive model: all uses of each key, in order.
@@ -101,14 +107,15 @@ fn answers_are_those_of_a_list_of_all_uses() {
         let mut now = 10_000;
         for step in 0..1_000 {
             now += dice.random_range(0..RETENTION / 10) * u64::from(dice.random_bool(0.3));
-            let key = format!("key {}", dice.random_range(0..different));
+            let customer = ["a", "b", "c"][dice.random_range(0..3)];
+            let key = format!("{customer} {}", dice.random_range(0..different));
             let (payload, at) = (dice.random_range(0..2), Moment(now));
             let what = (key.as_str(), payload);
             let due = model.find(what, at, most, RETENTION);
             let context = format!("seed {seed}, step {step}, {what:?} at {now}");
             if dice.random_bool(0.3) {
                 let look_up = |place| log.look_up(place, &key, payload);
-                let found = stored.find(stored.hash(&key), at, look_up).unwrap();
+                let found = stored.find(named(&key), at, look_up).unwrap();
                 assert_eq!(found, due, "{context}");
                 continue;
             }
@@ -124,8 +131,15 @@ fn answers_are_those_of_a_list_of_all_uses() {
                 if dice.random_bool(0.5) {
                     stored.reserve(model.uses.len());
                 }
-                for (key, _, found, _) in &model.uses {
-                    stored.load(stored.hash(key), found.place, found.since);
+                // A store that is converted has keys of format 1 up to some place.
+                let plain = dice.random_range(0..=model.uses.len()) * dice.random_range(0..2);
+                for (place, (key, _, found, _)) in model.uses.iter().enumerate() {
+                    if place < plain {
+                        let hash = stored.hash_bytes(named(key).key.as_bytes());
+                        stored.load_plain(hash, found.place, found.since);
+                    } else {
+                        stored.load(stored.hash(named(key)), found.place, found.since);
+                    }
                 }
                 stored.loaded(at);
             }
@@ -147,7 +161,7 @@ fn one_of_many_calls_decides_and_all_get_its_answer() {
                     Ok((answer, Some(log.add(key, 0, Moment(1), answer))))
                 };
                 let look_up = |place| log.look_up(place, key, 0);
-                match stored.once(stored.hash(key), Moment(2), look_up, decide) {
+                match stored.once(named(key), Moment(2), look_up, decide) {
                     Ok(Once::New(answer, _) | Once::Known(answer, _)) => answer,
                     other => panic!("{other:?}"),
                 }
@@ -167,6 +181,27 @@ fn one_of_many_calls_decides_and_all_get_its_answer() {
         assert_eq!(decided.load(Ordering::Relaxed), names.len());
         assert_eq!(stored.len(), 400);
     }
+}
+
+/// As long as keys of format 1 are kept they are found, by their customers alone; then nobody looks
+/// for any.
+#[test]
+fn keys_of_format_1_are_found_until_they_are_over() {
+    let (mut stored, log) = (keys(RETENTION, 10, ALL), Records::default());
+    let plain = stored.hash_bytes(b"1");
+    assert_ne!(plain, stored.hash(named("a 1")));
+    let found = log.add("a 1", 1, Moment(5), 7);
+    stored.load_plain(plain, found.place, found.since);
+    stored.loaded(Moment(6));
+    assert_eq!(once(&stored, &log, ("a 1", 1), Moment(7), true), Once::Known(7, 0));
+    assert_eq!(once(&stored, &log, ("a 1", 2), Moment(7), true), Once::Conflict);
+    assert!(matches!(once(&stored, &log, ("b 1", 2), Moment(7), true), Once::New(_, Some(_))));
+    assert_eq!(once(&stored, &log, ("b 1", 2), Moment(8), true), Once::Known(7_002, 1));
+    assert!(stored.places(named("a 1"), stored.hash(named("a 1"))).contains(&0));
+    // The use of another key takes note of the time.
+    assert!(matches!(once(&stored, &log, ("b 2", 2), Moment(1_005), true), Once::New(_, Some(_))));
+    assert!(stored.places(named("a 1"), stored.hash(named("a 1"))).is_empty());
+    assert!(matches!(once(&stored, &log, ("a 1", 2), Moment(1_005), true), Once::New(_, Some(_))));
 }
 
 #[test]
@@ -189,7 +224,7 @@ fn a_refusal_and_an_error_leave_the_key_free() {
     let (stored, log) = (keys(RETENTION, 10, ALL), Records::default());
     assert_eq!(once(&stored, &log, ("a", 1), Moment(5), false), Once::New(5_001, None));
     let look_up = |place| log.look_up(place, "a", 1);
-    let failed = stored.once(stored.hash("a"), Moment(5), look_up, || Err("no".to_owned()));
+    let failed = stored.once(named("a"), Moment(5), look_up, || Err("no".to_owned()));
     assert_eq!(failed, Err("no".to_owned()));
     assert!(matches!(once(&stored, &log, ("a", 2), Moment(5), true), Once::New(_, Some(_))));
     // What cannot be looked up is an error, and decides nothing.
@@ -199,7 +234,7 @@ fn a_refusal_and_an_error_leave_the_key_free() {
         decided.set(true);
         Ok((0, None))
     };
-    let failed = stored.once(stored.hash("a"), Moment(5), look_up, decide);
+    let failed = stored.once(named("a"), Moment(5), look_up, decide);
     assert_eq!(failed, Err("no record at 0".to_owned()));
     assert!(!decided.get());
 }
@@ -216,7 +251,7 @@ fn a_use_that_comes_in_between_is_found_under_the_lock() {
         }
         log.look_up(place, "a", 1)
     };
-    let answer = stored.once(stored.hash("a"), Moment(7), look_up, || panic!("it is decided"));
+    let answer = stored.once(named("a"), Moment(7), look_up, || panic!("it is decided"));
     assert_eq!(answer, Ok(Once::Known(6_001, 1)));
 }
 
@@ -229,8 +264,8 @@ fn keys_take_bounded_room() {
     let (mut most, mut least) = (0, usize::MAX);
     for place in 0..kept * 5 {
         let use_of = Use { place, since: Moment(place) };
-        let hash = stored.hash(&format!("key {place}"));
-        stored.once(hash, Moment(place), log, || Ok(((), Some(use_of)))).unwrap();
+        let key = format!("key {place}");
+        stored.once(named(&key), Moment(place), log, || Ok(((), Some(use_of)))).unwrap();
         if place % 20_000 == 19_999 {
             let each = stored.bytes() / usize::try_from(stored.len()).unwrap();
             (most, least) = (most.max(each), least.min(each));
@@ -244,9 +279,9 @@ fn keys_take_bounded_room() {
     // All of them over at once, they go with the next calls.
     let now = Moment(u64::MAX);
     for place in kept * 5..kept * 6 {
-        let hash = stored.hash(&format!("key {place}"));
+        let key = format!("key {place}");
         let recorded = Some(Use { place, since: Moment(0) });
-        stored.once(hash, now, log, || Ok(((), recorded))).unwrap();
+        stored.once(named(&key), now, log, || Ok(((), recorded))).unwrap();
     }
     assert!(stored.len() <= 1, "{} are kept", stored.len());
     assert!(stored.bytes() < 1_000_000, "{} bytes", stored.bytes());
@@ -261,7 +296,7 @@ fn loading_five_million_keys() {
     for reserved in [true, false] {
         let mut stored = keys(u64::MAX, 10_000_000, ALL);
         let hashes: Vec<u64> =
-            (0..5_000_000_u64).map(|n| stored.hash(&format!("request {n}"))).collect();
+            (0..5_000_000_u64).map(|n| stored.hash(named(&format!("request {n}")))).collect();
         let started = std::time::Instant::now();
         if reserved {
             stored.reserve(hashes.len());
@@ -273,12 +308,11 @@ fn loading_five_million_keys() {
         let took = started.elapsed();
         println!("reserved {reserved}: {took:?}, {} bytes a key", stored.bytes() / 5_000_000);
         let started = std::time::Instant::now();
-        for (n, hash) in hashes.iter().take(1_000_000).enumerate() {
-            let n = u64::try_from(n).unwrap();
-            let new = (hash ^ 0x5555_5555) & ALL;
+        let new: Vec<String> = (0..1_000_000).map(|n| format!("new {n}")).collect();
+        for (n, new) in (0..).zip(&new) {
             let recorded = Use { place: 5_000_000 + n, since: Moment(1) };
             let look_up = |_| Ok::<_, ()>(Known::<()>::Other);
-            stored.once(new, Moment(2), look_up, || Ok(((), Some(recorded)))).unwrap();
+            stored.once(named(new), Moment(2), look_up, || Ok(((), Some(recorded)))).unwrap();
         }
         println!("a million new keys: {:?}", started.elapsed());
     }
