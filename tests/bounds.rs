@@ -142,7 +142,7 @@ fn export(engine: &Engine) -> String {
 fn an_event_at_a_bound_comes_out_as_it_went_in() {
     for (name, event) in largest() {
         let (tracked, recorded, imported) = (fresh(), fresh(), fresh());
-        tracked.track(&event).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let _ = tracked.track(&event).unwrap_or_else(|why| panic!("{name}: {why}"));
         let body = serde_json::to_string(&event).expect("plain data");
         assert!(body.len() <= bounds::MAX_EVENT_BYTES, "{name}: {}", body.len());
         let read: Event<'static> = serde_json::from_str(&body).expect(name);
@@ -197,7 +197,7 @@ fn the_largest_amounts_spoil_no_answer() {
     let engine = fresh();
     for _ in 0..1_000 {
         for amount in [Amount::from(LARGEST), Amount::from(LARGEST)] {
-            engine.record(&call().value("x", amount).total_tokens(LARGEST)).expect("valid");
+            let _ = engine.record(&call().value("x", amount).total_tokens(LARGEST)).expect("valid");
         }
     }
     for amount in [Amount::MAX, Amount::MIN] {

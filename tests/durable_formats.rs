@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use limitry::{
-    Amount, Durable, Engine, Event, EventQuery, ManualClock, MeterQuery, Metric, RollupOptions,
-    RuleSet, UsageQuery,
+    Amount, Durable, Engine, Event, EventQuery, ManualClock, MeterQuery, Metric, Outcome,
+    RollupOptions, RuleSet, TrackError, UsageQuery,
 };
 use redb::ReadableDatabase;
 use serde_json::{Map, Value, json};
@@ -278,6 +278,38 @@ fn records_of_both_formats_follow_each_other() {
         let [here, there] = [&engine, &again].map(|it| it.usage().summary(&all).expect("sums"));
         assert_eq!(here.totals, there.totals, "{name}");
         again.verify(|_| {}).expect("it is whole");
+    }
+}
+
+/// Format 1 finds a key by its hash alone, whoever's it is; from here on it is its customer's.
+#[test]
+fn keys_of_format_1_are_those_of_their_customers() {
+    for name in ["closed", "crashed", "killed"] {
+        let (said, file) = (said(name), Copy::old(name, "keys"));
+        let now: DateTime<Utc> = said["now"].as_str().expect("a time").parse().expect("a time");
+        let replays = said["replays"].as_array().expect("a list");
+        assert!(replays.len() > 2, "{name}");
+        for life in 0..3 {
+            let engine = open(&file, name, now);
+            for replay in replays {
+                let key = replay["key"].as_str().expect("a key");
+                let number: u64 = key.trim_start_matches("key-").parse().expect("a number");
+                let context = format!("{name}, life {life}: {key}");
+                let again = engine.track(&event(number)).expect("an answer");
+                assert_eq!(again.outcome(), Outcome::Replayed, "{context}");
+                let dated = engine.check(&event(number).timestamp(now)).expect("an answer");
+                assert_eq!(dated.outcome(), Outcome::Replayed, "{context}");
+                match engine.track(&event(number).latency_ms(7)) {
+                    Err(TrackError::IdempotencyConflict { key: of, .. }) => assert_eq!(*of, *key),
+                    other => panic!("{context}: {other:?}"),
+                }
+                let other = Event::new("somebody else", "llm.call").idempotency_key(key);
+                let first = engine.record(&other).expect("a key of its own");
+                let due = if life == 0 { Outcome::Admitted } else { Outcome::Replayed };
+                assert_eq!(first.outcome(), due, "{context}");
+            }
+            engine.close().expect("it closes");
+        }
     }
 }
 
