@@ -41,6 +41,17 @@ const JSON_NUMBER_KEY: &str = "$serde_json::private::Number";
 ///
 /// In binary formats it is its millionths, as an `i128`.
 ///
+/// # As money
+///
+/// Costs are in cents, so the sixth digit is a hundred-millionth of a dollar. Price lists of model
+/// providers are per million tokens, most in whole cents: there one token costs a whole number of
+/// millionths of a cent, and every call is exact. Finer prices ($0.0375 a million tokens) and what
+/// some providers report (in ten-billionths of a dollar) can need a seventh or eighth digit. Then
+/// it is the caller who rounds the cost of a call, once:
+/// [`from_f64_rounded_up`](Self::from_f64_rounded_up) adds less than a millionth of a cent, which
+/// is less than a cent in a million calls. An amount itself, and what is made of amounts in sums,
+/// limits, statuses and stores, is never rounded.
+///
 /// A JSON reader rounds a number with more digits than a float keeps before an amount can see it:
 /// send such a number as a string.
 ///
@@ -103,6 +114,43 @@ impl Amount {
         }
     }
 
+    /// Adds, and stays at [`MAX`](Self::MAX) or [`MIN`](Self::MIN) where the sum is out of range.
+    #[must_use]
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// Subtracts, and stays at [`MAX`](Self::MAX) or [`MIN`](Self::MIN) where the difference is out
+    /// of range.
+    #[must_use]
+    pub const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
+    /// Reads a float that may carry noise, rounded up at the sixth digit after the point: for sums
+    /// and products that were computed in floats, such as a cost out of a price list.
+    ///
+    /// Rounded is the shortest decimal form of the float, towards what is larger, so that nothing
+    /// is charged too low: `37.0 * 0.15 / 1e6`, which is 0.00000555, is 0.000006, and `0.1 + 0.2`,
+    /// which is 0.30000000000000004, is 0.300001. A float that needs no seventh digit stays what
+    /// it is, as with `TryFrom`.
+    ///
+    /// ```
+    /// # use limitry::Amount;
+    /// let cents = 100.0 * (1_234.0 * 0.15 / 1e6 + 56.0 * 0.6 / 1e6);
+    /// assert!(Amount::try_from(cents).is_err());
+    /// assert_eq!(Amount::from_f64_rounded_up(cents)?.to_string(), "0.02187");
+    /// # Ok::<(), limitry::AmountError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AmountError::NotFinite`] for NaN and the infinities, and [`AmountError::OutOfRange`] where
+    /// it is too large.
+    pub fn from_f64_rounded_up(value: f64) -> Result<Self, AmountError> {
+        from_float(value.is_finite(), value, Digits::RoundedUp)
+    }
+
     /// Gives the whole units, rounded down; 0 for a negative amount, `u64::MAX` for a larger one.
     #[must_use]
     pub fn to_u64_floor(self) -> u64 {
@@ -150,18 +198,6 @@ impl fmt::Debug for Amount {
     }
 }
 
-impl PartialEq<u64> for Amount {
-    fn eq(&self, units: &u64) -> bool {
-        *self == Self::from(*units)
-    }
-}
-
-impl PartialOrd<u64> for Amount {
-    fn partial_cmp(&self, units: &u64) -> Option<Ordering> {
-        self.partial_cmp(&Self::from(*units))
-    }
-}
-
 /// Why something is not an [`Amount`].
 ///
 /// `value` is what was given, cut after 48 characters and with control characters escaped.
@@ -176,7 +212,10 @@ pub enum AmountError {
         value: Box<str>,
     },
     /// Would need a seventh digit after the point.
-    #[error("`{value}` has more than six digits after the decimal point, and none is rounded away")]
+    #[error(
+        "`{value}` has more than six digits after the decimal point, and none is rounded away \
+         unasked: `Amount::from_f64_rounded_up` rounds a float up at the sixth"
+    )]
     #[non_exhaustive]
     TooPrecise {
         /// What was given.
@@ -224,6 +263,15 @@ impl Flaw {
     }
 }
 
+/// What becomes of digits after the sixth.
+#[derive(Clone, Copy)]
+enum Digits {
+    /// There are none, or it is an error.
+    Exact,
+    /// They are rounded away, towards the larger amount.
+    RoundedUp,
+}
+
 /// Gives a text in a form fit for one line of a log, however long or odd it is.
 fn excerpt(given: &str) -> Box<str> {
     const CHARS_MAX: usize = 48;
@@ -248,11 +296,11 @@ impl FromStr for Amount {
     /// needs more than six digits after the point (`1.1000000` and `10e-7` do not), and
     /// [`AmountError::OutOfRange`] where it is too large.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text.as_bytes()).map_err(|flaw| flaw.of(text))
+        parse(text.as_bytes(), Digits::Exact).map_err(|flaw| flaw.of(text))
     }
 }
 
-fn parse(text: &[u8]) -> Result<Amount, Flaw> {
+fn parse(text: &[u8], digits: Digits) -> Result<Amount, Flaw> {
     let (negative, rest) = split_sign(text);
     let (whole, rest) = split_digits(rest)?;
     let (fraction, rest) = match rest.strip_prefix(b".") {
@@ -264,11 +312,14 @@ fn parse(text: &[u8]) -> Result<Amount, Flaw> {
         Some((b'e' | b'E', rest)) => parse_exponent(rest)?,
         Some(_) => return Err(Flaw::Syntax),
     };
-    millionths(negative, whole, fraction, exponent).map(Amount)
+    millionths((negative, whole, fraction, exponent), digits).map(Amount)
 }
 
 /// Puts `whole.fraction * 10^exponent`, in digits, together as millionths.
-fn millionths(negative: bool, whole: &[u8], fraction: &[u8], exponent: i64) -> Result<i128, Flaw> {
+fn millionths(
+    (negative, whole, fraction, exponent): (bool, &[u8], &[u8], i64),
+    digits: Digits,
+) -> Result<i128, Flaw> {
     // None once the digits themselves are out of range.
     let mut magnitude = Some(0_u128);
     // Zeros wait until a digit follows them, so that trailing ones need no room.
@@ -294,11 +345,18 @@ fn millionths(negative: bool, whole: &[u8], fraction: &[u8], exponent: i64) -> R
         .saturating_sub(fraction_digits)
         .saturating_add(zeros)
         .saturating_add(i64::from(FRACTION_DIGITS));
-    if power < 0 {
-        return Err(Flaw::TooPrecise);
-    }
-    let magnitude =
-        magnitude.and_then(|magnitude| shift(magnitude, power)).ok_or(Flaw::OutOfRange)?;
+    let magnitude = match digits {
+        _ if power >= 0 => magnitude.and_then(|magnitude| shift(magnitude, power)),
+        Digits::Exact => return Err(Flaw::TooPrecise),
+        Digits::RoundedUp => {
+            // What lies beyond the digits of a u128 is between two neighbours all the same.
+            let divisor = shift(1, power.saturating_neg()).unwrap_or(u128::MAX);
+            let up = u128::from(!negative);
+            let floor = |magnitude: u128| magnitude.checked_div(divisor).unwrap_or(0);
+            magnitude.map(|magnitude| floor(magnitude).saturating_add(up))
+        }
+    };
+    let magnitude = magnitude.ok_or(Flaw::OutOfRange)?;
     let signed = if negative {
         0_i128.checked_sub_unsigned(magnitude)
     } else {
@@ -375,14 +433,16 @@ impl fmt::Write for FloatText {
 fn from_float(
     finite: bool,
     value: impl fmt::LowerExp + fmt::Display,
+    digits: Digits,
 ) -> Result<Amount, AmountError> {
     if !finite {
         return Err(AmountError::NotFinite { value: excerpt(&value.to_string()) });
     }
+    let read = |text: &str| parse(text.as_bytes(), digits).map_err(|flaw| flaw.of(text));
     let text = FloatText::of(&value);
     match text.as_ref().and_then(FloatText::as_str) {
-        Some(text) => text.parse(),
-        None => value.to_string().parse(),
+        Some(text) => read(text),
+        None => read(&value.to_string()),
     }
 }
 
@@ -398,7 +458,7 @@ impl TryFrom<f64> for Amount {
     /// shortest form has more than six digits after the point (`0.1 + 0.2` has), and
     /// [`AmountError::OutOfRange`] where it is too large.
     fn try_from(value: f64) -> Result<Self, Self::Error> {
-        from_float(value.is_finite(), value)
+        from_float(value.is_finite(), value, Digits::Exact)
     }
 }
 
@@ -412,7 +472,7 @@ impl TryFrom<f32> for Amount {
     ///
     /// As for `f64`.
     fn try_from(value: f32) -> Result<Self, Self::Error> {
-        from_float(value.is_finite(), value)
+        from_float(value.is_finite(), value, Digits::Exact)
     }
 }
 
@@ -456,6 +516,30 @@ macro_rules! from_integers {
             fn from(units: $integer) -> Self {
                 // Sixty-four bits times a million is less than half the width of an i128.
                 Self(i128::from(units).saturating_mul(UNIT))
+            }
+        }
+
+        impl PartialEq<$integer> for Amount {
+            fn eq(&self, units: &$integer) -> bool {
+                *self == Self::from(*units)
+            }
+        }
+
+        impl PartialEq<Amount> for $integer {
+            fn eq(&self, amount: &Amount) -> bool {
+                Amount::from(*self) == *amount
+            }
+        }
+
+        impl PartialOrd<$integer> for Amount {
+            fn partial_cmp(&self, units: &$integer) -> Option<Ordering> {
+                self.partial_cmp(&Self::from(*units))
+            }
+        }
+
+        impl PartialOrd<Amount> for $integer {
+            fn partial_cmp(&self, amount: &Amount) -> Option<Ordering> {
+                Amount::from(*self).partial_cmp(amount)
             }
         }
 
@@ -578,6 +662,7 @@ mod tests {
 
     #![allow(
         clippy::arithmetic_side_effects,
+        clippy::cast_precision_loss,
         clippy::float_arithmetic,
         clippy::float_cmp,
         reason = "an overflow here fails the test, as it should; floats are meant bit for bit"
@@ -688,7 +773,8 @@ mod tests {
         assert_eq!(
             parse_error("0.1234567").to_string(),
             "`0.1234567` has more than six digits after the decimal point, \
-             and none is rounded away"
+             and none is rounded away unasked: `Amount::from_f64_rounded_up` rounds a float up \
+             at the sixth"
         );
     }
 
@@ -809,8 +895,41 @@ mod tests {
         assert_eq!(
             Amount::try_from(0.1_f64 + 0.2).unwrap_err().to_string(),
             "`3.0000000000000004e-1` has more than six digits after the decimal point, \
-             and none is rounded away"
+             and none is rounded away unasked: `Amount::from_f64_rounded_up` rounds a float up \
+             at the sixth"
         );
+    }
+
+    #[test]
+    fn a_float_with_noise_is_rounded_up_where_that_is_asked_for() {
+        let up = |value: f64| Amount::from_f64_rounded_up(value).unwrap().millionths();
+        for (value, millionths) in [
+            (0.1 + 0.2, 300_001),
+            (37.0 * 0.15 / 1e6, 6),
+            (0.3, 300_000),
+            (1e-300, 1),
+            (f64::MIN_POSITIVE, 1),
+            (0.000_001, 1),
+            (0.000_000_999_999, 1),
+            (0.000_001_000_1, 2),
+            (12.0, 12_000_000),
+            (0.0, 0),
+            (-0.0, 0),
+            // Towards what is larger: no more is given back than was meant.
+            (-0.1 - 0.2, -300_000),
+            (-1e-9, 0),
+            (-0.000_001_9, -1),
+            (-0.3, -300_000),
+            (1e20, 100_000_000_000_000_000_000_000_000),
+        ] {
+            assert_eq!(up(value), millionths, "{value:e}");
+        }
+        let refused = |value: f64| Amount::from_f64_rounded_up(value).unwrap_err();
+        assert!(matches!(refused(f64::NAN), AmountError::NotFinite { .. }));
+        assert!(matches!(refused(f64::NEG_INFINITY), AmountError::NotFinite { .. }));
+        assert!(matches!(refused(1e300), AmountError::OutOfRange { .. }));
+        let exact = Amount::try_from(0.1_f64 + 0.2).unwrap_err().to_string();
+        assert!(exact.contains("`Amount::from_f64_rounded_up`"), "{exact}");
     }
 
     #[test]
@@ -843,6 +962,23 @@ mod tests {
         assert_eq!(converted(isize::MIN).to_string(), isize::MIN.to_string());
         assert!("seven".into_amount().is_err());
         assert!(f64::NAN.into_amount().is_err());
+    }
+
+    #[test]
+    fn amounts_compare_with_every_integer_from_both_sides() {
+        let half = amount("2.5");
+        assert!(half > 2_u8 && half < 3_i64 && 2_u64 < half && 3_i32 > half);
+        assert!(amount("-7") == -7_i8 && -7_i16 == amount("-7") && amount("7") != -7);
+        assert!(amount("7") == 7_u16 && amount("7") == 7_u32 && amount("7") == 7);
+    }
+
+    #[test]
+    fn sums_that_saturate_stay_at_the_ends() {
+        let one = Amount::from(1);
+        assert_eq!(Amount::MAX.saturating_add(one), Amount::MAX);
+        assert_eq!(Amount::MIN.saturating_sub(one), Amount::MIN);
+        assert_eq!(amount("0.1").saturating_add(amount("0.2")), amount("0.3"));
+        assert_eq!(amount("0.1").saturating_sub(amount("0.2")), amount("-0.1"));
     }
 
     #[test]
@@ -985,6 +1121,18 @@ mod tests {
         fn any_float_is_read_as_it_prints_or_refused(bits in any::<u64>()) {
             let value = f64::from_bits(bits);
             prop_assert_eq!(Amount::try_from(value).ok(), value.to_string().parse().ok());
+        }
+
+        #[test]
+        fn a_float_rounded_up_is_the_next_amount(value in -1e9_f64..1e9) {
+            let up = Amount::from_f64_rounded_up(value).unwrap();
+            match Amount::try_from(value) {
+                Ok(exact) => prop_assert_eq!(up, exact),
+                Err(_) => {
+                    let up = up.millionths() as f64;
+                    prop_assert!((value * 1e6 - up) < 0.01 && up - value * 1e6 < 1.01);
+                }
+            }
         }
 
         #[test]

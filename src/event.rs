@@ -50,7 +50,7 @@ pub struct Event<'a> {
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
     total_tokens: Option<u64>,
-    cost_cents: Option<u64>,
+    cost_cents: Option<Amount>,
     latency_ms: Option<u64>,
     properties: SmallVec<[(Cow<'a, str>, PropertyValue<'a>); 3]>,
     values: SmallVec<[(Cow<'a, str>, Amount); 2]>,
@@ -134,11 +134,15 @@ impl<'a> Event<'a> {
         self
     }
 
-    /// Sets the cost in cents.
+    /// Sets the cost in cents: a whole number, a decimal of up to six fractional digits, or an
+    /// [`Amount`]; negative for what is given back. [`Amount`] says how exact that is for money.
     #[must_use]
     #[inline]
-    pub fn cost_cents(mut self, cents: u64) -> Self {
-        self.cost_cents = Some(cents);
+    pub fn cost_cents(mut self, cents: impl IntoAmount) -> Self {
+        match cents.into_amount() {
+            Ok(cents) => self.cost_cents = Some(cents),
+            Err(source) => self.report(EventError::Amount { field: "cost_cents".into(), source }),
+        }
         self
     }
 
@@ -171,10 +175,10 @@ impl<'a> Event<'a> {
     }
 
     /// Sets a named value: a whole number, a decimal of up to six fractional digits, or an
-    /// [`Amount`]. A built-in name (`input_tokens`, `output_tokens`, `total_tokens`,
-    /// `cost_cents`, `latency_ms`) sets that field and takes whole numbers from 0 on. A name set
-    /// twice keeps the last value. Of more than [`MAX_VALUES`] other names the rest is not kept,
-    /// and the event is refused.
+    /// [`Amount`]. A built-in name sets that field: `cost_cents` any amount, and `input_tokens`,
+    /// `output_tokens`, `total_tokens` and `latency_ms` whole numbers from 0 on. A name set twice
+    /// keeps the last value. Of more than [`MAX_VALUES`] other names the rest is not kept, and the
+    /// event is refused.
     #[must_use]
     #[inline]
     pub fn value(mut self, name: impl Into<Cow<'a, str>>, amount: impl IntoAmount) -> Self {
@@ -244,7 +248,7 @@ impl<'a> Event<'a> {
             "total_tokens" => self.tokens().flatten().map(Amount::from),
             "input_tokens" => self.input_tokens.map(Amount::from),
             "output_tokens" => self.output_tokens.map(Amount::from),
-            "cost_cents" => self.cost_cents.map(Amount::from),
+            "cost_cents" => self.cost_cents,
             "latency_ms" => self.latency_ms.map(Amount::from),
             _ => self.named_value(name),
         }
@@ -321,13 +325,10 @@ impl<'a> Event<'a> {
     /// Checks the built-in values.
     #[inline]
     fn check_numbers(&self) -> Result<(), EventError> {
-        let numbers = [
-            self.input_tokens,
-            self.output_tokens,
-            self.total_tokens,
-            self.cost_cents,
-            self.latency_ms,
-        ];
+        if let Some(cents) = self.cost_cents {
+            check_amount("cost_cents", cents)?;
+        }
+        let numbers = [self.input_tokens, self.output_tokens, self.total_tokens, self.latency_ms];
         let sum = numbers.iter().fold(0, |sum: u64, of| sum.saturating_add(of.unwrap_or(0)));
         if sum <= MAX_UNITS { Ok(()) } else { self.check_large_numbers() }
     }
@@ -383,7 +384,8 @@ impl<'a> Event<'a> {
     }
 
     pub(crate) fn has_negative_value(&self) -> bool {
-        self.values.iter().any(|(_, amount)| amount.is_negative())
+        let mut amounts = self.values.iter().map(|(_, amount)| amount).chain(&self.cost_cents);
+        amounts.any(|amount| amount.is_negative())
     }
 
     pub(crate) fn text_property(&self, name: &str) -> Option<&str> {
@@ -431,13 +433,8 @@ impl<'a> Event<'a> {
                 self.model.as_deref(),
                 self.provider.as_deref(),
             ),
-            numbers: [
-                self.input_tokens,
-                self.output_tokens,
-                self.total_tokens,
-                self.cost_cents,
-                self.latency_ms,
-            ],
+            numbers: [self.input_tokens, self.output_tokens, self.total_tokens, self.latency_ms],
+            cost_cents: self.cost_cents,
             properties: &self.properties,
             values: &self.values,
         }
@@ -445,14 +442,14 @@ impl<'a> Event<'a> {
 
     pub(crate) fn from_fields(fields: &Fields<'_>) -> Event<'static> {
         let (customer_id, event_type, model, provider) = fields.texts;
-        let [input_tokens, output_tokens, total_tokens, cost_cents, latency_ms] = fields.numbers;
+        let [input_tokens, output_tokens, total_tokens, latency_ms] = fields.numbers;
         let event = Event {
             model: model.map(Cow::Borrowed),
             provider: provider.map(Cow::Borrowed),
             input_tokens,
             output_tokens,
             total_tokens,
-            cost_cents,
+            cost_cents: fields.cost_cents,
             latency_ms,
             properties: fields.properties.iter().cloned().collect(),
             values: fields.values.iter().cloned().collect(),
@@ -466,8 +463,8 @@ impl<'a> Event<'a> {
             "input_tokens" => &mut self.input_tokens,
             "output_tokens" => &mut self.output_tokens,
             "total_tokens" => &mut self.total_tokens,
-            "cost_cents" => &mut self.cost_cents,
             "latency_ms" => &mut self.latency_ms,
+            "cost_cents" => return self.cost_cents = Some(amount),
             _ => {
                 let has_room = self.values.len() < MAX_VALUES;
                 match self.values.iter_mut().find(|(known, _)| *known == name) {
@@ -506,8 +503,9 @@ fn check_amount(name: &str, amount: Amount) -> Result<(), EventError> {
 /// An event taken apart.
 pub(crate) struct Fields<'e> {
     pub(crate) texts: (&'e str, &'e str, Option<&'e str>, Option<&'e str>),
-    /// Input, output and total tokens, cost in cents, latency in milliseconds.
-    pub(crate) numbers: [Option<u64>; 5],
+    /// Input, output and total tokens, latency in milliseconds.
+    pub(crate) numbers: [Option<u64>; 4],
+    pub(crate) cost_cents: Option<Amount>,
     pub(crate) properties: &'e [(Cow<'e, str>, PropertyValue<'e>)],
     pub(crate) values: &'e [(Cow<'e, str>, Amount)],
 }

@@ -199,10 +199,14 @@ impl Compiler {
         let partition = partition.into_boxed_slice();
         let policy = self.policy(&rule, &measure);
 
-        // Counters of another partition have other keys, and those of another measure other
-        // units: there is nothing to carry.
-        let related =
-            before.filter(|before| before.partition == partition && before.measure == measure);
+        // Counters of another partition have other keys, and those of another measure count
+        // something else: there is nothing to carry.
+        let related = before
+            .filter(|before| before.partition == partition && before.measure.counts_as(&measure));
+        // What a counter of format 1 counted in wholes may count in millionths now.
+        let units = related.map_or(1, |before| {
+            measure.units_per_whole().div_euclid(before.units_per_whole().max(1)).max(1)
+        });
         let recounts = self.recounts && policy.periods().is_some();
         // Of other events another figure is recorded, and none was counted while it was off.
         let counts_otherwise = recounts
@@ -210,13 +214,15 @@ impl Compiler {
                 before.filter != filter || (rule.enabled() && !before.rule.enabled())
             });
         let counter = match related.map(|before| before.counter.clone()) {
-            Some(counter) if !counts_otherwise && counter.policy.keeps_state_of(&policy) => {
+            Some(counter)
+                if !counts_otherwise && units == 1 && counter.policy.keeps_state_of(&policy) =>
+            {
                 counter.with_policy(policy)
             }
             before => {
                 let mut counter = self.counter(policy);
                 if let Some(before) = before {
-                    counter = counter.taking_over(before, Arc::clone(at));
+                    counter = counter.taking_over(before, Arc::clone(at), units);
                 }
                 if recounts { counter.recounting(Arc::clone(at)) } else { counter }
             }

@@ -423,7 +423,7 @@ impl Story {
             model: act.model.clone(),
             props: act.props.clone(),
             total: act.total,
-            cost: act.cost,
+            cost: act.cost.map(|cents| i128::from(cents) * 1_000_000),
             ..Fact::default()
         });
     }

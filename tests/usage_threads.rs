@@ -286,7 +286,7 @@ fn whole(totals: &UsageTotals) {
         totals.total_input_tokens,
         totals.total_output_tokens,
         totals.total_tokens,
-        totals.total_cost_cents,
+        totals.total_cost_cents.millionths().unsigned_abs() / 1_000_000,
     );
     assert_eq!(found, (events, 2 * events, 3 * events, 3 * events), "{totals:?}");
 }

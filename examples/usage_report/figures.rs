@@ -154,7 +154,8 @@ impl Row {
                 totals.total_tokens += row.totals.total_tokens;
                 totals.total_input_tokens += row.totals.total_input_tokens;
                 totals.total_output_tokens += row.totals.total_output_tokens;
-                totals.total_cost_cents += row.totals.total_cost_cents;
+                totals.total_cost_cents =
+                    totals.total_cost_cents.saturating_add(row.totals.total_cost_cents);
             }
             top.push(Self { name: format!("{} {others}", rest.len()), totals });
         }

@@ -10,8 +10,10 @@ pub fn number(number: u128) -> String {
 }
 
 /// Cents as `$1,234.56`.
-pub fn dollars(cents: u128) -> String {
-    format!("${}.{:02}", number(cents / 100), cents % 100)
+pub fn dollars(cents: Amount) -> String {
+    let sign = if cents.is_negative() { "-" } else { "" };
+    let cents = (cents.millionths().unsigned_abs() + 500_000) / 1_000_000;
+    format!("{sign}${}.{:02}", number(cents / 100), cents % 100)
 }
 
 /// An amount that is not negative, to a tenth: `1,588.1`.

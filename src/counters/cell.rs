@@ -158,6 +158,17 @@ impl Lump {
         self.whole == 0 && self.part == 0 && self.latest == Moment(0)
     }
 
+    /// The same in smaller units, of which so many are one.
+    pub(super) fn in_units(self, units: Units) -> Self {
+        if units == 1 {
+            return self;
+        }
+        let parts = Units::from(self.parts.max(1));
+        let part = Units::from(self.part).saturating_mul(units);
+        let whole = self.whole.saturating_mul(units).saturating_add(part.div_euclid(parts));
+        Self { whole, part: u64::try_from(part.rem_euclid(parts)).unwrap_or(0), ..self }
+    }
+
     pub(super) fn rounded_up(self) -> Units {
         self.whole.saturating_add((self.part > 0).into())
     }

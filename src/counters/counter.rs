@@ -9,7 +9,7 @@ use super::policy::{Judged, Policy};
 use super::row::Row;
 use super::time::{At, Moment};
 use super::{cell::Image, cell::Lump};
-use crate::rules::{Cost, Enforcement, Overflow};
+use crate::rules::{Cost, Enforcement, Overflow, Units};
 
 #[cfg(feature = "durable")]
 mod saved;
@@ -51,6 +51,8 @@ struct Uses {
 pub(crate) struct Carry {
     from: Counter,
     at: Arc<ChangeTime>,
+    /// How many of this counter's units one of its units is.
+    units: Units,
     /// How many checkpoints had begun when it was first seen that nothing holds a cell of it.
     spent: Arc<OnceLock<u64>>,
 }
@@ -111,9 +113,10 @@ impl Counter {
         self
     }
 
-    pub(crate) fn taking_over(mut self, from: Self, at: Arc<ChangeTime>) -> Self {
+    /// Goes on from the use of a counter each of whose units is so many of this one's.
+    pub(crate) fn taking_over(mut self, from: Self, at: Arc<ChangeTime>, units: Units) -> Self {
         self.lineage = from.lineage;
-        self.carry = Some(Arc::new(Carry { from, at, spent: Arc::default() }));
+        self.carry = Some(Arc::new(Carry { from, at, units, spent: Arc::default() }));
         self
     }
 
@@ -290,7 +293,7 @@ impl Counter {
     pub(super) fn carried(&self, row: &Row) -> Option<Image> {
         let carry = self.carry.as_deref()?;
         let at = *carry.at.get()?;
-        let lump = carry.from.lump(row, at);
+        let lump = carry.from.lump(row, at).in_units(carry.units);
         (!lump.is_zero()).then(|| self.policy.adopt(lump, at))
     }
 

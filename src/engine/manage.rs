@@ -281,6 +281,20 @@ impl Change<'_> {
         self.replace(rules, meters)
     }
 
+    /// Lets rules count in the units of today that a store of format 1 has in others.
+    #[cfg(feature = "durable")]
+    pub(super) fn renew(mut self) -> Result<(), RulesError> {
+        let current = Arc::clone(&self.current);
+        let meters = Arc::clone(&current.meters);
+        let is_up_to_date = |rule: &Arc<CompiledRule>| rule.counts_as(&rule.rule, &meters);
+        if current.rules.iter().all(is_up_to_date) {
+            return Ok(());
+        }
+        let renewed = current.rules.iter().map(|rule| self.renewed(rule, &meters));
+        let renewed: Vec<_> = renewed.collect();
+        self.publish(&renewed, meters)
+    }
+
     /// Makes the rules and meters those of a list, each with its place in the current one.
     fn replace(
         mut self,

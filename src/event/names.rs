@@ -2,6 +2,7 @@
 
 use super::Event;
 use super::bounds::{MAX_KEY_BYTES, MAX_TEXT_BYTES};
+use crate::amount::Amount;
 use crate::error::EventError;
 
 /// A dimension by name, resolved once so that looking it up in an event compares no built-in
@@ -95,16 +96,25 @@ impl ValueName {
         }
     }
 
-    /// The event's value of a built-in name.
+    /// The event's value of a built-in name that is a whole number.
     #[inline]
     pub(crate) fn whole(&self, event: &Event<'_>) -> Option<u64> {
         match self {
             Self::InputTokens => event.input_tokens,
             Self::OutputTokens => event.output_tokens,
             Self::TotalTokens => event.tokens().flatten(),
-            Self::CostCents => event.cost_cents,
             Self::LatencyMs => event.latency_ms,
-            Self::Other(_) => None,
+            Self::CostCents | Self::Other(_) => None,
+        }
+    }
+
+    /// The event's value.
+    #[inline]
+    pub(crate) fn amount(&self, event: &Event<'_>) -> Option<Amount> {
+        match self {
+            Self::CostCents => event.cost_cents,
+            Self::Other(name) => event.named_value(name),
+            built_in => built_in.whole(event).map(Amount::from),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{Event, PropertyValue};
 use crate::amount::Amount;
@@ -28,7 +28,7 @@ struct Body<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     latency_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    cost_cents: Option<u64>,
+    cost_cents: Option<Amount>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     properties: BTreeMap<Cow<'a, str>, serde_json::Value>,
     #[serde(default, skip_serializing)]
@@ -61,6 +61,7 @@ impl<'a> Event<'a> {
 
 impl Serialize for Event<'_> {
     /// The body of the product's `track` request, camelCase, without the fields that are not set.
+    /// A cost below zero, which `costCents` does not take, is among the `values`.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let property = |(key, value): &(Cow<'_, str>, PropertyValue<'_>)| {
             let json = match value {
@@ -69,6 +70,13 @@ impl Serialize for Event<'_> {
             };
             (Cow::Owned(key.clone().into_owned()), json)
         };
+        let named =
+            |(name, amount): &(Cow<'_, str>, Amount)| (Cow::Owned(name.to_string()), *amount);
+        let mut values: BTreeMap<Cow<'_, str>, Amount> = self.values.iter().map(named).collect();
+        let cost_cents = self.cost_cents.filter(|cents| !cents.is_negative());
+        if let (None, Some(refund)) = (cost_cents, self.cost_cents) {
+            values.insert(Cow::Borrowed("cost_cents"), refund);
+        }
         Body {
             customer_id: Cow::Borrowed(&self.customer_id),
             event_type: Cow::Borrowed(&self.event_type),
@@ -78,10 +86,10 @@ impl Serialize for Event<'_> {
             output_tokens: self.output_tokens,
             total_tokens: self.total_tokens,
             latency_ms: self.latency_ms,
-            cost_cents: self.cost_cents,
+            cost_cents,
             properties: self.properties.iter().map(property).collect(),
             dimensions: BTreeMap::new(),
-            values: self.values.iter().map(|(name, v)| (Cow::Borrowed(&**name), *v)).collect(),
+            values,
             idempotency_key: self.idempotency_key.as_deref().map(Cow::Borrowed),
             timestamp: self.timestamp,
         }
@@ -92,7 +100,8 @@ impl Serialize for Event<'_> {
 impl<'de> Deserialize<'de> for Event<'_> {
     /// Reads the body of a `track` request; `dimensions` are properties that are strings. A
     /// field that is not known, a negative number or a value of another type is an error that
-    /// names it; the rules of ids and keys are checked by the call that gets the event.
+    /// names it; the rules of ids and keys are checked by the call that gets the event. A refund
+    /// is a negative amount among the `values`, its cost under `cost_cents`.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let body = Body::<'static>::deserialize(deserializer)?;
         let mut event = Event::new(body.customer_id, body.event_type);
@@ -102,6 +111,11 @@ impl<'de> Deserialize<'de> for Event<'_> {
         event.output_tokens = body.output_tokens;
         event.total_tokens = body.total_tokens;
         event.latency_ms = body.latency_ms;
+        if let Some(cents) = body.cost_cents.filter(|cents| cents.is_negative()) {
+            return Err(de::Error::custom(format_args!(
+                "costCents: `{cents}` must not be negative; a refund is `cost_cents` in `values`"
+            )));
+        }
         event.cost_cents = body.cost_cents;
         event.idempotency_key = body.idempotency_key;
         event.timestamp = body.timestamp;
@@ -147,6 +161,26 @@ mod tests {
             (event.dimension("model"), event.dimension("team")),
             (Some("gpt-4"), Some("eng"))
         );
+    }
+
+    #[test]
+    fn costs_have_six_digits_and_a_refund_is_among_the_values() {
+        let read = |body: serde_json::Value| serde_json::from_value::<Event<'_>>(body);
+        let body = |cents: serde_json::Value| json!({"customerId": "c", "eventType": "e", "costCents": cents});
+        for cents in [json!(25), json!(0.4), json!(0.000_001), json!("12345678901.123456")] {
+            let event = read(body(cents.clone())).expect("a good body");
+            assert_eq!(serde_json::to_value(&event).expect("prints"), body(cents));
+        }
+        let why = read(body(json!(-1))).expect_err("no refund").to_string();
+        assert!(why.contains("costCents: `-1` must not be negative"), "{why}");
+        let why = read(body(json!(0.1 + 0.2))).expect_err("noise").to_string();
+        assert!(why.contains("3.0000000000000004e-1"), "{why}");
+
+        let refund = Event::new("c", "e").cost_cents("-0.4").value("images", -1);
+        let text = serde_json::to_value(&refund).expect("prints");
+        let values = json!({"cost_cents": -0.4, "images": -1});
+        assert_eq!(text, json!({"customerId": "c", "eventType": "e", "values": values}));
+        assert_eq!(read(text).expect("a good body"), refund);
     }
 
     #[test]

@@ -91,7 +91,7 @@ struct Listed<'a> {
     output_tokens: Option<u64>,
     total_tokens: Option<u64>,
     latency_ms: Option<u64>,
-    cost_cents: Option<u64>,
+    cost_cents: Option<Amount>,
     properties: BTreeMap<&'a str, Property<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     values: BTreeMap<&'a str, Amount>,
@@ -102,7 +102,7 @@ impl<'a> Listed<'a> {
     fn of(recorded: &'a RecordedEvent) -> Self {
         let fields = recorded.event.fields();
         let (customer_id, event_type, model, provider) = fields.texts;
-        let [input_tokens, output_tokens, _, cost_cents, latency_ms] = fields.numbers;
+        let [input_tokens, output_tokens, _, latency_ms] = fields.numbers;
         Self {
             id: recorded.id,
             customer_id,
@@ -113,7 +113,7 @@ impl<'a> Listed<'a> {
             output_tokens,
             total_tokens: recorded.event.tokens().flatten(),
             latency_ms,
-            cost_cents,
+            cost_cents: fields.cost_cents,
             properties: fields.properties.iter().map(|(key, v)| (&**key, Property(v))).collect(),
             values: fields.values.iter().map(|(name, amount)| (&**name, *amount)).collect(),
             created_at: recorded.timestamp,
@@ -141,7 +141,7 @@ impl<'a> Generic<'a> {
         let mut values: BTreeMap<_, _> =
             fields.values.iter().map(|(name, amount)| (&**name, *amount)).collect();
         let built_in = ValueName::BUILT_IN.iter();
-        values.extend(built_in.filter_map(|name| Some((name.as_str(), name.whole(event)?.into()))));
+        values.extend(built_in.filter_map(|name| Some((name.as_str(), name.amount(event)?))));
         let mut dimensions = BTreeMap::new();
         dimensions.extend(model.map(|model| ("model", model)));
         dimensions.extend(provider.map(|provider| ("provider", provider)));

@@ -19,11 +19,42 @@ pub(crate) struct Stored<'a> {
     timestamp: (i64, u32),
     #[serde(borrow)]
     texts: (&'a str, &'a str, Option<&'a str>, Option<&'a str>),
-    numbers: [Option<u64>; 5],
+    /// Input, output and total tokens.
+    tokens: [Option<u64>; 3],
+    cost_cents: StoredCost,
+    latency_ms: Option<u64>,
     #[serde(borrow)]
     properties: Vec3<(&'a str, StoredValue<'a>)>,
     #[serde(borrow)]
     values: Vec3<(&'a str, i128)>,
+}
+
+/// A cost in cents: whole ones, which most are, in few bytes, and any other in millionths.
+///
+/// The first two are bytes for bytes an `Option<u64>`, which is what format 1 had here.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum StoredCost {
+    None,
+    Whole(u64),
+    Exact(i128),
+}
+
+impl StoredCost {
+    fn of(cents: Option<Amount>) -> Self {
+        match cents.map(|cents| (cents, u64::try_from(cents))) {
+            None => Self::None,
+            Some((_, Ok(whole))) => Self::Whole(whole),
+            Some((cents, Err(_))) => Self::Exact(cents.millionths()),
+        }
+    }
+
+    fn cents(self) -> Option<Amount> {
+        match self {
+            Self::None => None,
+            Self::Whole(cents) => Some(cents.into()),
+            Self::Exact(millionths) => Some(Amount::from_millionths(millionths)),
+        }
+    }
 }
 
 type Vec3<T> = smallvec::SmallVec<[T; 3]>;
@@ -46,10 +77,13 @@ impl<'a> Stored<'a> {
             PropertyValue::Text(text) => StoredValue::Text(text),
             PropertyValue::Json(json) => StoredValue::Json(Cow::Owned(json.to_string())),
         };
+        let [input, output, total, latency_ms] = fields.numbers;
         Self {
             timestamp: (timestamp.unix_seconds(), timestamp.subsec_nanos()),
             texts: fields.texts,
-            numbers: fields.numbers,
+            tokens: [input, output, total],
+            cost_cents: StoredCost::of(fields.cost_cents),
+            latency_ms,
             properties: fields.properties.iter().map(|(key, v)| (&**key, value(v))).collect(),
             values: fields.values.iter().map(|(name, v)| (&**name, v.millionths())).collect(),
         }
@@ -101,7 +135,7 @@ impl<'a> Stored<'a> {
 
     /// A value by name, as [`Event::amount`] says it.
     pub(crate) fn amount(&self, name: &ValueName) -> Option<Amount> {
-        let [input, output, total, cost_cents, latency_ms] = self.numbers;
+        let [input, output, total] = self.tokens;
         let whole = match name {
             ValueName::InputTokens => input,
             ValueName::OutputTokens => output,
@@ -109,13 +143,19 @@ impl<'a> Stored<'a> {
                 (None, None) => None,
                 (input, output) => input.unwrap_or(0).checked_add(output.unwrap_or(0)),
             }),
-            ValueName::CostCents => cost_cents,
-            ValueName::LatencyMs => latency_ms,
+            ValueName::CostCents => return self.cost_cents.cents(),
+            ValueName::LatencyMs => self.latency_ms,
             ValueName::Other(name) => {
                 return self.values().find_map(|(known, v)| (*known == **name).then_some(v));
             }
         };
         whole.map(Amount::from)
+    }
+
+    /// Input, output and total tokens, latency in milliseconds.
+    fn numbers(&self) -> [Option<u64>; 4] {
+        let [input, output, total] = self.tokens;
+        [input, output, total, self.latency_ms]
     }
 
     /// The values that are not built in, by name.
@@ -128,11 +168,12 @@ impl<'a> Stored<'a> {
     /// properties.
     #[cfg(feature = "durable")]
     pub(crate) fn is_same_request(&self, event: &Event<'_>) -> bool {
-        let Fields { texts, numbers, properties, values } = event.fields();
+        let Fields { texts, numbers, cost_cents, properties, values } = event.fields();
         let ((_, own_type, own_model, own_provider), (_, event_type, model, provider)) =
             (self.texts, texts);
-        let ([own_input, own_output, _, own_cost, own_latency], [input, output, _, cost, latency]) =
-            (self.numbers, numbers);
+        let ([own_input, own_output, _, own_latency], [input, output, _, latency]) =
+            (self.numbers(), numbers);
+        let own_cost = self.cost_cents.cents();
         let own_tokens = self.amount(&ValueName::TotalTokens);
         // Keys and names are there once each, so that as many, each of which is there, are all.
         let has_property = |(key, value): &(Cow<'_, str>, PropertyValue<'_>)| {
@@ -147,7 +188,8 @@ impl<'a> Stored<'a> {
             self.values().any(|own| own == (&**name, *amount))
         };
         (own_type, own_model, own_provider) == (event_type, model, provider)
-            && (own_input, own_output, own_cost, own_latency) == (input, output, cost, latency)
+            && (own_input, own_output, own_cost, own_latency)
+                == (input, output, cost_cents, latency)
             && own_tokens == event.tokens().flatten().map(Amount::from)
             && self.properties.len() == properties.len()
             && self.values.len() == values.len()
@@ -157,6 +199,7 @@ impl<'a> Stored<'a> {
 
     pub(crate) fn unpack(self, id: EventId) -> RecordedEvent {
         let timestamp = self.timestamp();
+        let (numbers, cost_cents) = (self.numbers(), self.cost_cents.cents());
         let value = |value| match value {
             StoredValue::Text(text) => PropertyValue::Text(Cow::Borrowed(text)),
             StoredValue::Json(json) => serde_json::from_str::<serde_json::Value>(&json)
@@ -168,7 +211,8 @@ impl<'a> Stored<'a> {
             self.properties.into_iter().map(|(key, v)| (Cow::Borrowed(key), value(v))).collect();
         let event = Event::from_fields(&Fields {
             texts: self.texts,
-            numbers: self.numbers,
+            numbers,
+            cost_cents,
             properties: &properties,
             values: &values,
         });

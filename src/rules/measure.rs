@@ -20,8 +20,9 @@ pub(crate) enum Fold {
     Latest,
 }
 
-/// What counters count in: whole numbers of events and tokens, millionths of named values. An
-/// amount is below 2^70 either way, so that no sum of fewer than 2^57 events is out of range.
+/// What counters count in: whole numbers of events and tokens, millionths of costs and of named
+/// values. An amount is below 2^70 either way, so that no sum of fewer than 2^57 events is out of
+/// range.
 pub(crate) type Units = i128;
 
 /// What one event brings to a counter.
@@ -44,11 +45,21 @@ pub(crate) struct Measure {
     /// The value; `None` counts events.
     value: Option<ValueName>,
     fold: Fold,
+    /// How many counted units one whole is.
+    units_per_whole: Units,
 }
 
 impl Measure {
     /// How many events there are.
-    const EVENTS: Self = Self { value: None, fold: Fold::Sum };
+    const EVENTS: Self = Self { value: None, fold: Fold::Sum, units_per_whole: 1 };
+
+    fn new(value: ValueName, fold: Fold) -> Self {
+        let units_per_whole = match value {
+            ValueName::CostCents | ValueName::Other(_) => MILLION,
+            _ => 1,
+        };
+        Self { value: Some(value), fold, units_per_whole }
+    }
 
     /// What a metric counts; `None` where its meter is not there or is none that rules count.
     pub(crate) fn of_metric(metric: &Metric, meters: &Meters) -> Option<Self> {
@@ -62,7 +73,7 @@ impl Measure {
                 return Self::of_aggregation(meter.aggregation, &meter.field);
             }
         };
-        Some(Self { value: Some(value), fold: Fold::Sum })
+        Some(Self::new(value, Fold::Sum))
     }
 
     fn of_aggregation(aggregation: Aggregation, field: &MeterField) -> Option<Self> {
@@ -74,15 +85,31 @@ impl Measure {
             _ => return None,
         };
         match field {
-            MeterField::Value(name) => Some(Self { value: Some(ValueName::parse(name)), fold }),
+            MeterField::Value(name) => Some(Self::new(ValueName::parse(name), fold)),
             _ => None,
         }
     }
 
-    /// A measure of before, by its value's name.
+    /// A measure of before, by its value's name. Format 1 did not say the units, and had whole
+    /// ones for all values that are built in.
     #[cfg(feature = "durable")]
-    pub(crate) fn restored(value: Option<&str>, fold: Fold) -> Self {
-        Self { value: value.map(ValueName::parse), fold }
+    pub(crate) fn restored(
+        value: Option<&str>,
+        fold: Fold,
+        units_per_whole: Option<Units>,
+    ) -> Self {
+        let value = value.map(ValueName::parse);
+        let of_format_1 = match value {
+            Some(ValueName::Other(_)) => MILLION,
+            _ => 1,
+        };
+        let units_per_whole = units_per_whole.unwrap_or(of_format_1).clamp(1, MILLION);
+        Self { value, fold, units_per_whole }
+    }
+
+    /// Whether it counts the same, in whatever units.
+    pub(crate) fn counts_as(&self, other: &Self) -> bool {
+        (&self.value, self.fold) == (&other.value, other.fold)
     }
 
     /// The value that it is of; `None` counts events.
@@ -94,12 +121,10 @@ impl Measure {
         self.fold
     }
 
-    /// How many counted units one whole is: 1 for whole numbers, a million for named values.
+    /// How many counted units one whole is: 1 for whole numbers, a million for the cost and for
+    /// named values.
     pub(crate) fn units_per_whole(&self) -> Units {
-        match self.value {
-            Some(ValueName::Other(_)) => MILLION,
-            _ => 1,
-        }
+        self.units_per_whole
     }
 
     /// A figure in counted units.
@@ -118,7 +143,7 @@ impl Measure {
     pub(crate) fn of(&self, event: &Event<'_>) -> Option<Cost> {
         let Some(value) = &self.value else { return Some(Cost { units: 1, counts: true }) };
         let units = match value {
-            ValueName::Other(name) => match event.named_value(name) {
+            ValueName::CostCents | ValueName::Other(_) => match value.amount(event) {
                 Some(amount) if amount.is_negative() => return None,
                 Some(amount) => Some(amount.millionths()),
                 None => None,
@@ -136,7 +161,7 @@ impl Measure {
     #[cold]
     pub(crate) fn negative(&self, event: &Event<'_>, rule: &str) -> EventError {
         let name = self.value.as_ref().map_or("", ValueName::as_str);
-        let value = event.named_value(name).unwrap_or(Amount::ZERO).to_string();
+        let value = event.amount(name).unwrap_or(Amount::ZERO).to_string();
         EventError::Negative { field: name.into(), value: value.into(), rule: rule.into() }
     }
 }
@@ -171,13 +196,17 @@ mod tests {
     }
 
     #[test]
-    fn named_values_count_in_millionths_and_built_in_ones_in_wholes() {
-        let event = Event::new("c", "t").value("gb", "1.5").input_tokens(7);
+    fn cost_and_named_values_count_in_millionths_and_the_others_in_wholes() {
+        let event = Event::new("c", "t").value("gb", "1.5").input_tokens(7).cost_cents("0.4");
         let named = measure(Meter::max("m", "gb")).expect("for rules");
         let built_in = measure(Meter::max("m", "total_tokens")).expect("for rules");
         assert_eq!((named.units_per_whole(), built_in.units_per_whole()), (1_000_000, 1));
         assert_eq!(named.of(&event), Some(Cost { units: 1_500_000, counts: true }));
         assert_eq!(built_in.of(&event), Some(Cost { units: 7, counts: true }));
+        let cost = Measure::of_metric(&Metric::TotalCostCents, &Meters::default());
+        let cost = cost.expect("for rules");
+        assert_eq!(cost.units_per_whole(), 1_000_000);
+        assert_eq!(cost.of(&event), Some(Cost { units: 400_000, counts: true }));
         assert_eq!(named.of(&Event::new("c", "t").value("gb", -1)), None);
     }
 

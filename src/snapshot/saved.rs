@@ -22,7 +22,7 @@ use crate::figures::RuleLabels;
 use crate::format::Version;
 use crate::index::row_hash;
 use crate::log::store::{StateChange, StateTable};
-use crate::rules::{Fold, Measure, Meter, Meters, Quota, RateLimit, Rule};
+use crate::rules::{Fold, Measure, Meter, Meters, Quota, RateLimit, Rule, Units};
 
 /// The keys of the rows that are no rule's; those have their revision, which is below.
 const NUMBERS: u64 = 1 << 32;
@@ -62,6 +62,9 @@ struct SavedRule {
     /// The name of the value that it counts; `None` counts events.
     value: Option<String>,
     fold: Fold,
+    /// How many counted units one whole of it is.
+    #[serde(default)]
+    units_per_whole: Option<Units>,
     /// The rule's filter and that of its meter.
     filter: Vec<(String, String)>,
     counter: SavedCounter,
@@ -273,6 +276,7 @@ impl CompiledRule {
             },
             value: self.measure.value().map(|value| value.as_str().to_owned()),
             fold: self.measure.fold(),
+            units_per_whole: Some(self.measure.units_per_whole()),
             filter: self.filter.iter().map(pair).collect(),
             counter: self.counter.save(),
             age: self.age,
@@ -344,7 +348,8 @@ impl Compiler {
             EitherRule::RateLimit(rule) => Rule::RateLimit(rule),
             EitherRule::Quota(rule) => Rule::Quota(rule),
         };
-        let measure = Measure::restored(saved.value.as_deref(), saved.fold);
+        let measure = (saved.value.as_deref(), saved.fold, saved.units_per_whole);
+        let measure = Measure::restored(measure.0, measure.1, measure.2);
         let filter = saved.filter.iter();
         let mut partition: Vec<_> = rule.per().iter().map(|key| Dimension::parse(key)).collect();
         partition.sort();

@@ -30,8 +30,9 @@ pub struct UsageTotals {
     pub total_input_tokens: u128,
     /// The sum of their output tokens.
     pub total_output_tokens: u128,
-    /// The sum of their cost in cents.
-    pub total_cost_cents: u128,
+    /// The sum of their cost in cents, to the last of six digits; below zero where more was given
+    /// back than taken.
+    pub total_cost_cents: Amount,
     /// The sum of every other value by name, `latency_ms` included.
     #[serde(skip)]
     pub values: BTreeMap<String, Amount>,
@@ -57,10 +58,10 @@ impl UsageTotals {
         let [input, output, tokens, cost, latency] = total.fixed;
         let mut totals = Self {
             total_events: total.events,
-            total_tokens: tokens,
-            total_input_tokens: input,
-            total_output_tokens: output,
-            total_cost_cents: cost,
+            total_tokens: tokens.unsigned_abs(),
+            total_input_tokens: input.unsigned_abs(),
+            total_output_tokens: output.unsigned_abs(),
+            total_cost_cents: Amount::from_millionths(cost),
             ..Self::default()
         };
         if latency > 0 {
@@ -79,33 +80,33 @@ impl UsageTotals {
         Ok(totals)
     }
 
-    fn fields(&self) -> [(&'static str, u128); 5] {
+    fn fields(&self) -> [(&'static str, Number); 5] {
         [
-            ("totalEvents", self.total_events.into()),
-            ("totalTokens", self.total_tokens),
-            ("totalInputTokens", self.total_input_tokens),
-            ("totalOutputTokens", self.total_output_tokens),
-            ("totalCostCents", self.total_cost_cents),
+            ("totalEvents", Number::Whole(self.total_events.into())),
+            ("totalTokens", Number::Whole(self.total_tokens)),
+            ("totalInputTokens", Number::Whole(self.total_input_tokens)),
+            ("totalOutputTokens", Number::Whole(self.total_output_tokens)),
+            ("totalCostCents", Number::Exact(self.total_cost_cents)),
         ]
     }
 
     fn all_values(&self) -> impl Iterator<Item = (&str, Number)> {
-        let built_in = [
+        let tokens = [
             ("input_tokens", self.total_input_tokens),
             ("output_tokens", self.total_output_tokens),
             ("total_tokens", self.total_tokens),
-            ("cost_cents", self.total_cost_cents),
         ];
-        let built_in = built_in.into_iter().filter(|(_, sum)| *sum > 0);
+        let tokens = tokens.into_iter().filter(|(_, sum)| *sum > 0);
+        let cost = Some(self.total_cost_cents).filter(|cost| *cost != Amount::ZERO);
+        let cost = cost.map(|cost| ("cost_cents", Number::Exact(cost)));
         let named = self.values.iter().map(|(name, sum)| (&**name, Number::Exact(*sum)));
-        built_in.map(|(name, sum)| (name, Number::Whole(sum))).chain(named)
+        tokens.map(|(name, sum)| (name, Number::Whole(sum))).chain(cost).chain(named)
     }
 }
 
 /// A whole sum as an amount.
-pub(super) fn whole(field: &str, sum: u128) -> Result<Amount, QueryError> {
-    let millionths = i128::try_from(sum).ok().and_then(|sum| sum.checked_mul(1_000_000));
-    millionths
+pub(super) fn whole(field: &str, sum: i128) -> Result<Amount, QueryError> {
+    sum.checked_mul(1_000_000)
         .map(Amount::from_millionths)
         .ok_or_else(|| QueryError::Overflow { field: field.into() })
 }

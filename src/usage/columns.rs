@@ -53,8 +53,9 @@ pub(crate) struct Columns {
 
 /// What is read of an event, whether it is just coming or comes from the log.
 pub(crate) trait Values {
-    /// The value of a built-in name.
+    /// The value of a built-in name that is a whole number.
     fn whole(&self, name: &ValueName) -> Option<u64>;
+    fn cost_cents(&self) -> Option<Amount>;
     /// The named values that are not built in.
     fn named(&self) -> impl Iterator<Item = (&str, Amount)>;
 
@@ -64,6 +65,7 @@ pub(crate) trait Values {
             ValueName::Other(name) => {
                 self.named().find(|(known, _)| **known == **name).map(|(_, amount)| amount)
             }
+            ValueName::CostCents => self.cost_cents(),
             built_in => self.whole(built_in).map(Amount::from),
         }
     }
@@ -155,6 +157,9 @@ impl Columns {
         let mut addend = Addend { events: 1, ..Addend::default() };
         for (sum, value) in addend.fixed.iter_mut().zip(&FIXED_VALUES) {
             *sum = event.whole(value).unwrap_or(0);
+        }
+        if let Some(cents) = event.cost_cents() {
+            addend.set_cost(cents.millionths());
         }
         for (name, amount) in event.named() {
             let cell = match self.sums.get(name) {

@@ -169,6 +169,9 @@ fn named_sum(value: &ValueName) -> impl Iterator<Item = ValueFold> {
 fn sum(answer: &Answer, total: &Total, value: &ValueName) -> Result<Amount, QueryError> {
     if let Some(place) = FIXED_VALUES.iter().position(|known| known == value) {
         let sum = total.fixed.get(place).copied().unwrap_or(0);
+        if *value == ValueName::CostCents {
+            return Ok(Amount::from_millionths(sum));
+        }
         return whole(value.as_str(), sum);
     }
     match cell(answer, total, value, Fold::Sum) {

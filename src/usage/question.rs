@@ -222,6 +222,11 @@ impl Values for Event<'_> {
     }
 
     #[inline]
+    fn cost_cents(&self) -> Option<Amount> {
+        ValueName::CostCents.amount(self)
+    }
+
+    #[inline]
     fn named(&self) -> impl Iterator<Item = (&str, Amount)> {
         self.fields().values.iter().map(|(name, amount)| (&**name, *amount))
     }
@@ -237,6 +242,10 @@ impl Counted for Event<'_> {
 impl Values for Stored<'_> {
     fn whole(&self, name: &ValueName) -> Option<u64> {
         self.amount(name).and_then(|amount| u64::try_from(amount).ok())
+    }
+
+    fn cost_cents(&self) -> Option<Amount> {
+        self.amount(&ValueName::CostCents)
     }
 
     fn named(&self) -> impl Iterator<Item = (&str, Amount)> {

@@ -10,8 +10,12 @@ use crate::format::Version;
 #[cfg(feature = "durable")]
 use crate::varint;
 
-/// How many sums every row has: input, output and total tokens, cost in cents, latency.
+/// How many sums every row has: input, output and total tokens, cost in millionths of a cent,
+/// latency.
 pub(super) const FIXED: usize = 5;
+/// The cost among them. It may be negative: its cell, where it has one, carries whole multiples of
+/// 2^64 up and down, so that both together are the sum.
+const COST: Column = 3;
 
 /// What a cell is about. The first are what the fixed sums carry over, in their order.
 pub(super) type Column = u32;
@@ -154,6 +158,28 @@ pub(super) struct Row {
     pub(super) cells: Cells,
 }
 
+impl Addend {
+    /// Adds a cost of so many millionths of a cent.
+    #[inline]
+    pub(super) fn set_cost(&mut self, millionths: i128) {
+        let (low, carried) = split(millionths);
+        if let Some(cost) = self.fixed.get_mut(COST as usize) {
+            *cost = low;
+        }
+        if carried != 0 {
+            self.cells.push(Cell::new(COST, Fold::Sum, carried));
+        }
+    }
+}
+
+/// The lower 64 bits of a sum, and the rest of it.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
+fn split(sum: i128) -> (u64, i128) {
+    let low = sum.cast_unsigned() as u64;
+    (low, sum.saturating_sub(low.into()))
+}
+
 // A row is one cache line, because that is what an event costs that adds to it.
 const _: () = assert!(size_of::<Row>() == 64);
 
@@ -194,7 +220,7 @@ impl Row {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Total {
     pub(super) events: u64,
-    pub(super) fixed: [u128; FIXED],
+    pub(super) fixed: [i128; FIXED],
     cells: Cells,
 }
 
@@ -204,7 +230,7 @@ impl Total {
         self.events = self.events.saturating_add(row.events);
         for (sum, amount) in self.fixed.iter_mut().zip(row.fixed) {
             // 2^64 rows would have to be full.
-            *sum = sum.saturating_add(u128::from(amount));
+            *sum = sum.saturating_add(i128::from(amount));
         }
         for cell in row.cells.iter() {
             self.merge_cell(cell);
@@ -214,7 +240,7 @@ impl Total {
     fn merge_cell(&mut self, cell: &Cell) {
         if cell.column < FIRST_COLUMN {
             if let Some(sum) = self.fixed.get_mut(cell.column as usize) {
-                *sum = sum.saturating_add(cell.value().unsigned_abs());
+                *sum = sum.saturating_add(cell.value());
             }
         } else {
             self.cells.merge(cell);
@@ -280,7 +306,27 @@ impl Row {
                 }
             }
         }
+        if version == Version::One {
+            row.convert_cost();
+        }
         (head < HAS_CELLS << 1).then_some(row)
+    }
+
+    /// Turns whole cents, which format 1 had, into millionths.
+    #[cold]
+    fn convert_cost(&mut self) {
+        let Some(cost) = self.fixed.get_mut(COST as usize) else { return };
+        let mut cells = self.cells.0.iter_mut().flat_map(|cells| cells.iter_mut());
+        let cell = cells.find(|cell| cell.column == COST);
+        let carried = cell.as_ref().map_or(0, |cell| cell.value());
+        let cents = carried.saturating_add(i128::from(*cost));
+        let (low, carried) = split(cents.saturating_mul(1_000_000));
+        *cost = low;
+        match cell {
+            Some(cell) => cell.value = Wide::new(carried),
+            None if carried != 0 => self.cells.merge(&Cell::new(COST, Fold::Sum, carried)),
+            None => {}
+        }
     }
 }
 
@@ -343,4 +389,59 @@ pub(super) fn take_wide(bytes: &mut &[u8]) -> Option<i128> {
     let low = varint::take_signed(bytes)?;
     let high = varint::take_signed(bytes)? ^ (low >> 63);
     Some(Wide([high.cast_unsigned(), low.cast_unsigned()]).get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum_of(rows: &[Row]) -> i128 {
+        let mut total = Total::default();
+        rows.iter().for_each(|row| total.merge(row));
+        total.fixed[COST as usize]
+    }
+
+    const ENDS: [i128; 9] = [
+        0,
+        1,
+        -1,
+        -400_000,
+        1 << 63,
+        (1 << 64) - 1,
+        1 << 64,
+        1_000_000_000_000_000_000_000,
+        -1_000_000_000_000_000_000_000,
+    ];
+
+    #[test]
+    fn costs_of_either_sign_and_any_size_add_up() {
+        for (first, second) in ENDS.into_iter().flat_map(|a| ENDS.map(|b| (a, b))) {
+            let mut row = Row::of(1);
+            for millionths in [first, second, first, second] {
+                let mut addend = Addend { events: 1, ..Addend::default() };
+                addend.set_cost(millionths);
+                row.add(&addend);
+            }
+            assert_eq!(sum_of(&[row.clone(), row]), 4 * (first + second), "{first} {second}");
+        }
+    }
+
+    #[cfg(feature = "durable")]
+    #[test]
+    fn costs_come_back_and_those_of_format_1_were_whole_cents() {
+        let folds = [Some(Fold::Sum); FIXED];
+        for millionths in ENDS {
+            let mut addend = Addend { events: 3, ..Addend::default() };
+            addend.set_cost(millionths);
+            let mut row = Row::of(7);
+            row.add(&addend);
+            let mut bytes = Vec::new();
+            row.save(&mut bytes);
+            let read = Row::read(Version::NEWEST, &mut &*bytes, &folds, 0).expect("a row");
+            assert_eq!(sum_of(&[read]), millionths);
+            let old = Row::read(Version::One, &mut &*bytes, &folds, 0).expect("a row");
+            assert_eq!((old.series, old.events), (7, 3));
+            assert_eq!(sum_of(&[old]), millionths * 1_000_000, "{millionths} cents");
+        }
+    }
 }

@@ -31,6 +31,10 @@ impl Values for Happened {
         (*name == ValueName::TotalTokens).then_some(self.tokens).flatten()
     }
 
+    fn cost_cents(&self) -> Option<Amount> {
+        None
+    }
+
     fn named(&self) -> impl Iterator<Item = (&str, Amount)> {
         self.named.iter().map(|(name, amount)| (name.as_str(), *amount))
     }
@@ -123,7 +127,7 @@ pub(super) fn found(rollups: &Rollups, total: &Total) -> Sums {
     });
     Sums {
         events: total.events,
-        tokens: total.fixed[2],
+        tokens: total.fixed[2].unsigned_abs(),
         images: cell(Fold::Sum).map_or(0, |cell| cell.value()),
         largest: cell(Fold::Max).map(|cell| cell.value()),
         latest,

@@ -1,7 +1,7 @@
 //! What was used, as a naive and exact fold over plain events that knows nothing of the crate.
 //!
 //! Every question goes through all the events. Nothing is kept, nothing is cut short, and each
-//! sum is of whole numbers: of tokens and cents, or of millionths.
+//! sum is of whole numbers: of tokens, or of millionths.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -28,7 +28,8 @@ pub struct Fact {
     pub input: Option<u64>,
     pub output: Option<u64>,
     pub total: Option<u64>,
-    pub cost: Option<u64>,
+    /// In millionths of a cent.
+    pub cost: Option<i128>,
     pub latency: Option<u64>,
     /// In millionths.
     pub named: BTreeMap<String, i128>,
@@ -65,7 +66,7 @@ impl Fact {
             "input_tokens" => self.input,
             "output_tokens" => self.output,
             "total_tokens" => self.tokens(),
-            "cost_cents" => self.cost,
+            "cost_cents" => return self.cost,
             "latency_ms" => self.latency,
             _ => return self.named.get(name).copied(),
         };
@@ -104,7 +105,8 @@ pub struct Sums {
     pub tokens: u128,
     pub input: u128,
     pub output: u128,
-    pub cost: u128,
+    /// In millionths of a cent.
+    pub cost: i128,
     /// In millionths, of the events' own values and of `latency_ms` where it is not 0.
     pub values: BTreeMap<String, i128>,
 }
@@ -116,7 +118,7 @@ impl Sums {
         self.tokens += whole(fact.tokens());
         self.input += whole(fact.input);
         self.output += whole(fact.output);
-        self.cost += whole(fact.cost);
+        self.cost += fact.cost.unwrap_or(0);
         let latency = fact.value("latency_ms").filter(|latency| *latency > 0);
         let latency = latency.map(|latency| ("latency_ms", latency));
         let named = fact.named.iter().map(|(name, value)| (name.as_str(), *value));

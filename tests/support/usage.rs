@@ -68,8 +68,19 @@ fn draw_values(dice: &mut Dice, fact: &mut Fact) {
     fact.input = maybe(60, 2_000);
     fact.output = maybe(50, 500);
     fact.total = maybe(20, 3_000);
-    fact.cost = maybe(50, 40);
+    let cost = maybe(50, 40);
     fact.latency = maybe(40, 9_000);
+    // Most are whole cents; some parts of one, some given back, and a few that wrap 64 bits.
+    fact.cost = cost.map(|cents| {
+        let cents = i128::from(cents) * 1_000_000;
+        match dice.below(20) {
+            0..5 => cents / 40 + i128::from(dice.below(1_000_000)),
+            5..8 => -cents - i128::from(dice.below(3)),
+            8 => 1_000_000_000_000_000 * 1_000_000 - cents,
+            9 => cents - 1_000_000_000_000_000 * 1_000_000,
+            _ => cents,
+        }
+    });
     if dice.chance(2) {
         fact.total = Some(1_000_000_000_000_000);
     }
@@ -139,12 +150,14 @@ pub fn event(fact: &Fact) -> Event<'static> {
         ("input_tokens", fact.input),
         ("output_tokens", fact.output),
         ("total_tokens", fact.total),
-        ("cost_cents", fact.cost),
         ("latency_ms", fact.latency),
     ] {
         if let Some(number) = number {
             event = event.value(name, number);
         }
+    }
+    if let Some(millionths) = fact.cost {
+        event = event.cost_cents(Amount::from_millionths(millionths));
     }
     for (name, millionths) in &fact.named {
         event = event.value(name.clone(), Amount::from_millionths(*millionths));
@@ -166,7 +179,7 @@ pub fn sums(totals: &UsageTotals) -> Sums {
         tokens: totals.total_tokens,
         input: totals.total_input_tokens,
         output: totals.total_output_tokens,
-        cost: totals.total_cost_cents,
+        cost: totals.total_cost_cents.millionths(),
         values: values.collect(),
     }
 }

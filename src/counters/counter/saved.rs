@@ -8,6 +8,7 @@ use super::{Carry, ChangeTime, Counter};
 use crate::counters::policy::Policy;
 use crate::counters::row::plain;
 use crate::counters::time::{Moment, Timeline};
+use crate::rules::Units;
 
 /// A counter without its limits and modes, which are its rule's.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +28,18 @@ struct SavedCarry {
     number: u32,
     policy: Policy,
     at: Option<u64>,
+    /// How many units of the counter after it one of its units is.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    units: Units,
+}
+
+fn one() -> Units {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_one(units: &Units) -> bool {
+    *units == 1
 }
 
 #[cfg(test)]
@@ -42,9 +55,9 @@ impl Counter {
         let moment = |time: &Arc<ChangeTime>| time.get().map(|at| at.now.0);
         let mut took_over = Vec::new();
         let mut next = self.carry.as_deref();
-        while let Some(Carry { from, at, .. }) = next {
-            let policy = from.policy.clone();
-            took_over.push(SavedCarry { number: from.number, policy, at: moment(at) });
+        while let Some(Carry { from, at, units, .. }) = next {
+            let (policy, units) = (from.policy.clone(), *units);
+            took_over.push(SavedCarry { number: from.number, policy, at: moment(at), units });
             next = from.carry.as_deref();
         }
         let since = self.since.as_ref().and_then(moment);
@@ -59,16 +72,16 @@ impl Counter {
             let at = moment.map(|moment| timeline.at(Moment(moment), None));
             Arc::new(at.map_or_else(OnceLock::new, OnceLock::from))
         };
-        let counter = |number, policy, before: Option<(Self, _)>| {
+        let counter = |number, policy, before: Option<(Self, _, Units)>| {
             let counter = Self { lineage: plain(lineage), ..Self::new(plain(number), policy) };
             match before {
-                Some((from, at)) => counter.taking_over(from, at),
+                Some((from, at, units)) => counter.taking_over(from, at, units),
                 None => counter,
             }
         };
         let mut before = None;
-        for SavedCarry { number, policy, at } in took_over.into_iter().rev() {
-            before = Some((counter(number, policy, before), time(at)));
+        for SavedCarry { number, policy, at, units } in took_over.into_iter().rev() {
+            before = Some((counter(number, policy, before), time(at), units));
         }
         let counter = counter(number, policy, before);
         if since.is_some() { counter.recounting(time(since)) } else { counter }

@@ -98,7 +98,7 @@ impl Engine {
     ) -> Result<(), BuildError> {
         let text = serde_json::to_vec(&rules).unwrap_or_default();
         if declared == Some(&*text) {
-            return Ok(());
+            return self.change().renew().map_err(of_rules);
         }
         // As they are when they are read again: some things can be said in two ways.
         let rules = serde_json::from_slice(&text).unwrap_or(rules);

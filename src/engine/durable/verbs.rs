@@ -259,23 +259,24 @@ fn are_alike(a: &UsageTotals, b: &UsageTotals) -> bool {
     fixed(a) == fixed(b) && (are_capped || a.values == b.values)
 }
 
-fn fixed(totals: &UsageTotals) -> [u128; 5] {
-    [
+/// The fixed sums, and the cost in millionths of a cent.
+fn fixed(totals: &UsageTotals) -> ([u128; 4], i128) {
+    let whole = [
         totals.total_events.into(),
         totals.total_tokens,
         totals.total_input_tokens,
         totals.total_output_tokens,
-        totals.total_cost_cents,
-    ]
+    ];
+    (whole, totals.total_cost_cents.millionths())
 }
 
 /// The sums of all values together.
-fn sums(breakdown: &UsageBreakdown) -> [u128; 5] {
+fn sums(breakdown: &UsageBreakdown) -> ([u128; 4], i128) {
     let rows = breakdown.rows.iter().map(|row| &row.totals).chain(&breakdown.other);
-    rows.map(fixed).fold([0; 5], |mut sums, totals| {
-        for (sum, more) in sums.iter_mut().zip(totals) {
+    rows.map(fixed).fold(([0; 4], 0), |(mut sums, cost), (whole, more_cost)| {
+        for (sum, more) in sums.iter_mut().zip(whole) {
             *sum = sum.saturating_add(more);
         }
-        sums
+        (sums, cost.saturating_add(more_cost))
     })
 }

@@ -45,7 +45,7 @@ pub(super) struct Line {
     output_tokens: Option<u64>,
     total_tokens: Option<u64>,
     latency_ms: Option<u64>,
-    cost_cents: Option<u64>,
+    cost_cents: Option<Amount>,
     properties: BTreeMap<String, Value>,
     dimensions: BTreeMap<String, String>,
     values: BTreeMap<String, Amount>,
@@ -81,17 +81,19 @@ impl Line {
         if let Some(provider) = self.provider {
             event = event.provider(provider);
         }
-        let numbers: [(_, Setter); 5] = [
+        let numbers: [(_, Setter); 4] = [
             (self.input_tokens, Event::input_tokens),
             (self.output_tokens, Event::output_tokens),
             (self.total_tokens, Event::total_tokens),
             (self.latency_ms, Event::latency_ms),
-            (self.cost_cents, Event::cost_cents),
         ];
         for (number, set) in numbers {
             if let Some(number) = number {
                 event = set(event, number);
             }
+        }
+        if let Some(cents) = self.cost_cents {
+            event = event.cost_cents(cents);
         }
         for (key, value) in self.properties {
             event = event.property(key, value);

@@ -54,7 +54,7 @@ fn event(dice: &mut ChaCha8Rng) -> Event<'static> {
         event = event.total_tokens(dice.random_range(0..2));
     }
     if one(dice) {
-        event = event.cost_cents(dice.random_range(0..2));
+        event = event.cost_cents(["0", "1", "0.4", "-1"][dice.random_range(0..4)]);
     }
     if one(dice) {
         event = event.latency_ms(dice.random_range(0..2));
@@ -124,6 +124,27 @@ fn what_comes_back_is_what_was_packed() {
         }
         assert_eq!(fingerprint(&found), fingerprint(&event), "{event:?}");
         assert_eq!(found, event);
+    }
+}
+
+/// A packed event of format 1, whose costs were whole.
+#[test]
+fn an_event_of_format_1_is_read_as_it_was() {
+    type Text<'a> = Option<&'a str>;
+    for cost in [None, Some(0), Some(25), Some(u64::MAX)] {
+        let texts = ("c", "e", Text::None, Some("openai"));
+        let numbers = [Some(1_u64), None, Some(7), cost, Some(9)];
+        let (properties, values) = ([("team", (0_u32, "t"))], [("gb", 1_500_000_i128)]);
+        let first = ((1_i64, 2_u32), texts, numbers, properties.as_slice(), values.as_slice());
+        let bytes = postcard::to_extend(&first, Vec::new()).expect("plain data");
+        let stored: Stored<'_> = postcard::from_bytes(&bytes).expect("an event");
+        let found = stored.unpack(EventId::new(1, 2)).event;
+        let mut due = Event::new("c", "e").provider("openai").input_tokens(1).total_tokens(7);
+        due = due.latency_ms(9).property("team", "t").value("gb", "1.5");
+        if let Some(cents) = cost {
+            due = due.cost_cents(cents);
+        }
+        assert_eq!(found, due);
     }
 }
 
