@@ -68,7 +68,7 @@ fn draw(rng: &mut StdRng) -> Event<'static> {
         event = event.input_tokens(rng.random_range(0..500)).output_tokens(7);
     }
     if rng.random_bool(0.1) {
-        event = event.total_tokens(1_000_000_000_000_000).cost_cents(1_000_000_000_000_000);
+        event = event.total_tokens(1_000_000_000_000_000).cost_cents(1_000_000_000_000_000_u64);
     }
     if rng.random_bool(0.4) {
         let json = json!({ "deep": [1, 2.5, null, "text"], "flag": true });

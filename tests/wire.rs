@@ -571,7 +571,9 @@ fn an_event_that_the_product_refuses_is_refused_here() {
         ("outputTokens", "1.5"),
         ("totalTokens", "\"7\""),
         ("latencyMs", "1e3"),
-        ("costCents", "18446744073709551616"),
+        ("costCents", "-1"),
+        ("costCents", "0.0000001"),
+        ("costCents", "true"),
         ("model", "7"),
         ("properties", "[]"),
         ("properties", "null"),
@@ -587,6 +589,8 @@ fn an_event_that_the_product_refuses_is_refused_here() {
     }
     for (field, value) in [
         ("inputTokens", "1000000000000000"),
+        ("costCents", "0.000001"),
+        ("costCents", "\"0.4\""),
         ("timestamp", "\"2024-01-15T12:30:00.123456789+02:00\""),
         ("values", r#"{"a": "0.000001", "b": -3, "c": 1e6}"#),
         ("dimensions", r#"{"team": "eng"}"#),
