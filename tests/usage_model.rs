@@ -23,8 +23,8 @@ use std::ops::Range;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use limitry::{
-    Decision, Engine, EngineBuilder, Event, EventId, ManualClock, MeterUpdate, Metric, Period,
-    Quota, RateLimit, Recording, RollupOptions, Window,
+    Engine, EngineBuilder, Event, EventId, ManualClock, MeterUpdate, Metric, Period, Quota,
+    RateLimit, Recording, RollupOptions, Window,
 };
 use support::fold::{ALWAYS, Asked, Cut, Fact, How, Sums, breakdown, figure, series, summary};
 use support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
@@ -260,7 +260,7 @@ impl<'s> History<'s> {
         let now = instant(self.engine.now());
         let answer =
             if is_tracked { self.engine.track(&event) } else { self.engine.record(&event) };
-        let answer = answer.ok().filter(Decision::is_allowed);
+        let answer = answer.ok().filter(|answer| answer.is_allowed() || answer.is_replay());
         match answer.as_ref().map(|decision| (decision.event_id(), decision.is_replay())) {
             None => self.refused += 1,
             // The answer to a repeated key names the event that was counted.
