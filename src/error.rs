@@ -55,16 +55,6 @@ pub enum EventError {
         /// The engine's time.
         now: Timestamp,
     },
-    /// A rule counts a value of the event that is negative.
-    #[error("value {field}: {value} is negative, and rule {rule:?} counts it")]
-    Negative {
-        /// The name of the value.
-        field: Box<str>,
-        /// The value.
-        value: Box<str>,
-        /// The name of the rule.
-        rule: Box<str>,
-    },
 }
 
 impl EventError {

@@ -383,11 +383,6 @@ impl<'a> Event<'a> {
         self.values.iter().find(|(known, _)| known == name).map(|(_, amount)| *amount)
     }
 
-    pub(crate) fn has_negative_value(&self) -> bool {
-        let mut amounts = self.values.iter().map(|(_, amount)| amount).chain(&self.cost_cents);
-        amounts.any(|amount| amount.is_negative())
-    }
-
     pub(crate) fn text_property(&self, name: &str) -> Option<&str> {
         self.properties.iter().find_map(|(key, value)| match value {
             PropertyValue::Text(text) if key == name => Some(&**text),

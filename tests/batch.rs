@@ -113,11 +113,8 @@ fn a_batch_has_1_to_1000_events() {
 #[test]
 fn every_reason_rejects_the_batch_and_is_that_of_the_first_bad_event() {
     let (engine, _) = metered();
-    let negative = || Event::new("c", "call").model("painter").value("images", "-0.5");
     let ahead = || call("c").timestamp(date(START + DAY + 1));
     let batch = |bad| [call("c"), call("c").timestamp(date(START + DAY)), bad, Event::new("", "")];
-    let why = rejected(&engine, &batch(negative()), 2);
-    assert_eq!(why.to_string(), "value images: -0.5 is negative, and rule \"images\" counts it");
     let why = rejected(&engine, &batch(ahead()), 2);
     assert!(matches!(why, TrackError::Event(EventError::TimestampAhead { .. })), "{why}");
     let why = rejected(&engine, &batch(call("c").value("images", "0.1234567")), 2);
@@ -127,7 +124,7 @@ fn every_reason_rejects_the_batch_and_is_that_of_the_first_bad_event() {
 }
 
 #[test]
-fn a_negative_value_that_no_rule_counts_is_recorded() {
+fn values_below_zero_are_recorded() {
     let (engine, _) = metered();
     let events = [
         Event::new("c", "call").model("writer").value("images", "-0.5"),

@@ -296,7 +296,7 @@ fn tracked(limit: u64, used: u64, allowed: bool, id: &str) -> (Ask, Got) {
         id: "q".into(),
         name: "rule q".into(),
         limit,
-        used: Some(used),
+        used: Some(used.into()),
         remaining: limit.saturating_sub(used),
         reset: None,
         exceeded: !allowed,

@@ -126,8 +126,14 @@ impl Edit {
                 new.kind = match to % 3 {
                     0 => Kind::Bucket { window, burst: None },
                     1 => Kind::Fixed { window },
+                    _ if matches!(rule.measure, Measure::Value(_)) => return None,
                     _ => Kind::Sliding { window },
                 };
+            }
+            (Self::Span(Kind::Rolling { .. }), Kind::Calendar(_))
+                if matches!(rule.measure, Measure::Value(_)) =>
+            {
+                return None;
             }
             (Self::Span(to), Kind::Rolling { .. } | Kind::Calendar(_)) => new.kind = *to,
             (Self::Span(_) | Self::Burst(_), _) => return None,
@@ -199,6 +205,10 @@ fn rule() -> impl Strategy<Value = Rule> {
     let policy = proptest::option::weighted(0.25, select(vec!["one", "two"]));
     (limit, kind, measure(), filter(), per(), enforce(), policy).prop_map(
         |(limit, kind, measure, filter, per, enforce, policy)| {
+            let measure = match kind {
+                Kind::Sliding { .. } | Kind::Rolling { .. } => Measure::Events,
+                _ => measure,
+            };
             // A policy is of rate limits or of quotas, not of both.
             let policy = policy.map(|name| format!("{name} {}", kind.is_rate()));
             Rule { measure, filter, per, enforce, policy, ..Rule::new("", limit, kind) }
@@ -215,7 +225,7 @@ fn act() -> impl Strategy<Value = Act> {
     ];
     let tokens = || proptest::option::of(prop_oneof![0_u64..8, 0_u64..60]);
     let images = prop_oneof![3 => Just(None), 2 => (0_i64..4_000).prop_map(Some),
-        1 => Just(Some(500)), 1 => Just(Some(-1))];
+        1 => Just(Some(500)), 1 => (-3_000_i64..0).prop_map(Some)];
     (
         select(vec!["ann", "bob"]),
         select(vec!["call", "embed"]),

@@ -17,7 +17,7 @@
 mod support;
 
 use limitry::{
-    Aggregation, Decision, Engine, EngineBuilder, Event, EventError, ManualClock, Meter,
+    Aggregation, Amount, Decision, Engine, EngineBuilder, Event, EventError, ManualClock, Meter,
     MeterQuery, MeterUpdate, Metric, Period, Quota, QuotaUpdate, Recording, RetryAfter, TrackError,
 };
 use support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
@@ -123,7 +123,7 @@ fn event(fact: &Fact, dated: bool) -> Event<'static> {
     let event = Event::new(fact.customer, fact.kind);
     let event = if dated { event.timestamp(date(fact.stamp)) } else { event };
     match fact.value {
-        Some(milli) => event.value("v", format!("{}.{:03}", milli / 1_000, milli % 1_000).as_str()),
+        Some(milli) => event.value("v", Amount::from_millionths(milli * 1_000)),
         None => event,
     }
 }
@@ -163,7 +163,12 @@ impl Pair {
             let rule = self.rules.iter().find(|rule| rule.id == id).expect("it is there");
             i128::from(rule.limit) * 1_000
         };
-        self.figures(fact, true).iter().all(|(id, figure)| *figure <= limit(id))
+        // What does not raise a figure is never refused.
+        let before = self.figures(fact, false);
+        let figures = self.figures(fact, true).into_iter().zip(before);
+        figures
+            .into_iter()
+            .all(|((id, figure), (_, before))| figure <= limit(&id) || figure <= before)
     }
 
     /// The first instant at which an event without a timestamp fits: the figures change only where
@@ -262,7 +267,7 @@ fn draw_fact(dice: &mut Dice, now: Nanos) -> (Fact, bool) {
         customer: dice.pick(&["ann", "bob"]),
         kind: dice.pick(&["run", "stop"]),
         stamp: if dated { now + offset } else { now },
-        value: dice.chance(85).then(|| i128::from(dice.below(14_000))),
+        value: dice.chance(85).then(|| i128::from(dice.below(18_000)) - 4_000),
     };
     (fact, dated)
 }
@@ -368,12 +373,12 @@ fn gauge(period: Period) -> (Engine, ManualClock) {
     })
 }
 
-fn agents(number: u64) -> Event<'static> {
+fn agents(number: i64) -> Event<'static> {
     Event::new("ann", "agent.count").value("agents", number)
 }
 
-fn used(decision: &Decision) -> u64 {
-    decision.quotas().next().expect("a quota").used
+fn used(decision: &Decision) -> i128 {
+    decision.quotas().next().expect("a quota").used_exact.millionths() / 1_000_000
 }
 
 #[test]
@@ -398,23 +403,26 @@ fn at_most_ten_agents() {
 }
 
 #[test]
-fn an_older_gauge_is_refused_while_the_latest_is_over_the_limit() {
+fn an_older_gauge_passes_while_the_latest_is_over_the_limit() {
     let (engine, clock) = gauge(Period::Day);
     let over = agents(12).timestamp(date(START + HOUR));
     assert!(engine.record(&over).expect("valid").is_allowed());
-    let refused = engine.track(&agents(2)).expect("valid");
-    assert_eq!((refused.is_allowed(), used(&refused)), (false, 12));
+    // It leaves the figure as it is.
+    assert_eq!(used(&engine.track(&agents(20)).expect("valid")), 12);
     // From the instant of the latest on this one is the latest.
-    let wait = duration(HOUR);
-    assert_eq!(refused.retry_after(), Some(RetryAfter::After(wait)));
-    clock.advance(wait - std::time::Duration::from_nanos(1));
-    assert!(!engine.check(&agents(2)).expect("valid").is_allowed());
-    clock.advance(std::time::Duration::from_nanos(1));
-    assert_eq!(used(&engine.track(&agents(2)).expect("valid")), 2);
+    clock.advance(duration(HOUR));
+    let refused = engine.track(&agents(13)).expect("valid");
+    assert_eq!((refused.is_allowed(), used(&refused)), (false, 12));
+    assert_eq!(refused.retry_after(), Some(RetryAfter::Never));
+    // Over the limit it may go down and not up.
+    assert_eq!(used(&engine.track(&agents(11)).expect("valid")), 11);
+    assert!(!engine.check(&agents(12)).expect("valid").is_allowed());
+    assert_eq!(used(&engine.track(&agents(-2)).expect("valid")), -2);
+    assert!(!engine.check(&agents(11)).expect("valid").is_allowed());
 }
 
 #[test]
-fn a_peak_waits_for_the_next_period() {
+fn a_peak_over_the_limit_refuses_what_is_higher() {
     let (engine, clock) = engine(|builder| {
         builder.meter(Meter::max("peak", "agents").id("m")).quota(Quota::new(
             "peak",
@@ -424,14 +432,16 @@ fn a_peak_waits_for_the_next_period() {
         ))
     });
     assert!(engine.record(&agents(12)).expect("valid").is_allowed());
-    let refused = engine.track(&agents(2)).expect("valid");
-    let wait = duration(30 * MINUTE);
-    assert_eq!(refused.retry_after(), Some(RetryAfter::After(wait)));
-    let never = engine.track(&agents(11)).expect("valid");
+    for lower in [2, 11, 12, -5] {
+        assert_eq!(used(&engine.track(&agents(lower)).expect("valid")), 12);
+    }
+    let never = engine.track(&agents(13)).expect("valid");
     assert_eq!(never.retry_after(), Some(RetryAfter::Never));
-    clock.advance(wait);
-    assert_eq!(used(&engine.track(&agents(2)).expect("valid")), 2);
-    assert_eq!(used(&engine.track(&agents(1)).expect("valid")), 2);
+    clock.advance(duration(30 * MINUTE));
+    assert!(!engine.check(&agents(11)).expect("valid").is_allowed());
+    for (amount, highest) in [(-3, -3), (-4, -3), (2, 2), (1, 2)] {
+        assert_eq!(used(&engine.track(&agents(amount)).expect("valid")), highest);
+    }
 }
 
 #[test]

@@ -57,11 +57,11 @@ impl CalendarPeriod {
 
     #[inline]
     pub(super) fn fits(&self, used: Units, cost: Units) -> bool {
-        used.saturating_add(cost) <= self.limit
+        cost <= 0 || used.saturating_add(cost) <= self.limit
     }
 
     pub(super) fn remaining(&self, used: Units) -> Units {
-        self.limit.saturating_sub(used).max(0)
+        self.limit.saturating_sub(used).clamp(0, self.limit.max(0))
     }
 
     /// The first moment from `from` on at which the event counts in a period with room for it.
@@ -79,17 +79,27 @@ impl CalendarPeriod {
             let open = timeline.second(from) < self.periods.closes(period);
             return (open && self.fits(used, cost.units)).then_some(from);
         }
-        if cost.units > self.limit {
-            return None;
-        }
         let mut moment = from;
         let current = Span { start: period.start, end: period.end(), used, latest: Moment(0) };
         for span in std::iter::once(&current).chain(ahead) {
-            if span.holds(timeline.second(moment)) && !self.fits(span.used, cost.units) {
+            // Between the periods that have been used are those that have not.
+            let start = timeline.start_of_second(span.start);
+            if moment < start {
+                if self.fits(0, cost.units) {
+                    return Some(moment);
+                }
+                moment = start;
+            }
+            if span.holds(timeline.second(moment)) {
+                // More than the limit fits where less than nothing is used.
+                if self.fits(span.used, cost.units) {
+                    return Some(moment);
+                }
                 moment = timeline.start_of_second(span.end);
             }
         }
-        (moment < Moment::MAX).then_some(moment)
+        let ever = moment < Moment::MAX && self.fits(0, cost.units);
+        ever.then_some(moment)
     }
 
     pub(super) fn adopt(&self, lump: Lump, at: At) -> Image {

@@ -50,7 +50,13 @@ impl FixedWindow {
 
     #[inline]
     pub(super) fn fits(&self, window: WindowUse, cost: Units) -> bool {
-        window.used.get().saturating_add(cost) <= self.limit
+        cost <= 0 || window.used.get().saturating_add(cost) <= self.limit
+    }
+
+    /// The window after a cost. A refund takes back what was used of the window, and no more.
+    #[inline]
+    pub(super) fn after(window: WindowUse, cost: Units) -> WindowUse {
+        WindowUse { used: window.used.get().saturating_add(cost).max(0).into(), ..window }
     }
 
     pub(super) fn remaining(&self, window: WindowUse) -> Units {

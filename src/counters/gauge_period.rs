@@ -33,16 +33,23 @@ pub(crate) struct GaugeUse {
     pub(super) figure: Figure,
 }
 
-/// A figure, and the instant of the latest event that it knows; the earliest there is without
-/// one.
+/// A figure, and the instant of the latest event that it knows; the earliest there is, which no
+/// event has here, without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Figure {
     pub(super) used: Units,
     pub(super) latest: Moment,
 }
 
+/// The earliest instant of an event.
+pub(crate) const FIRST: Moment = Moment(1);
+
 impl Figure {
     const NONE: Self = Self { used: 0, latest: Moment(0) };
+
+    fn is_none(self) -> bool {
+        self.latest == Self::NONE.latest
+    }
 }
 
 impl GaugePeriod {
@@ -64,18 +71,19 @@ impl GaugePeriod {
     /// The figure after an event of this instant.
     fn after(&self, figure: Figure, cost: Cost, event: Moment) -> Figure {
         let Figure { used, latest } = figure;
+        let event = event.max(FIRST);
         match self.gauge {
+            _ if !cost.counts => figure,
+            _ if figure.is_none() => Figure { used: cost.units, latest: event },
             Gauge::Highest => Figure { used: used.max(cost.units), latest: latest.max(event) },
-            Gauge::Latest if cost.counts && event >= latest => {
-                Figure { used: cost.units, latest: event }
-            }
+            Gauge::Latest if event >= latest => Figure { used: cost.units, latest: event },
             Gauge::Latest => figure,
         }
     }
 
-    /// Whether the figure after the event is within the limit.
+    /// Whether the figure after the event is within the limit, or no higher than it was.
     pub(super) fn fits(&self, figure: Figure, cost: Cost, event: Moment) -> bool {
-        self.after(figure, cost, event).used <= self.limit
+        self.after(figure, cost, event).used <= self.limit.max(figure.used)
     }
 
     /// Moves a reading on by an event, and returns the words of its cell.
@@ -97,18 +105,14 @@ impl GaugePeriod {
         ahead.into()
     }
 
-    /// A cell that makes no difference any more. A latest amount of nothing makes one as long as
-    /// an older event may come.
+    /// A cell that makes no difference any more. A figure of nothing makes one: an older event may
+    /// come, or one of less.
     pub(super) fn is_idle(&self, cell: Cell<'_>, at: At) -> bool {
-        let nothing = match self.gauge {
-            Gauge::Highest => figure(cell).used == 0,
-            Gauge::Latest => false,
-        };
-        nothing || self.periods.is_past(cell, at)
+        figure(cell).is_none() || self.periods.is_past(cell, at)
     }
 
     pub(super) fn remaining(&self, read: GaugeUse) -> Units {
-        self.limit.saturating_sub(read.figure.used).max(0)
+        self.limit.saturating_sub(read.figure.used).clamp(0, self.limit.max(0))
     }
 
     /// The first moment from `from` on at which the figure after the event is within the limit.

@@ -28,7 +28,7 @@ pub(crate) use self::calendar_period::CalendarPeriod;
 pub(crate) use self::counter::SavedCounter;
 pub(crate) use self::counter::{ChangeTime, Checkpoints, Counter, MAX_AHEAD_SECONDS, Roster};
 pub(crate) use self::fixed_window::FixedWindow;
-pub(crate) use self::gauge_period::{Gauge, GaugePeriod};
+pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};
 pub(crate) use self::history::{History, Used};
 pub(crate) use self::periods::{Ahead, Late, Periods};
 #[cfg(all(test, feature = "durable"))]

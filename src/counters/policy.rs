@@ -138,6 +138,12 @@ impl Policy {
         Judged { reading, fits, cell: cell.map(|cell| cell.offset), spare: None }
     }
 
+    /// Whether a cost can be too much for a counter. One that adds nothing is never refused.
+    #[inline]
+    pub(super) fn may_add(&self, cost: Cost) -> bool {
+        cost.counts && (cost.units > 0 || matches!(self, Self::GaugePeriod(_)))
+    }
+
     /// The periods of a calendar quota.
     pub(crate) fn periods(&self) -> Option<&Periods> {
         match self {
@@ -206,7 +212,7 @@ impl Policy {
                 return Some(0);
             }
             (Self::FixedWindow(_), Reading::FixedWindow(window)) => {
-                window.used = window.used.get().saturating_add(units).into();
+                *window = FixedWindow::after(*window, units);
                 (0, window.start, window.used)
             }
             (Self::CalendarPeriod(_), Reading::CalendarPeriod { length, start, used }) => {
@@ -329,6 +335,9 @@ impl Policy {
         from: Moment,
         timeline: Timeline,
     ) -> Option<Moment> {
+        if !self.may_add(cost) {
+            return Some(from);
+        }
         match (self, before) {
             (Self::TokenBucket(policy), Reading::TokenBucket([high, low])) => {
                 policy.passes_at(join(*high, *low), cost.units).map(|moment| moment.max(from))

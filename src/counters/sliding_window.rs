@@ -79,7 +79,7 @@ impl SlidingWindow {
     /// Returns the window, with the moment at which the cost fits, and whether it fits now.
     pub(super) fn judge(&self, cell: Option<Cell<'_>>, at: At, cost: Units) -> (SlidingUse, bool) {
         let mut read = self.read(cell, at);
-        let fits = read.used.get().saturating_add(cost) <= self.limit;
+        let fits = cost <= 0 || read.used.get().saturating_add(cost) <= self.limit;
         if !fits {
             let room = Some(self.limit.saturating_sub(cost)).filter(|room| *room >= 0);
             let freed = room.and_then(|room| {
@@ -97,7 +97,7 @@ impl SlidingWindow {
     /// The window after a cost was added.
     pub(super) fn after(&self, read: SlidingUse, at: At, cost: Units) -> SlidingUse {
         SlidingUse {
-            used: read.used.get().saturating_add(cost).into(),
+            used: read.used.get().saturating_add(cost.max(0)).into(),
             oldest_leaves: read.oldest_leaves.min(self.leaves(self.slot_of(at.now))),
             passes_at: at.now,
         }
@@ -115,7 +115,7 @@ impl SlidingWindow {
         }
         *newest = slot;
         if let Some(used) = ring.get_mut(position(slot)) {
-            *used = used.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX));
+            *used = used.saturating_add(u64::try_from(cost.max(0)).unwrap_or(u64::MAX));
         }
     }
 

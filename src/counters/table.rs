@@ -54,10 +54,20 @@ use self::work::Work;
 pub(crate) enum Intent {
     /// Look and change nothing.
     Look,
+    /// Look at where the rules stand, whatever an event brings.
+    Stand,
     /// Take from every rule, or from none.
     Take,
     /// Take from every rule whatever it says.
     Record,
+}
+
+impl Intent {
+    /// Whether it changes nothing.
+    #[inline]
+    pub(crate) fn only_looks(self) -> bool {
+        matches!(self, Self::Look | Self::Stand)
+    }
 }
 
 /// A row that a decision needs: that of a group's partition by the event's values.
@@ -299,16 +309,14 @@ impl Table {
             if !self.judge(&work, takes, &guards, &mut crowded) {
                 continue;
             }
-            if request.intent != Intent::Record
-                && let Some(rule) = work.too_late(takes)
-            {
+            if let Some(rule) = work.too_late(takes) {
                 return Err(Unsettled::TooLate { rule, now: at.now });
             }
             let allowed = request.intent == Intent::Record || work.passes(takes);
             let mut committed = None;
             // Where a row is made or finds no room, more of the others are looked at.
             let mut pressed = !crowded.is_empty();
-            if allowed && request.intent == Intent::Look {
+            if allowed && request.intent.only_looks() {
                 work.foretell(takes);
             } else if allowed {
                 let grows = takes.iter().any(|take| take.cell.is_none());
@@ -325,7 +333,7 @@ impl Table {
             }
             let row = |place| work.row(&guards, place);
             let ahead = if allowed { Vec::new() } else { work.ahead(takes, row) };
-            if request.intent != Intent::Look {
+            if !request.intent.only_looks() {
                 for shard in &mut guards {
                     self.tidy_in_passing(shard, request.roster, at, pressed);
                 }
@@ -360,25 +368,23 @@ impl Table {
         if !work.judge_row(row, takes) {
             return None;
         }
+        if request.history.is_some() && work.is_any_closed(takes) {
+            return None;
+        }
         if let Some(rule) = work.too_late(takes) {
-            if request.history.is_some() {
-                return None;
-            }
-            if request.intent != Intent::Record {
-                return Some(Err(Unsettled::TooLate { rule, now }));
-            }
+            return Some(Err(Unsettled::TooLate { rule, now }));
         }
         let allowed = request.intent == Intent::Record || work.passes(takes);
         let mut verdict = Verdict { at, allowed, ahead: Vec::new(), committed: None };
         if !allowed {
             verdict.ahead = work.ahead(takes, |_| Some(row));
-        } else if request.intent == Intent::Look {
+        } else if request.intent.only_looks() {
             work.foretell(takes);
         } else {
             work.write_cells(takes, row);
             verdict.committed = Some(commit(at, takes));
         }
-        if request.intent != Intent::Look {
+        if !request.intent.only_looks() {
             self.tidy_in_passing(&mut shard, request.roster, at, false);
         }
         Some(Ok(verdict))
@@ -477,7 +483,9 @@ impl Table {
                 counter.judge(row, hint, &work.at, take.cost())
             };
             take.reading = judged.reading;
-            take.fits = judged.fits || (is_crowded && counter.overflow == Overflow::Allow);
+            let passes =
+                || counter.overflow == Overflow::Allow || !counter.policy.may_add(take.cost());
+            take.fits = judged.fits || (is_crowded && passes());
             let cell = judged.cell.or(judged.spare);
             take.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
             take.told = Told::No;

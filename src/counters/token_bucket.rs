@@ -51,17 +51,23 @@ impl TokenBucket {
 
     #[inline]
     pub(super) fn fits(&self, full_at: u128, at: At, cost: Units) -> bool {
+        if cost <= 0 {
+            return true;
+        }
         let now = self.parts(at.now);
         let after = full_at.max(now).saturating_add(self.parts_of(cost));
         after <= now.saturating_add(self.depth)
     }
 
     /// When the bucket is full after a cost. One that does not fit leaves the bucket empty, or
-    /// as empty as it was.
+    /// as empty as it was; a refund gives back missing tokens, and no more.
     #[inline]
     pub(super) fn after(&self, full_at: u128, at: At, cost: Units) -> u128 {
         let now = self.parts(at.now);
         let start = full_at.max(now);
+        if cost < 0 {
+            return start.saturating_sub(self.parts_of(cost)).max(now);
+        }
         let after = start.saturating_add(self.parts_of(cost));
         after.min(start.max(now.saturating_add(self.depth)))
     }

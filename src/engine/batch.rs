@@ -9,11 +9,9 @@ use super::{Engine, Now};
 use crate::clock::Timestamp;
 use crate::counters::Intent;
 use crate::decision::Decision;
-use crate::error::{BatchError, EventError, TrackError};
+use crate::error::{BatchError, TrackError};
 use crate::event::Event;
 use crate::idempotency::CustomerKey;
-use crate::index::Matches;
-use crate::rules::Cost;
 
 pub(super) const MAX_EVENTS: usize = 1_000;
 
@@ -38,7 +36,7 @@ impl Engine {
     ///
     /// Nothing fails once recording has begun. Where other threads change something between the
     /// check of an event and its recording, a key that was used for another event meanwhile makes
-    /// a duplicate, and a rule that is new and counts a value that is negative counts 0.
+    /// a duplicate.
     ///
     /// Allocates nothing beside what `record` does, but for a set of the keys where events have
     /// some.
@@ -62,9 +60,9 @@ impl Engine {
     ///
     /// # Errors
     /// There is no event or more than 1 000; or the first event that cannot be recorded and why,
-    /// as `record` says it: a field breaks its rule, a rule counts a negative value, the timestamp
-    /// is more than 24 hours ahead, the idempotency key was used for another event, in the batch
-    /// or before. Nothing is recorded then.
+    /// as `record` says it: a field breaks its rule, the timestamp is more than 24 hours ahead, the
+    /// idempotency key was used for another event, in the batch or before. Nothing is recorded
+    /// then.
     pub fn record_batch(&self, events: &[Event<'_>]) -> Result<BatchReport, BatchError> {
         match events.len() {
             0 => return Err(BatchError::Empty),
@@ -109,7 +107,7 @@ impl<'b> Batch<'b> {
         if let Some(timestamp) = event.happened_at() {
             self.engine.check_not_ahead(Timestamp::from(timestamp), self.now)?;
         }
-        if event.has_negative_value() { Ok(self.check_values(event)?) } else { Ok(()) }
+        Ok(())
     }
 
     /// Whether a key was used before for the same event.
@@ -126,21 +124,6 @@ impl<'b> Batch<'b> {
                 Ok(false)
             }
         }
-    }
-
-    /// Checks that no rule counts a value that is negative.
-    fn check_values(&self, event: &Event<'_>) -> Result<(), EventError> {
-        let cost = self.engine.costs(event, Intent::Record, self.now);
-        let snapshot = self.engine.snapshot.load();
-        let mut matches = Matches::default();
-        snapshot.index.find(event, &mut matches);
-        let rules = matches.rules.iter().filter_map(|(rule, _)| snapshot.rule(*rule));
-        for rule in rules {
-            if cost(rule).is_none() {
-                return Err(rule.measure.negative(event, rule.rule.name()));
-            }
-        }
-        Ok(())
     }
 
     /// Records the events but for repeats; says whether the engine was closed meanwhile.
@@ -163,10 +146,7 @@ impl<'b> Batch<'b> {
     fn record_one(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
         let (engine, now) = (self.engine, self.now);
         let cost = engine.costs(event, Intent::Record, now);
-        let decide = || {
-            let cost = |rule: &_| Some(cost(rule).unwrap_or(Cost::NOTHING));
-            engine.settle(event, Intent::Record, now, cost)
-        };
+        let decide = || engine.settle(event, Intent::Record, now, cost);
         match CustomerKey::of(event) {
             None => decide(),
             Some(key) => engine.by_key(key, event, now.moment, decide),

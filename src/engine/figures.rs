@@ -74,7 +74,7 @@ impl EngineFigures {
     ) {
         let outcomes = match intent {
             Intent::Take => &self.tracks,
-            Intent::Look => &self.checks,
+            Intent::Look | Intent::Stand => &self.checks,
             Intent::Record => &self.records,
         };
         match answer {
@@ -86,7 +86,7 @@ impl EngineFigures {
             Err(_) => outcomes.error.add(1),
         }
         if let Ok(decision) = answer
-            && intent != Intent::Look
+            && !intent.only_looks()
             && !decision.is_replay()
         {
             self.recorded.add(u64::from(decision.event_id().is_some()));

@@ -1,7 +1,7 @@
 //! What the ledger knows of the rules' use.
 
 use crate::clock::Timestamp;
-use crate::counters::{History, Timeline, Used};
+use crate::counters::{FIRST, History, Moment, Timeline, Used};
 use crate::event::Dimension;
 use crate::ledger::Ledger;
 use crate::snapshot::{CompiledRule, Snapshot};
@@ -34,8 +34,9 @@ impl History for Recorded<'_> {
             return None;
         }
         let units = rule.measure.units_of(figure.value(&answer)?.ok()?);
-        let latest = figure.latest(&answer).map_or(Timestamp::MIN, |latest| latest);
-        Some(Used { units, latest: self.timeline.moment(latest) })
+        let latest = figure.latest(&answer);
+        let latest = latest.map_or(Moment(0), |latest| self.timeline.moment(latest).max(FIRST));
+        Some(Used { units, latest })
     }
 }
 

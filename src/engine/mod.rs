@@ -145,7 +145,7 @@ impl Engine {
     pub fn standing(&self, event: &Event<'_>) -> Result<Standing, TrackError> {
         event.validate()?;
         let now = self.read_clock();
-        let decision = self.settle(event, Intent::Look, now, |_| Some(Cost::NOTHING))?;
+        let decision = self.settle(event, Intent::Stand, now, |_| Cost::NOTHING)?;
         Ok(decision.into_standing())
     }
 
@@ -235,14 +235,9 @@ impl Engine {
         self.settle(event, intent, now, self.costs(event, intent, now))
     }
 
-    /// What the event brings to each rule; `None` where that is negative.
+    /// What the event brings to each rule.
     #[inline]
-    fn costs(
-        &self,
-        event: &Event<'_>,
-        intent: Intent,
-        now: Now,
-    ) -> impl Fn(&CompiledRule) -> Option<Cost> {
+    fn costs(&self, event: &Event<'_>, intent: Intent, now: Now) -> impl Fn(&CompiledRule) -> Cost {
         let happened = event.happened_at().map(Timestamp::from);
         let age = happened
             .map_or(0, |at| now.moment.0.saturating_sub(self.table.timeline().moment(at).0));
@@ -252,7 +247,7 @@ impl Engine {
                 if intent == Intent::Record
                     && u128::from(age) >= rule.window.length().as_nanos() =>
             {
-                Some(Cost::NOTHING)
+                Cost::NOTHING
             }
             _ => compiled.measure.of(event),
         }
@@ -263,7 +258,7 @@ impl Engine {
         event: &Event<'_>,
         intent: Intent,
         now: Now,
-        cost: impl Fn(&CompiledRule) -> Option<Cost>,
+        cost: impl Fn(&CompiledRule) -> Cost,
     ) -> Result<Decision, TrackError> {
         let timeline = self.table.timeline();
         let happened = event.happened_at().map(Timestamp::from);
@@ -280,10 +275,7 @@ impl Engine {
             takes.clear();
             for (rule, place) in &matches.rules {
                 let Some(compiled) = snapshot.rule(*rule) else { continue };
-                let Some(cost) = cost(compiled) else {
-                    return Err(compiled.measure.negative(event, compiled.rule.name()).into());
-                };
-                takes.push(Take::new(*rule, *place, cost));
+                takes.push(Take::new(*rule, *place, cost(compiled)));
             }
             let recorded = self.ledger.as_deref();
             let recorded =

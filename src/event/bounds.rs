@@ -41,7 +41,8 @@ pub const MAX_JSON_DEPTH: usize = 32;
 /// How many bytes an event has at most as compact JSON. It follows from the other bounds.
 pub const MAX_EVENT_BYTES: usize = 64 * 1_024;
 /// The largest amount of one event, 10^15, either side of zero: of its values, cost, tokens and
-/// latency, none of which but values may be negative. It is also the largest limit of a rule.
+/// latency, none of which but values may be negative. The limit of a rule, which is for many, may
+/// be larger.
 pub const MAX_AMOUNT: Amount = Amount::from_millionths(1_000_000_000_000_000_000_000);
 
 /// [`MAX_AMOUNT`] in whole units.

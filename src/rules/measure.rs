@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::meter::{Aggregation, MeterField, Meters};
 use super::metric::{Metric, MetricValue};
 use crate::amount::Amount;
-use crate::error::EventError;
 use crate::event::{Event, ValueName};
 
 const MILLION: Units = 1_000_000;
@@ -29,7 +28,7 @@ pub(crate) type Units = i128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cost {
     pub(crate) units: Units,
-    /// Whether the counter is about to change: a sum and a highest amount by more than nothing, a
+    /// Whether the counter is about to change: a sum by more or less than nothing, a highest or
     /// latest amount by any.
     pub(crate) counts: bool,
 }
@@ -138,31 +137,21 @@ impl Measure {
         Amount::from_millionths(units.saturating_mul(millionths))
     }
 
-    /// What a valid `event` counts; `None` for a negative amount.
+    /// What a valid `event` counts.
     #[inline]
-    pub(crate) fn of(&self, event: &Event<'_>) -> Option<Cost> {
-        let Some(value) = &self.value else { return Some(Cost { units: 1, counts: true }) };
+    pub(crate) fn of(&self, event: &Event<'_>) -> Cost {
+        let Some(value) = &self.value else { return Cost { units: 1, counts: true } };
         let units = match value {
-            ValueName::CostCents | ValueName::Other(_) => match value.amount(event) {
-                Some(amount) if amount.is_negative() => return None,
-                Some(amount) => Some(amount.millionths()),
-                None => None,
-            },
+            ValueName::CostCents | ValueName::Other(_) => {
+                value.amount(event).map(Amount::millionths)
+            }
             built_in => built_in.whole(event).map(Units::from),
         };
         let counts = match self.fold {
-            Fold::Sum | Fold::Max => units.unwrap_or(0) > 0,
-            Fold::Latest => units.is_some(),
+            Fold::Sum => units.unwrap_or(0) != 0,
+            Fold::Max | Fold::Latest => units.is_some(),
         };
-        Some(Cost { units: units.unwrap_or(0), counts })
-    }
-
-    /// Why an event cannot be measured.
-    #[cold]
-    pub(crate) fn negative(&self, event: &Event<'_>, rule: &str) -> EventError {
-        let name = self.value.as_ref().map_or("", ValueName::as_str);
-        let value = event.amount(name).unwrap_or(Amount::ZERO).to_string();
-        EventError::Negative { field: name.into(), value: value.into(), rule: rule.into() }
+        Cost { units: units.unwrap_or(0), counts }
     }
 }
 
@@ -185,14 +174,15 @@ mod tests {
     }
 
     #[test]
-    fn a_latest_amount_of_nothing_counts_and_a_missing_one_does_not() {
+    fn a_gauge_of_nothing_counts_and_a_missing_one_does_not() {
         let event = Event::new("c", "t").value("zero", 0);
         let of = |meter| measure(meter).expect("for rules").of(&event);
-        assert_eq!(of(Meter::latest("m", "zero")), Some(Cost { units: 0, counts: true }));
-        assert_eq!(of(Meter::latest("m", "none")), Some(Cost::NOTHING));
-        assert_eq!(of(Meter::max("m", "zero")), Some(Cost::NOTHING));
-        assert_eq!(of(Meter::sum("m", "zero")), Some(Cost::NOTHING));
-        assert_eq!(of(Meter::count("m")), Some(Cost { units: 1, counts: true }));
+        assert_eq!(of(Meter::latest("m", "zero")), Cost { units: 0, counts: true });
+        assert_eq!(of(Meter::latest("m", "none")), Cost::NOTHING);
+        assert_eq!(of(Meter::max("m", "zero")), Cost { units: 0, counts: true });
+        assert_eq!(of(Meter::max("m", "none")), Cost::NOTHING);
+        assert_eq!(of(Meter::sum("m", "zero")), Cost::NOTHING);
+        assert_eq!(of(Meter::count("m")), Cost { units: 1, counts: true });
     }
 
     #[test]
@@ -201,13 +191,14 @@ mod tests {
         let named = measure(Meter::max("m", "gb")).expect("for rules");
         let built_in = measure(Meter::max("m", "total_tokens")).expect("for rules");
         assert_eq!((named.units_per_whole(), built_in.units_per_whole()), (1_000_000, 1));
-        assert_eq!(named.of(&event), Some(Cost { units: 1_500_000, counts: true }));
-        assert_eq!(built_in.of(&event), Some(Cost { units: 7, counts: true }));
+        assert_eq!(named.of(&event), Cost { units: 1_500_000, counts: true });
+        assert_eq!(built_in.of(&event), Cost { units: 7, counts: true });
         let cost = Measure::of_metric(&Metric::TotalCostCents, &Meters::default());
         let cost = cost.expect("for rules");
         assert_eq!(cost.units_per_whole(), 1_000_000);
-        assert_eq!(cost.of(&event), Some(Cost { units: 400_000, counts: true }));
-        assert_eq!(named.of(&Event::new("c", "t").value("gb", -1)), None);
+        assert_eq!(cost.of(&event), Cost { units: 400_000, counts: true });
+        let below = named.of(&Event::new("c", "t").value("gb", -1));
+        assert_eq!(below, Cost { units: -1_000_000, counts: true });
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::saved::{Revisions, RuleRows, StateRow};
 use super::{Compiler, Snapshot};
 use crate::clock::Timestamp;
 use crate::counters::{
-    Astray, At, ChangeTime, Checking, Figures, History, Intent, Moment, Reading, Request,
+    Astray, At, ChangeTime, Checking, FIRST, Figures, History, Intent, Moment, Reading, Request,
     Restoring, SavedTakes, Table, Take, Takes, Timeline, Unsettled, Used, decode_takes,
     encode_takes,
 };
@@ -97,17 +97,21 @@ impl History for Added<'_> {
                     && key.eq(values.iter().map(|value| Some(*value)))
                     && start <= at.second
                     && end.is_none_or(|end| at.second < end);
-            let Some(cost) = rule.measure.of(&record.event).filter(|_| matches) else { continue };
+            let cost = rule.measure.of(&record.event);
+            if !matches || !cost.counts {
+                continue;
+            }
+            let is_first = used.latest == Moment(0);
             match rule.measure.fold() {
                 Fold::Sum => used.units += cost.units,
-                Fold::Max => {
+                Fold::Max if !is_first => {
                     used.units = used.units.max(cost.units);
                     used.latest = used.latest.max(at.event);
                 }
-                Fold::Latest if cost.counts && at.event >= used.latest => {
-                    used = Used { units: cost.units, latest: at.event };
+                Fold::Latest if at.event < used.latest => {}
+                Fold::Max | Fold::Latest => {
+                    used = Used { units: cost.units, latest: at.event.max(FIRST) };
                 }
-                Fold::Latest => {}
             }
         }
         Some(used)
@@ -186,7 +190,7 @@ impl Small {
             {
                 Cost::NOTHING
             }
-            _ => self.snapshot.rules[rule as usize].measure.of(event).expect("positive"),
+            _ => self.snapshot.rules[rule as usize].measure.of(event),
         };
         let takes = matches.rules.iter().map(|(rule, place)| Take::new(*rule, *place, cost(*rule)));
         let mut takes: Takes = takes.collect();

@@ -128,10 +128,11 @@ impl Figure {
         self.folds().iter().all(is_known).then(|| self.value_of(answer))
     }
 
-    /// When the event was that the latest value is of.
+    /// When the event was that a latest value is of; `None` where no event had the value. Of a
+    /// highest value it says no more than whether there is one.
     pub(crate) fn latest(&self, answer: &Answer) -> Option<Timestamp> {
-        let Self::Fold(value, Fold::Latest) = self else { return None };
-        let (column, _) = answer.columns.find(value, Fold::Latest)?;
+        let Self::Fold(value, fold @ (Fold::Latest | Fold::Max)) = self else { return None };
+        let (column, _) = answer.columns.find(value, *fold)?;
         let cell = answer.total()?.cells().find(|cell| cell.column == column)?;
         Some(cell.mark().0)
     }

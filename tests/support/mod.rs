@@ -24,8 +24,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use limitry::{
     Algorithm, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric, Outcome,
-    Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RetryAfter, RuleSet,
-    RulesError, Standing, TrackError, Window,
+    Period, Quota, QuotaStatus, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RetryAfter,
+    RuleSet, RulesError, Standing, TrackError, Window,
 };
 use oracle::{
     Act, Answer, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Prop, Rule,
@@ -275,6 +275,11 @@ fn verdict(decision: &Decision) -> Verdict {
     verdict
 }
 
+/// What is used, in wholes, rounded up.
+fn used(status: &QuotaStatus<'_>) -> i128 {
+    oracle::ceil_div(status.used_exact.millionths(), 1_000_000)
+}
+
 pub fn seen(decision: &Decision) -> Seen {
     Seen {
         verdict: verdict(decision),
@@ -298,7 +303,7 @@ pub fn seen(decision: &Decision) -> Seen {
                 id: status.id.to_owned(),
                 name: status.name.to_owned(),
                 limit: status.limit,
-                used: Some(status.used),
+                used: Some(used(&status)),
                 remaining: status.remaining,
                 reset: status.reset,
                 exceeded: status.exceeded,
@@ -341,7 +346,7 @@ pub fn stood(standing: &Standing) -> Stood {
                 id: status.id.to_owned(),
                 name: status.name.to_owned(),
                 limit: status.limit,
-                used: Some(status.used),
+                used: Some(used(&status)),
                 remaining: status.remaining,
                 reset: status.reset,
                 exceeded: status.exceeded,

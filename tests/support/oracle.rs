@@ -264,7 +264,7 @@ pub struct Figure {
     pub name: String,
     pub limit: u64,
     /// Whole units, rounded up. Quotas only.
-    pub used: Option<u64>,
+    pub used: Option<i128>,
     pub remaining: u64,
     pub reset: Option<i64>,
     pub exceeded: bool,
@@ -678,7 +678,7 @@ impl Oracle {
         }
         if let Some(used) = figure.used {
             let expected = counted.used(&key, self.now, stamp);
-            let range = Range::new(ceil_units(expected.lo), ceil_units(expected.hi));
+            let range = Range::new(ceil_div(expected.lo, 1_000), ceil_div(expected.hi, 1_000));
             if !range.holds(used) {
                 return complain("used", format!("{range:?}"));
             }
@@ -728,12 +728,13 @@ impl Oracle {
                     let amount = act.amount(&counted.rule.measure);
                     let key = self.key(at, act);
                     next = match (counted.rule.kind, act.stamp) {
-                        (Kind::Calendar(span), Some(stamp)) => {
+                        (Kind::Calendar(span), Some(stamp)) if amount > 0 => {
                             let end = period(span, stamp).1;
                             let late = end.is_some_and(|end| end + self.late <= next);
                             let fits = counted.fits(&key, next, stamp, amount, hopeful);
                             (fits && !late).then_some(next)?
                         }
+                        _ if amount <= 0 => next,
                         _ => counted.earliest(&key, next, amount, hopeful)?,
                     };
                 }
@@ -759,14 +760,15 @@ impl Oracle {
         matching.iter().copied().filter(unbeaten).collect()
     }
 
-    /// What a recorded event does not count on: limits and periods that are long over.
+    /// What an event does not count on: periods that are long over, and of one that is recorded
+    /// limits, too.
     fn skipped(&self, verb: Verb, act: &Act, live: &[usize]) -> Vec<usize> {
-        let (Verb::Record, Some(stamp)) = (verb, act.stamp) else {
+        let Some(stamp) = act.stamp else {
             return Vec::new();
         };
         let over = |at: &usize| match self.rules[*at].rule.kind {
             Kind::Bucket { window, .. } | Kind::Fixed { window } | Kind::Sliding { window } => {
-                self.now - stamp >= window
+                verb == Verb::Record && self.now - stamp >= window
             }
             Kind::Calendar(span) => self.too_late(span, stamp),
             Kind::Rolling { .. } => false,
@@ -780,22 +782,17 @@ impl Oracle {
 
     /// Why the event itself is at fault, if it is.
     fn bad(&self, verb: Verb, act: &Act, live: &[usize]) -> Option<&'static str> {
-        // A rate limit that a record leaves alone does not count the value at all.
-        let alone = self.skipped(verb, act, live);
-        let counts = |at: &usize| !(self.rules[*at].rule.kind.is_rate() && alone.contains(at));
-        if live
-            .iter()
-            .filter(|at| counts(at))
-            .any(|&at| act.amount(&self.rules[at].rule.measure) < 0)
-        {
-            return Some("negative");
-        }
         let stamp = act.stamp?;
         if stamp > self.now + AHEAD {
             return Some("too far ahead");
         }
+        // Only a rule that could refuse the event has to know what was used.
+        let could_refuse =
+            |rule: &Rule| rule.enforce == Enforce::Hard && act.amount(&rule.measure) > 0;
         let late = live.iter().any(|&at| match self.rules[at].rule.kind {
-            Kind::Calendar(span) => self.too_late(span, stamp),
+            Kind::Calendar(span) => {
+                could_refuse(&self.rules[at].rule) && self.too_late(span, stamp)
+            }
             _ => false,
         });
         (late && verb == Verb::Track).then_some("too late")
@@ -850,8 +847,8 @@ impl Counted {
             return Range::new(lo, hi);
         }
         let (mut least, mut most) = (0, 0);
-        for entry in self.log(key) {
-            let (at, own, lo, hi) = match *entry {
+        for entry in self.refunded(key) {
+            let (at, own, lo, hi) = match entry {
                 Entry::Use { at, stamp, lo, hi } => (at, stamp, lo, hi),
                 Entry::Lump { at, lo, hi } => (at, at, lo, hi),
                 Entry::Terms { .. } => continue,
@@ -876,7 +873,38 @@ impl Counted {
         Range::new(least, most)
     }
 
-    /// What is left, in thousandths, never below zero.
+    /// The history of a counter with what refunds took back: of a rate limit's window they cancel
+    /// the newest uses, and nothing where there are none. A quota counts them as what they are.
+    fn refunded(&self, key: &[String]) -> Vec<Entry> {
+        let (Kind::Fixed { window } | Kind::Sliding { window }) = self.rule.kind else {
+            return self.log(key).to_vec();
+        };
+        let mut kept: Vec<Entry> = Vec::new();
+        for entry in self.log(key) {
+            let Entry::Use { at: now, lo: amount @ ..0, .. } = *entry else {
+                kept.push(entry.clone());
+                continue;
+            };
+            let (mut sure, mut maybe) = (-amount, -amount);
+            for entry in kept.iter_mut().rev() {
+                let (Entry::Use { at, lo, hi, .. } | Entry::Lump { at, lo, hi }) = entry else {
+                    continue;
+                };
+                let counts = match self.rule.kind {
+                    Kind::Fixed { .. } => at.div_euclid(window) == now.div_euclid(window),
+                    _ => *at + slot(window) - 1 + window > now,
+                };
+                if counts {
+                    let (of_lo, of_hi) = (sure.min(*lo), maybe.min(*hi));
+                    (*lo, *hi) = (*lo - of_lo, *hi - of_hi);
+                    (sure, maybe) = (sure - of_lo, maybe - of_hi);
+                }
+            }
+        }
+        kept
+    }
+
+    /// What is left, in thousandths, never below zero and never more than the limit.
     fn left(&self, key: &[String], now: Nanos, stamp: Nanos) -> Range<Milli> {
         if let Kind::Bucket { .. } = self.rule.kind {
             let bucket = self.bucket(key, now);
@@ -886,11 +914,15 @@ impl Counted {
         }
         let used = self.used(key, now, stamp);
         let limit = self.rule.limit_milli();
-        Range::new((limit - used.hi).max(0), (limit - used.lo).max(0))
+        Range::new((limit - used.hi).clamp(0, limit), (limit - used.lo).clamp(0, limit))
     }
 
-    /// Whether the amount fits, by the least use (`hopeful`) or the most that is possible.
+    /// Whether the amount fits, by the least use (`hopeful`) or the most that is possible. What
+    /// adds nothing is never refused.
     fn fits(&self, key: &[String], now: Nanos, stamp: Nanos, amount: Milli, hopeful: bool) -> bool {
+        if amount <= 0 {
+            return true;
+        }
         if let Kind::Bucket { .. } = self.rule.kind {
             let bucket = self.bucket(key, now);
             let missing = if hopeful { bucket.lo } else { bucket.hi };
@@ -929,9 +961,9 @@ impl Counted {
 
     /// The instants at which something was counted, for sure or perhaps.
     fn uses(&self, key: &[String], sure: bool) -> impl Iterator<Item = Nanos> + Clone {
-        self.log(key).iter().filter_map(move |entry| match *entry {
+        self.refunded(key).into_iter().filter_map(move |entry| match entry {
             Entry::Use { at, lo, hi, .. } | Entry::Lump { at, lo, hi } => {
-                (if sure { lo > 0 } else { hi > 0 }).then_some(at)
+                (if sure { lo != 0 } else { hi != 0 }).then_some(at)
             }
             Entry::Terms { .. } => None,
         })
@@ -1037,7 +1069,7 @@ impl Counted {
             (false, true) => (used.lo.min(to.capacity_milli()), used.hi),
             (false, false) => (used.lo, used.hi),
         };
-        (hi > 0).then_some(Entry::Lump { at: now, lo, hi })
+        ((lo, hi) != (0, 0)).then_some(Entry::Lump { at: now, lo, hi })
     }
 }
 
@@ -1048,8 +1080,12 @@ impl Bucket {
         self.hi = (self.hi - gain).max(0);
     }
 
-    /// Never below empty: what is owed already, or at most the whole capacity.
+    /// Never below empty: what is owed already, or at most the whole capacity. A refund gives back
+    /// what is missing, and no more.
     fn taken(&self, missing: i128, amount: Milli) -> i128 {
+        if amount < 0 {
+            return (missing + amount * self.window).max(0);
+        }
         let full = self.capacity * self.window;
         missing.max(full.min(missing + amount * self.window))
     }
@@ -1085,10 +1121,6 @@ pub fn seconds(instant: Nanos) -> i128 {
 
 fn floor_units(milli: Milli) -> u64 {
     u64::try_from(milli.div_euclid(1_000)).unwrap_or(u64::MAX)
-}
-
-fn ceil_units(milli: Milli) -> u64 {
-    u64::try_from(ceil_div(milli, 1_000)).unwrap_or(u64::MAX)
 }
 
 /// The start of a calendar period and its end, which all time has not.

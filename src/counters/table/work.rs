@@ -11,7 +11,7 @@ use crate::counters::history::Used;
 use crate::counters::periods::{Ahead, Bounds, Span};
 use crate::counters::row::{Row, RowKey};
 use crate::counters::time::At;
-use crate::rules::Enforcement;
+use crate::rules::{Enforcement, Overflow};
 
 /// A place that is no seat: what is taken there is kept nowhere.
 const NOWHERE: u32 = u32::MAX;
@@ -50,16 +50,37 @@ impl<'w> Work<'w, '_> {
         })
     }
 
-    /// A rule in whose closed period the event falls, where its use is not told.
+    /// A rule that cannot judge the event, because it falls in a closed period of which the use is
+    /// not told. It is one that could refuse it.
     #[inline]
     pub(super) fn too_late(&self, takes: &[Take]) -> Option<u32> {
         self.request.happened?;
+        let adds = |counter: &Counter, take: &Take| match self.request.intent {
+            Intent::Record => false,
+            Intent::Stand => true,
+            Intent::Look | Intent::Take => counter.policy.may_add(take.cost()),
+        };
         let late = |take: &&Take| {
             let counter = self.request.roster.counter(take.rule);
             take.told != Told::Closed
-                && counter.is_some_and(|counter| counter.policy.is_too_late(&take.reading, self.at))
+                && counter.is_some_and(|counter| {
+                    counter.enforcement == Enforcement::Hard
+                        && !(take.crowded && counter.overflow == Overflow::Allow)
+                        && adds(counter, take)
+                        && counter.policy.is_too_late(&take.reading, self.at)
+                })
         };
         takes.iter().find(late).map(|take| take.rule)
+    }
+
+    /// Whether the event falls in a closed period of some rule.
+    #[inline]
+    pub(super) fn is_any_closed(&self, takes: &[Take]) -> bool {
+        self.request.happened.is_some()
+            && takes.iter().any(|take| {
+                let counter = self.request.roster.counter(take.rule);
+                counter.is_some_and(|counter| counter.policy.is_too_late(&take.reading, self.at))
+            })
     }
 
     /// The counter of a take, where an event that is let in changes it.
@@ -79,8 +100,7 @@ impl<'w> Work<'w, '_> {
         let counter = self.request.roster.counter(take.rule)?;
         let counts = take.counts != Counts::No
             && (take.fits || counter.enforcement != Enforcement::Shadow)
-            && !(self.request.intent == Intent::Record
-                && counter.policy.is_too_late(&take.reading, self.at));
+            && !counter.policy.is_too_late(&take.reading, self.at);
         counts.then_some(counter)
     }
 
