@@ -398,17 +398,19 @@ impl Storage for Held {
     }
 }
 
-#[test]
-fn a_full_queue_makes_calls_wait_and_does_not_grow() {
-    const THREADS: usize = 4;
+/// The most that waited of what `figure` says, while threads put in more than there is room for.
+fn most_waiting(
+    limit: impl FnOnce(Durable) -> Durable,
+    room: usize,
+    figure: impl Fn(&Engine) -> usize,
+) -> usize {
     let held = Held { medium: Medium::new(), gate: Arc::default() };
     let store = Durable::open_on(held.clone()).expect("a store");
-    let store = store.max_waiting(16).max_batch(8).max_delay(Duration::ZERO);
-    let engine = open(store);
+    let engine = open(limit(store).max_batch(8).max_delay(Duration::ZERO));
     engine.flush().expect("a working store");
     held.hold(true);
     let high = std::thread::scope(|scope| {
-        for thread in 0..THREADS {
+        for thread in 0..CALLERS {
             let engine = &engine;
             scope.spawn(move || {
                 for number in 0..50 {
@@ -420,21 +422,34 @@ fn a_full_queue_makes_calls_wait_and_does_not_grow() {
         }
         // All threads come to wait: the queue holds what it is for, and a record for each.
         let mut high = 0;
-        while high < 16 {
-            high = engine.health().waiting;
+        while high < room {
+            high = figure(&engine);
             std::thread::yield_now();
         }
         for _ in 0..1_000 {
-            high = high.max(engine.health().waiting);
+            high = high.max(figure(&engine));
             std::thread::yield_now();
         }
         held.hold(false);
         high
     });
-    assert!(high <= 16 + THREADS, "{high} waited");
     engine.flush().expect("a working store");
     assert_eq!((keys(&engine), engine.health().waiting), (4 * 50, 0));
+    assert_eq!(engine.health().waiting_bytes, 0);
     assert_eq!(keys(&after_crash(&held.medium)), 200);
+    high
+}
+
+const CALLERS: usize = 4;
+
+#[test]
+fn a_full_queue_makes_calls_wait_and_does_not_grow() {
+    let high = most_waiting(|it| it.max_waiting(16), 16, |engine| engine.health().waiting);
+    assert!(high <= 16 + CALLERS, "{high} waited");
+    let bytes = |engine: &Engine| engine.health().waiting_bytes;
+    let high = most_waiting(|it| it.max_waiting_bytes(2_000), 2_000, bytes);
+    // A record of these has some 60 bytes.
+    assert!(high < 2_000 + CALLERS * 200, "{high} bytes waited");
 }
 
 #[test]

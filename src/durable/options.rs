@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::queue::Limits;
 use crate::log::store::{RedbStore, Storage, Store, StoreError, StoreOptions};
 use crate::progress::Progress;
 
@@ -18,7 +19,8 @@ use crate::progress::Progress;
 ///
 /// A batch has at most [`max_batch`](Durable::max_batch) records. While records come faster than
 /// the disk takes them more of them wait, and can be lost: at most
-/// [`max_waiting`](Durable::max_waiting), from where on calls wait for room.
+/// [`max_waiting`](Durable::max_waiting) of them, and
+/// [`max_waiting_bytes`](Durable::max_waiting_bytes), from where on calls wait for room.
 ///
 /// A record is on disk as a whole or not at all: the event, its idempotency key and what each rule
 /// counted of it are one transaction. Records are lost from the end only: where one is lost, so are
@@ -78,9 +80,8 @@ pub struct Durable {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) level: Durability,
     pub(crate) on_failure: OnFailure,
-    pub(crate) max_batch: usize,
+    pub(super) limits: Limits,
     pub(crate) max_delay: Duration,
-    pub(crate) max_waiting: usize,
     pub(crate) retention: Duration,
     /// Told how far opening has come.
     progress: Option<Box<dyn Fn(Progress) + Send + Sync>>,
@@ -147,6 +148,7 @@ impl OpenOptions {
 }
 
 const MAX_BATCH: usize = 4_096;
+const MAX_WAITING_BYTES: usize = 64 * 1_024 * 1_024;
 const MAX_DELAY: Duration = Duration::from_millis(2);
 const RETENTION: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
@@ -187,9 +189,12 @@ impl Durable {
             store: Arc::new(store),
             level: Durability::default(),
             on_failure: OnFailure::default(),
-            max_batch: MAX_BATCH,
+            limits: Limits {
+                max_batch: MAX_BATCH,
+                max_waiting: MAX_BATCH.saturating_mul(16),
+                max_waiting_bytes: MAX_WAITING_BYTES,
+            },
             max_delay: MAX_DELAY,
-            max_waiting: MAX_BATCH.saturating_mul(16),
             retention: RETENTION,
             progress: None,
         }
@@ -210,7 +215,7 @@ impl Durable {
 
     /// Sets the most records of one commit; the default is 4 096, and 0 means 1.
     pub fn max_batch(mut self, records: usize) -> Self {
-        self.max_batch = records.max(1);
+        self.limits.max_batch = records.max(1);
         self
     }
 
@@ -229,7 +234,17 @@ impl Durable {
     /// the default is 65 536, and 0 means 1. While so many wait, calls that may record something
     /// block until there is room.
     pub fn max_waiting(mut self, records: usize) -> Self {
-        self.max_waiting = records.max(1);
+        self.limits.max_waiting = records.max(1);
+        self
+    }
+
+    /// Sets how many bytes the records may have that wait for their commit, as
+    /// [`max_waiting`](Self::max_waiting) says how many they may be, whichever is reached first;
+    /// the default is 64 MiB, and 0 means 1. Each thread that is in a call may add one record to
+    /// that. It is about the memory that the queue takes, but for two batches of at most 8 MiB whose
+    /// memory is kept for the next ones.
+    pub fn max_waiting_bytes(mut self, bytes: usize) -> Self {
+        self.limits.max_waiting_bytes = bytes.max(1);
         self
     }
 
@@ -266,9 +281,8 @@ impl fmt::Debug for Durable {
             .field("store", &self.store)
             .field("durability", &self.level)
             .field("on_failure", &self.on_failure)
-            .field("max_batch", &self.max_batch)
+            .field("limits", &self.limits)
             .field("max_delay", &self.max_delay)
-            .field("max_waiting", &self.max_waiting)
             .field("retention", &self.retention)
             .finish_non_exhaustive()
     }

@@ -55,7 +55,7 @@ impl Pipeline {
         (state, retention): (State, u64),
     ) -> Result<Self, StoreError> {
         let store = Arc::clone(&durable.store);
-        let queue = Queue::new(store.end(), durable.max_batch, durable.max_waiting);
+        let queue = Queue::new(store.end(), durable.limits);
         let (queue, wishes) = (Arc::new(queue), Arc::<Wishes>::default());
         let took_over = snapshot.load().rules.iter().any(|rule| rule.counter.took_over());
         if took_over || state.is_old {
@@ -277,6 +277,17 @@ impl Pipeline {
     /// How many records wait for their commit.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
+    }
+
+    /// How many bytes they have.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// Waits until there is room for a record more.
+    #[inline]
+    pub(crate) fn wait_for_room(&self) {
+        self.queue.wait_for_room();
     }
 
     /// The place behind the last durable record.

@@ -161,8 +161,9 @@ pub(super) struct Queue {
     work: Condvar,
     /// Callers wait here for room.
     room: Condvar,
-    /// How many records are in the queue or being committed.
+    /// How many records are in the queue or being committed, and how many bytes they have.
     waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
     waiters: Mutex<Waiters>,
     /// Callers wait here for a commit, or for the end of the writer.
     committed: Condvar,
@@ -174,8 +175,17 @@ pub(super) struct Queue {
     failure: OnceLock<StoreError>,
     /// No more calls are let in: a copy of the phase, to be read without the lock.
     closing: AtomicBool,
-    max_batch: usize,
-    max_waiting: usize,
+    limits: Limits,
+}
+
+/// How much the queue takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The most records of a batch.
+    pub(super) max_batch: usize,
+    /// With so many records, or so many bytes, the queue is full.
+    pub(super) max_waiting: usize,
+    pub(super) max_waiting_bytes: usize,
 }
 
 /// What the writer is to do.
@@ -190,7 +200,7 @@ pub(super) enum Work {
 }
 
 impl Queue {
-    pub(super) fn new(end: u64, max_batch: usize, max_waiting: usize) -> Self {
+    pub(super) fn new(end: u64, limits: Limits) -> Self {
         Self {
             pending: Mutex::new(Pending {
                 open: Waiting::new(end),
@@ -206,31 +216,36 @@ impl Queue {
             work: Condvar::new(),
             room: Condvar::new(),
             waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
             waiters: Mutex::default(),
             committed: Condvar::new(),
             durable: AtomicU64::new(end),
             serial: AtomicU64::new(0),
             failure: OnceLock::new(),
             closing: AtomicBool::new(false),
-            max_batch,
-            max_waiting,
+            limits,
         }
     }
 
     /// Waits until there is room for a record. Threads that were let in at once may each put one
-    /// in, or a batch, so there are at most so many more than the queue is for.
+    /// in, so there are at most so many more than the queue is for.
     #[inline]
     pub(super) fn wait_for_room(&self) {
-        if self.waiting.load(Ordering::Relaxed) >= self.max_waiting {
+        if self.is_full(Ordering::Relaxed) {
             self.wait_while_full();
         }
     }
 
+    #[inline]
+    fn is_full(&self, order: Ordering) -> bool {
+        let Limits { max_waiting, max_waiting_bytes, .. } = self.limits;
+        self.waiting.load(order) >= max_waiting
+            || self.waiting_bytes.load(order) >= max_waiting_bytes
+    }
+
     #[cold]
     fn wait_while_full(&self) {
-        let full = || {
-            self.waiting.load(Ordering::Acquire) >= self.max_waiting && self.failure.get().is_none()
-        };
+        let full = || self.is_full(Ordering::Acquire) && self.failure.get().is_none();
         let mut pending = self.pending.lock();
         while full() {
             // What fills the queue may be a batch that nobody else waits for.
@@ -269,8 +284,10 @@ impl Queue {
         open.earliest = open.earliest.min(entry.timestamp);
         open.latest = open.latest.max(entry.timestamp);
         open.now = open.now.max(entry.now);
-        let full = open.ends.len() >= self.max_batch || open.records.len() >= BATCH_BYTES;
+        let full = open.ends.len() >= self.limits.max_batch || open.records.len() >= BATCH_BYTES;
         self.waiting.fetch_add(1, Ordering::Relaxed);
+        let bytes = entry.head.len().saturating_add(entry.event.len());
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         pending.serial = pending.serial.saturating_add(1);
         if full {
             pending.seal();
@@ -352,6 +369,7 @@ impl Queue {
         self.serial.fetch_max(batch.serial, Ordering::Release);
         // Before the lock, so that whoever looks at it under the lock and finds no room is heard.
         self.waiting.fetch_sub(batch.ends.len(), Ordering::Release);
+        self.waiting_bytes.fetch_sub(batch.records.len(), Ordering::Release);
         let mut pending = self.pending.lock();
         pending.in_flight.retain(|known| !Arc::ptr_eq(known, &batch));
         if pending.spare.is_none() {
@@ -402,6 +420,11 @@ impl Queue {
     /// How many records wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes they have.
+    pub(super) fn bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed)
     }
 
     /// Asks the writer for everything that waits now.
@@ -521,10 +544,38 @@ impl Queue {
 mod tests {
     use super::*;
 
+    const LIMITS: Limits = Limits { max_batch: 4, max_waiting: 4, max_waiting_bytes: 1 << 20 };
+
+    #[test]
+    fn a_queue_is_full_by_its_records_or_by_their_bytes() {
+        let timestamp = Timestamp::UNIX_EPOCH;
+        for (size, limits, most) in [
+            (0, LIMITS, 4),
+            (100, Limits { max_waiting_bytes: 1_000, max_waiting: 1_000, ..LIMITS }, 10),
+            // One that is larger than all that may wait goes in alone.
+            (5_000, Limits { max_waiting_bytes: 1_000, ..LIMITS }, 1),
+        ] {
+            let (queue, event) = (Queue::new(0, limits), vec![7; size]);
+            let entry = Entry { head: &[], event: &event, key: None, timestamp, now: 0 };
+            for put in 0..most {
+                assert!(!queue.is_full(Ordering::Acquire), "{put} of {size} bytes");
+                queue.push(&entry).expect("it is open");
+            }
+            assert!(queue.is_full(Ordering::Acquire), "{most} of {size} bytes");
+            assert_eq!(queue.bytes(), most * size);
+            queue.hurry();
+            while queue.len() > 0 {
+                let Work::Batch(batch) = queue.next(None, false) else { panic!("a batch") };
+                queue.committed(batch);
+            }
+            assert!(!queue.is_full(Ordering::Acquire) && queue.bytes() == 0, "{size} bytes");
+        }
+    }
+
     /// A store may fail over a checkpoint, when all records are durable: what comes later is not.
     #[test]
     fn what_comes_after_a_failure_is_never_durable() {
-        let queue = Queue::new(7, 4, 4);
+        let queue = Queue::new(7, LIMITS);
         assert!(queue.wait_for_entry(queue.serial()).is_ok());
         queue.failed(StoreError::Failed { file: "f".into(), cause: "it is full".into() });
         assert!(queue.wait_for_entry(queue.serial()).is_ok(), "nothing was put in");

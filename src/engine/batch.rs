@@ -134,6 +134,7 @@ impl<'b> Batch<'b> {
             if repeats.next_if_eq(&index).is_some() {
                 continue;
             }
+            self.engine.wait_for_room();
             let answer = self.engine.counted(Intent::Record, || self.record_one(event));
             cut_off |= self.engine.is_cut_off(&answer);
             let is_new = answer.is_ok_and(|decision| !decision.is_replay());

@@ -82,6 +82,9 @@ impl Engine {
         Ok(())
     }
 
+    #[inline]
+    pub(in crate::engine) fn wait_for_room(&self) {}
+
     pub(in crate::engine) fn admit_rules(&self) -> Result<(), RulesError> {
         Ok(())
     }

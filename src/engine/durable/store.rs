@@ -31,6 +31,14 @@ impl Engine {
         pipeline.admit().map_err(BatchError::Store)
     }
 
+    /// Waits where too much waits for its commit.
+    #[inline]
+    pub(in crate::engine) fn wait_for_room(&self) {
+        if let Some(pipeline) = &self.pipeline {
+            pipeline.wait_for_room();
+        }
+    }
+
     pub(in crate::engine) fn admit_rules(&self) -> Result<(), RulesError> {
         let Some(pipeline) = &self.pipeline else { return Ok(()) };
         pipeline.admit().map_err(RulesError::Store)

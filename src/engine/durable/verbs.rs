@@ -27,6 +27,8 @@ pub struct Health {
     /// How many records wait for their commit, those of the commit under way with them: what a
     /// crash at this moment could lose.
     pub waiting: usize,
+    /// How many bytes these records have.
+    pub waiting_bytes: usize,
     /// How many records the store was ever given and has made durable, those with them that
     /// retention has dropped.
     pub recorded: u64,
@@ -143,6 +145,7 @@ impl Engine {
             durability: pipeline.map(Pipeline::level),
             failure: pipeline.and_then(|pipeline| pipeline.failure().cloned()),
             waiting: pipeline.map_or(0, Pipeline::waiting),
+            waiting_bytes: pipeline.map_or(0, Pipeline::waiting_bytes),
             recorded: pipeline.map_or(0, Pipeline::durable_end),
             stored_bytes: pipeline.map_or(0, |pipeline| pipeline.store.size()),
         }
@@ -152,7 +155,7 @@ impl Engine {
     /// `tell` is told of the beginning and the end.
     ///
     /// Commits wait meanwhile, and so do calls once
-    /// [`max_waiting`](crate::Durable::max_waiting) records wait. Returns `false` at once for an
+    /// [`max_waiting`](crate::Durable::max_waiting) records wait, or as many bytes as may. Returns `false` at once for an
     /// engine without a store.
     ///
     /// # Errors
