@@ -55,7 +55,7 @@ impl Pipeline {
         (state, retention): (State, u64),
     ) -> Result<Self, StoreError> {
         let store = Arc::clone(&durable.store);
-        let queue = Queue::new(store.end(), durable.limits);
+        let queue = Queue::new(store.end(), durable.limits, store.file());
         let (queue, wishes) = (Arc::new(queue), Arc::<Wishes>::default());
         let took_over = snapshot.load().rules.iter().any(|rule| rule.counter.took_over());
         if took_over || state.is_old {
@@ -298,8 +298,9 @@ impl Pipeline {
     /// Commits what waits, writes a checkpoint and closes the store.
     pub(crate) fn close(&self) -> Result<(), StoreError> {
         self.queue.close();
-        self.queue.wait_for_end(None);
-        if let Some(thread) = self.writer.lock().take() {
+        if self.queue.wait_for_end(None)
+            && let Some(thread) = self.writer.lock().take()
+        {
             // It has said how it ended, also if it panicked.
             let _ = thread.join();
         }

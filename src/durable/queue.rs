@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::clock::Timestamp;
-use crate::log::store::{StateChange, StoreError, StoredKey};
+use crate::log::store::{FORKED, StateChange, StoreError, StoredKey};
 
 /// A batch with so many bytes is full, however few its records are.
 const BATCH_BYTES: usize = 8 * 1_024 * 1_024;
@@ -176,6 +176,9 @@ pub(super) struct Queue {
     /// No more calls are let in: a copy of the phase, to be read without the lock.
     closing: AtomicBool,
     limits: Limits,
+    /// The process that has the writer, and the error in one that was forked off it.
+    process: u32,
+    forked: StoreError,
 }
 
 /// How much the queue takes.
@@ -200,7 +203,7 @@ pub(super) enum Work {
 }
 
 impl Queue {
-    pub(super) fn new(end: u64, limits: Limits) -> Self {
+    pub(super) fn new(end: u64, limits: Limits, file: &str) -> Self {
         Self {
             pending: Mutex::new(Pending {
                 open: Waiting::new(end),
@@ -224,6 +227,8 @@ impl Queue {
             failure: OnceLock::new(),
             closing: AtomicBool::new(false),
             limits,
+            process: std::process::id(),
+            forked: StoreError::Failed { file: file.into(), cause: FORKED.into() },
         }
     }
 
@@ -243,8 +248,21 @@ impl Queue {
             || self.waiting_bytes.load(order) >= max_waiting_bytes
     }
 
+    /// Whether this process was forked off the one with the writer. The queue fails then, without
+    /// a lock: another thread may have held it, and is not here to let it go.
+    fn is_forked(&self) -> bool {
+        let is_forked = std::process::id() != self.process;
+        if is_forked {
+            let _ = self.failure.set(self.forked.clone());
+        }
+        is_forked
+    }
+
     #[cold]
     fn wait_while_full(&self) {
+        if self.is_forked() {
+            return;
+        }
         let full = || self.is_full(Ordering::Acquire) && self.failure.get().is_none();
         let mut pending = self.pending.lock();
         while full() {
@@ -312,7 +330,7 @@ impl Queue {
         let call = due || pending.idle;
         pending.idle = false;
         drop(pending);
-        if call {
+        if call && !self.is_forked() {
             self.work.notify_one();
         }
     }
@@ -449,6 +467,9 @@ impl Queue {
         if durable() {
             return Ok(());
         }
+        if self.is_forked() {
+            return Err(self.forked.clone());
+        }
         self.hurry();
         let mut waiters = self.waiters.lock();
         let waits = |_: &mut Waiters| !durable() && self.failure.get().is_none();
@@ -464,6 +485,9 @@ impl Queue {
     pub(super) fn poll(&self, place: u64, context: &Context<'_>) -> Poll<Result<(), StoreError>> {
         if let Some(outcome) = self.outcome(place) {
             return Poll::Ready(outcome);
+        }
+        if self.is_forked() {
+            return Poll::Ready(Err(self.forked.clone()));
         }
         self.hurry();
         let mut waiters = self.waiters.lock();
@@ -488,6 +512,9 @@ impl Queue {
     /// Lets no more calls in. What waits is committed, and so is what calls put in that are under
     /// way: it is counted, and a last checkpoint may hold it.
     pub(super) fn close(&self) {
+        if self.is_forked() {
+            return;
+        }
         self.closing.store(true, Ordering::Release);
         let mut pending = self.pending.lock();
         if pending.phase == Phase::Open {
@@ -513,8 +540,11 @@ impl Queue {
     }
 
     /// Waits until the writer has ended, for so long at the most where there is a limit; returns
-    /// whether it has.
+    /// whether it has. A process that was forked off has none.
     pub(super) fn wait_for_end(&self, most: Option<Duration>) -> bool {
+        if self.is_forked() {
+            return false;
+        }
         let mut waiters = self.waiters.lock();
         let runs = |_: &mut Waiters| self.failure.get().is_none();
         match most {
@@ -555,7 +585,7 @@ mod tests {
             // One that is larger than all that may wait goes in alone.
             (5_000, Limits { max_waiting_bytes: 1_000, ..LIMITS }, 1),
         ] {
-            let (queue, event) = (Queue::new(0, limits), vec![7; size]);
+            let (queue, event) = (Queue::new(0, limits, "f"), vec![7; size]);
             let entry = Entry { head: &[], event: &event, key: None, timestamp, now: 0 };
             for put in 0..most {
                 assert!(!queue.is_full(Ordering::Acquire), "{put} of {size} bytes");
@@ -572,10 +602,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_was_forked_off_waits_for_nothing() {
+        let timestamp = Timestamp::UNIX_EPOCH;
+        let full = Limits { max_waiting: 1, ..LIMITS };
+        let mut queue = Queue::new(0, full, "f");
+        // The writer's process is another one, as it is after a fork.
+        queue.process = queue.process.wrapping_add(1);
+        let entry = Entry { head: &[], event: b"event", key: None, timestamp, now: 0 };
+        queue.push(&entry).expect("it is open");
+        let context = &Context::from_waker(Waker::noop());
+        for _ in 0..2 {
+            queue.wait_for_room();
+            let Poll::Ready(polled) = queue.poll(1, context) else { panic!("it waits") };
+            for waited in [queue.wait(1), queue.wait_for_entry(1), polled] {
+                assert_eq!(waited.expect_err("no writer"), queue.forked);
+            }
+            assert!(!queue.wait_for_end(None));
+            queue.close();
+        }
+        assert_eq!(queue.failure(), Some(&queue.forked));
+    }
+
     /// A store may fail over a checkpoint, when all records are durable: what comes later is not.
     #[test]
     fn what_comes_after_a_failure_is_never_durable() {
-        let queue = Queue::new(7, LIMITS);
+        let queue = Queue::new(7, LIMITS, "f");
         assert!(queue.wait_for_entry(queue.serial()).is_ok());
         queue.failed(StoreError::Failed { file: "f".into(), cause: "it is full".into() });
         assert!(queue.wait_for_entry(queue.serial()).is_ok(), "nothing was put in");

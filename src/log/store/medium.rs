@@ -4,12 +4,13 @@ use std::fmt;
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
 
 use super::seal::{Home, start};
+use super::watch::Watch;
 use crate::bytes::take_u64;
 
 /// Bytes for a store that is not in a file: encrypted ones, some in memory for tests, or some that
@@ -69,10 +70,13 @@ pub(super) struct Backend {
     medium: Arc<Medium>,
     /// Whether it was checked for what an interrupted creation leaves.
     looked: Arc<AtomicBool>,
+    /// The random number of the store that is here, once it is known.
+    store: Arc<AtomicU64>,
 }
 
 enum Medium {
-    File(FileBackend),
+    /// A file; one that others may know of is watched.
+    File(FileBackend, Option<Watch>),
     Storage(Box<dyn Storage>),
 }
 
@@ -87,12 +91,21 @@ const MARK_BYTES: usize = 16;
 const MARK: &str = "mark";
 
 impl Backend {
-    pub(super) fn file(file: FileBackend) -> Self {
-        Self { medium: Arc::new(Medium::File(file)), looked: Arc::default() }
+    pub(super) fn file(file: FileBackend, watch: Option<Watch>) -> Self {
+        Self::on(Medium::File(file, watch))
     }
 
     pub(super) fn storage(storage: Box<dyn Storage>) -> Self {
-        Self { medium: Arc::new(Medium::Storage(storage)), looked: Arc::default() }
+        Self::on(Medium::Storage(storage))
+    }
+
+    fn on(medium: Medium) -> Self {
+        Self { medium: Arc::new(medium), looked: Arc::default(), store: Arc::default() }
+    }
+
+    /// Says which store is here, by its random number.
+    pub(super) fn belongs_to(&self, store: u64) {
+        self.store.store(store, Ordering::Release);
     }
 
     /// Notes that so many batches are durable, without waiting until the note is.
@@ -100,21 +113,36 @@ impl Backend {
         let mut note = Vec::new();
         start(&mut note);
         note.extend_from_slice(&batches.to_le_bytes());
-        Home::of_any_store(MARK).seal(MARK_OFFSET, &mut note);
-        self.write(MARK_OFFSET, &note)
+        self.mark_home().seal(MARK_OFFSET, &mut note);
+        let write = || self.write(MARK_OFFSET, &note);
+        self.watch().map_or_else(write, |watch| watch.note(batches, write))
     }
 
     /// The newest note; `None` where there is none.
     pub(super) fn marked(&self) -> Option<u64> {
         let mut note = [0; MARK_BYTES];
         self.read(MARK_OFFSET, &mut note).ok()?;
-        take_u64(&mut Home::of_any_store(MARK).unseal(MARK_OFFSET, &note)?)
+        // Stores of format 1 left notes that are not bound to them.
+        let homes = [self.mark_home(), Home::of_any_store(MARK)];
+        let content = homes.into_iter().find_map(|home| home.unseal(MARK_OFFSET, &note));
+        take_u64(&mut content?)
+    }
+
+    fn mark_home(&self) -> Home<'static> {
+        Home { table: MARK, store: self.store.load(Ordering::Acquire) }
+    }
+
+    fn watch(&self) -> Option<&Watch> {
+        match self.medium.as_ref() {
+            Medium::File(_, watch) => watch.as_ref(),
+            Medium::Storage(_) => None,
+        }
     }
 
     /// How many bytes there are.
     pub(super) fn bytes(&self) -> io::Result<u64> {
         match self.medium.as_ref() {
-            Medium::File(file) => StorageBackend::len(file),
+            Medium::File(file, _) => StorageBackend::len(file),
             Medium::Storage(storage) => storage.len(),
         }
     }
@@ -122,7 +150,7 @@ impl Backend {
     /// Only files are locked: a medium is given to one engine.
     fn locks(&self) -> Result<&FileBackend, BackendError> {
         match self.medium.as_ref() {
-            Medium::File(file) => Ok(file),
+            Medium::File(file, _) => Ok(file),
             Medium::Storage(_) => Err(BackendError::Unsupported),
         }
     }
@@ -151,7 +179,7 @@ impl Backend {
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.medium.as_ref() {
-            Medium::File(file) => file.fmt(f),
+            Medium::File(file, _) => file.fmt(f),
             Medium::Storage(storage) => storage.fmt(f),
         }
     }
@@ -170,35 +198,44 @@ impl StorageBackend for Backend {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         match self.medium.as_ref() {
-            Medium::File(file) => file.read(offset, out),
+            Medium::File(file, _) => file.read(offset, out),
             Medium::Storage(storage) => storage.read(offset, out),
         }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         match self.medium.as_ref() {
-            Medium::File(file) => file.set_len(len),
+            Medium::File(file, watch) => {
+                file.set_len(len)?;
+                if let Some(watch) = watch {
+                    watch.has_length(len);
+                }
+                Ok(())
+            }
             Medium::Storage(storage) => storage.set_len(len),
         }
     }
 
     fn sync_data(&self) -> io::Result<()> {
         match self.medium.as_ref() {
-            Medium::File(file) => file.sync_data(),
+            Medium::File(file, watch) => {
+                file.sync_data()?;
+                watch.as_ref().map_or(Ok(()), |watch| watch.look(|| self.marked()))
+            }
             Medium::Storage(storage) => storage.sync(),
         }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         match self.medium.as_ref() {
-            Medium::File(file) => file.write(offset, data),
+            Medium::File(file, _) => file.write(offset, data),
             Medium::Storage(storage) => storage.write(offset, data),
         }
     }
 
     fn close(&self) -> io::Result<()> {
         match self.medium.as_ref() {
-            Medium::File(file) => file.close(),
+            Medium::File(file, _) => file.close(),
             Medium::Storage(_) => Ok(()),
         }
     }

@@ -17,6 +17,7 @@ mod redb;
 mod seal;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -25,7 +26,7 @@ use std::path::Path;
 pub(crate) use self::chunk::{Chunk, OwnedChunk};
 pub use self::error::StoreError;
 pub use self::medium::Storage;
-pub(crate) use self::redb::{RedbStore, StoreOptions};
+pub(crate) use self::redb::{FORKED, RedbStore, StoreOptions};
 use crate::clock::Timestamp;
 use crate::format::Version;
 use crate::progress::Progress;

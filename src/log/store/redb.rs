@@ -34,6 +34,7 @@ use parking_lot::{Mutex, RwLock};
 use super::error::{Named, StoreError};
 use super::medium::{Backend, Storage};
 use super::meta::{META_TABLE, Meta};
+use super::watch::Watch;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +73,14 @@ pub(crate) struct RedbStore {
     upkeep: Mutex<()>,
     /// Why nothing is taken any more.
     failure: OnceLock<Box<str>>,
+    /// The process that opened it: a fork of it has no writer, and shares the file with one that
+    /// does not know of it.
+    process: u32,
 }
+
+/// Why a store takes nothing in a process that was forked off the one that opened it.
+pub(crate) const FORKED: &str = "it was opened before this process was forked off: the threads and \
+                                 the file are the other process's";
 
 type Values<'n> = TableDefinition<'n, u64, &'static [u8]>;
 
@@ -88,8 +96,9 @@ impl RedbStore {
         let is_new = options.create && !path.exists();
         let file = OpenOptions::new().read(true).write(true).create(options.create).open(path);
         let file = file.map_err(|error| named.io("opening to read and write", &error))?;
-        let backend = FileBackend::new(file).map_err(|error| named.redb("opening", error))?;
-        let store = Self::start(named, Backend::file(backend), options)?;
+        let watch = Watch::new(path, &file).map_err(|error| named.io("opening", &error))?;
+        let file = FileBackend::new(file).map_err(|error| named.redb("opening", error))?;
+        let store = Self::start(named, Backend::file(file, Some(watch)), options)?;
         if is_new {
             sync_folder(path).map_err(|error| store.named.io("making the file last", &error))?;
         }
@@ -114,6 +123,7 @@ impl RedbStore {
             let db = open_database(&named, backend.clone(), options)?;
             let meta = find_meta(&named, &db)?;
             let meta = meta.map_or_else(|| write::first(&named, &db), Ok)?;
+            backend.belongs_to(meta.store);
             // redb takes a newest commit whose header is damaged for one that a crash cut off.
             if let Some(marked) = backend.marked().filter(|marked| *marked > meta.batches) {
                 let detail = format!("{} of {marked} batches are there", meta.batches);
@@ -130,6 +140,7 @@ impl RedbStore {
             writer: Mutex::new(Vec::new()),
             upkeep: Mutex::new(()),
             failure: OnceLock::new(),
+            process: std::process::id(),
         })
     }
 
@@ -143,6 +154,7 @@ impl RedbStore {
         what: &str,
         work: impl FnOnce(&Database) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
+        self.check_process()?;
         // A visitor may ask again while somebody waits for the file alone.
         let db = self.db.read_recursive();
         let db = db.as_ref().ok_or_else(|| self.named.closed())?;
@@ -155,6 +167,7 @@ impl RedbStore {
         what: &str,
         work: impl FnOnce(&mut Database) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
+        self.check_process()?;
         let mut db = self.db.write();
         let db = db.as_mut().ok_or_else(|| self.named.closed())?;
         guarded(&self.named, what, || work(db)).map_err(|error| self.explained(error))
@@ -169,7 +182,12 @@ impl RedbStore {
         }
     }
 
+    fn check_process(&self) -> Result<(), StoreError> {
+        if std::process::id() == self.process { Ok(()) } else { Err(self.named.failed(FORKED)) }
+    }
+
     fn shut(&self) -> Result<(), StoreError> {
+        self.check_process()?;
         let db = self.db.write().take().ok_or_else(|| self.named.closed())?;
         guarded(&self.named, "the file", || {
             db.close().map_err(|error| self.named.redb("closing", error))
@@ -187,6 +205,10 @@ impl fmt::Debug for RedbStore {
 
 impl Drop for RedbStore {
     fn drop(&mut self) {
+        if self.check_process().is_err() {
+            // Closing would write to the file, and give up the lock that both processes have.
+            std::mem::forget(self.db.get_mut().take());
+        }
         let _ = self.shut();
     }
 }

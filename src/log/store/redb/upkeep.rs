@@ -203,7 +203,7 @@ impl<'c> Copy<'c> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
         let file = file.map_err(|error| named.io("making a backup", &error))?;
         let file = FileBackend::new(file).map_err(|error| named.redb("making a backup", error))?;
-        let db = open_database(named, Backend::file(file), &StoreOptions::default())?;
+        let db = open_database(named, Backend::file(file, None), &StoreOptions::default())?;
         let mut meta = view.meta.clone();
         meta.batches = 0;
         meta.doomed.clear();

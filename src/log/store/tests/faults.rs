@@ -232,3 +232,38 @@ fn a_flipped_bit_that_nobody_looked_for_is_found_when_it_is_read() {
         assert!(Found::read(&store).is_err());
     }
 }
+
+#[test]
+fn a_page_of_another_store_is_found_out_when_it_is_read() {
+    let quick = StoreOptions { quick_open: true, ..OPTIONS };
+    let make = |byte: u8| {
+        let medium = Medium::new();
+        let store = RedbStore::open_storage(Box::new(medium.clone()), &quick).expect("opens");
+        let records = [byte; 3_000];
+        let rows =
+            [StateChange::Put { table: StateTable::Rules, key: 7, bytes: vec![byte; 5_000] }];
+        let batch = Batch { records: &records, ends: &[3_000], state: &rows, ..Batch::empty(0) };
+        store.commit(&batch).expect("commits");
+        store.close().expect("closes");
+        medium.image()
+    };
+    let (own, other) = (make(b'a'), make(b'b'));
+    let pages = |image: &[u8], byte: u8| {
+        let places = image.chunks(4_096).enumerate().filter(move |(_, page)| {
+            page.windows(1_000).any(|part| part.iter().all(|it| *it == byte))
+        });
+        places.map(|(place, _)| place).collect::<Vec<_>>()
+    };
+    // Both stores have the same history, so what is at one place in the one is there in the other.
+    assert_eq!(pages(&own, b'a'), pages(&other, b'b'));
+    for page in pages(&own, b'a') {
+        let mut image = own.clone();
+        image[page * 4_096..(page + 1) * 4_096]
+            .copy_from_slice(&other[page * 4_096..(page + 1) * 4_096]);
+        let store = RedbStore::open_storage(Box::new(Medium::of(image)), &quick).expect("opens");
+        let records = store.read(0, &mut |_| ControlFlow::Continue(()));
+        let rows = store.state(StateTable::Rules, &mut |_, _| ());
+        let wrong = records.and(rows).expect_err("it is another store's");
+        assert!(matches!(wrong, StoreError::Damaged { .. }), "page {page}: {wrong}");
+    }
+}
