@@ -158,7 +158,7 @@ impl Sayings {
     fn rule_passes_at(&self, rule: &CompiledRule, said: &Take, from: Moment) -> Option<Moment> {
         let policy = &rule.counter.policy;
         // A key without room passes, whatever it brings.
-        if said.crowded && rule.rule.overflow() == Overflow::Allow {
+        if said.is_crowded() && rule.rule.overflow() == Overflow::Allow {
             return Some(from);
         }
         // Where events are recorded they tell of closed periods: an event that is dated into one
@@ -252,9 +252,10 @@ impl Decision {
         &mut self.sayings.said
     }
 
-    /// Makes the decision by what the rules have said.
+    /// Makes the decision by what the rules have said: those that have a say.
     pub(crate) fn settle(&mut self, verdict: Verdict<Kept>, rules: Guard<Arc<Snapshot>>) {
         let sayings = &mut self.sayings;
+        sayings.said.retain(|said| said.judges());
         if !sayings.said.is_sorted_by_key(|said| said.rule) {
             sayings.said.sort_unstable_by_key(|said| said.rule);
         }

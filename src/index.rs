@@ -8,13 +8,16 @@
 //!
 //! Rules with the same partition share a group, and a group's counters for one key share a row:
 //! one look-up, one lock.
+//!
+//! Of the rules of one policy the most specific judges. The others are found as well, because they
+//! count what they match: a rule that has lost knows what was used when it wins.
 
 use std::collections::HashMap;
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use crate::counters::Place;
+use crate::counters::{Match, Place};
 use crate::event::{Dimension, Event};
 
 /// What the index needs to know of a rule.
@@ -75,9 +78,12 @@ struct Filtered {
 #[derive(Debug, Default)]
 pub(crate) struct Matches<'e> {
     pub(crate) places: SmallVec<[Place<'e>; 4]>,
-    /// The rules by their index, and the index of each one's place; by place.
-    pub(crate) rules: SmallVec<[(u32, u32); 8]>,
+    /// By place.
+    pub(crate) rules: SmallVec<[Match; 8]>,
 }
+
+/// A rule that was found, and whether it judges.
+type Found = (u32, bool);
 
 type Values<'e> = SmallVec<[&'e str; 2]>;
 
@@ -97,9 +103,10 @@ impl Index {
     pub(crate) fn find<'e>(&self, event: &'e Event<'_>, matches: &mut Matches<'e>) {
         let mut hashes = Hashes { event, hasher: &self.hasher, customer: None };
         if self.always_apply && self.shapes.is_empty() {
-            return self.place(&self.always, &mut hashes, matches);
+            return self.place(self.always.iter().map(|rule| (*rule, true)), &mut hashes, matches);
         }
-        let mut found: SmallVec<[u32; 8]> = self.always.as_ref().into();
+        let mut found: SmallVec<[Found; 8]> =
+            self.always.iter().map(|rule| (*rule, true)).collect();
         let in_order = found.len();
         for shape in &self.by_built_in {
             self.look(*shape, &mut hashes, &mut found);
@@ -112,16 +119,16 @@ impl Index {
             }
         }
         if found.len() > in_order {
-            found.sort_unstable_by_key(|rule| (self.group_of(*rule), *rule));
+            found.sort_unstable_by_key(|(rule, _)| (self.group_of(*rule), *rule));
         }
         if found.len() > in_order || !self.always_apply {
             self.keep_those_with_partition(event, &mut found);
-            self.keep_winners(&mut found);
+            self.mark_losers(&mut found);
         }
-        self.place(&found, &mut hashes, matches);
+        self.place(found, &mut hashes, matches);
     }
 
-    fn look(&self, shape: u32, hashes: &mut Hashes<'_, '_, '_>, found: &mut SmallVec<[u32; 8]>) {
+    fn look(&self, shape: u32, hashes: &mut Hashes<'_, '_, '_>, found: &mut SmallVec<[Found; 8]>) {
         let Some(shape) = self.shapes.get(shape as usize) else { return };
         let mut values = Values::new();
         let mut hash = 0;
@@ -134,7 +141,7 @@ impl Index {
             filtered.hash == hash && filtered.values.iter().zip(&values).all(|(a, b)| **a == **b)
         };
         if let Some(filtered) = shape.rules.find(hash, same) {
-            found.extend_from_slice(&filtered.rules);
+            found.extend(filtered.rules.iter().map(|rule| (*rule, true)));
         }
     }
 
@@ -148,41 +155,46 @@ impl Index {
     }
 
     /// Drops the rules whose partition the event lacks.
-    fn keep_those_with_partition(&self, event: &Event<'_>, found: &mut SmallVec<[u32; 8]>) {
-        found.retain(|rule| {
+    fn keep_those_with_partition(&self, event: &Event<'_>, found: &mut SmallVec<[Found; 8]>) {
+        found.retain(|(rule, _)| {
             self.partition_of(*rule).iter().all(|dimension| dimension.of(event).is_some())
         });
     }
 
-    /// Drops of each policy all rules but the most specific one.
-    fn keep_winners(&self, found: &mut SmallVec<[u32; 8]>) {
+    /// Marks of each policy all rules but the most specific one.
+    fn mark_losers(&self, found: &mut [Found]) {
         let rank = |rule: u32| {
             let indexed = self.rules.get(rule as usize)?;
             Some((indexed.policy?, (indexed.pairs, indexed.age)))
         };
         // Each policy's matching rules lie together, the winner last.
         let mut ranks: SmallVec<[(u32, (u32, u64)); 8]> =
-            found.iter().filter_map(|rule| rank(*rule)).collect();
+            found.iter().filter_map(|(rule, _)| rank(*rule)).collect();
         ranks.sort_unstable();
-        found.retain(|rule| {
-            rank(*rule).is_none_or(|(policy, rank)| {
+        for (rule, judges) in found {
+            *judges = rank(*rule).is_none_or(|(policy, rank)| {
                 let end = ranks.partition_point(|(other, _)| *other <= policy);
                 end.checked_sub(1).and_then(|last| ranks.get(last)) == Some(&(policy, rank))
-            })
-        });
+            });
+        }
     }
 
     #[inline]
-    fn place<'e>(&self, found: &[u32], hashes: &mut Hashes<'e, '_, '_>, matches: &mut Matches<'e>) {
+    fn place<'e>(
+        &self,
+        found: impl IntoIterator<Item = Found>,
+        hashes: &mut Hashes<'e, '_, '_>,
+        matches: &mut Matches<'e>,
+    ) {
         let (mut last_group, mut place) = (None, 0);
-        for rule in found {
-            let Some(indexed) = self.rules.get(*rule as usize) else { continue };
+        for (rule, judges) in found {
+            let Some(indexed) = self.rules.get(rule as usize) else { continue };
             if last_group != Some(indexed.group) {
                 last_group = Some(indexed.group);
                 place = u32::try_from(matches.places.len()).unwrap_or(u32::MAX);
                 matches.places.push(self.place_of(indexed, hashes));
             }
-            matches.rules.push((*rule, place));
+            matches.rules.push(Match { rule, place, judges });
         }
     }
 

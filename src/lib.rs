@@ -107,6 +107,8 @@
 //!   timestamp: a late event counts in the period of its timestamp and in no later one. More than
 //!   24 hours ahead is an error.
 //! - A refused event is recorded nowhere, counts nowhere, and leaves its idempotency key free.
+//! - Of the rules of one policy that match, one judges and stands in the answer; all count, a rate
+//!   limit no more than it has left. Quotas thus have one figure, whichever judged when.
 //! - A rule is hard, soft (counts, refuses nobody) or shadow (does to its own counter what a hard
 //!   rule would, refuses nobody): see [`Enforcement`].
 //! - A refusal is a value. Errors are events and rules that cannot be judged; each names the field
@@ -137,9 +139,10 @@
 //!  + 20 to 39                for a slot of the hash table, by its load
 //! ```
 //!
-//! Two rate limits and two quotas for a customer id of 12 bytes: 148 to 167. A key gets its row
-//! with its first use, and loses it some calls after all its counters have come to rest. Of rules
-//! whose filter the partition does not imply at most 16 share a row. Keys are capped at 10 million
+//! Two rate limits and two quotas for a customer id of 12 bytes: 148 to 167. A rule that has lost
+//! to another of its policy has a counter as well. A key gets its row with its first use, and loses
+//! it some calls after all its counters have come to rest. Of rules whose filter the partition does
+//! not imply at most 16 share a row. Keys are capped at 10 million
 //! ([`EngineBuilder::max_keys`]), and for a rule by its own [`max_keys`](RateLimit::max_keys).
 //!
 //! | what | bytes | how many |
@@ -259,7 +262,8 @@
 //! ```
 //!
 //! **Plans, and a customer's own limit.** Rules of one [`policy`](RateLimit::policy) compete, and
-//! of those that match the most specific applies alone.
+//! of those that match the most specific judges alone. The others count what it lets in, so that
+//! whichever judges next knows what was used; each takes a counter of the key for that.
 //!
 //! ```
 //! # use limitry::{Engine, Event, RateLimit, Window};

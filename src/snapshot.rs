@@ -227,7 +227,6 @@ impl Compiler {
                 if recounts { counter.recounting(Arc::clone(at)) } else { counter }
             }
         };
-        let modes = (rule.enforcement(), rule.overflow(), rule.max_keys());
         let group = match related {
             Some(before) => before.group,
             None => self.group(&partition, &filter),
@@ -236,11 +235,11 @@ impl Compiler {
         let figures = self.labels.figures(rule.id().unwrap_or_default());
         self.revisions = self.revisions.saturating_add(1);
         Arc::new(CompiledRule {
+            counter: counter.of_rule(&rule),
             rule,
             measure,
             filter,
             partition,
-            counter: counter.with_modes(modes.0, modes.1, modes.2),
             age,
             figures,
             group,

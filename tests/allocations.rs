@@ -105,6 +105,18 @@ fn check_and_record_and_standing_allocate_nothing() {
 }
 
 #[test]
+fn a_call_that_rules_compete_for_allocates_nothing() {
+    let engine = engine(1_000_000);
+    for model in [None, Some("gpt-4")] {
+        let rule = RateLimit::new("Plan", 1_000_000, Window::Hour).per("customer_id").policy("p");
+        let rule = model.iter().fold(rule, |rule, model| rule.filter("model", *model));
+        engine.add_rate_limit(rule).expect("a valid rule");
+    }
+    let allocations = warm_allocations(&engine, |engine, name| assert!(track(engine, name)));
+    assert_eq!(allocations, 0);
+}
+
+#[test]
 fn a_call_among_many_definitions_allocates_nothing() {
     let engine = engine(1_000_000);
     for number in 0..200 {

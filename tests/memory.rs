@@ -73,6 +73,30 @@ fn a_million_customers_with_four_rules_take_200_bytes_each_at_most() {
 }
 
 #[test]
+fn a_rule_that_has_lost_takes_what_a_rule_takes() {
+    let calls = |name, limit| {
+        let quota = Quota::new(name, Metric::TotalEvents, limit, Period::Month);
+        quota.per("customer_id").policy("calls")
+    };
+    let keys = 100_000;
+    let mut engine = None;
+    let memory = measure(|| {
+        let built = Engine::builder()
+            .recording(Recording::Off)
+            .clock(clock())
+            .quota(calls("default", 10))
+            .quota(calls("plan", 20).filter("event_type", "model_call"))
+            .build()
+            .expect("valid rules");
+        flood(&built, keys);
+        engine = Some(built);
+    });
+    assert_eq!(engine.expect("the engine was built").live_keys(), keys);
+    let bytes = memory.bytes_current.unsigned_abs();
+    assert!(bytes <= documented_bytes(keys, 12, 2), "{bytes} bytes in all");
+}
+
+#[test]
 fn a_flood_at_the_cap_stays_within_the_formula_and_takes_nothing_from_a_customer_with_use() {
     let keys = 50_000;
     let mut used = None;

@@ -567,6 +567,13 @@ fn a_removed_rule_no_longer_decides() {
     assert_eq!(drain(&engine), 1);
 }
 
+/// What is used of the first quota, and its limit.
+fn used(engine: &Engine) -> (u64, u64) {
+    let standing = engine.standing(&event()).expect("a valid event");
+    let quota = standing.quotas().next().expect("a quota");
+    (quota.used, quota.limit)
+}
+
 #[test]
 fn a_policy_falls_back_when_the_specific_rule_goes() {
     let (engine, _clock) = engine(|builder| {
@@ -581,11 +588,14 @@ fn a_policy_falls_back_when_the_specific_rule_goes() {
     });
     assert_eq!(drain(&engine), 8, "the specific one replaces the default");
     engine.update_quota("o", QuotaUpdate::new().enabled(false)).expect("valid");
-    assert_eq!(drain(&engine), 5, "one that is off does not compete");
-    engine.update_quota("o", QuotaUpdate::new().enabled(true)).expect("valid");
+    assert_eq!(used(&engine), (8, 5), "the default judges now, and knows what was used");
     assert_eq!(drain(&engine), 0);
+    engine.update_quota("o", QuotaUpdate::new().enabled(true).limit(9)).expect("valid");
+    assert_eq!(used(&engine), (8, 9));
+    assert_eq!(drain(&engine), 1);
     engine.remove("o").expect("it is there");
-    assert_eq!(drain(&engine), 0, "the default was used while the other was off");
+    assert_eq!(used(&engine), (9, 5));
+    assert_eq!(drain(&engine), 0);
 }
 
 fn names(changes: &[String]) -> Vec<&str> {

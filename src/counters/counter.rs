@@ -1,15 +1,15 @@
 //! A rule's counter, as the table knows it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::periods::Ahead;
-use super::policy::{Judged, Policy};
+use super::policy::{Judged, Policy, Reading};
 use super::row::Row;
 use super::time::{At, Moment};
 use super::{cell::Image, cell::Lump};
-use crate::rules::{Cost, Enforcement, Overflow, Units};
+use crate::rules::{Cost, Enforcement, Kind, Overflow, Rule, Units};
 
 #[cfg(feature = "durable")]
 mod saved;
@@ -30,6 +30,12 @@ pub(crate) struct Counter {
     pub(crate) enforcement: Enforcement,
     pub(super) overflow: Overflow,
     pub(super) max_keys: Option<u64>,
+    /// What a rate limit counts drains: where it has lost to another rule it counts no more than
+    /// it has left, so that nobody waits for what it did not allow.
+    drains: bool,
+    /// Events may be let in that it does not count, because it found no room or had no say.
+    #[cfg(feature = "durable")]
+    may_miss: bool,
     /// The counter that this one took over from, while that one's cells are about.
     carry: Option<Arc<Carry>>,
     /// When it came into being, where that was after events that it counts.
@@ -44,6 +50,19 @@ struct Uses {
     keys: AtomicU64,
     /// The row that keys without room share.
     shared: AtomicU64,
+    /// The latest second of an event that the counter of its key does not know of, because there
+    /// was no room for it: it starts from what is recorded, where it counts by the calendar.
+    missed: Missed,
+}
+
+/// The latest second of an event that was not counted; the earliest there is of none.
+#[derive(Debug)]
+struct Missed(AtomicI64);
+
+impl Default for Missed {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
 }
 
 /// From whom a counter took over, and when.
@@ -91,19 +110,23 @@ impl Counter {
             enforcement: Enforcement::Hard,
             overflow: Overflow::Share,
             max_keys: None,
+            drains: false,
+            #[cfg(feature = "durable")]
+            may_miss: false,
             carry: None,
             since: None,
             uses: Arc::default(),
         }
     }
 
-    pub(crate) fn with_modes(
-        mut self,
-        enforcement: Enforcement,
-        overflow: Overflow,
-        max_keys: Option<u64>,
-    ) -> Self {
-        (self.enforcement, self.overflow, self.max_keys) = (enforcement, overflow, max_keys);
+    /// The same counter with the modes of its rule.
+    pub(crate) fn of_rule(mut self, rule: &Rule) -> Self {
+        (self.enforcement, self.overflow) = (rule.enforcement(), rule.overflow());
+        (self.max_keys, self.drains) = (rule.max_keys(), rule.kind() == Kind::RateLimit);
+        #[cfg(feature = "durable")]
+        {
+            self.may_miss = rule.max_keys().is_some() || rule.policy().is_some();
+        }
         self
     }
 
@@ -136,6 +159,30 @@ impl Counter {
     pub(super) fn recounts_period(&self, start: i64) -> bool {
         let since = self.since.as_ref().and_then(|since| since.get());
         since.is_some_and(|since| start <= since.now_second.saturating_add(MAX_AHEAD_SECONDS))
+            || start <= self.missed()
+    }
+
+    /// Whether there may be a period of which something was recorded that it did not count.
+    pub(super) fn may_recount(&self) -> bool {
+        self.recounts() || self.missed() > i64::MIN
+    }
+
+    fn missed(&self) -> i64 {
+        self.uses.missed.0.load(Ordering::Acquire)
+    }
+
+    /// Keeps in mind that it knows nothing of an event of this second, whose key found no room.
+    pub(super) fn misses(&self, second: i64) {
+        if self.policy.periods().is_some() && self.missed() < second {
+            self.uses.missed.0.fetch_max(second, Ordering::AcqRel);
+        }
+    }
+
+    /// What it counts of a cost where another rule of its policy judges.
+    #[cold]
+    pub(super) fn lost_cost(&self, reading: &Reading, cost: Cost) -> Cost {
+        let left = if self.drains { self.policy.left(reading) } else { None };
+        Cost { units: left.map_or(cost.units, |left| cost.units.min(left)), ..cost }
     }
 
     /// Forgets whom it took over from once there are no cells of those any more, here or in what
@@ -164,7 +211,7 @@ impl Counter {
     }
 
     fn is_used(&self) -> bool {
-        let Uses { keys, shared } = &*self.uses;
+        let Uses { keys, shared, .. } = &*self.uses;
         keys.load(Ordering::Acquire) > 0 || shared.load(Ordering::Acquire) > 0
     }
 
@@ -347,6 +394,23 @@ impl Roster {
     #[inline]
     pub(super) fn counter(&self, rule: u32) -> Option<&Counter> {
         self.current.get(rule as usize)
+    }
+
+    /// Keeps in mind that a counter knows nothing of an event of this second, as decisions did.
+    #[cfg(feature = "durable")]
+    pub(crate) fn misses(&self, counter: &Counter, second: i64) {
+        if let Some(current) = self.answering(counter.number) {
+            current.misses(second);
+        }
+    }
+
+    /// Lets rules ask what is recorded up to a second where it is not known whether their counters
+    /// had room for all that was let in: those with a cap of their own, or a policy.
+    #[cfg(feature = "durable")]
+    pub(crate) fn may_have_missed(&self, second: i64) {
+        for counter in self.current.iter().filter(|counter| counter.may_miss) {
+            counter.misses(second);
+        }
     }
 
     /// The counter that answers for cells of this number now.

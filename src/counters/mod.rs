@@ -40,7 +40,9 @@ pub(crate) use self::sliding_window::SlidingWindow;
 #[cfg(all(test, feature = "durable"))]
 pub(crate) use self::table::Astray;
 #[cfg(feature = "durable")]
-pub(crate) use self::table::{Checked, Checking, Restoring, Retake};
-pub(crate) use self::table::{Intent, Place, Request, Table, Take, Takes, Unsettled, Verdict};
+pub(crate) use self::table::{Checked, Checking, Part, Restoring, Retake};
+pub(crate) use self::table::{
+    Intent, Match, Place, Request, Table, Take, Takes, Unsettled, Verdict,
+};
 pub(crate) use self::time::{At, Moment, Timeline};
 pub(crate) use self::token_bucket::TokenBucket;

@@ -300,6 +300,20 @@ impl Policy {
         }
     }
 
+    /// What is left of a window; `None` for what counts in no window. A bucket goes no lower than
+    /// empty by itself.
+    pub(super) fn left(&self, reading: &Reading) -> Option<Units> {
+        match (self, reading) {
+            (Self::FixedWindow(policy), Reading::FixedWindow(window)) => {
+                Some(policy.remaining(*window))
+            }
+            (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => {
+                Some(policy.remaining(*read))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether four fifths of the limit, or more, are used.
     pub(crate) fn is_near_limit(&self, reading: &Reading, at: At) -> bool {
         let (used, remaining) = match (self, reading) {

@@ -11,7 +11,7 @@ use super::fixed_window::WindowUse;
 use super::periods::Bounds;
 use super::policy::Reading;
 use super::sliding_window::SlidingUse;
-use super::table::Take;
+use super::table::{Part, Take};
 use super::time::{At, Moment};
 use crate::bytes::{take_u8, take_u64};
 use crate::format::Version;
@@ -24,6 +24,7 @@ const FITS: u8 = 1 << 3;
 const CROWDED: u8 = 1 << 4;
 const COUNTS: u8 = 1 << 5;
 const WRITTEN: u8 = 1 << 6;
+const LOST: u8 = 1 << 7;
 
 /// What one rule was asked for and what it said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +33,8 @@ pub(crate) struct SavedTake {
     pub(crate) revision: u32,
     pub(crate) cost: Cost,
     pub(crate) fits: bool,
-    /// The key found no room for a counter of its own.
-    pub(crate) crowded: bool,
+    /// Whether the rule judged, and whether the key had a counter of its own.
+    pub(crate) part: Part,
     /// The rule's counter was written: of a crowded key the one that such keys share.
     pub(crate) written: bool,
     /// The counter's state after the event where it was counted, else without it.
@@ -51,8 +52,10 @@ pub(crate) fn encode_takes(
     revision: impl Fn(u32) -> u32,
     out: &mut Vec<u8>,
 ) {
-    varint::put(out, takes.len() as u64);
-    for take in takes {
+    // What a rule without a say did not count is nothing to anybody.
+    let said = |take: &&Take| take.judges() || take.is_written() || take.part().found_no_room();
+    varint::put(out, takes.iter().filter(said).count() as u64);
+    for take in takes.iter().filter(said) {
         SavedTake::of(take, revision(take.rule)).encode(at, out);
     }
 }
@@ -73,17 +76,19 @@ pub(crate) fn decode_takes(
 
 impl SavedTake {
     pub(crate) fn of(take: &Take, revision: u32) -> Self {
-        let Take { fits, crowded, reading, .. } = *take;
-        Self { revision, cost: take.cost(), fits, crowded, written: take.is_written(), reading }
+        let Take { fits, reading, .. } = *take;
+        let (part, written) = (take.part(), take.is_written());
+        Self { revision, cost: take.cost(), fits, part, written, reading }
     }
 
     #[inline]
     fn encode(&self, at: &At, out: &mut Vec<u8>) {
         let flag = |is: bool, bit: u8| if is { bit } else { 0 };
         let flags = flag(self.fits, FITS)
-            | flag(self.crowded, CROWDED)
+            | flag(self.part.found_no_room(), CROWDED)
             | flag(self.cost.counts, COUNTS)
-            | flag(self.written, WRITTEN);
+            | flag(self.written, WRITTEN)
+            | flag(!self.part.judges(), LOST);
         out.push(flags | kind(&self.reading));
         varint::put(out, self.revision.into());
         varint::put_wide(out, self.cost.units);
@@ -165,12 +170,17 @@ impl SavedTake {
             _ => return None,
         };
         let is = |bit| flags & bit != 0;
-        let known = KIND | FITS | CROWDED | COUNTS | WRITTEN;
+        let known = KIND | FITS | CROWDED | COUNTS | WRITTEN | LOST;
         (flags & !known == 0).then_some(Self {
             revision,
             cost: Cost { units: cost, counts: is(COUNTS) },
             fits: is(FITS),
-            crowded: is(CROWDED),
+            part: match (is(LOST), is(CROWDED)) {
+                (false, false) => Part::Judges,
+                (false, true) => Part::Crowded,
+                (true, false) => Part::Loses,
+                (true, true) => Part::Misses,
+            },
             written: is(WRITTEN),
             reading,
         })
@@ -220,12 +230,17 @@ mod tests {
 
     fn takes() -> Vec<SavedTake> {
         let takes = readings().into_iter().enumerate().flat_map(|(place, reading)| {
-            (0_u32..16).map(move |bits| SavedTake {
+            (0_u32..32).map(move |bits| SavedTake {
                 revision: u32::try_from(place).expect("few") * 1_000,
                 cost: Cost { units: (i128::MIN >> place) + 7, counts: bits & 1 > 0 },
                 fits: bits & 2 > 0,
-                crowded: bits & 4 > 0,
-                written: bits & 8 > 0,
+                part: match bits / 8 {
+                    0 => Part::Judges,
+                    1 => Part::Crowded,
+                    2 => Part::Loses,
+                    _ => Part::Misses,
+                },
+                written: bits & 4 > 0,
                 reading,
             })
         });
@@ -269,8 +284,8 @@ mod tests {
         let at = timeline.at(Moment(3_155_766_500_000_000_001), None);
         let length = |reading| {
             let cost = Cost { units: 1, counts: true };
-            let (fits, crowded, written) = (true, false, true);
-            let take = SavedTake { revision: 100, cost, fits, crowded, written, reading };
+            let (fits, part, written) = (true, Part::Judges, true);
+            let take = SavedTake { revision: 100, cost, fits, part, written, reading };
             let mut bytes = Vec::new();
             take.encode(&at, &mut bytes);
             bytes.len()
@@ -284,7 +299,7 @@ mod tests {
     fn other_bytes_are_no_takes() {
         let at = Timeline::starting(Timestamp::UNIX_EPOCH).at(Moment(0), None);
         let mut takes = SavedTakes::new();
-        for bytes in [&[][..], &[1], &[1, 6, 0, 0], &[1, 0x85, 0, 0], &[0xff; 30]] {
+        for bytes in [&[][..], &[1], &[1, 6, 0, 0], &[1, 0x86, 0, 0], &[0xff; 30]] {
             assert_eq!(
                 decode_takes(Version::NEWEST, &mut &*bytes, &at, &mut takes),
                 None,

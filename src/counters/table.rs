@@ -21,23 +21,22 @@ use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
-use super::cell::Wide;
 use super::counter::{Counter, Roster};
 use super::history::History;
 use super::periods::Ahead;
 use super::policy::{Judged, Reading};
 use super::row::{Row, RowKey};
-#[cfg(feature = "durable")]
-use super::saved::SavedTake;
 use super::time::{At, Moment, Timeline};
 use crate::clock::Timestamp;
 use crate::figures::Tally;
-use crate::rules::{Cost, Overflow};
+use crate::rules::Overflow;
 
 #[cfg(feature = "durable")]
 mod check;
+mod room;
 #[cfg(feature = "durable")]
 mod saved;
+mod take;
 mod upkeep;
 mod work;
 
@@ -47,6 +46,8 @@ pub(crate) use self::check::Astray;
 pub(crate) use self::check::{Checked, Checking};
 #[cfg(feature = "durable")]
 pub(crate) use self::saved::{Restoring, Retake};
+use self::take::{Counts, Told};
+pub(crate) use self::take::{Match, Part, Take, Takes};
 use self::work::Work;
 
 /// What a call wants of the counters.
@@ -76,90 +77,6 @@ pub(crate) struct Place<'e> {
     pub(crate) hash: u64,
     pub(crate) group: u32,
     pub(crate) values: SmallVec<[&'e str; 2]>,
-}
-
-/// What one rule is asked for, and what it says.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Take {
-    /// The rule's place in the rule set.
-    pub(crate) rule: u32,
-    /// The index of the rule's row among the places.
-    pub(crate) place: u32,
-    cost: Wide,
-    counts: Counts,
-    /// Whether the cost fits.
-    pub(crate) fits: bool,
-    /// Whether the key found no room for its counter.
-    pub(crate) crowded: bool,
-    /// The counter's state after the event where it counted the event, else without it.
-    pub(crate) reading: Reading,
-    /// The cell that holds the state, by its place in the row.
-    cell: Option<NonZeroU32>,
-    told: Told,
-}
-
-// A decision moves a few of these: keep them small.
-const _: () = assert!(size_of::<Take>() == 72);
-
-/// Whether the event changes a counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Counts {
-    No,
-    /// Where it is let in and the rule counts it.
-    Yes,
-    /// It was let in and counted, and the counter written.
-    Written,
-}
-
-/// Whether the reading is what is recorded, and not what a counter holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    No,
-    /// The counter starts from it.
-    Open,
-    /// The period takes no more late events: there is no counter to write.
-    Closed,
-    /// The counter shall start from it although the event is refused.
-    Kept,
-}
-
-/// The takes of a decision. Eight lie inline: more rules that match cost an allocation.
-pub(crate) type Takes = SmallVec<[Take; 8]>;
-
-impl Take {
-    pub(crate) fn new(rule: u32, place: u32, cost: Cost) -> Self {
-        let Cost { units, counts } = cost;
-        let cost = units.into();
-        let counts = if counts { Counts::Yes } else { Counts::No };
-        let (fits, crowded, reading, cell, told) = (true, false, Reading::NoRoom, None, Told::No);
-        Self { rule, place, cost, counts, fits, crowded, reading, cell, told }
-    }
-
-    /// A take of nothing, that keeps what was told.
-    fn kept(&self) -> Self {
-        Self { cost: Wide::ZERO, counts: Counts::No, fits: true, told: Told::Kept, ..*self }
-    }
-
-    /// A take of long ago, of the rule that is at a place now.
-    #[cfg(feature = "durable")]
-    pub(crate) fn restored(rule: u32, saved: &SavedTake) -> Self {
-        let SavedTake { cost, fits, crowded, written, reading, .. } = *saved;
-        let new = Self::new(rule, 0, cost);
-        let counts = if written { Counts::Written } else { new.counts };
-        Self { counts, fits, crowded, reading, ..new }
-    }
-
-    /// Whether the rule's counter was written.
-    #[cfg(feature = "durable")]
-    pub(crate) fn is_written(&self) -> bool {
-        self.counts == Counts::Written
-    }
-
-    /// What the event brings.
-    #[inline]
-    pub(crate) fn cost(&self) -> Cost {
-        Cost { units: self.cost.get(), counts: self.counts != Counts::No }
-    }
 }
 
 /// One decision's worth of work.
@@ -470,8 +387,13 @@ impl Table {
         for take in takes {
             let Some(counter) = work.request.roster.counter(take.rule) else { continue };
             let is_crowded = known > 0 && crowded.contains(&take.rule);
-            take.crowded = is_crowded;
+            take.part = match take.part {
+                Part::Loses | Part::Misses => Part::Loses,
+                _ if is_crowded => Part::Crowded,
+                _ => Part::Judges,
+            };
             if is_crowded {
+                counter.misses(work.at.second);
                 take.place = work.overflow_seat(counter);
             }
             if take.place != place {
@@ -496,17 +418,14 @@ impl Table {
             if let (Some(cell), Some(row)) = (cell, row) {
                 hint = row.after(cell);
             } else if !is_crowded && take.told != Told::Closed && !self.has_room(counter, row) {
-                crowded.push(take.rule);
+                if take.judges() {
+                    crowded.push(take.rule);
+                } else {
+                    work.miss(take, counter);
+                }
             }
         }
         crowded.len() == known
-    }
-
-    fn has_room(&self, counter: &Counter, row: Option<&Row>) -> bool {
-        match row {
-            Some(row) => counter.is_in(row) || counter.has_room(),
-            None => self.rows.load(Ordering::Acquire) < self.max_rows && counter.has_room(),
-        }
     }
 
     /// Writes what was told of rules that refuse an event, so that the next one need not ask again.
@@ -514,58 +433,9 @@ impl Table {
         let told = takes.iter().filter(|take| take.told == Told::Open && take.reading.is_used());
         let mut kept: Takes = told.map(Take::kept).collect();
         // Where there is no room for them they are told again.
-        if !kept.is_empty() && self.reserve(work, &kept, guards).is_ok() {
+        if !kept.is_empty() && self.reserve(work, &mut kept, guards).is_ok() {
             work.write(&mut kept, guards);
         }
-    }
-
-    /// Counts the rows and cells that are about to be made; on failure counts nothing and names
-    /// a rule that found no room.
-    fn reserve(&self, work: &Work<'_, '_>, takes: &[Take], guards: &Guards<'_>) -> Result<(), u32> {
-        let mut entered: SmallVec<[(&Counter, bool); 4]> = SmallVec::new();
-        let mut new_rows: SmallVec<[u32; 4]> = SmallVec::new();
-        let mut failed = None;
-        for take in takes.iter().filter(|take| take.cell.is_none()) {
-            let Some(counter) = work.counting(take) else { continue };
-            let row = work.row(guards, take.place);
-            if work.is_shared(take.place) {
-                if row.is_none_or(|row| !counter.has_cell(row)) {
-                    counter.entered(true);
-                    entered.push((counter, true));
-                }
-                continue;
-            }
-            if row.is_none() && !new_rows.contains(&take.place) {
-                if !self.reserve_row() {
-                    failed = Some(take.rule);
-                    break;
-                }
-                new_rows.push(take.place);
-            }
-            match row {
-                Some(row) if counter.has_cell(row) => {}
-                Some(row) if counter.is_in(row) => {
-                    counter.entered(false);
-                    entered.push((counter, false));
-                }
-                _ if counter.reserve() => entered.push((counter, false)),
-                _ => {
-                    failed = Some(take.rule);
-                    break;
-                }
-            }
-        }
-        let Some(failed) = failed else { return Ok(()) };
-        for (counter, shared) in entered {
-            counter.left(counter.number(), shared);
-        }
-        self.rows.fetch_sub(new_rows.len() as u64, Ordering::AcqRel);
-        Err(failed)
-    }
-
-    fn reserve_row(&self) -> bool {
-        let more = |rows: u64| (rows < self.max_rows).then(|| rows.saturating_add(1));
-        self.rows.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 }
 

@@ -19,7 +19,8 @@ impl Decision {
         takes: &[SavedTake],
         rule: impl Fn(u32) -> Option<Arc<CompiledRule>>,
     ) -> Option<Self> {
-        let known = takes.iter().map(|take| Some((rule(take.revision)?, take)));
+        let said = takes.iter().filter(|take| take.part.judges());
+        let known = said.map(|take| Some((rule(take.revision)?, take)));
         let mut known = known.collect::<Option<Vec<_>>>()?;
         // The order of their definition, as in a snapshot: what was changed keeps its age.
         known.sort_by_key(|(rule, _)| (rule.rule.kind() as u8, rule.age));

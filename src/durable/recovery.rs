@@ -8,7 +8,9 @@ use super::checkpoint::{COUNTERS, KEYS, LOG, ROWS, blocks};
 use super::record::Record;
 use super::writer::State;
 use crate::clock::Timestamp;
-use crate::counters::{ChangeTime, Late, Moment, Restoring, SavedTakes, Table, Timeline};
+use crate::counters::{
+    ChangeTime, Late, MAX_AHEAD_SECONDS, Moment, Restoring, SavedTakes, Table, Timeline,
+};
 use crate::event::Dimension;
 use crate::format::Version;
 use crate::idempotency::stored::StoredKeys;
@@ -228,6 +230,7 @@ pub(super) fn recover_from(
         rollups.loaded();
         Ledger::restored(identity.name, settings.hasher.clone(), log, rollups)
     });
+    snapshot.roster.may_have_missed(timeline.second(now).saturating_add(MAX_AHEAD_SECONDS));
     table.start_at(now);
     table.open(1);
     let state = State {

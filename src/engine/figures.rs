@@ -105,7 +105,7 @@ impl EngineFigures {
 fn count_by_rule(decision: &Decision) {
     for (compiled, take) in decision.said() {
         let figures = &compiled.figures;
-        if take.crowded {
+        if take.is_crowded() {
             figures.overflow.add(1);
         }
         if !decision.is_allowed() {

@@ -273,9 +273,11 @@ impl Engine {
             snapshot.index.find(event, &mut matches);
             let takes = decision.takes();
             takes.clear();
-            for (rule, place) in &matches.rules {
-                let Some(compiled) = snapshot.rule(*rule) else { continue };
-                takes.push(Take::new(*rule, *place, cost(compiled)));
+            // What is not taken is nothing to the rules that only count.
+            let asked = matches.rules.iter();
+            for found in asked.filter(|found| found.judges || intent != Intent::Look) {
+                let Some(compiled) = snapshot.rule(found.rule) else { continue };
+                takes.push(Take::new(*found, cost(compiled)));
             }
             let recorded = self.ledger.as_deref();
             let recorded =

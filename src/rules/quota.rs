@@ -27,8 +27,8 @@ use super::{Enforcement, Metric, Overflow, Period};
 /// also of a quota that is added, or that starts to count something else, while the period is under
 /// way, and of a period that has long ended. It differs
 ///
-/// - for a shadow quota, which takes only what fits, and for one that lost to another of its
-///   policy: the counter leaves out events that are recorded;
+/// - for a shadow quota, which takes only what fits while it judges: the counter leaves out events
+///   that are recorded;
 /// - for keys that share a counter because there was no room for theirs;
 /// - for a rolling period, which goes by the time at which the engine sees an event;
 /// - where retention has taken events of the period: a quota that changes then carries its use
@@ -64,7 +64,7 @@ pub struct Quota {
     /// What it does to an event that does not fit.
     #[serde(default, skip_serializing_if = "is_default")]
     pub enforcement: Enforcement,
-    /// Rules of one policy compete: the most specific that matches applies alone.
+    /// Rules of one policy compete: the most specific that matches judges alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// The most keys that have counters of their own; only the engine's cap where not given.

@@ -68,7 +68,7 @@ pub struct RateLimit {
     /// What it does to an event that does not fit.
     #[serde(default, skip_serializing_if = "is_default")]
     pub enforcement: Enforcement,
-    /// Rules of one policy compete: the most specific that matches applies alone.
+    /// Rules of one policy compete: the most specific that matches judges alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// The most keys that have counters of their own; only the engine's cap where not given.

@@ -42,7 +42,14 @@ macro_rules! rule_setters {
         }
 
         /// Puts the rule under a policy: of the policy's rules that match an event only the most
-        /// specific one (most filter pairs, then the newest) applies.
+        /// specific one (most filter pairs, then the newest) judges, and stands in the answer.
+        ///
+        /// The others count what it lets in, so that whichever judges next knows what was used: a
+        /// quota all of it, over its limit or not; a rate limit no more than it has left. They
+        /// refuse nobody, make no event too late, and take no room from rules that judge. Where
+        /// there is no room for the counter of a key they do not count it; a calendar quota finds
+        /// that in the recorded events once there is. Each takes the bytes of its counter for a
+        /// key, and a little of the time of a call.
         #[must_use]
         pub fn policy(mut self, name: impl Into<String>) -> Self {
             self.policy = Some(name.into());

@@ -14,8 +14,8 @@ use smallvec::SmallVec;
 
 use super::{CompiledRule, Compiler, Groups, Snapshot};
 use crate::counters::{
-    At, Checked, Checking, Checkpoints, Counter, Late, Restoring, Retake, SavedCounter, SavedTake,
-    Table, Timeline,
+    At, Checked, Checking, Checkpoints, Counter, Late, Part, Restoring, Retake, Roster,
+    SavedCounter, SavedTake, Table, Timeline,
 };
 use crate::event::Dimension;
 use crate::figures::RuleLabels;
@@ -147,6 +147,7 @@ impl Revisions {
         takes: &[SavedTake],
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<(), u32> {
+        self.note_misses(restoring.roster, when.1, takes)?;
         self.rows(takes, dimension, |rule, values, takes| match values {
             Some(values) => {
                 let hash = row_hash(hasher, rule.group, values);
@@ -165,6 +166,7 @@ impl Revisions {
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<Checked, u32> {
         let mut checked = Checked::default();
+        self.note_misses(checking.roster, when.1, takes)?;
         self.rows(takes, dimension, |rule, values, takes| match values {
             Some(values) => {
                 let row = (row_hash(hasher, rule.group, values), rule.group, values);
@@ -177,6 +179,15 @@ impl Revisions {
             }
         })?;
         Ok(checked)
+    }
+
+    /// Lets counters know of the events that their keys' own ones do not have.
+    fn note_misses(&self, roster: &Roster, at: &At, takes: &[SavedTake]) -> Result<(), u32> {
+        for take in takes.iter().filter(|take| take.part.found_no_room()) {
+            let rule = self.get(take.revision).ok_or(take.revision)?;
+            roster.misses(&rule.counter, at.second);
+        }
+        Ok(())
     }
 
     /// Goes over the takes that wrote counters, row by row: with the values of the partition, or
@@ -195,7 +206,7 @@ impl Revisions {
             row(rule, Some(&values), takes);
             takes.clear();
         };
-        for take in takes.iter().filter(|take| take.written && !take.crowded) {
+        for take in takes.iter().filter(|take| take.written && take.part != Part::Crowded) {
             let rule: &CompiledRule = self.get(take.revision).ok_or(take.revision)?;
             if let Some(last) = last.filter(|last| last.group != rule.group) {
                 flush(last, &mut of_row);
@@ -206,7 +217,7 @@ impl Revisions {
         if let Some(last) = last {
             flush(last, &mut of_row);
         }
-        for take in takes.iter().filter(|take| take.written && take.crowded) {
+        for take in takes.iter().filter(|take| take.written && take.part == Part::Crowded) {
             let rule: &CompiledRule = self.get(take.revision).ok_or(take.revision)?;
             row(rule, None, &[(&rule.counter, take)]);
         }
@@ -359,7 +370,7 @@ impl Compiler {
                 .map(|(key, value)| (Dimension::parse(key), value.as_str().into()))
                 .collect(),
             partition: partition.into(),
-            counter: counter.with_modes(rule.enforcement(), rule.overflow(), rule.max_keys()),
+            counter: counter.of_rule(&rule),
             age: saved.age,
             figures: labels.figures(rule.id().unwrap_or_default()),
             rule,

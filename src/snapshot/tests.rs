@@ -19,9 +19,9 @@ use super::saved::{Revisions, RuleRows, StateRow};
 use super::{Compiler, Snapshot};
 use crate::clock::Timestamp;
 use crate::counters::{
-    Astray, At, ChangeTime, Checking, FIRST, Figures, History, Intent, Moment, Reading, Request,
-    Restoring, SavedTakes, Table, Take, Takes, Timeline, Unsettled, Used, decode_takes,
-    encode_takes,
+    Astray, At, ChangeTime, Checking, FIRST, Figures, History, Intent, MAX_AHEAD_SECONDS, Moment,
+    Reading, Request, Restoring, SavedTakes, Table, Take, Takes, Timeline, Unsettled, Used,
+    decode_takes, encode_takes,
 };
 use crate::event::Event;
 use crate::format::Version;
@@ -192,7 +192,7 @@ impl Small {
             }
             _ => self.snapshot.rules[rule as usize].measure.of(event),
         };
-        let takes = matches.rules.iter().map(|(rule, place)| Take::new(*rule, *place, cost(*rule)));
+        let takes = matches.rules.iter().map(|found| Take::new(*found, cost(found.rule)));
         let mut takes: Takes = takes.collect();
         let known = log.borrow().clone();
         let history = Added { log: &known, snapshot: &self.snapshot, timeline };
@@ -219,7 +219,7 @@ impl Small {
                 let rules = takes.iter().map(|take| {
                     let policy = &self.snapshot.rules[take.rule as usize].counter.policy;
                     let figures = policy.figures(&take.reading, verdict.at, timeline);
-                    (take.rule, take.fits, take.crowded, figures)
+                    (take.rule, take.fits, take.is_crowded(), figures)
                 });
                 Said::Decided { allowed: verdict.allowed, rules: rules.collect() }
             }
@@ -261,6 +261,8 @@ impl Small {
         let hasher = small.hasher.clone();
         small.snapshot =
             Arc::new(Snapshot::new(1, since, restored.current, restored.meters, hasher));
+        let latest = end.second.saturating_add(MAX_AHEAD_SECONDS);
+        small.snapshot.roster.may_have_missed(latest);
         small.table.open(1);
         small.table.start_at(end.now);
         let from = disk.checkpoint.from();
@@ -326,7 +328,7 @@ fn random_rule(rng: &mut ChaCha8Rng, id: usize) -> Rule {
     let per: &[&str] = [&["customer_id"][..], &["customer_id"], &["customer_id", "model"], &[]]
         .choose(rng)
         .expect("some");
-    let filter = rng.random_bool(0.3);
+    let (filter, competes) = (rng.random_bool(0.3), rng.random_bool(0.4));
     if id.is_multiple_of(2) {
         let window = *[Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3_600)]
             .choose(rng)
@@ -342,6 +344,9 @@ fn random_rule(rng: &mut ChaCha8Rng, id: usize) -> Rule {
             .metric(metric);
         for key in per {
             rule = rule.per(*key);
+        }
+        if competes {
+            rule = rule.policy("rates");
         }
         return if filter { rule.filter("model", "a").into() } else { rule.into() };
     }
@@ -366,6 +371,9 @@ fn random_rule(rng: &mut ChaCha8Rng, id: usize) -> Rule {
         .enforcement(enforcement);
     for key in per {
         rule = rule.per(*key);
+    }
+    if competes {
+        rule = rule.policy("quotas");
     }
     if filter { rule.filter("model", "a").into() } else { rule.into() }
 }

@@ -576,6 +576,9 @@ impl Oracle {
         let mut after = self.clone();
         if allowed {
             after.take(act, &counted, seen)?;
+            let beaten = self.beaten(act);
+            let skipped = self.skipped(verb, act, &beaten);
+            after.take_beaten(act, beaten.iter().filter(|at| !skipped.contains(at)));
         } else {
             self.compare_retry(act, &counted, seen.retry)?;
         }
@@ -657,6 +660,32 @@ impl Oracle {
             log.push(Entry::Use { at: now, stamp, lo: amount, hi: amount });
         }
         Ok(())
+    }
+
+    /// Counts the event on rules that another of their policy has beaten: they have no say, and
+    /// know what was used when they get one. A quota counts all, over its limit or not; a rate
+    /// limit no more than it has left. What they would refuse for its date they leave out.
+    fn take_beaten<'b>(&mut self, act: &Act, beaten: impl Iterator<Item = &'b usize>) {
+        let (now, stamp) = (self.now, act.stamp.unwrap_or(self.now));
+        for &at in beaten {
+            let counted = &self.rules[at];
+            let (rule, key) = (&counted.rule, self.key(at, act));
+            if matches!(rule.kind, Kind::Calendar(span) if self.too_late(span, stamp)) {
+                continue;
+            }
+            let amount = act.amount(&rule.measure);
+            let (lo, hi) = match rule.kind {
+                // A bucket goes no lower than empty by itself.
+                Kind::Fixed { .. } | Kind::Sliding { .. } => {
+                    let left = counted.left(&key, now, stamp);
+                    (amount.min(left.lo), amount.min(left.hi))
+                }
+                _ => (amount, amount),
+            };
+            let first = terms(rule, now);
+            let log = self.rules[at].logs.entry(key).or_insert_with(|| vec![first]);
+            log.push(Entry::Use { at: now, stamp, lo, hi });
+        }
     }
 
     /// Compares a rule's figures with the state of this model.
@@ -746,18 +775,30 @@ impl Oracle {
         }
     }
 
-    /// The rules that apply: enabled, matched, and not beaten within their policy.
+    /// The rules that judge: enabled, matched, and not beaten within their policy.
     fn live(&self, act: &Act) -> Vec<usize> {
-        let matching: Vec<usize> =
-            (0..self.rules.len()).filter(|&at| self.rules[at].rule.matches(act)).collect();
-        let beats = |other: &usize, at: &usize| {
-            let (a, b) = (&self.rules[*other].rule, &self.rules[*at].rule);
+        let matching = self.matching(act);
+        matching.iter().copied().filter(|at| !self.is_beaten(*at, &matching)).collect()
+    }
+
+    /// The rules that match, and have no say because another of their policy has.
+    fn beaten(&self, act: &Act) -> Vec<usize> {
+        let matching = self.matching(act);
+        matching.iter().copied().filter(|at| self.is_beaten(*at, &matching)).collect()
+    }
+
+    fn matching(&self, act: &Act) -> Vec<usize> {
+        (0..self.rules.len()).filter(|at| self.rules[*at].rule.matches(act)).collect()
+    }
+
+    fn is_beaten(&self, at: usize, matching: &[usize]) -> bool {
+        let beats = |other: usize| {
+            let (a, b) = (&self.rules[other].rule, &self.rules[at].rule);
             a.policy.is_some()
                 && a.policy == b.policy
                 && (a.filter.len(), other) > (b.filter.len(), at)
         };
-        let unbeaten = |at: &usize| !matching.iter().any(|other| beats(other, at));
-        matching.iter().copied().filter(unbeaten).collect()
+        matching.iter().any(|other| beats(*other))
     }
 
     /// What an event does not count on: periods that are long over, and of one that is recorded

@@ -5,8 +5,8 @@ use super::{Padded, RowKey, Shard, Table, overflow_hash, upkeep};
 use crate::counters::counter::{Counter, Roster};
 use crate::counters::policy::Reading;
 use crate::counters::row::Row;
+use crate::counters::saved::SavedTake;
 use crate::counters::time::{At, Moment};
-use crate::rules::Cost;
 
 /// How a log is checked, by a table that begins empty.
 #[derive(Debug)]
@@ -82,10 +82,10 @@ impl Table {
         let shard = shard.lock();
         let row = shard.rows.find(hash, |row| row.has_key(hash, key));
         for (counter, take) in takes {
-            let Some((expected, fits)) = checking.expected(row, counter, take.cost, at) else {
+            let Some((expected, fits)) = checking.expected(row, counter, take, at) else {
                 continue;
             };
-            if (expected, fits) == (take.reading, take.fits) {
+            if expected == take.reading && (fits == take.fits || !take.part.judges()) {
                 checked.right = checked.right.saturating_add(1);
             } else if checked.wrong.is_none() {
                 let (revision, found) = (take.revision, take.reading);
@@ -122,11 +122,11 @@ impl Checking<'_> {
         &self,
         row: Option<&Row>,
         counter: &Counter,
-        cost: Cost,
+        take: &SavedTake,
         at: &At,
     ) -> Option<(Reading, bool)> {
-        self.roster.answering(counter.number())?;
-        let judged = counter.judge(row, 0, at, cost);
+        let current = self.roster.answering(counter.number())?;
+        let judged = counter.judge(row, 0, at, take.cost);
         // What takes no more late events now may have taken some when they were kept for longer.
         if counter.policy.is_too_late(&judged.reading, *at) {
             return None;
@@ -138,10 +138,10 @@ impl Checking<'_> {
             Some(_) => counter.changed().is_some_and(|changed| {
                 counter.policy.is_within(at.now.since(changed.max(self.start)))
             }),
-            None => whole && !counter.recounts(),
+            None => whole && !counter.recounts() && !current.may_recount(),
         };
         let mut reading = judged.reading;
-        counter.policy.take(&mut reading, &mut [], at, cost);
+        counter.policy.take(&mut reading, &mut [], at, take.cost);
         known.then_some((reading, judged.fits))
     }
 }

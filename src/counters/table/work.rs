@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
 
-use super::{Counts, Guards, Intent, Request, Seat, Take, Told, upkeep};
+use super::{Counts, Guards, Intent, Part, Request, Seat, Take, Told, upkeep};
 use crate::counters::cell::Image;
 use crate::counters::counter::Counter;
 use crate::counters::history::Used;
@@ -43,7 +43,7 @@ impl<'w> Work<'w, '_> {
     #[inline]
     pub(super) fn passes(&self, takes: &[Take]) -> bool {
         takes.iter().all(|take| {
-            take.fits || {
+            take.fits || !take.judges() || {
                 let counter = self.request.roster.counter(take.rule);
                 counter.is_some_and(|counter| counter.enforcement != Enforcement::Hard)
             }
@@ -63,9 +63,10 @@ impl<'w> Work<'w, '_> {
         let late = |take: &&Take| {
             let counter = self.request.roster.counter(take.rule);
             take.told != Told::Closed
+                && take.judges()
                 && counter.is_some_and(|counter| {
                     counter.enforcement == Enforcement::Hard
-                        && !(take.crowded && counter.overflow == Overflow::Allow)
+                        && !(take.is_crowded() && counter.overflow == Overflow::Allow)
                         && adds(counter, take)
                         && counter.policy.is_too_late(&take.reading, self.at)
                 })
@@ -98,10 +99,27 @@ impl<'w> Work<'w, '_> {
     #[inline]
     fn counting_in_cell(&self, take: &Take) -> Option<&'w Counter> {
         let counter = self.request.roster.counter(take.rule)?;
+        if !take.judges() {
+            return self.counts_lost(take, counter).then_some(counter);
+        }
         let counts = take.counts != Counts::No
             && (take.fits || counter.enforcement != Enforcement::Shadow)
             && !counter.policy.is_too_late(&take.reading, self.at);
         counts.then_some(counter)
+    }
+
+    /// Whether a rule that has lost counts an event that is let in.
+    fn counts_lost(&self, take: &Take, counter: &Counter) -> bool {
+        take.counts != Counts::No
+            && take.part == Part::Loses
+            && !counter.policy.is_too_late(&take.reading, self.at)
+    }
+
+    /// Leaves out a rule that has lost, because there is no room for the key's counter.
+    #[cold]
+    pub(super) fn miss(&self, take: &mut Take, counter: &Counter) {
+        counter.misses(self.at.second);
+        take.part = Part::Misses;
     }
 
     /// Goes by what is recorded of a period that the counter itself does not know: one that is
@@ -112,7 +130,12 @@ impl<'w> Work<'w, '_> {
             let history = self.request.history?;
             let period = take.reading.bounds()?;
             let closed = counter.policy.is_too_late(&take.reading, self.at);
-            if !closed && (known || !counter.recounts_period(period.start)) {
+            let is_asked = if closed {
+                take.judges()
+            } else {
+                !known && counter.recounts_period(period.start)
+            };
+            if !is_asked {
                 return None;
             }
             let place = self.request.places.get(take.place as usize)?;
@@ -131,7 +154,7 @@ impl<'w> Work<'w, '_> {
         takes: &[Take],
         row: impl Fn(u32) -> Option<&'g Row>,
     ) -> Vec<(u32, Ahead)> {
-        let spans = takes.iter().filter_map(|take| {
+        let spans = takes.iter().filter(|take| take.judges()).filter_map(|take| {
             let counter = self.request.roster.counter(take.rule)?;
             let ahead = self.told_ahead(take, counter, counter.ahead(row(take.place), self.at));
             (!ahead.is_empty()).then_some((take.rule, ahead))
@@ -147,7 +170,7 @@ impl<'w> Work<'w, '_> {
             return known;
         };
         let place = self.request.places.get(take.place as usize);
-        let Some(place) = place.filter(|_| !self.at.explicit && counter.recounts()) else {
+        let Some(place) = place.filter(|_| !self.at.explicit && counter.may_recount()) else {
             return known;
         };
         let mut spans = known.into_vec();
@@ -204,6 +227,11 @@ impl<'w> Work<'w, '_> {
     #[inline]
     fn count(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> Option<u32> {
         let cost = take.cost();
+        if take.judges() {
+            return counter.policy.take(&mut take.reading, words, &self.at, cost);
+        }
+        let cost = counter.lost_cost(&take.reading, cost);
+        take.cost = cost.units.into();
         counter.policy.take(&mut take.reading, words, &self.at, cost)
     }
 
