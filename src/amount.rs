@@ -8,8 +8,10 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
+
+use crate::wire::raw::{self, Token};
 
 /// How many digits an amount keeps after the point.
 const FRACTION_DIGITS: u8 = 6;
@@ -22,10 +24,6 @@ const _: () = assert!(UNIT == 10_i128.pow(6) && FRACTION_DIGITS == 6);
 /// How many significant decimal digits any `f64` carries unharmed, also through the quick float
 /// readers of many JSON libraries.
 const FLOAT_DIGITS: usize = 15;
-
-/// The key under which `serde_json` hands over a number once some crate of the build has turned
-/// its feature `arbitrary_precision` on.
-const JSON_NUMBER_KEY: &str = "$serde_json::private::Number";
 
 /// An exact decimal number with up to six digits after the point.
 ///
@@ -41,6 +39,10 @@ const JSON_NUMBER_KEY: &str = "$serde_json::private::Number";
 ///
 /// In binary formats it is its millionths, as an `i128`.
 ///
+/// From JSON text every digit of a number is read. Another format, or a `serde_json::Value` in
+/// between, may round a number to a float before an amount can see it: send one with more digits
+/// than a float keeps as a string.
+///
 /// # As money
 ///
 /// Costs are in cents, so the sixth digit is a hundred-millionth of a dollar. Price lists of model
@@ -51,9 +53,6 @@ const JSON_NUMBER_KEY: &str = "$serde_json::private::Number";
 /// [`from_f64_rounded_up`](Self::from_f64_rounded_up) adds less than a millionth of a cent, which
 /// is less than a cent in a million calls. An amount itself, and what is made of amounts in sums,
 /// limits, statuses and stores, is never rounded.
-///
-/// A JSON reader rounds a number with more digits than a float keeps before an amount can see it:
-/// send such a number as a string.
 ///
 /// # Examples
 ///
@@ -610,7 +609,7 @@ impl<'de> Deserialize<'de> for Amount {
         if !deserializer.is_human_readable() {
             return i128::deserialize(deserializer).map(Self);
         }
-        deserializer.deserialize_any(AmountVisitor)
+        raw::visit(deserializer, AmountVisitor)
     }
 }
 
@@ -648,10 +647,15 @@ impl<'de> Visitor<'de> for AmountVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Amount, A::Error> {
-        match map.next_entry::<String, String>() {
-            Ok(Some((key, number))) if key == JSON_NUMBER_KEY => self.visit_str(&number),
-            _ => Err(de::Error::invalid_type(de::Unexpected::Map, &self)),
+        match raw::text(&mut map)?.map(Token::of) {
+            Some(Token::Number(text) | Token::Text(text)) => self.visit_str(&text),
+            Some(Token::Other(found)) => Err(de::Error::invalid_type(found, &self)),
+            None => Err(de::Error::invalid_type(Unexpected::Map, &self)),
         }
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, any: D) -> Result<Amount, D::Error> {
+        any.deserialize_any(self)
     }
 }
 
@@ -1059,8 +1063,8 @@ mod tests {
             let entries = [(key, number)].into_iter();
             Amount::deserialize(MapDeserializer::<_, de::value::Error>::new(entries))
         };
-        assert_eq!(read(JSON_NUMBER_KEY, "123456789012.000001"), Ok(amount("123456789012.000001")));
-        assert!(read(JSON_NUMBER_KEY, "1e-7").is_err());
+        assert_eq!(read(raw::NUMBER, "123456789012.000001"), Ok(amount("123456789012.000001")));
+        assert!(read(raw::NUMBER, "1e-7").is_err());
         assert!(read("number", "1").is_err());
     }
 

@@ -9,11 +9,16 @@ use smallvec::SmallVec;
 use crate::amount::{Amount, IntoAmount};
 use crate::error::EventError;
 
+mod body;
 pub mod bounds;
+mod json;
 mod names;
 mod wire;
 
+pub use self::body::EventBatch;
+pub(crate) use self::body::{Lack, Line, MAX_BATCH};
 use self::bounds::{MAX_AMOUNT, MAX_PROPERTIES, MAX_UNITS, MAX_VALUES};
+pub(crate) use self::json::kept as kept_json;
 pub(crate) use self::names::{Dimension, ValueName, key_rule, text_rule};
 use self::names::{check_key, check_text};
 
@@ -67,7 +72,8 @@ pub struct Event<'a> {
 pub enum PropertyValue<'a> {
     /// A string: a dimension under its own key.
     Text(Cow<'a, str>),
-    /// A number, a bool, null, a list or an object: kept, not a dimension.
+    /// A number, a bool, null, a list or an object: kept, not a dimension. A string that is set as
+    /// one is [`Text`](Self::Text).
     Json(Box<serde_json::Value>),
 }
 
@@ -164,7 +170,13 @@ impl<'a> Event<'a> {
         key: impl Into<Cow<'a, str>>,
         value: impl Into<PropertyValue<'a>>,
     ) -> Self {
-        let (key, value) = (key.into(), value.into());
+        let (key, mut value) = (key.into(), value.into());
+        // A JSON text is what it says: it is a dimension once it is printed and read again.
+        if let PropertyValue::Json(json) = &mut value
+            && let serde_json::Value::String(text) = &mut **json
+        {
+            value = PropertyValue::Text(Cow::Owned(std::mem::take(text)));
+        }
         let has_room = self.properties.len() < MAX_PROPERTIES;
         match self.properties.iter_mut().find(|(known, _)| *known == key) {
             Some((_, known)) => *known = value,
@@ -451,6 +463,14 @@ impl<'a> Event<'a> {
             ..Event::new(customer_id, event_type)
         };
         event.into_owned()
+    }
+
+    /// Whether a value of this name can be set.
+    fn has_room_for(&self, name: &str) -> bool {
+        let is_known = || self.values.iter().any(|(known, _)| known == name);
+        self.values.len() < MAX_VALUES
+            || is_known()
+            || ValueName::BUILT_IN.iter().any(|built_in| built_in.as_str() == name)
     }
 
     fn set_value(&mut self, name: Cow<'a, str>, amount: Amount) {

@@ -481,6 +481,7 @@ mod suggest;
 mod usage;
 #[cfg(feature = "durable")]
 mod varint;
+mod wire;
 
 pub use self::amount::{Amount, AmountError, IntoAmount};
 pub use self::clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampRangeError};
@@ -497,7 +498,7 @@ pub use self::error::{
     BatchError, BuildError, Error, EventError, ExportError, ImportError, QueryError, RuleProblem,
     RuleSetError, RulesError, TrackError,
 };
-pub use self::event::{Event, PropertyValue, bounds};
+pub use self::event::{Event, EventBatch, PropertyValue, bounds};
 pub use self::headers::{HeaderDialect, Headers};
 #[cfg(feature = "durable")]
 pub use self::log::store::{Storage, StoreError};

@@ -10,10 +10,8 @@ use crate::clock::Timestamp;
 use crate::counters::Intent;
 use crate::decision::Decision;
 use crate::error::{BatchError, TrackError};
-use crate::event::Event;
+use crate::event::{Event, MAX_BATCH};
 use crate::idempotency::CustomerKey;
-
-pub(super) const MAX_EVENTS: usize = 1_000;
 
 /// What became of a batch. Serializes as `count` and `duplicates`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -66,8 +64,8 @@ impl Engine {
     pub fn record_batch(&self, events: &[Event<'_>]) -> Result<BatchReport, BatchError> {
         match events.len() {
             0 => return Err(BatchError::Empty),
-            count if count > MAX_EVENTS => {
-                return Err(BatchError::TooMany { events: count, max: MAX_EVENTS });
+            count if count > MAX_BATCH => {
+                return Err(BatchError::TooMany { events: count, max: MAX_BATCH });
             }
             _ => {}
         }

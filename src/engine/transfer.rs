@@ -4,11 +4,9 @@ use std::io::{BufRead, Read, Write};
 
 use serde::{Serialize, Serializer};
 
-use self::line::Line;
 use super::Engine;
-use super::batch::MAX_EVENTS;
 use crate::error::{BatchError, ExportError, ImportError, QueryError};
-use crate::event::Event;
+use crate::event::{Event, Line, MAX_BATCH};
 use crate::ledger::{Ledger, Scan};
 use crate::log::{EventQuery, RecordedEvent};
 use crate::progress::Progress;
@@ -261,7 +259,7 @@ impl<P: FnMut(Progress)> Import<'_, P> {
                     return Err(ImportError::Line { line, imported, reason: reason.into() });
                 }
             }
-            if self.events.len() >= MAX_EVENTS || self.bytes >= BATCH_BYTES {
+            if self.events.len() >= MAX_BATCH || self.bytes >= BATCH_BYTES {
                 self.record()?;
                 (self.progress)(Progress::new(IMPORTING, self.report.lines(), 0));
             }
@@ -276,13 +274,15 @@ impl<P: FnMut(Progress)> Import<'_, P> {
             return Err(format!("the line must be at most {MAX_LINE_BYTES} bytes long"));
         }
         let line: Line = serde_json::from_slice(text).map_err(|why| reason(&why))?;
-        let id = line.id().and_then(|id| id.parse().ok());
+        let id = line.0.id.as_deref().and_then(|id| id.parse().ok());
         let is_own = |ledger: &Ledger| ledger.place(id?);
         let place = self.engine.ledger.as_deref().and_then(is_own);
-        if place.is_some_and(|place| !self.engine.has_other(place, |event| line.is_other(event))) {
+        if place.is_some_and(|place| {
+            !self.engine.has_other(place, |event| line::is_other(&line, event))
+        }) {
             return Ok(None);
         }
-        line.into_event().map(Some)
+        line::event(line).map(Some)
     }
 
     /// Records what was read; where one of the events cannot be, those before it.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{EventId, RecordedEvent};
 use crate::amount::Amount;
 use crate::clock::Timestamp;
-use crate::event::{Dimension, Event, Fields, PropertyValue, ValueName};
+use crate::event::{Dimension, Event, Fields, PropertyValue, ValueName, kept_json};
 #[cfg(feature = "durable")]
 use crate::format::Version;
 
@@ -202,8 +202,7 @@ impl<'a> Stored<'a> {
         let (numbers, cost_cents) = (self.numbers(), self.cost_cents.cents());
         let value = |value| match value {
             StoredValue::Text(text) => PropertyValue::Text(Cow::Borrowed(text)),
-            StoredValue::Json(json) => serde_json::from_str::<serde_json::Value>(&json)
-                .map_or_else(|_| PropertyValue::Text(Cow::Owned(json.into_owned())), Into::into),
+            StoredValue::Json(json) => kept_json(&json),
         };
         let values: Vec<_> =
             self.values().map(|(name, amount)| (Cow::Borrowed(name), amount)).collect();

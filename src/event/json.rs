@@ -1,0 +1,305 @@
+//! Reading the value of a property: no deeper and no longer than one may be where it comes in, and
+//! whatever was kept where it is shown.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::PropertyValue;
+use super::bounds::Room;
+use crate::wire::raw::NUMBER;
+
+/// How deep a value is that is shown as what it is. Reading, printing and dropping one takes stack
+/// for each list and object; those that are recorded are at most 32 deep.
+const MAX_SHOWN_DEPTH: usize = 512;
+
+/// Reads a property that was kept as JSON. What cannot be read is shown as a list of its text: a
+/// text alone would be a dimension once it is exported and imported.
+pub(crate) fn kept(json: &str) -> PropertyValue<'static> {
+    let value = match serde_json::from_str(json) {
+        Ok(value) => value,
+        // `serde_json` reads 127 lists and objects within each other, and prints any number.
+        Err(_) => deep(json).unwrap_or_else(|| vec![json].into()),
+    };
+    PropertyValue::Json(Box::new(value))
+}
+
+/// A list or an object of which the beginning was read.
+enum Open {
+    List(Vec<Value>),
+    /// With the key of the entry that comes next.
+    Object(Map<String, Value>, String),
+}
+
+/// Reads JSON as `serde_json` prints it, without spaces, however deep it is.
+fn deep(json: &str) -> Option<Value> {
+    let mut rest = json;
+    let mut open: Vec<Open> = Vec::new();
+    loop {
+        if let Some(within) = rest.strip_prefix('[') {
+            rest = within;
+            open.push(Open::List(Vec::new()));
+            if !rest.starts_with(']') {
+                continue;
+            }
+        } else if let Some(within) = rest.strip_prefix('{') {
+            let (key, after) = if within.starts_with('}') { ("", within) } else { key(within)? };
+            rest = after;
+            open.push(Open::Object(Map::new(), serde_json::from_str(key).unwrap_or_default()));
+            if !rest.starts_with('}') {
+                continue;
+            }
+        } else {
+            let end = scalar_end(rest)?;
+            let (scalar, after) = rest.split_at_checked(end)?;
+            rest = after;
+            put(&mut open, serde_json::from_str(scalar).ok()?)?;
+        }
+        if open.len() > MAX_SHOWN_DEPTH {
+            return None;
+        }
+        // What ends here, and what comes after it.
+        while let Some(after) = rest.strip_prefix([']', '}']) {
+            rest = after;
+            let value = match open.pop()? {
+                Open::List(items) => Value::Array(items),
+                Open::Object(entries, _) => Value::Object(entries),
+            };
+            if open.is_empty() {
+                return rest.is_empty().then_some(value);
+            }
+            put(&mut open, value)?;
+        }
+        rest = rest.strip_prefix(',')?;
+        if let Open::Object(_, next) = open.last_mut()? {
+            let (text, after) = key(rest)?;
+            *next = serde_json::from_str(text).ok()?;
+            rest = after;
+        }
+    }
+}
+
+/// Puts a value into the list or the object that it stands in.
+fn put(open: &mut [Open], value: Value) -> Option<()> {
+    match open.last_mut()? {
+        Open::List(items) => items.push(value),
+        Open::Object(entries, key) => {
+            entries.insert(std::mem::take(key), value);
+        }
+    }
+    Some(())
+}
+
+/// The key at the beginning of an entry, and what comes after its colon.
+fn key(entry: &str) -> Option<(&str, &str)> {
+    let (key, after) = entry.split_at_checked(scalar_end(entry)?)?;
+    Some((key, after.strip_prefix(':')?))
+}
+
+/// Where the text, number or word that a text begins with ends.
+fn scalar_end(text: &str) -> Option<usize> {
+    let Some(within) = text.strip_prefix('"') else { return text.find([',', ']', '}', ':']) };
+    let mut escaped = false;
+    let end = within.bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    // Behind the quotes.
+    end?.checked_add(2)
+}
+
+/// Reads a property, taking its bytes from the room that there is.
+pub(super) struct PropertySeed<'r> {
+    room: &'r mut Room,
+    /// The rule that was broken, if one was.
+    broken: &'r mut Option<&'static str>,
+}
+
+impl<'r> PropertySeed<'r> {
+    pub(super) fn new(room: &'r mut Room, broken: &'r mut Option<&'static str>) -> Self {
+        Self { room, broken }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for PropertySeed<'_> {
+    type Value = PropertyValue<'static>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let json = Json { room: self.room, broken: self.broken, depth: 0 };
+        json.deserialize(deserializer).map(PropertyValue::from)
+    }
+}
+
+/// A value that lies in `depth` lists and objects.
+struct Json<'r> {
+    room: &'r mut Room,
+    broken: &'r mut Option<&'static str>,
+    depth: usize,
+}
+
+impl Json<'_> {
+    fn take<E: Error>(
+        &mut self,
+        take: impl FnOnce(&mut Room) -> Result<(), &'static str>,
+    ) -> Result<(), E> {
+        take(self.room).map_err(|rule| {
+            *self.broken = Some(rule);
+            E::custom(rule)
+        })
+    }
+
+    fn scalar<E: Error>(mut self, value: Value) -> Result<Value, E> {
+        let depth = self.depth;
+        self.take(|room| room.json(&value, depth))?;
+        Ok(value)
+    }
+
+    fn within(&mut self) -> Json<'_> {
+        let depth = self.depth.saturating_add(1);
+        Json { room: &mut *self.room, broken: &mut *self.broken, depth }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Json<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Json<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        self.scalar(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        self.scalar(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        self.scalar(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        self.scalar(value.into())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+        self.scalar(text.into())
+    }
+
+    fn visit_string<E: Error>(self, text: String) -> Result<Value, E> {
+        self.scalar(text.into())
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        self.scalar(Value::Null)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        self.scalar(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.deserialize(deserializer)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<Value, D::Error> {
+        self.deserialize(inner)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
+        let depth = self.depth;
+        self.take(|room| room.open(depth))?;
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(self.within())? {
+            let place = list.len();
+            self.take(|room| room.comma(place))?;
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Value, A::Error> {
+        let depth = self.depth;
+        let mut object = Map::new();
+        let mut place = 0;
+        while let Some(key) = entries.next_key::<String>()? {
+            if place == 0 {
+                if key == NUMBER {
+                    let number: Number = entries.next_value()?;
+                    return self.scalar(Value::Number(number));
+                }
+                self.take(|room| room.open(depth))?;
+            }
+            self.take(|room| room.comma(place).and_then(|()| room.key(&key)))?;
+            object.insert(key, entries.next_value_seed(self.within())?);
+            place = place.saturating_add(1);
+        }
+        if place == 0 {
+            self.take(|room| room.open(depth))?;
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::{PropertyValue, deep, kept};
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[\"\\\\\\[\\]{},:a\\x00]{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 60, 5, |within| {
+            let key = "[\"\\\\\\[\\]{},:a]{0,3}";
+            prop_oneof![
+                prop::collection::vec(within.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map(key, within, 0..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_without_a_limit_to_its_depth(value in json_value()) {
+            let within = json!([value, {"a": [value]}, [], {}]);
+            prop_assert_eq!(deep(&within.to_string()), Some(within));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[\\[\\]{},:\"\\\\0a ]{0,30}") {
+            if let Some(value) = deep(&text) {
+                prop_assert_eq!(serde_json::from_str::<Value>(&text).ok(), Some(value));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_deeper_than_a_reader_goes_is_json_and_no_dimension() {
+        for depth in [1, 126, 127, 128, 129, 512] {
+            let value = (0..depth).fold(json!("x"), |within, _| json!([within]));
+            assert_eq!(kept(&value.to_string()), PropertyValue::Json(Box::new(value)), "{depth}");
+        }
+        for text in ["[".repeat(600) + &"]".repeat(600), "[".repeat(1_000_000), "1e999".into()] {
+            assert_eq!(kept(&text), PropertyValue::Json(Box::new(json!([text]))));
+        }
+    }
+}
