@@ -5,8 +5,8 @@
 use std::error::Error;
 
 use limitry::{
-    Decision, Engine, Event, ManualClock, Metric, Outcome, Period, Quota, RateLimit, RetryAfter,
-    Window,
+    Amount, Decision, Engine, Event, ManualClock, Metric, Outcome, Period, Quota, RateLimit,
+    RetryAfter, Window,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -58,13 +58,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let standing = engine.standing(&Event::new("cust_123", "model_call"))?;
     println!("Where cust_123 stands");
     for limit in standing.rate_limits() {
-        let (left, most) = (limit.remaining, limit.limit);
-        println!("  {}: {left} left, limit {most} per {}", limit.name, limit.window);
+        let (left, most) = (limit.remaining, of(limit.limit));
+        println!("  {}: {left} left, {most} per {}", limit.name, limit.window);
     }
     for quota in standing.quotas() {
-        println!("  {}: {} of {} used", quota.name, quota.used, quota.limit);
+        println!("  {}: {} used, {}", quota.name, quota.used, of(quota.limit));
     }
     Ok(())
+}
+
+/// What a rule admits, if there is a limit.
+fn of(limit: Option<Amount>) -> String {
+    limit.map_or_else(|| "no limit".to_owned(), |limit| format!("limit {limit}"))
 }
 
 /// Prints all that a decision says.
@@ -83,7 +88,7 @@ fn show(title: &str, decision: &Decision) {
     let quotas = decision.quotas().map(|s| (s.name, s.remaining, s.limit, s.exceeded));
     for (name, remaining, limit, exceeded) in limits.chain(quotas) {
         let mark = if exceeded { "  <- refuses" } else { "" };
-        println!("  {name:<18} {remaining:>6} left, limit {limit}{mark}");
+        println!("  {name:<18} {remaining:>6} left, {}{mark}", of(limit));
     }
     match decision.retry_after() {
         None => {}

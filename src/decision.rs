@@ -97,15 +97,14 @@ impl Sayings {
     ) -> Option<RateLimitStatus<'d>> {
         let Rule::RateLimit(definition) = &rule.rule else { return None };
         let figures = self.figures(rule, said);
-        let remaining = whole(figures.remaining.div_euclid(rule.units_per_whole()));
         Some(RateLimitStatus {
             id: rule.id(),
             name: &definition.name,
             window: definition.window,
-            limit: definition.limit_value,
-            remaining,
+            limit: Some(definition.limit_value),
+            remaining: rule.measure.amount_of(figures.remaining),
             reset: figures.reset.unwrap_or_else(|| self.now()),
-            exceeded: exceeded.of(said.fits, remaining.into()),
+            exceeded: exceeded.of(said.fits, figures.remaining),
         })
     }
 
@@ -117,18 +116,14 @@ impl Sayings {
     ) -> Option<QuotaStatus<'d>> {
         let Rule::Quota(definition) = &rule.rule else { return None };
         let figures = self.figures(rule, said);
-        let used_exact = rule.measure.amount_of(figures.used);
-        let remaining_exact = rule.measure.amount_of(figures.remaining);
         Some(QuotaStatus {
             id: rule.id(),
             name: &definition.name,
             metric: &definition.metric,
             period: definition.period,
-            limit: definition.limit_value,
-            used: used_exact.to_u64_ceil(),
-            remaining: remaining_exact.to_u64_floor(),
-            used_exact,
-            remaining_exact,
+            limit: Some(definition.limit_value),
+            used: rule.measure.amount_of(figures.used),
+            remaining: rule.measure.amount_of(figures.remaining),
             reset: figures.reset,
             exceeded: exceeded.of(said.fits, figures.remaining),
         })
@@ -432,10 +427,6 @@ impl Decision {
     }
 }
 
-fn whole(units: Units) -> u64 {
-    u64::try_from(units).unwrap_or(u64::MAX)
-}
-
 fn told(rule: &CompiledRule) -> bool {
     rule.counter.enforcement != Enforcement::Shadow
 }
@@ -497,13 +488,8 @@ impl Standing {
     /// Returns whether every hard rule has something left.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
-        let scale = |rule: &CompiledRule| match rule.rule {
-            Rule::RateLimit(_) => rule.units_per_whole(),
-            Rule::Quota(_) => 1,
-        };
-        self.sayings
-            .refusing_kind()
-            .all(|(rule, said)| self.sayings.figures(rule, said).remaining >= scale(rule))
+        let mut hard = self.sayings.refusing_kind();
+        hard.all(|(rule, said)| self.sayings.figures(rule, said).remaining > 0)
     }
 
     /// Returns where each matching rate limit stands, in the order of their definition.

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use smallvec::SmallVec;
 
+use crate::amount::Amount;
 use crate::decision::{Decision, QuotaStatus, RetryAfter};
 use crate::rules::{Metric, Period};
 
@@ -72,9 +73,10 @@ impl Headers {
 fn x_rate_limit(decision: &Decision) -> Pairs {
     let mut pairs = Pairs::new();
     let told = decision.enforced_rate_limits();
-    let told = told.min_by_key(|status| (status.remaining, std::cmp::Reverse(status.reset)));
-    if let Some(status) = told {
-        pairs.push(("X-RateLimit-Limit", status.limit.to_string()));
+    let told = told.filter_map(|status| Some((status.limit?, status)));
+    let told = told.min_by_key(|(_, status)| (status.remaining, std::cmp::Reverse(status.reset)));
+    if let Some((limit, status)) = told {
+        pairs.push(("X-RateLimit-Limit", limit.to_string()));
         pairs.push(("X-RateLimit-Remaining", status.remaining.to_string()));
         pairs.push(("X-RateLimit-Reset", status.reset.to_string()));
     }
@@ -90,12 +92,14 @@ fn draft_10(decision: &Decision) -> Pairs {
         let length = status.window.length();
         let whole = (length.subsec_nanos() == 0).then_some(length.as_secs());
         let name = Name { name: status.name, id: status.id };
-        policies.push(policy(&name, status.limit, metric, whole));
+        let Some(quota) = status.limit else { continue };
+        policies.push(policy(&name, quota, metric, whole));
         limits.push(limit(&name, status.remaining, Some(status.reset), now));
     }
     for status in decision.enforced_quotas() {
         let name = Name { name: status.name, id: status.id };
-        policies.push(policy(&name, status.limit, status.metric, period_seconds(&status)));
+        let Some(quota) = status.limit else { continue };
+        policies.push(policy(&name, quota, status.metric, period_seconds(&status)));
         limits.push(limit(&name, status.remaining, status.reset, now));
     }
     let mut pairs = Pairs::new();
@@ -109,8 +113,8 @@ fn draft_10(decision: &Decision) -> Pairs {
 /// The largest integer of a structured field (RFC 9651, section 3.3.1).
 const MAX_INTEGER: u64 = 999_999_999_999_999;
 
-fn policy(name: &Name<'_>, quota: u64, metric: &Metric, window: Option<u64>) -> String {
-    let mut item = format!("{name};q={}", quota.min(MAX_INTEGER));
+fn policy(name: &Name<'_>, quota: Amount, metric: &Metric, window: Option<u64>) -> String {
+    let mut item = format!("{name};q={}", quota.to_u64_ceil().min(MAX_INTEGER));
     // The draft's default unit is the request.
     if *metric != Metric::TotalEvents {
         extend(&mut item, format_args!(";qu=\"{metric}\""));
@@ -121,8 +125,8 @@ fn policy(name: &Name<'_>, quota: u64, metric: &Metric, window: Option<u64>) -> 
     item
 }
 
-fn limit(name: &Name<'_>, remaining: u64, reset: Option<i64>, now: i64) -> String {
-    let mut item = format!("{name};r={}", remaining.min(MAX_INTEGER));
+fn limit(name: &Name<'_>, remaining: Amount, reset: Option<i64>, now: i64) -> String {
+    let mut item = format!("{name};r={}", remaining.to_u64_ceil().min(MAX_INTEGER));
     if let Some(reset) = reset {
         let wait = u64::try_from(reset.saturating_sub(now)).unwrap_or(0);
         extend(&mut item, format_args!(";t={}", wait.min(MAX_INTEGER)));

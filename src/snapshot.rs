@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::amount::Amount;
 use crate::calendar::Calendar;
 use crate::counters::{
     CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Late,
@@ -272,8 +273,7 @@ impl Compiler {
     }
 
     fn policy(&self, rule: &Rule, measure: &Measure) -> Policy {
-        let scale = measure.units_per_whole();
-        let units = |whole: u64| Units::from(whole).saturating_mul(scale);
+        let units = |limit: Amount| measure.units_of(limit);
         let nanos =
             |length: std::time::Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
         let limit = units(rule.limit());

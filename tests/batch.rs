@@ -43,7 +43,7 @@ fn call(customer: &str) -> Event<'_> {
 
 fn used(engine: &Engine) -> u64 {
     let standing = engine.standing(&Event::new("c", "call")).expect("valid");
-    standing.quotas().find(|quota| quota.name == "tokens").expect("it applies").used
+    standing.quotas().find(|quota| quota.name == "tokens").expect("it applies").used.to_u64_ceil()
 }
 
 fn outcome(report: BatchReport) -> (usize, usize) {

@@ -176,7 +176,7 @@ fn state(engine: &Engine) -> String {
             let standing = engine.standing(&event).expect("valid");
             let rates =
                 standing.rate_limits().map(|it| (it.name.to_owned(), it.remaining, it.reset));
-            let quotas = standing.quotas().map(|it| (it.name.to_owned(), it.used_exact, it.reset));
+            let quotas = standing.quotas().map(|it| (it.name.to_owned(), it.used, it.reset));
             all += &format!("{:?} {:?}\n", rates.collect::<Vec<_>>(), quotas.collect::<Vec<_>>());
         }
         let times = |text: &str| text.parse().expect("a time");

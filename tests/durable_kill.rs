@@ -124,7 +124,7 @@ impl World {
             act = act.model(["large", "small"][usize::from(dice.chance(50))]);
         }
         act = act.tokens(dice.range(0, 40)).text("n", &name.to_string()).key(&key);
-        act.cost = dice.chance(50).then(|| dice.below(9));
+        act.cost = dice.chance(50).then(|| i128::from(dice.below(9_000)));
         act
     }
 }
@@ -423,7 +423,7 @@ impl Story {
             model: act.model.clone(),
             props: act.props.clone(),
             total: act.total,
-            cost: act.cost.map(|cents| i128::from(cents) * 1_000_000),
+            cost: act.cost.map(|milli| milli * 1_000),
             ..Fact::default()
         });
     }

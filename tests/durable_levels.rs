@@ -69,7 +69,7 @@ fn after_crash(medium: &Medium) -> Engine {
 
 fn used(engine: &Engine) -> u64 {
     let standing = engine.standing(&Event::new("cust_1", "model_call")).expect("valid");
-    standing.quotas().next().map_or(0, |quota| quota.used)
+    standing.quotas().next().map_or(0, |quota| quota.used.to_u64_ceil())
 }
 
 #[test]
@@ -610,7 +610,7 @@ fn what_changed_last_holds_in_the_code_or_at_run_time() {
         rules.find(|rule| rule.name == name).and_then(|rule| rule.id).expect("the rule's id")
     };
     let text = |pairs: &[(&str, u64)]| {
-        pairs.iter().map(|(name, limit)| ((*name).to_owned(), *limit)).collect::<Vec<_>>()
+        pairs.iter().map(|(name, limit)| ((*name).to_owned(), (*limit).into())).collect::<Vec<_>>()
     };
     let engine = rules(&[("a", 1), ("b", 2), ("c", 3)]).expect("new");
     let a = named(&engine, "a");

@@ -127,7 +127,7 @@ fn late_events_that_would_be_refused_now_are_no_damage() {
     hands.advance(DAY);
     let _ = engine.track(&event).expect("allowed");
     let late = engine.track(&first).expect("allowed");
-    assert_eq!(late.quotas().next().map(|quota| quota.used), Some(20));
+    assert_eq!(late.quotas().next().map(|quota| quota.used.to_u64_ceil()), Some(20));
     engine.close().expect("a working store");
     drop(engine);
     for late in [HOUR, 2 * DAY] {
@@ -161,7 +161,10 @@ fn a_period_that_was_over_stays_over_when_late_events_are_taken_for_longer() {
             assert!(!late.is_ok_and(|late| late.is_allowed()), "{recording:?}, life {life}");
             // The one that was not over is open for as long as is said now.
             let late = engine.track(&call(30).timestamp(first + DAY)).expect("valid");
-            assert_eq!(late.quotas().next().map(|quota| quota.used), Some(930 + life * 30));
+            assert_eq!(
+                late.quotas().next().map(|quota| quota.used.to_u64_ceil()),
+                Some(930 + life * 30)
+            );
             engine.verify(|_| ()).expect("a good store");
             if life == 1 {
                 engine.close().expect("a working store");
@@ -192,10 +195,10 @@ fn rules_of_one_name_and_meters_in_use_do_not_keep_a_store_from_opening() {
     // The code gives the meter up and changes its own rule.
     let engine = open(false, 20);
     let limits: Vec<_> = engine.rate_limits().iter().map(|rule| rule.limit_value).collect();
-    assert_eq!((limits, engine.meters().len()), (vec![20, 5], 1));
+    assert_eq!((limits, engine.meters().len()), (vec![20.into(), 5.into()], 1));
     for allowed in 2..=4 {
         let decision = engine.track(&event()).expect("valid");
-        let used = decision.quotas().next().map(|quota| quota.used);
+        let used = decision.quotas().next().map(|quota| quota.used.to_u64_ceil());
         assert_eq!((decision.is_allowed(), used), (true, Some(allowed * 2)));
     }
     assert!(!engine.track(&event()).expect("valid").is_allowed(), "8 of 9 are used");
@@ -220,11 +223,16 @@ fn what_is_renamed_does_not_keep_a_store_from_opening() {
             engine.rate_limits().into_iter().map(|rule| (rule.name, rule.limit_value)).collect();
         let meters: Vec<_> = engine.meters().into_iter().map(|meter| meter.name).collect();
         let event = Event::new("cust_1", "model_call").value("gpu_seconds", 2_u64);
-        let used = engine.track(&event).expect("valid").quotas().next().map(|quota| quota.used);
+        let used = engine
+            .track(&event)
+            .expect("valid")
+            .quotas()
+            .next()
+            .map(|quota| quota.used.to_u64_ceil());
         (limits, meters, used)
     };
     let text = |limit: (&str, u64), meter: &str, used: u64| {
-        (vec![(limit.0.to_owned(), limit.1)], vec![meter.to_owned()], Some(used))
+        (vec![(limit.0.to_owned(), limit.1.into())], vec![meter.to_owned()], Some(used))
     };
     let engine = open(("calls", 10), "gpu");
     assert_eq!(named(&engine), text(("calls", 10), "gpu", 2));
@@ -259,10 +267,11 @@ fn an_id_that_a_name_made_outlives_starts_and_a_rename() {
         let rule = engine.rate_limits().pop().expect("one");
         assert_eq!(engine.rate_limits().len(), 1);
         let decision = engine.track(&Event::new("cust_1", "model_call")).expect("valid");
-        assert!(decision.rate_limits().all(|status| status.remaining == rule.limit_value - 1));
+        let left = rule.limit_value.saturating_sub(1.into());
+        assert!(decision.rate_limits().all(|status| status.remaining == left));
         (rule.id.expect("made"), rule.name, rule.limit_value)
     };
-    let text = |name: &str, limit| ("rl_all_calls".to_owned(), name.to_owned(), limit);
+    let text = |name: &str, limit: u64| ("rl_all_calls".to_owned(), name.to_owned(), limit.into());
     for _ in 0..2 {
         assert_eq!(known(&open(10)), text("All calls", 10));
         hands.advance(HOUR);

@@ -31,7 +31,7 @@ fn roomy() -> (Engine, ManualClock) {
 
 fn used(engine: &Engine) -> u64 {
     let standing = engine.standing(&Event::new("c", "call")).expect("valid");
-    standing.quotas().next().expect("the quota applies").used
+    standing.quotas().next().expect("the quota applies").used.to_u64_ceil()
 }
 
 fn request() -> Event<'static> {

@@ -52,7 +52,7 @@ fn track(engine: &Engine, event: &Event<'_>) -> Decision {
 /// What is used of the one quota that matches.
 fn used(engine: &Engine, event: &Event<'_>) -> u64 {
     let standing = engine.standing(event).expect("a valid event");
-    let mut used = standing.quotas().map(|status| status.used);
+    let mut used = standing.quotas().map(|status| status.used.to_u64_ceil());
     let first = used.next().expect("one quota matches");
     assert_eq!(used.next(), None, "one quota matches");
     first
@@ -144,9 +144,15 @@ fn the_order_of_the_dimensions_of_a_partition_means_nothing_and_that_of_the_valu
     });
     let _ = track(&engine, &pair("1", "2"));
     let standing = engine.standing(&pair("1", "2")).expect("a valid event");
-    assert_eq!(standing.quotas().map(|status| status.used).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(
+        standing.quotas().map(|status| status.used.to_u64_ceil()).collect::<Vec<_>>(),
+        [1, 1]
+    );
     let standing = engine.standing(&pair("2", "1")).expect("a valid event");
-    assert_eq!(standing.quotas().map(|status| status.used).collect::<Vec<_>>(), [0, 0]);
+    assert_eq!(
+        standing.quotas().map(|status| status.used.to_u64_ceil()).collect::<Vec<_>>(),
+        [0, 0]
+    );
     assert_eq!(engine.live_keys(), 1, "rules of one partition share a key");
 }
 
@@ -160,7 +166,10 @@ fn rules_of_one_partition_count_by_themselves() {
     let _ = track(&engine, &call().model("gpt-4").total_tokens(7));
     let _ = track(&engine, &call().model("other").total_tokens(5));
     let standing = engine.standing(&call().model("gpt-4")).expect("a valid event");
-    assert_eq!(standing.quotas().map(|status| status.used).collect::<Vec<_>>(), [12, 2, 1]);
+    assert_eq!(
+        standing.quotas().map(|status| status.used.to_u64_ceil()).collect::<Vec<_>>(),
+        [12, 2, 1]
+    );
 }
 
 #[test]
@@ -177,9 +186,12 @@ fn a_filter_chooses_and_a_partition_splits() {
     assert_eq!(ids(&track(&engine, &eng("b"))), ["shared", "split", "both"]);
     assert_eq!(ids(&track(&engine, &ops("a"))), ["split"]);
     let standing = engine.standing(&eng("c")).expect("a valid event");
-    assert_eq!(standing.quotas().map(|status| status.used).collect::<Vec<_>>(), [2, 2, 2]);
+    assert_eq!(
+        standing.quotas().map(|status| status.used.to_u64_ceil()).collect::<Vec<_>>(),
+        [2, 2, 2]
+    );
     let standing = engine.standing(&ops("c")).expect("a valid event");
-    assert_eq!(standing.quotas().map(|status| status.used).collect::<Vec<_>>(), [1]);
+    assert_eq!(standing.quotas().map(|status| status.used.to_u64_ceil()).collect::<Vec<_>>(), [1]);
 }
 
 #[test]

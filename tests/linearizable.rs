@@ -296,8 +296,8 @@ fn tracked(limit: u64, used: u64, allowed: bool, id: &str) -> (Ask, Got) {
         id: "q".into(),
         name: "rule q".into(),
         limit,
-        used: Some(used.into()),
-        remaining: limit.saturating_sub(used),
+        used: Some(i128::from(used) * 1_000),
+        remaining: i128::from(limit.saturating_sub(used)) * 1_000,
         reset: None,
         exceeded: !allowed,
     };
@@ -353,8 +353,13 @@ fn the_checker_rejects_a_decision_by_two_rule_sets() {
     let (ask, got) = tracked(5, 1, true, "a");
     let Got::Decision(Ok(mut seen)) = got else { unreachable!("a decision") };
     // One figure from before the change and one from after it.
-    seen.quotas.push(Figure { id: "p".into(), limit: 9, remaining: 8, ..seen.quotas[0].clone() });
-    seen.quotas[0] = Figure { limit: 9, remaining: 8, ..seen.quotas[0].clone() };
+    seen.quotas.push(Figure {
+        id: "p".into(),
+        limit: 9,
+        remaining: 8_000,
+        ..seen.quotas[0].clone()
+    });
+    seen.quotas[0] = Figure { limit: 9, remaining: 8_000, ..seen.quotas[0].clone() };
     let torn = at(0, 1, 8, (ask, Got::Decision(Ok(seen))));
     let raise =
         |rule: &Rule| (Ask::Change(rule.clone(), Rule { limit: 9, ..rule.clone() }), Got::Done);

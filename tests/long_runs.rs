@@ -120,6 +120,7 @@ fn drained_to_the_unit(limit: u64, window: Nanos, burst: u64, steps: &[Nanos], t
     for turn in 0..turns {
         let standing = engine.standing(&Event::new("x", "call")).expect("valid");
         let left = standing.rate_limits().next().expect("the rule applies").remaining;
+        let left = left.to_u64_floor();
         let whole = Event::new("x", "call").total_tokens(left);
         let more = Event::new("x", "call").total_tokens(left + 1);
         assert!(!passes(&engine, &more), "{limit} in {window} ns: one more than is left");
@@ -326,7 +327,5 @@ fn fractions_add_up_exactly() {
     assert!(!passes(&engine, &least));
     let standing = engine.standing(&least).expect("valid");
     let status = standing.quotas().next().expect("the quota applies");
-    assert_eq!((status.used, status.remaining), (1, 0));
-    assert_eq!(status.used_exact.to_string(), "1");
-    assert_eq!(status.remaining_exact.to_string(), "0");
+    assert_eq!((status.used, status.remaining), (1.into(), 0.into()));
 }

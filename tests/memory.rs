@@ -111,8 +111,11 @@ fn a_flood_at_the_cap_stays_within_the_formula_and_takes_nothing_from_a_customer
         assert!(engine.live_keys() <= keys, "{} keys", engine.live_keys());
         let standing = engine.standing(&customer).expect("a valid event");
         used = Some((
-            standing.rate_limits().map(|status| status.remaining).collect::<Vec<_>>(),
-            standing.quotas().map(|status| status.used).collect::<Vec<_>>(),
+            standing
+                .rate_limits()
+                .map(|status| status.remaining.to_u64_floor())
+                .collect::<Vec<_>>(),
+            standing.quotas().map(|status| status.used.to_u64_ceil()).collect::<Vec<_>>(),
         ));
     });
     assert_eq!(used, Some((vec![40, 940], vec![60 * 200, 60 * 25])));

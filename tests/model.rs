@@ -232,7 +232,10 @@ fn act() -> impl Strategy<Value = Act> {
         proptest::option::of(select(vec!["gpt", "claude"])),
         prop,
         (tokens(), tokens(), proptest::option::weighted(0.3, 0_u64..20)),
-        proptest::option::weighted(0.3, 0_u64..10),
+        proptest::option::weighted(
+            0.3,
+            prop_oneof![0_i128..10_000, (0_i128..10).prop_map(|cents| cents * 1_000)],
+        ),
         images,
         proptest::option::weighted(0.2, select(vec!["k1", "k2", "k3"])),
     )

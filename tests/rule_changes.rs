@@ -21,8 +21,9 @@ use std::thread;
 use std::time::Duration;
 
 use limitry::{
-    Algorithm, Clock, Enforcement, Engine, Event, ManualClock, Metric, Period, Quota, QuotaUpdate,
-    RateLimit, RateLimitUpdate, Recording, RuleSet, RulesError, SyncOptions, Timestamp, Window,
+    Algorithm, Amount, Clock, Enforcement, Engine, Event, ManualClock, Metric, Period, Quota,
+    QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RuleSet, RulesError, SyncOptions,
+    Timestamp, Window,
 };
 use support::oracle::{
     Act, DAY, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, Rule, SECOND, Span,
@@ -64,8 +65,10 @@ fn drain(engine: &Engine) -> u64 {
 /// What the only rule says is left.
 fn remaining(engine: &Engine) -> u64 {
     let standing = engine.standing(&event()).expect("valid");
-    let rate = standing.rate_limits().map(|status| status.remaining);
-    rate.chain(standing.quotas().map(|status| status.remaining)).next().expect("one rule")
+    let rate = standing.rate_limits().map(|status| status.remaining.to_u64_floor());
+    rate.chain(standing.quotas().map(|status| status.remaining.to_u64_floor()))
+        .next()
+        .expect("one rule")
 }
 
 fn set_limit(engine: &Engine, rule: &Rule, limit: u64) {
@@ -156,7 +159,7 @@ fn a_raised_limit_helps_at_once() {
         let capacity = if let Kind::Bucket { burst: Some(burst), .. } = kind { burst } else { 100 };
         assert_eq!(first, capacity, "{kind:?}");
         if let Kind::Bucket { burst: Some(_), .. } = kind {
-            let update = RateLimitUpdate::new().burst(170);
+            let update = RateLimitUpdate::new().burst(Amount::from(170));
             engine.update_rate_limit("r", update).expect("valid");
         } else {
             set_limit(&engine, &rule, 130);
@@ -177,15 +180,15 @@ fn a_lowered_limit_shows_zero_and_recovers() {
         }
         set_limit(&engine, &rule, 10);
         if let Kind::Bucket { burst: Some(_), .. } = kind {
-            let update = RateLimitUpdate::new().burst(10);
+            let update = RateLimitUpdate::new().burst(Amount::from(10));
             engine.update_rate_limit("r", update).expect("valid");
         }
         assert_eq!(remaining(&engine), 0, "{kind:?}");
         let refused = engine.track(&event()).expect("valid");
         assert!(!refused.is_allowed(), "{kind:?}");
         for status in refused.quotas() {
-            assert_eq!((status.used, status.limit, status.remaining), (60, 10, 0), "{kind:?}");
-            assert_eq!(status.remaining_exact.to_string(), "0");
+            assert_eq!((status.used, status.limit), (60.into(), Some(10.into())), "{kind:?}");
+            assert_eq!(status.remaining.to_string(), "0");
         }
         clock.advance(duration(HOUR));
         let due = if kind == Kind::Calendar(Span::AllTime) { 0 } else { 10 };
@@ -204,13 +207,13 @@ fn flapping_mints_nothing() {
             for _ in 0..5 {
                 set_limit(&engine, &rule, low);
                 if let Kind::Bucket { burst: Some(_), .. } = kind {
-                    let update = RateLimitUpdate::new().burst(low);
+                    let update = RateLimitUpdate::new().burst(Amount::from(low));
                     engine.update_rate_limit("r", update).expect("valid");
                 }
                 assert_eq!(drain(&engine), 0, "{kind:?} at {low}");
                 set_limit(&engine, &rule, high);
                 if let Kind::Bucket { burst: Some(burst), .. } = kind {
-                    let update = RateLimitUpdate::new().burst(burst);
+                    let update = RateLimitUpdate::new().burst(Amount::from(burst));
                     engine.update_rate_limit("r", update).expect("valid");
                 }
                 assert_eq!(drain(&engine), 0, "{kind:?} at {high} again");
@@ -218,7 +221,7 @@ fn flapping_mints_nothing() {
         }
         set_limit(&engine, &rule, 200);
         if let Kind::Bucket { burst: Some(burst), .. } = kind {
-            let update = RateLimitUpdate::new().burst(burst + 100);
+            let update = RateLimitUpdate::new().burst(Amount::from(burst + 100));
             engine.update_rate_limit("r", update).expect("valid");
         }
         assert_eq!(drain(&engine), 100, "{kind:?}: {capacity} were used of 100 more");
@@ -420,7 +423,7 @@ fn a_decision_by_the_new_rules_comes_after_the_change() {
         });
         let decision = engine.track(&event()).expect("valid");
         let status = decision.rate_limits().next().expect("the rule applies");
-        assert_eq!(status.limit, 7, "{from:?} to {to:?}: it sees the new rules");
+        assert_eq!(status.limit, Some(7.into()), "{from:?} to {to:?}: it sees the new rules");
         assert_eq!(status.remaining, 6, "{from:?} to {to:?}: the old use is long over");
     }
 }
@@ -483,7 +486,7 @@ fn an_event_of_another_period_leaves_what_is_carried() {
         let call = || event().property("team", "t");
         let used = |event| {
             let decision = engine.track(&event).expect("valid");
-            let used = decision.quotas().next().map(|status| status.used);
+            let used = decision.quotas().next().map(|status| status.used.to_u64_ceil());
             (decision.is_allowed(), used.expect("the rule matches"))
         };
         for count in 1..=8 {
@@ -669,11 +672,13 @@ fn a_sync_keeps_ids_and_use_and_ends_what_it_drops() {
         assert_eq!(of(&before), of(&after), "{name}");
     }
     let standing = engine.standing(&event()).expect("valid");
-    let left: Vec<(&str, u64)> =
-        standing.rate_limits().map(|status| (status.name, status.remaining)).collect();
+    let left: Vec<(&str, u64)> = standing
+        .rate_limits()
+        .map(|status| (status.name, status.remaining.to_u64_floor()))
+        .collect();
     assert_eq!(left, [("kept", 4), ("new", 7)]);
     let left: Vec<(&str, u64)> =
-        standing.quotas().map(|status| (status.name, status.remaining)).collect();
+        standing.quotas().map(|status| (status.name, status.remaining.to_u64_floor())).collect();
     assert_eq!(left, [("changed", 19)]);
 }
 
@@ -745,7 +750,7 @@ fn a_sync_goes_by_ids_and_says_what_was_renamed_and_renumbered() {
     assert!(left[0].0 == "rl_kept" && left[0].1 == 4, "{left:?}");
     let left: Vec<_> = standing.quotas().map(|status| status.id.to_owned()).collect();
     assert_eq!(left, ["qta_own", "qta_dropped"]);
-    assert!(standing.quotas().all(|status| status.used == 6));
+    assert!(standing.quotas().all(|status| status.used.to_u64_ceil() == 6));
 }
 
 #[test]
@@ -864,16 +869,16 @@ fn a_decision_sees_one_set_of_rules() {
             let (engine, over, decided) = (&engine, &over, &decided);
             scope.spawn(move || {
                 let customer = format!("customer {thread}");
-                let mut newest = 0;
+                let mut newest = None;
                 while !over.load(Ordering::Relaxed) {
                     let event = Event::new(customer.as_str(), "call").property("team", "red");
                     let decision = engine.track(&event).expect("valid");
                     let standing = engine.standing(&event).expect("valid");
                     let rates = decision.rate_limits().map(|status| status.limit);
-                    let first: Vec<u64> =
+                    let first: Vec<_> =
                         rates.chain(decision.quotas().map(|status| status.limit)).collect();
                     let rates = standing.rate_limits().map(|status| status.limit);
-                    let second: Vec<u64> =
+                    let second: Vec<_> =
                         rates.chain(standing.quotas().map(|status| status.limit)).collect();
                     for limits in [first, second] {
                         assert_eq!(limits, vec![limits[0]; 3], "two sets in one answer");

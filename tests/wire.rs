@@ -704,7 +704,7 @@ prop_compose! {
         let mut rule = RateLimit::new(name, numbers.0, window).enabled(enabled);
         [rule.id, rule.project_id, rule.policy] = texts;
         (rule.dimension_filters, rule.per, rule.metric) = (filters, per, metric);
-        (rule.burst, rule.max_keys) = (numbers.1, numbers.2);
+        (rule.burst, rule.max_keys) = (numbers.1.map(Amount::from), numbers.2);
         (rule.algorithm, rule.enforcement, rule.overflow) = modes;
         (rule.created_at, rule.updated_at) = times;
         rule

@@ -53,7 +53,7 @@ fn header(decision: &Decision, name: &str) -> Option<String> {
 /// Used, remaining and whether this quota refused.
 fn quota(decision: &Decision) -> (u64, u64, bool) {
     let status = decision.quotas().next().expect("the quota applies");
-    (status.used, status.remaining, status.exceeded)
+    (status.used.to_u64_ceil(), status.remaining.to_u64_floor(), status.exceeded)
 }
 
 fn body(decision: &Decision) -> Value {
@@ -122,7 +122,7 @@ fn case_2_an_event_that_fits_exactly() {
     let standing = engine.standing(&call(10)).expect("the event is valid");
     assert!(!standing.is_allowed());
     let status = standing.quotas().next().expect("the quota applies");
-    assert_eq!((status.used, status.remaining, status.exceeded), (100, 0, true));
+    assert_eq!((status.used, status.remaining, status.exceeded), (100.into(), 0.into(), true));
     // An event without tokens takes nothing and passes at the limit.
     assert!(track(&engine, &call(0)).is_allowed());
     assert!(!track(&engine, &call(1)).is_allowed());
@@ -196,7 +196,7 @@ fn cases_5_and_6_two_a_minute_in_fixed_windows() {
         let status = decision.rate_limits().next().expect("the rate limit applies");
         assert_eq!(
             (status.remaining, status.reset, status.exceeded),
-            (remaining, minute_end, false)
+            (remaining.into(), minute_end, false)
         );
     }
     clock.advance(duration(10 * SECOND));
@@ -227,7 +227,7 @@ fn cases_5_and_6_two_a_minute_in_fixed_windows() {
     let next = track(&engine, &event);
     assert_eq!(next.status_code(), 201, "12:01:00.000 is a new window");
     let status = next.rate_limits().next().expect("the rate limit applies");
-    assert_eq!((status.remaining, status.reset), (1, minute_end + 60));
+    assert_eq!((status.remaining, status.reset), (1.into(), minute_end + 60));
 }
 
 /// The last nanosecond of a window belongs to it.

@@ -151,8 +151,8 @@ fn report(engine: &Engine, admitted: &[Call]) -> Result<(), Box<dyn Error>> {
         let standing = engine.standing(&Event::new(customer, "model_call"))?;
         let quota = standing.quotas().next().ok_or("the quota is gone")?;
         println!(
-            "  {customer:8} {said} answered, {} recorded; {} of {} tokens used, {} left",
-            usage.totals.total_events, quota.used, quota.limit, quota.remaining
+            "  {customer:8} {said} answered, {} recorded; {} tokens used, {} left",
+            usage.totals.total_events, quota.used, quota.remaining
         );
         // One more may have been recorded, whose answer the kill cut off.
         let recorded = usage.totals.total_events;

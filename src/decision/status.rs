@@ -55,10 +55,11 @@ pub struct RateLimitStatus<'d> {
     /// The rule's window, `1h` in text.
     #[serde(serialize_with = "as_text")]
     pub window: Window,
-    /// The rule's limit.
-    pub limit: u64,
-    /// What is left, in whole numbers rounded down.
-    pub remaining: u64,
+    /// The rule's limit; `None` of a rule without one.
+    pub limit: Option<Amount>,
+    /// What is left: of a bucket the whole units of what it counts (events, tokens, millionths of
+    /// a cent), rounded down. Of a bucket with a burst it may be above the limit.
+    pub remaining: Amount,
     /// The Unix second, rounded up, at which a bucket is full again, a fixed window ends, or the
     /// oldest use leaves a sliding one; now where nothing is used.
     pub reset: i64,
@@ -79,16 +80,12 @@ pub struct QuotaStatus<'d> {
     pub metric: &'d Metric,
     /// Its period.
     pub period: Period,
-    /// The rule's limit.
-    pub limit: u64,
-    /// What is used, in whole numbers rounded up.
-    pub used: u64,
-    /// What is left, in whole numbers rounded down.
-    pub remaining: u64,
-    /// What is used, exactly.
-    pub used_exact: Amount,
-    /// What is left, exactly.
-    pub remaining_exact: Amount,
+    /// The rule's limit; `None` of a rule without one.
+    pub limit: Option<Amount>,
+    /// What is used.
+    pub used: Amount,
+    /// What is left.
+    pub remaining: Amount,
     /// The Unix second at which the period ends; for a rolling period the one, rounded up, at
     /// which its oldest use leaves. `None` where nothing resets: all time, and a rolling period
     /// without use.
@@ -107,8 +104,8 @@ impl Serialize for QuotaStatus<'_> {
         status.serialize_field("metric", self.metric)?;
         status.serialize_field("period", &self.period)?;
         status.serialize_field("limit", &self.limit)?;
-        status.serialize_field("used", &self.used_exact)?;
-        status.serialize_field("remaining", &self.remaining_exact)?;
+        status.serialize_field("used", &self.used)?;
+        status.serialize_field("remaining", &self.remaining)?;
         status.serialize_field("exceeded", &self.exceeded)?;
         status.end()
     }

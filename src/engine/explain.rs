@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Engine;
+use crate::amount::Amount;
 use crate::decision::Decision;
 use crate::error::TrackError;
 use crate::event::{Dimension, Event};
@@ -47,10 +48,10 @@ pub enum RuleOutcome {
     /// It applies.
     #[serde(rename_all = "camelCase")]
     Applies {
-        /// What the event would take.
-        limit: u64,
+        /// The rule's limit; `None` of a rule without one.
+        limit: Option<Amount>,
         /// What is left, after the event where the decision allows it.
-        remaining: u64,
+        remaining: Amount,
         /// The Unix second at which the figures start over.
         reset: Option<i64>,
         /// It refuses the event; a soft or shadow rule that would have.
@@ -184,7 +185,10 @@ impl fmt::Display for RuleExplanation {
         match &self.outcome {
             RuleOutcome::Applies { limit, remaining, exceeded, .. } => {
                 let verdict = if *exceeded { "does not fit" } else { "fits" };
-                write!(f, "{verdict}, {remaining} of {limit} left")
+                match limit {
+                    Some(limit) => write!(f, "{verdict}, {remaining} of {limit} left"),
+                    None => write!(f, "{verdict}, without a limit"),
+                }
             }
             RuleOutcome::Replaced { policy } => {
                 write!(f, "replaced by a more specific rule of policy {policy:?}")

@@ -3,6 +3,7 @@
 #[cfg(feature = "durable")]
 mod declared;
 mod duration_text;
+mod limit;
 mod measure;
 mod meter;
 mod metric;

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::limit::{LimitProblem, read_limit};
 use super::rule::{is_default, one_or_many, rule_setters, yes};
 use super::{Enforcement, Metric, Overflow, Period};
+use crate::amount::{Amount, IntoAmount};
 
 /// A long-period rule: at most `limit` of a metric a period.
 ///
@@ -15,7 +17,7 @@ use super::{Enforcement, Metric, Overflow, Period};
 ///
 /// let rule = Quota::new("Team budget", Metric::TotalCostCents, 50_000, Period::Month)
 ///     .filter("team_id", "team_eng");
-/// assert_eq!(rule.worst_case(), Some(100_000)); // across the turn of a month
+/// assert_eq!(rule.worst_case(), Some(100_000.into())); // across the turn of a month
 /// ```
 ///
 /// It refuses an event when the figure after it would be above the limit: used and amount
@@ -50,9 +52,10 @@ pub struct Quota {
     pub dimension_filters: BTreeMap<String, String>,
     /// What it counts.
     pub metric: Metric,
-    /// How much a period admits, more than 0.
+    /// How much a period admits, more than 0; of what is counted in whole numbers (events, tokens,
+    /// milliseconds) a whole number, of costs and other values to six digits.
     #[serde(alias = "limit_value")]
-    pub limit_value: u64,
+    pub limit_value: Amount,
     /// The period that the limit is for.
     pub period: Period,
     /// Whether it is evaluated at all.
@@ -79,12 +82,21 @@ pub struct Quota {
     /// When it was last changed; set by the engine.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
     pub updated_at: Option<DateTime<Utc>>,
+    #[serde(skip)]
+    pub(super) problem: Option<LimitProblem>,
 }
 
 impl Quota {
     /// Makes a rule that admits `limit` of `metric` a period, shared by all.
     #[must_use]
-    pub fn new(name: impl Into<String>, metric: Metric, limit: u64, period: Period) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        metric: Metric,
+        limit: impl IntoAmount,
+        period: Period,
+    ) -> Self {
+        let mut problem = None;
+        let limit = read_limit("limitValue", limit, &mut problem);
         Self {
             id: None,
             project_id: None,
@@ -101,6 +113,7 @@ impl Quota {
             overflow: Overflow::default(),
             created_at: None,
             updated_at: None,
+            problem,
         }
     }
 
@@ -110,14 +123,14 @@ impl Quota {
     /// limit across an edge of calendar periods, the limit for a rolling period and for all
     /// time; `None` where it refuses nobody (soft, shadow).
     #[must_use]
-    pub fn worst_case(&self) -> Option<u128> {
+    pub fn worst_case(&self) -> Option<Amount> {
         if self.enforcement != Enforcement::Hard {
             return None;
         }
-        let limit = u128::from(self.limit_value);
+        let limit = self.limit_value;
         Some(match self.period {
             Period::Rolling(_) | Period::AllTime => limit,
-            _ => limit.saturating_mul(2),
+            _ => limit.saturating_add(limit),
         })
     }
 }

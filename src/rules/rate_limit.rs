@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::limit::{LimitProblem, read_limit};
 use super::rule::{is_default, one_or_many, rule_setters, yes};
 use super::{Algorithm, Enforcement, Metric, Overflow, Window};
+use crate::amount::{Amount, IntoAmount};
 
 /// A short-window rule: at most `limit` a window.
 ///
@@ -17,7 +19,7 @@ use super::{Algorithm, Enforcement, Metric, Overflow, Window};
 ///     .filter("model", "gpt-4")
 ///     .per("customer_id")
 ///     .burst(40);
-/// assert_eq!(rule.worst_case(), Some(60));
+/// assert_eq!(rule.worst_case(), Some(60.into()));
 /// ```
 ///
 /// As data (JSON, TOML, YAML) it has the product's field names:
@@ -27,7 +29,7 @@ use super::{Algorithm, Enforcement, Metric, Overflow, Window};
 ///     r#"{"name": "gpt-4 burst", "limitValue": 20, "window": "1s", "burst": 40,
 ///         "dimensionFilters": {"model": "gpt-4"}, "per": ["customer_id"]}"#,
 /// )?;
-/// assert_eq!(rule.burst, Some(40));
+/// assert_eq!(rule.burst, Some(40.into()));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,9 +47,10 @@ pub struct RateLimit {
     /// Dimension = value pairs that must all hold; none matches every event.
     #[serde(default, alias = "dimension_filters")]
     pub dimension_filters: BTreeMap<String, String>,
-    /// How much a window admits, more than 0.
+    /// How much a window admits, more than 0; of what is counted in whole numbers (events, tokens,
+    /// milliseconds) a whole number, of costs and other values to six digits.
     #[serde(alias = "limit_value")]
-    pub limit_value: u64,
+    pub limit_value: Amount,
     /// The length of time that the limit is for.
     pub window: Window,
     /// Whether it is evaluated at all.
@@ -61,7 +64,7 @@ pub struct RateLimit {
     pub per: Vec<String>,
     /// The capacity of the token bucket; the limit where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub burst: Option<u64>,
+    pub burst: Option<Amount>,
     /// How it counts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub algorithm: Algorithm,
@@ -83,12 +86,16 @@ pub struct RateLimit {
     /// When it was last changed; set by the engine.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
     pub updated_at: Option<DateTime<Utc>>,
+    #[serde(skip)]
+    pub(super) problem: Option<LimitProblem>,
 }
 
 impl RateLimit {
     /// Makes a rule that admits `limit` events a window, as a token bucket shared by all.
     #[must_use]
-    pub fn new(name: impl Into<String>, limit: u64, window: Window) -> Self {
+    pub fn new(name: impl Into<String>, limit: impl IntoAmount, window: Window) -> Self {
+        let mut problem = None;
+        let limit = read_limit("limitValue", limit, &mut problem);
         Self {
             id: None,
             project_id: None,
@@ -107,6 +114,7 @@ impl RateLimit {
             overflow: Overflow::default(),
             created_at: None,
             updated_at: None,
+            problem,
         }
     }
 
@@ -121,8 +129,8 @@ impl RateLimit {
 
     /// Sets the capacity of the token bucket.
     #[must_use]
-    pub fn burst(mut self, capacity: u64) -> Self {
-        self.burst = Some(capacity);
+    pub fn burst(mut self, capacity: impl IntoAmount) -> Self {
+        self.burst = Some(read_limit("burst", capacity, &mut self.problem));
         self
     }
 
@@ -139,16 +147,14 @@ impl RateLimit {
     /// The span includes both its ends for a token bucket and a fixed window. For a sliding
     /// window it is half open: a use at one end has left at the other.
     #[must_use]
-    pub fn worst_case(&self) -> Option<u128> {
+    pub fn worst_case(&self) -> Option<Amount> {
         if self.enforcement != Enforcement::Hard {
             return None;
         }
-        let limit = u128::from(self.limit_value);
+        let limit = self.limit_value;
         Some(match self.algorithm {
-            Algorithm::TokenBucket => {
-                limit.saturating_add(self.burst.unwrap_or(self.limit_value).into())
-            }
-            Algorithm::FixedWindow => limit.saturating_mul(2),
+            Algorithm::TokenBucket => limit.saturating_add(self.burst.unwrap_or(limit)),
+            Algorithm::FixedWindow => limit.saturating_add(limit),
             Algorithm::SlidingWindow => limit,
         })
     }

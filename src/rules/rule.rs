@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
+use super::limit::LimitProblem;
 use super::{Enforcement, Metric, Overflow, Quota, RateLimit};
+use crate::amount::Amount;
 
 /// The setters that both kinds of rule have.
 macro_rules! rule_setters {
@@ -122,7 +124,8 @@ impl Rule {
         filters: &BTreeMap<String, String> = rule => &rule.dimension_filters;
         per: &[String] = rule => &rule.per;
         metric: &Metric = rule => &rule.metric;
-        limit: u64 = rule => rule.limit_value;
+        limit: Amount = rule => rule.limit_value;
+        problem: Option<&LimitProblem> = rule => rule.problem.as_ref();
         enabled: bool = rule => rule.enabled;
         enforcement: Enforcement = rule => rule.enforcement;
         policy: Option<&str> = rule => rule.policy.as_deref();

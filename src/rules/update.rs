@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::limit::{LimitProblem, read_limit};
 use super::{Algorithm, Enforcement, Metric, Overflow, Period, Quota, RateLimit, Window};
+use crate::amount::{Amount, IntoAmount};
 
 /// The fields, setters and application that both kinds of update have.
 macro_rules! update {
@@ -28,7 +30,7 @@ macro_rules! update {
             pub per: Option<Vec<String>>,
             /// How much a window or period admits.
             #[serde(skip_serializing_if = "Option::is_none", alias = "limit_value")]
-            pub limit_value: Option<u64>,
+            pub limit_value: Option<Amount>,
             $(
                 #[doc = $what]
                 #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,6 +43,8 @@ macro_rules! update {
                 $(#[$attribute])*
                 pub $opt: Option<Option<$opt_type>>,
             )*
+            #[serde(skip)]
+            problem: Option<LimitProblem>,
         }
 
         impl $name {
@@ -59,8 +63,8 @@ macro_rules! update {
 
             /// Changes the limit.
             #[must_use]
-            pub fn limit(mut self, limit: u64) -> Self {
-                self.limit_value = Some(limit);
+            pub fn limit(mut self, limit: impl IntoAmount) -> Self {
+                self.limit_value = Some(read_limit("limitValue", limit, &mut self.problem));
                 self
             }
 
@@ -117,6 +121,9 @@ macro_rules! update {
                 if let Some(limit) = self.limit_value {
                     rule.limit_value = limit;
                 }
+                if self.problem.is_some() {
+                    rule.problem.clone_from(&self.problem);
+                }
                 $(
                     if let Some(value) = &self.$field {
                         rule.$field = value.clone();
@@ -149,7 +156,7 @@ update! {
         enabled: bool = "Whether it is evaluated at all.",
     }
     optional {
-        burst: u64 = "The capacity of the token bucket.",
+        burst: Amount = "The capacity of the token bucket.",
         policy: String = "The policy in which it competes.",
         #[serde(alias = "max_keys")]
         max_keys: u64 = "The most keys that have counters of their own.",
@@ -197,7 +204,7 @@ mod tests {
         let rule = RateLimit::new("API", 10, Window::Second).burst(20).per("customer_id");
         assert_eq!(RateLimitUpdate::new().apply(&rule), rule);
         let changed = RateLimitUpdate::new().limit(30).burst(None).apply(&rule);
-        assert_eq!(changed, RateLimit { limit_value: 30, burst: None, ..rule });
+        assert_eq!(changed, RateLimit { limit_value: 30.into(), burst: None, ..rule });
     }
 
     #[test]

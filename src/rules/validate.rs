@@ -3,17 +3,19 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::limit::LimitProblem;
 use super::measure::Measure;
 use super::meter::{Aggregation, EventFilter, Meter, MeterField, Meters};
 use super::rule::{Kind, Rule};
-use super::{Algorithm, Metric, Period, Rate, RateLimit, Units};
+use super::{Algorithm, Metric, Period, Rate, RateLimit};
+use crate::amount::Amount;
 use crate::error::RuleProblem;
 use crate::event::{key_rule, text_rule};
 
 /// The longest window and rolling period: 100 years of 365.25 days.
 pub(crate) const MAX_LENGTH: Duration = Duration::from_secs(3_155_760_000);
 /// The largest limit and burst, in wholes.
-const MAX_LIMIT: u64 = 1 << 62;
+const MAX_LIMIT: Amount = Amount::from_millionths(1_000_000 << 62);
 
 /// Everything that is wrong with the rules, each one alone and all together.
 pub(crate) fn set_problems(rules: &[Rule], meters: &Meters) -> Vec<RuleProblem> {
@@ -67,7 +69,10 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
     }
     found.metric(rule, meters);
     let measure = Measure::of_metric(rule.metric(), meters).unwrap_or_default();
-    found.limit("limitValue", rule.limit());
+    if let Some(LimitProblem { field, why }) = rule.problem() {
+        found.add(field, why.to_string());
+    }
+    found.limit("limitValue", rule.limit(), rule, &measure);
     if rule.max_keys() == Some(0) {
         found.add("maxKeys", "0 must be at least 1".to_owned());
     }
@@ -76,7 +81,7 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
             found.length("window", rate_limit.window.length());
             found.rate(rate_limit, &measure);
             if let Some(burst) = rate_limit.burst {
-                found.limit("burst", burst);
+                found.limit("burst", burst, rule, &measure);
                 if rate_limit.algorithm != Algorithm::TokenBucket {
                     let reason = format!("{burst} is set, but only a token bucket has a burst");
                     found.add("burst", reason);
@@ -134,16 +139,23 @@ impl Found<'_> {
         }
     }
 
-    fn limit(&mut self, field: &str, value: u64) {
-        if value == 0 || value > MAX_LIMIT {
+    fn limit(&mut self, field: &str, value: Amount, rule: &Rule, measure: &Measure) {
+        // What could not be read stands as 0.
+        if rule.problem().is_some_and(|problem| problem.field == field) {
+            return;
+        }
+        if value <= Amount::ZERO || value > MAX_LIMIT {
             self.add(field, format!("{value} must be more than 0 and at most {MAX_LIMIT}"));
+        } else if measure.amount_of(measure.units_of(value)) != value {
+            let metric = rule.metric();
+            self.add(field, format!("{value} must be whole: {metric} counts in whole numbers"));
         }
     }
 
     /// A token bucket counts parts of a unit: a rate that is no exact fraction of numbers that it
     /// has room for is none that it can count by.
     fn rate(&mut self, rule: &RateLimit, measure: &Measure) {
-        let units = |whole: u64| Units::from(whole).saturating_mul(measure.units_per_whole());
+        let units = |limit: Amount| measure.units_of(limit);
         let capacity = rule.burst.unwrap_or(rule.limit_value);
         let length = rule.window.length();
         let window = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);

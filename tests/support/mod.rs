@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use limitry::{
-    Algorithm, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric, Outcome,
-    Period, Quota, QuotaStatus, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RetryAfter,
+    Algorithm, Amount, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric,
+    Outcome, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RetryAfter,
     RuleSet, RulesError, Standing, TrackError, Window,
 };
 use oracle::{
@@ -241,7 +241,7 @@ pub fn event(act: &Act) -> Event<'static> {
         event = event.total_tokens(tokens);
     }
     if let Some(cents) = act.cost {
-        event = event.cost_cents(cents);
+        event = event.cost_cents(decimal(cents));
     }
     for (name, milli) in &act.values {
         event = event.value(name.clone(), decimal(*milli).as_str());
@@ -264,6 +264,16 @@ fn decimal(milli: i128) -> String {
 
 // From the crate's words to the oracle's.
 
+/// An amount in thousandths, rounded down.
+fn milli(amount: Amount) -> i128 {
+    amount.millionths().div_euclid(1_000)
+}
+
+/// A limit of these tests, which is whole.
+fn whole(limit: Option<Amount>) -> u64 {
+    u64::try_from(limit.expect("a limit")).expect("a whole one")
+}
+
 fn verdict(decision: &Decision) -> Verdict {
     let verdict = match decision.outcome() {
         Outcome::Admitted => Verdict::Admitted,
@@ -273,11 +283,6 @@ fn verdict(decision: &Decision) -> Verdict {
     assert_eq!(decision.is_allowed(), verdict == Verdict::Admitted, "{decision:?}");
     assert_eq!(decision.is_replay(), verdict == Verdict::Replayed, "{decision:?}");
     verdict
-}
-
-/// What is used, in wholes, rounded up.
-fn used(status: &QuotaStatus<'_>) -> i128 {
-    oracle::ceil_div(status.used_exact.millionths(), 1_000_000)
 }
 
 pub fn seen(decision: &Decision) -> Seen {
@@ -290,9 +295,9 @@ pub fn seen(decision: &Decision) -> Seen {
             .map(|status| Figure {
                 id: status.id.to_owned(),
                 name: status.name.to_owned(),
-                limit: status.limit,
+                limit: whole(status.limit),
                 used: None,
-                remaining: status.remaining,
+                remaining: milli(status.remaining),
                 reset: Some(status.reset),
                 exceeded: status.exceeded,
             })
@@ -302,9 +307,9 @@ pub fn seen(decision: &Decision) -> Seen {
             .map(|status| Figure {
                 id: status.id.to_owned(),
                 name: status.name.to_owned(),
-                limit: status.limit,
-                used: Some(used(&status)),
-                remaining: status.remaining,
+                limit: whole(status.limit),
+                used: Some(milli(status.used)),
+                remaining: milli(status.remaining),
                 reset: status.reset,
                 exceeded: status.exceeded,
             })
@@ -333,9 +338,9 @@ pub fn stood(standing: &Standing) -> Stood {
             .map(|status| Figure {
                 id: status.id.to_owned(),
                 name: status.name.to_owned(),
-                limit: status.limit,
+                limit: whole(status.limit),
                 used: None,
-                remaining: status.remaining,
+                remaining: milli(status.remaining),
                 reset: Some(status.reset),
                 exceeded: status.exceeded,
             })
@@ -345,9 +350,9 @@ pub fn stood(standing: &Standing) -> Stood {
             .map(|status| Figure {
                 id: status.id.to_owned(),
                 name: status.name.to_owned(),
-                limit: status.limit,
-                used: Some(used(&status)),
-                remaining: status.remaining,
+                limit: whole(status.limit),
+                used: Some(milli(status.used)),
+                remaining: milli(status.remaining),
                 reset: status.reset,
                 exceeded: status.exceeded,
             })
@@ -395,7 +400,7 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
         if let Some(burst) = new_burst
             && old_burst != new_burst
         {
-            update = update.burst(burst);
+            update = update.burst(Amount::from(burst));
         }
         if old.enforce != new.enforce {
             update = update.enforcement(enforcement(new.enforce));

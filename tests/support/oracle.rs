@@ -79,6 +79,17 @@ pub enum Measure {
     Value(String),
 }
 
+impl Measure {
+    /// Whether it has no fractions.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Events | Self::Tokens => true,
+            Self::Cost => false,
+            Self::Value(name) => matches!(name.as_str(), "input_tokens" | "output_tokens"),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub id: String,
@@ -165,7 +176,7 @@ pub struct Act {
     pub input: Option<u64>,
     pub output: Option<u64>,
     pub total: Option<u64>,
-    pub cost: Option<u64>,
+    pub cost: Option<Milli>,
     pub values: Vec<(String, Milli)>,
     pub key: Option<String>,
     pub stamp: Option<Nanos>,
@@ -240,7 +251,7 @@ impl Act {
         match measure {
             Measure::Events => 1_000,
             Measure::Tokens => whole(self.sum()),
-            Measure::Cost => whole(self.cost),
+            Measure::Cost => self.cost.unwrap_or(0),
             Measure::Value(name) => match name.as_str() {
                 "input_tokens" => whole(self.input),
                 "output_tokens" => whole(self.output),
@@ -263,9 +274,9 @@ pub struct Figure {
     pub id: String,
     pub name: String,
     pub limit: u64,
-    /// Whole units, rounded up. Quotas only.
-    pub used: Option<i128>,
-    pub remaining: u64,
+    /// Quotas only.
+    pub used: Option<Milli>,
+    pub remaining: Milli,
     pub reset: Option<i64>,
     pub exceeded: bool,
 }
@@ -500,13 +511,15 @@ impl Oracle {
             let figure = find(&stood.rates, &stood.quotas, &counted.rule.id)?;
             self.compare(at, act, figure)?;
             let left = counted.left(&self.key(at, act), now, act.stamp.unwrap_or(now));
-            // A rate limit's fraction of a unit is no room for a whole one.
-            let edge = if counted.rule.kind.is_rate() { 1_000 } else { 1 };
-            let may = left.lo < edge;
-            let must = if matches!(counted.rule.kind, Kind::Bucket { .. }) {
-                left.hi < edge
-            } else {
-                left.hi <= 0
+            // A bucket's fraction of what is counted in wholes is no room for one; of what has
+            // fractions it may be less than this model can say.
+            let is_bucket = matches!(counted.rule.kind, Kind::Bucket { .. });
+            let is_whole = counted.rule.measure.is_whole();
+            let may = left.lo < if is_bucket && is_whole { 1_000 } else { 1 };
+            let must = match (is_bucket, is_whole) {
+                (true, true) => left.hi < 1_000,
+                (true, false) => false,
+                (false, _) => left.hi <= 0,
             };
             if figure.exceeded && !may || !figure.exceeded && must {
                 return Err(format!("standing: {} left {left:?}: {figure:?}", counted.rule.id));
@@ -701,15 +714,16 @@ impl Oracle {
             return complain("limit and name", format!("{} {}", rule.limit, rule.name));
         }
         let left = counted.left(&key, self.now, stamp);
-        let whole = Range::new(floor_units(left.lo), floor_units(left.hi));
-        if !whole.holds(figure.remaining) {
-            return complain("remaining", format!("{whole:?}"));
+        // A bucket has no parts of what is counted in wholes.
+        let unit = if rule.measure.is_whole() { 1_000 } else { 1 };
+        let left = Range::new(left.lo.div_euclid(unit) * unit, left.hi.div_euclid(unit) * unit);
+        if !left.holds(figure.remaining) {
+            return complain("remaining", format!("{left:?}"));
         }
         if let Some(used) = figure.used {
             let expected = counted.used(&key, self.now, stamp);
-            let range = Range::new(ceil_div(expected.lo, 1_000), ceil_div(expected.hi, 1_000));
-            if !range.holds(used) {
-                return complain("used", format!("{range:?}"));
+            if !expected.holds(used) {
+                return complain("used", format!("{expected:?}"));
             }
         }
         let resets = counted.reset(&key, self.now, stamp);
@@ -1098,10 +1112,8 @@ impl Counted {
         let (lo, hi) = match (from_bucket, to_bucket) {
             // Another window of the same bucket: exact, or rounded up to whole tokens.
             (true, true) => (used.lo, up(used.hi)),
-            // A named value's least part is a millionth, which may be what "whole" means for it.
-            (true, false) if matches!(self.rule.measure, Measure::Value(_)) => {
-                (used.lo, up(used.hi))
-            }
+            // The least part of what has fractions is a millionth, which may be what "whole" means for it.
+            (true, false) if !self.rule.measure.is_whole() => (used.lo, up(used.hi)),
             (true, false) => {
                 let bucket = self.bucket(key, now);
                 (up(ceil_div(bucket.lo, bucket.window)), up(used.hi))
@@ -1158,10 +1170,6 @@ pub fn ceil_div(a: i128, b: i128) -> i128 {
 /// An instant in whole Unix seconds, rounded up.
 pub fn seconds(instant: Nanos) -> i128 {
     ceil_div(instant, SECOND)
-}
-
-fn floor_units(milli: Milli) -> u64 {
-    u64::try_from(milli.div_euclid(1_000)).unwrap_or(u64::MAX)
 }
 
 /// The start of a calendar period and its end, which all time has not.
