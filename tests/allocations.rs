@@ -41,7 +41,7 @@ fn engine(limit: u64) -> Engine {
 }
 
 fn built(builder: EngineBuilder, limit: u64) -> Engine {
-    let quota = |name, metric, period| Quota::new(name, metric, 1 << 40, period);
+    let quota = |name, metric, period| Quota::new(name, metric, 1_u64 << 40, period);
     builder
         .rate_limit(RateLimit::new("Calls an hour", limit, Window::Hour).per("customer_id"))
         .rate_limit(RateLimit::new("Calls a minute", 1_000_000, Window::Minute).per("customer_id"))

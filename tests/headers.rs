@@ -327,7 +327,8 @@ fn integers_are_cut_to_what_a_structured_field_can_say() {
     const MOST: &str = "999999999999999";
     let (engine, _) = engine(|builder| {
         let century = Window::every(Duration::from_secs(3_155_760_000));
-        builder.rate_limit(RateLimit::new("large", 1 << 62, century).metric(Metric::TotalTokens))
+        builder
+            .rate_limit(RateLimit::new("large", 1_u64 << 62, century).metric(Metric::TotalTokens))
     });
     let decision = track(&engine, &call());
     assert_eq!(

@@ -434,7 +434,7 @@ fn the_keys_are_bounded_and_the_oldest_goes_first() {
     let keys: u64 = 1_000;
     let (engine, clock) = engine(|builder| {
         builder
-            .quota(Quota::new("tokens", Metric::TotalTokens, 1 << 40, Period::AllTime))
+            .quota(Quota::new("tokens", Metric::TotalTokens, 1_u64 << 40, Period::AllTime))
             .idempotency_max_keys(1_000)
     });
     let event = |number: u64| {
@@ -466,7 +466,7 @@ fn many_keys_come_and_go() {
     let kept: u64 = 5_000;
     let (engine, clock) = engine(|builder| {
         builder
-            .quota(Quota::new("tokens", Metric::TotalTokens, 1 << 40, Period::AllTime))
+            .quota(Quota::new("tokens", Metric::TotalTokens, 1_u64 << 40, Period::AllTime))
             .idempotency_max_keys(5_000)
     });
     let event = |number: u64| {
@@ -487,7 +487,7 @@ fn many_keys_come_and_go() {
 fn expired_keys_make_room() {
     let (engine, clock) = engine(|builder| {
         builder
-            .quota(Quota::new("tokens", Metric::TotalTokens, 1 << 40, Period::AllTime))
+            .quota(Quota::new("tokens", Metric::TotalTokens, 1_u64 << 40, Period::AllTime))
             .idempotency_max_keys(100)
     });
     let event = |day: u64, number: u64| {

@@ -41,7 +41,7 @@ fn engine(build: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Engine {
 
 /// A quota without end that counts the events of each value of `dimensions`.
 fn count_by(dimensions: &[&str]) -> Quota {
-    let quota = Quota::new("count", Metric::TotalEvents, 1 << 40, Period::AllTime);
+    let quota = Quota::new("count", Metric::TotalEvents, 1_u64 << 40, Period::AllTime);
     dimensions.iter().fold(quota, |quota, dimension| quota.per(*dimension))
 }
 
@@ -466,7 +466,7 @@ fn rule_set(rules: &[Plain]) -> RuleSet {
             }
             set = set.quota(quota);
         } else {
-            let mut limit = RateLimit::new("limit", 1 << 40, Window::Hour).id(id);
+            let mut limit = RateLimit::new("limit", 1_u64 << 40, Window::Hour).id(id);
             limit.enabled = rule.enabled;
             limit.per = rule.per.iter().map(ToString::to_string).collect();
             limit.policy = rule.policy.map(str::to_owned);

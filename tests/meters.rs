@@ -220,7 +220,7 @@ fn the_largest_limit_is_the_same_whatever_the_meter_counts_in() {
         let quota = Quota::new("q", Metric::meter("m"), limit, Period::Day);
         RuleSet::new().meter(meter.id("m")).quota(quota)
     };
-    let most = 1 << 62;
+    let most = 1_u64 << 62;
     for meter in [Meter::sum("m", "v"), Meter::sum("m", "total_tokens"), Meter::count("m")] {
         set(meter.clone(), most).validate().expect("just right");
         set(meter, most + 1).validate().expect_err("one too many");

@@ -554,7 +554,7 @@ proptest! {
 /// Every numeric edge of a rule against every numeric edge of an event, exhaustively.
 #[test]
 fn the_ends_of_every_number_meet() {
-    let limits = [1, 2, (1 << 31) + 1, 1 << 32, (1 << 62) - 1, 1 << 62];
+    let limits = [1_u64, 2, (1 << 31) + 1, 1 << 32, (1 << 62) - 1, 1 << 62];
     let costs = [0, 1, 2, 1 << 31, (1 << 31) + 1, 1 << 32, LARGEST - 1, LARGEST];
     let lengths = [1, 59, 60, 61, 1_000_000_007, 3_155_760_000_000_000_000];
     for limit in limits {
@@ -568,7 +568,7 @@ fn the_ends_of_every_number_meet() {
             let soft = Enforcement::Soft;
             let builder = Engine::builder()
                 .clock(clock.clone())
-                .rate_limit(rule(Algorithm::TokenBucket).burst(1 << 62).enforcement(soft))
+                .rate_limit(rule(Algorithm::TokenBucket).burst(1_u64 << 62).enforcement(soft))
                 .rate_limit(rule(Algorithm::TokenBucket).burst(1).enforcement(Enforcement::Shadow))
                 .rate_limit(rule(Algorithm::FixedWindow).enforcement(soft))
                 .rate_limit(rule(Algorithm::SlidingWindow).enforcement(soft))

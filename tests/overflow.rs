@@ -281,7 +281,7 @@ fn room_that_came_free_is_used_again_also_where_new_keys_are_denied() {
 #[test]
 fn idle_keys_are_dropped_whatever_else_matches() {
     let per = |dimension: &str| RateLimit::new("ten a second", 10, Window::Second).per(dimension);
-    let shared = RateLimit::new("all", 1 << 40, Window::Hour);
+    let shared = RateLimit::new("all", 1_u64 << 40, Window::Hour);
     let shapes: [&[RateLimit]; 4] = [
         &[per("customer_id")],
         &[shared.clone(), per("customer_id")],

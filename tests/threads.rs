@@ -351,8 +351,9 @@ fn duplicates_at_the_same_time_count_once_and_agree() {
 /// Copies of a request that differ under one key: one counts, the others are conflicts.
 #[test]
 fn rivals_for_one_key_count_once() {
-    let (engine, _clock) =
-        engine(|builder| builder.quota(Quota::new("q", Metric::TotalTokens, 1 << 40, Period::Day)));
+    let (engine, _clock) = engine(|builder| {
+        builder.quota(Quota::new("q", Metric::TotalTokens, 1_u64 << 40, Period::Day))
+    });
     let rounds = 2_000;
     let first: Vec<AtomicU32> = (0..rounds).map(|_| AtomicU32::new(0)).collect();
     let conflicts = AtomicU32::new(0);

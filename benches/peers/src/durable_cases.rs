@@ -297,7 +297,7 @@ fn opening(size: &Size) -> Vec<Row> {
         let engine = builder().durable(store).clock(clock()).build().expect("valid rules");
         let decision = engine.track(&Event::new(names[0].as_str(), "model_call")).expect("valid");
         let spent = start.elapsed().as_secs_f64() * 1e3;
-        let used = decision.quotas().next().map_or(0, |quota| quota.used);
+        let used = decision.quotas().next().map_or(0, |quota| quota.used.to_u64_ceil());
         assert!(used > 0, "the counters are back");
         (engine, spent)
     };

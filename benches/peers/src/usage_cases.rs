@@ -183,7 +183,7 @@ fn sums(totals: &UsageTotals) -> Sums {
         narrow(totals.total_tokens),
         narrow(totals.total_input_tokens),
         narrow(totals.total_output_tokens),
-        narrow(totals.total_cost_cents),
+        totals.total_cost_cents.to_u64_floor(),
     ]
 }
 
