@@ -574,7 +574,7 @@ fn a_removed_rule_no_longer_decides() {
 fn used(engine: &Engine) -> (u64, u64) {
     let standing = engine.standing(&event()).expect("a valid event");
     let quota = standing.quotas().next().expect("a quota");
-    (quota.used, quota.limit)
+    (quota.used.to_u64_ceil(), quota.limit.map_or(0, Amount::to_u64_floor))
 }
 
 #[test]
