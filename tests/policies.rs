@@ -44,13 +44,25 @@ fn use_up(engine: &Engine, calls: u64) {
 /// Name, use and limit of each quota that stands in the answer.
 fn quotas(engine: &Engine) -> Vec<(String, u64, u64)> {
     let standing = engine.standing(&call()).expect("a valid event");
-    standing.quotas().map(|quota| (quota.name.to_owned(), quota.used, quota.limit)).collect()
+    standing
+        .quotas()
+        .map(|quota| {
+            (
+                quota.name.to_owned(),
+                quota.used.to_u64_ceil(),
+                quota.limit.map_or(0, limitry::Amount::to_u64_floor),
+            )
+        })
+        .collect()
 }
 
 /// Name and rest of each rate limit that stands in the answer.
 fn rate_limits(engine: &Engine) -> Vec<(String, u64)> {
     let standing = engine.standing(&call()).expect("a valid event");
-    standing.rate_limits().map(|limit| (limit.name.to_owned(), limit.remaining)).collect()
+    standing
+        .rate_limits()
+        .map(|limit| (limit.name.to_owned(), limit.remaining.to_u64_floor()))
+        .collect()
 }
 
 fn quota(name: &str, limit: u64, period: Period) -> Quota {
