@@ -1,9 +1,8 @@
 //! Figures for machines: what an engine counts about its own work.
 //!
 //! They go to the recorder of the `metrics` facade that is installed when they are made: when an
-//! engine is built, and when a rule is compiled. A recorder is the caller's code, so it is spoken
-//! to where no lock of a decision is held; what happens under one is kept in a [`Tally`] until
-//! then. Labels are the names of calls and the ids of rules, never a key's value, and of ids there
+//! engine is built, and when a rule comes into force. A recorder is the caller's code, so it is
+//! spoken to where no lock is held; what happens under one is kept in a [`Tally`] until then. Labels are the names of calls and the ids of rules, never a key's value, and of ids there
 //! are at most [`RULE_LABELS`].
 //!
 //! Without the feature `metrics` all of it is empty: no field has a size, no function does
@@ -17,9 +16,9 @@ mod nowhere;
 mod recorder;
 
 #[cfg(not(feature = "metrics"))]
-pub(crate) use self::nowhere::{Count, Level, Tally};
+pub(crate) use self::nowhere::{Count, Level, RuleFigures, Tally};
 #[cfg(feature = "metrics")]
-pub(crate) use self::recorder::{Count, Level, Tally};
+pub(crate) use self::recorder::{Count, Level, RuleFigures, Tally};
 
 /// How many rules get a label of their own, over the life of an engine.
 const RULE_LABELS: usize = 1_000;
@@ -63,14 +62,14 @@ const GAUGES: &[(&str, &str)] = &[
 ];
 
 /// The figures of one rule.
-#[derive(Clone, Debug)]
-pub(crate) struct RuleFigures {
+#[derive(Debug)]
+pub(crate) struct RuleCounts {
     pub(crate) refusals: Count,
     pub(crate) near_limit: Count,
     pub(crate) overflow: Count,
 }
 
-impl RuleFigures {
+impl RuleCounts {
     fn labelled(rule: &str) -> Self {
         let count = |name| Count::new(name, &[("rule", rule)]);
         Self { refusals: count(REFUSALS), near_limit: count(NEAR_LIMIT), overflow: count(OVERFLOW) }
@@ -87,9 +86,6 @@ pub(crate) struct RuleLabels {
 
 impl RuleLabels {
     pub(crate) fn figures(&mut self, rule: &str) -> RuleFigures {
-        if !cfg!(feature = "metrics") {
-            return RuleFigures::labelled(OTHER);
-        }
         if self.own.len() < RULE_LABELS && !self.own.contains(rule) {
             self.own.insert(rule.into());
         }

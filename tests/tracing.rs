@@ -95,7 +95,7 @@ fn building_and_changing_rules_are_spans_with_what_came_of_them() {
         );
 
         engine.add_meter(Meter::count("all")).expect("a valid meter");
-        assert_eq!(diary.read(), ["span change_meters meters=1".to_owned(), in_force(4, 1, 1)]);
+        assert_eq!(diary.read(), ["span add_meter meter=\"all\"".to_owned(), in_force(4, 1, 1)]);
 
         let mut wanted = RuleSet::new();
         wanted.rate_limits = vec![calls(5)];

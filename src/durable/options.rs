@@ -66,7 +66,17 @@ pub enum OnFailure {
 /// is to use it.
 ///
 /// The file is open, locked and checked from [`open`](Self::open) on; its contents are read when
-/// the engine is built. The engine then has one thread of its own, which writes to the store.
+/// the engine is built. The engine then has one thread of its own, which writes to the store, and
+/// from the first [`Committed`](crate::Committed) on that is awaited another one, which wakes tasks.
+///
+/// After each sync, and before any call says that something is on disk, the engine looks whether
+/// the file is still the one that it opened: with its name, of the length that it set, and with the
+/// note of its newest batch, which takes a few microseconds. A file that was deleted, moved,
+/// replaced or written over is a [`StoreError::Io`](crate::StoreError::Io) then; what somebody else
+/// writes into pages that are not read again is found by [`Engine::verify`](crate::Engine::verify),
+/// or when it is opened the next time. On other systems than Unix one file is told from another
+/// by its name alone. A process that was forked off the one that opened the store gets errors from
+/// what would wait for the writer, which it does not have, and leaves the file alone.
 ///
 /// ```no_run
 /// use limitry::{Durability, Durable, Engine};

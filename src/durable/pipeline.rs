@@ -19,7 +19,8 @@ use crate::counters::Table;
 use crate::idempotency::stored::StoredKeys;
 use crate::ledger::Ledger;
 use crate::log::Packed;
-use crate::log::store::{StateChange, StateTable, Store, StoreError};
+use crate::log::store::{Callback, StateChange, StateTable, Store, StoreError};
+use crate::progress::Progress;
 use crate::snapshot::saved::{Revisions, StateRow};
 use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 
@@ -96,6 +97,9 @@ impl Pipeline {
     /// The engine is closed, or its store has failed and it refuses to go on without.
     #[inline]
     pub(crate) fn admit(&self) -> Result<(), StoreError> {
+        if self.level == Durability::Synced || self.queue.is_full() {
+            self.may_wait("what may record something")?;
+        }
         if self.queue.failure().is_none() {
             self.queue.wait_for_room();
         }
@@ -123,6 +127,32 @@ impl Pipeline {
                 StoreError::Failed { file, cause: why.cause() }
             }
         }
+    }
+
+    /// Whether a call may wait for a commit on this thread: in a method of the store's `Storage` it
+    /// would wait for itself.
+    pub(crate) fn may_wait(&self, call: &'static str) -> Result<(), StoreError> {
+        match self.store.running() {
+            Some(callback @ Callback::Storage) => Err(self.store.within_itself(call, callback)),
+            Some(Callback::Progress) | None => Ok(()),
+        }
+    }
+
+    /// Whether a call may have the store to itself on this thread.
+    pub(crate) fn may_be_alone(&self, call: &'static str) -> Result<(), StoreError> {
+        let running = self.store.running();
+        running.map_or(Ok(()), |callback| Err(self.store.within_itself(call, callback)))
+    }
+
+    /// Does work that tells the caller of its progress; a panic there goes on to the caller.
+    pub(crate) fn telling<R>(
+        &self,
+        tell: &mut dyn FnMut(Progress),
+        work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let (mut work, mut done) = (Some(work), None);
+        self.store.telling(tell, &mut |tell| done = work.take().map(|work| work(tell)));
+        done.unwrap_or_else(|| Err(self.store.closed()))
     }
 
     /// Puts a record into the queue and returns its place; `None` where the engine is being closed.
@@ -160,6 +190,7 @@ impl Pipeline {
 
     /// Waits for the commit of the record of a place.
     pub(crate) fn wait(&self, place: u64) -> Result<(), StoreError> {
+        self.may_wait("waiting for a commit")?;
         self.queue.wait(place.saturating_add(1)).map_err(|why| self.refusal(&why))
     }
 
@@ -171,6 +202,7 @@ impl Pipeline {
 
     /// Makes everything durable that was put in before.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        self.may_wait("flush")?;
         let waits = self.queue.wait_for_entry(self.queue.serial());
         waits.map_err(|why| self.refusal(&why))
     }
@@ -203,6 +235,7 @@ impl Pipeline {
 
     /// Waits until a change of the state is durable.
     pub(crate) fn wait_for_state(&self, entry: u64) -> Result<(), StoreError> {
+        self.may_wait("a change of the rules")?;
         let waits = self.queue.wait_for_entry(entry);
         waits.or_else(|why| self.without_store(&why))
     }
@@ -297,6 +330,7 @@ impl Pipeline {
 
     /// Commits what waits, writes a checkpoint and closes the store.
     pub(crate) fn close(&self) -> Result<(), StoreError> {
+        self.may_be_alone("close")?;
         self.queue.close();
         if self.queue.wait_for_end(None)
             && let Some(thread) = self.writer.lock().take()
@@ -315,8 +349,10 @@ impl Drop for Pipeline {
     fn drop(&mut self) {
         self.wishes.in_a_hurry.store(true, Ordering::Release);
         self.queue.close();
-        // A disk that hangs must not hang whoever drops an engine.
-        if self.queue.wait_for_end(Some(PATIENCE))
+        // A disk that hangs must not hang whoever drops an engine, and the disk's own methods must
+        // not wait for themselves.
+        if self.store.running().is_none()
+            && self.queue.wait_for_end(Some(PATIENCE))
             && let Some(thread) = self.writer.lock().take()
         {
             let _ = thread.join();

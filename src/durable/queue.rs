@@ -154,6 +154,16 @@ struct Waiters {
     wakers: Vec<(u64, Waker)>,
 }
 
+/// The tasks that are to be woken. Waking is the caller's code, which may block, and may drop the
+/// engine: it has a thread of its own, from the first task on that waits for a commit.
+#[derive(Debug, Default)]
+struct Ready {
+    wakers: Vec<Waker>,
+    has_thread: bool,
+    /// The writer has ended, and with it everything that tasks wait for.
+    is_over: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Queue {
     pending: Mutex<Pending>,
@@ -165,6 +175,9 @@ pub(super) struct Queue {
     waiting: AtomicUsize,
     waiting_bytes: AtomicUsize,
     waiters: Mutex<Waiters>,
+    ready: Mutex<Ready>,
+    /// The thread that wakes tasks waits here for some.
+    called: Condvar,
     /// Callers wait here for a commit, or for the end of the writer.
     committed: Condvar,
     /// The place behind the last record that is durable.
@@ -221,6 +234,8 @@ impl Queue {
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             waiters: Mutex::default(),
+            ready: Mutex::default(),
+            called: Condvar::new(),
             committed: Condvar::new(),
             durable: AtomicU64::new(end),
             serial: AtomicU64::new(0),
@@ -236,16 +251,16 @@ impl Queue {
     /// in, so there are at most so many more than the queue is for.
     #[inline]
     pub(super) fn wait_for_room(&self) {
-        if self.is_full(Ordering::Relaxed) {
+        if self.is_full() {
             self.wait_while_full();
         }
     }
 
     #[inline]
-    fn is_full(&self, order: Ordering) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let Limits { max_waiting, max_waiting_bytes, .. } = self.limits;
-        self.waiting.load(order) >= max_waiting
-            || self.waiting_bytes.load(order) >= max_waiting_bytes
+        self.waiting.load(Ordering::Acquire) >= max_waiting
+            || self.waiting_bytes.load(Ordering::Acquire) >= max_waiting_bytes
     }
 
     /// Whether this process was forked off the one with the writer. The queue fails then, without
@@ -263,7 +278,7 @@ impl Queue {
         if self.is_forked() {
             return;
         }
-        let full = || self.is_full(Ordering::Acquire) && self.failure.get().is_none();
+        let full = || self.is_full() && self.failure.get().is_none();
         let mut pending = self.pending.lock();
         while full() {
             // What fills the queue may be a batch that nobody else waits for.
@@ -417,11 +432,52 @@ impl Queue {
         let done: Vec<_> = waiters.wakers.extract_if(.., is_done).collect();
         drop(waiters);
         self.committed.notify_all();
-        for (_, waker) in done {
-            // It is the caller's code: what goes wrong there is neither the writer's end nor that
-            // of the others who wait. The panic itself has been told of by the hook.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        let mut ready = self.ready.lock();
+        ready.wakers.extend(done.into_iter().map(|(_, waker)| waker));
+        ready.is_over |= failed;
+        drop(ready);
+        self.called.notify_one();
+    }
+
+    /// Wakes tasks until the writer has ended.
+    fn wake_tasks(&self) {
+        let mut ready = self.ready.lock();
+        loop {
+            let wakers = std::mem::take(&mut ready.wakers);
+            if wakers.is_empty() {
+                if ready.is_over {
+                    return;
+                }
+                self.called.wait(&mut ready);
+                continue;
+            }
+            drop(ready);
+            for waker in wakers {
+                // What goes wrong there is not the end of the others who wait. The panic itself
+                // has been told of by the hook.
+                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            }
+            ready = self.ready.lock();
         }
+    }
+
+    /// Starts the thread that wakes tasks, where there is none yet.
+    fn start_waking(self: &Arc<Self>) -> Result<(), StoreError> {
+        let mut ready = self.ready.lock();
+        if ready.has_thread {
+            return Ok(());
+        }
+        let queue = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("limitry-wake".to_owned());
+        let thread = thread.spawn(move || queue.wake_tasks());
+        thread.map_err(|why| StoreError::Io {
+            file: self.forked.file().into(),
+            action: "start the thread that wakes tasks",
+            kind: why.kind(),
+            message: why.to_string().into(),
+        })?;
+        ready.has_thread = true;
+        Ok(())
     }
 
     /// Why the store takes nothing any more, if it does not.
@@ -482,14 +538,23 @@ impl Queue {
     }
 
     /// Whether everything before a place is durable; wakes the task when that changes.
-    pub(super) fn poll(&self, place: u64, context: &Context<'_>) -> Poll<Result<(), StoreError>> {
+    pub(super) fn poll(
+        self: &Arc<Self>,
+        place: u64,
+        context: &Context<'_>,
+    ) -> Poll<Result<(), StoreError>> {
         if let Some(outcome) = self.outcome(place) {
             return Poll::Ready(outcome);
         }
         if self.is_forked() {
             return Poll::Ready(Err(self.forked.clone()));
         }
+        if let Err(why) = self.start_waking() {
+            return Poll::Ready(Err(why));
+        }
         self.hurry();
+        // Copying and dropping it is the caller's code, too: not under the lock.
+        let mut own = Some(context.waker().clone());
         let mut waiters = self.waiters.lock();
         // Looked at again: the writer takes the lock after it has said what is durable.
         if let Some(outcome) = self.outcome(place) {
@@ -497,8 +562,10 @@ impl Queue {
         }
         let waker = context.waker();
         if !waiters.wakers.iter().any(|(known, other)| *known == place && other.will_wake(waker)) {
-            waiters.wakers.push((place, waker.clone()));
+            waiters.wakers.extend(own.take().map(|waker| (place, waker)));
         }
+        drop(waiters);
+        drop(own);
         Poll::Pending
     }
 
@@ -588,17 +655,17 @@ mod tests {
             let (queue, event) = (Queue::new(0, limits, "f"), vec![7; size]);
             let entry = Entry { head: &[], event: &event, key: None, timestamp, now: 0 };
             for put in 0..most {
-                assert!(!queue.is_full(Ordering::Acquire), "{put} of {size} bytes");
+                assert!(!queue.is_full(), "{put} of {size} bytes");
                 queue.push(&entry).expect("it is open");
             }
-            assert!(queue.is_full(Ordering::Acquire), "{most} of {size} bytes");
+            assert!(queue.is_full(), "{most} of {size} bytes");
             assert_eq!(queue.bytes(), most * size);
             queue.hurry();
             while queue.len() > 0 {
                 let Work::Batch(batch) = queue.next(None, false) else { panic!("a batch") };
                 queue.committed(batch);
             }
-            assert!(!queue.is_full(Ordering::Acquire) && queue.bytes() == 0, "{size} bytes");
+            assert!(!queue.is_full() && queue.bytes() == 0, "{size} bytes");
         }
     }
 
@@ -609,6 +676,7 @@ mod tests {
         let mut queue = Queue::new(0, full, "f");
         // The writer's process is another one, as it is after a fork.
         queue.process = queue.process.wrapping_add(1);
+        let queue = Arc::new(queue);
         let entry = Entry { head: &[], event: b"event", key: None, timestamp, now: 0 };
         queue.push(&entry).expect("it is open");
         let context = &Context::from_waker(Waker::noop());

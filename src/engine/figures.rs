@@ -106,14 +106,14 @@ fn count_by_rule(decision: &Decision) {
     for (compiled, take) in decision.said() {
         let figures = &compiled.figures;
         if take.is_crowded() {
-            figures.overflow.add(1);
+            figures.count(|counts| counts.overflow.add(1));
         }
         if !decision.is_allowed() {
             if !take.fits && compiled.counter.enforcement == Enforcement::Hard {
-                figures.refusals.add(1);
+                figures.count(|counts| counts.refusals.add(1));
             }
         } else if compiled.counter.policy.is_near_limit(&take.reading, decision.at()) {
-            figures.near_limit.add(1);
+            figures.count(|counts| counts.near_limit.add(1));
         }
     }
 }

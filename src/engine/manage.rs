@@ -5,13 +5,14 @@
 //! change are not touched. Each change is O(rules); where counters have to be converted it then
 //! goes over all keys, a few hundred under one lock.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use parking_lot::MutexGuard;
 
 use super::Engine;
-use crate::counters::ChangeTime;
+use crate::counters::{ChangeTime, Moment};
 use crate::error::{RuleSetError, RulesError};
 #[cfg(feature = "durable")]
 use crate::rules::merge_declared;
@@ -27,7 +28,7 @@ impl Engine {
     /// # Errors
     /// The rule is not valid, or does not go with the others: all problems at once.
     pub fn add_rate_limit(&self, rule: RateLimit) -> Result<RateLimit, RulesError> {
-        match self.change().add(Rule::RateLimit(rule))? {
+        match self.add_rule(Rule::RateLimit(rule))? {
             Rule::RateLimit(rule) => Ok(rule),
             Rule::Quota(_) => Err(not_found(Kind::RateLimit.as_str(), "")),
         }
@@ -38,7 +39,7 @@ impl Engine {
     /// # Errors
     /// The rule is not valid, or does not go with the others: all problems at once.
     pub fn add_quota(&self, rule: Quota) -> Result<Quota, RulesError> {
-        match self.change().add(Rule::Quota(rule))? {
+        match self.add_rule(Rule::Quota(rule))? {
             Rule::Quota(rule) => Ok(rule),
             Rule::RateLimit(_) => Err(not_found(Kind::Quota.as_str(), "")),
         }
@@ -55,7 +56,7 @@ impl Engine {
         id: &str,
         update: RateLimitUpdate,
     ) -> Result<RateLimit, RulesError> {
-        let changed = self.change().update(id, Kind::RateLimit, |rule| match rule {
+        let changed = self.update_rule(id, Kind::RateLimit, |rule| match rule {
             Rule::RateLimit(rule) => Rule::RateLimit(update.apply(rule)),
             Rule::Quota(rule) => Rule::Quota(rule.clone()),
         })?;
@@ -72,7 +73,7 @@ impl Engine {
     /// No quota has the id, or the rule would not be valid.
     #[expect(clippy::needless_pass_by_value, reason = "an update is made for the call")]
     pub fn update_quota(&self, id: &str, update: QuotaUpdate) -> Result<Quota, RulesError> {
-        let changed = self.change().update(id, Kind::Quota, |rule| match rule {
+        let changed = self.update_rule(id, Kind::Quota, |rule| match rule {
             Rule::Quota(rule) => Rule::Quota(update.apply(rule)),
             Rule::RateLimit(rule) => Rule::RateLimit(rule.clone()),
         })?;
@@ -86,8 +87,12 @@ impl Engine {
     ///
     /// # Errors
     /// No rule has the id.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "remove_rule", skip_all, fields(id = id), err)
+    )]
     pub fn remove(&self, id: &str) -> Result<(), RulesError> {
-        self.change().remove(id)
+        self.changed(|change| change.remove(id))
     }
 
     /// Returns the rate limits, the oldest first.
@@ -147,36 +152,110 @@ impl Engine {
     /// # Errors
     /// An id stands twice, or a name does where no id says which is meant, or the rules as they
     /// would be are not valid: all problems at once, and nothing is written.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "sync", skip_all, fields(write = options.write), err)
+    )]
     pub fn sync(&self, rules: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
-        self.change().sync(rules, options)
+        let report = self.changed(|change| change.sync(rules, options))?;
+        #[cfg(feature = "tracing")]
+        tracing::info!(
+            created = report.created.len(),
+            updated = report.updated.len(),
+            removed = report.removed.len(),
+            unchanged = report.unchanged.len(),
+            "rules compared"
+        );
+        Ok(report)
+    }
+
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "add_rule", skip_all, fields(rule = rule.name()), err)
+    )]
+    fn add_rule(&self, rule: Rule) -> Result<Rule, RulesError> {
+        self.changed(|change| change.add(rule))
+    }
+
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "update_rule", skip_all, fields(id = id), err)
+    )]
+    fn update_rule(
+        &self,
+        id: &str,
+        kind: Kind,
+        apply: impl FnOnce(&Rule) -> Rule,
+    ) -> Result<Rule, RulesError> {
+        self.changed(|change| change.update(id, kind, apply))
     }
 
     pub(super) fn install(&self, mut rules: Vec<Rule>, meters: &Meters) -> Result<(), RulesError> {
-        let mut change = self.change();
         let mut meters = meters.list().to_vec();
         fill_ids(&mut meters, &[]);
         fill_ids(&mut rules, &[]);
-        let stamped = |meter: &Arc<Meter>| Arc::new(change.stamp_meter((**meter).clone()));
-        let meters = Arc::new(Meters::new(meters.iter().map(stamped).collect()));
-        let compile = |rule| change.compile(rule, &meters, None);
-        let compiled: Vec<_> = rules.into_iter().map(compile).collect();
-        change.publish(&compiled, meters)
+        self.changed(|mut change| {
+            let stamped = |meter: &Arc<Meter>| Arc::new(change.stamp_meter((**meter).clone()));
+            let meters = Arc::new(Meters::new(meters.iter().map(stamped).collect()));
+            let compile = |rule| change.compile(rule, &meters, None);
+            let compiled: Vec<_> = rules.into_iter().map(compile).collect();
+            change.publish(&compiled, meters)
+        })
     }
 
-    pub(super) fn change(&self) -> Change<'_> {
-        let compiler = self.compiler.lock();
-        let time = Arc::default();
-        Change { engine: self, current: self.snapshot.load_full(), compiler, time }
+    /// Changes the rules. What runs of the caller's runs before the compiler's lock is taken (the
+    /// clock) or when it is free again (the recorder of figures, the collector of spans): any of
+    /// them may change the rules itself. So does waiting for the commit.
+    pub(super) fn changed<R>(
+        &self,
+        change: impl FnOnce(Change<'_>) -> Result<R, RulesError>,
+    ) -> Result<R, RulesError> {
+        self.may_change()?;
+        let (now, published) = (self.read_clock().moment, Cell::new(None));
+        let changed = change(Change {
+            engine: self,
+            compiler: self.compiler.lock(),
+            current: self.snapshot.load_full(),
+            now,
+            time: Arc::default(),
+            published: &published,
+        });
+        let Some(Published { snapshot, stored }) = published.take() else { return changed };
+        self.figures.look_at(&self.table);
+        for rule in &snapshot.rules {
+            rule.figures.show();
+        }
+        #[cfg(feature = "tracing")]
+        tracing::info!(
+            version = snapshot.version,
+            rules = snapshot.rules.len(),
+            meters = snapshot.meters.list().len(),
+            "rules in force"
+        );
+        self.rules_are_stored(stored)?;
+        changed
     }
+}
+
+/// What a change has put in force.
+struct Published {
+    snapshot: Arc<Snapshot>,
+    /// The entry of the queue that it waits for.
+    stored: Option<u64>,
 }
 
 /// A change of the rules under way; one at a time.
 pub(super) struct Change<'e> {
     engine: &'e Engine,
+    /// Taken after whatever is read above it, and free when the change is over: before anybody is
+    /// told of it.
     compiler: MutexGuard<'e, Compiler>,
     pub(super) current: Arc<Snapshot>,
+    /// What the clock showed before the lock was taken.
+    now: Moment,
     /// When the change happens.
     time: Arc<ChangeTime>,
+    published: &'e Cell<Option<Published>>,
 }
 
 impl Change<'_> {
@@ -184,10 +263,6 @@ impl Change<'_> {
         self.current.rules.iter().map(|compiled| compiled.rule.clone()).collect()
     }
 
-    #[cfg_attr(
-        feature = "tracing",
-        tracing::instrument(name = "add_rule", skip_all, fields(rule = rule.name()), err)
-    )]
     fn add(mut self, mut rule: Rule) -> Result<Rule, RulesError> {
         let mut rules = self.rules();
         fill_ids(std::slice::from_mut(&mut rule), &rules);
@@ -201,10 +276,6 @@ impl Change<'_> {
         Ok(added.rule.clone())
     }
 
-    #[cfg_attr(
-        feature = "tracing",
-        tracing::instrument(name = "update_rule", skip_all, fields(id = id), err)
-    )]
     fn update(
         mut self,
         id: &str,
@@ -235,10 +306,6 @@ impl Change<'_> {
         Ok(new.rule.clone())
     }
 
-    #[cfg_attr(
-        feature = "tracing",
-        tracing::instrument(name = "remove_rule", skip_all, fields(id = id), err)
-    )]
     fn remove(self, id: &str) -> Result<(), RulesError> {
         let mut compiled = self.current.rules.to_vec();
         compiled.retain(|rule| rule.id() != id);
@@ -249,10 +316,6 @@ impl Change<'_> {
         self.publish(&compiled, meters)
     }
 
-    #[cfg_attr(
-        feature = "tracing",
-        tracing::instrument(name = "sync", skip_all, fields(write = options.write), err)
-    )]
     fn sync(self, wanted: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
         let Plan { rules, meters, report } =
             plan_sync(&self.rules(), &self.current.meters, wanted, options)?;
@@ -263,14 +326,6 @@ impl Change<'_> {
             let meters = Meters::new(meters.into_iter().map(|meter| meter.new).collect());
             RuleSetError::check(set_problems(&rules, &meters))?;
         }
-        #[cfg(feature = "tracing")]
-        tracing::info!(
-            created = report.created.len(),
-            updated = report.updated.len(),
-            removed = report.removed.len(),
-            unchanged = report.unchanged.len(),
-            "rules compared"
-        );
         Ok(report)
     }
 
@@ -325,10 +380,6 @@ impl Change<'_> {
     }
 
     /// Makes the meters those of a list; rules that count one that has changed count by it.
-    #[cfg_attr(
-        feature = "tracing",
-        tracing::instrument(name = "change_meters", skip_all, fields(meters = list.len()), err)
-    )]
     pub(super) fn replace_meters(mut self, list: Vec<Arc<Meter>>) -> Result<(), RulesError> {
         let meters = Arc::new(Meters::new(list));
         RuleSetError::check(set_problems(&self.rules(), &meters))?;
@@ -376,8 +427,7 @@ impl Change<'_> {
     }
 
     fn now(&self) -> Option<DateTime<Utc>> {
-        let now = self.engine.read_clock().moment;
-        DateTime::try_from(self.engine.table.timeline().timestamp(now)).ok()
+        DateTime::try_from(self.engine.table.timeline().timestamp(self.now)).ok()
     }
 
     fn publish(
@@ -405,9 +455,8 @@ impl Change<'_> {
             meters,
             engine.hasher.clone(),
         ));
-        let now = engine.read_clock().moment;
         // No decision is made from here until the new rules are open: a few microseconds.
-        let at = engine.table.close(now);
+        let at = engine.table.close(self.now);
         self.time.get_or_init(|| at);
         let stored = engine.put_rules(&self.current, &snapshot, &self.compiler);
         engine.snapshot.store(Arc::clone(&snapshot));
@@ -418,15 +467,8 @@ impl Change<'_> {
         if convert || refill {
             engine.rules_change();
         }
-        engine.figures.look_at(&engine.table);
-        #[cfg(feature = "tracing")]
-        tracing::info!(
-            version,
-            rules = snapshot.rules.len(),
-            meters = snapshot.meters.list().len(),
-            "rules in force"
-        );
-        engine.rules_are_stored(stored)
+        self.published.set(Some(Published { snapshot, stored }));
+        Ok(())
     }
 }
 

@@ -16,14 +16,19 @@ impl Engine {
     ///
     /// # Errors
     /// The meter is not valid, or does not go with the others: all problems at once.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "add_meter", skip_all, fields(meter = meter.name), err)
+    )]
     pub fn add_meter(&self, meter: Meter) -> Result<Meter, RulesError> {
-        let change = self.change();
-        let mut list = change.current.meters.list().to_vec();
-        let mut added = Arc::new(change.stamp_meter(meter));
-        fill_ids(std::slice::from_mut(&mut added), &list);
-        list.push(Arc::clone(&added));
-        change.replace_meters(list)?;
-        Ok(Arc::unwrap_or_clone(added))
+        self.changed(|change| {
+            let mut list = change.current.meters.list().to_vec();
+            let mut added = Arc::new(change.stamp_meter(meter));
+            fill_ids(std::slice::from_mut(&mut added), &list);
+            list.push(Arc::clone(&added));
+            change.replace_meters(list)?;
+            Ok(Arc::unwrap_or_clone(added))
+        })
     }
 
     /// Changes some fields of a meter and returns it as it now is. Rules that use it count by it
@@ -33,37 +38,47 @@ impl Engine {
     /// # Errors
     /// No meter has the id, or the meter or a rule that counts it would not be valid.
     #[expect(clippy::needless_pass_by_value, reason = "an update is made for the call")]
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "update_meter", skip_all, fields(id = id), err)
+    )]
     pub fn update_meter(&self, id: &str, update: MeterUpdate) -> Result<Meter, RulesError> {
-        let change = self.change();
-        let mut list = change.current.meters.list().to_vec();
-        let found = list.iter_mut().find(|meter| meter.known_id() == id);
-        let Some(slot) = found else { return Err(not_found(KIND, id)) };
-        let updated = update.apply(slot);
-        if updated.says_the_same(slot) {
-            return Ok(updated);
-        }
-        let updated = change.stamp_meter(updated);
-        *slot = Arc::new(updated.clone());
-        change.replace_meters(list)?;
-        Ok(updated)
+        self.changed(|change| {
+            let mut list = change.current.meters.list().to_vec();
+            let found = list.iter_mut().find(|meter| meter.known_id() == id);
+            let Some(slot) = found else { return Err(not_found(KIND, id)) };
+            let updated = update.apply(slot);
+            if updated.says_the_same(slot) {
+                return Ok(updated);
+            }
+            let updated = change.stamp_meter(updated);
+            *slot = Arc::new(updated.clone());
+            change.replace_meters(list)?;
+            Ok(updated)
+        })
     }
 
     /// Removes a meter. O(rules + meters).
     ///
     /// # Errors
     /// No meter has the id, or rules count it.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "remove_meter", skip_all, fields(id = id), err)
+    )]
     pub fn remove_meter(&self, id: &str) -> Result<(), RulesError> {
-        let change = self.change();
-        let mut list = change.current.meters.list().to_vec();
-        let Some(place) = list.iter().position(|meter| meter.known_id() == id) else {
-            return Err(not_found(KIND, id));
-        };
-        let rules = users(&change, id);
-        if !rules.is_empty() {
-            return Err(RulesError::MeterInUse { id: id.to_owned(), rules });
-        }
-        list.remove(place);
-        change.replace_meters(list)
+        self.changed(|change| {
+            let mut list = change.current.meters.list().to_vec();
+            let Some(place) = list.iter().position(|meter| meter.known_id() == id) else {
+                return Err(not_found(KIND, id));
+            };
+            let rules = users(&change, id);
+            if !rules.is_empty() {
+                return Err(RulesError::MeterInUse { id: id.to_owned(), rules });
+            }
+            list.remove(place);
+            change.replace_meters(list)
+        })
     }
 
     /// Returns the meters, the oldest first.

@@ -40,3 +40,17 @@ impl Tally {
         0
     }
 }
+
+#[derive(Clone, Debug)]
+pub(crate) struct RuleFigures;
+
+impl RuleFigures {
+    pub(super) fn labelled(_rule: &str) -> Self {
+        Self
+    }
+
+    pub(crate) fn show(&self) {}
+
+    #[inline]
+    pub(crate) fn count(&self, _count: impl FnOnce(&super::RuleCounts)) {}
+}

@@ -1,8 +1,10 @@
 //! Handles of the recorder.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use super::{COUNTERS, GAUGES};
+use super::{COUNTERS, GAUGES, RuleCounts};
 
 /// A number that only grows.
 #[derive(Clone, Debug)]
@@ -86,5 +88,62 @@ impl Tally {
     #[inline]
     pub(crate) fn take(&self) -> u64 {
         if self.0.load(Ordering::Relaxed) == 0 { 0 } else { self.0.swap(0, Ordering::Relaxed) }
+    }
+}
+
+/// The figures of a rule, made when they are shown or counted for the first time: never under a
+/// lock, for the recorder may use the engine.
+#[derive(Clone, Debug)]
+pub(crate) struct RuleFigures(Arc<Labelled>);
+
+#[derive(Debug)]
+struct Labelled {
+    rule: Box<str>,
+    counts: OnceLock<RuleCounts>,
+}
+
+thread_local! {
+    /// The recorder is making figures of a rule, and what it does meanwhile is not counted by rule:
+    /// it would make them again, without end.
+    static IS_MAKING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl RuleFigures {
+    pub(super) fn labelled(rule: &str) -> Self {
+        Self(Arc::new(Labelled { rule: rule.into(), counts: OnceLock::new() }))
+    }
+
+    /// Lets the recorder know of them.
+    pub(crate) fn show(&self) {
+        self.count(|_| ());
+    }
+
+    #[inline]
+    pub(crate) fn count(&self, count: impl FnOnce(&RuleCounts)) {
+        match self.0.counts.get() {
+            Some(counts) => count(counts),
+            None => self.make(count),
+        }
+    }
+
+    #[cold]
+    fn make(&self, count: impl FnOnce(&RuleCounts)) {
+        if IS_MAKING.replace(true) {
+            return;
+        }
+        let _made = Made;
+        let counts = RuleCounts::labelled(&self.0.rule);
+        count(&counts);
+        // Of several threads that do at once all have the same handles.
+        let _ = self.0.counts.set(counts);
+    }
+}
+
+/// Says that figures are made, also where the recorder panicked.
+struct Made;
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        IS_MAKING.set(false);
     }
 }

@@ -85,6 +85,10 @@ impl Engine {
     #[inline]
     pub(in crate::engine) fn wait_for_room(&self) {}
 
+    pub(in crate::engine) fn may_change(&self) -> Result<(), RulesError> {
+        Ok(())
+    }
+
     pub(in crate::engine) fn admit_rules(&self) -> Result<(), RulesError> {
         Ok(())
     }

@@ -83,6 +83,7 @@ impl EngineBuilder {
         if engine.ledger.is_some() {
             engine.compiler.lock().recount();
         }
+        engine.snapshot.load().rules.iter().for_each(|rule| rule.figures.show());
         Ok(engine)
     }
 }
@@ -98,7 +99,7 @@ impl Engine {
     ) -> Result<(), BuildError> {
         let text = serde_json::to_vec(&rules).unwrap_or_default();
         if declared == Some(&*text) {
-            return self.change().renew().map_err(of_rules);
+            return self.changed(|change| change.renew()).map_err(of_rules);
         }
         // As they are when they are read again: some things can be said in two ways.
         let rules = serde_json::from_slice(&text).unwrap_or(rules);
@@ -107,7 +108,8 @@ impl Engine {
             let (rules, meters) = rules.into_parts();
             self.install(rules, &meters).map_err(of_rules)?;
         } else {
-            self.change().merge(before.unwrap_or_default(), rules).map_err(of_rules)?;
+            let before = before.unwrap_or_default();
+            self.changed(|change| change.merge(before, rules)).map_err(of_rules)?;
         }
         if let Some(pipeline) = &self.pipeline {
             pipeline.wait_for_state(pipeline.put_row(DECLARED, text))?;

@@ -39,6 +39,13 @@ impl Engine {
         }
     }
 
+    /// Whether the rules may be changed on this thread: in a method of the store's `Storage` that
+    /// would wait for itself.
+    pub(in crate::engine) fn may_change(&self) -> Result<(), RulesError> {
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        pipeline.may_wait("a change of the rules").map_err(RulesError::Store)
+    }
+
     pub(in crate::engine) fn admit_rules(&self) -> Result<(), RulesError> {
         let Some(pipeline) = &self.pipeline else { return Ok(()) };
         pipeline.admit().map_err(RulesError::Store)

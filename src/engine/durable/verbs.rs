@@ -49,7 +49,9 @@ impl Health {
 /// [`wait`](Self::wait). See [`Engine::committed`].
 ///
 /// Its output is an error when the store failed before the commit, also where the engine goes on in
-/// memory ([`OnFailure::MemoryOnly`](crate::OnFailure::MemoryOnly)). It works in any async runtime.
+/// memory ([`OnFailure::MemoryOnly`](crate::OnFailure::MemoryOnly)). It works in any async runtime:
+/// tasks are woken on a thread that does nothing else, so a waker may block, and may use or drop the
+/// engine.
 /// Any number of events share a commit. Whoever waits makes the commit come at once, and dropping
 /// the future changes nothing.
 #[must_use = "a commit that nobody waits for comes in its own time"]
@@ -162,7 +164,10 @@ impl Engine {
     /// The store has failed or is closed.
     pub fn compact(&self, mut tell: impl FnMut(Progress)) -> Result<bool, StoreError> {
         let pipeline = self.pipeline.as_ref();
-        pipeline.map_or(Ok(false), |pipeline| pipeline.store.compact(&mut tell))
+        pipeline.map_or(Ok(false), |pipeline| {
+            pipeline.may_be_alone("compact")?;
+            pipeline.telling(&mut tell, |tell| pipeline.store.compact(tell))
+        })
     }
 
     /// Copies the store to a new file while the engine goes on: everything that was recorded before
@@ -184,8 +189,9 @@ impl Engine {
         let Some(pipeline) = &self.pipeline else {
             return Err(StoreError::NoStore { file: to.display().to_string().into() });
         };
+        pipeline.may_be_alone("backup")?;
         pipeline.flush()?;
-        pipeline.store.backup(to, &mut tell)
+        pipeline.telling(&mut tell, |tell| pipeline.store.backup(to, tell))
     }
 
     /// Checks the whole store while the engine goes on:
@@ -200,13 +206,15 @@ impl Engine {
     /// is committed meanwhile. For an engine without a store the report is all zeros.
     ///
     /// `tell` may use the engine, but not verify, compact, back up or close the store: that would
-    /// wait for itself.
+    /// wait for itself, and is [`StoreError::WithinItself`].
     ///
     /// # Errors
     /// The first part that is damaged or contradicts another; the store has failed or is closed.
     pub fn verify(&self, mut tell: impl FnMut(Progress)) -> Result<VerifyReport, StoreError> {
         let Some(pipeline) = &self.pipeline else { return Ok(VerifyReport::default()) };
-        let Verified { report, ledgers } = pipeline.verify(&mut tell)?;
+        pipeline.may_be_alone("verify")?;
+        let Verified { report, ledgers } =
+            pipeline.telling(&mut tell, |tell| pipeline.verify(tell))?;
         if let Some((found, folded)) = &ledgers
             && let both = [found, folded].map(|ledger| Usage { ledger: Some(ledger) })
             && let Some(query) = kept_by(both)

@@ -36,7 +36,12 @@ pub(super) fn export(
             }
             let written = match read(ledger, wanted, place, bytes) {
                 Ok(None) => continue,
-                Ok(Some(exported)) => lines.write(&exported),
+                Ok(Some(exported)) => {
+                    // Who writes is the caller's code, which may use the engine, and may panic.
+                    let mut written = Ok(());
+                    store.own(&mut || written = lines.write(&exported));
+                    written
+                }
                 Err(()) => {
                     let what = format!("record {place}");
                     Err(ExportError::Store(store.damaged(&what, "it cannot be read")))
@@ -49,7 +54,8 @@ pub(super) fn export(
         }
         ControlFlow::Continue(())
     };
-    store.read(first, &mut visit).map_err(ExportError::Store)?;
+    let read = pipeline.telling(&mut |_| (), |_| store.read(first, &mut visit));
+    read.map_err(ExportError::Store)?;
     failed.map_or_else(|| lines.end(), Err)
 }
 

@@ -78,6 +78,18 @@ pub enum StoreError {
         /// What it has in place of that.
         detail: Box<str>,
     },
+    /// A call came out of the caller's own code in the middle of the store's work, and would wait
+    /// for itself: out of a method of a [`Storage`](crate::Storage) what needs the store or waits
+    /// for a commit, out of a function that is told of progress what needs the store to itself.
+    #[error("{file}: {call} would wait for itself: it was called by {callback}")]
+    WithinItself {
+        /// The file.
+        file: Box<str>,
+        /// What was called.
+        call: &'static str,
+        /// What called it.
+        callback: &'static str,
+    },
     /// There is nothing to back up: the engine has no store.
     #[error("{file}: is not made: the engine has no store")]
     NoStore {
@@ -104,6 +116,7 @@ impl StoreError {
             | Self::Io { file, .. }
             | Self::Failed { file, .. }
             | Self::Batch { file, .. }
+            | Self::WithinItself { file, .. }
             | Self::NoStore { file }
             | Self::Closed { file } => file,
         }

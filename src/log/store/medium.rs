@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
 
+use super::callback::{Callback, new_number, run};
 use super::seal::{Home, start};
 use super::watch::Watch;
 use crate::bytes::take_u64;
@@ -20,6 +21,11 @@ use crate::bytes::take_u64;
 /// or not. A crash leaves everything that was written before the last successful
 /// [`sync`](Self::sync); of what was written since it may leave anything: all, nothing or parts, in
 /// any order. All methods may be called from several threads at a time, and may block.
+///
+/// They must not use the engine whose store they are: they run where its locks are held, or on the
+/// thread that writes. Calls of theirs that would need the store, or wait for it, are
+/// [`StoreError::WithinItself`](crate::StoreError::WithinItself). A panic fails the store as an
+/// error does.
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Returns how many bytes there are.
     ///
@@ -72,6 +78,8 @@ pub(super) struct Backend {
     looked: Arc<AtomicBool>,
     /// The random number of the store that is here, once it is known.
     store: Arc<AtomicU64>,
+    /// The number of the opened store in this process.
+    number: u64,
 }
 
 enum Medium {
@@ -100,7 +108,18 @@ impl Backend {
     }
 
     fn on(medium: Medium) -> Self {
-        Self { medium: Arc::new(medium), looked: Arc::default(), store: Arc::default() }
+        let (medium, number) = (Arc::new(medium), new_number());
+        Self { medium, looked: Arc::default(), store: Arc::default(), number }
+    }
+
+    /// The number of the opened store in this process.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Calls the application's storage.
+    fn theirs<R>(&self, call: impl FnOnce() -> R) -> R {
+        run(self.number, Callback::Storage, call)
     }
 
     /// Says which store is here, by its random number.
@@ -143,7 +162,7 @@ impl Backend {
     pub(super) fn bytes(&self) -> io::Result<u64> {
         match self.medium.as_ref() {
             Medium::File(file, _) => StorageBackend::len(file),
-            Medium::Storage(storage) => storage.len(),
+            Medium::Storage(storage) => self.theirs(|| storage.len()),
         }
     }
 
@@ -199,7 +218,7 @@ impl StorageBackend for Backend {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         match self.medium.as_ref() {
             Medium::File(file, _) => file.read(offset, out),
-            Medium::Storage(storage) => storage.read(offset, out),
+            Medium::Storage(storage) => self.theirs(|| storage.read(offset, out)),
         }
     }
 
@@ -212,7 +231,7 @@ impl StorageBackend for Backend {
                 }
                 Ok(())
             }
-            Medium::Storage(storage) => storage.set_len(len),
+            Medium::Storage(storage) => self.theirs(|| storage.set_len(len)),
         }
     }
 
@@ -222,14 +241,14 @@ impl StorageBackend for Backend {
                 file.sync_data()?;
                 watch.as_ref().map_or(Ok(()), |watch| watch.look(|| self.marked()))
             }
-            Medium::Storage(storage) => storage.sync(),
+            Medium::Storage(storage) => self.theirs(|| storage.sync()),
         }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         match self.medium.as_ref() {
             Medium::File(file, _) => file.write(offset, data),
-            Medium::Storage(storage) => storage.write(offset, data),
+            Medium::Storage(storage) => self.theirs(|| storage.write(offset, data)),
         }
     }
 

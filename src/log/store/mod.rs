@@ -9,6 +9,7 @@
 //! in, and the [meta row](meta) says how many of everything there are. So what was changed, lost or put
 //! elsewhere behind the store's back is an error that names it, and never an answer.
 
+mod callback;
 mod chunk;
 mod error;
 mod medium;
@@ -23,6 +24,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+pub(crate) use self::callback::Callback;
 pub(crate) use self::chunk::{Chunk, OwnedChunk};
 pub use self::error::StoreError;
 pub use self::medium::Storage;
@@ -257,8 +259,27 @@ pub(crate) trait Store: Contents + Send + Sync + fmt::Debug {
     /// Bytes of the file.
     fn size(&self) -> u64;
 
+    /// What of the caller's runs on this thread inside of this store: then some calls would wait
+    /// for themselves.
+    fn running(&self) -> Option<Callback>;
+
+    /// Does work that tells the caller of its progress; a panic there goes on to the caller.
+    fn telling(
+        &self,
+        tell: &mut dyn FnMut(Progress),
+        work: &mut dyn FnMut(&mut dyn FnMut(Progress)),
+    );
+
+    /// Runs code of the caller's in the middle of `telling`.
+    fn own(&self, code: &mut dyn FnMut());
+
     /// Closes the file; everything after it is an error. Dropping does it too, and says nothing.
     fn close(&self) -> Result<(), StoreError>;
+
+    /// The error for a call that would wait for itself.
+    fn within_itself(&self, call: &'static str, callback: Callback) -> StoreError {
+        StoreError::WithinItself { file: self.file().into(), call, callback: callback.as_str() }
+    }
 
     /// The error for whoever comes after the store was closed.
     fn closed(&self) -> StoreError {

@@ -23,7 +23,7 @@ use std::any::Any;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -31,6 +31,7 @@ use ::redb::backends::FileBackend;
 use ::redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition};
 use parking_lot::{Mutex, RwLock};
 
+use super::callback::{Callback, Theirs, running};
 use super::error::{Named, StoreError};
 use super::medium::{Backend, Storage};
 use super::meta::{META_TABLE, Meta};
@@ -154,7 +155,7 @@ impl RedbStore {
         what: &str,
         work: impl FnOnce(&Database) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        self.check_process()?;
+        self.check_caller()?;
         // A visitor may ask again while somebody waits for the file alone.
         let db = self.db.read_recursive();
         let db = db.as_ref().ok_or_else(|| self.named.closed())?;
@@ -167,7 +168,7 @@ impl RedbStore {
         what: &str,
         work: impl FnOnce(&mut Database) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        self.check_process()?;
+        self.check_caller()?;
         let mut db = self.db.write();
         let db = db.as_mut().ok_or_else(|| self.named.closed())?;
         guarded(&self.named, what, || work(db)).map_err(|error| self.explained(error))
@@ -184,6 +185,19 @@ impl RedbStore {
 
     fn check_process(&self) -> Result<(), StoreError> {
         if std::process::id() == self.process { Ok(()) } else { Err(self.named.failed(FORKED)) }
+    }
+
+    /// Whether the thread may use the file now.
+    fn check_caller(&self) -> Result<(), StoreError> {
+        self.check_process()?;
+        match running(self.backend.number()) {
+            Some(callback @ Callback::Storage) => {
+                let call = "using the store";
+                let (file, callback) = (self.named.file.clone(), callback.as_str());
+                Err(StoreError::WithinItself { file, call, callback })
+            }
+            Some(Callback::Progress) | None => Ok(()),
+        }
     }
 
     fn shut(&self) -> Result<(), StoreError> {
@@ -262,7 +276,12 @@ fn guarded<R>(
     work: impl FnOnce() -> Result<R, StoreError>,
 ) -> Result<R, StoreError> {
     let done = catch_unwind(AssertUnwindSafe(work));
-    done.unwrap_or_else(|panic| Err(named.damaged(what, said(panic.as_ref()))))
+    done.unwrap_or_else(|panic| {
+        if panic.is::<Theirs>() {
+            resume_unwind(panic);
+        }
+        Err(named.damaged(what, said(panic.as_ref())))
+    })
 }
 
 /// What a panic said.

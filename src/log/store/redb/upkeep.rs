@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use ::redb::backends::FileBackend;
 use ::redb::{Database, Error as RedbError};
 
+use super::super::callback::{self, Callback};
 use super::super::error::{Named, StoreError};
 use super::super::medium::Backend;
 use super::super::meta::{Checkpoint, Meta, StoredGeneration};
@@ -84,32 +85,53 @@ impl Store for RedbStore {
             return Err(named.io("making a backup", &error));
         }
         let _alone = self.upkeep.lock();
-        let part = part(to);
-        let done = self.with("the file", |db| {
+        let part = Part(part(to));
+        self.with("the file", |db| {
             let view = View::new(&self.named, db)?;
             guarded(&named, "the backup", || {
                 let total = self.size();
-                Copy::new(&view, &named, &part, total, progress)?.finish()?;
+                Copy::new(&view, &named, &part.0, total, progress)?.finish()?;
                 progress(Progress::new(COPYING, total, total));
                 Ok(())
             })
-        });
-        let done = done.and_then(|()| {
-            let renamed = fs::rename(&part, to).and_then(|()| sync_folder(to));
-            renamed.map_err(|error| named.io("naming a backup", &error))
-        });
-        if done.is_err() {
-            let _ = fs::remove_file(&part);
-        }
-        done
+        })?;
+        let renamed = fs::rename(&part.0, to).and_then(|()| sync_folder(to));
+        renamed.map_err(|error| named.io("naming a backup", &error))
     }
 
     fn size(&self) -> u64 {
         self.backend.bytes().unwrap_or(0)
     }
 
+    fn running(&self) -> Option<Callback> {
+        callback::running(self.backend.number())
+    }
+
+    fn telling(
+        &self,
+        tell: &mut dyn FnMut(Progress),
+        work: &mut dyn FnMut(&mut dyn FnMut(Progress)),
+    ) {
+        callback::telling(self.backend.number(), tell, work);
+    }
+
+    fn own(&self, code: &mut dyn FnMut()) {
+        callback::own(self.backend.number(), code);
+    }
+
     fn close(&self) -> Result<(), StoreError> {
         self.shut()
+    }
+}
+
+/// A backup that is being made: what is there of it when it is not whole is removed, also where the
+/// caller's function panicked.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Once it is whole it has another name.
+        let _ = fs::remove_file(&self.0);
     }
 }
 
