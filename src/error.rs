@@ -100,6 +100,28 @@ pub enum TrackError {
     Store(#[from] StoreError),
 }
 
+impl TrackError {
+    /// The failure of a store as that of a whole batch; any other error is one event's own.
+    pub(crate) fn of_batch(self) -> Result<BatchError, Self> {
+        match self {
+            #[cfg(feature = "durable")]
+            Self::Store(why) => Ok(BatchError::Store(why)),
+            own => Err(own),
+        }
+    }
+}
+
+/// An event of a batch that cannot be recorded.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("event {index} of the batch: {source}")]
+#[non_exhaustive]
+pub struct BatchProblem {
+    /// Its place in the batch, from 0.
+    pub index: usize,
+    /// Why it cannot be recorded.
+    pub source: TrackError,
+}
+
 /// Why a batch was not recorded. Nothing of it was.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -115,19 +137,49 @@ pub enum BatchError {
         /// The most that a batch may have.
         max: usize,
     },
-    /// An event of it cannot be recorded; the first one that cannot.
-    #[error("event {index} of the batch: {source}")]
-    Event {
-        /// Its place in the batch, from 0.
-        index: usize,
-        /// Why it cannot be recorded.
-        source: TrackError,
+    /// Events of it cannot be recorded.
+    #[error("{}", Told(problems))]
+    Events {
+        /// All that cannot, in their order; one at least.
+        problems: Vec<BatchProblem>,
     },
     /// The store takes nothing, or failed while the batch was recorded: how much of it is there
     /// shows when the store is opened again.
     #[cfg(feature = "durable")]
     #[error(transparent)]
     Store(StoreError),
+}
+
+impl BatchError {
+    /// Returns the events that cannot be recorded, in their order; none where something else is
+    /// wrong.
+    #[must_use]
+    pub fn problems(&self) -> &[BatchProblem] {
+        match self {
+            Self::Events { problems } => problems,
+            _ => &[],
+        }
+    }
+}
+
+/// Problems of a batch as one message: the only one, or the first few and how many there are.
+struct Told<'p>(&'p [BatchProblem]);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const TOLD: usize = 8;
+        if let [only] = self.0 {
+            return fmt::Display::fmt(only, f);
+        }
+        write!(f, "{} events of the batch cannot be recorded", self.0.len())?;
+        for BatchProblem { index, source } in self.0.iter().take(TOLD) {
+            write!(f, "; event {index}: {source}")?;
+        }
+        match self.0.len().saturating_sub(TOLD) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
 }
 
 /// Why a question about events or usage could not be answered.
@@ -213,8 +265,9 @@ pub enum ExportError {
     },
 }
 
-/// Why an import ended early. All lines before the one that it names are imported, neither that
-/// one nor any after it; an import that is run again counts those no second time.
+/// Why an import ended early. All lines before the one that it names are imported, but for those
+/// that it was told to skip, neither that one nor any after it; an import that is run again counts
+/// those no second time.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {

@@ -489,14 +489,15 @@ pub use self::decision::{Decision, Outcome, QuotaStatus, RateLimitStatus, RetryA
 #[cfg(feature = "durable")]
 pub use self::durable::{Durability, Durable, OnFailure, OpenOptions, VerifyReport};
 pub use self::engine::{
-    BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation, ExportReport, ImportReport,
-    MeterHandle, Recording, RuleExplanation, RuleOutcome, Usage,
+    BadLines, BatchEvent, BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation,
+    ExportReport, ImportReport, MeterHandle, Recording, RuleExplanation, RuleOutcome, SkippedLine,
+    Usage,
 };
 #[cfg(feature = "durable")]
 pub use self::engine::{Committed, Health};
 pub use self::error::{
-    BatchError, BuildError, Error, EventError, ExportError, ImportError, QueryError, RuleProblem,
-    RuleSetError, RulesError, TrackError,
+    BatchError, BatchProblem, BuildError, Error, EventError, ExportError, ImportError, QueryError,
+    RuleProblem, RuleSetError, RulesError, TrackError,
 };
 pub use self::event::{Event, EventBatch, PropertyValue, bounds};
 pub use self::headers::{HeaderDialect, Headers};

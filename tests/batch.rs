@@ -1,5 +1,6 @@
-//! Goal: a batch is recorded whole or not at all. One bad event rejects it, says which it is and
-//! why, and leaves no trace; a repeated key counts once and lowers the count.
+//! Goal: a batch is recorded whole or not at all. Bad events reject it, are told all with their
+//! reasons, and leave no trace; a repeated key counts once, and the report says of each event what
+//! became of it.
 //!
 //! Method: worked cases, one for each reason; each looks at the log, at a quota and at whether the
 //! batch's keys are free. Threads race batches with common keys.
@@ -17,8 +18,8 @@ mod support;
 use std::time::Duration;
 
 use limitry::{
-    BatchError, BatchReport, Engine, Event, EventError, ManualClock, Metric, Period, Quota,
-    RateLimit, Recording, TrackError, Window,
+    BatchError, BatchEvent, BatchReport, Engine, Event, EventError, ManualClock, Metric, Period,
+    Quota, RateLimit, Recording, TrackError, Window,
 };
 use serde_json::json;
 use support::oracle::{DAY, HOUR, SECOND};
@@ -61,10 +62,12 @@ fn rejected(engine: &Engine, events: &[Event<'_>], index: usize) -> TrackError {
     assert_eq!((engine.events().len(), used(engine), engine.live_keys()), before);
     let text = why.to_string();
     match why {
-        BatchError::Event { index: found, source } => {
-            assert_eq!(found, index, "{source}");
-            assert_eq!(text, format!("event {index} of the batch: {source}"));
-            source
+        BatchError::Events { mut problems } => {
+            let only = problems.pop().expect("one at least");
+            assert!(problems.is_empty(), "{text}");
+            assert_eq!(only.index, index, "{text}");
+            assert_eq!(text, format!("event {index} of the batch: {}", only.source));
+            only.source
         }
         other => panic!("{other:?}"),
     }
@@ -81,6 +84,102 @@ fn a_batch_counts_and_records_each_event_whatever_the_rules_say() {
         serde_json::to_value(report).expect("data"),
         json!({"count": 1000, "duplicates": 0})
     );
+}
+
+/// Of each event what became of it, by the names that the log has.
+#[test]
+fn a_report_says_of_each_event_what_became_of_it() {
+    for recording in [Recording::Newest(100), Recording::Off] {
+        let (engine, _) = engine(|builder| builder.recording(recording));
+        let before = engine.record(&call("a").idempotency_key("before")).expect("valid");
+        let events = [
+            call("a").idempotency_key("one"),
+            call("a"),
+            call("a").idempotency_key("before"),
+            call("b").idempotency_key("one"),
+            call("a").idempotency_key("one"),
+            call("b").idempotency_key("before"),
+            call("b").idempotency_key("before"),
+        ];
+        let report = engine.record_batch(&events).expect("a good batch");
+        assert_eq!((report.count, report.duplicates), (4, 3));
+        // The newest first.
+        let mut ids: Vec<_> =
+            engine.events().newest(9).iter().map(|found| Some(found.id)).collect();
+        ids.resize(5, None);
+        let expected = [
+            BatchEvent::New { id: ids[3] },
+            BatchEvent::New { id: ids[2] },
+            BatchEvent::Duplicate { id: before.event_id() },
+            BatchEvent::New { id: ids[1] },
+            BatchEvent::Duplicate { id: ids[3] },
+            BatchEvent::New { id: ids[0] },
+            BatchEvent::Duplicate { id: ids[0] },
+        ];
+        assert_eq!(report.events, expected, "{recording:?}");
+        let again = engine.record_batch(&events).expect("a good batch");
+        assert_eq!((again.count, again.duplicates), (1, 6));
+        for (index, (first, again)) in report.events.iter().zip(&again.events).enumerate() {
+            let first = serde_json::to_value(first).expect("data");
+            let again = serde_json::to_value(again).expect("data");
+            let status = if index == 1 { "new" } else { "duplicate" };
+            assert_eq!(again["status"], status);
+            assert_eq!(again["id"] == first["id"], index != 1 || recording == Recording::Off);
+        }
+    }
+}
+
+/// Who puts a batch right is told of all that is wrong with it.
+#[test]
+fn every_bad_event_of_a_batch_is_told() {
+    let (engine, _) = metered();
+    let _ = engine.record(&call("a").idempotency_key("before")).expect("valid");
+    let events = [
+        Event::new("", "call"),
+        call("c").idempotency_key("key"),
+        call("a").cost_cents(1).idempotency_key("before"),
+        call("c").timestamp(date(START + 2 * DAY)),
+        call("c").cost_cents(1).idempotency_key("key"),
+        call("a").idempotency_key("before"),
+        call("c"),
+        call("c").property("a b", 1),
+    ];
+    let why = engine.record_batch(&events).expect_err("bad events");
+    let told: Vec<_> = why.problems().iter().map(|it| (it.index, it.source.to_string())).collect();
+    let places: Vec<_> = told.iter().map(|(index, _)| *index).collect();
+    assert_eq!(places, [0, 2, 3, 4, 7], "{told:?}");
+    for (index, due) in [
+        (0, "customer_id: \"\" must be"),
+        (1, "idempotency_key: \"before\" of customer \"a\" was used for another event"),
+        (2, "timestamp: 2024-01-17T10:30:00Z is more than 24 hours ahead"),
+        (3, "idempotency_key: \"key\" of customer \"c\" was used for another event"),
+        (4, "properties: \"a b\" must be"),
+    ] {
+        assert!(told[index].1.starts_with(due), "{told:?}");
+    }
+    let text = why.to_string();
+    let start = "5 events of the batch cannot be recorded; event 0: customer_id: \"\" must be";
+    assert!(text.starts_with(start), "{text}");
+    assert!(text.contains("; event 7: properties"), "{text}");
+    assert_eq!(engine.events().len(), 1, "nothing of it was recorded");
+    // What is good of it can be recorded now, and a bad event has taken no key.
+    let good: Vec<_> = [1, 5, 6].map(|index: usize| events[index].clone()).into();
+    assert_eq!(recorded(&engine, &good), (2, 1));
+
+    let all: Vec<_> = (0..1_000).map(|_| Event::new("", "call")).collect();
+    let why = engine.record_batch(&all).expect_err("all of them are bad");
+    assert_eq!(why.problems().len(), 1_000);
+    let text = why.to_string();
+    assert!(text.len() < 1_000 && text.ends_with("; and 992 more"), "{text}");
+}
+
+/// A bad event takes no key from a good one.
+#[test]
+fn a_key_of_a_bad_event_is_free_for_the_next() {
+    let (engine, _) = metered();
+    let ahead = call("c").cost_cents(1).timestamp(date(START + 2 * DAY)).idempotency_key("key");
+    let why = rejected(&engine, &[ahead, call("c").idempotency_key("key")], 0);
+    assert!(matches!(why, TrackError::Event(EventError::TimestampAhead { .. })), "{why}");
 }
 
 /// Worked number 8.
@@ -111,10 +210,10 @@ fn a_batch_has_1_to_1000_events() {
 }
 
 #[test]
-fn every_reason_rejects_the_batch_and_is_that_of_the_first_bad_event() {
+fn every_reason_rejects_the_batch() {
     let (engine, _) = metered();
     let ahead = || call("c").timestamp(date(START + DAY + 1));
-    let batch = |bad| [call("c"), call("c").timestamp(date(START + DAY)), bad, Event::new("", "")];
+    let batch = |bad| [call("c"), call("c").timestamp(date(START + DAY)), bad, call("c")];
     let why = rejected(&engine, &batch(ahead()), 2);
     assert!(matches!(why, TrackError::Event(EventError::TimestampAhead { .. })), "{why}");
     let why = rejected(&engine, &batch(call("c").value("images", "0.1234567")), 2);

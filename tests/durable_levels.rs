@@ -22,9 +22,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use limitry::{
-    BatchError, BuildError, Clock, Decision, Durability, Durable, Engine, EngineBuilder, Event,
-    EventQuery, ManualClock, Meter, Metric, OnFailure, Period, Quota, RateLimit, RateLimitUpdate,
-    Recording, RulesError, Storage, StoreError, Timestamp, TrackError, Window,
+    BadLines, BatchError, BuildError, Clock, Decision, Durability, Durable, Engine, EngineBuilder,
+    Event, EventQuery, ManualClock, Meter, Metric, OnFailure, Period, Quota, RateLimit,
+    RateLimitUpdate, Recording, RulesError, Storage, StoreError, Timestamp, TrackError, Window,
 };
 
 #[path = "support/medium.rs"]
@@ -322,7 +322,7 @@ fn what_was_exported_when_the_store_had_failed_can_be_imported_later() {
         let _ = engine.track(&event()).expect("allowed");
     }
     for (count, duplicates) in [(5, 1), (0, 6)] {
-        let report = engine.import(&lines[..], |_| ()).expect("an import");
+        let report = engine.import(&lines[..], BadLines::Stop, |_| ()).expect("an import");
         assert_eq!((report.count, report.duplicates), (count, duplicates));
         assert_eq!((keys(&engine), used(&engine)), (9, 90));
     }

@@ -155,7 +155,7 @@ fn a_replay_is_counted_as_such_and_not_as_a_decision() {
         let _ = engine.track(&event).expect("a valid event");
     }
     let _ = engine.check(&event).expect("a valid event");
-    engine.track(&call("b").idempotency_key("req_1")).expect_err("another payload");
+    engine.track(&event.cost_cents(1)).expect_err("another payload");
     let expected = owned(&[
         ("limitry_decisions_total{verb=track,outcome=allowed}", 1),
         ("limitry_decisions_total{verb=track,outcome=error}", 1),
@@ -415,6 +415,65 @@ impl metrics::Recorder for NosyRecorder {
     }
 }
 
+/// A counter that panics after so many counts more.
+struct Angry {
+    patience: AtomicU64,
+}
+
+impl CounterFn for Angry {
+    fn increment(&self, _: u64) {
+        let patience = self.patience.load(Ordering::Relaxed);
+        let Some(left) = patience.checked_sub(1) else { std::panic::panic_any("the recorder") };
+        self.patience.store(left, Ordering::Relaxed);
+    }
+
+    fn absolute(&self, _: u64) {}
+}
+
+struct AngryRecorder(Arc<Angry>);
+
+impl metrics::Recorder for AngryRecorder {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Arc::clone(&self.0))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+/// Whenever the recorder panics, a batch is there whole, and the panic is handed on.
+#[test]
+fn a_recorder_that_panics_leaves_no_batch_half_recorded() {
+    for patience in [0, 1, 2, 7, 9, 1_000] {
+        let angry = Arc::new(Angry { patience: AtomicU64::new(u64::MAX) });
+        let recorder = AngryRecorder(Arc::clone(&angry));
+        let builder = Engine::builder().rate_limit(calls(1));
+        let engine = metrics::with_local_recorder(&recorder, || builder.build());
+        let engine = engine.expect("valid rules");
+        angry.patience.store(patience, Ordering::Relaxed);
+        let batch: Vec<_> =
+            ["k1", "k2", "k3", "k4", "k5"].map(|key| call("a").idempotency_key(key)).into();
+        let record = || drop(engine.record_batch(&batch));
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(record));
+        let panicked = panic.err().map(|panic| *panic.downcast::<&str>().expect("a text"));
+        assert_eq!(panicked, (patience < 10).then_some("the recorder"), "{patience}");
+        assert_eq!(engine.events().len(), 5, "{patience}");
+        let again = engine.record_batch(&batch).expect("good events");
+        assert_eq!((again.count, again.duplicates), (0, 5), "{patience}");
+    }
+}
+
 #[test]
 fn a_recorder_may_call_the_engine() {
     let nosy = Arc::new(Nosy::default());
@@ -434,7 +493,8 @@ fn a_recorder_may_call_the_engine() {
             let _ = engine.track(&event).expect("a valid event");
             let _ = engine.track(&call("b")).expect("a valid event");
             let _ = engine.record(&call("a")).expect("a valid event");
-            engine.track(&call("c").idempotency_key("req_1")).expect_err("another payload");
+            let other = call("a").cost_cents(1).idempotency_key("req_1");
+            engine.track(&other).expect_err("another payload");
         }
         engine.remove("rl_calls").expect("it is there");
         done.send(()).expect("somebody waits");

@@ -18,8 +18,8 @@ mod support;
 use std::time::Duration;
 
 use limitry::{
-    Algorithm, Decision, Enforcement, Engine, EngineBuilder, Event, EventQuery, Metric, Overflow,
-    Period, Quota, QuotaUpdate, RateLimit, Recording, RetryAfter, Window,
+    Algorithm, BadLines, Decision, Enforcement, Engine, EngineBuilder, Event, EventQuery, Metric,
+    Overflow, Period, Quota, QuotaUpdate, RateLimit, Recording, RetryAfter, Window,
 };
 use support::{START, oracle::HOUR};
 use support::{date, engine};
@@ -232,7 +232,8 @@ fn imported_events_count_for_all_rules_of_a_policy() {
     let mut lines = Vec::new();
     from.export(&mut lines, &EventQuery::new(), |_| {}).expect("memory takes it");
     let (to, _clock) = engine(raised(Period::Month));
-    to.import(lines.as_slice(), |_| {}).expect("what was exported");
+    let report = to.import(lines.as_slice(), BadLines::Stop, |_| {}).expect("what was exported");
+    assert_eq!(report.count, from.events().len() as u64);
     to.remove("raise").expect("it is there");
     assert_eq!(quotas(&to), one("default", 120, 100));
 }

@@ -1,6 +1,6 @@
 //! Goal: events leave an engine and come into another one as lines of JSON without loss, count once
 //! however often they are imported, and a line that is wrong is told with its number, field, value
-//! and rule, and with how much was imported before it.
+//! and rule, and with how much was imported before it, or skipped and told in the report.
 //!
 //! Method: worked cases; and random events, exported, imported in pieces that overlap, and compared
 //! by what is listed and by usage. `LIMITRY_SEED` and `LIMITRY_CASES` vary the random one.
@@ -18,8 +18,8 @@ mod support;
 use std::io::{self, BufReader, Read, Write};
 
 use limitry::{
-    Engine, Event, EventQuery, ExportError, ImportError, ManualClock, Metric, Period, Progress,
-    QueryError, Quota, Recording, UsageQuery,
+    BadLines, Engine, Event, EventQuery, ExportError, ImportError, ImportReport, ManualClock,
+    Metric, Period, Progress, QueryError, Quota, Recording, UsageQuery,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng as StdRng;
@@ -41,7 +41,7 @@ fn export(engine: &Engine, query: &EventQuery) -> String {
 }
 
 fn import(engine: &Engine, lines: &str) -> (u64, u64) {
-    let report = engine.import(lines.as_bytes(), |_| {}).expect("good lines");
+    let report = engine.import(lines.as_bytes(), BadLines::Stop, |_| {}).expect("good lines");
     (report.count, report.duplicates)
 }
 
@@ -235,7 +235,8 @@ fn a_bad_line_is_told_and_all_before_it_is_imported() {
             lines.push_str(&bad);
             lines.push('\n');
             lines.push_str(&good(before + 1));
-            let error = engine.import(lines.as_bytes(), |_| {}).expect_err("a bad line");
+            let error =
+                engine.import(lines.as_bytes(), BadLines::Stop, |_| {}).expect_err("a bad line");
             let told = error.to_string();
             let start = format!("line {}: {expected}", before + 1);
             assert!(told.starts_with(&start), "{told}, expected {start}");
@@ -248,11 +249,137 @@ fn a_bad_line_is_told_and_all_before_it_is_imported() {
     }
 }
 
+fn skip(engine: &Engine, lines: &str) -> ImportReport {
+    engine.import(lines.as_bytes(), BadLines::Skip, |_| {}).expect("bad lines are skipped")
+}
+
+/// A good line, or one of what can be bad about it, with its reason and whether that is a conflict.
+fn any_line(rng: &mut StdRng, number: usize) -> (String, Option<(&'static str, bool)>) {
+    let good = format!(r#"{{"id":"x{number}","customerId":"c","eventType":"e",{AT}}}"#);
+    match rng.random_range(0..12) {
+        0 => (format!("{{{good}"), Some(("must be a JSON object", false))),
+        1 => (good.replace(r#""c""#, "\"\""), Some(("customer_id: \"\" must be", false))),
+        2 => (good.replace("2024-", "2026-"), Some(("timestamp: 2026-01-15T10:00:00Z is", false))),
+        3 => {
+            let other = good.replace(&format!("x{number}"), "taken");
+            (other, Some(("idempotency_key: \"taken\" of customer \"c\" was used", true)))
+        }
+        _ => (good, None),
+    }
+}
+
+/// Each line counts as what it is, and the first thousand bad ones are told in their order; the
+/// good ones are as if the bad ones had not been there.
+#[test]
+fn bad_lines_can_be_skipped_and_are_told() {
+    for seed in 0..u64::from(cases(12)) {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let count = [30, 900, 3_000, 8_000][rng.random_range(0..4)];
+        let (engine, twin) = (fresh().0, fresh().0);
+        let taken = format!(r#"{{"id":"taken","customerId":"c","eventType":"first",{AT}}}"#);
+        assert_eq!((import(&engine, &taken), import(&twin, &taken)), ((1, 0), (1, 0)));
+        let (mut text, mut good, mut bad) = (String::new(), String::new(), Vec::new());
+        let mut repeats = 0;
+        for number in 1..=count {
+            let (line, reason) = any_line(&mut rng, number);
+            text += &format!("{line}\n");
+            match reason {
+                Some((reason, conflict)) => bad.push((number as u64, reason, conflict)),
+                None => good += &format!("{line}\n"),
+            }
+        }
+        // The last of the good lines once more.
+        if let Some(last) = good.lines().last() {
+            text += last;
+            repeats = 1;
+        }
+        let report = skip(&engine, &text);
+        let conflicts = bad.iter().filter(|(_, _, conflict)| *conflict).count() as u64;
+        let (all, context) = (bad.len(), format!("seed {seed}: {} of {count} are bad", bad.len()));
+        assert_eq!(report.count, (count - all) as u64, "{context}");
+        assert_eq!(report.duplicates, repeats, "{context}");
+        assert_eq!(report.conflicts, conflicts, "{context}");
+        assert_eq!(report.invalid, all as u64 - conflicts, "{context}");
+        bad.truncate(ImportReport::MAX_SKIPPED);
+        assert_eq!(report.skipped.len(), bad.len(), "{context}");
+        for (skipped, (line, reason, _)) in report.skipped.iter().zip(&bad) {
+            assert_eq!(skipped.line, *line, "{context}");
+            assert!(skipped.reason.starts_with(reason), "{context}: {}", skipped.reason);
+        }
+        assert_eq!(import(&twin, &good).0, report.count);
+        assert_eq!(listed(&engine), listed(&twin), "{context}");
+        // Once more all that is good was imported before.
+        let again = skip(&engine, &text);
+        assert_eq!((again.count, again.duplicates), (0, report.count + repeats), "{context}");
+        assert_eq!((again.conflicts, again.invalid), (report.conflicts, report.invalid));
+        assert_eq!(again.skipped, report.skipped);
+    }
+}
+
+/// Nothing but bad lines, more than a report or a batch holds.
+#[test]
+fn any_number_of_bad_lines_is_skipped_in_bounded_room() {
+    let (engine, _) = fresh();
+    let lines = "nonsense\n".repeat(25_000);
+    let mut told = Vec::new();
+    let report = engine.import(lines.as_bytes(), BadLines::Skip, |at| told.push(at.done));
+    let report = report.expect("they are skipped");
+    assert_eq!((report.count, report.invalid, report.skipped.len()), (0, 25_000, 1_000));
+    assert!(told.len() > 20 && told.is_sorted() && told.last() == Some(&25_000), "{told:?}");
+    let json = serde_json::to_value(&report).expect("data");
+    assert_eq!(json["skipped"][1]["line"], 2);
+    assert_eq!(json["invalid"], 25_000);
+    let line = format!(r#"{{"id":"x","customerId":"c","eventType":"e",{AT}}}"#);
+    let report = skip(&engine, &format!("{{\n{line}"));
+    assert_eq!((report.count, report.invalid, report.skipped[0].line), (1, 1, 1));
+}
+
+/// Gives what it has, and then panics.
+struct Panics<'t>(&'t [u8]);
+
+impl Read for Panics<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(out)?;
+        if read == 0 { std::panic::panic_any("the reader") } else { Ok(read) }
+    }
+}
+
+/// What the caller's code does leaves no batch half imported.
+#[test]
+fn a_panic_of_the_callers_code_comes_between_two_batches() {
+    let who = |work: &dyn Fn()| {
+        let work = std::panic::AssertUnwindSafe(work);
+        let panic = std::panic::catch_unwind(work).expect_err("it panics");
+        *panic.downcast::<&str>().expect("a text")
+    };
+    let line =
+        |number| format!(r#"{{"id":"x{number}","customerId":"c","eventType":"e",{AT}}}"#) + "\n";
+    let lines: String = (0..2_500).map(line).collect();
+    let (engine, _) = fresh();
+    let reading = || {
+        let reader = BufReader::new(Panics(lines.as_bytes()));
+        engine.import(reader, BadLines::Stop, |_| {}).map(drop).expect("it panics before");
+    };
+    assert_eq!(who(&reading), "the reader");
+    assert_eq!(engine.events().len(), 2_000);
+    let telling = || {
+        let progress = |at: Progress| match at.done {
+            2_000 => std::panic::panic_any("the progress"),
+            _ => {}
+        };
+        let other = lines.replace(r#""x"#, r#""y"#);
+        engine.import(other.as_bytes(), BadLines::Skip, progress).map(drop).expect("it panics");
+    };
+    assert_eq!(who(&telling), "the progress");
+    assert_eq!(engine.events().len(), 4_000);
+    assert_eq!(import(&engine, &lines), (500, 2_000));
+}
+
 #[test]
 fn a_line_without_an_end_is_not_read_for_ever() {
     let (engine, _) = fresh();
     let endless = BufReader::new(io::repeat(b' ').take(1 << 30));
-    let why = engine.import(endless, |_| {}).expect_err("too long").to_string();
+    let why = engine.import(endless, BadLines::Stop, |_| {}).expect_err("too long").to_string();
     assert!(why.starts_with("line 1: the line must be at most 16777216 bytes long"), "{why}");
 }
 
@@ -288,7 +415,7 @@ fn readers_and_writers_that_fail_are_told() {
     let whole = lines.split_inclusive('\n').take(1_200).map(str::len).sum::<usize>();
     let (target, _) = fresh();
     let reader = BufReader::new(Broken(&lines.as_bytes()[..whole + 9]));
-    let error = target.import(reader, |_| {}).expect_err("cut");
+    let error = target.import(reader, BadLines::Stop, |_| {}).expect_err("cut");
     let reason = "the wire is cut".into();
     assert_eq!(error, ImportError::Read { line: 1_201, imported: 1_200, reason });
     assert_eq!(target.events().len(), 1_200);
@@ -318,7 +445,8 @@ fn progress_is_told_from_the_start_to_the_end() {
     assert!(told.len() > 5 && told.is_sorted_by_key(|at| at.done), "{told:?}");
     told.clear();
     let (target, _) = fresh();
-    target.import(&lines[..], |at| told.push(at)).expect("good lines");
+    let report = target.import(&lines[..], BadLines::Stop, |at| told.push(at)).expect("good lines");
+    assert_eq!(report.count, 5_000);
     let done: Vec<_> = told.iter().map(|at| (at.done, at.total)).collect();
     let expected = [0, 1_000, 2_000, 3_000, 4_000, 5_000, 5_000].map(|done| (done, done));
     assert_eq!(done, expected);

@@ -23,8 +23,8 @@ use std::ops::Range;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use limitry::{
-    Engine, EngineBuilder, Event, EventId, ManualClock, MeterUpdate, Metric, Period, Quota,
-    RateLimit, Recording, RollupOptions, Window,
+    BatchEvent, Engine, EngineBuilder, Event, EventId, ManualClock, MeterUpdate, Metric, Outcome,
+    Period, Quota, RateLimit, Recording, RollupOptions, Window,
 };
 use support::fold::{ALWAYS, Asked, Cut, Fact, How, Sums, breakdown, figure, series, summary};
 use support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
@@ -260,12 +260,11 @@ impl<'s> History<'s> {
         let now = instant(self.engine.now());
         let answer =
             if is_tracked { self.engine.track(&event) } else { self.engine.record(&event) };
-        let answer = answer.ok().filter(|answer| answer.is_allowed() || answer.is_replay());
-        match answer.as_ref().map(|decision| (decision.event_id(), decision.is_replay())) {
-            None => self.refused += 1,
+        match answer.as_ref().map(|decision| (decision.outcome(), decision.event_id())) {
+            Err(_) | Ok((Outcome::Refused, _)) => self.refused += 1,
             // The answer to a repeated key names the event that was counted.
-            Some((_, true)) => self.repeated += 1,
-            Some((id, false)) => {
+            Ok((Outcome::Replayed, _)) => self.repeated += 1,
+            Ok((Outcome::Admitted, id)) => {
                 assert!(self.ids.insert(id.expect("a name")), "each event has a name of its own");
                 self.accepted.push(sent.fact(now));
             }
@@ -286,6 +285,13 @@ impl<'s> History<'s> {
         let mut keys = HashSet::new();
         batch.retain(|sent| sent.key.as_ref().is_none_or(|key| keys.insert(key.clone())));
         assert_eq!(report.count, batch.len());
+        assert_eq!(report.events.len(), events.len());
+        for event in &report.events {
+            if let BatchEvent::New { id } = event {
+                let id = id.expect("a name");
+                assert!(self.ids.insert(id), "each event has a name of its own");
+            }
+        }
         assert_eq!(report.count + report.duplicates, events.len());
         let facts = batch.into_iter().map(|sent| sent.fact(now));
         self.accepted.extend(facts);

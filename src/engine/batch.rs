@@ -1,7 +1,7 @@
 //! Recording many events with one call.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use serde::Serialize;
 
@@ -9,47 +9,79 @@ use super::{Engine, Now};
 use crate::clock::Timestamp;
 use crate::counters::Intent;
 use crate::decision::Decision;
-use crate::error::{BatchError, TrackError};
+use crate::error::{BatchError, BatchProblem, EventError, TrackError};
 use crate::event::{Event, MAX_BATCH};
 use crate::idempotency::CustomerKey;
+use crate::log::EventId;
+
+const INTENT: Intent = Intent::Record;
 
 /// What became of a batch. Serializes as `count` and `duplicates`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct BatchReport {
     /// How many events were recorded.
     pub count: usize,
     /// How many were left out because their idempotency key was used before, for the same event.
     pub duplicates: usize,
+    /// What became of each event, in the order of the batch.
+    #[serde(skip)]
+    pub events: Vec<BatchEvent>,
+}
+
+/// What became of an event of a batch. Serializes as `{"status":"new","id":"evt_..."}`, with
+/// `duplicate` or `conflict` for `new`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase", tag = "status")]
+#[non_exhaustive]
+pub enum BatchEvent {
+    /// It was recorded.
+    New {
+        /// Its id; `None` where events are not kept.
+        id: Option<EventId>,
+    },
+    /// It was left out: its customer used the idempotency key before, for the same event.
+    Duplicate {
+        /// The id of the event that was recorded then; `None` where events are not kept.
+        id: Option<EventId>,
+    },
+    /// It was left out: while the batch was being recorded another call of its customer used the
+    /// key for another event. A key that was used before that rejects the batch.
+    Conflict,
 }
 
 impl Engine {
     /// Records 1 to 1 000 events, as [`record`](Self::record) does one by one: they count whatever
-    /// the rules say. All of them are checked first, and a bad one rejects the batch.
+    /// the rules say. All of them are checked first, and bad ones reject the batch.
     ///
-    /// An event whose idempotency key was used before, for the same event, is left out; so is one
-    /// whose key an earlier event of the batch has. The clock is read once: all events without a
-    /// timestamp happen now. The batch is not one step: other calls come in between, and see the
-    /// events one after the other.
+    /// An event whose customer used its idempotency key before, for the same event, is left out;
+    /// so is one whose key an earlier event of the batch has. The report says of each event what
+    /// became of it. The clock is read once: all events without a timestamp happen now. The batch
+    /// is not one step: other calls come in between, and see the events one after the other.
     ///
-    /// Nothing fails once recording has begun. Where other threads change something between the
+    /// Nothing fails once recording has begun, but for a store that does: a recorder of metrics
+    /// that panics does so when all is recorded. Where other threads change something between the
     /// check of an event and its recording, a key that was used for another event meanwhile makes
-    /// a duplicate.
+    /// a [conflict](BatchEvent::Conflict).
     ///
-    /// Allocates nothing beside what `record` does, but for a set of the keys where events have
-    /// some.
+    /// Allocates nothing beside what `record` does, but for two lists as long as the batch, and a
+    /// set of the keys where events have some.
     ///
     /// ```
-    /// use limitry::{Engine, Event};
+    /// use limitry::{BatchEvent, Engine, Event};
     ///
     /// let engine = Engine::builder().build()?;
     /// let call = |key| Event::new("cust_123", "model_call").idempotency_key(key);
     /// let report = engine.record_batch(&[call("a"), call("b"), call("a")])?;
     /// assert_eq!((report.count, report.duplicates), (2, 1));
+    /// let BatchEvent::New { id } = report.events[0] else { panic!("it is new") };
+    /// assert_eq!(report.events[2], BatchEvent::Duplicate { id });
     ///
-    /// let why = engine.record_batch(&[call("c"), Event::new("", "model_call")]).unwrap_err();
+    /// let bad = [call("c"), Event::new("", "model_call"), call("a").cost_cents(1)];
+    /// let why = engine.record_batch(&bad).unwrap_err();
+    /// assert_eq!(why.problems().iter().map(|it| it.index).collect::<Vec<_>>(), [1, 2]);
     /// assert_eq!(
-    ///     why.to_string(),
+    ///     why.problems()[0].to_string(),
     ///     "event 1 of the batch: customer_id: \"\" must be 1 to 256 bytes long"
     /// );
     /// assert_eq!(engine.events().len(), 2);
@@ -57,10 +89,10 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// There is no event or more than 1 000; or the first event that cannot be recorded and why,
-    /// as `record` says it: a field breaks its rule, the timestamp is more than 24 hours ahead, the
-    /// idempotency key was used for another event, in the batch or before. Nothing is recorded
-    /// then.
+    /// There is no event or more than 1 000; or all events that cannot be recorded and why, as
+    /// `record` says it: a field breaks its rule, the timestamp is more than 24 hours ahead, the
+    /// customer used the idempotency key for another event, in the batch or before. Nothing is
+    /// recorded then.
     pub fn record_batch(&self, events: &[Event<'_>]) -> Result<BatchReport, BatchError> {
         match events.len() {
             0 => return Err(BatchError::Empty),
@@ -69,86 +101,168 @@ impl Engine {
             }
             _ => {}
         }
+        let mut batch = self.batch(events)?;
+        let problems = std::mem::take(&mut batch.problems);
+        if !problems.is_empty() {
+            return Err(BatchError::Events { problems });
+        }
+        let recorded = batch.record(events)?.into_iter();
+        let events: Vec<_> = recorded.map(|(_, event)| event).collect();
+        let of = |wanted: fn(&BatchEvent) -> bool| events.iter().filter(|it| wanted(it)).count();
+        let count = of(|event| matches!(event, BatchEvent::New { .. }));
+        let duplicates = of(|event| matches!(event, BatchEvent::Duplicate { .. }));
+        Ok(BatchReport { count, duplicates, events })
+    }
+
+    /// Checks the events of a batch: nothing is recorded yet.
+    pub(super) fn batch<'b>(&'b self, events: &'b [Event<'_>]) -> Result<Batch<'b>, BatchError> {
         self.admit_batch()?;
+        // The clock is the caller's code: it is read before anything is recorded.
         let now = self.read_clock();
         let keys = HashMap::with_hasher(self.hasher.clone());
-        let mut batch = Batch { engine: self, now, keys, repeats: Vec::new() };
+        let steps = Vec::with_capacity(events.len());
+        let mut batch = Batch { engine: self, now, keys, steps, problems: Vec::new() };
         for (index, event) in events.iter().enumerate() {
-            let checked = batch.check(index, event);
-            checked.map_err(|source| BatchError::Event { index, source })?;
+            let step = match batch.check(index, event).map_err(TrackError::of_batch) {
+                Ok(step) => step,
+                Err(Ok(failed)) => return Err(failed),
+                Err(Err(source)) => {
+                    batch.problems.push(BatchProblem { index, source });
+                    Step::Leave
+                }
+            };
+            batch.steps.push(step);
         }
-        let (report, cut_off) = batch.record(events);
-        self.batch_is_stored(cut_off)?;
-        Ok(report)
+        Ok(batch)
     }
 }
 
 /// A batch under way.
-struct Batch<'b> {
+pub(super) struct Batch<'b> {
     engine: &'b Engine,
     now: Now,
-    /// The events' idempotency keys, each with the fingerprint of its event.
-    keys: HashMap<CustomerKey<'b>, u64, ahash::RandomState>,
-    /// The places of events whose key was used before, ascending.
-    repeats: Vec<usize>,
+    /// The events' idempotency keys, each with the fingerprint and the place of its first event.
+    keys: HashMap<CustomerKey<'b>, (u64, usize), ahash::RandomState>,
+    /// What is to be done with each event.
+    steps: Vec<Step>,
+    /// What is wrong with events, in their order.
+    pub(super) problems: Vec<BatchProblem>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Record,
+    /// It was recorded before, under this name.
+    Known(Option<EventId>),
+    /// It repeats the event of that place.
+    Repeats(usize),
+    /// It cannot be recorded.
+    Leave,
 }
 
 impl<'b> Batch<'b> {
-    fn check(&mut self, index: usize, event: &'b Event<'_>) -> Result<(), TrackError> {
+    fn check(&mut self, index: usize, event: &'b Event<'_>) -> Result<Step, TrackError> {
         event.validate()?;
-        if let Some(key) = CustomerKey::of(event)
-            && self.is_repeat(key, event)?
-        {
-            self.repeats.push(index);
-            return Ok(());
+        if let Some(key) = CustomerKey::of(event) {
+            if let Some(known) = self.engine.find_key(key, event, self.now.moment)? {
+                return Ok(Step::Known(known.event_id()));
+            }
+            let fingerprint = self.engine.keys.fingerprint(event);
+            if let Some((first, place)) = self.keys.get(&key) {
+                let is_same = *first == fingerprint;
+                return if is_same { Ok(Step::Repeats(*place)) } else { Err(key.conflict()) };
+            }
+            self.check_new(event)?;
+            // One that cannot be recorded leaves its key free.
+            self.keys.insert(key, (fingerprint, index));
+            return Ok(Step::Record);
         }
+        self.check_new(event)?;
+        Ok(Step::Record)
+    }
+
+    /// Checks what does not matter of an event that was recorded before.
+    fn check_new(&self, event: &Event<'_>) -> Result<(), EventError> {
         if let Some(timestamp) = event.happened_at() {
             self.engine.check_not_ahead(Timestamp::from(timestamp), self.now)?;
         }
         Ok(())
     }
 
-    /// Whether a key was used before for the same event.
-    fn is_repeat(&mut self, key: CustomerKey<'b>, event: &Event<'_>) -> Result<bool, TrackError> {
-        if self.engine.find_key(key, event, self.now.moment)?.is_some() {
-            return Ok(true);
+    /// Records the events that it was made of, or the first of them, but for those with problems;
+    /// says of each other one, by its place, what became of it.
+    pub(super) fn record(
+        self,
+        events: &[Event<'_>],
+    ) -> Result<Vec<(usize, BatchEvent)>, BatchError> {
+        let engine = self.engine;
+        let mut done: Vec<(usize, BatchEvent)> = Vec::with_capacity(events.len());
+        let (mut cut_off, mut told, mut failed) = (false, Ok(()), None);
+        for (index, (event, step)) in events.iter().zip(&self.steps).enumerate() {
+            let became = match *step {
+                Step::Leave => continue,
+                Step::Known(id) => BatchEvent::Duplicate { id },
+                Step::Repeats(first) => {
+                    let first = done.binary_search_by_key(&first, |(index, _)| *index).ok();
+                    let first = first.and_then(|at| done.get(at)).map(|(_, event)| *event);
+                    first.map_or(BatchEvent::Conflict, BatchEvent::repeated)
+                }
+                Step::Record => {
+                    engine.wait_for_room();
+                    let answer = self.record_one(event);
+                    cut_off |= engine.is_cut_off(&answer);
+                    if cfg!(feature = "metrics") && told.is_ok() {
+                        // The recorder is the caller's code, and whatever it does the rest of the
+                        // batch is recorded.
+                        let figures = || engine.figures.answered(INTENT, &answer, &engine.table);
+                        told = catch_unwind(AssertUnwindSafe(figures));
+                    }
+                    match BatchEvent::of(answer) {
+                        Ok(became) => became,
+                        Err(why) => {
+                            failed = Some(why);
+                            break;
+                        }
+                    }
+                }
+            };
+            done.push((index, became));
         }
-        let fingerprint = self.engine.keys.fingerprint(event);
-        match self.keys.entry(key) {
-            Entry::Occupied(first) if *first.get() == fingerprint => Ok(true),
-            Entry::Occupied(_) => Err(key.conflict()),
-            Entry::Vacant(free) => {
-                free.insert(fingerprint);
-                Ok(false)
-            }
+        let stored = failed.map_or_else(|| engine.batch_is_stored(cut_off), Err);
+        if let Err(panic) = told {
+            resume_unwind(panic);
         }
+        stored.map(|()| done)
     }
 
-    /// Records the events but for repeats; says whether the engine was closed meanwhile.
-    fn record(self, events: &[Event<'_>]) -> (BatchReport, bool) {
-        let mut repeats = self.repeats.iter().copied().peekable();
-        let (mut count, mut cut_off) = (0_usize, false);
-        for (index, event) in events.iter().enumerate() {
-            if repeats.next_if_eq(&index).is_some() {
-                continue;
-            }
-            self.engine.wait_for_room();
-            let answer = self.engine.counted(Intent::Record, || self.record_one(event));
-            cut_off |= self.engine.is_cut_off(&answer);
-            let is_new = answer.is_ok_and(|decision| !decision.is_replay());
-            count = count.saturating_add(usize::from(is_new));
-        }
-        (BatchReport { count, duplicates: events.len().saturating_sub(count) }, cut_off)
-    }
-
-    /// Fails only when the key was used for another event since it was checked.
+    /// Fails only when the key was used for another event since it was checked, or the store does.
     fn record_one(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
         let (engine, now) = (self.engine, self.now);
-        let cost = engine.costs(event, Intent::Record, now);
-        let decide = || engine.settle(event, Intent::Record, now, cost);
+        let cost = engine.costs(event, INTENT, now);
+        let decide = || engine.settle(event, INTENT, now, cost);
         match CustomerKey::of(event) {
             None => decide(),
             Some(key) => engine.by_key(key, event, now.moment, decide),
+        }
+    }
+}
+
+impl BatchEvent {
+    /// What became of an event with this answer; the error is the store's.
+    fn of(answer: Result<Decision, TrackError>) -> Result<Self, BatchError> {
+        match answer.map_err(TrackError::of_batch) {
+            Ok(answer) if answer.is_replay() => Ok(Self::Duplicate { id: answer.event_id() }),
+            Ok(answer) => Ok(Self::New { id: answer.event_id() }),
+            Err(Ok(failed)) => Err(failed),
+            Err(Err(_)) => Ok(Self::Conflict),
+        }
+    }
+
+    /// What becomes of the same event once more.
+    fn repeated(self) -> Self {
+        match self {
+            Self::New { id } | Self::Duplicate { id } => Self::Duplicate { id },
+            Self::Conflict => Self::Conflict,
         }
     }
 }

@@ -35,14 +35,14 @@ mod meters;
 mod transfer;
 mod usage;
 
-pub use self::batch::BatchReport;
+pub use self::batch::{BatchEvent, BatchReport};
 pub use self::builder::{EngineBuilder, Recording};
 #[cfg(feature = "durable")]
 pub use self::durable::{Committed, Health};
 pub use self::events::{EventIter, Events};
 pub use self::explain::{Explanation, RuleExplanation, RuleOutcome};
 use self::figures::EngineFigures;
-pub use self::transfer::{ExportReport, ImportReport};
+pub use self::transfer::{BadLines, ExportReport, ImportReport, SkippedLine};
 pub use self::usage::{MeterHandle, Usage};
 
 /// Rate limits, quotas and the events that were let in, in one process.

@@ -5,15 +5,20 @@ use std::io::{BufRead, Read, Write};
 use serde::{Serialize, Serializer};
 
 use super::Engine;
-use crate::error::{BatchError, ExportError, ImportError, QueryError};
+use crate::error::{BatchError, BatchProblem, ExportError, ImportError, QueryError, TrackError};
 use crate::event::{Event, Line, MAX_BATCH};
+use crate::idempotency::CustomerKey;
 use crate::ledger::{Ledger, Scan};
 use crate::log::{EventQuery, RecordedEvent};
 use crate::progress::Progress;
 
 mod line;
+mod report;
 #[cfg(feature = "durable")]
 mod stored;
+
+use self::report::Skipped;
+pub use self::report::{BadLines, ExportReport, ImportReport, SkippedLine};
 
 const EXPORTING: &str = "exporting events";
 const IMPORTING: &str = "importing events";
@@ -25,30 +30,6 @@ const MAX_LINE_BYTES: usize = 16 * 1_024 * 1_024;
 const BATCH_BYTES: usize = 8 * 1_024 * 1_024;
 /// The most of a reason that is shown.
 const REASON_CHARS: usize = 400;
-
-/// What was exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[non_exhaustive]
-pub struct ExportReport {
-    /// How many events were written.
-    pub count: u64,
-}
-
-/// What was imported. Serializes as `count` and `duplicates`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[non_exhaustive]
-pub struct ImportReport {
-    /// How many events were recorded.
-    pub count: u64,
-    /// How many were left out because they were recorded before.
-    pub duplicates: u64,
-}
-
-impl ImportReport {
-    fn lines(&self) -> u64 {
-        self.count.saturating_add(self.duplicates)
-    }
-}
 
 /// A recorded event and its idempotency key, where that is kept.
 #[derive(Debug)]
@@ -88,7 +69,7 @@ impl Engine {
     /// nobody waits for it.
     ///
     /// ```
-    /// use limitry::{Engine, Event, EventQuery};
+    /// use limitry::{BadLines, Engine, Event, EventQuery};
     ///
     /// let engine = Engine::builder().build()?;
     /// let call = Event::new("cust_123", "model_call").input_tokens(150);
@@ -98,8 +79,8 @@ impl Engine {
     /// assert_eq!(report.count, 1);
     ///
     /// let other = Engine::builder().build()?;
-    /// assert_eq!(other.import(&lines[..], |_| {})?.count, 1);
-    /// assert_eq!(other.import(&lines[..], |_| {})?.duplicates, 1);
+    /// assert_eq!(other.import(&lines[..], BadLines::Stop, |_| {})?.count, 1);
+    /// assert_eq!(other.import(&lines[..], BadLines::Stop, |_| {})?.duplicates, 1);
     /// # Ok::<(), limitry::Error>(())
     /// ```
     ///
@@ -143,26 +124,60 @@ impl Engine {
     ///
     /// The idempotency key of an event is the line's, or else its `id`; one of them must be there.
     /// So lines that are imported twice count once, as long as the engine remembers their keys.
-    /// Events that this engine has recorded itself are duplicates, too.
+    /// Events that this engine has recorded itself are duplicates, too. A key that the customer
+    /// used for another event makes a bad line, as a field that breaks its rule does.
+    ///
+    /// `bad_lines` says what to do with those. [`BadLines::Stop`] ends the import at the first;
+    /// [`BadLines::Skip`] leaves them out, and the report counts them and says of the first 1 000
+    /// what is wrong.
     ///
     /// Costs what [`record_batch`](Self::record_batch) of 1 000 events at a time does, and as much
     /// again to read the lines. `progress` is told how many lines are done; how many there are is
-    /// not known.
+    /// not known. A panic of it, or of `lines`, comes between two batches and is handed on: what
+    /// was imported before is imported whole.
+    ///
+    /// ```
+    /// use limitry::{BadLines, Engine};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let at = r#""createdAt":"2024-01-15T10:00:00Z""#;
+    /// let lines = [
+    ///     format!(r#"{{"id":"1","customerId":"c","eventType":"call",{at}}}"#),
+    ///     format!(r#"{{"id":"2","customerId":"","eventType":"call",{at}}}"#),
+    ///     format!(r#"{{"id":"1","customerId":"c","eventType":"other",{at}}}"#),
+    ///     format!(r#"{{"id":"3","customerId":"c","eventType":"call",{at}}}"#),
+    /// ];
+    /// let lines = lines.join("\n");
+    /// let report = engine.import(lines.as_bytes(), BadLines::Skip, |_| {})?;
+    /// assert_eq!((report.count, report.invalid, report.conflicts), (2, 1, 1));
+    /// assert_eq!(report.skipped[0].line, 2);
+    /// assert_eq!(&*report.skipped[0].reason, "customer_id: \"\" must be 1 to 256 bytes long");
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// The first line that cannot be read or recorded, with its number, field, value and rule. All
-    /// lines before it are imported then: put it right, and import the same lines again.
+    /// With `Stop` the first line that cannot be read or recorded, with its number, field, value
+    /// and rule. All lines before it are imported then: put it right, and import the same lines
+    /// again. With both: `lines` or the store fails.
     pub fn import(
         &self,
         lines: impl BufRead,
+        bad_lines: BadLines,
         progress: impl FnMut(Progress),
     ) -> Result<ImportReport, ImportError> {
-        let report = ImportReport::default();
-        let (events, numbers) = (Vec::new(), Vec::new());
-        let mut import = Import { engine: self, events, numbers, bytes: 0, report, progress };
+        let mut import = Import {
+            engine: self,
+            bad_lines,
+            events: Vec::new(),
+            numbers: Vec::new(),
+            bytes: 0,
+            unread: Vec::new(),
+            report: ImportReport::default(),
+            progress,
+        };
         let done = import.run(lines);
-        let imported = import.report.lines();
-        (import.progress)(Progress::new(IMPORTING, imported, imported));
+        let lines = import.report.lines();
+        (import.progress)(Progress::new(IMPORTING, lines, lines));
         done.map(|()| import.report)
     }
 }
@@ -219,10 +234,13 @@ impl<'o, W: Write, P: FnMut(Progress)> Lines<'o, W, P> {
 /// An import under way.
 struct Import<'e, P> {
     engine: &'e Engine,
+    bad_lines: BadLines,
     /// What was read and is not recorded yet, the lines' numbers, and how many bytes they had.
     events: Vec<Event<'static>>,
     numbers: Vec<u64>,
     bytes: usize,
+    /// Lines between those that are no events and are to be skipped, and why.
+    unread: Vec<(u64, Box<str>)>,
     report: ImportReport,
     progress: P,
 }
@@ -237,7 +255,7 @@ impl<P: FnMut(Progress)> Import<'_, P> {
             let read = lines.by_ref().take(most).read_until(b'\n', &mut text);
             if let Err(why) = read {
                 self.record()?;
-                let (imported, reason) = (self.report.lines(), why.to_string().into());
+                let (imported, reason) = (self.report.imported(), why.to_string().into());
                 return Err(ImportError::Read { line, imported, reason });
             }
             if text.is_empty() {
@@ -253,13 +271,17 @@ impl<P: FnMut(Progress)> Import<'_, P> {
                     self.bytes = self.bytes.saturating_add(text.len());
                 }
                 Ok(None) => self.report.duplicates = self.report.duplicates.saturating_add(1),
+                Err(reason) if self.bad_lines == BadLines::Skip => {
+                    self.unread.push((line, reason.into()));
+                }
                 Err(reason) => {
                     self.record()?;
-                    let imported = self.report.lines();
+                    let imported = self.report.imported();
                     return Err(ImportError::Line { line, imported, reason: reason.into() });
                 }
             }
-            if self.events.len() >= MAX_BATCH || self.bytes >= BATCH_BYTES {
+            let waiting = self.events.len().max(self.unread.len());
+            if waiting >= MAX_BATCH || self.bytes >= BATCH_BYTES {
                 self.record()?;
                 (self.progress)(Progress::new(IMPORTING, self.report.lines(), 0));
             }
@@ -285,34 +307,63 @@ impl<P: FnMut(Progress)> Import<'_, P> {
         line::event(line).map(Some)
     }
 
-    /// Records what was read; where one of the events cannot be, those before it.
+    /// Records what was read, or, where a bad line stops the import, what is before it.
     fn record(&mut self) -> Result<(), ImportError> {
         let (events, numbers) =
             (std::mem::take(&mut self.events), std::mem::take(&mut self.numbers));
         self.bytes = 0;
-        let (mut batch, mut failed) = (events.as_slice(), None);
-        while !batch.is_empty() {
-            match self.engine.record_batch(batch) {
-                Ok(report) => {
-                    let number = |count| u64::try_from(count).unwrap_or(u64::MAX);
-                    let ImportReport { count, duplicates } = &mut self.report;
-                    *count = count.saturating_add(number(report.count));
-                    *duplicates = duplicates.saturating_add(number(report.duplicates));
-                    break;
-                }
-                Err(error) => {
-                    let at = if let BatchError::Event { index, .. } = &error { *index } else { 0 };
-                    failed = Some((at, error));
-                    batch = batch.get(..at).unwrap_or_default();
-                }
+        let mut skipped: Vec<(u64, Skipped)> = std::mem::take(&mut self.unread)
+            .into_iter()
+            .map(|(line, reason)| (line, Skipped::Invalid(reason)))
+            .collect();
+        let stopped = self.record_events(&events, &numbers, &mut skipped);
+        skipped.sort_unstable_by_key(|(line, _)| *line);
+        for (line, why) in skipped {
+            self.report.skip(line, why);
+        }
+        let Some((line, why)) = stopped else { return Ok(()) };
+        let imported = self.report.imported();
+        Err(match why {
+            Ok(source) => ImportError::Event { line, imported, source },
+            Err(source) => ImportError::Batch { line, imported, source },
+        })
+    }
+
+    /// Records events, whose lines have these numbers; says at which line and why the import stops.
+    fn record_events(
+        &mut self,
+        events: &[Event<'_>],
+        numbers: &[u64],
+        skipped: &mut Vec<(u64, Skipped)>,
+    ) -> Option<(u64, Result<TrackError, BatchError>)> {
+        let number = |index: usize| numbers.get(index).copied().unwrap_or(0);
+        if events.is_empty() {
+            return None;
+        }
+        let mut batch = match self.engine.batch(events) {
+            Ok(batch) => batch,
+            Err(why) => return Some((number(0), Err(why))),
+        };
+        let (mut wanted, mut stopped) = (events, None);
+        for BatchProblem { index, source } in std::mem::take(&mut batch.problems) {
+            if self.bad_lines == BadLines::Stop {
+                wanted = events.get(..index).unwrap_or_default();
+                stopped = Some((number(index), Ok(source)));
+                break;
+            }
+            skipped.push((number(index), Skipped::of(&source)));
+        }
+        let recorded = match batch.record(wanted) {
+            Ok(recorded) => recorded,
+            Err(why) => return Some((number(0), Err(why))),
+        };
+        for (index, became) in recorded {
+            if let (false, Some(event)) = (self.report.add(became), events.get(index)) {
+                let conflict = CustomerKey::of(event).map(CustomerKey::conflict);
+                skipped.extend(conflict.map(|why| (number(index), Skipped::of(&why))));
             }
         }
-        let Some((at, error)) = failed else { return Ok(()) };
-        let (line, imported) = (numbers.get(at).copied().unwrap_or(0), self.report.lines());
-        Err(match error {
-            BatchError::Event { source, .. } => ImportError::Event { line, imported, source },
-            source => ImportError::Batch { line, imported, source },
-        })
+        stopped
     }
 }
 
