@@ -222,6 +222,12 @@ pub enum QueryError {
         /// The name of the value.
         field: Box<str>,
     },
+    /// Retention has dropped the event that a page begins with, and so all that were to be shown.
+    #[error("cursor {cursor:?}: its events are not kept any more; ask for a first page again")]
+    CursorExpired {
+        /// The cursor.
+        cursor: Box<str>,
+    },
     /// There is no such meter.
     #[error("no meter has the id {id:?}")]
     MeterNotFound {

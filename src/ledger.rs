@@ -6,7 +6,6 @@
 //! full segments by reference, and looks through it afterwards.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -16,7 +15,9 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 #[cfg(feature = "durable")]
 use crate::format::Version;
-use crate::log::{EventId, MemoryLog, Packed, Segment};
+#[cfg(feature = "durable")]
+use crate::log::Dropped;
+use crate::log::{Bounds, EventId, MemoryLog, Packed, Segment};
 #[cfg(feature = "durable")]
 use crate::usage::RowCursor;
 use crate::usage::{Answer, Half, Question, RollupOptions, Rollups, ValueFold};
@@ -41,11 +42,10 @@ struct Inner {
 }
 
 impl Ledger {
-    /// A ledger that keeps the newest `keep` events, and those no longer than the retention where
-    /// there is one.
-    pub(crate) fn new(keep: usize, retention: Option<Duration>, rollups: &RollupOptions) -> Self {
+    /// A ledger that keeps the events within bounds.
+    pub(crate) fn new(keep: Bounds, rollups: &RollupOptions) -> Self {
         let hasher = ahash::RandomState::new();
-        let (log, rollups) = (MemoryLog::new(keep, retention), Rollups::new(rollups));
+        let (log, rollups) = (MemoryLog::new(keep), Rollups::new(rollups));
         let inner = Mutex::new(Inner { log, rollups });
         Self { name: ahash::RandomState::new().hash_one("log"), hasher, inner }
     }
@@ -65,7 +65,7 @@ impl Ledger {
     #[cfg(feature = "durable")]
     pub(crate) fn without_events(self) -> Self {
         let Inner { log, rollups } = self.inner.into_inner();
-        let log = MemoryLog::starting(1, None, log.recorded(), Some(Timestamp::MAX));
+        let log = MemoryLog::starting(Bounds::newest(1), log.recorded(), Dropped::all());
         Self { inner: Mutex::new(Inner { log, rollups }), ..self }
     }
 
@@ -96,12 +96,16 @@ impl Ledger {
         half.complete(question, &self.hasher)
     }
 
-    /// Keeps these folds of values, and no others, for meters. Those that are new are filled in
-    /// from the events that the log has.
+    /// Whether [`track`](Self::track) would change something.
+    pub(crate) fn is_to_track(&self, folds: &[ValueFold]) -> bool {
+        self.inner.lock().rollups.is_to_track(folds)
+    }
+
+    /// Keeps these folds of values, and no others, for rules and meters. Those that are new are
+    /// filled in from the events that the log has.
     pub(crate) fn track(&self, folds: &[ValueFold]) {
         let Inner { log, rollups } = &mut *self.inner.lock();
-        let since = log.floor().map_or(Timestamp::MIN, |gone| gone.saturating_add_nanos(1));
-        let new = rollups.track(folds, since);
+        let new = rollups.track(folds, log.dropped());
         if new.is_empty() {
             return;
         }
@@ -141,20 +145,26 @@ impl Ledger {
     pub(crate) fn save_log(&self, out: &mut Vec<u8>) -> u64 {
         let Inner { log, .. } = &*self.inner.lock();
         out.extend_from_slice(&log.first().to_le_bytes());
-        if let Some(floor) = log.floor() {
-            out.extend_from_slice(&floor.unix_nanos().to_le_bytes());
-        }
+        log.dropped().save(out);
         log.recorded()
     }
 
-    /// What [`save_log`](Self::save_log) saved: the first place, and the latest timestamp of the
-    /// events before it.
+    /// What [`save_log`](Self::save_log) saved: the first place, and when the events before it
+    /// happened.
     #[cfg(feature = "durable")]
-    pub(crate) fn read_log(_: Version, bytes: &[u8]) -> Option<(u64, Option<Timestamp>)> {
+    pub(crate) fn read_log(version: Version, bytes: &[u8]) -> Option<(u64, Dropped)> {
         let bytes = &mut &*bytes;
         let first = take_u64(bytes)?;
-        let floor = if bytes.is_empty() { None } else { Some(take_i128(bytes)?) };
-        bytes.is_empty().then_some((first, floor.map(Timestamp::from_unix_nanos)))
+        let dropped = match version {
+            // It has the latest instant alone.
+            Version::One if bytes.is_empty() => Dropped::new(),
+            Version::One => {
+                let latest = Timestamp::from_unix_nanos(take_i128(bytes)?);
+                Dropped::of(Timestamp::MIN, latest)
+            }
+            Version::Two => Dropped::read(bytes)?,
+        };
+        bytes.is_empty().then_some((first, dropped))
     }
 
     /// The name of the event at a place.
@@ -180,6 +190,11 @@ impl Ledger {
     /// How many events there ever were: the place of the next one.
     pub(crate) fn recorded(&self) -> u64 {
         self.inner.lock().log.recorded()
+    }
+
+    /// The place of the oldest event that is there, or of the next one.
+    pub(crate) fn first(&self) -> u64 {
+        self.inner.lock().log.first()
     }
 
     /// As [`MemoryLog::newest_before`].

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use limitry::{Engine, Event, Interval, ManualClock, Meter, MeterQuery, QueryError, UsageQuery};
+use limitry::{
+    Engine, Event, Interval, ManualClock, Meter, MeterQuery, Metric, Period, QueryError, Quota,
+    RollupOptions, UsageQuery,
+};
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
@@ -95,7 +98,8 @@ fn a_meter_that_comes_later_knows_what_the_log_has() {
 fn a_meter_has_its_sum_beyond_the_names_that_have_room() {
     let engine = Engine::builder().build().expect("no rules");
     for name in 0..1_001 {
-        let event = Event::new("c", "e").value(format!("v{name}"), 2);
+        let customer = format!("c{}", name / 64);
+        let event = Event::new(customer, "e").value(format!("v{name}"), 2);
         let _ = engine.record(&event).expect("a good event");
     }
     for (id, meter) in [("s", Meter::sum("s", "v1000")), ("a", Meter::avg("a", "v1000"))] {
@@ -106,4 +110,81 @@ fn a_meter_has_its_sum_beyond_the_names_that_have_room() {
     assert_eq!((value("s"), value("a")), (6_u64.into(), 3_u64.into()));
     let summary = engine.usage().summary(&UsageQuery::all_time()).expect("a summary");
     assert_eq!(summary.totals.values.len(), 1_001);
+}
+
+/// Events with this many names of a customer, as wide as events can be.
+fn flood(engine: &Engine, customer: &str, names: usize) {
+    let names: Vec<_> = (0..names).map(|name| format!("{customer}_{name}")).collect();
+    for names in names.chunks(64) {
+        let event = Event::new(customer, "e");
+        let event = names.iter().fold(event, |event, name| event.value(name.as_str(), 1));
+        let _ = engine.record(&event).expect("a good event");
+    }
+}
+
+/// One customer's names take no room from the others', and what is in no sum is said in both shapes.
+#[test]
+fn a_customer_has_64_names_and_those_that_rules_use_have_room_always() {
+    let quota = Quota::new("Images", Metric::value("images"), 1_000, Period::Day);
+    let rollups = RollupOptions::new().value("declared");
+    let engine = Engine::builder().quota(quota).rollups(rollups).build().expect("a good rule");
+    flood(&engine, "greedy", 1_000);
+    let totals_of = |customer: &str| {
+        let query = UsageQuery::all_time().customer(customer);
+        engine.usage().summary(&query).expect("a summary").totals
+    };
+    let greedy = totals_of("greedy");
+    assert_eq!((greedy.values.len(), greedy.other_values), (64, 1_000 - 64));
+    let good = Event::new("good", "e").value("mine", 5).value("greedy_1", 7);
+    let _ = engine.record(&good).expect("a good event");
+    let good = totals_of("good");
+    assert_eq!((good.values["mine"], good.other_values), (5_u64.into(), 0));
+    assert_eq!(good.values["greedy_1"], 7_u64, "a name that has a sum has it for everybody");
+
+    // Of all customers together it is 1 000 names, and there is room for what rules use yet.
+    (0..20).for_each(|number| flood(&engine, &format!("cust_{number}"), 64));
+    let all = engine.usage().summary(&UsageQuery::all_time()).expect("a summary").totals;
+    assert_eq!(all.values.len(), 1_000);
+    let more = Event::new("late", "e").value("images", 3).value("declared", 4).value("new", 5);
+    let _ = engine.record(&more).expect("a good event");
+    let late = totals_of("late");
+    let known = [("declared", 4_u64), ("images", 3)].map(|(name, sum)| (name.into(), sum.into()));
+    assert_eq!((late.values, late.other_values), (known.into(), 1));
+
+    let query = UsageQuery::all_time().customer("late");
+    let summary = engine.usage().summary(&query).expect("a summary");
+    let first = serde_json::to_value(&summary).expect("plain data");
+    assert_eq!(first["otherValues"], 1);
+    let generic = serde_json::to_value(summary.generic()).expect("plain data");
+    assert_eq!((&generic["otherValues"], &generic["values"]["images"]), (&1.into(), &3.into()));
+    let rows = engine.usage().breakdown(&UsageQuery::all_time(), "customer_id").expect("rows");
+    let body = serde_json::to_value(&rows).expect("plain data");
+    let row = |customer: &str| {
+        let rows = body["data"].as_array().expect("a list").iter();
+        rows.clone().find(|row| row["dimension"] == customer).expect("a row").clone()
+    };
+    assert_eq!((&row("late")["otherValues"], row("good").get("otherValues")), (&1.into(), None));
+}
+
+/// A rule that names a value later knows all that the log still has of it.
+#[test]
+fn a_rule_that_names_a_value_later_knows_its_events() {
+    let engine = Engine::builder().build().expect("no rules");
+    flood(&engine, "c", 64);
+    for _ in 0..3 {
+        let _ = engine.record(&Event::new("c", "e").value("beyond", 2)).expect("a good event");
+    }
+    let quota =
+        Quota::new("Beyond", Metric::value("beyond"), 1_000, Period::Day).per("customer_id");
+    let quota = engine.add_quota(quota).expect("a good rule");
+    let decision = engine.track(&Event::new("c", "e").value("beyond", 1)).expect("a good event");
+    assert_eq!(decision.quotas().next().expect("it matches").used, 7_u64);
+    let summary = engine.usage().summary(&UsageQuery::all_time()).expect("a summary");
+    assert_eq!(summary.totals.values["beyond"], 7_u64);
+    // Removed, it is a name as others are, and keeps its sum.
+    let id = quota.id.expect("an id");
+    engine.remove(&id).expect("it is there");
+    let _ = engine.record(&Event::new("d", "e").value("beyond", 1)).expect("a good event");
+    let summary = engine.usage().summary(&UsageQuery::all_time()).expect("a summary");
+    assert_eq!(summary.totals.values["beyond"], 8_u64);
 }

@@ -369,17 +369,17 @@ fn points_whose_minutes_are_gone_say_so() {
         let _ = engine.record(&Event::new("c", "e")).expect("a good event");
         clock.advance(hours(1));
     }
-    // From 10:30 to 19:30, asked at 20:30: hours are kept from 17:00 on.
+    // From 10:30 to 19:30, asked at 20:30: hours are kept from 17:00 on. Of those before the log
+    // knows whether it has dropped an event.
     let day = UsageQuery::new(at("2024-01-15T00:00:00Z"), at("2024-01-16T00:00:00Z"));
     let series = engine.usage().timeseries(&day, Interval::Hour).expect("a series");
     assert!(!series.covers.is_complete);
     let whole: Vec<bool> = series.points.iter().map(|point| point.is_complete).collect();
-    let first = whole.iter().position(|whole| *whole).expect("the newest");
-    assert!(whole[first..].iter().all(|whole| *whole) && first > 10, "{whole:?}");
-    let start = series.covers.start.map(instant).expect("a bound");
+    let expected: Vec<bool> = (0..24).map(|hour| !(10..17).contains(&hour)).collect();
+    assert_eq!(whole, expected);
     assert_eq!(
-        date(start),
-        at("2024-01-15T00:00:00Z") + TimeDelta::hours(first.try_into().expect("few"))
+        series.covers.start.map(|start| date(instant(start))),
+        Some(at("2024-01-15T00:00:00Z"))
     );
     for (point, whole) in series.points.iter().zip(&whole) {
         let second = point.timestamp.unix_seconds() - START_SECOND;
@@ -393,3 +393,56 @@ fn points_whose_minutes_are_gone_say_so() {
 }
 
 const START_SECOND: i64 = 1_705_314_600;
+
+/// Days are made of what is kept by the hour, in zones whose midnight is on no full hour too: half
+/// an hour (India, Iran, ...), a quarter (Nepal, Chatham, Eucla), and where clocks change by half an
+/// hour (Lord Howe, on the 7th of April).
+#[test]
+fn days_of_every_zone_are_exact_for_as_long_as_hours_are_kept() {
+    let (engine, clock) =
+        support::engine_at(START + 45 * 24 * HOUR, |it| it.recording(Recording::Newest(1)));
+    // Each five minutes from the last day of February to the 24th of April.
+    let first = at("2024-02-29T10:30:00Z");
+    let events = 55 * 288;
+    for number in 0..events {
+        clock.set(first + TimeDelta::minutes(5 * number));
+        let event = Event::new("c", "e").input_tokens(u64::try_from(number).expect("a number"));
+        let _ = engine.record(&event).expect("a good event");
+    }
+    for zone in [
+        Tz::Asia__Kolkata,
+        Tz::Asia__Kathmandu,
+        Tz::Asia__Tehran,
+        Tz::Asia__Kabul,
+        Tz::Asia__Yangon,
+        Tz::Australia__Adelaide,
+        Tz::Australia__Lord_Howe,
+        Tz::Australia__Eucla,
+        Tz::Pacific__Chatham,
+        Tz::Pacific__Marquesas,
+        Tz::America__St_Johns,
+        Tz::America__New_York,
+        Tz::UTC,
+    ] {
+        let midnight = |day: u32| {
+            let day = day_of("2024-03-02") + TimeDelta::days(day.into());
+            date(support::fold::beginning(day, zone))
+        };
+        let query = UsageQuery::new(midnight(0), midnight(44)).time_zone(zone);
+        let series = ask(&engine, &query, Interval::Day);
+        assert_eq!(series.points.len(), 44, "{zone}");
+        for (day, point) in (0..).zip(&series.points) {
+            let is_in = |number: &i64| {
+                let at = first + TimeDelta::minutes(5 * number);
+                midnight(day) <= at && at < midnight(day + 1)
+            };
+            let numbers: Vec<i64> = (0..events).filter(is_in).collect();
+            let sum = numbers.iter().map(|number| u128::try_from(*number).expect("a number")).sum();
+            let found = (point.totals.total_events, point.totals.total_input_tokens);
+            assert_eq!(found, (numbers.len() as u64, sum), "{zone}, day {day}");
+        }
+        let month = UsageQuery::new(midnight(0), midnight(30));
+        let summary = engine.usage().summary(&month).expect("a summary");
+        assert!(summary.covers.is_complete, "{zone}");
+    }
+}

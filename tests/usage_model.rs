@@ -629,8 +629,9 @@ fn values_of_names_beyond_the_cap_are_counted() {
     let (engine, clock) = engine(|builder| builder.recording(Recording::Newest(700)));
     let (named, steps) = (1_000, 1_100);
     for number in 0..2 * steps {
-        let name = format!("value_{}", number % steps);
-        let _ = engine.record(&Event::new("c", "e").value(name, 2)).expect("a good event");
+        let (name, customer) = (format!("value_{}", number % steps), number % steps / 64);
+        let event = Event::new(format!("c_{customer}"), "e").value(name, 2);
+        let _ = engine.record(&event).expect("a good event");
         clock.advance(duration(7 * SECOND));
     }
     for range in [ALWAYS, START + 1..START + 30 * MINUTE + 1] {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::clock::Timestamp;
+use crate::log::RunTimes;
 use crate::log::store::{FORKED, StateChange, StoreError, StoredKey};
 
 /// A batch with so many bytes is full, however few its records are.
@@ -28,9 +29,8 @@ pub(super) struct Waiting {
     pub(super) records: Vec<u8>,
     pub(super) ends: Vec<u32>,
     pub(super) keys: Vec<StoredKey>,
-    /// Bounds of the timestamps of the records' events.
-    pub(super) earliest: Timestamp,
-    pub(super) latest: Timestamp,
+    /// When the records' events happened.
+    pub(super) times: RunTimes,
     /// The engine's time of the newest record.
     pub(super) now: u64,
     pub(super) state: Vec<StateChange>,
@@ -45,8 +45,7 @@ impl Waiting {
             records: Vec::new(),
             ends: Vec::new(),
             keys: Vec::new(),
-            earliest: Timestamp::MAX,
-            latest: Timestamp::MIN,
+            times: RunTimes::new(),
             now: 0,
             state: Vec::new(),
             serial: 0,
@@ -58,7 +57,7 @@ impl Waiting {
         self.records.clear();
         self.ends.clear();
         self.keys.clear();
-        (self.earliest, self.latest) = (Timestamp::MAX, Timestamp::MIN);
+        self.times.clear();
         self.state.clear();
     }
 
@@ -314,8 +313,7 @@ impl Queue {
         }
         // A batch is full long before its positions leave 32 bits, but for an event of gigabytes.
         open.ends.push(u32::try_from(open.records.len()).unwrap_or(u32::MAX));
-        open.earliest = open.earliest.min(entry.timestamp);
-        open.latest = open.latest.max(entry.timestamp);
+        open.times.add(entry.timestamp);
         open.now = open.now.max(entry.now);
         let full = open.ends.len() >= self.limits.max_batch || open.records.len() >= BATCH_BYTES;
         self.waiting.fetch_add(1, Ordering::Relaxed);

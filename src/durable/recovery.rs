@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::checkpoint::{COUNTERS, KEYS, LOG, ROWS, blocks};
 use super::record::Record;
@@ -19,9 +18,8 @@ use crate::ledger::Ledger;
 use crate::log::store::{
     Batch, Chunk, Contents, FoundKey, StateChange, StateTable, Store, StoreError, StoredPiece,
 };
-use crate::log::{MemoryLog, Packed};
+use crate::log::{Bounds, Dropped, MemoryLog, Packed};
 use crate::progress::Progress;
-use crate::rules::Meters;
 use crate::snapshot::saved::{RestoredRules, Revisions, RuleRows, UnreadableRow};
 use crate::snapshot::{Compiler, Snapshot};
 use crate::usage::{Figure, RollupOptions, Rollups, RollupsError};
@@ -45,9 +43,8 @@ const SHARDS: usize = 1_024;
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) store: Arc<dyn Store>,
-    /// How many events are kept in memory; `None` where none is recorded.
-    pub(crate) keep: Option<usize>,
-    pub(crate) event_retention: Option<Duration>,
+    /// Which events are kept in memory; `None` where none is recorded.
+    pub(crate) keep: Option<Bounds>,
     pub(crate) rollups: RollupOptions,
     pub(crate) max_keys: u64,
     pub(crate) late_seconds: u64,
@@ -213,7 +210,7 @@ pub(super) fn recover_from(
     );
     let restoring = Restoring { roster: &snapshot.roster, end: timeline.at(now, None) };
     let mut reader =
-        Reader::new(settings, store, timeline, &table, restoring, (&revisions, &snapshot.meters));
+        Reader::new(settings, store, timeline, &table, restoring, (&revisions, &snapshot));
     std::thread::scope(|scope| {
         let load = || if settings.loads_keys { load_keys(store, &mut keys, now) } else { Ok(()) };
         let loading = scope.spawn(load);
@@ -285,15 +282,15 @@ pub(super) fn damaged(store: &dyn Contents, what: &str) -> StoreError {
     store.damaged(what, "its sums are right, and yet it is not what an engine writes")
 }
 
-/// Roll-ups to fold a log's events anew, of which those up to the timestamp `gone` are gone.
+/// Roll-ups to fold a log's events anew, but for the `dropped` ones.
 pub(super) fn rollups_anew(
     options: &RollupOptions,
-    meters: &Meters,
-    gone: Option<Timestamp>,
+    snapshot: &Snapshot,
+    dropped: &Dropped,
 ) -> Rollups {
-    let mut rollups = Rollups::anew(options, gone);
-    let since = gone.map_or(Timestamp::MIN, |gone| gone.saturating_add_nanos(1));
-    rollups.track(&Figure::folds_of(meters), since);
+    let mut rollups = Rollups::anew(options, dropped.clone());
+    let rules = snapshot.rules.iter().map(|rule| &rule.measure);
+    rollups.track(&Figure::folds_of(&snapshot.meters, rules), dropped);
     rollups
 }
 
@@ -305,7 +302,7 @@ struct Reader<'r> {
     table: &'r Table,
     restoring: Restoring<'r>,
     revisions: &'r Revisions,
-    meters: &'r Meters,
+    snapshot: &'r Snapshot,
     log: Option<MemoryLog>,
     rollups: Option<Rollups>,
     /// The place from which on counters are redone.
@@ -316,8 +313,8 @@ struct Reader<'r> {
     redoes: bool,
     /// The place from which on events are kept in memory.
     log_from: u64,
-    /// The latest timestamp of all events before.
-    floor: Option<Timestamp>,
+    /// When the events before it happened.
+    dropped: Dropped,
     checkpoint_bytes: u64,
     tail_bytes: u64,
     takes: SavedTakes,
@@ -328,7 +325,7 @@ struct Reader<'r> {
 struct Parts {
     rows: Vec<(Version, Vec<u8>)>,
     keys: Option<(Version, Vec<u8>)>,
-    log: Option<(u64, Option<Timestamp>)>,
+    log: Option<(u64, Dropped)>,
     bytes: u64,
 }
 
@@ -339,7 +336,7 @@ impl<'r> Reader<'r> {
         timeline: Timeline,
         table: &'r Table,
         restoring: Restoring<'r>,
-        (revisions, meters): (&'r Revisions, &'r Meters),
+        (revisions, snapshot): (&'r Revisions, &'r Snapshot),
     ) -> Self {
         Self {
             settings,
@@ -348,14 +345,14 @@ impl<'r> Reader<'r> {
             table,
             restoring,
             revisions,
-            meters,
+            snapshot,
             log: None,
             rollups: None,
             from: 0,
             fold_from: 0,
             redoes: false,
             log_from: 0,
-            floor: None,
+            dropped: Dropped::new(),
             checkpoint_bytes: 0,
             tail_bytes: 0,
             takes: SavedTakes::new(),
@@ -371,7 +368,7 @@ impl<'r> Reader<'r> {
         let mut start = self.from;
         if let Some(keep) = self.settings.keep {
             self.read_rollups(&parts, first)?;
-            start = start.min(self.fold_from).min(self.place_log(keep, first, &parts));
+            start = start.min(self.fold_from).min(self.place_log(keep, first, parts.log));
         }
         tell(Progress::new(CHECKPOINT, 1, 1));
         self.redo(start, tell)
@@ -434,7 +431,9 @@ impl<'r> Reader<'r> {
                 Ok(())
             }
             None | Some(Err(RollupsError::Mismatch { .. })) => {
-                let rollups = rollups_anew(options, self.meters, self.store.floor());
+                let mut dropped = Dropped::new();
+                dropped.merge(&self.store.dropped());
+                let rollups = rollups_anew(options, self.snapshot, &dropped);
                 (self.rollups, self.fold_from) = (Some(rollups), first);
                 Ok(())
             }
@@ -444,12 +443,13 @@ impl<'r> Reader<'r> {
 
     /// Decides which events come into memory; returns the place to read from, so that what is left
     /// out is known.
-    fn place_log(&mut self, keep: usize, first: u64, parts: &Parts) -> u64 {
-        let keep = u64::try_from(keep).unwrap_or(u64::MAX);
+    fn place_log(&mut self, keep: Bounds, first: u64, log: Option<(u64, Dropped)>) -> u64 {
+        let keep = u64::try_from(keep.events).unwrap_or(u64::MAX);
         self.log_from = self.store.end().saturating_sub(keep).max(first);
-        let (known, floor) = parts.log.unwrap_or((first, None));
+        let (known, dropped) = log.unwrap_or((first, Dropped::new()));
+        self.dropped = dropped;
         // Memory may have had events then that the store does not have any more.
-        self.floor = floor.max(self.store.floor());
+        self.dropped.merge(&self.store.dropped());
         known.clamp(first, self.log_from)
     }
 
@@ -483,8 +483,8 @@ impl<'r> Reader<'r> {
         Ok(())
     }
 
-    fn open_log(&self, keep: usize) -> MemoryLog {
-        MemoryLog::starting(keep, self.settings.event_retention, self.log_from, self.floor)
+    fn open_log(&self, keep: Bounds) -> MemoryLog {
+        MemoryLog::starting(keep, self.log_from, self.dropped.clone())
     }
 
     fn redo_record(&mut self, place: u64, bytes: &[u8]) -> Option<()> {
@@ -511,7 +511,7 @@ impl<'r> Reader<'r> {
             }
         }
         if place < self.log_from {
-            self.floor = self.floor.max(Some(timestamp));
+            self.dropped.add(timestamp);
         } else if let Some(keep) = self.settings.keep {
             if self.log.is_none() {
                 self.log = Some(self.open_log(keep));

@@ -10,8 +10,8 @@ use super::recovery::{RECORDS_A_WORD, Recovered, Settings, damaged, recover_from
 use crate::counters::{Checking, Moment, SavedTakes, Table};
 use crate::event::Dimension;
 use crate::ledger::Ledger;
-use crate::log::MemoryLog;
 use crate::log::store::{Chunk, Contents, StoreError};
+use crate::log::{Bounds, Dropped, MemoryLog};
 use crate::progress::Progress;
 use crate::snapshot::Snapshot;
 use crate::snapshot::saved::Revisions;
@@ -82,7 +82,7 @@ fn fold(
         snapshot: &snapshot,
         table: Table::new(settings.max_keys, table.timeline(), table.shards()),
         rollups: (is_complete && ledger.is_some())
-            .then(|| rollups_anew(&settings.rollups, &snapshot.meters, None)),
+            .then(|| rollups_anew(&settings.rollups, &snapshot, &Dropped::new())),
         start: None,
         is_complete,
         takes: SavedTakes::new(),
@@ -92,7 +92,7 @@ fn fold(
     let (records, states) = (store.end().saturating_sub(first), fold.states);
     let report = VerifyReport { records, states, is_complete, ..VerifyReport::default() };
     let folded = fold.rollups.map(|rollups| {
-        let log = MemoryLog::new(1, None);
+        let log = MemoryLog::new(Bounds::newest(1));
         Ledger::restored(0, settings.hasher.clone(), log, rollups)
     });
     let ledgers = ledger.zip(folded);

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::checkpoint::{Checkpoint, Sources, Step};
 use super::queue::{Waiting, Work};
-use crate::clock::Timestamp;
 use crate::counters::Moment;
 use crate::log::store::{Batch, Generation, Store, StoreError};
 
@@ -168,8 +167,7 @@ impl Writer {
             first: waiting.map_or_else(|| self.store.end(), |waiting| waiting.first),
             records: waiting.map_or(&[], |waiting| &waiting.records),
             ends: waiting.map_or(&[], |waiting| &waiting.ends),
-            earliest: waiting.map_or(Timestamp::MAX, |waiting| waiting.earliest),
-            latest: waiting.map_or(Timestamp::MIN, |waiting| waiting.latest),
+            times: waiting.map(|waiting| &waiting.times),
             now: self.state.now,
             keys: waiting.map_or(&[], |waiting| &waiting.keys),
             state: waiting.map_or(&[], |waiting| &waiting.state),

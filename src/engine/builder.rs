@@ -17,6 +17,7 @@ use crate::durable::Durable;
 use crate::error::{BuildError, RuleProblem, RuleSetError};
 use crate::idempotency::IdempotencyKeys;
 use crate::ledger::Ledger;
+use crate::log::Bounds;
 use crate::rules::{Meter, Meters, Quota, RateLimit, Rule, RuleSet};
 use crate::snapshot::{Compiler, Snapshot};
 use crate::usage::RollupOptions;
@@ -39,7 +40,8 @@ const DEFAULT_LATE: Duration = Duration::from_secs(60 * 60);
 pub enum Recording {
     /// None: a pure limiter.
     Off,
-    /// The newest of this number, in memory; the default is 100 000.
+    /// The newest of this number, in memory; the default is 100 000. They have at most a KiB each
+    /// on average, or what [`event_bytes`](EngineBuilder::event_bytes) says.
     Newest(usize),
 }
 
@@ -55,7 +57,8 @@ pub struct EngineBuilder {
     pub(super) rules: RuleSet,
     pub(super) clock: Option<Box<dyn Clock>>,
     pub(super) recording: Recording,
-    pub(super) event_retention: Option<Duration>,
+    event_bytes: Option<usize>,
+    event_retention: Option<Duration>,
     pub(super) rollups: RollupOptions,
     pub(super) max_keys: u64,
     pub(super) idempotency_retention: Duration,
@@ -71,6 +74,7 @@ impl EngineBuilder {
             rules: RuleSet::new(),
             clock: None,
             recording: Recording::default(),
+            event_bytes: None,
             event_retention: None,
             rollups: RollupOptions::new(),
             max_keys: DEFAULT_MAX_KEYS,
@@ -118,6 +122,15 @@ impl EngineBuilder {
     /// is set by `Durable::retention`.
     pub fn recording(mut self, recording: Recording) -> Self {
         self.recording = recording;
+        self
+    }
+
+    /// Sets how many bytes the events in memory have together at the most, packed as [`Recording`]
+    /// says; the default is a KiB for each of the events that `Recording` keeps: 100 MiB of 100 000
+    /// events. Beyond it the oldest go, however few they are, 1 024 or a MiB of them at a time; the
+    /// newest event is kept whatever its size.
+    pub fn event_bytes(mut self, bytes: usize) -> Self {
+        self.event_bytes = Some(bytes);
         self
     }
 
@@ -198,16 +211,11 @@ impl EngineBuilder {
 
     fn build_in_memory(self, rules: Vec<Rule>, meters: &Meters) -> Engine {
         let max_keys = self.idempotency_keys(DEFAULT_IDEMPOTENCY_KEYS);
+        let ledger = self.kept_events().map(|keep| Arc::new(Ledger::new(keep, &self.rollups)));
         let clock = self.clock.unwrap_or_else(|| Box::new(SystemClock::new()));
         let timeline = Timeline::starting(clock.now());
         let hasher = ahash::RandomState::new();
         let retention = u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
-        let ledger = match self.recording {
-            Recording::Off | Recording::Newest(0) => None,
-            Recording::Newest(keep) => {
-                Some(Arc::new(Ledger::new(keep, self.event_retention, &self.rollups)))
-            }
-        };
         let empty = Snapshot::new(0, Arc::default(), Vec::new(), Arc::default(), hasher.clone());
         let engine = Engine {
             highest: (!clock.is_monotonic()).then(|| AtomicU64::new(0)),
@@ -230,6 +238,16 @@ impl EngineBuilder {
         engine
     }
 
+    /// Which events are kept in memory; `None` where none is recorded.
+    pub(super) fn kept_events(&self) -> Option<Bounds> {
+        let (Recording::Newest(events @ 1..), retention) = (self.recording, self.event_retention)
+        else {
+            return None;
+        };
+        let newest = Bounds::newest(events);
+        Some(Bounds { bytes: self.event_bytes.unwrap_or(newest.bytes), retention, ..newest })
+    }
+
     /// The most idempotency keys; `default` where that was not said.
     pub(super) fn idempotency_keys(&self, default: usize) -> usize {
         self.idempotency_max_keys.unwrap_or(default)
@@ -248,6 +266,9 @@ impl EngineBuilder {
         }
         if self.event_retention == Some(Duration::ZERO) {
             problems.push(problem("eventRetention", "0 must be more than 0".to_owned()));
+        }
+        if self.event_bytes == Some(0) {
+            problems.push(problem("eventBytes", "0 must be at least 1".to_owned()));
         }
         for (field, value) in
             [("maxKeys", self.max_keys), ("idempotencyMaxKeys", self.idempotency_keys(1) as u64)]
@@ -273,6 +294,7 @@ impl fmt::Debug for EngineBuilder {
         shown
             .field("rules", &self.rules)
             .field("recording", &self.recording)
+            .field("event_bytes", &self.event_bytes)
             .field("event_retention", &self.event_retention)
             .field("rollups", &self.rollups)
             .field("max_keys", &self.max_keys)

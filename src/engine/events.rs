@@ -24,7 +24,8 @@ impl<'e> Events<'e> {
     }
 
     /// Returns how many events are kept now; 0 where recording is off. With
-    /// [`Recording::Newest(n)`](crate::Recording) at most 1 024 more than `n`.
+    /// [`Recording::Newest(n)`](crate::Recording) at most 1 024 more than `n`, and fewer than `n`
+    /// where those that have come have too many [bytes](crate::EngineBuilder::event_bytes).
     #[must_use]
     pub fn len(&self) -> usize {
         self.ledger.map_or(0, Ledger::len)
@@ -48,7 +49,8 @@ impl<'e> Events<'e> {
     /// Pages stay right while events arrive: of the events that were there when the first page
     /// was asked for, the pages show each that matches exactly once, but for those dropped before
     /// their page was asked for. Events that come in later are not among them: ask for a first
-    /// page again.
+    /// page again. A cursor is the name of the event that its page begins with; where that event is
+    /// dropped, and with it all before it, the cursor is an error.
     ///
     /// Costs a few nanoseconds an event that does not match, from where the page begins to where
     /// it is full. Recording goes on meanwhile: the ledger is locked to step to the next 1 024
@@ -71,17 +73,15 @@ impl<'e> Events<'e> {
     /// ```
     ///
     /// # Errors
-    /// Recording is off; the limit is not 1 to 100; the cursor is none of this engine's; a filter
-    /// breaks the rules of ids and keys, and so can match no event; the range ends where it
-    /// starts, or before.
+    /// Recording is off; the limit is not 1 to 100; the cursor is none of this engine's, or of
+    /// events that are [dropped](QueryError::CursorExpired); a filter breaks the rules of ids and
+    /// keys, and so can match no event; the range ends where it starts, or before.
     pub fn list(&self, query: &EventQuery) -> Result<EventPage, QueryError> {
         let limit = query.page_limit()?;
         let mut scan = self.scan(query, limit.saturating_add(1))?;
         let data: Vec<_> = scan.by_ref().take(limit).collect();
-        let has_more = scan.next().is_some();
-        let last = data.last().filter(|_| has_more);
-        let next_cursor = last.map(|event| event.id.to_string());
-        Ok(EventPage { data, next_cursor, has_more })
+        let next_cursor = scan.next().map(|next| next.id.to_string());
+        Ok(EventPage { data, has_more: next_cursor.is_some(), next_cursor })
     }
 
     /// Returns the events of all pages from the query's cursor on, the newest first: those that
@@ -101,17 +101,21 @@ impl<'e> Events<'e> {
         let wanted = query.wanted(ledger.hasher())?;
         let before = match query.cursor_text() {
             None => ledger.recorded(),
-            Some(cursor) => place(ledger, cursor)?,
+            Some(cursor) => place(ledger, cursor)?.saturating_add(1),
         };
         Ok(Scan::newest_first(ledger, wanted, before, most))
     }
 }
 
-/// The place that a cursor names: that of the last event of the page before.
+/// The place that a cursor names: that of the first event of the page.
 fn place(ledger: &Ledger, cursor: &str) -> Result<u64, QueryError> {
     let place = cursor.parse().ok().and_then(|id| ledger.place(id));
     let rule = "must be the next cursor of a page of this engine's events";
-    place.ok_or_else(|| QueryError::invalid("cursor", cursor, rule))
+    let place = place.ok_or_else(|| QueryError::invalid("cursor", cursor, rule))?;
+    if place < ledger.first() {
+        return Err(QueryError::CursorExpired { cursor: cursor.into() });
+    }
+    Ok(place)
 }
 
 /// The events of all pages of an [`EventQuery`], the newest first. See [`Events::iter`].

@@ -439,15 +439,15 @@ impl Change<'_> {
         engine.admit_rules()?;
         let convert = compiled.len() < self.current.rules.len()
             || compiled.iter().any(|rule| rule.counter.took_over());
-        let refill = !Arc::ptr_eq(&meters, &self.current.meters);
+        let refill = engine.is_to_track(&meters, compiled);
         let version = self.current.version.saturating_add(1);
         engine.note_checkpoints(&mut self.compiler);
-        let compiled = compiled.iter().map(|rule| self.compiler.renew(rule)).collect();
+        let compiled: Vec<_> = compiled.iter().map(|rule| self.compiler.renew(rule)).collect();
         if convert || refill {
             engine.rules_change();
         }
         // Before the first decision by a rule that counts a new meter.
-        engine.track_folds_of(&meters);
+        engine.track_folds_of(&meters, &compiled);
         let snapshot = Arc::new(Snapshot::new(
             version,
             Arc::clone(&self.time),

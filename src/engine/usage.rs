@@ -1,6 +1,7 @@
 //! Questions about usage, as the engine answers them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::Engine;
 use crate::amount::Amount;
@@ -8,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::QueryError;
 use crate::ledger::Ledger;
 use crate::rules::{Meter, Meters};
+use crate::snapshot::CompiledRule;
 use crate::usage::{
     Figure, Interval, MeterQuery, MeterValue, Question, Selector, UsageBreakdown, UsageQuery,
     UsageSummary, UsageTimeseries,
@@ -85,11 +87,18 @@ impl Engine {
         MeterHandle { engine: self, id }
     }
 
-    /// Lets the roll-ups keep what these meters need, and no more.
-    pub(super) fn track_folds_of(&self, meters: &Meters) {
+    /// Lets the roll-ups keep what these meters and rules need, and no more.
+    pub(super) fn track_folds_of(&self, meters: &Meters, rules: &[Arc<CompiledRule>]) {
         if let Some(ledger) = &self.ledger {
-            ledger.track(&Figure::folds_of(meters));
+            ledger.track(&Figure::folds_of(meters, rules.iter().map(|rule| &rule.measure)));
         }
+    }
+
+    /// Whether that changes something.
+    pub(super) fn is_to_track(&self, meters: &Meters, rules: &[Arc<CompiledRule>]) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| {
+            ledger.is_to_track(&Figure::folds_of(meters, rules.iter().map(|rule| &rule.measure)))
+        })
     }
 }
 
@@ -103,7 +112,7 @@ impl Usage<'_> {
         let asked = query.range()?;
         let selector = query.selector(None)?;
         let answer = self.ask(&selector, std::slice::from_ref(&asked))?;
-        UsageSummary::of(&answer, &asked)
+        Ok(UsageSummary::of(&answer, &asked))
     }
 
     /// Sums up the events of a query by the values of a dimension, the ones with most events
@@ -119,7 +128,7 @@ impl Usage<'_> {
         let asked = query.range()?;
         let selector = query.selector(Some(group_by))?;
         let answer = self.ask(&selector, std::slice::from_ref(&asked))?;
-        UsageBreakdown::of(&answer, &asked)
+        Ok(UsageBreakdown::of(&answer, &asked))
     }
 
     /// Sums up the events of a query by interval, also where there are none.
@@ -148,7 +157,7 @@ impl Usage<'_> {
             .collect();
         let answer = self.ask(&selector, &ranges)?;
         let starts = points.iter().map(|point| point.start);
-        UsageTimeseries::of(&answer, starts, &ranges)
+        Ok(UsageTimeseries::of(&answer, starts, &ranges))
     }
 
     fn ask(

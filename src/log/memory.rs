@@ -1,9 +1,10 @@
 //! The newest events, in memory.
 //!
 //! When the newest `n` events fit in the segments behind it, the oldest segment is dropped whole,
-//! and so it is when all its events are older than the retention. Its memory is used again, so
-//! that a log at its bound allocates nothing. By count the log holds at least the newest `n`
-//! events and at most one segment more.
+//! and so it is when all its events are older than the retention, or when the log has more bytes
+//! than it may. Its memory is used again, so that a log at its bound allocates nothing. By count
+//! the log holds at least the newest `n` events, where their bytes allow, and at most one segment
+//! more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,54 +12,73 @@ use std::time::Duration;
 
 use super::packed::Packed;
 use super::segment::Segment;
+use super::times::Dropped;
 use crate::clock::Timestamp;
+
+/// What a log keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// The newest of this number, and at most a segment more.
+    pub(crate) events: usize,
+    /// The most bytes of packed events, but for the newest event, which is always kept.
+    pub(crate) bytes: usize,
+    /// Those that happened no longer ago than this.
+    pub(crate) retention: Option<Duration>,
+}
+
+impl Bounds {
+    /// How many bytes events have on average where that many are to fit, if nothing else is said:
+    /// ten times what most have.
+    const BYTES_AN_EVENT: usize = 1_024;
+
+    /// The newest of a number.
+    pub(crate) fn newest(events: usize) -> Self {
+        let events = events.max(1);
+        Self { events, bytes: events.saturating_mul(Self::BYTES_AN_EVENT), retention: None }
+    }
+}
 
 /// The newest events. A log is part of what a lock guards, and knows of none.
 #[derive(Debug)]
 pub(crate) struct MemoryLog {
-    keep: usize,
-    retention: Option<Duration>,
+    bounds: Bounds,
     /// The full ones, the oldest first.
     sealed: VecDeque<Arc<Segment>>,
     /// The one that is being filled. Nobody else holds it: who reads gets a copy.
     open: Arc<Segment>,
     /// A dropped segment, whose memory the next one takes.
     spare: Option<Arc<Segment>>,
-    /// How many events there are.
+    /// How many events there are, and how many bytes they have.
     held: usize,
+    bytes: usize,
     /// How many events there ever were.
     recorded: u64,
-    floor: Option<Timestamp>,
+    /// When the events happened that were dropped.
+    dropped: Dropped,
 }
 
 impl MemoryLog {
-    pub(crate) fn new(keep: usize, retention: Option<Duration>) -> Self {
+    pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
-            keep: keep.max(1),
-            retention,
+            bounds,
             sealed: VecDeque::new(),
             open: Arc::new(Segment::new(0)),
             spare: None,
             held: 0,
+            bytes: 0,
             recorded: 0,
-            floor: None,
+            dropped: Dropped::new(),
         }
     }
 
-    /// A log whose events start at a place; `floor` is the latest timestamp of those before.
+    /// A log whose events start at a place; `dropped` is when those before happened.
     #[cfg(feature = "durable")]
-    pub(crate) fn starting(
-        keep: usize,
-        retention: Option<Duration>,
-        first: u64,
-        floor: Option<Timestamp>,
-    ) -> Self {
+    pub(crate) fn starting(bounds: Bounds, first: u64, dropped: Dropped) -> Self {
         let open = Arc::new(Segment::new(first));
-        Self { open, recorded: first, floor, ..Self::new(keep, retention) }
+        Self { open, recorded: first, dropped, ..Self::new(bounds) }
     }
 
     /// The place of the oldest event that is there, or of the next one.
-    #[cfg(feature = "durable")]
     pub(crate) fn first(&self) -> u64 {
         self.sealed.front().map_or_else(|| self.open.first(), |segment| segment.first())
     }
@@ -66,7 +86,7 @@ impl MemoryLog {
     /// Adds an event and returns its place; `now` is the engine's time.
     pub(crate) fn append(&mut self, event: &Packed, now: Timestamp) -> u64 {
         let place = self.recorded;
-        if self.open.is_full(self.keep) {
+        if self.open.is_full(self.bounds.events, self.bounds.bytes) {
             self.seal();
         }
         match Arc::get_mut(&mut self.open) {
@@ -74,6 +94,7 @@ impl MemoryLog {
             None => debug_assert!(false, "nobody else holds the open segment"),
         }
         self.held = self.held.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(event.bytes.len());
         self.recorded = self.recorded.saturating_add(1);
         self.drop_oldest(now);
         place
@@ -89,10 +110,9 @@ impl MemoryLog {
         self.recorded
     }
 
-    /// The latest timestamp of all events that were dropped; `None` where none was. Of a time that
-    /// starts after it the log has every event.
-    pub(crate) fn floor(&self) -> Option<Timestamp> {
-        self.floor
+    /// When the events happened that were dropped: of every other time the log has all events.
+    pub(crate) fn dropped(&self) -> &Dropped {
+        &self.dropped
     }
 
     /// The segments with events from `start` on and before `end`, the oldest first. They may hold
@@ -157,15 +177,25 @@ impl MemoryLog {
     }
 
     /// Drops the oldest full segment when the log can do without it. One a call: no call pays for
-    /// a long sweep, and yet more is dropped than comes in.
+    /// a long sweep, and yet more is dropped than comes in. Only where a large event follows small
+    /// ones it is a few, until there is room for its bytes.
     fn drop_oldest(&mut self, now: Timestamp) {
-        let Some(oldest) = self.sealed.front() else { return };
-        let others = self.held.saturating_sub(oldest.len());
-        let expires = self.retention.map(|retention| oldest.latest().saturating_add(retention));
-        if others >= self.keep || expires.is_some_and(|expires| expires < now) {
+        loop {
+            let Some(oldest) = self.sealed.front() else { return };
+            let Bounds { events, bytes, retention } = self.bounds;
+            let others = self.held.saturating_sub(oldest.len());
+            let is_large = self.bytes > bytes;
+            let expires = retention.map(|it| oldest.times().last().saturating_add(it));
+            if !is_large && others < events && expires.is_none_or(|expires| expires >= now) {
+                return;
+            }
             self.held = others;
-            self.floor = self.floor.max(Some(oldest.latest()));
+            self.bytes = self.bytes.saturating_sub(oldest.bytes());
+            self.dropped.merge(oldest.times());
             self.spare = self.sealed.pop_front();
+            if self.bytes <= bytes {
+                return;
+            }
         }
     }
 }
@@ -209,7 +239,7 @@ mod tests {
     #[test]
     fn the_newest_are_kept_and_at_most_a_segment_more() {
         for keep in [1, 3, 1_024, 2_500] {
-            let mut log = MemoryLog::new(keep, None);
+            let mut log = MemoryLog::new(Bounds::newest(keep));
             for number in 0..10_000 {
                 assert_eq!(log.append(&packed(&event(number), NOW), NOW), number);
                 let len = log.len() as u64;
@@ -223,20 +253,24 @@ mod tests {
     }
 
     #[test]
-    fn segments_older_than_the_retention_go_one_a_call_and_set_the_floor() {
-        let mut log = MemoryLog::new(100_000, Some(Duration::from_secs(60)));
+    fn segments_older_than_the_retention_go_one_a_call_and_their_time_is_known() {
+        let mut log = MemoryLog::new(Bounds {
+            retention: Some(Duration::from_secs(60)),
+            ..Bounds::newest(100_000)
+        });
         for number in 0..3_000 {
             let at = second(number);
             log.append(&packed(&event(0), at), second(0));
         }
-        assert_eq!((log.len(), log.floor()), (3_000, None));
+        let gone = |log: &MemoryLog| (log.len(), log.dropped().last());
+        assert_eq!(gone(&log), (3_000, Timestamp::MIN));
         // The first segment ends at second 1 023: at 1 083 it is not older than a minute yet.
         log.append(&packed(&event(0), second(3_000)), second(1_083));
-        assert_eq!((log.len(), log.floor()), (3_001, None));
+        assert_eq!(gone(&log), (3_001, Timestamp::MIN));
         log.append(&packed(&event(0), second(3_001)), second(9_999));
-        assert_eq!((log.len(), log.floor()), (3_002 - 1_024, Some(second(1_023))));
+        assert_eq!(gone(&log), (3_002 - 1_024, second(1_023)));
         log.append(&packed(&event(0), second(3_002)), second(9_999));
-        assert_eq!((log.len(), log.floor()), (3_003 - 2_048, Some(second(2_047))));
+        assert_eq!(gone(&log), (3_003 - 2_048, second(2_047)));
         // The open one stays until it is full.
         log.append(&packed(&event(0), second(3_003)), second(9_999));
         assert_eq!(log.len(), 3_004 - 2_048);
@@ -244,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_time_is_answered_by_the_segments_that_meet_it() {
-        let mut log = MemoryLog::new(100_000, None);
+        let mut log = MemoryLog::new(Bounds::newest(100_000));
         for number in 0..3_000 {
             log.append(&packed(&event(0), second(number)), NOW);
         }
@@ -262,7 +296,7 @@ mod tests {
 
     #[test]
     fn large_events_make_short_segments() {
-        let mut log = MemoryLog::new(10_000, None);
+        let mut log = MemoryLog::new(Bounds::newest(10_000));
         let text = "x".repeat(300_000);
         let large = event(1).property("text", serde_json::json!({ "body": text }));
         for _ in 0..9 {
@@ -274,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_segment_that_somebody_reads_stays_as_it_is() {
-        let mut log = MemoryLog::new(1_024, None);
+        let mut log = MemoryLog::new(Bounds::newest(1_024));
         for number in 0..1_025 {
             log.append(&packed(&event(number), NOW), NOW);
         }

@@ -3,7 +3,8 @@
 //! Events are [packed](packed) before anything is locked, and kept in [segments](segment) of at
 //! most 1 024. Full segments never change: who reads them holds on to them and needs no lock. Each
 //! event has a [signature], 64 bits that tell most events that a filter does not want without
-//! unpacking them. [`MemoryLog`] keeps the newest segments, bounded by count and by age.
+//! unpacking them. [`MemoryLog`] keeps the newest segments, bounded by count, by
+//! bytes and by age.
 
 mod id;
 mod memory;
@@ -15,9 +16,10 @@ mod signature;
 #[cfg(feature = "durable")]
 pub(crate) mod store;
 mod stored;
+mod times;
 
 pub use self::id::{EventId, EventIdParseError};
-pub(crate) use self::memory::MemoryLog;
+pub(crate) use self::memory::{Bounds, MemoryLog};
 pub(crate) use self::packed::Packed;
 pub use self::query::EventQuery;
 pub(crate) use self::query::Wanted;
@@ -25,3 +27,6 @@ pub use self::recorded::{EventPage, RecordedEvent};
 pub(crate) use self::segment::{PackedEvent, Segment};
 pub(crate) use self::signature::Needle;
 pub(crate) use self::stored::Stored;
+pub(crate) use self::times::Dropped;
+#[cfg(feature = "durable")]
+pub(crate) use self::times::{GenerationTimes, RunTimes, StoredDropped};

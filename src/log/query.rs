@@ -67,7 +67,7 @@ impl EventQuery {
         self
     }
 
-    /// Begins behind the page whose [`next_cursor`](crate::EventPage::next_cursor) this is.
+    /// Begins where the page ended whose [`next_cursor`](crate::EventPage::next_cursor) this is.
     pub fn cursor(mut self, cursor: impl Into<String>) -> Self {
         self.cursor = Some(cursor.into());
         self

@@ -2,6 +2,7 @@
 
 use super::packed::Packed;
 use super::stored::{Stored, packed_timestamp};
+use super::times::RunTimes;
 use crate::clock::Timestamp;
 
 /// The most events of a segment.
@@ -19,9 +20,8 @@ pub(crate) struct Segment {
     /// Where each event ends.
     ends: Vec<u32>,
     signatures: Vec<u64>,
-    /// The bounds of the events' timestamps; the wrong way round where there is none.
-    earliest: Timestamp,
-    latest: Timestamp,
+    /// When the events happened.
+    times: RunTimes,
 }
 
 /// An event of a segment.
@@ -56,8 +56,7 @@ impl Segment {
             bytes: Vec::new(),
             ends: Vec::new(),
             signatures: Vec::new(),
-            earliest: Timestamp::MAX,
-            latest: Timestamp::MIN,
+            times: RunTimes::new(),
         }
     }
 
@@ -78,8 +77,7 @@ impl Segment {
         self.bytes.clear();
         self.ends.clear();
         self.signatures.clear();
-        self.earliest = Timestamp::MAX;
-        self.latest = Timestamp::MIN;
+        self.times.clear();
     }
 
     pub(super) fn push(&mut self, event: &Packed) {
@@ -92,8 +90,7 @@ impl Segment {
         self.bytes.extend_from_slice(&event.bytes);
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
         self.signatures.push(event.signature);
-        self.earliest = self.earliest.min(event.timestamp);
-        self.latest = self.latest.max(event.timestamp);
+        self.times.add(event.timestamp);
     }
 
     /// A copy of the newest `most` of the events before a place.
@@ -109,14 +106,18 @@ impl Segment {
             bytes: self.bytes.get(bytes).unwrap_or_default().to_vec(),
             ends: ends.unwrap_or_default().iter().map(|at| at.saturating_sub(skipped)).collect(),
             signatures: signatures.unwrap_or_default().to_vec(),
-            earliest: self.earliest,
-            latest: self.latest,
+            times: self.times.clone(),
         }
     }
 
-    /// Whether it takes no more events, of at most `most`.
-    pub(super) fn is_full(&self, most: usize) -> bool {
-        self.len() >= most.min(SEGMENT_EVENTS) || self.bytes.len() >= SEGMENT_BYTES
+    /// Whether it takes no more events, of at most so many and so many bytes.
+    pub(super) fn is_full(&self, events: usize, bytes: usize) -> bool {
+        self.len() >= events.min(SEGMENT_EVENTS) || self.bytes.len() >= bytes.min(SEGMENT_BYTES)
+    }
+
+    /// How many bytes its events have.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Whether it has memory for more than twice of what segments hold.
@@ -138,14 +139,14 @@ impl Segment {
         self.first.saturating_add(u64::try_from(self.len()).unwrap_or(u64::MAX))
     }
 
-    pub(super) fn latest(&self) -> Timestamp {
-        self.latest
+    /// When its events happened.
+    pub(super) fn times(&self) -> &RunTimes {
+        &self.times
     }
 
-    /// Whether its events' timestamps reach from before `end`, where there is one, to `start` or
-    /// after.
+    /// Whether it may have events from `start` on, and before `end` where there is one.
     pub(crate) fn meets(&self, start: Timestamp, end: Option<Timestamp>) -> bool {
-        self.latest >= start && end.is_none_or(|end| self.earliest < end) && self.len() > 0
+        !self.times.spare(&(start..end.unwrap_or(Timestamp::MAX)))
     }
 
     /// The events, the oldest first.

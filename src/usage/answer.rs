@@ -36,10 +36,20 @@ pub struct UsageTotals {
     /// The sum of every other value by name, `latency_ms` included.
     #[serde(skip)]
     pub values: BTreeMap<String, Amount>,
-    /// How many values are in no sum: those whose names came when an engine already had sums for
-    /// 1 000 names.
-    #[serde(skip)]
+    /// How many values are in no sum, because their names came when there was
+    /// [no room](crate::RollupOptions::value) for another. Serialized where it is not 0.
+    #[serde(skip_serializing_if = "is_zero")]
     pub other_values: u64,
+    /// The names of values whose sum is beyond an [`Amount`] and so not among the `values`: no
+    /// events add up to that but those of a store from before amounts had bounds. Serialized where
+    /// there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub out_of_range: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A shape of an answer with `totalEvents` and a map of all `values`.
@@ -54,7 +64,7 @@ impl UsageTotals {
         Generic(self)
     }
 
-    pub(super) fn of(total: &Total, columns: &Columns) -> Result<Self, QueryError> {
+    pub(super) fn of(total: &Total, columns: &Columns) -> Self {
         let [input, output, tokens, cost, latency] = total.fixed;
         let mut totals = Self {
             total_events: total.events,
@@ -65,19 +75,25 @@ impl UsageTotals {
             ..Self::default()
         };
         if latency > 0 {
-            totals.values.insert("latency_ms".to_owned(), whole("latency_ms", latency)?);
+            totals.insert("latency_ms", whole("latency_ms", latency).ok());
         }
         for cell in total.cells() {
             if cell.column == OTHER_VALUES {
                 totals.other_values = u64::try_from(cell.value()).unwrap_or(u64::MAX);
             } else if let (Fold::Sum, Some(name)) = (cell.fold, columns.name(cell.column)) {
-                if cell.overflowed {
-                    return Err(QueryError::Overflow { field: name.into() });
-                }
-                totals.values.insert(name.to_owned(), Amount::from_millionths(cell.value()));
+                let sum = Amount::from_millionths(cell.value());
+                totals.insert(name, (!cell.overflowed).then_some(sum));
             }
         }
-        Ok(totals)
+        totals
+    }
+
+    /// Adds a value's sum, where it is known.
+    fn insert(&mut self, name: &str, sum: Option<Amount>) {
+        match sum {
+            Some(sum) => drop(self.values.insert(name.to_owned(), sum)),
+            None => self.out_of_range.push(name.to_owned()),
+        }
     }
 
     fn fields(&self) -> [(&'static str, Number); 5] {
@@ -147,13 +163,20 @@ fn write_totals<M: SerializeMap>(
 ) -> Result<(), M::Error> {
     match shape {
         Shape::Fixed => {
-            totals.fields().iter().try_for_each(|(name, sum)| map.serialize_entry(name, sum))
+            totals.fields().iter().try_for_each(|(name, sum)| map.serialize_entry(name, sum))?;
         }
         Shape::Generic => {
             map.serialize_entry("totalEvents", &totals.total_events)?;
-            map.serialize_entry("values", &Values(totals))
+            map.serialize_entry("values", &Values(totals))?;
         }
     }
+    if totals.other_values > 0 {
+        map.serialize_entry("otherValues", &totals.other_values)?;
+    }
+    if !totals.out_of_range.is_empty() {
+        map.serialize_entry("outOfRange", &totals.out_of_range)?;
+    }
+    Ok(())
 }
 
 impl Serialize for Generic<'_, UsageTotals> {
@@ -305,12 +328,9 @@ macro_rules! two_shapes {
 two_shapes!(UsageSummary, UsageBreakdown, UsageTimeseries);
 
 impl UsageSummary {
-    pub(crate) fn of(answer: &Answer, asked: &Range<Timestamp>) -> Result<Self, QueryError> {
-        let totals = match answer.total() {
-            Some(total) => UsageTotals::of(total, &answer.columns)?,
-            None => UsageTotals::default(),
-        };
-        Ok(Self { totals, covers: answer.coverage(asked) })
+    pub(crate) fn of(answer: &Answer, asked: &Range<Timestamp>) -> Self {
+        let total = answer.total().map(|total| UsageTotals::of(total, &answer.columns));
+        Self { totals: total.unwrap_or_default(), covers: answer.coverage(asked) }
     }
 
     fn write<S: Serializer>(&self, serializer: S, shape: Shape) -> Result<S::Ok, S::Error> {
@@ -322,11 +342,11 @@ impl UsageSummary {
 }
 
 impl UsageBreakdown {
-    pub(crate) fn of(answer: &Answer, asked: &Range<Timestamp>) -> Result<Self, QueryError> {
+    pub(crate) fn of(answer: &Answer, asked: &Range<Timestamp>) -> Self {
         let (mut rows, mut other) = (Vec::new(), None);
         for (group, totals) in answer.groups() {
             let Some(total) = totals.first().filter(|total| total.events > 0) else { continue };
-            let totals = UsageTotals::of(total, &answer.columns)?;
+            let totals = UsageTotals::of(total, &answer.columns);
             let dimension = match group {
                 Group::Value(value) => Some(value.to_string()),
                 Group::Missing => None,
@@ -341,7 +361,7 @@ impl UsageBreakdown {
             let by_events = b.totals.total_events.cmp(&a.totals.total_events);
             by_events.then_with(|| a.dimension.cmp(&b.dimension))
         });
-        Ok(Self { rows, other, covers: answer.coverage(asked) })
+        Self { rows, other, covers: answer.coverage(asked) }
     }
 
     fn write<S: Serializer>(&self, serializer: S, shape: Shape) -> Result<S::Ok, S::Error> {
@@ -361,19 +381,17 @@ impl UsageTimeseries {
         answer: &Answer,
         starts: impl Iterator<Item = Timestamp>,
         asked: &[Range<Timestamp>],
-    ) -> Result<Self, QueryError> {
+    ) -> Self {
         let totals = answer.groups().next().map_or(&[][..], |(_, totals)| totals);
         let totals = totals.iter().map(Some).chain(std::iter::repeat(None));
         let covered = answer.covers().zip(asked).map(|(covered, asked)| covered == asked);
         let mut points = Vec::with_capacity(asked.len());
         for ((timestamp, total), is_complete) in starts.zip(totals).zip(covered) {
-            let totals = match total {
-                Some(total) => UsageTotals::of(total, &answer.columns)?,
-                None => UsageTotals::default(),
-            };
+            let totals = total.map(|total| UsageTotals::of(total, &answer.columns));
+            let totals = totals.unwrap_or_default();
             points.push(TimeseriesPoint { timestamp, totals, is_complete });
         }
-        Ok(Self { points, covers: answer.coverage_of(asked) })
+        Self { points, covers: answer.coverage_of(asked) }
     }
 
     fn write<S: Serializer>(&self, serializer: S, shape: Shape) -> Result<S::Ok, S::Error> {

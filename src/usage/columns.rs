@@ -1,23 +1,31 @@
 //! Which named values the rows keep, and what of them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::rollups::Counted;
 use super::row::{Addend, Cell, Column, FIRST_COLUMN, FIXED, Fold};
 use crate::amount::Amount;
 #[cfg(feature = "durable")]
 use crate::bytes::take_u8;
 use crate::clock::Timestamp;
-use crate::event::ValueName;
+use crate::event::{Dimension, ValueName};
+#[cfg(feature = "durable")]
+use crate::format::Version;
+use crate::log::Dropped;
 #[cfg(feature = "durable")]
 use {super::row, super::saved, crate::varint};
 
 /// Counts the values whose names came when there was no room for another.
 pub(super) const OTHER_VALUES: Column = FIRST_COLUMN;
 const FIRST_NAMED: Column = FIRST_COLUMN.saturating_add(1);
-/// How many names of values have sums of their own.
+/// How many names of values have sums of their own, beside those that rules, meters and options
+/// name.
 pub(super) const MAX_VALUE_NAMES: usize = 1_000;
+/// How many of them may come with one customer's events: as many as one event has at the most.
+pub(super) const NAMES_A_CUSTOMER: u32 = 64;
 
 /// The fixed sums, in their order.
 pub(super) const FIXED_VALUES: [ValueName; FIXED] = [
@@ -37,17 +45,32 @@ struct Tracked {
     value: ValueName,
     fold: Fold,
     column: Column,
-    /// Events before this instant may be missing from it.
-    since: Timestamp,
+    /// When the events happened that may be missing from it.
+    lacks: Arc<Dropped>,
+}
+
+/// The sum of a named value.
+#[derive(Clone, Debug)]
+struct Sum {
+    column: Column,
+    /// When the events happened that may be missing from it.
+    lacks: Arc<Dropped>,
+    /// The place of the first event that is counted in it, and the customer whose event that was.
+    /// Nobody's is the name that a rule, a meter or the options name.
+    since: u64,
+    customer: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Columns {
     /// The name of each named value's sum, from [`FIRST_NAMED`] on; none for tracked folds.
     names: Vec<Option<Box<str>>>,
-    /// The sums of named values, and the instants from which on they know every event: the first
-    /// there is, but for those that a meter asked for when there was no room.
-    sums: HashMap<Box<str>, (Column, Timestamp), ahash::RandomState>,
+    /// The sums of named values.
+    sums: HashMap<Box<str>, Sum, ahash::RandomState>,
+    /// How many names came with the events of each customer.
+    customers: HashMap<Box<str>, u32, ahash::RandomState>,
+    /// How many names came with events.
+    learned: usize,
     tracked: Vec<Tracked>,
 }
 
@@ -72,24 +95,67 @@ pub(crate) trait Values {
 }
 
 impl Columns {
-    /// Whether every named value of an event has its column, or can have none.
+    /// Columns with room for the sums of these names, whatever comes.
+    pub(super) fn with(names: &[String]) -> Self {
+        let mut columns = Self::default();
+        let folds = names.iter().map(|name| (ValueName::parse(name), Fold::Sum));
+        columns.track(&folds.collect::<Vec<_>>(), &Dropped::new(), &Dropped::new());
+        columns
+    }
+
+    /// Whether an event's names would get columns that they do not have.
     #[inline]
-    pub(super) fn know(&self, event: &impl Values) -> bool {
-        event.named().all(|(name, _)| self.sums.contains_key(name)) || self.is_full()
+    pub(super) fn is_to_learn(&self, event: &impl Counted) -> bool {
+        event.named().any(|(name, _)| !self.sums.contains_key(name))
+            && self.has_room(event.dimension(&Dimension::CustomerId).unwrap_or_default())
     }
 
-    fn is_full(&self) -> bool {
-        self.sums.len() >= MAX_VALUE_NAMES
+    fn has_room(&self, customer: &str) -> bool {
+        let names = self.customers.get(customer).copied().unwrap_or(0);
+        self.learned < MAX_VALUE_NAMES && names < NAMES_A_CUSTOMER
     }
 
-    /// Gives columns to the event's named values while there is room.
-    pub(super) fn learn(&mut self, event: &impl Values) {
+    /// Gives columns to the names of an event at this place of the log while there is room.
+    /// `refused` is when events happened that had names without a column.
+    pub(super) fn learn(&mut self, event: &impl Counted, place: u64, refused: &Dropped) {
+        let customer = event.dimension(&Dimension::CustomerId).unwrap_or_default();
+        let lacks = Arc::new(refused.clone());
         for (name, _) in event.named() {
-            if !self.is_full()
-                && !self.sums.contains_key(name)
+            if !self.has_room(customer) {
+                return;
+            }
+            if !self.sums.contains_key(name)
                 && let Some(column) = self.add(Some(name.into()))
             {
-                self.sums.insert(name.into(), (column, Timestamp::MIN));
+                let lacks = Arc::clone(&lacks);
+                self.insert(
+                    name,
+                    Sum { column, lacks, since: place, customer: Some(customer.into()) },
+                );
+            }
+        }
+    }
+
+    /// Adds the sum of a name that has none; `None` where it has one.
+    fn insert(&mut self, name: &str, sum: Sum) -> Option<()> {
+        if let Some(customer) = &sum.customer {
+            let names = self.customers.entry(customer.clone()).or_default();
+            *names = names.saturating_add(1);
+            self.learned = self.learned.saturating_add(1);
+        }
+        self.sums.insert(name.into(), sum).is_none().then_some(())
+    }
+
+    /// A name that came with a customer's events is now wanted by a rule, a meter or the options:
+    /// it takes no room from the customer any more.
+    fn release(&mut self, name: &str) {
+        let customer = self.sums.get_mut(name).and_then(|sum| sum.customer.take());
+        let Some(customer) = customer else { return };
+        self.learned = self.learned.saturating_sub(1);
+        if let Some(names) = self.customers.get_mut(&customer) {
+            *names = names.saturating_sub(1);
+            if *names == 0 {
+                self.customers.remove(&customer);
             }
         }
     }
@@ -106,49 +172,90 @@ impl Columns {
         self.names.get(place)?.as_deref()
     }
 
-    /// The column of a value's fold, and the instant from which on it knows every event.
-    pub(super) fn find(&self, value: &ValueName, fold: Fold) -> Option<(Column, Timestamp)> {
+    /// The column of a value's fold, and when the events happened that may be missing from it.
+    pub(super) fn find(&self, value: &ValueName, fold: Fold) -> Option<(Column, &Arc<Dropped>)> {
         if let (ValueName::Other(name), Fold::Sum) = (value, fold) {
-            return self.sums.get(name).copied();
+            return self.sums.get(name).map(|sum| (sum.column, &sum.lacks));
         }
         let tracked = self.tracked.iter().find(|known| known.is(value, fold))?;
-        Some((tracked.column, tracked.since))
+        Some((tracked.column, &tracked.lacks))
     }
 
-    /// Whether a value's fold is known: kept, or that of a name that no event ever had.
+    /// Whether a value's fold is kept.
     pub(super) fn know_fold(&self, (value, fold): &ValueFold) -> bool {
-        let is_new = *fold == Fold::Sum && !self.is_full();
-        is_new || self.find(value, *fold).is_some()
+        self.find(value, *fold).is_some()
     }
 
-    /// Keeps the folds that meters need now, and no others; those that are new know all events
-    /// from `since` on once the log's events are filled in. Returns their columns.
-    pub(super) fn track(&mut self, wanted: &[ValueFold], since: Timestamp) -> Vec<Column> {
+    /// Whether something changes where these are wanted and no others.
+    pub(crate) fn is_to_track(&self, wanted: &[ValueFold]) -> bool {
+        let is_wanted = |known: &Tracked| wanted.iter().any(|(value, fold)| known.is(value, *fold));
+        let has_all = |(value, fold): &ValueFold| match (value, fold) {
+            (ValueName::Other(name), Fold::Sum) => {
+                self.sums.get(name).is_some_and(|sum| sum.customer.is_none())
+            }
+            _ => self.find(value, *fold).is_some(),
+        };
+        !self.tracked.iter().all(is_wanted) || !wanted.iter().all(has_all)
+    }
+
+    /// Keeps the folds that rules, meters and options need now, and no others. Returns the columns
+    /// that the log's events are to be filled into, each with the place up to which: then they
+    /// know all events, but for the `dropped` ones that they did not have. `refused` is when
+    /// events happened that had names without a column.
+    pub(super) fn track(
+        &mut self,
+        wanted: &[ValueFold],
+        dropped: &Dropped,
+        refused: &Dropped,
+    ) -> Vec<(Column, u64)> {
         let is_wanted = |known: &Tracked| wanted.iter().any(|(value, fold)| known.is(value, *fold));
         self.tracked.retain(is_wanted);
         let mut new = Vec::new();
-        for asked @ (value, fold) in wanted {
-            if self.know_fold(asked) {
-                continue;
-            }
+        for (value, fold) in wanted {
             match (value, fold) {
-                // Meters are the users' own, and few: their sums have room beyond the cap.
+                // Rules and meters are the users' own, and few: their sums have room beyond caps.
                 (ValueName::Other(name), Fold::Sum) => {
-                    if let Some(column) = self.add(Some(name.clone())) {
-                        self.sums.insert(name.clone(), (column, since));
-                        new.push(column);
-                    }
+                    self.release(name);
+                    new.extend(self.track_sum(name, dropped, refused));
                 }
+                _ if self.find(value, *fold).is_some() => {}
                 _ => {
-                    if let Some(column) = self.add(None) {
-                        let (value, fold) = (value.clone(), *fold);
-                        self.tracked.push(Tracked { value, fold, column, since });
-                        new.push(column);
-                    }
+                    let is_new = match value {
+                        ValueName::Other(name) => {
+                            refused.is_empty() && !self.sums.contains_key(name)
+                        }
+                        _ => false,
+                    };
+                    let lacks = if is_new { Arc::default() } else { Arc::new(dropped.clone()) };
+                    let Some(column) = self.add(None) else { continue };
+                    let (value, fold) = (value.clone(), *fold);
+                    self.tracked.push(Tracked { value, fold, column, lacks });
+                    new.extend((!is_new).then_some((column, u64::MAX)));
                 }
             }
         }
         new
+    }
+
+    fn track_sum(
+        &mut self,
+        name: &str,
+        dropped: &Dropped,
+        refused: &Dropped,
+    ) -> Option<(Column, u64)> {
+        if let Some(sum) = self.sums.get_mut(name) {
+            if sum.lacks.is_empty() {
+                return None;
+            }
+            // The log's events from before it was counted are filled in now.
+            sum.lacks = Arc::new(sum.lacks.common(dropped));
+            let since = std::mem::take(&mut sum.since);
+            return (since > 0).then_some((sum.column, since));
+        }
+        let column = self.add(Some(name.into()))?;
+        let lacks = Arc::new(refused.common(dropped));
+        self.insert(name, Sum { column, lacks, since: 0, customer: None });
+        (!refused.is_empty()).then_some((column, u64::MAX))
     }
 
     /// What an event adds to its rows.
@@ -161,27 +268,34 @@ impl Columns {
         if let Some(cents) = event.cost_cents() {
             addend.set_cost(cents.millionths());
         }
+        let mut others = 0_i128;
         for (name, amount) in event.named() {
-            let cell = match self.sums.get(name) {
-                Some((column, _)) => Cell::new(*column, Fold::Sum, amount.millionths()),
-                None => Cell::new(OTHER_VALUES, Fold::Count, 1),
-            };
-            addend.cells.push(cell);
+            match self.sums.get(name) {
+                Some(sum) if sum.since <= place => {
+                    addend.cells.push(Cell::new(sum.column, Fold::Sum, amount.millionths()));
+                }
+                _ => others = others.saturating_add(1),
+            }
+        }
+        if others > 0 {
+            addend.cells.push(Cell::new(OTHER_VALUES, Fold::Count, others));
         }
         self.add_tracked(event, at, place, &mut addend.cells);
+        addend.cells.sort_unstable_by_key(|cell| cell.column);
         addend
     }
 
-    /// What an event adds to these columns alone.
+    /// What an event adds to these columns alone, each up to a place.
     pub(super) fn addend_of(
         &self,
         event: &impl Values,
         at: Timestamp,
         place: u64,
-        new: &[Column],
+        new: &[(Column, u64)],
     ) -> Addend {
         let mut cells = self.addend(event, at, place).cells;
-        cells.retain(|cell| new.contains(&cell.column));
+        let is_new = |column| new.iter().any(|(known, end)| *known == column && place < *end);
+        cells.retain(|cell| is_new(cell.column));
         Addend { cells, ..Addend::default() }
     }
 
@@ -214,7 +328,7 @@ const NAMED: u8 = 1;
 const TRACKED: u8 = 2;
 
 /// Saving: for each column that has a number a byte that says what it is, its name, its fold, and
-/// from when on it knows every event.
+/// when the events happened that it lacks; of a sum also since when it is counted, and whose it is.
 #[cfg(feature = "durable")]
 impl Columns {
     /// The column that the next fold gets.
@@ -222,23 +336,25 @@ impl Columns {
         Column::try_from(self.names.len()).unwrap_or(Column::MAX).saturating_add(FIRST_NAMED)
     }
 
-    /// Saves the columns, but for those that meters asked for when `new` was the next.
+    /// Saves the columns, but for those that were filled in when `new` was the next.
     pub(super) fn save(&self, new: Column, out: &mut Vec<u8>) {
         varint::put(out, u64::try_from(self.names.len()).unwrap_or(u64::MAX));
         for (column, name) in (FIRST_NAMED..).zip(&self.names) {
             let sum = name.as_deref().and_then(|name| Some((name, self.sums.get(name)?)));
             let fold = self.tracked.iter().find(|tracked| tracked.column == column);
             match (sum, fold) {
-                (Some((name, (_, since))), _) if column < new || *since == Timestamp::MIN => {
+                (Some((name, sum)), _) if column < new || sum.since > 0 || sum.lacks.is_empty() => {
                     out.push(NAMED);
                     saved::put_text(out, name);
-                    row::put_wide(out, since.unix_nanos());
+                    sum.lacks.save(out);
+                    varint::put(out, sum.since);
+                    saved::put_text(out, sum.customer.as_deref().unwrap_or_default());
                 }
                 (None, Some(tracked)) if column < new => {
                     out.push(TRACKED);
                     saved::put_text(out, tracked.value.as_str());
                     out.push(tracked.fold.number());
-                    row::put_wide(out, tracked.since.unix_nanos());
+                    tracked.lacks.save(out);
                 }
                 _ => out.push(FREE),
             }
@@ -246,7 +362,16 @@ impl Columns {
     }
 
     /// Reads what was saved; `None` where it is damaged.
-    pub(super) fn read(bytes: &mut &[u8]) -> Option<Self> {
+    pub(super) fn read(version: Version, bytes: &mut &[u8]) -> Option<Self> {
+        // Format 1 says from when on all events are known.
+        let lacks = |bytes: &mut &[u8]| {
+            if version > Version::One {
+                return Dropped::read(bytes);
+            }
+            let since = Timestamp::from_unix_nanos(row::take_wide(bytes)?);
+            let lacks_some = since > Timestamp::MIN;
+            Some(if lacks_some { Dropped::before(since) } else { Dropped::new() })
+        };
         let mut columns = Self::default();
         for _ in 0..varint::take(bytes)? {
             match take_u8(bytes)? {
@@ -254,17 +379,21 @@ impl Columns {
                 NAMED => {
                     let name = saved::take_text(bytes)?;
                     let column = columns.add(Some(name.into()))?;
-                    let since = Timestamp::from_unix_nanos(row::take_wide(bytes)?);
-                    if columns.sums.insert(name.into(), (column, since)).is_some() {
-                        return None;
+                    let lacks = lacks(bytes)?.into();
+                    let mut sum = Sum { column, lacks, since: 0, customer: None };
+                    if version > Version::One {
+                        sum.since = varint::take(bytes)?;
+                        let customer = saved::take_text(bytes)?;
+                        sum.customer = (!customer.is_empty()).then(|| customer.into());
                     }
+                    columns.insert(name, sum)?;
                 }
                 TRACKED => {
                     let value = ValueName::parse(saved::take_text(bytes)?);
                     let fold = Fold::of_number(take_u8(bytes)?)?;
-                    let since = Timestamp::from_unix_nanos(row::take_wide(bytes)?);
+                    let lacks = lacks(bytes)?.into();
                     let column = columns.add(None)?;
-                    columns.tracked.push(Tracked { value, fold, column, since });
+                    columns.tracked.push(Tracked { value, fold, column, lacks });
                 }
                 _ => return None,
             }

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use hashbrown::HashTable;
 
+use super::grid::Grid;
 use super::row::{Addend, Row};
 
-/// The rows of one minute, hour or day.
+/// The rows of one minute, part of an hour, or day.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
     rows: Vec<Row>,
@@ -70,8 +71,7 @@ pub(super) struct Known {
 /// The buckets of one resolution, from a floor on.
 #[derive(Debug)]
 pub(super) struct Level {
-    /// How many minutes a bucket has.
-    minutes: i64,
+    pub(super) grid: Grid,
     /// The newest bucket that is not ahead of the engine's time, which almost every event counts
     /// in, and its number.
     newest: Bucket,
@@ -82,24 +82,21 @@ pub(super) struct Level {
     others: BTreeMap<i64, Bucket>,
     /// The first bucket that is kept; all before it are gone.
     floor: i64,
-    /// The first bucket that has all its events: what was before roll-ups began may be missing.
-    whole: i64,
-    /// How many buckets before the current one are kept.
+    /// How many minutes, hours or days before the current one are kept.
     keep: Option<i64>,
     /// Over all buckets.
     rows: usize,
 }
 
 impl Level {
-    pub(super) fn new(minutes: i64, keep: Option<i64>) -> Self {
+    pub(super) fn new(grid: Grid, keep: Option<i64>) -> Self {
         Self {
-            minutes,
+            grid,
             newest: Bucket::default(),
             newest_number: i64::MIN,
             serial: 0,
             others: BTreeMap::new(),
             floor: i64::MIN,
-            whole: i64::MIN,
             keep,
             rows: 0,
         }
@@ -108,17 +105,12 @@ impl Level {
     /// The bucket that a minute is in.
     #[inline]
     pub(super) fn bucket_of(&self, minute: i64) -> i64 {
-        minute.div_euclid(self.minutes)
+        self.grid.bucket_of(minute)
     }
 
     /// The first minute from which on everything is kept; `i64::MIN` where nothing is gone.
     pub(super) fn floor_minute(&self) -> i64 {
-        self.floor.saturating_mul(self.minutes)
-    }
-
-    /// The first minute from which on buckets have all their events; `i64::MIN` where all do.
-    pub(super) fn whole_minute(&self) -> i64 {
-        self.whole.saturating_mul(self.minutes)
+        if self.floor == i64::MIN { i64::MIN } else { self.grid.start(self.floor) }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -192,7 +184,9 @@ impl Level {
     }
 
     fn oldest_kept(&self, current: i64) -> Option<i64> {
-        self.keep.map(|keep| self.bucket_of(current).saturating_sub(keep))
+        let unit = self.grid.kept_by();
+        let oldest = |keep| current.div_euclid(unit).saturating_sub(keep).saturating_mul(unit);
+        self.keep.map(|keep| self.bucket_of(oldest(keep)))
     }
 
     /// Takes out the oldest bucket where its time is over, or where there are more than
@@ -219,7 +213,6 @@ impl Level {
 pub(super) struct Shape {
     pub(super) newest: i64,
     pub(super) floor: i64,
-    pub(super) whole: i64,
     pub(super) keep: Option<i64>,
     /// The first bucket that has rows, or may have them: those before it are gone.
     pub(super) first: i64,
@@ -228,22 +221,23 @@ pub(super) struct Shape {
 /// Saving, and loading what was saved.
 #[cfg(feature = "durable")]
 impl Level {
-    /// From here on the buckets that begin after a minute are whole, and no others.
-    pub(super) fn begin_after(&mut self, minute: i64) {
-        self.whole = self.bucket_of(minute).saturating_add(1);
-    }
-
     pub(super) fn shape(&self) -> Shape {
-        let (newest, floor, whole) = (self.newest_number, self.floor, self.whole);
+        let (newest, floor) = (self.newest_number, self.floor);
         let first = self.others.first_key_value().map_or(newest, |(first, _)| newest.min(*first));
-        Shape { newest, floor, whole, keep: self.keep, first }
+        Shape { newest, floor, keep: self.keep, first }
     }
 
     /// Takes over the shape of a level that was saved, before any rows are there.
     pub(super) fn restore(&mut self, shape: &Shape) {
         self.newest_number = shape.newest;
         self.serial = 1;
-        (self.floor, self.whole) = (shape.floor, shape.whole);
+        self.floor = shape.floor;
+    }
+
+    /// The last bucket that has rows.
+    pub(super) fn last_bucket(&self) -> Option<i64> {
+        let newest = (!self.newest.rows.is_empty()).then_some(self.newest_number);
+        newest.max(self.others.last_key_value().map(|(number, _)| *number))
     }
 
     /// The first bucket with rows from a number on, and its number.

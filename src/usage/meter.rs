@@ -105,9 +105,13 @@ impl Figure {
         Selector { filter, group_by }
     }
 
-    /// The folds that meters need.
-    pub(crate) fn folds_of(meters: &Meters) -> Vec<ValueFold> {
-        meters.list().iter().flat_map(|meter| Self::of_meter(meter).folds()).collect()
+    /// The folds that meters and rules need.
+    pub(crate) fn folds_of<'r>(
+        meters: &Meters,
+        rules: impl Iterator<Item = &'r Measure>,
+    ) -> Vec<ValueFold> {
+        let meters = meters.list().iter().map(|meter| Self::of_meter(meter));
+        meters.chain(rules.map(Self::of_measure)).flat_map(|figure| figure.folds()).collect()
     }
 
     /// The folds that it needs beside the number of events and the fixed sums.

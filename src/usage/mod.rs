@@ -3,6 +3,7 @@
 mod answer;
 mod columns;
 mod dictionary;
+mod grid;
 mod interval;
 mod level;
 mod meter;

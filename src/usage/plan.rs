@@ -9,11 +9,11 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::grid::Grid;
 use crate::clock::Timestamp;
+use crate::log::Dropped;
 
 const MINUTE_SECONDS: i64 = 60;
-/// The resolutions, in minutes, and their places among the levels.
-pub(super) const LEVEL_MINUTES: [i64; 3] = [1, 60, 24 * 60];
 /// A whole day before and after every minute that a timestamp can say.
 const FIRST_MINUTE: i64 = LAST_MINUTE.saturating_neg();
 const LAST_MINUTE: i64 = (1 << 50) * 24 * 60;
@@ -23,15 +23,6 @@ const LAST_MINUTE: i64 = (1 << 50) * 24 * 60;
 pub(super) struct Piece {
     pub(super) level: usize,
     pub(super) buckets: Range<i64>,
-}
-
-#[cfg(test)]
-impl Piece {
-    /// The minutes of the buckets.
-    pub(super) fn minutes(&self) -> Range<i64> {
-        let length = LEVEL_MINUTES.get(self.level).copied().unwrap_or(1);
-        self.buckets.start.saturating_mul(length)..self.buckets.end.saturating_mul(length)
-    }
 }
 
 /// How a range is answered.
@@ -45,10 +36,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// A plan that takes everything from the events.
-    pub(super) fn of_events(range: Range<Timestamp>, floor: Timestamp) -> Self {
-        let mut plan = Self::starting(range.start.max(floor).min(range.end));
-        plan.edge(range.end);
+    /// A plan that takes everything from the events: the longest part that the log has all of.
+    pub(super) fn of_events(range: &Range<Timestamp>, dropped: &Dropped, now: Timestamp) -> Self {
+        let rest = dropped.longest_rest(range, now);
+        let mut plan = Self::starting(rest.start);
+        plan.edge(rest.end);
         plan
     }
 
@@ -73,46 +65,39 @@ impl Plan {
     }
 }
 
-/// From when on the levels and the log hold everything.
+/// From when on the levels hold everything, and what the log does not.
 #[derive(Clone, Debug)]
-pub(super) struct Floors {
-    /// By level, in minutes; `i64::MIN` where nothing is gone.
-    pub(super) minutes: [i64; 3],
-    /// The first instant whose events are all in the log; [`Timestamp::MIN`] where none is gone.
-    pub(super) log: Timestamp,
+pub(super) struct Floors<'l> {
+    /// The buckets of each level, and the first minute from which on all of them are kept;
+    /// `i64::MIN` where nothing is gone.
+    pub(super) levels: [(Grid, i64); 3],
+    /// When the events happened that the log does not have any more.
+    pub(super) dropped: &'l Dropped,
 }
 
-impl Floors {
+impl Floors<'_> {
     /// The buckets of the coarsest level that fit between two minutes, and their end.
     fn step(&self, at: i64, last: i64) -> Option<(Piece, i64)> {
-        let fits = |(level, length): &(usize, i64)| {
-            at.rem_euclid(*length) == 0
-                && at >= self.floor(*level)
-                && at.saturating_add(*length) <= last
+        let fits = |(_, (grid, floor)): &(usize, (Grid, i64))| {
+            grid.start_before(at) == at && at >= *floor && grid.end_after(at) <= last
         };
-        let (level, length) = LEVEL_MINUTES.into_iter().enumerate().rev().find(fits)?;
-        let whole = last.saturating_sub(last.rem_euclid(length));
+        let (level, (grid, _)) = self.levels.into_iter().enumerate().rev().find(fits)?;
         // A coarser level takes over at the first of its boundaries where one of its buckets fits.
-        let coarser = LEVEL_MINUTES.into_iter().enumerate().skip(level.saturating_add(1));
+        let coarser = self.levels.iter().skip(level.saturating_add(1));
         let to = coarser
-            .filter_map(|(level, length)| {
-                let start = round_up(at, length).max(self.floor(level));
-                (start > at && start.saturating_add(length) <= last).then_some(start)
+            .filter_map(|(grid, floor)| {
+                let start = grid.start_from(at.max(*floor));
+                (start > at && grid.end_after(start) <= last).then_some(start)
             })
-            .fold(whole, i64::min);
-        let buckets = at.div_euclid(length)..to.div_euclid(length);
+            .fold(grid.start_before(last), i64::min);
+        let buckets = grid.bucket_of(at)..grid.bucket_of(to);
         Some((Piece { level, buckets }, to))
     }
 
     /// The first minute from `at` on where a bucket starts that is kept.
     fn next_start(&self, at: i64) -> i64 {
-        let starts = LEVEL_MINUTES.into_iter().enumerate();
-        let starts = starts.map(|(level, length)| round_up(at, length).max(self.floor(level)));
+        let starts = self.levels.iter().map(|(grid, floor)| grid.start_from(at.max(*floor)));
         starts.min().unwrap_or(LAST_MINUTE)
-    }
-
-    fn floor(&self, level: usize) -> i64 {
-        self.minutes.get(level).copied().unwrap_or(i64::MAX)
     }
 
     /// Plans a range; [`Timestamp::MIN`] and [`Timestamp::MAX`] are no bounds.
@@ -122,34 +107,46 @@ impl Floors {
         let last = if end == Timestamp::MAX { LAST_MINUTE } else { minute_of(end) };
         let mut plan = Plan::starting(start);
         let mut at = first;
-        let starts_inside = start != Timestamp::MIN && start != start_of(first);
-        if starts_inside && start >= self.log {
+        if start != Timestamp::MIN && start != start_of(first) {
             at = self.next_start(first);
-            plan.edge(start_of(at).min(end));
-        } else if starts_inside {
-            at = self.next_start(first);
-            plan = Plan::starting(start_of(at).min(end));
+            plan = self.end_of_events(&(start..start_of(at).min(end)));
         }
         while at < last {
             if let Some((piece, to)) = self.step(at, last) {
                 plan.pieces.push(piece);
                 at = to;
                 plan.covers.end = start_of(at);
-            } else if start_of(at) >= self.log {
-                at = self.next_start(at.saturating_add(1)).min(last);
-                plan.edge(start_of(at));
+                continue;
+            }
+            let from = start_of(at);
+            at = self.next_start(at.saturating_add(1)).min(last);
+            let gap = from..start_of(at);
+            if self.dropped.spare(&gap) {
+                plan.edge(gap.end);
             } else if plan.is_empty() {
-                at = self.next_start(at.saturating_add(1));
-                plan = Plan::starting(start_of(at).min(end));
+                plan = self.end_of_events(&gap);
             } else {
+                plan.edge(self.dropped.rest_before(&gap).end);
                 return plan;
             }
         }
         if at == last && end == Timestamp::MAX {
             plan.covers.end = end;
-        } else if plan.covers.end < end && plan.covers.end >= self.log {
-            plan.edge(end);
+        } else if plan.covers.end < end {
+            let rest = plan.covers.end..end;
+            if plan.is_empty() {
+                return self.end_of_events(&rest);
+            }
+            plan.edge(self.dropped.rest_before(&rest).end);
         }
+        plan
+    }
+
+    /// A plan of the last part of a range that the log has all of: what follows it goes on.
+    fn end_of_events(&self, range: &Range<Timestamp>) -> Plan {
+        let rest = self.dropped.rest_after(range);
+        let mut plan = Plan::starting(rest.start);
+        plan.edge(rest.end);
         plan
     }
 }
@@ -173,13 +170,9 @@ pub(super) fn start_of(minute: i64) -> Timestamp {
     }
 }
 
-fn round_up(minute: i64, length: i64) -> i64 {
-    let into = minute.rem_euclid(length);
-    if into == 0 { minute } else { minute.saturating_add(length.saturating_sub(into)) }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::grid::{Grid, UNITS};
     use super::*;
     use proptest::prelude::*;
 
@@ -189,26 +182,59 @@ mod tests {
         Timestamp::new(seconds, 0)
     }
 
+    fn floors(minutes: [i64; 3], coarse: i64, dropped: &Dropped) -> Floors<'_> {
+        let mut levels = UNITS.map(Grid::of).map(|grid| (grid, MIN));
+        for ((grid, floor), minute) in levels.iter_mut().zip(minutes) {
+            (grid.coarse, *floor) = (coarse, minute);
+        }
+        Floors { levels, dropped }
+    }
+
+    /// What a plan takes from buckets: the level of each run of them, and its minutes.
+    fn pieces(floors: &Floors<'_>, plan: &Plan) -> Vec<(usize, Range<i64>)> {
+        let minutes = |piece: &Piece| {
+            let (grid, _) = floors.levels[piece.level];
+            grid.start(piece.buckets.start)..grid.start(piece.buckets.end)
+        };
+        plan.pieces.iter().map(|piece| (piece.level, minutes(piece))).collect()
+    }
+
     #[test]
     fn a_range_takes_the_coarsest_buckets_that_fit() {
-        let floors = Floors { minutes: [MIN; 3], log: Timestamp::MIN };
-        // 22:59:30 of the first day to 01:01:10 of the fourth.
-        let plan = floors.plan(at(82_770)..at(3 * 86_400 + 3_670));
-        let pieces: Vec<_> = plan.pieces.iter().map(|p| (p.level, p.buckets.clone())).collect();
+        let none = Dropped::new();
+        let floors = floors([MIN; 3], MIN, &none);
+        // 22:59:30 of the first day to 01:31:10 of the fourth.
+        let plan = floors.plan(at(82_770)..at(3 * 86_400 + 5_470));
+        let days = 1_440..3 * 1_440;
         let expected =
-            [(1, 23..24), (2, 1..3), (1, 72..73), (0, 4_380..4_381)].map(|(l, b)| (l, b));
-        assert_eq!(pieces, expected);
-        let edges = [at(82_770)..at(82_800), at(3 * 86_400 + 3_660)..at(3 * 86_400 + 3_670)];
+            [(1, 1_380..1_440), (2, days), (1, 3 * 1_440..3 * 1_440 + 90), (0, 4_410..4_411)];
+        assert_eq!(pieces(&floors, &plan), expected);
+        let edges = [at(82_770)..at(82_800), at(3 * 86_400 + 5_460)..at(3 * 86_400 + 5_470)];
         assert_eq!(plan.edges.as_slice(), edges);
-        assert_eq!(plan.covers, at(82_770)..at(3 * 86_400 + 3_670));
+        assert_eq!(plan.covers, at(82_770)..at(3 * 86_400 + 5_470));
     }
 
     #[test]
     fn without_bounds_whole_days_take_all() {
-        let floors = Floors { minutes: [MIN; 3], log: at(500) };
+        let dropped = Dropped::of(at(0), at(500));
+        let floors = floors([MIN; 3], MIN, &dropped);
         let plan = floors.plan(Timestamp::MIN..Timestamp::MAX);
         assert_eq!((plan.pieces.len(), plan.edges.len()), (1, 0));
         assert_eq!(plan.covers, Timestamp::MIN..Timestamp::MAX);
+    }
+
+    /// What was dropped costs an edge only where it was.
+    #[test]
+    fn an_edge_is_taken_from_the_log_where_it_has_all_of_it() {
+        let dropped = Dropped::of(at(70), at(80));
+        let floors = floors([MIN; 3], MIN, &dropped);
+        let covers = |start, end| floors.plan(at(start)..at(end)).covers;
+        assert_eq!(covers(10, 50), at(10)..at(50), "before it");
+        assert_eq!(covers(10, 75), at(10)..at(70));
+        let behind = at(80).saturating_add_nanos(1);
+        assert_eq!(covers(75, 200), behind..at(200));
+        assert_eq!(covers(81, 110), at(81)..at(110));
+        assert_eq!(covers(130, 250), at(130)..at(250), "behind it");
     }
 
     fn floor() -> impl Strategy<Value = i64> {
@@ -224,45 +250,50 @@ mod tests {
         #[test]
         fn a_plan_has_no_hole_and_no_overlap(
             start in 0..300_000_i64, length in 1..300_000_i64,
-            fine in floor(), middle in floor(), coarse in floor(), log in 0..400_000_i64,
-            whole: bool, apart: bool,
+            fine in floor(), middle in floor(), coarse in floor(),
+            dropped in proptest::collection::vec((0..600_000_i64, 0..90_000_i64), 0..4),
+            whole_hours in prop_oneof![Just(MIN), 0..90_i64],
+            whole: bool,
         ) {
-            let day = coarse.saturating_sub(coarse.rem_euclid(1_440));
-            let hour = middle.saturating_sub(middle.rem_euclid(60)).max(day);
-            let floors = if whole {
-                Floors { minutes: [MIN; 3], log: at(log) }
-            } else if apart {
-                // As where roll-ups begin in the middle of a day.
-                let first = |length: i64| fine.saturating_add(length - 1).div_euclid(length);
-                let minutes = [1, 60, 1_440].map(|it| first(it).saturating_mul(it));
-                let minutes = if fine == MIN { [MIN; 3] } else { minutes };
-                Floors { minutes, log: at(log) }
-            } else {
-                Floors { minutes: [fine.max(hour), hour, day], log: at(log) }
-            };
-            let plan = floors.plan(at(start)..at(start + length));
+            let coarsest = whole_hours.saturating_mul(60);
+            let mut gone = Dropped::new();
+            for (first, length) in dropped {
+                gone.merge(&Dropped::of(at(first), at(first + length)));
+            }
+            let [minute, mut part, day_grid] = UNITS.map(Grid::of);
+            part.coarse = coarsest;
+            let from = |grid: Grid, minute| if minute == MIN { MIN } else { grid.start_from(minute) };
+            let day = from(day_grid, coarse);
+            let hour = from(part, middle).max(day);
+            let minutes = if whole { [MIN; 3] } else { [from(minute, fine).max(hour), hour, day] };
+            let floors = floors(minutes, coarsest, &gone);
+            let range = at(start)..at(start + length);
+            let plan = floors.plan(range.clone());
             let mut covered: Vec<Range<i64>> = Vec::new();
-            for piece in &plan.pieces {
-                let minutes = piece.minutes();
-                prop_assert!(minutes.start >= floors.minutes[piece.level]);
+            for (level, minutes) in pieces(&floors, &plan) {
+                prop_assert!(minutes.start >= floors.levels[level].1);
+                let splits_hour = |minute: i64| minute < coarsest && minute % 60 != 0;
+                prop_assert!(level != 1 || !splits_hour(minutes.start) && !splits_hour(minutes.end));
                 covered.push(minutes.start * 60..minutes.end * 60);
             }
+            let seconds = |at: Timestamp| at.unix_seconds() + i64::from(at.subsec_nanos() > 0);
             for edge in &plan.edges {
-                prop_assert!(edge.start >= floors.log);
-                covered.push(edge.start.unix_seconds()..edge.end.unix_seconds());
+                prop_assert!(gone.spare(edge));
+                covered.push(seconds(edge.start)..seconds(edge.end));
             }
             covered.sort_by_key(|range| range.start);
-            let mut next = plan.covers.start.unix_seconds();
+            let mut next = seconds(plan.covers.start);
             prop_assert!(next >= start);
             for range in covered {
                 prop_assert_eq!(range.start, next);
-                prop_assert!(range.end > range.start);
+                // What begins a nanosecond behind a second may end with the next one.
+                prop_assert!(range.end >= range.start);
                 next = range.end;
             }
-            prop_assert_eq!(next, plan.covers.end.unix_seconds());
+            prop_assert_eq!(next, seconds(plan.covers.end));
             prop_assert!(next <= start + length);
-            if start >= log {
-                prop_assert_eq!(plan.covers, at(start)..at(start + length));
+            if gone.spare(&range) {
+                prop_assert_eq!(plan.covers, range);
             }
         }
     }

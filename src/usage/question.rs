@@ -4,12 +4,13 @@
 //! segments of the log that the rest has to look through. The second half looks through them when
 //! the lock is free. Both are of one instant: an event is in all of the answer or in none of it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::columns::{Columns, ValueFold, Values};
-use super::plan::Plan;
+use super::plan::{Plan, start_of};
 use super::rollups::{Counted, Rollups};
 use super::row::{Row, Total};
 use super::select::{Group, Grouped, Selector};
@@ -72,20 +73,23 @@ impl Half {
     /// Takes from the roll-ups and the log what answers the question.
     pub(crate) fn of(rollups: &Rollups, log: &MemoryLog, question: &Question<'_>) -> Self {
         let columns = Arc::clone(&rollups.columns);
-        let gone = log.floor().map(|gone| gone.saturating_add_nanos(1));
-        let log_floor = gone.unwrap_or(Timestamp::MIN);
+        let now = start_of(rollups.current.saturating_add(1));
         let Some(kind) = rollups.kind_of(question.selector) else {
-            return Self::of_events(log, log_floor, question, columns);
+            return Self::of_events(log, now, question, columns);
         };
-        // A fold that a meter asked for late knows the events from then on.
-        let since = question.folds.iter().filter_map(|(value, fold)| columns.find(value, *fold));
-        let since = since.map(|(_, since)| since).fold(Timestamp::MIN, Timestamp::max);
-        let floors = rollups.floors(kind, log_floor);
-        let plans: Vec<Plan> = question
-            .ranges
-            .iter()
-            .map(|range| floors.plan(range.start.max(since).min(range.end)..range.end))
-            .collect();
+        // What the roll-ups never had, and what a fold lacks that a meter asked for late.
+        let mut lacks = Cow::Borrowed(&rollups.missing);
+        for (value, fold) in question.folds {
+            if let Some((_, of_fold)) = columns.find(value, *fold)
+                && !of_fold.is_empty()
+            {
+                lacks.to_mut().merge(of_fold);
+            }
+        }
+        let floors = rollups.floors(kind, log.dropped());
+        let ranges = question.ranges.iter();
+        let plans = ranges.map(|range| floors.plan(lacks.longest_rest(range, now)));
+        let plans: Vec<Plan> = plans.collect();
         let groups = rollups.fold(question.selector, kind, &plans).filter(|groups| {
             !question.tells_all_apart || groups.iter().all(|(group, _)| *group != Group::Other)
         });
@@ -94,18 +98,19 @@ impl Half {
                 let parts = edges(&plans, log);
                 Self { answer: Answer { groups, plans, columns }, parts }
             }
-            None => Self::of_events(log, log_floor, question, columns),
+            None => Self::of_events(log, now, question, columns),
         }
     }
 
     /// Takes everything from the log.
     fn of_events(
         log: &MemoryLog,
-        floor: Timestamp,
+        now: Timestamp,
         question: &Question<'_>,
         columns: Arc<Columns>,
     ) -> Self {
-        let plans = question.ranges.iter().map(|range| Plan::of_events(range.clone(), floor));
+        let ranges = question.ranges.iter();
+        let plans = ranges.map(|range| Plan::of_events(range, log.dropped(), now));
         let plans: Vec<Plan> = plans.collect();
         let ranges: Vec<_> =
             (0..).zip(&plans).map(|(at, plan)| (plan.covers.clone(), at)).collect();

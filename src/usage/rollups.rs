@@ -1,9 +1,10 @@
-//! The roll-ups: sums by minute, hour and day, kept as events arrive.
+//! The roll-ups: sums by minute, part of an hour and day, kept as events arrive.
 //!
 //! A *series* is what sums are kept for: all events, the events of one value of one declared
 //! dimension, and the events of one tuple of values of all of them. Each event adds to the rows
-//! that its few series have in its minute, its hour and its day, whether it is late or not. A
-//! series knows where its newest rows lie, so that an event of the hour costs no look-up there.
+//! that its few series have in its minute, its hour (a [part](super::grid) of it) and its day,
+//! whether it is late or not. A series knows where its newest rows lie, so that an event of the
+//! hour costs no look-up there.
 //!
 //! Everything is bounded: the values of a dimension (what comes beyond is counted as *other*), the
 //! tuples (beyond, as one), and the rows of a resolution (the oldest buckets go), those of tuples
@@ -16,16 +17,18 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use super::columns::{Columns, ValueFold, Values};
+use super::columns::{Columns, OTHER_VALUES, ValueFold, Values};
 use super::dictionary::{Dictionary, OTHER, ValueId, insert_sorted, remove_sorted};
+use super::grid::{Grid, UNITS};
 use super::level::{Known, Level};
 use super::options::RollupOptions;
-use super::plan::{Floors, LEVEL_MINUTES, minute_of};
-use super::row::{Addend, Column, Row};
+use super::plan::{Floors, minute_of};
+use super::row::{Addend, Column, Fold, Row};
 #[cfg(feature = "durable")]
 use super::saved::Notes;
 use crate::clock::Timestamp;
-use crate::event::Dimension;
+use crate::event::{Dimension, ValueName};
+use crate::log::Dropped;
 
 /// The series of all events.
 pub(super) const ALL: u32 = 0;
@@ -100,6 +103,13 @@ pub(crate) struct Rollups {
     /// The rows of tuples.
     pub(super) combined: [Level; 3],
     max_rows: usize,
+    /// When the events happened that are in no row, because they were dropped from the log before
+    /// the rows were made of it.
+    pub(super) missing: Dropped,
+    /// When the events happened that had values without a column.
+    pub(super) refused: Dropped,
+    /// The names of values that the options declare.
+    declared: Box<[Box<str>]>,
     /// Shared with whoever reads events outside the lock.
     pub(super) columns: Arc<Columns>,
     pub(super) hasher: ahash::RandomState,
@@ -117,9 +127,9 @@ impl Rollups {
         let dictionary =
             |name: &String| Dictionary::new(Dimension::parse(name), options.max_values);
         let [minutes, hours, days] = options.kept_buckets();
-        let [minute, hour, day] = LEVEL_MINUTES;
+        let [minute, part, day] = UNITS.map(Grid::of);
         let levels =
-            || [Level::new(minute, minutes), Level::new(hour, hours), Level::new(day, days)];
+            || [Level::new(minute, minutes), Level::new(part, hours), Level::new(day, days)];
         Self {
             dictionaries: options.dimensions.iter().map(dictionary).collect(),
             series: [ALL, OTHER_TUPLES].map(|_| Series::new(Key::Fixed)).into(),
@@ -130,7 +140,10 @@ impl Rollups {
             values: levels(),
             combined: levels(),
             max_rows: options.max_rows,
-            columns: Arc::default(),
+            missing: Dropped::new(),
+            refused: Dropped::new(),
+            columns: Arc::new(Columns::with(&options.values)),
+            declared: options.values.iter().map(|name| name.as_str().into()).collect(),
             hasher: ahash::RandomState::new(),
             current: i64::MIN,
             retiring: false,
@@ -142,10 +155,13 @@ impl Rollups {
 
     /// Counts an event that happened `at` and was recorded `now`, at a place of the log.
     pub(crate) fn add(&mut self, event: &impl Counted, at: Timestamp, now: Timestamp, place: u64) {
-        if !self.columns.know(event) {
-            Arc::make_mut(&mut self.columns).learn(event);
+        if self.columns.is_to_learn(event) {
+            Arc::make_mut(&mut self.columns).learn(event, place, &self.refused);
         }
         let addend = self.columns.addend(event, at, place);
+        if addend.cells.iter().any(|cell| cell.column == OTHER_VALUES) {
+            self.refused.add(at);
+        }
         if self.current < minute_of(now) {
             self.current = minute_of(now);
             self.retiring = true;
@@ -162,7 +178,7 @@ impl Rollups {
         event: &impl Counted,
         at: Timestamp,
         place: u64,
-        new: &[Column],
+        new: &[(Column, u64)],
     ) {
         let addend = self.columns.addend_of(event, at, place, new);
         if !addend.cells.is_empty() {
@@ -172,14 +188,30 @@ impl Rollups {
         }
     }
 
-    /// Keeps the folds that meters need; returns the columns that are new.
-    pub(crate) fn track(&mut self, wanted: &[ValueFold], since: Timestamp) -> Vec<Column> {
-        Arc::make_mut(&mut self.columns).track(wanted, since)
+    /// Keeps the folds that rules and meters need; returns the columns that the log's events are to
+    /// be [filled into](Self::fill_in), each with the place up to which. `dropped` is when the
+    /// events happened that the log does not have any more.
+    pub(crate) fn track(&mut self, wanted: &[ValueFold], dropped: &Dropped) -> Vec<(Column, u64)> {
+        let wanted = self.with_declared(wanted);
+        if !self.columns.is_to_track(&wanted) {
+            return Vec::new();
+        }
+        Arc::make_mut(&mut self.columns).track(&wanted, dropped, &self.refused)
+    }
+
+    /// Whether [`track`](Self::track) would change something.
+    pub(crate) fn is_to_track(&self, wanted: &[ValueFold]) -> bool {
+        self.columns.is_to_track(&self.with_declared(wanted))
+    }
+
+    fn with_declared(&self, wanted: &[ValueFold]) -> Vec<ValueFold> {
+        let declared = self.declared.iter().map(|name| (ValueName::parse(name), Fold::Sum));
+        wanted.iter().cloned().chain(declared).collect()
     }
 
     fn add_to_all(&mut self, event: &impl Counted, minute: i64, addend: &Addend) {
         let current = self.current;
-        let buckets = LEVEL_MINUTES.map(|minutes| minute.div_euclid(minutes));
+        let buckets = self.values.each_ref().map(|level| level.bucket_of(minute));
         let values = open(&mut self.values, buckets, current);
         // Hours and days are kept at least as long as minutes and hours, and what no day keeps
         // is kept of no tuple either.
@@ -318,19 +350,16 @@ impl Rollups {
         }
     }
 
-    /// From when on the levels hold everything of a kind; `log` says the same of the log.
-    pub(super) fn floors(&self, kind: Kind, log: Timestamp) -> Floors {
+    /// From when on the levels hold everything of a kind; `dropped` says what the log does not.
+    pub(super) fn floors<'l>(&self, kind: Kind, dropped: &'l Dropped) -> Floors<'l> {
         let levels = self.levels(kind).each_ref();
         let [minute, hour, day] = levels.map(Level::floor_minute);
         let [.., days] = &self.values;
         // What no day keeps is not counted by the hour, nor that by the minute.
         let day = day.max(days.floor_minute());
         let hour = hour.max(day);
-        let mut minutes = [minute.max(hour), hour, day];
-        for (floor, level) in minutes.iter_mut().zip(levels) {
-            *floor = level.whole_minute().max(*floor);
-        }
-        Floors { minutes, log }
+        let [minutes, hours, days] = levels.map(|level| level.grid);
+        Floors { levels: [(minutes, minute.max(hour)), (hours, hour), (days, day)], dropped }
     }
 
     /// The levels of values, then those of tuples.

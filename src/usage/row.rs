@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 #[cfg(feature = "durable")]
 use crate::bytes::take_u8;
 use crate::clock::Timestamp;
+use crate::event::bounds::MAX_AMOUNT;
 #[cfg(feature = "durable")]
 use crate::format::Version;
 #[cfg(feature = "durable")]
@@ -36,6 +37,11 @@ pub(crate) enum Fold {
     /// The one of the latest timestamp; of several, the one recorded last.
     Latest,
 }
+
+// The bounds of events say why no sum passes its type: so many events, each of the largest amount,
+// still fit, and no memory and no store holds that many. Only files from before amounts had bounds
+// can hold what goes beyond: such a cell is marked, and it alone is not known.
+const _: () = assert!(i128::MAX / MAX_AMOUNT.millionths() > 100_000_000_000_000_000);
 
 /// A number of 128 bits that aligns like one of 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,21 +122,77 @@ impl Cell {
     }
 }
 
-/// The cells of a row; most rows have none, and take one word for that.
+/// The cells of a row by column; most rows have none, and take one word for that.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cells(Option<Box<SmallVec<[Cell; 2]>>>);
 
 impl Cells {
-    pub(super) fn merge(&mut self, cell: &Cell) {
-        let cells = self.0.get_or_insert_default();
-        match cells.iter_mut().find(|known| known.column == cell.column) {
-            Some(known) => known.merge(cell),
-            None => cells.push(*cell),
+    /// Merges cells that are in the order of their columns, each of which comes once. However many
+    /// cells there are, those that come cost a search each, and one pass over all where some are
+    /// new.
+    pub(super) fn merge(&mut self, cells: &[Cell]) {
+        if cells.is_empty() {
+            return;
+        }
+        let known = self.0.get_or_insert_default();
+        let (mut from, before) = (0, known.len());
+        for cell in cells {
+            // Cells of the same events come in the same order: mostly it is the next one.
+            let rest = known.get(from..before).unwrap_or_default();
+            effort::note(1);
+            let found = match rest.first() {
+                Some(next) if next.column == cell.column => Ok(0),
+                _ => rest.binary_search_by(|known| {
+                    effort::note(1);
+                    known.column.cmp(&cell.column)
+                }),
+            };
+            match found {
+                Ok(place) => {
+                    from = from.saturating_add(place);
+                    if let Some(known) = known.get_mut(from) {
+                        known.merge(cell);
+                    }
+                    from = from.saturating_add(1);
+                }
+                Err(place) => {
+                    from = from.saturating_add(place);
+                    known.push(*cell);
+                }
+            }
+        }
+        if known.len() > before {
+            effort::note(known.len());
+            // Two runs that are in order.
+            known.sort_by_key(|cell| cell.column);
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Cell> {
-        self.0.iter().flat_map(|cells| cells.iter())
+    pub(super) fn as_slice(&self) -> &[Cell] {
+        self.0.as_deref().map_or(&[], |cells| cells)
+    }
+}
+
+/// Counts in tests what is done, in whole rows and cells, so that it is the same on every machine.
+pub(super) mod effort {
+    #[cfg(test)]
+    thread_local! {
+        static SPENT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    #[cfg(test)]
+    pub(in crate::usage) fn note(work: usize) {
+        SPENT.set(SPENT.get().saturating_add(work));
+    }
+
+    #[cfg(not(test))]
+    #[inline]
+    pub(super) fn note(_: usize) {}
+
+    /// What was done since the last time on this thread.
+    #[cfg(test)]
+    pub(in crate::usage) fn take() -> usize {
+        SPENT.take()
     }
 }
 
@@ -140,6 +202,7 @@ pub(super) struct Addend {
     /// 1, or 0 where columns are filled in for events that were counted before.
     pub(super) events: u64,
     pub(super) fixed: [u64; FIXED],
+    /// In the order of their columns, each of which is there once.
     pub(super) cells: SmallVec<[Cell; 4]>,
 }
 
@@ -200,9 +263,8 @@ impl Row {
         if wraps {
             self.carry(&addend.fixed);
         }
-        for cell in &addend.cells {
-            self.cells.merge(cell);
-        }
+        effort::note(1);
+        self.cells.merge(&addend.cells);
     }
 
     /// Counts the sums that have wrapped with these amounts, which are then more than the sums.
@@ -210,7 +272,7 @@ impl Row {
     fn carry(&mut self, amounts: &[u64; FIXED]) {
         for ((column, sum), amount) in (0..).zip(&self.fixed).zip(amounts) {
             if sum < amount {
-                self.cells.merge(&Cell::new(column, Fold::Sum, 1 << u64::BITS));
+                self.cells.merge(&[Cell::new(column, Fold::Sum, 1 << u64::BITS)]);
             }
         }
     }
@@ -232,24 +294,20 @@ impl Total {
             // 2^64 rows would have to be full.
             *sum = sum.saturating_add(i128::from(amount));
         }
-        for cell in row.cells.iter() {
-            self.merge_cell(cell);
-        }
-    }
-
-    fn merge_cell(&mut self, cell: &Cell) {
-        if cell.column < FIRST_COLUMN {
-            if let Some(sum) = self.fixed.get_mut(cell.column as usize) {
-                *sum = sum.saturating_add(cell.value());
+        let cells = row.cells.as_slice();
+        let (carries, cells) =
+            cells.split_at(cells.partition_point(|cell| cell.column < FIRST_COLUMN));
+        for carry in carries {
+            if let Some(sum) = self.fixed.get_mut(carry.column as usize) {
+                *sum = sum.saturating_add(carry.value());
             }
-        } else {
-            self.cells.merge(cell);
         }
+        self.cells.merge(cells);
     }
 
     /// The cells, without those that were carries.
     pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
-        self.cells.iter()
+        self.cells.as_slice().iter()
     }
 }
 
@@ -302,7 +360,7 @@ impl Row {
             for _ in 0..varint::take(bytes)? {
                 let cell = Cell::read(version, bytes)?;
                 if folds.get(cell.column as usize) == Some(&Some(cell.fold)) {
-                    row.cells.merge(&cell);
+                    row.cells.merge(&[cell]);
                 }
             }
         }
@@ -324,7 +382,7 @@ impl Row {
         *cost = low;
         match cell {
             Some(cell) => cell.value = Wide::new(carried),
-            None if carried != 0 => self.cells.merge(&Cell::new(COST, Fold::Sum, carried)),
+            None if carried != 0 => self.cells.merge(&[Cell::new(COST, Fold::Sum, carried)]),
             None => {}
         }
     }

@@ -29,7 +29,9 @@ mod redo;
 #[cfg(test)]
 mod tests;
 
-/// What the keys begin with.
+/// What the keys begin with. Beside it stands the format of the store: in format 1 there are sums
+/// of whole hours, rows and columns say from when on they have every event in place of when the
+/// events happened that they lack, and nobody knows with whose events names of values came.
 const VERSION: u8 = 1;
 /// Among the rows, in place of the number of a level: a position follows.
 const POSITION: u8 = 255;
@@ -214,10 +216,12 @@ impl Rollups {
         out.extend_from_slice(&position.to_le_bytes());
         varint::put_signed(out, self.current);
         out.push(u8::from(self.retiring));
+        self.missing.save(out);
+        self.refused.save(out);
         for level in self.all_levels() {
-            let Shape { newest, floor, whole, keep, first } = level.shape();
+            let Shape { newest, floor, keep, first } = level.shape();
             out.push(u8::from(keep.is_some()));
-            for number in [newest, floor, whole, first, keep.unwrap_or(0)] {
+            for number in [newest, floor, first, keep.unwrap_or(0), level.grid.coarse] {
                 varint::put_signed(out, number);
             }
         }

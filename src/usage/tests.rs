@@ -6,15 +6,17 @@ use std::ops::Range;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng as StdRng;
 
-use super::RollupOptions;
-use super::columns::Values;
+use super::columns::{MAX_VALUE_NAMES, Values};
+use super::grid::{Grid, UNITS};
 use super::plan::{Plan, start_of};
 use super::rollups::{Counted, Rollups};
-use super::row::{Fold, Total};
+use super::row::{Fold, Total, effort};
 use super::select::{Group, Selector};
+use super::{RollupOptions, UsageTotals};
 use crate::amount::Amount;
 use crate::clock::Timestamp;
 use crate::event::{Dimension, ValueName};
+use crate::log::Dropped;
 
 /// An event as the roll-ups see it.
 #[derive(Clone, Debug)]
@@ -152,16 +154,19 @@ pub(super) fn selectors(rng: &mut StdRng, values: u32) -> Selector {
 
 /// What a plan's buckets cover, as one range; `None` where they cover nothing.
 pub(super) fn of_buckets(plan: &Plan) -> Option<Range<Timestamp>> {
-    let first = plan.pieces.first()?.minutes().start;
-    let last = plan.pieces.last()?.minutes().end;
-    Some(start_of(first)..start_of(last))
+    let grid = |level| Grid::of(UNITS[level]);
+    let (first, last) = (plan.pieces.first()?, plan.pieces.last()?);
+    let start = grid(first.level).start(first.buckets.start);
+    let end = grid(last.level).start(last.buckets.end);
+    Some(start_of(start)..start_of(end))
 }
 
 fn compare(seed: u64, options: &RollupOptions, values: u32, exact: bool) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut rollups = Rollups::new(options);
     let images = ValueName::parse("images");
-    rollups.track(&[(images.clone(), Fold::Max), (images, Fold::Latest)], Timestamp::MIN);
+    rollups.track(&[(images.clone(), Fold::Max), (images, Fold::Latest)], &Dropped::new());
+    let all = Dropped::of(Timestamp::MIN, Timestamp::MAX);
     let (mut events, mut now, mut answered) = (Vec::new(), START, 0);
     for _ in 0..3_000 {
         let event = draw(&mut rng, &mut now, values);
@@ -174,7 +179,7 @@ fn compare(seed: u64, options: &RollupOptions, values: u32, exact: bool) {
         let end = start + rng.random_range(60..300_000);
         let selector = selectors(&mut rng, values);
         let Some(kind) = rollups.kind_of(&selector) else { continue };
-        let floors = rollups.floors(kind, Timestamp::MAX);
+        let floors = rollups.floors(kind, &all);
         let plan = floors.plan(Timestamp::new(start, 0)..Timestamp::new(end, 0));
         let Some(range) = of_buckets(&plan) else { continue };
         let Some(groups) = rollups.fold(&selector, kind, std::slice::from_ref(&plan)) else {
@@ -285,7 +290,7 @@ fn memory_is_given_back_where_events_are_far_between() {
     let options = RollupOptions::new().dimensions(names);
     let by_age = options.clone().keep_minutes(day / 12).keep_hours(day / 4).keep_days(day * 3);
     for (options, most) in
-        [(by_age, 18 * (120 + 6 + 3 + 8)), (options.max_rows(500), 3 * (600 + 520))]
+        [(by_age, 18 * (120 + 18 + 3 + 8)), (options.max_rows(500), 3 * (600 + 520))]
     {
         for seconds in [61, 3_601, 86_401] {
             let mut rollups = Rollups::new(&options);
@@ -299,4 +304,115 @@ fn memory_is_given_back_where_events_are_far_between() {
             }
         }
     }
+}
+
+fn plain(customer: &str, named: Vec<(String, Amount)>) -> Happened {
+    let at = Timestamp::new(START, 0);
+    let dimensions = [(Dimension::CustomerId, customer.to_owned())].into();
+    Happened { at, now: at, dimensions, tokens: Some(1), named }
+}
+
+/// The totals of all, and of each customer.
+fn totals(rollups: &Rollups) -> BTreeMap<String, UsageTotals> {
+    let all = Dropped::new();
+    let mut found = BTreeMap::new();
+    for group_by in [None, Some(Dimension::CustomerId)] {
+        let selector = Selector { filter: Vec::new(), group_by };
+        let kind = rollups.kind_of(&selector).expect("it is declared");
+        let plan = rollups.floors(kind, &all).plan(Timestamp::MIN..Timestamp::MAX);
+        for (group, totals) in rollups.fold(&selector, kind, &[plan]).expect("no caps") {
+            let Group::Value(name) = group else { panic!("{group:?}") };
+            found.insert(name.to_string(), UsageTotals::of(&totals[0], &rollups.columns));
+        }
+    }
+    found
+}
+
+/// Files from before amounts had bounds may hold such values: their sum is not known, and everything
+/// else is.
+#[test]
+fn a_sum_beyond_its_type_is_said_and_spoils_no_other() {
+    let mut rollups = Rollups::new(&RollupOptions::new().dimensions(["customer_id"]));
+    let one = |name: &str, amount| vec![(name.to_owned(), amount)];
+    let mut values = vec![("bad", one("x", Amount::MAX)), ("bad", one("x", Amount::MAX))];
+    values.extend([("bad", one("x", Amount::MIN)), ("bad", one("y", Amount::from(2_u64)))]);
+    values.extend([("good", one("x", Amount::from(3_u64))), ("good", one("y", Amount::MIN))]);
+    for (place, (customer, named)) in values.into_iter().enumerate() {
+        let event = plain(customer, named);
+        rollups.add(&event, event.at, event.now, place as u64);
+    }
+    let assert_right = |rollups: &Rollups| {
+        let found = totals(rollups);
+        let (all, bad, good) = (&found[""], &found["bad"], &found["good"]);
+        assert_eq!((&all.out_of_range[..], all.total_events), (&["x".to_owned()][..], 6));
+        assert_eq!(all.values.keys().collect::<Vec<_>>(), ["y"]);
+        assert_eq!((&bad.out_of_range, &bad.values["y"]), (&all.out_of_range, &2_u64.into()));
+        assert_eq!((good.out_of_range.len(), &good.values["x"]), (0, &3_u64.into()));
+        assert_eq!(good.values["y"], Amount::MIN);
+    };
+    assert_right(&rollups);
+    #[cfg(feature = "durable")]
+    {
+        use crate::format::Version;
+        use crate::usage::RowCursor;
+
+        let (mut rows, mut keys) = (Vec::new(), Vec::new());
+        rollups.save_rows(&mut RowCursor::default(), 6, usize::MAX, &mut rows);
+        rollups.save_keys(6, &mut keys);
+        let options = RollupOptions::new().dimensions(["customer_id"]);
+        let loaded = Rollups::load_keys(Version::NEWEST, &keys, &options);
+        let mut loaded = loaded.expect("what was saved");
+        loaded.load_rows(Version::NEWEST, &rows).expect("what was saved");
+        loaded.loaded();
+        assert_right(&loaded);
+    }
+    let body = serde_json::to_value(&totals(&rollups)[""]).expect("plain data");
+    assert_eq!(body["outOfRange"], serde_json::json!(["x"]));
+}
+
+/// The widest event that there is adds to the widest rows that there are, and to new ones: what is
+/// done under the ledger's lock is bounded, whatever came before.
+#[test]
+fn what_one_event_does_is_bounded() {
+    let names: Vec<String> = (0..16).map(|number| format!("dimension_{number}")).collect();
+    let mut rollups = Rollups::new(&RollupOptions::new().dimensions(names.clone()));
+    let dimensions: BTreeMap<_, _> =
+        names.iter().map(|name| (Dimension::parse(name), "same".to_owned())).collect();
+    let mut widest = 0;
+    let mut place = 0;
+    let mut add = |customer: usize, first: usize, at: i64, rollups: &mut Rollups| {
+        let named = (first..first + 64).map(|name| (format!("v{name}"), Amount::from(1_u64)));
+        let mut event = plain(&format!("cust_{customer}"), named.collect());
+        event.dimensions.extend(dimensions.clone());
+        let at = Timestamp::new(START + at, 0);
+        effort::take();
+        rollups.add(&event, at, at, place);
+        place += 1;
+        let spent = effort::take();
+        assert!(spent <= MOST_WORK, "{spent} after {place} events");
+        widest = widest.max(spent);
+    };
+    // Each customer brings as many names as it may, into rows that have those of all before; the
+    // next round finds them all, in an order that is not theirs, and the last makes new rows.
+    for round in 0..3 {
+        for customer in 0..20 {
+            let first = if round == 1 { (19 - customer) * 50 } else { customer * 64 };
+            add(customer, first, i64::from(round / 2) * 90_000, &mut rollups);
+        }
+    }
+    let cells = totals_cells(&rollups);
+    assert!(cells > MAX_VALUE_NAMES - 64, "{cells} names");
+    assert!(widest > MOST_WORK / 4, "the bound is no empty one: {widest}");
+}
+
+/// 3 rows for each of 18 series. In each the event's 65 cells (one counts what has no name) are
+/// looked up, in 10 steps at the most each, and where some are new all the cells are put in order:
+/// 1 000 names and one.
+const MOST_WORK: usize = 54 * (1 + 65 * 12 + 1_001);
+
+fn totals_cells(rollups: &Rollups) -> usize {
+    let (kind, all) = (super::rollups::Kind::Values, Dropped::new());
+    let plan = rollups.floors(kind, &all).plan(Timestamp::MIN..Timestamp::MAX);
+    let groups = rollups.fold(&Selector::default(), kind, &[plan]).expect("no caps");
+    groups[0].1[0].cells().count()
 }

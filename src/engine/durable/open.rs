@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::clock::SystemClock;
 use crate::durable::{DECLARED, Durable, Pipeline, Recovered, Settings, recover};
 use crate::engine::Engine;
-use crate::engine::builder::{EngineBuilder, Recording};
+use crate::engine::builder::EngineBuilder;
 use crate::engine::figures::EngineFigures;
 use crate::error::{BuildError, RulesError};
 use crate::idempotency::IdempotencyKeys;
@@ -32,11 +32,7 @@ impl EngineBuilder {
         let now = clock.now();
         let settings = Settings {
             store: Arc::clone(&durable.store),
-            keep: match self.recording {
-                Recording::Off | Recording::Newest(0) => None,
-                Recording::Newest(keep) => Some(keep),
-            },
-            event_retention: self.event_retention,
+            keep: self.kept_events(),
             rollups: self.rollups.clone(),
             max_keys: self.max_keys,
             late_seconds: self.late_events.as_secs(),
@@ -78,7 +74,8 @@ impl EngineBuilder {
             hasher,
             figures: EngineFigures::new(),
         };
-        engine.track_folds_of(&engine.snapshot.load().meters);
+        let rules = engine.snapshot.load_full();
+        engine.track_folds_of(&rules.meters, &rules.rules);
         engine.go_on_with(self.rules, declared.as_deref(), is_new)?;
         if engine.ledger.is_some() {
             engine.compiler.lock().recount();

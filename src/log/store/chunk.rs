@@ -9,6 +9,7 @@ use super::{Batch, FoundKey};
 use crate::bytes::{take, take_i64, take_u32, take_u64};
 use crate::clock::Timestamp;
 use crate::format::Version;
+use crate::log::RunTimes;
 use crate::log::segment::index;
 
 /// The most bytes of a chunk, but for one of a single record.
@@ -167,8 +168,8 @@ pub(super) fn cut<E>(
         let to = taken.last().copied().unwrap_or(from);
         start(value);
         value.extend_from_slice(&u32::try_from(taken.len()).unwrap_or(u32::MAX).to_le_bytes());
-        put_timestamp(value, batch.earliest);
-        put_timestamp(value, batch.latest);
+        put_timestamp(value, batch.times.map_or(Timestamp::MAX, RunTimes::first));
+        put_timestamp(value, batch.times.map_or(Timestamp::MIN, RunTimes::last));
         value.extend_from_slice(&batch.now.to_le_bytes());
         for end in taken {
             value.extend_from_slice(&end.saturating_sub(from).to_le_bytes());

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::error::{Named, StoreError};
 use super::seal::{Home, start};
 use super::{Generation, StateTable};
-use crate::clock::Timestamp;
 use crate::format::Version;
+use crate::log::{GenerationTimes, StoredDropped};
 
 pub(super) const META_TABLE: &str = "limitry";
 const META_KEY: u64 = 0;
@@ -34,8 +34,8 @@ pub(super) struct Meta {
     pub(super) next: u64,
     /// The highest engine's time of all batches.
     pub(super) now: u64,
-    /// The latest timestamp of all events that were dropped, in nanoseconds.
-    floor: Option<i128>,
+    /// When the events happened that were dropped.
+    pub(super) dropped: StoredDropped,
     /// The newest complete checkpoint, which opening reads.
     pub(super) complete: Option<Complete>,
     /// The checkpoint that is being made.
@@ -57,8 +57,8 @@ pub(super) struct StoredGeneration {
     pub(super) first: u64,
     pub(super) end: u64,
     pub(super) now: u64,
-    pub(super) earliest: i128,
-    pub(super) latest: i128,
+    /// When its events happened.
+    pub(super) times: GenerationTimes,
     pub(super) keys: u64,
 }
 
@@ -88,7 +88,7 @@ impl Meta {
             batches: 0,
             next: 1,
             now: 0,
-            floor: None,
+            dropped: StoredDropped::new(),
             complete: None,
             under_way: None,
             rules: 0,
@@ -100,10 +100,6 @@ impl Meta {
     /// The place behind the last record.
     pub(super) fn end(&self) -> u64 {
         self.generations.last().map_or(0, |newest| newest.end)
-    }
-
-    pub(super) fn floor(&self) -> Option<Timestamp> {
-        self.floor.map(Timestamp::from_unix_nanos)
     }
 
     /// A number for a new generation or checkpoint.
@@ -118,9 +114,7 @@ impl Meta {
         let others = self.generations.len().saturating_sub(1);
         let old = self.generations.iter().take(others).take_while(|kept| kept.end <= place).count();
         for dropped in self.generations.drain(..old) {
-            if dropped.first < dropped.end {
-                self.floor = self.floor.max(Some(dropped.latest));
-            }
+            self.dropped.merge(&dropped.times);
             self.doomed.push(dropped.events());
             self.doomed.push(dropped.key_runs());
         }
@@ -204,7 +198,8 @@ fn random_name() -> u64 {
 mod one {
     use serde::Deserialize;
 
-    use super::{Meta, Version, random_name};
+    use super::{GenerationTimes, Meta, StoredDropped, Version, random_name};
+    use crate::clock::Timestamp;
 
     #[derive(Deserialize)]
     struct Row {
@@ -256,7 +251,10 @@ mod one {
             batches: row.batches,
             next: row.next,
             now: row.now,
-            floor: row.floor,
+            // It has the latest instant alone.
+            dropped: row.floor.map_or_else(StoredDropped::new, |latest| {
+                StoredDropped::of(Timestamp::MIN, Timestamp::from_unix_nanos(latest))
+            }),
             complete: row.complete.map(complete),
             under_way: row.under_way.map(Into::into),
             rules: row.rules,
@@ -269,7 +267,9 @@ mod one {
         fn from(old: Generation) -> Self {
             let Generation { number, first, end, now, earliest, latest, keys } = old;
             let (version, is_bound) = (Version::One, false);
-            Self { version, is_bound, number, first, end, now, earliest, latest, keys }
+            let [earliest, latest] = [earliest, latest].map(Timestamp::from_unix_nanos);
+            let times = GenerationTimes::of(earliest, latest);
+            Self { version, is_bound, number, first, end, now, times, keys }
         }
     }
 
@@ -289,8 +289,7 @@ impl StoredGeneration {
             first,
             end: first,
             now: 0,
-            earliest: Timestamp::MAX.unix_nanos(),
-            latest: Timestamp::MIN.unix_nanos(),
+            times: GenerationTimes::new(),
             keys: 0,
         }
     }
@@ -312,14 +311,7 @@ impl StoredGeneration {
 
     /// The generation as the store's users see it.
     pub(super) fn public(&self) -> Generation {
-        Generation {
-            first: self.first,
-            end: self.end,
-            now: self.now,
-            earliest: Timestamp::from_unix_nanos(self.earliest),
-            latest: Timestamp::from_unix_nanos(self.latest),
-            keys: self.keys,
-        }
+        Generation { first: self.first, end: self.end, now: self.now, keys: self.keys }
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) use self::chunk::{Chunk, OwnedChunk};
 pub use self::error::StoreError;
 pub use self::medium::Storage;
 pub(crate) use self::redb::{FORKED, RedbStore, StoreOptions};
-use crate::clock::Timestamp;
 use crate::format::Version;
+use crate::log::{RunTimes, StoredDropped};
 use crate::progress::Progress;
 
 /// One durable transaction.
@@ -41,9 +41,8 @@ pub(crate) struct Batch<'b> {
     /// The records, packed one behind the other, and the position behind each.
     pub(crate) records: &'b [u8],
     pub(crate) ends: &'b [u32],
-    /// Bounds of the timestamps of the records' events.
-    pub(crate) earliest: Timestamp,
-    pub(crate) latest: Timestamp,
+    /// When the records' events happened, where there are records.
+    pub(crate) times: Option<&'b RunTimes>,
     /// The engine's time of the newest record.
     pub(crate) now: u64,
     /// The idempotency keys of these records, in the records' order.
@@ -68,8 +67,7 @@ impl Batch<'_> {
             first,
             records: &[],
             ends: &[],
-            earliest: Timestamp::MAX,
-            latest: Timestamp::MIN,
+            times: None,
             now: 0,
             keys: &[],
             state: &[],
@@ -157,9 +155,6 @@ pub(crate) struct Generation {
     pub(crate) end: u64,
     /// The engine's time of its newest record.
     pub(crate) now: u64,
-    /// Bounds of its events' timestamps; the wrong way round where there is none.
-    pub(crate) earliest: Timestamp,
-    pub(crate) latest: Timestamp,
     /// How many idempotency keys it has.
     pub(crate) keys: u64,
 }
@@ -188,8 +183,8 @@ pub(crate) trait Contents: Sync {
     /// The generations, the oldest first; there is always one. Cheap.
     fn generations(&self) -> Vec<Generation>;
 
-    /// The latest timestamp of all events that were dropped; `None` where none was.
-    fn floor(&self) -> Option<Timestamp>;
+    /// When the events happened that were dropped.
+    fn dropped(&self) -> StoredDropped;
 
     /// Visits chunks with records at or after a place, the oldest first, until `visit` breaks.
     /// Checks checksums and that no place is missing. Where the place was dropped it begins with

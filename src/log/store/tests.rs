@@ -18,6 +18,7 @@ use self::model::Model;
 use self::workload::Workload;
 use super::redb::{RedbStore, StoreOptions};
 use super::*;
+use crate::clock::Timestamp;
 
 /// A small cache, so that reading goes to the disk.
 const OPTIONS: StoreOptions =

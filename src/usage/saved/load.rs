@@ -8,13 +8,14 @@ use super::{
     take_text,
 };
 use crate::bytes::{take_u8, take_u64};
-use crate::clock::Timestamp;
 use crate::format::Version;
+use crate::log::Dropped;
 use crate::usage::columns::Columns;
 use crate::usage::dictionary::Dictionary;
+use crate::usage::grid::Grid;
 use crate::usage::level::Shape;
 use crate::usage::options::RollupOptions;
-use crate::usage::plan::minute_of;
+use crate::usage::plan::start_of;
 use crate::usage::rollups::{Key, Kind, OTHER_TUPLES, Rollups, Series, Tuple};
 use crate::usage::row::{LEAST_ROW_BYTES, Row};
 use crate::varint;
@@ -22,28 +23,25 @@ use crate::varint;
 /// Loading: the keys, then the rows.
 impl Rollups {
     /// Roll-ups to count the events of a log anew, where what was saved is by other dimensions:
-    /// `gone` is the latest timestamp of the events that the log does not have any more. Buckets
-    /// that begin after it are whole; answers say that they begin there.
-    pub(crate) fn anew(options: &RollupOptions, gone: Option<Timestamp>) -> Self {
+    /// `dropped` is when the events happened that the log does not have any more. Answers say that
+    /// they do not cover that.
+    pub(crate) fn anew(options: &RollupOptions, dropped: Dropped) -> Self {
         let mut rollups = Self::new(options);
-        if let Some(gone) = gone {
-            let levels = rollups.values.iter_mut().chain(&mut rollups.combined);
-            levels.for_each(|level| level.begin_after(minute_of(gone)));
-        }
+        rollups.missing = dropped;
         rollups
     }
 
     /// Loads what rows are about. Bytes that no roll-ups wrote are an error, or else roll-ups that
     /// answer something; they never make more than about 64 bytes of memory a byte.
     pub(crate) fn load_keys(
-        _: Version,
+        version: Version,
         bytes: &[u8],
         options: &RollupOptions,
     ) -> Result<Self, RollupsError> {
         let bytes = &mut &*bytes;
-        let version = take_u8(bytes).ok_or(RollupsError::Damaged("there is no version"))?;
-        if version != VERSION {
-            return Err(RollupsError::Newer(version));
+        let own = take_u8(bytes).ok_or(RollupsError::Damaged("there is no version"))?;
+        if own != VERSION {
+            return Err(RollupsError::Newer(own));
         }
         let mut rollups = Self::new(options);
         let saved = take_names(bytes).ok_or(RollupsError::Damaged("dimensions"))?;
@@ -52,8 +50,9 @@ impl Rollups {
         if saved != declared {
             return Err(RollupsError::Mismatch { saved, declared });
         }
-        let mut loading = rollups.load_shape(bytes).ok_or(RollupsError::Damaged("levels"))?;
-        let columns = Columns::read(bytes).ok_or(RollupsError::Damaged("named values"))?;
+        let mut loading =
+            rollups.load_shape(version, bytes).ok_or(RollupsError::Damaged("levels"))?;
+        let columns = Columns::read(version, bytes).ok_or(RollupsError::Damaged("named values"))?;
         loading.folds = columns.folds();
         rollups.columns = Arc::new(columns);
         for dictionary in &mut rollups.dictionaries {
@@ -69,34 +68,47 @@ impl Rollups {
         Ok(rollups)
     }
 
-    fn load_shape(&mut self, bytes: &mut &[u8]) -> Option<Box<Loading>> {
+    fn load_shape(&mut self, version: Version, bytes: &mut &[u8]) -> Option<Box<Loading>> {
         let (begun, saved) = (take_u64(bytes)?, take_u64(bytes)?);
         // Rows say their position in 32 bits, counted from the first one.
         u32::try_from(saved.checked_sub(begun)?).ok()?;
         self.current = varint::take_signed(bytes)?;
         self.retiring = take_u8(bytes)? != 0;
+        if version > Version::One {
+            (self.missing, self.refused) = (Dropped::read(bytes)?, Dropped::read(bytes)?);
+        }
         let mut first = [0; 6];
         for (number, first) in first.iter_mut().enumerate() {
             let has_keep = take_u8(bytes)? != 0;
-            let mut next = || varint::take_signed(bytes);
-            let (newest, floor, whole) = (next()?, next()?, next()?);
-            let (oldest, keep) = (next()?, has_keep.then_some(next()?));
-            let shape = Shape { newest, floor, whole, keep, first: oldest };
             let level = self.numbered_level(number)?;
+            let bucket = |bytes: &mut &[u8]| take_bucket(version, bytes, level.grid);
+            let (newest, floor) = (bucket(bytes)?, bucket(bytes)?);
+            let whole = if version == Version::One { bucket(bytes)? } else { i64::MIN };
+            *first = bucket(bytes)?;
+            let keep = varint::take_signed(bytes)?;
+            let coarse = match version {
+                Version::One => i64::MIN,
+                Version::Two => varint::take_signed(bytes)?,
+            };
+            let shape = Shape { newest, floor, keep: has_keep.then_some(keep), first: *first };
             // Where less is to be kept now, there is something to retire.
             let is_shorter = level.shape().keep != shape.keep;
             level.restore(&shape);
+            level.grid.coarse = coarse;
             self.retiring |= is_shorter;
-            *first = shape.first;
+            if number == 0 && whole > i64::MIN {
+                self.missing = Dropped::before(start_of(whole));
+            }
         }
         let mut floors = <[Floors; 6]>::default();
-        for floors in &mut floors {
+        for (floors, level) in floors.iter_mut().zip(self.all_levels()) {
             for _ in 0..take_count(bytes, 2)? {
-                floors.push((varint::take(bytes)?, varint::take_signed(bytes)?));
+                floors.push((varint::take(bytes)?, take_bucket(version, bytes, level.grid)?));
             }
         }
         let (births, folds) = (Births::default(), Vec::new());
-        Some(Box::new(Loading { begun, saved, next: begun, births, floors, first, folds }))
+        let next = begun;
+        Some(Box::new(Loading { begun, saved, next, births, floors, first, folds }))
     }
 
     fn load_series(&mut self, bytes: &mut &[u8]) -> Option<()> {
@@ -173,8 +185,22 @@ impl Rollups {
             return Err(RollupsError::Damaged("there are rows and no keys"));
         };
         let loaded = self.load_runs(version, &loading, &mut &*bytes);
+        if version == Version::One {
+            self.keep_hours_whole();
+        }
         self.notes.loading = Some(loading);
         loaded.ok_or(RollupsError::Damaged("rows"))
+    }
+
+    /// Format 1 has the sums of whole hours. They stay as they are, and so does what is
+    /// counted in the same hours from here on.
+    fn keep_hours_whole(&mut self) {
+        let levels = self.values.iter_mut().chain(&mut self.combined);
+        let mut levels: Vec<_> = levels.filter(|level| level.grid.is_of_parts()).collect();
+        let last = levels.iter().filter_map(|level| level.last_bucket()).max();
+        for level in &mut levels {
+            level.grid.coarse = last.map_or(i64::MIN, |last| level.grid.hour_after(last));
+        }
     }
 
     fn load_runs(&mut self, version: Version, loading: &Loading, bytes: &mut &[u8]) -> Option<()> {
@@ -188,7 +214,8 @@ impl Rollups {
                 continue;
             }
             let number = usize::from(tag);
-            let (bucket, gate) = (varint::take_signed(bytes)?, gate?);
+            let grid = self.numbered_level(number)?.grid;
+            let (bucket, gate) = (take_bucket(version, bytes, grid)?, gate?);
             let count = take_count(bytes, LEAST_ROW_BYTES)?;
             if bucket < *loading.first.get(number)? {
                 // All of it is gone since.
@@ -235,6 +262,15 @@ impl Series {
             Key::Tuple(_) => kind == Kind::Tuples,
         }
     }
+}
+
+/// Takes the number of a bucket.
+fn take_bucket(version: Version, bytes: &mut &[u8], grid: Grid) -> Option<i64> {
+    let number = varint::take_signed(bytes)?;
+    Some(match version {
+        Version::One => grid.of_whole_hours(number),
+        Version::Two => number,
+    })
 }
 
 fn take_names(bytes: &mut &[u8]) -> Option<Vec<String>> {

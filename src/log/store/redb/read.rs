@@ -10,8 +10,8 @@ use super::super::meta::{Checkpoint, Meta, StoredGeneration};
 use super::super::{Contents, FoundKey, Generation, StateTable, StoredPiece};
 use super::{RedbStore, read_meta, table};
 use crate::bytes::{take_u8, take_u64};
-use crate::clock::Timestamp;
 use crate::format::Version;
+use crate::log::StoredDropped;
 
 /// Whether a visit of values goes on.
 type Going = Result<ControlFlow<()>, StoreError>;
@@ -153,8 +153,8 @@ impl Contents for View<'_> {
         self.meta.generations.iter().map(StoredGeneration::public).collect()
     }
 
-    fn floor(&self) -> Option<Timestamp> {
-        self.meta.floor()
+    fn dropped(&self) -> StoredDropped {
+        self.meta.dropped.clone()
     }
 
     fn read(
@@ -255,8 +255,8 @@ impl Contents for RedbStore {
         self.meta.read().generations.iter().map(StoredGeneration::public).collect()
     }
 
-    fn floor(&self) -> Option<Timestamp> {
-        self.meta.read().floor()
+    fn dropped(&self) -> StoredDropped {
+        self.meta.read().dropped.clone()
     }
 
     fn read(

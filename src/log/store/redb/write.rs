@@ -169,8 +169,9 @@ impl Writer<'_> {
         })?;
         newest.end = batch.first.saturating_add(wide(batch.ends.len()));
         newest.now = newest.now.max(batch.now);
-        newest.earliest = newest.earliest.min(batch.earliest.unix_nanos());
-        newest.latest = newest.latest.max(batch.latest.unix_nanos());
+        if let Some(times) = batch.times {
+            newest.times.merge(times);
+        }
         Ok(())
     }
 

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use super::workload::Step;
 use super::*;
-
-type Bounds = (Timestamp, Timestamp);
+use crate::log::GenerationTimes;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Model {
@@ -15,9 +14,9 @@ pub(super) struct Model {
     state: BTreeMap<(bool, u64), Vec<u8>>,
     complete: Option<(u64, Vec<Piece>)>,
     under_way: Option<Vec<Piece>>,
-    /// First place, time, and bounds of the timestamps.
-    generations: Vec<(u64, u64, Option<Bounds>)>,
-    floor: Option<Timestamp>,
+    /// First place, time, and the timestamps.
+    generations: Vec<(u64, u64, GenerationTimes)>,
+    dropped: StoredDropped,
     now: u64,
 }
 
@@ -37,16 +36,15 @@ impl Model {
     pub(super) fn apply(&mut self, step: &Step) {
         let end = self.end();
         if self.generations.is_empty() {
-            self.generations.push((0, 0, None));
+            self.generations.push((0, 0, GenerationTimes::new()));
         }
         if step.new_generation && self.generations.last().is_some_and(|newest| newest.0 < end) {
-            self.generations.push((end, 0, None));
+            self.generations.push((end, 0, GenerationTimes::new()));
         }
         let newest = self.generations.last_mut().expect("there is one");
         if !step.records.is_empty() {
             newest.1 = newest.1.max(step.now);
-            let bounds = newest.2.unwrap_or((Timestamp::MAX, Timestamp::MIN));
-            newest.2 = Some((bounds.0.min(step.earliest), bounds.1.max(step.latest)));
+            newest.2.merge(&step.times);
         }
         self.now = self.now.max(step.now);
         self.records.extend(step.records.iter().cloned());
@@ -73,7 +71,7 @@ impl Model {
         while let [oldest, next, ..] = self.generations.as_slice()
             && next.0 <= step.keep_from
         {
-            self.floor = self.floor.max(oldest.2.map(|bounds| bounds.1));
+            self.dropped.merge(&oldest.2);
             self.generations.remove(0);
         }
     }
@@ -83,9 +81,8 @@ impl Model {
         let oldest = self.oldest();
         let ends = self.generations.iter().skip(1).map(|next| next.0).chain([self.end()]);
         let generations = self.generations.iter().zip(ends).map(|(one, end)| {
-            let (earliest, latest) = one.2.unwrap_or((Timestamp::MAX, Timestamp::MIN));
             let keys = self.keys.iter().filter(|key| (one.0..end).contains(&key.1)).count() as u64;
-            Generation { first: one.0, end, now: one.1, earliest, latest, keys }
+            Generation { first: one.0, end, now: one.1, keys }
         });
         let rows = |rules| {
             let rows = self.state.iter().filter(move |row| row.0.0 == rules);
@@ -94,16 +91,9 @@ impl Model {
         Found {
             end: self.end(),
             now: self.now,
-            floor: self.floor,
+            dropped: self.dropped.clone(),
             generations: match self.generations.len() {
-                0 => vec![Generation {
-                    first: 0,
-                    end: 0,
-                    now: 0,
-                    earliest: Timestamp::MAX,
-                    latest: Timestamp::MIN,
-                    keys: 0,
-                }],
+                0 => vec![Generation { first: 0, end: 0, now: 0, keys: 0 }],
                 _ => generations.collect(),
             },
             records: self.records[oldest as usize..].to_vec(),
@@ -162,7 +152,7 @@ impl Model {
 pub(super) struct Found {
     end: u64,
     now: u64,
-    floor: Option<Timestamp>,
+    dropped: StoredDropped,
     generations: Vec<Generation>,
     records: Vec<Vec<u8>>,
     keys: Vec<(u64, u64)>,
@@ -189,7 +179,7 @@ impl Found {
         Ok(Self {
             end: store.end(),
             now: store.now(),
-            floor: store.floor(),
+            dropped: store.dropped(),
             generations: store.generations(),
             records,
             keys,

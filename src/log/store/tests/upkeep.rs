@@ -27,8 +27,7 @@ fn steady(store: &RedbStore, batches: u64, mut after: impl FnMut(u64)) {
                 ends: &ends,
                 keys: &keys,
                 now: first,
-                latest: Timestamp::new(first as i64, 0),
-                earliest: Timestamp::new(first as i64, 0),
+                times: Some(&RunTimes::of(at(first), at(first))),
                 new_generation: batch % 20 == 0,
                 keep_from: first.saturating_sub(20 * 64 * 4),
                 pieces,
@@ -38,6 +37,10 @@ fn steady(store: &RedbStore, batches: u64, mut after: impl FnMut(u64)) {
             .expect("commits");
         after(batch);
     }
+}
+
+fn at(second: u64) -> Timestamp {
+    Timestamp::new(second as i64, 0)
 }
 
 #[test]
@@ -92,7 +95,8 @@ fn what_is_dropped_is_gone_at_once_and_its_time_stays() {
     let all = store.generations();
     assert_eq!((all.len(), all[0].first, all[0].end), (1, end, end));
     assert_eq!((store.end(), store.now()), (end, newest.now));
-    assert_eq!(store.floor(), Some(newest.latest));
+    assert!(!store.dropped().spare(&(at(0)..at(1))));
+    assert_eq!(store.dropped().last(), at(end - 64), "the first place of the last batch");
     assert!(store.read_before(u64::MAX).expect("reads").is_none());
     store.read(0, &mut |_| panic!("no chunk is left")).expect("reads");
     store.keys(0, &mut |_| panic!("no key is left")).expect("reads");

@@ -13,8 +13,7 @@ pub(super) struct Step {
     pub(super) records: Vec<Vec<u8>>,
     packed: Vec<u8>,
     ends: Vec<u32>,
-    pub(super) earliest: Timestamp,
-    pub(super) latest: Timestamp,
+    pub(super) times: RunTimes,
     pub(super) now: u64,
     pub(super) keys: Vec<StoredKey>,
     pub(super) state: Vec<StateChange>,
@@ -30,8 +29,7 @@ impl Step {
             first: self.first,
             records: &self.packed,
             ends: &self.ends,
-            earliest: self.earliest,
-            latest: self.latest,
+            times: (!self.records.is_empty()).then_some(&self.times),
             now: self.now,
             keys: &self.keys,
             state: &self.state,
@@ -93,8 +91,10 @@ impl Workload {
         let keys = indices.into_iter().map(|index| StoredKey { hash: self.draw.random(), index });
         let keys = keys.collect();
         self.now += self.draw.random_range(0..1_000_000_000);
-        let earliest = Timestamp::new(self.draw.random_range(-5..500), 3);
-        let latest = earliest.saturating_add(std::time::Duration::from_nanos(self.draw.random()));
+        let mut times = RunTimes::new();
+        for _ in 0..self.draw.random_range(1..4) {
+            times.add(Timestamp::new(self.draw.random_range(-5..50_000), 3));
+        }
         let state = (0..self.draw.random_range(0..3)).map(|_| self.change()).collect();
         let (checkpoint, pieces) = self.checkpoint(model);
         Step {
@@ -102,8 +102,7 @@ impl Workload {
             records,
             packed,
             ends,
-            earliest,
-            latest,
+            times,
             now: self.now,
             keys,
             state,
