@@ -11,6 +11,7 @@ use arc_swap::Guard;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+use crate::amount::Amount;
 use crate::counters::{Ahead, At, Figures, Moment, Take, Takes, Timeline, Verdict};
 use crate::headers::{HeaderDialect, Headers};
 use crate::log::EventId;
@@ -101,8 +102,8 @@ impl Sayings {
             id: rule.id(),
             name: &definition.name,
             window: definition.window,
-            limit: Some(definition.limit_value),
-            remaining: rule.measure.amount_of(figures.remaining),
+            limit: definition.limit_value,
+            remaining: remaining(definition.limit_value, rule, figures),
             reset: figures.reset.unwrap_or_else(|| self.now()),
             exceeded: exceeded.of(said.fits, figures.remaining),
         })
@@ -121,9 +122,9 @@ impl Sayings {
             name: &definition.name,
             metric: &definition.metric,
             period: definition.period,
-            limit: Some(definition.limit_value),
+            limit: definition.limit_value,
             used: rule.measure.amount_of(figures.used),
-            remaining: rule.measure.amount_of(figures.remaining),
+            remaining: remaining(definition.limit_value, rule, figures),
             reset: figures.reset,
             exceeded: exceeded.of(said.fits, figures.remaining),
         })
@@ -425,6 +426,11 @@ impl Decision {
             "Quota exceeded"
         }
     }
+}
+
+/// What is left of a limit; all there is where there is none.
+fn remaining(limit: Option<Amount>, rule: &CompiledRule, figures: Figures) -> Amount {
+    limit.map_or(Amount::MAX, |_| rule.measure.amount_of(figures.remaining))
 }
 
 fn told(rule: &CompiledRule) -> bool {

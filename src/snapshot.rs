@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::amount::Amount;
 use crate::calendar::Calendar;
 use crate::counters::{
     CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Late,
@@ -15,7 +14,7 @@ use crate::counters::{
 use crate::event::Dimension;
 use crate::figures::{RuleFigures, RuleLabels};
 use crate::index::{Entry, Index};
-use crate::rules::{Algorithm, Fold, Measure, Meters, Metric, Rate, Rule, Units};
+use crate::rules::{Algorithm, Fold, Measure, Meters, Metric, NO_LIMIT, Rate, Rule, Units};
 
 #[cfg(feature = "durable")]
 pub(crate) mod saved;
@@ -273,22 +272,22 @@ impl Compiler {
     }
 
     fn policy(&self, rule: &Rule, measure: &Measure) -> Policy {
-        let units = |limit: Amount| measure.units_of(limit);
         let nanos =
             |length: std::time::Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        let limit = units(rule.limit());
+        let limit = measure.limit_of(rule.limit());
         match rule {
             Rule::RateLimit(rule) => {
                 let window = nanos(rule.window.length());
                 match rule.algorithm {
-                    Algorithm::TokenBucket => {
-                        let capacity = units(rule.burst.unwrap_or(rule.limit_value));
+                    // Of a bucket that is never empty nothing would be counted.
+                    Algorithm::TokenBucket if limit < NO_LIMIT => {
+                        let capacity = measure.limit_of(rule.burst.or(rule.limit_value));
                         // A rule set is valid as a whole: its rates are exact.
                         let none = Rate { units: 0, nanos: window, depth: 0 };
                         let rate = Rate::new(limit, window, capacity).unwrap_or(none);
                         Policy::TokenBucket(TokenBucket::new(rate))
                     }
-                    Algorithm::FixedWindow => {
+                    Algorithm::TokenBucket | Algorithm::FixedWindow => {
                         Policy::FixedWindow(FixedWindow::new(limit, window, self.timeline))
                     }
                     Algorithm::SlidingWindow => {

@@ -610,7 +610,10 @@ fn what_changed_last_holds_in_the_code_or_at_run_time() {
         rules.find(|rule| rule.name == name).and_then(|rule| rule.id).expect("the rule's id")
     };
     let text = |pairs: &[(&str, u64)]| {
-        pairs.iter().map(|(name, limit)| ((*name).to_owned(), (*limit).into())).collect::<Vec<_>>()
+        pairs
+            .iter()
+            .map(|(name, limit)| ((*name).to_owned(), Some((*limit).into())))
+            .collect::<Vec<_>>()
     };
     let engine = rules(&[("a", 1), ("b", 2), ("c", 3)]).expect("new");
     let a = named(&engine, "a");
@@ -646,7 +649,7 @@ fn what_the_code_says_in_another_way_is_no_change() {
     let raised = RateLimitUpdate::new().limit(100);
     open(1).update_rate_limit("a", raised).expect("raised at run time");
     let engine = open(2);
-    let limits: Vec<_> = engine.rate_limits().iter().map(|rule| rule.limit_value).collect();
+    let limits: Vec<_> = engine.rate_limits().iter().filter_map(|rule| rule.limit_value).collect();
     assert_eq!(limits, [100, 2]);
 }
 

@@ -194,7 +194,7 @@ fn rules_of_one_name_and_meters_in_use_do_not_keep_a_store_from_opening() {
     drop(engine);
     // The code gives the meter up and changes its own rule.
     let engine = open(false, 20);
-    let limits: Vec<_> = engine.rate_limits().iter().map(|rule| rule.limit_value).collect();
+    let limits: Vec<_> = engine.rate_limits().iter().filter_map(|rule| rule.limit_value).collect();
     assert_eq!((limits, engine.meters().len()), (vec![20.into(), 5.into()], 1));
     for allowed in 2..=4 {
         let decision = engine.track(&event()).expect("valid");
@@ -232,7 +232,7 @@ fn what_is_renamed_does_not_keep_a_store_from_opening() {
         (limits, meters, used)
     };
     let text = |limit: (&str, u64), meter: &str, used: u64| {
-        (vec![(limit.0.to_owned(), limit.1.into())], vec![meter.to_owned()], Some(used))
+        (vec![(limit.0.to_owned(), Some(limit.1.into()))], vec![meter.to_owned()], Some(used))
     };
     let engine = open(("calls", 10), "gpu");
     assert_eq!(named(&engine), text(("calls", 10), "gpu", 2));
@@ -267,9 +267,10 @@ fn an_id_that_a_name_made_outlives_starts_and_a_rename() {
         let rule = engine.rate_limits().pop().expect("one");
         assert_eq!(engine.rate_limits().len(), 1);
         let decision = engine.track(&Event::new("cust_1", "model_call")).expect("valid");
-        let left = rule.limit_value.saturating_sub(1.into());
+        let limit = rule.limit_value.expect("a limit");
+        let left = limit.saturating_sub(1.into());
         assert!(decision.rate_limits().all(|status| status.remaining == left));
-        (rule.id.expect("made"), rule.name, rule.limit_value)
+        (rule.id.expect("made"), rule.name, limit)
     };
     let text = |name: &str, limit: u64| ("rl_all_calls".to_owned(), name.to_owned(), limit.into());
     for _ in 0..2 {

@@ -99,6 +99,9 @@ impl Edit {
     fn apply(&self, rule: &Rule) -> Option<Rule> {
         let mut new = rule.clone();
         match (self, rule.kind) {
+            // A rule that blocks has no bucket.
+            (Self::Limit(0), Kind::Bucket { burst: Some(_), .. }) => return None,
+            (Self::Burst(_), _) if rule.limit == 0 => return None,
             (Self::Limit(limit), _) => new.limit = *limit,
             (Self::Enforce(enforce), _) => new.enforce = *enforce,
             (Self::Enabled(enabled), _) => new.enabled = *enabled,
@@ -200,11 +203,15 @@ fn per() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    let limit = prop_oneof![3 => 1_u64..6, 2 => 5_u64..30, 1 => 50_u64..200];
+    let limit = prop_oneof![9 => 1_u64..6, 6 => 5_u64..30, 3 => 50_u64..200, 1 => Just(0)];
     let kind = prop_oneof![rate_kind(), quota_kind()];
     let policy = proptest::option::weighted(0.25, select(vec!["one", "two"]));
     (limit, kind, measure(), filter(), per(), enforce(), policy).prop_map(
         |(limit, kind, measure, filter, per, enforce, policy)| {
+            let kind = match kind {
+                Kind::Bucket { window, .. } if limit == 0 => Kind::Bucket { window, burst: None },
+                other => other,
+            };
             let measure = match kind {
                 Kind::Sliding { .. } | Kind::Rolling { .. } => Measure::Events,
                 _ => measure,
@@ -274,7 +281,7 @@ fn again() -> impl Strategy<Value = Again> {
 
 fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
-        3 => (1_u64..30).prop_map(Edit::Limit),
+        3 => (0_u64..30).prop_map(Edit::Limit),
         1 => window().prop_map(Edit::Window),
         1 => (1_u64..30).prop_map(Edit::Burst),
         1 => (0_u8..3).prop_map(Edit::Algorithm),

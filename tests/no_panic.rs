@@ -196,9 +196,12 @@ prop_compose! {
             (1 << 62) / 1_000_000
         };
         let (least, most) = (Amount::from(1), Amount::from(most));
-        rule.limit_value = rule.limit_value.clamp(least, most);
+        let limited = numbers.0 % 8 != 5;
+        let limit = rule.limit_value.map(|limit| limit.clamp(Amount::ZERO, most));
+        rule.limit_value = limit.filter(|_| limited);
         rule.burst = rule.burst.map(|burst| burst.clamp(least, most));
-        if algorithm != Algorithm::TokenBucket {
+        let blocks = rule.limit_value == Some(Amount::ZERO);
+        if algorithm != Algorithm::TokenBucket || blocks || !limited {
             rule.burst = None;
         }
         let length = window.clamp(Duration::from_nanos(1), Duration::from_secs(3_155_760_000));
@@ -212,7 +215,8 @@ prop_compose! {
 
 fn quota() -> impl Strategy<Value = Quota> {
     (rate_limit(), period(), any::<bool>()).prop_map(|(rule, period, late)| {
-        let mut quota = Quota::new(rule.name, rule.metric, rule.limit_value, period);
+        let mut quota = Quota::unlimited(rule.name, rule.metric, period);
+        quota.limit_value = rule.limit_value;
         (quota.id, quota.policy, quota.max_keys) = (rule.id, rule.policy, rule.max_keys);
         (quota.dimension_filters, quota.per) = (rule.dimension_filters, rule.per);
         (quota.enforcement, quota.overflow) = (rule.enforcement, rule.overflow);
@@ -321,12 +325,14 @@ enum Act {
 
 fn act() -> impl Strategy<Value = Act> {
     let update = rate_limit().prop_map(|rule| {
-        let update = RateLimitUpdate::new().limit(rule.limit_value).window(rule.window);
+        let mut update = RateLimitUpdate::new().window(rule.window);
+        update.limit_value = Some(rule.limit_value);
         let update = update.burst(rule.burst).max_keys(rule.max_keys).algorithm(rule.algorithm);
         Act::UpdateLimit(update.enforcement(rule.enforcement).overflow(rule.overflow))
     });
     let quota_update = quota().prop_map(|rule| {
-        let update = QuotaUpdate::new().limit(rule.limit_value).period(rule.period);
+        let mut update = QuotaUpdate::new().period(rule.period);
+        update.limit_value = Some(rule.limit_value);
         Act::UpdateQuota(update.metric(rule.metric).max_keys(rule.max_keys))
     });
     prop_oneof![
@@ -380,7 +386,8 @@ fn inspect(decision: &Decision, event: &Event<'_>) {
     }
     for status in decision.rate_limits() {
         assert!(!format!("{status:?} {}", json(&status)).is_empty());
-        assert!(status.remaining <= Amount::from(1_u64 << 62), "{status:?}");
+        let bounded = status.limit.is_none() || status.remaining <= Amount::from(1_u64 << 62);
+        assert!(bounded, "{status:?}");
     }
     for status in decision.quotas() {
         assert!(!format!("{status:?} {}", json(&status)).is_empty());
@@ -484,7 +491,7 @@ fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Ev
                 for rule in engine.rate_limits() {
                     let id = rule.id.clone().expect("made");
                     assert_eq!(engine.rate_limit(&id).as_ref(), Some(&rule));
-                    assert!(rule.worst_case().is_none_or(|most| most > 0));
+                    assert!(rule.worst_case().is_none_or(|most| most >= Amount::ZERO));
                 }
             }
         }
@@ -554,7 +561,7 @@ proptest! {
 /// Every numeric edge of a rule against every numeric edge of an event, exhaustively.
 #[test]
 fn the_ends_of_every_number_meet() {
-    let limits = [1_u64, 2, (1 << 31) + 1, 1 << 32, (1 << 62) - 1, 1 << 62];
+    let limits = [0, 1, 2, (1 << 31) + 1, 1_u64 << 32, (1 << 62) - 1, 1 << 62];
     let costs = [0, 1, 2, 1 << 31, (1 << 31) + 1, 1 << 32, LARGEST - 1, LARGEST];
     let lengths = [1, 59, 60, 61, 1_000_000_007, 3_155_760_000_000_000_000];
     for limit in limits {
@@ -564,12 +571,16 @@ fn the_ends_of_every_number_meet() {
                 let rule = RateLimit::new("r", limit, Window::every(length));
                 rule.algorithm(algorithm).metric(Metric::TotalTokens)
             };
+            let bucket = |burst: u64| match rule(Algorithm::TokenBucket) {
+                blocks if limit == 0 => blocks,
+                rule => rule.burst(burst),
+            };
             let quota = |period| Quota::new("q", Metric::TotalTokens, limit, period);
             let soft = Enforcement::Soft;
             let builder = Engine::builder()
                 .clock(clock.clone())
-                .rate_limit(rule(Algorithm::TokenBucket).burst(1_u64 << 62).enforcement(soft))
-                .rate_limit(rule(Algorithm::TokenBucket).burst(1).enforcement(Enforcement::Shadow))
+                .rate_limit(bucket(1 << 62).enforcement(soft))
+                .rate_limit(bucket(1).enforcement(Enforcement::Shadow))
                 .rate_limit(rule(Algorithm::FixedWindow).enforcement(soft))
                 .rate_limit(rule(Algorithm::SlidingWindow).enforcement(soft))
                 .quota(quota(Period::rolling(length)).enforcement(soft))

@@ -793,7 +793,7 @@ fn a_sync_of_bad_rules_changes_nothing() {
     let (engine, _clock) = engine(|builder| builder.rule_set(three()));
     let before = engine.rule_set();
     let bad = next()
-        .quota(Quota::new("zero", Metric::TotalEvents, 0, Period::Day))
+        .quota(Quota::new("below", Metric::TotalEvents, -1, Period::Day))
         .quota(Quota::new("", Metric::TotalEvents, 5, Period::Day))
         .rate_limit(
             RateLimit::new("burst", 5, Window::Second).algorithm(Algorithm::FixedWindow).burst(9),
@@ -900,7 +900,7 @@ fn a_decision_sees_one_set_of_rules() {
     });
     println!("{last} versions under {} decisions", decided.load(Ordering::Relaxed));
     let quota = engine.quotas().remove(0);
-    assert_eq!(quota.limit_value, 1_000_000 + last);
+    assert_eq!(quota.limit_value, Some(Amount::from(1_000_000 + last)));
     // And what was used was carried through all of them.
     let event = Event::new("x", "call").property("team", "red");
     let standing = engine.standing(&event).expect("valid");

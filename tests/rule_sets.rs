@@ -63,7 +63,7 @@ fn fields(rules: &RuleSet) -> Vec<String> {
 fn all_problems_are_told_at_once_each_with_its_rule_field_and_reason() {
     let text = "x".repeat(257);
     let rules = RuleSet::new()
-        .rate_limit(RateLimit::new("", 0, Window::every(Duration::ZERO)))
+        .rate_limit(RateLimit::new("", -1, Window::every(Duration::ZERO)))
         .rate_limit(limit().filter("team-id", "").per("a b").per("a b").max_keys(0))
         .rate_limit(limit().algorithm(Algorithm::FixedWindow).burst(5).id("same"))
         .quota(Quota::new(&text, Metric::value("gpu seconds"), LARGEST + 1, Period::Day).id("same"))
@@ -72,7 +72,7 @@ fn all_problems_are_told_at_once_each_with_its_rule_field_and_reason() {
     let long = format!("quota {text:?}");
     let expected = [
         ("rate limit #1", "name", "\"\" must be 1 to 256 bytes long"),
-        ("rate limit #1", "limitValue", "0 must be more than 0 and at most 4611686018427387904"),
+        ("rate limit #1", "limitValue", "-1 must be at least 0 and at most 4611686018427387904"),
         ("rate limit #1", "window", "0ns must be at least 1ns and at most 100 years"),
         (
             "rate limit \"limit\"",
@@ -90,7 +90,7 @@ fn all_problems_are_told_at_once_each_with_its_rule_field_and_reason() {
         (
             &long,
             "limitValue",
-            "4611686018427387905 must be more than 0 and at most 4611686018427387904",
+            "4611686018427387905 must be at least 0 and at most 4611686018427387904",
         ),
         (&long, "id", "\"same\" is the id of rate limit \"limit\" too"),
         ("quota \"rolling\"", "period", "must be at least 1ns and at most 100 years"),
@@ -253,10 +253,11 @@ fn sides_of_numbers() -> Vec<Side> {
     let of = |rule: RateLimit| RuleSet::new().rate_limit(rule);
     let of_q = |rule: Quota| RuleSet::new().quota(rule);
     let mut sides = Vec::new();
+    // A limit of 0 blocks; a burst of 0 is none.
     for (value, good) in
         [(0, false), (1, true), (LARGEST, true), (LARGEST + 1, false), (u64::MAX, false)]
     {
-        let wrong = |field| (!good).then_some(field);
+        let wrong = |field| (!good && (value > 0 || field == "burst")).then_some(field);
         sides.push((of(with_limit(value)), wrong("limitValue")));
         sides.push((of_q(with_quota(Metric::TotalTokens, value)), wrong("limitValue")));
         sides.push((of(limit().burst(value)), wrong("burst")));

@@ -9,7 +9,7 @@ use crate::rules::{Cost, Units};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CalendarPeriod {
-    limit: Units,
+    pub(super) limit: Units,
     pub(super) periods: Periods,
 }
 

@@ -8,7 +8,7 @@ use crate::rules::Units;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FixedWindow {
-    limit: Units,
+    pub(super) limit: Units,
     length: u64,
     /// How far into a window the time line starts.
     phase: u64,

@@ -14,7 +14,7 @@ use crate::rules::{Cost, Units};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GaugePeriod {
-    limit: Units,
+    pub(super) limit: Units,
     gauge: Gauge,
     pub(super) periods: Periods,
 }

@@ -14,7 +14,7 @@ use super::periods::{Ahead, Bounds, Held, Periods, Span};
 use super::sliding_window::{SlidingUse, SlidingWindow};
 use super::time::{At, Moment, Timeline};
 use super::token_bucket::TokenBucket;
-use crate::rules::{Cost, Units};
+use crate::rules::{Cost, NO_LIMIT, Units};
 
 /// What one counter says to a cost.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +141,21 @@ impl Policy {
     /// Whether a cost can be too much for a counter. One that adds nothing is never refused.
     #[inline]
     pub(super) fn may_add(&self, cost: Cost) -> bool {
-        cost.counts && (cost.units > 0 || matches!(self, Self::GaugePeriod(_)))
+        let may_rise = cost.units > 0 || matches!(self, Self::GaugePeriod(_));
+        cost.counts && may_rise && !self.is_unlimited()
+    }
+
+    /// Whether there is no limit.
+    #[inline]
+    pub(super) fn is_unlimited(&self) -> bool {
+        let limit = match self {
+            Self::TokenBucket(_) => return false,
+            Self::FixedWindow(policy) => policy.limit,
+            Self::SlidingWindow(policy) => policy.limit,
+            Self::CalendarPeriod(policy) => policy.limit,
+            Self::GaugePeriod(policy) => policy.limit,
+        };
+        limit == NO_LIMIT
     }
 
     /// The periods of a calendar quota.
@@ -269,7 +283,9 @@ impl Policy {
                 Figures {
                     used: policy.lump(full_at, at).rounded_up(),
                     remaining: policy.remaining(full_at, at),
-                    reset: up(policy.filled(full_at).max(at.now)),
+                    reset: Some(policy.filled(full_at).max(at.now))
+                        .filter(|filled| *filled < Moment::MAX)
+                        .and_then(up),
                 }
             }
             (Self::FixedWindow(policy), Reading::FixedWindow(window)) => Figures {

@@ -19,7 +19,7 @@ const _: () = assert!(WIDE as u64 == RING + 1);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlidingWindow {
-    limit: Units,
+    pub(super) limit: Units,
     length: u64,
     slot: u64,
 }

@@ -80,6 +80,9 @@ impl TokenBucket {
 
     /// The moment at which the bucket is full.
     pub(super) fn filled(&self, full_at: u128) -> Moment {
+        if full_at == 0 {
+            return Moment(0);
+        }
         let nanos = full_at.checked_div(u128::from(self.rate)).unwrap_or(u128::MAX);
         let exact = nanos.saturating_mul(u128::from(self.rate)) == full_at;
         let nanos = nanos.saturating_add(u128::from(!exact));

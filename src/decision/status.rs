@@ -45,7 +45,7 @@ impl fmt::Display for RetryAfter {
 }
 
 /// Where one rate limit stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimitStatus<'d> {
     /// The rule's id.
@@ -53,12 +53,12 @@ pub struct RateLimitStatus<'d> {
     /// The rule's name.
     pub name: &'d str,
     /// The rule's window, `1h` in text.
-    #[serde(serialize_with = "as_text")]
     pub window: Window,
     /// The rule's limit; `None` of a rule without one.
     pub limit: Option<Amount>,
     /// What is left: of a bucket the whole units of what it counts (events, tokens, millionths of
-    /// a cent), rounded down. Of a bucket with a burst it may be above the limit.
+    /// a cent), rounded down. Of a bucket with a burst it may be above the limit. Without a limit
+    /// [`Amount::MAX`], as data `null`.
     pub remaining: Amount,
     /// The Unix second, rounded up, at which a bucket is full again, a fixed window ends, or the
     /// oldest use leaves a sliding one; now where nothing is used.
@@ -66,6 +66,20 @@ pub struct RateLimitStatus<'d> {
     /// In a decision: this rule refused the event (soft and shadow: it did not fit). In a
     /// standing: nothing is left.
     pub exceeded: bool,
+}
+
+impl Serialize for RateLimitStatus<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut status = serializer.serialize_struct("RateLimitStatus", 7)?;
+        status.serialize_field("id", self.id)?;
+        status.serialize_field("name", self.name)?;
+        status.serialize_field("window", &format_args!("{}", self.window))?;
+        status.serialize_field("limit", &self.limit)?;
+        status.serialize_field("remaining", &self.limit.map(|_| self.remaining))?;
+        status.serialize_field("reset", &self.reset)?;
+        status.serialize_field("exceeded", &self.exceeded)?;
+        status.end()
+    }
 }
 
 /// Where one quota stands.
@@ -82,9 +96,9 @@ pub struct QuotaStatus<'d> {
     pub period: Period,
     /// The rule's limit; `None` of a rule without one.
     pub limit: Option<Amount>,
-    /// What is used.
+    /// What is used; less than nothing where refunds are more than what was used.
     pub used: Amount,
-    /// What is left.
+    /// What is left, at most the limit. Without a limit [`Amount::MAX`], as data `null`.
     pub remaining: Amount,
     /// The Unix second at which the period ends; for a rolling period the one, rounded up, at
     /// which its oldest use leaves. `None` where nothing resets: all time, and a rolling period
@@ -105,12 +119,8 @@ impl Serialize for QuotaStatus<'_> {
         status.serialize_field("period", &self.period)?;
         status.serialize_field("limit", &self.limit)?;
         status.serialize_field("used", &self.used)?;
-        status.serialize_field("remaining", &self.remaining)?;
+        status.serialize_field("remaining", &self.limit.map(|_| self.remaining))?;
         status.serialize_field("exceeded", &self.exceeded)?;
         status.end()
     }
-}
-
-fn as_text<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
 }

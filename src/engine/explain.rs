@@ -50,8 +50,8 @@ pub enum RuleOutcome {
     Applies {
         /// The rule's limit; `None` of a rule without one.
         limit: Option<Amount>,
-        /// What is left, after the event where the decision allows it.
-        remaining: Amount,
+        /// What is left of it, after the event where the decision allows it.
+        remaining: Option<Amount>,
         /// The Unix second at which the figures start over.
         reset: Option<i64>,
         /// It refuses the event; a soft or shadow rule that would have.
@@ -154,7 +154,7 @@ fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> 
             let status = decision.rate_limits().find(|status| status.id == id)?;
             Some(RuleOutcome::Applies {
                 limit: status.limit,
-                remaining: status.remaining,
+                remaining: status.limit.map(|_| status.remaining),
                 reset: Some(status.reset),
                 exceeded: status.exceeded,
             })
@@ -163,7 +163,7 @@ fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> 
             let status = decision.quotas().find(|status| status.id == id)?;
             Some(RuleOutcome::Applies {
                 limit: status.limit,
-                remaining: status.remaining,
+                remaining: status.limit.map(|_| status.remaining),
                 reset: status.reset,
                 exceeded: status.exceeded,
             })
@@ -185,8 +185,8 @@ impl fmt::Display for RuleExplanation {
         match &self.outcome {
             RuleOutcome::Applies { limit, remaining, exceeded, .. } => {
                 let verdict = if *exceeded { "does not fit" } else { "fits" };
-                match limit {
-                    Some(limit) => write!(f, "{verdict}, {remaining} of {limit} left"),
+                match limit.zip(*remaining) {
+                    Some((limit, left)) => write!(f, "{verdict}, {left} of {limit} left"),
                     None => write!(f, "{verdict}, without a limit"),
                 }
             }

@@ -8,6 +8,8 @@ use crate::amount::Amount;
 use crate::event::{Event, ValueName};
 
 const MILLION: Units = 1_000_000;
+/// What stands for a limit where there is none.
+pub(crate) const NO_LIMIT: Units = Units::MAX;
 
 /// How a counter folds what events bring into one figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -129,6 +131,11 @@ impl Measure {
     /// A figure in counted units.
     pub(crate) fn units_of(&self, figure: Amount) -> Units {
         figure.millionths().div_euclid(MILLION.div_euclid(self.units_per_whole()))
+    }
+
+    /// A limit in counted units; where there is none the highest number.
+    pub(crate) fn limit_of(&self, limit: Option<Amount>) -> Units {
+        limit.map_or(NO_LIMIT, |limit| self.units_of(limit))
     }
 
     /// An exact figure of counted units.

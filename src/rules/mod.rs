@@ -35,7 +35,7 @@ pub use self::window::{Window, WindowParseError};
 
 #[cfg(feature = "durable")]
 pub(crate) use self::declared::merge_declared;
-pub(crate) use self::measure::{Cost, Fold, Measure, Units};
+pub(crate) use self::measure::{Cost, Fold, Measure, NO_LIMIT, Units};
 pub(crate) use self::meter::Meters;
 pub(crate) use self::named::{Paired, fill_ids};
 pub(crate) use self::rate::Rate;

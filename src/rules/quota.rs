@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::limit::{LimitProblem, read_limit};
+use super::limit::{LimitProblem, limit_or_none, read_limit};
 use super::rule::{is_default, one_or_many, rule_setters, yes};
 use super::{Enforcement, Metric, Overflow, Period};
 use crate::amount::{Amount, IntoAmount};
@@ -52,10 +52,11 @@ pub struct Quota {
     pub dimension_filters: BTreeMap<String, String>,
     /// What it counts.
     pub metric: Metric,
-    /// How much a period admits, more than 0; of what is counted in whole numbers (events, tokens,
-    /// milliseconds) a whole number, of costs and other values to six digits.
-    #[serde(alias = "limit_value")]
-    pub limit_value: Amount,
+    /// How much a period admits; of what is counted in whole numbers (events, tokens, milliseconds)
+    /// a whole number, of costs and other values to six digits. 0 refuses whatever adds something.
+    /// `None` counts and refuses nothing: `null` as data, `"unlimited"` in TOML, which has no null.
+    #[serde(alias = "limit_value", deserialize_with = "limit_or_none")]
+    pub limit_value: Option<Amount>,
     /// The period that the limit is for.
     pub period: Period,
     /// Whether it is evaluated at all.
@@ -103,7 +104,7 @@ impl Quota {
             name: name.into(),
             dimension_filters: BTreeMap::new(),
             metric,
-            limit_value: limit,
+            limit_value: Some(limit),
             period,
             enabled: true,
             per: Vec::new(),
@@ -117,17 +118,24 @@ impl Quota {
         }
     }
 
+    /// Makes a rule without a limit: it counts and never refuses, as a plan's exception does under
+    /// a policy.
+    #[must_use]
+    pub fn unlimited(name: impl Into<String>, metric: Metric, period: Period) -> Self {
+        Self { limit_value: None, ..Self::new(name, metric, 0, period) }
+    }
+
     rule_setters!();
 
     /// Returns the most that one counter can admit in any span as long as the period: twice the
     /// limit across an edge of calendar periods, the limit for a rolling period and for all
-    /// time; `None` where it refuses nobody (soft, shadow).
+    /// time; `None` where it refuses nobody (soft, shadow, without a limit).
     #[must_use]
     pub fn worst_case(&self) -> Option<Amount> {
         if self.enforcement != Enforcement::Hard {
             return None;
         }
-        let limit = self.limit_value;
+        let limit = self.limit_value?;
         Some(match self.period {
             Period::Rolling(_) | Period::AllTime => limit,
             _ => limit.saturating_add(limit),

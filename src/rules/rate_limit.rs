@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::limit::{LimitProblem, read_limit};
+use super::limit::{LimitProblem, limit_or_none, read_limit};
 use super::rule::{is_default, one_or_many, rule_setters, yes};
 use super::{Algorithm, Enforcement, Metric, Overflow, Window};
 use crate::amount::{Amount, IntoAmount};
@@ -47,10 +47,11 @@ pub struct RateLimit {
     /// Dimension = value pairs that must all hold; none matches every event.
     #[serde(default, alias = "dimension_filters")]
     pub dimension_filters: BTreeMap<String, String>,
-    /// How much a window admits, more than 0; of what is counted in whole numbers (events, tokens,
-    /// milliseconds) a whole number, of costs and other values to six digits.
-    #[serde(alias = "limit_value")]
-    pub limit_value: Amount,
+    /// How much a window admits; of what is counted in whole numbers (events, tokens, milliseconds)
+    /// a whole number, of costs and other values to six digits. 0 refuses whatever adds something.
+    /// `None` counts and refuses nothing: `null` as data, `"unlimited"` in TOML, which has no null.
+    #[serde(alias = "limit_value", deserialize_with = "limit_or_none")]
+    pub limit_value: Option<Amount>,
     /// The length of time that the limit is for.
     pub window: Window,
     /// Whether it is evaluated at all.
@@ -101,7 +102,7 @@ impl RateLimit {
             project_id: None,
             name: name.into(),
             dimension_filters: BTreeMap::new(),
-            limit_value: limit,
+            limit_value: Some(limit),
             window,
             enabled: true,
             metric: Metric::TotalEvents,
@@ -116,6 +117,13 @@ impl RateLimit {
             updated_at: None,
             problem,
         }
+    }
+
+    /// Makes a rule without a limit: it counts and never refuses, as a plan's exception does under
+    /// a policy. It has no header.
+    #[must_use]
+    pub fn unlimited(name: impl Into<String>, window: Window) -> Self {
+        Self { limit_value: None, ..Self::new(name, 0, window) }
     }
 
     rule_setters!();
@@ -142,7 +150,7 @@ impl RateLimit {
     }
 
     /// Returns the most that one counter can admit in any span of the window's length; `None`
-    /// where it refuses nobody (soft, shadow).
+    /// where it refuses nobody (soft, shadow, without a limit).
     ///
     /// The span includes both its ends for a token bucket and a fixed window. For a sliding
     /// window it is half open: a use at one end has left at the other.
@@ -151,7 +159,7 @@ impl RateLimit {
         if self.enforcement != Enforcement::Hard {
             return None;
         }
-        let limit = self.limit_value;
+        let limit = self.limit_value?;
         Some(match self.algorithm {
             Algorithm::TokenBucket => limit.saturating_add(self.burst.unwrap_or(limit)),
             Algorithm::FixedWindow => limit.saturating_add(limit),

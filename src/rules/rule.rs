@@ -124,7 +124,7 @@ impl Rule {
         filters: &BTreeMap<String, String> = rule => &rule.dimension_filters;
         per: &[String] = rule => &rule.per;
         metric: &Metric = rule => &rule.metric;
-        limit: Amount = rule => rule.limit_value;
+        limit: Option<Amount> = rule => rule.limit_value;
         problem: Option<&LimitProblem> = rule => rule.problem.as_ref();
         enabled: bool = rule => rule.enabled;
         enforcement: Enforcement = rule => rule.enforcement;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::limit::{LimitProblem, read_limit};
+use super::limit::{LimitProblem, given_limit, read_limit};
 use super::{Algorithm, Enforcement, Metric, Overflow, Period, Quota, RateLimit, Window};
 use crate::amount::{Amount, IntoAmount};
 
@@ -29,8 +29,13 @@ macro_rules! update {
             #[serde(skip_serializing_if = "Option::is_none")]
             pub per: Option<Vec<String>>,
             /// How much a window or period admits.
-            #[serde(skip_serializing_if = "Option::is_none", alias = "limit_value")]
-            pub limit_value: Option<Amount>,
+            /// `Some(None)` takes the limit away.
+            #[serde(
+                skip_serializing_if = "Option::is_none",
+                alias = "limit_value",
+                deserialize_with = "given_limit"
+            )]
+            pub limit_value: Option<Option<Amount>>,
             $(
                 #[doc = $what]
                 #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +69,15 @@ macro_rules! update {
             /// Changes the limit.
             #[must_use]
             pub fn limit(mut self, limit: impl IntoAmount) -> Self {
-                self.limit_value = Some(read_limit("limitValue", limit, &mut self.problem));
+                let limit = read_limit("limitValue", limit, &mut self.problem);
+                self.limit_value = Some(Some(limit));
+                self
+            }
+
+            /// Takes the limit away: the rule counts and refuses nothing.
+            #[must_use]
+            pub fn unlimited(mut self) -> Self {
+                self.limit_value = Some(None);
                 self
             }
 
@@ -204,7 +217,7 @@ mod tests {
         let rule = RateLimit::new("API", 10, Window::Second).burst(20).per("customer_id");
         assert_eq!(RateLimitUpdate::new().apply(&rule), rule);
         let changed = RateLimitUpdate::new().limit(30).burst(None).apply(&rule);
-        assert_eq!(changed, RateLimit { limit_value: 30.into(), burst: None, ..rule });
+        assert_eq!(changed, RateLimit { limit_value: Some(30.into()), burst: None, ..rule });
     }
 
     #[test]

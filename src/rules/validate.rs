@@ -72,7 +72,9 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
     if let Some(LimitProblem { field, why }) = rule.problem() {
         found.add(field, why.to_string());
     }
-    found.limit("limitValue", rule.limit(), rule, &measure);
+    if let Some(limit) = rule.limit() {
+        found.limit("limitValue", limit, rule, &measure);
+    }
     if rule.max_keys() == Some(0) {
         found.add("maxKeys", "0 must be at least 1".to_owned());
     }
@@ -82,6 +84,11 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
             found.rate(rate_limit, &measure);
             if let Some(burst) = rate_limit.burst {
                 found.limit("burst", burst, rule, &measure);
+                if rate_limit.limit_value.is_none_or(|limit| limit == Amount::ZERO) {
+                    let reason =
+                        format!("{burst} is set, but a rule that blocks or has no limit has none");
+                    found.add("burst", reason);
+                }
                 if rate_limit.algorithm != Algorithm::TokenBucket {
                     let reason = format!("{burst} is set, but only a token bucket has a burst");
                     found.add("burst", reason);
@@ -144,8 +151,11 @@ impl Found<'_> {
         if rule.problem().is_some_and(|problem| problem.field == field) {
             return;
         }
-        if value <= Amount::ZERO || value > MAX_LIMIT {
-            self.add(field, format!("{value} must be more than 0 and at most {MAX_LIMIT}"));
+        // A limit of 0 blocks. A bucket that holds nothing would do so in disguise.
+        let may_be_zero = field != "burst";
+        if value < Amount::ZERO || value > MAX_LIMIT || (value == Amount::ZERO && !may_be_zero) {
+            let least = if may_be_zero { "at least" } else { "more than" };
+            self.add(field, format!("{value} must be {least} 0 and at most {MAX_LIMIT}"));
         } else if measure.amount_of(measure.units_of(value)) != value {
             let metric = rule.metric();
             self.add(field, format!("{value} must be whole: {metric} counts in whole numbers"));
@@ -155,17 +165,19 @@ impl Found<'_> {
     /// A token bucket counts parts of a unit: a rate that is no exact fraction of numbers that it
     /// has room for is none that it can count by.
     fn rate(&mut self, rule: &RateLimit, measure: &Measure) {
+        let Some(limit) = rule.limit_value else { return };
         let units = |limit: Amount| measure.units_of(limit);
-        let capacity = rule.burst.unwrap_or(rule.limit_value);
+        let capacity = rule.burst.unwrap_or(limit);
         let length = rule.window.length();
         let window = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        let is_bound = |amount: Amount| (Amount::ZERO..=MAX_LIMIT).contains(&amount);
         let is_bucket = rule.algorithm == Algorithm::TokenBucket;
-        if is_bucket && Rate::new(units(rule.limit_value), window, units(capacity)).is_none() {
+        let is_bucket = is_bucket && is_bound(limit) && is_bound(capacity);
+        if is_bucket && Rate::new(units(limit), window, units(capacity)).is_none() {
             let reason = format!(
-                "{} each {length:?} with a burst of {capacity} is too large a fraction for a \
+                "{limit} each {length:?} with a burst of {capacity} is too large a fraction for a \
                  token bucket: use a lower limit, a window of whole milliseconds or another \
-                 algorithm",
-                rule.limit_value
+                 algorithm"
             );
             self.add("limitValue", reason);
         }

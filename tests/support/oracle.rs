@@ -1030,7 +1030,12 @@ impl Counted {
         match self.rule.kind {
             Kind::Bucket { .. } => {
                 let bucket = self.bucket(key, now);
-                let full = |missing: i128| seconds(now + ceil_div(missing, bucket.limit));
+                // A bucket that is never filled stays as it is.
+                let filled = |missing: i128| match (missing, bucket.limit) {
+                    (0, _) | (_, 0) => now,
+                    (missing, limit) => now + ceil_div(missing, limit),
+                };
+                let full = |missing: i128| seconds(filled(missing));
                 vec![Some(Range::new(full(bucket.lo), full(bucket.hi)))]
             }
             Kind::Fixed { window } => one((now.div_euclid(window) + 1) * window),
