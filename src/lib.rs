@@ -107,6 +107,8 @@
 //!   timestamp: a late event counts in the period of its timestamp and in no later one. More than
 //!   24 hours ahead is an error.
 //! - A refused event is recorded nowhere, counts nowhere, and leaves its idempotency key free.
+//! - A key is its customer's, and a retry has the key and payload of the first event, whatever its
+//!   timestamp: see [`Event::idempotency_key`]. The key with another payload is a conflict.
 //! - Of the rules of one policy that match, one judges and stands in the answer; all count, a rate
 //!   limit no more than it has left. Quotas thus have one figure, whichever judged when.
 //! - A rule is hard, soft (counts, refuses nobody) or shadow (does to its own counter what a hard

@@ -334,6 +334,42 @@ fn a_pure_limiter_counts_a_batch_too() {
     assert_eq!((used(&engine), engine.events().len()), (20, 0));
 }
 
+/// Batches with common keys and different payloads: whoever is first has the key. The others are
+/// rejected whole where that shows before they begin, and else told of each event that was late.
+#[test]
+fn rivals_in_batches_count_each_key_once_and_are_told() {
+    let (engine, _) = engine(|builder| builder);
+    let work = |thread: u64| {
+        let mut told = (0, 0);
+        for round in 0..60 {
+            let names: Vec<_> = (0..100).map(|number| format!("{round} {number}")).collect();
+            let events = names.iter().map(|name| {
+                Event::new("c", "call").total_tokens(thread).idempotency_key(name.as_str())
+            });
+            let events: Vec<_> = events.collect();
+            match engine.record_batch(&events) {
+                Ok(report) => {
+                    let late = report.events.iter().filter(|it| **it == BatchEvent::Conflict);
+                    let late = late.count();
+                    assert_eq!(report.duplicates, 0);
+                    assert_eq!(report.count + late, 100);
+                    told = (told.0 + report.count, told.1 + late);
+                }
+                Err(why) => assert!(!why.problems().is_empty(), "{why}"),
+            }
+        }
+        told
+    };
+    let told: Vec<_> = std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || work(thread))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    println!("recorded and late: {told:?}");
+    assert_eq!(told.iter().map(|(count, _)| count).sum::<usize>(), 6_000);
+    assert_eq!(engine.events().len(), 6_000);
+}
+
 #[test]
 fn batches_that_race_with_common_keys_count_each_key_once() {
     let (engine, _) = engine(|builder| {

@@ -24,8 +24,9 @@ use std::path::{Path, PathBuf};
 
 use limitry::{
     Algorithm, Decision, Durability, Durable, Enforcement, Engine, EngineBuilder, Event, EventId,
-    EventQuery, HeaderDialect, Interval, ManualClock, Meter, MeterQuery, Metric, Overflow, Period,
-    Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, TrackError, UsageQuery, Window,
+    EventQuery, HeaderDialect, Interval, ManualClock, Meter, MeterQuery, Metric, Outcome, Overflow,
+    Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, TrackError, UsageQuery,
+    Window,
 };
 use support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
 use support::{Dice, START, cases, date, duration, long, seed};
@@ -210,11 +211,29 @@ fn quota(dice: &mut Dice, number: u64) -> Quota {
 fn random_event(dice: &mut Dice, now: Nanos, keys: &mut Vec<Event<'static>>) -> Event<'static> {
     if dice.chance(15) && !keys.is_empty() {
         let known = dice.pick(keys);
-        return if dice.chance(20) { known.latency_ms(dice.below(3)) } else { known };
+        // A retry as it was, with another payload, stamped anew, with its total left out or said
+        // where it had been left out, or the same key of another customer.
+        return match dice.below(10) {
+            0 | 1 => known.latency_ms(dice.below(3)),
+            2 => known.timestamp(date(now - Nanos::from(dice.below(90)) * MINUTE)),
+            3 => match known.amount("input_tokens") {
+                Some(_) => known.total_tokens(30),
+                None => known.input_tokens(30),
+            },
+            4 => {
+                let customer = format!("c{}", dice.below(4));
+                let key = format!("key {}", dice.below(keys.len() as u64));
+                Event::new(customer, "call").total_tokens(7).idempotency_key(key)
+            }
+            _ => known,
+        };
     }
     let mut event = Event::new(format!("c{}", dice.below(4)), dice.pick(&["call", "embed"]))
-        .total_tokens(dice.below(60))
         .value("units", format!("{}.25", dice.below(20)).as_str());
+    event = match dice.below(4) {
+        0 => event.input_tokens(20).output_tokens(10),
+        _ => event.total_tokens(dice.below(60)),
+    };
     if dice.chance(70) {
         event = event.model(dice.pick(&["a", "b"]));
     }
@@ -506,6 +525,46 @@ fn a_key_counts_to_the_nanosecond_across_a_restart() {
     clock.advance(duration(1));
     assert!(!engine.track(&request(1)).expect("new").is_replay());
     assert_eq!(used(&engine), 3);
+}
+
+/// A key is its customer's, and a retry may be stamped anew and say its total, in a store as in
+/// memory and whatever happened between.
+#[test]
+fn a_key_is_its_customers_and_a_retry_the_same_across_a_restart() {
+    let file = File::new("customers");
+    let parts = |customer: &'static str| {
+        Event::new(customer, "call").input_tokens(6).output_tokens(4).idempotency_key("1")
+    };
+    for life in 0..3 {
+        let (engine, _clock) = open(&file, START + life * SECOND, |builder| builder);
+        for customer in ["c", "d"] {
+            let due = if life == 0 { Outcome::Admitted } else { Outcome::Replayed };
+            let first = engine.track(&parts(customer)).expect("good");
+            assert_eq!(first.outcome(), due, "{customer}");
+            for again in [
+                parts(customer).total_tokens(10),
+                parts(customer).timestamp(date(START + MINUTE)),
+                parts(customer).total_tokens(10).timestamp(date(START - HOUR)),
+            ] {
+                let again = engine.track(&again).expect("a retry");
+                assert_eq!(again.outcome(), Outcome::Replayed, "{customer}");
+                assert_eq!(again.event_id(), first.event_id(), "{customer}");
+            }
+            for other in [parts(customer).total_tokens(11), parts(customer).cost_cents(1)] {
+                match engine.track(&other) {
+                    Err(TrackError::IdempotencyConflict { customer: of, key }) => {
+                        assert_eq!((&*of, &*key), (customer, "1"));
+                    }
+                    answer => panic!("{answer:?}"),
+                }
+            }
+        }
+        let report = engine.record_batch(&[parts("c"), parts("d"), parts("c")]);
+        let report = report.expect("retries");
+        assert_eq!((report.count, report.duplicates), (0, 3));
+        assert_eq!(engine.events().len(), 2);
+        engine.close().expect("it closes");
+    }
 }
 
 #[test]

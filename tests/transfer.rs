@@ -383,6 +383,19 @@ fn a_line_without_an_end_is_not_read_for_ever() {
     assert!(why.starts_with("line 1: the line must be at most 16777216 bytes long"), "{why}");
 }
 
+#[test]
+fn a_line_that_is_too_long_is_skipped_to_its_end() {
+    let (engine, _) = fresh();
+    let line = |id: &str| format!(r#"{{"id":"{id}","customerId":"c","eventType":"e",{AT}}}"#);
+    // What is behind the bound would be a line of its own, and a good one.
+    let long = " ".repeat(16 * 1_024 * 1_024 + 1) + &line("no");
+    let report = skip(&engine, &format!("{}\n{long}\n{}\n{long}", line("a"), line("b")));
+    assert_eq!((report.count, report.invalid), (2, 2));
+    assert_eq!(report.skipped.iter().map(|it| it.line).collect::<Vec<_>>(), [2, 4]);
+    let reason = &report.skipped[0].reason;
+    assert!(reason.starts_with("the line must be at most 16777216 bytes"), "{reason}");
+}
+
 /// Gives what it has, and then fails; or takes so much, and then fails.
 struct Broken<'t>(&'t [u8]);
 

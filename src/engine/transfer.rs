@@ -1,6 +1,6 @@
 //! Events out of the engine and into it, a line of JSON each.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use serde::{Serialize, Serializer};
 
@@ -251,9 +251,7 @@ impl<P: FnMut(Progress)> Import<'_, P> {
         let mut text = Vec::new();
         for line in 1.. {
             text.clear();
-            let most = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-            let read = lines.by_ref().take(most).read_until(b'\n', &mut text);
-            if let Err(why) = read {
+            if let Err(why) = self.read_line(&mut lines, &mut text) {
                 self.record()?;
                 let (imported, reason) = (self.report.imported(), why.to_string().into());
                 return Err(ImportError::Read { line, imported, reason });
@@ -287,6 +285,17 @@ impl<P: FnMut(Progress)> Import<'_, P> {
             }
         }
         self.record()
+    }
+
+    /// Takes the next line, and of one that is too long little more than is needed to know it.
+    fn read_line(&self, lines: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<()> {
+        let most = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+        lines.by_ref().take(most).read_until(b'\n', text)?;
+        let is_cut = text.len() > MAX_LINE_BYTES && !text.ends_with(b"\n");
+        if is_cut && self.bad_lines == BadLines::Skip {
+            lines.skip_until(b'\n')?;
+        }
+        Ok(())
     }
 
     /// Reads a line; `None` of an event of this engine. A name of it alone does not say so: one
