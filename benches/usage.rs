@@ -9,9 +9,8 @@ mod support;
 use std::hint::black_box;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use limitry::{Engine, Event, Interval, ManualClock, UsageQuery};
+use limitry::{Engine, Event, Interval, ManualClock, Timestamp, UsageQuery};
 use support::{Customers, built, smoke};
 
 const MONTH_SECONDS: u64 = 31 * 86_400;
@@ -38,7 +37,7 @@ fn record(engine: &Engine, event: &Event<'_>) {
     }
 }
 
-fn at(text: &str) -> DateTime<Utc> {
+fn at(text: &str) -> Timestamp {
     text.parse().unwrap_or_else(|error| unreachable!("{text}: {error}"))
 }
 

@@ -136,9 +136,11 @@ impl Amount {
     ///
     /// ```
     /// # use limitry::Amount;
-    /// let cents = 100.0 * (1_234.0 * 0.15 / 1e6 + 56.0 * 0.6 / 1e6);
-    /// assert!(Amount::try_from(cents).is_err());
-    /// assert_eq!(Amount::from_f64_rounded_up(cents)?.to_string(), "0.02187");
+    /// let dollars = 37.0 * 0.15 / 1e6;
+    /// assert!(Amount::try_from(dollars).is_err());
+    /// assert_eq!(Amount::from_f64_rounded_up(dollars)?.to_string(), "0.000006");
+    /// let cents = 100.0 * dollars;
+    /// assert_eq!(Amount::from_f64_rounded_up(cents)?.to_string(), "0.000555");
     /// # Ok::<(), limitry::AmountError>(())
     /// ```
     ///
@@ -272,7 +274,7 @@ enum Digits {
 }
 
 /// Gives a text in a form fit for one line of a log, however long or odd it is.
-fn excerpt(given: &str) -> Box<str> {
+pub(crate) fn excerpt(given: &str) -> Box<str> {
     const CHARS_MAX: usize = 48;
     let mut value: String = given.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect();
     if given.chars().nth(CHARS_MAX).is_some() {

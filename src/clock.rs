@@ -5,18 +5,47 @@
 //! earlier one, so a clock that steps back mints nothing and refunds nothing.
 
 use std::fmt;
+use std::ops::{Add, AddAssign, Sub, SubAssign};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeZone, Utc};
 use parking_lot::Mutex;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::amount::excerpt;
 
 pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const NANOS_A_SECOND: i64 = 1_000_000_000;
 
 /// An instant, exact to the nanosecond: any that Unix time says in 64 bit seconds.
+///
+/// It is the one type of time here, in and out. It comes `From` chrono's [`DateTime`] of any zone
+/// and from [`SystemTime`], goes back with `TryFrom`, and is read from and printed as RFC 3339
+/// text. Where an instant is taken, anything that is one may be given.
+///
+/// `+` and `-` a [`Duration`] stop at the ends of the line, and the difference of two instants is
+/// zero where the first is the earlier: nothing about it panics. The `checked_` methods say `None`
+/// in their place.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use chrono::{DateTime, FixedOffset};
+/// use limitry::Timestamp;
+///
+/// let noon: Timestamp = "2024-01-15T13:00:00+01:00".parse()?;
+/// assert_eq!(noon.to_string(), "2024-01-15T12:00:00Z");
+/// let later = noon + Duration::from_millis(1_500);
+/// assert_eq!((later - noon, noon - later), (Duration::from_millis(1_500), Duration::ZERO));
+/// assert_eq!(noon.checked_since(later), None);
+///
+/// let in_berlin: DateTime<FixedOffset> = DateTime::parse_from_rfc3339("2024-01-15T13:00:00+01:00")?;
+/// assert_eq!(Timestamp::from(in_berlin), noon);
+/// assert_eq!(Timestamp::from(SystemTime::try_from(noon)?), noon);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// Leap seconds do not exist on this time line (as in Unix time): an instant inside one, which
 /// `chrono` writes as a second with more than 999 999 999 nanoseconds, is read as the last
@@ -72,6 +101,32 @@ impl Timestamp {
         (i64::try_from(self.nanos.div_euclid(per_second)).unwrap_or(i64::MAX), into)
     }
 
+    /// Returns the instant `duration` later; `None` past the end of the line.
+    #[must_use]
+    pub fn checked_add(self, duration: Duration) -> Option<Self> {
+        let nanos = self.nanos.checked_add(i128::try_from(duration.as_nanos()).ok()?)?;
+        (nanos <= Self::MAX.nanos).then_some(Self { nanos })
+    }
+
+    /// Returns the instant `duration` earlier; `None` before the start of the line.
+    #[must_use]
+    pub fn checked_sub(self, duration: Duration) -> Option<Self> {
+        let nanos = self.nanos.checked_sub(i128::try_from(duration.as_nanos()).ok()?)?;
+        (nanos >= Self::MIN.nanos).then_some(Self { nanos })
+    }
+
+    /// Returns how long after `earlier` this instant is; `None` when it is before it.
+    #[must_use]
+    pub fn checked_since(self, earlier: Self) -> Option<Duration> {
+        (self >= earlier).then(|| self.saturating_since(earlier))
+    }
+
+    /// Returns the instant `duration` earlier, or [`Timestamp::MIN`] before the start of the line.
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        self.checked_sub(duration).unwrap_or(Self::MIN)
+    }
+
     /// Returns the instant `duration` later, or [`Timestamp::MAX`] past the end of the line.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
@@ -99,6 +154,13 @@ impl Timestamp {
         Self { nanos: self.nanos.saturating_add(i128::from(nanos)) }.min(Self::MAX)
     }
 
+    /// Whether chrono and RFC 3339 can say it: years -262143 to 262142.
+    #[inline]
+    pub(crate) fn is_a_date(self) -> bool {
+        (Self::new(-8_334_601_228_800, 0)..=Self::new(8_210_266_876_799, 999_999_999))
+            .contains(&self)
+    }
+
     pub(crate) fn unix_nanos(self) -> i128 {
         self.nanos
     }
@@ -115,9 +177,71 @@ impl Timestamp {
     }
 }
 
-impl From<DateTime<Utc>> for Timestamp {
-    fn from(instant: DateTime<Utc>) -> Self {
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    /// The instant so much later, or [`Timestamp::MAX`].
+    fn add(self, duration: Duration) -> Self {
+        self.saturating_add(duration)
+    }
+}
+
+impl AddAssign<Duration> for Timestamp {
+    fn add_assign(&mut self, duration: Duration) {
+        *self = self.saturating_add(duration);
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    /// The instant so much earlier, or [`Timestamp::MIN`].
+    fn sub(self, duration: Duration) -> Self {
+        self.saturating_sub(duration)
+    }
+}
+
+impl SubAssign<Duration> for Timestamp {
+    fn sub_assign(&mut self, duration: Duration) {
+        *self = self.saturating_sub(duration);
+    }
+}
+
+impl Sub for Timestamp {
+    type Output = Duration;
+
+    /// How long after `earlier` this instant is; zero when it is not after it.
+    fn sub(self, earlier: Self) -> Duration {
+        self.saturating_since(earlier)
+    }
+}
+
+impl<Z: TimeZone> From<DateTime<Z>> for Timestamp {
+    fn from(instant: DateTime<Z>) -> Self {
         Self::new(instant.timestamp(), instant.timestamp_subsec_nanos())
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(instant: SystemTime) -> Self {
+        match instant.duration_since(UNIX_EPOCH) {
+            Ok(after) => Self::UNIX_EPOCH.saturating_add(after),
+            Err(before) => Self::UNIX_EPOCH.saturating_sub(before.duration()),
+        }
+    }
+}
+
+impl TryFrom<Timestamp> for SystemTime {
+    type Error = TimestampRangeError;
+
+    /// # Errors
+    /// The system's type cannot say the instant.
+    fn try_from(instant: Timestamp) -> Result<Self, Self::Error> {
+        let system = match instant.checked_since(Timestamp::UNIX_EPOCH) {
+            Some(after) => UNIX_EPOCH.checked_add(after),
+            None => UNIX_EPOCH.checked_sub(Timestamp::UNIX_EPOCH.saturating_since(instant)),
+        };
+        system.ok_or(TimestampRangeError(instant))
     }
 }
 
@@ -132,10 +256,28 @@ impl TryFrom<Timestamp> for DateTime<Utc> {
     }
 }
 
-/// A [`Timestamp`] that `chrono::DateTime` cannot say.
+/// A [`Timestamp`] that the type which it should become cannot say: chrono's `DateTime`, the
+/// system's time, or RFC 3339 text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is outside the range of chrono's date-time")]
+#[error("{0} is outside the range of the type that it should become")]
 pub struct TimestampRangeError(Timestamp);
+
+/// A text that is no [`Timestamp`]; `value` is the text, cut after 48 characters.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{value}` is not an instant in RFC 3339, such as 2024-01-15T10:30:00Z")]
+pub struct TimestampParseError {
+    value: Box<str>,
+}
+
+impl FromStr for Timestamp {
+    type Err = TimestampParseError;
+
+    /// Reads an instant in RFC 3339 with any offset.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = |_| TimestampParseError { value: excerpt(text) };
+        text.parse::<DateTime<Utc>>().map(Self::from).map_err(invalid)
+    }
+}
 
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC, or the Unix seconds where a calendar cannot say the year.
@@ -166,7 +308,21 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     /// An RFC 3339 string with any offset.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        DateTime::<Utc>::deserialize(deserializer).map(Self::from)
+        deserializer.deserialize_str(TimestampVisitor)
+    }
+}
+
+struct TimestampVisitor;
+
+impl de::Visitor<'_> for TimestampVisitor {
+    type Value = Timestamp;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an instant such as \"2024-01-15T10:30:00Z\"")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+        text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
     }
 }
 
@@ -293,7 +449,7 @@ fn wall_clock() -> Timestamp {
 /// let hands = clock.clone();
 /// hands.advance(Duration::from_millis(1_500));
 /// assert_eq!(clock.now().to_string(), "2024-01-15T10:30:01.500Z");
-/// # Ok::<(), chrono::ParseError>(())
+/// # Ok::<(), limitry::TimestampParseError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct ManualClock {
@@ -303,8 +459,8 @@ pub struct ManualClock {
 impl ManualClock {
     /// Makes a clock that shows `now`.
     #[must_use]
-    pub fn new(now: DateTime<Utc>) -> Self {
-        Self { now: Arc::new(Mutex::new(now.into())) }
+    pub fn new(now: Timestamp) -> Self {
+        Self { now: Arc::new(Mutex::new(now)) }
     }
 
     /// Moves the clock forward; it stops at [`Timestamp::MAX`].
@@ -314,8 +470,8 @@ impl ManualClock {
     }
 
     /// Sets the clock, forward or back. An engine that has seen a later reading keeps to it.
-    pub fn set(&self, now: DateTime<Utc>) {
-        *self.now.lock() = now.into();
+    pub fn set(&self, now: Timestamp) {
+        *self.now.lock() = now;
     }
 }
 
@@ -344,6 +500,84 @@ mod tests {
         assert_eq!(a.saturating_since(b), Duration::ZERO);
         let line = Timestamp::MAX.saturating_since(Timestamp::MIN);
         assert_eq!(line, Duration::new(u64::MAX, 999_999_999));
+    }
+
+    #[test]
+    fn operators_stop_at_the_ends_and_the_checked_ones_say_so() {
+        let (second, nano) = (Duration::from_secs(1), Duration::from_nanos(1));
+        let noon: Timestamp = "2024-01-15T12:00:00Z".parse().expect("an instant");
+        assert_eq!((noon + second).to_string(), "2024-01-15T12:00:01Z");
+        assert_eq!((noon - nano).to_string(), "2024-01-15T11:59:59.999999999Z");
+        assert_eq!(((noon + second) - noon, noon - (noon + second)), (second, Duration::ZERO));
+        let mut moved = noon;
+        moved += second;
+        moved -= nano;
+        assert_eq!(moved, noon + Duration::from_nanos(999_999_999));
+        assert_eq!(moved.checked_since(noon), Some(Duration::from_nanos(999_999_999)));
+        assert_eq!(
+            (noon.checked_since(moved), noon.checked_since(noon)),
+            (None, Some(Duration::ZERO))
+        );
+        assert_eq!(
+            (Timestamp::MAX + nano, Timestamp::MIN - nano),
+            (Timestamp::MAX, Timestamp::MIN)
+        );
+        assert_eq!(
+            (Timestamp::MAX.checked_add(nano), Timestamp::MIN.checked_sub(nano)),
+            (None, None)
+        );
+        assert_eq!(Timestamp::MAX.checked_sub(nano).map(|at| at + nano), Some(Timestamp::MAX));
+        let line = Timestamp::MAX - Timestamp::MIN;
+        assert_eq!(Timestamp::MIN.checked_add(line), Some(Timestamp::MAX));
+        assert_eq!(Timestamp::MAX.checked_sub(line), Some(Timestamp::MIN));
+        assert_eq!(Timestamp::MIN + Duration::MAX, Timestamp::MAX);
+    }
+
+    #[test]
+    fn instants_come_from_chrono_and_the_system_and_go_back() {
+        let text = "2024-01-15T13:00:00.5+01:00";
+        let fixed = DateTime::parse_from_rfc3339(text).expect("an instant");
+        let noon = Timestamp::new(1_705_320_000, 500_000_000);
+        assert_eq!((Timestamp::from(fixed), text.parse()), (noon, Ok(noon)));
+        assert_eq!(DateTime::<Utc>::try_from(noon), Ok(fixed.to_utc()));
+        for at in [noon, Timestamp::UNIX_EPOCH, Timestamp::new(-1, 999_999_999)] {
+            let system = SystemTime::try_from(at).expect("the system can say it");
+            assert_eq!(Timestamp::from(system), at);
+        }
+        let beyond = DateTime::<Utc>::try_from(Timestamp::MAX).expect_err("far from now");
+        assert!(beyond.to_string().contains("9223372036854775807"), "{beyond}");
+        for (date, beside) in [
+            (
+                DateTime::<Utc>::MIN_UTC,
+                Timestamp::from(DateTime::<Utc>::MIN_UTC) - Duration::from_nanos(1),
+            ),
+            (
+                DateTime::<Utc>::MAX_UTC,
+                Timestamp::from(DateTime::<Utc>::MAX_UTC) + Duration::from_nanos(1),
+            ),
+        ] {
+            assert!(Timestamp::from(date).is_a_date() && !beside.is_a_date());
+            assert!(DateTime::<Utc>::try_from(beside).is_err());
+        }
+    }
+
+    #[test]
+    fn texts_are_instants_both_ways_or_errors_that_quote_them() {
+        for text in
+            ["2024-01-15T12:00:00Z", "1969-12-31T23:59:59.000000001Z", "0000-02-29T00:00:00Z"]
+        {
+            let at: Timestamp = text.parse().expect("an instant");
+            assert_eq!(at.to_string(), text);
+            let json = serde_json::to_string(&at).expect("prints");
+            assert_eq!(json, format!("{text:?}"));
+            assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("reads"), at);
+        }
+        for text in ["", "yesterday", "1705320000", "2024-01-15", "2024-02-30T00:00:00Z"] {
+            let why = text.parse::<Timestamp>().expect_err("no instant").to_string();
+            assert!(why.starts_with(&format!("`{text}` is not an instant")), "{why}");
+        }
+        let long = "9".repeat(1_000_000).parse::<Timestamp>().expect_err("no instant").to_string();
+        assert!(long.len() < 200, "{}", long.len());
     }
 
     #[test]

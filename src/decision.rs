@@ -12,6 +12,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::amount::Amount;
+use crate::clock::Timestamp;
 use crate::counters::{Ahead, At, Figures, Moment, Take, Takes, Timeline, Verdict};
 use crate::headers::{HeaderDialect, Headers};
 use crate::log::EventId;
@@ -104,7 +105,7 @@ impl Sayings {
             window: definition.window,
             limit: definition.limit_value,
             remaining: remaining(definition.limit_value, rule, figures),
-            reset: figures.reset.unwrap_or_else(|| self.now()),
+            reset: second(figures.reset.unwrap_or_else(|| self.now())),
             exceeded: exceeded.of(said.fits, figures.remaining),
         })
     }
@@ -125,7 +126,7 @@ impl Sayings {
             limit: definition.limit_value,
             used: rule.measure.amount_of(figures.used),
             remaining: remaining(definition.limit_value, rule, figures),
-            reset: figures.reset,
+            reset: figures.reset.map(second),
             exceeded: exceeded.of(said.fits, figures.remaining),
         })
     }
@@ -431,6 +432,11 @@ impl Decision {
 /// What is left of a limit; all there is where there is none.
 fn remaining(limit: Option<Amount>, rule: &CompiledRule, figures: Figures) -> Amount {
     limit.map_or(Amount::MAX, |_| rule.measure.amount_of(figures.remaining))
+}
+
+/// A whole second.
+fn second(unix_seconds: i64) -> Timestamp {
+    Timestamp::new(unix_seconds, 0)
 }
 
 fn told(rule: &CompiledRule) -> bool {

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
-use chrono::{DateTime, Utc};
 use smallvec::SmallVec;
 
 use crate::amount::{Amount, IntoAmount};
+use crate::clock::Timestamp;
 use crate::error::EventError;
 
 mod body;
@@ -60,7 +60,7 @@ pub struct Event<'a> {
     properties: SmallVec<[(Cow<'a, str>, PropertyValue<'a>); 3]>,
     values: SmallVec<[(Cow<'a, str>, Amount); 2]>,
     idempotency_key: Option<Cow<'a, str>>,
-    timestamp: Option<DateTime<Utc>>,
+    timestamp: Option<Timestamp>,
     /// The first thing that a setter could not take; the call that gets the event reports it.
     problem: Option<Box<EventError>>,
 }
@@ -222,8 +222,8 @@ impl<'a> Event<'a> {
     /// error.
     #[must_use]
     #[inline]
-    pub fn timestamp(mut self, timestamp: DateTime<Utc>) -> Self {
-        self.timestamp = Some(timestamp);
+    pub fn timestamp(mut self, timestamp: impl Into<Timestamp>) -> Self {
+        self.timestamp = Some(timestamp.into());
         self
     }
 
@@ -331,6 +331,9 @@ impl<'a> Event<'a> {
         if let Some(key) = &self.idempotency_key {
             check_text("idempotency_key", key)?;
         }
+        if let Some(at) = self.timestamp.filter(|at| !at.is_a_date()) {
+            return Err(EventError::invalid("timestamp", &at.to_string(), bounds::DATE_RULE));
+        }
         self.check_numbers()
     }
 
@@ -375,7 +378,7 @@ impl<'a> Event<'a> {
         self.idempotency_key.as_deref()
     }
 
-    pub(crate) fn happened_at(&self) -> Option<DateTime<Utc>> {
+    pub(crate) fn happened_at(&self) -> Option<Timestamp> {
         self.timestamp
     }
 

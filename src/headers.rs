@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use smallvec::SmallVec;
 
 use crate::amount::Amount;
+use crate::clock::Timestamp;
 use crate::decision::{Decision, QuotaStatus, RetryAfter};
 use crate::rules::{Metric, Period};
 
@@ -58,7 +59,7 @@ impl Headers {
         }
         if let (HeaderDialect::XRateLimit, Some(quota)) = (dialect, decision.binding_quota()) {
             if let Some(reset) = quota.reset {
-                pairs.push(("X-Quota-Reset", reset.to_string()));
+                pairs.push(("X-Quota-Reset", reset.unix_seconds().to_string()));
             }
             pairs.push(("X-Quota-Period", quota.period.to_string()));
             pairs.push(("X-Quota-Metric", quota.metric.to_string()));
@@ -78,7 +79,7 @@ fn x_rate_limit(decision: &Decision) -> Pairs {
     if let Some((limit, status)) = told {
         pairs.push(("X-RateLimit-Limit", limit.to_string()));
         pairs.push(("X-RateLimit-Remaining", status.remaining.to_string()));
-        pairs.push(("X-RateLimit-Reset", status.reset.to_string()));
+        pairs.push(("X-RateLimit-Reset", status.reset.unix_seconds().to_string()));
     }
     pairs
 }
@@ -125,10 +126,10 @@ fn policy(name: &Name<'_>, quota: Amount, metric: &Metric, window: Option<u64>) 
     item
 }
 
-fn limit(name: &Name<'_>, remaining: Amount, reset: Option<i64>, now: i64) -> String {
+fn limit(name: &Name<'_>, remaining: Amount, reset: Option<Timestamp>, now: i64) -> String {
     let mut item = format!("{name};r={}", remaining.to_u64_ceil().min(MAX_INTEGER));
     if let Some(reset) = reset {
-        let wait = u64::try_from(reset.saturating_sub(now)).unwrap_or(0);
+        let wait = u64::try_from(reset.unix_seconds().saturating_sub(now)).unwrap_or(0);
         extend(&mut item, format_args!(";t={}", wait.min(MAX_INTEGER)));
     }
     item

@@ -21,7 +21,7 @@
 //!     Outcome::Refused => {}  // `retry_after` says how long to wait
 //! }
 //! assert!(decision.is_allowed());
-//! assert_eq!(decision.quotas().next().map(|quota| quota.remaining), Some(98_800));
+//! assert_eq!(decision.quotas().next().map(|quota| quota.remaining), Some(98_800.into()));
 //! # Ok::<(), limitry::Error>(())
 //! ```
 //!
@@ -383,7 +383,10 @@
 //! follows buckets and groups; [`Engine::meter`] asks for the figure of a [`Meter`].
 //!
 //! ```
-//! # use limitry::{Engine, Event, Interval, ManualClock, Meter, MeterQuery, UsageQuery};
+//! # use std::time::Duration;
+//! # use limitry::{
+//! #     Engine, Event, Interval, ManualClock, Meter, MeterQuery, Timestamp, UsageQuery,
+//! # };
 //! # let clock = ManualClock::new("2024-01-15T10:30:00Z".parse()?);
 //! let agents = Meter::max("Peak of agents", "agents").id("mtr_peak");
 //! let engine = Engine::builder().clock(clock).meter(agents).build()?;
@@ -392,7 +395,8 @@
 //!     Event::new("cust_123", "agent.count").value("agents", 4),
 //! ])?;
 //!
-//! let day = UsageQuery::new("2024-01-15T00:00:00Z".parse()?, "2024-01-16T00:00:00Z".parse()?);
+//! let start: Timestamp = "2024-01-15T00:00:00Z".parse()?;
+//! let day = UsageQuery::new(start, start + Duration::from_secs(86_400));
 //! let summary = engine.usage().summary(&day)?;
 //! assert_eq!((summary.totals.total_events, summary.totals.total_tokens), (2, 900));
 //! let models = engine.usage().breakdown(&day, "model")?;
@@ -486,7 +490,9 @@ mod varint;
 mod wire;
 
 pub use self::amount::{Amount, AmountError, IntoAmount};
-pub use self::clock::{Clock, ManualClock, SystemClock, Timestamp, TimestampRangeError};
+pub use self::clock::{
+    Clock, ManualClock, SystemClock, Timestamp, TimestampParseError, TimestampRangeError,
+};
 pub use self::decision::{Decision, Outcome, QuotaStatus, RateLimitStatus, RetryAfter, Standing};
 #[cfg(feature = "durable")]
 pub use self::durable::{Durability, Durable, OnFailure, OpenOptions, VerifyReport};

@@ -35,19 +35,19 @@ pub(crate) use filter_setters;
 macro_rules! range_setters {
     () => {
         /// Asks about the events with timestamps from `start` on and before `end`.
-        pub fn between(self, start: DateTime<Utc>, end: DateTime<Utc>) -> Self {
+        pub fn between(self, start: impl Into<Timestamp>, end: impl Into<Timestamp>) -> Self {
             self.since(start).until(end)
         }
 
         /// Asks about the events with timestamps from `start` on.
-        pub fn since(mut self, start: DateTime<Utc>) -> Self {
-            self.start_date = Some(start);
+        pub fn since(mut self, start: impl Into<Timestamp>) -> Self {
+            self.start_date = Some(start.into());
             self
         }
 
         /// Asks about the events with timestamps before `end`.
-        pub fn until(mut self, end: DateTime<Utc>) -> Self {
-            self.end_date = Some(end);
+        pub fn until(mut self, end: impl Into<Timestamp>) -> Self {
+            self.end_date = Some(end.into());
             self
         }
     };

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use limitry::{
     Algorithm, Decision, Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Meter,
-    Metric, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Storage, StoreError,
+    Metric, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Storage, StoreError, Timestamp,
     UsageQuery, Window,
 };
 
@@ -48,7 +48,7 @@ fn start() -> ManualClock {
 fn set(clock: &ManualClock, step: u64) {
     let start = start();
     start.advance(Duration::from_secs(step * 61));
-    clock.set(limitry::Clock::now(&start).try_into().expect("a time that chrono says"));
+    clock.set(limitry::Clock::now(&start));
 }
 
 fn builder(clock: &ManualClock) -> EngineBuilder {
@@ -87,7 +87,7 @@ fn event(step: u64, key: &str) -> Event<'_> {
         .idempotency_key(key);
     // Some are late, from the month before.
     if step % 9 == 8 {
-        return event.timestamp("2024-01-31T22:00:00Z".parse().expect("a time"));
+        return event.timestamp("2024-01-31T22:00:00Z".parse::<Timestamp>().expect("a time"));
     }
     event
 }
@@ -179,7 +179,7 @@ fn state(engine: &Engine) -> String {
             let quotas = standing.quotas().map(|it| (it.name.to_owned(), it.used, it.reset));
             all += &format!("{:?} {:?}\n", rates.collect::<Vec<_>>(), quotas.collect::<Vec<_>>());
         }
-        let times = |text: &str| text.parse().expect("a time");
+        let times = |text: &str| text.parse::<Timestamp>().expect("a time");
         let query = UsageQuery::new(times("2024-01-01T00:00:00Z"), times("2024-03-01T00:00:00Z"));
         let usage = engine.usage().summary(&query.customer(customer)).expect("an answer");
         all += &serde_json::to_string(&usage.generic()).expect("plain data");

@@ -21,10 +21,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use limitry::{
     Amount, Durable, Engine, Event, EventQuery, ManualClock, MeterQuery, Metric, Outcome,
-    RollupOptions, RuleSet, TrackError, UsageQuery,
+    RollupOptions, RuleSet, Timestamp, TrackError, UsageQuery,
 };
 use redb::ReadableDatabase;
 use serde_json::{Map, Value, json};
@@ -85,7 +84,7 @@ fn rules(name: &str) -> RuleSet {
     rules
 }
 
-fn open(file: &Copy, name: &str, now: DateTime<Utc>) -> Engine {
+fn open(file: &Copy, name: &str, now: Timestamp) -> Engine {
     let store = Durable::open(&file.0).expect("it opens");
     Engine::builder()
         .clock(ManualClock::new(now))
@@ -230,7 +229,7 @@ fn assert_answers_as(name: &str, context: &str, engine: &Engine, said: &Value) {
 fn a_store_of_format_1_goes_on_and_is_one_of_format_2() {
     for name in ["closed", "crashed", "killed"] {
         let (said, file) = (said(name), Copy::old(name, "goes-on"));
-        let now: DateTime<Utc> = said["now"].as_str().expect("a time").parse().expect("a time");
+        let now: Timestamp = said["now"].as_str().expect("a time").parse().expect("a time");
         assert_eq!(file.format(), 1, "{name}");
         let engine = open(&file, name, now);
         assert_answers_as(name, "opened", &engine, &said);
@@ -258,7 +257,7 @@ fn a_store_of_format_1_goes_on_and_is_one_of_format_2() {
 fn records_of_both_formats_follow_each_other() {
     for name in ["closed", "crashed", "killed"] {
         let (said, file) = (said(name), Copy::old(name, "both"));
-        let now: DateTime<Utc> = said["now"].as_str().expect("a time").parse().expect("a time");
+        let now: Timestamp = said["now"].as_str().expect("a time").parse().expect("a time");
         let engine = open(&file, name, now);
         for number in 0..60 {
             let event = event(number * 10 + 3);
@@ -286,7 +285,7 @@ fn records_of_both_formats_follow_each_other() {
 fn keys_of_format_1_are_those_of_their_customers() {
     for name in ["closed", "crashed", "killed"] {
         let (said, file) = (said(name), Copy::old(name, "keys"));
-        let now: DateTime<Utc> = said["now"].as_str().expect("a time").parse().expect("a time");
+        let now: Timestamp = said["now"].as_str().expect("a time").parse().expect("a time");
         let replays = said["replays"].as_array().expect("a list");
         assert!(replays.len() > 2, "{name}");
         for life in 0..3 {

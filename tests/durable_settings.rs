@@ -121,7 +121,7 @@ fn late_events_that_would_be_refused_now_are_no_damage() {
     };
     let event = Event::new("cust_1", "model_call").total_tokens(10);
     let engine = open(2 * DAY);
-    let first = event.timestamp(engine.now().try_into().expect("a date"));
+    let first = event.timestamp(engine.now());
     let event = Event::new("cust_1", "model_call").total_tokens(10);
     let _ = engine.track(&event).expect("allowed");
     hands.advance(DAY);
@@ -147,7 +147,7 @@ fn a_period_that_was_over_stays_over_when_late_events_are_taken_for_longer() {
         };
         let call = |tokens| Event::new("cust_1", "model_call").total_tokens(tokens);
         let engine = open(HOUR);
-        let first = engine.now().try_into().expect("a date");
+        let first = engine.now();
         // A day is used up, and most of the next, on which its counter goes.
         for tokens in [1_000, 900] {
             assert!(engine.track(&call(tokens)).expect("valid").is_allowed());

@@ -40,7 +40,7 @@ fn model_call(customer: &str) -> Event<'_> {
 
 fn clock() -> ManualClock {
     let noon = Utc.with_ymd_and_hms(2026, 3, 10, 12, 0, 0);
-    ManualClock::new(noon.single().expect("an instant"))
+    ManualClock::new(noon.single().expect("an instant").into())
 }
 
 /// Calls once as each of `count` customers that nobody has seen; every id has 12 bytes.

@@ -14,7 +14,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use limitry::{
     Algorithm, Amount, Engine, Event, ManualClock, Metric, Period, Quota, QuotaUpdate, RateLimit,
     RetryAfter, RuleSet, UsageQuery, Window,
@@ -22,8 +21,7 @@ use limitry::{
 use serde_json::{Value, json};
 
 fn clock() -> ManualClock {
-    let now: DateTime<Utc> = "2024-01-15T10:30:00Z".parse().expect("an instant");
-    ManualClock::new(now)
+    ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"))
 }
 
 fn amount(text: &str) -> Amount {

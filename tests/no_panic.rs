@@ -480,7 +480,7 @@ fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Ev
                 }
             }
             Act::Advance(by) => hands.iter().for_each(|clock| clock.advance(by)),
-            Act::Set(to) => hands.iter().for_each(|clock| clock.set(to)),
+            Act::Set(to) => hands.iter().for_each(|clock| clock.set(to.into())),
             Act::LookAround => {
                 print(&engine.now());
                 assert!(!format!("{engine:?} {:?}", engine.events()).is_empty());
@@ -508,7 +508,7 @@ proptest! {
         acts in prop::collection::vec(act(), 1..40),
         events in prop::collection::vec(event(), 1..6),
     ) {
-        let clock = ManualClock::new(start);
+        let clock = ManualClock::new(start.into());
         match Engine::builder().clock(clock.clone()).rule_set(rules).build() {
             Ok(engine) => live(&engine, Some(&clock), &acts, &events),
             Err(error) => print(&error),
@@ -541,7 +541,7 @@ proptest! {
         start in instant(),
     ) {
         let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        let clock = ManualClock::new(start);
+        let clock = ManualClock::new(start.into());
         let builder = Engine::builder()
             .clock(clock.clone())
             .max_keys(max_keys)
@@ -566,7 +566,7 @@ fn the_ends_of_every_number_meet() {
     let lengths = [1, 59, 60, 61, 1_000_000_007, 3_155_760_000_000_000_000];
     for limit in limits {
         for length in lengths.map(Duration::from_nanos) {
-            let clock = ManualClock::new(DateTime::UNIX_EPOCH);
+            let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
             let rule = |algorithm| {
                 let rule = RateLimit::new("r", limit, Window::every(length));
                 rule.algorithm(algorithm).metric(Metric::TotalTokens)
@@ -668,7 +668,7 @@ fn decode(body: &str) {
         }
     }
     if let Some(event) = read::<Event<'static>>(body) {
-        let clock = ManualClock::new(DateTime::UNIX_EPOCH);
+        let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
         let quota = Quota::new("q", Metric::TotalTokens, 100, Period::Month);
         let engine = Engine::builder().clock(clock).quota(quota).build().expect("valid");
         answer(engine.record(&event), &event);

@@ -163,12 +163,12 @@ fn a_made_up_day_is_decided_as_by_the_oracle() -> Outcome {
 /// then what each rule admitted in all.
 fn decide_beside_oracle(cast: &Cast, requests: &[Request]) -> Result<Tally, Box<dyn Error>> {
     let span = Span::of(requests).ok_or("no requests")?;
-    let clock = ManualClock::new(span.first);
+    let clock = ManualClock::new(span.first.into());
     let engine = rules::engine(clock.clone())?;
     let mut oracle = Oracle::new();
     let mut tally = Tally::new(cast.customers.len(), span)?;
     for (place, request) in requests.iter().enumerate() {
-        clock.set(request.at);
+        clock.set(request.at.into());
         let decision = engine.track(&cast.event(request))?;
         tally.add(request, &decision);
         let verdict = oracle.decide(&see(cast, request));

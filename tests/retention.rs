@@ -20,7 +20,6 @@ mod support;
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use limitry::{
     Engine, EngineBuilder, Event, EventQuery, ManualClock, Meter, MeterQuery, Metric, Period,
     QueryError, Quota, Recording, Timestamp, UsageQuery,
@@ -31,8 +30,12 @@ use support::{Dice, START, cases, date, engine_at, seed};
 /// Midnight.
 const DAY_START: i128 = START.div_euclid(DAY) * DAY;
 
-fn at(hour: i64, minute: i64) -> DateTime<Utc> {
-    date(DAY_START) + TimeDelta::minutes(hour * 60 + minute)
+fn at(hour: u64, minute: u64) -> Timestamp {
+    date(DAY_START) + seconds((hour * 60 + minute) * 60)
+}
+
+fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
 }
 
 fn record(engine: &Engine, event: &Event<'_>) {
@@ -43,8 +46,8 @@ fn record(engine: &Engine, event: &Event<'_>) {
 fn fill(engine: &Engine, clock: &ManualClock) {
     let ahead = Event::new("ahead", "call").timestamp(at(23, 0));
     record(engine, &ahead);
-    for number in 0..8_000_i64 {
-        clock.set(at(1, 0) + TimeDelta::seconds(number));
+    for number in 0..8_000_u64 {
+        clock.set(at(1, 0) + seconds(number));
         let team = if number % 4 == 0 { "b" } else { "a" };
         let event = Event::new("cust_1", "call").property("team", team).value("load", number);
         record(engine, &event);
@@ -94,8 +97,8 @@ fn a_new_quota_counts_all_that_the_log_has() {
     let (engine, clock) = engine_at(DAY_START + HOUR, keeping);
     let ahead = Event::new("ahead", "call").timestamp(at(23, 0));
     record(&engine, &ahead);
-    for number in 0..8_000_i64 {
-        clock.set(at(1, 0) + TimeDelta::seconds(number));
+    for number in 0..8_000_u64 {
+        clock.set(at(1, 0) + seconds(number));
         let event = Event::new("cust_1", "call").property("team", "a");
         record(&engine, &event);
     }
@@ -281,13 +284,13 @@ mod durable {
         // With a checkpoint, and then without one: it is thrown away with the dimensions.
         for _ in 0..2 {
             let (engine, clock) = file.open(keeping);
-            clock.set(at(3, 13) + TimeDelta::seconds(20));
+            clock.set(at(3, 13) + seconds(20));
             assert_only_what_was_dropped_is_missing(&engine);
             engine.close().expect("closes");
         }
         let (engine, clock) =
             file.open(|it| keeping(it).rollups(RollupOptions::new().dimension("tier")));
-        clock.set(at(3, 13) + TimeDelta::seconds(20));
+        clock.set(at(3, 13) + seconds(20));
         assert_only_what_was_dropped_is_missing(&engine);
     }
 
@@ -307,7 +310,7 @@ mod durable {
         record(&engine, &ahead);
         // A table has a sixteenth of a day's records, and is kept for a day.
         for number in 0..40 * 60 {
-            clock.set(at(1, 0) + TimeDelta::minutes(number));
+            clock.set(at(1, 0) + seconds(60 * number));
             record(&engine, &Event::new("cust_1", "call"));
             if number % 30 == 0 {
                 engine.flush().expect("commits");

@@ -494,7 +494,7 @@ fn an_event_of_another_period_leaves_what_is_carried() {
         }
         let change = QuotaUpdate::new().period(Period::Month);
         engine.update_quota("calls", change).expect("valid");
-        let dated = call().timestamp(period.parse().expect("an instant"));
+        let dated = call().timestamp(period.parse::<Timestamp>().expect("an instant"));
         used(if refused { dated.total_tokens(2) } else { dated });
         let counts = !refused && period == "2024-01-31T09:00:00Z";
         assert_eq!(used(call()).1, 9 + u64::from(counts), "after {period}, refused: {refused}");

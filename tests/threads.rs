@@ -206,7 +206,7 @@ fn threads_that_race_a_window_edge_share_one_new_budget() {
         let length: Nanos = if kind.is_rate() { SECOND } else { 60 * MINUTE };
         let rule = Rule::new("edge", 10, kind);
         let (engine, clock) = engine(|builder| builder.rule_set(rule_set([&rule])));
-        let by_reset = Mutex::new(BTreeMap::<i64, (u64, u64)>::new());
+        let by_reset = Mutex::new(BTreeMap::<_, (u64, u64)>::new());
         race(2_000, |thread, _| {
             for turn in 0..3 {
                 if thread == 0 && turn == 1 {

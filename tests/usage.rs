@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use limitry::{
     Engine, Event, Interval, ManualClock, Meter, MeterQuery, Metric, Period, QueryError, Quota,
-    RollupOptions, UsageQuery,
+    RollupOptions, Timestamp, UsageQuery,
 };
 
-fn at(text: &str) -> DateTime<Utc> {
+fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 

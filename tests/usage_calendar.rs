@@ -19,8 +19,8 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 use limitry::{
-    Engine, Event, Interval, MeterQuery, QueryError, Recording, RollupOptions, UsageQuery,
-    UsageTimeseries,
+    Engine, Event, Interval, MeterQuery, QueryError, Recording, RollupOptions, Timestamp,
+    UsageQuery, UsageTimeseries,
 };
 use support::oracle::HOUR;
 use support::usage::instant;
@@ -379,7 +379,7 @@ fn points_whose_minutes_are_gone_say_so() {
     assert_eq!(whole, expected);
     assert_eq!(
         series.covers.start.map(|start| date(instant(start))),
-        Some(at("2024-01-15T00:00:00Z"))
+        Some(at("2024-01-15T00:00:00Z").into())
     );
     for (point, whole) in series.points.iter().zip(&whole) {
         let second = point.timestamp.unix_seconds() - START_SECOND;
@@ -405,7 +405,7 @@ fn days_of_every_zone_are_exact_for_as_long_as_hours_are_kept() {
     let first = at("2024-02-29T10:30:00Z");
     let events = 55 * 288;
     for number in 0..events {
-        clock.set(first + TimeDelta::minutes(5 * number));
+        clock.set((first + TimeDelta::minutes(5 * number)).into());
         let event = Event::new("c", "e").input_tokens(u64::try_from(number).expect("a number"));
         let _ = engine.record(&event).expect("a good event");
     }
@@ -433,7 +433,7 @@ fn days_of_every_zone_are_exact_for_as_long_as_hours_are_kept() {
         assert_eq!(series.points.len(), 44, "{zone}");
         for (day, point) in (0..).zip(&series.points) {
             let is_in = |number: &i64| {
-                let at = first + TimeDelta::minutes(5 * number);
+                let at = Timestamp::from(first + TimeDelta::minutes(5 * number));
                 midnight(day) <= at && at < midnight(day + 1)
             };
             let numbers: Vec<i64> = (0..events).filter(is_in).collect();

@@ -86,7 +86,7 @@ fn sums(totals: &UsageTotals) -> Sums {
 
 /// An engine that has seen the lines in their order, at the time of the latest so far.
 fn replay(lines: &[Line], recording: Recording) -> Engine {
-    let clock = ManualClock::new(lines[0].at());
+    let clock = ManualClock::new(lines[0].at().into());
     let engine = Engine::builder()
         .clock(clock.clone())
         .recording(recording)
@@ -95,7 +95,7 @@ fn replay(lines: &[Line], recording: Recording) -> Engine {
         .build()
         .expect("a good meter");
     for (place, line) in lines.iter().enumerate() {
-        clock.set(line.at());
+        clock.set(line.at().into());
         let (input, output) = line.tokens();
         let customer = format!("cust_{}", place % 50);
         let event = Event::new(customer, "model_call")

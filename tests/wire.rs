@@ -12,7 +12,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use limitry::{
     Algorithm, Amount, Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric, Overflow,
     Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RuleSet, SyncOptions,
@@ -543,7 +542,7 @@ fn an_event_is_the_body_of_track() {
         .property("retries", 2)
         .value("images", 4)
         .idempotency_key("req_abc123")
-        .timestamp("2024-01-15T10:30:00Z".parse().expect("an instant"));
+        .timestamp("2024-01-15T10:30:00Z".parse::<Timestamp>().expect("an instant"));
     let body = "{\"customerId\":\"cust_123\",\"eventType\":\"model_call\",\"model\":\"gpt-4\",\
                 \"provider\":\"openai\",\"inputTokens\":150,\"outputTokens\":50,\
                 \"totalTokens\":200,\"latencyMs\":1200,\"costCents\":25,\
@@ -675,10 +674,10 @@ fn metric() -> impl Strategy<Value = Metric> {
     ]
 }
 
-fn instant() -> impl Strategy<Value = DateTime<Utc>> {
-    (-62_135_596_800_i64..253_402_300_800, 0_u32..1_000_000_000).prop_map(|(seconds, nanos)| {
-        DateTime::from_timestamp(seconds, nanos).expect("years 1 to 9999")
-    })
+/// An instant of the years 1 to 9999.
+fn instant() -> impl Strategy<Value = Timestamp> {
+    (-62_135_596_800_i64..253_402_300_800, 0_u32..1_000_000_000)
+        .prop_map(|(seconds, nanos)| Timestamp::new(seconds, nanos))
 }
 
 prop_compose! {

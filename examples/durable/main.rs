@@ -15,8 +15,8 @@ use std::process::{Command, Stdio};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use limitry::{
-    Durability, Durable, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, UsageQuery,
-    Window,
+    Durability, Durable, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, Timestamp,
+    UsageQuery, Window,
 };
 
 const CUSTOMERS: [&str; 3] = ["acme", "globex", "initech"];
@@ -144,7 +144,9 @@ fn run_and_kill(path: &Path, run: usize) -> Result<(Vec<Call>, usize), Box<dyn E
 
 /// Prints usage and limits, and checks them against what the workers said.
 fn report(engine: &Engine, admitted: &[Call]) -> Result<(), Box<dyn Error>> {
-    let ages = UsageQuery::new("2000-01-01T00:00:00Z".parse()?, "2100-01-01T00:00:00Z".parse()?);
+    let [start, end] =
+        ["2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z"].map(str::parse::<Timestamp>);
+    let ages = UsageQuery::new(start?, end?);
     for customer in CUSTOMERS {
         let said = admitted.iter().filter(|(known, _)| known == customer).count() as u64;
         let usage = engine.usage().summary(&ages.clone().customer(customer))?;

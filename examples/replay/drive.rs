@@ -50,7 +50,7 @@ pub fn replay(
     let bar = progress::replaying(requests.len());
     for chunk in requests.chunks(4_096) {
         for request in chunk {
-            clock.set(request.at);
+            clock.set(request.at.into());
             let event = cast.event(request);
             let start = Instant::now();
             let decision = engine.track(&event)?;

@@ -35,8 +35,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chrono::DateTime;
-use limitry::ManualClock;
+use limitry::{ManualClock, Timestamp};
 
 use args::Command;
 use cast::{Cast, Request};
@@ -66,7 +65,7 @@ fn replay(seed: u64, paths: &[PathBuf]) -> Result<(), Box<dyn Error>> {
     let mut cast = Cast::new(seed)?;
     let (requests, source) = requests(&mut cast, seed, paths)?;
     // The first request sets the clock, so where it starts is all the same.
-    let clock = ManualClock::new(DateTime::UNIX_EPOCH);
+    let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
     let engine = rules::engine(clock.clone())?;
     let Some((tally, pace)) = drive::replay(&engine, &clock, &cast, &requests)? else {
         return Err("the trace holds no call".into());

@@ -3,8 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use chrono::DateTime;
-use limitry::{BuildError, Engine, ManualClock, Meter, RollupOptions};
+use limitry::{BuildError, Engine, ManualClock, Meter, RollupOptions, Timestamp};
 
 use crate::progress;
 use crate::traffic::{SERVICE, Traffic};
@@ -43,13 +42,13 @@ fn engine(clock: ManualClock, span: Duration) -> Result<Engine, BuildError> {
 #[expect(clippy::disallowed_methods, reason = "times the recording itself")]
 pub fn record(traffic: &Traffic) -> Result<(Engine, Duration), Box<dyn Error>> {
     // The first call sets the clock, so where it starts is all the same.
-    let clock = ManualClock::new(DateTime::UNIX_EPOCH);
+    let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
     let span = traffic.span().map(|(first, last)| (last - first).to_std()).transpose()?;
     let engine = engine(clock.clone(), span.unwrap_or_default())?;
     let bar = progress::replaying(traffic.len());
     let start = Instant::now();
     for (place, (at, event)) in traffic.events().enumerate() {
-        clock.set(at);
+        clock.set(at.into());
         // Every call counts: there is no refusal to look for.
         let _ = engine.record(&event)?;
         if place % STEP == 0 {

@@ -7,6 +7,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::amount::Amount;
+use crate::clock::Timestamp;
 use crate::rules::{Metric, Period, Window};
 
 /// How long to wait before the same event passes.
@@ -60,9 +61,9 @@ pub struct RateLimitStatus<'d> {
     /// a cent), rounded down. Of a bucket with a burst it may be above the limit. Without a limit
     /// [`Amount::MAX`], as data `null`.
     pub remaining: Amount,
-    /// The Unix second, rounded up, at which a bucket is full again, a fixed window ends, or the
+    /// The second, rounded up, at which a bucket is full again, a fixed window ends, or the
     /// oldest use leaves a sliding one; now where nothing is used.
-    pub reset: i64,
+    pub reset: Timestamp,
     /// In a decision: this rule refused the event (soft and shadow: it did not fit). In a
     /// standing: nothing is left.
     pub exceeded: bool,
@@ -76,7 +77,7 @@ impl Serialize for RateLimitStatus<'_> {
         status.serialize_field("window", &format_args!("{}", self.window))?;
         status.serialize_field("limit", &self.limit)?;
         status.serialize_field("remaining", &self.limit.map(|_| self.remaining))?;
-        status.serialize_field("reset", &self.reset)?;
+        status.serialize_field("reset", &self.reset.unix_seconds())?;
         status.serialize_field("exceeded", &self.exceeded)?;
         status.end()
     }
@@ -100,10 +101,10 @@ pub struct QuotaStatus<'d> {
     pub used: Amount,
     /// What is left, at most the limit. Without a limit [`Amount::MAX`], as data `null`.
     pub remaining: Amount,
-    /// The Unix second at which the period ends; for a rolling period the one, rounded up, at
+    /// The second at which the period ends; for a rolling period the one, rounded up, at
     /// which its oldest use leaves. `None` where nothing resets: all time, and a rolling period
     /// without use.
-    pub reset: Option<i64>,
+    pub reset: Option<Timestamp>,
     /// In a decision: this rule refused the event (soft and shadow: it did not fit). In a
     /// standing: nothing is left.
     pub exceeded: bool,

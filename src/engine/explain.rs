@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Engine;
 use crate::amount::Amount;
+use crate::clock::Timestamp;
 use crate::decision::Decision;
 use crate::error::TrackError;
 use crate::event::{Dimension, Event};
@@ -52,8 +53,9 @@ pub enum RuleOutcome {
         limit: Option<Amount>,
         /// What is left of it, after the event where the decision allows it.
         remaining: Option<Amount>,
-        /// The Unix second at which the figures start over.
-        reset: Option<i64>,
+        /// The second at which the figures start over; a Unix second in JSON.
+        #[serde(serialize_with = "as_unix_second")]
+        reset: Option<Timestamp>,
         /// It refuses the event; a soft or shadow rule that would have.
         exceeded: bool,
     },
@@ -169,6 +171,11 @@ fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> 
             })
         }
     }
+}
+
+#[expect(clippy::ref_option, reason = "serde passes a reference")]
+fn as_unix_second<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    at.map(Timestamp::unix_seconds).serialize(serializer)
 }
 
 impl fmt::Display for Explanation {

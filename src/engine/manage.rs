@@ -8,10 +8,10 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use parking_lot::MutexGuard;
 
 use super::Engine;
+use crate::clock::Timestamp;
 use crate::counters::{ChangeTime, Moment};
 use crate::error::{RuleSetError, RulesError};
 #[cfg(feature = "durable")]
@@ -426,8 +426,9 @@ impl Change<'_> {
         meter
     }
 
-    fn now(&self) -> Option<DateTime<Utc>> {
-        DateTime::try_from(self.engine.table.timeline().timestamp(self.now)).ok()
+    fn now(&self) -> Option<Timestamp> {
+        let now = self.engine.table.timeline().timestamp(self.now);
+        Some(now).filter(|now| now.is_a_date())
     }
 
     fn publish(

@@ -29,7 +29,8 @@ use crate::usage::{
 /// are read, no event is recorded; looking through the log holds nobody up.
 ///
 /// ```
-/// use limitry::{Engine, Event, Interval, ManualClock, UsageQuery};
+/// use std::time::Duration;
+/// use limitry::{Engine, Event, Interval, ManualClock, Timestamp, UsageQuery};
 ///
 /// let clock = ManualClock::new("2024-01-15T10:30:00Z".parse()?);
 /// let engine = Engine::builder().clock(clock).build()?;
@@ -38,7 +39,8 @@ use crate::usage::{
 ///     assert!(engine.track(&call)?.is_allowed());
 /// }
 ///
-/// let day = UsageQuery::new("2024-01-15T00:00:00Z".parse()?, "2024-01-16T00:00:00Z".parse()?);
+/// let start: Timestamp = "2024-01-15T00:00:00Z".parse()?;
+/// let day = UsageQuery::new(start, start + Duration::from_secs(86_400));
 /// let summary = engine.usage().summary(&day)?;
 /// assert_eq!((summary.totals.total_events, summary.totals.total_tokens), (3, 1_050));
 ///

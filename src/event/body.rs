@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use chrono::{DateTime, Utc};
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor,
 };
@@ -13,6 +12,7 @@ use super::bounds::{self, MAX_PROPERTIES, Room};
 use super::json::PropertySeed;
 use super::{Event, check_amount};
 use crate::amount::Amount;
+use crate::clock::Timestamp;
 use crate::error::{EventError, excerpt};
 use crate::wire;
 use crate::wire::raw::Whole;
@@ -70,7 +70,7 @@ pub(crate) struct Given<'a> {
 }
 
 impl<'a> Given<'a> {
-    pub(crate) fn timestamp(&self) -> Option<DateTime<Utc>> {
+    pub(crate) fn timestamp(&self) -> Option<Timestamp> {
         self.event.timestamp
     }
 
@@ -319,7 +319,7 @@ impl<'a> Form<'a> {
             "properties" => self.entries(map, Properties(event))?,
             "dimensions" => self.entries(map, Dimensions(&mut given.dimensions))?,
             "values" => self.entries(map, Values(event))?,
-            _ => event.timestamp = map.next_value::<Option<Instant>>()?.map(|at| at.0),
+            _ => event.timestamp = map.next_value()?,
         }
         Ok(())
     }
@@ -514,29 +514,5 @@ fn of_value<E: Error>(problem: EventError) -> E {
             E::invalid_value(Unexpected::Other(&value), &expected)
         }
         other => E::custom(other),
-    }
-}
-
-/// An instant as RFC 3339 writes it.
-struct Instant(DateTime<Utc>);
-
-impl<'de> Deserialize<'de> for Instant {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(InstantVisitor)
-    }
-}
-
-struct InstantVisitor;
-
-impl Visitor<'_> for InstantVisitor {
-    type Value = Instant;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an instant such as \"2024-01-15T10:30:00Z\"")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Instant, E> {
-        let instant = text.parse().map(Instant);
-        instant.map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
     }
 }

@@ -49,6 +49,8 @@ pub const MAX_AMOUNT: Amount = Amount::from_millionths(1_000_000_000_000_000_000
 pub(crate) const MAX_UNITS: u64 = 1_000_000_000_000_000;
 
 pub(crate) const SIGNED_RULE: &str = "must be from -1000000000000000 to 1000000000000000";
+/// What a timestamp must be: else no text could say it.
+pub(super) const DATE_RULE: &str = "must be in the years -262143 to 262142";
 pub(crate) const WHOLE_RULE: &str = "must be a whole number from 0 to 1000000000000000";
 pub(crate) const TOTAL_RULE: &str =
     "must be at most 1000000000000000, input_tokens and output_tokens together";

@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
 use super::{Event, PropertyValue};
 use crate::amount::Amount;
+use crate::clock::Timestamp;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,7 +36,7 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    timestamp: Option<DateTime<Utc>>,
+    timestamp: Option<Timestamp>,
 }
 
 impl<'a> Event<'a> {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::{DateTime, Utc};
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -43,9 +42,9 @@ pub struct EventQuery {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     filters: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    start_date: Option<DateTime<Utc>>,
+    start_date: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    end_date: Option<DateTime<Utc>>,
+    end_date: Option<Timestamp>,
     #[serde(deserialize_with = "number_or_text", skip_serializing_if = "Option::is_none")]
     limit: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]

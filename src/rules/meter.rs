@@ -5,10 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::update::present;
+use crate::clock::Timestamp;
 use crate::event::key_rule;
 
 /// A named figure over events: how many there are, or the sum, the highest, the latest, the
@@ -59,10 +59,10 @@ pub struct Meter {
     pub event_filter: EventFilter,
     /// When the engine got it; set by the engine.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
-    pub created_at: Option<DateTime<Utc>>,
+    pub created_at: Option<Timestamp>,
     /// When it was last changed; set by the engine.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
-    pub updated_at: Option<DateTime<Utc>>,
+    pub updated_at: Option<Timestamp>,
 }
 
 /// How the values of events become one figure.

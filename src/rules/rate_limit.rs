@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::limit::{LimitProblem, limit_or_none, read_limit};
 use super::rule::{is_default, one_or_many, rule_setters, yes};
 use super::{Algorithm, Enforcement, Metric, Overflow, Window};
 use crate::amount::{Amount, IntoAmount};
+use crate::clock::Timestamp;
 
 /// A short-window rule: at most `limit` a window.
 ///
@@ -83,10 +83,10 @@ pub struct RateLimit {
     pub overflow: Overflow,
     /// When the engine got it; set by the engine.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
-    pub created_at: Option<DateTime<Utc>>,
+    pub created_at: Option<Timestamp>,
     /// When it was last changed; set by the engine.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
-    pub updated_at: Option<DateTime<Utc>>,
+    pub updated_at: Option<Timestamp>,
     #[serde(skip)]
     pub(super) problem: Option<LimitProblem>,
 }

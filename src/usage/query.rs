@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +19,11 @@ use crate::query::{filter_setters, range_setters};
 /// `startDate`, `endDate`, `customerId`, `eventType`, `model`, `filters`, `timeZone`, `anchor`.
 ///
 /// ```
-/// use limitry::UsageQuery;
+/// use std::time::Duration;
+/// use limitry::{Timestamp, UsageQuery};
 ///
-/// let january = UsageQuery::new("2024-01-01T00:00:00Z".parse()?, "2024-02-01T00:00:00Z".parse()?);
+/// let start: Timestamp = "2024-01-01T00:00:00Z".parse()?;
+/// let january = UsageQuery::new(start, start + Duration::from_secs(31 * 86_400));
 /// let query = january.customer("cust_123").filter("team_id", "eng");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -30,9 +32,9 @@ use crate::query::{filter_setters, range_setters};
 #[must_use]
 pub struct UsageQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    start_date: Option<DateTime<Utc>>,
+    start_date: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    end_date: Option<DateTime<Utc>>,
+    end_date: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     customer_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,8 +51,8 @@ pub struct UsageQuery {
 
 impl UsageQuery {
     /// Asks about the events from `start` on and before `end`.
-    pub fn new(start: DateTime<Utc>, end: DateTime<Utc>) -> Self {
-        Self { start_date: Some(start), end_date: Some(end), ..Self::default() }
+    pub fn new(start: impl Into<Timestamp>, end: impl Into<Timestamp>) -> Self {
+        Self { start_date: Some(start.into()), end_date: Some(end.into()), ..Self::default() }
     }
 
     /// Asks about all events there ever were.
@@ -111,8 +113,8 @@ impl UsageQuery {
 
 /// A range of time; no start and no end are no bounds.
 pub(crate) fn range(
-    start: Option<DateTime<Utc>>,
-    end: Option<DateTime<Utc>>,
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
 ) -> Result<Range<Timestamp>, QueryError> {
     let start = start.map_or(Timestamp::MIN, Timestamp::from);
     let end = end.map_or(Timestamp::MAX, Timestamp::from);
@@ -158,9 +160,9 @@ pub struct MeterQuery {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     dimensions: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    start_date: Option<DateTime<Utc>>,
+    start_date: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    end_date: Option<DateTime<Utc>>,
+    end_date: Option<Timestamp>,
 }
 
 impl MeterQuery {

@@ -247,7 +247,7 @@ impl Cut {
 
     /// The beginnings of all the dates on which a bucket begins, from before the range to after.
     fn dated_edges(self, zone: Tz, anchor: Option<NaiveDate>, range: &Range<Nanos>) -> Vec<Nanos> {
-        let date = |at: Nanos| super::date(at).date_naive();
+        let date = |at: Nanos| super::day_of(at);
         let first = date(range.start) - Months::new(2);
         let dates = first.iter_days().take_while(|it| *it < date(range.end) + Months::new(2));
         let mut edges: Vec<Nanos> =

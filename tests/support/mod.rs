@@ -21,11 +21,11 @@ pub mod usage;
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use limitry::{
     Algorithm, Amount, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric,
     Outcome, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RetryAfter,
-    RuleSet, RulesError, Standing, TrackError, Window,
+    RuleSet, RulesError, Standing, Timestamp, TrackError, Window,
 };
 use oracle::{
     Act, Answer, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Prop, Rule,
@@ -35,10 +35,15 @@ use oracle::{
 /// 2024-01-15T10:30:00Z, a Monday.
 pub const START: Nanos = 1_705_314_600 * SECOND;
 
-pub fn date(instant: Nanos) -> DateTime<Utc> {
+pub fn date(instant: Nanos) -> Timestamp {
     let seconds = i64::try_from(instant.div_euclid(SECOND)).expect("an instant of this era");
     let nanos = u32::try_from(instant.rem_euclid(SECOND)).expect("below a second");
-    DateTime::from_timestamp(seconds, nanos).expect("an instant of this era")
+    Timestamp::new(seconds, nanos)
+}
+
+/// The date in UTC.
+pub fn day_of(instant: Nanos) -> NaiveDate {
+    DateTime::<Utc>::try_from(date(instant)).expect("an instant of this era").date_naive()
 }
 
 pub fn duration(length: Nanos) -> Duration {
@@ -298,7 +303,7 @@ pub fn seen(decision: &Decision) -> Seen {
                 limit: whole(status.limit),
                 used: None,
                 remaining: milli(status.remaining),
-                reset: Some(status.reset),
+                reset: Some(status.reset.unix_seconds()),
                 exceeded: status.exceeded,
             })
             .collect(),
@@ -310,7 +315,7 @@ pub fn seen(decision: &Decision) -> Seen {
                 limit: whole(status.limit),
                 used: Some(milli(status.used)),
                 remaining: milli(status.remaining),
-                reset: status.reset,
+                reset: status.reset.map(Timestamp::unix_seconds),
                 exceeded: status.exceeded,
             })
             .collect(),
@@ -341,7 +346,7 @@ pub fn stood(standing: &Standing) -> Stood {
                 limit: whole(status.limit),
                 used: None,
                 remaining: milli(status.remaining),
-                reset: Some(status.reset),
+                reset: Some(status.reset.unix_seconds()),
                 exceeded: status.exceeded,
             })
             .collect(),
@@ -353,7 +358,7 @@ pub fn stood(standing: &Standing) -> Stood {
                 limit: whole(status.limit),
                 used: Some(milli(status.used)),
                 remaining: milli(status.remaining),
-                reset: status.reset,
+                reset: status.reset.map(Timestamp::unix_seconds),
                 exceeded: status.exceeded,
             })
             .collect(),

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use chrono::DateTime;
 use limitry::{
+    Timestamp, 
     Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Metric, Period, Quota,
     RateLimit, Recording, RollupOptions, Window,
 };
@@ -81,7 +82,7 @@ fn builder() -> EngineBuilder {
 }
 
 fn clock() -> ManualClock {
-    ManualClock::new(DateTime::from_timestamp(START, 0).expect("a time"))
+    ManualClock::new(Timestamp::new(START, 0))
 }
 
 fn names(customers: usize) -> Vec<String> {

@@ -24,7 +24,7 @@ struct Clocks {
 impl Clocks {
     fn new() -> Self {
         let now = Utc.with_ymd_and_hms(2026, 3, 10, 12, 0, 0).single().expect("an instant");
-        Self { limitry: ManualClock::new(now), governor: FakeRelativeClock::default(), now }
+        Self { limitry: ManualClock::new(now.into()), governor: FakeRelativeClock::default(), now }
     }
 
     fn advance(&mut self, by: Duration) {

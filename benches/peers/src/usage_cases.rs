@@ -62,7 +62,7 @@ pub fn questions(size: &Size) -> Vec<Row> {
 
 fn engine() -> (Engine, ManualClock) {
     let start = DateTime::from_timestamp(START, 0).expect("a time");
-    let clock = ManualClock::new(start);
+    let clock = ManualClock::new(start.into());
     let engine = Engine::builder().clock(clock.clone()).build().expect("no rules");
     (engine, clock)
 }

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use chrono::{DateTime, Utc};
-
+use crate::clock::Timestamp;
 use crate::decision::Decision;
 use crate::durable::{Durability, Pipeline, Verified, VerifyReport};
 use crate::engine::{Engine, Usage};
@@ -240,7 +239,7 @@ fn kept_by(both: [Usage<'_>; 2]) -> Option<UsageQuery> {
         first = first.max(usage.summary(&all).ok()?.covers.start);
     }
     let Some(first) = first else { return Some(all) };
-    Some(UsageQuery::new(first.try_into().ok()?, DateTime::<Utc>::MAX_UTC))
+    Some(UsageQuery::new(first, Timestamp::MAX))
 }
 
 /// Whether both have the same sums, in all or by a dimension. Which values are among the others
