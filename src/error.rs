@@ -42,7 +42,8 @@ pub enum EventError {
         /// The engine's time.
         now: Timestamp,
     },
-    /// A quota that matches the event counts it in a period that ended too long ago to be known.
+    /// A hard quota to which the event adds something counts it in a period that ended too long ago
+    /// to be known.
     #[error(
         "timestamp: {timestamp} falls in a period of quota {quota:?} that ended more than the \
          late events' allowance before the engine's clock, {now}"

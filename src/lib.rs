@@ -82,7 +82,8 @@
 //! - **Very late events without a record.** A calendar quota keeps the counter of a period for
 //!   [`EngineBuilder::late_events`], an hour by default. An event that comes later is judged by the
 //!   recorded events; where recording is off, or retention has taken them, it is an
-//!   [`EventError::TooLate`] from `track`, and [`Engine::record`] leaves that quota alone.
+//!   [`EventError::TooLate`] from `track` if the quota could refuse it. A quota on trial and
+//!   [`Engine::record`] leave that period alone.
 //! - **The last slot of a sliding window.** [`Algorithm::SlidingWindow`] and [`Period::rolling`]
 //!   count in slots of a sixtieth of their length, and may refuse up to one slot early.
 //! - **Prompt release of memory.** Idle counters are dropped by calls; an engine that nobody calls
@@ -101,8 +102,13 @@
 //!   alone. In HTTP a replay is its first answer, 201 and the same body, with the header
 //!   `Idempotent-Replayed: true`.
 //! - A quota refuses when used + amount > limit, a token bucket when it holds less than the cost.
-//!   How each algorithm counts, and the most that it admits in any span of its window, is said at
+//!   What adds nothing to a rule is never refused by it, at the limit or above: an event without
+//!   the metric, a cost of 0, a refund, a gauge that does not rise. A limit of 0 blocks, and a rule
+//!   without a limit counts and refuses nothing. How each algorithm counts, and the most that it admits in any span of its window, is said at
 //!   [`Algorithm`] and [`RateLimit::worst_case`].
+//! - An amount below zero (a refund, a correction) counts in quotas and meters as what it is: less
+//!   than nothing may be used, and no more than the limit is left. A rate limit gives back the
+//!   newest uses of the window, or what a bucket misses, and no more.
 //! - Rate limits and rolling quotas go by the engine's clock, calendar quotas by the event's
 //!   timestamp: a late event counts in the period of its timestamp and in no later one. More than
 //!   24 hours ahead is an error.
@@ -135,8 +141,8 @@
 //!    16
 //!  +  8 * (length / 8 + 1)   for each value of the key; length / 8 is rounded down
 //!  + 24                      for each rate limit and calendar quota, once more for each other
-//!                            period that late or early events keep; 32 for one of a `max` or
-//!                            `latest` meter
+//!                            period that late or early events keep; 32 where a count is beyond
+//!                            63 bits of its unit, 40 for one of a `max` or `latest` meter
 //!  + 504                     for each sliding window and rolling quota
 //!  + 20 to 39                for a slot of the hash table, by its load
 //! ```
@@ -150,7 +156,7 @@
 //! | what | bytes | how many |
 //! |---|---|---|
 //! | a rule | about 1 400 | as you define |
-//! | an idempotency key, with its answer of up to 8 rules | about 800 | a million |
+//! | an idempotency key, with its answer of up to 8 rules | about 930 | a million |
 //! | the same with a store | 17 to 30 | 20 million |
 //! | a recorded event, its strings and numbers packed | 70 to 110 for a model call | 100 000 |
 //! | a row of the roll-ups; 104 more with one or two named values | 74 | see [`RollupOptions`] |

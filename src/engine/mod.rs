@@ -98,9 +98,9 @@ impl Engine {
     ///
     /// # Errors
     /// A field of the event breaks its rule; the timestamp is more than 24 hours ahead, or falls
-    /// in a quota's period that ended too long ago and of which not all is recorded; the
-    /// idempotency key was used for another payload. Nothing is counted then. A refusal is not an
-    /// error.
+    /// in the period of a hard quota to which it adds something, that ended too long ago and of
+    /// which not all is recorded; the idempotency key was used for another payload. Nothing is
+    /// counted then. A refusal is not an error.
     pub fn track(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
         self.once(event, Intent::Take)
     }
@@ -137,8 +137,12 @@ impl Engine {
         self.all_acknowledged(answers)
     }
 
-    /// Says where the event's dimensions stand on every rule that matches, without the event's
-    /// own values; takes nothing.
+    /// Says where the event's dimensions stand on every rule that matches, whatever the event
+    /// brings; takes nothing.
+    ///
+    /// It asks whether anything is left, as a check over the wire without amounts does, and
+    /// [`check`](Self::check) whether this event fits: one that adds nothing fits where nothing is
+    /// left.
     ///
     /// # Errors
     /// As `track`, but for idempotency keys, which are not looked at.

@@ -49,7 +49,7 @@ pub enum Overflow {
     /// All new keys share one more counter of the rule.
     #[default]
     Share,
-    /// New keys are refused; the wait is [`Never`](crate::RetryAfter::Never), because it hangs
+    /// New keys are refused what adds something; the wait is [`Never`](crate::RetryAfter::Never), because it hangs
     /// on other keys.
     Deny,
     /// New keys pass this rule uncounted.

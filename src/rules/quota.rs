@@ -20,10 +20,11 @@ use crate::clock::Timestamp;
 /// assert_eq!(rule.worst_case(), Some(100_000.into())); // across the turn of a month
 /// ```
 ///
-/// It refuses an event when the figure after it would be above the limit: used and amount
-/// together; of a `max` meter the higher of the two; of a `latest` meter the amount, or the figure
-/// as it is where the event is older than the one that the figure is of. An event that lacks the
-/// value leaves the figure as it is.
+/// It refuses an event that raises the figure above the limit. The figure after the event is used
+/// and amount together; of a `max` meter the higher of the two; of a `latest` meter the amount, or
+/// the figure as it is where the event is older than the one that the figure is of. An event that
+/// lacks the value leaves the figure as it is. One that leaves or lowers it is never refused: over
+/// a limit that was lowered, a gauge may go down and not up.
 ///
 /// With recording on, the figure of a calendar quota is always that of its meter over the period:
 /// also of a quota that is added, or that starts to count something else, while the period is under
