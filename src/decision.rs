@@ -164,7 +164,8 @@ impl Sayings {
             return said.fits.then_some(from);
         }
         let ahead = self.ahead.iter().find(|(rule, _)| *rule == said.rule);
-        let ahead = ahead.map_or(&[][..], |(_, ahead)| ahead);
+        let (none, known) = (Ahead::default(), ahead.map(|(_, ahead)| ahead));
+        let ahead = known.unwrap_or(&none);
         policy.passes_at(&said.reading, ahead, said.cost(), self.at, from, self.timeline)
     }
 }

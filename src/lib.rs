@@ -84,8 +84,9 @@
 //!   recorded events; where recording is off, or retention has taken them, it is an
 //!   [`EventError::TooLate`] from `track` if the quota could refuse it. A quota on trial and
 //!   [`Engine::record`] leave that period alone.
-//! - **The last slot of a sliding window.** [`Algorithm::SlidingWindow`] and [`Period::rolling`]
-//!   count in slots of a sixtieth of their length, and may refuse up to one slot early.
+//! - **The last sixtieth of a crowded window.** [`Algorithm::SlidingWindow`] and
+//!   [`Period::rolling`] tell 62 instants of use apart. Where there are more in a window, some use
+//!   leaves late, by less than a sixtieth of the length, and a call may be refused for as long.
 //! - **Prompt release of memory.** Idle counters are dropped by calls; an engine that nobody calls
 //!   keeps what it has.
 //!
@@ -109,9 +110,11 @@
 //! - An amount below zero (a refund, a correction) counts in quotas and meters as what it is: less
 //!   than nothing may be used, and no more than the limit is left. A rate limit gives back the
 //!   newest uses of the window, or what a bucket misses, and no more.
-//! - Rate limits and rolling quotas go by the engine's clock, calendar quotas by the event's
-//!   timestamp: a late event counts in the period of its timestamp and in no later one. More than
-//!   24 hours ahead is an error.
+//! - Rate limits go by the engine's clock, quotas by the event's timestamp: a late event counts in
+//!   the period of its timestamp and in no later one, in a rolling period until its timestamp is so
+//!   long ago. More than 24 hours ahead is an error.
+//! - What is only recorded, and not asked for, takes a token bucket below empty, and it pays back:
+//!   see [`RateLimit::max_debt`].
 //! - A refused event is recorded nowhere, counts nowhere, and leaves its idempotency key free.
 //! - A key is its customer's, and a retry has the key and payload of the first event, whatever its
 //!   timestamp: see [`Event::idempotency_key`]. The key with another payload is a conflict.
@@ -143,7 +146,10 @@
 //!  + 24                      for each rate limit and calendar quota, once more for each other
 //!                            period that late or early events keep; 32 where a count is beyond
 //!                            63 bits of its unit, 40 for one of a `max` or `latest` meter
-//!  + 504                     for each sliding window and rolling quota
+//!  + 16                      for each sliding window and rolling quota, and 16 for each instant of
+//!                            use in the window, with room for 1, 2, 4, 8, 16, 32 or 63 of them:
+//!                            32 to 1 024. See `Algorithm` and `Period` for large and negative
+//!                            amounts
 //!  + 20 to 39                for a slot of the hash table, by its load
 //! ```
 //!

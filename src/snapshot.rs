@@ -285,7 +285,8 @@ impl Compiler {
                         // A rule set is valid as a whole: its rates are exact.
                         let none = Rate { units: 0, nanos: window, depth: 0 };
                         let rate = Rate::new(limit, window, capacity).unwrap_or(none);
-                        Policy::TokenBucket(TokenBucket::new(rate))
+                        let most = rule.max_debt.map(|most| measure.units_of(most));
+                        Policy::TokenBucket(TokenBucket::new(rate).with_max_debt(most))
                     }
                     Algorithm::TokenBucket | Algorithm::FixedWindow => {
                         Policy::FixedWindow(FixedWindow::new(limit, window, self.timeline))
@@ -307,7 +308,7 @@ impl Compiler {
                         Fold::Latest => gauge(Gauge::Latest, periods),
                     }
                 }
-                Err(length) => Policy::SlidingWindow(SlidingWindow::new(limit, nanos(length))),
+                Err(length) => Policy::SlidingWindow(SlidingWindow::rolling(limit, nanos(length))),
             },
         }
     }

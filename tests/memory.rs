@@ -151,6 +151,39 @@ fn keys_that_came_to_rest_are_dropped_in_passing_and_their_memory_with_them() {
     assert!(memory.bytes_max <= documented_bytes(most, 12, 1), "{} bytes", memory.bytes_max);
 }
 
+/// The bytes a key that sliding windows and rolling quotas take with so many uses, a second apart,
+/// beside the row's two words, the id's two and the table.
+fn list_bytes(uses: u64) -> u64 {
+    const KEYS: u64 = 1_000;
+    let mut kept = None;
+    let memory = measure(|| {
+        let clock = clock();
+        let engine = Engine::builder().recording(Recording::Off).clock(clock.clone());
+        let period = Period::rolling(Duration::from_secs(3_600));
+        let quota = Quota::new("Calls in an hour", Metric::TotalEvents, 1_000_000, period);
+        let engine = engine.quota(quota.per("customer_id")).build().expect("valid rules");
+        for _ in 0..uses {
+            flood(&engine, KEYS);
+            clock.advance(Duration::from_secs(1));
+        }
+        kept = Some(engine);
+    });
+    assert_eq!(kept.expect("the engine was built").live_keys(), KEYS);
+    let all = u64::try_from(memory.bytes_current).expect("what is kept is not negative");
+    all / KEYS - 8 * 4
+}
+
+/// The formula of the front page.
+#[test]
+fn a_list_of_uses_takes_16_bytes_each_and_a_kilobyte_at_most() {
+    for (uses, least, most) in [(1, 32, 32), (3, 80, 80), (20, 528, 528), (80, 1_024, 1_024)] {
+        let bytes = list_bytes(uses);
+        println!("{bytes} bytes a key with {uses} uses");
+        let others = 39 + BASE_BYTES / 1_000;
+        assert!((least..=most + others).contains(&bytes), "{bytes} bytes with {uses} uses");
+    }
+}
+
 /// The bytes an event in a log of many, all of one customer: the roll-ups have a few rows only.
 fn log_bytes(event: impl Fn(u64) -> Event<'static>) -> u64 {
     const EVENTS: u64 = 250_000;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, Image, Lump, count};
-use super::periods::{Ahead, Bounds, Held, Periods, Span};
+use super::periods::{Bounds, Held, Periods, Span};
 use super::time::{At, Moment, Timeline};
 use crate::rules::{Cost, Units};
 
@@ -38,7 +38,7 @@ impl CalendarPeriod {
     }
 
     /// The periods after the event's that have been used.
-    pub(super) fn ahead<'c>(cells: impl Iterator<Item = Cell<'c>>, at: At) -> Ahead {
+    pub(super) fn ahead<'c>(cells: impl Iterator<Item = Cell<'c>>, at: At) -> Box<[Span]> {
         let later = Periods::later(cells, at);
         let mut ahead: Vec<Span> = later
             .map(|(cell, start, end)| {

@@ -13,8 +13,6 @@ pub(super) const NARROW: usize = 2;
 pub(super) const BROAD: usize = 3;
 /// The state words of a quota of the highest or latest amount: also the latest event's instant.
 pub(super) const TALL: usize = 4;
-/// The state words of a sliding window: the newest slot and a ring of 61.
-pub(super) const WIDE: usize = 62;
 
 /// Units in two words, the high one first: what holds them is aligned to eight bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,16 +89,18 @@ pub(super) struct Cell<'r> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) extra: u32,
+    /// The words are a list, which says itself how long it is.
+    pub(super) is_list: bool,
     pub(super) words: SmallVec<[u64; NARROW]>,
 }
 
 impl Image {
     pub(super) fn zero(words: usize) -> Self {
-        Self { extra: 0, words: SmallVec::from_elem(0, words) }
+        Self { extra: 0, is_list: false, words: SmallVec::from_elem(0, words) }
     }
 
     pub(super) fn narrow(extra: u32, first: u64, second: u64) -> Self {
-        Self { extra, words: SmallVec::from_buf([first, second]) }
+        Self { extra, is_list: false, words: SmallVec::from_buf([first, second]) }
     }
 
     /// A count, in as many words as it needs.
@@ -108,14 +108,14 @@ impl Image {
         let mut image = Self::zero(NARROW);
         image.extra = extra;
         if !write_count(&mut image.words, first, count) {
-            image = Self { extra, words: SmallVec::from_elem(0, BROAD) };
+            image = Self { extra, ..Self::zero(BROAD) };
             write_count(&mut image.words, first, count);
         }
         image
     }
 
     pub(super) fn of(extra: u32, words: &[u64]) -> Self {
-        Self { extra, words: words.into() }
+        Self { extra, is_list: false, words: words.into() }
     }
 
     /// The period of a calendar quota's counter.

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, Image, Lump, TALL, count, split};
-use super::periods::{Ahead, Bounds, Held, Periods, Span};
+use super::periods::{Bounds, Held, Periods, Span};
 use super::time::{At, Moment, Timeline};
 use crate::rules::{Cost, Units};
 
@@ -93,7 +93,7 @@ impl GaugePeriod {
     }
 
     /// The periods after the event's that have a figure.
-    pub(super) fn ahead<'c>(cells: impl Iterator<Item = Cell<'c>>, at: At) -> Ahead {
+    pub(super) fn ahead<'c>(cells: impl Iterator<Item = Cell<'c>>, at: At) -> Box<[Span]> {
         let later = Periods::later(cells, at);
         let mut ahead: Vec<Span> = later
             .map(|(cell, start, end)| {

@@ -7,6 +7,7 @@
 mod calendar_period;
 mod cell;
 mod counter;
+mod entries;
 mod fixed_window;
 mod gauge_period;
 mod history;

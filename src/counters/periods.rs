@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::Cell;
 use super::history::Used;
+use super::sliding_window::Step;
 use super::time::{At, Moment};
 use crate::calendar::{Calendar, PeriodBounds};
 use crate::rules::Units;
@@ -80,8 +81,25 @@ pub(crate) struct Span {
     pub(super) latest: Moment,
 }
 
-/// The later periods that have been used, in order; almost always none.
-pub(crate) type Ahead = Box<[Span]>;
+/// How the use of a counter goes on, where what it says at the moment does not tell; almost always
+/// nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ahead {
+    /// The later periods that have been used, in order.
+    pub(super) spans: Box<[Span]>,
+    /// What is used of a window as one use after the other leaves it.
+    pub(super) steps: Box<[Step]>,
+}
+
+impl Ahead {
+    pub(super) fn of_spans(spans: Box<[Span]>) -> Self {
+        Self { spans, ..Self::default() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.spans.is_empty() && self.steps.is_empty()
+    }
+}
 
 /// Where a row holds the event's period.
 #[derive(Clone, Copy, Debug)]

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::calendar_period::{CalendarPeriod, PeriodUse};
-use super::cell::{Cell, Image, Lump, NARROW, TALL, WIDE, Wide, join, split, write_count};
+use super::cell::{Cell, Image, Lump, NARROW, TALL, Wide, join, split, write_count};
 use super::fixed_window::{FixedWindow, WindowUse};
 use super::gauge_period::{self, Figure, GaugePeriod, GaugeUse};
 use super::history::Used;
-use super::periods::{Ahead, Bounds, Held, Periods, Span};
+use super::periods::{Ahead, Bounds, Held, Periods};
 use super::sliding_window::{SlidingUse, SlidingWindow};
 use super::time::{At, Moment, Timeline};
 use super::token_bucket::TokenBucket;
@@ -90,13 +90,12 @@ impl Figures {
 }
 
 impl Policy {
-    /// How many state words a counter has.
-    #[inline]
-    pub(super) fn words(&self) -> usize {
+    /// The state of a counter that has counted nothing.
+    pub(super) fn fresh(&self) -> Image {
         match self {
-            Self::SlidingWindow(_) => WIDE,
-            Self::GaugePeriod(_) => TALL,
-            _ => NARROW,
+            Self::SlidingWindow(_) => SlidingWindow::fresh(),
+            Self::GaugePeriod(_) => Image::zero(TALL),
+            _ => Image::zero(NARROW),
         }
     }
 
@@ -194,18 +193,24 @@ impl Policy {
         }
     }
 
-    /// The periods after the event's that a quota's counter has seen use in.
-    pub(super) fn ahead<'c>(&self, cells: impl Iterator<Item = Cell<'c>>, at: At) -> Ahead {
+    /// How the use of a counter goes on, where that is not in what it says now: the periods after
+    /// the event's that have been used, or what leaves a window.
+    pub(super) fn ahead<'c>(&self, mut cells: impl Iterator<Item = Cell<'c>>, at: At) -> Ahead {
         match self {
-            Self::CalendarPeriod(_) if !at.explicit => CalendarPeriod::ahead(cells, at),
-            Self::GaugePeriod(_) if !at.explicit => GaugePeriod::ahead(cells, at),
+            Self::CalendarPeriod(_) if !at.explicit => {
+                Ahead::of_spans(CalendarPeriod::ahead(cells, at))
+            }
+            Self::GaugePeriod(_) if !at.explicit => Ahead::of_spans(GaugePeriod::ahead(cells, at)),
+            Self::SlidingWindow(policy) => {
+                Ahead { steps: policy.ahead(cells.next(), at), ..Ahead::default() }
+            }
             _ => Ahead::default(),
         }
     }
 
     /// Takes a cost: moves the reading on, writes the state into a cell, and returns the 32 bits
-    /// for its tag. `None`, and nothing written, where the cell has no room for the state, which is
-    /// then all in the reading.
+    /// for its tag. `None`, and nothing written, where the cell has no room for the state: see
+    /// [`regrown`](Self::regrown).
     #[inline]
     pub(super) fn take(
         &self,
@@ -233,30 +238,36 @@ impl Policy {
                 *used = used.get().saturating_add(units).into();
                 (*length, start.cast_unsigned(), *used)
             }
-            (_, reading) => return Some(self.take_wide(reading, words, at, cost)),
+            (_, reading) => return self.take_wide(reading, words, at, cost),
         };
         write_count(words, first, used.get()).then_some(extra)
     }
 
     /// Takes a cost from a counter of more than two words; apart, because most have two.
     #[inline(never)]
-    fn take_wide(&self, reading: &mut Reading, words: &mut [u64], at: &At, cost: Cost) -> u32 {
+    fn take_wide(
+        &self,
+        reading: &mut Reading,
+        words: &mut [u64],
+        at: &At,
+        cost: Cost,
+    ) -> Option<u32> {
         match (self, reading) {
             (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => {
                 *read = policy.after(*read, *at, cost.units);
-                policy.add(words, *at, cost.units);
-                0
+                let written = words.is_empty() || policy.add(words, *at, cost.units);
+                written.then_some(0)
             }
             (Self::GaugePeriod(policy), reading) => {
-                let Some(mut gauge) = reading.gauge() else { return 0 };
+                let Some(mut gauge) = reading.gauge() else { return Some(0) };
                 let state = policy.take(&mut gauge, cost, *at);
                 *reading = gauge.into();
                 if let Some(to) = words.first_chunk_mut() {
                     *to = state;
                 }
-                gauge.period.length
+                Some(gauge.period.length)
             }
-            _ => 0,
+            _ => Some(0),
         }
     }
 
@@ -264,6 +275,7 @@ impl Policy {
     #[cfg(feature = "durable")]
     pub(super) fn of_format_1(&self, image: Image) -> Image {
         match (self, image.words.as_slice()) {
+            (Self::SlidingWindow(policy), ring) => policy.of_ring(ring),
             (Self::FixedWindow(_) | Self::CalendarPeriod(_), [first, used]) => {
                 Image::count(image.extra, *first, (*used).into())
             }
@@ -272,6 +284,16 @@ impl Policy {
             }
             _ => image,
         }
+    }
+
+    /// The state after a cost, in as many words as it needs, of a cell that had no room for it and
+    /// that says `words`; the reading has moved on.
+    pub(super) fn regrown(&self, words: &[u64], reading: &Reading, at: At, cost: Cost) -> Image {
+        let image = match self {
+            Self::SlidingWindow(policy) => Some(policy.after_words(words, at, cost.units)),
+            _ => reading.image(),
+        };
+        image.unwrap_or_else(|| self.fresh())
     }
 
     /// The figures of a reading that was taken at `at`.
@@ -359,7 +381,7 @@ impl Policy {
     pub(crate) fn passes_at(
         &self,
         before: &Reading,
-        ahead: &[Span],
+        ahead: &Ahead,
         cost: Cost,
         at: At,
         from: Moment,
@@ -375,14 +397,14 @@ impl Policy {
             (Self::FixedWindow(policy), Reading::FixedWindow(window)) => {
                 policy.passes_at(*window, cost.units, from)
             }
-            (Self::SlidingWindow(_), Reading::SlidingWindow(read)) => {
-                (read.passes_at < Moment::MAX).then(|| read.passes_at.max(from))
+            (Self::SlidingWindow(policy), Reading::SlidingWindow(read)) => {
+                policy.passes_at(*read, &ahead.steps, cost.units, at, from)
             }
             (Self::CalendarPeriod(policy), reading) => {
-                policy.passes_at(reading.period()?, ahead, cost, at, from, timeline)
+                policy.passes_at(reading.period()?, &ahead.spans, cost, at, from, timeline)
             }
             (Self::GaugePeriod(policy), reading) => {
-                policy.passes_at(reading.gauge()?, ahead, cost, at, from, timeline)
+                policy.passes_at(reading.gauge()?, &ahead.spans, cost, at, from, timeline)
             }
             _ => None,
         }
@@ -412,7 +434,7 @@ impl Policy {
         match self {
             Self::TokenBucket(policy) => policy.is_full(TokenBucket::full_at(Some(cell)), at),
             Self::FixedWindow(policy) => policy.read(Some(cell), at).used == Wide::ZERO,
-            Self::SlidingWindow(policy) => policy.read(Some(cell), at).used == Wide::ZERO,
+            Self::SlidingWindow(policy) => policy.is_idle(cell, at),
             Self::CalendarPeriod(policy) => policy.is_idle(cell, at),
             Self::GaugePeriod(policy) => policy.is_idle(cell, at),
         }
@@ -436,7 +458,7 @@ impl Policy {
         match self {
             Self::TokenBucket(policy) => policy.adopt(lump, at),
             Self::FixedWindow(policy) => policy.adopt(lump, at),
-            Self::SlidingWindow(policy) => policy.adopt(lump, at),
+            Self::SlidingWindow(_) => SlidingWindow::adopt(lump, at),
             Self::CalendarPeriod(policy) => policy.adopt(lump, at),
             Self::GaugePeriod(policy) => policy.adopt(lump, at),
         }

@@ -6,17 +6,20 @@
 //!
 //! One allocation a key, without padding: with two rate limits and two quotas, 13 bytes of
 //! customer id take 4 + 4 * 3 words. A counter's tag holds the number that it has for life, and
-//! in two bits above it how wide the cell is: a count that outgrows its word gets another one.
+//! in two bits above it how wide the cell is: a count that outgrows its word gets another one, and
+//! a list of uses says in its first word how long it is.
 
-use super::cell::{BROAD, Cell, Image, NARROW, TALL, WIDE};
+use super::cell::{BROAD, Cell, Image, NARROW, TALL};
+use super::entries;
 
 #[cfg(feature = "durable")]
 mod saved;
 
 /// Where a tag says how wide its cell is: above the counter's number, which is below 2^30.
 const FORM: u32 = 30;
-/// The widths that cells have, in the order of their forms.
-const WIDTHS: [usize; 4] = [NARROW, BROAD, WIDE, TALL];
+/// The widths that cells have, in the order of their forms; that of a list is in its first word.
+const WIDTHS: [usize; 4] = [NARROW, BROAD, usize::MAX, TALL];
+const LIST: u32 = 2;
 /// The group of rows that new keys share when there is no room for counters of their own.
 const OVERFLOW_GROUP: u32 = u32::MAX;
 const HEADER_WORDS: usize = 2;
@@ -99,7 +102,7 @@ impl Row {
         words.push(u64::from(key.group()) | ((key_words as u64) << 32));
         words.extend(key.words());
         for (number, image) in cells {
-            words.push(tag(*number, image.words.len(), image.extra));
+            words.push(tag(*number, image));
             words.extend_from_slice(&image.words);
         }
         Self(words.into_boxed_slice())
@@ -159,19 +162,26 @@ impl Row {
     /// Where the cell after the one at `offset` lies.
     #[inline]
     pub(super) fn after(&self, offset: usize) -> usize {
-        let width = self.0.get(offset).map_or(NARROW, |tag| width(*tag));
-        offset.saturating_add(width).saturating_add(1)
+        offset.saturating_add(self.width_at(offset)).saturating_add(1)
     }
 
     /// How many words of state the cell at `offset` has.
     pub(super) fn width_at(&self, offset: usize) -> usize {
-        self.0.get(offset).map_or(0, |tag| width(*tag))
+        match self.0.get(offset..) {
+            Some([tag, state @ ..]) => width(*tag, state.first()),
+            _ => NARROW,
+        }
     }
 
     /// The cell at `offset`.
     #[cfg(feature = "durable")]
     pub(super) fn cell_at(&self, offset: usize) -> Option<Cell<'_>> {
         Cells { words: &self.0, offset }.next().map(|(_, cell)| cell)
+    }
+
+    /// The words of the cell at `offset`.
+    pub(super) fn words_at(&self, offset: usize) -> Option<&[u64]> {
+        Cells { words: &self.0, offset }.next().map(|(_, cell)| cell.words)
     }
 
     /// Writes the state of the cell at `offset`, and its tag's 32 bits by the closure's answer.
@@ -183,7 +193,7 @@ impl Row {
         write: impl FnOnce(&mut [u64]) -> Option<u32>,
     ) -> bool {
         let Some([first, rest @ ..]) = self.0.get_mut(offset..) else { return true };
-        let Some(words) = rest.get_mut(..width(*first)) else { return true };
+        let Some(words) = rest.get_mut(..width(*first, rest.first())) else { return true };
         let extra = write(words);
         if let Some(extra) = extra {
             *first = u64::from(low(*first)) | (u64::from(extra) << 32);
@@ -208,7 +218,7 @@ impl Row {
     pub(super) fn replace(&mut self, offset: usize, image: &Image) {
         let Some(first) = self.0.get(offset).copied() else { return };
         let end = self.after(offset).min(self.0.len());
-        let cell = std::iter::once(tag(number_of(first), image.words.len(), image.extra));
+        let cell = std::iter::once(tag(number_of(first), image));
         let mut words = std::mem::take(&mut self.0).into_vec();
         words.splice(offset..end, cell.chain(image.words.iter().copied()));
         self.0 = words.into_boxed_slice();
@@ -220,7 +230,7 @@ impl Row {
         let place = sibling.unwrap_or(self.0.len());
         let mut words = std::mem::take(&mut self.0).into_vec();
         words.reserve_exact(image.words.len().saturating_add(1));
-        let tag = tag(number, image.words.len(), image.extra);
+        let tag = tag(number, image);
         let cell = std::iter::once(tag).chain(image.words.iter().copied());
         words.splice(place..place, cell);
         self.0 = words.into_boxed_slice();
@@ -232,7 +242,7 @@ impl Row {
         let mut words = self.0.get(..start).unwrap_or(&[]).to_vec();
         for (number, cell) in self.cells() {
             if keep(number, cell) {
-                words.push(tag(number, cell.words.len(), cell.extra));
+                words.extend(self.0.get(cell.offset));
                 words.extend_from_slice(cell.words);
             }
         }
@@ -259,7 +269,7 @@ impl<'r> Iterator for Cells<'r> {
         let offset = self.offset;
         let tag = *self.words.get(offset)?;
         let start = offset.saturating_add(1);
-        self.offset = start.saturating_add(width(tag));
+        self.offset = start.saturating_add(width(tag, self.words.get(start)));
         let words = self.words.get(start..self.offset)?;
         Some((number_of(tag), Cell { offset, extra: high(tag), words }))
     }
@@ -293,18 +303,22 @@ fn number_of(tag: u64) -> u32 {
     plain(low(tag))
 }
 
+/// How many words of state come after a tag, by the first of them.
 #[inline]
-fn width(tag: u64) -> usize {
+fn width(tag: u64, first: Option<&u64>) -> usize {
     match low(tag) >> FORM {
         0 => NARROW,
+        LIST => first.map_or(0, |head| entries::width(*head)),
         form => WIDTHS.get(form as usize).copied().unwrap_or(NARROW),
     }
 }
 
 #[inline]
-fn tag(number: u32, words: usize, extra: u32) -> u64 {
+fn tag(number: u32, image: &Image) -> u64 {
+    let words = image.words.len();
     let form = (0_u32..).zip(WIDTHS).find(|(_, width)| *width == words).map_or(0, |(form, _)| form);
-    u64::from(number | (form << FORM)) | (u64::from(extra) << 32)
+    let form = if image.is_list { LIST } else { form };
+    u64::from(number | (form << FORM)) | (u64::from(image.extra) << 32)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the half is what is wanted")]

@@ -20,6 +20,8 @@ use crate::varint;
 
 /// The lower bits of the first byte: which algorithm's state follows.
 const KIND: u8 = 0b0111;
+/// The kind of a bucket that was allowed to go below empty.
+const OWES: u8 = 6;
 const FITS: u8 = 1 << 3;
 const CROWDED: u8 = 1 << 4;
 const COUNTS: u8 = 1 << 5;
@@ -28,6 +30,7 @@ const LOST: u8 = 1 << 7;
 
 /// What one rule was asked for and what it said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the bits of a byte")]
 pub(crate) struct SavedTake {
     /// The rule, as it was.
     pub(crate) revision: u32,
@@ -37,6 +40,10 @@ pub(crate) struct SavedTake {
     pub(crate) part: Part,
     /// The rule's counter was written: of a crowded key the one that such keys share.
     pub(crate) written: bool,
+    /// A bucket that was allowed to go below empty.
+    pub(crate) owes: bool,
+    /// Of a sliding window that counted in slots, as it did in format 1.
+    pub(crate) in_slots: bool,
     /// The counter's state after the event where it was counted, else without it.
     pub(crate) reading: Reading,
 }
@@ -56,7 +63,7 @@ pub(crate) fn encode_takes(
     let said = |take: &&Take| take.judges() || take.is_written() || take.part().found_no_room();
     varint::put(out, takes.iter().filter(said).count() as u64);
     for take in takes.iter().filter(said) {
-        SavedTake::of(take, revision(take.rule)).encode(at, out);
+        SavedTake::of(take, revision(take.rule), at).encode(at, out);
     }
 }
 
@@ -75,10 +82,12 @@ pub(crate) fn decode_takes(
 }
 
 impl SavedTake {
-    pub(crate) fn of(take: &Take, revision: u32) -> Self {
+    pub(crate) fn of(take: &Take, revision: u32, at: &At) -> Self {
         let Take { fits, reading, .. } = *take;
         let (part, written) = (take.part(), take.is_written());
-        Self { revision, cost: take.cost(), fits, part, written, reading }
+        let owes = at.recorded && part.judges() && matches!(reading, Reading::TokenBucket(_));
+        let cost = take.cost();
+        Self { revision, cost, fits, part, written, owes, in_slots: false, reading }
     }
 
     #[inline]
@@ -89,7 +98,7 @@ impl SavedTake {
             | flag(self.cost.counts, COUNTS)
             | flag(self.written, WRITTEN)
             | flag(!self.part.judges(), LOST);
-        out.push(flags | kind(&self.reading));
+        out.push(flags | self.kind());
         varint::put(out, self.revision.into());
         varint::put_wide(out, self.cost.units);
         // Distances wrap: whatever the instants are, they come back.
@@ -141,7 +150,7 @@ impl SavedTake {
         };
         let wide = |bytes: &mut &[u8]| units(bytes).map(Wide::new);
         let reading = match flags & KIND {
-            0 => {
+            0 | OWES => {
                 let high = varint::take(bytes)?;
                 Reading::TokenBucket([high, take_u64(bytes)?])
             }
@@ -170,8 +179,7 @@ impl SavedTake {
             _ => return None,
         };
         let is = |bit| flags & bit != 0;
-        let known = KIND | FITS | CROWDED | COUNTS | WRITTEN | LOST;
-        (flags & !known == 0).then_some(Self {
+        Some(Self {
             revision,
             cost: Cost { units: cost, counts: is(COUNTS) },
             fits: is(FITS),
@@ -182,19 +190,34 @@ impl SavedTake {
                 (true, true) => Part::Misses,
             },
             written: is(WRITTEN),
+            owes: flags & KIND == OWES,
+            in_slots: version == Version::One && flags & KIND == 2,
             reading,
         })
     }
-}
 
-fn kind(reading: &Reading) -> u8 {
-    match reading {
-        Reading::TokenBucket(_) => 0,
-        Reading::FixedWindow(_) => 1,
-        Reading::SlidingWindow(_) => 2,
-        Reading::CalendarPeriod { .. } => 3,
-        Reading::GaugePeriod { .. } => 4,
-        Reading::NoRoom => 5,
+    fn kind(&self) -> u8 {
+        match self.reading {
+            Reading::TokenBucket(_) if self.owes => OWES,
+            Reading::TokenBucket(_) => 0,
+            Reading::FixedWindow(_) => 1,
+            Reading::SlidingWindow(_) => 2,
+            Reading::CalendarPeriod { .. } => 3,
+            Reading::GaugePeriod { .. } => 4,
+            Reading::NoRoom => 5,
+        }
+    }
+
+    /// The time of its decision for the rule: a sliding window says itself when it counted.
+    pub(super) fn at(&self, at: &At) -> At {
+        let at = At { owes: self.owes, ..*at };
+        match self.reading {
+            Reading::SlidingWindow(read) if self.written && read.passes_at == at.now => {
+                At { event: at.now, explicit: false, ..at }
+            }
+            Reading::SlidingWindow(_) => At { recorded: self.written, ..at },
+            _ => at,
+        }
     }
 }
 
@@ -241,6 +264,8 @@ mod tests {
                     _ => Part::Misses,
                 },
                 written: bits & 4 > 0,
+                owes: bits & 2 > 0 && matches!(reading, Reading::TokenBucket(_)),
+                in_slots: false,
                 reading,
             })
         });
@@ -284,8 +309,9 @@ mod tests {
         let at = timeline.at(Moment(3_155_766_500_000_000_001), None);
         let length = |reading| {
             let cost = Cost { units: 1, counts: true };
-            let (fits, part, written) = (true, Part::Judges, true);
-            let take = SavedTake { revision: 100, cost, fits, part, written, reading };
+            let (fits, part, written, owes, in_slots) = (true, Part::Judges, true, false, false);
+            let take =
+                SavedTake { revision: 100, cost, fits, part, written, owes, in_slots, reading };
             let mut bytes = Vec::new();
             take.encode(&at, &mut bytes);
             bytes.len()
@@ -299,7 +325,7 @@ mod tests {
     fn other_bytes_are_no_takes() {
         let at = Timeline::starting(Timestamp::UNIX_EPOCH).at(Moment(0), None);
         let mut takes = SavedTakes::new();
-        for bytes in [&[][..], &[1], &[1, 6, 0, 0], &[1, 0x86, 0, 0], &[0xff; 30]] {
+        for bytes in [&[][..], &[1], &[1, 7, 0, 0], &[1, 6, 0, 0], &[0xff; 30]] {
             assert_eq!(
                 decode_takes(Version::NEWEST, &mut &*bytes, &at, &mut takes),
                 None,

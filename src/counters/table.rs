@@ -93,6 +93,14 @@ pub(crate) struct Request<'r, 'e> {
     pub(crate) history: Option<&'r dyn History>,
 }
 
+impl Request<'_, '_> {
+    /// The time of the decision, where the engine's is `now`.
+    #[inline]
+    fn at(&self, timeline: Timeline, now: Moment) -> At {
+        timeline.at(now, self.happened).recorded(self.intent == Intent::Record)
+    }
+}
+
 /// How a request was settled.
 #[derive(Debug)]
 pub(crate) struct Verdict<R> {
@@ -279,7 +287,7 @@ impl Table {
         let now = request.roster.not_before(request.now);
         let now = shard.now.map_or(now, |seen| seen.max(now));
         shard.now = Some(now);
-        let at = self.timeline.at(now, request.happened);
+        let at = request.at(self.timeline, now);
         let work = Work { request, at, seats: &[] };
         let row = shard.rows.find_mut(hash, |row| row.has_key(hash, key))?;
         if !work.judge_row(row, takes) {
@@ -368,7 +376,7 @@ impl Table {
         for shard in guards {
             shard.now = Some(now);
         }
-        self.timeline.at(now, request.happened)
+        request.at(self.timeline, now)
     }
 
     /// Judges every take. Returns `false` where one found no room for its counter, which is then

@@ -29,6 +29,24 @@ pub(crate) struct At {
     pub(crate) event: Moment,
     /// The event brought its own timestamp, so waiting does not change its period.
     pub(crate) explicit: bool,
+    /// The event is counted whatever the rules say.
+    pub(crate) recorded: bool,
+    /// A bucket may go below empty for it.
+    pub(crate) owes: bool,
+}
+
+impl At {
+    /// The same of an event that is counted whatever the rules say, or not.
+    #[inline]
+    pub(crate) fn recorded(self, recorded: bool) -> Self {
+        Self { recorded, owes: recorded, ..self }
+    }
+
+    /// The same for a rule that has a say or has none: nothing is owed by one that has none.
+    #[inline]
+    pub(crate) fn for_judge(&self, judges: bool) -> Self {
+        Self { owes: self.owes && judges, ..*self }
+    }
 }
 
 /// Converts between the calendar and the engine's time line.
@@ -97,10 +115,13 @@ impl Timeline {
     pub(crate) fn at(self, now: Moment, happened: Option<Timestamp>) -> At {
         let now_second = self.second(now);
         match happened {
-            None => At { now, now_second, second: now_second, event: now, explicit: false },
+            None => {
+                let (second, event) = (now_second, now);
+                At { now, now_second, second, event, explicit: false, recorded: false, owes: false }
+            }
             Some(happened) => {
                 let (second, event) = (happened.unix_seconds(), self.moment(happened));
-                At { now, now_second, second, event, explicit: true }
+                At { now, now_second, second, event, explicit: true, recorded: false, owes: false }
             }
         }
     }

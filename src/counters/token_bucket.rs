@@ -9,7 +9,8 @@
 //! in lowest terms where it would be too large otherwise.
 //!
 //! Sizes: `rate` is at most 2^62, the depth at most 2^126, and moments are below 2^64, so instants
-//! stay below 2^127 and no sum wraps.
+//! stay below 2^127 and no sum wraps. Where a debt would go beyond 2^128 parts it stays there: such
+//! a bucket is full again later than there are moments, which is never.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,11 +24,20 @@ pub(crate) struct TokenBucket {
     per: u64,
     /// Capacity in parts: `capacity * per`.
     depth: u128,
+    /// How far below empty a record may take it, in parts; without a bound where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    debt: Option<u128>,
 }
 
 impl TokenBucket {
     pub(crate) fn new(Rate { units: rate, nanos: per, depth }: Rate) -> Self {
-        Self { rate, per, depth }
+        Self { rate, per, depth, debt: None }
+    }
+
+    /// The same, with a bound to how many units below empty a record may take it.
+    pub(crate) fn with_max_debt(mut self, most: Option<Units>) -> Self {
+        self.debt = most.map(|most| self.parts_of(most));
+        self
     }
 
     /// A cost in parts; one beyond them is above every capacity.
@@ -60,7 +70,8 @@ impl TokenBucket {
     }
 
     /// When the bucket is full after a cost. One that does not fit leaves the bucket empty, or
-    /// as empty as it was; a refund gives back missing tokens, and no more.
+    /// as empty as it was; one that may be owed takes it below that, as far as it may go. A refund
+    /// gives back missing tokens, and no more.
     #[inline]
     pub(super) fn after(&self, full_at: u128, at: At, cost: Units) -> u128 {
         let now = self.parts(at.now);
@@ -69,7 +80,13 @@ impl TokenBucket {
             return start.saturating_sub(self.parts_of(cost)).max(now);
         }
         let after = start.saturating_add(self.parts_of(cost));
-        after.min(start.max(now.saturating_add(self.depth)))
+        // Where nothing refills it, nothing could ever be paid back.
+        let most = match (at.owes && self.rate > 0, self.debt) {
+            (false, _) => now.saturating_add(self.depth),
+            (true, Some(debt)) => now.saturating_add(self.depth).saturating_add(debt),
+            (true, None) => after,
+        };
+        after.min(start.max(most))
     }
 
     pub(super) fn remaining(&self, full_at: u128, at: At) -> Units {

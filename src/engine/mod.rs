@@ -20,7 +20,7 @@ use crate::event::Event;
 use crate::idempotency::{CustomerKey, IdempotencyKeys};
 use crate::index::Matches;
 use crate::ledger::Ledger;
-use crate::rules::{Cost, Rule};
+use crate::rules::{Cost, Period, Quota, Rule};
 use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 
 mod batch;
@@ -117,9 +117,11 @@ impl Engine {
     /// Counts and records an event whatever the rules say: metering without enforcement.
     ///
     /// The decision is admitted, or the replay of one that was, so that there is no need to look
-    /// at it; `exceeded` marks the rules that the event went over. A
-    /// token bucket goes no lower than empty. A rate limit is left alone when the event's
-    /// timestamp is a whole window or more ago: an import of old events blocks nobody.
+    /// at it; `exceeded` marks the rules that the event went over. A token bucket goes into debt,
+    /// as far as its [`max_debt`](crate::RateLimit::max_debt) lets it, and pays back. What happened
+    /// a whole window ago or longer leaves a rate limit and a rolling quota alone: an import of old
+    /// events blocks nobody. What is younger counts in sliding windows and rolling quotas at its
+    /// own time, in other rate limits now.
     ///
     /// # Errors
     /// As `track`, but never for a late event.
@@ -245,15 +247,21 @@ impl Engine {
         let happened = event.happened_at().map(Timestamp::from);
         let age = happened
             .map_or(0, |at| now.moment.0.saturating_sub(self.table.timeline().moment(at).0));
-        move |compiled| match &compiled.rule {
-            // What happened a window ago has drained from a rate limit since.
-            Rule::RateLimit(rule)
-                if intent == Intent::Record
-                    && u128::from(age) >= rule.window.length().as_nanos() =>
-            {
-                Cost::NOTHING
+        // What happened a window ago has drained from a rate limit since, and has left a rolling
+        // period.
+        let is_over = move |compiled: &CompiledRule| {
+            let length = match &compiled.rule {
+                Rule::RateLimit(rule) if intent == Intent::Record => rule.window.length(),
+                Rule::Quota(Quota { period: Period::Rolling(length), .. }) => *length,
+                _ => return false,
+            };
+            u128::from(age) >= length.as_nanos()
+        };
+        move |compiled| {
+            if age > 0 && is_over(compiled) {
+                return Cost::NOTHING;
             }
-            _ => compiled.measure.of(event),
+            compiled.measure.of(event)
         }
     }
 

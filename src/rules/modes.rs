@@ -10,6 +10,11 @@ pub enum Algorithm {
     /// A bucket of `burst` tokens (by default the limit), refilled continuously and exactly with
     /// the limit a window. Worst case in any span of the window's length: burst + limit.
     /// 24 bytes a key.
+    ///
+    /// What is recorded without being asked for ([`Engine::record`](crate::Engine::record)) may
+    /// take it below empty: it then refuses whatever adds something until the refill has paid the
+    /// debt back and there is room for the cost. [`max_debt`](crate::RateLimit::max_debt) bounds
+    /// that.
     #[default]
     #[serde(alias = "tokenBucket")]
     TokenBucket,
@@ -17,9 +22,14 @@ pub enum Algorithm {
     /// of the window's length: twice the limit, across an edge. 24 bytes a key.
     #[serde(alias = "fixedWindow")]
     FixedWindow,
-    /// Never more than the limit in any span of the window's length. It counts in slots of a
-    /// sixtieth of the window (rounded up to a nanosecond) and a use leaves with its whole slot,
-    /// so it refuses at most one slot early. 504 bytes a key.
+    /// Never more than the limit in any span of the window's length.
+    ///
+    /// Uses are kept with their own times, so that each leaves when it is a window old, to the
+    /// nanosecond. That holds for up to 62 instants of use in a window. Of more, neighbours are
+    /// merged within the cells of a fixed grid, a sixtieth of the window each (rounded up to a
+    /// nanosecond): a use may then leave late by less than a cell, and never leaves early. 32
+    /// bytes a key with one use, and 16 for each further one, for which room is made by doubling
+    /// it: 1 024 at most, or 1 528 where a use is of 2^62 counted units or more.
     #[serde(alias = "slidingWindow")]
     SlidingWindow,
 }
@@ -33,7 +43,8 @@ pub enum Enforcement {
     #[default]
     Hard,
     /// Counts it and refuses nobody; the status says `exceeded`. A bucket goes no lower than
-    /// empty, a window or a quota goes over its limit.
+    /// empty by what is tracked, a window or a quota goes over its limit. What is
+    /// [recorded](crate::Engine::record) takes a bucket into debt, as it does of a hard rule.
     Soft,
     /// Does to its own counter what a hard rule would, and refuses nobody: for trying a rule
     /// out. `exceeded` says that the rule would have refused the event.

@@ -38,11 +38,19 @@ pub enum Period {
 impl Period {
     /// Makes a rolling period: never more than the limit in any span of `length`.
     ///
-    /// It counts in slots of a sixtieth of the length (rounded up to a nanosecond) and a use
-    /// leaves with its whole slot, so it refuses at most one slot early and never late: 24
-    /// minutes for a rolling day, 12 hours for rolling 30 days. It goes by the time at which the
-    /// engine sees an event, not by the event's timestamp. A rule set takes 1 nanosecond to 100
-    /// years.
+    /// The period ends now, and an event counts in it by its own timestamp: it leaves when that is
+    /// `length` ago, to the nanosecond. An event that is older than the period adds nothing, and so
+    /// is never refused by the quota; one that is dated ahead counts at once, and until its
+    /// timestamp is `length` ago.
+    ///
+    /// Uses are kept with their own times, up to 62 instants of them. Of more, neighbours are
+    /// merged within the cells of a fixed grid, a sixtieth of the length each (rounded up to a
+    /// nanosecond): 24 minutes for a rolling day, 12 hours for rolling 30 days. Use may then leave
+    /// late by less than a cell, never early. Amounts below zero are merged apart from the others
+    /// and leave early instead, so that the figure is never too low; and of many events that are
+    /// dated ahead some may stay for as long as the last of them. The bytes a key are those of
+    /// [`Algorithm::SlidingWindow`](crate::Algorithm::SlidingWindow), twice that with many amounts
+    /// below zero. A rule set takes 1 nanosecond to 100 years.
     #[must_use]
     pub const fn rolling(length: Duration) -> Self {
         Self::Rolling(length)

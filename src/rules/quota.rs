@@ -33,7 +33,8 @@ use crate::clock::Timestamp;
 /// - for a shadow quota, which takes only what fits while it judges: the counter leaves out events
 ///   that are recorded;
 /// - for keys that share a counter because there was no room for theirs;
-/// - for a rolling period, which goes by the time at which the engine sees an event;
+/// - for a rolling period, of which more than 62 instants of use are not all told apart (see
+///   [`Period::rolling`]), and which carries its use over where it changes, as below;
 /// - where retention has taken events of the period: a quota that changes then carries its use
 ///   over as [`QuotaUpdate`](crate::QuotaUpdate) says, as it does where recording is off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -66,6 +66,10 @@ pub struct RateLimit {
     /// The capacity of the token bucket; the limit where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<Amount>,
+    /// How far below empty [`Engine::record`](crate::Engine::record) may take the token bucket;
+    /// without a bound where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_debt")]
+    pub max_debt: Option<Amount>,
     /// How it counts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub algorithm: Algorithm,
@@ -108,6 +112,7 @@ impl RateLimit {
             metric: Metric::TotalEvents,
             per: Vec::new(),
             burst: None,
+            max_debt: None,
             algorithm: Algorithm::default(),
             enforcement: Enforcement::default(),
             policy: None,
@@ -142,6 +147,18 @@ impl RateLimit {
         self
     }
 
+    /// Bounds how far below empty [`Engine::record`](crate::Engine::record) may take the token
+    /// bucket.
+    ///
+    /// What was used without being asked for is owed, and the bucket lets nothing that adds
+    /// something pass until the refill has paid it back: 0 forgives all that the bucket did not
+    /// hold, and without this option nothing is forgiven.
+    #[must_use]
+    pub fn max_debt(mut self, most: impl IntoAmount) -> Self {
+        self.max_debt = Some(read_limit("maxDebt", most, &mut self.problem));
+        self
+    }
+
     /// Sets how the rule counts.
     #[must_use]
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
@@ -150,7 +167,8 @@ impl RateLimit {
     }
 
     /// Returns the most that one counter can admit in any span of the window's length; `None`
-    /// where it refuses nobody (soft, shadow, without a limit).
+    /// where it refuses nobody (soft, shadow, without a limit). What is recorded comes on top: it is
+    /// not admitted.
     ///
     /// The span includes both its ends for a token bucket and a fixed window. For a sliding
     /// window it is half open: a use at one end has left at the other.

@@ -170,6 +170,8 @@ update! {
     }
     optional {
         burst: Amount = "The capacity of the token bucket.",
+        #[serde(alias = "max_debt")]
+        max_debt: Amount = "How far below empty a record may take the token bucket.",
         policy: String = "The policy in which it competes.",
         #[serde(alias = "max_keys")]
         max_keys: u64 = "The most keys that have counters of their own.",

@@ -82,18 +82,7 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
         Rule::RateLimit(rate_limit) => {
             found.length("window", rate_limit.window.length());
             found.rate(rate_limit, &measure);
-            if let Some(burst) = rate_limit.burst {
-                found.limit("burst", burst, rule, &measure);
-                if rate_limit.limit_value.is_none_or(|limit| limit == Amount::ZERO) {
-                    let reason =
-                        format!("{burst} is set, but a rule that blocks or has no limit has none");
-                    found.add("burst", reason);
-                }
-                if rate_limit.algorithm != Algorithm::TokenBucket {
-                    let reason = format!("{burst} is set, but only a token bucket has a burst");
-                    found.add("burst", reason);
-                }
-            }
+            found.of_a_bucket(rate_limit, rule, &measure);
         }
         Rule::Quota(quota) => {
             if let Period::Rolling(length) = quota.period {
@@ -143,6 +132,32 @@ impl Found<'_> {
         };
         if let Some(reason) = reason {
             self.add("metric", format!("\"{metric}\": {reason}"));
+        }
+    }
+
+    /// What only a token bucket has.
+    fn of_a_bucket(&mut self, limit: &RateLimit, rule: &Rule, measure: &Measure) {
+        if let Some(burst) = limit.burst {
+            self.limit("burst", burst, rule, measure);
+            if limit.limit_value.is_none_or(|limit| limit == Amount::ZERO) {
+                let reason =
+                    format!("{burst} is set, but a rule that blocks or has no limit has none");
+                self.add("burst", reason);
+            }
+        }
+        // No debt at all is one that can be asked for.
+        if let Some(most) = limit.max_debt.filter(|most| *most != Amount::ZERO) {
+            self.limit("maxDebt", most, rule, measure);
+        }
+        if limit.algorithm == Algorithm::TokenBucket {
+            return;
+        }
+        let options = [("burst", "burst", limit.burst), ("maxDebt", "debt", limit.max_debt)];
+        for (field, what, value) in options {
+            if let Some(value) = value {
+                let reason = format!("{value} is set, but only a token bucket has a {what}");
+                self.add(field, reason);
+            }
         }
     }
 

@@ -266,7 +266,8 @@ impl Small {
         small.table.open(1);
         small.table.start_at(end.now);
         let from = disk.checkpoint.from();
-        let restoring = Restoring { roster: &small.snapshot.roster, end };
+        let roster = &small.snapshot.roster;
+        let restoring = Restoring { roster, end };
         for (position, bytes) in &disk.checkpoint.pieces {
             let hash = |group, values: &[&str]| row_hash(&small.hasher, group, values);
             small

@@ -197,6 +197,9 @@ pub fn rate_limit(rule: &Rule) -> RateLimit {
     if let Some(burst) = burst {
         limit = limit.burst(burst);
     }
+    if let Some(most) = rule.max_debt {
+        limit = limit.max_debt(Amount::from(most));
+    }
     if let Some(policy) = &rule.policy {
         limit = limit.policy(policy.as_str());
     }
@@ -406,6 +409,11 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
             && old_burst != new_burst
         {
             update = update.burst(Amount::from(burst));
+        }
+        if let Some(most) = new.max_debt
+            && old.max_debt != new.max_debt
+        {
+            update = update.max_debt(Amount::from(most));
         }
         if old.enforce != new.enforce {
             update = update.enforcement(enforcement(new.enforce));

@@ -4,10 +4,11 @@
 //! counted and decides each question by adding the history up again, in whole numbers, from the
 //! definition of the algorithm. It is slow, and simple enough to be believed.
 //!
-//! Two places of the contract leave the engine a choice: the phase of a sliding window's slots,
-//! and how a fractional bucket is rounded when it becomes another kind of counter. There every
-//! figure is an interval from the least to the most that the contract allows, and the engine's
-//! answer has to lie inside. Everywhere else both ends are equal and the comparison is exact.
+//! Two places of the contract leave the engine a choice: which uses a sliding window merges once
+//! there are more than it keeps apart, and how a fractional bucket is rounded when it becomes
+//! another kind of counter. There every figure is an interval from the least to the most that the
+//! contract allows, and the engine's answer has to lie inside. Everywhere else both ends are equal
+//! and the comparison is exact.
 
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use std::collections::BTreeMap;
@@ -23,8 +24,10 @@ pub const MINUTE: Nanos = 60 * SECOND;
 pub const HOUR: Nanos = 60 * MINUTE;
 pub const DAY: Nanos = 24 * HOUR;
 
-/// The parts that a sliding window is counted in.
+/// A use may leave a sliding window late by less than this part of its length.
 const SLOTS: Nanos = 60;
+/// As many instants of use a sliding window tells apart.
+const APART: usize = 62;
 /// How far ahead of now an event may be stamped.
 const AHEAD: Nanos = DAY;
 
@@ -102,6 +105,8 @@ pub struct Rule {
     pub enforce: Enforce,
     pub policy: Option<String>,
     pub enabled: bool,
+    /// How far below empty a record may take a bucket; without a bound where none is given.
+    pub max_debt: Option<u64>,
 }
 
 impl Rule {
@@ -117,6 +122,7 @@ impl Rule {
             enforce: Enforce::Hard,
             policy: None,
             enabled: true,
+            max_debt: None,
         }
     }
 
@@ -145,8 +151,17 @@ impl Rule {
         self
     }
 
+    pub fn max_debt(mut self, most: u64) -> Self {
+        self.max_debt = Some(most);
+        self
+    }
+
     fn limit_milli(&self) -> Milli {
         i128::from(self.limit) * 1_000
+    }
+
+    fn debt_milli(&self) -> Option<Milli> {
+        self.max_debt.map(|most| i128::from(most) * 1_000)
     }
 
     fn capacity_milli(&self) -> Milli {
@@ -346,9 +361,9 @@ impl<T: PartialOrd + Copy> Range<T> {
 #[derive(Clone, Debug)]
 enum Entry {
     /// A bucket's terms hold from here on.
-    Terms { at: Nanos, limit: Milli, capacity: Milli, window: Nanos },
-    /// An amount was counted: `at` the engine's time, for the calendar at `stamp`.
-    Use { at: Nanos, stamp: Nanos, lo: Milli, hi: Milli },
+    Terms { at: Nanos, limit: Milli, capacity: Milli, debt: Option<Milli>, window: Nanos },
+    /// An amount was counted, at the engine's time or for a quota and some records at `stamp`.
+    Use { at: Nanos, stamp: Nanos, lo: Milli, hi: Milli, verb: Verb },
     /// What another kind of counter had used when the rule changed.
     Lump { at: Nanos, lo: Milli, hi: Milli },
 }
@@ -357,6 +372,7 @@ enum Entry {
 struct Bucket {
     limit: Milli,
     capacity: Milli,
+    debt: Option<Milli>,
     window: Nanos,
     lo: i128,
     hi: i128,
@@ -588,10 +604,10 @@ impl Oracle {
         }
         let mut after = self.clone();
         if allowed {
-            after.take(act, &counted, seen)?;
+            after.take(verb, act, &counted, seen)?;
             let beaten = self.beaten(act);
             let skipped = self.skipped(verb, act, &beaten);
-            after.take_beaten(act, beaten.iter().filter(|at| !skipped.contains(at)));
+            after.take_beaten(verb, act, beaten.iter().filter(|at| !skipped.contains(at)));
         } else {
             self.compare_retry(act, &counted, seen.retry)?;
         }
@@ -657,7 +673,7 @@ impl Oracle {
     }
 
     /// Counts the event on each rule that takes it.
-    fn take(&mut self, act: &Act, live: &[usize], seen: &Seen) -> Result<(), String> {
+    fn take(&mut self, verb: Verb, act: &Act, live: &[usize], seen: &Seen) -> Result<(), String> {
         let now = self.now;
         for &at in live {
             let rule = &self.rules[at].rule;
@@ -670,7 +686,7 @@ impl Oracle {
             let first = terms(rule, now);
             let log = self.rules[at].logs.entry(key).or_insert_with(|| vec![first]);
             let stamp = act.stamp.unwrap_or(now);
-            log.push(Entry::Use { at: now, stamp, lo: amount, hi: amount });
+            log.push(Entry::Use { at: now, stamp, lo: amount, hi: amount, verb });
         }
         Ok(())
     }
@@ -678,7 +694,7 @@ impl Oracle {
     /// Counts the event on rules that another of their policy has beaten: they have no say, and
     /// know what was used when they get one. A quota counts all, over its limit or not; a rate
     /// limit no more than it has left. What they would refuse for its date they leave out.
-    fn take_beaten<'b>(&mut self, act: &Act, beaten: impl Iterator<Item = &'b usize>) {
+    fn take_beaten<'b>(&mut self, verb: Verb, act: &Act, beaten: impl Iterator<Item = &'b usize>) {
         let (now, stamp) = (self.now, act.stamp.unwrap_or(self.now));
         for &at in beaten {
             let counted = &self.rules[at];
@@ -695,9 +711,12 @@ impl Oracle {
                 }
                 _ => (amount, amount),
             };
+            // Nothing is owed by a bucket that has no say.
+            let is_bucket = matches!(rule.kind, Kind::Bucket { .. });
+            let verb = if is_bucket { Verb::Track } else { verb };
             let first = terms(rule, now);
             let log = self.rules[at].logs.entry(key).or_insert_with(|| vec![first]);
-            log.push(Entry::Use { at: now, stamp, lo, hi });
+            log.push(Entry::Use { at: now, stamp, lo, hi, verb });
         }
     }
 
@@ -771,6 +790,14 @@ impl Oracle {
                     let amount = act.amount(&counted.rule.measure);
                     let key = self.key(at, act);
                     next = match (counted.rule.kind, act.stamp) {
+                        // Once it is older than the window it adds nothing.
+                        (Kind::Rolling { window }, Some(stamp)) => {
+                            let old = stamp + window;
+                            let fits = |at: Nanos| counted.fits(&key, at, stamp, amount, hopeful);
+                            let passes = counted.earliest(&key, next, amount, hopeful);
+                            let passes = passes.map_or(old, |at| at.min(old));
+                            if fits(next) { next } else { passes }
+                        }
                         (Kind::Calendar(span), Some(stamp)) if amount > 0 => {
                             let end = period(span, stamp).1;
                             let late = end.is_some_and(|end| end + self.late <= next);
@@ -901,10 +928,11 @@ impl Counted {
             let (lo, hi) = (bucket.lo / bucket.window, ceil_div(bucket.hi, bucket.window));
             return Range::new(lo, hi);
         }
+        let late = self.lateness(key, now);
         let (mut least, mut most) = (0, 0);
         for entry in self.refunded(key) {
             let (at, own, lo, hi) = match entry {
-                Entry::Use { at, stamp, lo, hi } => (at, stamp, lo, hi),
+                Entry::Use { stamp, lo, hi, .. } => (self.counted_at(&entry), stamp, lo, hi),
                 Entry::Lump { at, lo, hi } => (at, at, lo, hi),
                 Entry::Terms { .. } => continue,
             };
@@ -914,7 +942,7 @@ impl Counted {
                     (same, same)
                 }
                 Kind::Sliding { window } | Kind::Rolling { window } => {
-                    (at + window > now, at + slot(window) - 1 + window > now)
+                    (at + window > now, at + late + window > now)
                 }
                 Kind::Calendar(span) => {
                     let same = period(span, own).0 == period(span, stamp).0;
@@ -940,14 +968,18 @@ impl Counted {
                 kept.push(entry.clone());
                 continue;
             };
+            let late = self.lateness(key, now);
             let (mut sure, mut maybe) = (-amount, -amount);
-            for entry in kept.iter_mut().rev() {
-                let (Entry::Use { at, lo, hi, .. } | Entry::Lump { at, lo, hi }) = entry else {
+            let mut newest: Vec<&mut Entry> = kept.iter_mut().collect();
+            newest.sort_by_key(|entry| self.counted_at(entry));
+            for entry in newest.into_iter().rev() {
+                let at = self.counted_at(entry);
+                let (Entry::Use { lo, hi, .. } | Entry::Lump { lo, hi, .. }) = entry else {
                     continue;
                 };
                 let counts = match self.rule.kind {
                     Kind::Fixed { .. } => at.div_euclid(window) == now.div_euclid(window),
-                    _ => *at + slot(window) - 1 + window > now,
+                    _ => at + late + window > now,
                 };
                 if counts {
                     let (of_lo, of_hi) = (sure.min(*lo), maybe.min(*hi));
@@ -957,6 +989,37 @@ impl Counted {
             }
         }
         kept
+    }
+
+    /// The instant at which a use counts in a window that slides.
+    fn counted_at(&self, entry: &Entry) -> Nanos {
+        match (entry, self.rule.kind) {
+            (Entry::Use { stamp, .. }, Kind::Rolling { .. }) => *stamp,
+            (Entry::Use { at, stamp, verb: Verb::Record, .. }, Kind::Sliding { .. }) => {
+                *stamp.min(at)
+            }
+            (Entry::Use { at, .. } | Entry::Lump { at, .. } | Entry::Terms { at, .. }, _) => *at,
+        }
+    }
+
+    /// How late a use may leave a window that slides: not at all while there were no more instants
+    /// of use than are told apart. Uses that are dated ahead wait for longer than a window, and
+    /// many of those may wait until the last of them.
+    fn lateness(&self, key: &[String], now: Nanos) -> Nanos {
+        let (Kind::Sliding { window } | Kind::Rolling { window }) = self.rule.kind else {
+            return 0;
+        };
+        let slot = slot(window);
+        let ahead = |entry: &Entry| matches!(*entry, Entry::Use { at, stamp, .. } if stamp > at);
+        // What was merged may be there for as long as it may have been late.
+        let ahead = if self.log(key).iter().any(ahead) { AHEAD } else { 0 };
+        let since = now - 2 * (window + slot) - ahead;
+        let uses = self.log(key).iter().filter(|entry| !matches!(entry, Entry::Terms { .. }));
+        let mut instants: Vec<Nanos> = uses.map(|entry| self.counted_at(entry)).collect();
+        instants.retain(|at| *at > since);
+        instants.sort_unstable();
+        instants.dedup();
+        if instants.len() > APART { slot - 1 + ahead } else { 0 }
     }
 
     /// What is left, in thousandths, never below zero and never more than the limit.
@@ -983,6 +1046,12 @@ impl Counted {
             let missing = if hopeful { bucket.lo } else { bucket.hi };
             return missing + amount * bucket.window <= bucket.capacity * bucket.window;
         }
+        if let Kind::Rolling { window } = self.rule.kind
+            && stamp + window <= now
+        {
+            // It is older than the window: it adds nothing.
+            return true;
+        }
         let used = self.used(key, now, stamp);
         let used = if hopeful { used.lo } else { used.hi };
         used + amount <= self.rule.limit_milli()
@@ -1004,7 +1073,7 @@ impl Counted {
                 }
                 Kind::Fixed { window } => (instant.div_euclid(window) + 1) * window,
                 Kind::Sliding { window } | Kind::Rolling { window } => {
-                    let extra = if hopeful { 0 } else { slot(window) - 1 };
+                    let extra = if hopeful { 0 } else { self.lateness(key, from) };
                     let leaves = self.uses(key, false).map(|at| at + extra + window);
                     leaves.filter(|&at| at > instant).min()?
                 }
@@ -1017,8 +1086,8 @@ impl Counted {
     /// The instants at which something was counted, for sure or perhaps.
     fn uses(&self, key: &[String], sure: bool) -> impl Iterator<Item = Nanos> + Clone {
         self.refunded(key).into_iter().filter_map(move |entry| match entry {
-            Entry::Use { at, lo, hi, .. } | Entry::Lump { at, lo, hi } => {
-                (if sure { lo != 0 } else { hi != 0 }).then_some(at)
+            Entry::Use { lo, hi, .. } | Entry::Lump { lo, hi, .. } => {
+                (if sure { lo != 0 } else { hi != 0 }).then_some(self.counted_at(&entry))
             }
             Entry::Terms { .. } => None,
         })
@@ -1048,7 +1117,7 @@ impl Counted {
                     Kind::Sliding { .. } => Some(Range::new(seconds(now), seconds(now))),
                     _ => None,
                 };
-                let extra = slot(window) - 1;
+                let extra = self.lateness(key, now);
                 let sure = self.uses(key, true).map(|at| at + window).filter(|&at| at > now).min();
                 let most = |at: Nanos| at + window + extra;
                 let mut maybe = self.uses(key, false).map(most).filter(|&at| at > now);
@@ -1074,6 +1143,7 @@ impl Counted {
         let mut bucket = Bucket {
             limit: self.rule.limit_milli(),
             capacity: self.rule.capacity_milli(),
+            debt: self.rule.debt_milli(),
             window: match self.rule.kind {
                 Kind::Bucket { window, .. } => window,
                 _ => unreachable!("only a bucket is replayed"),
@@ -1089,14 +1159,15 @@ impl Counted {
             bucket.refill(at - last.unwrap_or(at));
             last = Some(at);
             match *entry {
-                Entry::Terms { limit, capacity, window, .. } => {
+                Entry::Terms { limit, capacity, debt, window, .. } => {
+                    bucket.debt = debt;
                     bucket.limit = limit;
                     bucket.capacity = capacity;
                     bucket.window = window;
                 }
-                Entry::Use { lo, hi, .. } => {
-                    bucket.lo = bucket.taken(bucket.lo, lo);
-                    bucket.hi = bucket.taken(bucket.hi, hi);
+                Entry::Use { lo, hi, verb, .. } => {
+                    bucket.lo = bucket.taken(bucket.lo, lo, verb);
+                    bucket.hi = bucket.taken(bucket.hi, hi, verb);
                 }
                 Entry::Lump { lo, hi, .. } => {
                     bucket.lo = lo * bucket.window;
@@ -1138,14 +1209,19 @@ impl Bucket {
         self.hi = (self.hi - gain).max(0);
     }
 
-    /// Never below empty: what is owed already, or at most the whole capacity. A refund gives back
-    /// what is missing, and no more.
-    fn taken(&self, missing: i128, amount: Milli) -> i128 {
+    /// Never below empty: what is owed already, or at most the whole capacity. What is recorded
+    /// may be owed. A refund gives back what is missing, and no more.
+    fn taken(&self, missing: i128, amount: Milli, verb: Verb) -> i128 {
+        let after = missing + amount * self.window;
         if amount < 0 {
-            return (missing + amount * self.window).max(0);
+            return after.max(0);
         }
-        let full = self.capacity * self.window;
-        missing.max(full.min(missing + amount * self.window))
+        let most = match (verb, self.debt) {
+            (Verb::Track, _) => self.capacity * self.window,
+            (Verb::Record, Some(debt)) => (self.capacity + debt) * self.window,
+            (Verb::Record, None) => after,
+        };
+        missing.max(most.min(after))
     }
 }
 
@@ -1155,7 +1231,7 @@ fn terms(rule: &Rule, at: Nanos) -> Entry {
         _ => 1,
     };
     let (limit, capacity) = (rule.limit_milli(), rule.capacity_milli());
-    Entry::Terms { at, limit, capacity, window }
+    Entry::Terms { at, limit, capacity, debt: rule.debt_milli(), window }
 }
 
 fn find<'a>(rates: &'a [Figure], quotas: &'a [Figure], id: &str) -> Result<&'a Figure, String> {

@@ -2,8 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::{OVERFLOW_GROUP, Row, RowKey, high, low, number_of, plain, tag, width};
-use crate::counters::cell::{Image, NARROW, WIDE};
+use super::{FORM, LIST, OVERFLOW_GROUP, Row, RowKey, high, low, number_of, plain, tag, width};
+use crate::counters::cell::{Image, NARROW};
 use crate::format::Version;
 use crate::varint;
 
@@ -54,14 +54,17 @@ impl Row {
             let first = u64::from_le_bytes(*first);
             let width = match version {
                 Version::One => one::width(first),
-                Version::Two => width(first),
+                Version::Two => {
+                    let next = rest.first().map(|word| u64::from_le_bytes(*word));
+                    width(first, next.as_ref())
+                }
             };
             let (state, rest) = rest.split_at_checked(width)?;
             cells = rest;
+            let (number, is_list) = (number_of(first), low(first) >> FORM == LIST);
             let state = state.iter().map(|word| u64::from_le_bytes(*word)).collect();
-            let number = number_of(first);
-            if let Some(image) = keep(number, Image { extra: high(first), words: state }) {
-                words.push(tag(number, image.words.len(), image.extra));
+            if let Some(image) = keep(number, Image { extra: high(first), is_list, words: state }) {
+                words.push(tag(number, &image));
                 words.extend_from_slice(&image.words);
             }
         }
@@ -71,12 +74,14 @@ impl Row {
 
 /// Cells as format 1 has them: the two bits above a counter's number said how wide its state is.
 mod one {
-    use super::{NARROW, WIDE, low};
+    use super::{NARROW, low};
 
     const WIDE_BIT: u32 = 1 << 31;
     const TALL_BIT: u32 = 1 << 30;
     /// The words of a quota of the highest or latest amount: with a figure of one word.
     const TALL: usize = 3;
+    /// The words of a sliding window: the newest slot and a ring of 61.
+    const WIDE: usize = 62;
 
     pub(super) fn width(tag: u64) -> usize {
         let number = low(tag);

@@ -82,7 +82,8 @@ impl Table {
         let shard = shard.lock();
         let row = shard.rows.find(hash, |row| row.has_key(hash, key));
         for (counter, take) in takes {
-            let Some((expected, fits)) = checking.expected(row, counter, take, at) else {
+            let at = take.at(at);
+            let Some((expected, fits)) = checking.expected(row, counter, take, &at) else {
                 continue;
             };
             if expected == take.reading && (fits == take.fits || !take.part.judges()) {
@@ -125,6 +126,10 @@ impl Checking<'_> {
         take: &SavedTake,
         at: &At,
     ) -> Option<(Reading, bool)> {
+        // Sliding windows said other figures when they counted in slots.
+        if take.in_slots {
+            return None;
+        }
         let current = self.roster.answering(counter.number())?;
         let judged = counter.judge(row, 0, at, take.cost);
         // What takes no more late events now may have taken some when they were kept for longer.

@@ -258,11 +258,18 @@ impl Redo<'_> {
     /// Adds to a sliding window what is not in it yet.
     fn add(&self, row: &mut Row, cell: usize, counter: &Counter, take: &SavedTake) {
         let Policy::SlidingWindow(policy) = &counter.policy else { return };
-        if row.cell_at(cell).is_some_and(|cell| is_at_or_after(self.place, cell.extra)) {
-            row.write(cell, |words| {
-                policy.add(words, *self.at, take.cost.units);
-                Some(self.gate())
-            });
+        let Some(held) = row.cell_at(cell) else { return };
+        if !is_at_or_after(self.place, held.extra) {
+            return;
+        }
+        let (now, new) = (self.at.now, policy.entry_of(take));
+        let extra = self.gate();
+        let add = |words: &mut [u64]| policy.add_at(words, now, new).then_some(extra);
+        if !row.write(cell, add)
+            && let Some(held) = row.words_at(cell)
+        {
+            let image = policy.list_with(held, now, new);
+            row.replace(cell, &Image { extra, ..image });
         }
     }
 
@@ -273,16 +280,14 @@ impl Redo<'_> {
 
     /// The state of a new cell.
     fn image(&self, counter: &Counter, take: &SavedTake, row: Option<&Row>) -> Image {
-        let words = counter.policy.words();
         if let (Policy::SlidingWindow(policy), true) = (&counter.policy, take.reading.is_sliding())
         {
             let carried = row.and_then(|row| counter.carried(row));
-            let mut image = carried.unwrap_or_else(|| Image::zero(words));
-            policy.add(&mut image.words, *self.at, take.cost.units);
-            image.extra = self.gate();
-            return image;
+            let held = carried.unwrap_or_else(|| counter.policy.fresh());
+            let list = policy.list_with(&held.words, self.at.now, policy.entry_of(take));
+            return Image { extra: self.gate(), ..list };
         }
-        take.reading.image().unwrap_or_else(|| Image::zero(words))
+        take.reading.image().unwrap_or_else(|| counter.policy.fresh())
     }
 
     /// Whether a state makes no difference any more, now or to a counter that takes it over.

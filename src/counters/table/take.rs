@@ -76,6 +76,8 @@ pub(super) enum Counts {
     No,
     /// Where it is let in and the rule counts it.
     Yes,
+    /// It was let in and counted, and the counter is to be written into a wider cell.
+    Outgrown,
     /// It was let in and counted, and the counter written.
     Written,
 }

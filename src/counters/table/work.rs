@@ -173,7 +173,7 @@ impl<'w> Work<'w, '_> {
         let Some(place) = place.filter(|_| !self.at.explicit && counter.may_recount()) else {
             return known;
         };
-        let mut spans = known.into_vec();
+        let mut spans = known.spans.into_vec();
         let mut next = take.reading.bounds().and_then(Bounds::resets);
         while let Some(start) = next.filter(|start| counter.recounts_period(*start)) {
             let period = periods.of(start);
@@ -187,7 +187,7 @@ impl<'w> Work<'w, '_> {
             next = period.resets().filter(|end| *end > start);
         }
         spans.sort_unstable();
-        spans.into()
+        Ahead::of_spans(spans.into())
     }
 
     /// Judges takes that are all of one row; returns `false` where it lacks a rule's cell.
@@ -219,7 +219,7 @@ impl<'w> Work<'w, '_> {
             }
         }
         if !all_fit {
-            widen(takes.iter(), row);
+            self.widen(takes, row);
         }
     }
 
@@ -232,14 +232,14 @@ impl<'w> Work<'w, '_> {
         }
         let cost = counter.lost_cost(&take.reading, cost);
         take.cost = cost.units.into();
-        counter.policy.take(&mut take.reading, words, &self.at, cost)
+        counter.policy.take(&mut take.reading, words, &self.at.for_judge(false), cost)
     }
 
     /// The same of words that are kept.
     #[inline]
     fn write_words(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> Option<u32> {
         let extra = self.count(take, counter, words);
-        take.counts = Counts::Written;
+        take.counts = if extra.is_some() { Counts::Written } else { Counts::Outgrown };
         extra
     }
 
@@ -311,7 +311,7 @@ impl<'w> Work<'w, '_> {
             all_fit &= row.write(cell.get() as usize, write);
         }
         if !all_fit {
-            widen(takes.iter().filter(|take| take.place == place), row);
+            self.widen(takes, row);
         }
         if new_cells {
             let new = takes.iter_mut().filter(|take| take.place == place && take.cell.is_none());
@@ -359,28 +359,38 @@ impl<'w> Work<'w, '_> {
         row: Option<&Row>,
     ) -> Image {
         let own = row.filter(|row| !counter.has_cell(row));
-        let mut image = own
-            .and_then(|row| counter.carried(row))
-            .unwrap_or_else(|| Image::zero(counter.policy.words()));
+        let mut image =
+            own.and_then(|row| counter.carried(row)).unwrap_or_else(|| counter.policy.fresh());
         match self.write_words(take, counter, &mut image.words) {
             Some(extra) => image.extra = extra,
-            None => image = take.reading.image().unwrap_or(image),
+            None => image = self.regrown(take, counter, &image.words),
         }
         image
     }
-}
 
-/// Gives counts that have outgrown their cells wider ones, the last first: the others stay where
-/// they are.
-#[cold]
-fn widen<'t>(takes: impl Iterator<Item = &'t Take>, row: &mut Row) {
-    let written = takes.filter(|take| take.counts == Counts::Written);
-    let mut outgrown: SmallVec<[(usize, Image); 4]> = written
-        .filter_map(|take| Some((take.cell?.get() as usize, take.reading.image()?)))
-        .filter(|(cell, image)| row.width_at(*cell) < image.words.len())
-        .collect();
-    outgrown.sort_unstable_by_key(|(cell, _)| std::cmp::Reverse(*cell));
-    for (cell, image) in outgrown {
-        row.replace(cell, &image);
+    /// The state of a cell of these words, which had no room for it.
+    fn regrown(&self, take: &mut Take, counter: &Counter, words: &[u64]) -> Image {
+        take.counts = Counts::Written;
+        counter.policy.regrown(words, &take.reading, self.at, take.cost())
+    }
+
+    /// Gives states that have outgrown their cells wider ones, the last of the row first: the
+    /// others stay where they are.
+    #[cold]
+    fn widen(&self, takes: &mut [Take], row: &mut Row) {
+        while let Some((cell, take)) = takes
+            .iter_mut()
+            .filter(|take| take.counts == Counts::Outgrown)
+            .filter_map(|take| Some((take.cell?.get() as usize, take)))
+            .max_by_key(|(cell, _)| *cell)
+        {
+            take.counts = Counts::Written;
+            let counter = self.request.roster.counter(take.rule);
+            let words = row.words_at(cell);
+            if let (Some(counter), Some(words)) = (counter, words) {
+                let image = self.regrown(take, counter, words);
+                row.replace(cell, &image);
+            }
+        }
     }
 }
