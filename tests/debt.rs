@@ -43,7 +43,7 @@ fn bucket(rule: RateLimit) -> (Engine, ManualClock) {
 fn stands(engine: &Engine) -> (u64, i64) {
     let standing = engine.standing(&tokens(0)).expect("valid");
     let status = standing.rate_limits().next().expect("it applies");
-    (status.remaining.to_u64_floor(), status.reset - engine.now().unix_seconds())
+    (status.remaining.to_u64_floor(), status.reset.unix_seconds() - engine.now().unix_seconds())
 }
 
 fn wait(engine: &Engine, cost: u64) -> Option<Duration> {

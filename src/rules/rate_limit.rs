@@ -152,7 +152,8 @@ impl RateLimit {
     ///
     /// What was used without being asked for is owed, and the bucket lets nothing that adds
     /// something pass until the refill has paid it back: 0 forgives all that the bucket did not
-    /// hold, and without this option nothing is forgiven.
+    /// hold, and without this option nothing is forgiven. A limit of 0, which nothing refills, owes
+    /// nothing.
     #[must_use]
     pub fn max_debt(mut self, most: impl IntoAmount) -> Self {
         self.max_debt = Some(read_limit("maxDebt", most, &mut self.problem));

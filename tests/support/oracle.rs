@@ -1218,6 +1218,8 @@ impl Bucket {
         }
         let most = match (verb, self.debt) {
             (Verb::Track, _) => self.capacity * self.window,
+            // What nothing refills owes nothing.
+            _ if self.limit == 0 => self.capacity * self.window,
             (Verb::Record, Some(debt)) => (self.capacity + debt) * self.window,
             (Verb::Record, None) => after,
         };
