@@ -14,7 +14,10 @@
 
 use std::io::{self, Read};
 
-use limitry::{Amount, Engine, Event, EventBatch};
+use limitry::{
+    Amount, Engine, Event, EventBatch, EventQuery, MeterQuery, Quota, RateLimit, RateLimitUpdate,
+    RuleSet, UsageQuery,
+};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -316,4 +319,117 @@ fn a_name_that_is_set_again_keeps_the_last_value() {
     let body = event(&format!(r#""values":{{{}}}"#, many.join(",")));
     let event: Event<'static> = serde_json::from_str(&body).expect("64 values");
     assert_eq!(event.amount("n63"), Some(Amount::from(199_999_u64)));
+}
+
+/// Rule sets say which rule, and rules alone the field.
+#[test]
+fn what_is_wrong_with_a_rule_is_named() {
+    let u64s = "must be a whole number from 0 to 18446744073709551615";
+    let limit = |more: &str| format!(r#"{{"name":"n","limitValue":5,"window":"hour",{more}}}"#);
+    let quota = |more: &str| {
+        format!(r#"{{"name":"n","limitValue":5,"metric":"total_events","period":"day",{more}}}"#)
+    };
+    let cases = [
+        (r#""name":7"#, "duplicate field `name`"),
+        (r#""burst":"a lot""#, "burst: `a lot` is not a decimal number such as 12, -0.5 or 1.2e3"),
+        (r#""maxKeys":-1"#, &format!("maxKeys: -1 {u64s}")),
+        (r#""enabled":"yes""#, "enabled: \"yes\" must be true or false"),
+        (r#""per":7"#, "per: 7 must be a dimension's key or a list of them"),
+        (r#""per":["a",7]"#, "per[1]: 7 must be a string"),
+        (r#""dimensionFilters":{"team_id":42}"#, "dimensionFilters.team_id: 42 must be a string"),
+        (r#""dimensionFilters":["a"]"#, "dimensionFilters: a list must be an object"),
+        (
+            r#""algorithm":"slidng_window""#,
+            "algorithm: \"slidng_window\" must be one of `token_bucket`, `fixed_window`, \
+             `sliding_window`; did you mean `sliding_window`?",
+        ),
+        (r#""policy":[]"#, "policy: a list must be a string"),
+    ];
+    for (more, expected) in cases {
+        assert_eq!(told::<RateLimit>(&limit(more)), expected);
+    }
+    assert_eq!(told::<RateLimit>("{}"), "missing field `name`");
+    for (more, start, end) in [
+        (r#""createdAt":"noon""#, "createdAt: \"noon\"", ""),
+        (
+            r#""dimensionFliters":{}"#,
+            "unknown field `dimensionFliters`",
+            "mean `dimensionFilters`?",
+        ),
+        (r#""limit_values":1"#, "unknown field `limit_values`", "did you mean `limitValue`?"),
+    ] {
+        let told = told::<Quota>(&quota(more));
+        assert!(told.starts_with(start) && told.ends_with(end), "{told}");
+    }
+    for (body, start) in [
+        (
+            r#"{"rateLimits":[{"name":"a","limitValue":true,"window":"hour"}]}"#,
+            "rateLimits[0].limitValue: true must be",
+        ),
+        (
+            r#"{"rateLimits":[{"name":"a","limitValue":1,"window":"hourly!"}]}"#,
+            "rateLimits[0].window: \"hourly!\" must be `second`",
+        ),
+        (r#"{"quotas":[{"name":"a"},7]}"#, "quotas[0]: missing field `metric`"),
+        (
+            r#"{"quotas":[{"name":"a","metric":"totl_tokens"}]}"#,
+            "quotas[0].metric: \"totl_tokens\" must be `total_events`",
+        ),
+        (
+            r#"{"quotas":[{"name":"a","period":"dayly"}]}"#,
+            "quotas[0].period: \"dayly\" must be `hour`",
+        ),
+        (
+            r#"{"meters":[{"name":"a","aggregation":"summ"}]}"#,
+            "meters[0].aggregation: \"summ\" must be one of `count`",
+        ),
+        (
+            r#"{"meters":[{"name":"a","eventFilter":{"dimensions":{"a":1}}}]}"#,
+            "meters[0].eventFilter.dimensions.a: 1 must be a string",
+        ),
+        (r#"{"meters":[{"name":"a","field":"values."}]}"#, "meters[0].field: \"values.\" must be"),
+        (
+            r#"{"rateLimit":[]}"#,
+            "unknown field `rateLimit`, expected one of `meters`, `rateLimits`, `quotas`; did you mean `rateLimits`?",
+        ),
+        ("7", "7 must be an object"),
+    ] {
+        let told = told::<RuleSet>(body);
+        assert!(told.starts_with(start), "{told}");
+    }
+    let told_of = told::<RateLimitUpdate>(r#"{"window":"5x"}"#);
+    assert!(told_of.starts_with("window: \"5x\" must be"), "{told_of}");
+    let told_of = told::<RateLimitUpdate>(r#"{"burst":"x"}"#);
+    assert!(told_of.starts_with("burst: `x` is not a decimal number"), "{told_of}");
+    let toml = "[[rateLimits]]\nname = 'a'\nlimitValue = 5\nwindow = 'hour'\nbrust = 9";
+    let why = toml::from_str::<RuleSet>(toml).expect_err("a typing error").to_string();
+    assert!(why.contains("rateLimits[0]: unknown field `brust`"), "{why}");
+    assert!(why.contains("did you mean `burst`?"), "{why}");
+}
+
+#[test]
+fn what_is_wrong_with_a_query_is_named() {
+    for (body, start) in [
+        (r#"{"customer":"c"}"#, "unknown field `customer`, expected one of `customerId`"),
+        (r#"{"filters":{"team":1}}"#, "filters.team: 1 must be a string"),
+        (r#"{"limit":"many"}"#, "limit: \"many\" must be a whole number from 1 to 100"),
+        (r#"{"limit":-1}"#, "limit: -1 must be a whole number from 1 to 100"),
+        (r#"{"startDate":"yesterday"}"#, "startDate: \"yesterday\""),
+        (r#"{"startDate":7}"#, "startDate: 7 must be"),
+    ] {
+        let told = told::<EventQuery>(body);
+        assert!(told.starts_with(start), "{told}");
+    }
+    for (body, part) in [
+        (
+            r#"{"timeZone":"Berlin"}"#,
+            "timeZone: \"Berlin\" must be a zone of the IANA database such as Europe/Berlin",
+        ),
+        (r#"{"anchor":"2024-02-30"}"#, "anchor: \"2024-02-30\""),
+        (r#"{"endDte":1}"#, "did you mean `endDate`?"),
+    ] {
+        let told = told::<UsageQuery>(body);
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(told::<MeterQuery>(r#"{"dimensions":7}"#), "dimensions: 7 must be an object");
 }

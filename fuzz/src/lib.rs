@@ -73,7 +73,8 @@ fn taken(event: &Event<'static>) {
     let body = serde_json::to_string(event).expect("plain data");
     assert!(body.len() <= bounds::MAX_EVENT_BYTES, "{} bytes", body.len());
     let again: Event<'static> = serde_json::from_str(&body).expect("what is printed is read");
-    assert_eq!(&again, event);
+    // As text: the order of properties and values means nothing.
+    assert_eq!(serde_json::to_string(&again).expect("plain data"), body);
     let lines = export(&source);
     let target = engine();
     assert_eq!(target.import(&lines[..], |_| {}).expect("what is exported is imported").count, 1);

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
-use serde::{Deserialize, Serialize};
 
 use super::Needle;
 use crate::clock::Timestamp;
 use crate::error::QueryError;
 use crate::event::{Dimension, key_rule, text_rule};
 use crate::query::{filter_setters, range_setters};
+use crate::wire;
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 100;
 
+wire::body! {
 /// Which recorded events a list shows. All conditions must hold; none is every event.
 ///
 /// It is plain data, as a request's parameters: `customerId`, `eventType`, `model`, `filters`,
@@ -29,7 +30,7 @@ const MAX_LIMIT: u32 = 100;
 /// assert_eq!(serde_json::from_str::<EventQuery>(text)?, query);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[must_use]
 pub struct EventQuery {
@@ -49,6 +50,7 @@ pub struct EventQuery {
     limit: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
+}
 }
 
 impl EventQuery {

@@ -10,7 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::update::present;
 use crate::clock::Timestamp;
 use crate::event::key_rule;
+use crate::wire;
 
+wire::body! {
 /// A named figure over events: how many there are, or the sum, the highest, the latest, the
 /// lowest or the average of a value, or how many different values a dimension has.
 ///
@@ -33,7 +35,7 @@ use crate::event::key_rule;
 /// assert!(engine.track(&agents(3))?.is_allowed()); // a gauge goes down, too
 /// # Ok::<(), limitry::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Meter {
@@ -55,7 +57,7 @@ pub struct Meter {
     #[serde(default)]
     pub description: Option<String>,
     /// The events that it is over.
-    #[serde(default, alias = "event_filter")]
+    #[serde(default, alias = "event_filter", deserialize_with = "wire::part")]
     pub event_filter: EventFilter,
     /// When the engine got it; set by the engine.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
@@ -63,6 +65,7 @@ pub struct Meter {
     /// When it was last changed; set by the engine.
     #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
     pub updated_at: Option<Timestamp>,
+}
 }
 
 /// How the values of events become one figure.
@@ -100,8 +103,9 @@ pub enum MeterField {
     Dimension(String),
 }
 
+wire::body! {
 /// The events that a [`Meter`] is over: those for which all holds; by default every event.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct EventFilter {
@@ -111,6 +115,7 @@ pub struct EventFilter {
     /// Dimension = value pairs that must all hold.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub dimensions: BTreeMap<String, String>,
+}
 }
 
 impl Meter {
@@ -297,12 +302,13 @@ impl<'de> Deserialize<'de> for MeterField {
     }
 }
 
+wire::body! {
 /// A change of a meter; what is not set stays.
 ///
 /// A change of what a meter counts (aggregation, field or filter) changes the rules that count it,
 /// as [`QuotaUpdate`](crate::QuotaUpdate) and [`RateLimitUpdate`](crate::RateLimitUpdate) say of
 /// another metric or filter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct MeterUpdate {
@@ -321,6 +327,7 @@ pub struct MeterUpdate {
     /// The whole filter; `Some` of an empty one is over every event.
     #[serde(skip_serializing_if = "Option::is_none", alias = "event_filter")]
     pub event_filter: Option<EventFilter>,
+}
 }
 
 impl MeterUpdate {

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::limit::{LimitProblem, limit_or_none, read_limit};
 use super::rule::{is_default, one_or_many, rule_setters, yes};
 use super::{Enforcement, Metric, Overflow, Period};
 use crate::amount::{Amount, IntoAmount};
 use crate::clock::Timestamp;
+use crate::wire;
 
+wire::body! {
 /// A long-period rule: at most `limit` of a metric a period.
 ///
 /// ```
@@ -37,7 +37,7 @@ use crate::clock::Timestamp;
 ///   [`Period::rolling`]), and which carries its use over where it changes, as below;
 /// - where retention has taken events of the period: a quota that changes then carries its use
 ///   over as [`QuotaUpdate`](crate::QuotaUpdate) says, as it does where recording is off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Quota {
@@ -87,6 +87,7 @@ pub struct Quota {
     pub updated_at: Option<Timestamp>,
     #[serde(skip)]
     pub(super) problem: Option<LimitProblem>,
+}
 }
 
 impl Quota {

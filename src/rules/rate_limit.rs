@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::limit::{LimitProblem, limit_or_none, read_limit};
 use super::rule::{is_default, one_or_many, rule_setters, yes};
 use super::{Algorithm, Enforcement, Metric, Overflow, Window};
 use crate::amount::{Amount, IntoAmount};
 use crate::clock::Timestamp;
+use crate::wire;
 
+wire::body! {
 /// A short-window rule: at most `limit` a window.
 ///
 /// ```
@@ -32,7 +32,7 @@ use crate::clock::Timestamp;
 /// assert_eq!(rule.burst, Some(40.into()));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RateLimit {
@@ -93,6 +93,7 @@ pub struct RateLimit {
     pub updated_at: Option<Timestamp>,
     #[serde(skip)]
     pub(super) problem: Option<LimitProblem>,
+}
 }
 
 impl RateLimit {

@@ -1,8 +1,9 @@
 //! What rate limits and quotas have in common.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Deserializer};
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use super::limit::LimitProblem;
 use super::{Enforcement, Metric, Overflow, Quota, RateLimit};
@@ -178,14 +179,27 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub(super) fn one_or_many<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a dimension's key or a list of them")]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
+    struct Keys;
+
+    impl<'de> Visitor<'de> for Keys {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a dimension's key or a list of them")
+        }
+
+        fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
+            Ok(vec![key.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut keys: A) -> Result<Self::Value, A::Error> {
+            let mut read = Vec::new();
+            while let Some(key) = keys.next_element()? {
+                read.push(key);
+            }
+            Ok(read)
+        }
     }
-    Ok(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(key) => vec![key],
-        OneOrMany::Many(keys) => keys,
-    })
+
+    deserializer.deserialize_any(Keys)
 }

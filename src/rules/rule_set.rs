@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::meter::Meters;
 use super::rule::Rule;
 use super::validate::set_problems;
 use super::{Meter, Quota, RateLimit};
 use crate::error::RuleSetError;
+use crate::wire;
 
+wire::body! {
 /// Rate limits, quotas and the meters that they count, as plain serde data: loads from JSON, TOML
 /// or YAML. Fields are written `limitValue`, and `limit_value` is read as well.
 ///
@@ -33,18 +33,20 @@ use crate::error::RuleSetError;
 /// rules.validate()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct RuleSet {
     /// The meters, the oldest first. One that a rule counts needs an id.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "wire::list")]
     pub meters: Vec<Meter>,
     /// The rate limits, the oldest first.
-    #[serde(alias = "rate_limits")]
+    #[serde(alias = "rate_limits", deserialize_with = "wire::list")]
     pub rate_limits: Vec<RateLimit>,
     /// The quotas, the oldest first.
+    #[serde(deserialize_with = "wire::list")]
     pub quotas: Vec<Quota>,
+}
 }
 
 impl RuleSet {

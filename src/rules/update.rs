@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 
 use super::limit::{LimitProblem, given_limit, read_limit};
 use super::{Algorithm, Enforcement, Metric, Overflow, Period, Quota, RateLimit, Window};
 use crate::amount::{Amount, IntoAmount};
+use crate::wire;
 
 /// The fields, setters and application that both kinds of update have.
 macro_rules! update {
     (
-        $(#[$doc:meta])* $name:ident of $rule:ident { $($field:ident: $type:ty = $what:literal,)* }
+        $(#[doc = $doc:literal])* $name:ident of $rule:ident { $($field:ident: $type:ty = $what:literal,)* }
         optional { $($(#[$attribute:meta])* $opt:ident: $opt_type:ty = $opt_what:literal,)* }
     ) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        wire::body! {
+        $(#[doc = $doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
         #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
         #[non_exhaustive]
         pub struct $name {
@@ -50,6 +52,7 @@ macro_rules! update {
             )*
             #[serde(skip)]
             problem: Option<LimitProblem>,
+        }
         }
 
         impl $name {

@@ -5,14 +5,16 @@ use std::ops::Range;
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
 use super::select::Selector;
 use crate::clock::Timestamp;
 use crate::error::QueryError;
 use crate::event::{Dimension, key_rule, text_rule};
 use crate::query::{filter_setters, range_setters};
+use crate::wire;
 
+wire::body! {
 /// Which events a question about usage is about.
 ///
 /// The range starts with `start` and ends before `end`; filters must all hold. Reads and prints
@@ -27,7 +29,7 @@ use crate::query::{filter_setters, range_setters};
 /// let query = january.customer("cust_123").filter("team_id", "eng");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[must_use]
 pub struct UsageQuery {
@@ -43,10 +45,11 @@ pub struct UsageQuery {
     model: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     filters: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "zone")]
     time_zone: Option<Tz>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     anchor: Option<NaiveDate>,
+}
 }
 
 impl UsageQuery {
@@ -111,6 +114,13 @@ impl UsageQuery {
     }
 }
 
+/// Reads the name of a time zone, or null.
+fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tz>, D::Error> {
+    let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let expected = "a zone of the IANA database such as Europe/Berlin";
+    name.parse().map(Some).map_err(|_| D::Error::invalid_value(Unexpected::Str(&name), &expected))
+}
+
 /// A range of time; no start and no end are no bounds.
 pub(crate) fn range(
     start: Option<Timestamp>,
@@ -149,9 +159,10 @@ fn wire_name(dimension: &str) -> &str {
     }
 }
 
+wire::body! {
 /// A question to a meter: its value for a customer, for dimensions, for a range of time; all of
 /// them may be left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[must_use]
 pub struct MeterQuery {
@@ -163,6 +174,7 @@ pub struct MeterQuery {
     start_date: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     end_date: Option<Timestamp>,
+}
 }
 
 impl MeterQuery {

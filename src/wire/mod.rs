@@ -25,6 +25,111 @@ pub(crate) fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     T::deserialize(Named::new(deserializer, &path)).map_err(|problem| problem.at(&path))
 }
 
+/// A type that is read as `Fields` are.
+pub(crate) trait Body: Sized {
+    /// The fields as serde derives their reading; not named yet.
+    type Fields: Into<Self>;
+}
+
+/// Reads a list of bodies that is part of another one.
+pub(crate) fn list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Body<Fields: Deserialize<'de>>,
+    D: Deserializer<'de>,
+{
+    let fields = Vec::<T::Fields>::deserialize(deserializer)?;
+    Ok(fields.into_iter().map(Into::into).collect())
+}
+
+/// Reads a body that is part of another one.
+pub(crate) fn part<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Body<Fields: Deserialize<'de>>,
+    D: Deserializer<'de>,
+{
+    T::Fields::deserialize(deserializer).map(Into::into)
+}
+
+/// Defines a struct whose fields serde prints, and reads with errors named.
+///
+/// What serde's derive reads cannot be caught on its way. So the fields are read into a struct of
+/// the same fields, through [`read`], and are then taken over.
+macro_rules! body {
+    (
+        $(#[doc = $doc:literal])*
+        #[derive($($derived:ident),* $(,)?)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+        $($rest:tt)*
+    ) => {
+        $crate::wire::body! {
+            $(#[doc = $doc])*
+            #[derive($($derived),*)]
+            #[serde(rename_all = "camelCase", deny_unknown_fields)]
+            $($rest)*
+            default
+        }
+    };
+    (
+        $(#[doc = $doc:literal])*
+        #[derive($($derived:ident),* $(,)?)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        $(#[$other:ident])*
+        pub struct $name:ident {
+            $($(#[$attribute:meta])* $visible:vis $field:ident: $type:ty,)*
+        }
+        $($default:ident)?
+    ) => {
+        $(#[doc = $doc])*
+        #[derive($($derived,)* serde::Serialize)]
+        #[serde(rename_all = "camelCase")]
+        $(#[$other])*
+        pub struct $name {
+            $($(#[$attribute])* $visible $field: $type,)*
+        }
+
+        const _: () = {
+            #[derive(serde::Deserialize)]
+            #[serde(rename_all = "camelCase", deny_unknown_fields $(, $default)?)]
+            pub(crate) struct Fields {
+                $($(#[$attribute])* $field: $type,)*
+            }
+
+            $(
+                impl Default for Fields {
+                    fn $default() -> Self {
+                        <$name>::$default().into()
+                    }
+                }
+            )?
+
+            impl From<$name> for Fields {
+                fn from(body: $name) -> Self {
+                    Self { $($field: body.$field,)* }
+                }
+            }
+
+            impl From<Fields> for $name {
+                fn from(fields: Fields) -> Self {
+                    Self { $($field: fields.$field,)* }
+                }
+            }
+
+            impl $crate::wire::Body for $name {
+                type Fields = Fields;
+            }
+
+            impl<'de> serde::Deserialize<'de> for $name {
+                fn deserialize<D: serde::Deserializer<'de>>(
+                    deserializer: D,
+                ) -> Result<Self, D::Error> {
+                    $crate::wire::read::<Fields, D>(deserializer).map(Into::into)
+                }
+            }
+        };
+    };
+}
+pub(crate) use body;
+
 /// Where a value stands in what is read.
 #[derive(Clone, Copy)]
 pub(crate) enum Path<'p> {
@@ -117,21 +222,14 @@ impl<E: de::Error> de::Error for Problem<E> {
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let names: Vec<_> = expected.iter().map(|name| format!("`{name}`")).collect();
-        let (hint, variant) = (hint(variant, expected), excerpt(variant));
-        Self::Rule(format!("{variant:?} must be one of {}{hint}", names.join(", ")))
+        // Of two styles the last is the one that is printed, of fields the first.
+        let (listed, hint) = listed(variant, expected, true);
+        Self::Rule(format!("{:?} must be one of {listed}{hint}", excerpt(variant)))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        // A field may be read by the name that another style gives it, too.
-        let letters = |name: &str| name.replace('_', "").to_lowercase();
-        let is_first = |(place, name): &(usize, &&str)| {
-            expected.iter().take(*place).all(|other| letters(other) != letters(name))
-        };
-        let names = expected.iter().enumerate().filter(is_first);
-        let names: Vec<_> = names.map(|(_, name)| format!("`{name}`")).collect();
-        let (hint, field) = (hint(field, expected), excerpt(field));
-        Self::Rule(format!("unknown field `{field}`, expected one of {}{hint}", names.join(", ")))
+        let (listed, hint) = listed(field, expected, false);
+        Self::Rule(format!("unknown field `{}`, expected one of {listed}{hint}", excerpt(field)))
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -141,6 +239,23 @@ impl<E: de::Error> de::Error for Problem<E> {
     fn duplicate_field(field: &'static str) -> Self {
         Self::Rule(format!("duplicate field `{field}`"))
     }
+}
+
+/// The names that there are, and the one that was probably meant. Of names that differ in their
+/// style alone, which serde gives one after the other, one counts: the first or the last.
+fn listed(given: &str, names: &[&'static str], last: bool) -> (String, String) {
+    let letters = |name: &str| name.replace('_', "").to_lowercase();
+    let mut kept: Vec<&str> = Vec::new();
+    for name in names {
+        match kept.last_mut() {
+            Some(before) if letters(before) == letters(name) => {
+                *before = if last { name } else { before };
+            }
+            _ => kept.push(name),
+        }
+    }
+    let listed: Vec<_> = kept.iter().map(|name| format!("`{name}`")).collect();
+    (listed.join(", "), hint(given, &kept))
 }
 
 /// A value that was found where it must not be, as JSON shows it.
