@@ -178,6 +178,49 @@ fn beyond_a_bound_is_an_error_that_names_the_field_the_value_and_the_rule() {
     }
 }
 
+/// Each as a line between two that are good.
+#[test]
+fn an_import_tells_lines_beyond_a_bound_by_number_and_goes_on() {
+    let at = r#""createdAt":"2024-01-15T10:00:00Z""#;
+    let line = |id: u32, more: &str| {
+        format!(r#"{{"id":"x{id}","customerId":"c","eventType":"e",{more}{at}}}"#)
+    };
+    let wide = |count: usize, of: &str| {
+        (0..count).map(|number| format!(r#""n{number}":{of}"#)).collect::<Vec<_>>().join(",")
+    };
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let cases = [
+        (format!(r#""values":{{{}}},"#, wide(65, "1")), "values: \"n64\" is one too many"),
+        (format!(r#""properties":{{{}}},"#, wide(65, "1")), "properties: \"n64\" is one too many"),
+        (format!(r#""properties":{{"d":{}}},"#, deep(33)), "properties: \"d\" must be at most 32"),
+        (format!(r#""properties":{{"d":{}}},"#, deep(200)), "properties: \"d\" must be at most 32"),
+        (
+            format!(r#""properties":{{"d":["{}"]}},"#, "x".repeat(16_384)),
+            "properties: \"d\" is too much",
+        ),
+        (r#""values":{"a":1e16},"#.into(), "values.a: 10000000000000000 must be from"),
+        (r#""values":{"a":1e-400},"#.into(), "values.a: `1e-400` has more than six digits"),
+        (r#""inputTokens":1000000000000001,"#.into(), "inputTokens: 1000000000000001 must be"),
+        (r#""costCents":-1000000000000000.5,"#.into(), "costCents: -1000000000000000.5 must be"),
+        (
+            format!(r#""properties":{{"d":"{}"}},"#, "x".repeat(17 * 1_024 * 1_024)),
+            "the line must be at most 16777216 bytes long",
+        ),
+    ];
+    for (more, told) in cases {
+        let lines = [line(1, ""), line(2, &more), line(3, "")].join("\n");
+        let stopped = fresh();
+        let why = stopped.import(lines.as_bytes(), BadLines::Stop, |_| {}).expect_err(told);
+        assert!(why.to_string().starts_with(&format!("line 2: {told}")), "{why}");
+        assert_eq!(stopped.events().len(), 1);
+        let skipping = fresh();
+        let report = skipping.import(lines.as_bytes(), BadLines::Skip, |_| {}).expect(told);
+        assert_eq!((report.count, report.invalid), (2, 1), "{told}");
+        assert_eq!(report.skipped[0].line, 2);
+        assert!(report.skipped[0].reason.starts_with(told), "{}", report.skipped[0].reason);
+    }
+}
+
 #[test]
 fn a_setter_past_the_bound_adds_nothing() {
     let event = with_values(100_000).property("team", "eng");

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use limitry::{
-    Amount, Durable, Engine, Event, EventQuery, ManualClock, MeterQuery, Metric, Outcome,
+    Amount, BadLines, Durable, Engine, Event, EventQuery, ManualClock, MeterQuery, Metric, Outcome,
     RollupOptions, RuleSet, Timestamp, TrackError, UsageQuery,
 };
 use redb::ReadableDatabase;
@@ -334,25 +334,24 @@ fn deep(depth: usize) -> Value {
     (0..depth).fold(json!("leaf"), wrap)
 }
 
-/// The events of `shapes`, the oldest first.
-fn shapes() -> Vec<Event<'static>> {
+/// The customers, properties and values of the events of `shapes`, the oldest first.
+fn shapes() -> Vec<(&'static str, Value, Value)> {
     let fields = (0..200).map(|n| (format!("field_{n}"), json!([n, null, {"x": "y"}])));
     let wide: Map<String, Value> = fields.collect();
-    let mut many = Event::new("bolt", "call");
-    for number in 0..100_u64 {
-        many = many.value(format!("v{number}"), number);
-        many = many.property(format!("p{number}"), format!("{number}"));
-    }
+    let many = (0..100).map(|number| (format!("p{number}"), json!(format!("{number}"))));
+    let many: Map<String, Value> = many.collect();
+    let values: Map<String, Value> = (0..100).map(|n| (format!("v{n}"), json!(n))).collect();
     vec![
-        Event::new("acme", "call").property("deep", deep(40)),
-        Event::new("acme", "call").property("deepest", deep(126)),
-        Event::new("acme", "call").property("wide", Value::Object(wide)),
-        Event::new("acme", "call").property("long", "x".repeat(256)),
-        many,
-        Event::new("bolt", "call").input_tokens(3),
+        ("acme", json!({"deep": deep(40)}), Value::Null),
+        ("acme", json!({"deepest": deep(126)}), Value::Null),
+        ("acme", json!({"wide": wide}), Value::Null),
+        ("acme", json!({"long": "x".repeat(256)}), Value::Null),
+        ("bolt", Value::Object(many), Value::Object(values)),
+        ("bolt", json!({}), Value::Null),
     ]
 }
 
+/// Events beyond the bounds of today are shown and exported, and an import tells them by number.
 #[test]
 fn events_of_any_shape_are_still_there() {
     let (said, file) = (said("shapes"), Copy::old("shapes", "open"));
@@ -362,18 +361,28 @@ fn events_of_any_shape_are_still_there() {
         found.reverse();
         let wanted = shapes();
         assert_eq!(found.len(), wanted.len());
-        for (found, wanted) in found.iter().zip(&wanted) {
-            let bodies = [&found.event, wanted].map(|it| serde_json::to_value(it).expect("data"));
-            let field = |of: usize, name: &str| bodies[of][name].clone();
-            for name in ["customerId", "properties", "values", "inputTokens"] {
-                assert_eq!(field(0, name), field(1, name), "{name}");
-            }
+        for (found, (customer, properties, values)) in found.iter().zip(&wanted) {
+            let body = serde_json::to_value(found).expect("data");
+            assert_eq!(body["customerId"], *customer);
+            assert_eq!(body["properties"], *properties);
+            assert_eq!(body.get("values").unwrap_or(&Value::Null), values);
         }
         let all = UsageQuery::all_time();
         assert_holds("all", &said["all"], engine.usage().summary(&all).expect("a summary"));
         let mut lines = Vec::new();
         engine.export(&mut lines, &EventQuery::new(), |_| {}).expect("it is exported");
         assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), wanted.len());
+        let clock = ManualClock::new(START.parse().expect("a time"));
+        let other = Engine::builder().clock(clock).build().expect("no rules");
+        let report = other.import(&lines[..], BadLines::Skip, |_| {}).expect("the rest is taken");
+        let skipped: Vec<_> =
+            report.skipped.iter().map(|line| (line.line, line.reason.to_string())).collect();
+        let deep = "must be at most 32 lists and objects deep";
+        assert_eq!(skipped[0], (1, format!("properties: \"deep\" {deep}")));
+        assert_eq!(skipped[1], (2, format!("properties: \"deepest\" {deep}")));
+        assert_eq!(skipped[2].0, 5);
+        assert!(skipped[2].1.contains("an event has at most 64 properties"), "{skipped:?}");
+        assert_eq!((report.count, skipped.len()), (3, 3));
         engine.close().expect("it closes");
     }
     assert_eq!(file.format(), 2);

@@ -457,7 +457,8 @@ fn a_partition_is_one_key_or_a_list_of_them() {
         ["customer_id", "model"]
     );
     assert_eq!(read::<RateLimit>(&rule("[]")).per, [""; 0]);
-    for per in ["7", "null", "{}", "[7]"] {
+    assert!(refused::<RateLimit>(&rule("[\"a\", 7]")).starts_with("per[1]: 7 must be a string"));
+    for per in ["7", "null", "{}"] {
         let why = refused::<RateLimit>(&rule(per));
         assert!(why.contains("a dimension's key or a list of them"), "{per}: {why}");
     }

@@ -340,7 +340,7 @@ fn what_is_wrong_with_a_rule_is_named() {
         (r#""dimensionFilters":["a"]"#, "dimensionFilters: a list must be an object"),
         (
             r#""algorithm":"slidng_window""#,
-            "algorithm: \"slidng_window\" must be one of `token_bucket`, `fixed_window`, \
+            "algorithm: unknown variant `slidng_window`, expected one of `token_bucket`, `fixed_window`, \
              `sliding_window`; did you mean `sliding_window`?",
         ),
         (r#""policy":[]"#, "policy: a list must be a string"),
@@ -381,7 +381,7 @@ fn what_is_wrong_with_a_rule_is_named() {
         ),
         (
             r#"{"meters":[{"name":"a","aggregation":"summ"}]}"#,
-            "meters[0].aggregation: \"summ\" must be one of `count`",
+            "meters[0].aggregation: unknown variant `summ`, expected one of `count`",
         ),
         (
             r#"{"meters":[{"name":"a","eventFilter":{"dimensions":{"a":1}}}]}"#,

@@ -16,8 +16,9 @@ mod storage;
 use std::sync::{Arc, OnceLock};
 
 use limitry::{
-    Durability, Durable, Engine, Event, EventBatch, EventQuery, ManualClock, Meter, MeterQuery,
-    MeterUpdate, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RuleSet, UsageQuery, bounds,
+    BadLines, Durability, Durable, Engine, Event, EventBatch, EventQuery, ManualClock, Meter,
+    MeterQuery, MeterUpdate, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RuleSet, UsageQuery,
+    bounds,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -77,7 +78,8 @@ fn taken(event: &Event<'static>) {
     assert_eq!(serde_json::to_string(&again).expect("plain data"), body);
     let lines = export(&source);
     let target = engine();
-    assert_eq!(target.import(&lines[..], |_| {}).expect("what is exported is imported").count, 1);
+    let report = target.import(&lines[..], BadLines::Stop, |_| {});
+    assert_eq!(report.expect("what is exported is imported").count, 1);
     // As it is listed: a total that was left to be computed is spelled out there.
     let shown = |engine: &Engine| {
         let mut listed = serde_json::to_value(engine.events().newest(1)).expect("plain data");
@@ -137,17 +139,20 @@ fn printed<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(
 /// Lines of an import: taken or refused, and what was taken is exported and known again.
 pub fn import_line(data: &[u8]) {
     let engine = engine();
-    let first = engine.import(data, |_| {});
-    let kept = engine.events().len();
+    let first = engine.import(data, BadLines::Stop, |_| {});
     if let Ok(report) = &first {
-        assert_eq!(u64::try_from(kept).ok(), Some(report.count));
+        assert_eq!(u64::try_from(engine.events().len()).ok(), Some(report.count));
     }
-    let second = engine.import(data, |_| {});
+    let rest = engine.import(data, BadLines::Skip, |_| {}).expect("bad lines are skipped");
+    assert_eq!(first.is_ok(), rest.skipped.is_empty());
+    let kept = engine.events().len();
+    let second = engine.import(data, BadLines::Stop, |_| {});
     assert_eq!(engine.events().len(), kept, "what is imported twice counts once");
     assert_eq!(first.is_ok(), second.is_ok());
     let lines = export(&engine);
     let other = self::engine();
-    let report = other.import(&lines[..], |_| {}).expect("what is exported is imported");
+    let report = other.import(&lines[..], BadLines::Stop, |_| {});
+    let report = report.expect("what is exported is imported");
     assert_eq!(usize::try_from(report.count).ok(), Some(kept));
 }
 

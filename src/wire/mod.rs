@@ -224,7 +224,8 @@ impl<E: de::Error> de::Error for Problem<E> {
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         // Of two styles the last is the one that is printed, of fields the first.
         let (listed, hint) = listed(variant, expected, true);
-        Self::Rule(format!("{:?} must be one of {listed}{hint}", excerpt(variant)))
+        let variant = excerpt(variant);
+        Self::Rule(format!("unknown variant `{variant}`, expected one of {listed}{hint}"))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {

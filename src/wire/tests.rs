@@ -73,7 +73,8 @@ fn every_shape_has_a_name() {
         (r#"{"list":[{},"x"]}"#, "list[1]: \"x\" must be an object"),
         (
             r#"{"map":{"a":"plan"}}"#,
-            "map.a: \"plan\" must be one of `plain`, `other`, `fields`; did you mean `plain`?",
+            "map.a: unknown variant `plan`, expected one of `plain`, `other`, `fields`; did you \
+             mean `plain`?",
         ),
         (
             r#"{"map":{"a":{"other":"x"}}}"#,
