@@ -315,3 +315,84 @@ fn a_greedy_client_gets_what_it_is_due() {
         }
     }
 }
+
+fn images(amount: i64) -> Event<'static> {
+    Event::new("ann", "call").value("images", amount)
+}
+
+/// A refund of a rolling quota counts as what it is, and leaves when it is as old as the period:
+/// use then rises again, and the wait knows it.
+#[test]
+fn a_refund_leaves_a_rolling_quota_as_a_use_does() {
+    let quota = Quota::new("images", Metric::value("images"), 10, Period::rolling(duration(HOUR)));
+    let limit = RateLimit::new("calls", 2, Window::every(duration(70 * MINUTE)))
+        .algorithm(Algorithm::SlidingWindow);
+    let (engine, clock) = engine(|builder| builder.quota(quota).rate_limit(limit));
+    let used = || {
+        let standing = engine.standing(&images(0)).expect("valid");
+        standing.quotas().next().expect("it applies").used.millionths() / 1_000_000
+    };
+    let _ = engine.record(&images(-6)).expect("valid");
+    assert_eq!(used(), -6);
+    clock.advance(duration(30 * MINUTE));
+    assert!(passes(&engine, &images(14)));
+    assert_eq!(used(), 8);
+    // Two of ten are left until the refund leaves at 60 minutes, and ten when the use of now does, at
+    // 90. In between is the first instant at which the other rule has room.
+    let refused = engine.track(&images(2)).expect("valid");
+    assert_eq!(wait(&refused), HOUR);
+    clock.advance(duration(30 * MINUTE));
+    assert_eq!(used(), 14);
+    let refused = engine.track(&images(1)).expect("valid");
+    assert_eq!(wait(&refused), 30 * MINUTE);
+    clock.advance(duration(30 * MINUTE));
+    assert_eq!(used(), 0);
+    assert!(passes(&engine, &images(10)));
+}
+
+/// A refund of a sliding limit takes back the newest uses, and no more than all of them.
+#[test]
+fn a_refund_takes_back_the_newest_uses_of_a_sliding_limit() {
+    let rule = sliding(10, MINUTE).metric(Metric::value("images"));
+    let (engine, clock) = engine(|builder| builder.rate_limit(rule));
+    for amount in [3, 4, 2] {
+        assert!(passes(&engine, &images(amount)));
+        clock.advance(duration(10 * SECOND));
+    }
+    assert!(passes(&engine, &images(-4)));
+    assert_eq!(remaining(&engine), 5);
+    clock.set(date(START + MINUTE));
+    assert_eq!(remaining(&engine), 8, "the first use has left, of the second two are kept");
+    assert!(passes(&engine, &images(-100)));
+    assert_eq!(remaining(&engine), 10);
+    assert!(passes(&engine, &images(10)) && !passes(&engine, &images(1)));
+}
+
+/// However many uses and refunds are merged: what is used is never said too low, and too high by
+/// no more than a sixtieth of the length explains.
+#[test]
+fn merged_refunds_are_never_counted_too_long() {
+    let seed = seed("sliding::merged_refunds", 60);
+    for case in 0..cases(30) {
+        let mut dice = Dice::new(seed.wrapping_add(case.into()));
+        let (length, steps) = draw(&mut dice);
+        let period = Period::rolling(duration(length));
+        let quota = Quota::new("images", Metric::value("images"), 1_000_000_000, period);
+        let (engine, clock) = engine(|builder| builder.quota(quota));
+        let mut all = Uses { length, uses: Vec::new() };
+        let mut now = START;
+        for _ in 0..400 {
+            let step = dice.pick(&steps) + Nanos::from(dice.below(2));
+            clock.advance(duration(step));
+            now += step;
+            let amount = i64::try_from(dice.range(1, 99)).expect("small");
+            let amount = if dice.chance(40) { -amount } else { amount };
+            assert!(passes(&engine, &images(amount)));
+            all.uses.push((now, amount.into()));
+            let standing = engine.standing(&images(0)).expect("valid");
+            let told = standing.quotas().next().expect("it applies").used.millionths() / 1_000_000;
+            let case = format!("LIMITRY_SEED={} LIMITRY_CASES=1, {length}", seed + u64::from(case));
+            all.check(now, told, &case);
+        }
+    }
+}
