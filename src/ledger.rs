@@ -4,6 +4,12 @@
 //! counts and everything kept here are one step. All work that can be done before is: an event is
 //! packed and signed before the ledger is locked. Who asks holds the lock to take what it needs,
 //! full segments by reference, and looks through it afterwards.
+//!
+//! What one event does under the lock is bounded, whatever its sender chose: its bytes are copied,
+//! 64 KiB at the most; it adds to three rows for each of at most 18 series, and in each row at most
+//! 64 values are looked up among 1 000 names and those of rules, meters and options; a segment that
+//! goes leaves at most 32 spans of time; of what is old four rows for each series are taken apart.
+//! Beside that a table that grows is copied now and then, so that it costs as little on average.
 
 use std::sync::Arc;
 

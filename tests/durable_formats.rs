@@ -21,8 +21,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono_tz::Tz;
 use limitry::{
-    Amount, BadLines, Durable, Engine, Event, EventQuery, ManualClock, MeterQuery, Metric, Outcome,
+    Amount, BadLines, Durable, Engine, Event, EventQuery, Interval, ManualClock, MeterQuery, Metric, Outcome,
     RollupOptions, RuleSet, Timestamp, TrackError, UsageQuery,
 };
 use redb::ReadableDatabase;
@@ -315,15 +316,66 @@ fn keys_of_format_1_are_those_of_their_customers() {
 #[test]
 fn amounts_that_no_sum_can_hold_are_their_customers_alone() {
     let (said, file) = (said("amounts"), Copy::old("amounts", "open"));
-    let engine = open(&file, "amounts", START.parse().expect("a time"));
-    assert_eq!(engine.events().len(), 4);
     let bolt = UsageQuery::all_time().filter("customer_id", "bolt");
-    assert_holds("bolt", &said["bolt"], engine.usage().summary(&bolt).expect("a summary"));
-    engine.close().expect("it closes");
-    drop(engine);
-    assert_eq!(file.format(), 2);
-    let engine = open(&file, "amounts", START.parse().expect("a time"));
-    assert_holds("bolt", &said["bolt"], engine.usage().summary(&bolt).expect("a summary"));
+    for life in 0..2 {
+        let engine = open(&file, "amounts", START.parse().expect("a time"));
+        assert_holds("bolt", &said["bolt"], engine.usage().summary(&bolt).expect("a summary"));
+        // What was an error for everybody is an answer that names the value.
+        let all = engine.usage().summary(&UsageQuery::all_time()).expect("a summary").totals;
+        assert_eq!(
+            (all.total_events, &all.out_of_range[..]),
+            (4, &["big".to_owned()][..]),
+            "{life}"
+        );
+        let rows = engine.usage().breakdown(&UsageQuery::all_time(), "customer_id");
+        let rows = rows.expect("a breakdown").rows;
+        let marked =
+            rows.iter().map(|row| (row.dimension.as_deref(), row.totals.out_of_range.len()));
+        let mut marked: Vec<_> = marked.collect();
+        marked.sort_unstable();
+        assert_eq!(marked, [(Some("acme"), 1), (Some("bolt"), 0)], "{life}");
+        engine.close().expect("it closes");
+        drop(engine);
+        assert_eq!(file.format(), 2);
+    }
+}
+
+/// Format 1 has the sums of whole hours: what comes in the same hours is added to them, and none is
+/// counted twice.
+#[test]
+fn hours_of_format_1_go_on_as_they_are() {
+    for name in ["closed", "crashed", "killed"] {
+        let (said, file) = (said(name), Copy::old(name, "hours"));
+        let now: Timestamp = said["now"].as_str().expect("a time").parse().expect("a time");
+        for life in 0..3 {
+            let engine = open(&file, name, now);
+            for number in 0..40_u64 {
+                let at = now - Duration::from_secs(number * 17 * 60);
+                let event = Event::new("acme", "llm.call").timestamp(at);
+                assert!(engine.record(&event).expect("a good event").is_allowed());
+            }
+            let events = engine.events().newest(1_000);
+            let (start, end) = (now - Duration::from_secs(30 * 3_600), now + Duration::from_secs(30 * 3_600));
+            for zone in [Tz::UTC, Tz::Asia__Kolkata, Tz::Asia__Kathmandu] {
+                let query = UsageQuery::new(start, end).time_zone(zone);
+                for interval in [Interval::Minute, Interval::Hour, Interval::Day] {
+                    let series = engine.usage().timeseries(&query, interval).expect("a series");
+                    assert!(series.covers.is_complete);
+                    let starts = series.points.iter().map(|point| point.timestamp);
+                    let mut found = vec![0; series.points.len()];
+                    let starts: Vec<_> = starts.collect();
+                    for event in &events {
+                        let after = starts.partition_point(|start| *start <= event.timestamp);
+                        found[after - 1] += 1;
+                    }
+                    let sums: Vec<_> =
+                        series.points.iter().map(|point| point.totals.total_events).collect();
+                    assert_eq!(sums, found, "{name}, life {life}, {zone}, {interval}");
+                }
+            }
+            engine.close().expect("it closes");
+        }
+    }
 }
 
 /// JSON that holds others, so many times.

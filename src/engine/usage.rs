@@ -109,7 +109,7 @@ impl Usage<'_> {
     ///
     /// # Errors
     /// Recording is off; the range ends where it starts, or before; a filter's key or value
-    /// breaks its rule; a sum of named values does not fit an [`Amount`].
+    /// breaks its rule.
     pub fn summary(&self, query: &UsageQuery) -> Result<UsageSummary, QueryError> {
         let asked = query.range()?;
         let selector = query.selector(None)?;

@@ -326,6 +326,9 @@ const FREE: u8 = 0;
 const NAMED: u8 = 1;
 #[cfg(feature = "durable")]
 const TRACKED: u8 = 2;
+/// A name that came with a customer's events.
+#[cfg(feature = "durable")]
+const NAMED_BY: u8 = 3;
 
 /// Saving: for each column that has a number a byte that says what it is, its name, its fold, and
 /// when the events happened that it lacks; of a sum also since when it is counted, and whose it is.
@@ -344,11 +347,13 @@ impl Columns {
             let fold = self.tracked.iter().find(|tracked| tracked.column == column);
             match (sum, fold) {
                 (Some((name, sum)), _) if column < new || sum.since > 0 || sum.lacks.is_empty() => {
-                    out.push(NAMED);
+                    out.push(if sum.customer.is_some() { NAMED_BY } else { NAMED });
                     saved::put_text(out, name);
                     sum.lacks.save(out);
                     varint::put(out, sum.since);
-                    saved::put_text(out, sum.customer.as_deref().unwrap_or_default());
+                    if let Some(customer) = &sum.customer {
+                        saved::put_text(out, customer);
+                    }
                 }
                 (None, Some(tracked)) if column < new => {
                     out.push(TRACKED);
@@ -376,15 +381,16 @@ impl Columns {
         for _ in 0..varint::take(bytes)? {
             match take_u8(bytes)? {
                 FREE => drop(columns.add(None)?),
-                NAMED => {
+                tag @ (NAMED | NAMED_BY) => {
                     let name = saved::take_text(bytes)?;
                     let column = columns.add(Some(name.into()))?;
                     let lacks = lacks(bytes)?.into();
                     let mut sum = Sum { column, lacks, since: 0, customer: None };
                     if version > Version::One {
                         sum.since = varint::take(bytes)?;
-                        let customer = saved::take_text(bytes)?;
-                        sum.customer = (!customer.is_empty()).then(|| customer.into());
+                    }
+                    if tag == NAMED_BY {
+                        sum.customer = Some(saved::take_text(bytes)?.into());
                     }
                     columns.insert(name, sum)?;
                 }
@@ -410,6 +416,16 @@ impl Columns {
             None => tracked(column).map(|tracked| tracked.fold),
         });
         fixed.chain(named).collect()
+    }
+
+    /// The names of values: since when each is counted, and with whose events it came.
+    #[cfg(test)]
+    pub(super) fn known_names(&self) -> std::collections::BTreeMap<String, (u64, Option<String>)> {
+        let known = self.sums.iter().map(|(name, sum)| {
+            let customer = sum.customer.as_deref().map(str::to_owned);
+            (name.to_string(), (sum.since, customer))
+        });
+        known.collect()
     }
 
     /// What a column that a meter asked for is about.

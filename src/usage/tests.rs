@@ -162,8 +162,16 @@ pub(super) fn of_buckets(plan: &Plan) -> Option<Range<Timestamp>> {
 }
 
 fn compare(seed: u64, options: &RollupOptions, values: u32, exact: bool) {
+    compare_from(seed, options, values, exact, i64::MIN);
+}
+
+/// The same where hours are whole before a minute, as older stores have them.
+fn compare_from(seed: u64, options: &RollupOptions, values: u32, exact: bool, coarse: i64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut rollups = Rollups::new(options);
+    for level in rollups.values.iter_mut().chain(&mut rollups.combined) {
+        level.grid.coarse = coarse;
+    }
     let images = ValueName::parse("images");
     rollups.track(&[(images.clone(), Fold::Max), (images, Fold::Latest)], &Dropped::new());
     let all = Dropped::of(Timestamp::MIN, Timestamp::MAX);
@@ -222,6 +230,20 @@ fn the_rows_are_the_fold_of_the_events() {
     let options = RollupOptions::new().dimensions(["customer_id", "event_type", "model"]);
     for seed in 0..20 {
         compare(seed, &options, 8, true);
+    }
+}
+
+#[test]
+fn hours_that_are_whole_stay_exact() {
+    let options = RollupOptions::new().dimensions(["customer_id", "event_type", "model"]);
+    let day = std::time::Duration::from_secs(86_400);
+    let short = options.clone().keep_minutes(day / 24).keep_hours(day * 4);
+    for seed in 0..10 {
+        for coarse in [START / 60 - 600, START / 60, START / 60 + 900] {
+            let coarse = coarse - coarse.rem_euclid(60);
+            compare_from(seed, &options, 8, true, coarse);
+            compare_from(seed, &short, 8, true, coarse);
+        }
     }
 }
 

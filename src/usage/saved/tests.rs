@@ -12,6 +12,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng as StdRng;
 
 use super::*;
+use crate::amount::Amount;
 use crate::clock::Timestamp;
 use crate::event::ValueName;
 use crate::format::Version;
@@ -39,6 +40,9 @@ struct Dump {
     gone: Vec<Vec<String>>,
     current: i64,
     retiring: bool,
+    /// The names of values: since when each is counted, and with whose events it came.
+    names: BTreeMap<String, (u64, Option<String>)>,
+    refused: Dropped,
 }
 
 fn name_of(rollups: &Rollups, number: u32) -> String {
@@ -118,6 +122,8 @@ fn dump(rollups: &Rollups) -> Dump {
         gone: rollups.gone.iter().map(names).collect(),
         current: rollups.current,
         retiring: rollups.retiring,
+        names: rollups.columns.known_names(),
+        refused: rollups.refused.clone(),
     }
 }
 
@@ -152,11 +158,13 @@ struct Case {
     meters: bool,
     /// Whether much changes between the last row that is saved and the keys.
     crawls: bool,
+    /// From how many names events have a few values each, beside the usual ones.
+    names: u32,
 }
 
 impl Case {
     fn of(options: RollupOptions, values: u32) -> Self {
-        Self { options, values, leap: 0, meters: false, crawls: false }
+        Self { options, values, leap: 0, meters: false, crawls: false, names: 0 }
     }
 
     fn leaps(mut self, leap: i64) -> Self {
@@ -168,7 +176,16 @@ impl Case {
         if self.leap > 0 && rng.random_bool(if self.crawls { 0.03 } else { 0.01 }) {
             *now += rng.random_range(0..self.leap);
         }
-        draw(rng, now, self.values)
+        let mut event = draw(rng, now, self.values);
+        for _ in 0..rng.random_range(0..6) {
+            if self.names > 0 {
+                let name = format!("name_{}", rng.random_range(0..self.names));
+                if event.named.iter().all(|(known, _)| *known != name) {
+                    event.named.push((name, Amount::from(rng.random_range(0..9_u64))));
+                }
+            }
+        }
+        event
     }
 }
 
@@ -329,6 +346,15 @@ fn meters_that_come_and_go_are_filled_in() {
 fn what_is_beyond_a_cap_is_counted_among_the_others_again() {
     run(&Case::of(three().max_values(4), 40), 8);
     run(&Case::of(three().max_combinations(9), 8), 8);
+}
+
+/// Names of values take the room that each customer has, and then that of all.
+#[test]
+fn names_beyond_a_cap_are_counted_as_they_were() {
+    for (customers, names) in [(3, 400), (40, 4_000)] {
+        run(&Case { names, ..Case::of(three().value("name_7"), customers) }, 4);
+        run(&Case { names, crawls: true, ..Case::of(three(), customers).leaps(90_000) }, 4);
+    }
 }
 
 #[test]
