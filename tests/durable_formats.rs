@@ -355,7 +355,8 @@ fn hours_of_format_1_go_on_as_they_are() {
                 assert!(engine.record(&event).expect("a good event").is_allowed());
             }
             let events = engine.events().newest(1_000);
-            let (start, end) = (now - Duration::from_secs(30 * 3_600), now + Duration::from_secs(30 * 3_600));
+            let (start, end) =
+                (now - Duration::from_secs(30 * 3_600), now + Duration::from_secs(30 * 3_600));
             for zone in [Tz::UTC, Tz::Asia__Kolkata, Tz::Asia__Kathmandu] {
                 let query = UsageQuery::new(start, end).time_zone(zone);
                 for interval in [Interval::Minute, Interval::Hour, Interval::Day] {
