@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use limitry::{
-    Amount, BadLines, Durable, Engine, Event, EventQuery, Interval, ManualClock, MeterQuery, Metric, Outcome,
-    RollupOptions, RuleSet, Timestamp, TrackError, UsageQuery,
+    Amount, BadLines, Durable, Engine, Event, EventQuery, Interval, ManualClock, MeterQuery,
+    Metric, Outcome, RollupOptions, RuleSet, Timestamp, TrackError, UsageQuery,
 };
 use redb::ReadableDatabase;
 use serde_json::{Map, Value, json};
