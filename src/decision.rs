@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::counters::{Ahead, At, Figures, Moment, Take, Takes, Timeline, Verdict};
 use crate::headers::{HeaderDialect, Headers};
 use crate::log::EventId;
-use crate::rules::{Enforcement, Metric, Overflow, Rule, Units};
+use crate::rules::{Enforcement, Overflow, Rule, Units};
 use crate::snapshot::{CompiledRule, Snapshot};
 
 mod outcome;
@@ -131,6 +131,33 @@ impl Sayings {
         })
     }
 
+    /// What headers may say of a rule; nothing of one without a limit.
+    fn tell<'d>(&self, rule: &'d CompiledRule, said: &Take) -> Option<Told<'d>> {
+        let limit = rule.rule.limit()?;
+        let figures = self.figures(rule, said);
+        let moment = |said| self.rule_passes_at(rule, said, self.at.now).unwrap_or(Moment::MAX);
+        let refused_until = (!said.fits).then(|| moment(said));
+        let second = |moment| self.timeline.second_rounded_up(moment);
+        let reset = figures.reset.or_else(|| rule.rule.is_rate_limit().then(|| self.now()));
+        let reset = match refused_until {
+            None => reset,
+            Some(Moment::MAX) => None,
+            Some(moment) => reset.map(|reset| reset.max(second(moment))),
+        };
+        Some(Told {
+            id: rule.id(),
+            rule: &rule.rule,
+            limit,
+            remaining: rule.measure.amount_of(figures.remaining),
+            reset,
+            refused_until,
+            wait: refused_until.and_then(|moment| {
+                let wait = (moment < Moment::MAX).then(|| moment.since(self.asked))?;
+                RetryAfter::After(wait).whole_seconds()
+            }),
+        })
+    }
+
     /// The moment at which every hard rule lets the event in; `None` for never.
     fn passes_at(&self) -> Option<Moment> {
         let mut moment = self.at.now;
@@ -168,6 +195,23 @@ impl Sayings {
         let ahead = known.unwrap_or(&none);
         policy.passes_at(&said.reading, ahead, said.cost(), self.at, from, self.timeline)
     }
+}
+
+/// A rule as headers tell of it.
+#[derive(Debug)]
+pub(crate) struct Told<'d> {
+    pub(crate) id: &'d str,
+    pub(crate) rule: &'d Rule,
+    pub(crate) limit: Amount,
+    pub(crate) remaining: Amount,
+    /// The Unix second at which the figures start over; of a rule that refused not before the
+    /// event fits, and none where it never does.
+    pub(crate) reset: Option<i64>,
+    /// Of a rule that refused the event: from when on it alone would not; [`Moment::MAX`] for
+    /// never.
+    pub(crate) refused_until: Option<Moment>,
+    /// The whole seconds until then.
+    pub(crate) wait: Option<u64>,
 }
 
 /// What `exceeded` means.
@@ -380,39 +424,10 @@ impl Decision {
         Headers::of(self, dialect)
     }
 
-    /// The rate limits that callers are told of in headers: those that are not on trial.
-    pub(crate) fn enforced_rate_limits(&self) -> impl Iterator<Item = RateLimitStatus<'_>> {
-        let sayings = &self.sayings;
-        let enforced = sayings.statuses().filter(|(rule, _)| told(rule));
-        enforced.filter_map(|(rule, said)| sayings.rate_limit(rule, said, Exceeded::Refused))
-    }
-
-    /// The quotas that callers are told of in headers.
-    pub(crate) fn enforced_quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        let sayings = &self.sayings;
-        let enforced = sayings.statuses().filter(|(rule, _)| told(rule));
-        enforced.filter_map(|(rule, said)| sayings.quota(rule, said, Exceeded::Refused))
-    }
-
-    /// The metric of each enforced rate limit, in the order of [`Self::enforced_rate_limits`].
-    pub(crate) fn enforced_rate_limit_metrics(&self) -> impl Iterator<Item = &Metric> {
-        let enforced = self.sayings.statuses().filter(|(rule, _)| told(rule));
-        enforced.filter_map(|(rule, _)| match &rule.rule {
-            Rule::RateLimit(rule) => Some(&rule.metric),
-            Rule::Quota(_) => None,
-        })
-    }
-
-    /// Of the quotas that refused the event, the one that it has to wait for longest.
-    pub(crate) fn binding_quota(&self) -> Option<QuotaStatus<'_>> {
-        let sayings = &self.sayings;
-        let refusing = sayings.refusing_kind().filter(|(_, said)| !said.fits);
-        let quotas = refusing.filter(|(rule, _)| matches!(rule.rule, Rule::Quota(_)));
-        let wait = |(rule, said): &(&Arc<CompiledRule>, &Take)| {
-            sayings.rule_passes_at(rule, said, sayings.at.now).unwrap_or(Moment::MAX)
-        };
-        let (rule, said) = quotas.max_by_key(wait)?;
-        sayings.quota(rule, said, Exceeded::Refused)
+    /// The rules that callers are told of in headers, in the order of their definition: those that
+    /// can refuse, and have a limit.
+    pub(crate) fn told(&self) -> impl Iterator<Item = Told<'_>> {
+        self.sayings.refusing_kind().filter_map(|(rule, said)| self.sayings.tell(rule, said))
     }
 
     /// The Unix second of the decision, rounded up.
@@ -438,10 +453,6 @@ fn remaining(limit: Option<Amount>, rule: &CompiledRule, figures: Figures) -> Am
 /// A whole second.
 fn second(unix_seconds: i64) -> Timestamp {
     Timestamp::new(unix_seconds, 0)
-}
-
-fn told(rule: &CompiledRule) -> bool {
-    rule.counter.enforcement != Enforcement::Shadow
 }
 
 impl Serialize for Decision {

@@ -1,27 +1,41 @@
 //! A decision as HTTP header pairs.
 
+use std::cmp::Ordering;
 use std::fmt::{self, Write};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::amount::Amount;
-use crate::clock::Timestamp;
-use crate::decision::{Decision, QuotaStatus, RetryAfter};
-use crate::rules::{Metric, Period};
+use crate::decision::{Decision, RetryAfter, Told};
+use crate::rules::{Metric, Period, Rule};
 
 /// The names under which a decision is told in HTTP headers.
 ///
-/// In each of them a replay has the headers of the first answer, and `Idempotent-Replayed: true`.
+/// Headers tell of hard rules with a limit: what is soft or on trial refuses nobody, and nothing is
+/// left of what has no limit. On a refusal they tell only of what refused, so that none of them
+/// says that there is room; `Retry-After` is the wait for all rules together, rounded up, at least
+/// 1, and missing where no wait will do. A replay has the headers of the first answer, and
+/// `Idempotent-Replayed: true`.
+///
+/// Limits and what remains of them are in the unit that the rule counts, and not in calls. Of a
+/// token bucket the limit is what comes back in a window, and what remains is in the bucket now:
+/// with a burst that may be more than the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HeaderDialect {
-    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset` (a Unix second) of the rate limit with the
-    /// least remaining, of equals the one that resets last; on a refusal `Retry-After`, and
-    /// `X-Quota-Reset`, `-Period` and `-Metric` of the quota that has to be waited for longest.
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset` (a Unix second): of an event that was let in
+    /// those of the rate limit with the least share remaining, of equals the one that resets last.
+    /// Of one that was refused those of the rule that it has to wait for longest: of a rate limit
+    /// these three, of a quota `X-Quota-Reset` (a Unix second), `-Period` and `-Metric`; the reset
+    /// is then not before the wait is over, and missing where no wait will do. Amounts have their
+    /// fraction: `0.4`.
     #[default]
     XRateLimit,
     /// `RateLimit-Policy` and `RateLimit`, one item a rule, as
-    /// draft-ietf-httpapi-ratelimit-headers-10 writes them; on a refusal also `Retry-After`.
+    /// draft-ietf-httpapi-ratelimit-headers-10 writes them: of an event that was let in all rules,
+    /// of one that was refused those that refused it, each with the seconds until it would not.
+    /// The draft has whole numbers only: amounts are rounded down, but what is less than one is 1.
     Draft10,
 }
 
@@ -57,13 +71,6 @@ impl Headers {
         if let Some(seconds) = wait {
             pairs.push(("Retry-After", seconds.to_string()));
         }
-        if let (HeaderDialect::XRateLimit, Some(quota)) = (dialect, decision.binding_quota()) {
-            if let Some(reset) = quota.reset {
-                pairs.push(("X-Quota-Reset", reset.unix_seconds().to_string()));
-            }
-            pairs.push(("X-Quota-Period", quota.period.to_string()));
-            pairs.push(("X-Quota-Metric", quota.metric.to_string()));
-        }
         if decision.is_replay() {
             pairs.push(("Idempotent-Replayed", "true".to_owned()));
         }
@@ -72,37 +79,69 @@ impl Headers {
 }
 
 fn x_rate_limit(decision: &Decision) -> Pairs {
+    let told = if decision.retry_after().is_some() {
+        // Of equals the first.
+        decision.told().filter(|told| told.refused_until.is_some()).reduce(|longest, told| {
+            if told.refused_until > longest.refused_until { told } else { longest }
+        })
+    } else {
+        let limits = decision.told().filter(|told| told.rule.is_rate_limit());
+        limits.min_by(|a, b| a.share().cmp(&b.share()).then_with(|| b.reset.cmp(&a.reset)))
+    };
     let mut pairs = Pairs::new();
-    let told = decision.enforced_rate_limits();
-    let told = told.filter_map(|status| Some((status.limit?, status)));
-    let told = told.min_by_key(|(_, status)| (status.remaining, std::cmp::Reverse(status.reset)));
-    if let Some((limit, status)) = told {
-        pairs.push(("X-RateLimit-Limit", limit.to_string()));
-        pairs.push(("X-RateLimit-Remaining", status.remaining.to_string()));
-        pairs.push(("X-RateLimit-Reset", status.reset.unix_seconds().to_string()));
+    let Some(told) = told else { return pairs };
+    let reset = told.reset.map(|second| second.to_string());
+    match told.rule {
+        Rule::RateLimit(_) => {
+            pairs.push(("X-RateLimit-Limit", told.limit.to_string()));
+            pairs.push(("X-RateLimit-Remaining", told.remaining.to_string()));
+            pairs.extend(reset.map(|reset| ("X-RateLimit-Reset", reset)));
+        }
+        Rule::Quota(quota) => {
+            pairs.extend(reset.map(|reset| ("X-Quota-Reset", reset)));
+            pairs.push(("X-Quota-Period", quota.period.to_string()));
+            pairs.push(("X-Quota-Metric", quota.metric.to_string()));
+        }
     }
     pairs
 }
 
+impl Told<'_> {
+    fn share(&self) -> Share {
+        let most = match self.rule {
+            Rule::RateLimit(rule) => rule.burst.unwrap_or(self.limit),
+            Rule::Quota(_) => self.limit,
+        };
+        let parts = |amount: Amount| amount.millionths().max(0).unsigned_abs();
+        Share(parts(self.remaining), parts(most))
+    }
+}
+
+/// What remains of how much. Nothing of nothing is nothing.
+struct Share(u128, u128);
+
+impl Share {
+    /// Compares exactly: first the whole parts, then the inverses of what is left of both.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (Self(a, b), Self(c, d)) = (self, other);
+        let parts =
+            |part: u128, whole: u128| Some((part.checked_div(whole)?, part.checked_rem(whole)?));
+        let (mine, others) = (parts(*a, *b).unwrap_or_default(), parts(*c, *d).unwrap_or_default());
+        mine.0.cmp(&others.0).then_with(|| match (mine.1, others.1) {
+            (0, 0) => Ordering::Equal,
+            (0, _) => Ordering::Less,
+            (_, 0) => Ordering::Greater,
+            (mine, others) => Self(*d, others).cmp(&Self(*b, mine)),
+        })
+    }
+}
+
 fn draft_10(decision: &Decision) -> Pairs {
     let now = decision.decided_at();
-    let mut policies = Vec::new();
-    let mut limits = Vec::new();
-    let metrics = decision.enforced_rate_limit_metrics();
-    for (status, metric) in decision.enforced_rate_limits().zip(metrics) {
-        let length = status.window.length();
-        let whole = (length.subsec_nanos() == 0).then_some(length.as_secs());
-        let name = Name { name: status.name, id: status.id };
-        let Some(quota) = status.limit else { continue };
-        policies.push(policy(&name, quota, metric, whole));
-        limits.push(limit(&name, status.remaining, Some(status.reset), now));
-    }
-    for status in decision.enforced_quotas() {
-        let name = Name { name: status.name, id: status.id };
-        let Some(quota) = status.limit else { continue };
-        policies.push(policy(&name, quota, status.metric, period_seconds(&status)));
-        limits.push(limit(&name, status.remaining, status.reset, now));
-    }
+    let is_refusal = decision.retry_after().is_some();
+    let told = decision.told().filter(|told| !is_refusal || told.refused_until.is_some());
+    let (policies, limits): (Vec<_>, Vec<_>) =
+        told.map(|told| (policy(&told), limit(&told, is_refusal, now))).unzip();
     let mut pairs = Pairs::new();
     if !policies.is_empty() {
         pairs.push(("RateLimit-Policy", policies.join(", ")));
@@ -114,22 +153,33 @@ fn draft_10(decision: &Decision) -> Pairs {
 /// The largest integer of a structured field (RFC 9651, section 3.3.1).
 const MAX_INTEGER: u64 = 999_999_999_999_999;
 
-fn policy(name: &Name<'_>, quota: Amount, metric: &Metric, window: Option<u64>) -> String {
-    let mut item = format!("{name};q={}", quota.to_u64_ceil().min(MAX_INTEGER));
+/// An amount in whole numbers, as far as a structured field says them: rounded down, but to 1
+/// where there is something.
+fn whole(amount: Amount) -> u64 {
+    let least = u64::from(amount > Amount::ZERO);
+    amount.to_u64_floor().clamp(least, MAX_INTEGER)
+}
+
+fn policy(told: &Told<'_>) -> String {
+    let name = Name { name: told.rule.name(), id: told.id };
+    let mut item = format!("{name};q={}", whole(told.limit));
+    let metric = told.rule.metric();
     // The draft's default unit is the request.
     if *metric != Metric::TotalEvents {
         extend(&mut item, format_args!(";qu=\"{metric}\""));
     }
-    if let Some(window) = window.filter(|window| *window > 0) {
+    if let Some(window) = window_seconds(told.rule).filter(|window| *window > 0) {
         extend(&mut item, format_args!(";w={}", window.min(MAX_INTEGER)));
     }
     item
 }
 
-fn limit(name: &Name<'_>, remaining: Amount, reset: Option<Timestamp>, now: i64) -> String {
-    let mut item = format!("{name};r={}", remaining.to_u64_ceil().min(MAX_INTEGER));
-    if let Some(reset) = reset {
-        let wait = u64::try_from(reset.unix_seconds().saturating_sub(now)).unwrap_or(0);
+fn limit(told: &Told<'_>, is_refusal: bool, now: i64) -> String {
+    let name = Name { name: told.rule.name(), id: told.id };
+    let mut item = format!("{name};r={}", whole(told.remaining));
+    let until_reset = |reset: i64| u64::try_from(reset.saturating_sub(now)).unwrap_or(0);
+    let wait = if is_refusal { told.wait } else { told.reset.map(until_reset) };
+    if let Some(wait) = wait {
         extend(&mut item, format_args!(";t={}", wait.min(MAX_INTEGER)));
     }
     item
@@ -140,14 +190,18 @@ fn extend(item: &mut String, parameter: fmt::Arguments<'_>) {
     let _ = item.write_fmt(parameter);
 }
 
-/// The length of a period in seconds, where it has a fixed one.
-fn period_seconds(status: &QuotaStatus<'_>) -> Option<u64> {
-    match status.period {
-        Period::Hour => Some(3_600),
-        Period::Day => Some(86_400),
-        Period::Week => Some(604_800),
-        Period::Rolling(length) if length.subsec_nanos() == 0 => Some(length.as_secs()),
-        _ => None,
+/// The length of a rule's window or period in whole seconds, where it has a fixed one.
+fn window_seconds(rule: &Rule) -> Option<u64> {
+    let whole = |length: Duration| (length.subsec_nanos() == 0).then_some(length.as_secs());
+    match rule {
+        Rule::RateLimit(rule) => whole(rule.window.length()),
+        Rule::Quota(quota) => match quota.period {
+            Period::Hour => Some(3_600),
+            Period::Day => Some(86_400),
+            Period::Week => Some(604_800),
+            Period::Rolling(length) => whole(length),
+            _ => None,
+        },
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use limitry::{
     Algorithm, Decision, Enforcement, Engine, EngineBuilder, Event, HeaderDialect, ManualClock,
-    Metric, Overflow, Period, Quota, RateLimit, Window,
+    Metric, Overflow, Period, Quota, RateLimit, RateLimitStatus, Window,
 };
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -94,25 +94,138 @@ fn without_a_matching_rate_limit_there_is_none_to_tell() {
     assert_eq!(
         lines(&track(&engine, &call().total_tokens(10)), HeaderDialect::XRateLimit),
         [
-            "Retry-After: 48600",
             "X-Quota-Reset: 1705363200",
             "X-Quota-Period: day",
             "X-Quota-Metric: total_tokens",
+            "Retry-After: 48600",
         ]
     );
 }
 
 #[test]
-fn the_rate_limit_with_the_least_remaining_is_told() {
+fn the_rate_limit_with_the_least_share_remaining_is_told() {
     let (engine, _) = engine(|builder| {
         builder
             .rate_limit(fixed("roomy", 100, Window::Minute))
             .rate_limit(fixed("tight", 5, Window::Second))
             .rate_limit(fixed("middling", 50, Window::Hour))
+            .rate_limit(fixed("tokens", 9_000, Window::Hour).metric(Metric::TotalTokens))
+            .rate_limit(RateLimit::new("bucket", 4, Window::Hour).burst(40))
     });
     let decision = track(&engine, &call());
     assert_eq!(pairs(&decision)[0], ("X-RateLimit-Limit", "5".to_owned()));
     assert_eq!(pairs(&decision)[1], ("X-RateLimit-Remaining", "4".to_owned()));
+    // A third of the tokens and three fifths of the calls are left.
+    let decision = track(&engine, &call().total_tokens(6_000));
+    assert_eq!(pairs(&decision)[0], ("X-RateLimit-Limit", "9000".to_owned()));
+    assert_eq!(pairs(&decision)[1], ("X-RateLimit-Remaining", "3000".to_owned()));
+}
+
+#[test]
+fn shares_are_compared_exactly_however_close_they_are() {
+    // 10^15 - 2 of 10^15 - 1 is less than 10^15 - 1 of 10^15, by a part in 10^30.
+    let most = 1_000_000_000_000_000_u64;
+    for turn in [false, true] {
+        let (engine, _) = engine(|builder| {
+            let rule = |limit: u64| fixed("r", 1, Window::Minute).id(format!("r{limit}"));
+            let limits = if turn { [most, most - 1] } else { [most - 1, most] };
+            limits.into_iter().fold(builder, |builder, limit| {
+                let mut rule = rule(limit);
+                rule.limit_value = Some(limit.into());
+                builder.rate_limit(rule)
+            })
+        });
+        let decision = track(&engine, &call());
+        assert_eq!(pairs(&decision)[0].1, (most - 1).to_string());
+    }
+}
+
+/// Fourteen calls of 57 cents leave 46 of 60 calls and too little of 8.20 dollars.
+#[test]
+fn a_refusal_tells_of_the_rule_that_has_to_be_waited_for_and_of_no_other() {
+    let (engine, clock) = engine(|builder| {
+        builder.rate_limit(fixed("calls", 60, Window::Minute)).rate_limit(
+            RateLimit::new("cost", 820, Window::Hour)
+                .metric(Metric::TotalCostCents)
+                .algorithm(Algorithm::SlidingWindow),
+        )
+    });
+    let event = call().cost_cents(57);
+    for _ in 0..14 {
+        assert!(track(&engine, &event).is_allowed());
+    }
+    clock.advance(Duration::from_secs(30));
+    let refused = track(&engine, &event);
+    let wait = refused.retry_after().and_then(limitry::RetryAfter::whole_seconds).expect("a wait");
+    assert!((3_570..3_660).contains(&wait), "{wait}");
+    assert_eq!(
+        lines(&refused, HeaderDialect::XRateLimit),
+        [
+            "X-RateLimit-Limit: 820".to_owned(),
+            "X-RateLimit-Remaining: 22".to_owned(),
+            format!("X-RateLimit-Reset: {}", START + 30 + i64::try_from(wait).expect("few")),
+            format!("Retry-After: {wait}"),
+        ]
+    );
+    assert_eq!(
+        lines(&refused, HeaderDialect::Draft10),
+        [
+            "RateLimit-Policy: \"cost\";q=820;qu=\"total_cost_cents\";w=3600".to_owned(),
+            format!("RateLimit: \"cost\";r=22;t={wait}"),
+            format!("Retry-After: {wait}"),
+        ]
+    );
+}
+
+#[test]
+fn a_fraction_that_is_left_is_told_as_something() {
+    let (engine, _) = engine(|builder| {
+        let cost = RateLimit::new("cost", 1, Window::Hour).metric(Metric::TotalCostCents);
+        let half = RateLimit::new("half", "0.5", Window::Hour).metric(Metric::value("gb"));
+        let fixed = Algorithm::FixedWindow;
+        builder.rate_limit(cost.algorithm(fixed)).rate_limit(half.algorithm(fixed))
+    });
+    let decision = track(&engine, &call().cost_cents("0.6"));
+    assert_eq!(pairs(&decision)[0], ("X-RateLimit-Limit", "1".to_owned()));
+    assert_eq!(pairs(&decision)[1], ("X-RateLimit-Remaining", "0.4".to_owned()));
+    assert_eq!(
+        lines(&decision, HeaderDialect::Draft10),
+        [
+            "RateLimit-Policy: \"cost\";q=1;qu=\"total_cost_cents\";w=3600, \
+             \"half\";q=1;qu=\"values.gb\";w=3600",
+            "RateLimit: \"cost\";r=1;t=1800, \"half\";r=1;t=1800",
+        ]
+    );
+    let decision = track(&engine, &call().cost_cents("0.4"));
+    assert_eq!(pairs(&decision)[1], ("X-RateLimit-Remaining", "0".to_owned()));
+    assert!(lines(&decision, HeaderDialect::Draft10)[1].contains("\"cost\";r=0"));
+}
+
+#[test]
+fn a_rule_without_a_limit_and_one_that_blocks_are_told_for_what_they_are() {
+    let (engine, _) = engine(|builder| {
+        let mut none = fixed("none", 1, Window::Minute);
+        none.limit_value = None;
+        let off = RateLimit::new("off", 0, Window::Minute).filter("model", "gpt-4");
+        builder.rate_limit(none).rate_limit(off)
+    });
+    let decision = track(&engine, &call());
+    assert!(decision.is_allowed() && pairs(&decision).is_empty());
+    assert_eq!(decision.headers_in(HeaderDialect::Draft10).count(), 0);
+    let blocked = track(&engine, &call().model("gpt-4"));
+    assert_eq!(
+        lines(&blocked, HeaderDialect::XRateLimit),
+        ["X-RateLimit-Limit: 0", "X-RateLimit-Remaining: 0"]
+    );
+}
+
+#[test]
+fn what_remains_of_a_burst_may_be_above_the_limit() {
+    let (engine, _) =
+        engine(|builder| builder.rate_limit(RateLimit::new("b", 20, Window::Second).burst(40)));
+    let decision = track(&engine, &call());
+    assert_eq!(pairs(&decision)[0], ("X-RateLimit-Limit", "20".to_owned()));
+    assert_eq!(pairs(&decision)[1], ("X-RateLimit-Remaining", "39".to_owned()));
 }
 
 #[test]
@@ -168,9 +281,16 @@ fn what_never_passes_has_no_retry_after() {
     let refused = track(&engine, &call().total_tokens(11));
     assert_eq!(
         lines(&refused, HeaderDialect::XRateLimit),
-        ["X-RateLimit-Limit: 10", "X-RateLimit-Remaining: 10", "X-RateLimit-Reset: 1705314660"]
+        ["X-RateLimit-Limit: 10", "X-RateLimit-Remaining: 10"],
+        "nothing that resets helps"
     );
-    assert!(refused.headers_in(HeaderDialect::Draft10).all(|(name, _)| name != "Retry-After"));
+    assert_eq!(
+        lines(&refused, HeaderDialect::Draft10),
+        [
+            "RateLimit-Policy: \"tokens\";q=10;qu=\"total_tokens\";w=60",
+            "RateLimit: \"tokens\";r=10",
+        ]
+    );
 }
 
 #[test]
@@ -189,15 +309,15 @@ fn the_quota_that_has_to_be_waited_for_longest_is_told() {
     assert_eq!(
         lines(&track(&engine, &event), HeaderDialect::XRateLimit),
         [
-            "X-RateLimit-Limit: 1",
-            "X-RateLimit-Remaining: 0",
-            "X-RateLimit-Reset: 1705314660",
-            "Retry-After: 1431000",
             "X-Quota-Reset: 1706745600",
             "X-Quota-Period: month",
             "X-Quota-Metric: values.images",
+            "Retry-After: 1431000",
         ]
     );
+    let [_, limits, _] =
+        <[_; 3]>::try_from(lines(&track(&engine, &event), HeaderDialect::Draft10)).expect("three");
+    assert_eq!(limits, "RateLimit: \"calls\";r=0;t=60, \"q\";r=0;t=1800, \"q\";r=0;t=1431000");
 }
 
 #[test]
@@ -236,14 +356,11 @@ fn callers_are_not_told_of_rules_on_trial() {
         let soft = fixed("soft", 3, Window::Minute).enforcement(Enforcement::Soft);
         builder.rate_limit(trial).quota(quota.enforcement(Enforcement::Shadow)).rate_limit(soft)
     });
-    for remaining in ["2", "1", "0", "0"] {
+    for _ in 0..4 {
         let decision = track(&engine, &call());
         assert!(decision.is_allowed());
-        assert_eq!(pairs(&decision)[1], ("X-RateLimit-Remaining", remaining.to_owned()));
-        let draft = decision.headers_in(HeaderDialect::Draft10);
-        for (_, value) in draft {
-            assert!(!value.contains("trial"), "{value}");
-        }
+        assert_eq!(pairs(&decision), []);
+        assert_eq!(decision.headers_in(HeaderDialect::Draft10).count(), 0);
     }
 }
 
@@ -351,7 +468,7 @@ fn a_key_that_finds_no_room_is_told_plainly() {
     assert!(track(&engine, &call()).is_allowed());
     let refused = track(&engine, &Event::new("other", "call"));
     let names: Vec<_> = refused.headers().map(|(name, _)| name).collect();
-    assert_eq!(names, ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]);
+    assert_eq!(names, ["X-RateLimit-Limit", "X-RateLimit-Remaining"]);
     assert_eq!(pairs(&refused)[1].1, "0");
     for (_, value) in refused.headers_in(HeaderDialect::Draft10) {
         read_list(&value);
@@ -595,11 +712,34 @@ fn check_headers(decision: &Decision) {
         assert!(value.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{name}: {value}");
     }
 
-    let least = decision.rate_limits().map(|status| status.remaining).min();
-    assert_eq!(find(&plain, "X-RateLimit-Remaining"), least.map(|least| least.to_string()));
-    let latest = decision.rate_limits().filter(|status| Some(status.remaining) == least);
-    let latest = latest.map(|status| status.reset).max();
-    assert_eq!(find(&plain, "X-RateLimit-Reset"), latest.map(|reset| reset.to_string()));
+    // Every rule is a hard one of these tests, and without a burst.
+    let told = |status: &RateLimitStatus<'_>| {
+        let limit = status.limit.expect("a limit");
+        let found = |name: &str| find(&plain, name);
+        found("X-RateLimit-Limit") == Some(limit.to_string())
+            && found("X-RateLimit-Remaining") == Some(status.remaining.to_string())
+    };
+    if decision.is_allowed() {
+        let share = |status: &RateLimitStatus<'_>| {
+            (status.remaining.millionths(), status.limit.expect("a limit").millionths())
+        };
+        let least = decision.rate_limits().min_by(|a, b| {
+            let ((a_left, a_most), (b_left, b_most)) = (share(a), share(b));
+            (a_left * b_most).cmp(&(b_left * a_most)).then(b.reset.cmp(&a.reset))
+        });
+        assert!(least.as_ref().is_none_or(told), "{decision:?} {plain:?}");
+        let reset = least.map(|status| status.reset.unix_seconds().to_string());
+        assert_eq!(find(&plain, "X-RateLimit-Reset"), reset);
+        assert_eq!(find(&plain, "X-Quota-Metric"), None);
+    } else {
+        let of_limit = find(&plain, "X-RateLimit-Limit").is_some();
+        assert_ne!(of_limit, find(&plain, "X-Quota-Metric").is_some(), "one rule is told");
+        let mut refusing = decision.rate_limits().filter(|status| status.exceeded);
+        assert!(!of_limit || refusing.any(|status| told(&status)), "{decision:?} {plain:?}");
+        let mut quotas = decision.quotas().filter(|status| status.exceeded);
+        let metric = find(&plain, "X-Quota-Metric");
+        assert!(of_limit || quotas.any(|quota| Some(quota.metric.to_string()) == metric));
+    }
 
     let wait = decision.retry_after().and_then(limitry::RetryAfter::whole_seconds);
     for pairs in [&plain, &draft] {
@@ -607,11 +747,9 @@ fn check_headers(decision: &Decision) {
         assert_eq!(told, wait.map(|seconds| seconds.to_string()));
         assert!(wait.is_none_or(|seconds| seconds >= 1));
     }
-    let refused_by_quota = decision.quotas().any(|status| status.exceeded);
-    assert_eq!(find(&plain, "X-Quota-Metric").is_some(), refused_by_quota);
-    assert_eq!(find(&plain, "X-Quota-Period").is_some(), refused_by_quota);
-
-    let rules = decision.rate_limits().count() + decision.quotas().count();
+    let is_told = |exceeded: bool| exceeded || decision.is_allowed();
+    let rules = decision.rate_limits().filter(|status| is_told(status.exceeded)).count()
+        + decision.quotas().filter(|status| is_told(status.exceeded)).count();
     let field = |name: &str| find(&draft, name).map_or_else(Vec::new, |value| read_list(&value));
     let (policies, limits) = (field("RateLimit-Policy"), field("RateLimit"));
     assert_eq!((policies.len(), limits.len()), (rules, rules));
@@ -625,5 +763,8 @@ fn check_headers(decision: &Decision) {
         assert!(policy.integer("w").is_none_or(|seconds| seconds > 0));
         assert!(limit.integer("r").is_some_and(|remaining| remaining >= 0));
         assert!(limit.integer("t").is_none_or(|seconds| seconds >= 0));
+        // A client waits for Retry-After, and no rule says that it has to wait longer.
+        let wait = wait.map(|seconds| i64::try_from(seconds).expect("few"));
+        assert!(wait.is_none_or(|wait| limit.integer("t").is_none_or(|t| t <= wait)));
     }
 }

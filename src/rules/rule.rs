@@ -141,6 +141,10 @@ impl Rule {
         }
     }
 
+    pub(crate) fn is_rate_limit(&self) -> bool {
+        matches!(self, Self::RateLimit(_))
+    }
+
     /// The two rules differ only in what the engine sets.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         let plain = |rule: &Self| match rule.clone() {

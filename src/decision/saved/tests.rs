@@ -24,7 +24,7 @@ fn renderings(decision: &Decision) -> Vec<String> {
     all.push(decision.outcome().to_string());
     all.extend(decision.rate_limits().map(|status| format!("{status:?}")));
     all.extend(decision.quotas().map(|status| format!("{status:?}")));
-    all.extend(decision.binding_quota().map(|status| format!("{status:?}")));
+    all.extend(decision.told().map(|told| format!("{told:?}")));
     all
 }
 
