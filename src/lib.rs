@@ -45,7 +45,8 @@
 //!    costs about what it costs with the four alone. *(`keys`, the bench `decide_by_definitions`)*
 //! 5. **Bounded memory that is no bypass.** Counters that say no more than fresh ones are dropped
 //!    by the calls that pass by, a few at a time; one that matters is never evicted. What new keys
-//!    get at a cap is the rule's choice, its [`Overflow`]. *(`memory`, `overflow`)*
+//!    get at a cap is the rule's choice, its [`Overflow`]; a key that moves between a counter that
+//!    it shares and one of its own loses nothing of what it used. *(`memory`, `overflow`)*
 //! 6. **No time travel.** A clock that steps back mints nothing and refunds nothing. Calendar
 //!    periods, which are those of UTC, are right across leap days, month ends and years.
 //!    *(`model`, `long_runs`, the calendar's own tests)*

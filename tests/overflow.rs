@@ -17,8 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use limitry::{
-    Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric, Overflow, Period,
-    Quota, QuotaUpdate, RateLimit, Recording, RetryAfter, Window,
+    Algorithm, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Meter, Metric,
+    Overflow, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RetryAfter,
+    Window,
 };
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -318,8 +319,212 @@ fn a_raised_cap_helps_at_once_and_a_lowered_one_takes_nothing_away() {
     engine.update_quota("lifetime", share).expect("valid");
     assert!(is_allowed(&engine, "d") && is_allowed(&engine, "e") && !is_allowed(&engine, "f"));
     engine.update_quota("lifetime", QuotaUpdate::new().max_keys(None)).expect("valid");
-    assert!(is_allowed(&engine, "g"), "without a cap each key has its own");
-    assert_eq!(engine.live_keys(), 4);
+    assert!(!is_allowed(&engine, "g"), "its own counter starts from all that is shared");
+    engine.update_quota("lifetime", QuotaUpdate::new().limit(3)).expect("valid");
+    assert!(is_allowed(&engine, "g") && !is_allowed(&engine, "g"));
+    assert!(is_allowed(&engine, "d") && is_allowed(&engine, "e"), "each has its own");
+    assert_eq!(engine.live_keys(), 6);
+}
+
+/// Every kind of counter, of ten an hour.
+fn ten_an_hour() -> Vec<(&'static str, Box<dyn Fn(EngineBuilder) -> EngineBuilder>)> {
+    let limit = |algorithm| {
+        move |builder: EngineBuilder| {
+            let rule = RateLimit::new("ten", 10, Window::Hour).per("customer_id").max_keys(1);
+            builder.rate_limit(rule.id("ten").algorithm(algorithm))
+        }
+    };
+    let quota = |metric: Metric, period: Period| {
+        move |builder: EngineBuilder| {
+            let rule = Quota::new("ten", metric.clone(), 10, period).per("customer_id");
+            let seats = Meter::max("seats", "seats").id("seats");
+            builder.meter(seats).quota(rule.id("ten").max_keys(1))
+        }
+    };
+    let rolling = Period::rolling(Duration::from_secs(3_600));
+    vec![
+        ("bucket", Box::new(limit(Algorithm::TokenBucket))),
+        ("fixed window", Box::new(limit(Algorithm::FixedWindow))),
+        ("sliding window", Box::new(limit(Algorithm::SlidingWindow))),
+        ("rolling quota", Box::new(quota(Metric::TotalEvents, rolling))),
+        ("quota", Box::new(quota(Metric::TotalEvents, Period::Hour))),
+        ("quota of values", Box::new(quota(Metric::value("gb"), Period::Day))),
+    ]
+}
+
+fn set_cap(engine: &Engine, keys: u64) {
+    let quota = engine.update_quota("ten", QuotaUpdate::new().max_keys(keys));
+    let limit = engine.update_rate_limit("ten", RateLimitUpdate::new().max_keys(keys));
+    assert!(quota.is_ok() || limit.is_ok());
+}
+
+#[test]
+fn a_key_that_gets_a_counter_of_its_own_has_used_what_it_shared() {
+    for (name, rule) in ten_an_hour() {
+        for recording in [Recording::Off, Recording::Newest(100)] {
+            let (engine, _clock) = engine(|builder| rule(builder.recording(recording)));
+            let call = |customer| {
+                let event = Event::new(customer, "call").value("gb", 1);
+                engine.track(&event).expect("a valid event").is_allowed()
+            };
+            assert!(call("a"), "it has the one counter that there is room for");
+            assert!((0..6).all(|_| call("b")) && (0..3).all(|_| call("c")), "{name}");
+            set_cap(&engine, 2);
+            let more = (0..10).filter(|_| call("b")).count();
+            // The recorded events tell what the customer itself has used; the counter does not.
+            let is_known = name.starts_with("quota") && recording != Recording::Off;
+            assert_eq!(more, if is_known { 4 } else { 1 }, "{name}, {recording:?}");
+            assert!(call("c") && !call("c"), "{name}: the shared counter keeps what it had");
+            // And back: a lower cap takes no counter away, so that nothing can be used twice.
+            set_cap(&engine, 1);
+            assert!(!call("b"), "{name}");
+        }
+    }
+}
+
+#[cfg(feature = "durable")]
+#[test]
+fn what_a_key_took_along_is_there_after_a_restart() {
+    for (place, (name, rule)) in ten_an_hour().iter().enumerate() {
+        let file = format!("overflow-{place}-{}.redb", std::process::id());
+        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+        let _ = std::fs::remove_file(&path);
+        let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"));
+        let open = || {
+            let store = limitry::Durable::open(&path).expect("a store that opens");
+            let builder = Engine::builder().clock(clock.clone()).recording(Recording::Off);
+            rule(builder.durable(store)).build().expect("an engine")
+        };
+        let call = |engine: &Engine, customer: &str, at: &str| {
+            let event = Event::new(customer, "call").value("gb", 1);
+            let event = event.timestamp(at.parse::<limitry::Timestamp>().expect("an instant"));
+            engine.track(&event).expect("a valid event").is_allowed()
+        };
+        let (now, later) = ("2024-01-15T10:30:00Z", "2024-01-16T10:15:00Z");
+        let engine = open();
+        assert!(call(&engine, "a", now));
+        assert!((0..6).all(|_| call(&engine, "b", now)) && (0..3).all(|_| call(&engine, "c", now)));
+        // A quota counts what is dated ahead in a period of its own.
+        let is_dated = name.starts_with("quota");
+        assert_eq!(
+            (0..10).filter(|_| call(&engine, "b", later)).count(),
+            if is_dated { 10 } else { 1 }
+        );
+        set_cap(&engine, 2);
+        assert_eq!(call(&engine, "b", now), is_dated, "{name}");
+        let engine = {
+            engine.verify(|_| {}).expect("the states of the log follow from each other");
+            drop(engine);
+            open()
+        };
+        assert!(!call(&engine, "b", now) && !call(&engine, "b", later), "{name}");
+        engine.verify(|_| {}).expect("the states of the log follow from each other");
+        engine.close().expect("a store that closes");
+        drop(engine);
+        let engine = open();
+        assert!(!call(&engine, "b", now) && !call(&engine, "b", later), "{name}");
+        assert_eq!(call(&engine, "c", now), is_dated, "{name}");
+        drop(engine);
+        let _ = std::fs::remove_file(&path);
+    }
+}
+
+/// The most that one customer may use of a counter of ten an hour from one instant to another, both
+/// included, in seconds; `None` where the definition says nothing of them together.
+fn most_of(name: &str, from: u64, to: u64) -> Option<u64> {
+    // The test begins at half past ten.
+    let hour = |second: u64| (second + 1_800) / 3_600;
+    let day = |second: u64| (second + 37_800) / 86_400;
+    match name {
+        "bucket" => Some(10 + (to - from) / 360),
+        "sliding window" | "rolling quota" => (to - from < 3_600).then_some(10),
+        "quota of values" => (day(from) == day(to)).then_some(10),
+        _ => (hour(from) == hour(to)).then_some(10),
+    }
+}
+
+/// One step of a crowd at a cap.
+#[derive(Clone, Copy, Debug)]
+enum Crowd {
+    Call(usize),
+    /// Calls of so many customers who come once and never again.
+    PassBy(u32),
+    Wait(u64),
+    Cap(u64),
+    Overflow(Overflow),
+}
+
+fn crowd() -> impl Strategy<Value = Crowd> {
+    prop_oneof![
+        12 => (0_usize..4).prop_map(Crowd::Call),
+        3 => (1_u32..40).prop_map(Crowd::PassBy),
+        3 => prop::sample::select(vec![1, 300, 360, 1_800, 3_599, 3_600, 7_200]).prop_map(Crowd::Wait),
+        1 => (1_u64..4).prop_map(Crowd::Cap),
+        // One that lets new keys pass lets them pass.
+        1 => prop::sample::select(vec![Overflow::Share, Overflow::Deny]).prop_map(Crowd::Overflow),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config(100))]
+
+    /// Whatever comes free, and however the cap changes: nobody has two budgets.
+    #[test]
+    fn no_customer_ever_uses_more_than_the_limit(
+        which in 0_usize..6,
+        records: bool,
+        steps in prop::collection::vec(crowd(), 1..150),
+    ) {
+        let (name, rule) = &ten_an_hour()[which];
+        let recording = if records { Recording::Newest(200) } else { Recording::Off };
+        // A second rule of the partition keeps rows alive in which the first has nothing.
+        let other = RateLimit::new("other", 1_u64 << 40, Window::Hour).per("customer_id");
+        let (engine, clock) = engine(|builder| rule(builder.recording(recording)).rate_limit(other));
+        let call = |customer: &str, gb: u64| {
+            let event = Event::new(customer, "call").value("gb", gb);
+            engine.track(&event).expect("a valid event").is_allowed()
+        };
+        let (mut second, mut passers) = (0, 0);
+        let mut used: [Vec<u64>; 4] = Default::default();
+        for step in steps {
+            match step {
+                Crowd::Call(customer) => {
+                    for _ in 0..4 {
+                        if call(&format!("customer {customer}"), 1) {
+                            used[customer].push(second);
+                        }
+                    }
+                }
+                Crowd::PassBy(number) => {
+                    for _ in 0..number {
+                        passers += 1;
+                        let _ = call(&format!("passer-by {passers}"), 1);
+                    }
+                }
+                Crowd::Wait(seconds) => {
+                    second += seconds;
+                    clock.advance(Duration::from_secs(seconds));
+                }
+                Crowd::Cap(keys) => set_cap(&engine, keys),
+                Crowd::Overflow(overflow) => {
+                    let quota = QuotaUpdate::new().overflow(overflow);
+                    let limit = RateLimitUpdate::new().overflow(overflow);
+                    let is_quota = engine.update_quota("ten", quota).is_ok();
+                    prop_assert!(is_quota || engine.update_rate_limit("ten", limit).is_ok());
+                }
+            }
+        }
+        for times in used {
+            for (first, from) in times.iter().enumerate() {
+                for (last, to) in times.iter().enumerate().skip(first) {
+                    let count = (last - first + 1) as u64;
+                    if let Some(most) = most_of(name, *from, *to) {
+                        prop_assert!(count <= most, "{name}: {count} of {from} to {to}");
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// A decision that finds no room for one of its keys counts none of its others twice, also where
@@ -444,7 +649,7 @@ impl Plain {
         let room = (self.own.len() as u64) < self.most && (has_row || rows_left);
         match (self.own.get(&key), room, self.overflow) {
             (Some(used), _, _) => Place::Own(*used),
-            (None, true, _) => Place::Own(0),
+            (None, true, _) => Place::Own(self.shared),
             (None, false, Overflow::Deny) => Place::Denied,
             (None, false, Overflow::Allow) => Place::Uncounted,
             (None, false, _) => Place::Shared(self.shared),
@@ -488,16 +693,23 @@ proptest! {
     fn caps_and_counters_are_those_of_a_plain_model(
         mut rules in prop::collection::vec(plain(), 1..4),
         most_rows in 1_u64..10,
-        calls in prop::collection::vec((0_usize..10, 1_u64..6), 1..120),
+        calls in prop::collection::vec((0_usize..10, 1_u64..6, prop::option::weighted(0.1, (0_usize..4, 1_u64..12))), 1..120),
     ) {
         let (engine, _) = engine(|builder| {
-            rules.iter().fold(builder.max_keys(most_rows), |builder, rule| {
+            rules.iter().enumerate().fold(builder.max_keys(most_rows), |builder, (place, rule)| {
                 let mut quota = lifetime(rule.limit, rule.most, rule.overflow);
-                (quota.id, quota.metric) = (None, Metric::TotalTokens);
+                (quota.id, quota.metric) = (Some(place.to_string()), Metric::TotalTokens);
                 builder.quota(quota)
             })
         });
-        for (key, cost) in calls {
+        for (key, cost, cap) in calls {
+            if let Some((place, most)) = cap
+                && let Some(rule) = rules.get_mut(place)
+            {
+                rule.most = most;
+                let update = QuotaUpdate::new().max_keys(most);
+                engine.update_quota(&place.to_string(), update).expect("valid");
+            }
             let rows: BTreeSet<usize> =
                 rules.iter().flat_map(|rule| rule.own.keys().copied()).collect();
             let (has_row, rows_left) = (rows.contains(&key), (rows.len() as u64) < most_rows);

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use smallvec::SmallVec;
+
 use super::periods::Ahead;
 use super::policy::{Judged, Policy, Reading};
 use super::row::Row;
@@ -215,6 +217,13 @@ impl Counter {
         keys.load(Ordering::Acquire) > 0 || shared.load(Ordering::Acquire) > 0
     }
 
+    /// Whether the row that keys without room share holds a cell of this counter, or of one that
+    /// it took over from.
+    pub(super) fn is_shared(&self) -> bool {
+        self.uses.shared.load(Ordering::Acquire) > 0
+            || self.carry.as_ref().is_some_and(|carry| carry.from.is_shared())
+    }
+
     /// How many keys have a cell of this counter, or of one that it took over from.
     fn keys(&self) -> u64 {
         let carried = self.carry.as_ref().map_or(0, |carry| carry.from.keys());
@@ -342,6 +351,16 @@ impl Counter {
         let at = *carry.at.get()?;
         let lump = carry.from.lump(row, at).in_units(carry.units);
         (!lump.is_zero()).then(|| self.policy.adopt(lump, at))
+    }
+
+    /// All that a row holds of this counter and still says something: several periods of a quota.
+    pub(super) fn images(&self, row: &Row, at: At) -> SmallVec<[Image; 1]> {
+        if !self.has_cell(row) {
+            return self.carried(row).into_iter().collect();
+        }
+        let (cells, is_list) = (row.cells_of(self.number, 0), self.policy.fresh().is_list);
+        let cells = cells.filter(|cell| !self.policy.is_idle(*cell, at));
+        cells.map(|cell| Image { is_list, ..Image::of(cell.extra, cell.words) }).collect()
     }
 
     fn lump(&self, row: &Row, at: At) -> Lump {

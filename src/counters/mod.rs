@@ -36,14 +36,14 @@ pub(crate) use self::periods::{Ahead, Late, Periods};
 pub(crate) use self::policy::Reading;
 pub(crate) use self::policy::{Figures, Policy};
 #[cfg(feature = "durable")]
-pub(crate) use self::saved::{SavedTake, SavedTakes, decode_takes, encode_takes};
+pub(crate) use self::saved::{SavedStart, SavedTake, SavedTakes, decode_takes, encode_takes};
 pub(crate) use self::sliding_window::SlidingWindow;
 #[cfg(all(test, feature = "durable"))]
 pub(crate) use self::table::Astray;
 #[cfg(feature = "durable")]
 pub(crate) use self::table::{Checked, Checking, Part, Restoring, Retake};
 pub(crate) use self::table::{
-    Intent, Match, Place, Request, Table, Take, Takes, Unsettled, Verdict,
+    Intent, Match, Place, Request, Start, Table, Take, Takes, Unsettled, Verdict,
 };
 pub(crate) use self::time::{At, Moment, Timeline};
 pub(crate) use self::token_bucket::TokenBucket;

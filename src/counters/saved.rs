@@ -4,16 +4,18 @@
 //! twice as well as once. Instants are kept by their distance from the decision's: a token bucket
 //! takes some 14 bytes, a calendar period some ten.
 
+use std::ops::Deref;
+
 use smallvec::SmallVec;
 
-use super::cell::Wide;
+use super::cell::{Image, Wide};
 use super::fixed_window::WindowUse;
 use super::periods::Bounds;
 use super::policy::Reading;
 use super::sliding_window::SlidingUse;
-use super::table::{Part, Take};
+use super::table::{Part, Start, Take};
 use super::time::{At, Moment};
-use crate::bytes::{take_u8, take_u64};
+use crate::bytes::{take, take_u8, take_u64};
 use crate::format::Version;
 use crate::rules::{Cost, Units};
 use crate::varint;
@@ -48,13 +50,41 @@ pub(crate) struct SavedTake {
     pub(crate) reading: Reading,
 }
 
-/// What a decision took.
-pub(crate) type SavedTakes = SmallVec<[SavedTake; 4]>;
+/// What a counter of a key's own started from, before the event, where the key may have shared one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SavedStart {
+    /// The rule, as it was.
+    pub(crate) revision: u32,
+    /// A state for each period of a quota, or the one that there is.
+    pub(super) images: SmallVec<[Image; 1]>,
+}
 
-/// Appends the takes of a decision at `at`; `revision` says the rule's of a place in the rule set.
-/// Allocates nothing where `out` has the room.
+/// What a decision took.
+#[derive(Debug, Default)]
+pub(crate) struct SavedTakes {
+    pub(crate) takes: SmallVec<[SavedTake; 4]>,
+    /// Almost always none.
+    pub(crate) starts: Vec<SavedStart>,
+}
+
+impl SavedTakes {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Deref for SavedTakes {
+    type Target = [SavedTake];
+
+    fn deref(&self) -> &[SavedTake] {
+        &self.takes
+    }
+}
+
+/// Appends the takes of a decision at `at`, and what new counters started from; `revision` says the
+/// rule's of a place in the rule set. Allocates nothing where `out` has the room.
 pub(crate) fn encode_takes(
-    takes: &[Take],
+    (takes, starts): (&[Take], &[Start]),
     at: &At,
     revision: impl Fn(u32) -> u32,
     out: &mut Vec<u8>,
@@ -65,18 +95,50 @@ pub(crate) fn encode_takes(
     for take in takes.iter().filter(said) {
         SavedTake::of(take, revision(take.rule), at).encode(at, out);
     }
+    let written = |rule| takes.iter().any(|take| take.rule == rule && take.is_written());
+    for start in starts.iter().filter(|start| written(start.rule)) {
+        varint::put(out, revision(start.rule).into());
+        varint::put(out, start.images.len() as u64);
+        start.images.iter().for_each(|image| encode_image(image, out));
+    }
 }
 
-/// Takes what [`encode_takes`] appended from the front; `None` where it is something else.
+fn encode_image(image: &Image, out: &mut Vec<u8>) {
+    varint::put(out, image.extra.into());
+    out.push(u8::from(image.is_list));
+    varint::put(out, image.words.len() as u64);
+    image.words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+}
+
+fn decode_image(bytes: &mut &[u8]) -> Option<Image> {
+    let extra = varint::take_u32(bytes)?;
+    let is_list = match take_u8(bytes)? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
+    let words = usize::try_from(varint::take(bytes)?).ok()?.checked_mul(size_of::<u64>())?;
+    let words = take(bytes, words)?.as_chunks::<8>().0;
+    let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+    Some(Image { is_list, ..Image::of(extra, &words) })
+}
+
+/// Takes what [`encode_takes`] appended, to the end; `None` where it is something else.
 pub(crate) fn decode_takes(
     version: Version,
     bytes: &mut &[u8],
     at: &At,
     takes: &mut SavedTakes,
 ) -> Option<()> {
-    takes.clear();
+    takes.takes.clear();
+    takes.starts.clear();
     for _ in 0..varint::take(bytes)? {
-        takes.push(SavedTake::decode(version, bytes, at)?);
+        takes.takes.push(SavedTake::decode(version, bytes, at)?);
+    }
+    while !bytes.is_empty() {
+        let revision = varint::take_u32(bytes)?;
+        let images = (0..varint::take(bytes)?).map(|_| decode_image(bytes));
+        takes.starts.push(SavedStart { revision, images: images.collect::<Option<_>>()? });
     }
     Some(())
 }
@@ -225,7 +287,7 @@ impl SavedTake {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::counters::Timeline;
+    use crate::counters::{Match, Timeline};
 
     fn readings() -> Vec<Reading> {
         let (start, used) = (1_700_006_400, Wide::new(77));
@@ -332,8 +394,36 @@ mod tests {
                 "{bytes:?}"
             );
         }
-        let mut empty = &[0_u8, 9][..];
+        let mut empty = &[0_u8][..];
         assert_eq!(decode_takes(Version::NEWEST, &mut empty, &at, &mut takes), Some(()));
-        assert_eq!((empty, takes.is_empty()), (&[9][..], true));
+        assert!(empty.is_empty() && takes.is_empty() && takes.starts.is_empty());
+    }
+
+    #[test]
+    fn what_a_counter_started_from_comes_back() {
+        let at = Timeline::starting(Timestamp::UNIX_EPOCH).at(Moment(0), None);
+        let found = Match { rule: 3, place: 0, judges: true };
+        let mut take = Take::new(found, Cost { units: 1, counts: true });
+        take.write();
+        let list = Image { is_list: true, ..Image::of(0, &[5; 62]) };
+        let images = [Image::narrow(7, u64::MAX, 1), list];
+        let start = |rule| Start { rule, images: images.iter().cloned().collect() };
+        let mut bytes = Vec::new();
+        // The second is of a rule that took nothing.
+        let starts = [start(3), start(4)];
+        encode_takes((&[take], &starts), &at, |rule| rule + 10, &mut bytes);
+        let mut takes = SavedTakes::new();
+        let decode = |bytes: &[u8], takes: &mut SavedTakes| {
+            decode_takes(Version::NEWEST, &mut &*bytes, &at, takes)
+        };
+        decode(&bytes, &mut takes).expect("what was encoded");
+        let images = images.iter().cloned().collect();
+        assert_eq!(takes.starts, [SavedStart { revision: 13, images }]);
+        assert_eq!(takes.len(), 1);
+        let mut alone = Vec::new();
+        encode_takes((&[take], &[]), &at, |rule| rule + 10, &mut alone);
+        for short in alone.len() + 1..bytes.len() {
+            assert_eq!(decode(&bytes[..short], &mut takes), None, "{short}");
+        }
     }
 }

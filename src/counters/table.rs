@@ -36,6 +36,7 @@ mod check;
 mod room;
 #[cfg(feature = "durable")]
 mod saved;
+mod shared;
 mod take;
 mod upkeep;
 mod work;
@@ -46,6 +47,7 @@ pub(crate) use self::check::Astray;
 pub(crate) use self::check::{Checked, Checking};
 #[cfg(feature = "durable")]
 pub(crate) use self::saved::{Restoring, Retake};
+pub(crate) use self::shared::Start;
 use self::take::{Counts, Told};
 pub(crate) use self::take::{Match, Part, Take, Takes};
 use self::work::Work;
@@ -163,8 +165,21 @@ struct Seat<'e> {
 
 type Guards<'t> = SmallVec<[MutexGuard<'t, Shard>; 4]>;
 type Seats<'e> = SmallVec<[Seat<'e>; 4]>;
-/// The rules whose keys find no room.
-type Crowded = SmallVec<[u32; 4]>;
+
+/// The rules of a request whose shared counters are looked at.
+#[derive(Default)]
+struct Shared {
+    /// Their keys find no room for a counter of their own.
+    crowded: SmallVec<[u32; 4]>,
+    /// Their keys are about to get one, and may have used the shared one before.
+    leaving: SmallVec<[u32; 4]>,
+}
+
+impl Shared {
+    fn len(&self) -> usize {
+        self.crowded.len().saturating_add(self.leaving.len())
+    }
+}
 
 impl Table {
     pub(crate) fn new(max_rows: u64, timeline: Timeline, shards: usize) -> Self {
@@ -212,47 +227,49 @@ impl Table {
         &self,
         request: &Request<'_, '_>,
         takes: &mut [Take],
-        commit: impl Fn(At, &[Take]) -> R,
+        commit: impl Fn(At, &[Take], &[Start]) -> R,
     ) -> Result<Verdict<R>, Unsettled> {
         if let [place] = request.places
             && let Some(settled) = self.settle_in_row(place, request, takes, &commit)
         {
             return settled;
         }
-        // Each turn of the loop that does not end finds one more rule without room.
-        let mut crowded = Crowded::new();
+        // Each turn of the loop that does not end finds one more rule whose shared row is needed.
+        let mut shared = Shared::default();
         loop {
             let mut seats = Seats::new();
-            self.seat(&mut seats, request, &crowded);
+            self.seat(&mut seats, request, &shared);
             let mut guards = Guards::new();
             self.lock(&mut guards, &mut seats);
             if self.version.load(Ordering::Acquire) != request.roster.version {
                 return Err(Unsettled::Stale);
             }
             let at = self.instant(&mut guards, request);
-            let work = Work { request, at, seats: &seats };
-            if !self.judge(&work, takes, &guards, &mut crowded) {
+            let work = Work { request, at, seats: &seats, starts: &[] };
+            if !self.judge(&work, takes, &guards, &mut shared) {
                 continue;
             }
+            let starts = work.find_starts(takes, &guards, &shared.leaving);
+            let work = Work { starts: &starts, ..work };
             if let Some(rule) = work.too_late(takes) {
                 return Err(Unsettled::TooLate { rule, now: at.now });
             }
             let allowed = request.intent == Intent::Record || work.passes(takes);
             let mut committed = None;
             // Where a row is made or finds no room, more of the others are looked at.
-            let mut pressed = !crowded.is_empty();
+            let mut pressed = !shared.crowded.is_empty();
             if allowed && request.intent.only_looks() {
                 work.foretell(takes);
             } else if allowed {
                 let grows = takes.iter().any(|take| take.cell.is_none());
                 if grows && let Err(rule) = self.reserve(&work, takes, &guards) {
-                    crowded.push(rule);
+                    shared.crowded.push(rule);
                     continue;
                 }
                 pressed |= grows;
                 work.write(takes, &mut guards);
                 work.foretell_closed(takes);
-                committed = Some(commit(at, takes));
+                committed = Some(commit(at, takes, &starts));
             } else if request.intent == Intent::Take {
                 self.keep_told(&work, takes, &mut guards);
             }
@@ -276,7 +293,7 @@ impl Table {
         place: &Place<'_>,
         request: &Request<'_, '_>,
         takes: &mut [Take],
-        commit: &impl Fn(At, &[Take]) -> R,
+        commit: &impl Fn(At, &[Take], &[Start]) -> R,
     ) -> Option<Result<Verdict<R>, Unsettled>> {
         let Place { hash, group, ref values } = *place;
         let key = RowKey::Partition { group, values };
@@ -288,7 +305,7 @@ impl Table {
         let now = shard.now.map_or(now, |seen| seen.max(now));
         shard.now = Some(now);
         let at = request.at(self.timeline, now);
-        let work = Work { request, at, seats: &[] };
+        let work = Work { request, at, seats: &[], starts: &[] };
         let row = shard.rows.find_mut(hash, |row| row.has_key(hash, key))?;
         if !work.judge_row(row, takes) {
             return None;
@@ -307,7 +324,7 @@ impl Table {
             work.foretell(takes);
         } else {
             work.write_cells(takes, row);
-            verdict.committed = Some(commit(at, takes));
+            verdict.committed = Some(commit(at, takes, &[]));
         }
         if !request.intent.only_looks() {
             self.tidy_in_passing(&mut shard, request.roster, at, false);
@@ -322,9 +339,9 @@ impl Table {
         usize::try_from(hash >> 40).unwrap_or(0) & last
     }
 
-    /// The rows of a request, and after them the shared rows of the rules without room.
+    /// The rows of a request, and after them the shared rows that are looked at.
     #[inline]
-    fn seat<'r>(&self, seats: &mut Seats<'r>, request: &Request<'r, '_>, crowded: &[u32]) {
+    fn seat<'r>(&self, seats: &mut Seats<'r>, request: &Request<'r, '_>, needed: &Shared) {
         let seat = |hash, key| {
             let shard = self.shard_of(hash);
             Seat { hash, key, shard, guard: 0, bucket: None }
@@ -332,11 +349,14 @@ impl Table {
         for Place { hash, group, values } in request.places {
             seats.push(seat(*hash, RowKey::Partition { group: *group, values }));
         }
-        for counter in crowded.iter().filter_map(|rule| request.roster.counter(*rule)) {
-            if counter.overflow == Overflow::Share {
-                let counter = counter.lineage();
-                seats.push(seat(overflow_hash(counter), RowKey::Overflow { counter }));
-            }
+        let Shared { crowded, leaving } = needed;
+        let crowded = crowded.iter().filter_map(|rule| request.roster.counter(*rule));
+        let crowded = crowded.filter(|counter| counter.overflow == Overflow::Share);
+        let leaving = leaving.iter().filter(|rule| !needed.crowded.contains(rule));
+        let leaving = leaving.filter_map(|rule| request.roster.counter(*rule));
+        for counter in crowded.chain(leaving) {
+            let counter = counter.lineage();
+            seats.push(seat(overflow_hash(counter), RowKey::Overflow { counter }));
         }
     }
 
@@ -379,22 +399,23 @@ impl Table {
         request.at(self.timeline, now)
     }
 
-    /// Judges every take. Returns `false` where one found no room for its counter, which is then
-    /// added to `crowded`.
+    /// Judges every take. Returns `false` where one needs a shared row: its key found no room for
+    /// its counter, or gets one and may have shared one before. Its rule is then added to
+    /// `shared`.
     #[inline]
     fn judge(
         &self,
         work: &Work<'_, '_>,
         takes: &mut [Take],
         guards: &Guards<'_>,
-        crowded: &mut Crowded,
+        shared: &mut Shared,
     ) -> bool {
-        let known = crowded.len();
+        let known = shared.len();
         // The row at hand, and where the next rule's cell lies if it lies in the rules' order.
         let (mut place, mut row, mut hint) = (0, work.row(guards, 0), 0);
         for take in takes {
             let Some(counter) = work.request.roster.counter(take.rule) else { continue };
-            let is_crowded = known > 0 && crowded.contains(&take.rule);
+            let is_crowded = known > 0 && shared.crowded.contains(&take.rule);
             take.part = match take.part {
                 Part::Loses | Part::Misses => Part::Loses,
                 _ if is_crowded => Part::Crowded,
@@ -410,7 +431,9 @@ impl Table {
             let judged = if is_crowded && counter.overflow == Overflow::Deny {
                 Judged { reading: Reading::NoRoom, fits: false, cell: None, spare: None }
             } else {
-                counter.judge(row, hint, &work.at, take.cost())
+                let own = counter.judge(row, hint, &work.at, take.cost());
+                let is_leaving = known > 0 && !is_crowded && shared.leaving.contains(&take.rule);
+                if is_leaving { work.judge_leaving(take, counter, row, guards, own) } else { own }
             };
             take.reading = judged.reading;
             let passes =
@@ -419,21 +442,29 @@ impl Table {
             let cell = judged.cell.or(judged.spare);
             take.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
             take.told = Told::No;
+            // A key without a counter needs room for one, and may have used the shared one before.
+            let is_new = cell.is_none() && !is_crowded;
+            let has_room = !is_new || self.has_room(counter, row);
+            if is_new && has_room && work.leaves(take, counter, row, shared) {
+                shared.leaving.push(take.rule);
+                continue;
+            }
             let may_be_told = judged.cell.is_none() || work.at.explicit;
             if may_be_told && !is_crowded && work.request.history.is_some() {
-                work.recount(take, counter, judged.cell.is_some());
+                // What a shared counter is asked for is not the key's own.
+                work.recount(take, counter, judged.cell.is_some() || !has_room);
             }
             if let (Some(cell), Some(row)) = (cell, row) {
                 hint = row.after(cell);
-            } else if !is_crowded && take.told != Told::Closed && !self.has_room(counter, row) {
+            } else if !has_room && take.told != Told::Closed {
                 if take.judges() {
-                    crowded.push(take.rule);
+                    shared.crowded.push(take.rule);
                 } else {
                     work.miss(take, counter);
                 }
             }
         }
-        crowded.len() == known
+        shared.len() == known
     }
 
     /// Writes what was told of rules that refuse an event, so that the next one need not ask again.

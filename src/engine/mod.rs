@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use self::history::Recorded;
 use crate::clock::{Clock, Timestamp};
 use crate::counters::{
-    At, History, Intent, MAX_AHEAD_SECONDS, Moment, Request, Table, Take, Unsettled,
+    At, History, Intent, MAX_AHEAD_SECONDS, Moment, Request, Start, Table, Take, Unsettled,
 };
 use crate::decision::{Decision, Standing};
 #[cfg(feature = "durable")]
@@ -287,7 +287,7 @@ impl Engine {
             takes.clear();
             // What is not taken is nothing to the rules that only count.
             let asked = matches.rules.iter();
-            for found in asked.filter(|found| found.judges || intent != Intent::Look) {
+            for found in asked.filter(|found| found.judges || !intent.only_looks()) {
                 let Some(compiled) = snapshot.rule(found.rule) else { continue };
                 takes.push(Take::new(*found, cost(compiled)));
             }
@@ -302,7 +302,9 @@ impl Engine {
                 places: &matches.places,
                 history: recorded.as_ref().map(|recorded| recorded as &dyn History),
             };
-            let keep = |at: At, takes: &[Take]| self.keep(event, at, takes, &snapshot);
+            let keep = |at: At, takes: &[Take], starts: &[Start]| {
+                self.keep(event, at, (takes, starts), &snapshot)
+            };
             let settled = self.table.settle(&request, takes, keep);
             match settled {
                 Ok(verdict) => {

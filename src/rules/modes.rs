@@ -57,12 +57,15 @@ pub enum Enforcement {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Overflow {
-    /// All new keys share one more counter of the rule.
+    /// All new keys share one more counter of the rule. One that gets a counter of its own, once
+    /// there is room, starts from what is recorded of it where a calendar quota finds that complete,
+    /// and else from all that the shared one holds, which keeps it: no key ever has two budgets.
     #[default]
     Share,
     /// New keys are refused what adds something; the wait is [`Never`](crate::RetryAfter::Never), because it hangs
     /// on other keys.
     Deny,
-    /// New keys pass this rule uncounted.
+    /// New keys pass this rule uncounted. One that gets a counter starts afresh, but for a calendar
+    /// quota, which finds in the recorded events what it did not count.
     Allow,
 }

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::{CompiledRule, Compiler, Groups, Snapshot};
 use crate::counters::{
     At, Checked, Checking, Checkpoints, Counter, Late, Part, Restoring, Retake, Roster,
-    SavedCounter, SavedTake, Table, Timeline,
+    SavedCounter, SavedStart, SavedTake, SavedTakes, Table, Timeline,
 };
 use crate::event::Dimension;
 use crate::figures::RuleLabels;
@@ -144,10 +144,14 @@ impl Revisions {
         &self,
         (table, restoring, hasher): (&Table, &Restoring<'_>, &ahash::RandomState),
         when: (u64, &At),
-        takes: &[SavedTake],
+        takes: &SavedTakes,
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<(), u32> {
         self.note_misses(restoring.roster, when.1, takes)?;
+        self.starts(takes, &dimension, |rule, values, start| {
+            let row = (row_hash(hasher, rule.group, values), rule.group, values);
+            table.redo_start(restoring, when, row, (&rule.counter, start));
+        })?;
         self.rows(takes, dimension, |rule, values, takes| match values {
             Some(values) => {
                 let hash = row_hash(hasher, rule.group, values);
@@ -162,11 +166,15 @@ impl Revisions {
         &self,
         (table, checking, hasher): (&Table, &Checking<'_>, &ahash::RandomState),
         when: (u64, &At),
-        takes: &[SavedTake],
+        takes: &SavedTakes,
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<Checked, u32> {
         let mut checked = Checked::default();
         self.note_misses(checking.roster, when.1, takes)?;
+        self.starts(takes, &dimension, |rule, values, start| {
+            let row = (row_hash(hasher, rule.group, values), rule.group, values);
+            table.check_start(checking, when, row, (&rule.counter, start));
+        })?;
         self.rows(takes, dimension, |rule, values, takes| match values {
             Some(values) => {
                 let row = (row_hash(hasher, rule.group, values), rule.group, values);
@@ -186,6 +194,22 @@ impl Revisions {
         for take in takes.iter().filter(|take| take.part.found_no_room()) {
             let rule = self.get(take.revision).ok_or(take.revision)?;
             roster.misses(&rule.counter, at.second);
+        }
+        Ok(())
+    }
+
+    /// Goes over what counters of keys' own started from, with the values of the partition.
+    fn starts<'e>(
+        &self,
+        takes: &SavedTakes,
+        dimension: impl Fn(&Dimension) -> Option<&'e str>,
+        start: impl Fn(&CompiledRule, &[&str], &SavedStart),
+    ) -> Result<(), u32> {
+        for saved in &takes.starts {
+            let rule: &CompiledRule = self.get(saved.revision).ok_or(saved.revision)?;
+            let values = rule.partition.iter().filter_map(&dimension);
+            let values: SmallVec<[&str; 2]> = values.collect();
+            start(rule, &values, saved);
         }
         Ok(())
     }

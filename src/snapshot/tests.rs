@@ -20,7 +20,7 @@ use super::{Compiler, Snapshot};
 use crate::clock::Timestamp;
 use crate::counters::{
     Astray, At, ChangeTime, Checking, FIRST, Figures, History, Intent, MAX_AHEAD_SECONDS, Moment,
-    Reading, Request, Restoring, SavedTakes, Table, Take, Takes, Timeline, Unsettled, Used,
+    Reading, Request, Restoring, SavedTakes, Start, Table, Take, Takes, Timeline, Unsettled, Used,
     decode_takes, encode_takes,
 };
 use crate::event::Event;
@@ -204,10 +204,10 @@ impl Small {
             places: &matches.places,
             history: Some(&history),
         };
-        let commit = |at: At, takes: &[Take]| {
+        let commit = |at: At, takes: &[Take], starts: &[Start]| {
             let revision = |rule: u32| self.snapshot.rules[rule as usize].revision();
             let mut bytes = Vec::new();
-            encode_takes(takes, &at, revision, &mut bytes);
+            encode_takes((takes, starts), &at, revision, &mut bytes);
             let event = event.clone();
             log.borrow_mut().push(Record { event, now: at.now, happened, takes: bytes });
         };
@@ -379,9 +379,10 @@ fn random_rule(rng: &mut ChaCha8Rng, id: usize) -> Rule {
     if filter { rule.filter("model", "a").into() } else { rule.into() }
 }
 
-/// Rules that do not change. Some have caps, which keys reach in one order whatever upkeep drops:
-/// it drops none of theirs.
-fn lasting() -> Vec<Rule> {
+/// Rules of which only a cap changes. Keys reach caps in one order whatever upkeep drops: it drops
+/// none of theirs. The caps of quotas by the calendar stay, because those keep what they were told
+/// for events that they refused, which takes room and is in no log.
+fn lasting(cap: u64) -> Vec<Rule> {
     let rule = |id: &str, overflow| {
         Quota::new(id, Metric::TotalEvents, 1_000, Period::AllTime)
             .id(id)
@@ -391,7 +392,12 @@ fn lasting() -> Vec<Rule> {
     };
     let soft = Enforcement::Soft;
     let shadow = Quota::new("shadow", Metric::TotalTokens, 20, Period::Day).id("qta_shadow");
+    let year = Duration::from_secs(365 * 86_400);
+    let rolling = Quota::new("rolling", Metric::TotalTokens, 1_000, Period::rolling(year));
+    let bucket = RateLimit::new("bucket", 1_000, Window::every(year)).id("rl_share");
     vec![
+        bucket.per("customer_id").max_keys(cap).into(),
+        rolling.id("qta_rolling").per("customer_id").max_keys(cap).into(),
         shadow.per("customer_id").enforcement(Enforcement::Shadow).into(),
         rule("qta_share", Overflow::Share).into(),
         rule("qta_deny", Overflow::Deny).enforcement(soft).into(),
@@ -439,8 +445,9 @@ fn run(seed: u64) {
     let mut now = timeline.moment(Timestamp::new(START, 0));
     let mut rules: Vec<Rule> = (0..4).map(|id| random_rule(&mut rng, id)).collect();
     let mut of = meters(&mut rng);
-    let all = |rules: &[Rule]| [lasting(), rules.to_vec()].concat();
-    engine.change(&mut disk, &all(&rules), &of, now);
+    let all = |cap: u64, rules: &[Rule]| [lasting(cap), rules.to_vec()].concat();
+    let mut cap = 2;
+    engine.change(&mut disk, &all(cap, &rules), &of, now);
     engine.compiler.recount();
     let mut old: Option<(Small, usize)> = None;
     let pace = *[5_000_000, 700_000_000, 60_000_000_000_u64].choose(&mut rng).expect("some");
@@ -474,13 +481,17 @@ fn run(seed: u64) {
             0..2 => {
                 let id = rng.random_range(0..rules.len());
                 rules[id] = random_rule(&mut rng, id);
-                engine.change(&mut disk, &all(&rules), &of, now);
+                engine.change(&mut disk, &all(cap, &rules), &of, now);
             }
             2 => {
                 of = meters(&mut rng);
-                engine.change(&mut disk, &all(&rules), &of, now);
+                engine.change(&mut disk, &all(cap, &rules), &of, now);
             }
-            3..5 => {
+            3 => {
+                cap = (cap + 1).min(5);
+                engine.change(&mut disk, &all(cap, &rules), &of, now);
+            }
+            4..6 => {
                 let shards = 1 << rng.random_range(0..5);
                 let stop = rng.random_range(0..1_000);
                 let redone = |tail: usize| tail * stop / 1_000;
@@ -529,11 +540,13 @@ fn a_state_that_does_not_follow_is_found_where_it_is() {
         let at = record.at(timeline);
         let mut takes = SavedTakes::new();
         decode_takes(Version::NEWEST, &mut &*record.takes, &at, &mut takes).expect("takes");
-        let Reading::TokenBucket([_, low]) = &mut takes[0].reading else { panic!("a bucket") };
+        let Reading::TokenBucket([_, low]) = &mut takes.takes[0].reading else {
+            panic!("a bucket")
+        };
         *low ^= 1;
         record.takes.clear();
         let false_takes = [Take::restored(0, &takes[0])];
-        encode_takes(&false_takes, &at, |_| takes[0].revision, &mut record.takes);
+        encode_takes((&false_takes, &[]), &at, |_| takes[0].revision, &mut record.takes);
         let (right, wrong) = check(&engine, &log, 0);
         assert_eq!((right, wrong.map(|(place, _)| place)), (place as u64, Some(place)));
     }

@@ -5,7 +5,7 @@ use super::{Padded, RowKey, Shard, Table, overflow_hash, upkeep};
 use crate::counters::counter::{Counter, Roster};
 use crate::counters::policy::Reading;
 use crate::counters::row::Row;
-use crate::counters::saved::SavedTake;
+use crate::counters::saved::{SavedStart, SavedTake};
 use crate::counters::time::{At, Moment};
 
 /// How a log is checked, by a table that begins empty.
@@ -54,6 +54,17 @@ impl Table {
         let restoring = checking.restoring(at);
         self.redo(&restoring, (place, at), (hash, group, values), takes);
         self.forget_idle(checking, at, hash);
+    }
+
+    /// Gives a counter what it started from when its key got one of its own.
+    pub(crate) fn check_start(
+        &self,
+        checking: &Checking<'_>,
+        (place, at): (u64, &At),
+        row: (u64, u32, &[&str]),
+        start: (&Counter, &SavedStart),
+    ) {
+        self.redo_start(&checking.restoring(at), (place, at), row, start);
     }
 
     /// The same of the row that keys share which found no room.

@@ -17,10 +17,10 @@ use smallvec::SmallVec;
 use super::{Padded, RowKey, Table, overflow_hash, upkeep};
 use crate::counters::cell::Image;
 use crate::counters::counter::{Counter, Roster};
-use crate::counters::periods::Held;
+use crate::counters::periods::{Bounds, Held};
 use crate::counters::policy::Policy;
 use crate::counters::row::Row;
-use crate::counters::saved::SavedTake;
+use crate::counters::saved::{SavedStart, SavedTake};
 use crate::counters::time::{At, Moment};
 use crate::format::Version;
 use crate::varint;
@@ -177,6 +177,35 @@ impl Table {
         self.redo_row(&Redo { restoring, place, at }, hash, key, &[take]);
     }
 
+    /// Gives a counter again what it started from when its key got one of its own.
+    pub(crate) fn redo_start(
+        &self,
+        restoring: &Restoring<'_>,
+        (place, at): (u64, &At),
+        (hash, group, values): (u64, u32, &[&str]),
+        (counter, start): (&Counter, &SavedStart),
+    ) {
+        let known = restoring.roster.answering(counter.number());
+        let known = known.and_then(|current| Some((current, current.of_number(counter.number())?)));
+        let Some((current, counter)) = known else { return };
+        let Some(Padded(shard)) = self.shards.get(self.shard_of(hash)) else { return };
+        let (redo, key) = (Redo { restoring, place, at }, RowKey::Partition { group, values });
+        let mut shard = shard.lock();
+        let images = start.images.iter().map(|image| redo.starting(counter, image));
+        let images = images.filter(|image| !redo.is_idle(current, counter, image));
+        if let Some(row) = shard.rows.find_mut(hash, |row| row.has_key(hash, key)) {
+            images.for_each(|image| redo.start_in_row(row, current, counter, &image));
+            return;
+        }
+        let cells: SmallVec<[_; 1]> = images.map(|image| (counter.number(), image)).collect();
+        if !cells.is_empty() {
+            counter.entered(false);
+            self.rows.fetch_add(1, Ordering::AcqRel);
+            let row = Row::new(hash, key, &cells);
+            shard.rows.insert_unique(hash, row, Row::hash);
+        }
+    }
+
     fn redo_row(&self, redo: &Redo<'_>, hash: u64, key: RowKey<'_>, takes: &[Retake<'_>]) {
         let Some(Padded(shard)) = self.shards.get(self.shard_of(hash)) else { return };
         let mut shard = shard.lock();
@@ -241,12 +270,48 @@ impl Redo<'_> {
         }
     }
 
+    /// A state that a counter starts from. A sliding window remembers that the record's event is
+    /// still to be added.
+    fn starting(&self, counter: &Counter, image: &Image) -> Image {
+        let mut image = image.clone();
+        if counter.policy.is_sliding() {
+            image.extra = gate(self.place);
+        }
+        image
+    }
+
+    /// Puts a state into a row, but where the row is newer than the record.
+    fn start_in_row(&self, row: &mut Row, current: &Counter, counter: &Counter, image: &Image) {
+        let number = counter.number();
+        if current.is_converted(row, number) {
+            return;
+        }
+        let cell = self.cell_of(row, counter, image.bounds());
+        let newer = |cell: &usize| {
+            let cell = row.cell_at(*cell);
+            cell.is_some_and(|cell| !is_at_or_after(self.place, cell.extra))
+        };
+        match cell {
+            Some(cell) if counter.policy.is_sliding() && newer(&cell) => {}
+            Some(cell) => row.set(cell, image),
+            None => {
+                if !counter.has_cell(row) {
+                    counter.entered(row.is_overflow());
+                }
+                row.push(number, image);
+            }
+        }
+    }
+
     /// The place of the cell that holds the state: for a period of a quota its own, or one that
     /// is over.
     fn cell(&self, row: &Row, counter: &Counter, take: &SavedTake) -> Option<usize> {
+        self.cell_of(row, counter, take.reading.bounds())
+    }
+
+    fn cell_of(&self, row: &Row, counter: &Counter, period: Option<Bounds>) -> Option<usize> {
         let mut cells = row.cells_of(counter.number(), 0);
-        let (Some(periods), Some(period)) = (counter.policy.periods(), take.reading.bounds())
-        else {
+        let (Some(periods), Some(period)) = (counter.policy.periods(), period) else {
             return cells.next().map(|cell| cell.offset);
         };
         match periods.find(cells, At { second: period.start, ..self.restoring.end }) {

@@ -135,6 +135,11 @@ impl Take {
         Self { counts, fits, part, reading, ..new }
     }
 
+    #[cfg(all(test, feature = "durable"))]
+    pub(crate) fn write(&mut self) {
+        self.counts = Counts::Written;
+    }
+
     #[cfg(feature = "durable")]
     pub(crate) fn part(&self) -> Part {
         self.part

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
 
-use super::{Counts, Guards, Intent, Part, Request, Seat, Take, Told, upkeep};
+use super::{Counts, Guards, Intent, Part, Request, Seat, Start, Take, Told, upkeep};
 use crate::counters::cell::Image;
 use crate::counters::counter::Counter;
 use crate::counters::history::Used;
@@ -21,6 +21,8 @@ pub(super) struct Work<'w, 'e> {
     pub(super) request: &'w Request<'w, 'e>,
     pub(super) at: At,
     pub(super) seats: &'w [Seat<'w>],
+    /// What counters start from whose keys shared one before.
+    pub(super) starts: &'w [Start],
 }
 
 impl<'w> Work<'w, '_> {
@@ -286,6 +288,8 @@ impl<'w> Work<'w, '_> {
             let mut cells: SmallVec<[(u32, Image); 4]> = SmallVec::new();
             for take in takes.iter_mut().filter(|take| take.place == place) {
                 if let Some(counter) = self.counting(take) {
+                    let others = self.other_periods(take).cloned();
+                    cells.extend(others.map(|image| (counter.number(), image)));
                     cells.push((counter.number(), self.first_image(take, counter, None)));
                 }
             }
@@ -321,6 +325,9 @@ impl<'w> Work<'w, '_> {
                         self.keep_carried(take, counter, row);
                     }
                     let image = self.first_image(take, counter, Some(row));
+                    for other in self.other_periods(take) {
+                        row.push(counter.number(), other);
+                    }
                     row.push(counter.number(), &image);
                 }
             }
@@ -351,6 +358,13 @@ impl<'w> Work<'w, '_> {
         row.push(counter.number(), &image);
     }
 
+    /// The periods beside the event's that a new counter of a quota starts with.
+    fn other_periods(&self, take: &Take) -> impl Iterator<Item = &'w Image> {
+        let period = take.reading.bounds();
+        let starting = self.starting(take.rule).iter();
+        starting.filter(move |image| period.is_some() && image.bounds() != period)
+    }
+
     /// The first state of a new cell: what it takes over, if anything, and this event.
     pub(super) fn first_image(
         &self,
@@ -359,8 +373,14 @@ impl<'w> Work<'w, '_> {
         row: Option<&Row>,
     ) -> Image {
         let own = row.filter(|row| !counter.has_cell(row));
-        let mut image =
-            own.and_then(|row| counter.carried(row)).unwrap_or_else(|| counter.policy.fresh());
+        let period = take.reading.bounds();
+        let mut starting = self.starting(take.rule).iter();
+        let shared =
+            || starting.find(|image| period.is_none() || image.bounds() == period).cloned();
+        let mut image = own
+            .and_then(|row| counter.carried(row))
+            .or_else(shared)
+            .unwrap_or_else(|| counter.policy.fresh());
         match self.write_words(take, counter, &mut image.words) {
             Some(extra) => image.extra = extra,
             None => image = self.regrown(take, counter, &image.words),

@@ -141,7 +141,7 @@ fn save(dice: &mut ChaCha8Rng, decision: &Decision) -> Vec<u8> {
         said.find(|(_, take)| take.rule == place).expect("its own take").0.revision()
     };
     let mut bytes = Vec::new();
-    encode_takes(&takes, &decision.at(), revision, &mut bytes);
+    encode_takes((&takes, &[]), &decision.at(), revision, &mut bytes);
     bytes
 }
 

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the same as with a store")]
 
-use crate::counters::{At, Moment, Take};
+use crate::counters::{At, Moment, Start, Take};
 use crate::decision::{Decision, Kept};
 use crate::engine::Engine;
 use crate::error::{BatchError, RulesError, TrackError};
@@ -64,7 +64,7 @@ impl Engine {
         &self,
         event: &Event<'_>,
         at: At,
-        _takes: &[Take],
+        _: (&[Take], &[Start]),
         _rules: &Snapshot,
     ) -> Kept {
         self.keep_in_memory(event, at)

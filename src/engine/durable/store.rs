@@ -1,7 +1,7 @@
 //! Where the engine's calls meet its store.
 
 use crate::clock::Timestamp;
-use crate::counters::{At, Moment, SavedTakes, Take, encode_takes};
+use crate::counters::{At, Moment, SavedTakes, Start, Take, encode_takes};
 use crate::decision::{Decision, Kept};
 use crate::durable::{Head, Pipeline, Record};
 use crate::engine::Engine;
@@ -228,7 +228,7 @@ impl Engine {
         &self,
         event: &Event<'_>,
         at: At,
-        takes: &[Take],
+        takes: (&[Take], &[Start]),
         rules: &Snapshot,
     ) -> Kept {
         let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(event, at) };

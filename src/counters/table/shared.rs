@@ -1,0 +1,112 @@
+//! A key that gets a counter of its own after it may have used the one that keys without room share.
+//!
+//! The new counter starts from all that the shared one holds, which keeps it: nobody knows whose use
+//! it is, and so one key at one instant never has more than the limit. What is recorded of the key
+//! itself is known better, and a calendar quota goes by that where it is complete.
+
+use smallvec::SmallVec;
+
+use super::work::Work;
+use super::{Guards, Row, Shared, Take, Told};
+use crate::counters::cell::Image;
+use crate::counters::counter::Counter;
+use crate::counters::policy::Judged;
+
+/// What a counter of a key's own starts from.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    /// The rule's place in the rule set.
+    pub(crate) rule: u32,
+    /// Its states before the event: several periods of a quota.
+    pub(in crate::counters) images: SmallVec<[Image; 1]>,
+}
+
+impl<'w> Work<'w, '_> {
+    /// Whether a key that gets a counter may have used the shared one, whose row is not looked at
+    /// yet. A closed period has no counter.
+    #[inline]
+    pub(super) fn leaves(
+        &self,
+        take: &Take,
+        counter: &Counter,
+        row: Option<&Row>,
+        shared: &Shared,
+    ) -> bool {
+        counter.is_shared()
+            && !row.is_some_and(|row| counter.is_in(row))
+            && !shared.leaving.contains(&take.rule)
+            && !counter.policy.is_too_late(&take.reading, self.at)
+    }
+
+    /// Judges by the shared row where the key's own has nothing of the counter.
+    #[cold]
+    pub(super) fn judge_leaving(
+        &self,
+        take: &Take,
+        counter: &Counter,
+        row: Option<&Row>,
+        guards: &Guards<'_>,
+        own: Judged,
+    ) -> Judged {
+        let shared = self.row(guards, self.overflow_seat(counter));
+        if shared.is_none() || row.is_some_and(|row| counter.is_in(row)) {
+            return own;
+        }
+        let judged = counter.judge(shared, 0, &self.at, take.cost());
+        Judged { cell: None, spare: None, ..judged }
+    }
+
+    /// What the new counters of these rules start from.
+    #[inline]
+    pub(super) fn find_starts(
+        &self,
+        takes: &[Take],
+        guards: &Guards<'_>,
+        leaving: &[u32],
+    ) -> Vec<Start> {
+        if leaving.is_empty() {
+            return Vec::new();
+        }
+        let leaving = takes.iter().filter(|take| leaving.contains(&take.rule));
+        leaving.filter_map(|take| self.start(take, guards)).collect()
+    }
+
+    #[cold]
+    fn start(&self, take: &Take, guards: &Guards<'_>) -> Option<Start> {
+        let counter = self.request.roster.counter(take.rule)?;
+        if take.is_crowded() || take.cell.is_some() {
+            return None;
+        }
+        let shared = self.row(guards, self.overflow_seat(counter))?;
+        if self.row(guards, take.place).is_some_and(|row| counter.is_in(row)) {
+            return None;
+        }
+        let images = counter.images(shared, self.at).into_iter();
+        let images = images.map(|image| self.own_use(take, image)).collect();
+        Some(Start { rule: take.rule, images })
+    }
+
+    /// What the key itself has used of a period, where that is recorded; else all that was used.
+    fn own_use(&self, take: &Take, image: Image) -> Image {
+        if take.told == Told::Open && take.reading.bounds() == image.bounds() {
+            return take.reading.image().unwrap_or(image);
+        }
+        let told = || {
+            take.reading.bounds()?;
+            let place = self.request.places.get(take.place as usize)?;
+            let (history, period) = (self.request.history?, image.bounds()?);
+            history.used(take.rule, period.start, period.resets(), &place.values)
+        };
+        match told() {
+            Some(used) => image.with_use(used),
+            None => image,
+        }
+    }
+
+    /// The states that the new counter of a rule starts from.
+    #[inline]
+    pub(super) fn starting(&self, rule: u32) -> &'w [Image] {
+        let start = self.starts.iter().find(|start| start.rule == rule);
+        start.map_or(&[], |start| &start.images)
+    }
+}
