@@ -363,9 +363,10 @@ fn a_panic_of_the_callers_code_comes_between_two_batches() {
     assert_eq!(who(&reading), "the reader");
     assert_eq!(engine.events().len(), 2_000);
     let telling = || {
-        let progress = |at: Progress| match at.done {
-            2_000 => std::panic::panic_any("the progress"),
-            _ => {}
+        let progress = |at: Progress| {
+            if at.done == 2_000 {
+                std::panic::panic_any("the progress");
+            }
         };
         let other = lines.replace(r#""x"#, r#""y"#);
         engine.import(other.as_bytes(), BadLines::Skip, progress).map(drop).expect("it panics");
