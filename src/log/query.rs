@@ -16,41 +16,41 @@ const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 100;
 
 wire::body! {
-/// Which recorded events a list shows. All conditions must hold; none is every event.
-///
-/// It is plain data, as a request's parameters: `customerId`, `eventType`, `model`, `filters`,
-/// `startDate`, `endDate`, `limit` (a number, or text of one) and `cursor`, all optional. Fields
-/// of other names are errors.
-///
-/// ```
-/// use limitry::EventQuery;
-///
-/// let query = EventQuery::new().customer("cust_123").filter("team_id", "eng").limit(20);
-/// let text = r#"{"customerId": "cust_123", "filters": {"team_id": "eng"}, "limit": "20"}"#;
-/// assert_eq!(serde_json::from_str::<EventQuery>(text)?, query);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[must_use]
-pub struct EventQuery {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    customer_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    filters: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start_date: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    end_date: Option<Timestamp>,
-    #[serde(deserialize_with = "number_or_text", skip_serializing_if = "Option::is_none")]
-    limit: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
-}
+    /// Which recorded events a list shows. All conditions must hold; none is every event.
+    ///
+    /// It is plain data, as a request's parameters: `customerId`, `eventType`, `model`, `filters`,
+    /// `startDate`, `endDate`, `limit` (a number, or text of one) and `cursor`, all optional.
+    /// Fields of other names are errors.
+    ///
+    /// ```
+    /// use limitry::EventQuery;
+    ///
+    /// let query = EventQuery::new().customer("cust_123").filter("team_id", "eng").limit(20);
+    /// let text = r#"{"customerId": "cust_123", "filters": {"team_id": "eng"}, "limit": "20"}"#;
+    /// assert_eq!(serde_json::from_str::<EventQuery>(text)?, query);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+    #[must_use]
+    pub struct EventQuery {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        customer_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        event_type: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        filters: BTreeMap<String, String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        start_date: Option<Timestamp>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        end_date: Option<Timestamp>,
+        #[serde(deserialize_with = "number_or_text", skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<String>,
+    }
 }
 
 impl EventQuery {

@@ -13,59 +13,60 @@ use crate::event::key_rule;
 use crate::wire;
 
 wire::body! {
-/// A named figure over events: how many there are, or the sum, the highest, the latest, the
-/// lowest or the average of a value, or how many different values a dimension has.
-///
-/// A meter is asked for its figure over any range, and `count`, `sum`, `max` and `latest` meters
-/// are what rules may count, as [`Metric::meter`](crate::Metric::meter). An event that lacks the
-/// value, or the dimension, is one of those that `count` counts and changes no other figure.
-///
-/// ```
-/// use limitry::{Engine, Event, Meter, Metric, Period, Quota};
-///
-/// let agents = Meter::latest("agents", "agents").filter("event_type", "agent.count");
-/// let at_most_10 = Quota::new("agents", Metric::meter("mtr_agents"), 10, Period::AllTime);
-/// let engine = Engine::builder()
-///     .meter(agents.id("mtr_agents"))
-///     .quota(at_most_10.per("customer_id"))
-///     .build()?;
-/// let agents = |number: u64| Event::new("cust_123", "agent.count").value("agents", number);
-/// assert!(engine.track(&agents(10))?.is_allowed());
-/// assert!(!engine.track(&agents(11))?.is_allowed());
-/// assert!(engine.track(&agents(3))?.is_allowed()); // a gauge goes down, too
-/// # Ok::<(), limitry::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Meter {
-    /// The id, of 1 to 64 ASCII letters, digits or `_`; where it is not given the engine makes one
-    /// of the name, such as `mtr_gpu_time` of `GPU time`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// The project of the product's object; kept and not used.
-    #[serde(default, alias = "project_id")]
-    pub project_id: Option<String>,
-    /// What people call it.
-    pub name: String,
-    /// How the events' values become one figure.
-    pub aggregation: Aggregation,
-    /// What of an event the aggregation is over.
-    #[serde(default)]
-    pub field: MeterField,
-    /// What it is for, in the users' own words.
-    #[serde(default)]
-    pub description: Option<String>,
-    /// The events that it is over.
-    #[serde(default, alias = "event_filter", deserialize_with = "wire::part")]
-    pub event_filter: EventFilter,
-    /// When the engine got it; set by the engine.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
-    pub created_at: Option<Timestamp>,
-    /// When it was last changed; set by the engine.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
-    pub updated_at: Option<Timestamp>,
-}
+    /// A named figure over events: how many there are, or the sum, the highest, the latest, the
+    /// lowest or the average of a value, or how many different values a dimension has.
+    ///
+    /// A meter is asked for its figure over any range, and `count`, `sum`, `max` and `latest`
+    /// meters are what rules may count, as [`Metric::meter`](crate::Metric::meter). An event that
+    /// lacks the value, or the dimension, is one of those that `count` counts and changes no other
+    /// figure.
+    ///
+    /// ```
+    /// use limitry::{Engine, Event, Meter, Metric, Period, Quota};
+    ///
+    /// let agents = Meter::latest("agents", "agents").filter("event_type", "agent.count");
+    /// let at_most_10 = Quota::new("agents", Metric::meter("mtr_agents"), 10, Period::AllTime);
+    /// let engine = Engine::builder()
+    ///     .meter(agents.id("mtr_agents"))
+    ///     .quota(at_most_10.per("customer_id"))
+    ///     .build()?;
+    /// let agents = |number: u64| Event::new("cust_123", "agent.count").value("agents", number);
+    /// assert!(engine.track(&agents(10))?.is_allowed());
+    /// assert!(!engine.track(&agents(11))?.is_allowed());
+    /// assert!(engine.track(&agents(3))?.is_allowed()); // a gauge goes down, too
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[non_exhaustive]
+    pub struct Meter {
+        /// The id, of 1 to 64 ASCII letters, digits or `_`; where it is not given the engine makes
+        /// one of the name, such as `mtr_gpu_time` of `GPU time`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub id: Option<String>,
+        /// The project of the product's object; kept and not used.
+        #[serde(default, alias = "project_id")]
+        pub project_id: Option<String>,
+        /// What people call it.
+        pub name: String,
+        /// How the events' values become one figure.
+        pub aggregation: Aggregation,
+        /// What of an event the aggregation is over.
+        #[serde(default)]
+        pub field: MeterField,
+        /// What it is for, in the users' own words.
+        #[serde(default)]
+        pub description: Option<String>,
+        /// The events that it is over.
+        #[serde(default, alias = "event_filter", deserialize_with = "wire::part")]
+        pub event_filter: EventFilter,
+        /// When the engine got it; set by the engine.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
+        pub created_at: Option<Timestamp>,
+        /// When it was last changed; set by the engine.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
+        pub updated_at: Option<Timestamp>,
+    }
 }
 
 /// How the values of events become one figure.
@@ -104,18 +105,18 @@ pub enum MeterField {
 }
 
 wire::body! {
-/// The events that a [`Meter`] is over: those for which all holds; by default every event.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct EventFilter {
-    /// The type that events must have.
-    #[serde(skip_serializing_if = "Option::is_none", alias = "event_type")]
-    pub event_type: Option<String>,
-    /// Dimension = value pairs that must all hold.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub dimensions: BTreeMap<String, String>,
-}
+    /// The events that a [`Meter`] is over: those for which all holds; by default every event.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+    #[non_exhaustive]
+    pub struct EventFilter {
+        /// The type that events must have.
+        #[serde(skip_serializing_if = "Option::is_none", alias = "event_type")]
+        pub event_type: Option<String>,
+        /// Dimension = value pairs that must all hold.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        pub dimensions: BTreeMap<String, String>,
+    }
 }
 
 impl Meter {
@@ -303,31 +304,31 @@ impl<'de> Deserialize<'de> for MeterField {
 }
 
 wire::body! {
-/// A change of a meter; what is not set stays.
-///
-/// A change of what a meter counts (aggregation, field or filter) changes the rules that count it,
-/// as [`QuotaUpdate`](crate::QuotaUpdate) and [`RateLimitUpdate`](crate::RateLimitUpdate) say of
-/// another metric or filter.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct MeterUpdate {
-    /// What people call it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// How the events' values become one figure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub aggregation: Option<Aggregation>,
-    /// What of an event the aggregation is over.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<MeterField>,
-    /// What it is for; `Some(None)` takes it away.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    pub description: Option<Option<String>>,
-    /// The whole filter; `Some` of an empty one is over every event.
-    #[serde(skip_serializing_if = "Option::is_none", alias = "event_filter")]
-    pub event_filter: Option<EventFilter>,
-}
+    /// A change of a meter; what is not set stays.
+    ///
+    /// A change of what a meter counts (aggregation, field or filter) changes the rules that count
+    /// it, as [`QuotaUpdate`](crate::QuotaUpdate) and [`RateLimitUpdate`](crate::RateLimitUpdate)
+    /// say of another metric or filter.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+    #[non_exhaustive]
+    pub struct MeterUpdate {
+        /// What people call it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub name: Option<String>,
+        /// How the events' values become one figure.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub aggregation: Option<Aggregation>,
+        /// What of an event the aggregation is over.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub field: Option<MeterField>,
+        /// What it is for; `Some(None)` takes it away.
+        #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+        pub description: Option<Option<String>>,
+        /// The whole filter; `Some` of an empty one is over every event.
+        #[serde(skip_serializing_if = "Option::is_none", alias = "event_filter")]
+        pub event_filter: Option<EventFilter>,
+    }
 }
 
 impl MeterUpdate {

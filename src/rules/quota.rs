@@ -10,84 +10,86 @@ use crate::clock::Timestamp;
 use crate::wire;
 
 wire::body! {
-/// A long-period rule: at most `limit` of a metric a period.
-///
-/// ```
-/// use limitry::{Metric, Period, Quota};
-///
-/// let rule = Quota::new("Team budget", Metric::TotalCostCents, 50_000, Period::Month)
-///     .filter("team_id", "team_eng");
-/// assert_eq!(rule.worst_case(), Some(100_000.into())); // across the turn of a month
-/// ```
-///
-/// It refuses an event that raises the figure above the limit. The figure after the event is used
-/// and amount together; of a `max` meter the higher of the two; of a `latest` meter the amount, or
-/// the figure as it is where the event is older than the one that the figure is of. An event that
-/// lacks the value leaves the figure as it is. One that leaves or lowers it is never refused: over
-/// a limit that was lowered, a gauge may go down and not up.
-///
-/// With recording on, the figure of a calendar quota is always that of its meter over the period:
-/// also of a quota that is added, or that starts to count something else, while the period is under
-/// way, and of a period that has long ended. It differs
-///
-/// - for a shadow quota, which takes only what fits while it judges: the counter leaves out events
-///   that are recorded;
-/// - for keys that share a counter because there was no room for theirs;
-/// - for a rolling period, of which more than 62 instants of use are not all told apart (see
-///   [`Period::rolling`]), and which carries its use over where it changes, as below;
-/// - where retention has taken events of the period: a quota that changes then carries its use
-///   over as [`QuotaUpdate`](crate::QuotaUpdate) says, as it does where recording is off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[non_exhaustive]
-pub struct Quota {
-    /// The id; where it is not given the engine makes one of the name, such as `qta_api` of `API`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// The project of the product's object; kept and not used.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "project_id")]
-    pub project_id: Option<String>,
-    /// What people call it.
-    pub name: String,
-    /// Dimension = value pairs that must all hold; none matches every event.
-    #[serde(default, alias = "dimension_filters")]
-    pub dimension_filters: BTreeMap<String, String>,
-    /// What it counts.
-    pub metric: Metric,
-    /// How much a period admits; of what is counted in whole numbers (events, tokens, milliseconds)
-    /// a whole number, of costs and other values to six digits. 0 refuses whatever adds something.
-    /// `None` counts and refuses nothing: `null` as data, `"unlimited"` in TOML, which has no null.
-    #[serde(alias = "limit_value", deserialize_with = "limit_or_none")]
-    pub limit_value: Option<Amount>,
-    /// The period that the limit is for.
-    pub period: Period,
-    /// Whether it is evaluated at all.
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
-    pub enabled: bool,
-    /// The dimensions whose values each have a counter of their own; none is one for all.
-    #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
-    pub per: Vec<String>,
-    /// What it does to an event that does not fit.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub enforcement: Enforcement,
-    /// Rules of one policy compete: the most specific that matches judges alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<String>,
-    /// The most keys that have counters of their own; only the engine's cap where not given.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_keys")]
-    pub max_keys: Option<u64>,
-    /// What new keys get when there is no room for another counter.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub overflow: Overflow,
-    /// When the engine got it; set by the engine.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
-    pub created_at: Option<Timestamp>,
-    /// When it was last changed; set by the engine.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
-    pub updated_at: Option<Timestamp>,
-    #[serde(skip)]
-    pub(super) problem: Option<LimitProblem>,
-}
+    /// A long-period rule: at most `limit` of a metric a period.
+    ///
+    /// ```
+    /// use limitry::{Metric, Period, Quota};
+    ///
+    /// let rule = Quota::new("Team budget", Metric::TotalCostCents, 50_000, Period::Month)
+    ///     .filter("team_id", "team_eng");
+    /// assert_eq!(rule.worst_case(), Some(100_000.into())); // across the turn of a month
+    /// ```
+    ///
+    /// It refuses an event that raises the figure above the limit. The figure after the event is
+    /// used and amount together; of a `max` meter the higher of the two; of a `latest` meter the
+    /// amount, or the figure as it is where the event is older than the one that the figure is of.
+    /// An event that lacks the value leaves the figure as it is. One that leaves or lowers it is
+    /// never refused: over a limit that was lowered, a gauge may go down and not up.
+    ///
+    /// With recording on, the figure of a calendar quota is always that of its meter over the
+    /// period: also of a quota that is added, or that starts to count something else, while the
+    /// period is under way, and of a period that has long ended. It differs
+    ///
+    /// - for a shadow quota, which takes only what fits while it judges: the counter leaves out
+    ///   events that are recorded;
+    /// - for keys that share a counter because there was no room for theirs;
+    /// - for a rolling period, of which more than 62 instants of use are not all told apart (see
+    ///   [`Period::rolling`]), and which carries its use over where it changes, as below;
+    /// - where retention has taken events of the period: a quota that changes then carries its use
+    ///   over as [`QuotaUpdate`](crate::QuotaUpdate) says, as it does where recording is off.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[non_exhaustive]
+    pub struct Quota {
+        /// The id; where it is not given the engine makes one of the name, such as `qta_api` of
+        /// `API`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub id: Option<String>,
+        /// The project of the product's object; kept and not used.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "project_id")]
+        pub project_id: Option<String>,
+        /// What people call it.
+        pub name: String,
+        /// Dimension = value pairs that must all hold; none matches every event.
+        #[serde(default, alias = "dimension_filters")]
+        pub dimension_filters: BTreeMap<String, String>,
+        /// What it counts.
+        pub metric: Metric,
+        /// How much a period admits; of what is counted in whole numbers (events, tokens,
+        /// milliseconds) a whole number, of costs and other values to six digits. 0 refuses
+        /// whatever adds something. `None` counts and refuses nothing: `null` as data,
+        /// `"unlimited"` in TOML, which has no null.
+        #[serde(alias = "limit_value", deserialize_with = "limit_or_none")]
+        pub limit_value: Option<Amount>,
+        /// The period that the limit is for.
+        pub period: Period,
+        /// Whether it is evaluated at all.
+        #[serde(default = "yes", skip_serializing_if = "is_true")]
+        pub enabled: bool,
+        /// The dimensions whose values each have a counter of their own; none is one for all.
+        #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+        pub per: Vec<String>,
+        /// What it does to an event that does not fit.
+        #[serde(default, skip_serializing_if = "is_default")]
+        pub enforcement: Enforcement,
+        /// Rules of one policy compete: the most specific that matches judges alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub policy: Option<String>,
+        /// The most keys that have counters of their own; only the engine's cap where not given.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_keys")]
+        pub max_keys: Option<u64>,
+        /// What new keys get when there is no room for another counter.
+        #[serde(default, skip_serializing_if = "is_default")]
+        pub overflow: Overflow,
+        /// When the engine got it; set by the engine.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
+        pub created_at: Option<Timestamp>,
+        /// When it was last changed; set by the engine.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
+        pub updated_at: Option<Timestamp>,
+        #[serde(skip)]
+        pub(super) problem: Option<LimitProblem>,
+    }
 }
 
 impl Quota {

@@ -10,90 +10,92 @@ use crate::clock::Timestamp;
 use crate::wire;
 
 wire::body! {
-/// A short-window rule: at most `limit` a window.
-///
-/// ```
-/// use limitry::{RateLimit, Window};
-///
-/// let rule = RateLimit::new("gpt-4 burst", 20, Window::Second)
-///     .filter("model", "gpt-4")
-///     .per("customer_id")
-///     .burst(40);
-/// assert_eq!(rule.worst_case(), Some(60.into()));
-/// ```
-///
-/// As data (JSON, TOML, YAML) it has the product's field names:
-///
-/// ```
-/// let rule: limitry::RateLimit = serde_json::from_str(
-///     r#"{"name": "gpt-4 burst", "limitValue": 20, "window": "1s", "burst": 40,
-///         "dimensionFilters": {"model": "gpt-4"}, "per": ["customer_id"]}"#,
-/// )?;
-/// assert_eq!(rule.burst, Some(40.into()));
-/// # Ok::<(), serde_json::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[non_exhaustive]
-pub struct RateLimit {
-    /// The id; where it is not given the engine makes one of the name, such as `rl_api` of `API`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// The project of the product's object; kept and not used.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "project_id")]
-    pub project_id: Option<String>,
-    /// What people call it.
-    pub name: String,
-    /// Dimension = value pairs that must all hold; none matches every event.
-    #[serde(default, alias = "dimension_filters")]
-    pub dimension_filters: BTreeMap<String, String>,
-    /// How much a window admits; of what is counted in whole numbers (events, tokens, milliseconds)
-    /// a whole number, of costs and other values to six digits. 0 refuses whatever adds something.
-    /// `None` counts and refuses nothing: `null` as data, `"unlimited"` in TOML, which has no null.
-    #[serde(alias = "limit_value", deserialize_with = "limit_or_none")]
-    pub limit_value: Option<Amount>,
-    /// The length of time that the limit is for.
-    pub window: Window,
-    /// Whether it is evaluated at all.
-    #[serde(default = "yes")]
-    pub enabled: bool,
-    /// What it counts: events by default.
-    #[serde(default = "events", skip_serializing_if = "is_events")]
-    pub metric: Metric,
-    /// The dimensions whose values each have a counter of their own; none is one for all.
-    #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
-    pub per: Vec<String>,
-    /// The capacity of the token bucket; the limit where it is not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub burst: Option<Amount>,
-    /// How far below empty [`Engine::record`](crate::Engine::record) may take the token bucket;
-    /// without a bound where it is not given.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_debt")]
-    pub max_debt: Option<Amount>,
-    /// How it counts.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub algorithm: Algorithm,
-    /// What it does to an event that does not fit.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub enforcement: Enforcement,
-    /// Rules of one policy compete: the most specific that matches judges alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<String>,
-    /// The most keys that have counters of their own; only the engine's cap where not given.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_keys")]
-    pub max_keys: Option<u64>,
-    /// What new keys get when there is no room for another counter.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub overflow: Overflow,
-    /// When the engine got it; set by the engine.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
-    pub created_at: Option<Timestamp>,
-    /// When it was last changed; set by the engine.
-    #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
-    pub updated_at: Option<Timestamp>,
-    #[serde(skip)]
-    pub(super) problem: Option<LimitProblem>,
-}
+    /// A short-window rule: at most `limit` a window.
+    ///
+    /// ```
+    /// use limitry::{RateLimit, Window};
+    ///
+    /// let rule = RateLimit::new("gpt-4 burst", 20, Window::Second)
+    ///     .filter("model", "gpt-4")
+    ///     .per("customer_id")
+    ///     .burst(40);
+    /// assert_eq!(rule.worst_case(), Some(60.into()));
+    /// ```
+    ///
+    /// As data (JSON, TOML, YAML) it has the product's field names:
+    ///
+    /// ```
+    /// let rule: limitry::RateLimit = serde_json::from_str(
+    ///     r#"{"name": "gpt-4 burst", "limitValue": 20, "window": "1s", "burst": 40,
+    ///         "dimensionFilters": {"model": "gpt-4"}, "per": ["customer_id"]}"#,
+    /// )?;
+    /// assert_eq!(rule.burst, Some(40.into()));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[non_exhaustive]
+    pub struct RateLimit {
+        /// The id; where it is not given the engine makes one of the name, such as `rl_api` of
+        /// `API`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub id: Option<String>,
+        /// The project of the product's object; kept and not used.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "project_id")]
+        pub project_id: Option<String>,
+        /// What people call it.
+        pub name: String,
+        /// Dimension = value pairs that must all hold; none matches every event.
+        #[serde(default, alias = "dimension_filters")]
+        pub dimension_filters: BTreeMap<String, String>,
+        /// How much a window admits; of what is counted in whole numbers (events, tokens,
+        /// milliseconds) a whole number, of costs and other values to six digits. 0 refuses
+        /// whatever adds something. `None` counts and refuses nothing: `null` as data,
+        /// `"unlimited"` in TOML, which has no null.
+        #[serde(alias = "limit_value", deserialize_with = "limit_or_none")]
+        pub limit_value: Option<Amount>,
+        /// The length of time that the limit is for.
+        pub window: Window,
+        /// Whether it is evaluated at all.
+        #[serde(default = "yes")]
+        pub enabled: bool,
+        /// What it counts: events by default.
+        #[serde(default = "events", skip_serializing_if = "is_events")]
+        pub metric: Metric,
+        /// The dimensions whose values each have a counter of their own; none is one for all.
+        #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+        pub per: Vec<String>,
+        /// The capacity of the token bucket; the limit where it is not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub burst: Option<Amount>,
+        /// How far below empty [`Engine::record`](crate::Engine::record) may take the token bucket;
+        /// without a bound where it is not given.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_debt")]
+        pub max_debt: Option<Amount>,
+        /// How it counts.
+        #[serde(default, skip_serializing_if = "is_default")]
+        pub algorithm: Algorithm,
+        /// What it does to an event that does not fit.
+        #[serde(default, skip_serializing_if = "is_default")]
+        pub enforcement: Enforcement,
+        /// Rules of one policy compete: the most specific that matches judges alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub policy: Option<String>,
+        /// The most keys that have counters of their own; only the engine's cap where not given.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_keys")]
+        pub max_keys: Option<u64>,
+        /// What new keys get when there is no room for another counter.
+        #[serde(default, skip_serializing_if = "is_default")]
+        pub overflow: Overflow,
+        /// When the engine got it; set by the engine.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
+        pub created_at: Option<Timestamp>,
+        /// When it was last changed; set by the engine.
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
+        pub updated_at: Option<Timestamp>,
+        #[serde(skip)]
+        pub(super) problem: Option<LimitProblem>,
+    }
 }
 
 impl RateLimit {

@@ -10,43 +10,43 @@ use crate::error::RuleSetError;
 use crate::wire;
 
 wire::body! {
-/// Rate limits, quotas and the meters that they count, as plain serde data: loads from JSON, TOML
-/// or YAML. Fields are written `limitValue`, and `limit_value` is read as well.
-///
-/// ```
-/// let rules: limitry::RuleSet = toml::from_str(
-///     r#"
-///     [[rateLimits]]
-///     name = "API"
-///     limitValue = 1000
-///     window = "hour"
-///     per = "customer_id"
-///
-///     [[quotas]]
-///     name = "Daily tokens"
-///     metric = "total_tokens"
-///     limitValue = 100000
-///     period = "day"
-///     per = ["customer_id"]
-///     "#,
-/// )?;
-/// rules.validate()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct RuleSet {
-    /// The meters, the oldest first. One that a rule counts needs an id.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "wire::list")]
-    pub meters: Vec<Meter>,
-    /// The rate limits, the oldest first.
-    #[serde(alias = "rate_limits", deserialize_with = "wire::list")]
-    pub rate_limits: Vec<RateLimit>,
-    /// The quotas, the oldest first.
-    #[serde(deserialize_with = "wire::list")]
-    pub quotas: Vec<Quota>,
-}
+    /// Rate limits, quotas and the meters that they count, as plain serde data: loads from JSON,
+    /// TOML or YAML. Fields are written `limitValue`, and `limit_value` is read as well.
+    ///
+    /// ```
+    /// let rules: limitry::RuleSet = toml::from_str(
+    ///     r#"
+    ///     [[rateLimits]]
+    ///     name = "API"
+    ///     limitValue = 1000
+    ///     window = "hour"
+    ///     per = "customer_id"
+    ///
+    ///     [[quotas]]
+    ///     name = "Daily tokens"
+    ///     metric = "total_tokens"
+    ///     limitValue = 100000
+    ///     period = "day"
+    ///     per = ["customer_id"]
+    ///     "#,
+    /// )?;
+    /// rules.validate()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+    #[non_exhaustive]
+    pub struct RuleSet {
+        /// The meters, the oldest first. One that a rule counts needs an id.
+        #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "wire::list")]
+        pub meters: Vec<Meter>,
+        /// The rate limits, the oldest first.
+        #[serde(alias = "rate_limits", deserialize_with = "wire::list")]
+        pub rate_limits: Vec<RateLimit>,
+        /// The quotas, the oldest first.
+        #[serde(deserialize_with = "wire::list")]
+        pub quotas: Vec<Quota>,
+    }
 }
 
 impl RuleSet {

@@ -12,47 +12,49 @@ use crate::wire;
 /// The fields, setters and application that both kinds of update have.
 macro_rules! update {
     (
-        $(#[doc = $doc:literal])* $name:ident of $rule:ident { $($field:ident: $type:ty = $what:literal,)* }
+        $(#[doc = $doc:literal])* $name:ident of $rule:ident {
+            $($field:ident: $type:ty = $what:literal,)*
+        }
         optional { $($(#[$attribute:meta])* $opt:ident: $opt_type:ty = $opt_what:literal,)* }
     ) => {
         wire::body! {
-        $(#[doc = $doc])*
-        #[derive(Clone, Debug, Default, PartialEq, Eq)]
-        #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-        #[non_exhaustive]
-        pub struct $name {
-            /// What people call it.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub name: Option<String>,
-            /// All the filter's pairs; `Some` of none matches every event.
-            #[serde(skip_serializing_if = "Option::is_none", alias = "dimension_filters")]
-            pub dimension_filters: Option<BTreeMap<String, String>>,
-            /// All the dimensions of the partition; `Some` of none is one counter for all.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            pub per: Option<Vec<String>>,
-            /// How much a window or period admits.
-            /// `Some(None)` takes the limit away.
-            #[serde(
-                skip_serializing_if = "Option::is_none",
-                alias = "limit_value",
-                deserialize_with = "given_limit"
-            )]
-            pub limit_value: Option<Option<Amount>>,
-            $(
-                #[doc = $what]
+            $(#[doc = $doc])*
+            #[derive(Clone, Debug, Default, PartialEq, Eq)]
+            #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+            #[non_exhaustive]
+            pub struct $name {
+                /// What people call it.
                 #[serde(skip_serializing_if = "Option::is_none")]
-                pub $field: Option<$type>,
-            )*
-            $(
-                #[doc = $opt_what]
-                /// `Some(None)` takes it away.
-                #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-                $(#[$attribute])*
-                pub $opt: Option<Option<$opt_type>>,
-            )*
-            #[serde(skip)]
-            problem: Option<LimitProblem>,
-        }
+                pub name: Option<String>,
+                /// All the filter's pairs; `Some` of none matches every event.
+                #[serde(skip_serializing_if = "Option::is_none", alias = "dimension_filters")]
+                pub dimension_filters: Option<BTreeMap<String, String>>,
+                /// All the dimensions of the partition; `Some` of none is one counter for all.
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub per: Option<Vec<String>>,
+                /// How much a window or period admits.
+                /// `Some(None)` takes the limit away.
+                #[serde(
+                    skip_serializing_if = "Option::is_none",
+                    alias = "limit_value",
+                    deserialize_with = "given_limit"
+                )]
+                pub limit_value: Option<Option<Amount>>,
+                $(
+                    #[doc = $what]
+                    #[serde(skip_serializing_if = "Option::is_none")]
+                    pub $field: Option<$type>,
+                )*
+                $(
+                    #[doc = $opt_what]
+                    /// `Some(None)` takes it away.
+                    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+                    $(#[$attribute])*
+                    pub $opt: Option<Option<$opt_type>>,
+                )*
+                #[serde(skip)]
+                problem: Option<LimitProblem>,
+            }
         }
 
         impl $name {

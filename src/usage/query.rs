@@ -15,41 +15,41 @@ use crate::query::{filter_setters, range_setters};
 use crate::wire;
 
 wire::body! {
-/// Which events a question about usage is about.
-///
-/// The range starts with `start` and ends before `end`; filters must all hold. Reads and prints
-/// `startDate`, `endDate`, `customerId`, `eventType`, `model`, `filters`, `timeZone`, `anchor`.
-///
-/// ```
-/// use std::time::Duration;
-/// use limitry::{Timestamp, UsageQuery};
-///
-/// let start: Timestamp = "2024-01-01T00:00:00Z".parse()?;
-/// let january = UsageQuery::new(start, start + Duration::from_secs(31 * 86_400));
-/// let query = january.customer("cust_123").filter("team_id", "eng");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[must_use]
-pub struct UsageQuery {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    start_date: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    end_date: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    customer_id: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    event_type: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    filters: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "zone")]
-    time_zone: Option<Tz>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    anchor: Option<NaiveDate>,
-}
+    /// Which events a question about usage is about.
+    ///
+    /// The range starts with `start` and ends before `end`; filters must all hold. Reads and prints
+    /// `startDate`, `endDate`, `customerId`, `eventType`, `model`, `filters`, `timeZone`, `anchor`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use limitry::{Timestamp, UsageQuery};
+    ///
+    /// let start: Timestamp = "2024-01-01T00:00:00Z".parse()?;
+    /// let january = UsageQuery::new(start, start + Duration::from_secs(31 * 86_400));
+    /// let query = january.customer("cust_123").filter("team_id", "eng");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[must_use]
+    pub struct UsageQuery {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start_date: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        end_date: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        customer_id: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        event_type: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        filters: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "zone")]
+        time_zone: Option<Tz>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        anchor: Option<NaiveDate>,
+    }
 }
 
 impl UsageQuery {
@@ -160,21 +160,21 @@ fn wire_name(dimension: &str) -> &str {
 }
 
 wire::body! {
-/// A question to a meter: its value for a customer, for dimensions, for a range of time; all of
-/// them may be left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[must_use]
-pub struct MeterQuery {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    customer_id: Option<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    dimensions: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    start_date: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    end_date: Option<Timestamp>,
-}
+    /// A question to a meter: its value for a customer, for dimensions, for a range of time; all of
+    /// them may be left out.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[must_use]
+    pub struct MeterQuery {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        customer_id: Option<String>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        dimensions: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start_date: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        end_date: Option<Timestamp>,
+    }
 }
 
 impl MeterQuery {

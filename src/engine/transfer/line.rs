@@ -1,6 +1,5 @@
 //! What a line of JSON says of an event.
 
-use crate::clock::Timestamp;
 use crate::event::{Dimension, Event, Lack, Line};
 use crate::log::Stored;
 
@@ -11,7 +10,7 @@ pub(super) fn is_other(line: &Line, event: &Stored<'_>) -> bool {
     };
     differs(&line.0.customer_id, &Dimension::CustomerId)
         || differs(&line.0.event_type, &Dimension::EventType)
-        || line.0.timestamp().is_some_and(|at| Timestamp::from(at) != event.timestamp())
+        || line.0.timestamp().is_some_and(|at| at != event.timestamp())
 }
 
 /// The event of a line, with an idempotency key and a timestamp; or what is wrong with it.
