@@ -228,8 +228,9 @@ fn random_event(dice: &mut Dice, now: Nanos, keys: &mut Vec<Event<'static>>) -> 
             _ => known,
         };
     }
+    let sign = if dice.chance(15) { "-" } else { "" };
     let mut event = Event::new(format!("c{}", dice.below(4)), dice.pick(&["call", "embed"]))
-        .value("units", format!("{}.25", dice.below(20)).as_str());
+        .value("units", format!("{sign}{}.25", dice.below(20)).as_str());
     event = match dice.below(4) {
         0 => event.input_tokens(20).output_tokens(10),
         _ => event.total_tokens(dice.below(60)),
@@ -238,10 +239,11 @@ fn random_event(dice: &mut Dice, now: Nanos, keys: &mut Vec<Event<'static>>) -> 
         event = event.model(dice.pick(&["a", "b"]));
     }
     if dice.chance(40) {
-        event = event.value("agents", dice.below(40));
+        event = event.value("agents", i64::try_from(dice.below(40)).expect("small") - 5);
     }
     if dice.chance(20) {
-        event = event.property("team", "t").property("share", 0.1).cost_cents(dice.below(9));
+        event = event.property("team", "t").property("share", 0.1);
+        event = event.cost_cents(i64::try_from(dice.below(12)).expect("small") - 3);
     }
     if dice.chance(20) {
         let back = if dice.chance(50) { HOUR } else { 40 * HOUR };

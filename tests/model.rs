@@ -129,14 +129,8 @@ impl Edit {
                 new.kind = match to % 3 {
                     0 => Kind::Bucket { window, burst: None },
                     1 => Kind::Fixed { window },
-                    _ if matches!(rule.measure, Measure::Value(_)) => return None,
                     _ => Kind::Sliding { window },
                 };
-            }
-            (Self::Span(Kind::Rolling { .. }), Kind::Calendar(_))
-                if matches!(rule.measure, Measure::Value(_)) =>
-            {
-                return None;
             }
             (Self::Span(to), Kind::Rolling { .. } | Kind::Calendar(_)) => new.kind = *to,
             (Self::Span(_) | Self::Burst(_), _) => return None,
@@ -211,10 +205,6 @@ fn rule() -> impl Strategy<Value = Rule> {
             let kind = match kind {
                 Kind::Bucket { window, .. } if limit == 0 => Kind::Bucket { window, burst: None },
                 other => other,
-            };
-            let measure = match kind {
-                Kind::Sliding { .. } | Kind::Rolling { .. } => Measure::Events,
-                _ => measure,
             };
             // A policy is of rate limits or of quotas, not of both.
             let policy = policy.map(|name| format!("{name} {}", kind.is_rate()));

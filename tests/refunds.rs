@@ -131,7 +131,7 @@ fn costs_may_be_refunded_and_tokens_not() {
 
 #[test]
 fn a_window_gives_back_what_was_used_of_it_and_no_more() {
-    for algorithm in [Algorithm::TokenBucket, Algorithm::FixedWindow] {
+    for algorithm in ALGORITHMS {
         let (engine, clock) = of_window(algorithm);
         assert_eq!(left_of_window(&admitted(&engine, &call(8))), "2");
         assert!(!track(&engine, &call(3)).is_allowed());

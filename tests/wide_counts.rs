@@ -141,7 +141,7 @@ fn a_quota_that_comes_later_starts_from_the_same_figure() {
 #[test]
 fn limits_reach_as_far_as_amounts() {
     let most = 1_000_000_000_000_000_u64;
-    for algorithm in [Algorithm::TokenBucket, Algorithm::FixedWindow] {
+    for algorithm in [Algorithm::TokenBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow] {
         let rule = RateLimit::new("bytes", most, Window::Hour).metric(Metric::value("bytes"));
         let (engine, _) = engine(|builder| builder.rate_limit(rule.algorithm(algorithm)));
         assert!(engine.track(&call("ann", MOST - 1)).expect("valid").is_allowed());

@@ -161,7 +161,8 @@ impl Counter {
     pub(super) fn recounts_period(&self, start: i64) -> bool {
         let since = self.since.as_ref().and_then(|since| since.get());
         since.is_some_and(|since| start <= since.now_second.saturating_add(MAX_AHEAD_SECONDS))
-            || start <= self.missed()
+            // All time begins where a counter that has missed nothing says it has.
+            || (self.missed() > i64::MIN && start <= self.missed())
     }
 
     /// Whether there may be a period of which something was recorded that it did not count.

@@ -43,7 +43,11 @@ impl TokenBucket {
     /// A cost in parts; one beyond them is above every capacity.
     #[inline]
     fn parts_of(&self, cost: Units) -> u128 {
-        cost.unsigned_abs().saturating_mul(self.per.into())
+        let cost = cost.unsigned_abs();
+        match u64::try_from(cost) {
+            Ok(cost) => product(cost, self.per),
+            Err(_) => cost.saturating_mul(self.per.into()),
+        }
     }
 
     #[inline]
@@ -145,7 +149,7 @@ impl TokenBucket {
     pub(super) fn adopt(&self, lump: Lump, at: At) -> Image {
         // A part of a token that the new unit cannot say is rounded up: nothing is minted.
         let part = product(lump.part, self.per).div_ceil(u128::from(lump.parts.max(1)));
-        let missing = self.parts_of(lump.whole).saturating_add(part);
+        let missing = self.parts_of(lump.whole.max(0)).saturating_add(part);
         let (high, low) = split(self.parts(at.now).saturating_add(missing));
         Image::narrow(0, high, low)
     }

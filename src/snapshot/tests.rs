@@ -415,10 +415,10 @@ fn random_event(rng: &mut ChaCha8Rng, now: Timestamp) -> Event<'static> {
     }
     event = event.input_tokens(rng.random_range(0..4));
     if rng.random_bool(0.5) {
-        event = event.value("gb", rng.random_range(0_u64..3));
+        event = event.value("gb", rng.random_range(-1_i64..3));
     }
     if rng.random_bool(0.5) {
-        event = event.value("seats", rng.random_range(0_u64..30));
+        event = event.value("seats", rng.random_range(-4_i64..30));
     }
     if rng.random_bool(0.2) {
         let seconds = rng.random_range(-9_000..60_000_i64).min(20 * 3_600);

@@ -941,6 +941,8 @@ impl Counted {
                     let same = at.div_euclid(window) == now.div_euclid(window);
                     (same, same)
                 }
+                // What is below nothing may leave early, so that no use is said too low.
+                Kind::Rolling { window } if hi < 0 => (at + window > now, at - late + window > now),
                 Kind::Sliding { window } | Kind::Rolling { window } => {
                     (at + window > now, at + late + window > now)
                 }
@@ -1059,11 +1061,12 @@ impl Counted {
 
     /// The earliest instant from `from` on at which an event stamped then would pass.
     fn earliest(&self, key: &[String], from: Nanos, amount: Milli, hopeful: bool) -> Option<Nanos> {
-        if amount > self.rule.capacity_milli() {
-            return None;
-        }
         let mut instant = from;
         while !self.fits(key, instant, instant, amount, hopeful) {
+            // More than the limit fits only where a quota has been given back more than was used.
+            if amount > self.rule.capacity_milli() && !self.may_be_below_nothing(key, instant) {
+                return None;
+            }
             instant = match self.rule.kind {
                 Kind::Bucket { .. } => {
                     let bucket = self.bucket(key, instant);
@@ -1081,6 +1084,25 @@ impl Counted {
             };
         }
         Some(instant)
+    }
+
+    /// Whether less than nothing may be used of a quota, at an instant or later.
+    fn may_be_below_nothing(&self, key: &[String], instant: Nanos) -> bool {
+        self.log(key).iter().any(|entry| {
+            let (Entry::Use { lo, .. } | Entry::Lump { lo, .. }) = *entry else { return false };
+            lo < 0
+                && match self.rule.kind {
+                    Kind::Rolling { window } => self.counted_at(entry) + window > instant,
+                    Kind::Calendar(span) => {
+                        let at = match *entry {
+                            Entry::Use { stamp, .. } => stamp,
+                            Entry::Terms { at, .. } | Entry::Lump { at, .. } => at,
+                        };
+                        period(span, at).1.is_none_or(|end| end > instant)
+                    }
+                    _ => false,
+                }
+        })
     }
 
     /// The instants at which something was counted, for sure or perhaps.

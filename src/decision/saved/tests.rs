@@ -90,9 +90,9 @@ fn event(dice: &mut ChaCha8Rng, now: i64) -> Event<'static> {
     let mut event = Event::new(format!("c{}", dice.random_range(0..4)), "call")
         .model(["a", "b"][dice.random_range(0..2)])
         .total_tokens(dice.random_range(0..200))
-        .cost_cents(dice.random_range(0..50))
-        .value("units", format!("{}.25", dice.random_range(0..20)).as_str())
-        .value("agents", dice.random_range(0..40));
+        .cost_cents(dice.random_range(-10..50))
+        .value("units", dice.random_range(-5..20))
+        .value("agents", dice.random_range(-5..40));
     if dice.random_bool(0.3) {
         let second = now + dice.random_range(-200_000..80_000);
         let at = Timestamp::new(second, dice.random_range(0..1_000_000_000));
