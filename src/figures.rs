@@ -35,6 +35,10 @@ pub(crate) const RECORDED: &str = "limitry_events_recorded_total";
 pub(crate) const STORE_FAILED: &str = "limitry_store_failed";
 #[cfg(feature = "durable")]
 pub(crate) const STORE_WAITING: &str = "limitry_store_waiting_records";
+#[cfg(feature = "durable")]
+pub(crate) const EVENTS_AHEAD: &str = "limitry_events_ahead_seconds";
+#[cfg(feature = "durable")]
+pub(crate) const CLOCK_SET_BACK: &str = "limitry_clock_set_back_seconds";
 const REFUSALS: &str = "limitry_refusals_total";
 const NEAR_LIMIT: &str = "limitry_near_limit_total";
 const OVERFLOW: &str = "limitry_overflow_total";
@@ -59,6 +63,10 @@ const GAUGES: &[(&str, &str)] = &[
     (STORE_FAILED, "Engines whose store has failed"),
     #[cfg(feature = "durable")]
     (STORE_WAITING, "Records that wait for their commit"),
+    #[cfg(feature = "durable")]
+    (EVENTS_AHEAD, "How far the latest event of a store is ahead of the engine's time"),
+    #[cfg(feature = "durable")]
+    (CLOCK_SET_BACK, "By how much clocks were found to be behind their stores"),
 ];
 
 /// The figures of one rule.

@@ -584,23 +584,6 @@ fn a_refused_request_leaves_its_key_free_across_a_restart() {
     assert!(first.is_allowed() && !first.is_replay());
 }
 
-/// A machine whose clock was set back while the engine was down frees nothing.
-#[test]
-fn time_does_not_run_back_over_a_restart() {
-    let file = File::new("clock");
-    {
-        let (engine, _clock) = open(&file, START, two_rules);
-        for number in 0..3 {
-            assert!(engine.track(&request(number)).expect("good").is_allowed());
-        }
-    }
-    let (engine, clock) = open(&file, START - 3 * HOUR, two_rules);
-    assert_eq!(engine.now(), date(START).into());
-    assert!(!engine.track(&Event::new("c", "call")).expect("good").is_allowed());
-    clock.set(date(START + 20 * MINUTE));
-    assert!(engine.track(&Event::new("c", "call")).expect("good").is_allowed());
-}
-
 #[test]
 fn opening_changes_nothing() {
     let file = File::new("twice");

@@ -433,6 +433,14 @@ impl Roster {
         }
     }
 
+    /// Lets all rules ask what is recorded of a period that they have no cell of. The clock was set
+    /// back while no engine ran: cells of periods that were over by then may be gone, and what was
+    /// dated by it lies further ahead than events may be dated.
+    #[cfg(feature = "durable")]
+    pub(crate) fn was_set_back(&self) {
+        self.current.iter().for_each(|counter| counter.misses(i64::MAX));
+    }
+
     /// The counter that answers for cells of this number now.
     pub(super) fn answering(&self, number: u32) -> Option<&Counter> {
         self.by_number.get(&number).and_then(|place| self.counter(*place))

@@ -88,7 +88,7 @@ impl GaugePeriod {
 
     /// Moves a reading on by an event, and returns the words of its cell.
     pub(super) fn take(&self, read: &mut GaugeUse, cost: Cost, at: At) -> [u64; TALL] {
-        read.figure = self.after(read.figure, cost, at.event);
+        read.figure = self.after(read.figure, cost, at.dated());
         words(*read)
     }
 
@@ -128,7 +128,7 @@ impl GaugePeriod {
     ) -> Option<Moment> {
         if at.explicit {
             let open = timeline.second(from) < self.periods.closes(period);
-            return (open && self.fits(figure, cost, at.event)).then_some(from);
+            return (open && self.fits(figure, cost, at.dated())).then_some(from);
         }
         let Figure { used, latest } = figure;
         let current = Span { start: period.start, end: period.end(), used, latest };
@@ -137,7 +137,7 @@ impl GaugePeriod {
             // Between the periods that have a figure are those that have none.
             let start = timeline.start_of_second(span.start);
             if moment < start {
-                if self.fits(Figure::NONE, cost, moment) {
+                if self.fits(Figure::NONE, cost, timeline.dated(moment)) {
                     return Some(moment);
                 }
                 moment = start;
@@ -147,7 +147,7 @@ impl GaugePeriod {
             }
             moment = moment.max(timeline.start_of_second(span.end));
         }
-        let ever = moment < Moment::MAX && self.fits(Figure::NONE, cost, moment);
+        let ever = moment < Moment::MAX && self.fits(Figure::NONE, cost, timeline.dated(moment));
         ever.then_some(moment)
     }
 

@@ -176,7 +176,7 @@ impl Policy {
     ) -> Judged {
         let held = policy.periods.find(cells, *at);
         let gauge = policy.read(held, *at);
-        let fits = policy.fits(gauge.figure, cost, at.event);
+        let fits = policy.fits(gauge.figure, cost, at.dated());
         Judged::of_period(gauge.into(), fits, held)
     }
 
@@ -187,7 +187,7 @@ impl Policy {
                 policy.fits(used.get(), cost.units)
             }
             (Self::GaugePeriod(policy), reading) => {
-                reading.gauge().is_some_and(|gauge| policy.fits(gauge.figure, cost, at.event))
+                reading.gauge().is_some_and(|gauge| policy.fits(gauge.figure, cost, at.dated()))
             }
             _ => false,
         }

@@ -188,7 +188,7 @@ impl SavedTake {
                 varint::put_signed(out, at.second.wrapping_sub(start));
                 varint::put(out, length.into());
                 varint::put_wide(out, used.get());
-                varint::put_signed(out, latest.0.wrapping_sub(at.event.0).cast_signed());
+                varint::put_signed(out, latest.0.wrapping_sub(at.dated().0).cast_signed());
             }
             Reading::NoRoom => {}
         }
@@ -234,7 +234,7 @@ impl SavedTake {
                 let Bounds { start, length } = bounds(bytes)?;
                 let used = wide(bytes)?;
                 let since = varint::take_signed(bytes)?.cast_unsigned();
-                let latest = Moment(at.event.0.wrapping_add(since));
+                let latest = Moment(at.dated().0.wrapping_add(since));
                 Reading::GaugePeriod { length, start, used, latest }
             }
             5 => Reading::NoRoom,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::clock::{NANOS_PER_SECOND, Timestamp};
 
-/// Nanoseconds on the engine's time line, which starts 100 years before the engine does.
+/// Nanoseconds on the engine's time line, which starts 100 years before the engine does, and never
+/// runs back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(pub(crate) u64);
 
@@ -29,6 +30,8 @@ pub(crate) struct At {
     pub(crate) event: Moment,
     /// The event brought its own timestamp, so waiting does not change its period.
     pub(crate) explicit: bool,
+    /// As [`Timeline::shift`].
+    pub(crate) shift: u64,
     /// The event is counted whatever the rules say.
     pub(crate) recorded: bool,
     /// A bucket may go below empty for it.
@@ -36,6 +39,12 @@ pub(crate) struct At {
 }
 
 impl At {
+    /// The instant of the event by its date: on a line that is the same for all shifts.
+    #[inline]
+    pub(crate) fn dated(&self) -> Moment {
+        Moment(self.event.0.saturating_sub(self.shift))
+    }
+
     /// The same of an event that is counted whatever the rules say, or not.
     #[inline]
     pub(crate) fn recorded(self, recorded: bool) -> Self {
@@ -53,9 +62,16 @@ impl At {
 ///
 /// The line starts 100 years before the engine, so that the start of any window that holds the
 /// first reading is on it, and ends 484 years after; readings beyond stop at its ends.
+///
+/// A store may have been written while the clock was ahead. The line of whoever opens it goes on
+/// where the store's ended, at the pace of the clock: the line is *shifted* against the calendar.
+/// So rate limits, which go by the line, are where they were and pay back as they did, and dates,
+/// which go by the calendar, are those of the clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeline {
     origin_second: i64,
+    /// How far the line is ahead of the calendar, in nanoseconds.
+    shift: u64,
 }
 
 impl Timeline {
@@ -64,17 +80,35 @@ impl Timeline {
     /// The instant at which the line's engine started for the first time, to the second.
     #[cfg(feature = "durable")]
     pub(crate) fn birth(self) -> Moment {
-        self.start_of_second(self.origin_second.saturating_add(Self::LEAD_SECONDS))
+        let unshifted = Self { shift: 0, ..self };
+        unshifted.start_of_second(self.origin_second.saturating_add(Self::LEAD_SECONDS))
     }
 
     pub(crate) fn starting(first: Timestamp) -> Self {
-        Self { origin_second: first.unix_seconds().saturating_sub(Self::LEAD_SECONDS) }
+        Self { origin_second: first.unix_seconds().saturating_sub(Self::LEAD_SECONDS), shift: 0 }
     }
 
     /// The line that starts at a Unix second.
     #[cfg(feature = "durable")]
     pub(crate) fn with_origin(origin_second: i64) -> Self {
-        Self { origin_second }
+        Self { origin_second, shift: 0 }
+    }
+
+    /// The same line with another shift.
+    #[cfg(feature = "durable")]
+    pub(crate) fn shifted(self, shift: u64) -> Self {
+        Self { shift, ..self }
+    }
+
+    /// How far the line is ahead of the calendar, in nanoseconds.
+    pub(crate) fn shift(self) -> u64 {
+        self.shift
+    }
+
+    /// The instant that a moment is by the calendar, on a line that is the same for all shifts.
+    #[inline]
+    pub(crate) fn dated(self, moment: Moment) -> Moment {
+        Moment(moment.0.saturating_sub(self.shift))
     }
 
     /// The Unix second at which the line starts.
@@ -89,17 +123,19 @@ impl Timeline {
 
     #[inline]
     pub(crate) fn moment(self, instant: Timestamp) -> Moment {
-        Moment(instant.nanos_since(self.origin()))
+        Moment(instant.nanos_since(self.origin()).saturating_add(self.shift))
     }
 
     #[inline]
     pub(crate) fn second(self, moment: Moment) -> i64 {
-        self.origin_second.saturating_add_unsigned(moment.0.div_euclid(NANOS_PER_SECOND))
+        let dated = self.dated(moment).0;
+        self.origin_second.saturating_add_unsigned(dated.div_euclid(NANOS_PER_SECOND))
     }
 
     /// The Unix second at or after the moment.
     pub(crate) fn second_rounded_up(self, moment: Moment) -> i64 {
-        self.origin_second.saturating_add_unsigned(moment.0.div_ceil(NANOS_PER_SECOND))
+        let dated = self.dated(moment).0;
+        self.origin_second.saturating_add_unsigned(dated.div_ceil(NANOS_PER_SECOND))
     }
 
     pub(crate) fn start_of_second(self, second: i64) -> Moment {
@@ -107,23 +143,18 @@ impl Timeline {
     }
 
     pub(crate) fn timestamp(self, moment: Moment) -> Timestamp {
-        self.origin().saturating_add_nanos(moment.0)
+        self.origin().saturating_add_nanos(self.dated(moment).0)
     }
 
     /// The time of a decision about an event, which happened at `happened` or happens now.
     #[inline]
     pub(crate) fn at(self, now: Moment, happened: Option<Timestamp>) -> At {
         let now_second = self.second(now);
-        match happened {
-            None => {
-                let (second, event) = (now_second, now);
-                At { now, now_second, second, event, explicit: false, recorded: false, owes: false }
-            }
-            Some(happened) => {
-                let (second, event) = (happened.unix_seconds(), self.moment(happened));
-                At { now, now_second, second, event, explicit: true, recorded: false, owes: false }
-            }
-        }
+        let (second, event) = happened.map_or((now_second, now), |happened| {
+            (happened.unix_seconds(), self.moment(happened))
+        });
+        let (explicit, shift) = (happened.is_some(), self.shift);
+        At { now, now_second, second, event, explicit, shift, recorded: false, owes: false }
     }
 
     /// How far into a window of `length` nanoseconds, counted from the Unix epoch, the line

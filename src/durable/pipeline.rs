@@ -15,6 +15,7 @@ use super::queue::{Entry, Queue};
 use super::record::{Head, Record};
 use super::recovery::Settings;
 use super::writer::{State, Wishes, Writer};
+use crate::clock::Timestamp;
 use crate::counters::Table;
 use crate::idempotency::stored::StoredKeys;
 use crate::ledger::Ledger;
@@ -305,6 +306,13 @@ impl Pipeline {
 
     pub(crate) fn level(&self) -> Durability {
         self.level
+    }
+
+    /// The latest timestamp of the events that the store has.
+    pub(crate) fn latest_event(&self) -> Option<Timestamp> {
+        let generations = self.store.generations();
+        let latest = generations.iter().filter(|one| one.first < one.end).map(|one| one.latest);
+        latest.max()
     }
 
     /// How many records wait for their commit.

@@ -30,6 +30,8 @@ const ENGINE: u64 = 1_000;
 pub(crate) const DECLARED: u64 = 1_001;
 /// The key of the row with how long late events are taken.
 const LATE: u64 = 1_002;
+/// The key of the row with how far the engine's time line is ahead of the calendar.
+const SHIFT: u64 = 1_003;
 /// How many records are read between two calls that tell of progress.
 pub(super) const RECORDS_A_WORD: u64 = 65_536;
 /// The steps that progress is told of.
@@ -68,8 +70,8 @@ pub(crate) struct Recovered {
     pub(crate) revisions: Revisions,
     /// The rules that the application's code defined the last time, as they were written down.
     pub(crate) declared: Option<Vec<u8>>,
-    /// The engine's time, not before that of any record.
-    pub(crate) now: Moment,
+    /// Whether the clock is behind the store's last instant.
+    pub(crate) was_set_back: bool,
     pub(crate) state: State,
 }
 
@@ -116,6 +118,8 @@ struct EngineRows {
     /// The rules that the application's code defined the last time.
     declared: Option<Vec<u8>>,
     late: Option<Late>,
+    /// How far the time line was ahead of the calendar when the store was opened the last time.
+    shift: u64,
 }
 
 impl EngineRows {
@@ -131,14 +135,25 @@ impl EngineRows {
                 rows.late = Late::of_bytes(bytes);
                 wrong = wrong.or(rows.late.is_none().then_some("the time for late events"));
             }
+            SHIFT => match <[u8; 8]>::try_from(bytes) {
+                Ok(shift) => rows.shift = u64::from_le_bytes(shift),
+                Err(_) => wrong = wrong.or(Some("the shift of the time line")),
+            },
             _ => {}
         })?;
         wrong.map_or(Ok(rows), |what| Err(damaged(store, what)))
     }
 
-    /// Until when late events are taken.
+    /// How far the time line of an engine that goes on with a store is ahead of the calendar: where
+    /// the clock is behind the store's last instant, the line goes on from there, at the clock's
+    /// pace and for good.
+    fn shift(&self, line: Timeline, settings: &Settings, now: u64) -> u64 {
+        self.shift.max(now.saturating_sub(line.moment(settings.now).0))
+    }
+
+    /// Until when late events are taken; `timeline` is the one of the store's last records.
     fn late_events(&self, settings: &Settings, timeline: Timeline, now: u64) -> Late {
-        let seconds = settings.late_seconds;
+        let (seconds, timeline) = (settings.late_seconds, timeline.shifted(self.shift));
         // No counter was dropped by a later time than the store knows of.
         let now = timeline.second(Moment(now));
         self.late.map_or_else(|| seconds.into(), |was| was.followed_by(seconds, now))
@@ -163,6 +178,10 @@ pub(crate) fn recover(
         put(ENGINE, identity.to_bytes());
     }
     let timeline = Timeline::with_origin(identity.origin);
+    let shift = known.shift(timeline, settings, store.now());
+    if shift != known.shift || (converts && shift > 0) {
+        put(SHIFT, shift.to_le_bytes().to_vec());
+    }
     let late = known.late_events(settings, timeline, store.now());
     if known.late != Some(late) || converts {
         put(LATE, late.to_bytes());
@@ -171,31 +190,37 @@ pub(crate) fn recover(
         if !rows.is_empty() {
             store.commit(&Batch { state: &rows, converts, ..Batch::empty(store.end()) })?;
         }
-        return Ok((recover_from(settings, store, tell)?, is_new));
+        let mut recovered = recover_from(settings, store, Some(shift), tell)?;
+        recovered.was_set_back = shift > known.shift;
+        return Ok((recovered, is_new));
     }
     if let Some(declared) = known.declared {
         put(DECLARED, declared);
     }
-    let mut recovered = recover_from(settings, store, tell)?;
+    let mut recovered = recover_from(settings, store, Some(shift), tell)?;
     let Recovered { compiler, snapshot, revisions, state, .. } = &mut recovered;
     for row in revisions.to_rows(compiler, &snapshot.meters) {
         rows.push(row.change());
     }
     store.commit(&Batch { state: &rows, converts, ..Batch::empty(store.end()) })?;
     state.is_old = true;
+    recovered.was_set_back = shift > known.shift;
     Ok((recovered, is_new))
 }
 
-/// Makes an engine's parts of the contents of a store, which nobody changes meanwhile.
+/// Makes an engine's parts of the contents of a store, which nobody changes meanwhile, for a time
+/// line that is so far ahead of the calendar, or as far as it was.
 pub(super) fn recover_from(
     settings: &Settings,
     store: &dyn Contents,
+    shift: Option<u64>,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Recovered, StoreError> {
     let rows = EngineRows::read(store)?;
     let identity = rows.identity.ok_or_else(|| damaged(store, "the engine's identity"))?;
-    let timeline = Timeline::with_origin(identity.origin);
+    let timeline = Timeline::with_origin(identity.origin).shifted(shift.unwrap_or(rows.shift));
     let now = timeline.moment(settings.now).max(Moment(store.now()));
+    let was = timeline.shifted(rows.shift);
 
     let table = Table::new(settings.max_keys, timeline, SHARDS);
     let since = Arc::new(ChangeTime::from(timeline.at(now, None)));
@@ -222,12 +247,18 @@ pub(super) fn recover_from(
         };
         read.and(loaded.map_err(panicked).flatten())
     })?;
-    let Reader { log, rollups, from, checkpoint_bytes, tail_bytes, .. } = reader;
+    let Reader { log, rollups, last_shift, from, checkpoint_bytes, tail_bytes, .. } = reader;
     let ledger = log.zip(rollups).map(|(log, mut rollups)| {
         rollups.loaded();
+        if timeline.shift() > last_shift {
+            rollups.set_back(timeline.timestamp(now));
+        }
         Ledger::restored(identity.name, settings.hasher.clone(), log, rollups)
     });
-    snapshot.roster.may_have_missed(timeline.second(now).saturating_add(MAX_AHEAD_SECONDS));
+    if timeline.shift() > 0 {
+        snapshot.roster.was_set_back();
+    }
+    snapshot.roster.may_have_missed(was.second(now).saturating_add(MAX_AHEAD_SECONDS));
     table.start_at(now);
     table.open(1);
     let state = State {
@@ -240,7 +271,17 @@ pub(super) fn recover_from(
         is_old: false,
     };
     let declared = rows.declared;
-    Ok(Recovered { table, ledger, compiler, snapshot, keys, revisions, declared, now, state })
+    Ok(Recovered {
+        table,
+        ledger,
+        compiler,
+        snapshot,
+        keys,
+        revisions,
+        declared,
+        was_set_back: false,
+        state,
+    })
 }
 
 fn read_rules(
@@ -318,6 +359,8 @@ struct Reader<'r> {
     checkpoint_bytes: u64,
     tail_bytes: u64,
     takes: SavedTakes,
+    /// How far the time line was ahead of the calendar at the last record.
+    last_shift: u64,
 }
 
 /// The parts of a checkpoint that can be read only together.
@@ -356,6 +399,7 @@ impl<'r> Reader<'r> {
             checkpoint_bytes: 0,
             tail_bytes: 0,
             takes: SavedTakes::new(),
+            last_shift: 0,
         }
     }
 
@@ -500,16 +544,20 @@ impl<'r> Reader<'r> {
             let value = |dimension: &Dimension| event.dimension(dimension);
             self.revisions.redo(into, (place, &at), &self.takes, value).ok()?;
         }
-        let now = self.timeline.timestamp(at.now);
+        let now = record.timeline(self.timeline).timestamp(at.now);
         if place >= self.fold_from
             && let Some(rollups) = &mut self.rollups
         {
+            if record.shift > self.last_shift {
+                rollups.set_back(now);
+            }
             if self.redoes {
                 rollups.redo(&event, timestamp, now, place);
             } else {
                 rollups.add(&event, timestamp, now, place);
             }
         }
+        self.last_shift = record.shift;
         if place < self.log_from {
             self.dropped.add(timestamp);
         } else if let Some(keep) = self.settings.keep {

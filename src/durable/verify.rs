@@ -72,7 +72,8 @@ fn fold(
     store: &dyn Contents,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Verified, StoreError> {
-    let Recovered { table, ledger, snapshot, revisions, .. } = recover_from(settings, store, tell)?;
+    let Recovered { table, ledger, snapshot, revisions, .. } =
+        recover_from(settings, store, None, tell)?;
     let first = store.first();
     let is_complete = first == 0;
     let mut fold = Fold {
@@ -86,6 +87,7 @@ fn fold(
         start: None,
         is_complete,
         takes: SavedTakes::new(),
+        shift: 0,
         states: 0,
     };
     fold.read(tell)?;
@@ -112,6 +114,8 @@ struct Fold<'f> {
     start: Option<Moment>,
     is_complete: bool,
     takes: SavedTakes,
+    /// How far the time line was ahead of the calendar at the last record.
+    shift: u64,
     states: u64,
 }
 
@@ -145,7 +149,7 @@ impl Fold<'_> {
     fn check(&mut self, place: u64, bytes: &[u8]) -> Result<(), Option<String>> {
         let record = Record::read(bytes).ok_or(None)?;
         let event = record.stored().ok_or(None)?;
-        let (timeline, timestamp) = (self.table.timeline(), event.timestamp());
+        let (timeline, timestamp) = (record.timeline(self.table.timeline()), event.timestamp());
         let at = record.at(timeline, timestamp);
         record.read_takes(&at, &mut self.takes).ok_or(None)?;
         let checking = Checking {
@@ -168,7 +172,11 @@ impl Fold<'_> {
             )));
         }
         self.states = self.states.saturating_add(checked.right);
+        let was_set_back = record.shift > std::mem::replace(&mut self.shift, record.shift);
         if let Some(rollups) = &mut self.rollups {
+            if was_set_back {
+                rollups.set_back(timeline.timestamp(at.now));
+            }
             rollups.add(&event, timestamp, timeline.timestamp(at.now), place);
         }
         Ok(())

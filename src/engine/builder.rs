@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -10,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::Engine;
 use super::figures::EngineFigures;
+use super::time::Unsteady;
 use crate::clock::{Clock, SystemClock};
 use crate::counters::{Table, Timeline};
 #[cfg(feature = "durable")]
@@ -218,7 +218,7 @@ impl EngineBuilder {
         let retention = u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
         let empty = Snapshot::new(0, Arc::default(), Vec::new(), Arc::default(), hasher.clone());
         let engine = Engine {
-            highest: (!clock.is_monotonic()).then(|| AtomicU64::new(0)),
+            unsteady: (!clock.is_monotonic()).then(Unsteady::default),
             clock,
             snapshot: Arc::new(ArcSwap::from_pointee(empty)),
             table: Arc::new(Table::new(self.max_keys, timeline, shards())),

@@ -1,11 +1,14 @@
 //! What an engine counts about its calls: see [`crate::figures`].
 
+#[cfg(feature = "durable")]
+use std::time::Duration;
+
 use crate::counters::{Intent, Table};
 use crate::decision::{Decision, Outcome};
 use crate::error::TrackError;
-use crate::figures::{Count, DECISIONS, EVICTED, LIVE_KEYS, Level, RECORDED, REPLAYS};
 #[cfg(feature = "durable")]
-use crate::figures::{STORE_FAILED, STORE_WAITING};
+use crate::figures::{CLOCK_SET_BACK, EVENTS_AHEAD, STORE_FAILED, STORE_WAITING};
+use crate::figures::{Count, DECISIONS, EVICTED, LIVE_KEYS, Level, RECORDED, REPLAYS};
 use crate::rules::Enforcement;
 
 /// The figures of an engine, beside those of its rules.
@@ -22,6 +25,10 @@ pub(super) struct EngineFigures {
     store_failed: Level,
     #[cfg(feature = "durable")]
     store_waiting: Level,
+    #[cfg(feature = "durable")]
+    events_ahead: Level,
+    #[cfg(feature = "durable")]
+    clock_set_back: Level,
 }
 
 /// How many calls of one verb ended in which way.
@@ -54,6 +61,10 @@ impl EngineFigures {
             store_failed: Level::new(STORE_FAILED),
             #[cfg(feature = "durable")]
             store_waiting: Level::new(STORE_WAITING),
+            #[cfg(feature = "durable")]
+            events_ahead: Level::new(EVENTS_AHEAD),
+            #[cfg(feature = "durable")]
+            clock_set_back: Level::new(CLOCK_SET_BACK),
         }
     }
 
@@ -63,6 +74,13 @@ impl EngineFigures {
     pub(super) fn look_at_store(&self, waiting: usize, failed: bool) {
         self.store_waiting.show(waiting as u64);
         self.store_failed.show(u64::from(failed));
+    }
+
+    /// Shows how far the store's events are ahead, and how far its clock was set back.
+    #[cfg(feature = "durable")]
+    pub(super) fn show_dates_ahead(&self, ahead: Duration, set_back: Duration) {
+        self.events_ahead.show(ahead.as_secs());
+        self.clock_set_back.show(set_back.as_secs());
     }
 
     /// Counts the answer of a call.

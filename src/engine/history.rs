@@ -35,7 +35,9 @@ impl History for Recorded<'_> {
         }
         let units = rule.measure.units_of(figure.value(&answer)?.ok()?);
         let latest = figure.latest(&answer);
-        let latest = latest.map_or(Moment(0), |latest| self.timeline.moment(latest).max(FIRST));
+        let latest = latest.map_or(Moment(0), |latest| {
+            self.timeline.dated(self.timeline.moment(latest)).max(FIRST)
+        });
         Some(Used { units, latest })
     }
 }

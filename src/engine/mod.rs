@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use self::history::Recorded;
+use self::time::{Now, Unsteady};
 use crate::clock::{Clock, Timestamp};
 use crate::counters::{
-    At, History, Intent, MAX_AHEAD_SECONDS, Moment, Request, Start, Table, Take, Unsettled,
+    At, History, Intent, MAX_AHEAD_SECONDS, Request, Start, Table, Take, Unsettled,
 };
 use crate::decision::{Decision, Standing};
 #[cfg(feature = "durable")]
@@ -32,6 +32,7 @@ mod figures;
 mod history;
 mod manage;
 mod meters;
+mod time;
 mod transfer;
 mod usage;
 
@@ -56,8 +57,8 @@ pub use self::usage::{MeterHandle, Usage};
 /// partition one hash, one lock and one look-up. See the crate's front page for what is promised.
 pub struct Engine {
     clock: Box<dyn Clock>,
-    /// The highest reading of a clock that may step back.
-    highest: Option<AtomicU64>,
+    /// What is known of the clock where it may be set back.
+    unsteady: Option<Unsteady>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     table: Arc<Table>,
     /// Held by whoever changes the rules.
@@ -69,15 +70,6 @@ pub struct Engine {
     pipeline: Option<Pipeline>,
     hasher: ahash::RandomState,
     figures: EngineFigures,
-}
-
-/// A reading of the clock.
-#[derive(Clone, Copy, Debug)]
-struct Now {
-    /// What the clock showed.
-    asked: Moment,
-    /// The engine's time, which does not run back.
-    moment: Moment,
 }
 
 impl Engine {
@@ -155,8 +147,8 @@ impl Engine {
         Ok(decision.into_standing())
     }
 
-    /// Returns the engine's time: its clock's, or the latest that it has seen where the clock has
-    /// stepped back.
+    /// Returns the engine's time: its clock's, and where that was set back the highest that it has
+    /// shown, which goes on at the clock's pace.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.table.timeline().timestamp(self.read_clock().moment)
@@ -333,12 +325,7 @@ impl Engine {
     }
 
     fn read_clock(&self) -> Now {
-        let asked = self.table.timeline().moment(self.clock.now());
-        let moment = match &self.highest {
-            None => asked,
-            Some(highest) => Moment(highest.fetch_max(asked.0, Ordering::AcqRel).max(asked.0)),
-        };
-        Now { asked, moment }
+        time::read(&*self.clock, self.table.timeline(), self.unsteady.as_ref())
     }
 }
 

@@ -29,7 +29,9 @@ impl Count {
             metrics::describe_counter!(name, metrics::Unit::Count, help);
         }
         for (name, help) in GAUGES.iter().copied() {
-            metrics::describe_gauge!(name, metrics::Unit::Count, help);
+            let is_time = name.ends_with("_seconds");
+            let unit = if is_time { metrics::Unit::Seconds } else { metrics::Unit::Count };
+            metrics::describe_gauge!(name, unit, help);
         }
     }
 }

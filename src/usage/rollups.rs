@@ -172,6 +172,12 @@ impl Rollups {
         self.tidy_in_passing();
     }
 
+    /// The engine's time was set back to `now`: buckets are kept by it from here on.
+    #[cfg(feature = "durable")]
+    pub(crate) fn set_back(&mut self, now: Timestamp) {
+        self.current = self.current.min(minute_of(now));
+    }
+
     /// Fills in what columns that are new have of an event that was counted before.
     pub(crate) fn fill_in(
         &mut self,

@@ -405,6 +405,8 @@ pub struct Oracle {
     /// Where the hands of the clock have been since a call began that is now judged.
     hands: Vec<Nanos>,
     now: Nanos,
+    /// By how much time inside the engine is ahead of the clock, which was set back so far.
+    back: Nanos,
     late: Nanos,
     retention: Nanos,
     rules: Vec<Counted>,
@@ -421,6 +423,7 @@ impl Oracle {
             clock,
             hands: Vec::new(),
             now: clock,
+            back: 0,
             late: HOUR,
             retention: DAY,
             rules: Vec::new(),
@@ -451,9 +454,14 @@ impl Oracle {
         self.clock
     }
 
-    /// Looks at the clock: time never runs back.
+    /// Looks at the clock: time never runs back. A clock that is more than a second behind was set
+    /// back, and time goes on from where it was as the clock does; one that is less behind is
+    /// waited for.
     pub fn look(&mut self) -> Nanos {
-        self.now = self.now.max(self.clock);
+        if self.clock + self.back + SECOND < self.now {
+            self.back = self.now - self.clock;
+        }
+        self.now = self.now.max(self.clock + self.back);
         self.now
     }
 
@@ -761,7 +769,8 @@ impl Oracle {
         let least = self.earliest(act, live, true);
         let most = self.earliest(act, live, false);
         // By the clock that the caller sees, which may have been set back.
-        let readings = || self.hands.iter().copied().chain([self.clock]);
+        let hands = || self.hands.iter().copied().chain([self.clock]);
+        let readings = || hands().map(|reading| reading + self.back);
         let good = match wait {
             Some(Wait::Never) => most.is_none(),
             Some(Wait::After(wait)) => readings().any(|reading| {
@@ -775,7 +784,8 @@ impl Oracle {
         if good {
             return Ok(());
         }
-        let after = |instant: Option<Nanos>| instant.map(|instant| instant - self.clock);
+        let after =
+            |instant: Option<Nanos>| instant.map(|instant| instant - self.clock - self.back);
         Err(format!("retry {wait:?}, should be {:?}..{:?}", after(least), after(most)))
     }
 

@@ -18,6 +18,9 @@ pub(crate) struct SavedCounter {
     lineage: u32,
     /// When it came into being, where that was after events that it counts.
     since: Option<u64>,
+    /// How far the engine's line was ahead of the calendar then.
+    #[serde(default, skip_serializing_if = "is_none")]
+    since_shift: u64,
     /// The counters before it, the last first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     took_over: Vec<SavedCarry>,
@@ -28,6 +31,8 @@ struct SavedCarry {
     number: u32,
     policy: Policy,
     at: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_none")]
+    shift: u64,
     /// How many units of the counter after it one of its units is.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     units: Units,
@@ -42,6 +47,11 @@ fn is_one(units: &Units) -> bool {
     *units == 1
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none(shift: &u64) -> bool {
+    *shift == 0
+}
+
 #[cfg(test)]
 impl SavedCounter {
     /// How many counters it took over from.
@@ -52,24 +62,27 @@ impl SavedCounter {
 
 impl Counter {
     pub(crate) fn save(&self) -> SavedCounter {
-        let moment = |time: &Arc<ChangeTime>| time.get().map(|at| at.now.0);
+        let moment = |time: &Arc<ChangeTime>| time.get().map(|at| (at.now.0, at.shift)).unzip();
         let mut took_over = Vec::new();
         let mut next = self.carry.as_deref();
         while let Some(Carry { from, at, units, .. }) = next {
             let (policy, units) = (from.policy.clone(), *units);
-            took_over.push(SavedCarry { number: from.number, policy, at: moment(at), units });
+            let (at, shift) = moment(at);
+            let shift = shift.unwrap_or(0);
+            took_over.push(SavedCarry { number: from.number, policy, at, shift, units });
             next = from.carry.as_deref();
         }
-        let since = self.since.as_ref().and_then(moment);
-        SavedCounter { number: self.number, lineage: self.lineage, since, took_over }
+        let (since, since_shift) = self.since.as_ref().map(moment).unwrap_or_default();
+        let (number, lineage, since_shift) = (self.number, self.lineage, since_shift.unwrap_or(0));
+        SavedCounter { number, lineage, since, since_shift, took_over }
     }
 
     /// The counter that was saved, of a rule with this policy. Numbers had other bits above them
     /// in format 1.
     pub(crate) fn restore(saved: SavedCounter, policy: Policy, timeline: Timeline) -> Self {
-        let SavedCounter { number, lineage, since, took_over } = saved;
-        let time = |moment: Option<u64>| {
-            let at = moment.map(|moment| timeline.at(Moment(moment), None));
+        let SavedCounter { number, lineage, since, since_shift, took_over } = saved;
+        let time = |moment: Option<u64>, shift| {
+            let at = moment.map(|moment| timeline.shifted(shift).at(Moment(moment), None));
             Arc::new(at.map_or_else(OnceLock::new, OnceLock::from))
         };
         let counter = |number, policy, before: Option<(Self, _, Units)>| {
@@ -80,10 +93,10 @@ impl Counter {
             }
         };
         let mut before = None;
-        for SavedCarry { number, policy, at, units } in took_over.into_iter().rev() {
-            before = Some((counter(number, policy, before), time(at), units));
+        for SavedCarry { number, policy, at, shift, units } in took_over.into_iter().rev() {
+            before = Some((counter(number, policy, before), time(at, shift), units));
         }
         let counter = counter(number, policy, before);
-        if since.is_some() { counter.recounting(time(since)) } else { counter }
+        if since.is_some() { counter.recounting(time(since, since_shift)) } else { counter }
     }
 }

@@ -1,7 +1,6 @@
 //! Building an engine from what is in a store.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -11,6 +10,7 @@ use crate::durable::{DECLARED, Durable, Pipeline, Recovered, Settings, recover};
 use crate::engine::Engine;
 use crate::engine::builder::EngineBuilder;
 use crate::engine::figures::EngineFigures;
+use crate::engine::time::Unsteady;
 use crate::error::{BuildError, RulesError};
 use crate::idempotency::IdempotencyKeys;
 use crate::rules::RuleSet;
@@ -44,7 +44,7 @@ impl EngineBuilder {
         };
         let (recovered, is_new) = recover(&settings, &mut |progress| durable.tell(progress))?;
         let Recovered { table, ledger, mut compiler, snapshot, keys, revisions, .. } = recovered;
-        let Recovered { declared, now: at, state, .. } = recovered;
+        let Recovered { declared, was_set_back, state, .. } = recovered;
         if !is_new && ledger.is_some() {
             compiler.recount();
         }
@@ -53,11 +53,8 @@ impl EngineBuilder {
         let shared = (Arc::clone(&table), ledger.clone(), Arc::clone(&snapshot));
         let retention = u64::try_from(durable.retention.as_nanos()).unwrap_or(u64::MAX);
         let retention = retention.max(keys_retention);
-        // The clock may have been set back while no engine ran: time then stands still until it has
-        // caught up.
-        let behind = table.timeline().moment(now) < at;
         let engine = Engine {
-            highest: (behind || !clock.is_monotonic()).then(|| AtomicU64::new(at.0)),
+            unsteady: (!clock.is_monotonic()).then(Unsteady::default),
             clock,
             pipeline: Some(Pipeline::start(
                 durable,
@@ -74,6 +71,9 @@ impl EngineBuilder {
             hasher,
             figures: EngineFigures::new(),
         };
+if was_set_back {
+            engine.tell_of_dates_ahead();
+        }
         let rules = engine.snapshot.load_full();
         engine.track_folds_of(&rules.meters, &rules.rules);
         engine.go_on_with(self.rules, declared.as_deref(), is_new)?;

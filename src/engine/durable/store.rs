@@ -212,7 +212,7 @@ impl Engine {
         event: &Stored<'_>,
         place: u64,
     ) -> Option<Decision> {
-        let timeline = self.table.timeline();
+        let timeline = record.timeline(self.table.timeline());
         let at = record.at(timeline, event.timestamp());
         let mut takes = SavedTakes::new();
         record.read_takes(&at, &mut takes)?;
@@ -235,7 +235,7 @@ impl Engine {
         let now = self.table.timeline().timestamp(at.now);
         let timestamp = event.happened_at().map_or(now, Timestamp::from);
         let revision = |rule| rules.rule(rule).map_or(0, |rule| rule.revision());
-        let head = Head::new(at.now.0, at.explicit, event.key(), |out| {
+        let head = Head::new(&at, event.key(), |out| {
             encode_takes(takes, &at, revision, out);
         });
         let key = CustomerKey::of(event).map(|key| pipeline.keys.hash(key));

@@ -5,6 +5,8 @@ use std::iter;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
 
 use crate::clock::Timestamp;
 use crate::decision::Decision;
@@ -33,6 +35,13 @@ pub struct Health {
     pub recorded: u64,
     /// The size of the store's file in bytes; 0 where it cannot be told.
     pub stored_bytes: u64,
+    /// The latest timestamp of the store's events where that is after the engine's time: of an
+    /// event that was dated ahead, or that came while the clock was. It counts where it is dated.
+    /// `None` where no event is ahead.
+    pub latest_ahead: Option<Timestamp>,
+    /// By how much the clock was set back since the store was made, by what was found when it was
+    /// opened: rate limits go on by a time that is so far ahead of it.
+    pub set_back: Duration,
 }
 
 impl Health {
@@ -142,6 +151,7 @@ impl Engine {
     #[must_use]
     pub fn health(&self) -> Health {
         let pipeline = self.pipeline.as_ref();
+        self.show_dates_ahead();
         Health {
             durability: pipeline.map(Pipeline::level),
             failure: pipeline.and_then(|pipeline| pipeline.failure().cloned()),
@@ -149,7 +159,33 @@ impl Engine {
             waiting_bytes: pipeline.map_or(0, Pipeline::waiting_bytes),
             recorded: pipeline.map_or(0, Pipeline::durable_end),
             stored_bytes: pipeline.map_or(0, |pipeline| pipeline.store.size()),
+            latest_ahead: pipeline.and_then(Pipeline::latest_event).filter(|it| *it > self.now()),
+            set_back: Duration::from_nanos(self.table.timeline().shift()),
         }
+    }
+
+    /// Tells those who watch that the store was written by a clock that was ahead.
+    pub(in crate::engine) fn tell_of_dates_ahead(&self) {
+        self.show_dates_ahead();
+        #[cfg(feature = "tracing")]
+        {
+            let behind = Duration::from_nanos(self.table.timeline().shift());
+            let latest = self.pipeline.as_ref().and_then(Pipeline::latest_event);
+            let latest = latest.map(|latest| latest.to_string()).unwrap_or_default();
+            tracing::warn!(
+                set_back_seconds = behind.as_secs(),
+                latest_event = latest,
+                "the store was written while the clock was ahead"
+            );
+        }
+    }
+
+    fn show_dates_ahead(&self) {
+        let Some(pipeline) = &self.pipeline else { return };
+        let now = self.now();
+        let latest = pipeline.latest_event().unwrap_or(now);
+        let set_back = Duration::from_nanos(self.table.timeline().shift());
+        self.figures.show_dates_ahead(latest.saturating_since(now), set_back);
     }
 
     /// Makes the store's file smaller by the room that is free in it; returns whether that helped.
