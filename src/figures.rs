@@ -2,8 +2,9 @@
 //!
 //! They go to the recorder of the `metrics` facade that is installed when they are made: when an
 //! engine is built, and when a rule comes into force. A recorder is the caller's code, so it is
-//! spoken to where no lock is held; what happens under one is kept in a [`Tally`] until then. Labels are the names of calls and the ids of rules, never a key's value, and of ids there
-//! are at most [`RULE_LABELS`].
+//! spoken to where no lock is held; what happens under one is kept in a [`Tally`] until then.
+//! Labels are the names of calls and the ids of rules, never a key's value, and of ids there are
+//! at most [`RULE_LABELS`].
 //!
 //! Without the feature `metrics` all of it is empty: no field has a size, no function does
 //! anything.

@@ -232,8 +232,8 @@
 //!
 //! `Buffered` is the default; `max_delay` is 2 ms and `max_batch` 4 096 records. While records come
 //! faster than the disk takes them more of them wait, and can be lost: at most `max_waiting`,
-//! 65 536, with `max_waiting_bytes`, 64 MiB, from where on calls wait for room. A task awaits `Engine::committed` where a `Synced`
-//! call would block its thread.
+//! 65 536, with `max_waiting_bytes`, 64 MiB, from where on calls wait for room. A task awaits
+//! `Engine::committed` where a `Synced` call would block its thread.
 //!
 //! - Records are lost from the end only, and each as a whole. A counter is never lower than what
 //!   was answered and kept.

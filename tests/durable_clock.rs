@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use limitry::{
-    Algorithm, Decision, Durable, Engine, EngineBuilder, Event, EventQuery, ManualClock, Meter,
-    MeterQuery, Metric, Period, Quota, RateLimit, RetryAfter, UsageQuery, Window,
+    Algorithm, BadLines, Decision, Durable, Engine, EngineBuilder, Event, EventQuery, ManualClock,
+    Meter, MeterQuery, Metric, Period, Quota, RateLimit, RetryAfter, UsageQuery, Window,
 };
 use serde_json::Value;
 use support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
@@ -297,7 +297,7 @@ fn events_dated_ahead_stay_there_and_are_told_of() {
         let report = engine.export(&mut lines, &EventQuery::new(), |_| ()).expect("exported");
         assert_eq!(report.count, 6);
         let (other, _clock) = in_memory(START, build);
-        assert_eq!(other.import(&lines[..], |_| ()).expect("imported").count, 6);
+        assert_eq!(other.import(&lines[..], BadLines::Stop, |_| ()).expect("imported").count, 6);
         // It is over when the time has come.
         clock.set(date(START + ahead + 5 * MINUTE));
         assert_eq!(engine.health().latest_ahead, None);

@@ -22,6 +22,7 @@ mod queue;
 mod record;
 mod recovery;
 mod verify;
+mod wake;
 mod writer;
 
 pub use self::options::{Durability, Durable, OnFailure, OpenOptions};

@@ -67,7 +67,8 @@ pub enum OnFailure {
 ///
 /// The file is open, locked and checked from [`open`](Self::open) on; its contents are read when
 /// the engine is built. The engine then has one thread of its own, which writes to the store, and
-/// from the first [`Committed`](crate::Committed) on that is awaited another one, which wakes tasks.
+/// from the first [`Committed`](crate::Committed) on that is awaited another one, which wakes
+/// tasks.
 ///
 /// After each sync, and before any call says that something is on disk, the engine looks whether
 /// the file is still the one that it opened: with its name, of the length that it set, and with the
@@ -251,8 +252,8 @@ impl Durable {
     /// Sets how many bytes the records may have that wait for their commit, as
     /// [`max_waiting`](Self::max_waiting) says how many they may be, whichever is reached first;
     /// the default is 64 MiB, and 0 means 1. Each thread that is in a call may add one record to
-    /// that. It is about the memory that the queue takes, but for two batches of at most 8 MiB whose
-    /// memory is kept for the next ones.
+    /// that. It is about the memory that the queue takes, but for two batches of at most 8 MiB
+    /// whose memory is kept for the next ones.
     pub fn max_waiting_bytes(mut self, bytes: usize) -> Self {
         self.limits.max_waiting_bytes = bytes.max(1);
         self

@@ -310,9 +310,7 @@ impl Pipeline {
 
     /// The latest timestamp of the events that the store has.
     pub(crate) fn latest_event(&self) -> Option<Timestamp> {
-        let generations = self.store.generations();
-        let latest = generations.iter().filter(|one| one.first < one.end).map(|one| one.latest);
-        latest.max()
+        self.store.latest()
     }
 
     /// How many records wait for their commit.

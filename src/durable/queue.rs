@@ -5,7 +5,6 @@
 //! locked. A batch is sealed when it is full, or when the writer comes for it.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -13,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::wake::Waking;
 use crate::clock::Timestamp;
 use crate::log::RunTimes;
 use crate::log::store::{FORKED, StateChange, StoreError, StoredKey};
@@ -153,16 +153,6 @@ struct Waiters {
     wakers: Vec<(u64, Waker)>,
 }
 
-/// The tasks that are to be woken. Waking is the caller's code, which may block, and may drop the
-/// engine: it has a thread of its own, from the first task on that waits for a commit.
-#[derive(Debug, Default)]
-struct Ready {
-    wakers: Vec<Waker>,
-    has_thread: bool,
-    /// The writer has ended, and with it everything that tasks wait for.
-    is_over: bool,
-}
-
 #[derive(Debug)]
 pub(super) struct Queue {
     pending: Mutex<Pending>,
@@ -174,9 +164,7 @@ pub(super) struct Queue {
     waiting: AtomicUsize,
     waiting_bytes: AtomicUsize,
     waiters: Mutex<Waiters>,
-    ready: Mutex<Ready>,
-    /// The thread that wakes tasks waits here for some.
-    called: Condvar,
+    waking: Arc<Waking>,
     /// Callers wait here for a commit, or for the end of the writer.
     committed: Condvar,
     /// The place behind the last record that is durable.
@@ -233,8 +221,7 @@ impl Queue {
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             waiters: Mutex::default(),
-            ready: Mutex::default(),
-            called: Condvar::new(),
+            waking: Arc::default(),
             committed: Condvar::new(),
             durable: AtomicU64::new(end),
             serial: AtomicU64::new(0),
@@ -430,52 +417,7 @@ impl Queue {
         let done: Vec<_> = waiters.wakers.extract_if(.., is_done).collect();
         drop(waiters);
         self.committed.notify_all();
-        let mut ready = self.ready.lock();
-        ready.wakers.extend(done.into_iter().map(|(_, waker)| waker));
-        ready.is_over |= failed;
-        drop(ready);
-        self.called.notify_one();
-    }
-
-    /// Wakes tasks until the writer has ended.
-    fn wake_tasks(&self) {
-        let mut ready = self.ready.lock();
-        loop {
-            let wakers = std::mem::take(&mut ready.wakers);
-            if wakers.is_empty() {
-                if ready.is_over {
-                    return;
-                }
-                self.called.wait(&mut ready);
-                continue;
-            }
-            drop(ready);
-            for waker in wakers {
-                // What goes wrong there is not the end of the others who wait. The panic itself
-                // has been told of by the hook.
-                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
-            }
-            ready = self.ready.lock();
-        }
-    }
-
-    /// Starts the thread that wakes tasks, where there is none yet.
-    fn start_waking(self: &Arc<Self>) -> Result<(), StoreError> {
-        let mut ready = self.ready.lock();
-        if ready.has_thread {
-            return Ok(());
-        }
-        let queue = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("limitry-wake".to_owned());
-        let thread = thread.spawn(move || queue.wake_tasks());
-        thread.map_err(|why| StoreError::Io {
-            file: self.forked.file().into(),
-            action: "start the thread that wakes tasks",
-            kind: why.kind(),
-            message: why.to_string().into(),
-        })?;
-        ready.has_thread = true;
-        Ok(())
+        self.waking.wake(done.into_iter().map(|(_, waker)| waker), failed);
     }
 
     /// Why the store takes nothing any more, if it does not.
@@ -536,19 +478,20 @@ impl Queue {
     }
 
     /// Whether everything before a place is durable; wakes the task when that changes.
-    pub(super) fn poll(
-        self: &Arc<Self>,
-        place: u64,
-        context: &Context<'_>,
-    ) -> Poll<Result<(), StoreError>> {
+    pub(super) fn poll(&self, place: u64, context: &Context<'_>) -> Poll<Result<(), StoreError>> {
         if let Some(outcome) = self.outcome(place) {
             return Poll::Ready(outcome);
         }
         if self.is_forked() {
             return Poll::Ready(Err(self.forked.clone()));
         }
-        if let Err(why) = self.start_waking() {
-            return Poll::Ready(Err(why));
+        if let Err(why) = self.waking.start() {
+            return Poll::Ready(Err(StoreError::Io {
+                file: self.forked.file().into(),
+                action: "start the thread that wakes tasks",
+                kind: why.kind(),
+                message: why.to_string().into(),
+            }));
         }
         self.hurry();
         // Copying and dropping it is the caller's code, too: not under the lock.

@@ -220,7 +220,6 @@ pub(super) fn recover_from(
     let identity = rows.identity.ok_or_else(|| damaged(store, "the engine's identity"))?;
     let timeline = Timeline::with_origin(identity.origin).shifted(shift.unwrap_or(rows.shift));
     let now = timeline.moment(settings.now).max(Moment(store.now()));
-    let was = timeline.shifted(rows.shift);
 
     let table = Table::new(settings.max_keys, timeline, SHARDS);
     let since = Arc::new(ChangeTime::from(timeline.at(now, None)));
@@ -258,20 +257,13 @@ pub(super) fn recover_from(
     if timeline.shift() > 0 {
         snapshot.roster.was_set_back();
     }
-    snapshot.roster.may_have_missed(was.second(now).saturating_add(MAX_AHEAD_SECONDS));
+    let was = timeline.shifted(rows.shift).second(now);
+    snapshot.roster.may_have_missed(was.saturating_add(MAX_AHEAD_SECONDS));
     table.start_at(now);
     table.open(1);
-    let state = State {
-        checkpoint: None,
-        from,
-        checkpoint_bytes,
-        log_bytes: tail_bytes,
-        now: now.0,
-        serial: 0,
-        is_old: false,
-    };
-    let declared = rows.declared;
-    Ok(Recovered {
+    let state = State::starting(from, (checkpoint_bytes, tail_bytes), now);
+    let (declared, was_set_back) = (rows.declared, false);
+    let recovered = Recovered {
         table,
         ledger,
         compiler,
@@ -279,9 +271,10 @@ pub(super) fn recover_from(
         keys,
         revisions,
         declared,
-        was_set_back: false,
+        was_set_back,
         state,
-    })
+    };
+    Ok(recovered)
 }
 
 fn read_rules(

@@ -72,6 +72,18 @@ pub(crate) struct State {
     pub(super) is_old: bool,
 }
 
+impl State {
+    /// Of a store whose checkpoint and log since it have so many bytes.
+    pub(super) fn starting(
+        from: u64,
+        (checkpoint_bytes, log_bytes): (u64, u64),
+        now: Moment,
+    ) -> Self {
+        let (now, is_old) = (now.0, false);
+        Self { checkpoint: None, from, checkpoint_bytes, log_bytes, now, serial: 0, is_old }
+    }
+}
+
 impl Writer {
     /// Writes until the queue is closed, and then a last checkpoint; says so when it fails.
     pub(super) fn run(mut self) {

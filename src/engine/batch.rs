@@ -101,7 +101,7 @@ impl Engine {
             }
             _ => {}
         }
-        let mut batch = self.batch(events)?;
+        let mut batch = self.batch(events, false)?;
         let problems = std::mem::take(&mut batch.problems);
         if !problems.is_empty() {
             return Err(BatchError::Events { problems });
@@ -114,11 +114,16 @@ impl Engine {
         Ok(BatchReport { count, duplicates, events })
     }
 
-    /// Checks the events of a batch: nothing is recorded yet.
-    pub(super) fn batch<'b>(&'b self, events: &'b [Event<'_>]) -> Result<Batch<'b>, BatchError> {
+    /// Checks the events of a batch: nothing is recorded yet. Those of an import are taken whatever
+    /// their date is.
+    pub(super) fn batch<'b>(
+        &'b self,
+        events: &'b [Event<'_>],
+        takes_any_date: bool,
+    ) -> Result<Batch<'b>, BatchError> {
         self.admit_batch()?;
         // The clock is the caller's code: it is read before anything is recorded.
-        let now = self.read_clock();
+        let now = Now { takes_any_date, ..self.read_clock() };
         let keys = HashMap::with_hasher(self.hasher.clone());
         let steps = Vec::with_capacity(events.len());
         let mut batch = Batch { engine: self, now, keys, steps, problems: Vec::new() };

@@ -19,6 +19,8 @@ pub(super) struct Now {
     pub(super) asked: Moment,
     /// The engine's time, which does not run back.
     pub(super) moment: Moment,
+    /// Events are taken however far ahead they are dated: another engine has taken them.
+    pub(super) takes_any_date: bool,
 }
 
 /// What is known of a clock that may be set back.
@@ -38,7 +40,7 @@ pub(super) struct Unsteady {
 pub(super) fn read(clock: &dyn Clock, line: Timeline, unsteady: Option<&Unsteady>) -> Now {
     let Some(unsteady) = unsteady else {
         let asked = line.moment(clock.now());
-        return Now { asked, moment: asked };
+        return Now { asked, moment: asked, takes_any_date: false };
     };
     // Before the clock: whoever reads it later and finds less knows that it was set back.
     let known = unsteady.highest.load(Ordering::Acquire);
@@ -49,7 +51,7 @@ pub(super) fn read(clock: &dyn Clock, line: Timeline, unsteady: Option<&Unsteady
         asked = unsteady.step(reading, known);
     }
     let moment = unsteady.highest.fetch_max(asked, Ordering::AcqRel).max(asked);
-    Now { asked: Moment(asked), moment: Moment(moment) }
+    Now { asked: Moment(asked), moment: Moment(moment), takes_any_date: false }
 }
 
 impl Unsteady {

@@ -120,7 +120,8 @@ impl Engine {
     /// and where the event has them `id`, `model`, `provider`, `inputTokens`, `outputTokens`,
     /// `totalTokens`, `latencyMs`, `costCents`, `properties`, `dimensions`, `values` and
     /// `idempotencyKey`; null is as good as nothing, `timestamp` is another name of `createdAt`,
-    /// and empty lines are passed over. Fields of other names are errors.
+    /// and empty lines are passed over. Fields of other names are errors. An event is taken however
+    /// far ahead it is dated: it was recorded when a clock was ahead, and stays where it is.
     ///
     /// The idempotency key of an event is the line's, or else its `id`; one of them must be there.
     /// So lines that are imported twice count once, as long as the engine remembers their keys.
@@ -349,7 +350,7 @@ impl<P: FnMut(Progress)> Import<'_, P> {
         if events.is_empty() {
             return None;
         }
-        let mut batch = match self.engine.batch(events) {
+        let mut batch = match self.engine.batch(events, true) {
             Ok(batch) => batch,
             Err(why) => return Some((number(0), Err(why))),
         };

@@ -71,7 +71,7 @@ impl EngineBuilder {
             hasher,
             figures: EngineFigures::new(),
         };
-if was_set_back {
+        if was_set_back {
             engine.tell_of_dates_ahead();
         }
         let rules = engine.snapshot.load_full();

@@ -58,8 +58,8 @@ impl Health {
 ///
 /// Its output is an error when the store failed before the commit, also where the engine goes on in
 /// memory ([`OnFailure::MemoryOnly`](crate::OnFailure::MemoryOnly)). It works in any async runtime:
-/// tasks are woken on a thread that does nothing else, so a waker may block, and may use or drop the
-/// engine.
+/// tasks are woken on a thread that does nothing else, so a waker may block, and may use or drop
+/// the engine.
 /// Any number of events share a commit. Whoever waits makes the commit come at once, and dropping
 /// the future changes nothing.
 #[must_use = "a commit that nobody waits for comes in its own time"]
@@ -192,8 +192,8 @@ impl Engine {
     /// `tell` is told of the beginning and the end.
     ///
     /// Commits wait meanwhile, and so do calls once
-    /// [`max_waiting`](crate::Durable::max_waiting) records wait, or as many bytes as may. Returns `false` at once for an
-    /// engine without a store.
+    /// [`max_waiting`](crate::Durable::max_waiting) records wait, or as many bytes as may. Returns
+    /// `false` at once for an engine without a store.
     ///
     /// # Errors
     /// The store has failed or is closed.

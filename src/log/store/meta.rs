@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Named, StoreError};
 use super::seal::{Home, start};
 use super::{Generation, StateTable};
+use crate::clock::Timestamp;
 use crate::format::Version;
 use crate::log::{GenerationTimes, StoredDropped};
 
@@ -100,6 +101,12 @@ impl Meta {
     /// The place behind the last record.
     pub(super) fn end(&self) -> u64 {
         self.generations.last().map_or(0, |newest| newest.end)
+    }
+
+    /// The latest timestamp of all events that are there.
+    pub(super) fn latest(&self) -> Option<Timestamp> {
+        let with_some = self.generations.iter().filter(|one| one.first < one.end);
+        with_some.map(|one| one.times.last()).max()
     }
 
     /// A number for a new generation or checkpoint.

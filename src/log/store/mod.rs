@@ -6,8 +6,8 @@
 //! is there after a crash, or nothing. [`RedbStore`] is the store in one file.
 //!
 //! Every value carries a checksum of its content, of where it belongs and of the store that it is
-//! in, and the [meta row](meta) says how many of everything there are. So what was changed, lost or put
-//! elsewhere behind the store's back is an error that names it, and never an answer.
+//! in, and the [meta row](meta) says how many of everything there are. So what was changed, lost or
+//! put elsewhere behind the store's back is an error that names it, and never an answer.
 
 mod callback;
 mod chunk;
@@ -29,6 +29,7 @@ pub(crate) use self::chunk::{Chunk, OwnedChunk};
 pub use self::error::StoreError;
 pub use self::medium::Storage;
 pub(crate) use self::redb::{FORKED, RedbStore, StoreOptions};
+use crate::clock::Timestamp;
 use crate::format::Version;
 use crate::log::{RunTimes, StoredDropped};
 use crate::progress::Progress;
@@ -253,6 +254,9 @@ pub(crate) trait Store: Contents + Send + Sync + fmt::Debug {
 
     /// Bytes of the file.
     fn size(&self) -> u64;
+
+    /// The latest timestamp of all events that are there. Cheap.
+    fn latest(&self) -> Option<Timestamp>;
 
     /// What of the caller's runs on this thread inside of this store: then some calls would wait
     /// for themselves.

@@ -18,6 +18,7 @@ use super::super::{Batch, Contents, StateTable, Store, StoreReport, Visit};
 use super::read::View;
 use super::write::{begin, put_meta};
 use super::{RedbStore, StoreOptions, guarded, open_database, sync_folder, table};
+use crate::clock::Timestamp;
 use crate::progress::Progress;
 
 const VALUES: &str = "checking values";
@@ -101,6 +102,10 @@ impl Store for RedbStore {
 
     fn size(&self) -> u64 {
         self.backend.bytes().unwrap_or(0)
+    }
+
+    fn latest(&self) -> Option<Timestamp> {
+        self.meta().latest()
     }
 
     fn running(&self) -> Option<Callback> {

@@ -1,0 +1,72 @@
+//! The thread that wakes tasks.
+//!
+//! Waking is the caller's code, which may block, and may drop the engine. It has a thread of its
+//! own, from the first task on that waits for a commit, so that nobody else waits for it.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Waker;
+
+use parking_lot::{Condvar, Mutex};
+
+/// Tasks on their way to the thread that wakes them.
+#[derive(Debug, Default)]
+pub(super) struct Waking {
+    ready: Mutex<Ready>,
+    /// The thread waits here for some.
+    called: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Ready {
+    wakers: Vec<Waker>,
+    has_thread: bool,
+    /// The writer has ended, and with it everything that tasks wait for.
+    is_over: bool,
+}
+
+impl Waking {
+    /// Starts the thread, where there is none yet.
+    pub(super) fn start(self: &Arc<Self>) -> io::Result<()> {
+        let mut ready = self.ready.lock();
+        if ready.has_thread {
+            return Ok(());
+        }
+        let waking = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("limitry-wake".to_owned());
+        thread.spawn(move || waking.run())?;
+        ready.has_thread = true;
+        Ok(())
+    }
+
+    /// Has tasks woken; `is_over` says that no more will come.
+    pub(super) fn wake(&self, wakers: impl Iterator<Item = Waker>, is_over: bool) {
+        let mut ready = self.ready.lock();
+        ready.wakers.extend(wakers);
+        ready.is_over |= is_over;
+        drop(ready);
+        self.called.notify_one();
+    }
+
+    fn run(&self) {
+        let mut ready = self.ready.lock();
+        loop {
+            let wakers = std::mem::take(&mut ready.wakers);
+            if wakers.is_empty() {
+                if ready.is_over {
+                    return;
+                }
+                self.called.wait(&mut ready);
+                continue;
+            }
+            drop(ready);
+            for waker in wakers {
+                // What goes wrong there is not the end of the others who wait. The panic itself
+                // has been told of by the hook.
+                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            }
+            ready = self.ready.lock();
+        }
+    }
+}
