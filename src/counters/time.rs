@@ -150,9 +150,8 @@ impl Timeline {
     #[inline]
     pub(crate) fn at(self, now: Moment, happened: Option<Timestamp>) -> At {
         let now_second = self.second(now);
-        let (second, event) = happened.map_or((now_second, now), |happened| {
-            (happened.unix_seconds(), self.moment(happened))
-        });
+        let (second, event) = happened
+            .map_or((now_second, now), |happened| (happened.unix_seconds(), self.moment(happened)));
         let (explicit, shift) = (happened.is_some(), self.shift);
         At { now, now_second, second, event, explicit, shift, recorded: false, owes: false }
     }

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-
 use crate::clock::Timestamp;
 use crate::decision::Decision;
 use crate::durable::{Durability, Pipeline, Verified, VerifyReport};
