@@ -32,7 +32,7 @@ const NANOS_A_SECOND: i64 = 1_000_000_000;
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
-/// use chrono::{DateTime, FixedOffset};
+/// use chrono::DateTime;
 /// use limitry::Timestamp;
 ///
 /// let noon: Timestamp = "2024-01-15T13:00:00+01:00".parse()?;
@@ -41,7 +41,7 @@ const NANOS_A_SECOND: i64 = 1_000_000_000;
 /// assert_eq!((later - noon, noon - later), (Duration::from_millis(1_500), Duration::ZERO));
 /// assert_eq!(noon.checked_since(later), None);
 ///
-/// let in_berlin: DateTime<FixedOffset> = DateTime::parse_from_rfc3339("2024-01-15T13:00:00+01:00")?;
+/// let in_berlin = DateTime::parse_from_rfc3339("2024-01-15T13:00:00+01:00")?;
 /// assert_eq!(Timestamp::from(in_berlin), noon);
 /// assert_eq!(Timestamp::from(SystemTime::try_from(noon)?), noon);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
