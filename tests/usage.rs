@@ -187,3 +187,33 @@ fn a_rule_that_names_a_value_later_knows_its_events() {
     let summary = engine.usage().summary(&UsageQuery::all_time()).expect("a summary");
     assert_eq!(summary.totals.values["beyond"], 8_u64);
 }
+
+/// Amounts below zero are what they are, in every figure.
+#[test]
+fn refunds_count_in_sums_and_meters_as_what_they_are() {
+    let engine = Engine::builder().build().expect("no rules");
+    let meters = [
+        ("sum", Meter::sum("sum", "credit")),
+        ("max", Meter::max("max", "credit")),
+        ("min", Meter::min("min", "credit")),
+        ("latest", Meter::latest("latest", "credit")),
+        ("avg", Meter::avg("avg", "credit")),
+    ];
+    for (id, meter) in meters {
+        engine.add_meter(meter.id(id)).expect("a good meter");
+    }
+    for amount in ["-5", "-2", "-2.000001"] {
+        let event = Event::new("c", "e").value("credit", amount).cost_cents(amount);
+        let _ = engine.record(&event).expect("a good event");
+    }
+    let value = |id| engine.meter(id).query(&MeterQuery::new()).expect("a value").value.to_string();
+    assert_eq!(
+        ["sum", "max", "min", "latest", "avg"].map(value),
+        ["-9.000001", "-2", "-5", "-2.000001", "-3"]
+    );
+    let summary = engine.usage().summary(&UsageQuery::all_time()).expect("a summary");
+    assert_eq!(summary.totals.values["credit"].to_string(), "-9.000001");
+    assert_eq!(summary.totals.total_cost_cents.to_string(), "-9.000001");
+    let body = serde_json::to_value(summary.generic()).expect("plain data");
+    assert_eq!(body["values"]["cost_cents"].to_string(), "-9.000001");
+}

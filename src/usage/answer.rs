@@ -189,9 +189,10 @@ impl Serialize for Generic<'_, UsageTotals> {
 
 /// What time an answer covers.
 ///
-/// All that was asked for, while the roll-ups and the events that it needs are kept. Of what is
-/// gone already the answer covers the part that is known exactly, without a hole, and the
-/// serialized answer then has a field `covers`.
+/// All that was asked for, while the roll-ups and the events that it needs are kept. Where some of
+/// it is gone already the answer covers a part that is known exactly, without a hole, and the
+/// serialized answer then has a field `covers`. Where only the events can tell, it is the longest
+/// part in which none was dropped; what is dropped costs no other time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Coverage {

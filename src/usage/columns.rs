@@ -95,11 +95,10 @@ pub(crate) trait Values {
 }
 
 impl Columns {
-    /// Columns with room for the sums of these names, whatever comes.
-    pub(super) fn with(names: &[String]) -> Self {
+    /// Columns that have these folds, whatever comes.
+    pub(super) fn with(folds: &[ValueFold]) -> Self {
         let mut columns = Self::default();
-        let folds = names.iter().map(|name| (ValueName::parse(name), Fold::Sum));
-        columns.track(&folds.collect::<Vec<_>>(), &Dropped::new(), &Dropped::new());
+        columns.track(folds, &Dropped::new(), &Dropped::new());
         columns
     }
 

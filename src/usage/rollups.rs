@@ -108,8 +108,8 @@ pub(crate) struct Rollups {
     pub(super) missing: Dropped,
     /// When the events happened that had values without a column.
     pub(super) refused: Dropped,
-    /// The names of values that the options declare.
-    declared: Box<[Box<str>]>,
+    /// The sums of the values that the options declare.
+    declared: Box<[ValueFold]>,
     /// Shared with whoever reads events outside the lock.
     pub(super) columns: Arc<Columns>,
     pub(super) hasher: ahash::RandomState,
@@ -126,6 +126,10 @@ impl Rollups {
     pub(crate) fn new(options: &RollupOptions) -> Self {
         let dictionary =
             |name: &String| Dictionary::new(Dimension::parse(name), options.max_values);
+        // The built-in ones have sums anyway.
+        let declared = options.values.iter().map(|name| ValueName::parse(name));
+        let declared = declared.filter(|value| matches!(value, ValueName::Other(_)));
+        let declared: Box<[ValueFold]> = declared.map(|value| (value, Fold::Sum)).collect();
         let [minutes, hours, days] = options.kept_buckets();
         let [minute, part, day] = UNITS.map(Grid::of);
         let levels =
@@ -142,8 +146,8 @@ impl Rollups {
             max_rows: options.max_rows,
             missing: Dropped::new(),
             refused: Dropped::new(),
-            columns: Arc::new(Columns::with(&options.values)),
-            declared: options.values.iter().map(|name| name.as_str().into()).collect(),
+            columns: Arc::new(Columns::with(&declared)),
+            declared,
             hasher: ahash::RandomState::new(),
             current: i64::MIN,
             retiring: false,
@@ -211,8 +215,7 @@ impl Rollups {
     }
 
     fn with_declared(&self, wanted: &[ValueFold]) -> Vec<ValueFold> {
-        let declared = self.declared.iter().map(|name| (ValueName::parse(name), Fold::Sum));
-        wanted.iter().cloned().chain(declared).collect()
+        wanted.iter().chain(&self.declared).cloned().collect()
     }
 
     fn add_to_all(&mut self, event: &impl Counted, minute: i64, addend: &Addend) {
