@@ -89,8 +89,8 @@ impl EventQuery {
 
     /// Checks the conditions, and compiles them for the log whose hasher this is.
     pub(crate) fn wanted(&self, hasher: &ahash::RandomState) -> Result<Wanted, QueryError> {
-        let end = self.end_date.map(Timestamp::from);
-        let start = self.start_date.map_or(Timestamp::MIN, Timestamp::from);
+        let end = self.end_date;
+        let start = self.start_date.unwrap_or(Timestamp::MIN);
         if let Some(end) = end.filter(|end| self.start_date.is_some() && start >= *end) {
             return Err(QueryError::EmptyRange { start, end });
         }

@@ -55,6 +55,7 @@ impl<const MOST: usize> Times<MOST> {
     }
 
     /// Those from one instant to another; none where they are the wrong way round.
+    #[cfg(any(test, feature = "durable"))]
     pub(crate) fn of(first: Timestamp, last: Timestamp) -> Self {
         let mut times = Self::new();
         if first <= last {
