@@ -8,10 +8,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Unexpected, Visitor};
-use serde::ser::{Serialize, Serializer};
-
-use crate::wire::raw::{self, Token};
+mod data;
 
 mod parse;
 
@@ -25,10 +22,6 @@ const FRACTION_DIGITS: u8 = 6;
 const UNIT: i128 = 1_000_000;
 
 const _: () = assert!(UNIT == 10_i128.pow(6) && FRACTION_DIGITS == 6);
-
-/// How many significant decimal digits any `f64` carries unharmed, also through the quick float
-/// readers of many JSON libraries.
-const FLOAT_DIGITS: usize = 15;
 
 /// An exact decimal number with up to six digits after the point.
 ///
@@ -403,85 +396,6 @@ into_amount! {
     String => |text: String| text.parse(),
 }
 
-impl Serialize for Amount {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if !serializer.is_human_readable() {
-            return serializer.serialize_i128(self.0);
-        }
-        if let Some(whole) = self.whole() {
-            if let Ok(units) = i64::try_from(whole) {
-                return serializer.serialize_i64(units);
-            }
-            if let Ok(units) = u64::try_from(whole) {
-                return serializer.serialize_u64(units);
-            }
-            return serializer.collect_str(self);
-        }
-        let text = self.to_string();
-        // A leading zero is counted too: such a number has seven digits at most.
-        let digits = text.bytes().filter(u8::is_ascii_digit).count();
-        match text.parse::<f64>() {
-            Ok(value) if digits <= FLOAT_DIGITS => serializer.serialize_f64(value),
-            _ => serializer.serialize_str(&text),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Amount {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if !deserializer.is_human_readable() {
-            return i128::deserialize(deserializer).map(Self);
-        }
-        raw::visit(deserializer, AmountVisitor)
-    }
-}
-
-struct AmountVisitor;
-
-impl<'de> Visitor<'de> for AmountVisitor {
-    type Value = Amount;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number, or a string with a decimal number, of at most six decimal places")
-    }
-
-    fn visit_i64<E: de::Error>(self, units: i64) -> Result<Amount, E> {
-        Ok(Amount::from(units))
-    }
-
-    fn visit_u64<E: de::Error>(self, units: u64) -> Result<Amount, E> {
-        Ok(Amount::from(units))
-    }
-
-    fn visit_i128<E: de::Error>(self, units: i128) -> Result<Amount, E> {
-        from_wide(units).map_err(E::custom)
-    }
-
-    fn visit_u128<E: de::Error>(self, units: u128) -> Result<Amount, E> {
-        from_wide(units).map_err(E::custom)
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Amount, E> {
-        Amount::try_from(value).map_err(E::custom)
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Amount, E> {
-        text.parse().map_err(E::custom)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Amount, A::Error> {
-        match raw::text(&mut map)?.map(Token::of) {
-            Some(Token::Number(text) | Token::Text(text)) => self.visit_str(&text),
-            Some(Token::Other(found)) => Err(de::Error::invalid_type(found, &self)),
-            None => Err(de::Error::invalid_type(Unexpected::Map, &self)),
-        }
-    }
-
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, any: D) -> Result<Amount, D::Error> {
-        any.deserialize_any(self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     //! Goal: no digit is ever lost, on the way in, in sums, or on the way out. Method: worked
@@ -496,10 +410,12 @@ mod tests {
     )]
 
     use proptest::prelude::*;
-    use serde::de::value::MapDeserializer;
+    use serde::Deserialize;
+    use serde::de::value::{self, MapDeserializer};
     use serde_json::json;
 
     use super::*;
+    use crate::wire::raw;
 
     fn amount(text: &str) -> Amount {
         text.parse().unwrap()
@@ -884,7 +800,7 @@ mod tests {
     fn a_number_that_comes_as_its_text_is_read() {
         let read = |key: &'static str, number: &'static str| {
             let entries = [(key, number)].into_iter();
-            Amount::deserialize(MapDeserializer::<_, de::value::Error>::new(entries))
+            Amount::deserialize(MapDeserializer::<_, value::Error>::new(entries))
         };
         assert_eq!(read(raw::NUMBER, "123456789012.000001"), Ok(amount("123456789012.000001")));
         assert!(read(raw::NUMBER, "1e-7").is_err());
