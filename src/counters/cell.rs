@@ -173,3 +173,24 @@ impl Lump {
         self.whole.saturating_add((self.part > 0).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lump_in_smaller_units_is_as_much() {
+        let lump = |whole, part, parts| Lump { part, parts, ..Lump::of(whole) };
+        assert_eq!(lump(7, 0, 1).in_units(1), lump(7, 0, 1));
+        assert_eq!(lump(7, 0, 1).in_units(1_000_000), lump(7_000_000, 0, 1));
+        assert_eq!(lump(-7, 0, 1).in_units(1_000_000), lump(-7_000_000, 0, 1));
+        // A third and two thirds of a unit, in millionths and thirds of them.
+        assert_eq!(lump(7, 1, 3).in_units(1_000_000), lump(7_333_333, 1, 3));
+        assert_eq!(lump(7, 2, 3).in_units(1_000_000), lump(7_666_666, 2, 3));
+        let most = u64::MAX;
+        assert_eq!(
+            lump(0, most - 1, most).in_units(1_000_000),
+            lump(999_999, most - 1_000_000, most)
+        );
+    }
+}

@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use serde::Serialize;
 
 use super::{Engine, Now};
-use crate::clock::Timestamp;
 use crate::counters::Intent;
 use crate::decision::Decision;
 use crate::error::{BatchError, BatchProblem, EventError, TrackError};
@@ -189,7 +188,7 @@ impl<'b> Batch<'b> {
     /// Checks what does not matter of an event that was recorded before.
     fn check_new(&self, event: &Event<'_>) -> Result<(), EventError> {
         if let Some(timestamp) = event.happened_at() {
-            self.engine.check_not_ahead(Timestamp::from(timestamp), self.now)?;
+            self.engine.check_not_ahead(timestamp, self.now)?;
         }
         Ok(())
     }

@@ -236,7 +236,7 @@ impl Engine {
     /// What the event brings to each rule.
     #[inline]
     fn costs(&self, event: &Event<'_>, intent: Intent, now: Now) -> impl Fn(&CompiledRule) -> Cost {
-        let happened = event.happened_at().map(Timestamp::from);
+        let happened = event.happened_at();
         let age = happened
             .map_or(0, |at| now.moment.0.saturating_sub(self.table.timeline().moment(at).0));
         // What happened a window ago has drained from a rate limit since, and has left a rolling
@@ -265,7 +265,7 @@ impl Engine {
         cost: impl Fn(&CompiledRule) -> Cost,
     ) -> Result<Decision, TrackError> {
         let timeline = self.table.timeline();
-        let happened = event.happened_at().map(Timestamp::from);
+        let happened = event.happened_at();
         if let Some(timestamp) = happened {
             self.check_not_ahead(timestamp, now)?;
         }

@@ -34,8 +34,8 @@ pub enum Metric {
 pub struct MetricValue(pub(super) ValueName);
 
 impl Metric {
-    /// Counts the value of a name: a built-in one or any other. Values of other names count
-    /// exactly to six fractional digits.
+    /// Counts the value of a name: a built-in one or any other. The cost and values of other names
+    /// count exactly to six fractional digits, tokens and latency in whole numbers.
     #[must_use]
     pub fn value(name: &str) -> Self {
         match ValueName::parse(name) {

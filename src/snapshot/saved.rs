@@ -634,6 +634,29 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_counted_whole_cents_goes_on_in_millionths() {
+        let mut kept = Kept::new();
+        let cost = RateLimit::new("cost", 5, Window::Hour).id("rl").metric(Metric::TotalCostCents);
+        kept.compile(vec![cost.into()], Meters::default());
+        // As format 1 had it.
+        let row = kept.rows.get_mut(&1).expect("the rule's row");
+        let mut saved: serde_json::Value = serde_json::from_slice(row).expect("plain data");
+        assert_eq!(saved["unitsPerWhole"], 1_000_000);
+        saved.as_object_mut().expect("an object").remove("unitsPerWhole");
+        *row = serde_json::to_vec(&saved).expect("plain data");
+
+        let RestoredRules { mut compiler, current, .. } = kept.restore();
+        let old = current.first().expect("the rule");
+        assert_eq!(old.units_per_whole(), 1);
+        assert!(!old.counts_as(&old.rule, &Meters::default()), "it is to be renewed");
+        let at = Arc::default();
+        let new = compiler.compile(old.rule.clone(), &Meters::default(), Some(old), &at);
+        assert!(new.counts_as(&new.rule, &Meters::default()) && new.counter.took_over());
+        let counter = serde_json::to_value(new.counter.save()).expect("plain data");
+        assert_eq!(counter["tookOver"][0]["units"], 1_000_000, "each unit is so many now");
+    }
+
+    #[test]
     fn revisions_that_no_record_names_are_forgotten() {
         let mut kept = Kept::new();
         for limit_value in 1..=3 {

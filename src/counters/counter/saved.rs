@@ -42,7 +42,6 @@ fn one() -> Units {
     1
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_one(units: &Units) -> bool {
     *units == 1
 }

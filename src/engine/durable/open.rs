@@ -96,7 +96,12 @@ impl Engine {
     ) -> Result<(), BuildError> {
         let text = serde_json::to_vec(&rules).unwrap_or_default();
         if declared == Some(&*text) {
-            return self.changed(|change| change.renew()).map_err(of_rules);
+            #[expect(
+                clippy::redundant_closure_for_method_calls,
+                reason = "the method alone is not general enough in its lifetime"
+            )]
+            let renewed = self.changed(|change| change.renew());
+            return renewed.map_err(of_rules);
         }
         // As they are when they are read again: some things can be said in two ways.
         let rules = serde_json::from_slice(&text).unwrap_or(rules);
