@@ -207,7 +207,7 @@ impl Compiler {
         let units = related.map_or(1, |before| {
             measure.units_per_whole().div_euclid(before.units_per_whole().max(1)).max(1)
         });
-        let recounts = self.recounts && policy.periods().is_some();
+        let recounts = self.recounts && policy.recounts();
         // Of other events another figure is recorded, and none was counted while it was off.
         let counts_otherwise = recounts
             && before.is_some_and(|before| {

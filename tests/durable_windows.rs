@@ -110,3 +110,49 @@ fn windows_and_debts_are_the_same_after_a_restart() {
         }
     }
 }
+
+/// A rolling quota that came after events of its period knows them after a restart, too.
+#[test]
+fn a_rolling_quota_that_came_late_knows_what_was_before_it_after_a_restart() {
+    for closes in [true, false] {
+        let (clock, medium, none) = (ManualClock::new(date(START)), Medium::new(), RuleSet::new());
+        let call = || Event::new("ann", "call").value("images", 10);
+        let open = || {
+            let store = Durable::open_on(medium.clone()).expect("a store");
+            let builder = Engine::builder().clock(clock.clone());
+            let builder = builder.durable(store.durability(Durability::Synced));
+            builder.build().expect("a good store")
+        };
+        let used = |engine: &Engine| {
+            let standing = engine.standing(&call()).expect("valid");
+            standing.quotas().next().expect("it applies").used.to_u64_floor()
+        };
+        let mut durable = engine(&none, &clock, Some(&medium));
+        for _ in 0..20 {
+            let _ = durable.record(&call()).expect("valid");
+            clock.advance(duration(HOUR));
+        }
+        let quota =
+            Quota::new("rolling", Metric::value("images"), 260, Period::rolling(duration(DAY)));
+        durable.add_quota(quota.per("customer_id").id("q")).expect("valid");
+        for expected in [210, 220, 230] {
+            assert!(durable.track(&call()).expect("valid").is_allowed());
+            assert_eq!(used(&durable), expected);
+            if closes {
+                durable.close().expect("a working store");
+            }
+            drop(durable);
+            durable = open();
+            assert_eq!(used(&durable), expected, "closed: {closes}");
+            durable.verify(|_| {}).expect("it is whole");
+            clock.advance(duration(MINUTE));
+        }
+        for allowed in [true, true, true, false] {
+            assert_eq!(durable.track(&call()).expect("valid").is_allowed(), allowed);
+        }
+        clock.advance(duration(25 * HOUR));
+        assert_eq!(used(&durable), 0);
+        assert!(durable.track(&call()).expect("valid").is_allowed());
+        durable.verify(|_| {}).expect("it is whole");
+    }
+}

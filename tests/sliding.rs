@@ -396,3 +396,57 @@ fn merged_refunds_are_never_counted_too_long() {
         }
     }
 }
+
+/// A rolling quota that comes later, or has another period, starts from what is recorded.
+#[test]
+fn a_new_rolling_quota_starts_from_what_is_recorded() {
+    let mut dice = Dice::new(seed("sliding::a_new_rolling_quota", 12));
+    for length in [MINUTE, HOUR, DAY, 30 * DAY] {
+        let (engine, clock) = engine(|builder| builder);
+        let mut all = Uses { length, uses: Vec::new() };
+        let mut now = START;
+        for _ in 0..80 {
+            let late = if dice.chance(20) { dice.below(9) } else { 0 };
+            let stamp = now - length / 10 * Nanos::from(late);
+            let ahead = Nanos::from(if dice.chance(10) { dice.below(86_400) } else { 0 });
+            let stamp = if ahead > 0 { now + ahead * SECOND } else { stamp };
+            let amount = dice.range(1, 50);
+            let _ = engine.record(&tokens(amount).timestamp(date(stamp))).expect("valid");
+            let _ = engine.record(&Event::new("bob", "call").total_tokens(7)).expect("valid");
+            all.uses.push((stamp, amount.into()));
+            clock.advance(duration(length / 31));
+            now += length / 31;
+        }
+        let quota = rolling(1 << 40, length).per("customer_id").id("q");
+        engine.add_quota(quota).expect("valid");
+        let exact = |now: Nanos| all.used(now, 0);
+        assert_eq!(i128::from(used(&engine)), exact(now), "{length}: as the meter says");
+        assert!(passes(&engine, &tokens(0)));
+        // Some leave late: those that were recorded before, by a piece and a cell.
+        for _ in 0..70 {
+            clock.advance(duration(length / 60));
+            now += length / 60;
+            let told = i128::from(used(&engine));
+            let most = all.used(now, (length / 60 + MINUTE).min(length / 30) + 24 * MINUTE);
+            assert!(exact(now) <= told && told <= most, "{told} of {}..={most}", exact(now));
+        }
+    }
+}
+
+#[test]
+fn a_rolling_quota_that_refuses_at_once_asks_what_is_recorded_only_once() {
+    let (engine, clock) = engine(|builder| builder);
+    for _ in 0..5 {
+        let _ = engine.record(&tokens(100)).expect("valid");
+        clock.advance(duration(HOUR));
+    }
+    engine.add_quota(rolling(450, DAY).per("customer_id")).expect("valid");
+    assert_eq!(engine.live_keys(), 0);
+    for _ in 0..3 {
+        assert!(!passes(&engine, &tokens(1)));
+        assert_eq!((used(&engine), engine.live_keys()), (500, 1), "what was told is kept");
+    }
+    clock.advance(duration(19 * HOUR + HOUR / 2));
+    assert!(passes(&engine, &tokens(1)));
+    assert_eq!(used(&engine), 401);
+}

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::periods::Ahead;
 use super::policy::{Judged, Policy, Reading};
 use super::row::Row;
+use super::sliding_window::SlidingWindow;
 use super::time::{At, Moment};
 use super::{cell::Image, cell::Lump};
 use crate::rules::{Cost, Enforcement, Kind, Overflow, Rule, Units};
@@ -165,6 +166,14 @@ impl Counter {
             || (self.missed() > i64::MIN && start <= self.missed())
     }
 
+    /// Whether events within a rolling period that ends now may have been recorded before the
+    /// counter came into being.
+    pub(super) fn recounts_rolling(&self, policy: &SlidingWindow, at: At) -> bool {
+        let since = self.since.as_ref().and_then(|since| since.get());
+        since.is_some_and(|since| !policy.is_within(at.now.since(since.now)))
+            || self.missed() >= at.now_second.saturating_sub_unsigned(policy.seconds())
+    }
+
     /// Whether there may be a period of which something was recorded that it did not count.
     pub(super) fn may_recount(&self) -> bool {
         self.recounts() || self.missed() > i64::MIN
@@ -176,7 +185,7 @@ impl Counter {
 
     /// Keeps in mind that it knows nothing of an event of this second, whose key found no room.
     pub(super) fn misses(&self, second: i64) {
-        if self.policy.periods().is_some() && self.missed() < second {
+        if self.policy.recounts() && self.missed() < second {
             self.uses.missed.0.fetch_max(second, Ordering::AcqRel);
         }
     }

@@ -16,6 +16,18 @@ pub(crate) trait History: fmt::Debug {
     /// used from the second `start` to before the second `end`; `None` where that is not known
     /// exactly.
     fn used(&self, rule: u32, start: i64, end: Option<i64>, values: &[&str]) -> Option<Used>;
+
+    /// The same from a moment on, in pieces of time that are no longer than `piece` nanoseconds:
+    /// what each has used, at its end or at `now`. What is dated ahead of that comes in pieces of
+    /// its own, of 24 minutes.
+    fn uses(
+        &self,
+        rule: u32,
+        start: Moment,
+        now: Moment,
+        piece: u64,
+        values: &[&str],
+    ) -> Option<Vec<(Moment, Units)>>;
 }
 
 /// The figure of a quota in a period.

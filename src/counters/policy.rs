@@ -415,6 +415,20 @@ impl Policy {
         matches!(self, Self::SlidingWindow(_))
     }
 
+    /// The window of a rolling quota.
+    #[inline]
+    pub(super) fn rolling(&self) -> Option<&SlidingWindow> {
+        match self {
+            Self::SlidingWindow(policy) if policy.is_rolling() => Some(policy),
+            _ => None,
+        }
+    }
+
+    /// Whether what is recorded tells what a counter would say.
+    pub(crate) fn recounts(&self) -> bool {
+        self.periods().is_some() || self.rolling().is_some()
+    }
+
     /// Whether what was before so long makes no difference to a sliding window.
     #[cfg(feature = "durable")]
     pub(super) fn is_within(&self, time: Duration) -> bool {
@@ -529,12 +543,13 @@ impl Reading {
         }
     }
 
-    /// Whether something is used of a calendar quota's period.
+    /// Whether something is used of a quota's period.
     pub(super) fn is_used(&self) -> bool {
         match self {
             Self::CalendarPeriod { used, .. } | Self::GaugePeriod { used, .. } => {
                 *used != Wide::ZERO
             }
+            Self::SlidingWindow(read) => read.used != Wide::ZERO,
             _ => false,
         }
     }

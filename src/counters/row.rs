@@ -173,6 +173,12 @@ impl Row {
         }
     }
 
+    /// The 32 bits beside the counter's number in the tag at `offset`.
+    #[inline]
+    pub(super) fn extra_at(&self, offset: usize) -> u32 {
+        self.0.get(offset).map_or(0, |tag| high(*tag))
+    }
+
     /// The cell at `offset`.
     #[cfg(feature = "durable")]
     pub(super) fn cell_at(&self, offset: usize) -> Option<Cell<'_>> {

@@ -8,7 +8,6 @@
 //! a use is never late by a whole cell. Amounts above zero merge at the later of their times,
 //! those below at the earlier, so that what is used is never said too low.
 
-#[cfg(feature = "durable")]
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +19,7 @@ use super::policy::Reading;
 #[cfg(feature = "durable")]
 use super::saved::SavedTake;
 use super::time::{At, Moment};
+use crate::clock::NANOS_PER_SECOND;
 use crate::rules::Units;
 
 /// The grid's cells in a length.
@@ -353,7 +353,6 @@ impl SlidingWindow {
     }
 
     /// Whether a use of so long ago counts no more, however it was dated.
-    #[cfg(feature = "durable")]
     pub(super) fn is_within(&self, time: Duration) -> bool {
         let longest = Duration::from_nanos(self.length.saturating_add(self.slot));
         let ahead = super::counter::MAX_AHEAD_SECONDS.unsigned_abs();
@@ -403,6 +402,27 @@ impl SlidingWindow {
         };
         let time = if take.in_slots { self.end_of(self.cell_of(time)) } else { time };
         Entry { time, amount: take.cost.units }
+    }
+
+    pub(super) fn is_rolling(&self) -> bool {
+        self.rolling
+    }
+
+    /// Its length in seconds, rounded up.
+    pub(super) fn seconds(&self) -> u64 {
+        self.length.div_ceil(NANOS_PER_SECOND)
+    }
+
+    /// The first moment that counts at `now`, and the length of a cell.
+    pub(super) fn reach(&self, now: Moment) -> (Moment, u64) {
+        (Moment(now.0.saturating_sub(self.length).saturating_add(1)), self.slot)
+    }
+
+    /// A list of what is recorded, the oldest first.
+    pub(super) fn recorded(&self, now: Moment, uses: &[(Moment, Units)]) -> Image {
+        uses.iter().fold(Self::fresh(), |list, &(time, amount)| {
+            self.list_with(&list.words, now, Entry { time, amount })
+        })
     }
 
     /// A list of uses of different instants, the oldest first; as many as may be.

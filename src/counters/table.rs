@@ -14,6 +14,7 @@
 //! decision that came with another one starts again. Whoever changes the rules closes the table
 //! first, so that every decision by the old rules has ended, and opens it with the new ones.
 
+use std::cell::RefCell;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -245,7 +246,8 @@ impl Table {
                 return Err(Unsettled::Stale);
             }
             let at = self.instant(&mut guards, request);
-            let work = Work { request, at, seats: &seats, starts: &[] };
+            let lists = RefCell::default();
+            let work = Work { request, at, seats: &seats, starts: &[], lists };
             if !self.judge(&work, takes, &guards, &mut shared) {
                 continue;
             }
@@ -305,7 +307,7 @@ impl Table {
         let now = shard.now.map_or(now, |seen| seen.max(now));
         shard.now = Some(now);
         let at = request.at(self.timeline, now);
-        let work = Work { request, at, seats: &[], starts: &[] };
+        let work = Work { request, at, seats: &[], starts: &[], lists: RefCell::default() };
         let row = shard.rows.find_mut(hash, |row| row.has_key(hash, key))?;
         if !work.judge_row(row, takes) {
             return None;
@@ -449,10 +451,12 @@ impl Table {
                 shared.leaving.push(take.rule);
                 continue;
             }
-            let may_be_told = judged.cell.is_none() || work.at.explicit;
+            let unsure = |cell| row.is_some_and(|row| Work::is_unsure(counter, row, cell));
+            let known = judged.cell.is_some_and(|cell| !unsure(cell));
+            let may_be_told = !known || work.at.explicit;
             if may_be_told && !is_crowded && work.request.history.is_some() {
                 // What a shared counter is asked for is not the key's own.
-                work.recount(take, counter, judged.cell.is_some() || !has_room);
+                work.recount(take, counter, known || !has_room);
             }
             if let (Some(cell), Some(row)) = (cell, row) {
                 hint = row.after(cell);

@@ -1,11 +1,21 @@
 //! What the ledger knows of the rules' use.
 
+use std::ops::Range;
+
 use crate::clock::Timestamp;
-use crate::counters::{FIRST, History, Moment, Timeline, Used};
+use crate::counters::{FIRST, History, MAX_AHEAD_SECONDS, Moment, Timeline, Used};
 use crate::event::Dimension;
 use crate::ledger::Ledger;
+use crate::rules::Units;
 use crate::snapshot::{CompiledRule, Snapshot};
 use crate::usage::{Figure, Question};
+
+/// In nanoseconds.
+const MINUTE: i128 = 60_000_000_000;
+const HOUR: i128 = 60 * MINUTE;
+/// How far ahead events may be dated, and the pieces that those are asked for in.
+const AHEAD: i128 = (MAX_AHEAD_SECONDS as i128 + 1) * 1_000_000_000;
+const AHEAD_PIECE: i128 = 24 * MINUTE;
 
 /// The recorded events, asked for what they have used of the rules of a snapshot.
 #[derive(Debug)]
@@ -40,6 +50,77 @@ impl History for Recorded<'_> {
         });
         Some(Used { units, latest })
     }
+
+    /// Pieces are whole minutes or hours where they are as long, so that the roll-ups tell. Where
+    /// the first of them is known no more in part, all of its minute or hour counts.
+    fn uses(
+        &self,
+        rule: u32,
+        start: Moment,
+        now: Moment,
+        piece: u64,
+        values: &[&str],
+    ) -> Option<Vec<(Moment, Units)>> {
+        let rule = self.snapshot.rule(rule)?;
+        let [start, now] = [start, now].map(|moment| self.timeline.timestamp(moment).unix_nanos());
+        let piece = i128::from(piece.max(1));
+        let bucket = [HOUR, MINUTE].into_iter().find(|bucket| *bucket <= piece).unwrap_or(1);
+        let piece = floor(piece, bucket);
+        let mut uses =
+            self.pieces(rule, start..now.saturating_add(1), piece, values).or_else(|| {
+                let whole = floor(start, bucket)..now.saturating_add(1);
+                self.pieces(rule, whole, piece, values)
+            })?;
+        let ahead = now.saturating_add(1)..now.saturating_add(AHEAD);
+        let length = AHEAD.saturating_mul(2);
+        if !self.pieces(rule, ahead.clone(), length, values)?.is_empty() {
+            uses.extend(self.pieces(rule, ahead, AHEAD_PIECE, values)?);
+        }
+        Some(uses)
+    }
+}
+
+impl Recorded<'_> {
+    /// What events from one Unix nanosecond to before another have used, in pieces that begin at
+    /// whole multiples of their length: each that has any, with its last nanosecond.
+    fn pieces(
+        &self,
+        rule: &CompiledRule,
+        span: Range<i128>,
+        length: i128,
+        values: &[&str],
+    ) -> Option<Vec<(Moment, Units)>> {
+        let mut ranges = Vec::new();
+        let mut start = span.start;
+        while start < span.end {
+            let end = floor(start, length).saturating_add(length).min(span.end);
+            ranges.push(Timestamp::from_unix_nanos(start)..Timestamp::from_unix_nanos(end));
+            start = end;
+        }
+        let figure = Figure::of_measure(&rule.measure);
+        let selector = figure.selector(pairs(rule, values));
+        let answer = self.ledger.ask(&Question {
+            selector: &selector,
+            ranges: &ranges,
+            folds: &figure.folds(),
+            tells_all_apart: false,
+        });
+        if !answer.coverage_of(&ranges).is_complete {
+            return None;
+        }
+        let last = |range: &Range<Timestamp>| {
+            let last = range.end.unix_nanos().saturating_sub(1);
+            self.timeline.moment(Timestamp::from_unix_nanos(last))
+        };
+        let sums = figure.sums(&answer)?.into_iter().zip(&ranges);
+        let uses = sums.map(|(sum, range)| (last(range), rule.measure.units_of(sum)));
+        Some(uses.filter(|(_, units)| *units != 0).collect())
+    }
+}
+
+/// The greatest multiple of a length that is not above a number.
+fn floor(number: i128, length: i128) -> i128 {
+    number.saturating_sub(number.checked_rem_euclid(length).unwrap_or(0))
 }
 
 /// What an event has that a rule counts for the key with these values of its partition.

@@ -26,15 +26,17 @@ wire::body! {
     /// An event that lacks the value leaves the figure as it is. One that leaves or lowers it is
     /// never refused: over a limit that was lowered, a gauge may go down and not up.
     ///
-    /// With recording on, the figure of a calendar quota is always that of its meter over the
-    /// period: also of a quota that is added, or that starts to count something else, while the
-    /// period is under way, and of a period that has long ended. It differs
+    /// With recording on, the figure of a quota is always that of its meter over the period: also
+    /// of a quota that is added, or that starts to count something else, while the period is under
+    /// way, and of a calendar period that has long ended. A rolling period ends now, and what is
+    /// dated ahead is in it. The figure differs
     ///
     /// - for a shadow quota, which takes only what fits while it judges: the counter leaves out
     ///   events that are recorded;
     /// - for keys that share a counter because there was no room for theirs;
-    /// - for a rolling period, of which more than 62 instants of use are not all told apart (see
-    ///   [`Period::rolling`]), and which carries its use over where it changes, as below;
+    /// - for a rolling period with more than 62 instants of use, of which some leave late (see
+    ///   [`Period::rolling`]), and for what was recorded before the quota came into being or the
+    ///   engine was started again: that leaves in pieces of a sixtieth of the period;
     /// - where retention has taken events of the period: a quota that changes then carries its use
     ///   over as [`QuotaUpdate`](crate::QuotaUpdate) says, as it does where recording is off.
     #[derive(Clone, Debug, PartialEq, Eq)]

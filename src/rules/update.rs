@@ -187,10 +187,10 @@ update! {
     /// A change of a quota; what is not set stays.
     ///
     /// A new limit goes on with the use that there is. With another metric, filter, partition or
-    /// period, and when it is turned on, a calendar quota starts from what the recorded events
+    /// period, and when it is turned on, a quota starts from what the recorded events
     /// have used of it.
     ///
-    /// Where nothing is recorded, and for rolling periods, the use of the rule's counters carries
+    /// Where nothing is recorded, or not all of the period, the use of the rule's counters carries
     /// over. With another period what is used of the current one counts in the new one as one lump;
     /// with another metric or partition there is nothing to carry, and counters start afresh.
     QuotaUpdate of Quota {

@@ -116,6 +116,18 @@ impl History for Added<'_> {
         }
         Some(used)
     }
+
+    /// Of rolling quotas nothing is told: their counters are redone as they were.
+    fn uses(
+        &self,
+        _: u32,
+        _: Moment,
+        _: Moment,
+        _: u64,
+        _: &[&str],
+    ) -> Option<Vec<(Moment, i128)>> {
+        None
+    }
 }
 
 /// What an engine says to an event.

@@ -226,7 +226,7 @@ impl Answer {
         self.coverage_of(std::slice::from_ref(asked))
     }
 
-    fn coverage_of(&self, asked: &[Range<Timestamp>]) -> Coverage {
+    pub(crate) fn coverage_of(&self, asked: &[Range<Timestamp>]) -> Coverage {
         Coverage::of(&self.covers().collect::<Vec<_>>(), asked)
     }
 }

@@ -132,6 +132,19 @@ impl Figure {
         self.folds().iter().all(is_known).then(|| self.value_of(answer))
     }
 
+    /// The sum, or the number of events, of each range of an answer, and none where there are no
+    /// events at all; `None` where that is not kept, or of another figure.
+    pub(crate) fn sums(&self, answer: &Answer) -> Option<Vec<Amount>> {
+        let is_known = |fold: &ValueFold| answer.columns.know_fold(fold);
+        let sum = |total: &Total| match self {
+            Self::Count => Some(Amount::from(total.events)),
+            Self::Sum(value) => sum(answer, total, value).ok(),
+            _ => None,
+        };
+        let known = self.folds().iter().all(is_known);
+        known.then(|| answer.totals().iter().map(sum).collect()).flatten()
+    }
+
     /// When the event was that a latest value is of; `None` where no event had the value. Of a
     /// highest value it says no more than whether there is one.
     pub(crate) fn latest(&self, answer: &Answer) -> Option<Timestamp> {

@@ -49,6 +49,11 @@ impl Answer {
         self.groups.first().and_then(|(_, totals)| totals.first())
     }
 
+    /// The only group's folds of all ranges; none where there are no events.
+    pub(super) fn totals(&self) -> &[Total] {
+        self.groups.first().map_or(&[], |(_, totals)| totals)
+    }
+
     /// What is covered of each range.
     pub(super) fn covers(&self) -> impl DoubleEndedIterator<Item = &Range<Timestamp>> {
         self.plans.iter().map(|plan| &plan.covers)

@@ -150,7 +150,12 @@ impl Checking<'_> {
         // What a counter took over is not in the log, and from whom may be known no more.
         let whole = self.complete && counter.lineage() == counter.number();
         let known = match judged.cell {
-            Some(_) if whole || !counter.policy.is_sliding() => true,
+            Some(_) if !counter.policy.is_sliding() => true,
+            Some(_) if counter.recounts() || current.may_recount() => !current
+                .policy
+                .rolling()
+                .is_some_and(|policy| current.recounts_rolling(policy, *at)),
+            Some(_) if whole => true,
             Some(_) => counter.changed().is_some_and(|changed| {
                 counter.policy.is_within(at.now.since(changed.max(self.start)))
             }),

@@ -88,6 +88,9 @@ impl<'w> Work<'w, '_> {
 
     /// What the key itself has used of a period, where that is recorded; else all that was used.
     fn own_use(&self, take: &Take, image: Image) -> Image {
+        if let Some(list) = self.list(take.rule) {
+            return list;
+        }
         if take.told == Told::Open && take.reading.bounds() == image.bounds() {
             return take.reading.image().unwrap_or(image);
         }

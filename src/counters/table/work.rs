@@ -1,5 +1,6 @@
 //! A decision whose shards are locked: what the rules say, and the writing of their counters.
 
+use std::cell::RefCell;
 use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
@@ -10,6 +11,7 @@ use crate::counters::counter::Counter;
 use crate::counters::history::Used;
 use crate::counters::periods::{Ahead, Bounds, Span};
 use crate::counters::row::{Row, RowKey};
+use crate::counters::sliding_window::SlidingWindow;
 use crate::counters::time::At;
 use crate::rules::{Enforcement, Overflow};
 
@@ -23,6 +25,8 @@ pub(super) struct Work<'w, 'e> {
     pub(super) seats: &'w [Seat<'w>],
     /// What counters start from whose keys shared one before.
     pub(super) starts: &'w [Start],
+    /// What is recorded of rolling quotas that start from it, by the rule.
+    pub(super) lists: RefCell<Vec<(u32, Image)>>,
 }
 
 impl<'w> Work<'w, '_> {
@@ -128,6 +132,12 @@ impl<'w> Work<'w, '_> {
     /// closed, or one of which it is not `known` and that began before it came into being.
     #[cold]
     pub(super) fn recount(&self, take: &mut Take, counter: &Counter, known: bool) {
+        if let Some(policy) = counter.policy.rolling() {
+            if !known {
+                self.recount_rolling(take, counter, policy);
+            }
+            return;
+        }
         let told = || {
             let history = self.request.history?;
             let period = take.reading.bounds()?;
@@ -148,6 +158,32 @@ impl<'w> Work<'w, '_> {
             take.fits = counter.policy.fits_period(&reading, take.cost(), self.at);
             (take.reading, take.told) = (reading, told);
         }
+    }
+
+    /// The same of a rolling quota, whose period is always open.
+    fn recount_rolling(&self, take: &mut Take, counter: &Counter, policy: &SlidingWindow) {
+        let told = || {
+            let history = self.request.history?;
+            let place = self.request.places.get(take.place as usize)?;
+            let now = self.at.now;
+            let (start, cell) = policy.reach(now);
+            let is_asked = counter.recounts_rolling(policy, self.at);
+            let uses = || history.uses(take.rule, start, now, cell, &place.values);
+            Some(policy.recorded(now, &is_asked.then(uses)??))
+        };
+        if let Some(list) = told() {
+            let cell = std::iter::once(list.as_cell());
+            let judged = counter.policy.judge(cell, &self.at, take.cost());
+            (take.reading, take.fits, take.told) = (judged.reading, judged.fits, Told::Open);
+            self.lists.borrow_mut().push((take.rule, list));
+        }
+    }
+
+    /// Whether a counter of a rolling quota is as it was before a restart, and does not know what
+    /// it had started from.
+    #[inline]
+    pub(super) fn is_unsure(counter: &Counter, row: &Row, cell: usize) -> bool {
+        counter.recounts() && row.extra_at(cell) > 0 && counter.policy.rolling().is_some()
     }
 
     #[cold]
@@ -203,7 +239,7 @@ impl<'w> Work<'w, '_> {
             hint = row.after(cell);
             (take.reading, take.fits) = (judged.reading, judged.fits);
             take.cell = NonZeroU32::new(u32::try_from(cell).unwrap_or(0));
-            if take.cell.is_none() || counter.took_over() {
+            if take.cell.is_none() || counter.took_over() || Self::is_unsure(counter, row, cell) {
                 return false;
             }
         }
@@ -240,7 +276,13 @@ impl<'w> Work<'w, '_> {
     /// The same of words that are kept.
     #[inline]
     fn write_words(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> Option<u32> {
-        let extra = self.count(take, counter, words);
+        let starts_over = take.told != Told::No && self.list(take.rule).is_some();
+        let extra = if starts_over {
+            self.count(take, counter, &mut []);
+            None
+        } else {
+            self.count(take, counter, words)
+        };
         take.counts = if extra.is_some() { Counts::Written } else { Counts::Outgrown };
         extra
     }
@@ -391,7 +433,15 @@ impl<'w> Work<'w, '_> {
     /// The state of a cell of these words, which had no room for it.
     fn regrown(&self, take: &mut Take, counter: &Counter, words: &[u64]) -> Image {
         take.counts = Counts::Written;
+        let list = self.list(take.rule);
+        let words = list.as_ref().map_or(words, |list| &list.words);
         counter.policy.regrown(words, &take.reading, self.at, take.cost())
+    }
+
+    /// What is recorded of a rolling quota that starts from it.
+    pub(super) fn list(&self, rule: u32) -> Option<Image> {
+        let lists = self.lists.borrow();
+        lists.iter().find(|(of, _)| *of == rule).map(|(_, list)| list.clone())
     }
 
     /// Gives states that have outgrown their cells wider ones, the last of the row first: the
