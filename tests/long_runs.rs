@@ -110,6 +110,9 @@ fn three_a_second_for_a_day_is_exact() {
     }
 }
 
+/// The largest burst of which one more than is there can still be asked for.
+const LARGEST: u64 = 999_999_999_999_999;
+
 /// Drains what is there at odd instants: all that was ever granted is capacity + rate * time.
 fn drained_to_the_unit(limit: u64, window: Nanos, burst: u64, steps: &[Nanos], turns: usize) {
     let rule = RateLimit::new("r", limit, Window::every(duration(window)))
@@ -142,11 +145,11 @@ fn rates_that_do_not_divide_a_second_are_exact() {
     drained_to_the_unit(9_999_991, SECOND, 20_000_000, &steps, turns);
     drained_to_the_unit(1_000_000_007, SECOND, 2_000_000_100, &steps, turns);
     drained_to_the_unit(700_000_001, SECOND, 1_400_000_100, &steps, turns);
-    drained_to_the_unit(123_456_789_012_345_679, SECOND, 1 << 59, &steps, turns);
-    drained_to_the_unit(1_000_000_000_000_003, HOUR, 1 << 50, &steps, turns);
+    drained_to_the_unit(123_456_789_012_347, SECOND, 1 << 49, &steps, turns);
+    drained_to_the_unit(999_999_999_999_989, HOUR, 1 << 49, &steps, turns);
     drained_to_the_unit(11, 13, 1 << 40, &[1, 2, 3, 5, 12, 13, 14], turns);
     drained_to_the_unit(1, 100 * 365 * DAY, 5, &[DAY, 365 * DAY, 1], 100);
-    drained_to_the_unit(1 << 62, 100 * 365 * DAY, 1 << 62, &[DAY, 1, 9_999_999_999], 1_000);
+    drained_to_the_unit(LARGEST, 100 * 365 * DAY, LARGEST, &[DAY, 1, 9_999_999_999], 1_000);
 }
 
 /// After any idle time a bucket of ten admits ten, and not one more.
@@ -187,9 +190,9 @@ fn a_long_idle_time_overflows_nothing() {
             (1, 100 * 365 * DAY),
             (1_000_000_000, SECOND),
             (1_000_000_000, 1),
-            (1 << 62, 1),
-            (1 << 62, SECOND),
-            (1 << 62, 100 * 365 * DAY),
+            (1_000_000_000_000_000, 1),
+            (1_000_000_000_000_000, SECOND),
+            (1_000_000_000_000_000, 100 * 365 * DAY),
         ] {
             let rule = RateLimit::new("r", limit, every(window))
                 .algorithm(algorithm)
