@@ -1,8 +1,9 @@
 //! Where time comes from.
 //!
 //! The engine reads one [`Clock`] once a call and treats the reading as the instant of the whole
-//! decision. Inside an engine time never runs back: a reading below an earlier one counts as the
-//! earlier one, so a clock that steps back mints nothing and refunds nothing.
+//! decision. Inside an engine time never runs back: where a clock is set back, the engine's time
+//! goes on from the highest reading, at the clock's pace, so that a step back mints nothing and
+//! refunds nothing, and nobody waits until the clock has caught up.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
@@ -335,7 +336,9 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Says that readings never run back, on any thread, so that the engine need not guard
     /// against it. The default is `false`: the engine then remembers the highest reading, at the
-    /// price of one contended atomic a call.
+    /// price of one contended atomic a call. A reading that is less than a second below it counts
+    /// as the highest one: clocks flutter so. One that is further below says that the clock was set
+    /// back, and the engine's time goes on from the highest reading at the clock's pace.
     fn is_monotonic(&self) -> bool {
         false
     }
@@ -362,8 +365,11 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
 /// * **A step of the wall clock forward** cannot be told from a suspend and does the same. Each
 ///   token bucket gains at most one burst by it, each quota at most the periods stepped over.
 /// * **A step of the wall clock back** changes nothing: the clock goes on counting, ahead of the
-///   wall clock by the step until that catches up or the process starts again. No window that was
-///   spent opens again.
+///   wall clock by the step until the process starts again. No window that was spent opens again.
+/// * **A restart after a step back** of a process whose engine has a store: the wall clock is
+///   behind the store's last instant. Rate limits and rolling quotas go on from where they were,
+///   at the clock's pace; dates, and quotas by the calendar, are the wall clock's. Fixed windows
+///   keep their edges, which are off the calendar by the step from then on.
 /// * **A leap second**: the clock follows the operating system, which smears it or repeats a
 ///   second of Unix time; a repeat is a step back by one second, as above.
 #[derive(Debug)]
@@ -469,7 +475,8 @@ impl ManualClock {
         *now = now.saturating_add(by);
     }
 
-    /// Sets the clock, forward or back. An engine that has seen a later reading keeps to it.
+    /// Sets the clock, forward or back. The time of an engine that has seen a later reading goes on
+    /// from there, as [`Clock::is_monotonic`] says.
     pub fn set(&self, now: Timestamp) {
         *self.now.lock() = now;
     }

@@ -134,7 +134,7 @@
 //! The engine reads its [`Clock`] once a call, before it locks anything, and treats the reading as
 //! the instant of the whole decision. Inside an engine time never runs back. [`SystemClock`], the
 //! default, counts on the monotonic clock and follows the wall clock forward only: a suspend and a
-//! step forward pass as time, a step back changes nothing until the wall clock has caught up, a
+//! step forward pass as time, a step back changes nothing for as long as the process runs, a
 //! leap second is what the operating system makes of it. [`ManualClock`] stands still until it is
 //! moved, for tests, simulations and replays.
 //!

@@ -201,9 +201,9 @@ impl Durable {
             level: Durability::default(),
             on_failure: OnFailure::default(),
             limits: Limits {
-                max_batch: MAX_BATCH,
-                max_waiting: MAX_BATCH.saturating_mul(16),
-                max_waiting_bytes: MAX_WAITING_BYTES,
+                batch: MAX_BATCH,
+                waiting: MAX_BATCH.saturating_mul(16),
+                waiting_bytes: MAX_WAITING_BYTES,
             },
             max_delay: MAX_DELAY,
             retention: RETENTION,
@@ -226,7 +226,7 @@ impl Durable {
 
     /// Sets the most records of one commit; the default is 4 096, and 0 means 1.
     pub fn max_batch(mut self, records: usize) -> Self {
-        self.limits.max_batch = records.max(1);
+        self.limits.batch = records.max(1);
         self
     }
 
@@ -245,7 +245,7 @@ impl Durable {
     /// the default is 65 536, and 0 means 1. While so many wait, calls that may record something
     /// block until there is room.
     pub fn max_waiting(mut self, records: usize) -> Self {
-        self.limits.max_waiting = records.max(1);
+        self.limits.waiting = records.max(1);
         self
     }
 
@@ -255,7 +255,7 @@ impl Durable {
     /// that. It is about the memory that the queue takes, but for two batches of at most 8 MiB
     /// whose memory is kept for the next ones.
     pub fn max_waiting_bytes(mut self, bytes: usize) -> Self {
-        self.limits.max_waiting_bytes = bytes.max(1);
+        self.limits.waiting_bytes = bytes.max(1);
         self
     }
 

@@ -181,14 +181,14 @@ pub(super) struct Queue {
     forked: StoreError,
 }
 
-/// How much the queue takes.
+/// How much the queue takes at the most.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// The most records of a batch.
-    pub(super) max_batch: usize,
+    pub(super) batch: usize,
     /// With so many records, or so many bytes, the queue is full.
-    pub(super) max_waiting: usize,
-    pub(super) max_waiting_bytes: usize,
+    pub(super) waiting: usize,
+    pub(super) waiting_bytes: usize,
 }
 
 /// What the writer is to do.
@@ -244,9 +244,9 @@ impl Queue {
 
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        let Limits { max_waiting, max_waiting_bytes, .. } = self.limits;
-        self.waiting.load(Ordering::Acquire) >= max_waiting
-            || self.waiting_bytes.load(Ordering::Acquire) >= max_waiting_bytes
+        let Limits { waiting, waiting_bytes, .. } = self.limits;
+        self.waiting.load(Ordering::Acquire) >= waiting
+            || self.waiting_bytes.load(Ordering::Acquire) >= waiting_bytes
     }
 
     /// Whether this process was forked off the one with the writer. The queue fails then, without
@@ -302,7 +302,7 @@ impl Queue {
         open.ends.push(u32::try_from(open.records.len()).unwrap_or(u32::MAX));
         open.times.add(entry.timestamp);
         open.now = open.now.max(entry.now);
-        let full = open.ends.len() >= self.limits.max_batch || open.records.len() >= BATCH_BYTES;
+        let full = open.ends.len() >= self.limits.batch || open.records.len() >= BATCH_BYTES;
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let bytes = entry.head.len().saturating_add(entry.event.len());
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -582,16 +582,16 @@ impl Queue {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { max_batch: 4, max_waiting: 4, max_waiting_bytes: 1 << 20 };
+    const LIMITS: Limits = Limits { batch: 4, waiting: 4, waiting_bytes: 1 << 20 };
 
     #[test]
     fn a_queue_is_full_by_its_records_or_by_their_bytes() {
         let timestamp = Timestamp::UNIX_EPOCH;
         for (size, limits, most) in [
             (0, LIMITS, 4),
-            (100, Limits { max_waiting_bytes: 1_000, max_waiting: 1_000, ..LIMITS }, 10),
+            (100, Limits { waiting_bytes: 1_000, waiting: 1_000, ..LIMITS }, 10),
             // One that is larger than all that may wait goes in alone.
-            (5_000, Limits { max_waiting_bytes: 1_000, ..LIMITS }, 1),
+            (5_000, Limits { waiting_bytes: 1_000, ..LIMITS }, 1),
         ] {
             let (queue, event) = (Queue::new(0, limits, "f"), vec![7; size]);
             let entry = Entry { head: &[], event: &event, key: None, timestamp, now: 0 };
@@ -613,7 +613,7 @@ mod tests {
     #[test]
     fn who_was_forked_off_waits_for_nothing() {
         let timestamp = Timestamp::UNIX_EPOCH;
-        let full = Limits { max_waiting: 1, ..LIMITS };
+        let full = Limits { waiting: 1, ..LIMITS };
         let mut queue = Queue::new(0, full, "f");
         // The writer's process is another one, as it is after a fork.
         queue.process = queue.process.wrapping_add(1);

@@ -37,7 +37,6 @@ impl Engine {
     ///
     /// # Errors
     /// No meter has the id, or the meter or a rule that counts it would not be valid.
-    #[expect(clippy::needless_pass_by_value, reason = "an update is made for the call")]
     #[cfg_attr(
         feature = "tracing",
         tracing::instrument(name = "update_meter", skip_all, fields(id = id), err)

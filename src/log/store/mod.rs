@@ -225,6 +225,9 @@ pub(crate) trait Contents: Sync {
     }
 }
 
+/// Who is told of progress.
+pub(crate) type Tell<'t> = &'t mut dyn FnMut(Progress);
+
 /// What is done with the contents of one moment.
 pub(crate) type Visit<'v> = &'v mut dyn FnMut(&dyn Contents) -> Result<(), StoreError>;
 
@@ -263,11 +266,7 @@ pub(crate) trait Store: Contents + Send + Sync + fmt::Debug {
     fn running(&self) -> Option<Callback>;
 
     /// Does work that tells the caller of its progress; a panic there goes on to the caller.
-    fn telling(
-        &self,
-        tell: &mut dyn FnMut(Progress),
-        work: &mut dyn FnMut(&mut dyn FnMut(Progress)),
-    );
+    fn telling(&self, tell: Tell<'_>, work: &mut dyn FnMut(Tell<'_>));
 
     /// Runs code of the caller's in the middle of `telling`.
     fn own(&self, code: &mut dyn FnMut());

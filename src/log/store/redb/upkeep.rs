@@ -14,7 +14,7 @@ use super::super::error::{Named, StoreError};
 use super::super::medium::Backend;
 use super::super::meta::{Checkpoint, Meta, StoredGeneration};
 use super::super::seal::{Home, wide};
-use super::super::{Batch, Contents, StateTable, Store, StoreReport, Visit};
+use super::super::{Batch, Contents, StateTable, Store, StoreReport, Tell, Visit};
 use super::read::View;
 use super::write::{begin, put_meta};
 use super::{RedbStore, StoreOptions, guarded, open_database, sync_folder, table};
@@ -112,11 +112,7 @@ impl Store for RedbStore {
         callback::running(self.backend.number())
     }
 
-    fn telling(
-        &self,
-        tell: &mut dyn FnMut(Progress),
-        work: &mut dyn FnMut(&mut dyn FnMut(Progress)),
-    ) {
+    fn telling(&self, tell: Tell<'_>, work: &mut dyn FnMut(Tell<'_>)) {
         callback::telling(self.backend.number(), tell, work);
     }
 
