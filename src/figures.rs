@@ -78,6 +78,7 @@ pub(crate) struct RuleCounts {
     pub(crate) overflow: Count,
 }
 
+#[cfg(feature = "metrics")]
 impl RuleCounts {
     fn labelled(rule: &str) -> Self {
         let count = |name| Count::new(name, &[("rule", rule)]);

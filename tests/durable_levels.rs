@@ -631,7 +631,7 @@ fn what_changed_last_holds_in_the_code_or_at_run_time() {
     assert_eq!(limits(&engine), text(&[("a", 7), ("d", 4), ("e", 5)]));
     assert_eq!(named(&engine, "a"), a);
     drop(engine);
-    let why = rules(&[("a", 0)]).expect_err("a limit of nothing");
+    let why = rules(&[("a", u64::MAX)]).expect_err("a limit beyond all");
     assert!(matches!(why, BuildError::Invalid(_)), "{why:?}");
 }
 

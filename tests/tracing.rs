@@ -118,7 +118,7 @@ fn a_change_that_is_turned_down_says_why() {
         let expected =
             ["span update_rule id=\"qta_none\"".to_owned(), format!("ERROR error={error}")];
         assert_eq!(diary.read(), expected);
-        Engine::builder().rate_limit(calls(0)).build().expect_err("a limit of nothing");
+        Engine::builder().rate_limit(calls(u64::MAX)).build().expect_err("a limit beyond all");
         let lines = diary.read();
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines.iter().any(|line| line.starts_with("ERROR error=")), "{lines:?}");

@@ -101,6 +101,7 @@ impl Timeline {
     }
 
     /// How far the line is ahead of the calendar, in nanoseconds.
+    #[cfg(feature = "durable")]
     pub(crate) fn shift(self) -> u64 {
         self.shift
     }
