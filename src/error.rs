@@ -56,6 +56,20 @@ pub enum EventError {
         /// The engine's time.
         now: Timestamp,
     },
+    /// The event lacks a dimension that a rule filters or splits by, and the rule refuses such
+    /// events ([`OnMissing::Refuse`](crate::OnMissing::Refuse)).
+    #[error(
+        "{dimension}: the event has {}, and rule {rule:?} needs a string", found.unwrap_or("none")
+    )]
+    MissingDimension {
+        /// The dimension.
+        dimension: Box<str>,
+        /// What the event has under its name: `a number`, `a bool`, `null`, `a list` or `an
+        /// object`; `None` where it has nothing.
+        found: Option<&'static str>,
+        /// The name of the rule.
+        rule: Box<str>,
+    },
 }
 
 impl EventError {

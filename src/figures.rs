@@ -31,6 +31,7 @@ pub(crate) const DECISIONS: &str = "limitry_decisions_total";
 pub(crate) const REPLAYS: &str = "limitry_idempotent_replays_total";
 pub(crate) const EVICTED: &str = "limitry_keys_evicted_total";
 pub(crate) const LIVE_KEYS: &str = "limitry_live_keys";
+pub(crate) const UNMATCHED: &str = "limitry_events_unmatched_total";
 pub(crate) const RECORDED: &str = "limitry_events_recorded_total";
 #[cfg(feature = "durable")]
 pub(crate) const STORE_FAILED: &str = "limitry_store_failed";
@@ -46,11 +47,12 @@ const OVERFLOW: &str = "limitry_overflow_total";
 
 /// What each counter counts, for exporters.
 #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "there is nobody to tell"))]
-const COUNTERS: [(&str, &str); 7] = [
+const COUNTERS: [(&str, &str); 8] = [
     (DECISIONS, "Decisions by call and outcome, replays left out"),
     (REPLAYS, "Answers that were given again to an idempotency key"),
     (EVICTED, "Keys whose idle counters were dropped"),
     (RECORDED, "Events that were recorded"),
+    (UNMATCHED, "Events that were let in and no rule counted"),
     (REFUSALS, "Events that a rule refused, or helped to refuse"),
     (NEAR_LIMIT, "Allowed events after which four fifths of a rule's limit or more were used"),
     (OVERFLOW, "Decisions in which a key found no room for its counter"),

@@ -13,12 +13,15 @@
 //! count what they match: a rule that has lost knows what was used when it wins.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use crate::counters::{Match, Place};
 use crate::event::{Dimension, Event};
+use crate::rules::OnMissing;
 
 /// What the index needs to know of a rule.
 #[derive(Clone, Debug)]
@@ -33,7 +36,17 @@ pub(crate) struct Entry {
     pub(crate) policy: Option<Box<str>>,
     /// The higher the newer.
     pub(crate) age: u64,
+    /// What it makes of an event that lacks a dimension.
+    pub(crate) on_missing: OnMissing,
+    /// The dimensions of the rule's own filter, whose absence that is about: a meter's filter
+    /// chooses events.
+    pub(crate) own: Vec<Dimension>,
+    /// Which of its dimensions an event has had.
+    pub(crate) seen: Vec<(Dimension, Seen)>,
 }
+
+/// Whether an event has had a dimension, in the life of an engine.
+pub(crate) type Seen = Arc<AtomicBool>;
 
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -49,6 +62,22 @@ pub(crate) struct Index {
     by_built_in: Box<[u32]>,
     /// The shapes that are looked for by a property.
     by_property: HashMap<Box<str>, Vec<u32>, ahash::RandomState>,
+    /// The rules that may match an event which lacks a dimension of their filter, by dimension.
+    by_missing: Box<[(Dimension, Vec<u32>)]>,
+    /// The dimensions that rules name and no event has had so far, and how many there are left.
+    dimensions: Box<[(Dimension, Seen)]>,
+    unseen: AtomicUsize,
+    /// What rules make of a missing dimension, where one does not skip the event; by rule.
+    lenient: HashMap<u32, Lenient, ahash::RandomState>,
+}
+
+/// A rule that does not skip an event which lacks a dimension.
+#[derive(Debug)]
+struct Lenient {
+    filter: Vec<(Dimension, Box<str>)>,
+    own: Vec<Dimension>,
+    /// The value that stands for what is missing; `None` refuses.
+    value: Option<Box<str>>,
 }
 
 #[derive(Debug)]
@@ -80,6 +109,8 @@ pub(crate) struct Matches<'e> {
     pub(crate) places: SmallVec<[Place<'e>; 4]>,
     /// By place.
     pub(crate) rules: SmallVec<[Match; 8]>,
+    /// A rule that refuses the event, because it lacks a dimension.
+    pub(crate) refusing: Option<u32>,
 }
 
 /// A rule that was found, and whether it judges.
@@ -100,7 +131,10 @@ impl Index {
 
     /// Finds the rules that apply to an event. O(shapes whose dimensions the event has +
     /// matches); allocates nothing for up to 8 rules in up to 4 rows.
-    pub(crate) fn find<'e>(&self, event: &'e Event<'_>, matches: &mut Matches<'e>) {
+    pub(crate) fn find<'e>(&'e self, event: &'e Event<'_>, matches: &mut Matches<'e>) {
+        if self.unseen.load(Ordering::Relaxed) > 0 {
+            self.look_at_dimensions(event);
+        }
         let mut hashes = Hashes { event, hasher: &self.hasher, customer: None };
         if self.always_apply && self.shapes.is_empty() {
             return self.place(self.always.iter().map(|rule| (*rule, true)), &mut hashes, matches);
@@ -118,6 +152,9 @@ impl Index {
                 }
             }
         }
+        if !self.by_missing.is_empty() {
+            self.look_for_missing(event, &mut found);
+        }
         if found.len() > in_order {
             found.sort_unstable_by_key(|(rule, _)| (self.group_of(*rule), *rule));
         }
@@ -125,7 +162,87 @@ impl Index {
             self.keep_those_with_partition(event, &mut found);
             self.mark_losers(&mut found);
         }
+        if !self.lenient.is_empty() && found.iter().any(|(rule, _)| self.lacks(*rule, event)) {
+            return self.place_lacking(found, &mut hashes, matches);
+        }
         self.place(found, &mut hashes, matches);
+    }
+
+    /// Notes which dimensions events have: a look at those that none has had, and nothing once all
+    /// have been seen.
+    #[cold]
+    fn look_at_dimensions(&self, event: &Event<'_>) {
+        for (dimension, seen) in &self.dimensions {
+            let is_new = !seen.load(Ordering::Relaxed) && dimension.of(event).is_some();
+            if is_new && !seen.swap(true, Ordering::Relaxed) {
+                self.unseen.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Finds rules whose filter the event would pass if it had what it lacks. O(dimensions), and
+    /// for each that the event lacks O(its rules).
+    fn look_for_missing(&self, event: &Event<'_>, found: &mut SmallVec<[Found; 8]>) {
+        for (dimension, rules) in &self.by_missing {
+            if dimension.of(event).is_some() {
+                continue;
+            }
+            for rule in rules {
+                let known = found.iter().any(|(known, _)| known == rule);
+                if !known && self.lenient.get(rule).is_some_and(|rule| rule.may_match(event)) {
+                    found.push((*rule, true));
+                }
+            }
+        }
+    }
+
+    /// Whether a rule that was found lacks a dimension of its own.
+    fn lacks(&self, rule: u32, event: &Event<'_>) -> bool {
+        self.lenient.get(&rule).is_some_and(|lenient| {
+            let partition = self.partition_of(rule);
+            lenient.own.iter().chain(partition).any(|dimension| dimension.of(event).is_none())
+        })
+    }
+
+    /// Places rules of which some go by a value that stands for what the event lacks. Rules of one
+    /// group that go by other values have other places.
+    #[cold]
+    fn place_lacking<'e>(
+        &'e self,
+        found: SmallVec<[Found; 8]>,
+        hashes: &mut Hashes<'e, '_, '_>,
+        matches: &mut Matches<'e>,
+    ) {
+        let (mut lacking, mut whole) = (SmallVec::<[Found; 8]>::new(), found);
+        whole.retain(|found| {
+            let lacks = self.lacks(found.0, hashes.event);
+            if lacks {
+                lacking.push(*found);
+            }
+            !lacks
+        });
+        self.place(whole, hashes, matches);
+        for (rule, judges) in lacking {
+            let stated = self.lenient.get(&rule).and_then(|lenient| lenient.value.as_deref());
+            let (Some(stated), Some(indexed)) = (stated, self.rules.get(rule as usize)) else {
+                if judges && matches.refusing.is_none() {
+                    matches.refusing = Some(rule);
+                }
+                continue;
+            };
+            let new = self.place_of(indexed, Some(stated), hashes);
+            let known = matches
+                .places
+                .iter()
+                .position(|place| place.group == new.group && place.values == new.values);
+            let place = known.unwrap_or(matches.places.len());
+            if known.is_none() {
+                matches.places.push(new);
+            }
+            let place = u32::try_from(place).unwrap_or(u32::MAX);
+            matches.rules.push(Match { rule, place, judges });
+        }
+        matches.rules.sort_by_key(|found| found.place);
     }
 
     fn look(&self, shape: u32, hashes: &mut Hashes<'_, '_, '_>, found: &mut SmallVec<[Found; 8]>) {
@@ -158,6 +275,7 @@ impl Index {
     fn keep_those_with_partition(&self, event: &Event<'_>, found: &mut SmallVec<[Found; 8]>) {
         found.retain(|(rule, _)| {
             self.partition_of(*rule).iter().all(|dimension| dimension.of(event).is_some())
+                || self.lenient.contains_key(rule)
         });
     }
 
@@ -192,23 +310,43 @@ impl Index {
             if last_group != Some(indexed.group) {
                 last_group = Some(indexed.group);
                 place = u32::try_from(matches.places.len()).unwrap_or(u32::MAX);
-                matches.places.push(self.place_of(indexed, hashes));
+                matches.places.push(self.place_of(indexed, None, hashes));
             }
             matches.rules.push(Match { rule, place, judges });
         }
     }
 
     #[inline]
-    fn place_of<'e>(&self, indexed: &Indexed, hashes: &mut Hashes<'e, '_, '_>) -> Place<'e> {
+    fn place_of<'e>(
+        &self,
+        indexed: &Indexed,
+        stated: Option<&'e str>,
+        hashes: &mut Hashes<'e, '_, '_>,
+    ) -> Place<'e> {
         let mut hash = mix(!0, u64::from(indexed.group));
         let mut values = Values::new();
         let partition = self.partitions.get(indexed.partition as usize);
         for dimension in partition.map_or(&[][..], |found| found) {
-            let Some((value, of_value)) = hashes.of(dimension) else { continue };
+            let known = hashes.of(dimension);
+            let stated = || stated.map(|value| (value, hashes.hasher.hash_one(value)));
+            let Some((value, of_value)) = known.or_else(stated) else { continue };
             hash = mix(hash, of_value);
             values.push(value);
         }
         Place { hash, group: indexed.group, values }
+    }
+}
+
+impl Lenient {
+    /// Whether the event lacks a dimension of the filter, and passes it all the same.
+    fn may_match(&self, event: &Event<'_>) -> bool {
+        self.filter.iter().all(|(dimension, wanted)| match dimension.of(event) {
+            Some(found) => found == &**wanted,
+            None => {
+                self.own.contains(dimension)
+                    && self.value.as_ref().is_none_or(|value| value == wanted)
+            }
+        })
     }
 }
 
@@ -257,9 +395,33 @@ struct Build {
     policies: HashMap<Box<str>, u32>,
     always: Vec<u32>,
     shapes: HashMap<Box<[Dimension]>, HashTable<Filtered>>,
+    by_missing: HashMap<Dimension, Vec<u32>>,
+    dimensions: HashMap<Dimension, Seen>,
+    lenient: HashMap<u32, Lenient, ahash::RandomState>,
 }
 
 impl Build {
+    /// Keeps what a rule makes of a dimension that an event lacks.
+    fn add_lenient(&mut self, rule: u32, entry: &Entry) {
+        if entry.on_missing == OnMissing::Skip {
+            return;
+        }
+        let value = entry.on_missing.value();
+        let mut own = entry.own.clone();
+        own.sort();
+        for (dimension, wanted) in &entry.filter {
+            let may_be_missing = !matches!(dimension, Dimension::CustomerId | Dimension::EventType);
+            if may_be_missing
+                && own.contains(dimension)
+                && value.is_none_or(|value| *value == **wanted)
+            {
+                self.by_missing.entry(dimension.clone()).or_default().push(rule);
+            }
+        }
+        let (filter, value) = (entry.filter.clone(), value.map(Into::into));
+        self.lenient.insert(rule, Lenient { filter, own, value });
+    }
+
     fn add(&mut self, rule: u32, entry: Option<&Entry>) {
         let next = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         let Some(entry) = entry else {
@@ -267,6 +429,9 @@ impl Build {
             self.rules.push(off);
             return;
         };
+        self.add_lenient(rule, entry);
+        let unseen = entry.seen.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed));
+        self.dimensions.extend(unseen.cloned());
         let partition = next(self.partitions.len());
         let policy = entry.policy.as_ref().map(|name| {
             let number = next(self.policies.len());
@@ -344,6 +509,10 @@ impl Build {
             shapes: shapes.into(),
             by_built_in: by_built_in.into(),
             by_property,
+            by_missing: self.by_missing.into_iter().collect(),
+            lenient: self.lenient,
+            unseen: AtomicUsize::new(self.dimensions.len()),
+            dimensions: self.dimensions.into_iter().collect(),
         }
     }
 }

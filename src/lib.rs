@@ -458,6 +458,7 @@
 //! | `limitry_store_failed` | | a gauge: engines whose store has failed |
 //! | `limitry_store_waiting_records` | | a gauge: records that wait for their commit |
 //! | `limitry_events_recorded_total` | | recorded events |
+//! | `limitry_events_unmatched_total` | | events that were let in and that no rule counted |
 //!
 //! `verb` is `track`, `check` or `record`; `outcome` is `allowed`, which is admitted by this call,
 //! `refused` or `error`. `check` is counted as a decision and nowhere else, `standing` not at all.
@@ -514,7 +515,7 @@ pub use self::durable::{Durability, Durable, OnFailure, OpenOptions, VerifyRepor
 pub use self::engine::{
     BadLines, BatchEvent, BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation,
     ExportReport, ImportReport, MeterHandle, Recording, RuleExplanation, RuleOutcome, SkippedLine,
-    Usage,
+    UnseenDimension, Usage,
 };
 #[cfg(feature = "durable")]
 pub use self::engine::{Committed, Health};
@@ -530,8 +531,8 @@ pub use self::log::{EventId, EventIdParseError, EventPage, EventQuery, RecordedE
 pub use self::progress::Progress;
 pub use self::rules::{
     Aggregation, Algorithm, Enforcement, EventFilter, FieldChange, Meter, MeterField,
-    MeterFieldParseError, MeterUpdate, Metric, MetricParseError, MetricValue, Overflow, Period,
-    PeriodParseError, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RuleChange, RuleSet,
+    MeterFieldParseError, MeterUpdate, Metric, MetricParseError, MetricValue, OnMissing, Overflow,
+    Period, PeriodParseError, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RuleChange, RuleSet,
     SyncOptions, SyncReport, Window, WindowParseError,
 };
 pub use self::usage::{

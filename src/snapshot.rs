@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::calendar::Calendar;
 use crate::counters::{
     CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Late,
@@ -13,8 +15,10 @@ use crate::counters::{
 };
 use crate::event::Dimension;
 use crate::figures::{RuleFigures, RuleLabels};
-use crate::index::{Entry, Index};
-use crate::rules::{Algorithm, Fold, Measure, Meters, Metric, NO_LIMIT, Rate, Rule, Units};
+use crate::index::{Entry, Index, Seen};
+use crate::rules::{
+    Algorithm, Enforcement, Fold, Measure, Meters, Metric, NO_LIMIT, OnMissing, Rate, Rule, Units,
+};
 
 #[cfg(feature = "durable")]
 pub(crate) mod saved;
@@ -37,6 +41,8 @@ pub(crate) struct CompiledRule {
     pub(crate) counter: Counter,
     pub(crate) age: u64,
     pub(crate) figures: RuleFigures,
+    /// The dimensions that an event may lack, and whether one has had them.
+    pub(crate) seen: Vec<(Dimension, Seen)>,
     group: u32,
     /// Of all rules that were ever compiled for an engine only this one has it.
     revision: u32,
@@ -66,6 +72,16 @@ impl CompiledRule {
         self.measure == measure && self.filter == filter
     }
 
+    /// The dimensions of the rule's own filter, without those of its meter.
+    pub(crate) fn own_filter(&self) -> impl Iterator<Item = Dimension> {
+        self.rule.filters().keys().map(|key| Dimension::parse(key))
+    }
+
+    /// The value by which it counts events that lack a dimension.
+    pub(crate) fn stated(&self) -> Option<&str> {
+        self.rule.on_missing().value()
+    }
+
     /// What the index finds the rule by; `None` where no event can match it.
     fn entry(&self) -> Option<Entry> {
         let one_value = |pair: &[(Dimension, Box<str>)]| match pair {
@@ -79,6 +95,15 @@ impl CompiledRule {
             partition: self.partition.clone(),
             policy: self.rule.policy().map(Into::into),
             age: self.age,
+            on_missing: match self.rule.on_missing() {
+                // A rule on trial changes no answer.
+                OnMissing::Refuse if self.rule.enforcement() != Enforcement::Hard => {
+                    OnMissing::Skip
+                }
+                other => other.clone(),
+            },
+            own: self.own_filter().collect(),
+            seen: self.seen.clone(),
         })
     }
 }
@@ -149,7 +174,33 @@ pub(crate) struct Compiler {
     groups: u32,
     partitions: HashMap<Box<[Dimension]>, Groups>,
     labels: RuleLabels,
+    dimensions: SeenDimensions,
     checkpoints: Checkpoints,
+}
+
+/// Which dimensions events have had, of those that rules name.
+#[derive(Debug, Default)]
+struct SeenDimensions(Mutex<HashMap<Dimension, Seen>>);
+
+impl SeenDimensions {
+    /// Those of a rule, but for the ones that every event has.
+    fn of(
+        &self,
+        filter: &[(Dimension, Box<str>)],
+        partition: &[Dimension],
+    ) -> Vec<(Dimension, Seen)> {
+        let named = filter.iter().map(|(dimension, _)| dimension).chain(partition);
+        let mut known = self.0.lock();
+        let mut seen: Vec<(Dimension, Seen)> = named
+            .filter(|dimension| !matches!(dimension, Dimension::CustomerId | Dimension::EventType))
+            .map(|dimension| {
+                (dimension.clone(), known.entry(dimension.clone()).or_default().clone())
+            })
+            .collect();
+        seen.sort_by(|(a, _), (b, _)| a.cmp(b));
+        seen.dedup_by(|(a, _), (b, _)| a == b);
+        seen
+    }
 }
 
 /// The groups of one partition.
@@ -174,6 +225,7 @@ impl Compiler {
             groups: 0,
             partitions: HashMap::new(),
             labels: RuleLabels::default(),
+            dimensions: SeenDimensions::default(),
             checkpoints: Checkpoints::NONE,
         }
     }
@@ -235,6 +287,7 @@ impl Compiler {
         let figures = self.labels.figures(rule.id().unwrap_or_default());
         self.revisions = self.revisions.saturating_add(1);
         Arc::new(CompiledRule {
+            seen: self.dimensions.of(&filter, &partition),
             counter: counter.of_rule(&rule),
             rule,
             measure,
@@ -260,6 +313,7 @@ impl Compiler {
             counter: compiled.counter.clone().without_spent_carry(self.checkpoints),
             age: compiled.age,
             figures: compiled.figures.clone(),
+            seen: compiled.seen.clone(),
             group: compiled.group,
             revision: compiled.revision,
         })

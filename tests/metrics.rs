@@ -148,6 +148,22 @@ fn each_call_is_counted_by_verb_and_outcome() {
 }
 
 #[test]
+fn events_that_no_rule_counts_are_counted() {
+    let board = Board::default();
+    let team = RateLimit::new("Team", 1, Window::Hour).id("team").per("team_id");
+    let (engine, _) = watched(&board, |builder| builder.rate_limit(team));
+    let number = call("a").property("team_id", serde_json::json!(42));
+    assert!(engine.track(&number).expect("a valid event").is_allowed());
+    assert!(engine.record(&call("a")).expect("a valid event").is_allowed());
+    let red = call("a").property("team_id", "red");
+    for _ in 0..2 {
+        let _ = engine.track(&red).expect("a valid event");
+    }
+    let _ = engine.check(&call("a")).expect("a valid event");
+    assert_eq!(board.count("limitry_events_unmatched_total"), 2);
+}
+
+#[test]
 fn a_replay_is_counted_as_such_and_not_as_a_decision() {
     let board = Board::default();
     let (engine, _) = watched(&board, |builder| builder.rate_limit(calls(10)));
@@ -340,7 +356,7 @@ fn every_figure_is_described() {
         names(&board.counters).union(&names(&board.gauges)).cloned().collect();
     assert_eq!(*board.described.lock().expect("not poisoned"), figures);
     // A store has four gauges of its own.
-    assert_eq!(figures.len(), if cfg!(feature = "durable") { 12 } else { 8 });
+    assert_eq!(figures.len(), if cfg!(feature = "durable") { 13 } else { 8 });
 }
 
 #[test]

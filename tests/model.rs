@@ -27,10 +27,10 @@ use proptest::test_runner::{
     Config, FileFailurePersistence, RngAlgorithm, TestError, TestRng, TestRunner,
 };
 use support::oracle::{
-    Act, Answer, DAY, Enforce, Fault, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, Prop, Rule,
-    SECOND, Span, Verdict, Wait, period,
+    Act, Answer, DAY, Enforce, Fault, HOUR, Kind, MILLISECOND, MINUTE, Measure, Missing, Nanos,
+    Prop, Rule, SECOND, Span, Verdict, Wait, period,
 };
-use support::{Pair, START, add, cases, change, rule_set, seed};
+use support::{Pair, START, add, cases, change, event, rule_set, seed};
 
 /// One step. Numbers that choose among what is there are taken modulo how many there are.
 #[derive(Clone, Debug)]
@@ -200,15 +200,20 @@ fn rule() -> impl Strategy<Value = Rule> {
     let limit = prop_oneof![9 => 1_u64..6, 6 => 5_u64..30, 3 => 50_u64..200, 1 => Just(0)];
     let kind = prop_oneof![rate_kind(), quota_kind()];
     let policy = proptest::option::weighted(0.25, select(vec!["one", "two"]));
-    (limit, kind, measure(), filter(), per(), enforce(), policy).prop_map(
-        |(limit, kind, measure, filter, per, enforce, policy)| {
+    let missing = prop_oneof![
+        16 => Just(Missing::Skip),
+        3 => select(vec!["red", "gpt", "none"]).prop_map(|value| Missing::Stated(value.into())),
+        1 => Just(Missing::Refuse),
+    ];
+    (limit, kind, measure(), filter(), per(), enforce(), policy, missing).prop_map(
+        |(limit, kind, measure, filter, per, enforce, policy, missing)| {
             let kind = match kind {
                 Kind::Bucket { window, .. } if limit == 0 => Kind::Bucket { window, burst: None },
                 other => other,
             };
             // A policy is of rate limits or of quotas, not of both.
             let policy = policy.map(|name| format!("{name} {}", kind.is_rate()));
-            Rule { measure, filter, per, enforce, policy, ..Rule::new("", limit, kind) }
+            Rule { measure, filter, per, enforce, policy, missing, ..Rule::new("", limit, kind) }
         },
     )
 }
@@ -382,6 +387,12 @@ impl<'m> Run<'m> {
                 self.meet("checked");
             }
             Step::Standing(act) => {
+                if self.pair.oracle.refuses_what_lacks(act) {
+                    return match self.pair.engine.standing(&event(act)) {
+                        Err(_) => Ok(()),
+                        Ok(stood) => Err(format!("expected a bad event, not {stood:?}")),
+                    };
+                }
                 self.pair.standing(act).map(drop)?;
                 self.meet("stood");
             }

@@ -260,7 +260,7 @@ fn rules_without_a_say_go_on_after_a_restart() {
         let engine = open(&path);
         use_up(&engine, 60);
         let report = engine.verify(|_| {}).expect("the states of the log follow from each other");
-        assert!(report.states >= 240, "{report:?}");
+        assert!(report.states >= 120, "{report:?}");
         engine.flush().expect("a store that writes");
         if is_closed {
             engine.close().expect("a store that closes");

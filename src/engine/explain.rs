@@ -1,6 +1,8 @@
 //! Why an event is allowed or refused: what a person asks when a customer calls.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use serde::{Serialize, Serializer};
 
@@ -41,6 +43,17 @@ pub struct RuleExplanation {
     pub outcome: RuleOutcome,
 }
 
+/// A dimension that rules name and no event has had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct UnseenDimension {
+    /// The dimension.
+    pub dimension: String,
+    /// The names of the rules that filter or split by it, themselves or by their meter.
+    pub rules: Vec<String>,
+}
+
 /// How a rule looks at an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", tag = "outcome")]
@@ -76,10 +89,44 @@ pub enum RuleOutcome {
         wanted: Option<String>,
         /// The value that the event has, if it has one.
         found: Option<String>,
+        /// What the event has under that name instead of a string, which is no dimension: `a
+        /// number`, `a bool`, `null`, `a list` or `an object`.
+        instead: Option<&'static str>,
     },
 }
 
 impl Engine {
+    /// Returns the dimensions that rules which are turned on filter or split by, and that no event
+    /// has had which this engine was asked about since it was built: misspelt, perhaps, or sent as a
+    /// number. Such rules match nothing. O(rules).
+    ///
+    /// ```
+    /// use limitry::{Engine, Event, RateLimit, Window};
+    ///
+    /// let calls = RateLimit::new("Team calls", 100, Window::Minute).per("team_id");
+    /// let engine = Engine::builder().rate_limit(calls).build()?;
+    /// assert!(engine.track(&Event::new("cust_123", "call").property("team", "red"))?.is_allowed());
+    /// let unseen = engine.unseen_dimensions();
+    /// assert_eq!((&*unseen[0].dimension, &*unseen[0].rules[0]), ("team_id", "Team calls"));
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    #[must_use]
+    pub fn unseen_dimensions(&self) -> Vec<UnseenDimension> {
+        let snapshot = self.snapshot.load();
+        let mut unseen: BTreeMap<&Dimension, Vec<String>> = BTreeMap::new();
+        for rule in snapshot.rules.iter().filter(|rule| rule.rule.enabled()) {
+            for (dimension, _) in rule.seen.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed))
+            {
+                unseen.entry(dimension).or_default().push(rule.rule.name().to_owned());
+            }
+        }
+        let named = |(dimension, rules): (&Dimension, _)| UnseenDimension {
+            dimension: dimension.to_string(),
+            rules,
+        };
+        unseen.into_iter().map(named).collect()
+    }
+
     /// Explains how every rule looks at an event; takes nothing.
     ///
     /// Goes through all rules: O(rules), for people and not for the hot path. The rules are
@@ -121,22 +168,26 @@ fn misses<'r>(
     compiled: &'r CompiledRule,
     event: &'r Event<'_>,
 ) -> impl Iterator<Item = RuleOutcome> + 'r {
-    let filtered = compiled.filter.iter().filter_map(|(dimension, wanted)| {
-        let found = dimension.of(event);
+    let own: Vec<Dimension> = compiled.own_filter().collect();
+    let filtered = compiled.filter.iter().filter_map(move |(dimension, wanted)| {
+        let stated = compiled.stated().filter(|_| own.contains(dimension));
+        let found = dimension.of(event).or(stated);
         (found != Some(wanted)).then(|| RuleOutcome::Missed {
             dimension: dimension.to_string(),
             wanted: Some(wanted.to_string()),
             found: found.map(str::to_owned),
+            instead: dimension.instead(event),
         })
     });
     let lacking = compiled.partition.iter().filter(|dimension| {
         let filtered = compiled.filter.iter().any(|(other, _)| other == *dimension);
-        !filtered && dimension.of(event).is_none()
+        !filtered && dimension.of(event).is_none() && compiled.stated().is_none()
     });
     filtered.chain(lacking.map(|dimension| RuleOutcome::Missed {
         dimension: dimension.to_string(),
         wanted: None,
         found: None,
+        instead: dimension.instead(event),
     }))
 }
 
@@ -201,10 +252,13 @@ impl fmt::Display for RuleExplanation {
                 write!(f, "replaced by a more specific rule of policy {policy:?}")
             }
             RuleOutcome::Disabled => f.write_str("turned off"),
-            RuleOutcome::Missed { dimension, wanted: Some(wanted), found: Some(found) } => {
+            RuleOutcome::Missed { dimension, instead: Some(instead), .. } => {
+                write!(f, "does not match: {dimension} is {instead}, and not a string")
+            }
+            RuleOutcome::Missed { dimension, wanted: Some(wanted), found: Some(found), .. } => {
                 write!(f, "does not match: {dimension} is {found:?}, not {wanted:?}")
             }
-            RuleOutcome::Missed { dimension, wanted: Some(wanted), found: None } => {
+            RuleOutcome::Missed { dimension, wanted: Some(wanted), found: None, .. } => {
                 write!(f, "does not match: the event has no {dimension}, wanted {wanted:?}")
             }
             RuleOutcome::Missed { dimension, .. } => {

@@ -8,7 +8,7 @@ use crate::decision::{Decision, Outcome};
 use crate::error::TrackError;
 #[cfg(feature = "durable")]
 use crate::figures::{CLOCK_SET_BACK, EVENTS_AHEAD, STORE_FAILED, STORE_WAITING};
-use crate::figures::{Count, DECISIONS, EVICTED, LIVE_KEYS, Level, RECORDED, REPLAYS};
+use crate::figures::{Count, DECISIONS, EVICTED, LIVE_KEYS, Level, RECORDED, REPLAYS, UNMATCHED};
 use crate::rules::Enforcement;
 
 /// The figures of an engine, beside those of its rules.
@@ -19,6 +19,7 @@ pub(super) struct EngineFigures {
     records: Outcomes,
     replays: Count,
     recorded: Count,
+    unmatched: Count,
     evicted: Count,
     live_keys: Level,
     #[cfg(feature = "durable")]
@@ -55,6 +56,7 @@ impl EngineFigures {
             records: Outcomes::of("record"),
             replays: Count::new(REPLAYS, &[]),
             recorded: Count::new(RECORDED, &[]),
+            unmatched: Count::new(UNMATCHED, &[]),
             evicted: Count::new(EVICTED, &[]),
             live_keys: Level::new(LIVE_KEYS),
             #[cfg(feature = "durable")]
@@ -108,6 +110,7 @@ impl EngineFigures {
             && !decision.is_replay()
         {
             self.recorded.add(u64::from(decision.event_id().is_some()));
+            self.unmatched.add(u64::from(decision.said().next().is_none()));
             count_by_rule(decision);
             self.look_at(table);
         }

@@ -30,6 +30,9 @@ impl History for Recorded<'_> {
     /// retention has taken some of the period.
     fn used(&self, rule: u32, start: i64, end: Option<i64>, values: &[&str]) -> Option<Used> {
         let rule = self.snapshot.rule(rule)?;
+        if shares_a_value(rule, values) {
+            return None;
+        }
         let figure = Figure::of_measure(&rule.measure);
         let selector = figure.selector(pairs(rule, values));
         let end = end.map_or(Timestamp::MAX, |end| Timestamp::new(end, 0));
@@ -121,6 +124,18 @@ impl Recorded<'_> {
 /// The greatest multiple of a length that is not above a number.
 fn floor(number: i128, length: i128) -> i128 {
     number.saturating_sub(number.checked_rem_euclid(length).unwrap_or(0))
+}
+
+/// Whether events that lack a dimension count for the key as well: the question for its value would
+/// not find them.
+fn shares_a_value(rule: &CompiledRule, values: &[&str]) -> bool {
+    let Some(stated) = rule.stated() else { return false };
+    let may_lack =
+        |dimension: &Dimension| !matches!(dimension, Dimension::CustomerId | Dimension::EventType);
+    let of_key = rule.partition.iter().zip(values);
+    let own = rule.rule.filters().iter();
+    of_key.filter(|(dimension, _)| may_lack(dimension)).any(|(_, value)| *value == stated)
+        || own.filter(|(key, _)| may_lack(&Dimension::parse(key))).any(|(_, value)| value == stated)
 }
 
 /// What an event has that a rule counts for the key with these values of its partition.

@@ -16,7 +16,7 @@ use crate::decision::{Decision, Standing};
 #[cfg(feature = "durable")]
 use crate::durable::Pipeline;
 use crate::error::{EventError, TrackError};
-use crate::event::Event;
+use crate::event::{Dimension, Event};
 use crate::idempotency::{CustomerKey, IdempotencyKeys};
 use crate::index::Matches;
 use crate::ledger::Ledger;
@@ -41,7 +41,7 @@ pub use self::builder::{EngineBuilder, Recording};
 #[cfg(feature = "durable")]
 pub use self::durable::{Committed, Health};
 pub use self::events::{EventIter, Events};
-pub use self::explain::{Explanation, RuleExplanation, RuleOutcome};
+pub use self::explain::{Explanation, RuleExplanation, RuleOutcome, UnseenDimension};
 use self::figures::EngineFigures;
 pub use self::transfer::{BadLines, ExportReport, ImportReport, SkippedLine};
 pub use self::usage::{MeterHandle, Usage};
@@ -275,6 +275,11 @@ impl Engine {
             let snapshot = self.snapshot.load();
             let mut matches = Matches::default();
             snapshot.index.find(event, &mut matches);
+            if let Some(rule) = matches.refusing.filter(|_| intent != Intent::Record)
+                && let Some(compiled) = snapshot.rule(rule)
+            {
+                return Err(missing_dimension(compiled, event).into());
+            }
             let takes = decision.takes();
             takes.clear();
             // What is not taken is nothing to the rules that only count.
@@ -298,6 +303,7 @@ impl Engine {
                 self.keep(event, at, (takes, starts), &snapshot)
             };
             let settled = self.table.settle(&request, takes, keep);
+            drop(matches);
             match settled {
                 Ok(verdict) => {
                     decision.settle(verdict, snapshot);
@@ -329,6 +335,18 @@ impl Engine {
 
     fn read_clock(&self) -> Now {
         time::read(&*self.clock, self.table.timeline(), self.unsteady.as_ref())
+    }
+}
+
+/// Why a rule refuses an event that lacks one of its dimensions.
+#[cold]
+fn missing_dimension(compiled: &CompiledRule, event: &Event<'_>) -> EventError {
+    let named = compiled.own_filter().chain(compiled.partition.iter().cloned());
+    let missing = named.into_iter().find(|dimension| dimension.of(event).is_none());
+    EventError::MissingDimension {
+        dimension: missing.as_ref().map_or("", Dimension::as_str).into(),
+        found: missing.as_ref().and_then(|dimension| dimension.instead(event)),
+        rule: compiled.rule.name().into(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The names in an event, and the rules that names and texts keep to.
 
-use super::Event;
 use super::bounds::{MAX_KEY_BYTES, MAX_TEXT_BYTES};
+use super::{Event, PropertyValue};
 use crate::amount::Amount;
 use crate::error::EventError;
 
@@ -51,6 +51,24 @@ impl Dimension {
             Self::Provider => event.provider.as_deref(),
             Self::Property(key) => event.text_property(key),
         }
+    }
+}
+
+impl Dimension {
+    /// What an event has under the dimension's name that is no string, and so no dimension.
+    pub(crate) fn instead(&self, event: &Event<'_>) -> Option<&'static str> {
+        let Self::Property(key) = self else { return None };
+        let mut properties = event.fields().properties.iter();
+        let (_, value) = properties.find(|(known, _)| **known == **key)?;
+        let PropertyValue::Json(json) = value else { return None };
+        Some(match &**json {
+            serde_json::Value::Null => "null",
+            serde_json::Value::Bool(_) => "a bool",
+            serde_json::Value::Number(_) => "a number",
+            serde_json::Value::String(_) => return None,
+            serde_json::Value::Array(_) => "a list",
+            serde_json::Value::Object(_) => "an object",
+        })
     }
 }
 

@@ -24,7 +24,7 @@ pub use self::meter::{
     Aggregation, EventFilter, Meter, MeterField, MeterFieldParseError, MeterUpdate,
 };
 pub use self::metric::{Metric, MetricParseError, MetricValue};
-pub use self::modes::{Algorithm, Enforcement, Overflow};
+pub use self::modes::{Algorithm, Enforcement, OnMissing, Overflow};
 pub use self::period::{Period, PeriodParseError};
 pub use self::quota::Quota;
 pub use self::rate_limit::RateLimit;

@@ -51,6 +51,34 @@ pub enum Enforcement {
     Shadow,
 }
 
+/// What a rule makes of an event that lacks a dimension which the rule filters or splits by: the
+/// event does not have it, or has something else than a string under its name. All other pairs of
+/// the rule's filter hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OnMissing {
+    /// The rule does not match the event.
+    #[default]
+    Skip,
+    /// The event is an error ([`EventError::MissingDimension`](crate::EventError)), where the rule
+    /// is hard and judges. `record`, which refuses nothing, leaves the rule alone.
+    Refuse,
+    /// The event counts as one that has this value: all that lack the dimension share it, with those
+    /// that say it. A calendar quota that comes later does not find them in the recorded events.
+    Value(String),
+}
+
+impl OnMissing {
+    /// The value that events share which lack a dimension.
+    pub(crate) fn value(&self) -> Option<&str> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Skip | Self::Refuse => None,
+        }
+    }
+}
+
 /// What new keys of a rule get when there is no room for another counter, at the rule's
 /// `max_keys` or the engine's. Counters that exist are never evicted while they matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

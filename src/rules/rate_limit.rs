@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::limit::{LimitProblem, limit_or_none, read_limit};
 use super::rule::{is_default, one_or_many, rule_setters, yes};
-use super::{Algorithm, Enforcement, Metric, Overflow, Window};
+use super::{Algorithm, Enforcement, Metric, OnMissing, Overflow, Window};
 use crate::amount::{Amount, IntoAmount};
 use crate::clock::Timestamp;
 use crate::wire;
@@ -87,6 +87,9 @@ wire::body! {
         /// What new keys get when there is no room for another counter.
         #[serde(default, skip_serializing_if = "is_default")]
         pub overflow: Overflow,
+        /// What it makes of an event that lacks a dimension which it filters or splits by.
+        #[serde(default, skip_serializing_if = "is_default", alias = "on_missing")]
+        pub on_missing: OnMissing,
         /// When the engine got it; set by the engine.
         #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
         pub created_at: Option<Timestamp>,
@@ -121,6 +124,7 @@ impl RateLimit {
             policy: None,
             max_keys: None,
             overflow: Overflow::default(),
+            on_missing: OnMissing::default(),
             created_at: None,
             updated_at: None,
             problem,

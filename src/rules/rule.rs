@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use super::limit::LimitProblem;
-use super::{Enforcement, Metric, Overflow, Quota, RateLimit};
+use super::{Enforcement, Metric, OnMissing, Overflow, Quota, RateLimit};
 use crate::amount::Amount;
 
 /// The setters that both kinds of rule have.
@@ -73,6 +73,14 @@ macro_rules! rule_setters {
             self
         }
 
+        /// Sets what the rule makes of an event that lacks a dimension which it filters or splits
+        /// by.
+        #[must_use]
+        pub fn on_missing(mut self, on_missing: $crate::OnMissing) -> Self {
+            self.on_missing = on_missing;
+            self
+        }
+
         /// Turns the rule on or off; one that is off is neither evaluated nor listed.
         #[must_use]
         pub fn enabled(mut self, enabled: bool) -> Self {
@@ -132,6 +140,7 @@ impl Rule {
         policy: Option<&str> = rule => rule.policy.as_deref();
         max_keys: Option<u64> = rule => rule.max_keys;
         overflow: Overflow = rule => rule.overflow;
+        on_missing: &OnMissing = rule => &rule.on_missing;
     }
 
     pub(crate) fn kind(&self) -> Kind {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 
 use super::limit::{LimitProblem, given_limit, read_limit};
-use super::{Algorithm, Enforcement, Metric, Overflow, Period, Quota, RateLimit, Window};
+use super::{
+    Algorithm, Enforcement, Metric, OnMissing, Overflow, Period, Quota, RateLimit, Window,
+};
 use crate::amount::{Amount, IntoAmount};
 use crate::wire;
 
@@ -13,7 +15,7 @@ use crate::wire;
 macro_rules! update {
     (
         $(#[doc = $doc:literal])* $name:ident of $rule:ident {
-            $($field:ident: $type:ty = $what:literal,)*
+            $($(#[$of_field:meta])* $field:ident: $type:ty = $what:literal,)*
         }
         optional { $($(#[$attribute:meta])* $opt:ident: $opt_type:ty = $opt_what:literal,)* }
     ) => {
@@ -43,6 +45,7 @@ macro_rules! update {
                 $(
                     #[doc = $what]
                     #[serde(skip_serializing_if = "Option::is_none")]
+                    $(#[$of_field])*
                     pub $field: Option<$type>,
                 )*
                 $(
@@ -171,6 +174,8 @@ update! {
         algorithm: Algorithm = "How it counts.",
         enforcement: Enforcement = "What it does to an event that does not fit.",
         overflow: Overflow = "What new keys get when there is no room for another counter.",
+        #[serde(alias = "on_missing")]
+        on_missing: OnMissing = "What it makes of an event that lacks one of its dimensions.",
         enabled: bool = "Whether it is evaluated at all.",
     }
     optional {
@@ -198,6 +203,8 @@ update! {
         metric: Metric = "What it counts.",
         enforcement: Enforcement = "What it does to an event that does not fit.",
         overflow: Overflow = "What new keys get when there is no room for another counter.",
+        #[serde(alias = "on_missing")]
+        on_missing: OnMissing = "What it makes of an event that lacks one of its dimensions.",
         enabled: bool = "Whether it is evaluated at all.",
     }
     optional {

@@ -67,6 +67,9 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
     if let Some(policy) = rule.policy() {
         found.text("policy", policy);
     }
+    if let Some(value) = rule.on_missing().value() {
+        found.text("onMissing", value);
+    }
     found.metric(rule, meters);
     let measure = Measure::of_metric(rule.metric(), meters).unwrap_or_default();
     if let Some(LimitProblem { field, why }) = rule.problem() {

@@ -207,9 +207,7 @@ impl Revisions {
     ) -> Result<(), u32> {
         for saved in &takes.starts {
             let rule: &CompiledRule = self.get(saved.revision).ok_or(saved.revision)?;
-            let values = rule.partition.iter().filter_map(&dimension);
-            let values: SmallVec<[&str; 2]> = values.collect();
-            start(rule, &values, saved);
+            start(rule, &values_of(rule, &dimension), saved);
         }
         Ok(())
     }
@@ -225,14 +223,15 @@ impl Revisions {
         let mut of_row: SmallVec<[Retake<'_>; 8]> = SmallVec::new();
         let mut last: Option<&CompiledRule> = None;
         let mut flush = |rule: &CompiledRule, takes: &mut SmallVec<[Retake<'_>; 8]>| {
-            let values = rule.partition.iter().filter_map(&dimension);
-            let values: SmallVec<[&str; 2]> = values.collect();
+            let values = values_of(rule, &dimension);
             row(rule, Some(&values), takes);
             takes.clear();
         };
         for take in takes.iter().filter(|take| take.written && take.part != Part::Crowded) {
             let rule: &CompiledRule = self.get(take.revision).ok_or(take.revision)?;
-            if let Some(last) = last.filter(|last| last.group != rule.group) {
+            let is_other =
+                |last: &&CompiledRule| last.group != rule.group || last.stated() != rule.stated();
+            if let Some(last) = last.filter(is_other) {
                 flush(last, &mut of_row);
             }
             last = Some(rule);
@@ -386,13 +385,14 @@ impl Compiler {
         let measure = (saved.value.as_deref(), saved.fold, saved.units_per_whole);
         let measure = Measure::restored(measure.0, measure.1, measure.2);
         let filter = saved.filter.iter();
+        let filter: Vec<(Dimension, Box<str>)> =
+            filter.map(|(key, value)| (Dimension::parse(key), value.as_str().into())).collect();
         let mut partition: Vec<_> = rule.per().iter().map(|key| Dimension::parse(key)).collect();
         partition.sort();
         let counter = Counter::restore(saved.counter, self.policy(&rule, &measure), self.timeline);
         CompiledRule {
-            filter: filter
-                .map(|(key, value)| (Dimension::parse(key), value.as_str().into()))
-                .collect(),
+            seen: self.dimensions.of(&filter, &partition),
+            filter,
             partition: partition.into(),
             counter: counter.of_rule(&rule),
             age: saved.age,
@@ -450,6 +450,15 @@ impl RuleRows {
         let meters = Arc::new(Meters::new(meters));
         Ok(Some(RestoredRules { compiler, current, meters, revisions }))
     }
+}
+
+/// The values of an event by which a rule splits, and what stands for one that it lacks.
+fn values_of<'v, 'e: 'v>(
+    rule: &'v CompiledRule,
+    dimension: impl Fn(&Dimension) -> Option<&'e str>,
+) -> SmallVec<[&'v str; 2]> {
+    let value = |of: &Dimension| -> Option<&'v str> { dimension(of).or_else(|| rule.stated()) };
+    rule.partition.iter().filter_map(value).collect()
 }
 
 fn row(key: u64, value: &impl Serialize) -> StateRow {

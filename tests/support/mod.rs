@@ -24,12 +24,12 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, Utc};
 use limitry::{
     Algorithm, Amount, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric,
-    Outcome, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RetryAfter,
-    RuleSet, RulesError, Standing, Timestamp, TrackError, Window,
+    OnMissing, Outcome, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording,
+    RetryAfter, RuleSet, RulesError, Standing, Timestamp, TrackError, Window,
 };
 use oracle::{
-    Act, Answer, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Prop, Rule,
-    SECOND, Seen, Span, Stood, Verdict, Wait,
+    Act, Answer, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Missing, Nanos, Oracle, Prop,
+    Rule, SECOND, Seen, Span, Stood, Verdict, Wait,
 };
 
 /// 2024-01-15T10:30:00Z, a Monday.
@@ -203,7 +203,15 @@ pub fn rate_limit(rule: &Rule) -> RateLimit {
     if let Some(policy) = &rule.policy {
         limit = limit.policy(policy.as_str());
     }
-    limit
+    limit.on_missing(on_missing(&rule.missing))
+}
+
+fn on_missing(missing: &Missing) -> OnMissing {
+    match missing {
+        Missing::Skip => OnMissing::Skip,
+        Missing::Refuse => OnMissing::Refuse,
+        Missing::Stated(value) => OnMissing::Value(value.clone()),
+    }
 }
 
 pub fn quota(rule: &Rule) -> Quota {
@@ -221,7 +229,7 @@ pub fn quota(rule: &Rule) -> Quota {
     if let Some(policy) = &rule.policy {
         quota = quota.policy(policy.as_str());
     }
-    quota
+    quota.on_missing(on_missing(&rule.missing))
 }
 
 pub fn event(act: &Act) -> Event<'static> {

@@ -107,6 +107,15 @@ pub struct Rule {
     pub enabled: bool,
     /// How far below empty a record may take a bucket; without a bound where none is given.
     pub max_debt: Option<u64>,
+    pub missing: Missing,
+}
+
+/// What a rule makes of a dimension that an event lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    Skip,
+    Refuse,
+    Stated(String),
 }
 
 impl Rule {
@@ -123,6 +132,7 @@ impl Rule {
             policy: None,
             enabled: true,
             max_debt: None,
+            missing: Missing::Skip,
         }
     }
 
@@ -826,8 +836,18 @@ impl Oracle {
         }
     }
 
+    /// Whether a rule that judges refuses events which lack a dimension that this one lacks.
+    pub fn refuses_what_lacks(&self, act: &Act) -> bool {
+        self.judging(act).into_iter().any(|at| self.rules[at].rule.refuses_what_lacks(act))
+    }
+
     /// The rules that judge: enabled, matched, and not beaten within their policy.
     fn live(&self, act: &Act) -> Vec<usize> {
+        self.judging(act).into_iter().filter(|at| self.rules[*at].rule.matches(act)).collect()
+    }
+
+    /// The same with those that refuse what lacks a dimension.
+    fn judging(&self, act: &Act) -> Vec<usize> {
         let matching = self.matching(act);
         matching.iter().copied().filter(|at| !self.is_beaten(*at, &matching)).collect()
     }
@@ -835,11 +855,14 @@ impl Oracle {
     /// The rules that match, and have no say because another of their policy has.
     fn beaten(&self, act: &Act) -> Vec<usize> {
         let matching = self.matching(act);
-        matching.iter().copied().filter(|at| self.is_beaten(*at, &matching)).collect()
+        let beaten = matching.iter().copied().filter(|at| self.is_beaten(*at, &matching));
+        beaten.filter(|at| self.rules[*at].rule.matches(act)).collect()
     }
 
     fn matching(&self, act: &Act) -> Vec<usize> {
-        (0..self.rules.len()).filter(|at| self.rules[*at].rule.matches(act)).collect()
+        // One that refuses what lacks a dimension competes with the others of its policy.
+        let is_asked = |rule: &Rule| rule.matches(act) || rule.refuses_what_lacks(act);
+        (0..self.rules.len()).filter(|at| is_asked(&self.rules[*at].rule)).collect()
     }
 
     fn is_beaten(&self, at: usize, matching: &[usize]) -> bool {
@@ -874,6 +897,9 @@ impl Oracle {
 
     /// Why the event itself is at fault, if it is.
     fn bad(&self, verb: Verb, act: &Act, live: &[usize]) -> Option<&'static str> {
+        if verb == Verb::Track && self.refuses_what_lacks(act) {
+            return Some("lacks a dimension");
+        }
         let stamp = act.stamp?;
         if stamp > self.now + AHEAD {
             return Some("too far ahead");
@@ -897,7 +923,8 @@ impl Oracle {
 
     fn key(&self, at: usize, act: &Act) -> Vec<String> {
         let per = &self.rules[at].rule.per;
-        per.iter().map(|name| act.dimension(name).unwrap_or_default().to_owned()).collect()
+        let rule = &self.rules[at].rule;
+        per.iter().map(|name| rule.value(act, name).unwrap_or_default().to_owned()).collect()
     }
 
     /// Each rule that applies is listed once, in the order of definition, and no other.
@@ -921,8 +948,30 @@ impl Oracle {
 impl Rule {
     fn matches(&self, act: &Act) -> bool {
         self.enabled
-            && self.filter.iter().all(|(key, value)| act.dimension(key) == Some(value))
-            && self.per.iter().all(|key| act.dimension(key).is_some())
+            && self.filter.iter().all(|(key, value)| self.value(act, key) == Some(value))
+            && self.per.iter().all(|key| self.value(act, key).is_some())
+    }
+
+    /// The value of a dimension, or what stands for one that the event lacks.
+    fn value<'a>(&'a self, act: &'a Act, key: &str) -> Option<&'a str> {
+        act.dimension(key).or(match &self.missing {
+            Missing::Stated(value) => Some(value),
+            Missing::Skip | Missing::Refuse => None,
+        })
+    }
+
+    fn refuses_what_lacks(&self, act: &Act) -> bool {
+        self.missing == Missing::Refuse && self.enforce == Enforce::Hard && self.lacks_for(act)
+    }
+
+    /// Whether the event would match if it had the dimensions that it lacks.
+    fn lacks_for(&self, act: &Act) -> bool {
+        let may_match =
+            |(key, value): &(String, String)| act.dimension(key).is_none_or(|found| found == value);
+        let mut named = self.filter.iter().map(|(key, _)| key).chain(&self.per);
+        self.enabled
+            && self.filter.iter().all(may_match)
+            && named.any(|key| act.dimension(key).is_none())
     }
 }
 
