@@ -121,7 +121,8 @@ fn flood(engine: &Engine, customer: &str, names: usize) {
     }
 }
 
-/// One customer's names take no room from the others', and what is in no sum is said in both shapes.
+/// One customer's names take no room from the others', and what is in no sum is said in both
+/// shapes.
 #[test]
 fn a_customer_has_64_names_and_those_that_rules_use_have_room_always() {
     let quota = Quota::new("Images", Metric::value("images"), 1_000, Period::Day);

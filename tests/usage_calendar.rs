@@ -394,9 +394,9 @@ fn points_whose_minutes_are_gone_say_so() {
 
 const START_SECOND: i64 = 1_705_314_600;
 
-/// Days are made of what is kept by the hour, in zones whose midnight is on no full hour too: half
-/// an hour (India, Iran, ...), a quarter (Nepal, Chatham, Eucla), and where clocks change by half an
-/// hour (Lord Howe, on the 7th of April).
+/// Days are made of what is kept by the hour, in zones whose midnight is on no full hour, too: half
+/// an hour (India, Iran, ...), a quarter (Nepal, Chatham, Eucla), and where clocks change by half
+/// an hour (Lord Howe, on the 7th of April).
 #[test]
 fn days_of_every_zone_are_exact_for_as_long_as_hours_are_kept() {
     let (engine, clock) =

@@ -262,7 +262,8 @@ mod tests {
             }
             let [minute, mut part, day_grid] = UNITS.map(Grid::of);
             part.coarse = coarsest;
-            let from = |grid: Grid, minute| if minute == MIN { MIN } else { grid.start_from(minute) };
+            let from =
+                |grid: Grid, minute| if minute == MIN { MIN } else { grid.start_from(minute) };
             let day = from(day_grid, coarse);
             let hour = from(part, middle).max(day);
             let minutes = if whole { [MIN; 3] } else { [from(minute, fine).max(hour), hour, day] };
@@ -273,7 +274,8 @@ mod tests {
             for (level, minutes) in pieces(&floors, &plan) {
                 prop_assert!(minutes.start >= floors.levels[level].1);
                 let splits_hour = |minute: i64| minute < coarsest && minute % 60 != 0;
-                prop_assert!(level != 1 || !splits_hour(minutes.start) && !splits_hour(minutes.end));
+                let splits = splits_hour(minutes.start) || splits_hour(minutes.end);
+                prop_assert!(level != 1 || !splits);
                 covered.push(minutes.start * 60..minutes.end * 60);
             }
             let seconds = |at: Timestamp| at.unix_seconds() + i64::from(at.subsec_nanos() > 0);

@@ -350,8 +350,8 @@ fn totals(rollups: &Rollups) -> BTreeMap<String, UsageTotals> {
     found
 }
 
-/// Files from before amounts had bounds may hold such values: their sum is not known, and everything
-/// else is.
+/// Files from before amounts had bounds may hold such values: their sum is not known, and all else
+/// is.
 #[test]
 fn a_sum_beyond_its_type_is_said_and_spoils_no_other() {
     let mut rollups = Rollups::new(&RollupOptions::new().dimensions(["customer_id"]));
