@@ -125,8 +125,8 @@
 //!   rule would, refuses nobody): see [`Enforcement`].
 //! - A refusal is a value. Errors are events and rules that cannot be judged; each names the field
 //!   and the reason, and a call that returns one has changed nothing.
-//! - How large an event may be is bounded, the same for every way in: [`bounds`]. What is wrong with
-//!   a body is named by its path: `events[3].inputTokens: -1 must be a whole number from 0 ...`.
+//! - How large an event may be is bounded, the same for every way in: [`bounds`]. What is wrong
+//!   in a body is named by its path: `events[3].inputTokens: -1 must be a whole number from 0 ...`.
 //! - A change of a rule carries its use over, as [`RateLimitUpdate`] and [`QuotaUpdate`] say.
 //!
 //! # Time
