@@ -457,7 +457,7 @@
 //! | `limitry_live_keys` | | a gauge: keys that have counters |
 //! | `limitry_store_failed` | | a gauge: engines whose store has failed |
 //! | `limitry_store_waiting_records` | | a gauge: records that wait for their commit |
-//! | `limitry_events_ahead_seconds` | | a gauge: how far a store's latest event is ahead of the time |
+//! | `limitry_events_ahead_seconds` | | a gauge: how far a store's latest event is ahead |
 //! | `limitry_clock_set_back_seconds` | | a gauge: how far clocks are behind their stores |
 //! | `limitry_events_recorded_total` | | recorded events |
 //! | `limitry_events_unmatched_total` | | events that were let in and that no rule counted |
