@@ -356,7 +356,7 @@ fn every_figure_is_described() {
         names(&board.counters).union(&names(&board.gauges)).cloned().collect();
     assert_eq!(*board.described.lock().expect("not poisoned"), figures);
     // A store has four gauges of its own.
-    assert_eq!(figures.len(), if cfg!(feature = "durable") { 13 } else { 8 });
+    assert_eq!(figures.len(), if cfg!(feature = "durable") { 13 } else { 9 });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Goal: an event that lacks a dimension which a rule filters or splits by passes the rule by only
-//! where the rule says so, and whoever looks finds out: the rule may refuse the event or count it by
-//! a value of its choice, `explain` says what the event has instead, and an engine tells of
+//! where the rule says so, and whoever looks finds out: the rule may refuse the event or count it
+//! by a value of its choice, `explain` says what the event has instead, and an engine tells of
 //! dimensions that no event has had.
 //!
 //! Method: worked cases. The model (`model.rs`) draws what rules make of a missing dimension, and
@@ -217,7 +217,7 @@ fn what_a_rule_makes_of_a_missing_dimension_is_data() {
         (r#"{"value": "none"}"#, stated("none")),
     ] {
         let json = format!(
-            r#"{{"name": "r", "limitValue": 1, "window": "hour", "per": "team", "onMissing": {text}}}"#
+            r#"{{"name": "r", "limitValue": 1, "window": "hour", "per": "x", "onMissing": {text}}}"#
         );
         let rule: RateLimit = serde_json::from_str(&json).expect("a rule");
         assert_eq!(rule.on_missing, on_missing);

@@ -458,7 +458,8 @@ fn crowd() -> impl Strategy<Value = Crowd> {
     prop_oneof![
         12 => (0_usize..4).prop_map(Crowd::Call),
         3 => (1_u32..40).prop_map(Crowd::PassBy),
-        3 => prop::sample::select(vec![1, 300, 360, 1_800, 3_599, 3_600, 7_200]).prop_map(Crowd::Wait),
+        3 => prop::sample::select(vec![1, 300, 360, 1_800, 3_599, 3_600, 7_200])
+            .prop_map(Crowd::Wait),
         1 => (1_u64..4).prop_map(Crowd::Cap),
         // One that lets new keys pass lets them pass.
         1 => prop::sample::select(vec![Overflow::Share, Overflow::Deny]).prop_map(Crowd::Overflow),
@@ -479,7 +480,8 @@ proptest! {
         let recording = if records { Recording::Newest(200) } else { Recording::Off };
         // A second rule of the partition keeps rows alive in which the first has nothing.
         let other = RateLimit::new("other", 1_u64 << 40, Window::Hour).per("customer_id");
-        let (engine, clock) = engine(|builder| rule(builder.recording(recording)).rate_limit(other));
+        let (engine, clock) =
+            engine(|builder| rule(builder.recording(recording)).rate_limit(other));
         let call = |customer: &str, gb: u64| {
             let event = Event::new(customer, "call").value("gb", gb);
             engine.track(&event).expect("a valid event").is_allowed()
@@ -693,7 +695,10 @@ proptest! {
     fn caps_and_counters_are_those_of_a_plain_model(
         mut rules in prop::collection::vec(plain(), 1..4),
         most_rows in 1_u64..10,
-        calls in prop::collection::vec((0_usize..10, 1_u64..6, prop::option::weighted(0.1, (0_usize..4, 1_u64..12))), 1..120),
+        calls in prop::collection::vec(
+            (0_usize..10, 1_u64..6, prop::option::weighted(0.1, (0_usize..4, 1_u64..12))),
+            1..120,
+        ),
     ) {
         let (engine, _) = engine(|builder| {
             rules.iter().enumerate().fold(builder.max_keys(most_rows), |builder, (place, rule)| {

@@ -97,15 +97,16 @@ pub enum RuleOutcome {
 
 impl Engine {
     /// Returns the dimensions that rules which are turned on filter or split by, and that no event
-    /// has had which this engine was asked about since it was built: misspelt, perhaps, or sent as a
-    /// number. Such rules match nothing. O(rules).
+    /// has had which this engine was asked about since it was built: misspelt, perhaps, or sent as
+    /// a number. Such rules match nothing. O(rules).
     ///
     /// ```
     /// use limitry::{Engine, Event, RateLimit, Window};
     ///
     /// let calls = RateLimit::new("Team calls", 100, Window::Minute).per("team_id");
     /// let engine = Engine::builder().rate_limit(calls).build()?;
-    /// assert!(engine.track(&Event::new("cust_123", "call").property("team", "red"))?.is_allowed());
+    /// let event = Event::new("cust_123", "call").property("team", "red");
+    /// assert!(engine.track(&event)?.is_allowed());
     /// let unseen = engine.unseen_dimensions();
     /// assert_eq!((&*unseen[0].dimension, &*unseen[0].rules[0]), ("team_id", "Team calls"));
     /// # Ok::<(), limitry::Error>(())

@@ -64,8 +64,9 @@ pub enum OnMissing {
     /// The event is an error ([`EventError::MissingDimension`](crate::EventError)), where the rule
     /// is hard and judges. `record`, which refuses nothing, leaves the rule alone.
     Refuse,
-    /// The event counts as one that has this value: all that lack the dimension share it, with those
-    /// that say it. A calendar quota that comes later does not find them in the recorded events.
+    /// The event counts as one that has this value: all that lack the dimension share it, with
+    /// those that say it. A calendar quota that comes later does not find them in the recorded
+    /// events.
     Value(String),
 }
 
@@ -86,12 +87,13 @@ impl OnMissing {
 #[non_exhaustive]
 pub enum Overflow {
     /// All new keys share one more counter of the rule. One that gets a counter of its own, once
-    /// there is room, starts from what is recorded of it where a calendar quota finds that complete,
-    /// and else from all that the shared one holds, which keeps it: no key ever has two budgets.
+    /// there is room, starts from what is recorded of it where a calendar quota finds that
+    /// complete, and else from all that the shared one holds, which keeps it: no key ever has two
+    /// budgets.
     #[default]
     Share,
-    /// New keys are refused what adds something; the wait is [`Never`](crate::RetryAfter::Never), because it hangs
-    /// on other keys.
+    /// New keys are refused what adds something; the wait is [`Never`](crate::RetryAfter::Never),
+    /// because it hangs on other keys.
     Deny,
     /// New keys pass this rule uncounted. One that gets a counter starts afresh, but for a calendar
     /// quota, which finds in the recorded events what it did not count.

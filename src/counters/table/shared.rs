@@ -1,8 +1,9 @@
-//! A key that gets a counter of its own after it may have used the one that keys without room share.
+//! A key that gets a counter of its own after it may have used the one that keys without room
+//! share.
 //!
-//! The new counter starts from all that the shared one holds, which keeps it: nobody knows whose use
-//! it is, and so one key at one instant never has more than the limit. What is recorded of the key
-//! itself is known better, and a calendar quota goes by that where it is complete.
+//! The new counter starts from all that the shared one holds, which keeps it: nobody knows whose
+//! use it is, and so one key at one instant never has more than the limit. What is recorded of the
+//! key itself is known better, and a calendar quota goes by that where it is complete.
 
 use smallvec::SmallVec;
 
