@@ -42,7 +42,7 @@ impl Engine {
         tracing::instrument(name = "update_meter", skip_all, fields(id = id), err)
     )]
     pub fn update_meter(&self, id: &str, update: MeterUpdate) -> Result<Meter, RulesError> {
-        self.changed(|change| {
+        self.changed(move |change| {
             let mut list = change.current.meters.list().to_vec();
             let found = list.iter_mut().find(|meter| meter.known_id() == id);
             let Some(slot) = found else { return Err(not_found(KIND, id)) };

@@ -189,7 +189,7 @@ impl Small {
         now: Moment,
     ) -> Said {
         let timeline = self.table.timeline();
-        let happened = event.happened_at().map(Timestamp::from);
+        let happened = event.happened_at();
         let mut matches = Matches::default();
         self.snapshot.index.find(event, &mut matches);
         let cost = |rule: u32| match &self.snapshot.rules[rule as usize].rule {

@@ -16,7 +16,7 @@ struct Shapes {
     #[serde(default)]
     flag: bool,
     #[serde(default)]
-    list: Vec<Shapes>,
+    list: Vec<Self>,
     #[serde(default)]
     map: BTreeMap<String, Choice>,
     choice: Option<Choice>,

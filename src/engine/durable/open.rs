@@ -88,7 +88,6 @@ impl EngineBuilder {
 impl Engine {
     /// Merges the rules of the code into the stored ones: what changed in the code since the last
     /// time is changed, what was changed at run time stays.
-    #[expect(clippy::redundant_closure_for_method_calls, reason = "a change has one lifetime")]
     fn go_on_with(
         &self,
         rules: RuleSet,

@@ -18,7 +18,7 @@ fn fingerprint(event: &Event<'_>) -> u64 {
 const NOW: Timestamp = Timestamp::new(1_700_000_000, 7);
 
 fn packed(event: &Event<'_>) -> Packed {
-    let happened = event.happened_at().map(Timestamp::from);
+    let happened = event.happened_at();
     let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
     Packed::new(event, happened.unwrap_or(NOW), &hasher)
 }
