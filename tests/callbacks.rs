@@ -277,7 +277,10 @@ mod store {
 
     /// Storage in memory whose syncs wait while it is held.
     #[derive(Clone, Debug, Default)]
-    struct Held(Arc<(Mutex<(Vec<u8>, bool)>, std::sync::Condvar)>);
+    struct Held(Arc<(Mutex<Content>, std::sync::Condvar)>);
+
+    /// The bytes, and whether syncs wait.
+    type Content = (Vec<u8>, bool);
 
     impl Held {
         fn hold(&self, held: bool) {

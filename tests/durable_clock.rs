@@ -164,7 +164,7 @@ fn nobody_waits_until_the_clock_has_caught_up() {
         engine.close().expect("it closes");
         drop(engine);
         let (engine, clock) = open(&file, START, build);
-        assert_eq!(engine.now(), date(START).into());
+        assert_eq!(engine.now(), date(START));
         let mut passed = 0;
         while engine.track(&Event::new("c", "call")).expect("good").is_allowed() {
             passed += 1;
@@ -278,13 +278,13 @@ fn events_dated_ahead_stay_there_and_are_told_of() {
         drop(engine);
         let (engine, clock) = open(&file, START, build);
         let latest = date(START + ahead + 4 * MINUTE);
-        assert_eq!(engine.health().latest_ahead, Some(latest.into()));
+        assert_eq!(engine.health().latest_ahead, Some(latest));
         let back = engine.health().set_back;
         assert!(back >= duration(ahead) && back <= duration(ahead + 5 * MINUTE), "{back:?}");
         let _ = engine.track(&call(9)).expect("good");
         let found = engine.events().iter(EventQuery::new()).expect("a good question");
         let dates: Vec<_> = found.map(|found| found.timestamp).collect();
-        assert!(dates.contains(&latest.into()) && dates.contains(&date(START).into()));
+        assert!(dates.contains(&latest) && dates.contains(&date(START)));
         let sums = |start: Nanos, end: Nanos| {
             let query = UsageQuery::new(date(start), date(end));
             let summary = engine.usage().summary(&query).expect("sums");

@@ -354,7 +354,7 @@ fn filters_and_ranges_that_can_match_nothing_are_errors() {
     let (start, end) = (date(START), date(START + SECOND));
     for (start, end) in [(start, start), (end, start)] {
         let why = engine.events().list(&query().between(start, end)).expect_err("no such range");
-        assert_eq!(why, QueryError::EmptyRange { start: start.into(), end: end.into() });
+        assert_eq!(why, QueryError::EmptyRange { start, end });
     }
     assert!(engine.events().list(&query().between(start, end)).is_ok());
 }

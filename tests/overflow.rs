@@ -326,8 +326,11 @@ fn a_raised_cap_helps_at_once_and_a_lowered_one_takes_nothing_away() {
     assert_eq!(engine.live_keys(), 6);
 }
 
+/// What a kind of counter is called, and what adds a rule of it.
+type Kind = (&'static str, Box<dyn Fn(EngineBuilder) -> EngineBuilder>);
+
 /// Every kind of counter, of ten an hour.
-fn ten_an_hour() -> Vec<(&'static str, Box<dyn Fn(EngineBuilder) -> EngineBuilder>)> {
+fn ten_an_hour() -> Vec<Kind> {
     let limit = |algorithm| {
         move |builder: EngineBuilder| {
             let rule = RateLimit::new("ten", 10, Window::Hour).per("customer_id").max_keys(1);

@@ -277,7 +277,9 @@ fn a_body_beyond_a_bound_is_not_read_to_its_end() {
     let text = |number: u64| format!("{}\"n{number}\":\"x\"", if number == 0 { "" } else { "," });
     let same = |number: u64| format!("{}\"n\":[1]", if number == 0 { "" } else { "," });
     let values = |number: u64| format!("{}\"n{number}\":1", if number == 0 { "" } else { "," });
-    let cases: [(&str, fn(u64) -> String, usize); 7] = [
+    /// How a body goes on, with what for each number, and how many numbers are read at most.
+    type Case = (&'static str, fn(u64) -> String, usize);
+    let cases: [Case; 7] = [
         (r#""values":{"#, values, 1_000),
         (r#""properties":{"#, text, 1_000),
         (r#""dimensions":{"#, text, 1_000),
