@@ -2,9 +2,9 @@
 //!
 //! An [`Engine`] lives in the application's process. Before a costly act (a model call, an
 //! embedding, a tool run) ask [`Engine::track`]: it checks every rate limit and every quota that
-//! matches the event, takes from all of them or from none, records the event, and answers in well
-//! under a microsecond, with no network hop, and no background thread unless it has a
-//! [store](#durability).
+//! matches the event, takes from all of them or from none, records the event, and answers in about
+//! a microsecond, or in less than half of one where nothing is recorded. There is no network hop,
+//! and no background thread unless it has a [store](#durability).
 //!
 //! ```
 //! use limitry::{Engine, Event, Metric, Outcome, Period, Quota, RateLimit, Window};
@@ -49,7 +49,7 @@
 //!    it shares and one of its own loses nothing of what it used. *(`memory`, `overflow`)*
 //! 6. **No time travel.** A clock that steps back mints nothing and refunds nothing. Calendar
 //!    periods, which are those of UTC, are right across leap days, month ends and years.
-//!    *(`model`, `long_runs`, the calendar's own tests)*
+//!    *(`model`, `long_runs`, `durable_clock`, the calendar's own tests)*
 //! 7. **Nothing twice, nothing lost.** The idempotency key, the event and its counts are one step,
 //!    in memory and, with the feature `durable`, on disk. Of two calls with one key at the same
 //!    time one counts, and both get the same answer, also across a restart. Each [durability
@@ -59,7 +59,12 @@
 //!    sums over any cut of time or of a dimension add up to the total, which is the fold of the
 //!    events that were let in. What a cap leaves without a row of its own is in a row for the
 //!    others, and an answer says which time it covers. *(`usage_model`, `usage_threads`,
-//!    `usage_trace`, `usage_calendar`)*
+//!    `usage_trace`, `usage_calendar`, `quota_meters`, `retention`)*
+//! 9. **Nobody hurts others.** What one customer sends is bounded where it comes in, by the
+//!    [`bounds`], and costs the others no answer, no counter and no long lock. *(`bounds`,
+//!    `wire_errors`, `usage`)*
+//! 10. **Your code runs under no lock**: clocks, recorders, collectors and wakers may call the
+//!     engine, and a panic of theirs leaves everything usable. *(`callbacks`, `metrics`)*
 //!
 //! # What it does not promise
 //!
@@ -106,8 +111,8 @@
 //! - A quota refuses when used + amount > limit, a token bucket when it holds less than the cost.
 //!   What adds nothing to a rule is never refused by it, at the limit or above: an event without
 //!   the metric, a cost of 0, a refund, a gauge that does not rise. A limit of 0 blocks, and a rule
-//!   without a limit counts and refuses nothing. How each algorithm counts, and the most that it admits in any span of its window, is said at
-//!   [`Algorithm`] and [`RateLimit::worst_case`].
+//!   without a limit counts and refuses nothing. How each algorithm counts, and the most that it
+//!   admits in any span of its window, is said at [`Algorithm`] and [`RateLimit::worst_case`].
 //! - An amount below zero (a refund, a correction) counts in quotas and meters as what it is: less
 //!   than nothing may be used, and no more than the limit is left. A rate limit gives back the
 //!   newest uses of the window, or what a bucket misses, and no more.

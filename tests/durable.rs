@@ -180,8 +180,8 @@ fn enforcement(dice: &mut Dice) -> Enforcement {
 }
 
 fn quota(dice: &mut Dice, number: u64) -> Quota {
-    // Rolling quotas that came late are told again after a restart, in pieces of a sixtieth, and are
-    // not the same to the nanosecond: `durable_windows` tries those.
+    // Rolling quotas that came late are told again after a restart, in pieces of a sixtieth, and
+    // are not the same to the nanosecond: `durable_windows` tries those.
     let (period, metric) = match dice.below(5) {
         0 => (dice.pick(&[Period::Hour, Period::AllTime]), Metric::meter("peak")),
         1 => (dice.pick(&[Period::Day, Period::Month]), Metric::meter("level")),

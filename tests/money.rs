@@ -120,7 +120,10 @@ fn limits_on_costs_and_values_have_digits_and_those_on_counts_are_whole() {
         let set: RuleSet = serde_json::from_value(body).map_err(|why| why.to_string())?;
         Engine::builder().rule_set(set).build().map_err(|why| why.to_string())
     };
-    let quota = |metric: &str, limit: Value| json!({"quotas": [{"name": "q", "metric": metric, "limitValue": limit, "period": "day"}]});
+    let quota = |metric: &str, limit: Value| {
+        let quota = json!({"name": "q", "metric": metric, "limitValue": limit, "period": "day"});
+        json!({ "quotas": [quota] })
+    };
     for metric in ["total_cost_cents", "values.gpu_seconds"] {
         let engine = rules(quota(metric, json!(0.5))).expect("a good rule");
         let rule = engine.quotas().pop().expect("one rule");

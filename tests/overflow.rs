@@ -743,7 +743,8 @@ proptest! {
             let rows: BTreeSet<usize> =
                 rules.iter().flat_map(|rule| rule.own.keys().copied()).collect();
             prop_assert_eq!(engine.live_keys(), rows.len() as u64);
-            let figures: Vec<u64> = decision.quotas().map(|status| status.used.to_u64_ceil()).collect();
+            let used = |status: limitry::QuotaStatus<'_>| status.used.to_u64_ceil();
+            let figures: Vec<u64> = decision.quotas().map(used).collect();
             let expected: Vec<u64> = places
                 .iter()
                 .map(|place| match place {

@@ -337,8 +337,8 @@ fn a_refund_leaves_a_rolling_quota_as_a_use_does() {
     clock.advance(duration(30 * MINUTE));
     assert!(passes(&engine, &images(14)));
     assert_eq!(used(), 8);
-    // Two of ten are left until the refund leaves at 60 minutes, and ten when the use of now does, at
-    // 90. In between is the first instant at which the other rule has room.
+    // Two of ten are left until the refund leaves at 60 minutes, and ten when the use of now does,
+    // at 90. In between is the first instant at which the other rule has room.
     let refused = engine.track(&images(2)).expect("valid");
     assert_eq!(wait(&refused), HOUR);
     clock.advance(duration(30 * MINUTE));

@@ -342,8 +342,8 @@ fn what_is_wrong_with_a_rule_is_named() {
         (r#""dimensionFilters":["a"]"#, "dimensionFilters: a list must be an object"),
         (
             r#""algorithm":"slidng_window""#,
-            "algorithm: unknown variant `slidng_window`, expected one of `token_bucket`, `fixed_window`, \
-             `sliding_window`; did you mean `sliding_window`?",
+            "algorithm: unknown variant `slidng_window`, expected one of `token_bucket`, \
+             `fixed_window`, `sliding_window`; did you mean `sliding_window`?",
         ),
         (r#""policy":[]"#, "policy: a list must be a string"),
     ];
@@ -392,7 +392,8 @@ fn what_is_wrong_with_a_rule_is_named() {
         (r#"{"meters":[{"name":"a","field":"values."}]}"#, "meters[0].field: \"values.\" must be"),
         (
             r#"{"rateLimit":[]}"#,
-            "unknown field `rateLimit`, expected one of `meters`, `rateLimits`, `quotas`; did you mean `rateLimits`?",
+            "unknown field `rateLimit`, expected one of `meters`, `rateLimits`, `quotas`; did you \
+             mean `rateLimits`?",
         ),
         ("7", "7 must be an object"),
     ] {

@@ -23,8 +23,8 @@ pub(crate) fn merge_declared(
         [before, code].map(RuleSet::into_parts);
     let mut merged = merge(&old_rules, &new_rules, rules, |_| false);
     let is_counted = |meter: &Arc<Meter>| {
-        let counts = |rule: &Paired<Rule>| matches!(rule.new.metric(), Metric::Meter(id) if id == meter.known_id());
-        merged.iter().any(counts)
+        let id = meter.known_id();
+        merged.iter().any(|rule| matches!(rule.new.metric(), Metric::Meter(of) if of == id))
     };
     let merged_meters = merge(old_meters.list(), new_meters.list(), meters.list(), is_counted);
     follow_meters(&mut merged, &merged_meters, meters.list());

@@ -76,9 +76,9 @@ pub(crate) fn fill_ids<T: Named>(all: &mut [T], others: &[T]) {
 }
 
 /// The id that a name makes: a prefix, and the name's ASCII letters and digits in lower case with
-/// `_` for what is between them. Where that leaves nothing, or leaves out letters of other
-/// scripts or what is beyond the first 40 characters, a hash of the name follows. At most 53 characters with the prefixes
-/// that there are, which leaves room for a number.
+/// `_` for what is between them. Where that leaves nothing, or leaves out letters of other scripts
+/// or what is beyond the first 40 characters, a hash of the name follows. At most 53 characters
+/// with the prefixes that there are, which leaves room for a number.
 pub(super) fn id_of_name(prefix: &str, name: &str) -> String {
     let mut id = prefix.to_owned();
     for letter in name.chars().take(NAME_CHARS) {

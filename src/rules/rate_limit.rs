@@ -175,8 +175,8 @@ impl RateLimit {
     }
 
     /// Returns the most that one counter can admit in any span of the window's length; `None`
-    /// where it refuses nobody (soft, shadow, without a limit). What is recorded comes on top: it is
-    /// not admitted.
+    /// where it refuses nobody (soft, shadow, without a limit). What is recorded comes on top: it
+    /// is not admitted.
     ///
     /// The span includes both its ends for a token bucket and a fixed window. For a sliding
     /// window it is half open: a use at one end has left at the other.

@@ -1269,7 +1269,7 @@ impl Counted {
         let (lo, hi) = match (from_bucket, to_bucket) {
             // Another window of the same bucket: exact, or rounded up to whole tokens.
             (true, true) => (used.lo, up(used.hi)),
-            // The least part of what has fractions is a millionth, which may be what "whole" means for it.
+            // The least part of what has fractions is a millionth, which may be its "whole".
             (true, false) if !self.rule.measure.is_whole() => (used.lo, up(used.hi)),
             (true, false) => {
                 let bucket = self.bucket(key, now);
