@@ -11,11 +11,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use chrono::DateTime;
 use limitry::{
-    Timestamp, 
     Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Metric, Period, Quota,
-    RateLimit, Recording, RollupOptions, Window,
+    RateLimit, Recording, RollupOptions, Timestamp, Window,
 };
 
 use crate::counting;
