@@ -20,6 +20,7 @@ use limitry::{
     Algorithm, Amount, Engine, EngineBuilder, Event, Meter, MeterQuery, Metric, Period, Quota,
     RateLimit, Window,
 };
+#[cfg(feature = "durable")]
 use support::Dice;
 use support::engine;
 
