@@ -4,13 +4,11 @@
 //! under the call's own model. Read it as one flat line: 100 000 definitions may cost what 10 do,
 //! but for the processor's caches.
 
-mod support;
-
 use std::hint::black_box;
 
+use bench_support::{Customers, built, four, model_call, smoke, track};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use limitry::{Engine, RateLimit, Recording, Window};
-use support::{Customers, built, four, model_call, smoke, track};
 
 /// An engine with four rules that match among `definitions`.
 fn engine(definitions: usize) -> Engine {

@@ -5,13 +5,11 @@
 //! where the table grows. Ten million customers take some 2 GB and a minute to introduce: they run
 //! where `LIMITRY_BENCH_LARGE` is set.
 
-mod support;
-
 use std::hint::black_box;
 
+use bench_support::{Customers, built, four, model_call, smoke, track};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use limitry::{Engine, Recording};
-use support::{Customers, built, four, model_call, smoke, track};
 
 fn decide_by_keys(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decide_by_keys");

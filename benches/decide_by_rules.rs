@@ -4,13 +4,11 @@
 //! one entry of the table, so the step from 1 to 8 is to show arithmetic alone: read the slope,
 //! (time of 8 - time of 1) / 7, as the price of one more rule.
 
-mod support;
-
 use std::hint::black_box;
 
+use bench_support::{Customers, GENEROUS, built, model_call, track};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use limitry::{Engine, Metric, Period, Quota, RateLimit, Recording, Window};
-use support::{Customers, GENEROUS, built, model_call, track};
 
 /// An engine with `count` rules that match every model call.
 fn engine(count: usize) -> Engine {

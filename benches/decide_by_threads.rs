@@ -5,15 +5,13 @@
 //! one piece of memory behind one lock; throughput is to hold, not to collapse. The throughput
 //! line counts decisions of all threads together.
 
-mod support;
-
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bench_support::{Customers, built, four, model_call, track};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use limitry::{Engine, Recording};
-use support::{Customers, built, four, model_call, track};
 
 /// The time until all `threads` have made `calls` decisions each.
 #[expect(clippy::disallowed_methods, reason = "a bench reads the machine's clock")]

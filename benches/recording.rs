@@ -4,13 +4,11 @@
 //! the last 100 000 events in memory, full from the start of the measurement, so that each new one
 //! pushes the oldest out. `newest, with properties` shows what longer events add.
 
-mod support;
-
 use std::hint::black_box;
 
+use bench_support::{Customers, built, four, model_call, smoke, track};
 use criterion::{Criterion, criterion_group, criterion_main};
 use limitry::{Engine, Recording};
-use support::{Customers, built, four, model_call, smoke, track};
 
 fn recording(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("recording");

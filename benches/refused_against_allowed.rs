@@ -5,13 +5,11 @@
 //! at once (the longest way: every rule's exact wait is computed). `rendered` also asks for the
 //! wait and the HTTP headers, as a gateway does with a refusal.
 
-mod support;
-
 use std::hint::black_box;
 
+use bench_support::{Customers, GENEROUS, built, model_call, track};
 use criterion::{Criterion, criterion_group, criterion_main};
 use limitry::{Engine, Metric, Period, Quota, RateLimit, Recording, Window};
-use support::{Customers, GENEROUS, built, model_call, track};
 
 /// Four rules of a customer with these limits: two rate limits, then two quotas. A limit of 1
 /// refuses from the second call on; the quotas' amounts are above it from the first.

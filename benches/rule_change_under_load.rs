@@ -5,16 +5,14 @@
 //! a lock, so the three are to be near each other; a machine with one free core shows the change's
 //! own work too. `change`: one update of one limit by the number of definitions.
 
-mod support;
-
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use bench_support::{Customers, built, four, model_call, smoke, track};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use limitry::{Engine, RateLimit, RateLimitUpdate, Recording, Window};
-use support::{Customers, built, four, model_call, smoke, track};
 
 fn engine(definitions: usize) -> Engine {
     let mut builder = four(Engine::builder().recording(Recording::Off));

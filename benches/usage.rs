@@ -4,14 +4,12 @@
 //! by hours` must cost the same; `edges` adds the events of two minutes that the range cuts.
 //! `last day by team` groups by a dimension that is not declared, which goes through the log.
 
-mod support;
-
 use std::hint::black_box;
 use std::time::Duration;
 
+use bench_support::{Customers, built, smoke};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use limitry::{Engine, Event, Interval, ManualClock, Timestamp, UsageQuery};
-use support::{Customers, built, smoke};
 
 const MONTH_SECONDS: u64 = 31 * 86_400;
 
@@ -69,7 +67,7 @@ fn questions(criterion: &mut Criterion) {
 fn batches(criterion: &mut Criterion) {
     let mut customers = Customers::new(10_000, 7);
     let names: Vec<String> = (0..1_000).map(|_| customers.draw().to_owned()).collect();
-    let batch: Vec<Event<'_>> = names.iter().map(|name| support::model_call(name)).collect();
+    let batch: Vec<Event<'_>> = names.iter().map(|name| bench_support::model_call(name)).collect();
     let engine = built(Engine::builder());
     criterion.bench_function("record_batch of 1 000", |bencher| {
         bencher.iter(|| assert!(black_box(engine.record_batch(&batch)).is_ok()));

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use limitry::{Engine, ManualClock};
 
-use crate::cast::{Cast, Request};
-use crate::progress;
 use crate::tally::{Span, Tally};
+use example_support::cast::{Cast, Request};
+use example_support::progress;
 
 /// How fast the decisions were.
 #[derive(Debug)]

@@ -6,9 +6,9 @@
 //! cargo run --release --example replay -- TRACE.csv ...   # Azure LLM inference traces
 //! ```
 //!
-//! The way of the data: `intake` reads files with `trace`, or `day` makes requests up; `cast`
-//! says who calls; `drive` sends each request through the engine that `rules` built and has
-//! `tally` count the decision; `report` puts the tally into words with `text`.
+//! The way of the data: of `examples/support`, `intake` reads files with `trace`, or `day` makes
+//! requests up, and `cast` says who calls; `drive` sends each request through the engine that
+//! `rules` built and has `tally` count the decision; `report` puts the tally into words.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -18,16 +18,10 @@
 )]
 
 mod args;
-mod cast;
-mod day;
 mod drive;
-mod intake;
-mod progress;
 mod report;
 mod rules;
 mod tally;
-mod text;
-mod trace;
 
 use std::env;
 use std::error::Error;
@@ -38,7 +32,8 @@ use std::process::ExitCode;
 use limitry::{ManualClock, Timestamp};
 
 use args::Command;
-use cast::{Cast, Request};
+use example_support::cast::{Cast, Request};
+use example_support::{day, intake, text};
 
 /// How many calls a made-up day has.
 const DAY_CALLS: u32 = 200_000;

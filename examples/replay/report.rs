@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use crate::cast::{Cast, MODELS};
 use crate::drive::Pace;
 use crate::rules;
 use crate::tally::{Span, Sums, Tally, Timeline, Waits};
-use crate::text::{Table, duration, grouped, percent, sparkline};
+use example_support::cast::{Cast, MODELS};
+use example_support::text::{Table, duration, grouped, percent, sparkline};
 
 const CUSTOMERS_SHOWN: usize = 10;
 

@@ -1,6 +1,6 @@
 //! The rules of the replay: what a company that resells model calls might run with.
 //!
-//! `tests/replay_trace.rs` says the same rules again in its own words, to check the engine.
+//! `examples/tests/replay` says the same rules again in its own words, to check the engine.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use limitry::{
     Algorithm, BuildError, Clock, Enforcement, Engine, Metric, Period, Quota, RateLimit, Window,
 };
 
-use crate::cast::{ENTERPRISE, MODELS};
+use example_support::cast::{ENTERPRISE, MODELS};
 
 pub const REQUESTS: &str = "Requests per minute";
 pub const REQUESTS_ENTERPRISE: &str = "Requests per minute, enterprise";

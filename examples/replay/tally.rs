@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use hdrhistogram::{CreationError, Histogram};
 use limitry::{Decision, Outcome, RetryAfter};
 
-use crate::cast::{MODELS, Request};
 use crate::rules;
+use example_support::cast::{MODELS, Request};
 
 /// Calls and their tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

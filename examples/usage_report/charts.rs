@@ -146,7 +146,7 @@ fn add_hints(svg: &mut String, buckets: &[Bucket], place: i32, height: i32) {
              <title>{} UTC: {} calls, {} tokens in, {} out{}</title></rect>",
             height - BOTTOM,
             bucket.start.format("%H:%M"),
-            crate::text::grouped(bucket.calls),
+            example_support::text::grouped(bucket.calls),
             crate::words::number(bucket.input_tokens),
             crate::words::number(bucket.output_tokens),
             if bucket.is_complete { "" } else { ", not all kept" },

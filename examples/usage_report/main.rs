@@ -9,8 +9,8 @@
 //!
 //! The way of the data: `traffic` says who calls which service; `recording` sends each call into
 //! an engine; `figures` asks the engine; `terminal` puts the figures into words, `page` and
-//! `charts` into a page that needs no network. What reads traces and makes days up is shared with
-//! the example `replay`.
+//! `charts` into a page that needs no network. What reads traces and makes days up is shared
+//! with the example `replay`: `examples/support`.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -20,25 +20,11 @@
 )]
 
 mod args;
-#[path = "../replay/cast.rs"]
-#[allow(dead_code, reason = "the replay tells more of customers and models")]
-mod cast;
 mod charts;
-#[path = "../replay/day.rs"]
-mod day;
 mod figures;
-#[path = "../replay/intake.rs"]
-mod intake;
 mod page;
-#[path = "../replay/progress.rs"]
-mod progress;
 mod recording;
 mod terminal;
-#[path = "../replay/text.rs"]
-#[allow(dead_code, reason = "the replay has charts of its own")]
-mod text;
-#[path = "../replay/trace.rs"]
-mod trace;
 mod traffic;
 mod words;
 

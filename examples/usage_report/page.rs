@@ -6,8 +6,8 @@ use std::fmt::{self, Display, Formatter, Write};
 use crate::charts::{self, Paint, Part};
 use crate::figures::{Bucket, Figures, Row};
 use crate::terminal;
-use crate::text::grouped;
 use crate::words::{amount, dollars, number, share};
+use example_support::text::grouped;
 
 const CUSTOMERS_SHOWN: usize = 10;
 /// More bars are no chart any more; the table below has the same rows.

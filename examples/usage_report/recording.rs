@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use limitry::{BuildError, Engine, ManualClock, Meter, RollupOptions, Timestamp};
 
-use crate::progress;
 use crate::traffic::{SERVICE, Traffic};
+use example_support::progress;
 
 pub const LARGEST_CALL: &str = "mtr_largest_call";
 pub const AVERAGE_CALL: &str = "mtr_average_call";

@@ -7,8 +7,8 @@ use chrono::Timelike;
 use limitry::UsageTotals;
 
 use crate::figures::{Bucket, Figures, Row};
-use crate::text::{Table, duration, grouped};
 use crate::words::{amount, compact, dollars, number, share, shortened};
+use example_support::text::{Table, duration, grouped};
 
 const CUSTOMERS_SHOWN: usize = 10;
 /// Longer names would push a table over the edge.

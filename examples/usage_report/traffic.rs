@@ -4,13 +4,13 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use example_support::cast::WeightError;
 use limitry::Event;
-use rand::distr::weighted::Error as WeightError;
 
-use crate::cast::{Cast, Request};
-use crate::intake;
-use crate::text::grouped;
-use crate::{day, trace};
+use example_support::cast::{Cast, Request};
+use example_support::intake;
+use example_support::text::grouped;
+use example_support::{day, trace};
 
 /// The dimension of an event that says which trace its call is from.
 pub const SERVICE: &str = "service";

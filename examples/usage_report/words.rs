@@ -2,7 +2,7 @@
 
 use limitry::Amount;
 
-use crate::text::grouped;
+use example_support::text::grouped;
 
 /// `1234567` as `1,234,567`.
 pub fn number(number: u128) -> String {
@@ -40,7 +40,7 @@ pub fn compact(number: u128) -> String {
 
 /// A share of a whole: `12.3%`.
 pub fn share(part: u128, whole: u128) -> String {
-    crate::text::percent(saturate(part), saturate(whole))
+    example_support::text::percent(saturate(part), saturate(whole))
 }
 
 /// A name of at most so many letters, three or more: what tells names apart stands at their start

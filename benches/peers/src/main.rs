@@ -1,6 +1,6 @@
 //! limitry beside what users would run today: the same calls, the same answers, timed.
 //!
-//! `cargo run --release --manifest-path benches/peers/Cargo.toml` prints one table. See README.md
+//! `cargo run --release -p limitry-peers` prints one table. See README.md
 //! in this folder for how to read it, how it is measured, and the other commands.
 
 mod by_hand;

@@ -15,33 +15,21 @@
     reason = "modules of the example, of which a test needs a part; a test may panic"
 )]
 
-#[path = "../examples/usage_report/args.rs"]
+#[path = "../usage_report/args.rs"]
 mod args;
-#[path = "../examples/replay/cast.rs"]
-mod cast;
-#[path = "../examples/usage_report/charts.rs"]
+#[path = "../usage_report/charts.rs"]
 mod charts;
-#[path = "../examples/replay/day.rs"]
-mod day;
-#[path = "../examples/usage_report/figures.rs"]
+#[path = "../usage_report/figures.rs"]
 mod figures;
-#[path = "../examples/replay/intake.rs"]
-mod intake;
-#[path = "../examples/usage_report/page.rs"]
+#[path = "../usage_report/page.rs"]
 mod page;
-#[path = "../examples/replay/progress.rs"]
-mod progress;
-#[path = "../examples/usage_report/recording.rs"]
+#[path = "../usage_report/recording.rs"]
 mod recording;
-#[path = "../examples/usage_report/terminal.rs"]
+#[path = "../usage_report/terminal.rs"]
 mod terminal;
-#[path = "../examples/replay/text.rs"]
-mod text;
-#[path = "../examples/replay/trace.rs"]
-mod trace;
-#[path = "../examples/usage_report/traffic.rs"]
+#[path = "../usage_report/traffic.rs"]
 mod traffic;
-#[path = "../examples/usage_report/words.rs"]
+#[path = "../usage_report/words.rs"]
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +42,7 @@ use std::time::Duration;
 use limitry::Amount;
 
 use args::{Command, Options};
-use cast::{Cast, MODELS};
+use example_support::cast::{Cast, MODELS};
 use figures::{Figures, Row};
 use traffic::Traffic;
 
@@ -65,7 +53,7 @@ const SEED: u64 = 42;
 
 fn trace_path(service: &str) -> PathBuf {
     let file = format!("AzureLLMInferenceTrace_{service}.csv");
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(file)
 }
 
 fn both_traces() -> [PathBuf; 2] {

@@ -12,28 +12,13 @@
     reason = "modules of the example, of which a test needs a part; an oracle may panic"
 )]
 
-#[path = "../examples/replay/args.rs"]
+#[path = "../../replay/args.rs"]
 mod args;
-#[path = "../examples/replay/cast.rs"]
-mod cast;
-#[path = "../examples/replay/day.rs"]
-mod day;
-#[path = "../examples/replay/intake.rs"]
-mod intake;
-#[path = "replay_trace/oracle.rs"]
 mod oracle;
-#[path = "../examples/replay/progress.rs"]
-mod progress;
-#[path = "replay_trace/reader.rs"]
-mod reader;
-#[path = "../examples/replay/rules.rs"]
+#[path = "../../replay/rules.rs"]
 mod rules;
-#[path = "../examples/replay/tally.rs"]
+#[path = "../../replay/tally.rs"]
 mod tally;
-#[path = "../examples/replay/text.rs"]
-mod text;
-#[path = "../examples/replay/trace.rs"]
-mod trace;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -44,17 +29,18 @@ use chrono::{DateTime, Utc};
 use limitry::{ManualClock, RetryAfter};
 
 use args::Command;
-use cast::{Cast, MODELS, Request};
+use example_support::cast::{self, Cast, MODELS, Request};
+use example_support::trace::Call;
+use example_support::{day, intake, text};
 use oracle::{Opinion, Oracle, Seen, Totals};
 use tally::{RuleTally, Span, Tally};
-use trace::Call;
 
 /// What a test gives back.
 type Outcome = Result<(), Box<dyn Error>>;
 
 fn trace_path(service: &str) -> PathBuf {
     let file = format!("AzureLLMInferenceTrace_{service}.csv");
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(file)
 }
 
 fn sums(calls: &[Call]) -> (usize, u64, u64) {
@@ -90,7 +76,7 @@ fn several_traces_are_merged_in_time() -> Outcome {
 fn a_file_that_cannot_be_read_is_named() {
     let missing = intake::read_files(&[trace_path("none")]).unwrap_err().to_string();
     assert!(missing.contains("AzureLLMInferenceTrace_none.csv"), "{missing}");
-    let no_trace = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/README.md");
+    let no_trace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/README.md");
     let no_trace = intake::read_files(&[no_trace]).unwrap_err().to_string();
     assert!(no_trace.contains("README.md: line 1 is not the header TIMESTAMP"), "{no_trace}");
 }

@@ -1,12 +1,23 @@
 //! What the reader of traces makes of good lines, bad lines and arbitrary bytes.
 
+#![allow(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    reason = "a test that panics is a test that fails"
+)]
+
+use std::error::Error;
+
 use chrono::DateTime;
 use proptest::collection::vec;
 use proptest::prelude::{any, proptest};
 use proptest::test_runner::{Config, RngSeed};
 
-use crate::Outcome;
-use crate::trace::{self, BadLine, Call, Reason, TraceError};
+use example_support::trace::{self, BadLine, Call, Reason, TraceError};
+
+/// What a test gives back.
+type Outcome = Result<(), Box<dyn Error>>;
 
 /// The 100 ns ticks from 1970 to 2250.
 const TICKS: i64 = 280 * 365 * 86_400 * 10_000_000;

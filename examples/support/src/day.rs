@@ -3,11 +3,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::distr::Distribution;
-use rand::distr::weighted::{Error as WeightError, WeightedIndex};
+use rand::distr::weighted::WeightedIndex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::cast::{Cast, Request};
+use crate::cast::{Cast, Request, WeightError};
 
 /// How busy each full hour is, against the others; minutes in between lie on a line.
 const HOURLY: [u32; 24] =

@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use limitry::Event;
 use rand::SeedableRng;
 use rand::distr::Distribution;
-use rand::distr::weighted::{Error as WeightError, WeightedIndex};
+pub use rand::distr::weighted::Error as WeightError;
+use rand::distr::weighted::WeightedIndex;
 use rand_chacha::ChaCha8Rng;
 
 use crate::trace::Call;
