@@ -6,11 +6,10 @@
 
 use std::fmt;
 
-use crate::amount::AmountError;
-use crate::clock::Timestamp;
+use crate::base::amount::AmountError;
+use crate::base::clock::Timestamp;
+use crate::journal::store::StoreError;
 use crate::log::EventId;
-#[cfg(feature = "durable")]
-use crate::log::store::StoreError;
 
 /// What is wrong with an event.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -110,7 +109,6 @@ pub enum TrackError {
     },
     /// The store takes nothing, or the commit of the event's record failed: whether it is there
     /// shows when the store is opened again.
-    #[cfg(feature = "durable")]
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -119,7 +117,6 @@ impl TrackError {
     /// The failure of a store as that of a whole batch; any other error is one event's own.
     pub(crate) fn of_batch(self) -> Result<BatchError, Self> {
         match self {
-            #[cfg(feature = "durable")]
             Self::Store(why) => Ok(BatchError::Store(why)),
             own => Err(own),
         }
@@ -160,7 +157,6 @@ pub enum BatchError {
     },
     /// The store takes nothing, or failed while the batch was recorded: how much of it is there
     /// shows when the store is opened again.
-    #[cfg(feature = "durable")]
     #[error(transparent)]
     Store(StoreError),
 }
@@ -273,7 +269,6 @@ pub enum ExportError {
         reason: Box<str>,
     },
     /// The store could not be read. What was read before is written, but for some lines.
-    #[cfg(feature = "durable")]
     #[error(transparent)]
     Store(StoreError),
     /// Lines could not be written.
@@ -392,11 +387,9 @@ pub enum BuildError {
     #[error(transparent)]
     Invalid(#[from] RuleSetError),
     /// The store could not be recovered.
-    #[cfg(feature = "durable")]
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The rules of the builder could not be brought into those of the store.
-    #[cfg(feature = "durable")]
     #[error(transparent)]
     Rules(RulesError),
 }
@@ -408,9 +401,7 @@ impl BuildError {
     pub fn problems(&self) -> &[RuleProblem] {
         match self {
             Self::Invalid(why) => why.problems(),
-            #[cfg(feature = "durable")]
             Self::Rules(RulesError::Invalid(why)) => why.problems(),
-            #[cfg(feature = "durable")]
             _ => &[],
         }
     }
@@ -441,7 +432,6 @@ pub enum RulesError {
     },
     /// The store did not take the change. Where it failed while it wrote, the change is in force
     /// and may be gone when the store is opened again.
-    #[cfg(feature = "durable")]
     #[error(transparent)]
     Store(StoreError),
 }
@@ -463,7 +453,6 @@ pub enum Error {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// A store could not be opened, read or written.
-    #[cfg(feature = "durable")]
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A question could not be answered.

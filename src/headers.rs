@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::amount::Amount;
+use crate::base::amount::Amount;
 use crate::decision::{Decision, RetryAfter, Told};
 use crate::rules::{Metric, Period, Rule};
 

@@ -482,49 +482,33 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-mod amount;
-#[cfg(feature = "durable")]
-mod bytes;
-mod calendar;
-mod clock;
+mod base;
+mod compiled;
 mod counters;
 mod decision;
-#[cfg(feature = "durable")]
-mod durable;
 mod engine;
 mod error;
 mod event;
-mod figures;
-#[cfg(feature = "durable")]
-mod format;
 mod headers;
 mod idempotency;
-mod index;
-mod ledger;
+mod journal;
 mod log;
-mod progress;
-mod query;
+mod recording;
 mod rules;
-mod snapshot;
-mod suggest;
+mod telemetry;
 mod usage;
-#[cfg(feature = "durable")]
-mod varint;
-mod wire;
 
-pub use self::amount::{Amount, AmountError, IntoAmount};
-pub use self::clock::{
+pub use self::base::amount::{Amount, AmountError, IntoAmount};
+pub use self::base::clock::{
     Clock, ManualClock, SystemClock, Timestamp, TimestampParseError, TimestampRangeError,
 };
+pub use self::base::progress::Progress;
 pub use self::decision::{Decision, Outcome, QuotaStatus, RateLimitStatus, RetryAfter, Standing};
-#[cfg(feature = "durable")]
-pub use self::durable::{Durability, Durable, OnFailure, OpenOptions, VerifyReport};
 pub use self::engine::{
     BadLines, BatchEvent, BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation,
     ExportReport, ImportReport, MeterHandle, Recording, RuleExplanation, RuleOutcome, SkippedLine,
     UnseenDimension, Usage,
 };
-#[cfg(feature = "durable")]
 pub use self::engine::{Committed, Health};
 pub use self::error::{
     BatchError, BatchProblem, BuildError, Error, EventError, ExportError, ImportError, QueryError,
@@ -533,9 +517,10 @@ pub use self::error::{
 pub use self::event::{Event, EventBatch, PropertyValue, bounds};
 pub use self::headers::{HeaderDialect, Headers};
 #[cfg(feature = "durable")]
-pub use self::log::store::{Storage, StoreError};
+pub use self::journal::redb::{OpenOptions, Storage};
+pub use self::journal::store::StoreError;
+pub use self::journal::{Durability, Durable, OnFailure, VerifyReport};
 pub use self::log::{EventId, EventIdParseError, EventPage, EventQuery, RecordedEvent};
-pub use self::progress::Progress;
 pub use self::rules::{
     Aggregation, Algorithm, Enforcement, EventFilter, FieldChange, Meter, MeterField,
     MeterFieldParseError, MeterUpdate, Metric, MetricParseError, MetricValue, OnMissing, Overflow,

@@ -14,7 +14,6 @@ mod history;
 mod periods;
 mod policy;
 mod row;
-#[cfg(feature = "durable")]
 mod saved;
 mod sliding_window;
 mod table;
@@ -25,22 +24,19 @@ mod token_bucket;
 mod tests;
 
 pub(crate) use self::calendar_period::CalendarPeriod;
-#[cfg(feature = "durable")]
 pub(crate) use self::counter::SavedCounter;
 pub(crate) use self::counter::{ChangeTime, Checkpoints, Counter, MAX_AHEAD_SECONDS, Roster};
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};
 pub(crate) use self::history::{History, Used};
 pub(crate) use self::periods::{Ahead, Late, Periods};
-#[cfg(all(test, feature = "durable"))]
+#[cfg(test)]
 pub(crate) use self::policy::Reading;
 pub(crate) use self::policy::{Figures, Policy};
-#[cfg(feature = "durable")]
 pub(crate) use self::saved::{SavedStart, SavedTake, SavedTakes, decode_takes, encode_takes};
 pub(crate) use self::sliding_window::SlidingWindow;
-#[cfg(all(test, feature = "durable"))]
+#[cfg(test)]
 pub(crate) use self::table::Astray;
-#[cfg(feature = "durable")]
 pub(crate) use self::table::{Checked, Checking, Part, Restoring, Retake};
 pub(crate) use self::table::{
     Intent, Match, Place, Request, Start, Table, Take, Takes, Unsettled, Verdict,

@@ -10,7 +10,7 @@ use super::cell::Cell;
 use super::history::Used;
 use super::sliding_window::Step;
 use super::time::{At, Moment};
-use crate::calendar::{Calendar, PeriodBounds};
+use crate::base::calendar::{Calendar, PeriodBounds};
 use crate::rules::Units;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +38,6 @@ impl From<u64> for Late {
     }
 }
 
-#[cfg(feature = "durable")]
 impl Late {
     /// What comes after this, which held until the second `now`.
     pub(crate) fn followed_by(self, seconds: u64, now: i64) -> Self {

@@ -1,6 +1,5 @@
 //! One name for the algorithms.
 
-#[cfg(feature = "durable")]
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -272,7 +271,6 @@ impl Policy {
     }
 
     /// A counter's state as format 1 has it: counts were one word without a sign.
-    #[cfg(feature = "durable")]
     pub(super) fn of_format_1(&self, image: Image) -> Image {
         match (self, image.words.as_slice()) {
             (Self::SlidingWindow(policy), ring) => policy.of_ring(ring),
@@ -410,7 +408,6 @@ impl Policy {
         }
     }
 
-    #[cfg(feature = "durable")]
     pub(super) fn is_sliding(&self) -> bool {
         matches!(self, Self::SlidingWindow(_))
     }
@@ -430,7 +427,6 @@ impl Policy {
     }
 
     /// Whether what was before so long makes no difference to a sliding window.
-    #[cfg(feature = "durable")]
     pub(super) fn is_within(&self, time: Duration) -> bool {
         matches!(self, Self::SlidingWindow(policy) if policy.is_within(time))
     }
@@ -510,7 +506,6 @@ impl Reading {
         Some(PeriodUse { period: Bounds { length, start }, used: used.get() })
     }
 
-    #[cfg(feature = "durable")]
     pub(super) fn is_sliding(&self) -> bool {
         matches!(self, Self::SlidingWindow(_))
     }

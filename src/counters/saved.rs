@@ -15,10 +15,10 @@ use super::policy::Reading;
 use super::sliding_window::SlidingUse;
 use super::table::{Part, Start, Take};
 use super::time::{At, Moment};
-use crate::bytes::{take, take_u8, take_u64};
-use crate::format::Version;
+use crate::base::bytes::{take, take_u8, take_u64};
+use crate::base::format::Version;
+use crate::base::varint;
 use crate::rules::{Cost, Units};
-use crate::varint;
 
 /// The lower bits of the first byte: which algorithm's state follows.
 const KIND: u8 = 0b0111;
@@ -286,7 +286,7 @@ impl SavedTake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
+    use crate::base::clock::Timestamp;
     use crate::counters::{Match, Timeline};
 
     fn readings() -> Vec<Reading> {

@@ -14,12 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, Image, Lump, Wide};
 use super::entries::{self, Entries, EntriesMut, Entry};
-#[cfg(feature = "durable")]
 use super::policy::Reading;
-#[cfg(feature = "durable")]
 use super::saved::SavedTake;
 use super::time::{At, Moment};
-use crate::clock::NANOS_PER_SECOND;
+use crate::base::clock::NANOS_PER_SECOND;
 use crate::rules::Units;
 
 /// The grid's cells in a length.
@@ -375,7 +373,6 @@ impl SlidingWindow {
 
     /// The list that says what a ring of format 1 said: the newest slot, and what is used of 61
     /// slots, each at its place. Uses counted as if they were of their slot's last nanosecond.
-    #[cfg(feature = "durable")]
     pub(super) fn of_ring(&self, words: &[u64]) -> Image {
         let Some((newest, ring)) = words.split_first() else { return Self::fresh() };
         let slots = ring.len() as u64;
@@ -388,13 +385,11 @@ impl SlidingWindow {
     }
 
     /// The last nanosecond of a cell.
-    #[cfg(feature = "durable")]
     fn end_of(&self, cell: u64) -> Moment {
         Moment(cell.saturating_add(1).saturating_mul(self.slot).saturating_sub(1))
     }
 
     /// What a decision of long ago added.
-    #[cfg(feature = "durable")]
     pub(super) fn entry_of(&self, take: &SavedTake) -> Entry {
         let time = match take.reading {
             Reading::SlidingWindow(read) => read.passes_at,

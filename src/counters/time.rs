@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::{NANOS_PER_SECOND, Timestamp};
+use crate::base::clock::{NANOS_PER_SECOND, Timestamp};
 
 /// Nanoseconds on the engine's time line, which starts 100 years before the engine does, and never
 /// runs back.
@@ -78,7 +78,6 @@ impl Timeline {
     const LEAD_SECONDS: i64 = 3_155_760_000;
 
     /// The instant at which the line's engine started for the first time, to the second.
-    #[cfg(feature = "durable")]
     pub(crate) fn birth(self) -> Moment {
         let unshifted = Self { shift: 0, ..self };
         unshifted.start_of_second(self.origin_second.saturating_add(Self::LEAD_SECONDS))
@@ -89,19 +88,16 @@ impl Timeline {
     }
 
     /// The line that starts at a Unix second.
-    #[cfg(feature = "durable")]
     pub(crate) fn with_origin(origin_second: i64) -> Self {
         Self { origin_second, shift: 0 }
     }
 
     /// The same line with another shift.
-    #[cfg(feature = "durable")]
     pub(crate) fn shifted(self, shift: u64) -> Self {
         Self { shift, ..self }
     }
 
     /// How far the line is ahead of the calendar, in nanoseconds.
-    #[cfg(feature = "durable")]
     pub(crate) fn shift(self) -> u64 {
         self.shift
     }
@@ -113,7 +109,6 @@ impl Timeline {
     }
 
     /// The Unix second at which the line starts.
-    #[cfg(feature = "durable")]
     pub(crate) fn origin_second(self) -> i64 {
         self.origin_second
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use crate::amount::Amount;
-use crate::clock::Timestamp;
+use crate::base::amount::Amount;
+use crate::base::clock::Timestamp;
 use crate::rules::{Metric, Period, Window};
 
 /// How long to wait before the same event passes.

@@ -10,16 +10,15 @@ use parking_lot::Mutex;
 use super::Engine;
 use super::figures::EngineFigures;
 use super::time::Unsteady;
-use crate::clock::{Clock, SystemClock};
+use crate::base::clock::{Clock, SystemClock};
+use crate::compiled::snapshot::{Compiler, Snapshot};
 use crate::counters::{Table, Timeline};
-#[cfg(feature = "durable")]
-use crate::durable::Durable;
 use crate::error::{BuildError, RuleProblem, RuleSetError};
 use crate::idempotency::IdempotencyKeys;
-use crate::ledger::Ledger;
+use crate::journal::Durable;
 use crate::log::Bounds;
+use crate::recording::Ledger;
 use crate::rules::{Meter, Meters, Quota, RateLimit, Rule, RuleSet};
-use crate::snapshot::{Compiler, Snapshot};
 use crate::usage::RollupOptions;
 
 const DEFAULT_EVENTS: usize = 100_000;
@@ -64,7 +63,6 @@ pub struct EngineBuilder {
     pub(super) idempotency_retention: Duration,
     idempotency_max_keys: Option<usize>,
     pub(super) late_events: Duration,
-    #[cfg(feature = "durable")]
     durable: Option<Durable>,
 }
 
@@ -81,7 +79,6 @@ impl EngineBuilder {
             idempotency_retention: MIN_RETENTION,
             idempotency_max_keys: None,
             late_events: DEFAULT_LATE,
-            #[cfg(feature = "durable")]
             durable: None,
         }
     }
@@ -184,7 +181,6 @@ impl EngineBuilder {
     /// The rules and meters of this builder are merged into those of the store, by their names.
     /// What this code defines otherwise than it did the last time becomes what it defines now;
     /// what was changed while the engine ran, and not in the code since, stays as it was changed.
-    #[cfg(feature = "durable")]
     pub fn durable(mut self, store: Durable) -> Self {
         self.durable = Some(store);
         self
@@ -202,7 +198,6 @@ impl EngineBuilder {
         let (rules, meters) = self.rules.clone().into_parts();
         problems.extend(crate::rules::set_problems(&rules, &meters));
         RuleSetError::check(problems)?;
-        #[cfg(feature = "durable")]
         if let Some(durable) = self.durable.take() {
             return self.build_durable(&durable);
         }
@@ -225,7 +220,6 @@ impl EngineBuilder {
             compiler: Mutex::new(Compiler::new(timeline, self.late_events.as_secs())),
             ledger,
             keys: IdempotencyKeys::new(retention, max_keys, hasher.clone()),
-            #[cfg(feature = "durable")]
             pipeline: None,
             hasher,
             figures: EngineFigures::new(),
@@ -301,7 +295,6 @@ impl fmt::Debug for EngineBuilder {
             .field("idempotency_retention", &self.idempotency_retention)
             .field("idempotency_max_keys", &self.idempotency_max_keys)
             .field("late_events", &self.late_events);
-        #[cfg(feature = "durable")]
         shown.field("durable", &self.durable);
         shown.finish_non_exhaustive()
     }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::iter::FusedIterator;
 
 use crate::error::QueryError;
-use crate::ledger::{Ledger, Scan};
 use crate::log::{EventPage, EventQuery, RecordedEvent, Wanted};
+use crate::recording::{Ledger, Scan};
 
 /// The events that an engine has recorded.
 ///

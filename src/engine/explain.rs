@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 use serde::{Serialize, Serializer};
 
 use super::Engine;
-use crate::amount::Amount;
-use crate::clock::Timestamp;
+use crate::base::amount::Amount;
+use crate::base::clock::Timestamp;
+use crate::compiled::snapshot::CompiledRule;
 use crate::decision::Decision;
 use crate::error::TrackError;
 use crate::event::{Dimension, Event};
 use crate::rules::Rule;
-use crate::snapshot::CompiledRule;
 
 /// Every rule that matched an event, every rule that nearly did, and the decision.
 #[derive(Clone, Debug, Serialize)]

@@ -1,15 +1,13 @@
-//! What an engine counts about its calls: see [`crate::figures`].
+//! What an engine counts about its calls: see [`crate::telemetry`].
 
-#[cfg(feature = "durable")]
 use std::time::Duration;
 
 use crate::counters::{Intent, Table};
 use crate::decision::{Decision, Outcome};
 use crate::error::TrackError;
-#[cfg(feature = "durable")]
-use crate::figures::{CLOCK_SET_BACK, EVENTS_AHEAD, STORE_FAILED, STORE_WAITING};
-use crate::figures::{Count, DECISIONS, EVICTED, LIVE_KEYS, Level, RECORDED, REPLAYS, UNMATCHED};
 use crate::rules::Enforcement;
+use crate::telemetry::{CLOCK_SET_BACK, EVENTS_AHEAD, STORE_FAILED, STORE_WAITING};
+use crate::telemetry::{Count, DECISIONS, EVICTED, LIVE_KEYS, Level, RECORDED, REPLAYS, UNMATCHED};
 
 /// The figures of an engine, beside those of its rules.
 #[derive(Debug)]
@@ -22,13 +20,9 @@ pub(super) struct EngineFigures {
     unmatched: Count,
     evicted: Count,
     live_keys: Level,
-    #[cfg(feature = "durable")]
     store_failed: Level,
-    #[cfg(feature = "durable")]
     store_waiting: Level,
-    #[cfg(feature = "durable")]
     events_ahead: Level,
-    #[cfg(feature = "durable")]
     clock_set_back: Level,
 }
 
@@ -59,19 +53,14 @@ impl EngineFigures {
             unmatched: Count::new(UNMATCHED, &[]),
             evicted: Count::new(EVICTED, &[]),
             live_keys: Level::new(LIVE_KEYS),
-            #[cfg(feature = "durable")]
             store_failed: Level::new(STORE_FAILED),
-            #[cfg(feature = "durable")]
             store_waiting: Level::new(STORE_WAITING),
-            #[cfg(feature = "durable")]
             events_ahead: Level::new(EVENTS_AHEAD),
-            #[cfg(feature = "durable")]
             clock_set_back: Level::new(CLOCK_SET_BACK),
         }
     }
 
     /// Shows how the store is.
-    #[cfg(feature = "durable")]
     #[inline]
     pub(super) fn look_at_store(&self, waiting: usize, failed: bool) {
         self.store_waiting.show(waiting as u64);
@@ -79,7 +68,6 @@ impl EngineFigures {
     }
 
     /// Shows how far the store's events are ahead, and how far its clock was set back.
-    #[cfg(feature = "durable")]
     pub(super) fn show_dates_ahead(&self, ahead: Duration, set_back: Duration) {
         self.events_ahead.show(ahead.as_secs());
         self.clock_set_back.show(set_back.as_secs());

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::compiled::snapshot::{CompiledRule, Snapshot};
 use crate::counters::{FIRST, History, MAX_AHEAD_SECONDS, Moment, Timeline, Used};
 use crate::event::Dimension;
-use crate::ledger::Ledger;
+use crate::recording::Ledger;
 use crate::rules::Units;
-use crate::snapshot::{CompiledRule, Snapshot};
 use crate::usage::{Figure, Question};
 
 /// In nanoseconds.

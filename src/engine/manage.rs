@@ -11,16 +11,15 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 
 use super::Engine;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::compiled::snapshot::{CompiledRule, Compiler, Snapshot};
 use crate::counters::{ChangeTime, Moment};
 use crate::error::{RuleSetError, RulesError};
-#[cfg(feature = "durable")]
 use crate::rules::merge_declared;
 use crate::rules::{
     Kind, Meter, Meters, Paired, Plan, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Rule,
     RuleSet, SyncOptions, SyncReport, fill_ids, plan_sync, set_problems,
 };
-use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 
 impl Engine {
     /// Adds a rate limit and returns it as it now is, with its id. O(rules).
@@ -330,14 +329,12 @@ impl Change<'_> {
     }
 
     /// Merges what the application's code defines, and what it defined before, into the rules.
-    #[cfg(feature = "durable")]
     pub(super) fn merge(self, before: RuleSet, code: RuleSet) -> Result<(), RulesError> {
         let (rules, meters) = merge_declared(before, code, (&self.rules(), &self.current.meters));
         self.replace(rules, meters)
     }
 
     /// Lets rules count in the units of today that a store of format 1 has in others.
-    #[cfg(feature = "durable")]
     pub(super) fn renew(mut self) -> Result<(), RulesError> {
         let current = Arc::clone(&self.current);
         let meters = Arc::clone(&current.meters);

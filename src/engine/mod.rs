@@ -8,41 +8,39 @@ use parking_lot::Mutex;
 
 use self::history::Recorded;
 use self::time::{Now, Unsteady};
-use crate::clock::{Clock, Timestamp};
+use crate::base::clock::{Clock, Timestamp};
+use crate::compiled::index::Matches;
+use crate::compiled::snapshot::{CompiledRule, Compiler, Snapshot};
 use crate::counters::{
     At, History, Intent, MAX_AHEAD_SECONDS, Request, Start, Table, Take, Unsettled,
 };
 use crate::decision::{Decision, Standing};
-#[cfg(feature = "durable")]
-use crate::durable::Pipeline;
 use crate::error::{EventError, TrackError};
 use crate::event::{Dimension, Event};
 use crate::idempotency::{CustomerKey, IdempotencyKeys};
-use crate::index::Matches;
-use crate::ledger::Ledger;
+use crate::journal::Pipeline;
+use crate::recording::Ledger;
 use crate::rules::{Cost, Period, Quota, Rule};
-use crate::snapshot::{CompiledRule, Compiler, Snapshot};
 
 mod batch;
 mod builder;
-mod durable;
 mod events;
 mod explain;
 mod figures;
 mod history;
 mod manage;
 mod meters;
+mod store;
 mod time;
 mod transfer;
 mod usage;
 
 pub use self::batch::{BatchEvent, BatchReport};
 pub use self::builder::{EngineBuilder, Recording};
-#[cfg(feature = "durable")]
-pub use self::durable::{Committed, Health};
 pub use self::events::{EventIter, Events};
 pub use self::explain::{Explanation, RuleExplanation, RuleOutcome, UnseenDimension};
 use self::figures::EngineFigures;
+pub use self::store::{Committed, Health};
 pub use self::transfer::{BadLines, ExportReport, ImportReport, SkippedLine};
 pub use self::usage::{MeterHandle, Usage};
 
@@ -66,7 +64,6 @@ pub struct Engine {
     ledger: Option<Arc<Ledger>>,
     keys: IdempotencyKeys,
     /// What makes it survive, where something does.
-    #[cfg(feature = "durable")]
     pipeline: Option<Pipeline>,
     hasher: ahash::RandomState,
     figures: EngineFigures,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::clock::{Clock, NANOS_PER_SECOND};
+use crate::base::clock::{Clock, NANOS_PER_SECOND};
 use crate::counters::{Moment, Timeline};
 
 /// A clock that is behind its highest reading by no more than this flutters, as clocks do that are

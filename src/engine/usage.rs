@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Engine;
-use crate::amount::Amount;
-use crate::clock::Timestamp;
+use crate::base::amount::Amount;
+use crate::base::clock::Timestamp;
+use crate::compiled::snapshot::CompiledRule;
 use crate::error::QueryError;
-use crate::ledger::Ledger;
+use crate::recording::Ledger;
 use crate::rules::{Meter, Meters};
-use crate::snapshot::CompiledRule;
 use crate::usage::{
     Figure, Interval, MeterQuery, MeterValue, Question, Selector, UsageBreakdown, UsageQuery,
     UsageSummary, UsageTimeseries,

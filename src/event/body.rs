@@ -11,11 +11,11 @@ use serde::de::{
 use super::bounds::{self, MAX_PROPERTIES, Room};
 use super::json::PropertySeed;
 use super::{Event, check_amount};
-use crate::amount::Amount;
-use crate::clock::Timestamp;
+use crate::base::amount::Amount;
+use crate::base::clock::Timestamp;
+use crate::base::reading;
+use crate::base::reading::raw::Whole;
 use crate::error::{EventError, excerpt};
-use crate::wire;
-use crate::wire::raw::Whole;
 
 /// The fields of a body.
 const BODY: &[&str] = &[
@@ -103,7 +103,7 @@ impl<'de, 'a> Deserialize<'de> for Event<'a> {
     /// ids and keys are checked by the call that gets the event. A refund is a negative amount
     /// among the `values`, its cost under `cost_cents`. Linear in the length of the body.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        wire::read::<Body<'a>, D>(deserializer).map(|body| body.0)
+        reading::read::<Body<'a>, D>(deserializer).map(|body| body.0)
     }
 }
 
@@ -140,7 +140,7 @@ pub(crate) struct Line(pub(crate) Given<'static>);
 
 impl<'de> Deserialize<'de> for Line {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        wire::read::<LineBody, D>(deserializer).map(|line| Self(line.0))
+        reading::read::<LineBody, D>(deserializer).map(|line| Self(line.0))
     }
 }
 
@@ -176,7 +176,7 @@ pub struct EventBatch {
 
 impl<'de> Deserialize<'de> for EventBatch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        wire::read::<Batch, D>(deserializer).map(|batch| Self { events: batch.0 })
+        reading::read::<Batch, D>(deserializer).map(|batch| Self { events: batch.0 })
     }
 }
 

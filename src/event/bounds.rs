@@ -20,7 +20,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::PropertyValue;
-use crate::amount::Amount;
+use crate::base::amount::Amount;
 use crate::error::EventError;
 
 /// The longest id or dimension value, in bytes of UTF-8.

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 
 use super::PropertyValue;
 use super::bounds::Room;
-use crate::wire::raw::NUMBER;
+use crate::base::reading::raw::NUMBER;
 
 /// How deep a value is that is shown as what it is. Reading, printing and dropping one takes stack
 /// for each list and object; those that are recorded are at most 32 deep.

@@ -2,7 +2,7 @@
 
 use super::bounds::{MAX_KEY_BYTES, MAX_TEXT_BYTES};
 use super::{Event, PropertyValue};
-use crate::amount::Amount;
+use crate::base::amount::Amount;
 use crate::error::EventError;
 
 /// A dimension by name, resolved once so that looking it up in an event compares no built-in

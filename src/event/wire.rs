@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Serialize, Serializer};
 
 use super::{Event, PropertyValue};
-use crate::amount::Amount;
-use crate::clock::Timestamp;
+use crate::base::amount::Amount;
+use crate::base::clock::Timestamp;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

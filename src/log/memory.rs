@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::packed::Packed;
 use super::segment::Segment;
 use super::times::Dropped;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 
 /// What a log keeps.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,6 @@ impl MemoryLog {
     }
 
     /// A log whose events start at a place; `dropped` is when those before happened.
-    #[cfg(feature = "durable")]
     pub(crate) fn starting(bounds: Bounds, first: u64, dropped: Dropped) -> Self {
         let open = Arc::new(Segment::new(first));
         Self { open, recorded: first, dropped, ..Self::new(bounds) }

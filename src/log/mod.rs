@@ -13,8 +13,6 @@ mod query;
 mod recorded;
 mod segment;
 mod signature;
-#[cfg(feature = "durable")]
-pub(crate) mod store;
 mod stored;
 mod times;
 
@@ -24,9 +22,8 @@ pub(crate) use self::packed::Packed;
 pub use self::query::EventQuery;
 pub(crate) use self::query::Wanted;
 pub use self::recorded::{EventPage, RecordedEvent};
-pub(crate) use self::segment::{PackedEvent, Segment};
+pub(crate) use self::segment::{PackedEvent, Segment, index};
 pub(crate) use self::signature::Needle;
 pub(crate) use self::stored::Stored;
 pub(crate) use self::times::Dropped;
-#[cfg(feature = "durable")]
 pub(crate) use self::times::{GenerationTimes, RunTimes, StoredDropped};

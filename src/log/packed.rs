@@ -3,13 +3,11 @@
 use std::cell::Cell;
 
 use super::signature::signature;
-#[cfg(feature = "durable")]
 use super::signature::signature_of_stored;
 use super::stored::Stored;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::base::format::Version;
 use crate::event::Event;
-#[cfg(feature = "durable")]
-use crate::format::Version;
 
 /// The most memory that a thread keeps to pack events into.
 const BUFFER_BYTES: usize = 64 * 1_024;
@@ -46,14 +44,12 @@ impl Packed {
     }
 
     /// Packs an event for a log that nobody searches.
-    #[cfg(feature = "durable")]
     pub(crate) fn unsigned(event: &Event<'_>, timestamp: Timestamp) -> Self {
         let bytes = postcard::to_extend(&Stored::of(&event.fields(), timestamp), Vec::new());
         Self { timestamp, signature: 0, bytes: bytes.unwrap_or_default() }
     }
 
     /// Signs an event that was packed before, in this format.
-    #[cfg(feature = "durable")]
     pub(crate) fn again(
         (version, bytes): (Version, &[u8]),
         event: &Stored<'_>,
@@ -70,12 +66,10 @@ impl Packed {
         Self { timestamp: event.timestamp(), signature, bytes: buffer }
     }
 
-    #[cfg(feature = "durable")]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    #[cfg(feature = "durable")]
     pub(crate) fn timestamp(&self) -> Timestamp {
         self.timestamp
     }

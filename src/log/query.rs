@@ -6,16 +6,16 @@ use std::fmt;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 use super::Needle;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::base::query_setters::{filter_setters, range_setters};
+use crate::base::reading;
 use crate::error::QueryError;
 use crate::event::{Dimension, key_rule, text_rule};
-use crate::query::{filter_setters, range_setters};
-use crate::wire;
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 100;
 
-wire::body! {
+reading::body! {
     /// Which recorded events a list shows. All conditions must hold; none is every event.
     ///
     /// It is plain data, as a request's parameters: `customerId`, `eventType`, `model`, `filters`,

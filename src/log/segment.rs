@@ -3,7 +3,7 @@
 use super::packed::Packed;
 use super::stored::{Stored, packed_timestamp};
 use super::times::RunTimes;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 
 /// The most events of a segment.
 pub(super) const SEGMENT_EVENTS: usize = 1_024;
@@ -171,6 +171,6 @@ impl Segment {
 }
 
 /// Every target that has this much memory can index it.
-pub(in crate::log) fn index(position: u32) -> usize {
+pub(crate) fn index(position: u32) -> usize {
     usize::try_from(position).unwrap_or(usize::MAX)
 }

@@ -57,7 +57,6 @@ pub(super) fn signature(hasher: &ahash::RandomState, fields: &Fields<'_>) -> u64
 }
 
 /// The signature of an event that was packed before.
-#[cfg(feature = "durable")]
 pub(super) fn signature_of_stored(hasher: &ahash::RandomState, event: &Stored<'_>) -> u64 {
     event.dimensions().fold(0, |signature, (name, value)| signature | bits(hasher, name, value))
 }

@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-#[cfg(feature = "durable")]
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use smallvec::SmallVec;
 
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 
 /// Instants that are no further apart than this are in one span.
 const APART_NANOS: u64 = 1_000_000_000;
@@ -17,9 +16,7 @@ pub(crate) type RunTimes = Times<32>;
 pub(crate) type Dropped = Times<256>;
 /// The times of the events of a generation of the store, and of those that it does not have any
 /// more. They are written with each commit.
-#[cfg(feature = "durable")]
 pub(crate) type GenerationTimes = Times<16>;
-#[cfg(feature = "durable")]
 pub(crate) type StoredDropped = Times<64>;
 
 /// A set of instants: at most `MOST` spans, in order and apart from each other, that have all of
@@ -43,19 +40,16 @@ impl<const MOST: usize> Times<MOST> {
     }
 
     /// Every instant before this one.
-    #[cfg(feature = "durable")]
     pub(crate) fn before(end: Timestamp) -> Self {
         Self::of(Timestamp::MIN, Timestamp::from_unix_nanos(end.unix_nanos().saturating_sub(1)))
     }
 
     /// Every instant.
-    #[cfg(feature = "durable")]
     pub(crate) fn all() -> Self {
         Self::of(Timestamp::MIN, Timestamp::MAX)
     }
 
     /// Those from one instant to another; none where they are the wrong way round.
-    #[cfg(any(test, feature = "durable"))]
     pub(crate) fn of(first: Timestamp, last: Timestamp) -> Self {
         let mut times = Self::new();
         if first <= last {
@@ -200,7 +194,6 @@ impl Span {
 }
 
 /// Saved as a list of the first and the last instant of each span, in nanoseconds.
-#[cfg(feature = "durable")]
 impl<const MOST: usize> Serialize for Times<MOST> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let nanos = |span: &Span| (span.first.unix_nanos(), span.last.unix_nanos());
@@ -208,7 +201,6 @@ impl<const MOST: usize> Serialize for Times<MOST> {
     }
 }
 
-#[cfg(feature = "durable")]
 impl<'de, const MOST: usize> Deserialize<'de> for Times<MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spans: Vec<(i128, i128)> = Vec::deserialize(deserializer)?;
@@ -224,7 +216,6 @@ impl<'de, const MOST: usize> Deserialize<'de> for Times<MOST> {
     }
 }
 
-#[cfg(feature = "durable")]
 impl<const MOST: usize> Times<MOST> {
     pub(crate) fn save(&self, out: &mut Vec<u8>) {
         // Writing to memory fails for no value of this type.
@@ -329,7 +320,6 @@ mod tests {
             if one.spare(&range) {
                 prop_assert_eq!(one.longest_rest(&range, at(now)), range);
             }
-            #[cfg(feature = "durable")]
             {
                 let mut bytes = Vec::new();
                 both.save(&mut bytes);

@@ -6,7 +6,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::amount::{Amount, AmountError, IntoAmount};
+use crate::base::amount::{Amount, AmountError, IntoAmount};
 
 /// How a rule without a limit is written where there is no null.
 const UNLIMITED: &str = "unlimited";

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::meter::{Aggregation, MeterField, Meters};
 use super::metric::{Metric, MetricValue};
-use crate::amount::Amount;
+use crate::base::amount::Amount;
 use crate::event::{Event, ValueName};
 
 const MILLION: Units = 1_000_000;
@@ -93,7 +93,6 @@ impl Measure {
 
     /// A measure of before, by its value's name. Format 1 did not say the units, and had whole
     /// ones for all values that are built in.
-    #[cfg(feature = "durable")]
     pub(crate) fn restored(
         value: Option<&str>,
         fold: Fold,

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::update::present;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::base::reading;
 use crate::event::key_rule;
-use crate::wire;
 
-wire::body! {
+reading::body! {
     /// A named figure over events: how many there are, or the sum, the highest, the latest, the
     /// lowest or the average of a value, or how many different values a dimension has.
     ///
@@ -58,7 +58,7 @@ wire::body! {
         #[serde(default)]
         pub description: Option<String>,
         /// The events that it is over.
-        #[serde(default, alias = "event_filter", deserialize_with = "wire::part")]
+        #[serde(default, alias = "event_filter", deserialize_with = "reading::part")]
         pub event_filter: EventFilter,
         /// When the engine got it; set by the engine.
         #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
@@ -104,7 +104,7 @@ pub enum MeterField {
     Dimension(String),
 }
 
-wire::body! {
+reading::body! {
     /// The events that a [`Meter`] is over: those for which all holds; by default every event.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -303,7 +303,7 @@ impl<'de> Deserialize<'de> for MeterField {
     }
 }
 
-wire::body! {
+reading::body! {
     /// A change of a meter; what is not set stays.
     ///
     /// A change of what a meter counts (aggregation, field or filter) changes the rules that count

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::base::suggest;
 use crate::event::{ValueName, key_rule};
-use crate::suggest;
 
 /// What a rule counts of an event.
 ///

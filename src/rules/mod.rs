@@ -1,6 +1,5 @@
 //! What a user defines: meters, rate limits and quotas, and the sets that they are validated in.
 
-#[cfg(feature = "durable")]
 mod declared;
 mod duration_text;
 mod limit;
@@ -33,7 +32,6 @@ pub use self::sync::{FieldChange, RuleChange, SyncOptions, SyncReport};
 pub use self::update::{QuotaUpdate, RateLimitUpdate};
 pub use self::window::{Window, WindowParseError};
 
-#[cfg(feature = "durable")]
 pub(crate) use self::declared::merge_declared;
 pub(crate) use self::measure::{Cost, Fold, Measure, NO_LIMIT, Units};
 pub(crate) use self::meter::Meters;

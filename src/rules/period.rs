@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::duration_text;
-use crate::calendar::Unit;
-use crate::suggest;
+use crate::base::calendar::Unit;
+use crate::base::suggest;
 
 /// The period that a quota's number is for.
 ///

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::limit::{LimitProblem, limit_or_none, read_limit};
 use super::rule::{is_default, one_or_many, rule_setters, yes};
 use super::{Enforcement, Metric, OnMissing, Overflow, Period};
-use crate::amount::{Amount, IntoAmount};
-use crate::clock::Timestamp;
-use crate::wire;
+use crate::base::amount::{Amount, IntoAmount};
+use crate::base::clock::Timestamp;
+use crate::base::reading;
 
-wire::body! {
+reading::body! {
     /// A long-period rule: at most `limit` of a metric a period.
     ///
     /// ```

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::limit::{LimitProblem, limit_or_none, read_limit};
 use super::rule::{is_default, one_or_many, rule_setters, yes};
 use super::{Algorithm, Enforcement, Metric, OnMissing, Overflow, Window};
-use crate::amount::{Amount, IntoAmount};
-use crate::clock::Timestamp;
-use crate::wire;
+use crate::base::amount::{Amount, IntoAmount};
+use crate::base::clock::Timestamp;
+use crate::base::reading;
 
-wire::body! {
+reading::body! {
     /// A short-window rule: at most `limit` a window.
     ///
     /// ```

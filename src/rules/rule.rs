@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use super::limit::LimitProblem;
 use super::{Enforcement, Metric, OnMissing, Overflow, Quota, RateLimit};
-use crate::amount::Amount;
+use crate::base::amount::Amount;
 
 /// The setters that both kinds of rule have.
 macro_rules! rule_setters {

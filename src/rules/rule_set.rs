@@ -6,10 +6,10 @@ use super::meter::Meters;
 use super::rule::Rule;
 use super::validate::set_problems;
 use super::{Meter, Quota, RateLimit};
+use crate::base::reading;
 use crate::error::RuleSetError;
-use crate::wire;
 
-wire::body! {
+reading::body! {
     /// Rate limits, quotas and the meters that they count, as plain serde data: loads from JSON,
     /// TOML or YAML. Fields are written `limitValue`, and `limit_value` is read as well.
     ///
@@ -38,13 +38,13 @@ wire::body! {
     #[non_exhaustive]
     pub struct RuleSet {
         /// The meters, the oldest first. One that a rule counts needs an id.
-        #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "wire::list")]
+        #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "reading::list")]
         pub meters: Vec<Meter>,
         /// The rate limits, the oldest first.
-        #[serde(alias = "rate_limits", deserialize_with = "wire::list")]
+        #[serde(alias = "rate_limits", deserialize_with = "reading::list")]
         pub rate_limits: Vec<RateLimit>,
         /// The quotas, the oldest first.
-        #[serde(deserialize_with = "wire::list")]
+        #[serde(deserialize_with = "reading::list")]
         pub quotas: Vec<Quota>,
     }
 }

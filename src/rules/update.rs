@@ -8,8 +8,8 @@ use super::limit::{LimitProblem, given_limit, read_limit};
 use super::{
     Algorithm, Enforcement, Metric, OnMissing, Overflow, Period, Quota, RateLimit, Window,
 };
-use crate::amount::{Amount, IntoAmount};
-use crate::wire;
+use crate::base::amount::{Amount, IntoAmount};
+use crate::base::reading;
 
 /// The fields, setters and application that both kinds of update have.
 macro_rules! update {
@@ -19,7 +19,7 @@ macro_rules! update {
         }
         optional { $($(#[$attribute:meta])* $opt:ident: $opt_type:ty = $opt_what:literal,)* }
     ) => {
-        wire::body! {
+        reading::body! {
             $(#[doc = $doc])*
             #[derive(Clone, Debug, Default, PartialEq, Eq)]
             #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

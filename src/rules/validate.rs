@@ -8,7 +8,7 @@ use super::measure::Measure;
 use super::meter::{Aggregation, EventFilter, Meter, MeterField, Meters};
 use super::rule::{Kind, Rule};
 use super::{Algorithm, Metric, Period, Rate, RateLimit};
-use crate::amount::Amount;
+use crate::base::amount::Amount;
 use crate::error::RuleProblem;
 use crate::event::{key_rule, text_rule};
 

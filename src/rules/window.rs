@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::duration_text;
-use crate::suggest;
+use crate::base::suggest;
 
 /// The length of time that a rate limit's number is for.
 ///

@@ -10,8 +10,8 @@ use super::columns::{Columns, OTHER_VALUES};
 use super::question::Answer;
 use super::row::{Fold, Total};
 use super::select::Group;
-use crate::amount::Amount;
-use crate::clock::Timestamp;
+use crate::base::amount::Amount;
+use crate::base::clock::Timestamp;
 use crate::error::QueryError;
 
 /// The sums over some events.

@@ -7,16 +7,13 @@ use smallvec::SmallVec;
 
 use super::rollups::Counted;
 use super::row::{Addend, Cell, Column, FIRST_COLUMN, FIXED, Fold};
-use crate::amount::Amount;
-#[cfg(feature = "durable")]
-use crate::bytes::take_u8;
-use crate::clock::Timestamp;
+use crate::base::amount::Amount;
+use crate::base::bytes::take_u8;
+use crate::base::clock::Timestamp;
+use crate::base::format::Version;
 use crate::event::{Dimension, ValueName};
-#[cfg(feature = "durable")]
-use crate::format::Version;
 use crate::log::Dropped;
-#[cfg(feature = "durable")]
-use {super::row, super::saved, crate::varint};
+use {super::row, super::saved, crate::base::varint};
 
 /// Counts the values whose names came when there was no room for another.
 pub(super) const OTHER_VALUES: Column = FIRST_COLUMN;
@@ -319,19 +316,14 @@ impl Tracked {
     }
 }
 
-#[cfg(feature = "durable")]
 const FREE: u8 = 0;
-#[cfg(feature = "durable")]
 const NAMED: u8 = 1;
-#[cfg(feature = "durable")]
 const TRACKED: u8 = 2;
 /// A name that came with a customer's events.
-#[cfg(feature = "durable")]
 const NAMED_BY: u8 = 3;
 
 /// Saving: for each column that has a number a byte that says what it is, its name, its fold, and
 /// when the events happened that it lacks; of a sum also since when it is counted, and whose it is.
-#[cfg(feature = "durable")]
 impl Columns {
     /// The column that the next fold gets.
     pub(super) fn next(&self) -> Column {

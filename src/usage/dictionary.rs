@@ -3,11 +3,9 @@
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-#[cfg(feature = "durable")]
-use crate::bytes::take;
+use crate::base::bytes::take;
 use crate::event::Dimension;
-#[cfg(feature = "durable")]
-use {super::saved, crate::varint};
+use {super::saved, crate::base::varint};
 
 /// The number of a dimension's value.
 pub(super) type ValueId = u32;
@@ -167,7 +165,6 @@ impl Dictionary {
 
 /// Saving: by number, the text behind its length and whether the value is whole in one number; 0
 /// for a number that is free.
-#[cfg(feature = "durable")]
 impl Dictionary {
     pub(super) fn save(&self, out: &mut Vec<u8>) {
         let values = self.values.get(FIRST_VALUE..).unwrap_or_default();
@@ -218,7 +215,6 @@ impl Dictionary {
 }
 
 /// The first number that a value can have.
-#[cfg(feature = "durable")]
 const FIRST_VALUE: usize = 2;
 
 /// Adds a number to an ascending list.

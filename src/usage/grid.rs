@@ -93,7 +93,6 @@ impl Grid {
     }
 
     /// The bucket that format 1 gives a number to: that of an hour, where this has parts of it.
-    #[cfg(feature = "durable")]
     pub(super) fn of_whole_hours(self, number: i64) -> i64 {
         match self.unit {
             Unit::Part if number > i64::MIN => part(number.saturating_mul(HOUR)),
@@ -101,13 +100,11 @@ impl Grid {
         }
     }
 
-    #[cfg(feature = "durable")]
     pub(super) fn is_of_parts(self) -> bool {
         self.unit == Unit::Part
     }
 
     /// The first full hour behind the start of a bucket.
-    #[cfg(feature = "durable")]
     pub(super) fn hour_after(self, bucket: i64) -> i64 {
         round_down(self.start(bucket), HOUR).saturating_add(HOUR)
     }

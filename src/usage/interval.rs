@@ -8,10 +8,10 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::calendar::{Calendar, PeriodBounds, Unit};
-use crate::clock::Timestamp;
+use crate::base::calendar::{Calendar, PeriodBounds, Unit};
+use crate::base::clock::Timestamp;
+use crate::base::suggest::hint;
 use crate::error::{QueryError, excerpt};
-use crate::suggest::hint;
 
 /// The most points of a time series: a year by hours eleven times over.
 const MAX_POINTS: usize = 100_000;

@@ -208,7 +208,6 @@ impl Level {
 }
 
 /// What the level is like, without its rows.
-#[cfg(feature = "durable")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) newest: i64,
@@ -219,7 +218,6 @@ pub(super) struct Shape {
 }
 
 /// Saving, and loading what was saved.
-#[cfg(feature = "durable")]
 impl Level {
     pub(super) fn shape(&self) -> Shape {
         let (newest, floor) = (self.newest_number, self.floor);

@@ -13,7 +13,6 @@ mod query;
 mod question;
 mod rollups;
 mod row;
-#[cfg(feature = "durable")]
 mod saved;
 mod select;
 #[cfg(test)]
@@ -32,6 +31,5 @@ pub(crate) use self::columns::ValueFold;
 pub(crate) use self::meter::Figure;
 pub(crate) use self::question::{Answer, Half, Question};
 pub(crate) use self::rollups::Rollups;
-#[cfg(feature = "durable")]
 pub(crate) use self::saved::{RollupsError, RowCursor};
 pub(crate) use self::select::Selector;

@@ -112,7 +112,6 @@ impl RollupOptions {
     }
 
     /// The declared dimensions.
-    #[cfg(feature = "durable")]
     pub(crate) fn declared(&self) -> &[String] {
         &self.dimensions
     }

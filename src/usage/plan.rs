@@ -10,7 +10,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::grid::Grid;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::log::Dropped;
 
 const MINUTE_SECONDS: i64 = 60;

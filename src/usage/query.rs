@@ -8,13 +8,13 @@ use chrono_tz::Tz;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
 use super::select::Selector;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
+use crate::base::query_setters::{filter_setters, range_setters};
+use crate::base::reading;
 use crate::error::QueryError;
 use crate::event::{Dimension, key_rule, text_rule};
-use crate::query::{filter_setters, range_setters};
-use crate::wire;
 
-wire::body! {
+reading::body! {
     /// Which events a question about usage is about.
     ///
     /// The range starts with `start` and ends before `end`; filters must all hold. Reads and prints
@@ -159,7 +159,7 @@ fn wire_name(dimension: &str) -> &str {
     }
 }
 
-wire::body! {
+reading::body! {
     /// A question to a meter: its value for a customer, for dimensions, for a range of time; all of
     /// them may be left out.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]

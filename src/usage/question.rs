@@ -14,8 +14,8 @@ use super::plan::{Plan, start_of};
 use super::rollups::{Counted, Rollups};
 use super::row::{Row, Total};
 use super::select::{Group, Grouped, Selector};
-use crate::amount::Amount;
-use crate::clock::Timestamp;
+use crate::base::amount::Amount;
+use crate::base::clock::Timestamp;
 use crate::event::{Dimension, Event, ValueName};
 use crate::log::{MemoryLog, Needle, PackedEvent, Segment, Stored};
 

@@ -24,9 +24,8 @@ use super::level::{Known, Level};
 use super::options::RollupOptions;
 use super::plan::{Floors, minute_of};
 use super::row::{Addend, Column, Fold, Row};
-#[cfg(feature = "durable")]
 use super::saved::Notes;
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::event::{Dimension, ValueName};
 use crate::log::Dropped;
 
@@ -118,7 +117,6 @@ pub(crate) struct Rollups {
     pub(super) retiring: bool,
     /// Rows of buckets that are gone.
     pub(super) gone: VecDeque<Vec<Row>>,
-    #[cfg(feature = "durable")]
     pub(super) notes: Notes,
 }
 
@@ -152,7 +150,6 @@ impl Rollups {
             current: i64::MIN,
             retiring: false,
             gone: VecDeque::new(),
-            #[cfg(feature = "durable")]
             notes: Notes::default(),
         }
     }
@@ -171,13 +168,11 @@ impl Rollups {
             self.retiring = true;
         }
         self.add_to_all(event, minute_of(at), &addend);
-        #[cfg(feature = "durable")]
         self.recorded(place);
         self.tidy_in_passing();
     }
 
     /// The engine's time was set back to `now`: buckets are kept by it from here on.
-    #[cfg(feature = "durable")]
     pub(crate) fn set_back(&mut self, now: Timestamp) {
         self.current = self.current.min(minute_of(now));
     }
@@ -193,7 +188,6 @@ impl Rollups {
         let addend = self.columns.addend_of(event, at, place, new);
         if !addend.cells.is_empty() {
             self.add_to_all(event, minute_of(at), &addend);
-            #[cfg(feature = "durable")]
             self.note_floors();
         }
     }
@@ -261,7 +255,6 @@ impl Rollups {
             }
             let number = u8::try_from(place).unwrap_or(u8::MAX);
             let series = self.new_series(Key::Value(number, value));
-            #[cfg(feature = "durable")]
             if !self.is_whole(place, value) {
                 self.notes.begins(Notes::of_value(number, value));
             }
@@ -302,7 +295,6 @@ impl Rollups {
     #[cold]
     fn insert_tuple(&mut self, hash: u64, tuple: &Tuple) -> u32 {
         let number = self.new_series(Key::Tuple(tuple.clone()));
-        #[cfg(feature = "durable")]
         self.notes.begins(Notes::of_tuple(number));
         self.index_tuple(hash, number);
         for (dictionary, value) in self.dictionaries.iter_mut().zip(tuple) {
@@ -403,7 +395,6 @@ impl Rollups {
         let (before, levels) = (gone.len(), values.iter_mut().chain(combined));
         gone.extend(levels.filter_map(|level| level.retire(*current, *max_rows)));
         self.retiring &= gone.len() > before;
-        #[cfg(feature = "durable")]
         self.note_floors();
     }
 

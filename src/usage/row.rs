@@ -2,14 +2,11 @@
 
 use smallvec::SmallVec;
 
-#[cfg(feature = "durable")]
-use crate::bytes::take_u8;
-use crate::clock::Timestamp;
+use crate::base::bytes::take_u8;
+use crate::base::clock::Timestamp;
+use crate::base::format::Version;
+use crate::base::varint;
 use crate::event::bounds::MAX_AMOUNT;
-#[cfg(feature = "durable")]
-use crate::format::Version;
-#[cfg(feature = "durable")]
-use crate::varint;
 
 /// How many sums every row has: input, output and total tokens, cost in millionths of a cent,
 /// latency.
@@ -214,7 +211,6 @@ pub(super) struct Row {
     pub(super) series: u32,
     /// Of a row that was loaded: the events that it has, counted from the first that may have been
     /// recorded while the rows were saved.
-    #[cfg(feature = "durable")]
     pub(super) gate: u32,
     pub(super) events: u64,
     pub(super) fixed: [u64; FIXED],
@@ -312,18 +308,14 @@ impl Total {
 }
 
 /// In the byte before a row: it has cells. The bits below say which fixed sums are not 0.
-#[cfg(feature = "durable")]
 const HAS_CELLS: u8 = 1 << FIXED;
 /// The least bytes that a row is saved in.
-#[cfg(feature = "durable")]
 pub(super) const LEAST_ROW_BYTES: usize = 3;
 /// In the byte before a cell, beside the number of its fold.
-#[cfg(feature = "durable")]
 const OVERFLOWED: u8 = 1 << 3;
 
 /// Saving: a byte that says what there is, the series, the number of events, the fixed sums that
 /// are not 0, and the cells behind their number.
-#[cfg(feature = "durable")]
 impl Row {
     #[inline]
     pub(super) fn save(&self, out: &mut Vec<u8>) {
@@ -388,7 +380,6 @@ impl Row {
     }
 }
 
-#[cfg(feature = "durable")]
 impl Cell {
     fn save(&self, out: &mut Vec<u8>) {
         varint::put(out, u64::from(self.column));
@@ -414,7 +405,6 @@ impl Cell {
     }
 }
 
-#[cfg(feature = "durable")]
 impl Fold {
     /// What it is saved as: never another number.
     pub(super) const fn number(self) -> u8 {
@@ -434,7 +424,6 @@ impl Fold {
 }
 
 /// Appends a number of 128 bits: its halves, the upper one of most is 0 or -1.
-#[cfg(feature = "durable")]
 pub(super) fn put_wide(out: &mut Vec<u8>, number: i128) {
     let Wide([high, low]) = Wide::new(number);
     varint::put_signed(out, low.cast_signed());
@@ -442,7 +431,6 @@ pub(super) fn put_wide(out: &mut Vec<u8>, number: i128) {
     varint::put_signed(out, high.cast_signed() ^ (low.cast_signed() >> 63));
 }
 
-#[cfg(feature = "durable")]
 pub(super) fn take_wide(bytes: &mut &[u8]) -> Option<i128> {
     let low = varint::take_signed(bytes)?;
     let high = varint::take_signed(bytes)? ^ (low >> 63);
@@ -484,7 +472,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "durable")]
     #[test]
     fn costs_come_back_and_those_of_format_1_were_whole_cents() {
         let folds = [Some(Fold::Sum); FIXED];

@@ -13,8 +13,8 @@ use super::rollups::{Counted, Rollups};
 use super::row::{Fold, Total, effort};
 use super::select::{Group, Selector};
 use super::{RollupOptions, UsageTotals};
-use crate::amount::Amount;
-use crate::clock::Timestamp;
+use crate::base::amount::Amount;
+use crate::base::clock::Timestamp;
 use crate::event::{Dimension, ValueName};
 use crate::log::Dropped;
 
@@ -373,9 +373,8 @@ fn a_sum_beyond_its_type_is_said_and_spoils_no_other() {
         assert_eq!(good.values["y"], Amount::MIN);
     };
     assert_right(&rollups);
-    #[cfg(feature = "durable")]
     {
-        use crate::format::Version;
+        use crate::base::format::Version;
         use crate::usage::RowCursor;
 
         let (mut rows, mut keys) = (Vec::new(), Vec::new());

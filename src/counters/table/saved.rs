@@ -15,6 +15,8 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::{Padded, RowKey, Table, overflow_hash, upkeep};
+use crate::base::format::Version;
+use crate::base::varint;
 use crate::counters::cell::Image;
 use crate::counters::counter::{Counter, Roster};
 use crate::counters::periods::{Bounds, Held};
@@ -22,8 +24,6 @@ use crate::counters::policy::Policy;
 use crate::counters::row::Row;
 use crate::counters::saved::{SavedStart, SavedTake};
 use crate::counters::time::{At, Moment};
-use crate::format::Version;
-use crate::varint;
 
 /// A shard that was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

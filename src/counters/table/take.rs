@@ -6,7 +6,6 @@ use smallvec::SmallVec;
 
 use crate::counters::cell::Wide;
 use crate::counters::policy::Reading;
-#[cfg(feature = "durable")]
 use crate::counters::saved::SavedTake;
 use crate::rules::Cost;
 
@@ -64,7 +63,6 @@ impl Part {
     }
 
     /// Whether the key found no room for the rule's counter.
-    #[cfg(feature = "durable")]
     pub(crate) fn found_no_room(self) -> bool {
         matches!(self, Self::Crowded | Self::Misses)
     }
@@ -127,7 +125,6 @@ impl Take {
     }
 
     /// A take of long ago, of the rule that is at a place now.
-    #[cfg(feature = "durable")]
     pub(crate) fn restored(rule: u32, saved: &SavedTake) -> Self {
         let SavedTake { cost, fits, part, written, reading, .. } = *saved;
         let new = Self::new(Match { rule, place: 0, judges: part.judges() }, cost);
@@ -135,18 +132,16 @@ impl Take {
         Self { counts, fits, part, reading, ..new }
     }
 
-    #[cfg(all(test, feature = "durable"))]
+    #[cfg(test)]
     pub(crate) fn write(&mut self) {
         self.counts = Counts::Written;
     }
 
-    #[cfg(feature = "durable")]
     pub(crate) fn part(&self) -> Part {
         self.part
     }
 
     /// Whether the rule's counter was written.
-    #[cfg(feature = "durable")]
     pub(crate) fn is_written(&self) -> bool {
         self.counts == Counts::Written
     }

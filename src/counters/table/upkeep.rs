@@ -94,7 +94,6 @@ impl Table {
 }
 
 /// Whether no cell of a row says more than a fresh one would.
-#[cfg(feature = "durable")]
 pub(super) fn is_idle(row: &Row, roster: &Roster, at: At) -> bool {
     look(row, roster, at) == Found::Idle
 }

@@ -6,8 +6,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::base::format::Version;
 use crate::counters::{SavedTakes, decode_takes, encode_takes};
-use crate::format::Version;
 use crate::{
     Algorithm, Enforcement, Engine, Event, HeaderDialect, ManualClock, Meter, Metric, Overflow,
     Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Timestamp, Window,

@@ -4,12 +4,12 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 use super::{ExportReport, Exported, Lines};
-use crate::durable::{Pipeline, Record};
+use crate::base::progress::Progress;
 use crate::error::ExportError;
-use crate::ledger::Ledger;
+use crate::journal::store::Chunk;
+use crate::journal::{Pipeline, Record};
 use crate::log::Wanted;
-use crate::log::store::Chunk;
-use crate::progress::Progress;
+use crate::recording::Ledger;
 
 /// Writes the events that are wanted and were recorded before this call.
 pub(super) fn export(

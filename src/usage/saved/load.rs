@@ -7,8 +7,9 @@ use super::{
     Births, FREE, Floors, Loading, OF_TUPLE, OF_VALUE, POSITION, RollupsError, VERSION, take_count,
     take_text,
 };
-use crate::bytes::{take_u8, take_u64};
-use crate::format::Version;
+use crate::base::bytes::{take_u8, take_u64};
+use crate::base::format::Version;
+use crate::base::varint;
 use crate::log::Dropped;
 use crate::usage::columns::Columns;
 use crate::usage::dictionary::Dictionary;
@@ -18,7 +19,6 @@ use crate::usage::options::RollupOptions;
 use crate::usage::plan::start_of;
 use crate::usage::rollups::{Key, Kind, OTHER_TUPLES, Rollups, Series, Tuple};
 use crate::usage::row::{LEAST_ROW_BYTES, Row};
-use crate::varint;
 
 /// Loading: the keys, then the rows.
 impl Rollups {

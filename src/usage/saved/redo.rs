@@ -1,7 +1,7 @@
 //! Redoing the events since the saving began: each is counted where the saved rows do not have it.
 
 use super::{Loading, Notes};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 use crate::usage::dictionary::{MISSING, OTHER};
 use crate::usage::plan::minute_of;
 use crate::usage::rollups::{ALL, Counted, Kind, OTHER_TUPLES, Rollups, Tuple};

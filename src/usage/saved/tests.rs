@@ -12,10 +12,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng as StdRng;
 
 use super::*;
-use crate::amount::Amount;
-use crate::clock::Timestamp;
+use crate::base::amount::Amount;
+use crate::base::clock::Timestamp;
+use crate::base::format::Version;
 use crate::event::ValueName;
-use crate::format::Version;
 use crate::log::Dropped;
 use crate::usage::row::Row;
 use crate::usage::tests::{self, Happened, START, draw, of_buckets, selectors};

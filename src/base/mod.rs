@@ -1,0 +1,13 @@
+//! The ground: exact amounts, time, the calendar, and how bytes are read and written. It knows no
+//! other room.
+
+pub(crate) mod amount;
+pub(crate) mod bytes;
+pub(crate) mod calendar;
+pub(crate) mod clock;
+pub(crate) mod format;
+pub(crate) mod progress;
+pub(crate) mod query_setters;
+pub(crate) mod reading;
+pub(crate) mod suggest;
+pub(crate) mod varint;

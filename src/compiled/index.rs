@@ -1,0 +1,517 @@
+//! From an event to the rules that match it, at a cost that follows the matches.
+//!
+//! A rule's filter has a shape, the set of its dimensions, and values. The index keeps a hash
+//! table a shape, from the values to the rules. An event looks once into the table of each shape
+//! whose dimensions it has: a set of rules has few shapes, however many rules it has. Shapes are
+//! found by the dimension that tells them apart best, so that the shapes of properties that an
+//! event does not have cost nothing. Rules without a filter stand in a list of their own.
+//!
+//! Rules with the same partition share a group, and a group's counters for one key share a row:
+//! one look-up, one lock.
+//!
+//! Of the rules of one policy the most specific judges. The others are found as well, because they
+//! count what they match: a rule that has lost knows what was used when it wins.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+use crate::counters::{Match, Place};
+use crate::event::{Dimension, Event};
+use crate::rules::OnMissing;
+
+/// What the index needs to know of a rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// The filter's pairs, in the order of their dimensions.
+    pub(crate) filter: Vec<(Dimension, Box<str>)>,
+    /// The number of the group whose rows hold the rule's counters.
+    pub(crate) group: u32,
+    /// The dimensions of the partition, in order.
+    pub(crate) partition: Box<[Dimension]>,
+    /// Rules of one policy compete.
+    pub(crate) policy: Option<Box<str>>,
+    /// The higher the newer.
+    pub(crate) age: u64,
+    /// What it makes of an event that lacks a dimension.
+    pub(crate) on_missing: OnMissing,
+    /// The dimensions of the rule's own filter, whose absence that is about: a meter's filter
+    /// chooses events.
+    pub(crate) own: Vec<Dimension>,
+    /// Which of its dimensions an event has had.
+    pub(crate) seen: Vec<(Dimension, Seen)>,
+}
+
+/// Whether an event has had a dimension, in the life of an engine.
+pub(crate) type Seen = Arc<AtomicBool>;
+
+#[derive(Debug)]
+pub(crate) struct Index {
+    hasher: ahash::RandomState,
+    rules: Box<[Indexed]>,
+    partitions: Box<[Box<[Dimension]>]>,
+    /// The rules without a filter, by group.
+    always: Box<[u32]>,
+    /// Those apply to every event: none has a policy or a dimension that an event may lack.
+    always_apply: bool,
+    shapes: Box<[Shape]>,
+    /// The shapes that are looked for by a built-in dimension.
+    by_built_in: Box<[u32]>,
+    /// The shapes that are looked for by a property.
+    by_property: HashMap<Box<str>, Vec<u32>, ahash::RandomState>,
+    /// The rules that may match an event which lacks a dimension of their filter, by dimension.
+    by_missing: Box<[(Dimension, Vec<u32>)]>,
+    /// The dimensions that rules name and no event has had so far, and how many there are left.
+    dimensions: Box<[(Dimension, Seen)]>,
+    unseen: AtomicUsize,
+    /// What rules make of a missing dimension, where one does not skip the event; by rule.
+    lenient: HashMap<u32, Lenient, ahash::RandomState>,
+}
+
+/// A rule that does not skip an event which lacks a dimension.
+#[derive(Debug)]
+struct Lenient {
+    filter: Vec<(Dimension, Box<str>)>,
+    own: Vec<Dimension>,
+    /// The value that stands for what is missing; `None` refuses.
+    value: Option<Box<str>>,
+}
+
+#[derive(Debug)]
+struct Indexed {
+    group: u32,
+    partition: u32,
+    policy: Option<u32>,
+    pairs: u32,
+    age: u64,
+}
+
+#[derive(Debug)]
+struct Shape {
+    dimensions: Box<[Dimension]>,
+    rules: HashTable<Filtered>,
+}
+
+/// The rules of one filter.
+#[derive(Debug)]
+struct Filtered {
+    hash: u64,
+    values: Box<[Box<str>]>,
+    rules: Vec<u32>,
+}
+
+/// The rules that match an event, and the rows that hold their counters.
+#[derive(Debug, Default)]
+pub(crate) struct Matches<'e> {
+    pub(crate) places: SmallVec<[Place<'e>; 4]>,
+    /// By place.
+    pub(crate) rules: SmallVec<[Match; 8]>,
+    /// A rule that refuses the event, because it lacks a dimension.
+    pub(crate) refusing: Option<u32>,
+}
+
+/// A rule that was found, and whether it judges.
+type Found = (u32, bool);
+
+type Values<'e> = SmallVec<[&'e str; 2]>;
+
+impl Index {
+    /// Indexes the rules that may match; `None` stands for one that never does, because it is
+    /// turned off. O(rules).
+    pub(crate) fn new(entries: &[Option<Entry>], hasher: ahash::RandomState) -> Self {
+        let mut build = Build { hasher, ..Build::default() };
+        for (rule, entry) in (0_u32..).zip(entries) {
+            build.add(rule, entry.as_ref());
+        }
+        build.finish()
+    }
+
+    /// Finds the rules that apply to an event. O(shapes whose dimensions the event has +
+    /// matches); allocates nothing for up to 8 rules in up to 4 rows.
+    pub(crate) fn find<'e>(&'e self, event: &'e Event<'_>, matches: &mut Matches<'e>) {
+        if self.unseen.load(Ordering::Relaxed) > 0 {
+            self.look_at_dimensions(event);
+        }
+        let mut hashes = Hashes { event, hasher: &self.hasher, customer: None };
+        if self.always_apply && self.shapes.is_empty() {
+            return self.place(self.always.iter().map(|rule| (*rule, true)), &mut hashes, matches);
+        }
+        let mut found: SmallVec<[Found; 8]> =
+            self.always.iter().map(|rule| (*rule, true)).collect();
+        let in_order = found.len();
+        for shape in &self.by_built_in {
+            self.look(*shape, &mut hashes, &mut found);
+        }
+        if !self.by_property.is_empty() {
+            for (key, _) in event.fields().properties {
+                for shape in self.by_property.get(&**key).into_iter().flatten() {
+                    self.look(*shape, &mut hashes, &mut found);
+                }
+            }
+        }
+        if !self.by_missing.is_empty() {
+            self.look_for_missing(event, &mut found);
+        }
+        if found.len() > in_order {
+            found.sort_unstable_by_key(|(rule, _)| (self.group_of(*rule), *rule));
+        }
+        if found.len() > in_order || !self.always_apply {
+            self.keep_those_with_partition(event, &mut found);
+            self.mark_losers(&mut found);
+        }
+        if !self.lenient.is_empty() && found.iter().any(|(rule, _)| self.lacks(*rule, event)) {
+            return self.place_lacking(found, &mut hashes, matches);
+        }
+        self.place(found, &mut hashes, matches);
+    }
+
+    /// Notes which dimensions events have: a look at those that none has had, and nothing once all
+    /// have been seen.
+    #[cold]
+    fn look_at_dimensions(&self, event: &Event<'_>) {
+        for (dimension, seen) in &self.dimensions {
+            let is_new = !seen.load(Ordering::Relaxed) && dimension.of(event).is_some();
+            if is_new && !seen.swap(true, Ordering::Relaxed) {
+                self.unseen.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Finds rules whose filter the event would pass if it had what it lacks. O(dimensions), and
+    /// for each that the event lacks O(its rules).
+    fn look_for_missing(&self, event: &Event<'_>, found: &mut SmallVec<[Found; 8]>) {
+        for (dimension, rules) in &self.by_missing {
+            if dimension.of(event).is_some() {
+                continue;
+            }
+            for rule in rules {
+                let known = found.iter().any(|(known, _)| known == rule);
+                if !known && self.lenient.get(rule).is_some_and(|rule| rule.may_match(event)) {
+                    found.push((*rule, true));
+                }
+            }
+        }
+    }
+
+    /// Whether a rule that was found lacks a dimension of its own.
+    fn lacks(&self, rule: u32, event: &Event<'_>) -> bool {
+        self.lenient.get(&rule).is_some_and(|lenient| {
+            let partition = self.partition_of(rule);
+            lenient.own.iter().chain(partition).any(|dimension| dimension.of(event).is_none())
+        })
+    }
+
+    /// Places rules of which some go by a value that stands for what the event lacks. Rules of one
+    /// group that go by other values have other places.
+    #[cold]
+    fn place_lacking<'e>(
+        &'e self,
+        found: SmallVec<[Found; 8]>,
+        hashes: &mut Hashes<'e, '_, '_>,
+        matches: &mut Matches<'e>,
+    ) {
+        let (mut lacking, mut whole) = (SmallVec::<[Found; 8]>::new(), found);
+        whole.retain(|found| {
+            let lacks = self.lacks(found.0, hashes.event);
+            if lacks {
+                lacking.push(*found);
+            }
+            !lacks
+        });
+        self.place(whole, hashes, matches);
+        for (rule, judges) in lacking {
+            let stated = self.lenient.get(&rule).and_then(|lenient| lenient.value.as_deref());
+            let (Some(stated), Some(indexed)) = (stated, self.rules.get(rule as usize)) else {
+                if judges && matches.refusing.is_none() {
+                    matches.refusing = Some(rule);
+                }
+                continue;
+            };
+            let new = self.place_of(indexed, Some(stated), hashes);
+            let known = matches
+                .places
+                .iter()
+                .position(|place| place.group == new.group && place.values == new.values);
+            let place = known.unwrap_or(matches.places.len());
+            if known.is_none() {
+                matches.places.push(new);
+            }
+            let place = u32::try_from(place).unwrap_or(u32::MAX);
+            matches.rules.push(Match { rule, place, judges });
+        }
+        matches.rules.sort_by_key(|found| found.place);
+    }
+
+    fn look(&self, shape: u32, hashes: &mut Hashes<'_, '_, '_>, found: &mut SmallVec<[Found; 8]>) {
+        let Some(shape) = self.shapes.get(shape as usize) else { return };
+        let mut values = Values::new();
+        let mut hash = 0;
+        for dimension in &shape.dimensions {
+            let Some((value, value_hash)) = hashes.of(dimension) else { return };
+            values.push(value);
+            hash = mix(hash, value_hash);
+        }
+        let same = |filtered: &Filtered| {
+            filtered.hash == hash && filtered.values.iter().zip(&values).all(|(a, b)| **a == **b)
+        };
+        if let Some(filtered) = shape.rules.find(hash, same) {
+            found.extend(filtered.rules.iter().map(|rule| (*rule, true)));
+        }
+    }
+
+    fn group_of(&self, rule: u32) -> u32 {
+        self.rules.get(rule as usize).map_or(0, |indexed| indexed.group)
+    }
+
+    fn partition_of(&self, rule: u32) -> &[Dimension] {
+        let partition = self.rules.get(rule as usize).map(|indexed| indexed.partition as usize);
+        partition.and_then(|place| self.partitions.get(place)).map_or(&[], |found| &**found)
+    }
+
+    /// Drops the rules whose partition the event lacks.
+    fn keep_those_with_partition(&self, event: &Event<'_>, found: &mut SmallVec<[Found; 8]>) {
+        found.retain(|(rule, _)| {
+            self.partition_of(*rule).iter().all(|dimension| dimension.of(event).is_some())
+                || self.lenient.contains_key(rule)
+        });
+    }
+
+    /// Marks of each policy all rules but the most specific one.
+    fn mark_losers(&self, found: &mut [Found]) {
+        let rank = |rule: u32| {
+            let indexed = self.rules.get(rule as usize)?;
+            Some((indexed.policy?, (indexed.pairs, indexed.age)))
+        };
+        // Each policy's matching rules lie together, the winner last.
+        let mut ranks: SmallVec<[(u32, (u32, u64)); 8]> =
+            found.iter().filter_map(|(rule, _)| rank(*rule)).collect();
+        ranks.sort_unstable();
+        for (rule, judges) in found {
+            *judges = rank(*rule).is_none_or(|(policy, rank)| {
+                let end = ranks.partition_point(|(other, _)| *other <= policy);
+                end.checked_sub(1).and_then(|last| ranks.get(last)) == Some(&(policy, rank))
+            });
+        }
+    }
+
+    #[inline]
+    fn place<'e>(
+        &self,
+        found: impl IntoIterator<Item = Found>,
+        hashes: &mut Hashes<'e, '_, '_>,
+        matches: &mut Matches<'e>,
+    ) {
+        let (mut last_group, mut place) = (None, 0);
+        for (rule, judges) in found {
+            let Some(indexed) = self.rules.get(rule as usize) else { continue };
+            if last_group != Some(indexed.group) {
+                last_group = Some(indexed.group);
+                place = u32::try_from(matches.places.len()).unwrap_or(u32::MAX);
+                matches.places.push(self.place_of(indexed, None, hashes));
+            }
+            matches.rules.push(Match { rule, place, judges });
+        }
+    }
+
+    #[inline]
+    fn place_of<'e>(
+        &self,
+        indexed: &Indexed,
+        stated: Option<&'e str>,
+        hashes: &mut Hashes<'e, '_, '_>,
+    ) -> Place<'e> {
+        let mut hash = mix(!0, u64::from(indexed.group));
+        let mut values = Values::new();
+        let partition = self.partitions.get(indexed.partition as usize);
+        for dimension in partition.map_or(&[][..], |found| found) {
+            let known = hashes.of(dimension);
+            let stated = || stated.map(|value| (value, hashes.hasher.hash_one(value)));
+            let Some((value, of_value)) = known.or_else(stated) else { continue };
+            hash = mix(hash, of_value);
+            values.push(value);
+        }
+        Place { hash, group: indexed.group, values }
+    }
+}
+
+impl Lenient {
+    /// Whether the event lacks a dimension of the filter, and passes it all the same.
+    fn may_match(&self, event: &Event<'_>) -> bool {
+        self.filter.iter().all(|(dimension, wanted)| match dimension.of(event) {
+            Some(found) => found == &**wanted,
+            None => {
+                self.own.contains(dimension)
+                    && self.value.as_ref().is_none_or(|value| value == wanted)
+            }
+        })
+    }
+}
+
+/// Looks up dimensions and their hashes; the customer's, which most rules want, once.
+struct Hashes<'e, 'a, 'i> {
+    event: &'e Event<'a>,
+    hasher: &'i ahash::RandomState,
+    customer: Option<u64>,
+}
+
+impl<'e> Hashes<'e, '_, '_> {
+    #[inline]
+    fn of(&mut self, dimension: &Dimension) -> Option<(&'e str, u64)> {
+        let value = dimension.of(self.event)?;
+        let hash = match (dimension, self.customer) {
+            (Dimension::CustomerId, Some(hash)) => hash,
+            (Dimension::CustomerId, None) => *self.customer.insert(self.hasher.hash_one(value)),
+            _ => self.hasher.hash_one(value),
+        };
+        Some((value, hash))
+    }
+}
+
+/// The hash that rows are found by: of a group and the values of its partition.
+pub(crate) fn row_hash(hasher: &ahash::RandomState, group: u32, values: &[&str]) -> u64 {
+    let of_group = mix(!0, u64::from(group));
+    values.iter().fold(of_group, |hash, value| mix(hash, hasher.hash_one(*value)))
+}
+
+/// Folds a hash into another: the two halves of a wide product, of which every bit of both
+/// changes every bit.
+#[inline]
+fn mix(a: u64, b: u64) -> u64 {
+    let wide =
+        u128::from(a ^ 0x243f_6a88_85a3_08d3).wrapping_mul(u128::from(b ^ 0x1319_8a2e_0370_7344));
+    let [low, high] = [wide, wide >> 64].map(|half| half & u128::from(u64::MAX));
+    u64::try_from(low ^ high).unwrap_or(0)
+}
+
+#[derive(Default)]
+struct Build {
+    hasher: ahash::RandomState,
+    rules: Vec<Indexed>,
+    partitions: HashMap<Box<[Dimension]>, u32>,
+    policies: HashMap<Box<str>, u32>,
+    always: Vec<u32>,
+    shapes: HashMap<Box<[Dimension]>, HashTable<Filtered>>,
+    by_missing: HashMap<Dimension, Vec<u32>>,
+    dimensions: HashMap<Dimension, Seen>,
+    lenient: HashMap<u32, Lenient, ahash::RandomState>,
+}
+
+impl Build {
+    /// Keeps what a rule makes of a dimension that an event lacks.
+    fn add_lenient(&mut self, rule: u32, entry: &Entry) {
+        if entry.on_missing == OnMissing::Skip {
+            return;
+        }
+        let value = entry.on_missing.value();
+        let mut own = entry.own.clone();
+        own.sort();
+        for (dimension, wanted) in &entry.filter {
+            let may_be_missing = !matches!(dimension, Dimension::CustomerId | Dimension::EventType);
+            if may_be_missing
+                && own.contains(dimension)
+                && value.is_none_or(|value| *value == **wanted)
+            {
+                self.by_missing.entry(dimension.clone()).or_default().push(rule);
+            }
+        }
+        let (filter, value) = (entry.filter.clone(), value.map(Into::into));
+        self.lenient.insert(rule, Lenient { filter, own, value });
+    }
+
+    fn add(&mut self, rule: u32, entry: Option<&Entry>) {
+        let next = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let Some(entry) = entry else {
+            let off = Indexed { group: 0, partition: 0, policy: None, pairs: 0, age: 0 };
+            self.rules.push(off);
+            return;
+        };
+        self.add_lenient(rule, entry);
+        let unseen = entry.seen.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed));
+        self.dimensions.extend(unseen.cloned());
+        let partition = next(self.partitions.len());
+        let policy = entry.policy.as_ref().map(|name| {
+            let number = next(self.policies.len());
+            *self.policies.entry(name.clone()).or_insert(number)
+        });
+        self.rules.push(Indexed {
+            group: entry.group,
+            partition: *self.partitions.entry(entry.partition.clone()).or_insert(partition),
+            policy,
+            pairs: next(entry.filter.len()),
+            age: entry.age,
+        });
+        if entry.filter.is_empty() {
+            self.always.push(rule);
+            return;
+        }
+        let mut filter = entry.filter.clone();
+        filter.sort();
+        let dimensions = filter.iter().map(|(dimension, _)| dimension.clone()).collect();
+        let values: Box<[Box<str>]> = filter.into_iter().map(|(_, value)| value).collect();
+        let hash = values.iter().fold(0, |hash, v| mix(hash, self.hasher.hash_one(&**v)));
+        let table = self.shapes.entry(dimensions).or_default();
+        let known = |filtered: &Filtered| filtered.hash == hash && filtered.values == values;
+        if let Some(filtered) = table.find_mut(hash, known) {
+            filtered.rules.push(rule);
+        } else {
+            let filtered = Filtered { hash, values, rules: vec![rule] };
+            table.insert_unique(hash, filtered, |filtered| filtered.hash);
+        }
+    }
+
+    fn finish(self) -> Index {
+        let mut always = self.always;
+        let group_of = |rule: u32| self.rules.get(rule as usize).map_or(0, |found| found.group);
+        always.sort_unstable_by_key(|rule| (group_of(*rule), *rule));
+        let mut partitions: Vec<_> = self.partitions.into_iter().collect();
+        partitions.sort_unstable_by_key(|(_, number)| *number);
+
+        // The dimension in the fewest shapes finds a shape best.
+        let mut occurrences: HashMap<Dimension, u32> = HashMap::new();
+        for dimension in self.shapes.keys().flatten() {
+            let count = occurrences.entry(dimension.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+        let mut by_built_in = Vec::new();
+        let mut by_property: HashMap<Box<str>, Vec<u32>, _> = HashMap::default();
+        let mut shapes = Vec::with_capacity(self.shapes.len());
+        for (number, (dimensions, rules)) in (0_u32..).zip(self.shapes) {
+            let properties = dimensions.iter().filter_map(|dimension| match dimension {
+                Dimension::Property(key) => Some((occurrences.get(dimension), key)),
+                _ => None,
+            });
+            match properties.min() {
+                Some((_, key)) => by_property.entry(key.clone()).or_default().push(number),
+                None => by_built_in.push(number),
+            }
+            shapes.push(Shape { dimensions, rules });
+        }
+        let every_event = |dimension: &Dimension| {
+            matches!(dimension, Dimension::CustomerId | Dimension::EventType)
+        };
+        let applies = |rule: &u32| {
+            self.rules.get(*rule as usize).is_some_and(|indexed| {
+                let partition = partitions.get(indexed.partition as usize);
+                indexed.policy.is_none()
+                    && partition.is_some_and(|(dimensions, _)| dimensions.iter().all(every_event))
+            })
+        };
+        Index {
+            hasher: self.hasher,
+            always_apply: always.iter().all(applies),
+            rules: self.rules.into(),
+            partitions: partitions.into_iter().map(|(partition, _)| partition).collect(),
+            always: always.into(),
+            shapes: shapes.into(),
+            by_built_in: by_built_in.into(),
+            by_property,
+            by_missing: self.by_missing.into_iter().collect(),
+            lenient: self.lenient,
+            unseen: AtomicUsize::new(self.dimensions.len()),
+            dimensions: self.dimensions.into_iter().collect(),
+        }
+    }
+}

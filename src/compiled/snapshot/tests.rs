@@ -1,0 +1,565 @@
+//! Goal: what comes back from a checkpoint and a log is what was there.
+//!
+//! Method: a small engine (table, rules, log, and a history that adds the log up) goes through
+//! random events, rule changes and checkpoints whose pieces are copied at random moments. At
+//! random moments it is thrown away and made again from what would be durable, by another hash and
+//! another number of shards; the old and the new one must say the same of every event from then
+//! on. `LIMITRY_SEED` and `LIMITRY_CASES` choose what is tried.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::saved::{Revisions, RuleRows, StateRow};
+use super::{Compiler, Snapshot};
+use crate::base::clock::Timestamp;
+use crate::base::format::Version;
+use crate::compiled::index::{Matches, row_hash};
+use crate::counters::{
+    Astray, At, ChangeTime, Checking, FIRST, Figures, History, Intent, MAX_AHEAD_SECONDS, Moment,
+    Reading, Request, Restoring, SavedTakes, Start, Table, Take, Takes, Timeline, Unsettled, Used,
+    decode_takes, encode_takes,
+};
+use crate::event::Event;
+use crate::rules::{
+    Algorithm, Cost, Enforcement, Fold, Meter, Meters, Metric, Overflow, Period, Quota, RateLimit,
+    Rule, Window,
+};
+
+const START: i64 = 1_760_000_000;
+const LATE_SECONDS: u64 = 3_600;
+
+/// An event that was let in, as the log keeps it.
+#[derive(Clone, Debug)]
+struct Record {
+    event: Event<'static>,
+    now: Moment,
+    happened: Option<Timestamp>,
+    takes: Vec<u8>,
+}
+
+impl Record {
+    fn at(&self, timeline: Timeline) -> At {
+        timeline.at(self.now, self.happened)
+    }
+}
+
+/// A copy of the shards at different moments.
+#[derive(Clone, Default)]
+struct Checkpoint {
+    pieces: Vec<(u64, Vec<u8>)>,
+    latest: u64,
+}
+
+impl Checkpoint {
+    fn from(&self) -> u64 {
+        self.pieces.iter().map(|(position, _)| *position).min().unwrap_or(0)
+    }
+}
+
+#[derive(Default)]
+struct Disk {
+    log: Vec<Record>,
+    rows: BTreeMap<u64, Vec<u8>>,
+    checkpoint: Checkpoint,
+}
+
+struct Small {
+    table: Table,
+    snapshot: Arc<Snapshot>,
+    compiler: Compiler,
+    revisions: Revisions,
+    hasher: ahash::RandomState,
+    under_way: Option<Checkpoint>,
+}
+
+#[derive(Debug)]
+struct Added<'a> {
+    log: &'a [Record],
+    snapshot: &'a Snapshot,
+    timeline: Timeline,
+}
+
+impl History for Added<'_> {
+    fn used(&self, rule: u32, start: i64, end: Option<i64>, values: &[&str]) -> Option<Used> {
+        let rule = self.snapshot.rule(rule)?;
+        let mut used = Used { units: 0, latest: Moment(0) };
+        for record in self.log {
+            let at = record.at(self.timeline);
+            let key = rule.partition.iter().map(|dimension| dimension.of(&record.event));
+            let matches =
+                rule.filter.iter().all(|(key, value)| key.of(&record.event) == Some(value))
+                    && key.eq(values.iter().map(|value| Some(*value)))
+                    && start <= at.second
+                    && end.is_none_or(|end| at.second < end);
+            let cost = rule.measure.of(&record.event);
+            if !matches || !cost.counts {
+                continue;
+            }
+            let is_first = used.latest == Moment(0);
+            match rule.measure.fold() {
+                Fold::Sum => used.units += cost.units,
+                Fold::Max if !is_first => {
+                    used.units = used.units.max(cost.units);
+                    used.latest = used.latest.max(at.event);
+                }
+                Fold::Latest if at.event < used.latest => {}
+                Fold::Max | Fold::Latest => {
+                    used = Used { units: cost.units, latest: at.event.max(FIRST) };
+                }
+            }
+        }
+        Some(used)
+    }
+
+    /// Of rolling quotas nothing is told: their counters are redone as they were.
+    fn uses(
+        &self,
+        _: u32,
+        _: Moment,
+        _: Moment,
+        _: u64,
+        _: &[&str],
+    ) -> Option<Vec<(Moment, i128)>> {
+        None
+    }
+}
+
+/// What an engine says to an event.
+#[derive(Debug, PartialEq)]
+enum Said {
+    TooLate,
+    Decided { allowed: bool, rules: Vec<(u32, bool, bool, Figures)> },
+}
+
+impl Small {
+    fn new(compiler: Compiler, shards: usize) -> Self {
+        let hasher = ahash::RandomState::new();
+        let empty = Snapshot::new(0, Arc::default(), Vec::new(), Arc::default(), hasher.clone());
+        Self {
+            table: Table::new(1 << 30, compiler.timeline(), shards),
+            snapshot: Arc::new(empty),
+            compiler,
+            revisions: Revisions::default(),
+            hasher,
+            under_way: None,
+        }
+    }
+
+    /// Makes the rules and meters these, as an engine does.
+    fn change(&mut self, disk: &mut Disk, rules: &[Rule], meters: &[Meter], now: Moment) {
+        let time: Arc<ChangeTime> = Arc::default();
+        let meters = Arc::new(Meters::new(meters.iter().cloned().map(Arc::new).collect()));
+        let mut compiled = Vec::new();
+        for rule in rules {
+            let before = rule.id().and_then(|id| self.snapshot.by_id(id)).cloned();
+            compiled.push(match before {
+                Some(before) if before.rule == *rule && before.counts_as(rule, &meters) => before,
+                before => self.compiler.compile(rule.clone(), &meters, before.as_deref(), &time),
+            });
+        }
+        let compiled = compiled.iter().map(|rule| self.compiler.renew(rule)).collect();
+        let version = self.snapshot.version + 1;
+        let hasher = self.hasher.clone();
+        let next = Snapshot::new(version, Arc::clone(&time), compiled, meters, hasher);
+        let at = self.table.close(now);
+        time.get_or_init(|| at);
+        let place = disk.log.len() as u64;
+        for row in self.revisions.change(&self.snapshot, &next, &self.compiler, place) {
+            match row {
+                StateRow { key, bytes: Some(bytes) } => disk.rows.insert(key, bytes),
+                StateRow { key, bytes: None } => disk.rows.remove(&key),
+            };
+        }
+        self.snapshot = Arc::new(next);
+        self.table.open(version);
+        self.table.convert(&self.snapshot.roster, at.now);
+    }
+
+    fn settle(
+        &self,
+        log: &RefCell<&mut Vec<Record>>,
+        event: &Event<'static>,
+        intent: Intent,
+        now: Moment,
+    ) -> Said {
+        let timeline = self.table.timeline();
+        let happened = event.happened_at();
+        let mut matches = Matches::default();
+        self.snapshot.index.find(event, &mut matches);
+        let cost = |rule: u32| match &self.snapshot.rules[rule as usize].rule {
+            Rule::RateLimit(rule)
+                if intent == Intent::Record
+                    && happened.is_some_and(|at| {
+                        let age = now.0.saturating_sub(timeline.moment(at).0);
+                        u128::from(age) >= rule.window.length().as_nanos()
+                    }) =>
+            {
+                Cost::NOTHING
+            }
+            _ => self.snapshot.rules[rule as usize].measure.of(event),
+        };
+        let takes = matches.rules.iter().map(|found| Take::new(*found, cost(found.rule)));
+        let mut takes: Takes = takes.collect();
+        let known = log.borrow().clone();
+        let history = Added { log: &known, snapshot: &self.snapshot, timeline };
+        let request = Request {
+            roster: &self.snapshot.roster,
+            intent,
+            now,
+            happened,
+            places: &matches.places,
+            history: Some(&history),
+        };
+        let commit = |at: At, takes: &[Take], starts: &[Start]| {
+            let revision = |rule: u32| self.snapshot.rules[rule as usize].revision();
+            let mut bytes = Vec::new();
+            encode_takes((takes, starts), &at, revision, &mut bytes);
+            let event = event.clone();
+            log.borrow_mut().push(Record { event, now: at.now, happened, takes: bytes });
+        };
+        match self.table.settle(&request, &mut takes, commit) {
+            Err(Unsettled::Stale) => panic!("one thread sees one rule set"),
+            Err(Unsettled::TooLate { .. }) => Said::TooLate,
+            Ok(verdict) => {
+                takes.sort_by_key(|take| take.rule);
+                let rules = takes.iter().map(|take| {
+                    let policy = &self.snapshot.rules[take.rule as usize].counter.policy;
+                    let figures = policy.figures(&take.reading, verdict.at, timeline);
+                    (take.rule, take.fits, take.is_crowded(), figures)
+                });
+                Said::Decided { allowed: verdict.allowed, rules: rules.collect() }
+            }
+        }
+    }
+
+    /// Copies a shard more, and makes the checkpoint the one that counts when it is whole.
+    fn checkpoint_a_little(&mut self, disk: &mut Disk, now: Moment) {
+        if self.under_way.is_none() {
+            self.compiler.begin_checkpoint();
+        }
+        let under_way = self.under_way.get_or_insert_default();
+        let mut bytes = Vec::new();
+        let shard = under_way.pieces.len();
+        let position = || disk.log.len() as u64;
+        let saved = self.table.save_shard(shard, &self.snapshot.roster, now, position, &mut bytes);
+        let saved = saved.expect("the rules are current");
+        under_way.pieces.push((saved.position, bytes));
+        under_way.latest = under_way.latest.max(saved.now.0);
+        if under_way.pieces.len() == self.table.shards() {
+            disk.checkpoint = self.under_way.take().expect("it is under way");
+            self.compiler.complete_checkpoint();
+        }
+    }
+
+    fn recover(disk: &Disk, shards: usize, now: Moment, redone: impl Fn(usize) -> usize) -> Self {
+        let mut rows = RuleRows::default();
+        for (key, bytes) in &disk.rows {
+            rows.add(Version::NEWEST, *key, bytes).expect("readable");
+        }
+        let restored = rows.finish(LATE_SECONDS).expect("readable").expect("rules");
+        let mut small = Self::new(restored.compiler, shards);
+        small.compiler.recount();
+        small.revisions = restored.revisions;
+        let timeline = small.table.timeline();
+        let last = disk.log.last().map_or(0, |record| record.now.0);
+        let end = timeline.at(Moment(last.max(disk.checkpoint.latest)).max(now), None);
+        let since = Arc::new(OnceLock::from(end));
+        let hasher = small.hasher.clone();
+        small.snapshot =
+            Arc::new(Snapshot::new(1, since, restored.current, restored.meters, hasher));
+        let latest = end.second.saturating_add(MAX_AHEAD_SECONDS);
+        small.snapshot.roster.may_have_missed(latest);
+        small.table.open(1);
+        small.table.start_at(end.now);
+        let from = disk.checkpoint.from();
+        let roster = &small.snapshot.roster;
+        let restoring = Restoring { roster, end };
+        for (position, bytes) in &disk.checkpoint.pieces {
+            let hash = |group, values: &[&str]| row_hash(&small.hasher, group, values);
+            small
+                .table
+                .load(&restoring, *position, (Version::NEWEST, bytes), hash)
+                .expect("a copy");
+        }
+        let mut takes = SavedTakes::new();
+        for round in 0..2 {
+            let log = disk.log.iter().enumerate();
+            let tail: Vec<_> = log.skip(usize::try_from(from).expect("few")).collect();
+            let stop = if round == 0 { redone(tail.len()) } else { tail.len() };
+            for (place, record) in &tail[..stop] {
+                let at = record.at(timeline);
+                decode_takes(Version::NEWEST, &mut &*record.takes, &at, &mut takes).expect("takes");
+                let into = (&small.table, &restoring, &small.hasher);
+                let read = |dimension: &crate::event::Dimension| dimension.of(&record.event);
+                let redone = small.revisions.redo(into, (*place as u64, &at), &takes, read);
+                redone.expect("every rule is known");
+            }
+        }
+        small
+    }
+}
+
+/// Checks the log from a place on, by the rules that an engine knows; returns how many states
+/// were found right, and where the first is that is not.
+fn check(engine: &Small, log: &[Record], first: usize) -> (u64, Option<(usize, Astray)>) {
+    let timeline = engine.table.timeline();
+    let table = Table::new(1 << 30, timeline, 4);
+    let start = log.get(first).map_or(Moment(0), |record| record.now);
+    let checking = Checking { roster: &engine.snapshot.roster, complete: first == 0, start };
+    let (mut takes, mut right) = (SavedTakes::new(), 0);
+    for (place, record) in log.iter().enumerate().skip(first) {
+        let at = record.at(timeline);
+        decode_takes(Version::NEWEST, &mut &*record.takes, &at, &mut takes).expect("takes");
+        let into = (&table, &checking, &engine.hasher);
+        let read = |dimension: &crate::event::Dimension| dimension.of(&record.event);
+        let checked = engine.revisions.check(into, (place as u64, &at), &takes, read);
+        let checked = checked.expect("every rule is known");
+        right += checked.right;
+        if let Some(astray) = checked.wrong {
+            return (right, Some((place, astray)));
+        }
+    }
+    (right, None)
+}
+
+fn random_rule(rng: &mut ChaCha8Rng, id: usize) -> Rule {
+    let enforcement =
+        *[Enforcement::Hard, Enforcement::Hard, Enforcement::Soft, Enforcement::Shadow]
+            .choose(rng)
+            .expect("some");
+    let metric = match rng.random_range(0..6) {
+        0 => Metric::TotalTokens,
+        1 => Metric::value("gb"),
+        _ => Metric::TotalEvents,
+    };
+    let per: &[&str] = [&["customer_id"][..], &["customer_id"], &["customer_id", "model"], &[]]
+        .choose(rng)
+        .expect("some");
+    let (filter, competes) = (rng.random_bool(0.3), rng.random_bool(0.4));
+    if id.is_multiple_of(2) {
+        let window = *[Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3_600)]
+            .choose(rng)
+            .expect("some");
+        let algorithm = *[Algorithm::TokenBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow]
+            .choose(rng)
+            .expect("some");
+        let limit = rng.random_range(1..12);
+        let mut rule = RateLimit::new(format!("r{id}"), limit, Window::every(window))
+            .id(format!("rl_{id}"))
+            .algorithm(algorithm)
+            .enforcement(enforcement)
+            .metric(metric);
+        for key in per {
+            rule = rule.per(*key);
+        }
+        if competes {
+            rule = rule.policy("rates");
+        }
+        return if filter { rule.filter("model", "a").into() } else { rule.into() };
+    }
+    let rolling = Period::rolling(Duration::from_secs(7_200));
+    // A calendar quota that starts from what is recorded holds what it was told for events that
+    // it refused, which no log knows of; a rolling one would take that over.
+    let periods = [Period::Hour, Period::Day, Period::Month, Period::AllTime];
+    let period = if id == 3 { rolling } else { *periods.choose(rng).expect("some") };
+    let metric = match rng.random_range(0..5) {
+        0 if period != rolling => Metric::meter("highest"),
+        1 if period != rolling => Metric::meter("latest"),
+        _ => metric,
+    };
+    // What a shadow quota that starts from what is recorded says hangs on when it was first asked:
+    // events that it did not count are recorded as well.
+    let enforcement = match enforcement {
+        Enforcement::Shadow if period != rolling => Enforcement::Soft,
+        other => other,
+    };
+    let mut rule = Quota::new(format!("q{id}"), metric, rng.random_range(1..40), period)
+        .id(format!("qta_{id}"))
+        .enforcement(enforcement);
+    for key in per {
+        rule = rule.per(*key);
+    }
+    if competes {
+        rule = rule.policy("quotas");
+    }
+    if filter { rule.filter("model", "a").into() } else { rule.into() }
+}
+
+/// Rules of which only a cap changes. Keys reach caps in one order whatever upkeep drops: it drops
+/// none of theirs. The caps of quotas by the calendar stay, because those keep what they were told
+/// for events that they refused, which takes room and is in no log.
+fn lasting(cap: u64) -> Vec<Rule> {
+    let rule = |id: &str, overflow| {
+        Quota::new(id, Metric::TotalEvents, 1_000, Period::AllTime)
+            .id(id)
+            .per("customer_id")
+            .max_keys(3)
+            .overflow(overflow)
+    };
+    let soft = Enforcement::Soft;
+    let shadow = Quota::new("shadow", Metric::TotalTokens, 20, Period::Day).id("qta_shadow");
+    let year = Duration::from_secs(365 * 86_400);
+    let rolling = Quota::new("rolling", Metric::TotalTokens, 1_000, Period::rolling(year));
+    let bucket = RateLimit::new("bucket", 1_000, Window::every(year)).id("rl_share");
+    vec![
+        bucket.per("customer_id").max_keys(cap).into(),
+        rolling.id("qta_rolling").per("customer_id").max_keys(cap).into(),
+        shadow.per("customer_id").enforcement(Enforcement::Shadow).into(),
+        rule("qta_share", Overflow::Share).into(),
+        rule("qta_deny", Overflow::Deny).enforcement(soft).into(),
+        rule("qta_allow", Overflow::Allow).into(),
+    ]
+}
+
+fn random_event(rng: &mut ChaCha8Rng, now: Timestamp) -> Event<'static> {
+    let customer = format!("customer-{}", rng.random_range(0..5));
+    let mut event = Event::new(customer, *["chat", "embed"].choose(rng).expect("some"));
+    if let Some(model) =
+        [Some("a"), Some("a model of a long name"), None].choose(rng).expect("some")
+    {
+        event = event.model(*model);
+    }
+    event = event.input_tokens(rng.random_range(0..4));
+    if rng.random_bool(0.5) {
+        event = event.value("gb", rng.random_range(-1_i64..3));
+    }
+    if rng.random_bool(0.5) {
+        event = event.value("seats", rng.random_range(-4_i64..30));
+    }
+    if rng.random_bool(0.2) {
+        let seconds = rng.random_range(-9_000..60_000_i64).min(20 * 3_600);
+        let second =
+            now.unix_seconds() + if rng.random_bool(0.7) { seconds.min(0) } else { seconds };
+        let happened = Timestamp::new(second, rng.random_range(0..1_000_000_000));
+        event = event.timestamp(chrono::DateTime::try_from(happened).expect("in range"));
+    }
+    event
+}
+
+fn meters(rng: &mut ChaCha8Rng) -> Vec<Meter> {
+    let value = *["seats", "seats", "seats", "gb"].choose(rng).expect("some");
+    vec![Meter::max("highest", value).id("highest"), Meter::latest("latest", "seats").id("latest")]
+}
+
+fn run(seed: u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut disk = Disk::default();
+    let timeline = Timeline::starting(Timestamp::new(START, 0));
+    let mut compiler = Compiler::new(timeline, LATE_SECONDS);
+    compiler.keep_what_checkpoints_hold();
+    let mut engine = Small::new(compiler, 8);
+    let mut now = timeline.moment(Timestamp::new(START, 0));
+    let mut rules: Vec<Rule> = (0..4).map(|id| random_rule(&mut rng, id)).collect();
+    let mut of = meters(&mut rng);
+    let all = |cap: u64, rules: &[Rule]| [lasting(cap), rules.to_vec()].concat();
+    let mut cap = 2;
+    engine.change(&mut disk, &all(cap, &rules), &of, now);
+    engine.compiler.recount();
+    let mut old: Option<(Small, usize)> = None;
+    let pace = *[5_000_000, 700_000_000, 60_000_000_000_u64].choose(&mut rng).expect("some");
+    for step in 0..400 {
+        now.0 += if rng.random_bool(0.02) {
+            rng.random_range(0..40 * pace)
+        } else {
+            rng.random_range(0..pace)
+        };
+        let event = random_event(&mut rng, timeline.timestamp(now));
+        let intent = *[Intent::Take, Intent::Take, Intent::Record, Intent::Look]
+            .choose(&mut rng)
+            .expect("some");
+        let mut other_log = disk.log.clone();
+        let said = engine.settle(&RefCell::new(&mut disk.log), &event, intent, now);
+        if let Some((before, left)) = &mut old {
+            let expected = before.settle(&RefCell::new(&mut other_log), &event, intent, now);
+            assert_eq!(said, expected, "seed {seed}, step {step}: {event:?} {intent:?}");
+            *left -= 1;
+            if *left == 0 {
+                old = None;
+            }
+        }
+        if rng.random_bool(0.1) {
+            engine.checkpoint_a_little(&mut disk, now);
+        }
+        if old.is_some() {
+            continue;
+        }
+        match rng.random_range(0..100) {
+            0..2 => {
+                let id = rng.random_range(0..rules.len());
+                rules[id] = random_rule(&mut rng, id);
+                engine.change(&mut disk, &all(cap, &rules), &of, now);
+            }
+            2 => {
+                of = meters(&mut rng);
+                engine.change(&mut disk, &all(cap, &rules), &of, now);
+            }
+            3 => {
+                cap = (cap + 1).min(5);
+                engine.change(&mut disk, &all(cap, &rules), &of, now);
+            }
+            4..6 => {
+                let shards = 1 << rng.random_range(0..5);
+                let stop = rng.random_range(0..1_000);
+                let redone = |tail: usize| tail * stop / 1_000;
+                let recovered = Small::recover(&disk, shards, now, redone);
+                old = Some((std::mem::replace(&mut engine, recovered), 30));
+            }
+            _ => {}
+        }
+    }
+    for first in [0, rng.random_range(0..disk.log.len())] {
+        let (right, wrong) = check(&engine, &disk.log, first);
+        assert_eq!(wrong, None, "seed {seed}, from {first}");
+        assert!(first > 0 || right > 100, "seed {seed}: only {right} states were compared");
+    }
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn what_comes_back_is_what_was_there() {
+    let first = number("LIMITRY_SEED", 1);
+    for seed in first..first + number("LIMITRY_CASES", 100) {
+        run(seed);
+    }
+}
+
+#[test]
+fn a_state_that_does_not_follow_is_found_where_it_is() {
+    let timeline = Timeline::starting(Timestamp::new(START, 0));
+    let mut engine = Small::new(Compiler::new(timeline, LATE_SECONDS), 4);
+    let mut disk = Disk::default();
+    let mut now = timeline.moment(Timestamp::new(START, 0));
+    let rule = RateLimit::new("r", 10, Window::Minute).id("rl").per("customer_id");
+    engine.change(&mut disk, &[rule.into()], &[], now);
+    for step in 0..20 {
+        now.0 += 1_000_000_000;
+        let event = Event::new(format!("customer-{}", step % 3), "chat");
+        engine.settle(&RefCell::new(&mut disk.log), &event, Intent::Take, now);
+    }
+    assert_eq!(check(&engine, &disk.log, 0), (20, None));
+    for place in 0..disk.log.len() {
+        let mut log = disk.log.clone();
+        let record = &mut log[place];
+        let at = record.at(timeline);
+        let mut takes = SavedTakes::new();
+        decode_takes(Version::NEWEST, &mut &*record.takes, &at, &mut takes).expect("takes");
+        let Reading::TokenBucket([_, low]) = &mut takes.takes[0].reading else {
+            panic!("a bucket")
+        };
+        *low ^= 1;
+        record.takes.clear();
+        let false_takes = [Take::restored(0, &takes[0])];
+        encode_takes((&false_takes, &[]), &at, |_| takes[0].revision, &mut record.takes);
+        let (right, wrong) = check(&engine, &log, 0);
+        assert_eq!((right, wrong.map(|(place, _)| place)), (place as u64, Some(place)));
+    }
+}

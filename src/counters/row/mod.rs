@@ -1,0 +1,336 @@
+//! A row of the table: a partition's value, and the counters of its rules, as one run of words.
+//!
+//! ```text
+//! [hash] [group | key words] [key ...] ([number | extra] [state ...]) ...
+//! ```
+//!
+//! One allocation a key, without padding: with two rate limits and two quotas, 13 bytes of
+//! customer id take 4 + 4 * 3 words. A counter's tag holds the number that it has for life, and
+//! in two bits above it how wide the cell is: a count that outgrows its word gets another one, and
+//! a list of uses says in its first word how long it is.
+
+use super::cell::{BROAD, Cell, Image, NARROW, TALL};
+use super::entries;
+
+mod saved;
+
+/// Where a tag says how wide its cell is: above the counter's number, which is below 2^30.
+const FORM: u32 = 30;
+/// The widths that cells have, in the order of their forms; that of a list is in its first word.
+const WIDTHS: [usize; 4] = [NARROW, BROAD, usize::MAX, TALL];
+const LIST: u32 = 2;
+/// The group of rows that new keys share when there is no room for counters of their own.
+const OVERFLOW_GROUP: u32 = u32::MAX;
+const HEADER_WORDS: usize = 2;
+
+/// What a row is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowKey<'e> {
+    /// The values of a group's partition; they hold no control characters.
+    Partition { group: u32, values: &'e [&'e str] },
+    /// The counter that a rule's new keys share, by the number that stays over its changes.
+    Overflow { counter: u32 },
+}
+
+impl RowKey<'_> {
+    fn group(self) -> u32 {
+        match self {
+            Self::Partition { group, .. } => group,
+            Self::Overflow { .. } => OVERFLOW_GROUP,
+        }
+    }
+
+    /// Whether these are the key's words.
+    #[inline]
+    fn is(self, words: &[u64]) -> bool {
+        match self {
+            Self::Partition { values, .. } => {
+                let rest = values.iter().try_fold(words, |words, value| strip(words, value));
+                rest.is_some_and(<[u64]>::is_empty)
+            }
+            Self::Overflow { counter } => *words == [u64::from(counter)],
+        }
+    }
+
+    /// The key as words. Each value is its full words of eight bytes and then a word with the
+    /// rest and, in the top byte, the number of bytes in it (0 to 7). No byte of a value is below
+    /// a space, so that word never equals one of eight bytes: the words tell the values apart.
+    fn words(self) -> impl Iterator<Item = u64> {
+        let (values, counter): (&[&str], _) = match self {
+            Self::Partition { values, .. } => (values, None),
+            Self::Overflow { counter } => (&[], Some(u64::from(counter))),
+        };
+        values.iter().flat_map(|value| packed(value.as_bytes())).chain(counter)
+    }
+}
+
+/// Takes a value's words from the front of a key.
+#[inline]
+fn strip<'w>(words: &'w [u64], value: &str) -> Option<&'w [u64]> {
+    let (full, rest) = value.as_bytes().as_chunks::<8>();
+    let (front, words) = words.split_at_checked(full.len())?;
+    let (last, words) = words.split_first()?;
+    let same = front.iter().zip(full).all(|(word, bytes)| *word == u64::from_le_bytes(*bytes));
+    (same && *last == packed_rest(rest)).then_some(words)
+}
+
+/// Fewer than eight bytes, and in the top byte how many.
+#[inline]
+fn packed_rest(rest: &[u8]) -> u64 {
+    let length = (rest.len() as u64) << 56;
+    rest.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)) | length
+}
+
+fn packed(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let (full, rest) = bytes.as_chunks::<8>();
+    full.iter().map(|word| u64::from_le_bytes(*word)).chain(std::iter::once(packed_rest(rest)))
+}
+
+#[derive(Debug)]
+pub(super) struct Row(Box<[u64]>);
+
+impl Row {
+    /// Makes a row with the given counters, in one allocation.
+    pub(super) fn new(hash: u64, key: RowKey<'_>, cells: &[(u32, Image)]) -> Self {
+        let key_words = key.words().count();
+        let cell_words: usize =
+            cells.iter().map(|(_, image)| image.words.len().saturating_add(1)).sum();
+        let length = HEADER_WORDS.saturating_add(key_words).saturating_add(cell_words);
+        let mut words = Vec::with_capacity(length);
+        words.push(hash);
+        words.push(u64::from(key.group()) | ((key_words as u64) << 32));
+        words.extend(key.words());
+        for (number, image) in cells {
+            words.push(tag(*number, image));
+            words.extend_from_slice(&image.words);
+        }
+        Self(words.into_boxed_slice())
+    }
+
+    #[inline]
+    pub(super) fn hash(&self) -> u64 {
+        self.0.first().copied().unwrap_or(0)
+    }
+
+    #[inline]
+    pub(super) fn has_key(&self, hash: u64, key: RowKey<'_>) -> bool {
+        let [own, head, ..] = *self.0 else { return false };
+        own == hash && low(head) == key.group() && key.is(self.key())
+    }
+
+    pub(super) fn is_overflow(&self) -> bool {
+        self.0.get(1).map(|word| low(*word)) == Some(OVERFLOW_GROUP)
+    }
+
+    #[inline]
+    fn key(&self) -> &[u64] {
+        self.0.get(HEADER_WORDS..self.first_cell()).unwrap_or(&[])
+    }
+
+    #[inline]
+    fn first_cell(&self) -> usize {
+        self.0.get(1).map_or(0, |word| high(*word) as usize).saturating_add(HEADER_WORDS)
+    }
+
+    /// All cells with their counters' numbers.
+    pub(super) fn cells(&self) -> Cells<'_> {
+        Cells { words: &self.0, offset: self.first_cell() }
+    }
+
+    /// The cells of one counter, which lie side by side. They are looked for at `hint` first:
+    /// a row mostly lies in the order in which its rules are asked.
+    #[inline]
+    pub(super) fn cells_of(&self, number: u32, hint: usize) -> CellsOf<'_> {
+        let hinted = hint > 0 && self.0.get(hint).is_some_and(|tag| number_of(*tag) == number);
+        let offset = if hinted { hint } else { self.find(number) };
+        CellsOf { cells: Cells { words: &self.0, offset }, number }
+    }
+
+    /// Where the first cell of a counter lies; the row's end where there is none.
+    #[inline]
+    fn find(&self, number: u32) -> usize {
+        let mut offset = self.first_cell();
+        while let Some(tag) = self.0.get(offset)
+            && number_of(*tag) != number
+        {
+            offset = self.after(offset);
+        }
+        offset
+    }
+
+    /// Where the cell after the one at `offset` lies.
+    #[inline]
+    pub(super) fn after(&self, offset: usize) -> usize {
+        offset.saturating_add(self.width_at(offset)).saturating_add(1)
+    }
+
+    /// How many words of state the cell at `offset` has.
+    pub(super) fn width_at(&self, offset: usize) -> usize {
+        match self.0.get(offset..) {
+            Some([tag, state @ ..]) => width(*tag, state.first()),
+            _ => NARROW,
+        }
+    }
+
+    /// The 32 bits beside the counter's number in the tag at `offset`.
+    #[inline]
+    pub(super) fn extra_at(&self, offset: usize) -> u32 {
+        self.0.get(offset).map_or(0, |tag| high(*tag))
+    }
+
+    /// The cell at `offset`.
+    pub(super) fn cell_at(&self, offset: usize) -> Option<Cell<'_>> {
+        Cells { words: &self.0, offset }.next().map(|(_, cell)| cell)
+    }
+
+    /// The words of the cell at `offset`.
+    pub(super) fn words_at(&self, offset: usize) -> Option<&[u64]> {
+        Cells { words: &self.0, offset }.next().map(|(_, cell)| cell.words)
+    }
+
+    /// Writes the state of the cell at `offset`, and its tag's 32 bits by the closure's answer.
+    /// Returns whether it had room for the state: where the answer is `None` it had not.
+    #[inline]
+    pub(super) fn write(
+        &mut self,
+        offset: usize,
+        write: impl FnOnce(&mut [u64]) -> Option<u32>,
+    ) -> bool {
+        let Some([first, rest @ ..]) = self.0.get_mut(offset..) else { return true };
+        let Some(words) = rest.get_mut(..width(*first, rest.first())) else { return true };
+        let extra = write(words);
+        if let Some(extra) = extra {
+            *first = u64::from(low(*first)) | (u64::from(extra) << 32);
+        }
+        extra.is_some()
+    }
+
+    /// Puts a state in place of the one at `offset`.
+    pub(super) fn set(&mut self, offset: usize, image: &Image) {
+        let same = |words: &mut [u64]| {
+            (words.len() == image.words.len()).then(|| words.copy_from_slice(&image.words))?;
+            Some(image.extra)
+        };
+        if !self.write(offset, same) {
+            self.replace(offset, image);
+        }
+    }
+
+    /// Puts a state of another width in place of the one at `offset`; the cells behind it move.
+    #[cold]
+    pub(super) fn replace(&mut self, offset: usize, image: &Image) {
+        let Some(first) = self.0.get(offset).copied() else { return };
+        let end = self.after(offset).min(self.0.len());
+        let cell = std::iter::once(tag(number_of(first), image));
+        let mut words = std::mem::take(&mut self.0).into_vec();
+        words.splice(offset..end, cell.chain(image.words.iter().copied()));
+        self.0 = words.into_boxed_slice();
+    }
+
+    /// Adds a cell, beside others of the same counter or at the end.
+    pub(super) fn push(&mut self, number: u32, image: &Image) {
+        let sibling = self.cells_of(number, 0).next().map(|cell| cell.offset);
+        let place = sibling.unwrap_or(self.0.len());
+        let mut words = std::mem::take(&mut self.0).into_vec();
+        words.reserve_exact(image.words.len().saturating_add(1));
+        let tag = tag(number, image);
+        let cell = std::iter::once(tag).chain(image.words.iter().copied());
+        words.splice(place..place, cell);
+        self.0 = words.into_boxed_slice();
+    }
+
+    /// Drops the cells that `keep` does not want, and returns whether any is left.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(u32, Cell<'_>) -> bool) -> bool {
+        let start = self.first_cell();
+        let mut words = self.0.get(..start).unwrap_or(&[]).to_vec();
+        for (number, cell) in self.cells() {
+            if keep(number, cell) {
+                words.extend(self.0.get(cell.offset));
+                words.extend_from_slice(cell.words);
+            }
+        }
+        let left = words.len() > start;
+        if words.len() < self.0.len() {
+            self.0 = words.into_boxed_slice();
+        }
+        left
+    }
+}
+
+/// The cells of a row from an offset on.
+#[derive(Clone, Debug)]
+pub(super) struct Cells<'r> {
+    words: &'r [u64],
+    offset: usize,
+}
+
+impl<'r> Iterator for Cells<'r> {
+    type Item = (u32, Cell<'r>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let offset = self.offset;
+        let tag = *self.words.get(offset)?;
+        let start = offset.saturating_add(1);
+        self.offset = start.saturating_add(width(tag, self.words.get(start)));
+        let words = self.words.get(start..self.offset)?;
+        Some((number_of(tag), Cell { offset, extra: high(tag), words }))
+    }
+}
+
+/// The cells of one counter.
+#[derive(Clone, Debug)]
+pub(super) struct CellsOf<'r> {
+    cells: Cells<'r>,
+    number: u32,
+}
+
+impl<'r> Iterator for CellsOf<'r> {
+    type Item = Cell<'r>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (number, cell) = self.cells.next()?;
+        (number == self.number).then_some(cell)
+    }
+}
+
+/// The number of a counter without what is beside it in a tag; all are below 2^30.
+#[inline]
+pub(super) fn plain(number: u32) -> u32 {
+    number & ((1 << FORM) - 1)
+}
+
+#[inline]
+fn number_of(tag: u64) -> u32 {
+    plain(low(tag))
+}
+
+/// How many words of state come after a tag, by the first of them.
+#[inline]
+fn width(tag: u64, first: Option<&u64>) -> usize {
+    match low(tag) >> FORM {
+        0 => NARROW,
+        LIST => first.map_or(0, |head| entries::width(*head)),
+        form => WIDTHS.get(form as usize).copied().unwrap_or(NARROW),
+    }
+}
+
+#[inline]
+fn tag(number: u32, image: &Image) -> u64 {
+    let words = image.words.len();
+    let form = (0_u32..).zip(WIDTHS).find(|(_, width)| *width == words).map_or(0, |(form, _)| form);
+    let form = if image.is_list { LIST } else { form };
+    u64::from(number | (form << FORM)) | (u64::from(image.extra) << 32)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the half is what is wanted")]
+#[inline]
+fn low(word: u64) -> u32 {
+    word as u32
+}
+
+#[inline]
+fn high(word: u64) -> u32 {
+    low(word >> 32)
+}

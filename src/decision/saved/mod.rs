@@ -1,0 +1,43 @@
+//! An answer that comes back from the durable log.
+
+use std::sync::Arc;
+
+use super::{Decision, Outcome, Rules, Sayings};
+use crate::compiled::snapshot::CompiledRule;
+use crate::counters::{At, SavedTake, Take, Timeline};
+use crate::log::EventId;
+
+impl Decision {
+    /// The answer that let an event in, as a retry gets it: what
+    /// [`to_replay`](Self::to_replay) kept, made again from what each rule took. The event has a
+    /// name where events are recorded, `at` is the instant of the decision, and `rule` finds the
+    /// rules as they were. `None` where one is not known.
+    pub(crate) fn restored(
+        event_id: Option<EventId>,
+        at: At,
+        timeline: Timeline,
+        takes: &[SavedTake],
+        rule: impl Fn(u32) -> Option<Arc<CompiledRule>>,
+    ) -> Option<Self> {
+        let said = takes.iter().filter(|take| take.part.judges());
+        let known = said.map(|take| Some((rule(take.revision)?, take)));
+        let mut known = known.collect::<Option<Vec<_>>>()?;
+        // The order of their definition, as in a snapshot: what was changed keeps its age.
+        known.sort_by_key(|(rule, _)| (rule.rule.kind() as u8, rule.age));
+        let places = 0_u32..;
+        let said = places.zip(&known).map(|(place, (_, take))| Take::restored(place, take));
+        let sayings = Sayings {
+            at,
+            asked: at.now,
+            timeline,
+            recorded: event_id.is_some(),
+            said: said.collect(),
+            ahead: Vec::new(),
+            rules: Rules::Alone(known.iter().map(|(rule, _)| Arc::clone(rule)).collect()),
+        };
+        Some(Self { outcome: Outcome::Replayed, event_id, log_place: None, sayings })
+    }
+}
+
+#[cfg(test)]
+mod tests;

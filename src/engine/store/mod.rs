@@ -1,0 +1,26 @@
+//! Where the engine's calls meet its store. Without the feature `durable` there is no store, and
+//! all of this compiles to nothing.
+
+mod open;
+mod store;
+mod verbs;
+
+pub use self::verbs::{Committed, Health};
+
+use crate::base::clock::Timestamp;
+use crate::counters::At;
+use crate::decision::Kept;
+use crate::engine::Engine;
+use crate::event::Event;
+
+impl Engine {
+    /// Records an event that is let in where it has no store.
+    #[inline]
+    fn keep_in_memory(&self, event: &Event<'_>, at: At) -> Kept {
+        let Some(ledger) = &self.ledger else { return Kept::default() };
+        let now = self.table.timeline().timestamp(at.now);
+        let timestamp = event.happened_at().map_or(now, Timestamp::from);
+        let (id, ()) = ledger.append(event, timestamp, now, |_| ());
+        Kept::in_memory(id)
+    }
+}

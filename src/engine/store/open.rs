@@ -1,0 +1,129 @@
+//! Building an engine from what is in a store.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::base::clock::SystemClock;
+use crate::engine::Engine;
+use crate::engine::builder::EngineBuilder;
+use crate::engine::figures::EngineFigures;
+use crate::engine::time::Unsteady;
+use crate::error::{BuildError, RulesError};
+use crate::idempotency::IdempotencyKeys;
+use crate::journal::{DECLARED, Durable, Pipeline, Recovered, Settings, recover};
+use crate::rules::RuleSet;
+
+/// The most idempotency keys where that was not said.
+const IDEMPOTENCY_KEYS: usize = 20_000_000;
+
+impl EngineBuilder {
+    /// Recovers what the store has, and goes on from there with what the builder says.
+    pub(in crate::engine) fn build_durable(
+        mut self,
+        durable: &Durable,
+    ) -> Result<Engine, BuildError> {
+        let clock = self.clock.take().unwrap_or_else(|| Box::new(SystemClock::new()));
+        let hasher = ahash::RandomState::new();
+        let keys_retention =
+            u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
+        let max_keys = self.idempotency_keys(IDEMPOTENCY_KEYS);
+        let now = clock.now();
+        let settings = Settings {
+            store: Arc::clone(&durable.store),
+            keep: self.kept_events(),
+            rollups: self.rollups.clone(),
+            max_keys: self.max_keys,
+            late_seconds: self.late_events.as_secs(),
+            idempotency_retention: keys_retention,
+            idempotency_max_keys: max_keys,
+            loads_keys: true,
+            hasher: hasher.clone(),
+            now,
+        };
+        let (recovered, is_new) = recover(&settings, &mut |progress| durable.tell(progress))?;
+        let Recovered { table, ledger, mut compiler, snapshot, keys, revisions, .. } = recovered;
+        let Recovered { declared, was_set_back, state, .. } = recovered;
+        if !is_new && ledger.is_some() {
+            compiler.recount();
+        }
+        let (table, ledger) = (Arc::new(table), ledger.map(Arc::new));
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        let shared = (Arc::clone(&table), ledger.clone(), Arc::clone(&snapshot));
+        let retention = u64::try_from(durable.retention.as_nanos()).unwrap_or(u64::MAX);
+        let retention = retention.max(keys_retention);
+        let engine = Engine {
+            unsteady: (!clock.is_monotonic()).then(Unsteady::default),
+            clock,
+            pipeline: Some(Pipeline::start(
+                durable,
+                settings,
+                (keys, revisions),
+                shared,
+                (state, retention),
+            )?),
+            snapshot,
+            table,
+            compiler: Mutex::new(compiler),
+            ledger,
+            keys: IdempotencyKeys::new(keys_retention, max_keys, hasher.clone()),
+            hasher,
+            figures: EngineFigures::new(),
+        };
+        if was_set_back {
+            engine.tell_of_dates_ahead();
+        }
+        let rules = engine.snapshot.load_full();
+        engine.track_folds_of(&rules.meters, &rules.rules);
+        engine.go_on_with(self.rules, declared.as_deref(), is_new)?;
+        if engine.ledger.is_some() {
+            engine.compiler.lock().recount();
+        }
+        engine.snapshot.load().rules.iter().for_each(|rule| rule.figures.show());
+        Ok(engine)
+    }
+}
+
+impl Engine {
+    /// Merges the rules of the code into the stored ones: what changed in the code since the last
+    /// time is changed, what was changed at run time stays.
+    fn go_on_with(
+        &self,
+        rules: RuleSet,
+        declared: Option<&[u8]>,
+        is_new: bool,
+    ) -> Result<(), BuildError> {
+        let text = serde_json::to_vec(&rules).unwrap_or_default();
+        if declared == Some(&*text) {
+            #[expect(
+                clippy::redundant_closure_for_method_calls,
+                reason = "the method alone is not general enough in its lifetime"
+            )]
+            let renewed = self.changed(|change| change.renew());
+            return renewed.map_err(of_rules);
+        }
+        // As they are when they are read again: some things can be said in two ways.
+        let rules = serde_json::from_slice(&text).unwrap_or(rules);
+        let before: Option<RuleSet> = declared.and_then(|text| serde_json::from_slice(text).ok());
+        if is_new {
+            let (rules, meters) = rules.into_parts();
+            self.install(rules, &meters).map_err(of_rules)?;
+        } else {
+            let before = before.unwrap_or_default();
+            self.changed(|change| change.merge(before, rules)).map_err(of_rules)?;
+        }
+        if let Some(pipeline) = &self.pipeline {
+            pipeline.wait_for_state(pipeline.put_row(DECLARED, text))?;
+        }
+        Ok(())
+    }
+}
+
+fn of_rules(why: RulesError) -> BuildError {
+    match why {
+        RulesError::Store(why) => BuildError::Store(why),
+        RulesError::Invalid(why) => BuildError::Invalid(why),
+        why => BuildError::Rules(why),
+    }
+}

@@ -1,0 +1,369 @@
+//! Where the engine's calls meet its store.
+
+use crate::base::clock::Timestamp;
+use crate::compiled::snapshot::{Compiler, Snapshot};
+use crate::counters::{At, Moment, SavedTakes, Start, Take, encode_takes};
+use crate::decision::{Decision, Kept};
+use crate::engine::Engine;
+use crate::error::{BatchError, RulesError, TrackError};
+use crate::event::{Dimension, Event};
+use crate::idempotency::CustomerKey;
+use crate::idempotency::stored::{Known, Once, Use};
+use crate::journal::{Head, Pipeline, Record};
+use crate::log::{Packed, Stored};
+
+impl Engine {
+    #[inline]
+    pub(in crate::engine) fn has_store(&self) -> bool {
+        self.pipeline.is_some()
+    }
+
+    /// Admits a call that may record something; waits where too much waits for its commit.
+    #[inline]
+    pub(in crate::engine) fn admit(&self) -> Result<(), TrackError> {
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        self.figures.look_at_store(pipeline.waiting(), pipeline.has_failed());
+        Ok(pipeline.admit()?)
+    }
+
+    pub(in crate::engine) fn admit_batch(&self) -> Result<(), BatchError> {
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        pipeline.admit().map_err(BatchError::Store)
+    }
+
+    /// Waits where too much waits for its commit.
+    #[inline]
+    pub(in crate::engine) fn wait_for_room(&self) {
+        if let Some(pipeline) = &self.pipeline {
+            pipeline.wait_for_room();
+        }
+    }
+
+    /// Whether the rules may be changed on this thread: in a method of the store's `Storage` that
+    /// would wait for itself.
+    pub(in crate::engine) fn may_change(&self) -> Result<(), RulesError> {
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        pipeline.may_wait("a change of the rules").map_err(RulesError::Store)
+    }
+
+    pub(in crate::engine) fn admit_rules(&self) -> Result<(), RulesError> {
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        pipeline.admit().map_err(RulesError::Store)
+    }
+
+    /// Waits for the commit of an answer's record, where calls do that. Returns the error to give
+    /// in place of the answer, if the commit failed.
+    #[inline]
+    pub(in crate::engine) fn unacknowledged(
+        &self,
+        answer: &Result<Decision, TrackError>,
+    ) -> Option<TrackError> {
+        let (pipeline, decision) = (self.pipeline.as_ref()?, answer.as_ref().ok()?);
+        let refused = if self.is_cut_off(answer) {
+            Some(pipeline.store.closed())
+        } else {
+            pipeline.acknowledge(decision.log_place()).err()
+        };
+        refused.map(TrackError::Store)
+    }
+
+    /// As `unacknowledged` for many answers: from the last on, so that one commit serves them all.
+    pub(in crate::engine) fn all_acknowledged(
+        &self,
+        mut answers: Vec<Result<Decision, TrackError>>,
+    ) -> Vec<Result<Decision, TrackError>> {
+        for answer in answers.iter_mut().rev() {
+            if let Some(why) = self.unacknowledged(answer) {
+                *answer = Err(why);
+            }
+        }
+        answers
+    }
+
+    /// Whether an event was let in and its record put nowhere: the engine was closed while it
+    /// decided.
+    #[inline]
+    pub(in crate::engine) fn is_cut_off(&self, answer: &Result<Decision, TrackError>) -> bool {
+        let is_cut_off = |it: &Decision| it.is_let_in() && it.log_place().is_none();
+        self.pipeline.is_some() && answer.as_ref().is_ok_and(is_cut_off)
+    }
+
+    /// Waits for the commit of a batch, where calls do that; `cut_off` is one that was being
+    /// recorded when the engine was closed.
+    pub(in crate::engine) fn batch_is_stored(&self, cut_off: bool) -> Result<(), BatchError> {
+        match &self.pipeline {
+            Some(pipeline) if cut_off => Err(BatchError::Store(pipeline.store.closed())),
+            Some(pipeline) => pipeline.acknowledge_all().map_err(BatchError::Store),
+            None => Ok(()),
+        }
+    }
+
+    /// Answers with what an idempotency key has, or decides.
+    #[inline]
+    pub(in crate::engine) fn by_key(
+        &self,
+        key: CustomerKey<'_>,
+        event: &Event<'_>,
+        now: Moment,
+        decide: impl FnOnce() -> Result<Decision, TrackError>,
+    ) -> Result<Decision, TrackError> {
+        let Some(pipeline) = &self.pipeline else {
+            return self.keys.once(key, event, now, decide);
+        };
+        if pipeline.is_memory_only() {
+            return match self.find_stored_key(pipeline, key, event, now)? {
+                Some(known) => Ok(known),
+                None => self.keys.once(key, event, now, decide),
+            };
+        }
+        let decide = || {
+            if pipeline.is_memory_only() {
+                // It has failed since. Who comes from now on looks there, too.
+                return Ok((self.keys.once(key, event, now, decide)?, None));
+            }
+            let decision = decide()?;
+            let since = decision.at().now;
+            let place = decision.log_place();
+            let kept = place.filter(|place| !pipeline.is_lost(*place));
+            if place.is_some() && kept.is_none() {
+                self.keys.keep(key, event, now, &decision);
+            }
+            Ok((decision, kept.map(|place| Use { place, since })))
+        };
+        let look_up = |place| self.look_up(pipeline, place, key, event);
+        let once = pipeline.keys.once(key, now, look_up, decide)?;
+        decision_of(once, key)
+    }
+
+    /// The answer that an idempotency key has, if it has one.
+    pub(in crate::engine) fn find_key(
+        &self,
+        key: CustomerKey<'_>,
+        event: &Event<'_>,
+        now: Moment,
+    ) -> Result<Option<Decision>, TrackError> {
+        let Some(pipeline) = &self.pipeline else { return self.keys.find(key, event, now) };
+        let stored = self.find_stored_key(pipeline, key, event, now)?;
+        if stored.is_none() && pipeline.is_memory_only() {
+            return self.keys.find(key, event, now);
+        }
+        Ok(stored)
+    }
+
+    fn find_stored_key(
+        &self,
+        pipeline: &Pipeline,
+        key: CustomerKey<'_>,
+        event: &Event<'_>,
+        now: Moment,
+    ) -> Result<Option<Decision>, TrackError> {
+        let look_up = |place| self.look_up(pipeline, place, key, event);
+        let known = pipeline.keys.find(key, now, look_up)?;
+        known.map(|known| decision_of(known, key)).transpose()
+    }
+
+    /// Compares the record at a place with an event and its key: whether it is the same request.
+    fn look_up(
+        &self,
+        pipeline: &Pipeline,
+        place: u64,
+        key: CustomerKey<'_>,
+        event: &Event<'_>,
+    ) -> Result<Known<Decision>, TrackError> {
+        let known = pipeline.read(place, |record| {
+            if record.key != Some(key.key) {
+                return Some(Known::Other);
+            }
+            let since = Moment(record.now);
+            let stored = record.stored()?;
+            if stored.dimension(&Dimension::CustomerId) != Some(key.customer) {
+                return Some(Known::Other);
+            }
+            if !stored.is_same_request(event) {
+                return Some(Known::Conflict { since });
+            }
+            let answer = self.answer_of(pipeline, record, &stored, place)?;
+            Some(Known::Same { since, answer })
+        })?;
+        // Records are dropped with their generation, after the retention of their keys is over.
+        let known = known.or_else(|| (place < pipeline.oldest()).then_some(Known::Other));
+        known.ok_or_else(|| {
+            let detail = "it is not there, or not what was written";
+            pipeline.store.damaged(&format!("record {place}"), detail).into()
+        })
+    }
+
+    /// Whether the record of a place is of another event, as far as that can be read.
+    pub(in crate::engine) fn has_other(
+        &self,
+        place: u64,
+        is_other: impl Fn(&Stored<'_>) -> bool,
+    ) -> bool {
+        let Some(pipeline) = &self.pipeline else { return false };
+        let other = pipeline.read(place, |it| Some(is_other(&it.stored()?)));
+        other.is_ok_and(|other| other == Some(true))
+    }
+
+    /// The first answer to the event of a record.
+    fn answer_of(
+        &self,
+        pipeline: &Pipeline,
+        record: &Record<'_>,
+        event: &Stored<'_>,
+        place: u64,
+    ) -> Option<Decision> {
+        let timeline = record.timeline(self.table.timeline());
+        let at = record.at(timeline, event.timestamp());
+        let mut takes = SavedTakes::new();
+        record.read_takes(&at, &mut takes)?;
+        let rule_of = |revision| pipeline.rule(revision);
+        let id = self.ledger.as_ref().map(|ledger| ledger.id(place));
+        Decision::restored(id, at, timeline, &takes, rule_of)
+    }
+
+    /// Records an event that is let in: in the queue of the store where there is one, and in the
+    /// ledger where events are kept. Runs under the locks of the decision.
+    #[inline]
+    pub(in crate::engine) fn keep(
+        &self,
+        event: &Event<'_>,
+        at: At,
+        takes: (&[Take], &[Start]),
+        rules: &Snapshot,
+    ) -> Kept {
+        let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(event, at) };
+        let now = self.table.timeline().timestamp(at.now);
+        let timestamp = event.happened_at().map_or(now, Timestamp::from);
+        let revision = |rule| rules.rule(rule).map_or(0, |rule| rule.revision());
+        let head = Head::new(&at, event.key(), |out| {
+            encode_takes(takes, &at, revision, out);
+        });
+        let key = CustomerKey::of(event).map(|key| pipeline.keys.hash(key));
+        let put = |packed: &Packed| pipeline.put(&head, packed, key, at.now.0);
+        if let Some(ledger) = &self.ledger {
+            let (id, log_place) = ledger.append(event, timestamp, now, put);
+            return Kept { event_id: Some(id), log_place };
+        }
+        Kept { event_id: None, log_place: put(&Packed::unsigned(event, timestamp)) }
+    }
+
+    pub(in crate::engine) fn rules_change(&self) {
+        if let Some(pipeline) = &self.pipeline {
+            pipeline.rules_change();
+        }
+    }
+
+    /// Tells the compiler that no crash can bring back the rules that counters took over from,
+    /// where that is so.
+    pub(in crate::engine) fn note_checkpoints(&self, compiler: &mut Compiler) {
+        if self.pipeline.as_ref().is_some_and(|pipeline| !pipeline.is_outdated()) {
+            compiler.begin_checkpoint();
+            compiler.complete_checkpoint();
+        }
+    }
+
+    /// Puts a change of the rules into the queue, behind all events that were counted by the old
+    /// ones and before any that is counted by the new ones.
+    pub(in crate::engine) fn put_rules(
+        &self,
+        before: &Snapshot,
+        now: &Snapshot,
+        compiler: &Compiler,
+    ) -> Option<u64> {
+        let pipeline = self.pipeline.as_ref()?;
+        Some(pipeline.put_rules(before, now, compiler))
+    }
+
+    /// Waits until a change of the rules is durable.
+    pub(in crate::engine) fn rules_are_stored(&self, entry: Option<u64>) -> Result<(), RulesError> {
+        match (&self.pipeline, entry) {
+            (Some(pipeline), Some(entry)) => {
+                pipeline.wait_for_state(entry).map_err(RulesError::Store)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The answer that a key has, or gets.
+fn decision_of(once: Once<Decision>, key: CustomerKey<'_>) -> Result<Decision, TrackError> {
+    match once {
+        Once::New(decision, _) => Ok(decision),
+        Once::Known(decision, place) => Ok(decision.at_log_place(place)),
+        Once::Conflict => Err(key.conflict()),
+    }
+}
+
+#[cfg(all(test, feature = "durable"))]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::counters::Intent;
+    use crate::journal::redb::Storage;
+    use crate::{Durable, OnFailure};
+
+    /// A medium that takes nothing more when it is told so.
+    #[derive(Clone, Debug, Default)]
+    struct Brittle {
+        bytes: Arc<Mutex<Vec<u8>>>,
+        broken: Arc<AtomicBool>,
+    }
+
+    impl Storage for Brittle {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.lock().len() as u64)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            let start = usize::try_from(offset).expect("an offset in memory");
+            out.copy_from_slice(&self.bytes.lock()[start..start + out.len()]);
+            Ok(())
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            let start = usize::try_from(offset).expect("an offset in memory");
+            self.bytes.lock()[start..start + data.len()].copy_from_slice(data);
+            self.sync()
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.bytes.lock().resize(usize::try_from(len).expect("a length in memory"), 0);
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            let broken = self.broken.load(Ordering::Acquire);
+            if broken { Err(io::Error::other("it is broken")) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_key_whose_record_came_after_the_store_had_failed_is_known() {
+        let medium = Brittle::default();
+        let store = Durable::open_on(medium.clone()).expect("a store");
+        let store = store.on_failure(OnFailure::MemoryOnly);
+        let engine = Engine::builder().durable(store).build().expect("an engine");
+        let event = Event::new("c", "call").idempotency_key("k");
+        let now = engine.read_clock();
+        let key = CustomerKey { customer: "c", key: "k" };
+        let answer = engine.by_key(key, &event, now.moment, || {
+            medium.broken.store(true, Ordering::Release);
+            let _ = engine.track(&Event::new("c", "call")).expect("it is not known yet");
+            engine.flush().expect_err("it is broken");
+            engine.decide(&event, Intent::Take, now)
+        });
+        assert!(!answer.expect("it goes on").is_replay());
+        for _ in 0..2 {
+            assert!(engine.check(&event).expect("known").is_replay());
+            assert!(engine.track(&event).expect("known").is_replay());
+        }
+        let other = engine.track(&event.cost_cents(1));
+        assert!(matches!(other, Err(TrackError::IdempotencyConflict { .. })), "{other:?}");
+        assert_eq!(engine.events().len(), 2);
+    }
+}

@@ -1,0 +1,573 @@
+//! One act of a customer, as the application describes it.
+
+use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
+
+use smallvec::SmallVec;
+
+use crate::base::amount::{Amount, IntoAmount};
+use crate::base::clock::Timestamp;
+use crate::error::EventError;
+
+mod body;
+pub mod bounds;
+mod json;
+mod names;
+mod wire;
+
+pub use self::body::EventBatch;
+pub(crate) use self::body::{Lack, Line, MAX_BATCH};
+use self::bounds::{MAX_AMOUNT, MAX_PROPERTIES, MAX_UNITS, MAX_VALUES};
+pub(crate) use self::json::kept as kept_json;
+pub(crate) use self::names::{Dimension, ValueName, key_rule, text_rule};
+use self::names::{check_key, check_text};
+
+/// One act of a customer: a model call, an embedding, a tool run.
+///
+/// An event borrows or owns its strings. Built from borrowed strings with at most three
+/// properties and two named values it lives on the stack alone; the setters never fail. What is
+/// wrong with an event is said by the call that it is given to, as an [`EventError`] that names
+/// the field, the value and the rule.
+///
+/// Ids and dimension values are 1 to 256 bytes without control characters; keys of properties and
+/// names of values are 1 to 64 ASCII letters, digits and `_`. How large numbers, and the event as a
+/// whole, may be is in [`bounds`].
+///
+/// ```
+/// use limitry::Event;
+///
+/// let event = Event::new("cust_123", "model_call")
+///     .model("gpt-4")
+///     .input_tokens(150)
+///     .output_tokens(50)
+///     .property("team_id", "team_eng")
+///     .value("images", 4);
+/// assert_eq!(event.dimension("team_id"), Some("team_eng"));
+/// assert_eq!(event.amount("total_tokens"), Some(200_u64.into()));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "`event_type` is the product's name")]
+pub struct Event<'a> {
+    customer_id: Cow<'a, str>,
+    event_type: Cow<'a, str>,
+    model: Option<Cow<'a, str>>,
+    provider: Option<Cow<'a, str>>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    total_tokens: Option<u64>,
+    cost_cents: Option<Amount>,
+    latency_ms: Option<u64>,
+    properties: SmallVec<[(Cow<'a, str>, PropertyValue<'a>); 3]>,
+    values: SmallVec<[(Cow<'a, str>, Amount); 2]>,
+    idempotency_key: Option<Cow<'a, str>>,
+    timestamp: Option<Timestamp>,
+    /// The first thing that a setter could not take; the call that gets the event reports it.
+    problem: Option<Box<EventError>>,
+}
+
+/// The value of a property: a string is a dimension that rules can filter and partition by, any
+/// other JSON value is kept with the event and is not a dimension.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum PropertyValue<'a> {
+    /// A string: a dimension under its own key.
+    Text(Cow<'a, str>),
+    /// A number, a bool, null, a list or an object: kept, not a dimension. A string that is set as
+    /// one is [`Text`](Self::Text).
+    Json(Box<serde_json::Value>),
+}
+
+impl<'a> Event<'a> {
+    /// Describes an act of `event_type` (such as `model_call`) by the customer `customer_id`.
+    #[must_use]
+    #[inline]
+    pub fn new(customer_id: impl Into<Cow<'a, str>>, event_type: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            customer_id: customer_id.into(),
+            event_type: event_type.into(),
+            model: None,
+            provider: None,
+            input_tokens: None,
+            output_tokens: None,
+            total_tokens: None,
+            cost_cents: None,
+            latency_ms: None,
+            properties: SmallVec::new(),
+            values: SmallVec::new(),
+            idempotency_key: None,
+            timestamp: None,
+            problem: None,
+        }
+    }
+
+    /// Sets the model, a built-in dimension.
+    #[must_use]
+    #[inline]
+    pub fn model(mut self, model: impl Into<Cow<'a, str>>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+
+    /// Sets the provider, a built-in dimension.
+    #[must_use]
+    #[inline]
+    pub fn provider(mut self, provider: impl Into<Cow<'a, str>>) -> Self {
+        self.provider = Some(provider.into());
+        self
+    }
+
+    /// Sets the tokens that went in.
+    #[must_use]
+    #[inline]
+    pub fn input_tokens(mut self, tokens: u64) -> Self {
+        self.input_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the tokens that came out.
+    #[must_use]
+    #[inline]
+    pub fn output_tokens(mut self, tokens: u64) -> Self {
+        self.output_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the total of tokens; where it is not set it is input plus output.
+    #[must_use]
+    #[inline]
+    pub fn total_tokens(mut self, tokens: u64) -> Self {
+        self.total_tokens = Some(tokens);
+        self
+    }
+
+    /// Sets the cost in cents: a whole number, a decimal of up to six fractional digits, or an
+    /// [`Amount`]; negative for what is given back. [`Amount`] says how exact that is for money.
+    #[must_use]
+    #[inline]
+    pub fn cost_cents(mut self, cents: impl IntoAmount) -> Self {
+        match cents.into_amount() {
+            Ok(cents) => self.cost_cents = Some(cents),
+            Err(source) => self.report(EventError::Amount { field: "cost_cents".into(), source }),
+        }
+        self
+    }
+
+    /// Sets the latency in milliseconds.
+    #[must_use]
+    #[inline]
+    pub fn latency_ms(mut self, milliseconds: u64) -> Self {
+        self.latency_ms = Some(milliseconds);
+        self
+    }
+
+    /// Sets a property; a string is a dimension under `key`, unless `key` is the name of a
+    /// built-in dimension, which wins. A key set twice keeps the last value. Of more than
+    /// [`MAX_PROPERTIES`] the rest is not kept, and the event is refused.
+    #[must_use]
+    #[inline]
+    pub fn property(
+        mut self,
+        key: impl Into<Cow<'a, str>>,
+        value: impl Into<PropertyValue<'a>>,
+    ) -> Self {
+        let (key, mut value) = (key.into(), value.into());
+        // A JSON text is what it says: it is a dimension once it is printed and read again.
+        if let PropertyValue::Json(json) = &mut value
+            && let serde_json::Value::String(text) = &mut **json
+        {
+            value = PropertyValue::Text(Cow::Owned(std::mem::take(text)));
+        }
+        let has_room = self.properties.len() < MAX_PROPERTIES;
+        match self.properties.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => *known = value,
+            None if has_room => self.properties.push((key, value)),
+            None => self.report_invalid("properties", &key, bounds::PROPERTIES_RULE),
+        }
+        self
+    }
+
+    /// Sets a named value: a whole number, a decimal of up to six fractional digits, or an
+    /// [`Amount`]. A built-in name sets that field: `cost_cents` any amount, and `input_tokens`,
+    /// `output_tokens`, `total_tokens` and `latency_ms` whole numbers from 0 on. A name set twice
+    /// keeps the last value. Of more than [`MAX_VALUES`] other names the rest is not kept, and the
+    /// event is refused.
+    #[must_use]
+    #[inline]
+    pub fn value(mut self, name: impl Into<Cow<'a, str>>, amount: impl IntoAmount) -> Self {
+        let name = name.into();
+        match amount.into_amount() {
+            Ok(amount) => self.set_value(name, amount),
+            Err(source) => self.report(EventError::Amount { field: name.into(), source }),
+        }
+        self
+    }
+
+    /// Sets the key that makes a retry of this event count once. Keys are the customer's: the same
+    /// key of another customer is another key. The engine keeps keys for its retention, 24 hours
+    /// by default.
+    ///
+    /// An event with the same customer and key is a retry when it has the same type, model,
+    /// provider, tokens, cost, latency, properties and values, and a conflict otherwise. What may
+    /// differ is the timestamp, which is that of the first, and whether `total_tokens` is given or
+    /// left to be computed.
+    #[must_use]
+    #[inline]
+    pub fn idempotency_key(mut self, key: impl Into<Cow<'a, str>>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Sets when the act happened; without it the event happens now. Calendar quotas count the
+    /// event in the period of this instant. More than 24 hours ahead of the engine's clock is an
+    /// error.
+    #[must_use]
+    #[inline]
+    pub fn timestamp(mut self, timestamp: impl Into<Timestamp>) -> Self {
+        self.timestamp = Some(timestamp.into());
+        self
+    }
+
+    /// Returns the customer's id.
+    #[must_use]
+    pub fn customer_id(&self) -> &str {
+        &self.customer_id
+    }
+
+    /// Returns the event's type.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// Returns the value of a dimension: `customer_id`, `event_type`, `model`, `provider`, or a
+    /// string property of that key.
+    #[must_use]
+    pub fn dimension(&self, name: &str) -> Option<&str> {
+        match name {
+            "customer_id" => Some(&self.customer_id),
+            "event_type" => Some(&self.event_type),
+            "model" => self.model.as_deref(),
+            "provider" => self.provider.as_deref(),
+            _ => self.text_property(name),
+        }
+    }
+
+    /// Returns a value by name, `total_tokens` being input plus output where it is not set;
+    /// `None` where the event has no such value or that sum is above `u64::MAX`.
+    #[must_use]
+    pub fn amount(&self, name: &str) -> Option<Amount> {
+        match name {
+            "total_tokens" => self.tokens().flatten().map(Amount::from),
+            "input_tokens" => self.input_tokens.map(Amount::from),
+            "output_tokens" => self.output_tokens.map(Amount::from),
+            "cost_cents" => self.cost_cents,
+            "latency_ms" => self.latency_ms.map(Amount::from),
+            _ => self.named_value(name),
+        }
+    }
+
+    /// Returns an event that owns its strings.
+    #[must_use]
+    pub fn into_owned(self) -> Event<'static> {
+        fn own(text: Cow<'_, str>) -> Cow<'static, str> {
+            Cow::Owned(text.into_owned())
+        }
+        let own_property = |(key, value): (Cow<'_, str>, PropertyValue<'_>)| {
+            let value = match value {
+                PropertyValue::Text(text) => PropertyValue::Text(own(text)),
+                PropertyValue::Json(json) => PropertyValue::Json(json),
+            };
+            (own(key), value)
+        };
+        Event {
+            customer_id: own(self.customer_id),
+            event_type: own(self.event_type),
+            model: self.model.map(own),
+            provider: self.provider.map(own),
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            total_tokens: self.total_tokens,
+            cost_cents: self.cost_cents,
+            latency_ms: self.latency_ms,
+            properties: self.properties.into_iter().map(own_property).collect(),
+            values: self.values.into_iter().map(|(name, amount)| (own(name), amount)).collect(),
+            idempotency_key: self.idempotency_key.map(own),
+            timestamp: self.timestamp,
+            problem: self.problem,
+        }
+    }
+
+    /// Checks everything that can be checked without an engine.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule, with its value and the rule. O(length of the
+    /// event's strings), no allocation when all is well.
+    pub fn validate(&self) -> Result<(), EventError> {
+        if let Some(problem) = &self.problem {
+            return Err((**problem).clone());
+        }
+        check_text("customer_id", &self.customer_id)?;
+        check_text("event_type", &self.event_type)?;
+        if let Some(model) = &self.model {
+            check_text("model", model)?;
+        }
+        if let Some(provider) = &self.provider {
+            check_text("provider", provider)?;
+        }
+        for (key, value) in &self.properties {
+            check_key("properties", key)?;
+            if let PropertyValue::Text(text) = value {
+                check_text(key, text)?;
+            }
+        }
+        bounds::check_properties(&self.properties)?;
+        for (name, amount) in &self.values {
+            check_key("values", name)?;
+            check_amount(name, *amount)?;
+        }
+        if let Some((name, _)) = self.values.get(MAX_VALUES) {
+            return Err(EventError::invalid("values", name, bounds::VALUES_RULE));
+        }
+        if let Some(key) = &self.idempotency_key {
+            check_text("idempotency_key", key)?;
+        }
+        if let Some(at) = self.timestamp.filter(|at| !at.is_a_date()) {
+            return Err(EventError::invalid("timestamp", &at.to_string(), bounds::DATE_RULE));
+        }
+        self.check_numbers()
+    }
+
+    /// Checks the built-in values.
+    #[inline]
+    fn check_numbers(&self) -> Result<(), EventError> {
+        if let Some(cents) = self.cost_cents {
+            check_amount("cost_cents", cents)?;
+        }
+        let numbers = [self.input_tokens, self.output_tokens, self.total_tokens, self.latency_ms];
+        let sum = numbers.iter().fold(0, |sum: u64, of| sum.saturating_add(of.unwrap_or(0)));
+        if sum <= MAX_UNITS { Ok(()) } else { self.check_large_numbers() }
+    }
+
+    /// As [`check_numbers`](Self::check_numbers), where not all of them together are small.
+    #[cold]
+    fn check_large_numbers(&self) -> Result<(), EventError> {
+        for name in ValueName::BUILT_IN {
+            let number = match name {
+                ValueName::TotalTokens => self.total_tokens,
+                _ => name.whole(self),
+            };
+            if let Some(number) = number.filter(|number| *number > MAX_UNITS) {
+                return Err(EventError::invalid(
+                    name.as_str(),
+                    &number.to_string(),
+                    bounds::WHOLE_RULE,
+                ));
+            }
+        }
+        match self.tokens() {
+            Some(total) if total.unwrap_or(0) <= MAX_UNITS => Ok(()),
+            _ => {
+                let (input, output) = (self.input_tokens, self.output_tokens);
+                let sum = format!("{} + {}", input.unwrap_or(0), output.unwrap_or(0));
+                Err(EventError::invalid("total_tokens", &sum, bounds::TOTAL_RULE))
+            }
+        }
+    }
+
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
+    }
+
+    pub(crate) fn happened_at(&self) -> Option<Timestamp> {
+        self.timestamp
+    }
+
+    /// The tokens of the event: the total where it is given, else input plus output; the outer
+    /// `None` where that sum does not fit, which [`validate`](Self::validate) refuses.
+    #[inline]
+    #[expect(clippy::option_option, reason = "two words that come back in registers")]
+    pub(crate) fn tokens(&self) -> Option<Option<u64>> {
+        match (self.total_tokens, self.input_tokens, self.output_tokens) {
+            (Some(total), _, _) => Some(Some(total)),
+            (None, None, None) => Some(None),
+            (None, input, output) => input.unwrap_or(0).checked_add(output.unwrap_or(0)).map(Some),
+        }
+    }
+
+    pub(crate) fn named_value(&self, name: &str) -> Option<Amount> {
+        self.values.iter().find(|(known, _)| known == name).map(|(_, amount)| *amount)
+    }
+
+    pub(crate) fn text_property(&self, name: &str) -> Option<&str> {
+        self.properties.iter().find_map(|(key, value)| match value {
+            PropertyValue::Text(text) if key == name => Some(&**text),
+            _ => None,
+        })
+    }
+
+    /// Feeds everything that a retry of this event must have in common with it to a hasher: all but
+    /// the customer and the idempotency key, which are looked up, and the timestamp, which a client
+    /// may set anew each time.
+    pub(crate) fn hash_payload(&self, state: &mut impl Hasher) {
+        self.event_type.hash(state);
+        self.model.hash(state);
+        self.provider.hash(state);
+        self.input_tokens.hash(state);
+        self.output_tokens.hash(state);
+        self.tokens().hash(state);
+        self.cost_cents.hash(state);
+        self.latency_ms.hash(state);
+        // The order in which properties and values were set means nothing.
+        let mut properties: SmallVec<[_; 8]> = self.properties.iter().collect();
+        properties.sort_by(|a, b| a.0.cmp(&b.0));
+        properties.len().hash(state);
+        for (key, value) in properties {
+            key.hash(state);
+            // A text and a JSON value that prints alike are not the same: only one is a dimension.
+            match value {
+                PropertyValue::Text(text) => (0_u8, text).hash(state),
+                PropertyValue::Json(json) => (1_u8, json.to_string()).hash(state),
+            }
+        }
+        let mut values: SmallVec<[_; 8]> = self.values.iter().collect();
+        values.sort_by(|a, b| a.0.cmp(&b.0));
+        values.hash(state);
+    }
+
+    /// The parts that a log keeps: everything but the idempotency key and the timestamp.
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        Fields {
+            texts: (
+                &self.customer_id,
+                &self.event_type,
+                self.model.as_deref(),
+                self.provider.as_deref(),
+            ),
+            numbers: [self.input_tokens, self.output_tokens, self.total_tokens, self.latency_ms],
+            cost_cents: self.cost_cents,
+            properties: &self.properties,
+            values: &self.values,
+        }
+    }
+
+    pub(crate) fn from_fields(fields: &Fields<'_>) -> Event<'static> {
+        let (customer_id, event_type, model, provider) = fields.texts;
+        let [input_tokens, output_tokens, total_tokens, latency_ms] = fields.numbers;
+        let event = Event {
+            model: model.map(Cow::Borrowed),
+            provider: provider.map(Cow::Borrowed),
+            input_tokens,
+            output_tokens,
+            total_tokens,
+            cost_cents: fields.cost_cents,
+            latency_ms,
+            properties: fields.properties.iter().cloned().collect(),
+            values: fields.values.iter().cloned().collect(),
+            ..Event::new(customer_id, event_type)
+        };
+        event.into_owned()
+    }
+
+    /// Whether a value of this name can be set.
+    fn has_room_for(&self, name: &str) -> bool {
+        let is_known = || self.values.iter().any(|(known, _)| known == name);
+        self.values.len() < MAX_VALUES
+            || is_known()
+            || ValueName::BUILT_IN.iter().any(|built_in| built_in.as_str() == name)
+    }
+
+    fn set_value(&mut self, name: Cow<'a, str>, amount: Amount) {
+        let whole = match &*name {
+            "input_tokens" => &mut self.input_tokens,
+            "output_tokens" => &mut self.output_tokens,
+            "total_tokens" => &mut self.total_tokens,
+            "latency_ms" => &mut self.latency_ms,
+            "cost_cents" => return self.cost_cents = Some(amount),
+            _ => {
+                let has_room = self.values.len() < MAX_VALUES;
+                match self.values.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, known)) => *known = amount,
+                    None if has_room => self.values.push((name, amount)),
+                    None => self.report_invalid("values", &name, bounds::VALUES_RULE),
+                }
+                return;
+            }
+        };
+        match u64::try_from(amount) {
+            Ok(number) => *whole = Some(number),
+            Err(_) => self.report_invalid(&name, &amount.to_string(), bounds::WHOLE_RULE),
+        }
+    }
+
+    #[cold]
+    fn report_invalid(&mut self, field: &str, value: &str, rule: &'static str) {
+        self.report(EventError::invalid(field, value, rule));
+    }
+
+    fn report(&mut self, problem: EventError) {
+        self.problem.get_or_insert_with(|| Box::new(problem));
+    }
+}
+
+#[inline]
+fn check_amount(name: &str, amount: Amount) -> Result<(), EventError> {
+    let most = MAX_AMOUNT.millionths().unsigned_abs();
+    if amount.millionths().unsigned_abs() <= most {
+        return Ok(());
+    }
+    Err(EventError::invalid(name, &amount.to_string(), bounds::SIGNED_RULE))
+}
+
+/// An event taken apart.
+pub(crate) struct Fields<'e> {
+    pub(crate) texts: (&'e str, &'e str, Option<&'e str>, Option<&'e str>),
+    /// Input, output and total tokens, latency in milliseconds.
+    pub(crate) numbers: [Option<u64>; 4],
+    pub(crate) cost_cents: Option<Amount>,
+    pub(crate) properties: &'e [(Cow<'e, str>, PropertyValue<'e>)],
+    pub(crate) values: &'e [(Cow<'e, str>, Amount)],
+}
+
+impl<'a> From<&'a str> for PropertyValue<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl<'a> From<&'a String> for PropertyValue<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for PropertyValue<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for PropertyValue<'a> {
+    fn from(text: Cow<'a, str>) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<serde_json::Value> for PropertyValue<'_> {
+    fn from(json: serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::String(text) => Self::from(text),
+            json => Self::Json(Box::new(json)),
+        }
+    }
+}
+
+macro_rules! property_from_json {
+    ($($number:ty),*) => {$(
+        impl From<$number> for PropertyValue<'_> {
+            fn from(value: $number) -> Self {
+                Self::Json(Box::new(value.into()))
+            }
+        }
+    )*};
+}
+property_from_json!(bool, i32, u32, i64, u64, f64);

@@ -1,0 +1,194 @@
+//! Retries that count once.
+//!
+//! A key is claimed, the event decided and the answer stored while the key's place in the map is
+//! held, so of two calls at the same time one decides and the other gets its answer.
+//!
+//! A key is its customer's: the same key of another customer is another key.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::counters::Moment;
+use crate::decision::Decision;
+use crate::error::TrackError;
+use crate::event::Event;
+
+mod marks;
+pub(crate) mod stored;
+
+/// How many keys a call looks at that stores one: more than one, so that the store empties.
+const LOOKS: usize = 2;
+
+/// An idempotency key of a customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CustomerKey<'k> {
+    pub(crate) customer: &'k str,
+    pub(crate) key: &'k str,
+}
+
+/// A customer and a key in one, on the stack where they are not very long.
+type Name = SmallVec<[u8; 128]>;
+
+impl<'k> CustomerKey<'k> {
+    /// The key that an event has, if it has one.
+    pub(crate) fn of(event: &'k Event<'_>) -> Option<Self> {
+        event.key().map(|key| Self { customer: event.customer_id(), key })
+    }
+
+    /// The same bytes for the same customer and key alone: what is between them is in no text.
+    fn name(self) -> Name {
+        let mut name = Name::from_slice(self.customer.as_bytes());
+        name.push(u8::MAX);
+        name.extend_from_slice(self.key.as_bytes());
+        name
+    }
+
+    /// The error of a key that was used for another event.
+    #[cold]
+    pub(crate) fn conflict(self) -> TrackError {
+        TrackError::IdempotencyConflict { customer: self.customer.into(), key: self.key.into() }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct IdempotencyKeys {
+    kept: DashMap<Arc<[u8]>, Kept, ahash::RandomState>,
+    /// The keys in the order in which they were stored.
+    order: Mutex<VecDeque<(Moment, Arc<[u8]>)>>,
+    hasher: ahash::RandomState,
+    retention: u64,
+    max_keys: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    fingerprint: u64,
+    at: Moment,
+    decision: Box<Decision>,
+}
+
+impl IdempotencyKeys {
+    pub(crate) fn new(retention: u64, max_keys: usize, hasher: ahash::RandomState) -> Self {
+        let kept = DashMap::with_hasher(hasher.clone());
+        Self { kept, order: Mutex::default(), hasher, retention, max_keys: max_keys.max(1) }
+    }
+
+    /// The answer that a key has, if it has one.
+    pub(crate) fn find(
+        &self,
+        key: CustomerKey<'_>,
+        event: &Event<'_>,
+        now: Moment,
+    ) -> Result<Option<Decision>, TrackError> {
+        self.find_name(&key.name(), key, event, now)
+    }
+
+    fn find_name(
+        &self,
+        name: &[u8],
+        key: CustomerKey<'_>,
+        event: &Event<'_>,
+        now: Moment,
+    ) -> Result<Option<Decision>, TrackError> {
+        let kept = self.kept.get(name);
+        match kept.filter(|kept| self.is_alive(kept, now)) {
+            Some(kept) => self.answer(&kept, key, event).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Answers with what the key has, or decides and stores the answer if it lets the event in.
+    pub(crate) fn once(
+        &self,
+        key: CustomerKey<'_>,
+        event: &Event<'_>,
+        now: Moment,
+        decide: impl FnOnce() -> Result<Decision, TrackError>,
+    ) -> Result<Decision, TrackError> {
+        // Most calls bring a new key or repeat one: a repeat need not wait for other repeats.
+        let name = key.name();
+        if let Some(answer) = self.find_name(&name, key, event, now)? {
+            return Ok(answer);
+        }
+        let name: Arc<[u8]> = name.as_slice().into();
+        let decision = match self.kept.entry(Arc::clone(&name)) {
+            Entry::Occupied(kept) if self.is_alive(kept.get(), now) => {
+                return self.answer(kept.get(), key, event);
+            }
+            entry => {
+                let decision = decide()?;
+                if decision.is_allowed() {
+                    let fingerprint = self.fingerprint(event);
+                    let replay = Box::new(decision.to_replay());
+                    entry.insert(Kept { fingerprint, at: now, decision: replay });
+                }
+                decision
+            }
+        };
+        if decision.is_allowed() {
+            self.stored(name, now);
+        }
+        Ok(decision)
+    }
+
+    /// Stores an answer that lets an event in and was decided elsewhere.
+    pub(crate) fn keep(
+        &self,
+        key: CustomerKey<'_>,
+        event: &Event<'_>,
+        now: Moment,
+        decision: &Decision,
+    ) {
+        let (fingerprint, decision) = (self.fingerprint(event), Box::new(decision.to_replay()));
+        let name: Arc<[u8]> = key.name().as_slice().into();
+        self.kept.insert(Arc::clone(&name), Kept { fingerprint, at: now, decision });
+        self.stored(name, now);
+    }
+
+    fn is_alive(&self, kept: &Kept, now: Moment) -> bool {
+        now < Moment(kept.at.0.saturating_add(self.retention))
+    }
+
+    fn answer(
+        &self,
+        kept: &Kept,
+        key: CustomerKey<'_>,
+        event: &Event<'_>,
+    ) -> Result<Decision, TrackError> {
+        if kept.fingerprint == self.fingerprint(event) {
+            return Ok((*kept.decision).clone());
+        }
+        Err(key.conflict())
+    }
+
+    /// What two events with one key must have in common to be the same request.
+    pub(crate) fn fingerprint(&self, event: &Event<'_>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        event.hash_payload(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Notes a key as the newest, and forgets the oldest where their time or their place is over.
+    fn stored(&self, name: Arc<[u8]>, now: Moment) {
+        let mut order = self.order.lock();
+        order.push_back((now, name));
+        for _ in 0..LOOKS {
+            let crowded = order.len() > self.max_keys;
+            let over = |(at, _): &(Moment, Arc<[u8]>)| {
+                crowded || now >= Moment(at.0.saturating_add(self.retention))
+            };
+            if !order.front().is_some_and(over) {
+                break;
+            }
+            let Some((at, name)) = order.pop_front() else { break };
+            // A key that was stored again since is in the queue again.
+            self.kept.remove_if(&name, |_, kept| kept.at == at);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Checkpoints: the counters and the roll-ups, copied piece by piece while decisions go on.
+//!
+//! Each piece is copied under the lock that its part of the engine has anyway, and says its
+//! position: the place up to which it has the effects of the log. Opening starts from the newest
+//! complete checkpoint and redoes the log from the earliest of those positions on.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::queue::Queue;
+use crate::base::bytes::{take, take_u32, take_u64};
+use crate::compiled::snapshot::Snapshot;
+use crate::counters::{Moment, Table};
+use crate::journal::store::{CheckpointStep, Piece};
+use crate::recording::Ledger;
+use crate::usage::RowCursor;
+
+/// Counters: blocks, one a shard. Before each stand its position and its length.
+pub(super) const COUNTERS: u8 = 1;
+/// Rows of the roll-ups.
+pub(super) const ROWS: u8 = 2;
+/// What the rows of the roll-ups are about: values, tuples, columns.
+pub(super) const KEYS: u8 = 3;
+/// Which events are in memory.
+pub(super) const LOG: u8 = 4;
+
+/// How many bytes a step copies at the least, where there are so many left.
+const STEP_BYTES: usize = 256 * 1_024;
+/// About how many bytes a piece of counters has.
+const PIECE_BYTES: usize = 64 * 1_024;
+/// Bytes of the position and the length before a block of counters.
+const BLOCK_HEAD: usize = 12;
+/// How many rows of the roll-ups are copied under one lock.
+const ROWS_A_LOCK: usize = 512;
+
+/// The parts of the engine that checkpoints are copied from.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) table: Arc<Table>,
+    pub(super) ledger: Option<Arc<Ledger>>,
+    pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(super) queue: Arc<Queue>,
+}
+
+/// A checkpoint under way.
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    stage: Stage,
+    /// The earliest position of its pieces: from there on opening redoes the log.
+    from: u64,
+    /// How many bytes its pieces have so far.
+    bytes: u64,
+    /// The latest time at which counters were left out because they had come to rest: the engine
+    /// that is opened with it must not be earlier.
+    now: Moment,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Begin,
+    /// Counters are copied; the shard that is next.
+    Shards(usize),
+    Rows(RowCursor),
+    Keys,
+    Log,
+    /// Everything is copied. The checkpoint is complete when everything that went into the queue
+    /// before is durable, up to this serial number: until then its pieces have the effects of
+    /// records that a crash would lose.
+    Copied {
+        serial: u64,
+    },
+}
+
+/// What one step made.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) pieces: Vec<Piece>,
+    /// As [`Checkpoint::now`].
+    pub(super) now: Moment,
+    pub(super) mark: CheckpointStep,
+    /// Where the checkpoint is complete with this step: the place from which on opening redoes the
+    /// log, and how many bytes the checkpoint has.
+    pub(super) whole: Option<(u64, u64)>,
+}
+
+impl Step {
+    pub(super) fn nothing() -> Self {
+        Self { pieces: Vec::new(), now: Moment(0), mark: CheckpointStep::None, whole: None }
+    }
+}
+
+impl Checkpoint {
+    pub(super) fn new() -> Self {
+        Self { stage: Stage::Begin, from: u64::MAX, bytes: 0, now: Moment(0) }
+    }
+
+    /// Copies about `bytes` more; `now` is the engine's time. `serial` is that of the last entry of
+    /// the queue that will be durable with this step.
+    pub(super) fn step(
+        &mut self,
+        sources: &Sources,
+        now: Moment,
+        bytes: usize,
+        serial: u64,
+    ) -> Step {
+        let mut step = Step::nothing();
+        if let Stage::Copied { serial: copied } = self.stage {
+            if serial >= copied {
+                step.mark = CheckpointStep::Complete { from: self.from };
+                step.whole = Some((self.from, self.bytes));
+            }
+            return step;
+        }
+        if matches!(self.stage, Stage::Begin) {
+            step.mark = CheckpointStep::Begin;
+            self.stage = Stage::Shards(0);
+        }
+        let most = bytes.max(STEP_BYTES);
+        let mut made = 0_usize;
+        while made < most && !matches!(self.stage, Stage::Copied { .. }) {
+            let Some(piece) = self.piece(sources, now) else { continue };
+            self.from = self.from.min(piece.position);
+            made = made.saturating_add(piece.bytes.len());
+            step.pieces.push(piece);
+        }
+        step.now = self.now;
+        self.bytes = self.bytes.saturating_add(u64::try_from(made).unwrap_or(u64::MAX));
+        step
+    }
+
+    fn piece(&mut self, sources: &Sources, now: Moment) -> Option<Piece> {
+        match &mut self.stage {
+            Stage::Begin | Stage::Copied { .. } => None,
+            Stage::Shards(next) => {
+                let mut piece = Shards { next: *next, position: u64::MAX, bytes: Vec::new(), now };
+                piece.copy(sources);
+                let Shards { next: after, position, bytes, now } = piece;
+                *next = after;
+                // Also where there is no row: what comes later has to be redone.
+                (self.now, self.from) = (self.now.max(now), self.from.min(position));
+                let piece = Some(Piece { kind: COUNTERS, position, bytes });
+                let piece = piece.filter(|piece| !piece.bytes.is_empty());
+                if after >= sources.table.shards() {
+                    self.stage = match &sources.ledger {
+                        Some(_) => Stage::Rows(RowCursor::default()),
+                        None => Stage::Copied { serial: sources.queue.serial() },
+                    };
+                }
+                piece
+            }
+            Stage::Rows(cursor) => {
+                let ledger = sources.ledger.as_ref()?;
+                let mut bytes = Vec::new();
+                let (position, more) = ledger.save_rows(cursor, ROWS_A_LOCK, &mut bytes);
+                if !more {
+                    self.stage = Stage::Keys;
+                }
+                Some(Piece { kind: ROWS, position, bytes })
+            }
+            Stage::Keys => {
+                let mut bytes = Vec::new();
+                let position = sources.ledger.as_ref()?.save_keys(&mut bytes);
+                self.stage = Stage::Log;
+                Some(Piece { kind: KEYS, position, bytes })
+            }
+            Stage::Log => {
+                let mut bytes = Vec::new();
+                let position = sources.ledger.as_ref()?.save_log(&mut bytes);
+                self.stage = Stage::Copied { serial: sources.queue.serial() };
+                Some(Piece { kind: LOG, position, bytes })
+            }
+        }
+    }
+}
+
+/// A piece of shards that is being made.
+struct Shards {
+    next: usize,
+    position: u64,
+    bytes: Vec<u8>,
+    now: Moment,
+}
+
+impl Shards {
+    /// Copies shards from the next one on, until the piece is large enough.
+    fn copy(&mut self, sources: &Sources) {
+        while self.next < sources.table.shards() && self.bytes.len() < PIECE_BYTES {
+            let mark = self.bytes.len();
+            self.bytes.extend_from_slice(&[0; BLOCK_HEAD]);
+            let start = self.bytes.len();
+            // The rules may change between two shards: each is copied by those of its moment.
+            let snapshot = sources.snapshot.load();
+            let (table, end) = (&sources.table, || sources.queue.end());
+            let saved =
+                table.save_shard(self.next, &snapshot.roster, self.now, end, &mut self.bytes);
+            let Some(saved) = saved else {
+                self.bytes.truncate(mark);
+                // The rules are being changed: a few microseconds.
+                std::thread::yield_now();
+                continue;
+            };
+            self.next = self.next.saturating_add(1);
+            if saved.rows == 0 {
+                self.bytes.truncate(mark);
+            }
+            self.position = self.position.min(saved.position);
+            self.now = self.now.max(saved.now);
+            let length = u32::try_from(self.bytes.len().saturating_sub(start)).unwrap_or(u32::MAX);
+            if let Some((place, size)) =
+                self.bytes.get_mut(mark..start).and_then(|head| head.split_at_mut_checked(8))
+            {
+                place.copy_from_slice(&saved.position.to_le_bytes());
+                size.copy_from_slice(&length.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// The blocks of a piece of counters: the position of each, and its bytes; `None` for one that is
+/// damaged.
+pub(super) fn blocks(mut bytes: &[u8]) -> impl Iterator<Item = Option<(u64, &[u8])>> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        // Nothing behind a damaged block can be read.
+        let mut rest = std::mem::take(&mut bytes);
+        let mut block = || {
+            let position = take_u64(&mut rest)?;
+            let length = usize::try_from(take_u32(&mut rest)?).ok()?;
+            let block = take(&mut rest, length)?;
+            bytes = rest;
+            Some((position, block))
+        };
+        Some(block())
+    })
+}

@@ -1,0 +1,367 @@
+//! The engine's side of its store: what calls do with the queue, the keys and the writer's thread.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::checkpoint::Sources;
+use super::options::{Durability, Durable, OnFailure};
+use super::queue::{Entry, Queue};
+use super::record::{Head, Record};
+use super::recovery::Settings;
+use super::writer::{State, Wishes, Writer};
+use crate::base::clock::Timestamp;
+use crate::base::progress::Progress;
+use crate::compiled::snapshot::saved::{Revisions, StateRow};
+use crate::compiled::snapshot::{CompiledRule, Compiler, Snapshot};
+use crate::counters::Table;
+use crate::idempotency::stored::StoredKeys;
+use crate::journal::store::{Callback, StateChange, StateTable, Store, StoreError};
+use crate::log::Packed;
+use crate::recording::Ledger;
+
+/// How long dropping an engine waits for its writer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The store of an engine, the queue and the thread that write to it, and its idempotency keys.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(super) queue: Arc<Queue>,
+    pub(crate) store: Arc<dyn Store>,
+    wishes: Arc<Wishes>,
+    pub(crate) keys: StoredKeys,
+    level: Durability,
+    on_failure: OnFailure,
+    /// How it was opened, to open it once more beside the engine.
+    pub(super) settings: Settings,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// The revisions of rules that records name, those of removed rules with them.
+    revisions: Mutex<Revisions>,
+}
+
+/// The counters, the ledger and the rules, which an engine shares with its writer.
+type Shared = (Arc<Table>, Option<Arc<Ledger>>, Arc<ArcSwap<Snapshot>>);
+
+impl Pipeline {
+    /// Starts the writer of a store that was recovered.
+    pub(crate) fn start(
+        durable: &Durable,
+        settings: Settings,
+        (keys, revisions): (StoredKeys, Revisions),
+        (table, ledger, snapshot): Shared,
+        (state, retention): (State, u64),
+    ) -> Result<Self, StoreError> {
+        let store = Arc::clone(&durable.store);
+        let queue = Queue::new(store.end(), durable.limits, store.file());
+        let (queue, wishes) = (Arc::new(queue), Arc::<Wishes>::default());
+        let took_over = snapshot.load().rules.iter().any(|rule| rule.counter.took_over());
+        if took_over || state.is_old {
+            wishes.change();
+        }
+        let sources = Sources { table, ledger, snapshot, queue: Arc::clone(&queue) };
+        let writer = Writer {
+            store: Arc::clone(&store),
+            sources,
+            wishes: Arc::clone(&wishes),
+            max_delay: (durable.level != Durability::Memory).then_some(durable.max_delay),
+            retention,
+            state,
+        };
+        let thread = std::thread::Builder::new().name("limitry-store".to_owned());
+        let thread = thread.spawn(move || writer.run()).map_err(|why| StoreError::Io {
+            file: store.file().into(),
+            action: "start the thread that writes it",
+            kind: why.kind(),
+            message: why.to_string().into(),
+        })?;
+        Ok(Self {
+            queue,
+            store,
+            wishes,
+            keys,
+            level: durable.level,
+            on_failure: durable.on_failure,
+            settings,
+            writer: Mutex::new(Some(thread)),
+            revisions: Mutex::new(revisions),
+        })
+    }
+
+    /// Admits a call that may record something: waits for room where the queue is full.
+    ///
+    /// # Errors
+    /// The engine is closed, or its store has failed and it refuses to go on without.
+    #[inline]
+    pub(crate) fn admit(&self) -> Result<(), StoreError> {
+        if self.level == Durability::Synced || self.queue.is_full() {
+            self.may_wait("what may record something")?;
+        }
+        if self.queue.failure().is_none() {
+            self.queue.wait_for_room();
+        }
+        match self.queue.failure() {
+            None if self.queue.is_closing() => Err(self.store.closed()),
+            None => Ok(()),
+            Some(why) => self.without_store(why),
+        }
+    }
+
+    #[cold]
+    fn without_store(&self, why: &StoreError) -> Result<(), StoreError> {
+        match (self.on_failure, why) {
+            (OnFailure::MemoryOnly, why) if !matches!(why, StoreError::Closed { .. }) => Ok(()),
+            _ => Err(self.refusal(why)),
+        }
+    }
+
+    /// What calls are told after a failure.
+    fn refusal(&self, why: &StoreError) -> StoreError {
+        match why {
+            StoreError::Closed { .. } | StoreError::Failed { .. } => why.clone(),
+            why => {
+                let file = self.store.file().into();
+                StoreError::Failed { file, cause: why.cause() }
+            }
+        }
+    }
+
+    /// Whether a call may wait for a commit on this thread: in a method of the store's `Storage` it
+    /// would wait for itself.
+    pub(crate) fn may_wait(&self, call: &'static str) -> Result<(), StoreError> {
+        match self.store.running() {
+            Some(callback @ Callback::Storage) => Err(self.store.within_itself(call, callback)),
+            Some(Callback::Progress) | None => Ok(()),
+        }
+    }
+
+    /// Whether a call may have the store to itself on this thread.
+    pub(crate) fn may_be_alone(&self, call: &'static str) -> Result<(), StoreError> {
+        let running = self.store.running();
+        running.map_or(Ok(()), |callback| Err(self.store.within_itself(call, callback)))
+    }
+
+    /// Does work that tells the caller of its progress; a panic there goes on to the caller.
+    pub(crate) fn telling<R>(
+        &self,
+        tell: &mut dyn FnMut(Progress),
+        work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let (mut work, mut done) = (Some(work), None);
+        self.store.telling(tell, &mut |tell| done = work.take().map(|work| work(tell)));
+        done.unwrap_or_else(|| Err(self.store.closed()))
+    }
+
+    /// Puts a record into the queue and returns its place; `None` where the engine is being closed.
+    #[inline]
+    pub(crate) fn put(
+        &self,
+        head: &Head,
+        event: &Packed,
+        key: Option<u64>,
+        now: u64,
+    ) -> Option<u64> {
+        self.queue.push(&Entry {
+            head: head.bytes(),
+            event: event.bytes(),
+            key,
+            timestamp: event.timestamp(),
+            now,
+        })
+    }
+
+    /// Waits for the commit of a record, where calls do that.
+    ///
+    /// # Errors
+    /// The commit failed: whether the record is there shows when the store is opened again.
+    #[inline]
+    pub(crate) fn acknowledge(&self, place: Option<u64>) -> Result<(), StoreError> {
+        match (self.level, place) {
+            (Durability::Synced, Some(place)) => self.wait(place).or_else(|why| {
+                // An engine that goes on in memory answers; its health says how.
+                self.without_store(&why)
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the commit of the record of a place.
+    pub(crate) fn wait(&self, place: u64) -> Result<(), StoreError> {
+        self.may_wait("waiting for a commit")?;
+        self.queue.wait(place.saturating_add(1)).map_err(|why| self.refusal(&why))
+    }
+
+    /// As `wait`, for tasks.
+    pub(crate) fn poll(&self, place: u64, task: &Context<'_>) -> Poll<Result<(), StoreError>> {
+        let answer = self.queue.poll(place.saturating_add(1), task);
+        answer.map(|answer| answer.map_err(|why| self.refusal(&why)))
+    }
+
+    /// Makes everything durable that was put in before.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        self.may_wait("flush")?;
+        let waits = self.queue.wait_for_entry(self.queue.serial());
+        waits.map_err(|why| self.refusal(&why))
+    }
+
+    /// Waits for the commit of everything that was put in before, where calls do that.
+    ///
+    /// # Errors
+    /// As [`acknowledge`](Self::acknowledge).
+    pub(crate) fn acknowledge_all(&self) -> Result<(), StoreError> {
+        match self.level {
+            Durability::Synced => self.flush().or_else(|why| self.without_store(&why)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a row of the engine's own state into the queue.
+    pub(crate) fn put_row(&self, key: u64, bytes: Vec<u8>) -> u64 {
+        let table = StateTable::Meta;
+        self.queue.push_state(vec![StateChange::Put { table, key, bytes }])
+    }
+
+    /// Puts a change of the rules into the queue, while no decision is made.
+    pub(crate) fn put_rules(&self, before: &Snapshot, now: &Snapshot, compiler: &Compiler) -> u64 {
+        let oldest = self.oldest();
+        let mut revisions = self.revisions.lock();
+        let mut rows = revisions.change(before, now, compiler, self.queue.end());
+        rows.extend(revisions.forget_before(oldest));
+        self.queue.push_state(rows.into_iter().map(StateRow::change).collect())
+    }
+
+    /// Waits until a change of the state is durable.
+    pub(crate) fn wait_for_state(&self, entry: u64) -> Result<(), StoreError> {
+        self.may_wait("a change of the rules")?;
+        let waits = self.queue.wait_for_entry(entry);
+        waits.or_else(|why| self.without_store(&why))
+    }
+
+    /// Is called before and after a change of the rules that converts counters or fills in
+    /// roll-ups: checkpoints begun before it are outdated.
+    pub(crate) fn rules_change(&self) {
+        self.wishes.change();
+    }
+
+    /// Whether the newest whole checkpoint was begun before counters were converted: whether a
+    /// crash may bring back what they took over from.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.wishes.is_outdated()
+    }
+
+    /// The place of the oldest record that is kept.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.store.first()
+    }
+
+    /// Whether a record came after the store had failed, and is kept nowhere.
+    pub(crate) fn is_lost(&self, place: u64) -> bool {
+        self.has_failed() && self.queue.is_discarded(place)
+    }
+
+    /// Reads the record of a place.
+    pub(crate) fn read<R>(
+        &self,
+        place: u64,
+        mut read: impl FnMut(&Record<'_>) -> Option<R>,
+    ) -> Result<Option<R>, StoreError> {
+        let mut parse = |bytes: &[u8]| Record::read(bytes).and_then(|record| read(&record));
+        if let Some(found) = self.queue.read(place, &mut parse) {
+            return Ok(found);
+        }
+        let chunk = self.store.read_before(place.saturating_add(1))?;
+        Ok(chunk.and_then(|chunk| chunk.chunk().record(place).and_then(parse)))
+    }
+
+    /// A rule as it was, by its revision.
+    pub(crate) fn rule(&self, revision: u32) -> Option<Arc<CompiledRule>> {
+        self.revisions.lock().get(revision).map(Arc::clone)
+    }
+
+    /// The dimensions that have roll-ups.
+    pub(crate) fn dimensions(&self) -> impl Iterator<Item = &str> {
+        self.settings.rollups.declared().iter().map(String::as_str)
+    }
+
+    /// Why the store takes nothing any more, if it does not.
+    pub(crate) fn failure(&self) -> Option<&StoreError> {
+        self.queue.failure()
+    }
+
+    /// Whether the store has failed; a closed one has not.
+    #[inline]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.queue.failure().is_some_and(|why| !matches!(why, StoreError::Closed { .. }))
+    }
+
+    /// Whether the engine goes on without its store.
+    #[inline]
+    pub(crate) fn is_memory_only(&self) -> bool {
+        self.has_failed() && self.on_failure == OnFailure::MemoryOnly
+    }
+
+    pub(crate) fn level(&self) -> Durability {
+        self.level
+    }
+
+    /// The latest timestamp of the events that the store has.
+    pub(crate) fn latest_event(&self) -> Option<Timestamp> {
+        self.store.latest()
+    }
+
+    /// How many records wait for their commit.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// How many bytes they have.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// Waits until there is room for a record more.
+    #[inline]
+    pub(crate) fn wait_for_room(&self) {
+        self.queue.wait_for_room();
+    }
+
+    /// The place behind the last durable record.
+    pub(crate) fn durable_end(&self) -> u64 {
+        self.queue.durable()
+    }
+
+    /// Commits what waits, writes a checkpoint and closes the store.
+    pub(crate) fn close(&self) -> Result<(), StoreError> {
+        self.may_be_alone("close")?;
+        self.queue.close();
+        if self.queue.wait_for_end(None)
+            && let Some(thread) = self.writer.lock().take()
+        {
+            // It has said how it ended, also if it panicked.
+            let _ = thread.join();
+        }
+        match self.queue.failure() {
+            None | Some(StoreError::Closed { .. }) => Ok(()),
+            Some(why) => Err(self.refusal(why)),
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.wishes.in_a_hurry.store(true, Ordering::Release);
+        self.queue.close();
+        // A disk that hangs must not hang whoever drops an engine, and the disk's own methods must
+        // not wait for themselves.
+        if self.store.running().is_none()
+            && self.queue.wait_for_end(Some(PATIENCE))
+            && let Some(thread) = self.writer.lock().take()
+        {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,649 @@
+//! The way of a record to the writer: a bounded queue of batches.
+//!
+//! Records are put in under the locks of the decision that let their events in, so the queue only
+//! copies bytes there and never waits. Who wants to put one in asks for room before anything is
+//! locked. A batch is sealed when it is full, or when the writer comes for it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::wake::Waking;
+use crate::base::clock::Timestamp;
+use crate::journal::store::{FORKED, StateChange, StoreError, StoredKey};
+use crate::log::RunTimes;
+
+/// A batch with so many bytes is full, however few its records are.
+const BATCH_BYTES: usize = 8 * 1_024 * 1_024;
+
+/// Records that wait for their commit, with everything that is to be in one transaction with them.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    /// The place of the first record.
+    pub(super) first: u64,
+    /// The records, one behind the other, and the position behind each.
+    pub(super) records: Vec<u8>,
+    pub(super) ends: Vec<u32>,
+    pub(super) keys: Vec<StoredKey>,
+    /// When the records' events happened.
+    pub(super) times: RunTimes,
+    /// The engine's time of the newest record.
+    pub(super) now: u64,
+    pub(super) state: Vec<StateChange>,
+    /// The serial number of the last entry here.
+    pub(super) serial: u64,
+}
+
+impl Waiting {
+    fn new(first: u64) -> Self {
+        Self {
+            first,
+            records: Vec::new(),
+            ends: Vec::new(),
+            keys: Vec::new(),
+            times: RunTimes::new(),
+            now: 0,
+            state: Vec::new(),
+            serial: 0,
+        }
+    }
+
+    fn restart(&mut self, first: u64) {
+        self.first = first;
+        self.records.clear();
+        self.ends.clear();
+        self.keys.clear();
+        self.times.clear();
+        self.state.clear();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ends.is_empty() && self.state.is_empty()
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.first.saturating_add(u64::try_from(self.ends.len()).unwrap_or(u64::MAX))
+    }
+
+    /// The record of a place.
+    fn record(&self, place: u64) -> Option<&[u8]> {
+        let at = usize::try_from(place.checked_sub(self.first)?).ok()?;
+        let end = usize::try_from(*self.ends.get(at)?).ok()?;
+        let before = at.checked_sub(1).and_then(|before| self.ends.get(before));
+        let start = before.map_or(Some(0), |start| usize::try_from(*start).ok())?;
+        self.records.get(start..end)
+    }
+}
+
+/// A record on its way in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'e> {
+    /// The record in two parts, one behind the other.
+    pub(super) head: &'e [u8],
+    pub(super) event: &'e [u8],
+    /// The hash of its idempotency key.
+    pub(super) key: Option<u64>,
+    pub(super) timestamp: Timestamp,
+    pub(super) now: u64,
+}
+
+/// How far the queue is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// No more calls are let in; those under way put in what they count.
+    Closing,
+    Closed,
+}
+
+#[derive(Debug)]
+struct Pending {
+    open: Waiting,
+    sealed: VecDeque<Arc<Waiting>>,
+    /// What the writer is committing, and what a failed commit left: reading finds both.
+    in_flight: Vec<Arc<Waiting>>,
+    /// The memory of a batch that is committed, for the next one.
+    spare: Option<Waiting>,
+    /// Somebody waits for what is in the queue.
+    urgent: bool,
+    /// The writer waits until there is something to do.
+    idle: bool,
+    phase: Phase,
+    /// How many records came after the store had failed, and were kept nowhere.
+    discarded: u64,
+    /// The serial number of the last entry.
+    serial: u64,
+}
+
+impl Pending {
+    fn is_due(&self) -> bool {
+        !self.sealed.is_empty() || self.urgent || self.phase != Phase::Open
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sealed.is_empty() && self.open.is_empty()
+    }
+
+    fn end(&self) -> u64 {
+        self.open.end().saturating_add(self.discarded)
+    }
+
+    fn seal(&mut self) {
+        let end = self.open.end();
+        let next = match self.spare.take() {
+            Some(mut spare) => {
+                spare.restart(end);
+                spare
+            }
+            None => Waiting::new(end),
+        };
+        let mut full = std::mem::replace(&mut self.open, next);
+        full.serial = self.serial;
+        self.sealed.push_back(Arc::new(full));
+    }
+}
+
+/// The tasks that wait for a commit, each with the place before which all must be durable.
+#[derive(Debug, Default)]
+struct Waiters {
+    wakers: Vec<(u64, Waker)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    pending: Mutex<Pending>,
+    /// The writer waits here for something to do.
+    work: Condvar,
+    /// Callers wait here for room.
+    room: Condvar,
+    /// How many records are in the queue or being committed, and how many bytes they have.
+    waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
+    waiters: Mutex<Waiters>,
+    waking: Arc<Waking>,
+    /// Callers wait here for a commit, or for the end of the writer.
+    committed: Condvar,
+    /// The place behind the last record that is durable.
+    durable: AtomicU64,
+    /// The serial number of the last entry that is durable.
+    serial: AtomicU64,
+    /// Why the writer has ended.
+    failure: OnceLock<StoreError>,
+    /// No more calls are let in: a copy of the phase, to be read without the lock.
+    closing: AtomicBool,
+    limits: Limits,
+    /// The process that has the writer, and the error in one that was forked off it.
+    process: u32,
+    forked: StoreError,
+}
+
+/// How much the queue takes at the most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The most records of a batch.
+    pub(super) batch: usize,
+    /// With so many records, or so many bytes, the queue is full.
+    pub(super) waiting: usize,
+    pub(super) waiting_bytes: usize,
+}
+
+/// What the writer is to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Commit this.
+    Batch(Arc<Waiting>),
+    /// Nothing waits.
+    Nothing,
+    /// Nothing waits, and no more calls are let in.
+    Closed,
+}
+
+impl Queue {
+    pub(super) fn new(end: u64, limits: Limits, file: &str) -> Self {
+        Self {
+            pending: Mutex::new(Pending {
+                open: Waiting::new(end),
+                sealed: VecDeque::new(),
+                in_flight: Vec::new(),
+                spare: None,
+                urgent: false,
+                idle: false,
+                phase: Phase::Open,
+                discarded: 0,
+                serial: 0,
+            }),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            waiters: Mutex::default(),
+            waking: Arc::default(),
+            committed: Condvar::new(),
+            durable: AtomicU64::new(end),
+            serial: AtomicU64::new(0),
+            failure: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            limits,
+            process: std::process::id(),
+            forked: StoreError::Failed { file: file.into(), cause: FORKED.into() },
+        }
+    }
+
+    /// Waits until there is room for a record. Threads that were let in at once may each put one
+    /// in, so there are at most so many more than the queue is for.
+    #[inline]
+    pub(super) fn wait_for_room(&self) {
+        if self.is_full() {
+            self.wait_while_full();
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        let Limits { waiting, waiting_bytes, .. } = self.limits;
+        self.waiting.load(Ordering::Acquire) >= waiting
+            || self.waiting_bytes.load(Ordering::Acquire) >= waiting_bytes
+    }
+
+    /// Whether this process was forked off the one with the writer. The queue fails then, without
+    /// a lock: another thread may have held it, and is not here to let it go.
+    fn is_forked(&self) -> bool {
+        let is_forked = std::process::id() != self.process;
+        if is_forked {
+            let _ = self.failure.set(self.forked.clone());
+        }
+        is_forked
+    }
+
+    #[cold]
+    fn wait_while_full(&self) {
+        if self.is_forked() {
+            return;
+        }
+        let full = || self.is_full() && self.failure.get().is_none();
+        let mut pending = self.pending.lock();
+        while full() {
+            // What fills the queue may be a batch that nobody else waits for.
+            if !pending.is_empty() && !pending.urgent {
+                pending.urgent = true;
+                self.work.notify_one();
+            }
+            self.room.wait(&mut pending);
+        }
+    }
+
+    /// Puts a record in and returns its place; `None` where the queue is closed. Never waits. Where
+    /// the store has failed the record gets a place and is kept nowhere.
+    pub(super) fn push(&self, entry: &Entry<'_>) -> Option<u64> {
+        let mut pending = self.pending.lock();
+        if pending.phase == Phase::Closed {
+            return None;
+        }
+        if self.failure.get().is_some() {
+            let place = pending.end();
+            pending.discarded = pending.discarded.saturating_add(1);
+            // No commit comes to this: who waits for all that was put in is told so.
+            pending.serial = pending.serial.saturating_add(1);
+            return Some(place);
+        }
+        let open = &mut pending.open;
+        let place = open.end();
+        open.records.extend_from_slice(entry.head);
+        open.records.extend_from_slice(entry.event);
+        if let Some(hash) = entry.key {
+            let index = u32::try_from(open.ends.len()).unwrap_or(u32::MAX);
+            open.keys.push(StoredKey { hash, index });
+        }
+        // A batch is full long before its positions leave 32 bits, but for an event of gigabytes.
+        open.ends.push(u32::try_from(open.records.len()).unwrap_or(u32::MAX));
+        open.times.add(entry.timestamp);
+        open.now = open.now.max(entry.now);
+        let full = open.ends.len() >= self.limits.batch || open.records.len() >= BATCH_BYTES;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let bytes = entry.head.len().saturating_add(entry.event.len());
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        pending.serial = pending.serial.saturating_add(1);
+        if full {
+            pending.seal();
+        }
+        self.call_writer(pending, full);
+        Some(place)
+    }
+
+    /// Puts changes of the state in, which are in one transaction with the records around them.
+    /// Returns their serial number.
+    pub(super) fn push_state(&self, changes: Vec<StateChange>) -> u64 {
+        let mut pending = self.pending.lock();
+        pending.open.state.extend(changes);
+        pending.serial = pending.serial.saturating_add(1);
+        let serial = pending.serial;
+        pending.urgent = true;
+        self.call_writer(pending, true);
+        serial
+    }
+
+    fn call_writer(&self, mut pending: parking_lot::MutexGuard<'_, Pending>, due: bool) {
+        let call = due || pending.idle;
+        pending.idle = false;
+        drop(pending);
+        if call && !self.is_forked() {
+            self.work.notify_one();
+        }
+    }
+
+    /// The place that the next record gets.
+    pub(super) fn end(&self) -> u64 {
+        self.pending.lock().end()
+    }
+
+    /// Whether the record of a place came after the store had failed, and is kept nowhere.
+    pub(super) fn is_discarded(&self, place: u64) -> bool {
+        place >= self.pending.lock().open.end()
+    }
+
+    /// The serial number of the last entry.
+    pub(super) fn serial(&self) -> u64 {
+        self.pending.lock().serial
+    }
+
+    /// What the writer does next; blocks until there is something. Records are given out at once
+    /// where a caller waits for them or a batch is full, and else after `delay`, or never where
+    /// there is none. A writer that is `busy` with a checkpoint is told at once that nothing waits.
+    pub(super) fn next(&self, delay: Option<Duration>, busy: bool) -> Work {
+        let mut pending = self.pending.lock();
+        if pending.is_empty() && busy && pending.phase == Phase::Open {
+            return Work::Nothing;
+        }
+        while pending.is_empty() && !pending.is_due() {
+            pending.idle = true;
+            self.work.wait(&mut pending);
+        }
+        pending.idle = false;
+        let early = |pending: &mut Pending| !pending.is_due();
+        match delay {
+            Some(delay) => drop(self.work.wait_while_for(&mut pending, early, delay)),
+            None if busy => {}
+            None => self.work.wait_while(&mut pending, early),
+        }
+        if pending.sealed.is_empty() && !pending.open.is_empty() {
+            pending.seal();
+        }
+        let Some(batch) = pending.sealed.pop_front() else {
+            pending.urgent = false;
+            return if pending.phase == Phase::Open { Work::Nothing } else { Work::Closed };
+        };
+        pending.urgent &= !pending.is_empty();
+        pending.in_flight.push(Arc::clone(&batch));
+        Work::Batch(batch)
+    }
+
+    /// Says that a batch is durable.
+    pub(super) fn committed(&self, batch: Arc<Waiting>) {
+        self.durable.fetch_max(batch.end(), Ordering::Release);
+        self.serial.fetch_max(batch.serial, Ordering::Release);
+        // Before the lock, so that whoever looks at it under the lock and finds no room is heard.
+        self.waiting.fetch_sub(batch.ends.len(), Ordering::Release);
+        self.waiting_bytes.fetch_sub(batch.records.len(), Ordering::Release);
+        let mut pending = self.pending.lock();
+        pending.in_flight.retain(|known| !Arc::ptr_eq(known, &batch));
+        if pending.spare.is_none() {
+            // Whoever still reads it keeps it, and the next batch takes new memory.
+            pending.spare = Arc::into_inner(batch);
+        }
+        drop(pending);
+        self.room.notify_all();
+        self.wake();
+    }
+
+    /// Says that nothing will be durable any more.
+    pub(super) fn failed(&self, why: StoreError) {
+        // Only the first failure is the cause.
+        let _ = self.failure.set(why);
+        let pending = self.pending.lock();
+        self.room.notify_all();
+        drop(pending);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let durable = self.durable.load(Ordering::Acquire);
+        let failed = self.failure.get().is_some();
+        let mut waiters = self.waiters.lock();
+        let is_done = |(place, _): &mut (u64, Waker)| failed || *place <= durable;
+        let done: Vec<_> = waiters.wakers.extract_if(.., is_done).collect();
+        drop(waiters);
+        self.committed.notify_all();
+        self.waking.wake(done.into_iter().map(|(_, waker)| waker), failed);
+    }
+
+    /// Why the store takes nothing any more, if it does not.
+    #[inline]
+    pub(super) fn failure(&self) -> Option<&StoreError> {
+        self.failure.get()
+    }
+
+    /// The place behind the last record that is durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// How many records wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes they have.
+    pub(super) fn bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Asks the writer for everything that waits now.
+    pub(super) fn hurry(&self) {
+        let mut pending = self.pending.lock();
+        pending.urgent = !pending.is_empty();
+        let due = pending.urgent;
+        self.call_writer(pending, due);
+    }
+
+    /// Waits until everything before a place is durable.
+    pub(super) fn wait(&self, place: u64) -> Result<(), StoreError> {
+        self.wait_until(|| self.durable() >= place)
+    }
+
+    /// Waits until an entry is durable.
+    pub(super) fn wait_for_entry(&self, serial: u64) -> Result<(), StoreError> {
+        self.wait_until(|| self.serial.load(Ordering::Acquire) >= serial)
+    }
+
+    fn wait_until(&self, durable: impl Fn() -> bool) -> Result<(), StoreError> {
+        if durable() {
+            return Ok(());
+        }
+        if self.is_forked() {
+            return Err(self.forked.clone());
+        }
+        self.hurry();
+        let mut waiters = self.waiters.lock();
+        let waits = |_: &mut Waiters| !durable() && self.failure.get().is_none();
+        self.committed.wait_while(&mut waiters, waits);
+        drop(waiters);
+        if durable() {
+            return Ok(());
+        }
+        self.failure.get().map_or(Ok(()), |why| Err(why.clone()))
+    }
+
+    /// Whether everything before a place is durable; wakes the task when that changes.
+    pub(super) fn poll(&self, place: u64, context: &Context<'_>) -> Poll<Result<(), StoreError>> {
+        if let Some(outcome) = self.outcome(place) {
+            return Poll::Ready(outcome);
+        }
+        if self.is_forked() {
+            return Poll::Ready(Err(self.forked.clone()));
+        }
+        if let Err(why) = self.waking.start() {
+            return Poll::Ready(Err(StoreError::Io {
+                file: self.forked.file().into(),
+                action: "start the thread that wakes tasks",
+                kind: why.kind(),
+                message: why.to_string().into(),
+            }));
+        }
+        self.hurry();
+        // Copying and dropping it is the caller's code, too: not under the lock.
+        let mut own = Some(context.waker().clone());
+        let mut waiters = self.waiters.lock();
+        // Looked at again: the writer takes the lock after it has said what is durable.
+        if let Some(outcome) = self.outcome(place) {
+            return Poll::Ready(outcome);
+        }
+        let waker = context.waker();
+        if !waiters.wakers.iter().any(|(known, other)| *known == place && other.will_wake(waker)) {
+            waiters.wakers.extend(own.take().map(|waker| (place, waker)));
+        }
+        drop(waiters);
+        drop(own);
+        Poll::Pending
+    }
+
+    fn outcome(&self, place: u64) -> Option<Result<(), StoreError>> {
+        if self.durable() >= place {
+            return Some(Ok(()));
+        }
+        self.failure.get().map(|why| Err(why.clone()))
+    }
+
+    /// Lets no more calls in. What waits is committed, and so is what calls put in that are under
+    /// way: it is counted, and a last checkpoint may hold it.
+    pub(super) fn close(&self) {
+        if self.is_forked() {
+            return;
+        }
+        self.closing.store(true, Ordering::Release);
+        let mut pending = self.pending.lock();
+        if pending.phase == Phase::Open {
+            pending.phase = Phase::Closing;
+        }
+        drop(pending);
+        self.work.notify_one();
+    }
+
+    /// Whether no more calls are let in.
+    #[inline]
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Takes nothing more if nothing waits; returns whether that is so.
+    pub(super) fn end_if_empty(&self) -> bool {
+        let mut pending = self.pending.lock();
+        if pending.is_empty() {
+            pending.phase = Phase::Closed;
+        }
+        pending.phase == Phase::Closed
+    }
+
+    /// Waits until the writer has ended, for so long at the most where there is a limit; returns
+    /// whether it has. A process that was forked off has none.
+    pub(super) fn wait_for_end(&self, most: Option<Duration>) -> bool {
+        if self.is_forked() {
+            return false;
+        }
+        let mut waiters = self.waiters.lock();
+        let runs = |_: &mut Waiters| self.failure.get().is_none();
+        match most {
+            None => self.committed.wait_while(&mut waiters, runs),
+            Some(most) => drop(self.committed.wait_while_for(&mut waiters, runs, most)),
+        }
+        drop(waiters);
+        self.failure.get().is_some()
+    }
+
+    /// Reads the record of a place that is in the queue or in flight; not under its lock, because
+    /// who reads may take others.
+    pub(super) fn read<R>(&self, place: u64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let pending = self.pending.lock();
+        if let Some(record) = pending.open.record(place).map(<[u8]>::to_vec) {
+            drop(pending);
+            return Some(read(&record));
+        }
+        let mut batches = pending.in_flight.iter().chain(&pending.sealed);
+        let batch = batches.find(|batch| batch.record(place).is_some()).map(Arc::clone);
+        drop(pending);
+        batch.as_ref().and_then(|batch| batch.record(place)).map(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { batch: 4, waiting: 4, waiting_bytes: 1 << 20 };
+
+    #[test]
+    fn a_queue_is_full_by_its_records_or_by_their_bytes() {
+        let timestamp = Timestamp::UNIX_EPOCH;
+        for (size, limits, most) in [
+            (0, LIMITS, 4),
+            (100, Limits { waiting_bytes: 1_000, waiting: 1_000, ..LIMITS }, 10),
+            // One that is larger than all that may wait goes in alone.
+            (5_000, Limits { waiting_bytes: 1_000, ..LIMITS }, 1),
+        ] {
+            let (queue, event) = (Queue::new(0, limits, "f"), vec![7; size]);
+            let entry = Entry { head: &[], event: &event, key: None, timestamp, now: 0 };
+            for put in 0..most {
+                assert!(!queue.is_full(), "{put} of {size} bytes");
+                queue.push(&entry).expect("it is open");
+            }
+            assert!(queue.is_full(), "{most} of {size} bytes");
+            assert_eq!(queue.bytes(), most * size);
+            queue.hurry();
+            while queue.len() > 0 {
+                let Work::Batch(batch) = queue.next(None, false) else { panic!("a batch") };
+                queue.committed(batch);
+            }
+            assert!(!queue.is_full() && queue.bytes() == 0, "{size} bytes");
+        }
+    }
+
+    #[test]
+    fn who_was_forked_off_waits_for_nothing() {
+        let timestamp = Timestamp::UNIX_EPOCH;
+        let full = Limits { waiting: 1, ..LIMITS };
+        let mut queue = Queue::new(0, full, "f");
+        // The writer's process is another one, as it is after a fork.
+        queue.process = queue.process.wrapping_add(1);
+        let queue = Arc::new(queue);
+        let entry = Entry { head: &[], event: b"event", key: None, timestamp, now: 0 };
+        queue.push(&entry).expect("it is open");
+        let context = &Context::from_waker(Waker::noop());
+        for _ in 0..2 {
+            queue.wait_for_room();
+            let Poll::Ready(polled) = queue.poll(1, context) else { panic!("it waits") };
+            for waited in [queue.wait(1), queue.wait_for_entry(1), polled] {
+                assert_eq!(waited.expect_err("no writer"), queue.forked);
+            }
+            assert!(!queue.wait_for_end(None));
+            queue.close();
+        }
+        assert_eq!(queue.failure(), Some(&queue.forked));
+    }
+
+    /// A store may fail over a checkpoint, when all records are durable: what comes later is not.
+    #[test]
+    fn what_comes_after_a_failure_is_never_durable() {
+        let queue = Queue::new(7, LIMITS, "f");
+        assert!(queue.wait_for_entry(queue.serial()).is_ok());
+        queue.failed(StoreError::Failed { file: "f".into(), cause: "it is full".into() });
+        assert!(queue.wait_for_entry(queue.serial()).is_ok(), "nothing was put in");
+        let (timestamp, key) = (Timestamp::UNIX_EPOCH, None);
+        let entry = Entry { head: b"head", event: b"event", key, timestamp, now: 0 };
+        assert_eq!(queue.push(&entry), Some(7));
+        assert!(queue.is_discarded(7) && queue.wait(8).is_err());
+        assert!(queue.wait_for_entry(queue.serial()).is_err());
+    }
+}

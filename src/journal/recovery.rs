@@ -1,0 +1,566 @@
+//! Opening: from what is in the store to an engine that goes on.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::checkpoint::{COUNTERS, KEYS, LOG, ROWS, blocks};
+use super::record::Record;
+use super::writer::State;
+use crate::base::clock::Timestamp;
+use crate::base::format::Version;
+use crate::base::progress::Progress;
+use crate::compiled::index::row_hash;
+use crate::compiled::snapshot::saved::{RestoredRules, Revisions, RuleRows, UnreadableRow};
+use crate::compiled::snapshot::{Compiler, Snapshot};
+use crate::counters::{
+    ChangeTime, Late, MAX_AHEAD_SECONDS, Moment, Restoring, SavedTakes, Table, Timeline,
+};
+use crate::event::Dimension;
+use crate::idempotency::stored::StoredKeys;
+use crate::journal::store::{
+    Batch, Chunk, Contents, FoundKey, StateChange, StateTable, Store, StoreError, StoredPiece,
+};
+use crate::log::{Bounds, Dropped, MemoryLog, Packed};
+use crate::recording::Ledger;
+use crate::usage::{Figure, RollupOptions, Rollups, RollupsError};
+
+/// The key of the row with the engine's identity.
+const ENGINE: u64 = 1_000;
+/// The key of the row with the rules that the application's code defined.
+pub(crate) const DECLARED: u64 = 1_001;
+/// The key of the row with how long late events are taken.
+const LATE: u64 = 1_002;
+/// The key of the row with how far the engine's time line is ahead of the calendar.
+const SHIFT: u64 = 1_003;
+/// How many records are read between two calls that tell of progress.
+pub(super) const RECORDS_A_WORD: u64 = 65_536;
+/// The steps that progress is told of.
+const CHECKPOINT: &str = "reading the checkpoint";
+const LOG_AGAIN: &str = "redoing the log";
+/// How many shards the counters of a durable engine have: so many that copying one into a
+/// checkpoint holds nobody up for long.
+const SHARDS: usize = 1_024;
+
+/// What is opened, and what the application's code says of the engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) store: Arc<dyn Store>,
+    /// Which events are kept in memory; `None` where none is recorded.
+    pub(crate) keep: Option<Bounds>,
+    pub(crate) rollups: RollupOptions,
+    pub(crate) max_keys: u64,
+    pub(crate) late_seconds: u64,
+    pub(crate) idempotency_retention: u64,
+    pub(crate) idempotency_max_keys: usize,
+    /// Whether idempotency keys are loaded.
+    pub(crate) loads_keys: bool,
+    pub(crate) hasher: ahash::RandomState,
+    /// What the clock shows.
+    pub(crate) now: Timestamp,
+}
+
+/// An engine's parts as they were.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) table: Table,
+    pub(crate) ledger: Option<Ledger>,
+    pub(crate) compiler: Compiler,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) keys: StoredKeys,
+    pub(crate) revisions: Revisions,
+    /// The rules that the application's code defined the last time, as they were written down.
+    pub(crate) declared: Option<Vec<u8>>,
+    /// Whether the clock is behind the store's last instant.
+    pub(crate) was_set_back: bool,
+    pub(crate) state: State,
+}
+
+/// What an engine keeps from its first opening on.
+#[derive(Clone, Copy, Debug)]
+struct Identity {
+    /// The Unix second at which its time line starts.
+    origin: i64,
+    /// The name of its log, in the names of all events.
+    name: u64,
+    /// What idempotency keys are hashed with.
+    secret: [u64; 2],
+}
+
+impl Identity {
+    fn new(now: Timestamp) -> Self {
+        let random = |what| ahash::RandomState::new().hash_one(what);
+        let (name, secret) = (random("log"), [random("first"), random("second")]);
+        Self { origin: Timeline::starting(now).origin_second(), name, secret }
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let [first, second] = self.secret;
+        let numbers = [self.origin.cast_unsigned(), self.name, first, second];
+        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let (numbers, []) = bytes.as_chunks::<8>() else { return None };
+        let [origin, name, first, second] = *numbers else { return None };
+        let number = u64::from_le_bytes;
+        Some(Self {
+            origin: number(origin).cast_signed(),
+            name: number(name),
+            secret: [number(first), number(second)],
+        })
+    }
+}
+
+/// The engine's own rows, as far as they are there.
+#[derive(Debug, Default)]
+struct EngineRows {
+    identity: Option<Identity>,
+    /// The rules that the application's code defined the last time.
+    declared: Option<Vec<u8>>,
+    late: Option<Late>,
+    /// How far the time line was ahead of the calendar when the store was opened the last time.
+    shift: u64,
+}
+
+impl EngineRows {
+    fn read(store: &dyn Contents) -> Result<Self, StoreError> {
+        let (mut rows, mut wrong) = (Self::default(), None);
+        store.state(StateTable::Meta, &mut |key, bytes| match key {
+            ENGINE => {
+                rows.identity = Identity::of_bytes(bytes);
+                wrong = wrong.or(rows.identity.is_none().then_some("the engine's identity"));
+            }
+            DECLARED => rows.declared = Some(bytes.to_vec()),
+            LATE => {
+                rows.late = Late::of_bytes(bytes);
+                wrong = wrong.or(rows.late.is_none().then_some("the time for late events"));
+            }
+            SHIFT => match <[u8; 8]>::try_from(bytes) {
+                Ok(shift) => rows.shift = u64::from_le_bytes(shift),
+                Err(_) => wrong = wrong.or(Some("the shift of the time line")),
+            },
+            _ => {}
+        })?;
+        wrong.map_or(Ok(rows), |what| Err(damaged(store, what)))
+    }
+
+    /// How far the time line of an engine that goes on with a store is ahead of the calendar: where
+    /// the clock is behind the store's last instant, the line goes on from there, at the clock's
+    /// pace and for good.
+    fn shift(&self, line: Timeline, settings: &Settings, now: u64) -> u64 {
+        self.shift.max(now.saturating_sub(line.moment(settings.now).0))
+    }
+
+    /// Until when late events are taken; `timeline` is the one of the store's last records.
+    fn late_events(&self, settings: &Settings, timeline: Timeline, now: u64) -> Late {
+        let (seconds, timeline) = (settings.late_seconds, timeline.shifted(self.shift));
+        // No counter was dropped by a later time than the store knows of.
+        let now = timeline.second(Moment(now));
+        self.late.map_or_else(|| seconds.into(), |was| was.followed_by(seconds, now))
+    }
+}
+
+/// Reads what is in a store, and whether it is new. Nothing in it is changed, but that a new one
+/// gets an identity, that it is noted for how long late events are taken, and that one of an older
+/// format is converted, when all of it could be read: whoever is interrupted can begin again.
+pub(crate) fn recover(
+    settings: &Settings,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<(Recovered, bool), StoreError> {
+    let store = &*settings.store;
+    let known = EngineRows::read(store)?;
+    let is_new = known.identity.is_none();
+    let identity = known.identity.unwrap_or_else(|| Identity::new(settings.now));
+    let mut rows = Vec::new();
+    let mut put = |key, bytes| rows.push(StateChange::Put { table: StateTable::Meta, key, bytes });
+    let converts = store.version() < Version::NEWEST;
+    if is_new || converts {
+        put(ENGINE, identity.to_bytes());
+    }
+    let timeline = Timeline::with_origin(identity.origin);
+    let shift = known.shift(timeline, settings, store.now());
+    if shift != known.shift || (converts && shift > 0) {
+        put(SHIFT, shift.to_le_bytes().to_vec());
+    }
+    let late = known.late_events(settings, timeline, store.now());
+    if known.late != Some(late) || converts {
+        put(LATE, late.to_bytes());
+    }
+    if !converts || is_new {
+        if !rows.is_empty() {
+            store.commit(&Batch { state: &rows, converts, ..Batch::empty(store.end()) })?;
+        }
+        let mut recovered = recover_from(settings, store, Some(shift), tell)?;
+        recovered.was_set_back = shift > known.shift;
+        return Ok((recovered, is_new));
+    }
+    if let Some(declared) = known.declared {
+        put(DECLARED, declared);
+    }
+    let mut recovered = recover_from(settings, store, Some(shift), tell)?;
+    let Recovered { compiler, snapshot, revisions, state, .. } = &mut recovered;
+    for row in revisions.to_rows(compiler, &snapshot.meters) {
+        rows.push(row.change());
+    }
+    store.commit(&Batch { state: &rows, converts, ..Batch::empty(store.end()) })?;
+    state.is_old = true;
+    recovered.was_set_back = shift > known.shift;
+    Ok((recovered, is_new))
+}
+
+/// Makes an engine's parts of the contents of a store, which nobody changes meanwhile, for a time
+/// line that is so far ahead of the calendar, or as far as it was.
+pub(super) fn recover_from(
+    settings: &Settings,
+    store: &dyn Contents,
+    shift: Option<u64>,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<Recovered, StoreError> {
+    let rows = EngineRows::read(store)?;
+    let identity = rows.identity.ok_or_else(|| damaged(store, "the engine's identity"))?;
+    let timeline = Timeline::with_origin(identity.origin).shifted(shift.unwrap_or(rows.shift));
+    let now = timeline.moment(settings.now).max(Moment(store.now()));
+
+    let table = Table::new(settings.max_keys, timeline, SHARDS);
+    let since = Arc::new(ChangeTime::from(timeline.at(now, None)));
+    let RestoredRules { compiler, current, meters, revisions } =
+        read_rules(store, timeline, rows.late_events(settings, timeline, store.now()))?;
+    let snapshot = Snapshot::new(1, since, current, meters, settings.hasher.clone());
+
+    let mut keys = StoredKeys::new(
+        identity.secret,
+        settings.idempotency_retention,
+        settings.idempotency_max_keys,
+    );
+    let restoring = Restoring { roster: &snapshot.roster, end: timeline.at(now, None) };
+    let mut reader =
+        Reader::new(settings, store, timeline, &table, restoring, (&revisions, &snapshot));
+    std::thread::scope(|scope| {
+        let load = || if settings.loads_keys { load_keys(store, &mut keys, now) } else { Ok(()) };
+        let loading = scope.spawn(load);
+        let read = reader.read(tell);
+        let loaded = loading.join();
+        let panicked = |_| StoreError::Failed {
+            file: store.file().into(),
+            cause: "the thread that reads its idempotency keys panicked".into(),
+        };
+        read.and(loaded.map_err(panicked).flatten())
+    })?;
+    let Reader { log, rollups, last_shift, from, checkpoint_bytes, tail_bytes, .. } = reader;
+    let ledger = log.zip(rollups).map(|(log, mut rollups)| {
+        rollups.loaded();
+        if timeline.shift() > last_shift {
+            rollups.set_back(timeline.timestamp(now));
+        }
+        Ledger::restored(identity.name, settings.hasher.clone(), log, rollups)
+    });
+    if timeline.shift() > 0 {
+        snapshot.roster.was_set_back();
+    }
+    let was = timeline.shifted(rows.shift).second(now);
+    snapshot.roster.may_have_missed(was.saturating_add(MAX_AHEAD_SECONDS));
+    table.start_at(now);
+    table.open(1);
+    let state = State::starting(from, (checkpoint_bytes, tail_bytes), now);
+    let (declared, was_set_back) = (rows.declared, false);
+    let recovered = Recovered {
+        table,
+        ledger,
+        compiler,
+        snapshot,
+        keys,
+        revisions,
+        declared,
+        was_set_back,
+        state,
+    };
+    Ok(recovered)
+}
+
+fn read_rules(
+    store: &dyn Contents,
+    timeline: Timeline,
+    late: Late,
+) -> Result<RestoredRules, StoreError> {
+    let (mut rows, mut wrong, version) = (RuleRows::default(), None, store.version());
+    store.state(StateTable::Rules, &mut |key, bytes| {
+        if let Err(why) = rows.add(version, key, bytes) {
+            wrong.get_or_insert(why);
+        }
+    })?;
+    let unreadable = |why: UnreadableRow| store.damaged("the rules", &why.to_string());
+    if let Some(why) = wrong {
+        return Err(unreadable(why));
+    }
+    let restored = rows.finish(late).map_err(unreadable)?;
+    Ok(restored.unwrap_or_else(|| {
+        let mut compiler = Compiler::new(timeline, late);
+        compiler.keep_what_checkpoints_hold();
+        let (current, meters, revisions) = (Vec::new(), Arc::default(), Revisions::default());
+        RestoredRules { compiler, current, meters, revisions }
+    }))
+}
+
+fn load_keys(store: &dyn Contents, keys: &mut StoredKeys, now: Moment) -> Result<(), StoreError> {
+    let count = store.generations().iter().map(|generation| generation.keys).sum::<u64>();
+    keys.reserve(usize::try_from(count).unwrap_or(usize::MAX));
+    store.keys(0, &mut |FoundKey { version, hash, place, now }| match version {
+        Version::One => keys.load_plain(hash, place, Moment(now)),
+        Version::Two => keys.load(hash, place, Moment(now)),
+    })?;
+    keys.loaded(now);
+    Ok(())
+}
+
+pub(super) fn damaged(store: &dyn Contents, what: &str) -> StoreError {
+    store.damaged(what, "its sums are right, and yet it is not what an engine writes")
+}
+
+/// Roll-ups to fold a log's events anew, but for the `dropped` ones.
+pub(super) fn rollups_anew(
+    options: &RollupOptions,
+    snapshot: &Snapshot,
+    dropped: &Dropped,
+) -> Rollups {
+    let mut rollups = Rollups::anew(options, dropped.clone());
+    let rules = snapshot.rules.iter().map(|rule| &rule.measure);
+    rollups.track(&Figure::folds_of(&snapshot.meters, rules), dropped);
+    rollups
+}
+
+/// Reads the checkpoint, and redoes the log from there on.
+struct Reader<'r> {
+    settings: &'r Settings,
+    store: &'r dyn Contents,
+    timeline: Timeline,
+    table: &'r Table,
+    restoring: Restoring<'r>,
+    revisions: &'r Revisions,
+    snapshot: &'r Snapshot,
+    log: Option<MemoryLog>,
+    rollups: Option<Rollups>,
+    /// The place from which on counters are redone.
+    from: u64,
+    /// The place from which on roll-ups are redone, or folded anew.
+    fold_from: u64,
+    /// Whether the roll-ups come from the checkpoint, and do not have to be folded anew.
+    redoes: bool,
+    /// The place from which on events are kept in memory.
+    log_from: u64,
+    /// When the events before it happened.
+    dropped: Dropped,
+    checkpoint_bytes: u64,
+    tail_bytes: u64,
+    takes: SavedTakes,
+    /// How far the time line was ahead of the calendar at the last record.
+    last_shift: u64,
+}
+
+/// The parts of a checkpoint that can be read only together.
+#[derive(Default)]
+struct Parts {
+    rows: Vec<(Version, Vec<u8>)>,
+    keys: Option<(Version, Vec<u8>)>,
+    log: Option<(u64, Dropped)>,
+    bytes: u64,
+}
+
+impl<'r> Reader<'r> {
+    fn new(
+        settings: &'r Settings,
+        store: &'r dyn Contents,
+        timeline: Timeline,
+        table: &'r Table,
+        restoring: Restoring<'r>,
+        (revisions, snapshot): (&'r Revisions, &'r Snapshot),
+    ) -> Self {
+        Self {
+            settings,
+            store,
+            timeline,
+            table,
+            restoring,
+            revisions,
+            snapshot,
+            log: None,
+            rollups: None,
+            from: 0,
+            fold_from: 0,
+            redoes: false,
+            log_from: 0,
+            dropped: Dropped::new(),
+            checkpoint_bytes: 0,
+            tail_bytes: 0,
+            takes: SavedTakes::new(),
+            last_shift: 0,
+        }
+    }
+
+    fn read(&mut self, tell: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
+        let mut parts = Parts::default();
+        let first = self.store.first();
+        tell(Progress::new(CHECKPOINT, 0, 1));
+        self.from = self.read_checkpoint(&mut parts)?.unwrap_or(first);
+        self.checkpoint_bytes = parts.bytes;
+        let mut start = self.from;
+        if let Some(keep) = self.settings.keep {
+            self.read_rollups(&parts, first)?;
+            start = start.min(self.fold_from).min(self.place_log(keep, first, parts.log));
+        }
+        tell(Progress::new(CHECKPOINT, 1, 1));
+        self.redo(start, tell)
+    }
+
+    fn read_checkpoint(&self, parts: &mut Parts) -> Result<Option<u64>, StoreError> {
+        let mut problem = None;
+        let from = self.store.pieces(&mut |piece| {
+            if problem.is_none() && self.read_piece(&piece, parts).is_none() {
+                problem = Some(match piece.kind {
+                    COUNTERS => "a piece of the counters",
+                    _ => "a piece of a checkpoint",
+                });
+            }
+        })?;
+        problem.map_or(Ok(from), |what| Err(damaged(self.store, what)))
+    }
+
+    fn read_piece(&self, piece: &StoredPiece<'_>, parts: &mut Parts) -> Option<()> {
+        let bytes = u64::try_from(piece.bytes.len()).ok()?;
+        parts.bytes = parts.bytes.saturating_add(bytes);
+        match piece.kind {
+            COUNTERS => {
+                for block in blocks(piece.bytes) {
+                    let (place, block) = block?;
+                    let hash =
+                        |group, values: &[&str]| row_hash(&self.settings.hasher, group, values);
+                    let block = (piece.version, block);
+                    self.table.load(&self.restoring, place, block, hash).ok()?;
+                }
+            }
+            ROWS if self.settings.keep.is_some() => {
+                parts.rows.push((piece.version, piece.bytes.to_vec()));
+            }
+            KEYS if self.settings.keep.is_some() => {
+                parts.keys = Some((piece.version, piece.bytes.to_vec()));
+            }
+            LOG => parts.log = Some(Ledger::read_log(piece.version, piece.bytes)?),
+            ROWS | KEYS => {}
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Reads the roll-ups of the checkpoint; where there is none, or one by other dimensions, they
+    /// are to be folded anew from all events that are there.
+    fn read_rollups(&mut self, parts: &Parts, first: u64) -> Result<(), StoreError> {
+        let options = &self.settings.rollups;
+        let wrong = |why: RollupsError| {
+            self.store.damaged("the checkpoint of the roll-ups", &why.to_string())
+        };
+        let loaded = parts.keys.as_ref();
+        let loaded = loaded.map(|(version, keys)| Rollups::load_keys(*version, keys, options));
+        match loaded {
+            Some(Ok(mut rollups)) => {
+                for (version, rows) in &parts.rows {
+                    rollups.load_rows(*version, rows).map_err(wrong)?;
+                }
+                (self.rollups, self.fold_from, self.redoes) = (Some(rollups), self.from, true);
+                Ok(())
+            }
+            None | Some(Err(RollupsError::Mismatch { .. })) => {
+                let mut dropped = Dropped::new();
+                dropped.merge(&self.store.dropped());
+                let rollups = rollups_anew(options, self.snapshot, &dropped);
+                (self.rollups, self.fold_from) = (Some(rollups), first);
+                Ok(())
+            }
+            Some(Err(why)) => Err(wrong(why)),
+        }
+    }
+
+    /// Decides which events come into memory; returns the place to read from, so that what is left
+    /// out is known.
+    fn place_log(&mut self, keep: Bounds, first: u64, log: Option<(u64, Dropped)>) -> u64 {
+        let keep = u64::try_from(keep.events).unwrap_or(u64::MAX);
+        self.log_from = self.store.end().saturating_sub(keep).max(first);
+        let (known, dropped) = log.unwrap_or((first, Dropped::new()));
+        self.dropped = dropped;
+        // Memory may have had events then that the store does not have any more.
+        self.dropped.merge(&self.store.dropped());
+        known.clamp(first, self.log_from)
+    }
+
+    fn redo(&mut self, start: u64, tell: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
+        let store = self.store;
+        let (end, mut told) = (store.end(), 0);
+        let total = end.saturating_sub(start);
+        let mut wrong = None;
+        tell(Progress::new(LOG_AGAIN, 0, total));
+        store.read(start, &mut |chunk: &Chunk<'_>| {
+            for (place, bytes) in chunk.records().filter(|(place, _)| *place >= start) {
+                if self.redo_record(place, bytes).is_none() {
+                    wrong = Some(place);
+                    return ControlFlow::Break(());
+                }
+                let done = place.saturating_sub(start);
+                if done.saturating_sub(told) >= RECORDS_A_WORD {
+                    told = done;
+                    tell(Progress::new(LOG_AGAIN, done, total));
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        if let Some(place) = wrong {
+            return Err(damaged(store, &format!("record {place}")));
+        }
+        if let (Some(keep), None) = (self.settings.keep, &self.log) {
+            self.log = Some(self.open_log(keep));
+        }
+        tell(Progress::new(LOG_AGAIN, total, total));
+        Ok(())
+    }
+
+    fn open_log(&self, keep: Bounds) -> MemoryLog {
+        MemoryLog::starting(keep, self.log_from, self.dropped.clone())
+    }
+
+    fn redo_record(&mut self, place: u64, bytes: &[u8]) -> Option<()> {
+        let record = Record::read(bytes)?;
+        let event = record.stored()?;
+        let timestamp = event.timestamp();
+        let at = record.at(self.timeline, timestamp);
+        if place >= self.from {
+            let bytes = u64::try_from(bytes.len()).ok()?;
+            self.tail_bytes = self.tail_bytes.saturating_add(bytes);
+            record.read_takes(&at, &mut self.takes)?;
+            let into = (self.table, &self.restoring, &self.settings.hasher);
+            let value = |dimension: &Dimension| event.dimension(dimension);
+            self.revisions.redo(into, (place, &at), &self.takes, value).ok()?;
+        }
+        let now = record.timeline(self.timeline).timestamp(at.now);
+        if place >= self.fold_from
+            && let Some(rollups) = &mut self.rollups
+        {
+            if record.shift > self.last_shift {
+                rollups.set_back(now);
+            }
+            if self.redoes {
+                rollups.redo(&event, timestamp, now, place);
+            } else {
+                rollups.add(&event, timestamp, now, place);
+            }
+        }
+        self.last_shift = record.shift;
+        if place < self.log_from {
+            self.dropped.add(timestamp);
+        } else if let Some(keep) = self.settings.keep {
+            if self.log.is_none() {
+                self.log = Some(self.open_log(keep));
+            }
+            let packed =
+                Packed::again((record.version, record.event), &event, &self.settings.hasher);
+            self.log.as_mut()?.append(&packed, now);
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,288 @@
+//! A batch as a transaction.
+
+use ::redb::{Database, Durability, Error as RedbError, ReadableTableMetadata, WriteTransaction};
+
+use super::{RedbStore, table};
+use crate::base::format::Version;
+use crate::journal::store::chunk::{cut, cut_keys};
+use crate::journal::store::error::{Named, StoreError};
+use crate::journal::store::meta::{Checkpoint, Complete, META_TABLE, Meta, StoredGeneration};
+use crate::journal::store::seal::{Home, start, wide};
+use crate::journal::store::{Batch, CheckpointStep, StateChange};
+
+/// How much of the dropped tables a commit removes: twice as many bytes as it writes and
+/// `SWEPT_BYTES` at the least, but no more than `SWEPT_VALUES` values.
+const SWEPT_BYTES: u64 = 1_024 * 1_024;
+const SWEPT_VALUES: u64 = 256;
+
+impl RedbStore {
+    /// Stores a batch. After an error nothing is stored any more.
+    pub(super) fn store(&self, batch: &Batch<'_>) -> Result<(), StoreError> {
+        let mut value = self.writer.lock();
+        if let Some(cause) = self.failure.get() {
+            return Err(self.named.failed(cause.clone()));
+        }
+        let mut meta = Meta::clone(&self.meta());
+        check(&self.named, batch, &meta)?;
+        let done = self.with("the file", |db| {
+            let txn = begin(&self.named, db, self.quick_open)?;
+            let mut writer =
+                Writer { txn: &txn, named: &self.named, value: &mut value, written: 0 };
+            writer.store(batch, &mut meta)?;
+            meta.batches = meta.batches.saturating_add(1);
+            writer.sweep(&mut meta)?;
+            put_meta(&self.named, &txn, &meta)?;
+            txn.commit().map_err(|error| self.named.redb("committing", error))
+        });
+        match &done {
+            Ok(()) => {
+                // The batch is durable without its note; a medium that fails here fails the next
+                // batch.
+                let _ = self.backend.mark(meta.batches);
+                *self.meta.write() = meta.into();
+            }
+            Err(StoreError::Closed { .. }) => {}
+            Err(error) => {
+                let _ = self.failure.set(error.cause());
+            }
+        }
+        done
+    }
+}
+
+/// Makes an empty file a store.
+pub(super) fn first(named: &Named, db: &Database) -> Result<Meta, StoreError> {
+    let meta = Meta::new();
+    let txn = begin(named, db, false)?;
+    put_meta(named, &txn, &meta)?;
+    txn.commit().map_err(|error| named.redb("making the file", error))?;
+    Ok(meta)
+}
+
+pub(super) fn begin(
+    named: &Named,
+    db: &Database,
+    quick_open: bool,
+) -> Result<WriteTransaction, StoreError> {
+    let mut txn = db.begin_write().map_err(|error| named.redb("beginning a commit", error))?;
+    txn.set_quick_repair(quick_open);
+    let durable = txn.set_durability(Durability::Immediate);
+    durable.map_err(|error| named.damaged("the file", error.to_string()))?;
+    Ok(txn)
+}
+
+pub(super) fn put_meta(
+    named: &Named,
+    txn: &WriteTransaction,
+    meta: &Meta,
+) -> Result<(), StoreError> {
+    let rows = txn.open_table(table(META_TABLE));
+    let mut rows = rows.map_err(|error| named.redb("writing the meta row", error))?;
+    let put = rows.insert(Meta::KEY, meta.write().as_slice());
+    put.map_err(|error| named.redb("writing the meta row", error))?;
+    Ok(())
+}
+
+/// Whether the store can take a batch.
+fn check(named: &Named, batch: &Batch<'_>, meta: &Meta) -> Result<(), StoreError> {
+    let end = meta.end();
+    if batch.first != end {
+        return Err(named.batch(
+            "must begin where the store ends",
+            format!("begins at {}, and the store ends at {end}", batch.first),
+        ));
+    }
+    let last = batch.ends.last().map_or(0, |end| u64::from(*end));
+    if last != wide(batch.records.len()) || !batch.ends.is_sorted() {
+        let detail = format!("{last} of {} bytes", batch.records.len());
+        return Err(named.batch("must say where each of its records ends", detail));
+    }
+    let records = wide(batch.ends.len());
+    let strays = batch.keys.iter().any(|key| u64::from(key.index) >= records);
+    if strays || wide(batch.keys.len()) > records {
+        let detail = format!("{} keys for {records} records", batch.keys.len());
+        return Err(named.batch("must have at most one key for each of its records", detail));
+    }
+    if meta.version < Version::NEWEST && !batch.converts {
+        return Err(named.batch("must convert the store", "it is of an older format"));
+    }
+    let completes = matches!(batch.checkpoint, CheckpointStep::Complete { .. });
+    let begins = batch.checkpoint == CheckpointStep::Begin;
+    if (completes || !batch.pieces.is_empty()) && !begins && meta.under_way.is_none() {
+        return Err(named.batch("must not go on with a checkpoint", "none was begun"));
+    }
+    Ok(())
+}
+
+/// Writes the parts of a batch in one transaction.
+struct Writer<'w> {
+    txn: &'w WriteTransaction,
+    named: &'w Named,
+    value: &'w mut Vec<u8>,
+    /// How many bytes were written so far.
+    written: u64,
+}
+
+impl Writer<'_> {
+    fn store(&mut self, batch: &Batch<'_>, meta: &mut Meta) -> Result<(), StoreError> {
+        if batch.converts {
+            meta.version = Version::NEWEST;
+        }
+        let newest = meta.generations.last();
+        let is_empty = newest.is_some_and(|newest| newest.first == newest.end);
+        let is_old = newest.is_some_and(|newest| newest.version < Version::NEWEST);
+        if is_old || (batch.new_generation && !is_empty) {
+            if is_empty {
+                meta.generations.pop();
+            }
+            let number = meta.number();
+            meta.generations.push(StoredGeneration::starting(number, batch.first));
+        }
+        if let Some(mut newest) = meta.generations.pop() {
+            let [events, keys] = [newest.events(), newest.key_runs()];
+            let [events, keys] = [&events, &keys].map(|name| newest.home(meta, name));
+            self.records(batch, &mut newest, events)?;
+            self.keys(batch, &mut newest, keys)?;
+            meta.generations.push(newest);
+        }
+        meta.now = meta.now.max(batch.now);
+        batch.state.iter().try_for_each(|change| self.state(change, meta))?;
+        self.checkpoint(batch, meta)?;
+        meta.drop_before(batch.keep_from);
+        Ok(())
+    }
+
+    fn records(
+        &mut self,
+        batch: &Batch<'_>,
+        newest: &mut StoredGeneration,
+        home: Home<'_>,
+    ) -> Result<(), StoreError> {
+        if batch.ends.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: RedbError| self.named.redb("writing records", error);
+        let mut chunks = self.txn.open_table(table(home.table)).map_err(|e| failed(e.into()))?;
+        cut(batch, home, self.value, |first, value| {
+            self.written = self.written.saturating_add(wide(value.len()));
+            chunks.insert(first, value).map(drop).map_err(|error| failed(error.into()))
+        })?;
+        newest.end = batch.first.saturating_add(wide(batch.ends.len()));
+        newest.now = newest.now.max(batch.now);
+        if let Some(times) = batch.times {
+            newest.times.merge(times);
+        }
+        Ok(())
+    }
+
+    fn keys(
+        &mut self,
+        batch: &Batch<'_>,
+        newest: &mut StoredGeneration,
+        home: Home<'_>,
+    ) -> Result<(), StoreError> {
+        if batch.keys.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: RedbError| self.named.redb("writing keys", error);
+        let mut runs = self.txn.open_table(table(home.table)).map_err(|e| failed(e.into()))?;
+        cut_keys(batch, home, self.value, |key, value| {
+            self.written = self.written.saturating_add(wide(value.len()));
+            runs.insert(key, value).map(drop).map_err(|error| failed(error.into()))
+        })?;
+        newest.keys = newest.keys.saturating_add(wide(batch.keys.len()));
+        Ok(())
+    }
+
+    fn state(&mut self, change: &StateChange, meta: &mut Meta) -> Result<(), StoreError> {
+        let failed = |error: RedbError| self.named.redb("writing named rows", error);
+        let (StateChange::Put { table: of, key, .. } | StateChange::Remove { table: of, key }) =
+            change;
+        let name = of.table();
+        let mut rows = self.txn.open_table(table(name)).map_err(|e| failed(e.into()))?;
+        let before = match change {
+            StateChange::Put { bytes, .. } => {
+                start(self.value);
+                self.value.extend_from_slice(bytes);
+                meta.rows_home(name).seal(*key, self.value);
+                self.written = self.written.saturating_add(wide(self.value.len()));
+                rows.insert(key, self.value.as_slice()).map_err(|e| failed(e.into()))?.is_some()
+            }
+            StateChange::Remove { .. } => rows.remove(key).map_err(|e| failed(e.into()))?.is_some(),
+        };
+        let count = meta.rows(*of);
+        *count = match (change, before) {
+            (StateChange::Put { .. }, false) => count.saturating_add(1),
+            (StateChange::Remove { .. }, true) => count.saturating_sub(1),
+            _ => *count,
+        };
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, batch: &Batch<'_>, meta: &mut Meta) -> Result<(), StoreError> {
+        if batch.checkpoint == CheckpointStep::Begin {
+            let number = meta.number();
+            let left = meta.under_way.replace(Checkpoint::starting(number));
+            meta.doomed.extend(left.map(|left| left.table()));
+        }
+        let Some(mut under_way) = meta.under_way else { return Ok(()) };
+        self.pieces(batch, &mut under_way, meta)?;
+        meta.under_way = Some(under_way);
+        if let CheckpointStep::Complete { from } = batch.checkpoint {
+            let whole = Complete { checkpoint: under_way, from };
+            let old = meta.complete.replace(whole);
+            meta.doomed.extend(old.map(|old| old.checkpoint.table()));
+            meta.under_way = None;
+        }
+        Ok(())
+    }
+
+    fn pieces(
+        &mut self,
+        batch: &Batch<'_>,
+        of: &mut Checkpoint,
+        meta: &Meta,
+    ) -> Result<(), StoreError> {
+        if batch.pieces.is_empty() {
+            return Ok(());
+        }
+        let name = of.table();
+        let home = of.home(meta, &name);
+        let failed = |error: RedbError| self.named.redb("writing a checkpoint", error);
+        let mut pieces = self.txn.open_table(table(&name)).map_err(|e| failed(e.into()))?;
+        for piece in batch.pieces {
+            start(self.value);
+            self.value.push(piece.kind);
+            self.value.extend_from_slice(&piece.position.to_le_bytes());
+            self.value.extend_from_slice(&piece.bytes);
+            home.seal(of.pieces, self.value);
+            self.written = self.written.saturating_add(wide(self.value.len()));
+            pieces.insert(of.pieces, self.value.as_slice()).map_err(|e| failed(e.into()))?;
+            of.pieces = of.pieces.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// Removes a little of the dropped tables, so that no commit pays for all of one.
+    fn sweep(&mut self, meta: &mut Meta) -> Result<(), StoreError> {
+        let failed = |error: RedbError| self.named.redb("dropping what is old", error);
+        let mut bytes = self.written.saturating_mul(2).max(SWEPT_BYTES);
+        let mut values = SWEPT_VALUES;
+        while let Some(name) = meta.doomed.first() {
+            let mut old = self.txn.open_table(table(name)).map_err(|e| failed(e.into()))?;
+            while bytes > 0 && values > 0 {
+                let Some((_, value)) = old.pop_first().map_err(|e| failed(e.into()))? else {
+                    break;
+                };
+                bytes = bytes.saturating_sub(wide(value.value().len()));
+                values = values.saturating_sub(1);
+            }
+            if !old.is_empty().map_err(|e| failed(e.into()))? {
+                return Ok(());
+            }
+            self.txn.delete_table(old).map_err(|e| failed(e.into()))?;
+            meta.doomed.remove(0);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! Records and keys as values of a table.
+//!
+//! A *chunk* is one value with the records of one batch, or some of them; a *run* is one value with
+//! keys. redb gives a value pages whose number is a power of two, so a batch is cut where that
+//! wastes little.
+
+use super::seal::{Home, start, wide};
+use super::{Batch, FoundKey};
+use crate::base::bytes::{take, take_i64, take_u32, take_u64};
+use crate::base::clock::Timestamp;
+use crate::base::format::Version;
+use crate::log::RunTimes;
+use crate::log::index;
+
+/// The most bytes of a chunk, but for one of a single record.
+pub(in crate::journal) const CHUNK_BYTES: usize = 128 * 1_024;
+/// redb's page, and what it needs of it for itself.
+const PAGE: usize = 4_096;
+const PAGE_OVERHEAD: usize = 64;
+/// Bytes before the ends: the checksum, the count, both timestamps, the time.
+const HEADER: usize = 8 + 4 + 12 + 12 + 8;
+/// Bytes before the keys of a run: the checksum, the base, the time.
+const KEYS_HEADER: usize = 8 + 8 + 8;
+/// Bytes of a key: its hash, and how far from the run's base its record is.
+const KEY: usize = 12;
+
+/// Records with consecutive places, whose checksum was found right.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chunk<'c> {
+    first: u64,
+    count: u32,
+    earliest: Timestamp,
+    latest: Timestamp,
+    ends: &'c [[u8; 4]],
+    bytes: &'c [u8],
+}
+
+impl<'c> Chunk<'c> {
+    /// Reads a value; `None` where it is damaged.
+    pub(in crate::journal) fn open(home: Home<'_>, first: u64, value: &'c [u8]) -> Option<Self> {
+        Self::parse(first, home.unseal(first, value)?)
+    }
+
+    fn parse(first: u64, content: &'c [u8]) -> Option<Self> {
+        let mut rest = content;
+        let count = take_u32(&mut rest)?;
+        let (earliest, latest) = (take_timestamp(&mut rest)?, take_timestamp(&mut rest)?);
+        // The engine's time of its newest record, for whoever looks into a file.
+        take_u64(&mut rest)?;
+        let ends = take(&mut rest, index(count).checked_mul(4)?)?.as_chunks::<4>().0;
+        Some(Self { first, count, earliest, latest, ends, bytes: rest })
+    }
+
+    /// The place of the first record.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The place behind the last record.
+    pub(crate) fn end(&self) -> u64 {
+        self.first.saturating_add(u64::from(self.count))
+    }
+
+    /// Bounds of the timestamps of the events, and maybe of a few more events around them.
+    pub(crate) fn earliest(&self) -> Timestamp {
+        self.earliest
+    }
+
+    pub(crate) fn latest(&self) -> Timestamp {
+        self.latest
+    }
+
+    /// The record of a place.
+    pub(crate) fn record(&self, place: u64) -> Option<&'c [u8]> {
+        let at = usize::try_from(place.checked_sub(self.first)?).ok()?;
+        let start = at.checked_sub(1).map_or(Some(0), |before| self.end_of(before))?;
+        self.bytes.get(start..self.end_of(at)?)
+    }
+
+    /// The records with their places, the oldest first.
+    pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = (u64, &'c [u8])> + use<'c> {
+        let chunk = *self;
+        (chunk.first..chunk.end())
+            .filter_map(move |place| chunk.record(place).map(|record| (place, record)))
+    }
+
+    /// Bytes of the records.
+    pub(in crate::journal) fn size(&self) -> u64 {
+        wide(self.bytes.len())
+    }
+
+    fn end_of(&self, at: usize) -> Option<usize> {
+        self.ends.get(at).map(|end| index(u32::from_le_bytes(*end)))
+    }
+}
+
+/// A chunk that was copied, and keeps no transaction of the store open.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedChunk {
+    first: u64,
+    content: Box<[u8]>,
+}
+
+impl OwnedChunk {
+    /// Copies a value; `None` where it is damaged.
+    pub(in crate::journal) fn open(home: Home<'_>, first: u64, value: &[u8]) -> Option<Self> {
+        let content = home.unseal(first, value)?;
+        Chunk::parse(first, content)?;
+        Some(Self { first, content: content.into() })
+    }
+
+    /// The chunk.
+    pub(crate) fn chunk(&self) -> Chunk<'_> {
+        // It parsed when it was copied: the other case does not come up.
+        Chunk::parse(self.first, &self.content).unwrap_or(Chunk {
+            first: self.first,
+            count: 0,
+            earliest: Timestamp::MAX,
+            latest: Timestamp::MIN,
+            ends: &[],
+            bytes: &[],
+        })
+    }
+}
+
+fn put_timestamp(out: &mut Vec<u8>, timestamp: Timestamp) {
+    out.extend_from_slice(&timestamp.unix_seconds().to_le_bytes());
+    out.extend_from_slice(&timestamp.subsec_nanos().to_le_bytes());
+}
+
+fn take_timestamp(bytes: &mut &[u8]) -> Option<Timestamp> {
+    let seconds = take_i64(bytes)?;
+    Some(Timestamp::new(seconds, take_u32(bytes)?))
+}
+
+/// How many bytes of a value are worth taking when `left` are to be stored: all, or as many as
+/// fill a power of two pages.
+fn portion(left: usize) -> usize {
+    let full = left.saturating_add(PAGE_OVERHEAD);
+    let most = CHUNK_BYTES.saturating_sub(PAGE_OVERHEAD);
+    if full >= CHUNK_BYTES {
+        return most;
+    }
+    let above = full.checked_next_power_of_two().unwrap_or(CHUNK_BYTES);
+    if full <= PAGE || full >= above.saturating_sub(above / 8) {
+        return left;
+    }
+    (above / 2).saturating_sub(PAGE_OVERHEAD)
+}
+
+/// Cuts the records of a batch into chunks, and gives the first place and the value of each to
+/// `put`, in their order.
+pub(in crate::journal) fn cut<E>(
+    batch: &Batch<'_>,
+    home: Home<'_>,
+    value: &mut Vec<u8>,
+    mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut ends, mut from, mut first) = (batch.ends, 0_u32, batch.first);
+    while let Some(last) = ends.last() {
+        let size = |count: usize, end: u32| {
+            let bytes = index(end.saturating_sub(from));
+            HEADER.saturating_add(count.saturating_mul(4)).saturating_add(bytes)
+        };
+        let most = portion(size(ends.len(), *last));
+        let count = partition(ends, |at, end| size(at.saturating_add(1), end) <= most).max(1);
+        let (taken, rest) = ends.split_at_checked(count).unwrap_or((ends, &[]));
+        let to = taken.last().copied().unwrap_or(from);
+        start(value);
+        value.extend_from_slice(&u32::try_from(taken.len()).unwrap_or(u32::MAX).to_le_bytes());
+        put_timestamp(value, batch.times.map_or(Timestamp::MAX, RunTimes::first));
+        put_timestamp(value, batch.times.map_or(Timestamp::MIN, RunTimes::last));
+        value.extend_from_slice(&batch.now.to_le_bytes());
+        for end in taken {
+            value.extend_from_slice(&end.saturating_sub(from).to_le_bytes());
+        }
+        value.extend_from_slice(batch.records.get(index(from)..index(to)).unwrap_or_default());
+        home.seal(first, value);
+        put(first, value)?;
+        first = first.saturating_add(wide(taken.len()));
+        (ends, from) = (rest, to);
+    }
+    Ok(())
+}
+
+/// How many ends meet a condition that the first of them meet, and the others do not.
+fn partition(ends: &[u32], meets: impl Fn(usize, u32) -> bool) -> usize {
+    let (mut low, mut high) = (0_usize, ends.len());
+    while low < high {
+        let middle = low.midpoint(high);
+        if ends.get(middle).is_some_and(|end| meets(middle, *end)) {
+            low = middle.saturating_add(1);
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+/// Cuts the keys of a batch into runs, and gives the key and the value of each to `put`.
+///
+/// A run's key is the batch's first place and how many keys are before the run: a record has one
+/// key at most, so no two runs have the same one.
+pub(in crate::journal) fn cut_keys<E>(
+    batch: &Batch<'_>,
+    home: Home<'_>,
+    value: &mut Vec<u8>,
+    mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut keys, mut key) = (batch.keys, batch.first);
+    while !keys.is_empty() {
+        let size = keys.len().saturating_mul(KEY).saturating_add(KEYS_HEADER);
+        let count = (portion(size).saturating_sub(KEYS_HEADER) / KEY).clamp(1, keys.len());
+        let (taken, rest) = keys.split_at_checked(count).unwrap_or((keys, &[]));
+        start(value);
+        value.extend_from_slice(&batch.first.to_le_bytes());
+        value.extend_from_slice(&batch.now.to_le_bytes());
+        for stored in taken {
+            value.extend_from_slice(&stored.hash.to_le_bytes());
+            value.extend_from_slice(&stored.index.to_le_bytes());
+        }
+        home.seal(key, value);
+        put(key, value)?;
+        key = key.saturating_add(wide(taken.len()));
+        keys = rest;
+    }
+    Ok(())
+}
+
+/// Visits the keys of a run, and returns how many there are; `None` where it is damaged.
+pub(in crate::journal) fn visit_keys(
+    (home, version): (Home<'_>, Version),
+    key: u64,
+    value: &[u8],
+    mut visit: impl FnMut(FoundKey),
+) -> Option<u64> {
+    let mut content = home.unseal(key, value)?;
+    let (base, now) = (take_u64(&mut content)?, take_u64(&mut content)?);
+    let (entries, rest) = content.as_chunks::<KEY>();
+    for entry in entries {
+        let mut entry = &entry[..];
+        let (hash, index) = (take_u64(&mut entry)?, take_u32(&mut entry)?);
+        let place = base.saturating_add(u64::from(index));
+        visit(FoundKey { version, hash, place, now });
+    }
+    rest.is_empty().then_some(wide(entries.len()))
+}

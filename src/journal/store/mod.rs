@@ -1,0 +1,284 @@
+//! Where the log is kept on disk.
+//!
+//! A store keeps records in the order of their places (a record's *place* is its number, counted
+//! from the first), the idempotency keys that they carry, a few named rows, and the pieces of
+//! checkpoints. What any of them means it does not know. A [`Batch`] is one transaction: all of it
+//! is there after a crash, or nothing. `RedbStore` is the store in one file.
+//!
+//! Every value carries a checksum of its content, of where it belongs and of the store that it is
+//! in, and the [meta row](meta) says how many of everything there are. So what was changed, lost or
+//! put elsewhere behind the store's back is an error that names it, and never an answer.
+
+pub(in crate::journal) mod callback;
+pub(in crate::journal) mod chunk;
+pub(in crate::journal) mod error;
+pub(in crate::journal) mod meta;
+pub(in crate::journal) mod seal;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+pub(crate) use self::callback::Callback;
+pub(crate) use self::chunk::{Chunk, OwnedChunk};
+pub use self::error::StoreError;
+
+use crate::base::clock::Timestamp;
+use crate::base::format::Version;
+use crate::base::progress::Progress;
+use crate::log::{RunTimes, StoredDropped};
+
+/// Why a store takes nothing in a process that was forked off the one that opened it.
+pub(crate) const FORKED: &str = "it was opened before this process was forked off: the threads and \
+                                 the file are the other process's";
+
+/// One durable transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch<'b> {
+    /// The place of the first record: the store's end.
+    pub(crate) first: u64,
+    /// The records, packed one behind the other, and the position behind each.
+    pub(crate) records: &'b [u8],
+    pub(crate) ends: &'b [u32],
+    /// When the records' events happened, where there are records.
+    pub(crate) times: Option<&'b RunTimes>,
+    /// The engine's time of the newest record.
+    pub(crate) now: u64,
+    /// The idempotency keys of these records, in the records' order.
+    pub(crate) keys: &'b [StoredKey],
+    pub(crate) state: &'b [StateChange],
+    /// Pieces of the checkpoint under way.
+    pub(crate) pieces: &'b [Piece],
+    pub(crate) checkpoint: CheckpointStep,
+    /// Records and keys from here on go to new tables.
+    pub(crate) new_generation: bool,
+    /// Generations that end at or before this place are dropped whole; the newest never is.
+    pub(crate) keep_from: u64,
+    /// `state` has every named row in the newest format, and the store is one of that from here on.
+    /// The first batch of a store of an older format must do that.
+    pub(crate) converts: bool,
+}
+
+impl Batch<'_> {
+    /// A batch at a place that changes nothing.
+    pub(crate) fn empty(first: u64) -> Self {
+        Self {
+            first,
+            records: &[],
+            ends: &[],
+            times: None,
+            now: 0,
+            keys: &[],
+            state: &[],
+            pieces: &[],
+            checkpoint: CheckpointStep::None,
+            new_generation: false,
+            keep_from: 0,
+            converts: false,
+        }
+    }
+}
+
+/// The hash of an idempotency key, and which record of its batch carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredKey {
+    pub(crate) hash: u64,
+    pub(crate) index: u32,
+}
+
+/// An idempotency key as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FoundKey {
+    /// The format that it was stored in.
+    pub(crate) version: Version,
+    pub(crate) hash: u64,
+    /// Of the record that carries it.
+    pub(crate) place: u64,
+    /// The engine's time of the newest record of its batch.
+    pub(crate) now: u64,
+}
+
+/// The tables of named rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StateTable {
+    /// Compiled rules, by their revision.
+    Rules,
+    /// What an engine is besides its rules.
+    Meta,
+}
+
+/// A change of a named row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StateChange {
+    Put { table: StateTable, key: u64, bytes: Vec<u8> },
+    Remove { table: StateTable, key: u64 },
+}
+
+/// A part of a checkpoint: what it holds, as of which position. It has the effects of all records
+/// before its position, and of none from there on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) kind: u8,
+    pub(crate) position: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A piece as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredPiece<'p> {
+    /// The format that it was stored in.
+    pub(crate) version: Version,
+    pub(crate) kind: u8,
+    pub(crate) position: u64,
+    pub(crate) bytes: &'p [u8],
+}
+
+/// What a batch does to the checkpoints, before its pieces are stored (`Begin`) or after
+/// (`Complete`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CheckpointStep {
+    None,
+    /// A checkpoint begins; what an unfinished one left is dropped.
+    Begin,
+    /// The checkpoint under way is whole: from here on it is what opening reads.
+    Complete {
+        from: u64,
+    },
+}
+
+/// A run of records that is dropped as a whole, in tables of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation {
+    /// The place of its first record, and the one behind its last.
+    pub(crate) first: u64,
+    pub(crate) end: u64,
+    /// The engine's time of its newest record.
+    pub(crate) now: u64,
+    /// How many idempotency keys it has.
+    pub(crate) keys: u64,
+}
+
+/// What a check of the whole store went over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StoreReport {
+    pub(crate) records: u64,
+    pub(crate) keys: u64,
+    /// Bytes of all records, named rows and pieces of checkpoints.
+    pub(crate) bytes: u64,
+}
+
+/// What is in a store: either as it is at each call, or all of it as it was at one moment. Any
+/// thread may call, and sees all of a batch or nothing of it.
+pub(crate) trait Contents: Sync {
+    /// The format that the named rows are in.
+    fn version(&self) -> Version;
+
+    /// The place behind the last durable record. Cheap, and never waits for a commit.
+    fn end(&self) -> u64;
+
+    /// The highest engine's time of all durable batches, also of those that were dropped.
+    fn now(&self) -> u64;
+
+    /// The generations, the oldest first; there is always one. Cheap.
+    fn generations(&self) -> Vec<Generation>;
+
+    /// When the events happened that were dropped.
+    fn dropped(&self) -> StoredDropped;
+
+    /// Visits chunks with records at or after a place, the oldest first, until `visit` breaks.
+    /// Checks checksums and that no place is missing. Where the place was dropped it begins with
+    /// what is left: [`generations`](Self::generations) tells.
+    fn read(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(&Chunk<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// The newest chunk with records before a place.
+    fn read_before(&self, place: u64) -> Result<Option<OwnedChunk>, StoreError>;
+
+    /// Visits the idempotency keys at or after a place, the oldest first.
+    fn keys(&self, from: u64, visit: &mut dyn FnMut(FoundKey)) -> Result<(), StoreError>;
+
+    /// Visits the rows of a table by ascending key.
+    fn state(&self, table: StateTable, visit: &mut dyn FnMut(u64, &[u8]))
+    -> Result<(), StoreError>;
+
+    /// Visits the pieces of the newest whole checkpoint in the order in which they were stored,
+    /// and returns its `from`; `None` where there is no checkpoint.
+    fn pieces(&self, visit: &mut dyn FnMut(StoredPiece<'_>)) -> Result<Option<u64>, StoreError>;
+
+    /// What error messages call the store: the path of its file.
+    fn file(&self) -> &str;
+
+    /// The place of the oldest record that is there, or of the next one.
+    fn first(&self) -> u64 {
+        self.generations().first().map_or(0, |oldest| oldest.first)
+    }
+
+    /// The error for what is stored and is not what an engine stores.
+    fn damaged(&self, what: &str, detail: &str) -> StoreError {
+        let (file, what, detail) = (self.file().into(), what.into(), detail.into());
+        StoreError::Damaged { file, what, detail }
+    }
+}
+
+/// Who is told of progress.
+pub(crate) type Tell<'t> = &'t mut dyn FnMut(Progress);
+
+/// What is done with the contents of one moment.
+pub(crate) type Visit<'v> = &'v mut dyn FnMut(&dyn Contents) -> Result<(), StoreError>;
+
+/// Where a log is kept. Any thread may call, and reading goes on beside a commit. A visitor may
+/// read the store, but not commit to it. Of checking, compacting and copying there is one at a
+/// time; the others wait.
+pub(crate) trait Store: Contents + Send + Sync + fmt::Debug {
+    /// Makes a batch durable, and returns when it is; one batch at a time. After an error the store
+    /// takes nothing any more. Whether the batch is there, as a whole or not at all, shows when the
+    /// store is opened again.
+    fn commit(&self, batch: &Batch<'_>) -> Result<(), StoreError>;
+
+    /// Shows everything as it is now, whatever is committed meanwhile. Compacting and closing wait
+    /// until the visit ends. So does using again the pages that commits free, so the file grows.
+    fn at_once(&self, visit: Visit<'_>) -> Result<(), StoreError>;
+
+    /// Checks every value, and then every page of the file. Commits go on during the first part
+    /// and wait for the second.
+    fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<StoreReport, StoreError>;
+
+    /// Makes the file as small as it can be; true where that helped. Commits wait.
+    fn compact(&self, progress: &mut dyn FnMut(Progress)) -> Result<bool, StoreError>;
+
+    /// Copies what there is now to a new file, while commits go on. Where something has that name
+    /// already it is an error.
+    fn backup(&self, to: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), StoreError>;
+
+    /// Bytes of the file.
+    fn size(&self) -> u64;
+
+    /// The latest timestamp of all events that are there. Cheap.
+    fn latest(&self) -> Option<Timestamp>;
+
+    /// What of the caller's runs on this thread inside of this store: then some calls would wait
+    /// for themselves.
+    fn running(&self) -> Option<Callback>;
+
+    /// Does work that tells the caller of its progress; a panic there goes on to the caller.
+    fn telling(&self, tell: Tell<'_>, work: &mut dyn FnMut(Tell<'_>));
+
+    /// Runs code of the caller's in the middle of `telling`.
+    fn own(&self, code: &mut dyn FnMut());
+
+    /// Closes the file; everything after it is an error. Dropping does it too, and says nothing.
+    fn close(&self) -> Result<(), StoreError>;
+
+    /// The error for a call that would wait for itself.
+    fn within_itself(&self, call: &'static str, callback: Callback) -> StoreError {
+        StoreError::WithinItself { file: self.file().into(), call, callback: callback.as_str() }
+    }
+
+    /// The error for whoever comes after the store was closed.
+    fn closed(&self) -> StoreError {
+        StoreError::Closed { file: self.file().into() }
+    }
+}

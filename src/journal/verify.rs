@@ -1,0 +1,184 @@
+//! Checking that what is in a store is undamaged, and that its parts agree with each other.
+
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+
+use super::pipeline::Pipeline;
+use super::record::Record;
+use super::recovery::{RECORDS_A_WORD, Recovered, Settings, damaged, recover_from, rollups_anew};
+use crate::base::progress::Progress;
+use crate::compiled::snapshot::Snapshot;
+use crate::compiled::snapshot::saved::Revisions;
+use crate::counters::{Checking, Moment, SavedTakes, Table};
+use crate::event::Dimension;
+use crate::journal::store::{Chunk, Contents, StoreError};
+use crate::log::{Bounds, Dropped, MemoryLog};
+use crate::recording::Ledger;
+use crate::usage::Rollups;
+
+/// What [`Engine::verify`](crate::Engine::verify) went over and found right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// How many records the log has: one for each event that was let in, but for those that
+    /// retention has dropped.
+    pub records: u64,
+    /// How many idempotency keys the store has.
+    pub keys: u64,
+    /// How many bytes of records, rules and checkpoints were read and have the right checksum.
+    pub bytes: u64,
+    /// How many states of counters were found to follow from the states and the events before
+    /// them. Left out are those that cannot be checked: their past is not in the log any more, or
+    /// their rule is gone.
+    pub states: u64,
+    /// Whether the log reaches back to the first event, so that the roll-ups could be compared with
+    /// the sums of all events.
+    pub is_complete: bool,
+}
+
+/// A store that was checked, with the roll-ups that opening it finds and those that its events add
+/// up to, where the log has all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Verified {
+    pub(crate) report: VerifyReport,
+    pub(crate) ledgers: Option<(Ledger, Ledger)>,
+}
+
+const STEP: &str = "checking the log";
+
+impl Pipeline {
+    /// Checks every sum and every page, that the states in the log follow from each other, and
+    /// folds its events.
+    pub(crate) fn verify(&self, tell: &mut dyn FnMut(Progress)) -> Result<Verified, StoreError> {
+        self.flush()?;
+        let stored = self.store.verify(tell)?;
+        let settings = Settings { loads_keys: false, ..self.settings.clone() };
+        let mut verified = Verified::default();
+        // Rules may change and tables be dropped while the log is read.
+        self.store.at_once(&mut |store| {
+            verified = fold(&settings, store, tell)?;
+            Ok(())
+        })?;
+        (verified.report.keys, verified.report.bytes) = (stored.keys, stored.bytes);
+        Ok(verified)
+    }
+}
+
+/// Recovers an engine, and folds the log once more beside it.
+fn fold(
+    settings: &Settings,
+    store: &dyn Contents,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<Verified, StoreError> {
+    let Recovered { table, ledger, snapshot, revisions, .. } =
+        recover_from(settings, store, None, tell)?;
+    let first = store.first();
+    let is_complete = first == 0;
+    let mut fold = Fold {
+        settings,
+        store,
+        revisions: &revisions,
+        snapshot: &snapshot,
+        table: Table::new(settings.max_keys, table.timeline(), table.shards()),
+        rollups: (is_complete && ledger.is_some())
+            .then(|| rollups_anew(&settings.rollups, &snapshot, &Dropped::new())),
+        start: None,
+        is_complete,
+        takes: SavedTakes::new(),
+        shift: 0,
+        states: 0,
+    };
+    fold.read(tell)?;
+    let (records, states) = (store.end().saturating_sub(first), fold.states);
+    let report = VerifyReport { records, states, is_complete, ..VerifyReport::default() };
+    let folded = fold.rollups.map(|rollups| {
+        let log = MemoryLog::new(Bounds::newest(1));
+        Ledger::restored(0, settings.hasher.clone(), log, rollups)
+    });
+    let ledgers = ledger.zip(folded);
+    let ledgers = ledgers.map(|(found, folded)| (found.without_events(), folded.without_events()));
+    Ok(Verified { report, ledgers })
+}
+
+/// The log, read from its start and folded into counters and roll-ups beside the engine's own.
+struct Fold<'f> {
+    settings: &'f Settings,
+    store: &'f dyn Contents,
+    revisions: &'f Revisions,
+    snapshot: &'f Snapshot,
+    /// The counters as the records so far have left them.
+    table: Table,
+    rollups: Option<Rollups>,
+    start: Option<Moment>,
+    is_complete: bool,
+    takes: SavedTakes,
+    /// How far the time line was ahead of the calendar at the last record.
+    shift: u64,
+    states: u64,
+}
+
+impl Fold<'_> {
+    fn read(&mut self, tell: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
+        let (store, end) = (self.store, self.store.end());
+        let (mut wrong, mut told) = (None, 0);
+        tell(Progress::new(STEP, 0, end));
+        store.read(0, &mut |chunk: &Chunk<'_>| {
+            for (place, bytes) in chunk.records() {
+                if let Err(why) = self.check(place, bytes) {
+                    wrong = Some((place, why));
+                    return ControlFlow::Break(());
+                }
+                if place.saturating_sub(told) >= RECORDS_A_WORD {
+                    told = place;
+                    tell(Progress::new(STEP, place, end));
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        tell(Progress::new(STEP, end, end));
+        match wrong {
+            None => Ok(()),
+            Some((place, None)) => Err(damaged(store, &format!("record {place}"))),
+            Some((place, Some(detail))) => Err(store.damaged(&format!("record {place}"), &detail)),
+        }
+    }
+
+    /// Checks a record; on failure says what is wrong, where it can be read.
+    fn check(&mut self, place: u64, bytes: &[u8]) -> Result<(), Option<String>> {
+        let record = Record::read(bytes).ok_or(None)?;
+        let event = record.stored().ok_or(None)?;
+        let (timeline, timestamp) = (record.timeline(self.table.timeline()), event.timestamp());
+        let at = record.at(timeline, timestamp);
+        record.read_takes(&at, &mut self.takes).ok_or(None)?;
+        let checking = Checking {
+            roster: &self.snapshot.roster,
+            complete: self.is_complete,
+            start: *self.start.get_or_insert(at.now),
+        };
+        let with = (&self.table, &checking, &self.settings.hasher);
+        let value = |dimension: &Dimension| event.dimension(dimension);
+        let checked = self.revisions.check(with, (place, &at), &self.takes, value);
+        let checked = checked.map_err(|revision| {
+            Some(format!("it was counted by revision {revision} of a rule, which is not there"))
+        })?;
+        if let Some(astray) = checked.wrong {
+            let rule = self.revisions.get(astray.revision).map_or("", |rule| rule.rule.name());
+            let (expected, found) = (astray.expected, astray.found);
+            return Err(Some(format!(
+                "the counter of rule {rule:?} is {found:?} after it, and {expected:?} follows from \
+                 the records before"
+            )));
+        }
+        self.states = self.states.saturating_add(checked.right);
+        let was_set_back = record.shift > std::mem::replace(&mut self.shift, record.shift);
+        if let Some(rollups) = &mut self.rollups {
+            if was_set_back {
+                rollups.set_back(timeline.timestamp(at.now));
+            }
+            rollups.add(&event, timestamp, timeline.timestamp(at.now), place);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! The one thread that writes to the store.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::checkpoint::{Checkpoint, Sources, Step};
+use super::queue::{Waiting, Work};
+use crate::counters::Moment;
+use crate::journal::store::{Batch, Generation, Store, StoreError};
+
+/// A checkpoint is due when the log has grown by so many bytes, or by as many as the last
+/// checkpoint has where those are more: so checkpoints never write more than the log does.
+const CHECKPOINT_BYTES: u64 = 32 * 1_024 * 1_024;
+/// A generation with so many records is followed by the next.
+const GENERATION_RECORDS: u64 = 1_000_000;
+/// How many generations the time of retention has at the least.
+const GENERATIONS: u64 = 16;
+
+/// What others ask of the writer.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    /// Counts the beginnings and the ends of changes of rules that convert counters or fill in
+    /// roll-ups. After each a checkpoint under way is of no use, and a new one is due.
+    changes: AtomicU64,
+    /// What `changes` was when the newest complete checkpoint was begun.
+    known: AtomicU64,
+    /// Whether to close without a last checkpoint.
+    pub(super) in_a_hurry: AtomicBool,
+}
+
+impl Wishes {
+    pub(super) fn change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether the newest whole checkpoint was begun before a change.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.known.load(Ordering::Acquire) < self.changes.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) sources: Sources,
+    pub(super) wishes: Arc<Wishes>,
+    /// How long a record waits for others; none for records that wait until somebody asks.
+    pub(super) max_delay: Option<Duration>,
+    /// How long records are kept.
+    pub(super) retention: u64,
+    pub(super) state: State,
+}
+
+/// What the writer knows between two commits.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// A checkpoint under way, and what `Wishes::changes` was when it was begun.
+    pub(super) checkpoint: Option<(Checkpoint, u64)>,
+    /// The place from which on opening redoes the log, by the newest complete checkpoint.
+    pub(super) from: u64,
+    /// The bytes of the newest complete checkpoint.
+    pub(super) checkpoint_bytes: u64,
+    /// The bytes of the log since the newest checkpoint was begun.
+    pub(super) log_bytes: u64,
+    /// The engine's time of the newest record.
+    pub(super) now: u64,
+    /// The serial number of the queue's last entry that is durable.
+    pub(super) serial: u64,
+    /// Whether the newest complete checkpoint is in an older format, and a new one is due.
+    pub(super) is_old: bool,
+}
+
+impl State {
+    /// Of a store whose checkpoint and log since it have so many bytes.
+    pub(super) fn starting(
+        from: u64,
+        (checkpoint_bytes, log_bytes): (u64, u64),
+        now: Moment,
+    ) -> Self {
+        let (now, is_old) = (now.0, false);
+        Self { checkpoint: None, from, checkpoint_bytes, log_bytes, now, serial: 0, is_old }
+    }
+}
+
+impl Writer {
+    /// Writes until the queue is closed, and then a last checkpoint; says so when it fails.
+    pub(super) fn run(mut self) {
+        let queue = Arc::clone(&self.sources.queue);
+        let file: Box<str> = self.store.file().into();
+        // A bug in here must not leave callers waiting for commits that never come.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.write()));
+        drop(self);
+        queue.failed(match outcome {
+            Ok(Ok(())) => StoreError::Closed { file },
+            Ok(Err(why)) => why,
+            Err(_) => {
+                let cause = "the thread that writes it panicked".into();
+                StoreError::Failed { file, cause }
+            }
+        });
+    }
+
+    fn write(&mut self) -> Result<(), StoreError> {
+        let queue = Arc::clone(&self.sources.queue);
+        let mut is_last = false;
+        loop {
+            // Once the last one is whole there is none to begin, only one under way to begin again.
+            if self.is_due() && (!is_last || self.state.checkpoint.is_some()) {
+                self.begin_checkpoint();
+            }
+            match queue.next(self.max_delay, self.state.checkpoint.is_some()) {
+                Work::Batch(batch) => {
+                    self.commit(Some(&batch))?;
+                    queue.committed(batch);
+                }
+                // Opening again has nothing to redo then.
+                Work::Closed if !is_last => {
+                    is_last = true;
+                    let is_new = self.state.log_bytes > 0 || self.wishes.is_outdated();
+                    if self.wishes.in_a_hurry.load(Ordering::Acquire) {
+                        self.state.checkpoint = None;
+                    } else if is_new {
+                        self.begin_checkpoint();
+                    }
+                }
+                _ if self.state.checkpoint.is_some() => self.commit(None)?,
+                Work::Closed if queue.end_if_empty() => break,
+                Work::Closed | Work::Nothing => {}
+            }
+        }
+        self.store.close()
+    }
+
+    fn is_due(&self) -> bool {
+        if let Some((_, changes)) = self.state.checkpoint {
+            // What is copied of it is of before.
+            return self.wishes.changes.load(Ordering::Acquire) != changes;
+        }
+        let enough = self.state.checkpoint_bytes.max(CHECKPOINT_BYTES);
+        self.state.log_bytes >= enough || self.wishes.is_outdated() || self.holds_up_retention()
+    }
+
+    /// Whether records whose retention is over are kept only because opening would redo them: a
+    /// new checkpoint lets them go.
+    fn holds_up_retention(&self) -> bool {
+        match self.store.generations().as_slice() {
+            [oldest, _, ..] => self.is_over(oldest.now) && oldest.end > self.state.from,
+            _ => false,
+        }
+    }
+
+    fn is_over(&self, now: u64) -> bool {
+        now.saturating_add(self.retention) < self.state.now
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let changes = self.wishes.changes.load(Ordering::Acquire);
+        self.state.checkpoint = Some((Checkpoint::new(), changes));
+        self.state.log_bytes = 0;
+    }
+
+    /// One transaction: records where some wait, and a step of a checkpoint where one is under way.
+    fn commit(&mut self, waiting: Option<&Arc<Waiting>>) -> Result<(), StoreError> {
+        let records = waiting.map_or(0, |waiting| waiting.records.len());
+        self.state.now = self.state.now.max(waiting.map_or(0, |waiting| waiting.now));
+        let serial = waiting.map_or(self.state.serial, |waiting| waiting.serial);
+        let bytes = records.saturating_mul(2);
+        let Step { pieces, now, mark, whole } = match &mut self.state.checkpoint {
+            Some((checkpoint, _)) => {
+                checkpoint.step(&self.sources, Moment(self.state.now), bytes, serial)
+            }
+            None => Step::nothing(),
+        };
+        self.state.now = self.state.now.max(now.0);
+        let generations = self.store.generations();
+        let batch = Batch {
+            first: waiting.map_or_else(|| self.store.end(), |waiting| waiting.first),
+            records: waiting.map_or(&[], |waiting| &waiting.records),
+            ends: waiting.map_or(&[], |waiting| &waiting.ends),
+            times: waiting.map(|waiting| &waiting.times),
+            now: self.state.now,
+            keys: waiting.map_or(&[], |waiting| &waiting.keys),
+            state: waiting.map_or(&[], |waiting| &waiting.state),
+            pieces: &pieces,
+            checkpoint: mark,
+            new_generation: self.is_generation_over(&generations),
+            keep_from: self.keep_from(&generations),
+            converts: false,
+        };
+        self.store.commit(&batch)?;
+        self.state.serial = serial;
+        let records = u64::try_from(records).unwrap_or(u64::MAX);
+        self.state.log_bytes = self.state.log_bytes.saturating_add(records);
+        if let Some((from, bytes)) = whole {
+            (self.state.from, self.state.checkpoint_bytes) = (from, bytes);
+            if let Some((_, changes)) = self.state.checkpoint.take() {
+                self.wishes.known.store(changes, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_generation_over(&self, generations: &[Generation]) -> bool {
+        let Some(current) = generations.last() else { return false };
+        let before = generations.iter().rev().nth(1).map(|before| before.now);
+        let began = before.unwrap_or_else(|| self.sources.table.timeline().birth().0);
+        let records = current.end.saturating_sub(current.first);
+        let age = self.state.now.saturating_sub(began);
+        records >= GENERATION_RECORDS
+            || (records > 0 && age > self.retention.div_euclid(GENERATIONS))
+    }
+
+    /// The place from which on records are kept: opening redoes them, or their retention is not
+    /// over.
+    fn keep_from(&self, generations: &[Generation]) -> u64 {
+        let needed = generations.iter().find(|generation| !self.is_over(generation.now));
+        let needed = needed.map_or_else(|| self.store.end(), |generation| generation.first);
+        needed.min(self.state.from)
+    }
+}

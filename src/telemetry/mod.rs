@@ -1,0 +1,101 @@
+//! Figures for machines: what an engine counts about its own work.
+//!
+//! They go to the recorder of the `metrics` facade that is installed when they are made: when an
+//! engine is built, and when a rule comes into force. A recorder is the caller's code, so it is
+//! spoken to where no lock is held; what happens under one is kept in a [`Tally`] until then.
+//! Labels are the names of calls and the ids of rules, never a key's value, and of ids there are
+//! at most [`RULE_LABELS`].
+//!
+//! Without the feature `metrics` all of it is empty: no field has a size, no function does
+//! anything.
+
+use std::collections::HashSet;
+
+#[cfg(not(feature = "metrics"))]
+mod nowhere;
+#[cfg(feature = "metrics")]
+mod recorder;
+
+#[cfg(not(feature = "metrics"))]
+pub(crate) use self::nowhere::{Count, Level, RuleFigures, Tally};
+#[cfg(feature = "metrics")]
+pub(crate) use self::recorder::{Count, Level, RuleFigures, Tally};
+
+/// How many rules get a label of their own, over the life of an engine.
+const RULE_LABELS: usize = 1_000;
+
+/// The label that all other rules share.
+const OTHER: &str = "other";
+
+pub(crate) const DECISIONS: &str = "limitry_decisions_total";
+pub(crate) const REPLAYS: &str = "limitry_idempotent_replays_total";
+pub(crate) const EVICTED: &str = "limitry_keys_evicted_total";
+pub(crate) const LIVE_KEYS: &str = "limitry_live_keys";
+pub(crate) const UNMATCHED: &str = "limitry_events_unmatched_total";
+pub(crate) const RECORDED: &str = "limitry_events_recorded_total";
+pub(crate) const STORE_FAILED: &str = "limitry_store_failed";
+pub(crate) const STORE_WAITING: &str = "limitry_store_waiting_records";
+pub(crate) const EVENTS_AHEAD: &str = "limitry_events_ahead_seconds";
+pub(crate) const CLOCK_SET_BACK: &str = "limitry_clock_set_back_seconds";
+const REFUSALS: &str = "limitry_refusals_total";
+const NEAR_LIMIT: &str = "limitry_near_limit_total";
+const OVERFLOW: &str = "limitry_overflow_total";
+
+/// What each counter counts, for exporters.
+#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "there is nobody to tell"))]
+const COUNTERS: [(&str, &str); 8] = [
+    (DECISIONS, "Decisions by call and outcome, replays left out"),
+    (REPLAYS, "Answers that were given again to an idempotency key"),
+    (EVICTED, "Keys whose idle counters were dropped"),
+    (RECORDED, "Events that were recorded"),
+    (UNMATCHED, "Events that were let in and no rule counted"),
+    (REFUSALS, "Events that a rule refused, or helped to refuse"),
+    (NEAR_LIMIT, "Allowed events after which four fifths of a rule's limit or more were used"),
+    (OVERFLOW, "Decisions in which a key found no room for its counter"),
+];
+
+/// What each gauge shows, for exporters.
+#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "there is nobody to tell"))]
+const GAUGES: &[(&str, &str)] = &[
+    (LIVE_KEYS, "Keys that have counters"),
+    (STORE_FAILED, "Engines whose store has failed"),
+    (STORE_WAITING, "Records that wait for their commit"),
+    (EVENTS_AHEAD, "How far the latest event of a store is ahead of the engine's time"),
+    (CLOCK_SET_BACK, "By how much clocks were found to be behind their stores"),
+];
+
+/// The figures of one rule.
+#[derive(Debug)]
+pub(crate) struct RuleCounts {
+    pub(crate) refusals: Count,
+    pub(crate) near_limit: Count,
+    pub(crate) overflow: Count,
+}
+
+#[cfg(feature = "metrics")]
+impl RuleCounts {
+    fn labelled(rule: &str) -> Self {
+        let count = |name| Count::new(name, &[("rule", rule)]);
+        Self { refusals: count(REFUSALS), near_limit: count(NEAR_LIMIT), overflow: count(OVERFLOW) }
+    }
+}
+
+/// Gives rules their figures, and keeps the labels few.
+#[derive(Debug, Default)]
+pub(crate) struct RuleLabels {
+    /// The ids that have a label. One that is gone keeps it: recorders remember labels.
+    own: HashSet<Box<str>>,
+    other: Option<RuleFigures>,
+}
+
+impl RuleLabels {
+    pub(crate) fn figures(&mut self, rule: &str) -> RuleFigures {
+        if self.own.len() < RULE_LABELS && !self.own.contains(rule) {
+            self.own.insert(rule.into());
+        }
+        if self.own.contains(rule) {
+            return RuleFigures::labelled(rule);
+        }
+        self.other.get_or_insert_with(|| RuleFigures::labelled(OTHER)).clone()
+    }
+}
