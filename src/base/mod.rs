@@ -5,6 +5,7 @@ pub(crate) mod amount;
 pub(crate) mod bytes;
 pub(crate) mod calendar;
 pub(crate) mod clock;
+pub(crate) mod codec;
 pub(crate) mod format;
 pub(crate) mod progress;
 pub(crate) mod query_setters;

@@ -1,0 +1,38 @@
+//! Numbers in as many bytes as they need, seven bits a byte, the lowest first.
+
+/// Appends a number: below 128 one byte, and ten at the most.
+#[inline]
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(u8::try_from(number & 0x7f).unwrap_or(0) | 0x80);
+        number >>= 7;
+    }
+    out.push(u8::try_from(number).unwrap_or(0));
+}
+
+/// Appends a number that may be negative: small where it is near 0.
+#[inline]
+pub(crate) fn put_signed(out: &mut Vec<u8>, number: i64) {
+    put_varint(out, (number << 1).cast_unsigned() ^ (number >> 63).cast_unsigned());
+}
+
+/// Appends a number of 128 bits that may be negative.
+#[inline]
+pub(crate) fn put_wide(out: &mut Vec<u8>, number: i128) {
+    let mut number = (number << 1).cast_unsigned() ^ (number >> 127).cast_unsigned();
+    loop {
+        // Mostly the first time.
+        if let Ok(rest) = u64::try_from(number) {
+            return put_varint(out, rest);
+        }
+        out.push(u8::try_from(number & 0x7f).unwrap_or(0) | 0x80);
+        number >>= 7;
+    }
+}
+
+/// Appends a text: its length in bytes, and the bytes.
+#[inline]
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_varint(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
