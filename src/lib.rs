@@ -33,38 +33,40 @@
 //!    from none. Decisions are linearizable: whatever threads do, the answers are those of some
 //!    order of single calls. No limit is passed by one unit, and nobody is refused whom no order
 //!    of the calls would refuse: nothing is taken first and given back later. *(`threads`,
-//!    `linearizable`, `model`)*
+//!    `decisions::model`)*
 //! 2. **The exact wait.** [`Decision::retry_after`] is the earliest instant at which the same
 //!    event passes if nothing else happens, over all matching rules together: at that instant it
 //!    passes, one nanosecond earlier it does not. What can never pass says
-//!    [`RetryAfter::Never`]. *(`retry`)*
+//!    [`RetryAfter::Never`]. *(`decisions::retry`)*
 //! 3. **Exact arithmetic.** Integers and fixed point, no floats, no remainder dropped, no wrap: 7
 //!    a day and a million a second are both exact. Extremes give a value or an error, the same in
-//!    debug and in release, and no input makes a call panic. *(`long_runs`, `no_panic`)*
+//!    debug and in release, and no input makes a call panic. *(`decisions::long_runs`,
+//!    `wire::no_panic`)*
 //! 4. **Cost follows matches, not definitions.** Among 100 000 rules of which four match, a call
-//!    costs about what it costs with the four alone. *(`keys`, the bench `decide_by_definitions`)*
+//!    costs about what it costs with the four alone. *(`decisions::keys`, the bench
+//!    `decide_by_definitions`)*
 //! 5. **Bounded memory that is no bypass.** Counters that say no more than fresh ones are dropped
 //!    by the calls that pass by, a few at a time; one that matters is never evicted. What new keys
 //!    get at a cap is the rule's choice, its [`Overflow`]; a key that moves between a counter that
-//!    it shares and one of its own loses nothing of what it used. *(`memory`, `overflow`)*
+//!    it shares and one of its own loses nothing of what it used. *(`memory`,
+//!    `decisions::overflow`)*
 //! 6. **No time travel.** A clock that steps back mints nothing and refunds nothing. Calendar
 //!    periods, which are those of UTC, are right across leap days, month ends and years.
-//!    *(`model`, `long_runs`, `durable_clock`, the calendar's own tests)*
+//!    *(`decisions::model`, `decisions::long_runs`, `journal::clock`, the calendar's own tests)*
 //! 7. **Nothing twice, nothing lost.** The idempotency key, the event and its counts are one step,
 //!    in memory and, with the feature `durable`, on disk. Of two calls with one key at the same
 //!    time one counts, and both get the same answer, also across a restart. Each [durability
-//!    level](#durability) says what it survives. *(`idempotency`, `threads`, `durable`,
-//!    `durable_levels`, `durable_kill`, `durable_crash`)*
+//!    level](#durability) says what it survives. *(`events::idempotency`, `threads`, `journal`)*
 //! 8. **Usage is conserved.** Whatever the order, the threads, the retries and the late events: the
 //!    sums over any cut of time or of a dimension add up to the total, which is the fold of the
 //!    events that were let in. What a cap leaves without a row of its own is in a row for the
-//!    others, and an answer says which time it covers. *(`usage_model`, `usage_threads`,
-//!    `usage_trace`, `usage_calendar`, `quota_meters`, `retention`)*
+//!    others, and an answer says which time it covers. *(`usage`, `events::retention`)*
 //! 9. **Nobody hurts others.** What one customer sends is bounded where it comes in, by the
-//!    [`bounds`], and costs the others no answer, no counter and no long lock. *(`bounds`,
-//!    `wire_errors`, `usage`)*
+//!    [`bounds`], and costs the others no answer, no counter and no long lock. *(`events::bounds`,
+//!    `wire::errors`, `usage`)*
 //! 10. **Your code runs under no lock**: clocks, recorders, collectors and wakers may call the
-//!     engine, and a panic of theirs leaves everything usable. *(`callbacks`, `metrics`)*
+//!     engine, and a panic of theirs leaves everything usable. *(`threads::callbacks`,
+//!     `telemetry::metrics`)*
 //!
 //! # What it does not promise
 //!

@@ -32,8 +32,9 @@ const DEFAULT_LATE: Duration = Duration::from_secs(60 * 60);
 /// An event is packed: its strings with a byte more each, its numbers in as many bytes as they
 /// need, and 20 bytes or so beside them. 46 bytes for a customer's id of 12 bytes and a type of 4,
 /// 70 for a model call with model, provider, tokens and cost, 110 with a latency, a property, a
-/// named value and a timestamp to the nanosecond (measured, test `memory`). What the roll-ups for
-/// [`usage`](Engine::usage) take is beside that, and follows their rows, not the events.
+/// named value and a timestamp to the nanosecond (measured, test `memory::bytes`). What the
+/// roll-ups for [`usage`](Engine::usage) take is beside that, and follows their rows, not the
+/// events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Recording {

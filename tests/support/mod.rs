@@ -16,12 +16,16 @@
 
 pub mod fold;
 pub mod history;
+#[cfg(feature = "durable")]
+pub mod medium;
 pub mod oracle;
 pub mod usage;
 
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
+#[cfg(feature = "durable")]
+use limitry::Storage;
 use limitry::{
     Algorithm, Amount, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric,
     OnMissing, Outcome, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording,

@@ -1,0 +1,637 @@
+//! Goal: step by step, the engine answers what the definitions say, for every algorithm and every
+//! verb, while rules come, change and go and the clock is moved both ways.
+//!
+//! Method: a random world of rules and a random list of steps run through the engine and through
+//! the oracle (`support/oracle.rs`), which judges each answer in full. Steps name rules and
+//! events by number, modulo what is there, so that any sublist of steps is a legal run and a
+//! failure shrinks to the few steps that matter. The seed is fixed; `LIMITRY_SEED` and
+//! `LIMITRY_CASES` vary it, and seeds that once failed are kept in `model.proptest-regressions`.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use crate::support::oracle::{
+    Act, Answer, DAY, Enforce, Fault, HOUR, Kind, MILLISECOND, MINUTE, Measure, Missing, Nanos,
+    Prop, Rule, SECOND, Span, Verdict, Wait, period,
+};
+use crate::support::{Pair, START, add, cases, change, event, rule_set, seed};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::{
+    Config, FileFailurePersistence, RngAlgorithm, TestError, TestRng, TestRunner,
+};
+
+/// One step. Numbers that choose among what is there are taken modulo how many there are.
+#[derive(Clone, Debug)]
+enum Step {
+    Track(Act, Option<Dating>),
+    Record(Act, Option<Dating>),
+    Check(Act, Option<Dating>),
+    Standing(Act),
+    Batch(Vec<Act>),
+    /// Tracks or records an earlier event with a key again.
+    Again {
+        which: usize,
+        record: bool,
+        how: Again,
+    },
+    Forward(Nanos),
+    Backward(Nanos),
+    /// To the instant of the last refusal's retry, and so many nanoseconds beside it.
+    ToRetry(i64),
+    /// To the end of the current period, and so many nanoseconds beside it.
+    ToEnd(Span, i64),
+    Add(Rule),
+    Change(usize, Edit),
+    Remove(usize),
+    /// Reloads the rules as they are, with one changed, or dropped, or none.
+    Sync(Option<(usize, Option<Edit>)>),
+}
+
+/// In what an event differs from an earlier one with its key.
+#[derive(Clone, Copy, Debug)]
+enum Again {
+    AsItWas,
+    /// It says anew when it happened.
+    Dated(Option<Dating>),
+    /// It says the total of its tokens where the first left it to be computed, or leaves it.
+    Total,
+    /// It is another customer's.
+    OfAnother,
+    /// It costs more.
+    Costlier,
+}
+
+/// How an event is dated: from the start of the day, so that repeats have equal timestamps.
+#[derive(Clone, Copy, Debug)]
+enum Dating {
+    FromMidnight(Nanos),
+    FromHour(Nanos),
+    Ahead(Nanos),
+}
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Limit(u64),
+    Window(Nanos),
+    Burst(u64),
+    Algorithm(u8),
+    Span(Kind),
+    Enforce(Enforce),
+    Enabled(bool),
+    Name,
+    Nothing,
+}
+
+impl Edit {
+    /// The rule after the edit, or none where the edit does not apply to its kind.
+    fn apply(&self, rule: &Rule) -> Option<Rule> {
+        let mut new = rule.clone();
+        match (self, rule.kind) {
+            // A rule that blocks has no bucket.
+            (Self::Limit(0), Kind::Bucket { burst: Some(_), .. }) => return None,
+            (Self::Burst(_), _) if rule.limit == 0 => return None,
+            (Self::Limit(limit), _) => new.limit = *limit,
+            (Self::Enforce(enforce), _) => new.enforce = *enforce,
+            (Self::Enabled(enabled), _) => new.enabled = *enabled,
+            (Self::Name, _) => new.name.push('\''),
+            (Self::Nothing, _) => {}
+            (Self::Burst(burst), Kind::Bucket { window, .. }) => {
+                new.kind = Kind::Bucket { window, burst: Some(*burst) };
+            }
+            (Self::Window(window), kind) => {
+                let window = *window;
+                new.kind = match kind {
+                    Kind::Bucket { burst, .. } => Kind::Bucket { window, burst },
+                    Kind::Fixed { .. } => Kind::Fixed { window },
+                    Kind::Sliding { .. } => Kind::Sliding { window },
+                    Kind::Rolling { .. } | Kind::Calendar(_) => return None,
+                };
+            }
+            (Self::Algorithm(to), kind) => {
+                let (Kind::Bucket { window, burst: None }
+                | Kind::Fixed { window }
+                | Kind::Sliding { window }) = kind
+                else {
+                    return None;
+                };
+                new.kind = match to % 3 {
+                    0 => Kind::Bucket { window, burst: None },
+                    1 => Kind::Fixed { window },
+                    _ => Kind::Sliding { window },
+                };
+            }
+            (Self::Span(to), Kind::Rolling { .. } | Kind::Calendar(_)) => new.kind = *to,
+            (Self::Span(_) | Self::Burst(_), _) => return None,
+        }
+        Some(new)
+    }
+}
+
+fn window() -> impl Strategy<Value = Nanos> {
+    select(vec![SECOND, MINUTE, HOUR, 7 * SECOND, 1_500 * MILLISECOND + 7, 90 * MINUTE, 61])
+}
+
+fn rate_kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        3 => (window(), proptest::option::of(1_u64..30))
+            .prop_map(|(window, burst)| Kind::Bucket { window, burst }),
+        2 => window().prop_map(|window| Kind::Fixed { window }),
+        2 => window().prop_map(|window| Kind::Sliding { window }),
+    ]
+}
+
+fn quota_kind() -> impl Strategy<Value = Kind> {
+    let spans = vec![Span::Hour, Span::Day, Span::Week, Span::Month, Span::Year, Span::AllTime];
+    prop_oneof![
+        3 => select(spans).prop_map(Kind::Calendar),
+        1 => select(vec![HOUR, DAY, 10 * MINUTE, 3 * DAY + 1])
+            .prop_map(|window| Kind::Rolling { window }),
+    ]
+}
+
+fn measure() -> impl Strategy<Value = Measure> {
+    prop_oneof![
+        4 => Just(Measure::Events),
+        2 => Just(Measure::Tokens),
+        1 => Just(Measure::Cost),
+        1 => Just(Measure::Value("images".into())),
+        1 => Just(Measure::Value("input_tokens".into())),
+    ]
+}
+
+fn enforce() -> impl Strategy<Value = Enforce> {
+    prop_oneof![
+        4 => Just(Enforce::Hard),
+        1 => Just(Enforce::Soft),
+        1 => Just(Enforce::Shadow),
+    ]
+}
+
+fn filter() -> impl Strategy<Value = Vec<(String, String)>> {
+    let pairs: Vec<(String, String)> =
+        [("model", "gpt"), ("customer_id", "ann"), ("team", "red"), ("event_type", "call")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+    prop_oneof![
+        3 => Just(Vec::new()),
+        2 => proptest::sample::subsequence(pairs, 1..=2),
+    ]
+}
+
+fn per() -> impl Strategy<Value = Vec<String>> {
+    let sets = [&[][..], &["customer_id"], &["team"], &["customer_id", "team"], &["model"]];
+    let owned = sets.map(|set| set.iter().map(|&key| key.to_owned()).collect::<Vec<_>>());
+    select(owned.to_vec())
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let limit = prop_oneof![9 => 1_u64..6, 6 => 5_u64..30, 3 => 50_u64..200, 1 => Just(0)];
+    let kind = prop_oneof![rate_kind(), quota_kind()];
+    let policy = proptest::option::weighted(0.25, select(vec!["one", "two"]));
+    let missing = prop_oneof![
+        16 => Just(Missing::Skip),
+        3 => select(vec!["red", "gpt", "none"]).prop_map(|value| Missing::Stated(value.into())),
+        1 => Just(Missing::Refuse),
+    ];
+    (limit, kind, measure(), filter(), per(), enforce(), policy, missing).prop_map(
+        |(limit, kind, measure, filter, per, enforce, policy, missing)| {
+            let kind = match kind {
+                Kind::Bucket { window, .. } if limit == 0 => Kind::Bucket { window, burst: None },
+                other => other,
+            };
+            // A policy is of rate limits or of quotas, not of both.
+            let policy = policy.map(|name| format!("{name} {}", kind.is_rate()));
+            Rule { measure, filter, per, enforce, policy, missing, ..Rule::new("", limit, kind) }
+        },
+    )
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let prop = prop_oneof![
+        4 => select(vec!["red", "blue"]).prop_map(|text| Some(Prop::Text(text.into()))),
+        1 => Just(Some(Prop::Number(7))),
+        1 => Just(Some(Prop::Flag(true))),
+        2 => Just(None),
+    ];
+    let tokens = || proptest::option::of(prop_oneof![0_u64..8, 0_u64..60]);
+    let images = prop_oneof![3 => Just(None), 2 => (0_i64..4_000).prop_map(Some),
+        1 => Just(Some(500)), 1 => (-3_000_i64..0).prop_map(Some)];
+    (
+        select(vec!["ann", "bob"]),
+        select(vec!["call", "embed"]),
+        proptest::option::of(select(vec!["gpt", "claude"])),
+        prop,
+        (tokens(), tokens(), proptest::option::weighted(0.3, 0_u64..20)),
+        proptest::option::weighted(
+            0.3,
+            prop_oneof![0_i128..10_000, (0_i128..10).prop_map(|cents| cents * 1_000)],
+        ),
+        images,
+        proptest::option::weighted(0.2, select(vec!["k1", "k2", "k3"])),
+    )
+        .prop_map(|(customer, event_type, model, prop, tokens, cost, images, key)| {
+            let mut act = Act::new(customer, event_type);
+            act.model = model.map(str::to_owned);
+            act.props.extend(prop.map(|prop| ("team".to_owned(), prop)));
+            (act.input, act.output, act.total) = tokens;
+            act.cost = cost;
+            act.values.extend(images.map(|milli| ("images".to_owned(), i128::from(milli))));
+            act.key = key.map(str::to_owned);
+            act
+        })
+}
+
+fn dating() -> impl Strategy<Value = Option<Dating>> {
+    prop_oneof![
+        5 => Just(None),
+        1 => (0_i128..30).prop_map(|hours| Some(Dating::FromMidnight(hours * HOUR))),
+        1 => select(vec![-1, 0, 1, -HOUR, -HOUR - 1, 30 * MINUTE, HOUR])
+            .prop_map(|length| Some(Dating::FromHour(length))),
+        1 => select(vec![-2 * HOUR, -MINUTE, 0, 1, MINUTE, DAY - 1, DAY, DAY + 1])
+            .prop_map(|length| Some(Dating::Ahead(length))),
+    ]
+}
+
+fn again() -> impl Strategy<Value = Again> {
+    prop_oneof![
+        2 => Just(Again::AsItWas),
+        1 => dating().prop_map(Again::Dated),
+        1 => Just(Again::Total),
+        1 => Just(Again::OfAnother),
+        1 => Just(Again::Costlier),
+    ]
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        3 => (0_u64..30).prop_map(Edit::Limit),
+        1 => window().prop_map(Edit::Window),
+        1 => (1_u64..30).prop_map(Edit::Burst),
+        1 => (0_u8..3).prop_map(Edit::Algorithm),
+        1 => quota_kind().prop_map(Edit::Span),
+        1 => enforce().prop_map(Edit::Enforce),
+        1 => any::<bool>().prop_map(Edit::Enabled),
+        1 => Just(Edit::Name),
+        1 => Just(Edit::Nothing),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let length = || {
+        prop_oneof![
+            3 => 1_i128..20 * SECOND,
+            2 => select(vec![1, MILLISECOND, SECOND, 10 * SECOND, MINUTE, 10 * MINUTE]),
+            2 => 1_i128..3 * HOUR,
+            1 => select(vec![HOUR, DAY, DAY - 1, 8 * DAY, 40 * DAY]),
+        ]
+    };
+    let span = || select(vec![Span::Hour, Span::Day, Span::Week, Span::Month, Span::Year]);
+    prop_oneof![
+        12 => (act(), dating()).prop_map(|(act, dating)| Step::Track(act, dating)),
+        2 => (act(), dating()).prop_map(|(act, dating)| Step::Record(act, dating)),
+        2 => (act(), dating()).prop_map(|(act, dating)| Step::Check(act, dating)),
+        // What an event counts is no matter to where its dimensions stand.
+        2 => act().prop_map(|act| Step::Standing(Act { values: Vec::new(), ..act })),
+        1 => vec(act(), 0..4).prop_map(Step::Batch),
+        2 => (any::<usize>(), any::<bool>(), again())
+            .prop_map(|(which, record, how)| Step::Again { which, record, how }),
+        5 => length().prop_map(Step::Forward),
+        1 => length().prop_map(Step::Backward),
+        3 => (-1_i64..=1).prop_map(Step::ToRetry),
+        1 => (span(), -1_i64..=1).prop_map(|(span, beside)| Step::ToEnd(span, beside)),
+        1 => rule().prop_map(Step::Add),
+        2 => (any::<usize>(), edit()).prop_map(|(which, edit)| Step::Change(which, edit)),
+        1 => any::<usize>().prop_map(Step::Remove),
+        1 => proptest::option::of((any::<usize>(), proptest::option::of(edit())))
+            .prop_map(Step::Sync),
+    ]
+}
+
+/// How often something was met over all runs: a search that meets nothing proves nothing.
+type Met = RefCell<BTreeMap<&'static str, u32>>;
+
+/// What every search of a thousand runs or more has to meet.
+const DUE: [&str; 16] = [
+    "allowed",
+    "refused",
+    "refused for ever",
+    "exceeded, not refused",
+    "replay",
+    "conflict",
+    "bad event",
+    "recorded",
+    "checked",
+    "stood",
+    "passed after a wait",
+    "clock set back",
+    "rule added",
+    "rule changed",
+    "rule removed",
+    "rules synced",
+];
+
+/// A run of both sides.
+struct Run<'m> {
+    met: &'m Met,
+    pair: Pair,
+    /// How many rules there were ever, for their ids.
+    rules: usize,
+    keyed: Vec<Act>,
+    retry_at: Option<Nanos>,
+}
+
+impl<'m> Run<'m> {
+    fn new(mut rules: Vec<Rule>, met: &'m Met) -> Self {
+        for (number, rule) in rules.iter_mut().enumerate() {
+            christen(rule, number);
+        }
+        // A set lists its rate limits first, and that is the order of their age.
+        rules.sort_by_key(|rule| !rule.kind.is_rate());
+        Run {
+            met,
+            rules: rules.len(),
+            pair: Pair::without_a_record(&rules),
+            keyed: Vec::new(),
+            retry_at: None,
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Track(act, dating) => {
+                let act = self.dated(act, *dating);
+                let answer = self.pair.track(&act)?;
+                self.note(&act, &answer);
+            }
+            Step::Record(act, dating) => {
+                let act = self.dated(act, *dating);
+                let answer = self.pair.record(&act)?;
+                self.meet("recorded");
+                self.note(&act, &answer);
+            }
+            Step::Check(act, dating) => {
+                let act = self.dated(act, *dating);
+                self.pair.check(&act).map(drop)?;
+                self.meet("checked");
+            }
+            Step::Standing(act) => {
+                if self.pair.oracle.refuses_what_lacks(act) {
+                    return match self.pair.engine.standing(&event(act)) {
+                        Err(_) => Ok(()),
+                        Ok(stood) => Err(format!("expected a bad event, not {stood:?}")),
+                    };
+                }
+                self.pair.standing(act).map(drop)?;
+                self.meet("stood");
+            }
+            Step::Batch(acts) => {
+                let answers = self.pair.track_batch(acts)?;
+                acts.iter().zip(&answers).for_each(|(act, answer)| self.note(act, answer));
+            }
+            Step::Again { which, record, how } => {
+                let Some(act) = chosen(&self.keyed, *which).cloned() else { return Ok(()) };
+                let act = self.again(act, *how);
+                let verb = if *record { Pair::record } else { Pair::track };
+                let answer = verb(&mut self.pair, &act)?;
+                self.note(&act, &answer);
+            }
+            Step::Forward(length) => self.pair.advance(*length),
+            Step::Backward(length) => {
+                self.pair.set(self.pair.now() - length);
+                self.meet("clock set back");
+            }
+            Step::ToRetry(beside) => {
+                if let Some(at) = self.retry_at {
+                    self.pair.set(at + i128::from(*beside));
+                }
+            }
+            Step::ToEnd(span, beside) => {
+                let end = period(*span, self.pair.now()).1;
+                self.pair.set(end.expect("these spans end") + i128::from(*beside));
+            }
+            Step::Add(rule) => {
+                let mut rule = rule.clone();
+                christen(&mut rule, self.rules);
+                self.rules += 1;
+                self.pair.add(&rule);
+                self.meet("rule added");
+            }
+            Step::Change(which, edit) => self.change(*which, edit)?,
+            Step::Remove(which) => {
+                if let Some(rule) = self.chosen_rule(*which) {
+                    self.pair.remove(&rule.id);
+                    self.meet("rule removed");
+                }
+            }
+            Step::Sync(change) => self.sync(change.as_ref())?,
+        }
+        self.same_time()
+    }
+
+    fn change(&mut self, which: usize, edit: &Edit) -> Result<(), String> {
+        let Some(old) = self.chosen_rule(which) else { return Ok(()) };
+        let Some(new) = edit.apply(&old) else { return Ok(()) };
+        change(&self.pair.engine, &old, &new).map_err(|error| format!("{edit:?}: {error}"))?;
+        self.pair.oracle.change(new);
+        self.meet("rule changed");
+        Ok(())
+    }
+
+    fn sync(&mut self, change: Option<&(usize, Option<Edit>)>) -> Result<(), String> {
+        let mut list: Vec<Rule> = self.pair.oracle.rules().cloned().collect();
+        let unchanged = list.len();
+        let mut due = (0, 0);
+        if let Some((which, edit)) = change
+            && let Some(old) = self.chosen_rule(*which)
+        {
+            let place = list.iter().position(|rule| rule.id == old.id).expect("it was chosen");
+            match edit {
+                None => {
+                    list.remove(place);
+                    self.pair.oracle.remove(&old.id);
+                    due = (0, 1);
+                }
+                // A sync goes by names: a new name would be a new rule.
+                Some(Edit::Name) => {}
+                Some(edit) => {
+                    if let Some(new) = edit.apply(&old)
+                        && new != old
+                    {
+                        list[place] = new.clone();
+                        self.pair.oracle.change(new);
+                        due = (1, 0);
+                    }
+                }
+            }
+        }
+        let options = limitry::SyncOptions::apply();
+        let report = self.pair.engine.sync(rule_set(&list), options);
+        let report = report.map_err(|error| format!("sync: {error}"))?;
+        let done = (report.updated.len(), report.removed.len());
+        if done != due
+            || !report.created.is_empty()
+            || report.unchanged.len() + due.0 + due.1 != unchanged
+        {
+            return Err(format!("sync of {due:?} changes reports {report:?}"));
+        }
+        self.meet("rules synced");
+        Ok(())
+    }
+
+    fn again(&self, act: Act, how: Again) -> Act {
+        match how {
+            Again::AsItWas => act,
+            Again::Dated(dating) => self.dated(&act, dating),
+            Again::Total if act.total.is_none() => Act { total: act.sum(), ..act },
+            Again::Total => {
+                let left = Act { total: None, ..act.clone() };
+                if left.sum() == act.total { left } else { act }
+            }
+            Again::OfAnother => {
+                let other = if act.customer == "ann" { "bob" } else { "ann" };
+                Act { customer: other.into(), ..act }
+            }
+            Again::Costlier => Act { cost: Some(act.cost.unwrap_or(0) + 1), ..act },
+        }
+    }
+
+    fn dated(&self, act: &Act, dating: Option<Dating>) -> Act {
+        let now = self.pair.now();
+        let stamp = dating.map(|dating| match dating {
+            Dating::FromMidnight(length) => period(Span::Day, now).0 + length,
+            Dating::FromHour(length) => period(Span::Hour, now).0 + length,
+            Dating::Ahead(length) => now + length,
+        });
+        Act { stamp, ..act.clone() }
+    }
+
+    fn meet(&self, what: &'static str) {
+        *self.met.borrow_mut().entry(what).or_default() += 1;
+    }
+
+    fn note(&mut self, act: &Act, answer: &Answer) {
+        if act.key.is_some() {
+            self.keyed.push(act.clone());
+        }
+        let seen = match answer {
+            Err(Fault::Conflict) => return self.meet("conflict"),
+            Err(_) => return self.meet("bad event"),
+            Ok(seen) if seen.verdict == Verdict::Replayed => return self.meet("replay"),
+            Ok(seen) => seen,
+        };
+        self.meet(if seen.is_admitted() { "allowed" } else { "refused" });
+        if seen.is_admitted() && seen.rates.iter().chain(&seen.quotas).any(|figure| figure.exceeded)
+        {
+            self.meet("exceeded, not refused");
+        }
+        if seen.is_admitted() && self.retry_at == Some(self.pair.now()) {
+            self.meet("passed after a wait");
+        }
+        match seen.retry {
+            Some(Wait::Never) => self.meet("refused for ever"),
+            Some(Wait::After(wait)) => {
+                let at = self.pair.now() + wait;
+                // Stay within the years that the calendar can say.
+                self.retry_at = (at < START + 3_650 * DAY).then_some(at);
+            }
+            None => {}
+        }
+    }
+
+    fn chosen_rule(&self, which: usize) -> Option<Rule> {
+        let rules: Vec<&Rule> = self.pair.oracle.rules().collect();
+        chosen(&rules, which).map(|&rule| rule.clone())
+    }
+
+    /// Both sides read the same time, which never runs back.
+    fn same_time(&mut self) -> Result<(), String> {
+        let now = self.pair.engine.now();
+        let engine = i128::from(now.unix_seconds()) * SECOND + i128::from(now.subsec_nanos());
+        let oracle = self.pair.oracle.look();
+        if engine == oracle { Ok(()) } else { Err(format!("now is {engine}, not {oracle}")) }
+    }
+}
+
+fn christen(rule: &mut Rule, number: usize) {
+    rule.id = format!("r{number}");
+    rule.name = format!("rule {number}");
+}
+
+fn chosen<T>(from: &[T], which: usize) -> Option<&T> {
+    from.get(which.checked_rem(from.len())?)
+}
+
+fn run(rules: Vec<Rule>, steps: &[Step], met: &Met) -> Result<(), String> {
+    let mut run = Run::new(rules, met);
+    for (number, step) in steps.iter().enumerate() {
+        run.step(step).map_err(|why| format!("step {number}: {why}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_engine_answers_as_the_definitions_say() {
+    let seed = seed("model", 0x11_1712);
+    let cases = cases(3_000);
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let config = Config {
+        cases,
+        max_shrink_iters: 20_000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
+            "tests/decisions/model.proptest-regressions",
+        ))),
+        ..Config::default()
+    };
+    let met = Met::default();
+    let worlds = (vec(rule(), 1..6), vec(step(), 1..60));
+    let result = TestRunner::new_with_rng(config, rng)
+        .run(&worlds, |(rules, steps)| run(rules, &steps, &met).map_err(TestCaseError::fail));
+    if let Err(TestError::Fail(reason, (rules, steps))) = &result {
+        panic!("LIMITRY_SEED={seed} LIMITRY_CASES={cases}: {reason}\n{rules:#?}\n{steps:#?}");
+    }
+    result.expect("the search itself works");
+    let met = met.into_inner();
+    println!("{met:#?}");
+    for due in DUE {
+        assert!(cases < 1_000 || met.contains_key(due), "{cases} runs never met: {due}");
+    }
+}
+
+/// Adding rules one at a time at run time is the same as building with them.
+#[test]
+fn a_rule_added_later_starts_fresh() {
+    let mut pair = Pair::without_a_record(&[]);
+    let act = Act::new("ann", "call");
+    for _ in 0..5 {
+        let seen = pair.track(&act).expect("as the oracle says");
+        assert!(seen.is_ok(), "{seen:?}");
+    }
+    let rule = Rule::new("r0", 3, Kind::Calendar(Span::Day));
+    add(&pair.engine, &rule).expect("the rule is valid");
+    pair.oracle.add(rule);
+    for _ in 0..5 {
+        let seen = pair.track(&act).expect("as the oracle says");
+        assert!(seen.is_ok(), "{seen:?}");
+    }
+}
+
+/// Found by the search: the cell of a second period moved what was written for another rule.
+#[test]
+fn a_second_period_in_a_row_loses_no_use_of_another_rule() {
+    let hour = Kind::Calendar(Span::Hour);
+    let mut pair = Pair::new(&[
+        Rule::new("r0", 1, hour).measure(Measure::Value("images".into())).per("customer_id"),
+        Rule::new("r1", 50, Kind::Calendar(Span::AllTime)).per("customer_id"),
+    ]);
+    let half = Act::new("ann", "call").value("images", 500);
+    let next_hour = half.clone().stamp(START + 30 * MINUTE);
+    for act in [&next_hour, &half, &half, &next_hour] {
+        let seen = pair.track(act).expect("as the oracle says");
+        assert!(seen.is_ok_and(|seen| seen.is_admitted()));
+    }
+    pair.standing(&half).expect("as the oracle says");
+}

@@ -1,0 +1,26 @@
+//! An engine with a store: restarts, crashes, kills, levels, formats.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod clock;
+mod crash;
+#[cfg(unix)]
+mod file;
+mod formats;
+#[cfg(unix)]
+mod kill;
+mod levels;
+mod restarts;
+mod settings;
+mod threads;
+mod windows;

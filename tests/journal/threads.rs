@@ -1,0 +1,70 @@
+//! Goal: calls, changes of the rules and the writer of the store never wait for each other in a
+//! circle.
+//!
+//! Method: threads do at once what takes the same locks in turn, many times over, and must end in
+//! a time that is long beside what they need.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::medium::Medium;
+use limitry::{Durability, Durable, Engine, Event, RateLimit, RateLimitUpdate, Window};
+
+/// More than any of this takes.
+const LONG: Duration = Duration::from_secs(120);
+
+fn engine(medium: &Medium) -> Engine {
+    let store = Durable::open_on(medium.clone()).expect("a store");
+    let rule = RateLimit::new("all", 1_000_000, Window::Minute).id("rl");
+    let engine = Engine::builder().rate_limit(rule).durable(store.durability(Durability::Memory));
+    engine.build().expect("an engine")
+}
+
+/// Runs the one until it ends and the other, which is told its turn, again and again meanwhile.
+fn together(
+    engine: Engine,
+    work: impl Fn(&Engine) + Send + 'static,
+    again: impl Fn(&Engine, u64) + Send + 'static,
+) {
+    let (engine, done) = (Arc::new(engine), Arc::new(AtomicBool::new(false)));
+    let (ended, ends) = mpsc::channel();
+    let (other, other_done, other_ended) = (Arc::clone(&engine), Arc::clone(&done), ended.clone());
+    thread::spawn(move || {
+        let mut turn = 0;
+        while !other_done.load(Ordering::Acquire) {
+            turn += 1;
+            again(&other, turn);
+        }
+        let _ = other_ended.send(());
+    });
+    thread::spawn(move || {
+        work(&engine);
+        done.store(true, Ordering::Release);
+        let _ = ended.send(());
+    });
+    for _ in 0..2 {
+        ends.recv_timeout(LONG).expect("they wait for each other");
+    }
+}
+
+#[test]
+fn a_retry_and_a_change_of_the_rules_do_not_wait_for_each_other() {
+    let retries = |engine: &Engine| {
+        for number in 0..40_000 {
+            let event = Event::new("c", "call").idempotency_key(format!("key {number}"));
+            assert!(!engine.track(&event).expect("a good event").is_replay());
+            // Its record is still in the queue, most of the time.
+            for _ in 0..10 {
+                assert!(engine.track(&event).expect("a good event").is_replay());
+            }
+        }
+    };
+    let changes = |engine: &Engine, turn: u64| {
+        let update = RateLimitUpdate::new().limit(1_000_000 + turn);
+        engine.update_rate_limit("rl", update).expect("a good rule");
+    };
+    together(engine(&Medium::new()), retries, changes);
+}

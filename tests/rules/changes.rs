@@ -1,0 +1,953 @@
+//! Goal: changing rules while the engine runs keeps what was used. What did not change is
+//! untouched by any reload, a raised limit helps at once, a lowered one shows zero and never
+//! underflows, no flapping mints anything, and each decision sees exactly one set of rules.
+//!
+//! Method: worked cases; random changes beside the oracle; and threads that decide while limits
+//! are changed together, so that a decision by two sets would show two numbers at once.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::oracle::{
+    Act, DAY, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, Rule, SECOND, Span,
+};
+use crate::support::{Dice, Pair, cases, duration, engine, figures, rule_set, seed};
+use limitry::{
+    Algorithm, Amount, Clock, Enforcement, Engine, Event, ManualClock, Metric, Period, Quota,
+    QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RuleSet, RulesError, SyncOptions,
+    Timestamp, Window,
+};
+
+const ALL_KINDS: [Kind; 7] = [
+    Kind::Bucket { window: MINUTE, burst: None },
+    Kind::Bucket { window: MINUTE, burst: Some(140) },
+    Kind::Fixed { window: MINUTE },
+    Kind::Sliding { window: MINUTE },
+    Kind::Rolling { window: MINUTE },
+    Kind::Calendar(Span::Hour),
+    Kind::Calendar(Span::AllTime),
+];
+
+fn act() -> Act {
+    Act::new("ann", "call")
+}
+
+fn event() -> Event<'static> {
+    Event::new("ann", "call")
+}
+
+fn allowed(engine: &Engine) -> bool {
+    engine.track(&event()).expect("valid").is_allowed()
+}
+
+/// How many events pass now, one after the other.
+fn drain(engine: &Engine) -> u64 {
+    let mut drained = 0;
+    while allowed(engine) {
+        drained += 1;
+        assert!(drained < 100_000, "nothing limits this");
+    }
+    drained
+}
+
+/// What the only rule says is left.
+fn remaining(engine: &Engine) -> u64 {
+    let standing = engine.standing(&event()).expect("valid");
+    let rate = standing.rate_limits().map(|status| status.remaining.to_u64_floor());
+    rate.chain(standing.quotas().map(|status| status.remaining.to_u64_floor()))
+        .next()
+        .expect("one rule")
+}
+
+fn set_limit(engine: &Engine, rule: &Rule, limit: u64) {
+    if rule.kind.is_rate() {
+        let update = RateLimitUpdate::new().limit(limit);
+        engine.update_rate_limit(&rule.id, update).expect("valid");
+    } else {
+        engine.update_quota(&rule.id, QuotaUpdate::new().limit(limit)).expect("valid");
+    }
+}
+
+/// A bug of a peer: each reload filled every bucket again.
+#[test]
+fn a_reload_of_the_same_rules_changes_nothing() {
+    let rules: Vec<Rule> = ALL_KINDS
+        .iter()
+        .enumerate()
+        .map(|(number, kind)| Rule::new(&format!("r{number}"), 100, *kind).per("customer_id"))
+        .collect();
+    let (engine, clock) = engine(|builder| builder.rule_set(rule_set(&rules)));
+    for _ in 0..60 {
+        assert!(allowed(&engine));
+        clock.advance(Duration::from_millis(7));
+    }
+    let before = figures(&engine, &act());
+    let listed = engine.rule_set();
+    let names: Vec<String> = {
+        let rates = listed.rate_limits.iter().map(|rule| rule.name.clone());
+        rates.chain(listed.quotas.iter().map(|rule| rule.name.clone())).collect()
+    };
+    for turn in 0..10 {
+        // The engine's own list, and the list as a file would say it, without ids.
+        let set = if turn % 2 == 0 { engine.rule_set() } else { without_ids(engine.rule_set()) };
+        let report = engine.sync(set, SyncOptions::apply()).expect("valid");
+        assert_eq!(report.unchanged, names);
+        assert!(report.created.is_empty() && report.updated.is_empty());
+        assert!(report.removed.is_empty() && !report.preview);
+        assert_eq!(figures(&engine, &act()), before, "turn {turn}");
+    }
+    assert_eq!(engine.rule_set(), listed, "ids and dates stay too");
+}
+
+fn without_ids(mut set: RuleSet) -> RuleSet {
+    for rule in &mut set.rate_limits {
+        (rule.id, rule.created_at, rule.updated_at) = (None, None, None);
+    }
+    for rule in &mut set.quotas {
+        (rule.id, rule.created_at, rule.updated_at) = (None, None, None);
+    }
+    set
+}
+
+/// Changes of one rule leave the others alone.
+#[test]
+fn a_change_of_one_rule_leaves_the_others_untouched() {
+    let rules: Vec<Rule> = ALL_KINDS
+        .iter()
+        .enumerate()
+        .map(|(number, kind)| Rule::new(&format!("r{number}"), 100, *kind).per("customer_id"))
+        .collect();
+    for changed in &rules {
+        let (engine, clock) = engine(|builder| builder.rule_set(rule_set(&rules)));
+        for _ in 0..60 {
+            assert!(allowed(&engine));
+            clock.advance(Duration::from_millis(7));
+        }
+        let others = |engine: &Engine| {
+            let standing = engine.standing(&event()).expect("valid");
+            let stood = crate::support::stood(&standing);
+            let figures = stood.rates.into_iter().chain(stood.quotas);
+            figures.filter(|figure| figure.id != changed.id).collect::<Vec<_>>()
+        };
+        let before = others(&engine);
+        assert_eq!(before.len(), ALL_KINDS.len() - 1);
+        set_limit(&engine, changed, 77);
+        assert_eq!(others(&engine), before, "{changed:?}");
+        engine.remove(&changed.id).expect("it is there");
+        assert_eq!(others(&engine), before, "{changed:?} removed");
+    }
+}
+
+#[test]
+fn a_raised_limit_helps_at_once() {
+    for kind in ALL_KINDS {
+        let rule = Rule::new("r", 100, kind);
+        let (engine, _clock) = engine(|builder| builder.rule_set(rule_set([&rule])));
+        let first = drain(&engine);
+        let capacity = if let Kind::Bucket { burst: Some(burst), .. } = kind { burst } else { 100 };
+        assert_eq!(first, capacity, "{kind:?}");
+        if let Kind::Bucket { burst: Some(_), .. } = kind {
+            let update = RateLimitUpdate::new().burst(Amount::from(170));
+            engine.update_rate_limit("r", update).expect("valid");
+        } else {
+            set_limit(&engine, &rule, 130);
+        }
+        assert_eq!(remaining(&engine), 30, "{kind:?}");
+        assert_eq!(drain(&engine), 30, "{kind:?}");
+    }
+}
+
+/// Lowered below what is used: zero is left, nothing underflows, and the rest comes as it drains.
+#[test]
+fn a_lowered_limit_shows_zero_and_recovers() {
+    for kind in ALL_KINDS {
+        let rule = Rule::new("r", 100, kind);
+        let (engine, clock) = engine(|builder| builder.rule_set(rule_set([&rule])));
+        for _ in 0..60 {
+            assert!(allowed(&engine), "{kind:?}");
+        }
+        set_limit(&engine, &rule, 10);
+        if let Kind::Bucket { burst: Some(_), .. } = kind {
+            let update = RateLimitUpdate::new().burst(Amount::from(10));
+            engine.update_rate_limit("r", update).expect("valid");
+        }
+        assert_eq!(remaining(&engine), 0, "{kind:?}");
+        let refused = engine.track(&event()).expect("valid");
+        assert!(!refused.is_allowed(), "{kind:?}");
+        for status in refused.quotas() {
+            assert_eq!((status.used, status.limit), (60.into(), Some(10.into())), "{kind:?}");
+            assert_eq!(status.remaining.to_string(), "0");
+        }
+        clock.advance(duration(HOUR));
+        let due = if kind == Kind::Calendar(Span::AllTime) { 0 } else { 10 };
+        assert_eq!(drain(&engine), due, "{kind:?} after an hour");
+    }
+}
+
+/// Lowered and raised again, over and over: what was used stays used.
+#[test]
+fn flapping_mints_nothing() {
+    for kind in ALL_KINDS {
+        let rule = Rule::new("r", 100, kind);
+        let (engine, _clock) = engine(|builder| builder.rule_set(rule_set([&rule])));
+        let capacity = drain(&engine);
+        for (low, high) in [(10, 100), (1, 100), (99, 100), (100, 100), (50, 100)] {
+            for _ in 0..5 {
+                set_limit(&engine, &rule, low);
+                if let Kind::Bucket { burst: Some(_), .. } = kind {
+                    let update = RateLimitUpdate::new().burst(Amount::from(low));
+                    engine.update_rate_limit("r", update).expect("valid");
+                }
+                assert_eq!(drain(&engine), 0, "{kind:?} at {low}");
+                set_limit(&engine, &rule, high);
+                if let Kind::Bucket { burst: Some(burst), .. } = kind {
+                    let update = RateLimitUpdate::new().burst(Amount::from(burst));
+                    engine.update_rate_limit("r", update).expect("valid");
+                }
+                assert_eq!(drain(&engine), 0, "{kind:?} at {high} again");
+            }
+        }
+        set_limit(&engine, &rule, 200);
+        if let Kind::Bucket { burst: Some(burst), .. } = kind {
+            let update = RateLimitUpdate::new().burst(Amount::from(burst + 100));
+            engine.update_rate_limit("r", update).expect("valid");
+        }
+        assert_eq!(drain(&engine), 100, "{kind:?}: {capacity} were used of 100 more");
+    }
+}
+
+/// Flapping through other algorithms, windows and periods, or off and on, mints nothing either.
+#[test]
+fn flapping_between_kinds_mints_nothing() {
+    let (engine, _clock) =
+        engine(|builder| builder.rate_limit(RateLimit::new("r", 50, Window::Minute).id("r")));
+    assert_eq!(drain(&engine), 50);
+    let kinds = [Algorithm::FixedWindow, Algorithm::SlidingWindow, Algorithm::TokenBucket];
+    let windows = [Window::Second, Window::Hour, Window::Minute];
+    for turn in 0..30 {
+        let update = match turn % 4 {
+            0 => RateLimitUpdate::new().algorithm(kinds[turn / 4 % 3]),
+            1 => RateLimitUpdate::new().window(windows[turn / 4 % 3]),
+            2 => RateLimitUpdate::new().enabled(false),
+            _ => RateLimitUpdate::new().enabled(true),
+        };
+        engine.update_rate_limit("r", update).expect("valid");
+        if turn % 4 != 2 {
+            assert_eq!(drain(&engine), 0, "turn {turn}");
+        }
+    }
+
+    let quota = Quota::new("q", Metric::TotalEvents, 50, Period::Hour).id("q");
+    let (engine, _clock) = crate::support::engine(|builder| builder.quota(quota));
+    assert_eq!(drain(&engine), 50);
+    let rolling = Period::rolling(Duration::from_secs(600));
+    for period in [Period::Day, rolling, Period::AllTime, Period::Hour, rolling, Period::Month] {
+        engine.update_quota("q", QuotaUpdate::new().period(period)).expect("valid");
+        assert_eq!(drain(&engine), 0, "{period}");
+    }
+}
+
+/// A rule of one algorithm becomes one of another: what is used is used.
+#[test]
+fn a_changed_algorithm_carries_what_is_used() {
+    let rates = [Algorithm::TokenBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow];
+    for from in rates {
+        for to in rates {
+            let rule = RateLimit::new("r", 100, Window::Minute).id("r").algorithm(from);
+            let (engine, _clock) = engine(|builder| builder.rate_limit(rule));
+            for _ in 0..37 {
+                assert!(allowed(&engine));
+            }
+            let update = RateLimitUpdate::new().algorithm(to).limit(120);
+            engine.update_rate_limit("r", update).expect("valid");
+            assert_eq!(remaining(&engine), 83, "{from:?} to {to:?}");
+            assert_eq!(drain(&engine), 83, "{from:?} to {to:?}");
+        }
+    }
+}
+
+/// A carried lump is used now: it leaves a sliding window a window from now, and refills at the
+/// bucket's rate from now on.
+#[test]
+fn a_carried_lump_ages_from_the_change_on() {
+    let fixed = RateLimit::new("r", 60, Window::Minute).id("r").algorithm(Algorithm::FixedWindow);
+    let (engine, clock) = engine(|builder| builder.rate_limit(fixed));
+    assert_eq!(drain(&engine), 60);
+    clock.advance(Duration::from_secs(30));
+    let update = RateLimitUpdate::new().algorithm(Algorithm::SlidingWindow);
+    engine.update_rate_limit("r", update).expect("valid");
+    clock.advance(Duration::from_secs(59));
+    assert_eq!(remaining(&engine), 0, "the lump is a second short of a minute old");
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(drain(&engine), 60);
+    let update = RateLimitUpdate::new().algorithm(Algorithm::TokenBucket);
+    engine.update_rate_limit("r", update).expect("valid");
+    clock.advance(Duration::from_secs(20));
+    assert_eq!(remaining(&engine), 20, "one a second since the change");
+}
+
+/// The change counts from the moment it was made, also where nobody looked in between.
+#[test]
+fn a_new_rate_counts_from_the_change_on() {
+    let rule = RateLimit::new("r", 60, Window::Minute).id("r").burst(600);
+    let (engine, clock) = engine(|builder| builder.rate_limit(rule));
+    assert_eq!(drain(&engine), 600);
+    clock.advance(Duration::from_secs(100));
+    engine.update_rate_limit("r", RateLimitUpdate::new().limit(120)).expect("valid");
+    clock.advance(Duration::from_secs(50));
+    engine.update_rate_limit("r", RateLimitUpdate::new().limit(6)).expect("valid");
+    clock.advance(Duration::from_secs(40));
+    assert_eq!(remaining(&engine), 100 + 100 + 4);
+}
+
+type Interruption = Box<dyn FnOnce(&Engine) + Send>;
+
+/// A clock one of whose next readings may be followed by a long pause of its reader: time goes
+/// on, and something else happens, before the reader does anything with the reading.
+#[derive(Clone, Default)]
+struct Pausing {
+    seconds: Arc<AtomicU64>,
+    /// How many readings come before it, and what happens meanwhile.
+    pause: Arc<Mutex<Option<(u32, Interruption)>>>,
+    engine: Arc<OnceLock<Arc<Engine>>>,
+}
+
+impl Pausing {
+    fn engine(&self, rule: RateLimit) -> Arc<Engine> {
+        let builder = Engine::builder().clock(self.clone()).rate_limit(rule);
+        let engine = Arc::new(builder.build().expect("valid"));
+        self.engine.set(Arc::clone(&engine)).expect("once");
+        engine
+    }
+
+    fn pause_reader(&self, skipped: u32, then: impl FnOnce(&Engine) + Send + 'static) {
+        *self.pause.lock().expect("no panic") = Some((skipped, Box::new(then)));
+    }
+
+    fn due(&self) -> Option<Interruption> {
+        let mut pause = self.pause.lock().expect("no panic");
+        match pause.take() {
+            Some((0, then)) => Some(then),
+            Some((skipped, then)) => {
+                *pause = Some((skipped - 1, then));
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Whether nobody paused, and then nobody will.
+    fn was_not_read_enough(&self) -> bool {
+        self.pause.lock().expect("no panic").take().is_some()
+    }
+}
+
+impl Clock for Pausing {
+    fn now(&self) -> Timestamp {
+        let seconds = self.seconds.load(Ordering::SeqCst);
+        if let Some(then) = self.due() {
+            self.seconds.fetch_add(1_000, Ordering::SeqCst);
+            then(self.engine.get().expect("the engine is there"));
+        }
+        Timestamp::new(1_705_314_600 + i64::try_from(seconds).expect("small"), 0)
+    }
+
+    fn is_monotonic(&self) -> bool {
+        true
+    }
+}
+
+const KIND_CHANGES: [(Algorithm, Algorithm); 6] = [
+    (Algorithm::TokenBucket, Algorithm::TokenBucket),
+    (Algorithm::TokenBucket, Algorithm::FixedWindow),
+    (Algorithm::FixedWindow, Algorithm::SlidingWindow),
+    (Algorithm::FixedWindow, Algorithm::TokenBucket),
+    (Algorithm::SlidingWindow, Algorithm::FixedWindow),
+    (Algorithm::SlidingWindow, Algorithm::TokenBucket),
+];
+
+/// A decision by the old rules, while the change is under way, comes before it: its use counts,
+/// wherever in the change it falls, and also where it is the first use of the counter.
+#[test]
+fn a_change_comes_after_every_decision_by_the_old_rules() {
+    let mut paused = 0;
+    for (from, to) in KIND_CHANGES {
+        for used_before in [true, false] {
+            for skipped in 0..6 {
+                let clock = Pausing::default();
+                let rule = RateLimit::new("r", 3, Window::Minute).id("r").algorithm(from);
+                let engine = clock.engine(rule);
+                if used_before {
+                    assert_eq!(drain(&engine), 3);
+                }
+                clock.pause_reader(skipped, |engine| assert!(allowed(engine)));
+                let update = RateLimitUpdate::new().limit(7).algorithm(to);
+                engine.update_rate_limit("r", update).expect("valid");
+                if clock.was_not_read_enough() {
+                    continue;
+                }
+                paused += 1;
+                // Of the three of the beginning nothing is left, of the one in between all is.
+                let label = format!("{from:?} to {to:?}, {used_before}, {skipped}");
+                assert_eq!(remaining(&engine), 6, "{label}");
+            }
+        }
+    }
+    assert!(paused >= 12, "a change reads the clock: {paused}");
+}
+
+/// A decision by the new rules comes after the change, in time as well, however long ago it read
+/// the clock.
+#[test]
+fn a_decision_by_the_new_rules_comes_after_the_change() {
+    for (from, to) in KIND_CHANGES {
+        let clock = Pausing::default();
+        let rule = RateLimit::new("r", 3, Window::Minute).id("r").algorithm(from);
+        let engine = clock.engine(rule);
+        assert_eq!(drain(&engine), 3);
+        clock.pause_reader(0, move |engine| {
+            let update = RateLimitUpdate::new().limit(7).algorithm(to);
+            engine.update_rate_limit("r", update).expect("valid");
+        });
+        let decision = engine.track(&event()).expect("valid");
+        let status = decision.rate_limits().next().expect("the rule applies");
+        assert_eq!(status.limit, Some(7.into()), "{from:?} to {to:?}: it sees the new rules");
+        assert_eq!(status.remaining, 6, "{from:?} to {to:?}: the old use is long over");
+    }
+}
+
+/// A counter that nobody touched through many changes is right all the same.
+#[test]
+fn a_counter_that_slept_through_many_changes_is_exact() {
+    let seed = seed("rule_changes::a_counter_that_slept_through_many_changes_is_exact", 23);
+    for case in 0..cases(300) {
+        let case_seed = seed.wrapping_add(u64::from(case));
+        let mut dice = Dice::new(case_seed);
+        let bucket = |dice: &mut Dice, window: Nanos| Kind::Bucket {
+            window,
+            burst: Some(dice.range(1, 200)),
+        };
+        let mut rules = vec![
+            Rule::new("r0", 100, bucket(&mut dice, SECOND)).per("customer_id"),
+            Rule::new("r1", 100, Kind::Fixed { window: MINUTE }).per("customer_id"),
+            Rule::new("r2", 100, Kind::Calendar(Span::Hour)).per("customer_id"),
+        ];
+        let mut pair = Pair::new(&rules);
+        let sleeper = Act::new("sleeper", "call");
+        let judge = |result: Result<_, String>| {
+            result.unwrap_or_else(|why| panic!("LIMITRY_SEED={case_seed}: {why}"));
+        };
+        for _ in 0..dice.range(1, 50) {
+            judge(pair.track(&sleeper).map(drop));
+        }
+        for _ in 0..dice.range(1, 30) {
+            pair.advance(i128::from(dice.range(0, 40)) * MILLISECOND + 1);
+            let place = usize::try_from(dice.below(3)).expect("an index");
+            rules[place].limit = dice.range(1, 200);
+            if place == 0 {
+                rules[0].kind = bucket(&mut dice, SECOND);
+            }
+            pair.change(&rules[place]);
+            judge(pair.track(&Act::new("other", "call")).map(drop));
+        }
+        judge(pair.standing(&sleeper).map(drop));
+        judge(pair.track(&sleeper).map(drop));
+    }
+}
+
+/// What a changed quota takes over is that of the period of the change, whichever period the first
+/// event afterwards falls in: here retention has taken the events that could tell.
+#[test]
+fn an_event_of_another_period_leaves_what_is_carried() {
+    let periods = ["2024-01-31T09:00:00Z", "2024-02-01T09:00:00Z", "2023-12-31T09:00:00Z"];
+    for (period, refused) in periods.into_iter().flat_map(|it| [(it, false), (it, true)]) {
+        let clock = ManualClock::new("2024-01-31T10:00:00Z".parse().expect("an instant"));
+        let daily = Quota::new("calls", Metric::TotalEvents, 10, Period::Day);
+        let engine = Engine::builder()
+            .clock(clock)
+            .late_events(Duration::from_secs(50 * 86_400))
+            .recording(Recording::Newest(2))
+            .quota(daily.filter("team", "t").per("customer_id").id("calls"))
+            .quota(Quota::new("gate", Metric::TotalTokens, 1, Period::AllTime))
+            .build()
+            .expect("valid");
+        let call = || event().property("team", "t");
+        let used = |event| {
+            let decision = engine.track(&event).expect("valid");
+            let used = decision.quotas().next().map(|status| status.used.to_u64_ceil());
+            (decision.is_allowed(), used.expect("the rule matches"))
+        };
+        for count in 1..=8 {
+            assert_eq!(used(call()), (true, count));
+        }
+        let change = QuotaUpdate::new().period(Period::Month);
+        engine.update_quota("calls", change).expect("valid");
+        let dated = call().timestamp(period.parse::<Timestamp>().expect("an instant"));
+        used(if refused { dated.total_tokens(2) } else { dated });
+        let counts = !refused && period == "2024-01-31T09:00:00Z";
+        assert_eq!(used(call()).1, 9 + u64::from(counts), "after {period}, refused: {refused}");
+    }
+}
+
+/// Another metric or partition counts something else: there is nothing to carry, and without a
+/// record of the events nothing to start from.
+#[test]
+fn another_metric_or_partition_starts_fresh() {
+    let quota = Quota::new("q", Metric::TotalEvents, 5, Period::Day).id("q");
+    let (engine, _clock) = engine(|builder| builder.recording(Recording::Off).quota(quota));
+    assert_eq!(drain(&engine), 5);
+    engine.update_quota("q", QuotaUpdate::new().per("customer_id")).expect("valid");
+    assert_eq!(drain(&engine), 5);
+    engine.update_quota("q", QuotaUpdate::new().metric(Metric::TotalTokens)).expect("valid");
+    assert_eq!(remaining(&engine), 5);
+    let tokens = event().total_tokens(5);
+    assert!(engine.track(&tokens).expect("valid").is_allowed());
+    assert!(!engine.track(&tokens).expect("valid").is_allowed());
+}
+
+/// A name, a filter, an enforcement, a policy or a pause leaves the counter as it is.
+#[test]
+fn what_is_not_counted_by_leaves_the_counter_alone() {
+    let quota = Quota::new("q", Metric::TotalEvents, 50, Period::Day).id("q");
+    let (engine, _clock) = engine(|builder| builder.recording(Recording::Off).quota(quota));
+    for _ in 0..20 {
+        assert!(allowed(&engine));
+    }
+    let updates = [
+        QuotaUpdate::new().name("another name"),
+        QuotaUpdate::new().filter("customer_id", "ann"),
+        QuotaUpdate::new().enforcement(Enforcement::Soft),
+        QuotaUpdate::new().enforcement(Enforcement::Hard),
+        QuotaUpdate::new().policy("a policy".to_owned()),
+        QuotaUpdate::new().policy(None),
+    ];
+    for update in updates {
+        engine.update_quota("q", update.clone()).expect("valid");
+        assert_eq!(remaining(&engine), 30, "{update:?}");
+    }
+    engine.update_quota("q", QuotaUpdate::new().enabled(false)).expect("valid");
+    let decision = engine.track(&event()).expect("valid");
+    assert_eq!(decision.quotas().count(), 0, "neither evaluated nor listed");
+    engine.update_quota("q", QuotaUpdate::new().enabled(true)).expect("valid");
+    assert_eq!(remaining(&engine), 30, "what passed meanwhile was not counted");
+}
+
+#[test]
+fn a_removed_rule_no_longer_decides() {
+    let (engine, _clock) = engine(|builder| {
+        builder
+            .recording(Recording::Off)
+            .quota(Quota::new("q", Metric::TotalEvents, 1, Period::Day).id("q"))
+            .rate_limit(RateLimit::new("r", 1, Window::Hour).id("r"))
+    });
+    assert_eq!(drain(&engine), 1);
+    engine.remove("q").expect("it is there");
+    let refused = engine.track(&event()).expect("valid");
+    assert!(!refused.is_allowed());
+    assert_eq!((refused.rate_limits().count(), refused.quotas().count()), (1, 0));
+    engine.remove("r").expect("it is there");
+    for _ in 0..10 {
+        let decision = engine.track(&event()).expect("valid");
+        assert!(decision.is_allowed());
+        assert_eq!((decision.rate_limits().count(), decision.quotas().count()), (0, 0));
+    }
+    assert!(matches!(engine.remove("q"), Err(RulesError::NotFound { .. })));
+    assert!(engine.quota("q").is_none() && engine.rate_limit("r").is_none());
+    // A rule of the same id later is another rule.
+    engine.add_quota(Quota::new("q", Metric::TotalEvents, 1, Period::Day).id("q")).expect("valid");
+    assert_eq!(drain(&engine), 1);
+}
+
+/// What is used of the first quota, and its limit.
+fn used(engine: &Engine) -> (u64, u64) {
+    let standing = engine.standing(&event()).expect("a valid event");
+    let quota = standing.quotas().next().expect("a quota");
+    (quota.used.to_u64_ceil(), quota.limit.map_or(0, Amount::to_u64_floor))
+}
+
+#[test]
+fn a_policy_falls_back_when_the_specific_rule_goes() {
+    let (engine, _clock) = engine(|builder| {
+        builder
+            .quota(Quota::new("default", Metric::TotalEvents, 5, Period::Day).policy("p").id("d"))
+            .quota(
+                Quota::new("own", Metric::TotalEvents, 8, Period::Day)
+                    .filter("customer_id", "ann")
+                    .policy("p")
+                    .id("o"),
+            )
+    });
+    assert_eq!(drain(&engine), 8, "the specific one replaces the default");
+    engine.update_quota("o", QuotaUpdate::new().enabled(false)).expect("valid");
+    assert_eq!(used(&engine), (8, 5), "the default judges now, and knows what was used");
+    assert_eq!(drain(&engine), 0);
+    engine.update_quota("o", QuotaUpdate::new().enabled(true).limit(9)).expect("valid");
+    assert_eq!(used(&engine), (8, 9));
+    assert_eq!(drain(&engine), 1);
+    engine.remove("o").expect("it is there");
+    assert_eq!(used(&engine), (9, 5));
+    assert_eq!(drain(&engine), 0);
+}
+
+fn names(changes: &[String]) -> Vec<&str> {
+    changes.iter().map(String::as_str).collect()
+}
+
+fn three() -> RuleSet {
+    RuleSet::new()
+        .rate_limit(RateLimit::new("kept", 10, Window::Minute).per("customer_id"))
+        .quota(Quota::new("changed", Metric::TotalEvents, 20, Period::Day))
+        .quota(Quota::new("dropped", Metric::TotalEvents, 30, Period::Day))
+}
+
+fn next() -> RuleSet {
+    RuleSet::new()
+        .rate_limit(RateLimit::new("kept", 10, Window::Minute).per("customer_id"))
+        .rate_limit(RateLimit::new("new", 7, Window::Hour))
+        .quota(Quota::new("changed", Metric::TotalEvents, 25, Period::Day))
+}
+
+#[test]
+fn a_preview_says_what_would_change_and_writes_nothing() {
+    let (engine, _clock) = engine(|builder| builder.rule_set(three()));
+    for _ in 0..6 {
+        assert!(allowed(&engine));
+    }
+    let before = (engine.rule_set(), figures(&engine, &act()));
+    let preview = engine.sync(next(), SyncOptions::preview()).expect("valid");
+    assert!(preview.preview);
+    assert_eq!((engine.rule_set(), figures(&engine, &act())), before);
+    let report = engine.sync(next(), SyncOptions::apply()).expect("valid");
+    assert!(!report.preview);
+    for report in [&preview, &report] {
+        assert_eq!(names(&report.created), ["new"]);
+        assert_eq!(names(&report.removed), ["dropped"]);
+        assert_eq!(names(&report.unchanged), ["kept"]);
+        let updated: Vec<&str> = report.updated.iter().map(|change| &*change.name).collect();
+        assert_eq!(updated, ["changed"]);
+        let fields = &report.updated[0].fields;
+        assert_eq!(fields.len(), 1, "{fields:?}");
+        assert_eq!(
+            (&fields["limitValue"].from, &fields["limitValue"].to),
+            (&20.into(), &25.into())
+        );
+    }
+    // A second time there is nothing to do.
+    let again = engine.sync(next(), SyncOptions::apply()).expect("valid");
+    assert_eq!(again.unchanged.len(), 3);
+    assert!(again.created.is_empty() && again.updated.is_empty() && again.removed.is_empty());
+}
+
+#[test]
+fn a_sync_keeps_ids_and_use_and_ends_what_it_drops() {
+    let (engine, _clock) = engine(|builder| builder.rule_set(three()));
+    for _ in 0..6 {
+        assert!(allowed(&engine));
+    }
+    let ids = |engine: &Engine| {
+        let set = engine.rule_set();
+        let rates = set.rate_limits.into_iter().map(|rule| (rule.name, rule.id));
+        rates.chain(set.quotas.into_iter().map(|rule| (rule.name, rule.id))).collect::<Vec<_>>()
+    };
+    let before = ids(&engine);
+    engine.sync(next(), SyncOptions::apply()).expect("valid");
+    let after = ids(&engine);
+    assert!(after.iter().all(|(_, id)| id.is_some()), "{after:?}");
+    for name in ["kept", "changed"] {
+        let of = |ids: &[(String, Option<String>)]| {
+            ids.iter().find(|(known, _)| known == name).map(|(_, id)| id.clone())
+        };
+        assert_eq!(of(&before), of(&after), "{name}");
+    }
+    let standing = engine.standing(&event()).expect("valid");
+    let left: Vec<(&str, u64)> = standing
+        .rate_limits()
+        .map(|status| (status.name, status.remaining.to_u64_floor()))
+        .collect();
+    assert_eq!(left, [("kept", 4), ("new", 7)]);
+    let left: Vec<(&str, u64)> =
+        standing.quotas().map(|status| (status.name, status.remaining.to_u64_floor())).collect();
+    assert_eq!(left, [("changed", 19)]);
+}
+
+/// A rule without an id has the one that its name makes; equal names are numbered.
+#[test]
+fn ids_are_the_same_over_starts_and_stay_when_a_rule_is_renamed() {
+    let rules = || {
+        RuleSet::new()
+            .rate_limit(RateLimit::new("API rate limit", 10, Window::Minute))
+            .rate_limit(RateLimit::new("API rate limit", 20, Window::Hour))
+            .quota(Quota::new("API rate limit", Metric::TotalEvents, 30, Period::Day))
+    };
+    let ids = |engine: &Engine| {
+        let rates = engine.rate_limits().into_iter().map(|rule| rule.id);
+        rates.chain(engine.quotas().into_iter().map(|rule| rule.id)).flatten().collect::<Vec<_>>()
+    };
+    let expected = ["rl_api_rate_limit", "rl_api_rate_limit_2", "qta_api_rate_limit"];
+    for _ in 0..2 {
+        let (engine, _clock) = engine(|builder| builder.rule_set(rules()));
+        assert_eq!(ids(&engine), expected);
+        let update = RateLimitUpdate::new().name("renamed");
+        engine.update_rate_limit("rl_api_rate_limit", update).expect("valid");
+        assert_eq!(ids(&engine), expected);
+        let added = engine
+            .add_rate_limit(RateLimit::new("API rate limit", 10, Window::Minute))
+            .expect("valid");
+        assert_eq!(added.id.as_deref(), Some("rl_api_rate_limit_3"));
+    }
+}
+
+/// By id where the list gives one: a renamed rule is an update and keeps what was used.
+#[test]
+fn a_sync_goes_by_ids_and_says_what_was_renamed_and_renumbered() {
+    let (engine, _clock) = engine(|builder| builder.rule_set(three()));
+    for _ in 0..6 {
+        assert!(allowed(&engine));
+    }
+    let rename = || {
+        let mut set = three();
+        set.rate_limits[0] = set.rate_limits[0].clone().id("rl_kept");
+        set.rate_limits[0].name = "renamed".to_owned();
+        set.quotas[0] = set.quotas[0].clone().id("qta_own");
+        set
+    };
+    for options in [SyncOptions::preview(), SyncOptions::apply()] {
+        let report = engine.sync(rename(), options).expect("valid");
+        assert_eq!(names(&report.unchanged), ["dropped"]);
+        assert!(report.created.is_empty() && report.removed.is_empty(), "{report:?}");
+        let said: Vec<_> = report
+            .updated
+            .iter()
+            .map(|change| {
+                let (field, values) = change.fields.first_key_value().expect("one differs");
+                (&*change.name, &**field, values.from.as_str(), values.to.as_str())
+            })
+            .collect();
+        let expected = [
+            ("renamed", "name", Some("kept"), Some("renamed")),
+            ("changed", "id", Some("qta_changed"), Some("qta_own")),
+        ];
+        assert_eq!(said, expected);
+    }
+    let again = engine.sync(rename(), SyncOptions::apply()).expect("valid");
+    assert_eq!(again.unchanged.len(), 3, "{again:?}");
+    let standing = engine.standing(&event()).expect("valid");
+    let left: Vec<_> =
+        standing.rate_limits().map(|status| (status.id.to_owned(), status.remaining)).collect();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].0 == "rl_kept" && left[0].1 == 4, "{left:?}");
+    let left: Vec<_> = standing.quotas().map(|status| status.id.to_owned()).collect();
+    assert_eq!(left, ["qta_own", "qta_dropped"]);
+    assert!(standing.quotas().all(|status| status.used.to_u64_ceil() == 6));
+}
+
+#[test]
+fn a_sync_says_where_it_cannot_tell_which_rule_is_meant() {
+    let same = || RateLimit::new("same", 10, Window::Minute);
+    let (engine, _clock) =
+        engine(|builder| builder.rate_limit(same().id("a")).rate_limit(same().id("b")));
+    let sync = |rules: &[RateLimit]| {
+        let set = rules.iter().cloned().fold(RuleSet::new(), RuleSet::rate_limit);
+        engine.sync(set, SyncOptions::preview()).map_err(|why| why.to_string())
+    };
+    for (rules, expected) in [
+        (vec![same()], "name: stands 2 times in the engine: give the id of the one meant"),
+        (vec![same(), same()], "name: stands 2 times in the list without an id"),
+        (
+            vec![same().id("a"), same().id("a")],
+            "id: \"a\" is the id of another one of the list, too",
+        ),
+    ] {
+        assert_eq!(sync(&rules), Err(format!("rate limit \"same\": {expected}")));
+    }
+    // With ids equal names are no matter, and one is left for the rule without an id.
+    assert_eq!(sync(&[same().id("b"), same().id("a")]).expect("valid").unchanged.len(), 2);
+    assert_eq!(sync(&[same().id("b"), same()]).expect("valid").unchanged.len(), 2);
+}
+
+#[test]
+fn a_sync_can_leave_what_the_list_does_not_name() {
+    let (engine, _clock) = engine(|builder| builder.rule_set(three()));
+    let options = SyncOptions::apply().keep_missing();
+    let report = engine.sync(next(), options).expect("valid");
+    assert!(report.removed.is_empty());
+    assert_eq!(engine.quotas().len(), 2);
+    assert_eq!(engine.rate_limits().len(), 2);
+}
+
+/// Rules that are not valid change nothing, and all that is wrong is told at once.
+#[test]
+fn a_sync_of_bad_rules_changes_nothing() {
+    let (engine, _clock) = engine(|builder| builder.rule_set(three()));
+    let before = engine.rule_set();
+    let bad = next()
+        .quota(Quota::new("below", Metric::TotalEvents, -1, Period::Day))
+        .quota(Quota::new("", Metric::TotalEvents, 5, Period::Day))
+        .rate_limit(
+            RateLimit::new("burst", 5, Window::Second).algorithm(Algorithm::FixedWindow).burst(9),
+        );
+    for options in [SyncOptions::apply(), SyncOptions::preview()] {
+        let error = engine.sync(bad.clone(), options).expect_err("three rules are bad");
+        let RulesError::Invalid(problems) = &error else { panic!("{error}") };
+        let fields: Vec<&str> =
+            problems.problems().iter().map(|problem| problem.field.as_str()).collect();
+        for field in ["limitValue", "name", "burst"] {
+            assert!(fields.contains(&field), "{field}: {error}");
+        }
+        assert_eq!(engine.rule_set(), before);
+    }
+    let twice = next().quota(Quota::new("changed", Metric::TotalEvents, 26, Period::Day));
+    let error = engine.sync(twice, SyncOptions::apply()).expect_err("a name stands twice");
+    assert!(error.to_string().contains("changed"), "{error}");
+    assert_eq!(engine.rule_set(), before);
+}
+
+#[test]
+fn bad_changes_change_nothing() {
+    let (engine, _clock) = engine(|builder| {
+        builder
+            .rate_limit(RateLimit::new("r", 5, Window::Second).burst(9).id("r"))
+            .quota(Quota::new("q", Metric::TotalEvents, 5, Period::Day).id("q"))
+    });
+    let before = (engine.rule_set(), figures(&engine, &act()));
+    let invalid = [
+        engine.update_rate_limit("r", RateLimitUpdate::new().limit(0)).map(drop),
+        // A burst is for a token bucket alone.
+        engine
+            .update_rate_limit("r", RateLimitUpdate::new().algorithm(Algorithm::FixedWindow))
+            .map(drop),
+        engine.update_quota("q", QuotaUpdate::new().name("")).map(drop),
+        engine.add_quota(Quota::new("p", Metric::TotalEvents, 5, Period::Day).id("q")).map(drop),
+        engine.add_rate_limit(RateLimit::new("s", 5, Window::every(Duration::ZERO))).map(drop),
+    ];
+    for result in invalid {
+        assert!(matches!(result, Err(RulesError::Invalid(_))), "{result:?}");
+    }
+    let missing = [
+        engine.update_rate_limit("q", RateLimitUpdate::new().limit(1)).map(drop),
+        engine.update_quota("r", QuotaUpdate::new().limit(1)).map(drop),
+        engine.remove("nobody"),
+    ];
+    for result in missing {
+        assert!(matches!(result, Err(RulesError::NotFound { .. })), "{result:?}");
+    }
+    assert_eq!((engine.rule_set(), figures(&engine, &act())), before);
+}
+
+/// Two rules always change together, by one sync, so their limits are one version's: a decision
+/// by two sets of rules would show two versions.
+#[test]
+fn a_decision_sees_one_set_of_rules() {
+    let version = |version: u64| {
+        RuleSet::new()
+            .rate_limit(RateLimit::new("r", 1_000_000 + version, Window::Hour).per("customer_id"))
+            .rate_limit(
+                RateLimit::new("s", 1_000_000 + version, Window::Hour)
+                    .algorithm(Algorithm::SlidingWindow)
+                    .per("team"),
+            )
+            .quota(
+                Quota::new("q", Metric::TotalEvents, 1_000_000 + version, Period::Day).per("team"),
+            )
+    };
+    let (engine, _clock) = engine(|builder| builder.rule_set(version(0)));
+    let (over, decided) = (AtomicBool::new(false), AtomicU64::new(0));
+    let last = thread::scope(|scope| {
+        for thread in 0..3 {
+            let (engine, over, decided) = (&engine, &over, &decided);
+            scope.spawn(move || {
+                let customer = format!("customer {thread}");
+                let mut newest = None;
+                while !over.load(Ordering::Relaxed) {
+                    let event = Event::new(customer.as_str(), "call").property("team", "red");
+                    let decision = engine.track(&event).expect("valid");
+                    let standing = engine.standing(&event).expect("valid");
+                    let rates = decision.rate_limits().map(|status| status.limit);
+                    let first: Vec<_> =
+                        rates.chain(decision.quotas().map(|status| status.limit)).collect();
+                    let rates = standing.rate_limits().map(|status| status.limit);
+                    let second: Vec<_> =
+                        rates.chain(standing.quotas().map(|status| status.limit)).collect();
+                    for limits in [first, second] {
+                        assert_eq!(limits, vec![limits[0]; 3], "two sets in one answer");
+                        assert!(limits[0] >= newest, "an older set after a newer one");
+                        newest = limits[0];
+                    }
+                    decided.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let mut turn = 0;
+        // Long enough that each version meets decisions, and bounded by their number.
+        while decided.load(Ordering::Relaxed) < 30_000 || turn < 500 {
+            turn += 1;
+            engine.sync(version(turn), SyncOptions::apply()).expect("valid");
+        }
+        over.store(true, Ordering::Relaxed);
+        turn
+    });
+    println!("{last} versions under {} decisions", decided.load(Ordering::Relaxed));
+    let quota = engine.quotas().remove(0);
+    assert_eq!(quota.limit_value, Some(Amount::from(1_000_000 + last)));
+    // And what was used was carried through all of them.
+    let event = Event::new("x", "call").property("team", "red");
+    let standing = engine.standing(&event).expect("valid");
+    let used = standing.quotas().next().expect("the quota applies").used;
+    assert_eq!(used, decided.load(Ordering::Relaxed));
+}
+
+/// Random changes of random rules, in the middle of traffic, equal the oracle's carrying over.
+#[test]
+fn random_changes_carry_as_the_oracle_says() {
+    let seed = seed("rule_changes::random_changes_carry_as_the_oracle_says", 29);
+    for case in 0..cases(1_500) {
+        let case_seed = seed.wrapping_add(u64::from(case));
+        let mut dice = Dice::new(case_seed);
+        let windows = [SECOND, MINUTE, HOUR, 7 * SECOND + 1];
+        let random_kind = |dice: &mut Dice, rate: bool| {
+            let window = dice.pick(&windows);
+            match (rate, dice.below(3)) {
+                (true, 0) => Kind::Bucket { window, burst: None },
+                (true, 1) => Kind::Fixed { window },
+                (true, _) => Kind::Sliding { window },
+                (false, 0) => Kind::Rolling { window },
+                (false, _) => Kind::Calendar(dice.pick(&[Span::Hour, Span::Day, Span::AllTime])),
+            }
+        };
+        let rate = dice.chance(60);
+        let mut rule = Rule::new("r0", dice.range(1, 30), random_kind(&mut dice, rate));
+        rule.measure = dice.pick(&[Measure::Events, Measure::Value("images".into())]);
+        let mut pair = Pair::without_a_record(&[rule.clone()]);
+        for step in 0..60 {
+            let result = match dice.below(10) {
+                0 | 1 => {
+                    rule.limit = dice.range(1, 40);
+                    pair.change(&rule);
+                    Ok(())
+                }
+                2 => {
+                    rule.kind = random_kind(&mut dice, rate);
+                    pair.change(&rule);
+                    Ok(())
+                }
+                3 | 4 => {
+                    let steps = [1, MILLISECOND, SECOND, 10 * SECOND, 10 * MINUTE, HOUR, DAY];
+                    let length = dice.pick(&steps);
+                    pair.advance(i128::from(dice.range(1, 3)) * length);
+                    Ok(())
+                }
+                5 => pair.standing(&act()).map(drop),
+                6 => pair.record(&act().value("images", 1_250)).map(drop),
+                _ => {
+                    let images = i128::from(dice.range(0, 4_000));
+                    pair.track(&act().value("images", images)).map(drop)
+                }
+            };
+            result.unwrap_or_else(|why| {
+                panic!("LIMITRY_SEED={case_seed} LIMITRY_CASES=1, step {step}: {why}\n{rule:#?}")
+            });
+        }
+    }
+}

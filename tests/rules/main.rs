@@ -1,0 +1,16 @@
+//! Rules that are added, changed, removed and synced, and those on trial.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod changes;
+mod sets;
+mod trials;

@@ -1,0 +1,375 @@
+//! Goal: decisions are linearizable. Whatever threads do at the same time, there is an order of
+//! single calls, each between its call and its return, that explains every answer in full:
+//! verdicts, all figures, waits, errors, and the rules that were in force.
+//!
+//! Method: many small runs of two or three threads on a few overlapping rules. Each call is
+//! stamped before and after; then a search in the manner of Wing and Gong (`support/history.rs`)
+//! looks for an order that the oracle accepts. The seed is printed.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::support::history::{Call, Stamps, linearize};
+use crate::support::oracle::{
+    Act, Answer, Enforce, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Rule, SECOND, Seen,
+    Span, Stood, Verdict,
+};
+use crate::support::{
+    Dice, START, answer, cases, change, duration, engine, event, rule_set, seed, stood,
+};
+use limitry::{Clock, Engine, ManualClock, Recording};
+
+/// What a thread asks for.
+#[derive(Clone, Debug)]
+enum Ask {
+    Track(Act),
+    Check(Act),
+    Record(Act),
+    Standing(Act),
+    /// The rule before, as far as the update must name differences, and after.
+    Change(Rule, Rule),
+    Advance(Nanos),
+}
+
+#[derive(Clone, Debug)]
+enum Got {
+    Decision(Answer),
+    Standing(Stood),
+    Done,
+}
+
+/// A call as it was made: what, what came of it, and where the clock's hands were before it.
+type Made = (Ask, Got, Nanos);
+
+fn ask(engine: &Engine, clock: &ManualClock, what: &Ask) -> Got {
+    match what {
+        Ask::Track(act) => Got::Decision(answer(engine.track(&event(act)))),
+        Ask::Check(act) => Got::Decision(answer(engine.check(&event(act)))),
+        Ask::Record(act) => Got::Decision(answer(engine.record(&event(act)))),
+        Ask::Standing(act) => {
+            Got::Standing(stood(&engine.standing(&event(act)).expect("a valid event")))
+        }
+        Ask::Change(old, new) => {
+            change(engine, old, new).expect("a valid change of a rule that stays");
+            Got::Done
+        }
+        Ask::Advance(length) => {
+            clock.advance(duration(*length));
+            Got::Done
+        }
+    }
+}
+
+/// The model is the oracle and all that the clock has shown.
+type Model = (Oracle, Vec<Nanos>);
+
+fn accept((oracle, shown): &mut Model, (ask, got, hands): &Made) -> Result<(), String> {
+    oracle.may_have_read(shown.iter().copied().filter(|reading| reading >= hands).collect());
+    match (ask, got) {
+        (Ask::Track(act), Got::Decision(answer)) => oracle.track(act, answer),
+        (Ask::Check(act), Got::Decision(answer)) => oracle.check(act, answer),
+        (Ask::Record(act), Got::Decision(answer)) => oracle.record(act, answer),
+        (Ask::Standing(act), Got::Standing(stood)) => oracle.standing(act, stood),
+        (Ask::Change(_, new), Got::Done) => {
+            oracle.change(new.clone());
+            Ok(())
+        }
+        (Ask::Advance(length), Got::Done) => {
+            shown.push(oracle.clock());
+            oracle.set_clock(oracle.clock() + length);
+            Ok(())
+        }
+        pair => unreachable!("an answer of another verb: {pair:?}"),
+    }
+}
+
+/// Rules that overlap: a shared one, others split three ways, so that one event locks several
+/// counters and two events share some of them.
+fn rules(dice: &mut Dice) -> Vec<Rule> {
+    let kind = |dice: &mut Dice, quota: bool| match (quota, dice.below(3)) {
+        (false, 0) => Kind::Bucket { window: SECOND, burst: None },
+        (false, 1) => Kind::Fixed { window: SECOND },
+        (false, _) => Kind::Sliding { window: SECOND },
+        (true, 0) => Kind::Calendar(Span::Hour),
+        (true, 1) => Kind::Calendar(Span::AllTime),
+        (true, _) => Kind::Rolling { window: MINUTE },
+    };
+    let per = [&[][..], &["customer_id"], &["team"], &["customer_id", "team"]];
+    let count = dice.range(2, 4);
+    let mut rules: Vec<Rule> = (0..count)
+        .map(|number| {
+            let quota = dice.chance(50);
+            let kind = kind(dice, quota);
+            let mut rule = Rule::new(&format!("r{number}"), dice.range(2, 6), kind);
+            rule.per = dice.pick(&per).iter().map(|&key| key.to_owned()).collect();
+            if dice.chance(30) {
+                rule.measure = Measure::Tokens;
+            }
+            if dice.chance(15) {
+                rule.enforce = dice.pick(&[Enforce::Soft, Enforce::Shadow]);
+            }
+            rule
+        })
+        .collect();
+    rules.sort_by_key(|rule| !rule.kind.is_rate());
+    rules
+}
+
+fn act(dice: &mut Dice) -> Act {
+    let mut act = Act::new(dice.pick(&["ann", "bob"]), "call");
+    act = act.text("team", dice.pick(&["x", "y"]));
+    act.total = dice.chance(60).then(|| dice.range(0, 3));
+    if dice.chance(15) {
+        act.key = Some(dice.pick(&["k1", "k2"]).to_owned());
+    }
+    act
+}
+
+/// What a run may hold besides decisions.
+#[derive(Clone, Copy)]
+struct Mix {
+    changes: bool,
+    clock: bool,
+}
+
+fn script(dice: &mut Dice, rules: &[Rule], calls: u64, mix: Mix, changes: bool) -> Vec<Ask> {
+    // Only one thread changes rules: what an update names depends on the rule before it.
+    let mut current = rules.to_vec();
+    (0..calls)
+        .map(|_| match dice.below(100) {
+            0..10 => Ask::Check(act(dice)),
+            10..20 => Ask::Record(act(dice)),
+            20..32 => {
+                let mut act = act(dice);
+                act.key = None;
+                Ask::Standing(act)
+            }
+            32..50 if mix.changes && changes => {
+                let old = dice.pick(&current);
+                let mut new = old.clone();
+                match dice.below(5) {
+                    0..4 => new.limit = dice.range(1, 9),
+                    _ => new.enabled = !new.enabled,
+                }
+                let place = current.iter().position(|rule| rule.id == old.id);
+                current[place.expect("it was picked")] = new.clone();
+                Ask::Change(old, new)
+            }
+            32..50 if mix.clock => {
+                Ask::Advance(dice.pick(&[1, SECOND / 2, SECOND, 61 * SECOND, HOUR / 2]))
+            }
+            _ => Ask::Track(act(dice)),
+        })
+        .collect()
+}
+
+/// Runs the scripts at once and returns the history, ordered by the instants of the calls.
+fn play(rules: &[Rule], scripts: &[Vec<Ask>]) -> Vec<Call<Made>> {
+    // What is recorded is not the model's matter: a rule that is added starts afresh.
+    let (engine, clock) =
+        engine(|builder| builder.recording(Recording::Off).rule_set(rule_set(rules)));
+    let (stamps, ready) = (Stamps::default(), AtomicUsize::new(0));
+    let mut calls: Vec<Call<Made>> = thread::scope(|scope| {
+        let threads: Vec<_> = scripts
+            .iter()
+            .enumerate()
+            .map(|(thread, script)| {
+                let (engine, clock, stamps, ready) = (&engine, &clock, &stamps, &ready);
+                let count = scripts.len();
+                scope.spawn(move || {
+                    // Spinning lets them start closer together than any wake-up would.
+                    ready.fetch_add(1, Ordering::SeqCst);
+                    let mut spins = 0_u32;
+                    while ready.load(Ordering::SeqCst) < count {
+                        spins += 1;
+                        if spins.is_multiple_of(100) {
+                            thread::yield_now();
+                        }
+                    }
+                    let call = |what: &Ask| {
+                        let invoked = stamps.next();
+                        let hands = hands(clock);
+                        let got = ask(engine, clock, what);
+                        let returned = stamps.next();
+                        Call { thread, invoked, returned, what: (what.clone(), got, hands) }
+                    };
+                    script.iter().map(call).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
+    calls.sort_by_key(|call| call.invoked);
+    calls
+}
+
+fn hands(clock: &ManualClock) -> Nanos {
+    let reading = clock.now();
+    i128::from(reading.unix_seconds()) * SECOND + i128::from(reading.subsec_nanos())
+}
+
+fn start(rules: &[Rule]) -> Model {
+    let mut oracle = Oracle::new(START);
+    for rule in rules {
+        oracle.add(rule.clone());
+    }
+    (oracle, Vec::new())
+}
+
+fn without_a_record((oracle, keys): Model) -> Model {
+    (oracle.without_a_record(), keys)
+}
+
+/// Plays random runs and returns in how many of them calls truly overlapped.
+fn search(test: &str, default_seed: u64, runs: u32, mix: Mix) -> u32 {
+    let seed = seed(test, default_seed);
+    let mut overlapped = 0;
+    for run in 0..cases(runs) {
+        let mut dice = Dice::new(seed.wrapping_add(u64::from(run)));
+        let rules = rules(&mut dice);
+        let (threads, calls) = dice.pick(&[(2, 4), (2, 5), (3, 3), (3, 4)]);
+        let scripts: Vec<Vec<Ask>> =
+            (0..threads).map(|thread| script(&mut dice, &rules, calls, mix, thread == 0)).collect();
+        let calls = play(&rules, &scripts);
+        overlapped += u32::from(calls.windows(2).any(|pair| pair[1].invoked < pair[0].returned));
+        if let Err(why) = linearize(&without_a_record(start(&rules)), &calls, accept) {
+            let history: Vec<String> = calls
+                .iter()
+                .enumerate()
+                .map(|(index, call)| {
+                    let Call { thread, invoked, returned, what: (ask, got, _) } = call;
+                    format!("{index}: thread {thread} {invoked}..{returned} {ask:?}\n   {got:?}")
+                })
+                .collect();
+            panic!(
+                "LIMITRY_SEED={} LIMITRY_CASES=1 ({test}): no order explains this: {why}\n\
+                 {rules:#?}\n{}",
+                seed.wrapping_add(u64::from(run)),
+                history.join("\n")
+            );
+        }
+    }
+    overlapped
+}
+
+#[test]
+fn decisions_have_an_order() {
+    let mix = Mix { changes: false, clock: false };
+    let overlapped = search("linearizable::decisions_have_an_order", 1, 6_000, mix);
+    println!("{overlapped} of the runs had calls that overlapped");
+}
+
+#[test]
+fn decisions_and_rule_changes_have_an_order() {
+    let mix = Mix { changes: true, clock: false };
+    search("linearizable::decisions_and_rule_changes_have_an_order", 2, 6_000, mix);
+}
+
+#[test]
+fn decisions_and_a_moving_clock_have_an_order() {
+    let mix = Mix { changes: false, clock: true };
+    search("linearizable::decisions_and_a_moving_clock_have_an_order", 3, 6_000, mix);
+}
+
+#[test]
+fn all_of_it_together_has_an_order() {
+    let mix = Mix { changes: true, clock: true };
+    search("linearizable::all_of_it_together_has_an_order", 4, 6_000, mix);
+}
+
+// The checker itself: it has to reject what is wrong, or all of the above says nothing.
+
+fn quota_of(limit: u64) -> Rule {
+    Rule::new("q", limit, Kind::Calendar(Span::AllTime))
+}
+
+fn tracked(limit: u64, used: u64, allowed: bool, id: &str) -> (Ask, Got) {
+    let quota = Figure {
+        id: "q".into(),
+        name: "rule q".into(),
+        limit,
+        used: Some(i128::from(used) * 1_000),
+        remaining: i128::from(limit.saturating_sub(used)) * 1_000,
+        reset: None,
+        exceeded: !allowed,
+    };
+    let seen = Seen {
+        verdict: if allowed { Verdict::Admitted } else { Verdict::Refused },
+        event_id: allowed.then(|| format!("evt_{id}")),
+        status_code: if allowed { 201 } else { 429 },
+        rates: Vec::new(),
+        quotas: vec![quota],
+        retry: (!allowed).then_some(crate::support::oracle::Wait::Never),
+    };
+    (Ask::Track(Act::new("ann", "call")), Got::Decision(Ok(seen)))
+}
+
+fn at(thread: usize, invoked: u64, returned: u64, (ask, got): (Ask, Got)) -> Call<Made> {
+    Call { thread, invoked, returned, what: (ask, got, START) }
+}
+
+#[test]
+fn the_checker_orders_what_overlaps() {
+    let start = start(&[quota_of(2)]);
+    // The second to be called is the first to have counted.
+    let calls = [at(0, 0, 5, tracked(2, 2, true, "b")), at(1, 1, 4, tracked(2, 1, true, "a"))];
+    assert_eq!(linearize(&start, &calls, accept), Ok(vec![1, 0]));
+}
+
+#[test]
+fn the_checker_keeps_to_the_order_of_what_does_not_overlap() {
+    let start = start(&[quota_of(2)]);
+    let calls = [at(0, 0, 1, tracked(2, 2, true, "b")), at(1, 2, 3, tracked(2, 1, true, "a"))];
+    linearize(&start, &calls, accept).expect_err("the second use came before the first");
+}
+
+#[test]
+fn the_checker_rejects_an_admission_too_many() {
+    let start = start(&[quota_of(1)]);
+    let calls = [at(0, 0, 5, tracked(1, 1, true, "a")), at(1, 1, 4, tracked(1, 1, true, "b"))];
+    linearize(&start, &calls, accept).expect_err("both took the whole of it");
+}
+
+#[test]
+fn the_checker_rejects_a_refusal_that_no_order_explains() {
+    let start = start(&[quota_of(3)]);
+    // A take that was rolled back, seen by the other.
+    let calls = [at(0, 0, 5, tracked(3, 1, true, "a")), at(1, 1, 4, tracked(3, 3, false, ""))];
+    linearize(&start, &calls, accept).expect_err("three were never used");
+}
+
+#[test]
+fn the_checker_rejects_a_decision_by_two_rule_sets() {
+    let rules = [quota_of(5), Rule { id: "p".into(), ..quota_of(5) }];
+    let start = start(&rules);
+    let (ask, got) = tracked(5, 1, true, "a");
+    let Got::Decision(Ok(mut seen)) = got else { unreachable!("a decision") };
+    // One figure from before the change and one from after it.
+    seen.quotas.push(Figure {
+        id: "p".into(),
+        limit: 9,
+        remaining: 8_000,
+        ..seen.quotas[0].clone()
+    });
+    seen.quotas[0] = Figure { limit: 9, remaining: 8_000, ..seen.quotas[0].clone() };
+    let torn = at(0, 1, 8, (ask, Got::Decision(Ok(seen))));
+    let raise =
+        |rule: &Rule| (Ask::Change(rule.clone(), Rule { limit: 9, ..rule.clone() }), Got::Done);
+    let first = at(1, 0, 3, raise(&rules[0]));
+    let second = at(1, 5, 7, raise(&rules[1]));
+    let calls = [first.clone(), torn.clone(), second];
+    linearize(&start, &calls, accept).expect("after both changes all is well");
+    let calls = [first, Call { returned: 4, ..torn }, at(1, 5, 7, raise(&rules[1]))];
+    linearize(&start, &calls, accept).expect_err("the second change came after it");
+}
+
+#[test]
+fn the_checker_rejects_a_stale_standing() {
+    let start = start(&[quota_of(5)]);
+    let (_, got) = tracked(5, 0, true, "");
+    let Got::Decision(Ok(seen)) = got else { unreachable!("a decision") };
+    let stale = Stood { allowed: true, rates: Vec::new(), quotas: seen.quotas };
+    let standing = (Ask::Standing(Act::new("ann", "call")), Got::Standing(stale));
+    let calls = [at(0, 0, 1, tracked(5, 1, true, "a")), at(1, 2, 3, standing)];
+    linearize(&start, &calls, accept).expect_err("the use was there before the call");
+}

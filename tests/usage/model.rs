@@ -1,0 +1,655 @@
+//! Goal: whatever the order, the retries, the late events and what had to be dropped, every answer
+//! about usage is the sum of exactly those accepted events that it says it covers; nothing is lost
+//! and nothing is counted twice.
+//!
+//! Method: random histories of tracked, recorded and repeated events, some late and some ahead,
+//! under rules that refuse a part of them, with meters that come, change and go on the way. The
+//! engine is asked at random moments, and each answer is compared with a naive fold over the
+//! events that were accepted until then. Every history runs under every configuration below.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use crate::support::fold::{
+    ALWAYS, Asked, Cut, Fact, How, Sums, breakdown, figure, series, summary,
+};
+use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
+use crate::support::usage::{
+    DIMENSIONS, VALUES, covered, draw_fact, draw_pairs, event, instant, interval, meter,
+    meter_query, sums, sums_of_rows, usage_query,
+};
+use crate::support::{Dice, START, cases, date, duration, engine, long, seed};
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use limitry::{
+    BatchEvent, Engine, EngineBuilder, Event, EventId, ManualClock, MeterUpdate, Metric, Outcome,
+    Period, Quota, RateLimit, Recording, RollupOptions, Window,
+};
+
+const ZONES: [Tz; 6] = [
+    Tz::UTC,
+    Tz::America__New_York,
+    Tz::Asia__Kolkata,
+    Tz::Asia__Kathmandu,
+    Tz::Australia__Lord_Howe,
+    Tz::Pacific__Kiritimati,
+];
+
+/// An engine's configuration, and what may be expected of it.
+struct Setup {
+    name: &'static str,
+    rollups: RollupOptions,
+    recording: Recording,
+    retention: Option<Nanos>,
+    declared: Vec<&'static str>,
+    customers: u64,
+    /// Some values or combinations find no room.
+    has_caps: bool,
+    /// Some rows are dropped.
+    forgets: bool,
+}
+
+impl Setup {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            rollups: RollupOptions::new(),
+            recording: Recording::default(),
+            retention: None,
+            declared: DIMENSIONS[..4].to_vec(),
+            customers: 6,
+            has_caps: false,
+            forgets: false,
+        }
+    }
+
+    fn declaring(mut self, declared: &[&'static str]) -> Self {
+        self.declared = declared.to_vec();
+        self.rollups = self.rollups.dimensions(self.declared.clone());
+        self
+    }
+
+    fn keeping(mut self, events: usize) -> Self {
+        self.recording = Recording::Newest(events);
+        self
+    }
+
+    fn capped(mut self, values: usize, combinations: usize) -> Self {
+        self.rollups = self.rollups.max_values(values).max_combinations(combinations);
+        (self.has_caps, self.customers) = (true, 30);
+        self
+    }
+
+    fn forgetting(mut self, rows: usize, minutes: Nanos, hours: Nanos, days: Nanos) -> Self {
+        let [minutes, hours, days] = [minutes, hours, days].map(duration);
+        let rollups = self.rollups.max_rows(rows).keep_minutes(minutes);
+        self.rollups = rollups.keep_hours(hours).keep_days(days);
+        self.forgets = true;
+        self
+    }
+
+    fn retaining(mut self, retention: Nanos) -> Self {
+        self.retention = Some(retention);
+        self
+    }
+
+    fn build(&self, builder: EngineBuilder) -> EngineBuilder {
+        let builder = builder.recording(self.recording).rollups(self.rollups.clone());
+        match self.retention {
+            Some(retention) => builder.event_retention(duration(retention)),
+            None => builder,
+        }
+    }
+
+    /// Whether the roll-ups alone know all about these pairs and this dimension.
+    fn sums_up(&self, asked: &Asked, by: Option<&str>) -> bool {
+        let mut names = asked.pairs.iter().map(|(name, _)| name.as_str()).chain(by);
+        !self.has_caps && !self.forgets && names.all(|name| self.declared.contains(&name))
+    }
+}
+
+fn setups() -> Vec<Setup> {
+    let brief = (2 * HOUR, 6 * HOUR, 3 * DAY);
+    vec![
+        Setup::new("the defaults"),
+        Setup::new("few events").keeping(40),
+        Setup::new("one event").keeping(1),
+        Setup::new("young events").keeping(200).retaining(HOUR),
+        Setup::new("two dimensions more")
+            .declaring(&["customer_id", "event_type", "model", "provider", "team_id", "tier"])
+            .keeping(300),
+        Setup::new("one dimension").declaring(&["customer_id"]).keeping(500),
+        Setup::new("no dimensions").declaring(&[]).keeping(500),
+        Setup::new("few values").capped(4, 200_000),
+        Setup::new("few values and events").capped(3, 9).keeping(60),
+        Setup::new("few combinations").capped(100_000, 12).keeping(400),
+        Setup::new("few rows").forgetting(150, 7 * DAY, 90 * DAY, 90 * DAY),
+        Setup::new("few rows and events").forgetting(60, DAY, 9 * DAY, 90 * DAY).keeping(100),
+        Setup::new("a short memory").forgetting(1_000_000, brief.0, brief.1, brief.2).keeping(100),
+        Setup::new("next to no memory").forgetting(9, MINUTE, HOUR, DAY).keeping(1),
+        Setup::new("everything at once")
+            .capped(5, 20)
+            .forgetting(400, brief.0, brief.1, brief.2)
+            .keeping(150)
+            .retaining(2 * HOUR),
+    ]
+}
+
+/// A meter of the engine, in the fold's words.
+#[derive(Clone, Debug)]
+struct Gauge {
+    id: String,
+    how: How,
+    of: &'static str,
+    pairs: Vec<(String, String)>,
+}
+
+/// An event as it was sent, to be sent again.
+#[derive(Clone, Debug)]
+struct Sent {
+    fact: Fact,
+    key: Option<String>,
+    stamp: Option<Nanos>,
+}
+
+struct History<'s> {
+    setup: &'s Setup,
+    engine: Engine,
+    clock: ManualClock,
+    dice: Dice,
+    /// The clock, which may be behind the engine's time.
+    at: Nanos,
+    accepted: Vec<Fact>,
+    ids: HashSet<EventId>,
+    sent: Vec<Sent>,
+    gauges: Vec<Gauge>,
+    made: u32,
+    refused: u32,
+    repeated: u32,
+    /// How many answers told of any events, in all and in part.
+    complete: u32,
+    partial: u32,
+}
+
+impl<'s> History<'s> {
+    fn new(setup: &'s Setup, seed: u64) -> Self {
+        let (engine, clock) = engine(|builder| rules(setup.build(builder)));
+        Self {
+            setup,
+            engine,
+            clock,
+            dice: Dice::new(seed),
+            at: START,
+            accepted: Vec::new(),
+            ids: HashSet::new(),
+            sent: Vec::new(),
+            gauges: Vec::new(),
+            made: 0,
+            refused: 0,
+            repeated: 0,
+            complete: 0,
+            partial: 0,
+        }
+    }
+
+    fn step(&mut self) {
+        self.pass_time();
+        match self.dice.below(100) {
+            0..=5 if !self.sent.is_empty() => {
+                let sent = self.dice.pick(&self.sent);
+                self.send(sent);
+            }
+            6 => self.change_meters(),
+            7 => self.send_batch(),
+            _ => {
+                let sent = self.draw();
+                self.send(sent);
+            }
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let dice = &mut self.dice;
+        let length = match dice.below(100) {
+            0 => DAY * Nanos::from(dice.below(3)),
+            1..=3 => HOUR * Nanos::from(dice.below(5)),
+            4..=20 => Nanos::from(dice.below(600)) * SECOND,
+            21..=22 => -Nanos::from(dice.below(90)) * SECOND,
+            23..=60 => Nanos::from(dice.below(40_000_000_000)),
+            _ => 0,
+        };
+        self.at += length;
+        self.clock.set(date(self.at));
+    }
+
+    fn draw(&mut self) -> Sent {
+        let dice = &mut self.dice;
+        let fact = draw_fact(dice, self.setup.customers);
+        let key = dice.chance(20).then(|| format!("key_{}", dice.below(1_000_000_000)));
+        let back = |dice: &mut Dice, most: Nanos| {
+            Nanos::from(dice.below(u64::try_from(most).expect("not so long")))
+        };
+        let stamp = match dice.below(100) {
+            0..=2 => Some(self.at - back(dice, 30 * DAY)),
+            3..=8 => Some(self.at - back(dice, 2 * DAY)),
+            9..=16 => Some(self.at - back(dice, HOUR)),
+            17..=19 => Some(self.at + back(dice, 23 * HOUR)),
+            20..=24 => Some((self.at - back(dice, DAY)).div_euclid(MINUTE) * MINUTE),
+            25 => Some(self.at + 2 * DAY),
+            _ => None,
+        };
+        let sent = Sent { fact, key, stamp };
+        if sent.key.is_some() {
+            self.sent.push(sent.clone());
+        }
+        sent
+    }
+
+    fn send(&mut self, sent: Sent) {
+        let event = sent.event();
+        let is_tracked = self.dice.chance(60);
+        // The engine's time, which does not step back.
+        let now = instant(self.engine.now());
+        let answer =
+            if is_tracked { self.engine.track(&event) } else { self.engine.record(&event) };
+        match answer.as_ref().map(|decision| (decision.outcome(), decision.event_id())) {
+            Err(_) | Ok((Outcome::Refused, _)) => self.refused += 1,
+            // The answer to a repeated key names the event that was counted.
+            Ok((Outcome::Replayed, _)) => self.repeated += 1,
+            Ok((Outcome::Admitted, id)) => {
+                assert!(self.ids.insert(id.expect("a name")), "each event has a name of its own");
+                self.accepted.push(sent.fact(now));
+            }
+        }
+    }
+
+    /// A batch is recorded whole, but for what is in it twice, or not at all.
+    fn send_batch(&mut self) {
+        let mut batch: Vec<Sent> = (0..self.dice.range(1, 20)).map(|_| self.draw()).collect();
+        let again = self.dice.pick(&batch);
+        batch.extend(again.key.is_some().then_some(again));
+        let events: Vec<Event<'_>> = batch.iter().map(Sent::event).collect();
+        let now = instant(self.engine.now());
+        let Ok(report) = self.engine.record_batch(&events) else {
+            self.refused += 1;
+            return;
+        };
+        let mut keys = HashSet::new();
+        batch.retain(|sent| sent.key.as_ref().is_none_or(|key| keys.insert(key.clone())));
+        assert_eq!(report.count, batch.len());
+        assert_eq!(report.events.len(), events.len());
+        for event in &report.events {
+            if let BatchEvent::New { id } = event {
+                let id = id.expect("a name");
+                assert!(self.ids.insert(id), "each event has a name of its own");
+            }
+        }
+        assert_eq!(report.count + report.duplicates, events.len());
+        let facts = batch.into_iter().map(|sent| sent.fact(now));
+        self.accepted.extend(facts);
+    }
+
+    fn change_meters(&mut self) {
+        let how = self.dice.pick(&How::ALL);
+        let of = match how {
+            How::Unique => self.dice.pick(&DIMENSIONS),
+            _ => self.dice.pick(&VALUES),
+        };
+        let mut pairs = draw_pairs(&mut self.dice, self.setup.customers);
+        pairs.truncate(2);
+        pairs.dedup_by(|a, b| a.0 == b.0);
+        let known = self.gauges.len();
+        match self.dice.below(4) {
+            0 if known > 2 => {
+                let place = self.place();
+                let gone = self.gauges.swap_remove(place);
+                self.engine.remove_meter(&gone.id).expect("nobody counts it");
+            }
+            1 if known > 0 => {
+                let place = self.place();
+                let id = self.gauges[place].id.clone();
+                let like = meter(how, of, &pairs);
+                let mut update = MeterUpdate::new().aggregation(like.aggregation).field(like.field);
+                update.event_filter = Some(like.event_filter);
+                self.engine.update_meter(&id, update).expect("a good change");
+                self.gauges[place] = Gauge { id, how, of, pairs };
+            }
+            _ if known < 12 => {
+                self.made += 1;
+                let id = format!("mtr_{}", self.made);
+                let new = meter(how, of, &pairs).id(id.as_str());
+                self.engine.add_meter(new).expect("a good meter");
+                self.gauges.push(Gauge { id, how, of, pairs });
+            }
+            _ => {}
+        }
+    }
+
+    fn place(&mut self) -> usize {
+        let known = u64::try_from(self.gauges.len()).expect("a few");
+        usize::try_from(self.dice.below(known)).expect("a few")
+    }
+}
+
+// What is asked, and what the answers must be.
+impl History<'_> {
+    fn ask(&mut self) {
+        let mut asked = self.draw_question();
+        match self.dice.below(10) {
+            0..=2 => self.ask_for_a_summary(&asked),
+            3..=5 => {
+                let by = self.dice.pick(&DIMENSIONS);
+                self.ask_for_a_breakdown(&asked, by);
+            }
+            6..=7 => {
+                let cut = self.dice.pick(&Cut::ALL);
+                asked.range = self.draw_range_for(cut);
+                let zone = self.dice.pick(&ZONES);
+                let anchor = self.dice.chance(50).then(|| self.dice.range(1, 31));
+                let anchor = anchor.and_then(|day| {
+                    NaiveDate::from_ymd_opt(2024, 1, u32::try_from(day).expect("a day"))
+                });
+                self.ask_for_a_series(&asked, cut, zone, anchor);
+            }
+            8 => self.ask_for_parts(&asked),
+            _ => self.ask_the_meters(&asked),
+        }
+    }
+
+    fn draw_question(&mut self) -> Asked {
+        let pairs = draw_pairs(&mut self.dice, self.setup.customers);
+        let (mut start, mut end) = (self.draw_instant(), self.draw_instant());
+        if start > end {
+            (start, end) = (end, start);
+        }
+        let mut range = start..end.max(start + 1);
+        match self.dice.below(10) {
+            0 => range = ALWAYS,
+            1 => range.start = ALWAYS.start,
+            2 => range.end = ALWAYS.end,
+            _ => {}
+        }
+        Asked { pairs, range }
+    }
+
+    /// An instant that is near something: an event, the edge of a bucket, now.
+    fn draw_instant(&mut self) -> Nanos {
+        let dice = &mut self.dice;
+        let mut at = if self.accepted.is_empty() || dice.chance(20) {
+            self.at
+        } else if dice.chance(50) {
+            // One of the newest.
+            let newest = self.accepted.len().saturating_sub(200);
+            dice.pick(&self.accepted[newest..]).at
+        } else {
+            dice.pick(&self.accepted).at
+        };
+        at = match dice.below(8) {
+            0 => at.div_euclid(MINUTE) * MINUTE,
+            1 | 2 => at.div_euclid(HOUR) * HOUR,
+            3 | 4 => at.div_euclid(DAY) * DAY,
+            5 => at - Nanos::from(dice.below(40)) * DAY,
+            _ => at,
+        };
+        at + dice.pick(&[-1, 0, 0, 0, 1])
+    }
+
+    /// A range of at most a few hundred buckets.
+    fn draw_range_for(&mut self, cut: Cut) -> Range<Nanos> {
+        let most = match cut {
+            Cut::Minute => 8 * HOUR,
+            Cut::Hour => 12 * DAY,
+            Cut::Day => 60 * DAY,
+            Cut::Week | Cut::Month => 150 * DAY,
+        };
+        let most = u64::try_from(most).expect("some months");
+        let length = match self.dice.below(3) {
+            0 => self.dice.below(100),
+            _ => self.dice.below(most),
+        };
+        let end = self.draw_instant() + Nanos::from(self.dice.below(100_000_000_000));
+        end - Nanos::from(length) - 1..end
+    }
+
+    /// Checks what an answer says that it covers, and returns it.
+    fn covered(&mut self, asked: &Asked, by: Option<&str>, covers: &limitry::Coverage) -> Asked {
+        let range = covered(covers);
+        let what = format!("{}: {asked:?} by {by:?} covers {range:?}", self.setup.name);
+        assert_eq!(covers.is_complete, range == asked.range, "{what}");
+        assert!(range.start >= asked.range.start && range.end <= asked.range.end, "{what}");
+        assert!(covers.is_complete || !self.knows_all(asked, by), "{what}");
+        let known = asked.during(range);
+        if self.accepted.iter().any(|fact| known.has(fact)) {
+            *(if covers.is_complete { &mut self.complete } else { &mut self.partial }) += 1;
+        }
+        known
+    }
+
+    /// Whether the engine has what it needs to know all that is asked for.
+    fn knows_all(&self, asked: &Asked, by: Option<&str>) -> bool {
+        let is_hour = |at: Nanos| at == ALWAYS.start || at == ALWAYS.end || at % HOUR == 0;
+        self.floor().is_none_or(|gone| gone < asked.range.start)
+            || self.setup.sums_up(asked, by)
+                && is_hour(asked.range.start)
+                && is_hour(asked.range.end)
+    }
+
+    /// The latest instant of the events that the log has dropped.
+    fn floor(&self) -> Option<Nanos> {
+        let gone = self.accepted.len() - self.engine.events().len();
+        self.accepted[..gone].iter().map(|fact| fact.at).max()
+    }
+
+    fn ask_for_a_summary(&mut self, asked: &Asked) {
+        let query = usage_query(asked, Tz::UTC, None);
+        let answer = self.engine.usage().summary(&query).expect("a good question");
+        let known = self.covered(asked, None, &answer.covers);
+        let expected = summary(&self.accepted, &known);
+        assert_eq!(sums(&answer.totals), expected, "{}: {asked:?}", self.setup.name);
+    }
+
+    fn ask_for_a_breakdown(&mut self, asked: &Asked, by: &str) {
+        let query = usage_query(asked, Tz::UTC, None);
+        let answer = self.engine.usage().breakdown(&query, by).expect("a good question");
+        let known = self.covered(asked, Some(by), &answer.covers);
+        let what = format!("{}: {known:?} by {by}: {answer:?}", self.setup.name);
+        let expected = breakdown(&self.accepted, &known, by);
+        assert_eq!(sums_of_rows(&answer), Sums::of_all(expected.values()), "{what}");
+        let order = |a: &limitry::BreakdownRow, b: &limitry::BreakdownRow| {
+            let by_events = b.totals.total_events.cmp(&a.totals.total_events);
+            by_events.then_with(|| a.dimension.cmp(&b.dimension)).is_lt()
+        };
+        assert!(answer.rows.is_sorted_by(order), "{what}");
+        for row in &answer.rows {
+            let (row, whole) = (sums(&row.totals), &expected[&row.dimension]);
+            if answer.other.is_none() || !self.setup.forgets {
+                assert_eq!(&row, whole, "{what}");
+            } else {
+                assert!((1..=whole.events).contains(&row.events), "{what}");
+            }
+        }
+        match &answer.other {
+            None => assert_eq!(answer.rows.len(), expected.len(), "{what}"),
+            Some(other) => assert!(self.setup.has_caps && other.total_events > 0, "{what}"),
+        }
+    }
+
+    fn ask_for_a_series(&mut self, asked: &Asked, cut: Cut, zone: Tz, anchor: Option<NaiveDate>) {
+        let query = usage_query(asked, zone, anchor);
+        let answer = self.engine.usage().timeseries(&query, interval(cut)).expect("so few points");
+        let buckets = cut.buckets(zone, anchor, &asked.range);
+        let what = format!("{}: {asked:?} by {cut:?} of {zone} {anchor:?}", self.setup.name);
+        let starts: Vec<Nanos> =
+            answer.points.iter().map(|point| instant(point.timestamp)).collect();
+        let expected: Vec<Nanos> = buckets.iter().map(|bucket| bucket.start).collect();
+        assert_eq!(starts, expected, "{what}");
+        let all = answer.points.iter().all(|point| point.is_complete);
+        assert_eq!(answer.covers.is_complete, all, "{what}");
+        let covers = covered(&answer.covers);
+        let expected = series(&self.accepted, asked, &buckets);
+        for ((point, bucket), expected) in answer.points.iter().zip(&buckets).zip(&expected) {
+            let (found, what) = (sums(&point.totals), format!("{what}: {bucket:?}"));
+            let part = bucket.start.max(asked.range.start)..bucket.end.min(asked.range.end);
+            if point.is_complete {
+                assert_eq!(&found, expected, "{what}");
+            } else {
+                assert!(found.events <= expected.events, "{what}");
+                assert!(!self.knows_all(&asked.during(part.clone()), None), "{what}");
+            }
+            let is_covered = part.start < covers.end && covers.start < part.end;
+            assert!(is_covered || found == Sums::default(), "{what}: covers {covers:?}");
+        }
+    }
+
+    /// The parts of a time add up to all of it.
+    fn ask_for_parts(&mut self, asked: &Asked) {
+        let ask = |asked: &Asked| {
+            let query = usage_query(asked, Tz::UTC, None);
+            self.engine.usage().summary(&query).expect("a good question")
+        };
+        let whole = ask(asked);
+        let mut cuts: Vec<Nanos> = (0..6).map(|_| self.draw_instant()).collect();
+        cuts.retain(|at| asked.range.contains(at) && *at > asked.range.start);
+        cuts.extend([asked.range.start, asked.range.end]);
+        cuts.sort_unstable();
+        cuts.dedup();
+        let parts: Vec<_> =
+            cuts.windows(2).map(|cut| self.ask_part(&asked.during(cut[0]..cut[1]))).collect();
+        if whole.covers.is_complete && parts.iter().all(Option::is_some) {
+            let parts = Sums::of_all(parts.iter().flatten());
+            assert_eq!(parts, sums(&whole.totals), "{}: {asked:?} {cuts:?}", self.setup.name);
+        }
+    }
+
+    /// The sums of a time, where all of it is known.
+    fn ask_part(&self, asked: &Asked) -> Option<Sums> {
+        let query = usage_query(asked, Tz::UTC, None);
+        let answer = self.engine.usage().summary(&query).expect("a good question");
+        answer.covers.is_complete.then(|| sums(&answer.totals))
+    }
+
+    fn ask_the_meters(&mut self, asked: &Asked) {
+        for gauge in self.gauges.clone() {
+            let query = meter_query(asked);
+            let answer = self.engine.meter(&gauge.id).query(&query).expect("a good question");
+            let mut meant = asked.clone();
+            meant.pairs.extend(gauge.pairs.clone());
+            let known = asked.during(covered(&answer.covers));
+            let what = format!("{}: {gauge:?} {asked:?} {:?}", self.setup.name, answer.covers);
+            let is_known = self.floor().is_none_or(|gone| gone < asked.range.start);
+            assert!(answer.covers.is_complete || !is_known, "{what}");
+            let expected = figure(&self.accepted, &meant.during(known.range), gauge.how, gauge.of);
+            assert_eq!(answer.value.millionths(), expected, "{what}");
+        }
+    }
+}
+
+/// Rules under which a part of what is drawn is refused, and some of it is an error.
+fn rules(builder: EngineBuilder) -> EngineBuilder {
+    let images = Metric::value("images");
+    builder
+        .rate_limit(RateLimit::new("burst", 6, Window::Minute).per("customer_id"))
+        .quota(Quota::new("tokens", Metric::TotalTokens, 90_000, Period::Day).per("customer_id"))
+        .quota(Quota::new("images", images, 60, Period::Hour).filter("model", "model_1"))
+        .quota(
+            Quota::new("balance", Metric::value("balance"), 9, Period::Week)
+                .filter("event_type", "tool_call")
+                .per("team_id"),
+        )
+}
+
+impl Sent {
+    /// What is counted where the engine takes it at this time of its own.
+    fn fact(self, now: Nanos) -> Fact {
+        Fact { at: self.stamp.unwrap_or(now), ..self.fact }
+    }
+
+    fn event(&self) -> Event<'static> {
+        let mut event = event(&self.fact);
+        if let Some(key) = &self.key {
+            event = event.idempotency_key(key.clone());
+        }
+        match self.stamp {
+            Some(stamp) => event.timestamp(date(stamp)),
+            None => event,
+        }
+    }
+}
+
+fn run(setup: &Setup, seed: u64, steps: u32) {
+    let name = setup.name;
+    println!("{name}: LIMITRY_SEED={seed}");
+    let mut history = History::new(setup, seed);
+    for _ in 0..steps {
+        history.step();
+        if history.dice.chance(25) {
+            history.ask();
+        }
+    }
+    for _ in 0..40 {
+        history.ask();
+    }
+    let all = Asked { pairs: Vec::new(), range: ALWAYS };
+    history.ask_for_a_summary(&all);
+    history.ask_the_meters(&all);
+    for by in DIMENSIONS {
+        history.ask_for_a_breakdown(&all, by);
+    }
+    let (accepted, refused) = (history.accepted.len(), history.refused);
+    assert!(history.repeated > 5, "some are retries");
+    let (complete, partial) = (history.complete, history.partial);
+    println!("{name}: {accepted} in, {refused} not; answers: {complete} whole, {partial} in part");
+    assert!(accepted > 100 && refused > 20, "the rules refuse some");
+    assert!(complete + partial > 5, "most answers tell of something");
+}
+
+#[test]
+fn every_answer_is_the_fold_of_the_accepted_events() {
+    let seed = seed("every_answer_is_the_fold_of_the_accepted_events", 1);
+    let (histories, steps) = if long() { (20, 3_000) } else { (6, 900) };
+    for case in 0..cases(histories) {
+        for setup in setups() {
+            run(&setup, seed.wrapping_add(case.into()), steps);
+        }
+    }
+}
+
+/// Sums by name have room for 1 000 names. What comes beyond is counted as what it is: values that
+/// are in no sum.
+#[test]
+fn values_of_names_beyond_the_cap_are_counted() {
+    let (engine, clock) = engine(|builder| builder.recording(Recording::Newest(700)));
+    let (named, steps) = (1_000, 1_100);
+    for number in 0..2 * steps {
+        let (name, customer) = (format!("value_{}", number % steps), number % steps / 64);
+        let event = Event::new(format!("c_{customer}"), "e").value(name, 2);
+        let _ = engine.record(&event).expect("a good event");
+        clock.advance(duration(7 * SECOND));
+    }
+    for range in [ALWAYS, START + 1..START + 30 * MINUTE + 1] {
+        let asked = Asked { pairs: Vec::new(), range };
+        let query = usage_query(&asked, Tz::UTC, None);
+        let totals = engine.usage().summary(&query).expect("a summary").totals;
+        let beyond = totals.total_events - u64::try_from(totals.values.len()).expect("few");
+        let is_all = asked.range == ALWAYS;
+        let expected = if is_all { 2 * (steps - named) } else { 0 };
+        assert_eq!(totals.other_values, expected);
+        assert_eq!(beyond, if is_all { 2 * steps - named } else { 0 });
+        let sum = if is_all { 4_u64 } else { 2 };
+        assert!(totals.values.values().all(|value| *value == sum));
+    }
+    // A meter has room for its name always, and says from when on it knows it.
+    let late = meter(How::Sum, "value_1050", &[]).id("mtr_late");
+    engine.add_meter(late).expect("a good meter");
+    let query = meter_query(&Asked { pairs: Vec::new(), range: ALWAYS });
+    for more in 0..3_i128 {
+        let answer = engine.meter("mtr_late").query(&query).expect("it is there");
+        let known = covered(&answer.covers);
+        let before = [1_050, 2_150].map(|number| START + number * 7 * SECOND);
+        let before = before.into_iter().filter(|at| known.contains(at)).count();
+        assert!(before > 0, "the log has the last");
+        let values = i128::try_from(before).expect("few") + more;
+        assert_eq!(answer.value.millionths(), 2_000_000 * values);
+        let _ = engine.record(&Event::new("c", "e").value("value_1050", 2)).expect("a good event");
+    }
+}

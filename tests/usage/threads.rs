@@ -1,0 +1,325 @@
+//! Goal: while threads record, every answer about usage is of one instant between two events:
+//! never more than was sent, never less than was there when it was asked, each event whole or not
+//! at all. When all is quiet, every answer is the fold of the accepted events.
+//!
+//! Method: every event has one token in, two out and three cents, so that a torn answer shows.
+//! Writers track, record and repeat events of their own and of each other, some of them late;
+//! readers put each breakdown and each series between two summaries. A thread moves the clock, and
+//! one adds and removes meters. Nothing sleeps and nothing waits for a wall clock.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::support::fold::{
+    ALWAYS, Asked, Cut, Fact, How, Sums, breakdown, figure, series, summary,
+};
+use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
+use crate::support::usage::{
+    draw_fact, draw_pairs, event, interval, meter, meter_query, sums, sums_of_rows, usage_query,
+};
+use crate::support::{Dice, START, date, duration, engine, long, seed};
+use chrono_tz::Tz;
+use limitry::{
+    Engine, Event, EventId, Interval, ManualClock, Meter, MeterQuery, RateLimit, Recording,
+    RollupOptions, UsageTotals, Window,
+};
+
+const WRITERS: usize = 3;
+const READERS: usize = 2;
+const CUSTOMERS: u64 = 5;
+const GROUPINGS: [&str; 5] = ["customer_id", "event_type", "model", "team_id", "nobody"];
+
+/// What the threads share.
+struct Scene {
+    engine: Engine,
+    clock: ManualClock,
+    accepted: Mutex<BTreeMap<EventId, Fact>>,
+    /// Those of batches, which give no ids.
+    in_batches: Mutex<Vec<Fact>>,
+    /// Sent before, with their keys.
+    sent: Mutex<Vec<(Fact, String)>>,
+    writing: AtomicUsize,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Scene {
+    fn new(recording: Recording, rollups: RollupOptions) -> Self {
+        let (engine, clock) = engine(|builder| {
+            builder
+                .recording(recording)
+                .rollups(rollups)
+                .meter(Meter::count("all").id("mtr_count"))
+                .meter(Meter::max("the largest", "images").id("mtr_max"))
+                .rate_limit(RateLimit::new("burst", 300, Window::Minute).per("customer_id"))
+        });
+        Self {
+            engine,
+            clock,
+            accepted: Mutex::default(),
+            in_batches: Mutex::default(),
+            sent: Mutex::default(),
+            writing: AtomicUsize::new(WRITERS),
+        }
+    }
+
+    fn run(&self, seed: u64, events: u32) {
+        thread::scope(|scope| {
+            for number in 0..WRITERS {
+                let mut dice = Dice::new(seed.wrapping_mul(31).wrapping_add(number as u64));
+                scope.spawn(move || {
+                    let _done = Done(&self.writing);
+                    (0..events).for_each(|_| self.write(&mut dice));
+                });
+            }
+            for number in 0..READERS {
+                let mut dice = Dice::new(seed.wrapping_mul(37).wrapping_add(number as u64));
+                scope.spawn(move || self.while_writing(|| self.read(&mut dice)));
+            }
+            scope.spawn(|| self.while_writing(|| self.clock.advance(duration(SECOND / 50))));
+            scope.spawn(|| {
+                let mut number = 0;
+                self.while_writing(|| {
+                    number += 1;
+                    self.change_meters(number);
+                });
+            });
+        });
+    }
+
+    fn while_writing(&self, mut act: impl FnMut()) {
+        while self.writing.load(Ordering::Acquire) > 0 {
+            act();
+            thread::yield_now();
+        }
+    }
+
+    fn write(&self, dice: &mut Dice) {
+        match dice.below(30) {
+            0..=3 => {
+                let sent = locked(&self.sent).clone();
+                if !sent.is_empty() {
+                    let (fact, key) = dice.pick(&sent);
+                    self.send(dice, fact, Some(key));
+                }
+            }
+            4 => {
+                let facts: Vec<Fact> = (0..dice.range(1, 40)).map(|_| self.draw(dice)).collect();
+                let events: Vec<Event<'_>> = facts.iter().map(|fact| stamped(fact, None)).collect();
+                let report = self.engine.record_batch(&events).expect("good events");
+                assert_eq!(report.count, facts.len());
+                locked(&self.in_batches).extend(facts);
+            }
+            number => {
+                let fact = self.draw(dice);
+                let key = (number < 12).then(|| format!("key_{}", dice.next()));
+                if let Some(key) = &key {
+                    locked(&self.sent).push((fact.clone(), key.clone()));
+                }
+                self.send(dice, fact, key);
+            }
+        }
+    }
+
+    fn draw(&self, dice: &mut Dice) -> Fact {
+        let mut fact = draw_fact(dice, CUSTOMERS);
+        (fact.input, fact.output, fact.total, fact.cost) =
+            (Some(1), Some(2), None, Some(3_000_000));
+        // So that a sum never falls.
+        fact.named.remove("balance");
+        let back = match dice.below(10) {
+            0 => 3 * DAY,
+            1..=3 => 2 * HOUR,
+            _ => MINUTE,
+        };
+        let back = dice.below(u64::try_from(back).expect("some days"));
+        fact.at = crate::support::usage::instant(self.engine.now()) - Nanos::from(back);
+        fact
+    }
+
+    fn send(&self, dice: &mut Dice, fact: Fact, key: Option<String>) {
+        let event = stamped(&fact, key);
+        let answer =
+            if dice.chance(60) { self.engine.track(&event) } else { self.engine.record(&event) };
+        let answer = answer.expect("a good event");
+        let Some(id) = answer.event_id() else { return };
+        let before = locked(&self.accepted).insert(id, fact.clone());
+        assert!(before.is_none_or(|before| before == fact), "an id names one event");
+    }
+
+    fn change_meters(&self, number: u32) {
+        let how = How::ALL[number as usize % How::ALL.len()];
+        let of = if how == How::Unique { "model" } else { "agents" };
+        let new = self.engine.add_meter(meter(how, of, &[])).expect("a good meter");
+        let id = new.id.expect("an id");
+        self.engine.meter(&id).query(&MeterQuery::new()).expect("it is there");
+        self.engine.remove_meter(&id).expect("nobody counts it");
+    }
+
+    fn summary(&self, asked: &Asked) -> Sums {
+        let query = usage_query(asked, Tz::UTC, None);
+        let answer = self.engine.usage().summary(&query).expect("a good question");
+        whole(&answer.totals);
+        sums(&answer.totals)
+    }
+
+    /// Every answer lies between the summary before it and the one after it.
+    fn read(&self, dice: &mut Dice) {
+        let mut asked = Asked { pairs: draw_pairs(dice, CUSTOMERS), range: draw_range(dice) };
+        if dice.chance(30) {
+            asked.pairs.clear();
+        }
+        let query = usage_query(&asked, Tz::UTC, None);
+        let usage = self.engine.usage();
+        let mut before = self.summary(&asked);
+        for _ in 0..3 {
+            let by = dice.pick(&GROUPINGS);
+            let rows = usage.breakdown(&query, by).expect("a good question");
+            rows.rows.iter().map(|row| &row.totals).chain(&rows.other).for_each(whole);
+            let found = sums_of_rows(&rows);
+            let after = self.summary(&asked);
+            assert_between(&before, &found, &after, &asked);
+            before = after;
+            if asked.range == ALWAYS {
+                continue;
+            }
+            let cut = dice.pick(&[Cut::Minute, Cut::Hour, Cut::Day]);
+            let points = usage.timeseries(&query, interval(cut)).expect("not too many").points;
+            points.iter().for_each(|point| whole(&point.totals));
+            let found: Vec<Sums> = points.iter().map(|point| sums(&point.totals)).collect();
+            let found = Sums::of_all(&found);
+            let after = self.summary(&asked);
+            assert_between(&before, &found, &after, &asked);
+            before = after;
+        }
+        let count = self.engine.meter("mtr_count").query(&meter_query(&asked));
+        let counted = count.expect("it is there").value;
+        let after = self.summary(&asked);
+        assert!(counted >= before.events && counted <= after.events);
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        let accepted = locked(&self.accepted);
+        accepted.values().chain(locked(&self.in_batches).iter()).cloned().collect()
+    }
+
+    /// Now that all is quiet.
+    fn settle(&self, seed: u64) {
+        let (mut dice, facts) = (Dice::new(seed), self.facts());
+        let usage = self.engine.usage();
+        for _ in 0..60 {
+            let asked =
+                Asked { pairs: draw_pairs(&mut dice, CUSTOMERS), range: draw_range(&mut dice) };
+            let query = usage_query(&asked, Tz::UTC, None);
+            assert_eq!(self.summary(&asked), summary(&facts, &asked), "{asked:?}");
+            for by in GROUPINGS {
+                let answer = usage.breakdown(&query, by).expect("a good question");
+                let expected = breakdown(&facts, &asked, by);
+                assert_eq!(sums_of_rows(&answer), Sums::of_all(expected.values()), "{asked:?}");
+                for row in &answer.rows {
+                    assert_eq!(sums(&row.totals), expected[&row.dimension], "{asked:?} by {by}");
+                }
+                assert!(answer.other.is_some() || answer.rows.len() == expected.len());
+            }
+            if asked.range != ALWAYS {
+                let answer = usage.timeseries(&query, Interval::Hour).expect("not too many");
+                let found = answer.points.iter().map(|point| sums(&point.totals));
+                let buckets = Cut::Hour.buckets(Tz::UTC, None, &asked.range);
+                assert!(found.eq(series(&facts, &asked, &buckets)), "{asked:?}");
+            }
+            for (id, how, of) in [("mtr_count", How::Count, "*"), ("mtr_max", How::Max, "images")] {
+                let answer = self.engine.meter(id).query(&meter_query(&asked)).expect("is there");
+                let expected = figure(&facts, &asked, how, of);
+                assert_eq!(answer.value.millionths(), expected, "{id} {asked:?}");
+            }
+        }
+    }
+}
+
+/// A writer that is done, or that failed.
+struct Done<'a>(&'a AtomicUsize);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+fn stamped(fact: &Fact, key: Option<String>) -> Event<'static> {
+    let event = event(fact).timestamp(date(fact.at));
+    match key {
+        Some(key) => event.idempotency_key(key),
+        None => event,
+    }
+}
+
+/// Ranges around the time of the test, on the edges of buckets and beside them.
+fn draw_range(dice: &mut Dice) -> Range<Nanos> {
+    let nanos = |dice: &mut Dice, most: Nanos| {
+        Nanos::from(dice.below(u64::try_from(most).expect("some days")))
+    };
+    let (start, end) = (START - nanos(dice, 3 * DAY), START + nanos(dice, 10 * MINUTE));
+    match dice.below(4) {
+        0 => ALWAYS,
+        1 => START.div_euclid(HOUR) * HOUR..(START + DAY).div_euclid(DAY) * DAY,
+        2 => start.div_euclid(MINUTE) * MINUTE..end,
+        _ => start..end,
+    }
+}
+
+/// No event is in an answer in part.
+fn whole(totals: &UsageTotals) {
+    let events = u128::from(totals.total_events);
+    let found = (
+        totals.total_input_tokens,
+        totals.total_output_tokens,
+        totals.total_tokens,
+        totals.total_cost_cents.millionths().unsigned_abs() / 1_000_000,
+    );
+    assert_eq!(found, (events, 2 * events, 3 * events, 3 * events), "{totals:?}");
+}
+
+fn assert_between(before: &Sums, found: &Sums, after: &Sums, asked: &Asked) {
+    let what = || format!("{asked:?}: {before:?} then {found:?} then {after:?}");
+    assert!(before.events <= found.events && found.events <= after.events, "{}", what());
+    for (name, sum) in &found.values {
+        assert!(after.values.get(name).is_some_and(|after| sum <= after), "{}", what());
+    }
+    for (name, sum) in &before.values {
+        assert!(found.values.get(name).is_some_and(|found| sum <= found), "{}", what());
+    }
+}
+
+fn hold(test: &str, default: u64, recording: Recording, rollups: &RollupOptions) {
+    let seed = seed(test, default);
+    let (rounds, events) = if long() { (4, 2_000) } else { (2, 900) };
+    for round in 0..rounds {
+        let scene = Scene::new(recording, rollups.clone());
+        scene.run(seed.wrapping_add(round), events);
+        scene.settle(seed);
+    }
+}
+
+#[test]
+fn answers_are_of_one_instant_and_in_the_end_exact() {
+    let test = "answers_are_of_one_instant_and_in_the_end_exact";
+    hold(test, 1, Recording::default(), &RollupOptions::new());
+}
+
+#[test]
+fn so_they_are_where_values_find_no_room() {
+    let rollups = RollupOptions::new().max_values(3).max_combinations(10).dimension("team_id");
+    let test = "so_they_are_where_values_find_no_room";
+    hold(test, 2, Recording::default(), &rollups);
+}
+
+#[test]
+fn so_they_are_where_only_the_log_can_tell() {
+    let test = "so_they_are_where_only_the_log_can_tell";
+    hold(test, 3, Recording::default(), &RollupOptions::new().dimensions([""; 0]));
+}

@@ -1,0 +1,14 @@
+//! Bodies, headers and errors as text, and input that means harm.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
+mod bodies;
+mod errors;
+mod headers;
+mod no_panic;
