@@ -64,7 +64,7 @@ pub enum OnFailure {
 /// An open store for [`EngineBuilder::durable`](crate::EngineBuilder::durable), and how the engine
 /// is to use it.
 ///
-/// The file is open, locked and checked from [`open`](Self::open) on; its contents are read when
+/// The file is open, locked and checked from `open` on; its contents are read when
 /// the engine is built. The engine then has one thread of its own, which writes to the store, and
 /// from the first [`Committed`](crate::Committed) on that is awaited another one, which wakes
 /// tasks.
@@ -181,7 +181,7 @@ impl Durable {
     }
 
     /// Sets a function that [`build`](crate::EngineBuilder::build) tells how far reading the store
-    /// has come. The check of pages comes before, in [`open`](Self::open), and is told to nobody.
+    /// has come. The check of pages comes before, in `open`, and is told to nobody.
     pub fn on_progress(mut self, tell: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.progress = Some(Box::new(tell));
         self

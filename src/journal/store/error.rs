@@ -44,7 +44,7 @@ pub enum StoreError {
         /// What is wrong with it.
         detail: Box<str>,
     },
-    /// The operating system, or the application's [`Storage`](crate::Storage), failed to open, read
+    /// The operating system, or the application's `Storage`, failed to open, read
     /// or write.
     #[error("{file}: {action}: {message}")]
     Io {
@@ -77,7 +77,7 @@ pub enum StoreError {
         detail: Box<str>,
     },
     /// A call came out of the caller's own code in the middle of the store's work, and would wait
-    /// for itself: out of a method of a [`Storage`](crate::Storage) what needs the store or waits
+    /// for itself: out of a method of a `Storage` what needs the store or waits
     /// for a commit, out of a function that is told of progress what needs the store to itself.
     #[error("{file}: {call} would wait for itself: it was called by {callback}")]
     WithinItself {

@@ -1,0 +1,51 @@
+//! The guide: what is worth reading once, in prose. There is no code here but examples.
+//!
+//! Start with [`cookbook`] to get something done, with [`decisions`] to know what an answer means,
+//! with [`guarantees`] to know what you can rely on.
+
+#[cfg(doc)]
+use crate::{
+    Algorithm, Clock, Decision, Enforcement, Engine, EngineBuilder, Event, EventError,
+    HeaderDialect, ManualClock, Meter, Metric, Outcome, Overflow, Period, Quota, QuotaUpdate,
+    RateLimit, RateLimitUpdate, RetryAfter, RollupOptions, RuleSet, SystemClock, bounds,
+};
+
+/// What holds, each promise with the tests that check it, and what is not promised.
+///
+#[doc = include_str!("guarantees.md")]
+pub mod guarantees {}
+
+/// What a decision means: outcomes, figures, time.
+///
+#[doc = include_str!("decisions.md")]
+pub mod decisions {}
+
+/// What a rule can say.
+///
+#[doc = include_str!("rules.md")]
+pub mod rules {}
+
+/// Common tasks, each with code that runs.
+///
+#[doc = include_str!("cookbook.md")]
+pub mod cookbook {}
+
+/// Who used what: one program with every question, and what answers cover.
+///
+#[doc = include_str!("usage.md")]
+pub mod usage {}
+
+/// What survives, and what can be lost: the feature `durable`.
+///
+#[doc = include_str!("durability.md")]
+pub mod durability {}
+
+/// What memory holds and what calls cost.
+///
+#[doc = include_str!("costs.md")]
+pub mod costs {}
+
+/// The engine's own figures and spans: the features `metrics` and `tracing`.
+///
+#[doc = include_str!("observability.md")]
+pub mod observability {}
