@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use crate::counters::{Match, Place};
+use crate::counters::{Match, RowAddress};
 use crate::event::{Dimension, Event};
 use crate::rules::OnMissing;
 
@@ -106,7 +106,7 @@ struct Filtered {
 /// The rules that match an event, and the rows that hold their counters.
 #[derive(Debug, Default)]
 pub(crate) struct Matches<'e> {
-    pub(crate) places: SmallVec<[Place<'e>; 4]>,
+    pub(crate) rows: SmallVec<[RowAddress<'e>; 4]>,
     /// By place.
     pub(crate) rules: SmallVec<[Match; 8]>,
     /// A rule that refuses the event, because it lacks a dimension.
@@ -230,19 +230,19 @@ impl Index {
                 }
                 continue;
             };
-            let new = self.place_of(indexed, Some(stated), hashes);
+            let new = self.address_of(indexed, Some(stated), hashes);
             let known = matches
-                .places
+                .rows
                 .iter()
                 .position(|place| place.group == new.group && place.values == new.values);
-            let place = known.unwrap_or(matches.places.len());
+            let place = known.unwrap_or(matches.rows.len());
             if known.is_none() {
-                matches.places.push(new);
+                matches.rows.push(new);
             }
             let place = u32::try_from(place).unwrap_or(u32::MAX);
-            matches.rules.push(Match { rule, place, judges });
+            matches.rules.push(Match { rule, row: place, judges });
         }
-        matches.rules.sort_by_key(|found| found.place);
+        matches.rules.sort_by_key(|found| found.row);
     }
 
     fn look(&self, shape: u32, hashes: &mut Hashes<'_, '_, '_>, found: &mut SmallVec<[Found; 8]>) {
@@ -309,20 +309,20 @@ impl Index {
             let Some(indexed) = self.rules.get(rule as usize) else { continue };
             if last_group != Some(indexed.group) {
                 last_group = Some(indexed.group);
-                place = u32::try_from(matches.places.len()).unwrap_or(u32::MAX);
-                matches.places.push(self.place_of(indexed, None, hashes));
+                place = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
+                matches.rows.push(self.address_of(indexed, None, hashes));
             }
-            matches.rules.push(Match { rule, place, judges });
+            matches.rules.push(Match { rule, row: place, judges });
         }
     }
 
     #[inline]
-    fn place_of<'e>(
+    fn address_of<'e>(
         &self,
         indexed: &Indexed,
         stated: Option<&'e str>,
         hashes: &mut Hashes<'e, '_, '_>,
-    ) -> Place<'e> {
+    ) -> RowAddress<'e> {
         let mut hash = mix(!0, u64::from(indexed.group));
         let mut values = Values::new();
         let partition = self.partitions.get(indexed.partition as usize);
@@ -333,7 +333,7 @@ impl Index {
             hash = mix(hash, of_value);
             values.push(value);
         }
-        Place { hash, group: indexed.group, values }
+        RowAddress { hash, group: indexed.group, values }
     }
 }
 

@@ -25,7 +25,7 @@ mod tests;
 
 pub(crate) use self::calendar_period::CalendarPeriod;
 pub(crate) use self::counter::SavedCounter;
-pub(crate) use self::counter::{ChangeTime, Checkpoints, Counter, MAX_AHEAD_SECONDS, Roster};
+pub(crate) use self::counter::{ChangeTime, Checkpoints, Counter, CounterSet, MAX_AHEAD_SECONDS};
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};
 pub(crate) use self::history::{History, Used};
@@ -33,13 +33,15 @@ pub(crate) use self::periods::{Ahead, Late, Periods};
 #[cfg(test)]
 pub(crate) use self::policy::Reading;
 pub(crate) use self::policy::{Figures, Policy};
-pub(crate) use self::saved::{SavedStart, SavedTake, SavedTakes, decode_takes, encode_takes};
+pub(crate) use self::saved::{
+    StoredCharge, StoredCharges, StoredStart, decode_charges, encode_charges,
+};
 pub(crate) use self::sliding_window::SlidingWindow;
 #[cfg(test)]
 pub(crate) use self::table::Astray;
-pub(crate) use self::table::{Checked, Checking, Part, Restoring, Retake};
 pub(crate) use self::table::{
-    Intent, Match, Place, Request, Start, Table, Take, Takes, Unsettled, Verdict,
+    Charge, Charges, Intent, Match, Request, RowAddress, Start, Table, Unsettled, Verdict,
 };
+pub(crate) use self::table::{Checked, Checking, Part, Restoring, Retake};
 pub(crate) use self::time::{At, Moment, Timeline};
 pub(crate) use self::token_bucket::TokenBucket;

@@ -13,7 +13,7 @@ use super::fixed_window::WindowUse;
 use super::periods::Bounds;
 use super::policy::Reading;
 use super::sliding_window::SlidingUse;
-use super::table::{Part, Start, Take};
+use super::table::{Charge, Part, Start};
 use super::time::{At, Moment};
 use crate::base::bytes::{take, take_u8, take_u64};
 use crate::base::format::Version;
@@ -33,7 +33,7 @@ const LOST: u8 = 1 << 7;
 /// What one rule was asked for and what it said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "they are the bits of a byte")]
-pub(crate) struct SavedTake {
+pub(crate) struct StoredCharge {
     /// The rule, as it was.
     pub(crate) revision: u32,
     pub(crate) cost: Cost,
@@ -52,7 +52,7 @@ pub(crate) struct SavedTake {
 
 /// What a counter of a key's own started from, before the event, where the key may have shared one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SavedStart {
+pub(crate) struct StoredStart {
     /// The rule, as it was.
     pub(crate) revision: u32,
     /// A state for each period of a quota, or the one that there is.
@@ -61,41 +61,42 @@ pub(crate) struct SavedStart {
 
 /// What a decision took.
 #[derive(Debug, Default)]
-pub(crate) struct SavedTakes {
-    pub(crate) takes: SmallVec<[SavedTake; 4]>,
+pub(crate) struct StoredCharges {
+    pub(crate) charges: SmallVec<[StoredCharge; 4]>,
     /// Almost always none.
-    pub(crate) starts: Vec<SavedStart>,
+    pub(crate) starts: Vec<StoredStart>,
 }
 
-impl SavedTakes {
+impl StoredCharges {
     pub(crate) fn new() -> Self {
         Self::default()
     }
 }
 
-impl Deref for SavedTakes {
-    type Target = [SavedTake];
+impl Deref for StoredCharges {
+    type Target = [StoredCharge];
 
-    fn deref(&self) -> &[SavedTake] {
-        &self.takes
+    fn deref(&self) -> &[StoredCharge] {
+        &self.charges
     }
 }
 
-/// Appends the takes of a decision at `at`, and what new counters started from; `revision` says the
+/// Appends the charges of a decision at `at`, and what new counters started from; `revision` says the
 /// rule's of a place in the rule set. Allocates nothing where `out` has the room.
-pub(crate) fn encode_takes(
-    (takes, starts): (&[Take], &[Start]),
+pub(crate) fn encode_charges(
+    (charges, starts): (&[Charge], &[Start]),
     at: &At,
     revision: impl Fn(u32) -> u32,
     out: &mut Vec<u8>,
 ) {
     // What a rule without a say did not count is nothing to anybody.
-    let said = |take: &&Take| take.judges() || take.is_written() || take.part().found_no_room();
-    varint::put(out, takes.iter().filter(said).count() as u64);
-    for take in takes.iter().filter(said) {
-        SavedTake::of(take, revision(take.rule), at).encode(at, out);
+    let said =
+        |charge: &&Charge| charge.judges() || charge.is_written() || charge.part().found_no_room();
+    varint::put(out, charges.iter().filter(said).count() as u64);
+    for charge in charges.iter().filter(said) {
+        StoredCharge::of(charge, revision(charge.rule), at).encode(at, out);
     }
-    let written = |rule| takes.iter().any(|take| take.rule == rule && take.is_written());
+    let written = |rule| charges.iter().any(|charge| charge.rule == rule && charge.is_written());
     for start in starts.iter().filter(|start| written(start.rule)) {
         varint::put(out, revision(start.rule).into());
         varint::put(out, start.images.len() as u64);
@@ -124,31 +125,31 @@ fn decode_image(bytes: &mut &[u8]) -> Option<Image> {
 }
 
 /// Takes what [`encode_takes`] appended, to the end; `None` where it is something else.
-pub(crate) fn decode_takes(
+pub(crate) fn decode_charges(
     version: Version,
     bytes: &mut &[u8],
     at: &At,
-    takes: &mut SavedTakes,
+    charges: &mut StoredCharges,
 ) -> Option<()> {
-    takes.takes.clear();
-    takes.starts.clear();
+    charges.charges.clear();
+    charges.starts.clear();
     for _ in 0..varint::take(bytes)? {
-        takes.takes.push(SavedTake::decode(version, bytes, at)?);
+        charges.charges.push(StoredCharge::decode(version, bytes, at)?);
     }
     while !bytes.is_empty() {
         let revision = varint::take_u32(bytes)?;
         let images = (0..varint::take(bytes)?).map(|_| decode_image(bytes));
-        takes.starts.push(SavedStart { revision, images: images.collect::<Option<_>>()? });
+        charges.starts.push(StoredStart { revision, images: images.collect::<Option<_>>()? });
     }
     Some(())
 }
 
-impl SavedTake {
-    pub(crate) fn of(take: &Take, revision: u32, at: &At) -> Self {
-        let Take { fits, reading, .. } = *take;
-        let (part, written) = (take.part(), take.is_written());
+impl StoredCharge {
+    pub(crate) fn of(charge: &Charge, revision: u32, at: &At) -> Self {
+        let Charge { fits, reading, .. } = *charge;
+        let (part, written) = (charge.part(), charge.is_written());
         let owes = at.recorded && part.judges() && matches!(reading, Reading::TokenBucket(_));
-        let cost = take.cost();
+        let cost = charge.cost();
         Self { revision, cost, fits, part, written, owes, in_slots: false, reading }
     }
 
@@ -313,9 +314,9 @@ mod tests {
         ]
     }
 
-    fn takes() -> Vec<SavedTake> {
-        let takes = readings().into_iter().enumerate().flat_map(|(place, reading)| {
-            (0_u32..32).map(move |bits| SavedTake {
+    fn charges() -> Vec<StoredCharge> {
+        let charges = readings().into_iter().enumerate().flat_map(|(place, reading)| {
+            (0_u32..32).map(move |bits| StoredCharge {
                 revision: u32::try_from(place).expect("few") * 1_000,
                 cost: Cost { units: (i128::MIN >> place) + 7, counts: bits & 1 > 0 },
                 fits: bits & 2 > 0,
@@ -331,7 +332,7 @@ mod tests {
                 reading,
             })
         });
-        takes.collect()
+        charges.collect()
     }
 
     #[test]
@@ -341,19 +342,19 @@ mod tests {
         let happened = [None, Some(Timestamp::new(-5, 3)), Some(Timestamp::MAX)];
         for (now, happened) in ends.iter().flat_map(|now| happened.map(|at| (*now, at))) {
             let at = timeline.at(now, happened);
-            for take in takes() {
+            for charge in charges() {
                 let mut bytes = Vec::new();
-                take.encode(&at, &mut bytes);
+                charge.encode(&at, &mut bytes);
                 let mut rest = &*bytes;
                 assert_eq!(
-                    SavedTake::decode(Version::NEWEST, &mut rest, &at),
-                    Some(take),
+                    StoredCharge::decode(Version::NEWEST, &mut rest, &at),
+                    Some(charge),
                     "{at:?}"
                 );
                 assert!(rest.is_empty());
                 for short in 0..bytes.len() {
                     assert_eq!(
-                        SavedTake::decode(
+                        StoredCharge::decode(
                             Version::NEWEST,
                             &mut bytes.get(..short).expect("short"),
                             &at
@@ -372,10 +373,10 @@ mod tests {
         let length = |reading| {
             let cost = Cost { units: 1, counts: true };
             let (fits, part, written, owes, in_slots) = (true, Part::Judges, true, false, false);
-            let take =
-                SavedTake { revision: 100, cost, fits, part, written, owes, in_slots, reading };
+            let charge =
+                StoredCharge { revision: 100, cost, fits, part, written, owes, in_slots, reading };
             let mut bytes = Vec::new();
-            take.encode(&at, &mut bytes);
+            charge.encode(&at, &mut bytes);
             bytes.len()
         };
         assert_eq!(length(Reading::TokenBucket([1_000, 7])), 13);
@@ -386,44 +387,44 @@ mod tests {
     #[test]
     fn other_bytes_are_no_takes() {
         let at = Timeline::starting(Timestamp::UNIX_EPOCH).at(Moment(0), None);
-        let mut takes = SavedTakes::new();
+        let mut charges = StoredCharges::new();
         for bytes in [&[][..], &[1], &[1, 7, 0, 0], &[1, 6, 0, 0], &[0xff; 30]] {
             assert_eq!(
-                decode_takes(Version::NEWEST, &mut &*bytes, &at, &mut takes),
+                decode_charges(Version::NEWEST, &mut &*bytes, &at, &mut charges),
                 None,
                 "{bytes:?}"
             );
         }
         let mut empty = &[0_u8][..];
-        assert_eq!(decode_takes(Version::NEWEST, &mut empty, &at, &mut takes), Some(()));
-        assert!(empty.is_empty() && takes.is_empty() && takes.starts.is_empty());
+        assert_eq!(decode_charges(Version::NEWEST, &mut empty, &at, &mut charges), Some(()));
+        assert!(empty.is_empty() && charges.is_empty() && charges.starts.is_empty());
     }
 
     #[test]
     fn what_a_counter_started_from_comes_back() {
         let at = Timeline::starting(Timestamp::UNIX_EPOCH).at(Moment(0), None);
-        let found = Match { rule: 3, place: 0, judges: true };
-        let mut take = Take::new(found, Cost { units: 1, counts: true });
-        take.write();
+        let found = Match { rule: 3, row: 0, judges: true };
+        let mut charge = Charge::new(found, Cost { units: 1, counts: true });
+        charge.write();
         let list = Image { is_list: true, ..Image::of(0, &[5; 62]) };
         let images = [Image::narrow(7, u64::MAX, 1), list];
         let start = |rule| Start { rule, images: images.iter().cloned().collect() };
         let mut bytes = Vec::new();
         // The second is of a rule that took nothing.
         let starts = [start(3), start(4)];
-        encode_takes((&[take], &starts), &at, |rule| rule + 10, &mut bytes);
-        let mut takes = SavedTakes::new();
-        let decode = |bytes: &[u8], takes: &mut SavedTakes| {
-            decode_takes(Version::NEWEST, &mut &*bytes, &at, takes)
+        encode_charges((&[charge], &starts), &at, |rule| rule + 10, &mut bytes);
+        let mut charges = StoredCharges::new();
+        let decode = |bytes: &[u8], charges: &mut StoredCharges| {
+            decode_charges(Version::NEWEST, &mut &*bytes, &at, charges)
         };
-        decode(&bytes, &mut takes).expect("what was encoded");
+        decode(&bytes, &mut charges).expect("what was encoded");
         let images = images.iter().cloned().collect();
-        assert_eq!(takes.starts, [SavedStart { revision: 13, images }]);
-        assert_eq!(takes.len(), 1);
+        assert_eq!(charges.starts, [StoredStart { revision: 13, images }]);
+        assert_eq!(charges.len(), 1);
         let mut alone = Vec::new();
-        encode_takes((&[take], &[]), &at, |rule| rule + 10, &mut alone);
+        encode_charges((&[charge], &[]), &at, |rule| rule + 10, &mut alone);
         for short in alone.len() + 1..bytes.len() {
-            assert_eq!(decode(&bytes[..short], &mut takes), None, "{short}");
+            assert_eq!(decode(&bytes[..short], &mut charges), None, "{short}");
         }
     }
 }

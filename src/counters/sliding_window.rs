@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::cell::{Cell, Image, Lump, Wide};
 use super::entries::{self, Entries, EntriesMut, Entry};
 use super::policy::Reading;
-use super::saved::SavedTake;
+use super::saved::StoredCharge;
 use super::time::{At, Moment};
 use crate::base::clock::NANOS_PER_SECOND;
 use crate::rules::Units;
@@ -390,13 +390,13 @@ impl SlidingWindow {
     }
 
     /// What a decision of long ago added.
-    pub(super) fn entry_of(&self, take: &SavedTake) -> Entry {
-        let time = match take.reading {
+    pub(super) fn entry_of(&self, charge: &StoredCharge) -> Entry {
+        let time = match charge.reading {
             Reading::SlidingWindow(read) => read.passes_at,
             _ => Moment::MAX,
         };
-        let time = if take.in_slots { self.end_of(self.cell_of(time)) } else { time };
-        Entry { time, amount: take.cost.units }
+        let time = if charge.in_slots { self.end_of(self.cell_of(time)) } else { time };
+        Entry { time, amount: charge.cost.units }
     }
 
     pub(super) fn is_rolling(&self) -> bool {

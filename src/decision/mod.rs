@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::compiled::snapshot::{CompiledRule, Snapshot};
-use crate::counters::{Ahead, At, Figures, Moment, Take, Takes, Timeline, Verdict};
+use crate::counters::{Ahead, At, Charge, Charges, Figures, Moment, Timeline, Verdict};
 use crate::headers::{HeaderDialect, Headers};
 use crate::log::EventId;
 use crate::rules::{Enforcement, Overflow, Rule, Units};
@@ -35,7 +35,7 @@ pub(crate) struct Sayings {
     /// Whether events are recorded.
     recorded: bool,
     /// In the order of the rules' places.
-    said: Takes,
+    said: Charges,
     /// The later periods in which rules of a refused event have seen use; almost always none.
     ahead: Vec<(u32, Ahead)>,
     rules: Rules,
@@ -70,7 +70,7 @@ impl Sayings {
         Self { said, ahead, rules: Rules::Alone(rules), ..*self }
     }
 
-    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Take)> {
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Charge)> {
         self.said.iter().enumerate().filter_map(|(place, said)| {
             let rule = match &self.rules {
                 Rules::Snapshot(snapshot) => snapshot.rule(said.rule),
@@ -81,7 +81,7 @@ impl Sayings {
         })
     }
 
-    fn figures(&self, rule: &CompiledRule, said: &Take) -> Figures {
+    fn figures(&self, rule: &CompiledRule, said: &Charge) -> Figures {
         rule.counter.policy.figures(&said.reading, self.at, self.timeline)
     }
 
@@ -93,7 +93,7 @@ impl Sayings {
     fn rate_limit<'d>(
         &self,
         rule: &'d CompiledRule,
-        said: &Take,
+        said: &Charge,
         exceeded: Exceeded,
     ) -> Option<RateLimitStatus<'d>> {
         let Rule::RateLimit(definition) = &rule.rule else { return None };
@@ -112,7 +112,7 @@ impl Sayings {
     fn quota<'d>(
         &self,
         rule: &'d CompiledRule,
-        said: &Take,
+        said: &Charge,
         exceeded: Exceeded,
     ) -> Option<QuotaStatus<'d>> {
         let Rule::Quota(definition) = &rule.rule else { return None };
@@ -131,7 +131,7 @@ impl Sayings {
     }
 
     /// What headers may say of a rule; nothing of one without a limit.
-    fn tell<'d>(&self, rule: &'d CompiledRule, said: &Take) -> Option<Told<'d>> {
+    fn tell<'d>(&self, rule: &'d CompiledRule, said: &Charge) -> Option<Told<'d>> {
         let limit = rule.rule.limit()?;
         let figures = self.figures(rule, said);
         let moment = |said| self.rule_passes_at(rule, said, self.at.now).unwrap_or(Moment::MAX);
@@ -174,11 +174,11 @@ impl Sayings {
         }
     }
 
-    fn refusing_kind(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Take)> {
+    fn refusing_kind(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Charge)> {
         self.statuses().filter(|(rule, _)| rule.counter.enforcement == Enforcement::Hard)
     }
 
-    fn rule_passes_at(&self, rule: &CompiledRule, said: &Take, from: Moment) -> Option<Moment> {
+    fn rule_passes_at(&self, rule: &CompiledRule, said: &Charge, from: Moment) -> Option<Moment> {
         let policy = &rule.counter.policy;
         // A key without room passes, whatever it brings.
         if said.is_crowded() && rule.rule.overflow() == Overflow::Allow {
@@ -271,13 +271,13 @@ impl Kept {
 impl Decision {
     /// A decision that is to be made: it is filled in where it lies, because it is large.
     pub(crate) fn pending(at: At, asked: Moment, timeline: Timeline, recorded: bool) -> Self {
-        let (said, ahead, rules) = (Takes::new(), Vec::new(), Rules::Unset);
+        let (said, ahead, rules) = (Charges::new(), Vec::new(), Rules::Unset);
         let sayings = Sayings { at, asked, timeline, recorded, said, ahead, rules };
         Self { outcome: Outcome::Refused, event_id: None, log_place: None, sayings }
     }
 
     /// What the rules are asked for, and say.
-    pub(crate) fn takes(&mut self) -> &mut Takes {
+    pub(crate) fn charges(&mut self) -> &mut Charges {
         &mut self.sayings.said
     }
 
@@ -315,7 +315,7 @@ impl Decision {
     }
 
     /// The rules that matched, and what each said.
-    pub(crate) fn said(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Take)> {
+    pub(crate) fn said(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Charge)> {
         self.sayings.statuses()
     }
 

@@ -81,8 +81,8 @@ impl EngineFigures {
         table: &Table,
     ) {
         let outcomes = match intent {
-            Intent::Take => &self.tracks,
-            Intent::Look | Intent::Stand => &self.checks,
+            Intent::Track => &self.tracks,
+            Intent::Check | Intent::Standing => &self.checks,
             Intent::Record => &self.records,
         };
         match answer {
@@ -94,7 +94,7 @@ impl EngineFigures {
             Err(_) => outcomes.error.add(1),
         }
         if let Ok(decision) = answer
-            && !intent.only_looks()
+            && !intent.is_read_only()
             && !decision.is_replay()
         {
             self.recorded.add(u64::from(decision.event_id().is_some()));
@@ -112,16 +112,16 @@ impl EngineFigures {
 }
 
 fn count_by_rule(decision: &Decision) {
-    for (compiled, take) in decision.said() {
+    for (compiled, charge) in decision.said() {
         let figures = &compiled.figures;
-        if take.is_crowded() {
+        if charge.is_crowded() {
             figures.count(|counts| counts.overflow.add(1));
         }
         if !decision.is_allowed() {
-            if !take.fits && compiled.counter.enforcement == Enforcement::Hard {
+            if !charge.fits && compiled.counter.enforcement == Enforcement::Hard {
                 figures.count(|counts| counts.refusals.add(1));
             }
-        } else if compiled.counter.policy.is_near_limit(&take.reading, decision.at()) {
+        } else if compiled.counter.policy.is_near_limit(&charge.reading, decision.at()) {
             figures.count(|counts| counts.near_limit.add(1));
         }
     }

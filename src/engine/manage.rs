@@ -460,7 +460,7 @@ impl Change<'_> {
         engine.snapshot.store(Arc::clone(&snapshot));
         engine.table.open(version);
         if convert {
-            engine.table.convert(&snapshot.roster, at.now);
+            engine.table.convert(&snapshot.counters, at.now);
         }
         if convert || refill {
             engine.rules_change();

@@ -12,7 +12,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::compiled::index::Matches;
 use crate::compiled::snapshot::{CompiledRule, Compiler, Snapshot};
 use crate::counters::{
-    At, History, Intent, MAX_AHEAD_SECONDS, Request, Start, Table, Take, Unsettled,
+    At, Charge, History, Intent, MAX_AHEAD_SECONDS, Request, Start, Table, Unsettled,
 };
 use crate::decision::{Decision, Standing};
 use crate::error::{EventError, TrackError};
@@ -91,7 +91,7 @@ impl Engine {
     /// which not all is recorded; the idempotency key was used for another payload. Nothing is
     /// counted then. A refusal is not an error.
     pub fn track(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
-        self.once(event, Intent::Take)
+        self.once(event, Intent::Track)
     }
 
     /// Answers what [`track`](Self::track) would, with the same outcome and figures, and takes and
@@ -100,7 +100,7 @@ impl Engine {
     /// # Errors
     /// As `track`.
     pub fn check(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
-        self.counted(Intent::Look, || self.look(event))
+        self.counted(Intent::Check, || self.look(event))
     }
 
     /// Counts and records an event whatever the rules say: metering without enforcement.
@@ -123,7 +123,7 @@ impl Engine {
     #[must_use = "each may be a refusal, a replay or an error"]
     pub fn track_batch(&self, events: &[Event<'_>]) -> Vec<Result<Decision, TrackError>> {
         let at_once =
-            |event| self.counted(Intent::Take, || self.answer_at_once(event, Intent::Take));
+            |event| self.counted(Intent::Track, || self.answer_at_once(event, Intent::Track));
         let answers = events.iter().map(at_once).collect();
         self.all_acknowledged(answers)
     }
@@ -140,7 +140,7 @@ impl Engine {
     pub fn standing(&self, event: &Event<'_>) -> Result<Standing, TrackError> {
         event.validate()?;
         let now = self.read_clock();
-        let decision = self.settle(event, Intent::Stand, now, |_| Cost::NOTHING)?;
+        let decision = self.settle(event, Intent::Standing, now, |_| Cost::NOTHING)?;
         Ok(decision.into_standing())
     }
 
@@ -213,12 +213,12 @@ impl Engine {
         event.validate()?;
         let now = self.read_clock();
         let Some(key) = CustomerKey::of(event) else {
-            return self.decide(event, Intent::Look, now);
+            return self.decide(event, Intent::Check, now);
         };
         if let Some(known) = self.find_key(key, event, now.moment)? {
             return Ok(known);
         }
-        let decision = self.decide(event, Intent::Look, now);
+        let decision = self.decide(event, Intent::Check, now);
         // Looked for again: an answer that was given meanwhile is the answer.
         match self.find_key(key, event, now.moment)? {
             Some(known) => Ok(known),
@@ -277,29 +277,29 @@ impl Engine {
             {
                 return Err(missing_dimension(compiled, event).into());
             }
-            let takes = decision.takes();
-            takes.clear();
+            let charges = decision.charges();
+            charges.clear();
             // What is not taken is nothing to the rules that only count.
             let asked = matches.rules.iter();
-            for found in asked.filter(|found| found.judges || !intent.only_looks()) {
+            for found in asked.filter(|found| found.judges || !intent.is_read_only()) {
                 let Some(compiled) = snapshot.rule(found.rule) else { continue };
-                takes.push(Take::new(*found, cost(compiled)));
+                charges.push(Charge::new(*found, cost(compiled)));
             }
             let recorded = self.ledger.as_deref();
             let recorded =
                 recorded.map(|ledger| Recorded { ledger, snapshot: &snapshot, timeline });
             let request = Request {
-                roster: &snapshot.roster,
+                counters: &snapshot.counters,
                 intent,
                 now: now.moment,
                 happened,
-                places: &matches.places,
+                rows: &matches.rows,
                 history: recorded.as_ref().map(|recorded| recorded as &dyn History),
             };
-            let keep = |at: At, takes: &[Take], starts: &[Start]| {
-                self.keep(event, at, (takes, starts), &snapshot)
+            let keep = |at: At, charges: &[Charge], starts: &[Start]| {
+                self.keep(event, at, (charges, starts), &snapshot)
             };
-            let settled = self.table.settle(&request, takes, keep);
+            let settled = self.table.settle(&request, charges, keep);
             drop(matches);
             match settled {
                 Ok(verdict) => {

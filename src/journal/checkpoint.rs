@@ -193,7 +193,7 @@ impl Shards {
             let snapshot = sources.snapshot.load();
             let (table, end) = (&sources.table, || sources.queue.end());
             let saved =
-                table.save_shard(self.next, &snapshot.roster, self.now, end, &mut self.bytes);
+                table.save_shard(self.next, &snapshot.counters, self.now, end, &mut self.bytes);
             let Some(saved) = saved else {
                 self.bytes.truncate(mark);
                 // The rules are being changed: a few microseconds.

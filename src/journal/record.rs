@@ -1,7 +1,7 @@
 //! A record of the log: an event, its idempotency key, and how each rule counted it.
 //!
 //! ```text
-//! flags (1) | engine's time (8) | shift (8) | key length (2) and key | length (4) and takes |
+//! flags (1) | engine's time (8) | shift (8) | key length (2) and key | length (4) and charges |
 //! packed event
 //! ```
 //!
@@ -13,7 +13,7 @@ use std::cell::Cell;
 use crate::base::bytes::{take, take_u8, take_u16, take_u32, take_u64};
 use crate::base::clock::Timestamp;
 use crate::base::format::Version;
-use crate::counters::{At, Moment, SavedTakes, Timeline, decode_takes};
+use crate::counters::{At, Moment, StoredCharges, Timeline, decode_charges};
 use crate::log::Stored;
 
 /// The event brought its own timestamp.
@@ -40,7 +40,7 @@ pub(crate) struct Head(Vec<u8>);
 impl Head {
     /// Writes a head; `takes` appends how each rule counted the event. Allocates nothing on a
     /// thread that wrote one before.
-    pub(crate) fn new(at: &At, key: Option<&str>, takes: impl FnOnce(&mut Vec<u8>)) -> Self {
+    pub(crate) fn new(at: &At, key: Option<&str>, charges: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.clear();
         let explicit = if at.explicit { EXPLICIT } else { 0 };
@@ -59,7 +59,7 @@ impl Head {
         let mark = buffer.len();
         buffer.extend_from_slice(&[0; 4]);
         let start = buffer.len();
-        takes(&mut buffer);
+        charges(&mut buffer);
         let length = buffer.len().saturating_sub(start);
         if let Some(place) = buffer.get_mut(mark..start) {
             place.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
@@ -84,7 +84,7 @@ impl Drop for Head {
 /// A record as it was read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'r> {
-    /// The format of its takes and its event.
+    /// The format of its charges and its event.
     pub(crate) version: Version,
     /// The engine's time, in nanoseconds on its time line.
     pub(crate) now: u64,
@@ -93,7 +93,7 @@ pub(crate) struct Record<'r> {
     /// The event brought its own timestamp.
     pub(crate) is_explicit: bool,
     pub(crate) key: Option<&'r str>,
-    pub(crate) takes: &'r [u8],
+    pub(crate) charges: &'r [u8],
     pub(crate) event: &'r [u8],
 }
 
@@ -114,8 +114,8 @@ impl<'r> Record<'r> {
     }
 
     /// How each rule counted it, in the decision at `at`; `None` where that is damaged.
-    pub(crate) fn read_takes(&self, at: &At, takes: &mut SavedTakes) -> Option<()> {
-        decode_takes(self.version, &mut &*self.takes, at, takes)
+    pub(crate) fn read_charges(&self, at: &At, charges: &mut StoredCharges) -> Option<()> {
+        decode_charges(self.version, &mut &*self.charges, at, charges)
     }
 
     /// Reads a record; `None` where the bytes are not one.
@@ -133,9 +133,9 @@ impl<'r> Record<'r> {
             key = Some(str::from_utf8(take(&mut bytes, usize::from(length))?).ok()?);
         }
         let length = usize::try_from(take_u32(&mut bytes)?).ok()?;
-        let takes = take(&mut bytes, length)?;
+        let charges = take(&mut bytes, length)?;
         let is_explicit = flags & EXPLICIT != 0;
-        Some(Self { version, now, shift, is_explicit, key, takes, event: bytes })
+        Some(Self { version, now, shift, is_explicit, key, charges, event: bytes })
     }
 }
 
@@ -151,10 +151,10 @@ mod tests {
             shift in proptest::option::of(1..u64::MAX),
             explicit: bool,
             key in proptest::option::of(".{0,80}"),
-            takes: Vec<u8>,
+            charges: Vec<u8>,
             event: Vec<u8>,
         ) {
-            let takes_out = |out: &mut Vec<u8>| out.extend_from_slice(&takes);
+            let takes_out = |out: &mut Vec<u8>| out.extend_from_slice(&charges);
             let shift = shift.unwrap_or(0);
             let timeline = Timeline::starting(Timestamp::UNIX_EPOCH).shifted(shift);
             let happened = explicit.then_some(Timestamp::UNIX_EPOCH);
@@ -166,7 +166,7 @@ mod tests {
                 (record.now, record.shift, record.is_explicit, record.key),
                 (now, shift, explicit, key.as_deref())
             );
-            prop_assert_eq!((record.takes, record.event), (&takes[..], &event[..]));
+            prop_assert_eq!((record.charges, record.event), (&charges[..], &event[..]));
         }
 
         #[test]

@@ -13,7 +13,7 @@ use crate::compiled::index::row_hash;
 use crate::compiled::snapshot::saved::{RestoredRules, Revisions, RuleRows, UnreadableRow};
 use crate::compiled::snapshot::{Compiler, Snapshot};
 use crate::counters::{
-    ChangeTime, Late, MAX_AHEAD_SECONDS, Moment, Restoring, SavedTakes, Table, Timeline,
+    ChangeTime, Late, MAX_AHEAD_SECONDS, Moment, Restoring, StoredCharges, Table, Timeline,
 };
 use crate::event::Dimension;
 use crate::idempotency::stored::StoredKeys;
@@ -232,7 +232,7 @@ pub(super) fn recover_from(
         settings.idempotency_retention,
         settings.idempotency_max_keys,
     );
-    let restoring = Restoring { roster: &snapshot.roster, end: timeline.at(now, None) };
+    let restoring = Restoring { counters: &snapshot.counters, end: timeline.at(now, None) };
     let mut reader =
         Reader::new(settings, store, timeline, &table, restoring, (&revisions, &snapshot));
     std::thread::scope(|scope| {
@@ -255,10 +255,10 @@ pub(super) fn recover_from(
         Ledger::restored(identity.name, settings.hasher.clone(), log, rollups)
     });
     if timeline.shift() > 0 {
-        snapshot.roster.was_set_back();
+        snapshot.counters.was_set_back();
     }
     let was = timeline.shifted(rows.shift).second(now);
-    snapshot.roster.may_have_missed(was.saturating_add(MAX_AHEAD_SECONDS));
+    snapshot.counters.may_have_missed(was.saturating_add(MAX_AHEAD_SECONDS));
     table.start_at(now);
     table.open(1);
     let state = State::starting(from, (checkpoint_bytes, tail_bytes), now);
@@ -351,7 +351,7 @@ struct Reader<'r> {
     dropped: Dropped,
     checkpoint_bytes: u64,
     tail_bytes: u64,
-    takes: SavedTakes,
+    charges: StoredCharges,
     /// How far the time line was ahead of the calendar at the last record.
     last_shift: u64,
 }
@@ -391,7 +391,7 @@ impl<'r> Reader<'r> {
             dropped: Dropped::new(),
             checkpoint_bytes: 0,
             tail_bytes: 0,
-            takes: SavedTakes::new(),
+            charges: StoredCharges::new(),
             last_shift: 0,
         }
     }
@@ -532,10 +532,10 @@ impl<'r> Reader<'r> {
         if place >= self.from {
             let bytes = u64::try_from(bytes.len()).ok()?;
             self.tail_bytes = self.tail_bytes.saturating_add(bytes);
-            record.read_takes(&at, &mut self.takes)?;
+            record.read_charges(&at, &mut self.charges)?;
             let into = (self.table, &self.restoring, &self.settings.hasher);
             let value = |dimension: &Dimension| event.dimension(dimension);
-            self.revisions.redo(into, (place, &at), &self.takes, value).ok()?;
+            self.revisions.redo(into, (place, &at), &self.charges, value).ok()?;
         }
         let now = record.timeline(self.timeline).timestamp(at.now);
         if place >= self.fold_from

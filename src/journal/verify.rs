@@ -10,7 +10,7 @@ use super::recovery::{RECORDS_A_WORD, Recovered, Settings, damaged, recover_from
 use crate::base::progress::Progress;
 use crate::compiled::snapshot::Snapshot;
 use crate::compiled::snapshot::saved::Revisions;
-use crate::counters::{Checking, Moment, SavedTakes, Table};
+use crate::counters::{Checking, Moment, StoredCharges, Table};
 use crate::event::Dimension;
 use crate::journal::store::{Chunk, Contents, StoreError};
 use crate::log::{Bounds, Dropped, MemoryLog};
@@ -86,7 +86,7 @@ fn fold(
             .then(|| rollups_anew(&settings.rollups, &snapshot, &Dropped::new())),
         start: None,
         is_complete,
-        takes: SavedTakes::new(),
+        charges: StoredCharges::new(),
         shift: 0,
         states: 0,
     };
@@ -113,7 +113,7 @@ struct Fold<'f> {
     rollups: Option<Rollups>,
     start: Option<Moment>,
     is_complete: bool,
-    takes: SavedTakes,
+    charges: StoredCharges,
     /// How far the time line was ahead of the calendar at the last record.
     shift: u64,
     states: u64,
@@ -151,15 +151,15 @@ impl Fold<'_> {
         let event = record.stored().ok_or(None)?;
         let (timeline, timestamp) = (record.timeline(self.table.timeline()), event.timestamp());
         let at = record.at(timeline, timestamp);
-        record.read_takes(&at, &mut self.takes).ok_or(None)?;
+        record.read_charges(&at, &mut self.charges).ok_or(None)?;
         let checking = Checking {
-            roster: &self.snapshot.roster,
+            counters: &self.snapshot.counters,
             complete: self.is_complete,
             start: *self.start.get_or_insert(at.now),
         };
         let with = (&self.table, &checking, &self.settings.hasher);
         let value = |dimension: &Dimension| event.dimension(dimension);
-        let checked = self.revisions.check(with, (place, &at), &self.takes, value);
+        let checked = self.revisions.check(with, (place, &at), &self.charges, value);
         let checked = checked.map_err(|revision| {
             Some(format!("it was counted by revision {revision} of a rule, which is not there"))
         })?;

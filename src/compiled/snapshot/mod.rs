@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use crate::base::calendar::Calendar;
 use crate::compiled::index::{Entry, Index, Seen};
 use crate::counters::{
-    CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Late,
-    Periods, Policy, Roster, SlidingWindow, Timeline, TokenBucket,
+    CalendarPeriod, ChangeTime, Checkpoints, Counter, CounterSet, FixedWindow, Gauge, GaugePeriod,
+    Late, Periods, Policy, SlidingWindow, Timeline, TokenBucket,
 };
 use crate::event::Dimension;
 use crate::rules::{
@@ -113,7 +113,7 @@ pub(crate) struct Snapshot {
     pub(crate) rules: Box<[Arc<CompiledRule>]>,
     pub(crate) meters: Arc<Meters>,
     pub(crate) index: Index,
-    pub(crate) roster: Roster,
+    pub(crate) counters: CounterSet,
 }
 
 impl Snapshot {
@@ -129,7 +129,11 @@ impl Snapshot {
         Self {
             version,
             index: Index::new(&entries, hasher),
-            roster: Roster::new(version, since, rules.iter().map(|compiled| &compiled.counter)),
+            counters: CounterSet::new(
+                version,
+                since,
+                rules.iter().map(|compiled| &compiled.counter),
+            ),
             rules: rules.into(),
             meters,
         }

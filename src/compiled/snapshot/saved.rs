@@ -16,8 +16,8 @@ use super::{CompiledRule, Compiler, Groups, Snapshot};
 use crate::base::format::Version;
 use crate::compiled::index::row_hash;
 use crate::counters::{
-    At, Checked, Checking, Checkpoints, Counter, Late, Part, Restoring, Retake, Roster,
-    SavedCounter, SavedStart, SavedTake, SavedTakes, Table, Timeline,
+    At, Checked, Checking, Checkpoints, Counter, CounterSet, Late, Part, Restoring, Retake,
+    SavedCounter, StoredCharge, StoredCharges, StoredStart, Table, Timeline,
 };
 use crate::event::Dimension;
 use crate::journal::store::{StateChange, StateTable};
@@ -144,20 +144,20 @@ impl Revisions {
         &self,
         (table, restoring, hasher): (&Table, &Restoring<'_>, &ahash::RandomState),
         when: (u64, &At),
-        takes: &SavedTakes,
+        charges: &StoredCharges,
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<(), u32> {
-        self.note_misses(restoring.roster, when.1, takes)?;
-        self.starts(takes, &dimension, |rule, values, start| {
+        self.note_misses(restoring.counters, when.1, charges)?;
+        self.starts(charges, &dimension, |rule, values, start| {
             let row = (row_hash(hasher, rule.group, values), rule.group, values);
             table.redo_start(restoring, when, row, (&rule.counter, start));
         })?;
-        self.rows(takes, dimension, |rule, values, takes| match values {
+        self.rows(charges, dimension, |rule, values, charges| match values {
             Some(values) => {
                 let hash = row_hash(hasher, rule.group, values);
-                table.redo(restoring, when, (hash, rule.group, values), takes);
+                table.redo(restoring, when, (hash, rule.group, values), charges);
             }
-            None => takes.iter().for_each(|take| table.redo_shared(restoring, when, *take)),
+            None => charges.iter().for_each(|charge| table.redo_shared(restoring, when, *charge)),
         })
     }
 
@@ -166,23 +166,23 @@ impl Revisions {
         &self,
         (table, checking, hasher): (&Table, &Checking<'_>, &ahash::RandomState),
         when: (u64, &At),
-        takes: &SavedTakes,
+        charges: &StoredCharges,
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<Checked, u32> {
         let mut checked = Checked::default();
-        self.note_misses(checking.roster, when.1, takes)?;
-        self.starts(takes, &dimension, |rule, values, start| {
+        self.note_misses(checking.counters, when.1, charges)?;
+        self.starts(charges, &dimension, |rule, values, start| {
             let row = (row_hash(hasher, rule.group, values), rule.group, values);
             table.check_start(checking, when, row, (&rule.counter, start));
         })?;
-        self.rows(takes, dimension, |rule, values, takes| match values {
+        self.rows(charges, dimension, |rule, values, charges| match values {
             Some(values) => {
                 let row = (row_hash(hasher, rule.group, values), rule.group, values);
-                table.check(checking, when, row, takes, &mut checked);
+                table.check(checking, when, row, charges, &mut checked);
             }
             None => {
-                for take in takes {
-                    table.check_shared(checking, when, *take, &mut checked);
+                for charge in charges {
+                    table.check_shared(checking, when, *charge, &mut checked);
                 }
             }
         })?;
@@ -190,10 +190,15 @@ impl Revisions {
     }
 
     /// Lets counters know of the events that their keys' own ones do not have.
-    fn note_misses(&self, roster: &Roster, at: &At, takes: &[SavedTake]) -> Result<(), u32> {
-        for take in takes.iter().filter(|take| take.part.found_no_room()) {
-            let rule = self.get(take.revision).ok_or(take.revision)?;
-            roster.misses(&rule.counter, at.second);
+    fn note_misses(
+        &self,
+        counters: &CounterSet,
+        at: &At,
+        charges: &[StoredCharge],
+    ) -> Result<(), u32> {
+        for charge in charges.iter().filter(|charge| charge.part.found_no_room()) {
+            let rule = self.get(charge.revision).ok_or(charge.revision)?;
+            counters.misses(&rule.counter, at.second);
         }
         Ok(())
     }
@@ -201,11 +206,11 @@ impl Revisions {
     /// Goes over what counters of keys' own started from, with the values of the partition.
     fn starts<'e>(
         &self,
-        takes: &SavedTakes,
+        charges: &StoredCharges,
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
-        start: impl Fn(&CompiledRule, &[&str], &SavedStart),
+        start: impl Fn(&CompiledRule, &[&str], &StoredStart),
     ) -> Result<(), u32> {
-        for saved in &takes.starts {
+        for saved in &charges.starts {
             let rule: &CompiledRule = self.get(saved.revision).ok_or(saved.revision)?;
             start(rule, &values_of(rule, &dimension), saved);
         }
@@ -216,33 +221,35 @@ impl Revisions {
     /// with none for the row that keys share which found no room.
     fn rows<'e>(
         &self,
-        takes: &[SavedTake],
+        charges: &[StoredCharge],
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
         mut row: impl FnMut(&CompiledRule, Option<&[&str]>, &[Retake<'_>]),
     ) -> Result<(), u32> {
         let mut of_row: SmallVec<[Retake<'_>; 8]> = SmallVec::new();
         let mut last: Option<&CompiledRule> = None;
-        let mut flush = |rule: &CompiledRule, takes: &mut SmallVec<[Retake<'_>; 8]>| {
+        let mut flush = |rule: &CompiledRule, charges: &mut SmallVec<[Retake<'_>; 8]>| {
             let values = values_of(rule, &dimension);
-            row(rule, Some(&values), takes);
-            takes.clear();
+            row(rule, Some(&values), charges);
+            charges.clear();
         };
-        for take in takes.iter().filter(|take| take.written && take.part != Part::Crowded) {
-            let rule: &CompiledRule = self.get(take.revision).ok_or(take.revision)?;
+        for charge in charges.iter().filter(|charge| charge.written && charge.part != Part::Crowded)
+        {
+            let rule: &CompiledRule = self.get(charge.revision).ok_or(charge.revision)?;
             let is_other =
                 |last: &&CompiledRule| last.group != rule.group || last.stated() != rule.stated();
             if let Some(last) = last.filter(is_other) {
                 flush(last, &mut of_row);
             }
             last = Some(rule);
-            of_row.push((&rule.counter, take));
+            of_row.push((&rule.counter, charge));
         }
         if let Some(last) = last {
             flush(last, &mut of_row);
         }
-        for take in takes.iter().filter(|take| take.written && take.part == Part::Crowded) {
-            let rule: &CompiledRule = self.get(take.revision).ok_or(take.revision)?;
-            row(rule, None, &[(&rule.counter, take)]);
+        for charge in charges.iter().filter(|charge| charge.written && charge.part == Part::Crowded)
+        {
+            let rule: &CompiledRule = self.get(charge.revision).ok_or(charge.revision)?;
+            row(rule, None, &[(&rule.counter, charge)]);
         }
         Ok(())
     }

@@ -21,9 +21,9 @@ use crate::base::clock::Timestamp;
 use crate::base::format::Version;
 use crate::compiled::index::{Matches, row_hash};
 use crate::counters::{
-    Astray, At, ChangeTime, Checking, FIRST, Figures, History, Intent, MAX_AHEAD_SECONDS, Moment,
-    Reading, Request, Restoring, SavedTakes, Start, Table, Take, Takes, Timeline, Unsettled, Used,
-    decode_takes, encode_takes,
+    Astray, At, ChangeTime, Charge, Charges, Checking, FIRST, Figures, History, Intent,
+    MAX_AHEAD_SECONDS, Moment, Reading, Request, Restoring, Start, StoredCharges, Table, Timeline,
+    Unsettled, Used, decode_charges, encode_charges,
 };
 use crate::event::Event;
 use crate::rules::{
@@ -40,7 +40,7 @@ struct Record {
     event: Event<'static>,
     now: Moment,
     happened: Option<Timestamp>,
-    takes: Vec<u8>,
+    charges: Vec<u8>,
 }
 
 impl Record {
@@ -178,7 +178,7 @@ impl Small {
         }
         self.snapshot = Arc::new(next);
         self.table.open(version);
-        self.table.convert(&self.snapshot.roster, at.now);
+        self.table.convert(&self.snapshot.counters, at.now);
     }
 
     fn settle(
@@ -204,34 +204,34 @@ impl Small {
             }
             _ => self.snapshot.rules[rule as usize].measure.of(event),
         };
-        let takes = matches.rules.iter().map(|found| Take::new(*found, cost(found.rule)));
-        let mut takes: Takes = takes.collect();
+        let charges = matches.rules.iter().map(|found| Charge::new(*found, cost(found.rule)));
+        let mut charges: Charges = charges.collect();
         let known = log.borrow().clone();
         let history = Added { log: &known, snapshot: &self.snapshot, timeline };
         let request = Request {
-            roster: &self.snapshot.roster,
+            counters: &self.snapshot.counters,
             intent,
             now,
             happened,
-            places: &matches.places,
+            rows: &matches.rows,
             history: Some(&history),
         };
-        let commit = |at: At, takes: &[Take], starts: &[Start]| {
+        let commit = |at: At, charges: &[Charge], starts: &[Start]| {
             let revision = |rule: u32| self.snapshot.rules[rule as usize].revision();
             let mut bytes = Vec::new();
-            encode_takes((takes, starts), &at, revision, &mut bytes);
+            encode_charges((charges, starts), &at, revision, &mut bytes);
             let event = event.clone();
-            log.borrow_mut().push(Record { event, now: at.now, happened, takes: bytes });
+            log.borrow_mut().push(Record { event, now: at.now, happened, charges: bytes });
         };
-        match self.table.settle(&request, &mut takes, commit) {
+        match self.table.settle(&request, &mut charges, commit) {
             Err(Unsettled::Stale) => panic!("one thread sees one rule set"),
             Err(Unsettled::TooLate { .. }) => Said::TooLate,
             Ok(verdict) => {
-                takes.sort_by_key(|take| take.rule);
-                let rules = takes.iter().map(|take| {
-                    let policy = &self.snapshot.rules[take.rule as usize].counter.policy;
-                    let figures = policy.figures(&take.reading, verdict.at, timeline);
-                    (take.rule, take.fits, take.is_crowded(), figures)
+                charges.sort_by_key(|charge| charge.rule);
+                let rules = charges.iter().map(|charge| {
+                    let policy = &self.snapshot.rules[charge.rule as usize].counter.policy;
+                    let figures = policy.figures(&charge.reading, verdict.at, timeline);
+                    (charge.rule, charge.fits, charge.is_crowded(), figures)
                 });
                 Said::Decided { allowed: verdict.allowed, rules: rules.collect() }
             }
@@ -247,7 +247,8 @@ impl Small {
         let mut bytes = Vec::new();
         let shard = under_way.pieces.len();
         let position = || disk.log.len() as u64;
-        let saved = self.table.save_shard(shard, &self.snapshot.roster, now, position, &mut bytes);
+        let saved =
+            self.table.save_shard(shard, &self.snapshot.counters, now, position, &mut bytes);
         let saved = saved.expect("the rules are current");
         under_way.pieces.push((saved.position, bytes));
         under_way.latest = under_way.latest.max(saved.now.0);
@@ -274,12 +275,12 @@ impl Small {
         small.snapshot =
             Arc::new(Snapshot::new(1, since, restored.current, restored.meters, hasher));
         let latest = end.second.saturating_add(MAX_AHEAD_SECONDS);
-        small.snapshot.roster.may_have_missed(latest);
+        small.snapshot.counters.may_have_missed(latest);
         small.table.open(1);
         small.table.start_at(end.now);
         let from = disk.checkpoint.from();
-        let roster = &small.snapshot.roster;
-        let restoring = Restoring { roster, end };
+        let counters = &small.snapshot.counters;
+        let restoring = Restoring { counters, end };
         for (position, bytes) in &disk.checkpoint.pieces {
             let hash = |group, values: &[&str]| row_hash(&small.hasher, group, values);
             small
@@ -287,17 +288,18 @@ impl Small {
                 .load(&restoring, *position, (Version::NEWEST, bytes), hash)
                 .expect("a copy");
         }
-        let mut takes = SavedTakes::new();
+        let mut charges = StoredCharges::new();
         for round in 0..2 {
             let log = disk.log.iter().enumerate();
             let tail: Vec<_> = log.skip(usize::try_from(from).expect("few")).collect();
             let stop = if round == 0 { redone(tail.len()) } else { tail.len() };
             for (place, record) in &tail[..stop] {
                 let at = record.at(timeline);
-                decode_takes(Version::NEWEST, &mut &*record.takes, &at, &mut takes).expect("takes");
+                decode_charges(Version::NEWEST, &mut &*record.charges, &at, &mut charges)
+                    .expect("charges");
                 let into = (&small.table, &restoring, &small.hasher);
                 let read = |dimension: &crate::event::Dimension| dimension.of(&record.event);
-                let redone = small.revisions.redo(into, (*place as u64, &at), &takes, read);
+                let redone = small.revisions.redo(into, (*place as u64, &at), &charges, read);
                 redone.expect("every rule is known");
             }
         }
@@ -311,14 +313,14 @@ fn check(engine: &Small, log: &[Record], first: usize) -> (u64, Option<(usize, A
     let timeline = engine.table.timeline();
     let table = Table::new(1 << 30, timeline, 4);
     let start = log.get(first).map_or(Moment(0), |record| record.now);
-    let checking = Checking { roster: &engine.snapshot.roster, complete: first == 0, start };
-    let (mut takes, mut right) = (SavedTakes::new(), 0);
+    let checking = Checking { counters: &engine.snapshot.counters, complete: first == 0, start };
+    let (mut charges, mut right) = (StoredCharges::new(), 0);
     for (place, record) in log.iter().enumerate().skip(first) {
         let at = record.at(timeline);
-        decode_takes(Version::NEWEST, &mut &*record.takes, &at, &mut takes).expect("takes");
+        decode_charges(Version::NEWEST, &mut &*record.charges, &at, &mut charges).expect("charges");
         let into = (&table, &checking, &engine.hasher);
         let read = |dimension: &crate::event::Dimension| dimension.of(&record.event);
-        let checked = engine.revisions.check(into, (place as u64, &at), &takes, read);
+        let checked = engine.revisions.check(into, (place as u64, &at), &charges, read);
         let checked = checked.expect("every rule is known");
         right += checked.right;
         if let Some(astray) = checked.wrong {
@@ -470,7 +472,7 @@ fn run(seed: u64) {
             rng.random_range(0..pace)
         };
         let event = random_event(&mut rng, timeline.timestamp(now));
-        let intent = *[Intent::Take, Intent::Take, Intent::Record, Intent::Look]
+        let intent = *[Intent::Track, Intent::Track, Intent::Record, Intent::Check]
             .choose(&mut rng)
             .expect("some");
         let mut other_log = disk.log.clone();
@@ -543,22 +545,22 @@ fn a_state_that_does_not_follow_is_found_where_it_is() {
     for step in 0..20 {
         now.0 += 1_000_000_000;
         let event = Event::new(format!("customer-{}", step % 3), "chat");
-        engine.settle(&RefCell::new(&mut disk.log), &event, Intent::Take, now);
+        engine.settle(&RefCell::new(&mut disk.log), &event, Intent::Track, now);
     }
     assert_eq!(check(&engine, &disk.log, 0), (20, None));
     for place in 0..disk.log.len() {
         let mut log = disk.log.clone();
         let record = &mut log[place];
         let at = record.at(timeline);
-        let mut takes = SavedTakes::new();
-        decode_takes(Version::NEWEST, &mut &*record.takes, &at, &mut takes).expect("takes");
-        let Reading::TokenBucket([_, low]) = &mut takes.takes[0].reading else {
+        let mut charges = StoredCharges::new();
+        decode_charges(Version::NEWEST, &mut &*record.charges, &at, &mut charges).expect("charges");
+        let Reading::TokenBucket([_, low]) = &mut charges.charges[0].reading else {
             panic!("a bucket")
         };
         *low ^= 1;
-        record.takes.clear();
-        let false_takes = [Take::restored(0, &takes[0])];
-        encode_takes((&false_takes, &[]), &at, |_| takes[0].revision, &mut record.takes);
+        record.charges.clear();
+        let false_charges = [Charge::restored(0, &charges[0])];
+        encode_charges((&false_charges, &[]), &at, |_| charges[0].revision, &mut record.charges);
         let (right, wrong) = check(&engine, &log, 0);
         assert_eq!((right, wrong.map(|(place, _)| place)), (place as u64, Some(place)));
     }

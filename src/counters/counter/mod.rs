@@ -375,7 +375,7 @@ impl Counter {
 
 /// The counters of one rule set, by number, with those that they took over from.
 #[derive(Debug)]
-pub(crate) struct Roster {
+pub(crate) struct CounterSet {
     pub(super) version: u64,
     /// When the rule set came into force: no decision by it goes by an earlier time.
     since: Arc<ChangeTime>,
@@ -385,7 +385,7 @@ pub(crate) struct Roster {
     by_number: HashMap<u32, u32, ahash::RandomState>,
 }
 
-impl Roster {
+impl CounterSet {
     pub(crate) fn new<'c>(
         version: u64,
         since: Arc<ChangeTime>,

@@ -2,17 +2,17 @@
 
 use super::saved::{Restoring, Retake};
 use super::{Padded, RowKey, Shard, Table, overflow_hash, upkeep};
-use crate::counters::counter::{Counter, Roster};
+use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::policy::Reading;
 use crate::counters::row::Row;
-use crate::counters::saved::{SavedStart, SavedTake};
+use crate::counters::saved::{StoredCharge, StoredStart};
 use crate::counters::time::{At, Moment};
 
 /// How a log is checked, by a table that begins empty.
 #[derive(Debug)]
 pub(crate) struct Checking<'r> {
     /// The rules at the end of the log: counters that none of them answers for are left out.
-    pub(crate) roster: &'r Roster,
+    pub(crate) counters: &'r CounterSet,
     /// The log begins with the first record that there ever was, so that what no record speaks of
     /// is nothing.
     pub(crate) complete: bool,
@@ -46,13 +46,13 @@ impl Table {
         checking: &Checking<'_>,
         (place, at): (u64, &At),
         (hash, group, values): (u64, u32, &[&str]),
-        takes: &[Retake<'_>],
+        charges: &[Retake<'_>],
         checked: &mut Checked,
     ) {
         let key = RowKey::Partition { group, values };
-        self.compare(checking, at, (hash, key), takes, checked);
+        self.compare(checking, at, (hash, key), charges, checked);
         let restoring = checking.restoring(at);
-        self.redo(&restoring, (place, at), (hash, group, values), takes);
+        self.redo(&restoring, (place, at), (hash, group, values), charges);
         self.forget_idle(checking, at, hash);
     }
 
@@ -62,7 +62,7 @@ impl Table {
         checking: &Checking<'_>,
         (place, at): (u64, &At),
         row: (u64, u32, &[&str]),
-        start: (&Counter, &SavedStart),
+        start: (&Counter, &StoredStart),
     ) {
         self.redo_start(&checking.restoring(at), (place, at), row, start);
     }
@@ -72,13 +72,13 @@ impl Table {
         &self,
         checking: &Checking<'_>,
         (place, at): (u64, &At),
-        take: Retake<'_>,
+        charge: Retake<'_>,
         checked: &mut Checked,
     ) {
-        let counter = take.0.lineage();
+        let counter = charge.0.lineage();
         let key = RowKey::Overflow { counter };
-        self.compare(checking, at, (overflow_hash(counter), key), &[take], checked);
-        self.redo_shared(&checking.restoring(at), (place, at), take);
+        self.compare(checking, at, (overflow_hash(counter), key), &[charge], checked);
+        self.redo_shared(&checking.restoring(at), (place, at), charge);
     }
 
     fn compare(
@@ -86,21 +86,21 @@ impl Table {
         checking: &Checking<'_>,
         at: &At,
         (hash, key): (u64, RowKey<'_>),
-        takes: &[Retake<'_>],
+        charges: &[Retake<'_>],
         checked: &mut Checked,
     ) {
         let Some(Padded(shard)) = self.shards.get(self.shard_of(hash)) else { return };
         let shard = shard.lock();
         let row = shard.rows.find(hash, |row| row.has_key(hash, key));
-        for (counter, take) in takes {
-            let at = take.at(at);
-            let Some((expected, fits)) = checking.expected(row, counter, take, &at) else {
+        for (counter, charge) in charges {
+            let at = charge.at(at);
+            let Some((expected, fits)) = checking.expected(row, counter, charge, &at) else {
                 continue;
             };
-            if expected == take.reading && (fits == take.fits || !take.part.judges()) {
+            if expected == charge.reading && (fits == charge.fits || !charge.part.judges()) {
                 checked.right = checked.right.saturating_add(1);
             } else if checked.wrong.is_none() {
-                let (revision, found) = (take.revision, take.reading);
+                let (revision, found) = (charge.revision, charge.reading);
                 checked.wrong = Some(Astray { revision, expected, found });
             }
         }
@@ -115,9 +115,9 @@ impl Table {
         for _ in 0..2 {
             *cursor = if *cursor < rows.num_buckets() { *cursor } else { 0 };
             if let Ok(entry) = rows.get_bucket_entry(*cursor)
-                && upkeep::is_idle(entry.get(), checking.roster, *at)
+                && upkeep::is_idle(entry.get(), checking.counters, *at)
             {
-                self.remove(entry, checking.roster);
+                self.remove(entry, checking.counters);
             }
             *cursor = cursor.saturating_add(1);
         }
@@ -126,7 +126,7 @@ impl Table {
 
 impl Checking<'_> {
     fn restoring(&self, at: &At) -> Restoring<'_> {
-        Restoring { roster: self.roster, end: *at }
+        Restoring { counters: self.counters, end: *at }
     }
 
     /// What the take should have left, and whether it fitted, where the state before is known.
@@ -134,15 +134,15 @@ impl Checking<'_> {
         &self,
         row: Option<&Row>,
         counter: &Counter,
-        take: &SavedTake,
+        charge: &StoredCharge,
         at: &At,
     ) -> Option<(Reading, bool)> {
         // Sliding windows said other figures when they counted in slots.
-        if take.in_slots {
+        if charge.in_slots {
             return None;
         }
-        let current = self.roster.answering(counter.number())?;
-        let judged = counter.judge(row, 0, at, take.cost);
+        let current = self.counters.answering(counter.number())?;
+        let judged = counter.judge(row, 0, at, charge.cost);
         // What takes no more late events now may have taken some when they were kept for longer.
         if counter.policy.is_too_late(&judged.reading, *at) {
             return None;
@@ -162,7 +162,7 @@ impl Checking<'_> {
             None => whole && !counter.recounts() && !current.may_recount(),
         };
         let mut reading = judged.reading;
-        counter.policy.take(&mut reading, &mut [], at, take.cost);
+        counter.policy.take(&mut reading, &mut [], at, charge.cost);
         known.then_some((reading, judged.fits))
     }
 }

@@ -22,7 +22,7 @@ use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
-use super::counter::{Counter, Roster};
+use super::counter::{Counter, CounterSet};
 use super::history::History;
 use super::periods::Ahead;
 use super::policy::{Judged, Reading};
@@ -32,47 +32,47 @@ use crate::base::clock::Timestamp;
 use crate::rules::Overflow;
 use crate::telemetry::Tally;
 
+mod charge;
 mod check;
 mod room;
 mod saved;
 mod shared;
-mod take;
 mod upkeep;
 mod work;
 
+pub(crate) use self::charge::{Charge, Charges, Match, Part};
+use self::charge::{Counts, Told};
 #[cfg(test)]
 pub(crate) use self::check::Astray;
 pub(crate) use self::check::{Checked, Checking};
 pub(crate) use self::saved::{Restoring, Retake};
 pub(crate) use self::shared::Start;
-use self::take::{Counts, Told};
-pub(crate) use self::take::{Match, Part, Take, Takes};
 use self::work::Work;
 
 /// What a call wants of the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intent {
-    /// Look and change nothing.
-    Look,
-    /// Look at where the rules stand, whatever an event brings.
-    Stand,
-    /// Take from every rule, or from none.
-    Take,
-    /// Take from every rule whatever it says.
+    /// Judge and change nothing.
+    Check,
+    /// Say where the rules stand, whatever an event brings.
+    Standing,
+    /// Charge every rule, or none.
+    Track,
+    /// Charge every rule, whatever it says.
     Record,
 }
 
 impl Intent {
     /// Whether it changes nothing.
     #[inline]
-    pub(crate) fn only_looks(self) -> bool {
-        matches!(self, Self::Look | Self::Stand)
+    pub(crate) fn is_read_only(self) -> bool {
+        matches!(self, Self::Check | Self::Standing)
     }
 }
 
 /// A row that a decision needs: that of a group's partition by the event's values.
 #[derive(Debug)]
-pub(crate) struct Place<'e> {
+pub(crate) struct RowAddress<'e> {
     pub(crate) hash: u64,
     pub(crate) group: u32,
     pub(crate) values: SmallVec<[&'e str; 2]>,
@@ -81,13 +81,13 @@ pub(crate) struct Place<'e> {
 /// One decision's worth of work.
 #[derive(Debug)]
 pub(crate) struct Request<'r, 'e> {
-    pub(crate) roster: &'r Roster,
+    pub(crate) counters: &'r CounterSet,
     pub(crate) intent: Intent,
     /// The clock's reading.
     pub(crate) now: Moment,
     /// The timestamp of the event, where it brought one.
     pub(crate) happened: Option<Timestamp>,
-    pub(crate) places: &'r [Place<'e>],
+    pub(crate) rows: &'r [RowAddress<'e>],
     /// What is recorded, where something is.
     pub(crate) history: Option<&'r dyn History>,
 }
@@ -223,11 +223,11 @@ impl Table {
     pub(crate) fn settle<R>(
         &self,
         request: &Request<'_, '_>,
-        takes: &mut [Take],
-        commit: impl Fn(At, &[Take], &[Start]) -> R,
+        charges: &mut [Charge],
+        commit: impl Fn(At, &[Charge], &[Start]) -> R,
     ) -> Result<Verdict<R>, Unsettled> {
-        if let [place] = request.places
-            && let Some(settled) = self.settle_in_row(place, request, takes, &commit)
+        if let [place] = request.rows
+            && let Some(settled) = self.settle_in_row(place, request, charges, &commit)
         {
             return settled;
         }
@@ -238,44 +238,44 @@ impl Table {
             self.seat(&mut seats, request, &shared);
             let mut guards = Guards::new();
             self.lock(&mut guards, &mut seats);
-            if self.version.load(Ordering::Acquire) != request.roster.version {
+            if self.version.load(Ordering::Acquire) != request.counters.version {
                 return Err(Unsettled::Stale);
             }
             let at = self.instant(&mut guards, request);
             let lists = RefCell::default();
             let work = Work { request, at, seats: &seats, starts: &[], lists };
-            if !self.judge(&work, takes, &guards, &mut shared) {
+            if !self.judge(&work, charges, &guards, &mut shared) {
                 continue;
             }
-            let starts = work.find_starts(takes, &guards, &shared.leaving);
+            let starts = work.find_starts(charges, &guards, &shared.leaving);
             let work = Work { starts: &starts, ..work };
-            if let Some(rule) = work.too_late(takes) {
+            if let Some(rule) = work.too_late(charges) {
                 return Err(Unsettled::TooLate { rule, now: at.now });
             }
-            let allowed = request.intent == Intent::Record || work.passes(takes);
+            let allowed = request.intent == Intent::Record || work.passes(charges);
             let mut committed = None;
             // Where a row is made or finds no room, more of the others are looked at.
             let mut pressed = !shared.crowded.is_empty();
-            if allowed && request.intent.only_looks() {
-                work.foretell(takes);
+            if allowed && request.intent.is_read_only() {
+                work.foretell(charges);
             } else if allowed {
-                let grows = takes.iter().any(|take| take.cell.is_none());
-                if grows && let Err(rule) = self.reserve(&work, takes, &guards) {
+                let grows = charges.iter().any(|charge| charge.cell.is_none());
+                if grows && let Err(rule) = self.reserve(&work, charges, &guards) {
                     shared.crowded.push(rule);
                     continue;
                 }
                 pressed |= grows;
-                work.write(takes, &mut guards);
-                work.foretell_closed(takes);
-                committed = Some(commit(at, takes, &starts));
-            } else if request.intent == Intent::Take {
-                self.keep_told(&work, takes, &mut guards);
+                work.write(charges, &mut guards);
+                work.foretell_closed(charges);
+                committed = Some(commit(at, charges, &starts));
+            } else if request.intent == Intent::Track {
+                self.keep_told(&work, charges, &mut guards);
             }
             let row = |place| work.row(&guards, place);
-            let ahead = if allowed { Vec::new() } else { work.ahead(takes, row) };
-            if !request.intent.only_looks() {
+            let ahead = if allowed { Vec::new() } else { work.ahead(charges, row) };
+            if !request.intent.is_read_only() {
                 for shard in &mut guards {
-                    self.tidy_in_passing(shard, request.roster, at, pressed);
+                    self.tidy_in_passing(shard, request.counters, at, pressed);
                 }
             }
             return Ok(Verdict { at, allowed, ahead, committed });
@@ -288,44 +288,44 @@ impl Table {
     #[inline]
     fn settle_in_row<R>(
         &self,
-        place: &Place<'_>,
+        place: &RowAddress<'_>,
         request: &Request<'_, '_>,
-        takes: &mut [Take],
-        commit: &impl Fn(At, &[Take], &[Start]) -> R,
+        charges: &mut [Charge],
+        commit: &impl Fn(At, &[Charge], &[Start]) -> R,
     ) -> Option<Result<Verdict<R>, Unsettled>> {
-        let Place { hash, group, ref values } = *place;
+        let RowAddress { hash, group, ref values } = *place;
         let key = RowKey::Partition { group, values };
         let mut shard = self.shards.get(self.shard_of(hash))?.0.lock();
-        if self.version.load(Ordering::Acquire) != request.roster.version {
+        if self.version.load(Ordering::Acquire) != request.counters.version {
             return Some(Err(Unsettled::Stale));
         }
-        let now = request.roster.not_before(request.now);
+        let now = request.counters.not_before(request.now);
         let now = shard.now.map_or(now, |seen| seen.max(now));
         shard.now = Some(now);
         let at = request.at(self.timeline, now);
         let work = Work { request, at, seats: &[], starts: &[], lists: RefCell::default() };
         let row = shard.rows.find_mut(hash, |row| row.has_key(hash, key))?;
-        if !work.judge_row(row, takes) {
+        if !work.judge_row(row, charges) {
             return None;
         }
-        if request.history.is_some() && work.is_any_closed(takes) {
+        if request.history.is_some() && work.is_any_closed(charges) {
             return None;
         }
-        if let Some(rule) = work.too_late(takes) {
+        if let Some(rule) = work.too_late(charges) {
             return Some(Err(Unsettled::TooLate { rule, now }));
         }
-        let allowed = request.intent == Intent::Record || work.passes(takes);
+        let allowed = request.intent == Intent::Record || work.passes(charges);
         let mut verdict = Verdict { at, allowed, ahead: Vec::new(), committed: None };
         if !allowed {
-            verdict.ahead = work.ahead(takes, |_| Some(row));
-        } else if request.intent.only_looks() {
-            work.foretell(takes);
+            verdict.ahead = work.ahead(charges, |_| Some(row));
+        } else if request.intent.is_read_only() {
+            work.foretell(charges);
         } else {
-            work.write_cells(takes, row);
-            verdict.committed = Some(commit(at, takes, &[]));
+            work.write_cells(charges, row);
+            verdict.committed = Some(commit(at, charges, &[]));
         }
-        if !request.intent.only_looks() {
-            self.tidy_in_passing(&mut shard, request.roster, at, false);
+        if !request.intent.is_read_only() {
+            self.tidy_in_passing(&mut shard, request.counters, at, false);
         }
         Some(Ok(verdict))
     }
@@ -344,14 +344,14 @@ impl Table {
             let shard = self.shard_of(hash);
             Seat { hash, key, shard, guard: 0, bucket: None }
         };
-        for Place { hash, group, values } in request.places {
+        for RowAddress { hash, group, values } in request.rows {
             seats.push(seat(*hash, RowKey::Partition { group: *group, values }));
         }
         let Shared { crowded, leaving } = needed;
-        let crowded = crowded.iter().filter_map(|rule| request.roster.counter(*rule));
+        let crowded = crowded.iter().filter_map(|rule| request.counters.counter(*rule));
         let crowded = crowded.filter(|counter| counter.overflow == Overflow::Share);
         let leaving = leaving.iter().filter(|rule| !needed.crowded.contains(rule));
-        let leaving = leaving.filter_map(|rule| request.roster.counter(*rule));
+        let leaving = leaving.filter_map(|rule| request.counters.counter(*rule));
         for counter in crowded.chain(leaving) {
             let counter = counter.lineage();
             seats.push(seat(overflow_hash(counter), RowKey::Overflow { counter }));
@@ -387,7 +387,7 @@ impl Table {
     /// The instant of the decision: not before any that its shards have seen.
     #[inline]
     fn instant(&self, guards: &mut Guards<'_>, request: &Request<'_, '_>) -> At {
-        let mut now = request.roster.not_before(request.now);
+        let mut now = request.counters.not_before(request.now);
         for shard in &*guards {
             now = shard.now.map_or(now, |seen| seen.max(now));
         }
@@ -404,47 +404,47 @@ impl Table {
     fn judge(
         &self,
         work: &Work<'_, '_>,
-        takes: &mut [Take],
+        charges: &mut [Charge],
         guards: &Guards<'_>,
         shared: &mut Shared,
     ) -> bool {
         let known = shared.len();
         // The row at hand, and where the next rule's cell lies if it lies in the rules' order.
         let (mut place, mut row, mut hint) = (0, work.row(guards, 0), 0);
-        for take in takes {
-            let Some(counter) = work.request.roster.counter(take.rule) else { continue };
-            let is_crowded = known > 0 && shared.crowded.contains(&take.rule);
-            take.part = match take.part {
+        for charge in charges {
+            let Some(counter) = work.request.counters.counter(charge.rule) else { continue };
+            let is_crowded = known > 0 && shared.crowded.contains(&charge.rule);
+            charge.part = match charge.part {
                 Part::Loses | Part::Misses => Part::Loses,
                 _ if is_crowded => Part::Crowded,
                 _ => Part::Judges,
             };
             if is_crowded {
                 counter.misses(work.at.second);
-                take.place = work.overflow_seat(counter);
+                charge.row = work.overflow_seat(counter);
             }
-            if take.place != place {
-                (place, row, hint) = (take.place, work.row(guards, take.place), 0);
+            if charge.row != place {
+                (place, row, hint) = (charge.row, work.row(guards, charge.row), 0);
             }
             let judged = if is_crowded && counter.overflow == Overflow::Deny {
                 Judged { reading: Reading::NoRoom, fits: false, cell: None, spare: None }
             } else {
-                let own = counter.judge(row, hint, &work.at, take.cost());
-                let is_leaving = known > 0 && !is_crowded && shared.leaving.contains(&take.rule);
-                if is_leaving { work.judge_leaving(take, counter, row, guards, own) } else { own }
+                let own = counter.judge(row, hint, &work.at, charge.cost());
+                let is_leaving = known > 0 && !is_crowded && shared.leaving.contains(&charge.rule);
+                if is_leaving { work.judge_leaving(charge, counter, row, guards, own) } else { own }
             };
-            take.reading = judged.reading;
+            charge.reading = judged.reading;
             let passes =
-                || counter.overflow == Overflow::Allow || !counter.policy.may_add(take.cost());
-            take.fits = judged.fits || (is_crowded && passes());
+                || counter.overflow == Overflow::Allow || !counter.policy.may_add(charge.cost());
+            charge.fits = judged.fits || (is_crowded && passes());
             let cell = judged.cell.or(judged.spare);
-            take.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
-            take.told = Told::No;
+            charge.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
+            charge.told = Told::No;
             // A key without a counter needs room for one, and may have used the shared one before.
             let is_new = cell.is_none() && !is_crowded;
             let has_room = !is_new || self.has_room(counter, row);
-            if is_new && has_room && work.leaves(take, counter, row, shared) {
-                shared.leaving.push(take.rule);
+            if is_new && has_room && work.leaves(charge, counter, row, shared) {
+                shared.leaving.push(charge.rule);
                 continue;
             }
             let unsure = |cell| row.is_some_and(|row| Work::is_unsure(counter, row, cell));
@@ -452,15 +452,15 @@ impl Table {
             let may_be_told = !known || work.at.explicit;
             if may_be_told && !is_crowded && work.request.history.is_some() {
                 // What a shared counter is asked for is not the key's own.
-                work.recount(take, counter, known || !has_room);
+                work.recount(charge, counter, known || !has_room);
             }
             if let (Some(cell), Some(row)) = (cell, row) {
                 hint = row.after(cell);
-            } else if !has_room && take.told != Told::Closed {
-                if take.judges() {
-                    shared.crowded.push(take.rule);
+            } else if !has_room && charge.told != Told::Closed {
+                if charge.judges() {
+                    shared.crowded.push(charge.rule);
                 } else {
-                    work.miss(take, counter);
+                    work.miss(charge, counter);
                 }
             }
         }
@@ -468,9 +468,10 @@ impl Table {
     }
 
     /// Writes what was told of rules that refuse an event, so that the next one need not ask again.
-    fn keep_told(&self, work: &Work<'_, '_>, takes: &[Take], guards: &mut Guards<'_>) {
-        let told = takes.iter().filter(|take| take.told == Told::Open && take.reading.is_used());
-        let mut kept: Takes = told.map(Take::kept).collect();
+    fn keep_told(&self, work: &Work<'_, '_>, charges: &[Charge], guards: &mut Guards<'_>) {
+        let told =
+            charges.iter().filter(|charge| charge.told == Told::Open && charge.reading.is_used());
+        let mut kept: Charges = told.map(Charge::kept).collect();
         // Where there is no room for them they are told again.
         if !kept.is_empty() && self.reserve(work, &mut kept, guards).is_ok() {
             work.write(&mut kept, guards);

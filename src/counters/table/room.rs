@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::work::Work;
-use super::{Guards, Row, Table, Take};
+use super::{Charge, Guards, Row, Table};
 use crate::counters::counter::Counter;
 
 /// What is counted of rows and cells that are not made yet.
@@ -31,22 +31,22 @@ impl Table {
     pub(super) fn reserve(
         &self,
         work: &Work<'_, '_>,
-        takes: &mut [Take],
+        charges: &mut [Charge],
         guards: &Guards<'_>,
     ) -> Result<(), u32> {
         let mut reserved = Reserved::default();
         for judges in [true, false] {
-            let new = takes.iter_mut().filter(|take| take.cell.is_none());
-            for take in new.filter(|take| take.judges() == judges) {
-                let Some(counter) = work.counting(take) else { continue };
-                if self.reserve_cell(work, take, counter, guards, &mut reserved) {
+            let new = charges.iter_mut().filter(|charge| charge.cell.is_none());
+            for charge in new.filter(|charge| charge.judges() == judges) {
+                let Some(counter) = work.counting(charge) else { continue };
+                if self.reserve_cell(work, charge, counter, guards, &mut reserved) {
                     continue;
                 }
                 if judges {
                     self.give_back(reserved);
-                    return Err(take.rule);
+                    return Err(charge.rule);
                 }
-                work.miss(take, counter);
+                work.miss(charge, counter);
             }
         }
         Ok(())
@@ -56,20 +56,20 @@ impl Table {
     fn reserve_cell<'w>(
         &self,
         work: &Work<'w, '_>,
-        take: &Take,
+        charge: &Charge,
         counter: &'w Counter,
         guards: &Guards<'_>,
         reserved: &mut Reserved<'w>,
     ) -> bool {
-        let row = work.row(guards, take.place);
-        if work.is_shared(take.place) {
+        let row = work.row(guards, charge.row);
+        if work.is_shared(charge.row) {
             if row.is_none_or(|row| !counter.has_cell(row)) {
                 counter.entered(true);
                 reserved.cells.push((counter, true));
             }
             return true;
         }
-        let new_row = row.is_none() && !reserved.rows.contains(&take.place);
+        let new_row = row.is_none() && !reserved.rows.contains(&charge.row);
         if new_row && !self.reserve_row() {
             return false;
         }
@@ -86,7 +86,7 @@ impl Table {
             }
         }
         if new_row {
-            reserved.rows.push(take.place);
+            reserved.rows.push(charge.row);
         }
         true
     }

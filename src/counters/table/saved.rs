@@ -18,11 +18,11 @@ use super::{Padded, RowKey, Table, overflow_hash, upkeep};
 use crate::base::format::Version;
 use crate::base::varint;
 use crate::counters::cell::Image;
-use crate::counters::counter::{Counter, Roster};
+use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::periods::{Bounds, Held};
 use crate::counters::policy::Policy;
 use crate::counters::row::Row;
-use crate::counters::saved::{SavedStart, SavedTake};
+use crate::counters::saved::{StoredCharge, StoredStart};
 use crate::counters::time::{At, Moment};
 
 /// A shard that was copied.
@@ -40,7 +40,7 @@ pub(crate) struct SavedShard {
 #[derive(Debug)]
 pub(crate) struct Restoring<'r> {
     /// The rules at the end of the log.
-    pub(crate) roster: &'r Roster,
+    pub(crate) counters: &'r CounterSet,
     /// The time at the end of the log: no decision will go by an earlier one.
     pub(crate) end: At,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Restoring<'r> {
 pub(crate) struct Malformed;
 
 /// One take of a record, of a counter as it was.
-pub(crate) type Retake<'r> = (&'r Counter, &'r SavedTake);
+pub(crate) type Retake<'r> = (&'r Counter, &'r StoredCharge);
 
 impl Table {
     pub(crate) fn shards(&self) -> usize {
@@ -71,13 +71,13 @@ impl Table {
     pub(crate) fn save_shard(
         &self,
         shard: usize,
-        roster: &Roster,
+        counters: &CounterSet,
         now: Moment,
         position: impl FnOnce() -> u64,
         out: &mut Vec<u8>,
     ) -> Option<SavedShard> {
         let shard = self.shards.get(shard)?.0.lock();
-        if self.version.load(Ordering::Acquire) != roster.version {
+        if self.version.load(Ordering::Acquire) != counters.version {
             return None;
         }
         let now = shard.now.map_or(now, |seen| seen.max(now));
@@ -85,7 +85,7 @@ impl Table {
         varint::put(out, self.shards.len() as u64);
         varint::put(out, shard.rows.len() as u64);
         let mut rows: u64 = 0;
-        for row in shard.rows.iter().filter(|row| !upkeep::is_idle(row, roster, at)) {
+        for row in shard.rows.iter().filter(|row| !upkeep::is_idle(row, counters, at)) {
             row.save(out);
             rows = rows.saturating_add(1);
         }
@@ -115,7 +115,7 @@ impl Table {
                 RowKey::Overflow { counter } => overflow_hash(counter),
             };
             let keep = |number, mut image: Image| {
-                let counter = restoring.roster.answering(number)?;
+                let counter = restoring.counters.answering(number)?;
                 let counter = counter.of_number(number)?;
                 if version == Version::One {
                     image = counter.policy.of_format_1(image);
@@ -126,11 +126,11 @@ impl Table {
                 Some(image)
             };
             let row = Row::load(version, words, hash, keep).ok_or(Malformed)?;
-            if upkeep::is_idle(&row, restoring.roster, restoring.end) {
+            if upkeep::is_idle(&row, restoring.counters, restoring.end) {
                 continue;
             }
             for number in upkeep::numbers(&row) {
-                if let Some(counter) = restoring.roster.answering(number) {
+                if let Some(counter) = restoring.counters.answering(number) {
                     counter.entered_as(number, row.is_overflow());
                 }
             }
@@ -159,10 +159,10 @@ impl Table {
         restoring: &Restoring<'_>,
         (place, at): (u64, &At),
         (hash, group, values): (u64, u32, &[&str]),
-        takes: &[Retake<'_>],
+        charges: &[Retake<'_>],
     ) {
         let key = RowKey::Partition { group, values };
-        self.redo_row(&Redo { restoring, place, at }, hash, key, takes);
+        self.redo_row(&Redo { restoring, place, at }, hash, key, charges);
     }
 
     /// The same of the row that keys of a rule share which found no room.
@@ -170,11 +170,11 @@ impl Table {
         &self,
         restoring: &Restoring<'_>,
         (place, at): (u64, &At),
-        take: Retake<'_>,
+        charge: Retake<'_>,
     ) {
-        let counter = take.0.lineage();
+        let counter = charge.0.lineage();
         let (hash, key) = (overflow_hash(counter), RowKey::Overflow { counter });
-        self.redo_row(&Redo { restoring, place, at }, hash, key, &[take]);
+        self.redo_row(&Redo { restoring, place, at }, hash, key, &[charge]);
     }
 
     /// Gives a counter again what it started from when its key got one of its own.
@@ -183,9 +183,9 @@ impl Table {
         restoring: &Restoring<'_>,
         (place, at): (u64, &At),
         (hash, group, values): (u64, u32, &[&str]),
-        (counter, start): (&Counter, &SavedStart),
+        (counter, start): (&Counter, &StoredStart),
     ) {
-        let known = restoring.roster.answering(counter.number());
+        let known = restoring.counters.answering(counter.number());
         let known = known.and_then(|current| Some((current, current.of_number(counter.number())?)));
         let Some((current, counter)) = known else { return };
         let Some(Padded(shard)) = self.shards.get(self.shard_of(hash)) else { return };
@@ -206,25 +206,25 @@ impl Table {
         }
     }
 
-    fn redo_row(&self, redo: &Redo<'_>, hash: u64, key: RowKey<'_>, takes: &[Retake<'_>]) {
+    fn redo_row(&self, redo: &Redo<'_>, hash: u64, key: RowKey<'_>, charges: &[Retake<'_>]) {
         let Some(Padded(shard)) = self.shards.get(self.shard_of(hash)) else { return };
         let mut shard = shard.lock();
         let found = shard.rows.find_mut(hash, |row| row.has_key(hash, key));
         // Counters that no rule goes by any more are gone.
-        let known = takes.iter().filter_map(|(counter, take)| {
-            let current = redo.restoring.roster.answering(counter.number())?;
-            Some((current, current.of_number(counter.number())?, *take))
+        let known = charges.iter().filter_map(|(counter, charge)| {
+            let current = redo.restoring.counters.answering(counter.number())?;
+            Some((current, current.of_number(counter.number())?, *charge))
         });
         if let Some(row) = found {
-            for (current, counter, take) in known {
-                redo.in_row(row, current, counter, take);
+            for (current, counter, charge) in known {
+                redo.in_row(row, current, counter, charge);
             }
             return;
         }
         let mut cells: SmallVec<[(u32, Image); 4]> = SmallVec::new();
         let is_shared = matches!(key, RowKey::Overflow { .. });
-        for (current, counter, take) in known {
-            let image = redo.image(counter, take, None);
+        for (current, counter, charge) in known {
+            let image = redo.image(counter, charge, None);
             if !redo.is_idle(current, counter, &image) {
                 counter.entered(is_shared);
                 cells.push((counter.number(), image));
@@ -247,16 +247,16 @@ struct Redo<'r> {
 
 impl Redo<'_> {
     /// Redoes a take of `counter`, for which `current` answers now.
-    fn in_row(&self, row: &mut Row, current: &Counter, counter: &Counter, take: &SavedTake) {
+    fn in_row(&self, row: &mut Row, current: &Counter, counter: &Counter, charge: &StoredCharge) {
         let number = counter.number();
         if current.is_converted(row, number) {
             return;
         }
-        match self.cell(row, counter, take) {
-            Some(cell) if take.reading.is_sliding() => self.add(row, cell, counter, take),
-            Some(cell) => row.set(cell, &self.image(counter, take, None)),
+        match self.cell(row, counter, charge) {
+            Some(cell) if charge.reading.is_sliding() => self.add(row, cell, counter, charge),
+            Some(cell) => row.set(cell, &self.image(counter, charge, None)),
             None => {
-                let image = self.image(counter, take, Some(row));
+                let image = self.image(counter, charge, Some(row));
                 if !self.is_idle(current, counter, &image) {
                     if !counter.has_cell(row) {
                         counter.entered(row.is_overflow());
@@ -305,8 +305,8 @@ impl Redo<'_> {
 
     /// The place of the cell that holds the state: for a period of a quota its own, or one that
     /// is over.
-    fn cell(&self, row: &Row, counter: &Counter, take: &SavedTake) -> Option<usize> {
-        self.cell_of(row, counter, take.reading.bounds())
+    fn cell(&self, row: &Row, counter: &Counter, charge: &StoredCharge) -> Option<usize> {
+        self.cell_of(row, counter, charge.reading.bounds())
     }
 
     fn cell_of(&self, row: &Row, counter: &Counter, period: Option<Bounds>) -> Option<usize> {
@@ -321,13 +321,13 @@ impl Redo<'_> {
     }
 
     /// Adds to a sliding window what is not in it yet.
-    fn add(&self, row: &mut Row, cell: usize, counter: &Counter, take: &SavedTake) {
+    fn add(&self, row: &mut Row, cell: usize, counter: &Counter, charge: &StoredCharge) {
         let Policy::SlidingWindow(policy) = &counter.policy else { return };
         let Some(held) = row.cell_at(cell) else { return };
         if !is_at_or_after(self.place, held.extra) {
             return;
         }
-        let (now, new) = (self.at.now, policy.entry_of(take));
+        let (now, new) = (self.at.now, policy.entry_of(charge));
         let extra = self.gate();
         let add = |words: &mut [u64]| policy.add_at(words, now, new).then_some(extra);
         if !row.write(cell, add)
@@ -344,15 +344,16 @@ impl Redo<'_> {
     }
 
     /// The state of a new cell.
-    fn image(&self, counter: &Counter, take: &SavedTake, row: Option<&Row>) -> Image {
-        if let (Policy::SlidingWindow(policy), true) = (&counter.policy, take.reading.is_sliding())
+    fn image(&self, counter: &Counter, charge: &StoredCharge, row: Option<&Row>) -> Image {
+        if let (Policy::SlidingWindow(policy), true) =
+            (&counter.policy, charge.reading.is_sliding())
         {
             let carried = row.and_then(|row| counter.carried(row));
             let held = carried.unwrap_or_else(|| counter.policy.fresh());
-            let list = policy.list_with(&held.words, self.at.now, policy.entry_of(take));
+            let list = policy.list_with(&held.words, self.at.now, policy.entry_of(charge));
             return Image { extra: self.gate(), ..list };
         }
-        take.reading.image().unwrap_or_else(|| counter.policy.fresh())
+        charge.reading.image().unwrap_or_else(|| counter.policy.fresh())
     }
 
     /// Whether a state makes no difference any more, now or to a counter that takes it over.

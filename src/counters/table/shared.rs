@@ -8,7 +8,7 @@
 use smallvec::SmallVec;
 
 use super::work::Work;
-use super::{Guards, Row, Shared, Take, Told};
+use super::{Charge, Guards, Row, Shared, Told};
 use crate::counters::cell::Image;
 use crate::counters::counter::Counter;
 use crate::counters::policy::Judged;
@@ -28,22 +28,22 @@ impl<'w> Work<'w, '_> {
     #[inline]
     pub(super) fn leaves(
         &self,
-        take: &Take,
+        charge: &Charge,
         counter: &Counter,
         row: Option<&Row>,
         shared: &Shared,
     ) -> bool {
         counter.is_shared()
             && !row.is_some_and(|row| counter.is_in(row))
-            && !shared.leaving.contains(&take.rule)
-            && !counter.policy.is_too_late(&take.reading, self.at)
+            && !shared.leaving.contains(&charge.rule)
+            && !counter.policy.is_too_late(&charge.reading, self.at)
     }
 
     /// Judges by the shared row where the key's own has nothing of the counter.
     #[cold]
     pub(super) fn judge_leaving(
         &self,
-        take: &Take,
+        charge: &Charge,
         counter: &Counter,
         row: Option<&Row>,
         guards: &Guards<'_>,
@@ -53,7 +53,7 @@ impl<'w> Work<'w, '_> {
         if shared.is_none() || row.is_some_and(|row| counter.is_in(row)) {
             return own;
         }
-        let judged = counter.judge(shared, 0, &self.at, take.cost());
+        let judged = counter.judge(shared, 0, &self.at, charge.cost());
         Judged { cell: None, spare: None, ..judged }
     }
 
@@ -61,45 +61,45 @@ impl<'w> Work<'w, '_> {
     #[inline]
     pub(super) fn find_starts(
         &self,
-        takes: &[Take],
+        charges: &[Charge],
         guards: &Guards<'_>,
         leaving: &[u32],
     ) -> Vec<Start> {
         if leaving.is_empty() {
             return Vec::new();
         }
-        let leaving = takes.iter().filter(|take| leaving.contains(&take.rule));
-        leaving.filter_map(|take| self.start(take, guards)).collect()
+        let leaving = charges.iter().filter(|charge| leaving.contains(&charge.rule));
+        leaving.filter_map(|charge| self.start(charge, guards)).collect()
     }
 
     #[cold]
-    fn start(&self, take: &Take, guards: &Guards<'_>) -> Option<Start> {
-        let counter = self.request.roster.counter(take.rule)?;
-        if take.is_crowded() || take.cell.is_some() {
+    fn start(&self, charge: &Charge, guards: &Guards<'_>) -> Option<Start> {
+        let counter = self.request.counters.counter(charge.rule)?;
+        if charge.is_crowded() || charge.cell.is_some() {
             return None;
         }
         let shared = self.row(guards, self.overflow_seat(counter))?;
-        if self.row(guards, take.place).is_some_and(|row| counter.is_in(row)) {
+        if self.row(guards, charge.row).is_some_and(|row| counter.is_in(row)) {
             return None;
         }
         let images = counter.images(shared, self.at).into_iter();
-        let images = images.map(|image| self.own_use(take, image)).collect();
-        Some(Start { rule: take.rule, images })
+        let images = images.map(|image| self.own_use(charge, image)).collect();
+        Some(Start { rule: charge.rule, images })
     }
 
     /// What the key itself has used of a period, where that is recorded; else all that was used.
-    fn own_use(&self, take: &Take, image: Image) -> Image {
-        if let Some(list) = self.list(take.rule) {
+    fn own_use(&self, charge: &Charge, image: Image) -> Image {
+        if let Some(list) = self.list(charge.rule) {
             return list;
         }
-        if take.told == Told::Open && take.reading.bounds() == image.bounds() {
-            return take.reading.image().unwrap_or(image);
+        if charge.told == Told::Open && charge.reading.bounds() == image.bounds() {
+            return charge.reading.image().unwrap_or(image);
         }
         let told = || {
-            take.reading.bounds()?;
-            let place = self.request.places.get(take.place as usize)?;
+            charge.reading.bounds()?;
+            let place = self.request.rows.get(charge.row as usize)?;
             let (history, period) = (self.request.history?, image.bounds()?);
-            history.used(take.rule, period.start, period.resets(), &place.values)
+            history.used(charge.rule, period.start, period.resets(), &place.values)
         };
         match told() {
             Some(used) => image.with_use(used),

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use hashbrown::hash_table::OccupiedEntry;
 
-use super::{Counter, Roster, Row, Shard, Table};
+use super::{Counter, CounterSet, Row, Shard, Table};
 use crate::counters::time::{At, Moment};
 
 /// How many buckets a call looks at that made a row or found no room for one: more than one, so
@@ -23,7 +23,7 @@ impl Table {
     pub(super) fn tidy_in_passing(
         &self,
         shard: &mut Shard,
-        roster: &Roster,
+        counters: &CounterSet,
         at: At,
         pressed: bool,
     ) {
@@ -34,13 +34,13 @@ impl Table {
             u32::from(shard.passes.is_multiple_of(CALLS_A_LOOK))
         };
         for _ in 0..looks {
-            self.tidy_next(shard, roster, at);
+            self.tidy_next(shard, counters, at);
         }
     }
 
     /// Goes over all rows once, a few at a time, so that counters of changed rules are converted
     /// and those of removed rules dropped. Decisions do the same on the way; this makes it sure.
-    pub(crate) fn convert(&self, roster: &Roster, now: Moment) {
+    pub(crate) fn convert(&self, counters: &CounterSet, now: Moment) {
         for shard in &self.shards {
             let mut done = 0;
             loop {
@@ -52,25 +52,25 @@ impl Table {
                 }
                 shard.cursor = done;
                 for _ in 0..LOOKS_A_LOCK {
-                    self.tidy_next(&mut shard, roster, at);
+                    self.tidy_next(&mut shard, counters, at);
                 }
                 done = done.saturating_add(LOOKS_A_LOCK);
             }
         }
     }
 
-    fn tidy_next(&self, shard: &mut Shard, roster: &Roster, at: At) {
+    fn tidy_next(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
         let buckets = shard.rows.num_buckets();
         let bucket = if shard.cursor < buckets { shard.cursor } else { 0 };
         shard.cursor = bucket.saturating_add(1);
         let Ok(mut entry) = shard.rows.get_bucket_entry(bucket) else { return };
-        let mut found = look(entry.get(), roster, at);
+        let mut found = look(entry.get(), counters, at);
         if found == Found::Outdated {
-            refresh(entry.get_mut(), roster);
-            found = look(entry.get(), roster, at);
+            refresh(entry.get_mut(), counters);
+            found = look(entry.get(), counters, at);
         }
         if found == Found::Idle {
-            self.remove(entry, roster);
+            self.remove(entry, counters);
             let keys = shard.rows.len();
             if buckets > SMALL && keys < buckets.div_euclid(8) {
                 // The few rows that are left move to a table of their size.
@@ -79,14 +79,14 @@ impl Table {
         }
     }
 
-    pub(super) fn remove(&self, entry: OccupiedEntry<'_, Row>, roster: &Roster) {
+    pub(super) fn remove(&self, entry: OccupiedEntry<'_, Row>, counters: &CounterSet) {
         let (row, _) = entry.remove();
         if !row.is_overflow() {
             self.rows.fetch_sub(1, Ordering::AcqRel);
             self.evicted.add(1);
         }
         for number in numbers(&row) {
-            if let Some(counter) = roster.answering(number) {
+            if let Some(counter) = counters.answering(number) {
                 counter.left(number, row.is_overflow());
             }
         }
@@ -94,8 +94,8 @@ impl Table {
 }
 
 /// Whether no cell of a row says more than a fresh one would.
-pub(super) fn is_idle(row: &Row, roster: &Roster, at: At) -> bool {
-    look(row, roster, at) == Found::Idle
+pub(super) fn is_idle(row: &Row, counters: &CounterSet, at: At) -> bool {
+    look(row, counters, at) == Found::Idle
 }
 
 /// The numbers of a row's cells, each once.
@@ -118,10 +118,10 @@ enum Found {
     Outdated,
 }
 
-fn look(row: &Row, roster: &Roster, at: At) -> Found {
+fn look(row: &Row, counters: &CounterSet, at: At) -> Found {
     let mut found = Found::Idle;
     for (number, cell) in row.cells() {
-        match roster.answering(number) {
+        match counters.answering(number) {
             Some(counter) if counter.number() == number => {
                 if found == Found::Idle && !counter.policy.is_idle(cell, at) {
                     found = Found::InUse;
@@ -143,13 +143,13 @@ fn look(row: &Row, roster: &Roster, at: At) -> Found {
 
 /// Brings a row up to the rule set: converts what counters were taken over, drops what belongs
 /// to no rule.
-fn refresh(row: &mut Row, roster: &Roster) {
+fn refresh(row: &mut Row, counters: &CounterSet) {
     let is_current = |number| {
-        let counter = roster.answering(number);
+        let counter = counters.answering(number);
         counter.is_some_and(|counter| counter.number() == number || counter.recounts())
     };
     let old: Vec<u32> = numbers(row).filter(|number| !is_current(*number)).collect();
-    for counter in old.iter().filter_map(|number| roster.answering(*number)) {
+    for counter in old.iter().filter_map(|number| counters.answering(*number)) {
         if !counter.has_cell(row)
             && let Some(image) = counter.carried(row)
         {

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
 
-use super::{Counts, Guards, Intent, Part, Request, Seat, Start, Take, Told, upkeep};
+use super::{Charge, Counts, Guards, Intent, Part, Request, Seat, Start, Told, upkeep};
 use crate::counters::cell::Image;
 use crate::counters::counter::Counter;
 use crate::counters::history::Used;
@@ -43,14 +43,14 @@ impl<'w> Work<'w, '_> {
     }
 
     pub(super) fn is_shared(&self, place: u32) -> bool {
-        place as usize >= self.request.places.len()
+        place as usize >= self.request.rows.len()
     }
 
     #[inline]
-    pub(super) fn passes(&self, takes: &[Take]) -> bool {
-        takes.iter().all(|take| {
-            take.fits || !take.judges() || {
-                let counter = self.request.roster.counter(take.rule);
+    pub(super) fn passes(&self, charges: &[Charge]) -> bool {
+        charges.iter().all(|charge| {
+            charge.fits || !charge.judges() || {
+                let counter = self.request.counters.counter(charge.rule);
                 counter.is_some_and(|counter| counter.enforcement != Enforcement::Hard)
             }
         })
@@ -59,123 +59,123 @@ impl<'w> Work<'w, '_> {
     /// A rule that cannot judge the event, because it falls in a closed period of which the use is
     /// not told. It is one that could refuse it.
     #[inline]
-    pub(super) fn too_late(&self, takes: &[Take]) -> Option<u32> {
+    pub(super) fn too_late(&self, charges: &[Charge]) -> Option<u32> {
         self.request.happened?;
-        let adds = |counter: &Counter, take: &Take| match self.request.intent {
+        let adds = |counter: &Counter, charge: &Charge| match self.request.intent {
             Intent::Record => false,
-            Intent::Stand => true,
-            Intent::Look | Intent::Take => counter.policy.may_add(take.cost()),
+            Intent::Standing => true,
+            Intent::Check | Intent::Track => counter.policy.may_add(charge.cost()),
         };
-        let late = |take: &&Take| {
-            let counter = self.request.roster.counter(take.rule);
-            take.told != Told::Closed
-                && take.judges()
+        let late = |charge: &&Charge| {
+            let counter = self.request.counters.counter(charge.rule);
+            charge.told != Told::Closed
+                && charge.judges()
                 && counter.is_some_and(|counter| {
                     counter.enforcement == Enforcement::Hard
-                        && !(take.is_crowded() && counter.overflow == Overflow::Allow)
-                        && adds(counter, take)
-                        && counter.policy.is_too_late(&take.reading, self.at)
+                        && !(charge.is_crowded() && counter.overflow == Overflow::Allow)
+                        && adds(counter, charge)
+                        && counter.policy.is_too_late(&charge.reading, self.at)
                 })
         };
-        takes.iter().find(late).map(|take| take.rule)
+        charges.iter().find(late).map(|charge| charge.rule)
     }
 
     /// Whether the event falls in a closed period of some rule.
     #[inline]
-    pub(super) fn is_any_closed(&self, takes: &[Take]) -> bool {
+    pub(super) fn is_any_closed(&self, charges: &[Charge]) -> bool {
         self.request.happened.is_some()
-            && takes.iter().any(|take| {
-                let counter = self.request.roster.counter(take.rule);
-                counter.is_some_and(|counter| counter.policy.is_too_late(&take.reading, self.at))
+            && charges.iter().any(|charge| {
+                let counter = self.request.counters.counter(charge.rule);
+                counter.is_some_and(|counter| counter.policy.is_too_late(&charge.reading, self.at))
             })
     }
 
     /// The counter of a take, where an event that is let in changes it.
     #[inline]
-    pub(super) fn counting(&self, take: &Take) -> Option<&'w Counter> {
-        match take.told {
-            _ if take.place == NOWHERE => None,
-            Told::No | Told::Open => self.counting_in_cell(take),
+    pub(super) fn counting(&self, charge: &Charge) -> Option<&'w Counter> {
+        match charge.told {
+            _ if charge.row == NOWHERE => None,
+            Told::No | Told::Open => self.counting_in_cell(charge),
             Told::Closed => None,
-            Told::Kept => self.request.roster.counter(take.rule),
+            Told::Kept => self.request.counters.counter(charge.rule),
         }
     }
 
     /// The same of a take that has a cell.
     #[inline]
-    fn counting_in_cell(&self, take: &Take) -> Option<&'w Counter> {
-        let counter = self.request.roster.counter(take.rule)?;
-        if !take.judges() {
-            return self.counts_lost(take, counter).then_some(counter);
+    fn counting_in_cell(&self, charge: &Charge) -> Option<&'w Counter> {
+        let counter = self.request.counters.counter(charge.rule)?;
+        if !charge.judges() {
+            return self.counts_lost(charge, counter).then_some(counter);
         }
-        let counts = take.counts != Counts::No
-            && (take.fits || counter.enforcement != Enforcement::Shadow)
-            && !counter.policy.is_too_late(&take.reading, self.at);
+        let counts = charge.counts != Counts::No
+            && (charge.fits || counter.enforcement != Enforcement::Shadow)
+            && !counter.policy.is_too_late(&charge.reading, self.at);
         counts.then_some(counter)
     }
 
     /// Whether a rule that has lost counts an event that is let in.
-    fn counts_lost(&self, take: &Take, counter: &Counter) -> bool {
-        take.counts != Counts::No
-            && take.part == Part::Loses
-            && !counter.policy.is_too_late(&take.reading, self.at)
+    fn counts_lost(&self, charge: &Charge, counter: &Counter) -> bool {
+        charge.counts != Counts::No
+            && charge.part == Part::Loses
+            && !counter.policy.is_too_late(&charge.reading, self.at)
     }
 
     /// Leaves out a rule that has lost, because there is no room for the key's counter.
     #[cold]
-    pub(super) fn miss(&self, take: &mut Take, counter: &Counter) {
+    pub(super) fn miss(&self, charge: &mut Charge, counter: &Counter) {
         counter.misses(self.at.second);
-        take.part = Part::Misses;
+        charge.part = Part::Misses;
     }
 
     /// Goes by what is recorded of a period that the counter itself does not know: one that is
     /// closed, or one of which it is not `known` and that began before it came into being.
     #[cold]
-    pub(super) fn recount(&self, take: &mut Take, counter: &Counter, known: bool) {
+    pub(super) fn recount(&self, charge: &mut Charge, counter: &Counter, known: bool) {
         if let Some(policy) = counter.policy.rolling() {
             if !known {
-                self.recount_rolling(take, counter, policy);
+                self.recount_rolling(charge, counter, policy);
             }
             return;
         }
         let told = || {
             let history = self.request.history?;
-            let period = take.reading.bounds()?;
-            let closed = counter.policy.is_too_late(&take.reading, self.at);
+            let period = charge.reading.bounds()?;
+            let closed = counter.policy.is_too_late(&charge.reading, self.at);
             let is_asked = if closed {
-                take.judges()
+                charge.judges()
             } else {
                 !known && counter.recounts_period(period.start)
             };
             if !is_asked {
                 return None;
             }
-            let place = self.request.places.get(take.place as usize)?;
-            let used = history.used(take.rule, period.start, period.resets(), &place.values)?;
-            Some((take.reading.with_use(used), if closed { Told::Closed } else { Told::Open }))
+            let place = self.request.rows.get(charge.row as usize)?;
+            let used = history.used(charge.rule, period.start, period.resets(), &place.values)?;
+            Some((charge.reading.with_use(used), if closed { Told::Closed } else { Told::Open }))
         };
         if let Some((reading, told)) = told() {
-            take.fits = counter.policy.fits_period(&reading, take.cost(), self.at);
-            (take.reading, take.told) = (reading, told);
+            charge.fits = counter.policy.fits_period(&reading, charge.cost(), self.at);
+            (charge.reading, charge.told) = (reading, told);
         }
     }
 
     /// The same of a rolling quota, whose period is always open.
-    fn recount_rolling(&self, take: &mut Take, counter: &Counter, policy: &SlidingWindow) {
+    fn recount_rolling(&self, charge: &mut Charge, counter: &Counter, policy: &SlidingWindow) {
         let told = || {
             let history = self.request.history?;
-            let place = self.request.places.get(take.place as usize)?;
+            let place = self.request.rows.get(charge.row as usize)?;
             let now = self.at.now;
             let (start, cell) = policy.reach(now);
             let is_asked = counter.recounts_rolling(policy, self.at);
-            let uses = || history.uses(take.rule, start, now, cell, &place.values);
+            let uses = || history.uses(charge.rule, start, now, cell, &place.values);
             Some(policy.recorded(now, &is_asked.then(uses)??))
         };
         if let Some(list) = told() {
             let cell = std::iter::once(list.as_cell());
-            let judged = counter.policy.judge(cell, &self.at, take.cost());
-            (take.reading, take.fits, take.told) = (judged.reading, judged.fits, Told::Open);
-            self.lists.borrow_mut().push((take.rule, list));
+            let judged = counter.policy.judge(cell, &self.at, charge.cost());
+            (charge.reading, charge.fits, charge.told) = (judged.reading, judged.fits, Told::Open);
+            self.lists.borrow_mut().push((charge.rule, list));
         }
     }
 
@@ -189,34 +189,34 @@ impl<'w> Work<'w, '_> {
     #[cold]
     pub(super) fn ahead<'g>(
         &self,
-        takes: &[Take],
+        charges: &[Charge],
         row: impl Fn(u32) -> Option<&'g Row>,
     ) -> Vec<(u32, Ahead)> {
-        let spans = takes.iter().filter(|take| take.judges()).filter_map(|take| {
-            let counter = self.request.roster.counter(take.rule)?;
-            let ahead = self.told_ahead(take, counter, counter.ahead(row(take.place), self.at));
-            (!ahead.is_empty()).then_some((take.rule, ahead))
+        let spans = charges.iter().filter(|charge| charge.judges()).filter_map(|charge| {
+            let counter = self.request.counters.counter(charge.rule)?;
+            let ahead = self.told_ahead(charge, counter, counter.ahead(row(charge.row), self.at));
+            (!ahead.is_empty()).then_some((charge.rule, ahead))
         });
         spans.collect()
     }
 
     /// Adds later periods that events dated ahead had used before the counter came into being: a
     /// day of them at most.
-    fn told_ahead(&self, take: &Take, counter: &Counter, known: Ahead) -> Ahead {
+    fn told_ahead(&self, charge: &Charge, counter: &Counter, known: Ahead) -> Ahead {
         let (Some(history), Some(periods)) = (self.request.history, counter.policy.periods())
         else {
             return known;
         };
-        let place = self.request.places.get(take.place as usize);
+        let place = self.request.rows.get(charge.row as usize);
         let Some(place) = place.filter(|_| !self.at.explicit && counter.may_recount()) else {
             return known;
         };
         let mut spans = known.spans.into_vec();
-        let mut next = take.reading.bounds().and_then(Bounds::resets);
+        let mut next = charge.reading.bounds().and_then(Bounds::resets);
         while let Some(start) = next.filter(|start| counter.recounts_period(*start)) {
             let period = periods.of(start);
             if !spans.iter().any(|span| span.starts(period))
-                && let Some(used) = history.used(take.rule, start, period.resets(), &place.values)
+                && let Some(used) = history.used(charge.rule, start, period.resets(), &place.values)
                 && used != Used::NOTHING
             {
                 spans.push(Span::new(period, used));
@@ -228,89 +228,94 @@ impl<'w> Work<'w, '_> {
         Ahead::of_spans(spans.into())
     }
 
-    /// Judges takes that are all of one row; returns `false` where it lacks a rule's cell.
+    /// Judges charges that are all of one row; returns `false` where it lacks a rule's cell.
     #[inline]
-    pub(super) fn judge_row(&self, row: &Row, takes: &mut [Take]) -> bool {
+    pub(super) fn judge_row(&self, row: &Row, charges: &mut [Charge]) -> bool {
         let mut hint = 0;
-        for take in takes {
-            let Some(counter) = self.request.roster.counter(take.rule) else { return false };
-            let judged = counter.judge(Some(row), hint, &self.at, take.cost());
+        for charge in charges {
+            let Some(counter) = self.request.counters.counter(charge.rule) else { return false };
+            let judged = counter.judge(Some(row), hint, &self.at, charge.cost());
             let Some(cell) = judged.cell else { return false };
             hint = row.after(cell);
-            (take.reading, take.fits) = (judged.reading, judged.fits);
-            take.cell = NonZeroU32::new(u32::try_from(cell).unwrap_or(0));
-            if take.cell.is_none() || counter.took_over() || Self::is_unsure(counter, row, cell) {
+            (charge.reading, charge.fits) = (judged.reading, judged.fits);
+            charge.cell = NonZeroU32::new(u32::try_from(cell).unwrap_or(0));
+            if charge.cell.is_none() || counter.took_over() || Self::is_unsure(counter, row, cell) {
                 return false;
             }
         }
         true
     }
 
-    /// Writes the cells of takes that are all of one row and have one.
+    /// Writes the cells of charges that are all of one row and have one.
     #[inline]
-    pub(super) fn write_cells(&self, takes: &mut [Take], row: &mut Row) {
+    pub(super) fn write_cells(&self, charges: &mut [Charge], row: &mut Row) {
         let mut all_fit = true;
-        for take in &mut *takes {
-            if let (Some(counter), Some(cell)) = (self.counting_in_cell(take), take.cell) {
-                let write = |words: &mut [u64]| self.write_words(take, counter, words);
+        for charge in &mut *charges {
+            if let (Some(counter), Some(cell)) = (self.counting_in_cell(charge), charge.cell) {
+                let write = |words: &mut [u64]| self.write_words(charge, counter, words);
                 all_fit &= row.write(cell.get() as usize, write);
             }
         }
         if !all_fit {
-            self.widen(takes, row);
+            self.widen(charges, row);
         }
     }
 
     /// Counts the event in a cell's words, moves the reading on, and returns the tag's 32 bits.
     #[inline]
-    fn count(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> Option<u32> {
-        let cost = take.cost();
-        if take.judges() {
-            return counter.policy.take(&mut take.reading, words, &self.at, cost);
+    fn count(&self, charge: &mut Charge, counter: &Counter, words: &mut [u64]) -> Option<u32> {
+        let cost = charge.cost();
+        if charge.judges() {
+            return counter.policy.take(&mut charge.reading, words, &self.at, cost);
         }
-        let cost = counter.lost_cost(&take.reading, cost);
-        take.cost = cost.units.into();
-        counter.policy.take(&mut take.reading, words, &self.at.for_judge(false), cost)
+        let cost = counter.lost_cost(&charge.reading, cost);
+        charge.cost = cost.units.into();
+        counter.policy.take(&mut charge.reading, words, &self.at.for_judge(false), cost)
     }
 
     /// The same of words that are kept.
     #[inline]
-    fn write_words(&self, take: &mut Take, counter: &Counter, words: &mut [u64]) -> Option<u32> {
-        let starts_over = take.told != Told::No && self.list(take.rule).is_some();
+    fn write_words(
+        &self,
+        charge: &mut Charge,
+        counter: &Counter,
+        words: &mut [u64],
+    ) -> Option<u32> {
+        let starts_over = charge.told != Told::No && self.list(charge.rule).is_some();
         let extra = if starts_over {
-            self.count(take, counter, &mut []);
+            self.count(charge, counter, &mut []);
             None
         } else {
-            self.count(take, counter, words)
+            self.count(charge, counter, words)
         };
-        take.counts = if extra.is_some() { Counts::Written } else { Counts::Outgrown };
+        charge.counts = if extra.is_some() { Counts::Written } else { Counts::Outgrown };
         extra
     }
 
     /// Moves the readings to what they would be after the event, and writes nothing.
-    pub(super) fn foretell(&self, takes: &mut [Take]) {
-        for take in &mut *takes {
-            if let Some(counter) = self.counting(take) {
-                self.count(take, counter, &mut []);
+    pub(super) fn foretell(&self, charges: &mut [Charge]) {
+        for charge in &mut *charges {
+            if let Some(counter) = self.counting(charge) {
+                self.count(charge, counter, &mut []);
             }
         }
-        self.foretell_closed(takes);
+        self.foretell_closed(charges);
     }
 
     /// The same for closed periods, which have no counters to write.
-    pub(super) fn foretell_closed(&self, takes: &mut [Take]) {
-        for take in takes.iter_mut().filter(|take| take.told == Told::Closed) {
-            let Some(counter) = self.request.roster.counter(take.rule) else { continue };
-            let counts = take.counts != Counts::No;
-            if counts && (take.fits || counter.enforcement != Enforcement::Shadow) {
-                self.count(take, counter, &mut []);
+    pub(super) fn foretell_closed(&self, charges: &mut [Charge]) {
+        for charge in charges.iter_mut().filter(|charge| charge.told == Told::Closed) {
+            let Some(counter) = self.request.counters.counter(charge.rule) else { continue };
+            let counts = charge.counts != Counts::No;
+            if counts && (charge.fits || counter.enforcement != Enforcement::Shadow) {
+                self.count(charge, counter, &mut []);
             }
         }
     }
 
     /// Writes all counters, and moves the readings to what they are after the event.
     #[inline]
-    pub(super) fn write(&self, takes: &mut [Take], guards: &mut Guards<'_>) {
+    pub(super) fn write(&self, charges: &mut [Charge], guards: &mut Guards<'_>) {
         let mut new_rows = false;
         // Rows that exist come first: making one may move the others of its shard.
         for (place, seat) in (0_u32..).zip(self.seats) {
@@ -320,7 +325,7 @@ impl<'w> Work<'w, '_> {
             };
             let shard = guards.get_mut(seat.guard);
             if let Some(row) = shard.and_then(|shard| shard.rows.get_bucket_mut(bucket)) {
-                self.write_row(takes, place, row);
+                self.write_row(charges, place, row);
             }
         }
         if !new_rows {
@@ -328,11 +333,11 @@ impl<'w> Work<'w, '_> {
         }
         for (place, seat) in (0_u32..).zip(self.seats).filter(|(_, seat)| seat.bucket.is_none()) {
             let mut cells: SmallVec<[(u32, Image); 4]> = SmallVec::new();
-            for take in takes.iter_mut().filter(|take| take.place == place) {
-                if let Some(counter) = self.counting(take) {
-                    let others = self.other_periods(take).cloned();
+            for charge in charges.iter_mut().filter(|charge| charge.row == place) {
+                if let Some(counter) = self.counting(charge) {
+                    let others = self.other_periods(charge).cloned();
                     cells.extend(others.map(|image| (counter.number(), image)));
-                    cells.push((counter.number(), self.first_image(take, counter, None)));
+                    cells.push((counter.number(), self.first_image(charge, counter, None)));
                 }
             }
             if let (false, Some(shard)) = (cells.is_empty(), guards.get_mut(seat.guard)) {
@@ -343,31 +348,32 @@ impl<'w> Work<'w, '_> {
     }
 
     #[inline]
-    pub(super) fn write_row(&self, takes: &mut [Take], place: u32, row: &mut Row) {
+    pub(super) fn write_row(&self, charges: &mut [Charge], place: u32, row: &mut Row) {
         let (mut new_cells, mut took_over, mut all_fit) = (false, false, true);
         // Cells that exist come first: a new one moves those behind it.
-        for take in takes.iter_mut().filter(|take| take.place == place) {
-            let Some(counter) = self.counting(take) else { continue };
+        for charge in charges.iter_mut().filter(|charge| charge.row == place) {
+            let Some(counter) = self.counting(charge) else { continue };
             took_over |= counter.took_over();
-            let Some(cell) = take.cell else {
+            let Some(cell) = charge.cell else {
                 new_cells = true;
                 continue;
             };
-            let write = |words: &mut [u64]| self.write_words(take, counter, words);
+            let write = |words: &mut [u64]| self.write_words(charge, counter, words);
             all_fit &= row.write(cell.get() as usize, write);
         }
         if !all_fit {
-            self.widen(takes, row);
+            self.widen(charges, row);
         }
         if new_cells {
-            let new = takes.iter_mut().filter(|take| take.place == place && take.cell.is_none());
-            for take in new {
-                if let Some(counter) = self.counting(take) {
+            let new =
+                charges.iter_mut().filter(|charge| charge.row == place && charge.cell.is_none());
+            for charge in new {
+                if let Some(counter) = self.counting(charge) {
                     if counter.took_over() {
-                        self.keep_carried(take, counter, row);
+                        self.keep_carried(charge, counter, row);
                     }
-                    let image = self.first_image(take, counter, Some(row));
-                    for other in self.other_periods(take) {
+                    let image = self.first_image(charge, counter, Some(row));
+                    for other in self.other_periods(charge) {
                         row.push(counter.number(), other);
                     }
                     row.push(counter.number(), &image);
@@ -375,8 +381,8 @@ impl<'w> Work<'w, '_> {
             }
         }
         if took_over {
-            let counters = takes.iter().filter(|take| take.place == place);
-            for counter in counters.filter_map(|take| self.counting(take)) {
+            let counters = charges.iter().filter(|charge| charge.row == place);
+            for counter in counters.filter_map(|charge| self.counting(charge)) {
                 upkeep::drop_predecessors(row, counter);
             }
         }
@@ -385,14 +391,16 @@ impl<'w> Work<'w, '_> {
     /// Gives what a quota takes over a cell of its own where the event falls in another period:
     /// the event's cell would be all that is left of it.
     #[cold]
-    fn keep_carried(&self, take: &Take, counter: &Counter, row: &mut Row) {
-        let Some(period) = take.reading.bounds().filter(|_| !counter.has_cell(row)) else { return };
+    fn keep_carried(&self, charge: &Charge, counter: &Counter, row: &mut Row) {
+        let Some(period) = charge.reading.bounds().filter(|_| !counter.has_cell(row)) else {
+            return;
+        };
         let Some(mut image) = counter.carried(row) else { return };
         let Some(carried) = image.bounds().filter(|carried| *carried != period) else { return };
         let told = || {
             let history = self.request.history.filter(|_| counter.recounts())?;
-            let place = self.request.places.get(take.place as usize)?;
-            history.used(take.rule, carried.start, carried.resets(), &place.values)
+            let place = self.request.rows.get(charge.row as usize)?;
+            history.used(charge.rule, carried.start, carried.resets(), &place.values)
         };
         if let Some(used) = told() {
             image = image.with_use(used);
@@ -401,41 +409,41 @@ impl<'w> Work<'w, '_> {
     }
 
     /// The periods beside the event's that a new counter of a quota starts with.
-    fn other_periods(&self, take: &Take) -> impl Iterator<Item = &'w Image> {
-        let period = take.reading.bounds();
-        let starting = self.starting(take.rule).iter();
+    fn other_periods(&self, charge: &Charge) -> impl Iterator<Item = &'w Image> {
+        let period = charge.reading.bounds();
+        let starting = self.starting(charge.rule).iter();
         starting.filter(move |image| period.is_some() && image.bounds() != period)
     }
 
     /// The first state of a new cell: what it takes over, if anything, and this event.
     pub(super) fn first_image(
         &self,
-        take: &mut Take,
+        charge: &mut Charge,
         counter: &Counter,
         row: Option<&Row>,
     ) -> Image {
         let own = row.filter(|row| !counter.has_cell(row));
-        let period = take.reading.bounds();
-        let mut starting = self.starting(take.rule).iter();
+        let period = charge.reading.bounds();
+        let mut starting = self.starting(charge.rule).iter();
         let shared =
             || starting.find(|image| period.is_none() || image.bounds() == period).cloned();
         let mut image = own
             .and_then(|row| counter.carried(row))
             .or_else(shared)
             .unwrap_or_else(|| counter.policy.fresh());
-        match self.write_words(take, counter, &mut image.words) {
+        match self.write_words(charge, counter, &mut image.words) {
             Some(extra) => image.extra = extra,
-            None => image = self.regrown(take, counter, &image.words),
+            None => image = self.regrown(charge, counter, &image.words),
         }
         image
     }
 
     /// The state of a cell of these words, which had no room for it.
-    fn regrown(&self, take: &mut Take, counter: &Counter, words: &[u64]) -> Image {
-        take.counts = Counts::Written;
-        let list = self.list(take.rule);
+    fn regrown(&self, charge: &mut Charge, counter: &Counter, words: &[u64]) -> Image {
+        charge.counts = Counts::Written;
+        let list = self.list(charge.rule);
         let words = list.as_ref().map_or(words, |list| &list.words);
-        counter.policy.regrown(words, &take.reading, self.at, take.cost())
+        counter.policy.regrown(words, &charge.reading, self.at, charge.cost())
     }
 
     /// What is recorded of a rolling quota that starts from it.
@@ -447,18 +455,18 @@ impl<'w> Work<'w, '_> {
     /// Gives states that have outgrown their cells wider ones, the last of the row first: the
     /// others stay where they are.
     #[cold]
-    fn widen(&self, takes: &mut [Take], row: &mut Row) {
-        while let Some((cell, take)) = takes
+    fn widen(&self, charges: &mut [Charge], row: &mut Row) {
+        while let Some((cell, charge)) = charges
             .iter_mut()
-            .filter(|take| take.counts == Counts::Outgrown)
-            .filter_map(|take| Some((take.cell?.get() as usize, take)))
+            .filter(|charge| charge.counts == Counts::Outgrown)
+            .filter_map(|charge| Some((charge.cell?.get() as usize, charge)))
             .max_by_key(|(cell, _)| *cell)
         {
-            take.counts = Counts::Written;
-            let counter = self.request.roster.counter(take.rule);
+            charge.counts = Counts::Written;
+            let counter = self.request.counters.counter(charge.rule);
             let words = row.words_at(cell);
             if let (Some(counter), Some(words)) = (counter, words) {
-                let image = self.regrown(take, counter, words);
+                let image = self.regrown(charge, counter, words);
                 row.replace(cell, &image);
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Decision, Outcome, Rules, Sayings};
 use crate::compiled::snapshot::CompiledRule;
-use crate::counters::{At, SavedTake, Take, Timeline};
+use crate::counters::{At, Charge, StoredCharge, Timeline};
 use crate::log::EventId;
 
 impl Decision {
@@ -16,16 +16,16 @@ impl Decision {
         event_id: Option<EventId>,
         at: At,
         timeline: Timeline,
-        takes: &[SavedTake],
+        charges: &[StoredCharge],
         rule: impl Fn(u32) -> Option<Arc<CompiledRule>>,
     ) -> Option<Self> {
-        let said = takes.iter().filter(|take| take.part.judges());
-        let known = said.map(|take| Some((rule(take.revision)?, take)));
+        let said = charges.iter().filter(|charge| charge.part.judges());
+        let known = said.map(|charge| Some((rule(charge.revision)?, charge)));
         let mut known = known.collect::<Option<Vec<_>>>()?;
         // The order of their definition, as in a snapshot: what was changed keeps its age.
         known.sort_by_key(|(rule, _)| (rule.rule.kind() as u8, rule.age));
         let places = 0_u32..;
-        let said = places.zip(&known).map(|(place, (_, take))| Take::restored(place, take));
+        let said = places.zip(&known).map(|(place, (_, charge))| Charge::restored(place, charge));
         let sayings = Sayings {
             at,
             asked: at.now,

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::base::format::Version;
-use crate::counters::{SavedTakes, decode_takes, encode_takes};
+use crate::counters::{StoredCharges, decode_charges, encode_charges};
 use crate::{
     Algorithm, Enforcement, Engine, Event, HeaderDialect, ManualClock, Meter, Metric, Overflow,
     Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Timestamp, Window,
@@ -134,14 +134,14 @@ fn change(dice: &mut ChaCha8Rng, engine: &Engine, turn: usize) {
 
 /// Saves the answer as a record does, in the order in which the rules were found.
 fn save(dice: &mut ChaCha8Rng, decision: &Decision) -> Vec<u8> {
-    let mut takes: Vec<Take> = decision.said().map(|(_, take)| *take).collect();
-    takes.shuffle(dice);
+    let mut charges: Vec<Charge> = decision.said().map(|(_, charge)| *charge).collect();
+    charges.shuffle(dice);
     let revision = |place| {
         let mut said = decision.said();
-        said.find(|(_, take)| take.rule == place).expect("its own take").0.revision()
+        said.find(|(_, charge)| charge.rule == place).expect("its own charge").0.revision()
     };
     let mut bytes = Vec::new();
-    encode_takes((&takes, &[]), &decision.at(), revision, &mut bytes);
+    encode_charges((&charges, &[]), &decision.at(), revision, &mut bytes);
     bytes
 }
 
@@ -184,16 +184,18 @@ fn an_answer_that_comes_back_renders_as_the_one_that_was_kept() {
         let find = |revision: u32| rules.get(&revision).map(Arc::clone);
         for Kept { replay, at, bytes } in kept {
             let timeline = replay.sayings.timeline;
-            let mut takes = SavedTakes::new();
-            decode_takes(Version::NEWEST, &mut &*bytes, &at, &mut takes).expect("what was saved");
+            let mut charges = StoredCharges::new();
+            decode_charges(Version::NEWEST, &mut &*bytes, &at, &mut charges)
+                .expect("what was saved");
             let id = replay.event_id();
-            let restored = Decision::restored(id, at, timeline, &takes, find).expect("rules known");
+            let restored =
+                Decision::restored(id, at, timeline, &charges, find).expect("rules known");
             assert_eq!(renderings(&restored), renderings(&replay), "seed {seed}");
             // And again from a copy, as the next retry gets it.
             assert_eq!(renderings(&restored.to_replay()), renderings(&replay), "seed {seed}");
-            statuses += takes.len();
-            if !takes.is_empty() {
-                let unknown = Decision::restored(id, at, timeline, &takes, |_| None);
+            statuses += charges.len();
+            if !charges.is_empty() {
+                let unknown = Decision::restored(id, at, timeline, &charges, |_| None);
                 assert!(unknown.is_none(), "seed {seed}");
             }
         }

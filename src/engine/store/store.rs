@@ -2,7 +2,7 @@
 
 use crate::base::clock::Timestamp;
 use crate::compiled::snapshot::{Compiler, Snapshot};
-use crate::counters::{At, Moment, SavedTakes, Start, Take, encode_takes};
+use crate::counters::{At, Charge, Moment, Start, StoredCharges, encode_charges};
 use crate::decision::{Decision, Kept};
 use crate::engine::Engine;
 use crate::error::{BatchError, RulesError, TrackError};
@@ -214,11 +214,11 @@ impl Engine {
     ) -> Option<Decision> {
         let timeline = record.timeline(self.table.timeline());
         let at = record.at(timeline, event.timestamp());
-        let mut takes = SavedTakes::new();
-        record.read_takes(&at, &mut takes)?;
+        let mut charges = StoredCharges::new();
+        record.read_charges(&at, &mut charges)?;
         let rule_of = |revision| pipeline.rule(revision);
         let id = self.ledger.as_ref().map(|ledger| ledger.id(place));
-        Decision::restored(id, at, timeline, &takes, rule_of)
+        Decision::restored(id, at, timeline, &charges, rule_of)
     }
 
     /// Records an event that is let in: in the queue of the store where there is one, and in the
@@ -228,7 +228,7 @@ impl Engine {
         &self,
         event: &Event<'_>,
         at: At,
-        takes: (&[Take], &[Start]),
+        charges: (&[Charge], &[Start]),
         rules: &Snapshot,
     ) -> Kept {
         let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(event, at) };
@@ -236,7 +236,7 @@ impl Engine {
         let timestamp = event.happened_at().map_or(now, Timestamp::from);
         let revision = |rule| rules.rule(rule).map_or(0, |rule| rule.revision());
         let head = Head::new(&at, event.key(), |out| {
-            encode_takes(takes, &at, revision, out);
+            encode_charges(charges, &at, revision, out);
         });
         let key = CustomerKey::of(event).map(|key| pipeline.keys.hash(key));
         let put = |packed: &Packed| pipeline.put(&head, packed, key, at.now.0);
@@ -355,7 +355,7 @@ mod tests {
             medium.broken.store(true, Ordering::Release);
             let _ = engine.track(&Event::new("c", "call")).expect("it is not known yet");
             engine.flush().expect_err("it is broken");
-            engine.decide(&event, Intent::Take, now)
+            engine.decide(&event, Intent::Track, now)
         });
         assert!(!answer.expect("it goes on").is_replay());
         for _ in 0..2 {

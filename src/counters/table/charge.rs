@@ -6,27 +6,27 @@ use smallvec::SmallVec;
 
 use crate::counters::cell::Wide;
 use crate::counters::policy::Reading;
-use crate::counters::saved::SavedTake;
+use crate::counters::saved::StoredCharge;
 use crate::rules::Cost;
 
 /// A rule that matches an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Match {
-    /// The rule's place in the rule set.
+    /// The index of the rule in the rule set.
     pub(crate) rule: u32,
-    /// The index of the rule's row among the places.
-    pub(crate) place: u32,
+    /// The index of the rule's row among those of the request.
+    pub(crate) row: u32,
     /// Whether it has a say; without one another rule of its policy judges, and it only counts.
     pub(crate) judges: bool,
 }
 
 /// What one rule is asked for, and what it says.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Take {
-    /// The rule's place in the rule set.
+pub(crate) struct Charge {
+    /// The index of the rule in the rule set.
     pub(crate) rule: u32,
-    /// The index of the rule's row among the places.
-    pub(crate) place: u32,
+    /// The index of the rule's row among those of the request.
+    pub(crate) row: u32,
     pub(super) cost: Wide,
     pub(super) counts: Counts,
     /// Whether the cost fits.
@@ -40,7 +40,7 @@ pub(crate) struct Take {
 }
 
 // A decision moves a few of these: keep them small.
-const _: () = assert!(size_of::<Take>() == 72);
+const _: () = assert!(size_of::<Charge>() == 72);
 
 /// What a rule is to a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,19 +92,19 @@ pub(super) enum Told {
     Kept,
 }
 
-/// The takes of a decision. Eight lie inline: more rules that match cost an allocation.
-pub(crate) type Takes = SmallVec<[Take; 8]>;
+/// The charges of a decision. Eight lie inline: more rules that match cost an allocation.
+pub(crate) type Charges = SmallVec<[Charge; 8]>;
 
-impl Take {
+impl Charge {
     /// What is asked of a rule that judges, or that has lost to another of its policy.
     pub(crate) fn new(found: Match, cost: Cost) -> Self {
-        let Match { rule, place, judges } = found;
+        let Match { rule, row, judges } = found;
         let Cost { units, counts } = cost;
         let cost = units.into();
         let counts = if counts { Counts::Yes } else { Counts::No };
         let part = if judges { Part::Judges } else { Part::Loses };
         let (fits, reading, cell, told) = (true, Reading::NoRoom, None, Told::No);
-        Self { rule, place, cost, counts, fits, part, reading, cell, told }
+        Self { rule, row, cost, counts, fits, part, reading, cell, told }
     }
 
     /// Whether the rule has a say. One that has not stands in no answer.
@@ -124,10 +124,10 @@ impl Take {
         Self { cost: Wide::ZERO, counts: Counts::No, fits: true, told: Told::Kept, ..*self }
     }
 
-    /// A take of long ago, of the rule that is at a place now.
-    pub(crate) fn restored(rule: u32, saved: &SavedTake) -> Self {
-        let SavedTake { cost, fits, part, written, reading, .. } = *saved;
-        let new = Self::new(Match { rule, place: 0, judges: part.judges() }, cost);
+    /// A charge of long ago, of the rule that has an index now.
+    pub(crate) fn restored(rule: u32, saved: &StoredCharge) -> Self {
+        let StoredCharge { cost, fits, part, written, reading, .. } = *saved;
+        let new = Self::new(Match { rule, row: 0, judges: part.judges() }, cost);
         let counts = if written { Counts::Written } else { new.counts };
         Self { counts, fits, part, reading, ..new }
     }
