@@ -1,0 +1,77 @@
+//! Features stand at doors: few places ask which are on, and the rest of the code is the same.
+
+use std::collections::BTreeMap;
+
+use crate::sources::{report, shipped, shipped_files};
+
+/// Every place of `src` that asks for a feature: the file, the feature, how often.
+const DOORS: [(&str, &str, usize); 8] = [
+    // What is told with each feature, and the facades that it is told to.
+    ("src/telemetry/mod.rs", "metrics", 7),
+    ("src/engine/batch.rs", "metrics", 1),
+    ("src/engine/builder.rs", "tracing", 1),
+    ("src/engine/manage.rs", "tracing", 2),
+    ("src/engine/store/verbs.rs", "tracing", 1),
+    // The store on disk, and the two ways to it.
+    ("src/journal/mod.rs", "durable", 1),
+    ("src/engine/builder.rs", "durable", 1),
+    ("src/lib.rs", "durable", 1),
+];
+
+/// The most that a feature may have in all.
+const MOST: [(&str, usize); 1] = [("durable", 10)];
+
+/// The features that a line asks for. What documentation says of them is no question.
+fn asked(line: &str) -> Vec<&str> {
+    let code = line.trim_start();
+    if code.starts_with("//") || !(code.contains("cfg(") || code.contains("cfg_attr(")) {
+        return code.strip_prefix("if cfg!(").map_or_else(Vec::new, named);
+    }
+    if code.contains("doc(cfg(") { Vec::new() } else { named(code) }
+}
+
+fn named(code: &str) -> Vec<&str> {
+    let behind = code.split("feature = \"").skip(1);
+    behind.filter_map(|rest| rest.split('"').next()).collect()
+}
+
+#[test]
+fn features_are_asked_for_at_doors_only() {
+    let mut found: BTreeMap<(String, String), Vec<usize>> = BTreeMap::new();
+    for (file, text) in shipped_files() {
+        for (place, line) in shipped(&text) {
+            for feature in asked(line) {
+                found.entry((file.clone(), feature.to_owned())).or_default().push(place);
+            }
+        }
+    }
+    let mut findings = Vec::new();
+    for (file, feature, count) in DOORS {
+        let places = found.remove(&(file.to_owned(), feature.to_owned())).unwrap_or_default();
+        if places.len() != count {
+            findings.push(format!("{file}: {feature}: {count} doors are planned, at {places:?}"));
+        }
+    }
+    findings.extend(
+        found.into_iter().map(|((file, feature), places)| format!("{file}: {feature}: {places:?}")),
+    );
+    for (feature, most) in MOST {
+        let all: usize =
+            DOORS.iter().filter(|(_, name, _)| *name == feature).map(|(.., count)| count).sum();
+        if all > most {
+            findings.push(format!("{feature}: {all} doors, and at most {most} may be"));
+        }
+    }
+    report("features are asked for at doors", &findings);
+}
+
+#[test]
+fn a_question_for_a_feature_is_seen() {
+    assert_eq!(asked("#[cfg(feature = \"durable\")]"), ["durable"]);
+    assert_eq!(asked("    #[cfg(not(feature = \"metrics\"))]"), ["metrics"]);
+    assert_eq!(asked("#[cfg(any(feature = \"a\", feature = \"b\"))]"), ["a", "b"]);
+    assert_eq!(asked("    if cfg!(feature = \"durable\") {"), ["durable"]);
+    assert_eq!(asked("#[cfg_attr(not(feature = \"durable\"), expect(dead_code))]"), ["durable"]);
+    assert_eq!(asked("#[cfg_attr(docsrs, doc(cfg(feature = \"durable\")))]"), [""; 0]);
+    assert_eq!(asked("//! # #[cfg(feature = \"durable\")]"), [""; 0]);
+}
