@@ -19,9 +19,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
+use self::build::Build;
+use self::hashes::{Hashes, mix};
 use crate::counters::{Match, RowAddress};
 use crate::event::{Dimension, Event};
 use crate::rules::OnMissing;
+
+mod build;
+mod hashes;
+
+pub(crate) use self::hashes::row_hash;
 
 /// What the index needs to know of a rule.
 #[derive(Clone, Debug)]
@@ -122,7 +129,7 @@ impl Index {
     /// Indexes the rules that may match; `None` stands for one that never does, because it is
     /// turned off. O(rules).
     pub(crate) fn new(entries: &[Option<Entry>], hasher: ahash::RandomState) -> Self {
-        let mut build = Build { hasher, ..Build::default() };
+        let mut build = Build::new(hasher);
         for (rule, entry) in (0_u32..).zip(entries) {
             build.add(rule, entry.as_ref());
         }
@@ -135,7 +142,7 @@ impl Index {
         if self.unseen.load(Ordering::Relaxed) > 0 {
             self.look_at_dimensions(event);
         }
-        let mut hashes = Hashes { event, hasher: &self.hasher, customer: None };
+        let mut hashes = Hashes::new(event, &self.hasher);
         if self.always_apply && self.shapes.is_empty() {
             return self.place(self.always.iter().map(|rule| (*rule, true)), &mut hashes, matches);
         }
@@ -347,171 +354,5 @@ impl Lenient {
                     && self.value.as_ref().is_none_or(|value| value == wanted)
             }
         })
-    }
-}
-
-/// Looks up dimensions and their hashes; the customer's, which most rules want, once.
-struct Hashes<'e, 'a, 'i> {
-    event: &'e Event<'a>,
-    hasher: &'i ahash::RandomState,
-    customer: Option<u64>,
-}
-
-impl<'e> Hashes<'e, '_, '_> {
-    #[inline]
-    fn of(&mut self, dimension: &Dimension) -> Option<(&'e str, u64)> {
-        let value = dimension.of(self.event)?;
-        let hash = match (dimension, self.customer) {
-            (Dimension::CustomerId, Some(hash)) => hash,
-            (Dimension::CustomerId, None) => *self.customer.insert(self.hasher.hash_one(value)),
-            _ => self.hasher.hash_one(value),
-        };
-        Some((value, hash))
-    }
-}
-
-/// The hash that rows are found by: of a group and the values of its partition.
-pub(crate) fn row_hash(hasher: &ahash::RandomState, group: u32, values: &[&str]) -> u64 {
-    let of_group = mix(!0, u64::from(group));
-    values.iter().fold(of_group, |hash, value| mix(hash, hasher.hash_one(*value)))
-}
-
-/// Folds a hash into another: the two halves of a wide product, of which every bit of both
-/// changes every bit.
-#[inline]
-fn mix(a: u64, b: u64) -> u64 {
-    let wide =
-        u128::from(a ^ 0x243f_6a88_85a3_08d3).wrapping_mul(u128::from(b ^ 0x1319_8a2e_0370_7344));
-    let [low, high] = [wide, wide >> 64].map(|half| half & u128::from(u64::MAX));
-    u64::try_from(low ^ high).unwrap_or(0)
-}
-
-#[derive(Default)]
-struct Build {
-    hasher: ahash::RandomState,
-    rules: Vec<Indexed>,
-    partitions: HashMap<Box<[Dimension]>, u32>,
-    policies: HashMap<Box<str>, u32>,
-    always: Vec<u32>,
-    shapes: HashMap<Box<[Dimension]>, HashTable<Filtered>>,
-    by_missing: HashMap<Dimension, Vec<u32>>,
-    dimensions: HashMap<Dimension, Seen>,
-    lenient: HashMap<u32, Lenient, ahash::RandomState>,
-}
-
-impl Build {
-    /// Keeps what a rule makes of a dimension that an event lacks.
-    fn add_lenient(&mut self, rule: u32, entry: &Entry) {
-        if entry.on_missing == OnMissing::Skip {
-            return;
-        }
-        let value = entry.on_missing.value();
-        let mut own = entry.own.clone();
-        own.sort();
-        for (dimension, wanted) in &entry.filter {
-            let may_be_missing = !matches!(dimension, Dimension::CustomerId | Dimension::EventType);
-            if may_be_missing
-                && own.contains(dimension)
-                && value.is_none_or(|value| *value == **wanted)
-            {
-                self.by_missing.entry(dimension.clone()).or_default().push(rule);
-            }
-        }
-        let (filter, value) = (entry.filter.clone(), value.map(Into::into));
-        self.lenient.insert(rule, Lenient { filter, own, value });
-    }
-
-    fn add(&mut self, rule: u32, entry: Option<&Entry>) {
-        let next = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-        let Some(entry) = entry else {
-            let off = Indexed { group: 0, partition: 0, policy: None, pairs: 0, age: 0 };
-            self.rules.push(off);
-            return;
-        };
-        self.add_lenient(rule, entry);
-        let unseen = entry.seen.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed));
-        self.dimensions.extend(unseen.cloned());
-        let partition = next(self.partitions.len());
-        let policy = entry.policy.as_ref().map(|name| {
-            let number = next(self.policies.len());
-            *self.policies.entry(name.clone()).or_insert(number)
-        });
-        self.rules.push(Indexed {
-            group: entry.group,
-            partition: *self.partitions.entry(entry.partition.clone()).or_insert(partition),
-            policy,
-            pairs: next(entry.filter.len()),
-            age: entry.age,
-        });
-        if entry.filter.is_empty() {
-            self.always.push(rule);
-            return;
-        }
-        let mut filter = entry.filter.clone();
-        filter.sort();
-        let dimensions = filter.iter().map(|(dimension, _)| dimension.clone()).collect();
-        let values: Box<[Box<str>]> = filter.into_iter().map(|(_, value)| value).collect();
-        let hash = values.iter().fold(0, |hash, v| mix(hash, self.hasher.hash_one(&**v)));
-        let table = self.shapes.entry(dimensions).or_default();
-        let known = |filtered: &Filtered| filtered.hash == hash && filtered.values == values;
-        if let Some(filtered) = table.find_mut(hash, known) {
-            filtered.rules.push(rule);
-        } else {
-            let filtered = Filtered { hash, values, rules: vec![rule] };
-            table.insert_unique(hash, filtered, |filtered| filtered.hash);
-        }
-    }
-
-    fn finish(self) -> Index {
-        let mut always = self.always;
-        let group_of = |rule: u32| self.rules.get(rule as usize).map_or(0, |found| found.group);
-        always.sort_unstable_by_key(|rule| (group_of(*rule), *rule));
-        let mut partitions: Vec<_> = self.partitions.into_iter().collect();
-        partitions.sort_unstable_by_key(|(_, number)| *number);
-
-        // The dimension in the fewest shapes finds a shape best.
-        let mut occurrences: HashMap<Dimension, u32> = HashMap::new();
-        for dimension in self.shapes.keys().flatten() {
-            let count = occurrences.entry(dimension.clone()).or_default();
-            *count = count.saturating_add(1);
-        }
-        let mut by_built_in = Vec::new();
-        let mut by_property: HashMap<Box<str>, Vec<u32>, _> = HashMap::default();
-        let mut shapes = Vec::with_capacity(self.shapes.len());
-        for (number, (dimensions, rules)) in (0_u32..).zip(self.shapes) {
-            let properties = dimensions.iter().filter_map(|dimension| match dimension {
-                Dimension::Property(key) => Some((occurrences.get(dimension), key)),
-                _ => None,
-            });
-            match properties.min() {
-                Some((_, key)) => by_property.entry(key.clone()).or_default().push(number),
-                None => by_built_in.push(number),
-            }
-            shapes.push(Shape { dimensions, rules });
-        }
-        let every_event = |dimension: &Dimension| {
-            matches!(dimension, Dimension::CustomerId | Dimension::EventType)
-        };
-        let applies = |rule: &u32| {
-            self.rules.get(*rule as usize).is_some_and(|indexed| {
-                let partition = partitions.get(indexed.partition as usize);
-                indexed.policy.is_none()
-                    && partition.is_some_and(|(dimensions, _)| dimensions.iter().all(every_event))
-            })
-        };
-        Index {
-            hasher: self.hasher,
-            always_apply: always.iter().all(applies),
-            rules: self.rules.into(),
-            partitions: partitions.into_iter().map(|(partition, _)| partition).collect(),
-            always: always.into(),
-            shapes: shapes.into(),
-            by_built_in: by_built_in.into(),
-            by_property,
-            by_missing: self.by_missing.into_iter().collect(),
-            lenient: self.lenient,
-            unseen: AtomicUsize::new(self.dimensions.len()),
-            dimensions: self.dimensions.into_iter().collect(),
-        }
     }
 }

@@ -1,0 +1,252 @@
+//! From a rule to what decisions go by: its measure, its counter and the group of its rows.
+//!
+//! A compiler lives as long as its engine, and with a store as long as the store: it gives every
+//! counter, group and revision a number that none had before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::index::Seen;
+use super::rule::{CompiledRule, counted};
+use crate::base::calendar::Calendar;
+use crate::counters::{
+    CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Late,
+    Periods, Policy, SlidingWindow, Timeline, TokenBucket,
+};
+use crate::event::Dimension;
+use crate::rules::{Algorithm, Fold, Measure, Meters, NO_LIMIT, Rate, Rule};
+use crate::telemetry::RuleLabels;
+
+/// How many rules share a group that its partition does not tell apart: the most cells of other
+/// rules that a decision passes over in a row.
+const MIXED_RULES: u32 = 16;
+
+/// Makes compiled rules, and numbers counters, groups and ages so that none is used twice.
+#[derive(Debug)]
+pub(crate) struct Compiler {
+    pub(super) timeline: Timeline,
+    pub(super) late: Late,
+    /// Whether new counters start from what is recorded.
+    pub(super) recounts: bool,
+    pub(super) counters: u32,
+    pub(super) revisions: u32,
+    pub(super) ages: u64,
+    pub(super) groups: u32,
+    pub(super) partitions: HashMap<Box<[Dimension]>, Groups>,
+    pub(super) labels: RuleLabels,
+    pub(super) dimensions: SeenDimensions,
+    pub(super) checkpoints: Checkpoints,
+}
+
+/// Which dimensions events have had, of those that rules name.
+#[derive(Debug, Default)]
+pub(super) struct SeenDimensions(Mutex<HashMap<Dimension, Seen>>);
+
+impl SeenDimensions {
+    /// Those of a rule, but for the ones that every event has.
+    pub(super) fn of(
+        &self,
+        filter: &[(Dimension, Box<str>)],
+        partition: &[Dimension],
+    ) -> Vec<(Dimension, Seen)> {
+        let named = filter.iter().map(|(dimension, _)| dimension).chain(partition);
+        let mut known = self.0.lock();
+        let mut seen: Vec<(Dimension, Seen)> = named
+            .filter(|dimension| !matches!(dimension, Dimension::CustomerId | Dimension::EventType))
+            .map(|dimension| {
+                (dimension.clone(), known.entry(dimension.clone()).or_default().clone())
+            })
+            .collect();
+        seen.sort_by(|(a, _), (b, _)| a.cmp(b));
+        seen.dedup_by(|(a, _), (b, _)| a == b);
+        seen
+    }
+}
+
+/// The groups of one partition.
+#[derive(Debug)]
+pub(super) struct Groups {
+    /// For rules that match every key of it or only keys of their own.
+    pub(super) main: u32,
+    /// For rules with other filters, while it has fewer than [`MIXED_RULES`].
+    pub(super) mixed: u32,
+    pub(super) mixed_rules: u32,
+}
+
+impl Compiler {
+    pub(crate) fn new(timeline: Timeline, late: impl Into<Late>) -> Self {
+        Self {
+            timeline,
+            late: late.into(),
+            recounts: false,
+            counters: 0,
+            revisions: 0,
+            ages: 0,
+            groups: 0,
+            partitions: HashMap::new(),
+            labels: RuleLabels::default(),
+            dimensions: SeenDimensions::default(),
+            checkpoints: Checkpoints::NONE,
+        }
+    }
+
+    /// Lets counters that are made from now on start from what is recorded.
+    pub(crate) fn recount(&mut self) {
+        self.recounts = true;
+    }
+
+    /// Compiles a new rule, or one that takes the place of `before` at an instant that is set
+    /// before the rule is used.
+    pub(crate) fn compile(
+        &mut self,
+        rule: Rule,
+        meters: &Meters,
+        before: Option<&CompiledRule>,
+        at: &Arc<ChangeTime>,
+    ) -> Arc<CompiledRule> {
+        let (measure, filter) = counted(&rule, meters);
+        let mut partition: Vec<Dimension> =
+            rule.per().iter().map(|key| Dimension::parse(key)).collect();
+        partition.sort();
+        let partition = partition.into_boxed_slice();
+        let policy = self.policy(&rule, &measure);
+
+        // Counters of another partition have other keys, and those of another measure count
+        // something else: there is nothing to carry.
+        let related = before
+            .filter(|before| before.partition == partition && before.measure.counts_as(&measure));
+        // What a counter of format 1 counted in wholes may count in millionths now.
+        let units = related.map_or(1, |before| {
+            measure.units_per_whole().div_euclid(before.units_per_whole().max(1)).max(1)
+        });
+        let recounts = self.recounts && policy.recounts();
+        // Of other events another figure is recorded, and none was counted while it was off.
+        let counts_otherwise = recounts
+            && before.is_some_and(|before| {
+                before.filter != filter || (rule.enabled() && !before.rule.enabled())
+            });
+        let counter = match related.map(|before| before.counter.clone()) {
+            Some(counter)
+                if !counts_otherwise && units == 1 && counter.policy.keeps_state_of(&policy) =>
+            {
+                counter.with_policy(policy)
+            }
+            before => {
+                let mut counter = self.counter(policy);
+                if let Some(before) = before {
+                    counter = counter.taking_over(before, Arc::clone(at), units);
+                }
+                if recounts { counter.recounting(Arc::clone(at)) } else { counter }
+            }
+        };
+        let group = match related {
+            Some(before) => before.group,
+            None => self.group(&partition, &filter),
+        };
+        let age = before.map_or_else(|| next(&mut self.ages), |before| before.age);
+        let figures = self.labels.figures(rule.id().unwrap_or_default());
+        self.revisions = self.revisions.saturating_add(1);
+        Arc::new(CompiledRule {
+            seen: self.dimensions.of(&filter, &partition),
+            counter: counter.of_rule(&rule),
+            rule,
+            measure,
+            filter,
+            partition,
+            age,
+            figures,
+            group,
+            revision: self.revisions,
+        })
+    }
+
+    /// The rule as it is, without the counters that it took over from and that are gone.
+    pub(crate) fn renew(&self, compiled: &Arc<CompiledRule>) -> Arc<CompiledRule> {
+        if !compiled.counter.took_over() {
+            return Arc::clone(compiled);
+        }
+        let counter = compiled.counter.clone().without_spent_carry(self.checkpoints);
+        Arc::new(CompiledRule { counter, ..CompiledRule::clone(compiled) })
+    }
+
+    fn counter(&mut self, policy: Policy) -> Counter {
+        // 2^30 changes of rules are beyond any process: at a thousand a second, 12 days.
+        self.counters = self.counters.saturating_add(1).min(u32::MAX >> 2);
+        Counter::new(self.counters, policy)
+    }
+
+    pub(super) fn policy(&self, rule: &Rule, measure: &Measure) -> Policy {
+        let nanos =
+            |length: std::time::Duration| u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        let limit = measure.limit_of(rule.limit());
+        match rule {
+            Rule::RateLimit(rule) => {
+                let window = nanos(rule.window.length());
+                match rule.algorithm {
+                    // Of a bucket that is never empty nothing would be counted.
+                    Algorithm::TokenBucket if limit < NO_LIMIT => {
+                        let capacity = measure.limit_of(rule.burst.or(rule.limit_value));
+                        // A rule set is valid as a whole: its rates are exact.
+                        let none = Rate { units: 0, nanos: window, depth: 0 };
+                        let rate = Rate::new(limit, window, capacity).unwrap_or(none);
+                        let most = rule.max_debt.map(|most| measure.units_of(most));
+                        Policy::TokenBucket(TokenBucket::new(rate).with_max_debt(most))
+                    }
+                    Algorithm::TokenBucket | Algorithm::FixedWindow => {
+                        Policy::FixedWindow(FixedWindow::new(limit, window, self.timeline))
+                    }
+                    Algorithm::SlidingWindow => {
+                        Policy::SlidingWindow(SlidingWindow::new(limit, window))
+                    }
+                }
+            }
+            Rule::Quota(rule) => match rule.period.shape() {
+                Ok(unit) => {
+                    let periods = Periods::new(Calendar::new(unit), self.late);
+                    let gauge = |gauge, periods| {
+                        Policy::GaugePeriod(GaugePeriod::new(limit, gauge, periods))
+                    };
+                    match measure.fold() {
+                        Fold::Sum => Policy::CalendarPeriod(CalendarPeriod::new(limit, periods)),
+                        Fold::Max => gauge(Gauge::Highest, periods),
+                        Fold::Latest => gauge(Gauge::Latest, periods),
+                    }
+                }
+                Err(length) => Policy::SlidingWindow(SlidingWindow::rolling(limit, nanos(length))),
+            },
+        }
+    }
+
+    /// The group for a rule. Rules whose filter the partition implies share one: of those a row
+    /// holds only what matches its key. Others share in small numbers, so that no row grows with
+    /// the number of rules.
+    fn group(&mut self, partition: &[Dimension], filter: &[(Dimension, Box<str>)]) -> u32 {
+        let implied = filter.iter().all(|(dimension, _)| partition.contains(dimension));
+        let groups = &mut self.groups;
+        let found = self.partitions.entry(partition.into()).or_insert_with(|| {
+            let main = next_group(groups);
+            Groups { main, mixed: main, mixed_rules: 0 }
+        });
+        if implied {
+            return found.main;
+        }
+        if found.mixed_rules == MIXED_RULES {
+            (found.mixed, found.mixed_rules) = (next_group(groups), 0);
+        }
+        found.mixed_rules = found.mixed_rules.saturating_add(1);
+        found.mixed
+    }
+}
+
+fn next(number: &mut u64) -> u64 {
+    *number = number.saturating_add(1);
+    *number
+}
+
+/// Below the number of the rows that rules share when there is no room.
+fn next_group(number: &mut u32) -> u32 {
+    *number = number.saturating_add(1).min(u32::MAX.saturating_sub(1));
+    *number
+}

@@ -1,0 +1,145 @@
+//! Making an index of the rules.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hashbrown::HashTable;
+
+use super::hashes::mix;
+use super::{Entry, Filtered, Index, Indexed, Lenient, Seen, Shape};
+use crate::event::Dimension;
+use crate::rules::OnMissing;
+
+#[derive(Default)]
+pub(super) struct Build {
+    hasher: ahash::RandomState,
+    rules: Vec<Indexed>,
+    partitions: HashMap<Box<[Dimension]>, u32>,
+    policies: HashMap<Box<str>, u32>,
+    always: Vec<u32>,
+    shapes: HashMap<Box<[Dimension]>, HashTable<Filtered>>,
+    by_missing: HashMap<Dimension, Vec<u32>>,
+    dimensions: HashMap<Dimension, Seen>,
+    lenient: HashMap<u32, Lenient, ahash::RandomState>,
+}
+
+impl Build {
+    pub(super) fn new(hasher: ahash::RandomState) -> Self {
+        Self { hasher, ..Self::default() }
+    }
+
+    /// Keeps what a rule makes of a dimension that an event lacks.
+    fn add_lenient(&mut self, rule: u32, entry: &Entry) {
+        if entry.on_missing == OnMissing::Skip {
+            return;
+        }
+        let value = entry.on_missing.value();
+        let mut own = entry.own.clone();
+        own.sort();
+        for (dimension, wanted) in &entry.filter {
+            let may_be_missing = !matches!(dimension, Dimension::CustomerId | Dimension::EventType);
+            if may_be_missing
+                && own.contains(dimension)
+                && value.is_none_or(|value| *value == **wanted)
+            {
+                self.by_missing.entry(dimension.clone()).or_default().push(rule);
+            }
+        }
+        let (filter, value) = (entry.filter.clone(), value.map(Into::into));
+        self.lenient.insert(rule, Lenient { filter, own, value });
+    }
+
+    pub(super) fn add(&mut self, rule: u32, entry: Option<&Entry>) {
+        let next = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let Some(entry) = entry else {
+            let off = Indexed { group: 0, partition: 0, policy: None, pairs: 0, age: 0 };
+            self.rules.push(off);
+            return;
+        };
+        self.add_lenient(rule, entry);
+        let unseen = entry.seen.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed));
+        self.dimensions.extend(unseen.cloned());
+        let partition = next(self.partitions.len());
+        let policy = entry.policy.as_ref().map(|name| {
+            let number = next(self.policies.len());
+            *self.policies.entry(name.clone()).or_insert(number)
+        });
+        self.rules.push(Indexed {
+            group: entry.group,
+            partition: *self.partitions.entry(entry.partition.clone()).or_insert(partition),
+            policy,
+            pairs: next(entry.filter.len()),
+            age: entry.age,
+        });
+        if entry.filter.is_empty() {
+            self.always.push(rule);
+            return;
+        }
+        let mut filter = entry.filter.clone();
+        filter.sort();
+        let dimensions = filter.iter().map(|(dimension, _)| dimension.clone()).collect();
+        let values: Box<[Box<str>]> = filter.into_iter().map(|(_, value)| value).collect();
+        let hash = values.iter().fold(0, |hash, v| mix(hash, self.hasher.hash_one(&**v)));
+        let table = self.shapes.entry(dimensions).or_default();
+        let known = |filtered: &Filtered| filtered.hash == hash && filtered.values == values;
+        if let Some(filtered) = table.find_mut(hash, known) {
+            filtered.rules.push(rule);
+        } else {
+            let filtered = Filtered { hash, values, rules: vec![rule] };
+            table.insert_unique(hash, filtered, |filtered| filtered.hash);
+        }
+    }
+
+    pub(super) fn finish(self) -> Index {
+        let mut always = self.always;
+        let group_of = |rule: u32| self.rules.get(rule as usize).map_or(0, |found| found.group);
+        always.sort_unstable_by_key(|rule| (group_of(*rule), *rule));
+        let mut partitions: Vec<_> = self.partitions.into_iter().collect();
+        partitions.sort_unstable_by_key(|(_, number)| *number);
+
+        // The dimension in the fewest shapes finds a shape best.
+        let mut occurrences: HashMap<Dimension, u32> = HashMap::new();
+        for dimension in self.shapes.keys().flatten() {
+            let count = occurrences.entry(dimension.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+        let mut by_built_in = Vec::new();
+        let mut by_property: HashMap<Box<str>, Vec<u32>, _> = HashMap::default();
+        let mut shapes = Vec::with_capacity(self.shapes.len());
+        for (number, (dimensions, rules)) in (0_u32..).zip(self.shapes) {
+            let properties = dimensions.iter().filter_map(|dimension| match dimension {
+                Dimension::Property(key) => Some((occurrences.get(dimension), key)),
+                _ => None,
+            });
+            match properties.min() {
+                Some((_, key)) => by_property.entry(key.clone()).or_default().push(number),
+                None => by_built_in.push(number),
+            }
+            shapes.push(Shape { dimensions, rules });
+        }
+        let every_event = |dimension: &Dimension| {
+            matches!(dimension, Dimension::CustomerId | Dimension::EventType)
+        };
+        let applies = |rule: &u32| {
+            self.rules.get(*rule as usize).is_some_and(|indexed| {
+                let partition = partitions.get(indexed.partition as usize);
+                indexed.policy.is_none()
+                    && partition.is_some_and(|(dimensions, _)| dimensions.iter().all(every_event))
+            })
+        };
+        Index {
+            hasher: self.hasher,
+            always_apply: always.iter().all(applies),
+            rules: self.rules.into(),
+            partitions: partitions.into_iter().map(|(partition, _)| partition).collect(),
+            always: always.into(),
+            shapes: shapes.into(),
+            by_built_in: by_built_in.into(),
+            by_property,
+            by_missing: self.by_missing.into_iter().collect(),
+            lenient: self.lenient,
+            unseen: AtomicUsize::new(self.dimensions.len()),
+            dimensions: self.dimensions.into_iter().collect(),
+        }
+    }
+}

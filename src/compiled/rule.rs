@@ -1,0 +1,99 @@
+//! A rule and what it was compiled to.
+
+use crate::compiled::index::{Entry, Seen};
+use crate::counters::Counter;
+use crate::event::Dimension;
+use crate::rules::{Enforcement, Measure, Meters, Metric, OnMissing, Rule, Units};
+use crate::telemetry::RuleFigures;
+
+/// A rule and what it was compiled to.
+#[derive(Clone, Debug)]
+pub(crate) struct CompiledRule {
+    pub(crate) rule: Rule,
+    pub(crate) measure: Measure,
+    /// The rule's filter and that of its meter, in the order of their dimensions.
+    pub(crate) filter: Vec<(Dimension, Box<str>)>,
+    pub(crate) partition: Box<[Dimension]>,
+    pub(crate) counter: Counter,
+    pub(crate) age: u64,
+    pub(crate) figures: RuleFigures,
+    /// The dimensions that an event may lack, and whether one has had them.
+    pub(crate) seen: Vec<(Dimension, Seen)>,
+    pub(super) group: u32,
+    /// Of all rules that were ever compiled for an engine only this one has it.
+    pub(super) revision: u32,
+}
+
+impl CompiledRule {
+    /// The id, which every rule of an engine has.
+    pub(crate) fn id(&self) -> &str {
+        self.rule.id().unwrap_or_default()
+    }
+
+    /// Which of all rules it is that were ever compiled for the engine: a rule that changes is
+    /// another one.
+    pub(crate) fn revision(&self) -> u32 {
+        self.revision
+    }
+
+    /// How many counted units one whole is.
+    pub(crate) fn units_per_whole(&self) -> Units {
+        self.measure.units_per_whole()
+    }
+
+    /// Whether it counts the same of the same events as the rule would with these meters.
+    pub(crate) fn counts_as(&self, rule: &Rule, meters: &Meters) -> bool {
+        let (measure, filter) = counted(rule, meters);
+        self.measure == measure && self.filter == filter
+    }
+
+    /// The dimensions of the rule's own filter, without those of its meter.
+    pub(crate) fn own_filter(&self) -> impl Iterator<Item = Dimension> {
+        self.rule.filters().keys().map(|key| Dimension::parse(key))
+    }
+
+    /// The value by which it counts events that lack a dimension.
+    pub(crate) fn stated(&self) -> Option<&str> {
+        self.rule.on_missing().value()
+    }
+
+    /// What the index finds the rule by; `None` where no event can match it.
+    pub(super) fn entry(&self) -> Option<Entry> {
+        let one_value = |pair: &[(Dimension, Box<str>)]| match pair {
+            [(a, _), (b, _)] => a != b,
+            _ => true,
+        };
+        let possible = self.filter.windows(2).all(one_value);
+        (possible && self.rule.enabled()).then(|| Entry {
+            filter: self.filter.clone(),
+            group: self.group,
+            partition: self.partition.clone(),
+            policy: self.rule.policy().map(Into::into),
+            age: self.age,
+            on_missing: match self.rule.on_missing() {
+                // A rule on trial changes no answer.
+                OnMissing::Refuse if self.rule.enforcement() != Enforcement::Hard => {
+                    OnMissing::Skip
+                }
+                other => other.clone(),
+            },
+            own: self.own_filter().collect(),
+            seen: self.seen.clone(),
+        })
+    }
+}
+
+/// What a rule counts, and the pairs that an event must have for it, each once.
+pub(super) fn counted(rule: &Rule, meters: &Meters) -> (Measure, Vec<(Dimension, Box<str>)>) {
+    let meter = match rule.metric() {
+        Metric::Meter(id) => meters.get(id),
+        _ => None,
+    };
+    let own = rule.filters().iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let of_meter = meter.into_iter().flat_map(|meter| meter.event_filter.pairs());
+    let pairs = own.chain(of_meter).map(|(key, value)| (Dimension::parse(key), value.into()));
+    let mut filter: Vec<(Dimension, Box<str>)> = pairs.collect();
+    filter.sort();
+    filter.dedup();
+    (Measure::of_metric(rule.metric(), meters).unwrap_or_default(), filter)
+}
