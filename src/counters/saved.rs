@@ -201,7 +201,7 @@ impl StoredCharge {
         let revision = varint::take_u32(bytes)?;
         let units = |bytes: &mut &[u8]| match version {
             Version::One => varint::take(bytes).map(Units::from),
-            Version::Two => varint::take_wide(bytes),
+            Version::Two | Version::Three => varint::take_wide(bytes),
         };
         let cost = units(bytes)?;
         let moment = |bytes: &mut &[u8]| {

@@ -306,7 +306,7 @@ fn load_keys(store: &dyn Contents, keys: &mut StoredKeys, now: Moment) -> Result
     keys.reserve(usize::try_from(count).unwrap_or(usize::MAX));
     store.keys(0, &mut |FoundKey { version, hash, place, now }| match version {
         Version::One => keys.load_plain(hash, place, Moment(now)),
-        Version::Two => keys.load(hash, place, Moment(now)),
+        Version::Two | Version::Three => keys.load(hash, place, Moment(now)),
     })?;
     keys.loaded(now);
     Ok(())

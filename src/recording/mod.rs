@@ -158,7 +158,7 @@ impl Ledger {
                 let latest = Timestamp::from_unix_nanos(take_i128(bytes)?);
                 Dropped::of(Timestamp::MIN, latest)
             }
-            Version::Two => Dropped::read(bytes)?,
+            Version::Two | Version::Three => Dropped::read(bytes)?,
         };
         bytes.is_empty().then_some((first, dropped))
     }

@@ -54,7 +54,7 @@ impl Row {
             let first = u64::from_le_bytes(*first);
             let width = match version {
                 Version::One => one::width(first),
-                Version::Two => {
+                Version::Two | Version::Three => {
                     let next = rest.first().map(|word| u64::from_le_bytes(*word));
                     width(first, next.as_ref())
                 }

@@ -88,7 +88,7 @@ impl Rollups {
             let keep = varint::take_signed(bytes)?;
             let coarse = match version {
                 Version::One => i64::MIN,
-                Version::Two => varint::take_signed(bytes)?,
+                Version::Two | Version::Three => varint::take_signed(bytes)?,
             };
             let shape = Shape { newest, floor, keep: has_keep.then_some(keep), first: *first };
             // Where less is to be kept now, there is something to retire.
@@ -269,7 +269,7 @@ fn take_bucket(version: Version, bytes: &mut &[u8], grid: Grid) -> Option<i64> {
     let number = varint::take_signed(bytes)?;
     Some(match version {
         Version::One => grid.of_whole_hours(number),
-        Version::Two => number,
+        Version::Two | Version::Three => number,
     })
 }
 
