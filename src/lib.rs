@@ -107,23 +107,23 @@ pub use self::engine::{
     ExportReport, ImportReport, MeterHandle, Recording, RuleExplanation, RuleOutcome, SkippedLine,
     UnseenDimension, Usage,
 };
-pub use self::engine::{Committed, Health};
-pub use self::error::{
-    BatchError, BatchProblem, BuildError, Error, EventError, ExportError, ImportError, QueryError,
-    RuleProblem, RuleSetError, RulesError, TrackError,
+pub use self::engine::{
+    BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
 };
-pub use self::event::{Event, EventBatch, PropertyValue, bounds};
+pub use self::engine::{Committed, Health};
+pub use self::error::Error;
+pub use self::event::{Event, EventBatch, EventError, PropertyValue, bounds};
 pub use self::headers::{HeaderDialect, Headers};
 #[cfg(feature = "durable")]
 pub use self::journal::redb::{OpenOptions, Storage};
 pub use self::journal::store::StoreError;
 pub use self::journal::{Durability, Durable, OnFailure, VerifyReport};
-pub use self::log::{EventId, EventIdParseError, EventPage, EventQuery, RecordedEvent};
+pub use self::log::{EventId, EventIdParseError, EventPage, EventQuery, QueryError, RecordedEvent};
 pub use self::rules::{
     Aggregation, Algorithm, Enforcement, EventFilter, FieldChange, Meter, MeterField,
     MeterFieldParseError, MeterUpdate, Metric, MetricParseError, MetricValue, OnMissing, Overflow,
-    Period, PeriodParseError, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RuleChange, RuleSet,
-    SyncOptions, SyncReport, Window, WindowParseError,
+    Period, PeriodParseError, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RuleChange,
+    RuleProblem, RuleSet, RuleSetError, SyncOptions, SyncReport, Window, WindowParseError,
 };
 pub use self::usage::{
     BreakdownRow, Coverage, Generic, Interval, IntervalParseError, MeterQuery, MeterValue,

@@ -16,7 +16,7 @@ use chrono::{DateTime, TimeZone, Utc};
 use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::base::amount::excerpt;
+use crate::base::text::excerpt_of_line;
 
 pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const NANOS_A_SECOND: i64 = 1_000_000_000;
@@ -275,7 +275,7 @@ impl FromStr for Timestamp {
 
     /// Reads an instant in RFC 3339 with any offset.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = |_| TimestampParseError { value: excerpt(text) };
+        let invalid = |_| TimestampParseError { value: excerpt_of_line(text) };
         text.parse::<DateTime<Utc>>().map(Self::from).map_err(invalid)
     }
 }

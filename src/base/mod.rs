@@ -11,4 +11,5 @@ pub(crate) mod progress;
 pub(crate) mod query_setters;
 pub(crate) mod reading;
 pub(crate) mod suggest;
+pub(crate) mod text;
 pub(crate) mod varint;

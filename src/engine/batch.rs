@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::{Engine, Now};
 use crate::counters::Intent;
 use crate::decision::Decision;
-use crate::error::{BatchError, BatchProblem, EventError, TrackError};
+use crate::engine::{BatchError, BatchProblem, TrackError};
+use crate::event::EventError;
 use crate::event::{Event, MAX_BATCH};
 use crate::idempotency::CustomerKey;
 use crate::log::EventId;
@@ -174,7 +175,11 @@ impl<'b> Batch<'b> {
             let fingerprint = self.engine.keys.fingerprint(event);
             if let Some((first, place)) = self.keys.get(&key) {
                 let is_same = *first == fingerprint;
-                return if is_same { Ok(Step::Repeats(*place)) } else { Err(key.conflict()) };
+                return if is_same {
+                    Ok(Step::Repeats(*place))
+                } else {
+                    Err(key.conflict().into())
+                };
             }
             self.check_new(event)?;
             // One that cannot be recorded leaves its key free.

@@ -13,12 +13,13 @@ use super::time::Unsteady;
 use crate::base::clock::{Clock, SystemClock};
 use crate::compiled::snapshot::{Compiler, Snapshot};
 use crate::counters::{Table, Timeline};
-use crate::error::{BuildError, RuleProblem, RuleSetError};
+use crate::engine::BuildError;
 use crate::idempotency::IdempotencyKeys;
 use crate::journal::Durable;
 use crate::log::Bounds;
 use crate::recording::Ledger;
 use crate::rules::{Meter, Meters, Quota, RateLimit, Rule, RuleSet};
+use crate::rules::{RuleProblem, RuleSetError};
 use crate::usage::RollupOptions;
 
 const DEFAULT_EVENTS: usize = 100_000;

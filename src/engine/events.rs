@@ -3,7 +3,7 @@
 use std::fmt;
 use std::iter::FusedIterator;
 
-use crate::error::QueryError;
+use crate::log::QueryError;
 use crate::log::{EventPage, EventQuery, RecordedEvent, Wanted};
 use crate::recording::{Ledger, Scan};
 

@@ -11,7 +11,7 @@ use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::compiled::snapshot::CompiledRule;
 use crate::decision::Decision;
-use crate::error::TrackError;
+use crate::engine::TrackError;
 use crate::event::{Dimension, Event};
 use crate::rules::Rule;
 

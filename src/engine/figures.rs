@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::counters::{Intent, Table};
 use crate::decision::{Decision, Outcome};
-use crate::error::TrackError;
+use crate::engine::TrackError;
 use crate::rules::Enforcement;
 use crate::telemetry::{CLOCK_SET_BACK, EVENTS_AHEAD, STORE_FAILED, STORE_WAITING};
 use crate::telemetry::{Count, DECISIONS, EVICTED, LIVE_KEYS, Level, RECORDED, REPLAYS, UNMATCHED};

@@ -14,7 +14,8 @@ use super::Engine;
 use crate::base::clock::Timestamp;
 use crate::compiled::snapshot::{CompiledRule, Compiler, Snapshot};
 use crate::counters::{ChangeTime, Moment};
-use crate::error::{RuleSetError, RulesError};
+use crate::engine::RulesError;
+use crate::rules::RuleSetError;
 use crate::rules::merge_declared;
 use crate::rules::{
     Kind, Meter, Meters, Paired, Plan, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Rule,

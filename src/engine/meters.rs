@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::manage::{Change, not_found};
-use crate::error::RulesError;
+use crate::engine::RulesError;
 use crate::rules::{Meter, MeterUpdate, Metric, fill_ids, rule_label};
 
 const KIND: &str = "meter";

@@ -15,8 +15,7 @@ use crate::counters::{
     At, Charge, History, Intent, MAX_AHEAD_SECONDS, Request, Start, Table, Unsettled,
 };
 use crate::decision::{Decision, Standing};
-use crate::error::{EventError, TrackError};
-use crate::event::{Dimension, Event};
+use crate::event::{Dimension, Event, EventError};
 use crate::idempotency::{CustomerKey, IdempotencyKeys};
 use crate::journal::Pipeline;
 use crate::recording::Ledger;
@@ -24,6 +23,7 @@ use crate::rules::{Cost, Period, Quota, Rule};
 
 mod batch;
 mod builder;
+mod error;
 mod events;
 mod explain;
 mod figures;
@@ -37,6 +37,9 @@ mod usage;
 
 pub use self::batch::{BatchEvent, BatchReport};
 pub use self::builder::{EngineBuilder, Recording};
+pub use self::error::{
+    BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
+};
 pub use self::events::{EventIter, Events};
 pub use self::explain::{Explanation, RuleExplanation, RuleOutcome, UnseenDimension};
 use self::figures::EngineFigures;

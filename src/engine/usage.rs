@@ -7,7 +7,7 @@ use super::Engine;
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::compiled::snapshot::CompiledRule;
-use crate::error::QueryError;
+use crate::log::QueryError;
 use crate::recording::Ledger;
 use crate::rules::{Meter, Meters};
 use crate::usage::{

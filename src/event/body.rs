@@ -10,12 +10,12 @@ use serde::de::{
 
 use super::bounds::{self, MAX_PROPERTIES, Room};
 use super::json::PropertySeed;
-use super::{Event, check_amount};
+use super::whole::Whole;
+use super::{Event, EventError, check_amount};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::base::reading;
-use crate::base::reading::raw::Whole;
-use crate::error::{EventError, excerpt};
+use crate::base::text::excerpt;
 
 /// The fields of a body.
 const BODY: &[&str] = &[

@@ -19,9 +19,8 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::PropertyValue;
+use super::{EventError, PropertyValue};
 use crate::base::amount::Amount;
-use crate::error::EventError;
 
 /// The longest id or dimension value, in bytes of UTF-8.
 pub const MAX_TEXT_BYTES: usize = 256;

@@ -7,17 +7,19 @@ use smallvec::SmallVec;
 
 use crate::base::amount::{Amount, IntoAmount};
 use crate::base::clock::Timestamp;
-use crate::error::EventError;
 
 mod body;
 pub mod bounds;
+mod error;
 mod json;
 mod names;
+mod whole;
 mod wire;
 
 pub use self::body::EventBatch;
 pub(crate) use self::body::{Lack, Line, MAX_BATCH};
 use self::bounds::{MAX_AMOUNT, MAX_PROPERTIES, MAX_UNITS, MAX_VALUES};
+pub use self::error::EventError;
 pub(crate) use self::json::kept as kept_json;
 pub(crate) use self::names::{Dimension, ValueName, key_rule, text_rule};
 use self::names::{check_key, check_text};

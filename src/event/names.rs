@@ -1,9 +1,8 @@
 //! The names in an event, and the rules that names and texts keep to.
 
 use super::bounds::{MAX_KEY_BYTES, MAX_TEXT_BYTES};
-use super::{Event, PropertyValue};
+use super::{Event, EventError, PropertyValue};
 use crate::base::amount::Amount;
-use crate::error::EventError;
 
 /// A dimension by name, resolved once so that looking it up in an event compares no built-in
 /// names.

@@ -16,7 +16,6 @@ use smallvec::SmallVec;
 
 use crate::counters::Moment;
 use crate::decision::Decision;
-use crate::error::TrackError;
 use crate::event::Event;
 
 mod marks;
@@ -51,9 +50,16 @@ impl<'k> CustomerKey<'k> {
 
     /// The error of a key that was used for another event.
     #[cold]
-    pub(crate) fn conflict(self) -> TrackError {
-        TrackError::IdempotencyConflict { customer: self.customer.into(), key: self.key.into() }
+    pub(crate) fn conflict(self) -> KeyConflict {
+        KeyConflict { customer: self.customer.into(), key: self.key.into() }
     }
+}
+
+/// The key of a customer was used for another event.
+#[derive(Debug)]
+pub(crate) struct KeyConflict {
+    pub(crate) customer: Box<str>,
+    pub(crate) key: Box<str>,
 }
 
 #[derive(Debug)]
@@ -85,7 +91,7 @@ impl IdempotencyKeys {
         key: CustomerKey<'_>,
         event: &Event<'_>,
         now: Moment,
-    ) -> Result<Option<Decision>, TrackError> {
+    ) -> Result<Option<Decision>, KeyConflict> {
         self.find_name(&key.name(), key, event, now)
     }
 
@@ -95,7 +101,7 @@ impl IdempotencyKeys {
         key: CustomerKey<'_>,
         event: &Event<'_>,
         now: Moment,
-    ) -> Result<Option<Decision>, TrackError> {
+    ) -> Result<Option<Decision>, KeyConflict> {
         let kept = self.kept.get(name);
         match kept.filter(|kept| self.is_alive(kept, now)) {
             Some(kept) => self.answer(&kept, key, event).map(Some),
@@ -104,13 +110,13 @@ impl IdempotencyKeys {
     }
 
     /// Answers with what the key has, or decides and stores the answer if it lets the event in.
-    pub(crate) fn once(
+    pub(crate) fn once<E: From<KeyConflict>>(
         &self,
         key: CustomerKey<'_>,
         event: &Event<'_>,
         now: Moment,
-        decide: impl FnOnce() -> Result<Decision, TrackError>,
-    ) -> Result<Decision, TrackError> {
+        decide: impl FnOnce() -> Result<Decision, E>,
+    ) -> Result<Decision, E> {
         // Most calls bring a new key or repeat one: a repeat need not wait for other repeats.
         let name = key.name();
         if let Some(answer) = self.find_name(&name, key, event, now)? {
@@ -119,7 +125,7 @@ impl IdempotencyKeys {
         let name: Arc<[u8]> = name.as_slice().into();
         let decision = match self.kept.entry(Arc::clone(&name)) {
             Entry::Occupied(kept) if self.is_alive(kept.get(), now) => {
-                return self.answer(kept.get(), key, event);
+                return Ok(self.answer(kept.get(), key, event)?);
             }
             entry => {
                 let decision = decide()?;
@@ -160,7 +166,7 @@ impl IdempotencyKeys {
         kept: &Kept,
         key: CustomerKey<'_>,
         event: &Event<'_>,
-    ) -> Result<Decision, TrackError> {
+    ) -> Result<Decision, KeyConflict> {
         if kept.fingerprint == self.fingerprint(event) {
             return Ok((*kept.decision).clone());
         }

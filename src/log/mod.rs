@@ -6,6 +6,7 @@
 //! unpacking them. [`MemoryLog`] keeps the newest segments, bounded by count, by
 //! bytes and by age.
 
+mod error;
 mod id;
 mod memory;
 mod packed;
@@ -16,6 +17,7 @@ mod signature;
 mod stored;
 mod times;
 
+pub use self::error::QueryError;
 pub use self::id::{EventId, EventIdParseError};
 pub(crate) use self::memory::{Bounds, MemoryLog};
 pub(crate) use self::packed::Packed;

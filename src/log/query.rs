@@ -5,11 +5,10 @@ use std::fmt;
 
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
-use super::Needle;
+use super::{Needle, QueryError};
 use crate::base::clock::Timestamp;
 use crate::base::query_setters::{filter_setters, range_setters};
 use crate::base::reading;
-use crate::error::QueryError;
 use crate::event::{Dimension, key_rule, text_rule};
 
 const DEFAULT_LIMIT: u32 = 50;

@@ -2,6 +2,7 @@
 
 mod declared;
 mod duration_text;
+mod error;
 mod limit;
 mod measure;
 mod meter;
@@ -19,6 +20,7 @@ mod update;
 mod validate;
 mod window;
 
+pub use self::error::{RuleProblem, RuleSetError};
 pub use self::meter::{
     Aggregation, EventFilter, Meter, MeterField, MeterFieldParseError, MeterUpdate,
 };

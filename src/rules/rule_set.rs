@@ -5,9 +5,8 @@ use std::sync::Arc;
 use super::meter::Meters;
 use super::rule::Rule;
 use super::validate::set_problems;
-use super::{Meter, Quota, RateLimit};
+use super::{Meter, Quota, RateLimit, RuleSetError};
 use crate::base::reading;
-use crate::error::RuleSetError;
 
 reading::body! {
     /// Rate limits, quotas and the meters that they count, as plain serde data: loads from JSON,

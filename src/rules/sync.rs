@@ -9,8 +9,7 @@ use serde_json::Value;
 use super::meter::Meters;
 use super::named::{Named, Paired, pairs};
 use super::rule::Rule;
-use super::{Meter, Metric, RuleSet};
-use crate::error::{RuleProblem, RuleSetError};
+use super::{Meter, Metric, RuleProblem, RuleSet, RuleSetError};
 
 /// How a [`sync`](crate::Engine::sync) treats what it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,8 @@ use super::limit::LimitProblem;
 use super::measure::Measure;
 use super::meter::{Aggregation, EventFilter, Meter, MeterField, Meters};
 use super::rule::{Kind, Rule};
-use super::{Algorithm, Metric, Period, Rate, RateLimit};
+use super::{Algorithm, Metric, Period, Rate, RateLimit, RuleProblem};
 use crate::base::amount::Amount;
-use crate::error::RuleProblem;
 use crate::event::{key_rule, text_rule};
 
 /// The longest window and rolling period: 100 years of 365.25 days.

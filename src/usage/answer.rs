@@ -12,7 +12,7 @@ use super::row::{Fold, Total};
 use super::select::Group;
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::error::QueryError;
+use crate::log::QueryError;
 
 /// The sums over some events.
 ///

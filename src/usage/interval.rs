@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::base::calendar::{Calendar, PeriodBounds, Unit};
 use crate::base::clock::Timestamp;
 use crate::base::suggest::hint;
-use crate::error::{QueryError, excerpt};
+use crate::base::text::excerpt;
+use crate::log::QueryError;
 
 /// The most points of a time series: a year by hours eleven times over.
 const MAX_POINTS: usize = 100_000;

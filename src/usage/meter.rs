@@ -9,8 +9,8 @@ use super::row::{Fold, Total};
 use super::select::{Group, Selector};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::error::QueryError;
 use crate::event::{Dimension, ValueName};
+use crate::log::QueryError;
 use crate::rules::{self, Aggregation, Measure, Meter, MeterField, Meters};
 
 /// The answer of a meter.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::error::RuleProblem;
 use crate::event::key_rule;
+use crate::rules::RuleProblem;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);

@@ -11,8 +11,8 @@ use super::select::Selector;
 use crate::base::clock::Timestamp;
 use crate::base::query_setters::{filter_setters, range_setters};
 use crate::base::reading;
-use crate::error::QueryError;
 use crate::event::{Dimension, key_rule, text_rule};
+use crate::log::QueryError;
 
 reading::body! {
     /// Which events a question about usage is about.

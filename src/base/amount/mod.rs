@@ -12,8 +12,8 @@ mod data;
 
 mod parse;
 
-pub(crate) use self::parse::excerpt;
 use self::parse::{Digits, from_float, parse};
+use super::text::excerpt_of_line;
 
 /// How many digits an amount keeps after the point.
 const FRACTION_DIGITS: u8 = 6;
@@ -301,7 +301,7 @@ impl TryFrom<Amount> for u64 {
     /// [`AmountError::NotWhole`] where the amount has a fraction, is negative or does not fit.
     fn try_from(amount: Amount) -> Result<Self, Self::Error> {
         let units = amount.whole().and_then(|whole| Self::try_from(whole).ok());
-        units.ok_or_else(|| AmountError::NotWhole { value: excerpt(&amount.to_string()) })
+        units.ok_or_else(|| AmountError::NotWhole { value: excerpt_of_line(&amount.to_string()) })
     }
 }
 
@@ -373,7 +373,7 @@ fn from_wide<T: TryInto<i128> + fmt::Display + Copy>(units: T) -> Result<Amount,
     let wide: Option<i128> = units.try_into().ok();
     wide.and_then(|wide| wide.checked_mul(UNIT))
         .map(Amount)
-        .ok_or_else(|| AmountError::OutOfRange { value: excerpt(&units.to_string()) })
+        .ok_or_else(|| AmountError::OutOfRange { value: excerpt_of_line(&units.to_string()) })
 }
 
 macro_rules! into_amount {

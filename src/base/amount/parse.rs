@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Amount, AmountError, FRACTION_DIGITS};
+use crate::base::text::excerpt_of_line;
 
 /// What keeps digits from being an amount; it becomes an error once the value is at hand.
 #[derive(Clone, Copy)]
@@ -14,7 +15,7 @@ pub(super) enum Flaw {
 
 impl Flaw {
     pub(super) fn of(self, given: &str) -> AmountError {
-        let value = excerpt(given);
+        let value = excerpt_of_line(given);
         match self {
             Self::Syntax => AmountError::Syntax { value },
             Self::TooPrecise => AmountError::TooPrecise { value },
@@ -30,16 +31,6 @@ pub(super) enum Digits {
     Exact,
     /// They are rounded away, towards the larger amount.
     RoundedUp,
-}
-
-/// Gives a text in a form fit for one line of a log, however long or odd it is.
-pub(crate) fn excerpt(given: &str) -> Box<str> {
-    const CHARS_MAX: usize = 48;
-    let mut value: String = given.chars().take(CHARS_MAX).flat_map(char::escape_debug).collect();
-    if given.chars().nth(CHARS_MAX).is_some() {
-        value.push_str("...");
-    }
-    value.into()
 }
 
 pub(super) fn parse(text: &[u8], digits: Digits) -> Result<Amount, Flaw> {
@@ -178,7 +169,7 @@ pub(super) fn from_float(
     digits: Digits,
 ) -> Result<Amount, AmountError> {
     if !finite {
-        return Err(AmountError::NotFinite { value: excerpt(&value.to_string()) });
+        return Err(AmountError::NotFinite { value: excerpt_of_line(&value.to_string()) });
     }
     let read = |text: &str| parse(text.as_bytes(), digits).map_err(|flaw| flaw.of(text));
     let text = FloatText::of(&value);

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, Expected, Unexpected};
 
 use crate::base::suggest::hint;
-use crate::error::excerpt;
+use crate::base::text::excerpt;
 
 mod named;
 pub(crate) mod raw;

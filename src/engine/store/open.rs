@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::engine::builder::EngineBuilder;
 use crate::engine::figures::EngineFigures;
 use crate::engine::time::Unsteady;
-use crate::error::{BuildError, RulesError};
+use crate::engine::{BuildError, RulesError};
 use crate::idempotency::IdempotencyKeys;
 use crate::journal::{DECLARED, Durable, Pipeline, Recovered, Settings, recover};
 use crate::rules::RuleSet;

@@ -5,7 +5,7 @@ use crate::compiled::snapshot::{Compiler, Snapshot};
 use crate::counters::{At, Charge, Moment, Start, StoredCharges, encode_charges};
 use crate::decision::{Decision, Kept};
 use crate::engine::Engine;
-use crate::error::{BatchError, RulesError, TrackError};
+use crate::engine::{BatchError, RulesError, TrackError};
 use crate::event::{Dimension, Event};
 use crate::idempotency::CustomerKey;
 use crate::idempotency::stored::{Known, Once, Use};
@@ -142,10 +142,10 @@ impl Engine {
         event: &Event<'_>,
         now: Moment,
     ) -> Result<Option<Decision>, TrackError> {
-        let Some(pipeline) = &self.pipeline else { return self.keys.find(key, event, now) };
+        let Some(pipeline) = &self.pipeline else { return Ok(self.keys.find(key, event, now)?) };
         let stored = self.find_stored_key(pipeline, key, event, now)?;
         if stored.is_none() && pipeline.is_memory_only() {
-            return self.keys.find(key, event, now);
+            return Ok(self.keys.find(key, event, now)?);
         }
         Ok(stored)
     }
@@ -290,7 +290,7 @@ fn decision_of(once: Once<Decision>, key: CustomerKey<'_>) -> Result<Decision, T
     match once {
         Once::New(decision, _) => Ok(decision),
         Once::Known(decision, place) => Ok(decision.at_log_place(place)),
-        Once::Conflict => Err(key.conflict()),
+        Once::Conflict => Err(key.conflict().into()),
     }
 }
 

@@ -6,9 +6,10 @@ use serde::{Serialize, Serializer};
 
 use super::Engine;
 use crate::base::progress::Progress;
-use crate::error::{BatchError, BatchProblem, ExportError, ImportError, QueryError, TrackError};
+use crate::engine::{BatchError, BatchProblem, ExportError, ImportError, TrackError};
 use crate::event::{Event, Line, MAX_BATCH};
 use crate::idempotency::CustomerKey;
+use crate::log::QueryError;
 use crate::log::{EventQuery, RecordedEvent};
 use crate::recording::{Ledger, Scan};
 
@@ -368,7 +369,7 @@ impl<P: FnMut(Progress)> Import<'_, P> {
         for (index, became) in recorded {
             if let (false, Some(event)) = (self.report.add(became), events.get(index)) {
                 let conflict = CustomerKey::of(event).map(CustomerKey::conflict);
-                skipped.extend(conflict.map(|why| (number(index), Skipped::of(&why))));
+                skipped.extend(conflict.map(|why| (number(index), Skipped::of(&why.into()))));
             }
         }
         stopped

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use crate::engine::TrackError;
 use crate::engine::batch::BatchEvent;
-use crate::error::TrackError;
 
 /// What was exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

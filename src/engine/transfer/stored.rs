@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::{ExportReport, Exported, Lines};
 use crate::base::progress::Progress;
-use crate::error::ExportError;
+use crate::engine::ExportError;
 use crate::journal::store::Chunk;
 use crate::journal::{Pipeline, Record};
 use crate::log::Wanted;

@@ -1,91 +1,12 @@
-//! Every error, one enum a family.
-//!
-//! A refusal is not an error: it is a [`Decision`](crate::Decision). Errors are input that cannot
-//! be judged; each names the field, the value and the rule. Nothing is counted, recorded or
-//! changed by a call that returns one.
+//! Why a verb has no answer: an error of a room below it, or of the store.
 
 use std::fmt;
 
-use crate::base::amount::AmountError;
-use crate::base::clock::Timestamp;
+use crate::event::EventError;
+use crate::idempotency::KeyConflict;
 use crate::journal::store::StoreError;
-use crate::log::EventId;
-
-/// What is wrong with an event.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EventError {
-    /// A field breaks a rule of its own.
-    #[error("{field}: {value:?} {rule}")]
-    Invalid {
-        /// The field, by its snake case name.
-        field: Box<str>,
-        /// The value, cut short when it is long.
-        value: Box<str>,
-        /// The rule that it breaks.
-        rule: &'static str,
-    },
-    /// A named value is not an exact amount.
-    #[error("value {field}: {source}")]
-    Amount {
-        /// The name of the value.
-        field: Box<str>,
-        /// Why it is not one.
-        source: AmountError,
-    },
-    /// The timestamp lies more than 24 hours ahead of the engine's clock.
-    #[error("timestamp: {timestamp} is more than 24 hours ahead of the engine's clock, {now}")]
-    TimestampAhead {
-        /// The event's timestamp.
-        timestamp: Timestamp,
-        /// The engine's time.
-        now: Timestamp,
-    },
-    /// A hard quota to which the event adds something counts it in a period that ended too long ago
-    /// to be known.
-    #[error(
-        "timestamp: {timestamp} falls in a period of quota {quota:?} that ended more than the \
-         late events' allowance before the engine's clock, {now}"
-    )]
-    TooLate {
-        /// The name of the quota.
-        quota: Box<str>,
-        /// The event's timestamp.
-        timestamp: Timestamp,
-        /// The engine's time.
-        now: Timestamp,
-    },
-    /// The event lacks a dimension that a rule filters or splits by, and the rule refuses such
-    /// events ([`OnMissing::Refuse`](crate::OnMissing::Refuse)).
-    #[error(
-        "{dimension}: the event has {}, and rule {rule:?} needs a string", found.unwrap_or("none")
-    )]
-    MissingDimension {
-        /// The dimension.
-        dimension: Box<str>,
-        /// What the event has under its name: `a number`, `a bool`, `null`, `a list` or `an
-        /// object`; `None` where it has nothing.
-        found: Option<&'static str>,
-        /// The name of the rule.
-        rule: Box<str>,
-    },
-}
-
-impl EventError {
-    pub(crate) fn invalid(field: &str, value: &str, rule: &'static str) -> Self {
-        Self::Invalid { field: field.into(), value: excerpt(value), rule }
-    }
-}
-
-/// A value as messages show it, cut short when it is long.
-pub(crate) fn excerpt(value: &str) -> Box<str> {
-    const SHOWN: usize = 80;
-    let mut shown: String = value.chars().take(SHOWN).collect();
-    if shown.len() < value.len() {
-        shown.push_str("...");
-    }
-    shown.into()
-}
+use crate::log::{EventId, QueryError};
+use crate::rules::{RuleProblem, RuleSetError};
 
 /// Why a verb could not answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -111,6 +32,12 @@ pub enum TrackError {
     /// shows when the store is opened again.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<KeyConflict> for TrackError {
+    fn from(KeyConflict { customer, key }: KeyConflict) -> Self {
+        Self::IdempotencyConflict { customer, key }
+    }
 }
 
 impl TrackError {
@@ -193,66 +120,6 @@ impl fmt::Display for Told<'_> {
     }
 }
 
-/// Why a question about events or usage could not be answered.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum QueryError {
-    /// The engine keeps no events and no usage.
-    #[error("recording is off: the engine keeps no events and no usage")]
-    RecordingOff,
-    /// A field of the question breaks its rule.
-    #[error("{field}: {value:?} {rule}")]
-    Invalid {
-        /// The field, by its name on the wire.
-        field: Box<str>,
-        /// The value, cut short when it is long.
-        value: Box<str>,
-        /// The rule that it breaks.
-        rule: &'static str,
-    },
-    /// The range ends where it starts, or before.
-    #[error("invalid date range: start {start} must be before end {end}")]
-    EmptyRange {
-        /// The start, which would be part of the range.
-        start: Timestamp,
-        /// The end, which would not.
-        end: Timestamp,
-    },
-    /// A time series without a start or an end.
-    #[error("a time series needs a start and an end")]
-    Unbounded,
-    /// A time series of more points than one answer holds.
-    #[error("interval: the range has more than {max} points; ask for a shorter range")]
-    TooManyPoints {
-        /// The most that one answer holds.
-        max: usize,
-    },
-    /// A sum outside what an [`Amount`](crate::Amount) can say.
-    #[error("the sum of {field} does not fit an exact amount")]
-    Overflow {
-        /// The name of the value.
-        field: Box<str>,
-    },
-    /// Retention has dropped the event that a page begins with, and so all that were to be shown.
-    #[error("cursor {cursor:?}: its events are not kept any more; ask for a first page again")]
-    CursorExpired {
-        /// The cursor.
-        cursor: Box<str>,
-    },
-    /// There is no such meter.
-    #[error("no meter has the id {id:?}")]
-    MeterNotFound {
-        /// The id that was given.
-        id: Box<str>,
-    },
-}
-
-impl QueryError {
-    pub(crate) fn invalid(field: &str, value: &str, rule: &'static str) -> Self {
-        Self::Invalid { field: field.into(), value: excerpt(value), rule }
-    }
-}
-
 /// Why events were not written out, or not all of them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -329,56 +196,6 @@ pub enum ImportError {
     },
 }
 
-/// One problem of one rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RuleProblem {
-    /// The rule, by its kind and its name, or its place among those of its kind:
-    /// `rate limit "API"`, `quota #3`.
-    pub rule: String,
-    /// The field, by its name on the wire: `limitValue`, `dimensionFilters.team_id`.
-    pub field: String,
-    /// The value and the rule that it breaks.
-    pub reason: String,
-}
-
-impl fmt::Display for RuleProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.rule, self.field, self.reason)
-    }
-}
-
-/// Everything that is wrong with a set of rules, all at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleSetError {
-    problems: Vec<RuleProblem>,
-}
-
-impl RuleSetError {
-    /// Makes an error of the problems, or `Ok` of none.
-    pub(crate) fn check(problems: Vec<RuleProblem>) -> Result<(), Self> {
-        if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
-    }
-
-    /// Returns the problems, in the order of the rules. There is at least one.
-    #[must_use]
-    pub fn problems(&self) -> &[RuleProblem] {
-        &self.problems
-    }
-}
-
-impl fmt::Display for RuleSetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let [only] = self.problems.as_slice() {
-            return fmt::Display::fmt(only, f);
-        }
-        write!(f, "{} problems", self.problems.len())?;
-        self.problems.iter().try_for_each(|problem| write!(f, "; {problem}"))
-    }
-}
-
-impl std::error::Error for RuleSetError {}
-
 /// Why an engine could not be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -434,49 +251,4 @@ pub enum RulesError {
     /// and may be gone when the store is opened again.
     #[error(transparent)]
     Store(StoreError),
-}
-
-/// Any error of this crate, for callers that do not tell them apart.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// A verb could not answer.
-    #[error(transparent)]
-    Track(#[from] TrackError),
-    /// A batch was not recorded.
-    #[error(transparent)]
-    Batch(#[from] BatchError),
-    /// The rules could not be changed.
-    #[error(transparent)]
-    Rules(#[from] RulesError),
-    /// An engine could not be built.
-    #[error(transparent)]
-    Build(#[from] BuildError),
-    /// A store could not be opened, read or written.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A question could not be answered.
-    #[error(transparent)]
-    Query(#[from] QueryError),
-    /// A number is not an exact amount.
-    #[error(transparent)]
-    Amount(#[from] AmountError),
-    /// Events were not written out.
-    #[error(transparent)]
-    Export(#[from] ExportError),
-    /// Events were not imported.
-    #[error(transparent)]
-    Import(#[from] ImportError),
-}
-
-impl From<EventError> for Error {
-    fn from(error: EventError) -> Self {
-        Self::Track(error.into())
-    }
-}
-
-impl From<RuleSetError> for Error {
-    fn from(error: RuleSetError) -> Self {
-        Self::Rules(error.into())
-    }
 }

@@ -1,0 +1,60 @@
+//! Whole numbers as a body writes them.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Unexpected, Visitor};
+
+use super::bounds::{MAX_UNITS, WHOLE_RULE};
+use crate::base::reading::raw::{self, Token};
+use crate::base::text::excerpt;
+
+/// A whole number from 0 to 10^15.
+pub(super) struct Whole(pub(super) u64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        raw::visit(deserializer, WholeVisitor)
+    }
+}
+
+struct WholeVisitor;
+
+impl WholeVisitor {
+    fn refuse<E: de::Error>(shown: impl fmt::Display) -> E {
+        E::invalid_value(Unexpected::Other(&shown.to_string()), &Self)
+    }
+}
+
+impl<'de> Visitor<'de> for WholeVisitor {
+    type Value = Whole;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(WHOLE_RULE.trim_start_matches("must be "))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
+        if number <= MAX_UNITS { Ok(Whole(number)) } else { Err(Self::refuse(number)) }
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Whole, E> {
+        u64::try_from(number).map_or_else(|_| Err(Self::refuse(number)), |of| self.visit_u64(of))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Whole, A::Error> {
+        let Some(json) = raw::text(&mut map)? else {
+            return Err(de::Error::invalid_type(Unexpected::Map, &self));
+        };
+        match Token::of(json) {
+            Token::Number(number) => match number.parse() {
+                Ok(units) => self.visit_u64(units),
+                Err(_) => Err(Self::refuse(excerpt(&number))),
+            },
+            Token::Text(text) => Err(de::Error::invalid_type(Unexpected::Str(&text), &self)),
+            Token::Other(found) => Err(de::Error::invalid_type(found, &self)),
+        }
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, any: D) -> Result<Whole, D::Error> {
+        any.deserialize_any(self)
+    }
+}
