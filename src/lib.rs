@@ -64,7 +64,7 @@
 //!
 //! | feature | adds | costs |
 //! |---|---|---|
-//! | `durable` | the engine [survives](guide::durability) in one file | redb, two small crates |
+//! | `durable` | the engine [survives](guide::durability) in one file | the crate redb |
 //! | `metrics` | [figures](guide::observability) of its own work | 270 to 400 instructions a call |
 //! | `tracing` | [spans](guide::observability) of builds and rule changes | nothing a call |
 //!
