@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use serde::Serialize;
 
-use super::{Engine, Now};
+use super::{Core, Engine, Now};
 use crate::counters::Intent;
 use crate::decision::Decision;
 use crate::engine::{BatchError, BatchProblem, TrackError};
@@ -101,7 +101,7 @@ impl Engine {
             }
             _ => {}
         }
-        let mut batch = self.batch(events, false)?;
+        let mut batch = self.core.batch(events, false)?;
         let problems = std::mem::take(&mut batch.problems);
         if !problems.is_empty() {
             return Err(BatchError::Events { problems });
@@ -113,7 +113,9 @@ impl Engine {
         let duplicates = of(|event| matches!(event, BatchEvent::Duplicate { .. }));
         Ok(BatchReport { count, duplicates, events })
     }
+}
 
+impl Core {
     /// Checks the events of a batch: nothing is recorded yet. Those of an import are taken whatever
     /// their date is.
     pub(super) fn batch<'b>(
@@ -144,7 +146,7 @@ impl Engine {
 
 /// A batch under way.
 pub(super) struct Batch<'b> {
-    engine: &'b Engine,
+    engine: &'b Core,
     now: Now,
     /// The events' idempotency keys, each with the fingerprint and the place of its first event.
     keys: HashMap<CustomerKey<'b>, (u64, usize), ahash::RandomState>,

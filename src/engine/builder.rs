@@ -7,9 +7,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::Engine;
 use super::figures::EngineFigures;
 use super::time::Unsteady;
+use super::{Core, Engine};
 use crate::base::clock::{Clock, SystemClock};
 use crate::compiled::snapshot::{Compiler, Snapshot};
 use crate::counters::{Table, Timeline};
@@ -214,7 +214,7 @@ impl EngineBuilder {
         let hasher = ahash::RandomState::new();
         let retention = u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
         let empty = Snapshot::new(0, Arc::default(), Vec::new(), Arc::default(), hasher.clone());
-        let engine = Engine {
+        let core = Core {
             unsteady: (!clock.is_monotonic()).then(Unsteady::default),
             clock,
             snapshot: Arc::new(ArcSwap::from_pointee(empty)),
@@ -227,11 +227,11 @@ impl EngineBuilder {
             figures: EngineFigures::new(),
         };
         // Nothing refuses the rules of an engine in memory: they are checked.
-        let _ = engine.install(rules, meters);
-        if engine.ledger.is_some() {
-            engine.compiler.lock().recount();
+        let _ = core.install(rules, meters);
+        if core.ledger.is_some() {
+            core.compiler.lock().recount();
         }
-        engine
+        Engine { core: Arc::new(core) }
     }
 
     /// Which events are kept in memory; `None` where none is recorded.

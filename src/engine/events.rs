@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::iter::FusedIterator;
+use std::sync::Arc;
 
 use crate::log::QueryError;
 use crate::log::{EventPage, EventQuery, RecordedEvent, Wanted};
@@ -13,13 +14,15 @@ use crate::recording::{Ledger, Scan};
 /// timestamps, and are shown the newest first. Each is there as soon as the call that recorded it
 /// has returned, until [`Recording`](crate::Recording) or
 /// [`event_retention`](crate::EngineBuilder::event_retention) drops it.
-#[derive(Clone, Copy, Debug)]
-pub struct Events<'e> {
-    ledger: Option<&'e Ledger>,
+///
+/// It may outlive the engine, and does not keep it open.
+#[derive(Clone, Debug)]
+pub struct Events {
+    ledger: Option<Arc<Ledger>>,
 }
 
-impl<'e> Events<'e> {
-    pub(super) fn new(ledger: Option<&'e Ledger>) -> Self {
+impl Events {
+    pub(super) fn new(ledger: Option<Arc<Ledger>>) -> Self {
         Self { ledger }
     }
 
@@ -28,7 +31,7 @@ impl<'e> Events<'e> {
     /// where those that have come have too many [bytes](crate::EngineBuilder::event_bytes).
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ledger.map_or(0, Ledger::len)
+        self.ledger.as_deref().map_or(0, Ledger::len)
     }
 
     /// Returns whether none is kept.
@@ -40,7 +43,7 @@ impl<'e> Events<'e> {
     /// Returns the newest events, the newest first; none where recording is off. O(`count`).
     #[must_use]
     pub fn newest(&self, count: usize) -> Vec<RecordedEvent> {
-        let Some(ledger) = self.ledger else { return Vec::new() };
+        let Some(ledger) = &self.ledger else { return Vec::new() };
         Scan::newest_first(ledger, Wanted::everything(), u64::MAX, count).take(count).collect()
     }
 
@@ -91,13 +94,13 @@ impl<'e> Events<'e> {
     /// As [`list`](Self::list).
     #[expect(clippy::iter_not_returning_iterator, reason = "a question can be a bad one")]
     #[expect(clippy::needless_pass_by_value, reason = "a query is made for the call")]
-    pub fn iter(&self, query: EventQuery) -> Result<EventIter<'e>, QueryError> {
+    pub fn iter(&self, query: EventQuery) -> Result<EventIter, QueryError> {
         query.page_limit()?;
         Ok(EventIter(self.scan(&query, usize::MAX)?))
     }
 
-    fn scan(self, query: &EventQuery, most: usize) -> Result<Scan<'e>, QueryError> {
-        let ledger = self.ledger.ok_or(QueryError::RecordingOff)?;
+    fn scan(&self, query: &EventQuery, most: usize) -> Result<Scan, QueryError> {
+        let ledger = self.ledger.as_ref().ok_or(QueryError::RecordingOff)?;
         let wanted = query.wanted(ledger.hasher())?;
         let before = match query.cursor_text() {
             None => ledger.recorded(),
@@ -119,16 +122,16 @@ fn place(ledger: &Ledger, cursor: &str) -> Result<u64, QueryError> {
 }
 
 /// The events of all pages of an [`EventQuery`], the newest first. See [`Events::iter`].
-pub struct EventIter<'e>(Scan<'e>);
+pub struct EventIter(Scan);
 
 /// Not the ledger, which is all events.
-impl fmt::Debug for EventIter<'_> {
+impl fmt::Debug for EventIter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventIter").finish_non_exhaustive()
     }
 }
 
-impl Iterator for EventIter<'_> {
+impl Iterator for EventIter {
     type Item = RecordedEvent;
 
     fn next(&mut self) -> Option<RecordedEvent> {
@@ -136,4 +139,4 @@ impl Iterator for EventIter<'_> {
     }
 }
 
-impl FusedIterator for EventIter<'_> {}
+impl FusedIterator for EventIter {}

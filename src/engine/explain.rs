@@ -113,7 +113,7 @@ impl Engine {
     /// ```
     #[must_use]
     pub fn unseen_dimensions(&self) -> Vec<UnseenDimension> {
-        let snapshot = self.snapshot.load();
+        let snapshot = self.core.snapshot.load();
         let mut unseen: BTreeMap<&Dimension, Vec<String>> = BTreeMap::new();
         for rule in snapshot.rules.iter().filter(|rule| rule.rule.enabled()) {
             for (dimension, _) in rule.seen.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed))
@@ -137,7 +137,7 @@ impl Engine {
     /// As [`check`](Self::check).
     pub fn explain(&self, event: &Event<'_>) -> Result<Explanation, TrackError> {
         let decision = self.check(event)?;
-        let snapshot = self.snapshot.load();
+        let snapshot = self.core.snapshot.load();
         let rules = snapshot.rules.iter();
         let rules = rules.filter_map(|rule| explain_rule(rule, event, &decision)).collect();
         Ok(Explanation { decision, rules })

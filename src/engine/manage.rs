@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
-use super::Engine;
+use super::{Core, Engine};
 use crate::base::clock::Timestamp;
 use crate::compiled::snapshot::{CompiledRule, Compiler, Snapshot};
 use crate::counters::{ChangeTime, Moment};
@@ -28,7 +28,7 @@ impl Engine {
     /// # Errors
     /// The rule is not valid, or does not go with the others: all problems at once.
     pub fn add_rate_limit(&self, rule: RateLimit) -> Result<RateLimit, RulesError> {
-        match self.add_rule(Rule::RateLimit(rule))? {
+        match self.core.add_rule(Rule::RateLimit(rule))? {
             Rule::RateLimit(rule) => Ok(rule),
             Rule::Quota(_) => Err(not_found(Kind::RateLimit.as_str(), "")),
         }
@@ -39,7 +39,7 @@ impl Engine {
     /// # Errors
     /// The rule is not valid, or does not go with the others: all problems at once.
     pub fn add_quota(&self, rule: Quota) -> Result<Quota, RulesError> {
-        match self.add_rule(Rule::Quota(rule))? {
+        match self.core.add_rule(Rule::Quota(rule))? {
             Rule::Quota(rule) => Ok(rule),
             Rule::RateLimit(_) => Err(not_found(Kind::Quota.as_str(), "")),
         }
@@ -56,7 +56,7 @@ impl Engine {
         id: &str,
         update: RateLimitUpdate,
     ) -> Result<RateLimit, RulesError> {
-        let changed = self.update_rule(id, Kind::RateLimit, |rule| match rule {
+        let changed = self.core.update_rule(id, Kind::RateLimit, |rule| match rule {
             Rule::RateLimit(rule) => Rule::RateLimit(update.apply(rule)),
             Rule::Quota(rule) => Rule::Quota(rule.clone()),
         })?;
@@ -73,7 +73,7 @@ impl Engine {
     /// No quota has the id, or the rule would not be valid.
     #[expect(clippy::needless_pass_by_value, reason = "an update is made for the call")]
     pub fn update_quota(&self, id: &str, update: QuotaUpdate) -> Result<Quota, RulesError> {
-        let changed = self.update_rule(id, Kind::Quota, |rule| match rule {
+        let changed = self.core.update_rule(id, Kind::Quota, |rule| match rule {
             Rule::Quota(rule) => Rule::Quota(update.apply(rule)),
             Rule::RateLimit(rule) => Rule::RateLimit(rule.clone()),
         })?;
@@ -92,7 +92,7 @@ impl Engine {
         tracing::instrument(name = "remove_rule", skip_all, fields(id = id), err)
     )]
     pub fn remove(&self, id: &str) -> Result<(), RulesError> {
-        self.changed(|change| change.remove(id))
+        self.core.changed(|change| change.remove(id))
     }
 
     /// Returns the rate limits, the oldest first.
@@ -110,7 +110,7 @@ impl Engine {
     /// Returns the rate limit of an id. O(rules).
     #[must_use]
     pub fn rate_limit(&self, id: &str) -> Option<RateLimit> {
-        match &self.snapshot.load().by_id(id)?.rule {
+        match &self.core.snapshot.load().by_id(id)?.rule {
             Rule::RateLimit(rule) => Some(rule.clone()),
             Rule::Quota(_) => None,
         }
@@ -119,7 +119,7 @@ impl Engine {
     /// Returns the quota of an id. O(rules).
     #[must_use]
     pub fn quota(&self, id: &str) -> Option<Quota> {
-        match &self.snapshot.load().by_id(id)?.rule {
+        match &self.core.snapshot.load().by_id(id)?.rule {
             Rule::Quota(rule) => Some(rule.clone()),
             Rule::RateLimit(_) => None,
         }
@@ -128,7 +128,7 @@ impl Engine {
     /// Returns all rules and meters as data, with what the engine set (ids and times).
     #[must_use]
     pub fn rule_set(&self) -> RuleSet {
-        let snapshot = self.snapshot.load();
+        let snapshot = self.core.snapshot.load();
         let mut set = RuleSet::new();
         set.meters = snapshot.meters.list().iter().map(|meter| (**meter).clone()).collect();
         for compiled in &snapshot.rules {
@@ -157,7 +157,7 @@ impl Engine {
         tracing::instrument(name = "sync", skip_all, fields(write = options.write), err)
     )]
     pub fn sync(&self, rules: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
-        let report = self.changed(|change| change.sync(rules, options))?;
+        let report = self.core.changed(|change| change.sync(rules, options))?;
         #[cfg(feature = "tracing")]
         tracing::info!(
             created = report.created.len(),
@@ -168,7 +168,9 @@ impl Engine {
         );
         Ok(report)
     }
+}
 
+impl Core {
     #[cfg_attr(
         feature = "tracing",
         tracing::instrument(name = "add_rule", skip_all, fields(rule = rule.name()), err)
@@ -246,7 +248,7 @@ struct Published {
 
 /// A change of the rules under way; one at a time.
 pub(super) struct Change<'e> {
-    engine: &'e Engine,
+    engine: &'e Core,
     /// Taken after whatever is read above it, and free when the change is over: before anybody is
     /// told of it.
     compiler: MutexGuard<'e, Compiler>,

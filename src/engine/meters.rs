@@ -21,7 +21,7 @@ impl Engine {
         tracing::instrument(name = "add_meter", skip_all, fields(meter = meter.name), err)
     )]
     pub fn add_meter(&self, meter: Meter) -> Result<Meter, RulesError> {
-        self.changed(|change| {
+        self.core.changed(|change| {
             let mut list = change.current.meters.list().to_vec();
             let mut added = Arc::new(change.stamp_meter(meter));
             fill_ids(std::slice::from_mut(&mut added), &list);
@@ -42,7 +42,7 @@ impl Engine {
         tracing::instrument(name = "update_meter", skip_all, fields(id = id), err)
     )]
     pub fn update_meter(&self, id: &str, update: MeterUpdate) -> Result<Meter, RulesError> {
-        self.changed(move |change| {
+        self.core.changed(move |change| {
             let mut list = change.current.meters.list().to_vec();
             let found = list.iter_mut().find(|meter| meter.known_id() == id);
             let Some(slot) = found else { return Err(not_found(KIND, id)) };
@@ -66,7 +66,7 @@ impl Engine {
         tracing::instrument(name = "remove_meter", skip_all, fields(id = id), err)
     )]
     pub fn remove_meter(&self, id: &str) -> Result<(), RulesError> {
-        self.changed(|change| {
+        self.core.changed(|change| {
             let mut list = change.current.meters.list().to_vec();
             let Some(place) = list.iter().position(|meter| meter.known_id() == id) else {
                 return Err(not_found(KIND, id));
@@ -83,7 +83,7 @@ impl Engine {
     /// Returns the meters, the oldest first.
     #[must_use]
     pub fn meters(&self) -> Vec<Meter> {
-        self.snapshot.load().meters.list().iter().map(|meter| (**meter).clone()).collect()
+        self.core.snapshot.load().meters.list().iter().map(|meter| (**meter).clone()).collect()
     }
 }
 

@@ -47,16 +47,23 @@ pub use self::store::{Committed, Health};
 pub use self::transfer::{BadLines, ExportReport, ImportReport, SkippedLine};
 pub use self::usage::{MeterHandle, Usage};
 
-/// Rate limits, quotas and the events that were let in, in one process.
+/// Rate limits, quotas and the events that were let in, in one process: a handle of it.
 ///
-/// An engine is `Send + Sync` and every method takes `&self`: share it by reference or in an
-/// [`Arc`](std::sync::Arc). It needs no background thread, but for the one that writes to its store
-/// where it has one. Dropping it ends what it knows, but for what that store keeps.
+/// A clone is another handle of the same engine, at the cost of a reference count: give one to each
+/// thread, task and web handler. An engine is `Send + Sync + 'static` and every method takes
+/// `&self`. It needs no background thread, but for the one that writes to its store where it has
+/// one. Dropping the last handle ends what it knows, but for what that store keeps.
 ///
 /// The cost of a decision is one reading of the clock, one look into the index for each filter
 /// shape that the event could match, and for each group of matching rules with the same
 /// partition one hash, one lock and one look-up. See the crate's front page for what is promised.
+#[derive(Clone)]
 pub struct Engine {
+    core: Arc<Core>,
+}
+
+/// What the handles of an engine share. It closes with the last of them.
+struct Core {
     clock: Box<dyn Clock>,
     /// What is known of the clock where it may be set back.
     unsteady: Option<Unsteady>,
@@ -94,7 +101,7 @@ impl Engine {
     /// which not all is recorded; the idempotency key was used for another payload. Nothing is
     /// counted then. A refusal is not an error.
     pub fn track(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
-        self.once(event, Intent::Track)
+        self.core.once(event, Intent::Track)
     }
 
     /// Answers what [`track`](Self::track) would, with the same outcome and figures, and takes and
@@ -103,7 +110,7 @@ impl Engine {
     /// # Errors
     /// As `track`.
     pub fn check(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
-        self.counted(Intent::Check, || self.look(event))
+        self.core.counted(Intent::Check, || self.core.look(event))
     }
 
     /// Counts and records an event whatever the rules say: metering without enforcement.
@@ -118,17 +125,18 @@ impl Engine {
     /// # Errors
     /// As `track`, but never for a late event.
     pub fn record(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
-        self.once(event, Intent::Record)
+        self.core.once(event, Intent::Record)
     }
 
     /// Decides about events one after the other, as [`track`](Self::track) does, with one answer
     /// each. The batch as a whole is not one step: other calls may come in between.
     #[must_use = "each may be a refusal, a replay or an error"]
     pub fn track_batch(&self, events: &[Event<'_>]) -> Vec<Result<Decision, TrackError>> {
-        let at_once =
-            |event| self.counted(Intent::Track, || self.answer_at_once(event, Intent::Track));
+        let at_once = |event| {
+            self.core.counted(Intent::Track, || self.core.answer_at_once(event, Intent::Track))
+        };
         let answers = events.iter().map(at_once).collect();
-        self.all_acknowledged(answers)
+        self.core.all_acknowledged(answers)
     }
 
     /// Says where the event's dimensions stand on every rule that matches, whatever the event
@@ -142,8 +150,8 @@ impl Engine {
     /// As `track`, but for idempotency keys, which are not looked at.
     pub fn standing(&self, event: &Event<'_>) -> Result<Standing, TrackError> {
         event.validate()?;
-        let now = self.read_clock();
-        let decision = self.settle(event, Intent::Standing, now, |_| Cost::NOTHING)?;
+        let now = self.core.read_clock();
+        let decision = self.core.settle(event, Intent::Standing, now, |_| Cost::NOTHING)?;
         Ok(decision.into_standing())
     }
 
@@ -151,22 +159,24 @@ impl Engine {
     /// shown, which goes on at the clock's pace.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.table.timeline().timestamp(self.read_clock().moment)
+        self.core.now()
     }
 
     /// Returns how many keys have counters now: one for each value of each partition that rules
     /// count, until it is idle and upkeep has come by.
     #[must_use]
     pub fn live_keys(&self) -> u64 {
-        self.table.live_keys()
+        self.core.table.live_keys()
     }
 
     /// Returns the recorded events.
     #[must_use]
-    pub fn events(&self) -> Events<'_> {
-        Events::new(self.ledger.as_deref())
+    pub fn events(&self) -> Events {
+        Events::new(self.core.ledger.clone())
     }
+}
 
+impl Core {
     fn once(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
         self.counted(intent, || self.answer(event, intent))
     }
@@ -333,6 +343,10 @@ impl Engine {
         Ok(())
     }
 
+    fn now(&self) -> Timestamp {
+        self.table.timeline().timestamp(self.read_clock().moment)
+    }
+
     fn read_clock(&self) -> Now {
         time::read(&*self.clock, self.table.timeline(), self.unsteady.as_ref())
     }
@@ -352,11 +366,11 @@ fn missing_dimension(compiled: &CompiledRule, event: &Event<'_>) -> EventError {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let snapshot = self.snapshot.load();
+        let snapshot = self.core.snapshot.load();
         f.debug_struct("Engine")
             .field("rules", &snapshot.rules.len())
             .field("live_keys", &self.live_keys())
-            .field("recording", &self.ledger.is_some())
+            .field("recording", &self.core.ledger.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Engine;
+use super::{Core, Engine};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::compiled::snapshot::CompiledRule;
@@ -53,23 +53,25 @@ use crate::usage::{
 /// assert_eq!(by_hour.points[10].totals.total_tokens, 1_000);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Usage<'e> {
-    pub(super) ledger: Option<&'e Ledger>,
+///
+/// It may outlive the engine, and does not keep it open.
+#[derive(Clone, Debug)]
+pub struct Usage {
+    ledger: Option<Arc<Ledger>>,
 }
 
 /// A meter of an engine, to be asked.
-#[derive(Clone, Copy, Debug)]
-pub struct MeterHandle<'e> {
-    engine: &'e Engine,
-    id: &'e str,
+#[derive(Clone, Debug)]
+pub struct MeterHandle {
+    engine: Engine,
+    id: Box<str>,
 }
 
 impl Engine {
     /// Returns the sums of the recorded events.
     #[must_use]
-    pub fn usage(&self) -> Usage<'_> {
-        Usage { ledger: self.ledger.as_deref() }
+    pub fn usage(&self) -> Usage {
+        Usage { ledger: self.core.ledger.clone() }
     }
 
     /// Returns the meter of an id; whether there is one is said when it is asked.
@@ -85,10 +87,12 @@ impl Engine {
     /// # Ok::<(), limitry::Error>(())
     /// ```
     #[must_use]
-    pub fn meter<'e>(&'e self, id: &'e str) -> MeterHandle<'e> {
-        MeterHandle { engine: self, id }
+    pub fn meter(&self, id: &str) -> MeterHandle {
+        MeterHandle { engine: self.clone(), id: id.into() }
     }
+}
 
+impl Core {
     /// Lets the roll-ups keep what these meters and rules need, and no more.
     pub(super) fn track_folds_of(&self, meters: &Meters, rules: &[Arc<CompiledRule>]) {
         if let Some(ledger) = &self.ledger {
@@ -104,7 +108,12 @@ impl Engine {
     }
 }
 
-impl Usage<'_> {
+impl Usage {
+    /// The sums of a ledger by itself.
+    pub(super) fn of(ledger: Ledger) -> Self {
+        Self { ledger: Some(Arc::new(ledger)) }
+    }
+
     /// Sums up the events of a query.
     ///
     /// # Errors
@@ -163,20 +172,20 @@ impl Usage<'_> {
     }
 
     fn ask(
-        self,
+        &self,
         selector: &Selector,
         ranges: &[Range<Timestamp>],
     ) -> Result<crate::usage::Answer, QueryError> {
-        let ledger = self.ledger.ok_or(QueryError::RecordingOff)?;
+        let ledger = self.ledger.as_deref().ok_or(QueryError::RecordingOff)?;
         Ok(ledger.ask(&Question { selector, ranges, folds: &[], tells_all_apart: false }))
     }
 }
 
-impl MeterHandle<'_> {
+impl MeterHandle {
     /// Returns the meter's definition.
     #[must_use]
     pub fn definition(&self) -> Option<Meter> {
-        self.engine.snapshot.load().meters.get(self.id).map(|meter| (**meter).clone())
+        self.engine.core.snapshot.load().meters.get(&self.id).map(|meter| (**meter).clone())
     }
 
     /// Returns the meter's figure for a query; 0 where it has no events.
@@ -190,10 +199,10 @@ impl MeterHandle<'_> {
     /// Recording is off; there is no such meter; the range ends where it starts, or before; a
     /// dimension's key or value breaks its rule; the figure does not fit an [`Amount`].
     pub fn query(&self, query: &MeterQuery) -> Result<MeterValue, QueryError> {
-        let ledger = self.engine.ledger.as_deref().ok_or(QueryError::RecordingOff)?;
-        let snapshot = self.engine.snapshot.load();
-        let not_found = || QueryError::MeterNotFound { id: self.id.into() };
-        let meter = snapshot.meters.get(self.id).ok_or_else(not_found)?;
+        let ledger = self.engine.core.ledger.as_deref().ok_or(QueryError::RecordingOff)?;
+        let snapshot = self.engine.core.snapshot.load();
+        let not_found = || QueryError::MeterNotFound { id: self.id.clone() };
+        let meter = snapshot.meters.get(&self.id).ok_or_else(not_found)?;
         let figure = Figure::of_meter(meter);
         let (asked, filter) = (query.range()?, query.filter(meter.event_filter.pairs())?);
         let selector = figure.selector(filter);

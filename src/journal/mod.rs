@@ -29,7 +29,7 @@ mod wake;
 mod writer;
 
 pub use self::options::{Durability, Durable, OnFailure};
-pub(crate) use self::pipeline::Pipeline;
+pub(crate) use self::pipeline::{Commit, Pipeline};
 pub(crate) use self::record::{Head, Record};
 pub(crate) use self::recovery::{DECLARED, Recovered, Settings, recover};
 pub(crate) use self::verify::Verified;

@@ -1,7 +1,7 @@
 //! The engine's side of its store: what calls do with the queue, the keys and the writer's thread.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +27,8 @@ use crate::recording::Ledger;
 
 /// How long dropping an engine waits for its writer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+const WAITING: &str = "waiting for a commit";
 
 /// The store of an engine, the queue and the thread that write to it, and its idempotency keys.
 #[derive(Debug)]
@@ -115,28 +117,14 @@ impl Pipeline {
     fn without_store(&self, why: &StoreError) -> Result<(), StoreError> {
         match (self.on_failure, why) {
             (OnFailure::MemoryOnly, why) if !matches!(why, StoreError::Closed { .. }) => Ok(()),
-            _ => Err(self.refusal(why)),
-        }
-    }
-
-    /// What calls are told after a failure.
-    fn refusal(&self, why: &StoreError) -> StoreError {
-        match why {
-            StoreError::Closed { .. } | StoreError::Failed { .. } => why.clone(),
-            why => {
-                let file = self.store.file().into();
-                StoreError::Failed { file, cause: why.cause() }
-            }
+            _ => Err(self.queue.refusal(why)),
         }
     }
 
     /// Whether a call may wait for a commit on this thread: in a method of the store's `Storage` it
     /// would wait for itself.
     pub(crate) fn may_wait(&self, call: &'static str) -> Result<(), StoreError> {
-        match self.store.running() {
-            Some(callback @ Callback::Storage) => Err(self.store.within_itself(call, callback)),
-            Some(Callback::Progress) | None => Ok(()),
-        }
+        may_wait(&*self.store, call)
     }
 
     /// Whether a call may have the store to itself on this thread.
@@ -191,21 +179,20 @@ impl Pipeline {
 
     /// Waits for the commit of the record of a place.
     pub(crate) fn wait(&self, place: u64) -> Result<(), StoreError> {
-        self.may_wait("waiting for a commit")?;
-        self.queue.wait(place.saturating_add(1)).map_err(|why| self.refusal(&why))
+        self.may_wait(WAITING)?;
+        wait(&self.queue, place)
     }
 
-    /// As `wait`, for tasks.
-    pub(crate) fn poll(&self, place: u64, task: &Context<'_>) -> Poll<Result<(), StoreError>> {
-        let answer = self.queue.poll(place.saturating_add(1), task);
-        answer.map(|answer| answer.map_err(|why| self.refusal(&why)))
+    /// The commit of the record of a place, to be waited for.
+    pub(crate) fn commit(&self, place: u64) -> Commit {
+        Commit { queue: Arc::clone(&self.queue), store: Arc::downgrade(&self.store), place }
     }
 
     /// Makes everything durable that was put in before.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         self.may_wait("flush")?;
         let waits = self.queue.wait_for_entry(self.queue.serial());
-        waits.map_err(|why| self.refusal(&why))
+        waits.map_err(|why| self.queue.refusal(&why))
     }
 
     /// Waits for the commit of everything that was put in before, where calls do that.
@@ -346,9 +333,48 @@ impl Pipeline {
         }
         match self.queue.failure() {
             None | Some(StoreError::Closed { .. }) => Ok(()),
-            Some(why) => Err(self.refusal(why)),
+            Some(why) => Err(self.queue.refusal(why)),
         }
     }
+}
+
+/// The commit of a record. It keeps the queue, and neither the writer nor the store: the engine
+/// closes both when it is dropped, and answers whoever waits before.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    queue: Arc<Queue>,
+    store: Weak<dyn Store>,
+    place: u64,
+}
+
+impl Commit {
+    /// Blocks the thread until the record is durable.
+    pub(crate) fn wait(&self) -> Result<(), StoreError> {
+        // Of a store that is gone nothing runs on this thread. Who waits does not hold it: it is
+        // closed when the engine is dropped meanwhile.
+        if let Some(store) = self.store.upgrade() {
+            may_wait(&*store, WAITING)?;
+        }
+        wait(&self.queue, self.place)
+    }
+
+    /// As `wait`, for tasks.
+    pub(crate) fn poll(&self, task: &Context<'_>) -> Poll<Result<(), StoreError>> {
+        let answer = self.queue.poll(self.place.saturating_add(1), task);
+        answer.map_err(|why| self.queue.refusal(&why))
+    }
+}
+
+fn may_wait(store: &dyn Store, call: &'static str) -> Result<(), StoreError> {
+    match store.running() {
+        Some(callback @ Callback::Storage) => Err(store.within_itself(call, callback)),
+        Some(Callback::Progress) | None => Ok(()),
+    }
+}
+
+/// Waits for the commit of the record of a place.
+fn wait(queue: &Queue, place: u64) -> Result<(), StoreError> {
+    queue.wait(place.saturating_add(1)).map_err(|why| queue.refusal(&why))
 }
 
 impl Drop for Pipeline {

@@ -426,6 +426,17 @@ impl Queue {
         self.failure.get()
     }
 
+    /// What calls are told after a failure.
+    pub(super) fn refusal(&self, why: &StoreError) -> StoreError {
+        match why {
+            StoreError::Closed { .. } | StoreError::Failed { .. } => why.clone(),
+            why => {
+                let file = self.forked.file().into();
+                StoreError::Failed { file, cause: why.cause() }
+            }
+        }
+    }
+
     /// The place behind the last record that is durable.
     pub(super) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)

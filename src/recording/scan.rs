@@ -12,8 +12,8 @@ use crate::log::{PackedEvent, RecordedEvent, Segment, Wanted};
 /// come in get places behind the range, so a scan finds each event that was there when it began
 /// exactly once, but for those that retention drops before it gets to them.
 #[derive(Debug)]
-pub(crate) struct Scan<'l> {
-    ledger: &'l Ledger,
+pub(crate) struct Scan {
+    ledger: Arc<Ledger>,
     wanted: Wanted,
     /// The places that are still to be looked at.
     places: Range<u64>,
@@ -31,22 +31,22 @@ enum Order {
     OldestFirst,
 }
 
-impl<'l> Scan<'l> {
+impl Scan {
     /// The events before a place, the newest first; `most` of them are wanted at the most.
     pub(crate) fn newest_first(
-        ledger: &'l Ledger,
+        ledger: &Arc<Ledger>,
         wanted: Wanted,
         before: u64,
         most: usize,
     ) -> Self {
         let order = Order::NewestFirst { most };
-        Self { ledger, wanted, places: 0..before, order, segment: None }
+        Self { ledger: Arc::clone(ledger), wanted, places: 0..before, order, segment: None }
     }
 
     /// All events that are recorded by now, the oldest first.
-    pub(crate) fn oldest_first(ledger: &'l Ledger, wanted: Wanted) -> Self {
+    pub(crate) fn oldest_first(ledger: &Arc<Ledger>, wanted: Wanted) -> Self {
         let (places, order) = (0..ledger.recorded(), Order::OldestFirst);
-        Self { ledger, wanted, places, order, segment: None }
+        Self { ledger: Arc::clone(ledger), wanted, places, order, segment: None }
     }
 
     fn next_segment(&self) -> Option<Arc<Segment>> {
@@ -84,7 +84,7 @@ impl<'l> Scan<'l> {
     }
 }
 
-impl Iterator for Scan<'_> {
+impl Iterator for Scan {
     type Item = RecordedEvent;
 
     fn next(&mut self) -> Option<RecordedEvent> {
@@ -95,7 +95,7 @@ impl Iterator for Scan<'_> {
             };
             while let Some(place) = self.next_place(&segment) {
                 let event = segment.event(place);
-                let found = event.and_then(|event| unpack(self.ledger, &self.wanted, event));
+                let found = event.and_then(|event| unpack(&self.ledger, &self.wanted, event));
                 if found.is_some() {
                     self.segment = Some(segment);
                     return found;

@@ -4,9 +4,11 @@
 //! Method: threads do at once what takes the same locks in turn, many times over, and must end in
 //! a time that is long beside what they need.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -67,4 +69,25 @@ fn a_retry_and_a_change_of_the_rules_do_not_wait_for_each_other() {
         engine.update_rate_limit("rl", update).expect("a good rule");
     };
     together(engine(&Medium::new()), retries, changes);
+}
+
+#[test]
+fn the_last_handle_commits_what_waits_and_closes_the_store() {
+    let medium = Medium::default();
+    let first = engine(&medium);
+    let event = Event::new("cust_1", "call");
+    let decision = first.track(&event).expect("a good event");
+    let (waited, polled) = (first.committed(&decision), first.committed(&decision));
+    let last = first.clone();
+    drop(first);
+    assert!(last.health().is_good());
+    let _ = last.track(&event).expect("it is open");
+    // Neither a commit nor what shows events keeps it open.
+    let events = last.events();
+    drop(last);
+    assert_eq!(waited.wait(), Ok(()));
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(pin!(polled).poll(&mut context), Poll::Ready(Ok(())));
+    assert_eq!(events.len(), 2);
+    assert_eq!(engine(&medium).events().len(), 2);
 }

@@ -12,5 +12,6 @@
 mod support;
 
 mod callbacks;
+mod handles;
 mod linearizable;
 mod races;

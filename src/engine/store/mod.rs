@@ -10,10 +10,10 @@ pub use self::verbs::{Committed, Health};
 use crate::base::clock::Timestamp;
 use crate::counters::At;
 use crate::decision::Kept;
-use crate::engine::Engine;
+use crate::engine::Core;
 use crate::event::Event;
 
-impl Engine {
+impl Core {
     /// Records an event that is let in where it has no store.
     #[inline]
     fn keep_in_memory(&self, event: &Event<'_>, at: At) -> Kept {

@@ -6,11 +6,10 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::base::clock::SystemClock;
-use crate::engine::Engine;
 use crate::engine::builder::EngineBuilder;
 use crate::engine::figures::EngineFigures;
 use crate::engine::time::Unsteady;
-use crate::engine::{BuildError, RulesError};
+use crate::engine::{BuildError, Core, Engine, RulesError};
 use crate::idempotency::IdempotencyKeys;
 use crate::journal::{DECLARED, Durable, Pipeline, Recovered, Settings, recover};
 use crate::rules::RuleSet;
@@ -53,7 +52,7 @@ impl EngineBuilder {
         let shared = (Arc::clone(&table), ledger.clone(), Arc::clone(&snapshot));
         let retention = u64::try_from(durable.retention.as_nanos()).unwrap_or(u64::MAX);
         let retention = retention.max(keys_retention);
-        let engine = Engine {
+        let core = Core {
             unsteady: (!clock.is_monotonic()).then(Unsteady::default),
             clock,
             pipeline: Some(Pipeline::start(
@@ -72,20 +71,20 @@ impl EngineBuilder {
             figures: EngineFigures::new(),
         };
         if was_set_back {
-            engine.tell_of_dates_ahead();
+            core.tell_of_dates_ahead();
         }
-        let rules = engine.snapshot.load_full();
-        engine.track_folds_of(&rules.meters, &rules.rules);
-        engine.go_on_with(self.rules, declared.as_deref(), is_new)?;
-        if engine.ledger.is_some() {
-            engine.compiler.lock().recount();
+        let rules = core.snapshot.load_full();
+        core.track_folds_of(&rules.meters, &rules.rules);
+        core.go_on_with(self.rules, declared.as_deref(), is_new)?;
+        if core.ledger.is_some() {
+            core.compiler.lock().recount();
         }
-        engine.snapshot.load().rules.iter().for_each(|rule| rule.figures.show());
-        Ok(engine)
+        core.snapshot.load().rules.iter().for_each(|rule| rule.figures.show());
+        Ok(Engine { core: Arc::new(core) })
     }
 }
 
-impl Engine {
+impl Core {
     /// Merges the rules of the code into the stored ones: what changed in the code since the last
     /// time is changed, what was changed at run time stays.
     fn go_on_with(

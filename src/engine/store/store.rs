@@ -4,15 +4,14 @@ use crate::base::clock::Timestamp;
 use crate::compiled::snapshot::{Compiler, Snapshot};
 use crate::counters::{At, Charge, Moment, Start, StoredCharges, encode_charges};
 use crate::decision::{Decision, Kept};
-use crate::engine::Engine;
-use crate::engine::{BatchError, RulesError, TrackError};
+use crate::engine::{BatchError, Core, RulesError, TrackError};
 use crate::event::{Dimension, Event};
 use crate::idempotency::CustomerKey;
 use crate::idempotency::stored::{Known, Once, Use};
 use crate::journal::{Head, Pipeline, Record};
 use crate::log::{Packed, Stored};
 
-impl Engine {
+impl Core {
     #[inline]
     pub(in crate::engine) fn has_store(&self) -> bool {
         self.pipeline.is_some()
@@ -305,7 +304,7 @@ mod tests {
     use super::*;
     use crate::counters::Intent;
     use crate::journal::redb::Storage;
-    use crate::{Durable, OnFailure};
+    use crate::{Durable, Engine, OnFailure};
 
     /// A medium that takes nothing more when it is told so.
     #[derive(Clone, Debug, Default)]
@@ -349,13 +348,14 @@ mod tests {
         let store = store.on_failure(OnFailure::MemoryOnly);
         let engine = Engine::builder().durable(store).build().expect("an engine");
         let event = Event::new("c", "call").idempotency_key("k");
-        let now = engine.read_clock();
+        let core = &engine.core;
+        let now = core.read_clock();
         let key = CustomerKey { customer: "c", key: "k" };
-        let answer = engine.by_key(key, &event, now.moment, || {
+        let answer = core.by_key(key, &event, now.moment, || {
             medium.broken.store(true, Ordering::Release);
             let _ = engine.track(&Event::new("c", "call")).expect("it is not known yet");
             engine.flush().expect_err("it is broken");
-            engine.decide(&event, Intent::Track, now)
+            core.decide(&event, Intent::Track, now)
         });
         assert!(!answer.expect("it goes on").is_replay());
         for _ in 0..2 {

@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::base::progress::Progress;
 use crate::decision::Decision;
-use crate::engine::{Engine, Usage};
+use crate::engine::{Core, Engine, Usage};
 use crate::journal::store::StoreError;
-use crate::journal::{Durability, Pipeline, Verified, VerifyReport};
+use crate::journal::{Commit, Durability, Pipeline, Verified, VerifyReport};
 use crate::usage::{UsageBreakdown, UsageQuery, UsageTotals};
 
 /// The state of an engine's store: [`Engine::health`].
@@ -60,41 +60,33 @@ impl Health {
 /// tasks are woken on a thread that does nothing else, so a waker may block, and may use or drop
 /// the engine.
 /// Any number of events share a commit. Whoever waits makes the commit come at once, and dropping
-/// the future changes nothing.
+/// the future changes nothing. It does not keep the engine open: dropping the last handle of that
+/// commits what waits.
 #[must_use = "a commit that nobody waits for comes in its own time"]
-pub struct Committed<'e> {
-    pipeline: Option<&'e Pipeline>,
-    place: Option<u64>,
-}
+pub struct Committed(Option<Commit>);
 
-impl Committed<'_> {
+impl Committed {
     /// Blocks the thread until the event is durable.
     ///
     /// # Errors
     /// The store failed before. Whether it has the event shows when it is opened again.
     pub fn wait(self) -> Result<(), StoreError> {
-        match (self.pipeline, self.place) {
-            (Some(pipeline), Some(place)) => pipeline.wait(place),
-            _ => Ok(()),
-        }
+        self.0.map_or(Ok(()), |commit| commit.wait())
     }
 }
 
-/// Not the pipeline: what waits there are other callers' events and keys.
-impl fmt::Debug for Committed<'_> {
+/// Not the queue: what waits there are other callers' events and keys.
+impl fmt::Debug for Committed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Committed").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Committed").finish_non_exhaustive()
     }
 }
 
-impl Future for Committed<'_> {
+impl Future for Committed {
     type Output = Result<(), StoreError>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        match (self.pipeline, self.place) {
-            (Some(pipeline), Some(place)) => pipeline.poll(place, task),
-            _ => Poll::Ready(Ok(())),
-        }
+        self.0.as_ref().map_or(Poll::Ready(Ok(())), |commit| commit.poll(task))
     }
 }
 
@@ -114,8 +106,9 @@ impl Engine {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn committed(&self, decision: &Decision) -> Committed<'_> {
-        Committed { pipeline: self.pipeline.as_ref(), place: decision.log_place() }
+    pub fn committed(&self, decision: &Decision) -> Committed {
+        let commit = |pipeline: &Pipeline| Some(pipeline.commit(decision.log_place()?));
+        Committed(self.core.pipeline.as_ref().and_then(commit))
     }
 
     /// Blocks until everything is durable that was recorded before this call. Does nothing for an
@@ -124,7 +117,7 @@ impl Engine {
     /// # Errors
     /// The store has failed.
     pub fn flush(&self) -> Result<(), StoreError> {
-        self.pipeline.as_ref().map_or(Ok(()), Pipeline::flush)
+        self.core.pipeline.as_ref().map_or(Ok(()), Pipeline::flush)
     }
 
     /// Makes everything durable, writes a checkpoint so that opening again is quick, and closes the
@@ -143,14 +136,14 @@ impl Engine {
     /// # Errors
     /// The store failed, now or before.
     pub fn close(&self) -> Result<(), StoreError> {
-        self.pipeline.as_ref().map_or(Ok(()), Pipeline::close)
+        self.core.pipeline.as_ref().map_or(Ok(()), Pipeline::close)
     }
 
     /// Returns the state of the engine's store. O(1).
     #[must_use]
     pub fn health(&self) -> Health {
-        let pipeline = self.pipeline.as_ref();
-        self.show_dates_ahead();
+        let pipeline = self.core.pipeline.as_ref();
+        self.core.show_dates_ahead();
         Health {
             durability: pipeline.map(Pipeline::level),
             failure: pipeline.and_then(|pipeline| pipeline.failure().cloned()),
@@ -158,33 +151,11 @@ impl Engine {
             waiting_bytes: pipeline.map_or(0, Pipeline::waiting_bytes),
             recorded: pipeline.map_or(0, Pipeline::durable_end),
             stored_bytes: pipeline.map_or(0, |pipeline| pipeline.store.size()),
-            latest_ahead: pipeline.and_then(Pipeline::latest_event).filter(|it| *it > self.now()),
-            set_back: Duration::from_nanos(self.table.timeline().shift()),
+            latest_ahead: pipeline
+                .and_then(Pipeline::latest_event)
+                .filter(|it| *it > self.core.now()),
+            set_back: Duration::from_nanos(self.core.table.timeline().shift()),
         }
-    }
-
-    /// Tells those who watch that the store was written by a clock that was ahead.
-    pub(in crate::engine) fn tell_of_dates_ahead(&self) {
-        self.show_dates_ahead();
-        #[cfg(feature = "tracing")]
-        {
-            let behind = Duration::from_nanos(self.table.timeline().shift());
-            let latest = self.pipeline.as_ref().and_then(Pipeline::latest_event);
-            let latest = latest.map(|latest| latest.to_string()).unwrap_or_default();
-            tracing::warn!(
-                set_back_seconds = behind.as_secs(),
-                latest_event = latest,
-                "the store was written while the clock was ahead"
-            );
-        }
-    }
-
-    fn show_dates_ahead(&self) {
-        let Some(pipeline) = &self.pipeline else { return };
-        let now = self.now();
-        let latest = pipeline.latest_event().unwrap_or(now);
-        let set_back = Duration::from_nanos(self.table.timeline().shift());
-        self.figures.show_dates_ahead(latest.saturating_since(now), set_back);
     }
 
     /// Makes the store's file smaller by the room that is free in it; returns whether that helped.
@@ -197,7 +168,7 @@ impl Engine {
     /// # Errors
     /// The store has failed or is closed.
     pub fn compact(&self, mut tell: impl FnMut(Progress)) -> Result<bool, StoreError> {
-        let pipeline = self.pipeline.as_ref();
+        let pipeline = self.core.pipeline.as_ref();
         pipeline.map_or(Ok(false), |pipeline| {
             pipeline.may_be_alone("compact")?;
             pipeline.telling(&mut tell, |tell| pipeline.store.compact(tell))
@@ -220,7 +191,7 @@ impl Engine {
         mut tell: impl FnMut(Progress),
     ) -> Result<(), StoreError> {
         let to = to.as_ref();
-        let Some(pipeline) = &self.pipeline else {
+        let Some(pipeline) = &self.core.pipeline else {
             return Err(StoreError::NoStore { file: to.display().to_string().into() });
         };
         pipeline.may_be_alone("backup")?;
@@ -245,17 +216,17 @@ impl Engine {
     /// # Errors
     /// The first part that is damaged or contradicts another; the store has failed or is closed.
     pub fn verify(&self, mut tell: impl FnMut(Progress)) -> Result<VerifyReport, StoreError> {
-        let Some(pipeline) = &self.pipeline else { return Ok(VerifyReport::default()) };
+        let Some(pipeline) = &self.core.pipeline else { return Ok(VerifyReport::default()) };
         pipeline.may_be_alone("verify")?;
         let Verified { report, ledgers } =
             pipeline.telling(&mut tell, |tell| pipeline.verify(tell))?;
-        if let Some((found, folded)) = &ledgers
-            && let both = [found, folded].map(|ledger| Usage { ledger: Some(ledger) })
-            && let Some(query) = kept_by(both)
+        if let Some((found, folded)) = ledgers
+            && let both = [found, folded].map(Usage::of)
+            && let Some(query) = kept_by(&both)
         {
             let dimensions = pipeline.dimensions();
             for part in iter::once(None).chain(dimensions.map(Some)) {
-                if !agree(both, &query, part) {
+                if !agree(&both, &query, part) {
                     let part = part.unwrap_or("all events");
                     let (what, store) = (format!("the roll-ups of {part}"), &pipeline.store);
                     return Err(store.damaged(&what, "they are not the sums of the events"));
@@ -266,8 +237,34 @@ impl Engine {
     }
 }
 
+impl Core {
+    /// Tells those who watch that the store was written by a clock that was ahead.
+    pub(in crate::engine) fn tell_of_dates_ahead(&self) {
+        self.show_dates_ahead();
+        #[cfg(feature = "tracing")]
+        {
+            let behind = Duration::from_nanos(self.table.timeline().shift());
+            let latest = self.pipeline.as_ref().and_then(Pipeline::latest_event);
+            let latest = latest.map(|latest| latest.to_string()).unwrap_or_default();
+            tracing::warn!(
+                set_back_seconds = behind.as_secs(),
+                latest_event = latest,
+                "the store was written while the clock was ahead"
+            );
+        }
+    }
+
+    fn show_dates_ahead(&self) {
+        let Some(pipeline) = &self.pipeline else { return };
+        let now = self.now();
+        let latest = pipeline.latest_event().unwrap_or(now);
+        let set_back = Duration::from_nanos(self.table.timeline().shift());
+        self.figures.show_dates_ahead(latest.saturating_since(now), set_back);
+    }
+}
+
 /// The time of which both have all sums: how long they are kept may have been set otherwise since.
-fn kept_by(both: [Usage<'_>; 2]) -> Option<UsageQuery> {
+fn kept_by(both: &[Usage; 2]) -> Option<UsageQuery> {
     let all = UsageQuery::all_time();
     let mut first = None;
     for usage in both {
@@ -279,15 +276,15 @@ fn kept_by(both: [Usage<'_>; 2]) -> Option<UsageQuery> {
 
 /// Whether both have the same sums, in all or by a dimension. Which values are among the others
 /// hangs on the caps of their day: where some are, it is the sums of all values that are compared.
-fn agree(both: [Usage<'_>; 2], query: &UsageQuery, dimension: Option<&str>) -> bool {
+fn agree(both: &[Usage; 2], query: &UsageQuery, dimension: Option<&str>) -> bool {
     let Some(dimension) = dimension else {
-        let [found, folded] = both.map(|usage| usage.summary(query).ok());
+        let [found, folded] = both.each_ref().map(|usage| usage.summary(query).ok());
         return match (found, folded) {
             (Some(found), Some(folded)) => are_alike(&found.totals, &folded.totals),
             (found, folded) => found == folded,
         };
     };
-    let [found, folded] = both.map(|usage| usage.breakdown(query, dimension).ok());
+    let [found, folded] = both.each_ref().map(|usage| usage.breakdown(query, dimension).ok());
     let (Some(found), Some(folded)) = (&found, &folded) else { return found == folded };
     if found.other.is_some() || folded.other.is_some() {
         return sums(found) == sums(folded);

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read, Write};
 
 use serde::{Serialize, Serializer};
 
-use super::Engine;
+use super::{Core, Engine};
 use crate::base::progress::Progress;
 use crate::engine::{BatchError, BatchProblem, ExportError, ImportError, TrackError};
 use crate::event::{Event, Line, MAX_BATCH};
@@ -94,12 +94,12 @@ impl Engine {
         query: &EventQuery,
         progress: impl FnMut(Progress),
     ) -> Result<ExportReport, ExportError> {
-        let ledger = self.ledger.as_deref().ok_or(QueryError::RecordingOff)?;
+        let ledger = self.core.ledger.as_ref().ok_or(QueryError::RecordingOff)?;
         if let Some(cursor) = query.cursor_text() {
             return Err(QueryError::invalid("cursor", cursor, "must not be set").into());
         }
         let wanted = query.wanted(ledger.hasher())?;
-        if let Some(pipeline) = self.pipeline.as_ref().filter(|it| !it.is_memory_only()) {
+        if let Some(pipeline) = self.core.pipeline.as_ref().filter(|it| !it.is_memory_only()) {
             return stored::export(pipeline, ledger, &wanted, out, progress);
         }
         let total = u64::try_from(ledger.len()).unwrap_or(u64::MAX);
@@ -166,7 +166,7 @@ impl Engine {
         progress: impl FnMut(Progress),
     ) -> Result<ImportReport, ImportError> {
         let mut import = Import {
-            engine: self,
+            engine: &self.core,
             bad_lines,
             events: Vec::new(),
             numbers: Vec::new(),
@@ -233,7 +233,7 @@ impl<'o, W: Write, P: FnMut(Progress)> Lines<'o, W, P> {
 
 /// An import under way.
 struct Import<'e, P> {
-    engine: &'e Engine,
+    engine: &'e Core,
     bad_lines: BadLines,
     /// What was read and is not recorded yet, the lines' numbers, and how many bytes they had.
     events: Vec<Event<'static>>,
