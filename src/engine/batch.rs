@@ -13,6 +13,7 @@ use crate::event::EventError;
 use crate::event::{Event, MAX_BATCH};
 use crate::idempotency::CustomerKey;
 use crate::log::EventId;
+use crate::telemetry::HAS_RECORDER;
 
 const INTENT: Intent = Intent::Record;
 
@@ -222,7 +223,7 @@ impl<'b> Batch<'b> {
                     engine.wait_for_room();
                     let answer = self.record_one(event);
                     cut_off |= engine.is_cut_off(&answer);
-                    if cfg!(feature = "metrics") && told.is_ok() {
+                    if HAS_RECORDER && told.is_ok() {
                         // The recorder is the caller's code, and whatever it does the rest of the
                         // batch is recorded.
                         let figures = || engine.figures.answered(INTENT, &answer, &engine.table);

@@ -20,6 +20,7 @@ use crate::log::Bounds;
 use crate::recording::Ledger;
 use crate::rules::{Meter, Meters, Quota, RateLimit, Rule, RuleSet};
 use crate::rules::{RuleProblem, RuleSetError};
+use crate::telemetry;
 use crate::usage::RollupOptions;
 
 const DEFAULT_EVENTS: usize = 100_000;
@@ -193,9 +194,11 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// All problems of the rules and settings at once; the store cannot be read, or is damaged.
-    #[cfg_attr(feature = "tracing", tracing::instrument(name = "build", skip_all, err))]
-    #[cfg_attr(not(feature = "durable"), expect(unused_mut, reason = "a store is taken out"))]
-    pub fn build(mut self) -> Result<Engine, BuildError> {
+    pub fn build(self) -> Result<Engine, BuildError> {
+        telemetry::span!("build").run(|| self.build_engine())
+    }
+
+    fn build_engine(mut self) -> Result<Engine, BuildError> {
         let mut problems = self.problems();
         let (rules, meters) = self.rules.clone().into_parts();
         problems.extend(crate::rules::set_problems(&rules, &meters));

@@ -7,7 +7,7 @@ use crate::decision::{Decision, Outcome};
 use crate::engine::TrackError;
 use crate::rules::Enforcement;
 use crate::telemetry::{CLOCK_SET_BACK, EVENTS_AHEAD, STORE_FAILED, STORE_WAITING};
-use crate::telemetry::{Count, DECISIONS, EVICTED, LIVE_KEYS, Level, RECORDED, REPLAYS, UNMATCHED};
+use crate::telemetry::{Count, DECISIONS, EVICTED, Gauge, LIVE_KEYS, RECORDED, REPLAYS, UNMATCHED};
 
 /// The figures of an engine, beside those of its rules.
 #[derive(Debug)]
@@ -19,11 +19,11 @@ pub(super) struct EngineFigures {
     recorded: Count,
     unmatched: Count,
     evicted: Count,
-    live_keys: Level,
-    store_failed: Level,
-    store_waiting: Level,
-    events_ahead: Level,
-    clock_set_back: Level,
+    live_keys: Gauge,
+    store_failed: Gauge,
+    store_waiting: Gauge,
+    events_ahead: Gauge,
+    clock_set_back: Gauge,
 }
 
 /// How many calls of one verb ended in which way.
@@ -52,11 +52,11 @@ impl EngineFigures {
             recorded: Count::new(RECORDED, &[]),
             unmatched: Count::new(UNMATCHED, &[]),
             evicted: Count::new(EVICTED, &[]),
-            live_keys: Level::new(LIVE_KEYS),
-            store_failed: Level::new(STORE_FAILED),
-            store_waiting: Level::new(STORE_WAITING),
-            events_ahead: Level::new(EVENTS_AHEAD),
-            clock_set_back: Level::new(CLOCK_SET_BACK),
+            live_keys: Gauge::new(LIVE_KEYS),
+            store_failed: Gauge::new(STORE_FAILED),
+            store_waiting: Gauge::new(STORE_WAITING),
+            events_ahead: Gauge::new(EVENTS_AHEAD),
+            clock_set_back: Gauge::new(CLOCK_SET_BACK),
         }
     }
 

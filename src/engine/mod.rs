@@ -20,6 +20,7 @@ use crate::idempotency::{CustomerKey, IdempotencyKeys};
 use crate::journal::Pipeline;
 use crate::recording::Ledger;
 use crate::rules::{Cost, Period, Quota, Rule};
+use crate::telemetry::HAS_RECORDER;
 
 mod batch;
 mod builder;
@@ -188,7 +189,7 @@ impl Core {
         intent: Intent,
         call: impl FnOnce() -> Result<Decision, TrackError>,
     ) -> Result<Decision, TrackError> {
-        if !cfg!(feature = "metrics") {
+        if !HAS_RECORDER {
             // Even a look at the answer would cost a copy of it.
             return call();
         }

@@ -1,25 +1,25 @@
-//! Figures for machines: what an engine counts about its own work.
+//! What an engine says of its own work: figures to the recorder of the `metrics` facade, spans and
+//! events to the collector of `tracing`, each where the feature of its name is on.
 //!
-//! They go to the recorder of the `metrics` facade that is installed when they are made: when an
-//! engine is built, and when a rule comes into force. A recorder is the caller's code, so it is
-//! spoken to where no lock is held; what happens under one is kept in a [`Tally`] until then.
-//! Labels are the names of calls and the ids of rules, never a key's value, and of ids there are
-//! at most [`RULE_LABELS`].
+//! Figures go to the recorder that is installed when they are made: when an engine is built, and
+//! when a rule comes into force. A recorder is the caller's code, so it is spoken to where no lock
+//! is held; what happens under one is kept in a [`Tally`] until then. Labels are the names of calls
+//! and the ids of rules, never a key's value, and of ids there are at most [`RULE_LABELS`].
 //!
-//! Without the feature `metrics` all of it is empty: no field has a size, no function does
-//! anything.
+//! The features are asked for here and nowhere else. Without them there are the same types, whose
+//! functions do nothing.
 
 use std::collections::HashSet;
 
-#[cfg(not(feature = "metrics"))]
-mod nowhere;
-#[cfg(feature = "metrics")]
+mod figures;
 mod recorder;
+mod spans;
 
-#[cfg(not(feature = "metrics"))]
-pub(crate) use self::nowhere::{Count, Level, RuleFigures, Tally};
-#[cfg(feature = "metrics")]
-pub(crate) use self::recorder::{Count, Level, RuleFigures, Tally};
+pub(crate) use self::figures::{Count, Gauge, RuleFigures, Tally};
+pub(crate) use self::spans::{Span, event, span};
+
+/// Whether anybody can be told of figures.
+pub(crate) const HAS_RECORDER: bool = cfg!(feature = "metrics");
 
 /// How many rules get a label of their own, over the life of an engine.
 const RULE_LABELS: usize = 1_000;
@@ -42,7 +42,6 @@ const NEAR_LIMIT: &str = "limitry_near_limit_total";
 const OVERFLOW: &str = "limitry_overflow_total";
 
 /// What each counter counts, for exporters.
-#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "there is nobody to tell"))]
 const COUNTERS: [(&str, &str); 8] = [
     (DECISIONS, "Decisions by call and outcome, replays left out"),
     (REPLAYS, "Answers that were given again to an idempotency key"),
@@ -55,8 +54,7 @@ const COUNTERS: [(&str, &str); 8] = [
 ];
 
 /// What each gauge shows, for exporters.
-#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "there is nobody to tell"))]
-const GAUGES: &[(&str, &str)] = &[
+const GAUGES: [(&str, &str); 5] = [
     (LIVE_KEYS, "Keys that have counters"),
     (STORE_FAILED, "Engines whose store has failed"),
     (STORE_WAITING, "Records that wait for their commit"),
@@ -72,7 +70,6 @@ pub(crate) struct RuleCounts {
     pub(crate) overflow: Count,
 }
 
-#[cfg(feature = "metrics")]
 impl RuleCounts {
     fn labelled(rule: &str) -> Self {
         let count = |name| Count::new(name, &[("rule", rule)]);
@@ -90,10 +87,10 @@ pub(crate) struct RuleLabels {
 
 impl RuleLabels {
     pub(crate) fn figures(&mut self, rule: &str) -> RuleFigures {
-        if self.own.len() < RULE_LABELS && !self.own.contains(rule) {
+        if HAS_RECORDER && self.own.len() < RULE_LABELS && !self.own.contains(rule) {
             self.own.insert(rule.into());
         }
-        if self.own.contains(rule) {
+        if !HAS_RECORDER || self.own.contains(rule) {
             return RuleFigures::labelled(rule);
         }
         self.other.get_or_insert_with(|| RuleFigures::labelled(OTHER)).clone()

@@ -1,34 +1,34 @@
-//! Handles of the recorder.
+//! The recorder of the `metrics` facade, and nothing in its place without the feature `metrics`.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+pub(super) use self::facade::{Counter, Gauge, counter, describe, gauge};
 
-use super::{COUNTERS, GAUGES, RuleCounts};
+#[cfg(feature = "metrics")]
+mod facade {
+    pub(in crate::telemetry) use metrics::{Counter, Gauge};
 
-/// A number that only grows.
-#[derive(Clone, Debug)]
-pub(crate) struct Count(metrics::Counter);
-
-impl Count {
-    pub(crate) fn new(name: &'static str, labels: &[(&'static str, &str)]) -> Self {
+    pub(in crate::telemetry) fn counter(
+        name: &'static str,
+        labels: &[(&'static str, &str)],
+    ) -> Counter {
         let label =
             |(key, value): &(&'static str, &str)| metrics::Label::new(*key, (*value).to_owned());
         let labels: Vec<_> = labels.iter().map(label).collect();
-        Self(metrics::counter!(target: "limitry", name, labels))
+        metrics::counter!(target: "limitry", name, labels)
     }
 
-    #[inline]
-    pub(crate) fn add(&self, by: u64) {
-        self.0.increment(by);
+    pub(in crate::telemetry) fn gauge(name: &'static str) -> Gauge {
+        metrics::gauge!(target: "limitry", name)
     }
 
-    /// Tells the recorder what the figures mean.
-    pub(crate) fn describe_all() {
-        for (name, help) in COUNTERS {
+    /// Tells what figures mean.
+    pub(in crate::telemetry) fn describe(
+        counters: &[(&'static str, &'static str)],
+        gauges: &[(&'static str, &'static str)],
+    ) {
+        for (name, help) in counters.iter().copied() {
             metrics::describe_counter!(name, metrics::Unit::Count, help);
         }
-        for (name, help) in GAUGES.iter().copied() {
+        for (name, help) in gauges.iter().copied() {
             let is_time = name.ends_with("_seconds");
             let unit = if is_time { metrics::Unit::Seconds } else { metrics::Unit::Count };
             metrics::describe_gauge!(name, unit, help);
@@ -36,116 +36,32 @@ impl Count {
     }
 }
 
-/// A number that goes up and down. Engines of one process add up to one gauge.
-#[derive(Debug)]
-pub(crate) struct Level {
-    gauge: metrics::Gauge,
-    /// What this engine's share of the gauge is.
-    shown: AtomicU64,
-}
+#[cfg(not(feature = "metrics"))]
+mod facade {
+    #![expect(clippy::unused_self, reason = "the same signatures as with a recorder")]
 
-impl Level {
-    pub(crate) fn new(name: &'static str) -> Self {
-        Self { gauge: metrics::gauge!(target: "limitry", name), shown: AtomicU64::new(0) }
+    #[derive(Clone, Debug)]
+    pub(in crate::telemetry) struct Counter;
+
+    impl Counter {
+        pub(in crate::telemetry) fn increment(&self, _: u64) {}
     }
 
-    /// Shows a number. Of several threads that do at once the last to come wins, which may have
-    /// read the number first; the next call sets it right.
-    #[inline]
-    pub(crate) fn show(&self, now: u64) {
-        if self.shown.load(Ordering::Relaxed) != now {
-            self.change(now);
-        }
+    #[derive(Debug)]
+    pub(in crate::telemetry) struct Gauge;
+
+    impl Gauge {
+        pub(in crate::telemetry) fn increment(&self, _: u32) {}
+        pub(in crate::telemetry) fn decrement(&self, _: u32) {}
     }
 
-    #[cold]
-    fn change(&self, now: u64) {
-        let before = self.shown.swap(now, Ordering::Relaxed);
-        // Exact up to 2^32 in one step.
-        let difference = u32::try_from(now.abs_diff(before)).unwrap_or(u32::MAX);
-        if now > before {
-            self.gauge.increment(difference);
-        } else {
-            self.gauge.decrement(difference);
-        }
-    }
-}
-
-impl Drop for Level {
-    fn drop(&mut self) {
-        self.show(0);
-    }
-}
-
-/// What happened under a lock and is to be counted after it.
-#[derive(Debug, Default)]
-pub(crate) struct Tally(AtomicU64);
-
-impl Tally {
-    pub(crate) fn add(&self, by: u64) {
-        self.0.fetch_add(by, Ordering::Relaxed);
+    pub(in crate::telemetry) fn counter(_: &'static str, _: &[(&'static str, &str)]) -> Counter {
+        Counter
     }
 
-    /// Takes what has come together.
-    #[inline]
-    pub(crate) fn take(&self) -> u64 {
-        if self.0.load(Ordering::Relaxed) == 0 { 0 } else { self.0.swap(0, Ordering::Relaxed) }
-    }
-}
-
-/// The figures of a rule, made when they are shown or counted for the first time: never under a
-/// lock, for the recorder may use the engine.
-#[derive(Clone, Debug)]
-pub(crate) struct RuleFigures(Arc<Labelled>);
-
-#[derive(Debug)]
-struct Labelled {
-    rule: Box<str>,
-    counts: OnceLock<RuleCounts>,
-}
-
-thread_local! {
-    /// The recorder is making figures of a rule, and what it does meanwhile is not counted by rule:
-    /// it would make them again, without end.
-    static IS_MAKING: Cell<bool> = const { Cell::new(false) };
-}
-
-impl RuleFigures {
-    pub(super) fn labelled(rule: &str) -> Self {
-        Self(Arc::new(Labelled { rule: rule.into(), counts: OnceLock::new() }))
+    pub(in crate::telemetry) fn gauge(_: &'static str) -> Gauge {
+        Gauge
     }
 
-    /// Lets the recorder know of them.
-    pub(crate) fn show(&self) {
-        self.count(|_| ());
-    }
-
-    #[inline]
-    pub(crate) fn count(&self, count: impl FnOnce(&RuleCounts)) {
-        match self.0.counts.get() {
-            Some(counts) => count(counts),
-            None => self.make(count),
-        }
-    }
-
-    #[cold]
-    fn make(&self, count: impl FnOnce(&RuleCounts)) {
-        if IS_MAKING.replace(true) {
-            return;
-        }
-        let _made = Made;
-        let counts = RuleCounts::labelled(&self.0.rule);
-        count(&counts);
-        // Of several threads that do at once all have the same handles.
-        let _ = self.0.counts.set(counts);
-    }
-}
-
-/// Says that figures are made, also where the recorder panicked.
-struct Made;
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        IS_MAKING.set(false);
-    }
+    pub(in crate::telemetry) fn describe(_: &[(&str, &str)], _: &[(&str, &str)]) {}
 }

@@ -13,6 +13,7 @@ use crate::decision::Decision;
 use crate::engine::{Core, Engine, Usage};
 use crate::journal::store::StoreError;
 use crate::journal::{Commit, Durability, Pipeline, Verified, VerifyReport};
+use crate::telemetry;
 use crate::usage::{UsageBreakdown, UsageQuery, UsageTotals};
 
 /// The state of an engine's store: [`Engine::health`].
@@ -241,17 +242,15 @@ impl Core {
     /// Tells those who watch that the store was written by a clock that was ahead.
     pub(in crate::engine) fn tell_of_dates_ahead(&self) {
         self.show_dates_ahead();
-        #[cfg(feature = "tracing")]
-        {
-            let behind = Duration::from_nanos(self.table.timeline().shift());
-            let latest = self.pipeline.as_ref().and_then(Pipeline::latest_event);
-            let latest = latest.map(|latest| latest.to_string()).unwrap_or_default();
-            tracing::warn!(
-                set_back_seconds = behind.as_secs(),
-                latest_event = latest,
-                "the store was written while the clock was ahead"
-            );
-        }
+        let behind = Duration::from_nanos(self.table.timeline().shift());
+        let latest = self.pipeline.as_ref().and_then(Pipeline::latest_event);
+        let latest = latest.map(|latest| latest.to_string()).unwrap_or_default();
+        telemetry::event!(
+            warn,
+            set_back_seconds = behind.as_secs(),
+            latest_event = latest,
+            "the store was written while the clock was ahead"
+        );
     }
 
     fn show_dates_ahead(&self) {
