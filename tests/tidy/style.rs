@@ -138,6 +138,18 @@ fn every_dependency_says_what_it_is_for() {
 }
 
 #[test]
+fn front_pages_point_on() {
+    let mut findings = Vec::new();
+    for (page, most) in [("README.md", 150), ("src/lib.rs", 250)] {
+        let lines = source(page).lines().count();
+        if lines > most {
+            findings.push(format!("{page}: {lines} lines, {most} at most"));
+        }
+    }
+    report("what is long has its place in the guide or in docs", &findings);
+}
+
+#[test]
 fn no_text_names_somebodys_machine() {
     let mut findings = Vec::new();
     for (name, text) in texts(".") {

@@ -3,6 +3,7 @@
 
 #![allow(
     missing_docs,
+    clippy::exhaustive_enums,
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     reason = "part of programs: sums of what memory holds, places its own draw gave"
