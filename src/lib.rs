@@ -87,7 +87,6 @@ mod engine;
 mod error;
 mod event;
 pub mod guide;
-mod headers;
 mod idempotency;
 mod journal;
 mod log;
@@ -95,6 +94,7 @@ mod recording;
 mod rules;
 mod telemetry;
 mod usage;
+mod wire;
 
 pub use self::base::amount::{Amount, AmountError, IntoAmount};
 pub use self::base::clock::{
@@ -112,8 +112,7 @@ pub use self::engine::{
 };
 pub use self::engine::{Committed, Health};
 pub use self::error::Error;
-pub use self::event::{Event, EventBatch, EventError, PropertyValue, bounds};
-pub use self::headers::{HeaderDialect, Headers};
+pub use self::event::{Event, EventError, PropertyValue, bounds};
 #[cfg(feature = "durable")]
 pub use self::journal::redb::{OpenOptions, Storage};
 pub use self::journal::store::StoreError;
@@ -126,8 +125,8 @@ pub use self::rules::{
     RuleProblem, RuleSet, RuleSetError, SyncOptions, SyncReport, Window, WindowParseError,
 };
 pub use self::usage::{
-    BreakdownRow, Coverage, Generic, Interval, IntervalParseError, MeterQuery, MeterValue,
-    RollupOptions, TimeseriesPoint, UsageBreakdown, UsageQuery, UsageSummary, UsageTimeseries,
-    UsageTotals,
+    BreakdownRow, Coverage, Interval, IntervalParseError, MeterQuery, MeterValue, RollupOptions,
+    TimeseriesPoint, UsageBreakdown, UsageQuery, UsageSummary, UsageTimeseries, UsageTotals,
 };
+pub use self::wire::{EventBatch, Generic, HeaderDialect, Headers};
 pub use chrono_tz::Tz;

@@ -8,14 +8,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::Guard;
-use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
 
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::compiled::snapshot::{CompiledRule, Snapshot};
 use crate::counters::{Ahead, At, Charge, Charges, Figures, Moment, Timeline, Verdict};
-use crate::headers::{HeaderDialect, Headers};
 use crate::log::EventId;
 use crate::rules::{Enforcement, Overflow, Rule, Units};
 
@@ -394,20 +391,6 @@ impl Decision {
         if self.is_let_in() { 201 } else { 429 }
     }
 
-    /// Returns the product's headers: `X-RateLimit-*`, on a refusal `Retry-After` and `X-Quota-*`,
-    /// and on a replay `Idempotent-Replayed: true`. The same as [`headers_in`](Self::headers_in)
-    /// with [`HeaderDialect::XRateLimit`].
-    #[must_use]
-    pub fn headers(&self) -> Headers {
-        self.headers_in(HeaderDialect::XRateLimit)
-    }
-
-    /// Returns the headers of a dialect.
-    #[must_use]
-    pub fn headers_in(&self, dialect: HeaderDialect) -> Headers {
-        Headers::of(self, dialect)
-    }
-
     /// The rules that callers are told of in headers, in the order of their definition: those that
     /// can refuse, and have a limit.
     pub(crate) fn told(&self) -> impl Iterator<Item = Told<'_>> {
@@ -419,7 +402,7 @@ impl Decision {
         self.sayings.now()
     }
 
-    fn error(&self) -> &'static str {
+    pub(crate) fn error(&self) -> &'static str {
         let mut refusing = self.sayings.refusing_kind().filter(|(_, said)| !said.fits);
         if refusing.any(|(rule, _)| matches!(rule.rule, Rule::RateLimit(_))) {
             "Rate limit exceeded"
@@ -437,24 +420,6 @@ fn remaining(limit: Option<Amount>, rule: &CompiledRule, figures: Figures) -> Am
 /// A whole second.
 fn second(unix_seconds: i64) -> Timestamp {
     Timestamp::new(unix_seconds, 0)
-}
-
-impl Serialize for Decision {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let recorded = usize::from(self.event_id.is_some());
-        let fields = if self.is_let_in() { 3_usize.saturating_add(recorded) } else { 4 };
-        let mut body = serializer.serialize_struct("Decision", fields)?;
-        if let Some(id) = self.event_id {
-            body.serialize_field("id", &id)?;
-        }
-        body.serialize_field("allowed", &self.is_let_in())?;
-        if !self.is_let_in() {
-            body.serialize_field("error", self.error())?;
-        }
-        body.serialize_field("rateLimits", &self.rate_limits().collect::<Vec<_>>())?;
-        body.serialize_field("quotas", &self.quotas().collect::<Vec<_>>())?;
-        body.end()
-    }
 }
 
 impl fmt::Debug for Decision {
@@ -510,17 +475,6 @@ impl Standing {
     pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
         let status = |(rule, said)| self.sayings.quota(rule, said, Exceeded::Full);
         self.sayings.statuses().map(|(rule, said)| (&**rule, said)).filter_map(status)
-    }
-}
-
-impl Serialize for Standing {
-    /// The product's check bodies in one: `{allowed, rateLimits, quotas}`.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut body = serializer.serialize_struct("Standing", 3)?;
-        body.serialize_field("allowed", &self.is_allowed())?;
-        body.serialize_field("rateLimits", &self.rate_limits().collect::<Vec<_>>())?;
-        body.serialize_field("quotas", &self.quotas().collect::<Vec<_>>())?;
-        body.end()
     }
 }
 

@@ -3,9 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
-
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::rules::{Metric, Period, Window};
@@ -69,20 +66,6 @@ pub struct RateLimitStatus<'d> {
     pub exceeded: bool,
 }
 
-impl Serialize for RateLimitStatus<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut status = serializer.serialize_struct("RateLimitStatus", 7)?;
-        status.serialize_field("id", self.id)?;
-        status.serialize_field("name", self.name)?;
-        status.serialize_field("window", &format_args!("{}", self.window))?;
-        status.serialize_field("limit", &self.limit)?;
-        status.serialize_field("remaining", &self.limit.map(|_| self.remaining))?;
-        status.serialize_field("reset", &self.reset.unix_seconds())?;
-        status.serialize_field("exceeded", &self.exceeded)?;
-        status.end()
-    }
-}
-
 /// Where one quota stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -108,20 +91,4 @@ pub struct QuotaStatus<'d> {
     /// In a decision: this rule refused the event (soft and shadow: it did not fit). In a
     /// standing: nothing is left.
     pub exceeded: bool,
-}
-
-impl Serialize for QuotaStatus<'_> {
-    /// The product's shape, which has no `reset`.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut status = serializer.serialize_struct("QuotaStatus", 8)?;
-        status.serialize_field("id", self.id)?;
-        status.serialize_field("name", self.name)?;
-        status.serialize_field("metric", self.metric)?;
-        status.serialize_field("period", &self.period)?;
-        status.serialize_field("limit", &self.limit)?;
-        status.serialize_field("used", &self.used)?;
-        status.serialize_field("remaining", &self.limit.map(|_| self.remaining))?;
-        status.serialize_field("exceeded", &self.exceeded)?;
-        status.end()
-    }
 }

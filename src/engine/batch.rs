@@ -9,11 +9,11 @@ use super::{Core, Engine, Now};
 use crate::counters::Intent;
 use crate::decision::Decision;
 use crate::engine::{BatchError, BatchProblem, TrackError};
-use crate::event::EventError;
-use crate::event::{Event, MAX_BATCH};
+use crate::event::{Event, EventError};
 use crate::idempotency::CustomerKey;
 use crate::log::EventId;
 use crate::telemetry::HAS_RECORDER;
+use crate::wire::MAX_BATCH;
 
 const INTENT: Intent = Intent::Record;
 

@@ -1,20 +1,14 @@
-//! Reading the value of a property: no deeper and no longer than one may be where it comes in, and
-//! whatever was kept where it is shown.
+//! Reading a property that was stored as JSON, however deep it is.
 
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use super::PropertyValue;
-use super::bounds::Room;
-use crate::base::reading::raw::NUMBER;
 
 /// How deep a value is that is shown as what it is. Reading, printing and dropping one takes stack
 /// for each list and object; those that are recorded are at most 32 deep.
 const MAX_SHOWN_DEPTH: usize = 512;
 
-/// Reads a property that was kept as JSON. What cannot be read is shown as a list of its text: a
+/// Reads a property that was stored as JSON. What cannot be read is shown as a list of its text: a
 /// text alone would be a dimension once it is exported and imported.
 pub(crate) fn kept(json: &str) -> PropertyValue<'static> {
     let value = match serde_json::from_str(json) {
@@ -108,148 +102,6 @@ fn scalar_end(text: &str) -> Option<usize> {
     });
     // Behind the quotes.
     end?.checked_add(2)
-}
-
-/// Reads a property, taking its bytes from the room that there is.
-pub(super) struct PropertySeed<'r> {
-    room: &'r mut Room,
-    /// The rule that was broken, if one was.
-    broken: &'r mut Option<&'static str>,
-}
-
-impl<'r> PropertySeed<'r> {
-    pub(super) fn new(room: &'r mut Room, broken: &'r mut Option<&'static str>) -> Self {
-        Self { room, broken }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for PropertySeed<'_> {
-    type Value = PropertyValue<'static>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let json = Json { room: self.room, broken: self.broken, depth: 0 };
-        json.deserialize(deserializer).map(PropertyValue::from)
-    }
-}
-
-/// A value that lies in `depth` lists and objects.
-struct Json<'r> {
-    room: &'r mut Room,
-    broken: &'r mut Option<&'static str>,
-    depth: usize,
-}
-
-impl Json<'_> {
-    fn take<E: Error>(
-        &mut self,
-        take: impl FnOnce(&mut Room) -> Result<(), &'static str>,
-    ) -> Result<(), E> {
-        take(self.room).map_err(|rule| {
-            *self.broken = Some(rule);
-            E::custom(rule)
-        })
-    }
-
-    fn scalar<E: Error>(mut self, value: Value) -> Result<Value, E> {
-        let depth = self.depth;
-        self.take(|room| room.json(&value, depth))?;
-        Ok(value)
-    }
-
-    fn within(&mut self) -> Json<'_> {
-        let depth = self.depth.saturating_add(1);
-        Json { room: &mut *self.room, broken: &mut *self.broken, depth }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Json<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Json<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        self.scalar(Value::Bool(value))
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        self.scalar(value.into())
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        self.scalar(value.into())
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        self.scalar(value.into())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-        self.scalar(text.into())
-    }
-
-    fn visit_string<E: Error>(self, text: String) -> Result<Value, E> {
-        self.scalar(text.into())
-    }
-
-    fn visit_none<E: Error>(self) -> Result<Value, E> {
-        self.scalar(Value::Null)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        self.scalar(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.deserialize(deserializer)
-    }
-
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<Value, D::Error> {
-        self.deserialize(inner)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
-        let depth = self.depth;
-        self.take(|room| room.open(depth))?;
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(self.within())? {
-            let place = list.len();
-            self.take(|room| room.comma(place))?;
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Value, A::Error> {
-        let depth = self.depth;
-        let mut object = Map::new();
-        let mut place = 0;
-        while let Some(key) = entries.next_key::<String>()? {
-            if place == 0 {
-                if key == NUMBER {
-                    let number: Number = entries.next_value()?;
-                    return self.scalar(Value::Number(number));
-                }
-                self.take(|room| room.open(depth))?;
-            }
-            self.take(|room| room.comma(place).and_then(|()| room.key(&key)))?;
-            object.insert(key, entries.next_value_seed(self.within())?);
-            place = place.saturating_add(1);
-        }
-        if place == 0 {
-            self.take(|room| room.open(depth))?;
-        }
-        Ok(Value::Object(object))
-    }
 }
 
 #[cfg(test)]

@@ -8,16 +8,11 @@ use smallvec::SmallVec;
 use crate::base::amount::{Amount, IntoAmount};
 use crate::base::clock::Timestamp;
 
-mod body;
 pub mod bounds;
 mod error;
 mod json;
 mod names;
-mod whole;
-mod wire;
 
-pub use self::body::EventBatch;
-pub(crate) use self::body::{Lack, Line, MAX_BATCH};
 use self::bounds::{MAX_AMOUNT, MAX_PROPERTIES, MAX_UNITS, MAX_VALUES};
 pub use self::error::EventError;
 pub(crate) use self::json::kept as kept_json;
@@ -50,21 +45,21 @@ use self::names::{check_key, check_text};
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::struct_field_names, reason = "`event_type` is the product's name")]
 pub struct Event<'a> {
-    customer_id: Cow<'a, str>,
-    event_type: Cow<'a, str>,
-    model: Option<Cow<'a, str>>,
-    provider: Option<Cow<'a, str>>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    total_tokens: Option<u64>,
-    cost_cents: Option<Amount>,
-    latency_ms: Option<u64>,
-    properties: SmallVec<[(Cow<'a, str>, PropertyValue<'a>); 3]>,
-    values: SmallVec<[(Cow<'a, str>, Amount); 2]>,
-    idempotency_key: Option<Cow<'a, str>>,
-    timestamp: Option<Timestamp>,
+    pub(crate) customer_id: Cow<'a, str>,
+    pub(crate) event_type: Cow<'a, str>,
+    pub(crate) model: Option<Cow<'a, str>>,
+    pub(crate) provider: Option<Cow<'a, str>>,
+    pub(crate) input_tokens: Option<u64>,
+    pub(crate) output_tokens: Option<u64>,
+    pub(crate) total_tokens: Option<u64>,
+    pub(crate) cost_cents: Option<Amount>,
+    pub(crate) latency_ms: Option<u64>,
+    pub(crate) properties: SmallVec<[(Cow<'a, str>, PropertyValue<'a>); 3]>,
+    pub(crate) values: SmallVec<[(Cow<'a, str>, Amount); 2]>,
+    pub(crate) idempotency_key: Option<Cow<'a, str>>,
+    pub(crate) timestamp: Option<Timestamp>,
     /// The first thing that a setter could not take; the call that gets the event reports it.
-    problem: Option<Box<EventError>>,
+    pub(crate) problem: Option<Box<EventError>>,
 }
 
 /// The value of a property: a string is a dimension that rules can filter and partition by, any
@@ -471,14 +466,14 @@ impl<'a> Event<'a> {
     }
 
     /// Whether a value of this name can be set.
-    fn has_room_for(&self, name: &str) -> bool {
+    pub(crate) fn has_room_for(&self, name: &str) -> bool {
         let is_known = || self.values.iter().any(|(known, _)| known == name);
         self.values.len() < MAX_VALUES
             || is_known()
             || ValueName::BUILT_IN.iter().any(|built_in| built_in.as_str() == name)
     }
 
-    fn set_value(&mut self, name: Cow<'a, str>, amount: Amount) {
+    pub(crate) fn set_value(&mut self, name: Cow<'a, str>, amount: Amount) {
         let whole = match &*name {
             "input_tokens" => &mut self.input_tokens,
             "output_tokens" => &mut self.output_tokens,
@@ -512,7 +507,7 @@ impl<'a> Event<'a> {
 }
 
 #[inline]
-fn check_amount(name: &str, amount: Amount) -> Result<(), EventError> {
+pub(crate) fn check_amount(name: &str, amount: Amount) -> Result<(), EventError> {
     let most = MAX_AMOUNT.millionths().unsigned_abs();
     if amount.millionths().unsigned_abs() <= most {
         return Ok(());

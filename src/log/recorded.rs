@@ -1,13 +1,8 @@
-//! Recorded events, and pages of them, as callers get them and as they stand on the wire.
-
-use std::collections::BTreeMap;
-
-use serde::{Serialize, Serializer};
+//! Recorded events, and pages of them, as callers get them.
 
 use super::EventId;
-use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::event::{Dimension, Event, PropertyValue, ValueName};
+use crate::event::Event;
 
 /// An event of the log.
 ///
@@ -26,27 +21,10 @@ pub struct RecordedEvent {
     pub event: Event<'static>,
 }
 
-impl RecordedEvent {
-    /// Returns the event in the shape of generic events: `id`, `customerId`, `eventType`,
-    /// `values` (all numbers, by their snake case names), `dimensions` (all but the customer and
-    /// the type), `properties` (what is no dimension) and `timestamp`.
-    #[must_use]
-    pub fn generic(&self) -> impl Serialize {
-        Generic::of(self)
-    }
-}
-
-impl Serialize for RecordedEvent {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Listed::of(self).serialize(serializer)
-    }
-}
-
 /// A page of recorded events, the newest first.
 ///
 /// It serializes as `data`, `nextCursor` and `hasMore`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EventPage {
     /// The events.
@@ -56,119 +34,4 @@ pub struct EventPage {
     pub next_cursor: Option<String>,
     /// Whether there is another page.
     pub has_more: bool,
-}
-
-impl EventPage {
-    /// Returns the page with its events in the shape of generic events, as
-    /// [`RecordedEvent::generic`] says.
-    #[must_use]
-    pub fn generic(&self) -> impl Serialize {
-        GenericPage {
-            data: self.data.iter().map(Generic::of).collect(),
-            next_cursor: self.next_cursor.as_deref(),
-            has_more: self.has_more,
-        }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct GenericPage<'a> {
-    data: Vec<Generic<'a>>,
-    next_cursor: Option<&'a str>,
-    has_more: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Listed<'a> {
-    id: EventId,
-    customer_id: &'a str,
-    event_type: &'a str,
-    model: Option<&'a str>,
-    provider: Option<&'a str>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    total_tokens: Option<u64>,
-    latency_ms: Option<u64>,
-    cost_cents: Option<Amount>,
-    properties: BTreeMap<&'a str, Property<'a>>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    values: BTreeMap<&'a str, Amount>,
-    created_at: Timestamp,
-}
-
-impl<'a> Listed<'a> {
-    fn of(recorded: &'a RecordedEvent) -> Self {
-        let fields = recorded.event.fields();
-        let (customer_id, event_type, model, provider) = fields.texts;
-        let [input_tokens, output_tokens, _, latency_ms] = fields.numbers;
-        Self {
-            id: recorded.id,
-            customer_id,
-            event_type,
-            model,
-            provider,
-            input_tokens,
-            output_tokens,
-            total_tokens: recorded.event.tokens().flatten(),
-            latency_ms,
-            cost_cents: fields.cost_cents,
-            properties: fields.properties.iter().map(|(key, v)| (&**key, Property(v))).collect(),
-            values: fields.values.iter().map(|(name, amount)| (&**name, *amount)).collect(),
-            created_at: recorded.timestamp,
-        }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Generic<'a> {
-    id: EventId,
-    customer_id: &'a str,
-    event_type: &'a str,
-    values: BTreeMap<&'a str, Amount>,
-    dimensions: BTreeMap<&'a str, &'a str>,
-    properties: BTreeMap<&'a str, Property<'a>>,
-    timestamp: Timestamp,
-}
-
-impl<'a> Generic<'a> {
-    fn of(recorded: &'a RecordedEvent) -> Self {
-        let event = &recorded.event;
-        let fields = event.fields();
-        let (customer_id, event_type, model, provider) = fields.texts;
-        let mut values: BTreeMap<_, _> =
-            fields.values.iter().map(|(name, amount)| (&**name, *amount)).collect();
-        let built_in = ValueName::BUILT_IN.iter();
-        values.extend(built_in.filter_map(|name| Some((name.as_str(), name.amount(event)?))));
-        let mut dimensions = BTreeMap::new();
-        dimensions.extend(model.map(|model| ("model", model)));
-        dimensions.extend(provider.map(|provider| ("provider", provider)));
-        let mut properties = BTreeMap::new();
-        for (key, value) in fields.properties {
-            match value {
-                PropertyValue::Text(text) if !Dimension::is_built_in(key) => {
-                    dimensions.insert(key, text);
-                }
-                value => {
-                    properties.insert(&**key, Property(value));
-                }
-            }
-        }
-        let (id, timestamp) = (recorded.id, recorded.timestamp);
-        Self { id, customer_id, event_type, values, dimensions, properties, timestamp }
-    }
-}
-
-/// The value of a property as plain JSON.
-struct Property<'a>(&'a PropertyValue<'a>);
-
-impl Serialize for Property<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            PropertyValue::Text(text) => text.serialize(serializer),
-            PropertyValue::Json(json) => json.serialize(serializer),
-        }
-    }
 }

@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
-
 use super::columns::{Columns, OTHER_VALUES};
 use super::question::Answer;
 use super::row::{Fold, Total};
@@ -18,8 +15,7 @@ use crate::log::QueryError;
 ///
 /// Serializes as the product's five totals; [`generic`](Self::generic) is its later shape, a
 /// count and a map of all values.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UsageTotals {
     /// How many events.
@@ -34,36 +30,17 @@ pub struct UsageTotals {
     /// back than taken.
     pub total_cost_cents: Amount,
     /// The sum of every other value by name, `latency_ms` included.
-    #[serde(skip)]
     pub values: BTreeMap<String, Amount>,
     /// How many values are in no sum, because their names came when there was
     /// [no room](crate::RollupOptions::value) for another. Serialized where it is not 0.
-    #[serde(skip_serializing_if = "is_zero")]
     pub other_values: u64,
     /// The names of values whose sum is beyond an [`Amount`] and so not among the `values`: no
     /// events add up to that but those of a store from before amounts had bounds. Serialized where
     /// there are any.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub out_of_range: Vec<String>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-/// A shape of an answer with `totalEvents` and a map of all `values`.
-#[derive(Clone, Copy, Debug)]
-pub struct Generic<'a, T: ?Sized>(pub(crate) &'a T);
-
 impl UsageTotals {
-    /// Returns these totals as `{totalEvents, values}`, with the sums of the built-in values that
-    /// are not 0 among the values.
-    #[must_use]
-    pub fn generic(&self) -> Generic<'_, Self> {
-        Generic(self)
-    }
-
     pub(super) fn of(total: &Total, columns: &Columns) -> Self {
         let [input, output, tokens, cost, latency] = total.fixed;
         let mut totals = Self {
@@ -95,29 +72,6 @@ impl UsageTotals {
             None => self.out_of_range.push(name.to_owned()),
         }
     }
-
-    fn fields(&self) -> [(&'static str, Number); 5] {
-        [
-            ("totalEvents", Number::Whole(self.total_events.into())),
-            ("totalTokens", Number::Whole(self.total_tokens)),
-            ("totalInputTokens", Number::Whole(self.total_input_tokens)),
-            ("totalOutputTokens", Number::Whole(self.total_output_tokens)),
-            ("totalCostCents", Number::Exact(self.total_cost_cents)),
-        ]
-    }
-
-    fn all_values(&self) -> impl Iterator<Item = (&str, Number)> {
-        let tokens = [
-            ("input_tokens", self.total_input_tokens),
-            ("output_tokens", self.total_output_tokens),
-            ("total_tokens", self.total_tokens),
-        ];
-        let tokens = tokens.into_iter().filter(|(_, sum)| *sum > 0);
-        let cost = Some(self.total_cost_cents).filter(|cost| *cost != Amount::ZERO);
-        let cost = cost.map(|cost| ("cost_cents", Number::Exact(cost)));
-        let named = self.values.iter().map(|(name, sum)| (&**name, Number::Exact(*sum)));
-        tokens.map(|(name, sum)| (name, Number::Whole(sum))).chain(cost).chain(named)
-    }
 }
 
 /// A whole sum as an amount.
@@ -125,66 +79,6 @@ pub(super) fn whole(field: &str, sum: i128) -> Result<Amount, QueryError> {
     sum.checked_mul(1_000_000)
         .map(Amount::from_millionths)
         .ok_or_else(|| QueryError::Overflow { field: field.into() })
-}
-
-enum Number {
-    Whole(u128),
-    Exact(Amount),
-}
-
-impl Serialize for Number {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Whole(number) => number.serialize(serializer),
-            Self::Exact(amount) => amount.serialize(serializer),
-        }
-    }
-}
-
-struct Values<'a>(&'a UsageTotals);
-
-impl Serialize for Values<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.all_values())
-    }
-}
-
-/// Which of the two shapes totals are written in.
-#[derive(Clone, Copy)]
-enum Shape {
-    Fixed,
-    Generic,
-}
-
-fn write_totals<M: SerializeMap>(
-    map: &mut M,
-    totals: &UsageTotals,
-    shape: Shape,
-) -> Result<(), M::Error> {
-    match shape {
-        Shape::Fixed => {
-            totals.fields().iter().try_for_each(|(name, sum)| map.serialize_entry(name, sum))?;
-        }
-        Shape::Generic => {
-            map.serialize_entry("totalEvents", &totals.total_events)?;
-            map.serialize_entry("values", &Values(totals))?;
-        }
-    }
-    if totals.other_values > 0 {
-        map.serialize_entry("otherValues", &totals.other_values)?;
-    }
-    if !totals.out_of_range.is_empty() {
-        map.serialize_entry("outOfRange", &totals.out_of_range)?;
-    }
-    Ok(())
-}
-
-impl Serialize for Generic<'_, UsageTotals> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        write_totals(&mut map, self.0, Shape::Generic)?;
-        map.end()
-    }
 }
 
 /// What time an answer covers.
@@ -229,19 +123,6 @@ impl Answer {
     pub(crate) fn coverage_of(&self, asked: &[Range<Timestamp>]) -> Coverage {
         Coverage::of(&self.covers().collect::<Vec<_>>(), asked)
     }
-}
-
-impl Serialize for Coverage {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("startDate", &self.start)?;
-        map.serialize_entry("endDate", &self.end)?;
-        map.end()
-    }
-}
-
-fn write_coverage<M: SerializeMap>(map: &mut M, coverage: &Coverage) -> Result<(), M::Error> {
-    if coverage.is_complete { Ok(()) } else { map.serialize_entry("covers", coverage) }
 }
 
 /// The totals of a range of time.
@@ -301,44 +182,10 @@ pub struct TimeseriesPoint {
     pub is_complete: bool,
 }
 
-macro_rules! two_shapes {
-    ($($answer:ident),*) => {$(
-        impl $answer {
-            /// Returns this answer with `totalEvents` and a map of all `values` in place of the
-            /// five totals.
-            #[must_use]
-            pub fn generic(&self) -> Generic<'_, Self> {
-                Generic(self)
-            }
-        }
-
-        impl Serialize for $answer {
-            /// The product's shape with five totals.
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                self.write(serializer, Shape::Fixed)
-            }
-        }
-
-        impl Serialize for Generic<'_, $answer> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                self.0.write(serializer, Shape::Generic)
-            }
-        }
-    )*};
-}
-two_shapes!(UsageSummary, UsageBreakdown, UsageTimeseries);
-
 impl UsageSummary {
     pub(crate) fn of(answer: &Answer, asked: &Range<Timestamp>) -> Self {
         let total = answer.total().map(|total| UsageTotals::of(total, &answer.columns));
         Self { totals: total.unwrap_or_default(), covers: answer.coverage(asked) }
-    }
-
-    fn write<S: Serializer>(&self, serializer: S, shape: Shape) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        write_totals(&mut map, &self.totals, shape)?;
-        write_coverage(&mut map, &self.covers)?;
-        map.end()
     }
 }
 
@@ -364,17 +211,6 @@ impl UsageBreakdown {
         });
         Self { rows, other, covers: answer.coverage(asked) }
     }
-
-    fn write<S: Serializer>(&self, serializer: S, shape: Shape) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        let rows: Vec<_> = self.rows.iter().map(|row| Labelled::row(row, shape)).collect();
-        map.serialize_entry("data", &rows)?;
-        if let Some(totals) = &self.other {
-            map.serialize_entry("other", &Labelled { label: None, totals, partial: false, shape })?;
-        }
-        write_coverage(&mut map, &self.covers)?;
-        map.end()
-    }
 }
 
 impl UsageTimeseries {
@@ -393,54 +229,5 @@ impl UsageTimeseries {
             points.push(TimeseriesPoint { timestamp, totals, is_complete });
         }
         Self { points, covers: answer.coverage_of(asked) }
-    }
-
-    fn write<S: Serializer>(&self, serializer: S, shape: Shape) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        let points: Vec<_> = self.points.iter().map(|it| Labelled::point(it, shape)).collect();
-        map.serialize_entry("data", &points)?;
-        write_coverage(&mut map, &self.covers)?;
-        map.end()
-    }
-}
-
-/// Totals with what they are of.
-struct Labelled<'a> {
-    label: Option<Label<'a>>,
-    totals: &'a UsageTotals,
-    partial: bool,
-    shape: Shape,
-}
-
-enum Label<'a> {
-    Dimension(Option<&'a str>),
-    Timestamp(Timestamp),
-}
-
-impl<'a> Labelled<'a> {
-    fn row(row: &'a BreakdownRow, shape: Shape) -> Self {
-        let label = Some(Label::Dimension(row.dimension.as_deref()));
-        Self { label, totals: &row.totals, partial: false, shape }
-    }
-
-    fn point(point: &'a TimeseriesPoint, shape: Shape) -> Self {
-        let label = Some(Label::Timestamp(point.timestamp));
-        Self { label, totals: &point.totals, partial: !point.is_complete, shape }
-    }
-}
-
-impl Serialize for Labelled<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        match &self.label {
-            Some(Label::Dimension(value)) => map.serialize_entry("dimension", value)?,
-            Some(Label::Timestamp(timestamp)) => map.serialize_entry("timestamp", timestamp)?,
-            None => {}
-        }
-        write_totals(&mut map, self.totals, self.shape)?;
-        if self.partial {
-            map.serialize_entry("partial", &true)?;
-        }
-        map.end()
     }
 }

@@ -1,7 +1,5 @@
 //! A meter's figure, out of folds.
 
-use serde::Serialize;
-
 use super::answer::{Coverage, whole};
 use super::columns::{FIXED_VALUES, ValueFold};
 use super::question::Answer;
@@ -17,8 +15,7 @@ use crate::rules::{self, Aggregation, Measure, Meter, MeterField, Meters};
 ///
 /// Serializes as the product's `{meterId, meterName, value, aggregation}`, with `covers` where not
 /// all of the range is [covered](Coverage).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MeterValue {
     /// The meter.
@@ -30,12 +27,7 @@ pub struct MeterValue {
     /// How the figure was made.
     pub aggregation: Aggregation,
     /// The time that it is about.
-    #[serde(skip_serializing_if = "is_complete")]
     pub covers: Coverage,
-}
-
-fn is_complete(coverage: &Coverage) -> bool {
-    coverage.is_complete
 }
 
 impl MeterValue {

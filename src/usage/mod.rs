@@ -19,8 +19,8 @@ mod select;
 mod tests;
 
 pub use self::answer::{
-    BreakdownRow, Coverage, Generic, TimeseriesPoint, UsageBreakdown, UsageSummary,
-    UsageTimeseries, UsageTotals,
+    BreakdownRow, Coverage, TimeseriesPoint, UsageBreakdown, UsageSummary, UsageTimeseries,
+    UsageTotals,
 };
 pub use self::interval::{Interval, IntervalParseError};
 pub use self::meter::MeterValue;

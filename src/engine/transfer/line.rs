@@ -1,7 +1,8 @@
 //! What a line of JSON says of an event.
 
-use crate::event::{Dimension, Event, Lack, Line};
+use crate::event::{Dimension, Event};
 use crate::log::Stored;
+use crate::wire::{DraftProblem, Line};
 
 /// Whether a stored event is not the line's, by what all lines say.
 pub(super) fn is_other(line: &Line, event: &Stored<'_>) -> bool {
@@ -19,8 +20,8 @@ pub(super) fn event(mut line: Line) -> Result<Event<'static>, String> {
     let has_key = line.0.idempotency_key().is_some();
     let has_timestamp = line.0.timestamp().is_some();
     let event = line.0.into_event().map_err(|lack| match lack {
-        Lack::Field(field) => format!("{field}: must be there"),
-        Lack::Broken(problem) => problem.to_string(),
+        DraftProblem::Missing(field) => format!("{field}: must be there"),
+        DraftProblem::Broken(problem) => problem.to_string(),
     })?;
     if !has_timestamp {
         return Err("createdAt: must be there".to_owned());

@@ -7,11 +7,12 @@ use serde::{Serialize, Serializer};
 use super::{Core, Engine};
 use crate::base::progress::Progress;
 use crate::engine::{BatchError, BatchProblem, ExportError, ImportError, TrackError};
-use crate::event::{Event, Line, MAX_BATCH};
+use crate::event::Event;
 use crate::idempotency::CustomerKey;
 use crate::log::QueryError;
 use crate::log::{EventQuery, RecordedEvent};
 use crate::recording::{Ledger, Scan};
+use crate::wire::{Line, MAX_BATCH};
 
 mod line;
 mod report;

@@ -59,6 +59,22 @@ impl Iterator for Headers {
 
 impl ExactSizeIterator for Headers {}
 
+impl Decision {
+    /// Returns the product's headers: `X-RateLimit-*`, on a refusal `Retry-After` and `X-Quota-*`,
+    /// and on a replay `Idempotent-Replayed: true`. The same as [`headers_in`](Self::headers_in)
+    /// with [`HeaderDialect::XRateLimit`].
+    #[must_use]
+    pub fn headers(&self) -> Headers {
+        self.headers_in(HeaderDialect::XRateLimit)
+    }
+
+    /// Returns the headers of a dialect.
+    #[must_use]
+    pub fn headers_in(&self, dialect: HeaderDialect) -> Headers {
+        Headers::of(self, dialect)
+    }
+}
+
 type Pairs = SmallVec<[(&'static str, String); 8]>;
 
 impl Headers {

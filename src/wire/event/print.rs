@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use super::{Event, PropertyValue};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
+use crate::event::{Event, PropertyValue};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,24 +37,6 @@ struct Body<'a> {
     idempotency_key: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<Timestamp>,
-}
-
-impl<'a> Event<'a> {
-    /// Sets the `dimensions` of a body: the model and the provider where it has none of its own,
-    /// properties that are strings otherwise.
-    pub(crate) fn with_dimensions(
-        mut self,
-        dimensions: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
-    ) -> Self {
-        for (key, value) in dimensions {
-            self = match &*key {
-                "model" if self.model.is_none() => self.model(value),
-                "provider" if self.provider.is_none() => self.provider(value),
-                _ => self.property(key, value),
-            };
-        }
-        self
-    }
 }
 
 impl Serialize for Event<'_> {

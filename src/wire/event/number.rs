@@ -1,12 +1,14 @@
-//! Whole numbers as a body writes them.
+//! Reading the numbers of an event: tokens, latency and cost.
 
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Unexpected, Visitor};
+use serde::de::{self, Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
 
-use super::bounds::{MAX_UNITS, WHOLE_RULE};
+use crate::base::amount::Amount;
 use crate::base::reading::raw::{self, Token};
 use crate::base::text::excerpt;
+use crate::event::bounds::{MAX_UNITS, WHOLE_RULE};
+use crate::event::{EventError, check_amount};
 
 /// A whole number from 0 to 10^15.
 pub(super) struct Whole(pub(super) u64);
@@ -56,5 +58,41 @@ impl<'de> Visitor<'de> for WholeVisitor {
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, any: D) -> Result<Whole, D::Error> {
         any.deserialize_any(self)
+    }
+}
+
+/// A cost in cents, or what is given back.
+pub(super) struct Cost(pub(super) Amount);
+
+impl<'de> Deserialize<'de> for Cost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let cents = Amount::deserialize(deserializer)?;
+        check_amount("costCents", cents).map_err(of_value)?;
+        Ok(Self(cents))
+    }
+}
+
+/// A cost in cents as the first generation of the product takes it.
+pub(super) struct CostOfBody(pub(super) Amount);
+
+impl<'de> Deserialize<'de> for CostOfBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Cost(cents) = Cost::deserialize(deserializer)?;
+        if cents.is_negative() {
+            let rule = "must not be negative; a refund is `cost_cents` in `values`";
+            return Err(Error::custom(format_args!("{cents} {rule}")));
+        }
+        Ok(Self(cents))
+    }
+}
+
+/// What is said of a value that breaks a rule, where its field is known.
+pub(super) fn of_value<E: Error>(problem: EventError) -> E {
+    match problem {
+        EventError::Invalid { value, rule, .. } => {
+            let expected = rule.trim_start_matches("must be ");
+            E::invalid_value(Unexpected::Other(&value), &expected)
+        }
+        other => E::custom(other),
     }
 }

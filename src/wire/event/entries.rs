@@ -1,0 +1,155 @@
+//! Reading the entries of an event's objects: properties, dimensions and values.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+
+use super::number::of_value;
+use super::property::PropertySeed;
+use crate::base::amount::Amount;
+use crate::base::text::excerpt;
+use crate::event::bounds::{self, MAX_PROPERTIES, Room};
+use crate::event::{Event, check_amount};
+
+/// Reads an object, or null where that is as good as none.
+pub(super) struct Entries<V> {
+    pub(super) visitor: V,
+    pub(super) or_null: bool,
+}
+
+impl<'de, V: Visitor<'de, Value = ()>> DeserializeSeed<'de> for Entries<V> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.or_null {
+            deserializer.deserialize_option(self)
+        } else {
+            deserializer.deserialize_map(self.visitor)
+        }
+    }
+}
+
+impl<'de, V: Visitor<'de, Value = ()>> Visitor<'de> for Entries<V> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.visitor.expecting(f)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self.visitor)
+    }
+}
+
+/// What is said of an entry that breaks a rule: its key is its value.
+fn broken<E: Error>(key: &str, rule: &str) -> E {
+    E::custom(format_args!("{:?} {rule}", excerpt(key)))
+}
+
+pub(super) struct Properties<'e, 'a>(pub(super) &'e mut Event<'a>);
+
+impl<'de> Visitor<'de> for Properties<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut room = Room::of_properties();
+        let mut place = 0_usize;
+        while let Some(key) = map.next_key::<String>()? {
+            let known = self.0.properties.iter().position(|(known, _)| *known == key);
+            let fits = known.is_some() || self.0.properties.len() < MAX_PROPERTIES;
+            let taken = if fits { Ok(()) } else { Err(bounds::PROPERTIES_RULE) };
+            let taken = taken.and_then(|()| room.comma(place)).and_then(|()| room.key(&key));
+            taken.map_err(|rule| broken(&key, rule))?;
+            let mut rule = None;
+            let seed = PropertySeed::new(&mut room, &mut rule);
+            let value = map.next_value_seed(seed);
+            // What is told of a value deep within names a path that nobody wants to read.
+            let value = value.map_err(|why| rule.map_or(why, |rule| broken(&key, rule)))?;
+            match known.and_then(|known| self.0.properties.get_mut(known)) {
+                Some((_, known)) => *known = value,
+                None => self.0.properties.push((Cow::Owned(key), value)),
+            }
+            place = place.saturating_add(1);
+        }
+        Ok(())
+    }
+}
+
+pub(super) struct Dimensions<'e, 'a>(pub(super) &'e mut Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'de> Visitor<'de> for Dimensions<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of texts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        // The model and the provider may be among them.
+        let most = MAX_PROPERTIES.saturating_add(2);
+        while let Some(key) = map.next_key::<String>()? {
+            let known = self.0.iter().position(|(known, _)| *known == key);
+            if known.is_none() && self.0.len() >= most {
+                return Err(broken(&key, bounds::PROPERTIES_RULE));
+            }
+            let value = Cow::Owned(map.next_value::<String>()?);
+            match known.and_then(|known| self.0.get_mut(known)) {
+                Some((_, known)) => *known = value,
+                None => self.0.push((Cow::Owned(key), value)),
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) struct Values<'e, 'a>(pub(super) &'e mut Event<'a>);
+
+impl<'de> Visitor<'de> for Values<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of numbers")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            if !self.0.has_room_for(&name) {
+                return Err(broken(&name, bounds::VALUES_RULE));
+            }
+            map.next_value_seed(Value { event: &mut *self.0, name })?;
+        }
+        Ok(())
+    }
+}
+
+/// The value of a name.
+struct Value<'e, 'a> {
+    event: &'e mut Event<'a>,
+    name: String,
+}
+
+impl<'de> DeserializeSeed<'de> for Value<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let amount = Amount::deserialize(deserializer)?;
+        let set = check_amount(&self.name, amount).and_then(|()| {
+            self.event.set_value(Cow::Owned(self.name), amount);
+            self.event.problem.take().map_or(Ok(()), |problem| Err(*problem))
+        });
+        set.map_err(of_value)
+    }
+}

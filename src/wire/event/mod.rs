@@ -1,0 +1,244 @@
+//! Events as they come in, each bound kept while they are read, and as they are printed.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use crate::base::clock::Timestamp;
+use crate::base::reading;
+use crate::event::{Event, EventError};
+
+mod entries;
+mod fields;
+mod number;
+mod print;
+mod property;
+
+use self::fields::{Form, OneOf};
+
+/// The fields of a body.
+const BODY: &[&str] = &[
+    "customerId",
+    "eventType",
+    "model",
+    "provider",
+    "inputTokens",
+    "outputTokens",
+    "totalTokens",
+    "latencyMs",
+    "costCents",
+    "properties",
+    "dimensions",
+    "values",
+    "idempotencyKey",
+    "timestamp",
+];
+
+/// The fields of a line: those of a body, and what a recorded event has besides.
+const LINE: &[&str] = &[
+    "id",
+    "customerId",
+    "eventType",
+    "model",
+    "provider",
+    "inputTokens",
+    "outputTokens",
+    "totalTokens",
+    "latencyMs",
+    "costCents",
+    "properties",
+    "dimensions",
+    "values",
+    "createdAt",
+    "timestamp",
+    "idempotencyKey",
+];
+
+/// How many events a batch has at most.
+pub(crate) const MAX_BATCH: usize = 1_000;
+
+/// What was read of an event.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    /// All but what stands beside it here. Its strings are owned.
+    event: Event<'a>,
+    pub(crate) id: Option<String>,
+    pub(crate) customer_id: Option<String>,
+    pub(crate) event_type: Option<String>,
+    dimensions: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn timestamp(&self) -> Option<Timestamp> {
+        self.event.timestamp
+    }
+
+    pub(crate) fn idempotency_key(&self) -> Option<&str> {
+        self.event.key()
+    }
+
+    /// The event, or what it lacks or has too much of.
+    pub(crate) fn into_event(self) -> Result<Event<'a>, DraftProblem> {
+        let mut event = self.event;
+        event.customer_id = self.customer_id.ok_or(DraftProblem::Missing("customerId"))?.into();
+        event.event_type = self.event_type.ok_or(DraftProblem::Missing("eventType"))?.into();
+        let mut event = with_dimensions(event, self.dimensions);
+        event.problem.take().map_or(Ok(event), |problem| Err(DraftProblem::Broken(*problem)))
+    }
+}
+
+/// Sets the `dimensions` of a body: the model and the provider where it has none of its own,
+/// properties that are strings otherwise.
+fn with_dimensions<'a>(
+    mut event: Event<'a>,
+    dimensions: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+) -> Event<'a> {
+    for (key, value) in dimensions {
+        event = match &*key {
+            "model" if event.model.is_none() => event.model(value),
+            "provider" if event.provider.is_none() => event.provider(value),
+            _ => event.property(key, value),
+        };
+    }
+    event
+}
+
+/// Why what was read is no event.
+#[derive(Debug)]
+pub(crate) enum DraftProblem {
+    Missing(&'static str),
+    Broken(EventError),
+}
+
+impl<'de, 'a> Deserialize<'de> for Event<'a> {
+    /// Reads the body of a `track` request; `dimensions` are properties that are strings.
+    ///
+    /// What is not known, of another type, negative, or beyond one of the [`bounds`], is an error
+    /// that names the field, the value and the rule: a body is not read on from there. The rules of
+    /// ids and keys are checked by the call that gets the event. A refund is a negative amount
+    /// among the `values`, its cost under `cost_cents`. Linear in the length of the body.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        reading::read::<Body<'a>, D>(deserializer).map(|body| body.0)
+    }
+}
+
+/// An event as it stands in a body.
+struct Body<'a>(Event<'a>);
+
+impl<'de, 'a> Deserialize<'de> for Body<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let form: Form<'a> = Form::new(BODY, false);
+        deserializer.deserialize_struct("Event", BODY, BodyVisitor(form)).map(Self)
+    }
+}
+
+struct BodyVisitor<'a>(Form<'a>);
+
+impl<'de, 'a> Visitor<'de> for BodyVisitor<'a> {
+    type Value = Event<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Event<'a>, A::Error> {
+        self.0.visit_map(map)?.into_event().map_err(|problem| match problem {
+            DraftProblem::Missing(field) => Error::missing_field(field),
+            DraftProblem::Broken(broken) => Error::custom(broken),
+        })
+    }
+}
+
+/// An event as it stands in a line of an export.
+#[derive(Debug)]
+pub(crate) struct Line(pub(crate) Draft<'static>);
+
+impl<'de> Deserialize<'de> for Line {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        reading::read::<LineBody, D>(deserializer).map(|line| Self(line.0))
+    }
+}
+
+struct LineBody(Draft<'static>);
+
+impl<'de> Deserialize<'de> for LineBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let form = Form::new(LINE, true);
+        deserializer.deserialize_struct("Event", LINE, form).map(Self)
+    }
+}
+
+/// The body of a request to record many events: `{"events": [...]}`, or the list alone.
+///
+/// It is read as each [`Event`] is, at most 1 000 of them, and an error says which event it is
+/// about: `events[3].inputTokens: -1 must be a whole number from 0 to 1000000000000000`.
+///
+/// ```
+/// use limitry::{Engine, EventBatch};
+///
+/// let engine = Engine::builder().build()?;
+/// let body = r#"{"events": [{"customerId": "cust_123", "eventType": "model_call"}]}"#;
+/// let batch: EventBatch = serde_json::from_str(body)?;
+/// assert_eq!(engine.record_batch(&batch.events)?.count, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct EventBatch {
+    /// The events, in the order of the body.
+    pub events: Vec<Event<'static>>,
+}
+
+impl<'de> Deserialize<'de> for EventBatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        reading::read::<Batch, D>(deserializer).map(|batch| Self { events: batch.0 })
+    }
+}
+
+struct Batch(Vec<Event<'static>>);
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BatchVisitor)
+    }
+}
+
+struct BatchVisitor;
+
+impl<'de> Visitor<'de> for BatchVisitor {
+    type Value = Batch;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with `events`, or a list of events")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Batch, A::Error> {
+        let mut events = None;
+        while let Some(name) = map.next_key_seed(OneOf(&["events"]))? {
+            if events.replace(map.next_value::<Events>()?).is_some() {
+                return Err(Error::duplicate_field(name));
+            }
+        }
+        events.map(|events| Batch(events.0)).ok_or_else(|| Error::missing_field("events"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Batch, A::Error> {
+        let mut events = Vec::new();
+        while let Some(event) = items.next_element::<Body<'static>>()? {
+            if events.len() >= MAX_BATCH {
+                return Err(Error::custom("a batch must have at most 1000 events"));
+            }
+            events.push(event.0);
+        }
+        Ok(Batch(events))
+    }
+}
+
+struct Events(Vec<Event<'static>>);
+
+impl<'de> Deserialize<'de> for Events {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(BatchVisitor).map(|batch| Self(batch.0))
+    }
+}
