@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::sources::{report, shipped, shipped_files, source};
 
 /// The rooms, ground first. Each knows those before it only.
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 16] = [
     "base",
     "telemetry",
     "event",
@@ -20,7 +20,6 @@ const ROOMS: [&str; 17] = [
     "recording",
     "compiled",
     "decision",
-    "headers",
     "idempotency",
     "journal",
     "wire",
@@ -34,19 +33,7 @@ const ROOMS: [&str; 17] = [
 const OUTER: [&str; 6] = ["guide", "http", "tower", "shared", "sinks", "llm"];
 
 /// Who still knows what is above: a room, and what it knows. Take a line out with its reason.
-const EXCEPTIONS: [(&str, &str); 13] = [
-    // Each room owns its errors, and only what takes them all together stands above.
-    ("base", "error"),
-    ("event", "error"),
-    ("rules", "error"),
-    ("log", "error"),
-    ("usage", "error"),
-    ("idempotency", "error"),
-    ("engine", "error"),
-    // What is misread says so as an error of the event.
-    ("base", "event"),
-    // The circle of a decision and what it says in headers.
-    ("decision", "headers"),
+const EXCEPTIONS: [(&str, &str); 4] = [
     // The stored form of a snapshot.
     ("compiled", "journal"),
     // The paths of a macro.
