@@ -6,6 +6,7 @@
 //! map of counts, and random rule sets and events against a matcher that reads the rules one by
 //! one.
 
+use crate::support::config;
 use std::collections::{BTreeMap, BTreeSet};
 
 use limitry::{
@@ -13,19 +14,7 @@ use limitry::{
     RateLimit, RateLimitUpdate, RuleSet, TrackError, Window,
 };
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
 use serde_json::json;
-
-/// So many cases, or `LIMITRY_CASES`; the seeds of failures are kept beside this file.
-fn config(cases: u32) -> ProptestConfig {
-    let given = std::env::var("LIMITRY_CASES").ok().and_then(|text| text.parse().ok());
-    let seeds = FileFailurePersistence::WithSource("proptest-regressions");
-    ProptestConfig {
-        cases: given.unwrap_or(cases),
-        failure_persistence: Some(Box::new(seeds)),
-        ..ProptestConfig::default()
-    }
-}
 
 fn engine(build: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Engine {
     let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"));

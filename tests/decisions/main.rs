@@ -21,6 +21,7 @@ mod model;
 mod money;
 mod no_limit;
 mod overflow;
+mod overflow_model;
 mod policies;
 mod refunds;
 mod retry;

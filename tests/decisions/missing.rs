@@ -226,12 +226,13 @@ fn what_a_rule_makes_of_a_missing_dimension_is_data() {
 #[cfg(feature = "durable")]
 #[test]
 fn what_counts_by_a_stated_value_goes_on_after_a_restart() {
-    use limitry::{Durable, ManualClock};
-    let name = format!("missing-{}.redb", std::process::id());
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = std::fs::remove_file(&path);
+    use limitry::ManualClock;
+
+    use crate::support::files::StoreFile;
+
+    let file = StoreFile::new("missing");
     let open = || {
-        let store = Durable::open(&path).expect("a store that opens");
+        let store = file.store();
         let clock = ManualClock::new(crate::support::date(crate::support::START));
         let other = Quota::new("other", Metric::TotalEvents, 9, Period::Day).per("team_id");
         let builder = Engine::builder().clock(clock).rate_limit(two_a_team(stated("none")));
@@ -246,7 +247,4 @@ fn what_counts_by_a_stated_value_goes_on_after_a_restart() {
     assert_eq!(admitted(&engine, &call(), 5), 1);
     let standing = engine.standing(&call()).expect("a valid event");
     assert_eq!(standing.quotas().map(|quota| quota.used.to_string()).collect::<Vec<_>>(), ["2"]);
-    drop(standing);
-    drop(engine);
-    let _ = std::fs::remove_file(&path);
 }

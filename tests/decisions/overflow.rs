@@ -2,40 +2,27 @@
 //! engine's, never takes a counter from a key that has one; what new keys get is what the rule
 //! chose: a counter that they share, a refusal, or to pass uncounted.
 //!
-//! Method: worked cases on a manual clock; a property against a plain model of caps and counters;
-//! threads that flood a cap while another watches it. Bytes are counted in `memory/bytes.rs`.
+//! Method: worked cases on a manual clock; threads that flood a cap while another watches it.
+//! The random form is `overflow_model.rs`; bytes are counted in `memory/bytes.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-
+#[cfg(feature = "durable")]
+use crate::support::files::StoreFile;
 use limitry::{
     Algorithm, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Meter, Metric,
     Overflow, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RetryAfter,
     Window,
 };
-use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-/// So many cases, or `LIMITRY_CASES`; the seeds of failures are kept beside this file.
-fn config(cases: u32) -> ProptestConfig {
-    let given = std::env::var("LIMITRY_CASES").ok().and_then(|text| text.parse().ok());
-    let seeds = FileFailurePersistence::WithSource("proptest-regressions");
-    ProptestConfig {
-        cases: given.unwrap_or(cases),
-        failure_persistence: Some(Box::new(seeds)),
-        ..ProptestConfig::default()
-    }
-}
-
-fn engine(build: impl FnOnce(EngineBuilder) -> EngineBuilder) -> (Engine, ManualClock) {
+pub(crate) fn engine(build: impl FnOnce(EngineBuilder) -> EngineBuilder) -> (Engine, ManualClock) {
     let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"));
     let builder = Engine::builder().recording(Recording::Off).clock(clock.clone());
     (build(builder).build().expect("the rules of this test are valid"), clock)
 }
 
 /// A quota a customer that nothing resets, so that a key once counted never comes to rest.
-fn lifetime(limit: u64, keys: u64, overflow: Overflow) -> Quota {
+pub(crate) fn lifetime(limit: u64, keys: u64, overflow: Overflow) -> Quota {
     Quota::new("lifetime", Metric::TotalEvents, limit, Period::AllTime)
         .id("lifetime")
         .per("customer_id")
@@ -43,20 +30,20 @@ fn lifetime(limit: u64, keys: u64, overflow: Overflow) -> Quota {
         .overflow(overflow)
 }
 
-fn call(customer: &str) -> Event<'_> {
+pub(crate) fn call(customer: &str) -> Event<'_> {
     Event::new(customer, "call")
 }
 
-fn track(engine: &Engine, customer: &str) -> Decision {
+pub(crate) fn track(engine: &Engine, customer: &str) -> Decision {
     engine.track(&call(customer)).expect("a valid event")
 }
 
-fn is_allowed(engine: &Engine, customer: &str) -> bool {
+pub(crate) fn is_allowed(engine: &Engine, customer: &str) -> bool {
     track(engine, customer).is_allowed()
 }
 
 /// What is used of the first quota that matches.
-fn used(engine: &Engine, customer: &str) -> u64 {
+pub(crate) fn used(engine: &Engine, customer: &str) -> u64 {
     let standing = engine.standing(&call(customer)).expect("a valid event");
     standing.quotas().next().expect("a quota matches").used.to_u64_ceil()
 }
@@ -320,10 +307,10 @@ fn a_raised_cap_helps_at_once_and_a_lowered_one_takes_nothing_away() {
 }
 
 /// What a kind of counter is called, and what adds a rule of it.
-type Kind = (&'static str, Box<dyn Fn(EngineBuilder) -> EngineBuilder>);
+pub(crate) type Kind = (&'static str, Box<dyn Fn(EngineBuilder) -> EngineBuilder>);
 
 /// Every kind of counter, of ten an hour.
-fn ten_an_hour() -> Vec<Kind> {
+pub(crate) fn ten_an_hour() -> Vec<Kind> {
     let limit = |algorithm| {
         move |builder: EngineBuilder| {
             let rule = RateLimit::new("ten", 10, Window::Hour).per("customer_id").max_keys(1);
@@ -348,7 +335,7 @@ fn ten_an_hour() -> Vec<Kind> {
     ]
 }
 
-fn set_cap(engine: &Engine, keys: u64) {
+pub(crate) fn set_cap(engine: &Engine, keys: u64) {
     let quota = engine.update_quota("ten", QuotaUpdate::new().max_keys(keys));
     let limit = engine.update_rate_limit("ten", RateLimitUpdate::new().max_keys(keys));
     assert!(quota.is_ok() || limit.is_ok());
@@ -381,13 +368,11 @@ fn a_key_that_gets_a_counter_of_its_own_has_used_what_it_shared() {
 #[cfg(feature = "durable")]
 #[test]
 fn what_a_key_took_along_is_there_after_a_restart() {
-    for (place, (name, rule)) in ten_an_hour().iter().enumerate() {
-        let file = format!("overflow-{place}-{}.redb", std::process::id());
-        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
-        let _ = std::fs::remove_file(&path);
+    for (_place, (name, rule)) in ten_an_hour().iter().enumerate() {
+        let file = StoreFile::new("overflow");
         let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"));
         let open = || {
-            let store = limitry::Durable::open(&path).expect("a store that opens");
+            let store = file.store();
             let builder = Engine::builder().clock(clock.clone()).recording(Recording::Off);
             rule(builder.durable(store)).build().expect("an engine")
         };
@@ -421,107 +406,6 @@ fn what_a_key_took_along_is_there_after_a_restart() {
         assert!(!call(&engine, "b", now) && !call(&engine, "b", later), "{name}");
         assert_eq!(call(&engine, "c", now), is_dated, "{name}");
         drop(engine);
-        let _ = std::fs::remove_file(&path);
-    }
-}
-
-/// The most that one customer may use of a counter of ten an hour from one instant to another, both
-/// included, in seconds; `None` where the definition says nothing of them together.
-fn most_of(name: &str, from: u64, to: u64) -> Option<u64> {
-    // The test begins at half past ten.
-    let hour = |second: u64| (second + 1_800) / 3_600;
-    let day = |second: u64| (second + 37_800) / 86_400;
-    match name {
-        "bucket" => Some(10 + (to - from) / 360),
-        "sliding window" | "rolling quota" => (to - from < 3_600).then_some(10),
-        "quota of values" => (day(from) == day(to)).then_some(10),
-        _ => (hour(from) == hour(to)).then_some(10),
-    }
-}
-
-/// One step of a crowd at a cap.
-#[derive(Clone, Copy, Debug)]
-enum Crowd {
-    Call(usize),
-    /// Calls of so many customers who come once and never again.
-    PassBy(u32),
-    Wait(u64),
-    Cap(u64),
-    Overflow(Overflow),
-}
-
-fn crowd() -> impl Strategy<Value = Crowd> {
-    prop_oneof![
-        12 => (0_usize..4).prop_map(Crowd::Call),
-        3 => (1_u32..40).prop_map(Crowd::PassBy),
-        3 => prop::sample::select(vec![1, 300, 360, 1_800, 3_599, 3_600, 7_200])
-            .prop_map(Crowd::Wait),
-        1 => (1_u64..4).prop_map(Crowd::Cap),
-        // One that lets new keys pass lets them pass.
-        1 => prop::sample::select(vec![Overflow::Share, Overflow::Deny]).prop_map(Crowd::Overflow),
-    ]
-}
-
-proptest! {
-    #![proptest_config(config(100))]
-
-    /// Whatever comes free, and however the cap changes: nobody has two budgets.
-    #[test]
-    fn no_customer_ever_uses_more_than_the_limit(
-        which in 0_usize..6,
-        records: bool,
-        steps in prop::collection::vec(crowd(), 1..150),
-    ) {
-        let (name, rule) = &ten_an_hour()[which];
-        let recording = if records { Recording::Newest(200) } else { Recording::Off };
-        // A second rule of the partition keeps rows alive in which the first has nothing.
-        let other = RateLimit::new("other", 1_u64 << 40, Window::Hour).per("customer_id");
-        let (engine, clock) =
-            engine(|builder| rule(builder.recording(recording)).rate_limit(other));
-        let call = |customer: &str, gb: u64| {
-            let event = Event::new(customer, "call").value("gb", gb);
-            engine.track(&event).expect("a valid event").is_allowed()
-        };
-        let (mut second, mut passers) = (0, 0);
-        let mut used: [Vec<u64>; 4] = Default::default();
-        for step in steps {
-            match step {
-                Crowd::Call(customer) => {
-                    for _ in 0..4 {
-                        if call(&format!("customer {customer}"), 1) {
-                            used[customer].push(second);
-                        }
-                    }
-                }
-                Crowd::PassBy(number) => {
-                    for _ in 0..number {
-                        passers += 1;
-                        let _ = call(&format!("passer-by {passers}"), 1);
-                    }
-                }
-                Crowd::Wait(seconds) => {
-                    second += seconds;
-                    clock.advance(Duration::from_secs(seconds));
-                }
-                Crowd::Cap(keys) => set_cap(&engine, keys),
-                Crowd::Overflow(overflow) => {
-                    let quota = QuotaUpdate::new().overflow(overflow);
-                    let limit = RateLimitUpdate::new().overflow(overflow);
-                    let is_quota = engine.update_quota("ten", quota).is_ok();
-                    prop_assert!(is_quota || engine.update_rate_limit("ten", limit).is_ok());
-                }
-            }
-        }
-        for times in used {
-            for (first, from) in times.iter().enumerate() {
-                for (last, to) in times.iter().enumerate().skip(first) {
-                    let count = (last - first + 1) as u64;
-                    if let Some(most) = most_of(name, *from, *to) {
-                        prop_assert!(count <= most, "{name}: {count} of {from} to {to}");
-                    }
-                }
-            }
-        }
     }
 }
 
@@ -621,131 +505,5 @@ fn threads_that_flood_a_cap_get_exactly_what_it_holds() {
         });
         assert_eq!(admitted.load(Ordering::Relaxed), KEYS + extra, "{overflow:?}");
         assert_eq!(engine.live_keys(), KEYS);
-    }
-}
-
-/// A rule as the model reads it.
-#[derive(Clone, Debug)]
-struct Plain {
-    limit: u64,
-    most: u64,
-    overflow: Overflow,
-    own: BTreeMap<usize, u64>,
-    shared: u64,
-}
-
-/// Where a rule counts a key.
-enum Place {
-    Own(u64),
-    Shared(u64),
-    Denied,
-    Uncounted,
-}
-
-impl Plain {
-    fn place(&self, key: usize, has_row: bool, rows_left: bool) -> Place {
-        let room = (self.own.len() as u64) < self.most && (has_row || rows_left);
-        match (self.own.get(&key), room, self.overflow) {
-            (Some(used), _, _) => Place::Own(*used),
-            (None, true, _) => Place::Own(self.shared),
-            (None, false, Overflow::Deny) => Place::Denied,
-            (None, false, Overflow::Allow) => Place::Uncounted,
-            (None, false, _) => Place::Shared(self.shared),
-        }
-    }
-
-    fn fits(&self, place: &Place, cost: u64) -> bool {
-        match place {
-            Place::Own(used) | Place::Shared(used) => used + cost <= self.limit,
-            Place::Denied => false,
-            Place::Uncounted => true,
-        }
-    }
-
-    fn take(&mut self, key: usize, place: &Place, cost: u64) {
-        match place {
-            Place::Own(used) => {
-                self.own.insert(key, used + cost);
-            }
-            Place::Shared(_) => self.shared += cost,
-            Place::Denied | Place::Uncounted => {}
-        }
-    }
-}
-
-fn plain() -> impl Strategy<Value = Plain> {
-    let overflow = prop::sample::select(vec![Overflow::Share, Overflow::Deny, Overflow::Allow]);
-    (1_u64..20, 1_u64..8, overflow).prop_map(|(limit, most, overflow)| Plain {
-        limit,
-        most,
-        overflow,
-        own: BTreeMap::new(),
-        shared: 0,
-    })
-}
-
-proptest! {
-    #![proptest_config(config(1_000))]
-
-    #[test]
-    fn caps_and_counters_are_those_of_a_plain_model(
-        mut rules in prop::collection::vec(plain(), 1..4),
-        most_rows in 1_u64..10,
-        calls in prop::collection::vec(
-            (0_usize..10, 1_u64..6, prop::option::weighted(0.1, (0_usize..4, 1_u64..12))),
-            1..120,
-        ),
-    ) {
-        let (engine, _) = engine(|builder| {
-            rules.iter().enumerate().fold(builder.max_keys(most_rows), |builder, (place, rule)| {
-                let mut quota = lifetime(rule.limit, rule.most, rule.overflow);
-                (quota.id, quota.metric) = (Some(place.to_string()), Metric::TotalTokens);
-                builder.quota(quota)
-            })
-        });
-        for (key, cost, cap) in calls {
-            if let Some((place, most)) = cap
-                && let Some(rule) = rules.get_mut(place)
-            {
-                rule.most = most;
-                let update = QuotaUpdate::new().max_keys(most);
-                engine.update_quota(&place.to_string(), update).expect("valid");
-            }
-            let rows: BTreeSet<usize> =
-                rules.iter().flat_map(|rule| rule.own.keys().copied()).collect();
-            let (has_row, rows_left) = (rows.contains(&key), (rows.len() as u64) < most_rows);
-            let places: Vec<Place> =
-                rules.iter().map(|rule| rule.place(key, has_row, rows_left)).collect();
-            let fits: Vec<bool> =
-                rules.iter().zip(&places).map(|(rule, place)| rule.fits(place, cost)).collect();
-            let allowed = fits.iter().all(|fits| *fits);
-
-            let customer = format!("key {key}");
-            let event = Event::new(customer.as_str(), "call").total_tokens(cost);
-            let foreseen = engine.check(&event).expect("a valid event");
-            let decision = engine.track(&event).expect("a valid event");
-            prop_assert_eq!(foreseen.is_allowed(), allowed);
-            prop_assert_eq!(decision.is_allowed(), allowed);
-            let exceeded: Vec<bool> = decision.quotas().map(|status| !status.exceeded).collect();
-            prop_assert_eq!(exceeded, fits);
-            if allowed {
-                for (rule, place) in rules.iter_mut().zip(&places) {
-                    rule.take(key, place, cost);
-                }
-            }
-            let rows: BTreeSet<usize> =
-                rules.iter().flat_map(|rule| rule.own.keys().copied()).collect();
-            prop_assert_eq!(engine.live_keys(), rows.len() as u64);
-            let used = |status: limitry::QuotaStatus<'_>| status.used.to_u64_ceil();
-            let figures: Vec<u64> = decision.quotas().map(used).collect();
-            let expected: Vec<u64> = places
-                .iter()
-                .map(|place| match place {
-                    Place::Own(used) | Place::Shared(used) => used + cost * u64::from(allowed),
-                    Place::Denied | Place::Uncounted => 0,
-                })
-                .collect();
-            prop_assert_eq!(figures, expected);
-        }
     }
 }

@@ -231,14 +231,15 @@ fn imported_events_count_for_all_rules_of_a_policy() {
 #[cfg(feature = "durable")]
 #[test]
 fn rules_without_a_say_go_on_after_a_restart() {
-    use limitry::{Durable, ManualClock};
-    let name = format!("policies-{}.redb", std::process::id());
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = std::fs::remove_file(&path);
+    use limitry::ManualClock;
+
+    use crate::support::files::StoreFile;
+
+    let file = StoreFile::new("policies");
     let rolling = Period::rolling(Duration::from_secs(3_600));
     // The quotas have nothing to ask: what they know is in their counters and in the records.
-    let open = |file: &std::path::Path| {
-        let store = Durable::open(file).expect("a store that opens");
+    let open = || {
+        let store = file.store();
         let builder = raised(rolling)(Engine::builder().clock(ManualClock::new(date(START))));
         let bucket = RateLimit::new("bucket", 50, Window::Hour).per("customer_id").policy("rate");
         let own = RateLimit::new("own bucket", 900, Window::Hour).per("customer_id").policy("rate");
@@ -247,7 +248,7 @@ fn rules_without_a_say_go_on_after_a_restart() {
         builder.recording(Recording::Off).durable(store).build().expect("an engine")
     };
     for is_closed in [false, true] {
-        let engine = open(&path);
+        let engine = open();
         use_up(&engine, 60);
         let report = engine.verify(|_| {}).expect("the states of the log follow from each other");
         assert!(report.states >= 120, "{report:?}");
@@ -257,11 +258,10 @@ fn rules_without_a_say_go_on_after_a_restart() {
         }
         drop(engine);
     }
-    let engine = open(&path);
+    let engine = open();
     engine.remove("raise").expect("it is there");
     engine.remove("own").expect("it is there");
     assert_eq!(quotas(&engine), one("default", 120, 100));
     assert_eq!(rate_limits(&engine), [("bucket".to_owned(), 0)]);
     drop(engine);
-    let _ = std::fs::remove_file(&path);
 }

@@ -149,19 +149,13 @@ fn limits_reach_as_far_as_amounts() {
 #[cfg(feature = "durable")]
 mod durable {
     use std::fs;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
     use crate::support::{START, date};
     use limitry::{Durable, ManualClock};
 
     use super::*;
-
-    fn file(name: &str) -> PathBuf {
-        let name = format!("wide-{name}-{}.redb", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_file(&path);
-        path
-    }
+    use crate::support::files::Folder;
 
     fn open(path: &Path) -> Engine {
         let store = Durable::open(path).expect("a store");
@@ -171,7 +165,8 @@ mod durable {
 
     #[test]
     fn wide_counts_come_back_from_a_checkpoint_and_from_the_log() {
-        let (path, copy) = (file("own"), file("copy"));
+        let folder = Folder::new("wide");
+        let (path, copy) = (folder.file("own"), folder.file("copy"));
         let mut dice = Dice::new(32);
         let mut sums = [("ann", Sums::default()), ("bob", Sums::default())];
         for round in 0..6 {
@@ -199,6 +194,5 @@ mod durable {
         let engine = open(&path);
         sums.iter().for_each(|(customer, sums)| compare(&engine, customer, *sums));
         drop(engine);
-        let _ = fs::remove_file(&path);
     }
 }

@@ -231,43 +231,25 @@ fn answers_are_the_fold_of_what_they_cover() {
 
 #[cfg(feature = "durable")]
 mod durable {
-    use std::path::{Path, PathBuf};
 
-    use limitry::{Durable, RollupOptions};
+    use limitry::RollupOptions;
 
     use super::*;
+    use crate::support::files::StoreFile;
 
-    /// A file that goes with the test.
-    struct File(PathBuf);
-
-    impl File {
-        fn new(name: &str) -> Self {
-            let name = format!("{name}-{}.redb", std::process::id());
-            let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-            let _ = std::fs::remove_file(&path);
-            Self(path)
-        }
-
-        fn open(
-            &self,
-            now: i128,
-            build: impl FnOnce(EngineBuilder) -> EngineBuilder,
-        ) -> (Engine, ManualClock) {
-            let store = Durable::open(&self.0).expect("a store that opens");
-            engine_at(now, |builder| build(builder.durable(store)))
-        }
-    }
-
-    impl Drop for File {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_file(&self.0);
-        }
+    fn open(
+        file: &StoreFile,
+        now: i128,
+        build: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    ) -> (Engine, ManualClock) {
+        let store = file.store();
+        engine_at(now, |builder| build(builder.durable(store)))
     }
 
     #[test]
     fn what_was_dropped_is_known_after_a_restart() {
-        let file = File::new("retention");
-        let (engine, clock) = file.open(DAY_START + HOUR, keeping);
+        let file = StoreFile::new("retention");
+        let (engine, clock) = open(&file, DAY_START + HOUR, keeping);
         fill(&engine, &clock);
         assert_only_what_was_dropped_is_missing(&engine);
         engine.close().expect("closes");
@@ -275,22 +257,22 @@ mod durable {
         // With a checkpoint, and then without one: it is thrown away with the dimensions.
         let later = DAY_START + 4 * HOUR;
         for _ in 0..2 {
-            let (engine, _) = file.open(later, keeping);
+            let (engine, _) = open(&file, later, keeping);
             assert_only_what_was_dropped_is_missing(&engine);
             engine.close().expect("closes");
         }
         let (engine, _) =
-            file.open(later, |it| keeping(it).rollups(RollupOptions::new().dimension("tier")));
+            open(&file, later, |it| keeping(it).rollups(RollupOptions::new().dimension("tier")));
         assert_only_what_was_dropped_is_missing(&engine);
     }
 
     /// Roll-ups that are made anew of what the file still has lack only what it has dropped.
     #[test]
     fn roll_ups_made_anew_lack_only_what_the_file_dropped() {
-        let file = File::new("anew");
+        let file = StoreFile::new("anew");
         let hour = Duration::from_secs(3_600);
         let short = || {
-            let store = Durable::open(&file.0).expect("a store that opens").retention(hour);
+            let store = file.store().retention(hour);
             engine_at(DAY_START + HOUR, |it| {
                 keeping(it).idempotency_retention(24 * hour).durable(store)
             })
@@ -308,7 +290,7 @@ mod durable {
         }
         engine.close().expect("closes");
         drop(engine);
-        let store = Durable::open(&file.0).expect("a store that opens").retention(hour);
+        let store = file.store().retention(hour);
         let (engine, clock) = engine_at(DAY_START + HOUR, |it| {
             let rollups = RollupOptions::new().dimension("tier");
             keeping(it).rollups(rollups).recording(Recording::Newest(10)).durable(store)

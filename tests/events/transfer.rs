@@ -481,10 +481,8 @@ fn an_export_is_of_one_moment_while_events_come_in() {
 #[cfg(feature = "durable")]
 #[test]
 fn an_export_is_of_all_that_a_store_has() {
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let path = path.join(format!("transfer-{}.redb", std::process::id()));
-    let _ = std::fs::remove_file(&path);
-    let store = limitry::Durable::open(&path).expect("a store that opens");
+    let file = crate::support::files::StoreFile::new("transfer");
+    let store = file.store();
     let (source, _) = engine(|builder| builder.recording(Recording::Newest(100)).durable(store));
     let events: Vec<_> = (0..3_000)
         .map(|number| {
@@ -509,5 +507,4 @@ fn an_export_is_of_all_that_a_store_has() {
     let some = export(&source, &EventQuery::new().customer("cust_1"));
     assert_eq!(some.lines().count(), 1_500);
     drop(source);
-    std::fs::remove_file(&path).expect("the file is there");
 }

@@ -7,50 +7,25 @@
 //! a clock that is behind, by an hour or by eleven years, in all ways in which a store is left. The
 //! calendar's side is compared with the meters of the same engine, and with worked cases.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::files::StoreFile;
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
 use crate::support::{START, date, duration};
 use limitry::{
-    Algorithm, BadLines, Decision, Durable, Engine, EngineBuilder, Event, EventQuery, ManualClock,
-    Meter, MeterQuery, Metric, Period, Quota, RateLimit, RetryAfter, UsageQuery, Window,
+    Algorithm, BadLines, Decision, Engine, EngineBuilder, Event, EventQuery, ManualClock, Meter,
+    MeterQuery, Metric, Period, Quota, RateLimit, RetryAfter, UsageQuery, Window,
 };
 use serde_json::Value;
 
 /// How far the clock is ahead while the store is written.
 const AHEAD: [Nanos; 3] = [HOUR, 3 * DAY, 11 * 365 * DAY];
 
-/// A file that goes with the test.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str) -> Self {
-        let name = format!("clock-{name}-{}.redb", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_file(&path);
-        Self(path)
-    }
-
-    fn copy(&self, name: &str) -> Self {
-        let copy = Self::new(name);
-        fs::copy(&self.0, &copy.0).expect("a copy");
-        copy
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 type Build = fn(EngineBuilder) -> EngineBuilder;
 
-fn open(file: &File, now: Nanos, build: Build) -> (Engine, ManualClock) {
+fn open(file: &StoreFile, now: Nanos, build: Build) -> (Engine, ManualClock) {
     let clock = ManualClock::new(date(now));
-    let store = Durable::open(&file.0).expect("a store that opens");
+    let store = file.store();
     let builder = build(Engine::builder().clock(clock.clone())).durable(store);
     (builder.build().expect("an engine that goes on"), clock)
 }
@@ -111,13 +86,13 @@ fn spend(engine: &Engine, clock: &ManualClock, step: Nanos) {
 fn limits_go_on_as_if_the_clock_had_never_been_ahead() {
     for ahead in AHEAD {
         for way in ["closed", "dropped", "crashed"] {
-            let file = File::new(&format!("limits-{way}"));
+            let file = StoreFile::new(&format!("limits-{way}"));
             let (twin, twins_clock) = in_memory(START + ahead, passing);
             let (engine, clock) = open(&file, START + ahead, passing);
             spend(&engine, &clock, MINUTE);
             spend(&twin, &twins_clock, MINUTE);
             engine.flush().expect("it is on disk");
-            let crashed = file.copy("limits-crash");
+            let crashed = StoreFile::copy_of(&file.path, "limits-crash");
             if way == "closed" {
                 engine.close().expect("it closes");
             }
@@ -147,7 +122,7 @@ fn limits_go_on_as_if_the_clock_had_never_been_ahead() {
 fn nobody_waits_until_the_clock_has_caught_up() {
     let build: Build = |builder| builder.rate_limit(RateLimit::new("r", 10, Window::Minute));
     for ahead in AHEAD {
-        let file = File::new("frozen");
+        let file = StoreFile::new("frozen");
         let (engine, _clock) = open(&file, START + ahead, build);
         assert!(engine.track(&Event::new("c", "call")).expect("good").is_allowed());
         engine.close().expect("it closes");
@@ -213,7 +188,7 @@ fn quotas_stay_their_meters_figures() {
     for ahead in [90 * MINUTE, DAY + HOUR, 11 * 365 * DAY] {
         for way in ["closed", "crashed"] {
             let context = format!("{way}, {ahead} ns ahead");
-            let file = File::new(&format!("quotas-{way}"));
+            let file = StoreFile::new(&format!("quotas-{way}"));
             let tokens = |tokens: u64| Event::new("c", "call").total_tokens(tokens);
             let (engine, clock) = open(&file, START, by_calendar);
             let _ = engine.track(&tokens(3)).expect("good");
@@ -223,7 +198,7 @@ fn quotas_stay_their_meters_figures() {
                 clock.advance(duration(MINUTE));
             }
             engine.flush().expect("it is on disk");
-            let crashed = file.copy("quotas-crash");
+            let crashed = StoreFile::copy_of(&file.path, "quotas-crash");
             if way == "closed" {
                 engine.close().expect("it closes");
             }
@@ -256,7 +231,7 @@ fn quotas_stay_their_meters_figures() {
 fn events_dated_ahead_stay_there_and_are_told_of() {
     let build: Build = |builder| builder;
     for ahead in AHEAD {
-        let file = File::new("dates");
+        let file = StoreFile::new("dates");
         let (engine, clock) = open(&file, START + ahead, build);
         for number in 0..5 {
             let _ = engine.track(&call(number)).expect("good");
@@ -291,7 +266,7 @@ fn events_dated_ahead_stay_there_and_are_told_of() {
         clock.set(date(START + ahead + 5 * MINUTE));
         assert_eq!(engine.health().latest_ahead, None);
     }
-    let file = File::new("right");
+    let file = StoreFile::new("right");
     drop(open(&file, START, build));
     let (engine, _clock) = open(&file, START + MINUTE, build);
     let health = engine.health();
@@ -309,7 +284,7 @@ fn keys_get_older_at_the_clock_s_pace() {
     };
     let request = Event::new("c", "call").idempotency_key("key");
     for ahead in AHEAD {
-        let file = File::new("keys");
+        let file = StoreFile::new("keys");
         let (engine, _clock) = open(&file, START + ahead, build);
         let first = engine.track(&request).expect("good");
         let first = serde_json::to_value(&first).expect("data");

@@ -6,30 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::files::Folder;
 use limitry::{Durability, Durable, Engine, Event, StoreError, TrackError};
-
-/// A folder that goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let name = format!("file-{name}-{}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).expect("a folder");
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn open(path: &Path) -> Engine {
     let store = Durable::open(path).expect("a store").durability(Durability::Synced);

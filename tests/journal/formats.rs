@@ -11,10 +11,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::files::StoreFile;
 use chrono_tz::Tz;
 use limitry::{
-    Amount, BadLines, Durable, Engine, Event, EventQuery, Interval, ManualClock, MeterQuery,
-    Metric, Outcome, RollupOptions, RuleSet, Timestamp, TrackError, UsageQuery,
+    Amount, BadLines, Engine, Event, EventQuery, Interval, ManualClock, MeterQuery, Metric,
+    Outcome, RollupOptions, RuleSet, Timestamp, TrackError, UsageQuery,
 };
 use redb::ReadableDatabase;
 use serde_json::{Map, Value, json};
@@ -22,36 +23,18 @@ use serde_json::{Map, Value, json};
 /// When the first event of each store came.
 const START: &str = "2024-06-03T08:00:00Z";
 
-/// A copy of a store, which goes with the test.
-struct Copy(PathBuf);
-
-impl Copy {
-    fn of(source: &Path, name: &str) -> Self {
-        let name = format!("formats-{name}-{}.redb", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_file(&path);
-        fs::copy(source, &path).expect("a copy");
-        Self(path)
-    }
-
-    fn old(name: &str, test: &str) -> Self {
-        Self::of(&data(&format!("{name}.redb")), &format!("{name}-{test}"))
-    }
-
-    /// The format that the store says it has.
-    fn format(&self) -> u32 {
-        let db = redb::Database::open(&self.0).expect("a file of redb");
-        let table: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("limitry");
-        let row = db.begin_read().expect("reads").open_table(table).expect("a table");
-        let row = row.get(0).expect("reads").expect("the row that names it");
-        u32::from_le_bytes(row.value()[8..12].try_into().expect("four bytes"))
-    }
+/// A copy of a store of the old format.
+fn old(name: &str) -> StoreFile {
+    StoreFile::copy_of(&data(&format!("{name}.redb")), name)
 }
 
-impl Drop for Copy {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
+/// The format that the store says it has.
+fn format_of(file: &StoreFile) -> u32 {
+    let db = redb::Database::open(&file.path).expect("a file of redb");
+    let table: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("limitry");
+    let row = db.begin_read().expect("reads").open_table(table).expect("a table");
+    let row = row.get(0).expect("reads").expect("the row that names it");
+    u32::from_le_bytes(row.value()[8..12].try_into().expect("four bytes"))
 }
 
 fn data(name: &str) -> PathBuf {
@@ -75,8 +58,8 @@ fn rules(name: &str) -> RuleSet {
     rules
 }
 
-fn open(file: &Copy, name: &str, now: Timestamp) -> Engine {
-    let store = Durable::open(&file.0).expect("it opens");
+fn open(file: &StoreFile, name: &str, now: Timestamp) -> Engine {
+    let store = file.store();
     Engine::builder()
         .clock(ManualClock::new(now))
         .rule_set(rules(name))
@@ -219,26 +202,24 @@ fn assert_answers_as(name: &str, context: &str, engine: &Engine, said: &Value) {
 #[test]
 fn a_store_of_format_1_goes_on_and_is_one_of_format_2() {
     for name in ["closed", "crashed", "killed"] {
-        let (said, file) = (said(name), Copy::old(name, "goes-on"));
+        let (said, file) = (said(name), old(name));
         let now: Timestamp = said["now"].as_str().expect("a time").parse().expect("a time");
-        assert_eq!(file.format(), 1, "{name}");
+        assert_eq!(format_of(&file), 1, "{name}");
         let engine = open(&file, name, now);
         assert_answers_as(name, "opened", &engine, &said);
         engine.verify(|_| {}).expect("it is whole");
         // As a crash would leave it now.
-        let crashed = Copy::of(&file.0, &format!("{name}-converted"));
+        let crashed = StoreFile::copy_of(&file.path, name);
         engine.close().expect("it closes");
         drop(engine);
         for (file, context) in [(&file, "closed"), (&crashed, "crashed")] {
-            assert_eq!(file.format(), 2, "{name}, {context}");
+            assert_eq!(format_of(file), 2, "{name}, {context}");
             let engine = open(file, name, now);
             assert_answers_as(name, context, &engine, &said);
             engine.verify(|_| {}).expect("it is whole");
-            let backup = PathBuf::from(format!("{}.copy", file.0.display()));
-            let _ = fs::remove_file(&backup);
-            engine.backup(&backup, |_| {}).expect("a copy");
-            let backup = Copy(backup);
-            assert_eq!(backup.format(), 2, "{name}, {context}");
+            let backup = StoreFile::new(name);
+            engine.backup(&backup.path, |_| {}).expect("a copy");
+            assert_eq!(format_of(&backup), 2, "{name}, {context}");
             assert_answers_as(name, "copied", &open(&backup, name, now), &said);
         }
     }
@@ -247,7 +228,7 @@ fn a_store_of_format_1_goes_on_and_is_one_of_format_2() {
 #[test]
 fn records_of_both_formats_follow_each_other() {
     for name in ["closed", "crashed", "killed"] {
-        let (said, file) = (said(name), Copy::old(name, "both"));
+        let (said, file) = (said(name), old(name));
         let now: Timestamp = said["now"].as_str().expect("a time").parse().expect("a time");
         let engine = open(&file, name, now);
         for number in 0..60 {
@@ -255,7 +236,7 @@ fn records_of_both_formats_follow_each_other() {
             let _ = engine.track(&event.idempotency_key(format!("new-{number}"))).expect("answers");
         }
         engine.flush().expect("it is on disk");
-        let crashed = Copy::of(&file.0, &format!("{name}-both-crashed"));
+        let crashed = StoreFile::copy_of(&file.path, name);
         let again = open(&crashed, name, now);
         for (key, probe) in probes() {
             let both = [&engine, &again].map(|engine| {
@@ -275,7 +256,7 @@ fn records_of_both_formats_follow_each_other() {
 #[test]
 fn keys_of_format_1_are_those_of_their_customers() {
     for name in ["closed", "crashed", "killed"] {
-        let (said, file) = (said(name), Copy::old(name, "keys"));
+        let (said, file) = (said(name), old(name));
         let now: Timestamp = said["now"].as_str().expect("a time").parse().expect("a time");
         let replays = said["replays"].as_array().expect("a list");
         assert!(replays.len() > 2, "{name}");
@@ -305,7 +286,7 @@ fn keys_of_format_1_are_those_of_their_customers() {
 
 #[test]
 fn amounts_that_no_sum_can_hold_are_their_customers_alone() {
-    let (said, file) = (said("amounts"), Copy::old("amounts", "open"));
+    let (said, file) = (said("amounts"), old("amounts"));
     let bolt = UsageQuery::all_time().filter("customer_id", "bolt");
     for life in 0..2 {
         let engine = open(&file, "amounts", START.parse().expect("a time"));
@@ -326,7 +307,7 @@ fn amounts_that_no_sum_can_hold_are_their_customers_alone() {
         assert_eq!(marked, [(Some("acme"), 1), (Some("bolt"), 0)], "{life}");
         engine.close().expect("it closes");
         drop(engine);
-        assert_eq!(file.format(), 2);
+        assert_eq!(format_of(&file), 2);
     }
 }
 
@@ -335,7 +316,7 @@ fn amounts_that_no_sum_can_hold_are_their_customers_alone() {
 #[test]
 fn hours_of_format_1_go_on_as_they_are() {
     for name in ["closed", "crashed", "killed"] {
-        let (said, file) = (said(name), Copy::old(name, "hours"));
+        let (said, file) = (said(name), old(name));
         let now: Timestamp = said["now"].as_str().expect("a time").parse().expect("a time");
         for life in 0..3 {
             let engine = open(&file, name, now);
@@ -397,7 +378,7 @@ fn shapes() -> Vec<(&'static str, Value, Value)> {
 /// Events beyond the bounds of today are shown and exported, and an import tells them by number.
 #[test]
 fn events_of_any_shape_are_still_there() {
-    let (said, file) = (said("shapes"), Copy::old("shapes", "open"));
+    let (said, file) = (said("shapes"), old("shapes"));
     for _ in 0..2 {
         let engine = open(&file, "shapes", START.parse().expect("a time"));
         let mut found = engine.events().newest(10);
@@ -428,5 +409,5 @@ fn events_of_any_shape_are_still_there() {
         assert_eq!((report.count, skipped.len()), (3, 3));
         engine.close().expect("it closes");
     }
-    assert_eq!(file.format(), 2);
+    assert_eq!(format_of(&file), 2);
 }

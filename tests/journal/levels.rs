@@ -1,32 +1,31 @@
 //! Goal: each durability level keeps its word, and what a store does to its engine is what was
-//! chosen: a full queue makes calls wait, a failing store makes the engine refuse or go on in
-//! memory, a closed one takes nothing, and none of them makes a call hang or count twice.
+//! chosen: a failing store makes the engine refuse or go on in memory, a closed one takes nothing,
+//! and neither makes a call hang or count twice.
 //!
-//! Method: engines on a medium in memory that remembers what was synced, fails on purpose, or
-//! holds a sync back until it is told to go on.
+//! Method: engines on a medium in memory that remembers what was synced, and fails on purpose.
 
+use super::queue::Held;
+use crate::support::files::Folder;
+use crate::support::medium::{Fault, Medium, Unsynced};
+use limitry::{
+    BadLines, BatchError, Clock, Decision, Durability, Durable, Engine, EngineBuilder, Event,
+    EventQuery, ManualClock, Metric, OnFailure, Period, Quota, RateLimit, RulesError, StoreError,
+    Timestamp, TrackError, Window,
+};
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak, mpsc};
+use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use limitry::{
-    BadLines, BatchError, BuildError, Clock, Decision, Durability, Durable, Engine, EngineBuilder,
-    Event, EventQuery, ManualClock, Meter, Metric, OnFailure, Period, Quota, RateLimit,
-    RateLimitUpdate, Recording, RulesError, Storage, StoreError, Timestamp, TrackError, Window,
-};
-
-use crate::support::medium::{Fault, Medium, Unsynced};
-
 const HOUR: Duration = Duration::from_secs(3_600);
 
-fn clock() -> ManualClock {
+pub(crate) fn clock() -> ManualClock {
     ManualClock::new("2024-01-15T10:30:00Z".parse().expect("a time"))
 }
 
-fn builder() -> EngineBuilder {
+pub(crate) fn builder() -> EngineBuilder {
     Engine::builder()
         .clock(clock())
         .rate_limit(RateLimit::new("calls", 1_000, Window::Hour).per("customer_id"))
@@ -34,28 +33,28 @@ fn builder() -> EngineBuilder {
 }
 
 /// A store whose commits come when somebody asks.
-fn idle(medium: &Medium) -> Durable {
+pub(crate) fn idle(medium: &Medium) -> Durable {
     Durable::open_on(medium.clone()).expect("a store").max_delay(HOUR)
 }
 
-fn open(store: Durable) -> Engine {
+pub(crate) fn open(store: Durable) -> Engine {
     builder().durable(store).build().expect("a store that opens")
 }
 
-fn call(key: &str) -> Event<'_> {
+pub(crate) fn call(key: &str) -> Event<'_> {
     Event::new("cust_1", "model_call").total_tokens(10).idempotency_key(key)
 }
 
-fn keys(engine: &Engine) -> usize {
+pub(crate) fn keys(engine: &Engine) -> usize {
     engine.events().len()
 }
 
 /// What an engine finds after the machine was switched off.
-fn after_crash(medium: &Medium) -> Engine {
+pub(crate) fn after_crash(medium: &Medium) -> Engine {
     open(idle(&medium.after_crash(Unsynced::Lost)))
 }
 
-fn used(engine: &Engine) -> u64 {
+pub(crate) fn used(engine: &Engine) -> u64 {
     let standing = engine.standing(&Event::new("cust_1", "model_call")).expect("valid");
     standing.quotas().next().map_or(0, |quota| quota.used.to_u64_ceil())
 }
@@ -162,7 +161,7 @@ impl Wake for Telling {
 
 #[test]
 fn a_waker_that_panics_is_nobody_elses_loss() {
-    let held = Held { medium: Medium::new(), gate: Arc::default() };
+    let held = Held::new();
     let engine = open(Durable::open_on(held.clone()).expect("a store").max_delay(HOUR));
     engine.flush().expect("a working store");
     held.hold(true);
@@ -348,111 +347,6 @@ fn a_batch_that_an_engine_is_closed_under_is_not_said_to_be_recorded() {
     }
 }
 
-/// Holds syncs back.
-#[derive(Clone, Debug)]
-struct Held {
-    medium: Medium,
-    gate: Arc<(Mutex<bool>, Condvar)>,
-}
-
-impl Held {
-    fn hold(&self, closed: bool) {
-        *self.gate.0.lock().unwrap_or_else(PoisonError::into_inner) = closed;
-        self.gate.1.notify_all();
-    }
-}
-
-impl Storage for Held {
-    fn len(&self) -> io::Result<u64> {
-        Storage::len(&self.medium)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.medium.read(offset, out)
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.medium.write(offset, data)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.medium.set_len(len)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let guard = self.gate.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.gate.1.wait_while(guard, |closed| *closed));
-        self.medium.sync()
-    }
-}
-
-/// The most that waited of what `figure` says, while threads put in more than there is room for.
-fn most_waiting(
-    limit: impl FnOnce(Durable) -> Durable,
-    room: usize,
-    figure: impl Fn(&Engine) -> usize,
-) -> usize {
-    let held = Held { medium: Medium::new(), gate: Arc::default() };
-    let store = Durable::open_on(held.clone()).expect("a store");
-    let engine = open(limit(store).max_batch(8).max_delay(Duration::ZERO));
-    engine.flush().expect("a working store");
-    held.hold(true);
-    let high = std::thread::scope(|scope| {
-        for thread in 0..CALLERS {
-            let engine = &engine;
-            scope.spawn(move || {
-                for number in 0..50 {
-                    let event = Event::new("cust_1", "model_call").total_tokens(1);
-                    let key = format!("{thread} {number}");
-                    let _ = engine.track(&event.idempotency_key(key.as_str())).expect("allowed");
-                }
-            });
-        }
-        // All threads come to wait: the queue holds what it is for, and a record for each.
-        let mut high = 0;
-        while high < room {
-            high = figure(&engine);
-            std::thread::yield_now();
-        }
-        for _ in 0..1_000 {
-            high = high.max(figure(&engine));
-            std::thread::yield_now();
-        }
-        held.hold(false);
-        high
-    });
-    engine.flush().expect("a working store");
-    assert_eq!((keys(&engine), engine.health().waiting), (4 * 50, 0));
-    assert_eq!(engine.health().waiting_bytes, 0);
-    assert_eq!(keys(&after_crash(&held.medium)), 200);
-    high
-}
-
-const CALLERS: usize = 4;
-
-#[test]
-fn a_full_queue_makes_calls_wait_and_does_not_grow() {
-    let high = most_waiting(|it| it.max_waiting(16), 16, |engine| engine.health().waiting);
-    assert!(high <= 16 + CALLERS, "{high} waited");
-    let bytes = |engine: &Engine| engine.health().waiting_bytes;
-    let high = most_waiting(|it| it.max_waiting_bytes(2_000), 2_000, bytes);
-    // A record of these has some 60 bytes.
-    assert!(high < 2_000 + CALLERS * 200, "{high} bytes waited");
-}
-
-#[test]
-fn a_queue_that_is_smaller_than_a_batch_is_written_when_it_is_full() {
-    for level in [Durability::Buffered, Durability::Memory] {
-        let medium = Medium::new();
-        let engine = open(idle(&medium).durability(level).max_waiting(3));
-        for number in 0..20 {
-            let _ = engine.track(&call(&format!("k{number}"))).expect("allowed");
-        }
-        assert!(engine.health().waiting <= 3, "{level:?}");
-        assert!(keys(&after_crash(&medium)) >= 17, "{level:?}");
-    }
-}
-
 /// How many events the store has.
 fn stored(engine: &Engine) -> u64 {
     let report = engine.export(&mut io::sink(), &EventQuery::new(), |_| ()).expect("an export");
@@ -554,7 +448,8 @@ fn an_engine_without_a_store_has_nothing_to_wait_for_and_nothing_to_copy() {
     assert_eq!(engine.verify(|_| ()).map(|report| report.records), Ok(0));
     let health = engine.health();
     assert!(health.is_good() && health.durability.is_none(), "{health:?}");
-    let path = std::env::temp_dir().join("limitry-no-backup.redb");
+    let folder = Folder::new("levels");
+    let path = folder.file("limitry-no-backup.redb");
     let why = engine.backup(&path, |_| ()).expect_err("nothing to copy");
     assert!(why.to_string().contains("limitry-no-backup.redb: is not made"), "{why}");
     assert!(!path.exists());
@@ -564,9 +459,8 @@ fn an_engine_without_a_store_has_nothing_to_wait_for_and_nothing_to_copy() {
 
 #[test]
 fn a_file_has_one_engine_at_a_time() {
-    let folder = std::env::temp_dir().join(format!("limitry-levels-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let path = folder.join("limitry.redb");
+    let folder = Folder::new("levels");
+    let path = folder.file("limitry.redb");
     let engine = open(Durable::open(&path).expect("a new store"));
     let why = Durable::open(&path).expect_err("it is open");
     assert!(matches!(why, StoreError::Locked { .. }), "{why:?}");
@@ -576,91 +470,4 @@ fn a_file_has_one_engine_at_a_time() {
     std::fs::write(&path, vec![b'x'; 10_000]).expect("a file");
     let why = Durable::open(&path).expect_err("something else");
     assert!(matches!(why, StoreError::Foreign { .. }), "{why:?}");
-    std::fs::remove_dir_all(&folder).expect("the folder");
-}
-
-#[test]
-fn what_changed_last_holds_in_the_code_or_at_run_time() {
-    let medium = Medium::new();
-    let rules = |limits: &[(&str, u64)]| {
-        let mut builder = Engine::builder().clock(clock()).meter(Meter::sum("gpu", "gpu").id("m"));
-        for (name, limit) in limits {
-            builder = builder.rate_limit(RateLimit::new(*name, *limit, Window::Hour));
-        }
-        builder.durable(idle(&medium)).build()
-    };
-    let limits = |engine: &Engine| {
-        let rules = engine.rate_limits();
-        rules.into_iter().map(|rule| (rule.name, rule.limit_value)).collect::<Vec<_>>()
-    };
-    let named = |engine: &Engine, name: &str| {
-        let mut rules = engine.rate_limits().into_iter();
-        rules.find(|rule| rule.name == name).and_then(|rule| rule.id).expect("the rule's id")
-    };
-    let text = |pairs: &[(&str, u64)]| {
-        pairs
-            .iter()
-            .map(|(name, limit)| ((*name).to_owned(), Some((*limit).into())))
-            .collect::<Vec<_>>()
-    };
-    let engine = rules(&[("a", 1), ("b", 2), ("c", 3)]).expect("new");
-    let a = named(&engine, "a");
-    engine.update_rate_limit(&a, RateLimitUpdate::new().limit(100)).expect("raised");
-    engine.remove(&named(&engine, "b")).expect("removed");
-    engine.add_rate_limit(RateLimit::new("d", 4, Window::Hour)).expect("added");
-    drop(engine);
-    // The same code: what was changed at run time stays.
-    let engine = rules(&[("a", 1), ("b", 2), ("c", 3)]).expect("opens");
-    assert_eq!(limits(&engine), text(&[("a", 100), ("c", 3), ("d", 4)]));
-    assert_eq!((named(&engine, "a"), engine.meters().len()), (a.clone(), 1));
-    drop(engine);
-    // The code says otherwise of one and drops another.
-    let engine = rules(&[("a", 7), ("b", 2), ("e", 5)]).expect("opens");
-    assert_eq!(limits(&engine), text(&[("a", 7), ("d", 4), ("e", 5)]));
-    assert_eq!(named(&engine, "a"), a);
-    drop(engine);
-    let why = rules(&[("a", u64::MAX)]).expect_err("a limit beyond all");
-    assert!(matches!(why, BuildError::Invalid(_)), "{why:?}");
-}
-
-/// A minute that the code says by its seconds is read again as a minute, and is no change of it.
-#[test]
-fn what_the_code_says_in_another_way_is_no_change() {
-    let medium = Medium::new();
-    let open = |others: u64| {
-        let minute = Window::Every(Duration::from_secs(60));
-        let limits = RateLimit::new("a", 1, minute).id("a");
-        let builder = Engine::builder().clock(clock()).rate_limit(limits);
-        let other = RateLimit::new("b", others, Window::Hour);
-        builder.rate_limit(other).durable(idle(&medium)).build().expect("a store that opens")
-    };
-    let raised = RateLimitUpdate::new().limit(100);
-    open(1).update_rate_limit("a", raised).expect("raised at run time");
-    let engine = open(2);
-    let limits: Vec<_> = engine.rate_limits().iter().filter_map(|rule| rule.limit_value).collect();
-    assert_eq!(limits, [100, 2]);
-}
-
-#[test]
-fn a_limiter_that_records_nothing_survives_too() {
-    let medium = Medium::new();
-    let open = || {
-        let builder = builder().recording(Recording::Off).durable(idle(&medium));
-        builder.build().expect("a store that opens")
-    };
-    let engine = open();
-    let first = engine.track(&call("a")).expect("allowed");
-    let _ = engine.track(&call("b")).expect("allowed");
-    assert!(first.event_id().is_none() && first.is_allowed());
-    engine.close().expect("a working store");
-    drop(engine);
-    for number in 0..3 {
-        let engine = open();
-        assert_eq!((keys(&engine), used(&engine)), (0, 20 + number * 10));
-        let again = engine.track(&call("a")).expect("known");
-        assert!(again.is_replay());
-        let texts = [&again, &first].map(|it| serde_json::to_string(it).expect("plain data"));
-        assert_eq!(texts[0], texts[1]);
-        let _ = engine.track(&call(&format!("c{number}"))).expect("allowed");
-    }
 }

@@ -13,13 +13,16 @@
 mod support;
 
 mod clock;
+mod code_rules;
 mod crash;
 #[cfg(unix)]
 mod file;
 mod formats;
+mod histories;
 #[cfg(unix)]
 mod kill;
 mod levels;
+mod queue;
 mod restarts;
 mod settings;
 mod threads;

@@ -1,24 +1,18 @@
 //! Goal: changing rules while the engine runs keeps what was used. What did not change is
 //! untouched by any reload, a raised limit helps at once, a lowered one shows zero and never
-//! underflows, no flapping mints anything, and each decision sees exactly one set of rules.
+//! underflows, and no flapping mints anything.
 //!
-//! Method: worked cases; random changes beside the oracle; and threads that decide while limits
-//! are changed together, so that a decision by two sets would show two numbers at once.
-
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::thread;
-use std::time::Duration;
+//! Method: worked cases, and random changes beside the oracle.
 
 use crate::support::oracle::{
     Act, DAY, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, Rule, SECOND, Span,
 };
 use crate::support::{Dice, Pair, cases, duration, engine, figures, rule_set, seed};
 use limitry::{
-    Algorithm, Amount, Clock, Enforcement, Engine, Event, ManualClock, Metric, Period, Quota,
-    QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RuleSet, RulesError, SyncOptions,
-    Timestamp, Window,
+    Algorithm, Amount, Enforcement, Engine, Event, ManualClock, Metric, Period, Quota, QuotaUpdate,
+    RateLimit, RateLimitUpdate, Recording, RuleSet, RulesError, SyncOptions, Timestamp, Window,
 };
+use std::time::Duration;
 
 const ALL_KINDS: [Kind; 7] = [
     Kind::Bucket { window: MINUTE, burst: None },
@@ -30,20 +24,20 @@ const ALL_KINDS: [Kind; 7] = [
     Kind::Calendar(Span::AllTime),
 ];
 
-fn act() -> Act {
+pub(crate) fn act() -> Act {
     Act::new("ann", "call")
 }
 
-fn event() -> Event<'static> {
+pub(crate) fn event() -> Event<'static> {
     Event::new("ann", "call")
 }
 
-fn allowed(engine: &Engine) -> bool {
+pub(crate) fn allowed(engine: &Engine) -> bool {
     engine.track(&event()).expect("valid").is_allowed()
 }
 
 /// How many events pass now, one after the other.
-fn drain(engine: &Engine) -> u64 {
+pub(crate) fn drain(engine: &Engine) -> u64 {
     let mut drained = 0;
     while allowed(engine) {
         drained += 1;
@@ -53,7 +47,7 @@ fn drain(engine: &Engine) -> u64 {
 }
 
 /// What the only rule says is left.
-fn remaining(engine: &Engine) -> u64 {
+pub(crate) fn remaining(engine: &Engine) -> u64 {
     let standing = engine.standing(&event()).expect("valid");
     let rate = standing.rate_limits().map(|status| status.remaining.to_u64_floor());
     rate.chain(standing.quotas().map(|status| status.remaining.to_u64_floor()))
@@ -302,122 +296,6 @@ fn a_new_rate_counts_from_the_change_on() {
     assert_eq!(remaining(&engine), 100 + 100 + 4);
 }
 
-type Interruption = Box<dyn FnOnce(&Engine) + Send>;
-
-/// A clock one of whose next readings may be followed by a long pause of its reader: time goes
-/// on, and something else happens, before the reader does anything with the reading.
-#[derive(Clone, Default)]
-struct Pausing {
-    seconds: Arc<AtomicU64>,
-    /// How many readings come before it, and what happens meanwhile.
-    pause: Arc<Mutex<Option<(u32, Interruption)>>>,
-    engine: Arc<OnceLock<Arc<Engine>>>,
-}
-
-impl Pausing {
-    fn engine(&self, rule: RateLimit) -> Arc<Engine> {
-        let builder = Engine::builder().clock(self.clone()).rate_limit(rule);
-        let engine = Arc::new(builder.build().expect("valid"));
-        self.engine.set(Arc::clone(&engine)).expect("once");
-        engine
-    }
-
-    fn pause_reader(&self, skipped: u32, then: impl FnOnce(&Engine) + Send + 'static) {
-        *self.pause.lock().expect("no panic") = Some((skipped, Box::new(then)));
-    }
-
-    fn due(&self) -> Option<Interruption> {
-        let mut pause = self.pause.lock().expect("no panic");
-        match pause.take() {
-            Some((0, then)) => Some(then),
-            Some((skipped, then)) => {
-                *pause = Some((skipped - 1, then));
-                None
-            }
-            None => None,
-        }
-    }
-
-    /// Whether nobody paused, and then nobody will.
-    fn was_not_read_enough(&self) -> bool {
-        self.pause.lock().expect("no panic").take().is_some()
-    }
-}
-
-impl Clock for Pausing {
-    fn now(&self) -> Timestamp {
-        let seconds = self.seconds.load(Ordering::SeqCst);
-        if let Some(then) = self.due() {
-            self.seconds.fetch_add(1_000, Ordering::SeqCst);
-            then(self.engine.get().expect("the engine is there"));
-        }
-        Timestamp::new(1_705_314_600 + i64::try_from(seconds).expect("small"), 0)
-    }
-
-    fn is_monotonic(&self) -> bool {
-        true
-    }
-}
-
-const KIND_CHANGES: [(Algorithm, Algorithm); 6] = [
-    (Algorithm::TokenBucket, Algorithm::TokenBucket),
-    (Algorithm::TokenBucket, Algorithm::FixedWindow),
-    (Algorithm::FixedWindow, Algorithm::SlidingWindow),
-    (Algorithm::FixedWindow, Algorithm::TokenBucket),
-    (Algorithm::SlidingWindow, Algorithm::FixedWindow),
-    (Algorithm::SlidingWindow, Algorithm::TokenBucket),
-];
-
-/// A decision by the old rules, while the change is under way, comes before it: its use counts,
-/// wherever in the change it falls, and also where it is the first use of the counter.
-#[test]
-fn a_change_comes_after_every_decision_by_the_old_rules() {
-    let mut paused = 0;
-    for (from, to) in KIND_CHANGES {
-        for used_before in [true, false] {
-            for skipped in 0..6 {
-                let clock = Pausing::default();
-                let rule = RateLimit::new("r", 3, Window::Minute).id("r").algorithm(from);
-                let engine = clock.engine(rule);
-                if used_before {
-                    assert_eq!(drain(&engine), 3);
-                }
-                clock.pause_reader(skipped, |engine| assert!(allowed(engine)));
-                let update = RateLimitUpdate::new().limit(7).algorithm(to);
-                engine.update_rate_limit("r", update).expect("valid");
-                if clock.was_not_read_enough() {
-                    continue;
-                }
-                paused += 1;
-                // Of the three of the beginning nothing is left, of the one in between all is.
-                let label = format!("{from:?} to {to:?}, {used_before}, {skipped}");
-                assert_eq!(remaining(&engine), 6, "{label}");
-            }
-        }
-    }
-    assert!(paused >= 12, "a change reads the clock: {paused}");
-}
-
-/// A decision by the new rules comes after the change, in time as well, however long ago it read
-/// the clock.
-#[test]
-fn a_decision_by_the_new_rules_comes_after_the_change() {
-    for (from, to) in KIND_CHANGES {
-        let clock = Pausing::default();
-        let rule = RateLimit::new("r", 3, Window::Minute).id("r").algorithm(from);
-        let engine = clock.engine(rule);
-        assert_eq!(drain(&engine), 3);
-        clock.pause_reader(0, move |engine| {
-            let update = RateLimitUpdate::new().limit(7).algorithm(to);
-            engine.update_rate_limit("r", update).expect("valid");
-        });
-        let decision = engine.track(&event()).expect("valid");
-        let status = decision.rate_limits().next().expect("the rule applies");
-        assert_eq!(status.limit, Some(7.into()), "{from:?} to {to:?}: it sees the new rules");
-        assert_eq!(status.remaining, 6, "{from:?} to {to:?}: the old use is long over");
-    }
-}
-
 /// A counter that nobody touched through many changes is right all the same.
 #[test]
 fn a_counter_that_slept_through_many_changes_is_exact() {
@@ -591,219 +469,6 @@ fn a_policy_falls_back_when_the_specific_rule_goes() {
     assert_eq!(drain(&engine), 0);
 }
 
-fn names(changes: &[String]) -> Vec<&str> {
-    changes.iter().map(String::as_str).collect()
-}
-
-fn three() -> RuleSet {
-    RuleSet::new()
-        .rate_limit(RateLimit::new("kept", 10, Window::Minute).per("customer_id"))
-        .quota(Quota::new("changed", Metric::TotalEvents, 20, Period::Day))
-        .quota(Quota::new("dropped", Metric::TotalEvents, 30, Period::Day))
-}
-
-fn next() -> RuleSet {
-    RuleSet::new()
-        .rate_limit(RateLimit::new("kept", 10, Window::Minute).per("customer_id"))
-        .rate_limit(RateLimit::new("new", 7, Window::Hour))
-        .quota(Quota::new("changed", Metric::TotalEvents, 25, Period::Day))
-}
-
-#[test]
-fn a_preview_says_what_would_change_and_writes_nothing() {
-    let (engine, _clock) = engine(|builder| builder.rule_set(three()));
-    for _ in 0..6 {
-        assert!(allowed(&engine));
-    }
-    let before = (engine.rule_set(), figures(&engine, &act()));
-    let preview = engine.sync(next(), SyncOptions::preview()).expect("valid");
-    assert!(preview.preview);
-    assert_eq!((engine.rule_set(), figures(&engine, &act())), before);
-    let report = engine.sync(next(), SyncOptions::apply()).expect("valid");
-    assert!(!report.preview);
-    for report in [&preview, &report] {
-        assert_eq!(names(&report.created), ["new"]);
-        assert_eq!(names(&report.removed), ["dropped"]);
-        assert_eq!(names(&report.unchanged), ["kept"]);
-        let updated: Vec<&str> = report.updated.iter().map(|change| &*change.name).collect();
-        assert_eq!(updated, ["changed"]);
-        let fields = &report.updated[0].fields;
-        assert_eq!(fields.len(), 1, "{fields:?}");
-        assert_eq!(
-            (&fields["limitValue"].from, &fields["limitValue"].to),
-            (&20.into(), &25.into())
-        );
-    }
-    // A second time there is nothing to do.
-    let again = engine.sync(next(), SyncOptions::apply()).expect("valid");
-    assert_eq!(again.unchanged.len(), 3);
-    assert!(again.created.is_empty() && again.updated.is_empty() && again.removed.is_empty());
-}
-
-#[test]
-fn a_sync_keeps_ids_and_use_and_ends_what_it_drops() {
-    let (engine, _clock) = engine(|builder| builder.rule_set(three()));
-    for _ in 0..6 {
-        assert!(allowed(&engine));
-    }
-    let ids = |engine: &Engine| {
-        let set = engine.rule_set();
-        let rates = set.rate_limits.into_iter().map(|rule| (rule.name, rule.id));
-        rates.chain(set.quotas.into_iter().map(|rule| (rule.name, rule.id))).collect::<Vec<_>>()
-    };
-    let before = ids(&engine);
-    engine.sync(next(), SyncOptions::apply()).expect("valid");
-    let after = ids(&engine);
-    assert!(after.iter().all(|(_, id)| id.is_some()), "{after:?}");
-    for name in ["kept", "changed"] {
-        let of = |ids: &[(String, Option<String>)]| {
-            ids.iter().find(|(known, _)| known == name).map(|(_, id)| id.clone())
-        };
-        assert_eq!(of(&before), of(&after), "{name}");
-    }
-    let standing = engine.standing(&event()).expect("valid");
-    let left: Vec<(&str, u64)> = standing
-        .rate_limits()
-        .map(|status| (status.name, status.remaining.to_u64_floor()))
-        .collect();
-    assert_eq!(left, [("kept", 4), ("new", 7)]);
-    let left: Vec<(&str, u64)> =
-        standing.quotas().map(|status| (status.name, status.remaining.to_u64_floor())).collect();
-    assert_eq!(left, [("changed", 19)]);
-}
-
-/// A rule without an id has the one that its name makes; equal names are numbered.
-#[test]
-fn ids_are_the_same_over_starts_and_stay_when_a_rule_is_renamed() {
-    let rules = || {
-        RuleSet::new()
-            .rate_limit(RateLimit::new("API rate limit", 10, Window::Minute))
-            .rate_limit(RateLimit::new("API rate limit", 20, Window::Hour))
-            .quota(Quota::new("API rate limit", Metric::TotalEvents, 30, Period::Day))
-    };
-    let ids = |engine: &Engine| {
-        let rates = engine.rate_limits().into_iter().map(|rule| rule.id);
-        rates.chain(engine.quotas().into_iter().map(|rule| rule.id)).flatten().collect::<Vec<_>>()
-    };
-    let expected = ["rl_api_rate_limit", "rl_api_rate_limit_2", "qta_api_rate_limit"];
-    for _ in 0..2 {
-        let (engine, _clock) = engine(|builder| builder.rule_set(rules()));
-        assert_eq!(ids(&engine), expected);
-        let update = RateLimitUpdate::new().name("renamed");
-        engine.update_rate_limit("rl_api_rate_limit", update).expect("valid");
-        assert_eq!(ids(&engine), expected);
-        let added = engine
-            .add_rate_limit(RateLimit::new("API rate limit", 10, Window::Minute))
-            .expect("valid");
-        assert_eq!(added.id.as_deref(), Some("rl_api_rate_limit_3"));
-    }
-}
-
-/// By id where the list gives one: a renamed rule is an update and keeps what was used.
-#[test]
-fn a_sync_goes_by_ids_and_says_what_was_renamed_and_renumbered() {
-    let (engine, _clock) = engine(|builder| builder.rule_set(three()));
-    for _ in 0..6 {
-        assert!(allowed(&engine));
-    }
-    let rename = || {
-        let mut set = three();
-        set.rate_limits[0] = set.rate_limits[0].clone().id("rl_kept");
-        set.rate_limits[0].name = "renamed".to_owned();
-        set.quotas[0] = set.quotas[0].clone().id("qta_own");
-        set
-    };
-    for options in [SyncOptions::preview(), SyncOptions::apply()] {
-        let report = engine.sync(rename(), options).expect("valid");
-        assert_eq!(names(&report.unchanged), ["dropped"]);
-        assert!(report.created.is_empty() && report.removed.is_empty(), "{report:?}");
-        let said: Vec<_> = report
-            .updated
-            .iter()
-            .map(|change| {
-                let (field, values) = change.fields.first_key_value().expect("one differs");
-                (&*change.name, &**field, values.from.as_str(), values.to.as_str())
-            })
-            .collect();
-        let expected = [
-            ("renamed", "name", Some("kept"), Some("renamed")),
-            ("changed", "id", Some("qta_changed"), Some("qta_own")),
-        ];
-        assert_eq!(said, expected);
-    }
-    let again = engine.sync(rename(), SyncOptions::apply()).expect("valid");
-    assert_eq!(again.unchanged.len(), 3, "{again:?}");
-    let standing = engine.standing(&event()).expect("valid");
-    let left: Vec<_> =
-        standing.rate_limits().map(|status| (status.id.to_owned(), status.remaining)).collect();
-    assert_eq!(left.len(), 1);
-    assert!(left[0].0 == "rl_kept" && left[0].1 == 4, "{left:?}");
-    let left: Vec<_> = standing.quotas().map(|status| status.id.to_owned()).collect();
-    assert_eq!(left, ["qta_own", "qta_dropped"]);
-    assert!(standing.quotas().all(|status| status.used.to_u64_ceil() == 6));
-}
-
-#[test]
-fn a_sync_says_where_it_cannot_tell_which_rule_is_meant() {
-    let same = || RateLimit::new("same", 10, Window::Minute);
-    let (engine, _clock) =
-        engine(|builder| builder.rate_limit(same().id("a")).rate_limit(same().id("b")));
-    let sync = |rules: &[RateLimit]| {
-        let set = rules.iter().cloned().fold(RuleSet::new(), RuleSet::rate_limit);
-        engine.sync(set, SyncOptions::preview()).map_err(|why| why.to_string())
-    };
-    for (rules, expected) in [
-        (vec![same()], "name: stands 2 times in the engine: give the id of the one meant"),
-        (vec![same(), same()], "name: stands 2 times in the list without an id"),
-        (
-            vec![same().id("a"), same().id("a")],
-            "id: \"a\" is the id of another one of the list, too",
-        ),
-    ] {
-        assert_eq!(sync(&rules), Err(format!("rate limit \"same\": {expected}")));
-    }
-    // With ids equal names are no matter, and one is left for the rule without an id.
-    assert_eq!(sync(&[same().id("b"), same().id("a")]).expect("valid").unchanged.len(), 2);
-    assert_eq!(sync(&[same().id("b"), same()]).expect("valid").unchanged.len(), 2);
-}
-
-#[test]
-fn a_sync_can_leave_what_the_list_does_not_name() {
-    let (engine, _clock) = engine(|builder| builder.rule_set(three()));
-    let options = SyncOptions::apply().keep_missing();
-    let report = engine.sync(next(), options).expect("valid");
-    assert!(report.removed.is_empty());
-    assert_eq!(engine.quotas().len(), 2);
-    assert_eq!(engine.rate_limits().len(), 2);
-}
-
-/// Rules that are not valid change nothing, and all that is wrong is told at once.
-#[test]
-fn a_sync_of_bad_rules_changes_nothing() {
-    let (engine, _clock) = engine(|builder| builder.rule_set(three()));
-    let before = engine.rule_set();
-    let bad = next()
-        .quota(Quota::new("below", Metric::TotalEvents, -1, Period::Day))
-        .quota(Quota::new("", Metric::TotalEvents, 5, Period::Day))
-        .rate_limit(
-            RateLimit::new("burst", 5, Window::Second).algorithm(Algorithm::FixedWindow).burst(9),
-        );
-    for options in [SyncOptions::apply(), SyncOptions::preview()] {
-        let error = engine.sync(bad.clone(), options).expect_err("three rules are bad");
-        let RulesError::Invalid(problems) = &error else { panic!("{error}") };
-        let fields: Vec<&str> =
-            problems.problems().iter().map(|problem| problem.field.as_str()).collect();
-        for field in ["limitValue", "name", "burst"] {
-            assert!(fields.contains(&field), "{field}: {error}");
-        }
-        assert_eq!(engine.rule_set(), before);
-    }
-    let twice = next().quota(Quota::new("changed", Metric::TotalEvents, 26, Period::Day));
-    let error = engine.sync(twice, SyncOptions::apply()).expect_err("a name stands twice");
-    assert!(error.to_string().contains("changed"), "{error}");
-    assert_eq!(engine.rule_set(), before);
-}
-
 #[test]
 fn bad_changes_change_nothing() {
     let (engine, _clock) = engine(|builder| {
@@ -834,68 +499,6 @@ fn bad_changes_change_nothing() {
         assert!(matches!(result, Err(RulesError::NotFound { .. })), "{result:?}");
     }
     assert_eq!((engine.rule_set(), figures(&engine, &act())), before);
-}
-
-/// Two rules always change together, by one sync, so their limits are one version's: a decision
-/// by two sets of rules would show two versions.
-#[test]
-fn a_decision_sees_one_set_of_rules() {
-    let version = |version: u64| {
-        RuleSet::new()
-            .rate_limit(RateLimit::new("r", 1_000_000 + version, Window::Hour).per("customer_id"))
-            .rate_limit(
-                RateLimit::new("s", 1_000_000 + version, Window::Hour)
-                    .algorithm(Algorithm::SlidingWindow)
-                    .per("team"),
-            )
-            .quota(
-                Quota::new("q", Metric::TotalEvents, 1_000_000 + version, Period::Day).per("team"),
-            )
-    };
-    let (engine, _clock) = engine(|builder| builder.rule_set(version(0)));
-    let (over, decided) = (AtomicBool::new(false), AtomicU64::new(0));
-    let last = thread::scope(|scope| {
-        for thread in 0..3 {
-            let (engine, over, decided) = (&engine, &over, &decided);
-            scope.spawn(move || {
-                let customer = format!("customer {thread}");
-                let mut newest = None;
-                while !over.load(Ordering::Relaxed) {
-                    let event = Event::new(customer.as_str(), "call").property("team", "red");
-                    let decision = engine.track(&event).expect("valid");
-                    let standing = engine.standing(&event).expect("valid");
-                    let rates = decision.rate_limits().map(|status| status.limit);
-                    let first: Vec<_> =
-                        rates.chain(decision.quotas().map(|status| status.limit)).collect();
-                    let rates = standing.rate_limits().map(|status| status.limit);
-                    let second: Vec<_> =
-                        rates.chain(standing.quotas().map(|status| status.limit)).collect();
-                    for limits in [first, second] {
-                        assert_eq!(limits, vec![limits[0]; 3], "two sets in one answer");
-                        assert!(limits[0] >= newest, "an older set after a newer one");
-                        newest = limits[0];
-                    }
-                    decided.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        let mut turn = 0;
-        // Long enough that each version meets decisions, and bounded by their number.
-        while decided.load(Ordering::Relaxed) < 30_000 || turn < 500 {
-            turn += 1;
-            engine.sync(version(turn), SyncOptions::apply()).expect("valid");
-        }
-        over.store(true, Ordering::Relaxed);
-        turn
-    });
-    println!("{last} versions under {} decisions", decided.load(Ordering::Relaxed));
-    let quota = engine.quotas().remove(0);
-    assert_eq!(quota.limit_value, Some(Amount::from(1_000_000 + last)));
-    // And what was used was carried through all of them.
-    let event = Event::new("x", "call").property("team", "red");
-    let standing = engine.standing(&event).expect("valid");
-    let used = standing.quotas().next().expect("the quota applies").used;
-    assert_eq!(used, decided.load(Ordering::Relaxed));
 }
 
 /// Random changes of random rules, in the middle of traffic, equal the oracle's carrying over.

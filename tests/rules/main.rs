@@ -12,5 +12,7 @@
 mod support;
 
 mod changes;
+mod changes_under_load;
 mod sets;
+mod syncs;
 mod trials;

@@ -5,6 +5,7 @@
 //! Method: tables of both sides of each limit, through every door that takes rules; for the worst
 //! case an adversary that takes all it can at the moments that hurt most.
 
+use crate::support::config;
 use std::time::Duration;
 
 use limitry::{
@@ -13,18 +14,6 @@ use limitry::{
     SyncOptions, Window,
 };
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
-
-/// So many cases, or `LIMITRY_CASES`; the seeds of failures are kept beside this file.
-fn config(cases: u32) -> ProptestConfig {
-    let given = std::env::var("LIMITRY_CASES").ok().and_then(|text| text.parse().ok());
-    let seeds = FileFailurePersistence::WithSource("proptest-regressions");
-    ProptestConfig {
-        cases: given.unwrap_or(cases),
-        failure_persistence: Some(Box::new(seeds)),
-        ..ProptestConfig::default()
-    }
-}
 
 const LARGEST: u64 = 1 << 62;
 const CENTURY: Duration = Duration::from_secs(3_155_760_000);

@@ -14,6 +14,7 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod files;
 pub mod fold;
 pub mod history;
 #[cfg(feature = "durable")]
@@ -35,6 +36,8 @@ use oracle::{
     Act, Answer, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Missing, Nanos, Oracle, Prop,
     Rule, SECOND, Seen, Span, Stood, Verdict, Wait,
 };
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::FileFailurePersistence;
 
 /// 2024-01-15T10:30:00Z, a Monday.
 pub const START: Nanos = 1_705_314_600 * SECOND;
@@ -90,6 +93,16 @@ pub fn cases(default: u32) -> u32 {
     given.map_or(default, |text| {
         text.parse().unwrap_or_else(|_| panic!("LIMITRY_CASES={text} is not a number"))
     })
+}
+
+/// How proptest runs: [`cases`], with the seeds of failures kept beside the file of the test.
+pub fn config(default: u32) -> ProptestConfig {
+    let seeds = FileFailurePersistence::WithSource("proptest-regressions");
+    ProptestConfig {
+        cases: cases(default),
+        failure_persistence: Some(Box::new(seeds)),
+        ..ProptestConfig::default()
+    }
 }
 
 /// Whether the long forms were asked for.

@@ -8,7 +8,13 @@
     reason = "what goes wrong in a test shall stop it at once"
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod bodies;
 mod errors;
 mod headers;
 mod no_panic;
+mod round_trips;
+mod rules;
+mod structured_fields;

@@ -7,24 +7,21 @@
 //! engine is asked at random moments, and each answer is compared with a naive fold over the
 //! events that were accepted until then. Every history runs under every configuration below.
 
-use std::collections::HashSet;
-use std::ops::Range;
+mod answers;
 
-use crate::support::fold::{
-    ALWAYS, Asked, Cut, Fact, How, Sums, breakdown, figure, series, summary,
-};
+use crate::support::fold::{ALWAYS, Asked, Fact, How};
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
 use crate::support::usage::{
-    DIMENSIONS, VALUES, covered, draw_fact, draw_pairs, event, instant, interval, meter,
-    meter_query, sums, sums_of_rows, usage_query,
+    DIMENSIONS, VALUES, covered, draw_fact, draw_pairs, event, instant, meter, meter_query,
+    usage_query,
 };
 use crate::support::{Dice, START, cases, date, duration, engine, long, seed};
-use chrono::NaiveDate;
 use chrono_tz::Tz;
 use limitry::{
     BatchEvent, Engine, EngineBuilder, Event, EventId, ManualClock, MeterUpdate, Metric, Outcome,
     Period, Quota, RateLimit, Recording, RollupOptions, Window,
 };
+use std::collections::HashSet;
 
 const ZONES: [Tz; 6] = [
     Tz::UTC,
@@ -328,219 +325,6 @@ impl<'s> History<'s> {
     fn place(&mut self) -> usize {
         let known = u64::try_from(self.gauges.len()).expect("a few");
         usize::try_from(self.dice.below(known)).expect("a few")
-    }
-}
-
-// What is asked, and what the answers must be.
-impl History<'_> {
-    fn ask(&mut self) {
-        let mut asked = self.draw_question();
-        match self.dice.below(10) {
-            0..=2 => self.ask_for_a_summary(&asked),
-            3..=5 => {
-                let by = self.dice.pick(&DIMENSIONS);
-                self.ask_for_a_breakdown(&asked, by);
-            }
-            6..=7 => {
-                let cut = self.dice.pick(&Cut::ALL);
-                asked.range = self.draw_range_for(cut);
-                let zone = self.dice.pick(&ZONES);
-                let anchor = self.dice.chance(50).then(|| self.dice.range(1, 31));
-                let anchor = anchor.and_then(|day| {
-                    NaiveDate::from_ymd_opt(2024, 1, u32::try_from(day).expect("a day"))
-                });
-                self.ask_for_a_series(&asked, cut, zone, anchor);
-            }
-            8 => self.ask_for_parts(&asked),
-            _ => self.ask_the_meters(&asked),
-        }
-    }
-
-    fn draw_question(&mut self) -> Asked {
-        let pairs = draw_pairs(&mut self.dice, self.setup.customers);
-        let (mut start, mut end) = (self.draw_instant(), self.draw_instant());
-        if start > end {
-            (start, end) = (end, start);
-        }
-        let mut range = start..end.max(start + 1);
-        match self.dice.below(10) {
-            0 => range = ALWAYS,
-            1 => range.start = ALWAYS.start,
-            2 => range.end = ALWAYS.end,
-            _ => {}
-        }
-        Asked { pairs, range }
-    }
-
-    /// An instant that is near something: an event, the edge of a bucket, now.
-    fn draw_instant(&mut self) -> Nanos {
-        let dice = &mut self.dice;
-        let mut at = if self.accepted.is_empty() || dice.chance(20) {
-            self.at
-        } else if dice.chance(50) {
-            // One of the newest.
-            let newest = self.accepted.len().saturating_sub(200);
-            dice.pick(&self.accepted[newest..]).at
-        } else {
-            dice.pick(&self.accepted).at
-        };
-        at = match dice.below(8) {
-            0 => at.div_euclid(MINUTE) * MINUTE,
-            1 | 2 => at.div_euclid(HOUR) * HOUR,
-            3 | 4 => at.div_euclid(DAY) * DAY,
-            5 => at - Nanos::from(dice.below(40)) * DAY,
-            _ => at,
-        };
-        at + dice.pick(&[-1, 0, 0, 0, 1])
-    }
-
-    /// A range of at most a few hundred buckets.
-    fn draw_range_for(&mut self, cut: Cut) -> Range<Nanos> {
-        let most = match cut {
-            Cut::Minute => 8 * HOUR,
-            Cut::Hour => 12 * DAY,
-            Cut::Day => 60 * DAY,
-            Cut::Week | Cut::Month => 150 * DAY,
-        };
-        let most = u64::try_from(most).expect("some months");
-        let length = match self.dice.below(3) {
-            0 => self.dice.below(100),
-            _ => self.dice.below(most),
-        };
-        let end = self.draw_instant() + Nanos::from(self.dice.below(100_000_000_000));
-        end - Nanos::from(length) - 1..end
-    }
-
-    /// Checks what an answer says that it covers, and returns it.
-    fn covered(&mut self, asked: &Asked, by: Option<&str>, covers: &limitry::Coverage) -> Asked {
-        let range = covered(covers);
-        let what = format!("{}: {asked:?} by {by:?} covers {range:?}", self.setup.name);
-        assert_eq!(covers.is_complete, range == asked.range, "{what}");
-        assert!(range.start >= asked.range.start && range.end <= asked.range.end, "{what}");
-        assert!(covers.is_complete || !self.knows_all(asked, by), "{what}");
-        let known = asked.during(range);
-        if self.accepted.iter().any(|fact| known.has(fact)) {
-            *(if covers.is_complete { &mut self.complete } else { &mut self.partial }) += 1;
-        }
-        known
-    }
-
-    /// Whether the engine has what it needs to know all that is asked for.
-    fn knows_all(&self, asked: &Asked, by: Option<&str>) -> bool {
-        let is_hour = |at: Nanos| at == ALWAYS.start || at == ALWAYS.end || at % HOUR == 0;
-        self.floor().is_none_or(|gone| gone < asked.range.start)
-            || self.setup.sums_up(asked, by)
-                && is_hour(asked.range.start)
-                && is_hour(asked.range.end)
-    }
-
-    /// The latest instant of the events that the log has dropped.
-    fn floor(&self) -> Option<Nanos> {
-        let gone = self.accepted.len() - self.engine.events().len();
-        self.accepted[..gone].iter().map(|fact| fact.at).max()
-    }
-
-    fn ask_for_a_summary(&mut self, asked: &Asked) {
-        let query = usage_query(asked, Tz::UTC, None);
-        let answer = self.engine.usage().summary(&query).expect("a good question");
-        let known = self.covered(asked, None, &answer.covers);
-        let expected = summary(&self.accepted, &known);
-        assert_eq!(sums(&answer.totals), expected, "{}: {asked:?}", self.setup.name);
-    }
-
-    fn ask_for_a_breakdown(&mut self, asked: &Asked, by: &str) {
-        let query = usage_query(asked, Tz::UTC, None);
-        let answer = self.engine.usage().breakdown(&query, by).expect("a good question");
-        let known = self.covered(asked, Some(by), &answer.covers);
-        let what = format!("{}: {known:?} by {by}: {answer:?}", self.setup.name);
-        let expected = breakdown(&self.accepted, &known, by);
-        assert_eq!(sums_of_rows(&answer), Sums::of_all(expected.values()), "{what}");
-        let order = |a: &limitry::BreakdownRow, b: &limitry::BreakdownRow| {
-            let by_events = b.totals.total_events.cmp(&a.totals.total_events);
-            by_events.then_with(|| a.dimension.cmp(&b.dimension)).is_lt()
-        };
-        assert!(answer.rows.is_sorted_by(order), "{what}");
-        for row in &answer.rows {
-            let (row, whole) = (sums(&row.totals), &expected[&row.dimension]);
-            if answer.other.is_none() || !self.setup.forgets {
-                assert_eq!(&row, whole, "{what}");
-            } else {
-                assert!((1..=whole.events).contains(&row.events), "{what}");
-            }
-        }
-        match &answer.other {
-            None => assert_eq!(answer.rows.len(), expected.len(), "{what}"),
-            Some(other) => assert!(self.setup.has_caps && other.total_events > 0, "{what}"),
-        }
-    }
-
-    fn ask_for_a_series(&mut self, asked: &Asked, cut: Cut, zone: Tz, anchor: Option<NaiveDate>) {
-        let query = usage_query(asked, zone, anchor);
-        let answer = self.engine.usage().timeseries(&query, interval(cut)).expect("so few points");
-        let buckets = cut.buckets(zone, anchor, &asked.range);
-        let what = format!("{}: {asked:?} by {cut:?} of {zone} {anchor:?}", self.setup.name);
-        let starts: Vec<Nanos> =
-            answer.points.iter().map(|point| instant(point.timestamp)).collect();
-        let expected: Vec<Nanos> = buckets.iter().map(|bucket| bucket.start).collect();
-        assert_eq!(starts, expected, "{what}");
-        let all = answer.points.iter().all(|point| point.is_complete);
-        assert_eq!(answer.covers.is_complete, all, "{what}");
-        let covers = covered(&answer.covers);
-        let expected = series(&self.accepted, asked, &buckets);
-        for ((point, bucket), expected) in answer.points.iter().zip(&buckets).zip(&expected) {
-            let (found, what) = (sums(&point.totals), format!("{what}: {bucket:?}"));
-            let part = bucket.start.max(asked.range.start)..bucket.end.min(asked.range.end);
-            if point.is_complete {
-                assert_eq!(&found, expected, "{what}");
-            } else {
-                assert!(found.events <= expected.events, "{what}");
-                assert!(!self.knows_all(&asked.during(part.clone()), None), "{what}");
-            }
-            let is_covered = part.start < covers.end && covers.start < part.end;
-            assert!(is_covered || found == Sums::default(), "{what}: covers {covers:?}");
-        }
-    }
-
-    /// The parts of a time add up to all of it.
-    fn ask_for_parts(&mut self, asked: &Asked) {
-        let ask = |asked: &Asked| {
-            let query = usage_query(asked, Tz::UTC, None);
-            self.engine.usage().summary(&query).expect("a good question")
-        };
-        let whole = ask(asked);
-        let mut cuts: Vec<Nanos> = (0..6).map(|_| self.draw_instant()).collect();
-        cuts.retain(|at| asked.range.contains(at) && *at > asked.range.start);
-        cuts.extend([asked.range.start, asked.range.end]);
-        cuts.sort_unstable();
-        cuts.dedup();
-        let parts: Vec<_> =
-            cuts.windows(2).map(|cut| self.ask_part(&asked.during(cut[0]..cut[1]))).collect();
-        if whole.covers.is_complete && parts.iter().all(Option::is_some) {
-            let parts = Sums::of_all(parts.iter().flatten());
-            assert_eq!(parts, sums(&whole.totals), "{}: {asked:?} {cuts:?}", self.setup.name);
-        }
-    }
-
-    /// The sums of a time, where all of it is known.
-    fn ask_part(&self, asked: &Asked) -> Option<Sums> {
-        let query = usage_query(asked, Tz::UTC, None);
-        let answer = self.engine.usage().summary(&query).expect("a good question");
-        answer.covers.is_complete.then(|| sums(&answer.totals))
-    }
-
-    fn ask_the_meters(&mut self, asked: &Asked) {
-        for gauge in self.gauges.clone() {
-            let query = meter_query(asked);
-            let answer = self.engine.meter(&gauge.id).query(&query).expect("a good question");
-            let mut meant = asked.clone();
-            meant.pairs.extend(gauge.pairs.clone());
-            let known = asked.during(covered(&answer.covers));
-            let what = format!("{}: {gauge:?} {asked:?} {:?}", self.setup.name, answer.covers);
-            let is_known = self.floor().is_none_or(|gone| gone < asked.range.start);
-            assert!(answer.covers.is_complete || !is_known, "{what}");
-            let expected = figure(&self.accepted, &meant.during(known.range), gauge.how, gauge.of);
-            assert_eq!(answer.value.millionths(), expected, "{what}");
-        }
     }
 }
 

@@ -1,0 +1,296 @@
+//! What is drawn: worlds of rules, and steps that run in them.
+
+use crate::support::oracle::{
+    Act, DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Missing, Nanos, Prop, Rule,
+    SECOND, Span,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// One step. Numbers that choose among what is there are taken modulo how many there are.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Track(Act, Option<Dating>),
+    Record(Act, Option<Dating>),
+    Check(Act, Option<Dating>),
+    Standing(Act),
+    Batch(Vec<Act>),
+    /// Tracks or records an earlier event with a key again.
+    Again {
+        which: usize,
+        record: bool,
+        how: Again,
+    },
+    Forward(Nanos),
+    Backward(Nanos),
+    /// To the instant of the last refusal's retry, and so many nanoseconds beside it.
+    ToRetry(i64),
+    /// To the end of the current period, and so many nanoseconds beside it.
+    ToEnd(Span, i64),
+    Add(Rule),
+    Change(usize, Edit),
+    Remove(usize),
+    /// Reloads the rules as they are, with one changed, or dropped, or none.
+    Sync(Option<(usize, Option<Edit>)>),
+}
+
+/// In what an event differs from an earlier one with its key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Again {
+    AsItWas,
+    /// It says anew when it happened.
+    Dated(Option<Dating>),
+    /// It says the total of its tokens where the first left it to be computed, or leaves it.
+    Total,
+    /// It is another customer's.
+    OfAnother,
+    /// It costs more.
+    Costlier,
+}
+
+/// How an event is dated: from the start of the day, so that repeats have equal timestamps.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Dating {
+    FromMidnight(Nanos),
+    FromHour(Nanos),
+    Ahead(Nanos),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Edit {
+    Limit(u64),
+    Window(Nanos),
+    Burst(u64),
+    Algorithm(u8),
+    Span(Kind),
+    Enforce(Enforce),
+    Enabled(bool),
+    Name,
+    Nothing,
+}
+
+impl Edit {
+    /// The rule after the edit, or none where the edit does not apply to its kind.
+    pub(super) fn apply(&self, rule: &Rule) -> Option<Rule> {
+        let mut new = rule.clone();
+        match (self, rule.kind) {
+            // A rule that blocks has no bucket.
+            (Self::Limit(0), Kind::Bucket { burst: Some(_), .. }) => return None,
+            (Self::Burst(_), _) if rule.limit == 0 => return None,
+            (Self::Limit(limit), _) => new.limit = *limit,
+            (Self::Enforce(enforce), _) => new.enforce = *enforce,
+            (Self::Enabled(enabled), _) => new.enabled = *enabled,
+            (Self::Name, _) => new.name.push('\''),
+            (Self::Nothing, _) => {}
+            (Self::Burst(burst), Kind::Bucket { window, .. }) => {
+                new.kind = Kind::Bucket { window, burst: Some(*burst) };
+            }
+            (Self::Window(window), kind) => {
+                let window = *window;
+                new.kind = match kind {
+                    Kind::Bucket { burst, .. } => Kind::Bucket { window, burst },
+                    Kind::Fixed { .. } => Kind::Fixed { window },
+                    Kind::Sliding { .. } => Kind::Sliding { window },
+                    Kind::Rolling { .. } | Kind::Calendar(_) => return None,
+                };
+            }
+            (Self::Algorithm(to), kind) => {
+                let (Kind::Bucket { window, burst: None }
+                | Kind::Fixed { window }
+                | Kind::Sliding { window }) = kind
+                else {
+                    return None;
+                };
+                new.kind = match to % 3 {
+                    0 => Kind::Bucket { window, burst: None },
+                    1 => Kind::Fixed { window },
+                    _ => Kind::Sliding { window },
+                };
+            }
+            (Self::Span(to), Kind::Rolling { .. } | Kind::Calendar(_)) => new.kind = *to,
+            (Self::Span(_) | Self::Burst(_), _) => return None,
+        }
+        Some(new)
+    }
+}
+
+pub(super) fn window() -> impl Strategy<Value = Nanos> {
+    select(vec![SECOND, MINUTE, HOUR, 7 * SECOND, 1_500 * MILLISECOND + 7, 90 * MINUTE, 61])
+}
+
+pub(super) fn rate_kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        3 => (window(), proptest::option::of(1_u64..30))
+            .prop_map(|(window, burst)| Kind::Bucket { window, burst }),
+        2 => window().prop_map(|window| Kind::Fixed { window }),
+        2 => window().prop_map(|window| Kind::Sliding { window }),
+    ]
+}
+
+pub(super) fn quota_kind() -> impl Strategy<Value = Kind> {
+    let spans = vec![Span::Hour, Span::Day, Span::Week, Span::Month, Span::Year, Span::AllTime];
+    prop_oneof![
+        3 => select(spans).prop_map(Kind::Calendar),
+        1 => select(vec![HOUR, DAY, 10 * MINUTE, 3 * DAY + 1])
+            .prop_map(|window| Kind::Rolling { window }),
+    ]
+}
+
+pub(super) fn measure() -> impl Strategy<Value = Measure> {
+    prop_oneof![
+        4 => Just(Measure::Events),
+        2 => Just(Measure::Tokens),
+        1 => Just(Measure::Cost),
+        1 => Just(Measure::Value("images".into())),
+        1 => Just(Measure::Value("input_tokens".into())),
+    ]
+}
+
+pub(super) fn enforce() -> impl Strategy<Value = Enforce> {
+    prop_oneof![
+        4 => Just(Enforce::Hard),
+        1 => Just(Enforce::Soft),
+        1 => Just(Enforce::Shadow),
+    ]
+}
+
+pub(super) fn filter() -> impl Strategy<Value = Vec<(String, String)>> {
+    let pairs: Vec<(String, String)> =
+        [("model", "gpt"), ("customer_id", "ann"), ("team", "red"), ("event_type", "call")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+    prop_oneof![
+        3 => Just(Vec::new()),
+        2 => proptest::sample::subsequence(pairs, 1..=2),
+    ]
+}
+
+pub(super) fn per() -> impl Strategy<Value = Vec<String>> {
+    let sets = [&[][..], &["customer_id"], &["team"], &["customer_id", "team"], &["model"]];
+    let owned = sets.map(|set| set.iter().map(|&key| key.to_owned()).collect::<Vec<_>>());
+    select(owned.to_vec())
+}
+
+pub(super) fn rule() -> impl Strategy<Value = Rule> {
+    let limit = prop_oneof![9 => 1_u64..6, 6 => 5_u64..30, 3 => 50_u64..200, 1 => Just(0)];
+    let kind = prop_oneof![rate_kind(), quota_kind()];
+    let policy = proptest::option::weighted(0.25, select(vec!["one", "two"]));
+    let missing = prop_oneof![
+        16 => Just(Missing::Skip),
+        3 => select(vec!["red", "gpt", "none"]).prop_map(|value| Missing::Stated(value.into())),
+        1 => Just(Missing::Refuse),
+    ];
+    (limit, kind, measure(), filter(), per(), enforce(), policy, missing).prop_map(
+        |(limit, kind, measure, filter, per, enforce, policy, missing)| {
+            let kind = match kind {
+                Kind::Bucket { window, .. } if limit == 0 => Kind::Bucket { window, burst: None },
+                other => other,
+            };
+            // A policy is of rate limits or of quotas, not of both.
+            let policy = policy.map(|name| format!("{name} {}", kind.is_rate()));
+            Rule { measure, filter, per, enforce, policy, missing, ..Rule::new("", limit, kind) }
+        },
+    )
+}
+
+pub(super) fn act() -> impl Strategy<Value = Act> {
+    let prop = prop_oneof![
+        4 => select(vec!["red", "blue"]).prop_map(|text| Some(Prop::Text(text.into()))),
+        1 => Just(Some(Prop::Number(7))),
+        1 => Just(Some(Prop::Flag(true))),
+        2 => Just(None),
+    ];
+    let tokens = || proptest::option::of(prop_oneof![0_u64..8, 0_u64..60]);
+    let images = prop_oneof![3 => Just(None), 2 => (0_i64..4_000).prop_map(Some),
+        1 => Just(Some(500)), 1 => (-3_000_i64..0).prop_map(Some)];
+    (
+        select(vec!["ann", "bob"]),
+        select(vec!["call", "embed"]),
+        proptest::option::of(select(vec!["gpt", "claude"])),
+        prop,
+        (tokens(), tokens(), proptest::option::weighted(0.3, 0_u64..20)),
+        proptest::option::weighted(
+            0.3,
+            prop_oneof![0_i128..10_000, (0_i128..10).prop_map(|cents| cents * 1_000)],
+        ),
+        images,
+        proptest::option::weighted(0.2, select(vec!["k1", "k2", "k3"])),
+    )
+        .prop_map(|(customer, event_type, model, prop, tokens, cost, images, key)| {
+            let mut act = Act::new(customer, event_type);
+            act.model = model.map(str::to_owned);
+            act.props.extend(prop.map(|prop| ("team".to_owned(), prop)));
+            (act.input, act.output, act.total) = tokens;
+            act.cost = cost;
+            act.values.extend(images.map(|milli| ("images".to_owned(), i128::from(milli))));
+            act.key = key.map(str::to_owned);
+            act
+        })
+}
+
+pub(super) fn dating() -> impl Strategy<Value = Option<Dating>> {
+    prop_oneof![
+        5 => Just(None),
+        1 => (0_i128..30).prop_map(|hours| Some(Dating::FromMidnight(hours * HOUR))),
+        1 => select(vec![-1, 0, 1, -HOUR, -HOUR - 1, 30 * MINUTE, HOUR])
+            .prop_map(|length| Some(Dating::FromHour(length))),
+        1 => select(vec![-2 * HOUR, -MINUTE, 0, 1, MINUTE, DAY - 1, DAY, DAY + 1])
+            .prop_map(|length| Some(Dating::Ahead(length))),
+    ]
+}
+
+pub(super) fn again() -> impl Strategy<Value = Again> {
+    prop_oneof![
+        2 => Just(Again::AsItWas),
+        1 => dating().prop_map(Again::Dated),
+        1 => Just(Again::Total),
+        1 => Just(Again::OfAnother),
+        1 => Just(Again::Costlier),
+    ]
+}
+
+pub(super) fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        3 => (0_u64..30).prop_map(Edit::Limit),
+        1 => window().prop_map(Edit::Window),
+        1 => (1_u64..30).prop_map(Edit::Burst),
+        1 => (0_u8..3).prop_map(Edit::Algorithm),
+        1 => quota_kind().prop_map(Edit::Span),
+        1 => enforce().prop_map(Edit::Enforce),
+        1 => any::<bool>().prop_map(Edit::Enabled),
+        1 => Just(Edit::Name),
+        1 => Just(Edit::Nothing),
+    ]
+}
+
+pub(super) fn step() -> impl Strategy<Value = Step> {
+    let length = || {
+        prop_oneof![
+            3 => 1_i128..20 * SECOND,
+            2 => select(vec![1, MILLISECOND, SECOND, 10 * SECOND, MINUTE, 10 * MINUTE]),
+            2 => 1_i128..3 * HOUR,
+            1 => select(vec![HOUR, DAY, DAY - 1, 8 * DAY, 40 * DAY]),
+        ]
+    };
+    let span = || select(vec![Span::Hour, Span::Day, Span::Week, Span::Month, Span::Year]);
+    prop_oneof![
+        12 => (act(), dating()).prop_map(|(act, dating)| Step::Track(act, dating)),
+        2 => (act(), dating()).prop_map(|(act, dating)| Step::Record(act, dating)),
+        2 => (act(), dating()).prop_map(|(act, dating)| Step::Check(act, dating)),
+        // What an event counts is no matter to where its dimensions stand.
+        2 => act().prop_map(|act| Step::Standing(Act { values: Vec::new(), ..act })),
+        1 => vec(act(), 0..4).prop_map(Step::Batch),
+        2 => (any::<usize>(), any::<bool>(), again())
+            .prop_map(|(which, record, how)| Step::Again { which, record, how }),
+        5 => length().prop_map(Step::Forward),
+        1 => length().prop_map(Step::Backward),
+        3 => (-1_i64..=1).prop_map(Step::ToRetry),
+        1 => (span(), -1_i64..=1).prop_map(|(span, beside)| Step::ToEnd(span, beside)),
+        1 => rule().prop_map(Step::Add),
+        2 => (any::<usize>(), edit()).prop_map(|(which, edit)| Step::Change(which, edit)),
+        1 => any::<usize>().prop_map(Step::Remove),
+        1 => proptest::option::of((any::<usize>(), proptest::option::of(edit())))
+            .prop_map(Step::Sync),
+    ]
+}

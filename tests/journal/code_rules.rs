@@ -1,0 +1,95 @@
+//! Goal: what the code says of the rules, and what was changed at run time, are brought together at
+//! each start: what changed last holds.
+//!
+//! Method: engines on a medium in memory that are opened by code that says something else.
+
+use super::levels::{builder, call, clock, idle, keys, used};
+use crate::support::medium::Medium;
+use limitry::{BuildError, Engine, Meter, RateLimit, RateLimitUpdate, Recording, Window};
+use std::time::Duration;
+
+#[test]
+fn what_changed_last_holds_in_the_code_or_at_run_time() {
+    let medium = Medium::new();
+    let rules = |limits: &[(&str, u64)]| {
+        let mut builder = Engine::builder().clock(clock()).meter(Meter::sum("gpu", "gpu").id("m"));
+        for (name, limit) in limits {
+            builder = builder.rate_limit(RateLimit::new(*name, *limit, Window::Hour));
+        }
+        builder.durable(idle(&medium)).build()
+    };
+    let limits = |engine: &Engine| {
+        let rules = engine.rate_limits();
+        rules.into_iter().map(|rule| (rule.name, rule.limit_value)).collect::<Vec<_>>()
+    };
+    let named = |engine: &Engine, name: &str| {
+        let mut rules = engine.rate_limits().into_iter();
+        rules.find(|rule| rule.name == name).and_then(|rule| rule.id).expect("the rule's id")
+    };
+    let text = |pairs: &[(&str, u64)]| {
+        pairs
+            .iter()
+            .map(|(name, limit)| ((*name).to_owned(), Some((*limit).into())))
+            .collect::<Vec<_>>()
+    };
+    let engine = rules(&[("a", 1), ("b", 2), ("c", 3)]).expect("new");
+    let a = named(&engine, "a");
+    engine.update_rate_limit(&a, RateLimitUpdate::new().limit(100)).expect("raised");
+    engine.remove(&named(&engine, "b")).expect("removed");
+    engine.add_rate_limit(RateLimit::new("d", 4, Window::Hour)).expect("added");
+    drop(engine);
+    // The same code: what was changed at run time stays.
+    let engine = rules(&[("a", 1), ("b", 2), ("c", 3)]).expect("opens");
+    assert_eq!(limits(&engine), text(&[("a", 100), ("c", 3), ("d", 4)]));
+    assert_eq!((named(&engine, "a"), engine.meters().len()), (a.clone(), 1));
+    drop(engine);
+    // The code says otherwise of one and drops another.
+    let engine = rules(&[("a", 7), ("b", 2), ("e", 5)]).expect("opens");
+    assert_eq!(limits(&engine), text(&[("a", 7), ("d", 4), ("e", 5)]));
+    assert_eq!(named(&engine, "a"), a);
+    drop(engine);
+    let why = rules(&[("a", u64::MAX)]).expect_err("a limit beyond all");
+    assert!(matches!(why, BuildError::Invalid(_)), "{why:?}");
+}
+
+/// A minute that the code says by its seconds is read again as a minute, and is no change of it.
+#[test]
+fn what_the_code_says_in_another_way_is_no_change() {
+    let medium = Medium::new();
+    let open = |others: u64| {
+        let minute = Window::Every(Duration::from_secs(60));
+        let limits = RateLimit::new("a", 1, minute).id("a");
+        let builder = Engine::builder().clock(clock()).rate_limit(limits);
+        let other = RateLimit::new("b", others, Window::Hour);
+        builder.rate_limit(other).durable(idle(&medium)).build().expect("a store that opens")
+    };
+    let raised = RateLimitUpdate::new().limit(100);
+    open(1).update_rate_limit("a", raised).expect("raised at run time");
+    let engine = open(2);
+    let limits: Vec<_> = engine.rate_limits().iter().filter_map(|rule| rule.limit_value).collect();
+    assert_eq!(limits, [100, 2]);
+}
+
+#[test]
+fn a_limiter_that_records_nothing_survives_too() {
+    let medium = Medium::new();
+    let open = || {
+        let builder = builder().recording(Recording::Off).durable(idle(&medium));
+        builder.build().expect("a store that opens")
+    };
+    let engine = open();
+    let first = engine.track(&call("a")).expect("allowed");
+    let _ = engine.track(&call("b")).expect("allowed");
+    assert!(first.event_id().is_none() && first.is_allowed());
+    engine.close().expect("a working store");
+    drop(engine);
+    for number in 0..3 {
+        let engine = open();
+        assert_eq!((keys(&engine), used(&engine)), (0, 20 + number * 10));
+        let again = engine.track(&call("a")).expect("known");
+        assert!(again.is_replay());
+        let texts = [&again, &first].map(|it| serde_json::to_string(it).expect("plain data"));
+        assert_eq!(texts[0], texts[1]);
+        let _ = engine.track(&call(&format!("c{number}"))).expect("allowed");
+    }
+}

@@ -1,0 +1,336 @@
+//! What rules, events and answers are, as plain data.
+
+/// Nanoseconds since the Unix epoch, or a length of time.
+pub type Nanos = i128;
+
+/// Thousandths of a unit: every amount in these tests is a whole number of them.
+pub type Milli = i128;
+
+pub const MILLISECOND: Nanos = 1_000_000;
+
+pub const SECOND: Nanos = 1_000 * MILLISECOND;
+
+pub const MINUTE: Nanos = 60 * SECOND;
+
+pub const HOUR: Nanos = 60 * MINUTE;
+
+pub const DAY: Nanos = 24 * HOUR;
+
+/// A calendar period, in UTC, weeks from Monday.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    Hour,
+    Day,
+    Week,
+    Month,
+    Year,
+    AllTime,
+}
+
+/// How a rule counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Bucket { window: Nanos, burst: Option<u64> },
+    Fixed { window: Nanos },
+    Sliding { window: Nanos },
+    Rolling { window: Nanos },
+    Calendar(Span),
+}
+
+impl Kind {
+    pub fn is_rate(self) -> bool {
+        matches!(self, Self::Bucket { .. } | Self::Fixed { .. } | Self::Sliding { .. })
+    }
+
+    /// The kind without what may change while the counter stays as it is.
+    pub(super) fn family(self) -> Self {
+        match self {
+            Self::Bucket { window, .. } => Self::Bucket { window, burst: None },
+            other => other,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enforce {
+    Hard,
+    Soft,
+    Shadow,
+}
+
+/// What a rule counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Measure {
+    Events,
+    Tokens,
+    Cost,
+    Value(String),
+}
+
+impl Measure {
+    /// Whether it has no fractions.
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Events | Self::Tokens => true,
+            Self::Cost => false,
+            Self::Value(name) => matches!(name.as_str(), "input_tokens" | "output_tokens"),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub id: String,
+    pub name: String,
+    pub limit: u64,
+    pub kind: Kind,
+    pub measure: Measure,
+    pub filter: Vec<(String, String)>,
+    pub per: Vec<String>,
+    pub enforce: Enforce,
+    pub policy: Option<String>,
+    pub enabled: bool,
+    /// How far below empty a record may take a bucket; without a bound where none is given.
+    pub max_debt: Option<u64>,
+    pub missing: Missing,
+}
+
+/// What a rule makes of a dimension that an event lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    Skip,
+    Refuse,
+    Stated(String),
+}
+
+impl Rule {
+    pub fn new(id: &str, limit: u64, kind: Kind) -> Self {
+        Self {
+            id: id.into(),
+            name: format!("rule {id}"),
+            limit,
+            kind,
+            measure: Measure::Events,
+            filter: Vec::new(),
+            per: Vec::new(),
+            enforce: Enforce::Hard,
+            policy: None,
+            enabled: true,
+            max_debt: None,
+            missing: Missing::Skip,
+        }
+    }
+
+    pub fn measure(mut self, measure: Measure) -> Self {
+        self.measure = measure;
+        self
+    }
+
+    pub fn filter(mut self, key: &str, value: &str) -> Self {
+        self.filter.push((key.into(), value.into()));
+        self
+    }
+
+    pub fn per(mut self, key: &str) -> Self {
+        self.per.push(key.into());
+        self
+    }
+
+    pub fn enforce(mut self, enforce: Enforce) -> Self {
+        self.enforce = enforce;
+        self
+    }
+
+    pub fn policy(mut self, name: &str) -> Self {
+        self.policy = Some(name.into());
+        self
+    }
+
+    pub fn max_debt(mut self, most: u64) -> Self {
+        self.max_debt = Some(most);
+        self
+    }
+
+    pub(super) fn limit_milli(&self) -> Milli {
+        i128::from(self.limit) * 1_000
+    }
+
+    pub(super) fn debt_milli(&self) -> Option<Milli> {
+        self.max_debt.map(|most| i128::from(most) * 1_000)
+    }
+
+    pub(super) fn capacity_milli(&self) -> Milli {
+        match self.kind {
+            Kind::Bucket { burst: Some(burst), .. } => i128::from(burst) * 1_000,
+            _ => self.limit_milli(),
+        }
+    }
+}
+
+/// A property of an event: only a string is a dimension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prop {
+    Text(String),
+    Number(i64),
+    Flag(bool),
+}
+
+/// An event, as plain data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Act {
+    pub customer: String,
+    pub event_type: String,
+    pub model: Option<String>,
+    pub provider: Option<String>,
+    pub props: Vec<(String, Prop)>,
+    pub input: Option<u64>,
+    pub output: Option<u64>,
+    pub total: Option<u64>,
+    pub cost: Option<Milli>,
+    pub values: Vec<(String, Milli)>,
+    pub key: Option<String>,
+    pub stamp: Option<Nanos>,
+}
+
+impl Act {
+    pub fn new(customer: &str, event_type: &str) -> Self {
+        Self { customer: customer.into(), event_type: event_type.into(), ..Self::default() }
+    }
+
+    pub fn model(mut self, model: &str) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+
+    pub fn text(mut self, key: &str, value: &str) -> Self {
+        self.props.push((key.into(), Prop::Text(value.into())));
+        self
+    }
+
+    pub fn tokens(mut self, total: u64) -> Self {
+        self.total = Some(total);
+        self
+    }
+
+    pub fn value(mut self, name: &str, milli: Milli) -> Self {
+        self.values.push((name.into(), milli));
+        self
+    }
+
+    pub fn key(mut self, key: &str) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    pub fn stamp(mut self, stamp: Nanos) -> Self {
+        self.stamp = Some(stamp);
+        self
+    }
+
+    /// Whether this asks for the same as an earlier act with its key. A client that tries again may
+    /// say anew when it is, and may say the sum of its tokens or leave it to be made.
+    pub(super) fn is_retry_of(&self, first: &Self) -> bool {
+        let said = |act: &Self| Self { total: act.sum(), stamp: None, ..act.clone() };
+        said(self) == said(first)
+    }
+
+    /// The tokens in all, where any are said.
+    pub fn sum(&self) -> Option<u64> {
+        match (self.total, self.input, self.output) {
+            (None, None, None) => None,
+            (None, input, output) => Some(input.unwrap_or(0) + output.unwrap_or(0)),
+            (total, _, _) => total,
+        }
+    }
+
+    pub(super) fn dimension(&self, name: &str) -> Option<&str> {
+        match name {
+            "customer_id" => Some(&self.customer),
+            "event_type" => Some(&self.event_type),
+            "model" => self.model.as_deref(),
+            "provider" => self.provider.as_deref(),
+            _ => self.props.iter().find_map(|(key, value)| match value {
+                Prop::Text(text) if key == name => Some(text.as_str()),
+                _ => None,
+            }),
+        }
+    }
+
+    pub(super) fn amount(&self, measure: &Measure) -> Milli {
+        let whole = |number: Option<u64>| i128::from(number.unwrap_or(0)) * 1_000;
+        match measure {
+            Measure::Events => 1_000,
+            Measure::Tokens => whole(self.sum()),
+            Measure::Cost => self.cost.unwrap_or(0),
+            Measure::Value(name) => match name.as_str() {
+                "input_tokens" => whole(self.input),
+                "output_tokens" => whole(self.output),
+                name => self.values.iter().find(|(key, _)| key == name).map_or(0, |(_, v)| *v),
+            },
+        }
+    }
+}
+
+/// When a refused event would pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    After(Nanos),
+    Never,
+}
+
+/// What the engine said of one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    pub id: String,
+    pub name: String,
+    pub limit: u64,
+    /// Quotas only.
+    pub used: Option<Milli>,
+    pub remaining: Milli,
+    pub reset: Option<i64>,
+    pub exceeded: bool,
+}
+
+/// What a call is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go ahead: this call counted.
+    Admitted,
+    /// An earlier call with this key counted, and was told to go ahead.
+    Replayed,
+    Refused,
+}
+
+/// What the engine answered: a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub verdict: Verdict,
+    pub event_id: Option<String>,
+    pub status_code: u16,
+    pub rates: Vec<Figure>,
+    pub quotas: Vec<Figure>,
+    pub retry: Option<Wait>,
+}
+
+impl Seen {
+    pub fn is_admitted(&self) -> bool {
+        self.verdict == Verdict::Admitted
+    }
+}
+
+/// What the engine answered: where the dimensions stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stood {
+    pub allowed: bool,
+    pub rates: Vec<Figure>,
+    pub quotas: Vec<Figure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Conflict,
+    BadEvent,
+    Other,
+}
+
+pub type Answer = Result<Seen, Fault>;

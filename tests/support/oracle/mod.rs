@@ -1,0 +1,617 @@
+//! A naive and exact model of the engine, to judge it by.
+//!
+//! It knows nothing of the crate: it shares no type and no line with it. It keeps every use ever
+//! counted and decides each question by adding the history up again, in whole numbers, from the
+//! definition of the algorithm. It is slow, and simple enough to be believed.
+//!
+//! Two places of the contract leave the engine a choice: which uses a sliding window merges once
+//! there are more than it keeps apart, and how a fractional bucket is rounded when it becomes
+//! another kind of counter. There every figure is an interval from the least to the most that the
+//! contract allows, and the engine's answer has to lie inside. Everywhere else both ends are equal
+//! and the comparison is exact.
+
+mod counted;
+mod data;
+
+pub use self::counted::period;
+use self::counted::*;
+pub use self::data::*;
+use std::collections::BTreeMap;
+
+/// How far ahead of now an event may be stamped.
+const AHEAD: Nanos = DAY;
+
+#[derive(Clone, Debug)]
+struct First {
+    act: Act,
+    seen: Seen,
+    at: Nanos,
+}
+
+/// Which verb a decision came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Track,
+    Record,
+}
+
+/// The model. Clones are cheap enough for a search over histories.
+#[derive(Clone, Debug)]
+pub struct Oracle {
+    clock: Nanos,
+    /// Where the hands of the clock have been since a call began that is now judged.
+    hands: Vec<Nanos>,
+    now: Nanos,
+    /// By how much time inside the engine is ahead of the clock, which was set back so far.
+    back: Nanos,
+    late: Nanos,
+    retention: Nanos,
+    rules: Vec<Counted>,
+    /// By customer and key: nobody's key is anybody else's.
+    keys: BTreeMap<(String, String), First>,
+    recorded: Vec<String>,
+    /// Whether the engine records events at all.
+    records: bool,
+}
+
+impl Oracle {
+    pub fn new(clock: Nanos) -> Self {
+        Self {
+            clock,
+            hands: Vec::new(),
+            now: clock,
+            back: 0,
+            late: HOUR,
+            retention: DAY,
+            rules: Vec::new(),
+            keys: BTreeMap::new(),
+            recorded: Vec::new(),
+            records: true,
+        }
+    }
+
+    /// The same of an engine that records nothing.
+    pub fn without_a_record(mut self) -> Self {
+        self.records = false;
+        self
+    }
+
+    /// Moves the hands of the clock; time inside the engine moves when it next looks.
+    pub fn set_clock(&mut self, clock: Nanos) {
+        self.clock = clock;
+    }
+
+    /// Says where else the hands may have been when the call that is judged next read them, which
+    /// it does before it is settled: a wait counts from the reading.
+    pub fn may_have_read(&mut self, hands: Vec<Nanos>) {
+        self.hands = hands;
+    }
+
+    pub fn clock(&self) -> Nanos {
+        self.clock
+    }
+
+    /// Looks at the clock: time never runs back. A clock that is more than a second behind was set
+    /// back, and time goes on from where it was as the clock does; one that is less behind is
+    /// waited for.
+    pub fn look(&mut self) -> Nanos {
+        if self.clock + self.back + SECOND < self.now {
+            self.back = self.now - self.clock;
+        }
+        self.now = self.now.max(self.clock + self.back);
+        self.now
+    }
+
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().map(|counted| &counted.rule)
+    }
+
+    /// The ids of the recorded events, oldest first.
+    pub fn recorded(&self) -> &[String] {
+        &self.recorded
+    }
+
+    pub fn add(&mut self, rule: Rule) {
+        self.look();
+        self.rules.push(Counted { rule, logs: BTreeMap::new() });
+    }
+
+    pub fn remove(&mut self, id: &str) {
+        self.look();
+        self.rules.retain(|counted| counted.rule.id != id);
+    }
+
+    /// Puts `rule` in the place of the rule with its id; what was used carries over.
+    pub fn change(&mut self, rule: Rule) {
+        let now = self.look();
+        let Some(at) = self.rules.iter().position(|counted| counted.rule.id == rule.id) else {
+            panic!("the test changes a rule that is not there: {}", rule.id);
+        };
+        let old = self.rules[at].rule.clone();
+        if old.measure != rule.measure || old.per != rule.per {
+            self.rules[at].logs.clear();
+        } else if old.kind.family() != rule.kind.family() {
+            let keys: Vec<Vec<String>> = self.rules[at].logs.keys().cloned().collect();
+            for key in keys {
+                let lump = self.rules[at].lump(&key, now, &rule);
+                let mut log = vec![terms(&rule, now)];
+                log.extend(lump);
+                self.rules[at].logs.insert(key, log);
+            }
+        } else {
+            for log in self.rules[at].logs.values_mut() {
+                log.push(terms(&rule, now));
+            }
+        }
+        self.rules[at].rule = rule;
+    }
+
+    /// Judges the answer to `track` and takes it over.
+    pub fn track(&mut self, act: &Act, answer: &Answer) -> Result<(), String> {
+        self.decide(Verb::Track, true, act, answer)
+    }
+
+    /// Judges the answer to `check`, which changes nothing.
+    pub fn check(&mut self, act: &Act, answer: &Answer) -> Result<(), String> {
+        self.decide(Verb::Track, false, act, answer)
+    }
+
+    /// Judges the answer to `record` and takes it over.
+    pub fn record(&mut self, act: &Act, answer: &Answer) -> Result<(), String> {
+        self.decide(Verb::Record, true, act, answer)
+    }
+
+    /// Judges the answer to `standing`, which changes nothing.
+    pub fn standing(&mut self, act: &Act, stood: &Stood) -> Result<(), String> {
+        let now = self.look();
+        let live = self.live(act);
+        self.listed(&live, &stood.rates, &stood.quotas)?;
+        let mut full = false;
+        for &at in &live {
+            let counted = &self.rules[at];
+            let figure = find(&stood.rates, &stood.quotas, &counted.rule.id)?;
+            self.compare(at, act, figure)?;
+            let left = counted.left(&self.key(at, act), now, act.stamp.unwrap_or(now));
+            // A bucket's fraction of what is counted in wholes is no room for one; of what has
+            // fractions it may be less than this model can say.
+            let is_bucket = matches!(counted.rule.kind, Kind::Bucket { .. });
+            let is_whole = counted.rule.measure.is_whole();
+            let may = left.lo < if is_bucket && is_whole { 1_000 } else { 1 };
+            let must = match (is_bucket, is_whole) {
+                (true, true) => left.hi < 1_000,
+                (true, false) => false,
+                (false, _) => left.hi <= 0,
+            };
+            if figure.exceeded && !may || !figure.exceeded && must {
+                return Err(format!("standing: {} left {left:?}: {figure:?}", counted.rule.id));
+            }
+            full |= figure.exceeded && counted.rule.enforce == Enforce::Hard;
+        }
+        if stood.allowed == full {
+            return Err(format!("standing: allowed {} but full {full}", stood.allowed));
+        }
+        Ok(())
+    }
+
+    /// Whether every hard rule would let the event pass now, by the least use that is possible.
+    pub fn could_pass(&mut self, act: &Act) -> bool {
+        let now = self.look();
+        let stamp = act.stamp.unwrap_or(now);
+        self.live(act).into_iter().all(|at| {
+            let counted = &self.rules[at];
+            let amount = act.amount(&counted.rule.measure);
+            counted.rule.enforce != Enforce::Hard
+                || counted.fits(&self.key(at, act), now, stamp, amount, true)
+        })
+    }
+
+    fn decide(
+        &mut self,
+        verb: Verb,
+        takes: bool,
+        act: &Act,
+        answer: &Answer,
+    ) -> Result<(), String> {
+        let now = self.look();
+        if let Some(first) = self.first(act) {
+            if !act.is_retry_of(&first.act) {
+                return match answer {
+                    Err(Fault::Conflict) => Ok(()),
+                    other => Err(format!("expected a conflict, not {other:?}")),
+                };
+            }
+            let expected = Ok(Seen { verdict: Verdict::Replayed, ..first.seen.clone() });
+            return if *answer == expected {
+                Ok(())
+            } else {
+                Err(format!("expected the replay {expected:?}\n not {answer:?}"))
+            };
+        }
+        let live = self.live(act);
+        if let Some(reason) = self.bad(verb, act, &live) {
+            return match answer {
+                Err(Fault::BadEvent) => Ok(()),
+                other => Err(format!("expected a bad event ({reason}), not {other:?}")),
+            };
+        }
+        let seen = match answer {
+            Ok(seen) => seen,
+            Err(fault) => return Err(format!("expected a decision, not {fault:?}")),
+        };
+        self.shape(verb, takes, seen)?;
+        let skipped = self.skipped(verb, act, &live);
+        let counted: Vec<usize> = live.iter().copied().filter(|at| !skipped.contains(at)).collect();
+        self.listed(&live, &seen.rates, &seen.quotas)?;
+        let refused = self.verdicts(act, &counted, seen)?;
+        let allowed = verb == Verb::Record || !refused;
+        if seen.is_admitted() != allowed {
+            return Err(format!("{:?} where the rules say allowed: {allowed}", seen.verdict));
+        }
+        let mut after = self.clone();
+        if allowed {
+            after.take(verb, act, &counted, seen)?;
+            let beaten = self.beaten(act);
+            let skipped = self.skipped(verb, act, &beaten);
+            after.take_beaten(verb, act, beaten.iter().filter(|at| !skipped.contains(at)));
+        } else {
+            self.compare_retry(act, &counted, seen.retry)?;
+        }
+        for &at in &counted {
+            let figure = find(&seen.rates, &seen.quotas, &self.rules[at].rule.id)?;
+            after.compare(at, act, figure)?;
+        }
+        if takes && allowed {
+            after.recorded.extend(seen.event_id.clone());
+            if let Some(key) = &act.key {
+                let first = First { act: act.clone(), seen: seen.clone(), at: now };
+                after.keys.insert((act.customer.clone(), key.clone()), first);
+            }
+            *self = after;
+        }
+        Ok(())
+    }
+
+    /// The parts of an answer that follow from the verb and the verdict alone.
+    fn shape(&self, verb: Verb, takes: bool, seen: &Seen) -> Result<(), String> {
+        let allowed = seen.is_admitted();
+        let code = if allowed { 201 } else { 429 };
+        if seen.verdict == Verdict::Replayed {
+            return Err("a first decision is marked as a replay".into());
+        }
+        if seen.status_code != code {
+            return Err(format!("status code {} where {code} is due", seen.status_code));
+        }
+        if seen.event_id.is_some() != (takes && allowed && self.records) {
+            return Err(format!("{verb:?}: event id {:?}", seen.event_id));
+        }
+        if let Some(id) = &seen.event_id
+            && (!id.starts_with("evt_") || self.recorded.contains(id))
+        {
+            return Err(format!("event id {id} is malformed or given twice"));
+        }
+        if seen.retry.is_some() == allowed {
+            return Err(format!("{:?} with retry {:?}", seen.verdict, seen.retry));
+        }
+        Ok(())
+    }
+
+    /// Compares each rule's own verdict; true when a hard rule refuses.
+    fn verdicts(&self, act: &Act, live: &[usize], seen: &Seen) -> Result<bool, String> {
+        let stamp = act.stamp.unwrap_or(self.now);
+        let mut refused = false;
+        for &at in live {
+            let counted = &self.rules[at];
+            let figure = find(&seen.rates, &seen.quotas, &counted.rule.id)?;
+            let amount = act.amount(&counted.rule.measure);
+            let key = self.key(at, act);
+            let may = counted.fits(&key, self.now, stamp, amount, true);
+            let must = counted.fits(&key, self.now, stamp, amount, false);
+            if figure.exceeded && must {
+                return Err(format!("{} refuses what fits: {figure:?}", counted.rule.id));
+            }
+            if !figure.exceeded && !may {
+                return Err(format!("{} admits what does not fit: {figure:?}", counted.rule.id));
+            }
+            refused |= figure.exceeded && counted.rule.enforce == Enforce::Hard;
+        }
+        Ok(refused)
+    }
+
+    /// Counts the event on each rule that takes it.
+    fn take(&mut self, verb: Verb, act: &Act, live: &[usize], seen: &Seen) -> Result<(), String> {
+        let now = self.now;
+        for &at in live {
+            let rule = &self.rules[at].rule;
+            let figure = find(&seen.rates, &seen.quotas, &rule.id)?;
+            if rule.enforce == Enforce::Shadow && figure.exceeded {
+                continue;
+            }
+            let amount = act.amount(&rule.measure);
+            let key = self.key(at, act);
+            let first = terms(rule, now);
+            let log = self.rules[at].logs.entry(key).or_insert_with(|| vec![first]);
+            let stamp = act.stamp.unwrap_or(now);
+            log.push(Entry::Use { at: now, stamp, lo: amount, hi: amount, verb });
+        }
+        Ok(())
+    }
+
+    /// Counts the event on rules that another of their policy has beaten: they have no say, and
+    /// know what was used when they get one. A quota counts all, over its limit or not; a rate
+    /// limit no more than it has left. What they would refuse for its date they leave out.
+    fn take_beaten<'b>(&mut self, verb: Verb, act: &Act, beaten: impl Iterator<Item = &'b usize>) {
+        let (now, stamp) = (self.now, act.stamp.unwrap_or(self.now));
+        for &at in beaten {
+            let counted = &self.rules[at];
+            let (rule, key) = (&counted.rule, self.key(at, act));
+            if matches!(rule.kind, Kind::Calendar(span) if self.too_late(span, stamp)) {
+                continue;
+            }
+            let amount = act.amount(&rule.measure);
+            let (lo, hi) = match rule.kind {
+                // A bucket goes no lower than empty by itself.
+                Kind::Fixed { .. } | Kind::Sliding { .. } => {
+                    let left = counted.left(&key, now, stamp);
+                    (amount.min(left.lo), amount.min(left.hi))
+                }
+                _ => (amount, amount),
+            };
+            // Nothing is owed by a bucket that has no say.
+            let is_bucket = matches!(rule.kind, Kind::Bucket { .. });
+            let verb = if is_bucket { Verb::Track } else { verb };
+            let first = terms(rule, now);
+            let log = self.rules[at].logs.entry(key).or_insert_with(|| vec![first]);
+            log.push(Entry::Use { at: now, stamp, lo, hi, verb });
+        }
+    }
+
+    /// Compares a rule's figures with the state of this model.
+    fn compare(&self, at: usize, act: &Act, figure: &Figure) -> Result<(), String> {
+        let counted = &self.rules[at];
+        let rule = &counted.rule;
+        let stamp = act.stamp.unwrap_or(self.now);
+        let key = self.key(at, act);
+        let complain = |what: &str, range: String| {
+            Err(format!("{} {what} should be {range}: {figure:?}", rule.id))
+        };
+        if figure.limit != rule.limit || figure.name != rule.name {
+            return complain("limit and name", format!("{} {}", rule.limit, rule.name));
+        }
+        let left = counted.left(&key, self.now, stamp);
+        // A bucket has no parts of what is counted in wholes.
+        let unit = if rule.measure.is_whole() { 1_000 } else { 1 };
+        let left = Range::new(left.lo.div_euclid(unit) * unit, left.hi.div_euclid(unit) * unit);
+        if !left.holds(figure.remaining) {
+            return complain("remaining", format!("{left:?}"));
+        }
+        if let Some(used) = figure.used {
+            let expected = counted.used(&key, self.now, stamp);
+            if !expected.holds(used) {
+                return complain("used", format!("{expected:?}"));
+            }
+        }
+        let resets = counted.reset(&key, self.now, stamp);
+        if !resets.iter().any(|range| match (range, figure.reset) {
+            (None, None) => true,
+            (Some(range), Some(reset)) => range.holds(i128::from(reset)),
+            _ => false,
+        }) {
+            return complain("reset", format!("{resets:?}"));
+        }
+        Ok(())
+    }
+
+    /// Compares the wait with the earliest instant at which every hard rule lets the event pass.
+    fn compare_retry(&self, act: &Act, live: &[usize], wait: Option<Wait>) -> Result<(), String> {
+        let least = self.earliest(act, live, true);
+        let most = self.earliest(act, live, false);
+        // By the clock that the caller sees, which may have been set back.
+        let hands = || self.hands.iter().copied().chain([self.clock]);
+        let readings = || hands().map(|reading| reading + self.back);
+        let good = match wait {
+            Some(Wait::Never) => most.is_none(),
+            Some(Wait::After(wait)) => readings().any(|reading| {
+                let instant = reading + wait;
+                wait >= 1
+                    && least.is_some_and(|least| least <= instant)
+                    && most.is_none_or(|most| instant <= most)
+            }),
+            None => false,
+        };
+        if good {
+            return Ok(());
+        }
+        let after =
+            |instant: Option<Nanos>| instant.map(|instant| instant - self.clock - self.back);
+        Err(format!("retry {wait:?}, should be {:?}..{:?}", after(least), after(most)))
+    }
+
+    /// The least instant from now on that every hard rule accepts, found as a fixed point.
+    fn earliest(&self, act: &Act, live: &[usize], hopeful: bool) -> Option<Nanos> {
+        let mut instant = self.now;
+        loop {
+            let mut next = instant;
+            for &at in live {
+                let counted = &self.rules[at];
+                if counted.rule.enforce == Enforce::Hard {
+                    let amount = act.amount(&counted.rule.measure);
+                    let key = self.key(at, act);
+                    next = match (counted.rule.kind, act.stamp) {
+                        // Once it is older than the window it adds nothing.
+                        (Kind::Rolling { window }, Some(stamp)) => {
+                            let old = stamp + window;
+                            let fits = |at: Nanos| counted.fits(&key, at, stamp, amount, hopeful);
+                            let passes = counted.earliest(&key, next, amount, hopeful);
+                            let passes = passes.map_or(old, |at| at.min(old));
+                            if fits(next) { next } else { passes }
+                        }
+                        (Kind::Calendar(span), Some(stamp)) if amount > 0 => {
+                            let end = period(span, stamp).1;
+                            let late = end.is_some_and(|end| end + self.late <= next);
+                            let fits = counted.fits(&key, next, stamp, amount, hopeful);
+                            (fits && !late).then_some(next)?
+                        }
+                        _ if amount <= 0 => next,
+                        _ => counted.earliest(&key, next, amount, hopeful)?,
+                    };
+                }
+            }
+            if next == instant {
+                return Some(instant);
+            }
+            instant = next;
+        }
+    }
+
+    /// Whether a rule that judges refuses events which lack a dimension that this one lacks.
+    pub fn refuses_what_lacks(&self, act: &Act) -> bool {
+        self.judging(act).into_iter().any(|at| self.rules[at].rule.refuses_what_lacks(act))
+    }
+
+    /// The rules that judge: enabled, matched, and not beaten within their policy.
+    fn live(&self, act: &Act) -> Vec<usize> {
+        self.judging(act).into_iter().filter(|at| self.rules[*at].rule.matches(act)).collect()
+    }
+
+    /// The same with those that refuse what lacks a dimension.
+    fn judging(&self, act: &Act) -> Vec<usize> {
+        let matching = self.matching(act);
+        matching.iter().copied().filter(|at| !self.is_beaten(*at, &matching)).collect()
+    }
+
+    /// The rules that match, and have no say because another of their policy has.
+    fn beaten(&self, act: &Act) -> Vec<usize> {
+        let matching = self.matching(act);
+        let beaten = matching.iter().copied().filter(|at| self.is_beaten(*at, &matching));
+        beaten.filter(|at| self.rules[*at].rule.matches(act)).collect()
+    }
+
+    fn matching(&self, act: &Act) -> Vec<usize> {
+        // One that refuses what lacks a dimension competes with the others of its policy.
+        let is_asked = |rule: &Rule| rule.matches(act) || rule.refuses_what_lacks(act);
+        (0..self.rules.len()).filter(|at| is_asked(&self.rules[*at].rule)).collect()
+    }
+
+    fn is_beaten(&self, at: usize, matching: &[usize]) -> bool {
+        let beats = |other: usize| {
+            let (a, b) = (&self.rules[other].rule, &self.rules[at].rule);
+            a.policy.is_some()
+                && a.policy == b.policy
+                && (a.filter.len(), other) > (b.filter.len(), at)
+        };
+        matching.iter().any(|other| beats(*other))
+    }
+
+    /// What an event does not count on: periods that are long over, and of one that is recorded
+    /// limits, too.
+    fn skipped(&self, verb: Verb, act: &Act, live: &[usize]) -> Vec<usize> {
+        let Some(stamp) = act.stamp else {
+            return Vec::new();
+        };
+        let over = |at: &usize| match self.rules[*at].rule.kind {
+            Kind::Bucket { window, .. } | Kind::Fixed { window } | Kind::Sliding { window } => {
+                verb == Verb::Record && self.now - stamp >= window
+            }
+            Kind::Calendar(span) => self.too_late(span, stamp),
+            Kind::Rolling { .. } => false,
+        };
+        live.iter().copied().filter(over).collect()
+    }
+
+    fn too_late(&self, span: Span, stamp: Nanos) -> bool {
+        period(span, stamp).1.is_some_and(|end| self.now - end >= self.late)
+    }
+
+    /// Why the event itself is at fault, if it is.
+    fn bad(&self, verb: Verb, act: &Act, live: &[usize]) -> Option<&'static str> {
+        if verb == Verb::Track && self.refuses_what_lacks(act) {
+            return Some("lacks a dimension");
+        }
+        let stamp = act.stamp?;
+        if stamp > self.now + AHEAD {
+            return Some("too far ahead");
+        }
+        // Only a rule that could refuse the event has to know what was used.
+        let could_refuse =
+            |rule: &Rule| rule.enforce == Enforce::Hard && act.amount(&rule.measure) > 0;
+        let late = live.iter().any(|&at| match self.rules[at].rule.kind {
+            Kind::Calendar(span) => {
+                could_refuse(&self.rules[at].rule) && self.too_late(span, stamp)
+            }
+            _ => false,
+        });
+        (late && verb == Verb::Track).then_some("too late")
+    }
+
+    fn first(&self, act: &Act) -> Option<&First> {
+        let first = self.keys.get(&(act.customer.clone(), act.key.clone()?))?;
+        (self.now < first.at + self.retention).then_some(first)
+    }
+
+    fn key(&self, at: usize, act: &Act) -> Vec<String> {
+        let per = &self.rules[at].rule.per;
+        let rule = &self.rules[at].rule;
+        per.iter().map(|name| rule.value(act, name).unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Each rule that applies is listed once, in the order of definition, and no other.
+    fn listed(&self, live: &[usize], rates: &[Figure], quotas: &[Figure]) -> Result<(), String> {
+        for (is_rate, figures) in [(true, rates), (false, quotas)] {
+            let expected: Vec<&str> = live
+                .iter()
+                .map(|&at| &self.rules[at].rule)
+                .filter(|rule| rule.kind.is_rate() == is_rate)
+                .map(|rule| rule.id.as_str())
+                .collect();
+            let listed: Vec<&str> = figures.iter().map(|figure| figure.id.as_str()).collect();
+            if expected != listed {
+                return Err(format!("lists {listed:?} where {expected:?} apply"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Rule {
+    fn matches(&self, act: &Act) -> bool {
+        self.enabled
+            && self.filter.iter().all(|(key, value)| self.value(act, key) == Some(value))
+            && self.per.iter().all(|key| self.value(act, key).is_some())
+    }
+
+    /// The value of a dimension, or what stands for one that the event lacks.
+    fn value<'a>(&'a self, act: &'a Act, key: &str) -> Option<&'a str> {
+        act.dimension(key).or(match &self.missing {
+            Missing::Stated(value) => Some(value),
+            Missing::Skip | Missing::Refuse => None,
+        })
+    }
+
+    fn refuses_what_lacks(&self, act: &Act) -> bool {
+        self.missing == Missing::Refuse && self.enforce == Enforce::Hard && self.lacks_for(act)
+    }
+
+    /// Whether the event would match if it had the dimensions that it lacks.
+    fn lacks_for(&self, act: &Act) -> bool {
+        let may_match =
+            |(key, value): &(String, String)| act.dimension(key).is_none_or(|found| found == value);
+        let mut named = self.filter.iter().map(|(key, _)| key).chain(&self.per);
+        self.enabled
+            && self.filter.iter().all(may_match)
+            && named.any(|key| act.dimension(key).is_none())
+    }
+}
+
+fn find<'a>(rates: &'a [Figure], quotas: &'a [Figure], id: &str) -> Result<&'a Figure, String> {
+    let found = rates.iter().chain(quotas).find(|figure| figure.id == id);
+    found.ok_or_else(|| format!("{id} applies and is not listed"))
+}
+
+pub fn ceil_div(a: i128, b: i128) -> i128 {
+    -(-a).div_euclid(b)
+}
+
+/// An instant in whole Unix seconds, rounded up.
+pub fn seconds(instant: Nanos) -> i128 {
+    ceil_div(instant, SECOND)
+}

@@ -1,0 +1,254 @@
+//! What is drawn: from the ends of every type as well as from the middle.
+
+use chrono::{DateTime, Utc};
+use limitry::{
+    Algorithm, Amount, Enforcement, Event, Metric, Overflow, Period, Quota, RateLimit, RuleSet,
+    Timestamp, Window,
+};
+use proptest::prelude::*;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Texts that are wrong in some place or other, and a few that are right.
+pub(super) fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => prop::sample::select(vec!["c", "gpt-4", "team", "customer_id", "model", "a_b"])
+            .prop_map(str::to_owned),
+        1 => prop::sample::select(vec!["", " ", "\0", "\n", "\u{7f}", "\u{85}", "\u{feff}"])
+            .prop_map(str::to_owned),
+        1 => (0_usize..4).prop_map(|over| "x".repeat(254 + over)),
+        1 => (0_usize..4).prop_map(|over| "\u{1f600}".repeat(62 + over)),
+        1 => ".{0,20}",
+        1 => "\\PC{0,300}",
+    ]
+}
+
+/// The largest amount of an event.
+pub(super) const LARGEST: u64 = 1_000_000_000_000_000;
+
+pub(super) fn number() -> impl Strategy<Value = u64> {
+    let edges = [0, 1 << 31, 1 << 32, LARGEST, 1 << 53, 1 << 61, 1 << 62, 1 << 63, u64::MAX];
+    prop_oneof![
+        0_u64..10,
+        (prop::sample::select(edges.to_vec()), -2_i64..=2)
+            .prop_map(|(edge, off)| edge.saturating_add_signed(off)),
+        any::<u64>(),
+    ]
+}
+
+pub(super) fn length() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        Just(Duration::ZERO),
+        Just(Duration::MAX),
+        Just(Duration::from_secs(3_155_760_000)),
+        Just(Duration::new(3_155_760_000, 1)),
+        (1_u64..1_000).prop_map(Duration::from_nanos),
+        (1_u64..100_000).prop_map(Duration::from_secs),
+        any::<u64>().prop_map(Duration::from_nanos),
+        (any::<u64>(), 0_u32..1_000_000_000).prop_map(|(s, n)| Duration::new(s, n)),
+    ]
+}
+
+/// Instants of this era, and the ends of every line: chrono's, the calendar's, Unix time's.
+pub(super) fn instant() -> impl Strategy<Value = DateTime<Utc>> {
+    let from = |text: &str| text.parse::<DateTime<Utc>>().expect("an instant");
+    prop_oneof![
+        4 => (0_i64..400_000_000, 0_u32..1_000_000_000).prop_map(|(seconds, nanos)| {
+            DateTime::from_timestamp(1_500_000_000 + seconds, nanos).expect("this era")
+        }),
+        1 => Just(DateTime::<Utc>::MIN_UTC),
+        1 => Just(DateTime::<Utc>::MAX_UTC),
+        1 => Just(from("9999-12-31T23:59:59.999999999Z")),
+        1 => Just(from("1969-12-31T23:59:59.999999999Z")),
+        1 => Just(from("1900-02-28T12:00:00Z")),
+        1 => Just(from("0000-01-01T00:00:00Z")),
+        1 => Just(from("2016-12-31T23:59:60.5Z")),
+        1 => Just(DateTime::<Utc>::UNIX_EPOCH),
+        1 => (i64::MIN..=i64::MAX).prop_map(|seconds| {
+            DateTime::from_timestamp(seconds, 1).unwrap_or(DateTime::<Utc>::MAX_UTC)
+        }),
+    ]
+}
+
+pub(super) fn timestamp() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![
+        4 => instant().prop_map(Timestamp::from),
+        1 => Just(Timestamp::MIN),
+        1 => Just(Timestamp::MAX),
+        1 => (any::<i64>(), any::<u32>()).prop_map(|(s, n)| Timestamp::new(s, n)),
+    ]
+}
+
+/// Any JSON at all.
+pub(super) fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        number().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map(text(), inner, 0..5)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+pub(super) fn metric() -> impl Strategy<Value = Metric> {
+    prop_oneof![
+        Just(Metric::TotalEvents),
+        Just(Metric::TotalTokens),
+        Just(Metric::TotalCostCents),
+        prop::sample::select(vec!["input_tokens", "latency_ms", "images", "tokens"])
+            .prop_map(Metric::value),
+        text().prop_map(|name| Metric::value(&name)),
+    ]
+}
+
+pub(super) fn period() -> impl Strategy<Value = Period> {
+    prop_oneof![
+        Just(Period::Hour),
+        Just(Period::Day),
+        Just(Period::Week),
+        Just(Period::Month),
+        Just(Period::Year),
+        Just(Period::AllTime),
+        length().prop_map(Period::rolling),
+    ]
+}
+
+prop_compose! {
+    /// A rate limit: mostly a valid one, with numbers from the ends, else any at all.
+    pub(super) fn rate_limit()(
+        good in prop::bool::weighted(0.93),
+        texts in (text(), prop::option::weighted(0.2, text()), prop::option::weighted(0.2, text())),
+        filters in prop::collection::btree_map(text(), text(), 0..3),
+        good_filter in prop::option::of(prop::sample::select(vec![
+            ("model", "gpt-4"), ("team", "a"), ("customer_id", "c"), ("event_type", "call"),
+        ])),
+        in_policy in prop::bool::weighted(0.2),
+        per in prop::collection::btree_set(
+            prop::sample::select(vec!["customer_id", "model", "team"]), 0..3,
+        ),
+        bad_per in prop::collection::vec(text(), 0..3),
+        numbers in (number(), prop::option::of(number()), prop::option::of(number())),
+        window in length(),
+        metric in metric(),
+        algorithm in prop::sample::select(vec![
+            Algorithm::TokenBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow,
+        ]),
+        enforcement in prop::sample::select(vec![
+            Enforcement::Hard, Enforcement::Soft, Enforcement::Shadow,
+        ]),
+        overflow in prop::sample::select(vec![Overflow::Share, Overflow::Deny, Overflow::Allow]),
+        enabled in prop::bool::weighted(0.9),
+    ) -> RateLimit {
+        let mut rule = RateLimit::new(texts.0, numbers.0, Window::Every(window)).enabled(enabled);
+        (rule.algorithm, rule.enforcement, rule.overflow) = (algorithm, enforcement, overflow);
+        let burst = numbers.1.map(Amount::from);
+        (rule.burst, rule.max_keys, rule.metric) = (burst, numbers.2, metric);
+        if !good {
+            (rule.id, rule.policy) = (texts.1, texts.2);
+            (rule.dimension_filters, rule.per) = (filters, bad_per);
+            return rule;
+        }
+        "good".clone_into(&mut rule.name);
+        let known = ["total_events", "total_tokens", "total_cost_cents", "latency_ms"];
+        let most = if known.contains(&rule.metric.to_string().as_str()) {
+            1_u64 << 62
+        } else {
+            rule.metric = Metric::value("images");
+            (1 << 62) / 1_000_000
+        };
+        let (least, most) = (Amount::from(1), Amount::from(most));
+        let limited = numbers.0 % 8 != 5;
+        let limit = rule.limit_value.map(|limit| limit.clamp(Amount::ZERO, most));
+        rule.limit_value = limit.filter(|_| limited);
+        rule.burst = rule.burst.map(|burst| burst.clamp(least, most));
+        let blocks = rule.limit_value == Some(Amount::ZERO);
+        if algorithm != Algorithm::TokenBucket || blocks || !limited {
+            rule.burst = None;
+        }
+        let length = window.clamp(Duration::from_nanos(1), Duration::from_secs(3_155_760_000));
+        rule.window = Window::every(length);
+        rule.max_keys = rule.max_keys.map(|keys| keys.max(1));
+        rule.policy = in_policy.then(|| "limits".to_owned());
+        rule.per = per.into_iter().map(str::to_owned).collect();
+        good_filter.into_iter().fold(rule, |rule, (key, value)| rule.filter(key, value))
+    }
+}
+
+pub(super) fn quota() -> impl Strategy<Value = Quota> {
+    (rate_limit(), period(), any::<bool>()).prop_map(|(rule, period, late)| {
+        let mut quota = Quota::unlimited(rule.name, rule.metric, period);
+        quota.limit_value = rule.limit_value;
+        (quota.id, quota.policy, quota.max_keys) = (rule.id, rule.policy, rule.max_keys);
+        (quota.dimension_filters, quota.per) = (rule.dimension_filters, rule.per);
+        (quota.enforcement, quota.overflow) = (rule.enforcement, rule.overflow);
+        quota.enabled = rule.enabled || late;
+        if quota.policy.as_deref() == Some("limits") {
+            quota.policy = Some("quotas".to_owned());
+        }
+        if let ("good", Period::Rolling(length)) = (quota.name.as_str(), period) {
+            let century = Duration::from_secs(3_155_760_000);
+            quota.period = Period::rolling(length.clamp(Duration::from_nanos(1), century));
+        }
+        quota
+    })
+}
+
+pub(super) fn rule_set() -> impl Strategy<Value = RuleSet> {
+    let limits = prop::collection::vec(rate_limit(), 0..4);
+    (limits, prop::collection::vec(quota(), 0..4)).prop_map(|(limits, quotas)| {
+        let set = limits.into_iter().fold(RuleSet::new(), RuleSet::rate_limit);
+        quotas.into_iter().fold(set, RuleSet::quota)
+    })
+}
+
+prop_compose! {
+    pub(super) fn event()(
+        good in prop::bool::weighted(0.75),
+        ids in (text(), text(), prop::option::of(text()), prop::option::of(text())),
+        numbers in prop::array::uniform5(prop::option::of(number())),
+        properties in prop::collection::vec((text(), any_json()), 0..3),
+        team in prop::option::of(prop::sample::select(vec!["a", "b"])),
+        amounts in prop::collection::vec((text(), any::<i128>()), 0..2),
+        value in prop_oneof![
+            any::<f64>().prop_map(|value| value.to_string()), text(), "[0-9]{1,40}(\\.[0-9]{1,8})?",
+        ],
+        key in prop::option::weighted(0.3, text()),
+        timestamp in prop::option::weighted(0.3, instant()),
+    ) -> Event<'static> {
+        let mut event = if good {
+            Event::new("c", "call").model("gpt-4")
+        } else {
+            Event::new(ids.0, ids.1)
+        };
+        let most = if good { LARGEST } else { u64::MAX };
+        if !good {
+            event = ids.2.into_iter().fold(event, Event::model);
+            event = ids.3.into_iter().fold(event, Event::provider);
+            for (key, value) in properties {
+                event = event.property(key, value);
+            }
+            event = event.value("images", value);
+            for (name, millionths) in amounts {
+                event = event.value(name, Amount::from_millionths(millionths));
+            }
+        }
+        let setters = [
+            Event::input_tokens, Event::output_tokens, Event::total_tokens, Event::cost_cents,
+            Event::latency_ms,
+        ];
+        for (set, number) in setters.into_iter().zip(numbers) {
+            event = number.map(|number: u64| number.min(most)).into_iter().fold(event, set);
+        }
+        event = team.into_iter().fold(event, |event, team| event.property("team", team));
+        event = key.into_iter().fold(event, Event::idempotency_key);
+        timestamp.into_iter().fold(event, Event::timestamp)
+    }
+}

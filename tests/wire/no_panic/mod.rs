@@ -1,0 +1,394 @@
+//! Goal: no call panics, on any input: the answer is a value or an error. And what is said is
+//! never absurd: nothing left of a limit beyond the limit, no wait on an allowed call.
+//!
+//! Method: properties over texts, numbers, instants, rule sets, settings, clocks and histories of
+//! all verbs, drawn from the ends of every type as well as from the middle, with every answer
+//! printed in all its forms; and arbitrary and spoilt bodies through every decoder. The test
+//! profile checks overflow and assertions, so that a sum that wraps is a panic.
+
+mod decoders;
+mod draw;
+
+use self::draw::*;
+use crate::support::config;
+use chrono::{DateTime, Utc};
+use limitry::{
+    Algorithm, Amount, Clock, Decision, Enforcement, Engine, Event, EventId, EventQuery,
+    HeaderDialect, ManualClock, Metric, Outcome, Period, Quota, QuotaUpdate, RateLimit,
+    RateLimitUpdate, Recording, RuleSet, Standing, SyncOptions, Timestamp, TrackError, Window,
+};
+use proptest::prelude::*;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::fmt::{Debug, Display};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A clock that shows what it was given, in turn, whatever it claims.
+#[derive(Debug)]
+struct Scripted {
+    readings: Vec<Timestamp>,
+    next: AtomicUsize,
+    claims_monotonic: bool,
+}
+
+impl Clock for Scripted {
+    fn now(&self) -> Timestamp {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        self.readings[next % self.readings.len()]
+    }
+
+    fn is_monotonic(&self) -> bool {
+        self.claims_monotonic
+    }
+}
+
+/// What somebody may do to an engine.
+#[derive(Clone, Debug)]
+enum Act {
+    Track,
+    Check,
+    Record,
+    Standing,
+    Explain,
+    Batch,
+    AddLimit(RateLimit),
+    AddQuota(Quota),
+    UpdateLimit(RateLimitUpdate),
+    UpdateQuota(QuotaUpdate),
+    Remove,
+    Sync(RuleSet, bool, bool),
+    Advance(Duration),
+    Set(DateTime<Utc>),
+    LookAround,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let update = rate_limit().prop_map(|rule| {
+        let mut update = RateLimitUpdate::new().window(rule.window);
+        update.limit_value = Some(rule.limit_value);
+        let update = update.burst(rule.burst).max_keys(rule.max_keys).algorithm(rule.algorithm);
+        Act::UpdateLimit(update.enforcement(rule.enforcement).overflow(rule.overflow))
+    });
+    let quota_update = quota().prop_map(|rule| {
+        let mut update = QuotaUpdate::new().period(rule.period);
+        update.limit_value = Some(rule.limit_value);
+        Act::UpdateQuota(update.metric(rule.metric).max_keys(rule.max_keys))
+    });
+    prop_oneof![
+        6 => Just(Act::Track),
+        1 => Just(Act::Check),
+        2 => Just(Act::Record),
+        1 => Just(Act::Standing),
+        1 => Just(Act::Explain),
+        1 => Just(Act::Batch),
+        1 => rate_limit().prop_map(Act::AddLimit),
+        1 => quota().prop_map(Act::AddQuota),
+        1 => update,
+        1 => quota_update,
+        1 => Just(Act::Remove),
+        1 => (rule_set(), any::<bool>(), any::<bool>())
+            .prop_map(|(rules, write, keep)| Act::Sync(rules, write, keep)),
+        3 => length().prop_map(Act::Advance),
+        3 => instant().prop_map(Act::Set),
+        1 => Just(Act::LookAround),
+    ]
+}
+
+fn print(value: &(impl Debug + Display)) {
+    assert!(!format!("{value:?}").is_empty());
+    assert!(!value.to_string().is_empty());
+}
+
+fn json(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).expect("plain data")
+}
+
+/// Looks at a decision from all sides.
+fn inspect(decision: &Decision, event: &Event<'_>) {
+    print(decision);
+    let body = json(decision);
+    let passes = decision.outcome() != Outcome::Refused;
+    assert_eq!(body["allowed"], json!(passes));
+    assert_eq!(decision.status_code(), if passes { 201 } else { 429 });
+    assert_eq!(decision.retry_after().is_none(), passes, "{decision:?}");
+    if let Some(wait) = decision.retry_after() {
+        print(&wait);
+        assert!(wait.whole_seconds().is_none_or(|seconds| seconds >= 1));
+        let hard = decision.rate_limits().any(|status| status.exceeded);
+        assert!(hard || decision.quotas().any(|status| status.exceeded), "{decision:?}");
+    }
+    for dialect in [HeaderDialect::XRateLimit, HeaderDialect::Draft10] {
+        for (name, value) in decision.headers_in(dialect) {
+            let plain = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+            assert!(plain(name) && plain(&value), "{name}: {value}");
+        }
+    }
+    for status in decision.rate_limits() {
+        assert!(!format!("{status:?} {}", json(&status)).is_empty());
+        let bounded = status.limit.is_none() || status.remaining <= Amount::from(1_u64 << 62);
+        assert!(bounded, "{status:?}");
+    }
+    for status in decision.quotas() {
+        assert!(!format!("{status:?} {}", json(&status)).is_empty());
+        assert!(status.limit.is_none_or(|limit| status.remaining <= limit), "{status:?}");
+    }
+    assert!(!format!("{:?}", decision.clone()).is_empty());
+    let (id, printed) = (decision.event_id(), decision.event_id().map(|id| id.to_string()));
+    assert_eq!(printed.map(|text| text.parse::<EventId>().expect("as printed")), id);
+    assert!(!format!("{event:?} {}", json(event)).is_empty());
+}
+
+fn inspect_standing(standing: &Standing) {
+    assert!(!format!("{standing:?} {}", json(standing)).is_empty());
+    assert_eq!(json(standing)["allowed"], json!(standing.is_allowed()));
+}
+
+fn answer(outcome: Result<Decision, TrackError>, event: &Event<'_>) {
+    match outcome {
+        Ok(decision) => inspect(&decision, event),
+        Err(error) => print(&error),
+    }
+}
+
+/// Lists events, and prints what is found: in no shape where the calendar has no such year.
+fn list(engine: &Engine, query: &EventQuery) {
+    match engine.events().list(query) {
+        Ok(page) => {
+            assert_eq!(
+                serde_json::to_value(&page).is_ok(),
+                serde_json::to_value(page.generic()).is_ok()
+            );
+            let next = page.next_cursor.unwrap_or_default();
+            assert_eq!(engine.events().list(&query.clone().cursor(next)).is_ok(), page.has_more);
+        }
+        Err(error) => print(&error),
+    }
+}
+
+/// Does to an engine what `acts` say; `hands` move its clock, if it has any.
+fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Event<'static>]) {
+    for (turn, act) in acts.iter().enumerate() {
+        let event = &events[turn % events.len()];
+        let ids = || {
+            let rules = engine.rule_set();
+            let limits = rules.rate_limits.into_iter().filter_map(|rule| rule.id);
+            limits.chain(rules.quotas.into_iter().filter_map(|rule| rule.id)).collect::<Vec<_>>()
+        };
+        match act.clone() {
+            Act::Track => answer(engine.track(event), event),
+            Act::Check => answer(engine.check(event), event),
+            Act::Record => answer(engine.record(event), event),
+            Act::Standing => match engine.standing(event) {
+                Ok(standing) => inspect_standing(&standing),
+                Err(error) => print(&error),
+            },
+            Act::Explain => match engine.explain(event) {
+                Ok(explanation) => {
+                    print(&explanation);
+                    json(&explanation);
+                }
+                Err(error) => print(&error),
+            },
+            Act::Batch => {
+                let answers = engine.track_batch(events);
+                assert_eq!(answers.len(), events.len());
+                answers.into_iter().zip(events).for_each(|(one, event)| answer(one, event));
+                match engine.record_batch(events) {
+                    Ok(report) => assert_eq!(report.count + report.duplicates, events.len()),
+                    Err(error) => print(&error),
+                }
+            }
+            Act::AddLimit(rule) => engine.add_rate_limit(rule).err().iter().for_each(print),
+            Act::AddQuota(rule) => engine.add_quota(rule).err().iter().for_each(print),
+            Act::UpdateLimit(update) => ids().iter().for_each(|id| {
+                engine.update_rate_limit(id, update.clone()).err().iter().for_each(print);
+            }),
+            Act::UpdateQuota(update) => ids().iter().for_each(|id| {
+                engine.update_quota(id, update.clone()).err().iter().for_each(print);
+            }),
+            Act::Remove => {
+                let first = ids().into_iter().next().unwrap_or_default();
+                engine.remove(&first).err().iter().for_each(print);
+            }
+            Act::Sync(rules, write, keep) => {
+                let options = if write { SyncOptions::apply() } else { SyncOptions::preview() };
+                let options = if keep { options.keep_missing() } else { options };
+                match engine.sync(rules, options) {
+                    Ok(report) => assert!(!format!("{report:?} {}", json(&report)).is_empty()),
+                    Err(error) => print(&error),
+                }
+            }
+            Act::Advance(by) => hands.iter().for_each(|clock| clock.advance(by)),
+            Act::Set(to) => hands.iter().for_each(|clock| clock.set(to.into())),
+            Act::LookAround => {
+                print(&engine.now());
+                assert!(!format!("{engine:?} {:?}", engine.events()).is_empty());
+                let newest = engine.events().newest(3);
+                assert!(newest.len() <= 3 && engine.live_keys() < 1_000);
+                assert!(newest.iter().all(|found| !format!("{found:?}").is_empty()));
+                list(engine, &EventQuery::new());
+                for rule in engine.rate_limits() {
+                    let id = rule.id.clone().expect("made");
+                    assert_eq!(engine.rate_limit(&id).as_ref(), Some(&rule));
+                    assert!(rule.worst_case().is_none_or(|most| most >= Amount::ZERO));
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(2_000))]
+
+    #[test]
+    fn no_history_on_a_clock_that_is_set_both_ways_panics(
+        rules in rule_set(),
+        start in instant(),
+        acts in prop::collection::vec(act(), 1..40),
+        events in prop::collection::vec(event(), 1..6),
+    ) {
+        let clock = ManualClock::new(start.into());
+        match Engine::builder().clock(clock.clone()).rule_set(rules).build() {
+            Ok(engine) => live(&engine, Some(&clock), &acts, &events),
+            Err(error) => print(&error),
+        }
+    }
+
+    #[test]
+    fn no_clock_makes_an_engine_panic(
+        rules in rule_set(),
+        readings in prop::collection::vec(timestamp(), 1..12),
+        claims_monotonic: bool,
+        acts in prop::collection::vec(act(), 1..40),
+        events in prop::collection::vec(event(), 1..6),
+    ) {
+        let clock = Scripted { readings, next: AtomicUsize::new(0), claims_monotonic };
+        if let Ok(engine) = Engine::builder().clock(clock).rule_set(rules).build() {
+            live(&engine, None, &acts, &events);
+        }
+    }
+
+    #[test]
+    fn no_setting_makes_an_engine_panic(
+        max_keys in number(),
+        idempotency_max_keys in number(),
+        retention in length(),
+        late in length(),
+        newest in prop::option::of(number()),
+        acts in prop::collection::vec(act(), 1..30),
+        events in prop::collection::vec(event(), 1..6),
+        start in instant(),
+    ) {
+        let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let clock = ManualClock::new(start.into());
+        let builder = Engine::builder()
+            .clock(clock.clone())
+            .max_keys(max_keys)
+            .idempotency_max_keys(size(idempotency_max_keys))
+            .idempotency_retention(retention)
+            .late_events(late)
+            .recording(newest.map_or(Recording::Off, |newest| Recording::Newest(size(newest))))
+            .quota(Quota::new("day", Metric::TotalTokens, 100, Period::Day).per("customer_id"));
+        assert!(!format!("{builder:?}").is_empty());
+        match builder.build() {
+            Ok(engine) => live(&engine, Some(&clock), &acts, &events),
+            Err(error) => print(&error),
+        }
+    }
+}
+
+/// Every numeric edge of a rule against every numeric edge of an event, exhaustively.
+#[test]
+fn the_ends_of_every_number_meet() {
+    let limits = [0, 1, 2, (1 << 31) + 1, 1_u64 << 32, (1 << 62) - 1, 1 << 62];
+    let costs = [0, 1, 2, 1 << 31, (1 << 31) + 1, 1 << 32, LARGEST - 1, LARGEST];
+    let lengths = [1, 59, 60, 61, 1_000_000_007, 3_155_760_000_000_000_000];
+    for limit in limits {
+        for length in lengths.map(Duration::from_nanos) {
+            let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+            let rule = |algorithm| {
+                let rule = RateLimit::new("r", limit, Window::every(length));
+                rule.algorithm(algorithm).metric(Metric::TotalTokens)
+            };
+            let bucket = |burst: u64| match rule(Algorithm::TokenBucket) {
+                blocks if limit == 0 => blocks,
+                rule => rule.burst(burst),
+            };
+            let quota = |period| Quota::new("q", Metric::TotalTokens, limit, period);
+            let soft = Enforcement::Soft;
+            let builder = Engine::builder()
+                .clock(clock.clone())
+                .rate_limit(bucket(1 << 62).enforcement(soft))
+                .rate_limit(bucket(1).enforcement(Enforcement::Shadow))
+                .rate_limit(rule(Algorithm::FixedWindow).enforcement(soft))
+                .rate_limit(rule(Algorithm::SlidingWindow).enforcement(soft))
+                .quota(quota(Period::rolling(length)).enforcement(soft))
+                .quota(quota(Period::Day).enforcement(soft))
+                .quota(quota(Period::AllTime));
+            let engine = builder.build().expect("valid");
+            for cost in costs {
+                let event = Event::new("c", "call").total_tokens(cost);
+                answer(engine.track(&event), &event);
+                answer(engine.record(&event), &event);
+                answer(engine.check(&event), &event);
+                inspect_standing(&engine.standing(&event).expect("a valid event"));
+                clock.advance(length / 3);
+            }
+            clock.advance(Duration::MAX);
+            let event = Event::new("c", "call").total_tokens(1);
+            answer(engine.track(&event), &event);
+        }
+    }
+}
+
+#[test]
+fn the_ends_of_every_clock_are_lived_through() {
+    let event = Event::new("c", "call").total_tokens(1);
+    let ends = [
+        Timestamp::MIN,
+        Timestamp::new(i64::MIN, 1),
+        Timestamp::from(DateTime::<Utc>::MIN_UTC),
+        Timestamp::new(-1, 999_999_999),
+        Timestamp::UNIX_EPOCH,
+        Timestamp::from(DateTime::<Utc>::MAX_UTC),
+        Timestamp::new(i64::MAX, 0),
+        Timestamp::MAX,
+    ];
+    for first in ends {
+        for second in ends {
+            for claims_monotonic in [false, true] {
+                let readings = vec![first, first, first, first, second];
+                let next = AtomicUsize::new(0);
+                let mut builder =
+                    Engine::builder().clock(Scripted { readings, next, claims_monotonic });
+                for period in [
+                    Period::Hour,
+                    Period::Week,
+                    Period::Month,
+                    Period::Year,
+                    Period::AllTime,
+                    Period::rolling(Duration::from_secs(1)),
+                ] {
+                    builder = builder.quota(Quota::new("q", Metric::TotalTokens, 3, period));
+                }
+                for algorithm in
+                    [Algorithm::TokenBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow]
+                {
+                    let rule = RateLimit::new("r", 4, Window::Second).algorithm(algorithm);
+                    builder = builder.rate_limit(rule);
+                }
+                let engine = builder.build().expect("valid");
+                for _ in 0..8 {
+                    answer(engine.track(&event), &event);
+                    print(&engine.now());
+                    for instant in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
+                        let dated = event.clone().timestamp(instant);
+                        answer(engine.track(&dated), &dated);
+                        answer(engine.record(&dated), &dated);
+                    }
+                }
+            }
+        }
+    }
+}

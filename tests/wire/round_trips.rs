@@ -1,0 +1,247 @@
+//! Goal: what is printed reads back as what it was.
+//!
+//! Method: properties over everything that has a form on the wire.
+
+use super::bodies::*;
+use crate::support::config;
+use limitry::{
+    Algorithm, Amount, Enforcement, Event, Metric, Overflow, Period, Quota, RateLimit,
+    RateLimitUpdate, RuleSet, Timestamp, Window,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// The largest amount of an event, whole and in millionths.
+const LARGEST: u64 = 1_000_000_000_000_000;
+
+const MOST: i128 = 1_000_000_000_000_000_000_000;
+
+fn key() -> impl Strategy<Value = String> {
+    "[A-Za-z0-9_]{1,64}"
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof!["[ -~]{1,40}", "\\PC{1,40}"]
+}
+
+fn length() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        (0_u64..=u64::MAX, 0_u32..1_000_000_000).prop_map(|(s, n)| Duration::new(s, n)),
+        (0_u64..100_000).prop_map(Duration::from_secs),
+    ]
+}
+
+fn metric() -> impl Strategy<Value = Metric> {
+    prop_oneof![
+        Just(Metric::TotalEvents),
+        Just(Metric::TotalTokens),
+        Just(Metric::TotalCostCents),
+        key().prop_map(|name| Metric::value(&name)),
+    ]
+}
+
+/// An instant of the years 1 to 9999.
+fn instant() -> impl Strategy<Value = Timestamp> {
+    (-62_135_596_800_i64..253_402_300_800, 0_u32..1_000_000_000)
+        .prop_map(|(seconds, nanos)| Timestamp::new(seconds, nanos))
+}
+
+prop_compose! {
+    /// Any rate limit, valid or not, whose numbers are below a bound.
+    fn rate_limit(most: u64)(
+        name in name(),
+        texts in prop::array::uniform3(prop::option::of(name())),
+        filters in prop::collection::btree_map(name(), name(), 0..4),
+        per in prop::collection::vec(name(), 0..3),
+        numbers in (0..=most, prop::option::of(0..=most), prop::option::of(0..=most)),
+        window in length().prop_map(Window::every),
+        metric in metric(),
+        modes in (
+            prop::sample::select(vec![
+                Algorithm::TokenBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow,
+            ]),
+            prop::sample::select(vec![Enforcement::Hard, Enforcement::Soft, Enforcement::Shadow]),
+            prop::sample::select(vec![Overflow::Share, Overflow::Deny, Overflow::Allow]),
+        ),
+        enabled: bool,
+        limited in prop::bool::weighted(0.8),
+        times in (prop::option::of(instant()), prop::option::of(instant())),
+    ) -> RateLimit {
+        let mut rule = RateLimit::new(name, numbers.0, window).enabled(enabled);
+        rule.limit_value = rule.limit_value.filter(|_| limited);
+        [rule.id, rule.project_id, rule.policy] = texts;
+        (rule.dimension_filters, rule.per, rule.metric) = (filters, per, metric);
+        (rule.burst, rule.max_keys) = (numbers.1.map(Amount::from), numbers.2);
+        (rule.algorithm, rule.enforcement, rule.overflow) = modes;
+        (rule.created_at, rule.updated_at) = times;
+        rule
+    }
+}
+
+prop_compose! {
+    /// Any quota, valid or not, whose numbers are below a bound.
+    fn quota(most: u64)(
+        limit in rate_limit(most),
+        period in prop_oneof![
+            prop::sample::select(vec![
+                Period::Hour, Period::Day, Period::Week, Period::Month, Period::Year,
+                Period::AllTime,
+            ]),
+            length().prop_map(Period::rolling),
+        ],
+    ) -> Quota {
+        let mut rule = Quota::unlimited(limit.name, limit.metric, period);
+        rule.limit_value = limit.limit_value;
+        (rule.id, rule.project_id, rule.policy) = (limit.id, limit.project_id, limit.policy);
+        (rule.dimension_filters, rule.per) = (limit.dimension_filters, limit.per);
+        (rule.max_keys, rule.enabled) = (limit.max_keys, limit.enabled);
+        (rule.enforcement, rule.overflow) = (limit.enforcement, limit.overflow);
+        (rule.created_at, rule.updated_at) = (limit.created_at, limit.updated_at);
+        rule
+    }
+}
+
+fn rule_set(most: u64) -> impl Strategy<Value = RuleSet> {
+    let limits = prop::collection::vec(rate_limit(most), 0..4);
+    (limits, prop::collection::vec(quota(most), 0..4)).prop_map(|(limits, quotas)| {
+        let set = limits.into_iter().fold(RuleSet::new(), RuleSet::rate_limit);
+        quotas.into_iter().fold(set, RuleSet::quota)
+    })
+}
+
+/// JSON without floats, which a reader may round.
+fn exact_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("\\PC{0,6}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+prop_compose! {
+    fn event()(
+        ids in (name(), name(), prop::option::of(name()), prop::option::of(name())),
+        numbers in prop::array::uniform5(prop::option::of(0..=LARGEST)),
+        properties in prop::collection::btree_map(name(), exact_json(), 0..5),
+        values in prop::collection::btree_map(key(), -MOST..=MOST, 0..4),
+        idempotency_key in prop::option::of(name()),
+        timestamp in prop::option::of(instant()),
+    ) -> Event<'static> {
+        let mut event = Event::new(ids.0, ids.1);
+        if let Some(model) = ids.2 {
+            event = event.model(model);
+        }
+        if let Some(provider) = ids.3 {
+            event = event.provider(provider);
+        }
+        let setters = [
+            Event::input_tokens, Event::output_tokens, Event::total_tokens, Event::cost_cents,
+            Event::latency_ms,
+        ];
+        for (set, number) in setters.into_iter().zip(numbers) {
+            if let Some(number) = number {
+                event = set(event, number);
+            }
+        }
+        for (key, value) in properties {
+            event = event.property(key, value);
+        }
+        for (name, millionths) in values {
+            event = event.value(format!("v{name}"), Amount::from_millionths(millionths));
+        }
+        if let Some(key) = idempotency_key {
+            event = event.idempotency_key(key);
+        }
+        if let Some(timestamp) = timestamp {
+            event = event.timestamp(timestamp);
+        }
+        event
+    }
+}
+
+proptest! {
+    #![proptest_config(config(600))]
+
+    #[test]
+    fn a_rule_set_reads_as_it_was_printed(set in rule_set(u64::MAX)) {
+        prop_assert_eq!(&read::<RuleSet>(&text(&set)), &set);
+        let value = serde_json::to_value(&set).expect("plain data");
+        prop_assert_eq!(&serde_json::from_value::<RuleSet>(value).expect("as printed"), &set);
+    }
+
+    /// TOML's integers end at 63 bits, and it has no null.
+    #[test]
+    fn a_rule_set_reads_as_it_was_printed_in_toml(mut set in rule_set(i64::MAX.unsigned_abs())) {
+        let limits = set.rate_limits.iter_mut().map(|rule| &mut rule.limit_value);
+        for limit in limits.chain(set.quotas.iter_mut().map(|rule| &mut rule.limit_value)) {
+            let _: &mut Amount = limit.get_or_insert(Amount::ZERO);
+        }
+        let printed = toml::to_string(&set).expect("plain data");
+        prop_assert_eq!(toml::from_str::<RuleSet>(&printed).expect("as printed"), set);
+    }
+
+    #[test]
+    fn an_event_reads_as_it_was_printed(event in event()) {
+        let printed = text(&event);
+        let read: Event<'static> = read(&printed);
+        prop_assert_eq!(&read, &event);
+        let value = serde_json::to_value(&event).expect("plain data");
+        let read: Event<'static> = serde_json::from_value(value).expect("as printed");
+        prop_assert_eq!(read, event);
+    }
+
+    #[test]
+    fn an_update_that_names_every_field_makes_the_rule_of_its_body(
+        old in rate_limit(100),
+        new in rate_limit(u64::MAX),
+    ) {
+        let mut body = serde_json::to_value(&new).expect("plain data");
+        let fields = body.as_object_mut().expect("an object");
+        for own in ["id", "projectId", "createdAt", "updatedAt"] {
+            fields.remove(own);
+        }
+        // What a rule leaves out is a default, which an update has to name.
+        for (field, default) in [
+            ("per", json!([])), ("metric", json!("total_events")), ("burst", Value::Null),
+            ("policy", Value::Null), ("maxKeys", Value::Null), ("overflow", json!("share")),
+            ("enforcement", json!("hard")), ("algorithm", json!("token_bucket")),
+        ] {
+            fields.entry(field).or_insert(default);
+        }
+        let update: RateLimitUpdate = serde_json::from_value(body.clone()).expect("a good body");
+        prop_assert_eq!(serde_json::to_value(&update).expect("plain data"), body);
+        let mut expected = new;
+        (expected.id, expected.project_id) = (old.id.clone(), old.project_id.clone());
+        (expected.created_at, expected.updated_at) = (old.created_at, old.updated_at);
+        prop_assert_eq!(update.apply(&old), expected);
+    }
+
+    /// Whatever the engine says can be read as JSON, with the fields that it promises.
+    #[test]
+    fn decisions_are_json(tokens in 0_u64..200_000, calls in 1_usize..4) {
+        let engine = example();
+        for _ in 0..calls {
+            let event = Event::new("c", "e").total_tokens(tokens);
+            let decision = engine.track(&event).expect("a valid event");
+            let body: Value = read(&text(&decision));
+            let fields: Vec<&str> =
+                body.as_object().expect("an object").keys().map(String::as_str).collect();
+            if decision.is_allowed() {
+                prop_assert_eq!(fields, ["allowed", "id", "quotas", "rateLimits"]);
+            } else {
+                prop_assert_eq!(fields, ["allowed", "error", "quotas", "rateLimits"]);
+            }
+            prop_assert_eq!(body, serde_json::to_value(&decision).expect("plain data"));
+        }
+    }
+}
