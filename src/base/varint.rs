@@ -2,9 +2,6 @@
 
 /// The most bytes of a number.
 const MOST: usize = 10;
-/// The most bytes of a number of 128 bits.
-const MOST_OF_WIDE: usize = 19;
-
 /// Appends a number: below 128 one byte, and ten at the most.
 #[inline]
 pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
@@ -19,20 +16,6 @@ pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
 #[inline]
 pub(crate) fn put_signed(out: &mut Vec<u8>, number: i64) {
     put(out, (number << 1).cast_unsigned() ^ (number >> 63).cast_unsigned());
-}
-
-/// Appends a number of 128 bits that may be negative.
-#[inline]
-pub(crate) fn put_wide(out: &mut Vec<u8>, number: i128) {
-    let mut number = (number << 1).cast_unsigned() ^ (number >> 127).cast_unsigned();
-    loop {
-        // Mostly the first time.
-        if let Ok(rest) = u64::try_from(number) {
-            return put(out, rest);
-        }
-        out.push(u8::try_from(number & 0x7f).unwrap_or(0) | 0x80);
-        number >>= 7;
-    }
 }
 
 /// Takes a number from the front; `None` where there is none.
@@ -63,27 +46,6 @@ pub(crate) fn take_signed(bytes: &mut &[u8]) -> Option<i64> {
     Some((number >> 1).cast_signed() ^ (number & 1).cast_signed().wrapping_neg())
 }
 
-/// Takes a number of 128 bits from the front.
-#[inline]
-pub(crate) fn take_wide(bytes: &mut &[u8]) -> Option<i128> {
-    let mut number = 0;
-    for (place, byte) in (0_u32..).zip(bytes.iter().take(MOST_OF_WIDE)) {
-        let shift = place.saturating_mul(7);
-        let part = u128::from(byte & 0x7f);
-        let placed = part.checked_shl(shift)?;
-        // The last byte has room for two bits.
-        if placed >> shift != part {
-            return None;
-        }
-        number |= placed;
-        if *byte < 0x80 {
-            *bytes = bytes.get(place as usize..)?.get(1..)?;
-            return Some((number >> 1).cast_signed() ^ (number & 1).cast_signed().wrapping_neg());
-        }
-    }
-    None
-}
-
 /// Takes a number that fits 32 bits from the front.
 #[inline]
 pub(crate) fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
@@ -110,31 +72,6 @@ mod tests {
             let mut bytes = Vec::new();
             put_signed(&mut bytes, number);
             assert_eq!(take_signed(&mut &*bytes), Some(number));
-        }
-    }
-
-    #[test]
-    fn numbers_of_128_bits_come_back_and_take_what_they_need() {
-        for (number, length) in [
-            (0, 1),
-            (-64, 1),
-            (64, 2),
-            (i128::from(i64::MAX), 10),
-            (-(1 << 63) - 1, 10),
-            (i128::MAX, 19),
-            (i128::MIN, 19),
-        ] {
-            let mut bytes = Vec::new();
-            put_wide(&mut bytes, number);
-            assert_eq!(bytes.len(), length, "{number}");
-            bytes.push(7);
-            let mut rest = &*bytes;
-            assert_eq!((take_wide(&mut rest), rest), (Some(number), &[7][..]));
-        }
-        let mut above = [0xff; 19];
-        above[18] = 4;
-        for bytes in [&[][..], &[0x80], &[0xff; 19], &above] {
-            assert_eq!(take_wide(&mut &*bytes), None, "{bytes:?}");
         }
     }
 

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 
 use super::index::Seen;
 use super::rule::{CompiledRule, counted};
-use crate::base::calendar::Calendar;
 use crate::counters::{
     CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Late,
     Periods, Policy, SlidingWindow, Timeline, TokenBucket,
@@ -204,7 +203,7 @@ impl Compiler {
             }
             Rule::Quota(rule) => match rule.period.shape() {
                 Ok(unit) => {
-                    let periods = Periods::new(Calendar::new(unit), self.late);
+                    let periods = Periods::new(unit, self.late);
                     let gauge = |gauge, periods| {
                         Policy::GaugePeriod(GaugePeriod::new(limit, gauge, periods))
                     };

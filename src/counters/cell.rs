@@ -2,9 +2,9 @@
 
 use smallvec::SmallVec;
 
-use super::history::Used;
-use super::periods::Bounds;
+use super::algorithms::periods::Bounds;
 use super::time::Moment;
+use crate::base::codec::{Codec, Malformed, Reader, put_varint};
 use crate::rules::Units;
 
 /// The state words of most counters: what the count is of, and the count.
@@ -62,6 +62,13 @@ pub(super) fn count(words: &[u64]) -> Units {
     }
 }
 
+/// A count in two words, the low one first.
+#[inline]
+pub(super) const fn count_words(count: Units) -> [u64; 2] {
+    let (high, low) = split(count.cast_unsigned());
+    [low, high]
+}
+
 /// Writes a count where the words have room for it.
 #[inline]
 pub(super) fn write_count(words: &mut [u64], first: u64, count: Units) -> bool {
@@ -87,14 +94,14 @@ pub(super) struct Cell<'r> {
 
 /// A counter's state that is not in a row yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Image {
+pub(super) struct CellState {
     pub(super) extra: u32,
     /// The words are a list, which says itself how long it is.
     pub(super) is_list: bool,
     pub(super) words: SmallVec<[u64; NARROW]>,
 }
 
-impl Image {
+impl CellState {
     pub(super) fn zero(words: usize) -> Self {
         Self { extra: 0, is_list: false, words: SmallVec::from_elem(0, words) }
     }
@@ -105,33 +112,30 @@ impl Image {
 
     /// A count, in as many words as it needs.
     pub(super) fn count(extra: u32, first: u64, count: Units) -> Self {
-        let mut image = Self::zero(NARROW);
-        image.extra = extra;
-        if !write_count(&mut image.words, first, count) {
-            image = Self { extra, ..Self::zero(BROAD) };
-            write_count(&mut image.words, first, count);
+        let mut state = Self::zero(NARROW);
+        state.extra = extra;
+        if !write_count(&mut state.words, first, count) {
+            state = Self { extra, ..Self::zero(BROAD) };
+            write_count(&mut state.words, first, count);
         }
-        image
+        state
     }
 
     pub(super) fn of(extra: u32, words: &[u64]) -> Self {
         Self { extra, is_list: false, words: words.into() }
     }
 
-    /// The period of a calendar quota's counter.
+    /// The period of a calendar quota's cell.
     pub(super) fn bounds(&self) -> Option<Bounds> {
-        let start = self.words.first()?.cast_signed();
-        Some(Bounds { length: self.extra, start })
+        (!self.words.is_empty()).then(|| Bounds::of_cell(self.as_cell()))
     }
 
-    /// The same counter of a calendar quota with another figure.
-    pub(super) fn with_use(self, Used { units, latest }: Used) -> Self {
-        let first = self.words.first().copied().unwrap_or(0);
-        if self.words.len() == TALL {
-            let (high, low) = split(units.cast_unsigned());
-            return Self::of(self.extra, &[first, low, high, latest.0]);
+    /// A count of format 1, which was one word without a sign.
+    pub(super) fn of_one_word(self) -> Self {
+        match *self.words.as_slice() {
+            [first, used] => Self::count(self.extra, first, used.into()),
+            _ => self,
         }
-        Self::count(self.extra, first, units)
     }
 
     pub(super) fn as_cell(&self) -> Cell<'_> {
@@ -139,17 +143,32 @@ impl Image {
     }
 }
 
+impl Codec<'_> for CellState {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.extra.into());
+        self.is_list.encode(out);
+        put_varint(out, self.words.len() as u64);
+        self.words.iter().for_each(|word| word.encode(out));
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (extra, is_list) = (from.varint_u32()?, bool::decode(from)?);
+        let words = (0..from.length("words")?).map(|_| u64::decode(from));
+        Ok(Self { extra, is_list, words: words.collect::<Result<_, _>>()? })
+    }
+}
+
 /// Use that is carried into another counter, exactly: `whole + part / parts` units, and the instant
 /// of the latest event where it is that event's amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lump {
+pub(super) struct CarriedUse {
     pub(super) whole: Units,
     pub(super) part: u64,
     pub(super) parts: u64,
     pub(super) latest: Moment,
 }
 
-impl Lump {
+impl CarriedUse {
     pub(super) fn of(whole: Units) -> Self {
         Self { whole, part: 0, parts: 1, latest: Moment(0) }
     }
@@ -179,18 +198,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lump_in_smaller_units_is_as_much() {
-        let lump = |whole, part, parts| Lump { part, parts, ..Lump::of(whole) };
-        assert_eq!(lump(7, 0, 1).in_units(1), lump(7, 0, 1));
-        assert_eq!(lump(7, 0, 1).in_units(1_000_000), lump(7_000_000, 0, 1));
-        assert_eq!(lump(-7, 0, 1).in_units(1_000_000), lump(-7_000_000, 0, 1));
+    fn carried_use_in_smaller_units_is_as_much() {
+        let use_of = |whole, part, parts| CarriedUse { part, parts, ..CarriedUse::of(whole) };
+        assert_eq!(use_of(7, 0, 1).in_units(1), use_of(7, 0, 1));
+        assert_eq!(use_of(7, 0, 1).in_units(1_000_000), use_of(7_000_000, 0, 1));
+        assert_eq!(use_of(-7, 0, 1).in_units(1_000_000), use_of(-7_000_000, 0, 1));
         // A third and two thirds of a unit, in millionths and thirds of them.
-        assert_eq!(lump(7, 1, 3).in_units(1_000_000), lump(7_333_333, 1, 3));
-        assert_eq!(lump(7, 2, 3).in_units(1_000_000), lump(7_666_666, 2, 3));
+        assert_eq!(use_of(7, 1, 3).in_units(1_000_000), use_of(7_333_333, 1, 3));
+        assert_eq!(use_of(7, 2, 3).in_units(1_000_000), use_of(7_666_666, 2, 3));
         let most = u64::MAX;
         assert_eq!(
-            lump(0, most - 1, most).in_units(1_000_000),
-            lump(999_999, most - 1_000_000, most)
+            use_of(0, most - 1, most).in_units(1_000_000),
+            use_of(999_999, most - 1_000_000, most)
         );
     }
 }

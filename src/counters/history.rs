@@ -41,4 +41,9 @@ pub(crate) struct Used {
 
 impl Used {
     pub(super) const NOTHING: Self = Self { units: 0, latest: Moment(0) };
+
+    /// What events have used together.
+    pub(super) fn sum(units: Units) -> Self {
+        Self { units, ..Self::NOTHING }
+    }
 }

@@ -8,22 +8,16 @@ use std::ops::Deref;
 
 use smallvec::SmallVec;
 
-use super::cell::{Image, Wide};
-use super::fixed_window::WindowUse;
-use super::periods::Bounds;
-use super::policy::Reading;
-use super::sliding_window::SlidingUse;
+use super::algorithms::{Reading, stored};
+use super::cell::CellState as Image;
 use super::table::{Charge, Part, Start};
-use super::time::{At, Moment};
-use crate::base::bytes::{take, take_u8, take_u64};
+use super::time::At;
+use crate::base::codec::{Codec, Malformed, Reader, put_varint, put_wide};
 use crate::base::format::Version;
-use crate::base::varint;
-use crate::rules::{Cost, Units};
+use crate::rules::Cost;
 
-/// The lower bits of the first byte: which algorithm's state follows.
-const KIND: u8 = 0b0111;
-/// The kind of a bucket that was allowed to go below empty.
-const OWES: u8 = 6;
+/// The lower bits of the first byte: the number under which the reading is stored.
+const CODE: u8 = 0b0111;
 const FITS: u8 = 1 << 3;
 const CROWDED: u8 = 1 << 4;
 const COUNTS: u8 = 1 << 5;
@@ -44,7 +38,7 @@ pub(crate) struct StoredCharge {
     pub(crate) written: bool,
     /// A bucket that was allowed to go below empty.
     pub(crate) owes: bool,
-    /// Of a sliding window that counted in slots, as it did in format 1.
+    /// It is of format 1, in which sliding windows counted in slots.
     pub(crate) in_slots: bool,
     /// The counter's state after the event where it was counted, else without it.
     pub(crate) reading: Reading,
@@ -81,8 +75,8 @@ impl Deref for StoredCharges {
     }
 }
 
-/// Appends the charges of a decision at `at`, and what new counters started from; `revision` says the
-/// rule's of a place in the rule set. Allocates nothing where `out` has the room.
+/// Appends the charges of a decision at `at`, and what new counters started from; `revision` says
+/// the rule's of a place in the rule set. Allocates nothing where `out` has the room.
 pub(crate) fn encode_charges(
     (charges, starts): (&[Charge], &[Start]),
     at: &At,
@@ -92,39 +86,19 @@ pub(crate) fn encode_charges(
     // What a rule without a say did not count is nothing to anybody.
     let said =
         |charge: &&Charge| charge.judges() || charge.is_written() || charge.part().found_no_room();
-    varint::put(out, charges.iter().filter(said).count() as u64);
+    put_varint(out, charges.iter().filter(said).count() as u64);
     for charge in charges.iter().filter(said) {
         StoredCharge::of(charge, revision(charge.rule), at).encode(at, out);
     }
     let written = |rule| charges.iter().any(|charge| charge.rule == rule && charge.is_written());
     for start in starts.iter().filter(|start| written(start.rule)) {
-        varint::put(out, revision(start.rule).into());
-        varint::put(out, start.images.len() as u64);
-        start.images.iter().for_each(|image| encode_image(image, out));
+        put_varint(out, revision(start.rule).into());
+        put_varint(out, start.images.len() as u64);
+        start.images.iter().for_each(|image| image.encode(out));
     }
 }
 
-fn encode_image(image: &Image, out: &mut Vec<u8>) {
-    varint::put(out, image.extra.into());
-    out.push(u8::from(image.is_list));
-    varint::put(out, image.words.len() as u64);
-    image.words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
-}
-
-fn decode_image(bytes: &mut &[u8]) -> Option<Image> {
-    let extra = varint::take_u32(bytes)?;
-    let is_list = match take_u8(bytes)? {
-        0 => false,
-        1 => true,
-        _ => return None,
-    };
-    let words = usize::try_from(varint::take(bytes)?).ok()?.checked_mul(size_of::<u64>())?;
-    let words = take(bytes, words)?.as_chunks::<8>().0;
-    let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
-    Some(Image { is_list, ..Image::of(extra, &words) })
-}
-
-/// Takes what [`encode_takes`] appended, to the end; `None` where it is something else.
+/// Takes what [`encode_charges`] appended, to the end; `None` where it is something else.
 pub(crate) fn decode_charges(
     version: Version,
     bytes: &mut &[u8],
@@ -133,22 +107,33 @@ pub(crate) fn decode_charges(
 ) -> Option<()> {
     charges.charges.clear();
     charges.starts.clear();
-    for _ in 0..varint::take(bytes)? {
-        charges.charges.push(StoredCharge::decode(version, bytes, at)?);
+    let mut from = Reader::new(version, bytes);
+    *bytes = &[];
+    decode_all(&mut from, at, charges).ok()
+}
+
+fn decode_all(
+    from: &mut Reader<'_>,
+    at: &At,
+    charges: &mut StoredCharges,
+) -> Result<(), Malformed> {
+    for _ in 0..from.length("charges")? {
+        charges.charges.push(StoredCharge::decode(from, at)?);
     }
-    while !bytes.is_empty() {
-        let revision = varint::take_u32(bytes)?;
-        let images = (0..varint::take(bytes)?).map(|_| decode_image(bytes));
-        charges.starts.push(StoredStart { revision, images: images.collect::<Option<_>>()? });
+    while !from.is_at_end() {
+        let revision = from.varint_u32()?;
+        let images = (0..from.length("states")?).map(|_| Image::decode(from));
+        let images = images.collect::<Result<_, _>>()?;
+        charges.starts.push(StoredStart { revision, images });
     }
-    Some(())
+    Ok(())
 }
 
 impl StoredCharge {
     pub(crate) fn of(charge: &Charge, revision: u32, at: &At) -> Self {
         let Charge { fits, reading, .. } = *charge;
         let (part, written) = (charge.part(), charge.is_written());
-        let owes = at.recorded && part.judges() && matches!(reading, Reading::TokenBucket(_));
+        let owes = at.recorded && part.judges() && reading.may_owe();
         let cost = charge.cost();
         Self { revision, cost, fits, part, written, owes, in_slots: false, reading }
     }
@@ -161,88 +146,19 @@ impl StoredCharge {
             | flag(self.cost.counts, COUNTS)
             | flag(self.written, WRITTEN)
             | flag(!self.part.judges(), LOST);
-        out.push(flags | self.kind());
-        varint::put(out, self.revision.into());
-        varint::put_wide(out, self.cost.units);
-        // Distances wrap: whatever the instants are, they come back.
-        let since_now = |moment: u64| moment.wrapping_sub(at.now.0).cast_signed();
-        match self.reading {
-            Reading::TokenBucket([high, low]) => {
-                varint::put(out, high);
-                out.extend_from_slice(&low.to_le_bytes());
-            }
-            Reading::FixedWindow(WindowUse { start, used }) => {
-                varint::put_signed(out, since_now(start));
-                varint::put_wide(out, used.get());
-            }
-            Reading::SlidingWindow(SlidingUse { used, oldest_leaves, passes_at }) => {
-                varint::put_wide(out, used.get());
-                varint::put_signed(out, since_now(oldest_leaves.0));
-                varint::put_signed(out, since_now(passes_at.0));
-            }
-            Reading::CalendarPeriod { length, start, used } => {
-                varint::put_signed(out, at.second.wrapping_sub(start));
-                varint::put(out, length.into());
-                varint::put_wide(out, used.get());
-            }
-            Reading::GaugePeriod { length, start, used, latest } => {
-                varint::put_signed(out, at.second.wrapping_sub(start));
-                varint::put(out, length.into());
-                varint::put_wide(out, used.get());
-                varint::put_signed(out, latest.0.wrapping_sub(at.dated().0).cast_signed());
-            }
-            Reading::NoRoom => {}
-        }
+        out.push(flags | self.reading.code(self.owes));
+        put_varint(out, self.revision.into());
+        put_wide(out, self.cost.units);
+        self.reading.encode(at, out);
     }
 
     #[inline]
-    fn decode(version: Version, bytes: &mut &[u8], at: &At) -> Option<Self> {
-        let flags = take_u8(bytes)?;
-        let revision = varint::take_u32(bytes)?;
-        let units = |bytes: &mut &[u8]| match version {
-            Version::One => varint::take(bytes).map(Units::from),
-            Version::Two | Version::Three => varint::take_wide(bytes),
-        };
-        let cost = units(bytes)?;
-        let moment = |bytes: &mut &[u8]| {
-            Some(at.now.0.wrapping_add(varint::take_signed(bytes)?.cast_unsigned()))
-        };
-        let bounds = |bytes: &mut &[u8]| {
-            let start = at.second.wrapping_sub(varint::take_signed(bytes)?);
-            Some(Bounds { start, length: varint::take_u32(bytes)? })
-        };
-        let wide = |bytes: &mut &[u8]| units(bytes).map(Wide::new);
-        let reading = match flags & KIND {
-            0 | OWES => {
-                let high = varint::take(bytes)?;
-                Reading::TokenBucket([high, take_u64(bytes)?])
-            }
-            1 => {
-                let start = moment(bytes)?;
-                Reading::FixedWindow(WindowUse { start, used: wide(bytes)? })
-            }
-            2 => {
-                let used = wide(bytes)?;
-                let oldest_leaves = Moment(moment(bytes)?);
-                let passes_at = Moment(moment(bytes)?);
-                Reading::SlidingWindow(SlidingUse { used, oldest_leaves, passes_at })
-            }
-            3 => {
-                let Bounds { length, start } = bounds(bytes)?;
-                Reading::CalendarPeriod { length, start, used: wide(bytes)? }
-            }
-            4 => {
-                let Bounds { start, length } = bounds(bytes)?;
-                let used = wide(bytes)?;
-                let since = varint::take_signed(bytes)?.cast_unsigned();
-                let latest = Moment(at.dated().0.wrapping_add(since));
-                Reading::GaugePeriod { length, start, used, latest }
-            }
-            5 => Reading::NoRoom,
-            _ => return None,
-        };
+    fn decode(from: &mut Reader<'_>, at: &At) -> Result<Self, Malformed> {
+        let flags = u8::decode(from)?;
+        let (revision, cost) = (from.varint_u32()?, stored::units(from)?);
+        let (reading, owes) = Reading::decode(flags & CODE, from, at)?;
         let is = |bit| flags & bit != 0;
-        Some(Self {
+        Ok(Self {
             revision,
             cost: Cost { units: cost, counts: is(COUNTS) },
             fits: is(FITS),
@@ -253,34 +169,15 @@ impl StoredCharge {
                 (true, true) => Part::Misses,
             },
             written: is(WRITTEN),
-            owes: flags & KIND == OWES,
-            in_slots: version == Version::One && flags & KIND == 2,
+            owes,
+            in_slots: from.version() == Version::One,
             reading,
         })
     }
 
-    fn kind(&self) -> u8 {
-        match self.reading {
-            Reading::TokenBucket(_) if self.owes => OWES,
-            Reading::TokenBucket(_) => 0,
-            Reading::FixedWindow(_) => 1,
-            Reading::SlidingWindow(_) => 2,
-            Reading::CalendarPeriod { .. } => 3,
-            Reading::GaugePeriod { .. } => 4,
-            Reading::NoRoom => 5,
-        }
-    }
-
-    /// The time of its decision for the rule: a sliding window says itself when it counted.
+    /// The time of its decision for the rule.
     pub(super) fn at(&self, at: &At) -> At {
-        let at = At { owes: self.owes, ..*at };
-        match self.reading {
-            Reading::SlidingWindow(read) if self.written && read.passes_at == at.now => {
-                At { event: at.now, explicit: false, ..at }
-            }
-            Reading::SlidingWindow(_) => At { recorded: self.written, ..at },
-            _ => at,
-        }
+        self.reading.charged_at(self.written, At { owes: self.owes, ..*at })
     }
 }
 
@@ -288,29 +185,40 @@ impl StoredCharge {
 mod tests {
     use super::*;
     use crate::base::clock::Timestamp;
-    use crate::counters::{Match, Timeline};
+    use crate::counters::cell::count_words;
+    use crate::counters::{Match, Moment, Timeline};
+
+    fn count(code: u8, extra: u32, first: u64, units: i128) -> Reading {
+        let [low, high] = count_words(units);
+        Reading::of_words(code, extra, [first, low, high, 0])
+    }
+
+    fn gauge(length: u32, start: i64, units: i128, latest: u64) -> Reading {
+        let [low, high] = count_words(units);
+        Reading::of_words(4, length, [start.cast_unsigned(), low, high, latest])
+    }
 
     fn readings() -> Vec<Reading> {
-        let (start, used) = (1_700_006_400, Wide::new(77));
-        let window = |start| Reading::FixedWindow(WindowUse { start, used: Wide::new(5) });
+        let start = 1_700_006_400;
+        let window = |start| count(1, 0, start, 5);
         let sliding = |used, oldest_leaves, passes_at| {
-            let used = Wide::new(used);
-            Reading::SlidingWindow(SlidingUse { used, oldest_leaves, passes_at })
+            Reading::of_words(2, 0, [used, 0, oldest_leaves, passes_at])
         };
-        let most = Wide::new(i128::MAX);
+        let period = |length, start: i64, used| count(3, length, start.cast_unsigned(), used);
+        let most = i128::MAX;
         vec![
-            Reading::TokenBucket([3, u64::MAX]),
-            Reading::TokenBucket([0, 0]),
+            Reading::of_words(0, 0, [3, u64::MAX, 0, 0]),
+            Reading::of_words(0, 0, [0; 4]),
             window(0),
             window(u64::MAX),
-            sliding(9, Moment(3_155_760_060_000_000_000), Moment(3_155_760_000_000_000_000)),
-            sliding(0, Moment::MAX, Moment::MAX),
-            Reading::CalendarPeriod { length: 86_400, start, used },
-            Reading::CalendarPeriod { length: 0, start: i64::MIN, used: most },
-            Reading::CalendarPeriod { length: 0, start, used: Wide::new(i128::MIN) },
-            Reading::GaugePeriod { length: 3_600, start, used: Wide::new(-1), latest: Moment(0) },
-            Reading::GaugePeriod { length: u32::MAX, start: i64::MAX, used, latest: Moment::MAX },
-            Reading::NoRoom,
+            sliding(9, 3_155_760_060_000_000_000, 3_155_760_000_000_000_000),
+            sliding(0, u64::MAX, u64::MAX),
+            period(86_400, start, 77),
+            period(0, i64::MIN, most),
+            period(0, start, i128::MIN),
+            gauge(3_600, start, -1, 0),
+            gauge(u32::MAX, i64::MAX, 77, u64::MAX),
+            Reading::NONE,
         ]
     }
 
@@ -327,7 +235,7 @@ mod tests {
                     _ => Part::Misses,
                 },
                 written: bits & 4 > 0,
-                owes: bits & 2 > 0 && matches!(reading, Reading::TokenBucket(_)),
+                owes: bits & 2 > 0 && reading.may_owe(),
                 in_slots: false,
                 reading,
             })
@@ -336,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_come_back_whatever_they_hold() {
+    fn charges_come_back_whatever_they_hold() {
         let timeline = Timeline::starting(Timestamp::new(1_700_000_000, 0));
         let ends = [Moment(0), Moment(3_155_766_500_000_000_001), Moment::MAX];
         let happened = [None, Some(Timestamp::new(-5, 3)), Some(Timestamp::MAX)];
@@ -345,29 +253,19 @@ mod tests {
             for charge in charges() {
                 let mut bytes = Vec::new();
                 charge.encode(&at, &mut bytes);
-                let mut rest = &*bytes;
-                assert_eq!(
-                    StoredCharge::decode(Version::NEWEST, &mut rest, &at),
-                    Some(charge),
-                    "{at:?}"
-                );
-                assert!(rest.is_empty());
+                let mut from = Reader::new(Version::NEWEST, &bytes);
+                assert_eq!(StoredCharge::decode(&mut from, &at), Ok(charge), "{at:?}");
+                assert!(from.is_at_end());
                 for short in 0..bytes.len() {
-                    assert_eq!(
-                        StoredCharge::decode(
-                            Version::NEWEST,
-                            &mut bytes.get(..short).expect("short"),
-                            &at
-                        ),
-                        None
-                    );
+                    let mut from = Reader::new(Version::NEWEST, &bytes[..short]);
+                    assert!(StoredCharge::decode(&mut from, &at).is_err(), "{short}");
                 }
             }
         }
     }
 
     #[test]
-    fn the_everyday_takes_are_small() {
+    fn the_everyday_charges_are_small() {
         let timeline = Timeline::starting(Timestamp::new(1_700_000_000, 0));
         let at = timeline.at(Moment(3_155_766_500_000_000_001), None);
         let length = |reading| {
@@ -379,13 +277,13 @@ mod tests {
             charge.encode(&at, &mut bytes);
             bytes.len()
         };
-        assert_eq!(length(Reading::TokenBucket([1_000, 7])), 13);
-        let (start, used) = (at.second - 1_000_000, Wide::new(100_000));
-        assert_eq!(length(Reading::CalendarPeriod { length: 2_592_000, start, used }), 13);
+        assert_eq!(length(Reading::of_words(0, 0, [1_000, 7, 0, 0])), 13);
+        let start = (at.second - 1_000_000).cast_unsigned();
+        assert_eq!(length(count(3, 2_592_000, start, 100_000)), 13);
     }
 
     #[test]
-    fn other_bytes_are_no_takes() {
+    fn other_bytes_are_no_charges() {
         let at = Timeline::starting(Timestamp::UNIX_EPOCH).at(Moment(0), None);
         let mut charges = StoredCharges::new();
         for bytes in [&[][..], &[1], &[1, 7, 0, 0], &[1, 6, 0, 0], &[0xff; 30]] {

@@ -108,6 +108,11 @@ impl Timeline {
         Moment(moment.0.saturating_sub(self.shift))
     }
 
+    /// The moment of an instant by the calendar: what [`dated`](Self::dated) takes apart.
+    pub(crate) fn undated(self, dated: Moment) -> Moment {
+        Moment(dated.0.saturating_add(self.shift))
+    }
+
     /// The Unix second at which the line starts.
     pub(crate) fn origin_second(self) -> i64 {
         self.origin_second

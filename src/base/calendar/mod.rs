@@ -1,8 +1,11 @@
-//! From an instant and a period to the bounds of that period: pure arithmetic, no clock, no state.
+//! From an instant to the bounds of its period: pure arithmetic, no clock, no state.
 //!
-//! The invariant: for one [`Calendar`], every `i64` second lies in exactly one period, and periods
-//! abut, the end of one being the start of the next. Nothing here fails or panics. The tests in
-//! `tests.rs` hold it to that.
+//! How time is cut has two sides. How long periods are, their [`Unit`], is a rule's. Whose midnight
+//! they go by and on which day they start, the [`Calendar`], is a customer's.
+//!
+//! The invariant: for one unit of one [`Calendar`], every `i64` second lies in exactly one period,
+//! and periods abut, the end of one being the start of the next. Nothing here fails or panics. The
+//! tests in `tests.rs` hold it to that.
 //!
 //! Minutes and hours are those of UTC in every zone, so that they are all of one length. Days,
 //! weeks, months and years go by the dates of a time zone: `zone.rs` turns an instant into a date
@@ -80,19 +83,20 @@ impl PeriodBounds {
     }
 }
 
-/// How time is cut into periods. Equal calendars have equal periods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Whose periods they are: the zone that they go by, and the day on which they start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Calendar {
-    unit: Unit,
-    /// UTC for units that go by it in every zone.
     zone: Tz,
     anchor: Anchor,
 }
 
+// Each row of a decision carries one.
+const _: () = assert!(size_of::<Calendar>() <= 8);
+
 /// The day on which months and years start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Anchor {
-    /// From 0; 0 for months, which start in every one.
+    /// From 0; months start in every one.
     month0: u8,
     /// From 1 to 31; a month that is shorter starts on its last day.
     day: u8,
@@ -112,55 +116,47 @@ impl Anchor {
 }
 
 impl Calendar {
-    /// Makes the calendar whose periods are one unit long, in UTC.
-    pub(crate) const fn new(unit: Unit) -> Self {
-        Self { unit, zone: Tz::UTC, anchor: Anchor::FIRST }
-    }
+    /// In UTC, with months and years that start on their first day.
+    pub(crate) const UTC: Self = Self { zone: Tz::UTC, anchor: Anchor::FIRST };
 
     /// The same by the wall clock of a zone, for days, weeks, months and years.
-    pub(crate) const fn in_zone(mut self, zone: Tz) -> Self {
-        if matches!(self.unit, Unit::Day | Unit::Week | Unit::Month | Unit::Year) {
-            self.zone = zone;
-        }
-        self
+    pub(crate) const fn in_zone(self, zone: Tz) -> Self {
+        Self { zone, ..self }
     }
 
     /// The same with months that start on the day of the month of `anchor`, and years that start
     /// on its month and day; other units have no anchor.
-    pub(crate) fn anchored(mut self, anchor: NaiveDate) -> Self {
+    pub(crate) fn anchored(self, anchor: NaiveDate) -> Self {
         let narrow = |number: u32| u8::try_from(number).unwrap_or(0);
-        let (month0, day) = (narrow(anchor.month0()), narrow(anchor.day()));
-        match self.unit {
-            Unit::Month => self.anchor = Anchor { month0: 0, day },
-            Unit::Year => self.anchor = Anchor { month0, day },
-            Unit::Minute | Unit::Hour | Unit::Day | Unit::Week | Unit::AllTime => {}
-        }
-        self
+        let anchor = Anchor { month0: narrow(anchor.month0()), day: narrow(anchor.day()) };
+        Self { anchor, ..self }
     }
 
-    /// Gives the period that an instant, in Unix seconds, lies in.
+    /// Gives the period of a unit that an instant, in Unix seconds, lies in.
     ///
     /// Total: every `i64` has an answer, see the module for the edges. A few integer operations
     /// for minutes, hours, and in UTC for days and weeks; otherwise a date conversion each way,
     /// with a binary search of the zone's clock changes for each.
-    pub(crate) fn period_of(self, unix_seconds: i64) -> PeriodBounds {
-        match self.unit {
+    pub(crate) fn period_of(self, unit: Unit, unix_seconds: i64) -> PeriodBounds {
+        match unit {
             Unit::Minute => even_period(unix_seconds, MINUTE_SECONDS, 0),
             Unit::Hour => even_period(unix_seconds, HOUR_SECONDS, 0),
             Unit::Day if self.zone == Tz::UTC => even_period(unix_seconds, DAY_SECONDS, 0),
             Unit::Week if self.zone == Tz::UTC => {
                 even_period(unix_seconds, WEEK_SECONDS, WEEK_ORIGIN)
             }
-            Unit::Day | Unit::Week | Unit::Month | Unit::Year => self.dated_period(unix_seconds),
+            Unit::Day | Unit::Week | Unit::Month | Unit::Year => {
+                self.dated_period(unit, unix_seconds)
+            }
             Unit::AllTime => PeriodBounds { start: i64::MIN, end: None },
         }
     }
 
     /// Finds the period by the dates of the zone.
-    fn dated_period(self, unix_seconds: i64) -> PeriodBounds {
+    fn dated_period(self, unit: Unit, unix_seconds: i64) -> PeriodBounds {
         let mut date = zone::date_at(unix_seconds, self.zone);
         loop {
-            let (first, next) = self.dates(date);
+            let (first, next) = self.dates(unit, date);
             let end = next.map(|next| zone::beginning_of(next, self.zone));
             match next {
                 // The wall clock was set back over midnight and shows the date before once more.
@@ -177,12 +173,12 @@ impl Calendar {
 
     /// Gives the first date of the period that holds a date, and that of the next period; none
     /// where `chrono` ends.
-    fn dates(self, date: NaiveDate) -> (Option<NaiveDate>, Option<NaiveDate>) {
+    fn dates(self, unit: Unit, date: NaiveDate) -> (Option<NaiveDate>, Option<NaiveDate>) {
         let days = |first: Option<NaiveDate>, back: u32, length: u32| {
             let next = date.checked_add_days(Days::new(length.saturating_sub(back).into()));
             (first, next)
         };
-        match self.unit {
+        match unit {
             Unit::Day => days(Some(date), 0, 1),
             Unit::Week => {
                 let back = date.weekday().num_days_from_monday();

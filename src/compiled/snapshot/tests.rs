@@ -22,7 +22,7 @@ use crate::base::format::Version;
 use crate::compiled::index::{Matches, row_hash};
 use crate::counters::{
     Astray, At, ChangeTime, Charge, Charges, Checking, FIRST, Figures, History, Intent,
-    MAX_AHEAD_SECONDS, Moment, Reading, Request, Restoring, Start, StoredCharges, Table, Timeline,
+    MAX_AHEAD_SECONDS, Moment, Request, Restoring, Start, StoredCharges, Table, Timeline,
     Unsettled, Used, decode_charges, encode_charges,
 };
 use crate::event::Event;
@@ -554,10 +554,7 @@ fn a_state_that_does_not_follow_is_found_where_it_is() {
         let at = record.at(timeline);
         let mut charges = StoredCharges::new();
         decode_charges(Version::NEWEST, &mut &*record.charges, &at, &mut charges).expect("charges");
-        let Reading::TokenBucket([_, low]) = &mut charges.charges[0].reading else {
-            panic!("a bucket")
-        };
-        *low ^= 1;
+        charges.charges[0].reading.flip_a_bit();
         record.charges.clear();
         let false_charges = [Charge::restored(0, &charges[0])];
         encode_charges((&false_charges, &[]), &at, |_| charges[0].revision, &mut record.charges);

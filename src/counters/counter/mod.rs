@@ -6,12 +6,13 @@ use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
 
-use super::periods::Ahead;
-use super::policy::{Judged, Policy, Reading};
+use super::algorithms::SlidingWindow;
+use super::algorithms::periods::Ahead;
+use super::algorithms::{Judged, Policy, Reading};
+use super::cell::{CarriedUse, CellState as Image};
 use super::row::Row;
-use super::sliding_window::SlidingWindow;
 use super::time::{At, Moment};
-use super::{cell::Image, cell::Lump};
+use crate::base::calendar::Calendar;
 use crate::rules::{Cost, Enforcement, Kind, Overflow, Rule, Units};
 
 mod saved;
@@ -163,9 +164,9 @@ impl Counter {
 
     /// Whether events within a rolling period that ends now may have been recorded before the
     /// counter came into being.
-    pub(super) fn recounts_rolling(&self, policy: &SlidingWindow, at: At) -> bool {
+    pub(super) fn recounts_rolling(&self, policy: &SlidingWindow, at: &At) -> bool {
         let since = self.since.as_ref().and_then(|since| since.get());
-        since.is_some_and(|since| !policy.is_within(at.now.since(since.now)))
+        since.is_some_and(|since| !self.policy.forgets(at.now.since(since.now)))
             || self.missed() >= at.now_second.saturating_sub_unsigned(policy.seconds())
     }
 
@@ -187,8 +188,8 @@ impl Counter {
 
     /// What it counts of a cost where another rule of its policy judges.
     #[cold]
-    pub(super) fn lost_cost(&self, reading: &Reading, cost: Cost) -> Cost {
-        let left = if self.drains { self.policy.left(reading) } else { None };
+    pub(super) fn lost_cost(&self, reading: &Reading, cost: Cost, at: &At) -> Cost {
+        let left = if self.drains { self.policy.most_unasked(reading, at) } else { None };
         Cost { units: left.map_or(cost.units, |left| cost.units.min(left)), ..cost }
     }
 
@@ -323,20 +324,23 @@ impl Counter {
     /// this counter may be at `hint`.
     #[inline]
     pub(super) fn judge(&self, row: Option<&Row>, hint: usize, at: &At, cost: Cost) -> Judged {
-        let Some(row) = row else { return self.policy.judge(std::iter::empty(), at, cost) };
+        let calendar = Calendar::UTC;
+        let Some(row) = row else {
+            return self.policy.judge(std::iter::empty(), calendar, at, cost);
+        };
         let cells = row.cells_of(self.number, hint);
         if self.carry.is_some()
             && cells.clone().next().is_none()
             && let Some(image) = self.carried(row)
         {
-            let judged = self.policy.judge(std::iter::once(image.as_cell()), at, cost);
+            let judged = self.policy.judge(std::iter::once(image.as_cell()), calendar, at, cost);
             return Judged { cell: None, spare: None, ..judged };
         }
-        self.policy.judge(cells, at, cost)
+        self.policy.judge(cells, calendar, at, cost)
     }
 
     /// The later periods of this counter that the row knows of.
-    pub(super) fn ahead(&self, row: Option<&Row>, at: At) -> Ahead {
+    pub(super) fn ahead(&self, row: Option<&Row>, at: &At) -> Ahead {
         row.map_or_else(Ahead::default, |row| self.policy.ahead(row.cells_of(self.number, 0), at))
     }
 
@@ -348,28 +352,28 @@ impl Counter {
     /// The state that this counter starts from in a row of the counter before it.
     pub(super) fn carried(&self, row: &Row) -> Option<Image> {
         let carry = self.carry.as_deref()?;
-        let at = *carry.at.get()?;
-        let lump = carry.from.lump(row, at).in_units(carry.units);
-        (!lump.is_zero()).then(|| self.policy.adopt(lump, at))
+        let at = carry.at.get()?;
+        let carried = carry.from.to_carry(row, at).in_units(carry.units);
+        (!carried.is_zero()).then(|| self.policy.adopt(carried, Calendar::UTC, at))
     }
 
     /// All that a row holds of this counter and still says something: several periods of a quota.
-    pub(super) fn images(&self, row: &Row, at: At) -> SmallVec<[Image; 1]> {
+    pub(super) fn images(&self, row: &Row, at: &At) -> SmallVec<[Image; 1]> {
         if !self.has_cell(row) {
             return self.carried(row).into_iter().collect();
         }
-        let (cells, is_list) = (row.cells_of(self.number, 0), self.policy.fresh().is_list);
+        let (cells, is_list) = (row.cells_of(self.number, 0), self.policy.keeps_list());
         let cells = cells.filter(|cell| !self.policy.is_idle(*cell, at));
         cells.map(|cell| Image { is_list, ..Image::of(cell.extra, cell.words) }).collect()
     }
 
-    fn lump(&self, row: &Row, at: At) -> Lump {
+    fn to_carry(&self, row: &Row, at: &At) -> CarriedUse {
         if !self.has_cell(row)
             && let Some(image) = self.carried(row)
         {
-            return self.policy.lump(std::iter::once(image.as_cell()), at);
+            return self.policy.to_carry(std::iter::once(image.as_cell()), at);
         }
-        self.policy.lump(row.cells_of(self.number, 0), at)
+        self.policy.to_carry(row.cells_of(self.number, 0), at)
     }
 }
 

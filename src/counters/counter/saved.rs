@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use super::{Carry, ChangeTime, Counter};
-use crate::counters::policy::Policy;
+use crate::counters::algorithms::Policy;
 use crate::counters::row::plain;
 use crate::counters::time::{Moment, Timeline};
 use crate::rules::Units;

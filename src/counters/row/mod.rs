@@ -9,8 +9,8 @@
 //! in two bits above it how wide the cell is: a count that outgrows its word gets another one, and
 //! a list of uses says in its first word how long it is.
 
-use super::cell::{BROAD, Cell, Image, NARROW, TALL};
-use super::entries;
+use super::algorithms::entries;
+use super::cell::{BROAD, Cell, CellState as Image, NARROW, TALL};
 
 mod saved;
 

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::{FORM, LIST, OVERFLOW_GROUP, Row, RowKey, high, low, number_of, plain, tag, width};
 use crate::base::format::Version;
 use crate::base::varint;
-use crate::counters::cell::{Image, NARROW};
+use crate::counters::cell::{CellState as Image, NARROW};
 
 /// The words of a saved row.
 type Words<'b> = &'b [[u8; 8]];

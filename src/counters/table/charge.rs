@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
 
+use crate::counters::algorithms::Reading;
 use crate::counters::cell::Wide;
-use crate::counters::policy::Reading;
 use crate::counters::saved::StoredCharge;
 use crate::rules::Cost;
 
@@ -103,7 +103,7 @@ impl Charge {
         let cost = units.into();
         let counts = if counts { Counts::Yes } else { Counts::No };
         let part = if judges { Part::Judges } else { Part::Loses };
-        let (fits, reading, cell, told) = (true, Reading::NoRoom, None, Told::No);
+        let (fits, reading, cell, told) = (true, Reading::NONE, None, Told::No);
         Self { rule, row, cost, counts, fits, part, reading, cell, told }
     }
 

@@ -2,8 +2,8 @@
 
 use super::saved::{Restoring, Retake};
 use super::{Padded, RowKey, Shard, Table, overflow_hash, upkeep};
+use crate::counters::algorithms::Reading;
 use crate::counters::counter::{Counter, CounterSet};
-use crate::counters::policy::Reading;
 use crate::counters::row::Row;
 use crate::counters::saved::{StoredCharge, StoredStart};
 use crate::counters::time::{At, Moment};
@@ -138,31 +138,30 @@ impl Checking<'_> {
         at: &At,
     ) -> Option<(Reading, bool)> {
         // Sliding windows said other figures when they counted in slots.
-        if charge.in_slots {
+        if charge.in_slots && counter.policy.keeps_list() {
             return None;
         }
         let current = self.counters.answering(counter.number())?;
         let judged = counter.judge(row, 0, at, charge.cost);
         // What takes no more late events now may have taken some when they were kept for longer.
-        if counter.policy.is_too_late(&judged.reading, *at) {
+        if counter.policy.is_too_late(&judged.reading, at) {
             return None;
         }
         // What a counter took over is not in the log, and from whom may be known no more.
         let whole = self.complete && counter.lineage() == counter.number();
         let known = match judged.cell {
-            Some(_) if !counter.policy.is_sliding() => true,
-            Some(_) if counter.recounts() || current.may_recount() => !current
-                .policy
-                .rolling()
-                .is_some_and(|policy| current.recounts_rolling(policy, *at)),
+            Some(_) if !counter.policy.keeps_list() => true,
+            Some(_) if counter.recounts() || current.may_recount() => {
+                !current.policy.rolling().is_some_and(|policy| current.recounts_rolling(policy, at))
+            }
             Some(_) if whole => true,
             Some(_) => counter.changed().is_some_and(|changed| {
-                counter.policy.is_within(at.now.since(changed.max(self.start)))
+                counter.policy.forgets(at.now.since(changed.max(self.start)))
             }),
             None => whole && !counter.recounts() && !current.may_recount(),
         };
         let mut reading = judged.reading;
-        counter.policy.take(&mut reading, &mut [], at, charge.cost);
+        counter.policy.charge(&mut reading, &mut [], at, charge.cost);
         known.then_some((reading, judged.fits))
     }
 }

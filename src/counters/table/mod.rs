@@ -22,10 +22,10 @@ use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
+use super::algorithms::periods::Ahead;
+use super::algorithms::{Judged, Reading};
 use super::counter::{Counter, CounterSet};
 use super::history::History;
-use super::periods::Ahead;
-use super::policy::{Judged, Reading};
 use super::row::{Row, RowKey};
 use super::time::{At, Moment, Timeline};
 use crate::base::clock::Timestamp;
@@ -427,7 +427,7 @@ impl Table {
                 (place, row, hint) = (charge.row, work.row(guards, charge.row), 0);
             }
             let judged = if is_crowded && counter.overflow == Overflow::Deny {
-                Judged { reading: Reading::NoRoom, fits: false, cell: None, spare: None }
+                Judged { reading: Reading::NONE, fits: false, cell: None, spare: None }
             } else {
                 let own = counter.judge(row, hint, &work.at, charge.cost());
                 let is_leaving = known > 0 && !is_crowded && shared.leaving.contains(&charge.rule);
@@ -435,7 +435,7 @@ impl Table {
             };
             charge.reading = judged.reading;
             let passes =
-                || counter.overflow == Overflow::Allow || !counter.policy.may_add(charge.cost());
+                || counter.overflow == Overflow::Allow || !counter.policy.can_refuse(charge.cost());
             charge.fits = judged.fits || (is_crowded && passes());
             let cell = judged.cell.or(judged.spare);
             charge.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
@@ -469,8 +469,11 @@ impl Table {
 
     /// Writes what was told of rules that refuse an event, so that the next one need not ask again.
     fn keep_told(&self, work: &Work<'_, '_>, charges: &[Charge], guards: &mut Guards<'_>) {
-        let told =
-            charges.iter().filter(|charge| charge.told == Told::Open && charge.reading.is_used());
+        let is_used = |charge: &&Charge| {
+            let counter = work.request.counters.counter(charge.rule);
+            counter.is_some_and(|counter| counter.policy.is_used(&charge.reading, &work.at))
+        };
+        let told = charges.iter().filter(|charge| charge.told == Told::Open).filter(is_used);
         let mut kept: Charges = told.map(Charge::kept).collect();
         // Where there is no room for them they are told again.
         if !kept.is_empty() && self.reserve(work, &mut kept, guards).is_ok() {

@@ -17,10 +17,9 @@ use smallvec::SmallVec;
 use super::{Padded, RowKey, Table, overflow_hash, upkeep};
 use crate::base::format::Version;
 use crate::base::varint;
-use crate::counters::cell::Image;
+use crate::counters::algorithms::periods::Bounds;
+use crate::counters::cell::CellState as Image;
 use crate::counters::counter::{Counter, CounterSet};
-use crate::counters::periods::{Bounds, Held};
-use crate::counters::policy::Policy;
 use crate::counters::row::Row;
 use crate::counters::saved::{StoredCharge, StoredStart};
 use crate::counters::time::{At, Moment};
@@ -120,7 +119,7 @@ impl Table {
                 if version == Version::One {
                     image = counter.policy.of_format_1(image);
                 }
-                if matches!(counter.policy, Policy::SlidingWindow(_)) {
+                if counter.policy.keeps_list() {
                     image.extra = gate;
                 }
                 Some(image)
@@ -210,10 +209,12 @@ impl Table {
         let Some(Padded(shard)) = self.shards.get(self.shard_of(hash)) else { return };
         let mut shard = shard.lock();
         let found = shard.rows.find_mut(hash, |row| row.has_key(hash, key));
-        // Counters that no rule goes by any more are gone.
+        // Counters that no rule goes by any more are gone, and no other could read the state.
         let known = charges.iter().filter_map(|(counter, charge)| {
             let current = redo.restoring.counters.answering(counter.number())?;
-            Some((current, current.of_number(counter.number())?, *charge))
+            let known = current.of_number(counter.number())?;
+            let is_of_it = known.policy.may_have_said(&charge.reading) && !charge.reading.is_none();
+            is_of_it.then_some((current, known, *charge))
         });
         if let Some(row) = found {
             for (current, counter, charge) in known {
@@ -252,11 +253,10 @@ impl Redo<'_> {
         if current.is_converted(row, number) {
             return;
         }
-        match self.cell(row, counter, charge) {
-            Some(cell) if charge.reading.is_sliding() => self.add(row, cell, counter, charge),
-            Some(cell) => row.set(cell, &self.image(counter, charge, None)),
+        match self.cell_of(row, counter, charge.reading.bounds()) {
+            Some(cell) => self.in_cell(row, cell, counter, charge),
             None => {
-                let image = self.image(counter, charge, Some(row));
+                let image = self.image(counter, charge, counter.carried(row));
                 if !self.is_idle(current, counter, &image) {
                     if !counter.has_cell(row) {
                         counter.entered(row.is_overflow());
@@ -270,11 +270,20 @@ impl Redo<'_> {
         }
     }
 
+    /// Redoes a take in a cell; a list may have it already.
+    fn in_cell(&self, row: &mut Row, cell: usize, counter: &Counter, charge: &StoredCharge) {
+        let Some(held) = row.cell_at(cell) else { return };
+        if !counter.policy.keeps_list() || is_at_or_after(self.place, held.extra) {
+            let held = Image::of(held.extra, held.words);
+            row.set(cell, &self.image(counter, charge, Some(held)));
+        }
+    }
+
     /// A state that a counter starts from. A sliding window remembers that the record's event is
     /// still to be added.
     fn starting(&self, counter: &Counter, image: &Image) -> Image {
         let mut image = image.clone();
-        if counter.policy.is_sliding() {
+        if counter.policy.keeps_list() {
             image.extra = gate(self.place);
         }
         image
@@ -292,7 +301,7 @@ impl Redo<'_> {
             cell.is_some_and(|cell| !is_at_or_after(self.place, cell.extra))
         };
         match cell {
-            Some(cell) if counter.policy.is_sliding() && newer(&cell) => {}
+            Some(cell) if counter.policy.keeps_list() && newer(&cell) => {}
             Some(cell) => row.set(cell, image),
             None => {
                 if !counter.has_cell(row) {
@@ -305,37 +314,10 @@ impl Redo<'_> {
 
     /// The place of the cell that holds the state: for a period of a quota its own, or one that
     /// is over.
-    fn cell(&self, row: &Row, counter: &Counter, charge: &StoredCharge) -> Option<usize> {
-        self.cell_of(row, counter, charge.reading.bounds())
-    }
-
     fn cell_of(&self, row: &Row, counter: &Counter, period: Option<Bounds>) -> Option<usize> {
-        let mut cells = row.cells_of(counter.number(), 0);
-        let (Some(periods), Some(period)) = (counter.policy.periods(), period) else {
-            return cells.next().map(|cell| cell.offset);
-        };
-        match periods.find(cells, At { second: period.start, ..self.restoring.end }) {
-            Held::In(cell) => Some(cell.offset),
-            Held::Nowhere(spare) => spare,
-        }
-    }
-
-    /// Adds to a sliding window what is not in it yet.
-    fn add(&self, row: &mut Row, cell: usize, counter: &Counter, charge: &StoredCharge) {
-        let Policy::SlidingWindow(policy) = &counter.policy else { return };
-        let Some(held) = row.cell_at(cell) else { return };
-        if !is_at_or_after(self.place, held.extra) {
-            return;
-        }
-        let (now, new) = (self.at.now, policy.entry_of(charge));
-        let extra = self.gate();
-        let add = |words: &mut [u64]| policy.add_at(words, now, new).then_some(extra);
-        if !row.write(cell, add)
-            && let Some(held) = row.words_at(cell)
-        {
-            let image = policy.list_with(held, now, new);
-            row.replace(cell, &Image { extra, ..image });
-        }
+        let end = &self.restoring.end;
+        let second = period.map_or(end.second, |period| period.start);
+        counter.policy.find_cell(row.cells_of(counter.number(), 0), &At { second, ..*end })
     }
 
     /// What a sliding window remembers that this record is added to.
@@ -343,23 +325,17 @@ impl Redo<'_> {
         gate(self.place.saturating_add(1))
     }
 
-    /// The state of a new cell.
-    fn image(&self, counter: &Counter, charge: &StoredCharge, row: Option<&Row>) -> Image {
-        if let (Policy::SlidingWindow(policy), true) =
-            (&counter.policy, charge.reading.is_sliding())
-        {
-            let carried = row.and_then(|row| counter.carried(row));
-            let held = carried.unwrap_or_else(|| counter.policy.fresh());
-            let list = policy.list_with(&held.words, self.at.now, policy.entry_of(charge));
-            return Image { extra: self.gate(), ..list };
-        }
-        charge.reading.image().unwrap_or_else(|| counter.policy.fresh())
+    /// The state of a cell that was this before, or is new.
+    fn image(&self, counter: &Counter, charge: &StoredCharge, held: Option<Image>) -> Image {
+        let held = held.unwrap_or_else(|| counter.policy.empty_cell());
+        let image = counter.policy.redone(&held.words, charge, self.at.now);
+        if image.is_list { Image { extra: self.gate(), ..image } } else { image }
     }
 
     /// Whether a state makes no difference any more, now or to a counter that takes it over.
     fn is_idle(&self, current: &Counter, counter: &Counter, image: &Image) -> bool {
         current.number() == counter.number()
-            && counter.policy.is_idle(image.as_cell(), self.restoring.end)
+            && counter.policy.is_idle(image.as_cell(), &self.restoring.end)
     }
 }
 

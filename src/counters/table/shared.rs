@@ -9,9 +9,9 @@ use smallvec::SmallVec;
 
 use super::work::Work;
 use super::{Charge, Guards, Row, Shared, Told};
-use crate::counters::cell::Image;
+use crate::counters::algorithms::Judged;
+use crate::counters::cell::CellState as Image;
 use crate::counters::counter::Counter;
-use crate::counters::policy::Judged;
 
 /// What a counter of a key's own starts from.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl<'w> Work<'w, '_> {
         counter.is_shared()
             && !row.is_some_and(|row| counter.is_in(row))
             && !shared.leaving.contains(&charge.rule)
-            && !counter.policy.is_too_late(&charge.reading, self.at)
+            && !counter.policy.is_too_late(&charge.reading, &self.at)
     }
 
     /// Judges by the shared row where the key's own has nothing of the counter.
@@ -82,18 +82,18 @@ impl<'w> Work<'w, '_> {
         if self.row(guards, charge.row).is_some_and(|row| counter.is_in(row)) {
             return None;
         }
-        let images = counter.images(shared, self.at).into_iter();
-        let images = images.map(|image| self.own_use(charge, image)).collect();
+        let images = counter.images(shared, &self.at).into_iter();
+        let images = images.map(|image| self.own_use(charge, counter, image)).collect();
         Some(Start { rule: charge.rule, images })
     }
 
     /// What the key itself has used of a period, where that is recorded; else all that was used.
-    fn own_use(&self, charge: &Charge, image: Image) -> Image {
+    fn own_use(&self, charge: &Charge, counter: &Counter, image: Image) -> Image {
         if let Some(list) = self.list(charge.rule) {
             return list;
         }
         if charge.told == Told::Open && charge.reading.bounds() == image.bounds() {
-            return charge.reading.image().unwrap_or(image);
+            return charge.reading.cell().unwrap_or(image);
         }
         let told = || {
             charge.reading.bounds()?;
@@ -102,7 +102,7 @@ impl<'w> Work<'w, '_> {
             history.used(charge.rule, period.start, period.resets(), &place.values)
         };
         match told() {
-            Some(used) => image.with_use(used),
+            Some(used) => counter.policy.with_use(&image, used, &self.at),
             None => image,
         }
     }

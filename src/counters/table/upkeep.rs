@@ -123,7 +123,7 @@ fn look(row: &Row, counters: &CounterSet, at: At) -> Found {
     for (number, cell) in row.cells() {
         match counters.answering(number) {
             Some(counter) if counter.number() == number => {
-                if found == Found::Idle && !counter.policy.is_idle(cell, at) {
+                if found == Found::Idle && !counter.policy.is_idle(cell, &at) {
                     found = Found::InUse;
                 }
             }
@@ -131,7 +131,7 @@ fn look(row: &Row, counters: &CounterSet, at: At) -> Found {
                 // Who touches the key first asks what is recorded, and may need this cell if
                 // nothing is.
                 let before = counter.predecessor(number);
-                if before.is_some_and(|before| !before.policy.is_idle(cell, at)) {
+                if before.is_some_and(|before| !before.policy.is_idle(cell, &at)) {
                     found = Found::InUse;
                 }
             }

@@ -6,12 +6,13 @@ use std::num::NonZeroU32;
 use smallvec::SmallVec;
 
 use super::{Charge, Counts, Guards, Intent, Part, Request, Seat, Start, Told, upkeep};
-use crate::counters::cell::Image;
+use crate::base::calendar::Calendar;
+use crate::counters::algorithms::SlidingWindow;
+use crate::counters::algorithms::periods::{Ahead, Bounds, Span};
+use crate::counters::cell::CellState as Image;
 use crate::counters::counter::Counter;
 use crate::counters::history::Used;
-use crate::counters::periods::{Ahead, Bounds, Span};
 use crate::counters::row::{Row, RowKey};
-use crate::counters::sliding_window::SlidingWindow;
 use crate::counters::time::At;
 use crate::rules::{Enforcement, Overflow};
 
@@ -64,7 +65,7 @@ impl<'w> Work<'w, '_> {
         let adds = |counter: &Counter, charge: &Charge| match self.request.intent {
             Intent::Record => false,
             Intent::Standing => true,
-            Intent::Check | Intent::Track => counter.policy.may_add(charge.cost()),
+            Intent::Check | Intent::Track => counter.policy.can_refuse(charge.cost()),
         };
         let late = |charge: &&Charge| {
             let counter = self.request.counters.counter(charge.rule);
@@ -74,7 +75,7 @@ impl<'w> Work<'w, '_> {
                     counter.enforcement == Enforcement::Hard
                         && !(charge.is_crowded() && counter.overflow == Overflow::Allow)
                         && adds(counter, charge)
-                        && counter.policy.is_too_late(&charge.reading, self.at)
+                        && counter.policy.is_too_late(&charge.reading, &self.at)
                 })
         };
         charges.iter().find(late).map(|charge| charge.rule)
@@ -86,7 +87,7 @@ impl<'w> Work<'w, '_> {
         self.request.happened.is_some()
             && charges.iter().any(|charge| {
                 let counter = self.request.counters.counter(charge.rule);
-                counter.is_some_and(|counter| counter.policy.is_too_late(&charge.reading, self.at))
+                counter.is_some_and(|counter| counter.policy.is_too_late(&charge.reading, &self.at))
             })
     }
 
@@ -110,7 +111,7 @@ impl<'w> Work<'w, '_> {
         }
         let counts = charge.counts != Counts::No
             && (charge.fits || counter.enforcement != Enforcement::Shadow)
-            && !counter.policy.is_too_late(&charge.reading, self.at);
+            && !counter.policy.is_too_late(&charge.reading, &self.at);
         counts.then_some(counter)
     }
 
@@ -118,7 +119,7 @@ impl<'w> Work<'w, '_> {
     fn counts_lost(&self, charge: &Charge, counter: &Counter) -> bool {
         charge.counts != Counts::No
             && charge.part == Part::Loses
-            && !counter.policy.is_too_late(&charge.reading, self.at)
+            && !counter.policy.is_too_late(&charge.reading, &self.at)
     }
 
     /// Leaves out a rule that has lost, because there is no room for the key's counter.
@@ -141,7 +142,7 @@ impl<'w> Work<'w, '_> {
         let told = || {
             let history = self.request.history?;
             let period = charge.reading.bounds()?;
-            let closed = counter.policy.is_too_late(&charge.reading, self.at);
+            let closed = counter.policy.is_too_late(&charge.reading, &self.at);
             let is_asked = if closed {
                 charge.judges()
             } else {
@@ -155,7 +156,7 @@ impl<'w> Work<'w, '_> {
             Some((charge.reading.with_use(used), if closed { Told::Closed } else { Told::Open }))
         };
         if let Some((reading, told)) = told() {
-            charge.fits = counter.policy.fits_period(&reading, charge.cost(), self.at);
+            charge.fits = counter.policy.fits(&reading, charge.cost(), &self.at);
             (charge.reading, charge.told) = (reading, told);
         }
     }
@@ -167,13 +168,13 @@ impl<'w> Work<'w, '_> {
             let place = self.request.rows.get(charge.row as usize)?;
             let now = self.at.now;
             let (start, cell) = policy.reach(now);
-            let is_asked = counter.recounts_rolling(policy, self.at);
+            let is_asked = counter.recounts_rolling(policy, &self.at);
             let uses = || history.uses(charge.rule, start, now, cell, &place.values);
             Some(policy.recorded(now, &is_asked.then(uses)??))
         };
         if let Some(list) = told() {
             let cell = std::iter::once(list.as_cell());
-            let judged = counter.policy.judge(cell, &self.at, charge.cost());
+            let judged = counter.policy.judge(cell, Calendar::UTC, &self.at, charge.cost());
             (charge.reading, charge.fits, charge.told) = (judged.reading, judged.fits, Told::Open);
             self.lists.borrow_mut().push((charge.rule, list));
         }
@@ -194,7 +195,7 @@ impl<'w> Work<'w, '_> {
     ) -> Vec<(u32, Ahead)> {
         let spans = charges.iter().filter(|charge| charge.judges()).filter_map(|charge| {
             let counter = self.request.counters.counter(charge.rule)?;
-            let ahead = self.told_ahead(charge, counter, counter.ahead(row(charge.row), self.at));
+            let ahead = self.told_ahead(charge, counter, counter.ahead(row(charge.row), &self.at));
             (!ahead.is_empty()).then_some((charge.rule, ahead))
         });
         spans.collect()
@@ -214,7 +215,7 @@ impl<'w> Work<'w, '_> {
         let mut spans = known.spans.into_vec();
         let mut next = charge.reading.bounds().and_then(Bounds::resets);
         while let Some(start) = next.filter(|start| counter.recounts_period(*start)) {
-            let period = periods.of(start);
+            let period = periods.of(Calendar::UTC, start);
             if !spans.iter().any(|span| span.starts(period))
                 && let Some(used) = history.used(charge.rule, start, period.resets(), &place.values)
                 && used != Used::NOTHING
@@ -224,8 +225,7 @@ impl<'w> Work<'w, '_> {
             // At the ends of the calendar a period may be longer than is kept of its length.
             next = period.resets().filter(|end| *end > start);
         }
-        spans.sort_unstable();
-        Ahead::of_spans(spans.into())
+        Ahead::of_spans(spans)
     }
 
     /// Judges charges that are all of one row; returns `false` where it lacks a rule's cell.
@@ -266,11 +266,11 @@ impl<'w> Work<'w, '_> {
     fn count(&self, charge: &mut Charge, counter: &Counter, words: &mut [u64]) -> Option<u32> {
         let cost = charge.cost();
         if charge.judges() {
-            return counter.policy.take(&mut charge.reading, words, &self.at, cost);
+            return counter.policy.charge(&mut charge.reading, words, &self.at, cost);
         }
-        let cost = counter.lost_cost(&charge.reading, cost);
+        let cost = counter.lost_cost(&charge.reading, cost, &self.at);
         charge.cost = cost.units.into();
-        counter.policy.take(&mut charge.reading, words, &self.at.for_judge(false), cost)
+        counter.policy.charge(&mut charge.reading, words, &self.at.for_judge(false), cost)
     }
 
     /// The same of words that are kept.
@@ -403,7 +403,7 @@ impl<'w> Work<'w, '_> {
             history.used(charge.rule, carried.start, carried.resets(), &place.values)
         };
         if let Some(used) = told() {
-            image = image.with_use(used);
+            image = counter.policy.with_use(&image, used, &self.at);
         }
         row.push(counter.number(), &image);
     }
@@ -430,7 +430,7 @@ impl<'w> Work<'w, '_> {
         let mut image = own
             .and_then(|row| counter.carried(row))
             .or_else(shared)
-            .unwrap_or_else(|| counter.policy.fresh());
+            .unwrap_or_else(|| counter.policy.empty_cell());
         match self.write_words(charge, counter, &mut image.words) {
             Some(extra) => image.extra = extra,
             None => image = self.regrown(charge, counter, &image.words),
@@ -443,7 +443,7 @@ impl<'w> Work<'w, '_> {
         charge.counts = Counts::Written;
         let list = self.list(charge.rule);
         let words = list.as_ref().map_or(words, |list| &list.words);
-        counter.policy.regrown(words, &charge.reading, self.at, charge.cost())
+        counter.policy.grown(&charge.reading, words, &self.at, charge.cost())
     }
 
     /// What is recorded of a rolling quota that starts from it.

@@ -11,7 +11,7 @@ impl Decision {
     /// The answer that let an event in, as a retry gets it: what
     /// [`to_replay`](Self::to_replay) kept, made again from what each rule took. The event has a
     /// name where events are recorded, `at` is the instant of the decision, and `rule` finds the
-    /// rules as they were. `None` where one is not known.
+    /// rules as they were. `None` where one is not known, or says otherwise.
     pub(crate) fn restored(
         event_id: Option<EventId>,
         at: At,
@@ -20,7 +20,10 @@ impl Decision {
         rule: impl Fn(u32) -> Option<Arc<CompiledRule>>,
     ) -> Option<Self> {
         let said = charges.iter().filter(|charge| charge.part.judges());
-        let known = said.map(|charge| Some((rule(charge.revision)?, charge)));
+        let known = said.map(|charge| {
+            let rule = rule(charge.revision)?;
+            rule.counter.policy.may_have_said(&charge.reading).then_some((rule, charge))
+        });
         let mut known = known.collect::<Option<Vec<_>>>()?;
         // The order of their definition, as in a snapshot: what was changed keeps its age.
         known.sort_by_key(|(rule, _)| (rule.rule.kind() as u8, rule.age));

@@ -10,8 +10,8 @@
 
 use smallvec::SmallVec;
 
-use super::cell::{Image, join, split};
-use super::time::Moment;
+use crate::counters::cell::{CellState, join, split};
+use crate::counters::time::Moment;
 use crate::rules::Units;
 
 const NARROW_STRIDE: usize = 2;
@@ -27,7 +27,7 @@ pub(super) struct Entry {
 
 /// How many words a list has, by its first.
 #[inline]
-pub(super) fn width(head: u64) -> usize {
+pub(in crate::counters) fn width(head: u64) -> usize {
     room(head).saturating_add(1)
 }
 
@@ -181,7 +181,7 @@ fn write(to: &mut [u64], Entry { time, amount }: Entry, wide: bool) {
 }
 
 /// A list of these entries, with room for `room` of them.
-pub(super) fn image(entries: impl Iterator<Item = Entry>, room: usize, wide: bool) -> Image {
+pub(super) fn list(entries: impl Iterator<Item = Entry>, room: usize, wide: bool) -> CellState {
     let stride = if wide { WIDE_STRIDE } else { NARROW_STRIDE };
     let room = room.saturating_mul(stride);
     let mut words = SmallVec::from_elem(0, room.saturating_add(1));
@@ -195,10 +195,10 @@ pub(super) fn image(entries: impl Iterator<Item = Entry>, room: usize, wide: boo
     if let Some(head) = words.first_mut() {
         *head = (room as u64 & 0xffff) | (count << 16) | if wide { WIDE } else { 0 };
     }
-    Image { extra: 0, is_list: true, words }
+    CellState { extra: 0, is_list: true, words }
 }
 
 /// The list of these words.
-pub(super) fn as_image(words: &[u64]) -> Image {
-    Image { extra: 0, is_list: true, words: words.into() }
+pub(super) fn list_of_words(words: &[u64]) -> CellState {
+    CellState { extra: 0, is_list: true, words: words.into() }
 }

@@ -12,13 +12,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{Cell, Image, Lump, Wide};
 use super::entries::{self, Entries, EntriesMut, Entry};
-use super::policy::Reading;
-use super::saved::StoredCharge;
-use super::time::{At, Moment};
+use super::periods::Ahead;
+use super::reading::StateWords;
+use super::{Algorithm, stored};
+use crate::base::calendar::Calendar;
 use crate::base::clock::NANOS_PER_SECOND;
-use crate::rules::Units;
+use crate::base::codec::{Malformed, Reader, put_wide};
+use crate::counters::MAX_AHEAD_SECONDS;
+use crate::counters::cell::{CarriedUse, Cell, CellState, count_words, join};
+use crate::counters::saved::StoredCharge;
+use crate::counters::time::{At, Moment, Timeline};
+use crate::rules::{Cost, Units};
 
 /// The grid's cells in a length.
 const CELLS: u64 = 60;
@@ -33,7 +38,7 @@ const LARGEST_NARROW: u128 = 1 << 62;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlidingWindow {
-    pub(super) limit: Units,
+    limit: Units,
     length: u64,
     /// The length of a cell.
     slot: u64,
@@ -44,13 +49,13 @@ pub(crate) struct SlidingWindow {
 
 /// What a sliding window said at the moment of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SlidingUse {
-    pub(super) used: Wide,
+pub(in crate::counters) struct SlidingUse {
+    used: Units,
     /// When the oldest use leaves; [`Moment::MAX`] without use.
-    pub(super) oldest_leaves: Moment,
+    oldest_leaves: Moment,
     /// When the cost of the decision fits; [`Moment::MAX`] for never. Of a cost that was counted,
     /// when it counts.
-    pub(super) passes_at: Moment,
+    passes_at: Moment,
 }
 
 /// What is used of a window from a moment on.
@@ -81,19 +86,14 @@ impl SlidingWindow {
         Self { rolling: true, ..Self::new(limit, length) }
     }
 
-    /// A list without uses.
-    pub(super) fn fresh() -> Image {
-        entries::image(std::iter::empty(), 0, false)
-    }
-
     /// Whether the event counts at its own time: always of a quota, of a rate limit where it is
     /// recorded and not asked for.
-    pub(super) fn is_dated(&self, at: At) -> bool {
+    fn is_dated(&self, at: &At) -> bool {
         at.explicit && (self.rolling || at.recorded)
     }
 
     /// The time at which the event counts.
-    fn time(&self, at: At) -> Moment {
+    fn time(&self, at: &At) -> Moment {
         match (self.is_dated(at), self.rolling) {
             (false, _) => at.now,
             (true, true) => at.event,
@@ -110,7 +110,8 @@ impl SlidingWindow {
         self.leaves(time) > now
     }
 
-    fn cell_of(&self, time: Moment) -> u64 {
+    /// The cell of the grid that a time is in.
+    fn slot_of(&self, time: Moment) -> u64 {
         time.0.checked_div(self.slot).unwrap_or(0)
     }
 
@@ -123,36 +124,11 @@ impl SlidingWindow {
         Entries::of(words).iter().skip_while(move |entry| !self.counts(entry.time, now))
     }
 
-    pub(super) fn read(&self, cell: Option<Cell<'_>>, at: At) -> SlidingUse {
-        let (mut used, mut oldest_leaves): (Units, _) = (0, Moment::MAX);
-        for Entry { time, amount } in self.alive(words(cell), at.now) {
-            used = used.saturating_add(amount);
-            oldest_leaves = oldest_leaves.min(self.leaves(time));
-        }
-        SlidingUse { used: used.into(), oldest_leaves, passes_at: at.now }
-    }
-
-    /// Whether nothing that counts makes a difference.
-    pub(super) fn is_idle(&self, cell: Cell<'_>, at: At) -> bool {
-        self.alive(cell.words, at.now).all(|entry| entry.amount == 0)
-    }
-
-    /// Whether a cost fits at `now`. An event that adds nothing does.
-    fn fits(&self, used: Units, cost: Units, at: At, now: Moment) -> bool {
+    /// Whether a cost fits at `now`. An event that is older than the window adds nothing.
+    fn fits_at(&self, used: Units, cost: Units, at: &At, now: Moment) -> bool {
         cost <= 0
             || used.saturating_add(cost) <= self.limit
             || (self.is_dated(at) && !self.counts(self.time(at), now))
-    }
-
-    /// Returns the window, with the moment at which the cost fits, and whether it fits now.
-    pub(super) fn judge(&self, cell: Option<Cell<'_>>, at: At, cost: Units) -> (SlidingUse, bool) {
-        let mut read = self.read(cell, at);
-        let fits = self.fits(read.used.get(), cost, at, at.now);
-        if !fits {
-            let steps = self.steps(words(cell), read.used.get(), at.now);
-            read.passes_at = self.first_fit(steps, cost, at, at.now);
-        }
-        (read, fits)
     }
 
     /// What is used when one use after the other has left.
@@ -173,95 +149,28 @@ impl SlidingWindow {
         &self,
         mut steps: impl Iterator<Item = Step>,
         cost: Units,
-        at: At,
+        at: &At,
         now: Moment,
     ) -> Moment {
-        let fits = |step: &Step| step.from > now && self.fits(step.used, cost, at, step.from);
+        let fits = |step: &Step| step.from > now && self.fits_at(step.used, cost, at, step.from);
         let found = steps.find(fits).map_or(Moment::MAX, |step| step.from);
         // The event itself is older than the window from then on.
         let own = if self.is_dated(at) { self.leaves(self.time(at)) } else { Moment::MAX };
         found.min(own)
     }
 
-    /// How the use goes on where it does not only fall: what is below zero leaves, too.
-    pub(super) fn ahead(&self, cell: Option<Cell<'_>>, at: At) -> Box<[Step]> {
-        let words = words(cell);
-        if self.alive(words, at.now).all(|entry| entry.amount >= 0) {
-            return Box::default();
-        }
-        self.steps(words, self.read(cell, at).used.get(), at.now).collect()
-    }
-
-    /// The first moment from `from` on at which the cost fits, going by what a decision read.
-    pub(super) fn passes_at(
-        &self,
-        read: SlidingUse,
-        ahead: &[Step],
-        cost: Units,
-        at: At,
-        from: Moment,
-    ) -> Option<Moment> {
-        let now = ahead.iter().take_while(|step| step.from <= from).last();
-        let used = now.map_or(read.used.get(), |step| step.used);
-        let passes = if ahead.is_empty() {
-            read.passes_at.max(from)
-        } else if self.fits(used, cost, at, from) {
-            from
-        } else {
-            self.first_fit(ahead.iter().copied(), cost, at, from)
+    /// The list of these words with a use more, in the room that it takes.
+    fn list_with(&self, words: &[u64], now: Moment, new: Entry) -> CellState {
+        let mut list = match self.room(words, now, new.amount) {
+            Some((room, wide)) => entries::list(self.alive(words, now), room, wide),
+            None => entries::list_of_words(words),
         };
-        (passes < Moment::MAX).then_some(passes)
+        self.put(&mut list.words, now, new);
+        list
     }
 
-    /// The window after a cost was added.
-    pub(super) fn after(&self, read: SlidingUse, at: At, cost: Units) -> SlidingUse {
-        let time = self.time(at);
-        let mut after = SlidingUse { passes_at: time, ..read };
-        if cost == 0 || !self.counts(time, at.now) {
-            return after;
-        }
-        let used = read.used.get().saturating_add(cost);
-        after.used = used.into();
-        if self.rolling || cost > 0 {
-            after.oldest_leaves = read.oldest_leaves.min(self.leaves(time));
-        } else if used <= 0 {
-            (after.used, after.oldest_leaves) = (Wide::ZERO, Moment::MAX);
-        }
-        after
-    }
-
-    /// Adds a cost at its time; uses that have left make room first. Returns `false`, with nothing
-    /// changed, where the list has no room, or much more than it needs.
-    pub(super) fn add(&self, words: &mut [u64], at: At, cost: Units) -> bool {
-        self.add_at(words, at.now, Entry { time: self.time(at), amount: cost })
-    }
-
-    /// The same of a use of some time.
-    pub(super) fn add_at(&self, words: &mut [u64], now: Moment, new: Entry) -> bool {
-        let fits = self.room(words, now, new.amount).is_none();
-        if fits {
-            self.put(words, now, new);
-        }
-        fits
-    }
-
-    /// The list of these words after a cost, in the room that it takes.
-    pub(super) fn after_words(&self, words: &[u64], at: At, cost: Units) -> Image {
-        self.list_with(words, at.now, Entry { time: self.time(at), amount: cost })
-    }
-
-    /// The same with a use of some time.
-    pub(super) fn list_with(&self, words: &[u64], now: Moment, new: Entry) -> Image {
-        let mut image = match self.room(words, now, new.amount) {
-            Some((room, wide)) => entries::image(self.alive(words, now), room, wide),
-            None => entries::as_image(words),
-        };
-        self.put(&mut image.words, now, new);
-        image
-    }
-
-    /// For how many uses the list should have room, and whether for wide ones, to add a cost;
-    /// `None` where it is as it should be.
+    /// For how many uses the list should have room, and whether for wide ones, to add a cost: where
+    /// it has no room, or much more than it needs. `None` where it is as it should be.
     fn room(&self, words: &[u64], now: Moment, cost: Units) -> Option<(usize, bool)> {
         let mut census = Census { largest: cost.unsigned_abs(), ..Census::default() };
         let more = usize::from(cost != 0);
@@ -327,7 +236,7 @@ impl SlidingWindow {
             let apart = second.time.0.saturating_sub(first.time.0);
             let is_nearer =
                 |found: &Option<(u64, usize, usize)>| found.is_none_or(|(least, ..)| apart < least);
-            if is_nearer(in_cell) && self.cell_of(first.time) == self.cell_of(second.time) {
+            if is_nearer(in_cell) && self.slot_of(first.time) == self.slot_of(second.time) {
                 *in_cell = Some((apart, earlier, later));
             }
             if is_nearer(ahead) && first.time > now {
@@ -350,88 +259,238 @@ impl SlidingWindow {
         }
     }
 
-    /// Whether a use of so long ago counts no more, however it was dated.
-    pub(super) fn is_within(&self, time: Duration) -> bool {
-        let longest = Duration::from_nanos(self.length.saturating_add(self.slot));
-        let ahead = super::counter::MAX_AHEAD_SECONDS.unsigned_abs();
-        let ahead = Duration::from_secs(if self.rolling { ahead } else { 0 });
-        time >= longest.saturating_add(ahead)
-    }
-
-    pub(super) fn remaining(&self, read: SlidingUse) -> Units {
-        self.limit.saturating_sub(read.used.get()).clamp(0, self.limit.max(0))
-    }
-
-    /// The state means the same for both; only the limits may differ.
-    pub(super) fn counts_like(&self, other: &Self) -> bool {
-        (self.length, self.rolling) == (other.length, other.rolling)
-    }
-
-    pub(super) fn adopt(lump: Lump, at: At) -> Image {
-        Self::of_uses(Some(Entry { time: at.now, amount: lump.rounded_up() }).into_iter())
-    }
-
     /// The list that says what a ring of format 1 said: the newest slot, and what is used of 61
     /// slots, each at its place. Uses counted as if they were of their slot's last nanosecond.
-    pub(super) fn of_ring(&self, words: &[u64]) -> Image {
-        let Some((newest, ring)) = words.split_first() else { return Self::fresh() };
+    fn of_ring(&self, words: &[u64]) -> CellState {
+        let Some((newest, ring)) = words.split_first() else { return Self::empty_cell() };
         let slots = ring.len() as u64;
         let oldest = newest.saturating_sub(slots.saturating_sub(1));
         Self::of_uses((oldest..=*newest).map(|slot| {
             let place = usize::try_from(slot.checked_rem(slots).unwrap_or(0)).unwrap_or(0);
             let amount = ring.get(place).copied().unwrap_or(0);
-            Entry { time: self.end_of(slot), amount: amount.into() }
+            Entry { time: self.end_of_slot(slot), amount: amount.into() }
         }))
     }
 
-    /// The last nanosecond of a cell.
-    fn end_of(&self, cell: u64) -> Moment {
-        Moment(cell.saturating_add(1).saturating_mul(self.slot).saturating_sub(1))
-    }
-
-    /// What a decision of long ago added.
-    pub(super) fn entry_of(&self, charge: &StoredCharge) -> Entry {
-        let time = match charge.reading {
-            Reading::SlidingWindow(read) => read.passes_at,
-            _ => Moment::MAX,
-        };
-        let time = if charge.in_slots { self.end_of(self.cell_of(time)) } else { time };
-        Entry { time, amount: charge.cost.units }
-    }
-
-    pub(super) fn is_rolling(&self) -> bool {
-        self.rolling
+    /// The last nanosecond of a cell of the grid.
+    fn end_of_slot(&self, slot: u64) -> Moment {
+        Moment(slot.saturating_add(1).saturating_mul(self.slot).saturating_sub(1))
     }
 
     /// Its length in seconds, rounded up.
-    pub(super) fn seconds(&self) -> u64 {
+    pub(in crate::counters) fn seconds(&self) -> u64 {
         self.length.div_ceil(NANOS_PER_SECOND)
     }
 
-    /// The first moment that counts at `now`, and the length of a cell.
-    pub(super) fn reach(&self, now: Moment) -> (Moment, u64) {
+    /// The first moment that counts at `now`, and the length of a cell of the grid.
+    pub(in crate::counters) fn reach(&self, now: Moment) -> (Moment, u64) {
         (Moment(now.0.saturating_sub(self.length).saturating_add(1)), self.slot)
     }
 
     /// A list of what is recorded, the oldest first.
-    pub(super) fn recorded(&self, now: Moment, uses: &[(Moment, Units)]) -> Image {
-        uses.iter().fold(Self::fresh(), |list, &(time, amount)| {
+    pub(in crate::counters) fn recorded(&self, now: Moment, uses: &[(Moment, Units)]) -> CellState {
+        uses.iter().fold(Self::empty_cell(), |list, &(time, amount)| {
             self.list_with(&list.words, now, Entry { time, amount })
         })
     }
 
     /// A list of uses of different instants, the oldest first; as many as may be.
-    pub(super) fn of_uses(uses: impl Iterator<Item = Entry> + Clone) -> Image {
+    fn of_uses(uses: impl Iterator<Item = Entry> + Clone) -> CellState {
         let uses = uses.filter(|entry| entry.amount != 0).take(MOST);
         let largest = uses.clone().map(|entry| entry.amount.unsigned_abs()).max();
         let count = uses.clone().count();
         let room = ROOMS.into_iter().find(|room| *room >= count).unwrap_or(count);
-        entries::image(uses, room, largest >= Some(LARGEST_NARROW))
+        entries::list(uses, room, largest >= Some(LARGEST_NARROW))
     }
 }
 
-fn words(cell: Option<Cell<'_>>) -> &[u64] {
-    cell.map_or(&[], |cell| cell.words)
+impl Algorithm for SlidingWindow {
+    type State = SlidingUse;
+
+    // Out of line, as `charge` and `store` are: most counters have one number, and decide without.
+    #[inline(never)]
+    fn read(&self, cell: Cell<'_>, at: &At) -> SlidingUse {
+        let mut read = self.fresh(Calendar::UTC, at);
+        for Entry { time, amount } in self.alive(cell.words, at.now) {
+            read.used = read.used.saturating_add(amount);
+            read.oldest_leaves = read.oldest_leaves.min(self.leaves(time));
+        }
+        read
+    }
+
+    fn fresh(&self, _calendar: Calendar, at: &At) -> SlidingUse {
+        SlidingUse { used: 0, oldest_leaves: Moment::MAX, passes_at: at.now }
+    }
+
+    fn fits(&self, read: &SlidingUse, cost: Cost, at: &At) -> bool {
+        self.fits_at(read.used, cost.units, at, at.now)
+    }
+
+    /// When it fits.
+    #[cold]
+    fn refused(&self, read: &mut SlidingUse, words: &[u64], cost: Cost, at: &At) {
+        let steps = self.steps(words, read.used, at.now);
+        read.passes_at = self.first_fit(steps, cost.units, at, at.now);
+    }
+
+    #[inline(never)]
+    fn charge(&self, read: &mut SlidingUse, cost: Cost, at: &At) {
+        let time = self.time(at);
+        read.passes_at = time;
+        if cost.units == 0 || !self.counts(time, at.now) {
+            return;
+        }
+        read.used = read.used.saturating_add(cost.units);
+        if self.rolling || cost.units > 0 {
+            read.oldest_leaves = read.oldest_leaves.min(self.leaves(time));
+        } else if read.used <= 0 {
+            (read.used, read.oldest_leaves) = (0, Moment::MAX);
+        }
+    }
+
+    /// Adds the cost at its time; uses that have left make room first.
+    #[inline(never)]
+    fn store(&self, _: &SlidingUse, words: &mut [u64], cost: Cost, at: &At) -> Option<u32> {
+        if words.is_empty() {
+            return Some(0);
+        }
+        if self.room(words, at.now, cost.units).is_some() {
+            return None;
+        }
+        self.put(words, at.now, Entry { time: self.time(at), amount: cost.units });
+        Some(0)
+    }
+
+    const KEEPS_LIST: bool = true;
+
+    fn empty_cell() -> CellState {
+        entries::list(std::iter::empty(), 0, false)
+    }
+
+    fn cell_of(_: &SlidingUse) -> CellState {
+        Self::empty_cell()
+    }
+
+    fn grown(&self, _: &SlidingUse, words: &[u64], cost: Cost, at: &At) -> CellState {
+        self.list_with(words, at.now, Entry { time: self.time(at), amount: cost.units })
+    }
+
+    fn is_idle(&self, cell: Cell<'_>, at: &At) -> bool {
+        self.alive(cell.words, at.now).all(|entry| entry.amount == 0)
+    }
+
+    fn limit(&self) -> Units {
+        self.limit
+    }
+
+    fn used(&self, read: &SlidingUse, _at: &At) -> Units {
+        read.used
+    }
+
+    fn reset(&self, read: &SlidingUse, _at: &At, timeline: Timeline) -> Option<i64> {
+        let leaves = read.oldest_leaves;
+        (leaves < Moment::MAX).then(|| timeline.second_rounded_up(leaves))
+    }
+
+    fn passes_at(
+        &self,
+        read: &SlidingUse,
+        Ahead { steps, .. }: &Ahead,
+        cost: Cost,
+        at: &At,
+        from: Moment,
+        _timeline: Timeline,
+    ) -> Option<Moment> {
+        let now = steps.iter().take_while(|step| step.from <= from).last();
+        let used = now.map_or(read.used, |step| step.used);
+        let passes = if steps.is_empty() {
+            read.passes_at.max(from)
+        } else if self.fits_at(used, cost.units, at, from) {
+            from
+        } else {
+            self.first_fit(steps.iter().copied(), cost.units, at, from)
+        };
+        (passes < Moment::MAX).then_some(passes)
+    }
+
+    /// The steps of a use that does not only fall: what is below zero leaves, too.
+    fn ahead<'c>(&self, mut cells: impl Iterator<Item = Cell<'c>>, at: &At) -> Ahead {
+        let falls = |words| self.alive(words, at.now).all(|entry| entry.amount >= 0);
+        let cell = cells.next().filter(|cell| !falls(cell.words));
+        let steps = cell.map(|cell| self.steps(cell.words, self.read(cell, at).used, at.now));
+        Ahead { steps: steps.into_iter().flatten().collect(), ..Ahead::default() }
+    }
+
+    #[inline]
+    fn rolling(&self) -> Option<&SlidingWindow> {
+        self.rolling.then_some(self)
+    }
+
+    fn counts_like(&self, other: &Self) -> bool {
+        (self.length, self.rolling) == (other.length, other.rolling)
+    }
+
+    fn adopt(&self, carried: CarriedUse, _calendar: Calendar, at: &At) -> CellState {
+        Self::of_uses(std::iter::once(Entry { time: at.now, amount: carried.rounded_up() }))
+    }
+
+    fn pack(read: &SlidingUse) -> StateWords {
+        let [low, high] = count_words(read.used);
+        let (SlidingUse { oldest_leaves, passes_at, .. }, extra) = (read, 0);
+        StateWords { words: [low, high, oldest_leaves.0, passes_at.0], extra }
+    }
+
+    fn unpack(StateWords { words, .. }: &StateWords) -> SlidingUse {
+        let [low, high, oldest_leaves, passes_at] = *words;
+        SlidingUse {
+            used: join(high, low).cast_signed(),
+            oldest_leaves: Moment(oldest_leaves),
+            passes_at: Moment(passes_at),
+        }
+    }
+
+    fn encode(read: &SlidingUse, at: &At, out: &mut Vec<u8>) {
+        put_wide(out, read.used);
+        stored::put_moment(read.oldest_leaves, at.now, out);
+        stored::put_moment(read.passes_at, at.now, out);
+    }
+
+    fn decode(from: &mut Reader<'_>, at: &At) -> Result<SlidingUse, Malformed> {
+        let (used, oldest_leaves) = (stored::units(from)?, stored::moment(from, at.now)?);
+        Ok(SlidingUse { used, oldest_leaves, passes_at: stored::moment(from, at.now)? })
+    }
+
+    /// The state says when the cost counted.
+    fn charged_at(read: &SlidingUse, written: bool, at: At) -> At {
+        if written && read.passes_at == at.now {
+            At { event: at.now, explicit: false, ..at }
+        } else {
+            At { recorded: written, ..at }
+        }
+    }
+
+    fn redone(
+        &self,
+        read: &SlidingUse,
+        held: &[u64],
+        charge: &StoredCharge,
+        now: Moment,
+    ) -> CellState {
+        let counted = read.passes_at;
+        let time = if charge.in_slots { self.end_of_slot(self.slot_of(counted)) } else { counted };
+        self.list_with(held, now, Entry { time, amount: charge.cost.units })
+    }
+
+    /// A use of so long ago counts no more, however it was dated.
+    fn forgets(&self, age: Duration) -> bool {
+        let longest = Duration::from_nanos(self.length.saturating_add(self.slot));
+        let ahead = if self.rolling { MAX_AHEAD_SECONDS.unsigned_abs() } else { 0 };
+        age >= longest.saturating_add(Duration::from_secs(ahead))
+    }
+
+    fn of_format_1(&self, cell: CellState) -> CellState {
+        self.of_ring(&cell.words)
+    }
 }
 
 /// Takes back the newest uses, at most all.

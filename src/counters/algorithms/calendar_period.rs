@@ -1,0 +1,150 @@
+//! The count of a calendar period: what events have used of it together.
+
+use serde::{Deserialize, Serialize};
+
+use super::periods::{Ahead, Bounds, Periods, Span};
+use super::reading::StateWords;
+use super::{Algorithm, stored};
+use crate::base::calendar::Calendar;
+use crate::base::codec::{Malformed, Reader, put_wide};
+use crate::counters::cell::{CarriedUse, Cell, CellState, count, count_words, write_count};
+use crate::counters::history::Used;
+use crate::counters::time::{At, Moment, Timeline};
+use crate::rules::{Cost, Units};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CalendarPeriod {
+    limit: Units,
+    periods: Periods,
+}
+
+/// A period and what is used of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::counters) struct PeriodUse {
+    period: Bounds,
+    used: Units,
+}
+
+impl CalendarPeriod {
+    pub(crate) fn new(limit: Units, periods: Periods) -> Self {
+        Self { limit, periods }
+    }
+
+    #[inline]
+    fn fits_use(&self, used: Units, cost: Units) -> bool {
+        // More than the limit fits where less than nothing is used.
+        cost <= 0 || used.saturating_add(cost) <= self.limit
+    }
+}
+
+impl Algorithm for CalendarPeriod {
+    type State = PeriodUse;
+
+    #[inline]
+    fn read(&self, cell: Cell<'_>, _at: &At) -> PeriodUse {
+        PeriodUse { period: Bounds::of_cell(cell), used: count(cell.words) }
+    }
+
+    #[inline]
+    fn fresh(&self, calendar: Calendar, at: &At) -> PeriodUse {
+        PeriodUse { period: self.periods.of(calendar, at.second), used: 0 }
+    }
+
+    #[inline]
+    fn fits(&self, state: &PeriodUse, cost: Cost, _at: &At) -> bool {
+        self.fits_use(state.used, cost.units)
+    }
+
+    #[inline]
+    fn charge(&self, state: &mut PeriodUse, cost: Cost, _at: &At) {
+        state.used = state.used.saturating_add(cost.units);
+    }
+
+    #[inline]
+    fn store(&self, state: &PeriodUse, words: &mut [u64], _cost: Cost, _at: &At) -> Option<u32> {
+        let Bounds { length, start } = state.period;
+        write_count(words, start.cast_unsigned(), state.used).then_some(length)
+    }
+
+    fn cell_of(PeriodUse { period: Bounds { length, start }, used }: &PeriodUse) -> CellState {
+        CellState::count(*length, start.cast_unsigned(), *used)
+    }
+
+    fn is_idle(&self, cell: Cell<'_>, at: &At) -> bool {
+        count(cell.words) == 0 || self.periods.is_past(cell, at)
+    }
+
+    #[inline]
+    fn limit(&self) -> Units {
+        self.limit
+    }
+
+    fn used(&self, state: &PeriodUse, _at: &At) -> Units {
+        state.used
+    }
+
+    fn reset(&self, state: &PeriodUse, _at: &At, _timeline: Timeline) -> Option<i64> {
+        state.period.resets()
+    }
+
+    fn passes_at(
+        &self,
+        state: &PeriodUse,
+        ahead: &Ahead,
+        cost: Cost,
+        at: &At,
+        from: Moment,
+        timeline: Timeline,
+    ) -> Option<Moment> {
+        let current = Span::new(state.period, Used::sum(state.used));
+        let fits = |Used { units, .. }, _| self.fits_use(units, cost.units);
+        self.periods.passes_at(current, &ahead.spans, at, from, timeline, fits)
+    }
+
+    #[inline]
+    fn periods(&self) -> Option<&Periods> {
+        Some(&self.periods)
+    }
+
+    fn period(state: &PeriodUse) -> Option<Bounds> {
+        Some(state.period)
+    }
+
+    fn with_use(state: PeriodUse, Used { units: used, .. }: Used) -> PeriodUse {
+        PeriodUse { used, ..state }
+    }
+
+    fn counts_like(&self, other: &Self) -> bool {
+        self.periods.cut_like(&other.periods)
+    }
+
+    fn adopt(&self, carried: CarriedUse, calendar: Calendar, at: &At) -> CellState {
+        let period = self.periods.of(calendar, at.now_second);
+        Self::cell_of(&PeriodUse { period, used: carried.rounded_up() })
+    }
+
+    #[inline]
+    fn pack(PeriodUse { period: Bounds { length, start }, used }: &PeriodUse) -> StateWords {
+        let [low, high] = count_words(*used);
+        StateWords { words: [start.cast_unsigned(), low, high, 0], extra: *length }
+    }
+
+    #[inline]
+    fn unpack(StateWords { words: words @ [start, ..], extra }: &StateWords) -> PeriodUse {
+        let period = Bounds { length: *extra, start: start.cast_signed() };
+        PeriodUse { period, used: count(words) }
+    }
+
+    fn encode(state: &PeriodUse, at: &At, out: &mut Vec<u8>) {
+        stored::put_bounds(state.period, at, out);
+        put_wide(out, state.used);
+    }
+
+    fn decode(from: &mut Reader<'_>, at: &At) -> Result<PeriodUse, Malformed> {
+        Ok(PeriodUse { period: stored::bounds(from, at)?, used: stored::units(from)? })
+    }
+
+    fn of_format_1(&self, cell: CellState) -> CellState {
+        cell.of_one_word()
+    }
+}

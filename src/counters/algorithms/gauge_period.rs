@@ -1,0 +1,212 @@
+//! The figure of a calendar period that an event replaces instead of adding to it: the highest
+//! amount so far, or the amount of the latest event.
+//!
+//! The state is the period, the figure, and the instant of the event that the figure is of. An
+//! event that comes late and is older than that one leaves the latest amount as it is; of two at
+//! one instant the one that came last counts.
+
+use serde::{Deserialize, Serialize};
+
+use super::periods::{Ahead, Bounds, Periods, Span};
+use super::reading::StateWords;
+use super::{Algorithm, stored};
+use crate::base::calendar::Calendar;
+use crate::base::codec::{Malformed, Reader, put_signed, put_wide};
+use crate::counters::cell::{CarriedUse, Cell, CellState, TALL, count, count_words};
+use crate::counters::history::Used;
+use crate::counters::time::{At, Moment, Timeline};
+use crate::rules::{Cost, NO_LIMIT, Units};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GaugePeriod {
+    limit: Units,
+    gauge: Gauge,
+    periods: Periods,
+}
+
+/// Which amount the figure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Gauge {
+    Highest,
+    Latest,
+}
+
+/// A period and its figure. The instant is that of the latest event that it knows; the earliest
+/// there is, which no event has here, without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::counters) struct GaugeUse {
+    period: Bounds,
+    figure: Used,
+}
+
+/// The earliest instant of an event.
+pub(crate) const FIRST: Moment = Moment(1);
+
+impl GaugePeriod {
+    pub(crate) fn new(limit: Units, gauge: Gauge, periods: Periods) -> Self {
+        Self { limit, gauge, periods }
+    }
+
+    /// The figure after an event of this instant.
+    fn after(&self, figure: Used, cost: Cost, event: Moment) -> Used {
+        let Used { units, latest } = figure;
+        let event = event.max(FIRST);
+        match self.gauge {
+            _ if !cost.counts => figure,
+            _ if is_none(figure) => Used { units: cost.units, latest: event },
+            Gauge::Highest => Used { units: units.max(cost.units), latest: latest.max(event) },
+            Gauge::Latest if event >= latest => Used { units: cost.units, latest: event },
+            Gauge::Latest => figure,
+        }
+    }
+
+    /// Whether the figure after the event is within the limit, or no higher than it was.
+    fn fits_figure(&self, figure: Used, cost: Cost, event: Moment) -> bool {
+        self.after(figure, cost, event).units <= self.limit.max(figure.units)
+    }
+}
+
+impl Algorithm for GaugePeriod {
+    type State = GaugeUse;
+
+    // Out of line, as `charge` is: most counters add up, and decide without them.
+    #[inline(never)]
+    fn read(&self, cell: Cell<'_>, _at: &At) -> GaugeUse {
+        GaugeUse { period: Bounds::of_cell(cell), figure: figure(cell.words) }
+    }
+
+    fn fresh(&self, calendar: Calendar, at: &At) -> GaugeUse {
+        GaugeUse { period: self.periods.of(calendar, at.second), figure: Used::NOTHING }
+    }
+
+    fn fits(&self, state: &GaugeUse, cost: Cost, at: &At) -> bool {
+        self.fits_figure(state.figure, cost, at.dated())
+    }
+
+    #[inline(never)]
+    fn charge(&self, state: &mut GaugeUse, cost: Cost, at: &At) {
+        state.figure = self.after(state.figure, cost, at.dated());
+    }
+
+    fn store(&self, state: &GaugeUse, words: &mut [u64], _cost: Cost, _at: &At) -> Option<u32> {
+        let StateWords { words: state, extra } = Self::pack(state);
+        if let Some(to) = words.first_chunk_mut() {
+            *to = state;
+        }
+        Some(extra)
+    }
+
+    fn empty_cell() -> CellState {
+        CellState::zero(TALL)
+    }
+
+    fn cell_of(state: &GaugeUse) -> CellState {
+        let StateWords { words, extra } = Self::pack(state);
+        CellState::of(extra, &words)
+    }
+
+    /// A figure of nothing makes a difference: an older event may come, or one of less.
+    fn is_idle(&self, cell: Cell<'_>, at: &At) -> bool {
+        is_none(figure(cell.words)) || self.periods.is_past(cell, at)
+    }
+
+    fn limit(&self) -> Units {
+        self.limit
+    }
+
+    fn used(&self, state: &GaugeUse, _at: &At) -> Units {
+        state.figure.units
+    }
+
+    fn reset(&self, state: &GaugeUse, _at: &At, _timeline: Timeline) -> Option<i64> {
+        state.period.resets()
+    }
+
+    /// An amount of any size may be above the figure before it.
+    fn can_refuse(&self, cost: Cost) -> bool {
+        cost.counts && self.limit != NO_LIMIT
+    }
+
+    fn passes_at(
+        &self,
+        state: &GaugeUse,
+        ahead: &Ahead,
+        cost: Cost,
+        at: &At,
+        from: Moment,
+        timeline: Timeline,
+    ) -> Option<Moment> {
+        let current = Span::new(state.period, state.figure);
+        let fits = |figure, event| self.fits_figure(figure, cost, event);
+        self.periods.passes_at(current, &ahead.spans, at, from, timeline, fits)
+    }
+
+    #[inline]
+    fn periods(&self) -> Option<&Periods> {
+        Some(&self.periods)
+    }
+
+    fn period(state: &GaugeUse) -> Option<Bounds> {
+        Some(state.period)
+    }
+
+    fn latest(state: &GaugeUse) -> Moment {
+        state.figure.latest
+    }
+
+    fn with_use(state: GaugeUse, figure: Used) -> GaugeUse {
+        GaugeUse { figure, ..state }
+    }
+
+    fn counts_like(&self, other: &Self) -> bool {
+        self.gauge == other.gauge && self.periods.cut_like(&other.periods)
+    }
+
+    fn adopt(&self, carried: CarriedUse, calendar: Calendar, at: &At) -> CellState {
+        let period = self.periods.of(calendar, at.now_second);
+        let figure = Used { units: carried.rounded_up(), latest: carried.latest };
+        Self::cell_of(&GaugeUse { period, figure })
+    }
+
+    fn pack(GaugeUse { period, figure }: &GaugeUse) -> StateWords {
+        let [low, high] = count_words(figure.units);
+        let words = [period.start.cast_unsigned(), low, high, figure.latest.0];
+        StateWords { words, extra: period.length }
+    }
+
+    fn unpack(StateWords { words: words @ [start, ..], extra }: &StateWords) -> GaugeUse {
+        let period = Bounds { length: *extra, start: start.cast_signed() };
+        GaugeUse { period, figure: figure(words) }
+    }
+
+    fn encode(GaugeUse { period, figure }: &GaugeUse, at: &At, out: &mut Vec<u8>) {
+        stored::put_bounds(*period, at, out);
+        put_wide(out, figure.units);
+        put_signed(out, figure.latest.0.wrapping_sub(at.dated().0).cast_signed());
+    }
+
+    fn decode(from: &mut Reader<'_>, at: &At) -> Result<GaugeUse, Malformed> {
+        let (period, units) = (stored::bounds(from, at)?, stored::units(from)?);
+        let latest = Moment(at.dated().0.wrapping_add(from.signed()?.cast_unsigned()));
+        Ok(GaugeUse { period, figure: Used { units, latest } })
+    }
+
+    fn of_format_1(&self, cell: CellState) -> CellState {
+        match cell.words.as_slice() {
+            [start, units, latest] => CellState::of(cell.extra, &[*start, *units, 0, *latest]),
+            _ => cell,
+        }
+    }
+}
+
+/// No event has made it.
+fn is_none(figure: Used) -> bool {
+    figure.latest == Used::NOTHING.latest
+}
+
+fn figure(words: &[u64]) -> Used {
+    match words {
+        [_, _, _, latest] => Used { units: count(words), latest: Moment(*latest) },
+        _ => Used::NOTHING,
+    }
+}

@@ -1,0 +1,253 @@
+//! What counters compute: one file an algorithm, one trait, and one list of them all.
+//!
+//! An algorithm is pure arithmetic on the words of a cell. It reads them into a *state*, tells
+//! whether a cost fits, moves the state on, and writes it back; everything else that is asked of a
+//! counter (figures, waits, what it carries into a counter of another kind, how it is stored) is
+//! answered from such a state. Nobody else knows what the words mean.
+//!
+//! To add an algorithm: its file here, its name in `rules`, and a line in the list of [`policy`].
+
+use std::time::Duration;
+
+use super::cell::{CarriedUse, Cell, CellState, NARROW};
+use super::history::Used;
+use super::saved::StoredCharge;
+use super::time::{At, Moment, Timeline};
+use crate::base::calendar::Calendar;
+use crate::base::codec::{Malformed, Reader};
+use crate::rules::{Cost, NO_LIMIT, Units};
+
+mod calendar_period;
+pub(super) mod entries;
+mod fixed_window;
+mod gauge_period;
+pub(super) mod periods;
+mod policy;
+mod reading;
+mod sliding_window;
+pub(super) mod stored;
+mod token_bucket;
+
+pub(crate) use self::calendar_period::CalendarPeriod;
+pub(crate) use self::fixed_window::FixedWindow;
+pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};
+use self::periods::{Ahead, Bounds, Periods, Span};
+pub(super) use self::policy::Judged;
+pub(crate) use self::policy::{Figures, Policy};
+pub(crate) use self::reading::Reading;
+use self::reading::StateWords;
+pub(crate) use self::sliding_window::SlidingWindow;
+pub(crate) use self::token_bucket::TokenBucket;
+
+/// A way to count.
+///
+/// An everyday decision over a cell that is known is `holds`, `read`, `fits`, `charge` and `store`,
+/// each of them a few instructions on plain values: whoever has the words of a cell at hand calls
+/// them directly.
+pub(super) trait Algorithm: Sized {
+    /// What a counter says at an instant.
+    type State: Copy;
+
+    // A decision.
+
+    /// Whether an event counts in this cell: a quota has one for each period in use.
+    #[inline]
+    fn holds(&self, cell: Cell<'_>, at: &At) -> bool {
+        self.periods().is_none_or(|_| periods::holds(cell, at))
+    }
+
+    /// Whether a cell that does not hold the event may be used for another period.
+    #[inline]
+    fn is_spare(&self, cell: Cell<'_>, at: &At) -> bool {
+        self.periods().is_some_and(|periods| periods.is_past(cell, at))
+    }
+
+    /// What a cell says that holds the event.
+    fn read(&self, cell: Cell<'_>, at: &At) -> Self::State;
+
+    /// What a counter says that has no such cell.
+    fn fresh(&self, calendar: Calendar, at: &At) -> Self::State;
+
+    /// Whether a cost fits. One that adds nothing always does.
+    fn fits(&self, state: &Self::State, cost: Cost, at: &At) -> bool;
+
+    /// Puts into the state what only the cell can tell of a cost that does not fit.
+    #[inline]
+    fn refused(&self, _state: &mut Self::State, _words: &[u64], _cost: Cost, _at: &At) {}
+
+    /// Moves the state on by a cost, whether it fits or not.
+    fn charge(&self, state: &mut Self::State, cost: Cost, at: &At);
+
+    /// Writes the state after a cost into the words of a cell, and returns the 32 bits for the
+    /// cell's tag. `None`, and nothing written, where they have no room for it. Of no words it
+    /// writes nothing.
+    fn store(&self, state: &Self::State, words: &mut [u64], cost: Cost, at: &At) -> Option<u32>;
+
+    // Cells.
+
+    /// Its cells hold a list of uses, to which a charge adds: they hold more than a state says.
+    const KEEPS_LIST: bool = false;
+
+    /// The cell of a counter that has counted nothing.
+    fn empty_cell() -> CellState {
+        CellState::zero(NARROW)
+    }
+
+    /// A cell of this state, in as many words as it needs; empty where the cells keep a list.
+    fn cell_of(state: &Self::State) -> CellState;
+
+    /// The cell after a charge for which its words had no room.
+    fn grown(&self, state: &Self::State, _words: &[u64], _cost: Cost, _at: &At) -> CellState {
+        Self::cell_of(state)
+    }
+
+    /// Whether a cell says no more than an empty one would.
+    fn is_idle(&self, cell: Cell<'_>, at: &At) -> bool;
+
+    // Answers.
+
+    /// The most that may be used.
+    fn limit(&self) -> Units;
+
+    /// What is used; of a bucket the tokens missing, rounded up.
+    fn used(&self, state: &Self::State, at: &At) -> Units;
+
+    /// What is left.
+    fn remaining(&self, state: &Self::State, at: &At) -> Units {
+        self.limit().saturating_sub(self.used(state, at)).clamp(0, self.limit().max(0))
+    }
+
+    /// The Unix second at which the figures start over, if they do.
+    fn reset(&self, state: &Self::State, at: &At, timeline: Timeline) -> Option<i64>;
+
+    /// Whether four fifths of the limit, or more, are used.
+    fn is_near_limit(&self, state: &Self::State, at: &At) -> bool {
+        self.used(state, at) >= self.remaining(state, at).saturating_mul(4)
+    }
+
+    /// Whether a cost can be too much: one that adds nothing cannot.
+    #[inline]
+    fn can_refuse(&self, cost: Cost) -> bool {
+        cost.counts && cost.units > 0 && self.limit() != NO_LIMIT
+    }
+
+    /// The first moment from `from` on at which a cost fits that can be refused, going by what a
+    /// decision at `at` read; `None` for never.
+    fn passes_at(
+        &self,
+        state: &Self::State,
+        ahead: &Ahead,
+        cost: Cost,
+        at: &At,
+        from: Moment,
+        timeline: Timeline,
+    ) -> Option<Moment>;
+
+    /// How the use goes on where the state does not say it: the later periods that events dated
+    /// ahead have used.
+    fn ahead<'c>(&self, cells: impl Iterator<Item = Cell<'c>>, at: &At) -> Ahead {
+        if self.periods().is_none() || at.explicit {
+            return Ahead::default();
+        }
+        let later = cells.filter(|cell| periods::is_later(*cell, at));
+        let spans = later.filter_map(|cell| self.span(&self.read(cell, at), at));
+        Ahead::of_spans(spans.collect())
+    }
+
+    // Periods, of what counts in them, and what is recorded beside the counters.
+
+    /// The periods of a quota by the calendar.
+    #[inline]
+    fn periods(&self) -> Option<&Periods> {
+        None
+    }
+
+    /// The period of a state.
+    fn period(_state: &Self::State) -> Option<Bounds> {
+        None
+    }
+
+    /// The instant of the event that the figure is of; the earliest there is for a sum.
+    fn latest(_state: &Self::State) -> Moment {
+        Moment(0)
+    }
+
+    /// The same period with this use.
+    fn with_use(state: Self::State, _used: Used) -> Self::State {
+        state
+    }
+
+    /// The state's period with its use.
+    fn span(&self, state: &Self::State, at: &At) -> Option<Span> {
+        let used = Used { units: self.used(state, at), latest: Self::latest(state) };
+        Some(Span::new(Self::period(state)?, used))
+    }
+
+    /// The window of a rolling quota.
+    #[inline]
+    fn rolling(&self) -> Option<&SlidingWindow> {
+        None
+    }
+
+    // Changes of the rules.
+
+    /// Whether cells of `other` mean the same here: the limits may differ.
+    fn counts_like(&self, other: &Self) -> bool;
+
+    /// What is used, exactly, to carry it into a counter of another kind.
+    fn to_carry(&self, state: &Self::State, at: &At) -> CarriedUse {
+        CarriedUse { latest: Self::latest(state), ..CarriedUse::of(self.used(state, at)) }
+    }
+
+    /// The first cell of a counter that takes over so much use.
+    fn adopt(&self, carried: CarriedUse, calendar: Calendar, at: &At) -> CellState;
+
+    /// What a rate limit that another rule decides for may count at the most, so that nobody waits
+    /// for what it did not allow. A bucket goes no lower than empty by itself.
+    fn most_unasked(&self, state: &Self::State, at: &At) -> Option<Units> {
+        Some(self.remaining(state, at))
+    }
+
+    // What is kept: with decisions, in the journal, in checkpoints.
+
+    /// The number under which a charge is stored that may leave less than nothing, where one may.
+    const OWING_CODE: Option<u8> = None;
+
+    /// The state as a reading keeps it.
+    fn pack(state: &Self::State) -> StateWords;
+
+    /// The state that a reading keeps.
+    fn unpack(words: &StateWords) -> Self::State;
+
+    /// Appends the state to a stored charge. Instants are stored by their distance from the
+    /// decision's.
+    fn encode(state: &Self::State, at: &At, out: &mut Vec<u8>);
+
+    /// Takes what [`encode`](Self::encode) appended.
+    fn decode(from: &mut Reader<'_>, at: &At) -> Result<Self::State, Malformed>;
+
+    /// The time of the decision by which a stored charge was counted.
+    fn charged_at(_state: &Self::State, _written: bool, at: At) -> At {
+        at
+    }
+
+    /// The cell after a stored charge, of one that held these words before: a state is written
+    /// over them, and to a list it is added.
+    fn redone(
+        &self,
+        state: &Self::State,
+        _held: &[u64],
+        _charge: &StoredCharge,
+        _now: Moment,
+    ) -> CellState {
+        Self::cell_of(state)
+    }
+
+    /// Whether what was so long ago makes no difference any more, whatever the state.
+    fn forgets(&self, _age: Duration) -> bool {
+        false
+    }
+
+    /// A cell of format 1, where a count was one word without a sign.
+    fn of_format_1(&self, cell: CellState) -> CellState;
+}

@@ -1,0 +1,247 @@
+//! The periods of a quota, whatever it counts in them.
+//!
+//! The period is part of the state: a new period is a new count, and nothing is ever reset. A
+//! row may hold several periods of one quota at once, so that late and early events count where
+//! they belong; those whose time for late events is over give their place to the next.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::sliding_window::Step;
+use crate::base::calendar::{Calendar, PeriodBounds, Unit};
+use crate::counters::cell::Cell;
+use crate::counters::history::Used;
+use crate::counters::time::{At, Moment, Timeline};
+
+/// Whose midnights they go by and on which day they start is not theirs: it comes with the row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Periods {
+    #[serde(alias = "calendar", deserialize_with = "unit_of")]
+    unit: Unit,
+    /// For how many seconds after its end a period takes late events.
+    late: u64,
+    /// Periods that ended by this second take none, whatever the time: see [`Late`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gone: Option<i64>,
+}
+
+/// Reads the unit of periods. Formats 1 and 2 have a calendar in its place, which all rules had
+/// alike but for the unit.
+fn unit_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Unit, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Unit(Unit),
+        Calendar { unit: Unit },
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::Unit(unit) | Stored::Calendar { unit } => unit,
+    })
+}
+
+/// Until when periods take late events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Late {
+    /// For how many seconds after their end.
+    seconds: u64,
+    /// The counters of periods that ended by this second are gone, because it was for less then.
+    gone: Option<i64>,
+}
+
+impl From<u64> for Late {
+    fn from(seconds: u64) -> Self {
+        Self { seconds, gone: None }
+    }
+}
+
+impl Late {
+    /// What comes after this, which held until the second `now`.
+    pub(crate) fn followed_by(self, seconds: u64, now: i64) -> Self {
+        let known = now.saturating_sub_unsigned(self.seconds);
+        let gone = if seconds > self.seconds { self.gone.max(Some(known)) } else { self.gone };
+        Self { seconds, gone }
+    }
+
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let gone = self.gone.unwrap_or(i64::MIN);
+        [self.seconds.to_le_bytes(), gone.to_le_bytes()].concat()
+    }
+
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&[seconds, gone], []) = bytes.as_chunks::<8>() else { return None };
+        let gone = i64::from_le_bytes(gone);
+        let gone = (gone > i64::MIN).then_some(gone);
+        Some(Self { seconds: u64::from_le_bytes(seconds), gone })
+    }
+}
+
+/// The end of a period that has none.
+const ENDLESS: i64 = i64::MAX;
+
+/// One period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::counters) struct Bounds {
+    /// In seconds; 0 is a period without end.
+    pub(in crate::counters) length: u32,
+    pub(in crate::counters) start: i64,
+}
+
+/// A period with its use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: i64,
+    end: i64,
+    used: Used,
+}
+
+/// How the use of a counter goes on, where what it says at the moment does not tell; almost always
+/// nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ahead {
+    /// The later periods that have been used, in order.
+    pub(in crate::counters) spans: Box<[Span]>,
+    /// What is used of a window as one use after the other leaves it.
+    pub(super) steps: Box<[Step]>,
+}
+
+impl Ahead {
+    pub(in crate::counters) fn of_spans(mut spans: Vec<Span>) -> Self {
+        spans.sort_unstable_by_key(|span| span.start);
+        Self { spans: spans.into(), ..Self::default() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.spans.is_empty() && self.steps.is_empty()
+    }
+}
+
+impl Periods {
+    pub(crate) fn new(unit: Unit, late: Late) -> Self {
+        Self { unit, late: late.seconds, gone: late.gone }
+    }
+
+    /// The period that holds a second.
+    pub(in crate::counters) fn of(&self, calendar: Calendar, second: i64) -> Bounds {
+        let PeriodBounds { start, end } = calendar.period_of(self.unit, second);
+        let length = end.map_or(0, |end| end.abs_diff(start));
+        Bounds { length: u32::try_from(length).unwrap_or(u32::MAX), start }
+    }
+
+    /// The period's end, and the time after it for late events, are past.
+    #[inline]
+    fn is_over(&self, end: i64, at: &At) -> bool {
+        let is_past = |second| second <= at.now_second;
+        end != ENDLESS
+            && (is_past(end.saturating_add_unsigned(self.late))
+                || (self.is_gone(end) && is_past(end)))
+    }
+
+    /// The counters of a period that ends then are gone.
+    fn is_gone(&self, end: i64) -> bool {
+        self.gone.is_some_and(|gone| end <= gone)
+    }
+
+    /// The period takes no more late events.
+    pub(in crate::counters) fn is_closed(&self, period: Bounds, at: &At) -> bool {
+        self.is_over(period.end(), at)
+    }
+
+    /// The cell's period takes no more late events.
+    #[inline]
+    pub(super) fn is_past(&self, cell: Cell<'_>, at: &At) -> bool {
+        self.is_over(Bounds::of_cell(cell).end(), at)
+    }
+
+    /// The first second at which a period that ends then takes no more late events.
+    fn closes(&self, end: i64) -> i64 {
+        if self.is_gone(end) { end } else { end.saturating_add_unsigned(self.late) }
+    }
+
+    /// The first moment from `from` on at which an event counts in a period where it fits: by
+    /// `fits`, which is told the period's use and the event's instant by its date. `current` is
+    /// the period that a decision at `at` read, and `ahead` has those after it that have been used,
+    /// in order. An event with a timestamp of its own stays in its period, until that takes no
+    /// more.
+    pub(super) fn passes_at(
+        &self,
+        current: Span,
+        ahead: &[Span],
+        at: &At,
+        from: Moment,
+        timeline: Timeline,
+        fits: impl Fn(Used, Moment) -> bool,
+    ) -> Option<Moment> {
+        if at.explicit {
+            let open = timeline.second(from) < self.closes(current.end);
+            return (open && fits(current.used, at.dated())).then_some(from);
+        }
+        let mut moment = from;
+        for span in std::iter::once(&current).chain(ahead) {
+            // Between the periods that have been used are those that have not.
+            let start = timeline.start_of_second(span.start);
+            if moment < start {
+                if fits(Used::NOTHING, timeline.dated(moment)) {
+                    return Some(moment);
+                }
+                moment = start;
+            }
+            // A latest amount may fit as soon as the event is not older than the one before.
+            for moment in [moment, moment.max(timeline.undated(span.used.latest))] {
+                let holds = (span.start..span.end).contains(&timeline.second(moment));
+                if holds && fits(span.used, timeline.dated(moment)) {
+                    return Some(moment);
+                }
+            }
+            moment = moment.max(timeline.start_of_second(span.end));
+        }
+        let ever = moment < Moment::MAX && fits(Used::NOTHING, timeline.dated(moment));
+        ever.then_some(moment)
+    }
+
+    /// Periods start and end alike in both.
+    pub(super) fn cut_like(&self, other: &Self) -> bool {
+        self.unit == other.unit
+    }
+}
+
+impl Bounds {
+    /// The period of a quota's cell. The cell's tag has the length.
+    #[inline]
+    pub(in crate::counters) fn of_cell(cell: Cell<'_>) -> Self {
+        let start = cell.words.first().map_or(i64::MAX, |start| start.cast_signed());
+        Self { length: cell.extra, start }
+    }
+
+    /// The second after the period.
+    #[inline]
+    pub(in crate::counters) fn end(self) -> i64 {
+        let length = u64::from(self.length);
+        if length > 0 { self.start.saturating_add_unsigned(length) } else { ENDLESS }
+    }
+
+    /// The second at which the period ends, if it does.
+    pub(in crate::counters) fn resets(self) -> Option<i64> {
+        (self.length > 0).then(|| self.end())
+    }
+}
+
+impl Span {
+    pub(in crate::counters) fn new(period: Bounds, used: Used) -> Self {
+        Self { start: period.start, end: period.end(), used }
+    }
+
+    pub(in crate::counters) fn starts(&self, period: Bounds) -> bool {
+        self.start == period.start
+    }
+}
+
+/// Whether an event counts in the cell's period.
+#[inline]
+pub(super) fn holds(cell: Cell<'_>, at: &At) -> bool {
+    let period = Bounds::of_cell(cell);
+    period.start <= at.second && at.second < period.end()
+}
+
+/// Whether the cell's period begins after the event.
+pub(super) fn is_later(cell: Cell<'_>, at: &At) -> bool {
+    Bounds::of_cell(cell).start > at.second
+}

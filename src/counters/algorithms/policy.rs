@@ -1,0 +1,430 @@
+//! The list of the algorithms, and what a rule's counter asks of whichever it has: the only place
+//! that names them all.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::periods::{Ahead, Periods};
+use super::{
+    Algorithm, CalendarPeriod, FixedWindow, GaugePeriod, Reading, SlidingWindow, TokenBucket,
+};
+use crate::base::calendar::Calendar;
+use crate::counters::cell::{CarriedUse, Cell, CellState};
+use crate::counters::history::Used;
+use crate::counters::saved::StoredCharge;
+use crate::counters::time::{At, Moment, Timeline};
+use crate::rules::{Cost, Units};
+
+/// Lists the algorithms, each with the number by which charges are stored.
+///
+/// What depends on the algorithm is dispatched by the two macros that this defines, over a
+/// [`Policy`] and over the algorithm of a [`Reading`].
+macro_rules! algorithms {
+    ($d:tt $($name:ident = $code:literal),+ $(,)?) => {
+        /// The arithmetic of a rule.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub(crate) enum Policy {
+            $($name($name)),+
+        }
+
+        /// Which algorithm a state is of.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Kind {
+            $($name = $code),+
+        }
+
+        impl Kind {
+            /// The algorithm of charges that are stored under this number, and whether they may
+            /// leave less than nothing.
+            pub(super) fn of_code(code: u8) -> Option<(Self, bool)> {
+                match code {
+                    $($code => Some((Self::$name, false)),)+
+                    $(_ if $name::OWING_CODE == Some(code) => Some((Self::$name, true)),)+
+                    _ => None,
+                }
+            }
+        }
+
+        $(impl Listed for $name {
+            const KIND: Kind = Kind::$name;
+        }
+
+        impl From<$name> for Policy {
+            fn from(algorithm: $name) -> Self {
+                Self::$name(algorithm)
+            }
+        })+
+
+        /// Evaluates an expression for the algorithm of a policy, and its type.
+        macro_rules! with_algorithm {
+            ($d policy:expr, $d A:ident($d algorithm:pat) => $d body:expr) => {
+                match $d policy {
+                    $(Policy::$name($d algorithm) => {
+                        #[allow(dead_code, reason = "not every expression needs the type")]
+                        type $d A = $crate::counters::algorithms::$name;
+                        $d body
+                    })+
+                }
+            };
+        }
+
+        /// Evaluates an expression for the type of an algorithm.
+        macro_rules! with_type {
+            ($d kind:expr, $d A:ident => $d body:expr) => {
+                match $d kind {
+                    $(Kind::$name => {
+                        type $d A = $crate::counters::algorithms::$name;
+                        $d body
+                    })+
+                }
+            };
+        }
+
+        impl Policy {
+            /// Whether counters of `other` go on as counters of `self` as they are: the limits may
+            /// differ, the meaning of the state may not.
+            pub(crate) fn keeps_state_of(&self, other: &Self) -> bool {
+                match (self, other) {
+                    $((Self::$name(own), Self::$name(other)) => own.counts_like(other),)+
+                    _ => false,
+                }
+            }
+        }
+    };
+}
+
+/// An algorithm of the list.
+pub(super) trait Listed: Algorithm {
+    const KIND: Kind;
+}
+
+// A number that was stored stays: 5 is a reading of no counter, 6 a bucket that may owe.
+algorithms! { $
+    TokenBucket = 0,
+    FixedWindow = 1,
+    SlidingWindow = 2,
+    CalendarPeriod = 3,
+    GaugePeriod = 4,
+}
+
+pub(super) use with_type;
+
+/// What one counter says to a cost.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::counters) struct Judged {
+    pub(in crate::counters) reading: Reading,
+    pub(in crate::counters) fits: bool,
+    /// Where the cell lies that holds the state, if one does.
+    pub(in crate::counters) cell: Option<usize>,
+    /// Where a cell lies that holds nothing of use any more and may take the state.
+    pub(in crate::counters) spare: Option<usize>,
+}
+
+/// The figures of a status, in counted units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Figures {
+    /// What is used of a window or period; for a bucket the tokens missing, rounded up.
+    pub(crate) used: Units,
+    pub(crate) remaining: Units,
+    /// The Unix second at which the figures start over; `None` where nothing does.
+    pub(crate) reset: Option<i64>,
+}
+
+impl Figures {
+    const NONE: Self = Self { used: 0, remaining: 0, reset: None };
+}
+
+/// The cell among a counter's that holds the event, and one that may be used for it.
+#[inline]
+fn find<'c, A: Algorithm>(
+    algorithm: &A,
+    cells: impl Iterator<Item = Cell<'c>>,
+    at: &At,
+) -> (Option<Cell<'c>>, Option<usize>) {
+    let mut spare = None;
+    for cell in cells {
+        if algorithm.holds(cell, at) {
+            return (Some(cell), None);
+        }
+        if algorithm.is_spare(cell, at) {
+            spare = Some(cell.offset);
+        }
+    }
+    (None, spare)
+}
+
+#[inline]
+fn judge<'c, A: Listed>(
+    algorithm: &A,
+    cells: impl Iterator<Item = Cell<'c>>,
+    calendar: Calendar,
+    at: &At,
+    cost: Cost,
+) -> Judged {
+    let (cell, spare) = find(algorithm, cells, at);
+    let mut state = match cell {
+        Some(cell) => algorithm.read(cell, at),
+        None => algorithm.fresh(calendar, at),
+    };
+    let fits = algorithm.fits(&state, cost, at);
+    if !fits {
+        algorithm.refused(&mut state, cell.map_or(&[], |cell| cell.words), cost, at);
+    }
+    let cell = cell.map(|cell| cell.offset);
+    Judged { reading: Reading::of::<A>(&state), fits, cell, spare }
+}
+
+#[inline]
+fn charge<A: Listed>(
+    algorithm: &A,
+    reading: &mut Reading,
+    words: &mut [u64],
+    at: &At,
+    cost: Cost,
+) -> Option<u32> {
+    let mut state = reading.state::<A>();
+    algorithm.charge(&mut state, cost, at);
+    *reading = Reading::of::<A>(&state);
+    algorithm.store(&state, words, cost, at)
+}
+
+/// The figures of a state that was read at `at`.
+fn figures<A: Algorithm>(algorithm: &A, state: &A::State, at: &At, timeline: Timeline) -> Figures {
+    Figures {
+        used: algorithm.used(state, at),
+        remaining: algorithm.remaining(state, at),
+        reset: algorithm.reset(state, at, timeline),
+    }
+}
+
+/// What is used at `at`, to carry it into a counter of another kind.
+fn to_carry<'c, A: Algorithm>(
+    algorithm: &A,
+    cells: impl Iterator<Item = Cell<'c>>,
+    at: &At,
+) -> CarriedUse {
+    let (cell, _) = find(algorithm, cells, at);
+    cell.map_or(CarriedUse::of(0), |cell| algorithm.to_carry(&algorithm.read(cell, at), at))
+}
+
+/// The same cell of a quota's period with another use.
+fn with_use<A: Algorithm>(algorithm: &A, cell: &CellState, used: Used, at: &At) -> CellState {
+    A::cell_of(&A::with_use(algorithm.read(cell.as_cell(), at), used))
+}
+
+impl Policy {
+    /// Finds the cell of the event among a counter's (one, none, or one a period), and judges a
+    /// cost by it.
+    #[inline]
+    pub(in crate::counters) fn judge<'c>(
+        &self,
+        cells: impl Iterator<Item = Cell<'c>>,
+        calendar: Calendar,
+        at: &At,
+        cost: Cost,
+    ) -> Judged {
+        with_algorithm!(self, A(algorithm) => judge(algorithm, cells, calendar, at, cost))
+    }
+
+    /// Where the cell lies that holds the event, or one that may take it.
+    pub(in crate::counters) fn find_cell<'c>(
+        &self,
+        cells: impl Iterator<Item = Cell<'c>>,
+        at: &At,
+    ) -> Option<usize> {
+        let (cell, spare) = with_algorithm!(self, A(algorithm) => find(algorithm, cells, at));
+        cell.map(|cell| cell.offset).or(spare)
+    }
+
+    /// Judges a cost by a reading.
+    pub(in crate::counters) fn fits(&self, reading: &Reading, cost: Cost, at: &At) -> bool {
+        with_algorithm!(self, A(algorithm) => algorithm.fits(&reading.state::<A>(), cost, at))
+    }
+
+    /// Moves a reading on by a cost, writes it into the words of a cell, and returns the 32 bits
+    /// for the cell's tag. `None`, and nothing written, where the words have no room for it: see
+    /// [`grown`](Self::grown). With no words only the reading moves.
+    #[inline]
+    pub(in crate::counters) fn charge(
+        &self,
+        reading: &mut Reading,
+        words: &mut [u64],
+        at: &At,
+        cost: Cost,
+    ) -> Option<u32> {
+        with_algorithm!(self, A(algorithm) => charge(algorithm, reading, words, at, cost))
+    }
+
+    /// The cell after a cost for which these words had no room; the reading has moved on.
+    pub(in crate::counters) fn grown(
+        &self,
+        reading: &Reading,
+        words: &[u64],
+        at: &At,
+        cost: Cost,
+    ) -> CellState {
+        with_algorithm!(self, A(algorithm) => {
+            algorithm.grown(&reading.state::<A>(), words, cost, at)
+        })
+    }
+
+    /// Does a stored charge again on a cell that holds these words: returns what it holds then.
+    pub(in crate::counters) fn redone(
+        &self,
+        held: &[u64],
+        charge: &StoredCharge,
+        now: Moment,
+    ) -> CellState {
+        with_algorithm!(self, A(algorithm) => {
+            algorithm.redone(&charge.reading.state::<A>(), held, charge, now)
+        })
+    }
+
+    /// Whether a reading is of this algorithm, or of no counter. One out of a file may be neither.
+    pub(crate) fn may_have_said(&self, reading: &Reading) -> bool {
+        reading.is_none() || with_algorithm!(self, A(_) => reading.is_of::<A>())
+    }
+
+    /// Whether cells keep a list of uses, to which a charge adds.
+    pub(in crate::counters) fn keeps_list(&self) -> bool {
+        with_algorithm!(self, A(_) => A::KEEPS_LIST)
+    }
+
+    /// The cell of a counter that has counted nothing.
+    pub(in crate::counters) fn empty_cell(&self) -> CellState {
+        with_algorithm!(self, A(_) => A::empty_cell())
+    }
+
+    /// Whether a cell says no more than an empty one would.
+    pub(in crate::counters) fn is_idle(&self, cell: Cell<'_>, at: &At) -> bool {
+        with_algorithm!(self, A(algorithm) => algorithm.is_idle(cell, at))
+    }
+
+    /// Whether a cost can be too much. One that adds nothing cannot.
+    #[inline]
+    pub(in crate::counters) fn can_refuse(&self, cost: Cost) -> bool {
+        with_algorithm!(self, A(algorithm) => algorithm.can_refuse(cost))
+    }
+
+    /// The figures of a reading that was taken at `at`.
+    pub(crate) fn figures(&self, reading: &Reading, at: At, timeline: Timeline) -> Figures {
+        if reading.is_none() {
+            return Figures::NONE;
+        }
+        with_algorithm!(self, A(algorithm) => {
+            figures(algorithm, &reading.state::<A>(), &at, timeline)
+        })
+    }
+
+    /// Whether something is used.
+    pub(in crate::counters) fn is_used(&self, reading: &Reading, at: &At) -> bool {
+        with_algorithm!(self, A(algorithm) => algorithm.used(&reading.state::<A>(), at) != 0)
+    }
+
+    /// Whether four fifths of the limit, or more, are used.
+    pub(crate) fn is_near_limit(&self, reading: &Reading, at: At) -> bool {
+        !reading.is_none()
+            && with_algorithm!(self, A(algorithm) => {
+                algorithm.is_near_limit(&reading.state::<A>(), &at)
+            })
+    }
+
+    /// What a rate limit that another rule decides for may count at the most.
+    pub(in crate::counters) fn most_unasked(&self, reading: &Reading, at: &At) -> Option<Units> {
+        with_algorithm!(self, A(algorithm) => {
+            algorithm.most_unasked(&reading.state::<A>(), at)
+        })
+    }
+
+    /// The first moment from `from` on at which `cost` fits, going by the reading before a
+    /// refused decision at `at`; `None` for never.
+    pub(crate) fn passes_at(
+        &self,
+        before: &Reading,
+        ahead: &Ahead,
+        cost: Cost,
+        at: At,
+        from: Moment,
+        timeline: Timeline,
+    ) -> Option<Moment> {
+        if !self.can_refuse(cost) {
+            return Some(from);
+        }
+        if before.is_none() {
+            return None;
+        }
+        with_algorithm!(self, A(algorithm) => {
+            algorithm.passes_at(&before.state::<A>(), ahead, cost, &at, from, timeline)
+        })
+    }
+
+    /// How the use of a counter goes on where its reading does not say it.
+    pub(in crate::counters) fn ahead<'c>(
+        &self,
+        cells: impl Iterator<Item = Cell<'c>>,
+        at: &At,
+    ) -> Ahead {
+        with_algorithm!(self, A(algorithm) => algorithm.ahead(cells, at))
+    }
+
+    /// The periods of a quota by the calendar.
+    #[inline]
+    pub(crate) fn periods(&self) -> Option<&Periods> {
+        with_algorithm!(self, A(algorithm) => algorithm.periods())
+    }
+
+    /// The window of a rolling quota.
+    #[inline]
+    pub(in crate::counters) fn rolling(&self) -> Option<&SlidingWindow> {
+        with_algorithm!(self, A(algorithm) => algorithm.rolling())
+    }
+
+    /// Whether what is recorded tells what a counter would say.
+    pub(crate) fn recounts(&self) -> bool {
+        self.periods().is_some() || self.rolling().is_some()
+    }
+
+    /// Whether an event with a timestamp of its own falls in a period that takes no more.
+    #[inline]
+    pub(in crate::counters) fn is_too_late(&self, reading: &Reading, at: &At) -> bool {
+        at.explicit
+            && self.periods().is_some_and(|periods| {
+                reading.bounds().is_some_and(|period| periods.is_closed(period, at))
+            })
+    }
+
+    /// The same cell of a quota's period with another use.
+    pub(in crate::counters) fn with_use(&self, cell: &CellState, used: Used, at: &At) -> CellState {
+        with_algorithm!(self, A(algorithm) => with_use(algorithm, cell, used, at))
+    }
+
+    /// What is used at `at`, to carry it into a counter of another kind.
+    pub(in crate::counters) fn to_carry<'c>(
+        &self,
+        cells: impl Iterator<Item = Cell<'c>>,
+        at: &At,
+    ) -> CarriedUse {
+        with_algorithm!(self, A(algorithm) => to_carry(algorithm, cells, at))
+    }
+
+    /// The first cell of a counter that takes over so much use.
+    pub(in crate::counters) fn adopt(
+        &self,
+        carried: CarriedUse,
+        calendar: Calendar,
+        at: &At,
+    ) -> CellState {
+        with_algorithm!(self, A(algorithm) => algorithm.adopt(carried, calendar, at))
+    }
+
+    /// Whether what was so long ago makes no difference any more, whatever a cell says.
+    pub(in crate::counters) fn forgets(&self, age: Duration) -> bool {
+        with_algorithm!(self, A(algorithm) => algorithm.forgets(age))
+    }
+
+    /// A cell of format 1.
+    pub(in crate::counters) fn of_format_1(&self, cell: CellState) -> CellState {
+        with_algorithm!(self, A(algorithm) => algorithm.of_format_1(cell))
+    }
+}
