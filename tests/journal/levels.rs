@@ -4,8 +4,8 @@
 //!
 //! Method: engines on a medium in memory that remembers what was synced, and fails on purpose.
 
-use super::queue::Held;
 use crate::support::files::Folder;
+use crate::support::held::Held;
 use crate::support::medium::{Fault, Medium, Unsynced};
 use limitry::{
     BadLines, BatchError, Clock, Decision, Durability, Durable, Engine, EngineBuilder, Event,
@@ -161,7 +161,7 @@ impl Wake for Telling {
 
 #[test]
 fn a_waker_that_panics_is_nobody_elses_loss() {
-    let held = Held::new();
+    let held = Held::default();
     let engine = open(Durable::open_on(held.clone()).expect("a store").max_delay(HOUR));
     engine.flush().expect("a working store");
     held.hold(true);

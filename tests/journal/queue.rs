@@ -5,53 +5,10 @@
 //! than there is room for.
 
 use super::levels::{after_crash, call, idle, keys, open};
+use crate::support::held::Held;
 use crate::support::medium::Medium;
-use limitry::{Durability, Durable, Engine, Event, Storage};
-use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use limitry::{Durability, Durable, Engine, Event};
 use std::time::Duration;
-
-/// Holds syncs back.
-#[derive(Clone, Debug)]
-pub(crate) struct Held {
-    pub(crate) medium: Medium,
-    gate: Arc<(Mutex<bool>, Condvar)>,
-}
-
-impl Held {
-    pub(crate) fn new() -> Self {
-        Self { medium: Medium::new(), gate: Arc::default() }
-    }
-
-    pub(crate) fn hold(&self, closed: bool) {
-        *self.gate.0.lock().unwrap_or_else(PoisonError::into_inner) = closed;
-        self.gate.1.notify_all();
-    }
-}
-
-impl Storage for Held {
-    fn len(&self) -> io::Result<u64> {
-        Storage::len(&self.medium)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.medium.read(offset, out)
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.medium.write(offset, data)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.medium.set_len(len)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let guard = self.gate.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.gate.1.wait_while(guard, |closed| *closed));
-        self.medium.sync()
-    }
-}
 
 /// The most that waited of what `figure` says, while threads put in more than there is room for.
 fn most_waiting(
@@ -59,7 +16,7 @@ fn most_waiting(
     room: usize,
     figure: impl Fn(&Engine) -> usize,
 ) -> usize {
-    let held = Held::new();
+    let held = Held::default();
     let store = Durable::open_on(held.clone()).expect("a store");
     let engine = open(limit(store).max_batch(8).max_delay(Duration::ZERO));
     engine.flush().expect("a working store");

@@ -378,7 +378,30 @@ fn counting_allocates_nothing() {
     assert_eq!(board.counts().len(), 4, "{:?}", board.counts());
 }
 
-/// A recorder whose counters ask the engine about the very event that is being counted.
+/// Gives every counter to one.
+struct CountersTo<C>(Arc<C>);
+
+impl<C: CounterFn + Send + Sync + 'static> metrics::Recorder for CountersTo<C> {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Arc::clone(&self.0))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+/// A counter that asks the engine about the very event that is being counted.
 #[derive(Default)]
 struct Nosy {
     engine: OnceLock<Arc<Engine>>,
@@ -403,28 +426,6 @@ impl CounterFn for Nosy {
     fn absolute(&self, _: u64) {}
 }
 
-struct NosyRecorder(Arc<Nosy>);
-
-impl metrics::Recorder for NosyRecorder {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(Arc::clone(&self.0))
-    }
-
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
-    }
-
-    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::noop()
-    }
-}
-
 /// A counter that panics after so many counts more.
 struct Angry {
     patience: AtomicU64,
@@ -440,34 +441,12 @@ impl CounterFn for Angry {
     fn absolute(&self, _: u64) {}
 }
 
-struct AngryRecorder(Arc<Angry>);
-
-impl metrics::Recorder for AngryRecorder {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(Arc::clone(&self.0))
-    }
-
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
-    }
-
-    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::noop()
-    }
-}
-
 /// Whenever the recorder panics, a batch is there whole, and the panic is handed on.
 #[test]
 fn a_recorder_that_panics_leaves_no_batch_half_recorded() {
     for patience in [0, 1, 2, 7, 9, 1_000] {
         let angry = Arc::new(Angry { patience: AtomicU64::new(u64::MAX) });
-        let recorder = AngryRecorder(Arc::clone(&angry));
+        let recorder = CountersTo(Arc::clone(&angry));
         let builder = Engine::builder().rate_limit(calls(1));
         let engine = metrics::with_local_recorder(&recorder, || builder.build());
         let engine = engine.expect("valid rules");
@@ -490,7 +469,7 @@ fn a_recorder_may_call_the_engine() {
     let capped = Quota::new("capped", Metric::TotalEvents, 100, Period::Day);
     let builder =
         Engine::builder().rate_limit(calls(12)).quota(capped.per("customer_id").max_keys(1));
-    let recorder = NosyRecorder(Arc::clone(&nosy));
+    let recorder = CountersTo(Arc::clone(&nosy));
     let engine = metrics::with_local_recorder(&recorder, || builder.build());
     let engine = Arc::new(engine.expect("valid rules"));
     assert!(nosy.engine.set(Arc::clone(&engine)).is_ok());

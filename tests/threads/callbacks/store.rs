@@ -13,6 +13,7 @@ use limitry::{
 };
 
 use crate::support::files::Folder;
+use crate::support::held::Held;
 
 use super::*;
 
@@ -38,52 +39,6 @@ impl Wake for Woken {
 
 fn waker(deed: impl FnOnce() + Send + 'static) -> Waker {
     Waker::from(Arc::new(Woken(Mutex::new(Some(Box::new(deed))))))
-}
-
-/// Storage in memory whose syncs wait while it is held.
-#[derive(Clone, Debug, Default)]
-struct Held(Arc<(Mutex<Content>, std::sync::Condvar)>);
-
-/// The bytes, and whether syncs wait.
-type Content = (Vec<u8>, bool);
-
-impl Held {
-    fn hold(&self, held: bool) {
-        self.0.0.lock().expect("not poisoned").1 = held;
-        self.0.1.notify_all();
-    }
-}
-
-impl Storage for Held {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.0.lock().expect("not poisoned").0.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let start = usize::try_from(offset).expect("an offset in memory");
-        let of = self.0.0.lock().expect("not poisoned");
-        out.copy_from_slice(&of.0[start..start + out.len()]);
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let start = usize::try_from(offset).expect("an offset in memory");
-        let mut of = self.0.0.lock().expect("not poisoned");
-        of.0[start..start + data.len()].copy_from_slice(data);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let len = usize::try_from(len).expect("a length in memory");
-        self.0.0.lock().expect("not poisoned").0.resize(len, 0);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let of = self.0.0.lock().expect("not poisoned");
-        drop(self.0.1.wait_while(of, |(_, held)| *held).expect("not poisoned"));
-        Ok(())
-    }
 }
 
 fn on(storage: impl Storage, level: Durability) -> Engine {

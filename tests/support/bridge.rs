@@ -1,0 +1,436 @@
+//! The bridge between the oracle's plain data and the crate, and the two side by side.
+
+use super::oracle::{
+    Act, Answer, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Missing, Nanos, Oracle, Prop,
+    Rule, SECOND, Seen, Span, Stood, Verdict, Wait,
+};
+use super::{START, date, duration, engine, nanos};
+use limitry::{
+    Algorithm, Amount, Decision, Enforcement, Engine, Event, ManualClock, Metric, OnMissing,
+    Outcome, Period, Quota, QuotaStatus, QuotaUpdate, RateLimit, RateLimitStatus, RateLimitUpdate,
+    Recording, RetryAfter, RuleSet, RulesError, Standing, Timestamp, TrackError, Window,
+};
+
+// From the oracle's words to the crate's.
+
+pub fn window(length: Nanos) -> Window {
+    match length {
+        SECOND => Window::Second,
+        MINUTE => Window::Minute,
+        HOUR => Window::Hour,
+        other => Window::every(duration(other)),
+    }
+}
+
+pub fn quota_period(kind: Kind) -> Period {
+    match kind {
+        Kind::Calendar(Span::Hour) => Period::Hour,
+        Kind::Calendar(Span::Day) => Period::Day,
+        Kind::Calendar(Span::Week) => Period::Week,
+        Kind::Calendar(Span::Month) => Period::Month,
+        Kind::Calendar(Span::Year) => Period::Year,
+        Kind::Calendar(Span::AllTime) => Period::AllTime,
+        Kind::Rolling { window } => Period::rolling(duration(window)),
+        rate => panic!("{rate:?} is no quota"),
+    }
+}
+
+pub fn metric(measure: &Measure) -> Metric {
+    match measure {
+        Measure::Events => Metric::TotalEvents,
+        Measure::Tokens => Metric::TotalTokens,
+        Measure::Cost => Metric::TotalCostCents,
+        Measure::Value(name) => Metric::value(name.as_str()),
+    }
+}
+
+pub fn enforcement(enforce: Enforce) -> Enforcement {
+    match enforce {
+        Enforce::Hard => Enforcement::Hard,
+        Enforce::Soft => Enforcement::Soft,
+        Enforce::Shadow => Enforcement::Shadow,
+    }
+}
+
+fn algorithm(kind: Kind) -> (Algorithm, Nanos, Option<u64>) {
+    match kind {
+        Kind::Bucket { window, burst } => (Algorithm::TokenBucket, window, burst),
+        Kind::Fixed { window } => (Algorithm::FixedWindow, window, None),
+        Kind::Sliding { window } => (Algorithm::SlidingWindow, window, None),
+        quota => panic!("{quota:?} is no rate limit"),
+    }
+}
+
+pub fn rate_limit(rule: &Rule) -> RateLimit {
+    let (algorithm, length, burst) = algorithm(rule.kind);
+    let mut limit = RateLimit::new(rule.name.as_str(), rule.limit, window(length))
+        .id(rule.id.as_str())
+        .metric(metric(&rule.measure))
+        .algorithm(algorithm)
+        .enforcement(enforcement(rule.enforce))
+        .enabled(rule.enabled);
+    for (key, value) in &rule.filter {
+        limit = limit.filter(key.as_str(), value.as_str());
+    }
+    for key in &rule.per {
+        limit = limit.per(key.as_str());
+    }
+    if let Some(burst) = burst {
+        limit = limit.burst(burst);
+    }
+    if let Some(most) = rule.max_debt {
+        limit = limit.max_debt(Amount::from(most));
+    }
+    if let Some(policy) = &rule.policy {
+        limit = limit.policy(policy.as_str());
+    }
+    limit.on_missing(on_missing(&rule.missing))
+}
+
+fn on_missing(missing: &Missing) -> OnMissing {
+    match missing {
+        Missing::Skip => OnMissing::Skip,
+        Missing::Refuse => OnMissing::Refuse,
+        Missing::Stated(value) => OnMissing::Value(value.clone()),
+    }
+}
+
+pub fn quota(rule: &Rule) -> Quota {
+    let metric = metric(&rule.measure);
+    let mut quota = Quota::new(rule.name.as_str(), metric, rule.limit, quota_period(rule.kind))
+        .id(rule.id.as_str())
+        .enforcement(enforcement(rule.enforce))
+        .enabled(rule.enabled);
+    for (key, value) in &rule.filter {
+        quota = quota.filter(key.as_str(), value.as_str());
+    }
+    for key in &rule.per {
+        quota = quota.per(key.as_str());
+    }
+    if let Some(policy) = &rule.policy {
+        quota = quota.policy(policy.as_str());
+    }
+    quota.on_missing(on_missing(&rule.missing))
+}
+
+pub fn event(act: &Act) -> Event<'static> {
+    let mut event = Event::new(act.customer.clone(), act.event_type.clone());
+    if let Some(model) = &act.model {
+        event = event.model(model.clone());
+    }
+    if let Some(provider) = &act.provider {
+        event = event.provider(provider.clone());
+    }
+    for (key, value) in &act.props {
+        event = match value {
+            Prop::Text(text) => event.property(key.clone(), text.clone()),
+            Prop::Number(number) => event.property(key.clone(), *number),
+            Prop::Flag(flag) => event.property(key.clone(), *flag),
+        };
+    }
+    if let Some(tokens) = act.input {
+        event = event.input_tokens(tokens);
+    }
+    if let Some(tokens) = act.output {
+        event = event.output_tokens(tokens);
+    }
+    if let Some(tokens) = act.total {
+        event = event.total_tokens(tokens);
+    }
+    if let Some(cents) = act.cost {
+        event = event.cost_cents(decimal(cents));
+    }
+    for (name, milli) in &act.values {
+        event = event.value(name.clone(), decimal(*milli).as_str());
+    }
+    if let Some(key) = &act.key {
+        event = event.idempotency_key(key.clone());
+    }
+    if let Some(stamp) = act.stamp {
+        event = event.timestamp(date(stamp));
+    }
+    event
+}
+
+/// Thousandths as a decimal number.
+fn decimal(milli: i128) -> String {
+    let sign = if milli < 0 { "-" } else { "" };
+    let size = milli.unsigned_abs();
+    format!("{sign}{}.{:03}", size / 1_000, size % 1_000)
+}
+
+// From the crate's words to the oracle's.
+
+/// An amount in thousandths, rounded down.
+fn milli(amount: Amount) -> i128 {
+    amount.millionths().div_euclid(1_000)
+}
+
+/// A limit of these tests, which is whole.
+fn whole(limit: Option<Amount>) -> u64 {
+    u64::try_from(limit.expect("a limit")).expect("a whole one")
+}
+
+fn verdict(decision: &Decision) -> Verdict {
+    let verdict = match decision.outcome() {
+        Outcome::Admitted => Verdict::Admitted,
+        Outcome::Replayed => Verdict::Replayed,
+        Outcome::Refused => Verdict::Refused,
+    };
+    assert_eq!(decision.is_allowed(), verdict == Verdict::Admitted, "{decision:?}");
+    assert_eq!(decision.is_replay(), verdict == Verdict::Replayed, "{decision:?}");
+    verdict
+}
+
+fn rate_figure(status: &RateLimitStatus<'_>) -> Figure {
+    Figure {
+        id: status.id.to_owned(),
+        name: status.name.to_owned(),
+        limit: whole(status.limit),
+        used: None,
+        remaining: milli(status.remaining),
+        reset: Some(status.reset.unix_seconds()),
+        exceeded: status.exceeded,
+    }
+}
+
+fn quota_figure(status: &QuotaStatus<'_>) -> Figure {
+    Figure {
+        id: status.id.to_owned(),
+        name: status.name.to_owned(),
+        limit: whole(status.limit),
+        used: Some(milli(status.used)),
+        remaining: milli(status.remaining),
+        reset: status.reset.map(Timestamp::unix_seconds),
+        exceeded: status.exceeded,
+    }
+}
+
+pub fn seen(decision: &Decision) -> Seen {
+    Seen {
+        verdict: verdict(decision),
+        event_id: decision.event_id().map(|id| id.to_string()),
+        status_code: decision.status_code(),
+        rates: decision.rate_limits().map(|status| rate_figure(&status)).collect(),
+        quotas: decision.quotas().map(|status| quota_figure(&status)).collect(),
+        retry: decision.retry_after().map(|retry| match retry {
+            RetryAfter::After(wait) => Wait::After(nanos(wait)),
+            RetryAfter::Never => Wait::Never,
+        }),
+    }
+}
+
+pub fn answer(result: Result<Decision, TrackError>) -> Answer {
+    match result {
+        Ok(decision) => Ok(seen(&decision)),
+        Err(TrackError::IdempotencyConflict { .. }) => Err(Fault::Conflict),
+        Err(TrackError::Event(_)) => Err(Fault::BadEvent),
+        Err(_) => Err(Fault::Other),
+    }
+}
+
+pub fn stood(standing: &Standing) -> Stood {
+    Stood {
+        allowed: standing.is_allowed(),
+        rates: standing.rate_limits().map(|status| rate_figure(&status)).collect(),
+        quotas: standing.quotas().map(|status| quota_figure(&status)).collect(),
+    }
+}
+
+/// Everything that the engine says of these dimensions, as text, to compare before and after.
+pub fn figures(engine: &Engine, act: &Act) -> String {
+    let event = event(act);
+    let standing = stood(&engine.standing(&event).expect("the event is valid"));
+    let mut fresh = act.clone();
+    fresh.key = None;
+    let check = answer(engine.check(&self::event(&fresh)));
+    format!("{standing:#?} {check:#?}")
+}
+
+/// Puts the rule into a running engine.
+pub fn add(engine: &Engine, rule: &Rule) -> Result<(), RulesError> {
+    if rule.kind.is_rate() {
+        engine.add_rate_limit(rate_limit(rule)).map(drop)
+    } else {
+        engine.add_quota(quota(rule)).map(drop)
+    }
+}
+
+/// Changes the rule of a running engine, naming only what differs.
+pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError> {
+    if old.kind.is_rate() {
+        let (old_algorithm, old_length, old_burst) = algorithm(old.kind);
+        let (new_algorithm, new_length, new_burst) = algorithm(new.kind);
+        let mut update = RateLimitUpdate::new();
+        if old.name != new.name {
+            update = update.name(new.name.as_str());
+        }
+        if old.limit != new.limit {
+            update = update.limit(new.limit);
+        }
+        if old_length != new_length {
+            update = update.window(window(new_length));
+        }
+        if old_algorithm != new_algorithm {
+            update = update.algorithm(new_algorithm);
+        }
+        if let Some(burst) = new_burst
+            && old_burst != new_burst
+        {
+            update = update.burst(Amount::from(burst));
+        }
+        if let Some(most) = new.max_debt
+            && old.max_debt != new.max_debt
+        {
+            update = update.max_debt(Amount::from(most));
+        }
+        if old.enforce != new.enforce {
+            update = update.enforcement(enforcement(new.enforce));
+        }
+        if old.enabled != new.enabled {
+            update = update.enabled(new.enabled);
+        }
+        engine.update_rate_limit(&new.id, update).map(drop)
+    } else {
+        let mut update = QuotaUpdate::new();
+        if old.name != new.name {
+            update = update.name(new.name.as_str());
+        }
+        if old.limit != new.limit {
+            update = update.limit(new.limit);
+        }
+        if old.kind != new.kind {
+            update = update.period(quota_period(new.kind));
+        }
+        if old.enforce != new.enforce {
+            update = update.enforcement(enforcement(new.enforce));
+        }
+        if old.enabled != new.enabled {
+            update = update.enabled(new.enabled);
+        }
+        engine.update_quota(&new.id, update).map(drop)
+    }
+}
+
+/// The rules as one set.
+pub fn rule_set<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> RuleSet {
+    let mut set = RuleSet::new();
+    for rule in rules {
+        set = if rule.kind.is_rate() {
+            set.rate_limit(rate_limit(rule))
+        } else {
+            set.quota(quota(rule))
+        };
+    }
+    set
+}
+
+/// An engine and its oracle, asked the same things; each answer is judged at once.
+pub struct Pair {
+    pub engine: Engine,
+    pub clock: ManualClock,
+    pub oracle: Oracle,
+}
+
+impl Pair {
+    pub fn new(rules: &[Rule]) -> Self {
+        let (engine, clock) = engine(|builder| builder.rule_set(rule_set(rules)));
+        Self::of(engine, clock, Oracle::new(START), rules)
+    }
+
+    /// An engine that knows of the past only what its counters hold: nothing is told of a closed
+    /// period, and a rule that changes carries over what it can.
+    pub fn without_a_record(rules: &[Rule]) -> Self {
+        let (engine, clock) =
+            engine(|builder| builder.recording(Recording::Off).rule_set(rule_set(rules)));
+        Self::of(engine, clock, Oracle::new(START).without_a_record(), rules)
+    }
+
+    fn of(engine: Engine, clock: ManualClock, mut oracle: Oracle, rules: &[Rule]) -> Self {
+        for rule in rules {
+            oracle.add(rule.clone());
+        }
+        Self { engine, clock, oracle }
+    }
+
+    pub fn now(&self) -> Nanos {
+        self.oracle.clock()
+    }
+
+    /// Moves the clock forward, without the engine looking at it.
+    pub fn advance(&mut self, length: Nanos) {
+        self.clock.advance(duration(length));
+        self.oracle.set_clock(self.oracle.clock() + length);
+    }
+
+    /// Sets the clock, back as well, without the engine looking at it.
+    pub fn set(&mut self, instant: Nanos) {
+        self.clock.set(date(instant));
+        self.oracle.set_clock(instant);
+    }
+
+    pub fn track(&mut self, act: &Act) -> Result<Answer, String> {
+        let answer = answer(self.engine.track(&event(act)));
+        self.oracle.track(act, &answer).map_err(|why| format!("track {act:?}: {why}"))?;
+        self.same_record()?;
+        Ok(answer)
+    }
+
+    pub fn check(&mut self, act: &Act) -> Result<Answer, String> {
+        let answer = answer(self.engine.check(&event(act)));
+        self.oracle.check(act, &answer).map_err(|why| format!("check {act:?}: {why}"))?;
+        self.same_record()?;
+        Ok(answer)
+    }
+
+    pub fn record(&mut self, act: &Act) -> Result<Answer, String> {
+        let answer = answer(self.engine.record(&event(act)));
+        self.oracle.record(act, &answer).map_err(|why| format!("record {act:?}: {why}"))?;
+        self.same_record()?;
+        Ok(answer)
+    }
+
+    pub fn standing(&mut self, act: &Act) -> Result<Stood, String> {
+        let standing = self.engine.standing(&event(act));
+        let stood = stood(&standing.map_err(|error| format!("standing {act:?}: {error}"))?);
+        self.oracle.standing(act, &stood).map_err(|why| format!("standing {act:?}: {why}"))?;
+        Ok(stood)
+    }
+
+    pub fn track_batch(&mut self, acts: &[Act]) -> Result<Vec<Answer>, String> {
+        let events: Vec<Event<'_>> = acts.iter().map(event).collect();
+        let answers: Vec<Answer> =
+            self.engine.track_batch(&events).into_iter().map(answer).collect();
+        if answers.len() != acts.len() {
+            return Err(format!("{} answers to {} events", answers.len(), acts.len()));
+        }
+        for (act, answer) in acts.iter().zip(&answers) {
+            self.oracle.track(act, answer).map_err(|why| format!("batch {act:?}: {why}"))?;
+        }
+        self.same_record()?;
+        Ok(answers)
+    }
+
+    pub fn add(&mut self, rule: &Rule) {
+        add(&self.engine, rule).expect("the rule is valid");
+        self.oracle.add(rule.clone());
+    }
+
+    pub fn change(&mut self, rule: &Rule) {
+        let old = self.oracle.rules().find(|old| old.id == rule.id);
+        let old = old.expect("the rule is there").clone();
+        change(&self.engine, &old, rule).expect("the change is valid");
+        self.oracle.change(rule.clone());
+    }
+
+    pub fn remove(&mut self, id: &str) {
+        self.engine.remove(id).expect("the rule is there");
+        self.oracle.remove(id);
+    }
+
+    /// The log holds what was recorded, no more and no less.
+    fn same_record(&self) -> Result<(), String> {
+        let (logged, due) = (self.engine.events().len(), self.oracle.recorded().len());
+        if logged == due { Ok(()) } else { Err(format!("{logged} events logged, not {due}")) }
+    }
+}
