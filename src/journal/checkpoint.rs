@@ -152,7 +152,8 @@ impl Checkpoint {
             Stage::Rows(cursor) => {
                 let ledger = sources.ledger.as_ref()?;
                 let mut bytes = Vec::new();
-                let (position, more) = ledger.save_rows(cursor, ROWS_A_LOCK, &mut bytes);
+                let end = || sources.queue.end();
+                let (position, more) = ledger.save_rows(cursor, ROWS_A_LOCK, end, &mut bytes);
                 if !more {
                     self.stage = Stage::Keys;
                 }
@@ -160,13 +161,15 @@ impl Checkpoint {
             }
             Stage::Keys => {
                 let mut bytes = Vec::new();
-                let position = sources.ledger.as_ref()?.save_keys(&mut bytes);
+                let position =
+                    sources.ledger.as_ref()?.save_keys(|| sources.queue.end(), &mut bytes);
                 self.stage = Stage::Log;
                 Some(Piece { kind: KEYS, position, bytes })
             }
             Stage::Log => {
                 let mut bytes = Vec::new();
-                let position = sources.ledger.as_ref()?.save_log(&mut bytes);
+                let position =
+                    sources.ledger.as_ref()?.save_log(|| sources.queue.end(), &mut bytes);
                 self.stage = Stage::Copied { serial: sources.queue.serial() };
                 Some(Piece { kind: LOG, position, bytes })
             }

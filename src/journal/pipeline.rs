@@ -11,11 +11,12 @@ use parking_lot::Mutex;
 
 use super::checkpoint::Sources;
 use super::options::{Durability, Durable, OnFailure};
-use super::queue::{Entry, Queue};
-use super::record::{Head, Record};
+use super::queue::{Appended, Entry, Queue};
+use super::record::{Head, Kind, Record, RecordedDecision, Unreadable};
 use super::recovery::Settings;
 use super::writer::{State, Wishes, Writer};
 use crate::base::clock::Timestamp;
+use crate::base::codec::Malformed;
 use crate::base::progress::Progress;
 use crate::compiled::snapshot::saved::{Revisions, StateRow};
 use crate::compiled::snapshot::{CompiledRule, Compiler, Snapshot};
@@ -59,7 +60,7 @@ impl Pipeline {
         (state, retention): (State, u64),
     ) -> Result<Self, StoreError> {
         let store = Arc::clone(&durable.store);
-        let queue = Queue::new(store.end(), durable.limits, store.file());
+        let queue = Queue::new((store.end(), store.events()), durable.limits, store.file());
         let (queue, wishes) = (Arc::new(queue), Arc::<Wishes>::default());
         let took_over = snapshot.load().rules.iter().any(|rule| rule.counter.took_over());
         if took_over || state.is_old {
@@ -144,7 +145,8 @@ impl Pipeline {
         done.unwrap_or_else(|| Err(self.store.closed()))
     }
 
-    /// Puts a record into the queue and returns its place; `None` where the engine is being closed.
+    /// Puts the record of an event into the queue and returns its numbers; `None` where the engine is
+    /// being closed.
     #[inline]
     pub(crate) fn put(
         &self,
@@ -152,8 +154,9 @@ impl Pipeline {
         event: &Packed,
         key: Option<u64>,
         now: u64,
-    ) -> Option<u64> {
+    ) -> Option<Appended> {
         self.queue.push(&Entry {
+            kind: Kind::Event,
             head: head.bytes(),
             event: event.bytes(),
             key,
@@ -250,18 +253,50 @@ impl Pipeline {
         self.has_failed() && self.queue.is_discarded(place)
     }
 
-    /// Reads the record of a place.
+    /// Reads the record of a sequence number; `None` where it is not there any more.
     pub(crate) fn read<R>(
         &self,
-        place: u64,
-        mut read: impl FnMut(&Record<'_>) -> Option<R>,
+        seq: u64,
+        read: impl FnOnce(Record<'_>) -> Result<R, Malformed>,
     ) -> Result<Option<R>, StoreError> {
-        let mut parse = |bytes: &[u8]| Record::read(bytes).and_then(|record| read(&record));
-        if let Some(found) = self.queue.read(place, &mut parse) {
-            return Ok(found);
+        let mut read = Some(read);
+        let mut parse = |bytes: &[u8]| {
+            let record = Record::read(seq, bytes)?;
+            Ok(read.take().map(|read| read(record)).transpose()?)
+        };
+        let found = self.queue.read(seq, &mut parse);
+        let found = match found {
+            Some(found) => found,
+            None => match self.store.read_before(seq.saturating_add(1))? {
+                Some(chunk) => chunk.chunk().record(seq).map_or(Ok(None), parse),
+                None => Ok(None),
+            },
+        };
+        found.map_err(|why: Unreadable| why.of(&*self.store, seq))
+    }
+
+    /// Reads the record of an event; `None` where it is not there any more. Other records between
+    /// events are passed over one by one.
+    pub(crate) fn read_event<R>(
+        &self,
+        ordinal: u64,
+        read: impl Fn(&RecordedDecision<'_>) -> Result<R, Malformed>,
+    ) -> Result<Option<R>, StoreError> {
+        let mut seq = self.store.lower_bound(ordinal);
+        loop {
+            let found = self.read(seq, |record| match record.event() {
+                Some(event) if event.ordinal == ordinal => read(&event).map(Ok),
+                _ => Ok(Err(record.ordinal)),
+            })?;
+            match found {
+                Some(Err(before)) if before <= ordinal => {
+                    // So many events are still to come, and none of them is this record.
+                    let ahead = ordinal.saturating_sub(before).max(1);
+                    seq = seq.saturating_add(ahead);
+                }
+                found => return Ok(found.and_then(Result::ok)),
+            }
         }
-        let chunk = self.store.read_before(place.saturating_add(1))?;
-        Ok(chunk.and_then(|chunk| chunk.chunk().record(place).and_then(parse)))
     }
 
     /// A rule as it was, by its revision.
@@ -316,9 +351,9 @@ impl Pipeline {
         self.queue.wait_for_room();
     }
 
-    /// The place behind the last durable record.
-    pub(crate) fn durable_end(&self) -> u64 {
-        self.queue.durable()
+    /// How many events are durable, of all that there ever were.
+    pub(crate) fn durable_events(&self) -> u64 {
+        self.queue.durable_events()
     }
 
     /// Commits what waits, writes a checkpoint and closes the store.

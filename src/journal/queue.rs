@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::record::{Kind, put_prefix};
 use super::wake::Waking;
 use crate::base::clock::Timestamp;
 use crate::journal::store::{FORKED, StateChange, StoreError, StoredKey};
@@ -28,6 +29,9 @@ pub(super) struct Waiting {
     /// The records, one behind the other, and the position behind each.
     pub(super) records: Vec<u8>,
     pub(super) ends: Vec<u32>,
+    /// The ordinal of the first event here, and the one behind the last.
+    pub(super) first_event: u64,
+    pub(super) end_event: u64,
     pub(super) keys: Vec<StoredKey>,
     /// When the records' events happened.
     pub(super) times: RunTimes,
@@ -39,11 +43,13 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    fn new(first: u64) -> Self {
+    fn new(first: u64, first_event: u64) -> Self {
         Self {
             first,
             records: Vec::new(),
             ends: Vec::new(),
+            first_event,
+            end_event: first_event,
             keys: Vec::new(),
             times: RunTimes::new(),
             now: 0,
@@ -52,8 +58,9 @@ impl Waiting {
         }
     }
 
-    fn restart(&mut self, first: u64) {
+    fn restart(&mut self, first: u64, first_event: u64) {
         self.first = first;
+        (self.first_event, self.end_event) = (first_event, first_event);
         self.records.clear();
         self.ends.clear();
         self.keys.clear();
@@ -69,6 +76,11 @@ impl Waiting {
         self.first.saturating_add(u64::try_from(self.ends.len()).unwrap_or(u64::MAX))
     }
 
+    /// How many of the records are events.
+    pub(super) fn events(&self) -> u64 {
+        self.end_event.saturating_sub(self.first_event)
+    }
+
     /// The record of a place.
     fn record(&self, place: u64) -> Option<&[u8]> {
         let at = usize::try_from(place.checked_sub(self.first)?).ok()?;
@@ -82,13 +94,23 @@ impl Waiting {
 /// A record on its way in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry<'e> {
-    /// The record in two parts, one behind the other.
+    pub(super) kind: Kind,
+    /// What follows the ordinal, in two parts, one behind the other.
     pub(super) head: &'e [u8],
     pub(super) event: &'e [u8],
     /// The hash of its idempotency key.
     pub(super) key: Option<u64>,
     pub(super) timestamp: Timestamp,
     pub(super) now: u64,
+}
+
+/// What a record got in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    /// Its sequence number.
+    pub(crate) seq: u64,
+    /// The number of its event, or of the next one where it is none.
+    pub(crate) ordinal: u64,
 }
 
 /// How far the queue is from its end.
@@ -113,8 +135,10 @@ struct Pending {
     /// The writer waits until there is something to do.
     idle: bool,
     phase: Phase,
-    /// How many records came after the store had failed, and were kept nowhere.
+    /// How many records came after the store had failed, and were kept nowhere, and how many of
+    /// them were events.
     discarded: u64,
+    discarded_events: u64,
     /// The serial number of the last entry.
     serial: u64,
 }
@@ -133,13 +157,13 @@ impl Pending {
     }
 
     fn seal(&mut self) {
-        let end = self.open.end();
+        let (end, end_event) = (self.open.end(), self.open.end_event);
         let next = match self.spare.take() {
             Some(mut spare) => {
-                spare.restart(end);
+                spare.restart(end, end_event);
                 spare
             }
-            None => Waiting::new(end),
+            None => Waiting::new(end, end_event),
         };
         let mut full = std::mem::replace(&mut self.open, next);
         full.serial = self.serial;
@@ -167,8 +191,9 @@ pub(super) struct Queue {
     waking: Arc<Waking>,
     /// Callers wait here for a commit, or for the end of the writer.
     committed: Condvar,
-    /// The place behind the last record that is durable.
+    /// The place behind the last record that is durable, and the ordinal behind the last event.
     durable: AtomicU64,
+    durable_events: AtomicU64,
     /// The serial number of the last entry that is durable.
     serial: AtomicU64,
     /// Why the writer has ended.
@@ -203,10 +228,11 @@ pub(super) enum Work {
 }
 
 impl Queue {
-    pub(super) fn new(end: u64, limits: Limits, file: &str) -> Self {
+    /// A queue for a store that has so many records, of which so many are events.
+    pub(super) fn new((end, events): (u64, u64), limits: Limits, file: &str) -> Self {
         Self {
             pending: Mutex::new(Pending {
-                open: Waiting::new(end),
+                open: Waiting::new(end, events),
                 sealed: VecDeque::new(),
                 in_flight: Vec::new(),
                 spare: None,
@@ -214,6 +240,7 @@ impl Queue {
                 idle: false,
                 phase: Phase::Open,
                 discarded: 0,
+                discarded_events: 0,
                 serial: 0,
             }),
             work: Condvar::new(),
@@ -224,6 +251,7 @@ impl Queue {
             waking: Arc::default(),
             committed: Condvar::new(),
             durable: AtomicU64::new(end),
+            durable_events: AtomicU64::new(events),
             serial: AtomicU64::new(0),
             failure: OnceLock::new(),
             closing: AtomicBool::new(false),
@@ -276,22 +304,27 @@ impl Queue {
         }
     }
 
-    /// Puts a record in and returns its place; `None` where the queue is closed. Never waits. Where
-    /// the store has failed the record gets a place and is kept nowhere.
-    pub(super) fn push(&self, entry: &Entry<'_>) -> Option<u64> {
+    /// Puts a record in and returns its numbers; `None` where the queue is closed. Never waits.
+    /// Where the store has failed the record gets numbers and is kept nowhere.
+    pub(super) fn push(&self, entry: &Entry<'_>) -> Option<Appended> {
         let mut pending = self.pending.lock();
         if pending.phase == Phase::Closed {
             return None;
         }
         if self.failure.get().is_some() {
-            let place = pending.end();
+            let ordinal = pending.open.end_event.saturating_add(pending.discarded_events);
+            let appended = Appended { seq: pending.end(), ordinal };
             pending.discarded = pending.discarded.saturating_add(1);
+            let events = u64::from(entry.kind == Kind::Event);
+            pending.discarded_events = pending.discarded_events.saturating_add(events);
             // No commit comes to this: who waits for all that was put in is told so.
             pending.serial = pending.serial.saturating_add(1);
-            return Some(place);
+            return Some(appended);
         }
         let open = &mut pending.open;
-        let place = open.end();
+        let appended = Appended { seq: open.end(), ordinal: open.end_event };
+        let start = open.records.len();
+        put_prefix(entry.kind, appended.ordinal, &mut open.records);
         open.records.extend_from_slice(entry.head);
         open.records.extend_from_slice(entry.event);
         if let Some(hash) = entry.key {
@@ -300,18 +333,21 @@ impl Queue {
         }
         // A batch is full long before its positions leave 32 bits, but for an event of gigabytes.
         open.ends.push(u32::try_from(open.records.len()).unwrap_or(u32::MAX));
-        open.times.add(entry.timestamp);
+        if entry.kind == Kind::Event {
+            open.end_event = open.end_event.saturating_add(1);
+            open.times.add(entry.timestamp);
+        }
         open.now = open.now.max(entry.now);
         let full = open.ends.len() >= self.limits.batch || open.records.len() >= BATCH_BYTES;
+        let bytes = open.records.len().saturating_sub(start);
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let bytes = entry.head.len().saturating_add(entry.event.len());
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         pending.serial = pending.serial.saturating_add(1);
         if full {
             pending.seal();
         }
         self.call_writer(pending, full);
-        Some(place)
+        Some(appended)
     }
 
     /// Puts changes of the state in, which are in one transaction with the records around them.
@@ -383,6 +419,7 @@ impl Queue {
 
     /// Says that a batch is durable.
     pub(super) fn committed(&self, batch: Arc<Waiting>) {
+        self.durable_events.fetch_max(batch.end_event, Ordering::Release);
         self.durable.fetch_max(batch.end(), Ordering::Release);
         self.serial.fetch_max(batch.serial, Ordering::Release);
         // Before the lock, so that whoever looks at it under the lock and finds no room is heard.
@@ -440,6 +477,11 @@ impl Queue {
     /// The place behind the last record that is durable.
     pub(super) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
+    }
+
+    /// How many events are durable, of all that there ever were.
+    pub(super) fn durable_events(&self) -> u64 {
+        self.durable_events.load(Ordering::Acquire)
     }
 
     /// How many records wait.
@@ -604,14 +646,16 @@ mod tests {
             // One that is larger than all that may wait goes in alone.
             (5_000, Limits { waiting_bytes: 1_000, ..LIMITS }, 1),
         ] {
-            let (queue, event) = (Queue::new(0, limits, "f"), vec![7; size]);
-            let entry = Entry { head: &[], event: &event, key: None, timestamp, now: 0 };
+            let (queue, event) = (Queue::new((0, 0), limits, "f"), vec![7; size]);
+            let entry =
+                Entry { kind: Kind::Event, head: &[], event: &event, key: None, timestamp, now: 0 };
             for put in 0..most {
                 assert!(!queue.is_full(), "{put} of {size} bytes");
                 queue.push(&entry).expect("it is open");
             }
             assert!(queue.is_full(), "{most} of {size} bytes");
-            assert_eq!(queue.bytes(), most * size);
+            // Before each stand its format, its kind and its ordinal.
+            assert_eq!(queue.bytes(), most * (size + 3));
             queue.hurry();
             while queue.len() > 0 {
                 let Work::Batch(batch) = queue.next(None, false) else { panic!("a batch") };
@@ -625,11 +669,12 @@ mod tests {
     fn who_was_forked_off_waits_for_nothing() {
         let timestamp = Timestamp::UNIX_EPOCH;
         let full = Limits { waiting: 1, ..LIMITS };
-        let mut queue = Queue::new(0, full, "f");
+        let mut queue = Queue::new((0, 0), full, "f");
         // The writer's process is another one, as it is after a fork.
         queue.process = queue.process.wrapping_add(1);
         let queue = Arc::new(queue);
-        let entry = Entry { head: &[], event: b"event", key: None, timestamp, now: 0 };
+        let entry =
+            Entry { kind: Kind::Event, head: &[], event: b"event", key: None, timestamp, now: 0 };
         queue.push(&entry).expect("it is open");
         let context = &Context::from_waker(Waker::noop());
         for _ in 0..2 {
@@ -647,13 +692,14 @@ mod tests {
     /// A store may fail over a checkpoint, when all records are durable: what comes later is not.
     #[test]
     fn what_comes_after_a_failure_is_never_durable() {
-        let queue = Queue::new(7, LIMITS, "f");
+        let queue = Queue::new((7, 5), LIMITS, "f");
         assert!(queue.wait_for_entry(queue.serial()).is_ok());
         queue.failed(StoreError::Failed { file: "f".into(), cause: "it is full".into() });
         assert!(queue.wait_for_entry(queue.serial()).is_ok(), "nothing was put in");
         let (timestamp, key) = (Timestamp::UNIX_EPOCH, None);
-        let entry = Entry { head: b"head", event: b"event", key, timestamp, now: 0 };
-        assert_eq!(queue.push(&entry), Some(7));
+        let entry =
+            Entry { kind: Kind::Event, head: b"head", event: b"event", key, timestamp, now: 0 };
+        assert_eq!(queue.push(&entry), Some(Appended { seq: 7, ordinal: 5 }));
         assert!(queue.is_discarded(7) && queue.wait(8).is_err());
         assert!(queue.wait_for_entry(queue.serial()).is_err());
     }

@@ -1,30 +1,83 @@
-//! A record of the log: an event, its idempotency key, and how each rule counted it.
+//! A record of the journal: what is common to all kinds, and what an event has.
 //!
 //! ```text
-//! flags (1) | engine's time (8) | shift (8) | key length (2) and key | length (4) and charges |
-//! packed event
+//! format (1) | kind (1) | ordinal | engine's time (8) | shift | body
+//! an event's body: flags (1) | key, where there is one | length (4) and charges | packed event
 //! ```
 //!
-//! Numbers are little endian. The event is packed as everywhere in the log. The takes and the event
-//! are in the format that the flags say.
+//! Numbers without a size are in as many bytes as they need. Formats 1 and 2 have events alone,
+//! each with its sequence number for an ordinal:
+//!
+//! ```text
+//! flags (1) | engine's time (8) | shift (8), where it is flagged | length (2) and key, where there
+//! is one | length (4) and charges | packed event
+//! ```
 
 use std::cell::Cell;
 
-use crate::base::bytes::{take, take_u8, take_u16, take_u32, take_u64};
+use super::store::{Contents, StoreError};
 use crate::base::clock::Timestamp;
+use crate::base::codec::{Codec, Malformed, Reader, put_text, put_varint};
 use crate::base::format::Version;
 use crate::counters::{At, Moment, StoredCharges, Timeline, decode_charges};
 use crate::log::Stored;
+
+/// The first byte of a record of format 3. Those of older formats begin with their flags, which
+/// are below 16.
+const FORMAT_3: u8 = 3 << 4;
 
 /// The event brought its own timestamp.
 const EXPLICIT: u8 = 1;
 /// It has an idempotency key.
 const KEYED: u8 = 1 << 1;
-/// It is of format 2.
+/// In the older formats: it is of format 2.
 const TWO: u8 = 1 << 2;
-
-/// The engine's time line was shifted against the calendar, by nanoseconds that it says.
+/// In format 2: the engine's time line was shifted against the calendar.
 const SHIFTED: u8 = 1 << 3;
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing: it takes a sequence number and has no effect.
+    #[cfg_attr(not(test), expect(dead_code, reason = "so far only tests write some"))]
+    NoOp,
+    /// An event that was let in.
+    Event,
+}
+
+/// The numbers of kinds. Those that have a name here and are no [`Kind`] are set aside for what is
+/// to come: whoever meets one does not read on, because what follows may depend on it.
+const NO_OP: u8 = 0;
+const EVENT: u8 = 1;
+const NAMES: [&str; 11] = [
+    "no-op",
+    "event",
+    "reservation",
+    "balance entry",
+    "customer",
+    "alert",
+    "refused attempt",
+    "adjustment",
+    "correction",
+    "archived rule",
+    "row of a space",
+];
+
+impl Kind {
+    fn number(self) -> u8 {
+        match self {
+            Self::NoOp => NO_OP,
+            Self::Event => EVENT,
+        }
+    }
+}
+
+/// Appends what stands before the head of a record; `ordinal` is the number of the event, or of the
+/// next one where the record is none.
+pub(super) fn put_prefix(kind: Kind, ordinal: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[FORMAT_3, kind.number()]);
+    put_varint(out, ordinal);
+}
 
 /// The most memory that a thread keeps to write heads into.
 const BUFFER_BYTES: usize = 64 * 1_024;
@@ -33,36 +86,29 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// What a record says before its event.
+/// The record of an event between its ordinal, which it gets in the queue, and the packed event.
 #[derive(Debug)]
 pub(crate) struct Head(Vec<u8>);
 
 impl Head {
-    /// Writes a head; `takes` appends how each rule counted the event. Allocates nothing on a
+    /// Writes a head; `charges` appends how each rule counted the event. Allocates nothing on a
     /// thread that wrote one before.
     pub(crate) fn new(at: &At, key: Option<&str>, charges: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.clear();
+        put_times(at, &mut buffer);
         let explicit = if at.explicit { EXPLICIT } else { 0 };
-        let shifted = if at.shift > 0 { SHIFTED } else { 0 };
-        // A key is at most 256 bytes long.
-        let length = key.and_then(|key| u16::try_from(key.len()).ok());
-        buffer.push(TWO | explicit | shifted | length.map_or(0, |_| KEYED));
-        buffer.extend_from_slice(&at.now.0.to_le_bytes());
-        if at.shift > 0 {
-            buffer.extend_from_slice(&at.shift.to_le_bytes());
-        }
-        if let (Some(key), Some(length)) = (key, length) {
-            buffer.extend_from_slice(&length.to_le_bytes());
-            buffer.extend_from_slice(key.as_bytes());
+        buffer.push(explicit | key.map_or(0, |_| KEYED));
+        if let Some(key) = key {
+            put_text(&mut buffer, key);
         }
         let mark = buffer.len();
         buffer.extend_from_slice(&[0; 4]);
         let start = buffer.len();
         charges(&mut buffer);
         let length = buffer.len().saturating_sub(start);
-        if let Some(place) = buffer.get_mut(mark..start) {
-            place.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+        if let Some(length_bytes) = buffer.get_mut(mark..start) {
+            length_bytes.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
         }
         Self(buffer)
     }
@@ -72,11 +118,17 @@ impl Head {
     }
 }
 
+/// Appends the engine's time and how far its line is ahead of the calendar.
+pub(super) fn put_times(at: &At, out: &mut Vec<u8>) {
+    at.now.0.encode(out);
+    put_varint(out, at.shift);
+}
+
 impl Drop for Head {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.0);
         if buffer.capacity() <= BUFFER_BYTES {
-            let _ = BUFFER.try_with(|kept| kept.set(buffer));
+            let _ = BUFFER.try_with(|spare| spare.set(buffer));
         }
     }
 }
@@ -84,8 +136,25 @@ impl Drop for Head {
 /// A record as it was read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'r> {
+    /// How many events are before it: an event's own number.
+    pub(crate) ordinal: u64,
+    pub(crate) entry: Entry<'r>,
+}
+
+/// What a record says, by its kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entry<'r> {
+    NoOp,
+    Event(RecordedDecision<'r>),
+}
+
+/// An event that was let in, with the decision that let it in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordedDecision<'r> {
     /// The format of its charges and its event.
     pub(crate) version: Version,
+    /// The number of the event.
+    pub(crate) ordinal: u64,
     /// The engine's time, in nanoseconds on its time line.
     pub(crate) now: u64,
     /// How far the line was ahead of the calendar.
@@ -97,7 +166,115 @@ pub(crate) struct Record<'r> {
     pub(crate) event: &'r [u8],
 }
 
+/// Why a record cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    Malformed(Malformed),
+    /// It is of a kind that this version does not know.
+    Kind(u8),
+    /// A revision of a rule counted it that is not there.
+    Revision(u32),
+}
+
+impl From<Malformed> for Unreadable {
+    fn from(why: Malformed) -> Self {
+        Self::Malformed(why)
+    }
+}
+
+impl Unreadable {
+    /// The error for the record of a sequence number.
+    pub(crate) fn of(self, store: &(impl Contents + ?Sized), seq: u64) -> StoreError {
+        match self {
+            Self::Malformed(why) => store.damaged(&format!("record {seq}"), &why.to_string()),
+            Self::Revision(revision) => {
+                let detail =
+                    format!("it was counted by revision {revision} of a rule, which is not there");
+                store.damaged(&format!("record {seq}"), &detail)
+            }
+            Self::Kind(kind) => {
+                let name = NAMES.get(usize::from(kind)).copied().unwrap_or("unknown");
+                let kind = format!("{kind} ({name})").into();
+                StoreError::UnknownKind { file: store.file().into(), record: seq, kind }
+            }
+        }
+    }
+}
+
 impl<'r> Record<'r> {
+    /// Reads the record of a sequence number.
+    pub(crate) fn read(seq: u64, bytes: &'r [u8]) -> Result<Self, Unreadable> {
+        if bytes.first().is_some_and(|first| *first < FORMAT_3) {
+            let event = RecordedDecision::read_old(seq, bytes)?;
+            return Ok(Self { ordinal: seq, entry: Entry::Event(event) });
+        }
+        let mut from = Reader::new(Version::Three, bytes);
+        if u8::decode(&mut from)? != FORMAT_3 {
+            return Err(from.malformed("the format of a record").into());
+        }
+        let kind = u8::decode(&mut from)?;
+        if !matches!(kind, NO_OP | EVENT) {
+            return Err(Unreadable::Kind(kind));
+        }
+        let ordinal = from.varint()?;
+        let (now, shift) = (u64::decode(&mut from)?, from.varint()?);
+        let entry = match kind {
+            EVENT => Entry::Event(RecordedDecision::read(&mut from, (ordinal, now, shift))?),
+            _ => {
+                from.end()?;
+                Entry::NoOp
+            }
+        };
+        Ok(Self { ordinal, entry })
+    }
+
+    /// The event, where it is one.
+    pub(crate) fn event(self) -> Option<RecordedDecision<'r>> {
+        match self.entry {
+            Entry::Event(event) => Some(event),
+            Entry::NoOp => None,
+        }
+    }
+}
+
+impl<'r> RecordedDecision<'r> {
+    fn read(
+        from: &mut Reader<'r>,
+        (ordinal, now, shift): (u64, u64, u64),
+    ) -> Result<Self, Malformed> {
+        let flags = u8::decode(from)?;
+        if flags & !(EXPLICIT | KEYED) != 0 {
+            return Err(from.malformed("the flags of an event"));
+        }
+        let key = if flags & KEYED != 0 { Some(from.text()?) } else { None };
+        let (version, is_explicit) = (from.version(), flags & EXPLICIT != 0);
+        let (charges, event) = Self::parts(from)?;
+        Ok(Self { version, ordinal, now, shift, is_explicit, key, charges, event })
+    }
+
+    fn read_old(ordinal: u64, bytes: &'r [u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(Version::Two, bytes);
+        let flags = u8::decode(&mut from)?;
+        let version = if flags & TWO != 0 { Version::Two } else { Version::One };
+        let now = u64::decode(&mut from)?;
+        let shift = if flags & SHIFTED != 0 { u64::decode(&mut from)? } else { 0 };
+        let mut key = None;
+        if flags & KEYED != 0 {
+            let length = u16::decode(&mut from)?;
+            key = Some(from.text_of(length.into())?);
+        }
+        let is_explicit = flags & EXPLICIT != 0;
+        let (charges, event) = Self::parts(&mut from)?;
+        Ok(Self { version, ordinal, now, shift, is_explicit, key, charges, event })
+    }
+
+    /// The charges and the event, which is what is left.
+    fn parts(from: &mut Reader<'r>) -> Result<(&'r [u8], &'r [u8]), Malformed> {
+        let length = usize::try_from(u32::decode(from)?).unwrap_or(usize::MAX);
+        let charges = from.bytes(length, "the charges of an event")?;
+        Ok((charges, from.take_rest()))
+    }
+
     /// The time of the decision about its event, which happened at `timestamp`.
     pub(crate) fn at(&self, timeline: Timeline, timestamp: Timestamp) -> At {
         self.timeline(timeline).at(Moment(self.now), self.is_explicit.then_some(timestamp))
@@ -108,34 +285,20 @@ impl<'r> Record<'r> {
         timeline.shifted(self.shift)
     }
 
-    /// Its event; `None` where it is damaged.
-    pub(crate) fn stored(&self) -> Option<Stored<'r>> {
-        Stored::read(self.version, self.event)
+    /// Its event, with the instant of the decision; `timeline` is the engine's.
+    pub(crate) fn stored(&self, timeline: Timeline) -> Result<Stored<'r>, Malformed> {
+        let stored = Stored::decode_all(Reader::new(self.version, self.event))?;
+        Ok(stored.decided(self.timeline(timeline).timestamp(Moment(self.now))))
     }
 
-    /// How each rule counted it, in the decision at `at`; `None` where that is damaged.
-    pub(crate) fn read_charges(&self, at: &At, charges: &mut StoredCharges) -> Option<()> {
-        decode_charges(self.version, &mut &*self.charges, at, charges)
-    }
-
-    /// Reads a record; `None` where the bytes are not one.
-    pub(crate) fn read(mut bytes: &'r [u8]) -> Option<Self> {
-        let flags = take_u8(&mut bytes)?;
-        if flags & !(EXPLICIT | KEYED | TWO | SHIFTED) != 0 {
-            return None;
-        }
-        let version = if flags & TWO != 0 { Version::Two } else { Version::One };
-        let now = take_u64(&mut bytes)?;
-        let shift = if flags & SHIFTED != 0 { take_u64(&mut bytes)? } else { 0 };
-        let mut key = None;
-        if flags & KEYED != 0 {
-            let length = take_u16(&mut bytes)?;
-            key = Some(str::from_utf8(take(&mut bytes, usize::from(length))?).ok()?);
-        }
-        let length = usize::try_from(take_u32(&mut bytes)?).ok()?;
-        let charges = take(&mut bytes, length)?;
-        let is_explicit = flags & EXPLICIT != 0;
-        Some(Self { version, now, shift, is_explicit, key, charges, event: bytes })
+    /// How each rule counted it, in the decision at `at`.
+    pub(crate) fn read_charges(
+        &self,
+        at: &At,
+        charges: &mut StoredCharges,
+    ) -> Result<(), Malformed> {
+        let (from, bytes) = (Reader::new(self.version, self.charges), &mut &*self.charges);
+        decode_charges(self.version, bytes, at, charges).ok_or_else(|| from.malformed("a charge"))
     }
 }
 
@@ -149,29 +312,76 @@ mod tests {
         fn a_record_reads_as_what_was_written(
             now: u64,
             shift in proptest::option::of(1..u64::MAX),
+            ordinal: u64,
             explicit: bool,
             key in proptest::option::of(".{0,80}"),
             charges: Vec<u8>,
             event: Vec<u8>,
         ) {
-            let takes_out = |out: &mut Vec<u8>| out.extend_from_slice(&charges);
+            let charges_out = |out: &mut Vec<u8>| out.extend_from_slice(&charges);
             let shift = shift.unwrap_or(0);
             let timeline = Timeline::starting(Timestamp::UNIX_EPOCH).shifted(shift);
             let happened = explicit.then_some(Timestamp::UNIX_EPOCH);
             let at = timeline.at(Moment(now), happened);
-            let head = Head::new(&at, key.as_deref(), takes_out);
-            let bytes = [head.bytes(), &event].concat();
-            let record = Record::read(&bytes).expect("a record");
+            let head = Head::new(&at, key.as_deref(), charges_out);
+            let mut bytes = Vec::new();
+            put_prefix(Kind::Event, ordinal, &mut bytes);
+            bytes.extend_from_slice(head.bytes());
+            bytes.extend_from_slice(&event);
+            let record = Record::read(7, &bytes).expect("a record");
+            prop_assert_eq!(record.ordinal, ordinal);
+            let found = record.event().expect("an event");
             prop_assert_eq!(
-                (record.now, record.shift, record.is_explicit, record.key),
-                (now, shift, explicit, key.as_deref())
+                (found.version, found.now, found.shift, found.is_explicit, found.key),
+                (Version::NEWEST, now, shift, explicit, key.as_deref())
             );
-            prop_assert_eq!((record.charges, record.event), (&charges[..], &event[..]));
+            prop_assert_eq!((found.charges, found.event), (&charges[..], &event[..]));
         }
 
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
-            let _ = Record::read(&bytes);
+            let _ = Record::read(0, &bytes);
+        }
+    }
+
+    /// A kind that a later version writes is an error that names it.
+    #[test]
+    fn no_kind_is_skipped_that_is_not_known() {
+        let at = Timeline::starting(Timestamp::UNIX_EPOCH).at(Moment(5), None);
+        let of_kind = |kind| {
+            let mut bytes = vec![FORMAT_3, kind, 9];
+            put_times(&at, &mut bytes);
+            bytes
+        };
+        let no_op = of_kind(NO_OP);
+        let no_op = Record::read(0, &no_op).expect("it is known");
+        assert!(matches!(no_op, Record { ordinal: 9, entry: Entry::NoOp }));
+        for kind in 2..=u8::MAX {
+            let why = Record::read(0, &of_kind(kind)).expect_err("it is not known");
+            assert_eq!(why, Unreadable::Kind(kind));
+        }
+    }
+
+    #[test]
+    fn records_of_formats_1_and_2_have_their_sequence_number() {
+        for (flags, version, shift) in [(0, Version::One, 0), (TWO | SHIFTED, Version::Two, 8)] {
+            let mut bytes = vec![flags | EXPLICIT | KEYED];
+            bytes.extend_from_slice(&77_u64.to_le_bytes());
+            if shift > 0 {
+                bytes.extend_from_slice(&8_u64.to_le_bytes());
+            }
+            bytes.extend_from_slice(&[2, 0]);
+            bytes.extend_from_slice(b"k1");
+            bytes.extend_from_slice(&[3, 0, 0, 0]);
+            bytes.extend_from_slice(b"abcevent");
+            let record = Record::read(41, &bytes).expect("a record");
+            let found = record.event().expect("an event");
+            assert_eq!((record.ordinal, found.ordinal, found.version), (41, 41, version));
+            assert_eq!((found.now, found.shift, found.is_explicit), (77, shift, true));
+            assert_eq!(
+                (found.key, found.charges, found.event),
+                (Some("k1"), &b"abc"[..], &b"event"[..])
+            );
         }
     }
 }

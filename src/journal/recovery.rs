@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::checkpoint::{COUNTERS, KEYS, LOG, ROWS, blocks};
-use super::record::Record;
+use super::record::{Record, Unreadable};
 use super::writer::State;
 use crate::base::clock::Timestamp;
 use crate::base::format::Version;
@@ -345,7 +345,7 @@ struct Reader<'r> {
     fold_from: u64,
     /// Whether the roll-ups come from the checkpoint, and do not have to be folded anew.
     redoes: bool,
-    /// The place from which on events are kept in memory.
+    /// The ordinal from which on events are kept in memory.
     log_from: u64,
     /// When the events before it happened.
     dropped: Dropped,
@@ -405,7 +405,7 @@ impl<'r> Reader<'r> {
         let mut start = self.from;
         if let Some(keep) = self.settings.keep {
             self.read_rollups(&parts, first)?;
-            start = start.min(self.fold_from).min(self.place_log(keep, first, parts.log));
+            start = start.min(self.fold_from).min(self.place_log(keep, parts.log));
         }
         tell(Progress::new(CHECKPOINT, 1, 1));
         self.redo(start, tell)
@@ -480,14 +480,15 @@ impl<'r> Reader<'r> {
 
     /// Decides which events come into memory; returns the place to read from, so that what is left
     /// out is known.
-    fn place_log(&mut self, keep: Bounds, first: u64, log: Option<(u64, Dropped)>) -> u64 {
+    fn place_log(&mut self, keep: Bounds, log: Option<(u64, Dropped)>) -> u64 {
         let keep = u64::try_from(keep.events).unwrap_or(u64::MAX);
-        self.log_from = self.store.end().saturating_sub(keep).max(first);
+        let first = self.store.first_event();
+        self.log_from = self.store.events().saturating_sub(keep).max(first);
         let (known, dropped) = log.unwrap_or((first, Dropped::new()));
         self.dropped = dropped;
         // Memory may have had events then that the store does not have any more.
         self.dropped.merge(&self.store.dropped());
-        known.clamp(first, self.log_from)
+        self.store.lower_bound(known.clamp(first, self.log_from))
     }
 
     fn redo(&mut self, start: u64, tell: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
@@ -498,8 +499,8 @@ impl<'r> Reader<'r> {
         tell(Progress::new(LOG_AGAIN, 0, total));
         store.read(start, &mut |chunk: &Chunk<'_>| {
             for (place, bytes) in chunk.records().filter(|(place, _)| *place >= start) {
-                if self.redo_record(place, bytes).is_none() {
-                    wrong = Some(place);
+                if let Err(why) = self.redo_record(place, bytes) {
+                    wrong = Some(why.of(store, place));
                     return ControlFlow::Break(());
                 }
                 let done = place.saturating_sub(start);
@@ -510,8 +511,8 @@ impl<'r> Reader<'r> {
             }
             ControlFlow::Continue(())
         })?;
-        if let Some(place) = wrong {
-            return Err(damaged(store, &format!("record {place}")));
+        if let Some(why) = wrong {
+            return Err(why);
         }
         if let (Some(keep), None) = (self.settings.keep, &self.log) {
             self.log = Some(self.open_log(keep));
@@ -524,43 +525,42 @@ impl<'r> Reader<'r> {
         MemoryLog::starting(keep, self.log_from, self.dropped.clone())
     }
 
-    fn redo_record(&mut self, place: u64, bytes: &[u8]) -> Option<()> {
-        let record = Record::read(bytes)?;
-        let event = record.stored()?;
+    fn redo_record(&mut self, seq: u64, bytes: &[u8]) -> Result<(), Unreadable> {
+        let Some(record) = Record::read(seq, bytes)?.event() else { return Ok(()) };
+        let event = record.stored(self.timeline)?;
         let timestamp = event.timestamp();
         let at = record.at(self.timeline, timestamp);
-        if place >= self.from {
-            let bytes = u64::try_from(bytes.len()).ok()?;
+        if seq >= self.from {
+            let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             self.tail_bytes = self.tail_bytes.saturating_add(bytes);
             record.read_charges(&at, &mut self.charges)?;
             let into = (self.table, &self.restoring, &self.settings.hasher);
             let value = |dimension: &Dimension| event.dimension(dimension);
-            self.revisions.redo(into, (place, &at), &self.charges, value).ok()?;
+            let redone = self.revisions.redo(into, (seq, &at), &self.charges, value);
+            redone.map_err(Unreadable::Revision)?;
         }
         let now = record.timeline(self.timeline).timestamp(at.now);
-        if place >= self.fold_from
+        if seq >= self.fold_from
             && let Some(rollups) = &mut self.rollups
         {
             if record.shift > self.last_shift {
                 rollups.set_back(now);
             }
             if self.redoes {
-                rollups.redo(&event, timestamp, now, place);
+                rollups.redo(&event, timestamp, now, record.ordinal);
             } else {
-                rollups.add(&event, timestamp, now, place);
+                rollups.add(&event, timestamp, now, record.ordinal);
             }
         }
         self.last_shift = record.shift;
-        if place < self.log_from {
+        if record.ordinal < self.log_from {
             self.dropped.add(timestamp);
         } else if let Some(keep) = self.settings.keep {
-            if self.log.is_none() {
-                self.log = Some(self.open_log(keep));
-            }
-            let packed =
-                Packed::again((record.version, record.event), &event, &self.settings.hasher);
-            self.log.as_mut()?.append(&packed, now);
+            let new = || MemoryLog::starting(keep, self.log_from, self.dropped.clone());
+            let log = self.log.get_or_insert_with(new);
+            let appended = log.append(&Packed::again(&event, &self.settings.hasher), now);
+            debug_assert_eq!(appended, record.ordinal, "no event is missing");
         }
-        Some(())
+        Ok(())
     }
 }

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use super::pipeline::Pipeline;
-use super::record::Record;
-use super::recovery::{RECORDS_A_WORD, Recovered, Settings, damaged, recover_from, rollups_anew};
+use super::record::{Record, Unreadable};
+use super::recovery::{RECORDS_A_WORD, Recovered, Settings, recover_from, rollups_anew};
+use crate::base::codec::Malformed;
 use crate::base::progress::Progress;
 use crate::compiled::snapshot::Snapshot;
 use crate::compiled::snapshot::saved::Revisions;
@@ -127,7 +128,7 @@ impl Fold<'_> {
         store.read(0, &mut |chunk: &Chunk<'_>| {
             for (place, bytes) in chunk.records() {
                 if let Err(why) = self.check(place, bytes) {
-                    wrong = Some((place, why));
+                    wrong = Some(why);
                     return ControlFlow::Break(());
                 }
                 if place.saturating_sub(told) >= RECORDS_A_WORD {
@@ -138,20 +139,21 @@ impl Fold<'_> {
             ControlFlow::Continue(())
         })?;
         tell(Progress::new(STEP, end, end));
-        match wrong {
-            None => Ok(()),
-            Some((place, None)) => Err(damaged(store, &format!("record {place}"))),
-            Some((place, Some(detail))) => Err(store.damaged(&format!("record {place}"), &detail)),
-        }
+        wrong.map_or(Ok(()), Err)
     }
 
-    /// Checks a record; on failure says what is wrong, where it can be read.
-    fn check(&mut self, place: u64, bytes: &[u8]) -> Result<(), Option<String>> {
-        let record = Record::read(bytes).ok_or(None)?;
-        let event = record.stored().ok_or(None)?;
-        let (timeline, timestamp) = (record.timeline(self.table.timeline()), event.timestamp());
+    /// Checks a record.
+    fn check(&mut self, seq: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let unreadable = |why: Unreadable| why.of(self.store, seq);
+        let Some(record) = Record::read(seq, bytes).map_err(unreadable)?.event() else {
+            return Ok(());
+        };
+        let malformed = |why: Malformed| unreadable(why.into());
+        let timeline = self.table.timeline();
+        let event = record.stored(timeline).map_err(malformed)?;
+        let (timeline, timestamp) = (record.timeline(timeline), event.timestamp());
         let at = record.at(timeline, timestamp);
-        record.read_charges(&at, &mut self.charges).ok_or(None)?;
+        record.read_charges(&at, &mut self.charges).map_err(malformed)?;
         let checking = Checking {
             counters: &self.snapshot.counters,
             complete: self.is_complete,
@@ -159,17 +161,16 @@ impl Fold<'_> {
         };
         let with = (&self.table, &checking, &self.settings.hasher);
         let value = |dimension: &Dimension| event.dimension(dimension);
-        let checked = self.revisions.check(with, (place, &at), &self.charges, value);
-        let checked = checked.map_err(|revision| {
-            Some(format!("it was counted by revision {revision} of a rule, which is not there"))
-        })?;
+        let checked = self.revisions.check(with, (seq, &at), &self.charges, value);
+        let checked = checked.map_err(|revision| unreadable(Unreadable::Revision(revision)))?;
         if let Some(astray) = checked.wrong {
             let rule = self.revisions.get(astray.revision).map_or("", |rule| rule.rule.name());
             let (expected, found) = (astray.expected, astray.found);
-            return Err(Some(format!(
+            let detail = format!(
                 "the counter of rule {rule:?} is {found:?} after it, and {expected:?} follows from \
                  the records before"
-            )));
+            );
+            return Err(self.store.damaged(&format!("record {seq}"), &detail));
         }
         self.states = self.states.saturating_add(checked.right);
         let was_set_back = record.shift > std::mem::replace(&mut self.shift, record.shift);
@@ -177,7 +178,7 @@ impl Fold<'_> {
             if was_set_back {
                 rollups.set_back(timeline.timestamp(at.now));
             }
-            rollups.add(&event, timestamp, timeline.timestamp(at.now), place);
+            rollups.add(&event, timestamp, timeline.timestamp(at.now), record.ordinal);
         }
         Ok(())
     }

@@ -179,6 +179,7 @@ impl Writer {
             first: waiting.map_or_else(|| self.store.end(), |waiting| waiting.first),
             records: waiting.map_or(&[], |waiting| &waiting.records),
             ends: waiting.map_or(&[], |waiting| &waiting.ends),
+            events: waiting.map_or(0, |waiting| waiting.events()),
             times: waiting.map(|waiting| &waiting.times),
             now: self.state.now,
             keys: waiting.map_or(&[], |waiting| &waiting.keys),

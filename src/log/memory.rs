@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn packed(event: &Event<'_>, timestamp: Timestamp) -> Packed {
-        Packed::new(event, timestamp, &ahash::RandomState::with_seeds(1, 2, 3, 4))
+        Packed::new(event, timestamp, timestamp, &ahash::RandomState::with_seeds(1, 2, 3, 4))
     }
 
     fn second(second: i64) -> Timestamp {

@@ -6,7 +6,7 @@ use super::signature::signature;
 use super::signature::signature_of_stored;
 use super::stored::Stored;
 use crate::base::clock::Timestamp;
-use crate::base::format::Version;
+use crate::base::codec::Codec;
 use crate::event::Event;
 
 /// The most memory that a thread keeps to pack events into.
@@ -26,44 +26,35 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// Packs an event that happened at `timestamp` for the log whose hasher this is. Allocates
-    /// nothing on a thread that packed such an event before.
+    /// Packs an event that happened at `timestamp`, in the decision at `decided_at`, for the log
+    /// whose hasher this is. Allocates nothing on a thread that packed such an event before.
     pub(crate) fn new(
         event: &Event<'_>,
         timestamp: Timestamp,
+        decided_at: Timestamp,
         hasher: &ahash::RandomState,
     ) -> Self {
         let fields = event.fields();
-        // A thread that is ending has no buffer any more, and does with a new one.
-        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-        buffer.clear();
-        let stored = Stored::of(&fields, timestamp);
-        // Writing to memory fails for no event: every length is known and every type plain.
-        let bytes = postcard::to_extend(&stored, buffer).unwrap_or_default();
-        Self { timestamp, signature: signature(hasher, &fields), bytes }
+        let signature = signature(hasher, &fields);
+        Self::of(&Stored::of(&fields, timestamp, decided_at), signature)
     }
 
     /// Packs an event for a log that nobody searches.
-    pub(crate) fn unsigned(event: &Event<'_>, timestamp: Timestamp) -> Self {
-        let bytes = postcard::to_extend(&Stored::of(&event.fields(), timestamp), Vec::new());
-        Self { timestamp, signature: 0, bytes: bytes.unwrap_or_default() }
+    pub(crate) fn unsigned(event: &Event<'_>, timestamp: Timestamp, decided_at: Timestamp) -> Self {
+        Self::of(&Stored::of(&event.fields(), timestamp, decided_at), 0)
     }
 
-    /// Signs an event that was packed before, in this format.
-    pub(crate) fn again(
-        (version, bytes): (Version, &[u8]),
-        event: &Stored<'_>,
-        hasher: &ahash::RandomState,
-    ) -> Self {
-        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-        buffer.clear();
-        if version == Version::NEWEST {
-            buffer.extend_from_slice(bytes);
-        } else {
-            buffer = postcard::to_extend(event, buffer).unwrap_or_default();
-        }
-        let signature = signature_of_stored(hasher, event);
-        Self { timestamp: event.timestamp(), signature, bytes: buffer }
+    /// Packs and signs an event that was stored.
+    pub(crate) fn again(event: &Stored<'_>, hasher: &ahash::RandomState) -> Self {
+        Self::of(event, signature_of_stored(hasher, event))
+    }
+
+    fn of(event: &Stored<'_>, signature: u64) -> Self {
+        // A thread that is ending has no buffer any more, and does with a new one.
+        let mut bytes = BUFFER.try_with(Cell::take).unwrap_or_default();
+        bytes.clear();
+        event.encode(&mut bytes);
+        Self { timestamp: event.timestamp(), signature, bytes }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -17,6 +17,9 @@ pub struct RecordedEvent {
     pub id: EventId,
     /// When it happened: its own timestamp, or the time at which it was recorded.
     pub timestamp: Timestamp,
+    /// When it was decided about, by the engine's time: for an event with a timestamp of its own
+    /// another instant than that. Not part of the serialized shapes.
+    pub decided_at: Timestamp,
     /// The event; its idempotency key is not kept here.
     pub event: Event<'static>,
 }

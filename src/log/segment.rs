@@ -4,6 +4,8 @@ use super::packed::Packed;
 use super::stored::{Stored, packed_timestamp};
 use super::times::RunTimes;
 use crate::base::clock::Timestamp;
+use crate::base::codec::{Codec, Reader};
+use crate::base::format::Version;
 
 /// The most events of a segment.
 pub(super) const SEGMENT_EVENTS: usize = 1_024;
@@ -44,7 +46,7 @@ impl<'s> PackedEvent<'s> {
     /// Unpacks the event; strings stay borrowed. Every event that was packed can be unpacked, but
     /// for one of more than 4 GiB.
     pub(crate) fn read(&self) -> Option<Stored<'s>> {
-        postcard::from_bytes(self.bytes).ok()
+        Stored::decode_all(Reader::new(Version::NEWEST, self.bytes)).ok()
     }
 }
 

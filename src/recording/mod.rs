@@ -78,7 +78,7 @@ impl Ledger {
         now: Timestamp,
         put: impl FnOnce(&Packed) -> R,
     ) -> (EventId, R) {
-        let packed = Packed::new(event, timestamp, &self.hasher);
+        let packed = Packed::new(event, timestamp, now, &self.hasher);
         let mut inner = self.inner.lock();
         let place = inner.log.append(&packed, now);
         inner.rollups.add(event, timestamp, now, place);
@@ -117,33 +117,32 @@ impl Ledger {
         }
     }
 
-    /// Saves some rows of the roll-ups from a cursor on: the place up to which they are, and
-    /// whether there are more.
+    /// Saves some rows of the roll-ups from a cursor on: where the journal ends with what they have,
+    /// which `end` says under the ledger's lock, and whether there are more.
     pub(crate) fn save_rows(
         &self,
         cursor: &mut RowCursor,
         most: usize,
+        end: impl FnOnce() -> u64,
         out: &mut Vec<u8>,
     ) -> (u64, bool) {
         let Inner { log, rollups } = &mut *self.inner.lock();
-        let position = log.recorded();
-        (position, rollups.save_rows(cursor, position, most, out))
+        (end(), rollups.save_rows(cursor, log.recorded(), most, out))
     }
 
-    /// Saves what the rows are about: the place up to which that is.
-    pub(crate) fn save_keys(&self, out: &mut Vec<u8>) -> u64 {
+    /// Saves what the rows are about, as [`save_rows`](Self::save_rows) does.
+    pub(crate) fn save_keys(&self, end: impl FnOnce() -> u64, out: &mut Vec<u8>) -> u64 {
         let Inner { log, rollups } = &mut *self.inner.lock();
-        let position = log.recorded();
-        rollups.save_keys(position, out);
-        position
+        rollups.save_keys(log.recorded(), out);
+        end()
     }
 
-    /// Saves which events the log has: the place up to which that is.
-    pub(crate) fn save_log(&self, out: &mut Vec<u8>) -> u64 {
+    /// Saves which events the log has, as [`save_rows`](Self::save_rows) does.
+    pub(crate) fn save_log(&self, end: impl FnOnce() -> u64, out: &mut Vec<u8>) -> u64 {
         let Inner { log, .. } = &*self.inner.lock();
         out.extend_from_slice(&log.first().to_le_bytes());
         log.dropped().save(out);
-        log.recorded()
+        end()
     }
 
     /// What [`save_log`](Self::save_log) saved: the first place, and when the events before it

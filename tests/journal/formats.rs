@@ -200,7 +200,7 @@ fn assert_answers_as(name: &str, context: &str, engine: &Engine, said: &Value) {
 }
 
 #[test]
-fn a_store_of_format_1_goes_on_and_is_one_of_format_2() {
+fn a_store_of_format_1_goes_on_and_is_one_of_the_newest() {
     for name in ["closed", "crashed", "killed"] {
         let (said, file) = (said(name), old(name));
         let now: Timestamp = said["now"].as_str().expect("a time").parse().expect("a time");
@@ -213,13 +213,13 @@ fn a_store_of_format_1_goes_on_and_is_one_of_format_2() {
         engine.close().expect("it closes");
         drop(engine);
         for (file, context) in [(&file, "closed"), (&crashed, "crashed")] {
-            assert_eq!(format_of(file), 2, "{name}, {context}");
+            assert_eq!(format_of(file), 3, "{name}, {context}");
             let engine = open(file, name, now);
             assert_answers_as(name, context, &engine, &said);
             engine.verify(|_| {}).expect("it is whole");
             let backup = StoreFile::new(name);
             engine.backup(&backup.path, |_| {}).expect("a copy");
-            assert_eq!(format_of(&backup), 2, "{name}, {context}");
+            assert_eq!(format_of(&backup), 3, "{name}, {context}");
             assert_answers_as(name, "copied", &open(&backup, name, now), &said);
         }
     }
@@ -307,7 +307,7 @@ fn amounts_that_no_sum_can_hold_are_their_customers_alone() {
         assert_eq!(marked, [(Some("acme"), 1), (Some("bolt"), 0)], "{life}");
         engine.close().expect("it closes");
         drop(engine);
-        assert_eq!(format_of(&file), 2);
+        assert_eq!(format_of(&file), 3);
     }
 }
 
@@ -409,5 +409,5 @@ fn events_of_any_shape_are_still_there() {
         assert_eq!((report.count, skipped.len()), (3, 3));
         engine.close().expect("it closes");
     }
-    assert_eq!(format_of(&file), 2);
+    assert_eq!(format_of(&file), 3);
 }

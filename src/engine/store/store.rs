@@ -1,6 +1,7 @@
 //! Where the engine's calls meet its store.
 
 use crate::base::clock::Timestamp;
+use crate::base::codec::Malformed;
 use crate::compiled::snapshot::{Compiler, Snapshot};
 use crate::counters::{At, Charge, Moment, Start, StoredCharges, encode_charges};
 use crate::decision::{Decision, Kept};
@@ -8,7 +9,7 @@ use crate::engine::{BatchError, Core, RulesError, TrackError};
 use crate::event::{Dimension, Event};
 use crate::idempotency::CustomerKey;
 use crate::idempotency::stored::{Known, Once, Use};
-use crate::journal::{Head, Pipeline, Record};
+use crate::journal::{Head, Pipeline, RecordedDecision};
 use crate::log::{Packed, Stored};
 
 impl Core {
@@ -129,7 +130,7 @@ impl Core {
             }
             Ok((decision, kept.map(|place| Use { place, since })))
         };
-        let look_up = |place| self.look_up(pipeline, place, key, event);
+        let look_up = |seq| self.look_up(pipeline, seq, key, event);
         let once = pipeline.keys.once(key, now, look_up, decide)?;
         decision_of(once, key)
     }
@@ -156,68 +157,69 @@ impl Core {
         event: &Event<'_>,
         now: Moment,
     ) -> Result<Option<Decision>, TrackError> {
-        let look_up = |place| self.look_up(pipeline, place, key, event);
+        let look_up = |seq| self.look_up(pipeline, seq, key, event);
         let known = pipeline.keys.find(key, now, look_up)?;
         known.map(|known| decision_of(known, key)).transpose()
     }
 
-    /// Compares the record at a place with an event and its key: whether it is the same request.
+    /// Compares a record with an event and its key: whether it is the same request.
     fn look_up(
         &self,
         pipeline: &Pipeline,
-        place: u64,
+        seq: u64,
         key: CustomerKey<'_>,
         event: &Event<'_>,
     ) -> Result<Known<Decision>, TrackError> {
-        let known = pipeline.read(place, |record| {
-            if record.key != Some(key.key) {
-                return Some(Known::Other);
-            }
+        let known = pipeline.read(seq, |record| {
+            let Some(record) = record.event().filter(|it| it.key == Some(key.key)) else {
+                return Ok(Some(Known::Other));
+            };
             let since = Moment(record.now);
-            let stored = record.stored()?;
+            let stored = record.stored(self.table.timeline())?;
             if stored.dimension(&Dimension::CustomerId) != Some(key.customer) {
-                return Some(Known::Other);
+                return Ok(Some(Known::Other));
             }
             if !stored.is_same_request(event) {
-                return Some(Known::Conflict { since });
+                return Ok(Some(Known::Conflict { since }));
             }
-            let answer = self.answer_of(pipeline, record, &stored, place)?;
-            Some(Known::Same { since, answer })
+            let answer = self.answer_of(pipeline, &record, &stored)?;
+            Ok(answer.map(|answer| Known::Same { since, answer }))
         })?;
         // Records are dropped with their generation, after the retention of their keys is over.
-        let known = known.or_else(|| (place < pipeline.oldest()).then_some(Known::Other));
+        let known = known.flatten();
+        let known = known.or_else(|| (seq < pipeline.oldest()).then_some(Known::Other));
         known.ok_or_else(|| {
             let detail = "it is not there, or not what was written";
-            pipeline.store.damaged(&format!("record {place}"), detail).into()
+            pipeline.store.damaged(&format!("record {seq}"), detail).into()
         })
     }
 
-    /// Whether the record of a place is of another event, as far as that can be read.
+    /// Whether the event of this number is another one, as far as that can be read.
     pub(in crate::engine) fn has_other(
         &self,
-        place: u64,
+        ordinal: u64,
         is_other: impl Fn(&Stored<'_>) -> bool,
     ) -> bool {
         let Some(pipeline) = &self.pipeline else { return false };
-        let other = pipeline.read(place, |it| Some(is_other(&it.stored()?)));
+        let timeline = self.table.timeline();
+        let other = pipeline.read_event(ordinal, |it| Ok(is_other(&it.stored(timeline)?)));
         other.is_ok_and(|other| other == Some(true))
     }
 
-    /// The first answer to the event of a record.
+    /// The first answer to a recorded event; `None` where a rule is not known that counted it.
     fn answer_of(
         &self,
         pipeline: &Pipeline,
-        record: &Record<'_>,
+        record: &RecordedDecision<'_>,
         event: &Stored<'_>,
-        place: u64,
-    ) -> Option<Decision> {
+    ) -> Result<Option<Decision>, Malformed> {
         let timeline = record.timeline(self.table.timeline());
-        let at = record.at(timeline, event.timestamp());
+        let at = record.at(self.table.timeline(), event.timestamp());
         let mut charges = StoredCharges::new();
         record.read_charges(&at, &mut charges)?;
         let rule_of = |revision| pipeline.rule(revision);
-        let id = self.ledger.as_ref().map(|ledger| ledger.id(place));
-        Decision::restored(id, at, timeline, &charges, rule_of)
+        let id = self.ledger.as_ref().map(|ledger| ledger.id(record.ordinal));
+        Ok(Decision::restored(id, at, timeline, &charges, rule_of))
     }
 
     /// Records an event that is let in: in the queue of the store where there is one, and in the
@@ -240,10 +242,15 @@ impl Core {
         let key = CustomerKey::of(event).map(|key| pipeline.keys.hash(key));
         let put = |packed: &Packed| pipeline.put(&head, packed, key, at.now.0);
         if let Some(ledger) = &self.ledger {
-            let (id, log_place) = ledger.append(event, timestamp, now, put);
-            return Kept { event_id: Some(id), log_place };
+            let (id, appended) = ledger.append(event, timestamp, now, put);
+            debug_assert!(
+                appended.is_none_or(|it| ledger.id(it.ordinal) == id),
+                "the ledger and the queue count the same events, in the same order"
+            );
+            return Kept { event_id: Some(id), log_place: appended.map(|it| it.seq) };
         }
-        Kept { event_id: None, log_place: put(&Packed::unsigned(event, timestamp)) }
+        let appended = put(&Packed::unsigned(event, timestamp, now));
+        Kept { event_id: None, log_place: appended.map(|it| it.seq) }
     }
 
     pub(in crate::engine) fn rules_change(&self) {

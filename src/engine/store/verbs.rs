@@ -30,7 +30,7 @@ pub struct Health {
     pub waiting: usize,
     /// How many bytes these records have.
     pub waiting_bytes: usize,
-    /// How many records the store was ever given and has made durable, those with them that
+    /// How many events the store was ever given and has made durable, those with them that
     /// retention has dropped.
     pub recorded: u64,
     /// The size of the store's file in bytes; 0 where it cannot be told.
@@ -150,7 +150,7 @@ impl Engine {
             failure: pipeline.and_then(|pipeline| pipeline.failure().cloned()),
             waiting: pipeline.map_or(0, Pipeline::waiting),
             waiting_bytes: pipeline.map_or(0, Pipeline::waiting_bytes),
-            recorded: pipeline.map_or(0, Pipeline::durable_end),
+            recorded: pipeline.map_or(0, Pipeline::durable_events),
             stored_bytes: pipeline.map_or(0, |pipeline| pipeline.store.size()),
             latest_ahead: pipeline
                 .and_then(Pipeline::latest_event)

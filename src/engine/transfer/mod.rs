@@ -101,6 +101,7 @@ impl Engine {
         }
         let wanted = query.wanted(ledger.hasher())?;
         if let Some(pipeline) = self.core.pipeline.as_ref().filter(|it| !it.is_memory_only()) {
+            let ledger = (&**ledger, self.core.table.timeline());
             return stored::export(pipeline, ledger, &wanted, out, progress);
         }
         let total = u64::try_from(ledger.len()).unwrap_or(u64::MAX);

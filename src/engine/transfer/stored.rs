@@ -5,36 +5,38 @@ use std::ops::ControlFlow;
 
 use super::{ExportReport, Exported, Lines};
 use crate::base::progress::Progress;
+use crate::counters::Timeline;
 use crate::engine::ExportError;
 use crate::journal::store::Chunk;
-use crate::journal::{Pipeline, Record};
+use crate::journal::{Pipeline, Record, Unreadable};
 use crate::log::Wanted;
 use crate::recording::Ledger;
 
 /// Writes the events that are wanted and were recorded before this call.
 pub(super) fn export(
     pipeline: &Pipeline,
-    ledger: &Ledger,
+    (ledger, timeline): (&Ledger, Timeline),
     wanted: &Wanted,
     out: &mut impl Write,
     progress: impl FnMut(Progress),
 ) -> Result<ExportReport, ExportError> {
     let end = ledger.recorded();
     pipeline.flush().map_err(ExportError::Store)?;
+    let seq_end = pipeline.store.end();
     let store = &pipeline.store;
-    let first = store.first();
-    let mut lines = Lines::new(out, end.saturating_sub(first), progress);
+    let total = end.saturating_sub(store.first_event());
+    let mut lines = Lines::new(out, total, progress);
     let mut failed = None;
     let mut visit = |chunk: &Chunk<'_>| {
         let is_after = wanted.end.is_some_and(|end| chunk.earliest() >= end);
         if chunk.latest() < wanted.start || is_after {
             return ControlFlow::Continue(());
         }
-        for (place, bytes) in chunk.records() {
-            if place >= end {
-                return ControlFlow::Break(());
-            }
-            let written = match read(ledger, wanted, place, bytes) {
+        if chunk.first() >= seq_end {
+            return ControlFlow::Break(());
+        }
+        for (seq, bytes) in chunk.records() {
+            let written = match read((ledger, timeline, end), wanted, seq, bytes) {
                 Ok(None) => continue,
                 Ok(Some(exported)) => {
                     // Who writes is the caller's code, which may use the engine, and may panic.
@@ -42,10 +44,7 @@ pub(super) fn export(
                     store.own(&mut || written = lines.write(&exported));
                     written
                 }
-                Err(()) => {
-                    let what = format!("record {place}");
-                    Err(ExportError::Store(store.damaged(&what, "it cannot be read")))
-                }
+                Err(why) => Err(ExportError::Store(why.of(&**store, seq))),
             };
             if let Err(why) = written {
                 failed = Some(why);
@@ -54,23 +53,24 @@ pub(super) fn export(
         }
         ControlFlow::Continue(())
     };
-    let read = pipeline.telling(&mut |_| (), |_| store.read(first, &mut visit));
+    let read = pipeline.telling(&mut |_| (), |_| store.read(0, &mut visit));
     read.map_err(ExportError::Store)?;
     failed.map_or_else(|| lines.end(), Err)
 }
 
-/// The event of a record, where it is wanted.
+/// The event of a record, where it is wanted and there when the call came.
 fn read(
-    ledger: &Ledger,
+    (ledger, timeline, end): (&Ledger, Timeline, u64),
     wanted: &Wanted,
-    place: u64,
+    seq: u64,
     bytes: &[u8],
-) -> Result<Option<Exported>, ()> {
-    let record = Record::read(bytes).ok_or(())?;
-    let stored = record.stored().ok_or(())?;
+) -> Result<Option<Exported>, Unreadable> {
+    let event = Record::read(seq, bytes)?.event();
+    let Some(event) = event.filter(|event| event.ordinal < end) else { return Ok(None) };
+    let stored = event.stored(timeline)?;
     if !wanted.has(stored.timestamp()) || !wanted.needle.matches(&stored) {
         return Ok(None);
     }
-    let key = record.key.map(Into::into);
-    Ok(Some(Exported { event: stored.unpack(ledger.id(place)), key }))
+    let (id, key) = (ledger.id(event.ordinal), event.key.map(Into::into));
+    Ok(Some(Exported { event: stored.unpack(id), key }))
 }

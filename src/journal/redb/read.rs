@@ -145,6 +145,10 @@ impl Contents for View<'_> {
         self.meta.end()
     }
 
+    fn events(&self) -> u64 {
+        self.meta.events
+    }
+
     fn now(&self) -> u64 {
         self.meta.now
     }
@@ -245,6 +249,10 @@ impl Contents for RedbStore {
 
     fn end(&self) -> u64 {
         self.meta.read().end()
+    }
+
+    fn events(&self) -> u64 {
+        self.meta.read().events
     }
 
     fn now(&self) -> u64 {

@@ -136,7 +136,7 @@ impl Writer<'_> {
                 meta.generations.pop();
             }
             let number = meta.number();
-            meta.generations.push(StoredGeneration::starting(number, batch.first));
+            meta.generations.push(StoredGeneration::starting(number, batch.first, meta.events));
         }
         if let Some(mut newest) = meta.generations.pop() {
             let [events, keys] = [newest.events(), newest.key_runs()];
@@ -146,6 +146,7 @@ impl Writer<'_> {
             meta.generations.push(newest);
         }
         meta.now = meta.now.max(batch.now);
+        meta.events = meta.events.saturating_add(batch.events);
         batch.state.iter().try_for_each(|change| self.state(change, meta))?;
         self.checkpoint(batch, meta)?;
         meta.drop_before(batch.keep_from);

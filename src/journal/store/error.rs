@@ -44,6 +44,17 @@ pub enum StoreError {
         /// What is wrong with it.
         detail: Box<str>,
     },
+    /// A record is of a kind that this version does not know: a newer one wrote it. What comes after
+    /// it may depend on it, so nothing is read.
+    #[error("{file}: record {record} is of kind {kind}, which this version does not read")]
+    UnknownKind {
+        /// The file.
+        file: Box<str>,
+        /// The number of the record.
+        record: u64,
+        /// The number of the kind, with its name where that is known.
+        kind: Box<str>,
+    },
     /// The operating system, or the application's `Storage`, failed to open, read
     /// or write.
     #[error("{file}: {action}: {message}")]
@@ -111,6 +122,7 @@ impl StoreError {
             | Self::Newer { file, .. }
             | Self::Foreign { file, .. }
             | Self::Damaged { file, .. }
+            | Self::UnknownKind { file, .. }
             | Self::Io { file, .. }
             | Self::Failed { file, .. }
             | Self::Batch { file, .. }

@@ -3,24 +3,21 @@
 //! It begins with a name and the version of the format, which stay where they are in every version
 //! to come, so that any version can tell a newer file; all that follows is of this version.
 
-use serde::{Deserialize, Serialize};
-
 use super::error::{Named, StoreError};
 use super::seal::{Home, start};
 use super::{Generation, StateTable};
 use crate::base::clock::Timestamp;
+use crate::base::codec::{Codec, Malformed, Reader, put_text, put_varint};
 use crate::base::format::Version;
-use crate::log::{GenerationTimes, StoredDropped};
+use crate::log::{GenerationTimes, StoredDropped, Times};
 
 pub(in crate::journal) const META_TABLE: &str = "limitry";
 const META_KEY: u64 = 0;
 /// The row says what the store is called, and so cannot be bound to it.
 const META_HOME: Home<'_> = Home { table: META_TABLE, store: 0 };
 const MAGIC: [u8; 8] = *b"limitry\n";
-/// The version of the format that this crate writes, and the newest that it reads.
-pub(in crate::journal) const FORMAT: u32 = 2;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::journal) struct Meta {
     /// The format that the named rows are in.
     pub(in crate::journal) version: Version,
@@ -35,6 +32,8 @@ pub(in crate::journal) struct Meta {
     pub(in crate::journal) next: u64,
     /// The highest engine's time of all batches.
     pub(in crate::journal) now: u64,
+    /// How many events there ever were.
+    pub(in crate::journal) events: u64,
     /// When the events happened that were dropped.
     pub(in crate::journal) dropped: StoredDropped,
     /// The newest complete checkpoint, which opening reads.
@@ -44,11 +43,13 @@ pub(in crate::journal) struct Meta {
     /// How many rows the tables of named rows have.
     pub(in crate::journal) rules: u64,
     pub(in crate::journal) state: u64,
+    /// How many rows the spaces have together.
+    pub(in crate::journal) spaces: u64,
     /// Tables that are dropped, and whose values are still to be removed, a few with each commit.
     pub(in crate::journal) doomed: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::journal) struct StoredGeneration {
     /// The format of its keys.
     pub(in crate::journal) version: Version,
@@ -57,13 +58,15 @@ pub(in crate::journal) struct StoredGeneration {
     pub(in crate::journal) number: u64,
     pub(in crate::journal) first: u64,
     pub(in crate::journal) end: u64,
+    /// The ordinal of its first event, or of the next one.
+    pub(in crate::journal) first_event: u64,
     pub(in crate::journal) now: u64,
     /// When its events happened.
     pub(in crate::journal) times: GenerationTimes,
     pub(in crate::journal) keys: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::journal) struct Checkpoint {
     /// The format of its pieces.
     pub(in crate::journal) version: Version,
@@ -73,7 +76,7 @@ pub(in crate::journal) struct Checkpoint {
     pub(in crate::journal) pieces: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::journal) struct Complete {
     pub(in crate::journal) checkpoint: Checkpoint,
     pub(in crate::journal) from: u64,
@@ -85,15 +88,17 @@ impl Meta {
         Self {
             version: Version::NEWEST,
             store: random_name(),
-            generations: vec![StoredGeneration::starting(0, 0)],
+            generations: vec![StoredGeneration::starting(0, 0, 0)],
             batches: 0,
             next: 1,
             now: 0,
+            events: 0,
             dropped: StoredDropped::new(),
             complete: None,
             under_way: None,
             rules: 0,
             state: 0,
+            spaces: 0,
             doomed: Vec::new(),
         }
     }
@@ -158,10 +163,9 @@ impl Meta {
     pub(in crate::journal) fn write(&self) -> Vec<u8> {
         let mut body = Vec::new();
         start(&mut body);
-        // Writing to memory fails for no value of these types.
-        let mut body = postcard::to_extend(self, body).unwrap_or_default();
+        self.encode(&mut body);
         META_HOME.seal(META_KEY, &mut body);
-        [&MAGIC[..], &FORMAT.to_le_bytes(), &body].concat()
+        [&MAGIC[..], &Version::NEWEST.number().to_le_bytes(), &body].concat()
     }
 
     pub(in crate::journal) fn read(value: &[u8], file: &Named) -> Result<Self, StoreError> {
@@ -169,20 +173,17 @@ impl Meta {
         let Some((_, rest)) = parts.filter(|(magic, _)| **magic == MAGIC) else {
             return Err(file.foreign("the row that names it is another one's"));
         };
-        let damaged = |detail| file.damaged("the meta row", detail);
+        let damaged = |detail: &str| file.damaged("the meta row", detail);
         let (format, rest) = rest.split_first_chunk().ok_or_else(|| damaged("it is cut off"))?;
-        let found = u32::from_le_bytes(*format);
-        if found > FORMAT {
-            return Err(StoreError::Newer { file: file.file.clone(), found, known: FORMAT });
+        let (found, known) = (u32::from_le_bytes(*format), Version::NEWEST.number());
+        if found > known {
+            return Err(StoreError::Newer { file: file.file.clone(), found, known });
         }
+        let version = Version::of_number(found).ok_or_else(|| damaged("it contradicts itself"))?;
         let body =
             META_HOME.unseal(META_KEY, rest).ok_or_else(|| damaged("its checksum is wrong"))?;
-        let meta = match found {
-            1 => one::read(body),
-            FORMAT => postcard::from_bytes(body).ok(),
-            _ => return Err(damaged("it contradicts itself")),
-        };
-        let meta = meta.ok_or_else(|| damaged("it cannot be read"))?;
+        let meta = Self::decode_all(Reader::new(version, body));
+        let meta = meta.map_err(|why| damaged(&why.to_string()))?;
         let starts = meta.generations.windows(2).all(|pair| match pair {
             [before, after] => before.end == after.first,
             _ => false,
@@ -201,100 +202,157 @@ fn random_name() -> u64 {
     ahash::RandomState::new().hash_one("store").max(1)
 }
 
-/// The row as format 1 has it.
-mod one {
-    use serde::Deserialize;
-
-    use super::{GenerationTimes, Meta, StoredDropped, Version, random_name};
-    use crate::base::clock::Timestamp;
-
-    #[derive(Deserialize)]
-    struct Row {
-        generations: Vec<Generation>,
-        batches: u64,
-        next: u64,
-        now: u64,
-        floor: Option<i128>,
-        complete: Option<Complete>,
-        under_way: Option<Checkpoint>,
-        rules: u64,
-        state: u64,
-        doomed: Vec<String>,
+/// Format 1 has one format for all and binds nothing, and of times it has the first and the last;
+/// formats 1 and 2 have nothing but events, and no spaces.
+impl Codec<'_> for Meta {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.version.encode(out);
+        put_varint(out, self.store);
+        put_list(out, &self.generations, |one, out| one.encode(out));
+        for number in [self.batches, self.next, self.now] {
+            put_varint(out, number);
+        }
+        self.dropped.save(out);
+        self.complete.encode(out);
+        self.under_way.encode(out);
+        for number in [self.rules, self.state] {
+            put_varint(out, number);
+        }
+        put_list(out, &self.doomed, |name, out| put_text(out, name));
+        put_varint(out, self.events);
+        put_varint(out, self.spaces);
     }
 
-    #[derive(Deserialize)]
-    struct Generation {
-        number: u64,
-        first: u64,
-        end: u64,
-        now: u64,
-        earliest: i128,
-        latest: i128,
-        keys: u64,
-    }
-
-    #[derive(Deserialize)]
-    struct Checkpoint {
-        number: u64,
-        pieces: u64,
-    }
-
-    #[derive(Deserialize)]
-    struct Complete {
-        checkpoint: Checkpoint,
-        from: u64,
-    }
-
-    pub(in crate::journal) fn read(body: &[u8]) -> Option<Meta> {
-        let row: Row = postcard::from_bytes(body).ok()?;
-        let complete = |Complete { checkpoint, from }| super::Complete {
-            checkpoint: Checkpoint::into(checkpoint),
-            from,
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let is_one = from.version() == Version::One;
+        let version = if is_one { Version::One } else { Version::decode(from)? };
+        let store = if is_one { random_name() } else { from.varint()? };
+        let generations = list(from, StoredGeneration::decode)?;
+        let (batches, next, now) = (from.varint()?, from.varint()?, from.varint()?);
+        let dropped = match is_one {
+            false => times(from)?,
+            true if bool::decode(from)? => {
+                // The latest instant alone.
+                StoredDropped::of(Timestamp::MIN, Timestamp::from_unix_nanos(from.wide()?))
+            }
+            true => StoredDropped::new(),
         };
-        Some(Meta {
-            version: Version::One,
-            store: random_name(),
-            generations: row.generations.into_iter().map(Into::into).collect(),
-            batches: row.batches,
-            next: row.next,
-            now: row.now,
-            // It has the latest instant alone.
-            dropped: row.floor.map_or_else(StoredDropped::new, |latest| {
-                StoredDropped::of(Timestamp::MIN, Timestamp::from_unix_nanos(latest))
-            }),
-            complete: row.complete.map(complete),
-            under_way: row.under_way.map(Into::into),
-            rules: row.rules,
-            state: row.state,
-            doomed: row.doomed,
+        let (complete, under_way) = (Option::decode(from)?, Option::decode(from)?);
+        let (rules, state) = (from.varint()?, from.varint()?);
+        let doomed = list(from, |from| from.text().map(str::to_owned))?;
+        let (events, spaces) = match from.version() {
+            Version::One | Version::Two => (generations.last().map_or(0, |newest| newest.end), 0),
+            Version::Three => (from.varint()?, from.varint()?),
+        };
+        Ok(Self {
+            version,
+            store,
+            generations,
+            batches,
+            next,
+            now,
+            events,
+            dropped,
+            complete,
+            under_way,
+            rules,
+            state,
+            spaces,
+            doomed,
         })
-    }
-
-    impl From<Generation> for super::StoredGeneration {
-        fn from(old: Generation) -> Self {
-            let Generation { number, first, end, now, earliest, latest, keys } = old;
-            let (version, is_bound) = (Version::One, false);
-            let [earliest, latest] = [earliest, latest].map(Timestamp::from_unix_nanos);
-            let times = GenerationTimes::of(earliest, latest);
-            Self { version, is_bound, number, first, end, now, times, keys }
-        }
-    }
-
-    impl From<Checkpoint> for super::Checkpoint {
-        fn from(Checkpoint { number, pieces }: Checkpoint) -> Self {
-            Self { version: Version::One, is_bound: false, number, pieces }
-        }
     }
 }
 
+impl Codec<'_> for StoredGeneration {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.version.encode(out);
+        self.is_bound.encode(out);
+        for number in [self.number, self.first, self.end, self.now] {
+            put_varint(out, number);
+        }
+        self.times.save(out);
+        put_varint(out, self.keys);
+        put_varint(out, self.first_event);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (version, is_bound) = decode_binding(from)?;
+        let (number, first, end) = (from.varint()?, from.varint()?, from.varint()?);
+        let now = from.varint()?;
+        let times = if from.version() == Version::One {
+            let [earliest, latest] = [from.wide()?, from.wide()?].map(Timestamp::from_unix_nanos);
+            GenerationTimes::of(earliest, latest)
+        } else {
+            times(from)?
+        };
+        let keys = from.varint()?;
+        let first_event = if from.version() < Version::Three { first } else { from.varint()? };
+        Ok(Self { version, is_bound, number, first, end, first_event, now, times, keys })
+    }
+}
+
+impl Codec<'_> for Checkpoint {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.version.encode(out);
+        self.is_bound.encode(out);
+        put_varint(out, self.number);
+        put_varint(out, self.pieces);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (version, is_bound) = decode_binding(from)?;
+        Ok(Self { version, is_bound, number: from.varint()?, pieces: from.varint()? })
+    }
+}
+
+impl Codec<'_> for Complete {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.checkpoint.encode(out);
+        put_varint(out, self.from);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { checkpoint: Checkpoint::decode(from)?, from: from.varint()? })
+    }
+}
+
+/// The format of something, and whether its checksums are bound to the store.
+fn decode_binding(from: &mut Reader<'_>) -> Result<(Version, bool), Malformed> {
+    if from.version() == Version::One {
+        return Ok((Version::One, false));
+    }
+    Ok((Version::decode(from)?, bool::decode(from)?))
+}
+
+fn put_list<T>(out: &mut Vec<u8>, items: &[T], put: impl Fn(&T, &mut Vec<u8>)) {
+    put_varint(out, items.len() as u64);
+    items.iter().for_each(|item| put(item, out));
+}
+
+fn list<'b, T>(
+    from: &mut Reader<'b>,
+    read: impl Fn(&mut Reader<'b>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    (0..from.length("a list")?).map(|_| read(from)).collect()
+}
+
+fn times<const MOST: usize>(from: &mut Reader<'_>) -> Result<Times<MOST>, Malformed> {
+    let mut rest = from.rest();
+    let times = Times::read(&mut rest).ok_or_else(|| from.malformed("spans of time"))?;
+    let read = from.rest().len().saturating_sub(rest.len());
+    from.bytes(read, "spans of time")?;
+    Ok(times)
+}
+
 impl StoredGeneration {
-    pub(in crate::journal) fn starting(number: u64, first: u64) -> Self {
+    pub(in crate::journal) fn starting(number: u64, first: u64, first_event: u64) -> Self {
         Self {
             version: Version::NEWEST,
             is_bound: true,
             number,
             first,
             end: first,
+            first_event,
             now: 0,
             times: GenerationTimes::new(),
             keys: 0,
@@ -318,7 +376,8 @@ impl StoredGeneration {
 
     /// The generation as the store's users see it.
     pub(in crate::journal) fn public(&self) -> Generation {
-        Generation { first: self.first, end: self.end, now: self.now, keys: self.keys }
+        let Self { first, end, first_event, now, keys, .. } = *self;
+        Generation { first, end, first_event, now, keys }
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Batch<'b> {
     /// The records, packed one behind the other, and the position behind each.
     pub(crate) records: &'b [u8],
     pub(crate) ends: &'b [u32],
+    /// How many of the records are events.
+    pub(crate) events: u64,
     /// When the records' events happened, where there are records.
     pub(crate) times: Option<&'b RunTimes>,
     /// The engine's time of the newest record.
@@ -66,6 +68,7 @@ impl Batch<'_> {
             first,
             records: &[],
             ends: &[],
+            events: 0,
             times: None,
             now: 0,
             keys: &[],
@@ -152,6 +155,8 @@ pub(crate) struct Generation {
     /// The place of its first record, and the one behind its last.
     pub(crate) first: u64,
     pub(crate) end: u64,
+    /// The ordinal of its first event, or of the next one.
+    pub(crate) first_event: u64,
     /// The engine's time of its newest record.
     pub(crate) now: u64,
     /// How many idempotency keys it has.
@@ -175,6 +180,9 @@ pub(crate) trait Contents: Sync {
 
     /// The place behind the last durable record. Cheap, and never waits for a commit.
     fn end(&self) -> u64;
+
+    /// How many events there ever were: the ordinal of the next one. Cheap.
+    fn events(&self) -> u64;
 
     /// The highest engine's time of all durable batches, also of those that were dropped.
     fn now(&self) -> u64;
@@ -214,6 +222,21 @@ pub(crate) trait Contents: Sync {
     /// The place of the oldest record that is there, or of the next one.
     fn first(&self) -> u64 {
         self.generations().first().map_or(0, |oldest| oldest.first)
+    }
+
+    /// The ordinal of the oldest event that is there, or of the next one.
+    fn first_event(&self) -> u64 {
+        self.generations().first().map_or(0, |oldest| oldest.first_event)
+    }
+
+    /// A sequence number that is not above that of an event: the event's own where there is nothing
+    /// but events in its generation.
+    fn lower_bound(&self, ordinal: u64) -> u64 {
+        let generations = self.generations();
+        let newest = generations.iter().rev().find(|it| it.first_event <= ordinal);
+        newest
+            .or(generations.first())
+            .map_or(0, |it| it.first.saturating_add(ordinal.saturating_sub(it.first_event)))
     }
 
     /// The error for what is stored and is not what an engine stores.

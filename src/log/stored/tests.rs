@@ -20,12 +20,16 @@ const NOW: Timestamp = Timestamp::new(1_700_000_000, 7);
 fn packed(event: &Event<'_>) -> Packed {
     let happened = event.happened_at();
     let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
-    Packed::new(event, happened.unwrap_or(NOW), &hasher)
+    Packed::new(event, happened.unwrap_or(NOW), NOW, &hasher)
+}
+
+fn unpacked(bytes: &[u8]) -> Stored<'_> {
+    Stored::decode_all(Reader::new(Version::NEWEST, bytes)).expect("what was packed")
 }
 
 fn is_same(first: &Event<'_>, second: &Event<'_>) -> bool {
     let packed = packed(first);
-    let stored: Stored<'_> = postcard::from_bytes(&packed.bytes).expect("what was packed");
+    let stored = unpacked(&packed.bytes);
     stored.is_same_request(second)
 }
 
@@ -117,8 +121,11 @@ fn what_comes_back_is_what_was_packed() {
         let mut dice = ChaCha8Rng::seed_from_u64(seed);
         let event = event(&mut dice);
         let packed = packed(&event);
-        let stored: Stored<'_> = postcard::from_bytes(&packed.bytes).expect("what was packed");
-        let mut found = stored.unpack(EventId::new(1, 2)).event;
+        let stored = unpacked(&packed.bytes);
+        let recorded = stored.unpack(EventId::new(1, 2));
+        assert_eq!(recorded.decided_at, NOW);
+        assert_eq!(recorded.timestamp, event.happened_at().unwrap_or(NOW));
+        let mut found = recorded.event;
         if let Some(at) = event.happened_at() {
             found = found.timestamp(at);
         }
@@ -137,7 +144,7 @@ fn an_event_of_format_1_is_read_as_it_was() {
         let (properties, values) = ([("team", (0_u32, "t"))], [("gb", 1_500_000_i128)]);
         let first = ((1_i64, 2_u32), texts, numbers, properties.as_slice(), values.as_slice());
         let bytes = postcard::to_extend(&first, Vec::new()).expect("plain data");
-        let stored: Stored<'_> = postcard::from_bytes(&bytes).expect("an event");
+        let stored = Stored::decode_all(Reader::new(Version::One, &bytes)).expect("an event");
         let found = stored.unpack(EventId::new(1, 2)).event;
         let mut due = Event::new("c", "e").provider("openai").input_tokens(1).total_tokens(7);
         due = due.latency_ms(9).property("team", "t").value("gb", "1.5");
@@ -160,7 +167,7 @@ fn fractions_are_the_same_to_the_last_digit() {
         let event = Event::new("c", "e").property("n", number);
         assert!(is_same(&event, &event), "{number:e}");
         let packed = packed(&event);
-        let stored: Stored<'_> = postcard::from_bytes(&packed.bytes).expect("what was packed");
+        let stored = unpacked(&packed.bytes);
         assert_eq!(stored.unpack(EventId::new(1, 2)).event, event, "{number:e}");
     }
 }

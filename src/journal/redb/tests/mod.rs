@@ -159,7 +159,7 @@ fn a_newer_format_is_named() {
     txn.commit().expect("commits");
     drop(db);
     let error = open(&medium).expect_err("is newer");
-    assert_eq!(error, StoreError::Newer { file: "storage".into(), found: 9, known: 2 });
+    assert_eq!(error, StoreError::Newer { file: "storage".into(), found: 9, known: 3 });
 }
 
 #[test]

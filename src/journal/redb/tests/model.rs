@@ -16,6 +16,9 @@ pub(super) struct Model {
     under_way: Option<Vec<Piece>>,
     /// First place, time, and the timestamps.
     generations: Vec<(u64, u64, GenerationTimes)>,
+    /// How many events there were when a generation began, by its first place.
+    first_events: BTreeMap<u64, u64>,
+    events: u64,
     dropped: StoredDropped,
     now: u64,
 }
@@ -42,6 +45,8 @@ impl Model {
             self.generations.push((end, 0, GenerationTimes::new()));
         }
         let newest = self.generations.last_mut().expect("there is one");
+        self.first_events.entry(newest.0).or_insert(self.events);
+        self.events += step.events();
         if !step.records.is_empty() {
             newest.1 = newest.1.max(step.now);
             newest.2.merge(&step.times);
@@ -82,7 +87,8 @@ impl Model {
         let ends = self.generations.iter().skip(1).map(|next| next.0).chain([self.end()]);
         let generations = self.generations.iter().zip(ends).map(|(one, end)| {
             let keys = self.keys.iter().filter(|key| (one.0..end).contains(&key.1)).count() as u64;
-            Generation { first: one.0, end, now: one.1, keys }
+            let first_event = self.first_events[&one.0];
+            Generation { first: one.0, end, first_event, now: one.1, keys }
         });
         let rows = |rules| {
             let rows = self.state.iter().filter(move |row| row.0.0 == rules);
@@ -93,7 +99,7 @@ impl Model {
             now: self.now,
             dropped: self.dropped.clone(),
             generations: match self.generations.len() {
-                0 => vec![Generation { first: 0, end: 0, now: 0, keys: 0 }],
+                0 => vec![Generation { first: 0, end: 0, first_event: 0, now: 0, keys: 0 }],
                 _ => generations.collect(),
             },
             records: self.records[oldest as usize..].to_vec(),

@@ -24,11 +24,17 @@ pub(super) struct Step {
 }
 
 impl Step {
+    /// Every third record is no event.
+    pub(super) fn events(&self) -> u64 {
+        (self.records.len() - self.records.len() / 3) as u64
+    }
+
     pub(super) fn batch(&self) -> Batch<'_> {
         Batch {
             first: self.first,
             records: &self.packed,
             ends: &self.ends,
+            events: self.events(),
             times: (!self.records.is_empty()).then_some(&self.times),
             now: self.now,
             keys: &self.keys,
