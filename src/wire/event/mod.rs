@@ -114,10 +114,11 @@ pub(crate) enum DraftProblem {
 impl<'de, 'a> Deserialize<'de> for Event<'a> {
     /// Reads the body of a `track` request; `dimensions` are properties that are strings.
     ///
-    /// What is not known, of another type, negative, or beyond one of the [`bounds`], is an error
-    /// that names the field, the value and the rule: a body is not read on from there. The rules of
-    /// ids and keys are checked by the call that gets the event. A refund is a negative amount
-    /// among the `values`, its cost under `cost_cents`. Linear in the length of the body.
+    /// What is not known, of another type, negative, or beyond one of the
+    /// [`bounds`](crate::bounds), is an error that names the field, the value and the rule: a body
+    /// is not read on from there. The rules of ids and keys are checked by the call that gets the
+    /// event. A refund is a negative amount among the `values`, its cost under `cost_cents`. Linear
+    /// in the length of the body.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         reading::read::<Body<'a>, D>(deserializer).map(|body| body.0)
     }
