@@ -27,7 +27,7 @@ fn engine(definitions: usize) -> Engine {
 /// Sets a new limit on one rule that no call matches.
 fn change(engine: &Engine, limit: u64) {
     let update = RateLimitUpdate::new().limit(limit);
-    let changed = engine.update_rate_limit("rl_4", update);
+    let changed = engine.rules().update("rl_4", update);
     assert!(changed.is_ok(), "the rule exists: {:?}", changed.err());
 }
 

@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let tuesday: RuleSet = serde_json::from_str(TUESDAY)?;
-    let planned = engine.sync(tuesday.clone(), SyncOptions::preview())?;
+    let planned = engine.rules().sync(tuesday.clone(), SyncOptions::preview())?;
     println!("would create {:?}, remove {:?}", planned.created, planned.removed);
     for rule in planned.updated {
         for (field, change) in rule.fields {
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // What was used stays used: the change takes no counter away from a rule that goes on.
-    engine.sync(tuesday, SyncOptions::apply())?;
+    engine.rules().sync(tuesday, SyncOptions::apply())?;
     println!("after the change: {}", engine.track(&call)?);
     for limit in engine.standing(&call)?.rate_limits() {
         println!("{}: {} left", limit.name, limit.remaining);

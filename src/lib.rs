@@ -104,8 +104,8 @@ pub use self::base::progress::Progress;
 pub use self::decision::{Decision, Outcome, QuotaStatus, RateLimitStatus, RetryAfter, Standing};
 pub use self::engine::{
     BadLines, BatchEvent, BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation,
-    ExportReport, ImportReport, MeterHandle, Recording, RuleExplanation, RuleOutcome, SkippedLine,
-    UnseenDimension, Usage,
+    ExportReport, ImportReport, Meters, Recording, RuleExplanation, RuleOutcome, Rules,
+    SkippedLine, Store, UnseenDimension, Usage,
 };
 pub use self::engine::{
     BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
@@ -121,8 +121,9 @@ pub use self::log::{EventId, EventIdParseError, EventPage, EventQuery, QueryErro
 pub use self::rules::{
     Aggregation, Algorithm, Enforcement, EventFilter, FieldChange, Meter, MeterField,
     MeterFieldParseError, MeterUpdate, Metric, MetricParseError, MetricValue, OnMissing, Overflow,
-    Period, PeriodParseError, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RuleChange,
-    RuleProblem, RuleSet, RuleSetError, SyncOptions, SyncReport, Window, WindowParseError,
+    Period, PeriodParseError, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Rule, RuleChange,
+    RuleKind, RuleProblem, RuleSet, RuleSetError, RuleUpdate, SyncOptions, SyncReport, Window,
+    WindowParseError,
 };
 pub use self::usage::{
     BreakdownRow, Coverage, Interval, IntervalParseError, MeterQuery, MeterValue, RollupOptions,

@@ -108,7 +108,7 @@ fn show(path: &Path) -> Result<(), Box<dyn Error>> {
                 return Err(format!("{key} was answered before, and is {again}").into());
             }
         }
-        engine.close()?;
+        engine.store().close()?;
     }
     Ok(())
 }

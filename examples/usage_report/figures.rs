@@ -78,7 +78,7 @@ impl Figures {
         let services = usage.breakdown(&all, SERVICE)?;
         let day = day_of(engine, &span)?;
         let minutes = usage.timeseries(&UsageQuery::new(day.start, day.end), Interval::Minute)?;
-        let meters = METERS.iter().map(|id| engine.meter(id).query(&between));
+        let meters = METERS.iter().map(|id| engine.meters().query(id, &between));
         let meters = meters.collect::<Result<Vec<_>, _>>()?;
         let answering = start.elapsed();
         let covers = [

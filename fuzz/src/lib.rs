@@ -36,7 +36,10 @@ fn engine() -> Engine {
 
 fn export(engine: &Engine) -> Vec<u8> {
     let mut lines = Vec::new();
-    engine.export(&mut lines, &EventQuery::new(), |_| {}).expect("what was taken is written");
+    engine
+        .store()
+        .export(&mut lines, &EventQuery::new(), |_| {})
+        .expect("what was taken is written");
     lines
 }
 
@@ -139,14 +142,14 @@ fn printed<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(
 /// Lines of an import: taken or refused, and what was taken is exported and known again.
 pub fn import_line(data: &[u8]) {
     let engine = engine();
-    let first = engine.import(data, BadLines::Stop, |_| {});
+    let first = engine.store().import(data, BadLines::Stop, |_| {});
     if let Ok(report) = &first {
         assert_eq!(u64::try_from(engine.events().len()).ok(), Some(report.count));
     }
-    let rest = engine.import(data, BadLines::Skip, |_| {}).expect("bad lines are skipped");
+    let rest = engine.store().import(data, BadLines::Skip, |_| {}).expect("bad lines are skipped");
     assert_eq!(first.is_ok(), rest.skipped.is_empty());
     let kept = engine.events().len();
-    let second = engine.import(data, BadLines::Stop, |_| {});
+    let second = engine.store().import(data, BadLines::Stop, |_| {});
     assert_eq!(engine.events().len(), kept, "what is imported twice counts once");
     assert_eq!(first.is_ok(), second.is_ok());
     let lines = export(&engine);
@@ -189,13 +192,13 @@ pub fn store_file(data: &[u8]) {
     let Ok(store) = Durable::open_on(Bytes::new(bytes)) else { return };
     let Ok(engine) = builder(store).build() else { return };
     let query = UsageQuery::all_time();
-    let _ = engine.verify(|_| {});
+    let _ = engine.store().verify(|_| {});
     let _ = engine.usage().summary(&query).map(|summary| serde_json::to_string(&summary));
-    let _ = engine.export(&mut Vec::new(), &EventQuery::new(), |_| {});
+    let _ = engine.store().export(&mut Vec::new(), &EventQuery::new(), |_| {});
     let _ = engine.track(&call(3).idempotency_key("key-3"));
     let _ = engine.track(&call(1_000));
-    let _ = engine.flush();
-    let _ = engine.close();
+    let _ = engine.store().flush();
+    let _ = engine.store().close();
 }
 
 fn call(number: u64) -> Event<'static> {
@@ -221,7 +224,7 @@ fn good_store() -> &'static [u8] {
             let event = event.idempotency_key(format!("key-{number}"));
             assert!(engine.record(&event).expect("valid").is_allowed());
         }
-        engine.close().expect("everything is stored");
+        engine.store().close().expect("everything is stored");
         drop(engine);
         let kept = kept.lock().expect("nobody panicked").clone();
         assert!(!kept.is_empty());

@@ -86,16 +86,20 @@ impl EngineBuilder {
         }
     }
 
-    /// Adds a rate limit.
-    pub fn rate_limit(mut self, rule: RateLimit) -> Self {
-        self.rules.rate_limits.push(rule);
+    /// Adds a rule of any kind.
+    pub fn rule(mut self, rule: impl Into<Rule>) -> Self {
+        self.rules.extend([rule.into()]);
         self
     }
 
+    /// Adds a rate limit.
+    pub fn rate_limit(self, rule: RateLimit) -> Self {
+        self.rule(rule)
+    }
+
     /// Adds a quota.
-    pub fn quota(mut self, rule: Quota) -> Self {
-        self.rules.quotas.push(rule);
-        self
+    pub fn quota(self, rule: Quota) -> Self {
+        self.rule(rule)
     }
 
     /// Adds a meter. One that a rule counts needs an id.
@@ -105,10 +109,9 @@ impl EngineBuilder {
     }
 
     /// Adds all rules and meters of a set.
-    pub fn rule_set(mut self, rules: RuleSet) -> Self {
-        self.rules.meters.extend(rules.meters);
-        self.rules.rate_limits.extend(rules.rate_limits);
-        self.rules.quotas.extend(rules.quotas);
+    pub fn rule_set(mut self, mut rules: RuleSet) -> Self {
+        self.rules.meters.append(&mut rules.meters);
+        self.rules.extend(rules);
         self
     }
 

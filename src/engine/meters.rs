@@ -1,15 +1,43 @@
-//! Changing the meters while other threads decide.
+//! The meters of an engine, which may be changed while other threads decide.
 
 use std::sync::Arc;
 
-use super::Engine;
-use super::manage::{Change, not_found};
-use crate::engine::RulesError;
+use super::rules::{Change, not_found};
+use super::{Core, Engine, RulesError};
+use crate::base::amount::Amount;
+use crate::log::QueryError;
 use crate::rules::{Meter, MeterUpdate, Metric, fill_ids, rule_label};
+use crate::usage::{Figure, MeterQuery, MeterValue, Question};
 
 const KIND: &str = "meter";
 
+/// The meters of an engine: [`Engine::meters`]. They may be changed while other threads decide.
+///
+/// ```
+/// use limitry::{Engine, Event, Meter, MeterQuery};
+///
+/// let engine = Engine::builder().meter(Meter::max("Peak of agents", "agents")).build()?;
+/// let agents = Event::new("cust_123", "agent.count").value("agents", 4);
+/// assert!(engine.track(&agents)?.is_allowed());
+/// let query = MeterQuery::new().customer("cust_123");
+/// let value = engine.meters().query("mtr_peak_of_agents", &query)?;
+/// assert_eq!(value.value, 4_u64);
+/// # Ok::<(), limitry::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Meters {
+    core: Arc<Core>,
+}
+
 impl Engine {
+    /// Returns the meters.
+    #[must_use]
+    pub fn meters(&self) -> Meters {
+        Meters { core: Arc::clone(&self.core) }
+    }
+}
+
+impl Meters {
     /// Adds a meter and returns it as it now is, with its id. O(rules + meters), and for one that
     /// needs more than the roll-ups had (`max`, `min`, `latest`, `avg`) a pass over the kept
     /// events, during which none is recorded.
@@ -20,7 +48,7 @@ impl Engine {
         feature = "tracing",
         tracing::instrument(name = "add_meter", skip_all, fields(meter = meter.name), err)
     )]
-    pub fn add_meter(&self, meter: Meter) -> Result<Meter, RulesError> {
+    pub fn add(&self, meter: Meter) -> Result<Meter, RulesError> {
         self.core.changed(|change| {
             let mut list = change.current.meters.list().to_vec();
             let mut added = Arc::new(change.stamp_meter(meter));
@@ -41,7 +69,7 @@ impl Engine {
         feature = "tracing",
         tracing::instrument(name = "update_meter", skip_all, fields(id = id), err)
     )]
-    pub fn update_meter(&self, id: &str, update: MeterUpdate) -> Result<Meter, RulesError> {
+    pub fn update(&self, id: &str, update: MeterUpdate) -> Result<Meter, RulesError> {
         self.core.changed(move |change| {
             let mut list = change.current.meters.list().to_vec();
             let found = list.iter_mut().find(|meter| meter.known_id() == id);
@@ -65,7 +93,7 @@ impl Engine {
         feature = "tracing",
         tracing::instrument(name = "remove_meter", skip_all, fields(id = id), err)
     )]
-    pub fn remove_meter(&self, id: &str) -> Result<(), RulesError> {
+    pub fn remove(&self, id: &str) -> Result<(), RulesError> {
         self.core.changed(|change| {
             let mut list = change.current.meters.list().to_vec();
             let Some(place) = list.iter().position(|meter| meter.known_id() == id) else {
@@ -80,10 +108,46 @@ impl Engine {
         })
     }
 
+    /// Returns the meter of an id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<Meter> {
+        self.core.snapshot.load().meters.get(id).map(|meter| (**meter).clone())
+    }
+
     /// Returns the meters, the oldest first.
     #[must_use]
-    pub fn meters(&self) -> Vec<Meter> {
+    pub fn list(&self) -> Vec<Meter> {
         self.core.snapshot.load().meters.list().iter().map(|meter| (**meter).clone()).collect()
+    }
+
+    /// Returns the meter's figure for a query; 0 where it has no events.
+    ///
+    /// A figure that a meter needs beyond counts and sums (`max`, `min`, `latest`, `avg`) is kept
+    /// from the meter's making on, with the events that the log had then filled in; what it
+    /// [covers](crate::Coverage) may start there. An average is rounded to six digits, half away
+    /// from zero. `unique` goes through the values of its dimension.
+    ///
+    /// # Errors
+    /// Recording is off; there is no such meter; the range ends where it starts, or before; a
+    /// dimension's key or value breaks its rule; the figure does not fit an [`Amount`].
+    pub fn query(&self, id: &str, query: &MeterQuery) -> Result<MeterValue, QueryError> {
+        let ledger = self.core.ledger.as_deref().ok_or(QueryError::RecordingOff)?;
+        let snapshot = self.core.snapshot.load();
+        let not_found = || QueryError::MeterNotFound { id: id.into() };
+        let meter = snapshot.meters.get(id).ok_or_else(not_found)?;
+        let figure = Figure::of_meter(meter);
+        let (asked, filter) = (query.range()?, query.filter(meter.event_filter.pairs())?);
+        let selector = figure.selector(filter);
+        let folds = figure.folds();
+        let answer = ledger.ask(&Question {
+            selector: &selector,
+            ranges: std::slice::from_ref(&asked),
+            folds: &folds,
+            tells_all_apart: figure.is_unique(),
+        });
+        // The meter may have been removed meanwhile, and what was kept for it.
+        let value: Amount = figure.value(&answer).ok_or_else(not_found)??;
+        Ok(MeterValue::new(meter, value, answer.coverage(&asked)))
     }
 }
 

@@ -29,8 +29,8 @@ mod events;
 mod explain;
 mod figures;
 mod history;
-mod manage;
 mod meters;
+mod rules;
 mod store;
 mod time;
 mod transfer;
@@ -44,9 +44,11 @@ pub use self::error::{
 pub use self::events::{EventIter, Events};
 pub use self::explain::{Explanation, RuleExplanation, RuleOutcome, UnseenDimension};
 use self::figures::EngineFigures;
-pub use self::store::{Committed, Health};
+pub use self::meters::Meters;
+pub use self::rules::Rules;
+pub use self::store::{Committed, Health, Store};
 pub use self::transfer::{BadLines, ExportReport, ImportReport, SkippedLine};
-pub use self::usage::{MeterHandle, Usage};
+pub use self::usage::Usage;
 
 /// Rate limits, quotas and the events that were let in, in one process: a handle of it.
 ///
@@ -367,11 +369,17 @@ fn missing_dimension(compiled: &CompiledRule, event: &Event<'_>) -> EventError {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let snapshot = self.core.snapshot.load();
+        self.core.fmt(f)
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = self.snapshot.load();
         f.debug_struct("Engine")
             .field("rules", &snapshot.rules.len())
-            .field("live_keys", &self.live_keys())
-            .field("recording", &self.core.ledger.is_some())
+            .field("live_keys", &self.table.live_keys())
+            .field("recording", &self.ledger.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -4,15 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Core, Engine};
-use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::compiled::snapshot::CompiledRule;
 use crate::log::QueryError;
 use crate::recording::Ledger;
-use crate::rules::{Meter, Meters};
+use crate::rules::Meters;
 use crate::usage::{
-    Figure, Interval, MeterQuery, MeterValue, Question, Selector, UsageBreakdown, UsageQuery,
-    UsageSummary, UsageTimeseries,
+    Figure, Interval, Question, Selector, UsageBreakdown, UsageQuery, UsageSummary, UsageTimeseries,
 };
 
 /// Who used what: the sums of the recorded events.
@@ -60,35 +58,11 @@ pub struct Usage {
     ledger: Option<Arc<Ledger>>,
 }
 
-/// A meter of an engine, to be asked.
-#[derive(Clone, Debug)]
-pub struct MeterHandle {
-    engine: Engine,
-    id: Box<str>,
-}
-
 impl Engine {
     /// Returns the sums of the recorded events.
     #[must_use]
     pub fn usage(&self) -> Usage {
         Usage { ledger: self.core.ledger.clone() }
-    }
-
-    /// Returns the meter of an id; whether there is one is said when it is asked.
-    ///
-    /// ```
-    /// # use limitry::{Engine, Event, Meter, MeterQuery};
-    /// let peak = Meter::max("Peak of agents", "agents").id("mtr_peak");
-    /// let engine = Engine::builder().meter(peak).build()?;
-    /// let agents = Event::new("cust_123", "agent.count").value("agents", 4);
-    /// assert!(engine.track(&agents)?.is_allowed());
-    /// let value = engine.meter("mtr_peak").query(&MeterQuery::new().customer("cust_123"))?;
-    /// assert_eq!(value.value, 4_u64);
-    /// # Ok::<(), limitry::Error>(())
-    /// ```
-    #[must_use]
-    pub fn meter(&self, id: &str) -> MeterHandle {
-        MeterHandle { engine: self.clone(), id: id.into() }
     }
 }
 
@@ -178,43 +152,5 @@ impl Usage {
     ) -> Result<crate::usage::Answer, QueryError> {
         let ledger = self.ledger.as_deref().ok_or(QueryError::RecordingOff)?;
         Ok(ledger.ask(&Question { selector, ranges, folds: &[], tells_all_apart: false }))
-    }
-}
-
-impl MeterHandle {
-    /// Returns the meter's definition.
-    #[must_use]
-    pub fn definition(&self) -> Option<Meter> {
-        self.engine.core.snapshot.load().meters.get(&self.id).map(|meter| (**meter).clone())
-    }
-
-    /// Returns the meter's figure for a query; 0 where it has no events.
-    ///
-    /// A figure that a meter needs beyond counts and sums (`max`, `min`, `latest`, `avg`) is kept
-    /// from the meter's making on, with the events that the log had then filled in; what it
-    /// [covers](crate::Coverage) may start there. An average is rounded to six digits, half away
-    /// from zero. `unique` goes through the values of its dimension.
-    ///
-    /// # Errors
-    /// Recording is off; there is no such meter; the range ends where it starts, or before; a
-    /// dimension's key or value breaks its rule; the figure does not fit an [`Amount`].
-    pub fn query(&self, query: &MeterQuery) -> Result<MeterValue, QueryError> {
-        let ledger = self.engine.core.ledger.as_deref().ok_or(QueryError::RecordingOff)?;
-        let snapshot = self.engine.core.snapshot.load();
-        let not_found = || QueryError::MeterNotFound { id: self.id.clone() };
-        let meter = snapshot.meters.get(&self.id).ok_or_else(not_found)?;
-        let figure = Figure::of_meter(meter);
-        let (asked, filter) = (query.range()?, query.filter(meter.event_filter.pairs())?);
-        let selector = figure.selector(filter);
-        let folds = figure.folds();
-        let answer = ledger.ask(&Question {
-            selector: &selector,
-            ranges: std::slice::from_ref(&asked),
-            folds: &folds,
-            tells_all_apart: figure.is_unique(),
-        });
-        // The meter may have been removed meanwhile, and what was kept for it.
-        let value: Amount = figure.value(&answer).ok_or_else(not_found)??;
-        Ok(MeterValue::new(meter, value, answer.coverage(&asked)))
     }
 }

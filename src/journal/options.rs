@@ -30,8 +30,8 @@ use crate::journal::store::Store;
 #[non_exhaustive]
 pub enum Durability {
     /// The call returns at once. What it recorded is written when a batch is full, when somebody
-    /// waits for it ([`Engine::flush`](crate::Engine::flush),
-    /// [`Engine::committed`](crate::Engine::committed)), and when the engine is closed or dropped.
+    /// waits for it ([`Store::flush`](crate::Store::flush),
+    /// [`Store::committed`](crate::Store::committed)), and when the engine is closed or dropped.
     Memory,
     /// The call returns at once. What it recorded is written when it has waited for
     /// [`max_delay`](Durable::max_delay), 2 ms by default, or sooner.
@@ -56,7 +56,7 @@ pub enum OnFailure {
     Refuse,
     /// The engine goes on in memory, as if it had no store: what it records from then on is lost
     /// when it ends, and [`Synced`](Durability::Synced) calls wait for nothing.
-    /// [`Engine::health`](crate::Engine::health) tells, and with the feature `metrics` the gauge
+    /// [`Store::health`](crate::Store::health) tells, and with the feature `metrics` the gauge
     /// `limitry_store_failed`.
     MemoryOnly,
 }
@@ -73,7 +73,7 @@ pub enum OnFailure {
 /// the file is still the one that it opened: with its name, of the length that it set, and with the
 /// note of its newest batch, which takes a few microseconds. A file that was deleted, moved,
 /// replaced or written over is a [`StoreError::Io`](crate::StoreError::Io) then; what somebody else
-/// writes into pages that are not read again is found by [`Engine::verify`](crate::Engine::verify),
+/// writes into pages that are not read again is found by [`Store::verify`](crate::Store::verify),
 /// or when it is opened the next time. On other systems than Unix one file is told from another
 /// by its name alone. A process that was forked off the one that opened the store gets errors from
 /// what would wait for the writer, which it does not have, and leaves the file alone.
@@ -168,7 +168,7 @@ impl Durable {
     }
 
     /// Sets for how long records are kept in the file at the least, and with them what
-    /// [`Engine::export`](crate::Engine::export) finds and what answers retries; the default is 35
+    /// [`Store::export`](crate::Store::export) finds and what answers retries; the default is 35
     /// days. They are never kept for less than
     /// [`idempotency_retention`](crate::EngineBuilder::idempotency_retention).
     ///

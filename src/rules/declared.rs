@@ -119,13 +119,7 @@ mod tests {
     fn merged(before: RuleSet, code: RuleSet, stored: RuleSet) -> RuleSet {
         let (rules, meters) = stored.into_parts();
         let (rules, meters) = merge_declared(before, code, (&rules, &meters));
-        let mut set = RuleSet::new();
-        for rule in rules {
-            match rule.new {
-                Rule::RateLimit(rule) => set.rate_limits.push(rule),
-                Rule::Quota(rule) => set.quotas.push(rule),
-            }
-        }
+        let mut set: RuleSet = rules.into_iter().map(|rule| rule.new).collect();
         set.meters = meters.iter().map(|meter| (*meter.new).clone()).collect();
         set
     }

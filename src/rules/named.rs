@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::rule::{Kind, Rule};
-use super::{Meter, Quota, RateLimit};
+use super::Meter;
+use super::rule::Rule;
 
 /// The most characters of a name that go into its id.
 const NAME_CHARS: usize = 40;
@@ -106,10 +106,7 @@ impl Named for Rule {
     }
 
     fn prefix(&self) -> &'static str {
-        match self.kind() {
-            Kind::RateLimit => "rl_",
-            Kind::Quota => "qta_",
-        }
+        self.kind().prefix()
     }
 
     fn name(&self) -> &str {
@@ -121,10 +118,7 @@ impl Named for Rule {
     }
 
     fn set_id(&mut self, id: String) {
-        match self {
-            Self::RateLimit(rule) => rule.id = Some(id),
-            Self::Quota(rule) => rule.id = Some(id),
-        }
+        self.set_id(Some(id));
     }
 
     fn says_the_same(&self, other: &Self) -> bool {
@@ -132,26 +126,11 @@ impl Named for Rule {
     }
 
     fn with_identity_of(&self, old: &Self) -> Self {
-        match (old, self.clone()) {
-            (Self::RateLimit(old), Self::RateLimit(new)) => Self::RateLimit(RateLimit {
-                id: new.id.or_else(|| old.id.clone()),
-                created_at: old.created_at,
-                ..new
-            }),
-            (Self::Quota(old), Self::Quota(new)) => Self::Quota(Quota {
-                id: new.id.or_else(|| old.id.clone()),
-                created_at: old.created_at,
-                ..new
-            }),
-            (_, new) => new,
-        }
+        self.with_identity_of(old)
     }
 
     fn fields(&self) -> serde_json::Result<Value> {
-        match self {
-            Self::RateLimit(rule) => serde_json::to_value(rule),
-            Self::Quota(rule) => serde_json::to_value(rule),
-        }
+        self.fields()
     }
 }
 
@@ -194,7 +173,7 @@ impl Named for Arc<Meter> {
 mod tests {
     use super::*;
     use crate::event::key_rule;
-    use crate::rules::Window;
+    use crate::rules::{RateLimit, Window};
     use proptest::prelude::*;
 
     fn rules(named: &[(&str, Option<&str>)]) -> Vec<Rule> {

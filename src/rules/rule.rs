@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde_json::Value;
 
 use super::limit::LimitProblem;
-use super::{Enforcement, Metric, OnMissing, Overflow, Quota, RateLimit};
+use super::{
+    Enforcement, Metric, OnMissing, Overflow, Quota, QuotaUpdate, RateLimit, RateLimitUpdate,
+    RuleSet,
+};
 use crate::base::amount::Amount;
+use crate::base::clock::Timestamp;
 
 /// The setters that both kinds of rule have.
 macro_rules! rule_setters {
@@ -91,45 +96,189 @@ macro_rules! rule_setters {
 }
 pub(super) use rule_setters;
 
-/// The two kinds of rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    RateLimit,
-    Quota,
+/// Makes a rule of any kind out of the kinds that there are: with its arm in `each` a kind's line
+/// here is all that is said of it outside of its file.
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])* $kind:ident, $update:ident, $list:ident, $what:literal, $prefix:literal;)*) => {
+        /// A rule of any kind.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Rule {
+            $($(#[doc = $doc])* $kind($kind),)*
+        }
+
+        /// A kind of rule.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum Kind {
+            $($kind,)*
+        }
+
+        impl Kind {
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $what,)*
+                }
+            }
+
+            /// What ids that names make begin with.
+            pub(super) const fn prefix(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $prefix,)*
+                }
+            }
+        }
+
+        impl Rule {
+            pub(crate) fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$kind(_) => Kind::$kind,)*
+                }
+            }
+
+            /// The same with the age of another of its kind, and with its id where it has none.
+            pub(super) fn with_identity_of(&self, old: &Self) -> Self {
+                match (old, self.clone()) {
+                    $((Self::$kind(old), Self::$kind(new)) => Self::$kind($kind {
+                        id: new.id.or_else(|| old.id.clone()),
+                        created_at: old.created_at,
+                        ..new
+                    }),)*
+                    (_, new) => new,
+                }
+            }
+        }
+
+        impl RuleSet {
+            /// Adds a rule of any kind.
+            #[must_use]
+            pub fn rule(mut self, rule: impl Into<Rule>) -> Self {
+                self.push(rule.into());
+                self
+            }
+
+            pub(super) fn push(&mut self, rule: Rule) {
+                match rule {
+                    $(Rule::$kind(rule) => self.$list.push(rule),)*
+                }
+            }
+
+            pub(super) fn into_rules(self) -> Vec<Rule> {
+                let rules = std::iter::empty();
+                $(let rules = rules.chain(self.$list.into_iter().map(Rule::$kind));)*
+                rules.collect()
+            }
+        }
+
+        $(
+            impl From<$kind> for Rule {
+                fn from(rule: $kind) -> Self {
+                    Self::$kind(rule)
+                }
+            }
+
+            impl Sealed for $kind {}
+
+            impl RuleKind for $kind {
+                const WHAT: &'static str = $what;
+
+                fn of(rule: &Rule) -> Option<Self> {
+                    match rule {
+                        Rule::$kind(rule) => Some(rule.clone()),
+                        _ => None,
+                    }
+                }
+            }
+
+            impl Sealed for $update {}
+
+            impl RuleUpdate for $update {
+                type Rule = $kind;
+
+                fn apply(&self, rule: &$kind) -> $kind {
+                    self.apply(rule)
+                }
+            }
+        )*
+    };
 }
 
-impl Kind {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::RateLimit => "rate limit",
-            Self::Quota => "quota",
+/// Does the same with a rule of each kind.
+macro_rules! each {
+    ($any:expr, $rule:ident => $value:expr) => {
+        match $any {
+            Rule::RateLimit($rule) => $value,
+            Rule::Quota($rule) => $value,
         }
+    };
+}
+
+kinds! {
+    /// At most so much a window.
+    RateLimit, RateLimitUpdate, rate_limits, "rate limit", "rl_";
+    /// At most so much a period.
+    Quota, QuotaUpdate, quotas, "quota", "qta_";
+}
+
+mod sealed {
+    #[expect(unnameable_types, reason = "so nobody else implements it")]
+    pub trait Sealed {}
+}
+use self::sealed::Sealed;
+
+/// A kind of rule, or [`Rule`], which stands for any. Nobody else implements it.
+pub trait RuleKind: Clone + Into<Rule> + Sealed {
+    /// What messages call it.
+    #[doc(hidden)]
+    const WHAT: &'static str;
+
+    /// The rule, where it is of this kind.
+    #[doc(hidden)]
+    fn of(rule: &Rule) -> Option<Self>;
+}
+
+/// A change of some fields of a kind of rule. Nobody else implements it.
+pub trait RuleUpdate: Sealed {
+    /// The kind of rule.
+    type Rule: RuleKind;
+
+    /// Returns the rule as it would be.
+    #[must_use]
+    fn apply(&self, rule: &Self::Rule) -> Self::Rule;
+}
+
+impl Sealed for Rule {}
+
+impl RuleKind for Rule {
+    const WHAT: &'static str = "rule";
+
+    fn of(rule: &Rule) -> Option<Self> {
+        Some(rule.clone())
     }
 }
 
-/// A rule of either kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Rule {
-    RateLimit(RateLimit),
-    Quota(Quota),
-}
-
-/// Reads a field that both kinds have.
+/// Reads a field that all kinds have.
 macro_rules! common {
     ($($name:ident: $type:ty = $rule:ident => $value:expr;)*) => {$(
         pub(crate) fn $name(&self) -> $type {
-            match self {
-                Self::RateLimit($rule) => $value,
-                Self::Quota($rule) => $value,
-            }
+            each!(self, $rule => $value)
         }
     )*};
 }
 
 impl Rule {
+    /// Returns the id, which every rule of an engine has.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        each!(self, rule => rule.id.as_deref())
+    }
+
+    /// Returns what people call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        each!(self, rule => &rule.name)
+    }
+
     common! {
-        id: Option<&str> = rule => rule.id.as_deref();
-        name: &str = rule => &rule.name;
         filters: &BTreeMap<String, String> = rule => &rule.dimension_filters;
         per: &[String] = rule => &rule.per;
         metric: &Metric = rule => &rule.metric;
@@ -143,40 +292,38 @@ impl Rule {
         on_missing: &OnMissing = rule => &rule.on_missing;
     }
 
-    pub(crate) fn kind(&self) -> Kind {
-        match self {
-            Self::RateLimit(_) => Kind::RateLimit,
-            Self::Quota(_) => Kind::Quota,
-        }
-    }
-
     pub(crate) fn is_rate_limit(&self) -> bool {
         matches!(self, Self::RateLimit(_))
     }
 
+    pub(super) fn metric_mut(&mut self) -> &mut Metric {
+        each!(self, rule => &mut rule.metric)
+    }
+
+    pub(super) fn set_id(&mut self, id: Option<String>) {
+        each!(self, rule => rule.id = id);
+    }
+
+    /// Gives the rule its times: `now` is when it is made or changed.
+    pub(crate) fn stamp(&mut self, now: Option<Timestamp>) {
+        each!(self, rule => {
+            rule.created_at = rule.created_at.or(now);
+            rule.updated_at = now;
+        });
+    }
+
     /// The two rules differ only in what the engine sets.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
-        let plain = |rule: &Self| match rule.clone() {
-            Self::RateLimit(rule) => {
-                Self::RateLimit(RateLimit { id: None, created_at: None, updated_at: None, ..rule })
-            }
-            Self::Quota(rule) => {
-                Self::Quota(Quota { id: None, created_at: None, updated_at: None, ..rule })
-            }
+        let plain = |mut rule: Self| {
+            each!(&mut rule, rule => (rule.id, rule.created_at, rule.updated_at) = (None, None, None));
+            rule
         };
-        plain(self) == plain(other)
+        plain(self.clone()) == plain(other.clone())
     }
-}
 
-impl From<RateLimit> for Rule {
-    fn from(rule: RateLimit) -> Self {
-        Self::RateLimit(rule)
-    }
-}
-
-impl From<Quota> for Rule {
-    fn from(rule: Quota) -> Self {
-        Self::Quota(rule)
+    /// The fields by their names on the wire.
+    pub(super) fn fields(&self) -> serde_json::Result<Value> {
+        each!(self, rule => serde_json::to_value(rule))
     }
 }
 

@@ -85,9 +85,32 @@ impl RuleSet {
         RuleSetError::check(set_problems(&rules, &meters))
     }
 
-    pub(crate) fn into_parts(self) -> (Vec<Rule>, Meters) {
-        let rate_limits = self.rate_limits.into_iter().map(Rule::from);
-        let rules = rate_limits.chain(self.quotas.into_iter().map(Rule::from)).collect();
-        (rules, Meters::new(self.meters.into_iter().map(Arc::new).collect()))
+    pub(crate) fn into_parts(mut self) -> (Vec<Rule>, Meters) {
+        let meters = std::mem::take(&mut self.meters).into_iter().map(Arc::new).collect();
+        (self.into_rules(), Meters::new(meters))
+    }
+}
+
+impl Extend<Rule> for RuleSet {
+    fn extend<I: IntoIterator<Item = Rule>>(&mut self, rules: I) {
+        rules.into_iter().for_each(|rule| self.push(rule));
+    }
+}
+
+impl FromIterator<Rule> for RuleSet {
+    fn from_iter<I: IntoIterator<Item = Rule>>(rules: I) -> Self {
+        let mut set = Self::new();
+        set.extend(rules);
+        set
+    }
+}
+
+/// Its rules of all kinds, without the meters.
+impl IntoIterator for RuleSet {
+    type Item = Rule;
+    type IntoIter = std::vec::IntoIter<Rule>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.into_rules().into_iter()
     }
 }

@@ -11,7 +11,7 @@ use super::named::{Named, Paired, pairs};
 use super::rule::Rule;
 use super::{Meter, Metric, RuleProblem, RuleSet, RuleSetError};
 
-/// How a [`sync`](crate::Engine::sync) treats what it finds.
+/// How a [`sync`](crate::engine::Rules::sync) treats what it finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncOptions {
     pub(crate) write: bool,
@@ -38,7 +38,7 @@ impl SyncOptions {
     }
 }
 
-/// What a [`sync`](crate::Engine::sync) did, or would do, by the names of the rules and meters as
+/// What a [`sync`](crate::engine::Rules::sync) did, or would do, by the names of the rules and meters as
 /// the list has them; the meters come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -117,11 +117,7 @@ pub(super) fn follow_meters(
     });
     let changed: HashMap<&str, &str> = changed.collect();
     for rule in rules {
-        let metric = match &mut rule.new {
-            Rule::RateLimit(rule) => &mut rule.metric,
-            Rule::Quota(rule) => &mut rule.metric,
-        };
-        if let Metric::Meter(id) = metric
+        if let Metric::Meter(id) = rule.new.metric_mut()
             && let Some(new) = changed.get(id.as_str())
         {
             (*new).clone_into(id);

@@ -95,7 +95,7 @@ fn a_lower_bound_forgives_nothing_that_is_owed() {
     let (engine, clock) = bucket(per_minute(60));
     let _ = engine.record(&tokens(180)).expect("valid");
     let update = RateLimitUpdate::new().max_debt(Amount::from(30));
-    engine.update_rate_limit("rl", update).expect("valid");
+    engine.rules().update("rl", update).expect("valid");
     let _ = engine.record(&tokens(100)).expect("valid");
     assert_eq!(stands(&engine), (0, 180));
     clock.advance(Duration::from_secs(100));
@@ -107,10 +107,10 @@ fn a_lower_bound_forgives_nothing_that_is_owed() {
 fn a_change_of_the_rule_takes_the_debt_along() {
     let (engine, _) = bucket(per_minute(60));
     let _ = engine.record(&tokens(180)).expect("valid");
-    engine.update_rate_limit("rl", RateLimitUpdate::new().limit(120)).expect("valid");
+    engine.rules().update("rl", RateLimitUpdate::new().limit(120)).expect("valid");
     assert_eq!(stands(&engine), (0, 90));
     let fixed = RateLimitUpdate::new().algorithm(Algorithm::FixedWindow);
-    engine.update_rate_limit("rl", fixed).expect("valid");
+    engine.rules().update("rl", fixed).expect("valid");
     let standing = engine.standing(&tokens(0)).expect("valid");
     assert!(standing.rate_limits().all(|status| status.exceeded && status.remaining == 0));
 }

@@ -223,7 +223,7 @@ fn a_rule_that_is_off_is_neither_evaluated_nor_listed_nor_chosen() {
         assert!(decision.is_allowed());
         assert_eq!(ids(&decision), ["default"]);
     }
-    engine.update_rate_limit("special", RateLimitUpdate::new().enabled(true)).expect("valid");
+    engine.rules().update("special", RateLimitUpdate::new().enabled(true)).expect("valid");
     let decision = track(&engine, &call());
     assert!(decision.is_allowed());
     assert_eq!(ids(&decision), ["special"]);
@@ -261,15 +261,15 @@ fn of_equally_specific_rules_the_newest_applies_also_after_changes() {
         engine(|builder| builder.rate_limit(rule("first", "x")).rate_limit(rule("second", "y")));
     let both = pair("v", "v");
     assert_eq!(ids(&track(&engine, &both)), ["second"]);
-    engine.add_rate_limit(rule("third", "x")).expect("valid");
+    engine.rules().add(rule("third", "x")).expect("valid");
     assert_eq!(ids(&track(&engine, &both)), ["third"]);
     // An update is no new rule.
-    engine.update_rate_limit("first", RateLimitUpdate::new().limit(7)).expect("valid");
+    engine.rules().update("first", RateLimitUpdate::new().limit(7)).expect("valid");
     assert_eq!(ids(&track(&engine, &both)), ["third"]);
-    engine.remove("third").expect("it is there");
+    engine.rules().remove("third").expect("it is there");
     assert_eq!(ids(&track(&engine, &both)), ["second"]);
     let narrower = RateLimitUpdate::new().filter("x", "v").filter("y", "v");
-    engine.update_rate_limit("first", narrower).expect("valid");
+    engine.rules().update("first", narrower).expect("valid");
     assert_eq!(ids(&track(&engine, &both)), ["first"]);
 }
 
@@ -522,7 +522,7 @@ proptest! {
             let _ = track(&engine, &event_of(values));
         }
         let old: Vec<String> = {
-            let rules = engine.rule_set();
+            let rules = engine.rules().set();
             let limits = rules.rate_limits.into_iter().filter_map(|rule| rule.id);
             limits.chain(rules.quotas.into_iter().filter_map(|rule| rule.id)).collect()
         };
@@ -530,19 +530,19 @@ proptest! {
         for (number, rule) in after.iter().enumerate() {
             // One out, one in; a policy that both kinds would share is not possible here.
             if let Some(id) = old.next() {
-                engine.remove(id).expect("it is there");
+                engine.rules().remove(id).expect("it is there");
             }
             let mut one = rule_set(std::slice::from_ref(rule));
             if let Some(mut limit) = one.rate_limits.pop() {
                 limit.id = Some(format!("rule {number}"));
-                engine.add_rate_limit(limit).expect("valid");
+                engine.rules().add(limit).expect("valid");
             } else if let Some(mut quota) = one.quotas.pop() {
                 quota.id = Some(format!("rule {number}"));
-                engine.add_quota(quota).expect("valid");
+                engine.rules().add(quota).expect("valid");
             }
         }
         for id in old {
-            engine.remove(id).expect("it is there");
+            engine.rules().remove(id).expect("it is there");
         }
         for values in &events {
             let found: BTreeSet<String> =

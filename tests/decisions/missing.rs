@@ -73,7 +73,7 @@ fn a_rule_can_refuse_what_lacks_its_dimension() {
         RateLimitUpdate::new().enforcement(Enforcement::Shadow),
         RateLimitUpdate::new().enforcement(Enforcement::Hard).enabled(false),
     ] {
-        engine.update_rate_limit("team", change).expect("valid");
+        engine.rules().update("team", change).expect("valid");
         assert!(track(&engine, &numbered()).is_allowed());
     }
 }
@@ -88,8 +88,8 @@ fn a_rule_refuses_only_what_it_would_match_otherwise() {
     // Of the rules of a policy only the one that judges refuses.
     let other = RateLimit::new("more", 9, Window::Hour).policy("p").filter("customer_id", "ann");
     let other = other.filter("event_type", "call").filter("provider", "x");
-    engine.add_rate_limit(other).expect("valid");
-    engine.update_rate_limit("team", RateLimitUpdate::new().policy("p".to_owned())).expect("valid");
+    engine.rules().add(other).expect("valid");
+    engine.rules().update("team", RateLimitUpdate::new().policy("p".to_owned())).expect("valid");
     assert!(track(&engine, &call().model("gpt-4").provider("x")).is_allowed());
 }
 
@@ -134,7 +134,7 @@ fn a_filter_can_want_the_stated_value() {
     assert_eq!(admitted(&engine, &call(), 5), 2);
     assert_eq!(admitted(&engine, &call().property("team_id", "red"), 5), 5);
     let rule = RateLimit::new("red", 1, Window::Hour).filter("team_id", "red");
-    engine.add_rate_limit(rule.on_missing(stated("none"))).expect("valid");
+    engine.rules().add(rule.on_missing(stated("none"))).expect("valid");
     let decision = engine.check(&call()).expect("a valid event");
     assert_eq!(decision.rate_limits().count(), 1, "what is missing is not red");
 }
@@ -145,7 +145,7 @@ fn a_closed_period_of_a_stated_value_is_not_told_by_the_recorded_events() {
     let (engine, _clock) = engine(|builder| builder);
     assert_eq!(admitted(&engine, &call(), 2), 2);
     assert_eq!(admitted(&engine, &call().property("team_id", "red"), 2), 2);
-    engine.add_quota(quota.on_missing(stated("none"))).expect("valid");
+    engine.rules().add(quota.on_missing(stated("none"))).expect("valid");
     let used = |event: &Event<'_>| {
         let standing = engine.standing(event).expect("a valid event");
         standing.quotas().map(|quota| quota.used.to_string()).collect::<Vec<_>>()
@@ -194,9 +194,9 @@ fn dimensions_that_no_event_has_had_are_told() {
     assert!(track(&engine, &call().property("team_id", "red").model("other")).is_allowed());
     assert_eq!(unseen(), due(&[("tem_id", "tem")]));
     // What was seen stays seen when rules change.
-    engine.sync(rules, SyncOptions::apply()).expect("valid");
+    engine.rules().sync(rules, SyncOptions::apply()).expect("valid");
     let more = RateLimit::new("more", 9, Window::Hour).per("model").per("region");
-    engine.add_rate_limit(more).expect("valid");
+    engine.rules().add(more).expect("valid");
     assert_eq!(unseen(), due(&[("region", "more"), ("tem_id", "tem")]));
 }
 
@@ -241,7 +241,7 @@ fn what_counts_by_a_stated_value_goes_on_after_a_restart() {
     };
     let engine = open();
     assert_eq!(admitted(&engine, &numbered(), 1), 1);
-    engine.verify(|_| {}).expect("the states of the log follow from each other");
+    engine.store().verify(|_| {}).expect("the states of the log follow from each other");
     drop(engine);
     let engine = open();
     assert_eq!(admitted(&engine, &call(), 5), 1);

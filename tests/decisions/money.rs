@@ -118,7 +118,7 @@ fn limits_on_costs_and_values_have_digits_and_those_on_counts_are_whole() {
     };
     for metric in ["total_cost_cents", "values.gpu_seconds"] {
         let engine = rules(quota(metric, json!(0.5))).expect("a good rule");
-        let rule = engine.quotas().pop().expect("one rule");
+        let rule = engine.rules().quotas().pop().expect("one rule");
         assert_eq!(rule.limit_value, Some(amount("0.5")));
         assert_eq!(json_of(&rule)["limitValue"], json!(0.5));
         assert!(engine.track(&call("0.5").value("gpu_seconds", "0.5")).expect("good").is_allowed());
@@ -159,12 +159,18 @@ fn a_limit_that_cannot_be_said_waits_for_the_check_and_names_its_field() {
         .quota(Quota::new("q", Metric::TotalCostCents, up, Period::Day).id("q"))
         .build()
         .expect("a good rule");
-    assert_eq!(engine.quota("q").expect("there").limit_value, Some(amount("0.300001")));
+    assert_eq!(
+        engine.rules().get::<limitry::Quota>("q").expect("there").limit_value,
+        Some(amount("0.300001"))
+    );
     let update = QuotaUpdate::new().limit(noise);
-    let why = engine.update_quota("q", update).expect_err("noise").to_string();
+    let why = engine.rules().update("q", update).expect_err("noise").to_string();
     assert!(why.contains("limitValue: `3.0000000000000004e-1`"), "{why}");
-    engine.update_quota("q", QuotaUpdate::new().limit("0.4")).expect("exact");
-    assert_eq!(engine.quota("q").expect("there").limit_value, Some(amount("0.4")));
+    engine.rules().update("q", QuotaUpdate::new().limit("0.4")).expect("exact");
+    assert_eq!(
+        engine.rules().get::<limitry::Quota>("q").expect("there").limit_value,
+        Some(amount("0.4"))
+    );
 }
 
 #[test]

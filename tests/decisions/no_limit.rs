@@ -68,9 +68,9 @@ fn a_model_is_turned_off_and_on() {
     let (engine, _) = engine(|builder| builder.rate_limit(rule));
     assert!(!engine.track(&call().model("gpt-4")).expect("valid").is_allowed());
     assert!(engine.track(&call().model("gpt-5")).expect("valid").is_allowed());
-    engine.update_rate_limit("rl", RateLimitUpdate::new().limit(1)).expect("valid");
+    engine.rules().update("rl", RateLimitUpdate::new().limit(1)).expect("valid");
     assert!(engine.track(&call().model("gpt-4")).expect("valid").is_allowed());
-    engine.update_rate_limit("rl", RateLimitUpdate::new().limit(0)).expect("valid");
+    engine.rules().update("rl", RateLimitUpdate::new().limit(0)).expect("valid");
     assert!(!engine.track(&call().model("gpt-4")).expect("valid").is_allowed());
 }
 
@@ -122,10 +122,10 @@ fn a_rule_without_a_limit_counts_and_never_refuses() {
         // What was used counts when the rule gets a limit.
         clock.advance(duration(DAY));
         assert!(engine.track(&call()).expect("valid").is_allowed());
-        engine.update_rate_limit("r", RateLimitUpdate::new().limit(10)).expect("valid");
+        engine.rules().update("r", RateLimitUpdate::new().limit(10)).expect("valid");
         assert!(!engine.check(&call()).expect("valid").is_allowed(), "{algorithm:?}");
         assert!(engine.check(&call().total_tokens(3)).expect("valid").is_allowed());
-        engine.update_rate_limit("r", RateLimitUpdate::new().unlimited()).expect("valid");
+        engine.rules().update("r", RateLimitUpdate::new().unlimited()).expect("valid");
         assert!(engine.track(&call()).expect("valid").is_allowed());
     }
     for period in periods() {
@@ -138,10 +138,10 @@ fn a_rule_without_a_limit_counts_and_never_refuses() {
         let before = before.quotas().next().expect("a quota").used;
         assert!(engine.track(&call()).expect("valid").is_allowed());
         let limit = before.checked_add(Amount::from(10)).expect("small");
-        engine.update_quota("q", QuotaUpdate::new().limit(limit)).expect("valid");
+        engine.rules().update("q", QuotaUpdate::new().limit(limit)).expect("valid");
         assert!(!engine.check(&call()).expect("valid").is_allowed());
         assert!(engine.check(&call().total_tokens(3)).expect("valid").is_allowed());
-        engine.update_quota("q", QuotaUpdate::new().unlimited()).expect("valid");
+        engine.rules().update("q", QuotaUpdate::new().unlimited()).expect("valid");
         assert!(engine.track(&call()).expect("valid").is_allowed());
     }
 }

@@ -288,19 +288,19 @@ fn idle_keys_are_dropped_whatever_else_matches() {
 fn a_raised_cap_helps_at_once_and_a_lowered_one_takes_nothing_away() {
     let (engine, _) = engine(|builder| builder.quota(lifetime(2, 2, Overflow::Deny)));
     assert!(is_allowed(&engine, "a") && is_allowed(&engine, "b") && !is_allowed(&engine, "c"));
-    engine.update_quota("lifetime", QuotaUpdate::new().max_keys(3)).expect("valid");
+    engine.rules().update("lifetime", QuotaUpdate::new().max_keys(3)).expect("valid");
     assert!(is_allowed(&engine, "c") && !is_allowed(&engine, "d"));
-    engine.update_quota("lifetime", QuotaUpdate::new().max_keys(1)).expect("valid");
+    engine.rules().update("lifetime", QuotaUpdate::new().max_keys(1)).expect("valid");
     for customer in ["a", "b", "c"] {
         assert!(is_allowed(&engine, customer) && !is_allowed(&engine, customer), "{customer}");
     }
     assert!(!is_allowed(&engine, "d"));
     let share = QuotaUpdate::new().overflow(Overflow::Share);
-    engine.update_quota("lifetime", share).expect("valid");
+    engine.rules().update("lifetime", share).expect("valid");
     assert!(is_allowed(&engine, "d") && is_allowed(&engine, "e") && !is_allowed(&engine, "f"));
-    engine.update_quota("lifetime", QuotaUpdate::new().max_keys(None)).expect("valid");
+    engine.rules().update("lifetime", QuotaUpdate::new().max_keys(None)).expect("valid");
     assert!(!is_allowed(&engine, "g"), "its own counter starts from all that is shared");
-    engine.update_quota("lifetime", QuotaUpdate::new().limit(3)).expect("valid");
+    engine.rules().update("lifetime", QuotaUpdate::new().limit(3)).expect("valid");
     assert!(is_allowed(&engine, "g") && !is_allowed(&engine, "g"));
     assert!(is_allowed(&engine, "d") && is_allowed(&engine, "e"), "each has its own");
     assert_eq!(engine.live_keys(), 6);
@@ -336,8 +336,8 @@ pub(crate) fn ten_an_hour() -> Vec<Kind> {
 }
 
 pub(crate) fn set_cap(engine: &Engine, keys: u64) {
-    let quota = engine.update_quota("ten", QuotaUpdate::new().max_keys(keys));
-    let limit = engine.update_rate_limit("ten", RateLimitUpdate::new().max_keys(keys));
+    let quota = engine.rules().update("ten", QuotaUpdate::new().max_keys(keys));
+    let limit = engine.rules().update("ten", RateLimitUpdate::new().max_keys(keys));
     assert!(quota.is_ok() || limit.is_ok());
 }
 
@@ -394,13 +394,13 @@ fn what_a_key_took_along_is_there_after_a_restart() {
         set_cap(&engine, 2);
         assert_eq!(call(&engine, "b", now), is_dated, "{name}");
         let engine = {
-            engine.verify(|_| {}).expect("the states of the log follow from each other");
+            engine.store().verify(|_| {}).expect("the states of the log follow from each other");
             drop(engine);
             open()
         };
         assert!(!call(&engine, "b", now) && !call(&engine, "b", later), "{name}");
-        engine.verify(|_| {}).expect("the states of the log follow from each other");
-        engine.close().expect("a store that closes");
+        engine.store().verify(|_| {}).expect("the states of the log follow from each other");
+        engine.store().close().expect("a store that closes");
         drop(engine);
         let engine = open();
         assert!(!call(&engine, "b", now) && !call(&engine, "b", later), "{name}");
@@ -430,7 +430,7 @@ fn a_key_is_counted_once_by_its_cap_whoever_finds_no_room_beside_it() {
         .expect("valid");
     assert!(is_allowed(&engine, "a"));
     let change = QuotaUpdate::new().period(Period::Month);
-    engine.update_quota("calls", change).expect("valid");
+    engine.rules().update("calls", change).expect("valid");
     // There is room for one more key, and the event has two.
     let two = call("a").model("m").provider("p");
     assert!(engine.track(&two).expect("a valid event").is_allowed());
@@ -450,10 +450,10 @@ fn what_keys_share_outlives_a_change_of_the_rule() {
     let (engine, _) = engine(|builder| builder.quota(lifetime(3, 1, Overflow::Share)));
     assert!(is_allowed(&engine, "a") && is_allowed(&engine, "b") && is_allowed(&engine, "c"));
     assert_eq!(used(&engine, "d"), 2);
-    engine.update_quota("lifetime", QuotaUpdate::new().limit(4)).expect("valid");
+    engine.rules().update("lifetime", QuotaUpdate::new().limit(4)).expect("valid");
     assert_eq!(used(&engine, "d"), 2);
     // Another period: what is used carries over as one lump.
-    engine.update_quota("lifetime", QuotaUpdate::new().period(Period::Year)).expect("valid");
+    engine.rules().update("lifetime", QuotaUpdate::new().period(Period::Year)).expect("valid");
     assert_eq!((used(&engine, "a"), used(&engine, "d")), (1, 2));
     assert!(is_allowed(&engine, "d") && is_allowed(&engine, "e") && !is_allowed(&engine, "f"));
 }

@@ -94,8 +94,8 @@ proptest! {
                 Crowd::Overflow(overflow) => {
                     let quota = QuotaUpdate::new().overflow(overflow);
                     let limit = RateLimitUpdate::new().overflow(overflow);
-                    let is_quota = engine.update_quota("ten", quota).is_ok();
-                    prop_assert!(is_quota || engine.update_rate_limit("ten", limit).is_ok());
+                    let is_quota = engine.rules().update("ten", quota).is_ok();
+                    prop_assert!(is_quota || engine.rules().update("ten", limit).is_ok());
                 }
             }
         }
@@ -197,7 +197,7 @@ proptest! {
             {
                 rule.most = most;
                 let update = QuotaUpdate::new().max_keys(most);
-                engine.update_quota(&place.to_string(), update).expect("valid");
+                engine.rules().update(&place.to_string(), update).expect("valid");
             }
             let rows: BTreeSet<usize> =
                 rules.iter().flat_map(|rule| rule.own.keys().copied()).collect();

@@ -79,14 +79,15 @@ fn a_default_knows_what_was_used_under_a_raise() {
             let (engine, _clock) = engine(|builder| raised(period)(builder).recording(recording));
             use_up(&engine, 450);
             assert_eq!(quotas(&engine), one("raise", 450, 500));
-            engine.remove("raise").expect("it is there");
+            engine.rules().remove("raise").expect("it is there");
             assert_eq!(quotas(&engine), one("default", 450, 100), "{period}");
             assert!(!track(&engine, &call()).is_allowed());
             // And the other way: the raise comes back, and what was used is used.
             let off = QuotaUpdate::new().enabled(false);
-            engine.update_quota("default", off).expect("valid");
+            engine.rules().update("default", off).expect("valid");
             engine
-                .update_quota("default", QuotaUpdate::new().enabled(true).limit(460))
+                .rules()
+                .update("default", QuotaUpdate::new().enabled(true).limit(460))
                 .expect("valid");
             assert_eq!(quotas(&engine), one("default", 450, 460), "{period}");
             use_up(&engine, 10);
@@ -128,7 +129,7 @@ fn a_losing_rate_limit_never_goes_below_empty() {
         });
         use_up(&engine, 80);
         assert!(engine.record(&call()).expect("a valid event").is_allowed());
-        engine.remove("raise").expect("it is there");
+        engine.rules().remove("raise").expect("it is there");
         assert_eq!(rate_limits(&engine), [("default".to_owned(), 0)], "{algorithm:?}");
         let refused = track(&engine, &call());
         let Some(RetryAfter::After(wait)) = refused.retry_after() else {
@@ -152,7 +153,7 @@ fn a_rule_without_a_say_stands_in_no_answer_and_makes_nobody_late() {
     });
     for enforcement in [Enforcement::Shadow, Enforcement::Soft, Enforcement::Hard] {
         let change = QuotaUpdate::new().enforcement(enforcement);
-        engine.update_quota("default", change).expect("valid");
+        engine.rules().update("default", change).expect("valid");
         let decision = track(&engine, &call().idempotency_key(format!("{enforcement:?}")));
         let again = track(&engine, &call().idempotency_key(format!("{enforcement:?}")));
         for decision in [&decision, &again] {
@@ -169,7 +170,7 @@ fn a_rule_without_a_say_stands_in_no_answer_and_makes_nobody_late() {
     assert!(track(&engine, &late).is_allowed());
     let explained = engine.explain(&call()).expect("a valid event").to_string();
     assert!(explained.contains("replaced by a more specific rule"), "{explained}");
-    engine.remove("raise").expect("it is there");
+    engine.rules().remove("raise").expect("it is there");
     assert!(engine.track(&late).is_err(), "it has one now");
     // A late event counts in the period of its own.
     clock.set(date(START + HOUR / 4));
@@ -189,8 +190,8 @@ fn a_rule_without_a_say_needs_no_room() {
         let other = engine.standing(&Event::new("cem", "call")).expect("a valid event");
         assert_eq!(other.quotas().map(|quota| quota.used).collect::<Vec<_>>(), [0]);
         // Once there is room the recorded events tell what was used.
-        engine.update_quota("default", QuotaUpdate::new().max_keys(2)).expect("valid");
-        engine.remove("raise").expect("it is there");
+        engine.rules().update("default", QuotaUpdate::new().max_keys(2)).expect("valid");
+        engine.rules().remove("raise").expect("it is there");
         assert_eq!(quotas(&engine), one("default", 5, 3), "{overflow:?}");
         assert!(!track(&engine, &call()).is_allowed(), "{overflow:?}");
     }
@@ -220,11 +221,12 @@ fn imported_events_count_for_all_rules_of_a_policy() {
     let (from, _clock) = engine(raised(Period::Month));
     use_up(&from, 120);
     let mut lines = Vec::new();
-    from.export(&mut lines, &EventQuery::new(), |_| {}).expect("memory takes it");
+    from.store().export(&mut lines, &EventQuery::new(), |_| {}).expect("memory takes it");
     let (to, _clock) = engine(raised(Period::Month));
-    let report = to.import(lines.as_slice(), BadLines::Stop, |_| {}).expect("what was exported");
+    let report =
+        to.store().import(lines.as_slice(), BadLines::Stop, |_| {}).expect("what was exported");
     assert_eq!(report.count, from.events().len() as u64);
-    to.remove("raise").expect("it is there");
+    to.rules().remove("raise").expect("it is there");
     assert_eq!(quotas(&to), one("default", 120, 100));
 }
 
@@ -250,17 +252,18 @@ fn rules_without_a_say_go_on_after_a_restart() {
     for is_closed in [false, true] {
         let engine = open();
         use_up(&engine, 60);
-        let report = engine.verify(|_| {}).expect("the states of the log follow from each other");
+        let report =
+            engine.store().verify(|_| {}).expect("the states of the log follow from each other");
         assert!(report.states >= 120, "{report:?}");
-        engine.flush().expect("a store that writes");
+        engine.store().flush().expect("a store that writes");
         if is_closed {
-            engine.close().expect("a store that closes");
+            engine.store().close().expect("a store that closes");
         }
         drop(engine);
     }
     let engine = open();
-    engine.remove("raise").expect("it is there");
-    engine.remove("own").expect("it is there");
+    engine.rules().remove("raise").expect("it is there");
+    engine.rules().remove("own").expect("it is there");
     assert_eq!(quotas(&engine), one("default", 120, 100));
     assert_eq!(rate_limits(&engine), [("bucket".to_owned(), 0)]);
     drop(engine);

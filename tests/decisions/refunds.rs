@@ -77,16 +77,16 @@ fn a_quota_counts_refunds_before_it_and_with_it() {
         let (engine, _) = engine(|builder| builder.meter(meter));
         let quota = || Quota::new("images", images(), 100, Period::Day).per("customer_id");
         if quota_first {
-            engine.add_quota(quota()).expect("valid");
+            engine.rules().add(quota()).expect("valid");
         }
         admit(&engine, &call(80));
         admit(&engine, &call(-50));
         if !quota_first {
-            engine.add_quota(quota()).expect("valid");
+            engine.rules().add(quota()).expect("valid");
         }
         let standing = engine.standing(&call(0)).expect("valid");
         assert_eq!((used(&standing), left(&standing)), ("30".into(), "70".into()));
-        let meter = engine.meter("m").query(&MeterQuery::new()).expect("a figure");
+        let meter = engine.meters().query("m", &MeterQuery::new()).expect("a figure");
         assert_eq!(meter.value.to_string(), used(&standing));
     }
 }
@@ -201,8 +201,8 @@ fn what_adds_nothing_passes_above_the_limit() {
     for algorithm in ALGORITHMS {
         let (engine, _) = of_window(algorithm);
         admit(&engine, &call(10));
-        let id = engine.rule_set().rate_limits[0].id.clone().expect("made");
-        engine.update_rate_limit(&id, RateLimitUpdate::new().limit(5)).expect("valid");
+        let id = engine.rules().set().rate_limits[0].id.clone().expect("made");
+        engine.rules().update(&id, RateLimitUpdate::new().limit(5)).expect("valid");
         only_nothing_passes(&engine);
     }
     let rolling = Period::rolling(duration(HOUR));
@@ -211,7 +211,7 @@ fn what_adds_nothing_passes_above_the_limit() {
         let over = engine.record(&call(500)).expect("valid");
         assert!(over.is_allowed());
         only_nothing_passes(&engine);
-        engine.update_quota("q", QuotaUpdate::new().limit(50)).expect("valid");
+        engine.rules().update("q", QuotaUpdate::new().limit(50)).expect("valid");
         only_nothing_passes(&engine);
     }
 }

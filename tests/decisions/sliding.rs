@@ -408,7 +408,7 @@ fn a_new_rolling_quota_starts_from_what_is_recorded() {
             now += length / 31;
         }
         let quota = rolling(1 << 40, length).per("customer_id").id("q");
-        engine.add_quota(quota).expect("valid");
+        engine.rules().add(quota).expect("valid");
         let exact = |now: Nanos| all.used(now, 0);
         assert_eq!(i128::from(used(&engine)), exact(now), "{length}: as the meter says");
         assert!(passes(&engine, &tokens(0)));
@@ -430,7 +430,7 @@ fn a_rolling_quota_that_refuses_at_once_asks_what_is_recorded_only_once() {
         let _ = engine.record(&tokens(100)).expect("valid");
         clock.advance(duration(HOUR));
     }
-    engine.add_quota(rolling(450, DAY).per("customer_id")).expect("valid");
+    engine.rules().add(rolling(450, DAY).per("customer_id")).expect("valid");
     assert_eq!(engine.live_keys(), 0);
     for _ in 0..3 {
         assert!(!passes(&engine, &tokens(1)));

@@ -80,7 +80,7 @@ fn compare(engine: &Engine, customer: &'static str, sums: Sums) {
     }
     let query = MeterQuery::new().customer(customer);
     for (meter, figure) in [("sum", bytes), ("max", largest)] {
-        assert_eq!(engine.meter(meter).query(&query).expect("a figure").value, figure);
+        assert_eq!(engine.meters().query(meter, &query).expect("a figure").value, figure);
     }
 }
 
@@ -119,7 +119,7 @@ fn a_quota_that_comes_later_starts_from_the_same_figure() {
         assert!(engine.record(&call("ann", amount)).expect("valid").is_allowed());
     }
     let quota = Quota::new("day", Metric::meter("sum"), 1_u64 << 62, Period::Day);
-    engine.add_quota(quota.per("customer_id")).expect("valid");
+    engine.rules().add(quota.per("customer_id")).expect("valid");
     for amount in [5, MOST] {
         bytes += amount;
         let decision = engine.track(&call("ann", amount)).expect("valid");
@@ -181,15 +181,15 @@ mod durable {
                 }
                 compare(&engine, customer, *sums);
             }
-            engine.flush().expect("durable");
+            engine.store().flush().expect("durable");
             // The log alone, as a crash would leave it; then the checkpoint of a clean end.
             fs::copy(&path, &copy).expect("a copy");
             let crashed = open(&copy);
             sums.iter().for_each(|(customer, sums)| compare(&crashed, customer, *sums));
             drop(crashed);
             let _ = fs::remove_file(&copy);
-            engine.verify(|_| ()).expect("states that follow from each other");
-            engine.close().expect("a clean end");
+            engine.store().verify(|_| ()).expect("states that follow from each other");
+            engine.store().close().expect("a clean end");
         }
         let engine = open(&path);
         sums.iter().for_each(|(customer, sums)| compare(&engine, customer, *sums));

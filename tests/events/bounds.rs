@@ -124,7 +124,7 @@ fn beyond() -> Vec<(&'static str, &'static str, &'static str, Event<'static>)> {
 
 fn export(engine: &Engine) -> String {
     let mut lines = Vec::new();
-    engine.export(&mut lines, &EventQuery::new(), |_| {}).expect("written");
+    engine.store().export(&mut lines, &EventQuery::new(), |_| {}).expect("written");
     String::from_utf8(lines).expect("text")
 }
 
@@ -138,7 +138,7 @@ fn an_event_at_a_bound_comes_out_as_it_went_in() {
         let read: Event<'static> = serde_json::from_str(&body).expect(name);
         recorded.record_batch(&[read]).unwrap_or_else(|why| panic!("{name}: {why}"));
         let lines = export(&tracked);
-        let report = imported.import(lines.as_bytes(), BadLines::Stop, |_| {}).expect(name);
+        let report = imported.store().import(lines.as_bytes(), BadLines::Stop, |_| {}).expect(name);
         assert_eq!(report.count, 1, "{name}");
         let shown = |engine: &Engine| {
             let mut event = serde_json::to_value(&engine.events().newest(1)[0]).expect("JSON");
@@ -200,11 +200,11 @@ fn an_import_tells_lines_beyond_a_bound_by_number_and_goes_on() {
     for (more, told) in cases {
         let lines = [line(1, ""), line(2, &more), line(3, "")].join("\n");
         let stopped = fresh();
-        let why = stopped.import(lines.as_bytes(), BadLines::Stop, |_| {}).expect_err(told);
+        let why = stopped.store().import(lines.as_bytes(), BadLines::Stop, |_| {}).expect_err(told);
         assert!(why.to_string().starts_with(&format!("line 2: {told}")), "{why}");
         assert_eq!(stopped.events().len(), 1);
         let skipping = fresh();
-        let report = skipping.import(lines.as_bytes(), BadLines::Skip, |_| {}).expect(told);
+        let report = skipping.store().import(lines.as_bytes(), BadLines::Skip, |_| {}).expect(told);
         assert_eq!((report.count, report.invalid), (2, 1), "{told}");
         assert_eq!(report.skipped[0].line, 2);
         assert!(report.skipped[0].reason.starts_with(told), "{}", report.skipped[0].reason);

@@ -404,12 +404,12 @@ fn a_replay_outlives_its_rules() {
     });
     let dated = request().timestamp(date(START));
     let first = track(&engine, &dated);
-    engine.remove("qta_1").expect("it is there");
+    engine.rules().remove("qta_1").expect("it is there");
     let update = limitry::RateLimitUpdate::new().limit(1);
-    engine.update_rate_limit("rl_1", update).expect("it is there");
+    engine.rules().update("rl_1", update).expect("it is there");
     // By now the period of the event takes nothing more.
     clock.advance(duration(5 * HOUR));
-    engine.add_quota(Quota::new("new", Metric::TotalEvents, 1, Period::Hour)).expect("valid");
+    engine.rules().add(Quota::new("new", Metric::TotalEvents, 1, Period::Hour)).expect("valid");
     for again in [track(&engine, &dated), engine.check(&dated).expect("as track answers")] {
         assert!(again.is_replay());
         assert_eq!(body(&again), body(&first));
@@ -525,11 +525,11 @@ fn a_rule_that_came_after_the_first_answer_is_not_said_to_be_replaced() {
         explained.into_iter().map(|rule| (rule.name, rule.outcome)).collect::<Vec<_>>()
     };
     let later = Quota::new("later", Metric::TotalEvents, 9, Period::Day).policy("budget");
-    engine.add_quota(later).expect("valid");
+    engine.rules().add(later).expect("valid");
     let names: Vec<_> = outcomes(&call).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["default"]);
     // Of the rules of one policy all but one are replaced.
-    engine.add_rate_limit(limit("special", 99).filter("customer_id", "vip")).expect("valid");
+    engine.rules().add(limit("special", 99).filter("customer_id", "vip")).expect("valid");
     let replaced = RuleOutcome::Replaced { policy: "calls".to_owned() };
     let fresh = Event::new("vip", "call");
     let found: Vec<_> = outcomes(&fresh).into_iter().map(|(_, it)| it == replaced).collect();

@@ -96,7 +96,7 @@ fn a_new_quota_counts_all_that_the_log_has() {
     let summary = engine.usage().summary(&two).expect("a good question");
     assert_eq!((summary.totals.total_events, summary.covers.is_complete), (600, true));
     let quota = Quota::new("A team", Metric::TotalEvents, 10_000, Period::Hour).per("team");
-    engine.add_quota(quota).expect("a good rule");
+    engine.rules().add(quota).expect("a good rule");
     let decision = engine.track(&Event::new("cust_1", "call").property("team", "a"));
     let decision = decision.expect("a good event");
     assert_eq!(decision.quotas().next().expect("it matches").used, 801);
@@ -107,17 +107,17 @@ fn a_new_quota_counts_all_that_the_log_has() {
 fn a_new_meter_lacks_only_what_was_dropped() {
     let (engine, clock) = engine_at(DAY_START + HOUR, keeping);
     fill(&engine, &clock);
-    engine.add_meter(Meter::max("Peak", "load").id("mtr_peak")).expect("a good meter");
+    engine.meters().add(Meter::max("Peak", "load").id("mtr_peak")).expect("a good meter");
     let ask = |start, end| {
         let query = MeterQuery::new().between(start, end);
-        let value = engine.meter("mtr_peak").query(&query).expect("a good question");
+        let value = engine.meters().query("mtr_peak", &query).expect("a good question");
         (value.value, value.covers.is_complete)
     };
     assert_eq!(ask(at(2, 0), at(3, 0)), (7_199_u64.into(), true));
     assert_eq!(ask(at(3, 0), at(4, 0)), (7_999_u64.into(), true));
     assert!(!ask(at(1, 0), at(2, 0)).1 && !ask(at(22, 30), at(23, 30)).1);
     let query = MeterQuery::new();
-    let all = engine.meter("mtr_peak").query(&query).expect("a good question");
+    let all = engine.meters().query("mtr_peak", &query).expect("a good question");
     assert_eq!((all.value, all.covers.is_complete), (7_999_u64.into(), false));
 }
 
@@ -252,14 +252,14 @@ mod durable {
         let (engine, clock) = open(&file, DAY_START + HOUR, keeping);
         fill(&engine, &clock);
         assert_only_what_was_dropped_is_missing(&engine);
-        engine.close().expect("closes");
+        engine.store().close().expect("closes");
         drop(engine);
         // With a checkpoint, and then without one: it is thrown away with the dimensions.
         let later = DAY_START + 4 * HOUR;
         for _ in 0..2 {
             let (engine, _) = open(&file, later, keeping);
             assert_only_what_was_dropped_is_missing(&engine);
-            engine.close().expect("closes");
+            engine.store().close().expect("closes");
         }
         let (engine, _) =
             open(&file, later, |it| keeping(it).rollups(RollupOptions::new().dimension("tier")));
@@ -285,10 +285,10 @@ mod durable {
             clock.set(at(1, 0) + seconds(60 * number));
             record(&engine, &Event::new("cust_1", "call"));
             if number % 30 == 0 {
-                engine.flush().expect("commits");
+                engine.store().flush().expect("commits");
             }
         }
-        engine.close().expect("closes");
+        engine.store().close().expect("closes");
         drop(engine);
         let store = file.store().retention(hour);
         let (engine, clock) = engine_at(DAY_START + HOUR, |it| {

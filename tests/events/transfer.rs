@@ -26,12 +26,13 @@ fn fresh() -> (Engine, ManualClock) {
 
 fn export(engine: &Engine, query: &EventQuery) -> String {
     let mut lines = Vec::new();
-    engine.export(&mut lines, query, |_| {}).expect("written");
+    engine.store().export(&mut lines, query, |_| {}).expect("written");
     String::from_utf8(lines).expect("text")
 }
 
 fn import(engine: &Engine, lines: &str) -> (u64, u64) {
-    let report = engine.import(lines.as_bytes(), BadLines::Stop, |_| {}).expect("good lines");
+    let report =
+        engine.store().import(lines.as_bytes(), BadLines::Stop, |_| {}).expect("good lines");
     (report.count, report.duplicates)
 }
 
@@ -132,13 +133,15 @@ fn a_query_says_which_events_leave() {
     let found: Vec<_> = lines.lines().filter_map(tokens).collect();
     // Event n happened n + 1 seconds after the start.
     assert_eq!(found, (30..2_499).filter(|number| number % 3 == 0).collect::<Vec<_>>());
-    let error = |query| engine.export(&mut io::sink(), &query, |_| {}).expect_err("no good");
+    let error =
+        |query| engine.store().export(&mut io::sink(), &query, |_| {}).expect_err("no good");
     let why = error(EventQuery::new().cursor("evt_1")).to_string();
     assert_eq!(why, "cursor: \"evt_1\" must not be set");
     let why = error(EventQuery::new().filter("a b", "c"));
     assert!(matches!(why, ExportError::Query(QueryError::Invalid { .. })), "{why}");
     let (off, _) = crate::support::engine(|builder| builder.recording(Recording::Off));
-    let why = off.export(&mut io::sink(), &EventQuery::new(), |_| {}).expect_err("nothing kept");
+    let why =
+        off.store().export(&mut io::sink(), &EventQuery::new(), |_| {}).expect_err("nothing kept");
     assert_eq!(why, ExportError::Query(QueryError::RecordingOff));
 }
 
@@ -221,8 +224,10 @@ fn a_bad_line_is_told_and_all_before_it_is_imported() {
             lines.push_str(&bad);
             lines.push('\n');
             lines.push_str(&good(before + 1));
-            let error =
-                engine.import(lines.as_bytes(), BadLines::Stop, |_| {}).expect_err("a bad line");
+            let error = engine
+                .store()
+                .import(lines.as_bytes(), BadLines::Stop, |_| {})
+                .expect_err("a bad line");
             let told = error.to_string();
             let start = format!("line {}: {expected}", before + 1);
             assert!(told.starts_with(&start), "{told}, expected {start}");
@@ -236,7 +241,7 @@ fn a_bad_line_is_told_and_all_before_it_is_imported() {
 }
 
 fn skip(engine: &Engine, lines: &str) -> ImportReport {
-    engine.import(lines.as_bytes(), BadLines::Skip, |_| {}).expect("bad lines are skipped")
+    engine.store().import(lines.as_bytes(), BadLines::Skip, |_| {}).expect("bad lines are skipped")
 }
 
 /// A good line, or one of what can be bad about it, with its reason and whether that is a conflict.
@@ -308,7 +313,7 @@ fn any_number_of_bad_lines_is_skipped_in_bounded_room() {
     let (engine, _) = fresh();
     let lines = "nonsense\n".repeat(25_000);
     let mut told = Vec::new();
-    let report = engine.import(lines.as_bytes(), BadLines::Skip, |at| told.push(at.done));
+    let report = engine.store().import(lines.as_bytes(), BadLines::Skip, |at| told.push(at.done));
     let report = report.expect("they are skipped");
     assert_eq!((report.count, report.invalid, report.skipped.len()), (0, 25_000, 1_000));
     assert!(told.len() > 20 && told.is_sorted() && told.last() == Some(&25_000), "{told:?}");
@@ -344,7 +349,7 @@ fn a_panic_of_the_callers_code_comes_between_two_batches() {
     let (engine, _) = fresh();
     let reading = || {
         let reader = BufReader::new(Panics(lines.as_bytes()));
-        engine.import(reader, BadLines::Stop, |_| {}).map(drop).expect("it panics before");
+        engine.store().import(reader, BadLines::Stop, |_| {}).map(drop).expect("it panics before");
     };
     assert_eq!(who(&reading), "the reader");
     assert_eq!(engine.events().len(), 2_000);
@@ -355,7 +360,11 @@ fn a_panic_of_the_callers_code_comes_between_two_batches() {
             }
         };
         let other = lines.replace(r#""x"#, r#""y"#);
-        engine.import(other.as_bytes(), BadLines::Skip, progress).map(drop).expect("it panics");
+        engine
+            .store()
+            .import(other.as_bytes(), BadLines::Skip, progress)
+            .map(drop)
+            .expect("it panics");
     };
     assert_eq!(who(&telling), "the progress");
     assert_eq!(engine.events().len(), 4_000);
@@ -366,7 +375,8 @@ fn a_panic_of_the_callers_code_comes_between_two_batches() {
 fn a_line_without_an_end_is_not_read_for_ever() {
     let (engine, _) = fresh();
     let endless = BufReader::new(io::repeat(b' ').take(1 << 30));
-    let why = engine.import(endless, BadLines::Stop, |_| {}).expect_err("too long").to_string();
+    let why =
+        engine.store().import(endless, BadLines::Stop, |_| {}).expect_err("too long").to_string();
     assert!(why.starts_with("line 1: the line must be at most 16777216 bytes long"), "{why}");
 }
 
@@ -415,13 +425,14 @@ fn readers_and_writers_that_fail_are_told() {
     let whole = lines.split_inclusive('\n').take(1_200).map(str::len).sum::<usize>();
     let (target, _) = fresh();
     let reader = BufReader::new(Broken(&lines.as_bytes()[..whole + 9]));
-    let error = target.import(reader, BadLines::Stop, |_| {}).expect_err("cut");
+    let error = target.store().import(reader, BadLines::Stop, |_| {}).expect_err("cut");
     let reason = "the wire is cut".into();
     assert_eq!(error, ImportError::Read { line: 1_201, imported: 1_200, reason });
     assert_eq!(target.events().len(), 1_200);
 
     let room = vec![0; 200_000];
-    let error = source.export(&mut Broken(&room), &EventQuery::new(), |_| {}).expect_err("full");
+    let error =
+        source.store().export(&mut Broken(&room), &EventQuery::new(), |_| {}).expect_err("full");
     let ExportError::Write { written, reason } = error else { panic!("{error}") };
     assert_eq!(&*reason, "the disk is full");
     let bytes = lines.split_inclusive('\n').take(written as usize).map(str::len).sum::<usize>();
@@ -436,7 +447,7 @@ fn progress_is_told_from_the_start_to_the_end() {
     }
     let mut told: Vec<Progress> = Vec::new();
     let mut lines = Vec::new();
-    source.export(&mut lines, &EventQuery::new(), |at| told.push(at)).expect("written");
+    source.store().export(&mut lines, &EventQuery::new(), |at| told.push(at)).expect("written");
     assert_eq!(told[0].to_string(), "exporting events: 0 of 5000");
     assert_eq!(
         told.last().map(ToString::to_string).unwrap_or_default(),
@@ -445,7 +456,8 @@ fn progress_is_told_from_the_start_to_the_end() {
     assert!(told.len() > 5 && told.is_sorted_by_key(|at| at.done), "{told:?}");
     told.clear();
     let (target, _) = fresh();
-    let report = target.import(&lines[..], BadLines::Stop, |at| told.push(at)).expect("good lines");
+    let report =
+        target.store().import(&lines[..], BadLines::Stop, |at| told.push(at)).expect("good lines");
     assert_eq!(report.count, 5_000);
     let done: Vec<_> = told.iter().map(|at| (at.done, at.total)).collect();
     let expected = [0, 1_000, 2_000, 3_000, 4_000, 5_000, 5_000].map(|done| (done, done));
@@ -460,7 +472,7 @@ fn an_export_is_of_one_moment_while_events_come_in() {
         let _ = engine.track(&Event::new("cust_1", "call").input_tokens(number)).expect("valid");
     }
     let (mut lines, mut calls) = (Vec::new(), 0);
-    let report = engine.export(&mut lines, &EventQuery::new(), |_| {
+    let report = engine.store().export(&mut lines, &EventQuery::new(), |_| {
         calls += 1;
         for number in 0..100 {
             let _ =

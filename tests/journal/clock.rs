@@ -91,10 +91,10 @@ fn limits_go_on_as_if_the_clock_had_never_been_ahead() {
             let (engine, clock) = open(&file, START + ahead, passing);
             spend(&engine, &clock, MINUTE);
             spend(&twin, &twins_clock, MINUTE);
-            engine.flush().expect("it is on disk");
+            engine.store().flush().expect("it is on disk");
             let crashed = StoreFile::copy_of(&file.path, "limits-crash");
             if way == "closed" {
-                engine.close().expect("it closes");
+                engine.store().close().expect("it closes");
             }
             drop(engine);
             let file = if way == "crashed" { &crashed } else { &file };
@@ -112,7 +112,7 @@ fn limits_go_on_as_if_the_clock_had_never_been_ahead() {
                     .map(|engine| said(&engine.track(&event).expect("a good event")));
                 assert_eq!(found, wanted, "{way}, {ahead} ns ahead, call {number}");
             }
-            engine.verify(|_| ()).expect("it is whole");
+            engine.store().verify(|_| ()).expect("it is whole");
         }
     }
 }
@@ -125,7 +125,7 @@ fn nobody_waits_until_the_clock_has_caught_up() {
         let file = StoreFile::new("frozen");
         let (engine, _clock) = open(&file, START + ahead, build);
         assert!(engine.track(&Event::new("c", "call")).expect("good").is_allowed());
-        engine.close().expect("it closes");
+        engine.store().close().expect("it closes");
         drop(engine);
         let (engine, clock) = open(&file, START, build);
         assert_eq!(engine.now(), date(START));
@@ -176,7 +176,7 @@ fn assert_figures_are_meters(engine: &Engine, now: Nanos, context: &str) {
         };
         let query = MeterQuery::new().customer("c");
         let query = query.between(date(start), date(start + length));
-        let value = engine.meter(meter).query(&query).expect("a value");
+        let value = engine.meters().query(meter, &query).expect("a value");
         let value = serde_json::to_value(&value).expect("data")["value"].clone();
         let value = if value.is_null() { Value::from(0) } else { value };
         assert_eq!(status["used"].to_string(), value.to_string(), "{context}: {name}");
@@ -197,10 +197,10 @@ fn quotas_stay_their_meters_figures() {
                 let _ = engine.track(&tokens(amount)).expect("good");
                 clock.advance(duration(MINUTE));
             }
-            engine.flush().expect("it is on disk");
+            engine.store().flush().expect("it is on disk");
             let crashed = StoreFile::copy_of(&file.path, "quotas-crash");
             if way == "closed" {
-                engine.close().expect("it closes");
+                engine.store().close().expect("it closes");
             }
             drop(engine);
             let file = if way == "crashed" { &crashed } else { &file };
@@ -222,7 +222,7 @@ fn quotas_stay_their_meters_figures() {
             assert_figures_are_meters(&engine, now, &format!("{context}, caught up"));
             let _ = engine.track(&tokens(1)).expect("good");
             assert_figures_are_meters(&engine, now, &format!("{context}, and used"));
-            engine.verify(|_| ()).expect("it is whole");
+            engine.store().verify(|_| ()).expect("it is whole");
         }
     }
 }
@@ -237,13 +237,13 @@ fn events_dated_ahead_stay_there_and_are_told_of() {
             let _ = engine.track(&call(number)).expect("good");
             clock.advance(duration(MINUTE));
         }
-        assert_eq!(engine.health().latest_ahead, None, "they are not ahead of this clock");
-        engine.close().expect("it closes");
+        assert_eq!(engine.store().health().latest_ahead, None, "they are not ahead of this clock");
+        engine.store().close().expect("it closes");
         drop(engine);
         let (engine, clock) = open(&file, START, build);
         let latest = date(START + ahead + 4 * MINUTE);
-        assert_eq!(engine.health().latest_ahead, Some(latest));
-        let back = engine.health().set_back;
+        assert_eq!(engine.store().health().latest_ahead, Some(latest));
+        let back = engine.store().health().set_back;
         assert!(back >= duration(ahead) && back <= duration(ahead + 5 * MINUTE), "{back:?}");
         let _ = engine.track(&call(9)).expect("good");
         let found = engine.events().iter(EventQuery::new()).expect("a good question");
@@ -258,18 +258,22 @@ fn events_dated_ahead_stay_there_and_are_told_of() {
         assert_eq!(sums(minute, minute + MINUTE).0, 1, "{ahead} ns ahead");
         assert_eq!(sums(START + ahead - MINUTE, START + ahead + HOUR).0, 5, "{ahead} ns ahead");
         let mut lines = Vec::new();
-        let report = engine.export(&mut lines, &EventQuery::new(), |_| ()).expect("exported");
+        let report =
+            engine.store().export(&mut lines, &EventQuery::new(), |_| ()).expect("exported");
         assert_eq!(report.count, 6);
         let (other, _clock) = in_memory(START, build);
-        assert_eq!(other.import(&lines[..], BadLines::Stop, |_| ()).expect("imported").count, 6);
+        assert_eq!(
+            other.store().import(&lines[..], BadLines::Stop, |_| ()).expect("imported").count,
+            6
+        );
         // It is over when the time has come.
         clock.set(date(START + ahead + 5 * MINUTE));
-        assert_eq!(engine.health().latest_ahead, None);
+        assert_eq!(engine.store().health().latest_ahead, None);
     }
     let file = StoreFile::new("right");
     drop(open(&file, START, build));
     let (engine, _clock) = open(&file, START + MINUTE, build);
-    let health = engine.health();
+    let health = engine.store().health();
     assert_eq!((health.latest_ahead, health.set_back), (None, Duration::ZERO));
 }
 

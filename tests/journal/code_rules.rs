@@ -19,11 +19,11 @@ fn what_changed_last_holds_in_the_code_or_at_run_time() {
         builder.durable(idle(&medium)).build()
     };
     let limits = |engine: &Engine| {
-        let rules = engine.rate_limits();
+        let rules = engine.rules().rate_limits();
         rules.into_iter().map(|rule| (rule.name, rule.limit_value)).collect::<Vec<_>>()
     };
     let named = |engine: &Engine, name: &str| {
-        let mut rules = engine.rate_limits().into_iter();
+        let mut rules = engine.rules().rate_limits().into_iter();
         rules.find(|rule| rule.name == name).and_then(|rule| rule.id).expect("the rule's id")
     };
     let text = |pairs: &[(&str, u64)]| {
@@ -34,14 +34,14 @@ fn what_changed_last_holds_in_the_code_or_at_run_time() {
     };
     let engine = rules(&[("a", 1), ("b", 2), ("c", 3)]).expect("new");
     let a = named(&engine, "a");
-    engine.update_rate_limit(&a, RateLimitUpdate::new().limit(100)).expect("raised");
-    engine.remove(&named(&engine, "b")).expect("removed");
-    engine.add_rate_limit(RateLimit::new("d", 4, Window::Hour)).expect("added");
+    engine.rules().update(&a, RateLimitUpdate::new().limit(100)).expect("raised");
+    engine.rules().remove(&named(&engine, "b")).expect("removed");
+    engine.rules().add(RateLimit::new("d", 4, Window::Hour)).expect("added");
     drop(engine);
     // The same code: what was changed at run time stays.
     let engine = rules(&[("a", 1), ("b", 2), ("c", 3)]).expect("opens");
     assert_eq!(limits(&engine), text(&[("a", 100), ("c", 3), ("d", 4)]));
-    assert_eq!((named(&engine, "a"), engine.meters().len()), (a.clone(), 1));
+    assert_eq!((named(&engine, "a"), engine.meters().list().len()), (a.clone(), 1));
     drop(engine);
     // The code says otherwise of one and drops another.
     let engine = rules(&[("a", 7), ("b", 2), ("e", 5)]).expect("opens");
@@ -64,9 +64,10 @@ fn what_the_code_says_in_another_way_is_no_change() {
         builder.rate_limit(other).durable(idle(&medium)).build().expect("a store that opens")
     };
     let raised = RateLimitUpdate::new().limit(100);
-    open(1).update_rate_limit("a", raised).expect("raised at run time");
+    open(1).rules().update("a", raised).expect("raised at run time");
     let engine = open(2);
-    let limits: Vec<_> = engine.rate_limits().iter().filter_map(|rule| rule.limit_value).collect();
+    let limits: Vec<_> =
+        engine.rules().rate_limits().iter().filter_map(|rule| rule.limit_value).collect();
     assert_eq!(limits, [100, 2]);
 }
 
@@ -81,7 +82,7 @@ fn a_limiter_that_records_nothing_survives_too() {
     let first = engine.track(&call("a")).expect("allowed");
     let _ = engine.track(&call("b")).expect("allowed");
     assert!(first.event_id().is_none() && first.is_allowed());
-    engine.close().expect("a working store");
+    engine.store().close().expect("a working store");
     drop(engine);
     for number in 0..3 {
         let engine = open();

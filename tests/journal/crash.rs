@@ -88,11 +88,11 @@ fn event(step: u64, key: &str) -> Event<'_> {
 
 fn change(engine: &Engine) -> Result<(), String> {
     let faster = RateLimitUpdate::new().limit(70).window(Window::Minute);
-    engine.update_rate_limit("rl_bucket", faster).map_err(|why| why.to_string())?;
+    engine.rules().update("rl_bucket", faster).map_err(|why| why.to_string())?;
     let more = QuotaUpdate::new().limit(9_000);
-    engine.update_quota("q_tokens", more).map_err(|why| why.to_string())?;
+    engine.rules().update("q_tokens", more).map_err(|why| why.to_string())?;
     let new = Quota::new("new", Metric::TotalTokens, 100_000, Period::Day).id("q_new");
-    engine.add_quota(new.per("customer_id")).map_err(|why| why.to_string())?;
+    engine.rules().add(new.per("customer_id")).map_err(|why| why.to_string())?;
     Ok(())
 }
 
@@ -107,7 +107,7 @@ fn live(medium: &Medium) -> (Vec<Decision>, Option<String>) {
     for step in 0..STEPS {
         set(&clock, step);
         if step == REOPENED {
-            if let Err(why) = engine.close() {
+            if let Err(why) = engine.store().close() {
                 return (answered, Some(why.to_string()));
             }
             drop(engine);
@@ -126,7 +126,7 @@ fn live(medium: &Medium) -> (Vec<Decision>, Option<String>) {
             Err(why) => return (answered, Some(why.to_string())),
         }
     }
-    let closed = engine.close().err();
+    let closed = engine.store().close().err();
     (answered, closed.map(|why| why.to_string()))
 }
 
@@ -187,7 +187,7 @@ fn check(medium: &Medium, answered: &[Decision], what: &str) {
     let clock = end();
     let engine = open(medium, &clock).unwrap_or_else(|why| panic!("{what}: {why}"));
     check_engine(&engine, &clock, answered, what);
-    let report = engine.verify(|_| ()).unwrap_or_else(|why| panic!("{what}: {why}"));
+    let report = engine.store().verify(|_| ()).unwrap_or_else(|why| panic!("{what}: {why}"));
     assert_eq!(report.records, engine.events().len() as u64, "{what}");
     assert!(report.is_complete, "{what}");
     // Opening changed nothing: what is found once more is the same.
@@ -203,7 +203,7 @@ fn check_engine(engine: &Engine, clock: &ManualClock, answered: &[Decision], wha
     assert!(found == allowed || found == allowed + 1, "{what}: {found} of {allowed} events");
     let steps = answered.len() + (found - allowed);
     let steps = u64::try_from(steps).expect("small");
-    let changed = engine.quota("q_new").is_some();
+    let changed = engine.rules().get::<limitry::Quota>("q_new").is_some();
     let (twin, _) = twin(steps, changed);
     // A change of the rules is three commits, and may have been cut off between them.
     let partly = steps == CHANGED && !changed;
@@ -241,7 +241,7 @@ fn whole_life() -> (u64, u64, usize) {
     check(&medium, &answered, "nothing happened");
     let engine = open(&medium, &start()).expect("a store that opens");
     let mut told = Vec::new();
-    let report = engine.verify(|progress| told.push(progress)).expect("a good store");
+    let report = engine.store().verify(|progress| told.push(progress)).expect("a good store");
     assert!(report.keys == report.records && report.states > 4 * STEPS, "{report:?}");
     assert!(told.iter().all(|progress| progress.done <= progress.total) && told.len() > 3);
     println!(
@@ -332,7 +332,7 @@ fn a_flipped_bit_is_found_or_does_no_harm() {
                 assert_eq!(engine.events().len(), answered.len(), "bit {bit}");
                 assert_eq!(state(&engine), expected, "bit {bit}");
                 // Whoever asks is told, or nothing is wrong.
-                if let Err(why) = engine.verify(|_| ()) {
+                if let Err(why) = engine.store().verify(|_| ()) {
                     assert!(matches!(why, StoreError::Damaged { .. }), "bit {bit}: {why:?}");
                 }
                 assert_eq!(state(&engine), expected, "bit {bit}");

@@ -23,7 +23,7 @@ fn other(folder: &Folder) -> PathBuf {
     let path = folder.file("other");
     let engine = open(&path);
     let _ = engine.track(&call(1)).expect("it is on disk");
-    engine.close().expect("it closes");
+    engine.store().close().expect("it closes");
     path
 }
 
@@ -77,7 +77,7 @@ fn what_becomes_of_a_file_is_noticed_with_the_next_commit() {
         // And so it stays: nobody is told that something is on disk.
         let why = said(engine.track(&call(4)));
         assert!(why.contains(what), "{name}: {why}");
-        let failure = engine.health().failure.expect("it has failed");
+        let failure = engine.store().health().failure.expect("it has failed");
         assert!(matches!(failure, StoreError::Io { .. }), "{name}: {failure:?}");
     }
 }
@@ -90,12 +90,12 @@ fn a_file_that_is_only_looked_at_is_left_in_peace() {
     for number in 0..3 {
         let _ = engine.track(&call(number)).expect("it is on disk");
         fs::copy(&path, folder.file(&format!("copy {number}"))).expect("a copy");
-        engine.compact(|_| ()).expect("it is made small");
-        engine.backup(folder.file(&format!("backup {number}")), |_| ()).expect("a backup");
-        engine.verify(|_| ()).expect("it is whole");
+        engine.store().compact(|_| ()).expect("it is made small");
+        engine.store().backup(folder.file(&format!("backup {number}")), |_| ()).expect("a backup");
+        engine.store().verify(|_| ()).expect("it is whole");
     }
-    engine.close().expect("it closes");
+    engine.store().close().expect("it closes");
     let engine = open(&path);
-    assert_eq!(engine.health().recorded, 3);
+    assert_eq!(engine.store().health().recorded, 3);
     let _ = engine.track(&call(9)).expect("it is on disk");
 }

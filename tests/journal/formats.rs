@@ -164,7 +164,7 @@ fn assert_holds(what: &str, said: &Value, found: impl serde::Serialize) {
 /// Asks an engine all that its predecessor was asked.
 fn assert_answers_as(name: &str, context: &str, engine: &Engine, said: &Value) {
     let recorded = said["recorded"].as_u64().expect("a number");
-    assert_eq!(engine.health().recorded, recorded, "{name}, {context}");
+    assert_eq!(engine.store().health().recorded, recorded, "{name}, {context}");
     assert_eq!(engine.events().len() as u64, recorded, "{name}, {context}");
     for (key, probe) in probes() {
         let standing = engine.standing(&probe).expect("an answer");
@@ -184,7 +184,7 @@ fn assert_answers_as(name: &str, context: &str, engine: &Engine, said: &Value) {
         assert_holds(context, &said[list], usage.breakdown(&all, by).expect("a breakdown"));
     }
     for (id, value) in said["meters"].as_object().expect("meters by id") {
-        let found = engine.meter(id).query(&MeterQuery::new()).expect("a value");
+        let found = engine.meters().query(id, &MeterQuery::new()).expect("a value");
         assert_holds(context, value, found);
     }
     for replay in said["replays"].as_array().expect("a list") {
@@ -196,7 +196,11 @@ fn assert_answers_as(name: &str, context: &str, engine: &Engine, said: &Value) {
         assert_eq!(figures(&body), figures(&replay["body"]), "{name}, {context}: {key}");
         assert_eq!(body["id"], replay["body"]["id"], "{name}, {context}: {key}");
     }
-    assert_eq!(engine.health().recorded, recorded, "{name}, {context}: replays count nothing");
+    assert_eq!(
+        engine.store().health().recorded,
+        recorded,
+        "{name}, {context}: replays count nothing"
+    );
 }
 
 #[test]
@@ -207,18 +211,18 @@ fn a_store_of_format_1_goes_on_and_is_one_of_the_newest() {
         assert_eq!(format_of(&file), 1, "{name}");
         let engine = open(&file, name, now);
         assert_answers_as(name, "opened", &engine, &said);
-        engine.verify(|_| {}).expect("it is whole");
+        engine.store().verify(|_| {}).expect("it is whole");
         // As a crash would leave it now.
         let crashed = StoreFile::copy_of(&file.path, name);
-        engine.close().expect("it closes");
+        engine.store().close().expect("it closes");
         drop(engine);
         for (file, context) in [(&file, "closed"), (&crashed, "crashed")] {
             assert_eq!(format_of(file), 3, "{name}, {context}");
             let engine = open(file, name, now);
             assert_answers_as(name, context, &engine, &said);
-            engine.verify(|_| {}).expect("it is whole");
+            engine.store().verify(|_| {}).expect("it is whole");
             let backup = StoreFile::new(name);
-            engine.backup(&backup.path, |_| {}).expect("a copy");
+            engine.store().backup(&backup.path, |_| {}).expect("a copy");
             assert_eq!(format_of(&backup), 3, "{name}, {context}");
             assert_answers_as(name, "copied", &open(&backup, name, now), &said);
         }
@@ -235,7 +239,7 @@ fn records_of_both_formats_follow_each_other() {
             let event = event(number * 10 + 3);
             let _ = engine.track(&event.idempotency_key(format!("new-{number}"))).expect("answers");
         }
-        engine.flush().expect("it is on disk");
+        engine.store().flush().expect("it is on disk");
         let crashed = StoreFile::copy_of(&file.path, name);
         let again = open(&crashed, name, now);
         for (key, probe) in probes() {
@@ -248,7 +252,7 @@ fn records_of_both_formats_follow_each_other() {
         let all = UsageQuery::all_time();
         let [here, there] = [&engine, &again].map(|it| it.usage().summary(&all).expect("sums"));
         assert_eq!(here.totals, there.totals, "{name}");
-        again.verify(|_| {}).expect("it is whole");
+        again.store().verify(|_| {}).expect("it is whole");
     }
 }
 
@@ -279,7 +283,7 @@ fn keys_of_format_1_are_those_of_their_customers() {
                 let due = if life == 0 { Outcome::Admitted } else { Outcome::Replayed };
                 assert_eq!(first.outcome(), due, "{context}");
             }
-            engine.close().expect("it closes");
+            engine.store().close().expect("it closes");
         }
     }
 }
@@ -305,7 +309,7 @@ fn amounts_that_no_sum_can_hold_are_their_customers_alone() {
         let mut marked: Vec<_> = marked.collect();
         marked.sort_unstable();
         assert_eq!(marked, [(Some("acme"), 1), (Some("bolt"), 0)], "{life}");
-        engine.close().expect("it closes");
+        engine.store().close().expect("it closes");
         drop(engine);
         assert_eq!(format_of(&file), 3);
     }
@@ -345,7 +349,7 @@ fn hours_of_format_1_go_on_as_they_are() {
                     assert_eq!(sums, found, "{name}, life {life}, {zone}, {interval}");
                 }
             }
-            engine.close().expect("it closes");
+            engine.store().close().expect("it closes");
         }
     }
 }
@@ -394,11 +398,12 @@ fn events_of_any_shape_are_still_there() {
         let all = UsageQuery::all_time();
         assert_holds("all", &said["all"], engine.usage().summary(&all).expect("a summary"));
         let mut lines = Vec::new();
-        engine.export(&mut lines, &EventQuery::new(), |_| {}).expect("it is exported");
+        engine.store().export(&mut lines, &EventQuery::new(), |_| {}).expect("it is exported");
         assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), wanted.len());
         let clock = ManualClock::new(START.parse().expect("a time"));
         let other = Engine::builder().clock(clock).build().expect("no rules");
-        let report = other.import(&lines[..], BadLines::Skip, |_| {}).expect("the rest is taken");
+        let report =
+            other.store().import(&lines[..], BadLines::Skip, |_| {}).expect("the rest is taken");
         let skipped: Vec<_> =
             report.skipped.iter().map(|line| (line.line, line.reason.to_string())).collect();
         let deep = "must be at most 32 lists and objects deep";
@@ -407,7 +412,7 @@ fn events_of_any_shape_are_still_there() {
         assert_eq!(skipped[2].0, 5);
         assert!(skipped[2].1.contains("an event has at most 64 properties"), "{skipped:?}");
         assert_eq!((report.count, skipped.len()), (3, 3));
-        engine.close().expect("it closes");
+        engine.store().close().expect("it closes");
     }
     assert_eq!(format_of(&file), 3);
 }

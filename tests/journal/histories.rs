@@ -68,7 +68,7 @@ impl Side {
     /// What can be asked of the whole engine.
     fn portrait(&self) -> String {
         let mut all = Vec::new();
-        let set = self.engine.rule_set();
+        let set = self.engine.rules().set();
         all.push(serde_json::to_string_pretty(&set).expect("plain data"));
         let events = self.engine.events();
         all.push(events.len().to_string());
@@ -92,7 +92,7 @@ impl Side {
         all.push(format!("{:?}", self.engine.usage().timeseries(&day, Interval::Hour)));
         for meter in ["peak", "level", "units"] {
             for query in [MeterQuery::new(), MeterQuery::new().customer("c2")] {
-                all.push(format!("{:?}", self.engine.meter(meter).query(&query)));
+                all.push(format!("{:?}", self.engine.meters().query(meter, &query)));
             }
         }
         for customer in 0..4 {
@@ -216,32 +216,36 @@ fn change(dice: &mut Dice, engine: &Engine, number: u64) -> String {
     match dice.below(7) {
         0 => {
             let update = RateLimitUpdate::new().limit(dice.range(1, 100));
-            format!("{:?}", engine.update_rate_limit(&format!("rl_{one}"), update))
+            format!("{:?}", engine.rules().update(&format!("rl_{one}"), update))
         }
         1 => {
             let algorithm = dice.pick(&[Algorithm::TokenBucket, Algorithm::SlidingWindow]);
             let update = RateLimitUpdate::new().algorithm(algorithm);
-            format!("{:?}", engine.update_rate_limit(&format!("rl_{one}"), update))
+            format!("{:?}", engine.rules().update(&format!("rl_{one}"), update))
         }
         2 => {
             let period = dice.pick(&[Period::Hour, Period::Day, Period::AllTime]);
             let id = format!("q_{one}");
             let mut update = QuotaUpdate::new().limit(dice.range(1, 500));
-            if engine.quota(&id).is_some_and(|quota| quota.max_keys.is_none()) {
+            if engine
+                .rules()
+                .get::<limitry::Quota>(&id)
+                .is_some_and(|quota| quota.max_keys.is_none())
+            {
                 update = update.period(period);
             }
-            format!("{:?}", engine.update_quota(&id, update))
+            format!("{:?}", engine.rules().update(&id, update))
         }
         3 => {
             let update = QuotaUpdate::new().enabled(dice.chance(50));
-            format!("{:?}", engine.update_quota(&format!("q_{one}"), update))
+            format!("{:?}", engine.rules().update(&format!("q_{one}"), update))
         }
         4 => {
             let kind = dice.pick(&["rl", "q"]);
-            format!("{:?}", engine.remove(&format!("{kind}_{one}")))
+            format!("{:?}", engine.rules().remove(&format!("{kind}_{one}")))
         }
-        5 => format!("{:?}", engine.add_rate_limit(rate_limit(dice, number))),
-        _ => format!("{:?}", engine.add_quota(quota(dice, number))),
+        5 => format!("{:?}", engine.rules().add(rate_limit(dice, number))),
+        _ => format!("{:?}", engine.rules().add(quota(dice, number))),
     }
 }
 
@@ -322,12 +326,12 @@ impl Twins {
             let idle = Engine::builder().build().expect("no rules");
             let engine = std::mem::replace(&mut self.stored.engine, idle);
             match dice.below(3) {
-                0 => engine.close().expect("it closes"),
+                0 => engine.store().close().expect("it closes"),
                 1 => {}
                 _ => {
                     self.files += 1;
                     let copy = StoreFile::new(&format!("twins-{}-{}", self.seed, self.files));
-                    engine.backup(&copy.path, |_| {}).expect("a copy");
+                    engine.store().backup(&copy.path, |_| {}).expect("a copy");
                     self.file = copy;
                 }
             }
@@ -412,7 +416,7 @@ fn opening_changes_nothing() {
         let side = Side { engine, clock, ids };
         portraits.push(side.portrait());
         if turn == 2 {
-            side.engine.close().expect("it closes");
+            side.engine.store().close().expect("it closes");
         }
     }
     assert!(portraits.iter().all(|portrait| *portrait == portraits[0]));

@@ -161,7 +161,7 @@ fn live(world: &World, engine: &Engine, clock: &ManualClock, life: u64, thread: 
     for number in 0..REQUESTS {
         if closes == Some(number) {
             say("CLOSING");
-            engine.close().expect("it closes");
+            engine.store().close().expect("it closes");
             say("CLOSED");
             return;
         }
@@ -190,8 +190,8 @@ fn live(world: &World, engine: &Engine, clock: &ManualClock, life: u64, thread: 
             Err(why) => say(&format!("BAD {name} {why}")),
         }
         if world.level == Durability::Buffered && dice.chance(5) {
-            say(&format!("MARK {}", engine.health().recorded));
-            if dice.chance(20) && engine.flush().is_ok() {
+            say(&format!("MARK {}", engine.store().health().recorded));
+            if dice.chance(20) && engine.store().flush().is_ok() {
                 say(&format!("FLUSHED {thread}"));
             }
         }
@@ -326,7 +326,7 @@ impl Story {
         // Once more without a word in between, and all is the same.
         if dice.chance(30) {
             if dice.chance(50) {
-                engine.close().expect("it closes");
+                engine.store().close().expect("it closes");
             }
             drop(engine);
             let (engine, _clock) = self.world.open(now);
@@ -336,7 +336,7 @@ impl Story {
         }
         self.ask_again(life, &engine, said, now, dice);
         if dice.chance(50) {
-            engine.close().expect("it closes");
+            engine.store().close().expect("it closes");
         }
     }
 

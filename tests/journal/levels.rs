@@ -84,24 +84,32 @@ fn what_nobody_waits_for_lasts_when_it_is_flushed_or_its_batch_is_full() {
         let engine = open(idle(&medium).durability(level).max_batch(4));
         let decisions: Vec<Decision> =
             (0..3).map(|n| engine.track(&call(&format!("k{n}"))).expect("allowed")).collect();
-        assert_eq!((engine.health().waiting, keys(&after_crash(&medium))), (3, 0), "{level:?}");
-        engine.flush().expect("a working store");
-        assert_eq!((engine.health().waiting, keys(&after_crash(&medium))), (0, 3), "{level:?}");
+        assert_eq!(
+            (engine.store().health().waiting, keys(&after_crash(&medium))),
+            (3, 0),
+            "{level:?}"
+        );
+        engine.store().flush().expect("a working store");
+        assert_eq!(
+            (engine.store().health().waiting, keys(&after_crash(&medium))),
+            (0, 3),
+            "{level:?}"
+        );
         // The first commit that is waited for takes everything before it.
         let _ = engine.track(&call("k3")).expect("allowed");
         let last = engine.track(&call("k4")).expect("allowed");
-        engine.committed(&last).wait().expect("a working store");
+        engine.store().committed(&last).wait().expect("a working store");
         assert_eq!(keys(&after_crash(&medium)), 5, "{level:?}");
-        engine.committed(&decisions[0]).wait().expect("long since");
+        engine.store().committed(&decisions[0]).wait().expect("long since");
         // A full batch needs nobody who asks for it.
         let full: Vec<Decision> =
             (5..9).map(|n| engine.track(&call(&format!("k{n}"))).expect("allowed")).collect();
-        while engine.health().recorded < 9 {
+        while engine.store().health().recorded < 9 {
             std::thread::yield_now();
         }
         assert_eq!(keys(&after_crash(&medium)), 9, "{level:?}");
         assert_eq!(full.len(), 4);
-        assert!(engine.health().is_good());
+        assert!(engine.store().health().is_good());
     }
 }
 
@@ -129,16 +137,16 @@ fn a_commit_can_be_awaited() {
     let medium = Medium::new();
     let engine = open(idle(&medium));
     let decision = engine.track(&call("a")).expect("allowed");
-    let commit = engine.committed(&decision);
+    let commit = engine.store().committed(&decision);
     assert_eq!(format!("{commit:?}"), "Committed { place: Some(0), .. }", "of no other event");
     block_on(commit).expect("a working store");
     assert_eq!(keys(&after_crash(&medium)), 1);
     let refused = engine.track(&Event::new("cust_1", "x").total_tokens(5_000)).expect("valid");
     assert!(!refused.is_allowed());
-    block_on(engine.committed(&refused)).expect("nothing to wait for");
+    block_on(engine.store().committed(&refused)).expect("nothing to wait for");
     let plain = builder().build().expect("valid rules");
     let decision = plain.track(&call("a")).expect("allowed");
-    block_on(plain.committed(&decision)).expect("nothing to wait for");
+    block_on(plain.store().committed(&decision)).expect("nothing to wait for");
 }
 
 /// A waker that panics when it is told.
@@ -163,11 +171,11 @@ impl Wake for Telling {
 fn a_waker_that_panics_is_nobody_elses_loss() {
     let held = Held::default();
     let engine = open(Durable::open_on(held.clone()).expect("a store").max_delay(HOUR));
-    engine.flush().expect("a working store");
+    engine.store().flush().expect("a working store");
     held.hold(true);
     let decision = engine.track(&call("a")).expect("allowed");
     let (sender, told) = mpsc::channel();
-    let mut commits = [engine.committed(&decision), engine.committed(&decision)];
+    let mut commits = [engine.store().committed(&decision), engine.store().committed(&decision)];
     let wakers = [Waker::from(Arc::new(Panicking)), Waker::from(Arc::new(Telling(sender)))];
     for (commit, waker) in commits.iter_mut().zip(&wakers) {
         assert!(pin!(commit).poll(&mut Context::from_waker(waker)).is_pending());
@@ -175,7 +183,7 @@ fn a_waker_that_panics_is_nobody_elses_loss() {
     held.hold(false);
     told.recv_timeout(Duration::from_secs(20)).expect("it is durable");
     let _ = engine.track(&call("b")).expect("allowed");
-    engine.flush().expect("a working store");
+    engine.store().flush().expect("a working store");
     assert_eq!(keys(&after_crash(&held.medium)), 2);
 }
 
@@ -215,13 +223,13 @@ fn an_engine_that_refuses_takes_nothing_after_its_store_has_failed() {
         assert!(engine.record_batch(&[call("later")]).is_err());
     }
     assert_eq!((used(&engine), keys(&engine)), before);
-    let change = engine.add_rate_limit(RateLimit::new("new", 1, Window::Hour));
+    let change = engine.rules().add(RateLimit::new("new", 1, Window::Hour));
     assert!(matches!(change, Err(RulesError::Store(_))), "{change:?}");
-    assert_eq!(engine.rate_limits().len(), 1);
-    assert!(engine.flush().is_err() && engine.close().is_err());
+    assert_eq!(engine.rules().rate_limits().len(), 1);
+    assert!(engine.store().flush().is_err() && engine.store().close().is_err());
     // Questions are answered, and so are retries of what was answered before.
     assert!(engine.check(&call("new")).expect("valid").is_allowed());
-    let health = engine.health();
+    let health = engine.store().health();
     assert!(!health.is_good() && health.recorded >= 5 + answered as u64, "{health:?}");
     drop(engine);
     // Opened again, everything is there that was answered, and what was not is whole or absent.
@@ -238,7 +246,7 @@ fn an_engine_of_memory_goes_on_after_its_store_has_failed_and_says_so() {
     for number in 0..40 {
         assert!(engine.track(&call(&format!("k{number}"))).expect("goes on").is_allowed());
     }
-    let health = engine.health();
+    let health = engine.store().health();
     assert!(!health.is_good() && health.recorded < 45, "{health:?}");
     assert_eq!((used(&engine), keys(&engine)), (450, 45));
     // Retries count once, whether their event is in the store, was on its way, or came after.
@@ -248,7 +256,7 @@ fn an_engine_of_memory_goes_on_after_its_store_has_failed_and_says_so() {
     }
     assert!(engine.track(&call("before 2")).expect("known").is_replay());
     assert_eq!((used(&engine), keys(&engine)), (450, 45));
-    engine.add_rate_limit(RateLimit::new("new", 1_000, Window::Hour)).expect("in memory");
+    engine.rules().add(RateLimit::new("new", 1_000, Window::Hour)).expect("in memory");
     let decision = engine.track(&call("last")).expect("goes on");
     assert_eq!(decision.rate_limits().count(), 2);
     // Batches go on as single calls do.
@@ -257,8 +265,8 @@ fn an_engine_of_memory_goes_on_after_its_store_has_failed_and_says_so() {
     assert_eq!((report.count, report.duplicates, keys(&engine)), (2, 1, 48));
     assert_eq!(engine.record_batch(&batch).expect("goes on").duplicates, 3);
     // But nobody is told that it lasts.
-    assert!(engine.committed(&decision).wait().is_err());
-    assert!(engine.flush().is_err() && engine.close().is_err());
+    assert!(engine.store().committed(&decision).wait().is_err());
+    assert!(engine.store().flush().is_err() && engine.store().close().is_err());
 }
 
 #[test]
@@ -266,14 +274,14 @@ fn a_closed_engine_takes_nothing_and_answers_questions() {
     let medium = Medium::new();
     let engine = open(idle(&medium));
     let _ = engine.track(&call("a")).expect("allowed");
-    engine.close().expect("a working store");
-    engine.close().expect("closed already");
+    engine.store().close().expect("a working store");
+    engine.store().close().expect("closed already");
     for answer in [engine.track(&call("b")), engine.record(&call("b")), engine.track(&call("a"))] {
         assert!(matches!(answer, Err(TrackError::Store(StoreError::Closed { .. }))), "{answer:?}");
     }
-    assert!(matches!(engine.remove("rl_none"), Err(RulesError::NotFound { .. })));
+    assert!(matches!(engine.rules().remove("rl_none"), Err(RulesError::NotFound { .. })));
     let rule = RateLimit::new("another", 9, Window::Hour);
-    let refused = engine.add_rate_limit(rule);
+    let refused = engine.rules().add(rule);
     assert!(matches!(refused, Err(RulesError::Store(StoreError::Closed { .. }))), "{refused:?}");
     // The answer to a key is in the store.
     assert!(engine.check(&call("a")).is_err() && engine.check(&call("b")).is_ok());
@@ -301,7 +309,7 @@ fn what_was_exported_when_the_store_had_failed_can_be_imported_later() {
         let _ = engine.track(&event()).expect("goes on");
     }
     let mut lines = Vec::new();
-    engine.export(&mut lines, &EventQuery::new(), |_| ()).expect("an export");
+    engine.store().export(&mut lines, &EventQuery::new(), |_| ()).expect("an export");
     drop(engine);
     // The names of the events that were lost are given again.
     let engine = open(&Medium::of(medium.image()));
@@ -309,7 +317,7 @@ fn what_was_exported_when_the_store_had_failed_can_be_imported_later() {
         let _ = engine.track(&event()).expect("allowed");
     }
     for (count, duplicates) in [(5, 1), (0, 6)] {
-        let report = engine.import(&lines[..], BadLines::Stop, |_| ()).expect("an import");
+        let report = engine.store().import(&lines[..], BadLines::Stop, |_| ()).expect("an import");
         assert_eq!((report.count, report.duplicates), (count, duplicates));
         assert_eq!((keys(&engine), used(&engine)), (9, 90));
     }
@@ -324,7 +332,7 @@ struct Closing {
 impl Clock for Closing {
     fn now(&self) -> Timestamp {
         if let Some(engine) = self.engine.get().and_then(Weak::upgrade) {
-            engine.close().expect("a working store");
+            engine.store().close().expect("a working store");
         }
         self.inner.now()
     }
@@ -349,7 +357,8 @@ fn a_batch_that_an_engine_is_closed_under_is_not_said_to_be_recorded() {
 
 /// How many events the store has.
 fn stored(engine: &Engine) -> u64 {
-    let report = engine.export(&mut io::sink(), &EventQuery::new(), |_| ()).expect("an export");
+    let report =
+        engine.store().export(&mut io::sink(), &EventQuery::new(), |_| ()).expect("an export");
     report.count
 }
 
@@ -373,10 +382,10 @@ fn records_go_by_whole_tables_when_their_time_is_over() {
             // Two days, a sixteenth of that for the table, and the table that is being filled.
             most = most.max(events);
             assert!(hour < 72 || (48..=48 + 2 * 3 + 2).contains(&events), "{hour}: {events}");
-            assert_eq!(engine.health().recorded, hour + 2);
+            assert_eq!(engine.store().health().recorded, hour + 2);
         }
         if hour % 100 == 99 {
-            engine.close().expect("a working store");
+            engine.store().close().expect("a working store");
             drop(engine);
             engine = open();
         }
@@ -385,7 +394,7 @@ fn records_go_by_whole_tables_when_their_time_is_over() {
     // Nobody remembers the first day's key, whose record is gone.
     assert!(!engine.track(&call("on the first day")).expect("a new request").is_replay());
     assert!(engine.track(&call("on the first day")).expect("known").is_replay());
-    let report = engine.verify(|_| ()).expect("a good store");
+    let report = engine.store().verify(|_| ()).expect("a good store");
     assert!(!report.is_complete && report.records == stored(&engine), "{report:?}");
 }
 
@@ -400,13 +409,13 @@ fn what_happens_during_a_check_is_no_damage() {
             engine.track(&Event::new(&customer, "model_call").total_tokens(1)).expect("allowed");
     }
     let mut beside = Vec::new();
-    let report = engine.verify(|progress| {
+    let report = engine.store().verify(|progress| {
         let moment = (progress.step, progress.done);
         if progress.done == 0 && !beside.contains(&moment) {
             let name = format!("limit_{}", beside.len());
             beside.push(moment);
             // A rule that the check has not read counts an event that it comes to.
-            engine.add_rate_limit(RateLimit::new(name, 1_000, Window::Hour)).expect("a new name");
+            engine.rules().add(RateLimit::new(name, 1_000, Window::Hour)).expect("a new name");
             let _ = engine.track(&call(progress.step)).expect("allowed");
         }
         if moment == ("checking the log", 0) {
@@ -424,7 +433,7 @@ fn what_happens_during_a_check_is_no_damage() {
     assert_eq!(steps, [["checking values", "checking pages"].as_slice(), &log].concat());
     // It is what was there when the log's part began: nothing had been dropped.
     assert!(report.is_complete && report.records == 102, "{report:?}");
-    let report = engine.verify(|_| ()).expect("a good store");
+    let report = engine.store().verify(|_| ()).expect("a good store");
     assert!(!report.is_complete && report.records == stored(&engine), "{report:?}");
 }
 
@@ -443,17 +452,17 @@ fn dropping_an_engine_commits_what_waits() {
 fn an_engine_without_a_store_has_nothing_to_wait_for_and_nothing_to_copy() {
     let engine = builder().build().expect("valid rules");
     let decision = engine.track(&call("a")).expect("allowed");
-    assert_eq!(engine.committed(&decision).wait(), Ok(()));
-    assert_eq!((engine.flush(), engine.compact(|_| ())), (Ok(()), Ok(false)));
-    assert_eq!(engine.verify(|_| ()).map(|report| report.records), Ok(0));
-    let health = engine.health();
+    assert_eq!(engine.store().committed(&decision).wait(), Ok(()));
+    assert_eq!((engine.store().flush(), engine.store().compact(|_| ())), (Ok(()), Ok(false)));
+    assert_eq!(engine.store().verify(|_| ()).map(|report| report.records), Ok(0));
+    let health = engine.store().health();
     assert!(health.is_good() && health.durability.is_none(), "{health:?}");
     let folder = Folder::new("levels");
     let path = folder.file("limitry-no-backup.redb");
-    let why = engine.backup(&path, |_| ()).expect_err("nothing to copy");
+    let why = engine.store().backup(&path, |_| ()).expect_err("nothing to copy");
     assert!(why.to_string().contains("limitry-no-backup.redb: is not made"), "{why}");
     assert!(!path.exists());
-    assert_eq!(engine.close(), Ok(()));
+    assert_eq!(engine.store().close(), Ok(()));
     assert!(engine.track(&call("b")).expect("nothing was closed").is_allowed());
 }
 

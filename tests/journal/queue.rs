@@ -19,7 +19,7 @@ fn most_waiting(
     let held = Held::default();
     let store = Durable::open_on(held.clone()).expect("a store");
     let engine = open(limit(store).max_batch(8).max_delay(Duration::ZERO));
-    engine.flush().expect("a working store");
+    engine.store().flush().expect("a working store");
     held.hold(true);
     let high = std::thread::scope(|scope| {
         for thread in 0..CALLERS {
@@ -45,9 +45,9 @@ fn most_waiting(
         held.hold(false);
         high
     });
-    engine.flush().expect("a working store");
-    assert_eq!((keys(&engine), engine.health().waiting), (4 * 50, 0));
-    assert_eq!(engine.health().waiting_bytes, 0);
+    engine.store().flush().expect("a working store");
+    assert_eq!((keys(&engine), engine.store().health().waiting), (4 * 50, 0));
+    assert_eq!(engine.store().health().waiting_bytes, 0);
     assert_eq!(keys(&after_crash(&held.medium)), 200);
     high
 }
@@ -56,9 +56,9 @@ const CALLERS: usize = 4;
 
 #[test]
 fn a_full_queue_makes_calls_wait_and_does_not_grow() {
-    let high = most_waiting(|it| it.max_waiting(16), 16, |engine| engine.health().waiting);
+    let high = most_waiting(|it| it.max_waiting(16), 16, |engine| engine.store().health().waiting);
     assert!(high <= 16 + CALLERS, "{high} waited");
-    let bytes = |engine: &Engine| engine.health().waiting_bytes;
+    let bytes = |engine: &Engine| engine.store().health().waiting_bytes;
     let high = most_waiting(|it| it.max_waiting_bytes(2_000), 2_000, bytes);
     // A record of these has some 60 bytes.
     assert!(high < 2_000 + CALLERS * 200, "{high} bytes waited");
@@ -72,7 +72,7 @@ fn a_queue_that_is_smaller_than_a_batch_is_written_when_it_is_full() {
         for number in 0..20 {
             let _ = engine.track(&call(&format!("k{number}"))).expect("allowed");
         }
-        assert!(engine.health().waiting <= 3, "{level:?}");
+        assert!(engine.store().health().waiting <= 3, "{level:?}");
         assert!(keys(&after_crash(&medium)) >= 17, "{level:?}");
     }
 }

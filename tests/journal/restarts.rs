@@ -41,7 +41,7 @@ fn limits_go_on_where_they_were() {
         let (engine, _clock) = open(&file, START, two_rules);
         assert!(engine.track(&Event::new(format!("{ends}"), "call")).expect("good").is_allowed());
         if ends == 0 {
-            engine.close().expect("it closes");
+            engine.store().close().expect("it closes");
         }
     }
     for (turn, allowed) in [true, true, false, false].into_iter().enumerate() {
@@ -73,11 +73,11 @@ fn a_retry_across_a_restart_counts_once_and_answers_the_same() {
         assert_eq!(engine.events().len() as u64, life + 1);
         // The rules change; the answers of before do not.
         let update = RateLimitUpdate::new().limit(4 + life);
-        engine.update_rate_limit("rl", update).expect("it is there");
+        engine.rules().update("rl", update).expect("it is there");
         if life == 2 {
-            engine.remove("q").expect("it is there");
+            engine.rules().remove("q").expect("it is there");
             let new = Quota::new("tokens", Metric::TotalTokens, 500, Period::Month).id("q2");
-            engine.add_quota(new).expect("a new rule");
+            engine.rules().add(new).expect("a new rule");
         }
     }
 }
@@ -142,7 +142,7 @@ fn a_key_is_its_customers_and_a_retry_the_same_across_a_restart() {
         let report = report.expect("retries");
         assert_eq!((report.count, report.duplicates), (0, 3));
         assert_eq!(engine.events().len(), 2);
-        engine.close().expect("it closes");
+        engine.store().close().expect("it closes");
     }
 }
 
@@ -180,7 +180,7 @@ fn without_recorded_events_counters_and_keys_come_back() {
         assert_eq!(standing.rate_limits().next().expect("the limit").remaining, 2);
         assert_eq!(engine.events().len(), 0);
         if life == 1 {
-            engine.close().expect("it closes");
+            engine.store().close().expect("it closes");
         }
     }
 }
@@ -192,7 +192,7 @@ fn what_is_buffered_is_durable_soon() {
     let (engine, _clock) = open(&file, START, two_rules);
     let _ = engine.track(&request(1)).expect("good");
     // The two figures are not of one instant.
-    while engine.health().recorded < 1 || engine.health().waiting > 0 {
+    while engine.store().health().recorded < 1 || engine.store().health().waiting > 0 {
         std::thread::yield_now();
     }
 }
@@ -207,16 +207,22 @@ fn the_rules_of_the_code_are_brought_into_those_that_are_stored() {
     {
         let (engine, _clock) = open(&file, START, |it| it.rate_limit(limit(3)).quota(quota()));
         assert!(engine.track(&request(1)).expect("good").is_allowed());
-        engine.update_quota("q", QuotaUpdate::new().limit(15)).expect("it is there");
+        engine.rules().update("q", QuotaUpdate::new().limit(15)).expect("it is there");
     }
     {
         // The same code: what was changed at run time stays.
         let (engine, _clock) = open(&file, START, |it| it.rate_limit(limit(3)).quota(quota()));
-        assert_eq!(engine.quota("q").expect("there").limit_value, Some(15.into()));
+        assert_eq!(
+            engine.rules().get::<limitry::Quota>("q").expect("there").limit_value,
+            Some(15.into())
+        );
         assert!(!engine.track(&request(2)).expect("good").is_allowed());
     }
     let (engine, _clock) = open(&file, START, |it| it.rate_limit(limit(5)).quota(quota()));
-    assert_eq!(engine.quota("q").expect("there").limit_value, Some(15.into()));
+    assert_eq!(
+        engine.rules().get::<limitry::Quota>("q").expect("there").limit_value,
+        Some(15.into())
+    );
     let standing = engine.standing(&Event::new("c", "call")).expect("good");
     let status = standing.rate_limits().next().expect("the limit");
     assert_eq!(

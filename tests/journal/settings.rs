@@ -49,7 +49,7 @@ fn what_the_store_has_dropped_is_missed() {
     let _ = engine.track(&event).expect("allowed");
     hands.advance(4 * HOUR);
     let _ = engine.track(&event).expect("allowed");
-    engine.close().expect("a working store");
+    engine.store().close().expect("a working store");
     drop(engine);
     let engine = open();
     assert_eq!(asked(&engine), (2, true));
@@ -61,7 +61,7 @@ fn what_the_store_has_dropped_is_missed() {
     for _ in 0..2 {
         let engine = open();
         assert_eq!(asked(&engine), (1, false));
-        engine.close().expect("a working store");
+        engine.store().close().expect("a working store");
     }
 }
 
@@ -82,19 +82,19 @@ fn sums_that_went_by_other_settings_are_no_damage() {
             engine.track(&Event::new(&customer, "model_call").total_tokens(1)).expect("allowed");
         hands.advance(12 * HOUR);
     }
-    assert!(engine.verify(|_| ()).expect("a good store").is_complete);
-    engine.close().expect("a working store");
+    assert!(engine.store().verify(|_| ()).expect("a good store").is_complete);
+    engine.store().close().expect("a working store");
     drop(engine);
     for (values, days) in [(3, 2), (100, 2), (2, 30), (100, 1), (3, 3)] {
         let engine = open(values, days);
         for _ in 0..2 {
-            let report = engine.verify(|_| ());
+            let report = engine.store().verify(|_| ());
             assert!(report.expect("a good store").is_complete, "{values} values, {days} days");
             let _ = engine
                 .track(&Event::new("cust_20", "model_call").total_tokens(1))
                 .expect("allowed");
         }
-        engine.close().expect("a working store");
+        engine.store().close().expect("a working store");
     }
 }
 
@@ -115,11 +115,11 @@ fn late_events_that_would_be_refused_now_are_no_damage() {
     let _ = engine.track(&event).expect("allowed");
     let late = engine.track(&first).expect("allowed");
     assert_eq!(late.quotas().next().map(|quota| quota.used.to_u64_ceil()), Some(20));
-    engine.close().expect("a working store");
+    engine.store().close().expect("a working store");
     drop(engine);
     for late in [HOUR, 2 * DAY] {
         let engine = open(late);
-        assert!(engine.verify(|_| ()).expect("a good store").is_complete);
+        assert!(engine.store().verify(|_| ()).expect("a good store").is_complete);
     }
 }
 
@@ -140,7 +140,7 @@ fn a_period_that_was_over_stays_over_when_late_events_are_taken_for_longer() {
             assert!(engine.track(&call(tokens)).expect("valid").is_allowed());
             hands.advance(DAY);
         }
-        engine.close().expect("a working store");
+        engine.store().close().expect("a working store");
         drop(engine);
         for life in 0..3 {
             let engine = open(3 * DAY);
@@ -152,9 +152,9 @@ fn a_period_that_was_over_stays_over_when_late_events_are_taken_for_longer() {
                 late.quotas().next().map(|quota| quota.used.to_u64_ceil()),
                 Some(930 + life * 30)
             );
-            engine.verify(|_| ()).expect("a good store");
+            engine.store().verify(|_| ()).expect("a good store");
             if life == 1 {
-                engine.close().expect("a working store");
+                engine.store().close().expect("a working store");
             }
         }
     }
@@ -174,15 +174,16 @@ fn rules_of_one_name_and_meters_in_use_do_not_keep_a_store_from_opening() {
     };
     let event = || Event::new("cust_1", "model_call").value("gpu_seconds", 2_u64);
     let engine = open(true, 10);
-    engine.add_rate_limit(RateLimit::new("calls", 5, Window::Hour)).expect("a second of that name");
+    engine.rules().add(RateLimit::new("calls", 5, Window::Hour)).expect("a second of that name");
     let gpu = Quota::new("gpu", Metric::Meter("gpu".into()), 9, Period::Day);
-    engine.add_quota(gpu).expect("a quota of the meter");
+    engine.rules().add(gpu).expect("a quota of the meter");
     let _ = engine.track(&event()).expect("allowed");
     drop(engine);
     // The code gives the meter up and changes its own rule.
     let engine = open(false, 20);
-    let limits: Vec<_> = engine.rate_limits().iter().filter_map(|rule| rule.limit_value).collect();
-    assert_eq!((limits, engine.meters().len()), (vec![20.into(), 5.into()], 1));
+    let limits: Vec<_> =
+        engine.rules().rate_limits().iter().filter_map(|rule| rule.limit_value).collect();
+    assert_eq!((limits, engine.meters().list().len()), (vec![20.into(), 5.into()], 1));
     for allowed in 2..=4 {
         let decision = engine.track(&event()).expect("valid");
         let used = decision.quotas().next().map(|quota| quota.used.to_u64_ceil());
@@ -190,7 +191,7 @@ fn rules_of_one_name_and_meters_in_use_do_not_keep_a_store_from_opening() {
     }
     assert!(!engine.track(&event()).expect("valid").is_allowed(), "8 of 9 are used");
     drop(engine);
-    assert_eq!(open(false, 20).rate_limits().len(), 2);
+    assert_eq!(open(false, 20).rules().rate_limits().len(), 2);
 }
 
 /// A rule or a meter that has another name is the one of its id, whoever has renamed it.
@@ -206,9 +207,13 @@ fn what_is_renamed_does_not_keep_a_store_from_opening() {
         builder.durable(store(&medium)).build().expect("a store that opens")
     };
     let named = |engine: &Engine| {
-        let limits: Vec<_> =
-            engine.rate_limits().into_iter().map(|rule| (rule.name, rule.limit_value)).collect();
-        let meters: Vec<_> = engine.meters().into_iter().map(|meter| meter.name).collect();
+        let limits: Vec<_> = engine
+            .rules()
+            .rate_limits()
+            .into_iter()
+            .map(|rule| (rule.name, rule.limit_value))
+            .collect();
+        let meters: Vec<_> = engine.meters().list().into_iter().map(|meter| meter.name).collect();
         let event = Event::new("cust_1", "model_call").value("gpu_seconds", 2_u64);
         let used = engine
             .track(&event)
@@ -229,15 +234,15 @@ fn what_is_renamed_does_not_keep_a_store_from_opening() {
     assert_eq!(named(&engine), text(("calls an hour", 20), "gpu seconds", 4));
     // At run time; the code changes nothing of it, and then one of both.
     let update = RateLimitUpdate::new().name("calls of all");
-    engine.update_rate_limit("calls", update.limit(30)).expect("it is there");
-    engine.update_meter("gpu", MeterUpdate::new().name("seconds")).expect("it is there");
+    engine.rules().update("calls", update.limit(30)).expect("it is there");
+    engine.meters().update("gpu", MeterUpdate::new().name("seconds")).expect("it is there");
     drop(engine);
     let engine = open(("calls an hour", 20), "gpu seconds");
     assert_eq!(named(&engine), text(("calls of all", 30), "seconds", 6));
     drop(engine);
     let engine = open(("calls an hour", 40), "gpu seconds");
     assert_eq!(named(&engine), text(("calls an hour", 40), "seconds", 8));
-    assert!(engine.verify(|_| ()).expect("a good store").is_complete);
+    assert!(engine.store().verify(|_| ()).expect("a good store").is_complete);
 }
 
 /// A rule without an id has the one that its name made, after any number of starts; renamed at run
@@ -251,8 +256,8 @@ fn an_id_that_a_name_made_outlives_starts_and_a_rename() {
         builder.durable(store(&medium)).build().expect("a store that opens")
     };
     let known = |engine: &Engine| {
-        let rule = engine.rate_limits().pop().expect("one");
-        assert_eq!(engine.rate_limits().len(), 1);
+        let rule = engine.rules().rate_limits().pop().expect("one");
+        assert_eq!(engine.rules().rate_limits().len(), 1);
         let decision = engine.track(&Event::new("cust_1", "model_call")).expect("valid");
         let limit = rule.limit_value.expect("a limit");
         let left = limit.saturating_sub(1.into());
@@ -266,7 +271,7 @@ fn an_id_that_a_name_made_outlives_starts_and_a_rename() {
     }
     let engine = open(10);
     let update = RateLimitUpdate::new().name("calls of all");
-    engine.update_rate_limit("rl_all_calls", update).expect("it is there");
+    engine.rules().update("rl_all_calls", update).expect("it is there");
     assert_eq!(known(&engine), text("calls of all", 10));
     drop(engine);
     hands.advance(HOUR);

@@ -66,7 +66,7 @@ fn a_retry_and_a_change_of_the_rules_do_not_wait_for_each_other() {
     };
     let changes = |engine: &Engine, turn: u64| {
         let update = RateLimitUpdate::new().limit(1_000_000 + turn);
-        engine.update_rate_limit("rl", update).expect("a good rule");
+        engine.rules().update("rl", update).expect("a good rule");
     };
     together(engine(&Medium::new()), retries, changes);
 }
@@ -77,10 +77,10 @@ fn the_last_handle_commits_what_waits_and_closes_the_store() {
     let first = engine(&medium);
     let event = Event::new("cust_1", "call");
     let decision = first.track(&event).expect("a good event");
-    let (waited, polled) = (first.committed(&decision), first.committed(&decision));
+    let (waited, polled) = (first.store().committed(&decision), first.store().committed(&decision));
     let last = first.clone();
     drop(first);
-    assert!(last.health().is_good());
+    assert!(last.store().health().is_good());
     let _ = last.track(&event).expect("it is open");
     // Neither a commit nor what shows events keeps it open.
     let events = last.events();

@@ -87,11 +87,11 @@ fn windows_and_debts_are_the_same_after_a_restart() {
             now += apart;
             if dice.chance(4) {
                 if dice.chance(50) {
-                    durable.close().expect("a working store");
+                    durable.store().close().expect("a working store");
                 }
                 drop(durable);
                 durable = engine(&rules, &clock, Some(&medium));
-                durable.verify(|_| {}).expect("it is whole");
+                durable.store().verify(|_| {}).expect("it is whole");
             }
         }
     }
@@ -120,17 +120,17 @@ fn a_rolling_quota_that_came_late_knows_what_was_before_it_after_a_restart() {
         }
         let quota =
             Quota::new("rolling", Metric::value("images"), 260, Period::rolling(duration(DAY)));
-        durable.add_quota(quota.per("customer_id").id("q")).expect("valid");
+        durable.rules().add(quota.per("customer_id").id("q")).expect("valid");
         for expected in [210, 220, 230] {
             assert!(durable.track(&call()).expect("valid").is_allowed());
             assert_eq!(used(&durable), expected);
             if closes {
-                durable.close().expect("a working store");
+                durable.store().close().expect("a working store");
             }
             drop(durable);
             durable = open();
             assert_eq!(used(&durable), expected, "closed: {closes}");
-            durable.verify(|_| {}).expect("it is whole");
+            durable.store().verify(|_| {}).expect("it is whole");
             clock.advance(duration(MINUTE));
         }
         for allowed in [true, true, true, false] {
@@ -139,6 +139,6 @@ fn a_rolling_quota_that_came_late_knows_what_was_before_it_after_a_restart() {
         clock.advance(duration(25 * HOUR));
         assert_eq!(used(&durable), 0);
         assert!(durable.track(&call()).expect("valid").is_allowed());
-        durable.verify(|_| {}).expect("it is whole");
+        durable.store().verify(|_| {}).expect("it is whole");
     }
 }

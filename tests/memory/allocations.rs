@@ -110,7 +110,7 @@ fn a_call_that_rules_compete_for_allocates_nothing() {
     for model in [None, Some("gpt-4")] {
         let rule = RateLimit::new("Plan", 1_000_000, Window::Hour).per("customer_id").policy("p");
         let rule = model.iter().fold(rule, |rule, model| rule.filter("model", *model));
-        engine.add_rate_limit(rule).expect("a valid rule");
+        engine.rules().add(rule).expect("a valid rule");
     }
     let allocations = warm_allocations(&engine, |engine, name| assert!(track(engine, name)));
     assert_eq!(allocations, 0);
@@ -126,7 +126,7 @@ fn a_call_among_many_definitions_allocates_nothing() {
             1 => rule.filter("customer_id", format!("other_{number}")),
             _ => rule.filter("model", "gpt-4").filter("team_id", format!("team_{number}")),
         };
-        engine.add_rate_limit(rule).expect("a valid rule");
+        engine.rules().add(rule).expect("a valid rule");
     }
     let allocations = warm_allocations(&engine, |engine, name| assert!(track(engine, name)));
     assert_eq!(allocations, 0);

@@ -58,9 +58,9 @@ pub(crate) fn remaining(engine: &Engine) -> u64 {
 fn set_limit(engine: &Engine, rule: &Rule, limit: u64) {
     if rule.kind.is_rate() {
         let update = RateLimitUpdate::new().limit(limit);
-        engine.update_rate_limit(&rule.id, update).expect("valid");
+        engine.rules().update(&rule.id, update).expect("valid");
     } else {
-        engine.update_quota(&rule.id, QuotaUpdate::new().limit(limit)).expect("valid");
+        engine.rules().update(&rule.id, QuotaUpdate::new().limit(limit)).expect("valid");
     }
 }
 
@@ -78,21 +78,22 @@ fn a_reload_of_the_same_rules_changes_nothing() {
         clock.advance(Duration::from_millis(7));
     }
     let before = figures(&engine, &act());
-    let listed = engine.rule_set();
+    let listed = engine.rules().set();
     let names: Vec<String> = {
         let rates = listed.rate_limits.iter().map(|rule| rule.name.clone());
         rates.chain(listed.quotas.iter().map(|rule| rule.name.clone())).collect()
     };
     for turn in 0..10 {
         // The engine's own list, and the list as a file would say it, without ids.
-        let set = if turn % 2 == 0 { engine.rule_set() } else { without_ids(engine.rule_set()) };
-        let report = engine.sync(set, SyncOptions::apply()).expect("valid");
+        let set =
+            if turn % 2 == 0 { engine.rules().set() } else { without_ids(engine.rules().set()) };
+        let report = engine.rules().sync(set, SyncOptions::apply()).expect("valid");
         assert_eq!(report.unchanged, names);
         assert!(report.created.is_empty() && report.updated.is_empty());
         assert!(report.removed.is_empty() && !report.preview);
         assert_eq!(figures(&engine, &act()), before, "turn {turn}");
     }
-    assert_eq!(engine.rule_set(), listed, "ids and dates stay too");
+    assert_eq!(engine.rules().set(), listed, "ids and dates stay too");
 }
 
 fn without_ids(mut set: RuleSet) -> RuleSet {
@@ -129,7 +130,7 @@ fn a_change_of_one_rule_leaves_the_others_untouched() {
         assert_eq!(before.len(), ALL_KINDS.len() - 1);
         set_limit(&engine, changed, 77);
         assert_eq!(others(&engine), before, "{changed:?}");
-        engine.remove(&changed.id).expect("it is there");
+        engine.rules().remove(&changed.id).expect("it is there");
         assert_eq!(others(&engine), before, "{changed:?} removed");
     }
 }
@@ -144,7 +145,7 @@ fn a_raised_limit_helps_at_once() {
         assert_eq!(first, capacity, "{kind:?}");
         if let Kind::Bucket { burst: Some(_), .. } = kind {
             let update = RateLimitUpdate::new().burst(Amount::from(170));
-            engine.update_rate_limit("r", update).expect("valid");
+            engine.rules().update("r", update).expect("valid");
         } else {
             set_limit(&engine, &rule, 130);
         }
@@ -165,7 +166,7 @@ fn a_lowered_limit_shows_zero_and_recovers() {
         set_limit(&engine, &rule, 10);
         if let Kind::Bucket { burst: Some(_), .. } = kind {
             let update = RateLimitUpdate::new().burst(Amount::from(10));
-            engine.update_rate_limit("r", update).expect("valid");
+            engine.rules().update("r", update).expect("valid");
         }
         assert_eq!(remaining(&engine), 0, "{kind:?}");
         let refused = engine.track(&event()).expect("valid");
@@ -192,13 +193,13 @@ fn flapping_mints_nothing() {
                 set_limit(&engine, &rule, low);
                 if let Kind::Bucket { burst: Some(_), .. } = kind {
                     let update = RateLimitUpdate::new().burst(Amount::from(low));
-                    engine.update_rate_limit("r", update).expect("valid");
+                    engine.rules().update("r", update).expect("valid");
                 }
                 assert_eq!(drain(&engine), 0, "{kind:?} at {low}");
                 set_limit(&engine, &rule, high);
                 if let Kind::Bucket { burst: Some(burst), .. } = kind {
                     let update = RateLimitUpdate::new().burst(Amount::from(burst));
-                    engine.update_rate_limit("r", update).expect("valid");
+                    engine.rules().update("r", update).expect("valid");
                 }
                 assert_eq!(drain(&engine), 0, "{kind:?} at {high} again");
             }
@@ -206,7 +207,7 @@ fn flapping_mints_nothing() {
         set_limit(&engine, &rule, 200);
         if let Kind::Bucket { burst: Some(burst), .. } = kind {
             let update = RateLimitUpdate::new().burst(Amount::from(burst + 100));
-            engine.update_rate_limit("r", update).expect("valid");
+            engine.rules().update("r", update).expect("valid");
         }
         assert_eq!(drain(&engine), 100, "{kind:?}: {capacity} were used of 100 more");
     }
@@ -227,7 +228,7 @@ fn flapping_between_kinds_mints_nothing() {
             2 => RateLimitUpdate::new().enabled(false),
             _ => RateLimitUpdate::new().enabled(true),
         };
-        engine.update_rate_limit("r", update).expect("valid");
+        engine.rules().update("r", update).expect("valid");
         if turn % 4 != 2 {
             assert_eq!(drain(&engine), 0, "turn {turn}");
         }
@@ -238,7 +239,7 @@ fn flapping_between_kinds_mints_nothing() {
     assert_eq!(drain(&engine), 50);
     let rolling = Period::rolling(Duration::from_secs(600));
     for period in [Period::Day, rolling, Period::AllTime, Period::Hour, rolling, Period::Month] {
-        engine.update_quota("q", QuotaUpdate::new().period(period)).expect("valid");
+        engine.rules().update("q", QuotaUpdate::new().period(period)).expect("valid");
         assert_eq!(drain(&engine), 0, "{period}");
     }
 }
@@ -255,7 +256,7 @@ fn a_changed_algorithm_carries_what_is_used() {
                 assert!(allowed(&engine));
             }
             let update = RateLimitUpdate::new().algorithm(to).limit(120);
-            engine.update_rate_limit("r", update).expect("valid");
+            engine.rules().update("r", update).expect("valid");
             assert_eq!(remaining(&engine), 83, "{from:?} to {to:?}");
             assert_eq!(drain(&engine), 83, "{from:?} to {to:?}");
         }
@@ -271,13 +272,13 @@ fn a_carried_lump_ages_from_the_change_on() {
     assert_eq!(drain(&engine), 60);
     clock.advance(Duration::from_secs(30));
     let update = RateLimitUpdate::new().algorithm(Algorithm::SlidingWindow);
-    engine.update_rate_limit("r", update).expect("valid");
+    engine.rules().update("r", update).expect("valid");
     clock.advance(Duration::from_secs(59));
     assert_eq!(remaining(&engine), 0, "the lump is a second short of a minute old");
     clock.advance(Duration::from_secs(2));
     assert_eq!(drain(&engine), 60);
     let update = RateLimitUpdate::new().algorithm(Algorithm::TokenBucket);
-    engine.update_rate_limit("r", update).expect("valid");
+    engine.rules().update("r", update).expect("valid");
     clock.advance(Duration::from_secs(20));
     assert_eq!(remaining(&engine), 20, "one a second since the change");
 }
@@ -289,9 +290,9 @@ fn a_new_rate_counts_from_the_change_on() {
     let (engine, clock) = engine(|builder| builder.rate_limit(rule));
     assert_eq!(drain(&engine), 600);
     clock.advance(Duration::from_secs(100));
-    engine.update_rate_limit("r", RateLimitUpdate::new().limit(120)).expect("valid");
+    engine.rules().update("r", RateLimitUpdate::new().limit(120)).expect("valid");
     clock.advance(Duration::from_secs(50));
-    engine.update_rate_limit("r", RateLimitUpdate::new().limit(6)).expect("valid");
+    engine.rules().update("r", RateLimitUpdate::new().limit(6)).expect("valid");
     clock.advance(Duration::from_secs(40));
     assert_eq!(remaining(&engine), 100 + 100 + 4);
 }
@@ -361,7 +362,7 @@ fn an_event_of_another_period_leaves_what_is_carried() {
             assert_eq!(used(call()), (true, count));
         }
         let change = QuotaUpdate::new().period(Period::Month);
-        engine.update_quota("calls", change).expect("valid");
+        engine.rules().update("calls", change).expect("valid");
         let dated = call().timestamp(period.parse::<Timestamp>().expect("an instant"));
         used(if refused { dated.total_tokens(2) } else { dated });
         let counts = !refused && period == "2024-01-31T09:00:00Z";
@@ -376,9 +377,9 @@ fn another_metric_or_partition_starts_fresh() {
     let quota = Quota::new("q", Metric::TotalEvents, 5, Period::Day).id("q");
     let (engine, _clock) = engine(|builder| builder.recording(Recording::Off).quota(quota));
     assert_eq!(drain(&engine), 5);
-    engine.update_quota("q", QuotaUpdate::new().per("customer_id")).expect("valid");
+    engine.rules().update("q", QuotaUpdate::new().per("customer_id")).expect("valid");
     assert_eq!(drain(&engine), 5);
-    engine.update_quota("q", QuotaUpdate::new().metric(Metric::TotalTokens)).expect("valid");
+    engine.rules().update("q", QuotaUpdate::new().metric(Metric::TotalTokens)).expect("valid");
     assert_eq!(remaining(&engine), 5);
     let tokens = event().total_tokens(5);
     assert!(engine.track(&tokens).expect("valid").is_allowed());
@@ -402,13 +403,13 @@ fn what_is_not_counted_by_leaves_the_counter_alone() {
         QuotaUpdate::new().policy(None),
     ];
     for update in updates {
-        engine.update_quota("q", update.clone()).expect("valid");
+        engine.rules().update("q", update.clone()).expect("valid");
         assert_eq!(remaining(&engine), 30, "{update:?}");
     }
-    engine.update_quota("q", QuotaUpdate::new().enabled(false)).expect("valid");
+    engine.rules().update("q", QuotaUpdate::new().enabled(false)).expect("valid");
     let decision = engine.track(&event()).expect("valid");
     assert_eq!(decision.quotas().count(), 0, "neither evaluated nor listed");
-    engine.update_quota("q", QuotaUpdate::new().enabled(true)).expect("valid");
+    engine.rules().update("q", QuotaUpdate::new().enabled(true)).expect("valid");
     assert_eq!(remaining(&engine), 30, "what passed meanwhile was not counted");
 }
 
@@ -421,20 +422,26 @@ fn a_removed_rule_no_longer_decides() {
             .rate_limit(RateLimit::new("r", 1, Window::Hour).id("r"))
     });
     assert_eq!(drain(&engine), 1);
-    engine.remove("q").expect("it is there");
+    engine.rules().remove("q").expect("it is there");
     let refused = engine.track(&event()).expect("valid");
     assert!(!refused.is_allowed());
     assert_eq!((refused.rate_limits().count(), refused.quotas().count()), (1, 0));
-    engine.remove("r").expect("it is there");
+    engine.rules().remove("r").expect("it is there");
     for _ in 0..10 {
         let decision = engine.track(&event()).expect("valid");
         assert!(decision.is_allowed());
         assert_eq!((decision.rate_limits().count(), decision.quotas().count()), (0, 0));
     }
-    assert!(matches!(engine.remove("q"), Err(RulesError::NotFound { .. })));
-    assert!(engine.quota("q").is_none() && engine.rate_limit("r").is_none());
+    assert!(matches!(engine.rules().remove("q"), Err(RulesError::NotFound { .. })));
+    assert!(
+        engine.rules().get::<limitry::Quota>("q").is_none()
+            && engine.rules().get::<limitry::RateLimit>("r").is_none()
+    );
     // A rule of the same id later is another rule.
-    engine.add_quota(Quota::new("q", Metric::TotalEvents, 1, Period::Day).id("q")).expect("valid");
+    engine
+        .rules()
+        .add(Quota::new("q", Metric::TotalEvents, 1, Period::Day).id("q"))
+        .expect("valid");
     assert_eq!(drain(&engine), 1);
 }
 
@@ -458,13 +465,13 @@ fn a_policy_falls_back_when_the_specific_rule_goes() {
             )
     });
     assert_eq!(drain(&engine), 8, "the specific one replaces the default");
-    engine.update_quota("o", QuotaUpdate::new().enabled(false)).expect("valid");
+    engine.rules().update("o", QuotaUpdate::new().enabled(false)).expect("valid");
     assert_eq!(used(&engine), (8, 5), "the default judges now, and knows what was used");
     assert_eq!(drain(&engine), 0);
-    engine.update_quota("o", QuotaUpdate::new().enabled(true).limit(9)).expect("valid");
+    engine.rules().update("o", QuotaUpdate::new().enabled(true).limit(9)).expect("valid");
     assert_eq!(used(&engine), (8, 9));
     assert_eq!(drain(&engine), 1);
-    engine.remove("o").expect("it is there");
+    engine.rules().remove("o").expect("it is there");
     assert_eq!(used(&engine), (9, 5));
     assert_eq!(drain(&engine), 0);
 }
@@ -476,29 +483,30 @@ fn bad_changes_change_nothing() {
             .rate_limit(RateLimit::new("r", 5, Window::Second).burst(9).id("r"))
             .quota(Quota::new("q", Metric::TotalEvents, 5, Period::Day).id("q"))
     });
-    let before = (engine.rule_set(), figures(&engine, &act()));
+    let before = (engine.rules().set(), figures(&engine, &act()));
     let invalid = [
-        engine.update_rate_limit("r", RateLimitUpdate::new().limit(0)).map(drop),
+        engine.rules().update("r", RateLimitUpdate::new().limit(0)).map(drop),
         // A burst is for a token bucket alone.
         engine
-            .update_rate_limit("r", RateLimitUpdate::new().algorithm(Algorithm::FixedWindow))
+            .rules()
+            .update("r", RateLimitUpdate::new().algorithm(Algorithm::FixedWindow))
             .map(drop),
-        engine.update_quota("q", QuotaUpdate::new().name("")).map(drop),
-        engine.add_quota(Quota::new("p", Metric::TotalEvents, 5, Period::Day).id("q")).map(drop),
-        engine.add_rate_limit(RateLimit::new("s", 5, Window::every(Duration::ZERO))).map(drop),
+        engine.rules().update("q", QuotaUpdate::new().name("")).map(drop),
+        engine.rules().add(Quota::new("p", Metric::TotalEvents, 5, Period::Day).id("q")).map(drop),
+        engine.rules().add(RateLimit::new("s", 5, Window::every(Duration::ZERO))).map(drop),
     ];
     for result in invalid {
         assert!(matches!(result, Err(RulesError::Invalid(_))), "{result:?}");
     }
     let missing = [
-        engine.update_rate_limit("q", RateLimitUpdate::new().limit(1)).map(drop),
-        engine.update_quota("r", QuotaUpdate::new().limit(1)).map(drop),
-        engine.remove("nobody"),
+        engine.rules().update("q", RateLimitUpdate::new().limit(1)).map(drop),
+        engine.rules().update("r", QuotaUpdate::new().limit(1)).map(drop),
+        engine.rules().remove("nobody"),
     ];
     for result in missing {
         assert!(matches!(result, Err(RulesError::NotFound { .. })), "{result:?}");
     }
-    assert_eq!((engine.rule_set(), figures(&engine, &act())), before);
+    assert_eq!((engine.rules().set(), figures(&engine, &act())), before);
 }
 
 /// Random changes of random rules, in the middle of traffic, equal the oracle's carrying over.

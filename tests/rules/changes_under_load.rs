@@ -97,7 +97,7 @@ fn a_change_comes_after_every_decision_by_the_old_rules() {
                 }
                 clock.pause_reader(skipped, |engine| assert!(allowed(engine)));
                 let update = RateLimitUpdate::new().limit(7).algorithm(to);
-                engine.update_rate_limit("r", update).expect("valid");
+                engine.rules().update("r", update).expect("valid");
                 if clock.was_not_read_enough() {
                     continue;
                 }
@@ -122,7 +122,7 @@ fn a_decision_by_the_new_rules_comes_after_the_change() {
         assert_eq!(drain(&engine), 3);
         clock.pause_reader(0, move |engine| {
             let update = RateLimitUpdate::new().limit(7).algorithm(to);
-            engine.update_rate_limit("r", update).expect("valid");
+            engine.rules().update("r", update).expect("valid");
         });
         let decision = engine.track(&event()).expect("valid");
         let status = decision.rate_limits().next().expect("the rule applies");
@@ -178,13 +178,13 @@ fn a_decision_sees_one_set_of_rules() {
         // Long enough that each version meets decisions, and bounded by their number.
         while decided.load(Ordering::Relaxed) < 30_000 || turn < 500 {
             turn += 1;
-            engine.sync(version(turn), SyncOptions::apply()).expect("valid");
+            engine.rules().sync(version(turn), SyncOptions::apply()).expect("valid");
         }
         over.store(true, Ordering::Relaxed);
         turn
     });
     println!("{last} versions under {} decisions", decided.load(Ordering::Relaxed));
-    let quota = engine.quotas().remove(0);
+    let quota = engine.rules().quotas().remove(0);
     assert_eq!(quota.limit_value, Some(Amount::from(1_000_000 + last)));
     // And what was used was carried through all of them.
     let event = Event::new("x", "call").property("team", "red");

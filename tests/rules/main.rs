@@ -13,6 +13,7 @@ mod support;
 
 mod changes;
 mod changes_under_load;
+mod handle;
 mod sets;
 mod syncs;
 mod trials;

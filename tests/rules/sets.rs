@@ -115,29 +115,29 @@ fn every_door_that_takes_rules_says_the_same_and_changes_nothing() {
     let engine =
         Engine::builder().clock(clock()).rate_limit(limit().id("rl")).quota(quota().id("q"));
     let engine = engine.build().expect("valid");
-    let before = engine.rule_set();
+    let before = engine.rules().set();
     let invalid = |error: RulesError| -> RuleSetError {
         let RulesError::Invalid(error) = error else { unreachable!("{error:?}") };
         error
     };
-    let added = engine.add_rate_limit(bad.clone()).expect_err("two problems");
+    let added = engine.rules().add(bad.clone()).expect_err("two problems");
     assert_eq!(invalid(added), expected);
     let update = RateLimitUpdate::new().burst(Amount::ZERO).max_keys(0);
-    let updated = engine.update_rate_limit("rl", update).expect_err("two problems");
+    let updated = engine.rules().update("rl", update).expect_err("two problems");
     assert_eq!(invalid(updated), expected);
     for options in [SyncOptions::apply(), SyncOptions::preview()] {
-        let synced = engine.sync(RuleSet::new().rate_limit(bad.clone()), options);
+        let synced = engine.rules().sync(RuleSet::new().rate_limit(bad.clone()), options);
         assert_eq!(invalid(synced.expect_err("two problems")), expected);
     }
-    let same_id = engine.add_quota(quota().id("rl")).expect_err("taken");
+    let same_id = engine.rules().add(quota().id("rl")).expect_err("taken");
     assert_eq!(fields_of(invalid(same_id).problems()), ["id"]);
-    let other_kind = engine.add_quota(quota().policy("p")).expect("valid").id.expect("made");
-    let mixed = engine.update_rate_limit("rl", RateLimitUpdate::new().policy("p".to_owned()));
+    let other_kind = engine.rules().add(quota().policy("p")).expect("valid").id.expect("made");
+    let mixed = engine.rules().update("rl", RateLimitUpdate::new().policy("p".to_owned()));
     assert_eq!(fields_of(invalid(mixed.expect_err("mixed")).problems()), ["policy"]);
-    engine.remove(&other_kind).expect("it is there");
-    let unknown = engine.update_quota("rl", QuotaUpdate::new().limit(1)).expect_err("no quota");
+    engine.rules().remove(&other_kind).expect("it is there");
+    let unknown = engine.rules().update("rl", QuotaUpdate::new().limit(1)).expect_err("no quota");
     assert_eq!(unknown.to_string(), "no quota has the id \"rl\"");
-    assert_eq!(engine.rule_set(), before);
+    assert_eq!(engine.rules().set(), before);
 }
 
 fn fields_of(problems: &[RuleProblem]) -> Vec<String> {
@@ -329,7 +329,7 @@ fn decide_a_little(engine: &Engine) {
 fn a_sync_without_ids_goes_by_names_that_stand_once() {
     let engine = Engine::builder().clock(clock()).rate_limit(limit()).build().expect("valid");
     let twice = RuleSet::new().quota(quota()).quota(quota()).rate_limit(limit());
-    let error = engine.sync(twice, SyncOptions::apply()).expect_err("a name stands twice");
+    let error = engine.rules().sync(twice, SyncOptions::apply()).expect_err("a name stands twice");
     assert_eq!(
         error.to_string(),
         "quota \"quota\": name: stands 2 times in the list without an id"
@@ -337,7 +337,7 @@ fn a_sync_without_ids_goes_by_names_that_stand_once() {
     // A rate limit and a quota may have one name.
     let rules = RuleSet::new().rate_limit(limit());
     let quota = Quota::new("limit", Metric::TotalEvents, 1, Period::Day);
-    let report = engine.sync(rules.quota(quota), SyncOptions::apply()).expect("valid");
+    let report = engine.rules().sync(rules.quota(quota), SyncOptions::apply()).expect("valid");
     assert_eq!((report.unchanged, report.created), (vec!["limit".into()], vec!["limit".into()]));
 }
 

@@ -35,11 +35,11 @@ fn a_preview_says_what_would_change_and_writes_nothing() {
     for _ in 0..6 {
         assert!(allowed(&engine));
     }
-    let before = (engine.rule_set(), figures(&engine, &act()));
-    let preview = engine.sync(next(), SyncOptions::preview()).expect("valid");
+    let before = (engine.rules().set(), figures(&engine, &act()));
+    let preview = engine.rules().sync(next(), SyncOptions::preview()).expect("valid");
     assert!(preview.preview);
-    assert_eq!((engine.rule_set(), figures(&engine, &act())), before);
-    let report = engine.sync(next(), SyncOptions::apply()).expect("valid");
+    assert_eq!((engine.rules().set(), figures(&engine, &act())), before);
+    let report = engine.rules().sync(next(), SyncOptions::apply()).expect("valid");
     assert!(!report.preview);
     for report in [&preview, &report] {
         assert_eq!(names(&report.created), ["new"]);
@@ -55,7 +55,7 @@ fn a_preview_says_what_would_change_and_writes_nothing() {
         );
     }
     // A second time there is nothing to do.
-    let again = engine.sync(next(), SyncOptions::apply()).expect("valid");
+    let again = engine.rules().sync(next(), SyncOptions::apply()).expect("valid");
     assert_eq!(again.unchanged.len(), 3);
     assert!(again.created.is_empty() && again.updated.is_empty() && again.removed.is_empty());
 }
@@ -67,12 +67,12 @@ fn a_sync_keeps_ids_and_use_and_ends_what_it_drops() {
         assert!(allowed(&engine));
     }
     let ids = |engine: &Engine| {
-        let set = engine.rule_set();
+        let set = engine.rules().set();
         let rates = set.rate_limits.into_iter().map(|rule| (rule.name, rule.id));
         rates.chain(set.quotas.into_iter().map(|rule| (rule.name, rule.id))).collect::<Vec<_>>()
     };
     let before = ids(&engine);
-    engine.sync(next(), SyncOptions::apply()).expect("valid");
+    engine.rules().sync(next(), SyncOptions::apply()).expect("valid");
     let after = ids(&engine);
     assert!(after.iter().all(|(_, id)| id.is_some()), "{after:?}");
     for name in ["kept", "changed"] {
@@ -102,18 +102,22 @@ fn ids_are_the_same_over_starts_and_stay_when_a_rule_is_renamed() {
             .quota(Quota::new("API rate limit", Metric::TotalEvents, 30, Period::Day))
     };
     let ids = |engine: &Engine| {
-        let rates = engine.rate_limits().into_iter().map(|rule| rule.id);
-        rates.chain(engine.quotas().into_iter().map(|rule| rule.id)).flatten().collect::<Vec<_>>()
+        let rates = engine.rules().rate_limits().into_iter().map(|rule| rule.id);
+        rates
+            .chain(engine.rules().quotas().into_iter().map(|rule| rule.id))
+            .flatten()
+            .collect::<Vec<_>>()
     };
     let expected = ["rl_api_rate_limit", "rl_api_rate_limit_2", "qta_api_rate_limit"];
     for _ in 0..2 {
         let (engine, _clock) = engine(|builder| builder.rule_set(rules()));
         assert_eq!(ids(&engine), expected);
         let update = RateLimitUpdate::new().name("renamed");
-        engine.update_rate_limit("rl_api_rate_limit", update).expect("valid");
+        engine.rules().update("rl_api_rate_limit", update).expect("valid");
         assert_eq!(ids(&engine), expected);
         let added = engine
-            .add_rate_limit(RateLimit::new("API rate limit", 10, Window::Minute))
+            .rules()
+            .add(RateLimit::new("API rate limit", 10, Window::Minute))
             .expect("valid");
         assert_eq!(added.id.as_deref(), Some("rl_api_rate_limit_3"));
     }
@@ -134,7 +138,7 @@ fn a_sync_goes_by_ids_and_says_what_was_renamed_and_renumbered() {
         set
     };
     for options in [SyncOptions::preview(), SyncOptions::apply()] {
-        let report = engine.sync(rename(), options).expect("valid");
+        let report = engine.rules().sync(rename(), options).expect("valid");
         assert_eq!(names(&report.unchanged), ["dropped"]);
         assert!(report.created.is_empty() && report.removed.is_empty(), "{report:?}");
         let said: Vec<_> = report
@@ -151,7 +155,7 @@ fn a_sync_goes_by_ids_and_says_what_was_renamed_and_renumbered() {
         ];
         assert_eq!(said, expected);
     }
-    let again = engine.sync(rename(), SyncOptions::apply()).expect("valid");
+    let again = engine.rules().sync(rename(), SyncOptions::apply()).expect("valid");
     assert_eq!(again.unchanged.len(), 3, "{again:?}");
     let standing = engine.standing(&event()).expect("valid");
     let left: Vec<_> =
@@ -170,7 +174,7 @@ fn a_sync_says_where_it_cannot_tell_which_rule_is_meant() {
         engine(|builder| builder.rate_limit(same().id("a")).rate_limit(same().id("b")));
     let sync = |rules: &[RateLimit]| {
         let set = rules.iter().cloned().fold(RuleSet::new(), RuleSet::rate_limit);
-        engine.sync(set, SyncOptions::preview()).map_err(|why| why.to_string())
+        engine.rules().sync(set, SyncOptions::preview()).map_err(|why| why.to_string())
     };
     for (rules, expected) in [
         (vec![same()], "name: stands 2 times in the engine: give the id of the one meant"),
@@ -191,17 +195,17 @@ fn a_sync_says_where_it_cannot_tell_which_rule_is_meant() {
 fn a_sync_can_leave_what_the_list_does_not_name() {
     let (engine, _clock) = engine(|builder| builder.rule_set(three()));
     let options = SyncOptions::apply().keep_missing();
-    let report = engine.sync(next(), options).expect("valid");
+    let report = engine.rules().sync(next(), options).expect("valid");
     assert!(report.removed.is_empty());
-    assert_eq!(engine.quotas().len(), 2);
-    assert_eq!(engine.rate_limits().len(), 2);
+    assert_eq!(engine.rules().quotas().len(), 2);
+    assert_eq!(engine.rules().rate_limits().len(), 2);
 }
 
 /// Rules that are not valid change nothing, and all that is wrong is told at once.
 #[test]
 fn a_sync_of_bad_rules_changes_nothing() {
     let (engine, _clock) = engine(|builder| builder.rule_set(three()));
-    let before = engine.rule_set();
+    let before = engine.rules().set();
     let bad = next()
         .quota(Quota::new("below", Metric::TotalEvents, -1, Period::Day))
         .quota(Quota::new("", Metric::TotalEvents, 5, Period::Day))
@@ -209,17 +213,17 @@ fn a_sync_of_bad_rules_changes_nothing() {
             RateLimit::new("burst", 5, Window::Second).algorithm(Algorithm::FixedWindow).burst(9),
         );
     for options in [SyncOptions::apply(), SyncOptions::preview()] {
-        let error = engine.sync(bad.clone(), options).expect_err("three rules are bad");
+        let error = engine.rules().sync(bad.clone(), options).expect_err("three rules are bad");
         let RulesError::Invalid(problems) = &error else { panic!("{error}") };
         let fields: Vec<&str> =
             problems.problems().iter().map(|problem| problem.field.as_str()).collect();
         for field in ["limitValue", "name", "burst"] {
             assert!(fields.contains(&field), "{field}: {error}");
         }
-        assert_eq!(engine.rule_set(), before);
+        assert_eq!(engine.rules().set(), before);
     }
     let twice = next().quota(Quota::new("changed", Metric::TotalEvents, 26, Period::Day));
-    let error = engine.sync(twice, SyncOptions::apply()).expect_err("a name stands twice");
+    let error = engine.rules().sync(twice, SyncOptions::apply()).expect_err("a name stands twice");
     assert!(error.to_string().contains("changed"), "{error}");
-    assert_eq!(engine.rule_set(), before);
+    assert_eq!(engine.rules().set(), before);
 }

@@ -250,9 +250,9 @@ pub fn figures(engine: &Engine, act: &Act) -> String {
 /// Puts the rule into a running engine.
 pub fn add(engine: &Engine, rule: &Rule) -> Result<(), RulesError> {
     if rule.kind.is_rate() {
-        engine.add_rate_limit(rate_limit(rule)).map(drop)
+        engine.rules().add(rate_limit(rule)).map(drop)
     } else {
-        engine.add_quota(quota(rule)).map(drop)
+        engine.rules().add(quota(rule)).map(drop)
     }
 }
 
@@ -290,7 +290,7 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
         if old.enabled != new.enabled {
             update = update.enabled(new.enabled);
         }
-        engine.update_rate_limit(&new.id, update).map(drop)
+        engine.rules().update(&new.id, update).map(drop)
     } else {
         let mut update = QuotaUpdate::new();
         if old.name != new.name {
@@ -308,7 +308,7 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
         if old.enabled != new.enabled {
             update = update.enabled(new.enabled);
         }
-        engine.update_quota(&new.id, update).map(drop)
+        engine.rules().update(&new.id, update).map(drop)
     }
 }
 
@@ -424,7 +424,7 @@ impl Pair {
     }
 
     pub fn remove(&mut self, id: &str) {
-        self.engine.remove(id).expect("the rule is there");
+        self.engine.rules().remove(id).expect("the rule is there");
         self.oracle.remove(id);
     }
 

@@ -271,7 +271,7 @@ fn live_keys_and_evictions_follow_the_table() {
     assert_eq!(board.count("limitry_keys_evicted_total"), 2_500 - live);
     assert!(live < 2_500);
     // A removed rule takes its counters with it at once.
-    engine.remove("rl_calls").expect("it is there");
+    engine.rules().remove("rl_calls").expect("it is there");
     assert_eq!(board.live_keys(), 0.0);
     assert_eq!(board.count("limitry_keys_evicted_total"), 2_500);
 }
@@ -297,11 +297,11 @@ fn rules_that_come_later_are_counted_and_an_update_counts_on() {
     let board = Board::default();
     let (engine, _) = watched(&board, |builder| builder);
     metrics::with_local_recorder(&board, || {
-        engine.add_rate_limit(calls(1)).expect("a valid rule");
+        engine.rules().add(calls(1)).expect("a valid rule");
         let _ = engine.track(&call("a")).expect("a valid event");
         let _ = engine.track(&call("a")).expect("a valid event");
         let update = RateLimitUpdate::new().limit(2);
-        engine.update_rate_limit("rl_calls", update).expect("a valid rule");
+        engine.rules().update("rl_calls", update).expect("a valid rule");
         let _ = engine.track(&call("b")).expect("a valid event");
         let _ = engine.track(&call("b")).expect("a valid event");
         let _ = engine.track(&call("b")).expect("a valid event");
@@ -328,7 +328,7 @@ fn a_thousand_rules_have_labels_and_the_others_share_one() {
         let rules = (2_000..3_000).map(rule).collect();
         let mut set = RuleSet::new();
         set.rate_limits = rules;
-        engine.sync(set, SyncOptions::apply()).expect("valid rules");
+        engine.rules().sync(set, SyncOptions::apply()).expect("valid rules");
     });
     let counters = board.counters.lock().expect("not poisoned");
     let labels: BTreeSet<_> = counters.keys().filter_map(|name| name.split_once('{')).collect();
@@ -485,7 +485,7 @@ fn a_recorder_may_call_the_engine() {
             let other = call("a").cost_cents(1).idempotency_key("req_1");
             engine.track(&other).expect_err("another payload");
         }
-        engine.remove("rl_calls").expect("it is there");
+        engine.rules().remove("rl_calls").expect("it is there");
         done.send(()).expect("somebody waits");
     });
     is_done.recv_timeout(Duration::from_secs(60)).expect("no deadlock");

@@ -82,21 +82,21 @@ fn building_and_changing_rules_are_spans_with_what_came_of_them() {
         assert_eq!(diary.read(), ["span build".to_owned(), in_force(1, 1, 0)]);
 
         let other = RateLimit::new("other", 1, Window::Hour).id("rl_other");
-        engine.add_rate_limit(other).expect("a valid rule");
+        engine.rules().add(other).expect("a valid rule");
         assert_eq!(diary.read(), ["span add_rule rule=\"other\"".to_owned(), in_force(2, 2, 0)]);
 
-        engine.remove("rl_other").expect("it is there");
+        engine.rules().remove("rl_other").expect("it is there");
         assert_eq!(
             diary.read(),
             ["span remove_rule id=\"rl_other\"".to_owned(), in_force(3, 1, 0)]
         );
 
-        engine.add_meter(Meter::count("all")).expect("a valid meter");
+        engine.meters().add(Meter::count("all")).expect("a valid meter");
         assert_eq!(diary.read(), ["span add_meter meter=\"all\"".to_owned(), in_force(4, 1, 1)]);
 
         let mut wanted = RuleSet::new();
         wanted.rate_limits = vec![calls(5)];
-        engine.sync(wanted, SyncOptions::apply()).expect("valid rules");
+        engine.rules().sync(wanted, SyncOptions::apply()).expect("valid rules");
         let compared = "INFO rules compared created=0 updated=1 removed=";
         let lines = diary.read();
         assert_eq!(lines.len(), 3, "{lines:?}");
@@ -111,7 +111,8 @@ fn a_change_that_is_turned_down_says_why() {
     tracing::subscriber::with_default(diary.clone(), || {
         let engine = Engine::builder().rate_limit(calls(2)).build().expect("valid rules");
         diary.read();
-        let error = engine.update_quota("qta_none", QuotaUpdate::new()).expect_err("no such quota");
+        let error =
+            engine.rules().update("qta_none", QuotaUpdate::new()).expect_err("no such quota");
         let expected =
             ["span update_rule id=\"qta_none\"".to_owned(), format!("ERROR error={error}")];
         assert_eq!(diary.read(), expected);
@@ -135,7 +136,7 @@ fn calls_are_not_traced() {
             let _ = engine.record(&Event::new("cust_1", "call")).expect("a valid event");
         }
         assert!(diary.read().is_empty());
-        engine.remove("rl_calls").expect("it is there");
+        engine.rules().remove("rl_calls").expect("it is there");
         assert!(diary.read().iter().all(|line| !line.contains("cust_1")));
     });
 }

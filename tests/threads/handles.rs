@@ -4,8 +4,8 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use limitry::{
-    Committed, Engine, Event, EventIter, EventQuery, Events, MeterHandle, Outcome, RateLimit,
-    Usage, Window,
+    Committed, Engine, Event, EventIter, EventQuery, Events, Meters, Outcome, RateLimit, Rules,
+    Store, Usage, Window,
 };
 
 const fn is_for_tasks<T: Send + Sync + 'static>() {}
@@ -15,7 +15,9 @@ const _: () = {
     is_cheap_to_share::<Engine>();
     is_cheap_to_share::<Events>();
     is_cheap_to_share::<Usage>();
-    is_cheap_to_share::<MeterHandle>();
+    is_cheap_to_share::<Meters>();
+    is_cheap_to_share::<Rules>();
+    is_cheap_to_share::<Store>();
     is_for_tasks::<Committed>();
     is_for_tasks::<EventIter>();
 };
@@ -44,7 +46,7 @@ fn what_was_asked_for_may_outlive_the_engine() {
     let decision = engine.track(&Event::new("cust_1", "call")).expect("a good event");
     let (events, usage) = (engine.events(), engine.usage());
     let all = engine.events().iter(EventQuery::new()).expect("a good question");
-    let committed = engine.committed(&decision);
+    let committed = engine.store().committed(&decision);
     drop(engine);
     assert_eq!((events.len(), all.count()), (1, 1));
     let totals = usage.summary(&limitry::UsageQuery::all_time()).expect("a good question").totals;

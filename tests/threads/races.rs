@@ -461,27 +461,30 @@ fn one_turn(engine: &Engine, clock: &ManualClock, dice: &mut Dice, thread: usize
         94..95 => clock.advance(Duration::from_secs(3_600)),
         95 => {
             let update = RateLimitUpdate::new().limit(dice.range(1, 80));
-            engine.update_rate_limit("rl", update).expect("the rule stays");
+            engine.rules().update("rl", update).expect("the rule stays");
         }
         96 => {
             let update = QuotaUpdate::new().limit(dice.range(1, 800));
-            engine.update_quota("qta", update).expect("the rule stays");
+            engine.rules().update("qta", update).expect("the rule stays");
         }
         97 => {
             let name = format!("extra {thread}");
             let rule = Quota::new(name, Metric::TotalEvents, 9, Period::Day).per("team");
-            let rule = engine.add_quota(rule).expect("valid");
+            let rule = engine.rules().add(rule).expect("valid");
             drop(engine.track(&event).expect("valid"));
-            engine.remove(rule.id.as_deref().expect("a rule has an id")).expect("it is there");
+            engine
+                .rules()
+                .remove(rule.id.as_deref().expect("a rule has an id"))
+                .expect("it is there");
         }
         98 => {
             // Without the rules that come and go: one that another thread removes meanwhile would
             // be brought back, and stay.
-            let mut rules = engine.rule_set();
+            let mut rules = engine.rules().set();
             rules.quotas.retain(|quota| !quota.name.starts_with("extra"));
-            engine.sync(rules, SyncOptions::apply().keep_missing()).expect("valid");
+            engine.rules().sync(rules, SyncOptions::apply().keep_missing()).expect("valid");
         }
-        _ => drop(engine.rate_limits()),
+        _ => drop(engine.rules().rate_limits()),
     }
 }
 

@@ -293,7 +293,7 @@ fn a_range_that_ends_where_it_starts_is_an_error() {
         assert_eq!(usage.breakdown(&query, "model"), Err(expected.clone()));
         assert_eq!(usage.timeseries(&query, Interval::Day), Err(expected.clone()));
         let query = MeterQuery::new().between(late, early);
-        assert_eq!(engine.meter("mtr_all").query(&query), Err(expected));
+        assert_eq!(engine.meters().query("mtr_all", &query), Err(expected));
     }
     let why = usage.summary(&UsageQuery::new(early, early)).expect_err("empty").to_string();
     let times = "2024-01-15T10:00:00Z must be before end 2024-01-15T10:00:00Z";
@@ -344,7 +344,7 @@ fn without_recording_there_is_nothing_to_ask() {
     assert_eq!(usage.summary(&day), Err(QueryError::RecordingOff));
     assert_eq!(usage.breakdown(&day, "model"), Err(QueryError::RecordingOff));
     assert_eq!(usage.timeseries(&day, Interval::Hour), Err(QueryError::RecordingOff));
-    let value = engine.meter("mtr_all").query(&MeterQuery::new());
+    let value = engine.meters().query("mtr_all", &MeterQuery::new());
     assert_eq!(value, Err(QueryError::RecordingOff));
 }
 

@@ -224,39 +224,40 @@ fn the_largest_limit_is_the_same_whatever_the_meter_counts_in() {
 fn meters_are_added_updated_listed_and_removed() {
     let engine = Engine::builder().clock(clock()).meter(Meter::count("first")).build();
     let engine = engine.expect("valid");
-    let first = engine.meters()[0].id.clone().expect("made");
+    let first = engine.meters().list()[0].id.clone().expect("made");
     assert_eq!(first, "mtr_first");
 
-    let added = engine.add_meter(Meter::sum("tokens", "tokens").id("mtr_t")).expect("valid");
+    let added = engine.meters().add(Meter::sum("tokens", "tokens").id("mtr_t")).expect("valid");
     assert!(added.created_at.is_some() && added.created_at == added.updated_at);
-    assert_eq!(engine.meters()[1], added);
-    assert_eq!(engine.rule_set().meters, engine.meters());
+    assert_eq!(engine.meters().list()[1], added);
+    assert_eq!(engine.rules().set().meters, engine.meters().list());
 
     let update = MeterUpdate::new().name("all tokens").filter("model", "m").description(None);
-    let updated = engine.update_meter("mtr_t", update).expect("valid");
+    let updated = engine.meters().update("mtr_t", update).expect("valid");
     assert_eq!(updated.name, "all tokens");
     assert_eq!(updated.event_filter.dimensions["model"], "m");
-    assert_eq!(engine.meters()[1], updated);
+    assert_eq!(engine.meters().list()[1], updated);
     let mut cleared = MeterUpdate::new();
     cleared.event_filter = Some(EventFilter::default());
-    engine.update_meter("mtr_t", cleared).expect("valid");
+    engine.meters().update("mtr_t", cleared).expect("valid");
 
-    let before = engine.rule_set();
-    let taken = invalid(engine.add_meter(Meter::count("x").id("mtr_t")));
+    let before = engine.rules().set();
+    let taken = invalid(engine.meters().add(Meter::count("x").id("mtr_t")));
     assert_eq!(fields(&taken), [("meter \"x\"", "id")]);
     let mismatch = MeterUpdate::new().aggregation(Aggregation::Count);
-    let mismatch = invalid(engine.update_meter("mtr_t", mismatch));
+    let mismatch = invalid(engine.meters().update("mtr_t", mismatch));
     assert_eq!(fields(&mismatch), [("meter \"all tokens\"", "field")]);
-    for result in
-        [engine.update_meter("gone", MeterUpdate::new()).map(drop), engine.remove_meter("gone")]
-    {
+    for result in [
+        engine.meters().update("gone", MeterUpdate::new()).map(drop),
+        engine.meters().remove("gone"),
+    ] {
         assert_eq!(result.expect_err("gone").to_string(), "no meter has the id \"gone\"");
     }
-    assert_eq!(engine.rule_set(), before);
+    assert_eq!(engine.rules().set(), before);
 
-    engine.remove_meter(&first).expect("nothing uses it");
-    engine.remove_meter("mtr_t").expect("nothing uses it");
-    assert!(engine.meters().is_empty());
+    engine.meters().remove(&first).expect("nothing uses it");
+    engine.meters().remove("mtr_t").expect("nothing uses it");
+    assert!(engine.meters().list().is_empty());
 }
 
 #[test]
@@ -267,7 +268,7 @@ fn a_meter_that_rules_count_stays_and_suits_them() {
         .rate_limit(minute(metric()).id("rl"))
         .quota(day(metric()).id("q"));
     let engine = engine.build().expect("valid");
-    let error = engine.remove_meter("m").expect_err("in use");
+    let error = engine.meters().remove("m").expect_err("in use");
     assert_eq!(
         error.to_string(),
         "meter \"m\" is counted by rate limit \"limit\", quota \"quota\""
@@ -276,12 +277,12 @@ fn a_meter_that_rules_count_stays_and_suits_them() {
     assert_eq!(error, RulesError::MeterInUse { id: "m".to_owned(), rules });
 
     let gauge = MeterUpdate::new().aggregation(Aggregation::Latest);
-    let unsuited = invalid(engine.update_meter("m", gauge.clone()));
+    let unsuited = invalid(engine.meters().update("m", gauge.clone()));
     assert_eq!(fields(&unsuited), [("rate limit \"limit\"", "metric")]);
-    engine.remove("rl").expect("it is there");
-    engine.update_meter("m", gauge).expect("the quota can count it");
-    engine.remove("q").expect("it is there");
-    engine.remove_meter("m").expect("nothing uses it");
+    engine.rules().remove("rl").expect("it is there");
+    engine.meters().update("m", gauge).expect("the quota can count it");
+    engine.rules().remove("q").expect("it is there");
+    engine.meters().remove("m").expect("nothing uses it");
 }
 
 #[test]
@@ -370,16 +371,16 @@ fn a_meter_that_says_the_same_leaves_the_counters_alone() {
         .expect("valid");
     let event = Event::new("c", "run").total_tokens(4);
     let _ = engine.track(&event).expect("valid");
-    let quota = engine.quotas()[0].clone();
+    let quota = engine.rules().quotas()[0].clone();
     let renamed = MeterUpdate::new().name("all tokens").description("said".to_owned());
-    engine.update_meter("t", renamed).expect("valid");
-    engine.add_meter(Meter::count("another")).expect("valid");
+    engine.meters().update("t", renamed).expect("valid");
+    engine.meters().add(Meter::count("another")).expect("valid");
     assert_eq!(used(&engine, &event), [4]);
-    assert_eq!(engine.quotas(), [quota]);
+    assert_eq!(engine.rules().quotas(), [quota]);
     // A rule that counts the same as before by another name is the same counter.
-    let id = engine.quotas()[0].id.clone().expect("made");
+    let id = engine.rules().quotas()[0].id.clone().expect("made");
     let update = QuotaUpdate::new().metric(Metric::TotalTokens);
-    engine.update_quota(&id, update).expect("valid");
+    engine.rules().update(&id, update).expect("valid");
     assert_eq!(used(&engine, &event), [4]);
 }
 
@@ -393,59 +394,62 @@ fn listed() -> RuleSet {
 #[test]
 fn a_sync_matches_meters_by_name_and_a_second_run_changes_nothing() {
     let engine = Engine::builder().clock(clock()).build().expect("valid");
-    let report = engine.sync(listed(), SyncOptions::apply()).expect("valid");
+    let report = engine.rules().sync(listed(), SyncOptions::apply()).expect("valid");
     assert_eq!(report.created, ["tokens", "events", "quota"]);
-    let before = engine.rule_set();
-    let again = engine.sync(listed(), SyncOptions::apply()).expect("valid");
+    let before = engine.rules().set();
+    let again = engine.rules().sync(listed(), SyncOptions::apply()).expect("valid");
     assert_eq!(again.unchanged, ["tokens", "events", "quota"]);
-    assert_eq!(engine.rule_set(), before);
+    assert_eq!(engine.rules().set(), before);
 
     let mut changed = listed();
     changed.meters[0] = Meter::max("tokens", "tokens").id("mtr_tokens");
     changed.meters.remove(1);
-    let preview = engine.sync(changed.clone(), SyncOptions::preview()).expect("valid");
-    assert_eq!(engine.rule_set(), before);
-    let report = engine.sync(changed, SyncOptions::apply()).expect("valid");
+    let preview = engine.rules().sync(changed.clone(), SyncOptions::preview()).expect("valid");
+    assert_eq!(engine.rules().set(), before);
+    let report = engine.rules().sync(changed, SyncOptions::apply()).expect("valid");
     assert_eq!((&preview.updated, &preview.removed), (&report.updated, &report.removed));
     assert_eq!(report.removed, ["events"]);
     let difference = &report.updated[0].fields["aggregation"];
     assert_eq!((&difference.from, &difference.to), (&json!("sum"), &json!("max")));
     assert_eq!(report.unchanged, ["quota"]);
-    assert_eq!(engine.meters().len(), 1);
+    assert_eq!(engine.meters().list().len(), 1);
 }
 
 #[test]
 fn a_changed_id_of_a_meter_is_said_and_the_rules_that_stay_follow_it() {
     let engine = Engine::builder().clock(clock()).build().expect("valid");
-    engine.sync(listed(), SyncOptions::apply()).expect("valid");
+    engine.rules().sync(listed(), SyncOptions::apply()).expect("valid");
     let mut renumbered = listed();
     renumbered.meters[0].id = Some("another".to_owned());
     renumbered.quotas.clear();
-    let report =
-        engine.sync(renumbered, SyncOptions::apply().keep_missing()).expect("a rule follows");
+    let report = engine
+        .rules()
+        .sync(renumbered, SyncOptions::apply().keep_missing())
+        .expect("a rule follows");
     assert_eq!(report.unchanged, ["events", "quota"]);
     let change = &report.updated[0].fields["id"];
     assert_eq!((&change.from, &change.to), (&json!("mtr_tokens"), &json!("another")));
     assert_eq!(report.updated[0].fields.len(), 1);
-    assert_eq!(engine.quotas()[0].metric, Metric::meter("another"));
+    assert_eq!(engine.rules().quotas()[0].metric, Metric::meter("another"));
     // A meter without an id is the one of its name, and has the id that the name makes.
-    let ids: Vec<_> = engine.meters().into_iter().filter_map(|meter| meter.id).collect();
+    let ids: Vec<_> = engine.meters().list().into_iter().filter_map(|meter| meter.id).collect();
     assert_eq!(ids, ["another", "mtr_events"]);
 }
 
 #[test]
 fn a_sync_cannot_take_a_meter_from_a_rule_that_stays() {
     let engine = Engine::builder().clock(clock()).build().expect("valid");
-    engine.sync(listed(), SyncOptions::apply()).expect("valid");
-    let before = engine.rule_set();
+    engine.rules().sync(listed(), SyncOptions::apply()).expect("valid");
+    let before = engine.rules().set();
     let mut without = listed();
     without.meters.clear();
-    let error = invalid(engine.sync(without, SyncOptions::apply()));
+    let error = invalid(engine.rules().sync(without, SyncOptions::apply()));
     assert_eq!(fields(&error), [("quota \"quota\"", "metric")]);
     let twice = listed().meter(Meter::max("events", "v"));
-    let error = invalid(engine.sync(twice, SyncOptions::apply()));
+    let error = invalid(engine.rules().sync(twice, SyncOptions::apply()));
     assert_eq!(fields(&error), [("meter \"events\"", "name")]);
-    assert_eq!(engine.rule_set(), before);
-    let report = engine.sync(RuleSet::new(), SyncOptions::apply().keep_missing()).expect("valid");
+    assert_eq!(engine.rules().set(), before);
+    let report =
+        engine.rules().sync(RuleSet::new(), SyncOptions::apply().keep_missing()).expect("valid");
     assert_eq!(report.unchanged, ["tokens", "events", "quota"]);
 }

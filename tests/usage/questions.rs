@@ -83,13 +83,13 @@ fn a_meter_that_comes_later_knows_what_the_log_has() {
         ("count", Meter::count("m"), "3"),
         ("unique", Meter::unique("m", "customer_id"), "1"),
     ] {
-        engine.add_meter(meter.id(id)).expect("a good meter");
-        let found = engine.meter(id).query(&MeterQuery::new().customer("c")).expect("a value");
+        engine.meters().add(meter.id(id)).expect("a good meter");
+        let found = engine.meters().query(id, &MeterQuery::new().customer("c")).expect("a value");
         assert_eq!(found.value.to_string(), value, "{id}");
-        let none = engine.meter(id).query(&MeterQuery::new().customer("d")).expect("a value");
+        let none = engine.meters().query(id, &MeterQuery::new().customer("d")).expect("a value");
         assert_eq!(none.value.to_string(), "0", "{id}");
     }
-    let missing = engine.meter("none").query(&MeterQuery::new()).expect_err("no such meter");
+    let missing = engine.meters().query("none", &MeterQuery::new()).expect_err("no such meter");
     assert_eq!(missing, QueryError::MeterNotFound { id: "none".into() });
 }
 
@@ -102,10 +102,10 @@ fn a_meter_has_its_sum_beyond_the_names_that_have_room() {
         let _ = engine.record(&event).expect("a good event");
     }
     for (id, meter) in [("s", Meter::sum("s", "v1000")), ("a", Meter::avg("a", "v1000"))] {
-        engine.add_meter(meter.id(id)).expect("a good meter");
+        engine.meters().add(meter.id(id)).expect("a good meter");
     }
     let _ = engine.record(&Event::new("c", "e").value("v1000", 4)).expect("a good event");
-    let value = |id| engine.meter(id).query(&MeterQuery::new()).expect("a value").value;
+    let value = |id| engine.meters().query(id, &MeterQuery::new()).expect("a value").value;
     assert_eq!((value("s"), value("a")), (6_u64.into(), 3_u64.into()));
     let summary = engine.usage().summary(&UsageQuery::all_time()).expect("a summary");
     assert_eq!(summary.totals.values.len(), 1_001);
@@ -176,14 +176,14 @@ fn a_rule_that_names_a_value_later_knows_its_events() {
     }
     let quota =
         Quota::new("Beyond", Metric::value("beyond"), 1_000, Period::Day).per("customer_id");
-    let quota = engine.add_quota(quota).expect("a good rule");
+    let quota = engine.rules().add(quota).expect("a good rule");
     let decision = engine.track(&Event::new("c", "e").value("beyond", 1)).expect("a good event");
     assert_eq!(decision.quotas().next().expect("it matches").used, 7_u64);
     let summary = engine.usage().summary(&UsageQuery::all_time()).expect("a summary");
     assert_eq!(summary.totals.values["beyond"], 7_u64);
     // Removed, it is a name as others are, and keeps its sum.
     let id = quota.id.expect("an id");
-    engine.remove(&id).expect("it is there");
+    engine.rules().remove(&id).expect("it is there");
     let _ = engine.record(&Event::new("d", "e").value("beyond", 1)).expect("a good event");
     let summary = engine.usage().summary(&UsageQuery::all_time()).expect("a summary");
     assert_eq!(summary.totals.values["beyond"], 8_u64);
@@ -201,13 +201,14 @@ fn refunds_count_in_sums_and_meters_as_what_they_are() {
         ("avg", Meter::avg("avg", "credit")),
     ];
     for (id, meter) in meters {
-        engine.add_meter(meter.id(id)).expect("a good meter");
+        engine.meters().add(meter.id(id)).expect("a good meter");
     }
     for amount in ["-5", "-2", "-2.000001"] {
         let event = Event::new("c", "e").value("credit", amount).cost_cents(amount);
         let _ = engine.record(&event).expect("a good event");
     }
-    let value = |id| engine.meter(id).query(&MeterQuery::new()).expect("a value").value.to_string();
+    let value =
+        |id| engine.meters().query(id, &MeterQuery::new()).expect("a value").value.to_string();
     assert_eq!(
         ["sum", "max", "min", "latest", "avg"].map(value),
         ["-9.000001", "-2", "-5", "-2.000001", "-3"]

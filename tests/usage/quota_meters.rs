@@ -220,7 +220,7 @@ impl Pair {
             if let Some((start, end)) = rule.bounds(fact.stamp) {
                 query = query.between(date(start), date(end));
             }
-            let meter = self.engine.meter(&format!("m_{}", rule.id)).query(&query);
+            let meter = self.engine.meters().query(&format!("m_{}", rule.id), &query);
             assert_eq!(quota.used, meter.expect("a query").value, "{fact:?} {rule:?}");
         }
     }
@@ -268,8 +268,8 @@ fn change(pair: &mut Pair, dice: &mut Dice, made: &mut u32) {
     if pair.rules.len() < 3 || dice.chance(25) {
         *made += 1;
         let rule = draw_rule(dice, format!("q{made}"));
-        engine.add_meter(rule.meter()).expect("valid");
-        engine.add_quota(rule.quota()).expect("valid");
+        engine.meters().add(rule.meter()).expect("valid");
+        engine.rules().add(rule.quota()).expect("valid");
         pair.rules.push(rule);
         return;
     }
@@ -277,28 +277,28 @@ fn change(pair: &mut Pair, dice: &mut Dice, made: &mut u32) {
     let rule = &mut pair.rules[place];
     match dice.below(6) {
         0 => {
-            engine.remove(&rule.id).expect("it is there");
+            engine.rules().remove(&rule.id).expect("it is there");
             pair.rules.remove(place);
         }
         1 => {
             rule.limit = dice.range(3, 30);
             let update = QuotaUpdate::new().limit(rule.limit);
-            engine.update_quota(&rule.id, update).expect("valid");
+            engine.rules().update(&rule.id, update).expect("valid");
         }
         2 => {
             rule.period = dice.pick(&[Period::Hour, Period::Day, Period::AllTime]);
             let update = QuotaUpdate::new().period(rule.period);
-            engine.update_quota(&rule.id, update).expect("valid");
+            engine.rules().update(&rule.id, update).expect("valid");
         }
         3 => {
             rule.enabled = !rule.enabled;
             let update = QuotaUpdate::new().enabled(rule.enabled);
-            engine.update_quota(&rule.id, update).expect("valid");
+            engine.rules().update(&rule.id, update).expect("valid");
         }
         4 => {
             rule.kind = dice.pick(&[Some("run"), Some("stop")]);
             let update = MeterUpdate::new().filter("event_type", rule.kind.expect("drawn"));
-            engine.update_meter(&format!("m_{}", rule.id), update).expect("valid");
+            engine.meters().update(&format!("m_{}", rule.id), update).expect("valid");
         }
         _ => {
             if rule.fold != Fold::Count {
@@ -309,7 +309,7 @@ fn change(pair: &mut Pair, dice: &mut Dice, made: &mut u32) {
                 ]);
                 rule.fold = fold;
                 let update = MeterUpdate::new().aggregation(aggregation);
-                engine.update_meter(&format!("m_{}", rule.id), update).expect("valid");
+                engine.meters().update(&format!("m_{}", rule.id), update).expect("valid");
             }
         }
     }
@@ -475,7 +475,7 @@ fn a_rule_that_refuses_at_once_asks_what_is_recorded_only_once() {
         let _ = engine.track(&agents(1)).expect("valid");
     }
     let quota = Quota::new("events", Metric::TotalEvents, 5, Period::Day).per("customer_id");
-    engine.add_quota(quota).expect("valid");
+    engine.rules().add(quota).expect("valid");
     assert_eq!(engine.live_keys(), 0);
     let refused = engine.track(&agents(1)).expect("valid");
     assert_eq!((refused.is_allowed(), used(&refused)), (false, 5));

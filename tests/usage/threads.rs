@@ -155,10 +155,10 @@ impl Scene {
     fn change_meters(&self, number: u32) {
         let how = How::ALL[number as usize % How::ALL.len()];
         let of = if how == How::Unique { "model" } else { "agents" };
-        let new = self.engine.add_meter(meter(how, of, &[])).expect("a good meter");
+        let new = self.engine.meters().add(meter(how, of, &[])).expect("a good meter");
         let id = new.id.expect("an id");
-        self.engine.meter(&id).query(&MeterQuery::new()).expect("it is there");
-        self.engine.remove_meter(&id).expect("nobody counts it");
+        self.engine.meters().query(&id, &MeterQuery::new()).expect("it is there");
+        self.engine.meters().remove(&id).expect("nobody counts it");
     }
 
     fn summary(&self, asked: &Asked) -> Sums {
@@ -197,7 +197,7 @@ impl Scene {
             assert_between(&before, &found, &after, &asked);
             before = after;
         }
-        let count = self.engine.meter("mtr_count").query(&meter_query(&asked));
+        let count = self.engine.meters().query("mtr_count", &meter_query(&asked));
         let counted = count.expect("it is there").value;
         let after = self.summary(&asked);
         assert!(counted >= before.events && counted <= after.events);
@@ -233,7 +233,8 @@ impl Scene {
                 assert!(found.eq(series(&facts, &asked, &buckets)), "{asked:?}");
             }
             for (id, how, of) in [("mtr_count", How::Count, "*"), ("mtr_max", How::Max, "images")] {
-                let answer = self.engine.meter(id).query(&meter_query(&asked)).expect("is there");
+                let answer =
+                    self.engine.meters().query(id, &meter_query(&asked)).expect("is there");
                 let expected = figure(&facts, &asked, how, of);
                 assert_eq!(answer.value.millionths(), expected, "{id} {asked:?}");
             }

@@ -146,7 +146,7 @@ fn compare(engine: &Engine, lines: &[Line]) {
     // In all.
     let summary = usage.summary(&UsageQuery::all_time()).expect("a summary");
     assert_eq!(sums(&summary.totals), (28_185, 40_421_844, 4_334_561));
-    let longest = engine.meter("mtr_longest").query(&MeterQuery::new()).expect("a meter");
+    let longest = engine.meters().query("mtr_longest", &MeterQuery::new()).expect("a meter");
     let expected = lines.iter().map(|line| line.tokens().0).max().expect("lines");
     assert_eq!(longest.value, expected);
 }

@@ -202,7 +202,7 @@ fn a_sync_report_says_what_changed_field_by_field() {
     let wanted = RuleSet::new()
         .rate_limit(RateLimit::new("API Rate Limit", 2_000, Window::Hour).burst(5))
         .quota(Quota::new("New", Metric::TotalEvents, 1, Period::Day));
-    let report = engine.sync(wanted, SyncOptions::preview()).expect("valid");
+    let report = engine.rules().sync(wanted, SyncOptions::preview()).expect("valid");
     assert_eq!(
         text(&report),
         "{\"preview\":true,\"created\":[\"New\"],\"updated\":[{\"name\":\"API Rate Limit\",\

@@ -20,23 +20,23 @@ fn a_rule_as_the_engine_lists_it_is_the_products_object() {
         builder.rate_limit(limit).quota(quota)
     });
     assert_eq!(
-        text(&engine.rate_limits()),
+        text(&engine.rules().rate_limits()),
         "[{\"id\":\"rl_1\",\"name\":\"API\",\"dimensionFilters\":{\"model\":\"gpt-4\"},\
          \"limitValue\":1000,\"window\":\"hour\",\"enabled\":true,\
          \"createdAt\":\"2024-01-15T09:30:00Z\",\"updatedAt\":\"2024-01-15T09:30:00Z\"}]"
     );
     assert_eq!(
-        text(&engine.quotas()),
+        text(&engine.rules().quotas()),
         "[{\"id\":\"qta_1\",\"name\":\"Daily\",\"dimensionFilters\":{},\
          \"metric\":\"total_tokens\",\"limitValue\":5,\"period\":\"day\",\
          \"createdAt\":\"2024-01-15T09:30:00Z\",\"updatedAt\":\"2024-01-15T09:30:00Z\"}]"
     );
     assert_eq!(
-        text(&engine.rule_set()),
+        text(&engine.rules().set()),
         format!(
             "{{\"rateLimits\":{},\"quotas\":{}}}",
-            text(&engine.rate_limits()),
-            text(&engine.quotas())
+            text(&engine.rules().rate_limits()),
+            text(&engine.rules().quotas())
         )
     );
 }

@@ -109,7 +109,7 @@ fn record(
         let decision = engine.track(&event).expect("a valid event");
         assert!(decision.is_allowed() && !decision.is_replay());
         if (number + 1) % (count / 5) == 0 {
-            engine.flush().expect("a working store");
+            engine.store().flush().expect("a working store");
             fifths.push(start.elapsed().as_secs_f64());
             start = Instant::now();
         }
@@ -220,7 +220,7 @@ fn waiting(size: &Size) -> Row {
         while !stop.load(std::sync::atomic::Ordering::Acquire) {
             let start = Instant::now();
             let decision = engine.track(&Event::new("prober", "probe")).expect("valid");
-            engine.committed(&decision).wait().expect("a working store");
+            engine.store().committed(&decision).wait().expect("a working store");
             waits.push(start.elapsed().as_secs_f64() * 1e3);
         }
         pacer.join().expect("the pacer ends");
@@ -301,7 +301,7 @@ fn opening(size: &Size) -> Vec<Row> {
         (engine, spent)
     };
     let (engine, killed) = open();
-    engine.close().expect("a working store");
+    engine.store().close().expect("a working store");
     drop(engine);
     let (engine, closed) = open();
     drop(engine);

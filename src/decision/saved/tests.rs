@@ -121,14 +121,14 @@ fn engine(dice: &mut ChaCha8Rng) -> (Engine, ManualClock, i64) {
 fn change(dice: &mut ChaCha8Rng, engine: &Engine, turn: usize) {
     let number = dice.random_range(0..8);
     let limit = dice.random_range(1..500);
-    let _ = engine.update_rate_limit(&format!("rl_{number}"), RateLimitUpdate::new().limit(limit));
+    let _ = engine.rules().update(&format!("rl_{number}"), RateLimitUpdate::new().limit(limit));
     let period = [Period::Day, Period::AllTime][dice.random_range(0..2)];
-    let _ = engine.update_quota(&format!("q_{number}"), QuotaUpdate::new().period(period));
+    let _ = engine.rules().update(&format!("q_{number}"), QuotaUpdate::new().period(period));
     if dice.random_bool(0.3) {
-        let _ = engine.remove(&format!("rl_{number}"));
+        let _ = engine.rules().remove(&format!("rl_{number}"));
     }
     if dice.random_bool(0.3) {
-        engine.add_rate_limit(rate_limit(dice, 100 + turn)).expect("a new rule");
+        engine.rules().add(rate_limit(dice, 100 + turn)).expect("a new rule");
     }
 }
 

@@ -5,7 +5,7 @@ mod open;
 mod store;
 mod verbs;
 
-pub use self::verbs::{Committed, Health};
+pub use self::verbs::{Committed, Health, Store};
 
 use crate::base::clock::Timestamp;
 use crate::counters::At;

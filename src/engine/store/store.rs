@@ -361,7 +361,7 @@ mod tests {
         let answer = core.by_key(key, &event, now.moment, || {
             medium.broken.store(true, Ordering::Release);
             let _ = engine.track(&Event::new("c", "call")).expect("it is not known yet");
-            engine.flush().expect_err("it is broken");
+            engine.store().flush().expect_err("it is broken");
             core.decide(&event, Intent::Track, now)
         });
         assert!(!answer.expect("it goes on").is_replay());

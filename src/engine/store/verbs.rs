@@ -4,6 +4,7 @@ use std::fmt;
 use std::iter;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::journal::{Commit, Durability, Pipeline, Verified, VerifyReport};
 use crate::telemetry;
 use crate::usage::{UsageBreakdown, UsageQuery, UsageTotals};
 
-/// The state of an engine's store: [`Engine::health`].
+/// The state of an engine's store: [`Store::health`](crate::Store::health).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
@@ -46,7 +47,7 @@ pub struct Health {
 
 impl Health {
     /// Returns whether there is no store, or it takes what comes: false after a failure, and after
-    /// [`Engine::close`].
+    /// [`Store::close`](crate::Store::close).
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.failure.is_none()
@@ -54,7 +55,7 @@ impl Health {
 }
 
 /// The commit of a decision's event, to be awaited as a future, or by a thread with
-/// [`wait`](Self::wait). See [`Engine::committed`].
+/// [`wait`](Self::wait). See [`Store::committed`](crate::Store::committed).
 ///
 /// Its output is an error when the store failed before the commit, also where the engine goes on in
 /// memory ([`OnFailure::MemoryOnly`](crate::OnFailure::MemoryOnly)). It works in any async runtime:
@@ -91,7 +92,22 @@ impl Future for Committed {
     }
 }
 
+/// What an engine keeps beyond its own life, and what goes in and out of it: [`Engine::store`].
+/// Every engine has this handle; what there is nothing to do for without a store says so.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(in crate::engine) core: Arc<Core>,
+}
+
 impl Engine {
+    /// Returns the store.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store { core: Arc::clone(&self.core) }
+    }
+}
+
+impl Store {
     /// Returns the commit of a decision's event, to wait for: what [`Durability::Synced`] does in
     /// every call, for single calls of an engine at another level, and for async tasks, which a
     /// `Synced` call would block.
@@ -103,7 +119,7 @@ impl Engine {
     /// # use limitry::{Engine, Error, Event};
     /// # async fn example(engine: Engine, event: Event<'_>) -> Result<(), Error> {
     /// let decision = engine.track(&event)?;
-    /// engine.committed(&decision).await?;
+    /// engine.store().committed(&decision).await?;
     /// # Ok(())
     /// # }
     /// ```

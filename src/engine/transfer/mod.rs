@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read, Write};
 
 use serde::{Serialize, Serializer};
 
-use super::{Core, Engine};
+use super::{Core, Store};
 use crate::base::progress::Progress;
 use crate::engine::{BatchError, BatchProblem, ExportError, ImportError, TrackError};
 use crate::event::Event;
@@ -56,7 +56,7 @@ impl Serialize for Exported {
     }
 }
 
-impl Engine {
+impl Store {
     /// Writes the recorded events that match a query, the oldest first, each as a line of JSON: as
     /// [`RecordedEvent`] serializes. [`import`](Self::import) reads them.
     ///
@@ -76,7 +76,7 @@ impl Engine {
     /// let call = Event::new("cust_123", "model_call").input_tokens(150);
     /// assert!(engine.track(&call)?.is_allowed());
     /// let mut lines = Vec::new();
-    /// let report = engine.export(&mut lines, &EventQuery::new(), |_| {})?;
+    /// let report = engine.store().export(&mut lines, &EventQuery::new(), |_| {})?;
     /// assert_eq!(report.count, 1);
     ///
     /// let other = Engine::builder().build()?;
@@ -150,7 +150,7 @@ impl Engine {
     ///     format!(r#"{{"id":"3","customerId":"c","eventType":"call",{at}}}"#),
     /// ];
     /// let lines = lines.join("\n");
-    /// let report = engine.import(lines.as_bytes(), BadLines::Skip, |_| {})?;
+    /// let report = engine.store().import(lines.as_bytes(), BadLines::Skip, |_| {})?;
     /// assert_eq!((report.count, report.invalid, report.conflicts), (2, 1, 1));
     /// assert_eq!(report.skipped[0].line, 2);
     /// assert_eq!(&*report.skipped[0].reason, "customer_id: \"\" must be 1 to 256 bytes long");

@@ -51,7 +51,7 @@ impl Meddler {
             let number = self.done.load(Ordering::Acquire);
             let quota =
                 Quota::new(format!("meddler {number}"), Metric::TotalEvents, 1_000, Period::Month);
-            engine.add_quota(quota).expect("a good rule");
+            engine.rules().add(quota).expect("a good rule");
             self.done.fetch_add(1, Ordering::AcqRel);
         }
     }
@@ -65,13 +65,13 @@ impl Meddler {
             call(&engine);
             assert_eq!(self.done.load(Ordering::Acquire), number, "it was not called");
         }
-        assert_eq!(engine.quotas().len() as u64, self.done.load(Ordering::Acquire));
+        assert_eq!(engine.rules().quotas().len() as u64, self.done.load(Ordering::Acquire));
     }
 }
 
 fn add_rule(engine: &Engine) {
-    let name = format!("rule {}", engine.rate_limits().len());
-    engine.add_rate_limit(RateLimit::new(name, 100, Window::Minute)).expect("a good rule");
+    let name = format!("rule {}", engine.rules().rate_limits().len());
+    engine.rules().add(RateLimit::new(name, 100, Window::Minute)).expect("a good rule");
 }
 
 fn track(engine: &Engine) {

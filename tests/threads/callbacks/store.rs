@@ -65,17 +65,17 @@ fn a_waker_may_wait_for_commits_and_others_are_not_held_up() {
                 storage.hold(false);
             });
             opened.send(()).expect("it is there");
-            other.flush().expect("it is on disk");
+            other.store().flush().expect("it is on disk");
             opener.join().expect("it opened");
             told.send(()).expect("it is there");
         });
-        let mut commit = pin!(engine.committed(&decision));
+        let mut commit = pin!(engine.store().committed(&decision));
         let polled = commit.as_mut().poll(&mut Context::from_waker(&waker));
         assert!(polled.is_pending());
         held.hold(false);
         tells.recv().expect("the waker ends");
-        assert_eq!(engine.health().recorded, 2);
-        engine.close().expect("it closes");
+        assert_eq!(engine.store().health().recorded, 2);
+        engine.store().close().expect("it closes");
     });
 }
 
@@ -93,16 +93,16 @@ fn a_waker_that_blocks_does_not_stop_the_writer() {
             told.send(()).expect("it is there");
         });
         {
-            let mut commit = pin!(engine.committed(&decision));
+            let mut commit = pin!(engine.store().committed(&decision));
             let polled = commit.as_mut().poll(&mut Context::from_waker(&waker));
             assert!(polled.is_pending());
         }
         held.hold(false);
         for number in 1..20 {
             let _ = engine.track(&call(number)).expect("a good event");
-            engine.flush().expect("it is on disk");
+            engine.store().flush().expect("it is on disk");
         }
-        engine.close().expect("it closes");
+        engine.store().close().expect("it closes");
         drop(let_go);
         tells.recv().expect("the waker ends");
     });
@@ -123,7 +123,7 @@ fn a_waker_may_drop_the_last_engine() {
             told.send(()).expect("it is there");
         });
         {
-            let mut commit = pin!(engine.committed(&decision));
+            let mut commit = pin!(engine.store().committed(&decision));
             let polled = commit.as_mut().poll(&mut Context::from_waker(&waker));
             assert!(polled.is_pending());
         }
@@ -132,7 +132,7 @@ fn a_waker_may_drop_the_last_engine() {
         held.hold(false);
         tells.recv().expect("the waker ends");
         let again = on(held, Durability::Buffered);
-        assert_eq!(again.health().recorded, 2);
+        assert_eq!(again.store().health().recorded, 2);
     });
 }
 
@@ -150,7 +150,7 @@ fn a_waker_that_panics_is_its_task_s_alone() {
                 told.send(()).expect("it is there");
             }),
         ];
-        let mut commits = wakers.each_ref().map(|_| Box::pin(engine.committed(&decision)));
+        let mut commits = wakers.each_ref().map(|_| Box::pin(engine.store().committed(&decision)));
         for (commit, waker) in commits.iter_mut().zip(&wakers) {
             let polled = commit.as_mut().poll(&mut Context::from_waker(waker));
             assert!(polled.is_pending());
@@ -180,14 +180,14 @@ impl<F: FnMut()> Write for Writes<F> {
 fn long_work(engine: &Engine, folder: &Folder, kind: &str, tell: &mut dyn FnMut()) {
     let all = EventQuery::new();
     match kind {
-        "verify" => drop(engine.verify(|_: Progress| tell()).expect("it is whole")),
-        "compact" => drop(engine.compact(|_| tell()).expect("it is made small")),
-        "backup" => engine.backup(folder.file("copy"), |_| tell()).expect("a copy"),
+        "verify" => drop(engine.store().verify(|_: Progress| tell()).expect("it is whole")),
+        "compact" => drop(engine.store().compact(|_| tell()).expect("it is made small")),
+        "backup" => engine.store().backup(folder.file("copy"), |_| tell()).expect("a copy"),
         "export" => {
-            engine.export(&mut io::sink(), &all, |_| tell()).expect("an export");
+            engine.store().export(&mut io::sink(), &all, |_| tell()).expect("an export");
         }
         _ => {
-            engine.export(&mut Writes(tell), &all, |_| ()).expect("an export");
+            engine.store().export(&mut Writes(tell), &all, |_| ()).expect("an export");
         }
     }
 }
@@ -219,7 +219,7 @@ fn who_is_told_of_progress_may_use_the_engine() {
                 number += 1;
                 let _ = engine.track(&call(number)).expect("it is on disk");
                 let update = RateLimitUpdate::new().limit(1_000_000 + number);
-                engine.update_rate_limit("rl", update).expect("a good rule");
+                engine.rules().update("rl", update).expect("a good rule");
             });
             assert!(called > 0, "{kind}");
         }
@@ -237,10 +237,10 @@ fn what_would_wait_for_itself_is_an_error() {
             long_work(&engine, &folder, kind, &mut || {
                 let other = folder.file("other");
                 let answers = [
-                    engine.verify(|_| ()).map(drop),
-                    engine.compact(|_| ()).map(drop),
-                    engine.backup(other, |_| ()),
-                    engine.close(),
+                    engine.store().verify(|_| ()).map(drop),
+                    engine.store().compact(|_| ()).map(drop),
+                    engine.store().backup(other, |_| ()),
+                    engine.store().close(),
                 ];
                 for answer in answers {
                     let why = answer.expect_err("it would wait for itself");
@@ -248,7 +248,7 @@ fn what_would_wait_for_itself_is_an_error() {
                 }
             });
         }
-        engine.close().expect("it closes");
+        engine.store().close().expect("it closes");
     });
 }
 
@@ -276,14 +276,14 @@ fn a_panic_of_who_is_told_is_handed_on_and_changes_nothing() {
                 let left = fs::read_dir(folder.file("")).expect("a folder").count();
                 assert!(left == 0 || kind == "backup", "{kind} {at}: {left} files");
                 assert!(!folder.file("copy.part").exists(), "{kind} {at}");
-                assert!(engine.health().is_good(), "{kind} {at}");
+                assert!(engine.store().health().is_good(), "{kind} {at}");
             }
             let _ = fs::remove_file(folder.file("copy"));
             long_work(&engine, &folder, kind, &mut || ());
             let _ = fs::remove_file(folder.file("copy"));
         }
         let _ = engine.track(&call(9_999)).expect("it goes on");
-        assert_eq!(engine.verify(|_| ()).expect("it is whole").records, 501);
+        assert_eq!(engine.store().verify(|_| ()).expect("it is whole").records, 501);
     });
 }
 
@@ -312,11 +312,11 @@ impl Curious {
             why => panic!("{why}"),
         };
         let answers = [
-            engine.flush().expect_err("it would wait"),
-            engine.close().expect_err("it would wait"),
-            engine.verify(|_| ()).expect_err("it would wait"),
+            engine.store().flush().expect_err("it would wait"),
+            engine.store().close().expect_err("it would wait"),
+            engine.store().verify(|_| ()).expect_err("it would wait"),
             of_store(engine.track(&call(77)).expect_err("it would wait")),
-            of_rules(engine.add_rate_limit(rule).expect_err("it would wait")),
+            of_rules(engine.rules().add(rule).expect_err("it would wait")),
         ];
         assert!(answers.iter().all(is_within_itself), "{answers:?}");
         self.refused.fetch_add(1, Ordering::AcqRel);
@@ -359,7 +359,7 @@ fn a_storage_that_uses_its_engine_gets_errors() {
             let _ = engine.track(&call(number)).expect("it is on disk");
         }
         assert_eq!(curious.refused.load(Ordering::Acquire), 5);
-        assert_eq!(engine.health().recorded, 5);
-        engine.close().expect("it closes");
+        assert_eq!(engine.store().health().recorded, 5);
+        engine.store().close().expect("it closes");
     });
 }

@@ -210,7 +210,7 @@ impl History<'_> {
     pub(super) fn ask_the_meters(&mut self, asked: &Asked) {
         for gauge in self.gauges.clone() {
             let query = meter_query(asked);
-            let answer = self.engine.meter(&gauge.id).query(&query).expect("a good question");
+            let answer = self.engine.meters().query(&gauge.id, &query).expect("a good question");
             let mut meant = asked.clone();
             meant.pairs.extend(gauge.pairs.clone());
             let known = asked.during(covered(&answer.covers));

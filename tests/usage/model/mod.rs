@@ -300,7 +300,7 @@ impl<'s> History<'s> {
             0 if known > 2 => {
                 let place = self.place();
                 let gone = self.gauges.swap_remove(place);
-                self.engine.remove_meter(&gone.id).expect("nobody counts it");
+                self.engine.meters().remove(&gone.id).expect("nobody counts it");
             }
             1 if known > 0 => {
                 let place = self.place();
@@ -308,14 +308,14 @@ impl<'s> History<'s> {
                 let like = meter(how, of, &pairs);
                 let mut update = MeterUpdate::new().aggregation(like.aggregation).field(like.field);
                 update.event_filter = Some(like.event_filter);
-                self.engine.update_meter(&id, update).expect("a good change");
+                self.engine.meters().update(&id, update).expect("a good change");
                 self.gauges[place] = Gauge { id, how, of, pairs };
             }
             _ if known < 12 => {
                 self.made += 1;
                 let id = format!("mtr_{}", self.made);
                 let new = meter(how, of, &pairs).id(id.as_str());
-                self.engine.add_meter(new).expect("a good meter");
+                self.engine.meters().add(new).expect("a good meter");
                 self.gauges.push(Gauge { id, how, of, pairs });
             }
             _ => {}
@@ -424,10 +424,10 @@ fn values_of_names_beyond_the_cap_are_counted() {
     }
     // A meter has room for its name always, and says from when on it knows it.
     let late = meter(How::Sum, "value_1050", &[]).id("mtr_late");
-    engine.add_meter(late).expect("a good meter");
+    engine.meters().add(late).expect("a good meter");
     let query = meter_query(&Asked { pairs: Vec::new(), range: ALWAYS });
     for more in 0..3_i128 {
-        let answer = engine.meter("mtr_late").query(&query).expect("it is there");
+        let answer = engine.meters().query("mtr_late", &query).expect("it is there");
         let known = covered(&answer.covers);
         let before = [1_050, 2_150].map(|number| START + number * 7 * SECOND);
         let before = before.into_iter().filter(|at| known.contains(at)).count();

@@ -56,20 +56,20 @@ fn decode(body: &str) {
         answer(engine.track(&event), &event);
         if let Some(update) = read::<RateLimitUpdate>(body) {
             json(&update);
-            for rule in engine.rate_limits() {
+            for rule in engine.rules().rate_limits() {
                 let id = rule.id.expect("made");
-                engine.update_rate_limit(&id, update.clone()).err().iter().for_each(print);
+                engine.rules().update(&id, update.clone()).err().iter().for_each(print);
             }
         }
         if let Some(update) = read::<QuotaUpdate>(body) {
             json(&update);
-            for rule in engine.quotas() {
+            for rule in engine.rules().quotas() {
                 let id = rule.id.expect("made");
-                engine.update_quota(&id, update.clone()).err().iter().for_each(print);
+                engine.rules().update(&id, update.clone()).err().iter().for_each(print);
             }
         }
         answer(engine.track(&event), &event);
-        engine.sync(rules, SyncOptions::apply()).err().iter().for_each(print);
+        engine.rules().sync(rules, SyncOptions::apply()).err().iter().for_each(print);
     }
     read::<Window>(body);
     read::<Period>(body);

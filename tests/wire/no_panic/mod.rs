@@ -171,7 +171,7 @@ fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Ev
     for (turn, act) in acts.iter().enumerate() {
         let event = &events[turn % events.len()];
         let ids = || {
-            let rules = engine.rule_set();
+            let rules = engine.rules().set();
             let limits = rules.rate_limits.into_iter().filter_map(|rule| rule.id);
             limits.chain(rules.quotas.into_iter().filter_map(|rule| rule.id)).collect::<Vec<_>>()
         };
@@ -199,22 +199,22 @@ fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Ev
                     Err(error) => print(&error),
                 }
             }
-            Act::AddLimit(rule) => engine.add_rate_limit(rule).err().iter().for_each(print),
-            Act::AddQuota(rule) => engine.add_quota(rule).err().iter().for_each(print),
+            Act::AddLimit(rule) => engine.rules().add(rule).err().iter().for_each(print),
+            Act::AddQuota(rule) => engine.rules().add(rule).err().iter().for_each(print),
             Act::UpdateLimit(update) => ids().iter().for_each(|id| {
-                engine.update_rate_limit(id, update.clone()).err().iter().for_each(print);
+                engine.rules().update(id, update.clone()).err().iter().for_each(print);
             }),
             Act::UpdateQuota(update) => ids().iter().for_each(|id| {
-                engine.update_quota(id, update.clone()).err().iter().for_each(print);
+                engine.rules().update(id, update.clone()).err().iter().for_each(print);
             }),
             Act::Remove => {
                 let first = ids().into_iter().next().unwrap_or_default();
-                engine.remove(&first).err().iter().for_each(print);
+                engine.rules().remove(&first).err().iter().for_each(print);
             }
             Act::Sync(rules, write, keep) => {
                 let options = if write { SyncOptions::apply() } else { SyncOptions::preview() };
                 let options = if keep { options.keep_missing() } else { options };
-                match engine.sync(rules, options) {
+                match engine.rules().sync(rules, options) {
                     Ok(report) => assert!(!format!("{report:?} {}", json(&report)).is_empty()),
                     Err(error) => print(&error),
                 }
@@ -228,9 +228,9 @@ fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Ev
                 assert!(newest.len() <= 3 && engine.live_keys() < 1_000);
                 assert!(newest.iter().all(|found| !format!("{found:?}").is_empty()));
                 list(engine, &EventQuery::new());
-                for rule in engine.rate_limits() {
+                for rule in engine.rules().rate_limits() {
                     let id = rule.id.clone().expect("made");
-                    assert_eq!(engine.rate_limit(&id).as_ref(), Some(&rule));
+                    assert_eq!(engine.rules().get::<limitry::RateLimit>(&id).as_ref(), Some(&rule));
                     assert!(rule.worst_case().is_none_or(|most| most >= Amount::ZERO));
                 }
             }

@@ -1,0 +1,187 @@
+//! The rules of an engine, which may be changed while other threads decide.
+//!
+//! Whoever changes the rules makes the next snapshot ([`change`]) and publishes it ([`publish`]);
+//! decisions that are under way with the old one notice before they count, and start again.
+//! Counters of rules that did not change are not touched. Each change is O(rules); where counters
+//! have to be converted it then goes over all keys, a few hundred under one lock.
+
+use std::sync::Arc;
+
+use super::{Core, Engine, RulesError};
+use crate::rules::{
+    Quota, RateLimit, Rule, RuleKind, RuleSet, RuleUpdate, SyncOptions, SyncReport,
+};
+
+mod change;
+mod publish;
+
+pub(super) use self::change::Change;
+
+/// The rules of an engine: [`Engine::rules`]. They may be changed while other threads decide.
+///
+/// Rules of all kinds are added, changed and found by the same methods; where a method cannot tell
+/// the kind, name it: `get::<RateLimit>(id)`. [`Rule`] stands for any kind.
+///
+/// ```
+/// use limitry::{Engine, Quota, Metric, Period, RateLimit, RateLimitUpdate, Window};
+///
+/// let engine = Engine::builder().build()?;
+/// let calls = engine.rules().add(RateLimit::new("Calls", 10, Window::Second))?;
+/// engine.rules().add(Quota::new("Tokens", Metric::TotalTokens, 9_000, Period::Day))?;
+/// let id = calls.id.as_deref().unwrap_or_default();
+/// let calls = engine.rules().update(id, RateLimitUpdate::new().limit(20))?;
+/// assert_eq!(calls.limit_value, Some(20.into()));
+/// assert_eq!(engine.rules().get::<RateLimit>("rl_calls"), Some(calls));
+/// engine.rules().remove("rl_calls")?;
+/// assert_eq!(engine.rules().list().len(), 1);
+/// # Ok::<(), limitry::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Rules {
+    core: Arc<Core>,
+}
+
+impl Engine {
+    /// Returns the rules.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules { core: Arc::clone(&self.core) }
+    }
+}
+
+impl Rules {
+    /// Adds a rule and returns it as it now is, with its id. O(rules).
+    ///
+    /// # Errors
+    /// The rule is not valid, or does not go with the others: all problems at once.
+    pub fn add<R: RuleKind>(&self, rule: R) -> Result<R, RulesError> {
+        of_kind(&self.core.add_rule(rule.into())?, "")
+    }
+
+    /// Changes some fields of a rule and returns it as it now is; what was used carries over as
+    /// the update says ([`RateLimitUpdate`](crate::RateLimitUpdate),
+    /// [`QuotaUpdate`](crate::QuotaUpdate)). O(rules), and O(keys) where counters are converted.
+    ///
+    /// # Errors
+    /// No rule of the kind has the id, or the rule would not be valid.
+    #[expect(clippy::needless_pass_by_value, reason = "an update is made for the call")]
+    pub fn update<U: RuleUpdate>(&self, id: &str, update: U) -> Result<U::Rule, RulesError> {
+        let apply = |rule: &Rule| Some(update.apply(&U::Rule::of(rule)?).into());
+        let changed = self.core.update_rule(id, apply)?;
+        of_kind(&changed.ok_or_else(|| not_found(U::Rule::WHAT, id))?, id)
+    }
+
+    /// Removes a rule of any kind; its counters are dropped. O(rules + keys).
+    ///
+    /// # Errors
+    /// No rule has the id.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "remove_rule", skip_all, fields(id = id), err)
+    )]
+    pub fn remove(&self, id: &str) -> Result<(), RulesError> {
+        self.core.changed(|change| change.remove(id))
+    }
+
+    /// Returns the rule of an id, if it is of the kind that is asked for. O(rules).
+    #[must_use]
+    pub fn get<R: RuleKind>(&self, id: &str) -> Option<R> {
+        R::of(&self.core.snapshot.load().by_id(id)?.rule)
+    }
+
+    /// Returns the rules of all kinds, the oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<Rule> {
+        self.of_kind()
+    }
+
+    /// Returns the rate limits, the oldest first.
+    #[must_use]
+    pub fn rate_limits(&self) -> Vec<RateLimit> {
+        self.of_kind()
+    }
+
+    /// Returns the quotas, the oldest first.
+    #[must_use]
+    pub fn quotas(&self) -> Vec<Quota> {
+        self.of_kind()
+    }
+
+    /// Returns all rules and meters as data, with what the engine set (ids and times).
+    #[must_use]
+    pub fn set(&self) -> RuleSet {
+        let snapshot = self.core.snapshot.load();
+        let mut set: RuleSet =
+            snapshot.rules.iter().map(|compiled| compiled.rule.clone()).collect();
+        set.meters = snapshot.meters.list().iter().map(|meter| (**meter).clone()).collect();
+        set
+    }
+
+    /// Makes the rules and meters match a list: creates what is missing, updates what differs, and
+    /// removes what the list does not name, in one step. A rule that is the same keeps its counters
+    /// untouched, one that differs carries its use over. A second run changes nothing.
+    ///
+    /// A rule of the list is the one with its id, where it gives an id that the engine has: with
+    /// another name it is renamed. Otherwise it is the one with its kind and name, which gets the
+    /// id of the list where that gives one (the report says so, and rules that count a meter follow
+    /// it) and keeps its own where not.
+    ///
+    /// # Errors
+    /// An id stands twice, or a name does where no id says which is meant, or the rules as they
+    /// would be are not valid: all problems at once, and nothing is written.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "sync", skip_all, fields(write = options.write), err)
+    )]
+    pub fn sync(&self, rules: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
+        let report = self.core.changed(|change| change.sync(rules, options))?;
+        #[cfg(feature = "tracing")]
+        tracing::info!(
+            created = report.created.len(),
+            updated = report.updated.len(),
+            removed = report.removed.len(),
+            unchanged = report.unchanged.len(),
+            "rules compared"
+        );
+        Ok(report)
+    }
+
+    fn of_kind<R: RuleKind>(&self) -> Vec<R> {
+        let snapshot = self.core.snapshot.load();
+        snapshot.rules.iter().filter_map(|compiled| R::of(&compiled.rule)).collect()
+    }
+}
+
+impl Core {
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "add_rule", skip_all, fields(rule = rule.name()), err)
+    )]
+    fn add_rule(&self, rule: Rule) -> Result<Rule, RulesError> {
+        self.changed(|change| change.add(rule))
+    }
+
+    /// `None` where no rule has the id, or `apply` is not for its kind.
+    #[cfg_attr(
+        feature = "tracing",
+        tracing::instrument(name = "update_rule", skip_all, fields(id = id), err)
+    )]
+    fn update_rule(
+        &self,
+        id: &str,
+        apply: impl FnOnce(&Rule) -> Option<Rule>,
+    ) -> Result<Option<Rule>, RulesError> {
+        self.changed(|change| change.update(id, apply))
+    }
+}
+
+/// A rule as the kind that it was given as.
+fn of_kind<R: RuleKind>(rule: &Rule, id: &str) -> Result<R, RulesError> {
+    let known = R::of(rule);
+    debug_assert!(known.is_some(), "a rule does not change its kind");
+    known.ok_or_else(|| not_found(R::WHAT, id))
+}
+
+pub(super) fn not_found(kind: &'static str, id: &str) -> RulesError {
+    RulesError::NotFound { kind, id: id.to_owned() }
+}

@@ -1,0 +1,111 @@
+//! Putting rules in force.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use super::change::Change;
+use crate::compiled::snapshot::{CompiledRule, Snapshot};
+use crate::engine::{Core, RulesError};
+use crate::rules::{Meter, Meters, Rule, fill_ids};
+
+/// What a change has put in force.
+pub(super) struct Published {
+    snapshot: Arc<Snapshot>,
+    /// The entry of the queue that it waits for.
+    stored: Option<u64>,
+}
+
+impl Core {
+    pub(in crate::engine) fn install(
+        &self,
+        mut rules: Vec<Rule>,
+        meters: &Meters,
+    ) -> Result<(), RulesError> {
+        let mut meters = meters.list().to_vec();
+        fill_ids(&mut meters, &[]);
+        fill_ids(&mut rules, &[]);
+        self.changed(|mut change| {
+            let stamped = |meter: &Arc<Meter>| Arc::new(change.stamp_meter((**meter).clone()));
+            let meters = Arc::new(Meters::new(meters.iter().map(stamped).collect()));
+            let compile = |rule| change.compile(rule, &meters, None);
+            let compiled: Vec<_> = rules.into_iter().map(compile).collect();
+            change.publish(&compiled, meters)
+        })
+    }
+
+    /// Changes the rules. What runs of the caller's runs before the compiler's lock is taken (the
+    /// clock) or when it is free again (the recorder of figures, the collector of spans): any of
+    /// them may change the rules itself. So does waiting for the commit.
+    pub(in crate::engine) fn changed<R>(
+        &self,
+        change: impl FnOnce(Change<'_>) -> Result<R, RulesError>,
+    ) -> Result<R, RulesError> {
+        self.may_change()?;
+        let (now, published) = (self.read_clock().moment, Cell::new(None));
+        let changed = change(Change {
+            engine: self,
+            compiler: self.compiler.lock(),
+            current: self.snapshot.load_full(),
+            now,
+            time: Arc::default(),
+            published: &published,
+        });
+        let Some(Published { snapshot, stored }) = published.take() else { return changed };
+        self.figures.look_at(&self.table);
+        for rule in &snapshot.rules {
+            rule.figures.show();
+        }
+        #[cfg(feature = "tracing")]
+        tracing::info!(
+            version = snapshot.version,
+            rules = snapshot.rules.len(),
+            meters = snapshot.meters.list().len(),
+            "rules in force"
+        );
+        self.rules_are_stored(stored)?;
+        changed
+    }
+}
+
+impl Change<'_> {
+    pub(super) fn publish(
+        mut self,
+        compiled: &[Arc<CompiledRule>],
+        meters: Arc<Meters>,
+    ) -> Result<(), RulesError> {
+        let engine = self.engine;
+        engine.admit_rules()?;
+        let convert = compiled.len() < self.current.rules.len()
+            || compiled.iter().any(|rule| rule.counter.took_over());
+        let refill = engine.is_to_track(&meters, compiled);
+        let version = self.current.version.saturating_add(1);
+        engine.note_checkpoints(&mut self.compiler);
+        let compiled: Vec<_> = compiled.iter().map(|rule| self.compiler.renew(rule)).collect();
+        if convert || refill {
+            engine.rules_change();
+        }
+        // Before the first decision by a rule that counts a new meter.
+        engine.track_folds_of(&meters, &compiled);
+        let snapshot = Arc::new(Snapshot::new(
+            version,
+            Arc::clone(&self.time),
+            compiled,
+            meters,
+            engine.hasher.clone(),
+        ));
+        // No decision is made from here until the new rules are open: a few microseconds.
+        let at = engine.table.close(self.now);
+        self.time.get_or_init(|| at);
+        let stored = engine.put_rules(&self.current, &snapshot, &self.compiler);
+        engine.snapshot.store(Arc::clone(&snapshot));
+        engine.table.open(version);
+        if convert {
+            engine.table.convert(&snapshot.counters, at.now);
+        }
+        if convert || refill {
+            engine.rules_change();
+        }
+        self.published.set(Some(Published { snapshot, stored }));
+        Ok(())
+    }
+}
