@@ -12,9 +12,6 @@ mod saved;
 mod table;
 mod time;
 
-#[cfg(test)]
-mod tests;
-
 pub(crate) use self::algorithms::periods::{Ahead, Late, Periods};
 pub(crate) use self::algorithms::{
     CalendarPeriod, FIRST, Figures, FixedWindow, Gauge, GaugePeriod, Policy, SlidingWindow,

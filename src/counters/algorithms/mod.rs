@@ -28,6 +28,9 @@ mod sliding_window;
 pub(super) mod stored;
 mod token_bucket;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use self::calendar_period::CalendarPeriod;
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};
