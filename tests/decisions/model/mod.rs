@@ -263,7 +263,7 @@ impl<'m> Run<'m> {
     fn same_time(&mut self) -> Result<(), String> {
         let now = self.pair.engine.now();
         let engine = i128::from(now.unix_seconds()) * SECOND + i128::from(now.subsec_nanos());
-        let oracle = self.pair.oracle.look();
+        let oracle = self.pair.oracle.read_clock();
         if engine == oracle { Ok(()) } else { Err(format!("now is {engine}, not {oracle}")) }
     }
 }

@@ -36,7 +36,7 @@ pub(super) enum Entry {
     /// An amount was counted, at the engine's time or for a quota and some records at `stamp`.
     Use { at: Nanos, stamp: Nanos, lo: Milli, hi: Milli, verb: Verb },
     /// What another kind of counter had used when the rule changed.
-    Lump { at: Nanos, lo: Milli, hi: Milli },
+    CarriedOver { at: Nanos, lo: Milli, hi: Milli },
 }
 
 /// What a bucket misses, in thousandths times the window's length, after a replay.
@@ -50,12 +50,12 @@ pub(super) struct Bucket {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Counted {
+pub(super) struct CountedRule {
     pub(super) rule: Rule,
     pub(super) logs: BTreeMap<Vec<String>, Vec<Entry>>,
 }
 
-impl Counted {
+impl CountedRule {
     pub(super) fn log(&self, key: &[String]) -> &[Entry] {
         self.logs.get(key).map_or(&[], Vec::as_slice)
     }
@@ -72,7 +72,7 @@ impl Counted {
         for entry in self.refunded(key) {
             let (at, own, lo, hi) = match entry {
                 Entry::Use { stamp, lo, hi, .. } => (self.counted_at(&entry), stamp, lo, hi),
-                Entry::Lump { at, lo, hi } => (at, at, lo, hi),
+                Entry::CarriedOver { at, lo, hi } => (at, at, lo, hi),
                 Entry::Terms { .. } => continue,
             };
             let (sure, maybe) = match self.rule.kind {
@@ -115,7 +115,7 @@ impl Counted {
             newest.sort_by_key(|entry| self.counted_at(entry));
             for entry in newest.into_iter().rev() {
                 let at = self.counted_at(entry);
-                let (Entry::Use { lo, hi, .. } | Entry::Lump { lo, hi, .. }) = entry else {
+                let (Entry::Use { lo, hi, .. } | Entry::CarriedOver { lo, hi, .. }) = entry else {
                     continue;
                 };
                 let counts = match self.rule.kind {
@@ -139,7 +139,10 @@ impl Counted {
             (Entry::Use { at, stamp, verb: Verb::Record, .. }, Kind::Sliding { .. }) => {
                 *stamp.min(at)
             }
-            (Entry::Use { at, .. } | Entry::Lump { at, .. } | Entry::Terms { at, .. }, _) => *at,
+            (
+                Entry::Use { at, .. } | Entry::CarriedOver { at, .. } | Entry::Terms { at, .. },
+                _,
+            ) => *at,
         }
     }
 
@@ -176,7 +179,7 @@ impl Counted {
         Range::new((limit - used.hi).clamp(0, limit), (limit - used.lo).clamp(0, limit))
     }
 
-    /// Whether the amount fits, by the least use (`hopeful`) or the most that is possible. What
+    /// Whether the amount fits, by the least use (`best_case`) or the most that is possible. What
     /// adds nothing is never refused.
     pub(super) fn fits(
         &self,
@@ -184,14 +187,14 @@ impl Counted {
         now: Nanos,
         stamp: Nanos,
         amount: Milli,
-        hopeful: bool,
+        best_case: bool,
     ) -> bool {
         if amount <= 0 {
             return true;
         }
         if let Kind::Bucket { .. } = self.rule.kind {
             let bucket = self.bucket(key, now);
-            let missing = if hopeful { bucket.lo } else { bucket.hi };
+            let missing = if best_case { bucket.lo } else { bucket.hi };
             return missing + amount * bucket.window <= bucket.capacity * bucket.window;
         }
         if let Kind::Rolling { window } = self.rule.kind
@@ -201,7 +204,7 @@ impl Counted {
             return true;
         }
         let used = self.used(key, now, stamp);
-        let used = if hopeful { used.lo } else { used.hi };
+        let used = if best_case { used.lo } else { used.hi };
         used + amount <= self.rule.limit_milli()
     }
 
@@ -211,10 +214,10 @@ impl Counted {
         key: &[String],
         from: Nanos,
         amount: Milli,
-        hopeful: bool,
+        best_case: bool,
     ) -> Option<Nanos> {
         let mut instant = from;
-        while !self.fits(key, instant, instant, amount, hopeful) {
+        while !self.fits(key, instant, instant, amount, best_case) {
             // More than the limit fits only where a quota has been given back more than was used.
             if amount > self.rule.capacity_milli() && !self.may_be_below_nothing(key, instant) {
                 return None;
@@ -222,13 +225,13 @@ impl Counted {
             instant = match self.rule.kind {
                 Kind::Bucket { .. } => {
                     let bucket = self.bucket(key, instant);
-                    let missing = if hopeful { bucket.lo } else { bucket.hi };
+                    let missing = if best_case { bucket.lo } else { bucket.hi };
                     let target = (bucket.capacity - amount) * bucket.window;
                     instant + ceil_div(missing - target, bucket.limit)
                 }
                 Kind::Fixed { window } => (instant.div_euclid(window) + 1) * window,
                 Kind::Sliding { window } | Kind::Rolling { window } => {
-                    let extra = if hopeful { 0 } else { self.lateness(key, from) };
+                    let extra = if best_case { 0 } else { self.lateness(key, from) };
                     let leaves = self.uses(key, false).map(|at| at + extra + window);
                     leaves.filter(|&at| at > instant).min()?
                 }
@@ -241,14 +244,16 @@ impl Counted {
     /// Whether less than nothing may be used of a quota, at an instant or later.
     pub(super) fn may_be_below_nothing(&self, key: &[String], instant: Nanos) -> bool {
         self.log(key).iter().any(|entry| {
-            let (Entry::Use { lo, .. } | Entry::Lump { lo, .. }) = *entry else { return false };
+            let (Entry::Use { lo, .. } | Entry::CarriedOver { lo, .. }) = *entry else {
+                return false;
+            };
             lo < 0
                 && match self.rule.kind {
                     Kind::Rolling { window } => self.counted_at(entry) + window > instant,
                     Kind::Calendar(span) => {
                         let at = match *entry {
                             Entry::Use { stamp, .. } => stamp,
-                            Entry::Terms { at, .. } | Entry::Lump { at, .. } => at,
+                            Entry::Terms { at, .. } | Entry::CarriedOver { at, .. } => at,
                         };
                         period(span, at).1.is_none_or(|end| end > instant)
                     }
@@ -260,7 +265,7 @@ impl Counted {
     /// The instants at which something was counted, for sure or perhaps.
     pub(super) fn uses(&self, key: &[String], sure: bool) -> impl Iterator<Item = Nanos> + Clone {
         self.refunded(key).into_iter().filter_map(move |entry| match entry {
-            Entry::Use { lo, hi, .. } | Entry::Lump { lo, hi, .. } => {
+            Entry::Use { lo, hi, .. } | Entry::CarriedOver { lo, hi, .. } => {
                 (if sure { lo != 0 } else { hi != 0 }).then_some(self.counted_at(&entry))
             }
             Entry::Terms { .. } => None,
@@ -333,7 +338,9 @@ impl Counted {
         let mut last = None;
         for entry in self.log(key) {
             let at = match *entry {
-                Entry::Terms { at, .. } | Entry::Use { at, .. } | Entry::Lump { at, .. } => at,
+                Entry::Terms { at, .. } | Entry::Use { at, .. } | Entry::CarriedOver { at, .. } => {
+                    at
+                }
             };
             bucket.refill(at - last.unwrap_or(at));
             last = Some(at);
@@ -348,7 +355,7 @@ impl Counted {
                     bucket.lo = bucket.taken(bucket.lo, lo, verb);
                     bucket.hi = bucket.taken(bucket.hi, hi, verb);
                 }
-                Entry::Lump { lo, hi, .. } => {
+                Entry::CarriedOver { lo, hi, .. } => {
                     bucket.lo = lo * bucket.window;
                     bucket.hi = hi * bucket.window;
                 }
@@ -359,7 +366,7 @@ impl Counted {
     }
 
     /// What carries over when the counter becomes one of another kind.
-    pub(super) fn lump(&self, key: &[String], now: Nanos, to: &Rule) -> Option<Entry> {
+    pub(super) fn carried_over(&self, key: &[String], now: Nanos, to: &Rule) -> Option<Entry> {
         let used = self.used(key, now, now);
         let from_bucket = matches!(self.rule.kind, Kind::Bucket { .. });
         let to_bucket = matches!(to.kind, Kind::Bucket { .. });
@@ -377,7 +384,7 @@ impl Counted {
             (false, true) => (used.lo.min(to.capacity_milli()), used.hi),
             (false, false) => (used.lo, used.hi),
         };
-        ((lo, hi) != (0, 0)).then_some(Entry::Lump { at: now, lo, hi })
+        ((lo, hi) != (0, 0)).then_some(Entry::CarriedOver { at: now, lo, hi })
     }
 }
 

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 const AHEAD: Nanos = DAY;
 
 #[derive(Clone, Debug)]
-struct First {
+struct KeyedCall {
     act: Act,
     seen: Seen,
     at: Nanos,
@@ -40,15 +40,15 @@ enum Verb {
 pub struct Oracle {
     clock: Nanos,
     /// Where the hands of the clock have been since a call began that is now judged.
-    hands: Vec<Nanos>,
+    other_readings: Vec<Nanos>,
     now: Nanos,
     /// By how much time inside the engine is ahead of the clock, which was set back so far.
     back: Nanos,
     late: Nanos,
     retention: Nanos,
-    rules: Vec<Counted>,
+    rules: Vec<CountedRule>,
     /// By customer and key: nobody's key is anybody else's.
-    keys: BTreeMap<(String, String), First>,
+    keys: BTreeMap<(String, String), KeyedCall>,
     recorded: Vec<String>,
     /// Whether the engine records events at all.
     records: bool,
@@ -58,7 +58,7 @@ impl Oracle {
     pub fn new(clock: Nanos) -> Self {
         Self {
             clock,
-            hands: Vec::new(),
+            other_readings: Vec::new(),
             now: clock,
             back: 0,
             late: HOUR,
@@ -76,15 +76,15 @@ impl Oracle {
         self
     }
 
-    /// Moves the hands of the clock; time inside the engine moves when it next looks.
+    /// Moves the hands of the clock; time inside the engine moves when it next reads the clock.
     pub fn set_clock(&mut self, clock: Nanos) {
         self.clock = clock;
     }
 
     /// Says where else the hands may have been when the call that is judged next read them, which
-    /// it does before it is settled: a wait counts from the reading.
-    pub fn may_have_read(&mut self, hands: Vec<Nanos>) {
-        self.hands = hands;
+    /// it does before it decides: a wait counts from the reading.
+    pub fn may_have_read(&mut self, other_readings: Vec<Nanos>) {
+        self.other_readings = other_readings;
     }
 
     pub fn clock(&self) -> Nanos {
@@ -94,7 +94,7 @@ impl Oracle {
     /// Looks at the clock: time never runs back. A clock that is more than a second behind was set
     /// back, and time goes on from where it was as the clock does; one that is less behind is
     /// waited for.
-    pub fn look(&mut self) -> Nanos {
+    pub fn read_clock(&mut self) -> Nanos {
         if self.clock + self.back + SECOND < self.now {
             self.back = self.now - self.clock;
         }
@@ -112,18 +112,18 @@ impl Oracle {
     }
 
     pub fn add(&mut self, rule: Rule) {
-        self.look();
-        self.rules.push(Counted { rule, logs: BTreeMap::new() });
+        self.read_clock();
+        self.rules.push(CountedRule { rule, logs: BTreeMap::new() });
     }
 
     pub fn remove(&mut self, id: &str) {
-        self.look();
+        self.read_clock();
         self.rules.retain(|counted| counted.rule.id != id);
     }
 
     /// Puts `rule` in the place of the rule with its id; what was used carries over.
     pub fn change(&mut self, rule: Rule) {
-        let now = self.look();
+        let now = self.read_clock();
         let Some(at) = self.rules.iter().position(|counted| counted.rule.id == rule.id) else {
             panic!("the test changes a rule that is not there: {}", rule.id);
         };
@@ -133,9 +133,9 @@ impl Oracle {
         } else if old.kind.family() != rule.kind.family() {
             let keys: Vec<Vec<String>> = self.rules[at].logs.keys().cloned().collect();
             for key in keys {
-                let lump = self.rules[at].lump(&key, now, &rule);
+                let carried_over = self.rules[at].carried_over(&key, now, &rule);
                 let mut log = vec![terms(&rule, now)];
-                log.extend(lump);
+                log.extend(carried_over);
                 self.rules[at].logs.insert(key, log);
             }
         } else {
@@ -146,7 +146,7 @@ impl Oracle {
         self.rules[at].rule = rule;
     }
 
-    /// Judges the answer to `track` and takes it over.
+    /// Judges the answer to `track` and follows it.
     pub fn track(&mut self, act: &Act, answer: &Answer) -> Result<(), String> {
         self.decide(Verb::Track, true, act, answer)
     }
@@ -156,14 +156,14 @@ impl Oracle {
         self.decide(Verb::Track, false, act, answer)
     }
 
-    /// Judges the answer to `record` and takes it over.
+    /// Judges the answer to `record` and follows it.
     pub fn record(&mut self, act: &Act, answer: &Answer) -> Result<(), String> {
         self.decide(Verb::Record, true, act, answer)
     }
 
     /// Judges the answer to `standing`, which changes nothing.
     pub fn standing(&mut self, act: &Act, stood: &Stood) -> Result<(), String> {
-        let now = self.look();
+        let now = self.read_clock();
         let live = self.live(act);
         self.listed(&live, &stood.rates, &stood.quotas)?;
         let mut full = false;
@@ -195,7 +195,7 @@ impl Oracle {
 
     /// Whether every hard rule would let the event pass now, by the least use that is possible.
     pub fn could_pass(&mut self, act: &Act) -> bool {
-        let now = self.look();
+        let now = self.read_clock();
         let stamp = act.stamp.unwrap_or(now);
         self.live(act).into_iter().all(|at| {
             let counted = &self.rules[at];
@@ -212,7 +212,7 @@ impl Oracle {
         act: &Act,
         answer: &Answer,
     ) -> Result<(), String> {
-        let now = self.look();
+        let now = self.read_clock();
         if let Some(first) = self.first(act) {
             if !act.is_retry_of(&first.act) {
                 return match answer {
@@ -249,10 +249,10 @@ impl Oracle {
         }
         let mut after = self.clone();
         if allowed {
-            after.take(verb, act, &counted, seen)?;
-            let beaten = self.beaten(act);
-            let skipped = self.skipped(verb, act, &beaten);
-            after.take_beaten(verb, act, beaten.iter().filter(|at| !skipped.contains(at)));
+            after.count(verb, act, &counted, seen)?;
+            let overridden = self.overridden(act);
+            let skipped = self.skipped(verb, act, &overridden);
+            after.count_overridden(verb, act, overridden.iter().filter(|at| !skipped.contains(at)));
         } else {
             self.compare_retry(act, &counted, seen.retry)?;
         }
@@ -263,7 +263,7 @@ impl Oracle {
         if takes && allowed {
             after.recorded.extend(seen.event_id.clone());
             if let Some(key) = &act.key {
-                let first = First { act: act.clone(), seen: seen.clone(), at: now };
+                let first = KeyedCall { act: act.clone(), seen: seen.clone(), at: now };
                 after.keys.insert((act.customer.clone(), key.clone()), first);
             }
             *self = after;
@@ -318,7 +318,7 @@ impl Oracle {
     }
 
     /// Counts the event on each rule that takes it.
-    fn take(&mut self, verb: Verb, act: &Act, live: &[usize], seen: &Seen) -> Result<(), String> {
+    fn count(&mut self, verb: Verb, act: &Act, live: &[usize], seen: &Seen) -> Result<(), String> {
         let now = self.now;
         for &at in live {
             let rule = &self.rules[at].rule;
@@ -336,12 +336,17 @@ impl Oracle {
         Ok(())
     }
 
-    /// Counts the event on rules that another of their policy has beaten: they have no say, and
+    /// Counts the event on rules that another rule of their policy overrides: they have no say, and
     /// know what was used when they get one. A quota counts all, over its limit or not; a rate
     /// limit no more than it has left. What they would refuse for its date they leave out.
-    fn take_beaten<'b>(&mut self, verb: Verb, act: &Act, beaten: impl Iterator<Item = &'b usize>) {
+    fn count_overridden<'b>(
+        &mut self,
+        verb: Verb,
+        act: &Act,
+        overridden: impl Iterator<Item = &'b usize>,
+    ) {
         let (now, stamp) = (self.now, act.stamp.unwrap_or(self.now));
-        for &at in beaten {
+        for &at in overridden {
             let counted = &self.rules[at];
             let (rule, key) = (&counted.rule, self.key(at, act));
             if matches!(rule.kind, Kind::Calendar(span) if self.too_late(span, stamp)) {
@@ -406,8 +411,8 @@ impl Oracle {
         let least = self.earliest(act, live, true);
         let most = self.earliest(act, live, false);
         // By the clock that the caller sees, which may have been set back.
-        let hands = || self.hands.iter().copied().chain([self.clock]);
-        let readings = || hands().map(|reading| reading + self.back);
+        let other_readings = || self.other_readings.iter().copied().chain([self.clock]);
+        let readings = || other_readings().map(|reading| reading + self.back);
         let good = match wait {
             Some(Wait::Never) => most.is_none(),
             Some(Wait::After(wait)) => readings().any(|reading| {
@@ -427,7 +432,7 @@ impl Oracle {
     }
 
     /// The least instant from now on that every hard rule accepts, found as a fixed point.
-    fn earliest(&self, act: &Act, live: &[usize], hopeful: bool) -> Option<Nanos> {
+    fn earliest(&self, act: &Act, live: &[usize], best_case: bool) -> Option<Nanos> {
         let mut instant = self.now;
         loop {
             let mut next = instant;
@@ -440,19 +445,19 @@ impl Oracle {
                         // Once it is older than the window it adds nothing.
                         (Kind::Rolling { window }, Some(stamp)) => {
                             let old = stamp + window;
-                            let fits = |at: Nanos| counted.fits(&key, at, stamp, amount, hopeful);
-                            let passes = counted.earliest(&key, next, amount, hopeful);
+                            let fits = |at: Nanos| counted.fits(&key, at, stamp, amount, best_case);
+                            let passes = counted.earliest(&key, next, amount, best_case);
                             let passes = passes.map_or(old, |at| at.min(old));
                             if fits(next) { next } else { passes }
                         }
                         (Kind::Calendar(span), Some(stamp)) if amount > 0 => {
                             let end = period(span, stamp).1;
                             let late = end.is_some_and(|end| end + self.late <= next);
-                            let fits = counted.fits(&key, next, stamp, amount, hopeful);
+                            let fits = counted.fits(&key, next, stamp, amount, best_case);
                             (fits && !late).then_some(next)?
                         }
                         _ if amount <= 0 => next,
-                        _ => counted.earliest(&key, next, amount, hopeful)?,
+                        _ => counted.earliest(&key, next, amount, best_case)?,
                     };
                 }
             }
@@ -468,7 +473,7 @@ impl Oracle {
         self.judging(act).into_iter().any(|at| self.rules[at].rule.refuses_what_lacks(act))
     }
 
-    /// The rules that judge: enabled, matched, and not beaten within their policy.
+    /// The rules that judge: enabled, matched, and not overridden within their policy.
     fn live(&self, act: &Act) -> Vec<usize> {
         self.judging(act).into_iter().filter(|at| self.rules[*at].rule.matches(act)).collect()
     }
@@ -476,14 +481,14 @@ impl Oracle {
     /// The same with those that refuse what lacks a dimension.
     fn judging(&self, act: &Act) -> Vec<usize> {
         let matching = self.matching(act);
-        matching.iter().copied().filter(|at| !self.is_beaten(*at, &matching)).collect()
+        matching.iter().copied().filter(|at| !self.is_overridden(*at, &matching)).collect()
     }
 
     /// The rules that match, and have no say because another of their policy has.
-    fn beaten(&self, act: &Act) -> Vec<usize> {
+    fn overridden(&self, act: &Act) -> Vec<usize> {
         let matching = self.matching(act);
-        let beaten = matching.iter().copied().filter(|at| self.is_beaten(*at, &matching));
-        beaten.filter(|at| self.rules[*at].rule.matches(act)).collect()
+        let overridden = matching.iter().copied().filter(|at| self.is_overridden(*at, &matching));
+        overridden.filter(|at| self.rules[*at].rule.matches(act)).collect()
     }
 
     fn matching(&self, act: &Act) -> Vec<usize> {
@@ -492,7 +497,7 @@ impl Oracle {
         (0..self.rules.len()).filter(|at| is_asked(&self.rules[*at].rule)).collect()
     }
 
-    fn is_beaten(&self, at: usize, matching: &[usize]) -> bool {
+    fn is_overridden(&self, at: usize, matching: &[usize]) -> bool {
         let beats = |other: usize| {
             let (a, b) = (&self.rules[other].rule, &self.rules[at].rule);
             a.policy.is_some()
@@ -543,7 +548,7 @@ impl Oracle {
         (late && verb == Verb::Track).then_some("too late")
     }
 
-    fn first(&self, act: &Act) -> Option<&First> {
+    fn first(&self, act: &Act) -> Option<&KeyedCall> {
         let first = self.keys.get(&(act.customer.clone(), act.key.clone()?))?;
         (self.now < first.at + self.retention).then_some(first)
     }
