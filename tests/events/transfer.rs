@@ -326,9 +326,9 @@ fn any_number_of_bad_lines_is_skipped_in_bounded_room() {
 }
 
 /// Gives what it has, and then panics.
-struct Panics<'t>(&'t [u8]);
+struct PanickingReader<'t>(&'t [u8]);
 
-impl Read for Panics<'_> {
+impl Read for PanickingReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.0.read(out)?;
         if read == 0 { std::panic::panic_any("the reader") } else { Ok(read) }
@@ -348,7 +348,7 @@ fn a_panic_of_the_callers_code_comes_between_two_batches() {
     let lines: String = (0..2_500).map(line).collect();
     let (engine, _) = fresh();
     let reading = || {
-        let reader = BufReader::new(Panics(lines.as_bytes()));
+        let reader = BufReader::new(PanickingReader(lines.as_bytes()));
         engine.store().import(reader, BadLines::Stop, |_| {}).map(drop).expect("it panics before");
     };
     assert_eq!(who(&reading), "the reader");
@@ -394,16 +394,16 @@ fn a_line_that_is_too_long_is_skipped_to_its_end() {
 }
 
 /// Gives what it has, and then fails; or takes so much, and then fails.
-struct Broken<'t>(&'t [u8]);
+struct BrokenReader<'t>(&'t [u8]);
 
-impl Read for Broken<'_> {
+impl Read for BrokenReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.0.read(out)?;
         if read == 0 { Err(io::Error::other("the wire is cut")) } else { Ok(read) }
     }
 }
 
-impl Write for Broken<'_> {
+impl Write for BrokenReader<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let taken = data.len().min(self.0.len());
         self.0 = &self.0[taken..];
@@ -424,15 +424,17 @@ fn readers_and_writers_that_fail_are_told() {
     let lines = export(&source, &EventQuery::new());
     let whole = lines.split_inclusive('\n').take(1_200).map(str::len).sum::<usize>();
     let (target, _) = fresh();
-    let reader = BufReader::new(Broken(&lines.as_bytes()[..whole + 9]));
+    let reader = BufReader::new(BrokenReader(&lines.as_bytes()[..whole + 9]));
     let error = target.store().import(reader, BadLines::Stop, |_| {}).expect_err("cut");
     let reason = "the wire is cut".into();
     assert_eq!(error, ImportError::Read { line: 1_201, imported: 1_200, reason });
     assert_eq!(target.events().len(), 1_200);
 
     let room = vec![0; 200_000];
-    let error =
-        source.store().export(&mut Broken(&room), &EventQuery::new(), |_| {}).expect_err("full");
+    let error = source
+        .store()
+        .export(&mut BrokenReader(&room), &EventQuery::new(), |_| {})
+        .expect_err("full");
     let ExportError::Write { written, reason } = error else { panic!("{error}") };
     assert_eq!(&*reason, "the disk is full");
     let bytes = lines.split_inclusive('\n').take(written as usize).map(str::len).sum::<usize>();

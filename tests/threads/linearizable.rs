@@ -21,7 +21,7 @@ use limitry::{Clock, Engine, ManualClock, Recording};
 
 /// What a thread asks for.
 #[derive(Clone, Debug)]
-enum Ask {
+enum Request {
     Track(Act),
     Check(Act),
     Record(Act),
@@ -32,30 +32,30 @@ enum Ask {
 }
 
 #[derive(Clone, Debug)]
-enum Got {
+enum Response {
     Decision(Answer),
     Standing(Stood),
     Done,
 }
 
 /// A call as it was made: what, what came of it, and where the clock's hands were before it.
-type Made = (Ask, Got, Nanos);
+type Exchange = (Request, Response, Nanos);
 
-fn ask(engine: &Engine, clock: &ManualClock, what: &Ask) -> Got {
+fn ask(engine: &Engine, clock: &ManualClock, what: &Request) -> Response {
     match what {
-        Ask::Track(act) => Got::Decision(answer(engine.track(&event(act)))),
-        Ask::Check(act) => Got::Decision(answer(engine.check(&event(act)))),
-        Ask::Record(act) => Got::Decision(answer(engine.record(&event(act)))),
-        Ask::Standing(act) => {
-            Got::Standing(stood(&engine.standing(&event(act)).expect("a valid event")))
+        Request::Track(act) => Response::Decision(answer(engine.track(&event(act)))),
+        Request::Check(act) => Response::Decision(answer(engine.check(&event(act)))),
+        Request::Record(act) => Response::Decision(answer(engine.record(&event(act)))),
+        Request::Standing(act) => {
+            Response::Standing(stood(&engine.standing(&event(act)).expect("a valid event")))
         }
-        Ask::Change(old, new) => {
+        Request::Change(old, new) => {
             change(engine, old, new).expect("a valid change of a rule that stays");
-            Got::Done
+            Response::Done
         }
-        Ask::Advance(length) => {
+        Request::Advance(length) => {
             clock.advance(duration(*length));
-            Got::Done
+            Response::Done
         }
     }
 }
@@ -63,18 +63,18 @@ fn ask(engine: &Engine, clock: &ManualClock, what: &Ask) -> Got {
 /// The model is the oracle and all that the clock has shown.
 type Model = (Oracle, Vec<Nanos>);
 
-fn accept((oracle, shown): &mut Model, (ask, got, hands): &Made) -> Result<(), String> {
+fn accept((oracle, shown): &mut Model, (ask, got, hands): &Exchange) -> Result<(), String> {
     oracle.may_have_read(shown.iter().copied().filter(|reading| reading >= hands).collect());
     match (ask, got) {
-        (Ask::Track(act), Got::Decision(answer)) => oracle.track(act, answer),
-        (Ask::Check(act), Got::Decision(answer)) => oracle.check(act, answer),
-        (Ask::Record(act), Got::Decision(answer)) => oracle.record(act, answer),
-        (Ask::Standing(act), Got::Standing(stood)) => oracle.standing(act, stood),
-        (Ask::Change(_, new), Got::Done) => {
+        (Request::Track(act), Response::Decision(answer)) => oracle.track(act, answer),
+        (Request::Check(act), Response::Decision(answer)) => oracle.check(act, answer),
+        (Request::Record(act), Response::Decision(answer)) => oracle.record(act, answer),
+        (Request::Standing(act), Response::Standing(stood)) => oracle.standing(act, stood),
+        (Request::Change(_, new), Response::Done) => {
             oracle.change(new.clone());
             Ok(())
         }
-        (Ask::Advance(length), Got::Done) => {
+        (Request::Advance(length), Response::Done) => {
             shown.push(oracle.clock());
             oracle.set_clock(oracle.clock() + length);
             Ok(())
@@ -132,17 +132,17 @@ struct Mix {
     clock: bool,
 }
 
-fn script(dice: &mut Dice, rules: &[Rule], calls: u64, mix: Mix, changes: bool) -> Vec<Ask> {
+fn script(dice: &mut Dice, rules: &[Rule], calls: u64, mix: Mix, changes: bool) -> Vec<Request> {
     // Only one thread changes rules: what an update names depends on the rule before it.
     let mut current = rules.to_vec();
     (0..calls)
         .map(|_| match dice.below(100) {
-            0..10 => Ask::Check(act(dice)),
-            10..20 => Ask::Record(act(dice)),
+            0..10 => Request::Check(act(dice)),
+            10..20 => Request::Record(act(dice)),
             20..32 => {
                 let mut act = act(dice);
                 act.key = None;
-                Ask::Standing(act)
+                Request::Standing(act)
             }
             32..50 if mix.changes && changes => {
                 let old = dice.pick(&current);
@@ -153,23 +153,23 @@ fn script(dice: &mut Dice, rules: &[Rule], calls: u64, mix: Mix, changes: bool) 
                 }
                 let place = current.iter().position(|rule| rule.id == old.id);
                 current[place.expect("it was picked")] = new.clone();
-                Ask::Change(old, new)
+                Request::Change(old, new)
             }
             32..50 if mix.clock => {
-                Ask::Advance(dice.pick(&[1, SECOND / 2, SECOND, 61 * SECOND, HOUR / 2]))
+                Request::Advance(dice.pick(&[1, SECOND / 2, SECOND, 61 * SECOND, HOUR / 2]))
             }
-            _ => Ask::Track(act(dice)),
+            _ => Request::Track(act(dice)),
         })
         .collect()
 }
 
 /// Runs the scripts at once and returns the history, ordered by the instants of the calls.
-fn play(rules: &[Rule], scripts: &[Vec<Ask>]) -> Vec<Call<Made>> {
+fn play(rules: &[Rule], scripts: &[Vec<Request>]) -> Vec<Call<Exchange>> {
     // What is recorded is not the model's matter: a rule that is added starts afresh.
     let (engine, clock) =
         engine(|builder| builder.recording(Recording::Off).rule_set(rule_set(rules)));
     let (stamps, ready) = (Stamps::default(), AtomicUsize::new(0));
-    let mut calls: Vec<Call<Made>> = thread::scope(|scope| {
+    let mut calls: Vec<Call<Exchange>> = thread::scope(|scope| {
         let threads: Vec<_> = scripts
             .iter()
             .enumerate()
@@ -186,7 +186,7 @@ fn play(rules: &[Rule], scripts: &[Vec<Ask>]) -> Vec<Call<Made>> {
                             thread::yield_now();
                         }
                     }
-                    let call = |what: &Ask| {
+                    let call = |what: &Request| {
                         let invoked = stamps.next();
                         let hands = hands(clock);
                         let got = ask(engine, clock, what);
@@ -228,7 +228,7 @@ fn search(test: &str, default_seed: u64, runs: u32, mix: Mix) -> u32 {
         let mut dice = Dice::new(seed.wrapping_add(u64::from(run)));
         let rules = rules(&mut dice);
         let (threads, calls) = dice.pick(&[(2, 4), (2, 5), (3, 3), (3, 4)]);
-        let scripts: Vec<Vec<Ask>> =
+        let scripts: Vec<Vec<Request>> =
             (0..threads).map(|thread| script(&mut dice, &rules, calls, mix, thread == 0)).collect();
         let calls = play(&rules, &scripts);
         overlapped += u32::from(calls.windows(2).any(|pair| pair[1].invoked < pair[0].returned));
@@ -283,7 +283,7 @@ fn quota_of(limit: u64) -> Rule {
     Rule::new("q", limit, Kind::Calendar(Span::AllTime))
 }
 
-fn tracked(limit: u64, used: u64, allowed: bool, id: &str) -> (Ask, Got) {
+fn tracked(limit: u64, used: u64, allowed: bool, id: &str) -> (Request, Response) {
     let quota = Figure {
         id: "q".into(),
         name: "rule q".into(),
@@ -301,10 +301,15 @@ fn tracked(limit: u64, used: u64, allowed: bool, id: &str) -> (Ask, Got) {
         quotas: vec![quota],
         retry: (!allowed).then_some(crate::support::oracle::Wait::Never),
     };
-    (Ask::Track(Act::new("ann", "call")), Got::Decision(Ok(seen)))
+    (Request::Track(Act::new("ann", "call")), Response::Decision(Ok(seen)))
 }
 
-fn at(thread: usize, invoked: u64, returned: u64, (ask, got): (Ask, Got)) -> Call<Made> {
+fn at(
+    thread: usize,
+    invoked: u64,
+    returned: u64,
+    (ask, got): (Request, Response),
+) -> Call<Exchange> {
     Call { thread, invoked, returned, what: (ask, got, START) }
 }
 
@@ -343,7 +348,7 @@ fn the_checker_rejects_a_decision_by_two_rule_sets() {
     let rules = [quota_of(5), Rule { id: "p".into(), ..quota_of(5) }];
     let start = start(&rules);
     let (ask, got) = tracked(5, 1, true, "a");
-    let Got::Decision(Ok(mut seen)) = got else { unreachable!("a decision") };
+    let Response::Decision(Ok(mut seen)) = got else { unreachable!("a decision") };
     // One figure from before the change and one from after it.
     seen.quotas.push(Figure {
         id: "p".into(),
@@ -352,9 +357,10 @@ fn the_checker_rejects_a_decision_by_two_rule_sets() {
         ..seen.quotas[0].clone()
     });
     seen.quotas[0] = Figure { limit: 9, remaining: 8_000, ..seen.quotas[0].clone() };
-    let torn = at(0, 1, 8, (ask, Got::Decision(Ok(seen))));
-    let raise =
-        |rule: &Rule| (Ask::Change(rule.clone(), Rule { limit: 9, ..rule.clone() }), Got::Done);
+    let torn = at(0, 1, 8, (ask, Response::Decision(Ok(seen))));
+    let raise = |rule: &Rule| {
+        (Request::Change(rule.clone(), Rule { limit: 9, ..rule.clone() }), Response::Done)
+    };
     let first = at(1, 0, 3, raise(&rules[0]));
     let second = at(1, 5, 7, raise(&rules[1]));
     let calls = [first.clone(), torn.clone(), second];
@@ -367,9 +373,9 @@ fn the_checker_rejects_a_decision_by_two_rule_sets() {
 fn the_checker_rejects_a_stale_standing() {
     let start = start(&[quota_of(5)]);
     let (_, got) = tracked(5, 0, true, "");
-    let Got::Decision(Ok(seen)) = got else { unreachable!("a decision") };
+    let Response::Decision(Ok(seen)) = got else { unreachable!("a decision") };
     let stale = Stood { allowed: true, rates: Vec::new(), quotas: seen.quotas };
-    let standing = (Ask::Standing(Act::new("ann", "call")), Got::Standing(stale));
+    let standing = (Request::Standing(Act::new("ann", "call")), Response::Standing(stale));
     let calls = [at(0, 0, 1, tracked(5, 1, true, "a")), at(1, 2, 3, standing)];
     linearize(&start, &calls, accept).expect_err("the use was there before the call");
 }

@@ -237,7 +237,7 @@ fn numbers_are_read_to_the_last_digit() {
 }
 
 /// Gives a beginning, and then the same again and again, each time with the next number. Counts.
-struct Endless<'b> {
+struct EndlessBody<'b> {
     begins: &'b [u8],
     again: fn(u64) -> String,
     number: u64,
@@ -245,7 +245,7 @@ struct Endless<'b> {
     given: usize,
 }
 
-impl Read for Endless<'_> {
+impl Read for EndlessBody<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if !self.begins.is_empty() {
             let read = self.begins.read(out)?;
@@ -284,12 +284,12 @@ fn a_body_beyond_a_bound_is_not_read_to_its_end() {
     for (begins, again, most) in cases {
         let begins = format!(r#"{{"customerId":"c","eventType":"e",{begins}"#);
         let mut body =
-            Endless { begins: begins.as_bytes(), again, number: 0, waiting: vec![], given: 0 };
+            EndlessBody { begins: begins.as_bytes(), again, number: 0, waiting: vec![], given: 0 };
         let why = serde_json::from_reader::<_, Event<'static>>(&mut body).expect_err("too much");
         assert!(why.is_data(), "{why}");
         assert!(body.given <= most, "{begins}: {} bytes for {why}", body.given);
     }
-    let mut batch = Endless {
+    let mut batch = EndlessBody {
         begins: b"[",
         again: |number| {
             format!(

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// A bare item of a structured field.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Bare {
+pub(crate) enum BareItem {
     Text(String),
     Integer(i64),
 }
@@ -23,13 +23,13 @@ pub(crate) enum Bare {
 #[derive(Debug)]
 pub(crate) struct Item {
     name: String,
-    parameters: Vec<(String, Bare)>,
+    parameters: Vec<(String, BareItem)>,
 }
 
 impl Item {
     fn integer(&self, key: &str) -> Option<i64> {
         match self.parameters.iter().find(|(known, _)| known == key) {
-            Some((_, Bare::Integer(number))) => Some(*number),
+            Some((_, BareItem::Integer(number))) => Some(*number),
             Some((_, other)) => panic!("{key} is {other:?}"),
             None => None,
         }
@@ -73,8 +73,8 @@ impl Reader<'_> {
     }
 
     fn item(&mut self) -> Item {
-        let Bare::Text(name) = self.bare() else { panic!("a member is a string") };
-        let mut parameters: Vec<(String, Bare)> = Vec::new();
+        let BareItem::Text(name) = self.bare() else { panic!("a member is a string") };
+        let mut parameters: Vec<(String, BareItem)> = Vec::new();
         while self.rest.starts_with(';') {
             self.eat(';');
             self.skip(" ");
@@ -95,16 +95,16 @@ impl Reader<'_> {
         key.to_owned()
     }
 
-    fn bare(&mut self) -> Bare {
+    fn bare(&mut self) -> BareItem {
         if self.rest.starts_with('"') { self.text() } else { self.integer() }
     }
 
-    fn text(&mut self) -> Bare {
+    fn text(&mut self) -> BareItem {
         self.eat('"');
         let mut text = String::new();
         loop {
             match self.next() {
-                '"' => return Bare::Text(text),
+                '"' => return BareItem::Text(text),
                 '\\' => {
                     let escaped = self.next();
                     assert!(matches!(escaped, '"' | '\\'), "\\{escaped} is no escape");
@@ -118,7 +118,7 @@ impl Reader<'_> {
         }
     }
 
-    fn integer(&mut self) -> Bare {
+    fn integer(&mut self) -> BareItem {
         let sign = usize::from(self.rest.starts_with('-'));
         let digits = self.rest[sign..].find(|c: char| !c.is_ascii_digit());
         let end = digits.map_or(self.rest.len(), |digits| digits + sign);
@@ -126,7 +126,7 @@ impl Reader<'_> {
         assert!((1..=15).contains(&(end - sign)), "{number:?} has 1 to 15 digits");
         assert!(!rest.starts_with('.'), "an integer, no decimal");
         self.rest = rest;
-        Bare::Integer(number.parse().expect("digits"))
+        BareItem::Integer(number.parse().expect("digits"))
     }
 }
 
@@ -134,7 +134,7 @@ impl Reader<'_> {
 fn the_parser_is_strict() {
     let items = read_list("\"a\\\"b\";q=1;qu=\"x\" , \"c\";r=-0");
     assert_eq!((items.len(), items[0].name.as_str()), (2, "a\"b"));
-    assert_eq!(items[0].parameters[1], ("qu".to_owned(), Bare::Text("x".to_owned())));
+    assert_eq!(items[0].parameters[1], ("qu".to_owned(), BareItem::Text("x".to_owned())));
     for bad in [
         "",
         "\"a\",",
@@ -161,7 +161,7 @@ fn names() -> impl Strategy<Value = String> {
 }
 
 #[derive(Clone, Debug)]
-struct Drawn {
+struct DrawnRule {
     name: String,
     limit: u64,
     window_nanos: u64,
@@ -170,7 +170,7 @@ struct Drawn {
     metric: Metric,
 }
 
-fn rules() -> impl Strategy<Value = Drawn> {
+fn rules() -> impl Strategy<Value = DrawnRule> {
     let limit = prop_oneof![1_u64..5, Just(1 << 40)];
     let window_nanos = prop_oneof![
         1_u64..10,
@@ -199,7 +199,7 @@ fn rules() -> impl Strategy<Value = Drawn> {
         Metric::value("images"),
     ]);
     (names(), limit, window_nanos, algorithm, period, metric).prop_map(
-        |(name, limit, window_nanos, algorithm, period, metric)| Drawn {
+        |(name, limit, window_nanos, algorithm, period, metric)| DrawnRule {
             name,
             limit,
             window_nanos,
@@ -218,7 +218,7 @@ proptest! {
         drawn in prop::collection::vec(rules(), 0..6),
         calls in prop::collection::vec((0_u64..4, 0_u64..5_000_000_000), 1..12),
     ) {
-        let add = |builder: EngineBuilder, rule: &Drawn| {
+        let add = |builder: EngineBuilder, rule: &DrawnRule| {
             if let Some(period) = rule.period {
                 let metric = rule.metric.clone();
                 return builder.quota(Quota::new(&rule.name, metric, rule.limit, period));

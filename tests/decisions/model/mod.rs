@@ -194,29 +194,29 @@ impl<'m> Run<'m> {
         Ok(())
     }
 
-    fn again(&self, act: Act, how: Again) -> Act {
+    fn again(&self, act: Act, how: Difference) -> Act {
         match how {
-            Again::AsItWas => act,
-            Again::Dated(dating) => self.dated(&act, dating),
-            Again::Total if act.total.is_none() => Act { total: act.sum(), ..act },
-            Again::Total => {
+            Difference::AsItWas => act,
+            Difference::Dated(dating) => self.dated(&act, dating),
+            Difference::Total if act.total.is_none() => Act { total: act.sum(), ..act },
+            Difference::Total => {
                 let left = Act { total: None, ..act.clone() };
                 if left.sum() == act.total { left } else { act }
             }
-            Again::OfAnother => {
+            Difference::OfAnother => {
                 let other = if act.customer == "ann" { "bob" } else { "ann" };
                 Act { customer: other.into(), ..act }
             }
-            Again::Costlier => Act { cost: Some(act.cost.unwrap_or(0) + 1), ..act },
+            Difference::Costlier => Act { cost: Some(act.cost.unwrap_or(0) + 1), ..act },
         }
     }
 
-    fn dated(&self, act: &Act, dating: Option<Dating>) -> Act {
+    fn dated(&self, act: &Act, dating: Option<DatedBy>) -> Act {
         let now = self.pair.now();
         let stamp = dating.map(|dating| match dating {
-            Dating::FromMidnight(length) => period(Span::Day, now).0 + length,
-            Dating::FromHour(length) => period(Span::Hour, now).0 + length,
-            Dating::Ahead(length) => now + length,
+            DatedBy::FromMidnight(length) => period(Span::Day, now).0 + length,
+            DatedBy::FromHour(length) => period(Span::Hour, now).0 + length,
+            DatedBy::Ahead(length) => now + length,
         });
         Act { stamp, ..act.clone() }
     }

@@ -11,16 +11,16 @@ use proptest::sample::select;
 /// One step. Numbers that choose among what is there are taken modulo how many there are.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Track(Act, Option<Dating>),
-    Record(Act, Option<Dating>),
-    Check(Act, Option<Dating>),
+    Track(Act, Option<DatedBy>),
+    Record(Act, Option<DatedBy>),
+    Check(Act, Option<DatedBy>),
     Standing(Act),
     Batch(Vec<Act>),
     /// Tracks or records an earlier event with a key again.
     Again {
         which: usize,
         record: bool,
-        how: Again,
+        how: Difference,
     },
     Forward(Nanos),
     Backward(Nanos),
@@ -37,10 +37,10 @@ pub(super) enum Step {
 
 /// In what an event differs from an earlier one with its key.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Again {
+pub(super) enum Difference {
     AsItWas,
     /// It says anew when it happened.
-    Dated(Option<Dating>),
+    Dated(Option<DatedBy>),
     /// It says the total of its tokens where the first left it to be computed, or leaves it.
     Total,
     /// It is another customer's.
@@ -51,7 +51,7 @@ pub(super) enum Again {
 
 /// How an event is dated: from the start of the day, so that repeats have equal timestamps.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Dating {
+pub(super) enum DatedBy {
     FromMidnight(Nanos),
     FromHour(Nanos),
     Ahead(Nanos),
@@ -229,24 +229,24 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         })
 }
 
-pub(super) fn dating() -> impl Strategy<Value = Option<Dating>> {
+pub(super) fn dating() -> impl Strategy<Value = Option<DatedBy>> {
     prop_oneof![
         5 => Just(None),
-        1 => (0_i128..30).prop_map(|hours| Some(Dating::FromMidnight(hours * HOUR))),
+        1 => (0_i128..30).prop_map(|hours| Some(DatedBy::FromMidnight(hours * HOUR))),
         1 => select(vec![-1, 0, 1, -HOUR, -HOUR - 1, 30 * MINUTE, HOUR])
-            .prop_map(|length| Some(Dating::FromHour(length))),
+            .prop_map(|length| Some(DatedBy::FromHour(length))),
         1 => select(vec![-2 * HOUR, -MINUTE, 0, 1, MINUTE, DAY - 1, DAY, DAY + 1])
-            .prop_map(|length| Some(Dating::Ahead(length))),
+            .prop_map(|length| Some(DatedBy::Ahead(length))),
     ]
 }
 
-pub(super) fn again() -> impl Strategy<Value = Again> {
+pub(super) fn again() -> impl Strategy<Value = Difference> {
     prop_oneof![
-        2 => Just(Again::AsItWas),
-        1 => dating().prop_map(Again::Dated),
-        1 => Just(Again::Total),
-        1 => Just(Again::OfAnother),
-        1 => Just(Again::Costlier),
+        2 => Just(Difference::AsItWas),
+        1 => dating().prop_map(Difference::Dated),
+        1 => Just(Difference::Total),
+        1 => Just(Difference::OfAnother),
+        1 => Just(Difference::Costlier),
     ]
 }
 
