@@ -255,7 +255,8 @@ pub(super) fn recover_from(
         Ledger::restored(identity.name, settings.hasher.clone(), log, rollups)
     });
     if timeline.shift() > 0 {
-        snapshot.counters.was_set_back();
+        let latest = store.latest().max(Some(store.dropped().last()));
+        snapshot.counters.was_set_back(latest.map_or(i64::MIN, Timestamp::unix_seconds));
     }
     let was = timeline.shifted(rows.shift).second(now);
     snapshot.counters.may_have_missed(was.saturating_add(MAX_AHEAD_SECONDS));

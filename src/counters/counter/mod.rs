@@ -436,9 +436,9 @@ impl CounterSet {
 
     /// Lets all rules ask what is recorded of a period that they have no cell of. The clock was set
     /// back while no engine ran: cells of periods that were over by then may be gone, and what was
-    /// dated by it lies further ahead than events may be dated.
-    pub(crate) fn was_set_back(&self) {
-        self.current.iter().for_each(|counter| counter.misses(i64::MAX));
+    /// dated by it lies further ahead than events may be dated: at `latest` at the most, a second.
+    pub(crate) fn was_set_back(&self, latest: i64) {
+        self.current.iter().for_each(|counter| counter.misses(latest));
     }
 
     /// The counter that answers for cells of this number now.

@@ -6,6 +6,7 @@ use ::redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableEr
 
 use super::{RedbStore, read_meta, table};
 use crate::base::bytes::{take_u8, take_u64};
+use crate::base::clock::Timestamp;
 use crate::base::format::Version;
 use crate::journal::store::chunk::{Chunk, OwnedChunk, visit_keys};
 use crate::journal::store::error::{Named, StoreError};
@@ -149,6 +150,10 @@ impl Contents for View<'_> {
         self.meta.events
     }
 
+    fn latest(&self) -> Option<Timestamp> {
+        self.meta.latest()
+    }
+
     fn now(&self) -> u64 {
         self.meta.now
     }
@@ -253,6 +258,10 @@ impl Contents for RedbStore {
 
     fn events(&self) -> u64 {
         self.meta.read().events
+    }
+
+    fn latest(&self) -> Option<Timestamp> {
+        self.meta.read().latest()
     }
 
     fn now(&self) -> u64 {

@@ -13,7 +13,6 @@ use super::medium::Backend;
 use super::read::View;
 use super::write::{begin, put_meta};
 use super::{RedbStore, StoreOptions, guarded, open_database, sync_folder, table};
-use crate::base::clock::Timestamp;
 use crate::base::progress::Progress;
 use crate::journal::store::callback::{self, Callback};
 use crate::journal::store::error::{Named, StoreError};
@@ -102,10 +101,6 @@ impl Store for RedbStore {
 
     fn size(&self) -> u64 {
         self.backend.bytes().unwrap_or(0)
-    }
-
-    fn latest(&self) -> Option<Timestamp> {
-        self.meta().latest()
     }
 
     fn running(&self) -> Option<Callback> {

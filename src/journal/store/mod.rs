@@ -184,6 +184,9 @@ pub(crate) trait Contents: Sync {
     /// How many events there ever were: the ordinal of the next one. Cheap.
     fn events(&self) -> u64;
 
+    /// The latest timestamp of all events that are there. Cheap.
+    fn latest(&self) -> Option<Timestamp>;
+
     /// The highest engine's time of all durable batches, also of those that were dropped.
     fn now(&self) -> u64;
 
@@ -278,9 +281,6 @@ pub(crate) trait Store: Contents + Send + Sync + fmt::Debug {
 
     /// Bytes of the file.
     fn size(&self) -> u64;
-
-    /// The latest timestamp of all events that are there. Cheap.
-    fn latest(&self) -> Option<Timestamp>;
 
     /// What of the caller's runs on this thread inside of this store: then some calls would wait
     /// for themselves.
