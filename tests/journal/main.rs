@@ -18,6 +18,7 @@ mod crash;
 #[cfg(unix)]
 mod file;
 mod formats;
+mod formats2;
 mod histories;
 #[cfg(unix)]
 mod kill;
