@@ -7,6 +7,7 @@ use super::checkpoint::{COUNTERS, KEYS, LOG, ROWS, blocks};
 use super::record::{Record, Unreadable};
 use super::writer::State;
 use crate::base::clock::Timestamp;
+use crate::base::codec;
 use crate::base::format::Version;
 use crate::base::progress::Progress;
 use crate::compiled::index::row_hash;
@@ -444,7 +445,10 @@ impl<'r> Reader<'r> {
             KEYS if self.settings.keep.is_some() => {
                 parts.keys = Some((piece.version, piece.bytes.to_vec()));
             }
-            LOG => parts.log = Some(Ledger::read_log(piece.version, piece.bytes)?),
+            LOG => {
+                parts.log =
+                    Some(Ledger::read_log(codec::Reader::new(piece.version, piece.bytes)).ok()?)
+            }
             ROWS | KEYS => {}
             _ => return None,
         }
@@ -459,11 +463,12 @@ impl<'r> Reader<'r> {
             self.store.damaged("the checkpoint of the roll-ups", &why.to_string())
         };
         let loaded = parts.keys.as_ref();
-        let loaded = loaded.map(|(version, keys)| Rollups::load_keys(*version, keys, options));
+        let loaded = loaded
+            .map(|(version, keys)| Rollups::load_keys(codec::Reader::new(*version, keys), options));
         match loaded {
             Some(Ok(mut rollups)) => {
                 for (version, rows) in &parts.rows {
-                    rollups.load_rows(*version, rows).map_err(wrong)?;
+                    rollups.load_rows(codec::Reader::new(*version, rows)).map_err(wrong)?;
                 }
                 (self.rollups, self.fold_from, self.redoes) = (Some(rollups), self.from, true);
                 Ok(())

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use smallvec::SmallVec;
 
 use crate::base::clock::Timestamp;
+use crate::base::codec::{Codec, Malformed, Reader, put_list, put_wide};
 
 /// Instants that are no further apart than this are in one span.
 const APART_NANOS: u64 = 1_000_000_000;
@@ -186,6 +187,13 @@ impl<const MOST: usize> Times<MOST> {
     }
 }
 
+impl<const MOST: usize> Times<MOST> {
+    /// Whether a span may be stored behind these.
+    fn may_follow(&self, first: Timestamp, last: Timestamp) -> bool {
+        first <= last && (self.is_empty() || self.last() < first)
+    }
+}
+
 impl Span {
     /// The first instant behind it.
     fn end(self) -> Timestamp {
@@ -207,7 +215,7 @@ impl<'de, const MOST: usize> Deserialize<'de> for Times<MOST> {
         let mut times = Self::new();
         for (first, last) in spans {
             let [first, last] = [first, last].map(Timestamp::from_unix_nanos);
-            if first > last || (!times.is_empty() && first <= times.last()) {
+            if !times.may_follow(first, last) {
                 return Err(D::Error::custom("spans of time must be in order"));
             }
             times.add_span(Span { first, last });
@@ -216,23 +224,30 @@ impl<'de, const MOST: usize> Deserialize<'de> for Times<MOST> {
     }
 }
 
-impl<const MOST: usize> Times<MOST> {
-    pub(crate) fn save(&self, out: &mut Vec<u8>) {
-        // Writing to memory fails for no value of this type.
-        *out = postcard::to_extend(self, std::mem::take(out)).unwrap_or_default();
+/// The same as bytes.
+impl<const MOST: usize> Codec<'_> for Times<MOST> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_list(out, self.spans.iter(), |out, Span { first, last }| {
+            put_wide(out, first.unix_nanos());
+            put_wide(out, last.unix_nanos());
+        });
     }
 
-    /// Takes what was saved from the front; `None` where it is damaged.
-    pub(crate) fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let (times, rest) = postcard::take_from_bytes(bytes).ok()?;
-        *bytes = rest;
-        Some(times)
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut times = Self::new();
+        for _ in 0..from.length("spans of time")? {
+            let [first, last] = [from.wide()?, from.wide()?].map(Timestamp::from_unix_nanos);
+            from.require(times.may_follow(first, last), "spans of time in order")?;
+            times.add_span(Span { first, last });
+        }
+        Ok(times)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::format::Version;
     use proptest::prelude::*;
 
     fn at(seconds: i64) -> Timestamp {
@@ -320,13 +335,10 @@ mod tests {
             if one.spare(&range) {
                 prop_assert_eq!(one.longest_rest(&range, at(now)), range);
             }
-            {
-                let mut bytes = Vec::new();
-                both.save(&mut bytes);
-                let mut rest = &*bytes;
-                prop_assert_eq!(Times::read(&mut rest), Some(both));
-                prop_assert!(rest.is_empty());
-            }
+            let bytes = both.encoded();
+            prop_assert_eq!(&bytes, &postcard::to_stdvec(&both).expect("plain data"));
+            let read = Times::decode_all(Reader::new(Version::NEWEST, &bytes));
+            prop_assert_eq!(read, Ok(both));
         }
     }
 }

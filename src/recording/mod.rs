@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::base::bytes::{take_i128, take_u64};
 use crate::base::clock::Timestamp;
+use crate::base::codec::{Codec, Malformed, Reader};
 use crate::base::format::Version;
 use crate::event::Event;
 use crate::log::Dropped;
@@ -140,26 +140,26 @@ impl Ledger {
     /// Saves which events the log has, as [`save_rows`](Self::save_rows) does.
     pub(crate) fn save_log(&self, end: impl FnOnce() -> u64, out: &mut Vec<u8>) -> u64 {
         let Inner { log, .. } = &*self.inner.lock();
-        out.extend_from_slice(&log.first().to_le_bytes());
-        log.dropped().save(out);
+        log.first().encode(out);
+        log.dropped().encode(out);
         end()
     }
 
     /// What [`save_log`](Self::save_log) saved: the first place, and when the events before it
     /// happened.
-    pub(crate) fn read_log(version: Version, bytes: &[u8]) -> Option<(u64, Dropped)> {
-        let bytes = &mut &*bytes;
-        let first = take_u64(bytes)?;
-        let dropped = match version {
+    pub(crate) fn read_log(mut from: Reader<'_>) -> Result<(u64, Dropped), Malformed> {
+        let first = u64::decode(&mut from)?;
+        let dropped = match from.version() {
             // It has the latest instant alone.
-            Version::One if bytes.is_empty() => Dropped::new(),
+            Version::One if from.is_at_end() => Dropped::new(),
             Version::One => {
-                let latest = Timestamp::from_unix_nanos(take_i128(bytes)?);
+                let latest = Timestamp::from_unix_nanos(i128::decode(&mut from)?);
                 Dropped::of(Timestamp::MIN, latest)
             }
-            Version::Two | Version::Three => Dropped::read(bytes)?,
+            _ => Dropped::decode(&mut from)?,
         };
-        bytes.is_empty().then_some((first, dropped))
+        from.end()?;
+        Ok((first, dropped))
     }
 
     /// The name of the event at a place.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::rollups::Counted;
+use super::row;
 use super::row::{Addend, Cell, Column, FIRST_COLUMN, FIXED, Fold};
 use crate::base::amount::Amount;
-use crate::base::bytes::take_u8;
 use crate::base::clock::Timestamp;
+use crate::base::codec::{Codec, Malformed, Reader, put_text, put_varint};
 use crate::base::format::Version;
 use crate::event::{Dimension, ValueName};
 use crate::log::Dropped;
-use {super::row, super::saved, crate::base::varint};
 
 /// Counts the values whose names came when there was no room for another.
 pub(super) const OTHER_VALUES: Column = FIRST_COLUMN;
@@ -322,80 +322,67 @@ const TRACKED: u8 = 2;
 /// A name that came with a customer's events.
 const NAMED_BY: u8 = 3;
 
-/// Saving: for each column that has a number a byte that says what it is, its name, its fold, and
-/// when the events happened that it lacks; of a sum also since when it is counted, and whose it is.
+/// For each column that has a number a byte that says what it is, its name, its fold, and when the
+/// events happened that it lacks; of a sum also since when it is counted, and whose it is.
 impl Columns {
     /// The column that the next fold gets.
     pub(super) fn next(&self) -> Column {
         Column::try_from(self.names.len()).unwrap_or(Column::MAX).saturating_add(FIRST_NAMED)
     }
 
-    /// Saves the columns, but for those that were filled in when `new` was the next.
-    pub(super) fn save(&self, new: Column, out: &mut Vec<u8>) {
-        varint::put(out, u64::try_from(self.names.len()).unwrap_or(u64::MAX));
+    /// Appends the columns, but for those that were filled in when `new` was the next.
+    pub(super) fn encode(&self, new: Column, out: &mut Vec<u8>) {
+        put_varint(out, self.names.len() as u64);
         for (column, name) in (FIRST_NAMED..).zip(&self.names) {
             let sum = name.as_deref().and_then(|name| Some((name, self.sums.get(name)?)));
             let fold = self.tracked.iter().find(|tracked| tracked.column == column);
             match (sum, fold) {
                 (Some((name, sum)), _) if column < new || sum.since > 0 || sum.lacks.is_empty() => {
                     out.push(if sum.customer.is_some() { NAMED_BY } else { NAMED });
-                    saved::put_text(out, name);
-                    sum.lacks.save(out);
-                    varint::put(out, sum.since);
+                    put_text(out, name);
+                    sum.lacks.encode(out);
+                    put_varint(out, sum.since);
                     if let Some(customer) = &sum.customer {
-                        saved::put_text(out, customer);
+                        put_text(out, customer);
                     }
                 }
                 (None, Some(tracked)) if column < new => {
                     out.push(TRACKED);
-                    saved::put_text(out, tracked.value.as_str());
-                    out.push(tracked.fold.number());
-                    tracked.lacks.save(out);
+                    put_text(out, tracked.value.as_str());
+                    tracked.fold.encode(out);
+                    tracked.lacks.encode(out);
                 }
                 _ => out.push(FREE),
             }
         }
     }
 
-    /// Reads what was saved; `None` where it is damaged.
-    pub(super) fn read(version: Version, bytes: &mut &[u8]) -> Option<Self> {
-        // Format 1 says from when on all events are known.
-        let lacks = |bytes: &mut &[u8]| {
-            if version > Version::One {
-                return Dropped::read(bytes);
-            }
-            let since = Timestamp::from_unix_nanos(row::take_wide(bytes)?);
-            let lacks_some = since > Timestamp::MIN;
-            Some(if lacks_some { Dropped::before(since) } else { Dropped::new() })
-        };
+    pub(super) fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let mut columns = Self::default();
-        for _ in 0..varint::take(bytes)? {
-            match take_u8(bytes)? {
-                FREE => drop(columns.add(None)?),
-                tag @ (NAMED | NAMED_BY) => {
-                    let name = saved::take_text(bytes)?;
-                    let column = columns.add(Some(name.into()))?;
-                    let lacks = lacks(bytes)?.into();
-                    let mut sum = Sum { column, lacks, since: 0, customer: None };
-                    if version > Version::One {
-                        sum.since = varint::take(bytes)?;
-                    }
-                    if tag == NAMED_BY {
-                        sum.customer = Some(saved::take_text(bytes)?.into());
-                    }
-                    columns.insert(name, sum)?;
+        for _ in 0..from.length("columns")? {
+            let tag = u8::decode(from)?;
+            let text = if tag == FREE { "" } else { from.text()? };
+            let name = matches!(tag, NAMED | NAMED_BY).then(|| text.into());
+            let column = columns.add(name).ok_or_else(|| from.malformed("a column"))?;
+            match tag {
+                FREE => {}
+                NAMED | NAMED_BY => {
+                    let lacks = lacks(from)?.into();
+                    let since = if from.version() == Version::One { 0 } else { from.varint()? };
+                    let customer = if tag == NAMED_BY { Some(from.text()?.into()) } else { None };
+                    let sum = Sum { column, lacks, since, customer };
+                    let is_new = columns.insert(text, sum).is_some();
+                    from.require(is_new, "a name that comes once")?;
                 }
                 TRACKED => {
-                    let value = ValueName::parse(saved::take_text(bytes)?);
-                    let fold = Fold::of_number(take_u8(bytes)?)?;
-                    let lacks = lacks(bytes)?.into();
-                    let column = columns.add(None)?;
+                    let (value, fold) = (ValueName::parse(text), Fold::decode(from)?);
+                    let lacks = lacks(from)?.into();
                     columns.tracked.push(Tracked { value, fold, column, lacks });
                 }
-                _ => return None,
+                _ => return Err(from.malformed("what a column is")),
             }
         }
-        Some(columns)
+        Ok(columns)
     }
 
     /// The folds that rows keep, by column.
@@ -426,4 +413,13 @@ impl Columns {
         tracked
             .map_or_else(String::new, |known| format!("{} {:?}", known.value.as_str(), known.fold))
     }
+}
+
+/// When the events happened that a column lacks; format 1 says from when on it has all.
+fn lacks(from: &mut Reader<'_>) -> Result<Dropped, Malformed> {
+    if from.version() > Version::One {
+        return Dropped::decode(from);
+    }
+    let since = Timestamp::from_unix_nanos(row::halves(from)?);
+    Ok(if since > Timestamp::MIN { Dropped::before(since) } else { Dropped::new() })
 }

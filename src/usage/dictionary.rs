@@ -3,9 +3,8 @@
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use crate::base::bytes::take;
+use crate::base::codec::{Codec, Malformed, Reader, put_list, put_varint};
 use crate::event::Dimension;
-use {super::saved, crate::base::varint};
 
 /// The number of a dimension's value.
 pub(super) type ValueId = u32;
@@ -137,14 +136,15 @@ impl Dictionary {
             Some(place) => *place = value,
             None => self.values.push(value),
         }
-        self.index(text, id);
+        self.index(id);
         id
     }
 
-    fn index(&mut self, text: &str, id: ValueId) {
+    /// Lets a value be found by its text.
+    fn index(&mut self, id: ValueId) {
         let Self { index, values, hasher, .. } = self;
         let text_of = |id: &ValueId| values.get(*id as usize).map_or("", Value::text);
-        index.insert_unique(hasher.hash_one(text), id, |id| hasher.hash_one(text_of(id)));
+        index.insert_unique(hasher.hash_one(text_of(&id)), id, |id| hasher.hash_one(text_of(id)));
     }
 
     /// Forgets a value that no series has any more.
@@ -163,42 +163,49 @@ impl Dictionary {
     }
 }
 
-/// Saving: by number, the text behind its length and whether the value is whole in one number; 0
-/// for a number that is free.
-impl Dictionary {
-    pub(super) fn save(&self, out: &mut Vec<u8>) {
-        let values = self.values.get(FIRST_VALUE..).unwrap_or_default();
-        varint::put(out, u64::try_from(values.len()).unwrap_or(u64::MAX));
-        for value in values {
-            let length = u64::try_from(value.text.len()).unwrap_or(u64::MAX) << 1;
-            varint::put(out, length | u64::from(value.is_whole && length > 0));
-            out.extend_from_slice(&value.text);
-        }
+/// The text behind a number that says its length and whether the value is whole; 0 for one whose
+/// number is free.
+impl Codec<'_> for Value {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let length = (self.text.len() as u64) << 1;
+        put_varint(out, length | u64::from(self.is_whole && length > 0));
+        out.extend_from_slice(&self.text);
     }
 
-    /// Reads the values that were saved into an empty dictionary; `None` where they are damaged.
-    pub(super) fn read(&mut self, bytes: &mut &[u8]) -> Option<()> {
-        let count = saved::take_count(bytes, 1)?;
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let head = from.varint()?;
+        let length = usize::try_from(head >> 1).unwrap_or(usize::MAX);
+        Ok(Self::new(from.text_of(length)?, head & 1 == 1))
+    }
+}
+
+/// What is stored of a dictionary are its values, by number.
+impl Dictionary {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let values = self.values.get(FIRST_VALUE..).unwrap_or_default();
+        put_list(out, values.iter(), |out, value| value.encode(out));
+    }
+
+    /// Takes stored values into an empty dictionary.
+    pub(super) fn decode(&mut self, from: &mut Reader<'_>) -> Result<(), Malformed> {
+        let count = from.length("values")?;
         self.values.reserve(count);
         let Self { index, hasher, values, .. } = self;
         let text_of = |id: &ValueId| values.get(*id as usize).map_or("", Value::text);
         index.reserve(count, |id| hasher.hash_one(text_of(id)));
         for _ in 0..count {
-            let id = ValueId::try_from(self.values.len()).ok()?;
-            let head = varint::take(bytes)?;
-            let length = usize::try_from(head >> 1).ok()?;
-            let text = str::from_utf8(take(bytes, length)?).ok()?;
-            if text.is_empty() {
+            let value = Value::decode(from)?;
+            let id = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+            from.require(self.find(value.text()).is_none(), "a value that comes once")?;
+            let is_free = value.text.is_empty();
+            self.values.push(value);
+            if is_free {
                 self.free.push(id);
-            } else if self.find(text).is_some() {
-                return None;
-            }
-            self.values.push(Value::new(text, head & 1 == 1));
-            if !text.is_empty() {
-                self.index(text, id);
+            } else {
+                self.index(id);
             }
         }
-        Some(())
+        Ok(())
     }
 
     /// Forgets every value that no series has.
@@ -208,9 +215,9 @@ impl Dictionary {
         }
     }
 
-    /// Whether a series can be of this value: one that is known, a missing one, or the others.
-    pub(super) fn has(&self, id: ValueId) -> bool {
-        self.get(id).is_some_and(|value| id <= OTHER || !value.text.is_empty())
+    /// A value that a series can be of: one that is known, a missing one, or the others.
+    pub(super) fn known_mut(&mut self, id: ValueId) -> Option<&mut Value> {
+        self.get_mut(id).filter(|value| id <= OTHER || !value.text.is_empty())
     }
 }
 

@@ -39,6 +39,13 @@ impl Bucket {
         self.index.find(hash(series), is_it).copied()
     }
 
+    /// Puts a row into the bucket; false where its series has one.
+    pub(super) fn push(&mut self, row: Row) -> bool {
+        let (place, is_new) = self.place_or_new(row.series);
+        let new = self.rows.get_mut(place as usize).filter(|_| is_new);
+        new.map(|place| *place = row).is_some()
+    }
+
     /// Where the row of a series lies; a new one where it has none, which is said.
     fn place_or_new(&mut self, series: u32) -> (u32, bool) {
         if let Some(place) = self.place(series) {
@@ -169,18 +176,22 @@ impl Level {
             row.add(addend);
             return false;
         }
-        let is_newest = bucket == self.newest_number;
-        let rows =
-            if is_newest { &mut self.newest } else { self.others.entry(bucket).or_default() };
+        let rows = self.bucket_mut(bucket);
         let (place, is_new) = rows.place_or_new(series);
         if let Some(row) = rows.rows.get_mut(place as usize) {
             row.add(addend);
         }
-        if is_newest {
+        if bucket == self.newest_number {
             *known = Known { serial: self.serial, place };
         }
         self.rows = self.rows.saturating_add(usize::from(is_new));
         is_new
+    }
+
+    #[inline]
+    fn bucket_mut(&mut self, number: i64) -> &mut Bucket {
+        let is_newest = number == self.newest_number;
+        if is_newest { &mut self.newest } else { self.others.entry(number).or_default() }
     }
 
     fn oldest_kept(&self, current: i64) -> Option<i64> {
@@ -226,10 +237,8 @@ impl Level {
     }
 
     /// Takes over the shape of a level that was saved, before any rows are there.
-    pub(super) fn restore(&mut self, shape: &Shape) {
-        self.newest_number = shape.newest;
-        self.serial = 1;
-        self.floor = shape.floor;
+    pub(super) fn restore(&mut self, newest: i64, floor: i64) {
+        (self.newest_number, self.floor, self.serial) = (newest, floor, 1);
     }
 
     /// The last bucket that has rows.
@@ -249,11 +258,10 @@ impl Level {
         }
     }
 
-    /// The bucket of this number, with room for so many rows more.
-    fn loaded(&mut self, number: i64, rows: usize) -> &mut Bucket {
-        let is_newest = number == self.newest_number;
-        let bucket =
-            if is_newest { &mut self.newest } else { self.others.entry(number).or_default() };
+    /// The bucket of this number, with room for so many rows more, which are
+    /// [counted](Self::rows_are_loaded) when they are there.
+    pub(super) fn loading(&mut self, number: i64, rows: usize) -> &mut Bucket {
+        let bucket = self.bucket_mut(number);
         let known = &bucket.rows;
         let series_of = |place: &u32| known.get(*place as usize).map_or(0, |row| row.series);
         bucket.index.reserve(rows, |place| hash(series_of(place)));
@@ -261,31 +269,14 @@ impl Level {
         bucket
     }
 
-    /// Puts rows that were saved into a bucket; at most so many. Returns how many, `None` where a
-    /// series comes twice.
-    pub(super) fn load(
-        &mut self,
-        number: i64,
-        most: usize,
-        rows: impl Iterator<Item = Row>,
-    ) -> Option<()> {
-        let bucket = self.loaded(number, most);
-        let mut count = 0_usize;
-        for row in rows {
-            let (place, is_new) = bucket.place_or_new(row.series);
-            *bucket.rows.get_mut(place as usize).filter(|_| is_new)? = row;
-            count = count.saturating_add(1);
-        }
+    pub(super) fn rows_are_loaded(&mut self, count: usize) {
         self.rows = self.rows.saturating_add(count);
-        Some(())
     }
 
     /// Adds an event that was recorded while the rows were saved: to a row that was saved, only
     /// where that was before. Returns whether the row is new.
     pub(super) fn redo(&mut self, bucket: i64, series: u32, addend: &Addend, event: u32) -> bool {
-        let is_newest = bucket == self.newest_number;
-        let rows =
-            if is_newest { &mut self.newest } else { self.others.entry(bucket).or_default() };
+        let rows = self.bucket_mut(bucket);
         let (place, is_new) = rows.place_or_new(series);
         if let Some(row) = rows.rows.get_mut(place as usize)
             && row.gate <= event

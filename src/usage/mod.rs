@@ -13,8 +13,8 @@ mod query;
 mod question;
 mod rollups;
 mod row;
-mod saved;
 mod select;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -31,5 +31,5 @@ pub(crate) use self::columns::ValueFold;
 pub(crate) use self::meter::Figure;
 pub(crate) use self::question::{Answer, Half, Question};
 pub(crate) use self::rollups::Rollups;
-pub(crate) use self::saved::{RollupsError, RowCursor};
 pub(crate) use self::select::Selector;
+pub(crate) use self::stored::{RollupsError, RowCursor};

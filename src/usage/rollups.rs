@@ -24,7 +24,7 @@ use super::level::{Known, Level};
 use super::options::RollupOptions;
 use super::plan::{Floors, minute_of};
 use super::row::{Addend, Column, Fold, Row};
-use super::saved::Notes;
+use super::stored::Notes;
 use crate::base::clock::Timestamp;
 use crate::event::{Dimension, ValueName};
 use crate::log::Dropped;

@@ -2,10 +2,9 @@
 
 use smallvec::SmallVec;
 
-use crate::base::bytes::take_u8;
 use crate::base::clock::Timestamp;
+use crate::base::codec::{Codec, Malformed, Reader, put_list, put_signed, put_varint};
 use crate::base::format::Version;
-use crate::base::varint;
 use crate::event::bounds::MAX_AMOUNT;
 
 /// How many sums every row has: input, output and total tokens, cost in millionths of a cent,
@@ -168,6 +167,14 @@ impl Cells {
     pub(super) fn as_slice(&self) -> &[Cell] {
         self.0.as_deref().map_or(&[], |cells| cells)
     }
+
+    /// Keeps only those whose columns have these folds.
+    pub(super) fn retain(&mut self, folds: &[Option<Fold>]) {
+        if let Some(cells) = &mut self.0 {
+            cells.retain(|cell| folds.get(cell.column as usize) == Some(&Some(cell.fold)));
+        }
+        self.0.take_if(|cells| cells.is_empty());
+    }
 }
 
 /// Counts in tests what is done, in whole rows and cells, so that it is the same on every machine.
@@ -309,59 +316,52 @@ impl Total {
 
 /// In the byte before a row: it has cells. The bits below say which fixed sums are not 0.
 const HAS_CELLS: u8 = 1 << FIXED;
-/// The least bytes that a row is saved in.
+/// The least bytes that a row is stored in.
 pub(super) const LEAST_ROW_BYTES: usize = 3;
 /// In the byte before a cell, beside the number of its fold.
 const OVERFLOWED: u8 = 1 << 3;
 
-/// Saving: a byte that says what there is, the series, the number of events, the fixed sums that
-/// are not 0, and the cells behind their number.
-impl Row {
+/// A byte that says what there is, the series, the number of events, the fixed sums that are not 0,
+/// and the cells behind their number.
+impl Codec<'_> for Row {
     #[inline]
-    pub(super) fn save(&self, out: &mut Vec<u8>) {
+    fn encode(&self, out: &mut Vec<u8>) {
         let has_sum = |(place, sum): (u32, &u64)| u8::from(*sum > 0).unbounded_shl(place);
         let sums = (0..).zip(&self.fixed).map(has_sum).fold(0, std::ops::BitOr::bitor);
-        let cells = self.cells.0.as_deref();
-        out.push(sums | if cells.is_some() { HAS_CELLS } else { 0 });
-        varint::put(out, u64::from(self.series));
-        varint::put(out, self.events);
-        self.fixed.iter().filter(|sum| **sum > 0).for_each(|sum| varint::put(out, *sum));
-        if let Some(cells) = cells {
-            varint::put(out, u64::try_from(cells.len()).unwrap_or(u64::MAX));
-            cells.iter().for_each(|cell| cell.save(out));
+        let cells = self.cells.as_slice();
+        out.push(sums | if cells.is_empty() { 0 } else { HAS_CELLS });
+        put_varint(out, u64::from(self.series));
+        put_varint(out, self.events);
+        self.fixed.iter().filter(|sum| **sum > 0).for_each(|sum| put_varint(out, *sum));
+        if !cells.is_empty() {
+            put_list(out, cells.iter(), |out, cell| cell.encode(out));
         }
     }
 
-    /// Reads a row, with those cells whose columns have these folds; `None` where it is damaged.
     #[inline]
-    pub(super) fn read(
-        version: Version,
-        bytes: &mut &[u8],
-        folds: &[Option<Fold>],
-        gate: u32,
-    ) -> Option<Self> {
-        let head = take_u8(bytes)?;
-        let mut row = Self { gate, ..Self::of(varint::take_u32(bytes)?) };
-        row.events = varint::take(bytes)?;
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let head = u8::decode(from)?;
+        from.require(head < HAS_CELLS << 1, "what a row has")?;
+        let mut row = Self::of(from.varint_u32()?);
+        row.events = from.varint()?;
         for (place, sum) in (0_u32..).zip(&mut row.fixed) {
             if head.unbounded_shr(place) & 1 == 1 {
-                *sum = varint::take(bytes)?;
+                *sum = from.varint()?;
             }
         }
         if head & HAS_CELLS != 0 {
-            for _ in 0..varint::take(bytes)? {
-                let cell = Cell::read(version, bytes)?;
-                if folds.get(cell.column as usize) == Some(&Some(cell.fold)) {
-                    row.cells.merge(&[cell]);
-                }
+            for _ in 0..from.length("cells")? {
+                row.cells.merge(&[Cell::decode(from)?]);
             }
         }
-        if version == Version::One {
+        if from.version() == Version::One {
             row.convert_cost();
         }
-        (head < HAS_CELLS << 1).then_some(row)
+        Ok(row)
     }
+}
 
+impl Row {
     /// Turns whole cents, which format 1 had, into millionths.
     #[cold]
     fn convert_cost(&mut self) {
@@ -380,34 +380,45 @@ impl Row {
     }
 }
 
-impl Cell {
-    fn save(&self, out: &mut Vec<u8>) {
-        varint::put(out, u64::from(self.column));
+impl Codec<'_> for Cell {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, u64::from(self.column));
         out.push(self.fold.number() | if self.overflowed { OVERFLOWED } else { 0 });
-        put_wide(out, self.value.get());
+        put_halves(out, self.value.get());
         if self.fold == Fold::Latest {
-            put_wide(out, self.at.get());
-            varint::put(out, self.place);
+            put_halves(out, self.at.get());
+            put_varint(out, self.place);
         }
     }
 
-    fn read(_: Version, bytes: &mut &[u8]) -> Option<Self> {
-        let column = varint::take_u32(bytes)?;
-        let head = take_u8(bytes)?;
-        let fold = Fold::of_number(head & !OVERFLOWED)?;
-        let mut cell = Self::new(column, fold, take_wide(bytes)?);
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let column = from.varint_u32()?;
+        let head = u8::decode(from)?;
+        let fold = Fold::of_number(head & !OVERFLOWED).ok_or_else(|| from.malformed("a fold"))?;
+        let mut cell = Self::new(column, fold, halves(from)?);
         cell.overflowed = head & OVERFLOWED != 0;
         if fold == Fold::Latest {
-            cell.at = Wide::new(take_wide(bytes)?);
-            cell.place = varint::take(bytes)?;
+            cell.at = Wide::new(halves(from)?);
+            cell.place = from.varint()?;
         }
-        Some(cell)
+        Ok(cell)
+    }
+}
+
+impl Codec<'_> for Fold {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.number());
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let number = u8::decode(from)?;
+        Self::of_number(number).ok_or_else(|| from.malformed("a fold"))
     }
 }
 
 impl Fold {
-    /// What it is saved as: never another number.
-    pub(super) const fn number(self) -> u8 {
+    /// What it is stored as: never another number.
+    const fn number(self) -> u8 {
         match self {
             Self::Sum => 0,
             Self::Count => 1,
@@ -417,24 +428,25 @@ impl Fold {
         }
     }
 
-    pub(super) fn of_number(number: u8) -> Option<Self> {
+    fn of_number(number: u8) -> Option<Self> {
         let all = [Self::Sum, Self::Count, Self::Min, Self::Max, Self::Latest];
         all.get(usize::from(number)).copied()
     }
 }
 
-/// Appends a number of 128 bits: its halves, the upper one of most is 0 or -1.
-pub(super) fn put_wide(out: &mut Vec<u8>, number: i128) {
+/// Appends a number of 128 bits as its halves: the upper one of most is 0 or -1.
+fn put_halves(out: &mut Vec<u8>, number: i128) {
     let Wide([high, low]) = Wide::new(number);
-    varint::put_signed(out, low.cast_signed());
+    put_signed(out, low.cast_signed());
     // What the lower half says of the sign is taken for granted.
-    varint::put_signed(out, high.cast_signed() ^ (low.cast_signed() >> 63));
+    put_signed(out, high.cast_signed() ^ (low.cast_signed() >> 63));
 }
 
-pub(super) fn take_wide(bytes: &mut &[u8]) -> Option<i128> {
-    let low = varint::take_signed(bytes)?;
-    let high = varint::take_signed(bytes)? ^ (low >> 63);
-    Some(Wide([high.cast_unsigned(), low.cast_unsigned()]).get())
+/// Takes a number of 128 bits that is stored as its halves.
+pub(super) fn halves(from: &mut Reader<'_>) -> Result<i128, Malformed> {
+    let low = from.signed()?;
+    let high = from.signed()? ^ (low >> 63);
+    Ok(Wide([high.cast_unsigned(), low.cast_unsigned()]).get())
 }
 
 #[cfg(test)]
@@ -474,17 +486,15 @@ mod tests {
 
     #[test]
     fn costs_come_back_and_those_of_format_1_were_whole_cents() {
-        let folds = [Some(Fold::Sum); FIXED];
         for millionths in ENDS {
             let mut addend = Addend { events: 3, ..Addend::default() };
             addend.set_cost(millionths);
             let mut row = Row::of(7);
             row.add(&addend);
-            let mut bytes = Vec::new();
-            row.save(&mut bytes);
-            let read = Row::read(Version::NEWEST, &mut &*bytes, &folds, 0).expect("a row");
-            assert_eq!(sum_of(&[read]), millionths);
-            let old = Row::read(Version::One, &mut &*bytes, &folds, 0).expect("a row");
+            let bytes = row.encoded();
+            let read = |version| Row::decode_all(Reader::new(version, &bytes)).expect("a row");
+            assert_eq!(sum_of(&[read(Version::NEWEST)]), millionths);
+            let old = read(Version::One);
             assert_eq!((old.series, old.events), (7, 3));
             assert_eq!(sum_of(&[old]), millionths * 1_000_000, "{millionths} cents");
         }

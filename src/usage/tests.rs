@@ -374,6 +374,7 @@ fn a_sum_beyond_its_type_is_said_and_spoils_no_other() {
     };
     assert_right(&rollups);
     {
+        use crate::base::codec::Reader;
         use crate::base::format::Version;
         use crate::usage::RowCursor;
 
@@ -381,9 +382,10 @@ fn a_sum_beyond_its_type_is_said_and_spoils_no_other() {
         rollups.save_rows(&mut RowCursor::default(), 6, usize::MAX, &mut rows);
         rollups.save_keys(6, &mut keys);
         let options = RollupOptions::new().dimensions(["customer_id"]);
-        let loaded = Rollups::load_keys(Version::NEWEST, &keys, &options);
+        let reader = |bytes| Reader::new(Version::NEWEST, bytes);
+        let loaded = Rollups::load_keys(reader(&keys), &options);
         let mut loaded = loaded.expect("what was saved");
-        loaded.load_rows(Version::NEWEST, &rows).expect("what was saved");
+        loaded.load_rows(reader(&rows)).expect("what was saved");
         loaded.loaded();
         assert_right(&loaded);
     }

@@ -9,7 +9,7 @@ mod reader;
 mod writer;
 
 pub(crate) use self::reader::{Malformed, Reader};
-pub(crate) use self::writer::{put_signed, put_text, put_varint, put_wide};
+pub(crate) use self::writer::{put_list, put_signed, put_text, put_varint, put_wide};
 
 /// A type that the journal stores. What borrows from the bytes has their lifetime.
 pub(crate) trait Codec<'b>: Sized {

@@ -73,6 +73,12 @@ impl<'b> Reader<'b> {
         Malformed { what, position: self.position, why: Why::Value }
     }
 
+    /// The error where what was just read does not hold for `what`.
+    #[inline]
+    pub(crate) fn require(&self, holds: bool, what: &'static str) -> Result<(), Malformed> {
+        if holds { Ok(()) } else { Err(self.malformed(what)) }
+    }
+
     /// Takes so many bytes.
     #[inline]
     pub(crate) fn bytes(
@@ -140,6 +146,16 @@ impl<'b> Reader<'b> {
     pub(crate) fn length(&mut self, what: &'static str) -> Result<usize, Malformed> {
         let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
         if length > self.rest().len() { Err(self.short(length, what)) } else { Ok(length) }
+    }
+
+    /// Takes a number of things, and then each of them.
+    pub(crate) fn list<T, L: FromIterator<T>>(
+        &mut self,
+        what: &'static str,
+        mut item: impl FnMut(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<L, Malformed> {
+        let count = self.length(what)?;
+        (0..count).map(|_| item(self)).collect()
     }
 
     /// Takes a number that may be negative.

@@ -30,6 +30,16 @@ pub(crate) fn put_wide(out: &mut Vec<u8>, number: i128) {
     }
 }
 
+/// Appends the number of things, and then each of them.
+pub(crate) fn put_list<T>(
+    out: &mut Vec<u8>,
+    things: impl ExactSizeIterator<Item = T>,
+    mut put: impl FnMut(&mut Vec<u8>, T),
+) {
+    put_varint(out, things.len() as u64);
+    things.for_each(|thing| put(out, thing));
+}
+
 /// Appends a text: its length in bytes, and the bytes.
 #[inline]
 pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {

@@ -14,9 +14,12 @@ use rand_chacha::ChaCha8Rng as StdRng;
 use super::*;
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
+use crate::base::codec::Reader;
 use crate::base::format::Version;
 use crate::event::ValueName;
 use crate::log::Dropped;
+use crate::usage::level::Level;
+use crate::usage::rollups::Key;
 use crate::usage::row::Row;
 use crate::usage::tests::{self, Happened, START, draw, of_buckets, selectors};
 use crate::usage::{RollupOptions, ValueFold};
@@ -240,9 +243,13 @@ fn live(case: &Case, rng: &mut StdRng) -> (Rollups, Vec<Happened>, Vec<Saved>, V
     (rollups, events, saved, wanted)
 }
 
+fn reader(bytes: &[u8]) -> Reader<'_> {
+    Reader::new(Version::NEWEST, bytes)
+}
+
 fn load(saved: &Saved, options: &RollupOptions) -> Rollups {
-    let mut rollups = Rollups::load_keys(Version::NEWEST, &saved.keys, options).expect("keys");
-    rollups.load_rows(Version::NEWEST, &saved.rows).expect("rows");
+    let mut rollups = Rollups::load_keys(reader(&saved.keys), options).expect("keys");
+    rollups.load_rows(reader(&saved.rows)).expect("rows");
     rollups
 }
 
@@ -398,15 +405,15 @@ fn other_dimensions_are_a_mismatch_and_other_versions_are_told() {
     let mut keys = Vec::new();
     rollups.save_keys(0, &mut keys);
     let declared = RollupOptions::new().dimensions(["customer_id"]);
-    let error = Rollups::load_keys(Version::NEWEST, &keys, &declared).unwrap_err();
+    let error = Rollups::load_keys(reader(&keys), &declared).unwrap_err();
     let expected = "saved roll-ups are by [\"customer_id\", \"event_type\", \"model\"], and \
                     [\"customer_id\"] are declared";
     assert_eq!(error.to_string(), expected);
     keys[0] = 2;
-    let error = Rollups::load_keys(Version::NEWEST, &keys, &three()).unwrap_err();
+    let error = Rollups::load_keys(reader(&keys), &three()).unwrap_err();
     assert_eq!(error, RollupsError::Newer(2));
-    assert!(Rollups::load_keys(Version::NEWEST, &[], &three()).is_err());
-    assert!(Rollups::new(&three()).load_rows(Version::NEWEST, &[]).is_err());
+    assert!(Rollups::load_keys(reader(&[]), &three()).is_err());
+    assert!(Rollups::new(&three()).load_rows(reader(&[])).is_err());
 }
 
 /// What is counted anew from the newest events answers what all events answer, from where it says.
@@ -527,15 +534,12 @@ fn damaged_bytes_never_panic() {
                     }
                     bytes
                 };
-                let Ok(mut rollups) = Rollups::load_keys(
-                    Version::NEWEST,
-                    &damage(&mut rng, &saved.keys),
-                    &case.options,
-                ) else {
+                let keys = damage(&mut rng, &saved.keys);
+                let Ok(mut rollups) = Rollups::load_keys(reader(&keys), &case.options) else {
                     errors += 1;
                     continue;
                 };
-                if rollups.load_rows(Version::NEWEST, &damage(&mut rng, &saved.rows)).is_err() {
+                if rollups.load_rows(reader(&damage(&mut rng, &saved.rows))).is_err() {
                     errors += 1;
                     continue;
                 }

@@ -1,6 +1,6 @@
 //! Redoing the events since the saving began: each is counted where the saved rows do not have it.
 
-use super::{Loading, Notes};
+use super::{FloorSince, Loading, Notes};
 use crate::base::clock::Timestamp;
 use crate::usage::dictionary::{MISSING, OTHER};
 use crate::usage::plan::minute_of;
@@ -87,10 +87,10 @@ impl Rollups {
         let levels = self.all_levels().zip(&loading.floors).zip(&loading.first);
         for (((level, floors), first), found) in levels.zip(&mut buckets) {
             let bucket = level.bucket_of(minute);
-            let known = floors.partition_point(|(since, _)| *since <= place);
+            let known = floors.partition_point(|since| since.place <= place);
             let floor = known.checked_sub(1).and_then(|last| floors.get(last));
             *found = match floor {
-                Some((_, floor)) if bucket < *floor => Bucket::Refused,
+                Some(FloorSince { floor, .. }) if bucket < *floor => Bucket::Refused,
                 _ if bucket < *first => Bucket::Gone,
                 _ => Bucket::There(bucket),
             };
