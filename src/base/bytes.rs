@@ -43,11 +43,6 @@ pub(crate) fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
     take_array(bytes).map(i64::from_le_bytes)
 }
 
-#[inline]
-pub(crate) fn take_i128(bytes: &mut &[u8]) -> Option<i128> {
-    take_array(bytes).map(i128::from_le_bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,12 +12,6 @@ pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push(u8::try_from(number).unwrap_or(0));
 }
 
-/// Appends a number that may be negative: small where it is near 0.
-#[inline]
-pub(crate) fn put_signed(out: &mut Vec<u8>, number: i64) {
-    put(out, (number << 1).cast_unsigned() ^ (number >> 63).cast_unsigned());
-}
-
 /// Takes a number from the front; `None` where there is none.
 #[inline]
 pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
@@ -39,19 +33,6 @@ pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Takes a number that may be negative from the front.
-#[inline]
-pub(crate) fn take_signed(bytes: &mut &[u8]) -> Option<i64> {
-    let number = take(bytes)?;
-    Some((number >> 1).cast_signed() ^ (number & 1).cast_signed().wrapping_neg())
-}
-
-/// Takes a number that fits 32 bits from the front.
-#[inline]
-pub(crate) fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
-    u32::try_from(take(bytes)?).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,11 +48,6 @@ mod tests {
             bytes.push(7);
             let mut rest = &*bytes;
             assert_eq!((take(&mut rest), rest), (Some(number), &[7][..]));
-        }
-        for number in [0, -1, 1, i64::MIN, i64::MAX, -63, 64] {
-            let mut bytes = Vec::new();
-            put_signed(&mut bytes, number);
-            assert_eq!(take_signed(&mut &*bytes), Some(number));
         }
     }
 
