@@ -28,4 +28,4 @@ pub(crate) use self::segment::{PackedEvent, Segment, index};
 pub(crate) use self::signature::Needle;
 pub(crate) use self::stored::Stored;
 pub(crate) use self::times::Dropped;
-pub(crate) use self::times::{GenerationTimes, RunTimes, StoredDropped, Times};
+pub(crate) use self::times::{GenerationTimes, RunTimes, StoredDropped};

@@ -183,7 +183,7 @@ impl Codec<'_> for Value {
 impl Dictionary {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let values = self.values.get(FIRST_VALUE..).unwrap_or_default();
-        put_list(out, values.iter(), |out, value| value.encode(out));
+        put_list(out, values.iter(), Value::encode);
     }
 
     /// Takes stored values into an empty dictionary.

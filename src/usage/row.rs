@@ -334,7 +334,7 @@ impl Codec<'_> for Row {
         put_varint(out, self.events);
         self.fixed.iter().filter(|sum| **sum > 0).for_each(|sum| put_varint(out, *sum));
         if !cells.is_empty() {
-            put_list(out, cells.iter(), |out, cell| cell.encode(out));
+            put_list(out, cells.iter(), Cell::encode);
         }
     }
 

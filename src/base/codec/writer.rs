@@ -34,10 +34,10 @@ pub(crate) fn put_wide(out: &mut Vec<u8>, number: i128) {
 pub(crate) fn put_list<T>(
     out: &mut Vec<u8>,
     things: impl ExactSizeIterator<Item = T>,
-    mut put: impl FnMut(&mut Vec<u8>, T),
+    mut put: impl FnMut(T, &mut Vec<u8>),
 ) {
     put_varint(out, things.len() as u64);
-    things.for_each(|thing| put(out, thing));
+    things.for_each(|thing| put(thing, out));
 }
 
 /// Appends a text: its length in bytes, and the bytes.

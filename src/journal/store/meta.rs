@@ -7,9 +7,9 @@ use super::error::{Named, StoreError};
 use super::seal::{Home, start};
 use super::{Generation, StateTable};
 use crate::base::clock::Timestamp;
-use crate::base::codec::{Codec, Malformed, Reader, put_text, put_varint};
+use crate::base::codec::{Codec, Malformed, Reader, put_list, put_text, put_varint};
 use crate::base::format::Version;
-use crate::log::{GenerationTimes, StoredDropped, Times};
+use crate::log::{GenerationTimes, StoredDropped};
 
 pub(in crate::journal) const META_TABLE: &str = "limitry";
 const META_KEY: u64 = 0;
@@ -208,17 +208,17 @@ impl Codec<'_> for Meta {
     fn encode(&self, out: &mut Vec<u8>) {
         self.version.encode(out);
         put_varint(out, self.store);
-        put_list(out, &self.generations, |one, out| one.encode(out));
+        put_list(out, self.generations.iter(), StoredGeneration::encode);
         for number in [self.batches, self.next, self.now] {
             put_varint(out, number);
         }
-        self.dropped.save(out);
+        self.dropped.encode(out);
         self.complete.encode(out);
         self.under_way.encode(out);
         for number in [self.rules, self.state] {
             put_varint(out, number);
         }
-        put_list(out, &self.doomed, |name, out| put_text(out, name));
+        put_list(out, self.doomed.iter(), |name, out| put_text(out, name));
         put_varint(out, self.events);
         put_varint(out, self.spaces);
     }
@@ -227,10 +227,11 @@ impl Codec<'_> for Meta {
         let is_one = from.version() == Version::One;
         let version = if is_one { Version::One } else { Version::decode(from)? };
         let store = if is_one { random_name() } else { from.varint()? };
-        let generations = list(from, StoredGeneration::decode)?;
+        let generations: Vec<StoredGeneration> =
+            from.list("generations", StoredGeneration::decode)?;
         let (batches, next, now) = (from.varint()?, from.varint()?, from.varint()?);
         let dropped = match is_one {
-            false => times(from)?,
+            false => StoredDropped::decode(from)?,
             true if bool::decode(from)? => {
                 // The latest instant alone.
                 StoredDropped::of(Timestamp::MIN, Timestamp::from_unix_nanos(from.wide()?))
@@ -239,7 +240,7 @@ impl Codec<'_> for Meta {
         };
         let (complete, under_way) = (Option::decode(from)?, Option::decode(from)?);
         let (rules, state) = (from.varint()?, from.varint()?);
-        let doomed = list(from, |from| from.text().map(str::to_owned))?;
+        let doomed = from.list("tables", |from| from.text().map(str::to_owned))?;
         let (events, spaces) = match from.version() {
             Version::One | Version::Two => (generations.last().map_or(0, |newest| newest.end), 0),
             Version::Three => (from.varint()?, from.varint()?),
@@ -270,7 +271,7 @@ impl Codec<'_> for StoredGeneration {
         for number in [self.number, self.first, self.end, self.now] {
             put_varint(out, number);
         }
-        self.times.save(out);
+        self.times.encode(out);
         put_varint(out, self.keys);
         put_varint(out, self.first_event);
     }
@@ -283,7 +284,7 @@ impl Codec<'_> for StoredGeneration {
             let [earliest, latest] = [from.wide()?, from.wide()?].map(Timestamp::from_unix_nanos);
             GenerationTimes::of(earliest, latest)
         } else {
-            times(from)?
+            GenerationTimes::decode(from)?
         };
         let keys = from.varint()?;
         let first_event = if from.version() < Version::Three { first } else { from.varint()? };
@@ -322,26 +323,6 @@ fn decode_binding(from: &mut Reader<'_>) -> Result<(Version, bool), Malformed> {
         return Ok((Version::One, false));
     }
     Ok((Version::decode(from)?, bool::decode(from)?))
-}
-
-fn put_list<T>(out: &mut Vec<u8>, items: &[T], put: impl Fn(&T, &mut Vec<u8>)) {
-    put_varint(out, items.len() as u64);
-    items.iter().for_each(|item| put(item, out));
-}
-
-fn list<'b, T>(
-    from: &mut Reader<'b>,
-    read: impl Fn(&mut Reader<'b>) -> Result<T, Malformed>,
-) -> Result<Vec<T>, Malformed> {
-    (0..from.length("a list")?).map(|_| read(from)).collect()
-}
-
-fn times<const MOST: usize>(from: &mut Reader<'_>) -> Result<Times<MOST>, Malformed> {
-    let mut rest = from.rest();
-    let times = Times::read(&mut rest).ok_or_else(|| from.malformed("spans of time"))?;
-    let read = from.rest().len().saturating_sub(rest.len());
-    from.bytes(read, "spans of time")?;
-    Ok(times)
 }
 
 impl StoredGeneration {

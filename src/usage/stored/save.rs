@@ -4,6 +4,7 @@ use super::{FREE, FloorSince, OF_TUPLE, OF_VALUE, POSITION, RowCursor, Saving, V
 use crate::base::codec::{Codec, put_list, put_signed, put_text, put_varint};
 use crate::usage::level::Shape;
 use crate::usage::rollups::{Key, Rollups};
+use crate::usage::row::Row;
 
 /// Saving. The caller holds the ledger's lock over each step, so that each is of one moment.
 impl Rollups {
@@ -43,7 +44,7 @@ impl Rollups {
             if !rows.is_empty() {
                 out.push(u8::try_from(cursor.level).unwrap_or(POSITION));
                 put_signed(out, number);
-                put_list(out, rows.iter(), |out, row| row.encode(out));
+                put_list(out, rows.iter(), Row::encode);
             }
             cursor.rows = cursor.rows.saturating_add(rows.len());
             // A bucket costs something too, however few its rows are.
@@ -62,7 +63,7 @@ impl Rollups {
         let saving = self.notes.saving.take();
         let saving = saving.unwrap_or_else(|| Saving::new(position, self.columns.next()));
         out.push(VERSION);
-        put_list(out, self.dictionaries.iter(), |out, it| put_text(out, it.dimension.as_str()));
+        put_list(out, self.dictionaries.iter(), |it, out| put_text(out, it.dimension.as_str()));
         saving.begun.encode(out);
         position.encode(out);
         put_signed(out, self.current);
@@ -77,7 +78,7 @@ impl Rollups {
             }
         }
         for floors in &saving.floors {
-            put_list(out, floors.iter(), |out, FloorSince { place, floor }| {
+            put_list(out, floors.iter(), |FloorSince { place, floor }, out| {
                 put_varint(out, *place);
                 put_signed(out, *floor);
             });
@@ -86,13 +87,13 @@ impl Rollups {
         for dictionary in &self.dictionaries {
             dictionary.encode(out);
         }
-        put_list(out, self.series.iter(), |out, series| put_key(out, &series.key));
-        put_list(out, saving.births.iter(), |out, (key, place)| {
+        put_list(out, self.series.iter(), |series, out| put_key(out, &series.key));
+        put_list(out, saving.births.iter(), |(key, place), out| {
             put_varint(out, *key);
             put_varint(out, *place);
         });
-        put_list(out, self.gone.iter(), |out, rows| {
-            put_list(out, rows.iter(), |out, row| put_varint(out, u64::from(row.series)));
+        put_list(out, self.gone.iter(), |rows, out| {
+            put_list(out, rows.iter(), |row, out| put_varint(out, u64::from(row.series)));
         });
     }
 }
