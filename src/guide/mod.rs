@@ -5,9 +5,10 @@
 
 #[cfg(doc)]
 use crate::{
-    Algorithm, Clock, Decision, Enforcement, Engine, EngineBuilder, Event, EventError,
-    HeaderDialect, ManualClock, Meter, Metric, Outcome, Overflow, Period, Quota, QuotaUpdate,
-    RateLimit, RateLimitUpdate, RetryAfter, RollupOptions, RuleSet, SystemClock, bounds,
+    Algorithm, Clock, Decision, Durable, Enforcement, Engine, EngineBuilder, Event, EventError,
+    HeaderDialect, ManualClock, Meter, Meters, Outcome, Overflow, Period, Quota, QuotaUpdate,
+    RateLimit, RateLimitUpdate, RetryAfter, RollupOptions, RuleSet, Rules, Store, SystemClock,
+    bounds,
 };
 
 /// What holds, each promise with the tests that check it, and what is not promised.

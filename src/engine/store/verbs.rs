@@ -144,8 +144,8 @@ impl Store {
     /// After it, calls that may record something, changes of the rules, and what reads the whole
     /// store ([`export`](Self::export), [`backup`](Self::backup), [`verify`](Self::verify),
     /// [`compact`](Self::compact)) are [`StoreError::Closed`]. Questions are answered from memory;
-    /// only [`check`](Self::check) and [`explain`](Self::explain) of an idempotency key that was
-    /// used are errors, too, because its answer is in the store.
+    /// only [`check`](crate::Engine::check) and [`explain`](crate::Engine::explain) of an
+    /// idempotency key that was used are errors, too, because its answer is in the store.
     ///
     /// Dropping an engine also makes everything durable, but writes no checkpoint, and gives up
     /// after five seconds.

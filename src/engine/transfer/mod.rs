@@ -80,8 +80,8 @@ impl Store {
     /// assert_eq!(report.count, 1);
     ///
     /// let other = Engine::builder().build()?;
-    /// assert_eq!(other.import(&lines[..], BadLines::Stop, |_| {})?.count, 1);
-    /// assert_eq!(other.import(&lines[..], BadLines::Stop, |_| {})?.duplicates, 1);
+    /// assert_eq!(other.store().import(&lines[..], BadLines::Stop, |_| {})?.count, 1);
+    /// assert_eq!(other.store().import(&lines[..], BadLines::Stop, |_| {})?.duplicates, 1);
     /// # Ok::<(), limitry::Error>(())
     /// ```
     ///
@@ -114,8 +114,8 @@ impl Store {
         lines.end()
     }
 
-    /// Records events from lines of JSON, as [`record`](Self::record) does: they count whatever
-    /// the rules say.
+    /// Records events from lines of JSON, as [`record`](crate::Engine::record) does: they count
+    /// whatever the rules say.
     ///
     /// A line is what [`export`](Self::export) writes: `customerId`, `eventType` and `createdAt`,
     /// and where the event has them `id`, `model`, `provider`, `inputTokens`, `outputTokens`,
@@ -133,8 +133,8 @@ impl Store {
     /// [`BadLines::Skip`] leaves them out, and the report counts them and says of the first 1 000
     /// what is wrong.
     ///
-    /// Costs what [`record_batch`](Self::record_batch) of 1 000 events at a time does, and as much
-    /// again to read the lines. `progress` is told how many lines are done; how many there are is
+    /// Costs what [`record_batch`](crate::Engine::record_batch) of 1 000 events at a time does, and
+    /// as much again to read the lines. `progress` is told how many lines are done; how many there are is
     /// not known. A panic of it, or of `lines`, comes between two batches and is handed on: what
     /// was imported before is imported whole.
     ///
