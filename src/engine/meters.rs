@@ -7,6 +7,7 @@ use super::{Core, Engine, RulesError};
 use crate::base::amount::Amount;
 use crate::log::QueryError;
 use crate::rules::{Meter, MeterUpdate, Metric, fill_ids, rule_label};
+use crate::telemetry;
 use crate::usage::{Figure, MeterQuery, MeterValue, Question};
 
 const KIND: &str = "meter";
@@ -44,18 +45,17 @@ impl Meters {
     ///
     /// # Errors
     /// The meter is not valid, or does not go with the others: all problems at once.
-    #[cfg_attr(
-        feature = "tracing",
-        tracing::instrument(name = "add_meter", skip_all, fields(meter = meter.name), err)
-    )]
     pub fn add(&self, meter: Meter) -> Result<Meter, RulesError> {
-        self.core.changed(|change| {
-            let mut list = change.current.meters.list().to_vec();
-            let mut added = Arc::new(change.stamp_meter(meter));
-            fill_ids(std::slice::from_mut(&mut added), &list);
-            list.push(Arc::clone(&added));
-            change.replace_meters(list)?;
-            Ok(Arc::unwrap_or_clone(added))
+        let span = telemetry::span!("add_meter", meter = meter.name);
+        span.run(|| {
+            self.core.changed(|change| {
+                let mut list = change.current.meters.list().to_vec();
+                let mut added = Arc::new(change.stamp_meter(meter));
+                fill_ids(std::slice::from_mut(&mut added), &list);
+                list.push(Arc::clone(&added));
+                change.replace_meters(list)?;
+                Ok(Arc::unwrap_or_clone(added))
+            })
         })
     }
 
@@ -65,23 +65,22 @@ impl Meters {
     ///
     /// # Errors
     /// No meter has the id, or the meter or a rule that counts it would not be valid.
-    #[cfg_attr(
-        feature = "tracing",
-        tracing::instrument(name = "update_meter", skip_all, fields(id = id), err)
-    )]
     pub fn update(&self, id: &str, update: MeterUpdate) -> Result<Meter, RulesError> {
-        self.core.changed(move |change| {
-            let mut list = change.current.meters.list().to_vec();
-            let found = list.iter_mut().find(|meter| meter.known_id() == id);
-            let Some(slot) = found else { return Err(not_found(KIND, id)) };
-            let updated = update.apply(slot);
-            if updated.says_the_same(slot) {
-                return Ok(updated);
-            }
-            let updated = change.stamp_meter(updated);
-            *slot = Arc::new(updated.clone());
-            change.replace_meters(list)?;
-            Ok(updated)
+        let span = telemetry::span!("update_meter", id = id);
+        span.run(|| {
+            self.core.changed(move |change| {
+                let mut list = change.current.meters.list().to_vec();
+                let found = list.iter_mut().find(|meter| meter.known_id() == id);
+                let Some(slot) = found else { return Err(not_found(KIND, id)) };
+                let updated = update.apply(slot);
+                if updated.says_the_same(slot) {
+                    return Ok(updated);
+                }
+                let updated = change.stamp_meter(updated);
+                *slot = Arc::new(updated.clone());
+                change.replace_meters(list)?;
+                Ok(updated)
+            })
         })
     }
 
@@ -89,22 +88,21 @@ impl Meters {
     ///
     /// # Errors
     /// No meter has the id, or rules count it.
-    #[cfg_attr(
-        feature = "tracing",
-        tracing::instrument(name = "remove_meter", skip_all, fields(id = id), err)
-    )]
     pub fn remove(&self, id: &str) -> Result<(), RulesError> {
-        self.core.changed(|change| {
-            let mut list = change.current.meters.list().to_vec();
-            let Some(place) = list.iter().position(|meter| meter.known_id() == id) else {
-                return Err(not_found(KIND, id));
-            };
-            let rules = users(&change, id);
-            if !rules.is_empty() {
-                return Err(RulesError::MeterInUse { id: id.to_owned(), rules });
-            }
-            list.remove(place);
-            change.replace_meters(list)
+        let span = telemetry::span!("remove_meter", id = id);
+        span.run(|| {
+            self.core.changed(|change| {
+                let mut list = change.current.meters.list().to_vec();
+                let Some(place) = list.iter().position(|meter| meter.known_id() == id) else {
+                    return Err(not_found(KIND, id));
+                };
+                let rules = users(&change, id);
+                if !rules.is_empty() {
+                    return Err(RulesError::MeterInUse { id: id.to_owned(), rules });
+                }
+                list.remove(place);
+                change.replace_meters(list)
+            })
         })
     }
 

@@ -11,6 +11,7 @@ use super::{Core, Engine, RulesError};
 use crate::rules::{
     Quota, RateLimit, Rule, RuleKind, RuleSet, RuleUpdate, SyncOptions, SyncReport,
 };
+use crate::telemetry;
 
 mod change;
 mod publish;
@@ -75,12 +76,9 @@ impl Rules {
     ///
     /// # Errors
     /// No rule has the id.
-    #[cfg_attr(
-        feature = "tracing",
-        tracing::instrument(name = "remove_rule", skip_all, fields(id = id), err)
-    )]
     pub fn remove(&self, id: &str) -> Result<(), RulesError> {
-        self.core.changed(|change| change.remove(id))
+        let span = telemetry::span!("remove_rule", id = id);
+        span.run(|| self.core.changed(|change| change.remove(id)))
     }
 
     /// Returns the rule of an id, if it is of the kind that is asked for. O(rules).
@@ -129,21 +127,9 @@ impl Rules {
     /// # Errors
     /// An id stands twice, or a name does where no id says which is meant, or the rules as they
     /// would be are not valid: all problems at once, and nothing is written.
-    #[cfg_attr(
-        feature = "tracing",
-        tracing::instrument(name = "sync", skip_all, fields(write = options.write), err)
-    )]
     pub fn sync(&self, rules: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
-        let report = self.core.changed(|change| change.sync(rules, options))?;
-        #[cfg(feature = "tracing")]
-        tracing::info!(
-            created = report.created.len(),
-            updated = report.updated.len(),
-            removed = report.removed.len(),
-            unchanged = report.unchanged.len(),
-            "rules compared"
-        );
-        Ok(report)
+        let span = telemetry::span!("sync", write = options.write);
+        span.run(|| self.core.sync(rules, options))
     }
 
     fn of_kind<R: RuleKind>(&self) -> Vec<R> {
@@ -153,25 +139,32 @@ impl Rules {
 }
 
 impl Core {
-    #[cfg_attr(
-        feature = "tracing",
-        tracing::instrument(name = "add_rule", skip_all, fields(rule = rule.name()), err)
-    )]
+    fn sync(&self, rules: RuleSet, options: SyncOptions) -> Result<SyncReport, RulesError> {
+        let report = self.changed(|change| change.sync(rules, options))?;
+        telemetry::event!(
+            info,
+            created = report.created.len(),
+            updated = report.updated.len(),
+            removed = report.removed.len(),
+            unchanged = report.unchanged.len(),
+            "rules compared"
+        );
+        Ok(report)
+    }
+
     fn add_rule(&self, rule: Rule) -> Result<Rule, RulesError> {
-        self.changed(|change| change.add(rule))
+        let span = telemetry::span!("add_rule", rule = rule.name());
+        span.run(|| self.changed(|change| change.add(rule)))
     }
 
     /// `None` where no rule has the id, or `apply` is not for its kind.
-    #[cfg_attr(
-        feature = "tracing",
-        tracing::instrument(name = "update_rule", skip_all, fields(id = id), err)
-    )]
     fn update_rule(
         &self,
         id: &str,
         apply: impl FnOnce(&Rule) -> Option<Rule>,
     ) -> Result<Option<Rule>, RulesError> {
-        self.changed(|change| change.update(id, apply))
+        let span = telemetry::span!("update_rule", id = id);
+        span.run(|| self.changed(|change| change.update(id, apply)))
     }
 }
 

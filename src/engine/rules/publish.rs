@@ -7,6 +7,7 @@ use super::change::Change;
 use crate::compiled::snapshot::{CompiledRule, Snapshot};
 use crate::engine::{Core, RulesError};
 use crate::rules::{Meter, Meters, Rule, fill_ids};
+use crate::telemetry;
 
 /// What a change has put in force.
 pub(super) struct Published {
@@ -55,8 +56,8 @@ impl Core {
         for rule in &snapshot.rules {
             rule.figures.show();
         }
-        #[cfg(feature = "tracing")]
-        tracing::info!(
+        telemetry::event!(
+            info,
             version = snapshot.version,
             rules = snapshot.rules.len(),
             meters = snapshot.meters.list().len(),
