@@ -145,8 +145,8 @@ impl Pipeline {
         done.unwrap_or_else(|| Err(self.store.closed()))
     }
 
-    /// Puts the record of an event into the queue and returns its numbers; `None` where the engine is
-    /// being closed.
+    /// Puts the record of an event into the queue and returns its numbers; `None` where the engine
+    /// is being closed.
     #[inline]
     pub(crate) fn put(
         &self,

@@ -117,8 +117,8 @@ impl Ledger {
         }
     }
 
-    /// Saves some rows of the roll-ups from a cursor on: where the journal ends with what they have,
-    /// which `end` says under the ledger's lock, and whether there are more.
+    /// Saves some rows of the roll-ups from a cursor on: where the journal ends with what they
+    /// have, which `end` says under the ledger's lock, and whether there are more.
     pub(crate) fn save_rows(
         &self,
         cursor: &mut RowCursor,

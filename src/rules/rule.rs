@@ -44,7 +44,7 @@ macro_rules! rule_setters {
 
         /// Sets what the rule does to an event that does not fit.
         #[must_use]
-        pub fn enforcement(mut self, enforcement: $crate::Enforcement) -> Self {
+        pub fn enforcement(mut self, enforcement: $crate::rules::Enforcement) -> Self {
             self.enforcement = enforcement;
             self
         }
@@ -73,7 +73,7 @@ macro_rules! rule_setters {
 
         /// Sets what new keys get when there is no room for another counter.
         #[must_use]
-        pub fn overflow(mut self, overflow: $crate::Overflow) -> Self {
+        pub fn overflow(mut self, overflow: $crate::rules::Overflow) -> Self {
             self.overflow = overflow;
             self
         }
@@ -81,7 +81,7 @@ macro_rules! rule_setters {
         /// Sets what the rule makes of an event that lacks a dimension which it filters or splits
         /// by.
         #[must_use]
-        pub fn on_missing(mut self, on_missing: $crate::OnMissing) -> Self {
+        pub fn on_missing(mut self, on_missing: $crate::rules::OnMissing) -> Self {
             self.on_missing = on_missing;
             self
         }
@@ -99,7 +99,8 @@ pub(super) use rule_setters;
 /// Makes a rule of any kind out of the kinds that there are: with its arm in `each` a kind's line
 /// here is all that is said of it outside of its file.
 macro_rules! kinds {
-    ($($(#[doc = $doc:literal])* $kind:ident, $update:ident, $list:ident, $what:literal, $prefix:literal;)*) => {
+    ($($(#[doc = $doc:literal])*
+        $kind:ident, $update:ident, $list:ident, $what:literal, $prefix:literal;)*) => {
         /// A rule of any kind.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
@@ -315,7 +316,9 @@ impl Rule {
     /// The two rules differ only in what the engine sets.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         let plain = |mut rule: Self| {
-            each!(&mut rule, rule => (rule.id, rule.created_at, rule.updated_at) = (None, None, None));
+            each!(&mut rule, rule => {
+                (rule.id, rule.created_at, rule.updated_at) = (None, None, None);
+            });
             rule
         };
         plain(self.clone()) == plain(other.clone())

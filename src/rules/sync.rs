@@ -38,8 +38,8 @@ impl SyncOptions {
     }
 }
 
-/// What a [`sync`](crate::engine::Rules::sync) did, or would do, by the names of the rules and meters as
-/// the list has them; the meters come first.
+/// What a [`sync`](crate::engine::Rules::sync) did, or would do, by the names of the rules and
+/// meters as the list has them; the meters come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SyncReport {

@@ -160,17 +160,14 @@ fn a_limit_that_cannot_be_said_waits_for_the_check_and_names_its_field() {
         .build()
         .expect("a good rule");
     assert_eq!(
-        engine.rules().get::<limitry::Quota>("q").expect("there").limit_value,
+        engine.rules().get::<Quota>("q").expect("there").limit_value,
         Some(amount("0.300001"))
     );
     let update = QuotaUpdate::new().limit(noise);
     let why = engine.rules().update("q", update).expect_err("noise").to_string();
     assert!(why.contains("limitValue: `3.0000000000000004e-1`"), "{why}");
     engine.rules().update("q", QuotaUpdate::new().limit("0.4")).expect("exact");
-    assert_eq!(
-        engine.rules().get::<limitry::Quota>("q").expect("there").limit_value,
-        Some(amount("0.4"))
-    );
+    assert_eq!(engine.rules().get::<Quota>("q").expect("there").limit_value, Some(amount("0.4")));
 }
 
 #[test]

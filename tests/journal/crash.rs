@@ -203,7 +203,7 @@ fn check_engine(engine: &Engine, clock: &ManualClock, answered: &[Decision], wha
     assert!(found == allowed || found == allowed + 1, "{what}: {found} of {allowed} events");
     let steps = answered.len() + (found - allowed);
     let steps = u64::try_from(steps).expect("small");
-    let changed = engine.rules().get::<limitry::Quota>("q_new").is_some();
+    let changed = engine.rules().get::<Quota>("q_new").is_some();
     let (twin, _) = twin(steps, changed);
     // A change of the rules is three commits, and may have been cut off between them.
     let partly = steps == CHANGED && !changed;

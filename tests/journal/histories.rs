@@ -227,11 +227,7 @@ fn change(dice: &mut Dice, engine: &Engine, number: u64) -> String {
             let period = dice.pick(&[Period::Hour, Period::Day, Period::AllTime]);
             let id = format!("q_{one}");
             let mut update = QuotaUpdate::new().limit(dice.range(1, 500));
-            if engine
-                .rules()
-                .get::<limitry::Quota>(&id)
-                .is_some_and(|quota| quota.max_keys.is_none())
-            {
+            if engine.rules().get::<Quota>(&id).is_some_and(|quota| quota.max_keys.is_none()) {
                 update = update.period(period);
             }
             format!("{:?}", engine.rules().update(&id, update))

@@ -212,17 +212,11 @@ fn the_rules_of_the_code_are_brought_into_those_that_are_stored() {
     {
         // The same code: what was changed at run time stays.
         let (engine, _clock) = open(&file, START, |it| it.rate_limit(limit(3)).quota(quota()));
-        assert_eq!(
-            engine.rules().get::<limitry::Quota>("q").expect("there").limit_value,
-            Some(15.into())
-        );
+        assert_eq!(engine.rules().get::<Quota>("q").expect("there").limit_value, Some(15.into()));
         assert!(!engine.track(&request(2)).expect("good").is_allowed());
     }
     let (engine, _clock) = open(&file, START, |it| it.rate_limit(limit(5)).quota(quota()));
-    assert_eq!(
-        engine.rules().get::<limitry::Quota>("q").expect("there").limit_value,
-        Some(15.into())
-    );
+    assert_eq!(engine.rules().get::<Quota>("q").expect("there").limit_value, Some(15.into()));
     let standing = engine.standing(&Event::new("c", "call")).expect("good");
     let status = standing.rate_limits().next().expect("the limit");
     assert_eq!(

@@ -434,8 +434,8 @@ fn a_removed_rule_no_longer_decides() {
     }
     assert!(matches!(engine.rules().remove("q"), Err(RulesError::NotFound { .. })));
     assert!(
-        engine.rules().get::<limitry::Quota>("q").is_none()
-            && engine.rules().get::<limitry::RateLimit>("r").is_none()
+        engine.rules().get::<Quota>("q").is_none()
+            && engine.rules().get::<RateLimit>("r").is_none()
     );
     // A rule of the same id later is another rule.
     engine

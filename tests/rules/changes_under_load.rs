@@ -1,9 +1,9 @@
 //! Goal: a change of a rule has an instant: each decision sees exactly one set of rules, and comes
 //! before the change, with its use carried over, or after it, by the new rules.
 //!
-//! Method: a clock that stops a call right after it was read, while the rule is changed; and threads
-//! that decide while limits are changed together, so that a decision by two sets would show two
-//! numbers at once.
+//! Method: a clock that stops a call right after it was read, while the rule is changed; and
+//! threads that decide while limits are changed together, so that a decision by two sets would show
+//! two numbers at once.
 
 use super::changes::{allowed, drain, event, remaining};
 use crate::support::engine;

@@ -33,13 +33,9 @@ const ROOMS: [&str; 16] = [
 const OUTER: [&str; 6] = ["guide", "http", "tower", "shared", "sinks", "llm"];
 
 /// Who still knows what is above: a room, and what it knows. Take a line out with its reason.
-const EXCEPTIONS: [(&str, &str); 4] = [
+const EXCEPTIONS: [(&str, &str); 1] = [
     // The stored form of a snapshot.
     ("compiled", "journal"),
-    // The paths of a macro.
-    ("rules", "Enforcement"),
-    ("rules", "OnMissing"),
-    ("rules", "Overflow"),
 ];
 
 /// A piece of code: a word, `::`, or one other character.

@@ -44,8 +44,8 @@ pub enum StoreError {
         /// What is wrong with it.
         detail: Box<str>,
     },
-    /// A record is of a kind that this version does not know: a newer one wrote it. What comes after
-    /// it may depend on it, so nothing is read.
+    /// A record is of a kind that this version does not know: a newer one wrote it. What comes
+    /// after it may depend on it, so nothing is read.
     #[error("{file}: record {record} is of kind {kind}, which this version does not read")]
     UnknownKind {
         /// The file.

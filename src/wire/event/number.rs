@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
 
 use crate::base::amount::Amount;
 use crate::base::reading::raw::{self, Token};
@@ -22,7 +22,7 @@ impl<'de> Deserialize<'de> for Whole {
 struct WholeVisitor;
 
 impl WholeVisitor {
-    fn refuse<E: de::Error>(shown: impl fmt::Display) -> E {
+    fn refuse<E: Error>(shown: impl fmt::Display) -> E {
         E::invalid_value(Unexpected::Other(&shown.to_string()), &Self)
     }
 }
@@ -34,25 +34,25 @@ impl<'de> Visitor<'de> for WholeVisitor {
         f.write_str(WHOLE_RULE.trim_start_matches("must be "))
     }
 
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Whole, E> {
         if number <= MAX_UNITS { Ok(Whole(number)) } else { Err(Self::refuse(number)) }
     }
 
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Whole, E> {
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Whole, E> {
         u64::try_from(number).map_or_else(|_| Err(Self::refuse(number)), |of| self.visit_u64(of))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Whole, A::Error> {
         let Some(json) = raw::text(&mut map)? else {
-            return Err(de::Error::invalid_type(Unexpected::Map, &self));
+            return Err(Error::invalid_type(Unexpected::Map, &self));
         };
         match Token::of(json) {
             Token::Number(number) => match number.parse() {
                 Ok(units) => self.visit_u64(units),
                 Err(_) => Err(Self::refuse(excerpt(&number))),
             },
-            Token::Text(text) => Err(de::Error::invalid_type(Unexpected::Str(&text), &self)),
-            Token::Other(found) => Err(de::Error::invalid_type(found, &self)),
+            Token::Text(text) => Err(Error::invalid_type(Unexpected::Str(&text), &self)),
+            Token::Other(found) => Err(Error::invalid_type(found, &self)),
         }
     }
 

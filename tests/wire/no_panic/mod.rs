@@ -230,7 +230,7 @@ fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Ev
                 list(engine, &EventQuery::new());
                 for rule in engine.rules().rate_limits() {
                     let id = rule.id.clone().expect("made");
-                    assert_eq!(engine.rules().get::<limitry::RateLimit>(&id).as_ref(), Some(&rule));
+                    assert_eq!(engine.rules().get::<RateLimit>(&id).as_ref(), Some(&rule));
                     assert!(rule.worst_case().is_none_or(|most| most >= Amount::ZERO));
                 }
             }
