@@ -129,5 +129,5 @@ pub use self::usage::{
     BreakdownRow, Coverage, Interval, IntervalParseError, MeterQuery, MeterValue, RollupOptions,
     TimeseriesPoint, UsageBreakdown, UsageQuery, UsageSummary, UsageTimeseries, UsageTotals,
 };
-pub use self::wire::{EventBatch, Generic, HeaderDialect, Headers};
+pub use self::wire::{DecisionBody, EventBatch, Generic, HeaderDialect, Headers};
 pub use chrono_tz::Tz;

@@ -1,5 +1,6 @@
 //! Where the rules stand, as an answer says it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -42,14 +43,15 @@ impl fmt::Display for RetryAfter {
     }
 }
 
-/// Where one rate limit stands.
+/// Where one rate limit stands. A decision lends the texts; one that was read owns them, and
+/// [`into_owned`](Self::into_owned) makes one that does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateLimitStatus<'d> {
     /// The rule's id.
-    pub id: &'d str,
+    pub id: Cow<'d, str>,
     /// The rule's name.
-    pub name: &'d str,
+    pub name: Cow<'d, str>,
     /// The rule's window, `1h` in text.
     pub window: Window,
     /// The rule's limit; `None` of a rule without one.
@@ -66,16 +68,17 @@ pub struct RateLimitStatus<'d> {
     pub exceeded: bool,
 }
 
-/// Where one quota stands.
+/// Where one quota stands. A decision lends the texts and the metric; one that was read owns them,
+/// and [`into_owned`](Self::into_owned) makes one that does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QuotaStatus<'d> {
     /// The rule's id.
-    pub id: &'d str,
+    pub id: Cow<'d, str>,
     /// The rule's name.
-    pub name: &'d str,
+    pub name: Cow<'d, str>,
     /// What it counts.
-    pub metric: &'d Metric,
+    pub metric: Cow<'d, Metric>,
     /// Its period.
     pub period: Period,
     /// The rule's limit; `None` of a rule without one.
@@ -91,4 +94,26 @@ pub struct QuotaStatus<'d> {
     /// In a decision: this rule refused the event (soft and shadow: it did not fit). In a
     /// standing: nothing is left.
     pub exceeded: bool,
+}
+
+impl RateLimitStatus<'_> {
+    /// Returns a status that owns its texts and outlives the decision.
+    #[must_use]
+    pub fn into_owned(self) -> RateLimitStatus<'static> {
+        let (id, name) = (own(self.id), own(self.name));
+        RateLimitStatus { id, name, ..self }
+    }
+}
+
+impl QuotaStatus<'_> {
+    /// Returns a status that owns its texts and its metric and outlives the decision.
+    #[must_use]
+    pub fn into_owned(self) -> QuotaStatus<'static> {
+        let (id, name, metric) = (own(self.id), own(self.name), own(self.metric));
+        QuotaStatus { id, name, metric, ..self }
+    }
+}
+
+fn own<T: ToOwned + ?Sized>(value: Cow<'_, T>) -> Cow<'static, T> {
+    Cow::Owned(value.into_owned())
 }

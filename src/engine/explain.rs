@@ -195,7 +195,7 @@ fn misses<'r>(
 /// Nothing of a rule that the decision does not know, because it came later.
 fn replaced(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> {
     let policy = compiled.rule.policy()?;
-    let mut applied = decision.said().map(|(rule, _)| rule.rule.policy());
+    let mut applied = decision.judged().map(|(rule, _)| rule.rule.policy());
     applied
         .any(|of_other| of_other == Some(policy))
         .then(|| RuleOutcome::Replaced { policy: policy.to_owned() })

@@ -98,7 +98,7 @@ impl EngineFigures {
             && !decision.is_replay()
         {
             self.recorded.add(u64::from(decision.event_id().is_some()));
-            self.unmatched.add(u64::from(decision.said().next().is_none()));
+            self.unmatched.add(u64::from(decision.judged().next().is_none()));
             count_by_rule(decision);
             self.look_at(table);
         }
@@ -112,7 +112,7 @@ impl EngineFigures {
 }
 
 fn count_by_rule(decision: &Decision) {
-    for (compiled, charge) in decision.said() {
+    for (compiled, charge) in decision.judged() {
         let figures = &compiled.figures;
         if charge.is_crowded() {
             figures.count(|counts| counts.overflow.add(1));

@@ -319,7 +319,7 @@ impl Core {
             drop(matches);
             match settled {
                 Ok(verdict) => {
-                    decision.settle(verdict, snapshot);
+                    decision.complete(verdict, snapshot);
                     return Ok(decision);
                 }
                 // The rules are being changed: look again.

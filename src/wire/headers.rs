@@ -7,7 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::base::amount::Amount;
-use crate::decision::{Decision, RetryAfter, Told};
+use crate::decision::{Decision, HeaderFigures, RetryAfter};
 use crate::rules::{Metric, Period, Rule};
 
 /// The names under which a decision is told in HTTP headers.
@@ -97,11 +97,13 @@ impl Headers {
 fn x_rate_limit(decision: &Decision) -> Pairs {
     let told = if decision.retry_after().is_some() {
         // Of equals the first.
-        decision.told().filter(|told| told.refused_until.is_some()).reduce(|longest, told| {
-            if told.refused_until > longest.refused_until { told } else { longest }
-        })
+        decision.header_figures().filter(|told| told.refused_until.is_some()).reduce(
+            |longest, told| {
+                if told.refused_until > longest.refused_until { told } else { longest }
+            },
+        )
     } else {
-        let limits = decision.told().filter(|told| told.rule.is_rate_limit());
+        let limits = decision.header_figures().filter(|told| told.rule.is_rate_limit());
         limits.min_by(|a, b| a.share().cmp(&b.share()).then_with(|| b.reset.cmp(&a.reset)))
     };
     let mut pairs = Pairs::new();
@@ -122,7 +124,7 @@ fn x_rate_limit(decision: &Decision) -> Pairs {
     pairs
 }
 
-impl Told<'_> {
+impl HeaderFigures<'_> {
     fn share(&self) -> Share {
         let most = match self.rule {
             Rule::RateLimit(rule) => rule.burst.unwrap_or(self.limit),
@@ -153,9 +155,9 @@ impl Share {
 }
 
 fn draft_10(decision: &Decision) -> Pairs {
-    let now = decision.decided_at();
+    let now = decision.second();
     let is_refusal = decision.retry_after().is_some();
-    let told = decision.told().filter(|told| !is_refusal || told.refused_until.is_some());
+    let told = decision.header_figures().filter(|told| !is_refusal || told.refused_until.is_some());
     let (policies, limits): (Vec<_>, Vec<_>) =
         told.map(|told| (policy(&told), limit(&told, is_refusal, now))).unzip();
     let mut pairs = Pairs::new();
@@ -176,7 +178,7 @@ fn whole(amount: Amount) -> u64 {
     amount.to_u64_floor().clamp(least, MAX_INTEGER)
 }
 
-fn policy(told: &Told<'_>) -> String {
+fn policy(told: &HeaderFigures<'_>) -> String {
     let name = Name { name: told.rule.name(), id: told.id };
     let mut item = format!("{name};q={}", whole(told.limit));
     let metric = told.rule.metric();
@@ -190,7 +192,7 @@ fn policy(told: &Told<'_>) -> String {
     item
 }
 
-fn limit(told: &Told<'_>, is_refusal: bool, now: i64) -> String {
+fn limit(told: &HeaderFigures<'_>, is_refusal: bool, now: i64) -> String {
     let name = Name { name: told.rule.name(), id: told.id };
     let mut item = format!("{name};r={}", whole(told.remaining));
     let until_reset = |reset: i64| u64::try_from(reset.saturating_sub(now)).unwrap_or(0);

@@ -7,6 +7,7 @@ mod headers;
 mod recorded;
 mod usage;
 
+pub use self::decision::DecisionBody;
 pub use self::event::EventBatch;
 pub(crate) use self::event::{DraftProblem, Line, MAX_BATCH};
 pub use self::headers::{HeaderDialect, Headers};

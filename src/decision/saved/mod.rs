@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Decision, Outcome, Rules, Sayings};
+use super::findings::Rules;
+use super::{Decision, Findings, Outcome};
 use crate::compiled::snapshot::CompiledRule;
 use crate::counters::{At, Charge, StoredCharge, Timeline};
 use crate::log::EventId;
@@ -29,16 +30,10 @@ impl Decision {
         known.sort_by_key(|(rule, _)| (rule.rule.kind() as u8, rule.age));
         let places = 0_u32..;
         let said = places.zip(&known).map(|(place, (_, charge))| Charge::restored(place, charge));
-        let sayings = Sayings {
-            at,
-            asked: at.now,
-            timeline,
-            recorded: event_id.is_some(),
-            said: said.collect(),
-            ahead: Vec::new(),
-            rules: Rules::Alone(known.iter().map(|(rule, _)| Arc::clone(rule)).collect()),
-        };
-        Some(Self { outcome: Outcome::Replayed, event_id, log_place: None, sayings })
+        let mut findings = Findings::new(at, at.now, timeline, event_id.is_some());
+        findings.charges = said.collect();
+        findings.rules = Rules::Own(known.iter().map(|(rule, _)| Arc::clone(rule)).collect());
+        Some(Self { outcome: Outcome::Replayed, event_id, seq: None, findings })
     }
 }
 

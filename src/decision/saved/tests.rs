@@ -24,7 +24,7 @@ fn renderings(decision: &Decision) -> Vec<String> {
     all.push(decision.outcome().to_string());
     all.extend(decision.rate_limits().map(|status| format!("{status:?}")));
     all.extend(decision.quotas().map(|status| format!("{status:?}")));
-    all.extend(decision.told().map(|told| format!("{told:?}")));
+    all.extend(decision.header_figures().map(|told| format!("{told:?}")));
     all
 }
 
@@ -134,10 +134,10 @@ fn change(dice: &mut ChaCha8Rng, engine: &Engine, turn: usize) {
 
 /// Saves the answer as a record does, in the order in which the rules were found.
 fn save(dice: &mut ChaCha8Rng, decision: &Decision) -> Vec<u8> {
-    let mut charges: Vec<Charge> = decision.said().map(|(_, charge)| *charge).collect();
+    let mut charges: Vec<Charge> = decision.judged().map(|(_, charge)| *charge).collect();
     charges.shuffle(dice);
     let revision = |place| {
-        let mut said = decision.said();
+        let mut said = decision.judged();
         said.find(|(_, charge)| charge.rule == place).expect("its own charge").0.revision()
     };
     let mut bytes = Vec::new();
@@ -145,7 +145,7 @@ fn save(dice: &mut ChaCha8Rng, decision: &Decision) -> Vec<u8> {
     bytes
 }
 
-struct Kept {
+struct Receipt {
     replay: Decision,
     at: At,
     bytes: Vec<u8>,
@@ -177,12 +177,12 @@ fn an_answer_that_comes_back_renders_as_the_one_that_was_kept() {
             if !decision.is_allowed() {
                 continue;
             }
-            rules.extend(decision.said().map(|(rule, _)| (rule.revision(), Arc::clone(rule))));
+            rules.extend(decision.judged().map(|(rule, _)| (rule.revision(), Arc::clone(rule))));
             let bytes = save(&mut dice, &decision);
-            kept.push(Kept { replay: decision.to_replay(), at: decision.at(), bytes });
+            kept.push(Receipt { replay: decision.to_replay(), at: decision.at(), bytes });
         }
         let find = |revision: u32| rules.get(&revision).map(Arc::clone);
-        for Kept { replay, at, bytes } in kept {
+        for Receipt { replay, at, bytes } in kept {
             let timeline = replay.sayings.timeline;
             let mut charges = StoredCharges::new();
             decode_charges(Version::NEWEST, &mut &*bytes, &at, &mut charges)

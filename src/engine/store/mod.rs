@@ -9,18 +9,18 @@ pub use self::verbs::{Committed, Health, Store};
 
 use crate::base::clock::Timestamp;
 use crate::counters::At;
-use crate::decision::Kept;
+use crate::decision::Receipt;
 use crate::engine::Core;
 use crate::event::Event;
 
 impl Core {
     /// Records an event that is let in where it has no store.
     #[inline]
-    fn keep_in_memory(&self, event: &Event<'_>, at: At) -> Kept {
-        let Some(ledger) = &self.ledger else { return Kept::default() };
+    fn keep_in_memory(&self, event: &Event<'_>, at: At) -> Receipt {
+        let Some(ledger) = &self.ledger else { return Receipt::default() };
         let now = self.table.timeline().timestamp(at.now);
         let timestamp = event.happened_at().map_or(now, Timestamp::from);
         let (id, ()) = ledger.append(event, timestamp, now, |_| ());
-        Kept::in_memory(id)
+        Receipt { event_id: Some(id), seq: None }
     }
 }

@@ -4,7 +4,7 @@ use crate::base::clock::Timestamp;
 use crate::base::codec::Malformed;
 use crate::compiled::snapshot::{Compiler, Snapshot};
 use crate::counters::{At, Charge, Moment, Start, StoredCharges, encode_charges};
-use crate::decision::{Decision, Kept};
+use crate::decision::{Decision, Receipt};
 use crate::engine::{BatchError, Core, RulesError, TrackError};
 use crate::event::{Dimension, Event};
 use crate::idempotency::CustomerKey;
@@ -62,7 +62,7 @@ impl Core {
         let refused = if self.is_cut_off(answer) {
             Some(pipeline.store.closed())
         } else {
-            pipeline.acknowledge(decision.log_place()).err()
+            pipeline.acknowledge(decision.seq()).err()
         };
         refused.map(TrackError::Store)
     }
@@ -84,7 +84,7 @@ impl Core {
     /// decided.
     #[inline]
     pub(in crate::engine) fn is_cut_off(&self, answer: &Result<Decision, TrackError>) -> bool {
-        let is_cut_off = |it: &Decision| it.is_let_in() && it.log_place().is_none();
+        let is_cut_off = |it: &Decision| it.is_let_in() && it.seq().is_none();
         self.pipeline.is_some() && answer.as_ref().is_ok_and(is_cut_off)
     }
 
@@ -123,7 +123,7 @@ impl Core {
             }
             let decision = decide()?;
             let since = decision.at().now;
-            let place = decision.log_place();
+            let place = decision.seq();
             let kept = place.filter(|place| !pipeline.is_lost(*place));
             if place.is_some() && kept.is_none() {
                 self.keys.keep(key, event, now, &decision);
@@ -231,7 +231,7 @@ impl Core {
         at: At,
         charges: (&[Charge], &[Start]),
         rules: &Snapshot,
-    ) -> Kept {
+    ) -> Receipt {
         let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(event, at) };
         let now = self.table.timeline().timestamp(at.now);
         let timestamp = event.happened_at().map_or(now, Timestamp::from);
@@ -247,10 +247,10 @@ impl Core {
                 appended.is_none_or(|it| ledger.id(it.ordinal) == id),
                 "the ledger and the queue count the same events, in the same order"
             );
-            return Kept { event_id: Some(id), log_place: appended.map(|it| it.seq) };
+            return Receipt { event_id: Some(id), seq: appended.map(|it| it.seq) };
         }
         let appended = put(&Packed::unsigned(event, timestamp, now));
-        Kept { event_id: None, log_place: appended.map(|it| it.seq) }
+        Receipt { event_id: None, seq: appended.map(|it| it.seq) }
     }
 
     pub(in crate::engine) fn rules_change(&self) {
@@ -295,7 +295,7 @@ impl Core {
 fn decision_of(once: Once<Decision>, key: CustomerKey<'_>) -> Result<Decision, TrackError> {
     match once {
         Once::New(decision, _) => Ok(decision),
-        Once::Known(decision, place) => Ok(decision.at_log_place(place)),
+        Once::Known(decision, place) => Ok(decision.with_seq(place)),
         Once::Conflict => Err(key.conflict().into()),
     }
 }

@@ -124,7 +124,7 @@ impl Store {
     /// # }
     /// ```
     pub fn committed(&self, decision: &Decision) -> Committed {
-        let commit = |pipeline: &Pipeline| Some(pipeline.commit(decision.log_place()?));
+        let commit = |pipeline: &Pipeline| Some(pipeline.commit(decision.seq()?));
         Committed(self.core.pipeline.as_ref().and_then(commit))
     }
 

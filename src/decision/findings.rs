@@ -1,0 +1,255 @@
+//! What every rule found in the deciding step, and what follows from it: the statuses, the wait,
+//! and the figures of headers.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arc_swap::Guard;
+
+use super::status::{QuotaStatus, RateLimitStatus, RetryAfter};
+use crate::base::amount::Amount;
+use crate::base::clock::Timestamp;
+use crate::compiled::snapshot::{CompiledRule, Snapshot};
+use crate::counters::{Ahead, At, Charge, Charges, Figures, Moment, Timeline, Verdict};
+use crate::rules::{Enforcement, Overflow, Rule, Units};
+
+/// The state of each matching rule in the deciding step, raw: all that is shown is worked out from
+/// it when it is asked for.
+///
+/// It owns all that it needs and is filled where it lies: [`new`](Self::new), the charges, then
+/// [`complete`](Self::complete).
+#[derive(Clone)]
+pub(crate) struct Findings {
+    /// The instant of the decision.
+    pub(super) at: At,
+    /// What the clock showed, which is before `at` where it had stepped back.
+    pub(super) asked: Moment,
+    pub(super) timeline: Timeline,
+    /// Whether events are recorded.
+    is_recorded: bool,
+    /// What each rule was asked for and found: while deciding all that count, then those that
+    /// judge, in the order of the rule set.
+    pub(super) charges: Charges,
+    /// The later periods in which rules of a refused event have seen use; almost always none.
+    ahead: Vec<(u32, Ahead)>,
+    pub(super) rules: Rules,
+}
+
+/// The rules that the charges are of.
+pub(super) enum Rules {
+    /// The rule set of the decision, held without counting references.
+    Snapshot(Guard<Arc<Snapshot>>),
+    /// The rules alone, one for each charge: what is stored for long must not hold a rule set.
+    Own(Arc<[Arc<CompiledRule>]>),
+    /// The decision is not made yet.
+    Unset,
+}
+
+impl Clone for Rules {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Snapshot(snapshot) => Self::Snapshot(Guard::from_inner(Arc::clone(snapshot))),
+            Self::Own(rules) => Self::Own(Arc::clone(rules)),
+            Self::Unset => Self::Unset,
+        }
+    }
+}
+
+/// What `exceeded` means in a status.
+#[derive(Clone, Copy)]
+pub(super) enum Exceeded {
+    /// The event did not fit.
+    Refused,
+    /// Nothing is left.
+    Full,
+}
+
+impl Exceeded {
+    fn of(self, charge: &Charge, remaining: Units) -> bool {
+        match self {
+            Self::Refused => !charge.fits,
+            Self::Full => remaining == 0,
+        }
+    }
+}
+
+impl Findings {
+    pub(super) fn new(at: At, asked: Moment, timeline: Timeline, is_recorded: bool) -> Self {
+        let (charges, ahead, rules) = (Charges::new(), Vec::new(), Rules::Unset);
+        Self { at, asked, timeline, is_recorded, charges, ahead, rules }
+    }
+
+    /// Leaves the charges of the rules that judge, and takes what the deciding step said besides.
+    pub(super) fn complete<C>(&mut self, verdict: Verdict<C>, rules: Guard<Arc<Snapshot>>) {
+        self.charges.retain(|charge| charge.judges());
+        if !self.charges.is_sorted_by_key(|charge| charge.rule) {
+            self.charges.sort_unstable_by_key(|charge| charge.rule);
+        }
+        (self.at, self.ahead) = (verdict.at, verdict.ahead);
+        self.rules = Rules::Snapshot(rules);
+    }
+
+    /// The same with its rules alone, and not their whole set.
+    pub(super) fn with_own_rules(&self) -> Self {
+        let rules = Rules::Own(self.judged().map(|(rule, _)| Arc::clone(rule)).collect());
+        Self { charges: self.charges.clone(), ahead: self.ahead.clone(), rules, ..*self }
+    }
+
+    /// The rules that judged, each with its charge, in the order of their definition.
+    pub(super) fn judged(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Charge)> {
+        self.charges.iter().enumerate().filter_map(|(index, charge)| {
+            let rule = match &self.rules {
+                Rules::Snapshot(snapshot) => snapshot.rule(charge.rule),
+                Rules::Own(rules) => rules.get(index),
+                Rules::Unset => None,
+            };
+            debug_assert!(rule.is_some(), "a charge of a rule that is not there");
+            rule.map(|rule| (rule, charge))
+        })
+    }
+
+    /// Those of them that can refuse.
+    pub(super) fn hard(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Charge)> {
+        self.judged().filter(|(rule, _)| rule.counter.enforcement == Enforcement::Hard)
+    }
+
+    /// Those of them that refused.
+    pub(super) fn refusing(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Charge)> {
+        self.hard().filter(|(_, charge)| !charge.fits)
+    }
+
+    pub(super) fn figures(&self, rule: &CompiledRule, charge: &Charge) -> Figures {
+        rule.counter.policy.figures(&charge.reading, self.at, self.timeline)
+    }
+
+    /// The Unix second of the decision, rounded up: when a figure that nothing resets starts over.
+    pub(super) fn second(&self) -> i64 {
+        self.timeline.second_rounded_up(self.at.now)
+    }
+
+    pub(super) fn rate_limits(
+        &self,
+        exceeded: Exceeded,
+    ) -> impl Iterator<Item = RateLimitStatus<'_>> {
+        self.judged().filter_map(move |(compiled, charge)| {
+            let Rule::RateLimit(rule) = &compiled.rule else { return None };
+            let figures = self.figures(compiled, charge);
+            Some(RateLimitStatus {
+                id: compiled.id().into(),
+                name: (&rule.name).into(),
+                window: rule.window,
+                limit: rule.limit_value,
+                remaining: remaining(rule.limit_value, compiled, figures),
+                reset: timestamp(figures.reset.unwrap_or_else(|| self.second())),
+                exceeded: exceeded.of(charge, figures.remaining),
+            })
+        })
+    }
+
+    pub(super) fn quotas(&self, exceeded: Exceeded) -> impl Iterator<Item = QuotaStatus<'_>> {
+        self.judged().filter_map(move |(compiled, charge)| {
+            let Rule::Quota(rule) = &compiled.rule else { return None };
+            let figures = self.figures(compiled, charge);
+            Some(QuotaStatus {
+                id: compiled.id().into(),
+                name: (&rule.name).into(),
+                metric: Cow::Borrowed(&rule.metric),
+                period: rule.period,
+                limit: rule.limit_value,
+                used: compiled.measure.amount_of(figures.used),
+                remaining: remaining(rule.limit_value, compiled, figures),
+                reset: figures.reset.map(timestamp),
+                exceeded: exceeded.of(charge, figures.remaining),
+            })
+        })
+    }
+
+    /// The moment at which every hard rule lets the event in; `None` for never.
+    pub(super) fn passes_at(&self) -> Option<Moment> {
+        let mut moment = self.at.now;
+        loop {
+            let mut latest = moment;
+            for (rule, charge) in self.hard() {
+                latest = latest.max(self.rule_passes_at(rule, charge, latest)?);
+            }
+            // A rule may let the event in now and not later, in a period that events dated
+            // ahead have filled: the moment must hold for all.
+            if latest == moment {
+                return Some(moment);
+            }
+            moment = latest;
+        }
+    }
+
+    /// The moment, at `from` or after, at which the rule alone lets the event in.
+    fn rule_passes_at(&self, rule: &CompiledRule, charge: &Charge, from: Moment) -> Option<Moment> {
+        let policy = &rule.counter.policy;
+        // A key without room passes, whatever it brings.
+        if charge.is_crowded() && rule.rule.overflow() == Overflow::Allow {
+            return Some(from);
+        }
+        // Where events are recorded they tell of closed periods: an event that is dated into one
+        // fits then as it does now.
+        if self.is_recorded && self.at.explicit && policy.periods().is_some() {
+            return charge.fits.then_some(from);
+        }
+        let ahead = self.ahead.iter().find(|(rule, _)| *rule == charge.rule);
+        let (none, known) = (Ahead::default(), ahead.map(|(_, ahead)| ahead));
+        let ahead = known.unwrap_or(&none);
+        policy.passes_at(&charge.reading, ahead, charge.cost(), self.at, from, self.timeline)
+    }
+
+    /// What headers may say, in the order of the definitions: of hard rules with a limit.
+    pub(super) fn header_figures(&self) -> impl Iterator<Item = HeaderFigures<'_>> {
+        self.hard().filter_map(|(compiled, charge)| {
+            let rule = &compiled.rule;
+            let limit = rule.limit()?;
+            let figures = self.figures(compiled, charge);
+            let passes_at = || self.rule_passes_at(compiled, charge, self.at.now);
+            let refused_until = (!charge.fits).then(|| passes_at().unwrap_or(Moment::MAX));
+            let reset = figures.reset.or_else(|| rule.is_rate_limit().then(|| self.second()));
+            let reset = match refused_until {
+                None => reset,
+                Some(Moment::MAX) => None,
+                Some(until) => reset.map(|at| at.max(self.timeline.second_rounded_up(until))),
+            };
+            let wait = refused_until.filter(|until| *until < Moment::MAX);
+            Some(HeaderFigures {
+                id: compiled.id(),
+                rule,
+                limit,
+                remaining: compiled.measure.amount_of(figures.remaining),
+                reset,
+                refused_until,
+                wait: wait
+                    .and_then(|until| RetryAfter::After(until.since(self.asked)).whole_seconds()),
+            })
+        })
+    }
+}
+
+/// A rule as headers show it.
+#[derive(Debug)]
+pub(crate) struct HeaderFigures<'d> {
+    pub(crate) id: &'d str,
+    pub(crate) rule: &'d Rule,
+    pub(crate) limit: Amount,
+    pub(crate) remaining: Amount,
+    /// The Unix second at which the figures start over; of a rule that refused not before the
+    /// event fits, and none where it never does.
+    pub(crate) reset: Option<i64>,
+    /// Of a rule that refused the event: from when on it alone would not; [`Moment::MAX`] for
+    /// never.
+    pub(crate) refused_until: Option<Moment>,
+    /// The whole seconds until then.
+    pub(crate) wait: Option<u64>,
+}
+
+/// What is left of a limit; all there is where there is none.
+fn remaining(limit: Option<Amount>, rule: &CompiledRule, figures: Figures) -> Amount {
+    limit.map_or(Amount::MAX, |_| rule.measure.amount_of(figures.remaining))
+}
+
+fn timestamp(unix_second: i64) -> Timestamp {
+    Timestamp::new(unix_second, 0)
+}
