@@ -107,10 +107,10 @@ impl Tally {
         self.customers[request.customer].add(request, is_admitted);
         self.timeline.column(request.at).add(request, is_admitted);
         for status in decision.rate_limits() {
-            self.add_rule(status.name, status.exceeded, request, is_admitted);
+            self.add_rule(&status.name, status.exceeded, request, is_admitted);
         }
         for status in decision.quotas() {
-            self.add_rule(status.name, status.exceeded, request, is_admitted);
+            self.add_rule(&status.name, status.exceeded, request, is_admitted);
         }
         if let Some(wait) = decision.retry_after() {
             self.waits.add(wait);

@@ -42,8 +42,8 @@ fn used(engine: &Engine, event: &Event<'_>) -> u64 {
 
 /// The ids of the rules that a decision lists, in its order.
 fn ids(decision: &Decision) -> Vec<String> {
-    let limits = decision.rate_limits().map(|status| status.id.to_owned());
-    limits.chain(decision.quotas().map(|status| status.id.to_owned())).collect()
+    let limits = decision.rate_limits().map(|status| status.id.into_owned());
+    limits.chain(decision.quotas().map(|status| status.id.into_owned())).collect()
 }
 
 fn call<'a>() -> Event<'a> {

@@ -114,7 +114,7 @@ fn what_lacks_the_dimension_can_share_a_stated_value() {
     assert_eq!(admitted(&engine, &red, 5), 2);
     let used = |event: &Event<'_>| -> Vec<(String, String)> {
         let standing = engine.standing(event).expect("a valid event");
-        standing.quotas().map(|quota| (quota.name.to_owned(), quota.used.to_string())).collect()
+        standing.quotas().map(|quota| (quota.name.into_owned(), quota.used.to_string())).collect()
     };
     let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
         pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()

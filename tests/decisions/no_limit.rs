@@ -168,7 +168,7 @@ fn a_plan_has_an_exception() {
     let tokens = |customer| Event::new(customer, "call").total_tokens(50);
     let decision = engine.track(&tokens("ann")).expect("valid");
     let status = decision.quotas().next().expect("a quota");
-    assert_eq!((status.name, status.used), ("exception", Amount::from(50)));
+    assert_eq!((&*status.name, status.used), ("exception", Amount::from(50)));
     assert!(!engine.track(&tokens("bob")).expect("valid").is_allowed());
 }
 

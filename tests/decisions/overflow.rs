@@ -92,7 +92,7 @@ fn deny_refuses_new_keys_and_says_never() {
     let refused = track(&engine, "c");
     assert!(!refused.is_allowed());
     assert_eq!(refused.retry_after(), Some(RetryAfter::Never));
-    let statuses: Vec<_> = refused.quotas().map(|s| (s.id.to_owned(), s.exceeded)).collect();
+    let statuses: Vec<_> = refused.quotas().map(|s| (s.id.into_owned(), s.exceeded)).collect();
     assert_eq!(statuses, [("lifetime".to_owned(), true)]);
     assert!(refused.headers().all(|(name, _)| name != "Retry-After"));
     assert!(!engine.check(&call("c")).expect("a valid event").is_allowed());
@@ -133,7 +133,7 @@ fn the_engines_cap_holds_over_all_rules_and_each_rule_chooses_for_itself() {
     assert!(is_allowed(&engine, "a") && is_allowed(&engine, "b"));
     assert_eq!(engine.live_keys(), 3);
     let decision = track(&engine, "c");
-    let figures: Vec<_> = decision.quotas().map(|s| (s.name.to_owned(), s.used)).collect();
+    let figures: Vec<_> = decision.quotas().map(|s| (s.name.into_owned(), s.used)).collect();
     let expected = [("share", 1), ("allow", 0), ("shared by all", 3)];
     assert_eq!(figures, expected.map(|(name, used)| (name.to_owned(), used.into())));
     assert!(is_allowed(&engine, "d"));

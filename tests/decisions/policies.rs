@@ -38,7 +38,7 @@ fn quotas(engine: &Engine) -> Vec<(String, u64, u64)> {
         .quotas()
         .map(|quota| {
             (
-                quota.name.to_owned(),
+                quota.name.into_owned(),
                 quota.used.to_u64_ceil(),
                 quota.limit.map_or(0, limitry::Amount::to_u64_floor),
             )
@@ -51,7 +51,7 @@ fn rate_limits(engine: &Engine) -> Vec<(String, u64)> {
     let standing = engine.standing(&call()).expect("a valid event");
     standing
         .rate_limits()
-        .map(|limit| (limit.name.to_owned(), limit.remaining.to_u64_floor()))
+        .map(|limit| (limit.name.into_owned(), limit.remaining.to_u64_floor()))
         .collect()
 }
 

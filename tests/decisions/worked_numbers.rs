@@ -139,7 +139,7 @@ fn case_3_a_number_matches_no_filter() {
     }
     let text = Event::new("c", "call").property("team_id", "eng");
     let decision = track(&engine, &text);
-    let names: Vec<&str> = decision.quotas().map(|status| status.name).collect();
+    let names: Vec<_> = decision.quotas().map(|status| status.name).collect();
     assert_eq!(names, ["eng", "each"]);
     assert!(!track(&engine, &text).is_allowed());
 }

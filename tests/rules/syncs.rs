@@ -82,14 +82,16 @@ fn a_sync_keeps_ids_and_use_and_ends_what_it_drops() {
         assert_eq!(of(&before), of(&after), "{name}");
     }
     let standing = engine.standing(&event()).expect("valid");
-    let left: Vec<(&str, u64)> = standing
+    let left: Vec<(String, u64)> = standing
         .rate_limits()
-        .map(|status| (status.name, status.remaining.to_u64_floor()))
+        .map(|status| (status.name.into_owned(), status.remaining.to_u64_floor()))
         .collect();
-    assert_eq!(left, [("kept", 4), ("new", 7)]);
-    let left: Vec<(&str, u64)> =
-        standing.quotas().map(|status| (status.name, status.remaining.to_u64_floor())).collect();
-    assert_eq!(left, [("changed", 19)]);
+    assert_eq!(left, [("kept".to_owned(), 4), ("new".to_owned(), 7)]);
+    let left: Vec<(String, u64)> = standing
+        .quotas()
+        .map(|status| (status.name.into_owned(), status.remaining.to_u64_floor()))
+        .collect();
+    assert_eq!(left, [("changed".to_owned(), 19)]);
 }
 
 /// A rule without an id has the one that its name makes; equal names are numbered.

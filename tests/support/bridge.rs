@@ -184,8 +184,8 @@ fn verdict(decision: &Decision) -> Verdict {
 
 fn rate_figure(status: &RateLimitStatus<'_>) -> Figure {
     Figure {
-        id: status.id.to_owned(),
-        name: status.name.to_owned(),
+        id: status.id.to_string(),
+        name: status.name.to_string(),
         limit: whole(status.limit),
         used: None,
         remaining: milli(status.remaining),
@@ -196,8 +196,8 @@ fn rate_figure(status: &RateLimitStatus<'_>) -> Figure {
 
 fn quota_figure(status: &QuotaStatus<'_>) -> Figure {
     Figure {
-        id: status.id.to_owned(),
-        name: status.name.to_owned(),
+        id: status.id.to_string(),
+        name: status.name.to_string(),
         limit: whole(status.limit),
         used: Some(milli(status.used)),
         remaining: milli(status.remaining),

@@ -293,7 +293,7 @@ fn every_admitted_unit_is_used_once() {
     for name in NAMES {
         let event = Event::new(name, "call").model(name).property("team", name);
         for status in engine.standing(&event).expect("valid").quotas() {
-            let key = match status.name {
+            let key = match &*status.name {
                 "all" => ("all", "a"),
                 "each" => ("customer", name),
                 "team" => ("team", name),

@@ -5,8 +5,8 @@
 use super::bodies::*;
 use crate::support::config;
 use limitry::{
-    Algorithm, Amount, Enforcement, Event, Metric, Overflow, Period, Quota, RateLimit,
-    RateLimitUpdate, RuleSet, Timestamp, Window,
+    Algorithm, Amount, DecisionBody, Enforcement, Engine, Event, ManualClock, Metric, Overflow,
+    Period, Quota, RateLimit, RateLimitUpdate, RuleSet, Timestamp, Window,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -244,4 +244,70 @@ proptest! {
             prop_assert_eq!(body, serde_json::to_value(&decision).expect("plain data"));
         }
     }
+}
+
+prop_compose! {
+    /// Rules of an engine, by which some events of one token are refused.
+    fn rules_of_an_engine()(
+        windows in prop::collection::vec((length(), 1_u64..4, any::<bool>()), 0..4),
+        periods in prop::collection::vec((0..6_usize, metric(), 1_u64..4, any::<bool>()), 0..4),
+    ) -> RuleSet {
+        let mut rules = RuleSet::default();
+        for (index, (length, limit, is_soft)) in windows.into_iter().enumerate() {
+            let length = length.clamp(Duration::from_secs(1), Duration::from_secs(86_400));
+            let window = Window::every(Duration::from_secs(length.as_secs()));
+            let mut rule = RateLimit::new(format!("limit {index}"), limit, window);
+            if is_soft {
+                rule = rule.enforcement(Enforcement::Soft);
+            }
+            rules.rate_limits.push(rule);
+        }
+        for (index, (period, metric, limit, has_limit)) in periods.into_iter().enumerate() {
+            let rolling = Period::rolling(Duration::from_secs(3_600));
+            let all =
+                [Period::Hour, Period::Day, Period::Week, Period::Month, Period::AllTime, rolling];
+            let name = format!("quota \u{e4} {index}");
+            let mut rule = Quota::new(name, metric, limit, all[period]);
+            if !has_limit {
+                rule.limit_value = None;
+            }
+            rules.quotas.push(rule);
+        }
+        rules
+    }
+}
+
+proptest! {
+    #![proptest_config(config(64))]
+
+    #[test]
+    fn the_body_of_a_decision_and_of_a_standing_reads_as_it_was_printed(
+        rules in rules_of_an_engine(),
+    ) {
+        let clock = ManualClock::new(Timestamp::new(1_705_314_600, 0));
+        let engine = Engine::builder().clock(clock).rule_set(rules).build().expect("good rules");
+        let event = Event::new("cust_123", "model_call").total_tokens(1).cost_cents("0.4");
+        for _ in 0..4 {
+            let decision = engine.track(&event).expect("a good event");
+            read_again(&decision, decision.body());
+            let standing = engine.standing(&event).expect("a good event");
+            read_again(&standing, standing.body());
+        }
+    }
+}
+
+/// Checks that a body is what is printed, and is read as it was but for the resets of quotas.
+fn read_again(printed: &impl serde::Serialize, mut body: DecisionBody<'_>) {
+    let text = serde_json::to_string(printed).expect("it prints");
+    assert_eq!(serde_json::to_string(&body).expect("it prints"), text);
+    let read: DecisionBody<'static> = serde_json::from_str(&text).expect("what was printed");
+    assert_eq!(serde_json::to_string(&read).expect("it prints"), text);
+    for quota in &mut body.quotas {
+        quota.reset = None;
+    }
+    assert_eq!(read, body);
+    let owned = body.rate_limits.into_iter().map(|status| status.into_owned());
+    assert_eq!(owned.collect::<Vec<_>>(), read.rate_limits);
+    let owned = body.quotas.into_iter().map(|status| status.into_owned());
+    assert_eq!(owned.collect::<Vec<_>>(), read.quotas);
 }

@@ -161,8 +161,9 @@ fn decide_beside_oracle(cast: &Cast, requests: &[Request]) -> Result<Tally, Box<
         let limits = decision.rate_limits().map(|s| (s.name, s.exceeded, s.remaining));
         let quotas = decision.quotas().map(|s| (s.name, s.exceeded, s.remaining));
         let opinions = verdict.opinions.iter();
-        let opinions = opinions
-            .map(|&Opinion { rule, exceeded, remaining }| (rule, exceeded, remaining.into()));
+        let opinions = opinions.map(|&Opinion { rule, exceeded, remaining }| {
+            (rule.into(), exceeded, remaining.into())
+        });
         assert!(limits.chain(quotas).eq(opinions), "request {place}: {decision:?}, {verdict:?}");
         assert_eq!(decision.is_allowed(), verdict.is_allowed, "request {place}");
         let wait = match verdict.wait {

@@ -145,7 +145,7 @@ fn save(dice: &mut ChaCha8Rng, decision: &Decision) -> Vec<u8> {
     bytes
 }
 
-struct Receipt {
+struct Answer {
     replay: Decision,
     at: At,
     bytes: Vec<u8>,
@@ -179,11 +179,11 @@ fn an_answer_that_comes_back_renders_as_the_one_that_was_kept() {
             }
             rules.extend(decision.judged().map(|(rule, _)| (rule.revision(), Arc::clone(rule))));
             let bytes = save(&mut dice, &decision);
-            kept.push(Receipt { replay: decision.to_replay(), at: decision.at(), bytes });
+            kept.push(Answer { replay: decision.to_replay(), at: decision.at(), bytes });
         }
         let find = |revision: u32| rules.get(&revision).map(Arc::clone);
-        for Receipt { replay, at, bytes } in kept {
-            let timeline = replay.sayings.timeline;
+        for Answer { replay, at, bytes } in kept {
+            let timeline = replay.findings.timeline;
             let mut charges = StoredCharges::new();
             decode_charges(Version::NEWEST, &mut &*bytes, &at, &mut charges)
                 .expect("what was saved");
