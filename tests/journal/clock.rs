@@ -60,9 +60,9 @@ fn passing(builder: EngineBuilder) -> EngineBuilder {
 /// What an answer says that does not hang on dates.
 fn said(decision: &Decision) -> (bool, Vec<(String, String)>, Option<RetryAfter>) {
     let rates = decision.rate_limits();
-    let rates = rates.map(|status| (status.name.to_owned(), status.remaining.to_string()));
+    let rates = rates.map(|status| (status.name.into_owned(), status.remaining.to_string()));
     let quotas = decision.quotas();
-    let quotas = quotas.map(|status| (status.name.to_owned(), status.remaining.to_string()));
+    let quotas = quotas.map(|status| (status.name.into_owned(), status.remaining.to_string()));
     (decision.is_allowed(), rates.chain(quotas).collect(), decision.retry_after())
 }
 

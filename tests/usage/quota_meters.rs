@@ -175,7 +175,7 @@ impl Pair {
         let expected = self.figures(fact, after);
         let found: Vec<(String, Milli)> = decision
             .quotas()
-            .map(|quota| (quota.id.to_owned(), quota.used.millionths() / 1_000))
+            .map(|quota| (quota.id.into_owned(), quota.used.millionths() / 1_000))
             .collect();
         let sorted = |mut figures: Vec<(String, Milli)>| {
             figures.sort();
