@@ -117,6 +117,13 @@ pub use self::event::{Event, EventError, PropertyValue, bounds};
 pub use self::journal::redb::{OpenOptions, Storage};
 pub use self::journal::store::StoreError;
 pub use self::journal::{Durability, Durable, OnFailure, VerifyReport};
+
+/// The engine's store in memory, and rows of an application's own in any store.
+pub mod store {
+    pub use crate::engine::{Space, SpaceError, SpacePage};
+    pub use crate::journal::MemoryStore;
+}
+
 pub use self::log::{EventId, EventIdParseError, EventPage, EventQuery, QueryError, RecordedEvent};
 pub use self::rules::{
     Aggregation, Algorithm, Enforcement, EventFilter, FieldChange, Meter, MeterField,

@@ -46,7 +46,7 @@ pub use self::explain::{Explanation, RuleExplanation, RuleOutcome, UnseenDimensi
 use self::figures::EngineFigures;
 pub use self::meters::Meters;
 pub use self::rules::Rules;
-pub use self::store::{Committed, Health, Store};
+pub use self::store::{Committed, Health, Space, SpaceError, SpacePage, Store};
 pub use self::transfer::{BadLines, ExportReport, ImportReport, SkippedLine};
 pub use self::usage::Usage;
 

@@ -16,6 +16,7 @@
 //!   number, counted since the engine was opened.
 
 mod checkpoint;
+mod memory;
 mod options;
 mod pipeline;
 mod queue;
@@ -28,6 +29,7 @@ mod verify;
 mod wake;
 mod writer;
 
+pub use self::memory::MemoryStore;
 pub use self::options::{Durability, Durable, OnFailure};
 pub(crate) use self::pipeline::{Commit, Pipeline};
 pub(crate) use self::record::{Head, Record, RecordedDecision, Unreadable};

@@ -22,7 +22,7 @@ use crate::compiled::snapshot::saved::{Revisions, StateRow};
 use crate::compiled::snapshot::{CompiledRule, Compiler, Snapshot};
 use crate::counters::Table;
 use crate::idempotency::stored::StoredKeys;
-use crate::journal::store::{Callback, StateChange, StateTable, Store, StoreError};
+use crate::journal::store::{Callback, SpaceChange, StateChange, StateTable, Store, StoreError};
 use crate::log::Packed;
 use crate::recording::Ledger;
 
@@ -213,6 +213,18 @@ impl Pipeline {
     pub(crate) fn put_row(&self, key: u64, bytes: Vec<u8>) -> u64 {
         let table = StateTable::Meta;
         self.queue.push_state(vec![StateChange::Put { table, key, bytes }])
+    }
+
+    /// Changes a row of a space, and waits until that is durable.
+    pub(crate) fn change_space(&self, change: SpaceChange) -> Result<(), StoreError> {
+        self.may_wait("a change of a space")?;
+        match self.queue.failure() {
+            Some(why) => return Err(self.queue.refusal(why)),
+            None if self.queue.is_closing() => return Err(self.store.closed()),
+            None => {}
+        }
+        let waits = self.queue.wait_for_entry(self.queue.push_space(change));
+        waits.map_err(|why| self.queue.refusal(&why))
     }
 
     /// Puts a change of the rules into the queue, while no decision is made.

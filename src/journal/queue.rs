@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use super::record::{Kind, put_prefix};
 use super::wake::Waking;
 use crate::base::clock::Timestamp;
-use crate::journal::store::{FORKED, StateChange, StoreError, StoredKey};
+use crate::journal::store::{FORKED, SpaceChange, StateChange, StoreError, StoredKey};
 use crate::log::RunTimes;
 
 /// A batch with so many bytes is full, however few its records are.
@@ -38,6 +38,7 @@ pub(super) struct Waiting {
     /// The engine's time of the newest record.
     pub(super) now: u64,
     pub(super) state: Vec<StateChange>,
+    pub(super) spaces: Vec<SpaceChange>,
     /// The serial number of the last entry here.
     pub(super) serial: u64,
 }
@@ -54,6 +55,7 @@ impl Waiting {
             times: RunTimes::new(),
             now: 0,
             state: Vec::new(),
+            spaces: Vec::new(),
             serial: 0,
         }
     }
@@ -66,10 +68,11 @@ impl Waiting {
         self.keys.clear();
         self.times.clear();
         self.state.clear();
+        self.spaces.clear();
     }
 
     fn is_empty(&self) -> bool {
-        self.ends.is_empty() && self.state.is_empty()
+        self.ends.is_empty() && self.state.is_empty() && self.spaces.is_empty()
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -353,8 +356,17 @@ impl Queue {
     /// Puts changes of the state in, which are in one transaction with the records around them.
     /// Returns their serial number.
     pub(super) fn push_state(&self, changes: Vec<StateChange>) -> u64 {
+        self.push_rows(|open| open.state.extend(changes))
+    }
+
+    /// Puts a change of a space in, as [`push_state`](Self::push_state) does.
+    pub(super) fn push_space(&self, change: SpaceChange) -> u64 {
+        self.push_rows(|open| open.spaces.push(change))
+    }
+
+    fn push_rows(&self, push: impl FnOnce(&mut Waiting)) -> u64 {
         let mut pending = self.pending.lock();
-        pending.open.state.extend(changes);
+        push(&mut pending.open);
         pending.serial = pending.serial.saturating_add(1);
         let serial = pending.serial;
         pending.urgent = true;

@@ -184,6 +184,7 @@ impl Writer {
             now: self.state.now,
             keys: waiting.map_or(&[], |waiting| &waiting.keys),
             state: waiting.map_or(&[], |waiting| &waiting.state),
+            spaces: waiting.map_or(&[], |waiting| &waiting.spaces),
             pieces: &pieces,
             checkpoint: mark,
             new_generation: self.is_generation_over(&generations),

@@ -23,6 +23,7 @@ mod histories;
 #[cfg(unix)]
 mod kill;
 mod levels;
+mod memory;
 mod queue;
 mod restarts;
 mod settings;

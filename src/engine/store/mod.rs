@@ -2,9 +2,11 @@
 //! all of this compiles to nothing.
 
 mod open;
+mod space;
 mod store;
 mod verbs;
 
+pub use self::space::{Space, SpaceError, SpacePage};
 pub use self::verbs::{Committed, Health, Store};
 
 use crate::base::clock::Timestamp;

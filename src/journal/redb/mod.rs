@@ -17,6 +17,9 @@
 
 mod error;
 mod medium;
+#[cfg(test)]
+#[path = "../../../tests/support/medium.rs"]
+pub(in crate::journal) mod medium_of_tests;
 mod options;
 mod read;
 #[cfg(test)]
@@ -90,7 +93,11 @@ pub(crate) struct RedbStore {
 
 type Values<'n> = TableDefinition<'n, u64, &'static [u8]>;
 
-/// The definition of a table; all are alike.
+/// The rows of all spaces, by the name of the space and the key.
+const SPACES: &str = "spaces";
+const SPACE_ROWS: TableDefinition<'_, &'static [u8], &'static [u8]> = TableDefinition::new(SPACES);
+
+/// The definition of a table; all the others are alike.
 fn table(name: &str) -> Values<'_> {
     TableDefinition::new(name)
 }

@@ -1,16 +1,17 @@
 //! What is stored, read back and checked.
 
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 
 use ::redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableError};
 
-use super::{RedbStore, read_meta, table};
+use super::{RedbStore, SPACE_ROWS, SPACES, read_meta, table};
 use crate::base::bytes::{take_u8, take_u64};
 use crate::base::clock::Timestamp;
 use crate::base::format::Version;
 use crate::journal::store::chunk::{Chunk, OwnedChunk, visit_keys};
 use crate::journal::store::error::{Named, StoreError};
 use crate::journal::store::meta::{Checkpoint, Meta, StoredGeneration};
+use crate::journal::store::seal::key_hash;
 use crate::journal::store::{Contents, FoundKey, Generation, StateTable, StoredPiece};
 use crate::log::StoredDropped;
 
@@ -120,7 +121,28 @@ impl<'v> View<'v> {
         self.all(&name, found, of.pieces)
     }
 
-    fn all(&self, name: &str, found: u64, count: u64) -> Result<(), StoreError> {
+    /// Visits the rows of all spaces as they are stored, from a key on.
+    pub(super) fn sealed_space_rows(
+        &self,
+        from: Bound<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Going,
+    ) -> Result<(), StoreError> {
+        let failed = |error| self.named.redb("reading", error);
+        let opened = match self.txn.open_table(SPACE_ROWS) {
+            Ok(opened) => opened,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(error) => return Err(self.named.redb("opening a table", error)),
+        };
+        for row in opened.range::<&[u8]>((from, Bound::Unbounded)).map_err(failed)? {
+            let (key, value) = row.map_err(failed)?;
+            if visit(key.value(), value.value())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn all(&self, name: &str, found: u64, count: u64) -> Result<(), StoreError> {
         if found == count {
             return Ok(());
         }
@@ -235,6 +257,21 @@ impl Contents for View<'_> {
         self.all(name, found, count)
     }
 
+    fn space_rows(
+        &self,
+        from: Bound<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.sealed_space_rows(from, &mut |key, sealed| {
+            let value = self.meta.rows_home(SPACES).unseal(key_hash(key), sealed);
+            let wrong = || {
+                let detail = format!("the checksum of row {} is wrong", key.escape_ascii());
+                self.named.damaged(format!("table {SPACES}"), detail)
+            };
+            Ok(visit(key, value.ok_or_else(wrong)?))
+        })
+    }
+
     fn pieces(&self, visit: &mut dyn FnMut(StoredPiece<'_>)) -> Result<Option<u64>, StoreError> {
         let Some(complete) = self.meta.complete else { return Ok(None) };
         self.pieces_of(complete.checkpoint, visit)?;
@@ -298,6 +335,14 @@ impl Contents for RedbStore {
         visit: &mut dyn FnMut(u64, &[u8]),
     ) -> Result<(), StoreError> {
         self.with("the named rows", |db| View::new(&self.named, db)?.state(table, visit))
+    }
+
+    fn space_rows(
+        &self,
+        from: Bound<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.with("the spaces", |db| View::new(&self.named, db)?.space_rows(from, visit))
     }
 
     fn pieces(&self, visit: &mut dyn FnMut(StoredPiece<'_>)) -> Result<Option<u64>, StoreError> {

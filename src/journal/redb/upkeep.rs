@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
 
 use ::redb::backends::FileBackend;
@@ -12,12 +12,14 @@ use ::redb::{Database, Error as RedbError};
 use super::medium::Backend;
 use super::read::View;
 use super::write::{begin, put_meta};
-use super::{RedbStore, StoreOptions, guarded, open_database, sync_folder, table};
+use super::{
+    RedbStore, SPACE_ROWS, SPACES, StoreOptions, guarded, open_database, sync_folder, table,
+};
 use crate::base::progress::Progress;
 use crate::journal::store::callback::{self, Callback};
 use crate::journal::store::error::{Named, StoreError};
 use crate::journal::store::meta::{Checkpoint, Meta, StoredGeneration};
-use crate::journal::store::seal::{Home, wide};
+use crate::journal::store::seal::{Home, key_hash, start, wide};
 use crate::journal::store::{Batch, Contents, StateTable, Store, StoreReport, Tell, Visit};
 
 const VALUES: &str = "checking values";
@@ -162,6 +164,13 @@ fn check_values(
             report.bytes = report.bytes.saturating_add(wide(row.len()));
         })?;
     }
+    let mut rows = 0_u64;
+    view.space_rows(Bound::Unbounded, &mut |key, value| {
+        rows = rows.saturating_add(1);
+        report.bytes = report.bytes.saturating_add(wide(key.len().saturating_add(value.len())));
+        ControlFlow::Continue(())
+    })?;
+    view.all(SPACES, rows, view.meta.spaces)?;
     let (complete, under_way) = (view.meta.complete, view.meta.under_way);
     for of in complete.map(|whole| whole.checkpoint).into_iter().chain(under_way) {
         view.pieces_of(of, &mut |piece| {
@@ -240,7 +249,30 @@ impl<'c> Copy<'c> {
                 progress(Progress::new(COPYING, done, total));
             })?;
         }
+        copy.spaces(view)?;
         Ok(copy)
+    }
+
+    /// Copies the rows of all spaces, which are few and small, in one transaction.
+    fn spaces(&self, view: &View<'_>) -> Result<(), StoreError> {
+        if view.meta.spaces == 0 {
+            return Ok(());
+        }
+        let failed = |error: RedbError| self.named.redb("copying", error);
+        let (new, txn) = (self.meta.rows_home(SPACES), begin(self.named, &self.db, false)?);
+        {
+            let mut target = txn.open_table(SPACE_ROWS).map_err(|e| failed(e.into()))?;
+            let (mut sealed, mut wrong) = (Vec::new(), None);
+            view.space_rows(Bound::Unbounded, &mut |key, value| {
+                start(&mut sealed);
+                sealed.extend_from_slice(value);
+                new.seal(key_hash(key), &mut sealed);
+                wrong = target.insert(key, sealed.as_slice()).err();
+                if wrong.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            wrong.map_or(Ok(()), |why| Err(failed(why.into())))?;
+        }
+        txn.commit().map_err(|error| failed(error.into()))
     }
 
     /// Copies a table in transactions of some megabytes.

@@ -2,13 +2,13 @@
 
 use ::redb::{Database, Durability, Error as RedbError, ReadableTableMetadata, WriteTransaction};
 
-use super::{RedbStore, table};
+use super::{RedbStore, SPACE_ROWS, SPACES, table};
 use crate::base::format::Version;
 use crate::journal::store::chunk::{cut, cut_keys};
 use crate::journal::store::error::{Named, StoreError};
 use crate::journal::store::meta::{Checkpoint, Complete, META_TABLE, Meta, StoredGeneration};
-use crate::journal::store::seal::{Home, start, wide};
-use crate::journal::store::{Batch, CheckpointStep, StateChange};
+use crate::journal::store::seal::{Home, key_hash, start, wide};
+use crate::journal::store::{Batch, CheckpointStep, SpaceChange, StateChange, check};
 
 /// How much of the dropped tables a commit removes: twice as many bytes as it writes and
 /// `SWEPT_BYTES` at the least, but no more than `SWEPT_VALUES` values.
@@ -83,37 +83,6 @@ pub(super) fn put_meta(
     Ok(())
 }
 
-/// Whether the store can take a batch.
-fn check(named: &Named, batch: &Batch<'_>, meta: &Meta) -> Result<(), StoreError> {
-    let end = meta.end();
-    if batch.first != end {
-        return Err(named.batch(
-            "must begin where the store ends",
-            format!("begins at {}, and the store ends at {end}", batch.first),
-        ));
-    }
-    let last = batch.ends.last().map_or(0, |end| u64::from(*end));
-    if last != wide(batch.records.len()) || !batch.ends.is_sorted() {
-        let detail = format!("{last} of {} bytes", batch.records.len());
-        return Err(named.batch("must say where each of its records ends", detail));
-    }
-    let records = wide(batch.ends.len());
-    let strays = batch.keys.iter().any(|key| u64::from(key.index) >= records);
-    if strays || wide(batch.keys.len()) > records {
-        let detail = format!("{} keys for {records} records", batch.keys.len());
-        return Err(named.batch("must have at most one key for each of its records", detail));
-    }
-    if meta.version < Version::NEWEST && !batch.converts {
-        return Err(named.batch("must convert the store", "it is of an older format"));
-    }
-    let completes = matches!(batch.checkpoint, CheckpointStep::Complete { .. });
-    let begins = batch.checkpoint == CheckpointStep::Begin;
-    if (completes || !batch.pieces.is_empty()) && !begins && meta.under_way.is_none() {
-        return Err(named.batch("must not go on with a checkpoint", "none was begun"));
-    }
-    Ok(())
-}
-
 /// Writes the parts of a batch in one transaction.
 struct Writer<'w> {
     txn: &'w WriteTransaction,
@@ -148,6 +117,7 @@ impl Writer<'_> {
         meta.now = meta.now.max(batch.now);
         meta.events = meta.events.saturating_add(batch.events);
         batch.state.iter().try_for_each(|change| self.state(change, meta))?;
+        self.spaces(batch.spaces, meta)?;
         self.checkpoint(batch, meta)?;
         meta.drop_before(batch.keep_from);
         Ok(())
@@ -217,6 +187,31 @@ impl Writer<'_> {
             (StateChange::Remove { .. }, true) => count.saturating_sub(1),
             _ => *count,
         };
+        Ok(())
+    }
+
+    fn spaces(&mut self, changes: &[SpaceChange], meta: &mut Meta) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let failed = |error: RedbError| self.named.redb("writing rows of a space", error);
+        let home = meta.rows_home(SPACES);
+        let mut rows = self.txn.open_table(SPACE_ROWS).map_err(|e| failed(e.into()))?;
+        let (mut new, mut gone) = (0_u64, 0_u64);
+        for SpaceChange { key, value } in changes {
+            let Some(value) = value else {
+                let removed = rows.remove(&**key).map_err(|e| failed(e.into()))?;
+                gone = gone.saturating_add(removed.is_some().into());
+                continue;
+            };
+            start(self.value);
+            self.value.extend_from_slice(value);
+            home.seal(key_hash(key), self.value);
+            self.written = self.written.saturating_add(wide(self.value.len()));
+            let before = rows.insert(&**key, self.value.as_slice());
+            new = new.saturating_add(before.map_err(|e| failed(e.into()))?.is_none().into());
+        }
+        meta.spaces = meta.spaces.saturating_add(new).saturating_sub(gone);
         Ok(())
     }
 

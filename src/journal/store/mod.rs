@@ -14,14 +14,19 @@ pub(in crate::journal) mod chunk;
 pub(in crate::journal) mod error;
 pub(in crate::journal) mod meta;
 pub(in crate::journal) mod seal;
+#[cfg(test)]
+pub(in crate::journal) mod tests;
 
 use std::fmt;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 
 pub(crate) use self::callback::Callback;
 pub(crate) use self::chunk::{Chunk, OwnedChunk};
+use self::error::Named;
 pub use self::error::StoreError;
+use self::meta::Meta;
+use self::seal::wide;
 
 use crate::base::clock::Timestamp;
 use crate::base::format::Version;
@@ -49,6 +54,7 @@ pub(crate) struct Batch<'b> {
     /// The idempotency keys of these records, in the records' order.
     pub(crate) keys: &'b [StoredKey],
     pub(crate) state: &'b [StateChange],
+    pub(crate) spaces: &'b [SpaceChange],
     /// Pieces of the checkpoint under way.
     pub(crate) pieces: &'b [Piece],
     pub(crate) checkpoint: CheckpointStep,
@@ -73,6 +79,7 @@ impl Batch<'_> {
             now: 0,
             keys: &[],
             state: &[],
+            spaces: &[],
             pieces: &[],
             checkpoint: CheckpointStep::None,
             new_generation: false,
@@ -115,6 +122,15 @@ pub(crate) enum StateTable {
 pub(crate) enum StateChange {
     Put { table: StateTable, key: u64, bytes: Vec<u8> },
     Remove { table: StateTable, key: u64 },
+}
+
+/// A change of a row of a space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SpaceChange {
+    /// It begins with the name of the space, and no other space's keys do.
+    pub(crate) key: Box<[u8]>,
+    /// What it is now; `None` where it is gone.
+    pub(crate) value: Option<Vec<u8>>,
 }
 
 /// A part of a checkpoint: what it holds, as of which position. It has the effects of all records
@@ -215,6 +231,13 @@ pub(crate) trait Contents: Sync {
     fn state(&self, table: StateTable, visit: &mut dyn FnMut(u64, &[u8]))
     -> Result<(), StoreError>;
 
+    /// Visits the rows of all spaces by ascending key, from one on, until `visit` breaks.
+    fn space_rows(
+        &self,
+        from: Bound<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
     /// Visits the pieces of the newest whole checkpoint in the order in which they were stored,
     /// and returns its `from`; `None` where there is no checkpoint.
     fn pieces(&self, visit: &mut dyn FnMut(StoredPiece<'_>)) -> Result<Option<u64>, StoreError>;
@@ -247,6 +270,41 @@ pub(crate) trait Contents: Sync {
         let (file, what, detail) = (self.file().into(), what.into(), detail.into());
         StoreError::Damaged { file, what, detail }
     }
+}
+
+/// Whether a store can take a batch.
+pub(in crate::journal) fn check(
+    named: &Named,
+    batch: &Batch<'_>,
+    meta: &Meta,
+) -> Result<(), StoreError> {
+    let end = meta.end();
+    if batch.first != end {
+        return Err(named.batch(
+            "must begin where the store ends",
+            format!("begins at {}, and the store ends at {end}", batch.first),
+        ));
+    }
+    let last = batch.ends.last().map_or(0, |end| u64::from(*end));
+    if last != wide(batch.records.len()) || !batch.ends.is_sorted() {
+        let detail = format!("{last} of {} bytes", batch.records.len());
+        return Err(named.batch("must say where each of its records ends", detail));
+    }
+    let records = wide(batch.ends.len());
+    let strays = batch.keys.iter().any(|key| u64::from(key.index) >= records);
+    if strays || wide(batch.keys.len()) > records {
+        let detail = format!("{} keys for {records} records", batch.keys.len());
+        return Err(named.batch("must have at most one key for each of its records", detail));
+    }
+    if meta.version < Version::NEWEST && !batch.converts {
+        return Err(named.batch("must convert the store", "it is of an older format"));
+    }
+    let completes = matches!(batch.checkpoint, CheckpointStep::Complete { .. });
+    let begins = batch.checkpoint == CheckpointStep::Begin;
+    if (completes || !batch.pieces.is_empty()) && !begins && meta.under_way.is_none() {
+        return Err(named.batch("must not go on with a checkpoint", "none was begun"));
+    }
+    Ok(())
 }
 
 /// Who is told of progress.

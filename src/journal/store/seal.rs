@@ -48,6 +48,11 @@ impl<'h> Home<'h> {
     }
 }
 
+/// What stands for a key that is bytes where values are sealed.
+pub(in crate::journal) fn key_hash(key: &[u8]) -> u64 {
+    xxh3_64_with_seed(key, 0)
+}
+
 /// A size in 64 bits, which every target's sizes fit.
 pub(in crate::journal) fn wide(size: usize) -> u64 {
     u64::try_from(size).unwrap_or(u64::MAX)

@@ -1,9 +1,7 @@
 //! One history on a disk that fails.
 
-use super::medium::{Fault, Unsynced};
-use super::model::Found;
-use super::workload::Step;
 use super::*;
+use crate::journal::redb::medium_of_tests::{Fault, Unsynced};
 
 /// Whether the long forms are asked for.
 fn is_long() -> bool {

@@ -4,23 +4,17 @@
 //! suites run one history on a disk in memory that fails at each of its calls.
 
 mod faults;
-#[path = "../../../../tests/support/medium.rs"]
-mod medium;
-mod model;
 mod upkeep;
-mod workload;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use self::medium::Medium;
-use self::model::Model;
-use self::workload::Workload;
-use super::Storage;
+use super::medium_of_tests::Medium;
 use super::{RedbStore, StoreOptions};
 use crate::base::clock::Timestamp;
+use crate::journal::store::tests::{Found, Model, Step, Workload, seed};
 use crate::journal::store::*;
-use crate::log::{RunTimes, StoredDropped};
+use crate::log::RunTimes;
 
 /// A small cache, so that reading goes to the disk.
 const OPTIONS: StoreOptions =
@@ -28,12 +22,6 @@ const OPTIONS: StoreOptions =
 
 fn open(medium: &Medium) -> Result<RedbStore, StoreError> {
     RedbStore::open_storage(Box::new(medium.clone()), &OPTIONS)
-}
-
-fn seed() -> u64 {
-    let seed = std::env::var("LIMITRY_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
-    println!("LIMITRY_SEED={seed}");
-    seed
 }
 
 /// A file of this test's own, which is gone when the test is over.
@@ -50,34 +38,6 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-#[test]
-fn answers_are_those_of_the_model_over_any_restart() {
-    for round in 0..6 {
-        let mut work = Workload::new(seed() + round);
-        let (mut model, medium) = (Model::default(), Medium::new());
-        let mut store = open(&medium).expect("opens");
-        for _ in 0..120 {
-            let step = work.step(&model);
-            store.commit(&step.batch()).expect("commits");
-            model.apply(&step);
-            if work.chance(10) {
-                store.close().expect("closes");
-                store = open(&medium).expect("opens again");
-            }
-            if work.chance(5) {
-                store.compact(&mut |_| ()).expect("compacts");
-            }
-            if work.chance(5) {
-                store.verify(&mut |_| ()).expect("is whole");
-            }
-            if work.chance(4) {
-                model.compare(&store).expect("reads");
-            }
-        }
-        model.compare(&store).expect("reads");
     }
 }
 
@@ -160,25 +120,4 @@ fn a_newer_format_is_named() {
     drop(db);
     let error = open(&medium).expect_err("is newer");
     assert_eq!(error, StoreError::Newer { file: "storage".into(), found: 9, known: 3 });
-}
-
-#[test]
-fn batches_that_make_no_sense_are_refused_and_change_nothing() {
-    let store = open(&Medium::new()).expect("opens");
-    let key = StoredKey { hash: 1, index: 1 };
-    let piece = Piece { kind: 1, position: 1, bytes: vec![1] };
-    for batch in [
-        Batch::empty(1),
-        Batch { records: b"abc", ..Batch::empty(0) },
-        Batch { records: b"abc", ends: &[2, 1, 3], ..Batch::empty(0) },
-        Batch { records: b"abc", ends: &[2], ..Batch::empty(0) },
-        Batch { records: b"abc", ends: &[3], keys: &[key], ..Batch::empty(0) },
-        Batch { pieces: std::slice::from_ref(&piece), ..Batch::empty(0) },
-        Batch { checkpoint: CheckpointStep::Complete { from: 0 }, ..Batch::empty(0) },
-    ] {
-        let error = store.commit(&batch).expect_err("makes no sense");
-        assert!(matches!(error, StoreError::Batch { .. }), "{error}");
-    }
-    store.commit(&Batch { records: b"abc", ends: &[3], ..Batch::empty(0) }).expect("commits");
-    assert_eq!(store.end(), 1);
 }

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::redb::ReadableTable;
 
-use super::model::Found;
 use super::*;
 
 /// Commits batches of one size; every twentieth begins a generation, and four are kept.

@@ -3,33 +3,35 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::model::Model;
 use super::*;
+use crate::base::clock::Timestamp;
+use crate::log::RunTimes;
 
 /// A batch and what it borrows.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
-    pub(super) first: u64,
-    pub(super) records: Vec<Vec<u8>>,
+pub(in crate::journal) struct Step {
+    pub(in crate::journal) first: u64,
+    pub(in crate::journal) records: Vec<Vec<u8>>,
     packed: Vec<u8>,
     ends: Vec<u32>,
-    pub(super) times: RunTimes,
-    pub(super) now: u64,
-    pub(super) keys: Vec<StoredKey>,
-    pub(super) state: Vec<StateChange>,
-    pub(super) pieces: Vec<Piece>,
-    pub(super) checkpoint: CheckpointStep,
-    pub(super) new_generation: bool,
-    pub(super) keep_from: u64,
+    pub(in crate::journal) times: RunTimes,
+    pub(in crate::journal) now: u64,
+    pub(in crate::journal) keys: Vec<StoredKey>,
+    pub(in crate::journal) state: Vec<StateChange>,
+    pub(in crate::journal) spaces: Vec<SpaceChange>,
+    pub(in crate::journal) pieces: Vec<Piece>,
+    pub(in crate::journal) checkpoint: CheckpointStep,
+    pub(in crate::journal) new_generation: bool,
+    pub(in crate::journal) keep_from: u64,
 }
 
 impl Step {
     /// Every third record is no event.
-    pub(super) fn events(&self) -> u64 {
+    pub(in crate::journal) fn events(&self) -> u64 {
         (self.records.len() - self.records.len() / 3) as u64
     }
 
-    pub(super) fn batch(&self) -> Batch<'_> {
+    pub(in crate::journal) fn batch(&self) -> Batch<'_> {
         Batch {
             first: self.first,
             records: &self.packed,
@@ -39,6 +41,7 @@ impl Step {
             now: self.now,
             keys: &self.keys,
             state: &self.state,
+            spaces: &self.spaces,
             pieces: &self.pieces,
             checkpoint: self.checkpoint,
             new_generation: self.new_generation,
@@ -48,7 +51,7 @@ impl Step {
     }
 }
 
-pub(super) struct Workload {
+pub(in crate::journal) struct Workload {
     draw: ChaCha8Rng,
     now: u64,
     /// The most records of a batch, and bytes of a record.
@@ -56,16 +59,16 @@ pub(super) struct Workload {
 }
 
 impl Workload {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::journal) fn new(seed: u64) -> Self {
         Self { draw: ChaCha8Rng::seed_from_u64(seed), now: 0, most: (2_000, 400) }
     }
 
     /// Of few and small batches.
-    pub(super) fn small(seed: u64) -> Self {
+    pub(in crate::journal) fn small(seed: u64) -> Self {
         Self { most: (40, 300), ..Self::new(seed) }
     }
 
-    pub(super) fn chance(&mut self, percent: u32) -> bool {
+    pub(in crate::journal) fn chance(&mut self, percent: u32) -> bool {
         self.draw.random_ratio(percent, 100)
     }
 
@@ -74,7 +77,7 @@ impl Workload {
         (0..len).map(|_| self.draw.random()).collect()
     }
 
-    pub(super) fn step(&mut self, model: &Model) -> Step {
+    pub(in crate::journal) fn step(&mut self, model: &Model) -> Step {
         let count = match self.draw.random_range(0..10) {
             0 => 0,
             1 => 1,
@@ -102,6 +105,7 @@ impl Workload {
             times.add(Timestamp::new(self.draw.random_range(-5..50_000), 3));
         }
         let state = (0..self.draw.random_range(0..3)).map(|_| self.change()).collect();
+        let spaces = (0..self.draw.random_range(0..3)).map(|_| self.space_change()).collect();
         let (checkpoint, pieces) = self.checkpoint(model);
         Step {
             first: model.end(),
@@ -112,6 +116,7 @@ impl Workload {
             now: self.now,
             keys,
             state,
+            spaces,
             pieces,
             checkpoint,
             new_generation: self.chance(10),
@@ -131,6 +136,11 @@ impl Workload {
         } else {
             StateChange::Remove { table, key }
         }
+    }
+
+    fn space_change(&mut self) -> SpaceChange {
+        let key = format!("space{}", self.draw.random_range(0..30)).into_bytes().into();
+        SpaceChange { key, value: self.chance(70).then(|| self.bytes(300)) }
     }
 
     fn checkpoint(&mut self, model: &Model) -> (CheckpointStep, Vec<Piece>) {

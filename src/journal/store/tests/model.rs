@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::workload::Step;
 use super::*;
 use crate::log::GenerationTimes;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Model {
+pub(in crate::journal) struct Model {
     /// All records there ever were.
     records: Vec<Vec<u8>>,
     keys: Vec<(u64, u64)>,
     state: BTreeMap<(bool, u64), Vec<u8>>,
+    spaces: BTreeMap<Vec<u8>, Vec<u8>>,
     complete: Option<(u64, Vec<Piece>)>,
     under_way: Option<Vec<Piece>>,
     /// First place, time, and the timestamps.
@@ -24,19 +24,19 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn end(&self) -> u64 {
+    pub(in crate::journal) fn end(&self) -> u64 {
         self.records.len() as u64
     }
 
-    pub(super) fn has_checkpoint_under_way(&self) -> bool {
+    pub(in crate::journal) fn has_checkpoint_under_way(&self) -> bool {
         self.under_way.is_some()
     }
 
-    pub(super) fn oldest(&self) -> u64 {
+    pub(in crate::journal) fn oldest(&self) -> u64 {
         self.generations.first().map_or(0, |oldest| oldest.0)
     }
 
-    pub(super) fn apply(&mut self, step: &Step) {
+    pub(in crate::journal) fn apply(&mut self, step: &Step) {
         let end = self.end();
         if self.generations.is_empty() {
             self.generations.push((0, 0, GenerationTimes::new()));
@@ -64,6 +64,12 @@ impl Model {
                 }
             }
         }
+        for SpaceChange { key, value } in &step.spaces {
+            match value {
+                Some(value) => drop(self.spaces.insert(key.to_vec(), value.clone())),
+                None => drop(self.spaces.remove(&**key)),
+            }
+        }
         if step.checkpoint == CheckpointStep::Begin {
             self.under_way = Some(Vec::new());
         }
@@ -82,7 +88,7 @@ impl Model {
     }
 
     /// What a store is to have.
-    pub(super) fn contents(&self) -> Found {
+    pub(in crate::journal) fn contents(&self) -> Found {
         let oldest = self.oldest();
         let ends = self.generations.iter().skip(1).map(|next| next.0).chain([self.end()]);
         let generations = self.generations.iter().zip(ends).map(|(one, end)| {
@@ -105,12 +111,13 @@ impl Model {
             records: self.records[oldest as usize..].to_vec(),
             keys: self.keys.iter().copied().filter(|key| key.1 >= oldest).collect(),
             state: [rows(true), rows(false)],
+            spaces: self.spaces.clone().into_iter().collect(),
             checkpoint: self.complete.clone(),
         }
     }
 
     /// Compares every answer, partial ones too.
-    pub(super) fn compare(&self, store: &dyn Store) -> Result<(), StoreError> {
+    pub(in crate::journal) fn compare(&self, store: &dyn Store) -> Result<(), StoreError> {
         let expected = self.contents();
         assert!(Found::read(store)? == expected, "all of it");
         let oldest = self.oldest();
@@ -131,6 +138,15 @@ impl Model {
             let mut keys = Vec::new();
             store.keys(from, &mut |key| keys.push((key.hash, key.place)))?;
             assert!(keys.iter().eq(expected.keys.iter().filter(|key| key.1 >= from)));
+        }
+        let mut spaces = self.spaces.iter();
+        if let Some((middle, _)) = spaces.nth(self.spaces.len() / 2) {
+            let mut rest = Vec::new();
+            store.space_rows(Bound::Excluded(middle), &mut |key, _| {
+                rest.push(key.to_vec());
+                if rest.len() < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            assert!(rest.iter().eq(spaces.map(|(key, _)| key).take(3)), "rows behind a key");
         }
         self.compare_before(store)
     }
@@ -155,7 +171,7 @@ impl Model {
 
 /// All that is in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(in crate::journal) struct Found {
     end: u64,
     now: u64,
     dropped: StoredDropped,
@@ -163,11 +179,12 @@ pub(super) struct Found {
     records: Vec<Vec<u8>>,
     keys: Vec<(u64, u64)>,
     state: [Vec<(u64, Vec<u8>)>; 2],
+    spaces: Vec<(Vec<u8>, Vec<u8>)>,
     checkpoint: Option<(u64, Vec<Piece>)>,
 }
 
 impl Found {
-    pub(super) fn read(store: &dyn Contents) -> Result<Self, StoreError> {
+    pub(in crate::journal) fn read(store: &dyn Contents) -> Result<Self, StoreError> {
         let (mut records, mut keys, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
         store.read(0, &mut |chunk| {
             records.extend(chunk.records().map(|record| record.1.to_vec()));
@@ -178,6 +195,11 @@ impl Found {
         for (table, rows) in [StateTable::Rules, StateTable::Meta].into_iter().zip(&mut state) {
             store.state(table, &mut |key, row| rows.push((key, row.to_vec())))?;
         }
+        let mut spaces = Vec::new();
+        store.space_rows(Bound::Unbounded, &mut |key, value| {
+            spaces.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        })?;
         let from = store.pieces(&mut |piece| {
             let StoredPiece { kind, position, bytes, .. } = piece;
             pieces.push(Piece { kind, position, bytes: bytes.to_vec() });
@@ -190,6 +212,7 @@ impl Found {
             records,
             keys,
             state,
+            spaces,
             checkpoint: from.map(|from| (from, pieces)),
         })
     }
