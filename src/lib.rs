@@ -51,8 +51,9 @@
 //! | how to do something common | [`guide::cookbook`] |
 //! | what an answer means, and which time counts | [`guide::decisions`] |
 //! | what a rule can say | [`guide::rules`], [`RateLimit`], [`Quota`], [`Meter`] |
-//! | who used what | [`guide::usage`], [`Usage`], [`Events`] |
-//! | what survives a crash, and what can be lost | [`guide::durability`] |
+//! | who used what | [`guide::usage`], [`Usage`], [`Meters`], [`Events`] |
+//! | how rules change while the engine runs | [`Rules`] |
+//! | what survives a crash, and what can be lost | [`guide::durability`], [`Store`] |
 //! | what memory holds and what calls cost | [`guide::costs`] |
 //! | how to watch the engine | [`guide::observability`] |
 //! | how large an event may be | [`bounds`] |

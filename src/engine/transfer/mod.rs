@@ -134,8 +134,8 @@ impl Store {
     /// what is wrong.
     ///
     /// Costs what [`record_batch`](crate::Engine::record_batch) of 1 000 events at a time does, and
-    /// as much again to read the lines. `progress` is told how many lines are done; how many there are is
-    /// not known. A panic of it, or of `lines`, comes between two batches and is handed on: what
+    /// as much again to read the lines. `progress` is told how many lines are done; how many there
+    /// are is not known. A panic of it, or of `lines`, comes between two batches and is handed on: what
     /// was imported before is imported whole.
     ///
     /// ```
