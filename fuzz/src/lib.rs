@@ -81,7 +81,7 @@ fn taken(event: &Event<'static>) {
     assert_eq!(serde_json::to_string(&again).expect("plain data"), body);
     let lines = export(&source);
     let target = engine();
-    let report = target.import(&lines[..], BadLines::Stop, |_| {});
+    let report = target.store().import(&lines[..], BadLines::Stop, |_| {});
     assert_eq!(report.expect("what is exported is imported").count, 1);
     // As it is listed: a total that was left to be computed is spelled out there.
     let shown = |engine: &Engine| {
@@ -154,7 +154,7 @@ pub fn import_line(data: &[u8]) {
     assert_eq!(first.is_ok(), second.is_ok());
     let lines = export(&engine);
     let other = self::engine();
-    let report = other.import(&lines[..], BadLines::Stop, |_| {});
+    let report = other.store().import(&lines[..], BadLines::Stop, |_| {});
     let report = report.expect("what is exported is imported");
     assert_eq!(usize::try_from(report.count).ok(), Some(kept));
 }
