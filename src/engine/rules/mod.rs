@@ -68,8 +68,10 @@ impl Rules {
     #[expect(clippy::needless_pass_by_value, reason = "an update is made for the call")]
     pub fn update<U: RuleUpdate>(&self, id: &str, update: U) -> Result<U::Rule, RulesError> {
         let apply = |rule: &Rule| Some(update.apply(&U::Rule::of(rule)?).into());
-        let changed = self.core.update_rule(id, apply)?;
-        of_kind(&changed.ok_or_else(|| not_found(U::Rule::WHAT, id))?, id)
+        telemetry::span!("update_rule", id = id).run(|| {
+            let changed = self.core.changed(|change| change.update(id, apply))?;
+            of_kind(&changed.ok_or_else(|| not_found(U::Rule::WHAT, id))?, id)
+        })
     }
 
     /// Removes a rule of any kind; its counters are dropped. O(rules + keys).
@@ -155,16 +157,6 @@ impl Core {
     fn add_rule(&self, rule: Rule) -> Result<Rule, RulesError> {
         let span = telemetry::span!("add_rule", rule = rule.name());
         span.run(|| self.changed(|change| change.add(rule)))
-    }
-
-    /// `None` where no rule has the id, or `apply` is not for its kind.
-    fn update_rule(
-        &self,
-        id: &str,
-        apply: impl FnOnce(&Rule) -> Option<Rule>,
-    ) -> Result<Option<Rule>, RulesError> {
-        let span = telemetry::span!("update_rule", id = id);
-        span.run(|| self.changed(|change| change.update(id, apply)))
     }
 }
 
