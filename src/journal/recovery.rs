@@ -553,7 +553,7 @@ impl<'r> Reader<'r> {
                 rollups.set_back(now);
             }
             if self.redoes {
-                rollups.redo(&event, timestamp, now, record.ordinal);
+                rollups.replay(&event, timestamp, now, record.ordinal);
             } else {
                 rollups.add(&event, timestamp, now, record.ordinal);
             }

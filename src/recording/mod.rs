@@ -22,7 +22,7 @@ use crate::event::Event;
 use crate::log::Dropped;
 use crate::log::{Bounds, EventId, MemoryLog, Packed, Segment};
 use crate::usage::RowCursor;
-use crate::usage::{Answer, Half, Question, RollupOptions, Rollups, ValueFold};
+use crate::usage::{Answer, PartialAnswer, Question, RollupOptions, Rollups, ValueFold};
 
 mod scan;
 
@@ -91,9 +91,9 @@ impl Ledger {
     /// of the rows in the question's ranges and groups, and free while events are looked at.
     pub(crate) fn ask(&self, question: &Question<'_>) -> Answer {
         let inner = self.inner.lock();
-        let half = Half::of(&inner.rollups, &inner.log, question);
+        let partial = PartialAnswer::of(&inner.rollups, &inner.log, question);
         drop(inner);
-        half.complete(question, &self.hasher)
+        partial.complete(question, &self.hasher)
     }
 
     /// Whether [`track`](Self::track) would change something.

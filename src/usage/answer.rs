@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::cells::Fold;
 use super::columns::{Columns, OTHER_VALUES};
 use super::question::Answer;
-use super::row::{Fold, Total};
+use super::row::Total;
 use super::select::Group;
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::rollups::Counted;
-use super::row;
-use super::row::{Addend, Cell, Column, FIRST_COLUMN, FIXED, Fold};
-use crate::base::amount::Amount;
+use super::cells::{Cell, Column, Fold, halves};
+use super::countable::Countable;
+use super::row::{Addend, FIRST_COLUMN, FIXED};
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader, put_text, put_varint};
 use crate::base::format::Version;
@@ -52,7 +51,7 @@ struct Sum {
     column: Column,
     /// When the events happened that may be missing from it.
     lacks: Arc<Dropped>,
-    /// The place of the first event that is counted in it, and the customer whose event that was.
+    /// The ordinal of the first event that is counted in it, and the customer whose event that was.
     /// Nobody's is the name that a rule, a meter or the options name.
     since: u64,
     customer: Option<Box<str>>,
@@ -71,26 +70,6 @@ pub(crate) struct Columns {
     tracked: Vec<Tracked>,
 }
 
-/// What is read of an event, whether it is just coming or comes from the log.
-pub(crate) trait Values {
-    /// The value of a built-in name that is a whole number.
-    fn whole(&self, name: &ValueName) -> Option<u64>;
-    fn cost_cents(&self) -> Option<Amount>;
-    /// The named values that are not built in.
-    fn named(&self) -> impl Iterator<Item = (&str, Amount)>;
-
-    /// The value of any name.
-    fn amount(&self, name: &ValueName) -> Option<Amount> {
-        match name {
-            ValueName::Other(name) => {
-                self.named().find(|(known, _)| **known == **name).map(|(_, amount)| amount)
-            }
-            ValueName::CostCents => self.cost_cents(),
-            built_in => self.whole(built_in).map(Amount::from),
-        }
-    }
-}
-
 impl Columns {
     /// Columns that have these folds, whatever comes.
     pub(super) fn with(folds: &[ValueFold]) -> Self {
@@ -101,7 +80,7 @@ impl Columns {
 
     /// Whether an event's names would get columns that they do not have.
     #[inline]
-    pub(super) fn is_to_learn(&self, event: &impl Counted) -> bool {
+    pub(super) fn is_to_learn(&self, event: &impl Countable) -> bool {
         event.named().any(|(name, _)| !self.sums.contains_key(name))
             && self.has_room(event.dimension(&Dimension::CustomerId).unwrap_or_default())
     }
@@ -111,11 +90,11 @@ impl Columns {
         self.learned < MAX_VALUE_NAMES && names < NAMES_A_CUSTOMER
     }
 
-    /// Gives columns to the names of an event at this place of the log while there is room.
-    /// `refused` is when events happened that had names without a column.
-    pub(super) fn learn(&mut self, event: &impl Counted, place: u64, refused: &Dropped) {
+    /// Gives columns to the names of an event of this ordinal while there is room.
+    /// `without_column` is when events happened that had names without a column.
+    pub(super) fn learn(&mut self, event: &impl Countable, ordinal: u64, without_column: &Dropped) {
         let customer = event.dimension(&Dimension::CustomerId).unwrap_or_default();
-        let lacks = Arc::new(refused.clone());
+        let lacks = Arc::new(without_column.clone());
         for (name, _) in event.named() {
             if !self.has_room(customer) {
                 return;
@@ -126,7 +105,7 @@ impl Columns {
                 let lacks = Arc::clone(&lacks);
                 self.insert(
                     name,
-                    Sum { column, lacks, since: place, customer: Some(customer.into()) },
+                    Sum { column, lacks, since: ordinal, customer: Some(customer.into()) },
                 );
             }
         }
@@ -164,8 +143,8 @@ impl Columns {
 
     /// The name whose sum a column is.
     pub(super) fn name(&self, column: Column) -> Option<&str> {
-        let place = column.checked_sub(FIRST_NAMED)? as usize;
-        self.names.get(place)?.as_deref()
+        let index = column.checked_sub(FIRST_NAMED)? as usize;
+        self.names.get(index)?.as_deref()
     }
 
     /// The column of a value's fold, and when the events happened that may be missing from it.
@@ -195,14 +174,14 @@ impl Columns {
     }
 
     /// Keeps the folds that rules, meters and options need now, and no others. Returns the columns
-    /// that the log's events are to be filled into, each with the place up to which: then they
-    /// know all events, but for the `dropped` ones that they did not have. `refused` is when
+    /// that the log's events are to be filled into, each with the ordinal up to which: then they
+    /// know all events, but for the `dropped` ones that they did not have. `without_column` is when
     /// events happened that had names without a column.
     pub(super) fn track(
         &mut self,
         wanted: &[ValueFold],
         dropped: &Dropped,
-        refused: &Dropped,
+        without_column: &Dropped,
     ) -> Vec<(Column, u64)> {
         let is_wanted = |known: &Tracked| wanted.iter().any(|(value, fold)| known.is(value, *fold));
         self.tracked.retain(is_wanted);
@@ -212,13 +191,13 @@ impl Columns {
                 // Rules and meters are the users' own, and few: their sums have room beyond caps.
                 (ValueName::Other(name), Fold::Sum) => {
                     self.release(name);
-                    new.extend(self.track_sum(name, dropped, refused));
+                    new.extend(self.track_sum(name, dropped, without_column));
                 }
                 _ if self.find(value, *fold).is_some() => {}
                 _ => {
                     let is_new = match value {
                         ValueName::Other(name) => {
-                            refused.is_empty() && !self.sums.contains_key(name)
+                            without_column.is_empty() && !self.sums.contains_key(name)
                         }
                         _ => false,
                     };
@@ -237,7 +216,7 @@ impl Columns {
         &mut self,
         name: &str,
         dropped: &Dropped,
-        refused: &Dropped,
+        without_column: &Dropped,
     ) -> Option<(Column, u64)> {
         if let Some(sum) = self.sums.get_mut(name) {
             if sum.lacks.is_empty() {
@@ -249,14 +228,14 @@ impl Columns {
             return (since > 0).then_some((sum.column, since));
         }
         let column = self.add(Some(name.into()))?;
-        let lacks = Arc::new(refused.common(dropped));
+        let lacks = Arc::new(without_column.common(dropped));
         self.insert(name, Sum { column, lacks, since: 0, customer: None });
-        (!refused.is_empty()).then_some((column, u64::MAX))
+        (!without_column.is_empty()).then_some((column, u64::MAX))
     }
 
     /// What an event adds to its rows.
     #[inline]
-    pub(super) fn addend(&self, event: &impl Values, at: Timestamp, place: u64) -> Addend {
+    pub(super) fn addend(&self, event: &impl Countable, at: Timestamp, ordinal: u64) -> Addend {
         let mut addend = Addend { events: 1, ..Addend::default() };
         for (sum, value) in addend.fixed.iter_mut().zip(&FIXED_VALUES) {
             *sum = event.whole(value).unwrap_or(0);
@@ -267,7 +246,7 @@ impl Columns {
         let mut others = 0_i128;
         for (name, amount) in event.named() {
             match self.sums.get(name) {
-                Some(sum) if sum.since <= place => {
+                Some(sum) if sum.since <= ordinal => {
                     addend.cells.push(Cell::new(sum.column, Fold::Sum, amount.millionths()));
                 }
                 _ => others = others.saturating_add(1),
@@ -276,36 +255,36 @@ impl Columns {
         if others > 0 {
             addend.cells.push(Cell::new(OTHER_VALUES, Fold::Count, others));
         }
-        self.add_tracked(event, at, place, &mut addend.cells);
+        self.add_tracked(event, at, ordinal, &mut addend.cells);
         addend.cells.sort_unstable_by_key(|cell| cell.column);
         addend
     }
 
-    /// What an event adds to these columns alone, each up to a place.
+    /// What an event adds to these columns alone, each up to an ordinal.
     pub(super) fn addend_of(
         &self,
-        event: &impl Values,
+        event: &impl Countable,
         at: Timestamp,
-        place: u64,
+        ordinal: u64,
         new: &[(Column, u64)],
     ) -> Addend {
-        let mut cells = self.addend(event, at, place).cells;
-        let is_new = |column| new.iter().any(|(known, end)| *known == column && place < *end);
+        let mut cells = self.addend(event, at, ordinal).cells;
+        let is_new = |column| new.iter().any(|(known, end)| *known == column && ordinal < *end);
         cells.retain(|cell| is_new(cell.column));
         Addend { cells, ..Addend::default() }
     }
 
     fn add_tracked(
         &self,
-        event: &impl Values,
+        event: &impl Countable,
         at: Timestamp,
-        place: u64,
+        ordinal: u64,
         cells: &mut SmallVec<[Cell; 4]>,
     ) {
         for Tracked { value, fold, column, .. } in &self.tracked {
             let Some(amount) = event.amount(value) else { continue };
             let amount = if *fold == Fold::Count { 1 } else { amount.millionths() };
-            cells.push(Cell::new(*column, *fold, amount).at(at, place));
+            cells.push(Cell::new(*column, *fold, amount).at(at, ordinal));
         }
     }
 }
@@ -420,6 +399,6 @@ fn lacks(from: &mut Reader<'_>) -> Result<Dropped, Malformed> {
     if from.version() > Version::One {
         return Dropped::decode(from);
     }
-    let since = Timestamp::from_unix_nanos(row::halves(from)?);
+    let since = Timestamp::from_unix_nanos(halves(from)?);
     Ok(if since > Timestamp::MIN { Dropped::before(since) } else { Dropped::new() })
 }

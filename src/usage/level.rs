@@ -69,7 +69,7 @@ fn hash(series: u32) -> u64 {
 
 /// The place of a series' row in the newest bucket that it has one in.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Known {
+pub(super) struct RowHint {
     /// Which bucket, by how many there were up to it; 0 for none.
     serial: u32,
     place: u32,
@@ -166,7 +166,7 @@ impl Level {
         &mut self,
         bucket: i64,
         series: u32,
-        known: &mut Known,
+        known: &mut RowHint,
         addend: &Addend,
     ) -> bool {
         if bucket == self.newest_number
@@ -182,7 +182,7 @@ impl Level {
             row.add(addend);
         }
         if bucket == self.newest_number {
-            *known = Known { serial: self.serial, place };
+            *known = RowHint { serial: self.serial, place };
         }
         self.rows = self.rows.saturating_add(usize::from(is_new));
         is_new
@@ -275,11 +275,11 @@ impl Level {
 
     /// Adds an event that was recorded while the rows were saved: to a row that was saved, only
     /// where that was before. Returns whether the row is new.
-    pub(super) fn redo(&mut self, bucket: i64, series: u32, addend: &Addend, event: u32) -> bool {
+    pub(super) fn replay(&mut self, bucket: i64, series: u32, addend: &Addend, event: u32) -> bool {
         let rows = self.bucket_mut(bucket);
         let (place, is_new) = rows.place_or_new(series);
         if let Some(row) = rows.rows.get_mut(place as usize)
-            && row.gate <= event
+            && row.copied_at <= event
         {
             row.add(addend);
         }

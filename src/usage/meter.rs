@@ -1,9 +1,10 @@
 //! A meter's figure, out of folds.
 
 use super::answer::{Coverage, whole};
+use super::cells::Fold;
 use super::columns::{FIXED_VALUES, ValueFold};
 use super::question::Answer;
-use super::row::{Fold, Total};
+use super::row::Total;
 use super::select::{Group, Selector};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;

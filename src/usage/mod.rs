@@ -1,19 +1,24 @@
 //! Who used what: roll-ups kept as events arrive, and the questions that they answer.
 
 mod answer;
+mod cells;
 mod columns;
+mod countable;
 mod dictionary;
 mod grid;
 mod interval;
 mod level;
 mod meter;
+mod notes;
 mod options;
+mod partial_answer;
 mod plan;
 mod query;
 mod question;
 mod rollups;
 mod row;
 mod select;
+mod series;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -29,7 +34,8 @@ pub use self::query::{MeterQuery, UsageQuery};
 
 pub(crate) use self::columns::ValueFold;
 pub(crate) use self::meter::Figure;
-pub(crate) use self::question::{Answer, Half, Question};
+pub(crate) use self::partial_answer::PartialAnswer;
+pub(crate) use self::question::{Answer, Question};
 pub(crate) use self::rollups::Rollups;
 pub(crate) use self::select::Selector;
 pub(crate) use self::stored::{RollupsError, RowCursor};

@@ -1,23 +1,13 @@
-//! From a question to its answer, out of the roll-ups and, where they end, the events.
-//!
-//! The first half runs under the ledger's lock and takes what it needs: folds of rows, and the
-//! segments of the log that the rest has to look through. The second half looks through them when
-//! the lock is free. Both are of one instant: an event is in all of the answer or in none of it.
+//! What is asked about usage, and what is answered.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::columns::{Columns, ValueFold, Values};
-use super::plan::{Plan, start_of};
-use super::rollups::{Counted, Rollups};
-use super::row::{Row, Total};
+use super::columns::{Columns, ValueFold};
+use super::plan::Plan;
+use super::row::Total;
 use super::select::{Group, Grouped, Selector};
-use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::event::{Dimension, Event, ValueName};
-use crate::log::{MemoryLog, Needle, PackedEvent, Segment, Stored};
 
 /// What is asked of the ledger.
 #[derive(Debug)]
@@ -34,8 +24,8 @@ pub(crate) struct Question<'q> {
 /// The folds of a question's groups and ranges.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    groups: Grouped,
-    plans: Vec<Plan>,
+    pub(super) groups: Grouped,
+    pub(super) plans: Vec<Plan>,
     pub(super) columns: Arc<Columns>,
 }
 
@@ -57,215 +47,5 @@ impl Answer {
     /// What is covered of each range.
     pub(super) fn covers(&self) -> impl DoubleEndedIterator<Item = &Range<Timestamp>> {
         self.plans.iter().map(|plan| &plan.covers)
-    }
-}
-
-/// A part of the log to look through: segments, and the ranges with their plans.
-#[derive(Debug)]
-struct Part {
-    segments: Vec<Arc<Segment>>,
-    ranges: Vec<(Range<Timestamp>, usize)>,
-}
-
-/// An answer that lacks what is in the log.
-#[derive(Debug)]
-pub(crate) struct Half {
-    answer: Answer,
-    parts: Vec<Part>,
-}
-
-impl Half {
-    /// Takes from the roll-ups and the log what answers the question.
-    pub(crate) fn of(rollups: &Rollups, log: &MemoryLog, question: &Question<'_>) -> Self {
-        let columns = Arc::clone(&rollups.columns);
-        let now = start_of(rollups.current.saturating_add(1));
-        let Some(kind) = rollups.kind_of(question.selector) else {
-            return Self::of_events(log, now, question, columns);
-        };
-        // What the roll-ups never had, and what a fold lacks that a meter asked for late.
-        let mut lacks = Cow::Borrowed(&rollups.missing);
-        for (value, fold) in question.folds {
-            if let Some((_, of_fold)) = columns.find(value, *fold)
-                && !of_fold.is_empty()
-            {
-                lacks.to_mut().merge(of_fold);
-            }
-        }
-        let floors = rollups.floors(kind, log.dropped());
-        let ranges = question.ranges.iter();
-        let plans = ranges.map(|range| floors.plan(lacks.longest_rest(range, now)));
-        let plans: Vec<Plan> = plans.collect();
-        let groups = rollups.fold(question.selector, kind, &plans).filter(|groups| {
-            !question.tells_all_apart || groups.iter().all(|(group, _)| *group != Group::Other)
-        });
-        match groups {
-            Some(groups) => {
-                let parts = edges(&plans, log);
-                Self { answer: Answer { groups, plans, columns }, parts }
-            }
-            None => Self::of_events(log, now, question, columns),
-        }
-    }
-
-    /// Takes everything from the log.
-    fn of_events(
-        log: &MemoryLog,
-        now: Timestamp,
-        question: &Question<'_>,
-        columns: Arc<Columns>,
-    ) -> Self {
-        let ranges = question.ranges.iter();
-        let plans = ranges.map(|range| Plan::of_events(range, log.dropped(), now));
-        let plans: Vec<Plan> = plans.collect();
-        let ranges: Vec<_> =
-            (0..).zip(&plans).map(|(at, plan)| (plan.covers.clone(), at)).collect();
-        let start = plans.first().map_or(Timestamp::MAX, |plan| plan.covers.start);
-        let end = plans.last().map_or(Timestamp::MIN, |plan| plan.covers.end);
-        let parts = vec![Part { segments: log.overlapping(start, end), ranges }];
-        Self { answer: Answer { groups: Vec::new(), plans, columns }, parts }
-    }
-
-    /// Looks through the events.
-    pub(crate) fn complete(self, question: &Question<'_>, hasher: &ahash::RandomState) -> Answer {
-        let Self { mut answer, parts } = self;
-        let needle = Needle::new(hasher, &question.selector.filter);
-        let plans = answer.plans.len();
-        let mut groups = Groups::new(std::mem::take(&mut answer.groups), plans);
-        for part in &parts {
-            for event in part.segments.iter().flat_map(|segment| segment.events()) {
-                let Some((plan, stored)) = part.find(&event, &needle) else { continue };
-                let at = stored.timestamp();
-                let addend = answer.columns.addend(&stored, at, event.place);
-                let mut row = Row::default();
-                row.add(&addend);
-                let dimension = question.selector.group_by.as_ref();
-                let total = match dimension.map(|dimension| stored.dimension(dimension)) {
-                    None => groups.total(Some(""), plan),
-                    Some(value) => groups.total(value, plan),
-                };
-                if let Some(total) = total {
-                    total.merge(&row);
-                }
-            }
-        }
-        answer.groups = groups.grouped;
-        answer
-    }
-}
-
-impl Part {
-    /// The event and the plan that it counts in, if it does.
-    fn find<'s>(&self, event: &PackedEvent<'s>, needle: &Needle) -> Option<(usize, Stored<'s>)> {
-        if !needle.may_match(event.signature) {
-            return None;
-        }
-        let at = event.timestamp()?;
-        let next = self.ranges.partition_point(|(range, _)| range.start <= at);
-        let (range, plan) = self.ranges.get(next.checked_sub(1)?)?;
-        let stored = if at < range.end { event.read()? } else { return None };
-        needle.matches(&stored).then_some((*plan, stored))
-    }
-}
-
-fn edges(plans: &[Plan], log: &MemoryLog) -> Vec<Part> {
-    let mut parts = Vec::new();
-    for (place, plan) in plans.iter().enumerate() {
-        for edge in &plan.edges {
-            let segments = log.overlapping(edge.start, edge.end);
-            parts.push(Part { segments, ranges: vec![(edge.clone(), place)] });
-        }
-    }
-    parts
-}
-
-/// The groups, to be found by value.
-struct Groups {
-    grouped: Grouped,
-    by_value: HashMap<Box<str>, usize, ahash::RandomState>,
-    missing: Option<usize>,
-    /// Where values go that have no group.
-    other: Option<usize>,
-    plans: usize,
-}
-
-impl Groups {
-    fn new(grouped: Grouped, plans: usize) -> Self {
-        let by_value = HashMap::default();
-        let mut groups = Self { grouped, by_value, missing: None, other: None, plans };
-        for (place, (group, _)) in groups.grouped.iter().enumerate() {
-            match group {
-                Group::Value(value) => drop(groups.by_value.insert(value.clone(), place)),
-                Group::Missing => groups.missing = Some(place),
-                Group::Other => groups.other = Some(place),
-            }
-        }
-        groups
-    }
-
-    fn total(&mut self, value: Option<&str>, plan: usize) -> Option<&mut Total> {
-        let known = match value {
-            Some(value) => self.by_value.get(value).copied().or(self.other),
-            None => self.missing,
-        };
-        let place = known.unwrap_or_else(|| self.insert(value));
-        self.grouped.get_mut(place)?.1.get_mut(plan)
-    }
-
-    fn insert(&mut self, value: Option<&str>) -> usize {
-        let place = self.grouped.len();
-        let group = if let Some(value) = value {
-            self.by_value.insert(value.into(), place);
-            Group::Value(value.into())
-        } else {
-            self.missing = Some(place);
-            Group::Missing
-        };
-        self.grouped.push((group, vec![Total::default(); self.plans]));
-        place
-    }
-}
-
-impl Values for Event<'_> {
-    #[inline]
-    fn whole(&self, name: &ValueName) -> Option<u64> {
-        name.whole(self)
-    }
-
-    #[inline]
-    fn cost_cents(&self) -> Option<Amount> {
-        ValueName::CostCents.amount(self)
-    }
-
-    #[inline]
-    fn named(&self) -> impl Iterator<Item = (&str, Amount)> {
-        self.fields().values.iter().map(|(name, amount)| (&**name, *amount))
-    }
-}
-
-impl Counted for Event<'_> {
-    #[inline]
-    fn dimension(&self, dimension: &Dimension) -> Option<&str> {
-        dimension.of(self)
-    }
-}
-
-impl Values for Stored<'_> {
-    fn whole(&self, name: &ValueName) -> Option<u64> {
-        self.amount(name).and_then(|amount| u64::try_from(amount).ok())
-    }
-
-    fn cost_cents(&self) -> Option<Amount> {
-        self.amount(&ValueName::CostCents)
-    }
-
-    fn named(&self) -> impl Iterator<Item = (&str, Amount)> {
-        // The names live as long as the segment, which is longer than asked for.
-        self.values().map(|(name, amount): (&str, Amount)| (name, amount))
-    }
-}
-
-impl Counted for Stored<'_> {
-    fn dimension(&self, dimension: &Dimension) -> Option<&str> {
-        Stored::dimension(self, dimension)
     }
 }

@@ -15,78 +15,28 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use smallvec::SmallVec;
 
-use super::columns::{Columns, OTHER_VALUES, ValueFold, Values};
+use super::cells::{Column, Fold};
+use super::columns::{Columns, OTHER_VALUES, ValueFold};
+use super::countable::Countable;
 use super::dictionary::{Dictionary, OTHER, ValueId, insert_sorted, remove_sorted};
 use super::grid::{Grid, UNITS};
-use super::level::{Known, Level};
+use super::level::Level;
+use super::notes::{Notes, promoted_tuple, promoted_value};
 use super::options::RollupOptions;
 use super::plan::{Floors, minute_of};
-use super::row::{Addend, Column, Fold, Row};
-use super::stored::Notes;
+use super::row::{Addend, Row};
+use super::series::{ALL, Key, Kind, OTHER_TUPLES, Series, Tuple};
 use crate::base::clock::Timestamp;
 use crate::event::{Dimension, ValueName};
 use crate::log::Dropped;
 
-/// The series of all events.
-pub(super) const ALL: u32 = 0;
-/// The series of the tuples that came when there was no room for another.
-pub(super) const OTHER_TUPLES: u32 = 1;
 /// How many rows that are gone are taken apart by one call, for each series that an event counts
 /// in: more than it can add, which is one for each level.
 const ROWS_A_SERIES: usize = 4;
 
-/// Which rows: those of all events and of values, or those of tuples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Values,
-    Tuples,
-}
-
 /// The buckets that an event counts in, by level; none where its time is over.
 type Buckets = [Option<i64>; 3];
-
-/// The values of an event's declared dimensions.
-pub(super) type Tuple = SmallVec<[ValueId; 4]>;
-
-#[derive(Debug)]
-pub(super) enum Key {
-    /// A place that no series has.
-    Free,
-    /// All events, or all tuples without a series of their own.
-    Fixed,
-    /// One value of one dimension.
-    Value(u8, ValueId),
-    /// One tuple of values of all dimensions.
-    Tuple(Tuple),
-}
-
-#[derive(Debug)]
-#[repr(align(64))]
-pub(super) struct Series {
-    pub(super) key: Key,
-    /// Where its newest row of each level lies.
-    known: [Known; 3],
-    /// How many rows it has, over all levels.
-    pub(super) rows: u32,
-    /// Of a value: the series of the tuple that was last counted with it.
-    recent: u32,
-}
-
-// One cache line, for the same reason as a row.
-const _: () = assert!(size_of::<Series>() == 64);
-
-impl Series {
-    pub(super) fn new(key: Key) -> Self {
-        Self { key, known: [Known::default(); 3], rows: 0, recent: ALL }
-    }
-}
-
-/// What is read of an event: its dimensions and its values.
-pub(crate) trait Counted: Values {
-    fn dimension(&self, dimension: &Dimension) -> Option<&str>;
-}
 
 #[derive(Debug)]
 pub(crate) struct Rollups {
@@ -104,9 +54,9 @@ pub(crate) struct Rollups {
     max_rows: usize,
     /// When the events happened that are in no row, because they were dropped from the log before
     /// the rows were made of it.
-    pub(super) missing: Dropped,
+    pub(super) uncounted: Dropped,
     /// When the events happened that had values without a column.
-    pub(super) refused: Dropped,
+    pub(super) without_column: Dropped,
     /// The sums of the values that the options declare.
     declared: Box<[ValueFold]>,
     /// Shared with whoever reads events outside the lock.
@@ -142,8 +92,8 @@ impl Rollups {
             values: levels(),
             combined: levels(),
             max_rows: options.max_rows,
-            missing: Dropped::new(),
-            refused: Dropped::new(),
+            uncounted: Dropped::new(),
+            without_column: Dropped::new(),
             columns: Arc::new(Columns::with(&declared)),
             declared,
             hasher: ahash::RandomState::new(),
@@ -154,22 +104,28 @@ impl Rollups {
         }
     }
 
-    /// Counts an event that happened `at` and was recorded `now`, at a place of the log.
-    pub(crate) fn add(&mut self, event: &impl Counted, at: Timestamp, now: Timestamp, place: u64) {
+    /// Counts an event that happened `at` and was recorded `now`, as one of the log.
+    pub(crate) fn add(
+        &mut self,
+        event: &impl Countable,
+        at: Timestamp,
+        now: Timestamp,
+        ordinal: u64,
+    ) {
         if self.columns.is_to_learn(event) {
-            Arc::make_mut(&mut self.columns).learn(event, place, &self.refused);
+            Arc::make_mut(&mut self.columns).learn(event, ordinal, &self.without_column);
         }
-        let addend = self.columns.addend(event, at, place);
+        let addend = self.columns.addend(event, at, ordinal);
         if addend.cells.iter().any(|cell| cell.column == OTHER_VALUES) {
-            self.refused.add(at);
+            self.without_column.add(at);
         }
         if self.current < minute_of(now) {
             self.current = minute_of(now);
             self.retiring = true;
         }
         self.add_to_all(event, minute_of(at), &addend);
-        self.recorded(place);
-        self.tidy_in_passing();
+        self.recorded(ordinal);
+        self.sweep_step();
     }
 
     /// The engine's time was set back to `now`: buckets are kept by it from here on.
@@ -180,12 +136,12 @@ impl Rollups {
     /// Fills in what columns that are new have of an event that was counted before.
     pub(crate) fn fill_in(
         &mut self,
-        event: &impl Counted,
+        event: &impl Countable,
         at: Timestamp,
-        place: u64,
+        ordinal: u64,
         new: &[(Column, u64)],
     ) {
-        let addend = self.columns.addend_of(event, at, place, new);
+        let addend = self.columns.addend_of(event, at, ordinal, new);
         if !addend.cells.is_empty() {
             self.add_to_all(event, minute_of(at), &addend);
             self.note_floors();
@@ -193,14 +149,14 @@ impl Rollups {
     }
 
     /// Keeps the folds that rules and meters need; returns the columns that the log's events are to
-    /// be [filled into](Self::fill_in), each with the place up to which. `dropped` is when the
+    /// be [filled into](Self::fill_in), each with the ordinal up to which. `dropped` is when the
     /// events happened that the log does not have any more.
     pub(crate) fn track(&mut self, wanted: &[ValueFold], dropped: &Dropped) -> Vec<(Column, u64)> {
         let wanted = self.with_declared(wanted);
         if !self.columns.is_to_track(&wanted) {
             return Vec::new();
         }
-        Arc::make_mut(&mut self.columns).track(&wanted, dropped, &self.refused)
+        Arc::make_mut(&mut self.columns).track(&wanted, dropped, &self.without_column)
     }
 
     /// Whether [`track`](Self::track) would change something.
@@ -212,7 +168,7 @@ impl Rollups {
         wanted.iter().chain(&self.declared).cloned().collect()
     }
 
-    fn add_to_all(&mut self, event: &impl Counted, minute: i64, addend: &Addend) {
+    fn add_to_all(&mut self, event: &impl Countable, minute: i64, addend: &Addend) {
         let current = self.current;
         let buckets = self.values.each_ref().map(|level| level.bucket_of(minute));
         let values = open(&mut self.values, buckets, current);
@@ -256,7 +212,7 @@ impl Rollups {
             let number = u8::try_from(place).unwrap_or(u8::MAX);
             let series = self.new_series(Key::Value(number, value));
             if !self.is_whole(place, value) {
-                self.notes.begins(Notes::of_value(number, value));
+                self.notes.promote(promoted_value(number, value));
             }
             let dictionary = self.dictionaries.get_mut(place);
             if let Some(known) = dictionary.and_then(|dictionary| dictionary.get_mut(value)) {
@@ -295,7 +251,7 @@ impl Rollups {
     #[cold]
     fn insert_tuple(&mut self, hash: u64, tuple: &Tuple) -> u32 {
         let number = self.new_series(Key::Tuple(tuple.clone()));
-        self.notes.begins(Notes::of_tuple(number));
+        self.notes.promote(promoted_tuple(number));
         self.index_tuple(hash, number);
         for (dictionary, value) in self.dictionaries.iter_mut().zip(tuple) {
             if let Some(known) = dictionary.get_mut(*value) {
@@ -377,13 +333,26 @@ impl Rollups {
         (rows, self.series.len().saturating_sub(self.free.len()))
     }
 
+    /// An event was added.
     #[inline]
-    fn tidy_in_passing(&mut self) {
+    fn recorded(&mut self, ordinal: u64) {
+        self.note_floors();
+        self.notes.next = ordinal.saturating_add(1);
+    }
+
+    #[inline]
+    pub(super) fn note_floors(&mut self) {
+        let levels = self.values.iter().chain(&self.combined);
+        self.notes.note_floors(levels.map(|level| level.shape().floor));
+    }
+
+    #[inline]
+    fn sweep_step(&mut self) {
         if self.retiring || self.all_levels().any(|level| level.rows() > self.max_rows) {
             self.retire();
         }
         if !self.gone.is_empty() {
-            self.take_apart();
+            self.drop_gone_rows();
         }
     }
 
@@ -400,7 +369,7 @@ impl Rollups {
 
     /// Uncounts a few of the rows that are gone, and drops series that have none left.
     #[cold]
-    fn take_apart(&mut self) {
+    fn drop_gone_rows(&mut self) {
         let series = self.dictionaries.len().saturating_add(2);
         for _ in 0..series.saturating_mul(ROWS_A_SERIES) {
             let Some(rows) = self.gone.front_mut() else { return };

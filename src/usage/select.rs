@@ -3,8 +3,9 @@
 use super::dictionary::{Dictionary, MISSING, OTHER, ValueId};
 use super::level::Level;
 use super::plan::{Plan, minute_of};
-use super::rollups::{ALL, Key, Kind, OTHER_TUPLES, Rollups};
+use super::rollups::Rollups;
 use super::row::{Row, Total};
+use super::series::{ALL, Key, Kind, OTHER_TUPLES};
 use crate::event::Dimension;
 
 /// What a question is about: the pairs that events must have, and what to group them by.

@@ -6,11 +6,13 @@ use std::ops::Range;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng as StdRng;
 
-use super::columns::{MAX_VALUE_NAMES, Values};
+use super::cells::{Fold, effort};
+use super::columns::MAX_VALUE_NAMES;
+use super::countable::Countable;
 use super::grid::{Grid, UNITS};
 use super::plan::{Plan, start_of};
-use super::rollups::{Counted, Rollups};
-use super::row::{Fold, Total, effort};
+use super::rollups::Rollups;
+use super::row::Total;
 use super::select::{Group, Selector};
 use super::{RollupOptions, UsageTotals};
 use crate::base::amount::Amount;
@@ -28,7 +30,11 @@ pub(super) struct Happened {
     pub(super) named: Vec<(String, Amount)>,
 }
 
-impl Values for Happened {
+impl Countable for Happened {
+    fn dimension(&self, dimension: &Dimension) -> Option<&str> {
+        self.dimensions.get(dimension).map(String::as_str)
+    }
+
     fn whole(&self, name: &ValueName) -> Option<u64> {
         (*name == ValueName::TotalTokens).then_some(self.tokens).flatten()
     }
@@ -39,12 +45,6 @@ impl Values for Happened {
 
     fn named(&self) -> impl Iterator<Item = (&str, Amount)> {
         self.named.iter().map(|(name, amount)| (name.as_str(), *amount))
-    }
-}
-
-impl Counted for Happened {
-    fn dimension(&self, dimension: &Dimension) -> Option<&str> {
-        self.dimensions.get(dimension).map(String::as_str)
     }
 }
 
@@ -434,7 +434,7 @@ fn what_one_event_does_is_bounded() {
 const MOST_WORK: usize = 54 * (1 + 65 * 12 + 1_001);
 
 fn totals_cells(rollups: &Rollups) -> usize {
-    let (kind, all) = (super::rollups::Kind::Values, Dropped::new());
+    let (kind, all) = (super::series::Kind::Values, Dropped::new());
     let plan = rollups.floors(kind, &all).plan(Timestamp::MIN..Timestamp::MAX);
     let groups = rollups.fold(&Selector::default(), kind, &[plan]).expect("no caps");
     groups[0].1[0].cells().count()

@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
-use super::{
-    Births, FREE, FloorSince, Floors, Loading, OF_TUPLE, OF_VALUE, POSITION, RollupsError, VERSION,
-};
+use super::{FREE, OF_TUPLE, OF_VALUE, POSITION, RollupsError, VERSION};
 use crate::base::codec::{Codec, Malformed, Reader};
 use crate::base::format::Version;
 use crate::log::Dropped;
 use crate::usage::columns::Columns;
 use crate::usage::dictionary::Dictionary;
 use crate::usage::grid::Grid;
+use crate::usage::notes::{FloorSince, Floors, Loading, Promotions};
 use crate::usage::options::RollupOptions;
 use crate::usage::plan::start_of;
-use crate::usage::rollups::{Key, Kind, OTHER_TUPLES, Rollups, Series, Tuple};
+use crate::usage::rollups::Rollups;
 use crate::usage::row::{LEAST_ROW_BYTES, Row};
+use crate::usage::series::{Key, Kind, OTHER_TUPLES, Series, Tuple};
 
 /// Loading: the keys, then the rows.
 impl Rollups {
@@ -24,7 +24,7 @@ impl Rollups {
     /// they do not cover that.
     pub(crate) fn anew(options: &RollupOptions, dropped: Dropped) -> Self {
         let mut rollups = Self::new(options);
-        rollups.missing = dropped;
+        rollups.uncounted = dropped;
         rollups
     }
 
@@ -54,7 +54,8 @@ impl Rollups {
             dictionary.decode(from)?;
         }
         rollups.load_series(from)?;
-        loading.births = from.list("new series", |from| Ok((from.varint()?, from.varint()?)))?;
+        loading.promotions =
+            from.list("new series", |from| Ok((from.varint()?, from.varint()?)))?;
         rollups.load_gone(from)?;
         from.end()?;
         rollups.notes.loading = Some(loading);
@@ -70,7 +71,8 @@ impl Rollups {
         self.retiring = bool::decode(from)?;
         let is_first = from.version() == Version::One;
         if !is_first {
-            (self.missing, self.refused) = (Dropped::decode(from)?, Dropped::decode(from)?);
+            (self.uncounted, self.without_column) =
+                (Dropped::decode(from)?, Dropped::decode(from)?);
         }
         let mut first = [0; 6];
         let levels = self.values.iter_mut().chain(&mut self.combined);
@@ -86,17 +88,17 @@ impl Rollups {
             level.restore(newest, floor);
             level.grid.coarse = coarse;
             if number == 0 && whole > i64::MIN {
-                self.missing = Dropped::before(start_of(whole));
+                self.uncounted = Dropped::before(start_of(whole));
             }
         }
         let mut floors = <[Floors; 6]>::default();
         for (floors, level) in floors.iter_mut().zip(self.all_levels()) {
             *floors = from.list("floors", |from| {
-                Ok(FloorSince { place: from.varint()?, floor: take_bucket(from, level.grid)? })
+                Ok(FloorSince { ordinal: from.varint()?, floor: take_bucket(from, level.grid)? })
             })?;
         }
-        let (births, folds) = (Births::default(), Vec::new());
-        Ok(Box::new(Loading { begun, saved, next: begun, births, floors, first, folds }))
+        let (promotions, folds) = (Promotions::default(), Vec::new());
+        Ok(Box::new(Loading { begun, saved, next: begun, promotions, floors, first, folds }))
     }
 
     fn load_series(&mut self, from: &mut Reader<'_>) -> Result<(), Malformed> {
@@ -191,22 +193,22 @@ impl Rollups {
     }
 
     fn load_runs(&mut self, loading: &Loading, from: &mut Reader<'_>) -> Result<(), Malformed> {
-        let mut gate = None;
+        let mut copied_at = None;
         while !from.is_at_end() {
             let tag = u8::decode(from)?;
             if tag == POSITION {
                 let position = u64::decode(from)?;
                 let since = position.checked_sub(loading.begun);
-                gate = since.filter(|_| position <= loading.saved).map(u32::try_from);
-                from.require(matches!(gate, Some(Ok(_))), "a position of rows")?;
+                copied_at = since.filter(|_| position <= loading.saved).map(u32::try_from);
+                from.require(matches!(copied_at, Some(Ok(_))), "a position of rows")?;
                 continue;
             }
             let number = usize::from(tag);
             let kind = if number < self.values.len() { Kind::Values } else { Kind::Tuples };
             let Self { series, values, combined, .. } = self;
             let level = values.iter_mut().chain(combined).nth(number);
-            let (Some(level), Some(first), Some(Ok(gate))) =
-                (level, loading.first.get(number), gate)
+            let (Some(level), Some(first), Some(Ok(copied_at))) =
+                (level, loading.first.get(number), copied_at)
             else {
                 return Err(from.malformed("the level of rows"));
             };
@@ -219,7 +221,7 @@ impl Rollups {
             }
             let rows = level.loading(bucket, count.min(from.rest().len() / LEAST_ROW_BYTES));
             for _ in 0..count {
-                let mut row = Row { gate, ..Row::decode(from)? };
+                let mut row = Row { copied_at, ..Row::decode(from)? };
                 row.cells.retain(&loading.folds);
                 let known = series.get_mut(row.series as usize);
                 let known = known.filter(|it| it.is_of(row.series, kind));
@@ -229,23 +231,6 @@ impl Rollups {
             level.rows_are_loaded(count);
         }
         Ok(())
-    }
-}
-
-impl Series {
-    /// Counts one row more; `None` where nothing is kept under its number.
-    pub(super) fn count_row(&mut self) -> Option<()> {
-        self.rows = self.rows.checked_add(1)?;
-        (!matches!(self.key, Key::Free)).then_some(())
-    }
-
-    fn is_of(&self, number: u32, kind: Kind) -> bool {
-        match self.key {
-            Key::Free => false,
-            Key::Fixed => (number == OTHER_TUPLES) == (kind == Kind::Tuples),
-            Key::Value(..) => kind == Kind::Values,
-            Key::Tuple(_) => kind == Kind::Tuples,
-        }
     }
 }
 

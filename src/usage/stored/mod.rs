@@ -15,11 +15,6 @@
 //! the others, and got a number of its own while rows were saved, is noted as a *birth*: events
 //! from before are counted among the others again.
 
-use std::collections::HashMap;
-
-use super::dictionary::ValueId;
-use super::rollups::Rollups;
-use super::row::{Column, Fold};
 use crate::base::codec::Malformed;
 
 mod load;
@@ -59,96 +54,4 @@ pub(crate) struct RowCursor {
     /// The bucket to go on with, and how many of its rows are saved.
     bucket: i64,
     rows: usize,
-}
-
-/// What roll-ups note while they are saved or loaded.
-#[derive(Debug, Default)]
-pub(super) struct Notes {
-    /// The place of the next event.
-    next: u64,
-    saving: Option<Saving>,
-    loading: Option<Box<Loading>>,
-}
-
-#[derive(Debug)]
-struct Saving {
-    /// The place of the first event that may not be in all rows.
-    begun: u64,
-    /// The next column when the saving began.
-    column: Column,
-    births: Births,
-    floors: [Floors; 6],
-}
-
-/// The places from which on values and tuples are counted on their own that were among the others.
-type Births = HashMap<u64, u64, ahash::RandomState>;
-
-/// The floors that a level had while rows were saved, the earliest first. An event below the floor
-/// of its moment came too late and is in no row, even where others have rows in its bucket.
-type Floors = Vec<FloorSince>;
-
-/// A floor of a level, and the place of the first event that it was there for.
-#[derive(Clone, Copy, Debug)]
-struct FloorSince {
-    place: u64,
-    floor: i64,
-}
-
-#[derive(Debug)]
-struct Loading {
-    begun: u64,
-    /// The position of the keys.
-    saved: u64,
-    /// The place of the next event to redo.
-    next: u64,
-    births: Births,
-    floors: [Floors; 6],
-    /// The first bucket that is there, by level.
-    first: [i64; 6],
-    folds: Vec<Option<Fold>>,
-}
-
-impl Notes {
-    pub(super) fn of_value(dimension: u8, value: ValueId) -> u64 {
-        (u64::from(dimension).saturating_add(1) << 32) | u64::from(value)
-    }
-
-    pub(super) fn of_tuple(series: u32) -> u64 {
-        u64::from(series)
-    }
-
-    /// Notes that a value or a tuple is counted on its own from the next event on.
-    pub(super) fn begins(&mut self, key: u64) {
-        if let Some(saving) = &mut self.saving {
-            saving.births.insert(key, self.next);
-        }
-    }
-}
-
-impl Saving {
-    fn new(begun: u64, column: Column) -> Self {
-        Self { begun, column, births: Births::default(), floors: <_>::default() }
-    }
-}
-
-/// What is noted while rows are saved.
-impl Rollups {
-    /// An event was added.
-    #[inline]
-    pub(super) fn recorded(&mut self, place: u64) {
-        self.note_floors();
-        self.notes.next = place.saturating_add(1);
-    }
-
-    #[inline]
-    pub(super) fn note_floors(&mut self) {
-        let Self { values, combined, notes: Notes { next, saving, .. }, .. } = self;
-        let Some(saving) = saving else { return };
-        for (level, floors) in values.iter().chain(&*combined).zip(&mut saving.floors) {
-            let floor = level.shape().floor;
-            if floors.last().is_none_or(|last| last.floor != floor) {
-                floors.push(FloorSince { place: *next, floor });
-            }
-        }
-    }
 }

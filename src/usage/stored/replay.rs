@@ -1,11 +1,13 @@
-//! Redoing the events since the saving began: each is counted where the saved rows do not have it.
+//! Replaying the events since the saving began: each is counted where the saved rows do not have it.
 
-use super::{FloorSince, Loading, Notes};
 use crate::base::clock::Timestamp;
+use crate::usage::countable::Countable;
 use crate::usage::dictionary::{MISSING, OTHER};
+use crate::usage::notes::{FloorSince, Loading, promoted_tuple, promoted_value};
 use crate::usage::plan::minute_of;
-use crate::usage::rollups::{ALL, Counted, Kind, OTHER_TUPLES, Rollups, Tuple};
+use crate::usage::rollups::Rollups;
 use crate::usage::row::Addend;
+use crate::usage::series::{ALL, Kind, OTHER_TUPLES, Tuple};
 
 /// What became of an event in a level.
 #[derive(Clone, Copy, Debug)]
@@ -24,44 +26,56 @@ impl Bucket {
     }
 }
 
-/// Redoing the events, and ending that.
+/// Replaying the events, and ending that.
 impl Rollups {
     /// Counts an event that was recorded since the saving began, as [`add`](Self::add) would; the
     /// events come in order, and one that was counted is left out.
-    pub(crate) fn redo(&mut self, event: &impl Counted, at: Timestamp, now: Timestamp, place: u64) {
+    pub(crate) fn replay(
+        &mut self,
+        event: &impl Countable,
+        at: Timestamp,
+        now: Timestamp,
+        ordinal: u64,
+    ) {
         let mut loading = self.notes.loading.take();
         let next = loading.as_ref().map_or(0, |loading| loading.next);
-        if place >= next {
+        if ordinal >= next {
             match &mut loading {
-                Some(loading) if place < loading.saved => {
-                    self.redo_saved(event, at, place, loading);
+                Some(loading) if ordinal < loading.saved => {
+                    self.replay_saved(event, at, ordinal, loading);
                 }
-                _ => self.add(event, at, now, place),
+                _ => self.add(event, at, now, ordinal),
             }
         }
         if let Some(loading) = &mut loading {
-            loading.next = next.max(place.saturating_add(1));
+            loading.next = next.max(ordinal.saturating_add(1));
         }
         self.notes.loading = loading;
     }
 
-    /// Redoes an event that the keys know of, and some rows.
-    fn redo_saved(&mut self, event: &impl Counted, at: Timestamp, place: u64, loading: &Loading) {
+    /// Replays an event that the keys know of, and some rows.
+    fn replay_saved(
+        &mut self,
+        event: &impl Countable,
+        at: Timestamp,
+        ordinal: u64,
+        loading: &Loading,
+    ) {
         let minute = minute_of(at);
-        let addend = self.columns.addend(event, at, place);
-        let Ok(number) = u32::try_from(place.saturating_sub(loading.begun)) else { return };
-        let [minutes, hours, days, more @ ..] = self.buckets_then(minute, place, loading);
+        let addend = self.columns.addend(event, at, ordinal);
+        let Ok(number) = u32::try_from(ordinal.saturating_sub(loading.begun)) else { return };
+        let [minutes, hours, days, more @ ..] = self.buckets_then(minute, ordinal, loading);
         let (values, combined) = ([minutes, hours, days], more);
         // Its time was over when it came.
         if matches!(days, Bucket::Refused) {
             return;
         }
-        let is_there = |key| loading.births.get(&key).is_none_or(|birth| *birth <= place);
+        let is_there = |key| loading.promotions.get(&key).is_none_or(|birth| *birth <= ordinal);
         let (mut tuple, mut series) = (Tuple::new(), Tuple::new());
         for dimension in 0..self.dictionaries.len() {
             let Some(dictionary) = self.dictionaries.get(dimension) else { continue };
             let text = event.dimension(&dictionary.dimension);
-            let key = |id| Notes::of_value(u8::try_from(dimension).unwrap_or(u8::MAX), id);
+            let key = |id| promoted_value(u8::try_from(dimension).unwrap_or(u8::MAX), id);
             let value = text.map_or(MISSING, |text| {
                 dictionary.find(text).filter(|id| is_there(key(*id))).unwrap_or(OTHER)
             });
@@ -72,22 +86,22 @@ impl Rollups {
         }
         if tuple.len() > 1 && !matches!(combined, [.., Bucket::Refused]) {
             let known = self.find_tuple(&tuple);
-            let known = known.filter(|series| is_there(Notes::of_tuple(*series)));
-            self.redo_in(Kind::Tuples, known.unwrap_or(OTHER_TUPLES), &combined, &addend, number);
+            let known = known.filter(|series| is_there(promoted_tuple(*series)));
+            self.replay_in(Kind::Tuples, known.unwrap_or(OTHER_TUPLES), &combined, &addend, number);
         }
         series.push(ALL);
         for series in series {
-            self.redo_in(Kind::Values, series, &values, &addend, number);
+            self.replay_in(Kind::Values, series, &values, &addend, number);
         }
     }
 
     /// What became of an event of this minute, by level.
-    fn buckets_then(&self, minute: i64, place: u64, loading: &Loading) -> [Bucket; 6] {
+    fn buckets_then(&self, minute: i64, ordinal: u64, loading: &Loading) -> [Bucket; 6] {
         let mut buckets = [Bucket::Refused; 6];
         let levels = self.all_levels().zip(&loading.floors).zip(&loading.first);
         for (((level, floors), first), found) in levels.zip(&mut buckets) {
             let bucket = level.bucket_of(minute);
-            let known = floors.partition_point(|since| since.place <= place);
+            let known = floors.partition_point(|since| since.ordinal <= ordinal);
             let floor = known.checked_sub(1).and_then(|last| floors.get(last));
             *found = match floor {
                 Some(FloorSince { floor, .. }) if bucket < *floor => Bucket::Refused,
@@ -98,7 +112,7 @@ impl Rollups {
         buckets
     }
 
-    fn redo_in(
+    fn replay_in(
         &mut self,
         kind: Kind,
         series: u32,
@@ -112,7 +126,7 @@ impl Rollups {
         };
         for (level, bucket) in levels.iter_mut().zip(buckets) {
             if let Bucket::There(bucket) = bucket
-                && level.redo(*bucket, series, addend, event)
+                && level.replay(*bucket, series, addend, event)
                 && let Some(series) = self.series.get_mut(series as usize)
             {
                 let _ = series.count_row();

@@ -1,15 +1,17 @@
 //! Saving: the rows a few at a time, and then what they are about.
 
-use super::{FREE, FloorSince, OF_TUPLE, OF_VALUE, POSITION, RowCursor, Saving, VERSION};
+use super::{FREE, OF_TUPLE, OF_VALUE, POSITION, RowCursor, VERSION};
 use crate::base::codec::{Codec, put_list, put_signed, put_text, put_varint};
 use crate::usage::level::Shape;
-use crate::usage::rollups::{Key, Rollups};
+use crate::usage::notes::{FloorSince, Saving};
+use crate::usage::rollups::Rollups;
 use crate::usage::row::Row;
+use crate::usage::series::Key;
 
 /// Saving. The caller holds the ledger's lock over each step, so that each is of one moment.
 impl Rollups {
     /// Saves about `most` rows from a cursor on, and returns whether there are more. `position` is
-    /// the place of the next event. A fresh cursor begins anew: what was saved with another is of
+    /// the ordinal of the next event. A fresh cursor begins anew: what was saved with another is of
     /// no use then.
     pub(crate) fn save_rows(
         &mut self,
@@ -57,7 +59,7 @@ impl Rollups {
         false
     }
 
-    /// Saves what the rows are about, when all rows are saved. `position` is the place of the next
+    /// Saves what the rows are about, when all rows are saved. `position` is the ordinal of the next
     /// event.
     pub(crate) fn save_keys(&mut self, position: u64, out: &mut Vec<u8>) {
         let saving = self.notes.saving.take();
@@ -68,8 +70,8 @@ impl Rollups {
         position.encode(out);
         put_signed(out, self.current);
         self.retiring.encode(out);
-        self.missing.encode(out);
-        self.refused.encode(out);
+        self.uncounted.encode(out);
+        self.without_column.encode(out);
         for level in self.all_levels() {
             let Shape { newest, floor, keep, first } = level.shape();
             keep.is_some().encode(out);
@@ -78,8 +80,8 @@ impl Rollups {
             }
         }
         for floors in &saving.floors {
-            put_list(out, floors.iter(), |FloorSince { place, floor }, out| {
-                put_varint(out, *place);
+            put_list(out, floors.iter(), |FloorSince { ordinal, floor }, out| {
+                put_varint(out, *ordinal);
                 put_signed(out, *floor);
             });
         }
@@ -88,9 +90,9 @@ impl Rollups {
             dictionary.encode(out);
         }
         put_list(out, self.series.iter(), |series, out| put_key(out, &series.key));
-        put_list(out, saving.births.iter(), |(key, place), out| {
+        put_list(out, saving.promotions.iter(), |(key, ordinal), out| {
             put_varint(out, *key);
-            put_varint(out, *place);
+            put_varint(out, *ordinal);
         });
         put_list(out, self.gone.iter(), |rows, out| {
             put_list(out, rows.iter(), |row, out| put_varint(out, u64::from(row.series)));

@@ -18,9 +18,12 @@ use crate::base::codec::Reader;
 use crate::base::format::Version;
 use crate::event::ValueName;
 use crate::log::Dropped;
+use crate::usage::cells::{Column, Fold};
+use crate::usage::dictionary::ValueId;
 use crate::usage::level::Level;
-use crate::usage::rollups::Key;
+use crate::usage::rollups::Rollups;
 use crate::usage::row::Row;
+use crate::usage::series::Key;
 use crate::usage::tests::{self, Happened, START, draw, of_buckets, selectors};
 use crate::usage::{RollupOptions, ValueFold};
 
@@ -126,7 +129,7 @@ fn dump(rollups: &Rollups) -> Dump {
         current: rollups.current,
         retiring: rollups.retiring,
         names: rollups.columns.known_names(),
-        refused: rollups.refused.clone(),
+        refused: rollups.without_column.clone(),
     }
 }
 
@@ -300,7 +303,7 @@ fn check(seed: u64, case: &Case) -> usize {
         for (range, _) in [(from..stop, 1), (from..events.len(), 2)] {
             for place in range {
                 let event = &events[place];
-                rollups.redo(event, event.at, event.now, place as u64);
+                rollups.replay(event, event.at, event.now, place as u64);
             }
         }
         rollups.loaded();
@@ -449,7 +452,7 @@ fn roll_ups_counted_anew_say_from_when_on_they_know_all() {
             let Some(kind) = rollups.kind_of(&selector) else { continue };
             let floors = rollups.floors(kind, &all);
             let asked = Timestamp::new(start, 0)..Timestamp::new(end, 0);
-            let known = rollups.missing.longest_rest(&asked, Timestamp::new(now, 0));
+            let known = rollups.uncounted.longest_rest(&asked, Timestamp::new(now, 0));
             assert!(gone.spare(&known));
             let plan = floors.plan(known);
             let Some(range) = of_buckets(&plan) else { continue };
@@ -479,7 +482,7 @@ fn lower_caps_and_shorter_retention_just_apply() {
         for saved in saved {
             let mut rollups = load(&saved, &lower);
             for (place, event) in events.iter().enumerate() {
-                rollups.redo(event, event.at, event.now, place as u64);
+                rollups.replay(event, event.at, event.now, place as u64);
             }
             rollups.loaded();
             for _ in 0..300 {
@@ -545,7 +548,7 @@ fn damaged_bytes_never_panic() {
                 }
                 loads += 1;
                 for (place, event) in events.iter().enumerate() {
-                    rollups.redo(event, event.at, event.now, place as u64);
+                    rollups.replay(event, event.at, event.now, place as u64);
                 }
                 rollups.loaded();
                 answers(&rollups, &mut rng, 40, "");

@@ -1,0 +1,70 @@
+//! What sums are kept for: all events, a value, or a tuple of values.
+
+use smallvec::SmallVec;
+
+use super::dictionary::ValueId;
+use super::level::RowHint;
+
+/// The series of all events.
+pub(super) const ALL: u32 = 0;
+/// The series of the tuples that came when there was no room for another.
+pub(super) const OTHER_TUPLES: u32 = 1;
+
+/// Which rows: those of all events and of values, or those of tuples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Values,
+    Tuples,
+}
+
+/// The values of an event's declared dimensions.
+pub(super) type Tuple = SmallVec<[ValueId; 4]>;
+
+#[derive(Debug)]
+pub(super) enum Key {
+    /// A place that no series has.
+    Free,
+    /// All events, or all tuples without a series of their own.
+    Fixed,
+    /// One value of one dimension.
+    Value(u8, ValueId),
+    /// One tuple of values of all dimensions.
+    Tuple(Tuple),
+}
+
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Series {
+    pub(super) key: Key,
+    /// Where its newest row of each level lies.
+    pub(super) known: [RowHint; 3],
+    /// How many rows it has, over all levels.
+    pub(super) rows: u32,
+    /// Of a value: the series of the tuple that was last counted with it.
+    pub(super) recent: u32,
+}
+
+// One cache line, for the same reason as a row.
+const _: () = assert!(size_of::<Series>() == 64);
+
+impl Series {
+    pub(super) fn new(key: Key) -> Self {
+        Self { key, known: [RowHint::default(); 3], rows: 0, recent: ALL }
+    }
+
+    /// Counts one row more; `None` where nothing is kept under its number.
+    pub(super) fn count_row(&mut self) -> Option<()> {
+        self.rows = self.rows.checked_add(1)?;
+        (!matches!(self.key, Key::Free)).then_some(())
+    }
+
+    /// Whether rows of this kind can be of the series, which has this number.
+    pub(super) fn is_of(&self, number: u32, kind: Kind) -> bool {
+        match self.key {
+            Key::Free => false,
+            Key::Fixed => (number == OTHER_TUPLES) == (kind == Kind::Tuples),
+            Key::Value(..) => kind == Kind::Values,
+            Key::Tuple(_) => kind == Kind::Tuples,
+        }
+    }
+}
