@@ -24,9 +24,9 @@ pub(crate) use self::saved::{
     StoredCharge, StoredCharges, StoredStart, decode_charges, encode_charges,
 };
 #[cfg(test)]
-pub(crate) use self::table::Astray;
+pub(crate) use self::table::Mismatch;
 pub(crate) use self::table::{
-    Charge, Charges, Intent, Match, Request, RowAddress, Start, Table, Unsettled, Verdict,
+    Charge, Charges, Committed, Intent, Match, Request, RowAddress, Table, Undecided, Verdict,
 };
-pub(crate) use self::table::{Checked, Checking, Part, Restoring, Retake};
+pub(crate) use self::table::{Checked, Checking, PastCharge, Redo, Restoring, Role};
 pub(crate) use self::time::{At, Moment, Timeline};

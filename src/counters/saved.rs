@@ -9,8 +9,8 @@ use std::ops::Deref;
 use smallvec::SmallVec;
 
 use super::algorithms::{Reading, stored};
-use super::cell::CellState as Image;
-use super::table::{Charge, Part, Start};
+use super::cell::CellState;
+use super::table::{Charge, Committed, Role};
 use super::time::At;
 use crate::base::codec::{Codec, Malformed, Reader, put_varint, put_wide};
 use crate::base::format::Version;
@@ -32,8 +32,9 @@ pub(crate) struct StoredCharge {
     pub(crate) revision: u32,
     pub(crate) cost: Cost,
     pub(crate) fits: bool,
-    /// Whether the rule judged, and whether the key had a counter of its own.
-    pub(crate) part: Part,
+    pub(crate) role: Role,
+    /// The key found no room for the rule's counter.
+    pub(crate) crowded: bool,
     /// The rule's counter was written: of a crowded key the one that such keys share.
     pub(crate) written: bool,
     /// A bucket that was allowed to go below empty.
@@ -50,7 +51,7 @@ pub(crate) struct StoredStart {
     /// The rule, as it was.
     pub(crate) revision: u32,
     /// A state for each period of a quota, or the one that there is.
-    pub(super) images: SmallVec<[Image; 1]>,
+    pub(super) images: SmallVec<[CellState; 1]>,
 }
 
 /// What a decision took.
@@ -75,20 +76,19 @@ impl Deref for StoredCharges {
     }
 }
 
-/// Appends the charges of a decision at `at`, and what new counters started from; `revision` says
-/// the rule's of a place in the rule set. Allocates nothing where `out` has the room.
+/// Appends what a decision did to counters, and what new ones started from; `revision` says the
+/// rule's of an index in the rule set. Allocates nothing where `out` has the room.
 pub(crate) fn encode_charges(
-    (charges, starts): (&[Charge], &[Start]),
-    at: &At,
+    committed: &Committed<'_>,
     revision: impl Fn(u32) -> u32,
     out: &mut Vec<u8>,
 ) {
+    let Committed { at, charges, starts, .. } = *committed;
     // What a rule without a say did not count is nothing to anybody.
-    let said =
-        |charge: &&Charge| charge.judges() || charge.is_written() || charge.part().found_no_room();
+    let said = |charge: &&Charge| charge.judges() || charge.is_written() || charge.found_no_room();
     put_varint(out, charges.iter().filter(said).count() as u64);
     for charge in charges.iter().filter(said) {
-        StoredCharge::of(charge, revision(charge.rule), at).encode(at, out);
+        StoredCharge::of(charge, revision(charge.rule), &at).encode(&at, out);
     }
     let written = |rule| charges.iter().any(|charge| charge.rule == rule && charge.is_written());
     for start in starts.iter().filter(|start| written(start.rule)) {
@@ -122,7 +122,7 @@ fn decode_all(
     }
     while !from.is_at_end() {
         let revision = from.varint_u32()?;
-        let images = (0..from.length("states")?).map(|_| Image::decode(from));
+        let images = (0..from.length("states")?).map(|_| CellState::decode(from));
         let images = images.collect::<Result<_, _>>()?;
         charges.starts.push(StoredStart { revision, images });
     }
@@ -132,20 +132,20 @@ fn decode_all(
 impl StoredCharge {
     pub(crate) fn of(charge: &Charge, revision: u32, at: &At) -> Self {
         let Charge { fits, reading, .. } = *charge;
-        let (part, written) = (charge.part(), charge.is_written());
-        let owes = at.recorded && part.judges() && reading.may_owe();
+        let (role, crowded, written) = (charge.role(), charge.found_no_room(), charge.is_written());
+        let owes = at.recorded && role == Role::Judges && reading.may_owe();
         let cost = charge.cost();
-        Self { revision, cost, fits, part, written, owes, in_slots: false, reading }
+        Self { revision, cost, fits, role, crowded, written, owes, in_slots: false, reading }
     }
 
     #[inline]
     fn encode(&self, at: &At, out: &mut Vec<u8>) {
         let flag = |is: bool, bit: u8| if is { bit } else { 0 };
         let flags = flag(self.fits, FITS)
-            | flag(self.part.found_no_room(), CROWDED)
+            | flag(self.crowded, CROWDED)
             | flag(self.cost.counts, COUNTS)
             | flag(self.written, WRITTEN)
-            | flag(!self.part.judges(), LOST);
+            | flag(self.role == Role::Counts, LOST);
         out.push(flags | self.reading.code(self.owes));
         put_varint(out, self.revision.into());
         put_wide(out, self.cost.units);
@@ -162,12 +162,8 @@ impl StoredCharge {
             revision,
             cost: Cost { units: cost, counts: is(COUNTS) },
             fits: is(FITS),
-            part: match (is(LOST), is(CROWDED)) {
-                (false, false) => Part::Judges,
-                (false, true) => Part::Crowded,
-                (true, false) => Part::Loses,
-                (true, true) => Part::Misses,
-            },
+            role: if is(LOST) { Role::Counts } else { Role::Judges },
+            crowded: is(CROWDED),
             written: is(WRITTEN),
             owes,
             in_slots: from.version() == Version::One,
@@ -228,12 +224,8 @@ mod tests {
                 revision: u32::try_from(place).expect("few") * 1_000,
                 cost: Cost { units: (i128::MIN >> place) + 7, counts: bits & 1 > 0 },
                 fits: bits & 2 > 0,
-                part: match bits / 8 {
-                    0 => Part::Judges,
-                    1 => Part::Crowded,
-                    2 => Part::Loses,
-                    _ => Part::Misses,
-                },
+                role: if bits & 8 > 0 { Role::Counts } else { Role::Judges },
+                crowded: bits & 16 > 0,
                 written: bits & 4 > 0,
                 owes: bits & 2 > 0 && reading.may_owe(),
                 in_slots: false,
@@ -270,9 +262,18 @@ mod tests {
         let at = timeline.at(Moment(3_155_766_500_000_000_001), None);
         let length = |reading| {
             let cost = Cost { units: 1, counts: true };
-            let (fits, part, written, owes, in_slots) = (true, Part::Judges, true, false, false);
-            let charge =
-                StoredCharge { revision: 100, cost, fits, part, written, owes, in_slots, reading };
+            let role = Role::Judges;
+            let charge = StoredCharge {
+                revision: 100,
+                cost,
+                fits: true,
+                role,
+                crowded: false,
+                written: true,
+                owes: false,
+                in_slots: false,
+                reading,
+            };
             let mut bytes = Vec::new();
             charge.encode(&at, &mut bytes);
             bytes.len()
@@ -304,13 +305,16 @@ mod tests {
         let found = Match { rule: 3, row: 0, judges: true };
         let mut charge = Charge::new(found, Cost { units: 1, counts: true });
         charge.write();
-        let list = Image { is_list: true, ..Image::of(0, &[5; 62]) };
-        let images = [Image::narrow(7, u64::MAX, 1), list];
-        let start = |rule| Start { rule, images: images.iter().cloned().collect() };
+        let list = CellState { is_list: true, ..CellState::of(0, &[5; 62]) };
+        let images = [CellState::narrow(7, u64::MAX, 1), list];
+        let start =
+            |rule| crate::counters::table::Start { rule, images: images.iter().cloned().collect() };
         let mut bytes = Vec::new();
         // The second is of a rule that took nothing.
         let starts = [start(3), start(4)];
-        encode_charges((&[charge], &starts), &at, |rule| rule + 10, &mut bytes);
+        let charges = [charge];
+        let all = Committed { at, charges: &charges, starts: &starts, crossings: &[] };
+        encode_charges(&all, |rule| rule + 10, &mut bytes);
         let mut charges = StoredCharges::new();
         let decode = |bytes: &[u8], charges: &mut StoredCharges| {
             decode_charges(Version::NEWEST, &mut &*bytes, &at, charges)
@@ -320,7 +324,7 @@ mod tests {
         assert_eq!(charges.starts, [StoredStart { revision: 13, images }]);
         assert_eq!(charges.len(), 1);
         let mut alone = Vec::new();
-        encode_charges((&[charge], &[]), &at, |rule| rule + 10, &mut alone);
+        encode_charges(&Committed { starts: &[], ..all }, |rule| rule + 10, &mut alone);
         for short in alone.len() + 1..bytes.len() {
             assert_eq!(decode(&bytes[..short], &mut charges), None, "{short}");
         }

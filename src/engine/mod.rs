@@ -12,7 +12,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::compiled::index::Matches;
 use crate::compiled::snapshot::{CompiledRule, Compiler, Snapshot};
 use crate::counters::{
-    At, Charge, History, Intent, MAX_AHEAD_SECONDS, Request, Start, Table, Unsettled,
+    Charge, Committed as Charged, History, Intent, MAX_AHEAD_SECONDS, Request, Table, Undecided,
 };
 use crate::decision::{Decision, Standing};
 use crate::event::{Dimension, Event, EventError};
@@ -312,19 +312,17 @@ impl Core {
                 rows: &matches.rows,
                 history: recorded.as_ref().map(|recorded| recorded as &dyn History),
             };
-            let keep = |at: At, charges: &[Charge], starts: &[Start]| {
-                self.keep(event, at, (charges, starts), &snapshot)
-            };
-            let settled = self.table.settle(&request, charges, keep);
+            let keep = |charged: &Charged<'_>| self.keep(event, charged, &snapshot);
+            let decided = self.table.decide(&request, charges, keep);
             drop(matches);
-            match settled {
+            match decided {
                 Ok(verdict) => {
                     decision.complete(verdict, snapshot);
                     return Ok(decision);
                 }
                 // The rules are being changed: look again.
-                Err(Unsettled::Stale) => std::thread::yield_now(),
-                Err(Unsettled::TooLate { rule, now }) => {
+                Err(Undecided::Stale) => std::thread::yield_now(),
+                Err(Undecided::TooLate { rule, now }) => {
                     let quota = snapshot.rule(rule).map_or("", |compiled| compiled.rule.name());
                     let now = timeline.timestamp(now);
                     let (quota, timestamp) = (quota.into(), happened.unwrap_or(now));

@@ -141,7 +141,7 @@ impl Checkpoint {
                 (self.now, self.from) = (self.now.max(now), self.from.min(position));
                 let piece = Some(Piece { kind: COUNTERS, position, bytes });
                 let piece = piece.filter(|piece| !piece.bytes.is_empty());
-                if after >= sources.table.shards() {
+                if after >= sources.table.shard_count() {
                     self.stage = match &sources.ledger {
                         Some(_) => Stage::Rows(RowCursor::default()),
                         None => Stage::Copied { serial: sources.queue.serial() },
@@ -188,7 +188,7 @@ struct Shards {
 impl Shards {
     /// Copies shards from the next one on, until the piece is large enough.
     fn copy(&mut self, sources: &Sources) {
-        while self.next < sources.table.shards() && self.bytes.len() < PIECE_BYTES {
+        while self.next < sources.table.shard_count() && self.bytes.len() < PIECE_BYTES {
             let mark = self.bytes.len();
             self.bytes.extend_from_slice(&[0; BLOCK_HEAD]);
             let start = self.bytes.len();
@@ -196,7 +196,7 @@ impl Shards {
             let snapshot = sources.snapshot.load();
             let (table, end) = (&sources.table, || sources.queue.end());
             let saved =
-                table.save_shard(self.next, &snapshot.counters, self.now, end, &mut self.bytes);
+                table.copy_shard(self.next, &snapshot.counters, self.now, end, &mut self.bytes);
             let Some(saved) = saved else {
                 self.bytes.truncate(mark);
                 // The rules are being changed: a few microseconds.

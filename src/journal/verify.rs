@@ -82,7 +82,7 @@ fn fold(
         store,
         revisions: &revisions,
         snapshot: &snapshot,
-        table: Table::new(settings.max_keys, table.timeline(), table.shards()),
+        table: Table::new(settings.max_keys, table.timeline(), table.shard_count()),
         rollups: (is_complete && ledger.is_some())
             .then(|| rollups_anew(&settings.rollups, &snapshot, &Dropped::new())),
         start: None,

@@ -16,8 +16,8 @@ use super::{CompiledRule, Compiler, Groups, Snapshot};
 use crate::base::format::Version;
 use crate::compiled::index::row_hash;
 use crate::counters::{
-    At, Checked, Checking, Checkpoints, Counter, CounterSet, Late, Part, Restoring, Retake,
-    SavedCounter, StoredCharge, StoredCharges, StoredStart, Table, Timeline,
+    At, Checked, Checking, Checkpoints, Counter, CounterSet, Late, PastCharge, Redo, Restoring,
+    RowAddress, SavedCounter, StoredCharge, StoredCharges, StoredStart, Table, Timeline,
 };
 use crate::event::Dimension;
 use crate::journal::store::{StateChange, StateTable};
@@ -143,21 +143,18 @@ impl Revisions {
     pub(crate) fn redo<'e>(
         &self,
         (table, restoring, hasher): (&Table, &Restoring<'_>, &ahash::RandomState),
-        when: (u64, &At),
+        (place, at): (u64, &At),
         charges: &StoredCharges,
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<(), u32> {
-        self.note_misses(restoring.counters, when.1, charges)?;
+        let redo = Redo { restoring, place, at };
+        self.note_misses(restoring.counters, at, charges)?;
         self.starts(charges, &dimension, |rule, values, start| {
-            let row = (row_hash(hasher, rule.group, values), rule.group, values);
-            table.redo_start(restoring, when, row, (&rule.counter, start));
+            table.redo_start(&redo, &address(hasher, rule, values), &rule.counter, start);
         })?;
         self.rows(charges, dimension, |rule, values, charges| match values {
-            Some(values) => {
-                let hash = row_hash(hasher, rule.group, values);
-                table.redo(restoring, when, (hash, rule.group, values), charges);
-            }
-            None => charges.iter().for_each(|charge| table.redo_shared(restoring, when, *charge)),
+            Some(values) => table.redo(&redo, &address(hasher, rule, values), charges),
+            None => charges.iter().for_each(|charge| table.redo_shared(&redo, *charge)),
         })
     }
 
@@ -165,24 +162,25 @@ impl Revisions {
     pub(crate) fn check<'e>(
         &self,
         (table, checking, hasher): (&Table, &Checking<'_>, &ahash::RandomState),
-        when: (u64, &At),
+        (place, at): (u64, &At),
         charges: &StoredCharges,
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<Checked, u32> {
         let mut checked = Checked::default();
-        self.note_misses(checking.counters, when.1, charges)?;
+        let restoring = Restoring { counters: checking.counters, end: *at };
+        let redo = Redo { restoring: &restoring, place, at };
+        self.note_misses(checking.counters, at, charges)?;
         self.starts(charges, &dimension, |rule, values, start| {
-            let row = (row_hash(hasher, rule.group, values), rule.group, values);
-            table.check_start(checking, when, row, (&rule.counter, start));
+            table.redo_start(&redo, &address(hasher, rule, values), &rule.counter, start);
         })?;
         self.rows(charges, dimension, |rule, values, charges| match values {
             Some(values) => {
-                let row = (row_hash(hasher, rule.group, values), rule.group, values);
-                table.check(checking, when, row, charges, &mut checked);
+                let row = address(hasher, rule, values);
+                table.check(checking, &redo, &row, charges, &mut checked);
             }
             None => {
                 for charge in charges {
-                    table.check_shared(checking, when, *charge, &mut checked);
+                    table.check_shared(checking, &redo, *charge, &mut checked);
                 }
             }
         })?;
@@ -196,7 +194,7 @@ impl Revisions {
         at: &At,
         charges: &[StoredCharge],
     ) -> Result<(), u32> {
-        for charge in charges.iter().filter(|charge| charge.part.found_no_room()) {
+        for charge in charges.iter().filter(|charge| charge.crowded) {
             let rule = self.get(charge.revision).ok_or(charge.revision)?;
             counters.misses(&rule.counter, at.second);
         }
@@ -208,11 +206,11 @@ impl Revisions {
         &self,
         charges: &StoredCharges,
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
-        start: impl Fn(&CompiledRule, &[&str], &StoredStart),
+        start: impl Fn(&CompiledRule, Values<'_>, &StoredStart),
     ) -> Result<(), u32> {
         for saved in &charges.starts {
             let rule: &CompiledRule = self.get(saved.revision).ok_or(saved.revision)?;
-            start(rule, &values_of(rule, &dimension), saved);
+            start(rule, values_of(rule, &dimension), saved);
         }
         Ok(())
     }
@@ -223,17 +221,15 @@ impl Revisions {
         &self,
         charges: &[StoredCharge],
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
-        mut row: impl FnMut(&CompiledRule, Option<&[&str]>, &[Retake<'_>]),
+        mut row: impl FnMut(&CompiledRule, Option<Values<'_>>, &[PastCharge<'_>]),
     ) -> Result<(), u32> {
-        let mut of_row: SmallVec<[Retake<'_>; 8]> = SmallVec::new();
+        let mut of_row: SmallVec<[PastCharge<'_>; 8]> = SmallVec::new();
         let mut last: Option<&CompiledRule> = None;
-        let mut flush = |rule: &CompiledRule, charges: &mut SmallVec<[Retake<'_>; 8]>| {
-            let values = values_of(rule, &dimension);
-            row(rule, Some(&values), charges);
+        let mut flush = |rule: &CompiledRule, charges: &mut SmallVec<[PastCharge<'_>; 8]>| {
+            row(rule, Some(values_of(rule, &dimension)), charges);
             charges.clear();
         };
-        for charge in charges.iter().filter(|charge| charge.written && charge.part != Part::Crowded)
-        {
+        for charge in charges.iter().filter(|charge| charge.written && !charge.crowded) {
             let rule: &CompiledRule = self.get(charge.revision).ok_or(charge.revision)?;
             let is_other =
                 |last: &&CompiledRule| last.group != rule.group || last.stated() != rule.stated();
@@ -241,15 +237,14 @@ impl Revisions {
                 flush(last, &mut of_row);
             }
             last = Some(rule);
-            of_row.push((&rule.counter, charge));
+            of_row.push(PastCharge { counter: &rule.counter, charge });
         }
         if let Some(last) = last {
             flush(last, &mut of_row);
         }
-        for charge in charges.iter().filter(|charge| charge.written && charge.part == Part::Crowded)
-        {
+        for charge in charges.iter().filter(|charge| charge.written && charge.crowded) {
             let rule: &CompiledRule = self.get(charge.revision).ok_or(charge.revision)?;
-            row(rule, None, &[(&rule.counter, charge)]);
+            row(rule, None, &[PastCharge { counter: &rule.counter, charge }]);
         }
         Ok(())
     }
@@ -459,11 +454,23 @@ impl RuleRows {
     }
 }
 
+/// The values of an event by which a rule splits.
+type Values<'v> = SmallVec<[&'v str; 2]>;
+
+/// The row of a rule's group for these values of its partition.
+fn address<'v>(
+    hasher: &ahash::RandomState,
+    rule: &CompiledRule,
+    values: Values<'v>,
+) -> RowAddress<'v> {
+    RowAddress { hash: row_hash(hasher, rule.group, &values), group: rule.group, values }
+}
+
 /// The values of an event by which a rule splits, and what stands for one that it lacks.
 fn values_of<'v, 'e: 'v>(
     rule: &'v CompiledRule,
     dimension: impl Fn(&Dimension) -> Option<&'e str>,
-) -> SmallVec<[&'v str; 2]> {
+) -> Values<'v> {
     let value = |of: &Dimension| -> Option<&'v str> { dimension(of).or_else(|| rule.stated()) };
     rule.partition.iter().filter_map(value).collect()
 }

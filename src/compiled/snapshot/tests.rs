@@ -21,9 +21,9 @@ use crate::base::clock::Timestamp;
 use crate::base::format::Version;
 use crate::compiled::index::{Matches, row_hash};
 use crate::counters::{
-    Astray, At, ChangeTime, Charge, Charges, Checking, FIRST, Figures, History, Intent,
-    MAX_AHEAD_SECONDS, Moment, Request, Restoring, Start, StoredCharges, Table, Timeline,
-    Unsettled, Used, decode_charges, encode_charges,
+    At, ChangeTime, Charge, Charges, Checking, Committed, FIRST, Figures, History, Intent,
+    MAX_AHEAD_SECONDS, Mismatch, Moment, Request, Restoring, StoredCharges, Table, Timeline,
+    Undecided, Used, decode_charges, encode_charges,
 };
 use crate::event::Event;
 use crate::rules::{
@@ -216,16 +216,17 @@ impl Small {
             rows: &matches.rows,
             history: Some(&history),
         };
-        let commit = |at: At, charges: &[Charge], starts: &[Start]| {
+        let commit = |committed: &Committed<'_>| {
+            let at = committed.at;
             let revision = |rule: u32| self.snapshot.rules[rule as usize].revision();
             let mut bytes = Vec::new();
-            encode_charges((charges, starts), &at, revision, &mut bytes);
+            encode_charges(committed, revision, &mut bytes);
             let event = event.clone();
             log.borrow_mut().push(Record { event, now: at.now, happened, charges: bytes });
         };
-        match self.table.settle(&request, &mut charges, commit) {
-            Err(Unsettled::Stale) => panic!("one thread sees one rule set"),
-            Err(Unsettled::TooLate { .. }) => Said::TooLate,
+        match self.table.decide(&request, &mut charges, commit) {
+            Err(Undecided::Stale) => panic!("one thread sees one rule set"),
+            Err(Undecided::TooLate { .. }) => Said::TooLate,
             Ok(verdict) => {
                 charges.sort_by_key(|charge| charge.rule);
                 let rules = charges.iter().map(|charge| {
@@ -248,11 +249,11 @@ impl Small {
         let shard = under_way.pieces.len();
         let position = || disk.log.len() as u64;
         let saved =
-            self.table.save_shard(shard, &self.snapshot.counters, now, position, &mut bytes);
+            self.table.copy_shard(shard, &self.snapshot.counters, now, position, &mut bytes);
         let saved = saved.expect("the rules are current");
         under_way.pieces.push((saved.position, bytes));
         under_way.latest = under_way.latest.max(saved.now.0);
-        if under_way.pieces.len() == self.table.shards() {
+        if under_way.pieces.len() == self.table.shard_count() {
             disk.checkpoint = self.under_way.take().expect("it is under way");
             self.compiler.complete_checkpoint();
         }
@@ -309,7 +310,7 @@ impl Small {
 
 /// Checks the log from a place on, by the rules that an engine knows; returns how many states
 /// were found right, and where the first is that is not.
-fn check(engine: &Small, log: &[Record], first: usize) -> (u64, Option<(usize, Astray)>) {
+fn check(engine: &Small, log: &[Record], first: usize) -> (u64, Option<(usize, Mismatch)>) {
     let timeline = engine.table.timeline();
     let table = Table::new(1 << 30, timeline, 4);
     let start = log.get(first).map_or(Moment(0), |record| record.now);
@@ -557,7 +558,8 @@ fn a_state_that_does_not_follow_is_found_where_it_is() {
         charges.charges[0].reading.flip_a_bit();
         record.charges.clear();
         let false_charges = [Charge::restored(0, &charges[0])];
-        encode_charges((&false_charges, &[]), &at, |_| charges[0].revision, &mut record.charges);
+        let committed = Committed { at, charges: &false_charges, starts: &[], crossings: &[] };
+        encode_charges(&committed, |_| charges[0].revision, &mut record.charges);
         let (right, wrong) = check(&engine, &log, 0);
         assert_eq!((right, wrong.map(|(place, _)| place)), (place as u64, Some(place)));
     }

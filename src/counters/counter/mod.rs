@@ -41,6 +41,8 @@ pub(crate) struct Counter {
     carry: Option<Arc<Carry>>,
     /// When it came into being, where that was after events that it counts.
     since: Option<Arc<ChangeTime>>,
+    /// Charges that move it yield crossings of this limit.
+    watched: Option<Units>,
     uses: Arc<Uses>,
 }
 
@@ -115,6 +117,7 @@ impl Counter {
             may_miss: false,
             carry: None,
             since: None,
+            watched: None,
             uses: Arc::default(),
         }
     }
@@ -146,6 +149,18 @@ impl Counter {
     pub(crate) fn recounting(mut self, since: Arc<ChangeTime>) -> Self {
         self.since = Some(since);
         self
+    }
+
+    /// Lets charges that move it yield crossings of a limit, in counted units.
+    #[cfg_attr(not(test), expect(dead_code, reason = "alerts will watch counters"))]
+    pub(crate) fn watching(mut self, limit: Units) -> Self {
+        self.watched = Some(limit);
+        self
+    }
+
+    /// The limit whose crossings are wanted, if they are.
+    pub(super) fn watched(&self) -> Option<Units> {
+        self.watched
     }
 
     /// Whether it starts from what is recorded. What it took over from is then for where that is
@@ -385,8 +400,10 @@ pub(crate) struct CounterSet {
     since: Arc<ChangeTime>,
     /// In the order of the rules, and side by side: a decision reads a few of them.
     current: Box<[Counter]>,
-    /// The place of the counter that answers for a number.
+    /// The index of the counter that answers for a number.
     by_number: HashMap<u32, u32, ahash::RandomState>,
+    /// Some counter is watched.
+    watches: bool,
 }
 
 impl CounterSet {
@@ -405,7 +422,8 @@ impl CounterSet {
             }
             by_number.insert(counter.number, place);
         }
-        Self { version, since, current, by_number }
+        let watches = current.iter().any(|counter| counter.watched.is_some());
+        Self { version, since, current, by_number, watches }
     }
 
     #[inline]
@@ -413,7 +431,13 @@ impl CounterSet {
         self.since.get().map_or(now, |since| since.now.max(now))
     }
 
-    /// The counter of the rule at a place.
+    /// Whether some counter is watched.
+    #[inline]
+    pub(super) fn watches(&self) -> bool {
+        self.watches
+    }
+
+    /// The counter of the rule with this index.
     #[inline]
     pub(super) fn counter(&self, rule: u32) -> Option<&Counter> {
         self.current.get(rule as usize)

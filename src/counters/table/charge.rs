@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
 
-use crate::counters::algorithms::Reading;
+use crate::counters::algorithms::{Judged, Reading};
 use crate::counters::cell::Wide;
 use crate::counters::saved::StoredCharge;
 use crate::rules::Cost;
@@ -25,18 +25,19 @@ pub(crate) struct Match {
 pub(crate) struct Charge {
     /// The index of the rule in the rule set.
     pub(crate) rule: u32,
-    /// The index of the rule's row among those of the request.
+    /// The index of the counter's row among those of the request, and behind them those that keys
+    /// without room share.
     pub(crate) row: u32,
     pub(super) cost: Wide,
     pub(super) counts: Counts,
     /// Whether the cost fits.
     pub(crate) fits: bool,
-    pub(super) part: Part,
+    pub(super) role: Role,
+    pub(super) source: UseSource,
     /// The counter's state after the event where it counted the event, else without it.
     pub(crate) reading: Reading,
-    /// The cell that holds the state, by its place in the row.
+    /// Where the cell that holds the state, or may hold it, lies in the row.
     pub(super) cell: Option<NonZeroU32>,
-    pub(super) told: Told,
 }
 
 // A decision moves a few of these: keep them small.
@@ -44,28 +45,10 @@ const _: () = assert!(size_of::<Charge>() == 72);
 
 /// What a rule is to a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// It judges, by the key's own counter.
+pub(crate) enum Role {
     Judges,
-    /// It judges, and the key found no room for its counter.
-    Crowded,
-    /// Another rule of its policy judges: it counts what is let in, and has no say.
-    Loses,
-    /// The same, and the key found no room for its counter: it counts nothing.
-    Misses,
-}
-
-impl Part {
-    /// Whether the rule has a say. One that has not stands in no answer.
-    #[inline]
-    pub(crate) fn judges(self) -> bool {
-        matches!(self, Self::Judges | Self::Crowded)
-    }
-
-    /// Whether the key found no room for the rule's counter.
-    pub(crate) fn found_no_room(self) -> bool {
-        matches!(self, Self::Crowded | Self::Misses)
-    }
+    /// Another rule of its policy judges: it counts what is let in, and stands in no answer.
+    Counts,
 }
 
 /// Whether the event changes a counter.
@@ -80,16 +63,20 @@ pub(super) enum Counts {
     Written,
 }
 
-/// Whether the reading is what is recorded, and not what a counter holds.
+/// From where the use is known that a reading says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    No,
-    /// The counter starts from it.
-    Open,
-    /// The period takes no more late events: there is no counter to write.
-    Closed,
-    /// The counter shall start from it although the event is refused.
-    Kept,
+pub(super) enum UseSource {
+    /// The key's counter.
+    Cell,
+    /// What is recorded, which the key's counter starts from.
+    HistorySeedsCell,
+    /// The same, although the event is refused.
+    HistorySeedsCellAlone,
+    /// What is recorded: the period takes no more late events, and has no counter to write.
+    HistoryOnly,
+    /// The key found no room for a counter. A rule that judges goes by the one that such keys
+    /// share, or by none; one that only counts leaves the event out.
+    NoRoom,
 }
 
 /// The charges of a decision. Eight lie inline: more rules that match cost an allocation.
@@ -102,34 +89,50 @@ impl Charge {
         let Cost { units, counts } = cost;
         let cost = units.into();
         let counts = if counts { Counts::Yes } else { Counts::No };
-        let part = if judges { Part::Judges } else { Part::Loses };
-        let (fits, reading, cell, told) = (true, Reading::NONE, None, Told::No);
-        Self { rule, row, cost, counts, fits, part, reading, cell, told }
+        let role = if judges { Role::Judges } else { Role::Counts };
+        let (fits, reading, cell, source) = (true, Reading::NONE, None, UseSource::Cell);
+        Self { rule, row, cost, counts, fits, role, source, reading, cell }
+    }
+
+    /// Keeps what the counter says.
+    #[inline]
+    pub(super) fn judged(&mut self, judged: &Judged) {
+        (self.reading, self.fits) = (judged.reading, judged.fits);
+        // A row's first cell lies behind its head.
+        let cell = judged.cell.or(judged.spare);
+        self.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
     }
 
     /// Whether the rule has a say. One that has not stands in no answer.
     #[inline]
     pub(crate) fn judges(&self) -> bool {
-        self.part.judges()
+        self.role == Role::Judges
     }
 
-    /// Whether the key found no room for the counter of a rule that judges.
+    /// Whether the key found no room for the rule's counter.
+    pub(crate) fn found_no_room(&self) -> bool {
+        self.source == UseSource::NoRoom
+    }
+
+    /// The same of a rule that judges.
     #[inline]
     pub(crate) fn is_crowded(&self) -> bool {
-        self.part == Part::Crowded
+        self.judges() && self.found_no_room()
     }
 
-    /// A take of nothing, that keeps what was told.
-    pub(super) fn kept(&self) -> Self {
-        Self { cost: Wide::ZERO, counts: Counts::No, fits: true, told: Told::Kept, ..*self }
+    /// A charge of nothing, that keeps what is recorded.
+    pub(super) fn seeding(&self) -> Self {
+        let source = UseSource::HistorySeedsCellAlone;
+        Self { cost: Wide::ZERO, counts: Counts::No, fits: true, source, ..*self }
     }
 
-    /// A charge of long ago, of the rule that has an index now.
-    pub(crate) fn restored(rule: u32, saved: &StoredCharge) -> Self {
-        let StoredCharge { cost, fits, part, written, reading, .. } = *saved;
-        let new = Self::new(Match { rule, row: 0, judges: part.judges() }, cost);
+    /// A charge of long ago, of the rule that has this index now.
+    pub(crate) fn restored(rule: u32, stored: &StoredCharge) -> Self {
+        let StoredCharge { cost, fits, role, crowded, written, reading, .. } = *stored;
+        let new = Self::new(Match { rule, row: 0, judges: role == Role::Judges }, cost);
         let counts = if written { Counts::Written } else { new.counts };
-        Self { counts, fits, part, reading, ..new }
+        let source = if crowded { UseSource::NoRoom } else { UseSource::Cell };
+        Self { counts, fits, source, reading, ..new }
     }
 
     #[cfg(test)]
@@ -137,8 +140,8 @@ impl Charge {
         self.counts = Counts::Written;
     }
 
-    pub(crate) fn part(&self) -> Part {
-        self.part
+    pub(crate) fn role(&self) -> Role {
+        self.role
     }
 
     /// Whether the rule's counter was written.

@@ -1,91 +1,90 @@
 //! Dropping what no longer matters, a few rows at a time.
 
-use std::sync::atomic::Ordering;
-
-use hashbrown::hash_table::OccupiedEntry;
-
-use super::{Counter, CounterSet, Row, Shard, Table};
+use super::Table;
+use super::shard::Shard;
+use crate::counters::counter::{Counter, CounterSet};
+use crate::counters::row::Row;
 use crate::counters::time::{At, Moment};
 
-/// How many buckets a call looks at that made a row or found no room for one: more than one, so
+/// How many slots a call looks at that made a row or found no room for one: more than one, so
 /// that a flood of keys pays for its own removal.
 const LOOKS_UNDER_PRESSURE: u32 = 2;
-/// One call in so many of a shard looks at one bucket.
+/// One call in so many of a shard looks at one slot.
 const CALLS_A_LOOK: u8 = 32;
-/// How many buckets are looked at under one lock when the rules have changed.
+/// How many slots are looked at under one lock when the rules have changed.
 const LOOKS_A_LOCK: usize = 256;
-/// A table with fewer buckets is not worth shrinking.
+/// A shard with fewer slots is not worth shrinking.
 const SMALL: usize = 64;
 
 impl Table {
-    /// Looks at a few buckets of a shard that a decision has locked anyway.
+    /// Looks at a few rows of a shard that a script has locked anyway.
     #[inline]
-    pub(super) fn tidy_in_passing(
+    pub(super) fn sweep_step(
         &self,
         shard: &mut Shard,
         counters: &CounterSet,
         at: At,
         pressed: bool,
     ) {
-        shard.passes = shard.passes.wrapping_add(1);
-        let looks = if pressed {
-            LOOKS_UNDER_PRESSURE
-        } else {
-            u32::from(shard.passes.is_multiple_of(CALLS_A_LOOK))
-        };
+        let is_due = shard.is_every(CALLS_A_LOOK);
+        let looks = if pressed { LOOKS_UNDER_PRESSURE } else { u32::from(is_due) };
         for _ in 0..looks {
-            self.tidy_next(shard, counters, at);
+            self.sweep_next(shard, counters, at);
         }
     }
 
     /// Goes over all rows once, a few at a time, so that counters of changed rules are converted
     /// and those of removed rules dropped. Decisions do the same on the way; this makes it sure.
+    ///
+    /// Rows that come while a lock is free are of the new rules: the old ones are closed out. One
+    /// that moves then may be passed over, and is converted when it is next written or swept.
     pub(crate) fn convert(&self, counters: &CounterSet, now: Moment) {
-        for shard in &self.shards {
+        for shard in self.shards() {
             let mut done = 0;
             loop {
-                let mut shard = shard.0.lock();
-                let now = shard.now.map_or(now, |seen| seen.max(now));
-                let at = self.timeline.at(now, None);
-                if done >= shard.rows.num_buckets() {
+                let mut shard = shard.lock();
+                let at = self.timeline.at(shard.not_before(now), None);
+                if done >= shard.slots() {
                     break;
                 }
-                shard.cursor = done;
+                shard.sweep_from(done);
                 for _ in 0..LOOKS_A_LOCK {
-                    self.tidy_next(&mut shard, counters, at);
+                    self.sweep_next(&mut shard, counters, at);
                 }
                 done = done.saturating_add(LOOKS_A_LOCK);
             }
         }
     }
 
-    fn tidy_next(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
-        let buckets = shard.rows.num_buckets();
-        let bucket = if shard.cursor < buckets { shard.cursor } else { 0 };
-        shard.cursor = bucket.saturating_add(1);
-        let Ok(mut entry) = shard.rows.get_bucket_entry(bucket) else { return };
+    fn sweep_next(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
+        let Some(mut entry) = shard.next_to_sweep() else { return };
         let mut found = look(entry.get(), counters, at);
         if found == Found::Outdated {
             refresh(entry.get_mut(), counters);
             found = look(entry.get(), counters, at);
         }
         if found == Found::Idle {
-            self.remove(entry, counters);
-            let keys = shard.rows.len();
-            if buckets > SMALL && keys < buckets.div_euclid(8) {
-                // The few rows that are left move to a table of their size.
-                shard.rows.shrink_to(keys.saturating_mul(2), Row::hash);
-            }
+            self.drop_row(&entry.remove().0, counters);
+            shard.shrink(SMALL);
         }
     }
 
-    pub(super) fn remove(&self, entry: OccupiedEntry<'_, Row>, counters: &CounterSet) {
-        let (row, _) = entry.remove();
+    /// Drops the next row of a shard if it is idle, and converts none.
+    pub(super) fn drop_next_idle(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
+        if let Some(entry) = shard.next_to_sweep()
+            && is_idle(entry.get(), counters, at)
+        {
+            self.drop_row(&entry.remove().0, counters);
+        }
+    }
+
+    /// Counts out a row that was dropped.
+    fn drop_row(&self, row: &Row, counters: &CounterSet) {
         if !row.is_overflow() {
-            self.rows.fetch_sub(1, Ordering::AcqRel);
+            self.rows_left(1);
             self.evicted.add(1);
         }
-        for number in numbers(&row) {
+        for number in numbers(row) {
             if let Some(counter) = counters.answering(number) {
                 counter.left(number, row.is_overflow());
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::findings::Rules;
 use super::{Decision, Findings, Outcome};
 use crate::compiled::snapshot::CompiledRule;
-use crate::counters::{At, Charge, StoredCharge, Timeline};
+use crate::counters::{At, Charge, Role, StoredCharge, Timeline};
 use crate::log::EventId;
 
 impl Decision {
@@ -20,7 +20,7 @@ impl Decision {
         charges: &[StoredCharge],
         rule: impl Fn(u32) -> Option<Arc<CompiledRule>>,
     ) -> Option<Self> {
-        let said = charges.iter().filter(|charge| charge.part.judges());
+        let said = charges.iter().filter(|charge| charge.role == Role::Judges);
         let known = said.map(|charge| {
             let rule = rule(charge.revision)?;
             rule.counter.policy.may_have_said(&charge.reading).then_some((rule, charge))

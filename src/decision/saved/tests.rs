@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::base::format::Version;
-use crate::counters::{StoredCharges, decode_charges, encode_charges};
+use crate::counters::{Committed, StoredCharges, decode_charges, encode_charges};
 use crate::{
     Algorithm, Enforcement, Engine, Event, HeaderDialect, ManualClock, Meter, Metric, Overflow,
     Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Timestamp, Window,
@@ -141,7 +141,9 @@ fn save(dice: &mut ChaCha8Rng, decision: &Decision) -> Vec<u8> {
         said.find(|(_, charge)| charge.rule == place).expect("its own charge").0.revision()
     };
     let mut bytes = Vec::new();
-    encode_charges((&charges, &[]), &decision.at(), revision, &mut bytes);
+    let (at, charges) = (decision.at(), &charges);
+    let committed = Committed { at, charges, starts: &[], crossings: &[] };
+    encode_charges(&committed, revision, &mut bytes);
     bytes
 }
 

@@ -3,7 +3,7 @@
 use crate::base::clock::Timestamp;
 use crate::base::codec::Malformed;
 use crate::compiled::snapshot::{Compiler, Snapshot};
-use crate::counters::{At, Charge, Moment, Start, StoredCharges, encode_charges};
+use crate::counters::{Committed, Moment, StoredCharges, encode_charges};
 use crate::decision::{Decision, Receipt};
 use crate::engine::{BatchError, Core, RulesError, TrackError};
 use crate::event::{Dimension, Event};
@@ -228,16 +228,16 @@ impl Core {
     pub(in crate::engine) fn keep(
         &self,
         event: &Event<'_>,
-        at: At,
-        charges: (&[Charge], &[Start]),
+        committed: &Committed<'_>,
         rules: &Snapshot,
     ) -> Receipt {
+        let at = committed.at;
         let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(event, at) };
         let now = self.table.timeline().timestamp(at.now);
         let timestamp = event.happened_at().map_or(now, Timestamp::from);
         let revision = |rule| rules.rule(rule).map_or(0, |rule| rule.revision());
         let head = Head::new(&at, event.key(), |out| {
-            encode_charges(charges, &at, revision, out);
+            encode_charges(committed, revision, out);
         });
         let key = CustomerKey::of(event).map(|key| pipeline.keys.hash(key));
         let put = |packed: &Packed| pipeline.put(&head, packed, key, at.now.0);

@@ -1,11 +1,14 @@
 //! Whether the states that a log holds follow from each other.
 
-use super::saved::{Restoring, Retake};
-use super::{Padded, RowKey, Shard, Table, overflow_hash, upkeep};
+use super::Table;
+use super::charge::Role;
+use super::locked::Locked;
+use super::redo::{PastCharge, Redo};
+use super::request::RowAddress;
 use crate::counters::algorithms::Reading;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::Row;
-use crate::counters::saved::{StoredCharge, StoredStart};
+use crate::counters::saved::StoredCharge;
 use crate::counters::time::{At, Moment};
 
 /// How a log is checked, by a table that begins empty.
@@ -26,12 +29,12 @@ pub(crate) struct Checked {
     /// How many states followed from ones that were known.
     pub(crate) right: u64,
     /// The first that did not.
-    pub(crate) wrong: Option<Astray>,
+    pub(crate) wrong: Option<Mismatch>,
 }
 
 /// A state that does not follow from the one before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Astray {
+pub(crate) struct Mismatch {
     /// The rule, as it was.
     pub(crate) revision: u32,
     pub(crate) expected: Reading,
@@ -39,97 +42,66 @@ pub(crate) struct Astray {
 }
 
 impl Table {
-    /// Compares what a record says of the row of a partition with what follows from the records
-    /// before it, and redoes it. Records come in their order.
+    /// Compares what a record says of the row of a key with what follows from the records before
+    /// it, and redoes it. Records come in their order.
     pub(crate) fn check(
         &self,
         checking: &Checking<'_>,
-        (place, at): (u64, &At),
-        (hash, group, values): (u64, u32, &[&str]),
-        charges: &[Retake<'_>],
+        redo: &Redo<'_>,
+        row: &RowAddress<'_>,
+        charges: &[PastCharge<'_>],
         checked: &mut Checked,
     ) {
-        let key = RowKey::Partition { group, values };
-        self.compare(checking, at, (hash, key), charges, checked);
-        let restoring = checking.restoring(at);
-        self.redo(&restoring, (place, at), (hash, group, values), charges);
-        self.forget_idle(checking, at, hash);
-    }
-
-    /// Gives a counter what it started from when its key got one of its own.
-    pub(crate) fn check_start(
-        &self,
-        checking: &Checking<'_>,
-        (place, at): (u64, &At),
-        row: (u64, u32, &[&str]),
-        start: (&Counter, &StoredStart),
-    ) {
-        self.redo_start(&checking.restoring(at), (place, at), row, start);
+        let mut locked = self.lock_row(row);
+        checking.compare(redo.at, &locked, charges, checked);
+        redo.charge(self, &mut locked, charges);
+        // A row or two that say nothing any more are dropped, so that a long log takes no more room
+        // than its engine did.
+        for shard in locked.shards() {
+            for _ in 0..2 {
+                self.drop_next_idle(shard, checking.counters, *redo.at);
+            }
+        }
     }
 
     /// The same of the row that keys share which found no room.
     pub(crate) fn check_shared(
         &self,
         checking: &Checking<'_>,
-        (place, at): (u64, &At),
-        charge: Retake<'_>,
+        redo: &Redo<'_>,
+        charge: PastCharge<'_>,
         checked: &mut Checked,
     ) {
-        let counter = charge.0.lineage();
-        let key = RowKey::Overflow { counter };
-        self.compare(checking, at, (overflow_hash(counter), key), &[charge], checked);
-        self.redo_shared(&checking.restoring(at), (place, at), charge);
-    }
-
-    fn compare(
-        &self,
-        checking: &Checking<'_>,
-        at: &At,
-        (hash, key): (u64, RowKey<'_>),
-        charges: &[Retake<'_>],
-        checked: &mut Checked,
-    ) {
-        let Some(Padded(shard)) = self.shards.get(self.shard_of(hash)) else { return };
-        let shard = shard.lock();
-        let row = shard.rows.find(hash, |row| row.has_key(hash, key));
-        for (counter, charge) in charges {
-            let at = charge.at(at);
-            let Some((expected, fits)) = checking.expected(row, counter, charge, &at) else {
-                continue;
-            };
-            if expected == charge.reading && (fits == charge.fits || !charge.part.judges()) {
-                checked.right = checked.right.saturating_add(1);
-            } else if checked.wrong.is_none() {
-                let (revision, found) = (charge.revision, charge.reading);
-                checked.wrong = Some(Astray { revision, expected, found });
-            }
-        }
-    }
-
-    /// Drops a row or two that say nothing any more, so that a long log takes no more room than
-    /// its engine did.
-    fn forget_idle(&self, checking: &Checking<'_>, at: &At, hash: u64) {
-        let Some(Padded(shard)) = self.shards.get(self.shard_of(hash)) else { return };
-        let mut shard = shard.lock();
-        let Shard { rows, cursor, .. } = &mut *shard;
-        for _ in 0..2 {
-            *cursor = if *cursor < rows.num_buckets() { *cursor } else { 0 };
-            if let Ok(entry) = rows.get_bucket_entry(*cursor)
-                && upkeep::is_idle(entry.get(), checking.counters, *at)
-            {
-                self.remove(entry, checking.counters);
-            }
-            *cursor = cursor.saturating_add(1);
-        }
+        let mut locked = self.lock_shared_row(charge.counter);
+        checking.compare(redo.at, &locked, &[charge], checked);
+        redo.charge(self, &mut locked, &[charge]);
     }
 }
 
 impl Checking<'_> {
-    fn restoring(&self, at: &At) -> Restoring<'_> {
-        Restoring { counters: self.counters, end: *at }
+    /// Compares the charges of the one row that is locked with what it holds.
+    fn compare(
+        &self,
+        at: &At,
+        locked: &Locked<'_, '_>,
+        charges: &[PastCharge<'_>],
+        checked: &mut Checked,
+    ) {
+        for PastCharge { counter, charge } in charges {
+            let at = charge.at(at);
+            let Some((expected, fits)) = self.expected(locked.row(0), counter, charge, &at) else {
+                continue;
+            };
+            if expected == charge.reading && (fits == charge.fits || charge.role == Role::Counts) {
+                checked.right = checked.right.saturating_add(1);
+            } else if checked.wrong.is_none() {
+                let (revision, found) = (charge.revision, charge.reading);
+                checked.wrong = Some(Mismatch { revision, expected, found });
+            }
+        }
     }
 
-    /// What the take should have left, and whether it fitted, where the state before is known.
+    /// What the charge should have left, and whether it fitted, where the state before is known.
     fn expected(
         &self,
         row: Option<&Row>,

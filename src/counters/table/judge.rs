@@ -1,0 +1,250 @@
+//! Judging: what the rules of a request say, by the locked rows.
+
+use smallvec::SmallVec;
+
+use super::Table;
+use super::charge::{Charge, Counts, UseSource};
+use super::locked::{Lineages, Locked, NOWHERE};
+use super::request::{Intent, Request};
+use super::starts::Start;
+use crate::counters::algorithms::{Judged, Reading};
+use crate::counters::cell::CellState;
+use crate::counters::counter::Counter;
+use crate::counters::row::Row;
+use crate::counters::time::At;
+use crate::rules::{Enforcement, Overflow};
+
+/// The rules of a request whose shared rows it needs. It grows with every turn of the loop that
+/// finds one more, so that the turns come to an end.
+#[derive(Default)]
+pub(super) struct SharedRows {
+    /// Their keys find no room for a counter of their own.
+    pub(super) crowded: SmallVec<[u32; 4]>,
+    /// Their keys are about to get one, and may have used the shared one before.
+    pub(super) leaving: SmallVec<[u32; 4]>,
+}
+
+impl SharedRows {
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.crowded.is_empty() && self.leaving.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.crowded.len().saturating_add(self.leaving.len())
+    }
+
+    /// The rows by the lineage of their counters, each once. A rule that shares none has none.
+    #[inline]
+    pub(super) fn lineages(&self, request: &Request<'_, '_>) -> Lineages {
+        if self.is_empty() {
+            return Lineages::new();
+        }
+        let crowded = self.crowded.iter().filter_map(|rule| request.counters.counter(*rule));
+        let crowded = crowded.filter(|counter| counter.overflow == Overflow::Share);
+        let leaving = self.leaving.iter().filter(|rule| !self.crowded.contains(rule));
+        let leaving = leaving.filter_map(|rule| request.counters.counter(*rule));
+        crowded.chain(leaving).map(Counter::lineage).collect()
+    }
+}
+
+/// What a script needs beside the rows and the charges.
+pub(super) struct Script<'s, 'e> {
+    pub(super) table: &'s Table,
+    pub(super) request: &'s Request<'s, 'e>,
+    pub(super) at: At,
+    pub(super) shared: &'s mut SharedRows,
+    /// What counters start from whose keys shared one before.
+    pub(super) starts: Vec<Start>,
+    /// What is recorded of rolling quotas that start from it, by the rule.
+    pub(super) recorded: Vec<(u32, CellState)>,
+}
+
+/// What the rules say together.
+#[derive(Clone, Copy)]
+pub(super) struct Judgement {
+    /// No hard rule refuses.
+    pub(super) passes: bool,
+    /// A counter is not there yet.
+    pub(super) grows: bool,
+}
+
+/// A script needs the shared row of one more rule, which it has noted: all is locked again, with
+/// that one. Nothing was changed.
+pub(super) struct NeedsSharedRow;
+
+impl<'s> Script<'s, '_> {
+    #[inline]
+    pub(super) fn counter(&self, charge: &Charge) -> Option<&'s Counter> {
+        let counter = self.request.counters.counter(charge.rule);
+        debug_assert!(counter.is_some(), "a charge is of a rule of the set");
+        counter
+    }
+
+    /// Judges every charge.
+    #[inline]
+    pub(super) fn judge(
+        &mut self,
+        charges: &mut [Charge],
+        locked: &Locked<'_, '_>,
+    ) -> Result<Judgement, NeedsSharedRow> {
+        if !self.shared.is_empty() {
+            self.note_crowded(charges, locked);
+        }
+        let known = self.shared.len();
+        // Whether a counter of a key's own is all that has to be asked.
+        let is_plain = known == 0 && (self.request.history.is_none() || !self.at.explicit);
+        let mut judgement = Judgement { passes: true, grows: false };
+        // The row at hand, and where the next rule's cell lies if it lies in the rules' order.
+        let (mut at, mut row, mut hint) = (0, locked.row(0), 0);
+        for charge in charges {
+            let Some(counter) = self.counter(charge) else { continue };
+            if charge.row != at {
+                (at, row, hint) = (charge.row, locked.row(charge.row), 0);
+            }
+            let judged = counter.judge(row, hint, &self.at, charge.cost());
+            let is_sure = |cell| !row.is_some_and(|row| is_unsure(counter, row, cell));
+            if is_plain && judged.cell.is_some_and(is_sure) {
+                charge.judged(&judged);
+            } else {
+                self.judge_new(charge, counter, locked, judged);
+            }
+            if let (Some(cell), Some(row)) = (charge.cell, row) {
+                hint = row.after(cell.get() as usize);
+            }
+            let passes = charge.fits || counter.enforcement != Enforcement::Hard;
+            judgement.passes &= passes || !charge.judges();
+            judgement.grows |= charge.cell.is_none();
+        }
+        if self.shared.len() == known { Ok(judgement) } else { Err(NeedsSharedRow) }
+    }
+
+    /// Lets charges whose keys find no room go by the shared row; the others start anew.
+    #[cold]
+    fn note_crowded(&self, charges: &mut [Charge], locked: &Locked<'_, '_>) {
+        for charge in charges {
+            charge.source = UseSource::Cell;
+            if let Some(counter) = self.counter(charge)
+                && self.shared.crowded.contains(&charge.rule)
+            {
+                counter.misses(self.at.second);
+                charge.source = UseSource::NoRoom;
+                charge.row = locked.shared_row(counter);
+            }
+        }
+    }
+
+    /// Judges where the key's counter is not there, or may not know all. Notes the rule where the
+    /// shared row is needed and not locked yet.
+    #[inline(never)]
+    fn judge_new(
+        &mut self,
+        charge: &mut Charge,
+        counter: &Counter,
+        locked: &Locked<'_, '_>,
+        own: Judged,
+    ) {
+        if charge.found_no_room() {
+            let judged = if counter.overflow == Overflow::Deny {
+                Judged { reading: Reading::NONE, fits: false, cell: None, spare: None }
+            } else {
+                own
+            };
+            charge.judged(&judged);
+            charge.fits |=
+                counter.overflow == Overflow::Allow || !counter.policy.can_refuse(charge.cost());
+            return;
+        }
+        let row = locked.row(charge.row);
+        let is_leaving = self.shared.leaving.contains(&charge.rule);
+        let judged =
+            if is_leaving { self.judge_leaving(charge, counter, locked, own) } else { own };
+        charge.judged(&judged);
+        charge.source = UseSource::Cell;
+        // A key without a counter needs room for one, and may have used the shared one before.
+        let is_new = charge.cell.is_none();
+        let has_room = !is_new || self.table.has_room(counter, row);
+        if is_new && has_room && self.leaves(charge, counter, row) {
+            self.shared.leaving.push(charge.rule);
+            return;
+        }
+        let is_unsure = |cell| row.is_some_and(|row| is_unsure(counter, row, cell));
+        let known = judged.cell.is_some_and(|cell| !is_unsure(cell));
+        if !known || self.at.explicit {
+            self.go_by_history(charge, counter, known || !has_room);
+        }
+        if !has_room && charge.source != UseSource::HistoryOnly {
+            if charge.judges() {
+                self.shared.crowded.push(charge.rule);
+            } else {
+                self.miss(charge, counter);
+            }
+        }
+    }
+
+    /// Leaves the event out of a rule that only counts, because there is no room for the key's
+    /// counter.
+    #[cold]
+    pub(super) fn miss(&self, charge: &mut Charge, counter: &Counter) {
+        counter.misses(self.at.second);
+        charge.source = UseSource::NoRoom;
+    }
+
+    /// A rule that cannot judge the event, because it falls in a closed period of which the use is
+    /// not known. It is one that could refuse it.
+    #[inline]
+    pub(super) fn too_late(&self, charges: &[Charge]) -> Option<u32> {
+        self.request.happened?;
+        let adds = |counter: &Counter, charge: &Charge| match self.request.intent {
+            Intent::Record => false,
+            Intent::Standing => true,
+            Intent::Check | Intent::Track => counter.policy.can_refuse(charge.cost()),
+        };
+        let late = |charge: &&Charge| {
+            charge.source != UseSource::HistoryOnly
+                && charge.judges()
+                && self.counter(charge).is_some_and(|counter| {
+                    counter.enforcement == Enforcement::Hard
+                        && !(charge.is_crowded() && counter.overflow == Overflow::Allow)
+                        && adds(counter, charge)
+                        && counter.policy.is_too_late(&charge.reading, &self.at)
+                })
+        };
+        charges.iter().find(late).map(|charge| charge.rule)
+    }
+
+    /// The counter of a charge, where an event that is let in changes it.
+    #[inline]
+    pub(super) fn counting(&self, charge: &Charge) -> Option<&'s Counter> {
+        let counter = self.counter(charge)?;
+        let counts = match charge.source {
+            UseSource::Cell | UseSource::HistorySeedsCell => self.is_counted(charge, counter),
+            UseSource::NoRoom => {
+                charge.judges() && charge.row != NOWHERE && self.is_counted(charge, counter)
+            }
+            UseSource::HistoryOnly => false,
+            UseSource::HistorySeedsCellAlone => true,
+        };
+        counts.then_some(counter)
+    }
+
+    #[inline]
+    fn is_counted(&self, charge: &Charge, counter: &Counter) -> bool {
+        wants(charge, counter) && !counter.policy.is_too_late(&charge.reading, &self.at)
+    }
+}
+
+/// Whether the rule would count an event that is let in. One in shadow counts what it would let in
+/// itself, where it judges.
+#[inline]
+pub(super) fn wants(charge: &Charge, counter: &Counter) -> bool {
+    let lets_in = charge.fits || !charge.judges() || counter.enforcement != Enforcement::Shadow;
+    charge.counts != Counts::No && lets_in
+}
+
+/// Whether a counter of a rolling quota is as it was before a restart, and does not know what it
+/// had started from.
+#[inline]
+pub(super) fn is_unsure(counter: &Counter, row: &Row, cell: usize) -> bool {
+    counter.recounts() && row.extra_at(cell) > 0 && counter.policy.rolling().is_some()
+}

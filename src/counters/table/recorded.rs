@@ -1,0 +1,158 @@
+//! What is recorded of use that the counters themselves do not know.
+//!
+//! It is asked for under the locks of the decision. The ledger has a lock of its own, which is
+//! taken with those held, here and when a decision records its event; who holds the ledger's never
+//! waits for one of the table's.
+
+use super::charge::{Charge, UseSource};
+use super::judge::Script;
+use super::locked::Locked;
+use super::request::RowAddress;
+use crate::base::calendar::Calendar;
+use crate::counters::algorithms::SlidingWindow;
+use crate::counters::algorithms::periods::{Ahead, Bounds, Span};
+use crate::counters::cell::CellState;
+use crate::counters::counter::Counter;
+use crate::counters::history::Used;
+use crate::counters::row::Row;
+
+impl<'s, 'e> Script<'s, 'e> {
+    /// What is recorded of a charge's key from a second on to before another.
+    fn used(&self, charge: &Charge, start: i64, end: Option<i64>) -> Option<Used> {
+        let (history, address) = (self.request.history?, self.address(charge)?);
+        history.used(charge.rule, start, end, &address.values)
+    }
+
+    fn used_in(&self, charge: &Charge, period: Bounds) -> Option<Used> {
+        self.used(charge, period.start, period.resets())
+    }
+
+    /// The address of a charge's row, where it is the key's own.
+    fn address(&self, charge: &Charge) -> Option<&'s RowAddress<'e>> {
+        self.request.rows.get(charge.row as usize)
+    }
+
+    /// Goes by what is recorded of a period that the counter itself does not know: one that is
+    /// closed, or one of which it is not `known` and that began before it came into being.
+    pub(super) fn go_by_history(&mut self, charge: &mut Charge, counter: &Counter, known: bool) {
+        if self.request.history.is_none() {
+            return;
+        }
+        if let Some(policy) = counter.policy.rolling() {
+            if !known {
+                self.go_by_uses(charge, counter, policy);
+            }
+            return;
+        }
+        let Some(period) = charge.reading.bounds() else { return };
+        let closed = counter.policy.is_too_late(&charge.reading, &self.at);
+        let is_asked =
+            if closed { charge.judges() } else { !known && counter.recounts_period(period.start) };
+        if is_asked && let Some(used) = self.used_in(charge, period) {
+            charge.reading = charge.reading.with_use(used);
+            charge.fits = counter.policy.fits(&charge.reading, charge.cost(), &self.at);
+            charge.source =
+                if closed { UseSource::HistoryOnly } else { UseSource::HistorySeedsCell };
+        }
+    }
+
+    /// The same of a rolling quota, whose period is always open.
+    fn go_by_uses(&mut self, charge: &mut Charge, counter: &Counter, policy: &SlidingWindow) {
+        let uses = || {
+            let (history, address) = (self.request.history?, self.address(charge)?);
+            let (start, cell) = policy.reach(self.at.now);
+            history.uses(charge.rule, start, self.at.now, cell, &address.values)
+        };
+        let is_asked = counter.recounts_rolling(policy, &self.at);
+        if let Some(uses) = is_asked.then(uses).flatten() {
+            let list = policy.recorded(self.at.now, &uses);
+            let cell = std::iter::once(list.as_cell());
+            let judged = counter.policy.judge(cell, Calendar::UTC, &self.at, charge.cost());
+            (charge.reading, charge.fits) = (judged.reading, judged.fits);
+            charge.source = UseSource::HistorySeedsCell;
+            self.recorded.push((charge.rule, list));
+        }
+    }
+
+    /// What is recorded of a rolling quota that starts from it.
+    pub(super) fn list(&self, rule: u32) -> Option<&CellState> {
+        self.recorded.iter().find(|(of, _)| *of == rule).map(|(_, list)| list)
+    }
+
+    /// What rules that refuse an event know of later periods.
+    #[cold]
+    pub(super) fn ahead(&self, charges: &[Charge], locked: &Locked<'_, '_>) -> Vec<(u32, Ahead)> {
+        let judging = charges.iter().filter(|charge| charge.judges());
+        let ahead = judging.filter_map(|charge| {
+            let counter = self.counter(charge)?;
+            let known = counter.ahead(locked.row(charge.row), &self.at);
+            let ahead = self.recorded_ahead(charge, counter, known);
+            (!ahead.is_empty()).then_some((charge.rule, ahead))
+        });
+        ahead.collect()
+    }
+
+    /// Adds later periods that events dated ahead had used before the counter came into being: a
+    /// day of them at most.
+    fn recorded_ahead(&self, charge: &Charge, counter: &Counter, known: Ahead) -> Ahead {
+        let Some(periods) = counter.policy.periods() else { return known };
+        if self.request.history.is_none() || self.at.explicit || !counter.may_recount() {
+            return known;
+        }
+        if self.address(charge).is_none() {
+            return known;
+        }
+        let mut spans = known.spans.into_vec();
+        let mut next = charge.reading.bounds().and_then(Bounds::resets);
+        while let Some(start) = next.filter(|start| counter.recounts_period(*start)) {
+            let period = periods.of(Calendar::UTC, start);
+            if !spans.iter().any(|span| span.starts(period))
+                && let Some(used) = self.used(charge, start, period.resets())
+                && used != Used::NOTHING
+            {
+                spans.push(Span::new(period, used));
+            }
+            // At the ends of the calendar a period may be longer than is kept of its length.
+            next = period.resets().filter(|end| *end > start);
+        }
+        Ahead::of_spans(spans)
+    }
+
+    /// Gives what a quota takes over a cell of its own where the event falls in another period:
+    /// the event's cell would be all that is left of it.
+    #[cold]
+    pub(super) fn keep_carried(&self, charge: &Charge, counter: &Counter, row: &mut Row) {
+        let Some(event) = charge.reading.bounds().filter(|_| !counter.has_cell(row)) else {
+            return;
+        };
+        let Some(mut image) = counter.carried(row) else { return };
+        let Some(carried) = image.bounds().filter(|carried| *carried != event) else { return };
+        if counter.recounts()
+            && let Some(used) = self.used_in(charge, carried)
+        {
+            image = counter.policy.with_use(&image, used, &self.at);
+        }
+        row.push(counter.number(), &image);
+    }
+
+    /// What the key itself has used of a period, where that is recorded; else all that was used.
+    pub(super) fn own_use(
+        &self,
+        charge: &Charge,
+        counter: &Counter,
+        image: CellState,
+    ) -> CellState {
+        if let Some(list) = self.list(charge.rule) {
+            return list.clone();
+        }
+        let Some(period) = charge.reading.bounds() else { return image };
+        let is_known = charge.source == UseSource::HistorySeedsCell;
+        if is_known && image.bounds() == Some(period) {
+            return charge.reading.cell().unwrap_or(image);
+        }
+        match image.bounds().and_then(|period| self.used_in(charge, period)) {
+            Some(used) => counter.policy.with_use(&image, used, &self.at),
+            None => image,
+        }
+    }
+}

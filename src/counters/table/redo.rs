@@ -1,0 +1,258 @@
+//! Redoing a log: what its records did to counters, done again.
+//!
+//! Most states are words that a record holds: the last one wins, and redoing what a
+//! [copy](super::copy) holds already, or redoing twice, changes nothing. A sliding window is redone
+//! by adding, so its cell remembers which records are in it, in the 32 bits that other cells keep a
+//! period's length in.
+//!
+//! What says no more than a fresh counter would at the end of the log is not made again, so that
+//! redoing leaves no more rows than there were.
+
+use smallvec::SmallVec;
+
+use super::locked::{Lineages, Locked};
+use super::request::RowAddress;
+use super::{Table, upkeep};
+use crate::counters::algorithms::periods::Bounds;
+use crate::counters::cell::CellState;
+use crate::counters::counter::{Counter, CounterSet};
+use crate::counters::row::Row;
+use crate::counters::saved::{StoredCharge, StoredStart};
+use crate::counters::time::At;
+
+/// How counters come back.
+#[derive(Debug)]
+pub(crate) struct Restoring<'r> {
+    /// The rules at the end of the log.
+    pub(crate) counters: &'r CounterSet,
+    /// The time at the end of the log: no decision will go by an earlier one.
+    pub(crate) end: At,
+}
+
+/// One charge of a record, with its counter as it was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PastCharge<'r> {
+    pub(crate) counter: &'r Counter,
+    pub(crate) charge: &'r StoredCharge,
+}
+
+/// A record that is redone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Redo<'r> {
+    pub(crate) restoring: &'r Restoring<'r>,
+    /// The place of the record in the log.
+    pub(crate) place: u64,
+    /// The time of its decision.
+    pub(crate) at: &'r At,
+}
+
+impl Table {
+    /// Does again what a record did to the row of a key.
+    pub(crate) fn redo(&self, redo: &Redo<'_>, row: &RowAddress<'_>, charges: &[PastCharge<'_>]) {
+        redo.charge(self, &mut self.lock_row(row), charges);
+    }
+
+    /// The same of the row that keys of a rule share which found no room.
+    pub(crate) fn redo_shared(&self, redo: &Redo<'_>, charge: PastCharge<'_>) {
+        redo.charge(self, &mut self.lock_shared_row(charge.counter), &[charge]);
+    }
+
+    /// Gives a counter again what it started from when its key got one of its own.
+    pub(crate) fn redo_start(
+        &self,
+        redo: &Redo<'_>,
+        row: &RowAddress<'_>,
+        counter: &Counter,
+        start: &StoredStart,
+    ) {
+        let Some((current, counter)) = redo.known(counter) else { return };
+        let mut locked = self.lock_row(row);
+        let images = start.images.iter().map(|image| redo.starting(counter, image));
+        let images = images.filter(|image| !redo.is_idle(current, counter, image));
+        if let Some(row) = locked.row_mut(0) {
+            images.for_each(|image| redo.start_in_row(row, current, counter, &image));
+            return;
+        }
+        let cells: SmallVec<[_; 1]> = images.map(|image| (counter.number(), image)).collect();
+        if !cells.is_empty() {
+            counter.entered(false);
+            self.rows_entered(1);
+            locked.insert(0, &cells);
+        }
+    }
+
+    /// Locks one row, by no version.
+    pub(super) fn lock_row<'t, 'e>(&'t self, row: &'t RowAddress<'e>) -> Locked<'t, 'e> {
+        self.lock_rows(std::slice::from_ref(row), Lineages::new())
+    }
+
+    /// The same of the row that keys of a rule share which found no room.
+    pub(super) fn lock_shared_row(&self, counter: &Counter) -> Locked<'_, '_> {
+        self.lock_rows(&[], Lineages::from_elem(counter.lineage(), 1))
+    }
+}
+
+impl<'r> Redo<'r> {
+    /// The counter that answers for one as it was, and that one as it is kept; `None` where no rule
+    /// goes by it any more.
+    fn known(&self, counter: &Counter) -> Option<(&'r Counter, &'r Counter)> {
+        let current = self.restoring.counters.answering(counter.number())?;
+        Some((current, current.of_number(counter.number())?))
+    }
+
+    /// Redoes the charges of the one row that is locked.
+    pub(super) fn charge(
+        &self,
+        table: &Table,
+        locked: &mut Locked<'_, '_>,
+        charges: &[PastCharge<'_>],
+    ) {
+        let known = charges.iter().filter_map(|PastCharge { counter, charge }| {
+            let (current, counter) = self.known(counter)?;
+            // No other counter could read the state.
+            let is_of_it = counter.policy.may_have_said(&charge.reading);
+            (is_of_it && !charge.reading.is_none()).then_some((current, counter, *charge))
+        });
+        if let Some(row) = locked.row_mut(0) {
+            for (current, counter, charge) in known {
+                self.in_row(row, current, counter, charge);
+            }
+            return;
+        }
+        let is_shared = locked.is_shared(0);
+        let mut cells: SmallVec<[(u32, CellState); 4]> = SmallVec::new();
+        for (current, counter, charge) in known {
+            let image = self.image(counter, charge, None);
+            if !self.is_idle(current, counter, &image) {
+                counter.entered(is_shared);
+                cells.push((counter.number(), image));
+            }
+        }
+        if !cells.is_empty() {
+            table.rows_entered(u64::from(!is_shared));
+            locked.insert(0, &cells);
+        }
+    }
+
+    /// Redoes a charge of `counter`, for which `current` answers now.
+    fn in_row(&self, row: &mut Row, current: &Counter, counter: &Counter, charge: &StoredCharge) {
+        let number = counter.number();
+        if current.is_converted(row, number) {
+            return;
+        }
+        match self.cell_of(row, counter, charge.reading.bounds()) {
+            Some(cell) => self.in_cell(row, cell, counter, charge),
+            None => {
+                let image = self.image(counter, charge, counter.carried(row));
+                if !self.is_idle(current, counter, &image) {
+                    if !counter.has_cell(row) {
+                        counter.entered(row.is_overflow());
+                    }
+                    row.push(number, &image);
+                }
+            }
+        }
+        if counter.is_after_one_in(row) {
+            upkeep::drop_predecessors(row, counter);
+        }
+    }
+
+    /// Redoes a charge in a cell; a list may have it already.
+    fn in_cell(&self, row: &mut Row, cell: usize, counter: &Counter, charge: &StoredCharge) {
+        let Some(held) = row.cell_at(cell) else { return };
+        if !counter.policy.keeps_list() || is_at_or_after(self.place, held.extra) {
+            let held = CellState::of(held.extra, held.words);
+            row.set(cell, &self.image(counter, charge, Some(held)));
+        }
+    }
+
+    /// A state that a counter starts from. A sliding window remembers that the record's event is
+    /// still to be added.
+    fn starting(&self, counter: &Counter, image: &CellState) -> CellState {
+        let mut image = image.clone();
+        if counter.policy.keeps_list() {
+            image.extra = gate(self.place);
+        }
+        image
+    }
+
+    /// Puts a state into a row, but where the row is newer than the record.
+    fn start_in_row(&self, row: &mut Row, current: &Counter, counter: &Counter, image: &CellState) {
+        let number = counter.number();
+        if current.is_converted(row, number) {
+            return;
+        }
+        let cell = self.cell_of(row, counter, image.bounds());
+        let newer = |cell: &usize| {
+            let cell = row.cell_at(*cell);
+            cell.is_some_and(|cell| !is_at_or_after(self.place, cell.extra))
+        };
+        match cell {
+            Some(cell) if counter.policy.keeps_list() && newer(&cell) => {}
+            Some(cell) => row.set(cell, image),
+            None => {
+                if !counter.has_cell(row) {
+                    counter.entered(row.is_overflow());
+                }
+                row.push(number, image);
+            }
+        }
+    }
+
+    /// The place of the cell that holds the state: for a period of a quota its own, or one that
+    /// is over.
+    fn cell_of(&self, row: &Row, counter: &Counter, period: Option<Bounds>) -> Option<usize> {
+        let end = &self.restoring.end;
+        let second = period.map_or(end.second, |period| period.start);
+        counter.policy.find_cell(row.cells_of(counter.number(), 0), &At { second, ..*end })
+    }
+
+    /// What a sliding window remembers that this record is added to.
+    fn gate(&self) -> u32 {
+        gate(self.place.saturating_add(1))
+    }
+
+    /// The state of a cell that was this before, or is new.
+    fn image(
+        &self,
+        counter: &Counter,
+        charge: &StoredCharge,
+        held: Option<CellState>,
+    ) -> CellState {
+        let held = held.unwrap_or_else(|| counter.policy.empty_cell());
+        let image = counter.policy.redone(&held.words, charge, self.at.now);
+        if image.is_list { CellState { extra: self.gate(), ..image } } else { image }
+    }
+
+    /// Whether a state makes no difference any more, now or to a counter that takes it over.
+    fn is_idle(&self, current: &Counter, counter: &Counter, image: &CellState) -> bool {
+        current.number() == counter.number()
+            && counter.policy.is_idle(image.as_cell(), &self.restoring.end)
+    }
+}
+
+/// The place before which a sliding window holds all records: as much of it as fits its cell.
+pub(super) fn gate(place: u64) -> u32 {
+    u32::try_from(place & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+/// Whether a place is not before one of which a cell remembers the lower half. A log that is redone
+/// is shorter than half of what that tells apart, 2^31 records.
+fn is_at_or_after(place: u64, remembered: u32) -> bool {
+    gate(place).wrapping_sub(remembered) < 1 << 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_told_apart_by_their_lower_half() {
+        for at in [0, 5, u64::from(u32::MAX), 1 << 32, (1 << 40) + 7] {
+            assert!(is_at_or_after(at, gate(at)) && is_at_or_after(at + 1, gate(at)));
+            assert!(is_at_or_after(at + (1 << 31) - 1, gate(at)));
+            assert!(!is_at_or_after(at, gate(at + 1)));
+            assert!(!is_at_or_after(at, gate(at + (1 << 31))));
+        }
+    }
+}
