@@ -8,7 +8,8 @@ use std::hint::black_box;
 
 use bench_support::{Customers, built, four, model_call, smoke, track};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use limitry::{Engine, RateLimit, Recording, Window};
+use limitry::events::Recording;
+use limitry::{Engine, RateLimit, Window};
 
 /// An engine with four rules that match among `definitions`.
 fn engine(definitions: usize) -> Engine {

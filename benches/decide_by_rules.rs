@@ -8,7 +8,8 @@ use std::hint::black_box;
 
 use bench_support::{Customers, GENEROUS, built, model_call, track};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use limitry::{Engine, Metric, Period, Quota, RateLimit, Recording, Window};
+use limitry::events::Recording;
+use limitry::{Engine, Metric, Period, Quota, RateLimit, Window};
 
 /// An engine with `count` rules that match every model call.
 fn engine(count: usize) -> Engine {

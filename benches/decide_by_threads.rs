@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use bench_support::{Customers, built, four, model_call, track};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use limitry::{Engine, Recording};
+use limitry::Engine;
+use limitry::events::Recording;
 
 /// The time until all `threads` have made `calls` decisions each.
 #[expect(clippy::disallowed_methods, reason = "a bench reads the machine's clock")]

@@ -8,7 +8,8 @@ use std::hint::black_box;
 
 use bench_support::{Customers, built, four, model_call, smoke, track};
 use criterion::{Criterion, criterion_group, criterion_main};
-use limitry::{Engine, Recording};
+use limitry::Engine;
+use limitry::events::Recording;
 
 fn recording(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("recording");

@@ -9,7 +9,8 @@ use std::hint::black_box;
 
 use bench_support::{Customers, GENEROUS, built, model_call, track};
 use criterion::{Criterion, criterion_group, criterion_main};
-use limitry::{Engine, Metric, Period, Quota, RateLimit, Recording, Window};
+use limitry::events::Recording;
+use limitry::{Engine, Metric, Period, Quota, RateLimit, Window};
 
 /// Four rules of a customer with these limits: two rate limits, then two quotas. A limit of 1
 /// refuses from the second call on; the quotas' amounts are above it from the first.

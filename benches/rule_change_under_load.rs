@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use bench_support::{Customers, built, four, model_call, smoke, track};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use limitry::{Engine, RateLimit, RateLimitUpdate, Recording, Window};
+use limitry::events::Recording;
+use limitry::rules::RateLimitUpdate;
+use limitry::{Engine, RateLimit, Window};
 
 fn engine(definitions: usize) -> Engine {
     let mut builder = four(Engine::builder().recording(Recording::Off));

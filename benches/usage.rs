@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bench_support::{Customers, built, smoke};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use limitry::{Engine, Event, Interval, ManualClock, Timestamp, UsageQuery};
+use limitry::time::ManualClock;
+use limitry::usage::{Interval, UsageQuery};
+use limitry::{Engine, Event, Timestamp};
 
 const MONTH_SECONDS: u64 = 31 * 86_400;
 

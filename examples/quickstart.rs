@@ -4,9 +4,9 @@
 
 use std::error::Error;
 
+use limitry::time::ManualClock;
 use limitry::{
-    Amount, Decision, Engine, Event, ManualClock, Metric, Outcome, Period, Quota, RateLimit,
-    RetryAfter, Window,
+    Amount, Decision, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, RetryAfter, Window,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {

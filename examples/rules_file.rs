@@ -6,7 +6,8 @@
 
 use std::error::Error;
 
-use limitry::{Engine, Event, RuleSet, SyncOptions};
+use limitry::rules::SyncOptions;
+use limitry::{Engine, Event, RuleSet};
 
 const MONDAY: &str = r#"{
     "rateLimits": [

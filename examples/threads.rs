@@ -9,7 +9,8 @@ use std::error::Error;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use limitry::{Engine, Event, ManualClock, RateLimit, Window};
+use limitry::time::ManualClock;
+use limitry::{Engine, Event, RateLimit, Window};
 
 fn main() -> Result<(), Box<dyn Error>> {
     // A clock that stands still: nothing is refilled while the threads run.

@@ -51,9 +51,9 @@
 //! | how to do something common | [`guide::cookbook`] |
 //! | what an answer means, and which time counts | [`guide::decisions`] |
 //! | what a rule can say | [`guide::rules`], [`RateLimit`], [`Quota`], [`Meter`] |
-//! | who used what | [`guide::usage`], [`Usage`], [`Meters`], [`Events`] |
-//! | how rules change while the engine runs | [`Rules`] |
-//! | what survives a crash, and what can be lost | [`guide::durability`], [`Store`] |
+//! | who used what | [`guide::usage`], [`handles::Usage`], [`handles::Meters`], [`handles::Events`] |
+//! | how rules change while the engine runs | [`handles::Rules`] |
+//! | what survives a crash, and what can be lost | [`guide::durability`], [`handles::Store`] |
 //! | what memory holds and what calls cost | [`guide::costs`] |
 //! | how to watch the engine | [`guide::observability`] |
 //! | how large an event may be | [`bounds`] |
@@ -83,7 +83,7 @@ struct Readme;
 mod base;
 mod compiled;
 mod counters;
-mod decision;
+pub mod decision;
 mod engine;
 mod error;
 mod event;
@@ -92,50 +92,69 @@ mod idempotency;
 mod journal;
 mod log;
 mod recording;
-mod rules;
+pub mod rules;
 mod telemetry;
-mod usage;
-mod wire;
+pub mod usage;
+pub mod wire;
 
-pub use self::base::amount::{Amount, AmountError, IntoAmount};
-pub use self::base::clock::{
-    Clock, ManualClock, SystemClock, Timestamp, TimestampParseError, TimestampRangeError,
-};
-pub use self::base::progress::Progress;
-pub use self::decision::{Decision, Outcome, QuotaStatus, RateLimitStatus, RetryAfter, Standing};
-pub use self::engine::{
-    BadLines, BatchEvent, BatchReport, Engine, EngineBuilder, EventIter, Events, Explanation,
-    ExportReport, ImportReport, Meters, Recording, RuleExplanation, RuleOutcome, Rules,
-    SkippedLine, Store, UnseenDimension, Usage,
-};
-pub use self::engine::{
-    BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
-};
-pub use self::engine::{Committed, Health};
+pub use self::base::amount::Amount;
+pub use self::base::clock::Timestamp;
+pub use self::decision::{Decision, Outcome, RetryAfter};
+pub use self::engine::{Engine, EngineBuilder};
 pub use self::error::Error;
-pub use self::event::{Event, EventError, PropertyValue, bounds};
-#[cfg(feature = "durable")]
-pub use self::journal::redb::{OpenOptions, Storage};
-pub use self::journal::store::StoreError;
-pub use self::journal::{Durability, Durable, OnFailure, VerifyReport};
+pub use self::event::{Event, bounds};
+pub use self::rules::{Meter, Metric, Period, Quota, RateLimit, Rule, RuleSet, Window};
 
-/// The engine's store in memory, and rows of an application's own in any store.
-pub mod store {
-    pub use crate::engine::{Space, SpaceError, SpacePage};
-    pub use crate::journal::MemoryStore;
+/// Exact numbers, and what becomes one.
+pub mod amount {
+    pub use crate::base::amount::{AmountError, IntoAmount};
 }
 
-pub use self::log::{EventId, EventIdParseError, EventPage, EventQuery, QueryError, RecordedEvent};
-pub use self::rules::{
-    Aggregation, Algorithm, Enforcement, EventFilter, FieldChange, Meter, MeterField,
-    MeterFieldParseError, MeterUpdate, Metric, MetricParseError, MetricValue, OnMissing, Overflow,
-    Period, PeriodParseError, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Rule, RuleChange,
-    RuleKind, RuleProblem, RuleSet, RuleSetError, RuleUpdate, SyncOptions, SyncReport, Window,
-    WindowParseError,
-};
-pub use self::usage::{
-    BreakdownRow, Coverage, Interval, IntervalParseError, MeterQuery, MeterValue, RollupOptions,
-    TimeseriesPoint, UsageBreakdown, UsageQuery, UsageSummary, UsageTimeseries, UsageTotals,
-};
-pub use self::wire::{DecisionBody, EventBatch, Generic, HeaderDialect, Headers};
-pub use chrono_tz::Tz;
+/// Why a call could not answer: one error a verb, and those that they are made of.
+/// [`Error`] is any of them.
+pub mod errors {
+    pub use crate::engine::{
+        BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
+    };
+    pub use crate::event::EventError;
+    pub use crate::journal::store::StoreError;
+    pub use crate::log::QueryError;
+}
+
+/// Recorded events, questions about them, and what becomes of a batch.
+pub mod events {
+    pub use crate::engine::{BatchEvent, BatchReport, EventIter, Recording};
+    pub use crate::event::PropertyValue;
+    pub use crate::log::{EventId, EventIdParseError, EventPage, EventQuery, RecordedEvent};
+}
+
+/// Why an event is allowed or refused, rule by rule.
+pub mod explain {
+    pub use crate::engine::{Explanation, RuleExplanation, RuleOutcome, UnseenDimension};
+}
+
+/// The handles of an engine, one a noun. Each is as cheap to clone as the engine.
+pub mod handles {
+    pub use crate::engine::{Events, Meters, Rules, Store, Usage};
+}
+
+/// What survives an engine, and what goes in and out of it.
+pub mod store {
+    pub use crate::base::progress::Progress;
+    pub use crate::engine::{
+        BadLines, Committed, ExportReport, Health, ImportReport, SkippedLine, Space, SpaceError,
+        SpacePage,
+    };
+    #[cfg(feature = "durable")]
+    pub use crate::journal::redb::{OpenOptions, Storage};
+    pub use crate::journal::{Durability, Durable, MemoryStore, OnFailure, VerifyReport};
+}
+
+/// Clocks, and how times are written.
+pub mod time {
+    pub use chrono_tz::Tz;
+
+    pub use crate::base::clock::{
+        Clock, ManualClock, SystemClock, TimestampParseError, TimestampRangeError,
+    };
+}

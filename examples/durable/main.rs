@@ -14,10 +14,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use limitry::{
-    Durability, Durable, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, Timestamp,
-    UsageQuery, Window,
-};
+use limitry::store::{Durability, Durable};
+use limitry::usage::UsageQuery;
+use limitry::{Engine, Event, Metric, Outcome, Period, Quota, RateLimit, Timestamp, Window};
 
 const CUSTOMERS: [&str; 3] = ["acme", "globex", "initech"];
 /// Tokens of a call.

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use limitry::{Engine, ManualClock};
+use limitry::Engine;
+use limitry::time::ManualClock;
 
 use crate::tally::{Span, Tally};
 use example_support::cast::{Cast, Request};

@@ -29,7 +29,8 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use limitry::{ManualClock, Timestamp};
+use limitry::Timestamp;
+use limitry::time::ManualClock;
 
 use args::Command;
 use example_support::cast::{Cast, Request};

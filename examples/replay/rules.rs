@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use limitry::{
-    Algorithm, BuildError, Clock, Enforcement, Engine, Metric, Period, Quota, RateLimit, Window,
-};
+use limitry::errors::BuildError;
+use limitry::rules::{Algorithm, Enforcement};
+use limitry::time::Clock;
+use limitry::{Engine, Metric, Period, Quota, RateLimit, Window};
 
 use example_support::cast::{ENTERPRISE, MODELS};
 

@@ -186,7 +186,8 @@ fn the_rows_that_are_not_shown_are_summed_up() -> Outcome {
     let sum = |value: fn(&Row) -> u128| top.iter().map(value).sum::<u128>();
     assert_eq!(sum(|row| row.totals.total_events.into()), figures.totals.total_events.into());
     assert_eq!(sum(|row| row.totals.total_tokens), figures.totals.total_tokens);
-    let cents = |totals: &limitry::UsageTotals| totals.total_cost_cents.millionths().unsigned_abs();
+    let cents =
+        |totals: &limitry::usage::UsageTotals| totals.total_cost_cents.millionths().unsigned_abs();
     assert_eq!(top.iter().map(|row| cents(&row.totals)).sum::<u128>(), cents(&figures.totals));
     assert_eq!(Row::top(&figures.customers, 1_000, "others"), figures.customers);
     Ok(())

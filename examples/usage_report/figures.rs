@@ -6,9 +6,10 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use limitry::{
-    Coverage, Engine, Interval, MeterQuery, MeterValue, TimeseriesPoint, UsageBreakdown,
-    UsageQuery, UsageTotals,
+use limitry::Engine;
+use limitry::usage::{
+    Coverage, Interval, MeterQuery, MeterValue, TimeseriesPoint, UsageBreakdown, UsageQuery,
+    UsageTotals,
 };
 
 use crate::recording::METERS;

@@ -3,7 +3,10 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use limitry::{BuildError, Engine, ManualClock, Meter, RollupOptions, Timestamp};
+use limitry::errors::BuildError;
+use limitry::time::ManualClock;
+use limitry::usage::RollupOptions;
+use limitry::{Engine, Meter, Timestamp};
 
 use crate::traffic::{SERVICE, Traffic};
 use example_support::progress;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use chrono::Timelike;
-use limitry::UsageTotals;
+use limitry::usage::UsageTotals;
 
 use crate::figures::{Bucket, Figures, Row};
 use crate::words::{amount, compact, dollars, number, share, shortened};

@@ -1,8 +1,8 @@
 //! What is done with bytes that nobody would send. Each function takes any bytes and panics where
 //! limitry breaks a promise: it panics itself, or what it took does not come out as it went in.
 //!
-//! `fuzz_targets` hands them to libFuzzer, and `tests/seeded.rs` runs them with a few hundred inputs
-//! that are the same each time, on any compiler, so that they stay right.
+//! `fuzz_targets` hands them to libFuzzer, and `tests/seeded.rs` runs them with a few hundred
+//! inputs that are the same each time, on any compiler, so that they stay right.
 
 #![allow(
     clippy::expect_used,
@@ -15,11 +15,13 @@ mod storage;
 
 use std::sync::{Arc, OnceLock};
 
-use limitry::{
-    BadLines, Durability, Durable, Engine, Event, EventBatch, EventQuery, ManualClock, Meter,
-    MeterQuery, MeterUpdate, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, RuleSet, UsageQuery,
-    bounds,
-};
+use limitry::events::EventQuery;
+use limitry::rules::{MeterUpdate, QuotaUpdate, RateLimitUpdate};
+use limitry::store::{BadLines, Durability, Durable};
+use limitry::time::ManualClock;
+use limitry::usage::{MeterQuery, UsageQuery};
+use limitry::wire::EventBatch;
+use limitry::{Engine, Event, Meter, Quota, RateLimit, RuleSet, bounds};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use limitry::Storage;
+use limitry::store::Storage;
 
 #[derive(Debug)]
 pub struct Bytes {

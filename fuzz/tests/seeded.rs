@@ -1,8 +1,8 @@
 //! Goal: the functions that are fuzzed hold what they promise for inputs that are the same each
 //! time, on any compiler, so that they are right when a fuzzer runs them.
 //!
-//! Method: the seeds of each, as they are and spoilt by a generator with a fixed seed. `LIMITRY_CASES`
-//! says how many of each, `LIMITRY_SEED` which.
+//! Method: the seeds of each, as they are and spoilt by a generator with a fixed seed.
+//! `LIMITRY_CASES` says how many of each, `LIMITRY_SEED` which.
 
 use std::path::Path;
 

@@ -449,13 +449,13 @@ fn wall_clock() -> Timestamp {
 ///
 /// ```
 /// use std::time::Duration;
-/// use limitry::{Clock, ManualClock};
+/// use limitry::time::{Clock, ManualClock};
 ///
 /// let clock = ManualClock::new("2024-01-15T10:30:00Z".parse()?);
 /// let hands = clock.clone();
 /// hands.advance(Duration::from_millis(1_500));
 /// assert_eq!(clock.now().to_string(), "2024-01-15T10:30:01.500Z");
-/// # Ok::<(), limitry::TimestampParseError>(())
+/// # Ok::<(), limitry::time::TimestampParseError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct ManualClock {

@@ -69,7 +69,8 @@ impl Engine {
     /// set of the keys where events have some.
     ///
     /// ```
-    /// use limitry::{BatchEvent, Engine, Event};
+    /// use limitry::events::BatchEvent;
+    /// use limitry::{Engine, Event};
     ///
     /// let engine = Engine::builder().build()?;
     /// let call = |key| Event::new("cust_123", "model_call").idempotency_key(key);

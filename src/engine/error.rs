@@ -164,7 +164,7 @@ pub enum ImportError {
         /// What the reader said.
         reason: Box<str>,
     },
-    /// A line is not an event as [`Store::import`](crate::Store::import) reads them.
+    /// A line is not an event as [`Store::import`](crate::handles::Store::import) reads them.
     #[error("line {line}: {reason}; {imported} events before it are imported")]
     Line {
         /// The number of the line, from 1.

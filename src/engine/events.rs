@@ -12,7 +12,7 @@ use crate::recording::{Ledger, Scan};
 ///
 /// They stand in the order in which they were recorded, which need not be that of their
 /// timestamps, and are shown the newest first. Each is there as soon as the call that recorded it
-/// has returned, until [`Recording`](crate::Recording) or
+/// has returned, until [`Recording`](crate::events::Recording) or
 /// [`event_retention`](crate::EngineBuilder::event_retention) drops it.
 ///
 /// It may outlive the engine, and does not keep it open.
@@ -27,8 +27,9 @@ impl Events {
     }
 
     /// Returns how many events are kept now; 0 where recording is off. With
-    /// [`Recording::Newest(n)`](crate::Recording) at most 1 024 more than `n`, and fewer than `n`
-    /// where those that have come have too many [bytes](crate::EngineBuilder::event_bytes).
+    /// [`Recording::Newest(n)`](crate::events::Recording) at most 1 024 more than `n`, and fewer
+    /// than `n` where those that have come have too many
+    /// [bytes](crate::EngineBuilder::event_bytes).
     #[must_use]
     pub fn len(&self) -> usize {
         self.ledger.as_deref().map_or(0, Ledger::len)
@@ -60,7 +61,8 @@ impl Events {
     /// events, and to copy what is wanted of the newest.
     ///
     /// ```
-    /// use limitry::{Engine, Event, EventQuery};
+    /// use limitry::events::EventQuery;
+    /// use limitry::{Engine, Event};
     ///
     /// let engine = Engine::builder().build()?;
     /// for number in 0..3 {

@@ -15,7 +15,8 @@ const KIND: &str = "meter";
 /// The meters of an engine: [`Engine::meters`]. They may be changed while other threads decide.
 ///
 /// ```
-/// use limitry::{Engine, Event, Meter, MeterQuery};
+/// use limitry::usage::MeterQuery;
+/// use limitry::{Engine, Event, Meter};
 ///
 /// let engine = Engine::builder().meter(Meter::max("Peak of agents", "agents")).build()?;
 /// let agents = Event::new("cust_123", "agent.count").value("agents", 4);
@@ -122,8 +123,8 @@ impl Meters {
     ///
     /// A figure that a meter needs beyond counts and sums (`max`, `min`, `latest`, `avg`) is kept
     /// from the meter's making on, with the events that the log had then filled in; what it
-    /// [covers](crate::Coverage) may start there. An average is rounded to six digits, half away
-    /// from zero. `unique` goes through the values of its dimension.
+    /// [covers](crate::usage::Coverage) may start there. An average is rounded to six digits, half
+    /// away from zero. `unique` goes through the values of its dimension.
     ///
     /// # Errors
     /// Recording is off; there is no such meter; the range ends where it starts, or before; a

@@ -19,16 +19,18 @@ use crate::usage::{
 /// about and not by the events: a year is a few hundred rows for each value of a group. Where a
 /// range does not start or end with a minute, the events of its edges are counted one by one. A
 /// question that filters or groups by a dimension that is not
-/// [declared](crate::RollupOptions::dimension) is answered from the event log, by going through
-/// the kept events of its range.
+/// [declared](crate::usage::RollupOptions::dimension) is answered from the event log, by going
+/// through the kept events of its range.
 ///
 /// Answers are exact, as of one instant between two events, and say which time they
-/// [cover](crate::Coverage): retention may have taken what a range begins with. While the roll-ups
-/// are read, no event is recorded; looking through the log holds nobody up.
+/// [cover](crate::usage::Coverage): retention may have taken what a range begins with. While the
+/// roll-ups are read, no event is recorded; looking through the log holds nobody up.
 ///
 /// ```
 /// use std::time::Duration;
-/// use limitry::{Engine, Event, Interval, ManualClock, Timestamp, UsageQuery};
+/// use limitry::time::ManualClock;
+/// use limitry::usage::{Interval, UsageQuery};
+/// use limitry::{Engine, Event, Timestamp};
 ///
 /// let clock = ManualClock::new("2024-01-15T10:30:00Z".parse()?);
 /// let engine = Engine::builder().clock(clock).build()?;

@@ -49,7 +49,7 @@ pub enum EventError {
         now: Timestamp,
     },
     /// The event lacks a dimension that a rule filters or splits by, and the rule refuses such
-    /// events ([`OnMissing::Refuse`](crate::OnMissing::Refuse)).
+    /// events ([`OnMissing::Refuse`](crate::rules::OnMissing::Refuse)).
     #[error(
         "{dimension}: the event has {}, and rule {rule:?} needs a string", found.unwrap_or("none")
     )]

@@ -5,10 +5,15 @@
 
 #[cfg(doc)]
 use crate::{
-    Algorithm, Clock, Decision, Durable, Enforcement, Engine, EngineBuilder, Event, EventError,
-    HeaderDialect, ManualClock, Meter, Meters, Outcome, Overflow, Period, Quota, QuotaUpdate,
-    RateLimit, RateLimitUpdate, RetryAfter, RollupOptions, RuleSet, Rules, Store, SystemClock,
-    bounds,
+    Decision, Engine, EngineBuilder, Event, Meter, Outcome, Period, Quota, RateLimit, RetryAfter,
+    RuleSet, bounds,
+    errors::EventError,
+    handles::{Meters, Rules, Store},
+    rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate},
+    store::Durable,
+    time::{Clock, ManualClock, SystemClock},
+    usage::RollupOptions,
+    wire::HeaderDialect,
 };
 
 /// What holds, each promise with the tests that check it, and what is not promised.

@@ -30,8 +30,9 @@ use crate::journal::store::Store;
 #[non_exhaustive]
 pub enum Durability {
     /// The call returns at once. What it recorded is written when a batch is full, when somebody
-    /// waits for it ([`Store::flush`](crate::Store::flush),
-    /// [`Store::committed`](crate::Store::committed)), and when the engine is closed or dropped.
+    /// waits for it ([`Store::flush`](crate::handles::Store::flush),
+    /// [`Store::committed`](crate::handles::Store::committed)), and when the engine is closed or
+    /// dropped.
     Memory,
     /// The call returns at once. What it recorded is written when it has waited for
     /// [`max_delay`](Durable::max_delay), 2 ms by default, or sooner.
@@ -56,8 +57,8 @@ pub enum OnFailure {
     Refuse,
     /// The engine goes on in memory, as if it had no store: what it records from then on is lost
     /// when it ends, and [`Synced`](Durability::Synced) calls wait for nothing.
-    /// [`Store::health`](crate::Store::health) tells, and with the feature `metrics` the gauge
-    /// `limitry_store_failed`.
+    /// [`Store::health`](crate::handles::Store::health) tells, and with the feature `metrics` the
+    /// gauge `limitry_store_failed`.
     MemoryOnly,
 }
 
@@ -66,20 +67,22 @@ pub enum OnFailure {
 ///
 /// The file is open, locked and checked from `open` on; its contents are read when
 /// the engine is built. The engine then has one thread of its own, which writes to the store, and
-/// from the first [`Committed`](crate::Committed) on that is awaited another one, which wakes
-/// tasks.
+/// from the first [`Committed`](crate::store::Committed) on that is awaited another one, which
+/// wakes tasks.
 ///
 /// After each sync, and before any call says that something is on disk, the engine looks whether
 /// the file is still the one that it opened: with its name, of the length that it set, and with the
 /// note of its newest batch, which takes a few microseconds. A file that was deleted, moved,
-/// replaced or written over is a [`StoreError::Io`](crate::StoreError::Io) then; what somebody else
-/// writes into pages that are not read again is found by [`Store::verify`](crate::Store::verify),
-/// or when it is opened the next time. On other systems than Unix one file is told from another
-/// by its name alone. A process that was forked off the one that opened the store gets errors from
-/// what would wait for the writer, which it does not have, and leaves the file alone.
+/// replaced or written over is a [`StoreError::Io`](crate::errors::StoreError::Io) then; what
+/// somebody else writes into pages that are not read again is found by
+/// [`Store::verify`](crate::handles::Store::verify), or when it is opened the next time. On other
+/// systems than Unix one file is told from another by its name alone. A process that was forked off
+/// the one that opened the store gets errors from what would wait for the writer, which it does not
+/// have, and leaves the file alone.
 ///
 /// ```no_run
-/// use limitry::{Durability, Durable, Engine};
+/// use limitry::store::{Durability, Durable};
+/// use limitry::Engine;
 ///
 /// let store = Durable::open("limitry.redb")?.durability(Durability::Synced);
 /// let engine = Engine::builder().durable(store).build()?;
@@ -168,8 +171,8 @@ impl Durable {
     }
 
     /// Sets for how long records are kept in the file at the least, and with them what
-    /// [`Store::export`](crate::Store::export) finds and what answers retries; the default is 35
-    /// days. They are never kept for less than
+    /// [`Store::export`](crate::handles::Store::export) finds and what answers retries; the default
+    /// is 35 days. They are never kept for less than
     /// [`idempotency_retention`](crate::EngineBuilder::idempotency_retention).
     ///
     /// Records are dropped by the table, not one by one: a table has the records of a sixteenth of

@@ -18,7 +18,7 @@ use crate::log::{Bounds, Dropped, MemoryLog};
 use crate::recording::Ledger;
 use crate::usage::Rollups;
 
-/// What [`Store::verify`](crate::Store::verify) went over and found right.
+/// What [`Store::verify`](crate::handles::Store::verify) went over and found right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

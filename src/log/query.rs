@@ -22,7 +22,7 @@ reading::body! {
     /// Fields of other names are errors.
     ///
     /// ```
-    /// use limitry::EventQuery;
+    /// use limitry::events::EventQuery;
     ///
     /// let query = EventQuery::new().customer("cust_123").filter("team_id", "eng").limit(20);
     /// let text = r#"{"customerId": "cust_123", "filters": {"team_id": "eng"}, "limit": "20"}"#;
@@ -67,7 +67,8 @@ impl EventQuery {
         self
     }
 
-    /// Begins where the page ended whose [`next_cursor`](crate::EventPage::next_cursor) this is.
+    /// Begins where the page ended whose [`next_cursor`](crate::events::EventPage::next_cursor)
+    /// this is.
     pub fn cursor(mut self, cursor: impl Into<String>) -> Self {
         self.cursor = Some(cursor.into());
         self

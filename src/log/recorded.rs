@@ -32,8 +32,8 @@ pub struct RecordedEvent {
 pub struct EventPage {
     /// The events.
     pub data: Vec<RecordedEvent>,
-    /// What the next page is asked with, as [`EventQuery::cursor`](crate::EventQuery::cursor);
-    /// `None` on the last page.
+    /// What the next page is asked with, as
+    /// [`EventQuery::cursor`](crate::events::EventQuery::cursor); `None` on the last page.
     pub next_cursor: Option<String>,
     /// Whether there is another page.
     pub has_more: bool,

@@ -307,8 +307,8 @@ reading::body! {
     /// A change of a meter; what is not set stays.
     ///
     /// A change of what a meter counts (aggregation, field or filter) changes the rules that count
-    /// it, as [`QuotaUpdate`](crate::QuotaUpdate) and [`RateLimitUpdate`](crate::RateLimitUpdate)
-    /// say of another metric or filter.
+    /// it, as [`QuotaUpdate`](crate::rules::QuotaUpdate) and
+    /// [`RateLimitUpdate`](crate::rules::RateLimitUpdate) say of another metric or filter.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
     #[non_exhaustive]

@@ -61,8 +61,8 @@ pub enum OnMissing {
     /// The rule does not match the event.
     #[default]
     Skip,
-    /// The event is an error ([`EventError::MissingDimension`](crate::EventError)), where the rule
-    /// is hard and judges. `record`, which refuses nothing, leaves the rule alone.
+    /// The event is an error ([`EventError::MissingDimension`](crate::errors::EventError)), where
+    /// the rule is hard and judges. `record`, which refuses nothing, leaves the rule alone.
     Refuse,
     /// The event counts as one that has this value: all that lack the dimension share it, with
     /// those that say it. A calendar quota that comes later does not find them in the recorded

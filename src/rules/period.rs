@@ -49,9 +49,9 @@ impl Period {
     /// late by less than a cell, never early. Amounts below zero are merged apart from the others
     /// and leave early instead, so that the figure is never too low; and of many events that are
     /// dated ahead some may stay for as long as the last of them. The bytes a key are those of
-    /// [`Algorithm::SlidingWindow`](crate::Algorithm::SlidingWindow), twice that with many amounts
-    /// below zero. What was recorded before the quota came into being is told in pieces of a
-    /// sixtieth, and leaves late by less than two. A rule set takes 1 nanosecond to 100 years.
+    /// [`Algorithm::SlidingWindow`](crate::rules::Algorithm::SlidingWindow), twice that with many
+    /// amounts below zero. What was recorded before the quota came into being is told in pieces of
+    /// a sixtieth, and leaves late by less than two. A rule set takes 1 nanosecond to 100 years.
     #[must_use]
     pub const fn rolling(length: Duration) -> Self {
         Self::Rolling(length)

@@ -38,7 +38,8 @@ reading::body! {
     ///   [`Period::rolling`]), and for what was recorded before the quota came into being or the
     ///   engine was started again: that leaves in pieces of a sixtieth of the period;
     /// - where retention has taken events of the period: a quota that changes then carries its use
-    ///   over as [`QuotaUpdate`](crate::QuotaUpdate) says, as it does where recording is off.
+    ///   over as [`QuotaUpdate`](crate::rules::QuotaUpdate) says, as it does where recording is
+    ///   off.
     #[derive(Clone, Debug, PartialEq, Eq)]
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
     #[non_exhaustive]

@@ -33,7 +33,7 @@ pub struct UsageTotals {
     /// The sum of every other value by name, `latency_ms` included.
     pub values: BTreeMap<String, Amount>,
     /// How many values are in no sum, because their names came when there was
-    /// [no room](crate::RollupOptions::value) for another. Serialized where it is not 0.
+    /// [no room](crate::usage::RollupOptions::value) for another. Serialized where it is not 0.
     pub other_values: u64,
     /// The names of values whose sum is beyond an [`Amount`] and so not among the `values`: no
     /// events add up to that but those of a store from before amounts had bounds. Serialized where

@@ -24,7 +24,7 @@ const MAX_POINTS: usize = 100_000;
 /// `minute`, `hour`, `day`, `week`, `month`.
 ///
 /// ```
-/// use limitry::Interval;
+/// use limitry::usage::Interval;
 ///
 /// assert_eq!("week".parse(), Ok(Interval::Week));
 /// assert_eq!(Interval::Hour.to_string(), "hour");

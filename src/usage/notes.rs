@@ -24,7 +24,8 @@ pub(super) struct Saving {
     pub(super) floors: [Floors; 6],
 }
 
-/// The ordinals from which on values and tuples are counted on their own that were among the others.
+/// The ordinals from which on values and tuples are counted on their own that were among the
+/// others.
 pub(super) type Promotions = HashMap<u64, u64, ahash::RandomState>;
 
 /// The floors that a level had while rows were saved, the earliest first. An event below the floor

@@ -43,7 +43,8 @@ const MOST_VALUES: usize = 100_000_000;
 /// costs a pass over its events and covers what the log still holds.
 ///
 /// ```
-/// use limitry::{Engine, RollupOptions};
+/// use limitry::usage::RollupOptions;
+/// use limitry::Engine;
 ///
 /// let rollups = RollupOptions::new().dimension("team_id").max_values(10_000);
 /// let engine = Engine::builder().rollups(rollups).build()?;
@@ -98,7 +99,7 @@ impl RollupOptions {
     /// So have the names that rules and meters count. Of all others the first 64 that come with one
     /// customer's events have sums, and 1 000 of all customers; a name that has one has it for
     /// everybody. Values beyond are in no sum and are counted: answers say
-    /// [how many](crate::UsageTotals::other_values).
+    /// [how many](crate::usage::UsageTotals::other_values).
     pub fn value(mut self, name: impl Into<String>) -> Self {
         self.values.push(name.into());
         self

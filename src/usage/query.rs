@@ -22,7 +22,8 @@ reading::body! {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use limitry::{Timestamp, UsageQuery};
+    /// use limitry::usage::UsageQuery;
+    /// use limitry::Timestamp;
     ///
     /// let start: Timestamp = "2024-01-01T00:00:00Z".parse()?;
     /// let january = UsageQuery::new(start, start + Duration::from_secs(31 * 86_400));

@@ -17,7 +17,8 @@ use crate::rules::{Metric, Period, Window};
 /// passed over.
 ///
 /// ```
-/// use limitry::{DecisionBody, Engine, Event, RateLimit, Window};
+/// use limitry::wire::DecisionBody;
+/// use limitry::{Engine, Event, RateLimit, Window};
 ///
 /// let calls = RateLimit::new("Calls", 60, Window::Minute).id("rl_calls");
 /// let engine = Engine::builder().rate_limit(calls).build()?;

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use crate::support::oracle::{Act, Enforce, Kind, MILLISECOND, MINUTE, Measure, Rule, SECOND};
 use crate::support::{Dice, Pair, cases, engine, seed};
-use limitry::{
-    Algorithm, Amount, Enforcement, Engine, Event, ManualClock, Metric, RateLimit, RateLimitUpdate,
-    RetryAfter, Window,
-};
+use limitry::rules::{Algorithm, Enforcement, RateLimitUpdate};
+use limitry::time::ManualClock;
+use limitry::{Amount, Engine, Event, Metric, RateLimit, RetryAfter, Window};
 
 /// The most that an event can bring.
 const MOST: u64 = 1_000_000_000_000_000;

@@ -2,9 +2,10 @@
 
 use std::error::Error;
 
+use limitry::time::ManualClock;
+use limitry::wire::HeaderDialect;
 use limitry::{
-    Decision, Engine, Event, HeaderDialect, ManualClock, Metric, Outcome, Period, Quota, RateLimit,
-    RetryAfter, Window,
+    Decision, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, RetryAfter, Window,
 };
 use serde_json::json;
 

@@ -9,9 +9,11 @@
 use crate::support::config;
 use std::collections::{BTreeMap, BTreeSet};
 
+use limitry::errors::{EventError, TrackError};
+use limitry::rules::RateLimitUpdate;
+use limitry::time::ManualClock;
 use limitry::{
-    Decision, Engine, EngineBuilder, Event, EventError, ManualClock, Metric, Period, Quota,
-    RateLimit, RateLimitUpdate, RuleSet, TrackError, Window,
+    Decision, Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, RuleSet, Window,
 };
 use proptest::prelude::*;
 use serde_json::json;

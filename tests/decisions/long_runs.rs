@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::support::oracle::{DAY, HOUR, MILLISECOND, MINUTE, Nanos, SECOND};
 use crate::support::{START, date, duration, engine, engine_at, long};
-use limitry::{Algorithm, Engine, Event, ManualClock, Metric, Period, Quota, RateLimit, Window};
+use limitry::rules::Algorithm;
+use limitry::time::ManualClock;
+use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Window};
 
 /// Midnight before [`START`].
 const MIDNIGHT: Nanos = START - 10 * HOUR - 30 * MINUTE;

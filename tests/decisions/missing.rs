@@ -7,9 +7,10 @@
 //! the figure of events that no rule counted is in `telemetry/metrics.rs`.
 
 use crate::support::engine;
+use limitry::errors::{EventError, TrackError};
+use limitry::rules::{Enforcement, OnMissing, RateLimitUpdate, SyncOptions};
 use limitry::{
-    Decision, Enforcement, Engine, Event, EventError, Metric, OnMissing, Outcome, Period, Quota,
-    RateLimit, RateLimitUpdate, RuleSet, SyncOptions, TrackError, Window,
+    Decision, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, RuleSet, Window,
 };
 
 fn call() -> Event<'static> {
@@ -226,7 +227,7 @@ fn what_a_rule_makes_of_a_missing_dimension_is_data() {
 #[cfg(feature = "durable")]
 #[test]
 fn what_counts_by_a_stated_value_goes_on_after_a_restart() {
-    use limitry::ManualClock;
+    use limitry::time::ManualClock;
 
     use crate::support::files::StoreFile;
 

@@ -6,9 +6,11 @@
 
 use std::time::Duration;
 
+use limitry::rules::{Algorithm, QuotaUpdate};
+use limitry::time::ManualClock;
+use limitry::usage::UsageQuery;
 use limitry::{
-    Algorithm, Amount, Engine, Event, ManualClock, Metric, Period, Quota, QuotaUpdate, RateLimit,
-    RetryAfter, RuleSet, UsageQuery, Window,
+    Amount, Engine, Event, Metric, Period, Quota, RateLimit, RetryAfter, RuleSet, Window,
 };
 use serde_json::{Value, json};
 
@@ -180,7 +182,7 @@ fn totals_are_the_exact_sum_of_what_was_charged_and_given_back() {
     assert_eq!(totals.total_cost_cents, amount("1000000000000012.1"));
     let by = engine.usage().breakdown(&UsageQuery::all_time(), "customer_id").expect("rows");
     assert_eq!(by.rows[0].totals.total_cost_cents, amount("1000000000000012.1"));
-    let page = engine.events().list(&limitry::EventQuery::new()).expect("a page");
+    let page = engine.events().list(&limitry::events::EventQuery::new()).expect("a page");
     let costs: Vec<Value> =
         page.data.iter().map(|event| json_of(event)["costCents"].clone()).collect();
     let due =

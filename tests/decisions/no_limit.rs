@@ -6,9 +6,10 @@
 
 use crate::support::oracle::{DAY, HOUR};
 use crate::support::{duration, engine};
+use limitry::rules::{Algorithm, Overflow, QuotaUpdate, RateLimitUpdate};
+use limitry::wire::HeaderDialect;
 use limitry::{
-    Algorithm, Amount, Engine, Event, HeaderDialect, Meter, Metric, Overflow, Period, Quota,
-    QuotaUpdate, RateLimit, RateLimitUpdate, RetryAfter, RuleSet, Window,
+    Amount, Engine, Event, Meter, Metric, Period, Quota, RateLimit, RetryAfter, RuleSet, Window,
 };
 use serde_json::{Value, json};
 

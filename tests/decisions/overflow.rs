@@ -7,9 +7,11 @@
 
 #[cfg(feature = "durable")]
 use crate::support::files::StoreFile;
+use limitry::events::Recording;
+use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate};
+use limitry::time::ManualClock;
 use limitry::{
-    Algorithm, Decision, Enforcement, Engine, EngineBuilder, Event, ManualClock, Meter, Metric,
-    Overflow, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, RetryAfter,
+    Decision, Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RateLimit, RetryAfter,
     Window,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -5,9 +5,9 @@
 
 use super::overflow::*;
 use crate::support::config;
-use limitry::{
-    Event, Metric, Overflow, QuotaUpdate, RateLimit, RateLimitUpdate, Recording, Window,
-};
+use limitry::events::Recording;
+use limitry::rules::{Overflow, QuotaUpdate, RateLimitUpdate};
+use limitry::{Event, Metric, RateLimit, Window};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -224,7 +224,7 @@ proptest! {
             let rows: BTreeSet<usize> =
                 rules.iter().flat_map(|rule| rule.own.keys().copied()).collect();
             prop_assert_eq!(engine.live_keys(), rows.len() as u64);
-            let used = |status: limitry::QuotaStatus<'_>| status.used.to_u64_ceil();
+            let used = |status: limitry::decision::QuotaStatus<'_>| status.used.to_u64_ceil();
             let figures: Vec<u64> = decision.quotas().map(used).collect();
             let expected: Vec<u64> = places
                 .iter()

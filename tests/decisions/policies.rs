@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use crate::support::{START, oracle::HOUR};
 use crate::support::{date, engine};
+use limitry::events::{EventQuery, Recording};
+use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate};
+use limitry::store::BadLines;
 use limitry::{
-    Algorithm, BadLines, Decision, Enforcement, Engine, EngineBuilder, Event, EventQuery, Metric,
-    Overflow, Period, Quota, QuotaUpdate, RateLimit, Recording, RetryAfter, Window,
+    Decision, Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, RetryAfter, Window,
 };
 
 const CUSTOMER: &str = "ann";
@@ -233,7 +235,7 @@ fn imported_events_count_for_all_rules_of_a_policy() {
 #[cfg(feature = "durable")]
 #[test]
 fn rules_without_a_say_go_on_after_a_restart() {
-    use limitry::ManualClock;
+    use limitry::time::ManualClock;
 
     use crate::support::files::StoreFile;
 

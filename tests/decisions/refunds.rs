@@ -8,9 +8,12 @@
 
 use crate::support::oracle::{HOUR, SECOND};
 use crate::support::{duration, engine};
+use limitry::events::Recording;
+use limitry::rules::{Algorithm, Overflow, QuotaUpdate, RateLimitUpdate};
+use limitry::time::ManualClock;
+use limitry::usage::MeterQuery;
 use limitry::{
-    Algorithm, Amount, Decision, Engine, EngineBuilder, Event, ManualClock, Meter, MeterQuery,
-    Metric, Overflow, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording,
+    Amount, Decision, Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RateLimit,
     RetryAfter, Window,
 };
 use serde::Serialize;

@@ -13,10 +13,10 @@ use crate::support::oracle::{
     Wait,
 };
 use crate::support::{Dice, Pair, START, cases, date, duration, engine, engine_at, event, seed};
-use limitry::{
-    Algorithm, Decision, Enforcement, Engine, Event, HeaderDialect, ManualClock, Metric, Overflow,
-    Period, Quota, RateLimit, RetryAfter, Window,
-};
+use limitry::rules::{Algorithm, Enforcement, Overflow};
+use limitry::time::ManualClock;
+use limitry::wire::HeaderDialect;
+use limitry::{Decision, Engine, Event, Metric, Period, Quota, RateLimit, RetryAfter, Window};
 
 fn rule(dice: &mut Dice, number: u64) -> Rule {
     let windows =

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND, ceil_div};
 use crate::support::{Dice, START, cases, date, duration, engine, seed};
-use limitry::{
-    Algorithm, Decision, Engine, Event, Metric, Period, Quota, RateLimit, RetryAfter, Window,
-};
+use limitry::rules::Algorithm;
+use limitry::{Decision, Engine, Event, Metric, Period, Quota, RateLimit, RetryAfter, Window};
 
 fn sliding(limit: u64, length: Nanos) -> RateLimit {
     RateLimit::new("sliding", limit, Window::every(duration(length)))

@@ -9,9 +9,10 @@
 #[cfg(feature = "durable")]
 use crate::support::Dice;
 use crate::support::engine;
+use limitry::rules::Algorithm;
+use limitry::usage::MeterQuery;
 use limitry::{
-    Algorithm, Amount, Engine, EngineBuilder, Event, Meter, MeterQuery, Metric, Period, Quota,
-    RateLimit, Window,
+    Amount, Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RateLimit, Window,
 };
 
 /// The largest amount of an event, in millionths.
@@ -27,7 +28,7 @@ fn rules(builder: EngineBuilder) -> EngineBuilder {
     let quota = |id: &str, metric, period| {
         Quota::new(id, metric, 1_u64 << 62, period).per("customer_id").id(id)
     };
-    let soft = limitry::Enforcement::Soft;
+    let soft = limitry::rules::Enforcement::Soft;
     let window = RateLimit::new("window", 1_000, Window::Hour).metric(bytes());
     builder
         .meter(Meter::sum("bytes", "bytes").id("sum"))
@@ -152,7 +153,8 @@ mod durable {
     use std::path::Path;
 
     use crate::support::{START, date};
-    use limitry::{Durable, ManualClock};
+    use limitry::store::Durable;
+    use limitry::time::ManualClock;
 
     use super::*;
     use crate::support::files::Folder;

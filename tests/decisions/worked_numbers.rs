@@ -6,10 +6,10 @@
 
 use crate::support::oracle::{HOUR, MINUTE, Nanos, SECOND};
 use crate::support::{START, duration, engine, engine_at};
-use limitry::{
-    Algorithm, Decision, Engine, Event, ManualClock, Metric, Period, Quota, RateLimit, RetryAfter,
-    TrackError, Window,
-};
+use limitry::errors::TrackError;
+use limitry::rules::Algorithm;
+use limitry::time::ManualClock;
+use limitry::{Decision, Engine, Event, Metric, Period, Quota, RateLimit, RetryAfter, Window};
 use serde_json::{Value, json};
 
 /// Noon of the day that the cases play on.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::support::oracle::{DAY, HOUR, SECOND};
 use crate::support::{START, date, duration, engine};
-use limitry::{
-    BatchError, BatchEvent, BatchReport, Engine, Event, EventError, ManualClock, Metric, Period,
-    Quota, RateLimit, Recording, TrackError, Window,
-};
+use limitry::errors::{BatchError, EventError, TrackError};
+use limitry::events::{BatchEvent, BatchReport, Recording};
+use limitry::time::ManualClock;
+use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Window};
 use serde_json::json;
 
 /// An engine with a quota that every batch goes over, and one that counts a named value.

@@ -7,7 +7,10 @@
 //! measured by what `serde_json` prints; bodies that have no end.
 
 use crate::support::{cases, engine};
-use limitry::{Amount, BadLines, Engine, Event, EventError, EventQuery, TrackError, bounds};
+use limitry::errors::{EventError, TrackError};
+use limitry::events::EventQuery;
+use limitry::store::BadLines;
+use limitry::{Amount, Engine, Event, bounds};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -236,7 +239,7 @@ fn the_largest_amounts_spoil_no_answer() {
     for amount in [Amount::MAX, Amount::MIN] {
         engine.record(&call().value("x", amount)).expect_err("beyond");
     }
-    let query = limitry::UsageQuery::all_time();
+    let query = limitry::usage::UsageQuery::all_time();
     let usage = engine.usage();
     let summary = usage.summary(&query).expect("an answer");
     assert_eq!(summary.totals.values["x"], Amount::from(2_000 * LARGEST));

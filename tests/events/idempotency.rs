@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use crate::support::oracle::{DAY, HOUR, SECOND};
 use crate::support::{START, date, duration, engine};
-use limitry::{
-    Decision, Engine, Event, HeaderDialect, ManualClock, Metric, Outcome, Period, Quota, RateLimit,
-    RuleOutcome, TrackError, Window,
-};
+use limitry::errors::TrackError;
+use limitry::explain::RuleOutcome;
+use limitry::time::ManualClock;
+use limitry::wire::HeaderDialect;
+use limitry::{Decision, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, Window};
 
 fn roomy() -> (Engine, ManualClock) {
     engine(|builder| {
@@ -405,7 +406,7 @@ fn a_replay_outlives_its_rules() {
     let dated = request().timestamp(date(START));
     let first = track(&engine, &dated);
     engine.rules().remove("qta_1").expect("it is there");
-    let update = limitry::RateLimitUpdate::new().limit(1);
+    let update = limitry::rules::RateLimitUpdate::new().limit(1);
     engine.rules().update("rl_1", update).expect("it is there");
     // By now the period of the event takes nothing more.
     clock.advance(duration(5 * HOUR));

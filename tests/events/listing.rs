@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use crate::support::oracle::{DAY, HOUR, SECOND};
 use crate::support::{START, cases, date, engine, seed};
-use limitry::{
-    Engine, Event, EventId, EventPage, EventQuery, ManualClock, QueryError, RateLimit,
-    RecordedEvent, Recording, Window,
-};
+use limitry::errors::QueryError;
+use limitry::events::{EventId, EventPage, EventQuery, RecordedEvent, Recording};
+use limitry::time::ManualClock;
+use limitry::{Engine, Event, RateLimit, Window};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use crate::support::oracle::{DAY, HOUR, SECOND};
 use crate::support::{Dice, START, cases, date, engine_at, seed};
-use limitry::{
-    Engine, EngineBuilder, Event, EventQuery, ManualClock, Meter, MeterQuery, Metric, Period,
-    QueryError, Quota, Recording, Timestamp, UsageQuery,
-};
+use limitry::errors::QueryError;
+use limitry::events::{EventQuery, Recording};
+use limitry::time::ManualClock;
+use limitry::usage::{MeterQuery, UsageQuery};
+use limitry::{Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, Timestamp};
 
 /// Midnight.
 const DAY_START: i128 = START.div_euclid(DAY) * DAY;
@@ -232,7 +233,7 @@ fn answers_are_the_fold_of_what_they_cover() {
 #[cfg(feature = "durable")]
 mod durable {
 
-    use limitry::RollupOptions;
+    use limitry::usage::RollupOptions;
 
     use super::*;
     use crate::support::files::StoreFile;

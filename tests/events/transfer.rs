@@ -9,10 +9,12 @@ use std::io::{self, BufReader, Read, Write};
 
 use crate::support::oracle::{DAY, SECOND};
 use crate::support::{START, cases, date, engine, seed};
-use limitry::{
-    BadLines, Engine, Event, EventQuery, ExportError, ImportError, ImportReport, ManualClock,
-    Metric, Period, Progress, QueryError, Quota, Recording, UsageQuery,
-};
+use limitry::errors::{ExportError, ImportError, QueryError};
+use limitry::events::{EventQuery, Recording};
+use limitry::store::{BadLines, ImportReport, Progress};
+use limitry::time::ManualClock;
+use limitry::usage::UsageQuery;
+use limitry::{Engine, Event, Metric, Period, Quota};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng as StdRng;
 use serde_json::{Value, json};

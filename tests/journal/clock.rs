@@ -12,9 +12,14 @@ use std::time::Duration;
 use crate::support::files::StoreFile;
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
 use crate::support::{START, date, duration};
+use limitry::events::EventQuery;
+use limitry::rules::Algorithm;
+use limitry::store::BadLines;
+use limitry::time::ManualClock;
+use limitry::usage::{MeterQuery, UsageQuery};
 use limitry::{
-    Algorithm, BadLines, Decision, Engine, EngineBuilder, Event, EventQuery, ManualClock, Meter,
-    MeterQuery, Metric, Period, Quota, RateLimit, RetryAfter, UsageQuery, Window,
+    Decision, Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RateLimit, RetryAfter,
+    Window,
 };
 use serde_json::Value;
 

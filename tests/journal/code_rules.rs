@@ -5,7 +5,10 @@
 
 use super::levels::{builder, call, clock, idle, keys, used};
 use crate::support::medium::Medium;
-use limitry::{BuildError, Engine, Meter, RateLimit, RateLimitUpdate, Recording, Window};
+use limitry::errors::BuildError;
+use limitry::events::Recording;
+use limitry::rules::RateLimitUpdate;
+use limitry::{Engine, Meter, RateLimit, Window};
 use std::time::Duration;
 
 #[test]

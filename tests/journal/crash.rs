@@ -11,10 +11,14 @@
 
 use std::time::Duration;
 
+use limitry::errors::StoreError;
+use limitry::rules::{Algorithm, QuotaUpdate, RateLimitUpdate};
+use limitry::store::{Durability, Durable, Storage};
+use limitry::time::ManualClock;
+use limitry::usage::UsageQuery;
 use limitry::{
-    Algorithm, Decision, Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Meter,
-    Metric, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Storage, StoreError, Timestamp,
-    UsageQuery, Window,
+    Decision, Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RateLimit, Timestamp,
+    Window,
 };
 
 use crate::support::long;
@@ -35,7 +39,7 @@ fn start() -> ManualClock {
 fn set(clock: &ManualClock, step: u64) {
     let start = start();
     start.advance(Duration::from_secs(step * 61));
-    clock.set(limitry::Clock::now(&start));
+    clock.set(limitry::time::Clock::now(&start));
 }
 
 /// What the clock shows when the script is over: a store is never opened by an earlier one.

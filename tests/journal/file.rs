@@ -7,7 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::files::Folder;
-use limitry::{Durability, Durable, Engine, Event, StoreError, TrackError};
+use limitry::errors::{StoreError, TrackError};
+use limitry::store::{Durability, Durable};
+use limitry::{Engine, Event};
 
 fn open(path: &Path) -> Engine {
     let store = Durable::open(path).expect("a store").durability(Durability::Synced);

@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use crate::support::files::StoreFile;
 use chrono_tz::Tz;
-use limitry::{
-    Amount, BadLines, Engine, Event, EventQuery, Interval, ManualClock, MeterQuery, Metric,
-    Outcome, RollupOptions, RuleSet, Timestamp, TrackError, UsageQuery,
-};
+use limitry::errors::TrackError;
+use limitry::events::EventQuery;
+use limitry::store::BadLines;
+use limitry::time::ManualClock;
+use limitry::usage::{Interval, MeterQuery, RollupOptions, UsageQuery};
+use limitry::{Amount, Engine, Event, Metric, Outcome, RuleSet, Timestamp};
 use redb::ReadableDatabase;
 use serde_json::{Map, Value, json};
 

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use crate::formats::format_of;
 use crate::support::files::StoreFile;
-use limitry::{
-    Engine, Event, EventQuery, ManualClock, MeterQuery, Metric, Outcome, Recording, RollupOptions,
-    RuleSet, Timestamp, TrackError, UsageQuery,
-};
+use limitry::errors::TrackError;
+use limitry::events::{EventQuery, Recording};
+use limitry::time::ManualClock;
+use limitry::usage::{MeterQuery, RollupOptions, UsageQuery};
+use limitry::{Engine, Event, Metric, Outcome, RuleSet, Timestamp};
 use serde_json::{Map, Value, json};
 
 const STORES: [&str; 5] = ["closed", "crashed", "killed", "set_back", "dropped"];
@@ -201,7 +202,7 @@ fn records_of_formats_2_and_3_follow_each_other() {
         let common = here.len().min(there.len());
         assert_eq!(here[..common], there[..common], "{name}");
         if name != "set_back" {
-            let is_own = |it: &&limitry::RecordedEvent| it.timestamp == it.decided_at;
+            let is_own = |it: &&limitry::events::RecordedEvent| it.timestamp == it.decided_at;
             assert!(here.iter().filter(is_own).count() * 10 > here.len() * 8, "{name}");
             assert!(here.iter().all(|it| it.decided_at <= engine.now()), "{name}");
         }

@@ -11,10 +11,15 @@ use super::restarts::{open, request, two_rules};
 use crate::support::files::StoreFile;
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
 use crate::support::{Dice, START, cases, date, duration, long, seed};
+use limitry::errors::TrackError;
+use limitry::events::{EventId, EventQuery};
+use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate};
+use limitry::store::Durability;
+use limitry::time::ManualClock;
+use limitry::usage::{Interval, MeterQuery, UsageQuery};
+use limitry::wire::HeaderDialect;
 use limitry::{
-    Algorithm, Decision, Durability, Enforcement, Engine, EngineBuilder, Event, EventId,
-    EventQuery, HeaderDialect, Interval, ManualClock, Meter, MeterQuery, Metric, Overflow, Period,
-    Quota, QuotaUpdate, RateLimit, RateLimitUpdate, TrackError, UsageQuery, Window,
+    Decision, Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RateLimit, Window,
 };
 use std::collections::BTreeMap;
 

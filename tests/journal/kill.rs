@@ -22,10 +22,11 @@ use crate::support::oracle::{
 };
 use crate::support::usage::{instant, sums, usage_query};
 use crate::support::{Dice, START, date, duration, event, long, rule_set, seed, seen, stood};
-use limitry::{
-    Durability, Durable, Engine, Event, EventId, EventQuery, ManualClock, Outcome, RecordedEvent,
-    Recording, TrackError,
-};
+use limitry::errors::TrackError;
+use limitry::events::{EventId, EventQuery, RecordedEvent, Recording};
+use limitry::store::{Durability, Durable};
+use limitry::time::ManualClock;
+use limitry::{Engine, Event, Outcome};
 
 const CHILD: &str = "LIMITRY_KILL_CHILD";
 const THREADS: u64 = 4;

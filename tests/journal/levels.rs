@@ -7,10 +7,12 @@
 use crate::support::files::Folder;
 use crate::support::held::Held;
 use crate::support::medium::{Fault, Medium, Unsynced};
+use limitry::errors::{BatchError, RulesError, StoreError, TrackError};
+use limitry::events::EventQuery;
+use limitry::store::{BadLines, Durability, Durable, OnFailure};
+use limitry::time::{Clock, ManualClock};
 use limitry::{
-    BadLines, BatchError, Clock, Decision, Durability, Durable, Engine, EngineBuilder, Event,
-    EventQuery, ManualClock, Metric, OnFailure, Period, Quota, RateLimit, RulesError, StoreError,
-    Timestamp, TrackError, Window,
+    Decision, Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, Timestamp, Window,
 };
 use std::future::Future;
 use std::io;

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
+use limitry::errors::StoreError;
+use limitry::store::{Durability, Durable};
 use limitry::store::{MemoryStore, SpaceError, SpacePage};
-use limitry::{
-    Durability, Durable, Engine, Event, ManualClock, Outcome, Period, Quota, RateLimit, StoreError,
-    Timestamp, Window,
-};
+use limitry::time::ManualClock;
+use limitry::{Engine, Event, Outcome, Period, Quota, RateLimit, Timestamp, Window};
 
 fn engine(store: Durable) -> Engine {
     let now = Timestamp::new(1_700_000_000, 0);

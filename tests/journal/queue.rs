@@ -7,7 +7,8 @@
 use super::levels::{after_crash, call, idle, keys, open};
 use crate::support::held::Held;
 use crate::support::medium::Medium;
-use limitry::{Durability, Durable, Engine, Event};
+use limitry::store::{Durability, Durable};
+use limitry::{Engine, Event};
 use std::time::Duration;
 
 /// The most that waited of what `figure` says, while threads put in more than there is room for.

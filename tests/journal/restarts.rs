@@ -5,9 +5,12 @@
 use crate::support::files::StoreFile;
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
 use crate::support::{START, date, duration};
+use limitry::errors::TrackError;
+use limitry::events::Recording;
+use limitry::rules::{QuotaUpdate, RateLimitUpdate};
+use limitry::time::ManualClock;
 use limitry::{
-    Decision, Engine, EngineBuilder, Event, ManualClock, Metric, Outcome, Period, Quota,
-    QuotaUpdate, RateLimit, RateLimitUpdate, Recording, TrackError, Window,
+    Decision, Engine, EngineBuilder, Event, Metric, Outcome, Period, Quota, RateLimit, Window,
 };
 
 pub(crate) fn open(

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use limitry::{
-    Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Meter, MeterUpdate, Metric,
-    Period, Quota, RateLimit, RateLimitUpdate, Recording, RollupOptions, UsageQuery, Window,
-};
+use limitry::events::Recording;
+use limitry::rules::{MeterUpdate, RateLimitUpdate};
+use limitry::store::{Durability, Durable};
+use limitry::time::ManualClock;
+use limitry::usage::{RollupOptions, UsageQuery};
+use limitry::{Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RateLimit, Window};
 
 use crate::support::medium::Medium;
 

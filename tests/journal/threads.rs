@@ -13,7 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::medium::Medium;
-use limitry::{Durability, Durable, Engine, Event, RateLimit, RateLimitUpdate, Window};
+use limitry::rules::RateLimitUpdate;
+use limitry::store::{Durability, Durable};
+use limitry::{Engine, Event, RateLimit, Window};
 
 /// More than any of this takes.
 const LONG: Duration = Duration::from_secs(120);

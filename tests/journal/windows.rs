@@ -5,10 +5,10 @@
 //! Method: two engines with the same rules and clock are told the same; one of them has a store in
 //! memory and is closed, or crashes, and is opened again. Their answers have to be the same.
 
-use limitry::{
-    Algorithm, Durability, Durable, Engine, Event, ManualClock, Metric, Period, Quota, RateLimit,
-    RuleSet, Window,
-};
+use limitry::rules::Algorithm;
+use limitry::store::{Durability, Durable};
+use limitry::time::ManualClock;
+use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Window};
 
 use crate::support::medium::Medium;
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use allocation_counter::measure;
-use limitry::{
-    Engine, EngineBuilder, Event, ManualClock, Metric, Period, Quota, RateLimit, Recording, Window,
-};
+use limitry::events::Recording;
+use limitry::time::ManualClock;
+use limitry::{Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, Window};
 
 const CUSTOMERS: usize = 1_000;
 const CALLS: usize = 20_000;

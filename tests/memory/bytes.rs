@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use allocation_counter::measure;
 use chrono::{TimeZone, Utc};
-use limitry::{Engine, EngineBuilder, Event, ManualClock, Metric, Period, Quota, RateLimit};
-use limitry::{Recording, Window};
+use limitry::Window;
+use limitry::events::Recording;
+use limitry::time::ManualClock;
+use limitry::{Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit};
 
 const MILLION: u64 = 1_000_000;
 /// What an engine needs without any key, and the shards of its table at their smallest.

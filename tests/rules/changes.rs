@@ -8,9 +8,12 @@ use crate::support::oracle::{
     Act, DAY, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, Rule, SECOND, Span,
 };
 use crate::support::{Dice, Pair, cases, duration, engine, figures, rule_set, seed};
+use limitry::errors::RulesError;
+use limitry::events::Recording;
+use limitry::rules::{Algorithm, Enforcement, QuotaUpdate, RateLimitUpdate, SyncOptions};
+use limitry::time::ManualClock;
 use limitry::{
-    Algorithm, Amount, Enforcement, Engine, Event, ManualClock, Metric, Period, Quota, QuotaUpdate,
-    RateLimit, RateLimitUpdate, Recording, RuleSet, RulesError, SyncOptions, Timestamp, Window,
+    Amount, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
 };
 use std::time::Duration;
 

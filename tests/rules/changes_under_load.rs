@@ -7,9 +7,10 @@
 
 use super::changes::{allowed, drain, event, remaining};
 use crate::support::engine;
+use limitry::rules::{Algorithm, RateLimitUpdate, SyncOptions};
+use limitry::time::Clock;
 use limitry::{
-    Algorithm, Amount, Clock, Engine, Event, Metric, Period, Quota, RateLimit, RateLimitUpdate,
-    RuleSet, SyncOptions, Timestamp, Window,
+    Amount, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};

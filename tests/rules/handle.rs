@@ -2,10 +2,9 @@
 //!
 //! Method: the same calls with each kind, and with [`Rule`] for any.
 
-use limitry::{
-    Engine, Metric, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Rule, RuleSet,
-    RulesError, Window,
-};
+use limitry::errors::RulesError;
+use limitry::rules::{QuotaUpdate, RateLimitUpdate};
+use limitry::{Engine, Metric, Period, Quota, RateLimit, Rule, RuleSet, Window};
 
 fn calls() -> RateLimit {
     RateLimit::new("Calls", 10, Window::Second)

@@ -8,11 +8,12 @@
 use crate::support::config;
 use std::time::Duration;
 
-use limitry::{
-    Algorithm, Amount, BuildError, Enforcement, Engine, Event, ManualClock, Metric, Period, Quota,
-    QuotaUpdate, RateLimit, RateLimitUpdate, RuleProblem, RuleSet, RuleSetError, RulesError,
-    SyncOptions, Window,
+use limitry::errors::{BuildError, RulesError};
+use limitry::rules::{
+    Algorithm, Enforcement, QuotaUpdate, RateLimitUpdate, RuleProblem, RuleSetError, SyncOptions,
 };
+use limitry::time::ManualClock;
+use limitry::{Amount, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Window};
 use proptest::prelude::*;
 
 const LARGEST: u64 = 1 << 62;

@@ -6,10 +6,9 @@
 
 use super::changes::{act, allowed, event};
 use crate::support::{engine, figures};
-use limitry::{
-    Algorithm, Engine, Metric, Period, Quota, RateLimit, RateLimitUpdate, RuleSet, RulesError,
-    SyncOptions, Window,
-};
+use limitry::errors::RulesError;
+use limitry::rules::{Algorithm, RateLimitUpdate, SyncOptions};
+use limitry::{Engine, Metric, Period, Quota, RateLimit, RuleSet, Window};
 
 fn names(changes: &[String]) -> Vec<&str> {
     changes.iter().map(String::as_str).collect()

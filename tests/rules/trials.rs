@@ -7,9 +7,11 @@
 
 use crate::support::oracle::{HOUR, MINUTE, Nanos, SECOND};
 use crate::support::{Dice, START, cases, date, duration, engine, seed};
+use limitry::errors::{EventError, TrackError};
+use limitry::events::Recording;
+use limitry::rules::{Algorithm, Enforcement, Overflow};
 use limitry::{
-    Algorithm, Decision, Enforcement, Engine, EngineBuilder, Event, EventError, Metric, Overflow,
-    Period, Quota, RateLimit, Recording, RetryAfter, TrackError, Window,
+    Decision, Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, RetryAfter, Window,
 };
 
 const TRIALS: [Enforcement; 2] = [Enforcement::Soft, Enforcement::Shadow];

@@ -5,10 +5,14 @@ use super::oracle::{
     Rule, SECOND, Seen, Span, Stood, Verdict, Wait,
 };
 use super::{START, date, duration, engine, nanos};
+use limitry::decision::{QuotaStatus, RateLimitStatus, Standing};
+use limitry::errors::{RulesError, TrackError};
+use limitry::events::Recording;
+use limitry::rules::{Algorithm, Enforcement, OnMissing, QuotaUpdate, RateLimitUpdate};
+use limitry::time::ManualClock;
 use limitry::{
-    Algorithm, Amount, Decision, Enforcement, Engine, Event, ManualClock, Metric, OnMissing,
-    Outcome, Period, Quota, QuotaStatus, QuotaUpdate, RateLimit, RateLimitStatus, RateLimitUpdate,
-    Recording, RetryAfter, RuleSet, RulesError, Standing, Timestamp, TrackError, Window,
+    Amount, Decision, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, RetryAfter,
+    RuleSet, Timestamp, Window,
 };
 
 // From the oracle's words to the crate's.

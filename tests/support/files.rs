@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(feature = "durable")]
-use limitry::Durable;
+use limitry::store::Durable;
 
 /// A folder that no other test has, of this run or of another one.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use limitry::Storage;
+use limitry::store::Storage;
 
 use super::medium::Medium;
 

@@ -31,8 +31,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 #[cfg(feature = "durable")]
-use limitry::Storage;
-use limitry::{Engine, EngineBuilder, ManualClock, Timestamp};
+use limitry::store::Storage;
+use limitry::time::ManualClock;
+use limitry::{Engine, EngineBuilder, Timestamp};
 use oracle::{Nanos, SECOND};
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::FileFailurePersistence;

@@ -6,10 +6,8 @@ use std::ops::Range;
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
-use limitry::{
-    Amount, Coverage, Event, Interval, Meter, MeterQuery, Timestamp, UsageBreakdown, UsageQuery,
-    UsageTotals,
-};
+use limitry::usage::{Coverage, Interval, MeterQuery, UsageBreakdown, UsageQuery, UsageTotals};
+use limitry::{Amount, Event, Meter, Timestamp};
 use serde_json::json;
 
 use super::fold::{ALWAYS, Asked, Cut, Fact, How, Sums};

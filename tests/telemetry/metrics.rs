@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use limitry::{
-    Enforcement, Engine, EngineBuilder, Event, ManualClock, Metric, Overflow, Period, Quota,
-    RateLimit, RateLimitUpdate, Recording, RuleSet, SyncOptions, Window,
-};
+use limitry::events::Recording;
+use limitry::rules::{Enforcement, Overflow, RateLimitUpdate, SyncOptions};
+use limitry::time::ManualClock;
+use limitry::{Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, RuleSet, Window};
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 
 /// A recorder that can be read: each figure under its name with its labels.
@@ -213,7 +213,7 @@ fn only_hard_rules_that_did_not_fit_are_said_to_have_refused() {
 
 #[test]
 fn a_rule_is_near_its_limit_from_four_fifths_on_whatever_its_algorithm() {
-    use limitry::Algorithm::{FixedWindow, SlidingWindow, TokenBucket};
+    use limitry::rules::Algorithm::{FixedWindow, SlidingWindow, TokenBucket};
     let board = Board::default();
     let (engine, _) = watched(&board, |builder| {
         let rule = |id, algorithm| RateLimit::new(id, 10, Window::Hour).id(id).algorithm(algorithm);

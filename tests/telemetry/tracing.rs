@@ -7,7 +7,8 @@ use std::fmt::{Debug, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use limitry::{Engine, Event, Meter, QuotaUpdate, RateLimit, RuleSet, SyncOptions, Window};
+use limitry::rules::{QuotaUpdate, SyncOptions};
+use limitry::{Engine, Event, Meter, RateLimit, RuleSet, Window};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Metadata, Subscriber};

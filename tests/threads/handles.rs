@@ -3,10 +3,10 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use limitry::{
-    Committed, Engine, Event, EventIter, EventQuery, Events, Meters, Outcome, RateLimit, Rules,
-    Store, Usage, Window,
-};
+use limitry::events::{EventIter, EventQuery};
+use limitry::handles::{Events, Meters, Rules, Store, Usage};
+use limitry::store::Committed;
+use limitry::{Engine, Event, Outcome, RateLimit, Window};
 
 const fn is_for_tasks<T: Send + Sync + 'static>() {}
 const fn is_cheap_to_share<T: Clone + Send + Sync + 'static>() {}
@@ -49,7 +49,8 @@ fn what_was_asked_for_may_outlive_the_engine() {
     let committed = engine.store().committed(&decision);
     drop(engine);
     assert_eq!((events.len(), all.count()), (1, 1));
-    let totals = usage.summary(&limitry::UsageQuery::all_time()).expect("a good question").totals;
+    let totals =
+        usage.summary(&limitry::usage::UsageQuery::all_time()).expect("a good question").totals;
     assert_eq!(totals.total_events, 1);
     let mut committed = pin!(committed);
     let mut context = Context::from_waker(Waker::noop());

@@ -17,7 +17,9 @@ use crate::support::oracle::{
 use crate::support::{
     Dice, START, answer, cases, change, duration, engine, event, rule_set, seed, stood,
 };
-use limitry::{Clock, Engine, ManualClock, Recording};
+use limitry::Engine;
+use limitry::events::Recording;
+use limitry::time::{Clock, ManualClock};
 
 /// What a thread asks for.
 #[derive(Clone, Debug)]

@@ -13,10 +13,14 @@ use std::time::Duration;
 
 use crate::support::oracle::{Act, Kind, MINUTE, Nanos, Rule, SECOND, Span};
 use crate::support::{Dice, START, date, engine, engine_at, figures, long, rule_set, seed};
+use limitry::decision::Standing;
+use limitry::errors::TrackError;
+use limitry::events::{EventId, Recording};
+use limitry::rules::{Algorithm, Overflow, QuotaUpdate, RateLimitUpdate, SyncOptions, SyncReport};
+use limitry::time::ManualClock;
 use limitry::{
-    Algorithm, Amount, Decision, Engine, EngineBuilder, Error, Event, EventId, ManualClock, Metric,
-    Outcome, Overflow, Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Recording,
-    RetryAfter, RuleSet, Standing, SyncOptions, SyncReport, Timestamp, TrackError, Window,
+    Amount, Decision, Engine, EngineBuilder, Error, Event, Metric, Outcome, Period, Quota,
+    RateLimit, RetryAfter, RuleSet, Timestamp, Window,
 };
 
 const THREADS: usize = 8;

@@ -11,10 +11,10 @@ use crate::support::usage::instant;
 use crate::support::{START, date, engine};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
-use limitry::{
-    Engine, Event, Interval, MeterQuery, QueryError, Recording, RollupOptions, Timestamp,
-    UsageQuery, UsageTimeseries,
-};
+use limitry::errors::QueryError;
+use limitry::events::Recording;
+use limitry::usage::{Interval, MeterQuery, RollupOptions, UsageQuery, UsageTimeseries};
+use limitry::{Engine, Event, Timestamp};
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
@@ -42,7 +42,7 @@ fn engine_with(edges: &[&str]) -> Engine {
 
 /// The start, the events and the tokens of each point.
 fn points(series: &UsageTimeseries) -> Vec<(String, u64, u128)> {
-    let point = |point: &limitry::TimeseriesPoint| {
+    let point = |point: &limitry::usage::TimeseriesPoint| {
         let totals = &point.totals;
         (point.timestamp.to_string(), totals.total_events, totals.total_tokens)
     };

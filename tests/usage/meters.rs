@@ -4,11 +4,13 @@
 //! Method: tables of what is right and wrong through every door that takes meters; figures of
 //! rules beside those of the same rules written out without a meter.
 
-use limitry::{
-    Aggregation, Engine, Event, EventFilter, ManualClock, Meter, MeterField, MeterUpdate, Metric,
-    Period, Quota, QuotaUpdate, RateLimit, RuleOutcome, RuleSet, RuleSetError, RulesError,
-    SyncOptions, Window,
+use limitry::errors::RulesError;
+use limitry::explain::RuleOutcome;
+use limitry::rules::{
+    Aggregation, EventFilter, MeterField, MeterUpdate, QuotaUpdate, RuleSetError, SyncOptions,
 };
+use limitry::time::ManualClock;
+use limitry::{Engine, Event, Meter, Metric, Period, Quota, RateLimit, RuleSet, Window};
 use serde_json::json;
 
 fn clock() -> ManualClock {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use limitry::{
-    Engine, Event, Interval, ManualClock, Meter, MeterQuery, Metric, Period, QueryError, Quota,
-    RollupOptions, Timestamp, UsageQuery,
-};
+use limitry::errors::QueryError;
+use limitry::time::ManualClock;
+use limitry::usage::{Interval, MeterQuery, RollupOptions, UsageQuery};
+use limitry::{Engine, Event, Meter, Metric, Period, Quota, Timestamp};
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")

@@ -8,9 +8,13 @@
 
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
 use crate::support::{Dice, START, cases, date, duration, engine, seed};
+use limitry::errors::{EventError, TrackError};
+use limitry::events::Recording;
+use limitry::rules::{Aggregation, MeterUpdate, QuotaUpdate};
+use limitry::time::ManualClock;
+use limitry::usage::MeterQuery;
 use limitry::{
-    Aggregation, Amount, Decision, Engine, EngineBuilder, Event, EventError, ManualClock, Meter,
-    MeterQuery, MeterUpdate, Metric, Period, Quota, QuotaUpdate, Recording, RetryAfter, TrackError,
+    Amount, Decision, Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RetryAfter,
 };
 
 /// Thousandths of a unit.

@@ -22,10 +22,10 @@ use crate::support::usage::{
 };
 use crate::support::{Dice, START, date, duration, engine, long, seed};
 use chrono_tz::Tz;
-use limitry::{
-    Engine, Event, EventId, Interval, ManualClock, Meter, MeterQuery, RateLimit, Recording,
-    RollupOptions, UsageTotals, Window,
-};
+use limitry::events::{EventId, Recording};
+use limitry::time::ManualClock;
+use limitry::usage::{Interval, MeterQuery, RollupOptions, UsageTotals};
+use limitry::{Engine, Event, Meter, RateLimit, Window};
 
 const WRITERS: usize = 3;
 const READERS: usize = 2;

@@ -9,10 +9,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use limitry::{
-    Engine, Event, Interval, ManualClock, Meter, MeterQuery, Recording, RollupOptions, UsageQuery,
-    UsageTotals,
-};
+use limitry::events::Recording;
+use limitry::time::ManualClock;
+use limitry::usage::{Interval, MeterQuery, RollupOptions, UsageQuery, UsageTotals};
+use limitry::{Engine, Event, Meter};
 
 const SERVICES: [(&str, &str); 2] = [
     ("code", include_str!("../data/AzureLLMInferenceTrace_code.csv")),

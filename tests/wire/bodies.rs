@@ -3,9 +3,12 @@
 //!
 //! Method: whole bodies as text.
 
+use limitry::events::Recording;
+use limitry::rules::{Algorithm, SyncOptions};
+use limitry::time::ManualClock;
 use limitry::{
-    Algorithm, Amount, Engine, EngineBuilder, Event, ManualClock, Metric, Period, Quota, RateLimit,
-    Recording, RuleSet, SyncOptions, Timestamp, Window,
+    Amount, Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp,
+    Window,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -59,7 +62,7 @@ fn the_body_of_an_allowed_event_is_the_products() {
         )
     );
     assert!(id.to_string().starts_with("evt_"));
-    assert_eq!(read::<limitry::EventId>(&format!("\"{id}\"")), id);
+    assert_eq!(read::<limitry::events::EventId>(&format!("\"{id}\"")), id);
 }
 
 #[test]

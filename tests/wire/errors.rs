@@ -7,10 +7,11 @@
 
 use std::io::{self, Read};
 
-use limitry::{
-    Amount, Engine, Event, EventBatch, EventQuery, MeterQuery, Quota, RateLimit, RateLimitUpdate,
-    RuleSet, UsageQuery,
-};
+use limitry::events::EventQuery;
+use limitry::rules::RateLimitUpdate;
+use limitry::usage::{MeterQuery, UsageQuery};
+use limitry::wire::EventBatch;
+use limitry::{Amount, Engine, Event, Quota, RateLimit, RuleSet};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

@@ -6,10 +6,9 @@
 
 use super::structured_fields::read_list;
 use crate::support::engine;
-use limitry::{
-    Algorithm, Decision, Enforcement, Engine, Event, HeaderDialect, Metric, Overflow, Period,
-    Quota, RateLimit, Window,
-};
+use limitry::rules::{Algorithm, Enforcement, Overflow};
+use limitry::wire::HeaderDialect;
+use limitry::{Decision, Engine, Event, Metric, Period, Quota, RateLimit, Window};
 use std::time::Duration;
 
 /// [`START`](crate::support::START) in seconds.

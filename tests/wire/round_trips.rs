@@ -4,9 +4,11 @@
 
 use super::bodies::*;
 use crate::support::config;
+use limitry::rules::{Algorithm, Enforcement, Overflow, RateLimitUpdate};
+use limitry::time::ManualClock;
+use limitry::wire::DecisionBody;
 use limitry::{
-    Algorithm, Amount, DecisionBody, Enforcement, Engine, Event, ManualClock, Metric, Overflow,
-    Period, Quota, RateLimit, RateLimitUpdate, RuleSet, Timestamp, Window,
+    Amount, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};

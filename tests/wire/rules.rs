@@ -5,10 +5,8 @@
 //! Method: whole bodies as text, and tables of forms.
 
 use super::bodies::{engine, read, refused, text};
-use limitry::{
-    Algorithm, Enforcement, Event, Metric, Overflow, Period, Quota, QuotaUpdate, RateLimit,
-    RateLimitUpdate, RuleSet, Window,
-};
+use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate};
+use limitry::{Event, Metric, Period, Quota, RateLimit, RuleSet, Window};
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -5,10 +5,10 @@
 
 use super::headers::*;
 use crate::support::{config, engine};
-use limitry::{
-    Algorithm, Decision, EngineBuilder, HeaderDialect, Metric, Period, Quota, RateLimit,
-    RateLimitStatus, Window,
-};
+use limitry::decision::RateLimitStatus;
+use limitry::rules::Algorithm;
+use limitry::wire::HeaderDialect;
+use limitry::{Decision, EngineBuilder, Metric, Period, Quota, RateLimit, Window};
 use proptest::prelude::*;
 use std::time::Duration;
 

@@ -2,7 +2,8 @@
 
 use std::hash::RandomState;
 
-use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Recording, Window};
+use limitry::events::Recording;
+use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Window};
 
 use crate::Options;
 use crate::by_hand::{ByHand, governor_an_hour};

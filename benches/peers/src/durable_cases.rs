@@ -11,10 +11,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use limitry::{
-    Durability, Durable, Engine, EngineBuilder, Event, ManualClock, Metric, Period, Quota,
-    RateLimit, Recording, RollupOptions, Timestamp, Window,
-};
+use limitry::events::Recording;
+use limitry::store::{Durability, Durable};
+use limitry::time::ManualClock;
+use limitry::usage::RollupOptions;
+use limitry::{Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, Timestamp, Window};
 
 use crate::counting;
 use crate::month::{self, Call, START};

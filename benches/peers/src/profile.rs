@@ -7,7 +7,9 @@ use std::hash::RandomState;
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use limitry::{Durable, Engine, Event, Recording};
+use limitry::events::Recording;
+use limitry::store::Durable;
+use limitry::{Engine, Event};
 
 use crate::by_hand::{ByHand, governor_an_hour};
 use crate::limitador_side::Limitador;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeZone, Utc};
 use governor::Quota;
 use governor::clock::FakeRelativeClock;
-use limitry::{Engine, Event, ManualClock, Metric, Period, RateLimit, Window};
+use limitry::time::ManualClock;
+use limitry::{Engine, Event, Metric, Period, RateLimit, Window};
 
 use crate::by_hand::{ByHand, Governor, cells, governor};
 use crate::limitador_side::Limitador;

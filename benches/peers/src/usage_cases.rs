@@ -4,9 +4,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use chrono::DateTime;
-use limitry::{
-    Engine, Event, Interval, ManualClock, Recording, RollupOptions, UsageQuery, UsageTotals,
-};
+use limitry::events::Recording;
+use limitry::time::ManualClock;
+use limitry::usage::{Interval, RollupOptions, UsageQuery, UsageTotals};
+use limitry::{Engine, Event};
 
 use crate::counting;
 use crate::measure::{Round, Series, cpu_time, interleaved};

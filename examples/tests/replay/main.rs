@@ -26,7 +26,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use limitry::{ManualClock, RetryAfter};
+use limitry::RetryAfter;
+use limitry::time::ManualClock;
 
 use args::Command;
 use example_support::cast::{self, Cast, MODELS, Request};

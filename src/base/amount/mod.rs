@@ -62,7 +62,7 @@ const _: () = assert!(UNIT == 10_i128.pow(6) && FRACTION_DIGITS == 6);
 ///
 /// let sum = Amount::from(200_u64).checked_add(tenth);
 /// assert_eq!(sum.map(|sum| sum.to_string()).as_deref(), Some("200.1"));
-/// # Ok::<(), limitry::AmountError>(())
+/// # Ok::<(), limitry::amount::AmountError>(())
 /// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amount(i128);
@@ -139,7 +139,7 @@ impl Amount {
     /// assert_eq!(Amount::from_f64_rounded_up(dollars)?.to_string(), "0.000006");
     /// let cents = 100.0 * dollars;
     /// assert_eq!(Amount::from_f64_rounded_up(cents)?.to_string(), "0.000555");
-    /// # Ok::<(), limitry::AmountError>(())
+    /// # Ok::<(), limitry::amount::AmountError>(())
     /// ```
     ///
     /// # Errors

@@ -8,10 +8,10 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::base::format::Version;
 use crate::counters::{Committed, StoredCharges, decode_charges, encode_charges};
-use crate::{
-    Algorithm, Enforcement, Engine, Event, HeaderDialect, ManualClock, Meter, Metric, Overflow,
-    Period, Quota, QuotaUpdate, RateLimit, RateLimitUpdate, Timestamp, Window,
-};
+use crate::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate};
+use crate::time::ManualClock;
+use crate::wire::HeaderDialect;
+use crate::{Engine, Event, Meter, Metric, Period, Quota, RateLimit, Timestamp, Window};
 
 /// Everything that can be asked of an answer, as text.
 fn renderings(decision: &Decision) -> Vec<String> {

@@ -24,7 +24,8 @@ pub(super) use self::change::Change;
 /// the kind, name it: `get::<RateLimit>(id)`. [`Rule`] stands for any kind.
 ///
 /// ```
-/// use limitry::{Engine, Quota, Metric, Period, RateLimit, RateLimitUpdate, Window};
+/// use limitry::rules::RateLimitUpdate;
+/// use limitry::{Engine, Metric, Period, Quota, RateLimit, Window};
 ///
 /// let engine = Engine::builder().build()?;
 /// let calls = engine.rules().add(RateLimit::new("Calls", 10, Window::Second))?;
@@ -60,8 +61,9 @@ impl Rules {
     }
 
     /// Changes some fields of a rule and returns it as it now is; what was used carries over as
-    /// the update says ([`RateLimitUpdate`](crate::RateLimitUpdate),
-    /// [`QuotaUpdate`](crate::QuotaUpdate)). O(rules), and O(keys) where counters are converted.
+    /// the update says ([`RateLimitUpdate`](crate::rules::RateLimitUpdate),
+    /// [`QuotaUpdate`](crate::rules::QuotaUpdate)). O(rules), and O(keys) where counters are
+    /// converted.
     ///
     /// # Errors
     /// No rule of the kind has the id, or the rule would not be valid.

@@ -17,8 +17,8 @@ const MAX_PAGE: usize = 1_000;
 /// addresses that it calls, answers that it gave. [`Store::space`] makes one.
 ///
 /// A row has a key of 1 to 512 bytes and a value of at most 64 KiB. A change is durable when its
-/// call returns, whatever the [durability](crate::Durability) of events is, and shares its commit
-/// with the events that wait; it survives what they survive, is checked by
+/// call returns, whatever the [durability](crate::store::Durability) of events is, and shares its
+/// commit with the events that wait; it survives what they survive, is checked by
 /// [`verify`](Store::verify) and is part of a [`backup`](Store::backup). Spaces are kept for as
 /// long as the store: nothing drops their rows but [`remove`](Self::remove).
 ///

@@ -309,9 +309,10 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+    use crate::Engine;
     use crate::counters::Intent;
     use crate::journal::redb::Storage;
-    use crate::{Durable, Engine, OnFailure};
+    use crate::store::{Durable, OnFailure};
 
     /// A medium that takes nothing more when it is told so.
     #[derive(Clone, Debug, Default)]

@@ -17,7 +17,7 @@ use crate::journal::{Commit, Durability, Pipeline, Verified, VerifyReport};
 use crate::telemetry;
 use crate::usage::{UsageBreakdown, UsageQuery, UsageTotals};
 
-/// The state of an engine's store: [`Store::health`](crate::Store::health).
+/// The state of an engine's store: [`Store::health`](crate::handles::Store::health).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
@@ -47,7 +47,7 @@ pub struct Health {
 
 impl Health {
     /// Returns whether there is no store, or it takes what comes: false after a failure, and after
-    /// [`Store::close`](crate::Store::close).
+    /// [`Store::close`](crate::handles::Store::close).
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.failure.is_none()
@@ -55,12 +55,12 @@ impl Health {
 }
 
 /// The commit of a decision's event, to be awaited as a future, or by a thread with
-/// [`wait`](Self::wait). See [`Store::committed`](crate::Store::committed).
+/// [`wait`](Self::wait). See [`Store::committed`](crate::handles::Store::committed).
 ///
 /// Its output is an error when the store failed before the commit, also where the engine goes on in
-/// memory ([`OnFailure::MemoryOnly`](crate::OnFailure::MemoryOnly)). It works in any async runtime:
-/// tasks are woken on a thread that does nothing else, so a waker may block, and may use or drop
-/// the engine.
+/// memory ([`OnFailure::MemoryOnly`](crate::store::OnFailure::MemoryOnly)). It works in any async
+/// runtime: tasks are woken on a thread that does nothing else, so a waker may block, and may use
+/// or drop the engine.
 /// Any number of events share a commit. Whoever waits makes the commit come at once, and dropping
 /// the future changes nothing. It does not keep the engine open: dropping the last handle of that
 /// commits what waits.
@@ -179,8 +179,8 @@ impl Store {
     /// `tell` is told of the beginning and the end.
     ///
     /// Commits wait meanwhile, and so do calls once
-    /// [`max_waiting`](crate::Durable::max_waiting) records wait, or as many bytes as may. Returns
-    /// `false` at once for an engine without a store.
+    /// [`max_waiting`](crate::store::Durable::max_waiting) records wait, or as many bytes as may.
+    /// Returns `false` at once for an engine without a store.
     ///
     /// # Errors
     /// The store has failed or is closed.

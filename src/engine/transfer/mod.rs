@@ -70,7 +70,9 @@ impl Store {
     /// nobody waits for it.
     ///
     /// ```
-    /// use limitry::{BadLines, Engine, Event, EventQuery};
+    /// use limitry::events::EventQuery;
+    /// use limitry::store::BadLines;
+    /// use limitry::{Engine, Event};
     ///
     /// let engine = Engine::builder().build()?;
     /// let call = Event::new("cust_123", "model_call").input_tokens(150);
@@ -135,11 +137,12 @@ impl Store {
     ///
     /// Costs what [`record_batch`](crate::Engine::record_batch) of 1 000 events at a time does, and
     /// as much again to read the lines. `progress` is told how many lines are done; how many there
-    /// are is not known. A panic of it, or of `lines`, comes between two batches and is handed on: what
-    /// was imported before is imported whole.
+    /// are is not known. A panic of it, or of `lines`, comes between two batches and is handed on:
+    /// what was imported before is imported whole.
     ///
     /// ```
-    /// use limitry::{BadLines, Engine};
+    /// use limitry::store::BadLines;
+    /// use limitry::Engine;
     ///
     /// let engine = Engine::builder().build()?;
     /// let at = r#""createdAt":"2024-01-15T10:00:00Z""#;

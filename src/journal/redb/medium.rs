@@ -15,7 +15,7 @@ use crate::journal::store::callback::{Callback, new_number, run};
 use crate::journal::store::seal::{Home, start};
 
 /// Bytes for a store that is not in a file: encrypted ones, some in memory for tests, or some that
-/// fail on purpose. [`Durable::open_on`](crate::Durable::open_on) takes them.
+/// fail on purpose. [`Durable::open_on`](crate::store::Durable::open_on) takes them.
 ///
 /// While an engine uses it nobody else may write to it. A read gives what was written last, synced
 /// or not. A crash leaves everything that was written before the last successful
@@ -24,8 +24,8 @@ use crate::journal::store::seal::{Home, start};
 ///
 /// They must not use the engine whose store they are: they run where its locks are held, or on the
 /// thread that writes. Calls of theirs that would need the store, or wait for it, are
-/// [`StoreError::WithinItself`](crate::StoreError::WithinItself). A panic fails the store as an
-/// error does.
+/// [`StoreError::WithinItself`](crate::errors::StoreError::WithinItself). A panic fails the store
+/// as an error does.
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Returns how many bytes there are.
     ///

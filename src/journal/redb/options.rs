@@ -9,10 +9,10 @@ use crate::journal::store::StoreError;
 /// How a store is opened: made by [`Durable::options`].
 ///
 /// ```no_run
-/// use limitry::Durable;
+/// use limitry::store::Durable;
 ///
 /// let store = Durable::options().quick(true).open("limitry.redb")?;
-/// # Ok::<(), limitry::StoreError>(())
+/// # Ok::<(), limitry::errors::StoreError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]

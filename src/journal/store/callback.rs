@@ -1,11 +1,11 @@
 //! The caller's code in the middle of a store's work.
 //!
-//! Two kinds of it run there: the methods of a [`Storage`](crate::Storage), and functions that are
-//! told of progress or write what is exported. While they run, the thread holds locks of the store,
-//! or is the one that writes to it, so that some calls would wait for themselves. Which of them run
-//! is noted by thread, and those calls are errors then. A panic of the second kind goes through all
-//! of the store's work to whoever gave the function; one of a `Storage` fails the store, as an
-//! error of it does.
+//! Two kinds of it run there: the methods of a [`Storage`](crate::store::Storage), and functions
+//! that are told of progress or write what is exported. While they run, the thread holds locks of
+//! the store, or is the one that writes to it, so that some calls would wait for themselves. Which
+//! of them run is noted by thread, and those calls are errors then. A panic of the second kind goes
+//! through all of the store's work to whoever gave the function; one of a `Storage` fails the
+//! store, as an error of it does.
 
 use std::any::Any;
 use std::cell::RefCell;

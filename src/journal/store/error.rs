@@ -105,7 +105,7 @@ pub enum StoreError {
         /// The file that was to be made.
         file: Box<str>,
     },
-    /// The store was closed with [`Store::close`](crate::Store::close).
+    /// The store was closed with [`Store::close`](crate::handles::Store::close).
     #[error("{file}: is closed")]
     Closed {
         /// The file.

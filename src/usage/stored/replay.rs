@@ -1,4 +1,5 @@
-//! Replaying the events since the saving began: each is counted where the saved rows do not have it.
+//! Replaying the events since the saving began: each is counted where the saved rows do not have
+//! it.
 
 use crate::base::clock::Timestamp;
 use crate::usage::countable::Countable;

@@ -59,8 +59,8 @@ impl Rollups {
         false
     }
 
-    /// Saves what the rows are about, when all rows are saved. `position` is the ordinal of the next
-    /// event.
+    /// Saves what the rows are about, when all rows are saved. `position` is the ordinal of the
+    /// next event.
     pub(crate) fn save_keys(&mut self, position: u64, out: &mut Vec<u8>) {
         let saving = self.notes.saving.take();
         let saving = saving.unwrap_or_else(|| Saving::new(position, self.columns.next()));

@@ -176,7 +176,8 @@ impl<'de> Deserialize<'de> for LineBody {
 /// about: `events[3].inputTokens: -1 must be a whole number from 0 to 1000000000000000`.
 ///
 /// ```
-/// use limitry::{Engine, EventBatch};
+/// use limitry::wire::EventBatch;
+/// use limitry::Engine;
 ///
 /// let engine = Engine::builder().build()?;
 /// let body = r#"{"events": [{"customerId": "cust_123", "eventType": "model_call"}]}"#;

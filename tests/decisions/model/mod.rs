@@ -180,7 +180,7 @@ impl<'m> Run<'m> {
                 }
             }
         }
-        let options = limitry::SyncOptions::apply();
+        let options = limitry::rules::SyncOptions::apply();
         let report = self.pair.engine.rules().sync(rule_set(&list), options);
         let report = report.map_err(|error| format!("sync: {error}"))?;
         let done = (report.updated.len(), report.removed.len());

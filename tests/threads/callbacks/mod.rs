@@ -12,9 +12,8 @@ mod recorder;
 #[cfg(feature = "durable")]
 mod store;
 
-use limitry::{
-    Clock, Engine, Event, ManualClock, Metric, Period, Quota, RateLimit, Timestamp, Window,
-};
+use limitry::time::{Clock, ManualClock};
+use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Timestamp, Window};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak, mpsc};
 use std::thread;

@@ -7,10 +7,10 @@ use std::pin::pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Wake, Waker};
 
-use limitry::{
-    Durability, Durable, EventQuery, Progress, RateLimitUpdate, RulesError, Storage, StoreError,
-    TrackError,
-};
+use limitry::errors::{RulesError, StoreError, TrackError};
+use limitry::events::EventQuery;
+use limitry::rules::RateLimitUpdate;
+use limitry::store::{Durability, Durable, Progress, Storage};
 
 use crate::support::files::Folder;
 use crate::support::held::Held;

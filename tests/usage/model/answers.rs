@@ -91,7 +91,12 @@ impl History<'_> {
     }
 
     /// Checks what an answer says that it covers, and returns it.
-    fn covered(&mut self, asked: &Asked, by: Option<&str>, covers: &limitry::Coverage) -> Asked {
+    fn covered(
+        &mut self,
+        asked: &Asked,
+        by: Option<&str>,
+        covers: &limitry::usage::Coverage,
+    ) -> Asked {
         let range = covered(covers);
         let what = format!("{}: {asked:?} by {by:?} covers {range:?}", self.setup.name);
         assert_eq!(covers.is_complete, range == asked.range, "{what}");
@@ -134,7 +139,7 @@ impl History<'_> {
         let what = format!("{}: {known:?} by {by}: {answer:?}", self.setup.name);
         let expected = breakdown(&self.accepted, &known, by);
         assert_eq!(sums_of_rows(&answer), Sums::of_all(expected.values()), "{what}");
-        let order = |a: &limitry::BreakdownRow, b: &limitry::BreakdownRow| {
+        let order = |a: &limitry::usage::BreakdownRow, b: &limitry::usage::BreakdownRow| {
             let by_events = b.totals.total_events.cmp(&a.totals.total_events);
             by_events.then_with(|| a.dimension.cmp(&b.dimension)).is_lt()
         };

@@ -17,10 +17,11 @@ use crate::support::usage::{
 };
 use crate::support::{Dice, START, cases, date, duration, engine, long, seed};
 use chrono_tz::Tz;
-use limitry::{
-    BatchEvent, Engine, EngineBuilder, Event, EventId, ManualClock, MeterUpdate, Metric, Outcome,
-    Period, Quota, RateLimit, Recording, RollupOptions, Window,
-};
+use limitry::events::{BatchEvent, EventId, Recording};
+use limitry::rules::MeterUpdate;
+use limitry::time::ManualClock;
+use limitry::usage::RollupOptions;
+use limitry::{Engine, EngineBuilder, Event, Metric, Outcome, Period, Quota, RateLimit, Window};
 use std::collections::HashSet;
 
 const ZONES: [Tz; 6] = [

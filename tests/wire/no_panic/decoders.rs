@@ -4,9 +4,11 @@ use super::draw::*;
 use super::*;
 use crate::support::config;
 use chrono::{DateTime, Utc};
+use limitry::events::{EventId, EventQuery};
+use limitry::rules::{QuotaUpdate, RateLimitUpdate, SyncOptions};
+use limitry::time::ManualClock;
 use limitry::{
-    Amount, Engine, Event, EventId, EventQuery, ManualClock, Metric, Period, Quota, QuotaUpdate,
-    RateLimit, RateLimitUpdate, RuleSet, SyncOptions, Timestamp, Window,
+    Amount, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
 };
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;

@@ -1,10 +1,8 @@
 //! What is drawn: from the ends of every type as well as from the middle.
 
 use chrono::{DateTime, Utc};
-use limitry::{
-    Algorithm, Amount, Enforcement, Event, Metric, Overflow, Period, Quota, RateLimit, RuleSet,
-    Timestamp, Window,
-};
+use limitry::rules::{Algorithm, Enforcement, Overflow};
+use limitry::{Amount, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::time::Duration;

@@ -12,10 +12,15 @@ mod draw;
 use self::draw::*;
 use crate::support::config;
 use chrono::{DateTime, Utc};
+use limitry::decision::Standing;
+use limitry::errors::TrackError;
+use limitry::events::{EventId, EventQuery, Recording};
+use limitry::rules::{Algorithm, Enforcement, QuotaUpdate, RateLimitUpdate, SyncOptions};
+use limitry::time::{Clock, ManualClock};
+use limitry::wire::HeaderDialect;
 use limitry::{
-    Algorithm, Amount, Clock, Decision, Enforcement, Engine, Event, EventId, EventQuery,
-    HeaderDialect, ManualClock, Metric, Outcome, Period, Quota, QuotaUpdate, RateLimit,
-    RateLimitUpdate, Recording, RuleSet, Standing, SyncOptions, Timestamp, TrackError, Window,
+    Amount, Decision, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, RuleSet, Timestamp,
+    Window,
 };
 use proptest::prelude::*;
 use serde::Serialize;
