@@ -31,7 +31,7 @@ fn old(name: &str) -> StoreFile {
 }
 
 /// The format that the store says it has.
-pub fn format_of(file: &StoreFile) -> u32 {
+pub(crate) fn format_of(file: &StoreFile) -> u32 {
     let db = redb::Database::open(&file.path).expect("a file of redb");
     let table: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("limitry");
     let row = db.begin_read().expect("reads").open_table(table).expect("a table");

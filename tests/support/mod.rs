@@ -27,6 +27,8 @@ pub mod usage;
 
 #[allow(unused_imports, reason = "each area uses a part of it")]
 pub use self::bridge::*;
+#[cfg(feature = "tracing")]
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -107,6 +109,24 @@ pub fn config(default: u32) -> ProptestConfig {
 /// Whether the long forms were asked for.
 pub fn long() -> bool {
     std::env::var_os("LIMITRY_LONG").is_some_and(|value| value == "1")
+}
+
+/// Does the work with a collector of spans and events, which is this thread's alone.
+///
+/// While a process has one collector, `tracing` asks that of the thread that comes first to a place
+/// in the code whether anybody listens there, and other tests have none. Two that listen to nothing
+/// and stay make it ask all.
+#[cfg(feature = "tracing")]
+pub fn with_collector<T>(
+    collector: impl tracing::Subscriber + Send + Sync + 'static,
+    work: impl FnOnce() -> T,
+) -> T {
+    use tracing::Dispatch;
+    use tracing::subscriber::NoSubscriber;
+
+    static DEAF: OnceLock<[Dispatch; 2]> = OnceLock::new();
+    DEAF.get_or_init(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::new())));
+    tracing::subscriber::with_default(collector, work)
 }
 
 /// A small random generator (splitmix64): the same numbers from the same seed, for ever.

@@ -6,6 +6,9 @@
     reason = "what goes wrong in a test shall stop it at once"
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(feature = "tracing")]

@@ -75,7 +75,7 @@ fn calls(limit: u64) -> RateLimit {
 #[test]
 fn building_and_changing_rules_are_spans_with_what_came_of_them() {
     let diary = Diary::default();
-    tracing::subscriber::with_default(diary.clone(), || {
+    crate::support::with_collector(diary.clone(), || {
         let engine = Engine::builder().rate_limit(calls(2)).build().expect("valid rules");
         let in_force = |version: u32, rules: u32, meters: u32| {
             format!("INFO rules in force version={version} rules={rules} meters={meters}")
@@ -109,7 +109,7 @@ fn building_and_changing_rules_are_spans_with_what_came_of_them() {
 #[test]
 fn a_change_that_is_turned_down_says_why() {
     let diary = Diary::default();
-    tracing::subscriber::with_default(diary.clone(), || {
+    crate::support::with_collector(diary.clone(), || {
         let engine = Engine::builder().rate_limit(calls(2)).build().expect("valid rules");
         diary.read();
         let error =
@@ -127,7 +127,7 @@ fn a_change_that_is_turned_down_says_why() {
 #[test]
 fn calls_are_not_traced() {
     let diary = Diary::default();
-    tracing::subscriber::with_default(diary.clone(), || {
+    crate::support::with_collector(diary.clone(), || {
         let engine = Engine::builder().rate_limit(calls(2)).build().expect("valid rules");
         diary.read();
         let event = Event::new("cust_1", "call").idempotency_key("req_1");

@@ -47,7 +47,7 @@ fn a_collector_may_change_the_rules() {
         ends(move || {
             let meddler = Meddler::default();
             let collector = Collector { meddler: meddler.clone(), of_spans };
-            tracing::subscriber::with_default(collector, || {
+            crate::support::with_collector(collector, || {
                 let engine = Engine::builder().clock(clock()).build().expect("an engine");
                 tracing::callsite::rebuild_interest_cache();
                 meddler.meets(engine, &[add_rule, add_rule]);
