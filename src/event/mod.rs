@@ -384,11 +384,22 @@ impl<'a> Event<'a> {
     #[inline]
     #[expect(clippy::option_option, reason = "two words that come back in registers")]
     pub(crate) fn tokens(&self) -> Option<Option<u64>> {
-        match (self.total_tokens, self.input_tokens, self.output_tokens) {
-            (Some(total), _, _) => Some(Some(total)),
-            (None, None, None) => Some(None),
-            (None, input, output) => input.unwrap_or(0).checked_add(output.unwrap_or(0)).map(Some),
-        }
+        total_tokens(self.total_tokens, self.input_tokens, self.output_tokens)
+    }
+
+    /// All dimensions by name; a property of a built-in's name may be among them.
+    pub(crate) fn dimensions(&self) -> impl Iterator<Item = (&str, &str)> {
+        let properties = self.properties.iter().filter_map(|(key, value)| match value {
+            PropertyValue::Text(text) => Some((&**key, &**text)),
+            PropertyValue::Json(_) => None,
+        });
+        let built_in = [
+            Some(("customer_id", &*self.customer_id)),
+            Some(("event_type", &*self.event_type)),
+            self.model.as_deref().map(|model| ("model", model)),
+            self.provider.as_deref().map(|provider| ("provider", provider)),
+        ];
+        built_in.into_iter().flatten().chain(properties)
     }
 
     pub(crate) fn named_value(&self, name: &str) -> Option<Amount> {
@@ -429,40 +440,6 @@ impl<'a> Event<'a> {
         let mut values: SmallVec<[_; 8]> = self.values.iter().collect();
         values.sort_by(|a, b| a.0.cmp(&b.0));
         values.hash(state);
-    }
-
-    /// The parts that a log keeps: everything but the idempotency key and the timestamp.
-    pub(crate) fn fields(&self) -> Fields<'_> {
-        Fields {
-            texts: (
-                &self.customer_id,
-                &self.event_type,
-                self.model.as_deref(),
-                self.provider.as_deref(),
-            ),
-            numbers: [self.input_tokens, self.output_tokens, self.total_tokens, self.latency_ms],
-            cost_cents: self.cost_cents,
-            properties: &self.properties,
-            values: &self.values,
-        }
-    }
-
-    pub(crate) fn from_fields(fields: &Fields<'_>) -> Event<'static> {
-        let (customer_id, event_type, model, provider) = fields.texts;
-        let [input_tokens, output_tokens, total_tokens, latency_ms] = fields.numbers;
-        let event = Event {
-            model: model.map(Cow::Borrowed),
-            provider: provider.map(Cow::Borrowed),
-            input_tokens,
-            output_tokens,
-            total_tokens,
-            cost_cents: fields.cost_cents,
-            latency_ms,
-            properties: fields.properties.iter().cloned().collect(),
-            values: fields.values.iter().cloned().collect(),
-            ..Event::new(customer_id, event_type)
-        };
-        event.into_owned()
     }
 
     /// Whether a value of this name can be set.
@@ -515,14 +492,20 @@ pub(crate) fn check_amount(name: &str, amount: Amount) -> Result<(), EventError>
     Err(EventError::invalid(name, &amount.to_string(), bounds::SIGNED_RULE))
 }
 
-/// An event taken apart.
-pub(crate) struct Fields<'e> {
-    pub(crate) texts: (&'e str, &'e str, Option<&'e str>, Option<&'e str>),
-    /// Input, output and total tokens, latency in milliseconds.
-    pub(crate) numbers: [Option<u64>; 4],
-    pub(crate) cost_cents: Option<Amount>,
-    pub(crate) properties: &'e [(Cow<'e, str>, PropertyValue<'e>)],
-    pub(crate) values: &'e [(Cow<'e, str>, Amount)],
+/// The total of tokens: the one that is given, else input plus output; the outer `None` where that
+/// sum does not fit.
+#[inline]
+#[expect(clippy::option_option, reason = "two words that come back in registers")]
+pub(crate) fn total_tokens(
+    given: Option<u64>,
+    input: Option<u64>,
+    output: Option<u64>,
+) -> Option<Option<u64>> {
+    match (given, input, output) {
+        (Some(total), _, _) => Some(Some(total)),
+        (None, None, None) => Some(None),
+        (None, input, output) => input.unwrap_or(0).checked_add(output.unwrap_or(0)).map(Some),
+    }
 }
 
 impl<'a> From<&'a str> for PropertyValue<'a> {

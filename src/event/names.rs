@@ -57,7 +57,7 @@ impl Dimension {
     /// What an event has under the dimension's name that is no string, and so no dimension.
     pub(crate) fn instead(&self, event: &Event<'_>) -> Option<&'static str> {
         let Self::Property(key) = self else { return None };
-        let mut properties = event.fields().properties.iter();
+        let mut properties = event.properties.iter();
         let (_, value) = properties.find(|(known, _)| **known == **key)?;
         let PropertyValue::Json(json) = value else { return None };
         Some(match &**json {

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 
 use super::signature::signature;
-use super::signature::signature_of_stored;
 use super::stored::Stored;
 use crate::base::clock::Timestamp;
 use crate::base::codec::Codec;
@@ -34,19 +33,18 @@ impl Packed {
         decided_at: Timestamp,
         hasher: &ahash::RandomState,
     ) -> Self {
-        let fields = event.fields();
-        let signature = signature(hasher, &fields);
-        Self::of(&Stored::of(&fields, timestamp, decided_at), signature)
+        let signature = signature(hasher, event.dimensions());
+        Self::of(&Stored::of(event, timestamp, decided_at), signature)
     }
 
     /// Packs an event for a log that nobody searches.
     pub(crate) fn unsigned(event: &Event<'_>, timestamp: Timestamp, decided_at: Timestamp) -> Self {
-        Self::of(&Stored::of(&event.fields(), timestamp, decided_at), 0)
+        Self::of(&Stored::of(event, timestamp, decided_at), 0)
     }
 
     /// Packs and signs an event that was stored.
     pub(crate) fn again(event: &Stored<'_>, hasher: &ahash::RandomState) -> Self {
-        Self::of(event, signature_of_stored(hasher, event))
+        Self::of(event, signature(hasher, event.dimensions()))
     }
 
     fn of(event: &Stored<'_>, signature: u64) -> Self {

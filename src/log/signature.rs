@@ -5,7 +5,7 @@
 //! that do not match, a few in a hundred pass all the same, and are unpacked to be told apart.
 
 use super::stored::Stored;
-use crate::event::{Dimension, Fields, PropertyValue};
+use crate::event::Dimension;
 
 /// A filter of the log: dimension = value pairs that must all hold.
 #[derive(Clone, Debug, Default)]
@@ -38,27 +38,13 @@ impl Needle {
     }
 }
 
-/// The signature of an event.
-pub(super) fn signature(hasher: &ahash::RandomState, fields: &Fields<'_>) -> u64 {
-    let (customer_id, event_type, model, provider) = fields.texts;
-    // A property of a built-in's name is no dimension; what it sets here does no harm.
-    let properties = fields.properties.iter().filter_map(|(key, value)| match value {
-        PropertyValue::Text(text) => Some((&**key, &**text)),
-        PropertyValue::Json(_) => None,
-    });
-    let built_in = [
-        Some(("customer_id", customer_id)),
-        Some(("event_type", event_type)),
-        model.map(|model| ("model", model)),
-        provider.map(|provider| ("provider", provider)),
-    ];
-    let dimensions = built_in.into_iter().flatten().chain(properties);
+/// The signature of an event that has these dimensions. A property of a built-in's name may be among
+/// them: what it sets does no harm.
+pub(super) fn signature<'e>(
+    hasher: &ahash::RandomState,
+    dimensions: impl Iterator<Item = (&'e str, &'e str)>,
+) -> u64 {
     dimensions.fold(0, |signature, (name, value)| signature | bits(hasher, name, value))
-}
-
-/// The signature of an event that was packed before.
-pub(super) fn signature_of_stored(hasher: &ahash::RandomState, event: &Stored<'_>) -> u64 {
-    event.dimensions().fold(0, |signature, (name, value)| signature | bits(hasher, name, value))
 }
 
 /// Three bits of 64, or fewer where they fall together.
@@ -82,7 +68,7 @@ mod tests {
     fn what_an_event_has_may_match_and_most_that_it_lacks_may_not() {
         let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
         let event = Event::new("cust_1", "model_call").model("gpt-4").property("team", "eng");
-        let signature = signature(&hasher, &event.fields());
+        let signature = signature(&hasher, event.dimensions());
         let has = [("customer_id", "cust_1"), ("model", "gpt-4"), ("team", "eng")];
         assert!(needle(&hasher, &has).may_match(signature));
         assert!(needle(&hasher, &[]).may_match(signature));

@@ -46,7 +46,7 @@ impl Countable for Event<'_> {
 
     #[inline]
     fn named(&self) -> impl Iterator<Item = (&str, Amount)> {
-        self.fields().values.iter().map(|(name, amount)| (&**name, *amount))
+        self.values.iter().map(|(name, amount)| (&**name, *amount))
     }
 }
 

@@ -74,22 +74,20 @@ struct Listed<'a> {
 
 impl<'a> Listed<'a> {
     fn of(recorded: &'a RecordedEvent) -> Self {
-        let fields = recorded.event.fields();
-        let (customer_id, event_type, model, provider) = fields.texts;
-        let [input_tokens, output_tokens, _, latency_ms] = fields.numbers;
+        let event = &recorded.event;
         Self {
             id: recorded.id,
-            customer_id,
-            event_type,
-            model,
-            provider,
-            input_tokens,
-            output_tokens,
-            total_tokens: recorded.event.tokens().flatten(),
-            latency_ms,
-            cost_cents: fields.cost_cents,
-            properties: fields.properties.iter().map(|(key, v)| (&**key, Property(v))).collect(),
-            values: fields.values.iter().map(|(name, amount)| (&**name, *amount)).collect(),
+            customer_id: &event.customer_id,
+            event_type: &event.event_type,
+            model: event.model.as_deref(),
+            provider: event.provider.as_deref(),
+            input_tokens: event.input_tokens,
+            output_tokens: event.output_tokens,
+            total_tokens: event.tokens().flatten(),
+            latency_ms: event.latency_ms,
+            cost_cents: event.cost_cents,
+            properties: event.properties.iter().map(|(key, v)| (&**key, Property(v))).collect(),
+            values: event.values.iter().map(|(name, amount)| (&**name, *amount)).collect(),
             created_at: recorded.timestamp,
         }
     }
@@ -110,17 +108,15 @@ struct Generic<'a> {
 impl<'a> Generic<'a> {
     fn of(recorded: &'a RecordedEvent) -> Self {
         let event = &recorded.event;
-        let fields = event.fields();
-        let (customer_id, event_type, model, provider) = fields.texts;
         let mut values: BTreeMap<_, _> =
-            fields.values.iter().map(|(name, amount)| (&**name, *amount)).collect();
+            event.values.iter().map(|(name, amount)| (&**name, *amount)).collect();
         let built_in = ValueName::BUILT_IN.iter();
         values.extend(built_in.filter_map(|name| Some((name.as_str(), name.amount(event)?))));
         let mut dimensions = BTreeMap::new();
-        dimensions.extend(model.map(|model| ("model", model)));
-        dimensions.extend(provider.map(|provider| ("provider", provider)));
+        dimensions.extend(event.model.as_deref().map(|model| ("model", model)));
+        dimensions.extend(event.provider.as_deref().map(|provider| ("provider", provider)));
         let mut properties = BTreeMap::new();
-        for (key, value) in fields.properties {
+        for (key, value) in &event.properties {
             match value {
                 PropertyValue::Text(text) if !Dimension::is_built_in(key) => {
                     dimensions.insert(key, text);
@@ -130,8 +126,15 @@ impl<'a> Generic<'a> {
                 }
             }
         }
-        let (id, timestamp) = (recorded.id, recorded.timestamp);
-        Self { id, customer_id, event_type, values, dimensions, properties, timestamp }
+        Self {
+            id: recorded.id,
+            customer_id: &event.customer_id,
+            event_type: &event.event_type,
+            values,
+            dimensions,
+            properties,
+            timestamp: recorded.timestamp,
+        }
     }
 }
 

@@ -153,7 +153,7 @@ impl Index {
             self.look(*shape, &mut hashes, &mut found);
         }
         if !self.by_property.is_empty() {
-            for (key, _) in event.fields().properties {
+            for (key, _) in &event.properties {
                 for shape in self.by_property.get(&**key).into_iter().flatten() {
                     self.look(*shape, &mut hashes, &mut found);
                 }

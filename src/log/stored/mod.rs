@@ -7,7 +7,7 @@ use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader, put_signed, put_text, put_varint, put_wide};
 use crate::base::format::Version;
-use crate::event::{Dimension, Event, Fields, PropertyValue, ValueName, kept_json};
+use crate::event::{Dimension, Event, PropertyValue, ValueName, kept_json, total_tokens};
 
 /// The packed form. Strings are borrowed both ways, so packing allocates nothing, and unpacking
 /// nothing for an event of at most three properties and three named values.
@@ -17,9 +17,13 @@ pub(crate) struct Stored<'a> {
     /// The engine's time at which it was decided about; of what formats 1 and 2 packed it is in the
     /// record.
     decided_at: Timestamp,
-    texts: (&'a str, &'a str, Option<&'a str>, Option<&'a str>),
-    /// Input, output and total tokens.
-    tokens: [Option<u64>; 3],
+    customer_id: &'a str,
+    event_type: &'a str,
+    model: Option<&'a str>,
+    provider: Option<&'a str>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    total_tokens: Option<u64>,
     cost_cents: Option<Amount>,
     latency_ms: Option<u64>,
     properties: Vec3<(&'a str, StoredValue<'a>)>,
@@ -92,12 +96,13 @@ impl<'a> Codec<'a> for Stored<'a> {
         put_varint(out, self.timestamp.subsec_nanos().into());
         let nanos = |at: Timestamp| at.unix_nanos();
         put_wide(out, nanos(self.decided_at).saturating_sub(nanos(self.timestamp)));
-        let (customer_id, event_type, model, provider) = self.texts;
-        put_text(out, customer_id);
-        put_text(out, event_type);
-        model.encode(out);
-        provider.encode(out);
-        self.tokens.iter().for_each(|number| put_number(out, *number));
+        put_text(out, self.customer_id);
+        put_text(out, self.event_type);
+        self.model.encode(out);
+        self.provider.encode(out);
+        put_number(out, self.input_tokens);
+        put_number(out, self.output_tokens);
+        put_number(out, self.total_tokens);
         put_cost(out, self.cost_cents);
         put_number(out, self.latency_ms);
         put_varint(out, self.properties.len() as u64);
@@ -124,10 +129,21 @@ impl<'a> Codec<'a> for Stored<'a> {
             0 => timestamp,
             since => Timestamp::from_unix_nanos(timestamp.unix_nanos().saturating_add(since)),
         };
-        let texts = (from.text()?, from.text()?, Option::decode(from)?, Option::decode(from)?);
-        let tokens = [decode_number(from)?, decode_number(from)?, decode_number(from)?];
-        let (cost_cents, latency_ms) = (decode_cost(from)?, decode_number(from)?);
-        let mut properties = Vec3::new();
+        let mut stored = Self {
+            timestamp,
+            decided_at,
+            customer_id: from.text()?,
+            event_type: from.text()?,
+            model: Option::decode(from)?,
+            provider: Option::decode(from)?,
+            input_tokens: decode_number(from)?,
+            output_tokens: decode_number(from)?,
+            total_tokens: decode_number(from)?,
+            cost_cents: decode_cost(from)?,
+            latency_ms: decode_number(from)?,
+            properties: Vec3::new(),
+            values: Vec3::new(),
+        };
         for _ in 0..from.length("properties")? {
             let key = from.text()?;
             let value = match u8::decode(from)? {
@@ -135,42 +151,36 @@ impl<'a> Codec<'a> for Stored<'a> {
                 JSON => StoredValue::Json(Cow::Borrowed(from.text()?)),
                 _ => return Err(from.malformed("a property")),
             };
-            properties.push((key, value));
+            stored.properties.push((key, value));
         }
-        let mut values = Vec3::new();
         for _ in 0..from.length("values")? {
-            values.push((from.text()?, Amount::from_millionths(from.wide()?)));
+            stored.values.push((from.text()?, Amount::from_millionths(from.wide()?)));
         }
-        Ok(Self {
-            timestamp,
-            decided_at,
-            texts,
-            tokens,
-            cost_cents,
-            latency_ms,
-            properties,
-            values,
-        })
+        Ok(stored)
     }
 }
 
 impl<'a> Stored<'a> {
     /// An event that happened at `timestamp`, in the decision at `decided_at`.
-    pub(super) fn of(fields: &Fields<'a>, timestamp: Timestamp, decided_at: Timestamp) -> Self {
+    pub(super) fn of(event: &'a Event<'_>, timestamp: Timestamp, decided_at: Timestamp) -> Self {
         let value = |value: &'a PropertyValue<'_>| match value {
             PropertyValue::Text(text) => StoredValue::Text(text),
             PropertyValue::Json(json) => StoredValue::Json(Cow::Owned(json.to_string())),
         };
-        let [input, output, total, latency_ms] = fields.numbers;
         Self {
             timestamp,
             decided_at,
-            texts: fields.texts,
-            tokens: [input, output, total],
-            cost_cents: fields.cost_cents,
-            latency_ms,
-            properties: fields.properties.iter().map(|(key, v)| (&**key, value(v))).collect(),
-            values: fields.values.iter().map(|(name, v)| (&**name, *v)).collect(),
+            customer_id: &event.customer_id,
+            event_type: &event.event_type,
+            model: event.model.as_deref(),
+            provider: event.provider.as_deref(),
+            input_tokens: event.input_tokens,
+            output_tokens: event.output_tokens,
+            total_tokens: event.total_tokens,
+            cost_cents: event.cost_cents,
+            latency_ms: event.latency_ms,
+            properties: event.properties.iter().map(|(key, v)| (&**key, value(v))).collect(),
+            values: event.values.iter().map(|(name, v)| (&**name, *v)).collect(),
         }
     }
 
@@ -181,16 +191,15 @@ impl<'a> Stored<'a> {
 
     /// All dimensions by name; a property of a built-in's name may be among them.
     pub(super) fn dimensions(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let (customer_id, event_type, model, provider) = self.texts;
         let properties = self.properties.iter().filter_map(|(key, value)| match value {
             StoredValue::Text(text) => Some((*key, *text)),
             StoredValue::Json(_) => None,
         });
         let built_in = [
-            Some(("customer_id", customer_id)),
-            Some(("event_type", event_type)),
-            model.map(|model| ("model", model)),
-            provider.map(|provider| ("provider", provider)),
+            Some(("customer_id", self.customer_id)),
+            Some(("event_type", self.event_type)),
+            self.model.map(|model| ("model", model)),
+            self.provider.map(|provider| ("provider", provider)),
         ];
         built_in.into_iter().flatten().chain(properties)
     }
@@ -202,12 +211,11 @@ impl<'a> Stored<'a> {
 
     /// The value of a dimension, as [`Event::dimension`] says it.
     pub(crate) fn dimension(&self, dimension: &Dimension) -> Option<&'a str> {
-        let (customer_id, event_type, model, provider) = self.texts;
         match dimension {
-            Dimension::CustomerId => Some(customer_id),
-            Dimension::EventType => Some(event_type),
-            Dimension::Model => model,
-            Dimension::Provider => provider,
+            Dimension::CustomerId => Some(self.customer_id),
+            Dimension::EventType => Some(self.event_type),
+            Dimension::Model => self.model,
+            Dimension::Provider => self.provider,
             Dimension::Property(name) => self.properties.iter().find_map(|(key, value)| {
                 let StoredValue::Text(text) = value else { return None };
                 (**key == **name).then_some(*text)
@@ -217,14 +225,10 @@ impl<'a> Stored<'a> {
 
     /// A value by name, as [`Event::amount`] says it.
     pub(crate) fn amount(&self, name: &ValueName) -> Option<Amount> {
-        let [input, output, total] = self.tokens;
         let whole = match name {
-            ValueName::InputTokens => input,
-            ValueName::OutputTokens => output,
-            ValueName::TotalTokens => total.or_else(|| match (input, output) {
-                (None, None) => None,
-                (input, output) => input.unwrap_or(0).checked_add(output.unwrap_or(0)),
-            }),
+            ValueName::InputTokens => self.input_tokens,
+            ValueName::OutputTokens => self.output_tokens,
+            ValueName::TotalTokens => self.tokens(),
             ValueName::CostCents => return self.cost_cents,
             ValueName::LatencyMs => self.latency_ms,
             ValueName::Other(name) => {
@@ -234,10 +238,9 @@ impl<'a> Stored<'a> {
         whole.map(Amount::from)
     }
 
-    /// Input, output and total tokens, latency in milliseconds.
-    fn numbers(&self) -> [Option<u64>; 4] {
-        let [input, output, total] = self.tokens;
-        [input, output, total, self.latency_ms]
+    /// The total of tokens, given or computed.
+    fn tokens(&self) -> Option<u64> {
+        total_tokens(self.total_tokens, self.input_tokens, self.output_tokens).flatten()
     }
 
     /// The values that are not built in, by name.
@@ -249,13 +252,6 @@ impl<'a> Stored<'a> {
     /// ([`Event::hash_payload`]): for idempotency keys. No allocation where there are no JSON
     /// properties.
     pub(crate) fn is_same_request(&self, event: &Event<'_>) -> bool {
-        let Fields { texts, numbers, cost_cents, properties, values } = event.fields();
-        let ((_, own_type, own_model, own_provider), (_, event_type, model, provider)) =
-            (self.texts, texts);
-        let ([own_input, own_output, _, own_latency], [input, output, _, latency]) =
-            (self.numbers(), numbers);
-        let own_cost = self.cost_cents;
-        let own_tokens = self.amount(&ValueName::TotalTokens);
         // Keys and names are there once each, so that as many, each of which is there, are all.
         let has_property = |(key, value): &(Cow<'_, str>, PropertyValue<'_>)| {
             let own = self.properties.iter().find(|(own, _)| own == key);
@@ -268,34 +264,39 @@ impl<'a> Stored<'a> {
         let has_value = |(name, amount): &(Cow<'_, str>, Amount)| {
             self.values().any(|own| own == (&**name, *amount))
         };
-        (own_type, own_model, own_provider) == (event_type, model, provider)
-            && (own_input, own_output, own_cost, own_latency)
-                == (input, output, cost_cents, latency)
-            && own_tokens == event.tokens().flatten().map(Amount::from)
-            && self.properties.len() == properties.len()
-            && self.values.len() == values.len()
-            && properties.iter().all(has_property)
-            && values.iter().all(has_value)
+        *self.event_type == *event.event_type
+            && self.model == event.model.as_deref()
+            && self.provider == event.provider.as_deref()
+            && self.input_tokens == event.input_tokens
+            && self.output_tokens == event.output_tokens
+            && self.tokens() == event.tokens().flatten()
+            && self.cost_cents == event.cost_cents
+            && self.latency_ms == event.latency_ms
+            && self.properties.len() == event.properties.len()
+            && self.values.len() == event.values.len()
+            && event.properties.iter().all(has_property)
+            && event.values.iter().all(has_value)
     }
 
     pub(crate) fn unpack(self, id: EventId) -> RecordedEvent {
-        let (timestamp, decided_at) = (self.timestamp, self.decided_at);
-        let (numbers, cost_cents) = (self.numbers(), self.cost_cents);
+        let own = |text: &str| Cow::Owned(text.to_owned());
         let value = |value| match value {
-            StoredValue::Text(text) => PropertyValue::Text(Cow::Borrowed(text)),
+            StoredValue::Text(text) => PropertyValue::Text(own(text)),
             StoredValue::Json(json) => kept_json(&json),
         };
-        let values: Vec<_> =
-            self.values().map(|(name, amount)| (Cow::Borrowed(name), amount)).collect();
-        let properties: Vec<_> =
-            self.properties.into_iter().map(|(key, v)| (Cow::Borrowed(key), value(v))).collect();
-        let event = Event::from_fields(&Fields {
-            texts: self.texts,
-            numbers,
-            cost_cents,
-            properties: &properties,
-            values: &values,
-        });
+        let (timestamp, decided_at) = (self.timestamp, self.decided_at);
+        let event = Event {
+            model: self.model.map(own),
+            provider: self.provider.map(own),
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            total_tokens: self.total_tokens,
+            cost_cents: self.cost_cents,
+            latency_ms: self.latency_ms,
+            properties: self.properties.into_iter().map(|(key, v)| (own(key), value(v))).collect(),
+            values: self.values.into_iter().map(|(name, amount)| (own(name), amount)).collect(),
+            ..Event::new(own(self.customer_id), own(self.event_type))
+        };
         RecordedEvent { id, timestamp, decided_at, event }
     }
 }
