@@ -217,8 +217,7 @@ impl BuildError {
     #[must_use]
     pub fn problems(&self) -> &[RuleProblem] {
         match self {
-            Self::Invalid(why) => why.problems(),
-            Self::Rules(RulesError::Invalid(why)) => why.problems(),
+            Self::Invalid(why) | Self::Rules(RulesError::Invalid(why)) => why.problems(),
             _ => &[],
         }
     }

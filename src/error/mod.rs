@@ -122,20 +122,24 @@ impl Error {
 
     fn class(&self) -> Class {
         match self {
-            Self::Track(why) => of_track(why),
-            Self::Batch(why) => of_batch(why),
-            Self::Rules(why) => of_rules(why),
-            Self::Build(BuildError::Rules(why)) => of_rules(why),
-            Self::Build(BuildError::Invalid(_)) | Self::Amount(_) => Class::BadInput,
-            Self::Build(BuildError::Store(why)) | Self::Store(why) => of_store(why),
+            Self::Track(why) | Self::Import(ImportError::Event { source: why, .. }) => {
+                of_track(why)
+            }
+            Self::Batch(why) | Self::Import(ImportError::Batch { source: why, .. }) => {
+                of_batch(why)
+            }
+            Self::Rules(why) | Self::Build(BuildError::Rules(why)) => of_rules(why),
             Self::Query(why) | Self::Export(ExportError::Query(why)) => of_query(why),
+            Self::Store(why)
+            | Self::Build(BuildError::Store(why))
+            | Self::Export(ExportError::Store(why)) => of_store(why),
+            Self::Amount(_)
+            | Self::Build(BuildError::Invalid(_))
+            | Self::Import(ImportError::Line { .. }) => Class::BadInput,
+            Self::Export(ExportError::Write { .. }) | Self::Import(ImportError::Read { .. }) => {
+                Class::Stream
+            }
             Self::Export(ExportError::Event { .. }) => Class::Unanswerable,
-            Self::Export(ExportError::Store(why)) => of_store(why),
-            Self::Export(ExportError::Write { .. }) => Class::Stream,
-            Self::Import(ImportError::Read { .. }) => Class::Stream,
-            Self::Import(ImportError::Line { .. }) => Class::BadInput,
-            Self::Import(ImportError::Event { source, .. }) => of_track(source),
-            Self::Import(ImportError::Batch { source, .. }) => of_batch(source),
         }
     }
 }

@@ -10,7 +10,7 @@ const MAX_SHOWN_DEPTH: usize = 512;
 
 /// Reads a property that was stored as JSON. What cannot be read is shown as a list of its text: a
 /// text alone would be a dimension once it is exported and imported.
-pub(crate) fn kept(json: &str) -> PropertyValue<'static> {
+pub(crate) fn stored_json(json: &str) -> PropertyValue<'static> {
     let value = match serde_json::from_str(json) {
         Ok(value) => value,
         // `serde_json` reads 127 lists and objects within each other, and prints any number.
@@ -109,7 +109,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::{PropertyValue, deep, kept};
+    use super::{PropertyValue, deep, stored_json};
 
     fn json_value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
@@ -148,10 +148,14 @@ mod tests {
     fn what_is_deeper_than_a_reader_goes_is_json_and_no_dimension() {
         for depth in [1, 126, 127, 128, 129, 512] {
             let value = (0..depth).fold(json!("x"), |within, _| json!([within]));
-            assert_eq!(kept(&value.to_string()), PropertyValue::Json(Box::new(value)), "{depth}");
+            assert_eq!(
+                stored_json(&value.to_string()),
+                PropertyValue::Json(Box::new(value)),
+                "{depth}"
+            );
         }
         for text in ["[".repeat(600) + &"]".repeat(600), "[".repeat(1_000_000), "1e999".into()] {
-            assert_eq!(kept(&text), PropertyValue::Json(Box::new(json!([text]))));
+            assert_eq!(stored_json(&text), PropertyValue::Json(Box::new(json!([text]))));
         }
     }
 }

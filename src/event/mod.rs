@@ -12,12 +12,15 @@ pub mod bounds;
 mod error;
 mod json;
 mod names;
+mod property;
+mod validate;
 
-use self::bounds::{MAX_AMOUNT, MAX_PROPERTIES, MAX_UNITS, MAX_VALUES};
+use self::bounds::{MAX_PROPERTIES, MAX_VALUES};
 pub use self::error::EventError;
-pub(crate) use self::json::kept as kept_json;
-pub(crate) use self::names::{Dimension, ValueName, key_rule, text_rule};
-use self::names::{check_key, check_text};
+pub(crate) use self::json::stored_json;
+pub(crate) use self::names::{Dimension, ValueName};
+pub use self::property::PropertyValue;
+pub(crate) use self::validate::{check_amount, key_rule, text_rule};
 
 /// One act of a customer: a model call, an embedding, a tool run.
 ///
@@ -60,18 +63,6 @@ pub struct Event<'a> {
     pub(crate) timestamp: Option<Timestamp>,
     /// The first thing that a setter could not take; the call that gets the event reports it.
     pub(crate) problem: Option<Box<EventError>>,
-}
-
-/// The value of a property: a string is a dimension that rules can filter and partition by, any
-/// other JSON value is kept with the event and is not a dimension.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum PropertyValue<'a> {
-    /// A string: a dimension under its own key.
-    Text(Cow<'a, str>),
-    /// A number, a bool, null, a list or an object: kept, not a dimension. A string that is set as
-    /// one is [`Text`](Self::Text).
-    Json(Box<serde_json::Value>),
 }
 
 impl<'a> Event<'a> {
@@ -294,83 +285,6 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Checks everything that can be checked without an engine.
-    ///
-    /// # Errors
-    /// The first field that breaks its rule, with its value and the rule. O(length of the
-    /// event's strings), no allocation when all is well.
-    pub fn validate(&self) -> Result<(), EventError> {
-        if let Some(problem) = &self.problem {
-            return Err((**problem).clone());
-        }
-        check_text("customer_id", &self.customer_id)?;
-        check_text("event_type", &self.event_type)?;
-        if let Some(model) = &self.model {
-            check_text("model", model)?;
-        }
-        if let Some(provider) = &self.provider {
-            check_text("provider", provider)?;
-        }
-        for (key, value) in &self.properties {
-            check_key("properties", key)?;
-            if let PropertyValue::Text(text) = value {
-                check_text(key, text)?;
-            }
-        }
-        bounds::check_properties(&self.properties)?;
-        for (name, amount) in &self.values {
-            check_key("values", name)?;
-            check_amount(name, *amount)?;
-        }
-        if let Some((name, _)) = self.values.get(MAX_VALUES) {
-            return Err(EventError::invalid("values", name, bounds::VALUES_RULE));
-        }
-        if let Some(key) = &self.idempotency_key {
-            check_text("idempotency_key", key)?;
-        }
-        if let Some(at) = self.timestamp.filter(|at| !at.is_a_date()) {
-            return Err(EventError::invalid("timestamp", &at.to_string(), bounds::DATE_RULE));
-        }
-        self.check_numbers()
-    }
-
-    /// Checks the built-in values.
-    #[inline]
-    fn check_numbers(&self) -> Result<(), EventError> {
-        if let Some(cents) = self.cost_cents {
-            check_amount("cost_cents", cents)?;
-        }
-        let numbers = [self.input_tokens, self.output_tokens, self.total_tokens, self.latency_ms];
-        let sum = numbers.iter().fold(0, |sum: u64, of| sum.saturating_add(of.unwrap_or(0)));
-        if sum <= MAX_UNITS { Ok(()) } else { self.check_large_numbers() }
-    }
-
-    /// As [`check_numbers`](Self::check_numbers), where not all of them together are small.
-    #[cold]
-    fn check_large_numbers(&self) -> Result<(), EventError> {
-        for name in ValueName::BUILT_IN {
-            let number = match name {
-                ValueName::TotalTokens => self.total_tokens,
-                _ => name.whole(self),
-            };
-            if let Some(number) = number.filter(|number| *number > MAX_UNITS) {
-                return Err(EventError::invalid(
-                    name.as_str(),
-                    &number.to_string(),
-                    bounds::WHOLE_RULE,
-                ));
-            }
-        }
-        match self.tokens() {
-            Some(total) if total.unwrap_or(0) <= MAX_UNITS => Ok(()),
-            _ => {
-                let (input, output) = (self.input_tokens, self.output_tokens);
-                let sum = format!("{} + {}", input.unwrap_or(0), output.unwrap_or(0));
-                Err(EventError::invalid("total_tokens", &sum, bounds::TOTAL_RULE))
-            }
-        }
-    }
-
     pub(crate) fn key(&self) -> Option<&str> {
         self.idempotency_key.as_deref()
     }
@@ -483,15 +397,6 @@ impl<'a> Event<'a> {
     }
 }
 
-#[inline]
-pub(crate) fn check_amount(name: &str, amount: Amount) -> Result<(), EventError> {
-    let most = MAX_AMOUNT.millionths().unsigned_abs();
-    if amount.millionths().unsigned_abs() <= most {
-        return Ok(());
-    }
-    Err(EventError::invalid(name, &amount.to_string(), bounds::SIGNED_RULE))
-}
-
 /// The total of tokens: the one that is given, else input plus output; the outer `None` where that
 /// sum does not fit.
 #[inline]
@@ -507,47 +412,3 @@ pub(crate) fn total_tokens(
         (None, input, output) => input.unwrap_or(0).checked_add(output.unwrap_or(0)).map(Some),
     }
 }
-
-impl<'a> From<&'a str> for PropertyValue<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Text(Cow::Borrowed(text))
-    }
-}
-
-impl<'a> From<&'a String> for PropertyValue<'a> {
-    fn from(text: &'a String) -> Self {
-        Self::Text(Cow::Borrowed(text))
-    }
-}
-
-impl From<String> for PropertyValue<'_> {
-    fn from(text: String) -> Self {
-        Self::Text(Cow::Owned(text))
-    }
-}
-
-impl<'a> From<Cow<'a, str>> for PropertyValue<'a> {
-    fn from(text: Cow<'a, str>) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<serde_json::Value> for PropertyValue<'_> {
-    fn from(json: serde_json::Value) -> Self {
-        match json {
-            serde_json::Value::String(text) => Self::from(text),
-            json => Self::Json(Box::new(json)),
-        }
-    }
-}
-
-macro_rules! property_from_json {
-    ($($number:ty),*) => {$(
-        impl From<$number> for PropertyValue<'_> {
-            fn from(value: $number) -> Self {
-                Self::Json(Box::new(value.into()))
-            }
-        }
-    )*};
-}
-property_from_json!(bool, i32, u32, i64, u64, f64);

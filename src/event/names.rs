@@ -1,7 +1,6 @@
-//! The names in an event, and the rules that names and texts keep to.
+//! The names of what an event has, resolved once.
 
-use super::bounds::{MAX_KEY_BYTES, MAX_TEXT_BYTES};
-use super::{Event, EventError, PropertyValue};
+use super::{Event, PropertyValue};
 use crate::base::amount::Amount;
 
 /// A dimension by name, resolved once so that looking it up in an event compares no built-in
@@ -51,9 +50,7 @@ impl Dimension {
             Self::Property(key) => event.text_property(key),
         }
     }
-}
 
-impl Dimension {
     /// What an event has under the dimension's name that is no string, and so no dimension.
     pub(crate) fn instead(&self, event: &Event<'_>) -> Option<&'static str> {
         let Self::Property(key) = self else { return None };
@@ -134,51 +131,4 @@ impl ValueName {
             built_in => built_in.whole(event).map(Amount::from),
         }
     }
-}
-
-/// Checks an id or a dimension value.
-#[inline]
-pub(super) fn check_text(field: &str, text: &str) -> Result<(), EventError> {
-    text_rule(text).map_or(Ok(()), |rule| Err(EventError::invalid(field, text, rule)))
-}
-
-/// Checks the key of a property or the name of a value.
-pub(super) fn check_key(field: &str, key: &str) -> Result<(), EventError> {
-    key_rule(key).map_or(Ok(()), |rule| Err(EventError::invalid(field, key, rule)))
-}
-
-/// The rule that an id or a dimension value breaks, if any.
-#[inline]
-pub(crate) fn text_rule(text: &str) -> Option<&'static str> {
-    if text.is_empty() || text.len() > MAX_TEXT_BYTES {
-        return Some("must be 1 to 256 bytes long");
-    }
-    // One pass over the words settles plain ASCII; only other text is decoded, for C1 controls.
-    let clean = is_plain(text) || !text.chars().any(char::is_control);
-    (!clean).then_some("must not hold control characters")
-}
-
-/// Whether every byte is printable ASCII, a space to `~`. May say no of some that are.
-#[inline]
-fn is_plain(text: &str) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // The top bit of a byte is set where it is not ASCII, is 0x7f, or is below a space. A carry
-    // or borrow between bytes comes only from one that is marked itself.
-    let odd = |word: &[u8; 8]| {
-        let word = u64::from_le_bytes(*word);
-        (word | word.wrapping_add(ONES) | word.wrapping_sub(ONES << 5)) & (ONES << 7)
-    };
-    let bytes = text.as_bytes();
-    match bytes.last_chunk::<8>() {
-        // The last eight overlap the words before them: no byte is left over.
-        Some(last) => bytes.as_chunks::<8>().0.iter().fold(odd(last), |any, w| any | odd(w)) == 0,
-        None => bytes.iter().all(|byte| (b' '..0x7f).contains(byte)),
-    }
-}
-
-/// The rule that a key breaks, if any.
-pub(crate) fn key_rule(key: &str) -> Option<&'static str> {
-    let letters = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let fits = letters && !key.is_empty() && key.len() <= MAX_KEY_BYTES;
-    (!fits).then_some("must be 1 to 64 ASCII letters, digits or `_`")
 }

@@ -107,7 +107,6 @@ struct RateLimitForm<'s> {
 }
 
 /// A window as a status shows it, `1h`; a rule says `hour`. Both are read.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 fn as_text<S: Serializer>(window: &Window, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(window)
 }

@@ -10,7 +10,7 @@ use crate::base::amount::Amount;
 use crate::decision::{Decision, HeaderFigures, RetryAfter};
 use crate::rules::{Metric, Period, Rule};
 
-/// The names under which a decision is told in HTTP headers.
+/// The names under which a decision is shown in HTTP headers.
 ///
 /// Headers tell of hard rules with a limit: what is soft or on trial refuses nobody, and nothing is
 /// left of what has no limit. On a refusal they tell only of what refused, so that none of them
@@ -95,24 +95,24 @@ impl Headers {
 }
 
 fn x_rate_limit(decision: &Decision) -> Pairs {
-    let told = if decision.retry_after().is_some() {
+    let figures = if decision.retry_after().is_some() {
         // Of equals the first.
-        decision.header_figures().filter(|told| told.refused_until.is_some()).reduce(
-            |longest, told| {
-                if told.refused_until > longest.refused_until { told } else { longest }
+        decision.header_figures().filter(|figures| figures.refused_until.is_some()).reduce(
+            |longest, figures| {
+                if figures.refused_until > longest.refused_until { figures } else { longest }
             },
         )
     } else {
-        let limits = decision.header_figures().filter(|told| told.rule.is_rate_limit());
+        let limits = decision.header_figures().filter(|figures| figures.rule.is_rate_limit());
         limits.min_by(|a, b| a.share().cmp(&b.share()).then_with(|| b.reset.cmp(&a.reset)))
     };
     let mut pairs = Pairs::new();
-    let Some(told) = told else { return pairs };
-    let reset = told.reset.map(|second| second.to_string());
-    match told.rule {
+    let Some(figures) = figures else { return pairs };
+    let reset = figures.reset.map(|second| second.to_string());
+    match figures.rule {
         Rule::RateLimit(_) => {
-            pairs.push(("X-RateLimit-Limit", told.limit.to_string()));
-            pairs.push(("X-RateLimit-Remaining", told.remaining.to_string()));
+            pairs.push(("X-RateLimit-Limit", figures.limit.to_string()));
+            pairs.push(("X-RateLimit-Remaining", figures.remaining.to_string()));
             pairs.extend(reset.map(|reset| ("X-RateLimit-Reset", reset)));
         }
         Rule::Quota(quota) => {
@@ -157,9 +157,10 @@ impl Share {
 fn draft_10(decision: &Decision) -> Pairs {
     let now = decision.second();
     let is_refusal = decision.retry_after().is_some();
-    let told = decision.header_figures().filter(|told| !is_refusal || told.refused_until.is_some());
+    let figures =
+        decision.header_figures().filter(|figures| !is_refusal || figures.refused_until.is_some());
     let (policies, limits): (Vec<_>, Vec<_>) =
-        told.map(|told| (policy(&told), limit(&told, is_refusal, now))).unzip();
+        figures.map(|figures| (policy(&figures), limit(&figures, is_refusal, now))).unzip();
     let mut pairs = Pairs::new();
     if !policies.is_empty() {
         pairs.push(("RateLimit-Policy", policies.join(", ")));
@@ -178,25 +179,25 @@ fn whole(amount: Amount) -> u64 {
     amount.to_u64_floor().clamp(least, MAX_INTEGER)
 }
 
-fn policy(told: &HeaderFigures<'_>) -> String {
-    let name = Name { name: told.rule.name(), id: told.id };
-    let mut item = format!("{name};q={}", whole(told.limit));
-    let metric = told.rule.metric();
+fn policy(figures: &HeaderFigures<'_>) -> String {
+    let name = Name { name: figures.rule.name(), id: figures.id };
+    let mut item = format!("{name};q={}", whole(figures.limit));
+    let metric = figures.rule.metric();
     // The draft's default unit is the request.
     if *metric != Metric::TotalEvents {
         extend(&mut item, format_args!(";qu=\"{metric}\""));
     }
-    if let Some(window) = window_seconds(told.rule).filter(|window| *window > 0) {
+    if let Some(window) = window_seconds(figures.rule).filter(|window| *window > 0) {
         extend(&mut item, format_args!(";w={}", window.min(MAX_INTEGER)));
     }
     item
 }
 
-fn limit(told: &HeaderFigures<'_>, is_refusal: bool, now: i64) -> String {
-    let name = Name { name: told.rule.name(), id: told.id };
-    let mut item = format!("{name};r={}", whole(told.remaining));
+fn limit(figures: &HeaderFigures<'_>, is_refusal: bool, now: i64) -> String {
+    let name = Name { name: figures.rule.name(), id: figures.id };
+    let mut item = format!("{name};r={}", whole(figures.remaining));
     let until_reset = |reset: i64| u64::try_from(reset.saturating_sub(now)).unwrap_or(0);
-    let wait = if is_refusal { told.wait } else { told.reset.map(until_reset) };
+    let wait = if is_refusal { figures.wait } else { figures.reset.map(until_reset) };
     if let Some(wait) = wait {
         extend(&mut item, format_args!(";t={}", wait.min(MAX_INTEGER)));
     }

@@ -7,7 +7,7 @@ use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader, put_signed, put_text, put_varint, put_wide};
 use crate::base::format::Version;
-use crate::event::{Dimension, Event, PropertyValue, ValueName, kept_json, total_tokens};
+use crate::event::{Dimension, Event, PropertyValue, ValueName, stored_json, total_tokens};
 
 /// The packed form. Strings are borrowed both ways, so packing allocates nothing, and unpacking
 /// nothing for an event of at most three properties and three named values.
@@ -282,7 +282,7 @@ impl<'a> Stored<'a> {
         let own = |text: &str| Cow::Owned(text.to_owned());
         let value = |value| match value {
             StoredValue::Text(text) => PropertyValue::Text(own(text)),
-            StoredValue::Json(json) => kept_json(&json),
+            StoredValue::Json(json) => stored_json(&json),
         };
         let (timestamp, decided_at) = (self.timestamp, self.decided_at);
         let event = Event {

@@ -1,0 +1,59 @@
+//! The values of properties.
+
+use std::borrow::Cow;
+
+/// The value of a property: a string is a dimension that rules can filter and partition by, any
+/// other JSON value is kept with the event and is not a dimension.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum PropertyValue<'a> {
+    /// A string: a dimension under its own key.
+    Text(Cow<'a, str>),
+    /// A number, a bool, null, a list or an object: kept, not a dimension. A string that is set as
+    /// one is [`Text`](Self::Text).
+    Json(Box<serde_json::Value>),
+}
+
+impl<'a> From<&'a str> for PropertyValue<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl<'a> From<&'a String> for PropertyValue<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for PropertyValue<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for PropertyValue<'a> {
+    fn from(text: Cow<'a, str>) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<serde_json::Value> for PropertyValue<'_> {
+    fn from(json: serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::String(text) => Self::from(text),
+            json => Self::Json(Box::new(json)),
+        }
+    }
+}
+
+macro_rules! property_from_json {
+    ($($number:ty),*) => {$(
+        impl From<$number> for PropertyValue<'_> {
+            fn from(value: $number) -> Self {
+                Self::Json(Box::new(value.into()))
+            }
+        }
+    )*};
+}
+property_from_json!(bool, i32, u32, i64, u64, f64);
