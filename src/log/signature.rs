@@ -38,8 +38,8 @@ impl Needle {
     }
 }
 
-/// The signature of an event that has these dimensions. A property of a built-in's name may be among
-/// them: what it sets does no harm.
+/// The signature of an event that has these dimensions. A property of a built-in's name may be
+/// among them: what it sets does no harm.
 pub(super) fn signature<'e>(
     hasher: &ahash::RandomState,
     dimensions: impl Iterator<Item = (&'e str, &'e str)>,
