@@ -62,16 +62,9 @@ pub(super) fn count(words: &[u64]) -> Units {
     }
 }
 
-/// A count in two words, the low one first.
-#[inline]
-pub(super) const fn count_words(count: Units) -> [u64; 2] {
-    let (high, low) = split(count.cast_unsigned());
-    [low, high]
-}
-
 /// Writes a count where the words have room for it.
 #[inline]
-pub(super) fn write_count(words: &mut [u64], first: u64, count: Units) -> bool {
+fn write_count(words: &mut [u64], first: u64, count: Units) -> bool {
     let (high, low) = split(count.cast_unsigned());
     match words {
         [to_first, to_low, to_high, ..] => (*to_first, *to_low, *to_high) = (first, low, high),
@@ -80,6 +73,64 @@ pub(super) fn write_count(words: &mut [u64], first: u64, count: Units) -> bool {
         _ => return false,
     }
     true
+}
+
+/// How a state lies in the words of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Two words as they are.
+    Pair,
+    /// What the count is of, and the count: in one word, or in two where it needs them.
+    Count,
+    /// The same with two words for the count, and an instant.
+    Tall,
+    /// A list of uses, which says itself how long it is.
+    List,
+}
+
+/// A state with room for all that it may be: of a count what it is of and two words, the low one
+/// first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct StateWords {
+    pub(super) words: [u64; TALL],
+    pub(super) extra: u32,
+}
+
+impl StateWords {
+    #[inline]
+    pub(super) fn count(extra: u32, first: u64, count: Units) -> Self {
+        let (high, low) = split(count.cast_unsigned());
+        Self { words: [first, low, high, 0], extra }
+    }
+
+    /// Writes the state into the words of a cell, and returns the 32 bits for its tag. `None`, and
+    /// nothing written, where they have no room for it. Of no words it writes nothing.
+    #[inline]
+    pub(super) fn store(&self, layout: Layout, words: &mut [u64]) -> Option<u32> {
+        let [first, second, ..] = self.words;
+        let has_room = match layout {
+            Layout::Count => write_count(words, first, count(&self.words)),
+            Layout::Pair => words.first_chunk_mut().is_none_or(|to| {
+                *to = [first, second];
+                true
+            }),
+            Layout::Tall => words.first_chunk_mut().is_none_or(|to| {
+                *to = self.words;
+                true
+            }),
+            Layout::List => words.is_empty(),
+        };
+        has_room.then_some(self.extra)
+    }
+
+    /// A cell of the state, in as many words as it needs; of a list an empty one.
+    pub(super) fn to_cell(self, layout: Layout) -> CellState {
+        let mut cell = CellState { extra: self.extra, ..CellState::empty(layout) };
+        if self.store(layout, &mut cell.words).is_none() && layout == Layout::Count {
+            cell.words = self.words.iter().take(BROAD).copied().collect();
+        }
+        cell
+    }
 }
 
 /// A counter's state as it lies in a row.
@@ -102,27 +153,19 @@ pub(super) struct CellState {
 }
 
 impl CellState {
-    pub(super) fn zero(words: usize) -> Self {
-        Self { extra: 0, is_list: false, words: SmallVec::from_elem(0, words) }
-    }
-
-    pub(super) fn narrow(extra: u32, first: u64, second: u64) -> Self {
-        Self { extra, is_list: false, words: SmallVec::from_buf([first, second]) }
-    }
-
-    /// A count, in as many words as it needs.
-    pub(super) fn count(extra: u32, first: u64, count: Units) -> Self {
-        let mut state = Self::zero(NARROW);
-        state.extra = extra;
-        if !write_count(&mut state.words, first, count) {
-            state = Self { extra, ..Self::zero(BROAD) };
-            write_count(&mut state.words, first, count);
-        }
-        state
-    }
-
     pub(super) fn of(extra: u32, words: &[u64]) -> Self {
         Self { extra, is_list: false, words: words.into() }
+    }
+
+    /// That of a counter that has counted nothing.
+    pub(super) fn empty(layout: Layout) -> Self {
+        let words = match layout {
+            Layout::Pair | Layout::Count => NARROW,
+            Layout::Tall => TALL,
+            Layout::List => 1,
+        };
+        let (extra, is_list) = (0, layout == Layout::List);
+        Self { extra, is_list, words: SmallVec::from_elem(0, words) }
     }
 
     /// The period of a calendar quota's cell.
@@ -130,10 +173,15 @@ impl CellState {
         (!self.words.is_empty()).then(|| Bounds::of_cell(self.as_cell()))
     }
 
-    /// A count of format 1, which was one word without a sign.
-    pub(super) fn of_one_word(self) -> Self {
-        match *self.words.as_slice() {
-            [first, used] => Self::count(self.extra, first, used.into()),
+    /// The same of a cell of format 1, where a count was one word without a sign.
+    pub(super) fn of_format_1(self, layout: Layout) -> Self {
+        match (layout, self.words.as_slice()) {
+            (Layout::Count, [first, used]) => {
+                StateWords::count(self.extra, *first, (*used).into()).to_cell(layout)
+            }
+            (Layout::Tall, [first, used, latest]) => {
+                Self::of(self.extra, &[*first, *used, 0, *latest])
+            }
             _ => self,
         }
     }

@@ -15,7 +15,7 @@ mod time;
 pub(crate) use self::algorithms::periods::{Ahead, Late, Periods};
 pub(crate) use self::algorithms::{
     CalendarPeriod, FIRST, Figures, FixedWindow, Gauge, GaugePeriod, Policy, SlidingWindow,
-    TokenBucket,
+    TokenBucket, Waiting,
 };
 pub(crate) use self::counter::SavedCounter;
 pub(crate) use self::counter::{ChangeTime, Checkpoints, Counter, CounterSet, MAX_AHEAD_SECONDS};

@@ -181,30 +181,33 @@ impl StoredCharge {
 mod tests {
     use super::*;
     use crate::base::clock::Timestamp;
-    use crate::counters::cell::count_words;
+    use crate::counters::cell::StateWords;
     use crate::counters::{Match, Moment, Timeline};
 
     fn count(code: u8, extra: u32, first: u64, units: i128) -> Reading {
-        let [low, high] = count_words(units);
-        Reading::of_words(code, extra, [first, low, high, 0])
+        Reading::of_words(code, StateWords::count(extra, first, units))
+    }
+
+    fn words(code: u8, words: [u64; 4]) -> Reading {
+        Reading::of_words(code, StateWords { words, extra: 0 })
     }
 
     fn gauge(length: u32, start: i64, units: i128, latest: u64) -> Reading {
-        let [low, high] = count_words(units);
-        Reading::of_words(4, length, [start.cast_unsigned(), low, high, latest])
+        let mut state = StateWords::count(length, start.cast_unsigned(), units);
+        state.words[3] = latest;
+        Reading::of_words(4, state)
     }
 
     fn readings() -> Vec<Reading> {
         let start = 1_700_006_400;
         let window = |start| count(1, 0, start, 5);
-        let sliding = |used, oldest_leaves, passes_at| {
-            Reading::of_words(2, 0, [used, 0, oldest_leaves, passes_at])
-        };
+        let sliding =
+            |used, oldest_leaves, passes_at| words(2, [used, 0, oldest_leaves, passes_at]);
         let period = |length, start: i64, used| count(3, length, start.cast_unsigned(), used);
         let most = i128::MAX;
         vec![
-            Reading::of_words(0, 0, [3, u64::MAX, 0, 0]),
-            Reading::of_words(0, 0, [0; 4]),
+            words(0, [3, u64::MAX, 0, 0]),
+            words(0, [0; 4]),
             window(0),
             window(u64::MAX),
             sliding(9, 3_155_760_060_000_000_000, 3_155_760_000_000_000_000),
@@ -278,7 +281,7 @@ mod tests {
             charge.encode(&at, &mut bytes);
             bytes.len()
         };
-        assert_eq!(length(Reading::of_words(0, 0, [1_000, 7, 0, 0])), 13);
+        assert_eq!(length(words(0, [1_000, 7, 0, 0])), 13);
         let start = (at.second - 1_000_000).cast_unsigned();
         assert_eq!(length(count(3, 2_592_000, start, 100_000)), 13);
     }
@@ -306,7 +309,7 @@ mod tests {
         let mut charge = Charge::new(found, Cost { units: 1, counts: true });
         charge.write();
         let list = CellState { is_list: true, ..CellState::of(0, &[5; 62]) };
-        let images = [CellState::narrow(7, u64::MAX, 1), list];
+        let images = [CellState::of(7, &[u64::MAX, 1]), list];
         let start =
             |rule| crate::counters::table::Start { rule, images: images.iter().cloned().collect() };
         let mut bytes = Vec::new();

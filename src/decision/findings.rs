@@ -10,7 +10,7 @@ use super::status::{QuotaStatus, RateLimitStatus, RetryAfter};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::compiled::snapshot::{CompiledRule, Snapshot};
-use crate::counters::{Ahead, At, Charge, Charges, Figures, Moment, Timeline, Verdict};
+use crate::counters::{Ahead, At, Charge, Charges, Figures, Moment, Timeline, Verdict, Waiting};
 use crate::rules::{Enforcement, Overflow, Rule, Units};
 
 /// The state of each matching rule in the deciding step, raw: all that is shown is worked out from
@@ -193,10 +193,11 @@ impl Findings {
         if self.is_recorded && self.at.explicit && policy.periods().is_some() {
             return charge.fits.then_some(from);
         }
-        let ahead = self.ahead.iter().find(|(rule, _)| *rule == charge.rule);
-        let (none, known) = (Ahead::default(), ahead.map(|(_, ahead)| ahead));
-        let ahead = known.unwrap_or(&none);
-        policy.passes_at(&charge.reading, ahead, charge.cost(), self.at, from, self.timeline)
+        let known = self.ahead.iter().find(|(rule, _)| *rule == charge.rule);
+        let none = Ahead::default();
+        let ahead = known.map_or(&none, |(_, ahead)| ahead);
+        let (cost, at, timeline) = (charge.cost(), &self.at, self.timeline);
+        policy.passes_at(&charge.reading, &Waiting { cost, at, from, ahead, timeline })
     }
 
     /// What headers may say, in the order of the definitions: of hard rules with a limit.

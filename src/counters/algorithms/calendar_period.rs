@@ -2,12 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::periods::{Ahead, Bounds, Periods, Span};
-use super::reading::StateWords;
-use super::{Algorithm, stored};
+use super::periods::{Bounds, Periods, Span};
+use super::{Algorithm, Waiting, stored};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader, put_wide};
-use crate::counters::cell::{CarriedUse, Cell, CellState, count, count_words, write_count};
+use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
 use crate::counters::history::Used;
 use crate::counters::time::{At, Moment, Timeline};
 use crate::rules::{Cost, Units};
@@ -40,6 +39,8 @@ impl CalendarPeriod {
 impl Algorithm for CalendarPeriod {
     type State = PeriodUse;
 
+    const LAYOUT: Layout = Layout::Count;
+
     #[inline]
     fn read(&self, cell: Cell<'_>, _at: &At) -> PeriodUse {
         PeriodUse { period: Bounds::of_cell(cell), used: count(cell.words) }
@@ -60,16 +61,6 @@ impl Algorithm for CalendarPeriod {
         state.used = state.used.saturating_add(cost.units);
     }
 
-    #[inline]
-    fn store(&self, state: &PeriodUse, words: &mut [u64], _cost: Cost, _at: &At) -> Option<u32> {
-        let Bounds { length, start } = state.period;
-        write_count(words, start.cast_unsigned(), state.used).then_some(length)
-    }
-
-    fn cell_of(PeriodUse { period: Bounds { length, start }, used }: &PeriodUse) -> CellState {
-        CellState::count(*length, start.cast_unsigned(), *used)
-    }
-
     fn is_idle(&self, cell: Cell<'_>, at: &At) -> bool {
         count(cell.words) == 0 || self.periods.is_past(cell, at)
     }
@@ -87,18 +78,10 @@ impl Algorithm for CalendarPeriod {
         state.period.resets()
     }
 
-    fn passes_at(
-        &self,
-        state: &PeriodUse,
-        ahead: &Ahead,
-        cost: Cost,
-        at: &At,
-        from: Moment,
-        timeline: Timeline,
-    ) -> Option<Moment> {
+    fn passes_at(&self, state: &PeriodUse, waiting: &Waiting<'_>) -> Option<Moment> {
         let current = Span::new(state.period, Used::sum(state.used));
-        let fits = |Used { units, .. }, _| self.fits_use(units, cost.units);
-        self.periods.passes_at(current, &ahead.spans, at, from, timeline, fits)
+        let fits = |Used { units, .. }, _| self.fits_use(units, waiting.cost.units);
+        self.periods.passes_at(current, waiting, fits)
     }
 
     #[inline]
@@ -125,8 +108,7 @@ impl Algorithm for CalendarPeriod {
 
     #[inline]
     fn pack(PeriodUse { period: Bounds { length, start }, used }: &PeriodUse) -> StateWords {
-        let [low, high] = count_words(*used);
-        StateWords { words: [start.cast_unsigned(), low, high, 0], extra: *length }
+        StateWords::count(*length, start.cast_unsigned(), *used)
     }
 
     #[inline]
@@ -142,9 +124,5 @@ impl Algorithm for CalendarPeriod {
 
     fn decode(from: &mut Reader<'_>, at: &At) -> Result<PeriodUse, Malformed> {
         Ok(PeriodUse { period: stored::bounds(from, at)?, used: stored::units(from)? })
-    }
-
-    fn of_format_1(&self, cell: CellState) -> CellState {
-        cell.of_one_word()
     }
 }

@@ -2,12 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::periods::Ahead;
-use super::reading::StateWords;
-use super::{Algorithm, stored};
+use super::{Algorithm, Waiting, stored};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader, put_wide};
-use crate::counters::cell::{CarriedUse, Cell, CellState, count, count_words, write_count};
+use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
 use crate::counters::time::{At, Moment, Timeline};
 use crate::rules::{Cost, Units};
 
@@ -52,6 +50,8 @@ impl FixedWindow {
 impl Algorithm for FixedWindow {
     type State = WindowUse;
 
+    const LAYOUT: Layout = Layout::Count;
+
     #[inline]
     fn read(&self, cell: Cell<'_>, at: &At) -> WindowUse {
         match cell.words {
@@ -78,15 +78,6 @@ impl Algorithm for FixedWindow {
         window.used = window.used.saturating_add(cost.units).max(0);
     }
 
-    #[inline]
-    fn store(&self, window: &WindowUse, words: &mut [u64], _cost: Cost, _at: &At) -> Option<u32> {
-        write_count(words, window.start, window.used).then_some(0)
-    }
-
-    fn cell_of(window: &WindowUse) -> CellState {
-        CellState::count(0, window.start, window.used)
-    }
-
     fn is_idle(&self, cell: Cell<'_>, at: &At) -> bool {
         self.read(cell, at).used == 0
     }
@@ -104,15 +95,8 @@ impl Algorithm for FixedWindow {
         Some(timeline.second_rounded_up(self.end(window)))
     }
 
-    fn passes_at(
-        &self,
-        window: &WindowUse,
-        _ahead: &Ahead,
-        cost: Cost,
-        at: &At,
-        from: Moment,
-        _timeline: Timeline,
-    ) -> Option<Moment> {
+    fn passes_at(&self, window: &WindowUse, waiting: &Waiting<'_>) -> Option<Moment> {
+        let Waiting { cost, at, from, .. } = *waiting;
         let passes = || if self.fits(window, cost, at) { from } else { from.max(self.end(window)) };
         (cost.units <= self.limit).then(passes)
     }
@@ -122,13 +106,12 @@ impl Algorithm for FixedWindow {
     }
 
     fn adopt(&self, carried: CarriedUse, _calendar: Calendar, at: &At) -> CellState {
-        CellState::count(0, self.start(at.now), carried.rounded_up())
+        Self::cell_of(&WindowUse { start: self.start(at.now), used: carried.rounded_up() })
     }
 
     #[inline]
     fn pack(WindowUse { start, used }: &WindowUse) -> StateWords {
-        let [low, high] = count_words(*used);
-        StateWords { words: [*start, low, high, 0], extra: 0 }
+        StateWords::count(0, *start, *used)
     }
 
     #[inline]
@@ -144,9 +127,5 @@ impl Algorithm for FixedWindow {
     fn decode(from: &mut Reader<'_>, at: &At) -> Result<WindowUse, Malformed> {
         let Moment(start) = stored::moment(from, at.now)?;
         Ok(WindowUse { start, used: stored::units(from)? })
-    }
-
-    fn of_format_1(&self, cell: CellState) -> CellState {
-        cell.of_one_word()
     }
 }

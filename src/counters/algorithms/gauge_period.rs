@@ -7,12 +7,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::periods::{Ahead, Bounds, Periods, Span};
-use super::reading::StateWords;
-use super::{Algorithm, stored};
+use super::periods::{Bounds, Periods, Span};
+use super::{Algorithm, Waiting, stored};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader, put_signed, put_wide};
-use crate::counters::cell::{CarriedUse, Cell, CellState, TALL, count, count_words};
+use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
 use crate::counters::history::Used;
 use crate::counters::time::{At, Moment, Timeline};
 use crate::rules::{Cost, NO_LIMIT, Units};
@@ -69,6 +68,8 @@ impl GaugePeriod {
 impl Algorithm for GaugePeriod {
     type State = GaugeUse;
 
+    const LAYOUT: Layout = Layout::Tall;
+
     // Out of line, as `charge` is: most counters add up, and decide without them.
     #[inline(never)]
     fn read(&self, cell: Cell<'_>, _at: &At) -> GaugeUse {
@@ -86,23 +87,6 @@ impl Algorithm for GaugePeriod {
     #[inline(never)]
     fn charge(&self, state: &mut GaugeUse, cost: Cost, at: &At) {
         state.figure = self.after(state.figure, cost, at.dated());
-    }
-
-    fn store(&self, state: &GaugeUse, words: &mut [u64], _cost: Cost, _at: &At) -> Option<u32> {
-        let StateWords { words: state, extra } = Self::pack(state);
-        if let Some(to) = words.first_chunk_mut() {
-            *to = state;
-        }
-        Some(extra)
-    }
-
-    fn empty_cell() -> CellState {
-        CellState::zero(TALL)
-    }
-
-    fn cell_of(state: &GaugeUse) -> CellState {
-        let StateWords { words, extra } = Self::pack(state);
-        CellState::of(extra, &words)
     }
 
     /// A figure of nothing makes a difference: an older event may come, or one of less.
@@ -127,18 +111,10 @@ impl Algorithm for GaugePeriod {
         cost.counts && self.limit != NO_LIMIT
     }
 
-    fn passes_at(
-        &self,
-        state: &GaugeUse,
-        ahead: &Ahead,
-        cost: Cost,
-        at: &At,
-        from: Moment,
-        timeline: Timeline,
-    ) -> Option<Moment> {
+    fn passes_at(&self, state: &GaugeUse, waiting: &Waiting<'_>) -> Option<Moment> {
         let current = Span::new(state.period, state.figure);
-        let fits = |figure, event| self.fits_figure(figure, cost, event);
-        self.periods.passes_at(current, &ahead.spans, at, from, timeline, fits)
+        let fits = |figure, event| self.fits_figure(figure, waiting.cost, event);
+        self.periods.passes_at(current, waiting, fits)
     }
 
     #[inline]
@@ -169,9 +145,11 @@ impl Algorithm for GaugePeriod {
     }
 
     fn pack(GaugeUse { period, figure }: &GaugeUse) -> StateWords {
-        let [low, high] = count_words(figure.units);
-        let words = [period.start.cast_unsigned(), low, high, figure.latest.0];
-        StateWords { words, extra: period.length }
+        let mut state =
+            StateWords::count(period.length, period.start.cast_unsigned(), figure.units);
+        let [.., latest] = &mut state.words;
+        *latest = figure.latest.0;
+        state
     }
 
     fn unpack(StateWords { words: words @ [start, ..], extra }: &StateWords) -> GaugeUse {
@@ -189,13 +167,6 @@ impl Algorithm for GaugePeriod {
         let (period, units) = (stored::bounds(from, at)?, stored::units(from)?);
         let latest = Moment(at.dated().0.wrapping_add(from.signed()?.cast_unsigned()));
         Ok(GaugeUse { period, figure: Used { units, latest } })
-    }
-
-    fn of_format_1(&self, cell: CellState) -> CellState {
-        match cell.words.as_slice() {
-            [start, units, latest] => CellState::of(cell.extra, &[*start, *units, 0, *latest]),
-            _ => cell,
-        }
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::cell::{CarriedUse, Cell, CellState, NARROW};
+use super::cell::{CarriedUse, Cell, CellState, Layout, StateWords};
 use super::history::Used;
 use super::saved::StoredCharge;
 use super::time::{At, Moment, Timeline};
@@ -38,9 +38,21 @@ use self::periods::{Ahead, Bounds, Periods, Span};
 pub(super) use self::policy::Judged;
 pub(crate) use self::policy::{Figures, Policy};
 pub(crate) use self::reading::Reading;
-use self::reading::StateWords;
 pub(crate) use self::sliding_window::SlidingWindow;
 pub(crate) use self::token_bucket::TokenBucket;
+
+/// An event that was refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting<'a> {
+    pub(crate) cost: Cost,
+    /// The time of the decision that read the state.
+    pub(crate) at: &'a At,
+    /// From when on it may be let in.
+    pub(crate) from: Moment,
+    /// How the use goes on where the state does not say it.
+    pub(crate) ahead: &'a Ahead,
+    pub(crate) timeline: Timeline,
+}
 
 /// A way to count.
 ///
@@ -84,20 +96,26 @@ pub(super) trait Algorithm: Sized {
     /// Writes the state after a cost into the words of a cell, and returns the 32 bits for the
     /// cell's tag. `None`, and nothing written, where they have no room for it. Of no words it
     /// writes nothing.
-    fn store(&self, state: &Self::State, words: &mut [u64], cost: Cost, at: &At) -> Option<u32>;
+    #[inline]
+    fn store(&self, state: &Self::State, words: &mut [u64], _cost: Cost, _at: &At) -> Option<u32> {
+        Self::pack(state).store(Self::LAYOUT, words)
+    }
 
     // Cells.
 
-    /// Its cells hold a list of uses, to which a charge adds: they hold more than a state says.
-    const KEEPS_LIST: bool = false;
+    /// How the state lies in a cell. A list holds more than a state says: a charge adds to it.
+    const LAYOUT: Layout;
 
-    /// The cell of a counter that has counted nothing.
-    fn empty_cell() -> CellState {
-        CellState::zero(NARROW)
+    /// The state for a cell: what a reading keeps.
+    fn pack(state: &Self::State) -> StateWords;
+
+    /// The state that was packed.
+    fn unpack(words: &StateWords) -> Self::State;
+
+    /// A cell of this state, in as many words as it needs; an empty one of what keeps a list.
+    fn cell_of(state: &Self::State) -> CellState {
+        Self::pack(state).to_cell(Self::LAYOUT)
     }
-
-    /// A cell of this state, in as many words as it needs; empty where the cells keep a list.
-    fn cell_of(state: &Self::State) -> CellState;
 
     /// The cell after a charge for which its words had no room.
     fn grown(&self, state: &Self::State, _words: &[u64], _cost: Cost, _at: &At) -> CellState {
@@ -134,17 +152,8 @@ pub(super) trait Algorithm: Sized {
         cost.counts && cost.units > 0 && self.limit() != NO_LIMIT
     }
 
-    /// The first moment from `from` on at which a cost fits that can be refused, going by what a
-    /// decision at `at` read; `None` for never.
-    fn passes_at(
-        &self,
-        state: &Self::State,
-        ahead: &Ahead,
-        cost: Cost,
-        at: &At,
-        from: Moment,
-        timeline: Timeline,
-    ) -> Option<Moment>;
+    /// The first moment at which a cost fits that can be refused; `None` for never.
+    fn passes_at(&self, state: &Self::State, waiting: &Waiting<'_>) -> Option<Moment>;
 
     /// How the use goes on where the state does not say it: the later periods that events dated
     /// ahead have used.
@@ -216,12 +225,6 @@ pub(super) trait Algorithm: Sized {
     /// The number under which a charge is stored that may leave less than nothing, where one may.
     const OWING_CODE: Option<u8> = None;
 
-    /// The state as a reading keeps it.
-    fn pack(state: &Self::State) -> StateWords;
-
-    /// The state that a reading keeps.
-    fn unpack(words: &StateWords) -> Self::State;
-
     /// Appends the state to a stored charge. Instants are stored by their distance from the
     /// decision's.
     fn encode(state: &Self::State, at: &At, out: &mut Vec<u8>);
@@ -251,6 +254,8 @@ pub(super) trait Algorithm: Sized {
         false
     }
 
-    /// A cell of format 1, where a count was one word without a sign.
-    fn of_format_1(&self, cell: CellState) -> CellState;
+    /// The same of a cell of format 1.
+    fn of_format_1(&self, cell: CellState) -> CellState {
+        cell.of_format_1(Self::LAYOUT)
+    }
 }

@@ -6,11 +6,12 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::Waiting;
 use super::sliding_window::Step;
 use crate::base::calendar::{Calendar, PeriodBounds, Unit};
 use crate::counters::cell::Cell;
 use crate::counters::history::Used;
-use crate::counters::time::{At, Moment, Timeline};
+use crate::counters::time::{At, Moment};
 
 /// Whose midnights they go by and on which day they start is not theirs: it comes with the row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,26 +157,23 @@ impl Periods {
         if self.is_gone(end) { end } else { end.saturating_add_unsigned(self.late) }
     }
 
-    /// The first moment from `from` on at which an event counts in a period where it fits: by
-    /// `fits`, which is told the period's use and the event's instant by its date. `current` is
-    /// the period that a decision at `at` read, and `ahead` has those after it that have been used,
-    /// in order. An event with a timestamp of its own stays in its period, until that takes no
-    /// more.
+    /// The first moment at which an event counts in a period where it fits: by `fits`, which is told
+    /// the period's use and the event's instant by its date. `current` is the period that the
+    /// decision read; those after it that have been used are ahead. An event with a timestamp of
+    /// its own stays in its period, until that takes no more.
     pub(super) fn passes_at(
         &self,
         current: Span,
-        ahead: &[Span],
-        at: &At,
-        from: Moment,
-        timeline: Timeline,
+        waiting: &Waiting<'_>,
         fits: impl Fn(Used, Moment) -> bool,
     ) -> Option<Moment> {
+        let Waiting { at, from, ahead, timeline, .. } = *waiting;
         if at.explicit {
             let open = timeline.second(from) < self.closes(current.end);
             return (open && fits(current.used, at.dated())).then_some(from);
         }
         let mut moment = from;
-        for span in std::iter::once(&current).chain(ahead) {
+        for span in std::iter::once(&current).chain(&ahead.spans) {
             // Between the periods that have been used are those that have not.
             let start = timeline.start_of_second(span.start);
             if moment < start {

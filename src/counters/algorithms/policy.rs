@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::periods::{Ahead, Periods};
 use super::{
     Algorithm, CalendarPeriod, FixedWindow, GaugePeriod, Reading, SlidingWindow, TokenBucket,
+    Waiting,
 };
 use crate::base::calendar::Calendar;
-use crate::counters::cell::{CarriedUse, Cell, CellState};
+use crate::counters::cell::{CarriedUse, Cell, CellState, Layout};
 use crate::counters::history::Used;
 use crate::counters::saved::StoredCharge;
 use crate::counters::time::{At, Moment, Timeline};
@@ -288,12 +289,12 @@ impl Policy {
 
     /// Whether cells keep a list of uses, to which a charge adds.
     pub(in crate::counters) fn keeps_list(&self) -> bool {
-        with_algorithm!(self, A(_) => A::KEEPS_LIST)
+        with_algorithm!(self, A(_) => A::LAYOUT == Layout::List)
     }
 
     /// The cell of a counter that has counted nothing.
     pub(in crate::counters) fn empty_cell(&self) -> CellState {
-        with_algorithm!(self, A(_) => A::empty_cell())
+        with_algorithm!(self, A(_) => CellState::empty(A::LAYOUT))
     }
 
     /// Whether a cell says no more than an empty one would.
@@ -337,25 +338,17 @@ impl Policy {
         })
     }
 
-    /// The first moment from `from` on at which `cost` fits, going by the reading before a
-    /// refused decision at `at`; `None` for never.
-    pub(crate) fn passes_at(
-        &self,
-        before: &Reading,
-        ahead: &Ahead,
-        cost: Cost,
-        at: At,
-        from: Moment,
-        timeline: Timeline,
-    ) -> Option<Moment> {
-        if !self.can_refuse(cost) {
-            return Some(from);
+    /// The first moment at which the event fits, going by the reading before it was refused;
+    /// `None` for never.
+    pub(crate) fn passes_at(&self, before: &Reading, waiting: &Waiting<'_>) -> Option<Moment> {
+        if !self.can_refuse(waiting.cost) {
+            return Some(waiting.from);
         }
         if before.is_none() {
             return None;
         }
         with_algorithm!(self, A(algorithm) => {
-            algorithm.passes_at(&before.state::<A>(), ahead, cost, &at, from, timeline)
+            algorithm.passes_at(&before.state::<A>(), waiting)
         })
     }
 

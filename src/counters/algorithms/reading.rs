@@ -4,19 +4,12 @@ use super::Algorithm;
 use super::periods::Bounds;
 use super::policy::{Kind, Listed, with_type};
 use crate::base::codec::{Malformed, Reader};
-use crate::counters::cell::CellState;
+use crate::counters::cell::{CellState, StateWords};
 use crate::counters::history::Used;
 use crate::counters::time::At;
 
 /// The number under which a reading of no counter is stored.
 const NO_COUNTER: u8 = 5;
-
-/// The words of a state, packed by its algorithm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::counters) struct StateWords {
-    pub(super) words: [u64; 4],
-    pub(super) extra: u32,
-}
 
 /// Where a counter stands: its state at the moment of a decision, rendered when asked. What the
 /// words mean only their algorithm knows.
@@ -58,7 +51,8 @@ impl Reading {
     }
 
     #[cfg(test)]
-    pub(in crate::counters) fn of_words(code: u8, extra: u32, words: [u64; 4]) -> Self {
+    pub(in crate::counters) fn of_words(code: u8, state: StateWords) -> Self {
+        let StateWords { words, extra } = state;
         let (kind, _) = Kind::of_code(code).expect("a number of the list");
         Self { words, extra, kind: Some(kind) }
     }

@@ -14,13 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use super::entries::{self, Entries, EntriesMut, Entry};
 use super::periods::Ahead;
-use super::reading::StateWords;
-use super::{Algorithm, stored};
+use super::{Algorithm, Waiting, stored};
 use crate::base::calendar::Calendar;
 use crate::base::clock::NANOS_PER_SECOND;
 use crate::base::codec::{Malformed, Reader, put_wide};
 use crate::counters::MAX_AHEAD_SECONDS;
-use crate::counters::cell::{CarriedUse, Cell, CellState, count_words, join};
+use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, join, split};
 use crate::counters::saved::StoredCharge;
 use crate::counters::time::{At, Moment, Timeline};
 use crate::rules::{Cost, Units};
@@ -262,7 +261,9 @@ impl SlidingWindow {
     /// The list that says what a ring of format 1 said: the newest slot, and what is used of 61
     /// slots, each at its place. Uses counted as if they were of their slot's last nanosecond.
     fn of_ring(&self, words: &[u64]) -> CellState {
-        let Some((newest, ring)) = words.split_first() else { return Self::empty_cell() };
+        let Some((newest, ring)) = words.split_first() else {
+            return CellState::empty(Layout::List);
+        };
         let slots = ring.len() as u64;
         let oldest = newest.saturating_sub(slots.saturating_sub(1));
         Self::of_uses((oldest..=*newest).map(|slot| {
@@ -289,7 +290,7 @@ impl SlidingWindow {
 
     /// A list of what is recorded, the oldest first.
     pub(in crate::counters) fn recorded(&self, now: Moment, uses: &[(Moment, Units)]) -> CellState {
-        uses.iter().fold(Self::empty_cell(), |list, &(time, amount)| {
+        uses.iter().fold(CellState::empty(Layout::List), |list, &(time, amount)| {
             self.list_with(&list.words, now, Entry { time, amount })
         })
     }
@@ -306,6 +307,8 @@ impl SlidingWindow {
 
 impl Algorithm for SlidingWindow {
     type State = SlidingUse;
+
+    const LAYOUT: Layout = Layout::List;
 
     // Out of line, as `charge` and `store` are: most counters have one number, and decide without.
     #[inline(never)]
@@ -361,16 +364,6 @@ impl Algorithm for SlidingWindow {
         Some(0)
     }
 
-    const KEEPS_LIST: bool = true;
-
-    fn empty_cell() -> CellState {
-        entries::list(std::iter::empty(), 0, false)
-    }
-
-    fn cell_of(_: &SlidingUse) -> CellState {
-        Self::empty_cell()
-    }
-
     fn grown(&self, _: &SlidingUse, words: &[u64], cost: Cost, at: &At) -> CellState {
         self.list_with(words, at.now, Entry { time: self.time(at), amount: cost.units })
     }
@@ -392,23 +385,17 @@ impl Algorithm for SlidingWindow {
         (leaves < Moment::MAX).then(|| timeline.second_rounded_up(leaves))
     }
 
-    fn passes_at(
-        &self,
-        read: &SlidingUse,
-        Ahead { steps, .. }: &Ahead,
-        cost: Cost,
-        at: &At,
-        from: Moment,
-        _timeline: Timeline,
-    ) -> Option<Moment> {
+    fn passes_at(&self, read: &SlidingUse, waiting: &Waiting<'_>) -> Option<Moment> {
+        let (Waiting { at, from, .. }, cost) = (*waiting, waiting.cost.units);
+        let steps = &waiting.ahead.steps;
         let now = steps.iter().take_while(|step| step.from <= from).last();
         let used = now.map_or(read.used, |step| step.used);
         let passes = if steps.is_empty() {
             read.passes_at.max(from)
-        } else if self.fits_at(used, cost.units, at, from) {
+        } else if self.fits_at(used, cost, at, from) {
             from
         } else {
-            self.first_fit(steps.iter().copied(), cost.units, at, from)
+            self.first_fit(steps.iter().copied(), cost, at, from)
         };
         (passes < Moment::MAX).then_some(passes)
     }
@@ -435,9 +422,8 @@ impl Algorithm for SlidingWindow {
     }
 
     fn pack(read: &SlidingUse) -> StateWords {
-        let [low, high] = count_words(read.used);
-        let (SlidingUse { oldest_leaves, passes_at, .. }, extra) = (read, 0);
-        StateWords { words: [low, high, oldest_leaves.0, passes_at.0], extra }
+        let (high, low) = split(read.used.cast_unsigned());
+        StateWords { words: [low, high, read.oldest_leaves.0, read.passes_at.0], extra: 0 }
     }
 
     fn unpack(StateWords { words, .. }: &StateWords) -> SlidingUse {

@@ -14,12 +14,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Algorithm;
-use super::periods::Ahead;
-use super::reading::StateWords;
+use super::{Algorithm, Waiting};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Codec, Malformed, Reader, put_varint};
-use crate::counters::cell::{CarriedUse, Cell, CellState, join, split};
+use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, join, split};
 use crate::counters::time::{At, Moment, Timeline};
 use crate::rules::{Cost, Rate, Units};
 
@@ -88,6 +86,8 @@ impl Algorithm for TokenBucket {
     /// When the bucket is full, in parts.
     type State = u128;
 
+    const LAYOUT: Layout = Layout::Pair;
+
     const OWING_CODE: Option<u8> = Some(6);
 
     #[inline]
@@ -134,19 +134,6 @@ impl Algorithm for TokenBucket {
         *full_at = after.min(start.max(most));
     }
 
-    #[inline]
-    fn store(&self, full_at: &u128, words: &mut [u64], _cost: Cost, _at: &At) -> Option<u32> {
-        if let Some(to) = words.first_chunk_mut() {
-            *to = <[u64; 2]>::from(split(*full_at));
-        }
-        Some(0)
-    }
-
-    fn cell_of(full_at: &u128) -> CellState {
-        let (high, low) = split(*full_at);
-        CellState::narrow(0, high, low)
-    }
-
     fn is_idle(&self, cell: Cell<'_>, at: &At) -> bool {
         self.missing(self.read(cell, at), at) == 0
     }
@@ -177,18 +164,10 @@ impl Algorithm for TokenBucket {
         cost.counts && cost.units > 0
     }
 
-    fn passes_at(
-        &self,
-        full_at: &u128,
-        _ahead: &Ahead,
-        cost: Cost,
-        _at: &At,
-        from: Moment,
-        _timeline: Timeline,
-    ) -> Option<Moment> {
-        let headroom = self.depth.checked_sub(self.parts_of(cost.units))?;
+    fn passes_at(&self, full_at: &u128, waiting: &Waiting<'_>) -> Option<Moment> {
+        let headroom = self.depth.checked_sub(self.parts_of(waiting.cost.units))?;
         let moment = self.filled(full_at.saturating_sub(headroom));
-        (moment < Moment::MAX).then(|| moment.max(from))
+        (moment < Moment::MAX).then(|| moment.max(waiting.from))
     }
 
     fn counts_like(&self, other: &Self) -> bool {
@@ -237,10 +216,6 @@ impl Algorithm for TokenBucket {
     fn decode(from: &mut Reader<'_>, _at: &At) -> Result<u128, Malformed> {
         let high = from.varint()?;
         Ok(join(high, u64::decode(from)?))
-    }
-
-    fn of_format_1(&self, cell: CellState) -> CellState {
-        cell
     }
 }
 
