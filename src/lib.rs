@@ -123,7 +123,7 @@ pub mod errors {
 
 /// Recorded events, questions about them, and what becomes of a batch.
 pub mod events {
-    pub use crate::engine::{BatchEvent, BatchReport, EventIter, Recording};
+    pub use crate::engine::{BatchEvent, BatchReport, EventIter, EventsAfter, Recording};
     pub use crate::event::PropertyValue;
     pub use crate::log::{EventId, EventIdParseError, EventPage, EventQuery, RecordedEvent};
 }

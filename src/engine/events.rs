@@ -4,8 +4,7 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::Arc;
 
-use crate::log::QueryError;
-use crate::log::{EventPage, EventQuery, RecordedEvent, Wanted};
+use crate::log::{EventId, EventPage, EventQuery, QueryError, RecordedEvent, Wanted};
 use crate::recording::{Ledger, Scan};
 
 /// The events that an engine has recorded.
@@ -101,6 +100,71 @@ impl Events {
         Ok(EventIter(self.scan(&query, usize::MAX)?))
     }
 
+    /// Returns the events that were recorded after another one, the oldest first: for whoever
+    /// follows the log. Begin with `None`, which stands before the first event, and go on with the
+    /// [`cursor`](EventsAfter::cursor) of each answer; where there is nothing new, ask again later.
+    ///
+    /// Each event that matches is in exactly one answer, but for those that were dropped before
+    /// they were asked for: [`dropped`](EventsAfter::dropped) counts them, whether they match or
+    /// not. A cursor stays good while events arrive and while they are dropped, and, where the
+    /// engine has a store, after it is opened again.
+    ///
+    /// The query's limit is that of the answer. Costs and locks as [`list`](Self::list).
+    ///
+    /// ```
+    /// use limitry::events::EventQuery;
+    /// use limitry::{Engine, Event};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let (mut cursor, query) = (None, EventQuery::new().limit(2));
+    /// let mut seen = Vec::new();
+    /// for number in 0..5 {
+    ///     let _ = engine.record(&Event::new("cust_123", "call").input_tokens(number))?;
+    ///     let new = engine.events().after(cursor, &query)?;
+    ///     assert_eq!((new.dropped, new.has_more), (0, false));
+    ///     seen.extend(new.data.iter().map(|found| found.id));
+    ///     cursor = new.cursor;
+    /// }
+    /// assert_eq!(seen.len(), 5);
+    /// assert!(engine.events().after(cursor, &query)?.data.is_empty());
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Recording is off; the limit is not 1 to 100; the cursor names no event of this engine; the
+    /// query has a cursor of its own, or a filter or range as [`list`](Self::list) takes none.
+    pub fn after(
+        &self,
+        cursor: Option<EventId>,
+        query: &EventQuery,
+    ) -> Result<EventsAfter, QueryError> {
+        let ledger = self.ledger.as_ref().ok_or(QueryError::RecordingOff)?;
+        let limit = query.page_limit()?;
+        if let Some(cursor) = query.cursor_text() {
+            return Err(QueryError::invalid("cursor", cursor, "must not be set"));
+        }
+        let start = cursor.map_or(Ok(0), |id| match ledger.place(id) {
+            Some(place) => Ok(place.saturating_add(1)),
+            None => Err(QueryError::invalid("cursor", &id.to_string(), NO_CURSOR)),
+        })?;
+        loop {
+            let (first, end) = (ledger.first(), ledger.recorded());
+            let wanted = query.wanted(ledger.hasher())?;
+            let mut scan = Scan::in_order(ledger, wanted, start..end);
+            let data: Vec<_> = scan.by_ref().take(limit).collect();
+            let looked_at = if data.len() < limit { end } else { scan.position() };
+            let has_more = scan.next().is_some();
+            // What was dropped meanwhile may have been looked at or not: it is asked for again, and
+            // is counted then.
+            if ledger.first() > first.max(start) {
+                continue;
+            }
+            let cursor = looked_at.checked_sub(1).map(|last| ledger.id(last));
+            let dropped = first.saturating_sub(start);
+            return Ok(EventsAfter { data, cursor, has_more, dropped });
+        }
+    }
+
     fn scan(&self, query: &EventQuery, most: usize) -> Result<Scan, QueryError> {
         let ledger = self.ledger.as_ref().ok_or(QueryError::RecordingOff)?;
         let wanted = query.wanted(ledger.hasher())?;
@@ -112,15 +176,32 @@ impl Events {
     }
 }
 
+const NO_CURSOR: &str = "must be the next cursor of a page of this engine's events";
+
 /// The place that a cursor names: that of the first event of the page.
 fn place(ledger: &Ledger, cursor: &str) -> Result<u64, QueryError> {
     let place = cursor.parse().ok().and_then(|id| ledger.place(id));
-    let rule = "must be the next cursor of a page of this engine's events";
-    let place = place.ok_or_else(|| QueryError::invalid("cursor", cursor, rule))?;
+    let place = place.ok_or_else(|| QueryError::invalid("cursor", cursor, NO_CURSOR))?;
     if place < ledger.first() {
         return Err(QueryError::CursorExpired { cursor: cursor.into() });
     }
     Ok(place)
+}
+
+/// Events in the order in which they were recorded, after a cursor: [`Events::after`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct EventsAfter {
+    /// The events, the oldest first.
+    pub data: Vec<RecordedEvent>,
+    /// What to go on with: the newest event that was looked at, also where it did not match. `None`
+    /// as long as nothing was ever recorded.
+    pub cursor: Option<EventId>,
+    /// Whether there are more already.
+    pub has_more: bool,
+    /// How many events were recorded after the cursor that was asked with, and dropped before they
+    /// were asked for.
+    pub dropped: u64,
 }
 
 /// The events of all pages of an [`EventQuery`], the newest first. See [`Events::iter`].

@@ -41,7 +41,7 @@ pub use self::builder::{EngineBuilder, Recording};
 pub use self::error::{
     BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
 };
-pub use self::events::{EventIter, Events};
+pub use self::events::{EventIter, Events, EventsAfter};
 pub use self::explain::{Explanation, RuleExplanation, RuleOutcome, UnseenDimension};
 use self::figures::EngineFigures;
 pub use self::meters::Meters;

@@ -45,8 +45,18 @@ impl Scan {
 
     /// All events that are recorded by now, the oldest first.
     pub(crate) fn oldest_first(ledger: &Arc<Ledger>, wanted: Wanted) -> Self {
-        let (places, order) = (0..ledger.recorded(), Order::OldestFirst);
+        Self::in_order(ledger, wanted, 0..ledger.recorded())
+    }
+
+    /// The events of a range of places, the oldest first.
+    pub(crate) fn in_order(ledger: &Arc<Ledger>, wanted: Wanted, places: Range<u64>) -> Self {
+        let order = Order::OldestFirst;
         Self { ledger: Arc::clone(ledger), wanted, places, order, segment: None }
+    }
+
+    /// The first place that is still to be looked at, of a scan that goes forward.
+    pub(crate) fn position(&self) -> u64 {
+        self.places.start
     }
 
     fn next_segment(&self) -> Option<Arc<Segment>> {
