@@ -1,7 +1,12 @@
-//! A rule set, compiled to decide by: the snapshot that decisions read, the compiler that makes it,
-//! and the index that finds the rules of an event.
+//! A rule set, compiled to decide by: the snapshot that decisions read, the compiler that makes its
+//! rules, and the index that finds those of an event.
 
 mod compiler;
-pub(crate) mod index;
+mod index;
 mod rule;
 pub(crate) mod snapshot;
+
+pub(crate) use self::compiler::Compiler;
+pub(crate) use self::index::{Matches, row_hash};
+pub(crate) use self::rule::CompiledRule;
+pub(crate) use self::snapshot::Snapshot;

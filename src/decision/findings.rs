@@ -9,7 +9,7 @@ use arc_swap::Guard;
 use super::status::{QuotaStatus, RateLimitStatus, RetryAfter};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::compiled::snapshot::{CompiledRule, Snapshot};
+use crate::compiled::{CompiledRule, Snapshot};
 use crate::counters::{Ahead, At, Charge, Charges, Figures, Moment, Timeline, Verdict, Waiting};
 use crate::rules::{Enforcement, Overflow, Rule, Units};
 

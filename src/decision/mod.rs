@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::Guard;
 
-use crate::compiled::snapshot::{CompiledRule, Snapshot};
+use crate::compiled::{CompiledRule, Snapshot};
 use crate::counters::{At, Charge, Charges, Moment, Timeline, Verdict};
 use crate::log::EventId;
 use crate::rules::Rule;

@@ -11,7 +11,7 @@ use super::figures::EngineFigures;
 use super::time::Unsteady;
 use super::{Core, Engine};
 use crate::base::clock::{Clock, SystemClock};
-use crate::compiled::snapshot::{Compiler, Snapshot};
+use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{Table, Timeline};
 use crate::engine::BuildError;
 use crate::idempotency::IdempotencyKeys;

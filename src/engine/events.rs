@@ -143,7 +143,7 @@ impl Events {
         if let Some(cursor) = query.cursor_text() {
             return Err(QueryError::invalid("cursor", cursor, "must not be set"));
         }
-        let start = cursor.map_or(Ok(0), |id| match ledger.place(id) {
+        let start = cursor.map_or(Ok(0), |id| match ledger.ordinal(id) {
             Some(place) => Ok(place.saturating_add(1)),
             None => Err(QueryError::invalid("cursor", &id.to_string(), NO_CURSOR)),
         })?;
@@ -180,7 +180,7 @@ const NO_CURSOR: &str = "must be the next cursor of a page of this engine's even
 
 /// The place that a cursor names: that of the first event of the page.
 fn place(ledger: &Ledger, cursor: &str) -> Result<u64, QueryError> {
-    let place = cursor.parse().ok().and_then(|id| ledger.place(id));
+    let place = cursor.parse().ok().and_then(|id| ledger.ordinal(id));
     let place = place.ok_or_else(|| QueryError::invalid("cursor", cursor, NO_CURSOR))?;
     if place < ledger.first() {
         return Err(QueryError::CursorExpired { cursor: cursor.into() });

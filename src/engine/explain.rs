@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::Engine;
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::compiled::snapshot::CompiledRule;
+use crate::compiled::CompiledRule;
 use crate::decision::Decision;
 use crate::engine::TrackError;
 use crate::event::{Dimension, Event};

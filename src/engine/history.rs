@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::base::clock::Timestamp;
-use crate::compiled::snapshot::{CompiledRule, Snapshot};
+use crate::compiled::{CompiledRule, Snapshot};
 use crate::counters::{FIRST, History, MAX_AHEAD_SECONDS, Moment, Timeline, Used};
 use crate::event::Dimension;
 use crate::recording::Ledger;

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use self::history::Recorded;
 use self::time::{Now, Unsteady};
 use crate::base::clock::{Clock, Timestamp};
-use crate::compiled::index::Matches;
-use crate::compiled::snapshot::{CompiledRule, Compiler, Snapshot};
+use crate::compiled::Matches;
+use crate::compiled::{CompiledRule, Compiler, Snapshot};
 use crate::counters::{
     Charge, Committed as Charged, History, Intent, MAX_AHEAD_SECONDS, Request, Table, Undecided,
 };

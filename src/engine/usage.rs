@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Core, Engine};
 use crate::base::clock::Timestamp;
-use crate::compiled::snapshot::CompiledRule;
+use crate::compiled::CompiledRule;
 use crate::log::QueryError;
 use crate::recording::Ledger;
 use crate::rules::Meters;

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::queue::Queue;
 use crate::base::bytes::{take, take_u32, take_u64};
-use crate::compiled::snapshot::Snapshot;
+use crate::compiled::Snapshot;
 use crate::counters::{Moment, Table};
 use crate::journal::store::{CheckpointStep, Piece};
 use crate::recording::Ledger;

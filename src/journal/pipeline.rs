@@ -18,8 +18,8 @@ use super::writer::{State, Wishes, Writer};
 use crate::base::clock::Timestamp;
 use crate::base::codec::Malformed;
 use crate::base::progress::Progress;
-use crate::compiled::snapshot::saved::{Revisions, StateRow};
-use crate::compiled::snapshot::{CompiledRule, Compiler, Snapshot};
+use crate::compiled::snapshot::saved::{Revisions, RowChange};
+use crate::compiled::{CompiledRule, Compiler, Snapshot};
 use crate::counters::Table;
 use crate::idempotency::stored::StoredKeys;
 use crate::journal::store::{Callback, SpaceChange, StateChange, StateTable, Store, StoreError};
@@ -233,7 +233,7 @@ impl Pipeline {
         let mut revisions = self.revisions.lock();
         let mut rows = revisions.change(before, now, compiler, self.queue.end());
         rows.extend(revisions.forget_before(oldest));
-        self.queue.push_state(rows.into_iter().map(StateRow::change).collect())
+        self.queue.push_state(rows.into_iter().map(StateChange::from).collect())
     }
 
     /// Waits until a change of the state is durable.
@@ -435,6 +435,16 @@ impl Drop for Pipeline {
             && let Some(thread) = self.writer.lock().take()
         {
             let _ = thread.join();
+        }
+    }
+}
+
+impl From<RowChange> for StateChange {
+    fn from(RowChange { key, bytes }: RowChange) -> Self {
+        let table = StateTable::Rules;
+        match bytes {
+            Some(bytes) => Self::Put { table, key, bytes },
+            None => Self::Remove { table, key },
         }
     }
 }

@@ -10,9 +10,9 @@ use crate::base::clock::Timestamp;
 use crate::base::codec;
 use crate::base::format::Version;
 use crate::base::progress::Progress;
-use crate::compiled::index::row_hash;
+use crate::compiled::row_hash;
 use crate::compiled::snapshot::saved::{RestoredRules, Revisions, RuleRows, UnreadableRow};
-use crate::compiled::snapshot::{Compiler, Snapshot};
+use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{
     ChangeTime, Late, MAX_AHEAD_SECONDS, Moment, Restoring, StoredCharges, Table, Timeline,
 };
@@ -201,7 +201,7 @@ pub(crate) fn recover(
     let mut recovered = recover_from(settings, store, Some(shift), tell)?;
     let Recovered { compiler, snapshot, revisions, state, .. } = &mut recovered;
     for row in revisions.to_rows(compiler, &snapshot.meters) {
-        rows.push(row.change());
+        rows.push(row.into());
     }
     store.commit(&Batch { state: &rows, converts, ..Batch::empty(store.end()) })?;
     state.is_old = true;

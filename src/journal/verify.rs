@@ -9,7 +9,7 @@ use super::record::{Record, Unreadable};
 use super::recovery::{RECORDS_A_WORD, Recovered, Settings, recover_from, rollups_anew};
 use crate::base::codec::Malformed;
 use crate::base::progress::Progress;
-use crate::compiled::snapshot::Snapshot;
+use crate::compiled::Snapshot;
 use crate::compiled::snapshot::saved::Revisions;
 use crate::counters::{Checking, Moment, StoredCharges, Table};
 use crate::event::Dimension;

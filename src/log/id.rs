@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The name of a recorded event, `evt_` and 26 letters and digits.
 ///
-/// Names are unique among all engines: 64 random bits a log, and the event's place in it. Within
+/// Names are unique among all engines: 64 random bits a log, and the event's number in it. Within
 /// one log they sort in the order in which the events were recorded.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(u128);
@@ -18,14 +18,14 @@ const ALPHABET: [u8; 32] = *b"0123456789abcdefghjkmnpqrstvwxyz";
 const DIGITS: u32 = 26;
 
 impl EventId {
-    pub(crate) fn new(log: u64, place: u64) -> Self {
-        Self((u128::from(log) << 64) | u128::from(place))
+    pub(crate) fn new(log: u64, ordinal: u64) -> Self {
+        Self((u128::from(log) << 64) | u128::from(ordinal))
     }
 
-    /// The event's place in the log of this name; `None` where another log named it.
-    pub(crate) fn place_in(self, log: u64) -> Option<u64> {
-        let place = self.0 & u128::from(u64::MAX);
-        u64::try_from(place).ok().filter(|place| Self::new(log, *place) == self)
+    /// The event's ordinal in the log of this name; `None` where another log named it.
+    pub(crate) fn ordinal_in(self, log: u64) -> Option<u64> {
+        let ordinal = self.0 & u128::from(u64::MAX);
+        u64::try_from(ordinal).ok().filter(|ordinal| Self::new(log, *ordinal) == self)
     }
 }
 

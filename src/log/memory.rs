@@ -71,20 +71,20 @@ impl MemoryLog {
         }
     }
 
-    /// A log whose events start at a place; `dropped` is when those before happened.
+    /// A log whose events start at an ordinal; `dropped` is when those before happened.
     pub(crate) fn starting(bounds: Bounds, first: u64, dropped: Dropped) -> Self {
         let open = Arc::new(Segment::new(first));
         Self { open, recorded: first, dropped, ..Self::new(bounds) }
     }
 
-    /// The place of the oldest event that is there, or of the next one.
+    /// The ordinal of the oldest event that is there, or of the next one.
     pub(crate) fn first(&self) -> u64 {
         self.sealed.front().map_or_else(|| self.open.first(), |segment| segment.first())
     }
 
-    /// Adds an event and returns its place; `now` is the engine's time.
+    /// Adds an event and returns its ordinal; `now` is the engine's time.
     pub(crate) fn append(&mut self, event: &Packed, now: Timestamp) -> u64 {
-        let place = self.recorded;
+        let ordinal = self.recorded;
         if self.open.is_full(self.bounds.events, self.bounds.bytes) {
             self.seal();
         }
@@ -96,7 +96,7 @@ impl MemoryLog {
         self.bytes = self.bytes.saturating_add(event.bytes.len());
         self.recorded = self.recorded.saturating_add(1);
         self.drop_oldest(now);
-        place
+        ordinal
     }
 
     /// How many events there are.
@@ -104,7 +104,7 @@ impl MemoryLog {
         self.held
     }
 
-    /// How many events there ever were: the place of the next one.
+    /// How many events there ever were: the ordinal of the next one.
     pub(crate) fn recorded(&self) -> u64 {
         self.recorded
     }
@@ -125,37 +125,37 @@ impl MemoryLog {
         found
     }
 
-    /// The newest segment with events before a place, from `start` on, and before `end` where
+    /// The newest segment with events before an ordinal, from `start` on, and before `end` where
     /// there is one. O(segments). Of the open one at most `most` events are copied, the newest.
     pub(crate) fn newest_before(
         &self,
-        place: u64,
+        ordinal: u64,
         start: Timestamp,
         end: Option<Timestamp>,
         most: usize,
     ) -> Option<Arc<Segment>> {
-        if self.open.first() < place && self.open.meets(start, end) {
-            return Some(Arc::new(self.open.copy_before(place, most)));
+        if self.open.first() < ordinal && self.open.meets(start, end) {
+            return Some(Arc::new(self.open.copy_before(ordinal, most)));
         }
-        let before = self.sealed.partition_point(|segment| segment.first() < place);
+        let before = self.sealed.partition_point(|segment| segment.first() < ordinal);
         let mut candidates = self.sealed.iter().take(before).rev();
         candidates.find(|segment| segment.meets(start, end)).map(Arc::clone)
     }
 
-    /// The oldest segment with events from a place on, from `start` on, and before `end` where
+    /// The oldest segment with events from an ordinal on, from `start` on, and before `end` where
     /// there is one. O(segments). Of the open one all events are copied.
     pub(crate) fn oldest_from(
         &self,
-        place: u64,
+        ordinal: u64,
         start: Timestamp,
         end: Option<Timestamp>,
     ) -> Option<Arc<Segment>> {
-        let before = self.sealed.partition_point(|segment| segment.end() <= place);
+        let before = self.sealed.partition_point(|segment| segment.end() <= ordinal);
         let mut candidates = self.sealed.iter().skip(before);
         if let Some(found) = candidates.find(|segment| segment.meets(start, end)) {
             return Some(Arc::clone(found));
         }
-        let has_some = self.open.end() > place && self.open.meets(start, end);
+        let has_some = self.open.end() > ordinal && self.open.meets(start, end);
         has_some.then(|| Arc::new(self.open.copy_before(u64::MAX, usize::MAX)))
     }
 
@@ -224,12 +224,12 @@ mod tests {
         Timestamp::new(second, 0)
     }
 
-    /// The places of all events, the newest first.
-    fn places(log: &MemoryLog) -> Vec<u64> {
+    /// The ordinals of all events, the newest first.
+    fn ordinals(log: &MemoryLog) -> Vec<u64> {
         let mut found = Vec::new();
         let mut before = u64::MAX;
         while let Some(segment) = log.newest_before(before, Timestamp::MIN, None, usize::MAX) {
-            found.extend(segment.events().rev().map(|event| event.place));
+            found.extend(segment.events().rev().map(|event| event.ordinal));
             before = segment.first();
         }
         found
@@ -245,9 +245,9 @@ mod tests {
                 assert!(len >= (number + 1).min(keep as u64), "{len} of {keep}");
                 assert!(len <= keep as u64 + SEGMENT_EVENTS as u64, "{len} of {keep}");
             }
-            let places = places(&log);
-            assert_eq!(places.len(), log.len());
-            assert!(places.iter().copied().eq((0..10_000).rev().take(log.len())));
+            let ordinals = ordinals(&log);
+            assert_eq!(ordinals.len(), log.len());
+            assert!(ordinals.iter().copied().eq((0..10_000).rev().take(log.len())));
         }
     }
 

@@ -13,10 +13,10 @@ pub(super) const SEGMENT_EVENTS: usize = 1_024;
 /// is a small matter and positions in it fit 32 bits.
 const SEGMENT_BYTES: usize = 1_024 * 1_024;
 
-/// Events with consecutive places, in the order in which they were recorded.
+/// Events with consecutive ordinals, in the order in which they were recorded.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    /// The place of the first event.
+    /// The ordinal of the first event.
     first: u64,
     bytes: Vec<u8>,
     /// Where each event ends.
@@ -29,8 +29,8 @@ pub(crate) struct Segment {
 /// An event of a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PackedEvent<'s> {
-    /// Its place in the log.
-    pub(crate) place: u64,
+    /// Its ordinal in the log.
+    pub(crate) ordinal: u64,
     pub(crate) signature: u64,
     bytes: &'s [u8],
 }
@@ -95,9 +95,9 @@ impl Segment {
         self.times.add(event.timestamp);
     }
 
-    /// A copy of the newest `most` of the events before a place.
-    pub(super) fn copy_before(&self, place: u64, most: usize) -> Self {
-        let end = usize::try_from(place.saturating_sub(self.first)).unwrap_or(usize::MAX);
+    /// A copy of the newest `most` of the events before an ordinal.
+    pub(super) fn copy_before(&self, ordinal: u64, most: usize) -> Self {
+        let end = usize::try_from(ordinal.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let end = end.min(self.len());
         let start = end.saturating_sub(most);
         let skipped = self.end_of(start);
@@ -131,12 +131,12 @@ impl Segment {
         self.ends.len()
     }
 
-    /// The place of the first event.
+    /// The ordinal of the first event.
     pub(crate) fn first(&self) -> u64 {
         self.first
     }
 
-    /// The place behind the last event.
+    /// The ordinal behind the last event.
     pub(crate) fn end(&self) -> u64 {
         self.first.saturating_add(u64::try_from(self.len()).unwrap_or(u64::MAX))
     }
@@ -153,16 +153,16 @@ impl Segment {
 
     /// The events, the oldest first.
     pub(crate) fn events(&self) -> impl DoubleEndedIterator<Item = PackedEvent<'_>> {
-        (self.first..self.end()).filter_map(|place| self.event(place))
+        (self.first..self.end()).filter_map(|ordinal| self.event(ordinal))
     }
 
-    /// The event of a place.
-    pub(crate) fn event(&self, place: u64) -> Option<PackedEvent<'_>> {
-        let at = usize::try_from(place.checked_sub(self.first)?).ok()?;
+    /// The event of an ordinal.
+    pub(crate) fn event(&self, ordinal: u64) -> Option<PackedEvent<'_>> {
+        let at = usize::try_from(ordinal.checked_sub(self.first)?).ok()?;
         let signature = *self.signatures.get(at)?;
         let end = self.ends.get(at)?;
         let bytes = self.bytes.get(index(self.end_of(at))..index(*end))?;
-        Some(PackedEvent { place, signature, bytes })
+        Some(PackedEvent { ordinal, signature, bytes })
     }
 
     /// Where the first `count` events end.

@@ -1,15 +1,31 @@
-//! What the engine keeps of the events that it let in, under one lock.
+//! What the engine keeps of the events that it let in, under one lock: the log and the roll-ups.
 //!
-//! `append` runs under the locks of the decision that let the event in, so that an event, its
-//! counts and everything kept here are one step. All work that can be done before is: an event is
-//! packed and signed before the ledger is locked. Who asks holds the lock to take what it needs,
-//! full segments by reference, and looks through it afterwards.
+//! **What is one step.** An event gets its ordinal, stands in the log, is in all of its sums and
+//! is handed to the journal while the ledger is locked, and [`append`](Ledger::append) runs under
+//! the locks of the decision that let the event in. So there is no moment at which an event is
+//! counted and not recorded, or in the log and not in the sums; ordinals, places in the log and
+//! the order of the journal are one order. Who [asks](Ledger::ask) takes sums and segments under
+//! the same lock: an answer is of one moment, though most of it is read when the lock is free.
 //!
-//! What one event does under the lock is bounded, whatever its sender chose: its bytes are copied,
-//! 64 KiB at the most; it adds to three rows for each of at most 18 series, and in each row at most
-//! 64 values are looked up among 1 000 names and those of rules, meters and options; a segment that
-//! goes leaves at most 32 spans of time; of what is old four rows for each series are taken apart.
-//! Beside that a table that grows is copied now and then, so that it costs as little on average.
+//! **Why it cannot deadlock.** Locks are taken in one order: the entry of an idempotency key, the
+//! shards in ascending order, the ledger, the journal's queue. Under the ledger's lock nothing is
+//! taken but the queue's (by `put` and `end`), and under that one nothing at all. Who asks, scans
+//! or saves holds only locks that come before it (a decision that asks for history has its shards,
+//! a change of the rules the compiler's), and waits for nobody while it holds it. Nothing of the
+//! caller's runs under it: an event is packed before, and no reader of the log keeps the lock from
+//! one segment to the next.
+//!
+//! **What it holds without the lock.** Full segments and [`Columns`](crate::usage) are shared by
+//! reference and never change: whoever holds one goes on reading what was there. The open segment
+//! is copied for readers, so that only the ledger ever writes to it.
+//!
+//! **How long it is held.** What one event does is bounded, whatever its sender chose: its bytes
+//! are copied, 64 KiB at the most; it adds to three rows for each of at most 18 series, and in
+//! each row at most 64 values are looked up among 1 000 names and those of rules, meters and
+//! options; a segment that goes leaves at most 32 spans of time; of what is old four rows for each
+//! series are dropped. Beside that a table that grows is copied now and then, so that it costs as
+//! little on average. A question holds it for the rows of its ranges and groups, saving for a few
+//! rows a step.
 
 use std::sync::Arc;
 
@@ -70,7 +86,8 @@ impl Ledger {
     }
 
     /// Adds an event that happened at `timestamp`, and names it; `now` is the engine's time.
-    /// `put` hands it on in the order of the log, under the ledger's lock.
+    /// `put` hands it on in the order of the log, under the ledger's lock: it must take no lock
+    /// that somebody holds who waits for the ledger.
     pub(crate) fn append<R>(
         &self,
         event: &Event<'_>,
@@ -80,17 +97,21 @@ impl Ledger {
     ) -> (EventId, R) {
         let packed = Packed::new(event, timestamp, now, &self.hasher);
         let mut inner = self.inner.lock();
-        let place = inner.log.append(&packed, now);
-        inner.rollups.add(event, timestamp, now, place);
+        let ordinal = inner.log.append(&packed, now);
+        inner.rollups.add(event, timestamp, now, ordinal);
+        // Before the lock is free: the next event is behind this one in the journal too, and what
+        // is saved of the rows has exactly the events that the journal has by then.
         let put = put(&packed);
         drop(inner);
-        (self.id(place), put)
+        (self.id(ordinal), put)
     }
 
     /// Answers a question. The ledger is locked for the part of the roll-ups, whose cost is that
     /// of the rows in the question's ranges and groups, and free while events are looked at.
     pub(crate) fn ask(&self, question: &Question<'_>) -> Answer {
         let inner = self.inner.lock();
+        // Sums and segments of one moment: an event that comes in between would be in both, or in
+        // neither.
         let partial = PartialAnswer::of(&inner.rollups, &inner.log, question);
         drop(inner);
         partial.complete(question, &self.hasher)
@@ -105,6 +126,8 @@ impl Ledger {
     /// filled in from the events that the log has.
     pub(crate) fn track(&self, folds: &[ValueFold]) {
         let Inner { log, rollups } = &mut *self.inner.lock();
+        // One step: an event that came while older ones are filled in would be in the new columns
+        // twice or not at all.
         let new = rollups.track(folds, log.dropped());
         if new.is_empty() {
             return;
@@ -112,7 +135,7 @@ impl Ledger {
         let segments = log.overlapping(Timestamp::MIN, Timestamp::MAX);
         for event in segments.iter().flat_map(|segment| segment.events()) {
             if let Some(stored) = event.read() {
-                rollups.fill_in(&stored, stored.timestamp(), event.place, &new);
+                rollups.fill_in(&stored, stored.timestamp(), event.ordinal, &new);
             }
         }
     }
@@ -145,7 +168,7 @@ impl Ledger {
         end()
     }
 
-    /// What [`save_log`](Self::save_log) saved: the first place, and when the events before it
+    /// What [`save_log`](Self::save_log) saved: the first ordinal, and when the events before it
     /// happened.
     pub(crate) fn read_log(mut from: Reader<'_>) -> Result<(u64, Dropped), Malformed> {
         let first = u64::decode(&mut from)?;
@@ -162,14 +185,14 @@ impl Ledger {
         Ok((first, dropped))
     }
 
-    /// The name of the event at a place.
-    pub(crate) fn id(&self, place: u64) -> EventId {
-        EventId::new(self.name, place)
+    /// The id of the event of an ordinal.
+    pub(crate) fn id(&self, ordinal: u64) -> EventId {
+        EventId::new(self.name, ordinal)
     }
 
-    /// The place of an event by its name; `None` of a name that was given to no event here.
-    pub(crate) fn place(&self, id: EventId) -> Option<u64> {
-        id.place_in(self.name).filter(|place| *place < self.recorded())
+    /// The ordinal of an event by its id; `None` of an id that was given to no event here.
+    pub(crate) fn ordinal(&self, id: EventId) -> Option<u64> {
+        id.ordinal_in(self.name).filter(|ordinal| *ordinal < self.recorded())
     }
 
     /// What filters of this ledger's events are compiled with.
@@ -182,12 +205,12 @@ impl Ledger {
         self.inner.lock().log.len()
     }
 
-    /// How many events there ever were: the place of the next one.
+    /// How many events there ever were: the ordinal of the next one.
     pub(crate) fn recorded(&self) -> u64 {
         self.inner.lock().log.recorded()
     }
 
-    /// The place of the oldest event that is there, or of the next one.
+    /// The ordinal of the oldest event that is there, or of the next one.
     pub(crate) fn first(&self) -> u64 {
         self.inner.lock().log.first()
     }
@@ -195,21 +218,21 @@ impl Ledger {
     /// As [`MemoryLog::newest_before`].
     fn newest_before(
         &self,
-        place: u64,
+        ordinal: u64,
         start: Timestamp,
         end: Option<Timestamp>,
         most: usize,
     ) -> Option<Arc<Segment>> {
-        self.inner.lock().log.newest_before(place, start, end, most)
+        self.inner.lock().log.newest_before(ordinal, start, end, most)
     }
 
     /// As [`MemoryLog::oldest_from`].
     fn oldest_from(
         &self,
-        place: u64,
+        ordinal: u64,
         start: Timestamp,
         end: Option<Timestamp>,
     ) -> Option<Arc<Segment>> {
-        self.inner.lock().log.oldest_from(place, start, end)
+        self.inner.lock().log.oldest_from(ordinal, start, end)
     }
 }

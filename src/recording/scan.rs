@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::Ledger;
 use crate::log::{PackedEvent, RecordedEvent, Segment, Wanted};
 
-/// The events of a range of places that are wanted.
+/// The events of a range of ordinals that are wanted.
 ///
 /// The ledger is locked to step from segment to segment, not to look through one. Events that
-/// come in get places behind the range, so a scan finds each event that was there when it began
+/// come in get ordinals behind the range, so a scan finds each event that was there when it began
 /// exactly once, but for those that retention drops before it gets to them.
 #[derive(Debug)]
 pub(crate) struct Scan {
     ledger: Arc<Ledger>,
     wanted: Wanted,
-    /// The places that are still to be looked at.
-    places: Range<u64>,
+    /// The ordinals that are still to be looked at.
+    ordinals: Range<u64>,
     order: Order,
     /// The segment that is being looked through.
     segment: Option<Arc<Segment>>,
@@ -32,7 +32,7 @@ enum Order {
 }
 
 impl Scan {
-    /// The events before a place, the newest first; `most` of them are wanted at the most.
+    /// The events before an ordinal, the newest first; `most` of them are wanted at the most.
     pub(crate) fn newest_first(
         ledger: &Arc<Ledger>,
         wanted: Wanted,
@@ -40,7 +40,7 @@ impl Scan {
         most: usize,
     ) -> Self {
         let order = Order::NewestFirst { most };
-        Self { ledger: Arc::clone(ledger), wanted, places: 0..before, order, segment: None }
+        Self { ledger: Arc::clone(ledger), wanted, ordinals: 0..before, order, segment: None }
     }
 
     /// All events that are recorded by now, the oldest first.
@@ -48,47 +48,48 @@ impl Scan {
         Self::in_order(ledger, wanted, 0..ledger.recorded())
     }
 
-    /// The events of a range of places, the oldest first.
-    pub(crate) fn in_order(ledger: &Arc<Ledger>, wanted: Wanted, places: Range<u64>) -> Self {
+    /// The events of a range of ordinals, the oldest first.
+    pub(crate) fn in_order(ledger: &Arc<Ledger>, wanted: Wanted, ordinals: Range<u64>) -> Self {
         let order = Order::OldestFirst;
-        Self { ledger: Arc::clone(ledger), wanted, places, order, segment: None }
+        Self { ledger: Arc::clone(ledger), wanted, ordinals, order, segment: None }
     }
 
-    /// The first place that is still to be looked at, of a scan that goes forward.
+    /// The first ordinal that is still to be looked at, of a scan that goes forward.
     pub(crate) fn position(&self) -> u64 {
-        self.places.start
+        self.ordinals.start
     }
 
     fn next_segment(&self) -> Option<Arc<Segment>> {
-        if self.places.is_empty() {
+        if self.ordinals.is_empty() {
             return None;
         }
         let Wanted { start, end, .. } = self.wanted;
         match self.order {
             Order::NewestFirst { most } => {
                 let most = if self.wanted.is_everything() { most.max(1) } else { usize::MAX };
-                self.ledger.newest_before(self.places.end, start, end, most)
+                self.ledger.newest_before(self.ordinals.end, start, end, most)
             }
-            Order::OldestFirst => self.ledger.oldest_from(self.places.start, start, end),
+            Order::OldestFirst => self.ledger.oldest_from(self.ordinals.start, start, end),
         }
     }
 
-    /// Takes the next place of a segment out of those to be looked at; `None` where it has no more.
+    /// Takes the next ordinal of a segment out of those to be looked at; `None` where there is
+    /// none.
     fn next_place(&mut self, segment: &Segment) -> Option<u64> {
-        let Range { start, end } = &mut self.places;
+        let Range { start, end } = &mut self.ordinals;
         match self.order {
             Order::NewestFirst { .. } => {
                 *end = segment.end().min(*end);
                 let first = segment.first().max(*start);
-                let place = end.checked_sub(1).filter(|place| *place >= first)?;
-                *end = place;
-                Some(place)
+                let ordinal = end.checked_sub(1).filter(|ordinal| *ordinal >= first)?;
+                *end = ordinal;
+                Some(ordinal)
             }
             Order::OldestFirst => {
                 *start = segment.first().max(*start);
-                let place = Some(*start).filter(|place| *place < segment.end().min(*end))?;
-                *start = place.saturating_add(1);
-                Some(place)
+                let ordinal = Some(*start).filter(|ordinal| *ordinal < segment.end().min(*end))?;
+                *start = ordinal.saturating_add(1);
+                Some(ordinal)
             }
         }
     }
@@ -103,8 +104,8 @@ impl Iterator for Scan {
                 Some(segment) => segment,
                 None => self.next_segment()?,
             };
-            while let Some(place) = self.next_place(&segment) {
-                let event = segment.event(place);
+            while let Some(ordinal) = self.next_place(&segment) {
+                let event = segment.event(ordinal);
                 let found = event.and_then(|event| unpack(&self.ledger, &self.wanted, event));
                 if found.is_some() {
                     self.segment = Some(segment);
@@ -121,5 +122,5 @@ fn unpack(ledger: &Ledger, wanted: &Wanted, event: PackedEvent<'_>) -> Option<Re
         return None;
     }
     let stored = event.read().filter(|stored| wanted.needle.matches(stored))?;
-    Some(stored.unpack(ledger.id(event.place)))
+    Some(stored.unpack(ledger.id(event.ordinal)))
 }

@@ -93,7 +93,7 @@ impl PartialAnswer {
             for event in part.segments.iter().flat_map(|segment| segment.events()) {
                 let Some((plan, stored)) = part.find(&event, &needle) else { continue };
                 let at = stored.timestamp();
-                let addend = answer.columns.addend(&stored, at, event.place);
+                let addend = answer.columns.addend(&stored, at, event.ordinal);
                 let mut row = Row::default();
                 row.add(&addend);
                 let dimension = question.selector.group_by.as_ref();

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashTable;
 
 use super::hashes::mix;
-use super::{Entry, Filtered, Index, Indexed, Lenient, Seen, Shape};
+use super::missing::Lenient;
+use super::{Entry, Filtered, Index, Indexed, Seen, Shape};
 use crate::event::Dimension;
 use crate::rules::OnMissing;
 

@@ -21,12 +21,14 @@ use smallvec::SmallVec;
 
 use self::build::Build;
 use self::hashes::{Hashes, mix};
+use self::missing::Lenient;
 use crate::counters::{Match, RowAddress};
 use crate::event::{Dimension, Event};
 use crate::rules::OnMissing;
 
 mod build;
 mod hashes;
+mod missing;
 
 pub(crate) use self::hashes::row_hash;
 
@@ -78,15 +80,6 @@ pub(crate) struct Index {
     lenient: HashMap<u32, Lenient, ahash::RandomState>,
 }
 
-/// A rule that does not skip an event which lacks a dimension.
-#[derive(Debug)]
-struct Lenient {
-    filter: Vec<(Dimension, Box<str>)>,
-    own: Vec<Dimension>,
-    /// The value that stands for what is missing; `None` refuses.
-    value: Option<Box<str>>,
-}
-
 #[derive(Debug)]
 struct Indexed {
     group: u32,
@@ -114,14 +107,27 @@ struct Filtered {
 #[derive(Debug, Default)]
 pub(crate) struct Matches<'e> {
     pub(crate) rows: SmallVec<[RowAddress<'e>; 4]>,
-    /// By place.
+    /// In the order of their rows.
     pub(crate) rules: SmallVec<[Match; 8]>,
     /// A rule that refuses the event, because it lacks a dimension.
     pub(crate) refusing: Option<u32>,
 }
 
-/// A rule that was found, and whether it judges.
-type Found = (u32, bool);
+/// A rule that was found.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    rule: u32,
+    /// Not the case of one that only counts, because another of its policy is more specific.
+    judges: bool,
+}
+
+impl Found {
+    fn judging(rule: u32) -> Self {
+        Self { rule, judges: true }
+    }
+}
+
+type RulesFound = SmallVec<[Found; 8]>;
 
 type Values<'e> = SmallVec<[&'e str; 2]>;
 
@@ -140,45 +146,49 @@ impl Index {
     /// matches); allocates nothing for up to 8 rules in up to 4 rows.
     pub(crate) fn find<'e>(&'e self, event: &'e Event<'_>, matches: &mut Matches<'e>) {
         if self.unseen.load(Ordering::Relaxed) > 0 {
-            self.look_at_dimensions(event);
+            self.note_dimensions(event);
         }
         let mut hashes = Hashes::new(event, &self.hasher);
         if self.always_apply && self.shapes.is_empty() {
-            return self.place(self.always.iter().map(|rule| (*rule, true)), &mut hashes, matches);
+            let found = self.always.iter().copied().map(Found::judging);
+            return self.address(found, &mut hashes, matches);
         }
-        let mut found: SmallVec<[Found; 8]> =
-            self.always.iter().map(|rule| (*rule, true)).collect();
+        let mut found: RulesFound = self.always.iter().copied().map(Found::judging).collect();
         let in_order = found.len();
         for shape in &self.by_built_in {
-            self.look(*shape, &mut hashes, &mut found);
+            self.find_filtered(*shape, &mut hashes, &mut found);
         }
         if !self.by_property.is_empty() {
             for (key, _) in &event.properties {
                 for shape in self.by_property.get(&**key).into_iter().flatten() {
-                    self.look(*shape, &mut hashes, &mut found);
+                    self.find_filtered(*shape, &mut hashes, &mut found);
                 }
             }
         }
         if !self.by_missing.is_empty() {
-            self.look_for_missing(event, &mut found);
+            self.find_lacking(event, &mut found);
         }
         if found.len() > in_order {
-            found.sort_unstable_by_key(|(rule, _)| (self.group_of(*rule), *rule));
+            found.sort_unstable_by_key(|found| (self.group_of(found.rule), found.rule));
         }
         if found.len() > in_order || !self.always_apply {
             self.keep_those_with_partition(event, &mut found);
-            self.mark_losers(&mut found);
+            self.choose_by_policy(&mut found);
         }
-        if !self.lenient.is_empty() && found.iter().any(|(rule, _)| self.lacks(*rule, event)) {
-            return self.place_lacking(found, &mut hashes, matches);
+        if !self.lenient.is_empty() && found.iter().any(|found| self.lacks(found.rule, event)) {
+            return self.address_lacking(found, &mut hashes, matches);
         }
-        self.place(found, &mut hashes, matches);
+        self.address(found, &mut hashes, matches);
     }
 
     /// Notes which dimensions events have: a look at those that none has had, and nothing once all
     /// have been seen.
+    ///
+    /// Relaxed suffices: the flags guard no other memory, each goes from false to true once (the
+    /// swap tells who did it, and only that one counts down), and who reads a count or a flag a
+    /// moment late looks once more or warns once more.
     #[cold]
-    fn look_at_dimensions(&self, event: &Event<'_>) {
+    fn note_dimensions(&self, event: &Event<'_>) {
         for (dimension, seen) in &self.dimensions {
             let is_new = !seen.load(Ordering::Relaxed) && dimension.of(event).is_some();
             if is_new && !seen.swap(true, Ordering::Relaxed) {
@@ -187,72 +197,8 @@ impl Index {
         }
     }
 
-    /// Finds rules whose filter the event would pass if it had what it lacks. O(dimensions), and
-    /// for each that the event lacks O(its rules).
-    fn look_for_missing(&self, event: &Event<'_>, found: &mut SmallVec<[Found; 8]>) {
-        for (dimension, rules) in &self.by_missing {
-            if dimension.of(event).is_some() {
-                continue;
-            }
-            for rule in rules {
-                let known = found.iter().any(|(known, _)| known == rule);
-                if !known && self.lenient.get(rule).is_some_and(|rule| rule.may_match(event)) {
-                    found.push((*rule, true));
-                }
-            }
-        }
-    }
-
-    /// Whether a rule that was found lacks a dimension of its own.
-    fn lacks(&self, rule: u32, event: &Event<'_>) -> bool {
-        self.lenient.get(&rule).is_some_and(|lenient| {
-            let partition = self.partition_of(rule);
-            lenient.own.iter().chain(partition).any(|dimension| dimension.of(event).is_none())
-        })
-    }
-
-    /// Places rules of which some go by a value that stands for what the event lacks. Rules of one
-    /// group that go by other values have other places.
-    #[cold]
-    fn place_lacking<'e>(
-        &'e self,
-        found: SmallVec<[Found; 8]>,
-        hashes: &mut Hashes<'e, '_, '_>,
-        matches: &mut Matches<'e>,
-    ) {
-        let (mut lacking, mut whole) = (SmallVec::<[Found; 8]>::new(), found);
-        whole.retain(|found| {
-            let lacks = self.lacks(found.0, hashes.event);
-            if lacks {
-                lacking.push(*found);
-            }
-            !lacks
-        });
-        self.place(whole, hashes, matches);
-        for (rule, judges) in lacking {
-            let stated = self.lenient.get(&rule).and_then(|lenient| lenient.value.as_deref());
-            let (Some(stated), Some(indexed)) = (stated, self.rules.get(rule as usize)) else {
-                if judges && matches.refusing.is_none() {
-                    matches.refusing = Some(rule);
-                }
-                continue;
-            };
-            let new = self.address_of(indexed, Some(stated), hashes);
-            let known = matches
-                .rows
-                .iter()
-                .position(|place| place.group == new.group && place.values == new.values);
-            let place = known.unwrap_or(matches.rows.len());
-            if known.is_none() {
-                matches.rows.push(new);
-            }
-            let place = u32::try_from(place).unwrap_or(u32::MAX);
-            matches.rules.push(Match { rule, row: place, judges });
-        }
-        matches.rules.sort_by_key(|found| found.row);
-    }
-
-    fn look(&self, shape: u32, hashes: &mut Hashes<'_, '_, '_>, found: &mut SmallVec<[Found; 8]>) {
+    /// Finds the rules of a shape whose filter holds.
+    fn find_filtered(&self, shape: u32, hashes: &mut Hashes<'_, '_, '_>, found: &mut RulesFound) {
         let Some(shape) = self.shapes.get(shape as usize) else { return };
         let mut values = Values::new();
         let mut hash = 0;
@@ -265,7 +211,7 @@ impl Index {
             filtered.hash == hash && filtered.values.iter().zip(&values).all(|(a, b)| **a == **b)
         };
         if let Some(filtered) = shape.rules.find(hash, same) {
-            found.extend(filtered.rules.iter().map(|rule| (*rule, true)));
+            found.extend(filtered.rules.iter().copied().map(Found::judging));
         }
     }
 
@@ -279,24 +225,24 @@ impl Index {
     }
 
     /// Drops the rules whose partition the event lacks.
-    fn keep_those_with_partition(&self, event: &Event<'_>, found: &mut SmallVec<[Found; 8]>) {
-        found.retain(|(rule, _)| {
-            self.partition_of(*rule).iter().all(|dimension| dimension.of(event).is_some())
-                || self.lenient.contains_key(rule)
+    fn keep_those_with_partition(&self, event: &Event<'_>, found: &mut RulesFound) {
+        found.retain(|found| {
+            self.partition_of(found.rule).iter().all(|dimension| dimension.of(event).is_some())
+                || self.lenient.contains_key(&found.rule)
         });
     }
 
-    /// Marks of each policy all rules but the most specific one.
-    fn mark_losers(&self, found: &mut [Found]) {
+    /// Of each policy lets the most specific rule judge, and the others only count.
+    fn choose_by_policy(&self, found: &mut [Found]) {
         let rank = |rule: u32| {
             let indexed = self.rules.get(rule as usize)?;
             Some((indexed.policy?, (indexed.pairs, indexed.age)))
         };
         // Each policy's matching rules lie together, the winner last.
         let mut ranks: SmallVec<[(u32, (u32, u64)); 8]> =
-            found.iter().filter_map(|(rule, _)| rank(*rule)).collect();
+            found.iter().filter_map(|found| rank(found.rule)).collect();
         ranks.sort_unstable();
-        for (rule, judges) in found {
+        for Found { rule, judges } in found {
             *judges = rank(*rule).is_none_or(|(policy, rank)| {
                 let end = ranks.partition_point(|(other, _)| *other <= policy);
                 end.checked_sub(1).and_then(|last| ranks.get(last)) == Some(&(policy, rank))
@@ -304,22 +250,23 @@ impl Index {
         }
     }
 
+    /// Addresses the rows of rules that come in the order of their groups.
     #[inline]
-    fn place<'e>(
+    fn address<'e>(
         &self,
         found: impl IntoIterator<Item = Found>,
         hashes: &mut Hashes<'e, '_, '_>,
         matches: &mut Matches<'e>,
     ) {
-        let (mut last_group, mut place) = (None, 0);
-        for (rule, judges) in found {
+        let (mut last_group, mut row) = (None, 0);
+        for Found { rule, judges } in found {
             let Some(indexed) = self.rules.get(rule as usize) else { continue };
             if last_group != Some(indexed.group) {
                 last_group = Some(indexed.group);
-                place = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
+                row = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
                 matches.rows.push(self.address_of(indexed, None, hashes));
             }
-            matches.rules.push(Match { rule, row: place, judges });
+            matches.rules.push(Match { rule, row, judges });
         }
     }
 
@@ -341,18 +288,5 @@ impl Index {
             values.push(value);
         }
         RowAddress { hash, group: indexed.group, values }
-    }
-}
-
-impl Lenient {
-    /// Whether the event lacks a dimension of the filter, and passes it all the same.
-    fn may_match(&self, event: &Event<'_>) -> bool {
-        self.filter.iter().all(|(dimension, wanted)| match dimension.of(event) {
-            Some(found) => found == &**wanted,
-            None => {
-                self.own.contains(dimension)
-                    && self.value.as_ref().is_none_or(|value| value == wanted)
-            }
-        })
     }
 }

@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-pub(crate) use super::compiler::Compiler;
-use super::compiler::Groups;
-pub(crate) use super::rule::CompiledRule;
+use super::rule::CompiledRule;
 use crate::compiled::index::Index;
 use crate::counters::{ChangeTime, CounterSet};
 use crate::rules::Meters;

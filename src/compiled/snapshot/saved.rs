@@ -12,15 +12,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use super::{CompiledRule, Compiler, Groups, Snapshot};
+use super::Snapshot;
 use crate::base::format::Version;
-use crate::compiled::index::row_hash;
+use crate::compiled::compiler::Groups;
+use crate::compiled::{CompiledRule, Compiler, row_hash};
 use crate::counters::{
     At, Checked, Checking, Checkpoints, Counter, CounterSet, Late, PastCharge, Redo, Restoring,
     RowAddress, SavedCounter, StoredCharge, StoredCharges, StoredStart, Table, Timeline,
 };
 use crate::event::Dimension;
-use crate::journal::store::{StateChange, StateTable};
 use crate::rules::{Fold, Measure, Meter, Meters, Quota, RateLimit, Rule, Units};
 use crate::telemetry::RuleLabels;
 
@@ -30,20 +30,10 @@ const METERS: u64 = 2 << 32;
 
 /// A change of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StateRow {
+pub(crate) struct RowChange {
     pub(crate) key: u64,
     /// What it is now; `None` where it is gone.
     pub(crate) bytes: Option<Vec<u8>>,
-}
-
-impl StateRow {
-    pub(crate) fn change(self) -> StateChange {
-        let (table, key) = (StateTable::Rules, self.key);
-        match self.bytes {
-            Some(bytes) => StateChange::Put { table, key, bytes },
-            None => StateChange::Remove { table, key },
-        }
-    }
 }
 
 /// A row that does not say what it should.
@@ -257,7 +247,7 @@ impl Revisions {
         after: &Snapshot,
         compiler: &Compiler,
         place: u64,
-    ) -> Vec<StateRow> {
+    ) -> Vec<RowChange> {
         let mut rows = vec![row(NUMBERS, &compiler.save())];
         if before.meters.list() != after.meters.list() || before.version == 0 {
             rows.push(row(METERS, &after.meters.list().iter().map(|m| &**m).collect::<Vec<_>>()));
@@ -283,7 +273,7 @@ impl Revisions {
     }
 
     /// All rows, in the newest format. O(rules).
-    pub(crate) fn to_rows(&self, compiler: &Compiler, meters: &Meters) -> Vec<StateRow> {
+    pub(crate) fn to_rows(&self, compiler: &Compiler, meters: &Meters) -> Vec<RowChange> {
         let meters: Vec<_> = meters.list().iter().map(|meter| &**meter).collect();
         let mut rows = vec![row(NUMBERS, &compiler.save()), row(METERS, &meters)];
         for (revision, Revision { rule, ended }) in &self.by_revision {
@@ -293,11 +283,11 @@ impl Revisions {
     }
 
     /// Forgets the rules that no record at or after a place names, and returns their rows.
-    pub(crate) fn forget_before(&mut self, place: u64) -> Vec<StateRow> {
+    pub(crate) fn forget_before(&mut self, place: u64) -> Vec<RowChange> {
         let gone = self
             .by_revision
             .extract_if(|_, revision| revision.ended.is_some_and(|ended| ended <= place));
-        gone.map(|(revision, _)| StateRow { key: revision.into(), bytes: None }).collect()
+        gone.map(|(revision, _)| RowChange { key: revision.into(), bytes: None }).collect()
     }
 }
 
@@ -475,9 +465,9 @@ fn values_of<'v, 'e: 'v>(
     rule.partition.iter().filter_map(value).collect()
 }
 
-fn row(key: u64, value: &impl Serialize) -> StateRow {
+fn row(key: u64, value: &impl Serialize) -> RowChange {
     // Writing to memory fails for no rule: every key is a text and every number an integer.
-    StateRow { key, bytes: Some(serde_json::to_vec(value).unwrap_or_default()) }
+    RowChange { key, bytes: Some(serde_json::to_vec(value).unwrap_or_default()) }
 }
 
 fn read<T: DeserializeOwned>(key: u64, bytes: &[u8]) -> Result<T, UnreadableRow> {
@@ -531,7 +521,7 @@ mod tests {
             let hasher = ahash::RandomState::new();
             let after = Snapshot::new(version, Arc::clone(time), rules, Arc::new(meters), hasher);
             let rows = self.revisions.change(&self.snapshot, &after, &self.compiler, self.place);
-            for StateRow { key, bytes } in rows {
+            for RowChange { key, bytes } in rows {
                 match bytes {
                     Some(bytes) => self.rows.insert(key, bytes),
                     None => self.rows.remove(&key),
@@ -687,7 +677,7 @@ mod tests {
             kept.compile(vec![rule], Meters::default());
         }
         assert_eq!(kept.revisions.forget_before(19), vec![]);
-        assert_eq!(kept.revisions.forget_before(20), vec![StateRow { key: 1, bytes: None }]);
+        assert_eq!(kept.revisions.forget_before(20), vec![RowChange { key: 1, bytes: None }]);
         assert!(kept.revisions.get(1).is_none() && kept.revisions.get(2).is_some());
     }
 

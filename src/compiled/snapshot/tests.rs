@@ -15,11 +15,11 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::saved::{Revisions, RuleRows, StateRow};
-use super::{Compiler, Snapshot};
+use super::saved::{Revisions, RowChange, RuleRows};
 use crate::base::clock::Timestamp;
 use crate::base::format::Version;
-use crate::compiled::index::{Matches, row_hash};
+use crate::compiled::{Compiler, Snapshot};
+use crate::compiled::{Matches, row_hash};
 use crate::counters::{
     At, ChangeTime, Charge, Charges, Checking, Committed, FIRST, Figures, History, Intent,
     MAX_AHEAD_SECONDS, Mismatch, Moment, Request, Restoring, StoredCharges, Table, Timeline,
@@ -172,8 +172,8 @@ impl Small {
         let place = disk.log.len() as u64;
         for row in self.revisions.change(&self.snapshot, &next, &self.compiler, place) {
             match row {
-                StateRow { key, bytes: Some(bytes) } => disk.rows.insert(key, bytes),
-                StateRow { key, bytes: None } => disk.rows.remove(&key),
+                RowChange { key, bytes: Some(bytes) } => disk.rows.insert(key, bytes),
+                RowChange { key, bytes: None } => disk.rows.remove(&key),
             };
         }
         self.snapshot = Arc::new(next);

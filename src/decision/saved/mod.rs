@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::findings::Rules;
 use super::{Decision, Findings, Outcome};
-use crate::compiled::snapshot::CompiledRule;
+use crate::compiled::CompiledRule;
 use crate::counters::{At, Charge, Role, StoredCharge, Timeline};
 use crate::log::EventId;
 

@@ -8,7 +8,7 @@ use parking_lot::MutexGuard;
 use super::not_found;
 use super::publish::Published;
 use crate::base::clock::Timestamp;
-use crate::compiled::snapshot::{CompiledRule, Compiler, Snapshot};
+use crate::compiled::{CompiledRule, Compiler, Snapshot};
 use crate::counters::{ChangeTime, Moment};
 use crate::engine::{Core, RulesError};
 use crate::rules::{

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::change::Change;
-use crate::compiled::snapshot::{CompiledRule, Snapshot};
+use crate::compiled::{CompiledRule, Snapshot};
 use crate::engine::{Core, RulesError};
 use crate::rules::{Meter, Meters, Rule, fill_ids};
 use crate::telemetry;

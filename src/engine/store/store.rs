@@ -2,7 +2,7 @@
 
 use crate::base::clock::Timestamp;
 use crate::base::codec::Malformed;
-use crate::compiled::snapshot::{Compiler, Snapshot};
+use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{Committed, Moment, StoredCharges, encode_charges};
 use crate::decision::{Decision, Receipt};
 use crate::engine::{BatchError, Core, RulesError, TrackError};

@@ -311,7 +311,7 @@ impl<P: FnMut(Progress)> Import<'_, P> {
         }
         let line: Line = serde_json::from_slice(text).map_err(|why| reason(&why))?;
         let id = line.0.id.as_deref().and_then(|id| id.parse().ok());
-        let is_own = |ledger: &Ledger| ledger.place(id?);
+        let is_own = |ledger: &Ledger| ledger.ordinal(id?);
         let place = self.engine.ledger.as_deref().and_then(is_own);
         if place.is_some_and(|place| {
             !self.engine.has_other(place, |event| line::is_other(&line, event))

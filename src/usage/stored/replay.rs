@@ -1,5 +1,4 @@
-//! Replaying the events since the saving began: each is counted where the saved rows do not have
-//! it.
+//! Replaying the events since the saving began: each is counted where the saved rows lack it.
 
 use crate::base::clock::Timestamp;
 use crate::usage::countable::Countable;

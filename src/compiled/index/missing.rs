@@ -1,0 +1,93 @@
+//! Events that lack a dimension, and the rules that do not skip them.
+
+use super::hashes::Hashes;
+use super::{Found, Index, Matches, RulesFound};
+use crate::counters::{Match, RowAddress};
+use crate::event::{Dimension, Event};
+
+/// A rule that does not skip an event which lacks a dimension.
+#[derive(Debug)]
+pub(super) struct Lenient {
+    pub(super) filter: Vec<(Dimension, Box<str>)>,
+    pub(super) own: Vec<Dimension>,
+    /// The value that stands for what is missing; `None` refuses.
+    pub(super) value: Option<Box<str>>,
+}
+
+impl Index {
+    /// Finds rules whose filter the event would pass if it had what it lacks. O(dimensions), and
+    /// for each that the event lacks O(its rules).
+    pub(super) fn find_lacking(&self, event: &Event<'_>, found: &mut RulesFound) {
+        for (dimension, rules) in &self.by_missing {
+            if dimension.of(event).is_some() {
+                continue;
+            }
+            for rule in rules {
+                let known = found.iter().any(|known| known.rule == *rule);
+                if !known && self.lenient.get(rule).is_some_and(|rule| rule.may_match(event)) {
+                    found.push(Found::judging(*rule));
+                }
+            }
+        }
+    }
+
+    /// Whether a rule that was found lacks a dimension of its own.
+    pub(super) fn lacks(&self, rule: u32, event: &Event<'_>) -> bool {
+        self.lenient.get(&rule).is_some_and(|lenient| {
+            let partition = self.partition_of(rule);
+            lenient.own.iter().chain(partition).any(|dimension| dimension.of(event).is_none())
+        })
+    }
+
+    /// Addresses the rows of rules of which some go by a value that stands for what the event lacks.
+    /// Rules of one group that go by other values have other rows.
+    #[cold]
+    pub(super) fn address_lacking<'e>(
+        &'e self,
+        found: RulesFound,
+        hashes: &mut Hashes<'e, '_, '_>,
+        matches: &mut Matches<'e>,
+    ) {
+        let (mut lacking, mut whole) = (RulesFound::new(), found);
+        whole.retain(|found| {
+            let lacks = self.lacks(found.rule, hashes.event);
+            if lacks {
+                lacking.push(*found);
+            }
+            !lacks
+        });
+        self.address(whole, hashes, matches);
+        for Found { rule, judges } in lacking {
+            let stated = self.lenient.get(&rule).and_then(|lenient| lenient.value.as_deref());
+            let (Some(stated), Some(indexed)) = (stated, self.rules.get(rule as usize)) else {
+                if judges && matches.refusing.is_none() {
+                    matches.refusing = Some(rule);
+                }
+                continue;
+            };
+            let new = self.address_of(indexed, Some(stated), hashes);
+            let is_it = |row: &RowAddress<'_>| row.group == new.group && row.values == new.values;
+            let known = matches.rows.iter().position(is_it);
+            let row = known.unwrap_or(matches.rows.len());
+            if known.is_none() {
+                matches.rows.push(new);
+            }
+            let row = u32::try_from(row).unwrap_or(u32::MAX);
+            matches.rules.push(Match { rule, row, judges });
+        }
+        matches.rules.sort_by_key(|found| found.row);
+    }
+}
+
+impl Lenient {
+    /// Whether the event lacks a dimension of the filter, and passes it all the same.
+    fn may_match(&self, event: &Event<'_>) -> bool {
+        self.filter.iter().all(|(dimension, wanted)| match dimension.of(event) {
+            Some(found) => found == &**wanted,
+            None => {
+                self.own.contains(dimension)
+                    && self.value.as_ref().is_none_or(|value| value == wanted)
+            }
+        })
+    }
+}
