@@ -39,7 +39,8 @@ impl Index {
         })
     }
 
-    /// Addresses the rows of rules of which some go by a value that stands for what the event lacks.
+    /// Addresses the rows of rules of which some go by a value that stands for what the event
+    /// lacks.
     /// Rules of one group that go by other values have other rows.
     #[cold]
     pub(super) fn address_lacking<'e>(
