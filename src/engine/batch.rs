@@ -252,7 +252,7 @@ impl<'b> Batch<'b> {
     fn record_one(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
         let (engine, now) = (self.engine, self.now);
         let cost = engine.costs(event, INTENT, now);
-        let decide = || engine.settle(event, INTENT, now, cost);
+        let decide = || engine.decide_by(event, INTENT, now, cost);
         match CustomerKey::of(event) {
             None => decide(),
             Some(key) => engine.by_key(key, event, now.moment, decide),

@@ -154,7 +154,7 @@ impl Engine {
     pub fn standing(&self, event: &Event<'_>) -> Result<Standing, TrackError> {
         event.validate()?;
         let now = self.core.read_clock();
-        let decision = self.core.settle(event, Intent::Standing, now, |_| Cost::NOTHING)?;
+        let decision = self.core.decide_by(event, Intent::Standing, now, |_| Cost::NOTHING)?;
         Ok(decision.into_standing())
     }
 
@@ -243,7 +243,7 @@ impl Core {
     }
 
     fn decide(&self, event: &Event<'_>, intent: Intent, now: Now) -> Result<Decision, TrackError> {
-        self.settle(event, intent, now, self.costs(event, intent, now))
+        self.decide_by(event, intent, now, self.costs(event, intent, now))
     }
 
     /// What the event brings to each rule.
@@ -270,7 +270,8 @@ impl Core {
         }
     }
 
-    fn settle(
+    /// Decides by what an event brings to each rule.
+    fn decide_by(
         &self,
         event: &Event<'_>,
         intent: Intent,
@@ -295,10 +296,12 @@ impl Core {
             }
             let charges = decision.charges();
             charges.clear();
-            // What is not taken is nothing to the rules that only count.
+            // What is only asked is nothing to the rules that only count.
             let asked = matches.rules.iter();
             for found in asked.filter(|found| found.judges || !intent.is_read_only()) {
-                let Some(compiled) = snapshot.rule(found.rule) else { continue };
+                let compiled = snapshot.rule(found.rule);
+                debug_assert!(compiled.is_some(), "the index is of the rules of the snapshot");
+                let Some(compiled) = compiled else { continue };
                 charges.push(Charge::new(*found, cost(compiled)));
             }
             let recorded = self.ledger.as_deref();

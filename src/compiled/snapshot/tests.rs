@@ -181,7 +181,7 @@ impl Small {
         self.table.convert(&self.snapshot.counters, at.now);
     }
 
-    fn settle(
+    fn decide(
         &self,
         log: &RefCell<&mut Vec<Record>>,
         event: &Event<'static>,
@@ -477,9 +477,9 @@ fn run(seed: u64) {
             .choose(&mut rng)
             .expect("some");
         let mut other_log = disk.log.clone();
-        let said = engine.settle(&RefCell::new(&mut disk.log), &event, intent, now);
+        let said = engine.decide(&RefCell::new(&mut disk.log), &event, intent, now);
         if let Some((before, left)) = &mut old {
-            let expected = before.settle(&RefCell::new(&mut other_log), &event, intent, now);
+            let expected = before.decide(&RefCell::new(&mut other_log), &event, intent, now);
             assert_eq!(said, expected, "seed {seed}, step {step}: {event:?} {intent:?}");
             *left -= 1;
             if *left == 0 {
@@ -546,7 +546,7 @@ fn a_state_that_does_not_follow_is_found_where_it_is() {
     for step in 0..20 {
         now.0 += 1_000_000_000;
         let event = Event::new(format!("customer-{}", step % 3), "chat");
-        engine.settle(&RefCell::new(&mut disk.log), &event, Intent::Track, now);
+        engine.decide(&RefCell::new(&mut disk.log), &event, Intent::Track, now);
     }
     assert_eq!(check(&engine, &disk.log, 0), (20, None));
     for place in 0..disk.log.len() {

@@ -47,6 +47,11 @@ pub(crate) struct Counter {
 }
 
 /// How many rows hold a counter's cells.
+///
+/// Each is changed in one atomic step, so that the cap on keys holds whatever shards they lie in.
+/// What a key has done to them is seen by its next call: both hold the lock of its row's shard, and
+/// the first has released it. Of other keys a call may see a little more or less than there is,
+/// which decides no more than who comes first.
 #[derive(Debug, Default)]
 struct Uses {
     /// Rows of keys of their own; what the cap is on.
@@ -163,8 +168,8 @@ impl Counter {
         self.watched
     }
 
-    /// Whether it starts from what is recorded. What it took over from is then for where that is
-    /// not known exactly.
+    /// Whether new cells are seeded from the event history; the predecessor's cells are the
+    /// fallback where history is incomplete.
     pub(super) fn recounts(&self) -> bool {
         self.since.is_some()
     }

@@ -92,9 +92,9 @@ impl Table {
         let mut locked = Locked { table: self, addresses, shared, shards, rows };
         if let [address] = addresses
             && locked.shared.is_empty()
-            && let Some(shard) = self.shard(address.hash)
+            && let Some(only) = self.shard(address.hash)
         {
-            let shard = shard.lock();
+            let shard = only.lock();
             let slot = shard.find(address.hash, address.key());
             locked.rows.push(LockedRow { shard: 0, slot });
             locked.shards.push(shard);

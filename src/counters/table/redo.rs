@@ -136,20 +136,15 @@ impl<'r> Redo<'r> {
 
     /// Redoes a charge of `counter`, for which `current` answers now.
     fn in_row(&self, row: &mut Row, current: &Counter, counter: &Counter, charge: &StoredCharge) {
-        let number = counter.number();
-        if current.is_converted(row, number) {
+        if current.is_converted(row, counter.number()) {
             return;
         }
-        match self.cell_of(row, counter, charge.reading.bounds()) {
-            Some(cell) => self.in_cell(row, cell, counter, charge),
-            None => {
-                let image = self.image(counter, charge, counter.carried(row));
-                if !self.is_idle(current, counter, &image) {
-                    if !counter.has_cell(row) {
-                        counter.entered(row.is_overflow());
-                    }
-                    row.push(number, &image);
-                }
+        if let Some(cell) = self.cell_of(row, counter, charge.reading.bounds()) {
+            self.in_cell(row, cell, counter, charge);
+        } else {
+            let image = self.image(counter, charge, counter.carried(row));
+            if !self.is_idle(current, counter, &image) {
+                add_cell(row, counter, &image);
             }
         }
         if counter.is_after_one_in(row) {
@@ -178,8 +173,7 @@ impl<'r> Redo<'r> {
 
     /// Puts a state into a row, but where the row is newer than the record.
     fn start_in_row(&self, row: &mut Row, current: &Counter, counter: &Counter, image: &CellState) {
-        let number = counter.number();
-        if current.is_converted(row, number) {
+        if current.is_converted(row, counter.number()) {
             return;
         }
         let cell = self.cell_of(row, counter, image.bounds());
@@ -190,12 +184,7 @@ impl<'r> Redo<'r> {
         match cell {
             Some(cell) if counter.policy.keeps_list() && newer(&cell) => {}
             Some(cell) => row.set(cell, image),
-            None => {
-                if !counter.has_cell(row) {
-                    counter.entered(row.is_overflow());
-                }
-                row.push(number, image);
-            }
+            None => add_cell(row, counter, image),
         }
     }
 
@@ -229,6 +218,14 @@ impl<'r> Redo<'r> {
         current.number() == counter.number()
             && counter.policy.is_idle(image.as_cell(), &self.restoring.end)
     }
+}
+
+/// Adds a cell to a row, and counts the row where it is the counter's first.
+fn add_cell(row: &mut Row, counter: &Counter, state: &CellState) {
+    if !counter.has_cell(row) {
+        counter.entered(row.is_overflow());
+    }
+    row.push(counter.number(), state);
 }
 
 /// The place before which a sliding window holds all records: as much of it as fits its cell.

@@ -28,7 +28,7 @@ pub(crate) struct Start {
     pub(in crate::counters) images: SmallVec<[CellState; 1]>,
 }
 
-impl<'s> Script<'s, '_> {
+impl Script<'_, '_> {
     /// Whether a key that gets a counter may have used the shared one, whose row is not locked
     /// yet. A closed period has no counter.
     #[inline]

@@ -1,4 +1,8 @@
 //! Dropping what no longer matters, a few rows at a time.
+//!
+//! It runs under the lock of a shard: one that a script holds anyway, once the script is done with
+//! its rows, or one that is locked for it alone. It asks for no other lock, and looks at a bounded
+//! number of rows before it lets go.
 
 use super::Table;
 use super::shard::Shard;
