@@ -51,7 +51,7 @@
 //! | how to do something common | [`guide::cookbook`] |
 //! | what an answer means, and which time counts | [`guide::decisions`] |
 //! | what a rule can say | [`guide::rules`], [`RateLimit`], [`Quota`], [`Meter`] |
-//! | who used what | [`guide::usage`], [`handles::Usage`], [`handles::Meters`], [`handles::Events`] |
+//! | usage | [`guide::usage`], [`handles::Usage`], [`handles::Meters`], [`handles::Events`] |
 //! | how rules change while the engine runs | [`handles::Rules`] |
 //! | what survives a crash, and what can be lost | [`guide::durability`], [`handles::Store`] |
 //! | what memory holds and what calls cost | [`guide::costs`] |

@@ -370,7 +370,7 @@ fn a_key_that_gets_a_counter_of_its_own_has_used_what_it_shared() {
 #[cfg(feature = "durable")]
 #[test]
 fn what_a_key_took_along_is_there_after_a_restart() {
-    for (_place, (name, rule)) in ten_an_hour().iter().enumerate() {
+    for (name, rule) in &ten_an_hour() {
         let file = StoreFile::new("overflow");
         let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"));
         let open = || {

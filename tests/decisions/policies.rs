@@ -159,7 +159,7 @@ fn a_rule_without_a_say_stands_in_no_answer_and_makes_nobody_late() {
         let decision = track(&engine, &call().idempotency_key(format!("{enforcement:?}")));
         let again = track(&engine, &call().idempotency_key(format!("{enforcement:?}")));
         for decision in [&decision, &again] {
-            let names: Vec<_> = decision.quotas().map(|quota| quota.name.to_owned()).collect();
+            let names: Vec<_> = decision.quotas().map(|quota| quota.name.into_owned()).collect();
             assert_eq!(names, ["raise"]);
             assert!(decision.quotas().all(|quota| !quota.exceeded));
         }

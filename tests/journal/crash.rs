@@ -173,8 +173,8 @@ fn state(engine: &Engine) -> String {
             let event = Event::new(customer, "model_call").model(model);
             let standing = engine.standing(&event).expect("valid");
             let rates =
-                standing.rate_limits().map(|it| (it.name.to_owned(), it.remaining, it.reset));
-            let quotas = standing.quotas().map(|it| (it.name.to_owned(), it.used, it.reset));
+                standing.rate_limits().map(|it| (it.name.into_owned(), it.remaining, it.reset));
+            let quotas = standing.quotas().map(|it| (it.name.into_owned(), it.used, it.reset));
             all += &format!("{:?} {:?}\n", rates.collect::<Vec<_>>(), quotas.collect::<Vec<_>>());
         }
         let times = |text: &str| text.parse::<Timestamp>().expect("a time");

@@ -160,10 +160,10 @@ fn a_sync_goes_by_ids_and_says_what_was_renamed_and_renumbered() {
     assert_eq!(again.unchanged.len(), 3, "{again:?}");
     let standing = engine.standing(&event()).expect("valid");
     let left: Vec<_> =
-        standing.rate_limits().map(|status| (status.id.to_owned(), status.remaining)).collect();
+        standing.rate_limits().map(|status| (status.id.into_owned(), status.remaining)).collect();
     assert_eq!(left.len(), 1);
     assert!(left[0].0 == "rl_kept" && left[0].1 == 4, "{left:?}");
-    let left: Vec<_> = standing.quotas().map(|status| status.id.to_owned()).collect();
+    let left: Vec<_> = standing.quotas().map(|status| status.id.into_owned()).collect();
     assert_eq!(left, ["qta_own", "qta_dropped"]);
     assert!(standing.quotas().all(|status| status.used.to_u64_ceil() == 6));
 }
