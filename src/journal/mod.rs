@@ -15,6 +15,7 @@
 //! - an *entry* of the queue is a record or a change of the engine's rows, and has a *serial*
 //!   number, counted since the engine was opened.
 
+mod batch;
 mod checkpoint;
 mod memory;
 mod options;

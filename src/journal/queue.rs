@@ -12,87 +12,14 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::batch::Waiting;
 use super::record::{Kind, put_prefix};
 use super::wake::Waking;
 use crate::base::clock::Timestamp;
 use crate::journal::store::{FORKED, SpaceChange, StateChange, StoreError, StoredKey};
-use crate::log::RunTimes;
 
 /// A batch with so many bytes is full, however few its records are.
 const BATCH_BYTES: usize = 8 * 1_024 * 1_024;
-
-/// Records that wait for their commit, with everything that is to be in one transaction with them.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    /// The place of the first record.
-    pub(super) first: u64,
-    /// The records, one behind the other, and the position behind each.
-    pub(super) records: Vec<u8>,
-    pub(super) ends: Vec<u32>,
-    /// The ordinal of the first event here, and the one behind the last.
-    pub(super) first_event: u64,
-    pub(super) end_event: u64,
-    pub(super) keys: Vec<StoredKey>,
-    /// When the records' events happened.
-    pub(super) times: RunTimes,
-    /// The engine's time of the newest record.
-    pub(super) now: u64,
-    pub(super) state: Vec<StateChange>,
-    pub(super) spaces: Vec<SpaceChange>,
-    /// The serial number of the last entry here.
-    pub(super) serial: u64,
-}
-
-impl Waiting {
-    fn new(first: u64, first_event: u64) -> Self {
-        Self {
-            first,
-            records: Vec::new(),
-            ends: Vec::new(),
-            first_event,
-            end_event: first_event,
-            keys: Vec::new(),
-            times: RunTimes::new(),
-            now: 0,
-            state: Vec::new(),
-            spaces: Vec::new(),
-            serial: 0,
-        }
-    }
-
-    fn restart(&mut self, first: u64, first_event: u64) {
-        self.first = first;
-        (self.first_event, self.end_event) = (first_event, first_event);
-        self.records.clear();
-        self.ends.clear();
-        self.keys.clear();
-        self.times.clear();
-        self.state.clear();
-        self.spaces.clear();
-    }
-
-    fn is_empty(&self) -> bool {
-        self.ends.is_empty() && self.state.is_empty() && self.spaces.is_empty()
-    }
-
-    pub(super) fn end(&self) -> u64 {
-        self.first.saturating_add(u64::try_from(self.ends.len()).unwrap_or(u64::MAX))
-    }
-
-    /// How many of the records are events.
-    pub(super) fn events(&self) -> u64 {
-        self.end_event.saturating_sub(self.first_event)
-    }
-
-    /// The record of a place.
-    fn record(&self, place: u64) -> Option<&[u8]> {
-        let at = usize::try_from(place.checked_sub(self.first)?).ok()?;
-        let end = usize::try_from(*self.ends.get(at)?).ok()?;
-        let before = at.checked_sub(1).and_then(|before| self.ends.get(before));
-        let start = before.map_or(Some(0), |start| usize::try_from(*start).ok())?;
-        self.records.get(start..end)
-    }
-}
 
 /// A record on its way in.
 #[derive(Clone, Copy, Debug)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::batch::Waiting;
 use super::checkpoint::{Checkpoint, Sources, Step};
-use super::queue::{Waiting, Work};
+use super::queue::Work;
 use crate::counters::Moment;
 use crate::journal::store::{Batch, Generation, Store, StoreError};
 

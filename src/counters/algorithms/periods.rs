@@ -157,8 +157,8 @@ impl Periods {
         if self.is_gone(end) { end } else { end.saturating_add_unsigned(self.late) }
     }
 
-    /// The first moment at which an event counts in a period where it fits: by `fits`, which is told
-    /// the period's use and the event's instant by its date. `current` is the period that the
+    /// The first moment at which an event counts in a period where it fits: by `fits`, which is
+    /// told the period's use and the event's instant by its date. `current` is the period that the
     /// decision read; those after it that have been used are ahead. An event with a timestamp of
     /// its own stays in its period, until that takes no more.
     pub(super) fn passes_at(
