@@ -77,7 +77,7 @@ pub enum BatchError {
         max: usize,
     },
     /// Events of it cannot be recorded.
-    #[error("{}", Told(problems))]
+    #[error("{}", ProblemList(problems))]
     Events {
         /// All that cannot, in their order; one at least.
         problems: Vec<BatchProblem>,
@@ -101,19 +101,19 @@ impl BatchError {
 }
 
 /// Problems of a batch as one message: the only one, or the first few and how many there are.
-struct Told<'p>(&'p [BatchProblem]);
+struct ProblemList<'p>(&'p [BatchProblem]);
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for ProblemList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const TOLD: usize = 8;
+        const SHOWN: usize = 8;
         if let [only] = self.0 {
             return fmt::Display::fmt(only, f);
         }
         write!(f, "{} events of the batch cannot be recorded", self.0.len())?;
-        for BatchProblem { index, source } in self.0.iter().take(TOLD) {
+        for BatchProblem { index, source } in self.0.iter().take(SHOWN) {
             write!(f, "; event {index}: {source}")?;
         }
-        match self.0.len().saturating_sub(TOLD) {
+        match self.0.len().saturating_sub(SHOWN) {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }

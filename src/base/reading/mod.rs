@@ -12,22 +12,22 @@ use serde::de::{self, Deserialize, Deserializer, Expected, Unexpected};
 use crate::base::suggest::hint;
 use crate::base::text::excerpt;
 
-mod named;
+mod at_path;
 pub(crate) mod raw;
 
-use self::named::Named;
+use self::at_path::AtPath;
 
-/// Reads a value, its errors named.
+/// Reads a value; errors say its path.
 pub(crate) fn read<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     let path = Path::Root;
-    T::deserialize(Named::new(deserializer, &path)).map_err(|problem| problem.at(&path))
+    T::deserialize(AtPath::new(deserializer, &path)).map_err(|problem| problem.at(&path))
 }
 
 /// A type that is read as `Fields` are.
 pub(crate) trait Body: Sized {
-    /// The fields as serde derives their reading; not named yet.
+    /// The fields as serde derives their reading; errors do not say their path yet.
     type Fields: Into<Self>;
 }
 
@@ -50,7 +50,7 @@ where
     T::Fields::deserialize(deserializer).map(Into::into)
 }
 
-/// Defines a struct whose fields serde prints, and reads with errors named.
+/// Defines a struct whose fields serde prints, and reads with errors that say their path.
 ///
 /// What serde's derive reads cannot be caught on its way. So the fields are read into a struct of
 /// the same fields, through [`read`], and are then taken over.
@@ -135,7 +135,7 @@ pub(crate) use body;
 pub(crate) enum Path<'p> {
     Root,
     Key(&'p Self, &'p str),
-    Place(&'p Self, usize),
+    Index(&'p Self, usize),
 }
 
 impl fmt::Display for Path<'_> {
@@ -144,15 +144,16 @@ impl fmt::Display for Path<'_> {
             Self::Root => Ok(()),
             Self::Key(Path::Root, key) => f.write_str(&excerpt(key)),
             Self::Key(within, key) => write!(f, "{within}.{}", excerpt(key)),
-            Self::Place(within, place) => write!(f, "{within}[{place}]"),
+            Self::Index(within, index) => write!(f, "{within}[{index}]"),
         }
     }
 }
 
-/// What is wrong: told by the format's reader or named already, or to be named still.
+/// What is wrong: an error of the format's reader, which may say its path already, or one that does
+/// not yet.
 #[derive(Debug)]
 pub(crate) enum Problem<E> {
-    Told(E),
+    Located(E),
     /// Says the value and the rule.
     Rule(String),
     /// Says what the type's own reading says.
@@ -163,7 +164,7 @@ impl<E: de::Error> Problem<E> {
     /// The error of the value at a path.
     fn at(self, path: &Path<'_>) -> E {
         match (self, path) {
-            (Self::Told(error), _) => error,
+            (Self::Located(error), _) => error,
             (Self::Rule(text) | Self::Other(text), Path::Root) => E::custom(text),
             (Self::Rule(text), path) => E::custom(format_args!("{path}: {text}")),
             (Self::Other(text), path) => {
@@ -181,8 +182,8 @@ impl<E: de::Error> Problem<E> {
     /// What a format's reader says of the value at a path by itself, without asking the type.
     fn of_reader(error: E, path: &Path<'_>) -> Self {
         match plain_type_error(&error.to_string()) {
-            Some(text) => Self::Told(Self::Rule(text).at(path)),
-            None => Self::Told(error),
+            Some(text) => Self::Located(Self::Rule(text).at(path)),
+            None => Self::Located(error),
         }
     }
 
@@ -200,7 +201,7 @@ impl<E: de::Error> Problem<E> {
 impl<E: de::Error> fmt::Display for Problem<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Told(error) => fmt::Display::fmt(error, f),
+            Self::Located(error) => fmt::Display::fmt(error, f),
             Self::Rule(text) | Self::Other(text) => f.write_str(text),
         }
     }

@@ -9,14 +9,14 @@ use serde::de::{
 use super::{Path, Problem};
 
 /// A format's reader at a path.
-pub(super) struct Named<'p, D> {
+pub(super) struct AtPath<'p, D> {
     inner: D,
     path: &'p Path<'p>,
     /// Where the text that is read is kept, where it is the key of a map.
     key: Option<&'p mut String>,
 }
 
-impl<'p, D> Named<'p, D> {
+impl<'p, D> AtPath<'p, D> {
     pub(super) fn new(inner: D, path: &'p Path<'p>) -> Self {
         Self { inner, path, key: None }
     }
@@ -30,14 +30,14 @@ macro_rules! forward {
             visitor: V,
         ) -> Result<V::Value, Self::Error> {
             let path = self.path;
-            let visitor = NamedVisitor { visitor, path, key: self.key };
+            let visitor = VisitorAtPath { visitor, path, key: self.key };
             let read = self.inner.$method($($name,)* visitor);
             read.map_err(|error| Problem::of_reader(error, path))
         }
     )*};
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Named<'_, D> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for AtPath<'_, D> {
     type Error = Problem<D::Error>;
 
     forward! {
@@ -79,7 +79,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Named<'_, D> {
     }
 }
 
-struct NamedVisitor<'p, V> {
+struct VisitorAtPath<'p, V> {
     visitor: V,
     path: &'p Path<'p>,
     key: Option<&'p mut String>,
@@ -106,7 +106,7 @@ macro_rules! visit_text {
     )*};
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for NamedVisitor<'_, V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for VisitorAtPath<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -150,67 +150,67 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for NamedVisitor<'_, V> {
 
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
         let path = self.path;
-        self.visitor.visit_some(Named::new(inner, path)).map_err(|problem| problem.at(path))
+        self.visitor.visit_some(AtPath::new(inner, path)).map_err(|problem| problem.at(path))
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
         let path = self.path;
-        let visited = self.visitor.visit_newtype_struct(Named::new(inner, path));
+        let visited = self.visitor.visit_newtype_struct(AtPath::new(inner, path));
         visited.map_err(|problem| problem.at(path))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         let path = self.path;
-        let items = NamedSeq { inner, path, place: 0 };
+        let items = SeqAtPath { inner, path, index: 0 };
         self.visitor.visit_seq(items).map_err(|problem| problem.at(path))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         let path = self.path;
-        let entries = NamedMap { inner, path, key: String::new() };
+        let entries = MapAtPath { inner, path, key: String::new() };
         self.visitor.visit_map(entries).map_err(|problem| problem.at(path))
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         let path = self.path;
-        self.visitor.visit_enum(NamedEnum { inner, path }).map_err(|problem| problem.at(path))
+        self.visitor.visit_enum(EnumAtPath { inner, path }).map_err(|problem| problem.at(path))
     }
 }
 
 /// A seed whose value stands at a path.
-struct NamedSeed<'p, S> {
+struct SeedAtPath<'p, S> {
     seed: S,
     path: &'p Path<'p>,
     key: Option<&'p mut String>,
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for NamedSeed<'_, S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for SeedAtPath<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
         let path = self.path;
-        let named = Named { inner, path, key: self.key };
-        self.seed.deserialize(named).map_err(|problem| problem.at(path))
+        let at_path = AtPath { inner, path, key: self.key };
+        self.seed.deserialize(at_path).map_err(|problem| problem.at(path))
     }
 }
 
-struct NamedSeq<'p, A> {
+struct SeqAtPath<'p, A> {
     inner: A,
     path: &'p Path<'p>,
-    place: usize,
+    index: usize,
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for NamedSeq<'_, A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for SeqAtPath<'_, A> {
     type Error = Problem<A::Error>;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, Self::Error> {
-        let path = Path::Place(self.path, self.place);
-        self.place = self.place.saturating_add(1);
-        let item = NamedSeed { seed, path: &path, key: None };
-        self.inner.next_element_seed(item).map_err(Problem::Told)
+        let path = Path::Index(self.path, self.index);
+        self.index = self.index.saturating_add(1);
+        let item = SeedAtPath { seed, path: &path, key: None };
+        self.inner.next_element_seed(item).map_err(Problem::Located)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -218,13 +218,13 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for NamedSeq<'_, A> {
     }
 }
 
-struct NamedMap<'p, A> {
+struct MapAtPath<'p, A> {
     inner: A,
     path: &'p Path<'p>,
     key: String,
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for NamedMap<'_, A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for MapAtPath<'_, A> {
     type Error = Problem<A::Error>;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
@@ -232,8 +232,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for NamedMap<'_, A> {
         seed: S,
     ) -> Result<Option<S::Value>, Self::Error> {
         self.key.clear();
-        let key = NamedSeed { seed, path: self.path, key: Some(&mut self.key) };
-        self.inner.next_key_seed(key).map_err(Problem::Told)
+        let key = SeedAtPath { seed, path: self.path, key: Some(&mut self.key) };
+        self.inner.next_key_seed(key).map_err(Problem::Located)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(
@@ -241,8 +241,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for NamedMap<'_, A> {
         seed: S,
     ) -> Result<S::Value, Self::Error> {
         let path = Path::Key(self.path, &self.key);
-        let value = NamedSeed { seed, path: &path, key: None };
-        self.inner.next_value_seed(value).map_err(Problem::Told)
+        let value = SeedAtPath { seed, path: &path, key: None };
+        self.inner.next_value_seed(value).map_err(Problem::Located)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -250,44 +250,44 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for NamedMap<'_, A> {
     }
 }
 
-struct NamedEnum<'p, A> {
+struct EnumAtPath<'p, A> {
     inner: A,
     path: &'p Path<'p>,
 }
 
-impl<'de, 'p, A: EnumAccess<'de>> EnumAccess<'de> for NamedEnum<'p, A> {
+impl<'de, 'p, A: EnumAccess<'de>> EnumAccess<'de> for EnumAtPath<'p, A> {
     type Error = Problem<A::Error>;
-    type Variant = NamedVariant<'p, A::Variant>;
+    type Variant = VariantAtPath<'p, A::Variant>;
 
     fn variant_seed<S: DeserializeSeed<'de>>(
         self,
         seed: S,
     ) -> Result<(S::Value, Self::Variant), Self::Error> {
         let path = self.path;
-        let name = NamedSeed { seed, path, key: None };
-        let (value, inner) = self.inner.variant_seed(name).map_err(Problem::Told)?;
-        Ok((value, NamedVariant { inner, path }))
+        let name = SeedAtPath { seed, path, key: None };
+        let (value, inner) = self.inner.variant_seed(name).map_err(Problem::Located)?;
+        Ok((value, VariantAtPath { inner, path }))
     }
 }
 
-struct NamedVariant<'p, A> {
+struct VariantAtPath<'p, A> {
     inner: A,
     path: &'p Path<'p>,
 }
 
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for NamedVariant<'_, A> {
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for VariantAtPath<'_, A> {
     type Error = Problem<A::Error>;
 
     fn unit_variant(self) -> Result<(), Self::Error> {
-        self.inner.unit_variant().map_err(Problem::Told)
+        self.inner.unit_variant().map_err(Problem::Located)
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(
         self,
         seed: S,
     ) -> Result<S::Value, Self::Error> {
-        let value = NamedSeed { seed, path: self.path, key: None };
-        self.inner.newtype_variant_seed(value).map_err(Problem::Told)
+        let value = SeedAtPath { seed, path: self.path, key: None };
+        self.inner.newtype_variant_seed(value).map_err(Problem::Located)
     }
 
     fn tuple_variant<V: Visitor<'de>>(
@@ -295,8 +295,8 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for NamedVariant<'_, A> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        let visitor = NamedVisitor { visitor, path: self.path, key: None };
-        self.inner.tuple_variant(len, visitor).map_err(Problem::Told)
+        let visitor = VisitorAtPath { visitor, path: self.path, key: None };
+        self.inner.tuple_variant(len, visitor).map_err(Problem::Located)
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -304,7 +304,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for NamedVariant<'_, A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        let visitor = NamedVisitor { visitor, path: self.path, key: None };
-        self.inner.struct_variant(fields, visitor).map_err(Problem::Told)
+        let visitor = VisitorAtPath { visitor, path: self.path, key: None };
+        self.inner.struct_variant(fields, visitor).map_err(Problem::Located)
     }
 }
