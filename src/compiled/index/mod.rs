@@ -22,6 +22,7 @@ use smallvec::SmallVec;
 use self::build::Build;
 use self::hashes::{Hashes, mix};
 use self::missing::Lenient;
+use crate::base::calendar::Calendar;
 use crate::counters::{Match, RowAddress};
 use crate::event::{Dimension, Event};
 use crate::rules::OnMissing;
@@ -287,6 +288,6 @@ impl Index {
             hash = mix(hash, of_value);
             values.push(value);
         }
-        RowAddress { hash, group: indexed.group, values }
+        RowAddress { hash, group: indexed.group, values, calendar: Calendar::UTC }
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::Snapshot;
+use crate::base::calendar::Calendar;
 use crate::base::format::Version;
 use crate::compiled::compiler::Groups;
 use crate::compiled::{CompiledRule, Compiler, row_hash};
@@ -453,7 +454,8 @@ fn address<'v>(
     rule: &CompiledRule,
     values: Values<'v>,
 ) -> RowAddress<'v> {
-    RowAddress { hash: row_hash(hasher, rule.group, &values), group: rule.group, values }
+    let hash = row_hash(hasher, rule.group, &values);
+    RowAddress { hash, group: rule.group, values, calendar: Calendar::UTC }
 }
 
 /// The values of an event by which a rule splits, and what stands for one that it lacks.

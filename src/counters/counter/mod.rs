@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::algorithms::SlidingWindow;
 use super::algorithms::periods::Ahead;
 use super::algorithms::{Judged, Policy, Reading};
-use super::cell::{CarriedUse, CellState as Image};
+use super::cell::{CarriedUse, CellState};
 use super::row::Row;
 use super::time::{At, Moment};
 use crate::base::calendar::Calendar;
@@ -341,17 +341,23 @@ impl Counter {
     }
 
     /// Reads and judges what the row holds of this counter, or of the ones before it. A cell of
-    /// this counter may be at `hint`.
+    /// this counter may be at `hint`. The calendar is the key's.
     #[inline]
-    pub(super) fn judge(&self, row: Option<&Row>, hint: usize, at: &At, cost: Cost) -> Judged {
-        let calendar = Calendar::UTC;
+    pub(super) fn judge(
+        &self,
+        row: Option<&Row>,
+        hint: usize,
+        calendar: Calendar,
+        at: &At,
+        cost: Cost,
+    ) -> Judged {
         let Some(row) = row else {
             return self.policy.judge(std::iter::empty(), calendar, at, cost);
         };
         let cells = row.cells_of(self.number, hint);
         if self.carry.is_some()
             && cells.clone().next().is_none()
-            && let Some(image) = self.carried(row)
+            && let Some(image) = self.carried(row, calendar)
         {
             let judged = self.policy.judge(std::iter::once(image.as_cell()), calendar, at, cost);
             return Judged { cell: None, spare: None, ..judged };
@@ -370,26 +376,31 @@ impl Counter {
     }
 
     /// The state that this counter starts from in a row of the counter before it.
-    pub(super) fn carried(&self, row: &Row) -> Option<Image> {
+    pub(super) fn carried(&self, row: &Row, calendar: Calendar) -> Option<CellState> {
         let carry = self.carry.as_deref()?;
         let at = carry.at.get()?;
-        let carried = carry.from.to_carry(row, at).in_units(carry.units);
-        (!carried.is_zero()).then(|| self.policy.adopt(carried, Calendar::UTC, at))
+        let carried = carry.from.to_carry(row, calendar, at).in_units(carry.units);
+        (!carried.is_zero()).then(|| self.policy.adopt(carried, calendar, at))
     }
 
     /// All that a row holds of this counter and still says something: several periods of a quota.
-    pub(super) fn images(&self, row: &Row, at: &At) -> SmallVec<[Image; 1]> {
+    pub(super) fn images(
+        &self,
+        row: &Row,
+        calendar: Calendar,
+        at: &At,
+    ) -> SmallVec<[CellState; 1]> {
         if !self.has_cell(row) {
-            return self.carried(row).into_iter().collect();
+            return self.carried(row, calendar).into_iter().collect();
         }
         let (cells, is_list) = (row.cells_of(self.number, 0), self.policy.keeps_list());
         let cells = cells.filter(|cell| !self.policy.is_idle(*cell, at));
-        cells.map(|cell| Image { is_list, ..Image::of(cell.extra, cell.words) }).collect()
+        cells.map(|cell| CellState { is_list, ..CellState::of(cell.extra, cell.words) }).collect()
     }
 
-    fn to_carry(&self, row: &Row, at: &At) -> CarriedUse {
+    fn to_carry(&self, row: &Row, calendar: Calendar, at: &At) -> CarriedUse {
         if !self.has_cell(row)
-            && let Some(image) = self.carried(row)
+            && let Some(image) = self.carried(row, calendar)
         {
             return self.policy.to_carry(std::iter::once(image.as_cell()), at);
         }

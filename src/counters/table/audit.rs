@@ -5,6 +5,7 @@ use super::charge::Role;
 use super::locked::Locked;
 use super::redo::{PastCharge, Redo};
 use super::request::RowAddress;
+use crate::base::calendar::Calendar;
 use crate::counters::algorithms::Reading;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::Row;
@@ -53,7 +54,7 @@ impl Table {
         checked: &mut Checked,
     ) {
         let mut locked = self.lock_row(row);
-        checking.compare(redo.at, &locked, charges, checked);
+        checking.compare(redo.at, &locked, row.calendar, charges, checked);
         redo.charge(self, &mut locked, charges);
         // A row or two that say nothing any more are dropped, so that a long log takes no more room
         // than its engine did.
@@ -73,7 +74,7 @@ impl Table {
         checked: &mut Checked,
     ) {
         let mut locked = self.lock_shared_row(charge.counter);
-        checking.compare(redo.at, &locked, &[charge], checked);
+        checking.compare(redo.at, &locked, Calendar::UTC, &[charge], checked);
         redo.charge(self, &mut locked, &[charge]);
     }
 }
@@ -84,12 +85,14 @@ impl Checking<'_> {
         &self,
         at: &At,
         locked: &Locked<'_, '_>,
+        calendar: Calendar,
         charges: &[PastCharge<'_>],
         checked: &mut Checked,
     ) {
         for PastCharge { counter, charge } in charges {
             let at = charge.at(at);
-            let Some((expected, fits)) = self.expected(locked.row(0), counter, charge, &at) else {
+            let row = (locked.row(0), calendar);
+            let Some((expected, fits)) = self.expected(row, counter, charge, &at) else {
                 continue;
             };
             if expected == charge.reading && (fits == charge.fits || charge.role == Role::Counts) {
@@ -104,7 +107,7 @@ impl Checking<'_> {
     /// What the charge should have left, and whether it fitted, where the state before is known.
     fn expected(
         &self,
-        row: Option<&Row>,
+        (row, calendar): (Option<&Row>, Calendar),
         counter: &Counter,
         charge: &StoredCharge,
         at: &At,
@@ -114,7 +117,7 @@ impl Checking<'_> {
             return None;
         }
         let current = self.counters.answering(counter.number())?;
-        let judged = counter.judge(row, 0, at, charge.cost);
+        let judged = counter.judge(row, 0, calendar, at, charge.cost);
         // What takes no more late events now may have taken some when they were kept for longer.
         if counter.policy.is_too_late(&judged.reading, at) {
             return None;

@@ -97,12 +97,14 @@ impl<'s> Script<'s, '_> {
         let mut judgement = Judgement { passes: true, grows: false };
         // The row at hand, and where the next rule's cell lies if it lies in the rules' order.
         let (mut at, mut row, mut hint) = (0, locked.row(0), 0);
+        let mut calendar = self.calendar(0);
         for charge in charges {
             let Some(counter) = self.counter(charge) else { continue };
             if charge.row != at {
                 (at, row, hint) = (charge.row, locked.row(charge.row), 0);
+                calendar = self.calendar(charge.row);
             }
-            let judged = counter.judge(row, hint, &self.at, charge.cost());
+            let judged = counter.judge(row, hint, calendar, &self.at, charge.cost());
             let is_sure = |cell| !row.is_some_and(|row| is_unsure(counter, row, cell));
             if is_plain && judged.cell.is_some_and(is_sure) {
                 charge.judged(&judged);

@@ -27,6 +27,13 @@ impl<'s, 'e> Script<'s, 'e> {
         self.used(charge, period.start, period.resets())
     }
 
+    /// The calendar of a row's key. Keys that share a row have their own, and so the row that of
+    /// nobody.
+    #[inline]
+    pub(super) fn calendar(&self, row: u32) -> Calendar {
+        self.request.rows.get(row as usize).map_or(Calendar::UTC, |address| address.calendar)
+    }
+
     /// The address of a charge's row, where it is the key's own.
     fn address(&self, charge: &Charge) -> Option<&'s RowAddress<'e>> {
         self.request.rows.get(charge.row as usize)
@@ -67,7 +74,8 @@ impl<'s, 'e> Script<'s, 'e> {
         if let Some(uses) = is_asked.then(uses).flatten() {
             let list = policy.recorded(self.at.now, &uses);
             let cell = std::iter::once(list.as_cell());
-            let judged = counter.policy.judge(cell, Calendar::UTC, &self.at, charge.cost());
+            let judged =
+                counter.policy.judge(cell, self.calendar(charge.row), &self.at, charge.cost());
             (charge.reading, charge.fits) = (judged.reading, judged.fits);
             charge.source = UseSource::HistorySeedsCell;
             self.recorded.push((charge.rule, list));
@@ -105,7 +113,7 @@ impl<'s, 'e> Script<'s, 'e> {
         let mut spans = known.spans.into_vec();
         let mut next = charge.reading.bounds().and_then(Bounds::resets);
         while let Some(start) = next.filter(|start| counter.recounts_period(*start)) {
-            let period = periods.of(Calendar::UTC, start);
+            let period = periods.of(self.calendar(charge.row), start);
             if !spans.iter().any(|span| span.starts(period))
                 && let Some(used) = self.used(charge, start, period.resets())
                 && used != Used::NOTHING
@@ -125,7 +133,7 @@ impl<'s, 'e> Script<'s, 'e> {
         let Some(event) = charge.reading.bounds().filter(|_| !counter.has_cell(row)) else {
             return;
         };
-        let Some(mut image) = counter.carried(row) else { return };
+        let Some(mut image) = counter.carried(row, self.calendar(charge.row)) else { return };
         let Some(carried) = image.bounds().filter(|carried| *carried != event) else { return };
         if counter.recounts()
             && let Some(used) = self.used_in(charge, carried)

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use super::locked::{Lineages, Locked};
 use super::request::RowAddress;
 use super::{Table, upkeep};
+use crate::base::calendar::Calendar;
 use crate::counters::algorithms::periods::Bounds;
 use crate::counters::cell::CellState;
 use crate::counters::counter::{Counter, CounterSet};
@@ -142,7 +143,9 @@ impl<'r> Redo<'r> {
         if let Some(cell) = self.cell_of(row, counter, charge.reading.bounds()) {
             self.in_cell(row, cell, counter, charge);
         } else {
-            let image = self.image(counter, charge, counter.carried(row));
+            // What it takes over matters to lists alone, which go by no calendar.
+            let carried = counter.carried(row, Calendar::UTC);
+            let image = self.image(counter, charge, carried);
             if !self.is_idle(current, counter, &image) {
                 add_cell(row, counter, &image);
             }

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::charge::Charge;
 use super::starts::Start;
+use crate::base::calendar::Calendar;
 use crate::base::clock::Timestamp;
 use crate::counters::algorithms::periods::Ahead;
 use crate::counters::counter::CounterSet;
@@ -41,6 +42,9 @@ pub(crate) struct RowAddress<'e> {
     pub(crate) hash: u64,
     pub(crate) group: u32,
     pub(crate) values: SmallVec<[&'e str; 2]>,
+    /// Whose midnights and days the key's periods go by. Bounds that were decided by it are in the
+    /// cells, so that it is asked for periods alone that have none.
+    pub(crate) calendar: Calendar,
 }
 
 impl RowAddress<'_> {

@@ -52,7 +52,7 @@ impl Script<'_, '_> {
         if shared.is_none() || locked.row(charge.row).is_some_and(|row| counter.is_in(row)) {
             return own;
         }
-        let judged = counter.judge(shared, 0, &self.at, charge.cost());
+        let judged = counter.judge(shared, 0, self.calendar(charge.row), &self.at, charge.cost());
         Judged { cell: None, spare: None, ..judged }
     }
 
@@ -73,7 +73,7 @@ impl Script<'_, '_> {
         if locked.row(charge.row).is_some_and(|row| counter.is_in(row)) {
             return None;
         }
-        let images = counter.images(shared, &self.at).into_iter();
+        let images = counter.images(shared, self.calendar(charge.row), &self.at).into_iter();
         let images = images.map(|image| self.own_use(charge, counter, image)).collect();
         Some(Start { rule: charge.rule, images })
     }

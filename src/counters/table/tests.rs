@@ -1,13 +1,14 @@
-//! Crossings: from where to where charges move counters that are watched.
+//! Rows of keys, and crossings: from where to where charges move counters that are watched.
 
 use std::sync::{Arc, Mutex};
 
+use chrono_tz::Tz;
 use proptest::prelude::*;
 use smallvec::smallvec;
 
 use super::request::Crossing;
 use super::*;
-use crate::base::calendar::Unit;
+use crate::base::calendar::{Calendar, Unit};
 use crate::base::clock::Timestamp;
 use crate::counters::algorithms::periods::{Late, Periods};
 use crate::counters::algorithms::{
@@ -71,9 +72,21 @@ impl Counters {
         cost: Cost,
         now: Moment,
     ) -> (Vec<Units>, Option<Vec<Crossing>>) {
+        self.ask_in(Calendar::UTC, intent, key, cost, now)
+    }
+
+    /// The same of a key with a calendar of its own.
+    fn ask_in(
+        &self,
+        calendar: Calendar,
+        intent: Intent,
+        key: &str,
+        cost: Cost,
+        now: Moment,
+    ) -> (Vec<Units>, Option<Vec<Crossing>>) {
         // A hash whose bits of the shard differ.
         let hash = key.bytes().fold(0, |hash: u64, byte| (hash << 8) | u64::from(byte)) << 40;
-        let rows = [RowAddress { hash, group: 0, values: smallvec![key] }];
+        let rows = [RowAddress { hash, group: 0, values: smallvec![key], calendar }];
         let counters = &self.counters;
         let request = Request { counters, intent, now, happened: None, rows: &rows, history: None };
         let rules = (0..).take_while(|rule| counters.counter(*rule).is_some());
@@ -95,6 +108,30 @@ impl Counters {
     fn charge(&self, intent: Intent, key: &str, units: Units, now: Moment) -> Vec<Crossing> {
         let cost = Cost { units, counts: true };
         self.ask(intent, key, cost, now).1.unwrap_or_default()
+    }
+}
+
+#[test]
+fn each_row_counts_by_the_calendar_of_its_key() {
+    let day = CalendarPeriod::new(LIMIT, Periods::new(Unit::Day, Late::from(0)));
+    let counters = Counters::new([Counter::new(1, day.into())]);
+    // It is 22:13:20 in UTC. Midnights are in 6 400 seconds, then in Nepal, then in India.
+    let keys = [
+        ("utc", Tz::UTC, 6_400),
+        ("nepal", Tz::Asia__Kathmandu, 72_100),
+        ("india", Tz::Asia__Kolkata, 73_000),
+    ];
+    let ask = |(key, zone, _): (&str, Tz, u64), intent, units, second: u64| {
+        let (calendar, cost) = (Calendar::UTC.in_zone(zone), Cost { units, counts: true });
+        counters.ask_in(calendar, intent, key, cost, moment(second * SECOND)).0
+    };
+    for key in keys {
+        assert_eq!(ask(key, Intent::Track, 7, 0), [7]);
+    }
+    for key in keys {
+        let (.., midnight) = key;
+        assert_eq!(ask(key, Intent::Standing, 0, midnight - 1), [7]);
+        assert_eq!(ask(key, Intent::Track, 5, midnight), [5]);
     }
 }
 

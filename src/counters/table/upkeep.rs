@@ -6,6 +6,7 @@
 
 use super::Table;
 use super::shard::Shard;
+use crate::base::calendar::Calendar;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::Row;
 use crate::counters::time::{At, Moment};
@@ -154,7 +155,7 @@ fn refresh(row: &mut Row, counters: &CounterSet) {
     let old: Vec<u32> = numbers(row).filter(|number| !is_current(*number)).collect();
     for counter in old.iter().filter_map(|number| counters.answering(*number)) {
         if !counter.has_cell(row)
-            && let Some(image) = counter.carried(row)
+            && let Some(image) = counter.carried(row, calendar_of(row))
         {
             row.push(counter.number(), &image);
             counter.entered(row.is_overflow());
@@ -162,6 +163,11 @@ fn refresh(row: &mut Row, counters: &CounterSet) {
         drop_predecessors(row, counter);
     }
     row.retain(|number, _| is_current(number));
+}
+
+/// The calendar of the key of a row that nobody asks about now: all have the same.
+fn calendar_of(_row: &Row) -> Calendar {
+    Calendar::UTC
 }
 
 /// Drops the cells of the counters that `counter` took over from.
