@@ -165,6 +165,16 @@ impl Pipeline {
         })
     }
 
+    /// Puts a record into the queue that says nothing.
+    #[cfg(test)]
+    pub(crate) fn put_no_op(&self, timeline: &crate::counters::Timeline) {
+        let mut head = Vec::new();
+        let at = timeline.at(crate::counters::Moment(self.store.now()), None);
+        super::record::put_times(&at, &mut head);
+        let (key, timestamp, now) = (None, Timestamp::UNIX_EPOCH, at.now.0);
+        self.queue.push(&Entry { kind: Kind::NoOp, head: &head, event: &[], key, timestamp, now });
+    }
+
     /// Waits for the commit of a record, where calls do that.
     ///
     /// # Errors

@@ -4,6 +4,8 @@
 mod open;
 mod space;
 mod store;
+#[cfg(test)]
+mod tests;
 mod verbs;
 
 pub use self::space::{Space, SpaceError, SpacePage};
