@@ -2,7 +2,6 @@
 //! other room.
 
 pub(crate) mod amount;
-pub(crate) mod bytes;
 pub(crate) mod calendar;
 pub(crate) mod clock;
 pub(crate) mod codec;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::queue::Queue;
-use crate::base::bytes::{take, take_u32, take_u64};
+use crate::base::codec::{Codec, Malformed, Reader};
 use crate::compiled::Snapshot;
 use crate::counters::{Moment, Table};
 use crate::journal::store::{CheckpointStep, Piece};
@@ -220,22 +220,24 @@ impl Shards {
     }
 }
 
-/// The blocks of a piece of counters: the position of each, and its bytes; `None` for one that is
-/// damaged.
-pub(super) fn blocks(mut bytes: &[u8]) -> impl Iterator<Item = Option<(u64, &[u8])>> {
+/// The blocks of a piece of counters: the position of each, and its bytes. Nothing behind a damaged
+/// one can be read.
+pub(super) fn blocks(
+    mut from: Reader<'_>,
+) -> impl Iterator<Item = Result<(u64, &[u8]), Malformed>> {
     std::iter::from_fn(move || {
-        if bytes.is_empty() {
+        if from.rest().is_empty() {
             return None;
         }
-        // Nothing behind a damaged block can be read.
-        let mut rest = std::mem::take(&mut bytes);
         let mut block = || {
-            let position = take_u64(&mut rest)?;
-            let length = usize::try_from(take_u32(&mut rest)?).ok()?;
-            let block = take(&mut rest, length)?;
-            bytes = rest;
-            Some((position, block))
+            let position = u64::decode(&mut from)?;
+            let length = usize::try_from(u32::decode(&mut from)?).unwrap_or(usize::MAX);
+            Ok((position, from.bytes(length, "a block of counters")?))
         };
-        Some(block())
+        let block = block();
+        if block.is_err() {
+            from.take_rest();
+        }
+        Some(block)
     })
 }

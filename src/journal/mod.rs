@@ -25,6 +25,10 @@ mod record;
 mod recovery;
 #[cfg(feature = "durable")]
 pub(crate) mod redb;
+#[cfg_attr(
+    not(feature = "durable"),
+    expect(dead_code, reason = "a part of what a file says is of no use to a store in memory")
+)]
 pub(crate) mod store;
 mod verify;
 mod wake;

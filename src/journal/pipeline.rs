@@ -14,7 +14,7 @@ use super::options::{Durability, Durable, OnFailure};
 use super::queue::{Appended, Entry, Queue};
 use super::record::{Head, Kind, Record, RecordedDecision, Unreadable};
 use super::recovery::Settings;
-use super::writer::{State, Wishes, Writer};
+use super::writer::{Requests, State, Writer};
 use crate::base::clock::Timestamp;
 use crate::base::codec::Malformed;
 use crate::base::progress::Progress;
@@ -27,7 +27,7 @@ use crate::log::Packed;
 use crate::recording::Ledger;
 
 /// How long dropping an engine waits for its writer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 const WAITING: &str = "waiting for a commit";
 
@@ -36,7 +36,7 @@ const WAITING: &str = "waiting for a commit";
 pub(crate) struct Pipeline {
     pub(super) queue: Arc<Queue>,
     pub(crate) store: Arc<dyn Store>,
-    wishes: Arc<Wishes>,
+    requests: Arc<Requests>,
     pub(crate) keys: StoredKeys,
     level: Durability,
     on_failure: OnFailure,
@@ -61,16 +61,16 @@ impl Pipeline {
     ) -> Result<Self, StoreError> {
         let store = Arc::clone(&durable.store);
         let queue = Queue::new((store.end(), store.events()), durable.limits, store.file());
-        let (queue, wishes) = (Arc::new(queue), Arc::<Wishes>::default());
+        let (queue, requests) = (Arc::new(queue), Arc::<Requests>::default());
         let took_over = snapshot.load().rules.iter().any(|rule| rule.counter.took_over());
         if took_over || state.is_old {
-            wishes.change();
+            requests.change();
         }
         let sources = Sources { table, ledger, snapshot, queue: Arc::clone(&queue) };
         let writer = Writer {
             store: Arc::clone(&store),
             sources,
-            wishes: Arc::clone(&wishes),
+            requests: Arc::clone(&requests),
             max_delay: (durable.level != Durability::Memory).then_some(durable.max_delay),
             retention,
             state,
@@ -85,7 +85,7 @@ impl Pipeline {
         Ok(Self {
             queue,
             store,
-            wishes,
+            requests,
             keys,
             level: durable.level,
             on_failure: durable.on_failure,
@@ -256,13 +256,13 @@ impl Pipeline {
     /// Is called before and after a change of the rules that converts counters or fills in
     /// roll-ups: checkpoints begun before it are outdated.
     pub(crate) fn rules_change(&self) {
-        self.wishes.change();
+        self.requests.change();
     }
 
     /// Whether the newest whole checkpoint was begun before counters were converted: whether a
     /// crash may bring back what they took over from.
     pub(crate) fn is_outdated(&self) -> bool {
-        self.wishes.is_outdated()
+        self.requests.is_outdated()
     }
 
     /// The place of the oldest record that is kept.
@@ -436,12 +436,12 @@ fn wait(queue: &Queue, place: u64) -> Result<(), StoreError> {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        self.wishes.in_a_hurry.store(true, Ordering::Release);
+        self.requests.in_a_hurry.store(true, Ordering::Release);
         self.queue.close();
         // A disk that hangs must not hang whoever drops an engine, and the disk's own methods must
         // not wait for themselves.
         if self.store.running().is_none()
-            && self.queue.wait_for_end(Some(PATIENCE))
+            && self.queue.wait_for_end(Some(SHUTDOWN_TIMEOUT))
             && let Some(thread) = self.writer.lock().take()
         {
             let _ = thread.join();

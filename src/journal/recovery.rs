@@ -7,7 +7,7 @@ use super::checkpoint::{COUNTERS, KEYS, LOG, ROWS, blocks};
 use super::record::{Record, Unreadable};
 use super::writer::State;
 use crate::base::clock::Timestamp;
-use crate::base::codec;
+use crate::base::codec::Reader;
 use crate::base::format::Version;
 use crate::base::progress::Progress;
 use crate::compiled::row_hash;
@@ -34,7 +34,7 @@ const LATE: u64 = 1_002;
 /// The key of the row with how far the engine's time line is ahead of the calendar.
 const SHIFT: u64 = 1_003;
 /// How many records are read between two calls that tell of progress.
-pub(super) const RECORDS_A_WORD: u64 = 65_536;
+pub(super) const RECORDS_A_REPORT: u64 = 65_536;
 /// The steps that progress is told of.
 const CHECKPOINT: &str = "reading the checkpoint";
 const LOG_AGAIN: &str = "redoing the log";
@@ -235,7 +235,7 @@ pub(super) fn recover_from(
     );
     let restoring = Restoring { counters: &snapshot.counters, end: timeline.at(now, None) };
     let mut reader =
-        Reader::new(settings, store, timeline, &table, restoring, (&revisions, &snapshot));
+        Recovery::new(settings, store, timeline, &table, restoring, (&revisions, &snapshot));
     std::thread::scope(|scope| {
         let load = || if settings.loads_keys { load_keys(store, &mut keys, now) } else { Ok(()) };
         let loading = scope.spawn(load);
@@ -247,7 +247,7 @@ pub(super) fn recover_from(
         };
         read.and(loaded.map_err(panicked).flatten())
     })?;
-    let Reader { log, rollups, last_shift, from, checkpoint_bytes, tail_bytes, .. } = reader;
+    let Recovery { log, rollups, last_shift, from, checkpoint_bytes, tail_bytes, .. } = reader;
     let ledger = log.zip(rollups).map(|(log, mut rollups)| {
         rollups.loaded();
         if timeline.shift() > last_shift {
@@ -331,7 +331,7 @@ pub(super) fn rollups_anew(
 }
 
 /// Reads the checkpoint, and redoes the log from there on.
-struct Reader<'r> {
+struct Recovery<'r> {
     settings: &'r Settings,
     store: &'r dyn Contents,
     timeline: Timeline,
@@ -367,7 +367,7 @@ struct Parts {
     bytes: u64,
 }
 
-impl<'r> Reader<'r> {
+impl<'r> Recovery<'r> {
     fn new(
         settings: &'r Settings,
         store: &'r dyn Contents,
@@ -431,8 +431,8 @@ impl<'r> Reader<'r> {
         parts.bytes = parts.bytes.saturating_add(bytes);
         match piece.kind {
             COUNTERS => {
-                for block in blocks(piece.bytes) {
-                    let (place, block) = block?;
+                for block in blocks(Reader::new(piece.version, piece.bytes)) {
+                    let (place, block) = block.ok()?;
                     let hash =
                         |group, values: &[&str]| row_hash(&self.settings.hasher, group, values);
                     let block = (piece.version, block);
@@ -446,8 +446,7 @@ impl<'r> Reader<'r> {
                 parts.keys = Some((piece.version, piece.bytes.to_vec()));
             }
             LOG => {
-                parts.log =
-                    Some(Ledger::read_log(codec::Reader::new(piece.version, piece.bytes)).ok()?)
+                parts.log = Some(Ledger::read_log(Reader::new(piece.version, piece.bytes)).ok()?)
             }
             ROWS | KEYS => {}
             _ => return None,
@@ -463,12 +462,12 @@ impl<'r> Reader<'r> {
             self.store.damaged("the checkpoint of the roll-ups", &why.to_string())
         };
         let loaded = parts.keys.as_ref();
-        let loaded = loaded
-            .map(|(version, keys)| Rollups::load_keys(codec::Reader::new(*version, keys), options));
+        let loaded =
+            loaded.map(|(version, keys)| Rollups::load_keys(Reader::new(*version, keys), options));
         match loaded {
             Some(Ok(mut rollups)) => {
                 for (version, rows) in &parts.rows {
-                    rollups.load_rows(codec::Reader::new(*version, rows)).map_err(wrong)?;
+                    rollups.load_rows(Reader::new(*version, rows)).map_err(wrong)?;
                 }
                 (self.rollups, self.fold_from, self.redoes) = (Some(rollups), self.from, true);
                 Ok(())
@@ -510,7 +509,7 @@ impl<'r> Reader<'r> {
                     return ControlFlow::Break(());
                 }
                 let done = place.saturating_sub(start);
-                if done.saturating_sub(told) >= RECORDS_A_WORD {
+                if done.saturating_sub(told) >= RECORDS_A_REPORT {
                     told = done;
                     tell(Progress::new(LOG_AGAIN, done, total));
                 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::pipeline::Pipeline;
 use super::record::{Record, Unreadable};
-use super::recovery::{RECORDS_A_WORD, Recovered, Settings, recover_from, rollups_anew};
+use super::recovery::{RECORDS_A_REPORT, Recovered, Settings, recover_from, rollups_anew};
 use crate::base::codec::Malformed;
 use crate::base::progress::Progress;
 use crate::compiled::Snapshot;
@@ -131,7 +131,7 @@ impl Fold<'_> {
                     wrong = Some(why);
                     return ControlFlow::Break(());
                 }
-                if place.saturating_sub(told) >= RECORDS_A_WORD {
+                if place.saturating_sub(told) >= RECORDS_A_REPORT {
                     told = place;
                     tell(Progress::new(STEP, place, end));
                 }

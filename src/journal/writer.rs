@@ -21,7 +21,7 @@ const GENERATIONS: u64 = 16;
 
 /// What others ask of the writer.
 #[derive(Debug, Default)]
-pub(super) struct Wishes {
+pub(super) struct Requests {
     /// Counts the beginnings and the ends of changes of rules that convert counters or fill in
     /// roll-ups. After each a checkpoint under way is of no use, and a new one is due.
     changes: AtomicU64,
@@ -31,7 +31,7 @@ pub(super) struct Wishes {
     pub(super) in_a_hurry: AtomicBool,
 }
 
-impl Wishes {
+impl Requests {
     pub(super) fn change(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
@@ -46,7 +46,7 @@ impl Wishes {
 pub(super) struct Writer {
     pub(super) store: Arc<dyn Store>,
     pub(super) sources: Sources,
-    pub(super) wishes: Arc<Wishes>,
+    pub(super) requests: Arc<Requests>,
     /// How long a record waits for others; none for records that wait until somebody asks.
     pub(super) max_delay: Option<Duration>,
     /// How long records are kept.
@@ -57,7 +57,7 @@ pub(super) struct Writer {
 /// What the writer knows between two commits.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// A checkpoint under way, and what `Wishes::changes` was when it was begun.
+    /// A checkpoint under way, and what `Requests::changes` was when it was begun.
     pub(super) checkpoint: Option<(Checkpoint, u64)>,
     /// The place from which on opening redoes the log, by the newest complete checkpoint.
     pub(super) from: u64,
@@ -119,8 +119,8 @@ impl Writer {
                 // Opening again has nothing to redo then.
                 Work::Closed if !is_last => {
                     is_last = true;
-                    let is_new = self.state.log_bytes > 0 || self.wishes.is_outdated();
-                    if self.wishes.in_a_hurry.load(Ordering::Acquire) {
+                    let is_new = self.state.log_bytes > 0 || self.requests.is_outdated();
+                    if self.requests.in_a_hurry.load(Ordering::Acquire) {
                         self.state.checkpoint = None;
                     } else if is_new {
                         self.begin_checkpoint();
@@ -137,10 +137,10 @@ impl Writer {
     fn is_due(&self) -> bool {
         if let Some((_, changes)) = self.state.checkpoint {
             // What is copied of it is of before.
-            return self.wishes.changes.load(Ordering::Acquire) != changes;
+            return self.requests.changes.load(Ordering::Acquire) != changes;
         }
         let enough = self.state.checkpoint_bytes.max(CHECKPOINT_BYTES);
-        self.state.log_bytes >= enough || self.wishes.is_outdated() || self.holds_up_retention()
+        self.state.log_bytes >= enough || self.requests.is_outdated() || self.holds_up_retention()
     }
 
     /// Whether records whose retention is over are kept only because opening would redo them: a
@@ -157,7 +157,7 @@ impl Writer {
     }
 
     fn begin_checkpoint(&mut self) {
-        let changes = self.wishes.changes.load(Ordering::Acquire);
+        let changes = self.requests.changes.load(Ordering::Acquire);
         self.state.checkpoint = Some((Checkpoint::new(), changes));
         self.state.log_bytes = 0;
     }
@@ -199,7 +199,7 @@ impl Writer {
         if let Some((from, bytes)) = whole {
             (self.state.from, self.state.checkpoint_bytes) = (from, bytes);
             if let Some((_, changes)) = self.state.checkpoint.take() {
-                self.wishes.known.store(changes, Ordering::Release);
+                self.requests.known.store(changes, Ordering::Release);
             }
         }
         Ok(())

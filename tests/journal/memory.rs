@@ -11,7 +11,7 @@ use limitry::store::{MemoryStore, SpaceError, SpacePage};
 use limitry::time::ManualClock;
 use limitry::{Engine, Event, Outcome, Period, Quota, RateLimit, Timestamp, Window};
 
-fn engine(store: Durable) -> Engine {
+fn open_engine(store: Durable) -> Engine {
     let now = Timestamp::new(1_700_000_000, 0);
     Engine::builder()
         .clock(ManualClock::new(now))
@@ -34,7 +34,7 @@ fn call(number: u64) -> Event<'static> {
 fn an_engine_goes_on_where_another_one_ended() {
     let memory = MemoryStore::new();
     for life in 0..6_u64 {
-        let engine = engine(memory.open().expect("nobody has it"));
+        let engine = open_engine(memory.open().expect("nobody has it"));
         assert!(matches!(memory.open(), Err(StoreError::Locked { .. })));
         let answer = engine.track(&call(life)).expect("an answer");
         let due = if life < 3 { Outcome::Admitted } else { Outcome::Refused };
@@ -53,19 +53,19 @@ fn an_engine_goes_on_where_another_one_ended() {
 fn a_crash_leaves_what_was_committed() {
     let memory = MemoryStore::new();
     let store = memory.open().expect("nobody has it");
-    let engine = self::engine(store.durability(Durability::Memory));
+    let engine = open_engine(store.durability(Durability::Memory));
     let _ = engine.track(&call(0)).expect("an answer");
     engine.store().flush().expect("it is committed");
     let _ = engine.track(&call(1)).expect("an answer");
     let after = memory.after_crash();
-    let again = self::engine(after.open().expect("nobody has it"));
+    let again = open_engine(after.open().expect("nobody has it"));
     assert_eq!(again.events().len(), 1);
     assert_eq!(again.track(&call(0)).expect("an answer").outcome(), Outcome::Replayed);
     assert_eq!(again.track(&call(1)).expect("an answer").outcome(), Outcome::Admitted);
     // The engine before goes on, and a store that it left behind is not this one.
     assert_eq!(engine.events().len(), 2);
     drop(again);
-    let again = self::engine(memory.after_crash().open().expect("nobody has it"));
+    let again = open_engine(memory.after_crash().open().expect("nobody has it"));
     assert_eq!(again.events().len(), 1);
 }
 
@@ -145,7 +145,7 @@ fn a_space_keeps_its_rows_in_memory() {
         if let Some(last) = last.take() {
             let _ = last.store().close();
         }
-        let engine = engine(memory.open().expect("nobody has it"));
+        let engine = open_engine(memory.open().expect("nobody has it"));
         *last.borrow_mut() = Some(engine.clone());
         engine
     });
@@ -160,14 +160,14 @@ fn a_space_keeps_its_rows_in_a_file_and_its_copy() {
         if let Some(last) = last.take() {
             let _ = last.store().close();
         }
-        let engine = engine(file.store());
+        let engine = open_engine(file.store());
         *last.borrow_mut() = Some(engine.clone());
         engine
     });
     let last = last.take().expect("an engine");
     let copy = crate::support::files::StoreFile::new("spaces-copy");
     last.store().backup(&copy.path, |_| {}).expect("a copy");
-    let copied = engine(copy.store());
+    let copied = open_engine(copy.store());
     let page = |engine: &Engine| -> SpacePage {
         engine.store().space("webhooks").expect("a space").list(b"", None, 100).expect("a page")
     };
@@ -177,14 +177,15 @@ fn a_space_keeps_its_rows_in_a_file_and_its_copy() {
     let space = last.store().space("webhooks").expect("a space");
     space.put(b"late", b"row").expect("it is put");
     let crashed = crate::support::files::StoreFile::copy_of(&file.path, "spaces-crash");
-    let found = engine(crashed.store()).store().space("webhooks").expect("a space").get(b"late");
+    let found =
+        open_engine(crashed.store()).store().space("webhooks").expect("a space").get(b"late");
     assert_eq!(found.expect("reads").as_deref(), Some(&b"row"[..]));
 }
 
 #[test]
 fn what_is_beyond_a_bound_or_without_a_store_is_told() {
     let memory = MemoryStore::new();
-    let engine = engine(memory.open().expect("nobody has it"));
+    let engine = open_engine(memory.open().expect("nobody has it"));
     let long = "x".repeat(65);
     for name in ["", "a b", "\u{e4}", "a/b", long.as_str()] {
         let error = engine.store().space(name).expect_err("no name");

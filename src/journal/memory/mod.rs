@@ -331,9 +331,7 @@ impl Contents for Data {
 
     fn pieces(&self, visit: &mut dyn FnMut(StoredPiece<'_>)) -> Result<Option<u64>, StoreError> {
         for piece in &self.complete {
-            let Piece { kind, position, bytes } = &**piece;
-            let (version, kind, position) = (Version::NEWEST, *kind, *position);
-            visit(StoredPiece { version, kind, position, bytes });
+            visit(piece.as_stored());
         }
         Ok(self.meta.complete.map(|complete| complete.from))
     }

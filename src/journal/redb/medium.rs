@@ -10,7 +10,8 @@ use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
 
 use super::watch::Watch;
-use crate::base::bytes::take_u64;
+use crate::base::codec::{Codec, Reader};
+use crate::base::format::Version;
 use crate::journal::store::callback::{Callback, new_number, run};
 use crate::journal::store::seal::{Home, start};
 
@@ -144,7 +145,7 @@ impl Backend {
         // Stores of format 1 left notes that are not bound to them.
         let homes = [self.mark_home(), Home::of_any_store(MARK)];
         let content = homes.into_iter().find_map(|home| home.unseal(MARK_OFFSET, &note));
-        take_u64(&mut content?)
+        u64::decode(&mut Reader::new(Version::NEWEST, content?)).ok()
     }
 
     fn mark_home(&self) -> Home<'static> {

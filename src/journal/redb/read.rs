@@ -5,8 +5,8 @@ use std::ops::{Bound, ControlFlow};
 use ::redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableError};
 
 use super::{RedbStore, SPACE_ROWS, SPACES, read_meta, table};
-use crate::base::bytes::{take_u8, take_u64};
 use crate::base::clock::Timestamp;
+use crate::base::codec::{Codec, Reader};
 use crate::base::format::Version;
 use crate::journal::store::chunk::{Chunk, OwnedChunk, visit_keys};
 use crate::journal::store::error::{Named, StoreError};
@@ -110,9 +110,8 @@ impl<'v> View<'v> {
         let mut found = 0_u64;
         self.values(&name, 0, &mut |key, value| {
             let read = || {
-                let mut content = of.home(&self.meta, &name).unseal(key, value)?;
-                let (kind, position) = (take_u8(&mut content)?, take_u64(&mut content)?);
-                Some(StoredPiece { version: of.version, kind, position, bytes: content })
+                let content = of.home(&self.meta, &name).unseal(key, value)?;
+                StoredPiece::decode_all(Reader::new(of.version, content)).ok()
             };
             visit(read().ok_or_else(|| self.wrong_checksum(&name, key))?);
             found = found.saturating_add(1);

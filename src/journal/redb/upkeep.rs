@@ -28,7 +28,7 @@ const COMPACTING: &str = "compacting";
 const COPYING: &str = "copying";
 /// How many bytes are gone over between two words of progress: a store of small commits has
 /// millions of chunks.
-const BYTES_A_WORD: u64 = 1_024 * 1_024;
+const BYTES_A_REPORT: u64 = 1_024 * 1_024;
 /// About how many bytes one transaction of a backup writes: so many stay in memory until then.
 const COPIED_BYTES: u64 = 16 * 1_024 * 1_024;
 
@@ -150,7 +150,7 @@ fn check_values(
     view.read(0, &mut |chunk| {
         report.records = report.records.saturating_add(chunk.end().saturating_sub(chunk.first()));
         report.bytes = report.bytes.saturating_add(chunk.size());
-        if report.bytes.saturating_sub(told) >= BYTES_A_WORD {
+        if report.bytes.saturating_sub(told) >= BYTES_A_REPORT {
             told = report.bytes;
             progress(Progress::new(VALUES, told, total));
         }

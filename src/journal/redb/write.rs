@@ -3,6 +3,7 @@
 use ::redb::{Database, Durability, Error as RedbError, ReadableTableMetadata, WriteTransaction};
 
 use super::{RedbStore, SPACE_ROWS, SPACES, table};
+use crate::base::codec::Codec;
 use crate::base::format::Version;
 use crate::journal::store::chunk::{cut, cut_keys};
 use crate::journal::store::error::{Named, StoreError};
@@ -248,9 +249,7 @@ impl Writer<'_> {
         let mut pieces = self.txn.open_table(table(&name)).map_err(|e| failed(e.into()))?;
         for piece in batch.pieces {
             start(self.value);
-            self.value.push(piece.kind);
-            self.value.extend_from_slice(&piece.position.to_le_bytes());
-            self.value.extend_from_slice(&piece.bytes);
+            piece.as_stored().encode(self.value);
             home.seal(of.pieces, self.value);
             self.written = self.written.saturating_add(wide(self.value.len()));
             pieces.insert(of.pieces, self.value.as_slice()).map_err(|e| failed(e.into()))?;

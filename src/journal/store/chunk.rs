@@ -6,8 +6,8 @@
 
 use super::seal::{Home, start, wide};
 use super::{Batch, FoundKey};
-use crate::base::bytes::{take, take_i64, take_u32, take_u64};
 use crate::base::clock::Timestamp;
+use crate::base::codec::{Codec, Malformed, Reader};
 use crate::base::format::Version;
 use crate::log::RunTimes;
 use crate::log::index;
@@ -38,17 +38,18 @@ pub(crate) struct Chunk<'c> {
 impl<'c> Chunk<'c> {
     /// Reads a value; `None` where it is damaged.
     pub(in crate::journal) fn open(home: Home<'_>, first: u64, value: &'c [u8]) -> Option<Self> {
-        Self::parse(first, home.unseal(first, value)?)
+        Self::parse(first, home.unseal(first, value)?).ok()
     }
 
-    fn parse(first: u64, content: &'c [u8]) -> Option<Self> {
-        let mut rest = content;
-        let count = take_u32(&mut rest)?;
-        let (earliest, latest) = (take_timestamp(&mut rest)?, take_timestamp(&mut rest)?);
+    fn parse(first: u64, content: &'c [u8]) -> Result<Self, Malformed> {
+        let from = &mut Reader::new(Version::NEWEST, content);
+        let count = u32::decode(from)?;
+        let (earliest, latest) = (decode_timestamp(from)?, decode_timestamp(from)?);
         // The engine's time of its newest record, for whoever looks into a file.
-        take_u64(&mut rest)?;
-        let ends = take(&mut rest, index(count).checked_mul(4)?)?.as_chunks::<4>().0;
-        Some(Self { first, count, earliest, latest, ends, bytes: rest })
+        u64::decode(from)?;
+        let ends = from.bytes(index(count).saturating_mul(4), "the ends of records")?;
+        let (ends, bytes) = (ends.as_chunks::<4>().0, from.take_rest());
+        Ok(Self { first, count, earliest, latest, ends, bytes })
     }
 
     /// The place of the first record.
@@ -105,14 +106,15 @@ impl OwnedChunk {
     /// Copies a value; `None` where it is damaged.
     pub(in crate::journal) fn open(home: Home<'_>, first: u64, value: &[u8]) -> Option<Self> {
         let content = home.unseal(first, value)?;
-        Chunk::parse(first, content)?;
+        Chunk::parse(first, content).ok()?;
         Some(Self { first, content: content.into() })
     }
 
     /// The chunk.
     pub(crate) fn chunk(&self) -> Chunk<'_> {
-        // It parsed when it was copied: the other case does not come up.
-        Chunk::parse(self.first, &self.content).unwrap_or(Chunk {
+        let parsed = Chunk::parse(self.first, &self.content);
+        debug_assert!(parsed.is_ok(), "it was looked at before it was copied");
+        parsed.unwrap_or(Chunk {
             first: self.first,
             count: 0,
             earliest: Timestamp::MAX,
@@ -124,13 +126,13 @@ impl OwnedChunk {
 }
 
 fn put_timestamp(out: &mut Vec<u8>, timestamp: Timestamp) {
-    out.extend_from_slice(&timestamp.unix_seconds().to_le_bytes());
-    out.extend_from_slice(&timestamp.subsec_nanos().to_le_bytes());
+    timestamp.unix_seconds().encode(out);
+    timestamp.subsec_nanos().encode(out);
 }
 
-fn take_timestamp(bytes: &mut &[u8]) -> Option<Timestamp> {
-    let seconds = take_i64(bytes)?;
-    Some(Timestamp::new(seconds, take_u32(bytes)?))
+fn decode_timestamp(from: &mut Reader<'_>) -> Result<Timestamp, Malformed> {
+    let seconds = i64::decode(from)?;
+    Ok(Timestamp::new(seconds, u32::decode(from)?))
 }
 
 /// How many bytes of a value are worth taking when `left` are to be stored: all, or as many as
@@ -170,7 +172,7 @@ pub(in crate::journal) fn cut<E>(
         value.extend_from_slice(&u32::try_from(taken.len()).unwrap_or(u32::MAX).to_le_bytes());
         put_timestamp(value, batch.times.map_or(Timestamp::MAX, RunTimes::first));
         put_timestamp(value, batch.times.map_or(Timestamp::MIN, RunTimes::last));
-        value.extend_from_slice(&batch.now.to_le_bytes());
+        batch.now.encode(value);
         for end in taken {
             value.extend_from_slice(&end.saturating_sub(from).to_le_bytes());
         }
@@ -213,11 +215,11 @@ pub(in crate::journal) fn cut_keys<E>(
         let count = (portion(size).saturating_sub(KEYS_HEADER) / KEY).clamp(1, keys.len());
         let (taken, rest) = keys.split_at_checked(count).unwrap_or((keys, &[]));
         start(value);
-        value.extend_from_slice(&batch.first.to_le_bytes());
-        value.extend_from_slice(&batch.now.to_le_bytes());
+        batch.first.encode(value);
+        batch.now.encode(value);
         for stored in taken {
-            value.extend_from_slice(&stored.hash.to_le_bytes());
-            value.extend_from_slice(&stored.index.to_le_bytes());
+            stored.hash.encode(value);
+            stored.index.encode(value);
         }
         home.seal(key, value);
         put(key, value)?;
@@ -234,14 +236,14 @@ pub(in crate::journal) fn visit_keys(
     value: &[u8],
     mut visit: impl FnMut(FoundKey),
 ) -> Option<u64> {
-    let mut content = home.unseal(key, value)?;
-    let (base, now) = (take_u64(&mut content)?, take_u64(&mut content)?);
-    let (entries, rest) = content.as_chunks::<KEY>();
-    for entry in entries {
-        let mut entry = &entry[..];
-        let (hash, index) = (take_u64(&mut entry)?, take_u32(&mut entry)?);
+    let from = &mut Reader::new(version, home.unseal(key, value)?);
+    let (base, now) = (u64::decode(from).ok()?, u64::decode(from).ok()?);
+    let mut count = 0_u64;
+    while !from.rest().is_empty() {
+        let (hash, index) = (u64::decode(from).ok()?, u32::decode(from).ok()?);
         let place = base.saturating_add(u64::from(index));
         visit(FoundKey { version, hash, place, now });
+        count = count.saturating_add(1);
     }
-    rest.is_empty().then_some(wide(entries.len()))
+    Some(count)
 }

@@ -29,6 +29,7 @@ use self::meta::Meta;
 use self::seal::wide;
 
 use crate::base::clock::Timestamp;
+use crate::base::codec::{Codec, Malformed, Reader};
 use crate::base::format::Version;
 use crate::base::progress::Progress;
 use crate::log::{RunTimes, StoredDropped};
@@ -150,6 +151,28 @@ pub(crate) struct StoredPiece<'p> {
     pub(crate) kind: u8,
     pub(crate) position: u64,
     pub(crate) bytes: &'p [u8],
+}
+
+impl Piece {
+    /// The piece as it is stored now.
+    pub(crate) fn as_stored(&self) -> StoredPiece<'_> {
+        let Self { kind, position, bytes } = self;
+        StoredPiece { version: Version::NEWEST, kind: *kind, position: *position, bytes }
+    }
+}
+
+/// The bytes are what is behind the kind and the position.
+impl<'p> Codec<'p> for StoredPiece<'p> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.kind.encode(out);
+        self.position.encode(out);
+        out.extend_from_slice(self.bytes);
+    }
+
+    fn decode(from: &mut Reader<'p>) -> Result<Self, Malformed> {
+        let (kind, position) = (u8::decode(from)?, u64::decode(from)?);
+        Ok(Self { version: from.version(), kind, position, bytes: from.take_rest() })
+    }
 }
 
 /// What a batch does to the checkpoints, before its pieces are stored (`Begin`) or after
