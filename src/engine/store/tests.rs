@@ -8,11 +8,12 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::store::MemoryStore;
-use crate::{
-    BadLines, Durable, Engine, Event, EventQuery, ManualClock, Meter, Metric, Outcome, Period,
-    Quota, RateLimit, RecordedEvent, Recording, RollupOptions, Timestamp, UsageQuery, Window,
-};
+use crate::events::{EventQuery, RecordedEvent, Recording};
+use crate::rules::Algorithm;
+use crate::store::{BadLines, Durable, MemoryStore};
+use crate::time::ManualClock;
+use crate::usage::{RollupOptions, UsageQuery};
+use crate::{Engine, Event, Meter, Metric, Outcome, Period, Quota, RateLimit, Timestamp, Window};
 
 fn engine(store: Durable, clock: &ManualClock, newest: usize) -> Engine {
     let day = Duration::from_secs(24 * 3_600);
@@ -26,7 +27,7 @@ fn engine(store: Durable, clock: &ManualClock, newest: usize) -> Engine {
         .rate_limit(
             RateLimit::new("sliding", 60, Window::Hour)
                 .id("sliding")
-                .algorithm(crate::Algorithm::SlidingWindow),
+                .algorithm(Algorithm::SlidingWindow),
         )
         .quota(Quota::new("gb", Metric::meter("gb"), 10_000, Period::Day).id("gb"))
         .durable(store.retention(day))
