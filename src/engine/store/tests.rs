@@ -62,7 +62,7 @@ fn compare_answers(mixed: &Engine, plain: &Engine, sent: u64) {
     assert_eq!(said(&here), said(&there));
     // Numbers count events alone.
     let ledger = mixed.core.ledger.as_ref().expect("it records");
-    let newest: Vec<_> = here.iter().map(|it| ledger.place(it.id).expect("its own")).collect();
+    let newest: Vec<_> = here.iter().map(|it| ledger.ordinal(it.id).expect("its own")).collect();
     let recorded = ledger.recorded();
     assert!(newest.iter().copied().eq((0..recorded).rev().take(newest.len())), "{newest:?}");
     for (it, ordinal) in here.iter().zip(&newest) {
@@ -79,7 +79,7 @@ fn compare_answers(mixed: &Engine, plain: &Engine, sent: u64) {
         if both[0].outcome() == Outcome::Replayed {
             let names = [mixed, plain].into_iter().zip(&both).map(|(engine, answer)| {
                 let ledger = engine.core.ledger.as_ref().expect("it records");
-                ledger.place(answer.event_id().expect("it is recorded"))
+                ledger.ordinal(answer.event_id().expect("it is recorded"))
             });
             let names: Vec<_> = names.collect();
             assert_eq!(names[0], names[1], "event {number}");
