@@ -110,9 +110,15 @@ pub mod amount {
     pub use crate::base::amount::{AmountError, IntoAmount};
 }
 
+/// An engine as plain data.
+pub mod config {
+    pub use crate::engine::{EngineConfig, RollupConfig, StoreConfig};
+}
+
 /// Why a call could not answer: one error a verb, and those that they are made of.
 /// [`Error`] is any of them.
 pub mod errors {
+    pub use crate::base::words::UnknownWord;
     pub use crate::engine::{
         BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
     };

@@ -12,3 +12,4 @@ pub(crate) mod reading;
 pub(crate) mod suggest;
 pub(crate) mod text;
 pub(crate) mod varint;
+pub(crate) mod words;

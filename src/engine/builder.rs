@@ -1,16 +1,19 @@
 //! The definition of an engine.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use super::figures::EngineFigures;
 use super::time::Unsteady;
 use super::{Core, Engine};
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::words::UnknownWord;
 use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{Table, Timeline};
 use crate::engine::BuildError;
@@ -37,7 +40,8 @@ const DEFAULT_LATE: Duration = Duration::from_secs(60 * 60);
 /// named value and a timestamp to the nanosecond (measured, test `memory::bytes`). What the
 /// roll-ups for [`usage`](Engine::usage) take is beside that, and follows their rows, not the
 /// events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Recording {
     /// None: a pure limiter.
@@ -45,6 +49,29 @@ pub enum Recording {
     /// The newest of this number, in memory; the default is 100 000. They have at most a KiB each
     /// on average, or what [`event_bytes`](EngineBuilder::event_bytes) says.
     Newest(usize),
+}
+
+/// `off`, or the number of events.
+impl fmt::Display for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Newest(events) => events.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Recording {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let known = &["off", "a number of events"];
+        let unknown = |_| UnknownWord { what: "recording", text: text.into(), known };
+        text.parse().map(Self::Newest).map_err(unknown)
+    }
 }
 
 impl Default for Recording {

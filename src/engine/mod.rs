@@ -24,6 +24,7 @@ use crate::telemetry::HAS_RECORDER;
 
 mod batch;
 mod builder;
+mod config;
 mod error;
 mod events;
 mod explain;
@@ -38,6 +39,7 @@ mod usage;
 
 pub use self::batch::{BatchEvent, BatchReport};
 pub use self::builder::{EngineBuilder, Recording};
+pub use self::config::{EngineConfig, RollupConfig, StoreConfig};
 pub use self::error::{
     BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
 };

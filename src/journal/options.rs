@@ -4,8 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::queue::Limits;
 use crate::base::progress::Progress;
+use crate::base::words::words;
 use crate::journal::store::Store;
 
 /// What has happened to a call's event when the call returns, and so what a crash can lose of it.
@@ -26,7 +29,8 @@ use crate::journal::store::Store;
 /// all that came after it. A power failure is survived as far as the disk keeps its word about
 /// `fdatasync`. Detected damage is an error that names the damaged part, and never a wrong count.
 /// What the engine does after a full disk or a failed write is chosen by [`OnFailure`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Durability {
     /// The call returns at once. What it recorded is written when a batch is full, when somebody
@@ -47,7 +51,8 @@ pub enum Durability {
 ///
 /// The store takes nothing more then, because nobody knows what a failed sync has left on disk.
 /// Opening the store again, in a new engine, finds everything up to the last whole commit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OnFailure {
     /// Calls that would count something ([`track`](crate::Engine::track),
@@ -61,6 +66,12 @@ pub enum OnFailure {
     /// gauge `limitry_store_failed`.
     MemoryOnly,
 }
+
+words! {
+    Durability, "durability": Memory = "memory", Buffered = "buffered", Synced = "synced"
+}
+
+words! { OnFailure, "onFailure": Refuse = "refuse", MemoryOnly = "memory_only" }
 
 /// An open store for [`EngineBuilder::durable`](crate::EngineBuilder::durable), and how the engine
 /// is to use it.

@@ -24,7 +24,7 @@ const WORDS: [(&[&str], &str, u128); 5] = [
 ];
 
 /// Reads a whole number with a unit, a space between them or none.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(digits)?;
     let unit = unit.strip_prefix(' ').unwrap_or(unit);
@@ -39,7 +39,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Prints a length in the longest unit that says it exactly, but no longer than `longest`.
-pub(super) fn print(length: Duration, longest: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn print(length: Duration, longest: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let nanos = length.as_nanos();
     let usable = UNITS.iter().skip_while(|(name, _)| *name != longest);
     for (name, unit) in usable {

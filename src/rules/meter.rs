@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::update::present;
 use crate::base::clock::Timestamp;
 use crate::base::reading;
+use crate::base::words::words;
 use crate::event::key_rule;
 
 reading::body! {
@@ -227,24 +228,15 @@ impl EventFilter {
     }
 }
 
-impl Aggregation {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Count => "count",
-            Self::Sum => "sum",
-            Self::Max => "max",
-            Self::Latest => "latest",
-            Self::Min => "min",
-            Self::Avg => "avg",
-            Self::Unique => "unique",
-        }
-    }
-}
-
-impl fmt::Display for Aggregation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+words! {
+    Aggregation, "aggregation":
+    Count = "count",
+    Sum = "sum",
+    Max = "max",
+    Latest = "latest",
+    Min = "min",
+    Avg = "avg",
+    Unique = "unique",
 }
 
 const VALUES: &str = "values.";

@@ -1,7 +1,7 @@
 //! What a user defines: meters, rate limits and quotas, and the sets that they are validated in.
 
 mod declared;
-mod duration_text;
+pub(crate) mod duration_text;
 mod error;
 mod limit;
 mod measure;

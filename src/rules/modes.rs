@@ -1,6 +1,11 @@
 //! The choices that a rule makes.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
+
+use crate::base::words::{UnknownWord, words};
 
 /// How a rate limit counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -98,4 +103,44 @@ pub enum Overflow {
     /// New keys pass this rule uncounted. One that gets a counter starts afresh, but for a calendar
     /// quota, which finds in the recorded events what it did not count.
     Allow,
+}
+
+words! {
+    Algorithm, "algorithm":
+    TokenBucket = "token_bucket",
+    FixedWindow = "fixed_window",
+    SlidingWindow = "sliding_window",
+}
+
+words! { Enforcement, "enforcement": Hard = "hard", Soft = "soft", Shadow = "shadow" }
+
+words! { Overflow, "overflow": Share = "share", Deny = "deny", Allow = "allow" }
+
+const VALUE: &str = "value:";
+
+/// `skip`, `refuse`, or `value:` with the value.
+impl fmt::Display for OnMissing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Skip => f.write_str("skip"),
+            Self::Refuse => f.write_str("refuse"),
+            Self::Value(value) => write!(f, "{VALUE}{value}"),
+        }
+    }
+}
+
+impl FromStr for OnMissing {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.strip_prefix(VALUE)) {
+            ("skip", _) => Ok(Self::Skip),
+            ("refuse", _) => Ok(Self::Refuse),
+            (_, Some(value)) => Ok(Self::Value(value.to_owned())),
+            _ => {
+                let known = &["skip", "refuse", VALUE];
+                Err(UnknownWord { what: "onMissing", text: text.into(), known })
+            }
+        }
+    }
 }

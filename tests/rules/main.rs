@@ -13,6 +13,7 @@ mod support;
 
 mod changes;
 mod changes_under_load;
+mod config;
 mod handle;
 mod sets;
 mod syncs;

@@ -50,6 +50,15 @@ where
     T::Fields::deserialize(deserializer).map(Into::into)
 }
 
+/// The same of one that may be left out.
+pub(crate) fn optional_part<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Body<Fields: Deserialize<'de>>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::<T::Fields>::deserialize(deserializer)?.map(Into::into))
+}
+
 /// Defines a struct whose fields serde prints, and reads with errors that say their path.
 ///
 /// What serde's derive reads cannot be caught on its way. So the fields are read into a struct of

@@ -1,0 +1,296 @@
+//! An engine as plain data: one file defines it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{BuildError, Engine, EngineBuilder, Recording};
+use crate::base::reading;
+use crate::journal::{Durability, Durable, OnFailure};
+use crate::rules::RuleSet;
+use crate::usage::RollupOptions;
+
+reading::body! {
+    /// An engine as plain serde data, for a file of TOML, JSON or YAML: settings, store and rules.
+    /// What is left out is as the [builder](EngineBuilder) has it; the fields are those of its
+    /// methods. Lengths of time are written `30s`, `5m`, `2h` or `7d`.
+    ///
+    /// ```
+    /// use limitry::config::EngineConfig;
+    /// use limitry::{Engine, Event};
+    ///
+    /// let config: EngineConfig = toml::from_str(
+    ///     r#"
+    ///     recording = { newest = 50_000 }
+    ///     idempotencyRetention = "48h"
+    ///
+    ///     [rollups]
+    ///     dimensions = ["customer_id", "team_id"]
+    ///     keepMinutes = "2d"
+    ///
+    ///     [[rules.rateLimits]]
+    ///     name = "Calls"
+    ///     limitValue = 60
+    ///     window = "minute"
+    ///     per = "customer_id"
+    ///     "#,
+    /// )?;
+    /// let engine = Engine::from_config(config)?;
+    /// assert!(engine.track(&Event::new("cust_123", "model_call"))?.is_allowed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+    #[non_exhaustive]
+    pub struct EngineConfig {
+        /// Which events are kept in memory: `"off"`, or `{ newest = 100_000 }`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub recording: Option<Recording>,
+        /// See [`EngineBuilder::event_bytes`].
+        #[serde(skip_serializing_if = "Option::is_none", alias = "event_bytes")]
+        pub event_bytes: Option<usize>,
+        /// See [`EngineBuilder::event_retention`].
+        #[serde(
+            skip_serializing_if = "Option::is_none",
+            alias = "event_retention",
+            with = "length"
+        )]
+        pub event_retention: Option<Duration>,
+        /// See [`EngineBuilder::max_keys`].
+        #[serde(skip_serializing_if = "Option::is_none", alias = "max_keys")]
+        pub max_keys: Option<u64>,
+        /// See [`EngineBuilder::idempotency_retention`].
+        #[serde(
+            skip_serializing_if = "Option::is_none",
+            alias = "idempotency_retention",
+            with = "length"
+        )]
+        pub idempotency_retention: Option<Duration>,
+        /// See [`EngineBuilder::idempotency_max_keys`].
+        #[serde(skip_serializing_if = "Option::is_none", alias = "idempotency_max_keys")]
+        pub idempotency_max_keys: Option<usize>,
+        /// See [`EngineBuilder::late_events`].
+        #[serde(skip_serializing_if = "Option::is_none", alias = "late_events", with = "length")]
+        pub late_events: Option<Duration>,
+        /// What is summed up as events arrive.
+        #[serde(
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "reading::optional_part"
+        )]
+        pub rollups: Option<RollupConfig>,
+        /// Where the engine survives; nowhere where it is left out.
+        #[serde(
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "reading::optional_part"
+        )]
+        pub store: Option<StoreConfig>,
+        /// The rules and meters.
+        #[serde(deserialize_with = "reading::part")]
+        pub rules: RuleSet,
+    }
+}
+
+reading::body! {
+    /// [`RollupOptions`] as plain data; what is left out is as those have it.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+    #[non_exhaustive]
+    pub struct RollupConfig {
+        /// All that are declared: see [`RollupOptions::dimensions`].
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub dimensions: Option<Vec<String>>,
+        /// The names that are declared: see [`RollupOptions::value`].
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub values: Option<Vec<String>>,
+        /// See [`RollupOptions::max_values`].
+        #[serde(skip_serializing_if = "Option::is_none", alias = "max_values")]
+        pub max_values: Option<usize>,
+        /// See [`RollupOptions::max_combinations`].
+        #[serde(skip_serializing_if = "Option::is_none", alias = "max_combinations")]
+        pub max_combinations: Option<usize>,
+        /// See [`RollupOptions::max_rows`].
+        #[serde(skip_serializing_if = "Option::is_none", alias = "max_rows")]
+        pub max_rows: Option<usize>,
+        /// See [`RollupOptions::keep_minutes`].
+        #[serde(skip_serializing_if = "Option::is_none", alias = "keep_minutes", with = "length")]
+        pub keep_minutes: Option<Duration>,
+        /// See [`RollupOptions::keep_hours`].
+        #[serde(skip_serializing_if = "Option::is_none", alias = "keep_hours", with = "length")]
+        pub keep_hours: Option<Duration>,
+        /// See [`RollupOptions::keep_days`].
+        #[serde(skip_serializing_if = "Option::is_none", alias = "keep_days", with = "length")]
+        pub keep_days: Option<Duration>,
+    }
+}
+
+reading::body! {
+    /// A store, and how it is used, as plain data: see [`Durable`].
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[non_exhaustive]
+    pub struct StoreConfig {
+        /// The file; made where it is not there.
+        pub path: PathBuf,
+        /// What has happened to an event when a call returns.
+        #[serde(default)]
+        pub durability: Durability,
+        /// What the engine does when the store fails.
+        #[serde(default, alias = "on_failure")]
+        pub on_failure: OnFailure,
+        /// See [`Durable::max_batch`].
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_batch")]
+        pub max_batch: Option<usize>,
+        /// See [`Durable::max_delay`].
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            alias = "max_delay",
+            with = "length"
+        )]
+        pub max_delay: Option<Duration>,
+        /// See [`Durable::max_waiting`].
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_waiting")]
+        pub max_waiting: Option<usize>,
+        /// See [`Durable::max_waiting_bytes`].
+        #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_waiting_bytes")]
+        pub max_waiting_bytes: Option<usize>,
+        /// See [`Durable::retention`].
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "length")]
+        pub retention: Option<Duration>,
+    }
+}
+
+impl Engine {
+    /// Makes the engine of a configuration.
+    ///
+    /// # Errors
+    /// As [`EngineBuilder::build`]; the store cannot be opened.
+    pub fn from_config(config: EngineConfig) -> Result<Self, BuildError> {
+        EngineBuilder::from_config(config)?.build()
+    }
+}
+
+/// Hands on what is given.
+macro_rules! apply {
+    ($to:ident: $($method:ident = $value:expr),* $(,)?) => {
+        $(let $to = match $value {
+            Some(value) => $to.$method(value),
+            None => $to,
+        };)*
+    };
+}
+
+impl EngineBuilder {
+    /// Starts the definition of an engine with a configuration: for what a file cannot say, such as
+    /// a clock. Opens the store.
+    ///
+    /// # Errors
+    /// The store cannot be opened, or the crate was built without the feature `durable`.
+    pub fn from_config(config: EngineConfig) -> Result<Self, BuildError> {
+        let builder = Self::new().rule_set(config.rules);
+        apply! {
+            builder:
+            recording = config.recording,
+            event_bytes = config.event_bytes,
+            event_retention = config.event_retention,
+            max_keys = config.max_keys,
+            idempotency_retention = config.idempotency_retention,
+            idempotency_max_keys = config.idempotency_max_keys,
+            late_events = config.late_events,
+            rollups = config.rollups.map(RollupConfig::options),
+        }
+        match config.store {
+            Some(store) => Ok(builder.durable(store.open()?)),
+            None => Ok(builder),
+        }
+    }
+}
+
+impl RollupConfig {
+    fn options(self) -> RollupOptions {
+        let options = RollupOptions::new();
+        apply! {
+            options:
+            dimensions = self.dimensions,
+            max_values = self.max_values,
+            max_combinations = self.max_combinations,
+            max_rows = self.max_rows,
+            keep_minutes = self.keep_minutes,
+            keep_hours = self.keep_hours,
+            keep_days = self.keep_days,
+        }
+        self.values.into_iter().flatten().fold(options, RollupOptions::value)
+    }
+}
+
+impl StoreConfig {
+    fn open(self) -> Result<Durable, BuildError> {
+        let store = open(&self.path)?.durability(self.durability).on_failure(self.on_failure);
+        apply! {
+            store:
+            max_batch = self.max_batch,
+            max_delay = self.max_delay,
+            max_waiting = self.max_waiting,
+            max_waiting_bytes = self.max_waiting_bytes,
+            retention = self.retention,
+        }
+        Ok(store)
+    }
+}
+
+#[cfg(feature = "durable")]
+fn open(path: &std::path::Path) -> Result<Durable, BuildError> {
+    Ok(Durable::open(path)?)
+}
+
+#[cfg(not(feature = "durable"))]
+fn open(path: &std::path::Path) -> Result<Durable, BuildError> {
+    use crate::rules::{RuleProblem, RuleSetError};
+
+    let (rule, field) = ("engine".to_owned(), "store".to_owned());
+    let reason = format!("{} needs the feature `durable` of the crate", path.display());
+    RuleSetError::check(vec![RuleProblem { rule, field, reason }])?;
+    let file = path.display().to_string().into();
+    Err(crate::journal::store::StoreError::NoStore { file }.into())
+}
+
+/// A length of time as text.
+mod length {
+    use std::borrow::Cow;
+    use std::fmt;
+    use std::time::Duration;
+
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    use crate::rules::duration_text;
+
+    struct Shown(Duration);
+
+    impl fmt::Display for Shown {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            duration_text::print(self.0, "d", f)
+        }
+    }
+
+    #[expect(clippy::ref_option, reason = "serde passes a reference")]
+    pub(super) fn serialize<S: Serializer>(
+        length: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match length {
+            Some(length) => serializer.collect_str(&Shown(*length)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let Some(text) = Option::<Cow<'_, str>>::deserialize(deserializer)? else {
+            return Ok(None);
+        };
+        let rule = "must be a whole number with a unit such as 30s, 5m, 2h or 7d";
+        let length = duration_text::parse(&text);
+        length.map(Some).ok_or_else(|| D::Error::custom(format!("{text:?} {rule}")))
+    }
+}
