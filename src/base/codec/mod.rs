@@ -20,6 +20,7 @@ pub(crate) trait Codec<'b>: Sized {
     fn decode(from: &mut Reader<'b>) -> Result<Self, Malformed>;
 
     /// The value as bytes of their own.
+    #[cfg(test)]
     fn encoded(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.encode(&mut out);
