@@ -39,8 +39,8 @@ fn said(answer: Result<impl Sized, TrackError>) -> String {
 
 #[test]
 fn what_becomes_of_a_file_is_noticed_with_the_next_commit() {
-    type Deed = fn(&Folder, &Path);
-    let deeds: [(&str, Deed, &str); 6] = [
+    type Mistake = fn(&Folder, &Path);
+    let deeds: [(&str, Mistake, &str); 6] = [
         ("deleted", |_, path| fs::remove_file(path).expect("it goes"), "was deleted"),
         ("moved", |of, path| fs::rename(path, of.file("moved")).expect("it moves"), "was deleted"),
         ("replaced", |of, path| fs::rename(other(of), path).expect("it moves"), "has its name"),
@@ -65,14 +65,14 @@ fn what_becomes_of_a_file_is_noticed_with_the_next_commit() {
             "somebody else",
         ),
     ];
-    for (name, deed, what) in deeds {
+    for (name, mistake, what) in deeds {
         let folder = Folder::new(&name.replace(' ', "-"));
         let path = folder.file("store");
         let engine = open(&path);
         for number in 0..3 {
             let _ = engine.track(&call(number)).expect("it is on disk");
         }
-        deed(&folder, &path);
+        mistake(&folder, &path);
         let why = said(engine.track(&call(3)));
         assert!(why.contains(what), "{name}: {why}");
         assert!(why.contains(&path.display().to_string()), "{name}: {why}");

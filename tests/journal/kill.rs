@@ -211,7 +211,7 @@ enum Death {
 
 /// What a child has printed.
 #[derive(Debug, Default)]
-struct Said {
+struct Printed {
     tried: BTreeSet<u64>,
     /// The id and the body of each request that was answered.
     answered: BTreeMap<u64, (EventId, String)>,
@@ -222,7 +222,7 @@ struct Said {
     done: bool,
 }
 
-impl Said {
+impl Printed {
     fn hear(&mut self, line: &str, life: u64) {
         // The test harness says something before.
         let Some((_, said)) = line.split_once('@') else { return };
@@ -261,7 +261,7 @@ impl Drop for Held {
 }
 
 /// Lets a child live until its death.
-fn run(world: &World, life: u64, death: Death, spin: u64) -> Said {
+fn run(world: &World, life: u64, death: Death, spin: u64) -> Printed {
     let level = if world.level == Durability::Synced { "synced" } else { "buffered" };
     let spec = format!("{level} {} {life} {}", world.seed, world.path.display());
     let program = env::current_exe().expect("this program");
@@ -270,7 +270,7 @@ fn run(world: &World, life: u64, death: Death, spin: u64) -> Said {
     child.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = Held(child.spawn().expect("a child"));
     let mut lines = BufReader::new(child.0.stdout.take().expect("a pipe"));
-    let (mut said, mut line, mut dead) = (Said::default(), String::new(), false);
+    let (mut said, mut line, mut dead) = (Printed::default(), String::new(), false);
     let mut answers = 0;
     loop {
         let answered = death == Death::AfterAnswers(answers);
@@ -316,7 +316,7 @@ impl Story {
     }
 
     /// Opens the store after a death, and checks all that must be true of it.
-    fn examine(&mut self, life: u64, said: &Said, dice: &mut Dice) {
+    fn examine(&mut self, life: u64, said: &Printed, dice: &mut Dice) {
         let now = START + Nanos::from(life + 1) * LIFE - MINUTE;
         let (engine, _clock) = self.world.open(now);
         let events = self.events(&engine);
@@ -350,7 +350,7 @@ impl Story {
     }
 
     /// What was answered is there, once; what is lost was at the end, and not yet durable.
-    fn check_loss(&mut self, life: u64, said: &Said, events: &[RecordedEvent]) {
+    fn check_loss(&mut self, life: u64, said: &Printed, events: &[RecordedEvent]) {
         let context = self.context(life);
         let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
         assert!(ids.is_sorted() && ids.starts_with(&self.known), "{context}: the log has changed");
@@ -382,7 +382,7 @@ impl Story {
     }
 
     /// Asks for every new event again: what is answered was printed, and the oracle agrees.
-    fn judge(&mut self, life: u64, engine: &Engine, said: &Said, events: &[RecordedEvent]) {
+    fn judge(&mut self, life: u64, engine: &Engine, said: &Printed, events: &[RecordedEvent]) {
         for found in events {
             let name = found.event.dimension("n").expect("every event has it");
             let name: u64 = name.parse().expect("a name");
@@ -449,7 +449,14 @@ impl Story {
 
     /// Asks for what was tried and is not there: it is new, counts once and then is known. And a
     /// key that is used is not free for another request.
-    fn ask_again(&mut self, life: u64, engine: &Engine, said: &Said, now: Nanos, dice: &mut Dice) {
+    fn ask_again(
+        &mut self,
+        life: u64,
+        engine: &Engine,
+        said: &Printed,
+        now: Nanos,
+        dice: &mut Dice,
+    ) {
         let missing = said.tried.iter().filter(|name| !self.names.contains_key(name));
         let missing: Vec<u64> = missing.copied().take(40).collect();
         for name in missing {

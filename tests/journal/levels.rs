@@ -115,16 +115,16 @@ fn what_nobody_waits_for_lasts_when_it_is_flushed_or_its_batch_is_full() {
     }
 }
 
-struct Thread(std::thread::Thread);
+struct ThreadWaker(std::thread::Thread);
 
-impl Wake for Thread {
+impl Wake for ThreadWaker {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
     }
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let waker = Waker::from(Arc::new(Thread(std::thread::current())));
+    let waker = Waker::from(Arc::new(ThreadWaker(std::thread::current())));
     let mut future = pin!(future);
     loop {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
@@ -152,18 +152,18 @@ fn a_commit_can_be_awaited() {
 }
 
 /// A waker that panics when it is told.
-struct Panicking;
+struct PanickingWaker;
 
-impl Wake for Panicking {
+impl Wake for PanickingWaker {
     fn wake(self: Arc<Self>) {
         panic!("a waker that panics on purpose");
     }
 }
 
 /// One that says that it was told.
-struct Telling(mpsc::Sender<()>);
+struct TellingWaker(mpsc::Sender<()>);
 
-impl Wake for Telling {
+impl Wake for TellingWaker {
     fn wake(self: Arc<Self>) {
         let _ = self.0.send(());
     }
@@ -178,7 +178,8 @@ fn a_waker_that_panics_is_nobody_elses_loss() {
     let decision = engine.track(&call("a")).expect("allowed");
     let (sender, told) = mpsc::channel();
     let mut commits = [engine.store().committed(&decision), engine.store().committed(&decision)];
-    let wakers = [Waker::from(Arc::new(Panicking)), Waker::from(Arc::new(Telling(sender)))];
+    let wakers =
+        [Waker::from(Arc::new(PanickingWaker)), Waker::from(Arc::new(TellingWaker(sender)))];
     for (commit, waker) in commits.iter_mut().zip(&wakers) {
         assert!(pin!(commit).poll(&mut Context::from_waker(waker)).is_pending());
     }
@@ -326,12 +327,12 @@ fn what_was_exported_when_the_store_had_failed_can_be_imported_later() {
 }
 
 /// A clock that closes an engine when it is read.
-struct Closing {
+struct ClosingClock {
     engine: Arc<OnceLock<Weak<Engine>>>,
     inner: ManualClock,
 }
 
-impl Clock for Closing {
+impl Clock for ClosingClock {
     fn now(&self) -> Timestamp {
         if let Some(engine) = self.engine.get().and_then(Weak::upgrade) {
             engine.store().close().expect("a working store");
@@ -344,7 +345,7 @@ impl Clock for Closing {
 fn a_batch_that_an_engine_is_closed_under_is_not_said_to_be_recorded() {
     for level in [Durability::Memory, Durability::Buffered, Durability::Synced] {
         let (medium, end) = (Medium::new(), Arc::new(OnceLock::new()));
-        let hands = Closing { engine: Arc::clone(&end), inner: clock() };
+        let hands = ClosingClock { engine: Arc::clone(&end), inner: clock() };
         let builder = builder().clock(hands).durable(idle(&medium).durability(level));
         let engine = Arc::new(builder.build().expect("a store that opens"));
         let _ = engine.track(&call("a")).expect("allowed");

@@ -20,7 +20,7 @@ use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Shar
 
 /// A recorder that can be read: each figure under its name with its labels.
 #[derive(Clone, Default)]
-struct Board {
+struct Figures {
     counters: Arc<Mutex<BTreeMap<String, Arc<AtomicU64>>>>,
     gauges: Arc<Mutex<BTreeMap<String, Arc<AtomicU64>>>>,
     described: Arc<Mutex<BTreeSet<String>>>,
@@ -35,7 +35,7 @@ fn full_name(key: &Key) -> String {
     format!("{}{{{}}}", key.name(), labels.join(","))
 }
 
-impl Board {
+impl Figures {
     fn describe(&self, key: &KeyName) {
         self.described.lock().expect("not poisoned").insert(key.as_str().to_owned());
     }
@@ -60,7 +60,7 @@ impl Board {
     }
 }
 
-impl metrics::Recorder for Board {
+impl metrics::Recorder for Figures {
     fn describe_counter(&self, key: KeyName, unit: Option<Unit>, _: SharedString) {
         assert_eq!(unit, Some(Unit::Count));
         self.describe(&key);
@@ -92,7 +92,7 @@ impl metrics::Recorder for Board {
 }
 
 fn watched(
-    board: &Board,
+    board: &Figures,
     build: impl FnOnce(EngineBuilder) -> EngineBuilder,
 ) -> (Engine, ManualClock) {
     let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"));
@@ -115,7 +115,7 @@ fn owned(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
 
 #[test]
 fn each_call_is_counted_by_verb_and_outcome() {
-    let board = Board::default();
+    let board = Figures::default();
     let (engine, _) = watched(&board, |builder| builder.rate_limit(calls(2)));
     for _ in 0..3 {
         let _ = engine.track(&call("a")).expect("a valid event");
@@ -142,7 +142,7 @@ fn each_call_is_counted_by_verb_and_outcome() {
 
 #[test]
 fn events_that_no_rule_counts_are_counted() {
-    let board = Board::default();
+    let board = Figures::default();
     let team = RateLimit::new("Team", 1, Window::Hour).id("team").per("team_id");
     let (engine, _) = watched(&board, |builder| builder.rate_limit(team));
     let number = call("a").property("team_id", serde_json::json!(42));
@@ -158,7 +158,7 @@ fn events_that_no_rule_counts_are_counted() {
 
 #[test]
 fn a_replay_is_counted_as_such_and_not_as_a_decision() {
-    let board = Board::default();
+    let board = Figures::default();
     let (engine, _) = watched(&board, |builder| builder.rate_limit(calls(10)));
     let event = call("a").idempotency_key("req_1");
     for _ in 0..3 {
@@ -177,7 +177,7 @@ fn a_replay_is_counted_as_such_and_not_as_a_decision() {
 
 #[test]
 fn each_event_of_a_batch_is_counted_as_a_call_of_its_own() {
-    let board = Board::default();
+    let board = Figures::default();
     let (engine, _) = watched(&board, |builder| builder.rate_limit(calls(3)));
     let batch = [call("a"), call("a"), call("a").idempotency_key("req_1")];
     engine.record_batch(&batch).expect("valid events");
@@ -195,7 +195,7 @@ fn each_event_of_a_batch_is_counted_as_a_call_of_its_own() {
 
 #[test]
 fn only_hard_rules_that_did_not_fit_are_said_to_have_refused() {
-    let board = Board::default();
+    let board = Figures::default();
     let (engine, _) = watched(&board, |builder| {
         let soft = RateLimit::new("soft", 1, Window::Minute).id("rl_soft");
         let tokens = Quota::new("tokens", Metric::TotalTokens, 100, Period::Day).id("qta_tokens");
@@ -214,7 +214,7 @@ fn only_hard_rules_that_did_not_fit_are_said_to_have_refused() {
 #[test]
 fn a_rule_is_near_its_limit_from_four_fifths_on_whatever_its_algorithm() {
     use limitry::rules::Algorithm::{FixedWindow, SlidingWindow, TokenBucket};
-    let board = Board::default();
+    let board = Figures::default();
     let (engine, _) = watched(&board, |builder| {
         let rule = |id, algorithm| RateLimit::new(id, 10, Window::Hour).id(id).algorithm(algorithm);
         builder
@@ -241,7 +241,7 @@ fn a_rule_is_near_its_limit_from_four_fifths_on_whatever_its_algorithm() {
 #[test]
 fn keys_without_room_are_counted_by_rule_whatever_they_get() {
     for overflow in [Overflow::Share, Overflow::Deny, Overflow::Allow] {
-        let board = Board::default();
+        let board = Figures::default();
         let capped = calls(5).max_keys(2).overflow(overflow);
         let (engine, _) = watched(&board, |builder| builder.rate_limit(capped));
         for customer in ["a", "b", "c", "d", "a"] {
@@ -253,7 +253,7 @@ fn keys_without_room_are_counted_by_rule_whatever_they_get() {
 
 #[test]
 fn live_keys_and_evictions_follow_the_table() {
-    let board = Board::default();
+    let board = Figures::default();
     let (engine, clock) = watched(&board, |builder| builder.rate_limit(calls(10)));
     let names: Vec<String> = (0..500).map(|number| format!("cust_{number}")).collect();
     for name in &names {
@@ -278,7 +278,7 @@ fn live_keys_and_evictions_follow_the_table() {
 
 #[test]
 fn engines_of_one_process_add_up_and_leave_nothing_behind() {
-    let board = Board::default();
+    let board = Figures::default();
     let (first, _) = watched(&board, |builder| builder.rate_limit(calls(10)));
     let (second, _) = watched(&board, |builder| builder.rate_limit(calls(10)));
     let _ = first.track(&call("a")).expect("a valid event");
@@ -294,7 +294,7 @@ fn engines_of_one_process_add_up_and_leave_nothing_behind() {
 
 #[test]
 fn rules_that_come_later_are_counted_and_an_update_counts_on() {
-    let board = Board::default();
+    let board = Figures::default();
     let (engine, _) = watched(&board, |builder| builder);
     metrics::with_local_recorder(&board, || {
         engine.rules().add(calls(1)).expect("a valid rule");
@@ -311,7 +311,7 @@ fn rules_that_come_later_are_counted_and_an_update_counts_on() {
 
 #[test]
 fn a_thousand_rules_have_labels_and_the_others_share_one() {
-    let board = Board::default();
+    let board = Figures::default();
     let rule = |number: u32| {
         let name = format!("rule {number}");
         RateLimit::new(&name, 1, Window::Minute).id(format!("rl_{number}"))
@@ -338,7 +338,7 @@ fn a_thousand_rules_have_labels_and_the_others_share_one() {
 
 #[test]
 fn every_figure_is_described() {
-    let board = Board::default();
+    let board = Figures::default();
     let (engine, _) = watched(&board, |builder| builder.rate_limit(calls(1)));
     drop(engine);
     let names = |figures: &Mutex<BTreeMap<String, Arc<AtomicU64>>>| -> BTreeSet<String> {
@@ -354,7 +354,7 @@ fn every_figure_is_described() {
 
 #[test]
 fn a_pure_limiter_records_no_events() {
-    let board = Board::default();
+    let board = Figures::default();
     let (engine, _) =
         watched(&board, |builder| builder.recording(Recording::Off).rate_limit(calls(10)));
     let _ = engine.track(&call("a")).expect("a valid event");
@@ -363,7 +363,7 @@ fn a_pure_limiter_records_no_events() {
 
 #[test]
 fn counting_allocates_nothing() {
-    let board = Board::default();
+    let board = Figures::default();
     let (engine, _) = watched(&board, |builder| {
         let tokens = Quota::new("tokens", Metric::TotalTokens, 100, Period::Day);
         builder.recording(Recording::Off).rate_limit(calls(1_000)).quota(tokens.per("customer_id"))
@@ -403,7 +403,7 @@ impl<C: CounterFn + Send + Sync + 'static> metrics::Recorder for CountersTo<C> {
 
 /// A counter that asks the engine about the very event that is being counted.
 #[derive(Default)]
-struct Nosy {
+struct AskingCounter {
     engine: OnceLock<Arc<Engine>>,
     asked: AtomicU64,
 }
@@ -412,7 +412,7 @@ thread_local! {
     static ASKING: Cell<bool> = const { Cell::new(false) };
 }
 
-impl CounterFn for Nosy {
+impl CounterFn for AskingCounter {
     fn increment(&self, _: u64) {
         if let (Some(engine), false) = (self.engine.get(), ASKING.replace(true)) {
             let event = call("a").idempotency_key("req_1");
@@ -427,15 +427,15 @@ impl CounterFn for Nosy {
 }
 
 /// A counter that panics after so many counts more.
-struct Angry {
-    patience: AtomicU64,
+struct PanickingCounter {
+    left: AtomicU64,
 }
 
-impl CounterFn for Angry {
+impl CounterFn for PanickingCounter {
     fn increment(&self, _: u64) {
-        let patience = self.patience.load(Ordering::Relaxed);
-        let Some(left) = patience.checked_sub(1) else { std::panic::panic_any("the recorder") };
-        self.patience.store(left, Ordering::Relaxed);
+        let left = self.left.load(Ordering::Relaxed);
+        let Some(left) = left.checked_sub(1) else { std::panic::panic_any("the recorder") };
+        self.left.store(left, Ordering::Relaxed);
     }
 
     fn absolute(&self, _: u64) {}
@@ -444,35 +444,35 @@ impl CounterFn for Angry {
 /// Whenever the recorder panics, a batch is there whole, and the panic is handed on.
 #[test]
 fn a_recorder_that_panics_leaves_no_batch_half_recorded() {
-    for patience in [0, 1, 2, 7, 9, 1_000] {
-        let angry = Arc::new(Angry { patience: AtomicU64::new(u64::MAX) });
-        let recorder = CountersTo(Arc::clone(&angry));
+    for left in [0, 1, 2, 7, 9, 1_000] {
+        let counter = Arc::new(PanickingCounter { left: AtomicU64::new(u64::MAX) });
+        let recorder = CountersTo(Arc::clone(&counter));
         let builder = Engine::builder().rate_limit(calls(1));
         let engine = metrics::with_local_recorder(&recorder, || builder.build());
         let engine = engine.expect("valid rules");
-        angry.patience.store(patience, Ordering::Relaxed);
+        counter.left.store(left, Ordering::Relaxed);
         let batch: Vec<_> =
             ["k1", "k2", "k3", "k4", "k5"].map(|key| call("a").idempotency_key(key)).into();
         let record = || drop(engine.record_batch(&batch));
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(record));
         let panicked = panic.err().map(|panic| *panic.downcast::<&str>().expect("a text"));
-        assert_eq!(panicked, (patience < 10).then_some("the recorder"), "{patience}");
-        assert_eq!(engine.events().len(), 5, "{patience}");
+        assert_eq!(panicked, (left < 10).then_some("the recorder"), "{left}");
+        assert_eq!(engine.events().len(), 5, "{left}");
         let again = engine.record_batch(&batch).expect("good events");
-        assert_eq!((again.count, again.duplicates), (0, 5), "{patience}");
+        assert_eq!((again.count, again.duplicates), (0, 5), "{left}");
     }
 }
 
 #[test]
 fn a_recorder_may_call_the_engine() {
-    let nosy = Arc::new(Nosy::default());
+    let counter = Arc::new(AskingCounter::default());
     let capped = Quota::new("capped", Metric::TotalEvents, 100, Period::Day);
     let builder =
         Engine::builder().rate_limit(calls(12)).quota(capped.per("customer_id").max_keys(1));
-    let recorder = CountersTo(Arc::clone(&nosy));
+    let recorder = CountersTo(Arc::clone(&counter));
     let engine = metrics::with_local_recorder(&recorder, || builder.build());
     let engine = Arc::new(engine.expect("valid rules"));
-    assert!(nosy.engine.set(Arc::clone(&engine)).is_ok());
+    assert!(counter.engine.set(Arc::clone(&engine)).is_ok());
 
     // On a thread of its own, so that a deadlock is a failure and not a hang.
     let (done, is_done) = std::sync::mpsc::channel();
@@ -489,5 +489,5 @@ fn a_recorder_may_call_the_engine() {
         done.send(()).expect("somebody waits");
     });
     is_done.recv_timeout(Duration::from_secs(60)).expect("no deadlock");
-    assert!(nosy.asked.load(Ordering::Relaxed) >= 80);
+    assert!(counter.asked.load(Ordering::Relaxed) >= 80);
 }

@@ -6,7 +6,7 @@ use tracing::{Metadata, Subscriber};
 
 /// Meddles when it is told of an event, or of a span.
 struct Collector {
-    meddler: Meddler,
+    changer: RuleChanger,
     of_spans: bool,
 }
 
@@ -25,13 +25,13 @@ impl Subscriber for Collector {
 
     fn event(&self, _: &tracing::Event<'_>) {
         if !self.of_spans {
-            self.meddler.meddle();
+            self.changer.meddle();
         }
     }
 
     fn enter(&self, _: &Id) {
         if self.of_spans {
-            self.meddler.meddle();
+            self.changer.meddle();
         }
     }
 
@@ -45,12 +45,12 @@ fn a_collector_may_change_the_rules() {
     add_rule(&Engine::builder().clock(clock()).build().expect("an engine"));
     for of_spans in [false, true] {
         ends(move || {
-            let meddler = Meddler::default();
-            let collector = Collector { meddler: meddler.clone(), of_spans };
+            let changer = RuleChanger::default();
+            let collector = Collector { changer: changer.clone(), of_spans };
             crate::support::with_collector(collector, || {
                 let engine = Engine::builder().clock(clock()).build().expect("an engine");
                 tracing::callsite::rebuild_interest_cache();
-                meddler.meets(engine, &[add_rule, add_rule]);
+                changer.meets(engine, &[add_rule, add_rule]);
             });
         });
     }

@@ -37,19 +37,19 @@ fn ends(work: impl FnOnce() + Send + 'static) {
 
 /// What changes the rules of an engine out of the engine's own call, once a time that it is armed.
 #[derive(Clone, Default)]
-struct Meddler {
+struct RuleChanger {
     engine: Arc<OnceLock<Weak<Engine>>>,
     armed: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
 }
 
-impl Meddler {
+impl RuleChanger {
     fn meddle(&self) {
         if self.armed.swap(false, Ordering::AcqRel) {
             let engine = self.engine.get().and_then(Weak::upgrade).expect("it is there");
             let number = self.done.load(Ordering::Acquire);
             let quota =
-                Quota::new(format!("meddler {number}"), Metric::TotalEvents, 1_000, Period::Month);
+                Quota::new(format!("changer {number}"), Metric::TotalEvents, 1_000, Period::Month);
             engine.rules().add(quota).expect("a good rule");
             self.done.fetch_add(1, Ordering::AcqRel);
         }
@@ -77,9 +77,9 @@ fn track(engine: &Engine) {
     let _ = engine.track(&Event::new("cust", "call")).expect("a good event");
 }
 
-struct MeddlingClock(ManualClock, Meddler);
+struct RuleChangingClock(ManualClock, RuleChanger);
 
-impl Clock for MeddlingClock {
+impl Clock for RuleChangingClock {
     fn now(&self) -> Timestamp {
         self.1.meddle();
         self.0.now()
@@ -93,8 +93,8 @@ fn clock() -> ManualClock {
 #[test]
 fn a_clock_may_change_the_rules() {
     ends(|| {
-        let meddler = Meddler::default();
-        let engine = Engine::builder().clock(MeddlingClock(clock(), meddler.clone())).build();
-        meddler.meets(engine.expect("an engine"), &[add_rule, track, add_rule]);
+        let changer = RuleChanger::default();
+        let engine = Engine::builder().clock(RuleChangingClock(clock(), changer.clone())).build();
+        changer.meets(engine.expect("an engine"), &[add_rule, track, add_rule]);
     });
 }

@@ -6,11 +6,11 @@ use metrics::{SharedString, Unit};
 
 /// Meddles when it is told of a figure, or of a new one.
 struct Recorder {
-    meddler: Meddler,
+    changer: RuleChanger,
     of_new: bool,
 }
 
-impl CounterFn for Meddler {
+impl CounterFn for RuleChanger {
     fn increment(&self, _: u64) {
         self.meddle();
     }
@@ -18,7 +18,7 @@ impl CounterFn for Meddler {
     fn absolute(&self, _: u64) {}
 }
 
-impl GaugeFn for Meddler {
+impl GaugeFn for RuleChanger {
     fn increment(&self, _: f64) {
         self.meddle();
     }
@@ -39,14 +39,14 @@ impl metrics::Recorder for Recorder {
 
     fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
         if self.of_new {
-            self.meddler.meddle();
+            self.changer.meddle();
             return Counter::noop();
         }
-        Counter::from_arc(Arc::new(self.meddler.clone()))
+        Counter::from_arc(Arc::new(self.changer.clone()))
     }
 
     fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        if self.of_new { Gauge::noop() } else { Gauge::from_arc(Arc::new(self.meddler.clone())) }
+        if self.of_new { Gauge::noop() } else { Gauge::from_arc(Arc::new(self.changer.clone())) }
     }
 
     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
@@ -58,13 +58,13 @@ impl metrics::Recorder for Recorder {
 fn a_recorder_may_change_the_rules() {
     for of_new in [false, true] {
         ends(move || {
-            let meddler = Meddler::default();
-            let recorder = Recorder { meddler: meddler.clone(), of_new };
+            let changer = RuleChanger::default();
+            let recorder = Recorder { changer: changer.clone(), of_new };
             metrics::with_local_recorder(&recorder, || {
                 let engine = Engine::builder().clock(clock()).build().expect("an engine");
                 let calls: &[fn(&Engine)] =
                     if of_new { &[add_rule, add_rule] } else { &[add_rule, track, add_rule] };
-                meddler.meets(engine, calls);
+                changer.meets(engine, calls);
             });
         });
     }

@@ -289,14 +289,14 @@ fn a_panic_of_who_is_told_is_handed_on_and_changes_nothing() {
 
 /// Storage that uses the engine whose store it is.
 #[derive(Clone, Debug, Default)]
-struct Curious {
+struct AskingStorage {
     held: Held,
     engine: Arc<OnceLock<Weak<Engine>>>,
     armed: Arc<AtomicBool>,
     refused: Arc<AtomicU64>,
 }
 
-impl Curious {
+impl AskingStorage {
     fn ask(&self) {
         let engine = self.engine.get().and_then(Weak::upgrade);
         let Some(engine) = engine.filter(|_| self.armed.swap(false, Ordering::AcqRel)) else {
@@ -323,7 +323,7 @@ impl Curious {
     }
 }
 
-impl Storage for Curious {
+impl Storage for AskingStorage {
     fn len(&self) -> io::Result<u64> {
         self.held.len()
     }
@@ -351,7 +351,7 @@ impl Storage for Curious {
 #[test]
 fn a_storage_that_uses_its_engine_gets_errors() {
     ends(|| {
-        let curious = Curious::default();
+        let curious = AskingStorage::default();
         let engine = Arc::new(on(curious.clone(), Durability::Synced));
         curious.engine.set(Arc::downgrade(&engine)).expect("it is new");
         for number in 0..5 {

@@ -135,7 +135,7 @@ fn setups() -> Vec<Setup> {
 
 /// A meter of the engine, in the fold's words.
 #[derive(Clone, Debug)]
-struct Gauge {
+struct KnownMeter {
     id: String,
     how: How,
     of: &'static str,
@@ -144,7 +144,7 @@ struct Gauge {
 
 /// An event as it was sent, to be sent again.
 #[derive(Clone, Debug)]
-struct Sent {
+struct SentEvent {
     fact: Fact,
     key: Option<String>,
     stamp: Option<Nanos>,
@@ -159,8 +159,8 @@ struct History<'s> {
     at: Nanos,
     accepted: Vec<Fact>,
     ids: HashSet<EventId>,
-    sent: Vec<Sent>,
-    gauges: Vec<Gauge>,
+    sent: Vec<SentEvent>,
+    gauges: Vec<KnownMeter>,
     made: u32,
     refused: u32,
     repeated: u32,
@@ -220,7 +220,7 @@ impl<'s> History<'s> {
         self.clock.set(date(self.at));
     }
 
-    fn draw(&mut self) -> Sent {
+    fn draw(&mut self) -> SentEvent {
         let dice = &mut self.dice;
         let fact = draw_fact(dice, self.setup.customers);
         let key = dice.chance(20).then(|| format!("key_{}", dice.below(1_000_000_000)));
@@ -236,14 +236,14 @@ impl<'s> History<'s> {
             25 => Some(self.at + 2 * DAY),
             _ => None,
         };
-        let sent = Sent { fact, key, stamp };
+        let sent = SentEvent { fact, key, stamp };
         if sent.key.is_some() {
             self.sent.push(sent.clone());
         }
         sent
     }
 
-    fn send(&mut self, sent: Sent) {
+    fn send(&mut self, sent: SentEvent) {
         let event = sent.event();
         let is_tracked = self.dice.chance(60);
         // The engine's time, which does not step back.
@@ -263,10 +263,10 @@ impl<'s> History<'s> {
 
     /// A batch is recorded whole, but for what is in it twice, or not at all.
     fn send_batch(&mut self) {
-        let mut batch: Vec<Sent> = (0..self.dice.range(1, 20)).map(|_| self.draw()).collect();
+        let mut batch: Vec<SentEvent> = (0..self.dice.range(1, 20)).map(|_| self.draw()).collect();
         let again = self.dice.pick(&batch);
         batch.extend(again.key.is_some().then_some(again));
-        let events: Vec<Event<'_>> = batch.iter().map(Sent::event).collect();
+        let events: Vec<Event<'_>> = batch.iter().map(SentEvent::event).collect();
         let now = instant(self.engine.now());
         let Ok(report) = self.engine.record_batch(&events) else {
             self.refused += 1;
@@ -310,14 +310,14 @@ impl<'s> History<'s> {
                 let mut update = MeterUpdate::new().aggregation(like.aggregation).field(like.field);
                 update.event_filter = Some(like.event_filter);
                 self.engine.meters().update(&id, update).expect("a good change");
-                self.gauges[place] = Gauge { id, how, of, pairs };
+                self.gauges[place] = KnownMeter { id, how, of, pairs };
             }
             _ if known < 12 => {
                 self.made += 1;
                 let id = format!("mtr_{}", self.made);
                 let new = meter(how, of, &pairs).id(id.as_str());
                 self.engine.meters().add(new).expect("a good meter");
-                self.gauges.push(Gauge { id, how, of, pairs });
+                self.gauges.push(KnownMeter { id, how, of, pairs });
             }
             _ => {}
         }
@@ -343,7 +343,7 @@ fn rules(builder: EngineBuilder) -> EngineBuilder {
         )
 }
 
-impl Sent {
+impl SentEvent {
     /// What is counted where the engine takes it at this time of its own.
     fn fact(self, now: Nanos) -> Fact {
         Fact { at: self.stamp.unwrap_or(now), ..self.fact }
