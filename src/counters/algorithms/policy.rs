@@ -71,7 +71,7 @@ macro_rules! algorithms {
         }
 
         /// Evaluates an expression for the type of an algorithm.
-        macro_rules! with_type {
+        macro_rules! with_type_of_kind {
             ($d kind:expr, $d A:ident => $d body:expr) => {
                 match $d kind {
                     $(Kind::$name => {
@@ -109,7 +109,7 @@ algorithms! { $
     GaugePeriod = 4,
 }
 
-pub(super) use with_type;
+pub(super) use with_type_of_kind as with_type;
 
 /// What one counter says to a cost.
 #[derive(Clone, Copy, Debug)]
