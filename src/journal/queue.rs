@@ -3,6 +3,24 @@
 //! Records are put in under the locks of the decision that let their events in, so the queue only
 //! copies bytes there and never waits. Who wants to put one in asks for room before anything is
 //! locked. A batch is sealed when it is full, or when the writer comes for it.
+//!
+//! What holds, and why:
+//!
+//! - *Order.* A record gets its sequence number, and an event its ordinal, under the lock of
+//!   `pending`, which every append takes under all locks of its decision (shards, then the ledger).
+//!   So two records that touch the same counter or the ledger are numbered in the order in which
+//!   they were counted, and replaying by number repeats what memory did.
+//! - *Prefix.* Batches are committed in the order in which they were sealed, by one writer: what is
+//!   durable is always a prefix of what was appended, and `durable` and `serial` only grow.
+//! - *No deadlock.* `pending` and `waiters` are the last locks of all, never held together: nobody
+//!   takes another lock, waits for a commit, or runs a caller's code under either. The one who
+//!   waits for room or for a commit holds no lock of a decision, and the writer needs none of his.
+//! - *No lost wake-up.* Whoever waits looks at what he waits for under the lock of his condition
+//!   variable. The writer publishes first (`durable` and `serial` with `Release`, the counts of
+//!   what waits), then takes that lock, then notifies: a waiter either sees the value, or is
+//!   already waiting when it is notified. The `Acquire` loads pair with those `Release` stores.
+//! - *The end.* `failure` is set once, after the last batch that is committed, and before everybody
+//!   is woken; a closed queue takes no record, so nothing is appended that nobody would commit.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

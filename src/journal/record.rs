@@ -218,12 +218,11 @@ impl<'r> Record<'r> {
         }
         let ordinal = from.varint()?;
         let (now, shift) = (u64::decode(&mut from)?, from.varint()?);
-        let entry = match kind {
-            EVENT => Entry::Event(RecordedDecision::read(&mut from, (ordinal, now, shift))?),
-            _ => {
-                from.end()?;
-                Entry::NoOp
-            }
+        let entry = if kind == EVENT {
+            Entry::Event(RecordedDecision::read(&mut from, (ordinal, now, shift))?)
+        } else {
+            from.end()?;
+            Entry::NoOp
         };
         Ok(Self { ordinal, entry })
     }

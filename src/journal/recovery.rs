@@ -446,7 +446,7 @@ impl<'r> Recovery<'r> {
                 parts.keys = Some((piece.version, piece.bytes.to_vec()));
             }
             LOG => {
-                parts.log = Some(Ledger::read_log(Reader::new(piece.version, piece.bytes)).ok()?)
+                parts.log = Some(Ledger::read_log(Reader::new(piece.version, piece.bytes)).ok()?);
             }
             ROWS | KEYS => {}
             _ => return None,

@@ -1,4 +1,14 @@
 //! The one thread that writes to the store.
+//!
+//! It is the only one that commits, so a checkpoint's pieces and the records around them are in the
+//! order in which it took them. To copy a piece it takes the lock of a shard or of the ledger, and
+//! under it that of the queue for the sequence number: the same order as a decision's, which is why
+//! the two cannot wait for each other. It holds none of them while it commits, and it never waits
+//! for a caller: a queue without work is waited for with its own lock alone.
+//!
+//! `Requests::changes` is counted up before and after a change of the rules (`AcqRel`), and read
+//! (`Acquire`) when a checkpoint begins and at each of its steps: a checkpoint that a change came
+//! into is begun again, so none is complete that has counters from both sides of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Where the engine's calls meet its store. Without the feature `durable` there is no store, and
 //! all of this compiles to nothing.
 
+mod calls;
 mod open;
 mod space;
-mod store;
 #[cfg(test)]
 mod tests;
 mod verbs;

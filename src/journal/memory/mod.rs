@@ -315,7 +315,9 @@ impl Contents for Data {
             StateTable::Rules => &self.rules,
             StateTable::Meta => &self.rows,
         };
-        rows.iter().for_each(|(key, bytes)| visit(*key, bytes));
+        for (key, bytes) in rows {
+            visit(*key, bytes);
+        }
         Ok(())
     }
 

@@ -255,11 +255,7 @@ pub(crate) trait Contents: Sync {
     -> Result<(), StoreError>;
 
     /// Visits the rows of all spaces by ascending key, from one on, until `visit` breaks.
-    fn space_rows(
-        &self,
-        from: Bound<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
+    fn space_rows(&self, from: Bound<&[u8]>, visit: VisitRow<'_>) -> Result<(), StoreError>;
 
     /// Visits the pieces of the newest whole checkpoint in the order in which they were stored,
     /// and returns its `from`; `None` where there is no checkpoint.
@@ -329,6 +325,9 @@ pub(in crate::journal) fn check(
     }
     Ok(())
 }
+
+/// Is shown rows of spaces, until it breaks.
+pub(crate) type VisitRow<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
 /// Who is told of progress.
 pub(crate) type Tell<'t> = &'t mut dyn FnMut(Progress);
