@@ -11,8 +11,34 @@ use super::{
 use crate::base::amount::{Amount, IntoAmount};
 use crate::base::reading;
 
-/// The fields, setters and application that both kinds of update have.
+/// Makes the update of a kind of rule: what is given, and what all kinds have.
 macro_rules! update {
+    (
+        $(#[doc = $doc:literal])* $name:ident of $rule:ident { $($own:tt)* }
+        optional { $($own_optional:tt)* }
+    ) => {
+        update_of_fields! {
+            $(#[doc = $doc])* $name of $rule {
+                $($own)*
+                metric: Metric = "What it counts.",
+                enforcement: Enforcement = "What it does to an event that does not fit.",
+                overflow: Overflow = "What new keys get when there is no room for another counter.",
+                #[serde(alias = "on_missing")]
+                on_missing: OnMissing = "What an event is to it that lacks a dimension.",
+                enabled: bool = "Whether it is evaluated at all.",
+            }
+            optional {
+                $($own_optional)*
+                policy: String = "The policy in which it competes.",
+                #[serde(alias = "max_keys")]
+                max_keys: u64 = "The most keys that have counters of their own.",
+            }
+        }
+    };
+}
+
+/// The fields, setters and application of an update.
+macro_rules! update_of_fields {
     (
         $(#[doc = $doc:literal])* $name:ident of $rule:ident {
             $($(#[$of_field:meta])* $field:ident: $type:ty = $what:literal,)*
@@ -170,21 +196,12 @@ update! {
     /// partition there is nothing to carry, and counters start afresh.
     RateLimitUpdate of RateLimit {
         window: Window = "The length of time that the limit is for.",
-        metric: Metric = "What it counts.",
         algorithm: Algorithm = "How it counts.",
-        enforcement: Enforcement = "What it does to an event that does not fit.",
-        overflow: Overflow = "What new keys get when there is no room for another counter.",
-        #[serde(alias = "on_missing")]
-        on_missing: OnMissing = "What it makes of an event that lacks one of its dimensions.",
-        enabled: bool = "Whether it is evaluated at all.",
     }
     optional {
         burst: Amount = "The capacity of the token bucket.",
         #[serde(alias = "max_debt")]
         max_debt: Amount = "How far below empty a record may take the token bucket.",
-        policy: String = "The policy in which it competes.",
-        #[serde(alias = "max_keys")]
-        max_keys: u64 = "The most keys that have counters of their own.",
     }
 }
 
@@ -200,18 +217,8 @@ update! {
     /// with another metric or partition there is nothing to carry, and counters start afresh.
     QuotaUpdate of Quota {
         period: Period = "The period that the limit is for.",
-        metric: Metric = "What it counts.",
-        enforcement: Enforcement = "What it does to an event that does not fit.",
-        overflow: Overflow = "What new keys get when there is no room for another counter.",
-        #[serde(alias = "on_missing")]
-        on_missing: OnMissing = "What it makes of an event that lacks one of its dimensions.",
-        enabled: bool = "Whether it is evaluated at all.",
     }
-    optional {
-        policy: String = "The policy in which it competes.",
-        #[serde(alias = "max_keys")]
-        max_keys: u64 = "The most keys that have counters of their own.",
-    }
+    optional {}
 }
 
 #[expect(clippy::option_option, reason = "not given, given as null, given")]
