@@ -10,7 +10,7 @@
 //! a list of uses says in its first word how long it is.
 
 use super::algorithms::entries;
-use super::cell::{BROAD, Cell, CellState as Image, NARROW, TALL};
+use super::cell::{BROAD, Cell, CellState, NARROW, TALL};
 
 mod saved;
 
@@ -91,7 +91,7 @@ pub(super) struct Row(Box<[u64]>);
 
 impl Row {
     /// Makes a row with the given counters, in one allocation.
-    pub(super) fn new(hash: u64, key: RowKey<'_>, cells: &[(u32, Image)]) -> Self {
+    pub(super) fn new(hash: u64, key: RowKey<'_>, cells: &[(u32, CellState)]) -> Self {
         let key_words = key.words().count();
         let cell_words: usize =
             cells.iter().map(|(_, image)| image.words.len().saturating_add(1)).sum();
@@ -206,7 +206,7 @@ impl Row {
     }
 
     /// Puts a state in place of the one at `offset`.
-    pub(super) fn set(&mut self, offset: usize, image: &Image) {
+    pub(super) fn set(&mut self, offset: usize, image: &CellState) {
         let same = |words: &mut [u64]| {
             (words.len() == image.words.len()).then(|| words.copy_from_slice(&image.words))?;
             Some(image.extra)
@@ -218,7 +218,7 @@ impl Row {
 
     /// Puts a state of another width in place of the one at `offset`; the cells behind it move.
     #[cold]
-    pub(super) fn replace(&mut self, offset: usize, image: &Image) {
+    pub(super) fn replace(&mut self, offset: usize, image: &CellState) {
         let Some(first) = self.0.get(offset).copied() else { return };
         let end = self.after(offset).min(self.0.len());
         let cell = std::iter::once(tag(number_of(first), image));
@@ -228,7 +228,7 @@ impl Row {
     }
 
     /// Adds a cell, beside others of the same counter or at the end.
-    pub(super) fn push(&mut self, number: u32, image: &Image) {
+    pub(super) fn push(&mut self, number: u32, image: &CellState) {
         let sibling = self.cells_of(number, 0).next().map(|cell| cell.offset);
         let place = sibling.unwrap_or(self.0.len());
         let mut words = std::mem::take(&mut self.0).into_vec();
@@ -317,7 +317,7 @@ fn width(tag: u64, first: Option<&u64>) -> usize {
 }
 
 #[inline]
-fn tag(number: u32, image: &Image) -> u64 {
+fn tag(number: u32, image: &CellState) -> u64 {
     let words = image.words.len();
     let form = (0_u32..).zip(WIDTHS).find(|(_, width)| *width == words).map_or(0, |(form, _)| form);
     let form = if image.is_list { LIST } else { form };

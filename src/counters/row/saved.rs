@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::{FORM, LIST, OVERFLOW_GROUP, Row, RowKey, high, low, number_of, plain, tag, width};
 use crate::base::format::Version;
 use crate::base::varint;
-use crate::counters::cell::{CellState as Image, NARROW};
+use crate::counters::cell::{CellState, NARROW};
 
 /// The words of a saved row.
 type Words<'b> = &'b [[u8; 8]];
@@ -35,7 +35,7 @@ impl Row {
         version: Version,
         saved: Words<'_>,
         hash: impl FnOnce(RowKey<'_>) -> u64,
-        mut keep: impl FnMut(u32, Image) -> Option<Image>,
+        mut keep: impl FnMut(u32, CellState) -> Option<CellState>,
     ) -> Option<Self> {
         let (head, rest) = saved.split_first()?;
         let head = u64::from_le_bytes(*head);
@@ -63,7 +63,9 @@ impl Row {
             cells = rest;
             let (number, is_list) = (number_of(first), low(first) >> FORM == LIST);
             let state = state.iter().map(|word| u64::from_le_bytes(*word)).collect();
-            if let Some(image) = keep(number, Image { extra: high(first), is_list, words: state }) {
+            if let Some(image) =
+                keep(number, CellState { extra: high(first), is_list, words: state })
+            {
                 words.push(tag(number, &image));
                 words.extend_from_slice(&image.words);
             }
