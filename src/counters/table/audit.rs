@@ -53,16 +53,16 @@ impl Table {
         charges: &[PastCharge<'_>],
         checked: &mut Checked,
     ) {
-        let mut locked = self.lock_row(row);
+        let Some(mut locked) = self.lock_row(row) else { return };
         checking.compare(redo.at, &locked, row.calendar, charges, checked);
         redo.charge(self, &mut locked, charges);
         // A row or two that say nothing any more are dropped, so that a long log takes no more room
         // than its engine did.
-        for shard in locked.shards() {
+        locked.each_shard(|shard| {
             for _ in 0..2 {
                 self.drop_next_idle(shard, checking.counters, *redo.at);
             }
-        }
+        });
     }
 
     /// The same of the row that keys share which found no room.
@@ -73,7 +73,7 @@ impl Table {
         charge: PastCharge<'_>,
         checked: &mut Checked,
     ) {
-        let mut locked = self.lock_shared_row(charge.counter);
+        let Some(mut locked) = self.lock_shared_row(charge.counter) else { return };
         checking.compare(redo.at, &locked, Calendar::UTC, &[charge], checked);
         redo.charge(self, &mut locked, &[charge]);
     }
@@ -84,7 +84,7 @@ impl Checking<'_> {
     fn compare(
         &self,
         at: &At,
-        locked: &Locked<'_, '_>,
+        locked: &dyn Locked,
         calendar: Calendar,
         charges: &[PastCharge<'_>],
         checked: &mut Checked,

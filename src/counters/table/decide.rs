@@ -2,22 +2,13 @@
 
 use super::charge::{Charge, Charges, UseSource};
 use super::judge::{NeedsSharedRow, Script, SharedRows};
-use super::locked::Locked;
+use super::locked::{Locked, OneRow, Rows};
 use super::request::{Committed, Intent, Request, Undecided, Verdict};
 use super::{Table, room::NoRoom};
-
-/// How a turn of a script ends without an answer.
-enum Unfinished {
-    NeedsSharedRow,
-    Undecided(Undecided),
-}
 
 impl Table {
     /// Decides: fills in what every charge says. `commit` runs exactly when something is charged,
     /// under the same locks, and is told what was.
-    ///
-    /// The everyday decision, about keys whose counters are there, is the first turn of the loop,
-    /// without a list on the heap.
     pub(crate) fn decide<R>(
         &self,
         request: &Request<'_, '_>,
@@ -25,18 +16,47 @@ impl Table {
         commit: impl Fn(&Committed<'_>) -> R,
     ) -> Result<Verdict<R>, Undecided> {
         let mut shared = SharedRows::default();
+        // The everyday decision: the same turn as those below, over one row.
+        if let [address] = request.rows
+            && let Some(mut row) = OneRow::lock(self, address.hash, address.key())
+            && let Some(decided) = self.turn(request, charges, &mut row, &mut shared, &commit)
+        {
+            return decided;
+        }
+        // Each turn that does not decide finds a rule more whose shared row is needed.
         loop {
-            let (mut locked, at) = self.lock(request, shared.lineages(request))?;
-            let (starts, recorded) = (Vec::new(), Vec::new());
-            let shared = &mut shared;
-            let mut script = Script { table: self, request, at, shared, starts, recorded };
-            match script.decide(charges, &mut locked, &commit) {
-                Ok(verdict) => return Ok(verdict),
-                Err(Unfinished::NeedsSharedRow) => {}
-                Err(Unfinished::Undecided(why)) => return Err(why),
+            let mut rows = Rows::lock(self, request.rows, shared.lineages(request));
+            if let Some(decided) = self.turn(request, charges, &mut rows, &mut shared, &commit) {
+                return decided;
             }
         }
     }
+
+    /// Decides by rows that are locked; `None` where another one is needed.
+    #[inline]
+    fn turn<R>(
+        &self,
+        request: &Request<'_, '_>,
+        charges: &mut [Charge],
+        locked: &mut impl Locked,
+        shared: &mut SharedRows,
+        commit: &impl Fn(&Committed<'_>) -> R,
+    ) -> Option<Result<Verdict<R>, Undecided>> {
+        let Ok(at) = self.begin(locked, request) else { return Some(Err(Undecided::Stale)) };
+        let (starts, recorded) = (Vec::new(), Vec::new());
+        let mut script = Script { table: self, request, at, shared, starts, recorded };
+        match script.decide(charges, locked, commit) {
+            Ok(verdict) => Some(Ok(verdict)),
+            Err(Unfinished::NeedsSharedRow) => None,
+            Err(Unfinished::Undecided(why)) => Some(Err(why)),
+        }
+    }
+}
+
+/// How a turn of a script ends without an answer.
+enum Unfinished {
+    NeedsSharedRow,
+    Undecided(Undecided),
 }
 
 impl Script<'_, '_> {
@@ -44,7 +64,7 @@ impl Script<'_, '_> {
     fn decide<R>(
         &mut self,
         charges: &mut [Charge],
-        locked: &mut Locked<'_, '_>,
+        locked: &mut impl Locked,
         commit: &impl Fn(&Committed<'_>) -> R,
     ) -> Result<Verdict<R>, Unfinished> {
         let judgement = self.judge(charges, locked)?;
@@ -70,9 +90,8 @@ impl Script<'_, '_> {
         if !intent.is_read_only() {
             // Where a row is made or finds no room, more of the others are looked at.
             let pressed = (allowed && judgement.grows) || !self.shared.crowded.is_empty();
-            for shard in locked.shards() {
-                self.table.sweep_step(shard, self.request.counters, self.at, pressed);
-            }
+            let (table, counters, at) = (self.table, self.request.counters, self.at);
+            locked.each_shard(|shard| table.sweep_step(shard, counters, at, pressed));
         }
         Ok(verdict)
     }
@@ -83,7 +102,7 @@ impl Script<'_, '_> {
         &mut self,
         grows: bool,
         charges: &mut [Charge],
-        locked: &mut Locked<'_, '_>,
+        locked: &mut impl Locked,
         commit: &impl Fn(&Committed<'_>) -> R,
     ) -> Result<R, NeedsSharedRow> {
         if grows && let Err(NoRoom { rule }) = self.reserve(charges, locked) {
@@ -101,7 +120,7 @@ impl Script<'_, '_> {
     /// Writes what is recorded of rules that refuse an event, so that the next one need not ask
     /// again.
     #[inline]
-    fn keep_recorded(&self, charges: &[Charge], locked: &mut Locked<'_, '_>) {
+    fn keep_recorded(&self, charges: &[Charge], locked: &mut impl Locked) {
         if self.request.history.is_none() {
             return;
         }

@@ -86,7 +86,7 @@ impl<'s> Script<'s, '_> {
     pub(super) fn judge(
         &mut self,
         charges: &mut [Charge],
-        locked: &Locked<'_, '_>,
+        locked: &impl Locked,
     ) -> Result<Judgement, NeedsSharedRow> {
         if !self.shared.is_empty() {
             self.note_crowded(charges, locked);
@@ -123,7 +123,7 @@ impl<'s> Script<'s, '_> {
 
     /// Lets charges whose keys find no room go by the shared row; the others start anew.
     #[cold]
-    fn note_crowded(&self, charges: &mut [Charge], locked: &Locked<'_, '_>) {
+    fn note_crowded(&self, charges: &mut [Charge], locked: &dyn Locked) {
         for charge in charges {
             charge.source = UseSource::Cell;
             if let Some(counter) = self.counter(charge)
@@ -143,7 +143,7 @@ impl<'s> Script<'s, '_> {
         &mut self,
         charge: &mut Charge,
         counter: &Counter,
-        locked: &Locked<'_, '_>,
+        locked: &dyn Locked,
         own: Judged,
     ) {
         if charge.found_no_room() {

@@ -6,7 +6,7 @@
 //! each other, and so no deadlock. A script that finds under the locks that it needs another row
 //! does not lock it on top. It releases all, and asks for all of them and that one.
 //!
-//! **Isolation.** From the locking to the drop of [`Locked`] nobody else reads or writes the rows,
+//! **Isolation.** From the locking to the drop of the [rows](Locked) nobody else reads or writes the rows,
 //! makes them or drops them: upkeep and checkpoints lock a shard for themselves. So a script may
 //! judge first and write afterwards, and all of what it writes happens at one point between the
 //! two: decisions are linearizable.
@@ -38,119 +38,157 @@ use crate::counters::time::At;
 /// The index of a row that is not locked: what is charged there is kept nowhere.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
-/// The shared rows of a script, by the lineage of their counters.
-pub(super) type Lineages = SmallVec<[u32; 4]>;
+/// The rows of a script, by their indices: those of its addresses, and behind them those that keys
+/// without room share. Dropping them releases the locks.
+pub(super) trait Locked {
+    /// How many there are, those that are not made yet among them.
+    fn len(&self) -> usize;
 
-/// The rows of a script: those of its addresses, and behind them shared ones. Dropping it releases
-/// the locks.
-pub(super) struct Locked<'t, 'e> {
-    table: &'t Table,
-    addresses: &'t [RowAddress<'e>],
-    shared: Lineages,
-    /// In ascending order of the shards.
-    shards: SmallVec<[MutexGuard<'t, Shard>; 4]>,
-    rows: SmallVec<[LockedRow; 4]>,
-}
+    fn row(&self, row: u32) -> Option<&Row>;
 
-/// Which of the locked shards a row belongs to, and where it lies there, if it is there.
-#[derive(Clone, Copy)]
-struct LockedRow {
-    shard: usize,
-    slot: Option<RowSlot>,
+    fn row_mut(&mut self, row: u32) -> Option<&mut Row>;
+
+    /// Whether a row was there when the rows were found.
+    fn was_there(&self, row: u32) -> bool;
+
+    /// Whether a row is one that keys without room share.
+    fn is_shared(&self, row: u32) -> bool;
+
+    /// The index of the row that keys without a counter of their own share.
+    fn shared_row(&self, counter: &Counter) -> u32;
+
+    /// Makes a row that is not there, with these counters. Whoever reads or writes rows after that
+    /// has them [found](Self::find) again.
+    fn insert(&mut self, row: u32, cells: &[(u32, CellState)]);
+
+    /// Finds the rows: where they lie changes when others come into their shards.
+    fn find(&mut self);
+
+    fn each_shard(&mut self, visit: impl FnMut(&mut Shard))
+    where
+        Self: Sized;
 }
 
 impl Table {
-    /// Locks the rows of a request and these shared ones, and fixes the instant of the decision.
+    /// Checks the version under the locks, and fixes the instant of the decision.
     #[inline]
-    pub(super) fn lock<'t, 'e>(
-        &'t self,
-        request: &Request<'t, 'e>,
-        shared: Lineages,
-    ) -> Result<(Locked<'t, 'e>, At), Stale> {
-        let mut locked = self.lock_rows(request.rows, shared);
+    pub(super) fn begin(
+        &self,
+        locked: &mut impl Locked,
+        request: &Request<'_, '_>,
+    ) -> Result<At, Stale> {
         if self.version.load(Ordering::Acquire) != request.counters.version {
             return Err(Stale);
         }
         let mut now = request.counters.not_before(request.now);
-        for shard in &locked.shards {
-            now = shard.not_before(now);
-        }
-        for shard in &mut locked.shards {
-            shard.advance(now);
-        }
-        Ok((locked, request.at(self.timeline, now)))
-    }
-
-    /// Locks these rows, whatever the version.
-    #[inline]
-    pub(super) fn lock_rows<'t, 'e>(
-        &'t self,
-        addresses: &'t [RowAddress<'e>],
-        shared: Lineages,
-    ) -> Locked<'t, 'e> {
-        let (shards, rows) = (SmallVec::new(), SmallVec::new());
-        let mut locked = Locked { table: self, addresses, shared, shards, rows };
-        if let [address] = addresses
-            && locked.shared.is_empty()
-            && let Some(only) = self.shard(address.hash)
-        {
-            let shard = only.lock();
-            let slot = shard.find(address.hash, address.key());
-            locked.rows.push(LockedRow { shard: 0, slot });
-            locked.shards.push(shard);
-        } else {
-            locked.lock_in_order();
-        }
-        locked
+        locked.each_shard(|shard| now = shard.not_before(now));
+        locked.each_shard(|shard| shard.advance(now));
+        Ok(request.at(self.timeline, now))
     }
 }
 
-impl<'t> Locked<'t, '_> {
-    fn lock_in_order(&mut self) {
-        let table = self.table;
-        let hashes = (0..self.len()).map(|row| self.hash(row));
+/// The only row of a script: the everyday case, which needs no lists.
+pub(super) struct OneRow<'t> {
+    hash: u64,
+    key: RowKey<'t>,
+    shard: MutexGuard<'t, Shard>,
+    slot: Option<RowSlot>,
+}
+
+impl<'t> OneRow<'t> {
+    #[inline]
+    pub(super) fn lock(table: &'t Table, hash: u64, key: RowKey<'t>) -> Option<Self> {
+        let shard = table.shard(hash)?.lock();
+        let slot = shard.find(hash, key);
+        Some(Self { hash, key, shard, slot })
+    }
+}
+
+impl Locked for OneRow<'_> {
+    fn len(&self) -> usize {
+        1
+    }
+
+    #[inline]
+    fn row(&self, row: u32) -> Option<&Row> {
+        if row == 0 { self.shard.row(self.slot?) } else { None }
+    }
+
+    #[inline]
+    fn row_mut(&mut self, row: u32) -> Option<&mut Row> {
+        if row == 0 { self.shard.row_mut(self.slot?) } else { None }
+    }
+
+    fn was_there(&self, row: u32) -> bool {
+        row == 0 && self.slot.is_some()
+    }
+
+    fn is_shared(&self, row: u32) -> bool {
+        row > 0 || matches!(self.key, RowKey::Overflow { .. })
+    }
+
+    fn shared_row(&self, counter: &Counter) -> u32 {
+        let is_it = self.key == RowKey::Overflow { counter: counter.lineage() };
+        if is_it { 0 } else { NOWHERE }
+    }
+
+    fn insert(&mut self, row: u32, cells: &[(u32, CellState)]) {
+        debug_assert!(row == 0 && self.shard.find(self.hash, self.key).is_none(), "made once");
+        self.shard.insert(Row::new(self.hash, self.key, cells));
+    }
+
+    fn find(&mut self) {
+        self.slot = self.shard.find(self.hash, self.key);
+    }
+
+    #[inline]
+    fn each_shard(&mut self, mut visit: impl FnMut(&mut Shard)) {
+        visit(&mut self.shard);
+    }
+}
+
+/// The shared rows of a script, by the lineage of their counters.
+pub(super) type Lineages = SmallVec<[u32; 4]>;
+
+/// Any number of rows.
+pub(super) struct Rows<'t, 'e> {
+    addresses: &'t [RowAddress<'e>],
+    shared: Lineages,
+    /// In ascending order of their indices.
+    shards: SmallVec<[MutexGuard<'t, Shard>; 4]>,
+    places: SmallVec<[Place; 4]>,
+}
+
+/// Which of the locked shards a row belongs to, and where it lies there, if it is there.
+#[derive(Clone, Copy)]
+struct Place {
+    shard: usize,
+    slot: Option<RowSlot>,
+}
+
+impl<'t, 'e> Rows<'t, 'e> {
+    pub(super) fn lock(
+        table: &'t Table,
+        addresses: &'t [RowAddress<'e>],
+        shared: Lineages,
+    ) -> Self {
+        let (shards, places) = (SmallVec::new(), SmallVec::new());
+        let mut rows = Self { addresses, shared, shards, places };
+        let hashes = (0..rows.len()).map(|row| rows.hash(row));
         let mut shards: SmallVec<[_; 4]> =
             hashes.map(|hash| (table.shard_of(hash), hash)).collect();
         shards.sort_unstable();
         shards.dedup_by_key(|(shard, _)| *shard);
-        self.shards.extend(shards.iter().filter_map(|(_, hash)| Some(table.shard(*hash)?.lock())));
-        for row in 0..self.len() {
-            let shard = table.shard_of(self.hash(row));
+        let locks = shards.iter().filter_map(|(_, hash)| Some(table.shard(*hash)?.lock()));
+        rows.shards.extend(locks);
+        for row in 0..rows.len() {
+            let shard = table.shard_of(rows.hash(row));
             let found = shards.binary_search_by_key(&shard, |(shard, _)| *shard);
             debug_assert!(found.is_ok(), "the shard of every row is locked");
-            self.rows.push(LockedRow { shard: found.unwrap_or(0), slot: None });
+            rows.places.push(Place { shard: found.unwrap_or(0), slot: None });
         }
-        self.find();
-    }
-
-    /// Finds the rows: where they lie changes when others come into their shards.
-    pub(super) fn find(&mut self) {
-        for index in 0..self.len() {
-            let (hash, key) = (self.hash(index), self.key(index));
-            let shard = self.rows.get(index).and_then(|row| self.shards.get(row.shard));
-            let slot = shard.and_then(|shard| shard.find(hash, key));
-            if let Some(row) = self.rows.get_mut(index) {
-                row.slot = slot;
-            }
-        }
-    }
-
-    /// How many rows it has, those that are not there yet among them.
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.addresses.len().saturating_add(self.shared.len())
-    }
-
-    /// Whether a row is one that keys without room share.
-    pub(super) fn is_shared(&self, row: u32) -> bool {
-        row as usize >= self.addresses.len()
-    }
-
-    /// The index of the row that keys without a counter of their own share.
-    pub(super) fn shared_row(&self, counter: &Counter) -> u32 {
-        let place = self.shared.iter().position(|lineage| *lineage == counter.lineage());
-        let row = place.map(|place| place.saturating_add(self.addresses.len()));
-        row.and_then(|row| u32::try_from(row).ok()).unwrap_or(NOWHERE)
+        rows.find();
+        rows
     }
 
     fn lineage(&self, row: usize) -> u32 {
@@ -173,39 +211,63 @@ impl<'t> Locked<'t, '_> {
             None => RowKey::Overflow { counter: self.lineage(row) },
         }
     }
+}
 
-    /// Whether a row was there when the rows were found.
-    pub(super) fn was_there(&self, row: u32) -> bool {
-        self.rows.get(row as usize).is_some_and(|row| row.slot.is_some())
+impl Locked for Rows<'_, '_> {
+    #[inline]
+    fn len(&self) -> usize {
+        self.addresses.len().saturating_add(self.shared.len())
     }
 
     #[inline]
-    pub(super) fn row(&self, row: u32) -> Option<&Row> {
-        let LockedRow { shard, slot } = *self.rows.get(row as usize)?;
+    fn row(&self, row: u32) -> Option<&Row> {
+        let Place { shard, slot } = *self.places.get(row as usize)?;
         self.shards.get(shard)?.row(slot?)
     }
 
     #[inline]
-    pub(super) fn row_mut(&mut self, row: u32) -> Option<&mut Row> {
-        let LockedRow { shard, slot } = *self.rows.get(row as usize)?;
+    fn row_mut(&mut self, row: u32) -> Option<&mut Row> {
+        let Place { shard, slot } = *self.places.get(row as usize)?;
         self.shards.get_mut(shard)?.row_mut(slot?)
     }
 
-    /// Makes a row that is not there, with these counters. Whoever reads or writes rows after that
-    /// has them [found](Self::find) again.
-    pub(super) fn insert(&mut self, row: u32, cells: &[(u32, CellState)]) {
+    fn was_there(&self, row: u32) -> bool {
+        self.places.get(row as usize).is_some_and(|place| place.slot.is_some())
+    }
+
+    fn is_shared(&self, row: u32) -> bool {
+        row as usize >= self.addresses.len()
+    }
+
+    fn shared_row(&self, counter: &Counter) -> u32 {
+        let index = self.shared.iter().position(|lineage| *lineage == counter.lineage());
+        let row = index.map(|index| index.saturating_add(self.addresses.len()));
+        row.and_then(|row| u32::try_from(row).ok()).unwrap_or(NOWHERE)
+    }
+
+    fn insert(&mut self, row: u32, cells: &[(u32, CellState)]) {
         let index = row as usize;
         let (hash, key) = (self.hash(index), self.key(index));
-        let shard = self.rows.get(index).map_or(0, |row| row.shard);
+        let shard = self.places.get(index).map_or(0, |place| place.shard);
         if let Some(shard) = self.shards.get_mut(shard) {
             debug_assert!(shard.find(hash, key).is_none(), "a row is made once");
             shard.insert(Row::new(hash, key, cells));
         }
     }
 
-    /// The locked shards, for upkeep once a script is done with its rows.
+    fn find(&mut self) {
+        for index in 0..self.len() {
+            let (hash, key) = (self.hash(index), self.key(index));
+            if let Some(place) = self.places.get_mut(index)
+                && let Some(shard) = self.shards.get(place.shard)
+            {
+                place.slot = shard.find(hash, key);
+            }
+        }
+    }
+
     #[inline]
-    pub(super) fn shards(&mut self) -> impl Iterator<Item = &mut Shard> {
-        self.shards.iter_mut().map(|shard| &mut **shard)
+    fn each_shard(&mut self, visit: impl FnMut(&mut Shard)) {
+        self.shards.iter_mut().map(|shard| &mut **shard).for_each(visit);
     }
 }

@@ -89,7 +89,7 @@ impl<'s, 'e> Script<'s, 'e> {
 
     /// What rules that refuse an event know of later periods.
     #[cold]
-    pub(super) fn ahead(&self, charges: &[Charge], locked: &Locked<'_, '_>) -> Vec<(u32, Ahead)> {
+    pub(super) fn ahead(&self, charges: &[Charge], locked: &dyn Locked) -> Vec<(u32, Ahead)> {
         let judging = charges.iter().filter(|charge| charge.judges());
         let ahead = judging.filter_map(|charge| {
             let counter = self.counter(charge)?;

@@ -10,14 +10,14 @@
 
 use smallvec::SmallVec;
 
-use super::locked::{Lineages, Locked};
+use super::locked::{Locked, OneRow};
 use super::request::RowAddress;
-use super::{Table, upkeep};
+use super::{Table, overflow_hash, upkeep};
 use crate::base::calendar::Calendar;
 use crate::counters::algorithms::periods::Bounds;
 use crate::counters::cell::CellState;
 use crate::counters::counter::{Counter, CounterSet};
-use crate::counters::row::Row;
+use crate::counters::row::{Row, RowKey};
 use crate::counters::saved::{StoredCharge, StoredStart};
 use crate::counters::time::At;
 
@@ -50,12 +50,16 @@ pub(crate) struct Redo<'r> {
 impl Table {
     /// Does again what a record did to the row of a key.
     pub(crate) fn redo(&self, redo: &Redo<'_>, row: &RowAddress<'_>, charges: &[PastCharge<'_>]) {
-        redo.charge(self, &mut self.lock_row(row), charges);
+        if let Some(mut locked) = self.lock_row(row) {
+            redo.charge(self, &mut locked, charges);
+        }
     }
 
     /// The same of the row that keys of a rule share which found no room.
     pub(crate) fn redo_shared(&self, redo: &Redo<'_>, charge: PastCharge<'_>) {
-        redo.charge(self, &mut self.lock_shared_row(charge.counter), &[charge]);
+        if let Some(mut locked) = self.lock_shared_row(charge.counter) {
+            redo.charge(self, &mut locked, &[charge]);
+        }
     }
 
     /// Gives a counter again what it started from when its key got one of its own.
@@ -67,7 +71,7 @@ impl Table {
         start: &StoredStart,
     ) {
         let Some((current, counter)) = redo.known(counter) else { return };
-        let mut locked = self.lock_row(row);
+        let Some(mut locked) = self.lock_row(row) else { return };
         let images = start.images.iter().map(|image| redo.starting(counter, image));
         let images = images.filter(|image| !redo.is_idle(current, counter, image));
         if let Some(row) = locked.row_mut(0) {
@@ -83,13 +87,14 @@ impl Table {
     }
 
     /// Locks one row, by no version.
-    pub(super) fn lock_row<'t, 'e>(&'t self, row: &'t RowAddress<'e>) -> Locked<'t, 'e> {
-        self.lock_rows(std::slice::from_ref(row), Lineages::new())
+    pub(super) fn lock_row<'t>(&'t self, row: &'t RowAddress<'_>) -> Option<OneRow<'t>> {
+        OneRow::lock(self, row.hash, row.key())
     }
 
     /// The same of the row that keys of a rule share which found no room.
-    pub(super) fn lock_shared_row(&self, counter: &Counter) -> Locked<'_, '_> {
-        self.lock_rows(&[], Lineages::from_elem(counter.lineage(), 1))
+    pub(super) fn lock_shared_row(&self, counter: &Counter) -> Option<OneRow<'_>> {
+        let counter = counter.lineage();
+        OneRow::lock(self, overflow_hash(counter), RowKey::Overflow { counter })
     }
 }
 
@@ -105,7 +110,7 @@ impl<'r> Redo<'r> {
     pub(super) fn charge(
         &self,
         table: &Table,
-        locked: &mut Locked<'_, '_>,
+        locked: &mut OneRow<'_>,
         charges: &[PastCharge<'_>],
     ) {
         let known = charges.iter().filter_map(|PastCharge { counter, charge }| {

@@ -130,12 +130,6 @@ pub(crate) enum Undecided {
     TooLate { rule: u32, now: Moment },
 }
 
-impl From<Stale> for Undecided {
-    fn from(_: Stale) -> Self {
-        Self::Stale
-    }
-}
-
 /// The rule set of a request is not the current one any more.
 #[derive(Debug)]
 pub(super) struct Stale;

@@ -60,7 +60,7 @@ impl<'s> Script<'s, '_> {
     pub(super) fn reserve(
         &self,
         charges: &mut [Charge],
-        locked: &Locked<'_, '_>,
+        locked: &dyn Locked,
     ) -> Result<(), NoRoom> {
         let mut reserved = Reserved::default();
         for judges in [true, false] {
@@ -85,7 +85,7 @@ impl<'s> Script<'s, '_> {
         &self,
         charge: &Charge,
         counter: &'s Counter,
-        locked: &Locked<'_, '_>,
+        locked: &dyn Locked,
         reserved: &mut Reserved<'s>,
     ) -> bool {
         let row = locked.row(charge.row);

@@ -45,7 +45,7 @@ impl Script<'_, '_> {
         &self,
         charge: &Charge,
         counter: &Counter,
-        locked: &Locked<'_, '_>,
+        locked: &dyn Locked,
         own: Judged,
     ) -> Judged {
         let shared = locked.row(locked.shared_row(counter));
@@ -58,13 +58,13 @@ impl Script<'_, '_> {
 
     /// Finds what the new counters of keys start from that leave the shared row.
     #[cold]
-    pub(super) fn find_starts(&mut self, charges: &[Charge], locked: &Locked<'_, '_>) {
+    pub(super) fn find_starts(&mut self, charges: &[Charge], locked: &dyn Locked) {
         let leaving = charges.iter().filter(|charge| self.shared.leaving.contains(&charge.rule));
         let starts = leaving.filter_map(|charge| self.start(charge, locked));
         self.starts = starts.collect();
     }
 
-    fn start(&self, charge: &Charge, locked: &Locked<'_, '_>) -> Option<Start> {
+    fn start(&self, charge: &Charge, locked: &dyn Locked) -> Option<Start> {
         let counter = self.counter(charge)?;
         if charge.is_crowded() || charge.cell.is_some() {
             return None;

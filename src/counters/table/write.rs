@@ -28,7 +28,7 @@ struct Left {
 impl Script<'_, '_> {
     /// Writes all counters, and moves the readings to what they are after the event.
     #[inline]
-    pub(super) fn write(&self, charges: &mut [Charge], locked: &mut Locked<'_, '_>) {
+    pub(super) fn write(&self, charges: &mut [Charge], locked: &mut impl Locked) {
         let mut left = Left::default();
         let (mut at, mut row) = (0, locked.row_mut(0));
         for charge in &mut *charges {
@@ -52,7 +52,7 @@ impl Script<'_, '_> {
     /// Writes what does not fit the cells that are there: row by row, those that are there first,
     /// because making one may move others.
     #[cold]
-    fn write_left(&self, left: &Left, charges: &mut [Charge], locked: &mut Locked<'_, '_>) {
+    fn write_left(&self, left: &Left, charges: &mut [Charge], locked: &mut dyn Locked) {
         let mut makes_rows = false;
         for at in (0_u32..).take(locked.len()) {
             let Some(row) = locked.row_mut(at) else {
