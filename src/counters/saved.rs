@@ -88,7 +88,7 @@ pub(crate) fn encode_charges(
     let said = |charge: &&Charge| charge.judges() || charge.is_written() || charge.found_no_room();
     put_varint(out, charges.iter().filter(said).count() as u64);
     for charge in charges.iter().filter(said) {
-        StoredCharge::of(charge, revision(charge.rule), &at).encode(&at, out);
+        StoredCharge::of(charge, revision(charge.rule), at).encode(at, out);
     }
     let written = |rule| charges.iter().any(|charge| charge.rule == rule && charge.is_written());
     for start in starts.iter().filter(|start| written(start.rule)) {
@@ -316,7 +316,7 @@ mod tests {
         // The second is of a rule that took nothing.
         let starts = [start(3), start(4)];
         let charges = [charge];
-        let all = Committed { at, charges: &charges, starts: &starts, crossings: &[] };
+        let all = Committed { at: &at, charges: &charges, starts: &starts, crossings: &[] };
         encode_charges(&all, |rule| rule + 10, &mut bytes);
         let mut charges = StoredCharges::new();
         let decode = |bytes: &[u8], charges: &mut StoredCharges| {

@@ -157,6 +157,14 @@ impl Timeline {
         At { now, now_second, second, event, explicit, shift, recorded: false, owes: false }
     }
 
+    /// The time of the same decision where the engine's is `now`.
+    #[cold]
+    pub(super) fn later(self, at: At, now: Moment) -> At {
+        let now_second = self.second(now);
+        let (second, event) = if at.explicit { (at.second, at.event) } else { (now_second, now) };
+        At { now, now_second, second, event, ..at }
+    }
+
     /// How far into a window of `length` nanoseconds, counted from the Unix epoch, the line
     /// starts.
     pub(crate) fn phase(self, length: u64) -> u64 {

@@ -312,8 +312,7 @@ impl Core {
             let request = Request {
                 counters: &snapshot.counters,
                 intent,
-                now: now.moment,
-                happened,
+                at,
                 rows: &matches.rows,
                 history: recorded.as_ref().map(|recorded| recorded as &dyn History),
             };

@@ -211,13 +211,12 @@ impl Small {
         let request = Request {
             counters: &self.snapshot.counters,
             intent,
-            now,
-            happened,
+            at: timeline.at(now, happened),
             rows: &matches.rows,
             history: Some(&history),
         };
         let commit = |committed: &Committed<'_>| {
-            let at = committed.at;
+            let at = *committed.at;
             let revision = |rule: u32| self.snapshot.rules[rule as usize].revision();
             let mut bytes = Vec::new();
             encode_charges(committed, revision, &mut bytes);
@@ -558,7 +557,7 @@ fn a_state_that_does_not_follow_is_found_where_it_is() {
         charges.charges[0].reading.flip_a_bit();
         record.charges.clear();
         let false_charges = [Charge::restored(0, &charges[0])];
-        let committed = Committed { at, charges: &false_charges, starts: &[], crossings: &[] };
+        let committed = Committed { at: &at, charges: &false_charges, starts: &[], crossings: &[] };
         encode_charges(&committed, |_| charges[0].revision, &mut record.charges);
         let (right, wrong) = check(&engine, &log, 0);
         assert_eq!((right, wrong.map(|(place, _)| place)), (place as u64, Some(place)));

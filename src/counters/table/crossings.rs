@@ -9,8 +9,8 @@ impl Script<'_, '_> {
     /// The watched counters that the event is about to change, where they stand. Nothing is looked
     /// at where no counter of the rule set is watched.
     #[inline]
-    pub(super) fn stand(&self, charges: &[Charge]) -> Vec<Crossing> {
-        if self.request.counters.watches() { self.stand_watched(charges) } else { Vec::new() }
+    pub(super) fn stand(&self, charges: &[Charge]) -> Option<Vec<Crossing>> {
+        self.request.counters.watches().then(|| self.stand_watched(charges))
     }
 
     #[cold]
@@ -27,11 +27,8 @@ impl Script<'_, '_> {
     }
 
     /// Where they stand once it has changed them: those that it moved.
-    #[inline]
+    #[cold]
     pub(super) fn cross(&self, crossings: &mut Vec<Crossing>, charges: &[Charge]) {
-        if crossings.is_empty() {
-            return;
-        }
         crossings.retain_mut(|crossing| {
             let charge = charges.iter().find(|charge| charge.rule == crossing.rule);
             if let Some(after) = charge.and_then(|charge| self.use_of(charge)) {

@@ -1,9 +1,9 @@
 //! The script of a decision: check, standing, track and record.
 
 use super::charge::{Charge, Charges, UseSource};
-use super::judge::{NeedsSharedRow, Script, SharedRows};
-use super::locked::{Locked, OneRow, Rows};
-use super::request::{Committed, Intent, Request, Undecided, Verdict};
+use super::judge::{NeedsSharedRow, Script};
+use super::locked::{Lineages, Locked, OneRow, Rows};
+use super::request::{Committed, Intent, Request, Stale, Undecided, Verdict};
 use super::{Table, room::NoRoom};
 
 impl Table {
@@ -15,40 +15,30 @@ impl Table {
         charges: &mut [Charge],
         commit: impl Fn(&Committed<'_>) -> R,
     ) -> Result<Verdict<R>, Undecided> {
-        let mut shared = SharedRows::default();
+        let mut new = None;
+        let mut verdict =
+            Verdict { at: request.at, allowed: false, ahead: Vec::new(), committed: None };
         // The everyday decision: the same turn as those below, over one row.
         if let [address] = request.rows
             && let Some(mut row) = OneRow::lock(self, address.hash, address.key())
-            && let Some(decided) = self.turn(request, charges, &mut row, &mut shared, &commit)
         {
-            return decided;
+            let mut script = Script { table: self, request, at: request.at, new: &mut new };
+            match script.decide(charges, &mut row, &mut verdict, &commit) {
+                Ok(()) => return Ok(verdict),
+                Err(Unfinished::Undecided(why)) => return Err(why),
+                Err(Unfinished::NeedsSharedRow) => {}
+            }
         }
         // Each turn that does not decide finds a rule more whose shared row is needed.
         loop {
-            let mut rows = Rows::lock(self, request.rows, shared.lineages(request));
-            if let Some(decided) = self.turn(request, charges, &mut rows, &mut shared, &commit) {
-                return decided;
+            let shared = new.as_deref().map_or_else(Lineages::new, |new| new.lineages(request));
+            let mut rows = Rows::lock(self, request.rows, shared);
+            let mut script = Script { table: self, request, at: request.at, new: &mut new };
+            match script.decide(charges, &mut rows, &mut verdict, &commit) {
+                Ok(()) => return Ok(verdict),
+                Err(Unfinished::Undecided(why)) => return Err(why),
+                Err(Unfinished::NeedsSharedRow) => {}
             }
-        }
-    }
-
-    /// Decides by rows that are locked; `None` where another one is needed.
-    #[inline]
-    fn turn<R>(
-        &self,
-        request: &Request<'_, '_>,
-        charges: &mut [Charge],
-        locked: &mut impl Locked,
-        shared: &mut SharedRows,
-        commit: &impl Fn(&Committed<'_>) -> R,
-    ) -> Option<Result<Verdict<R>, Undecided>> {
-        let Ok(at) = self.begin(locked, request) else { return Some(Err(Undecided::Stale)) };
-        let (starts, recorded) = (Vec::new(), Vec::new());
-        let mut script = Script { table: self, request, at, shared, starts, recorded };
-        match script.decide(charges, locked, commit) {
-            Ok(verdict) => Some(Ok(verdict)),
-            Err(Unfinished::NeedsSharedRow) => None,
-            Err(Unfinished::Undecided(why)) => Some(Err(why)),
         }
     }
 }
@@ -59,24 +49,41 @@ enum Unfinished {
     Undecided(Undecided),
 }
 
+impl From<NeedsSharedRow> for Unfinished {
+    fn from(_: NeedsSharedRow) -> Self {
+        Self::NeedsSharedRow
+    }
+}
+
+impl From<Stale> for Unfinished {
+    fn from(_: Stale) -> Self {
+        Self::Undecided(Undecided::Stale)
+    }
+}
+
 impl Script<'_, '_> {
+    /// Decides by rows that are locked.
     #[inline]
     fn decide<R>(
         &mut self,
         charges: &mut [Charge],
         locked: &mut impl Locked,
+        verdict: &mut Verdict<R>,
         commit: &impl Fn(&Committed<'_>) -> R,
-    ) -> Result<Verdict<R>, Unfinished> {
+    ) -> Result<(), Unfinished> {
+        self.begin(locked)?;
         let judgement = self.judge(charges, locked)?;
-        if !self.shared.leaving.is_empty() {
+        if self.new.is_some() {
             self.find_starts(charges, locked);
         }
-        if let Some(rule) = self.too_late(charges) {
+        if self.at.explicit
+            && let Some(rule) = self.too_late(charges)
+        {
             return Err(Unfinished::Undecided(Undecided::TooLate { rule, now: self.at.now }));
         }
         let intent = self.request.intent;
         let allowed = intent == Intent::Record || judgement.passes;
-        let mut verdict = Verdict { at: self.at, allowed, ahead: Vec::new(), committed: None };
+        (verdict.at, verdict.allowed) = (self.at, allowed);
         if !allowed {
             if intent == Intent::Track {
                 self.keep_recorded(charges, locked);
@@ -89,11 +96,12 @@ impl Script<'_, '_> {
         }
         if !intent.is_read_only() {
             // Where a row is made or finds no room, more of the others are looked at.
-            let pressed = (allowed && judgement.grows) || !self.shared.crowded.is_empty();
-            let (table, counters, at) = (self.table, self.request.counters, self.at);
+            let pressed = (allowed && judgement.grows)
+                || self.new.as_deref().is_some_and(|new| !new.crowded.is_empty());
+            let (table, counters, at) = (self.table, self.request.counters, &self.at);
             locked.each_shard(|shard| table.sweep_step(shard, counters, at, pressed));
         }
-        Ok(verdict)
+        Ok(())
     }
 
     /// Charges all rules, and runs the caller's step.
@@ -106,14 +114,19 @@ impl Script<'_, '_> {
         commit: &impl Fn(&Committed<'_>) -> R,
     ) -> Result<R, NeedsSharedRow> {
         if grows && let Err(NoRoom { rule }) = self.reserve(charges, locked) {
-            self.shared.crowded.push(rule);
+            self.new().crowded.push(rule);
             return Err(NeedsSharedRow);
         }
         let mut crossings = self.stand(charges);
         self.write(charges, locked);
-        self.show_closed(charges);
-        self.cross(&mut crossings, charges);
-        let (at, starts, crossings) = (self.at, &*self.starts, &*crossings);
+        if self.request.history.is_some() {
+            self.show_closed(charges);
+        }
+        if let Some(crossings) = &mut crossings {
+            self.cross(crossings, charges);
+        }
+        let (at, starts, crossings) =
+            (&self.at, self.starts(), crossings.as_deref().unwrap_or(&[]));
         Ok(commit(&Committed { at, charges, starts, crossings }))
     }
 
@@ -136,11 +149,5 @@ impl Script<'_, '_> {
             self.write(&mut seeding, locked);
             locked.find();
         }
-    }
-}
-
-impl From<NeedsSharedRow> for Unfinished {
-    fn from(_: NeedsSharedRow) -> Self {
-        Self::NeedsSharedRow
     }
 }

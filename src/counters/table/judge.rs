@@ -1,11 +1,13 @@
 //! Judging: what the rules of a request say, by the locked rows.
 
+use std::sync::atomic::Ordering;
+
 use smallvec::SmallVec;
 
 use super::Table;
 use super::charge::{Charge, Counts, UseSource};
 use super::locked::{Lineages, Locked, NOWHERE};
-use super::request::{Intent, Request};
+use super::request::{Intent, Request, Stale};
 use super::starts::Start;
 use crate::counters::algorithms::{Judged, Reading};
 use crate::counters::cell::CellState;
@@ -14,32 +16,25 @@ use crate::counters::row::Row;
 use crate::counters::time::At;
 use crate::rules::{Enforcement, Overflow};
 
-/// The rules of a request whose shared rows it needs. It grows with every turn of the loop that
-/// finds one more, so that the turns come to an end.
+/// What a script knows of counters that are not there yet: nothing where all are. It holds over the
+/// turns of a script.
 #[derive(Default)]
-pub(super) struct SharedRows {
-    /// Their keys find no room for a counter of their own.
+pub(super) struct NewCounters {
+    /// The rules whose keys find no room for a counter of their own. These and the next grow with
+    /// every turn that finds one more, so that the turns come to an end.
     pub(super) crowded: SmallVec<[u32; 4]>,
-    /// Their keys are about to get one, and may have used the shared one before.
+    /// The rules whose keys are about to get one, and may have used the shared one before.
     pub(super) leaving: SmallVec<[u32; 4]>,
+    /// What counters start from whose keys shared one before.
+    pub(super) starts: Vec<Start>,
+    /// What is recorded of rolling quotas that start from it, by the rule.
+    pub(super) recorded: Vec<(u32, CellState)>,
 }
 
-impl SharedRows {
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.crowded.is_empty() && self.leaving.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.crowded.len().saturating_add(self.leaving.len())
-    }
-
-    /// The rows by the lineage of their counters, each once. A rule that shares none has none.
-    #[inline]
+impl NewCounters {
+    /// The shared rows that are needed, by the lineage of their counters, each once. A rule that
+    /// shares none has none.
     pub(super) fn lineages(&self, request: &Request<'_, '_>) -> Lineages {
-        if self.is_empty() {
-            return Lineages::new();
-        }
         let crowded = self.crowded.iter().filter_map(|rule| request.counters.counter(*rule));
         let crowded = crowded.filter(|counter| counter.overflow == Overflow::Share);
         let leaving = self.leaving.iter().filter(|rule| !self.crowded.contains(rule));
@@ -53,11 +48,7 @@ pub(super) struct Script<'s, 'e> {
     pub(super) table: &'s Table,
     pub(super) request: &'s Request<'s, 'e>,
     pub(super) at: At,
-    pub(super) shared: &'s mut SharedRows,
-    /// What counters start from whose keys shared one before.
-    pub(super) starts: Vec<Start>,
-    /// What is recorded of rolling quotas that start from it, by the rule.
-    pub(super) recorded: Vec<(u32, CellState)>,
+    pub(super) new: &'s mut Option<Box<NewCounters>>,
 }
 
 /// What the rules say together.
@@ -74,6 +65,23 @@ pub(super) struct Judgement {
 pub(super) struct NeedsSharedRow;
 
 impl<'s> Script<'s, '_> {
+    /// Checks the version under the locks, and fixes the instant of the decision.
+    #[inline]
+    pub(super) fn begin(&mut self, locked: &mut impl Locked) -> Result<(), Stale> {
+        let Self { table, request, at, .. } = self;
+        if table.version.load(Ordering::Acquire) != request.counters.version {
+            return Err(Stale);
+        }
+        let mut now = request.counters.not_before(at.now);
+        locked.each_shard(|shard| now = shard.not_before(now));
+        locked.each_shard(|shard| shard.advance(now));
+        if now > at.now {
+            *at = table.timeline.later(*at, now);
+        }
+        *at = at.recorded(request.intent == Intent::Record);
+        Ok(())
+    }
+
     #[inline]
     pub(super) fn counter(&self, charge: &Charge) -> Option<&'s Counter> {
         let counter = self.request.counters.counter(charge.rule);
@@ -88,12 +96,13 @@ impl<'s> Script<'s, '_> {
         charges: &mut [Charge],
         locked: &impl Locked,
     ) -> Result<Judgement, NeedsSharedRow> {
-        if !self.shared.is_empty() {
-            self.note_crowded(charges, locked);
+        let is_first = self.new.is_none();
+        if !is_first {
+            self.start_again(charges, locked);
         }
-        let known = self.shared.len();
         // Whether a counter of a key's own is all that has to be asked.
-        let is_plain = known == 0 && (self.request.history.is_none() || !self.at.explicit);
+        let is_plain = is_first && (self.request.history.is_none() || !self.at.explicit);
+        let mut needs_shared_row = false;
         let mut judgement = Judgement { passes: true, grows: false };
         // The row at hand, and where the next rule's cell lies if it lies in the rules' order.
         let (mut at, mut row, mut hint) = (0, locked.row(0), 0);
@@ -101,33 +110,36 @@ impl<'s> Script<'s, '_> {
         for charge in charges {
             let Some(counter) = self.counter(charge) else { continue };
             if charge.row != at {
-                (at, row, hint) = (charge.row, locked.row(charge.row), 0);
+                (at, row, hint) = (charge.row, other_row(locked, charge.row), 0);
                 calendar = self.calendar(charge.row);
             }
             let judged = counter.judge(row, hint, calendar, &self.at, charge.cost());
-            let is_sure = |cell| !row.is_some_and(|row| is_unsure(counter, row, cell));
-            if is_plain && judged.cell.is_some_and(is_sure) {
+            if let (true, Some(row), Some(cell)) = (is_plain, row, judged.cell)
+                && !is_unsure(counter, row, cell)
+            {
                 charge.judged(&judged);
+                hint = row.after(cell);
             } else {
-                self.judge_new(charge, counter, locked, judged);
-            }
-            if let (Some(cell), Some(row)) = (charge.cell, row) {
-                hint = row.after(cell.get() as usize);
+                needs_shared_row |= self.judge_new(charge, counter, locked, judged);
+                judgement.grows |= charge.cell.is_none();
+                hint = 0;
             }
             let passes = charge.fits || counter.enforcement != Enforcement::Hard;
             judgement.passes &= passes || !charge.judges();
-            judgement.grows |= charge.cell.is_none();
         }
-        if self.shared.len() == known { Ok(judgement) } else { Err(NeedsSharedRow) }
+        if needs_shared_row { Err(NeedsSharedRow) } else { Ok(judgement) }
     }
 
-    /// Lets charges whose keys find no room go by the shared row; the others start anew.
+    /// Begins another turn: charges whose keys find no room go by the shared row.
     #[cold]
-    fn note_crowded(&self, charges: &mut [Charge], locked: &dyn Locked) {
+    fn start_again(&mut self, charges: &mut [Charge], locked: &dyn Locked) {
+        let new = self.new();
+        new.starts.clear();
+        new.recorded.clear();
         for charge in charges {
             charge.source = UseSource::Cell;
             if let Some(counter) = self.counter(charge)
-                && self.shared.crowded.contains(&charge.rule)
+                && self.is_in(charge, |new| &new.crowded)
             {
                 counter.misses(self.at.second);
                 charge.source = UseSource::NoRoom;
@@ -136,8 +148,22 @@ impl<'s> Script<'s, '_> {
         }
     }
 
-    /// Judges where the key's counter is not there, or may not know all. Notes the rule where the
-    /// shared row is needed and not locked yet.
+    /// What is known of counters that are not there yet.
+    pub(super) fn new(&mut self) -> &mut NewCounters {
+        self.new.get_or_insert_default()
+    }
+
+    /// Whether the rule of a charge is among these.
+    pub(super) fn is_in(
+        &self,
+        charge: &Charge,
+        rules: impl FnOnce(&NewCounters) -> &[u32],
+    ) -> bool {
+        self.new.as_deref().is_some_and(|new| rules(new).contains(&charge.rule))
+    }
+
+    /// Judges where the key's counter is not there, or may not know all. Notes the rule and returns
+    /// `true` where the shared row is needed and not locked yet.
     #[inline(never)]
     fn judge_new(
         &mut self,
@@ -145,7 +171,7 @@ impl<'s> Script<'s, '_> {
         counter: &Counter,
         locked: &dyn Locked,
         own: Judged,
-    ) {
+    ) -> bool {
         if charge.found_no_room() {
             let judged = if counter.overflow == Overflow::Deny {
                 Judged { reading: Reading::NONE, fits: false, cell: None, spare: None }
@@ -155,10 +181,10 @@ impl<'s> Script<'s, '_> {
             charge.judged(&judged);
             charge.fits |=
                 counter.overflow == Overflow::Allow || !counter.policy.can_refuse(charge.cost());
-            return;
+            return false;
         }
         let row = locked.row(charge.row);
-        let is_leaving = self.shared.leaving.contains(&charge.rule);
+        let is_leaving = self.is_in(charge, |new| &new.leaving);
         let judged =
             if is_leaving { self.judge_leaving(charge, counter, locked, own) } else { own };
         charge.judged(&judged);
@@ -167,8 +193,8 @@ impl<'s> Script<'s, '_> {
         let is_new = charge.cell.is_none();
         let has_room = !is_new || self.table.has_room(counter, row);
         if is_new && has_room && self.leaves(charge, counter, row) {
-            self.shared.leaving.push(charge.rule);
-            return;
+            self.new().leaving.push(charge.rule);
+            return true;
         }
         let is_unsure = |cell| row.is_some_and(|row| is_unsure(counter, row, cell));
         let known = judged.cell.is_some_and(|cell| !is_unsure(cell));
@@ -177,11 +203,12 @@ impl<'s> Script<'s, '_> {
         }
         if !has_room && charge.source != UseSource::HistoryOnly {
             if charge.judges() {
-                self.shared.crowded.push(charge.rule);
-            } else {
-                self.miss(charge, counter);
+                self.new().crowded.push(charge.rule);
+                return true;
             }
+            self.miss(charge, counter);
         }
+        false
     }
 
     /// Leaves the event out of a rule that only counts, because there is no room for the key's
@@ -196,7 +223,9 @@ impl<'s> Script<'s, '_> {
     /// not known. It is one that could refuse it.
     #[inline]
     pub(super) fn too_late(&self, charges: &[Charge]) -> Option<u32> {
-        self.request.happened?;
+        if !self.at.explicit {
+            return None;
+        }
         let adds = |counter: &Counter, charge: &Charge| match self.request.intent {
             Intent::Record => false,
             Intent::Standing => true,
@@ -234,6 +263,13 @@ impl<'s> Script<'s, '_> {
     fn is_counted(&self, charge: &Charge, counter: &Counter) -> bool {
         wants(charge, counter) && !counter.policy.is_too_late(&charge.reading, &self.at)
     }
+}
+
+/// The row of a charge that is of another than the one before. Apart, so that one row is passed in
+/// a loop without a thought of others.
+#[inline(never)]
+fn other_row(locked: &impl Locked, row: u32) -> Option<&Row> {
+    locked.row(row)
 }
 
 /// Whether the rule would count an event that is let in. One in shadow counts what it would let in

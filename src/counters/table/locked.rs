@@ -22,18 +22,15 @@
 //! keeps it. Two scripts that share a row share its shard: the later of them goes by no earlier
 //! instant, whatever clocks their threads have read.
 
-use std::sync::atomic::Ordering;
-
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
-use super::request::{Request, RowAddress, Stale};
+use super::request::RowAddress;
 use super::shard::{RowSlot, Shard};
 use super::{Table, overflow_hash};
 use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
 use crate::counters::row::{Row, RowKey};
-use crate::counters::time::At;
 
 /// The index of a row that is not locked: what is charged there is kept nowhere.
 pub(super) const NOWHERE: u32 = u32::MAX;
@@ -67,24 +64,6 @@ pub(super) trait Locked {
     fn each_shard(&mut self, visit: impl FnMut(&mut Shard))
     where
         Self: Sized;
-}
-
-impl Table {
-    /// Checks the version under the locks, and fixes the instant of the decision.
-    #[inline]
-    pub(super) fn begin(
-        &self,
-        locked: &mut impl Locked,
-        request: &Request<'_, '_>,
-    ) -> Result<At, Stale> {
-        if self.version.load(Ordering::Acquire) != request.counters.version {
-            return Err(Stale);
-        }
-        let mut now = request.counters.not_before(request.now);
-        locked.each_shard(|shard| now = shard.not_before(now));
-        locked.each_shard(|shard| shard.advance(now));
-        Ok(request.at(self.timeline, now))
-    }
 }
 
 /// The only row of a script: the everyday case, which needs no lists.

@@ -78,13 +78,14 @@ impl<'s, 'e> Script<'s, 'e> {
                 counter.policy.judge(cell, self.calendar(charge.row), &self.at, charge.cost());
             (charge.reading, charge.fits) = (judged.reading, judged.fits);
             charge.source = UseSource::HistorySeedsCell;
-            self.recorded.push((charge.rule, list));
+            self.new().recorded.push((charge.rule, list));
         }
     }
 
     /// What is recorded of a rolling quota that starts from it.
     pub(super) fn list(&self, rule: u32) -> Option<&CellState> {
-        self.recorded.iter().find(|(of, _)| *of == rule).map(|(_, list)| list)
+        let recorded = &self.new.as_deref()?.recorded;
+        recorded.iter().find(|(of, _)| *of == rule).map(|(_, list)| list)
     }
 
     /// What rules that refuse an event know of later periods.

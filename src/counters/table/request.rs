@@ -5,12 +5,11 @@ use smallvec::SmallVec;
 use super::charge::Charge;
 use super::starts::Start;
 use crate::base::calendar::Calendar;
-use crate::base::clock::Timestamp;
 use crate::counters::algorithms::periods::Ahead;
 use crate::counters::counter::CounterSet;
 use crate::counters::history::History;
 use crate::counters::row::RowKey;
-use crate::counters::time::{At, Moment, Timeline};
+use crate::counters::time::{At, Moment};
 use crate::rules::Units;
 
 /// What a call wants of the counters.
@@ -59,28 +58,18 @@ impl RowAddress<'_> {
 pub(crate) struct Request<'r, 'e> {
     pub(crate) counters: &'r CounterSet,
     pub(crate) intent: Intent,
-    /// The clock's reading.
-    pub(crate) now: Moment,
-    /// The timestamp of the event, where it brought one.
-    pub(crate) happened: Option<Timestamp>,
+    /// The time by the clock's reading: the decision goes by it or by a later one.
+    pub(crate) at: At,
     /// The rows that the charges are of.
     pub(crate) rows: &'r [RowAddress<'e>],
     /// What is recorded, where something is.
     pub(crate) history: Option<&'r dyn History>,
 }
 
-impl Request<'_, '_> {
-    /// The time of the decision, where the engine's is `now`.
-    #[inline]
-    pub(super) fn at(&self, timeline: Timeline, now: Moment) -> At {
-        timeline.at(now, self.happened).recorded(self.intent == Intent::Record)
-    }
-}
-
 /// What a decision has changed, for the caller's step that runs under the same locks.
 #[derive(Debug)]
 pub(crate) struct Committed<'c> {
-    pub(crate) at: At,
+    pub(crate) at: &'c At,
     pub(crate) charges: &'c [Charge],
     /// What counters started from whose keys had none of their own; almost always nothing.
     pub(crate) starts: &'c [Start],

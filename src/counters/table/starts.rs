@@ -35,7 +35,7 @@ impl Script<'_, '_> {
     pub(super) fn leaves(&self, charge: &Charge, counter: &Counter, row: Option<&Row>) -> bool {
         counter.is_shared()
             && !row.is_some_and(|row| counter.is_in(row))
-            && !self.shared.leaving.contains(&charge.rule)
+            && !self.is_in(charge, |new| &new.leaving)
             && !counter.policy.is_too_late(&charge.reading, &self.at)
     }
 
@@ -59,9 +59,10 @@ impl Script<'_, '_> {
     /// Finds what the new counters of keys start from that leave the shared row.
     #[cold]
     pub(super) fn find_starts(&mut self, charges: &[Charge], locked: &dyn Locked) {
-        let leaving = charges.iter().filter(|charge| self.shared.leaving.contains(&charge.rule));
+        let leaving = charges.iter().filter(|charge| self.is_in(charge, |new| &new.leaving));
         let starts = leaving.filter_map(|charge| self.start(charge, locked));
-        self.starts = starts.collect();
+        let starts = starts.collect();
+        self.new().starts = starts;
     }
 
     fn start(&self, charge: &Charge, locked: &dyn Locked) -> Option<Start> {
@@ -81,7 +82,13 @@ impl Script<'_, '_> {
     /// The states that the new counter of a rule starts from.
     #[inline]
     pub(super) fn starting(&self, rule: u32) -> &[CellState] {
-        let start = self.starts.iter().find(|start| start.rule == rule);
+        let start = self.starts().iter().find(|start| start.rule == rule);
         start.map_or(&[], |start| &start.images)
+    }
+
+    /// What counters start from.
+    #[inline]
+    pub(super) fn starts(&self) -> &[Start] {
+        self.new.as_deref().map_or(&[], |new| &new.starts)
     }
 }

@@ -88,7 +88,8 @@ impl Counters {
         let hash = key.bytes().fold(0, |hash: u64, byte| (hash << 8) | u64::from(byte)) << 40;
         let rows = [RowAddress { hash, group: 0, values: smallvec![key], calendar }];
         let counters = &self.counters;
-        let request = Request { counters, intent, now, happened: None, rows: &rows, history: None };
+        let at = timeline().at(now, None);
+        let request = Request { counters, intent, at, rows: &rows, history: None };
         let rules = (0..).take_while(|rule| counters.counter(*rule).is_some());
         let found = rules.map(|rule| Match { rule, row: 0, judges: true });
         let mut charges: Charges = found.map(|found| Charge::new(found, cost)).collect();

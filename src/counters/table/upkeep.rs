@@ -28,13 +28,13 @@ impl Table {
         &self,
         shard: &mut Shard,
         counters: &CounterSet,
-        at: At,
+        at: &At,
         pressed: bool,
     ) {
         let is_due = shard.is_every(CALLS_A_LOOK);
         let looks = if pressed { LOOKS_UNDER_PRESSURE } else { u32::from(is_due) };
         for _ in 0..looks {
-            self.sweep_next(shard, counters, at);
+            self.sweep_next(shard, counters, *at);
         }
     }
 

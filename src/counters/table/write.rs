@@ -14,45 +14,34 @@ use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
 use crate::counters::row::Row;
 
-/// Of the charges of a row, whether there is one whose counter...
-#[derive(Default)]
-struct Left {
-    /// ... has no cell yet,
-    new: bool,
-    /// ... has outgrown its cell,
-    outgrown: bool,
-    /// ... took over from another, whose cells go.
-    took_over: bool,
-}
-
 impl Script<'_, '_> {
     /// Writes all counters, and moves the readings to what they are after the event.
     #[inline]
     pub(super) fn write(&self, charges: &mut [Charge], locked: &mut impl Locked) {
-        let mut left = Left::default();
+        let mut more = false;
         let (mut at, mut row) = (0, locked.row_mut(0));
         for charge in &mut *charges {
             let Some(counter) = self.counting(charge) else { continue };
             if charge.row != at {
-                (at, row) = (charge.row, locked.row_mut(charge.row));
+                (at, row) = (charge.row, other_row(locked, charge.row));
             }
-            left.took_over |= counter.took_over();
             let (Some(row), Some(cell)) = (row.as_deref_mut(), charge.cell) else {
-                left.new = true;
+                more = true;
                 continue;
             };
             let write = |words: &mut [u64]| self.write_words(charge, counter, words);
-            left.outgrown |= !row.write(cell.get() as usize, write);
+            let has_room = row.write(cell.get() as usize, write);
+            more |= !has_room || counter.took_over();
         }
-        if left.new || left.outgrown || left.took_over {
-            self.write_left(&left, charges, locked);
+        if more {
+            self.write_more(charges, locked);
         }
     }
 
-    /// Writes what does not fit the cells that are there: row by row, those that are there first,
-    /// because making one may move others.
+    /// Writes what does not fit the cells that are there, and drops those that were taken over: row
+    /// by row, those that are there first, because making one may move others.
     #[cold]
-    fn write_left(&self, left: &Left, charges: &mut [Charge], locked: &mut dyn Locked) {
+    fn write_more(&self, charges: &mut [Charge], locked: &mut dyn Locked) {
         let mut makes_rows = false;
         for at in (0_u32..).take(locked.len()) {
             let Some(row) = locked.row_mut(at) else {
@@ -60,17 +49,12 @@ impl Script<'_, '_> {
                 continue;
             };
             // Cells that are there come first: a new one moves those behind it.
-            if left.outgrown {
-                self.widen(charges, at, row);
-            }
-            if left.new {
-                self.add_cells(charges, at, row);
-            }
-            if left.took_over {
-                let counters = charges.iter().filter(|charge| charge.row == at);
-                for counter in counters.filter_map(|charge| self.counting(charge)) {
-                    upkeep::drop_predecessors(row, counter);
-                }
+            self.widen(charges, at, row);
+            self.add_cells(charges, at, row);
+            let counters = charges.iter().filter(|charge| charge.row == at);
+            let counters = counters.filter_map(|charge| self.counting(charge));
+            for counter in counters.filter(|counter| counter.took_over()) {
+                upkeep::drop_predecessors(row, counter);
             }
         }
         if !makes_rows {
@@ -170,12 +154,9 @@ impl Script<'_, '_> {
         self.show_closed(charges);
     }
 
-    /// The same for closed periods, which have no counters to write.
-    #[inline]
+    /// The same for closed periods, which have no counters to write: what was used of them is in
+    /// the history.
     pub(super) fn show_closed(&self, charges: &mut [Charge]) {
-        if self.request.history.is_none() {
-            return;
-        }
         let closed = charges.iter_mut();
         for charge in closed.filter(|charge| charge.source == UseSource::HistoryOnly) {
             if let Some(counter) = self.counter(charge)
@@ -217,4 +198,10 @@ impl Script<'_, '_> {
         let words = self.list(charge.rule).map_or(words, |list| &list.words);
         counter.policy.grown(&charge.reading, words, &self.at, charge.cost())
     }
+}
+
+/// The row of a charge that is of another than the one before.
+#[inline(never)]
+fn other_row(locked: &mut impl Locked, row: u32) -> Option<&mut Row> {
+    locked.row_mut(row)
 }

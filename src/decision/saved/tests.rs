@@ -142,7 +142,7 @@ fn save(dice: &mut ChaCha8Rng, decision: &Decision) -> Vec<u8> {
     };
     let mut bytes = Vec::new();
     let (at, charges) = (decision.at(), &charges);
-    let committed = Committed { at, charges, starts: &[], crossings: &[] };
+    let committed = Committed { at: &at, charges, starts: &[], crossings: &[] };
     encode_charges(&committed, revision, &mut bytes);
     bytes
 }

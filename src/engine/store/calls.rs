@@ -232,11 +232,11 @@ impl Core {
         rules: &Snapshot,
     ) -> Receipt {
         let at = committed.at;
-        let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(event, at) };
+        let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(event, *at) };
         let now = self.table.timeline().timestamp(at.now);
         let timestamp = event.happened_at().map_or(now, Timestamp::from);
         let revision = |rule| rules.rule(rule).map_or(0, |rule| rule.revision());
-        let head = Head::new(&at, event.key(), |out| {
+        let head = Head::new(at, event.key(), |out| {
             encode_charges(committed, revision, out);
         });
         let key = CustomerKey::of(event).map(|key| pipeline.keys.hash(key));
