@@ -48,12 +48,18 @@ const JSON: u8 = 1;
 
 /// The timestamp of a packed event, with which it begins.
 pub(super) fn packed_timestamp(bytes: &[u8]) -> Option<Timestamp> {
-    decode_timestamp(&mut Reader::new(Version::NEWEST, bytes)).ok()
+    let (timestamp, _) = decode_timestamp(&mut Reader::new(Version::NEWEST, bytes)).ok()?;
+    Some(timestamp)
 }
 
-fn decode_timestamp(from: &mut Reader<'_>) -> Result<Timestamp, Malformed> {
-    let seconds = from.signed()?;
-    Ok(Timestamp::new(seconds, from.varint_u32()?))
+/// The timestamp, and whether the decision was at another instant: from format 3 on the lowest bit
+/// of the nanoseconds says so, which costs most events no byte.
+fn decode_timestamp(from: &mut Reader<'_>) -> Result<(Timestamp, bool), Malformed> {
+    let (seconds, nanos) = (from.signed()?, from.varint_u32()?);
+    if from.version() < Version::Three {
+        return Ok((Timestamp::new(seconds, nanos), false));
+    }
+    Ok((Timestamp::new(seconds, nanos >> 1), nanos & 1 == 1))
 }
 
 fn put_number(out: &mut Vec<u8>, number: Option<u64>) {
@@ -93,9 +99,13 @@ fn decode_cost(from: &mut Reader<'_>) -> Result<Option<Amount>, Malformed> {
 impl<'a> Codec<'a> for Stored<'a> {
     fn encode(&self, out: &mut Vec<u8>) {
         put_signed(out, self.timestamp.unix_seconds());
-        put_varint(out, self.timestamp.subsec_nanos().into());
-        let nanos = |at: Timestamp| at.unix_nanos();
-        put_wide(out, nanos(self.decided_at).saturating_sub(nanos(self.timestamp)));
+        let is_apart = self.decided_at != self.timestamp;
+        put_varint(out, (u64::from(self.timestamp.subsec_nanos()) << 1) | u64::from(is_apart));
+        if is_apart {
+            let [decided_at, timestamp] =
+                [self.decided_at, self.timestamp].map(|it| it.unix_nanos());
+            put_wide(out, decided_at.saturating_sub(timestamp));
+        }
         put_text(out, self.customer_id);
         put_text(out, self.event_type);
         self.model.encode(out);
@@ -123,8 +133,8 @@ impl<'a> Codec<'a> for Stored<'a> {
     }
 
     fn decode(from: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let timestamp = decode_timestamp(from)?;
-        let since = if from.version() < Version::Three { 0 } else { from.wide()? };
+        let (timestamp, is_apart) = decode_timestamp(from)?;
+        let since = if is_apart { from.wide()? } else { 0 };
         let decided_at = match since {
             0 => timestamp,
             since => Timestamp::from_unix_nanos(timestamp.unix_nanos().saturating_add(since)),
