@@ -6,10 +6,10 @@
 //! each other, and so no deadlock. A script that finds under the locks that it needs another row
 //! does not lock it on top. It releases all, and asks for all of them and that one.
 //!
-//! **Isolation.** From the locking to the drop of the [rows](Locked) nobody else reads or writes the rows,
-//! makes them or drops them: upkeep and checkpoints lock a shard for themselves. So a script may
-//! judge first and write afterwards, and all of what it writes happens at one point between the
-//! two: decisions are linearizable.
+//! **Isolation.** From the locking to the drop of the [rows](Locked) nobody else reads or writes
+//! the rows, makes them or drops them: upkeep and checkpoints lock a shard for themselves. So a
+//! script may judge first and write afterwards, and all of what it writes happens at one point
+//! between the two: decisions are linearizable.
 //!
 //! **Version.** It is read under the locks, and pairs with [`Table::close`], which stores that the
 //! table is closed and then locks every shard once. A script that got its first lock before `close`
@@ -158,11 +158,11 @@ impl<'t, 'e> Rows<'t, 'e> {
             hashes.map(|hash| (table.shard_of(hash), hash)).collect();
         shards.sort_unstable();
         shards.dedup_by_key(|(shard, _)| *shard);
-        let locks = shards.iter().filter_map(|(_, hash)| Some(table.shard(*hash)?.lock()));
-        rows.shards.extend(locks);
+        let guards = shards.iter().filter_map(|(_, hash)| Some(table.shard(*hash)?.lock()));
+        rows.shards.extend(guards);
         for row in 0..rows.len() {
-            let shard = table.shard_of(rows.hash(row));
-            let found = shards.binary_search_by_key(&shard, |(shard, _)| *shard);
+            let wanted = table.shard_of(rows.hash(row));
+            let found = shards.binary_search_by_key(&wanted, |(shard, _)| *shard);
             debug_assert!(found.is_ok(), "the shard of every row is locked");
             rows.places.push(Place { shard: found.unwrap_or(0), slot: None });
         }

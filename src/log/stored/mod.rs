@@ -102,8 +102,8 @@ impl<'a> Codec<'a> for Stored<'a> {
         let is_apart = self.decided_at != self.timestamp;
         put_varint(out, (u64::from(self.timestamp.subsec_nanos()) << 1) | u64::from(is_apart));
         if is_apart {
-            let [decided_at, timestamp] =
-                [self.decided_at, self.timestamp].map(|it| it.unix_nanos());
+            let (decided_at, timestamp) =
+                (self.decided_at.unix_nanos(), self.timestamp.unix_nanos());
             put_wide(out, decided_at.saturating_sub(timestamp));
         }
         put_text(out, self.customer_id);
