@@ -91,11 +91,12 @@ words! { OnFailure, "onFailure": Refuse = "refuse", MemoryOnly = "memory_only" }
 /// the one that opened the store gets errors from what would wait for the writer, which it does not
 /// have, and leaves the file alone.
 ///
-/// ```no_run
-/// use limitry::store::{Durability, Durable};
+/// ```
+/// use limitry::store::{Durability, MemoryStore};
 /// use limitry::Engine;
 ///
-/// let store = Durable::open("limitry.redb")?.durability(Durability::Synced);
+/// // With the feature `durable` in a file: `Durable::open("limitry.redb")?`.
+/// let store = MemoryStore::new().open()?.durability(Durability::Synced);
 /// let engine = Engine::builder().durable(store).build()?;
 /// # Ok::<(), limitry::Error>(())
 /// ```
