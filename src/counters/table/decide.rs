@@ -114,7 +114,7 @@ impl Script<'_, '_> {
         commit: &impl Fn(&Committed<'_>) -> R,
     ) -> Result<R, NeedsSharedRow> {
         if grows && let Err(NoRoom { rule }) = self.reserve(charges, locked) {
-            self.new().crowded.push(rule);
+            self.note_new().crowded.push(rule);
             return Err(NeedsSharedRow);
         }
         let mut crossings = self.stand(charges);

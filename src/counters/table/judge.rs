@@ -133,7 +133,7 @@ impl<'s> Script<'s, '_> {
     /// Begins another turn: charges whose keys find no room go by the shared row.
     #[cold]
     fn start_again(&mut self, charges: &mut [Charge], locked: &dyn Locked) {
-        let new = self.new();
+        let new = self.note_new();
         new.starts.clear();
         new.recorded.clear();
         for charge in charges {
@@ -148,8 +148,8 @@ impl<'s> Script<'s, '_> {
         }
     }
 
-    /// What is known of counters that are not there yet.
-    pub(super) fn new(&mut self) -> &mut NewCounters {
+    /// What is known of counters that are not there yet, to note more.
+    pub(super) fn note_new(&mut self) -> &mut NewCounters {
         self.new.get_or_insert_default()
     }
 
@@ -193,7 +193,7 @@ impl<'s> Script<'s, '_> {
         let is_new = charge.cell.is_none();
         let has_room = !is_new || self.table.has_room(counter, row);
         if is_new && has_room && self.leaves(charge, counter, row) {
-            self.new().leaving.push(charge.rule);
+            self.note_new().leaving.push(charge.rule);
             return true;
         }
         let is_unsure = |cell| row.is_some_and(|row| is_unsure(counter, row, cell));
@@ -203,7 +203,7 @@ impl<'s> Script<'s, '_> {
         }
         if !has_room && charge.source != UseSource::HistoryOnly {
             if charge.judges() {
-                self.new().crowded.push(charge.rule);
+                self.note_new().crowded.push(charge.rule);
                 return true;
             }
             self.miss(charge, counter);

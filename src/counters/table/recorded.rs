@@ -78,7 +78,7 @@ impl<'s, 'e> Script<'s, 'e> {
                 counter.policy.judge(cell, self.calendar(charge.row), &self.at, charge.cost());
             (charge.reading, charge.fits) = (judged.reading, judged.fits);
             charge.source = UseSource::HistorySeedsCell;
-            self.new().recorded.push((charge.rule, list));
+            self.note_new().recorded.push((charge.rule, list));
         }
     }
 

@@ -62,7 +62,7 @@ impl Script<'_, '_> {
         let leaving = charges.iter().filter(|charge| self.is_in(charge, |new| &new.leaving));
         let starts = leaving.filter_map(|charge| self.start(charge, locked));
         let starts = starts.collect();
-        self.new().starts = starts;
+        self.note_new().starts = starts;
     }
 
     fn start(&self, charge: &Charge, locked: &dyn Locked) -> Option<Start> {
