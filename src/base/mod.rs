@@ -11,5 +11,4 @@ pub(crate) mod query_setters;
 pub(crate) mod reading;
 pub(crate) mod suggest;
 pub(crate) mod text;
-pub(crate) mod varint;
 pub(crate) mod words;

@@ -435,7 +435,7 @@ impl<'r> Recovery<'r> {
                     let (place, block) = block.ok()?;
                     let hash =
                         |group, values: &[&str]| row_hash(&self.settings.hasher, group, values);
-                    let block = (piece.version, block);
+                    let block = Reader::new(piece.version, block);
                     self.table.load(&self.restoring, place, block, hash).ok()?;
                 }
             }

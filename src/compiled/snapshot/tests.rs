@@ -17,6 +17,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::saved::{Revisions, RowChange, RuleRows};
 use crate::base::clock::Timestamp;
+use crate::base::codec::Reader;
 use crate::base::format::Version;
 use crate::compiled::{Compiler, Snapshot};
 use crate::compiled::{Matches, row_hash};
@@ -285,7 +286,7 @@ impl Small {
             let hash = |group, values: &[&str]| row_hash(&small.hasher, group, values);
             small
                 .table
-                .load(&restoring, *position, (Version::NEWEST, bytes), hash)
+                .load(&restoring, *position, Reader::new(Version::NEWEST, bytes), hash)
                 .expect("a copy");
         }
         let mut charges = StoredCharges::new();

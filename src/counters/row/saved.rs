@@ -3,8 +3,8 @@
 use smallvec::SmallVec;
 
 use super::{FORM, LIST, OVERFLOW_GROUP, Row, RowKey, high, low, number_of, plain, tag, width};
+use crate::base::codec::{Malformed, Reader, put_varint};
 use crate::base::format::Version;
-use crate::base::varint;
 use crate::counters::cell::{CellState, NARROW};
 
 /// The words of a saved row.
@@ -14,19 +14,19 @@ impl Row {
     /// Appends the row.
     pub(in crate::counters) fn save(&self, out: &mut Vec<u8>) {
         let words = self.0.get(1..).unwrap_or(&[]);
-        varint::put(out, words.len() as u64);
+        put_varint(out, words.len() as u64);
         out.reserve(words.len().saturating_mul(8));
         for word in words {
             out.extend_from_slice(&word.to_le_bytes());
         }
     }
 
-    /// Takes the words of a row from the front; `None` where it is cut short.
-    pub(in crate::counters) fn take_words<'b>(bytes: &mut &'b [u8]) -> Option<Words<'b>> {
-        let length = usize::try_from(varint::take(bytes)?).ok()?.checked_mul(8)?;
-        let (words, rest) = bytes.split_at_checked(length)?;
-        *bytes = rest;
-        Some(words.as_chunks().0)
+    /// Takes the words of a row from the front.
+    pub(in crate::counters) fn take_words<'b>(
+        from: &mut Reader<'b>,
+    ) -> Result<Words<'b>, Malformed> {
+        let length = from.length("the words of a row")?.saturating_mul(8);
+        Ok(from.bytes(length, "the words of a row")?.as_chunks().0)
     }
 
     /// Makes the row of these words: with those of its cells for which `keep` returns what they are

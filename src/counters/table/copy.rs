@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 
 use super::redo::{Restoring, gate};
 use super::{Table, overflow_hash, upkeep};
+use crate::base::codec::{Malformed, Reader, put_varint};
 use crate::base::format::Version;
-use crate::base::varint;
 use crate::counters::cell::CellState;
 use crate::counters::counter::CounterSet;
 use crate::counters::row::{Row, RowKey};
@@ -30,10 +30,6 @@ pub(crate) struct CopiedShard {
     pub(crate) now: Moment,
     pub(crate) rows: u64,
 }
-
-/// Bytes that are no copy of a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
 
 impl Table {
     /// Appends a copy of a shard, under its lock, where `position` is asked. `None`, and nothing
@@ -53,8 +49,8 @@ impl Table {
         }
         let now = shard.not_before(now);
         let at = self.timeline.at(now, None);
-        varint::put(out, self.shard_count() as u64);
-        varint::put(out, shard.rows().len() as u64);
+        put_varint(out, self.shard_count() as u64);
+        put_varint(out, shard.rows().len() as u64);
         let mut rows: u64 = 0;
         for row in shard.rows().filter(|row| !upkeep::is_idle(row, counters, at)) {
             row.save(out);
@@ -69,18 +65,18 @@ impl Table {
         &self,
         restoring: &Restoring<'_>,
         position: u64,
-        (version, mut bytes): (Version, &[u8]),
+        mut from: Reader<'_>,
         hash: impl Fn(u32, &[&str]) -> u64,
     ) -> Result<(), Malformed> {
         let gate = gate(position);
-        let shards = varint::take(&mut bytes).ok_or(Malformed)?;
-        let rows = varint::take(&mut bytes).ok_or(Malformed)?;
+        let version = from.version();
+        let (shards, rows) = (from.varint()?, from.varint()?);
         if self.live_keys() == 0 {
             self.reserve_rows(rows.saturating_mul(shards));
         }
         let mut own_rows = 0_u64;
-        while !bytes.is_empty() {
-            let words = Row::take_words(&mut bytes).ok_or(Malformed)?;
+        while !from.is_at_end() {
+            let words = Row::take_words(&mut from)?;
             let hash = |key: RowKey<'_>| match key {
                 RowKey::Partition { group, values } => hash(group, values),
                 RowKey::Overflow { counter } => overflow_hash(counter),
@@ -96,7 +92,8 @@ impl Table {
                 }
                 Some(image)
             };
-            let row = Row::load(version, words, hash, keep).ok_or(Malformed)?;
+            let row =
+                Row::load(version, words, hash, keep).ok_or_else(|| from.malformed("a row"))?;
             if upkeep::is_idle(&row, restoring.counters, restoring.end) {
                 continue;
             }
@@ -106,7 +103,7 @@ impl Table {
                 }
             }
             own_rows = own_rows.saturating_add(u64::from(!row.is_overflow()));
-            let shard = self.shard(row.hash()).ok_or(Malformed)?;
+            let shard = self.shard(row.hash()).ok_or_else(|| from.malformed("a row"))?;
             shard.lock().insert(row);
         }
         self.rows_entered(own_rows);

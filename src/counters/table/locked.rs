@@ -1,10 +1,10 @@
 //! The locked step: the rows that a script works on, behind the locks of their shards.
 //!
 //! **Order.** All shards of a script are locked at once and in ascending order, each once, and
-//! nothing else is locked by the table while one is held. Of two scripts that want the same shards
-//! the one that holds the lowest goes on to the end: there is no cycle of scripts that wait for
-//! each other, and so no deadlock. A script that finds under the locks that it needs another row
-//! does not lock it on top. It releases all, and asks for all of them and that one.
+//! nothing else is locked by the table while one is held. A script that waits for a shard waits for
+//! one that holds it, and which waits, if at all, for a higher one: there is no cycle of scripts
+//! that wait for each other, and so no deadlock. A script that finds under the locks that it needs
+//! another row does not lock it on top. It releases all, and asks for all of them and that one.
 //!
 //! **Isolation.** From the locking to the drop of the [rows](Locked) nobody else reads or writes
 //! the rows, makes them or drops them: upkeep and checkpoints lock a shard for themselves. So a
