@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::index::Seen;
+use super::index::SeenFlag;
 use super::rule::{CompiledRule, counted};
 use crate::counters::{
-    CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Late,
+    CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Lateness,
     Periods, Policy, SlidingWindow, Timeline, TokenBucket,
 };
 use crate::event::Dimension;
@@ -26,7 +26,7 @@ const MIXED_RULES: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct Compiler {
     pub(super) timeline: Timeline,
-    pub(super) late: Late,
+    pub(super) late: Lateness,
     /// Whether new counters start from what is recorded.
     pub(super) recounts: bool,
     pub(super) counters: u32,
@@ -41,7 +41,7 @@ pub(crate) struct Compiler {
 
 /// Which dimensions events have had, of those that rules name.
 #[derive(Debug, Default)]
-pub(super) struct SeenDimensions(Mutex<HashMap<Dimension, Seen>>);
+pub(super) struct SeenDimensions(Mutex<HashMap<Dimension, SeenFlag>>);
 
 impl SeenDimensions {
     /// Those of a rule, but for the ones that every event has.
@@ -49,10 +49,10 @@ impl SeenDimensions {
         &self,
         filter: &[(Dimension, Box<str>)],
         partition: &[Dimension],
-    ) -> Vec<(Dimension, Seen)> {
+    ) -> Vec<(Dimension, SeenFlag)> {
         let named = filter.iter().map(|(dimension, _)| dimension).chain(partition);
         let mut known = self.0.lock();
-        let mut seen: Vec<(Dimension, Seen)> = named
+        let mut seen: Vec<(Dimension, SeenFlag)> = named
             .filter(|dimension| !matches!(dimension, Dimension::CustomerId | Dimension::EventType))
             .map(|dimension| {
                 (dimension.clone(), known.entry(dimension.clone()).or_default().clone())
@@ -75,7 +75,7 @@ pub(super) struct Groups {
 }
 
 impl Compiler {
-    pub(crate) fn new(timeline: Timeline, late: impl Into<Late>) -> Self {
+    pub(crate) fn new(timeline: Timeline, late: impl Into<Lateness>) -> Self {
         Self {
             timeline,
             late: late.into(),

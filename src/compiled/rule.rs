@@ -1,6 +1,6 @@
 //! A rule and what it was compiled to.
 
-use crate::compiled::index::{Entry, Seen};
+use crate::compiled::index::{Entry, SeenFlag};
 use crate::counters::Counter;
 use crate::event::Dimension;
 use crate::rules::{Enforcement, Measure, Meters, Metric, OnMissing, Rule, Units};
@@ -18,7 +18,7 @@ pub(crate) struct CompiledRule {
     pub(crate) age: u64,
     pub(crate) figures: RuleFigures,
     /// The dimensions that an event may lack, and whether one has had them.
-    pub(crate) seen: Vec<(Dimension, Seen)>,
+    pub(crate) seen: Vec<(Dimension, SeenFlag)>,
     pub(super) group: u32,
     /// Of all rules that were ever compiled for an engine only this one has it.
     pub(super) revision: u32,

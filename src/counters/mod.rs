@@ -8,25 +8,23 @@ mod cell;
 mod counter;
 mod history;
 mod row;
-mod saved;
+mod stored;
 mod table;
 mod time;
 
-pub(crate) use self::algorithms::periods::{Ahead, Late, Periods};
+pub(crate) use self::algorithms::periods::{Lateness, Periods, UseAhead};
 pub(crate) use self::algorithms::{
-    CalendarPeriod, FIRST, Figures, FixedWindow, Gauge, GaugePeriod, Policy, SlidingWindow,
-    TokenBucket, Waiting,
+    CalendarPeriod, FIRST, Figures, FixedWindow, Gauge, GaugePeriod, Policy, Refusal,
+    SlidingWindow, TokenBucket,
 };
-pub(crate) use self::counter::SavedCounter;
+pub(crate) use self::counter::StoredCounter;
 pub(crate) use self::counter::{ChangeTime, Checkpoints, Counter, CounterSet, MAX_AHEAD_SECONDS};
 pub(crate) use self::history::{History, Used};
-pub(crate) use self::saved::{
-    StoredCharge, StoredCharges, StoredStart, decode_charges, encode_charges,
-};
+pub(crate) use self::stored::{StoredCharge, StoredCharges, StoredStart, encode_charges};
 #[cfg(test)]
 pub(crate) use self::table::Mismatch;
+pub(crate) use self::table::{Audit, Audited, LogEnd, PastCharge, RedoRecord, Role};
 pub(crate) use self::table::{
     Charge, Charges, Committed, Intent, Match, Request, RowAddress, Table, Undecided, Verdict,
 };
-pub(crate) use self::table::{Checked, Checking, PastCharge, Redo, Restoring, Role};
 pub(crate) use self::time::{At, Moment, Timeline};

@@ -10,7 +10,7 @@ use super::status::{QuotaStatus, RateLimitStatus, RetryAfter};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::compiled::{CompiledRule, Snapshot};
-use crate::counters::{Ahead, At, Charge, Charges, Figures, Moment, Timeline, Verdict, Waiting};
+use crate::counters::{At, Charge, Charges, Figures, Moment, Refusal, Timeline, UseAhead, Verdict};
 use crate::rules::{Enforcement, Overflow, Rule, Units};
 
 /// The state of each matching rule in the deciding step, raw: all that is shown is worked out from
@@ -31,7 +31,7 @@ pub(crate) struct Findings {
     /// judge, in the order of the rule set.
     pub(super) charges: Charges,
     /// The later periods in which rules of a refused event have seen use; almost always none.
-    ahead: Vec<(u32, Ahead)>,
+    ahead: Vec<(u32, UseAhead)>,
     pub(super) rules: Rules,
 }
 
@@ -194,10 +194,10 @@ impl Findings {
             return charge.fits.then_some(from);
         }
         let known = self.ahead.iter().find(|(rule, _)| *rule == charge.rule);
-        let none = Ahead::default();
+        let none = UseAhead::default();
         let ahead = known.map_or(&none, |(_, ahead)| ahead);
         let (cost, at, timeline) = (charge.cost(), &self.at, self.timeline);
-        policy.passes_at(&charge.reading, &Waiting { cost, at, from, ahead, timeline })
+        policy.passes_at(&charge.reading, &Refusal { cost, at, from, ahead, timeline })
     }
 
     /// What headers may say, in the order of the definitions: of hard rules with a limit.

@@ -16,8 +16,8 @@ use crate::rules::Rule;
 
 mod findings;
 mod outcome;
-mod saved;
 mod status;
+mod stored;
 
 use self::findings::Exceeded;
 pub(crate) use self::findings::{Findings, HeaderFigures};

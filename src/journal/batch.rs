@@ -5,7 +5,7 @@ use crate::log::RunTimes;
 
 /// Records that wait for their commit, with everything that is to be in one transaction with them.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct QueuedBatch {
     /// The place of the first record.
     pub(super) first: u64,
     /// The records, one behind the other, and the position behind each.
@@ -25,7 +25,7 @@ pub(super) struct Waiting {
     pub(super) serial: u64,
 }
 
-impl Waiting {
+impl QueuedBatch {
     pub(super) fn new(first: u64, first_event: u64) -> Self {
         Self {
             first,

@@ -18,7 +18,7 @@ use super::writer::{Requests, State, Writer};
 use crate::base::clock::Timestamp;
 use crate::base::codec::Malformed;
 use crate::base::progress::Progress;
-use crate::compiled::snapshot::saved::{Revisions, RowChange};
+use crate::compiled::snapshot::stored::{Revisions, RowChange};
 use crate::compiled::{CompiledRule, Compiler, Snapshot};
 use crate::counters::Table;
 use crate::idempotency::stored::StoredKeys;

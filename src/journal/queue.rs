@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::batch::Waiting;
+use super::batch::QueuedBatch;
 use super::record::{Kind, put_prefix};
 use super::wake::Waking;
 use crate::base::clock::Timestamp;
@@ -72,12 +72,12 @@ enum Phase {
 
 #[derive(Debug)]
 struct Pending {
-    open: Waiting,
-    sealed: VecDeque<Arc<Waiting>>,
+    open: QueuedBatch,
+    sealed: VecDeque<Arc<QueuedBatch>>,
     /// What the writer is committing, and what a failed commit left: reading finds both.
-    in_flight: Vec<Arc<Waiting>>,
+    in_flight: Vec<Arc<QueuedBatch>>,
     /// The memory of a batch that is committed, for the next one.
-    spare: Option<Waiting>,
+    spare: Option<QueuedBatch>,
     /// Somebody waits for what is in the queue.
     urgent: bool,
     /// The writer waits until there is something to do.
@@ -111,7 +111,7 @@ impl Pending {
                 spare.restart(end, end_event);
                 spare
             }
-            None => Waiting::new(end, end_event),
+            None => QueuedBatch::new(end, end_event),
         };
         let mut full = std::mem::replace(&mut self.open, next);
         full.serial = self.serial;
@@ -168,7 +168,7 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) enum Work {
     /// Commit this.
-    Batch(Arc<Waiting>),
+    Batch(Arc<QueuedBatch>),
     /// Nothing waits.
     Nothing,
     /// Nothing waits, and no more calls are let in.
@@ -180,7 +180,7 @@ impl Queue {
     pub(super) fn new((end, events): (u64, u64), limits: Limits, file: &str) -> Self {
         Self {
             pending: Mutex::new(Pending {
-                open: Waiting::new(end, events),
+                open: QueuedBatch::new(end, events),
                 sealed: VecDeque::new(),
                 in_flight: Vec::new(),
                 spare: None,
@@ -309,7 +309,7 @@ impl Queue {
         self.push_rows(|open| open.spaces.push(change))
     }
 
-    fn push_rows(&self, push: impl FnOnce(&mut Waiting)) -> u64 {
+    fn push_rows(&self, push: impl FnOnce(&mut QueuedBatch)) -> u64 {
         let mut pending = self.pending.lock();
         push(&mut pending.open);
         pending.serial = pending.serial.saturating_add(1);
@@ -375,7 +375,7 @@ impl Queue {
     }
 
     /// Says that a batch is durable.
-    pub(super) fn committed(&self, batch: Arc<Waiting>) {
+    pub(super) fn committed(&self, batch: Arc<QueuedBatch>) {
         self.durable_events.fetch_max(batch.end_event, Ordering::Release);
         self.durable.fetch_max(batch.end(), Ordering::Release);
         self.serial.fetch_max(batch.serial, Ordering::Release);

@@ -19,7 +19,7 @@ use super::store::{Contents, StoreError};
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader, put_text, put_varint};
 use crate::base::format::Version;
-use crate::counters::{At, Moment, StoredCharges, Timeline, decode_charges};
+use crate::counters::{At, Moment, StoredCharges, Timeline};
 use crate::log::Stored;
 
 /// The first byte of a record of format 3. Those of older formats begin with their flags, which
@@ -296,8 +296,7 @@ impl<'r> RecordedDecision<'r> {
         at: &At,
         charges: &mut StoredCharges,
     ) -> Result<(), Malformed> {
-        let (from, bytes) = (Reader::new(self.version, self.charges), &mut &*self.charges);
-        decode_charges(self.version, bytes, at, charges).ok_or_else(|| from.malformed("a charge"))
+        charges.decode(Reader::new(self.version, self.charges), at)
     }
 }
 

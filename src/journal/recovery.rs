@@ -11,10 +11,10 @@ use crate::base::codec::Reader;
 use crate::base::format::Version;
 use crate::base::progress::Progress;
 use crate::compiled::row_hash;
-use crate::compiled::snapshot::saved::{RestoredRules, Revisions, RuleRows, UnreadableRow};
+use crate::compiled::snapshot::stored::{RestoredRules, Revisions, RuleRows, UnreadableRow};
 use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{
-    ChangeTime, Late, MAX_AHEAD_SECONDS, Moment, Restoring, StoredCharges, Table, Timeline,
+    ChangeTime, Lateness, LogEnd, MAX_AHEAD_SECONDS, Moment, StoredCharges, Table, Timeline,
 };
 use crate::event::Dimension;
 use crate::idempotency::stored::StoredKeys;
@@ -118,7 +118,7 @@ struct EngineRows {
     identity: Option<Identity>,
     /// The rules that the application's code defined the last time.
     declared: Option<Vec<u8>>,
-    late: Option<Late>,
+    late: Option<Lateness>,
     /// How far the time line was ahead of the calendar when the store was opened the last time.
     shift: u64,
 }
@@ -133,7 +133,7 @@ impl EngineRows {
             }
             DECLARED => rows.declared = Some(bytes.to_vec()),
             LATE => {
-                rows.late = Late::of_bytes(bytes);
+                rows.late = Lateness::of_bytes(bytes);
                 wrong = wrong.or(rows.late.is_none().then_some("the time for late events"));
             }
             SHIFT => match <[u8; 8]>::try_from(bytes) {
@@ -153,7 +153,7 @@ impl EngineRows {
     }
 
     /// Until when late events are taken; `timeline` is the one of the store's last records.
-    fn late_events(&self, settings: &Settings, timeline: Timeline, now: u64) -> Late {
+    fn late_events(&self, settings: &Settings, timeline: Timeline, now: u64) -> Lateness {
         let (seconds, timeline) = (settings.late_seconds, timeline.shifted(self.shift));
         // No counter was dropped by a later time than the store knows of.
         let now = timeline.second(Moment(now));
@@ -233,9 +233,9 @@ pub(super) fn recover_from(
         settings.idempotency_retention,
         settings.idempotency_max_keys,
     );
-    let restoring = Restoring { counters: &snapshot.counters, end: timeline.at(now, None) };
+    let log_end = LogEnd { counters: &snapshot.counters, at: timeline.at(now, None) };
     let mut reader =
-        Recovery::new(settings, store, timeline, &table, restoring, (&revisions, &snapshot));
+        Recovery::new(settings, store, timeline, &table, log_end, (&revisions, &snapshot));
     std::thread::scope(|scope| {
         let load = || if settings.loads_keys { load_keys(store, &mut keys, now) } else { Ok(()) };
         let loading = scope.spawn(load);
@@ -282,7 +282,7 @@ pub(super) fn recover_from(
 fn read_rules(
     store: &dyn Contents,
     timeline: Timeline,
-    late: Late,
+    late: Lateness,
 ) -> Result<RestoredRules, StoreError> {
     let (mut rows, mut wrong, version) = (RuleRows::default(), None, store.version());
     store.state(StateTable::Rules, &mut |key, bytes| {
@@ -336,7 +336,7 @@ struct Recovery<'r> {
     store: &'r dyn Contents,
     timeline: Timeline,
     table: &'r Table,
-    restoring: Restoring<'r>,
+    log_end: LogEnd<'r>,
     revisions: &'r Revisions,
     snapshot: &'r Snapshot,
     log: Option<MemoryLog>,
@@ -373,7 +373,7 @@ impl<'r> Recovery<'r> {
         store: &'r dyn Contents,
         timeline: Timeline,
         table: &'r Table,
-        restoring: Restoring<'r>,
+        log_end: LogEnd<'r>,
         (revisions, snapshot): (&'r Revisions, &'r Snapshot),
     ) -> Self {
         Self {
@@ -381,7 +381,7 @@ impl<'r> Recovery<'r> {
             store,
             timeline,
             table,
-            restoring,
+            log_end,
             revisions,
             snapshot,
             log: None,
@@ -436,7 +436,7 @@ impl<'r> Recovery<'r> {
                     let hash =
                         |group, values: &[&str]| row_hash(&self.settings.hasher, group, values);
                     let block = Reader::new(piece.version, block);
-                    self.table.load(&self.restoring, place, block, hash).ok()?;
+                    self.table.load(&self.log_end, place, block, hash).ok()?;
                 }
             }
             ROWS if self.settings.keep.is_some() => {
@@ -539,7 +539,7 @@ impl<'r> Recovery<'r> {
             let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             self.tail_bytes = self.tail_bytes.saturating_add(bytes);
             record.read_charges(&at, &mut self.charges)?;
-            let into = (self.table, &self.restoring, &self.settings.hasher);
+            let into = (self.table, &self.log_end, &self.settings.hasher);
             let value = |dimension: &Dimension| event.dimension(dimension);
             let redone = self.revisions.redo(into, (seq, &at), &self.charges, value);
             redone.map_err(Unreadable::Revision)?;

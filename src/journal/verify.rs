@@ -1,4 +1,4 @@
-//! Checking that what is in a store is undamaged, and that its parts agree with each other.
+//! Audit that what is in a store is undamaged, and that its parts agree with each other.
 
 use std::ops::ControlFlow;
 
@@ -10,8 +10,8 @@ use super::recovery::{RECORDS_A_REPORT, Recovered, Settings, recover_from, rollu
 use crate::base::codec::Malformed;
 use crate::base::progress::Progress;
 use crate::compiled::Snapshot;
-use crate::compiled::snapshot::saved::Revisions;
-use crate::counters::{Checking, Moment, StoredCharges, Table};
+use crate::compiled::snapshot::stored::Revisions;
+use crate::counters::{Audit, Moment, StoredCharges, Table};
 use crate::event::Dimension;
 use crate::journal::store::{Chunk, Contents, StoreError};
 use crate::log::{Bounds, Dropped, MemoryLog};
@@ -154,16 +154,16 @@ impl Fold<'_> {
         let (timeline, timestamp) = (record.timeline(timeline), event.timestamp());
         let at = record.at(timeline, timestamp);
         record.read_charges(&at, &mut self.charges).map_err(malformed)?;
-        let checking = Checking {
+        let audit = Audit {
             counters: &self.snapshot.counters,
             complete: self.is_complete,
             start: *self.start.get_or_insert(at.now),
         };
-        let with = (&self.table, &checking, &self.settings.hasher);
+        let with = (&self.table, &audit, &self.settings.hasher);
         let value = |dimension: &Dimension| event.dimension(dimension);
-        let checked = self.revisions.check(with, (seq, &at), &self.charges, value);
-        let checked = checked.map_err(|revision| unreadable(Unreadable::Revision(revision)))?;
-        if let Some(astray) = checked.wrong {
+        let audited = self.revisions.audit(with, (seq, &at), &self.charges, value);
+        let audited = audited.map_err(|revision| unreadable(Unreadable::Revision(revision)))?;
+        if let Some(astray) = audited.mismatch {
             let rule = self.revisions.get(astray.revision).map_or("", |rule| rule.rule.name());
             let (expected, found) = (astray.expected, astray.found);
             let detail = format!(
@@ -172,7 +172,7 @@ impl Fold<'_> {
             );
             return Err(self.store.damaged(&format!("record {seq}"), &detail));
         }
-        self.states = self.states.saturating_add(checked.right);
+        self.states = self.states.saturating_add(audited.matching);
         let was_set_back = record.shift > std::mem::replace(&mut self.shift, record.shift);
         if let Some(rollups) = &mut self.rollups {
             if was_set_back {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::batch::Waiting;
+use super::batch::QueuedBatch;
 use super::checkpoint::{Checkpoint, Sources, Step};
 use super::queue::Work;
 use crate::counters::Moment;
@@ -173,7 +173,7 @@ impl Writer {
     }
 
     /// One transaction: records where some wait, and a step of a checkpoint where one is under way.
-    fn commit(&mut self, waiting: Option<&Arc<Waiting>>) -> Result<(), StoreError> {
+    fn commit(&mut self, waiting: Option<&Arc<QueuedBatch>>) -> Result<(), StoreError> {
         let records = waiting.map_or(0, |waiting| waiting.records.len());
         self.state.now = self.state.now.max(waiting.map_or(0, |waiting| waiting.now));
         let serial = waiting.map_or(self.state.serial, |waiting| waiting.serial);

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 
 use super::hashes::mix;
 use super::missing::Lenient;
-use super::{Entry, Filtered, Index, Indexed, Seen, Shape};
+use super::{Entry, Filtered, Index, Indexed, SeenFlag, Shape};
 use crate::event::Dimension;
 use crate::rules::OnMissing;
 
@@ -20,7 +20,7 @@ pub(super) struct Build {
     always: Vec<u32>,
     shapes: HashMap<Box<[Dimension]>, HashTable<Filtered>>,
     by_missing: HashMap<Dimension, Vec<u32>>,
-    dimensions: HashMap<Dimension, Seen>,
+    dimensions: HashMap<Dimension, SeenFlag>,
     lenient: HashMap<u32, Lenient, ahash::RandomState>,
 }
 

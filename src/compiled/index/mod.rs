@@ -52,11 +52,11 @@ pub(crate) struct Entry {
     /// chooses events.
     pub(crate) own: Vec<Dimension>,
     /// Which of its dimensions an event has had.
-    pub(crate) seen: Vec<(Dimension, Seen)>,
+    pub(crate) seen: Vec<(Dimension, SeenFlag)>,
 }
 
 /// Whether an event has had a dimension, in the life of an engine.
-pub(crate) type Seen = Arc<AtomicBool>;
+pub(crate) type SeenFlag = Arc<AtomicBool>;
 
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -75,7 +75,7 @@ pub(crate) struct Index {
     /// The rules that may match an event which lacks a dimension of their filter, by dimension.
     by_missing: Box<[(Dimension, Vec<u32>)]>,
     /// The dimensions that rules name and no event has had so far, and how many there are left.
-    dimensions: Box<[(Dimension, Seen)]>,
+    dimensions: Box<[(Dimension, SeenFlag)]>,
     unseen: AtomicUsize,
     /// What rules make of a missing dimension, where one does not skip the event; by rule.
     lenient: HashMap<u32, Lenient, ahash::RandomState>,

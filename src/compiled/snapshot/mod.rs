@@ -10,7 +10,7 @@ use crate::compiled::index::Index;
 use crate::counters::{ChangeTime, CounterSet};
 use crate::rules::Meters;
 
-pub(crate) mod saved;
+pub(crate) mod stored;
 
 #[cfg(test)]
 mod tests;

@@ -15,16 +15,16 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::saved::{Revisions, RowChange, RuleRows};
+use super::stored::{Revisions, RowChange, RuleRows};
 use crate::base::clock::Timestamp;
 use crate::base::codec::Reader;
 use crate::base::format::Version;
 use crate::compiled::{Compiler, Snapshot};
 use crate::compiled::{Matches, row_hash};
 use crate::counters::{
-    At, ChangeTime, Charge, Charges, Checking, Committed, FIRST, Figures, History, Intent,
-    MAX_AHEAD_SECONDS, Mismatch, Moment, Request, Restoring, StoredCharges, Table, Timeline,
-    Undecided, Used, decode_charges, encode_charges,
+    At, Audit, ChangeTime, Charge, Charges, Committed, FIRST, Figures, History, Intent, LogEnd,
+    MAX_AHEAD_SECONDS, Mismatch, Moment, Request, StoredCharges, Table, Timeline, Undecided, Used,
+    encode_charges,
 };
 use crate::event::Event;
 use crate::rules::{
@@ -281,12 +281,12 @@ impl Small {
         small.table.start_at(end.now);
         let from = disk.checkpoint.from();
         let counters = &small.snapshot.counters;
-        let restoring = Restoring { counters, end };
+        let log_end = LogEnd { counters, at: end };
         for (position, bytes) in &disk.checkpoint.pieces {
             let hash = |group, values: &[&str]| row_hash(&small.hasher, group, values);
             small
                 .table
-                .load(&restoring, *position, Reader::new(Version::NEWEST, bytes), hash)
+                .load(&log_end, *position, Reader::new(Version::NEWEST, bytes), hash)
                 .expect("a copy");
         }
         let mut charges = StoredCharges::new();
@@ -296,9 +296,10 @@ impl Small {
             let stop = if round == 0 { redone(tail.len()) } else { tail.len() };
             for (place, record) in &tail[..stop] {
                 let at = record.at(timeline);
-                decode_charges(Version::NEWEST, &mut &*record.charges, &at, &mut charges)
+                charges
+                    .decode(Reader::new(Version::NEWEST, &record.charges), &at)
                     .expect("charges");
-                let into = (&small.table, &restoring, &small.hasher);
+                let into = (&small.table, &log_end, &small.hasher);
                 let read = |dimension: &crate::event::Dimension| dimension.of(&record.event);
                 let redone = small.revisions.redo(into, (*place as u64, &at), &charges, read);
                 redone.expect("every rule is known");
@@ -314,17 +315,17 @@ fn check(engine: &Small, log: &[Record], first: usize) -> (u64, Option<(usize, M
     let timeline = engine.table.timeline();
     let table = Table::new(1 << 30, timeline, 4);
     let start = log.get(first).map_or(Moment(0), |record| record.now);
-    let checking = Checking { counters: &engine.snapshot.counters, complete: first == 0, start };
+    let audit = Audit { counters: &engine.snapshot.counters, complete: first == 0, start };
     let (mut charges, mut right) = (StoredCharges::new(), 0);
     for (place, record) in log.iter().enumerate().skip(first) {
         let at = record.at(timeline);
-        decode_charges(Version::NEWEST, &mut &*record.charges, &at, &mut charges).expect("charges");
-        let into = (&table, &checking, &engine.hasher);
+        charges.decode(Reader::new(Version::NEWEST, &record.charges), &at).expect("charges");
+        let into = (&table, &audit, &engine.hasher);
         let read = |dimension: &crate::event::Dimension| dimension.of(&record.event);
-        let checked = engine.revisions.check(into, (place as u64, &at), &charges, read);
-        let checked = checked.expect("every rule is known");
-        right += checked.right;
-        if let Some(astray) = checked.wrong {
+        let audited = engine.revisions.audit(into, (place as u64, &at), &charges, read);
+        let audited = audited.expect("every rule is known");
+        right += audited.matching;
+        if let Some(astray) = audited.mismatch {
             return (right, Some((place, astray)));
         }
     }
@@ -554,7 +555,7 @@ fn a_state_that_does_not_follow_is_found_where_it_is() {
         let record = &mut log[place];
         let at = record.at(timeline);
         let mut charges = StoredCharges::new();
-        decode_charges(Version::NEWEST, &mut &*record.charges, &at, &mut charges).expect("charges");
+        charges.decode(Reader::new(Version::NEWEST, &record.charges), &at).expect("charges");
         charges.charges[0].reading.flip_a_bit();
         record.charges.clear();
         let false_charges = [Charge::restored(0, &charges[0])];

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::periods::{Bounds, Periods, Span};
-use super::{Algorithm, Waiting, stored};
+use super::{Algorithm, Refusal, stored};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader, put_wide};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
@@ -78,10 +78,10 @@ impl Algorithm for CalendarPeriod {
         state.period.resets()
     }
 
-    fn passes_at(&self, state: &PeriodUse, waiting: &Waiting<'_>) -> Option<Moment> {
+    fn passes_at(&self, state: &PeriodUse, refusal: &Refusal<'_>) -> Option<Moment> {
         let current = Span::new(state.period, Used::sum(state.used));
-        let fits = |Used { units, .. }, _| self.fits_use(units, waiting.cost.units);
-        self.periods.passes_at(current, waiting, fits)
+        let fits = |Used { units, .. }, _| self.fits_use(units, refusal.cost.units);
+        self.periods.passes_at(current, refusal, fits)
     }
 
     #[inline]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, Waiting, stored};
+use super::{Algorithm, Refusal, stored};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader, put_wide};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
@@ -95,8 +95,8 @@ impl Algorithm for FixedWindow {
         Some(timeline.second_rounded_up(self.end(window)))
     }
 
-    fn passes_at(&self, window: &WindowUse, waiting: &Waiting<'_>) -> Option<Moment> {
-        let Waiting { cost, at, from, .. } = *waiting;
+    fn passes_at(&self, window: &WindowUse, refusal: &Refusal<'_>) -> Option<Moment> {
+        let Refusal { cost, at, from, .. } = *refusal;
         let passes = || if self.fits(window, cost, at) { from } else { from.max(self.end(window)) };
         (cost.units <= self.limit).then(passes)
     }

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::periods::{Bounds, Periods, Span};
-use super::{Algorithm, Waiting, stored};
+use super::{Algorithm, Refusal, stored};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader, put_signed, put_wide};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
@@ -111,10 +111,10 @@ impl Algorithm for GaugePeriod {
         cost.counts && self.limit != NO_LIMIT
     }
 
-    fn passes_at(&self, state: &GaugeUse, waiting: &Waiting<'_>) -> Option<Moment> {
+    fn passes_at(&self, state: &GaugeUse, refusal: &Refusal<'_>) -> Option<Moment> {
         let current = Span::new(state.period, state.figure);
-        let fits = |figure, event| self.fits_figure(figure, waiting.cost, event);
-        self.periods.passes_at(current, waiting, fits)
+        let fits = |figure, event| self.fits_figure(figure, refusal.cost, event);
+        self.periods.passes_at(current, refusal, fits)
     }
 
     #[inline]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::cell::{CarriedUse, Cell, CellState, Layout, StateWords};
 use super::history::Used;
-use super::saved::StoredCharge;
+use super::stored::StoredCharge;
 use super::time::{At, Moment, Timeline};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader};
@@ -34,7 +34,7 @@ mod tests;
 pub(crate) use self::calendar_period::CalendarPeriod;
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};
-use self::periods::{Ahead, Bounds, Periods, Span};
+use self::periods::{Bounds, Periods, Span, UseAhead};
 pub(super) use self::policy::Judged;
 pub(crate) use self::policy::{Figures, Policy};
 pub(crate) use self::reading::Reading;
@@ -43,14 +43,14 @@ pub(crate) use self::token_bucket::TokenBucket;
 
 /// An event that was refused.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Waiting<'a> {
+pub(crate) struct Refusal<'a> {
     pub(crate) cost: Cost,
     /// The time of the decision that read the state.
     pub(crate) at: &'a At,
     /// From when on it may be let in.
     pub(crate) from: Moment,
     /// How the use goes on where the state does not say it.
-    pub(crate) ahead: &'a Ahead,
+    pub(crate) ahead: &'a UseAhead,
     pub(crate) timeline: Timeline,
 }
 
@@ -153,17 +153,17 @@ pub(super) trait Algorithm: Sized {
     }
 
     /// The first moment at which a cost fits that can be refused; `None` for never.
-    fn passes_at(&self, state: &Self::State, waiting: &Waiting<'_>) -> Option<Moment>;
+    fn passes_at(&self, state: &Self::State, refusal: &Refusal<'_>) -> Option<Moment>;
 
     /// How the use goes on where the state does not say it: the later periods that events dated
     /// ahead have used.
-    fn ahead<'c>(&self, cells: impl Iterator<Item = Cell<'c>>, at: &At) -> Ahead {
+    fn ahead<'c>(&self, cells: impl Iterator<Item = Cell<'c>>, at: &At) -> UseAhead {
         if self.periods().is_none() || at.explicit {
-            return Ahead::default();
+            return UseAhead::default();
         }
         let later = cells.filter(|cell| periods::is_later(*cell, at));
         let spans = later.filter_map(|cell| self.span(&self.read(cell, at), at));
-        Ahead::of_spans(spans.collect())
+        UseAhead::of_spans(spans.collect())
     }
 
     // Periods, of what counts in them, and what is recorded beside the counters.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Waiting;
+use super::Refusal;
 use super::sliding_window::Step;
 use crate::base::calendar::{Calendar, PeriodBounds, Unit};
 use crate::counters::cell::Cell;
@@ -20,7 +20,7 @@ pub(crate) struct Periods {
     unit: Unit,
     /// For how many seconds after its end a period takes late events.
     late: u64,
-    /// Periods that ended by this second take none, whatever the time: see [`Late`].
+    /// Periods that ended by this second take none, whatever the time: see [`Lateness`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gone: Option<i64>,
 }
@@ -41,20 +41,20 @@ fn unit_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Unit, D::Error>
 
 /// Until when periods take late events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Late {
+pub(crate) struct Lateness {
     /// For how many seconds after their end.
     seconds: u64,
     /// The counters of periods that ended by this second are gone, because it was for less then.
     gone: Option<i64>,
 }
 
-impl From<u64> for Late {
+impl From<u64> for Lateness {
     fn from(seconds: u64) -> Self {
         Self { seconds, gone: None }
     }
 }
 
-impl Late {
+impl Lateness {
     /// What comes after this, which held until the second `now`.
     pub(crate) fn followed_by(self, seconds: u64, now: i64) -> Self {
         let known = now.saturating_sub_unsigned(self.seconds);
@@ -97,14 +97,14 @@ pub(crate) struct Span {
 /// How the use of a counter goes on, where what it says at the moment does not tell; almost always
 /// nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ahead {
+pub(crate) struct UseAhead {
     /// The later periods that have been used, in order.
     pub(in crate::counters) spans: Box<[Span]>,
     /// What is used of a window as one use after the other leaves it.
     pub(super) steps: Box<[Step]>,
 }
 
-impl Ahead {
+impl UseAhead {
     pub(in crate::counters) fn of_spans(mut spans: Vec<Span>) -> Self {
         spans.sort_unstable_by_key(|span| span.start);
         Self { spans: spans.into(), ..Self::default() }
@@ -116,7 +116,7 @@ impl Ahead {
 }
 
 impl Periods {
-    pub(crate) fn new(unit: Unit, late: Late) -> Self {
+    pub(crate) fn new(unit: Unit, late: Lateness) -> Self {
         Self { unit, late: late.seconds, gone: late.gone }
     }
 
@@ -164,10 +164,10 @@ impl Periods {
     pub(super) fn passes_at(
         &self,
         current: Span,
-        waiting: &Waiting<'_>,
+        refusal: &Refusal<'_>,
         fits: impl Fn(Used, Moment) -> bool,
     ) -> Option<Moment> {
-        let Waiting { at, from, ahead, timeline, .. } = *waiting;
+        let Refusal { at, from, ahead, timeline, .. } = *refusal;
         if at.explicit {
             let open = timeline.second(from) < self.closes(current.end);
             return (open && fits(current.used, at.dated())).then_some(from);

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::periods::{Ahead, Periods};
+use super::periods::{Periods, UseAhead};
 use super::{
-    Algorithm, CalendarPeriod, FixedWindow, GaugePeriod, Reading, SlidingWindow, TokenBucket,
-    Waiting,
+    Algorithm, CalendarPeriod, FixedWindow, GaugePeriod, Reading, Refusal, SlidingWindow,
+    TokenBucket,
 };
 use crate::base::calendar::Calendar;
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout};
 use crate::counters::history::Used;
-use crate::counters::saved::StoredCharge;
+use crate::counters::stored::StoredCharge;
 use crate::counters::time::{At, Moment, Timeline};
 use crate::rules::{Cost, Units};
 
@@ -340,15 +340,15 @@ impl Policy {
 
     /// The first moment at which the event fits, going by the reading before it was refused;
     /// `None` for never.
-    pub(crate) fn passes_at(&self, before: &Reading, waiting: &Waiting<'_>) -> Option<Moment> {
-        if !self.can_refuse(waiting.cost) {
-            return Some(waiting.from);
+    pub(crate) fn passes_at(&self, before: &Reading, refusal: &Refusal<'_>) -> Option<Moment> {
+        if !self.can_refuse(refusal.cost) {
+            return Some(refusal.from);
         }
         if before.is_none() {
             return None;
         }
         with_algorithm!(self, A(algorithm) => {
-            algorithm.passes_at(&before.state::<A>(), waiting)
+            algorithm.passes_at(&before.state::<A>(), refusal)
         })
     }
 
@@ -357,7 +357,7 @@ impl Policy {
         &self,
         cells: impl Iterator<Item = Cell<'c>>,
         at: &At,
-    ) -> Ahead {
+    ) -> UseAhead {
         with_algorithm!(self, A(algorithm) => algorithm.ahead(cells, at))
     }
 

@@ -13,14 +13,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::entries::{self, Entries, EntriesMut, Entry};
-use super::periods::Ahead;
-use super::{Algorithm, Waiting, stored};
+use super::periods::UseAhead;
+use super::{Algorithm, Refusal, stored};
 use crate::base::calendar::Calendar;
 use crate::base::clock::NANOS_PER_SECOND;
 use crate::base::codec::{Malformed, Reader, put_wide};
 use crate::counters::MAX_AHEAD_SECONDS;
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, join, split};
-use crate::counters::saved::StoredCharge;
+use crate::counters::stored::StoredCharge;
 use crate::counters::time::{At, Moment, Timeline};
 use crate::rules::{Cost, Units};
 
@@ -66,7 +66,7 @@ pub(crate) struct Step {
 
 /// What a list holds that still counts.
 #[derive(Default)]
-struct Census {
+struct EntryCounts {
     above: usize,
     below: usize,
     /// The largest amount, either way.
@@ -171,21 +171,21 @@ impl SlidingWindow {
     /// For how many uses the list should have room, and whether for wide ones, to add a cost: where
     /// it has no room, or much more than it needs. `None` where it is as it should be.
     fn room(&self, words: &[u64], now: Moment, cost: Units) -> Option<(usize, bool)> {
-        let mut census = Census { largest: cost.unsigned_abs(), ..Census::default() };
+        let mut counts = EntryCounts { largest: cost.unsigned_abs(), ..EntryCounts::default() };
         let more = usize::from(cost != 0);
         if cost < 0 && self.rolling {
-            census.below = more;
+            counts.below = more;
         } else {
-            census.above = more;
+            counts.above = more;
         }
         for entry in self.alive(words, now) {
-            let of_sign = if entry.amount < 0 { &mut census.below } else { &mut census.above };
+            let of_sign = if entry.amount < 0 { &mut counts.below } else { &mut counts.above };
             *of_sign = of_sign.saturating_add(1);
-            census.largest = census.largest.max(entry.amount.unsigned_abs());
+            counts.largest = counts.largest.max(entry.amount.unsigned_abs());
         }
-        let [above, below] = [census.above, census.below].map(|count| count.min(MOST + 1));
+        let [above, below] = [counts.above, counts.below].map(|count| count.min(MOST + 1));
         let needed = above.saturating_add(below);
-        let wide = census.largest >= LARGEST_NARROW;
+        let wide = counts.largest >= LARGEST_NARROW;
         let room = ROOMS.into_iter().find(|room| *room >= needed).unwrap_or(needed);
         let entries = Entries::of(words);
         // Room is given back where a quarter would do.
@@ -385,9 +385,9 @@ impl Algorithm for SlidingWindow {
         (leaves < Moment::MAX).then(|| timeline.second_rounded_up(leaves))
     }
 
-    fn passes_at(&self, read: &SlidingUse, waiting: &Waiting<'_>) -> Option<Moment> {
-        let (Waiting { at, from, .. }, cost) = (*waiting, waiting.cost.units);
-        let steps = &waiting.ahead.steps;
+    fn passes_at(&self, read: &SlidingUse, refusal: &Refusal<'_>) -> Option<Moment> {
+        let (Refusal { at, from, .. }, cost) = (*refusal, refusal.cost.units);
+        let steps = &refusal.ahead.steps;
         let now = steps.iter().take_while(|step| step.from <= from).last();
         let used = now.map_or(read.used, |step| step.used);
         let passes = if steps.is_empty() {
@@ -401,11 +401,11 @@ impl Algorithm for SlidingWindow {
     }
 
     /// The steps of a use that does not only fall: what is below zero leaves, too.
-    fn ahead<'c>(&self, mut cells: impl Iterator<Item = Cell<'c>>, at: &At) -> Ahead {
+    fn ahead<'c>(&self, mut cells: impl Iterator<Item = Cell<'c>>, at: &At) -> UseAhead {
         let falls = |words| self.alive(words, at.now).all(|entry| entry.amount >= 0);
         let cell = cells.next().filter(|cell| !falls(cell.words));
         let steps = cell.map(|cell| self.steps(cell.words, self.read(cell, at).used, at.now));
-        Ahead { steps: steps.into_iter().flatten().collect(), ..Ahead::default() }
+        UseAhead { steps: steps.into_iter().flatten().collect(), ..UseAhead::default() }
     }
 
     #[inline]

@@ -13,7 +13,7 @@ use chrono_tz::Tz;
 use proptest::prelude::*;
 
 use super::policy::Judged;
-use super::{Bounds, CalendarPeriod, FIRST, Gauge, GaugePeriod, Periods, Policy, Waiting};
+use super::{Bounds, CalendarPeriod, FIRST, Gauge, GaugePeriod, Periods, Policy, Refusal};
 use crate::base::calendar::{Calendar, Unit};
 use crate::base::clock::Timestamp;
 use crate::counters::cell::{CarriedUse, CellState};
@@ -235,8 +235,8 @@ fn check(unit: Unit, figure: Figure, shift: u64, steps: Vec<Step>) {
         if !allowed {
             let cells = key.cells.iter().map(CellState::as_cell);
             let ahead = policy.ahead(cells, &at);
-            let waiting = Waiting { cost, at: &at, from: now, ahead: &ahead, timeline };
-            let found = policy.passes_at(&judged.reading, &waiting);
+            let refusal = Refusal { cost, at: &at, from: now, ahead: &ahead, timeline };
+            let found = policy.passes_at(&judged.reading, &refusal);
             let fits = |used, moment| fits(figure, LIMIT, used, cost, moment);
             let expected = if at.explicit { None } else { passes(key, fits, now, timeline) };
             assert_eq!(found, expected, "{what}");

@@ -14,7 +14,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, Waiting};
+use super::{Algorithm, Refusal};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Codec, Malformed, Reader, put_varint};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, join, split};
@@ -164,10 +164,10 @@ impl Algorithm for TokenBucket {
         cost.counts && cost.units > 0
     }
 
-    fn passes_at(&self, full_at: &u128, waiting: &Waiting<'_>) -> Option<Moment> {
-        let headroom = self.depth.checked_sub(self.parts_of(waiting.cost.units))?;
+    fn passes_at(&self, full_at: &u128, refusal: &Refusal<'_>) -> Option<Moment> {
+        let headroom = self.depth.checked_sub(self.parts_of(refusal.cost.units))?;
         let moment = self.filled(full_at.saturating_sub(headroom));
-        (moment < Moment::MAX).then(|| moment.max(waiting.from))
+        (moment < Moment::MAX).then(|| moment.max(refusal.from))
     }
 
     fn counts_like(&self, other: &Self) -> bool {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use smallvec::SmallVec;
 
 use super::algorithms::SlidingWindow;
-use super::algorithms::periods::Ahead;
+use super::algorithms::periods::UseAhead;
 use super::algorithms::{Judged, Policy, Reading};
 use super::cell::{CarriedUse, CellState};
 use super::row::Row;
@@ -15,9 +15,9 @@ use super::time::{At, Moment};
 use crate::base::calendar::Calendar;
 use crate::rules::{Cost, Enforcement, Kind, Overflow, Rule, Units};
 
-mod saved;
+mod stored;
 
-pub(crate) use self::saved::SavedCounter;
+pub(crate) use self::stored::StoredCounter;
 
 /// How far ahead of the engine's clock an event may be dated.
 pub(crate) const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;
@@ -366,8 +366,10 @@ impl Counter {
     }
 
     /// The later periods of this counter that the row knows of.
-    pub(super) fn ahead(&self, row: Option<&Row>, at: &At) -> Ahead {
-        row.map_or_else(Ahead::default, |row| self.policy.ahead(row.cells_of(self.number, 0), at))
+    pub(super) fn ahead(&self, row: Option<&Row>, at: &At) -> UseAhead {
+        row.map_or_else(UseAhead::default, |row| {
+            self.policy.ahead(row.cells_of(self.number, 0), at)
+        })
     }
 
     /// Whether the row holds a cell of this very counter.

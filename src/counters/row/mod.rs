@@ -12,7 +12,7 @@
 use super::algorithms::entries;
 use super::cell::{BROAD, Cell, CellState, NARROW, TALL};
 
-mod saved;
+mod stored;
 
 /// Where a tag says how wide its cell is: above the counter's number, which is below 2^30.
 const FORM: u32 = 30;

@@ -3,18 +3,18 @@
 use super::Table;
 use super::charge::Role;
 use super::locked::Locked;
-use super::redo::{PastCharge, Redo};
+use super::redo::{PastCharge, RedoRecord};
 use super::request::RowAddress;
 use crate::base::calendar::Calendar;
 use crate::counters::algorithms::Reading;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::Row;
-use crate::counters::saved::StoredCharge;
+use crate::counters::stored::StoredCharge;
 use crate::counters::time::{At, Moment};
 
 /// How a log is checked, by a table that begins empty.
 #[derive(Debug)]
-pub(crate) struct Checking<'r> {
+pub(crate) struct Audit<'r> {
     /// The rules at the end of the log: counters that none of them answers for are left out.
     pub(crate) counters: &'r CounterSet,
     /// The log begins with the first record that there ever was, so that what no record speaks of
@@ -26,11 +26,11 @@ pub(crate) struct Checking<'r> {
 
 /// What was found of a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Checked {
+pub(crate) struct Audited {
     /// How many states followed from ones that were known.
-    pub(crate) right: u64,
+    pub(crate) matching: u64,
     /// The first that did not.
-    pub(crate) wrong: Option<Mismatch>,
+    pub(crate) mismatch: Option<Mismatch>,
 }
 
 /// A state that does not follow from the one before it.
@@ -45,41 +45,41 @@ pub(crate) struct Mismatch {
 impl Table {
     /// Compares what a record says of the row of a key with what follows from the records before
     /// it, and redoes it. Records come in their order.
-    pub(crate) fn check(
+    pub(crate) fn audit(
         &self,
-        checking: &Checking<'_>,
-        redo: &Redo<'_>,
+        audit: &Audit<'_>,
+        redo: &RedoRecord<'_>,
         row: &RowAddress<'_>,
         charges: &[PastCharge<'_>],
-        checked: &mut Checked,
+        audited: &mut Audited,
     ) {
         let Some(mut locked) = self.lock_row(row) else { return };
-        checking.compare(redo.at, &locked, row.calendar, charges, checked);
+        audit.compare(redo.at, &locked, row.calendar, charges, audited);
         redo.charge(self, &mut locked, charges);
         // A row or two that say nothing any more are dropped, so that a long log takes no more room
         // than its engine did.
         locked.each_shard(|shard| {
             for _ in 0..2 {
-                self.drop_next_idle(shard, checking.counters, *redo.at);
+                self.drop_next_idle(shard, audit.counters, *redo.at);
             }
         });
     }
 
     /// The same of the row that keys share which found no room.
-    pub(crate) fn check_shared(
+    pub(crate) fn audit_shared(
         &self,
-        checking: &Checking<'_>,
-        redo: &Redo<'_>,
+        audit: &Audit<'_>,
+        redo: &RedoRecord<'_>,
         charge: PastCharge<'_>,
-        checked: &mut Checked,
+        audited: &mut Audited,
     ) {
         let Some(mut locked) = self.lock_shared_row(charge.counter) else { return };
-        checking.compare(redo.at, &locked, Calendar::UTC, &[charge], checked);
+        audit.compare(redo.at, &locked, Calendar::UTC, &[charge], audited);
         redo.charge(self, &mut locked, &[charge]);
     }
 }
 
-impl Checking<'_> {
+impl Audit<'_> {
     /// Compares the charges of the one row that is locked with what it holds.
     fn compare(
         &self,
@@ -87,7 +87,7 @@ impl Checking<'_> {
         locked: &dyn Locked,
         calendar: Calendar,
         charges: &[PastCharge<'_>],
-        checked: &mut Checked,
+        audited: &mut Audited,
     ) {
         for PastCharge { counter, charge } in charges {
             let at = charge.at(at);
@@ -96,10 +96,10 @@ impl Checking<'_> {
                 continue;
             };
             if expected == charge.reading && (fits == charge.fits || charge.role == Role::Counts) {
-                checked.right = checked.right.saturating_add(1);
-            } else if checked.wrong.is_none() {
+                audited.matching = audited.matching.saturating_add(1);
+            } else if audited.mismatch.is_none() {
                 let (revision, found) = (charge.revision, charge.reading);
-                checked.wrong = Some(Mismatch { revision, expected, found });
+                audited.mismatch = Some(Mismatch { revision, expected, found });
             }
         }
     }

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::counters::algorithms::{Judged, Reading};
 use crate::counters::cell::Wide;
-use crate::counters::saved::StoredCharge;
+use crate::counters::stored::StoredCharge;
 use crate::rules::Cost;
 
 /// A rule that matches an event.

@@ -1,17 +1,17 @@
 //! Copies of shards for a checkpoint, and counters that come back from them.
 //!
 //! A checkpoint copies one shard after the other while decisions go on, each under its own lock,
-//! and of each it knows the place in the log whose records it holds the effects of: those before
-//! it. A decision appends its record under the locks of all its shards. So of a shard that is
+//! and of each it knows its position: it holds the effects of the records with lower sequence
+//! numbers. A decision appends its record under the locks of all its shards. So of a shard that is
 //! locked for a copy every record is either in the log already, with its effects in the rows, or
-//! gets a later place. Who opens the store loads the copies and [redoes](super::redo) the log from
-//! the lowest of those places.
+//! gets a higher number. Who opens the store loads the copies and [redoes](super::redo) the log from
+//! the lowest of those positions.
 //!
 //! What says no more than a fresh counter would at the end of the log is neither copied nor loaded.
 
 use std::sync::atomic::Ordering;
 
-use super::redo::{Restoring, gate};
+use super::redo::{LogEnd, low_half};
 use super::{Table, overflow_hash, upkeep};
 use crate::base::codec::{Malformed, Reader, put_varint};
 use crate::base::format::Version;
@@ -23,7 +23,7 @@ use crate::counters::time::Moment;
 /// A shard that was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CopiedShard {
-    /// The copy holds the effects of the records before this place.
+    /// The copy holds the effects of the records before this sequence number.
     pub(crate) position: u64,
     /// The time by which rows were left out that say nothing any more: no engine that opens the
     /// copy may go by an earlier one.
@@ -53,7 +53,7 @@ impl Table {
         put_varint(out, shard.rows().len() as u64);
         let mut rows: u64 = 0;
         for row in shard.rows().filter(|row| !upkeep::is_idle(row, counters, at)) {
-            row.save(out);
+            row.encode(out);
             rows = rows.saturating_add(1);
         }
         Some(CopiedShard { position: position(), now, rows })
@@ -63,12 +63,12 @@ impl Table {
     /// one that the index finds rows by.
     pub(crate) fn load(
         &self,
-        restoring: &Restoring<'_>,
+        log_end: &LogEnd<'_>,
         position: u64,
         mut from: Reader<'_>,
         hash: impl Fn(u32, &[&str]) -> u64,
     ) -> Result<(), Malformed> {
-        let gate = gate(position);
+        let applied_before = low_half(position);
         let version = from.version();
         let (shards, rows) = (from.varint()?, from.varint()?);
         if self.live_keys() == 0 {
@@ -76,29 +76,29 @@ impl Table {
         }
         let mut own_rows = 0_u64;
         while !from.is_at_end() {
-            let words = Row::take_words(&mut from)?;
+            let words = Row::read_words(&mut from)?;
             let hash = |key: RowKey<'_>| match key {
                 RowKey::Partition { group, values } => hash(group, values),
                 RowKey::Overflow { counter } => overflow_hash(counter),
             };
             let keep = |number, mut image: CellState| {
-                let counter = restoring.counters.answering(number)?;
+                let counter = log_end.counters.answering(number)?;
                 let counter = counter.of_number(number)?;
                 if version == Version::One {
                     image = counter.policy.of_format_1(image);
                 }
                 if counter.policy.keeps_list() {
-                    image.extra = gate;
+                    image.extra = applied_before;
                 }
                 Some(image)
             };
             let row =
-                Row::load(version, words, hash, keep).ok_or_else(|| from.malformed("a row"))?;
-            if upkeep::is_idle(&row, restoring.counters, restoring.end) {
+                Row::decode(version, words, hash, keep).ok_or_else(|| from.malformed("a row"))?;
+            if upkeep::is_idle(&row, log_end.counters, log_end.at) {
                 continue;
             }
             for number in upkeep::numbers(&row) {
-                if let Some(counter) = restoring.counters.answering(number) {
+                if let Some(counter) = log_end.counters.answering(number) {
                     counter.entered_as(number, row.is_overflow());
                 }
             }

@@ -43,9 +43,9 @@ mod tests;
 
 #[cfg(test)]
 pub(crate) use self::audit::Mismatch;
-pub(crate) use self::audit::{Checked, Checking};
+pub(crate) use self::audit::{Audit, Audited};
 pub(crate) use self::charge::{Charge, Charges, Match, Role};
-pub(crate) use self::redo::{PastCharge, Redo, Restoring};
+pub(crate) use self::redo::{LogEnd, PastCharge, RedoRecord};
 pub(crate) use self::request::{Committed, Intent, Request, RowAddress, Undecided, Verdict};
 #[cfg(test)]
 pub(crate) use self::starts::Start;

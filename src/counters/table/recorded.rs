@@ -10,7 +10,7 @@ use super::locked::Locked;
 use super::request::RowAddress;
 use crate::base::calendar::Calendar;
 use crate::counters::algorithms::SlidingWindow;
-use crate::counters::algorithms::periods::{Ahead, Bounds, Span};
+use crate::counters::algorithms::periods::{Bounds, Span, UseAhead};
 use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
 use crate::counters::history::Used;
@@ -90,7 +90,7 @@ impl<'s, 'e> Script<'s, 'e> {
 
     /// What rules that refuse an event know of later periods.
     #[cold]
-    pub(super) fn ahead(&self, charges: &[Charge], locked: &dyn Locked) -> Vec<(u32, Ahead)> {
+    pub(super) fn ahead(&self, charges: &[Charge], locked: &dyn Locked) -> Vec<(u32, UseAhead)> {
         let judging = charges.iter().filter(|charge| charge.judges());
         let ahead = judging.filter_map(|charge| {
             let counter = self.counter(charge)?;
@@ -103,7 +103,7 @@ impl<'s, 'e> Script<'s, 'e> {
 
     /// Adds later periods that events dated ahead had used before the counter came into being: a
     /// day of them at most.
-    fn recorded_ahead(&self, charge: &Charge, counter: &Counter, known: Ahead) -> Ahead {
+    fn recorded_ahead(&self, charge: &Charge, counter: &Counter, known: UseAhead) -> UseAhead {
         let Some(periods) = counter.policy.periods() else { return known };
         if self.request.history.is_none() || self.at.explicit || !counter.may_recount() {
             return known;
@@ -124,7 +124,7 @@ impl<'s, 'e> Script<'s, 'e> {
             // At the ends of the calendar a period may be longer than is kept of its length.
             next = period.resets().filter(|end| *end > start);
         }
-        Ahead::of_spans(spans)
+        UseAhead::of_spans(spans)
     }
 
     /// Gives what a quota takes over a cell of its own where the event falls in another period:

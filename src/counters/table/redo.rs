@@ -18,16 +18,16 @@ use crate::counters::algorithms::periods::Bounds;
 use crate::counters::cell::CellState;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::{Row, RowKey};
-use crate::counters::saved::{StoredCharge, StoredStart};
+use crate::counters::stored::{StoredCharge, StoredStart};
 use crate::counters::time::At;
 
-/// How counters come back.
+/// The end of a log that is redone.
 #[derive(Debug)]
-pub(crate) struct Restoring<'r> {
-    /// The rules at the end of the log.
+pub(crate) struct LogEnd<'r> {
+    /// The counters of the rules that are in force then.
     pub(crate) counters: &'r CounterSet,
-    /// The time at the end of the log: no decision will go by an earlier one.
-    pub(crate) end: At,
+    /// The time then: no decision will go by an earlier one.
+    pub(crate) at: At,
 }
 
 /// One charge of a record, with its counter as it was.
@@ -39,24 +39,29 @@ pub(crate) struct PastCharge<'r> {
 
 /// A record that is redone.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Redo<'r> {
-    pub(crate) restoring: &'r Restoring<'r>,
-    /// The place of the record in the log.
-    pub(crate) place: u64,
+pub(crate) struct RedoRecord<'r> {
+    pub(crate) log_end: &'r LogEnd<'r>,
+    /// Its sequence number.
+    pub(crate) seq: u64,
     /// The time of its decision.
     pub(crate) at: &'r At,
 }
 
 impl Table {
     /// Does again what a record did to the row of a key.
-    pub(crate) fn redo(&self, redo: &Redo<'_>, row: &RowAddress<'_>, charges: &[PastCharge<'_>]) {
+    pub(crate) fn redo(
+        &self,
+        redo: &RedoRecord<'_>,
+        row: &RowAddress<'_>,
+        charges: &[PastCharge<'_>],
+    ) {
         if let Some(mut locked) = self.lock_row(row) {
             redo.charge(self, &mut locked, charges);
         }
     }
 
     /// The same of the row that keys of a rule share which found no room.
-    pub(crate) fn redo_shared(&self, redo: &Redo<'_>, charge: PastCharge<'_>) {
+    pub(crate) fn redo_shared(&self, redo: &RedoRecord<'_>, charge: PastCharge<'_>) {
         if let Some(mut locked) = self.lock_shared_row(charge.counter) {
             redo.charge(self, &mut locked, &[charge]);
         }
@@ -65,7 +70,7 @@ impl Table {
     /// Gives a counter again what it started from when its key got one of its own.
     pub(crate) fn redo_start(
         &self,
-        redo: &Redo<'_>,
+        redo: &RedoRecord<'_>,
         row: &RowAddress<'_>,
         counter: &Counter,
         start: &StoredStart,
@@ -98,11 +103,11 @@ impl Table {
     }
 }
 
-impl<'r> Redo<'r> {
+impl<'r> RedoRecord<'r> {
     /// The counter that answers for one as it was, and that one as it is kept; `None` where no rule
     /// goes by it any more.
     fn known(&self, counter: &Counter) -> Option<(&'r Counter, &'r Counter)> {
-        let current = self.restoring.counters.answering(counter.number())?;
+        let current = self.log_end.counters.answering(counter.number())?;
         Some((current, current.of_number(counter.number())?))
     }
 
@@ -163,7 +168,7 @@ impl<'r> Redo<'r> {
     /// Redoes a charge in a cell; a list may have it already.
     fn in_cell(&self, row: &mut Row, cell: usize, counter: &Counter, charge: &StoredCharge) {
         let Some(held) = row.cell_at(cell) else { return };
-        if !counter.policy.keeps_list() || is_at_or_after(self.place, held.extra) {
+        if !counter.policy.keeps_list() || is_at_or_after(self.seq, held.extra) {
             let held = CellState::of(held.extra, held.words);
             row.set(cell, &self.image(counter, charge, Some(held)));
         }
@@ -174,7 +179,7 @@ impl<'r> Redo<'r> {
     fn starting(&self, counter: &Counter, image: &CellState) -> CellState {
         let mut image = image.clone();
         if counter.policy.keeps_list() {
-            image.extra = gate(self.place);
+            image.extra = low_half(self.seq);
         }
         image
     }
@@ -187,7 +192,7 @@ impl<'r> Redo<'r> {
         let cell = self.cell_of(row, counter, image.bounds());
         let newer = |cell: &usize| {
             let cell = row.cell_at(*cell);
-            cell.is_some_and(|cell| !is_at_or_after(self.place, cell.extra))
+            cell.is_some_and(|cell| !is_at_or_after(self.seq, cell.extra))
         };
         match cell {
             Some(cell) if counter.policy.keeps_list() && newer(&cell) => {}
@@ -199,14 +204,9 @@ impl<'r> Redo<'r> {
     /// The place of the cell that holds the state: for a period of a quota its own, or one that
     /// is over.
     fn cell_of(&self, row: &Row, counter: &Counter, period: Option<Bounds>) -> Option<usize> {
-        let end = &self.restoring.end;
+        let end = &self.log_end.at;
         let second = period.map_or(end.second, |period| period.start);
         counter.policy.find_cell(row.cells_of(counter.number(), 0), &At { second, ..*end })
-    }
-
-    /// What a sliding window remembers that this record is added to.
-    fn gate(&self) -> u32 {
-        gate(self.place.saturating_add(1))
     }
 
     /// The state of a cell that was this before, or is new.
@@ -218,13 +218,17 @@ impl<'r> Redo<'r> {
     ) -> CellState {
         let held = held.unwrap_or_else(|| counter.policy.empty_cell());
         let image = counter.policy.redone(&held.words, charge, self.at.now);
-        if image.is_list { CellState { extra: self.gate(), ..image } } else { image }
+        if image.is_list {
+            CellState { extra: low_half(self.seq.saturating_add(1)), ..image }
+        } else {
+            image
+        }
     }
 
     /// Whether a state makes no difference any more, now or to a counter that takes it over.
     fn is_idle(&self, current: &Counter, counter: &Counter, image: &CellState) -> bool {
         current.number() == counter.number()
-            && counter.policy.is_idle(image.as_cell(), &self.restoring.end)
+            && counter.policy.is_idle(image.as_cell(), &self.log_end.at)
     }
 }
 
@@ -236,15 +240,16 @@ fn add_cell(row: &mut Row, counter: &Counter, state: &CellState) {
     row.push(counter.number(), state);
 }
 
-/// The place before which a sliding window holds all records: as much of it as fits its cell.
-pub(super) fn gate(place: u64) -> u32 {
-    u32::try_from(place & u64::from(u32::MAX)).unwrap_or(0)
+/// The sequence number before which a sliding window holds all records: the half that fits its
+/// cell.
+pub(super) fn low_half(seq: u64) -> u32 {
+    u32::try_from(seq & u64::from(u32::MAX)).unwrap_or(0)
 }
 
-/// Whether a place is not before one of which a cell remembers the lower half. A log that is redone
-/// is shorter than half of what that tells apart, 2^31 records.
-fn is_at_or_after(place: u64, remembered: u32) -> bool {
-    gate(place).wrapping_sub(remembered) < 1 << 31
+/// Whether a sequence number is not before one of which a cell remembers the lower half. A log that
+/// is redone is shorter than half of what that tells apart, 2^31 records.
+fn is_at_or_after(seq: u64, remembered: u32) -> bool {
+    low_half(seq).wrapping_sub(remembered) < 1 << 31
 }
 
 #[cfg(test)]
@@ -252,12 +257,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_told_apart_by_their_lower_half() {
+    fn sequence_numbers_are_told_apart_by_their_lower_half() {
         for at in [0, 5, u64::from(u32::MAX), 1 << 32, (1 << 40) + 7] {
-            assert!(is_at_or_after(at, gate(at)) && is_at_or_after(at + 1, gate(at)));
-            assert!(is_at_or_after(at + (1 << 31) - 1, gate(at)));
-            assert!(!is_at_or_after(at, gate(at + 1)));
-            assert!(!is_at_or_after(at, gate(at + (1 << 31))));
+            assert!(is_at_or_after(at, low_half(at)) && is_at_or_after(at + 1, low_half(at)));
+            assert!(is_at_or_after(at + (1 << 31) - 1, low_half(at)));
+            assert!(!is_at_or_after(at, low_half(at + 1)));
+            assert!(!is_at_or_after(at, low_half(at + (1 << 31))));
         }
     }
 }

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::charge::Charge;
 use super::starts::Start;
 use crate::base::calendar::Calendar;
-use crate::counters::algorithms::periods::Ahead;
+use crate::counters::algorithms::periods::UseAhead;
 use crate::counters::counter::CounterSet;
 use crate::counters::history::History;
 use crate::counters::row::RowKey;
@@ -105,7 +105,7 @@ pub(crate) struct Verdict<R> {
     pub(crate) allowed: bool,
     /// Of an event that was refused, the later periods in which rules have seen use; only rules
     /// that have.
-    pub(crate) ahead: Vec<(u32, Ahead)>,
+    pub(crate) ahead: Vec<(u32, UseAhead)>,
     /// What the caller's step returned; `None` where nothing was charged.
     pub(crate) committed: Option<R>,
 }

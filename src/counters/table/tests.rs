@@ -10,7 +10,7 @@ use super::request::Crossing;
 use super::*;
 use crate::base::calendar::{Calendar, Unit};
 use crate::base::clock::Timestamp;
-use crate::counters::algorithms::periods::{Late, Periods};
+use crate::counters::algorithms::periods::{Lateness, Periods};
 use crate::counters::algorithms::{
     CalendarPeriod, FixedWindow, Gauge, GaugePeriod, Policy, SlidingWindow, TokenBucket,
 };
@@ -31,7 +31,7 @@ fn moment(nanos: u64) -> Moment {
 
 /// One of each algorithm, of a limit of [`LIMIT`].
 fn policies() -> Vec<Policy> {
-    let periods = || Periods::new(Unit::Hour, Late::from(0));
+    let periods = || Periods::new(Unit::Hour, Lateness::from(0));
     let rate = Rate { units: 4, nanos: SECOND, depth: LIMIT.unsigned_abs() * u128::from(SECOND) };
     vec![
         Policy::TokenBucket(TokenBucket::new(rate)),
@@ -114,7 +114,7 @@ impl Counters {
 
 #[test]
 fn each_row_counts_by_the_calendar_of_its_key() {
-    let day = CalendarPeriod::new(LIMIT, Periods::new(Unit::Day, Late::from(0)));
+    let day = CalendarPeriod::new(LIMIT, Periods::new(Unit::Day, Lateness::from(0)));
     let counters = Counters::new([Counter::new(1, day.into())]);
     // It is 22:13:20 in UTC. Midnights are in 6 400 seconds, then in Nepal, then in India.
     let keys = [

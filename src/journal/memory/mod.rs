@@ -12,7 +12,7 @@ use super::store::callback::{self, Callback};
 use super::store::chunk::cut;
 use super::store::error::{Named, StoreError};
 use super::store::meta::{Checkpoint, Complete, Meta, StoredGeneration};
-use super::store::seal::{Home, wide};
+use super::store::seal::{TableId, wide};
 use super::store::{
     Batch, CheckpointStep, Chunk, Contents, FoundKey, Generation, OwnedChunk, Piece, SpaceChange,
     StateChange, StateTable, Store, StoreReport, StoredPiece, Tell, Visit, check,
@@ -25,7 +25,7 @@ use crate::log::StoredDropped;
 /// What errors call it.
 const NAME: &str = "memory";
 /// A store in memory seals its chunks as a file does, because both cut them by the same code.
-const HOME: Home<'_> = Home { table: "memory", store: 0 };
+const TABLE_ID: TableId<'_> = TableId { name: "memory", store: 0 };
 
 /// A store in memory, which outlives the engines that use it: to test what an application does
 /// after a restart, without a file and without the feature `durable`.
@@ -191,8 +191,8 @@ impl Data {
         }
         self.meta.events = self.meta.events.saturating_add(batch.events);
         let chunks = &mut self.chunks;
-        let cut = cut(batch, HOME, &mut Vec::new(), |first, value| {
-            let chunk = OwnedChunk::open(HOME, first, value);
+        let cut = cut(batch, TABLE_ID, &mut Vec::new(), |first, value| {
+            let chunk = OwnedChunk::open(TABLE_ID, first, value);
             debug_assert!(chunk.is_some(), "what was cut is a chunk");
             chunks.extend(chunk.map(|chunk| (first, Arc::new(chunk))));
             Ok::<(), std::convert::Infallible>(())

@@ -13,7 +13,7 @@ use super::watch::Watch;
 use crate::base::codec::{Codec, Reader};
 use crate::base::format::Version;
 use crate::journal::store::callback::{Callback, new_number, run};
-use crate::journal::store::seal::{Home, start};
+use crate::journal::store::seal::{TableId, start};
 
 /// Bytes for a store that is not in a file: encrypted ones, some in memory for tests, or some that
 /// fail on purpose. [`Durable::open_on`](crate::store::Durable::open_on) takes them.
@@ -133,7 +133,7 @@ impl Backend {
         let mut note = Vec::new();
         start(&mut note);
         note.extend_from_slice(&batches.to_le_bytes());
-        self.mark_home().seal(MARK_OFFSET, &mut note);
+        self.mark_table_id().seal(MARK_OFFSET, &mut note);
         let write = || self.write(MARK_OFFSET, &note);
         self.watch().map_or_else(write, |watch| watch.note(batches, write))
     }
@@ -143,13 +143,14 @@ impl Backend {
         let mut note = [0; MARK_BYTES];
         self.read(MARK_OFFSET, &mut note).ok()?;
         // Stores of format 1 left notes that are not bound to them.
-        let homes = [self.mark_home(), Home::of_any_store(MARK)];
-        let content = homes.into_iter().find_map(|home| home.unseal(MARK_OFFSET, &note));
+        let table_ids = [self.mark_table_id(), TableId::of_any_store(MARK)];
+        let content =
+            table_ids.into_iter().find_map(|table_id| table_id.unseal(MARK_OFFSET, &note));
         u64::decode(&mut Reader::new(Version::NEWEST, content?)).ok()
     }
 
-    fn mark_home(&self) -> Home<'static> {
-        Home { table: MARK, store: self.store.load(Ordering::Acquire) }
+    fn mark_table_id(&self) -> TableId<'static> {
+        TableId { name: MARK, store: self.store.load(Ordering::Acquire) }
     }
 
     fn watch(&self) -> Option<&Watch> {

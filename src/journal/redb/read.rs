@@ -84,7 +84,7 @@ impl<'v> View<'v> {
             if first != next {
                 return Err(self.missing(&name, next));
             }
-            let chunk = Chunk::open(of.home(&self.meta, &name), first, value);
+            let chunk = Chunk::open(of.table_id(&self.meta, &name), first, value);
             let chunk = chunk.ok_or_else(|| self.wrong_checksum(&name, first))?;
             if chunk.end() == first || chunk.end() > of.end {
                 return Err(self.wrong_checksum(&name, first));
@@ -110,7 +110,7 @@ impl<'v> View<'v> {
         let mut found = 0_u64;
         self.values(&name, 0, &mut |key, value| {
             let read = || {
-                let content = of.home(&self.meta, &name).unseal(key, value)?;
+                let content = of.table_id(&self.meta, &name).unseal(key, value)?;
                 StoredPiece::decode_all(Reader::new(of.version, content)).ok()
             };
             visit(read().ok_or_else(|| self.wrong_checksum(&name, key))?);
@@ -212,7 +212,7 @@ impl Contents for View<'_> {
         let newest = newest.transpose().map_err(failed)?;
         let (first, value) = newest.ok_or_else(|| self.missing(&name, of.first))?;
         let first = first.value();
-        let chunk = OwnedChunk::open(of.home(&self.meta, &name), first, value.value());
+        let chunk = OwnedChunk::open(of.table_id(&self.meta, &name), first, value.value());
         let chunk = chunk.ok_or_else(|| self.wrong_checksum(&name, first))?;
         if chunk.chunk().end() < end {
             return Err(self.missing(&name, chunk.chunk().end()));
@@ -226,8 +226,8 @@ impl Contents for View<'_> {
             let name = of.key_runs();
             let mut found = 0_u64;
             self.values(&name, 0, &mut |key, value| {
-                let home = (of.home(&self.meta, &name), of.version);
-                let count = visit_keys(home, key, value, |found| {
+                let table_id = (of.table_id(&self.meta, &name), of.version);
+                let count = visit_keys(table_id, key, value, |found| {
                     if found.place >= from {
                         visit(found);
                     }
@@ -244,7 +244,7 @@ impl Contents for View<'_> {
         let name = of.table();
         let mut found = 0_u64;
         self.values(name, 0, &mut |key, value| {
-            let row = self.meta.rows_home(name).unseal(key, value);
+            let row = self.meta.rows_table_id(name).unseal(key, value);
             visit(key, row.ok_or_else(|| self.wrong_checksum(name, key))?);
             found = found.saturating_add(1);
             Ok(ControlFlow::Continue(()))
@@ -262,7 +262,7 @@ impl Contents for View<'_> {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         self.sealed_space_rows(from, &mut |key, sealed| {
-            let value = self.meta.rows_home(SPACES).unseal(key_hash(key), sealed);
+            let value = self.meta.rows_table_id(SPACES).unseal(key_hash(key), sealed);
             let wrong = || {
                 let detail = format!("the checksum of row {} is wrong", key.escape_ascii());
                 self.named.damaged(format!("table {SPACES}"), detail)

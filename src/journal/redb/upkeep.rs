@@ -19,7 +19,7 @@ use crate::base::progress::Progress;
 use crate::journal::store::callback::{self, Callback};
 use crate::journal::store::error::{Named, StoreError};
 use crate::journal::store::meta::{Checkpoint, Meta, StoredGeneration};
-use crate::journal::store::seal::{Home, key_hash, start, wide};
+use crate::journal::store::seal::{TableId, key_hash, start, wide};
 use crate::journal::store::{Batch, Contents, StateTable, Store, StoreReport, Tell, Visit};
 
 const VALUES: &str = "checking values";
@@ -189,11 +189,11 @@ enum TableOf<'m> {
 
 impl TableOf<'_> {
     /// Where its values are in the store that it is copied from.
-    fn home<'h>(&self, meta: &Meta, table: &'h str) -> Home<'h> {
+    fn table_id<'h>(&self, meta: &Meta, table: &'h str) -> TableId<'h> {
         match self {
-            Self::Generation(of) => of.home(meta, table),
-            Self::Rows => meta.rows_home(table),
-            Self::Checkpoint(of) => of.home(meta, table),
+            Self::Generation(of) => of.table_id(meta, table),
+            Self::Rows => meta.rows_table_id(table),
+            Self::Checkpoint(of) => of.table_id(meta, table),
         }
     }
 }
@@ -241,10 +241,10 @@ impl<'c> Copy<'c> {
         progress(Progress::new(COPYING, 0, total));
         for (name, old) in tables(&view.meta) {
             let new = match &old {
-                TableOf::Rows => copy.meta.rows_home(&name),
-                _ => Home { table: &name, store: copy.meta.store },
+                TableOf::Rows => copy.meta.rows_table_id(&name),
+                _ => TableId { name: &name, store: copy.meta.store },
             };
-            copy.table(view, [old.home(&view.meta, &name), new], &mut |bytes| {
+            copy.table(view, [old.table_id(&view.meta, &name), new], &mut |bytes| {
                 done = bytes.saturating_add(done);
                 progress(Progress::new(COPYING, done, total));
             })?;
@@ -259,7 +259,7 @@ impl<'c> Copy<'c> {
             return Ok(());
         }
         let failed = |error: RedbError| self.named.redb("copying", error);
-        let (new, txn) = (self.meta.rows_home(SPACES), begin(self.named, &self.db, false)?);
+        let (new, txn) = (self.meta.rows_table_id(SPACES), begin(self.named, &self.db, false)?);
         {
             let mut target = txn.open_table(SPACE_ROWS).map_err(|e| failed(e.into()))?;
             let (mut sealed, mut wrong) = (Vec::new(), None);
@@ -279,10 +279,10 @@ impl<'c> Copy<'c> {
     fn table(
         &self,
         view: &View<'_>,
-        [old, new]: [Home<'_>; 2],
+        [old, new]: [TableId<'_>; 2],
         done: &mut dyn FnMut(u64),
     ) -> Result<(), StoreError> {
-        let (name, mut from) = (old.table, Some(0));
+        let (name, mut from) = (old.name, Some(0));
         let mut sealed = Vec::new();
         while let Some(start) = from.take() {
             let failed = |error: RedbError| self.named.redb("copying", error);

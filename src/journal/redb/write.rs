@@ -8,7 +8,7 @@ use crate::base::format::Version;
 use crate::journal::store::chunk::{cut, cut_keys};
 use crate::journal::store::error::{Named, StoreError};
 use crate::journal::store::meta::{Checkpoint, Complete, META_TABLE, Meta, StoredGeneration};
-use crate::journal::store::seal::{Home, key_hash, start, wide};
+use crate::journal::store::seal::{TableId, key_hash, start, wide};
 use crate::journal::store::{Batch, CheckpointStep, SpaceChange, StateChange, check};
 
 /// How much of the dropped tables a commit removes: twice as many bytes as it writes and
@@ -110,7 +110,7 @@ impl Writer<'_> {
         }
         if let Some(mut newest) = meta.generations.pop() {
             let [events, keys] = [newest.events(), newest.key_runs()];
-            let [events, keys] = [&events, &keys].map(|name| newest.home(meta, name));
+            let [events, keys] = [&events, &keys].map(|name| newest.table_id(meta, name));
             self.records(batch, &mut newest, events)?;
             self.keys(batch, &mut newest, keys)?;
             meta.generations.push(newest);
@@ -128,14 +128,14 @@ impl Writer<'_> {
         &mut self,
         batch: &Batch<'_>,
         newest: &mut StoredGeneration,
-        home: Home<'_>,
+        table_id: TableId<'_>,
     ) -> Result<(), StoreError> {
         if batch.ends.is_empty() {
             return Ok(());
         }
         let failed = |error: RedbError| self.named.redb("writing records", error);
-        let mut chunks = self.txn.open_table(table(home.table)).map_err(|e| failed(e.into()))?;
-        cut(batch, home, self.value, |first, value| {
+        let mut chunks = self.txn.open_table(table(table_id.name)).map_err(|e| failed(e.into()))?;
+        cut(batch, table_id, self.value, |first, value| {
             self.written = self.written.saturating_add(wide(value.len()));
             chunks.insert(first, value).map(drop).map_err(|error| failed(error.into()))
         })?;
@@ -151,14 +151,14 @@ impl Writer<'_> {
         &mut self,
         batch: &Batch<'_>,
         newest: &mut StoredGeneration,
-        home: Home<'_>,
+        table_id: TableId<'_>,
     ) -> Result<(), StoreError> {
         if batch.keys.is_empty() {
             return Ok(());
         }
         let failed = |error: RedbError| self.named.redb("writing keys", error);
-        let mut runs = self.txn.open_table(table(home.table)).map_err(|e| failed(e.into()))?;
-        cut_keys(batch, home, self.value, |key, value| {
+        let mut runs = self.txn.open_table(table(table_id.name)).map_err(|e| failed(e.into()))?;
+        cut_keys(batch, table_id, self.value, |key, value| {
             self.written = self.written.saturating_add(wide(value.len()));
             runs.insert(key, value).map(drop).map_err(|error| failed(error.into()))
         })?;
@@ -176,7 +176,7 @@ impl Writer<'_> {
             StateChange::Put { bytes, .. } => {
                 start(self.value);
                 self.value.extend_from_slice(bytes);
-                meta.rows_home(name).seal(*key, self.value);
+                meta.rows_table_id(name).seal(*key, self.value);
                 self.written = self.written.saturating_add(wide(self.value.len()));
                 rows.insert(key, self.value.as_slice()).map_err(|e| failed(e.into()))?.is_some()
             }
@@ -196,7 +196,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let failed = |error: RedbError| self.named.redb("writing rows of a space", error);
-        let home = meta.rows_home(SPACES);
+        let table_id = meta.rows_table_id(SPACES);
         let mut rows = self.txn.open_table(SPACE_ROWS).map_err(|e| failed(e.into()))?;
         let (mut new, mut gone) = (0_u64, 0_u64);
         for SpaceChange { key, value } in changes {
@@ -207,7 +207,7 @@ impl Writer<'_> {
             };
             start(self.value);
             self.value.extend_from_slice(value);
-            home.seal(key_hash(key), self.value);
+            table_id.seal(key_hash(key), self.value);
             self.written = self.written.saturating_add(wide(self.value.len()));
             let before = rows.insert(&**key, self.value.as_slice());
             new = new.saturating_add(before.map_err(|e| failed(e.into()))?.is_none().into());
@@ -244,13 +244,13 @@ impl Writer<'_> {
             return Ok(());
         }
         let name = of.table();
-        let home = of.home(meta, &name);
+        let table_id = of.table_id(meta, &name);
         let failed = |error: RedbError| self.named.redb("writing a checkpoint", error);
         let mut pieces = self.txn.open_table(table(&name)).map_err(|e| failed(e.into()))?;
         for piece in batch.pieces {
             start(self.value);
             piece.as_stored().encode(self.value);
-            home.seal(of.pieces, self.value);
+            table_id.seal(of.pieces, self.value);
             self.written = self.written.saturating_add(wide(self.value.len()));
             pieces.insert(of.pieces, self.value.as_slice()).map_err(|e| failed(e.into()))?;
             of.pieces = of.pieces.saturating_add(1);

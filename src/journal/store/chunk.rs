@@ -4,7 +4,7 @@
 //! keys. redb gives a value pages whose number is a power of two, so a batch is cut where that
 //! wastes little.
 
-use super::seal::{Home, start, wide};
+use super::seal::{TableId, start, wide};
 use super::{Batch, FoundKey};
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader};
@@ -37,8 +37,12 @@ pub(crate) struct Chunk<'c> {
 
 impl<'c> Chunk<'c> {
     /// Reads a value; `None` where it is damaged.
-    pub(in crate::journal) fn open(home: Home<'_>, first: u64, value: &'c [u8]) -> Option<Self> {
-        Self::parse(first, home.unseal(first, value)?).ok()
+    pub(in crate::journal) fn open(
+        table_id: TableId<'_>,
+        first: u64,
+        value: &'c [u8],
+    ) -> Option<Self> {
+        Self::parse(first, table_id.unseal(first, value)?).ok()
     }
 
     fn parse(first: u64, content: &'c [u8]) -> Result<Self, Malformed> {
@@ -104,8 +108,12 @@ pub(crate) struct OwnedChunk {
 
 impl OwnedChunk {
     /// Copies a value; `None` where it is damaged.
-    pub(in crate::journal) fn open(home: Home<'_>, first: u64, value: &[u8]) -> Option<Self> {
-        let content = home.unseal(first, value)?;
+    pub(in crate::journal) fn open(
+        table_id: TableId<'_>,
+        first: u64,
+        value: &[u8],
+    ) -> Option<Self> {
+        let content = table_id.unseal(first, value)?;
         Chunk::parse(first, content).ok()?;
         Some(Self { first, content: content.into() })
     }
@@ -154,7 +162,7 @@ fn portion(left: usize) -> usize {
 /// `put`, in their order.
 pub(in crate::journal) fn cut<E>(
     batch: &Batch<'_>,
-    home: Home<'_>,
+    table_id: TableId<'_>,
     value: &mut Vec<u8>,
     mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -177,7 +185,7 @@ pub(in crate::journal) fn cut<E>(
             value.extend_from_slice(&end.saturating_sub(from).to_le_bytes());
         }
         value.extend_from_slice(batch.records.get(index(from)..index(to)).unwrap_or_default());
-        home.seal(first, value);
+        table_id.seal(first, value);
         put(first, value)?;
         first = first.saturating_add(wide(taken.len()));
         (ends, from) = (rest, to);
@@ -205,7 +213,7 @@ fn partition(ends: &[u32], meets: impl Fn(usize, u32) -> bool) -> usize {
 /// key at most, so no two runs have the same one.
 pub(in crate::journal) fn cut_keys<E>(
     batch: &Batch<'_>,
-    home: Home<'_>,
+    table_id: TableId<'_>,
     value: &mut Vec<u8>,
     mut put: impl FnMut(u64, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -221,7 +229,7 @@ pub(in crate::journal) fn cut_keys<E>(
             stored.hash.encode(value);
             stored.index.encode(value);
         }
-        home.seal(key, value);
+        table_id.seal(key, value);
         put(key, value)?;
         key = key.saturating_add(wide(taken.len()));
         keys = rest;
@@ -231,12 +239,12 @@ pub(in crate::journal) fn cut_keys<E>(
 
 /// Visits the keys of a run, and returns how many there are; `None` where it is damaged.
 pub(in crate::journal) fn visit_keys(
-    (home, version): (Home<'_>, Version),
+    (table_id, version): (TableId<'_>, Version),
     key: u64,
     value: &[u8],
     mut visit: impl FnMut(FoundKey),
 ) -> Option<u64> {
-    let from = &mut Reader::new(version, home.unseal(key, value)?);
+    let from = &mut Reader::new(version, table_id.unseal(key, value)?);
     let (base, now) = (u64::decode(from).ok()?, u64::decode(from).ok()?);
     let mut count = 0_u64;
     while !from.rest().is_empty() {

@@ -4,7 +4,7 @@
 //! to come, so that any version can tell a newer file; all that follows is of this version.
 
 use super::error::{Named, StoreError};
-use super::seal::{Home, start};
+use super::seal::{TableId, start};
 use super::{Generation, StateTable};
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader, put_list, put_text, put_varint};
@@ -14,7 +14,7 @@ use crate::log::{GenerationTimes, StoredDropped};
 pub(in crate::journal) const META_TABLE: &str = "limitry";
 const META_KEY: u64 = 0;
 /// The row says what the store is called, and so cannot be bound to it.
-const META_HOME: Home<'_> = Home { table: META_TABLE, store: 0 };
+const META_TABLE_ID: TableId<'_> = TableId { name: META_TABLE, store: 0 };
 const MAGIC: [u8; 8] = *b"limitry\n";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,13 +133,13 @@ impl Meta {
     }
 
     /// Where the values of the named rows are.
-    pub(in crate::journal) fn rows_home<'h>(&self, table: &'h str) -> Home<'h> {
+    pub(in crate::journal) fn rows_table_id<'h>(&self, table: &'h str) -> TableId<'h> {
         // They are bound from the moment on at which a store is of format 2.
-        self.home(table, self.version > Version::One)
+        self.table_id(table, self.version > Version::One)
     }
 
-    fn home<'h>(&self, table: &'h str, is_bound: bool) -> Home<'h> {
-        Home { table, store: if is_bound { self.store } else { 0 } }
+    fn table_id<'h>(&self, table: &'h str, is_bound: bool) -> TableId<'h> {
+        TableId { name: table, store: if is_bound { self.store } else { 0 } }
     }
 
     /// Binds the checksums of everything to a store of its own: that of a copy.
@@ -164,7 +164,7 @@ impl Meta {
         let mut body = Vec::new();
         start(&mut body);
         self.encode(&mut body);
-        META_HOME.seal(META_KEY, &mut body);
+        META_TABLE_ID.seal(META_KEY, &mut body);
         [&MAGIC[..], &Version::NEWEST.number().to_le_bytes(), &body].concat()
     }
 
@@ -181,7 +181,7 @@ impl Meta {
         }
         let version = Version::of_number(found).ok_or_else(|| damaged("it contradicts itself"))?;
         let body =
-            META_HOME.unseal(META_KEY, rest).ok_or_else(|| damaged("its checksum is wrong"))?;
+            META_TABLE_ID.unseal(META_KEY, rest).ok_or_else(|| damaged("its checksum is wrong"))?;
         let meta = Self::decode_all(Reader::new(version, body));
         let meta = meta.map_err(|why| damaged(&why.to_string()))?;
         let starts = meta.generations.windows(2).all(|pair| match pair {
@@ -341,8 +341,8 @@ impl StoredGeneration {
     }
 
     /// Where the values of one of its tables are.
-    pub(in crate::journal) fn home<'h>(&self, meta: &Meta, table: &'h str) -> Home<'h> {
-        meta.home(table, self.is_bound)
+    pub(in crate::journal) fn table_id<'h>(&self, meta: &Meta, table: &'h str) -> TableId<'h> {
+        meta.table_id(table, self.is_bound)
     }
 
     /// The name of the table of its records.
@@ -368,8 +368,8 @@ impl Checkpoint {
     }
 
     /// Where its values are.
-    pub(in crate::journal) fn home<'h>(&self, meta: &Meta, table: &'h str) -> Home<'h> {
-        meta.home(table, self.is_bound)
+    pub(in crate::journal) fn table_id<'h>(&self, meta: &Meta, table: &'h str) -> TableId<'h> {
+        meta.table_id(table, self.is_bound)
     }
 
     pub(in crate::journal) fn table(&self) -> String {

@@ -16,17 +16,17 @@ pub(in crate::journal) fn start(value: &mut Vec<u8>) {
 
 /// The table that a value belongs to: its name, and that of the store which it is in.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::journal) struct Home<'h> {
-    pub(in crate::journal) table: &'h str,
+pub(in crate::journal) struct TableId<'h> {
+    pub(in crate::journal) name: &'h str,
     /// The store's random number; 0 for values that are not bound to theirs: those that a store of
     /// format 1 has, and what is read before the number is known.
     pub(in crate::journal) store: u64,
 }
 
-impl<'h> Home<'h> {
+impl<'h> TableId<'h> {
     /// A table whose values are not bound to the store.
     pub(in crate::journal) fn of_any_store(table: &'h str) -> Self {
-        Self { table, store: 0 }
+        Self { name: table, store: 0 }
     }
 
     /// Writes the checksum into a value whose content is complete.
@@ -43,7 +43,7 @@ impl<'h> Home<'h> {
     }
 
     fn checksum(self, key: u64, content: &[u8]) -> u64 {
-        let seed = xxh3_64_with_seed(self.table.as_bytes(), self.store) ^ key.rotate_left(32);
+        let seed = xxh3_64_with_seed(self.name.as_bytes(), self.store) ^ key.rotate_left(32);
         xxh3_64_with_seed(content, seed)
     }
 }

@@ -6,8 +6,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::base::codec::Reader;
 use crate::base::format::Version;
-use crate::counters::{Committed, StoredCharges, decode_charges, encode_charges};
+use crate::counters::{Committed, StoredCharges, encode_charges};
 use crate::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate};
 use crate::time::ManualClock;
 use crate::wire::HeaderDialect;
@@ -187,8 +188,7 @@ fn an_answer_that_comes_back_renders_as_the_one_that_was_kept() {
         for Answer { replay, at, bytes } in kept {
             let timeline = replay.findings.timeline;
             let mut charges = StoredCharges::new();
-            decode_charges(Version::NEWEST, &mut &*bytes, &at, &mut charges)
-                .expect("what was saved");
+            charges.decode(Reader::new(Version::NEWEST, &bytes), &at).expect("what was saved");
             let id = replay.event_id();
             let restored =
                 Decision::restored(id, at, timeline, &charges, find).expect("rules known");

@@ -18,8 +18,8 @@ use crate::base::format::Version;
 use crate::compiled::compiler::Groups;
 use crate::compiled::{CompiledRule, Compiler, row_hash};
 use crate::counters::{
-    At, Checked, Checking, Checkpoints, Counter, CounterSet, Late, PastCharge, Redo, Restoring,
-    RowAddress, SavedCounter, StoredCharge, StoredCharges, StoredStart, Table, Timeline,
+    At, Audit, Audited, Checkpoints, Counter, CounterSet, Lateness, LogEnd, PastCharge, RedoRecord,
+    RowAddress, StoredCharge, StoredCharges, StoredCounter, StoredStart, Table, Timeline,
 };
 use crate::event::Dimension;
 use crate::rules::{Fold, Measure, Meter, Meters, Quota, RateLimit, Rule, Units};
@@ -48,7 +48,7 @@ pub(crate) struct UnreadableRow {
 /// One revision of a rule.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SavedRule {
+struct StoredRule {
     rule: EitherRule,
     /// The name of the value that it counts; `None` counts events.
     value: Option<String>,
@@ -58,7 +58,7 @@ struct SavedRule {
     units_per_whole: Option<Units>,
     /// The rule's filter and that of its meter.
     filter: Vec<(String, String)>,
-    counter: SavedCounter,
+    counter: StoredCounter,
     age: u64,
     group: u32,
     /// The place of the first record that was made without it.
@@ -76,18 +76,18 @@ enum EitherRule {
 /// The numbers that are taken, and the time line that all instants are on.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SavedNumbers {
+struct StoredNumbers {
     origin_second: i64,
     counters: u32,
     revisions: u32,
     ages: u64,
     groups: u32,
-    partitions: Vec<(Vec<String>, SavedGroups)>,
+    partitions: Vec<(Vec<String>, StoredGroups)>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SavedGroups {
+struct StoredGroups {
     main: u32,
     mixed: u32,
     mixed_rules: u32,
@@ -119,9 +119,9 @@ pub(crate) struct RestoredRules {
 /// Reads rows of the rules, in any order.
 #[derive(Default)]
 pub(crate) struct RuleRows {
-    numbers: Option<SavedNumbers>,
+    numbers: Option<StoredNumbers>,
     meters: Vec<Arc<Meter>>,
-    rules: Vec<(u32, SavedRule)>,
+    rules: Vec<(u32, StoredRule)>,
 }
 
 impl Revisions {
@@ -133,13 +133,13 @@ impl Revisions {
     /// reads its event. `Err` names a rule that is not known.
     pub(crate) fn redo<'e>(
         &self,
-        (table, restoring, hasher): (&Table, &Restoring<'_>, &ahash::RandomState),
+        (table, log_end, hasher): (&Table, &LogEnd<'_>, &ahash::RandomState),
         (place, at): (u64, &At),
         charges: &StoredCharges,
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<(), u32> {
-        let redo = Redo { restoring, place, at };
-        self.note_misses(restoring.counters, at, charges)?;
+        let redo = RedoRecord { log_end, seq: place, at };
+        self.note_misses(log_end.counters, at, charges)?;
         self.starts(charges, &dimension, |rule, values, start| {
             table.redo_start(&redo, &address(hasher, rule, values), &rule.counter, start);
         })?;
@@ -150,32 +150,32 @@ impl Revisions {
     }
 
     /// The same, with a look at whether what the record says follows from those before it.
-    pub(crate) fn check<'e>(
+    pub(crate) fn audit<'e>(
         &self,
-        (table, checking, hasher): (&Table, &Checking<'_>, &ahash::RandomState),
+        (table, audit, hasher): (&Table, &Audit<'_>, &ahash::RandomState),
         (place, at): (u64, &At),
         charges: &StoredCharges,
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
-    ) -> Result<Checked, u32> {
-        let mut checked = Checked::default();
-        let restoring = Restoring { counters: checking.counters, end: *at };
-        let redo = Redo { restoring: &restoring, place, at };
-        self.note_misses(checking.counters, at, charges)?;
+    ) -> Result<Audited, u32> {
+        let mut audited = Audited::default();
+        let log_end = LogEnd { counters: audit.counters, at: *at };
+        let redo = RedoRecord { log_end: &log_end, seq: place, at };
+        self.note_misses(audit.counters, at, charges)?;
         self.starts(charges, &dimension, |rule, values, start| {
             table.redo_start(&redo, &address(hasher, rule, values), &rule.counter, start);
         })?;
         self.rows(charges, dimension, |rule, values, charges| match values {
             Some(values) => {
                 let row = address(hasher, rule, values);
-                table.check(checking, &redo, &row, charges, &mut checked);
+                table.audit(audit, &redo, &row, charges, &mut audited);
             }
             None => {
                 for charge in charges {
-                    table.check_shared(checking, &redo, *charge, &mut checked);
+                    table.audit_shared(audit, &redo, *charge, &mut audited);
                 }
             }
         })?;
-        Ok(checked)
+        Ok(audited)
     }
 
     /// Lets counters know of the events that their keys' own ones do not have.
@@ -249,7 +249,7 @@ impl Revisions {
         compiler: &Compiler,
         place: u64,
     ) -> Vec<RowChange> {
-        let mut rows = vec![row(NUMBERS, &compiler.save())];
+        let mut rows = vec![row(NUMBERS, &compiler.to_stored())];
         if before.meters.list() != after.meters.list() || before.version == 0 {
             rows.push(row(METERS, &after.meters.list().iter().map(|m| &**m).collect::<Vec<_>>()));
         }
@@ -257,7 +257,7 @@ impl Revisions {
             before.rules.iter().map(|rule| (rule.revision, false)).collect();
         for rule in &after.rules {
             if is_current.insert(rule.revision, true).is_none() {
-                rows.push(row(rule.revision.into(), &rule.save(None)));
+                rows.push(row(rule.revision.into(), &rule.to_stored(None)));
                 let revision = Revision { rule: Arc::clone(rule), ended: None };
                 self.by_revision.insert(rule.revision, revision);
             }
@@ -265,7 +265,7 @@ impl Revisions {
         for rule in
             before.rules.iter().filter(|rule| is_current.get(&rule.revision) == Some(&false))
         {
-            rows.push(row(rule.revision.into(), &rule.save(Some(place))));
+            rows.push(row(rule.revision.into(), &rule.to_stored(Some(place))));
             if let Some(revision) = self.by_revision.get_mut(&rule.revision) {
                 revision.ended = Some(place);
             }
@@ -276,9 +276,9 @@ impl Revisions {
     /// All rows, in the newest format. O(rules).
     pub(crate) fn to_rows(&self, compiler: &Compiler, meters: &Meters) -> Vec<RowChange> {
         let meters: Vec<_> = meters.list().iter().map(|meter| &**meter).collect();
-        let mut rows = vec![row(NUMBERS, &compiler.save()), row(METERS, &meters)];
+        let mut rows = vec![row(NUMBERS, &compiler.to_stored()), row(METERS, &meters)];
         for (revision, Revision { rule, ended }) in &self.by_revision {
-            rows.push(row((*revision).into(), &rule.save(*ended)));
+            rows.push(row((*revision).into(), &rule.to_stored(*ended)));
         }
         rows
     }
@@ -293,10 +293,10 @@ impl Revisions {
 }
 
 impl CompiledRule {
-    fn save(&self, ended: Option<u64>) -> SavedRule {
+    fn to_stored(&self, ended: Option<u64>) -> StoredRule {
         let pair =
             |(key, value): &(Dimension, Box<str>)| (key.as_str().to_owned(), (**value).to_owned());
-        SavedRule {
+        StoredRule {
             rule: match &self.rule {
                 Rule::RateLimit(rule) => EitherRule::RateLimit(rule.clone()),
                 Rule::Quota(rule) => EitherRule::Quota(rule.clone()),
@@ -305,7 +305,7 @@ impl CompiledRule {
             fold: self.measure.fold(),
             units_per_whole: Some(self.measure.units_per_whole()),
             filter: self.filter.iter().map(pair).collect(),
-            counter: self.counter.save(),
+            counter: self.counter.to_stored(),
             age: self.age,
             group: self.group,
             ended,
@@ -314,16 +314,16 @@ impl CompiledRule {
 }
 
 impl Compiler {
-    fn save(&self) -> SavedNumbers {
+    fn to_stored(&self) -> StoredNumbers {
         let names = |partition: &[Dimension]| {
             partition.iter().map(|dimension| dimension.as_str().to_owned()).collect()
         };
         let groups = |groups: &Groups| {
             let Groups { main, mixed, mixed_rules } = *groups;
-            SavedGroups { main, mixed, mixed_rules }
+            StoredGroups { main, mixed, mixed_rules }
         };
         let partitions = self.partitions.iter();
-        SavedNumbers {
+        StoredNumbers {
             origin_second: self.timeline.origin_second(),
             counters: self.counters,
             revisions: self.revisions,
@@ -333,14 +333,14 @@ impl Compiler {
         }
     }
 
-    fn restore(saved: SavedNumbers, late: Late) -> Self {
+    fn of_stored(saved: StoredNumbers, late: Lateness) -> Self {
         let mut compiler = Self::new(Timeline::with_origin(saved.origin_second), late);
         compiler.counters = saved.counters;
         compiler.revisions = saved.revisions;
         compiler.ages = saved.ages;
         compiler.groups = saved.groups;
         let partitions = saved.partitions.into_iter().map(|(names, groups)| {
-            let SavedGroups { main, mixed, mixed_rules } = groups;
+            let StoredGroups { main, mixed, mixed_rules } = groups;
             let partition = names.iter().map(|name| Dimension::parse(name)).collect();
             (partition, Groups { main, mixed, mixed_rules })
         });
@@ -370,7 +370,7 @@ impl Compiler {
     }
 
     /// Compiles a rule as it was.
-    fn recompile(&self, revision: u32, saved: SavedRule, labels: &mut RuleLabels) -> CompiledRule {
+    fn recompile(&self, revision: u32, saved: StoredRule, labels: &mut RuleLabels) -> CompiledRule {
         let rule = match saved.rule {
             EitherRule::RateLimit(rule) => Rule::RateLimit(rule),
             EitherRule::Quota(rule) => Rule::Quota(rule),
@@ -382,7 +382,8 @@ impl Compiler {
             filter.map(|(key, value)| (Dimension::parse(key), value.as_str().into())).collect();
         let mut partition: Vec<_> = rule.per().iter().map(|key| Dimension::parse(key)).collect();
         partition.sort();
-        let counter = Counter::restore(saved.counter, self.policy(&rule, &measure), self.timeline);
+        let counter =
+            Counter::of_stored(saved.counter, self.policy(&rule, &measure), self.timeline);
         CompiledRule {
             seen: self.dimensions.of(&filter, &partition),
             filter,
@@ -417,7 +418,7 @@ impl RuleRows {
     /// What the rows say together; `None` of no rows.
     pub(crate) fn finish(
         self,
-        late: impl Into<Late>,
+        late: impl Into<Lateness>,
     ) -> Result<Option<RestoredRules>, UnreadableRow> {
         let Self { numbers, meters, mut rules } = self;
         let Some(numbers) = numbers else {
@@ -425,7 +426,7 @@ impl RuleRows {
             return unnumbered
                 .map_or(Ok(None), |key| Err(unreadable(key, "the numbers are missing")));
         };
-        let mut compiler = Compiler::restore(numbers, late.into());
+        let mut compiler = Compiler::of_stored(numbers, late.into());
         let mut labels = std::mem::take(&mut compiler.labels);
         let mut revisions = Revisions::default();
         let mut current = Vec::new();
@@ -562,7 +563,7 @@ mod tests {
             // What is printed of a rule is all that there is of it.
             let text = |rule: &Arc<CompiledRule>| {
                 let Counter { policy, enforcement, .. } = &rule.counter;
-                let saved = serde_json::to_string(&rule.counter.save()).expect("plain data");
+                let saved = serde_json::to_string(&rule.counter.to_stored()).expect("plain data");
                 let counter = format!("{saved} {policy:?} {enforcement:?}");
                 let rest = (&rule.rule, &rule.measure, &rule.filter, &rule.partition);
                 format!("{counter} {rest:?} {} {} {}", rule.age, rule.group, rule.revision)
@@ -576,7 +577,7 @@ mod tests {
                 assert_eq!(text(found), text(&known.rule));
             }
             let numbers = |compiler: &Compiler| {
-                let mut saved = compiler.save();
+                let mut saved = compiler.to_stored();
                 saved.partitions.sort_by(|(a, _), (b, _)| a.cmp(b));
                 serde_json::to_string(&saved).expect("plain data")
             };
@@ -625,7 +626,7 @@ mod tests {
         let mut kept = Kept::new();
         let chain = |kept: &Kept| {
             let rule = kept.snapshot.rules.first().expect("a rule");
-            rule.counter.save().chain()
+            rule.counter.to_stored().chain()
         };
         let change = |kept: &mut Kept, limit_value| {
             let rule = limit(Algorithm::TokenBucket, limit_value, Window::Second);
@@ -667,7 +668,7 @@ mod tests {
         let at = Arc::default();
         let new = compiler.compile(old.rule.clone(), &Meters::default(), Some(old), &at);
         assert!(new.counts_as(&new.rule, &Meters::default()) && new.counter.took_over());
-        let counter = serde_json::to_value(new.counter.save()).expect("plain data");
+        let counter = serde_json::to_value(new.counter.to_stored()).expect("plain data");
         assert_eq!(counter["tookOver"][0]["units"], 1_000_000, "each unit is so many now");
     }
 

@@ -7,12 +7,12 @@ use crate::base::codec::{Malformed, Reader, put_varint};
 use crate::base::format::Version;
 use crate::counters::cell::{CellState, NARROW};
 
-/// The words of a saved row.
+/// The words of a stored row.
 type Words<'b> = &'b [[u8; 8]];
 
 impl Row {
     /// Appends the row.
-    pub(in crate::counters) fn save(&self, out: &mut Vec<u8>) {
+    pub(in crate::counters) fn encode(&self, out: &mut Vec<u8>) {
         let words = self.0.get(1..).unwrap_or(&[]);
         put_varint(out, words.len() as u64);
         out.reserve(words.len().saturating_mul(8));
@@ -21,8 +21,8 @@ impl Row {
         }
     }
 
-    /// Takes the words of a row from the front.
-    pub(in crate::counters) fn take_words<'b>(
+    /// Reads the words of a row.
+    pub(in crate::counters) fn read_words<'b>(
         from: &mut Reader<'b>,
     ) -> Result<Words<'b>, Malformed> {
         let length = from.length("the words of a row")?.saturating_mul(8);
@@ -31,16 +31,16 @@ impl Row {
 
     /// Makes the row of these words: with those of its cells for which `keep` returns what they are
     /// to be. `None` of words that are no row.
-    pub(in crate::counters) fn load(
+    pub(in crate::counters) fn decode(
         version: Version,
-        saved: Words<'_>,
+        stored: Words<'_>,
         hash: impl FnOnce(RowKey<'_>) -> u64,
         mut keep: impl FnMut(u32, CellState) -> Option<CellState>,
     ) -> Option<Self> {
-        let (head, rest) = saved.split_first()?;
+        let (head, rest) = stored.split_first()?;
         let head = u64::from_le_bytes(*head);
         let (key, mut cells) = rest.split_at_checked(high(head) as usize)?;
-        let mut words = Vec::with_capacity(saved.len().saturating_add(1));
+        let mut words = Vec::with_capacity(stored.len().saturating_add(1));
         if low(head) == OVERFLOW_GROUP {
             let [counter] = key else { return None };
             let counter = plain(u32::try_from(u64::from_le_bytes(*counter)).ok()?);
@@ -102,9 +102,9 @@ fn values(key: Words<'_>) -> Option<SmallVec<[&str; 2]>> {
     let bytes = key.as_flattened();
     let mut values = SmallVec::new();
     let mut start = 0;
-    for (place, word) in key.iter().enumerate() {
+    for (index, word) in key.iter().enumerate() {
         let [.., length] = *word;
-        let end = place.saturating_mul(8);
+        let end = index.saturating_mul(8);
         if length < 8 {
             let text = bytes.get(start..end.saturating_add(length.into()))?;
             values.push(std::str::from_utf8(text).ok()?);

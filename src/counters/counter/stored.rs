@@ -13,7 +13,7 @@ use crate::rules::Units;
 /// A counter without its limits and modes, which are its rule's.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct SavedCounter {
+pub(crate) struct StoredCounter {
     number: u32,
     lineage: u32,
     /// When it came into being, where that was after events that it counts.
@@ -23,11 +23,11 @@ pub(crate) struct SavedCounter {
     since_shift: u64,
     /// The counters before it, the last first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    took_over: Vec<SavedCarry>,
+    took_over: Vec<StoredCarry>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct SavedCarry {
+struct StoredCarry {
     number: u32,
     policy: Policy,
     at: Option<u64>,
@@ -52,7 +52,7 @@ fn is_none(shift: &u64) -> bool {
 }
 
 #[cfg(test)]
-impl SavedCounter {
+impl StoredCounter {
     /// How many counters it took over from.
     pub(crate) fn chain(&self) -> usize {
         self.took_over.len()
@@ -60,7 +60,7 @@ impl SavedCounter {
 }
 
 impl Counter {
-    pub(crate) fn save(&self) -> SavedCounter {
+    pub(crate) fn to_stored(&self) -> StoredCounter {
         let moment = |time: &Arc<ChangeTime>| time.get().map(|at| (at.now.0, at.shift)).unzip();
         let mut took_over = Vec::new();
         let mut next = self.carry.as_deref();
@@ -68,18 +68,18 @@ impl Counter {
             let (policy, units) = (from.policy.clone(), *units);
             let (at, shift) = moment(at);
             let shift = shift.unwrap_or(0);
-            took_over.push(SavedCarry { number: from.number, policy, at, shift, units });
+            took_over.push(StoredCarry { number: from.number, policy, at, shift, units });
             next = from.carry.as_deref();
         }
         let (since, since_shift) = self.since.as_ref().map(moment).unwrap_or_default();
         let (number, lineage, since_shift) = (self.number, self.lineage, since_shift.unwrap_or(0));
-        SavedCounter { number, lineage, since, since_shift, took_over }
+        StoredCounter { number, lineage, since, since_shift, took_over }
     }
 
-    /// The counter that was saved, of a rule with this policy. Numbers had other bits above them
+    /// The counter that was stored, of a rule with this policy. Numbers had other bits above them
     /// in format 1.
-    pub(crate) fn restore(saved: SavedCounter, policy: Policy, timeline: Timeline) -> Self {
-        let SavedCounter { number, lineage, since, since_shift, took_over } = saved;
+    pub(crate) fn of_stored(stored: StoredCounter, policy: Policy, timeline: Timeline) -> Self {
+        let StoredCounter { number, lineage, since, since_shift, took_over } = stored;
         let time = |moment: Option<u64>, shift| {
             let at = moment.map(|moment| timeline.shifted(shift).at(Moment(moment), None));
             Arc::new(at.map_or_else(OnceLock::new, OnceLock::from))
@@ -92,7 +92,7 @@ impl Counter {
             }
         };
         let mut before = None;
-        for SavedCarry { number, policy, at, shift, units } in took_over.into_iter().rev() {
+        for StoredCarry { number, policy, at, shift, units } in took_over.into_iter().rev() {
             before = Some((counter(number, policy, before), time(at, shift), units));
         }
         let counter = counter(number, policy, before);

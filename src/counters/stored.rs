@@ -66,6 +66,22 @@ impl StoredCharges {
     pub(crate) fn new() -> Self {
         Self::default()
     }
+
+    /// Reads what [`encode_charges`] appended, to the end, in place of what is here.
+    pub(crate) fn decode(&mut self, mut from: Reader<'_>, at: &At) -> Result<(), Malformed> {
+        self.charges.clear();
+        self.starts.clear();
+        for _ in 0..from.length("charges")? {
+            self.charges.push(StoredCharge::decode(&mut from, at)?);
+        }
+        while !from.is_at_end() {
+            let revision = from.varint_u32()?;
+            let images = (0..from.length("states")?).map(|_| CellState::decode(&mut from));
+            let images = images.collect::<Result<_, _>>()?;
+            self.starts.push(StoredStart { revision, images });
+        }
+        Ok(())
+    }
 }
 
 impl Deref for StoredCharges {
@@ -96,37 +112,6 @@ pub(crate) fn encode_charges(
         put_varint(out, start.images.len() as u64);
         start.images.iter().for_each(|image| image.encode(out));
     }
-}
-
-/// Takes what [`encode_charges`] appended, to the end; `None` where it is something else.
-pub(crate) fn decode_charges(
-    version: Version,
-    bytes: &mut &[u8],
-    at: &At,
-    charges: &mut StoredCharges,
-) -> Option<()> {
-    charges.charges.clear();
-    charges.starts.clear();
-    let mut from = Reader::new(version, bytes);
-    *bytes = &[];
-    decode_all(&mut from, at, charges).ok()
-}
-
-fn decode_all(
-    from: &mut Reader<'_>,
-    at: &At,
-    charges: &mut StoredCharges,
-) -> Result<(), Malformed> {
-    for _ in 0..from.length("charges")? {
-        charges.charges.push(StoredCharge::decode(from, at)?);
-    }
-    while !from.is_at_end() {
-        let revision = from.varint_u32()?;
-        let images = (0..from.length("states")?).map(|_| CellState::decode(from));
-        let images = images.collect::<Result<_, _>>()?;
-        charges.starts.push(StoredStart { revision, images });
-    }
-    Ok(())
 }
 
 impl StoredCharge {
@@ -291,15 +276,11 @@ mod tests {
         let at = Timeline::starting(Timestamp::UNIX_EPOCH).at(Moment(0), None);
         let mut charges = StoredCharges::new();
         for bytes in [&[][..], &[1], &[1, 7, 0, 0], &[1, 6, 0, 0], &[0xff; 30]] {
-            assert_eq!(
-                decode_charges(Version::NEWEST, &mut &*bytes, &at, &mut charges),
-                None,
-                "{bytes:?}"
-            );
+            let from = Reader::new(Version::NEWEST, bytes);
+            assert!(charges.decode(from, &at).is_err(), "{bytes:?}");
         }
-        let mut empty = &[0_u8][..];
-        assert_eq!(decode_charges(Version::NEWEST, &mut empty, &at, &mut charges), Some(()));
-        assert!(empty.is_empty() && charges.is_empty() && charges.starts.is_empty());
+        assert_eq!(charges.decode(Reader::new(Version::NEWEST, &[0]), &at), Ok(()));
+        assert!(charges.is_empty() && charges.starts.is_empty());
     }
 
     #[test]
@@ -320,7 +301,7 @@ mod tests {
         encode_charges(&all, |rule| rule + 10, &mut bytes);
         let mut charges = StoredCharges::new();
         let decode = |bytes: &[u8], charges: &mut StoredCharges| {
-            decode_charges(Version::NEWEST, &mut &*bytes, &at, charges)
+            charges.decode(Reader::new(Version::NEWEST, bytes), &at)
         };
         decode(&bytes, &mut charges).expect("what was encoded");
         let images = images.iter().cloned().collect();
@@ -329,7 +310,7 @@ mod tests {
         let mut alone = Vec::new();
         encode_charges(&Committed { starts: &[], ..all }, |rule| rule + 10, &mut alone);
         for short in alone.len() + 1..bytes.len() {
-            assert_eq!(decode(&bytes[..short], &mut charges), None, "{short}");
+            assert!(decode(&bytes[..short], &mut charges).is_err(), "{short}");
         }
     }
 }
