@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
-use crate::support::oracle::{Act, Enforce, Kind, MILLISECOND, MINUTE, Measure, Rule, SECOND};
+use crate::support::oracle::{
+    Enforce, Kind, MILLISECOND, MINUTE, Measure, PlainEvent, Rule, SECOND,
+};
 use crate::support::{Dice, Pair, cases, engine, seed};
 use limitry::rules::{Algorithm, Enforcement, RateLimitUpdate};
 use limitry::time::ManualClock;
@@ -164,8 +166,8 @@ fn a_debt_is_paid_back_at_the_rate_of_the_rule() {
         }
         let mut pair = Pair::new(&[rule]);
         for _ in 0..60 {
-            let act = Act::new("ann", "call").tokens(dice.range(0, 60));
-            let told = if dice.chance(40) { pair.record(&act) } else { pair.track(&act) };
+            let plain = PlainEvent::new("ann", "call").tokens(dice.range(0, 60));
+            let told = if dice.chance(40) { pair.record(&plain) } else { pair.track(&plain) };
             let _ = told.unwrap_or_else(|why| panic!("LIMITRY_SEED={seed} case {case}\n{why}"));
             pair.advance(dice.pick(&[0, 1, MILLISECOND, SECOND, 20 * SECOND]));
         }

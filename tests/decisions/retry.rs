@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use crate::support::oracle::{
-    Act, DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, Rule, SECOND, Seen, Span,
-    Wait,
+    DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, PlainDecision, PlainEvent, Rule,
+    SECOND, Span, Wait,
 };
 use crate::support::{Dice, Pair, START, cases, date, duration, engine, engine_at, event, seed};
 use limitry::rules::{Algorithm, Enforcement, Overflow};
@@ -46,17 +46,17 @@ fn rule(dice: &mut Dice, number: u64) -> Rule {
     rule
 }
 
-fn act(dice: &mut Dice) -> Act {
-    let mut act = Act::new(dice.pick(&["ann", "bob"]), "call");
+fn plain_event(dice: &mut Dice) -> PlainEvent {
+    let mut plain = PlainEvent::new(dice.pick(&["ann", "bob"]), "call");
     if dice.chance(80) {
-        act.total = Some(dice.range(0, 7));
+        plain.total = Some(dice.range(0, 7));
     }
     if dice.chance(80) {
         let milli = i128::from(dice.range(0, 5_000));
         let milli = if dice.chance(15) { -milli } else { milli };
-        act.values.push(("images".into(), milli));
+        plain.values.push(("images".into(), milli));
     }
-    act
+    plain
 }
 
 fn header_seconds(decision: &Decision) -> Option<u64> {
@@ -66,8 +66,8 @@ fn header_seconds(decision: &Decision) -> Option<u64> {
 }
 
 /// The decision on the event as it is now, with the oracle's consent and without any effect.
-fn look(pair: &mut Pair, act: &Act) -> Seen {
-    let answer = pair.check(act).unwrap_or_else(|why| panic!("{why}"));
+fn look(pair: &mut Pair, plain: &PlainEvent) -> PlainDecision {
+    let answer = pair.check(plain).unwrap_or_else(|why| panic!("{why}"));
     answer.expect("the event is valid")
 }
 
@@ -84,8 +84,8 @@ fn at_the_named_instant_it_passes_and_one_nanosecond_earlier_it_does_not() {
         let mut pair = Pair::new(&rules);
         let case = format!("LIMITRY_SEED={case_seed} LIMITRY_CASES=1\n{rules:#?}");
         for _ in 0..40 {
-            let act = act(&mut dice);
-            let answer = pair.track(&act).unwrap_or_else(|why| panic!("{case}\n{why}"));
+            let plain = plain_event(&mut dice);
+            let answer = pair.track(&plain).unwrap_or_else(|why| panic!("{case}\n{why}"));
             match answer.expect("the event is valid").retry {
                 None => {
                     let steps = [0, 0, 1, 17, MILLISECOND, SECOND, 47 * SECOND, 31 * MINUTE];
@@ -93,11 +93,11 @@ fn at_the_named_instant_it_passes_and_one_nanosecond_earlier_it_does_not() {
                 }
                 Some(Wait::Never) => {
                     nevers += 1;
-                    assert_never(&pair, &act, &case);
+                    assert_never(&pair, &plain, &case);
                 }
                 Some(Wait::After(wait)) => {
                     waits += 1;
-                    assert_exact(&mut pair, &act, wait, &case);
+                    assert_exact(&mut pair, &plain, wait, &case);
                 }
             }
         }
@@ -105,21 +105,21 @@ fn at_the_named_instant_it_passes_and_one_nanosecond_earlier_it_does_not() {
     println!("{waits} waits and {nevers} refusals for ever");
 }
 
-fn assert_exact(pair: &mut Pair, act: &Act, wait: Nanos, case: &str) {
-    let decision = pair.engine.check(&event(act)).expect("the event is valid");
+fn assert_exact(pair: &mut Pair, plain: &PlainEvent, wait: Nanos, case: &str) {
+    let decision = pair.engine.check(&event(plain)).expect("the event is valid");
     let seconds = header_seconds(&decision).expect("a refusal with a wait has the header");
     let due = crate::support::oracle::seconds(wait).max(1);
     assert_eq!(i128::from(seconds), due, "{case}\nthe header of a wait of {wait} ns");
     let from = pair.now();
     if wait > 1 {
         pair.set(from + wait - 1);
-        let seen = look(pair, act);
-        assert!(!seen.is_admitted(), "{case}\n{act:?} passes before {wait} ns: {seen:?}");
-        assert_eq!(seen.retry, Some(Wait::After(1)), "{case}\n{act:?} after {wait} - 1 ns");
+        let seen = look(pair, plain);
+        assert!(!seen.is_admitted(), "{case}\n{plain:?} passes before {wait} ns: {seen:?}");
+        assert_eq!(seen.retry, Some(Wait::After(1)), "{case}\n{plain:?} after {wait} - 1 ns");
     }
     pair.set(from + wait);
-    let seen = look(pair, act);
-    assert!(seen.is_admitted(), "{case}\n{act:?} still refused after {wait} ns: {seen:?}");
+    let seen = look(pair, plain);
+    assert!(seen.is_admitted(), "{case}\n{plain:?} still refused after {wait} ns: {seen:?}");
     // Within the second that the header adds, what was given back may leave a rolling period.
     let gives_back = |rule: &Rule| {
         matches!((rule.kind, &rule.measure), (Kind::Rolling { .. }, Measure::Value(_)))
@@ -127,18 +127,21 @@ fn assert_exact(pair: &mut Pair, act: &Act, wait: Nanos, case: &str) {
     if seconds.is_multiple_of(2) && !pair.oracle.rules().any(gives_back) {
         pair.set(from + i128::from(seconds) * SECOND);
     }
-    let answer = pair.track(act).unwrap_or_else(|why| panic!("{case}\n{why}"));
+    let answer = pair.track(plain).unwrap_or_else(|why| panic!("{case}\n{why}"));
     let seen = answer.expect("the event is valid");
-    assert!(seen.is_admitted(), "{case}\n{act:?} refused after the header's {seconds} s: {seen:?}");
+    assert!(
+        seen.is_admitted(),
+        "{case}\n{plain:?} refused after the header's {seconds} s: {seen:?}"
+    );
 }
 
 /// No instant that lies ahead lets it pass: an engine of its own, moved far and wide, agrees.
-fn assert_never(pair: &Pair, act: &Act, case: &str) {
+fn assert_never(pair: &Pair, plain: &PlainEvent, case: &str) {
     let mut oracle = pair.oracle.clone();
     let now = oracle.read_clock();
     for ahead in [1, SECOND, HOUR, DAY, 32 * DAY, 366 * DAY, 40 * 366 * DAY] {
         oracle.set_clock(now + ahead);
-        assert!(!oracle.could_pass(act), "{case}\n{act:?} passes after {ahead} ns");
+        assert!(!oracle.could_pass(plain), "{case}\n{plain:?} passes after {ahead} ns");
     }
 }
 
@@ -198,17 +201,17 @@ fn the_wait_suits_all_rules_at_the_same_instant() {
         Rule::new("rate", 1, Kind::Bucket { window: 14 * HOUR, burst: None }),
         Rule::new("day", 2, Kind::Calendar(Span::Day)).measure(Measure::Tokens),
     ]);
-    let plain = Act::new("ann", "call");
+    let plain = PlainEvent::new("ann", "call");
     // Tomorrow is used up ahead of time, by an event that the engine was told of early.
     let tomorrow = plain.clone().tokens(2).stamp(START + 20 * HOUR);
     let answer = pair.track(&tomorrow).expect("as the oracle says");
     assert!(answer.expect("valid").is_admitted());
     // The bucket would be ready at 00:30 tomorrow, but the quota opens the day after.
-    let act = plain.tokens(1);
-    let answer = pair.track(&act).expect("as the oracle says");
+    let plain = plain.tokens(1);
+    let answer = pair.track(&plain).expect("as the oracle says");
     let wait = answer.expect("valid").retry;
     assert_eq!(wait, Some(Wait::After(37 * HOUR + 30 * MINUTE)));
-    assert_exact(&mut pair, &act, 37 * HOUR + 30 * MINUTE, "tomorrow is used up");
+    assert_exact(&mut pair, &plain, 37 * HOUR + 30 * MINUTE, "tomorrow is used up");
 }
 
 type MakeEngine = fn() -> Engine;
@@ -303,9 +306,9 @@ fn a_wait_past_the_time_for_late_events_is_never() {
         Rule::new("rate", 1, Kind::Bucket { window: 6 * HOUR, burst: None }),
         Rule::new("hour", 10, Kind::Calendar(Span::Hour)),
     ]);
-    let act = Act::new("ann", "call").stamp(START);
-    assert!(pair.track(&act).expect("as the oracle says").expect("valid").is_admitted());
-    let seen = pair.track(&act).expect("as the oracle says").expect("valid");
+    let plain = PlainEvent::new("ann", "call").stamp(START);
+    assert!(pair.track(&plain).expect("as the oracle says").expect("valid").is_admitted());
+    let seen = pair.track(&plain).expect("as the oracle says").expect("valid");
     assert_eq!(seen.retry, Some(Wait::Never));
 }
 

@@ -16,12 +16,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::{env, fs, thread};
 
-use crate::support::fold::{ALWAYS, Asked, Fact, breakdown, summary};
+use crate::support::fold::{ALWAYS, Selection, UsageEvent, breakdown, summary};
 use crate::support::oracle::{
-    Act, Enforce, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Rule, SECOND, Seen, Span, Verdict,
+    Enforce, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, PlainDecision, PlainEvent, Rule, SECOND,
+    Span, Verdict,
 };
 use crate::support::usage::{instant, sums, usage_query};
-use crate::support::{Dice, START, date, duration, event, long, rule_set, seed, seen, stood};
+use crate::support::{
+    Dice, START, date, duration, event, long, plain_decision, plain_standing, rule_set, seed,
+};
 use limitry::errors::TrackError;
 use limitry::events::{EventId, EventQuery, RecordedEvent, Recording};
 use limitry::store::{Durability, Durable};
@@ -106,16 +109,16 @@ impl World {
     }
 
     /// The request of a name: the same in every process.
-    fn request(&self, name: u64) -> Act {
+    fn request(&self, name: u64) -> PlainEvent {
         let mut dice = Dice::new(self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(name));
         let key = format!("{:016x}", dice.next());
-        let mut act = Act::new(&format!("c{}", dice.below(CUSTOMERS)), "call");
+        let mut plain = PlainEvent::new(&format!("c{}", dice.below(CUSTOMERS)), "call");
         if dice.chance(80) {
-            act = act.model(["large", "small"][usize::from(dice.chance(50))]);
+            plain = plain.model(["large", "small"][usize::from(dice.chance(50))]);
         }
-        act = act.tokens(dice.range(0, 40)).text("n", &name.to_string()).key(&key);
-        act.cost = dice.chance(50).then(|| i128::from(dice.below(9_000)));
-        act
+        plain = plain.tokens(dice.range(0, 40)).text("n", &name.to_string()).key(&key);
+        plain.cost = dice.chance(50).then(|| i128::from(dice.below(9_000)));
+        plain
     }
 }
 
@@ -297,7 +300,7 @@ struct Story {
     oracle: Oracle,
     /// The events, in the order of the log.
     known: Vec<EventId>,
-    facts: Vec<Fact>,
+    usage_events: Vec<UsageEvent>,
     /// The names of their requests.
     names: BTreeMap<u64, EventId>,
     lost: usize,
@@ -307,8 +310,8 @@ impl Story {
     fn new(world: World) -> Self {
         let mut oracle = Oracle::new(START);
         world.rules().into_iter().for_each(|rule| oracle.add(rule));
-        let (known, facts, names) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { world, oracle, known, facts, names, lost: 0 }
+        let (known, usage_events, names) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { world, oracle, known, usage_events, names, lost: 0 }
     }
 
     fn context(&self, life: u64) -> String {
@@ -387,34 +390,34 @@ impl Story {
             let name = found.event.dimension("n").expect("every event has it");
             let name: u64 = name.parse().expect("a name");
             let context = format!("{}, request {name}", self.context(life));
-            let act = self.world.request(name);
-            let again = engine.track(&event(&act)).expect("a request that is known");
+            let plain = self.world.request(name);
+            let again = engine.track(&event(&plain)).expect("a request that is known");
             assert!(again.is_replay(), "{context}: its event is there and its key is not");
             assert_eq!(again.event_id(), Some(found.id), "{context}");
             if let Some((_, body)) = said.answered.get(&name) {
                 assert_eq!(*body, serde_json::to_string(&again).expect("plain"), "{context}");
             }
-            let act = Act { key: None, ..act };
-            assert_eq!(found.event, event(&act), "{context}");
+            let plain = PlainEvent { key: None, ..plain };
+            assert_eq!(found.event, event(&plain), "{context}");
             self.oracle.set_clock(instant(found.timestamp));
-            let first = Seen { verdict: Verdict::Admitted, ..seen(&again) };
-            let judged = self.oracle.track(&act, &Ok(first));
+            let first = PlainDecision { verdict: Verdict::Admitted, ..plain_decision(&again) };
+            let judged = self.oracle.track(&plain, &Ok(first));
             judged.unwrap_or_else(|why| panic!("{context}: {why}"));
-            self.keep(&act, found.id, instant(found.timestamp));
+            self.keep(&plain, found.id, instant(found.timestamp));
         }
     }
 
-    fn keep(&mut self, act: &Act, id: EventId, at: Nanos) {
+    fn keep(&mut self, plain: &PlainEvent, id: EventId, at: Nanos) {
         self.known.push(id);
-        self.facts.push(Fact {
+        self.usage_events.push(UsageEvent {
             at,
-            customer: act.customer.clone(),
-            event_type: act.event_type.clone(),
-            model: act.model.clone(),
-            props: act.props.clone(),
-            total: act.total,
-            cost: act.cost.map(|milli| milli * 1_000),
-            ..Fact::default()
+            customer: plain.customer.clone(),
+            event_type: plain.event_type.clone(),
+            model: plain.model.clone(),
+            props: plain.props.clone(),
+            total: plain.total,
+            cost: plain.cost.map(|milli| milli * 1_000),
+            ..UsageEvent::default()
         });
     }
 
@@ -422,28 +425,33 @@ impl Story {
     fn check_standing(&mut self, life: u64, engine: &Engine, now: Nanos) {
         let context = self.context(life);
         self.oracle.set_clock(now);
-        for act in asked() {
-            let standing = stood(&engine.standing(&event(&act)).expect("a good question"));
-            let judged = self.oracle.standing(&act, &standing);
-            judged.unwrap_or_else(|why| panic!("{context}: {act:?}: {why}"));
+        for plain in asked() {
+            let standing =
+                plain_standing(&engine.standing(&event(&plain)).expect("a good question"));
+            let judged = self.oracle.standing(&plain, &standing);
+            judged.unwrap_or_else(|why| panic!("{context}: {plain:?}: {why}"));
         }
         let customer = |number: u64| ("customer_id".to_owned(), format!("c{number}"));
         let pairs = (0..CUSTOMERS).map(|number| vec![customer(number)]).chain([Vec::new()]);
         for pairs in pairs {
-            let asked = Asked { pairs, range: ALWAYS };
+            let asked = Selection { pairs, range: ALWAYS };
             let query = usage_query(&asked, chrono_tz::UTC, None);
             let total = engine.usage().summary(&query).expect("a good question");
-            assert_eq!(sums(&total.totals), summary(&self.facts, &asked), "{context}: {asked:?}");
+            assert_eq!(
+                sums(&total.totals),
+                summary(&self.usage_events, &asked),
+                "{context}: {asked:?}"
+            );
             let models = engine.usage().breakdown(&query, "model").expect("a good question");
             for row in &models.rows {
-                let due = &breakdown(&self.facts, &asked, "model")[&row.dimension];
+                let due = &breakdown(&self.usage_events, &asked, "model")[&row.dimension];
                 assert_eq!(sums(&row.totals), *due, "{context}: {asked:?} {row:?}");
             }
         }
     }
 
     fn figures(&self, engine: &Engine) -> String {
-        let all = asked().map(|act| crate::support::figures(engine, &act));
+        let all = asked().map(|plain| crate::support::figures(engine, &plain));
         format!("{} {:?}", engine.events().len(), all.collect::<Vec<_>>())
     }
 
@@ -461,28 +469,28 @@ impl Story {
         let missing: Vec<u64> = missing.copied().take(40).collect();
         for name in missing {
             let context = format!("{}, request {name}", self.context(life));
-            let act = self.world.request(name);
-            let plain = Act { key: None, ..act.clone() };
-            let decision = engine.track(&event(&act)).expect("a good event");
+            let plain = self.world.request(name);
+            let unkeyed = PlainEvent { key: None, ..plain.clone() };
+            let decision = engine.track(&event(&plain)).expect("a good event");
             assert!(!decision.is_replay(), "{context}: its key is used and there is no event");
             self.oracle.set_clock(now);
-            let judged = self.oracle.track(&plain, &Ok(seen(&decision)));
+            let judged = self.oracle.track(&unkeyed, &Ok(plain_decision(&decision)));
             judged.unwrap_or_else(|why| panic!("{context}: {why}"));
             if decision.is_allowed() {
                 let id = decision.event_id().expect("events are recorded");
-                let again = engine.track(&event(&act)).expect("a good event");
+                let again = engine.track(&event(&plain)).expect("a good event");
                 assert_eq!((again.is_replay(), again.event_id()), (true, Some(id)), "{context}");
-                self.keep(&plain, id, now);
+                self.keep(&unkeyed, id, now);
                 self.names.insert(name, id);
             }
         }
         for _ in 0..self.names.len().min(5) {
             let names: Vec<u64> = self.names.keys().copied().collect();
             let name = dice.pick(&names);
-            let act = self.world.request(name);
-            let again = engine.track(&event(&act)).expect("a request that is known");
+            let plain = self.world.request(name);
+            let again = engine.track(&event(&plain)).expect("a request that is known");
             assert_eq!(again.event_id(), self.names.get(&name).copied(), "request {name}");
-            let other: Event<'_> = event(&act).latency_ms(1);
+            let other: Event<'_> = event(&plain).latency_ms(1);
             let other = engine.track(&other);
             assert!(matches!(other, Err(TrackError::IdempotencyConflict { .. })), "{name}");
         }
@@ -492,10 +500,10 @@ impl Story {
 }
 
 /// The keys of all counters.
-fn asked() -> impl Iterator<Item = Act> {
+fn asked() -> impl Iterator<Item = PlainEvent> {
     (0..CUSTOMERS).flat_map(|number| {
-        let act = Act::new(&format!("c{number}"), "call");
-        [act.clone(), act.clone().model("large"), act.model("small")]
+        let plain = PlainEvent::new(&format!("c{number}"), "call");
+        [plain.clone(), plain.clone().model("large"), plain.model("small")]
     })
 }
 

@@ -5,7 +5,7 @@
 //! Method: worked cases, and random changes beside the oracle.
 
 use crate::support::oracle::{
-    Act, DAY, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, Rule, SECOND, Span,
+    DAY, HOUR, Kind, MILLISECOND, MINUTE, Measure, Nanos, PlainEvent, Rule, SECOND, Span,
 };
 use crate::support::{Dice, Pair, cases, duration, engine, figures, rule_set, seed};
 use limitry::errors::RulesError;
@@ -27,8 +27,8 @@ const ALL_KINDS: [Kind; 7] = [
     Kind::Calendar(Span::AllTime),
 ];
 
-pub(crate) fn act() -> Act {
-    Act::new("ann", "call")
+pub(crate) fn plain_event() -> PlainEvent {
+    PlainEvent::new("ann", "call")
 }
 
 pub(crate) fn event() -> Event<'static> {
@@ -80,7 +80,7 @@ fn a_reload_of_the_same_rules_changes_nothing() {
         assert!(allowed(&engine));
         clock.advance(Duration::from_millis(7));
     }
-    let before = figures(&engine, &act());
+    let before = figures(&engine, &plain_event());
     let listed = engine.rules().set();
     let names: Vec<String> = {
         let rates = listed.rate_limits.iter().map(|rule| rule.name.clone());
@@ -94,7 +94,7 @@ fn a_reload_of_the_same_rules_changes_nothing() {
         assert_eq!(report.unchanged, names);
         assert!(report.created.is_empty() && report.updated.is_empty());
         assert!(report.removed.is_empty() && !report.preview);
-        assert_eq!(figures(&engine, &act()), before, "turn {turn}");
+        assert_eq!(figures(&engine, &plain_event()), before, "turn {turn}");
     }
     assert_eq!(engine.rules().set(), listed, "ids and dates stay too");
 }
@@ -125,7 +125,7 @@ fn a_change_of_one_rule_leaves_the_others_untouched() {
         }
         let others = |engine: &Engine| {
             let standing = engine.standing(&event()).expect("valid");
-            let stood = crate::support::stood(&standing);
+            let stood = crate::support::plain_standing(&standing);
             let figures = stood.rates.into_iter().chain(stood.quotas);
             figures.filter(|figure| figure.id != changed.id).collect::<Vec<_>>()
         };
@@ -317,7 +317,7 @@ fn a_counter_that_slept_through_many_changes_is_exact() {
             Rule::new("r2", 100, Kind::Calendar(Span::Hour)).per("customer_id"),
         ];
         let mut pair = Pair::new(&rules);
-        let sleeper = Act::new("sleeper", "call");
+        let sleeper = PlainEvent::new("sleeper", "call");
         let judge = |result: Result<_, String>| {
             result.unwrap_or_else(|why| panic!("LIMITRY_SEED={case_seed}: {why}"));
         };
@@ -332,7 +332,7 @@ fn a_counter_that_slept_through_many_changes_is_exact() {
                 rules[0].kind = bucket(&mut dice, SECOND);
             }
             pair.change(&rules[place]);
-            judge(pair.track(&Act::new("other", "call")).map(drop));
+            judge(pair.track(&PlainEvent::new("other", "call")).map(drop));
         }
         judge(pair.standing(&sleeper).map(drop));
         judge(pair.track(&sleeper).map(drop));
@@ -486,7 +486,7 @@ fn bad_changes_change_nothing() {
             .rate_limit(RateLimit::new("r", 5, Window::Second).burst(9).id("r"))
             .quota(Quota::new("q", Metric::TotalEvents, 5, Period::Day).id("q"))
     });
-    let before = (engine.rules().set(), figures(&engine, &act()));
+    let before = (engine.rules().set(), figures(&engine, &plain_event()));
     let invalid = [
         engine.rules().update("r", RateLimitUpdate::new().limit(0)).map(drop),
         // A burst is for a token bucket alone.
@@ -509,7 +509,7 @@ fn bad_changes_change_nothing() {
     for result in missing {
         assert!(matches!(result, Err(RulesError::NotFound { .. })), "{result:?}");
     }
-    assert_eq!((engine.rules().set(), figures(&engine, &act())), before);
+    assert_eq!((engine.rules().set(), figures(&engine, &plain_event())), before);
 }
 
 /// Random changes of random rules, in the middle of traffic, equal the oracle's carrying over.
@@ -552,11 +552,11 @@ fn random_changes_carry_as_the_oracle_says() {
                     pair.advance(i128::from(dice.range(1, 3)) * length);
                     Ok(())
                 }
-                5 => pair.standing(&act()).map(drop),
-                6 => pair.record(&act().value("images", 1_250)).map(drop),
+                5 => pair.standing(&plain_event()).map(drop),
+                6 => pair.record(&plain_event().value("images", 1_250)).map(drop),
                 _ => {
                     let images = i128::from(dice.range(0, 4_000));
-                    pair.track(&act().value("images", images)).map(drop)
+                    pair.track(&plain_event().value("images", images)).map(drop)
                 }
             };
             result.unwrap_or_else(|why| {

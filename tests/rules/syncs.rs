@@ -4,7 +4,7 @@
 //!
 //! Method: worked cases over lists that differ in one thing each.
 
-use super::changes::{act, allowed, event};
+use super::changes::{allowed, event, plain_event};
 use crate::support::{engine, figures};
 use limitry::errors::RulesError;
 use limitry::rules::{Algorithm, RateLimitUpdate, SyncOptions};
@@ -34,10 +34,10 @@ fn a_preview_says_what_would_change_and_writes_nothing() {
     for _ in 0..6 {
         assert!(allowed(&engine));
     }
-    let before = (engine.rules().set(), figures(&engine, &act()));
+    let before = (engine.rules().set(), figures(&engine, &plain_event()));
     let preview = engine.rules().sync(next(), SyncOptions::preview()).expect("valid");
     assert!(preview.preview);
-    assert_eq!((engine.rules().set(), figures(&engine, &act())), before);
+    assert_eq!((engine.rules().set(), figures(&engine, &plain_event())), before);
     let report = engine.rules().sync(next(), SyncOptions::apply()).expect("valid");
     assert!(!report.preview);
     for report in [&preview, &report] {

@@ -1,8 +1,8 @@
 //! The bridge between the oracle's plain data and the crate, and the two side by side.
 
 use super::oracle::{
-    Act, Answer, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Missing, Nanos, Oracle, Prop,
-    Rule, SECOND, Seen, Span, Stood, Verdict, Wait,
+    Answer, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Missing, Nanos, Oracle,
+    PlainDecision, PlainEvent, PlainStanding, Prop, Rule, SECOND, Span, Verdict, Wait,
 };
 use super::{START, date, duration, engine, nanos};
 use limitry::decision::{QuotaStatus, RateLimitStatus, Standing};
@@ -117,40 +117,40 @@ pub fn quota(rule: &Rule) -> Quota {
     quota.on_missing(on_missing(&rule.missing))
 }
 
-pub fn event(act: &Act) -> Event<'static> {
-    let mut event = Event::new(act.customer.clone(), act.event_type.clone());
-    if let Some(model) = &act.model {
+pub fn event(plain: &PlainEvent) -> Event<'static> {
+    let mut event = Event::new(plain.customer.clone(), plain.event_type.clone());
+    if let Some(model) = &plain.model {
         event = event.model(model.clone());
     }
-    if let Some(provider) = &act.provider {
+    if let Some(provider) = &plain.provider {
         event = event.provider(provider.clone());
     }
-    for (key, value) in &act.props {
+    for (key, value) in &plain.props {
         event = match value {
             Prop::Text(text) => event.property(key.clone(), text.clone()),
             Prop::Number(number) => event.property(key.clone(), *number),
             Prop::Flag(flag) => event.property(key.clone(), *flag),
         };
     }
-    if let Some(tokens) = act.input {
+    if let Some(tokens) = plain.input {
         event = event.input_tokens(tokens);
     }
-    if let Some(tokens) = act.output {
+    if let Some(tokens) = plain.output {
         event = event.output_tokens(tokens);
     }
-    if let Some(tokens) = act.total {
+    if let Some(tokens) = plain.total {
         event = event.total_tokens(tokens);
     }
-    if let Some(cents) = act.cost {
+    if let Some(cents) = plain.cost {
         event = event.cost_cents(decimal(cents));
     }
-    for (name, milli) in &act.values {
+    for (name, milli) in &plain.values {
         event = event.value(name.clone(), decimal(*milli).as_str());
     }
-    if let Some(key) = &act.key {
+    if let Some(key) = &plain.key {
         event = event.idempotency_key(key.clone());
     }
-    if let Some(stamp) = act.stamp {
+    if let Some(stamp) = plain.stamp {
         event = event.timestamp(date(stamp));
     }
     event
@@ -210,8 +210,8 @@ fn quota_figure(status: &QuotaStatus<'_>) -> Figure {
     }
 }
 
-pub fn seen(decision: &Decision) -> Seen {
-    Seen {
+pub fn plain_decision(decision: &Decision) -> PlainDecision {
+    PlainDecision {
         verdict: verdict(decision),
         event_id: decision.event_id().map(|id| id.to_string()),
         status_code: decision.status_code(),
@@ -226,15 +226,15 @@ pub fn seen(decision: &Decision) -> Seen {
 
 pub fn answer(result: Result<Decision, TrackError>) -> Answer {
     match result {
-        Ok(decision) => Ok(seen(&decision)),
+        Ok(decision) => Ok(plain_decision(&decision)),
         Err(TrackError::IdempotencyConflict { .. }) => Err(Fault::Conflict),
         Err(TrackError::Event(_)) => Err(Fault::BadEvent),
         Err(_) => Err(Fault::Other),
     }
 }
 
-pub fn stood(standing: &Standing) -> Stood {
-    Stood {
+pub fn plain_standing(standing: &Standing) -> PlainStanding {
+    PlainStanding {
         allowed: standing.is_allowed(),
         rates: standing.rate_limits().map(|status| rate_figure(&status)).collect(),
         quotas: standing.quotas().map(|status| quota_figure(&status)).collect(),
@@ -242,10 +242,10 @@ pub fn stood(standing: &Standing) -> Stood {
 }
 
 /// Everything that the engine says of these dimensions, as text, to compare before and after.
-pub fn figures(engine: &Engine, act: &Act) -> String {
-    let event = event(act);
-    let standing = stood(&engine.standing(&event).expect("the event is valid"));
-    let mut fresh = act.clone();
+pub fn figures(engine: &Engine, plain: &PlainEvent) -> String {
+    let event = event(plain);
+    let standing = plain_standing(&engine.standing(&event).expect("the event is valid"));
+    let mut fresh = plain.clone();
     fresh.key = None;
     let check = answer(engine.check(&self::event(&fresh)));
     format!("{standing:#?} {check:#?}")
@@ -373,43 +373,44 @@ impl Pair {
         self.oracle.set_clock(instant);
     }
 
-    pub fn track(&mut self, act: &Act) -> Result<Answer, String> {
-        let answer = answer(self.engine.track(&event(act)));
-        self.oracle.track(act, &answer).map_err(|why| format!("track {act:?}: {why}"))?;
+    pub fn track(&mut self, plain: &PlainEvent) -> Result<Answer, String> {
+        let answer = answer(self.engine.track(&event(plain)));
+        self.oracle.track(plain, &answer).map_err(|why| format!("track {plain:?}: {why}"))?;
         self.same_record()?;
         Ok(answer)
     }
 
-    pub fn check(&mut self, act: &Act) -> Result<Answer, String> {
-        let answer = answer(self.engine.check(&event(act)));
-        self.oracle.check(act, &answer).map_err(|why| format!("check {act:?}: {why}"))?;
+    pub fn check(&mut self, plain: &PlainEvent) -> Result<Answer, String> {
+        let answer = answer(self.engine.check(&event(plain)));
+        self.oracle.check(plain, &answer).map_err(|why| format!("check {plain:?}: {why}"))?;
         self.same_record()?;
         Ok(answer)
     }
 
-    pub fn record(&mut self, act: &Act) -> Result<Answer, String> {
-        let answer = answer(self.engine.record(&event(act)));
-        self.oracle.record(act, &answer).map_err(|why| format!("record {act:?}: {why}"))?;
+    pub fn record(&mut self, plain: &PlainEvent) -> Result<Answer, String> {
+        let answer = answer(self.engine.record(&event(plain)));
+        self.oracle.record(plain, &answer).map_err(|why| format!("record {plain:?}: {why}"))?;
         self.same_record()?;
         Ok(answer)
     }
 
-    pub fn standing(&mut self, act: &Act) -> Result<Stood, String> {
-        let standing = self.engine.standing(&event(act));
-        let stood = stood(&standing.map_err(|error| format!("standing {act:?}: {error}"))?);
-        self.oracle.standing(act, &stood).map_err(|why| format!("standing {act:?}: {why}"))?;
+    pub fn standing(&mut self, plain: &PlainEvent) -> Result<PlainStanding, String> {
+        let standing = self.engine.standing(&event(plain));
+        let stood =
+            plain_standing(&standing.map_err(|error| format!("standing {plain:?}: {error}"))?);
+        self.oracle.standing(plain, &stood).map_err(|why| format!("standing {plain:?}: {why}"))?;
         Ok(stood)
     }
 
-    pub fn track_batch(&mut self, acts: &[Act]) -> Result<Vec<Answer>, String> {
-        let events: Vec<Event<'_>> = acts.iter().map(event).collect();
+    pub fn track_batch(&mut self, plain_events: &[PlainEvent]) -> Result<Vec<Answer>, String> {
+        let events: Vec<Event<'_>> = plain_events.iter().map(event).collect();
         let answers: Vec<Answer> =
             self.engine.track_batch(&events).into_iter().map(answer).collect();
-        if answers.len() != acts.len() {
-            return Err(format!("{} answers to {} events", answers.len(), acts.len()));
+        if answers.len() != plain_events.len() {
+            return Err(format!("{} answers to {} events", answers.len(), plain_events.len()));
         }
-        for (act, answer) in acts.iter().zip(&answers) {
-            self.oracle.track(act, answer).map_err(|why| format!("batch {act:?}: {why}"))?;
+        for (plain, answer) in plain_events.iter().zip(&answers) {
+            self.oracle.track(plain, answer).map_err(|why| format!("batch {plain:?}: {why}"))?;
         }
         self.same_record()?;
         Ok(answers)

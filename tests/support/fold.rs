@@ -18,7 +18,7 @@ const BUILT_IN: [&str; 4] = ["customer_id", "event_type", "model", "provider"];
 
 /// An event that was let in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fact {
+pub struct UsageEvent {
     pub at: Nanos,
     pub customer: String,
     pub event_type: String,
@@ -35,7 +35,7 @@ pub struct Fact {
     pub named: BTreeMap<String, i128>,
 }
 
-impl Fact {
+impl UsageEvent {
     /// A built-in dimension is a field of the event and nothing else; the others are the text
     /// properties.
     pub fn dimension(&self, name: &str) -> Option<&str> {
@@ -76,16 +76,16 @@ impl Fact {
 
 /// The events that are asked for.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct Selection {
     /// The pairs that must all hold.
     pub pairs: Vec<(String, String)>,
     pub range: Range<Nanos>,
 }
 
-impl Asked {
-    pub fn has(&self, fact: &Fact) -> bool {
-        let holds = |(name, value): &(String, String)| fact.dimension(name) == Some(value);
-        self.range.contains(&fact.at) && self.pairs.iter().all(holds)
+impl Selection {
+    pub fn has(&self, usage_event: &UsageEvent) -> bool {
+        let holds = |(name, value): &(String, String)| usage_event.dimension(name) == Some(value);
+        self.range.contains(&usage_event.at) && self.pairs.iter().all(holds)
     }
 
     /// The same about another time.
@@ -93,8 +93,8 @@ impl Asked {
         Self { pairs: self.pairs.clone(), range }
     }
 
-    fn of<'f>(&self, facts: &'f [Fact]) -> impl Iterator<Item = &'f Fact> {
-        facts.iter().filter(|fact| self.has(fact))
+    fn of<'f>(&self, usage_events: &'f [UsageEvent]) -> impl Iterator<Item = &'f UsageEvent> {
+        usage_events.iter().filter(|usage_event| self.has(usage_event))
     }
 }
 
@@ -112,16 +112,16 @@ pub struct Sums {
 }
 
 impl Sums {
-    pub fn add(&mut self, fact: &Fact) {
+    pub fn add(&mut self, usage_event: &UsageEvent) {
         let whole = |number: Option<u64>| u128::from(number.unwrap_or(0));
         self.events += 1;
-        self.tokens += whole(fact.tokens());
-        self.input += whole(fact.input);
-        self.output += whole(fact.output);
-        self.cost += fact.cost.unwrap_or(0);
-        let latency = fact.value("latency_ms").filter(|latency| *latency > 0);
+        self.tokens += whole(usage_event.tokens());
+        self.input += whole(usage_event.input);
+        self.output += whole(usage_event.output);
+        self.cost += usage_event.cost.unwrap_or(0);
+        let latency = usage_event.value("latency_ms").filter(|latency| *latency > 0);
         let latency = latency.map(|latency| ("latency_ms", latency));
-        let named = fact.named.iter().map(|(name, value)| (name.as_str(), *value));
+        let named = usage_event.named.iter().map(|(name, value)| (name.as_str(), *value));
         for (name, value) in named.chain(latency) {
             *self.values.entry(name.to_owned()).or_default() += value;
         }
@@ -145,33 +145,41 @@ impl Sums {
     }
 }
 
-pub fn summary(facts: &[Fact], asked: &Asked) -> Sums {
+pub fn summary(usage_events: &[UsageEvent], selection: &Selection) -> Sums {
     let mut sums = Sums::default();
-    asked.of(facts).for_each(|fact| sums.add(fact));
+    selection.of(usage_events).for_each(|usage_event| sums.add(usage_event));
     sums
 }
 
-pub fn breakdown(facts: &[Fact], asked: &Asked, by: &str) -> BTreeMap<Option<String>, Sums> {
+pub fn breakdown(
+    usage_events: &[UsageEvent],
+    selection: &Selection,
+    by: &str,
+) -> BTreeMap<Option<String>, Sums> {
     let mut groups: BTreeMap<_, Sums> = BTreeMap::new();
-    for fact in asked.of(facts) {
-        groups.entry(fact.dimension(by).map(str::to_owned)).or_default().add(fact);
+    for usage_event in selection.of(usage_events) {
+        groups.entry(usage_event.dimension(by).map(str::to_owned)).or_default().add(usage_event);
     }
     groups
 }
 
 /// The sums by bucket; the buckets abut.
-pub fn series(facts: &[Fact], asked: &Asked, buckets: &[Range<Nanos>]) -> Vec<Sums> {
+pub fn series(
+    usage_events: &[UsageEvent],
+    selection: &Selection,
+    buckets: &[Range<Nanos>],
+) -> Vec<Sums> {
     let mut sums = vec![Sums::default(); buckets.len()];
-    for fact in asked.of(facts) {
-        let after = buckets.partition_point(|bucket| bucket.start <= fact.at);
-        sums[after - 1].add(fact);
+    for usage_event in selection.of(usage_events) {
+        let after = buckets.partition_point(|bucket| bucket.start <= usage_event.at);
+        sums[after - 1].add(usage_event);
     }
     sums
 }
 
 /// How a figure is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum Aggregate {
     Count,
     Sum,
     Max,
@@ -181,30 +189,39 @@ pub enum How {
     Unique,
 }
 
-impl How {
+impl Aggregate {
     pub const ALL: [Self; 7] =
         [Self::Count, Self::Sum, Self::Max, Self::Min, Self::Latest, Self::Average, Self::Unique];
 }
 
 /// A figure over the events, in millionths: 0 where no event has the value. The events are in the
 /// order in which they were recorded. `of` is a value, or a dimension for `Unique`.
-pub fn figure(facts: &[Fact], asked: &Asked, how: How, of: &str) -> i128 {
-    let values: Vec<(Nanos, i128)> =
-        asked.of(facts).filter_map(|fact| Some((fact.at, fact.value(of)?))).collect();
+pub fn figure(
+    usage_events: &[UsageEvent],
+    selection: &Selection,
+    aggregate: Aggregate,
+    of: &str,
+) -> i128 {
+    let values: Vec<(Nanos, i128)> = selection
+        .of(usage_events)
+        .filter_map(|usage_event| Some((usage_event.at, usage_event.value(of)?)))
+        .collect();
     let numbers = values.iter().map(|(_, value)| *value);
     let whole = |count: usize| i128::try_from(count).expect("a count fits") * 1_000_000;
-    match how {
-        How::Count => whole(asked.of(facts).count()),
-        How::Sum => numbers.sum(),
-        How::Max => numbers.max().unwrap_or(0),
-        How::Min => numbers.min().unwrap_or(0),
+    match aggregate {
+        Aggregate::Count => whole(selection.of(usage_events).count()),
+        Aggregate::Sum => numbers.sum(),
+        Aggregate::Max => numbers.max().unwrap_or(0),
+        Aggregate::Min => numbers.min().unwrap_or(0),
         // Of equals the last.
-        How::Latest => values.iter().max_by_key(|(at, _)| *at).map_or(0, |(_, value)| *value),
-        How::Average if values.is_empty() => 0,
-        How::Average => rounded(numbers.sum(), whole(values.len()) / 1_000_000),
-        How::Unique => {
-            let known: BTreeSet<&str> =
-                asked.of(facts).filter_map(|fact| fact.dimension(of)).collect();
+        Aggregate::Latest => values.iter().max_by_key(|(at, _)| *at).map_or(0, |(_, value)| *value),
+        Aggregate::Average if values.is_empty() => 0,
+        Aggregate::Average => rounded(numbers.sum(), whole(values.len()) / 1_000_000),
+        Aggregate::Unique => {
+            let known: BTreeSet<&str> = selection
+                .of(usage_events)
+                .filter_map(|usage_event| usage_event.dimension(of))
+                .collect();
             whole(known.len())
         }
     }
@@ -218,7 +235,7 @@ fn rounded(number: i128, count: i128) -> i128 {
 
 /// How time is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub enum BucketLength {
     Minute,
     Hour,
     Day,
@@ -226,7 +243,7 @@ pub enum Cut {
     Month,
 }
 
-impl Cut {
+impl BucketLength {
     pub const ALL: [Self; 5] = [Self::Minute, Self::Hour, Self::Day, Self::Week, Self::Month];
 
     /// The buckets that a range has a part in. They are whole.

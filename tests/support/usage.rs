@@ -10,7 +10,7 @@ use limitry::usage::{Coverage, Interval, MeterQuery, UsageBreakdown, UsageQuery,
 use limitry::{Amount, Event, Meter, Timestamp};
 use serde_json::json;
 
-use super::fold::{ALWAYS, Asked, Cut, Fact, How, Sums};
+use super::fold::{ALWAYS, Aggregate, BucketLength, Selection, Sums, UsageEvent};
 use super::oracle::{Nanos, Prop, SECOND};
 use super::{Dice, date};
 
@@ -32,19 +32,19 @@ pub const VALUES: [&str; 10] = [
 ];
 
 /// Draws what an event says, of one of so many customers; some are much busier than others.
-pub fn draw_fact(dice: &mut Dice, customers: u64) -> Fact {
+pub fn draw_fact(dice: &mut Dice, customers: u64) -> UsageEvent {
     let customer = dice.below(customers).min(dice.below(customers));
-    let mut fact = Fact {
+    let mut usage_event = UsageEvent {
         customer: format!("cust_{customer}"),
         event_type: dice.pick(&["model_call", "embedding", "tool_call"]).to_owned(),
-        ..Fact::default()
+        ..UsageEvent::default()
     };
     let mut maybe = |percent, dimension: &str| {
         let value = draw_value(dice, dimension, customers);
         dice.chance(percent).then_some(value)
     };
-    fact.model = maybe(85, "model");
-    fact.provider = maybe(60, "provider");
+    usage_event.model = maybe(85, "model");
+    usage_event.provider = maybe(60, "provider");
     let texts = [("team_id", maybe(50, "team_id")), ("tier", maybe(30, "tier"))];
     let texts = texts.into_iter().filter_map(|(key, value)| Some((key, Prop::Text(value?))));
     let mut props: BTreeMap<&str, Prop> = texts.collect();
@@ -56,20 +56,20 @@ pub fn draw_fact(dice: &mut Dice, customers: u64) -> Fact {
         3 => drop(props.insert("customer_id", Prop::Text("cust_0".into()))),
         _ => {}
     }
-    fact.props = props.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    draw_values(dice, &mut fact);
-    fact
+    usage_event.props = props.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    draw_values(dice, &mut usage_event);
+    usage_event
 }
 
-fn draw_values(dice: &mut Dice, fact: &mut Fact) {
+fn draw_values(dice: &mut Dice, usage_event: &mut UsageEvent) {
     let mut maybe = |percent, most| dice.chance(percent).then(|| dice.range(0, most));
-    fact.input = maybe(60, 2_000);
-    fact.output = maybe(50, 500);
-    fact.total = maybe(20, 3_000);
+    usage_event.input = maybe(60, 2_000);
+    usage_event.output = maybe(50, 500);
+    usage_event.total = maybe(20, 3_000);
     let cost = maybe(50, 40);
-    fact.latency = maybe(40, 9_000);
+    usage_event.latency = maybe(40, 9_000);
     // Most are whole cents; some parts of one, some given back, and a few that wrap 64 bits.
-    fact.cost = cost.map(|cents| {
+    usage_event.cost = cost.map(|cents| {
         let cents = i128::from(cents) * 1_000_000;
         match dice.below(20) {
             0..5 => cents / 40 + i128::from(dice.below(1_000_000)),
@@ -80,7 +80,7 @@ fn draw_values(dice: &mut Dice, fact: &mut Fact) {
         }
     });
     if dice.chance(2) {
-        fact.total = Some(1_000_000_000_000_000);
+        usage_event.total = Some(1_000_000_000_000_000);
     }
     for (name, percent, least, most) in [
         ("images", 30, 0, 5_000_000),
@@ -91,7 +91,7 @@ fn draw_values(dice: &mut Dice, fact: &mut Fact) {
         if dice.chance(percent) {
             let span: i128 = most - least;
             let drawn = dice.below(u64::try_from(span).expect("a span") + 1);
-            fact.named.insert(name.to_owned(), least + i128::from(drawn));
+            usage_event.named.insert(name.to_owned(), least + i128::from(drawn));
         }
     }
 }
@@ -129,35 +129,35 @@ pub fn draw_pairs(dice: &mut Dice, customers: u64) -> Vec<(String, String)> {
 }
 
 /// The event that says so, without a time and a key.
-pub fn event(fact: &Fact) -> Event<'static> {
-    let mut event = Event::new(fact.customer.clone(), fact.event_type.clone());
-    for (key, value) in &fact.props {
+pub fn event(usage_event: &UsageEvent) -> Event<'static> {
+    let mut event = Event::new(usage_event.customer.clone(), usage_event.event_type.clone());
+    for (key, value) in &usage_event.props {
         event = match value {
             Prop::Text(text) => event.property(key.clone(), text.clone()),
             Prop::Number(number) => event.property(key.clone(), *number),
             Prop::Flag(flag) => event.property(key.clone(), *flag),
         };
     }
-    if let Some(model) = &fact.model {
+    if let Some(model) = &usage_event.model {
         event = event.model(model.clone());
     }
-    if let Some(provider) = &fact.provider {
+    if let Some(provider) = &usage_event.provider {
         event = event.provider(provider.clone());
     }
     for (name, number) in [
-        ("input_tokens", fact.input),
-        ("output_tokens", fact.output),
-        ("total_tokens", fact.total),
-        ("latency_ms", fact.latency),
+        ("input_tokens", usage_event.input),
+        ("output_tokens", usage_event.output),
+        ("total_tokens", usage_event.total),
+        ("latency_ms", usage_event.latency),
     ] {
         if let Some(number) = number {
             event = event.value(name, number);
         }
     }
-    if let Some(millionths) = fact.cost {
+    if let Some(millionths) = usage_event.cost {
         event = event.cost_cents(Amount::from_millionths(millionths));
     }
-    for (name, millionths) in &fact.named {
+    for (name, millionths) in &usage_event.named {
         event = event.value(name.clone(), Amount::from_millionths(*millionths));
     }
     event
@@ -193,27 +193,27 @@ pub fn covered(covers: &Coverage) -> Range<Nanos> {
     covers.start.map_or(ALWAYS.start, instant)..covers.end.map_or(ALWAYS.end, instant)
 }
 
-pub fn interval(cut: Cut) -> Interval {
-    match cut {
-        Cut::Minute => Interval::Minute,
-        Cut::Hour => Interval::Hour,
-        Cut::Day => Interval::Day,
-        Cut::Week => Interval::Week,
-        Cut::Month => Interval::Month,
+pub fn interval(bucket_length: BucketLength) -> Interval {
+    match bucket_length {
+        BucketLength::Minute => Interval::Minute,
+        BucketLength::Hour => Interval::Hour,
+        BucketLength::Day => Interval::Day,
+        BucketLength::Week => Interval::Week,
+        BucketLength::Month => Interval::Month,
     }
 }
 
 /// The question, which says the first pair of a name by the name's own setter where there is one.
-pub fn usage_query(asked: &Asked, zone: Tz, anchor: Option<NaiveDate>) -> UsageQuery {
-    let Range { start, end } = asked.range;
+pub fn usage_query(selection: &Selection, zone: Tz, anchor: Option<NaiveDate>) -> UsageQuery {
+    let Range { start, end } = selection.range;
     let mut query = match (start > ALWAYS.start, end < ALWAYS.end) {
         (true, true) => UsageQuery::new(date(start), date(end)),
         (false, false) => UsageQuery::all_time(),
         (true, false) => read(&json!({ "startDate": date(start) })),
         (false, true) => read(&json!({ "endDate": date(end) })),
     };
-    for (place, (name, value)) in asked.pairs.iter().enumerate() {
-        let is_first = asked.pairs[..place].iter().all(|(known, _)| known != name);
+    for (place, (name, value)) in selection.pairs.iter().enumerate() {
+        let is_first = selection.pairs[..place].iter().all(|(known, _)| known != name);
         query = match name.as_str() {
             "customer_id" if is_first => query.customer(value),
             // Either way means the same.
@@ -232,16 +232,16 @@ fn read(question: &serde_json::Value) -> UsageQuery {
     serde_json::from_value(question.clone()).expect("a question")
 }
 
-pub fn meter_query(asked: &Asked) -> MeterQuery {
-    let Range { start, end } = asked.range;
+pub fn meter_query(selection: &Selection) -> MeterQuery {
+    let Range { start, end } = selection.range;
     let mut query = match (start > ALWAYS.start, end < ALWAYS.end) {
         (true, true) => MeterQuery::new().between(date(start), date(end)),
         (false, false) => MeterQuery::new(),
         (true, false) => MeterQuery::new().since(date(start)),
         (false, true) => MeterQuery::new().until(date(end)),
     };
-    for (place, (name, value)) in asked.pairs.iter().enumerate() {
-        let is_first = asked.pairs[..place].iter().all(|(known, _)| known != name);
+    for (place, (name, value)) in selection.pairs.iter().enumerate() {
+        let is_first = selection.pairs[..place].iter().all(|(known, _)| known != name);
         query = match name.as_str() {
             "customer_id" if is_first => query.customer(value),
             _ => query.dimension(name, value),
@@ -251,15 +251,15 @@ pub fn meter_query(asked: &Asked) -> MeterQuery {
 }
 
 /// The meter of a figure, without its id.
-pub fn meter(how: How, of: &str, pairs: &[(String, String)]) -> Meter {
-    let meter = match how {
-        How::Count => Meter::count("a meter"),
-        How::Sum => Meter::sum("a meter", of),
-        How::Max => Meter::max("a meter", of),
-        How::Min => Meter::min("a meter", of),
-        How::Latest => Meter::latest("a meter", of),
-        How::Average => Meter::avg("a meter", of),
-        How::Unique => Meter::unique("a meter", of),
+pub fn meter(aggregate: Aggregate, of: &str, pairs: &[(String, String)]) -> Meter {
+    let meter = match aggregate {
+        Aggregate::Count => Meter::count("a meter"),
+        Aggregate::Sum => Meter::sum("a meter", of),
+        Aggregate::Max => Meter::max("a meter", of),
+        Aggregate::Min => Meter::min("a meter", of),
+        Aggregate::Latest => Meter::latest("a meter", of),
+        Aggregate::Average => Meter::avg("a meter", of),
+        Aggregate::Unique => Meter::unique("a meter", of),
     };
     pairs.iter().fold(meter, |meter, (name, value)| meter.filter(name, value))
 }

@@ -11,11 +11,11 @@ use std::thread;
 
 use crate::support::history::{Call, Stamps, linearize};
 use crate::support::oracle::{
-    Act, Answer, Enforce, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, Rule, SECOND, Seen,
-    Span, Stood, Verdict,
+    Answer, Enforce, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, PlainDecision, PlainEvent,
+    PlainStanding, Rule, SECOND, Span, Verdict,
 };
 use crate::support::{
-    Dice, START, answer, cases, change, duration, engine, event, rule_set, seed, stood,
+    Dice, START, answer, cases, change, duration, engine, event, plain_standing, rule_set, seed,
 };
 use limitry::Engine;
 use limitry::events::Recording;
@@ -24,10 +24,10 @@ use limitry::time::{Clock, ManualClock};
 /// What a thread asks for.
 #[derive(Clone, Debug)]
 enum Request {
-    Track(Act),
-    Check(Act),
-    Record(Act),
-    Standing(Act),
+    Track(PlainEvent),
+    Check(PlainEvent),
+    Record(PlainEvent),
+    Standing(PlainEvent),
     /// The rule before, as far as the update must name differences, and after.
     Change(Rule, Rule),
     Advance(Nanos),
@@ -36,7 +36,7 @@ enum Request {
 #[derive(Clone, Debug)]
 enum Response {
     Decision(Answer),
-    Standing(Stood),
+    Standing(PlainStanding),
     Done,
 }
 
@@ -45,12 +45,12 @@ type Exchange = (Request, Response, Nanos);
 
 fn ask(engine: &Engine, clock: &ManualClock, what: &Request) -> Response {
     match what {
-        Request::Track(act) => Response::Decision(answer(engine.track(&event(act)))),
-        Request::Check(act) => Response::Decision(answer(engine.check(&event(act)))),
-        Request::Record(act) => Response::Decision(answer(engine.record(&event(act)))),
-        Request::Standing(act) => {
-            Response::Standing(stood(&engine.standing(&event(act)).expect("a valid event")))
-        }
+        Request::Track(plain) => Response::Decision(answer(engine.track(&event(plain)))),
+        Request::Check(plain) => Response::Decision(answer(engine.check(&event(plain)))),
+        Request::Record(plain) => Response::Decision(answer(engine.record(&event(plain)))),
+        Request::Standing(plain) => Response::Standing(plain_standing(
+            &engine.standing(&event(plain)).expect("a valid event"),
+        )),
         Request::Change(old, new) => {
             change(engine, old, new).expect("a valid change of a rule that stays");
             Response::Done
@@ -68,10 +68,10 @@ type Model = (Oracle, Vec<Nanos>);
 fn accept((oracle, shown): &mut Model, (ask, got, hands): &Exchange) -> Result<(), String> {
     oracle.may_have_read(shown.iter().copied().filter(|reading| reading >= hands).collect());
     match (ask, got) {
-        (Request::Track(act), Response::Decision(answer)) => oracle.track(act, answer),
-        (Request::Check(act), Response::Decision(answer)) => oracle.check(act, answer),
-        (Request::Record(act), Response::Decision(answer)) => oracle.record(act, answer),
-        (Request::Standing(act), Response::Standing(stood)) => oracle.standing(act, stood),
+        (Request::Track(plain), Response::Decision(answer)) => oracle.track(plain, answer),
+        (Request::Check(plain), Response::Decision(answer)) => oracle.check(plain, answer),
+        (Request::Record(plain), Response::Decision(answer)) => oracle.record(plain, answer),
+        (Request::Standing(plain), Response::Standing(stood)) => oracle.standing(plain, stood),
         (Request::Change(_, new), Response::Done) => {
             oracle.change(new.clone());
             Ok(())
@@ -117,14 +117,14 @@ fn rules(dice: &mut Dice) -> Vec<Rule> {
     rules
 }
 
-fn act(dice: &mut Dice) -> Act {
-    let mut act = Act::new(dice.pick(&["ann", "bob"]), "call");
-    act = act.text("team", dice.pick(&["x", "y"]));
-    act.total = dice.chance(60).then(|| dice.range(0, 3));
+fn plain_event(dice: &mut Dice) -> PlainEvent {
+    let mut plain = PlainEvent::new(dice.pick(&["ann", "bob"]), "call");
+    plain = plain.text("team", dice.pick(&["x", "y"]));
+    plain.total = dice.chance(60).then(|| dice.range(0, 3));
     if dice.chance(15) {
-        act.key = Some(dice.pick(&["k1", "k2"]).to_owned());
+        plain.key = Some(dice.pick(&["k1", "k2"]).to_owned());
     }
-    act
+    plain
 }
 
 /// What a run may hold besides decisions.
@@ -139,12 +139,12 @@ fn script(dice: &mut Dice, rules: &[Rule], calls: u64, mix: Mix, changes: bool) 
     let mut current = rules.to_vec();
     (0..calls)
         .map(|_| match dice.below(100) {
-            0..10 => Request::Check(act(dice)),
-            10..20 => Request::Record(act(dice)),
+            0..10 => Request::Check(plain_event(dice)),
+            10..20 => Request::Record(plain_event(dice)),
             20..32 => {
-                let mut act = act(dice);
-                act.key = None;
-                Request::Standing(act)
+                let mut plain = plain_event(dice);
+                plain.key = None;
+                Request::Standing(plain)
             }
             32..50 if mix.changes && changes => {
                 let old = dice.pick(&current);
@@ -160,7 +160,7 @@ fn script(dice: &mut Dice, rules: &[Rule], calls: u64, mix: Mix, changes: bool) 
             32..50 if mix.clock => {
                 Request::Advance(dice.pick(&[1, SECOND / 2, SECOND, 61 * SECOND, HOUR / 2]))
             }
-            _ => Request::Track(act(dice)),
+            _ => Request::Track(plain_event(dice)),
         })
         .collect()
 }
@@ -295,7 +295,7 @@ fn tracked(limit: u64, used: u64, allowed: bool, id: &str) -> (Request, Response
         reset: None,
         exceeded: !allowed,
     };
-    let seen = Seen {
+    let seen = PlainDecision {
         verdict: if allowed { Verdict::Admitted } else { Verdict::Refused },
         event_id: allowed.then(|| format!("evt_{id}")),
         status_code: if allowed { 201 } else { 429 },
@@ -303,7 +303,7 @@ fn tracked(limit: u64, used: u64, allowed: bool, id: &str) -> (Request, Response
         quotas: vec![quota],
         retry: (!allowed).then_some(crate::support::oracle::Wait::Never),
     };
-    (Request::Track(Act::new("ann", "call")), Response::Decision(Ok(seen)))
+    (Request::Track(PlainEvent::new("ann", "call")), Response::Decision(Ok(seen)))
 }
 
 fn at(
@@ -376,8 +376,8 @@ fn the_checker_rejects_a_stale_standing() {
     let start = start(&[quota_of(5)]);
     let (_, got) = tracked(5, 0, true, "");
     let Response::Decision(Ok(seen)) = got else { unreachable!("a decision") };
-    let stale = Stood { allowed: true, rates: Vec::new(), quotas: seen.quotas };
-    let standing = (Request::Standing(Act::new("ann", "call")), Response::Standing(stale));
+    let stale = PlainStanding { allowed: true, rates: Vec::new(), quotas: seen.quotas };
+    let standing = (Request::Standing(PlainEvent::new("ann", "call")), Response::Standing(stale));
     let calls = [at(0, 0, 1, tracked(5, 1, true, "a")), at(1, 2, 3, standing)];
     linearize(&start, &calls, accept).expect_err("the use was there before the call");
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::oracle::{Act, Kind, MINUTE, Nanos, Rule, SECOND, Span};
+use crate::support::oracle::{Kind, MINUTE, Nanos, PlainEvent, Rule, SECOND, Span};
 use crate::support::{Dice, START, date, engine, engine_at, figures, long, rule_set, seed};
 use limitry::decision::Standing;
 use limitry::errors::TrackError;
@@ -47,7 +47,11 @@ fn admitted(decision: Result<Decision, TrackError>) -> bool {
 
 /// Runs one race a round for an event that takes the whole of each rule, and returns how many
 /// were admitted in each.
-fn winners(engine: &Engine, rounds: usize, event: impl Fn(usize, usize) -> Act + Sync) -> Vec<u32> {
+fn winners(
+    engine: &Engine,
+    rounds: usize,
+    event: impl Fn(usize, usize) -> PlainEvent + Sync,
+) -> Vec<u32> {
     let won: Vec<AtomicU32> = (0..rounds).map(|_| AtomicU32::new(0)).collect();
     race(rounds, |thread, round| {
         let event = crate::support::event(&event(thread, round));
@@ -71,7 +75,7 @@ fn of_a_race_for_the_whole_of_two_quotas_one_is_admitted() {
             .quota(Quota::new("again", Metric::TotalTokens, 100, Period::Month).per("customer_id"))
     });
     let won = winners(&engine, 10_000, |_, round| {
-        Act::new(&format!("customer {round}"), "call").tokens(100)
+        PlainEvent::new(&format!("customer {round}"), "call").tokens(100)
     });
     assert_one_each(&won);
     for round in [0, 4_999, 9_999] {
@@ -99,7 +103,7 @@ fn of_a_race_across_partitions_one_is_admitted() {
             )
     });
     let won = winners(&engine, 10_000, |_, round| {
-        Act::new(&format!("customer {round}"), "call")
+        PlainEvent::new(&format!("customer {round}"), "call")
             .tokens(100)
             .text("team", &format!("team {round}"))
     });
@@ -113,18 +117,18 @@ fn of_a_race_of_many_customers_for_one_team_one_is_admitted() {
             .quota(Quota::new("customer", Metric::TotalTokens, 100, Period::Day).per("customer_id"))
             .quota(Quota::new("team", Metric::TotalTokens, 100, Period::Day).per("team"))
     });
-    let act = |thread: usize, round: usize| {
-        Act::new(&format!("customer {thread} of {round}"), "call")
+    let plain = |thread: usize, round: usize| {
+        PlainEvent::new(&format!("customer {thread} of {round}"), "call")
             .tokens(100)
             .text("team", &format!("team {round}"))
     };
-    let won = winners(&engine, 10_000, act);
+    let won = winners(&engine, 10_000, plain);
     assert_one_each(&won);
     // Those who were refused by the team's quota have used nothing of their own.
     for round in [0, 5_000, 9_999] {
         let used: u64 = (0..THREADS)
             .map(|thread| {
-                let standing = engine.standing(&crate::support::event(&act(thread, round)));
+                let standing = engine.standing(&crate::support::event(&plain(thread, round)));
                 let standing = standing.expect("valid");
                 let own = standing.quotas().find(|status| status.name == "customer");
                 own.expect("the rule applies").used.to_u64_ceil()
@@ -243,17 +247,17 @@ fn a_refused_event_changes_nothing() {
         Rule::new("wall", 40, Kind::Calendar(Span::AllTime)).filter("event_type", "call"),
     ];
     let (engine, clock) = engine(|builder| builder.rule_set(rule_set(&rules)));
-    let act = Act::new("ann", "call").text("team", "red");
-    let event = crate::support::event(&act);
+    let plain = PlainEvent::new("ann", "call").text("team", "red");
+    let event = crate::support::event(&plain);
     for _ in 0..40 {
         assert!(admitted(engine.track(&event)));
         clock.advance(Duration::from_millis(333));
     }
-    let other = Act::new("ann", "other").text("team", "red");
-    let before = (figures(&engine, &act), figures(&engine, &other));
+    let other = PlainEvent::new("ann", "other").text("team", "red");
+    let before = (figures(&engine, &plain), figures(&engine, &other));
     let logged = engine.events().len();
     race(200, |_, _| assert!(!admitted(engine.track(&event)), "the wall holds"));
-    assert_eq!((figures(&engine, &act), figures(&engine, &other)), before);
+    assert_eq!((figures(&engine, &plain), figures(&engine, &other)), before);
     assert_eq!(engine.events().len(), logged);
     // Nor a key that was never seen before, nor its counters.
     let live = engine.live_keys();

@@ -30,7 +30,7 @@ enum Fold {
 
 /// An accepted event, or one that is about to be judged.
 #[derive(Clone, Debug)]
-struct Fact {
+struct UsageEvent {
     customer: &'static str,
     kind: &'static str,
     stamp: Nanos,
@@ -50,8 +50,8 @@ struct Rule {
 }
 
 impl Rule {
-    fn matches(&self, fact: &Fact) -> bool {
-        self.enabled && self.kind.is_none_or(|kind| kind == fact.kind)
+    fn matches(&self, usage_event: &UsageEvent) -> bool {
+        self.enabled && self.kind.is_none_or(|kind| kind == usage_event.kind)
     }
 
     /// The half-open period of an instant; `None` for all time.
@@ -67,25 +67,36 @@ impl Rule {
     }
 
     /// The figure over the period and key of a fact.
-    fn figure<'f>(&self, of: &Fact, facts: impl Iterator<Item = &'f Fact>) -> Milli {
+    fn figure<'f>(
+        &self,
+        of: &UsageEvent,
+        usage_events: impl Iterator<Item = &'f UsageEvent>,
+    ) -> Milli {
         let bounds = self.bounds(of.stamp);
-        let inside = |fact: &&Fact| {
-            self.kind.is_none_or(|kind| kind == fact.kind)
-                && (!self.per_customer || fact.customer == of.customer)
-                && bounds.is_none_or(|(start, end)| start <= fact.stamp && fact.stamp < end)
+        let inside = |usage_event: &&UsageEvent| {
+            self.kind.is_none_or(|kind| kind == usage_event.kind)
+                && (!self.per_customer || usage_event.customer == of.customer)
+                && bounds.is_none_or(|(start, end)| {
+                    start <= usage_event.stamp && usage_event.stamp < end
+                })
         };
-        let facts = facts.filter(inside);
-        let values = |facts: &mut dyn Iterator<Item = &'f Fact>| -> Vec<(Nanos, Milli)> {
-            facts.filter_map(|fact| Some((fact.stamp, fact.value?))).collect()
-        };
-        let mut facts = facts;
+        let usage_events = usage_events.filter(inside);
+        let values =
+            |usage_events: &mut dyn Iterator<Item = &'f UsageEvent>| -> Vec<(Nanos, Milli)> {
+                usage_events
+                    .filter_map(|usage_event| Some((usage_event.stamp, usage_event.value?)))
+                    .collect()
+            };
+        let mut usage_events = usage_events;
         match self.fold {
-            Fold::Count => i128::try_from(facts.count()).expect("few") * 1_000,
-            Fold::Sum => values(&mut facts).iter().map(|(_, value)| value).sum(),
-            Fold::Max => values(&mut facts).iter().map(|(_, value)| *value).max().unwrap_or(0),
+            Fold::Count => i128::try_from(usage_events.count()).expect("few") * 1_000,
+            Fold::Sum => values(&mut usage_events).iter().map(|(_, value)| value).sum(),
+            Fold::Max => {
+                values(&mut usage_events).iter().map(|(_, value)| *value).max().unwrap_or(0)
+            }
             // Of the latest ones the one that was recorded last.
             Fold::Latest => {
-                let values = values(&mut facts);
+                let values = values(&mut usage_events);
                 let latest = values.iter().map(|(stamp, _)| *stamp).max();
                 let last = values.iter().rev().find(|(stamp, _)| Some(*stamp) == latest);
                 last.map_or(0, |(_, value)| *value)
@@ -113,10 +124,10 @@ impl Rule {
     }
 }
 
-fn event(fact: &Fact, dated: bool) -> Event<'static> {
-    let event = Event::new(fact.customer, fact.kind);
-    let event = if dated { event.timestamp(date(fact.stamp)) } else { event };
-    match fact.value {
+fn event(usage_event: &UsageEvent, dated: bool) -> Event<'static> {
+    let event = Event::new(usage_event.customer, usage_event.kind);
+    let event = if dated { event.timestamp(date(usage_event.stamp)) } else { event };
+    match usage_event.value {
         Some(milli) => event.value("v", Amount::from_millionths(milli * 1_000)),
         None => event,
     }
@@ -128,7 +139,7 @@ struct Pair {
     clock: ManualClock,
     now: Nanos,
     rules: Vec<Rule>,
-    facts: Vec<Fact>,
+    usage_events: Vec<UsageEvent>,
 }
 
 impl Pair {
@@ -136,7 +147,7 @@ impl Pair {
         let add =
             |builder: EngineBuilder, rule: &Rule| builder.meter(rule.meter()).quota(rule.quota());
         let (engine, clock) = engine(|builder| rules.iter().fold(builder, add));
-        Self { engine, clock, now: START, rules, facts: Vec::new() }
+        Self { engine, clock, now: START, rules, usage_events: Vec::new() }
     }
 
     fn advance(&mut self, length: Nanos) {
@@ -144,22 +155,22 @@ impl Pair {
         self.now += length;
     }
 
-    fn figures(&self, fact: &Fact, after: bool) -> Vec<(String, Milli)> {
+    fn figures(&self, usage_event: &UsageEvent, after: bool) -> Vec<(String, Milli)> {
         let with = |rule: &Rule| {
-            let own = after.then_some(fact);
-            (rule.id.clone(), rule.figure(fact, self.facts.iter().chain(own)))
+            let own = after.then_some(usage_event);
+            (rule.id.clone(), rule.figure(usage_event, self.usage_events.iter().chain(own)))
         };
-        self.rules.iter().filter(|rule| rule.matches(fact)).map(with).collect()
+        self.rules.iter().filter(|rule| rule.matches(usage_event)).map(with).collect()
     }
 
-    fn fits(&self, fact: &Fact) -> bool {
+    fn fits(&self, usage_event: &UsageEvent) -> bool {
         let limit = |id: &str| {
             let rule = self.rules.iter().find(|rule| rule.id == id).expect("it is there");
             i128::from(rule.limit) * 1_000
         };
         // What does not raise a figure is never refused.
-        let before = self.figures(fact, false);
-        let figures = self.figures(fact, true).into_iter().zip(before);
+        let before = self.figures(usage_event, false);
+        let figures = self.figures(usage_event, true).into_iter().zip(before);
         figures
             .into_iter()
             .all(|((id, figure), (_, before))| figure <= limit(&id) || figure <= before)
@@ -167,16 +178,19 @@ impl Pair {
 
     /// The first instant at which an event without a timestamp fits: the figures change only where
     /// a period starts, and where the event becomes the latest one.
-    fn opens(&self, fact: &Fact) -> Option<Nanos> {
-        let mut instants: Vec<Nanos> = self.facts.iter().map(|fact| fact.stamp).collect();
+    fn opens(&self, usage_event: &UsageEvent) -> Option<Nanos> {
+        let mut instants: Vec<Nanos> =
+            self.usage_events.iter().map(|usage_event| usage_event.stamp).collect();
         instants.extend((0..60).map(|hour| (self.now / HOUR + hour) * HOUR));
         instants.retain(|instant| *instant > self.now);
         instants.sort_unstable();
-        instants.into_iter().find(|stamp| self.fits(&Fact { stamp: *stamp, ..fact.clone() }))
+        instants
+            .into_iter()
+            .find(|stamp| self.fits(&UsageEvent { stamp: *stamp, ..usage_event.clone() }))
     }
 
-    fn compare(&self, fact: &Fact, decision: &Decision, after: bool) {
-        let expected = self.figures(fact, after);
+    fn compare(&self, usage_event: &UsageEvent, decision: &Decision, after: bool) {
+        let expected = self.figures(usage_event, after);
         let found: Vec<(String, Milli)> = decision
             .quotas()
             .map(|quota| (quota.id.into_owned(), quota.used.millionths() / 1_000))
@@ -185,47 +199,52 @@ impl Pair {
             figures.sort();
             figures
         };
-        assert_eq!(sorted(found), sorted(expected), "{fact:?} of {:?}", self.rules);
+        assert_eq!(sorted(found), sorted(expected), "{usage_event:?} of {:?}", self.rules);
     }
 
     /// Asks for a decision, compares it, and takes it over.
-    fn ask(&mut self, fact: &Fact, dated: bool, verb: Verb) {
-        let event = event(fact, dated);
+    fn ask(&mut self, usage_event: &UsageEvent, dated: bool, verb: Verb) {
+        let event = event(usage_event, dated);
         let decision = match verb {
             Verb::Track => self.engine.track(&event),
             Verb::Check => self.engine.check(&event),
             Verb::Record => self.engine.record(&event),
         };
-        let decision = decision.unwrap_or_else(|why| panic!("{fact:?}: {why}"));
-        let fits = self.fits(fact);
+        let decision = decision.unwrap_or_else(|why| panic!("{usage_event:?}: {why}"));
+        let fits = self.fits(usage_event);
         let allowed = fits || verb == Verb::Record;
-        assert_eq!(decision.is_allowed(), allowed, "{fact:?} {decision:?} of {:?}", self.rules);
-        self.compare(fact, &decision, allowed);
+        assert_eq!(
+            decision.is_allowed(),
+            allowed,
+            "{usage_event:?} {decision:?} of {:?}",
+            self.rules
+        );
+        self.compare(usage_event, &decision, allowed);
         if !allowed {
-            let due = if dated { None } else { self.opens(fact) };
+            let due = if dated { None } else { self.opens(usage_event) };
             let due = due
                 .map_or(RetryAfter::Never, |opens| RetryAfter::After(duration(opens - self.now)));
-            assert_eq!(decision.retry_after(), Some(due), "{fact:?} of {:?}", self.rules);
+            assert_eq!(decision.retry_after(), Some(due), "{usage_event:?} of {:?}", self.rules);
         }
         if allowed && verb != Verb::Check {
-            self.facts.push(fact.clone());
+            self.usage_events.push(usage_event.clone());
         }
     }
 
     /// Every quota stands where its meter says.
-    fn compare_with_meters(&self, fact: &Fact) {
-        let standing = self.engine.standing(&event(fact, true)).expect("valid");
+    fn compare_with_meters(&self, usage_event: &UsageEvent) {
+        let standing = self.engine.standing(&event(usage_event, true)).expect("valid");
         for quota in standing.quotas() {
             let rule = self.rules.iter().find(|rule| rule.id == quota.id).expect("it is there");
             let mut query = MeterQuery::new();
             if rule.per_customer {
-                query = query.customer(fact.customer);
+                query = query.customer(usage_event.customer);
             }
-            if let Some((start, end)) = rule.bounds(fact.stamp) {
+            if let Some((start, end)) = rule.bounds(usage_event.stamp) {
                 query = query.between(date(start), date(end));
             }
             let meter = self.engine.meters().query(&format!("m_{}", rule.id), &query);
-            assert_eq!(quota.used, meter.expect("a query").value, "{fact:?} {rule:?}");
+            assert_eq!(quota.used, meter.expect("a query").value, "{usage_event:?} {rule:?}");
         }
     }
 }
@@ -249,7 +268,7 @@ fn draw_rule(dice: &mut Dice, id: String) -> Rule {
     }
 }
 
-fn draw_fact(dice: &mut Dice, now: Nanos) -> (Fact, bool) {
+fn draw_fact(dice: &mut Dice, now: Nanos) -> (UsageEvent, bool) {
     let dated = dice.chance(60);
     let offset = match dice.below(10) {
         0 => i128::from(dice.below(23 * 60)) * MINUTE,
@@ -257,13 +276,13 @@ fn draw_fact(dice: &mut Dice, now: Nanos) -> (Fact, bool) {
         3 => 0,
         _ => -i128::from(dice.below(90 * 60)) * SECOND,
     };
-    let fact = Fact {
+    let usage_event = UsageEvent {
         customer: dice.pick(&["ann", "bob"]),
         kind: dice.pick(&["run", "stop"]),
         stamp: if dated { now + offset } else { now },
         value: dice.chance(85).then(|| i128::from(dice.below(18_000)) - 4_000),
     };
-    (fact, dated)
+    (usage_event, dated)
 }
 
 /// Changes the rules at random; the same in the engine and in the oracle.
@@ -332,11 +351,11 @@ fn play(seed: u64, changes: bool) {
         if changes && dice.chance(8) {
             change(&mut pair, &mut dice, &mut made);
         }
-        let (fact, dated) = draw_fact(&mut dice, pair.now);
+        let (usage_event, dated) = draw_fact(&mut dice, pair.now);
         let verb = dice.pick(&[Verb::Track, Verb::Track, Verb::Track, Verb::Check, Verb::Record]);
-        pair.ask(&fact, dated, verb);
+        pair.ask(&usage_event, dated, verb);
         if dice.chance(20) {
-            pair.compare_with_meters(&fact);
+            pair.compare_with_meters(&usage_event);
         }
     }
 }

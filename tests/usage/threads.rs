@@ -14,7 +14,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::support::fold::{
-    ALWAYS, Asked, Cut, Fact, How, Sums, breakdown, figure, series, summary,
+    ALWAYS, Aggregate, BucketLength, Selection, Sums, UsageEvent, breakdown, figure, series,
+    summary,
 };
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
 use crate::support::usage::{
@@ -36,11 +37,11 @@ const GROUPINGS: [&str; 5] = ["customer_id", "event_type", "model", "team_id", "
 struct Scene {
     engine: Engine,
     clock: ManualClock,
-    accepted: Mutex<BTreeMap<EventId, Fact>>,
+    accepted: Mutex<BTreeMap<EventId, UsageEvent>>,
     /// Those of batches, which give no ids.
-    in_batches: Mutex<Vec<Fact>>,
+    in_batches: Mutex<Vec<UsageEvent>>,
     /// Sent before, with their keys.
-    sent: Mutex<Vec<(Fact, String)>>,
+    sent: Mutex<Vec<(UsageEvent, String)>>,
     writing: AtomicUsize,
 }
 
@@ -104,65 +105,67 @@ impl Scene {
             0..=3 => {
                 let sent = locked(&self.sent).clone();
                 if !sent.is_empty() {
-                    let (fact, key) = dice.pick(&sent);
-                    self.send(dice, fact, Some(key));
+                    let (usage_event, key) = dice.pick(&sent);
+                    self.send(dice, usage_event, Some(key));
                 }
             }
             4 => {
-                let facts: Vec<Fact> = (0..dice.range(1, 40)).map(|_| self.draw(dice)).collect();
-                let events: Vec<Event<'_>> = facts.iter().map(|fact| stamped(fact, None)).collect();
+                let usage_events: Vec<UsageEvent> =
+                    (0..dice.range(1, 40)).map(|_| self.draw(dice)).collect();
+                let events: Vec<Event<'_>> =
+                    usage_events.iter().map(|usage_event| stamped(usage_event, None)).collect();
                 let report = self.engine.record_batch(&events).expect("good events");
-                assert_eq!(report.count, facts.len());
-                locked(&self.in_batches).extend(facts);
+                assert_eq!(report.count, usage_events.len());
+                locked(&self.in_batches).extend(usage_events);
             }
             number => {
-                let fact = self.draw(dice);
+                let usage_event = self.draw(dice);
                 let key = (number < 12).then(|| format!("key_{}", dice.next()));
                 if let Some(key) = &key {
-                    locked(&self.sent).push((fact.clone(), key.clone()));
+                    locked(&self.sent).push((usage_event.clone(), key.clone()));
                 }
-                self.send(dice, fact, key);
+                self.send(dice, usage_event, key);
             }
         }
     }
 
-    fn draw(&self, dice: &mut Dice) -> Fact {
-        let mut fact = draw_fact(dice, CUSTOMERS);
-        (fact.input, fact.output, fact.total, fact.cost) =
+    fn draw(&self, dice: &mut Dice) -> UsageEvent {
+        let mut usage_event = draw_fact(dice, CUSTOMERS);
+        (usage_event.input, usage_event.output, usage_event.total, usage_event.cost) =
             (Some(1), Some(2), None, Some(3_000_000));
         // So that a sum never falls.
-        fact.named.remove("balance");
+        usage_event.named.remove("balance");
         let back = match dice.below(10) {
             0 => 3 * DAY,
             1..=3 => 2 * HOUR,
             _ => MINUTE,
         };
         let back = dice.below(u64::try_from(back).expect("some days"));
-        fact.at = crate::support::usage::instant(self.engine.now()) - Nanos::from(back);
-        fact
+        usage_event.at = crate::support::usage::instant(self.engine.now()) - Nanos::from(back);
+        usage_event
     }
 
-    fn send(&self, dice: &mut Dice, fact: Fact, key: Option<String>) {
-        let event = stamped(&fact, key);
+    fn send(&self, dice: &mut Dice, usage_event: UsageEvent, key: Option<String>) {
+        let event = stamped(&usage_event, key);
         let answer =
             if dice.chance(60) { self.engine.track(&event) } else { self.engine.record(&event) };
         let answer = answer.expect("a good event");
         let Some(id) = answer.event_id() else { return };
-        let before = locked(&self.accepted).insert(id, fact.clone());
-        assert!(before.is_none_or(|before| before == fact), "an id names one event");
+        let before = locked(&self.accepted).insert(id, usage_event.clone());
+        assert!(before.is_none_or(|before| before == usage_event), "an id names one event");
     }
 
     fn change_meters(&self, number: u32) {
-        let how = How::ALL[number as usize % How::ALL.len()];
-        let of = if how == How::Unique { "model" } else { "agents" };
-        let new = self.engine.meters().add(meter(how, of, &[])).expect("a good meter");
+        let aggregate = Aggregate::ALL[number as usize % Aggregate::ALL.len()];
+        let of = if aggregate == Aggregate::Unique { "model" } else { "agents" };
+        let new = self.engine.meters().add(meter(aggregate, of, &[])).expect("a good meter");
         let id = new.id.expect("an id");
         self.engine.meters().query(&id, &MeterQuery::new()).expect("it is there");
         self.engine.meters().remove(&id).expect("nobody counts it");
     }
 
-    fn summary(&self, asked: &Asked) -> Sums {
-        let query = usage_query(asked, Tz::UTC, None);
+    fn summary(&self, selection: &Selection) -> Sums {
+        let query = usage_query(selection, Tz::UTC, None);
         let answer = self.engine.usage().summary(&query).expect("a good question");
         whole(&answer.totals);
         sums(&answer.totals)
@@ -170,73 +173,84 @@ impl Scene {
 
     /// Every answer lies between the summary before it and the one after it.
     fn read(&self, dice: &mut Dice) {
-        let mut asked = Asked { pairs: draw_pairs(dice, CUSTOMERS), range: draw_range(dice) };
+        let mut selection =
+            Selection { pairs: draw_pairs(dice, CUSTOMERS), range: draw_range(dice) };
         if dice.chance(30) {
-            asked.pairs.clear();
+            selection.pairs.clear();
         }
-        let query = usage_query(&asked, Tz::UTC, None);
+        let query = usage_query(&selection, Tz::UTC, None);
         let usage = self.engine.usage();
-        let mut before = self.summary(&asked);
+        let mut before = self.summary(&selection);
         for _ in 0..3 {
             let by = dice.pick(&GROUPINGS);
             let rows = usage.breakdown(&query, by).expect("a good question");
             rows.rows.iter().map(|row| &row.totals).chain(&rows.other).for_each(whole);
             let found = sums_of_rows(&rows);
-            let after = self.summary(&asked);
-            assert_between(&before, &found, &after, &asked);
+            let after = self.summary(&selection);
+            assert_between(&before, &found, &after, &selection);
             before = after;
-            if asked.range == ALWAYS {
+            if selection.range == ALWAYS {
                 continue;
             }
-            let cut = dice.pick(&[Cut::Minute, Cut::Hour, Cut::Day]);
+            let cut = dice.pick(&[BucketLength::Minute, BucketLength::Hour, BucketLength::Day]);
             let points = usage.timeseries(&query, interval(cut)).expect("not too many").points;
             points.iter().for_each(|point| whole(&point.totals));
             let found: Vec<Sums> = points.iter().map(|point| sums(&point.totals)).collect();
             let found = Sums::of_all(&found);
-            let after = self.summary(&asked);
-            assert_between(&before, &found, &after, &asked);
+            let after = self.summary(&selection);
+            assert_between(&before, &found, &after, &selection);
             before = after;
         }
-        let count = self.engine.meters().query("mtr_count", &meter_query(&asked));
+        let count = self.engine.meters().query("mtr_count", &meter_query(&selection));
         let counted = count.expect("it is there").value;
-        let after = self.summary(&asked);
+        let after = self.summary(&selection);
         assert!(counted >= before.events && counted <= after.events);
     }
 
-    fn facts(&self) -> Vec<Fact> {
+    fn usage_events(&self) -> Vec<UsageEvent> {
         let accepted = locked(&self.accepted);
         accepted.values().chain(locked(&self.in_batches).iter()).cloned().collect()
     }
 
     /// Now that all is quiet.
     fn settle(&self, seed: u64) {
-        let (mut dice, facts) = (Dice::new(seed), self.facts());
+        let (mut dice, usage_events) = (Dice::new(seed), self.usage_events());
         let usage = self.engine.usage();
         for _ in 0..60 {
-            let asked =
-                Asked { pairs: draw_pairs(&mut dice, CUSTOMERS), range: draw_range(&mut dice) };
-            let query = usage_query(&asked, Tz::UTC, None);
-            assert_eq!(self.summary(&asked), summary(&facts, &asked), "{asked:?}");
+            let selection =
+                Selection { pairs: draw_pairs(&mut dice, CUSTOMERS), range: draw_range(&mut dice) };
+            let query = usage_query(&selection, Tz::UTC, None);
+            assert_eq!(
+                self.summary(&selection),
+                summary(&usage_events, &selection),
+                "{selection:?}"
+            );
             for by in GROUPINGS {
                 let answer = usage.breakdown(&query, by).expect("a good question");
-                let expected = breakdown(&facts, &asked, by);
-                assert_eq!(sums_of_rows(&answer), Sums::of_all(expected.values()), "{asked:?}");
+                let expected = breakdown(&usage_events, &selection, by);
+                assert_eq!(sums_of_rows(&answer), Sums::of_all(expected.values()), "{selection:?}");
                 for row in &answer.rows {
-                    assert_eq!(sums(&row.totals), expected[&row.dimension], "{asked:?} by {by}");
+                    assert_eq!(
+                        sums(&row.totals),
+                        expected[&row.dimension],
+                        "{selection:?} by {by}"
+                    );
                 }
                 assert!(answer.other.is_some() || answer.rows.len() == expected.len());
             }
-            if asked.range != ALWAYS {
+            if selection.range != ALWAYS {
                 let answer = usage.timeseries(&query, Interval::Hour).expect("not too many");
                 let found = answer.points.iter().map(|point| sums(&point.totals));
-                let buckets = Cut::Hour.buckets(Tz::UTC, None, &asked.range);
-                assert!(found.eq(series(&facts, &asked, &buckets)), "{asked:?}");
+                let buckets = BucketLength::Hour.buckets(Tz::UTC, None, &selection.range);
+                assert!(found.eq(series(&usage_events, &selection, &buckets)), "{selection:?}");
             }
-            for (id, how, of) in [("mtr_count", How::Count, "*"), ("mtr_max", How::Max, "images")] {
+            for (id, aggregate, of) in
+                [("mtr_count", Aggregate::Count, "*"), ("mtr_max", Aggregate::Max, "images")]
+            {
                 let answer =
-                    self.engine.meters().query(id, &meter_query(&asked)).expect("is there");
-                let expected = figure(&facts, &asked, how, of);
-                assert_eq!(answer.value.millionths(), expected, "{id} {asked:?}");
+                    self.engine.meters().query(id, &meter_query(&selection)).expect("is there");
+                let expected = figure(&usage_events, &selection, aggregate, of);
+                assert_eq!(answer.value.millionths(), expected, "{id} {selection:?}");
             }
         }
     }
@@ -251,8 +265,8 @@ impl Drop for Done<'_> {
     }
 }
 
-fn stamped(fact: &Fact, key: Option<String>) -> Event<'static> {
-    let event = event(fact).timestamp(date(fact.at));
+fn stamped(usage_event: &UsageEvent, key: Option<String>) -> Event<'static> {
+    let event = event(usage_event).timestamp(date(usage_event.at));
     match key {
         Some(key) => event.idempotency_key(key),
         None => event,
@@ -285,8 +299,8 @@ fn whole(totals: &UsageTotals) {
     assert_eq!(found, (events, 2 * events, 3 * events, 3 * events), "{totals:?}");
 }
 
-fn assert_between(before: &Sums, found: &Sums, after: &Sums, asked: &Asked) {
-    let what = || format!("{asked:?}: {before:?} then {found:?} then {after:?}");
+fn assert_between(before: &Sums, found: &Sums, after: &Sums, selection: &Selection) {
+    let what = || format!("{selection:?}: {before:?} then {found:?} then {after:?}");
     assert!(before.events <= found.events && found.events <= after.events, "{}", what());
     for (name, sum) in &found.values {
         assert!(after.values.get(name).is_some_and(|after| sum <= after), "{}", what());

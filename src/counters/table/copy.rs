@@ -4,8 +4,8 @@
 //! and of each it knows its position: it holds the effects of the records with lower sequence
 //! numbers. A decision appends its record under the locks of all its shards. So of a shard that is
 //! locked for a copy every record is either in the log already, with its effects in the rows, or
-//! gets a higher number. Who opens the store loads the copies and [redoes](super::redo) the log from
-//! the lowest of those positions.
+//! gets a higher number. Who opens the store loads the copies and [redoes](super::redo) the log
+//! from the lowest of those positions.
 //!
 //! What says no more than a fresh counter would at the end of the log is neither copied nor loaded.
 

@@ -11,8 +11,8 @@ mod steps;
 
 use self::steps::*;
 use crate::support::oracle::{
-    Act, Answer, DAY, Fault, Kind, MINUTE, Measure, Nanos, Rule, SECOND, Span, Verdict, Wait,
-    period,
+    Answer, DAY, Fault, Kind, MINUTE, Measure, Nanos, PlainEvent, Rule, SECOND, Span, Verdict,
+    Wait, period,
 };
 use crate::support::{Pair, START, add, cases, change, event, rule_set, seed};
 use proptest::collection::vec;
@@ -52,7 +52,7 @@ struct Run<'m> {
     pair: Pair,
     /// How many rules there were ever, for their ids.
     rules: usize,
-    keyed: Vec<Act>,
+    keyed: Vec<PlainEvent>,
     retry_at: Option<Nanos>,
 }
 
@@ -74,42 +74,45 @@ impl<'m> Run<'m> {
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
         match step {
-            Step::Track(act, dating) => {
-                let act = self.dated(act, *dating);
-                let answer = self.pair.track(&act)?;
-                self.note(&act, &answer);
+            Step::Track(plain, dating) => {
+                let plain = self.dated(plain, *dating);
+                let answer = self.pair.track(&plain)?;
+                self.note(&plain, &answer);
             }
-            Step::Record(act, dating) => {
-                let act = self.dated(act, *dating);
-                let answer = self.pair.record(&act)?;
+            Step::Record(plain, dating) => {
+                let plain = self.dated(plain, *dating);
+                let answer = self.pair.record(&plain)?;
                 self.meet("recorded");
-                self.note(&act, &answer);
+                self.note(&plain, &answer);
             }
-            Step::Check(act, dating) => {
-                let act = self.dated(act, *dating);
-                self.pair.check(&act).map(drop)?;
+            Step::Check(plain, dating) => {
+                let plain = self.dated(plain, *dating);
+                self.pair.check(&plain).map(drop)?;
                 self.meet("checked");
             }
-            Step::Standing(act) => {
-                if self.pair.oracle.refuses_what_lacks(act) {
-                    return match self.pair.engine.standing(&event(act)) {
+            Step::Standing(plain) => {
+                if self.pair.oracle.refuses_what_lacks(plain) {
+                    return match self.pair.engine.standing(&event(plain)) {
                         Err(_) => Ok(()),
                         Ok(stood) => Err(format!("expected a bad event, not {stood:?}")),
                     };
                 }
-                self.pair.standing(act).map(drop)?;
+                self.pair.standing(plain).map(drop)?;
                 self.meet("stood");
             }
-            Step::Batch(acts) => {
-                let answers = self.pair.track_batch(acts)?;
-                acts.iter().zip(&answers).for_each(|(act, answer)| self.note(act, answer));
+            Step::Batch(plain_events) => {
+                let answers = self.pair.track_batch(plain_events)?;
+                plain_events
+                    .iter()
+                    .zip(&answers)
+                    .for_each(|(plain, answer)| self.note(plain, answer));
             }
             Step::Again { which, record, how } => {
-                let Some(act) = chosen(&self.keyed, *which).cloned() else { return Ok(()) };
-                let act = self.again(act, *how);
+                let Some(plain) = chosen(&self.keyed, *which).cloned() else { return Ok(()) };
+                let plain = self.again(plain, *how);
                 let verb = if *record { Pair::record } else { Pair::track };
-                let answer = verb(&mut self.pair, &act)?;
-                self.note(&act, &answer);
+                let answer = verb(&mut self.pair, &plain)?;
+                self.note(&plain, &answer);
             }
             Step::Forward(length) => self.pair.advance(*length),
             Step::Backward(length) => {
@@ -194,40 +197,42 @@ impl<'m> Run<'m> {
         Ok(())
     }
 
-    fn again(&self, act: Act, how: Difference) -> Act {
+    fn again(&self, plain: PlainEvent, how: Difference) -> PlainEvent {
         match how {
-            Difference::AsItWas => act,
-            Difference::Dated(dating) => self.dated(&act, dating),
-            Difference::Total if act.total.is_none() => Act { total: act.sum(), ..act },
+            Difference::AsItWas => plain,
+            Difference::Dated(dating) => self.dated(&plain, dating),
+            Difference::Total if plain.total.is_none() => {
+                PlainEvent { total: plain.sum(), ..plain }
+            }
             Difference::Total => {
-                let left = Act { total: None, ..act.clone() };
-                if left.sum() == act.total { left } else { act }
+                let left = PlainEvent { total: None, ..plain.clone() };
+                if left.sum() == plain.total { left } else { plain }
             }
             Difference::OfAnother => {
-                let other = if act.customer == "ann" { "bob" } else { "ann" };
-                Act { customer: other.into(), ..act }
+                let other = if plain.customer == "ann" { "bob" } else { "ann" };
+                PlainEvent { customer: other.into(), ..plain }
             }
-            Difference::Costlier => Act { cost: Some(act.cost.unwrap_or(0) + 1), ..act },
+            Difference::Costlier => PlainEvent { cost: Some(plain.cost.unwrap_or(0) + 1), ..plain },
         }
     }
 
-    fn dated(&self, act: &Act, dating: Option<DatedBy>) -> Act {
+    fn dated(&self, plain: &PlainEvent, dating: Option<DatedBy>) -> PlainEvent {
         let now = self.pair.now();
         let stamp = dating.map(|dating| match dating {
             DatedBy::FromMidnight(length) => period(Span::Day, now).0 + length,
             DatedBy::FromHour(length) => period(Span::Hour, now).0 + length,
             DatedBy::Ahead(length) => now + length,
         });
-        Act { stamp, ..act.clone() }
+        PlainEvent { stamp, ..plain.clone() }
     }
 
     fn meet(&self, what: &'static str) {
         *self.met.borrow_mut().entry(what).or_default() += 1;
     }
 
-    fn note(&mut self, act: &Act, answer: &Answer) {
-        if act.key.is_some() {
-            self.keyed.push(act.clone());
+    fn note(&mut self, plain: &PlainEvent, answer: &Answer) {
+        if plain.key.is_some() {
+            self.keyed.push(plain.clone());
         }
         let seen = match answer {
             Err(Fault::Conflict) => return self.meet("conflict"),
@@ -319,16 +324,16 @@ fn the_engine_answers_as_the_definitions_say() {
 #[test]
 fn a_rule_added_later_starts_fresh() {
     let mut pair = Pair::without_a_record(&[]);
-    let act = Act::new("ann", "call");
+    let plain = PlainEvent::new("ann", "call");
     for _ in 0..5 {
-        let seen = pair.track(&act).expect("as the oracle says");
+        let seen = pair.track(&plain).expect("as the oracle says");
         assert!(seen.is_ok(), "{seen:?}");
     }
     let rule = Rule::new("r0", 3, Kind::Calendar(Span::Day));
     add(&pair.engine, &rule).expect("the rule is valid");
     pair.oracle.add(rule);
     for _ in 0..5 {
-        let seen = pair.track(&act).expect("as the oracle says");
+        let seen = pair.track(&plain).expect("as the oracle says");
         assert!(seen.is_ok(), "{seen:?}");
     }
 }
@@ -341,10 +346,10 @@ fn a_second_period_in_a_row_loses_no_use_of_another_rule() {
         Rule::new("r0", 1, hour).measure(Measure::Value("images".into())).per("customer_id"),
         Rule::new("r1", 50, Kind::Calendar(Span::AllTime)).per("customer_id"),
     ]);
-    let half = Act::new("ann", "call").value("images", 500);
+    let half = PlainEvent::new("ann", "call").value("images", 500);
     let next_hour = half.clone().stamp(START + 30 * MINUTE);
-    for act in [&next_hour, &half, &half, &next_hour] {
-        let seen = pair.track(act).expect("as the oracle says");
+    for plain in [&next_hour, &half, &half, &next_hour] {
+        let seen = pair.track(plain).expect("as the oracle says");
         assert!(seen.is_ok_and(|seen| seen.is_admitted()));
     }
     pair.standing(&half).expect("as the oracle says");

@@ -1,7 +1,7 @@
 //! What is drawn: worlds of rules, and steps that run in them.
 
 use crate::support::oracle::{
-    Act, DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Missing, Nanos, Prop, Rule,
+    DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Missing, Nanos, PlainEvent, Prop, Rule,
     SECOND, Span,
 };
 use proptest::collection::vec;
@@ -11,11 +11,11 @@ use proptest::sample::select;
 /// One step. Numbers that choose among what is there are taken modulo how many there are.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Track(Act, Option<DatedBy>),
-    Record(Act, Option<DatedBy>),
-    Check(Act, Option<DatedBy>),
-    Standing(Act),
-    Batch(Vec<Act>),
+    Track(PlainEvent, Option<DatedBy>),
+    Record(PlainEvent, Option<DatedBy>),
+    Check(PlainEvent, Option<DatedBy>),
+    Standing(PlainEvent),
+    Batch(Vec<PlainEvent>),
     /// Tracks or records an earlier event with a key again.
     Again {
         which: usize,
@@ -194,7 +194,7 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
     )
 }
 
-pub(super) fn act() -> impl Strategy<Value = Act> {
+pub(super) fn plain_event() -> impl Strategy<Value = PlainEvent> {
     let prop = prop_oneof![
         4 => select(vec!["red", "blue"]).prop_map(|text| Some(Prop::Text(text.into()))),
         1 => Just(Some(Prop::Number(7))),
@@ -218,14 +218,14 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         proptest::option::weighted(0.2, select(vec!["k1", "k2", "k3"])),
     )
         .prop_map(|(customer, event_type, model, prop, tokens, cost, images, key)| {
-            let mut act = Act::new(customer, event_type);
-            act.model = model.map(str::to_owned);
-            act.props.extend(prop.map(|prop| ("team".to_owned(), prop)));
-            (act.input, act.output, act.total) = tokens;
-            act.cost = cost;
-            act.values.extend(images.map(|milli| ("images".to_owned(), i128::from(milli))));
-            act.key = key.map(str::to_owned);
-            act
+            let mut plain = PlainEvent::new(customer, event_type);
+            plain.model = model.map(str::to_owned);
+            plain.props.extend(prop.map(|prop| ("team".to_owned(), prop)));
+            (plain.input, plain.output, plain.total) = tokens;
+            plain.cost = cost;
+            plain.values.extend(images.map(|milli| ("images".to_owned(), i128::from(milli))));
+            plain.key = key.map(str::to_owned);
+            plain
         })
 }
 
@@ -275,12 +275,13 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     };
     let span = || select(vec![Span::Hour, Span::Day, Span::Week, Span::Month, Span::Year]);
     prop_oneof![
-        12 => (act(), dating()).prop_map(|(act, dating)| Step::Track(act, dating)),
-        2 => (act(), dating()).prop_map(|(act, dating)| Step::Record(act, dating)),
-        2 => (act(), dating()).prop_map(|(act, dating)| Step::Check(act, dating)),
+        12 => (plain_event(), dating()).prop_map(|(plain, dating)| Step::Track(plain, dating)),
+        2 => (plain_event(), dating()).prop_map(|(plain, dating)| Step::Record(plain, dating)),
+        2 => (plain_event(), dating()).prop_map(|(plain, dating)| Step::Check(plain, dating)),
         // What an event counts is no matter to where its dimensions stand.
-        2 => act().prop_map(|act| Step::Standing(Act { values: Vec::new(), ..act })),
-        1 => vec(act(), 0..4).prop_map(Step::Batch),
+        2 => plain_event()
+            .prop_map(|plain| Step::Standing(PlainEvent { values: Vec::new(), ..plain })),
+        1 => vec(plain_event(), 0..4).prop_map(Step::Batch),
         2 => (any::<usize>(), any::<bool>(), again())
             .prop_map(|(which, record, how)| Step::Again { which, record, how }),
         5 => length().prop_map(Step::Forward),

@@ -177,7 +177,7 @@ pub enum Prop {
 
 /// An event, as plain data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Act {
+pub struct PlainEvent {
     pub customer: String,
     pub event_type: String,
     pub model: Option<String>,
@@ -192,7 +192,7 @@ pub struct Act {
     pub stamp: Option<Nanos>,
 }
 
-impl Act {
+impl PlainEvent {
     pub fn new(customer: &str, event_type: &str) -> Self {
         Self { customer: customer.into(), event_type: event_type.into(), ..Self::default() }
     }
@@ -230,7 +230,7 @@ impl Act {
     /// Whether this asks for the same as an earlier act with its key. A client that tries again may
     /// say anew when it is, and may say the sum of its tokens or leave it to be made.
     pub(super) fn is_retry_of(&self, first: &Self) -> bool {
-        let said = |act: &Self| Self { total: act.sum(), stamp: None, ..act.clone() };
+        let said = |plain: &Self| Self { total: plain.sum(), stamp: None, ..plain.clone() };
         said(self) == said(first)
     }
 
@@ -303,7 +303,7 @@ pub enum Verdict {
 
 /// What the engine answered: a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct PlainDecision {
     pub verdict: Verdict,
     pub event_id: Option<String>,
     pub status_code: u16,
@@ -312,7 +312,7 @@ pub struct Seen {
     pub retry: Option<Wait>,
 }
 
-impl Seen {
+impl PlainDecision {
     pub fn is_admitted(&self) -> bool {
         self.verdict == Verdict::Admitted
     }
@@ -320,7 +320,7 @@ impl Seen {
 
 /// What the engine answered: where the dimensions stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stood {
+pub struct PlainStanding {
     pub allowed: bool,
     pub rates: Vec<Figure>,
     pub quotas: Vec<Figure>,
@@ -333,4 +333,4 @@ pub enum Fault {
     Other,
 }
 
-pub type Answer = Result<Seen, Fault>;
+pub type Answer = Result<PlainDecision, Fault>;

@@ -23,8 +23,8 @@ const AHEAD: Nanos = DAY;
 
 #[derive(Clone, Debug)]
 struct KeyedCall {
-    act: Act,
-    seen: Seen,
+    plain: PlainEvent,
+    seen: PlainDecision,
     at: Nanos,
 }
 
@@ -147,31 +147,31 @@ impl Oracle {
     }
 
     /// Judges the answer to `track` and follows it.
-    pub fn track(&mut self, act: &Act, answer: &Answer) -> Result<(), String> {
-        self.decide(Verb::Track, true, act, answer)
+    pub fn track(&mut self, plain: &PlainEvent, answer: &Answer) -> Result<(), String> {
+        self.decide(Verb::Track, true, plain, answer)
     }
 
     /// Judges the answer to `check`, which changes nothing.
-    pub fn check(&mut self, act: &Act, answer: &Answer) -> Result<(), String> {
-        self.decide(Verb::Track, false, act, answer)
+    pub fn check(&mut self, plain: &PlainEvent, answer: &Answer) -> Result<(), String> {
+        self.decide(Verb::Track, false, plain, answer)
     }
 
     /// Judges the answer to `record` and follows it.
-    pub fn record(&mut self, act: &Act, answer: &Answer) -> Result<(), String> {
-        self.decide(Verb::Record, true, act, answer)
+    pub fn record(&mut self, plain: &PlainEvent, answer: &Answer) -> Result<(), String> {
+        self.decide(Verb::Record, true, plain, answer)
     }
 
     /// Judges the answer to `standing`, which changes nothing.
-    pub fn standing(&mut self, act: &Act, stood: &Stood) -> Result<(), String> {
+    pub fn standing(&mut self, plain: &PlainEvent, stood: &PlainStanding) -> Result<(), String> {
         let now = self.read_clock();
-        let live = self.live(act);
+        let live = self.live(plain);
         self.listed(&live, &stood.rates, &stood.quotas)?;
         let mut full = false;
         for &at in &live {
             let counted = &self.rules[at];
             let figure = find(&stood.rates, &stood.quotas, &counted.rule.id)?;
-            self.compare(at, act, figure)?;
-            let left = counted.left(&self.key(at, act), now, act.stamp.unwrap_or(now));
+            self.compare(at, plain, figure)?;
+            let left = counted.left(&self.key(at, plain), now, plain.stamp.unwrap_or(now));
             // A bucket's fraction of what is counted in wholes is no room for one; of what has
             // fractions it may be less than this model can say.
             let is_bucket = matches!(counted.rule.kind, Kind::Bucket { .. });
@@ -194,14 +194,14 @@ impl Oracle {
     }
 
     /// Whether every hard rule would let the event pass now, by the least use that is possible.
-    pub fn could_pass(&mut self, act: &Act) -> bool {
+    pub fn could_pass(&mut self, plain: &PlainEvent) -> bool {
         let now = self.read_clock();
-        let stamp = act.stamp.unwrap_or(now);
-        self.live(act).into_iter().all(|at| {
+        let stamp = plain.stamp.unwrap_or(now);
+        self.live(plain).into_iter().all(|at| {
             let counted = &self.rules[at];
-            let amount = act.amount(&counted.rule.measure);
+            let amount = plain.amount(&counted.rule.measure);
             counted.rule.enforce != Enforce::Hard
-                || counted.fits(&self.key(at, act), now, stamp, amount, true)
+                || counted.fits(&self.key(at, plain), now, stamp, amount, true)
         })
     }
 
@@ -209,26 +209,26 @@ impl Oracle {
         &mut self,
         verb: Verb,
         takes: bool,
-        act: &Act,
+        plain: &PlainEvent,
         answer: &Answer,
     ) -> Result<(), String> {
         let now = self.read_clock();
-        if let Some(first) = self.first(act) {
-            if !act.is_retry_of(&first.act) {
+        if let Some(first) = self.first(plain) {
+            if !plain.is_retry_of(&first.plain) {
                 return match answer {
                     Err(Fault::Conflict) => Ok(()),
                     other => Err(format!("expected a conflict, not {other:?}")),
                 };
             }
-            let expected = Ok(Seen { verdict: Verdict::Replayed, ..first.seen.clone() });
+            let expected = Ok(PlainDecision { verdict: Verdict::Replayed, ..first.seen.clone() });
             return if *answer == expected {
                 Ok(())
             } else {
                 Err(format!("expected the replay {expected:?}\n not {answer:?}"))
             };
         }
-        let live = self.live(act);
-        if let Some(reason) = self.bad(verb, act, &live) {
+        let live = self.live(plain);
+        if let Some(reason) = self.bad(verb, plain, &live) {
             return match answer {
                 Err(Fault::BadEvent) => Ok(()),
                 other => Err(format!("expected a bad event ({reason}), not {other:?}")),
@@ -239,32 +239,36 @@ impl Oracle {
             Err(fault) => return Err(format!("expected a decision, not {fault:?}")),
         };
         self.shape(verb, takes, seen)?;
-        let skipped = self.skipped(verb, act, &live);
+        let skipped = self.skipped(verb, plain, &live);
         let counted: Vec<usize> = live.iter().copied().filter(|at| !skipped.contains(at)).collect();
         self.listed(&live, &seen.rates, &seen.quotas)?;
-        let refused = self.verdicts(act, &counted, seen)?;
+        let refused = self.verdicts(plain, &counted, seen)?;
         let allowed = verb == Verb::Record || !refused;
         if seen.is_admitted() != allowed {
             return Err(format!("{:?} where the rules say allowed: {allowed}", seen.verdict));
         }
         let mut after = self.clone();
         if allowed {
-            after.count(verb, act, &counted, seen)?;
-            let overridden = self.overridden(act);
-            let skipped = self.skipped(verb, act, &overridden);
-            after.count_overridden(verb, act, overridden.iter().filter(|at| !skipped.contains(at)));
+            after.count(verb, plain, &counted, seen)?;
+            let overridden = self.overridden(plain);
+            let skipped = self.skipped(verb, plain, &overridden);
+            after.count_overridden(
+                verb,
+                plain,
+                overridden.iter().filter(|at| !skipped.contains(at)),
+            );
         } else {
-            self.compare_retry(act, &counted, seen.retry)?;
+            self.compare_retry(plain, &counted, seen.retry)?;
         }
         for &at in &counted {
             let figure = find(&seen.rates, &seen.quotas, &self.rules[at].rule.id)?;
-            after.compare(at, act, figure)?;
+            after.compare(at, plain, figure)?;
         }
         if takes && allowed {
             after.recorded.extend(seen.event_id.clone());
-            if let Some(key) = &act.key {
-                let first = KeyedCall { act: act.clone(), seen: seen.clone(), at: now };
-                after.keys.insert((act.customer.clone(), key.clone()), first);
+            if let Some(key) = &plain.key {
+                let first = KeyedCall { plain: plain.clone(), seen: seen.clone(), at: now };
+                after.keys.insert((plain.customer.clone(), key.clone()), first);
             }
             *self = after;
         }
@@ -272,7 +276,7 @@ impl Oracle {
     }
 
     /// The parts of an answer that follow from the verb and the verdict alone.
-    fn shape(&self, verb: Verb, takes: bool, seen: &Seen) -> Result<(), String> {
+    fn shape(&self, verb: Verb, takes: bool, seen: &PlainDecision) -> Result<(), String> {
         let allowed = seen.is_admitted();
         let code = if allowed { 201 } else { 429 };
         if seen.verdict == Verdict::Replayed {
@@ -296,14 +300,19 @@ impl Oracle {
     }
 
     /// Compares each rule's own verdict; true when a hard rule refuses.
-    fn verdicts(&self, act: &Act, live: &[usize], seen: &Seen) -> Result<bool, String> {
-        let stamp = act.stamp.unwrap_or(self.now);
+    fn verdicts(
+        &self,
+        plain: &PlainEvent,
+        live: &[usize],
+        seen: &PlainDecision,
+    ) -> Result<bool, String> {
+        let stamp = plain.stamp.unwrap_or(self.now);
         let mut refused = false;
         for &at in live {
             let counted = &self.rules[at];
             let figure = find(&seen.rates, &seen.quotas, &counted.rule.id)?;
-            let amount = act.amount(&counted.rule.measure);
-            let key = self.key(at, act);
+            let amount = plain.amount(&counted.rule.measure);
+            let key = self.key(at, plain);
             let may = counted.fits(&key, self.now, stamp, amount, true);
             let must = counted.fits(&key, self.now, stamp, amount, false);
             if figure.exceeded && must {
@@ -318,7 +327,13 @@ impl Oracle {
     }
 
     /// Counts the event on each rule that takes it.
-    fn count(&mut self, verb: Verb, act: &Act, live: &[usize], seen: &Seen) -> Result<(), String> {
+    fn count(
+        &mut self,
+        verb: Verb,
+        plain: &PlainEvent,
+        live: &[usize],
+        seen: &PlainDecision,
+    ) -> Result<(), String> {
         let now = self.now;
         for &at in live {
             let rule = &self.rules[at].rule;
@@ -326,11 +341,11 @@ impl Oracle {
             if rule.enforce == Enforce::Shadow && figure.exceeded {
                 continue;
             }
-            let amount = act.amount(&rule.measure);
-            let key = self.key(at, act);
+            let amount = plain.amount(&rule.measure);
+            let key = self.key(at, plain);
             let first = terms(rule, now);
             let log = self.rules[at].logs.entry(key).or_insert_with(|| vec![first]);
-            let stamp = act.stamp.unwrap_or(now);
+            let stamp = plain.stamp.unwrap_or(now);
             log.push(Entry::Use { at: now, stamp, lo: amount, hi: amount, verb });
         }
         Ok(())
@@ -342,17 +357,17 @@ impl Oracle {
     fn count_overridden<'b>(
         &mut self,
         verb: Verb,
-        act: &Act,
+        plain: &PlainEvent,
         overridden: impl Iterator<Item = &'b usize>,
     ) {
-        let (now, stamp) = (self.now, act.stamp.unwrap_or(self.now));
+        let (now, stamp) = (self.now, plain.stamp.unwrap_or(self.now));
         for &at in overridden {
             let counted = &self.rules[at];
-            let (rule, key) = (&counted.rule, self.key(at, act));
+            let (rule, key) = (&counted.rule, self.key(at, plain));
             if matches!(rule.kind, Kind::Calendar(span) if self.too_late(span, stamp)) {
                 continue;
             }
-            let amount = act.amount(&rule.measure);
+            let amount = plain.amount(&rule.measure);
             let (lo, hi) = match rule.kind {
                 // A bucket goes no lower than empty by itself.
                 Kind::Fixed { .. } | Kind::Sliding { .. } => {
@@ -371,11 +386,11 @@ impl Oracle {
     }
 
     /// Compares a rule's figures with the state of this model.
-    fn compare(&self, at: usize, act: &Act, figure: &Figure) -> Result<(), String> {
+    fn compare(&self, at: usize, plain: &PlainEvent, figure: &Figure) -> Result<(), String> {
         let counted = &self.rules[at];
         let rule = &counted.rule;
-        let stamp = act.stamp.unwrap_or(self.now);
-        let key = self.key(at, act);
+        let stamp = plain.stamp.unwrap_or(self.now);
+        let key = self.key(at, plain);
         let complain = |what: &str, range: String| {
             Err(format!("{} {what} should be {range}: {figure:?}", rule.id))
         };
@@ -407,9 +422,14 @@ impl Oracle {
     }
 
     /// Compares the wait with the earliest instant at which every hard rule lets the event pass.
-    fn compare_retry(&self, act: &Act, live: &[usize], wait: Option<Wait>) -> Result<(), String> {
-        let least = self.earliest(act, live, true);
-        let most = self.earliest(act, live, false);
+    fn compare_retry(
+        &self,
+        plain: &PlainEvent,
+        live: &[usize],
+        wait: Option<Wait>,
+    ) -> Result<(), String> {
+        let least = self.earliest(plain, live, true);
+        let most = self.earliest(plain, live, false);
         // By the clock that the caller sees, which may have been set back.
         let other_readings = || self.other_readings.iter().copied().chain([self.clock]);
         let readings = || other_readings().map(|reading| reading + self.back);
@@ -432,16 +452,16 @@ impl Oracle {
     }
 
     /// The least instant from now on that every hard rule accepts, found as a fixed point.
-    fn earliest(&self, act: &Act, live: &[usize], best_case: bool) -> Option<Nanos> {
+    fn earliest(&self, plain: &PlainEvent, live: &[usize], best_case: bool) -> Option<Nanos> {
         let mut instant = self.now;
         loop {
             let mut next = instant;
             for &at in live {
                 let counted = &self.rules[at];
                 if counted.rule.enforce == Enforce::Hard {
-                    let amount = act.amount(&counted.rule.measure);
-                    let key = self.key(at, act);
-                    next = match (counted.rule.kind, act.stamp) {
+                    let amount = plain.amount(&counted.rule.measure);
+                    let key = self.key(at, plain);
+                    next = match (counted.rule.kind, plain.stamp) {
                         // Once it is older than the window it adds nothing.
                         (Kind::Rolling { window }, Some(stamp)) => {
                             let old = stamp + window;
@@ -469,31 +489,31 @@ impl Oracle {
     }
 
     /// Whether a rule that judges refuses events which lack a dimension that this one lacks.
-    pub fn refuses_what_lacks(&self, act: &Act) -> bool {
-        self.judging(act).into_iter().any(|at| self.rules[at].rule.refuses_what_lacks(act))
+    pub fn refuses_what_lacks(&self, plain: &PlainEvent) -> bool {
+        self.judging(plain).into_iter().any(|at| self.rules[at].rule.refuses_what_lacks(plain))
     }
 
     /// The rules that judge: enabled, matched, and not overridden within their policy.
-    fn live(&self, act: &Act) -> Vec<usize> {
-        self.judging(act).into_iter().filter(|at| self.rules[*at].rule.matches(act)).collect()
+    fn live(&self, plain: &PlainEvent) -> Vec<usize> {
+        self.judging(plain).into_iter().filter(|at| self.rules[*at].rule.matches(plain)).collect()
     }
 
     /// The same with those that refuse what lacks a dimension.
-    fn judging(&self, act: &Act) -> Vec<usize> {
-        let matching = self.matching(act);
+    fn judging(&self, plain: &PlainEvent) -> Vec<usize> {
+        let matching = self.matching(plain);
         matching.iter().copied().filter(|at| !self.is_overridden(*at, &matching)).collect()
     }
 
     /// The rules that match, and have no say because another of their policy has.
-    fn overridden(&self, act: &Act) -> Vec<usize> {
-        let matching = self.matching(act);
+    fn overridden(&self, plain: &PlainEvent) -> Vec<usize> {
+        let matching = self.matching(plain);
         let overridden = matching.iter().copied().filter(|at| self.is_overridden(*at, &matching));
-        overridden.filter(|at| self.rules[*at].rule.matches(act)).collect()
+        overridden.filter(|at| self.rules[*at].rule.matches(plain)).collect()
     }
 
-    fn matching(&self, act: &Act) -> Vec<usize> {
+    fn matching(&self, plain: &PlainEvent) -> Vec<usize> {
         // One that refuses what lacks a dimension competes with the others of its policy.
-        let is_asked = |rule: &Rule| rule.matches(act) || rule.refuses_what_lacks(act);
+        let is_asked = |rule: &Rule| rule.matches(plain) || rule.refuses_what_lacks(plain);
         (0..self.rules.len()).filter(|at| is_asked(&self.rules[*at].rule)).collect()
     }
 
@@ -509,8 +529,8 @@ impl Oracle {
 
     /// What an event does not count on: periods that are long over, and of one that is recorded
     /// limits, too.
-    fn skipped(&self, verb: Verb, act: &Act, live: &[usize]) -> Vec<usize> {
-        let Some(stamp) = act.stamp else {
+    fn skipped(&self, verb: Verb, plain: &PlainEvent, live: &[usize]) -> Vec<usize> {
+        let Some(stamp) = plain.stamp else {
             return Vec::new();
         };
         let over = |at: &usize| match self.rules[*at].rule.kind {
@@ -528,17 +548,17 @@ impl Oracle {
     }
 
     /// Why the event itself is at fault, if it is.
-    fn bad(&self, verb: Verb, act: &Act, live: &[usize]) -> Option<&'static str> {
-        if verb == Verb::Track && self.refuses_what_lacks(act) {
+    fn bad(&self, verb: Verb, plain: &PlainEvent, live: &[usize]) -> Option<&'static str> {
+        if verb == Verb::Track && self.refuses_what_lacks(plain) {
             return Some("lacks a dimension");
         }
-        let stamp = act.stamp?;
+        let stamp = plain.stamp?;
         if stamp > self.now + AHEAD {
             return Some("too far ahead");
         }
         // Only a rule that could refuse the event has to know what was used.
         let could_refuse =
-            |rule: &Rule| rule.enforce == Enforce::Hard && act.amount(&rule.measure) > 0;
+            |rule: &Rule| rule.enforce == Enforce::Hard && plain.amount(&rule.measure) > 0;
         let late = live.iter().any(|&at| match self.rules[at].rule.kind {
             Kind::Calendar(span) => {
                 could_refuse(&self.rules[at].rule) && self.too_late(span, stamp)
@@ -548,15 +568,15 @@ impl Oracle {
         (late && verb == Verb::Track).then_some("too late")
     }
 
-    fn first(&self, act: &Act) -> Option<&KeyedCall> {
-        let first = self.keys.get(&(act.customer.clone(), act.key.clone()?))?;
+    fn first(&self, plain: &PlainEvent) -> Option<&KeyedCall> {
+        let first = self.keys.get(&(plain.customer.clone(), plain.key.clone()?))?;
         (self.now < first.at + self.retention).then_some(first)
     }
 
-    fn key(&self, at: usize, act: &Act) -> Vec<String> {
+    fn key(&self, at: usize, plain: &PlainEvent) -> Vec<String> {
         let per = &self.rules[at].rule.per;
         let rule = &self.rules[at].rule;
-        per.iter().map(|name| rule.value(act, name).unwrap_or_default().to_owned()).collect()
+        per.iter().map(|name| rule.value(plain, name).unwrap_or_default().to_owned()).collect()
     }
 
     /// Each rule that applies is listed once, in the order of definition, and no other.
@@ -578,32 +598,33 @@ impl Oracle {
 }
 
 impl Rule {
-    fn matches(&self, act: &Act) -> bool {
+    fn matches(&self, plain: &PlainEvent) -> bool {
         self.enabled
-            && self.filter.iter().all(|(key, value)| self.value(act, key) == Some(value))
-            && self.per.iter().all(|key| self.value(act, key).is_some())
+            && self.filter.iter().all(|(key, value)| self.value(plain, key) == Some(value))
+            && self.per.iter().all(|key| self.value(plain, key).is_some())
     }
 
     /// The value of a dimension, or what stands for one that the event lacks.
-    fn value<'a>(&'a self, act: &'a Act, key: &str) -> Option<&'a str> {
-        act.dimension(key).or(match &self.missing {
+    fn value<'a>(&'a self, plain: &'a PlainEvent, key: &str) -> Option<&'a str> {
+        plain.dimension(key).or(match &self.missing {
             Missing::Stated(value) => Some(value),
             Missing::Skip | Missing::Refuse => None,
         })
     }
 
-    fn refuses_what_lacks(&self, act: &Act) -> bool {
-        self.missing == Missing::Refuse && self.enforce == Enforce::Hard && self.lacks_for(act)
+    fn refuses_what_lacks(&self, plain: &PlainEvent) -> bool {
+        self.missing == Missing::Refuse && self.enforce == Enforce::Hard && self.lacks_for(plain)
     }
 
     /// Whether the event would match if it had the dimensions that it lacks.
-    fn lacks_for(&self, act: &Act) -> bool {
-        let may_match =
-            |(key, value): &(String, String)| act.dimension(key).is_none_or(|found| found == value);
+    fn lacks_for(&self, plain: &PlainEvent) -> bool {
+        let may_match = |(key, value): &(String, String)| {
+            plain.dimension(key).is_none_or(|found| found == value)
+        };
         let mut named = self.filter.iter().map(|(key, _)| key).chain(&self.per);
         self.enabled
             && self.filter.iter().all(may_match)
-            && named.any(|key| act.dimension(key).is_none())
+            && named.any(|key| plain.dimension(key).is_none())
     }
 }
 

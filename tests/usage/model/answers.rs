@@ -1,7 +1,9 @@
 //! What is asked, and what the answers must be.
 
 use super::*;
-use crate::support::fold::{ALWAYS, Asked, Cut, Sums, breakdown, figure, series, summary};
+use crate::support::fold::{
+    ALWAYS, BucketLength, Selection, Sums, breakdown, figure, series, summary,
+};
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos};
 use crate::support::usage::{
     DIMENSIONS, covered, draw_pairs, instant, interval, meter_query, sums, sums_of_rows,
@@ -13,29 +15,29 @@ use std::ops::Range;
 
 impl History<'_> {
     pub(super) fn ask(&mut self) {
-        let mut asked = self.draw_question();
+        let mut selection = self.draw_question();
         match self.dice.below(10) {
-            0..=2 => self.ask_for_a_summary(&asked),
+            0..=2 => self.ask_for_a_summary(&selection),
             3..=5 => {
                 let by = self.dice.pick(&DIMENSIONS);
-                self.ask_for_a_breakdown(&asked, by);
+                self.ask_for_a_breakdown(&selection, by);
             }
             6..=7 => {
-                let cut = self.dice.pick(&Cut::ALL);
-                asked.range = self.draw_range_for(cut);
+                let bucket_length = self.dice.pick(&BucketLength::ALL);
+                selection.range = self.draw_range_for(bucket_length);
                 let zone = self.dice.pick(&ZONES);
                 let anchor = self.dice.chance(50).then(|| self.dice.range(1, 31));
                 let anchor = anchor.and_then(|day| {
                     NaiveDate::from_ymd_opt(2024, 1, u32::try_from(day).expect("a day"))
                 });
-                self.ask_for_a_series(&asked, cut, zone, anchor);
+                self.ask_for_a_series(&selection, bucket_length, zone, anchor);
             }
-            8 => self.ask_for_parts(&asked),
-            _ => self.ask_the_meters(&asked),
+            8 => self.ask_for_parts(&selection),
+            _ => self.ask_the_meters(&selection),
         }
     }
 
-    fn draw_question(&mut self) -> Asked {
+    fn draw_question(&mut self) -> Selection {
         let pairs = draw_pairs(&mut self.dice, self.setup.customers);
         let (mut start, mut end) = (self.draw_instant(), self.draw_instant());
         if start > end {
@@ -48,7 +50,7 @@ impl History<'_> {
             2 => range.end = ALWAYS.end,
             _ => {}
         }
-        Asked { pairs, range }
+        Selection { pairs, range }
     }
 
     /// An instant that is near something: an event, the edge of a bucket, now.
@@ -74,12 +76,12 @@ impl History<'_> {
     }
 
     /// A range of at most a few hundred buckets.
-    fn draw_range_for(&mut self, cut: Cut) -> Range<Nanos> {
-        let most = match cut {
-            Cut::Minute => 8 * HOUR,
-            Cut::Hour => 12 * DAY,
-            Cut::Day => 60 * DAY,
-            Cut::Week | Cut::Month => 150 * DAY,
+    fn draw_range_for(&mut self, bucket_length: BucketLength) -> Range<Nanos> {
+        let most = match bucket_length {
+            BucketLength::Minute => 8 * HOUR,
+            BucketLength::Hour => 12 * DAY,
+            BucketLength::Day => 60 * DAY,
+            BucketLength::Week | BucketLength::Month => 150 * DAY,
         };
         let most = u64::try_from(most).expect("some months");
         let length = match self.dice.below(3) {
@@ -93,49 +95,49 @@ impl History<'_> {
     /// Checks what an answer says that it covers, and returns it.
     fn covered(
         &mut self,
-        asked: &Asked,
+        selection: &Selection,
         by: Option<&str>,
         covers: &limitry::usage::Coverage,
-    ) -> Asked {
+    ) -> Selection {
         let range = covered(covers);
-        let what = format!("{}: {asked:?} by {by:?} covers {range:?}", self.setup.name);
-        assert_eq!(covers.is_complete, range == asked.range, "{what}");
-        assert!(range.start >= asked.range.start && range.end <= asked.range.end, "{what}");
-        assert!(covers.is_complete || !self.knows_all(asked, by), "{what}");
-        let known = asked.during(range);
-        if self.accepted.iter().any(|fact| known.has(fact)) {
+        let what = format!("{}: {selection:?} by {by:?} covers {range:?}", self.setup.name);
+        assert_eq!(covers.is_complete, range == selection.range, "{what}");
+        assert!(range.start >= selection.range.start && range.end <= selection.range.end, "{what}");
+        assert!(covers.is_complete || !self.knows_all(selection, by), "{what}");
+        let known = selection.during(range);
+        if self.accepted.iter().any(|usage_event| known.has(usage_event)) {
             *(if covers.is_complete { &mut self.complete } else { &mut self.partial }) += 1;
         }
         known
     }
 
     /// Whether the engine has what it needs to know all that is asked for.
-    fn knows_all(&self, asked: &Asked, by: Option<&str>) -> bool {
+    fn knows_all(&self, selection: &Selection, by: Option<&str>) -> bool {
         let is_hour = |at: Nanos| at == ALWAYS.start || at == ALWAYS.end || at % HOUR == 0;
-        self.floor().is_none_or(|gone| gone < asked.range.start)
-            || self.setup.sums_up(asked, by)
-                && is_hour(asked.range.start)
-                && is_hour(asked.range.end)
+        self.floor().is_none_or(|gone| gone < selection.range.start)
+            || self.setup.sums_up(selection, by)
+                && is_hour(selection.range.start)
+                && is_hour(selection.range.end)
     }
 
     /// The latest instant of the events that the log has dropped.
     fn floor(&self) -> Option<Nanos> {
         let gone = self.accepted.len() - self.engine.events().len();
-        self.accepted[..gone].iter().map(|fact| fact.at).max()
+        self.accepted[..gone].iter().map(|usage_event| usage_event.at).max()
     }
 
-    pub(super) fn ask_for_a_summary(&mut self, asked: &Asked) {
-        let query = usage_query(asked, Tz::UTC, None);
+    pub(super) fn ask_for_a_summary(&mut self, selection: &Selection) {
+        let query = usage_query(selection, Tz::UTC, None);
         let answer = self.engine.usage().summary(&query).expect("a good question");
-        let known = self.covered(asked, None, &answer.covers);
+        let known = self.covered(selection, None, &answer.covers);
         let expected = summary(&self.accepted, &known);
-        assert_eq!(sums(&answer.totals), expected, "{}: {asked:?}", self.setup.name);
+        assert_eq!(sums(&answer.totals), expected, "{}: {selection:?}", self.setup.name);
     }
 
-    pub(super) fn ask_for_a_breakdown(&mut self, asked: &Asked, by: &str) {
-        let query = usage_query(asked, Tz::UTC, None);
+    pub(super) fn ask_for_a_breakdown(&mut self, selection: &Selection, by: &str) {
+        let query = usage_query(selection, Tz::UTC, None);
         let answer = self.engine.usage().breakdown(&query, by).expect("a good question");
-        let known = self.covered(asked, Some(by), &answer.covers);
+        let known = self.covered(selection, Some(by), &answer.covers);
         let what = format!("{}: {known:?} by {by}: {answer:?}", self.setup.name);
         let expected = breakdown(&self.accepted, &known, by);
         assert_eq!(sums_of_rows(&answer), Sums::of_all(expected.values()), "{what}");
@@ -158,11 +160,19 @@ impl History<'_> {
         }
     }
 
-    fn ask_for_a_series(&mut self, asked: &Asked, cut: Cut, zone: Tz, anchor: Option<NaiveDate>) {
-        let query = usage_query(asked, zone, anchor);
-        let answer = self.engine.usage().timeseries(&query, interval(cut)).expect("so few points");
-        let buckets = cut.buckets(zone, anchor, &asked.range);
-        let what = format!("{}: {asked:?} by {cut:?} of {zone} {anchor:?}", self.setup.name);
+    fn ask_for_a_series(
+        &mut self,
+        selection: &Selection,
+        bucket_length: BucketLength,
+        zone: Tz,
+        anchor: Option<NaiveDate>,
+    ) {
+        let query = usage_query(selection, zone, anchor);
+        let answer =
+            self.engine.usage().timeseries(&query, interval(bucket_length)).expect("so few points");
+        let buckets = bucket_length.buckets(zone, anchor, &selection.range);
+        let what =
+            format!("{}: {selection:?} by {bucket_length:?} of {zone} {anchor:?}", self.setup.name);
         let starts: Vec<Nanos> =
             answer.points.iter().map(|point| instant(point.timestamp)).collect();
         let expected: Vec<Nanos> = buckets.iter().map(|bucket| bucket.start).collect();
@@ -170,15 +180,15 @@ impl History<'_> {
         let all = answer.points.iter().all(|point| point.is_complete);
         assert_eq!(answer.covers.is_complete, all, "{what}");
         let covers = covered(&answer.covers);
-        let expected = series(&self.accepted, asked, &buckets);
+        let expected = series(&self.accepted, selection, &buckets);
         for ((point, bucket), expected) in answer.points.iter().zip(&buckets).zip(&expected) {
             let (found, what) = (sums(&point.totals), format!("{what}: {bucket:?}"));
-            let part = bucket.start.max(asked.range.start)..bucket.end.min(asked.range.end);
+            let part = bucket.start.max(selection.range.start)..bucket.end.min(selection.range.end);
             if point.is_complete {
                 assert_eq!(&found, expected, "{what}");
             } else {
                 assert!(found.events <= expected.events, "{what}");
-                assert!(!self.knows_all(&asked.during(part.clone()), None), "{what}");
+                assert!(!self.knows_all(&selection.during(part.clone()), None), "{what}");
             }
             let is_covered = part.start < covers.end && covers.start < part.end;
             assert!(is_covered || found == Sums::default(), "{what}: covers {covers:?}");
@@ -186,43 +196,44 @@ impl History<'_> {
     }
 
     /// The parts of a time add up to all of it.
-    fn ask_for_parts(&mut self, asked: &Asked) {
-        let ask = |asked: &Asked| {
-            let query = usage_query(asked, Tz::UTC, None);
+    fn ask_for_parts(&mut self, selection: &Selection) {
+        let ask = |selection: &Selection| {
+            let query = usage_query(selection, Tz::UTC, None);
             self.engine.usage().summary(&query).expect("a good question")
         };
-        let whole = ask(asked);
+        let whole = ask(selection);
         let mut cuts: Vec<Nanos> = (0..6).map(|_| self.draw_instant()).collect();
-        cuts.retain(|at| asked.range.contains(at) && *at > asked.range.start);
-        cuts.extend([asked.range.start, asked.range.end]);
+        cuts.retain(|at| selection.range.contains(at) && *at > selection.range.start);
+        cuts.extend([selection.range.start, selection.range.end]);
         cuts.sort_unstable();
         cuts.dedup();
         let parts: Vec<_> =
-            cuts.windows(2).map(|cut| self.ask_part(&asked.during(cut[0]..cut[1]))).collect();
+            cuts.windows(2).map(|cut| self.ask_part(&selection.during(cut[0]..cut[1]))).collect();
         if whole.covers.is_complete && parts.iter().all(Option::is_some) {
             let parts = Sums::of_all(parts.iter().flatten());
-            assert_eq!(parts, sums(&whole.totals), "{}: {asked:?} {cuts:?}", self.setup.name);
+            assert_eq!(parts, sums(&whole.totals), "{}: {selection:?} {cuts:?}", self.setup.name);
         }
     }
 
     /// The sums of a time, where all of it is known.
-    fn ask_part(&self, asked: &Asked) -> Option<Sums> {
-        let query = usage_query(asked, Tz::UTC, None);
+    fn ask_part(&self, selection: &Selection) -> Option<Sums> {
+        let query = usage_query(selection, Tz::UTC, None);
         let answer = self.engine.usage().summary(&query).expect("a good question");
         answer.covers.is_complete.then(|| sums(&answer.totals))
     }
 
-    pub(super) fn ask_the_meters(&mut self, asked: &Asked) {
+    pub(super) fn ask_the_meters(&mut self, selection: &Selection) {
         for gauge in self.gauges.clone() {
-            let query = meter_query(asked);
+            let query = meter_query(selection);
             let answer = self.engine.meters().query(&gauge.id, &query).expect("a good question");
-            let mut meant = asked.clone();
+            let mut meant = selection.clone();
             meant.pairs.extend(gauge.pairs.clone());
-            let known = asked.during(covered(&answer.covers));
-            let what = format!("{}: {gauge:?} {asked:?} {:?}", self.setup.name, answer.covers);
-            let is_known = self.floor().is_none_or(|gone| gone < asked.range.start);
+            let known = selection.during(covered(&answer.covers));
+            let what = format!("{}: {gauge:?} {selection:?} {:?}", self.setup.name, answer.covers);
+            let is_known = self.floor().is_none_or(|gone| gone < selection.range.start);
             assert!(answer.covers.is_complete || !is_known, "{what}");
-            let expected = figure(&self.accepted, &meant.during(known.range), gauge.how, gauge.of);
+            let expected =
+                figure(&self.accepted, &meant.during(known.range), gauge.aggregate, gauge.of);
             assert_eq!(answer.value.millionths(), expected, "{what}");
         }
     }

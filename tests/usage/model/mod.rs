@@ -9,7 +9,7 @@
 
 mod answers;
 
-use crate::support::fold::{ALWAYS, Asked, Fact, How};
+use crate::support::fold::{ALWAYS, Aggregate, Selection, UsageEvent};
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
 use crate::support::usage::{
     DIMENSIONS, VALUES, covered, draw_fact, draw_pairs, event, instant, meter, meter_query,
@@ -100,8 +100,8 @@ impl Setup {
     }
 
     /// Whether the roll-ups alone know all about these pairs and this dimension.
-    fn sums_up(&self, asked: &Asked, by: Option<&str>) -> bool {
-        let mut names = asked.pairs.iter().map(|(name, _)| name.as_str()).chain(by);
+    fn sums_up(&self, selection: &Selection, by: Option<&str>) -> bool {
+        let mut names = selection.pairs.iter().map(|(name, _)| name.as_str()).chain(by);
         !self.has_caps && !self.forgets && names.all(|name| self.declared.contains(&name))
     }
 }
@@ -137,7 +137,7 @@ fn setups() -> Vec<Setup> {
 #[derive(Clone, Debug)]
 struct KnownMeter {
     id: String,
-    how: How,
+    aggregate: Aggregate,
     of: &'static str,
     pairs: Vec<(String, String)>,
 }
@@ -145,7 +145,7 @@ struct KnownMeter {
 /// An event as it was sent, to be sent again.
 #[derive(Clone, Debug)]
 struct SentEvent {
-    fact: Fact,
+    usage_event: UsageEvent,
     key: Option<String>,
     stamp: Option<Nanos>,
 }
@@ -157,7 +157,7 @@ struct History<'s> {
     dice: Dice,
     /// The clock, which may be behind the engine's time.
     at: Nanos,
-    accepted: Vec<Fact>,
+    accepted: Vec<UsageEvent>,
     ids: HashSet<EventId>,
     sent: Vec<SentEvent>,
     gauges: Vec<KnownMeter>,
@@ -222,7 +222,7 @@ impl<'s> History<'s> {
 
     fn draw(&mut self) -> SentEvent {
         let dice = &mut self.dice;
-        let fact = draw_fact(dice, self.setup.customers);
+        let usage_event = draw_fact(dice, self.setup.customers);
         let key = dice.chance(20).then(|| format!("key_{}", dice.below(1_000_000_000)));
         let back = |dice: &mut Dice, most: Nanos| {
             Nanos::from(dice.below(u64::try_from(most).expect("not so long")))
@@ -236,7 +236,7 @@ impl<'s> History<'s> {
             25 => Some(self.at + 2 * DAY),
             _ => None,
         };
-        let sent = SentEvent { fact, key, stamp };
+        let sent = SentEvent { usage_event, key, stamp };
         if sent.key.is_some() {
             self.sent.push(sent.clone());
         }
@@ -256,7 +256,7 @@ impl<'s> History<'s> {
             Ok((Outcome::Replayed, _)) => self.repeated += 1,
             Ok((Outcome::Admitted, id)) => {
                 assert!(self.ids.insert(id.expect("a name")), "each event has a name of its own");
-                self.accepted.push(sent.fact(now));
+                self.accepted.push(sent.usage_event(now));
             }
         }
     }
@@ -283,14 +283,14 @@ impl<'s> History<'s> {
             }
         }
         assert_eq!(report.count + report.duplicates, events.len());
-        let facts = batch.into_iter().map(|sent| sent.fact(now));
-        self.accepted.extend(facts);
+        let usage_events = batch.into_iter().map(|sent| sent.usage_event(now));
+        self.accepted.extend(usage_events);
     }
 
     fn change_meters(&mut self) {
-        let how = self.dice.pick(&How::ALL);
-        let of = match how {
-            How::Unique => self.dice.pick(&DIMENSIONS),
+        let aggregate = self.dice.pick(&Aggregate::ALL);
+        let of = match aggregate {
+            Aggregate::Unique => self.dice.pick(&DIMENSIONS),
             _ => self.dice.pick(&VALUES),
         };
         let mut pairs = draw_pairs(&mut self.dice, self.setup.customers);
@@ -306,18 +306,18 @@ impl<'s> History<'s> {
             1 if known > 0 => {
                 let place = self.place();
                 let id = self.gauges[place].id.clone();
-                let like = meter(how, of, &pairs);
+                let like = meter(aggregate, of, &pairs);
                 let mut update = MeterUpdate::new().aggregation(like.aggregation).field(like.field);
                 update.event_filter = Some(like.event_filter);
                 self.engine.meters().update(&id, update).expect("a good change");
-                self.gauges[place] = KnownMeter { id, how, of, pairs };
+                self.gauges[place] = KnownMeter { id, aggregate, of, pairs };
             }
             _ if known < 12 => {
                 self.made += 1;
                 let id = format!("mtr_{}", self.made);
-                let new = meter(how, of, &pairs).id(id.as_str());
+                let new = meter(aggregate, of, &pairs).id(id.as_str());
                 self.engine.meters().add(new).expect("a good meter");
-                self.gauges.push(KnownMeter { id, how, of, pairs });
+                self.gauges.push(KnownMeter { id, aggregate, of, pairs });
             }
             _ => {}
         }
@@ -345,12 +345,12 @@ fn rules(builder: EngineBuilder) -> EngineBuilder {
 
 impl SentEvent {
     /// What is counted where the engine takes it at this time of its own.
-    fn fact(self, now: Nanos) -> Fact {
-        Fact { at: self.stamp.unwrap_or(now), ..self.fact }
+    fn usage_event(self, now: Nanos) -> UsageEvent {
+        UsageEvent { at: self.stamp.unwrap_or(now), ..self.usage_event }
     }
 
     fn event(&self) -> Event<'static> {
-        let mut event = event(&self.fact);
+        let mut event = event(&self.usage_event);
         if let Some(key) = &self.key {
             event = event.idempotency_key(key.clone());
         }
@@ -383,7 +383,7 @@ fn run(setup: &Setup, seed: u64, steps: u32, met: &mut Met) {
     for _ in 0..40 {
         history.ask();
     }
-    let all = Asked { pairs: Vec::new(), range: ALWAYS };
+    let all = Selection { pairs: Vec::new(), range: ALWAYS };
     history.ask_for_a_summary(&all);
     history.ask_the_meters(&all);
     for by in DIMENSIONS {
@@ -429,11 +429,11 @@ fn values_of_names_beyond_the_cap_are_counted() {
         clock.advance(duration(7 * SECOND));
     }
     for range in [ALWAYS, START + 1..START + 30 * MINUTE + 1] {
-        let asked = Asked { pairs: Vec::new(), range };
-        let query = usage_query(&asked, Tz::UTC, None);
+        let selection = Selection { pairs: Vec::new(), range };
+        let query = usage_query(&selection, Tz::UTC, None);
         let totals = engine.usage().summary(&query).expect("a summary").totals;
         let beyond = totals.total_events - u64::try_from(totals.values.len()).expect("few");
-        let is_all = asked.range == ALWAYS;
+        let is_all = selection.range == ALWAYS;
         let expected = if is_all { 2 * (steps - named) } else { 0 };
         assert_eq!(totals.other_values, expected);
         assert_eq!(beyond, if is_all { 2 * steps - named } else { 0 });
@@ -441,9 +441,9 @@ fn values_of_names_beyond_the_cap_are_counted() {
         assert!(totals.values.values().all(|value| *value == sum));
     }
     // A meter has room for its name always, and says from when on it knows it.
-    let late = meter(How::Sum, "value_1050", &[]).id("mtr_late");
+    let late = meter(Aggregate::Sum, "value_1050", &[]).id("mtr_late");
     engine.meters().add(late).expect("a good meter");
-    let query = meter_query(&Asked { pairs: Vec::new(), range: ALWAYS });
+    let query = meter_query(&Selection { pairs: Vec::new(), range: ALWAYS });
     for more in 0..3_i128 {
         let answer = engine.meters().query("mtr_late", &query).expect("it is there");
         let known = covered(&answer.covers);

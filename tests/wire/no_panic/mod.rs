@@ -50,7 +50,7 @@ impl Clock for Scripted {
 
 /// What somebody may do to an engine.
 #[derive(Clone, Debug)]
-enum Act {
+enum Action {
     Track,
     Check,
     Record,
@@ -68,35 +68,35 @@ enum Act {
     LookAround,
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn action() -> impl Strategy<Value = Action> {
     let update = rate_limit().prop_map(|rule| {
         let mut update = RateLimitUpdate::new().window(rule.window);
         update.limit_value = Some(rule.limit_value);
         let update = update.burst(rule.burst).max_keys(rule.max_keys).algorithm(rule.algorithm);
-        Act::UpdateLimit(update.enforcement(rule.enforcement).overflow(rule.overflow))
+        Action::UpdateLimit(update.enforcement(rule.enforcement).overflow(rule.overflow))
     });
     let quota_update = quota().prop_map(|rule| {
         let mut update = QuotaUpdate::new().period(rule.period);
         update.limit_value = Some(rule.limit_value);
-        Act::UpdateQuota(update.metric(rule.metric).max_keys(rule.max_keys))
+        Action::UpdateQuota(update.metric(rule.metric).max_keys(rule.max_keys))
     });
     prop_oneof![
-        6 => Just(Act::Track),
-        1 => Just(Act::Check),
-        2 => Just(Act::Record),
-        1 => Just(Act::Standing),
-        1 => Just(Act::Explain),
-        1 => Just(Act::Batch),
-        1 => rate_limit().prop_map(Act::AddLimit),
-        1 => quota().prop_map(Act::AddQuota),
+        6 => Just(Action::Track),
+        1 => Just(Action::Check),
+        2 => Just(Action::Record),
+        1 => Just(Action::Standing),
+        1 => Just(Action::Explain),
+        1 => Just(Action::Batch),
+        1 => rate_limit().prop_map(Action::AddLimit),
+        1 => quota().prop_map(Action::AddQuota),
         1 => update,
         1 => quota_update,
-        1 => Just(Act::Remove),
+        1 => Just(Action::Remove),
         1 => (rule_set(), any::<bool>(), any::<bool>())
-            .prop_map(|(rules, write, keep)| Act::Sync(rules, write, keep)),
-        3 => length().prop_map(Act::Advance),
-        3 => instant().prop_map(Act::Set),
-        1 => Just(Act::LookAround),
+            .prop_map(|(rules, write, keep)| Action::Sync(rules, write, keep)),
+        3 => length().prop_map(Action::Advance),
+        3 => instant().prop_map(Action::Set),
+        1 => Just(Action::LookAround),
     ]
 }
 
@@ -171,9 +171,14 @@ fn list(engine: &Engine, query: &EventQuery) {
     }
 }
 
-/// Does to an engine what `acts` say; `hands` move its clock, if it has any.
-fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Event<'static>]) {
-    for (turn, act) in acts.iter().enumerate() {
+/// Does to an engine what `actions` say; `hands` move its clock, if it has any.
+fn live(
+    engine: &Engine,
+    hands: Option<&ManualClock>,
+    actions: &[Action],
+    events: &[Event<'static>],
+) {
+    for (turn, act) in actions.iter().enumerate() {
         let event = &events[turn % events.len()];
         let ids = || {
             let rules = engine.rules().set();
@@ -181,21 +186,21 @@ fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Ev
             limits.chain(rules.quotas.into_iter().filter_map(|rule| rule.id)).collect::<Vec<_>>()
         };
         match act.clone() {
-            Act::Track => answer(engine.track(event), event),
-            Act::Check => answer(engine.check(event), event),
-            Act::Record => answer(engine.record(event), event),
-            Act::Standing => match engine.standing(event) {
+            Action::Track => answer(engine.track(event), event),
+            Action::Check => answer(engine.check(event), event),
+            Action::Record => answer(engine.record(event), event),
+            Action::Standing => match engine.standing(event) {
                 Ok(standing) => inspect_standing(&standing),
                 Err(error) => print(&error),
             },
-            Act::Explain => match engine.explain(event) {
+            Action::Explain => match engine.explain(event) {
                 Ok(explanation) => {
                     print(&explanation);
                     json(&explanation);
                 }
                 Err(error) => print(&error),
             },
-            Act::Batch => {
+            Action::Batch => {
                 let answers = engine.track_batch(events);
                 assert_eq!(answers.len(), events.len());
                 answers.into_iter().zip(events).for_each(|(one, event)| answer(one, event));
@@ -204,19 +209,19 @@ fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Ev
                     Err(error) => print(&error),
                 }
             }
-            Act::AddLimit(rule) => engine.rules().add(rule).err().iter().for_each(print),
-            Act::AddQuota(rule) => engine.rules().add(rule).err().iter().for_each(print),
-            Act::UpdateLimit(update) => ids().iter().for_each(|id| {
+            Action::AddLimit(rule) => engine.rules().add(rule).err().iter().for_each(print),
+            Action::AddQuota(rule) => engine.rules().add(rule).err().iter().for_each(print),
+            Action::UpdateLimit(update) => ids().iter().for_each(|id| {
                 engine.rules().update(id, update.clone()).err().iter().for_each(print);
             }),
-            Act::UpdateQuota(update) => ids().iter().for_each(|id| {
+            Action::UpdateQuota(update) => ids().iter().for_each(|id| {
                 engine.rules().update(id, update.clone()).err().iter().for_each(print);
             }),
-            Act::Remove => {
+            Action::Remove => {
                 let first = ids().into_iter().next().unwrap_or_default();
                 engine.rules().remove(&first).err().iter().for_each(print);
             }
-            Act::Sync(rules, write, keep) => {
+            Action::Sync(rules, write, keep) => {
                 let options = if write { SyncOptions::apply() } else { SyncOptions::preview() };
                 let options = if keep { options.keep_missing() } else { options };
                 match engine.rules().sync(rules, options) {
@@ -224,9 +229,9 @@ fn live(engine: &Engine, hands: Option<&ManualClock>, acts: &[Act], events: &[Ev
                     Err(error) => print(&error),
                 }
             }
-            Act::Advance(by) => hands.iter().for_each(|clock| clock.advance(by)),
-            Act::Set(to) => hands.iter().for_each(|clock| clock.set(to.into())),
-            Act::LookAround => {
+            Action::Advance(by) => hands.iter().for_each(|clock| clock.advance(by)),
+            Action::Set(to) => hands.iter().for_each(|clock| clock.set(to.into())),
+            Action::LookAround => {
                 print(&engine.now());
                 assert!(!format!("{engine:?} {:?}", engine.events()).is_empty());
                 let newest = engine.events().newest(3);
@@ -250,12 +255,12 @@ proptest! {
     fn no_history_on_a_clock_that_is_set_both_ways_panics(
         rules in rule_set(),
         start in instant(),
-        acts in prop::collection::vec(act(), 1..40),
+        actions in prop::collection::vec(action(), 1..40),
         events in prop::collection::vec(event(), 1..6),
     ) {
         let clock = ManualClock::new(start.into());
         match Engine::builder().clock(clock.clone()).rule_set(rules).build() {
-            Ok(engine) => live(&engine, Some(&clock), &acts, &events),
+            Ok(engine) => live(&engine, Some(&clock), &actions, &events),
             Err(error) => print(&error),
         }
     }
@@ -265,12 +270,12 @@ proptest! {
         rules in rule_set(),
         readings in prop::collection::vec(timestamp(), 1..12),
         claims_monotonic: bool,
-        acts in prop::collection::vec(act(), 1..40),
+        actions in prop::collection::vec(action(), 1..40),
         events in prop::collection::vec(event(), 1..6),
     ) {
         let clock = Scripted { readings, next: AtomicUsize::new(0), claims_monotonic };
         if let Ok(engine) = Engine::builder().clock(clock).rule_set(rules).build() {
-            live(&engine, None, &acts, &events);
+            live(&engine, None, &actions, &events);
         }
     }
 
@@ -281,7 +286,7 @@ proptest! {
         retention in length(),
         late in length(),
         newest in prop::option::of(number()),
-        acts in prop::collection::vec(act(), 1..30),
+        actions in prop::collection::vec(action(), 1..30),
         events in prop::collection::vec(event(), 1..6),
         start in instant(),
     ) {
@@ -297,7 +302,7 @@ proptest! {
             .quota(Quota::new("day", Metric::TotalTokens, 100, Period::Day).per("customer_id"));
         assert!(!format!("{builder:?}").is_empty());
         match builder.build() {
-            Ok(engine) => live(&engine, Some(&clock), &acts, &events),
+            Ok(engine) => live(&engine, Some(&clock), &actions, &events),
             Err(error) => print(&error),
         }
     }
