@@ -15,7 +15,7 @@ use crate::counters::{
     Charge, Committed as Charged, History, Intent, MAX_AHEAD_SECONDS, Request, Table, Undecided,
 };
 use crate::decision::{Decision, Standing};
-use crate::event::{Dimension, Event, EventError};
+use crate::event::{Dimension, DimensionHashes, Event, EventError};
 use crate::idempotency::{CustomerKey, IdempotencyKeys};
 use crate::journal::Pipeline;
 use crate::recording::Ledger;
@@ -287,10 +287,11 @@ impl Core {
         }
         let at = timeline.at(now.moment, happened);
         let mut decision = Decision::pending(at, now.asked, timeline, self.ledger.is_some());
+        let hashes = DimensionHashes::new(event, &self.hasher);
         loop {
             let snapshot = self.snapshot.load();
             let mut matches = Matches::default();
-            snapshot.index.find(event, &mut matches);
+            snapshot.index.find(&hashes, &mut matches);
             if let Some(rule) = matches.refusing.filter(|_| intent != Intent::Record)
                 && let Some(compiled) = snapshot.rule(rule)
             {
@@ -316,7 +317,7 @@ impl Core {
                 rows: &matches.rows,
                 history: recorded.as_ref().map(|recorded| recorded as &dyn History),
             };
-            let keep = |charged: &Charged<'_>| self.keep(event, charged, &snapshot);
+            let keep = |charged: &Charged<'_>| self.keep(&hashes, charged, &snapshot);
             let decided = self.table.decide(&request, charges, keep);
             drop(matches);
             match decided {

@@ -10,6 +10,7 @@ use crate::base::clock::Timestamp;
 
 pub mod bounds;
 mod error;
+mod hashes;
 mod json;
 mod names;
 mod property;
@@ -17,6 +18,7 @@ mod validate;
 
 use self::bounds::{MAX_PROPERTIES, MAX_VALUES};
 pub use self::error::EventError;
+pub(crate) use self::hashes::{DimensionHashes, mix};
 pub(crate) use self::json::stored_json;
 pub(crate) use self::names::{Dimension, ValueName};
 pub use self::property::PropertyValue;

@@ -34,7 +34,7 @@ use parking_lot::Mutex;
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader};
 use crate::base::format::Version;
-use crate::event::Event;
+use crate::event::DimensionHashes;
 use crate::log::Dropped;
 use crate::log::{Bounds, EventId, MemoryLog, Packed, Segment};
 use crate::usage::RowCursor;
@@ -90,11 +90,12 @@ impl Ledger {
     /// that somebody holds who waits for the ledger.
     pub(crate) fn append<R>(
         &self,
-        event: &Event<'_>,
+        hashes: &DimensionHashes<'_, '_>,
         timestamp: Timestamp,
         now: Timestamp,
         put: impl FnOnce(&Packed) -> R,
     ) -> (EventId, R) {
+        let event = hashes.event();
         let packed = Packed::new(event, timestamp, now, &self.hasher);
         let mut inner = self.inner.lock();
         let ordinal = inner.log.append(&packed, now);

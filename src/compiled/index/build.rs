@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 
-use super::hashes::mix;
 use super::missing::Lenient;
 use super::{Entry, Filtered, Index, Indexed, SeenFlag, Shape};
-use crate::event::Dimension;
+use crate::event::{Dimension, mix};
 use crate::rules::OnMissing;
 
 #[derive(Default)]
@@ -129,7 +128,6 @@ impl Build {
             })
         };
         Index {
-            hasher: self.hasher,
             always_apply: always.iter().all(applies),
             rules: self.rules.into(),
             partitions: partitions.into_iter().map(|(partition, _)| partition).collect(),

@@ -1,9 +1,8 @@
 //! Events that lack a dimension, and the rules that do not skip them.
 
-use super::hashes::Hashes;
 use super::{Found, Index, Matches, RulesFound};
 use crate::counters::{Match, RowAddress};
-use crate::event::{Dimension, Event};
+use crate::event::{Dimension, DimensionHashes, Event};
 
 /// A rule that does not skip an event which lacks a dimension.
 #[derive(Debug)]
@@ -46,12 +45,12 @@ impl Index {
     pub(super) fn address_lacking<'e>(
         &'e self,
         found: RulesFound,
-        hashes: &mut Hashes<'e, '_, '_>,
+        hashes: &DimensionHashes<'e, '_>,
         matches: &mut Matches<'e>,
     ) {
         let (mut lacking, mut whole) = (RulesFound::new(), found);
         whole.retain(|found| {
-            let lacks = self.lacks(found.rule, hashes.event);
+            let lacks = self.lacks(found.rule, hashes.event());
             if lacks {
                 lacking.push(*found);
             }

@@ -20,11 +20,10 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use self::build::Build;
-use self::hashes::{Hashes, mix};
 use self::missing::Lenient;
 use crate::base::calendar::Calendar;
 use crate::counters::{Match, RowAddress};
-use crate::event::{Dimension, Event};
+use crate::event::{Dimension, DimensionHashes, Event, mix};
 use crate::rules::OnMissing;
 
 mod build;
@@ -60,7 +59,6 @@ pub(crate) type SeenFlag = Arc<AtomicBool>;
 
 #[derive(Debug)]
 pub(crate) struct Index {
-    hasher: ahash::RandomState,
     rules: Box<[Indexed]>,
     partitions: Box<[Box<[Dimension]>]>,
     /// The rules without a filter, by group.
@@ -145,24 +143,24 @@ impl Index {
 
     /// Finds the rules that apply to an event. O(shapes whose dimensions the event has +
     /// matches); allocates nothing for up to 8 rules in up to 4 rows.
-    pub(crate) fn find<'e>(&'e self, event: &'e Event<'_>, matches: &mut Matches<'e>) {
+    pub(crate) fn find<'e>(&'e self, hashes: &DimensionHashes<'e, '_>, matches: &mut Matches<'e>) {
+        let event = hashes.event();
         if self.unseen.load(Ordering::Relaxed) > 0 {
             self.note_dimensions(event);
         }
-        let mut hashes = Hashes::new(event, &self.hasher);
         if self.always_apply && self.shapes.is_empty() {
             let found = self.always.iter().copied().map(Found::judging);
-            return self.address(found, &mut hashes, matches);
+            return self.address(found, hashes, matches);
         }
         let mut found: RulesFound = self.always.iter().copied().map(Found::judging).collect();
         let in_order = found.len();
         for shape in &self.by_built_in {
-            self.find_filtered(*shape, &mut hashes, &mut found);
+            self.find_filtered(*shape, hashes, &mut found);
         }
         if !self.by_property.is_empty() {
             for (key, _) in &event.properties {
                 for shape in self.by_property.get(&**key).into_iter().flatten() {
-                    self.find_filtered(*shape, &mut hashes, &mut found);
+                    self.find_filtered(*shape, hashes, &mut found);
                 }
             }
         }
@@ -177,9 +175,9 @@ impl Index {
             self.choose_by_policy(&mut found);
         }
         if !self.lenient.is_empty() && found.iter().any(|found| self.lacks(found.rule, event)) {
-            return self.address_lacking(found, &mut hashes, matches);
+            return self.address_lacking(found, hashes, matches);
         }
-        self.address(found, &mut hashes, matches);
+        self.address(found, hashes, matches);
     }
 
     /// Notes which dimensions events have: a look at those that none has had, and nothing once all
@@ -199,7 +197,7 @@ impl Index {
     }
 
     /// Finds the rules of a shape whose filter holds.
-    fn find_filtered(&self, shape: u32, hashes: &mut Hashes<'_, '_, '_>, found: &mut RulesFound) {
+    fn find_filtered(&self, shape: u32, hashes: &DimensionHashes<'_, '_>, found: &mut RulesFound) {
         let Some(shape) = self.shapes.get(shape as usize) else { return };
         let mut values = Values::new();
         let mut hash = 0;
@@ -256,7 +254,7 @@ impl Index {
     fn address<'e>(
         &self,
         found: impl IntoIterator<Item = Found>,
-        hashes: &mut Hashes<'e, '_, '_>,
+        hashes: &DimensionHashes<'e, '_>,
         matches: &mut Matches<'e>,
     ) {
         let (mut last_group, mut row) = (None, 0);
@@ -276,14 +274,14 @@ impl Index {
         &self,
         indexed: &Indexed,
         stated: Option<&'e str>,
-        hashes: &mut Hashes<'e, '_, '_>,
+        hashes: &DimensionHashes<'e, '_>,
     ) -> RowAddress<'e> {
         let mut hash = mix(!0, u64::from(indexed.group));
         let mut values = Values::new();
         let partition = self.partitions.get(indexed.partition as usize);
         for dimension in partition.map_or(&[][..], |found| found) {
             let known = hashes.of(dimension);
-            let stated = || stated.map(|value| (value, hashes.hasher.hash_one(value)));
+            let stated = || stated.map(|value| (value, hashes.of_other(value)));
             let Some((value, of_value)) = known.or_else(stated) else { continue };
             hash = mix(hash, of_value);
             values.push(value);

@@ -26,7 +26,7 @@ use crate::counters::{
     MAX_AHEAD_SECONDS, Mismatch, Moment, Request, StoredCharges, Table, Timeline, Undecided, Used,
     encode_charges,
 };
-use crate::event::Event;
+use crate::event::{DimensionHashes, Event};
 use crate::rules::{
     Algorithm, Cost, Enforcement, Fold, Meter, Meters, Metric, Overflow, Period, Quota, RateLimit,
     Rule, Window,
@@ -192,7 +192,7 @@ impl Small {
         let timeline = self.table.timeline();
         let happened = event.happened_at();
         let mut matches = Matches::default();
-        self.snapshot.index.find(event, &mut matches);
+        self.snapshot.index.find(&DimensionHashes::new(event, &self.hasher), &mut matches);
         let cost = |rule: u32| match &self.snapshot.rules[rule as usize].rule {
             Rule::RateLimit(rule)
                 if intent == Intent::Record

@@ -6,7 +6,7 @@ use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{Committed, Moment, StoredCharges, encode_charges};
 use crate::decision::{Decision, Receipt};
 use crate::engine::{BatchError, Core, RulesError, TrackError};
-use crate::event::{Dimension, Event};
+use crate::event::{Dimension, DimensionHashes, Event};
 use crate::idempotency::CustomerKey;
 use crate::idempotency::stored::{Known, Once, Use};
 use crate::journal::{Head, Pipeline, RecordedDecision};
@@ -227,12 +227,13 @@ impl Core {
     #[inline]
     pub(in crate::engine) fn keep(
         &self,
-        event: &Event<'_>,
+        hashes: &DimensionHashes<'_, '_>,
         committed: &Committed<'_>,
         rules: &Snapshot,
     ) -> Receipt {
+        let event = hashes.event();
         let at = committed.at;
-        let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(event, *at) };
+        let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(hashes, *at) };
         let now = self.table.timeline().timestamp(at.now);
         let timestamp = event.happened_at().map_or(now, Timestamp::from);
         let revision = |rule| rules.rule(rule).map_or(0, |rule| rule.revision());
@@ -242,7 +243,7 @@ impl Core {
         let key = CustomerKey::of(event).map(|key| pipeline.keys.hash(key));
         let put = |packed: &Packed| pipeline.put(&head, packed, key, at.now.0);
         if let Some(ledger) = &self.ledger {
-            let (id, appended) = ledger.append(event, timestamp, now, put);
+            let (id, appended) = ledger.append(hashes, timestamp, now, put);
             debug_assert!(
                 appended.is_none_or(|it| ledger.id(it.ordinal) == id),
                 "the ledger and the queue count the same events, in the same order"

@@ -15,16 +15,16 @@ use crate::base::clock::Timestamp;
 use crate::counters::At;
 use crate::decision::Receipt;
 use crate::engine::Core;
-use crate::event::Event;
+use crate::event::DimensionHashes;
 
 impl Core {
     /// Records an event that is let in where it has no store.
     #[inline]
-    fn keep_in_memory(&self, event: &Event<'_>, at: At) -> Receipt {
+    fn keep_in_memory(&self, hashes: &DimensionHashes<'_, '_>, at: At) -> Receipt {
         let Some(ledger) = &self.ledger else { return Receipt::default() };
         let now = self.table.timeline().timestamp(at.now);
-        let timestamp = event.happened_at().map_or(now, Timestamp::from);
-        let (id, ()) = ledger.append(event, timestamp, now, |_| ());
+        let timestamp = hashes.event().happened_at().map_or(now, Timestamp::from);
+        let (id, ()) = ledger.append(hashes, timestamp, now, |_| ());
         Receipt { event_id: Some(id), seq: None }
     }
 }
