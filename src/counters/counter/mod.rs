@@ -288,14 +288,14 @@ impl Counter {
 
     /// Whether the row holds a cell of a counter of this chain after the one of `number`: what
     /// that one said is in it.
-    pub(super) fn is_converted(&self, row: &Row, number: u32) -> bool {
+    pub(super) fn is_converted(&self, row: Row<'_>, number: u32) -> bool {
         self.number != number
             && (self.has_cell(row)
                 || self.carry.as_ref().is_some_and(|carry| carry.from.is_converted(row, number)))
     }
 
     /// Whether the row holds a cell of a counter that this one took over from.
-    pub(super) fn is_after_one_in(&self, row: &Row) -> bool {
+    pub(super) fn is_after_one_in(&self, row: Row<'_>) -> bool {
         self.carry.as_ref().is_some_and(|carry| carry.from.is_in(row))
     }
 
@@ -321,7 +321,7 @@ impl Counter {
     }
 
     /// Whether the row holds a cell of this counter, or of one that it took over from.
-    pub(super) fn is_in(&self, row: &Row) -> bool {
+    pub(super) fn is_in(&self, row: Row<'_>) -> bool {
         self.has_cell(row) || self.carry.as_ref().is_some_and(|carry| carry.from.is_in(row))
     }
 
@@ -345,7 +345,7 @@ impl Counter {
     #[inline]
     pub(super) fn judge(
         &self,
-        row: Option<&Row>,
+        row: Option<Row<'_>>,
         hint: usize,
         calendar: Calendar,
         at: &At,
@@ -366,19 +366,19 @@ impl Counter {
     }
 
     /// The later periods of this counter that the row knows of.
-    pub(super) fn ahead(&self, row: Option<&Row>, at: &At) -> UseAhead {
+    pub(super) fn ahead(&self, row: Option<Row<'_>>, at: &At) -> UseAhead {
         row.map_or_else(UseAhead::default, |row| {
             self.policy.ahead(row.cells_of(self.number, 0), at)
         })
     }
 
     /// Whether the row holds a cell of this very counter.
-    pub(super) fn has_cell(&self, row: &Row) -> bool {
+    pub(super) fn has_cell(&self, row: Row<'_>) -> bool {
         row.cells_of(self.number, 0).next().is_some()
     }
 
     /// The state that this counter starts from in a row of the counter before it.
-    pub(super) fn carried(&self, row: &Row, calendar: Calendar) -> Option<CellState> {
+    pub(super) fn carried(&self, row: Row<'_>, calendar: Calendar) -> Option<CellState> {
         let carry = self.carry.as_deref()?;
         let at = carry.at.get()?;
         let carried = carry.from.to_carry(row, calendar, at).in_units(carry.units);
@@ -388,7 +388,7 @@ impl Counter {
     /// All that a row holds of this counter and still says something: several periods of a quota.
     pub(super) fn images(
         &self,
-        row: &Row,
+        row: Row<'_>,
         calendar: Calendar,
         at: &At,
     ) -> SmallVec<[CellState; 1]> {
@@ -400,7 +400,7 @@ impl Counter {
         cells.map(|cell| CellState { is_list, ..CellState::of(cell.extra, cell.words) }).collect()
     }
 
-    fn to_carry(&self, row: &Row, calendar: Calendar, at: &At) -> CarriedUse {
+    fn to_carry(&self, row: Row<'_>, calendar: Calendar, at: &At) -> CarriedUse {
         if !self.has_cell(row)
             && let Some(image) = self.carried(row, calendar)
         {

@@ -9,6 +9,8 @@
 //! in two bits above it how wide the cell is: a count that outgrows its word gets another one, and
 //! a list of uses says in its first word how long it is.
 
+use std::ops::Range;
+
 use super::algorithms::entries;
 use super::cell::{BROAD, Cell, CellState, NARROW, TALL};
 
@@ -86,69 +88,75 @@ fn packed(bytes: &[u8]) -> impl Iterator<Item = u64> {
     full.iter().map(|word| u64::from_le_bytes(*word)).chain(std::iter::once(packed_rest(rest)))
 }
 
-#[derive(Debug)]
-pub(super) struct Row(Box<[u64]>);
+/// The words of a new row with the given counters, in one allocation.
+pub(super) fn new_words(hash: u64, key: RowKey<'_>, cells: &[(u32, CellState)]) -> Vec<u64> {
+    let key_words = key.words().count();
+    let cell_words: usize =
+        cells.iter().map(|(_, image)| image.words.len().saturating_add(1)).sum();
+    let length = HEADER_WORDS.saturating_add(key_words).saturating_add(cell_words);
+    let mut words = Vec::with_capacity(length);
+    words.push(hash);
+    words.push(u64::from(key.group()) | ((key_words as u64) << 32));
+    words.extend(key.words());
+    for (number, image) in cells {
+        words.push(tag(*number, image));
+        words.extend_from_slice(&image.words);
+    }
+    words
+}
 
-impl Row {
-    /// Makes a row with the given counters, in one allocation.
-    pub(super) fn new(hash: u64, key: RowKey<'_>, cells: &[(u32, CellState)]) -> Self {
-        let key_words = key.words().count();
-        let cell_words: usize =
-            cells.iter().map(|(_, image)| image.words.len().saturating_add(1)).sum();
-        let length = HEADER_WORDS.saturating_add(key_words).saturating_add(cell_words);
-        let mut words = Vec::with_capacity(length);
-        words.push(hash);
-        words.push(u64::from(key.group()) | ((key_words as u64) << 32));
-        words.extend(key.words());
-        for (number, image) in cells {
-            words.push(tag(*number, image));
-            words.extend_from_slice(&image.words);
-        }
-        Self(words.into_boxed_slice())
+/// A row as its shard holds it, to be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row<'r>(&'r [u64]);
+
+impl<'r> Row<'r> {
+    #[inline]
+    pub(super) fn of(words: &'r [u64]) -> Self {
+        Self(words)
     }
 
     #[inline]
-    pub(super) fn hash(&self) -> u64 {
+    pub(super) fn hash(self) -> u64 {
         self.0.first().copied().unwrap_or(0)
     }
 
     #[inline]
-    pub(super) fn has_key(&self, hash: u64, key: RowKey<'_>) -> bool {
+    pub(super) fn has_key(self, hash: u64, key: RowKey<'_>) -> bool {
         let [own, head, ..] = *self.0 else { return false };
         own == hash && low(head) == key.group() && key.is(self.key())
     }
 
-    pub(super) fn is_overflow(&self) -> bool {
+    pub(super) fn is_overflow(self) -> bool {
         self.0.get(1).map(|word| low(*word)) == Some(OVERFLOW_GROUP)
     }
 
     #[inline]
-    fn key(&self) -> &[u64] {
+    fn key(self) -> &'r [u64] {
         self.0.get(HEADER_WORDS..self.first_cell()).unwrap_or(&[])
     }
 
     #[inline]
-    fn first_cell(&self) -> usize {
+    fn first_cell(self) -> usize {
         self.0.get(1).map_or(0, |word| high(*word) as usize).saturating_add(HEADER_WORDS)
     }
 
     /// All cells with their counters' numbers.
-    pub(super) fn cells(&self) -> Cells<'_> {
-        Cells { words: &self.0, offset: self.first_cell() }
+    pub(super) fn cells(self) -> Cells<'r> {
+        Cells { words: self.0, offset: self.first_cell() }
     }
 
     /// The cells of one counter, which lie side by side. They are looked for at `hint` first:
     /// a row mostly lies in the order in which its rules are asked.
     #[inline]
-    pub(super) fn cells_of(&self, number: u32, hint: usize) -> CellsOf<'_> {
+    pub(super) fn cells_of(self, number: u32, hint: usize) -> CellsOf<'r> {
         let hinted = hint > 0 && self.0.get(hint).is_some_and(|tag| number_of(*tag) == number);
         let offset = if hinted { hint } else { self.find(number) };
-        CellsOf { cells: Cells { words: &self.0, offset }, number }
+        CellsOf { cells: Cells { words: self.0, offset }, number }
     }
 
     /// Where the first cell of a counter lies; the row's end where there is none.
     #[inline]
-    fn find(&self, number: u32) -> usize {
+    fn find(self, number: u32) -> usize {
         let mut offset = self.first_cell();
         while let Some(tag) = self.0.get(offset)
             && number_of(*tag) != number
@@ -160,12 +168,12 @@ impl Row {
 
     /// Where the cell after the one at `offset` lies.
     #[inline]
-    pub(super) fn after(&self, offset: usize) -> usize {
+    pub(super) fn after(self, offset: usize) -> usize {
         offset.saturating_add(self.width_at(offset)).saturating_add(1)
     }
 
     /// How many words of state the cell at `offset` has.
-    pub(super) fn width_at(&self, offset: usize) -> usize {
+    fn width_at(self, offset: usize) -> usize {
         match self.0.get(offset..) {
             Some([tag, state @ ..]) => width(*tag, state.first()),
             _ => NARROW,
@@ -174,18 +182,60 @@ impl Row {
 
     /// The 32 bits beside the counter's number in the tag at `offset`.
     #[inline]
-    pub(super) fn extra_at(&self, offset: usize) -> u32 {
+    pub(super) fn extra_at(self, offset: usize) -> u32 {
         self.0.get(offset).map_or(0, |tag| high(*tag))
     }
 
     /// The cell at `offset`.
-    pub(super) fn cell_at(&self, offset: usize) -> Option<Cell<'_>> {
-        Cells { words: &self.0, offset }.next().map(|(_, cell)| cell)
+    pub(super) fn cell_at(self, offset: usize) -> Option<Cell<'r>> {
+        Cells { words: self.0, offset }.next().map(|(_, cell)| cell)
     }
 
-    /// The words of the cell at `offset`.
-    pub(super) fn words_at(&self, offset: usize) -> Option<&[u64]> {
-        Cells { words: &self.0, offset }.next().map(|(_, cell)| cell.words)
+    /// The words of the row with a state in place of the one at `offset`.
+    pub(super) fn replaced(self, offset: usize, image: &CellState) -> Vec<u64> {
+        let Some(first) = self.0.get(offset) else { return self.0.to_vec() };
+        let end = self.after(offset).min(self.0.len());
+        self.spliced(offset..end, number_of(*first), image)
+    }
+
+    /// The words of the row with one more cell, beside others of the same counter or at the end.
+    pub(super) fn with(self, number: u32, image: &CellState) -> Vec<u64> {
+        let sibling = self.cells_of(number, 0).next().map(|cell| cell.offset);
+        let place = sibling.unwrap_or(self.0.len());
+        self.spliced(place..place, number, image)
+    }
+
+    fn spliced(self, place: Range<usize>, number: u32, image: &CellState) -> Vec<u64> {
+        let more = image.words.len().saturating_add(1);
+        let mut words = Vec::with_capacity(self.0.len().saturating_add(more));
+        words.extend(self.0.get(..place.start).unwrap_or(&[]));
+        words.push(tag(number, image));
+        words.extend_from_slice(&image.words);
+        words.extend(self.0.get(place.end..).unwrap_or(&[]));
+        words
+    }
+
+    /// The words of the row without the cells that `keep` does not want; `None` where it wants all.
+    pub(super) fn retaining(self, mut keep: impl FnMut(u32, Cell<'_>) -> bool) -> Option<Vec<u64>> {
+        let mut words = self.0.get(..self.first_cell()).unwrap_or(&[]).to_vec();
+        for (number, cell) in self.cells() {
+            if keep(number, cell) {
+                words.extend(self.0.get(cell.offset));
+                words.extend_from_slice(cell.words);
+            }
+        }
+        (words.len() < self.0.len()).then_some(words)
+    }
+}
+
+/// A row as its shard holds it, whose cells are written where they lie.
+#[derive(Debug)]
+pub(super) struct RowMut<'r>(&'r mut [u64]);
+
+impl<'r> RowMut<'r> {
+    #[inline]
+    pub(super) fn of(words: &'r mut [u64]) -> Self {
+        Self(words)
     }
 
     /// Writes the state of the cell at `offset`, and its tag's 32 bits by the closure's answer.
@@ -203,57 +253,6 @@ impl Row {
             *first = u64::from(low(*first)) | (u64::from(extra) << 32);
         }
         extra.is_some()
-    }
-
-    /// Puts a state in place of the one at `offset`.
-    pub(super) fn set(&mut self, offset: usize, image: &CellState) {
-        let same = |words: &mut [u64]| {
-            (words.len() == image.words.len()).then(|| words.copy_from_slice(&image.words))?;
-            Some(image.extra)
-        };
-        if !self.write(offset, same) {
-            self.replace(offset, image);
-        }
-    }
-
-    /// Puts a state of another width in place of the one at `offset`; the cells behind it move.
-    #[cold]
-    pub(super) fn replace(&mut self, offset: usize, image: &CellState) {
-        let Some(first) = self.0.get(offset).copied() else { return };
-        let end = self.after(offset).min(self.0.len());
-        let cell = std::iter::once(tag(number_of(first), image));
-        let mut words = std::mem::take(&mut self.0).into_vec();
-        words.splice(offset..end, cell.chain(image.words.iter().copied()));
-        self.0 = words.into_boxed_slice();
-    }
-
-    /// Adds a cell, beside others of the same counter or at the end.
-    pub(super) fn push(&mut self, number: u32, image: &CellState) {
-        let sibling = self.cells_of(number, 0).next().map(|cell| cell.offset);
-        let place = sibling.unwrap_or(self.0.len());
-        let mut words = std::mem::take(&mut self.0).into_vec();
-        words.reserve_exact(image.words.len().saturating_add(1));
-        let tag = tag(number, image);
-        let cell = std::iter::once(tag).chain(image.words.iter().copied());
-        words.splice(place..place, cell);
-        self.0 = words.into_boxed_slice();
-    }
-
-    /// Drops the cells that `keep` does not want, and returns whether any is left.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(u32, Cell<'_>) -> bool) -> bool {
-        let start = self.first_cell();
-        let mut words = self.0.get(..start).unwrap_or(&[]).to_vec();
-        for (number, cell) in self.cells() {
-            if keep(number, cell) {
-                words.extend(self.0.get(cell.offset));
-                words.extend_from_slice(cell.words);
-            }
-        }
-        let left = words.len() > start;
-        if words.len() < self.0.len() {
-            self.0 = words.into_boxed_slice();
-        }
-        left
     }
 }
 

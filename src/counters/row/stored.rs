@@ -10,9 +10,9 @@ use crate::counters::cell::{CellState, NARROW};
 /// The words of a stored row.
 type Words<'b> = &'b [[u8; 8]];
 
-impl Row {
+impl Row<'_> {
     /// Appends the row.
-    pub(in crate::counters) fn encode(&self, out: &mut Vec<u8>) {
+    pub(in crate::counters) fn encode(self, out: &mut Vec<u8>) {
         let words = self.0.get(1..).unwrap_or(&[]);
         put_varint(out, words.len() as u64);
         out.reserve(words.len().saturating_mul(8));
@@ -29,14 +29,14 @@ impl Row {
         Ok(from.bytes(length, "the words of a row")?.as_chunks().0)
     }
 
-    /// Makes the row of these words: with those of its cells for which `keep` returns what they are
-    /// to be. `None` of words that are no row.
+    /// The words, as the table holds them, of a stored row: with those of its cells for which `keep`
+    /// returns what they are to be. `None` of words that are no row.
     pub(in crate::counters) fn decode(
         version: Version,
         stored: Words<'_>,
         hash: impl FnOnce(RowKey<'_>) -> u64,
         mut keep: impl FnMut(u32, CellState) -> Option<CellState>,
-    ) -> Option<Self> {
+    ) -> Option<Vec<u64>> {
         let (head, rest) = stored.split_first()?;
         let head = u64::from_le_bytes(*head);
         let (key, mut cells) = rest.split_at_checked(high(head) as usize)?;
@@ -70,7 +70,7 @@ impl Row {
                 words.extend_from_slice(&image.words);
             }
         }
-        Some(Self(words.into_boxed_slice()))
+        Some(words)
     }
 }
 

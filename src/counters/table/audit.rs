@@ -107,7 +107,7 @@ impl Audit<'_> {
     /// What the charge should have left, and whether it fitted, where the state before is known.
     fn expected(
         &self,
-        (row, calendar): (Option<&Row>, Calendar),
+        (row, calendar): (Option<Row<'_>>, Calendar),
         counter: &Counter,
         charge: &StoredCharge,
         at: &At,

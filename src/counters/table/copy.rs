@@ -52,7 +52,7 @@ impl Table {
         put_varint(out, self.shard_count() as u64);
         put_varint(out, shard.rows().len() as u64);
         let mut rows: u64 = 0;
-        for row in shard.rows().filter(|row| !upkeep::is_idle(row, counters, at)) {
+        for row in shard.rows().filter(|row| !upkeep::is_idle(*row, counters, at)) {
             row.encode(out);
             rows = rows.saturating_add(1);
         }
@@ -92,19 +92,20 @@ impl Table {
                 }
                 Some(image)
             };
-            let row =
-                Row::decode(version, words, hash, keep).ok_or_else(|| from.malformed("a row"))?;
-            if upkeep::is_idle(&row, log_end.counters, log_end.at) {
+            let words = Row::decode(version, words, hash, keep);
+            let words = words.ok_or_else(|| from.malformed("a row"))?;
+            let row = Row::of(&words);
+            if upkeep::is_idle(row, log_end.counters, log_end.at) {
                 continue;
             }
-            for number in upkeep::numbers(&row) {
+            for number in upkeep::numbers(row) {
                 if let Some(counter) = log_end.counters.answering(number) {
                     counter.entered_as(number, row.is_overflow());
                 }
             }
             own_rows = own_rows.saturating_add(u64::from(!row.is_overflow()));
             let shard = self.shard(row.hash()).ok_or_else(|| from.malformed("a row"))?;
-            shard.lock().insert(row);
+            shard.lock().insert_words(words);
         }
         self.rows_entered(own_rows);
         Ok(())

@@ -268,7 +268,7 @@ impl<'s> Script<'s, '_> {
 /// The row of a charge that is of another than the one before. Apart, so that one row is passed in
 /// a loop without a thought of others.
 #[inline(never)]
-fn other_row(locked: &impl Locked, row: u32) -> Option<&Row> {
+fn other_row(locked: &impl Locked, row: u32) -> Option<Row<'_>> {
     locked.row(row)
 }
 
@@ -283,6 +283,6 @@ pub(super) fn wants(charge: &Charge, counter: &Counter) -> bool {
 /// Whether a counter of a rolling quota is as it was before a restart, and does not know what it
 /// had started from.
 #[inline]
-pub(super) fn is_unsure(counter: &Counter, row: &Row, cell: usize) -> bool {
+pub(super) fn is_unsure(counter: &Counter, row: Row<'_>, cell: usize) -> bool {
     counter.recounts() && row.extra_at(cell) > 0 && counter.policy.rolling().is_some()
 }

@@ -26,11 +26,11 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use super::request::RowAddress;
-use super::shard::{RowSlot, Shard};
+use super::shard::{GrowingRow, RowSlot, Shard};
 use super::{Table, overflow_hash};
 use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
-use crate::counters::row::{Row, RowKey};
+use crate::counters::row::{Row, RowKey, RowMut};
 
 /// The index of a row that is not locked: what is charged there is kept nowhere.
 pub(super) const NOWHERE: u32 = u32::MAX;
@@ -41,9 +41,12 @@ pub(super) trait Locked {
     /// How many there are, those that are not made yet among them.
     fn len(&self) -> usize;
 
-    fn row(&self, row: u32) -> Option<&Row>;
+    fn row(&self, row: u32) -> Option<Row<'_>>;
 
-    fn row_mut(&mut self, row: u32) -> Option<&mut Row>;
+    fn row_mut(&mut self, row: u32) -> Option<RowMut<'_>>;
+
+    /// The row to change in ways that may move it.
+    fn grow(&mut self, row: u32) -> Option<GrowingRow<'_>>;
 
     /// Whether a row was there when the rows were found.
     fn was_there(&self, row: u32) -> bool;
@@ -89,13 +92,17 @@ impl Locked for OneRow<'_> {
     }
 
     #[inline]
-    fn row(&self, row: u32) -> Option<&Row> {
+    fn row(&self, row: u32) -> Option<Row<'_>> {
         if row == 0 { self.shard.row(self.slot?) } else { None }
     }
 
     #[inline]
-    fn row_mut(&mut self, row: u32) -> Option<&mut Row> {
+    fn row_mut(&mut self, row: u32) -> Option<RowMut<'_>> {
         if row == 0 { self.shard.row_mut(self.slot?) } else { None }
+    }
+
+    fn grow(&mut self, row: u32) -> Option<GrowingRow<'_>> {
+        if row == 0 { Some(self.shard.grow(self.slot.as_mut()?)) } else { None }
     }
 
     fn was_there(&self, row: u32) -> bool {
@@ -113,7 +120,7 @@ impl Locked for OneRow<'_> {
 
     fn insert(&mut self, row: u32, cells: &[(u32, CellState)]) {
         debug_assert!(row == 0 && self.shard.find(self.hash, self.key).is_none(), "made once");
-        self.shard.insert(Row::new(self.hash, self.key, cells));
+        self.shard.insert(self.hash, self.key, cells);
     }
 
     fn find(&mut self) {
@@ -199,15 +206,20 @@ impl Locked for Rows<'_, '_> {
     }
 
     #[inline]
-    fn row(&self, row: u32) -> Option<&Row> {
+    fn row(&self, row: u32) -> Option<Row<'_>> {
         let Place { shard, slot } = *self.places.get(row as usize)?;
         self.shards.get(shard)?.row(slot?)
     }
 
     #[inline]
-    fn row_mut(&mut self, row: u32) -> Option<&mut Row> {
+    fn row_mut(&mut self, row: u32) -> Option<RowMut<'_>> {
         let Place { shard, slot } = *self.places.get(row as usize)?;
         self.shards.get_mut(shard)?.row_mut(slot?)
+    }
+
+    fn grow(&mut self, row: u32) -> Option<GrowingRow<'_>> {
+        let Place { shard, slot } = self.places.get_mut(row as usize)?;
+        Some(self.shards.get_mut(*shard)?.grow(slot.as_mut()?))
     }
 
     fn was_there(&self, row: u32) -> bool {
@@ -230,7 +242,7 @@ impl Locked for Rows<'_, '_> {
         let shard = self.places.get(index).map_or(0, |place| place.shard);
         if let Some(shard) = self.shards.get_mut(shard) {
             debug_assert!(shard.find(hash, key).is_none(), "a row is made once");
-            shard.insert(Row::new(hash, key, cells));
+            shard.insert(hash, key, cells);
         }
     }
 

@@ -8,13 +8,13 @@ use super::charge::{Charge, UseSource};
 use super::judge::Script;
 use super::locked::Locked;
 use super::request::RowAddress;
+use super::shard::GrowingRow;
 use crate::base::calendar::Calendar;
 use crate::counters::algorithms::SlidingWindow;
 use crate::counters::algorithms::periods::{Bounds, Span, UseAhead};
 use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
 use crate::counters::history::Used;
-use crate::counters::row::Row;
 
 impl<'s, 'e> Script<'s, 'e> {
     /// What is recorded of a charge's key from a second on to before another.
@@ -130,11 +130,16 @@ impl<'s, 'e> Script<'s, 'e> {
     /// Gives what a quota takes over a cell of its own where the event falls in another period:
     /// the event's cell would be all that is left of it.
     #[cold]
-    pub(super) fn keep_carried(&self, charge: &Charge, counter: &Counter, row: &mut Row) {
-        let Some(event) = charge.reading.bounds().filter(|_| !counter.has_cell(row)) else {
+    pub(super) fn keep_carried(
+        &self,
+        charge: &Charge,
+        counter: &Counter,
+        row: &mut GrowingRow<'_>,
+    ) {
+        let Some(event) = charge.reading.bounds().filter(|_| !counter.has_cell(row.row())) else {
             return;
         };
-        let Some(mut image) = counter.carried(row, self.calendar(charge.row)) else { return };
+        let Some(mut image) = counter.carried(row.row(), self.calendar(charge.row)) else { return };
         let Some(carried) = image.bounds().filter(|carried| *carried != event) else { return };
         if counter.recounts()
             && let Some(used) = self.used_in(charge, carried)

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::locked::{Locked, OneRow};
 use super::request::RowAddress;
+use super::shard::GrowingRow;
 use super::{Table, overflow_hash, upkeep};
 use crate::base::calendar::Calendar;
 use crate::counters::algorithms::periods::Bounds;
@@ -79,8 +80,8 @@ impl Table {
         let Some(mut locked) = self.lock_row(row) else { return };
         let images = start.images.iter().map(|image| redo.starting(counter, image));
         let images = images.filter(|image| !redo.is_idle(current, counter, image));
-        if let Some(row) = locked.row_mut(0) {
-            images.for_each(|image| redo.start_in_row(row, current, counter, &image));
+        if let Some(mut row) = locked.grow(0) {
+            images.for_each(|image| redo.start_in_row(&mut row, current, counter, &image));
             return;
         }
         let cells: SmallVec<[_; 1]> = images.map(|image| (counter.number(), image)).collect();
@@ -124,9 +125,9 @@ impl<'r> RedoRecord<'r> {
             let is_of_it = counter.policy.may_have_said(&charge.reading);
             (is_of_it && !charge.reading.is_none()).then_some((current, counter, *charge))
         });
-        if let Some(row) = locked.row_mut(0) {
+        if let Some(mut row) = locked.grow(0) {
             for (current, counter, charge) in known {
-                self.in_row(row, current, counter, charge);
+                self.in_row(&mut row, current, counter, charge);
             }
             return;
         }
@@ -146,28 +147,40 @@ impl<'r> RedoRecord<'r> {
     }
 
     /// Redoes a charge of `counter`, for which `current` answers now.
-    fn in_row(&self, row: &mut Row, current: &Counter, counter: &Counter, charge: &StoredCharge) {
-        if current.is_converted(row, counter.number()) {
+    fn in_row(
+        &self,
+        row: &mut GrowingRow<'_>,
+        current: &Counter,
+        counter: &Counter,
+        charge: &StoredCharge,
+    ) {
+        if current.is_converted(row.row(), counter.number()) {
             return;
         }
-        if let Some(cell) = self.cell_of(row, counter, charge.reading.bounds()) {
+        if let Some(cell) = self.cell_of(row.row(), counter, charge.reading.bounds()) {
             self.in_cell(row, cell, counter, charge);
         } else {
             // What it takes over matters to lists alone, which go by no calendar.
-            let carried = counter.carried(row, Calendar::UTC);
+            let carried = counter.carried(row.row(), Calendar::UTC);
             let image = self.image(counter, charge, carried);
             if !self.is_idle(current, counter, &image) {
                 add_cell(row, counter, &image);
             }
         }
-        if counter.is_after_one_in(row) {
+        if counter.is_after_one_in(row.row()) {
             upkeep::drop_predecessors(row, counter);
         }
     }
 
     /// Redoes a charge in a cell; a list may have it already.
-    fn in_cell(&self, row: &mut Row, cell: usize, counter: &Counter, charge: &StoredCharge) {
-        let Some(held) = row.cell_at(cell) else { return };
+    fn in_cell(
+        &self,
+        row: &mut GrowingRow<'_>,
+        cell: usize,
+        counter: &Counter,
+        charge: &StoredCharge,
+    ) {
+        let Some(held) = row.row().cell_at(cell) else { return };
         if !counter.policy.keeps_list() || is_at_or_after(self.seq, held.extra) {
             let held = CellState::of(held.extra, held.words);
             row.set(cell, &self.image(counter, charge, Some(held)));
@@ -185,13 +198,19 @@ impl<'r> RedoRecord<'r> {
     }
 
     /// Puts a state into a row, but where the row is newer than the record.
-    fn start_in_row(&self, row: &mut Row, current: &Counter, counter: &Counter, image: &CellState) {
-        if current.is_converted(row, counter.number()) {
+    fn start_in_row(
+        &self,
+        row: &mut GrowingRow<'_>,
+        current: &Counter,
+        counter: &Counter,
+        image: &CellState,
+    ) {
+        if current.is_converted(row.row(), counter.number()) {
             return;
         }
-        let cell = self.cell_of(row, counter, image.bounds());
+        let cell = self.cell_of(row.row(), counter, image.bounds());
         let newer = |cell: &usize| {
-            let cell = row.cell_at(*cell);
+            let cell = row.row().cell_at(*cell);
             cell.is_some_and(|cell| !is_at_or_after(self.seq, cell.extra))
         };
         match cell {
@@ -203,7 +222,7 @@ impl<'r> RedoRecord<'r> {
 
     /// The place of the cell that holds the state: for a period of a quota its own, or one that
     /// is over.
-    fn cell_of(&self, row: &Row, counter: &Counter, period: Option<Bounds>) -> Option<usize> {
+    fn cell_of(&self, row: Row<'_>, counter: &Counter, period: Option<Bounds>) -> Option<usize> {
         let end = &self.log_end.at;
         let second = period.map_or(end.second, |period| period.start);
         counter.policy.find_cell(row.cells_of(counter.number(), 0), &At { second, ..*end })
@@ -233,9 +252,9 @@ impl<'r> RedoRecord<'r> {
 }
 
 /// Adds a cell to a row, and counts the row where it is the counter's first.
-fn add_cell(row: &mut Row, counter: &Counter, state: &CellState) {
-    if !counter.has_cell(row) {
-        counter.entered(row.is_overflow());
+fn add_cell(row: &mut GrowingRow<'_>, counter: &Counter, state: &CellState) {
+    if !counter.has_cell(row.row()) {
+        counter.entered(row.row().is_overflow());
     }
     row.push(counter.number(), state);
 }

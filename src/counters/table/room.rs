@@ -31,7 +31,7 @@ struct Reserved<'r> {
 }
 
 impl Table {
-    pub(super) fn has_room(&self, counter: &Counter, row: Option<&Row>) -> bool {
+    pub(super) fn has_room(&self, counter: &Counter, row: Option<Row<'_>>) -> bool {
         match row {
             Some(row) => counter.is_in(row) || counter.has_room(),
             None => self.rows.load(Ordering::Relaxed) < self.max_rows && counter.has_room(),

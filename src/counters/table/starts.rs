@@ -32,7 +32,7 @@ impl Script<'_, '_> {
     /// Whether a key that gets a counter may have used the shared one, whose row is not locked
     /// yet. A closed period has no counter.
     #[inline]
-    pub(super) fn leaves(&self, charge: &Charge, counter: &Counter, row: Option<&Row>) -> bool {
+    pub(super) fn leaves(&self, charge: &Charge, counter: &Counter, row: Option<Row<'_>>) -> bool {
         counter.is_shared()
             && !row.is_some_and(|row| counter.is_in(row))
             && !self.is_in(charge, |new| &new.leaving)

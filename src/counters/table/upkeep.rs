@@ -5,7 +5,7 @@
 //! number of rows before it lets go.
 
 use super::Table;
-use super::shard::Shard;
+use super::shard::{GrowingRow, RowSlot, Shard};
 use crate::base::calendar::Calendar;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::Row;
@@ -62,29 +62,38 @@ impl Table {
     }
 
     fn sweep_next(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
-        let Some(mut entry) = shard.next_to_sweep() else { return };
-        let mut found = look(entry.get(), counters, at);
+        let Some(mut slot) = shard.next_to_sweep() else { return };
+        let Some(row) = shard.row(slot) else { return };
+        let mut found = look(row, counters, at);
         if found == Found::Outdated {
-            refresh(entry.get_mut(), counters);
-            found = look(entry.get(), counters, at);
+            let mut row = shard.grow(&mut slot);
+            refresh(&mut row, counters);
+            found = look(row.row(), counters, at);
         }
         if found == Found::Idle {
-            self.drop_row(&entry.remove().0, counters);
+            self.drop_row(shard, slot, counters);
             shard.shrink(SMALL);
         }
     }
 
     /// Drops the next row of a shard if it is idle, and converts none.
     pub(super) fn drop_next_idle(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
-        if let Some(entry) = shard.next_to_sweep()
-            && is_idle(entry.get(), counters, at)
+        if let Some(slot) = shard.next_to_sweep()
+            && shard.row(slot).is_some_and(|row| is_idle(row, counters, at))
         {
-            self.drop_row(&entry.remove().0, counters);
+            self.drop_row(shard, slot, counters);
         }
     }
 
-    /// Counts out a row that was dropped.
-    fn drop_row(&self, row: &Row, counters: &CounterSet) {
+    /// Drops a row, and counts it out.
+    fn drop_row(&self, shard: &mut Shard, slot: RowSlot, counters: &CounterSet) {
+        if let Some(row) = shard.row(slot) {
+            self.count_out(row, counters);
+            shard.remove(slot);
+        }
+    }
+
+    fn count_out(&self, row: Row<'_>, counters: &CounterSet) {
         if !row.is_overflow() {
             self.rows_left(1);
             self.evicted.add(1);
@@ -98,13 +107,13 @@ impl Table {
 }
 
 /// Whether no cell of a row says more than a fresh one would.
-pub(super) fn is_idle(row: &Row, counters: &CounterSet, at: At) -> bool {
+pub(super) fn is_idle(row: Row<'_>, counters: &CounterSet, at: At) -> bool {
     look(row, counters, at) == Found::Idle
 }
 
 /// The numbers of a row's cells, each once.
-pub(super) fn numbers(row: &Row) -> impl Iterator<Item = u32> {
-    let earlier = |place| row.cells().take(place).map(|(number, _)| number);
+pub(super) fn numbers(row: Row<'_>) -> impl Iterator<Item = u32> {
+    let earlier = move |place| row.cells().take(place).map(|(number, _)| number);
     let cells = row.cells().enumerate();
     cells.filter_map(move |(place, (number, _))| {
         earlier(place).all(|other| other != number).then_some(number)
@@ -122,7 +131,7 @@ enum Found {
     Outdated,
 }
 
-fn look(row: &Row, counters: &CounterSet, at: At) -> Found {
+fn look(row: Row<'_>, counters: &CounterSet, at: At) -> Found {
     let mut found = Found::Idle;
     for (number, cell) in row.cells() {
         match counters.answering(number) {
@@ -147,18 +156,18 @@ fn look(row: &Row, counters: &CounterSet, at: At) -> Found {
 
 /// Brings a row up to the rule set: converts what counters were taken over, drops what belongs
 /// to no rule.
-fn refresh(row: &mut Row, counters: &CounterSet) {
+fn refresh(row: &mut GrowingRow<'_>, counters: &CounterSet) {
     let is_current = |number| {
         let counter = counters.answering(number);
         counter.is_some_and(|counter| counter.number() == number || counter.recounts())
     };
-    let old: Vec<u32> = numbers(row).filter(|number| !is_current(*number)).collect();
+    let old: Vec<u32> = numbers(row.row()).filter(|number| !is_current(*number)).collect();
     for counter in old.iter().filter_map(|number| counters.answering(*number)) {
-        if !counter.has_cell(row)
-            && let Some(image) = counter.carried(row, calendar_of(row))
+        if !counter.has_cell(row.row())
+            && let Some(image) = counter.carried(row.row(), calendar_of(row.row()))
         {
             row.push(counter.number(), &image);
-            counter.entered(row.is_overflow());
+            counter.entered(row.row().is_overflow());
         }
         drop_predecessors(row, counter);
     }
@@ -166,13 +175,13 @@ fn refresh(row: &mut Row, counters: &CounterSet) {
 }
 
 /// The calendar of the key of a row that nobody asks about now: all have the same.
-fn calendar_of(_row: &Row) -> Calendar {
+fn calendar_of(_row: Row<'_>) -> Calendar {
     Calendar::UTC
 }
 
 /// Drops the cells of the counters that `counter` took over from.
-pub(super) fn drop_predecessors(row: &mut Row, counter: &Counter) {
-    let shared = row.is_overflow();
+pub(super) fn drop_predecessors(row: &mut GrowingRow<'_>, counter: &Counter) {
+    let shared = row.row().is_overflow();
     let mut gone: Vec<u32> = Vec::new();
     row.retain(|number, _| {
         let predecessor = counter.follows(number);

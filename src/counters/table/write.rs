@@ -9,10 +9,11 @@ use smallvec::SmallVec;
 use super::charge::{Charge, Counts, UseSource};
 use super::judge::{Script, wants};
 use super::locked::Locked;
+use super::shard::GrowingRow;
 use super::upkeep;
 use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
-use crate::counters::row::Row;
+use crate::counters::row::{Row, RowMut};
 
 impl Script<'_, '_> {
     /// Writes all counters, and moves the readings to what they are after the event.
@@ -25,7 +26,7 @@ impl Script<'_, '_> {
             if charge.row != at {
                 (at, row) = (charge.row, other_row(locked, charge.row));
             }
-            let (Some(row), Some(cell)) = (row.as_deref_mut(), charge.cell) else {
+            let (Some(row), Some(cell)) = (&mut row, charge.cell) else {
                 more = true;
                 continue;
             };
@@ -44,17 +45,17 @@ impl Script<'_, '_> {
     fn write_more(&self, charges: &mut [Charge], locked: &mut dyn Locked) {
         let mut makes_rows = false;
         for at in (0_u32..).take(locked.len()) {
-            let Some(row) = locked.row_mut(at) else {
+            let Some(mut row) = locked.grow(at) else {
                 makes_rows = true;
                 continue;
             };
             // Cells that are there come first: a new one moves those behind it.
-            self.widen(charges, at, row);
-            self.add_cells(charges, at, row);
+            self.widen(charges, at, &mut row);
+            self.add_cells(charges, at, &mut row);
             let counters = charges.iter().filter(|charge| charge.row == at);
             let counters = counters.filter_map(|charge| self.counting(charge));
             for counter in counters.filter(|counter| counter.took_over()) {
-                upkeep::drop_predecessors(row, counter);
+                upkeep::drop_predecessors(&mut row, counter);
             }
         }
         if !makes_rows {
@@ -79,14 +80,14 @@ impl Script<'_, '_> {
     }
 
     /// Adds the cells of counters that a row has none of.
-    fn add_cells(&self, charges: &mut [Charge], at: u32, row: &mut Row) {
+    fn add_cells(&self, charges: &mut [Charge], at: u32, row: &mut GrowingRow<'_>) {
         let new = charges.iter_mut().filter(|charge| charge.row == at && charge.cell.is_none());
         for charge in new {
             let Some(counter) = self.counting(charge) else { continue };
             if counter.took_over() {
                 self.keep_carried(charge, counter, row);
             }
-            let image = self.first_image(charge, counter, Some(row));
+            let image = self.first_image(charge, counter, Some(row.row()));
             for other in self.other_periods(charge) {
                 row.push(counter.number(), other);
             }
@@ -96,7 +97,7 @@ impl Script<'_, '_> {
 
     /// Gives states that have outgrown their cells wider ones, the last of the row first: the
     /// others stay where they are.
-    fn widen(&self, charges: &mut [Charge], at: u32, row: &mut Row) {
+    fn widen(&self, charges: &mut [Charge], at: u32, row: &mut GrowingRow<'_>) {
         while let Some((cell, charge)) = charges
             .iter_mut()
             .filter(|charge| charge.row == at && charge.counts == Counts::Outgrown)
@@ -104,10 +105,10 @@ impl Script<'_, '_> {
             .max_by_key(|(cell, _)| *cell)
         {
             charge.counts = Counts::Written;
-            let (counter, words) = (self.counter(charge), row.words_at(cell));
-            debug_assert!(words.is_some(), "a state that has outgrown a cell has one");
-            if let (Some(counter), Some(words)) = (counter, words) {
-                let image = self.grown(charge, counter, words);
+            let (counter, held) = (self.counter(charge), row.row().cell_at(cell));
+            debug_assert!(held.is_some(), "a state that has outgrown a cell has one");
+            if let (Some(counter), Some(held)) = (counter, held) {
+                let image = self.grown(charge, counter, held.words);
                 row.replace(cell, &image);
             }
         }
@@ -175,8 +176,13 @@ impl Script<'_, '_> {
     }
 
     /// The first state of a new cell: what it takes over, if anything, and this event.
-    fn first_image(&self, charge: &mut Charge, counter: &Counter, row: Option<&Row>) -> CellState {
-        let own = row.filter(|row| !counter.has_cell(row));
+    fn first_image(
+        &self,
+        charge: &mut Charge,
+        counter: &Counter,
+        row: Option<Row<'_>>,
+    ) -> CellState {
+        let own = row.filter(|row| !counter.has_cell(*row));
         let period = charge.reading.bounds();
         let mut starting = self.starting(charge.rule).iter();
         let shared =
@@ -202,6 +208,6 @@ impl Script<'_, '_> {
 
 /// The row of a charge that is of another than the one before.
 #[inline(never)]
-fn other_row(locked: &mut impl Locked, row: u32) -> Option<&mut Row> {
+fn other_row(locked: &mut impl Locked, row: u32) -> Option<RowMut<'_>> {
     locked.row_mut(row)
 }
