@@ -112,7 +112,7 @@ pub mod amount {
 
 /// An engine as plain data.
 pub mod config {
-    pub use crate::engine::{EngineConfig, RollupConfig, StoreConfig};
+    pub use crate::engine::{EngineConfig, StoreConfig};
 }
 
 /// Why a call could not answer: one error a verb, and those that they are made of.

@@ -7,6 +7,7 @@ use super::{BuildError, Engine, EngineBuilder, Recording};
 use crate::base::reading;
 use crate::journal::{Durability, Durable, OnFailure};
 use crate::rules::RuleSet;
+use crate::rules::duration_text::optional_length;
 use crate::usage::RollupOptions;
 
 reading::body! {
@@ -52,7 +53,7 @@ reading::body! {
         #[serde(
             skip_serializing_if = "Option::is_none",
             alias = "event_retention",
-            with = "length"
+            with = "optional_length"
         )]
         pub event_retention: Option<Duration>,
         /// See [`EngineBuilder::max_keys`].
@@ -62,21 +63,25 @@ reading::body! {
         #[serde(
             skip_serializing_if = "Option::is_none",
             alias = "idempotency_retention",
-            with = "length"
+            with = "optional_length"
         )]
         pub idempotency_retention: Option<Duration>,
         /// See [`EngineBuilder::idempotency_max_keys`].
         #[serde(skip_serializing_if = "Option::is_none", alias = "idempotency_max_keys")]
         pub idempotency_max_keys: Option<usize>,
         /// See [`EngineBuilder::late_events`].
-        #[serde(skip_serializing_if = "Option::is_none", alias = "late_events", with = "length")]
+        #[serde(
+            skip_serializing_if = "Option::is_none",
+            alias = "late_events",
+            with = "optional_length"
+        )]
         pub late_events: Option<Duration>,
         /// What is summed up as events arrive.
         #[serde(
             skip_serializing_if = "Option::is_none",
             deserialize_with = "reading::optional_part"
         )]
-        pub rollups: Option<RollupConfig>,
+        pub rollups: Option<RollupOptions>,
         /// Where the engine survives; nowhere where it is left out.
         #[serde(
             skip_serializing_if = "Option::is_none",
@@ -86,39 +91,6 @@ reading::body! {
         /// The rules and meters.
         #[serde(deserialize_with = "reading::part")]
         pub rules: RuleSet,
-    }
-}
-
-reading::body! {
-    /// [`RollupOptions`] as plain data; what is left out is as those have it.
-    #[derive(Clone, Debug, Default, PartialEq, Eq)]
-    #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-    #[non_exhaustive]
-    pub struct RollupConfig {
-        /// All that are declared: see [`RollupOptions::dimensions`].
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub dimensions: Option<Vec<String>>,
-        /// The names that are declared: see [`RollupOptions::value`].
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub values: Option<Vec<String>>,
-        /// See [`RollupOptions::max_values`].
-        #[serde(skip_serializing_if = "Option::is_none", alias = "max_values")]
-        pub max_values: Option<usize>,
-        /// See [`RollupOptions::max_combinations`].
-        #[serde(skip_serializing_if = "Option::is_none", alias = "max_combinations")]
-        pub max_combinations: Option<usize>,
-        /// See [`RollupOptions::max_rows`].
-        #[serde(skip_serializing_if = "Option::is_none", alias = "max_rows")]
-        pub max_rows: Option<usize>,
-        /// See [`RollupOptions::keep_minutes`].
-        #[serde(skip_serializing_if = "Option::is_none", alias = "keep_minutes", with = "length")]
-        pub keep_minutes: Option<Duration>,
-        /// See [`RollupOptions::keep_hours`].
-        #[serde(skip_serializing_if = "Option::is_none", alias = "keep_hours", with = "length")]
-        pub keep_hours: Option<Duration>,
-        /// See [`RollupOptions::keep_days`].
-        #[serde(skip_serializing_if = "Option::is_none", alias = "keep_days", with = "length")]
-        pub keep_days: Option<Duration>,
     }
 }
 
@@ -144,7 +116,7 @@ reading::body! {
             default,
             skip_serializing_if = "Option::is_none",
             alias = "max_delay",
-            with = "length"
+            with = "optional_length"
         )]
         pub max_delay: Option<Duration>,
         /// See [`Durable::max_waiting`].
@@ -154,7 +126,7 @@ reading::body! {
         #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_waiting_bytes")]
         pub max_waiting_bytes: Option<usize>,
         /// See [`Durable::retention`].
-        #[serde(default, skip_serializing_if = "Option::is_none", with = "length")]
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_length")]
         pub retention: Option<Duration>,
     }
 }
@@ -196,29 +168,12 @@ impl EngineBuilder {
             idempotency_retention = config.idempotency_retention,
             idempotency_max_keys = config.idempotency_max_keys,
             late_events = config.late_events,
-            rollups = config.rollups.map(RollupConfig::options),
+            rollups = config.rollups,
         }
         match config.store {
             Some(store) => Ok(builder.durable(store.open()?)),
             None => Ok(builder),
         }
-    }
-}
-
-impl RollupConfig {
-    fn options(self) -> RollupOptions {
-        let options = RollupOptions::new();
-        apply! {
-            options:
-            dimensions = self.dimensions,
-            max_values = self.max_values,
-            max_combinations = self.max_combinations,
-            max_rows = self.max_rows,
-            keep_minutes = self.keep_minutes,
-            keep_hours = self.keep_hours,
-            keep_days = self.keep_days,
-        }
-        self.values.into_iter().flatten().fold(options, RollupOptions::value)
     }
 }
 
@@ -251,46 +206,4 @@ fn open(path: &std::path::Path) -> Result<Durable, BuildError> {
     RuleSetError::check(vec![RuleProblem { rule, field, reason }])?;
     let file = path.display().to_string().into();
     Err(crate::journal::store::StoreError::NoStore { file }.into())
-}
-
-/// A length of time as text.
-mod length {
-    use std::borrow::Cow;
-    use std::fmt;
-    use std::time::Duration;
-
-    use serde::de::{Deserialize, Deserializer, Error};
-    use serde::ser::Serializer;
-
-    use crate::rules::duration_text;
-
-    struct Shown(Duration);
-
-    impl fmt::Display for Shown {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            duration_text::print(self.0, "d", f)
-        }
-    }
-
-    #[expect(clippy::ref_option, reason = "serde passes a reference")]
-    pub(super) fn serialize<S: Serializer>(
-        length: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match length {
-            Some(length) => serializer.collect_str(&Shown(*length)),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        let Some(text) = Option::<Cow<'_, str>>::deserialize(deserializer)? else {
-            return Ok(None);
-        };
-        let rule = "must be a whole number with a unit such as 30s, 5m, 2h or 7d";
-        let length = duration_text::parse(&text);
-        length.map(Some).ok_or_else(|| D::Error::custom(format!("{text:?} {rule}")))
-    }
 }

@@ -39,7 +39,7 @@ mod usage;
 
 pub use self::batch::{BatchEvent, BatchReport};
 pub use self::builder::{EngineBuilder, Recording};
-pub use self::config::{EngineConfig, RollupConfig, StoreConfig};
+pub use self::config::{EngineConfig, StoreConfig};
 pub use self::error::{
     BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
 };

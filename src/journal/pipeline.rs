@@ -328,7 +328,7 @@ impl Pipeline {
 
     /// The dimensions that have roll-ups.
     pub(crate) fn dimensions(&self) -> impl Iterator<Item = &str> {
-        self.settings.rollups.declared().iter().map(String::as_str)
+        self.settings.rollups.dimensions.iter().map(String::as_str)
     }
 
     /// Why the store takes nothing any more, if it does not.

@@ -50,6 +50,69 @@ pub(crate) fn print(length: Duration, longest: &str, f: &mut fmt::Formatter<'_>)
     f.write_str("0s")
 }
 
+/// A length of time as text for serde.
+pub(crate) mod length {
+    use std::borrow::Cow;
+    use std::fmt;
+    use std::time::Duration;
+
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    struct Shown(Duration);
+
+    impl fmt::Display for Shown {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            super::print(self.0, "d", f)
+        }
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        length: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Shown(*length))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        parse(&Cow::<'_, str>::deserialize(deserializer)?)
+    }
+
+    pub(super) fn parse<E: Error>(text: &str) -> Result<Duration, E> {
+        let rule = "must be a whole number with a unit such as 30s, 5m, 2h or 7d";
+        super::parse(text).ok_or_else(|| E::custom(format!("{text:?} {rule}")))
+    }
+}
+
+/// The same of one that may be left out.
+pub(crate) mod optional_length {
+    use std::borrow::Cow;
+    use std::time::Duration;
+
+    use serde::de::{Deserialize, Deserializer};
+    use serde::ser::Serializer;
+
+    #[expect(clippy::ref_option, reason = "serde passes a reference")]
+    pub(crate) fn serialize<S: Serializer>(
+        length: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match length {
+            Some(length) => super::length::serialize(length, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<Cow<'_, str>>::deserialize(deserializer)?;
+        text.map(|text| super::length::parse(&text)).transpose()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -87,7 +87,7 @@ impl Rollups {
             series: [ALL, OTHER_TUPLES].map(|_| Series::new(Key::Fixed)).into(),
             free: Vec::new(),
             tuples: HashTable::new(),
-            max_tuples: options.max_tuples,
+            max_tuples: options.max_combinations,
             widest: 0,
             values: levels(),
             combined: levels(),

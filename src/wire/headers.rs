@@ -4,9 +4,11 @@ use std::cmp::Ordering;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::base::amount::Amount;
+use crate::base::words::words;
 use crate::decision::{Decision, HeaderFigures, RetryAfter};
 use crate::rules::{Metric, Period, Rule};
 
@@ -21,7 +23,8 @@ use crate::rules::{Metric, Period, Rule};
 /// Limits and what remains of them are in the unit that the rule counts, and not in calls. Of a
 /// token bucket the limit is what comes back in a window, and what remains is in the bucket now:
 /// with a burst that may be more than the limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum HeaderDialect {
     /// `X-RateLimit-Limit`, `-Remaining` and `-Reset` (a Unix second): of an event that was let in
@@ -38,6 +41,8 @@ pub enum HeaderDialect {
     /// The draft has whole numbers only: amounts are rounded down, but what is less than one is 1.
     Draft10,
 }
+
+words! { HeaderDialect, "dialect": XRateLimit = "x_rate_limit", Draft10 = "draft10" }
 
 /// Header pairs, an iterator of names and values. All values are printable ASCII.
 #[derive(Clone, Debug)]

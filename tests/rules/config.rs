@@ -9,7 +9,8 @@ use limitry::config::EngineConfig;
 use limitry::errors::BuildError;
 use limitry::events::Recording;
 use limitry::rules::{Aggregation, Algorithm, Enforcement, OnMissing, Overflow};
-use limitry::store::{Durability, OnFailure};
+use limitry::store::{BadLines, Durability, OnFailure};
+use limitry::wire::HeaderDialect;
 use limitry::{Engine, Event};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -142,6 +143,8 @@ fn every_choice_has_a_word() {
     there_and_back(&[Overflow::Share, Overflow::Deny, Overflow::Allow]);
     there_and_back(&[Durability::Memory, Durability::Buffered, Durability::Synced]);
     there_and_back(&[OnFailure::Refuse, OnFailure::MemoryOnly]);
+    there_and_back(&[HeaderDialect::XRateLimit, HeaderDialect::Draft10]);
+    there_and_back(&[BadLines::Stop, BadLines::Skip]);
     there_and_back(&[Aggregation::Count, Aggregation::Sum, Aggregation::Max, Aggregation::Latest]);
     there_and_back(&[Aggregation::Min, Aggregation::Avg, Aggregation::Unique]);
     for one in [OnMissing::Skip, OnMissing::Refuse, OnMissing::Value("none".to_owned())] {

@@ -1,7 +1,8 @@
 //! What an export and an import say of their work.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::base::words::words;
 use crate::engine::TrackError;
 use crate::engine::batch::BatchEvent;
 
@@ -15,7 +16,8 @@ pub struct ExportReport {
 
 /// What an import does with a bad line: one that is no event, or whose event cannot be recorded,
 /// because its idempotency key was used for another one, say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BadLines {
     /// It ends the import with an error: all lines before are imported, none after it.
@@ -24,6 +26,8 @@ pub enum BadLines {
     /// It is left out and told in the report, and the import goes on.
     Skip,
 }
+
+words! { BadLines, "badLines": Stop = "stop", Skip = "skip" }
 
 /// What was imported. Serializes as `count`, `duplicates`, `conflicts`, `invalid` and `skipped`.
 #[must_use = "lines that were skipped are told here alone"]
