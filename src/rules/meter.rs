@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::update::present;
+use super::update::update;
 use crate::base::clock::Timestamp;
 use crate::base::reading;
 use crate::base::words::words;
@@ -295,97 +295,38 @@ impl<'de> Deserialize<'de> for MeterField {
     }
 }
 
-reading::body! {
+update! {
     /// A change of a meter; what is not set stays.
     ///
     /// A change of what a meter counts (aggregation, field or filter) changes the rules that count
     /// it, as [`QuotaUpdate`](crate::rules::QuotaUpdate) and
     /// [`RateLimitUpdate`](crate::rules::RateLimitUpdate) say of another metric or filter.
-    #[derive(Clone, Debug, Default, PartialEq, Eq)]
-    #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-    #[non_exhaustive]
-    pub struct MeterUpdate {
-        /// What people call it.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub name: Option<String>,
-        /// How the events' values become one figure.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub aggregation: Option<Aggregation>,
-        /// What of an event the aggregation is over.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub field: Option<MeterField>,
-        /// What it is for; `Some(None)` takes it away.
-        #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-        pub description: Option<Option<String>>,
-        /// The whole filter; `Some` of an empty one is over every event.
-        #[serde(skip_serializing_if = "Option::is_none", alias = "event_filter")]
-        pub event_filter: Option<EventFilter>,
+    MeterUpdate of Meter {
+        beside {
+            /// The whole filter; `Some` of an empty one is over every event.
+            #[serde(alias = "event_filter")]
+            event_filter: EventFilter,
+        }
+        set {
+            /// How the events' values become one figure.
+            aggregation: Aggregation,
+            /// What of an event the aggregation is over.
+            field: MeterField,
+        }
+        set or take away {
+            /// What it is for.
+            description: String,
+        }
     }
 }
 
 impl MeterUpdate {
-    /// Makes an update that changes nothing.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Changes the name.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Changes how the events' values become one figure.
-    #[must_use]
-    pub fn aggregation(mut self, aggregation: Aggregation) -> Self {
-        self.aggregation = Some(aggregation);
-        self
-    }
-
-    /// Changes what of an event the aggregation is over.
-    #[must_use]
-    pub fn field(mut self, field: MeterField) -> Self {
-        self.field = Some(field);
-        self
-    }
-
-    /// Changes, or takes away with `None`, what the meter is for.
-    #[must_use]
-    pub fn description(mut self, description: impl Into<Option<String>>) -> Self {
-        self.description = Some(description.into());
-        self
-    }
-
     /// Changes the filter: the first call starts an empty one, each adds a pair.
     #[must_use]
     pub fn filter(mut self, dimension: impl Into<String>, value: impl Into<String>) -> Self {
         let filter = self.event_filter.get_or_insert_default();
         filter.insert(dimension.into(), value.into());
         self
-    }
-
-    /// Returns the meter as it would be.
-    #[must_use]
-    pub fn apply(&self, meter: &Meter) -> Meter {
-        let mut meter = meter.clone();
-        if let Some(name) = &self.name {
-            meter.name.clone_from(name);
-        }
-        if let Some(aggregation) = self.aggregation {
-            meter.aggregation = aggregation;
-        }
-        if let Some(field) = &self.field {
-            meter.field.clone_from(field);
-        }
-        if let Some(description) = &self.description {
-            meter.description.clone_from(description);
-        }
-        if let Some(filter) = &self.event_filter {
-            meter.event_filter.clone_from(filter);
-        }
-        meter
     }
 }
 

@@ -3,6 +3,7 @@
 mod declared;
 pub(crate) mod duration_text;
 mod error;
+mod fields;
 mod limit;
 mod measure;
 mod meter;
@@ -27,12 +28,11 @@ pub use self::meter::{
 pub use self::metric::{Metric, MetricParseError, MetricValue};
 pub use self::modes::{Algorithm, Enforcement, OnMissing, Overflow};
 pub use self::period::{Period, PeriodParseError};
-pub use self::quota::Quota;
-pub use self::rate_limit::RateLimit;
+pub use self::quota::{Quota, QuotaUpdate};
+pub use self::rate_limit::{RateLimit, RateLimitUpdate};
 pub use self::rule::{Rule, RuleKind, RuleUpdate};
 pub use self::rule_set::RuleSet;
 pub use self::sync::{FieldChange, RuleChange, SyncOptions, SyncReport};
-pub use self::update::{QuotaUpdate, RateLimitUpdate};
 pub use self::window::{Window, WindowParseError};
 
 pub(crate) use self::declared::merge_declared;

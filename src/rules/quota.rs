@@ -1,15 +1,10 @@
 //! A long-period rule.
 
-use std::collections::BTreeMap;
-
-use super::limit::{LimitProblem, limit_or_none, read_limit};
-use super::rule::{is_default, one_or_many, rule_setters, yes};
-use super::{Enforcement, Metric, OnMissing, Overflow, Period};
+use super::fields::{rule, rule_setters, yes};
+use super::{Enforcement, Metric, Period};
 use crate::base::amount::{Amount, IntoAmount};
-use crate::base::clock::Timestamp;
-use crate::base::reading;
 
-reading::body! {
+rule! {
     /// A long-period rule: at most `limit` of a metric a period.
     ///
     /// ```
@@ -40,62 +35,30 @@ reading::body! {
     /// - where retention has taken events of the period: a quota that changes then carries its use
     ///   over as [`QuotaUpdate`](crate::rules::QuotaUpdate) says, as it does where recording is
     ///   off.
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    #[serde(rename_all = "camelCase", deny_unknown_fields)]
-    #[non_exhaustive]
-    pub struct Quota {
-        /// The id; where it is not given the engine makes one of the name, such as `qta_api` of
-        /// `API`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub id: Option<String>,
-        /// The project of the product's object; kept and not used.
-        #[serde(default, skip_serializing_if = "Option::is_none", alias = "project_id")]
-        pub project_id: Option<String>,
-        /// What people call it.
-        pub name: String,
-        /// Dimension = value pairs that must all hold; none matches every event.
-        #[serde(default, alias = "dimension_filters")]
-        pub dimension_filters: BTreeMap<String, String>,
-        /// What it counts.
-        pub metric: Metric,
-        /// How much a period admits; of what is counted in whole numbers (events, tokens,
-        /// milliseconds) a whole number, of costs and other values to six digits. 0 refuses
-        /// whatever adds something. `None` counts and refuses nothing: `null` as data,
-        /// `"unlimited"` in TOML, which has no null.
-        #[serde(alias = "limit_value", deserialize_with = "limit_or_none")]
-        pub limit_value: Option<Amount>,
+    Quota {
+        before limit {
+            /// What it counts.
+            metric,
+        }
         /// The period that the limit is for.
-        pub period: Period,
-        /// Whether it is evaluated at all.
+        period: Period,
         #[serde(default = "yes", skip_serializing_if = "is_true")]
-        pub enabled: bool,
-        /// The dimensions whose values each have a counter of their own; none is one for all.
-        #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
-        pub per: Vec<String>,
-        /// What it does to an event that does not fit.
-        #[serde(default, skip_serializing_if = "is_default")]
-        pub enforcement: Enforcement,
-        /// Rules of one policy compete: the most specific that matches judges alone.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub policy: Option<String>,
-        /// The most keys that have counters of their own; only the engine's cap where not given.
-        #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_keys")]
-        pub max_keys: Option<u64>,
-        /// What new keys get when there is no room for another counter.
-        #[serde(default, skip_serializing_if = "is_default")]
-        pub overflow: Overflow,
-        /// What it makes of an event that lacks a dimension which it filters or splits by.
-        #[serde(default, skip_serializing_if = "is_default", alias = "on_missing")]
-        pub on_missing: OnMissing,
-        /// When the engine got it; set by the engine.
-        #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
-        pub created_at: Option<Timestamp>,
-        /// When it was last changed; set by the engine.
-        #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
-        pub updated_at: Option<Timestamp>,
-        #[serde(skip)]
-        pub(super) problem: Option<LimitProblem>,
+        enabled,
+        after enabled {}
+        optional {}
+        options {}
     }
+
+    /// A change of a quota; what is not set stays.
+    ///
+    /// A new limit goes on with the use that there is. With another metric, filter, partition or
+    /// period, and when it is turned on, a quota starts from what the recorded events
+    /// have used of it.
+    ///
+    /// Where nothing is recorded, or not all of the period, the use of the rule's counters carries
+    /// over. With another period what is used of the current one counts in the new one as one lump;
+    /// with another metric or partition there is nothing to carry, and counters start afresh.
+    QuotaUpdate
 }
 
 impl Quota {
@@ -107,27 +70,7 @@ impl Quota {
         limit: impl IntoAmount,
         period: Period,
     ) -> Self {
-        let mut problem = None;
-        let limit = read_limit("limitValue", limit, &mut problem);
-        Self {
-            id: None,
-            project_id: None,
-            name: name.into(),
-            dimension_filters: BTreeMap::new(),
-            metric,
-            limit_value: Some(limit),
-            period,
-            enabled: true,
-            per: Vec::new(),
-            enforcement: Enforcement::default(),
-            policy: None,
-            max_keys: None,
-            overflow: Overflow::default(),
-            on_missing: OnMissing::default(),
-            created_at: None,
-            updated_at: None,
-            problem,
-        }
+        Self::with_limit(name, metric, limit, period)
     }
 
     /// Makes a rule without a limit: it counts and never refuses, as a plan's exception does under

@@ -1,15 +1,11 @@
 //! A short-window rule.
 
-use std::collections::BTreeMap;
-
-use super::limit::{LimitProblem, limit_or_none, read_limit};
-use super::rule::{is_default, one_or_many, rule_setters, yes};
-use super::{Algorithm, Enforcement, Metric, OnMissing, Overflow, Window};
+use super::fields::{rule, rule_setters, yes};
+use super::limit::read_limit;
+use super::{Algorithm, Enforcement, Metric, Window};
 use crate::base::amount::{Amount, IntoAmount};
-use crate::base::clock::Timestamp;
-use crate::base::reading;
 
-reading::body! {
+rule! {
     /// A short-window rule: at most `limit` a window.
     ///
     /// ```
@@ -32,103 +28,45 @@ reading::body! {
     /// assert_eq!(rule.burst, Some(40.into()));
     /// # Ok::<(), serde_json::Error>(())
     /// ```
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    #[serde(rename_all = "camelCase", deny_unknown_fields)]
-    #[non_exhaustive]
-    pub struct RateLimit {
-        /// The id; where it is not given the engine makes one of the name, such as `rl_api` of
-        /// `API`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub id: Option<String>,
-        /// The project of the product's object; kept and not used.
-        #[serde(default, skip_serializing_if = "Option::is_none", alias = "project_id")]
-        pub project_id: Option<String>,
-        /// What people call it.
-        pub name: String,
-        /// Dimension = value pairs that must all hold; none matches every event.
-        #[serde(default, alias = "dimension_filters")]
-        pub dimension_filters: BTreeMap<String, String>,
-        /// How much a window admits; of what is counted in whole numbers (events, tokens,
-        /// milliseconds) a whole number, of costs and other values to six digits. 0 refuses
-        /// whatever adds something. `None` counts and refuses nothing: `null` as data,
-        /// `"unlimited"` in TOML, which has no null.
-        #[serde(alias = "limit_value", deserialize_with = "limit_or_none")]
-        pub limit_value: Option<Amount>,
+    RateLimit {
+        before limit {}
         /// The length of time that the limit is for.
-        pub window: Window,
-        /// Whether it is evaluated at all.
+        window: Window,
         #[serde(default = "yes")]
-        pub enabled: bool,
-        /// What it counts: events by default.
-        #[serde(default = "events", skip_serializing_if = "is_events")]
-        pub metric: Metric,
-        /// The dimensions whose values each have a counter of their own; none is one for all.
-        #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
-        pub per: Vec<String>,
-        /// The capacity of the token bucket; the limit where it is not given.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub burst: Option<Amount>,
-        /// How far below empty [`Engine::record`](crate::Engine::record) may take the token bucket;
-        /// without a bound where it is not given.
-        #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_debt")]
-        pub max_debt: Option<Amount>,
-        /// How it counts.
-        #[serde(default, skip_serializing_if = "is_default")]
-        pub algorithm: Algorithm,
-        /// What it does to an event that does not fit.
-        #[serde(default, skip_serializing_if = "is_default")]
-        pub enforcement: Enforcement,
-        /// Rules of one policy compete: the most specific that matches judges alone.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub policy: Option<String>,
-        /// The most keys that have counters of their own; only the engine's cap where not given.
-        #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_keys")]
-        pub max_keys: Option<u64>,
-        /// What new keys get when there is no room for another counter.
-        #[serde(default, skip_serializing_if = "is_default")]
-        pub overflow: Overflow,
-        /// What it makes of an event that lacks a dimension which it filters or splits by.
-        #[serde(default, skip_serializing_if = "is_default", alias = "on_missing")]
-        pub on_missing: OnMissing,
-        /// When the engine got it; set by the engine.
-        #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
-        pub created_at: Option<Timestamp>,
-        /// When it was last changed; set by the engine.
-        #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
-        pub updated_at: Option<Timestamp>,
-        #[serde(skip)]
-        pub(super) problem: Option<LimitProblem>,
+        enabled,
+        after enabled {
+            /// What it counts: events by default.
+            #[serde(default = "events", skip_serializing_if = "is_events")]
+            metric,
+        }
+        optional {
+            /// The capacity of the token bucket; the limit where it is not given.
+            burst: Amount,
+            /// How far below empty [`Engine::record`](crate::Engine::record) may take the token
+            /// bucket; without a bound where it is not given.
+            #[serde(alias = "max_debt")]
+            max_debt: Amount,
+        }
+        options {
+            /// How it counts.
+            algorithm: Algorithm,
+        }
     }
+
+    /// A change of a rate limit; what is not set stays.
+    ///
+    /// The use of the rule's counters carries over. A raised limit helps at once; a lowered one
+    /// shows zero remaining until what was used has drained. With another algorithm or window
+    /// what is used at that moment counts in the new one as one lump; with another metric or
+    /// partition there is nothing to carry, and counters start afresh.
+    RateLimitUpdate
 }
 
 impl RateLimit {
     /// Makes a rule that admits `limit` events a window, as a token bucket shared by all.
     #[must_use]
     pub fn new(name: impl Into<String>, limit: impl IntoAmount, window: Window) -> Self {
-        let mut problem = None;
-        let limit = read_limit("limitValue", limit, &mut problem);
-        Self {
-            id: None,
-            project_id: None,
-            name: name.into(),
-            dimension_filters: BTreeMap::new(),
-            limit_value: Some(limit),
-            window,
-            enabled: true,
-            metric: Metric::TotalEvents,
-            per: Vec::new(),
-            burst: None,
-            max_debt: None,
-            algorithm: Algorithm::default(),
-            enforcement: Enforcement::default(),
-            policy: None,
-            max_keys: None,
-            overflow: Overflow::default(),
-            on_missing: OnMissing::default(),
-            created_at: None,
-            updated_at: None,
-            problem,
-        }
+        Self::with_limit(name, Metric::TotalEvents, limit, window)
     }
 
     /// Makes a rule without a limit: it counts and never refuses, as a plan's exception does under

@@ -1,0 +1,372 @@
+//! The fields that all kinds of rule have, written once: as data, as setters, and as a change.
+
+use std::fmt;
+
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+
+/// Defines a kind of rule and its change. A kind says where its `metric` stands, the time that its
+/// limit is for, and the fields that it alone has: `optional` ones, and `options`, which have a
+/// default. The order of the fields is that of the serialized form.
+macro_rules! rule {
+    (
+        $(#[doc = $doc:literal])*
+        $rule:ident {
+            before limit { $($(#[$first:meta])+ $metric_first:ident,)? }
+            $(#[doc = $length_doc:literal])+
+            $length:ident: $length_type:ty,
+            $(#[$enabled:meta])+
+            enabled,
+            after enabled { $($(#[$then:meta])+ $metric_then:ident,)? }
+            optional { $(
+                $(#[doc = $opt_doc:literal])+ $(#[serde($($opt_serde:tt)+)])?
+                $opt:ident: $opt_type:ty,
+            )* }
+            options { $(
+                $(#[doc = $option_doc:literal])+ $(#[serde($($option_serde:tt)+)])?
+                $option:ident: $option_type:ty,
+            )* }
+        }
+
+        $(#[doc = $update_doc:literal])*
+        $update:ident
+    ) => {
+        $crate::base::reading::body! {
+            $(#[doc = $doc])*
+            #[derive(Clone, Debug, PartialEq, Eq)]
+            #[serde(rename_all = "camelCase", deny_unknown_fields)]
+            #[non_exhaustive]
+            pub struct $rule {
+                /// The id; where it is not given the engine makes one of the name, such as `rl_api`
+                /// or `qta_api` of `API`.
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub id: Option<String>,
+                /// The project of the product's object; kept and not used.
+                #[serde(default, skip_serializing_if = "Option::is_none", alias = "project_id")]
+                pub project_id: Option<String>,
+                /// What people call it.
+                pub name: String,
+                /// Dimension = value pairs that must all hold; none matches every event.
+                #[serde(default, alias = "dimension_filters")]
+                pub dimension_filters: std::collections::BTreeMap<String, String>,
+                $(
+                    $(#[$first])+
+                    pub $metric_first: $crate::rules::Metric,
+                )?
+                /// How much a window or period admits; of what is counted in whole numbers (events,
+                /// tokens, milliseconds) a whole number, of costs and other values to six digits. 0
+                /// refuses whatever adds something. `None` counts and refuses nothing: `null` as
+                /// data, `"unlimited"` in TOML, which has no null.
+                #[serde(
+                    alias = "limit_value",
+                    deserialize_with = "crate::rules::limit::limit_or_none"
+                )]
+                pub limit_value: Option<$crate::base::amount::Amount>,
+                $(#[doc = $length_doc])+
+                pub $length: $length_type,
+                /// Whether it is evaluated at all.
+                $(#[$enabled])+
+                pub enabled: bool,
+                $(
+                    $(#[$then])+
+                    pub $metric_then: $crate::rules::Metric,
+                )?
+                /// The dimensions whose values each have a counter of their own; none is one for
+                /// all.
+                #[serde(
+                    default,
+                    deserialize_with = "crate::rules::fields::one_or_many",
+                    skip_serializing_if = "Vec::is_empty"
+                )]
+                pub per: Vec<String>,
+                $(
+                    $(#[doc = $opt_doc])+
+                    #[serde(
+                        default,
+                        skip_serializing_if = "Option::is_none"
+                        $(, $($opt_serde)+)?
+                    )]
+                    pub $opt: Option<$opt_type>,
+                )*
+                $(
+                    $(#[doc = $option_doc])+
+                    #[serde(
+                        default,
+                        skip_serializing_if = "crate::rules::fields::is_default"
+                        $(, $($option_serde)+)?
+                    )]
+                    pub $option: $option_type,
+                )*
+                /// What it does to an event that does not fit.
+                #[serde(default, skip_serializing_if = "crate::rules::fields::is_default")]
+                pub enforcement: $crate::rules::Enforcement,
+                /// Rules of one policy compete: the most specific that matches judges alone.
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub policy: Option<String>,
+                /// The most keys that have counters of their own; only the engine's cap where not
+                /// given.
+                #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_keys")]
+                pub max_keys: Option<u64>,
+                /// What new keys get when there is no room for another counter.
+                #[serde(default, skip_serializing_if = "crate::rules::fields::is_default")]
+                pub overflow: $crate::rules::Overflow,
+                /// What it makes of an event that lacks a dimension which it filters or splits by.
+                #[serde(
+                    default,
+                    skip_serializing_if = "crate::rules::fields::is_default",
+                    alias = "on_missing"
+                )]
+                pub on_missing: $crate::rules::OnMissing,
+                /// When the engine got it; set by the engine.
+                #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
+                pub created_at: Option<$crate::base::clock::Timestamp>,
+                /// When it was last changed; set by the engine.
+                #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
+                pub updated_at: Option<$crate::base::clock::Timestamp>,
+                #[serde(skip)]
+                pub(super) problem: Option<$crate::rules::limit::LimitProblem>,
+            }
+        }
+
+        impl $rule {
+            /// A rule with a limit, and all else as by default.
+            fn with_limit(
+                name: impl Into<String>,
+                metric: $crate::rules::Metric,
+                limit: impl $crate::base::amount::IntoAmount,
+                $length: $length_type,
+            ) -> Self {
+                let mut problem = None;
+                let limit = $crate::rules::limit::read_limit("limitValue", limit, &mut problem);
+                Self {
+                    id: None,
+                    project_id: None,
+                    name: name.into(),
+                    dimension_filters: Default::default(),
+                    metric,
+                    limit_value: Some(limit),
+                    $length,
+                    $($option: Default::default(),)*
+                    $($opt: None,)*
+                    enabled: true,
+                    per: Vec::new(),
+                    enforcement: Default::default(),
+                    policy: None,
+                    max_keys: None,
+                    overflow: Default::default(),
+                    on_missing: Default::default(),
+                    created_at: None,
+                    updated_at: None,
+                    problem,
+                }
+            }
+        }
+
+        $crate::rules::update::update! {
+            $(#[doc = $update_doc])*
+            $update of $rule {
+                beside {
+                    /// All the filter's pairs; `Some` of none matches every event.
+                    #[serde(alias = "dimension_filters")]
+                    dimension_filters: std::collections::BTreeMap<String, String>,
+                    /// All the dimensions of the partition; `Some` of none is one counter for all.
+                    per: Vec<String>,
+                    /// How much a window or period admits. `Some(None)` takes the limit away.
+                    #[serde(
+                        alias = "limit_value",
+                        deserialize_with = "crate::rules::limit::given_limit"
+                    )]
+                    limit_value: Option<$crate::base::amount::Amount>,
+                }
+                set {
+                    $(#[doc = $length_doc])+
+                    $length: $length_type,
+                    $(
+                        $(#[doc = $option_doc])+ $(#[serde($($option_serde)+)])?
+                        $option: $option_type,
+                    )*
+                    /// What it counts.
+                    metric: $crate::rules::Metric,
+                    /// What it does to an event that does not fit.
+                    enforcement: $crate::rules::Enforcement,
+                    /// What new keys get when there is no room for another counter.
+                    overflow: $crate::rules::Overflow,
+                    /// What it makes of an event that lacks a dimension which it filters or splits
+                    /// by.
+                    #[serde(alias = "on_missing")]
+                    on_missing: $crate::rules::OnMissing,
+                    /// Whether it is evaluated at all.
+                    enabled: bool,
+                }
+                set or take away {
+                    $(
+                        $(#[doc = $opt_doc])+ $(#[serde($($opt_serde)+)])?
+                        $opt: $opt_type,
+                    )*
+                    /// The policy in which it competes.
+                    policy: String,
+                    /// The most keys that have counters of their own.
+                    #[serde(alias = "max_keys")]
+                    max_keys: u64,
+                }
+                keeps { problem: $crate::rules::limit::LimitProblem }
+            }
+        }
+
+        impl $update {
+            /// Changes the limit.
+            #[must_use]
+            pub fn limit(mut self, limit: impl $crate::base::amount::IntoAmount) -> Self {
+                let problem = &mut self.problem;
+                let limit = $crate::rules::limit::read_limit("limitValue", limit, problem);
+                self.limit_value = Some(Some(limit));
+                self
+            }
+
+            /// Takes the limit away: the rule counts and refuses nothing.
+            #[must_use]
+            pub fn unlimited(mut self) -> Self {
+                self.limit_value = Some(None);
+                self
+            }
+
+            /// Changes the filter: the first call starts an empty one, each adds a pair.
+            #[must_use]
+            pub fn filter(
+                mut self,
+                dimension: impl Into<String>,
+                value: impl Into<String>,
+            ) -> Self {
+                let pairs = self.dimension_filters.get_or_insert_default();
+                pairs.insert(dimension.into(), value.into());
+                self
+            }
+
+            /// Changes the partition: the first call starts an empty one, each adds a dimension.
+            #[must_use]
+            pub fn per(mut self, dimension: impl Into<String>) -> Self {
+                self.per.get_or_insert_default().push(dimension.into());
+                self
+            }
+        }
+    };
+}
+pub(super) use rule;
+
+/// The setters that both kinds of rule have.
+macro_rules! rule_setters {
+    () => {
+        /// Sets the id; ids are unique among all rules of an engine. A rule without one gets the
+        /// one that its name makes, the same in every process: `rl_` or `qta_` and the name's
+        /// letters and digits in lower case, `_` between them, and a number from `_2` on where
+        /// that id is taken. It stays when the rule is renamed.
+        #[must_use]
+        pub fn id(mut self, id: impl Into<String>) -> Self {
+            self.id = Some(id.into());
+            self
+        }
+
+        /// Matches only events whose `dimension` has this value; several pairs must all hold.
+        #[must_use]
+        pub fn filter(mut self, dimension: impl Into<String>, value: impl Into<String>) -> Self {
+            self.dimension_filters.insert(dimension.into(), value.into());
+            self
+        }
+
+        /// Splits the counter by the value of `dimension`; several split it by all of them. An
+        /// event that lacks one of them does not match.
+        #[must_use]
+        pub fn per(mut self, dimension: impl Into<String>) -> Self {
+            self.per.push(dimension.into());
+            self
+        }
+
+        /// Sets what the rule does to an event that does not fit.
+        #[must_use]
+        pub fn enforcement(mut self, enforcement: $crate::rules::Enforcement) -> Self {
+            self.enforcement = enforcement;
+            self
+        }
+
+        /// Puts the rule under a policy: of the policy's rules that match an event only the most
+        /// specific one (most filter pairs, then the newest) judges, and stands in the answer.
+        ///
+        /// The others count what it lets in, so that whichever judges next knows what was used: a
+        /// quota all of it, over its limit or not; a rate limit no more than it has left. They
+        /// refuse nobody, make no event too late, and take no room from rules that judge. Where
+        /// there is no room for the counter of a key they do not count it; a calendar quota finds
+        /// that in the recorded events once there is. Each takes the bytes of its counter for a
+        /// key, and a little of the time of a call.
+        #[must_use]
+        pub fn policy(mut self, name: impl Into<String>) -> Self {
+            self.policy = Some(name.into());
+            self
+        }
+
+        /// Sets the most keys that have counters of their own.
+        #[must_use]
+        pub fn max_keys(mut self, keys: u64) -> Self {
+            self.max_keys = Some(keys);
+            self
+        }
+
+        /// Sets what new keys get when there is no room for another counter.
+        #[must_use]
+        pub fn overflow(mut self, overflow: $crate::rules::Overflow) -> Self {
+            self.overflow = overflow;
+            self
+        }
+
+        /// Sets what the rule makes of an event that lacks a dimension which it filters or splits
+        /// by.
+        #[must_use]
+        pub fn on_missing(mut self, on_missing: $crate::rules::OnMissing) -> Self {
+            self.on_missing = on_missing;
+            self
+        }
+
+        /// Turns the rule on or off; one that is off is neither evaluated nor listed.
+        #[must_use]
+        pub fn enabled(mut self, enabled: bool) -> Self {
+            self.enabled = enabled;
+            self
+        }
+    };
+}
+pub(super) use rule_setters;
+
+pub(super) fn yes() -> bool {
+    true
+}
+
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Reads `"customer_id"` as well as `["customer_id", "model"]`.
+pub(super) fn one_or_many<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
+    struct Keys;
+
+    impl<'de> Visitor<'de> for Keys {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a dimension's key or a list of them")
+        }
+
+        fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
+            Ok(vec![key.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut keys: A) -> Result<Self::Value, A::Error> {
+            let mut read = Vec::new();
+            while let Some(key) = keys.next_element()? {
+                read.push(key);
+            }
+            Ok(read)
+        }
+    }
+
+    deserializer.deserialize_any(Keys)
+}
