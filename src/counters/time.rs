@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::clock::{NANOS_PER_SECOND, Timestamp};
+use crate::base::clock::{Clock, NANOS_PER_SECOND, Timestamp};
 
 /// Nanoseconds on the engine's time line, which starts 100 years before the engine does, and never
 /// runs back.
@@ -125,6 +125,12 @@ impl Timeline {
     #[inline]
     pub(crate) fn moment(self, instant: Timestamp) -> Moment {
         Moment(instant.nanos_since(self.origin()).saturating_add(self.shift))
+    }
+
+    /// The moment that the clock shows.
+    #[inline]
+    pub(crate) fn read(self, clock: &dyn Clock) -> Moment {
+        Moment(clock.nanos_since(self.origin()).saturating_add(self.shift))
     }
 
     #[inline]

@@ -39,13 +39,13 @@ pub(super) struct Unsteady {
 #[inline]
 pub(super) fn read(clock: &dyn Clock, line: Timeline, unsteady: Option<&Unsteady>) -> Now {
     let Some(unsteady) = unsteady else {
-        let asked = line.moment(clock.now());
+        let asked = line.read(clock);
         return Now { asked, moment: asked, takes_any_date: false };
     };
     // Before the clock: whoever reads it later and finds less knows that it was set back.
     let known = unsteady.highest.load(Ordering::Acquire);
     let back = unsteady.back.load(Ordering::Acquire);
-    let reading = line.moment(clock.now()).0;
+    let reading = line.read(clock).0;
     let mut asked = reading.saturating_add(back);
     if asked.saturating_add(FLUTTER) < known {
         asked = unsteady.step(reading, known);

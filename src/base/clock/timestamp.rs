@@ -1,24 +1,16 @@
-//! Where time comes from.
-//!
-//! The engine reads one [`Clock`] once a call and treats the reading as the instant of the whole
-//! decision. Inside an engine time never runs back: where a clock is set back, the engine's time
-//! goes on from the highest reading, at the clock's pace, so that a step back mints nothing and
-//! refunds nothing, and nobody waits until the clock has caught up.
+//! The one type of time.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, TimeZone, Utc};
-use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::NANOS_PER_SECOND;
 use crate::base::text::excerpt_of_line;
 
-pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const NANOS_A_SECOND: i64 = 1_000_000_000;
 
 /// An instant, exact to the nanosecond: any that Unix time says in 64 bit seconds.
@@ -147,7 +139,20 @@ impl Timestamp {
     /// The nanoseconds from `earlier` to this instant; 0 when it is not after it.
     #[inline]
     pub(crate) fn nanos_since(self, earlier: Self) -> u64 {
-        u64::try_from(self.nanos.saturating_sub(earlier.nanos).max(0)).unwrap_or(u64::MAX)
+        let nanos = self.line_since(earlier);
+        u64::try_from(nanos).unwrap_or(if nanos < 0 { 0 } else { u64::MAX })
+    }
+
+    /// The same; none where it is before, or longer than 64 bits can say.
+    #[inline]
+    pub(super) fn checked_nanos_since(self, earlier: Self) -> Option<u64> {
+        u64::try_from(self.line_since(earlier)).ok()
+    }
+
+    /// The nanoseconds from `earlier` to this instant, or back. Both take 94 bits at most.
+    #[inline]
+    fn line_since(self, earlier: Self) -> i128 {
+        self.nanos.wrapping_sub(earlier.nanos)
     }
 
     #[inline]
@@ -327,167 +332,6 @@ impl de::Visitor<'_> for TimestampVisitor {
     }
 }
 
-/// A source of time.
-///
-/// The engine reads it once a call, before it takes any lock.
-pub trait Clock: Send + Sync + 'static {
-    /// Returns the instant now.
-    fn now(&self) -> Timestamp;
-
-    /// Says that readings never run back, on any thread, so that the engine need not guard
-    /// against it. The default is `false`: the engine then remembers the highest reading, at the
-    /// price of one contended atomic a call. A reading that is less than a second below it counts
-    /// as the highest one: clocks flutter so. One that is further below says that the clock was set
-    /// back, and the engine's time goes on from the highest reading at the clock's pace.
-    fn is_monotonic(&self) -> bool {
-        false
-    }
-}
-
-impl<C: Clock + ?Sized> Clock for Arc<C> {
-    fn now(&self) -> Timestamp {
-        (**self).now()
-    }
-
-    fn is_monotonic(&self) -> bool {
-        (**self).is_monotonic()
-    }
-}
-
-/// The machine's time, never running back inside a process.
-///
-/// It reads the wall clock when it is made and then counts on the operating system's monotonic
-/// clock, one reading a call. At most once a second it looks at the wall clock again:
-///
-/// * **Suspend, or a pause of a virtual machine**: the monotonic clock may have stood still. The
-///   wall clock is ahead, and the clock moves forward to it: time has passed for buckets and
-///   quotas alike, within a second of waking.
-/// * **A step of the wall clock forward** cannot be told from a suspend and does the same. Each
-///   token bucket gains at most one burst by it, each quota at most the periods stepped over.
-/// * **A step of the wall clock back** changes nothing: the clock goes on counting, ahead of the
-///   wall clock by the step until the process starts again. No window that was spent opens again.
-/// * **A restart after a step back** of a process whose engine has a store: the wall clock is
-///   behind the store's last instant. Rate limits and rolling quotas go on from where they were,
-///   at the clock's pace; dates, and quotas by the calendar, are the wall clock's. Fixed windows
-///   keep their edges, which are off the calendar by the step from then on.
-/// * **A leap second**: the clock follows the operating system, which smears it or repeats a
-///   second of Unix time; a repeat is a step back by one second, as above.
-#[derive(Debug)]
-pub struct SystemClock {
-    base: Timestamp,
-    started: Instant,
-    /// Nanoseconds by which the wall clock got ahead of the monotonic one; only grows.
-    ahead: AtomicU64,
-    /// Nanoseconds since `started` at the last look at the wall clock.
-    looked: AtomicU64,
-}
-
-/// A wall clock ahead by less than this is left alone: slewing moves both clocks alike.
-const STEP_NANOS: u64 = 10_000_000;
-
-impl SystemClock {
-    /// Makes a clock that shows the wall clock's time now.
-    #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the Clock that others ask")]
-    pub fn new() -> Self {
-        Self {
-            base: wall_clock(),
-            started: Instant::now(),
-            ahead: AtomicU64::new(0),
-            looked: AtomicU64::new(0),
-        }
-    }
-
-    #[cold]
-    fn follow_wall_clock(&self, elapsed: u64) {
-        // Relaxed: each value stands alone; a late look costs a second look, nothing else.
-        self.looked.store(elapsed, Ordering::Relaxed);
-        let ahead = self.ahead.load(Ordering::Relaxed);
-        let shown = self.base.saturating_add_nanos(elapsed.saturating_add(ahead));
-        let behind = wall_clock().nanos_since(shown);
-        if behind > STEP_NANOS {
-            self.ahead.fetch_max(ahead.saturating_add(behind), Ordering::Relaxed);
-        }
-    }
-}
-
-impl Default for SystemClock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the Clock that others ask")]
-    fn now(&self) -> Timestamp {
-        let elapsed = Instant::now().saturating_duration_since(self.started);
-        // A process does not run for the 584 years that this could not count.
-        let nanos = elapsed.as_secs().saturating_mul(NANOS_PER_SECOND);
-        let elapsed = nanos.saturating_add(u64::from(elapsed.subsec_nanos()));
-        if elapsed.saturating_sub(self.looked.load(Ordering::Relaxed)) >= NANOS_PER_SECOND {
-            self.follow_wall_clock(elapsed);
-        }
-        let total = elapsed.saturating_add(self.ahead.load(Ordering::Relaxed));
-        self.base.saturating_add_nanos(total)
-    }
-
-    fn is_monotonic(&self) -> bool {
-        true
-    }
-}
-
-/// Reads the wall clock; a machine set before 1970 reads as 1970.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
-fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::UNIX_EPOCH.saturating_add(since)
-}
-
-/// A clock that stands still until it is moved: for tests, simulations and replays.
-///
-/// Clones share the same hands, so one clone goes into the engine and the other moves it.
-///
-/// ```
-/// use std::time::Duration;
-/// use limitry::time::{Clock, ManualClock};
-///
-/// let clock = ManualClock::new("2024-01-15T10:30:00Z".parse()?);
-/// let hands = clock.clone();
-/// hands.advance(Duration::from_millis(1_500));
-/// assert_eq!(clock.now().to_string(), "2024-01-15T10:30:01.500Z");
-/// # Ok::<(), limitry::time::TimestampParseError>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct ManualClock {
-    now: Arc<Mutex<Timestamp>>,
-}
-
-impl ManualClock {
-    /// Makes a clock that shows `now`.
-    #[must_use]
-    pub fn new(now: Timestamp) -> Self {
-        Self { now: Arc::new(Mutex::new(now)) }
-    }
-
-    /// Moves the clock forward; it stops at [`Timestamp::MAX`].
-    pub fn advance(&self, by: Duration) {
-        let mut now = self.now.lock();
-        *now = now.saturating_add(by);
-    }
-
-    /// Sets the clock, forward or back. The time of an engine that has seen a later reading goes on
-    /// from there, as [`Clock::is_monotonic`] says.
-    pub fn set(&self, now: Timestamp) {
-        *self.now.lock() = now;
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        *self.now.lock()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -592,37 +436,6 @@ mod tests {
         let text = "2016-12-31T23:59:60.500Z";
         let instant: DateTime<Utc> = text.parse().expect("chrono reads leap seconds");
         assert_eq!(Timestamp::from(instant), Timestamp::new(1_483_228_799, 999_999_999));
-    }
-
-    #[test]
-    fn the_system_clock_never_runs_back_between_threads() {
-        let clock = SystemClock::new();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    let mut last = clock.now();
-                    for _ in 0..10_000 {
-                        let now = clock.now();
-                        assert!(now >= last, "{now} after {last}");
-                        last = now;
-                    }
-                });
-            }
-        });
-    }
-
-    #[test]
-    fn a_wall_clock_that_is_ahead_is_followed_and_one_that_is_behind_is_not() {
-        let mut clock = SystemClock::new();
-        clock.base = Timestamp::new(clock.base.unix_seconds() - 3_600, 0);
-        clock.follow_wall_clock(0);
-        let caught_up = clock.now();
-        assert!(wall_clock().saturating_since(caught_up) < Duration::from_secs(1));
-
-        clock.base = Timestamp::new(clock.base.unix_seconds() + 7_200, 0);
-        let ahead = clock.now();
-        clock.follow_wall_clock(0);
-        assert!(clock.now() >= ahead);
     }
 
     #[test]
