@@ -92,21 +92,24 @@ impl<C: Counter> Interpolated<C> {
     /// The time by the anchor and the counter; none where the anchor is too old or is moving.
     #[inline]
     fn since_anchor(&self) -> Option<u64> {
+        // Before the anchor, so that nothing is to be kept over a call. Where the anchor moves
+        // between the two, the counter is behind it.
+        let now = self.counter.ticks();
         // Pairs with the release of `version` in `move_anchor`: the anchor of this version, or
         // parts of a later one, which the second look finds out.
         let version = self.version.load(Ordering::Acquire);
         let ticks = self.ticks.load(Ordering::Relaxed);
         let shown = self.shown.load(Ordering::Relaxed);
         let pace = self.pace.load(Ordering::Relaxed);
-        let passed = self.counter.ticks().wrapping_sub(ticks);
         // Pairs with the fence in `move_anchor`: whoever read a part of a later anchor finds
         // another version here.
         fence(Ordering::Acquire);
         let held = version & 1 == 0 && self.version.load(Ordering::Relaxed) == version;
-        // A counter that is behind the anchor has passed nearly all of 64 bits.
-        let passed = nanos_of(passed, pace);
-        (held && passed < u128::from(INTERVAL))
-            .then(|| shown.saturating_add(u64::try_from(passed).unwrap_or(INTERVAL)))
+        // Two numbers of 64 bits have a product of 128 bits at most. A counter that is behind the
+        // anchor has passed nearly all of 64 bits.
+        let passed = u128::from(now.wrapping_sub(ticks)).wrapping_mul(u128::from(pace));
+        (held && passed < u128::from(INTERVAL) << RATE_SHIFT)
+            .then(|| shown.saturating_add(u64::try_from(passed >> RATE_SHIFT).unwrap_or(INTERVAL)))
     }
 
     /// Reads the clock and goes on from there.
@@ -181,12 +184,6 @@ impl Measured {
         let share = share.div_euclid(u128::from(INTERVAL));
         self.rate.saturating_sub(u64::try_from(share).unwrap_or(0))
     }
-}
-
-/// The nanoseconds in so many ticks. Two numbers of 64 bits have a product of 128 bits at most.
-#[inline]
-fn nanos_of(ticks: u64, rate: u64) -> u128 {
-    u128::from(ticks).wrapping_mul(u128::from(rate)) >> RATE_SHIFT
 }
 
 #[cfg(test)]

@@ -69,6 +69,13 @@ impl SystemClock {
         Self { system, counter }
     }
 
+    /// The nanoseconds since an origin that is later than the clock, or further back than 64 bits
+    /// can say.
+    #[cold]
+    fn far_since(&self, origin: Timestamp) -> u64 {
+        self.now().nanos_since(origin)
+    }
+
     /// The nanoseconds since the clock was made.
     #[inline]
     fn nanos(&self) -> u64 {
@@ -94,7 +101,7 @@ impl Clock for SystemClock {
         // What is before the clock's own start is before now as well.
         match self.system.base.checked_nanos_since(origin) {
             Some(before) => before.saturating_add(self.nanos()),
-            None => self.now().nanos_since(origin),
+            None => self.far_since(origin),
         }
     }
 
@@ -142,6 +149,8 @@ impl OsClock {
 }
 
 impl Reference for OsClock {
+    // Not where the counter is read, which needs few registers.
+    #[inline(never)]
     #[expect(clippy::disallowed_methods, reason = "this is the Clock that others ask")]
     fn read(&self) -> Reading {
         let elapsed = Instant::now().saturating_duration_since(self.started);
