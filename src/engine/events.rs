@@ -4,7 +4,7 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::Arc;
 
-use crate::log::{EventId, EventPage, EventQuery, QueryError, RecordedEvent, Wanted};
+use crate::log::{EventId, EventPage, EventQuery, QueryError, RecordedEvent, ScanFilter};
 use crate::recording::{Ledger, Scan};
 
 /// The events that an engine has recorded.
@@ -44,7 +44,7 @@ impl Events {
     #[must_use]
     pub fn newest(&self, count: usize) -> Vec<RecordedEvent> {
         let Some(ledger) = &self.ledger else { return Vec::new() };
-        Scan::newest_first(ledger, Wanted::everything(), u64::MAX, count).take(count).collect()
+        Scan::newest_first(ledger, ScanFilter::everything(), u64::MAX, count).take(count).collect()
     }
 
     /// Returns a page of events, the newest first, and a cursor to the next.

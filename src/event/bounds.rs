@@ -98,12 +98,12 @@ fn measure_properties(properties: &[(Cow<'_, str>, PropertyValue<'_>)]) -> Resul
     if let Some((key, _)) = properties.get(MAX_PROPERTIES) {
         return Err(EventError::invalid("properties", key, PROPERTIES_RULE));
     }
-    let mut room = Room::of_properties();
+    let mut budget = JsonBudget::of_properties();
     for (place, (key, value)) in properties.iter().enumerate() {
-        let taken = room.comma(place).and_then(|()| room.key(key));
+        let taken = budget.comma(place).and_then(|()| budget.key(key));
         let taken = taken.and_then(|()| match value {
-            PropertyValue::Text(text) => room.text(text),
-            PropertyValue::Json(json) => room.json(json, 0),
+            PropertyValue::Text(text) => budget.text(text),
+            PropertyValue::Json(json) => budget.json(json, 0),
         });
         taken.map_err(|rule| EventError::invalid("properties", key, rule))?;
     }
@@ -112,11 +112,11 @@ fn measure_properties(properties: &[(Cow<'_, str>, PropertyValue<'_>)]) -> Resul
 
 /// The bytes that are left for compact JSON. Each step takes what it is told of, or says which
 /// rule is broken.
-pub(crate) struct Room {
+pub(crate) struct JsonBudget {
     left: usize,
 }
 
-impl Room {
+impl JsonBudget {
     /// Room for the properties of an event, their braces taken.
     pub(crate) fn of_properties() -> Self {
         Self { left: MAX_PROPERTIES_BYTES.saturating_sub(2) }
@@ -187,7 +187,7 @@ impl Room {
     }
 }
 
-impl fmt::Write for Room {
+impl fmt::Write for JsonBudget {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         self.take(part.len()).map_err(|_| fmt::Error)
     }

@@ -19,7 +19,7 @@ pub(super) struct Marks {
     keys: u64,
     /// How many of them are forgotten.
     gone: u64,
-    /// The place before which all keys are forgotten.
+    /// The sequence number before which all keys are forgotten.
     floor: u64,
     retention: u64,
     max_keys: u64,
@@ -31,7 +31,7 @@ struct Stretch {
     began: Moment,
     /// The latest time of any key up to its end.
     latest: Moment,
-    /// The place behind its last key.
+    /// The sequence number behind that of its last key.
     end: u64,
     /// How many keys came before it.
     before: u64,
@@ -45,12 +45,12 @@ impl Marks {
         Self { stretches, keys: 0, gone: 0, floor: 0, retention, max_keys }
     }
 
-    /// Notes a key that was used first at a place and an instant.
-    pub(super) fn note(&mut self, place: u64, since: Moment) {
-        let end = place.saturating_add(1);
+    /// Notes a key that a record used first at an instant.
+    pub(super) fn note(&mut self, seq: u64, since: Moment) {
+        let end = seq.saturating_add(1);
         self.keys = self.keys.saturating_add(1);
         // Of two calls at the same time the later one may come first.
-        for stretch in self.stretches.iter_mut().rev().take_while(|stretch| stretch.end > place) {
+        for stretch in self.stretches.iter_mut().rev().take_while(|stretch| stretch.end > seq) {
             stretch.latest = stretch.latest.max(since);
             stretch.keys = stretch.keys.saturating_add(1);
         }
@@ -71,8 +71,8 @@ impl Marks {
         }
     }
 
-    /// Forgets what is over at `now`, or beyond the most that are kept, and returns the place
-    /// before which no key is kept.
+    /// Forgets what is over at `now`, or beyond the most that are kept, and returns the
+    /// sequence number before which no key is kept.
     pub(super) fn advance(&mut self, now: Moment) -> u64 {
         while let Some(first) = self.stretches.front() {
             let over = now.0 >= first.latest.0.saturating_add(self.retention);
@@ -108,25 +108,25 @@ mod tests {
             let max_keys = *[1, 3, 100, 1_024, 1_025, 5_000].get(dice.random_range(0..6)).unwrap();
             let mut marks = Marks::new(retention, max_keys);
             let mut all: Vec<(u64, u64)> = Vec::new();
-            let (mut now, mut place) = (1_000_000, 0);
+            let (mut now, mut seq) = (1_000_000, 0);
             for _ in 0..3_000 {
                 now += dice.random_range(0..(retention / 200 + 2)) * dice.random_range(0..2);
-                place += dice.random_range(1..4);
-                // Some come a little out of order, in place and in time.
+                seq += dice.random_range(1..4);
+                // Some come a little out of order, in number and in time.
                 let since = now - dice.random_range(0..20) * dice.random_range(0..2);
-                all.push((place, since));
+                all.push((seq, since));
                 let last = all.len() - 1;
                 if last > 0 && dice.random_bool(0.1) {
                     all.swap(last, last - 1);
-                    let (place, since) = all[last - 1];
-                    marks.note(place, since_of(since));
-                    let (place, since) = all[last];
-                    marks.note(place, since_of(since));
+                    let (seq, since) = all[last - 1];
+                    marks.note(seq, since_of(since));
+                    let (seq, since) = all[last];
+                    marks.note(seq, since_of(since));
                     continue;
                 }
                 marks.note(all[last].0, since_of(all[last].1));
                 let floor = marks.advance(Moment(now));
-                all.retain(|(place, _)| *place >= floor);
+                all.retain(|(seq, _)| *seq >= floor);
                 let kept = u64::try_from(all.len()).unwrap();
                 let slack = max_keys / PARTS + 2;
                 assert!(kept <= max_keys + slack, "seed {seed}: {kept} of {max_keys}");
@@ -145,12 +145,12 @@ mod tests {
     #[test]
     fn up_to_1024_keys_are_forgotten_one_by_one() {
         let mut marks = Marks::new(1_000, 1_024);
-        for place in 0..5_000 {
-            marks.note(place * 3, Moment(place / 100));
-            let floor = marks.advance(Moment(place / 100));
-            let due = if place < 1_024 { 0 } else { (place - 1_024) * 3 + 1 };
-            assert_eq!(floor, due, "after {place}");
-            assert_eq!(marks.len(), (place + 1).min(1_024));
+        for seq in 0..5_000 {
+            marks.note(seq * 3, Moment(seq / 100));
+            let floor = marks.advance(Moment(seq / 100));
+            let due = if seq < 1_024 { 0 } else { (seq - 1_024) * 3 + 1 };
+            assert_eq!(floor, due, "after {seq}");
+            assert_eq!(marks.len(), (seq + 1).min(1_024));
         }
     }
 

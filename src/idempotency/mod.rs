@@ -1,6 +1,6 @@
 //! Retries that count once.
 //!
-//! A key is claimed, the event decided and the answer stored while the key's place in the map is
+//! A key is claimed, the event decided and the answer stored while the key's entry in the map is
 //! held, so of two calls at the same time one decides and the other gets its answer.
 //!
 //! A key is its customer's: the same key of another customer is another key.
@@ -64,7 +64,7 @@ pub(crate) struct KeyConflict {
 
 #[derive(Debug)]
 pub(crate) struct IdempotencyKeys {
-    kept: DashMap<Arc<[u8]>, Kept, ahash::RandomState>,
+    kept: DashMap<Arc<[u8]>, StoredAnswer, ahash::RandomState>,
     /// The keys in the order in which they were stored.
     order: Mutex<VecDeque<(Moment, Arc<[u8]>)>>,
     hasher: ahash::RandomState,
@@ -73,7 +73,7 @@ pub(crate) struct IdempotencyKeys {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct StoredAnswer {
     fingerprint: u64,
     at: Moment,
     decision: Box<Decision>,
@@ -132,7 +132,7 @@ impl IdempotencyKeys {
                 if decision.is_allowed() {
                     let fingerprint = self.fingerprint(event);
                     let replay = Box::new(decision.to_replay());
-                    entry.insert(Kept { fingerprint, at: now, decision: replay });
+                    entry.insert(StoredAnswer { fingerprint, at: now, decision: replay });
                 }
                 decision
             }
@@ -153,17 +153,17 @@ impl IdempotencyKeys {
     ) {
         let (fingerprint, decision) = (self.fingerprint(event), Box::new(decision.to_replay()));
         let name: Arc<[u8]> = key.name().as_slice().into();
-        self.kept.insert(Arc::clone(&name), Kept { fingerprint, at: now, decision });
+        self.kept.insert(Arc::clone(&name), StoredAnswer { fingerprint, at: now, decision });
         self.stored(name, now);
     }
 
-    fn is_alive(&self, kept: &Kept, now: Moment) -> bool {
+    fn is_alive(&self, kept: &StoredAnswer, now: Moment) -> bool {
         now < Moment(kept.at.0.saturating_add(self.retention))
     }
 
     fn answer(
         &self,
-        kept: &Kept,
+        kept: &StoredAnswer,
         key: CustomerKey<'_>,
         event: &Event<'_>,
     ) -> Result<Decision, KeyConflict> {
@@ -180,7 +180,8 @@ impl IdempotencyKeys {
         hasher.finish()
     }
 
-    /// Notes a key as the newest, and forgets the oldest where their time or their place is over.
+    /// Notes a key as the newest, and forgets the oldest where their time is over or their number
+    /// too high.
     fn stored(&self, name: Arc<[u8]>, now: Moment) {
         let mut order = self.order.lock();
         order.push_back((now, name));

@@ -6,7 +6,7 @@ use crate::log::RunTimes;
 /// Records that wait for their commit, with everything that is to be in one transaction with them.
 #[derive(Debug)]
 pub(super) struct QueuedBatch {
-    /// The place of the first record.
+    /// The sequence number of the first record.
     pub(super) first: u64,
     /// The records, one behind the other, and the position behind each.
     pub(super) records: Vec<u8>,
@@ -66,9 +66,9 @@ impl QueuedBatch {
         self.end_event.saturating_sub(self.first_event)
     }
 
-    /// The record of a place.
-    pub(super) fn record(&self, place: u64) -> Option<&[u8]> {
-        let at = usize::try_from(place.checked_sub(self.first)?).ok()?;
+    /// The record of a sequence number.
+    pub(super) fn record(&self, seq: u64) -> Option<&[u8]> {
+        let at = usize::try_from(seq.checked_sub(self.first)?).ok()?;
         let end = usize::try_from(*self.ends.get(at)?).ok()?;
         let before = at.checked_sub(1).and_then(|before| self.ends.get(before));
         let start = before.map_or(Some(0), |start| usize::try_from(*start).ok())?;

@@ -1,8 +1,8 @@
 //! Checkpoints: the counters and the roll-ups, copied piece by piece while decisions go on.
 //!
 //! Each piece is copied under the lock that its part of the engine has anyway, and says its
-//! position: the place up to which it has the effects of the log. Opening starts from the newest
-//! complete checkpoint and redoes the log from the earliest of those positions on.
+//! position: the sequence number up to which it has the effects of the log. Opening starts from the
+//! newest complete checkpoint and redoes the log from the earliest of those positions on.
 
 use std::sync::Arc;
 
@@ -79,8 +79,8 @@ pub(super) struct Step {
     /// As [`Checkpoint::now`].
     pub(super) now: Moment,
     pub(super) mark: CheckpointStep,
-    /// Where the checkpoint is complete with this step: the place from which on opening redoes the
-    /// log, and how many bytes the checkpoint has.
+    /// Where the checkpoint is complete with this step: the sequence number from which on opening
+    /// redoes the log, and how many bytes the checkpoint has.
     pub(super) whole: Option<(u64, u64)>,
 }
 
@@ -210,10 +210,10 @@ impl Shards {
             self.position = self.position.min(saved.position);
             self.now = self.now.max(saved.now);
             let length = u32::try_from(self.bytes.len().saturating_sub(start)).unwrap_or(u32::MAX);
-            if let Some((place, size)) =
+            if let Some((position, size)) =
                 self.bytes.get_mut(mark..start).and_then(|head| head.split_at_mut_checked(8))
             {
-                place.copy_from_slice(&saved.position.to_le_bytes());
+                position.copy_from_slice(&saved.position.to_le_bytes());
                 size.copy_from_slice(&length.to_le_bytes());
             }
         }

@@ -8,10 +8,10 @@
 //!
 //! The words, beside those of other systems:
 //!
-//! - the *place* of a record is its number in the log, counted from 0: its sequence number;
+//! - the *sequence number* of a record is its number in the log, counted from 0;
 //! - to *redo* a record is to replay it into memory;
-//! - a *position* is the place up to which a copy of something has the effects of the log: of all
-//!   records before it, and of none from there on;
+//! - a *position* is the sequence number up to which a copy of something has the effects of the
+//!   log: of all records before it, and of none from there on;
 //! - an *entry* of the queue is a record or a change of the engine's rows, and has a *serial*
 //!   number, counted since the engine was opened.
 

@@ -180,9 +180,9 @@ impl Pipeline {
     /// # Errors
     /// The commit failed: whether the record is there shows when the store is opened again.
     #[inline]
-    pub(crate) fn acknowledge(&self, place: Option<u64>) -> Result<(), StoreError> {
-        match (self.level, place) {
-            (Durability::Synced, Some(place)) => self.wait(place).or_else(|why| {
+    pub(crate) fn acknowledge(&self, seq: Option<u64>) -> Result<(), StoreError> {
+        match (self.level, seq) {
+            (Durability::Synced, Some(seq)) => self.wait(seq).or_else(|why| {
                 // An engine that goes on in memory answers; its health says how.
                 self.without_store(&why)
             }),
@@ -190,15 +190,15 @@ impl Pipeline {
         }
     }
 
-    /// Waits for the commit of the record of a place.
-    pub(crate) fn wait(&self, place: u64) -> Result<(), StoreError> {
+    /// Waits for the commit of a record.
+    pub(crate) fn wait(&self, seq: u64) -> Result<(), StoreError> {
         self.may_wait(WAITING)?;
-        wait(&self.queue, place)
+        wait(&self.queue, seq)
     }
 
-    /// The commit of the record of a place, to be waited for.
-    pub(crate) fn commit(&self, place: u64) -> Commit {
-        Commit { queue: Arc::clone(&self.queue), store: Arc::downgrade(&self.store), place }
+    /// The commit of a record, to be waited for.
+    pub(crate) fn commit(&self, seq: u64) -> Commit {
+        Commit { queue: Arc::clone(&self.queue), store: Arc::downgrade(&self.store), seq }
     }
 
     /// Makes everything durable that was put in before.
@@ -265,14 +265,14 @@ impl Pipeline {
         self.requests.is_outdated()
     }
 
-    /// The place of the oldest record that is kept.
+    /// The sequence number of the oldest record that is kept.
     pub(crate) fn oldest(&self) -> u64 {
         self.store.first()
     }
 
     /// Whether a record came after the store had failed, and is kept nowhere.
-    pub(crate) fn is_lost(&self, place: u64) -> bool {
-        self.has_failed() && self.queue.is_discarded(place)
+    pub(crate) fn is_lost(&self, seq: u64) -> bool {
+        self.has_failed() && self.queue.is_discarded(seq)
     }
 
     /// Reads the record of a sequence number; `None` where it is not there any more.
@@ -401,7 +401,7 @@ impl Pipeline {
 pub(crate) struct Commit {
     queue: Arc<Queue>,
     store: Weak<dyn Store>,
-    place: u64,
+    seq: u64,
 }
 
 impl Commit {
@@ -412,12 +412,12 @@ impl Commit {
         if let Some(store) = self.store.upgrade() {
             may_wait(&*store, WAITING)?;
         }
-        wait(&self.queue, self.place)
+        wait(&self.queue, self.seq)
     }
 
     /// As `wait`, for tasks.
     pub(crate) fn poll(&self, task: &Context<'_>) -> Poll<Result<(), StoreError>> {
-        let answer = self.queue.poll(self.place.saturating_add(1), task);
+        let answer = self.queue.poll(self.seq.saturating_add(1), task);
         answer.map_err(|why| self.queue.refusal(&why))
     }
 }
@@ -429,9 +429,9 @@ fn may_wait(store: &dyn Store, call: &'static str) -> Result<(), StoreError> {
     }
 }
 
-/// Waits for the commit of the record of a place.
-fn wait(queue: &Queue, place: u64) -> Result<(), StoreError> {
-    queue.wait(place.saturating_add(1)).map_err(|why| queue.refusal(&why))
+/// Waits for the commit of a record.
+fn wait(queue: &Queue, seq: u64) -> Result<(), StoreError> {
+    queue.wait(seq.saturating_add(1)).map_err(|why| queue.refusal(&why))
 }
 
 impl Drop for Pipeline {

@@ -32,7 +32,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::batch::QueuedBatch;
 use super::record::{Kind, put_prefix};
-use super::wake::Waking;
+use super::wake::TaskWaker;
 use crate::base::clock::Timestamp;
 use crate::journal::store::{FORKED, SpaceChange, StateChange, StoreError, StoredKey};
 
@@ -119,7 +119,8 @@ impl Pending {
     }
 }
 
-/// The tasks that wait for a commit, each with the place before which all must be durable.
+/// The tasks that wait for a commit, each with the sequence number before which all must be
+/// durable.
 #[derive(Debug, Default)]
 struct Waiters {
     wakers: Vec<(u64, Waker)>,
@@ -136,10 +137,11 @@ pub(super) struct Queue {
     waiting: AtomicUsize,
     waiting_bytes: AtomicUsize,
     waiters: Mutex<Waiters>,
-    waking: Arc<Waking>,
+    task_waker: Arc<TaskWaker>,
     /// Callers wait here for a commit, or for the end of the writer.
     committed: Condvar,
-    /// The place behind the last record that is durable, and the ordinal behind the last event.
+    /// The sequence number behind that of the last record that is durable, and the ordinal behind
+    /// that of the last event.
     durable: AtomicU64,
     durable_events: AtomicU64,
     /// The serial number of the last entry that is durable.
@@ -196,7 +198,7 @@ impl Queue {
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             waiters: Mutex::default(),
-            waking: Arc::default(),
+            task_waker: Arc::default(),
             committed: Condvar::new(),
             durable: AtomicU64::new(end),
             durable_events: AtomicU64::new(events),
@@ -328,14 +330,14 @@ impl Queue {
         }
     }
 
-    /// The place that the next record gets.
+    /// The sequence number that the next record gets.
     pub(super) fn end(&self) -> u64 {
         self.pending.lock().end()
     }
 
-    /// Whether the record of a place came after the store had failed, and is kept nowhere.
-    pub(super) fn is_discarded(&self, place: u64) -> bool {
-        place >= self.pending.lock().open.end()
+    /// Whether a record came after the store had failed, and is kept nowhere.
+    pub(super) fn is_discarded(&self, seq: u64) -> bool {
+        seq >= self.pending.lock().open.end()
     }
 
     /// The serial number of the last entry.
@@ -407,11 +409,11 @@ impl Queue {
         let durable = self.durable.load(Ordering::Acquire);
         let failed = self.failure.get().is_some();
         let mut waiters = self.waiters.lock();
-        let is_done = |(place, _): &mut (u64, Waker)| failed || *place <= durable;
+        let is_done = |(seq, _): &mut (u64, Waker)| failed || *seq <= durable;
         let done: Vec<_> = waiters.wakers.extract_if(.., is_done).collect();
         drop(waiters);
         self.committed.notify_all();
-        self.waking.wake(done.into_iter().map(|(_, waker)| waker), failed);
+        self.task_waker.wake(done.into_iter().map(|(_, waker)| waker), failed);
     }
 
     /// Why the store takes nothing any more, if it does not.
@@ -431,7 +433,7 @@ impl Queue {
         }
     }
 
-    /// The place behind the last record that is durable.
+    /// The sequence number behind that of the last record that is durable.
     pub(super) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
     }
@@ -459,9 +461,9 @@ impl Queue {
         self.call_writer(pending, due);
     }
 
-    /// Waits until everything before a place is durable.
-    pub(super) fn wait(&self, place: u64) -> Result<(), StoreError> {
-        self.wait_until(|| self.durable() >= place)
+    /// Waits until everything before a sequence number is durable.
+    pub(super) fn wait(&self, seq: u64) -> Result<(), StoreError> {
+        self.wait_until(|| self.durable() >= seq)
     }
 
     /// Waits until an entry is durable.
@@ -487,15 +489,15 @@ impl Queue {
         self.failure.get().map_or(Ok(()), |why| Err(why.clone()))
     }
 
-    /// Whether everything before a place is durable; wakes the task when that changes.
-    pub(super) fn poll(&self, place: u64, context: &Context<'_>) -> Poll<Result<(), StoreError>> {
-        if let Some(outcome) = self.outcome(place) {
+    /// Whether everything before a sequence number is durable; wakes the task when that changes.
+    pub(super) fn poll(&self, seq: u64, context: &Context<'_>) -> Poll<Result<(), StoreError>> {
+        if let Some(outcome) = self.outcome(seq) {
             return Poll::Ready(outcome);
         }
         if self.is_forked() {
             return Poll::Ready(Err(self.forked.clone()));
         }
-        if let Err(why) = self.waking.start() {
+        if let Err(why) = self.task_waker.start() {
             return Poll::Ready(Err(StoreError::Io {
                 file: self.forked.file().into(),
                 action: "start the thread that wakes tasks",
@@ -508,20 +510,20 @@ impl Queue {
         let mut own = Some(context.waker().clone());
         let mut waiters = self.waiters.lock();
         // Looked at again: the writer takes the lock after it has said what is durable.
-        if let Some(outcome) = self.outcome(place) {
+        if let Some(outcome) = self.outcome(seq) {
             return Poll::Ready(outcome);
         }
         let waker = context.waker();
-        if !waiters.wakers.iter().any(|(known, other)| *known == place && other.will_wake(waker)) {
-            waiters.wakers.extend(own.take().map(|waker| (place, waker)));
+        if !waiters.wakers.iter().any(|(known, other)| *known == seq && other.will_wake(waker)) {
+            waiters.wakers.extend(own.take().map(|waker| (seq, waker)));
         }
         drop(waiters);
         drop(own);
         Poll::Pending
     }
 
-    fn outcome(&self, place: u64) -> Option<Result<(), StoreError>> {
-        if self.durable() >= place {
+    fn outcome(&self, seq: u64) -> Option<Result<(), StoreError>> {
+        if self.durable() >= seq {
             return Some(Ok(()));
         }
         self.failure.get().map(|why| Err(why.clone()))
@@ -573,18 +575,18 @@ impl Queue {
         self.failure.get().is_some()
     }
 
-    /// Reads the record of a place that is in the queue or in flight; not under its lock, because
+    /// Reads a record that is in the queue or in flight; not under its lock, because
     /// who reads may take others.
-    pub(super) fn read<R>(&self, place: u64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+    pub(super) fn read<R>(&self, seq: u64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let pending = self.pending.lock();
-        if let Some(record) = pending.open.record(place).map(<[u8]>::to_vec) {
+        if let Some(record) = pending.open.record(seq).map(<[u8]>::to_vec) {
             drop(pending);
             return Some(read(&record));
         }
         let mut batches = pending.in_flight.iter().chain(&pending.sealed);
-        let batch = batches.find(|batch| batch.record(place).is_some()).map(Arc::clone);
+        let batch = batches.find(|batch| batch.record(seq).is_some()).map(Arc::clone);
         drop(pending);
-        batch.as_ref().and_then(|batch| batch.record(place)).map(read)
+        batch.as_ref().and_then(|batch| batch.record(seq)).map(read)
     }
 }
 

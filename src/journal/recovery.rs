@@ -306,9 +306,9 @@ fn read_rules(
 fn load_keys(store: &dyn Contents, keys: &mut StoredKeys, now: Moment) -> Result<(), StoreError> {
     let count = store.generations().iter().map(|generation| generation.keys).sum::<u64>();
     keys.reserve(usize::try_from(count).unwrap_or(usize::MAX));
-    store.keys(0, &mut |FoundKey { version, hash, place, now }| match version {
-        Version::One => keys.load_plain(hash, place, Moment(now)),
-        Version::Two | Version::Three => keys.load(hash, place, Moment(now)),
+    store.keys(0, &mut |FoundKey { version, hash, seq, now }| match version {
+        Version::One => keys.load_plain(hash, seq, Moment(now)),
+        Version::Two | Version::Three => keys.load(hash, seq, Moment(now)),
     })?;
     keys.loaded(now);
     Ok(())
@@ -341,9 +341,9 @@ struct Recovery<'r> {
     snapshot: &'r Snapshot,
     log: Option<MemoryLog>,
     rollups: Option<Rollups>,
-    /// The place from which on counters are redone.
+    /// The sequence number from which on counters are redone.
     from: u64,
-    /// The place from which on roll-ups are redone, or folded anew.
+    /// The sequence number from which on roll-ups are redone, or folded anew.
     fold_from: u64,
     /// Whether the roll-ups come from the checkpoint, and do not have to be folded anew.
     redoes: bool,
@@ -432,11 +432,11 @@ impl<'r> Recovery<'r> {
         match piece.kind {
             COUNTERS => {
                 for block in blocks(Reader::new(piece.version, piece.bytes)) {
-                    let (place, block) = block.ok()?;
+                    let (position, block) = block.ok()?;
                     let hash =
                         |group, values: &[&str]| row_hash(&self.settings.hasher, group, values);
                     let block = Reader::new(piece.version, block);
-                    self.table.load(&self.log_end, place, block, hash).ok()?;
+                    self.table.load(&self.log_end, position, block, hash).ok()?;
                 }
             }
             ROWS if self.settings.keep.is_some() => {
@@ -483,8 +483,8 @@ impl<'r> Recovery<'r> {
         }
     }
 
-    /// Decides which events come into memory; returns the place to read from, so that what is left
-    /// out is known.
+    /// Decides which events come into memory; returns the sequence number to read from, so that
+    /// what is left out is known.
     fn place_log(&mut self, keep: Bounds, log: Option<(u64, Dropped)>) -> u64 {
         let keep = u64::try_from(keep.events).unwrap_or(u64::MAX);
         let first = self.store.first_event();
@@ -503,12 +503,12 @@ impl<'r> Recovery<'r> {
         let mut wrong = None;
         tell(Progress::new(LOG_AGAIN, 0, total));
         store.read(start, &mut |chunk: &Chunk<'_>| {
-            for (place, bytes) in chunk.records().filter(|(place, _)| *place >= start) {
-                if let Err(why) = self.redo_record(place, bytes) {
-                    wrong = Some(why.of(store, place));
+            for (seq, bytes) in chunk.records().filter(|(seq, _)| *seq >= start) {
+                if let Err(why) = self.redo_record(seq, bytes) {
+                    wrong = Some(why.of(store, seq));
                     return ControlFlow::Break(());
                 }
-                let done = place.saturating_sub(start);
+                let done = seq.saturating_sub(start);
                 if done.saturating_sub(told) >= RECORDS_A_REPORT {
                     told = done;
                     tell(Progress::new(LOG_AGAIN, done, total));

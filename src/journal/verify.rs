@@ -126,14 +126,14 @@ impl Fold<'_> {
         let (mut wrong, mut told) = (None, 0);
         tell(Progress::new(STEP, 0, end));
         store.read(0, &mut |chunk: &Chunk<'_>| {
-            for (place, bytes) in chunk.records() {
-                if let Err(why) = self.check(place, bytes) {
+            for (seq, bytes) in chunk.records() {
+                if let Err(why) = self.check(seq, bytes) {
                     wrong = Some(why);
                     return ControlFlow::Break(());
                 }
-                if place.saturating_sub(told) >= RECORDS_A_REPORT {
-                    told = place;
-                    tell(Progress::new(STEP, place, end));
+                if seq.saturating_sub(told) >= RECORDS_A_REPORT {
+                    told = seq;
+                    tell(Progress::new(STEP, seq, end));
                 }
             }
             ControlFlow::Continue(())

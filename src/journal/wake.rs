@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 /// Tasks on their way to the thread that wakes them.
 #[derive(Debug, Default)]
-pub(super) struct Waking {
+pub(super) struct TaskWaker {
     ready: Mutex<Ready>,
     /// The thread waits here for some.
     called: Condvar,
@@ -26,16 +26,16 @@ struct Ready {
     is_over: bool,
 }
 
-impl Waking {
+impl TaskWaker {
     /// Starts the thread, where there is none yet.
     pub(super) fn start(self: &Arc<Self>) -> io::Result<()> {
         let mut ready = self.ready.lock();
         if ready.has_thread {
             return Ok(());
         }
-        let waking = Arc::clone(self);
+        let task_waker = Arc::clone(self);
         let thread = std::thread::Builder::new().name("limitry-wake".to_owned());
-        thread.spawn(move || waking.run())?;
+        thread.spawn(move || task_waker.run())?;
         ready.has_thread = true;
         Ok(())
     }

@@ -69,7 +69,7 @@ pub(super) struct Writer {
 pub(crate) struct State {
     /// A checkpoint under way, and what `Requests::changes` was when it was begun.
     pub(super) checkpoint: Option<(Checkpoint, u64)>,
-    /// The place from which on opening redoes the log, by the newest complete checkpoint.
+    /// The sequence number from which on opening redoes the log, by the newest complete checkpoint.
     pub(super) from: u64,
     /// The bytes of the newest complete checkpoint.
     pub(super) checkpoint_bytes: u64,
@@ -225,8 +225,8 @@ impl Writer {
             || (records > 0 && age > self.retention.div_euclid(GENERATIONS))
     }
 
-    /// The place from which on records are kept: opening redoes them, or their retention is not
-    /// over.
+    /// The sequence number from which on records are kept: opening redoes them, or their retention
+    /// is not over.
     fn keep_from(&self, generations: &[Generation]) -> u64 {
         let needed = generations.iter().find(|generation| !self.is_over(generation.now));
         let needed = needed.map_or_else(|| self.store.end(), |generation| generation.first);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
-use super::{Needle, QueryError};
+use super::{PairFilter, QueryError};
 use crate::base::clock::Timestamp;
 use crate::base::query_setters::{filter_setters, range_setters};
 use crate::base::reading;
@@ -88,13 +88,13 @@ impl EventQuery {
     }
 
     /// Checks the conditions, and compiles them for the log whose hasher this is.
-    pub(crate) fn wanted(&self, hasher: &ahash::RandomState) -> Result<Wanted, QueryError> {
+    pub(crate) fn wanted(&self, hasher: &ahash::RandomState) -> Result<ScanFilter, QueryError> {
         let end = self.end_date;
         let start = self.start_date.unwrap_or(Timestamp::MIN);
         if let Some(end) = end.filter(|end| self.start_date.is_some() && start >= *end) {
             return Err(QueryError::EmptyRange { start, end });
         }
-        Ok(Wanted { needle: Needle::new(hasher, &self.pairs()?), start, end })
+        Ok(ScanFilter { filter: PairFilter::new(hasher, &self.pairs()?), start, end })
     }
 
     fn pairs(&self) -> Result<Vec<(Dimension, Box<str>)>, QueryError> {
@@ -166,17 +166,17 @@ impl<'de> Visitor<'de> for Limit {
 
 /// Which events a scan of the log finds.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    pub(crate) needle: Needle,
+pub(crate) struct ScanFilter {
+    pub(crate) filter: PairFilter,
     /// The first instant of the range.
     pub(crate) start: Timestamp,
     /// The first instant after the range, where it ends.
     pub(crate) end: Option<Timestamp>,
 }
 
-impl Wanted {
+impl ScanFilter {
     pub(crate) fn everything() -> Self {
-        Self { needle: Needle::default(), start: Timestamp::MIN, end: None }
+        Self { filter: PairFilter::default(), start: Timestamp::MIN, end: None }
     }
 
     pub(crate) fn has(&self, timestamp: Timestamp) -> bool {
@@ -184,6 +184,6 @@ impl Wanted {
     }
 
     pub(crate) fn is_everything(&self) -> bool {
-        self.needle.is_empty() && self.start == Timestamp::MIN && self.end.is_none()
+        self.filter.is_empty() && self.start == Timestamp::MIN && self.end.is_none()
     }
 }

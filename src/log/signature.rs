@@ -9,12 +9,12 @@ use crate::event::Dimension;
 
 /// A filter of the log: dimension = value pairs that must all hold.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Needle {
+pub(crate) struct PairFilter {
     mask: u64,
     pairs: Box<[(Dimension, Box<str>)]>,
 }
 
-impl Needle {
+impl PairFilter {
     /// Compiles a filter for the log whose hasher this is.
     pub(crate) fn new(hasher: &ahash::RandomState, pairs: &[(Dimension, Box<str>)]) -> Self {
         let bits = pairs.iter().map(|(dimension, value)| bits(hasher, dimension.as_str(), value));
@@ -59,9 +59,9 @@ mod tests {
     use super::*;
     use crate::event::Event;
 
-    fn needle(hasher: &ahash::RandomState, pairs: &[(&str, &str)]) -> Needle {
+    fn filter(hasher: &ahash::RandomState, pairs: &[(&str, &str)]) -> PairFilter {
         let pair = |(name, value): &(&str, &str)| (Dimension::parse(name), Box::from(*value));
-        Needle::new(hasher, &pairs.iter().map(pair).collect::<Vec<_>>())
+        PairFilter::new(hasher, &pairs.iter().map(pair).collect::<Vec<_>>())
     }
 
     #[test]
@@ -70,11 +70,11 @@ mod tests {
         let event = Event::new("cust_1", "model_call").model("gpt-4").property("team", "eng");
         let signature = signature(&hasher, event.dimensions());
         let has = [("customer_id", "cust_1"), ("model", "gpt-4"), ("team", "eng")];
-        assert!(needle(&hasher, &has).may_match(signature));
-        assert!(needle(&hasher, &[]).may_match(signature));
+        assert!(filter(&hasher, &has).may_match(signature));
+        assert!(filter(&hasher, &[]).may_match(signature));
         let lacks = |number: &u32| {
             let customer = format!("cust_x{number}");
-            !needle(&hasher, &[("customer_id", &customer)]).may_match(signature)
+            !filter(&hasher, &[("customer_id", &customer)]).may_match(signature)
         };
         let told = (0..1_000).filter(lacks).count();
         assert!(told > 950, "{told} of 1 000 are told apart");

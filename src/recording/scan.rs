@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Ledger;
-use crate::log::{PackedEvent, RecordedEvent, Segment, Wanted};
+use crate::log::{PackedEvent, RecordedEvent, ScanFilter, Segment};
 
 /// The events of a range of ordinals that are wanted.
 ///
@@ -14,7 +14,7 @@ use crate::log::{PackedEvent, RecordedEvent, Segment, Wanted};
 #[derive(Debug)]
 pub(crate) struct Scan {
     ledger: Arc<Ledger>,
-    wanted: Wanted,
+    wanted: ScanFilter,
     /// The ordinals that are still to be looked at.
     ordinals: Range<u64>,
     order: Order,
@@ -35,7 +35,7 @@ impl Scan {
     /// The events before an ordinal, the newest first; `most` of them are wanted at the most.
     pub(crate) fn newest_first(
         ledger: &Arc<Ledger>,
-        wanted: Wanted,
+        wanted: ScanFilter,
         before: u64,
         most: usize,
     ) -> Self {
@@ -44,12 +44,12 @@ impl Scan {
     }
 
     /// All events that are recorded by now, the oldest first.
-    pub(crate) fn oldest_first(ledger: &Arc<Ledger>, wanted: Wanted) -> Self {
+    pub(crate) fn oldest_first(ledger: &Arc<Ledger>, wanted: ScanFilter) -> Self {
         Self::in_order(ledger, wanted, 0..ledger.recorded())
     }
 
     /// The events of a range of ordinals, the oldest first.
-    pub(crate) fn in_order(ledger: &Arc<Ledger>, wanted: Wanted, ordinals: Range<u64>) -> Self {
+    pub(crate) fn in_order(ledger: &Arc<Ledger>, wanted: ScanFilter, ordinals: Range<u64>) -> Self {
         let order = Order::OldestFirst;
         Self { ledger: Arc::clone(ledger), wanted, ordinals, order, segment: None }
     }
@@ -63,7 +63,7 @@ impl Scan {
         if self.ordinals.is_empty() {
             return None;
         }
-        let Wanted { start, end, .. } = self.wanted;
+        let ScanFilter { start, end, .. } = self.wanted;
         match self.order {
             Order::NewestFirst { most } => {
                 let most = if self.wanted.is_everything() { most.max(1) } else { usize::MAX };
@@ -117,10 +117,10 @@ impl Iterator for Scan {
 }
 
 /// The event, where it is wanted.
-fn unpack(ledger: &Ledger, wanted: &Wanted, event: PackedEvent<'_>) -> Option<RecordedEvent> {
-    if !wanted.needle.may_match(event.signature) || !wanted.has(event.timestamp()?) {
+fn unpack(ledger: &Ledger, wanted: &ScanFilter, event: PackedEvent<'_>) -> Option<RecordedEvent> {
+    if !wanted.filter.may_match(event.signature) || !wanted.has(event.timestamp()?) {
         return None;
     }
-    let stored = event.read().filter(|stored| wanted.needle.matches(stored))?;
+    let stored = event.read().filter(|stored| wanted.filter.matches(stored))?;
     Some(stored.unpack(ledger.id(event.ordinal)))
 }

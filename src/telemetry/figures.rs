@@ -131,7 +131,7 @@ impl Labelled {
         if IS_MAKING.replace(true) {
             return;
         }
-        let _made = Made;
+        let _made = MakingDone;
         let counts = RuleCounts::labelled(&self.rule);
         count(&counts);
         // Of several threads that do at once all have the same handles.
@@ -140,9 +140,9 @@ impl Labelled {
 }
 
 /// Says that figures are made, also where the recorder panicked.
-struct Made;
+struct MakingDone;
 
-impl Drop for Made {
+impl Drop for MakingDone {
     fn drop(&mut self) {
         IS_MAKING.set(false);
     }

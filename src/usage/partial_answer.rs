@@ -16,7 +16,7 @@ use super::rollups::Rollups;
 use super::row::{Row, Total};
 use super::select::{Group, Grouped};
 use crate::base::clock::Timestamp;
-use crate::log::{MemoryLog, Needle, PackedEvent, Segment, Stored};
+use crate::log::{MemoryLog, PackedEvent, PairFilter, Segment, Stored};
 
 /// A part of the log to look through: segments, and the ranges with their plans.
 #[derive(Debug)]
@@ -86,12 +86,12 @@ impl PartialAnswer {
     /// Looks through the events.
     pub(crate) fn complete(self, question: &Question<'_>, hasher: &ahash::RandomState) -> Answer {
         let Self { mut answer, parts } = self;
-        let needle = Needle::new(hasher, &question.selector.filter);
+        let filter = PairFilter::new(hasher, &question.selector.filter);
         let plans = answer.plans.len();
         let mut groups = Groups::new(std::mem::take(&mut answer.groups), plans);
         for part in &parts {
             for event in part.segments.iter().flat_map(|segment| segment.events()) {
-                let Some((plan, stored)) = part.find(&event, &needle) else { continue };
+                let Some((plan, stored)) = part.find(&event, &filter) else { continue };
                 let at = stored.timestamp();
                 let addend = answer.columns.addend(&stored, at, event.ordinal);
                 let mut row = Row::default();
@@ -113,15 +113,19 @@ impl PartialAnswer {
 
 impl LogPart {
     /// The event and the plan that it counts in, if it does.
-    fn find<'s>(&self, event: &PackedEvent<'s>, needle: &Needle) -> Option<(usize, Stored<'s>)> {
-        if !needle.may_match(event.signature) {
+    fn find<'s>(
+        &self,
+        event: &PackedEvent<'s>,
+        filter: &PairFilter,
+    ) -> Option<(usize, Stored<'s>)> {
+        if !filter.may_match(event.signature) {
             return None;
         }
         let at = event.timestamp()?;
         let next = self.ranges.partition_point(|(range, _)| range.start <= at);
         let (range, plan) = self.ranges.get(next.checked_sub(1)?)?;
         let stored = if at < range.end { event.read()? } else { return None };
-        needle.matches(&stored).then_some((*plan, stored))
+        filter.matches(&stored).then_some((*plan, stored))
     }
 }
 

@@ -257,7 +257,7 @@ impl FromStr for Amount {
     /// needs more than six digits after the point (`1.1000000` and `10e-7` do not), and
     /// [`AmountError::OutOfRange`] where it is too large.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text.as_bytes(), Digits::Exact).map_err(|flaw| flaw.of(text))
+        parse(text.as_bytes(), Digits::Exact).map_err(|problem| problem.of(text))
     }
 }
 

@@ -7,13 +7,13 @@ use crate::base::text::excerpt_of_line;
 
 /// What keeps digits from being an amount; it becomes an error once the value is at hand.
 #[derive(Clone, Copy)]
-pub(super) enum Flaw {
+pub(super) enum DigitsProblem {
     Syntax,
     TooPrecise,
     OutOfRange,
 }
 
-impl Flaw {
+impl DigitsProblem {
     pub(super) fn of(self, given: &str) -> AmountError {
         let value = excerpt_of_line(given);
         match self {
@@ -33,7 +33,7 @@ pub(super) enum Digits {
     RoundedUp,
 }
 
-pub(super) fn parse(text: &[u8], digits: Digits) -> Result<Amount, Flaw> {
+pub(super) fn parse(text: &[u8], digits: Digits) -> Result<Amount, DigitsProblem> {
     let (negative, rest) = split_sign(text);
     let (whole, rest) = split_digits(rest)?;
     let (fraction, rest) = match rest.strip_prefix(b".") {
@@ -43,7 +43,7 @@ pub(super) fn parse(text: &[u8], digits: Digits) -> Result<Amount, Flaw> {
     let exponent = match rest.split_first() {
         None => 0,
         Some((b'e' | b'E', rest)) => parse_exponent(rest)?,
-        Some(_) => return Err(Flaw::Syntax),
+        Some(_) => return Err(DigitsProblem::Syntax),
     };
     millionths((negative, whole, fraction, exponent), digits).map(Amount)
 }
@@ -52,7 +52,7 @@ pub(super) fn parse(text: &[u8], digits: Digits) -> Result<Amount, Flaw> {
 fn millionths(
     (negative, whole, fraction, exponent): (bool, &[u8], &[u8], i64),
     digits: Digits,
-) -> Result<i128, Flaw> {
+) -> Result<i128, DigitsProblem> {
     // None once the digits themselves are out of range.
     let mut magnitude = Some(0_u128);
     // Zeros wait until a digit follows them, so that trailing ones need no room.
@@ -80,7 +80,7 @@ fn millionths(
         .saturating_add(i64::from(FRACTION_DIGITS));
     let magnitude = match digits {
         _ if power >= 0 => magnitude.and_then(|magnitude| shift(magnitude, power)),
-        Digits::Exact => return Err(Flaw::TooPrecise),
+        Digits::Exact => return Err(DigitsProblem::TooPrecise),
         Digits::RoundedUp => {
             // What lies beyond the digits of a u128 is between two neighbours all the same.
             let divisor = shift(1, power.saturating_neg()).unwrap_or(u128::MAX);
@@ -89,13 +89,13 @@ fn millionths(
             magnitude.map(|magnitude| floor(magnitude).saturating_add(up))
         }
     };
-    let magnitude = magnitude.ok_or(Flaw::OutOfRange)?;
+    let magnitude = magnitude.ok_or(DigitsProblem::OutOfRange)?;
     let signed = if negative {
         0_i128.checked_sub_unsigned(magnitude)
     } else {
         i128::try_from(magnitude).ok()
     };
-    signed.ok_or(Flaw::OutOfRange)
+    signed.ok_or(DigitsProblem::OutOfRange)
 }
 
 /// Multiplies by ten to a power; `None` where the result does not fit. Zero stays zero.
@@ -115,17 +115,17 @@ fn split_sign(text: &[u8]) -> (bool, &[u8]) {
 }
 
 /// Splits off the leading digits, of which there must be one or more.
-fn split_digits(text: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
+fn split_digits(text: &[u8]) -> Result<(&[u8], &[u8]), DigitsProblem> {
     let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    text.split_at_checked(count).filter(|_| count > 0).ok_or(Flaw::Syntax)
+    text.split_at_checked(count).filter(|_| count > 0).ok_or(DigitsProblem::Syntax)
 }
 
 /// Reads an exponent to its end; one beyond `i64` stops there, far beyond any amount.
-fn parse_exponent(text: &[u8]) -> Result<i64, Flaw> {
+fn parse_exponent(text: &[u8]) -> Result<i64, DigitsProblem> {
     let (negative, rest) = split_sign(text);
     let (digits, rest) = split_digits(rest)?;
     if !rest.is_empty() {
-        return Err(Flaw::Syntax);
+        return Err(DigitsProblem::Syntax);
     }
     let magnitude = digits.iter().fold(0_i64, |sum, digit| {
         sum.saturating_mul(10).saturating_add(i64::from(digit.wrapping_sub(b'0')))
@@ -171,7 +171,7 @@ pub(super) fn from_float(
     if !finite {
         return Err(AmountError::NotFinite { value: excerpt_of_line(&value.to_string()) });
     }
-    let read = |text: &str| parse(text.as_bytes(), digits).map_err(|flaw| flaw.of(text));
+    let read = |text: &str| parse(text.as_bytes(), digits).map_err(|problem| problem.of(text));
     let text = FloatText::of(&value);
     match text.as_ref().and_then(FloatText::as_str) {
         Some(text) => read(text),

@@ -8,7 +8,7 @@ use crate::decision::{Decision, Receipt};
 use crate::engine::{BatchError, Core, RulesError, TrackError};
 use crate::event::{Dimension, DimensionHashes, Event};
 use crate::idempotency::CustomerKey;
-use crate::idempotency::stored::{Known, Once, Use};
+use crate::idempotency::stored::{KeyMatch, KeyOutcome, KeyUse};
 use crate::journal::{Head, Pipeline, RecordedDecision};
 use crate::log::{Packed, Stored};
 
@@ -123,12 +123,12 @@ impl Core {
             }
             let decision = decide()?;
             let since = decision.at().now;
-            let place = decision.seq();
-            let kept = place.filter(|place| !pipeline.is_lost(*place));
-            if place.is_some() && kept.is_none() {
+            let seq = decision.seq();
+            let kept = seq.filter(|seq| !pipeline.is_lost(*seq));
+            if seq.is_some() && kept.is_none() {
                 self.keys.keep(key, event, now, &decision);
             }
-            Ok((decision, kept.map(|place| Use { place, since })))
+            Ok((decision, kept.map(|seq| KeyUse { seq, since })))
         };
         let look_up = |seq| self.look_up(pipeline, seq, key, event);
         let once = pipeline.keys.once(key, now, look_up, decide)?;
@@ -169,25 +169,25 @@ impl Core {
         seq: u64,
         key: CustomerKey<'_>,
         event: &Event<'_>,
-    ) -> Result<Known<Decision>, TrackError> {
+    ) -> Result<KeyMatch<Decision>, TrackError> {
         let known = pipeline.read(seq, |record| {
             let Some(record) = record.event().filter(|it| it.key == Some(key.key)) else {
-                return Ok(Some(Known::Other));
+                return Ok(Some(KeyMatch::Other));
             };
             let since = Moment(record.now);
             let stored = record.stored(self.table.timeline())?;
             if stored.dimension(&Dimension::CustomerId) != Some(key.customer) {
-                return Ok(Some(Known::Other));
+                return Ok(Some(KeyMatch::Other));
             }
             if !stored.is_same_request(event) {
-                return Ok(Some(Known::Conflict { since }));
+                return Ok(Some(KeyMatch::Conflict { since }));
             }
             let answer = self.answer_of(pipeline, &record, &stored)?;
-            Ok(answer.map(|answer| Known::Same { since, answer }))
+            Ok(answer.map(|answer| KeyMatch::Same { since, answer }))
         })?;
         // Records are dropped with their generation, after the retention of their keys is over.
         let known = known.flatten();
-        let known = known.or_else(|| (seq < pipeline.oldest()).then_some(Known::Other));
+        let known = known.or_else(|| (seq < pipeline.oldest()).then_some(KeyMatch::Other));
         known.ok_or_else(|| {
             let detail = "it is not there, or not what was written";
             pipeline.store.damaged(&format!("record {seq}"), detail).into()
@@ -293,11 +293,11 @@ impl Core {
 }
 
 /// The answer that a key has, or gets.
-fn decision_of(once: Once<Decision>, key: CustomerKey<'_>) -> Result<Decision, TrackError> {
+fn decision_of(once: KeyOutcome<Decision>, key: CustomerKey<'_>) -> Result<Decision, TrackError> {
     match once {
-        Once::New(decision, _) => Ok(decision),
-        Once::Known(decision, place) => Ok(decision.with_seq(place)),
-        Once::Conflict => Err(key.conflict().into()),
+        KeyOutcome::New(decision, _) => Ok(decision),
+        KeyOutcome::KeyMatch(decision, seq) => Ok(decision.with_seq(seq)),
+        KeyOutcome::Conflict => Err(key.conflict().into()),
     }
 }
 
@@ -317,12 +317,12 @@ mod tests {
 
     /// A medium that takes nothing more when it is told so.
     #[derive(Clone, Debug, Default)]
-    struct Brittle {
+    struct FailingMedium {
         bytes: Arc<Mutex<Vec<u8>>>,
         broken: Arc<AtomicBool>,
     }
 
-    impl Storage for Brittle {
+    impl Storage for FailingMedium {
         fn len(&self) -> io::Result<u64> {
             Ok(self.bytes.lock().len() as u64)
         }
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_key_whose_record_came_after_the_store_had_failed_is_known() {
-        let medium = Brittle::default();
+        let medium = FailingMedium::default();
         let store = Durable::open_on(medium.clone()).expect("a store");
         let store = store.on_failure(OnFailure::MemoryOnly);
         let engine = Engine::builder().durable(store).build().expect("an engine");

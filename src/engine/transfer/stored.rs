@@ -9,14 +9,14 @@ use crate::counters::Timeline;
 use crate::engine::ExportError;
 use crate::journal::store::Chunk;
 use crate::journal::{Pipeline, Record, Unreadable};
-use crate::log::Wanted;
+use crate::log::ScanFilter;
 use crate::recording::Ledger;
 
 /// Writes the events that are wanted and were recorded before this call.
 pub(super) fn export(
     pipeline: &Pipeline,
     (ledger, timeline): (&Ledger, Timeline),
-    wanted: &Wanted,
+    wanted: &ScanFilter,
     out: &mut impl Write,
     progress: impl FnMut(Progress),
 ) -> Result<ExportReport, ExportError> {
@@ -61,14 +61,14 @@ pub(super) fn export(
 /// The event of a record, where it is wanted and there when the call came.
 fn read(
     (ledger, timeline, end): (&Ledger, Timeline, u64),
-    wanted: &Wanted,
+    wanted: &ScanFilter,
     seq: u64,
     bytes: &[u8],
 ) -> Result<Option<Exported>, Unreadable> {
     let event = Record::read(seq, bytes)?.event();
     let Some(event) = event.filter(|event| event.ordinal < end) else { return Ok(None) };
     let stored = event.stored(timeline)?;
-    if !wanted.has(stored.timestamp()) || !wanted.needle.matches(&stored) {
+    if !wanted.has(stored.timestamp()) || !wanted.filter.matches(&stored) {
         return Ok(None);
     }
     let (id, key) = (ledger.id(event.ordinal), event.key.map(Into::into));

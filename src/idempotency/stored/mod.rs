@@ -1,8 +1,8 @@
 //! The idempotency keys of a durable engine: where the record of each key lies.
 //!
-//! A key is 12 bytes: 48 bits of a keyed hash of the customer and the key, and the place of the
-//! record that has both, the event and the answer. The record is the truth: a hash that fits is
-//! looked up, and what is found there is another key, a use that is over, a conflict, or the
+//! A key is 12 bytes: 48 bits of a keyed hash of the customer and the key, and the sequence number
+//! of the record that has both, the event and the answer. The record is the truth: a hash that fits
+//! is looked up, and what is found there is another key, a use that is over, a conflict, or the
 //! answer. Format 1 has the hash of the key alone: as long as keys of it are kept, they are looked
 //! for, too.
 //!
@@ -23,8 +23,8 @@ use crate::counters::Moment;
 
 /// As many as the first eight bits of a hash tell apart.
 const SHARDS: usize = 256;
-/// How many bits of a hash are kept, and how many of a place: two keys have the same hash once in
-/// 281 trillion.
+/// How many bits of a hash are kept, and how many of a sequence number: two keys have the same hash
+/// once in 281 trillion.
 const BITS: u32 = 48;
 /// How many buckets a call that adds a key looks at, to drop a forgotten key from each: more than
 /// two, so that forgotten keys go faster than new ones come.
@@ -32,9 +32,9 @@ const LOOKS: usize = 8;
 /// A shard with no more buckets is not worth shrinking.
 const SMALL: usize = 64;
 
-/// What the record of a place is to a key.
+/// What the record of a sequence number is to a key.
 #[derive(Debug)]
-pub(crate) enum Known<A> {
+pub(crate) enum KeyMatch<A> {
     /// It has another key, or none: only the hash was the same.
     Other,
     /// It has the key, for the same event.
@@ -50,20 +50,20 @@ pub(crate) enum Known<A> {
 
 /// What became of an event with a key.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Once<A> {
+pub(crate) enum KeyOutcome<A> {
     /// It was decided now; where it was recorded, if it was.
-    New(A, Option<Use>),
-    /// It was decided before: the answer, and the place of its record. An answer is not given
-    /// before that record is durable.
-    Known(A, u64),
+    New(A, Option<KeyUse>),
+    /// It was decided before: the answer, and the sequence number of its record. An answer is not
+    /// given before that record is durable.
+    KeyMatch(A, u64),
     /// Its key was used for another event.
     Conflict,
 }
 
 /// The record that uses a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Use {
-    pub(crate) place: u64,
+pub(crate) struct KeyUse {
+    pub(crate) seq: u64,
     /// The time of the record.
     pub(crate) since: Moment,
 }
@@ -72,9 +72,9 @@ pub(crate) struct Use {
 pub(crate) struct StoredKeys {
     shards: Box<[Padded]>,
     marks: Mutex<Marks>,
-    /// The place before which no key is kept: a copy, to be read without a lock.
+    /// The sequence number before which no key is kept: a copy, to be read without a lock.
     floor: AtomicU64,
-    /// The place behind the last key of format 1.
+    /// The sequence number behind that of the last key of format 1.
     plain_end: u64,
     /// What keys are hashed with: random, the same for the life of a log, so that nobody who
     /// chooses keys can make them collide.
@@ -101,13 +101,13 @@ struct Shard {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     hash: [u8; 6],
-    place: [u8; 6],
+    seq: [u8; 6],
 }
 
 const _: () = assert!(size_of::<Entry>() == 12);
 
-/// The places whose hash fits; almost always one or none.
-type Places = SmallVec<[u64; 4]>;
+/// The records whose key's hash fits; almost always one or none.
+type Seqs = SmallVec<[u64; 4]>;
 
 impl StoredKeys {
     /// Keys that count for `retention` nanoseconds, `max_keys` at most.
@@ -138,43 +138,43 @@ impl StoredKeys {
         &self,
         key: CustomerKey<'_>,
         now: Moment,
-        look_up: impl Fn(u64) -> Result<Known<A>, E>,
-    ) -> Result<Option<Once<A>>, E> {
-        self.look(&self.places(key, self.hash(key)), now, look_up)
+        look_up: impl Fn(u64) -> Result<KeyMatch<A>, E>,
+    ) -> Result<Option<KeyOutcome<A>>, E> {
+        self.look(&self.seqs(key, self.hash(key)), now, look_up)
     }
 
     /// Answers with what a key has, or decides, which says where the event was recorded if it was.
     ///
-    /// `look_up` reads the record at a place, and is called with and without the key's lock; it
-    /// finds every record from the moment on at which `decide` has returned.
+    /// `look_up` reads the record of a sequence number, and is called with and without the key's
+    /// lock; it finds every record from the moment on at which `decide` has returned.
     pub(crate) fn once<A, E>(
         &self,
         key: CustomerKey<'_>,
         now: Moment,
-        look_up: impl Fn(u64) -> Result<Known<A>, E>,
-        decide: impl FnOnce() -> Result<(A, Option<Use>), E>,
-    ) -> Result<Once<A>, E> {
+        look_up: impl Fn(u64) -> Result<KeyMatch<A>, E>,
+        decide: impl FnOnce() -> Result<(A, Option<KeyUse>), E>,
+    ) -> Result<KeyOutcome<A>, E> {
         // Without the lock first: who reads what is stored lets others go on.
         let hash = self.hash(key);
-        let places = self.places(key, hash);
-        if let Some(known) = self.look(&places, now, &look_up)? {
+        let seqs = self.seqs(key, hash);
+        if let Some(known) = self.look(&seqs, now, &look_up)? {
             return Ok(known);
         }
         let Some(shard) = self.shard(hash) else { return decide().map(made) };
         let mut shard = shard.lock();
         let floor = self.floor();
-        let new = shard.places(hash, floor);
-        let new: Places = new.into_iter().filter(|place| !places.contains(place)).collect();
+        let new = shard.seqs(hash, floor);
+        let new: Seqs = new.into_iter().filter(|seq| !seqs.contains(seq)).collect();
         if let Some(known) = self.look(&new, now, &look_up)? {
             return Ok(known);
         }
         let (answer, recorded) = decide()?;
         if let Some(recorded) = recorded {
-            shard.insert(Entry::new(hash, recorded.place), floor);
+            shard.insert(Entry::new(hash, recorded.seq), floor);
             drop(shard);
             self.note(recorded, now);
         }
-        Ok(Once::New(answer, recorded))
+        Ok(KeyOutcome::New(answer, recorded))
     }
 
     /// Makes room for so many keys that are going to be loaded.
@@ -188,17 +188,17 @@ impl StoredKeys {
     }
 
     /// Adds a key of format 1, whose hash is of the key alone, as [`load`](Self::load) does.
-    pub(crate) fn load_plain(&mut self, hash: u64, place: u64, since: Moment) {
-        self.plain_end = self.plain_end.max(place.saturating_add(1));
-        self.load(hash, place, since);
+    pub(crate) fn load_plain(&mut self, hash: u64, seq: u64, since: Moment) {
+        self.plain_end = self.plain_end.max(seq.saturating_add(1));
+        self.load(hash, seq, since);
     }
 
-    /// Adds the key of a durable record, in the order of places; `since` is the time of the
-    /// record, or one that is not before it. [`loaded`](Self::loaded) ends it.
-    pub(crate) fn load(&mut self, hash: u64, place: u64, since: Moment) {
+    /// Adds the key of a durable record, in the order of sequence numbers; `since` is the time of
+    /// the record, or one that is not before it. [`loaded`](Self::loaded) ends it.
+    pub(crate) fn load(&mut self, hash: u64, seq: u64, since: Moment) {
         if let Some(shard) = self.shards.get_mut(shard_of(hash)) {
-            shard.0.get_mut().loading.push(Entry::new(hash, place));
-            self.marks.get_mut().note(place, since);
+            shard.0.get_mut().loading.push(Entry::new(hash, seq));
+            self.marks.get_mut().note(seq, since);
         }
     }
 
@@ -211,7 +211,7 @@ impl StoredKeys {
         }
     }
 
-    /// The place before which no key is kept: records before it are needed for no retry.
+    /// The sequence number before which no key is kept: records before it are needed for no retry.
     pub(crate) fn floor(&self) -> u64 {
         self.floor.load(Ordering::Acquire)
     }
@@ -233,54 +233,56 @@ impl StoredKeys {
         self.shards.get(shard_of(hash)).map(|shard| &shard.0)
     }
 
-    /// The places of records that may have a key, of this hash.
-    fn places(&self, key: CustomerKey<'_>, hash: u64) -> Places {
+    /// The records that may have a key, of this hash.
+    fn seqs(&self, key: CustomerKey<'_>, hash: u64) -> Seqs {
         let floor = self.floor();
-        let mut places = self.places_of_hash(hash, floor);
+        let mut seqs = self.records_of_hash(hash, floor);
         if floor < self.plain_end {
-            let plain = self.places_of_hash(self.hash_bytes(key.key.as_bytes()), floor);
-            places.extend(plain.into_iter().filter(|place| *place < self.plain_end));
+            let plain = self.records_of_hash(self.hash_bytes(key.key.as_bytes()), floor);
+            seqs.extend(plain.into_iter().filter(|seq| *seq < self.plain_end));
         }
-        places
+        seqs
     }
 
-    fn places_of_hash(&self, hash: u64, floor: u64) -> Places {
+    fn records_of_hash(&self, hash: u64, floor: u64) -> Seqs {
         let shard = self.shard(hash).map(Mutex::lock);
-        shard.map(|shard| shard.places(hash, floor)).unwrap_or_default()
+        shard.map(|shard| shard.seqs(hash, floor)).unwrap_or_default()
     }
 
-    /// The first of these places that has the key and is not over.
+    /// The first of these records that has the key and is not over.
     fn look<A, E>(
         &self,
-        places: &[u64],
+        seqs: &[u64],
         now: Moment,
-        look_up: impl Fn(u64) -> Result<Known<A>, E>,
-    ) -> Result<Option<Once<A>>, E> {
+        look_up: impl Fn(u64) -> Result<KeyMatch<A>, E>,
+    ) -> Result<Option<KeyOutcome<A>>, E> {
         let is_alive = |since: Moment| now.0 < since.0.saturating_add(self.retention);
-        for place in places {
-            match look_up(*place)? {
-                Known::Same { since, answer } if is_alive(since) => {
-                    return Ok(Some(Once::Known(answer, *place)));
+        for seq in seqs {
+            match look_up(*seq)? {
+                KeyMatch::Same { since, answer } if is_alive(since) => {
+                    return Ok(Some(KeyOutcome::KeyMatch(answer, *seq)));
                 }
-                Known::Conflict { since } if is_alive(since) => return Ok(Some(Once::Conflict)),
-                Known::Other | Known::Same { .. } | Known::Conflict { .. } => {}
+                KeyMatch::Conflict { since } if is_alive(since) => {
+                    return Ok(Some(KeyOutcome::Conflict));
+                }
+                KeyMatch::Other | KeyMatch::Same { .. } | KeyMatch::Conflict { .. } => {}
             }
         }
         Ok(None)
     }
 
     /// Notes a key as the newest, and forgets the oldest where their time or their room is over.
-    fn note(&self, Use { place, since }: Use, now: Moment) {
+    fn note(&self, KeyUse { seq, since }: KeyUse, now: Moment) {
         let mut marks = self.marks.lock();
-        marks.note(place, since);
+        marks.note(seq, since);
         let floor = marks.advance(now);
         drop(marks);
         self.floor.fetch_max(floor, Ordering::AcqRel);
     }
 }
 
-fn made<A>((answer, recorded): (A, Option<Use>)) -> Once<A> {
-    Once::New(answer, recorded)
+fn made<A>((answer, recorded): (A, Option<KeyUse>)) -> KeyOutcome<A> {
+    KeyOutcome::New(answer, recorded)
 }
 
 fn shard_of(hash: u64) -> usize {
@@ -288,12 +290,12 @@ fn shard_of(hash: u64) -> usize {
 }
 
 impl Shard {
-    /// The places of this hash from the floor on.
-    fn places(&self, hash: u64, floor: u64) -> Places {
+    /// The records of keys of this hash from the floor on.
+    fn seqs(&self, hash: u64, floor: u64) -> Seqs {
         let wanted = Entry::new(hash, 0);
         let found = self.entries.iter_hash(Entry::table_hash(&wanted));
-        let found = found.filter(|entry| entry.hash == wanted.hash).map(Entry::place);
-        found.filter(|place| *place >= floor).collect()
+        let found = found.filter(|entry| entry.hash == wanted.hash).map(Entry::seq);
+        found.filter(|seq| *seq >= floor).collect()
     }
 
     fn insert(&mut self, entry: Entry, floor: u64) {
@@ -312,7 +314,7 @@ impl Shard {
         let bucket = if self.cursor < buckets { self.cursor } else { 0 };
         self.cursor = bucket.saturating_add(1);
         let Ok(entry) = self.entries.get_bucket_entry(bucket) else { return };
-        if entry.get().place() < floor {
+        if entry.get().seq() < floor {
             entry.remove();
             self.shrink();
         }
@@ -321,7 +323,7 @@ impl Shard {
     /// Moves what is not over to a table with room for a sixteenth more, and what is being loaded
     /// with it. Left to itself the table would double where keys have gone and left holes.
     fn rebuild(&mut self, floor: u64) {
-        let is_kept = |entry: &Entry| entry.place() >= floor;
+        let is_kept = |entry: &Entry| entry.seq() >= floor;
         let (old, new) = (std::mem::take(&mut self.entries), std::mem::take(&mut self.loading));
         let count = old.iter().chain(&new).filter(|entry| is_kept(entry)).count();
         let room = count.saturating_add(count / 16).saturating_add(8);
@@ -341,13 +343,13 @@ impl Shard {
 }
 
 impl Entry {
-    /// A place of more than 48 bits is that of no record.
-    fn new(hash: u64, place: u64) -> Self {
-        Self { hash: low(hash), place: low(place) }
+    /// A sequence number of more than 48 bits is that of no record.
+    fn new(hash: u64, seq: u64) -> Self {
+        Self { hash: low(hash), seq: low(seq) }
     }
 
-    fn place(&self) -> u64 {
-        whole(self.place)
+    fn seq(&self) -> u64 {
+        whole(self.seq)
     }
 
     /// Spreads the hash over the bits that the table goes by, the lowest and the highest seven:

@@ -9,7 +9,7 @@ use super::*;
 
 const RETENTION: u64 = 1_000;
 
-/// What stands for the log: the records by their place.
+/// What stands for the log: the records by their sequence numbers.
 #[derive(Debug, Default)]
 struct Records(Mutex<HashMap<u64, Record>>);
 
@@ -23,23 +23,23 @@ struct Record {
 
 impl Records {
     /// As an engine looks a key up; counts how often it has to.
-    fn look_up(&self, place: u64, key: &str, payload: u32) -> Result<Known<u64>, String> {
+    fn look_up(&self, seq: u64, key: &str, payload: u32) -> Result<KeyMatch<u64>, String> {
         let records = self.0.lock();
-        let record = records.get(&place).ok_or(format!("no record at {place}"))?;
+        let record = records.get(&seq).ok_or(format!("no record at {seq}"))?;
         Ok(if record.key != key {
-            Known::Other
+            KeyMatch::Other
         } else if record.payload == payload {
-            Known::Same { since: record.since, answer: record.answer }
+            KeyMatch::Same { since: record.since, answer: record.answer }
         } else {
-            Known::Conflict { since: record.since }
+            KeyMatch::Conflict { since: record.since }
         })
     }
 
-    fn add(&self, key: &str, payload: u32, since: Moment, answer: u64) -> Use {
+    fn add(&self, key: &str, payload: u32, since: Moment, answer: u64) -> KeyUse {
         let mut records = self.0.lock();
-        let place = u64::try_from(records.len()).unwrap();
-        records.insert(place, Record { key: key.to_owned(), payload, since, answer });
-        Use { place, since }
+        let seq = u64::try_from(records.len()).unwrap();
+        records.insert(seq, Record { key: key.to_owned(), payload, since, answer });
+        KeyUse { seq, since }
     }
 }
 
@@ -63,18 +63,18 @@ fn once(
     (key, payload): (&str, u32),
     now: Moment,
     allowed: bool,
-) -> Once<u64> {
+) -> KeyOutcome<u64> {
     let decide = || {
         let answer = now.0 * 1_000 + u64::from(payload);
         Ok((answer, allowed.then(|| log.add(key, payload, now, answer))))
     };
-    keys.once(named(key), now, |place| log.look_up(place, key, payload), decide).unwrap()
+    keys.once(named(key), now, |seq| log.look_up(seq, key, payload), decide).unwrap()
 }
 
 /// A naive model: all uses of each key, in order.
 #[derive(Default)]
 struct Model {
-    uses: Vec<(String, u32, Use, u64)>,
+    uses: Vec<(String, u32, KeyUse, u64)>,
 }
 
 impl Model {
@@ -85,11 +85,15 @@ impl Model {
         now: Moment,
         most: usize,
         retention: u64,
-    ) -> Option<Once<u64>> {
+    ) -> Option<KeyOutcome<u64>> {
         let mut newest = self.uses.iter().rev().take(most);
         let (_, first, found, answer) = newest
             .rfind(|(known, _, found, _)| known == key && now.0 < found.since.0 + retention)?;
-        Some(if *first == payload { Once::Known(*answer, found.place) } else { Once::Conflict })
+        Some(if *first == payload {
+            KeyOutcome::KeyMatch(*answer, found.seq)
+        } else {
+            KeyOutcome::Conflict
+        })
     }
 }
 
@@ -114,7 +118,7 @@ fn answers_are_those_of_a_list_of_all_uses() {
             let due = model.find(what, at, most, RETENTION);
             let context = format!("seed {seed}, step {step}, {what:?} at {now}");
             if dice.random_bool(0.3) {
-                let look_up = |place| log.look_up(place, &key, payload);
+                let look_up = |seq| log.look_up(seq, &key, payload);
                 let found = stored.find(named(&key), at, look_up).unwrap();
                 assert_eq!(found, due, "{context}");
                 continue;
@@ -123,7 +127,9 @@ fn answers_are_those_of_a_list_of_all_uses() {
             if let Some(due) = due {
                 assert_eq!(answer, due, "{context}");
             } else {
-                let Once::New(answer, recorded) = answer else { panic!("{context}: {answer:?}") };
+                let KeyOutcome::New(answer, recorded) = answer else {
+                    panic!("{context}: {answer:?}")
+                };
                 model.uses.extend(recorded.map(|found| (key, payload, found, answer)));
             }
             if dice.random_bool(0.01) {
@@ -131,14 +137,14 @@ fn answers_are_those_of_a_list_of_all_uses() {
                 if dice.random_bool(0.5) {
                     stored.reserve(model.uses.len());
                 }
-                // A store that is converted has keys of format 1 up to some place.
+                // A store that is converted has keys of format 1 up to some record.
                 let plain = dice.random_range(0..=model.uses.len()) * dice.random_range(0..2);
-                for (place, (key, _, found, _)) in model.uses.iter().enumerate() {
-                    if place < plain {
+                for (seq, (key, _, found, _)) in model.uses.iter().enumerate() {
+                    if seq < plain {
                         let hash = stored.hash_bytes(named(key).key.as_bytes());
-                        stored.load_plain(hash, found.place, found.since);
+                        stored.load_plain(hash, found.seq, found.since);
                     } else {
-                        stored.load(stored.hash(named(key)), found.place, found.since);
+                        stored.load(stored.hash(named(key)), found.seq, found.since);
                     }
                 }
                 stored.loaded(at);
@@ -160,9 +166,9 @@ fn one_of_many_calls_decides_and_all_get_its_answer() {
                     let answer = u64::try_from(decided.fetch_add(1, Ordering::Relaxed)).unwrap();
                     Ok((answer, Some(log.add(key, 0, Moment(1), answer))))
                 };
-                let look_up = |place| log.look_up(place, key, 0);
+                let look_up = |seq| log.look_up(seq, key, 0);
                 match stored.once(named(key), Moment(2), look_up, decide) {
-                    Ok(Once::New(answer, _) | Once::Known(answer, _)) => answer,
+                    Ok(KeyOutcome::New(answer, _) | KeyOutcome::KeyMatch(answer, _)) => answer,
                     other => panic!("{other:?}"),
                 }
             };
@@ -191,42 +197,52 @@ fn keys_of_format_1_are_found_until_they_are_over() {
     let plain = stored.hash_bytes(b"1");
     assert_ne!(plain, stored.hash(named("a 1")));
     let found = log.add("a 1", 1, Moment(5), 7);
-    stored.load_plain(plain, found.place, found.since);
+    stored.load_plain(plain, found.seq, found.since);
     stored.loaded(Moment(6));
-    assert_eq!(once(&stored, &log, ("a 1", 1), Moment(7), true), Once::Known(7, 0));
-    assert_eq!(once(&stored, &log, ("a 1", 2), Moment(7), true), Once::Conflict);
-    assert!(matches!(once(&stored, &log, ("b 1", 2), Moment(7), true), Once::New(_, Some(_))));
-    assert_eq!(once(&stored, &log, ("b 1", 2), Moment(8), true), Once::Known(7_002, 1));
-    assert!(stored.places(named("a 1"), stored.hash(named("a 1"))).contains(&0));
+    assert_eq!(once(&stored, &log, ("a 1", 1), Moment(7), true), KeyOutcome::KeyMatch(7, 0));
+    assert_eq!(once(&stored, &log, ("a 1", 2), Moment(7), true), KeyOutcome::Conflict);
+    assert!(matches!(
+        once(&stored, &log, ("b 1", 2), Moment(7), true),
+        KeyOutcome::New(_, Some(_))
+    ));
+    assert_eq!(once(&stored, &log, ("b 1", 2), Moment(8), true), KeyOutcome::KeyMatch(7_002, 1));
+    assert!(stored.seqs(named("a 1"), stored.hash(named("a 1"))).contains(&0));
     // The use of another key takes note of the time.
-    assert!(matches!(once(&stored, &log, ("b 2", 2), Moment(1_005), true), Once::New(_, Some(_))));
-    assert!(stored.places(named("a 1"), stored.hash(named("a 1"))).is_empty());
-    assert!(matches!(once(&stored, &log, ("a 1", 2), Moment(1_005), true), Once::New(_, Some(_))));
+    assert!(matches!(
+        once(&stored, &log, ("b 2", 2), Moment(1_005), true),
+        KeyOutcome::New(_, Some(_))
+    ));
+    assert!(stored.seqs(named("a 1"), stored.hash(named("a 1"))).is_empty());
+    assert!(matches!(
+        once(&stored, &log, ("a 1", 2), Moment(1_005), true),
+        KeyOutcome::New(_, Some(_))
+    ));
 }
 
 #[test]
 fn a_key_counts_to_the_nanosecond() {
     let (stored, log) = (keys(RETENTION, 10, ALL), Records::default());
-    assert!(matches!(once(&stored, &log, ("a", 1), Moment(5), true), Once::New(..)));
+    assert!(matches!(once(&stored, &log, ("a", 1), Moment(5), true), KeyOutcome::New(..)));
     for (now, payload) in [(5, 1), (6, 2), (1_004, 1), (1_004, 2)] {
-        let known = if payload == 1 { Once::Known(5_001, 0) } else { Once::Conflict };
+        let known =
+            if payload == 1 { KeyOutcome::KeyMatch(5_001, 0) } else { KeyOutcome::Conflict };
         assert_eq!(once(&stored, &log, ("a", payload), Moment(now), true), known);
     }
-    let used = Some(Use { place: 1, since: Moment(1_005) });
+    let used = Some(KeyUse { seq: 1, since: Moment(1_005) });
     let again = once(&stored, &log, ("a", 2), Moment(1_005), true);
-    assert_eq!(again, Once::New(1_005_002, used));
-    assert_eq!(once(&stored, &log, ("a", 1), Moment(2_004), true), Once::Conflict);
-    assert!(matches!(once(&stored, &log, ("a", 1), Moment(2_005), true), Once::New(..)));
+    assert_eq!(again, KeyOutcome::New(1_005_002, used));
+    assert_eq!(once(&stored, &log, ("a", 1), Moment(2_004), true), KeyOutcome::Conflict);
+    assert!(matches!(once(&stored, &log, ("a", 1), Moment(2_005), true), KeyOutcome::New(..)));
 }
 
 #[test]
 fn a_refusal_and_an_error_leave_the_key_free() {
     let (stored, log) = (keys(RETENTION, 10, ALL), Records::default());
-    assert_eq!(once(&stored, &log, ("a", 1), Moment(5), false), Once::New(5_001, None));
-    let look_up = |place| log.look_up(place, "a", 1);
+    assert_eq!(once(&stored, &log, ("a", 1), Moment(5), false), KeyOutcome::New(5_001, None));
+    let look_up = |seq| log.look_up(seq, "a", 1);
     let failed = stored.once(named("a"), Moment(5), look_up, || Err("no".to_owned()));
     assert_eq!(failed, Err("no".to_owned()));
-    assert!(matches!(once(&stored, &log, ("a", 2), Moment(5), true), Once::New(_, Some(_))));
+    assert!(matches!(once(&stored, &log, ("a", 2), Moment(5), true), KeyOutcome::New(_, Some(_))));
     // What cannot be looked up is an error, and decides nothing.
     log.0.lock().clear();
     let decided = Cell::new(false);
@@ -245,14 +261,14 @@ fn a_use_that_comes_in_between_is_found_under_the_lock() {
     let (stored, log) = (keys(RETENTION, 10, 0), Records::default());
     once(&stored, &log, ("other", 1), Moment(5), true);
     let raced = Cell::new(false);
-    let look_up = |place| {
+    let look_up = |seq| {
         if !raced.replace(true) {
             once(&stored, &log, ("a", 1), Moment(6), true);
         }
-        log.look_up(place, "a", 1)
+        log.look_up(seq, "a", 1)
     };
     let answer = stored.once(named("a"), Moment(7), look_up, || panic!("it is decided"));
-    assert_eq!(answer, Ok(Once::Known(6_001, 1)));
+    assert_eq!(answer, Ok(KeyOutcome::KeyMatch(6_001, 1)));
 }
 
 /// What is over goes as fast as new keys come, and room is never more than 32 bytes a key.
@@ -260,13 +276,13 @@ fn a_use_that_comes_in_between_is_found_under_the_lock() {
 fn keys_take_bounded_room() {
     let kept: u64 = 200_000;
     let stored = keys(u64::MAX, usize::try_from(kept).unwrap(), ALL);
-    let log = |_| Ok::<_, ()>(Known::<()>::Other);
+    let log = |_| Ok::<_, ()>(KeyMatch::<()>::Other);
     let (mut most, mut least) = (0, usize::MAX);
-    for place in 0..kept * 5 {
-        let use_of = Use { place, since: Moment(place) };
-        let key = format!("key {place}");
-        stored.once(named(&key), Moment(place), log, || Ok(((), Some(use_of)))).unwrap();
-        if place % 20_000 == 19_999 {
+    for seq in 0..kept * 5 {
+        let use_of = KeyUse { seq, since: Moment(seq) };
+        let key = format!("key {seq}");
+        stored.once(named(&key), Moment(seq), log, || Ok(((), Some(use_of)))).unwrap();
+        if seq % 20_000 == 19_999 {
             let each = stored.bytes() / usize::try_from(stored.len()).unwrap();
             (most, least) = (most.max(each), least.min(each));
         }
@@ -278,9 +294,9 @@ fn keys_take_bounded_room() {
     assert!(entries < usize::try_from(kept * 13 / 10).unwrap(), "{entries} entries");
     // All of them over at once, they go with the next calls.
     let now = Moment(u64::MAX);
-    for place in kept * 5..kept * 6 {
-        let key = format!("key {place}");
-        let recorded = Some(Use { place, since: Moment(0) });
+    for seq in kept * 5..kept * 6 {
+        let key = format!("key {seq}");
+        let recorded = Some(KeyUse { seq, since: Moment(0) });
         stored.once(named(&key), now, log, || Ok(((), recorded))).unwrap();
     }
     assert!(stored.len() <= 1, "{} are kept", stored.len());
@@ -301,8 +317,8 @@ fn loading_five_million_keys() {
         if reserved {
             stored.reserve(hashes.len());
         }
-        for (place, hash) in hashes.iter().enumerate() {
-            stored.load(*hash, u64::try_from(place).unwrap(), Moment(1));
+        for (seq, hash) in hashes.iter().enumerate() {
+            stored.load(*hash, u64::try_from(seq).unwrap(), Moment(1));
         }
         stored.loaded(Moment(2));
         let took = started.elapsed();
@@ -310,8 +326,8 @@ fn loading_five_million_keys() {
         let started = std::time::Instant::now();
         let new: Vec<String> = (0..1_000_000).map(|n| format!("new {n}")).collect();
         for (n, new) in (0..).zip(&new) {
-            let recorded = Use { place: 5_000_000 + n, since: Moment(1) };
-            let look_up = |_| Ok::<_, ()>(Known::<()>::Other);
+            let recorded = KeyUse { seq: 5_000_000 + n, since: Moment(1) };
+            let look_up = |_| Ok::<_, ()>(KeyMatch::<()>::Other);
             stored.once(named(new), Moment(2), look_up, || Ok(((), Some(recorded)))).unwrap();
         }
         println!("a million new keys: {:?}", started.elapsed());

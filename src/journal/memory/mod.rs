@@ -14,8 +14,8 @@ use super::store::error::{Named, StoreError};
 use super::store::meta::{Checkpoint, Complete, Meta, StoredGeneration};
 use super::store::seal::{TableId, wide};
 use super::store::{
-    Batch, CheckpointStep, Chunk, Contents, FoundKey, Generation, OwnedChunk, Piece, SpaceChange,
-    StateChange, StateTable, Store, StoreReport, StoredPiece, Tell, Visit, check,
+    Batch, CheckpointStep, Chunk, Contents, FoundKey, Generation, OwnedChunk, Piece, ProgressSink,
+    SpaceChange, StateChange, StateTable, Store, StoreReport, StoredPiece, Visit, check,
 };
 use crate::base::clock::Timestamp;
 use crate::base::format::Version;
@@ -174,7 +174,7 @@ impl Data {
         let first = self.meta.generations.first().map_or(0, |oldest| oldest.first);
         if self.chunks.first_key_value().is_some_and(|(oldest, _)| *oldest < first) {
             self.chunks = self.chunks.split_off(&first);
-            self.keys.retain(|key| key.place >= first);
+            self.keys.retain(|key| key.seq >= first);
         }
     }
 
@@ -201,7 +201,7 @@ impl Data {
         self.keys.extend(batch.keys.iter().map(|key| FoundKey {
             version: Version::NEWEST,
             hash: key.hash,
-            place: batch.first.saturating_add(key.index.into()),
+            seq: batch.first.saturating_add(key.index.into()),
             now: batch.now,
         }));
     }
@@ -296,13 +296,13 @@ impl Contents for Data {
         Ok(())
     }
 
-    fn read_before(&self, place: u64) -> Result<Option<OwnedChunk>, StoreError> {
-        let newest = self.chunks.range(..place).next_back();
+    fn read_before(&self, seq: u64) -> Result<Option<OwnedChunk>, StoreError> {
+        let newest = self.chunks.range(..seq).next_back();
         Ok(newest.map(|(_, chunk)| OwnedChunk::clone(chunk)))
     }
 
     fn keys(&self, from: u64, visit: &mut dyn FnMut(FoundKey)) -> Result<(), StoreError> {
-        self.keys.iter().filter(|key| key.place >= from).for_each(|key| visit(*key));
+        self.keys.iter().filter(|key| key.seq >= from).for_each(|key| visit(*key));
         Ok(())
     }
 
@@ -381,8 +381,8 @@ impl Contents for OpenStore {
         self.open_data()?.read(from, visit)
     }
 
-    fn read_before(&self, place: u64) -> Result<Option<OwnedChunk>, StoreError> {
-        self.open_data()?.read_before(place)
+    fn read_before(&self, seq: u64) -> Result<Option<OwnedChunk>, StoreError> {
+        self.open_data()?.read_before(seq)
     }
 
     fn keys(&self, from: u64, visit: &mut dyn FnMut(FoundKey)) -> Result<(), StoreError> {
@@ -473,7 +473,7 @@ impl Store for OpenStore {
         callback::running(self.number)
     }
 
-    fn telling(&self, tell: Tell<'_>, work: &mut dyn FnMut(Tell<'_>)) {
+    fn telling(&self, tell: ProgressSink<'_>, work: &mut dyn FnMut(ProgressSink<'_>)) {
         callback::telling(self.number, tell, work);
     }
 

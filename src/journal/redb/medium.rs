@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
 
-use super::watch::Watch;
+use super::watch::FileWatch;
 use crate::base::codec::{Codec, Reader};
 use crate::base::format::Version;
 use crate::journal::store::callback::{Callback, new_number, run};
@@ -85,7 +85,7 @@ pub(super) struct Backend {
 
 enum Medium {
     /// A file; one that others may know of is watched.
-    File(FileBackend, Option<Watch>),
+    File(FileBackend, Option<FileWatch>),
     Storage(Box<dyn Storage>),
 }
 
@@ -100,7 +100,7 @@ const MARK_BYTES: usize = 16;
 const MARK: &str = "mark";
 
 impl Backend {
-    pub(super) fn file(file: FileBackend, watch: Option<Watch>) -> Self {
+    pub(super) fn file(file: FileBackend, watch: Option<FileWatch>) -> Self {
         Self::on(Medium::File(file, watch))
     }
 
@@ -153,7 +153,7 @@ impl Backend {
         TableId { name: MARK, store: self.store.load(Ordering::Acquire) }
     }
 
-    fn watch(&self) -> Option<&Watch> {
+    fn watch(&self) -> Option<&FileWatch> {
         match self.medium.as_ref() {
             Medium::File(_, watch) => watch.as_ref(),
             Medium::Storage(_) => None,

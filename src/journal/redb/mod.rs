@@ -43,9 +43,9 @@ use parking_lot::{Mutex, RwLock};
 use self::medium::Backend;
 pub use self::medium::Storage;
 pub use self::options::OpenOptions;
-use self::watch::Watch;
+use self::watch::FileWatch;
 use crate::journal::store::FORKED;
-use crate::journal::store::callback::{Callback, Theirs, running};
+use crate::journal::store::callback::{Callback, CallerPanic, running};
 use crate::journal::store::error::{Named, StoreError};
 use crate::journal::store::meta::{META_TABLE, Meta};
 
@@ -110,7 +110,7 @@ impl RedbStore {
         let file =
             std::fs::OpenOptions::new().read(true).write(true).create(options.create).open(path);
         let file = file.map_err(|error| named.io("opening to read and write", &error))?;
-        let watch = Watch::new(path, &file).map_err(|error| named.io("opening", &error))?;
+        let watch = FileWatch::new(path, &file).map_err(|error| named.io("opening", &error))?;
         let file = FileBackend::new(file).map_err(|error| named.redb("opening", error))?;
         let store = Self::start(named, Backend::file(file, Some(watch)), options)?;
         if is_new {
@@ -290,7 +290,7 @@ fn guarded<R>(
 ) -> Result<R, StoreError> {
     let done = catch_unwind(AssertUnwindSafe(work));
     done.unwrap_or_else(|panic| {
-        if panic.is::<Theirs>() {
+        if panic.is::<CallerPanic>() {
             resume_unwind(panic);
         }
         Err(named.damaged(what, said(panic.as_ref())))

@@ -16,7 +16,7 @@ use crate::journal::store::{Contents, FoundKey, Generation, StateTable, StoredPi
 use crate::log::StoredDropped;
 
 /// Whether a visit of values goes on.
-type Going = Result<ControlFlow<()>, StoreError>;
+type VisitResult = Result<ControlFlow<()>, StoreError>;
 type Opened = ReadOnlyTable<u64, &'static [u8]>;
 
 /// The store as one transaction left it: whatever is committed later does not show.
@@ -47,7 +47,7 @@ impl<'v> View<'v> {
         &self,
         name: &str,
         from: u64,
-        visit: &mut dyn FnMut(u64, &[u8]) -> Going,
+        visit: &mut dyn FnMut(u64, &[u8]) -> VisitResult,
     ) -> Result<(), StoreError> {
         let failed = |error| self.named.redb("reading", error);
         let Some(opened) = self.table(name)? else { return Ok(()) };
@@ -73,7 +73,7 @@ impl<'v> View<'v> {
         of: &StoredGeneration,
         from: u64,
         visit: &mut dyn FnMut(&Chunk<'_>) -> ControlFlow<()>,
-    ) -> Going {
+    ) -> VisitResult {
         let name = of.events();
         let mut next = of.first;
         if from > next {
@@ -124,7 +124,7 @@ impl<'v> View<'v> {
     pub(super) fn sealed_space_rows(
         &self,
         from: Bound<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Going,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> VisitResult,
     ) -> Result<(), StoreError> {
         let failed = |error| self.named.redb("reading", error);
         let opened = match self.txn.open_table(SPACE_ROWS) {
@@ -153,8 +153,8 @@ impl<'v> View<'v> {
         self.named.damaged(format!("table {name}"), format!("the checksum of value {key} is wrong"))
     }
 
-    fn missing(&self, name: &str, place: u64) -> StoreError {
-        self.named.damaged(format!("table {name}"), format!("place {place} is missing"))
+    fn missing(&self, name: &str, seq: u64) -> StoreError {
+        self.named.damaged(format!("table {name}"), format!("record {seq} is missing"))
     }
 }
 
@@ -202,13 +202,13 @@ impl Contents for View<'_> {
         Ok(())
     }
 
-    fn read_before(&self, place: u64) -> Result<Option<OwnedChunk>, StoreError> {
+    fn read_before(&self, seq: u64) -> Result<Option<OwnedChunk>, StoreError> {
         let failed = |error| self.named.redb("reading", error);
         let mut found = self.meta.generations.iter().rev();
-        let Some(of) = found.find(|one| one.first < place.min(one.end)) else { return Ok(None) };
-        let (name, end) = (of.events(), of.end.min(place));
+        let Some(of) = found.find(|one| one.first < seq.min(one.end)) else { return Ok(None) };
+        let (name, end) = (of.events(), of.end.min(seq));
         let opened = self.table(&name)?.ok_or_else(|| self.missing(&name, of.first))?;
-        let newest = opened.range(..place).map_err(failed)?.next_back();
+        let newest = opened.range(..seq).map_err(failed)?.next_back();
         let newest = newest.transpose().map_err(failed)?;
         let (first, value) = newest.ok_or_else(|| self.missing(&name, of.first))?;
         let first = first.value();
@@ -228,7 +228,7 @@ impl Contents for View<'_> {
             self.values(&name, 0, &mut |key, value| {
                 let table_id = (of.table_id(&self.meta, &name), of.version);
                 let count = visit_keys(table_id, key, value, |found| {
-                    if found.place >= from {
+                    if found.seq >= from {
                         visit(found);
                     }
                 });
@@ -320,8 +320,8 @@ impl Contents for RedbStore {
         self.with("the records", |db| View::new(&self.named, db)?.read(from, visit))
     }
 
-    fn read_before(&self, place: u64) -> Result<Option<OwnedChunk>, StoreError> {
-        self.with("the records", |db| View::new(&self.named, db)?.read_before(place))
+    fn read_before(&self, seq: u64) -> Result<Option<OwnedChunk>, StoreError> {
+        self.with("the records", |db| View::new(&self.named, db)?.read_before(seq))
     }
 
     fn keys(&self, from: u64, visit: &mut dyn FnMut(FoundKey)) -> Result<(), StoreError> {

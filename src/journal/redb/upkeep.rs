@@ -20,7 +20,7 @@ use crate::journal::store::callback::{self, Callback};
 use crate::journal::store::error::{Named, StoreError};
 use crate::journal::store::meta::{Checkpoint, Meta, StoredGeneration};
 use crate::journal::store::seal::{TableId, key_hash, start, wide};
-use crate::journal::store::{Batch, Contents, StateTable, Store, StoreReport, Tell, Visit};
+use crate::journal::store::{Batch, Contents, ProgressSink, StateTable, Store, StoreReport, Visit};
 
 const VALUES: &str = "checking values";
 const PAGES: &str = "checking pages";
@@ -109,7 +109,7 @@ impl Store for RedbStore {
         callback::running(self.backend.number())
     }
 
-    fn telling(&self, tell: Tell<'_>, work: &mut dyn FnMut(Tell<'_>)) {
+    fn telling(&self, tell: ProgressSink<'_>, work: &mut dyn FnMut(ProgressSink<'_>)) {
         callback::telling(self.backend.number(), tell, work);
     }
 

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 /// The file that a store was opened in.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct FileWatch {
     path: PathBuf,
     identity: Identity,
     length: AtomicU64,
@@ -29,7 +29,7 @@ pub(super) struct Watch {
 /// not say.
 type Identity = Option<(u64, u64)>;
 
-impl Watch {
+impl FileWatch {
     pub(super) fn new(path: &Path, file: &File) -> io::Result<Self> {
         let found = file.metadata()?;
         Ok(Self {

@@ -55,33 +55,33 @@ pub(in crate::journal) fn running(store: u64) -> Option<Callback> {
 /// Runs the caller's code.
 pub(in crate::journal) fn run<R>(store: u64, callback: Callback, code: impl FnOnce() -> R) -> R {
     let noted = RUNNING.try_with(|running| running.borrow_mut().push((store, callback)));
-    let _over = noted.ok().map(|()| Over);
+    let _over = noted.ok().map(|()| PopOnDrop);
     code()
 }
 
 /// Forgets what ran last, also where it panicked.
-struct Over;
+struct PopOnDrop;
 
-impl Drop for Over {
+impl Drop for PopOnDrop {
     fn drop(&mut self) {
         let _ = RUNNING.try_with(|running| running.borrow_mut().pop());
     }
 }
 
 /// A panic of the caller's code, on its way to the caller.
-pub(in crate::journal) struct Theirs(Box<dyn Any + Send>);
+pub(in crate::journal) struct CallerPanic(Box<dyn Any + Send>);
 
 /// Runs the caller's code inside of [`handed_on`].
 pub(in crate::journal) fn own<R>(store: u64, code: impl FnOnce() -> R) -> R {
     let done = run(store, Callback::Progress, || catch_unwind(AssertUnwindSafe(code)));
-    done.unwrap_or_else(|panic| resume_unwind(Box::new(Theirs(panic))))
+    done.unwrap_or_else(|panic| resume_unwind(Box::new(CallerPanic(panic))))
 }
 
 /// Works, and hands panics of the caller's code on as they were.
 pub(in crate::journal) fn handed_on<R>(work: impl FnOnce() -> R) -> R {
     let done = catch_unwind(AssertUnwindSafe(work));
-    done.unwrap_or_else(|panic| match panic.downcast::<Theirs>() {
-        Ok(theirs) => resume_unwind(theirs.0),
+    done.unwrap_or_else(|panic| match panic.downcast::<CallerPanic>() {
+        Ok(panic) => resume_unwind(panic.0),
         Err(panic) => resume_unwind(panic),
     })
 }

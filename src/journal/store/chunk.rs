@@ -24,7 +24,7 @@ const KEYS_HEADER: usize = 8 + 8 + 8;
 /// Bytes of a key: its hash, and how far from the run's base its record is.
 const KEY: usize = 12;
 
-/// Records with consecutive places, whose checksum was found right.
+/// Records with consecutive sequence numbers, whose checksum was found right.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chunk<'c> {
     first: u64,
@@ -56,12 +56,12 @@ impl<'c> Chunk<'c> {
         Ok(Self { first, count, earliest, latest, ends, bytes })
     }
 
-    /// The place of the first record.
+    /// The sequence number of the first record.
     pub(crate) fn first(&self) -> u64 {
         self.first
     }
 
-    /// The place behind the last record.
+    /// The sequence number behind that of the last record.
     pub(crate) fn end(&self) -> u64 {
         self.first.saturating_add(u64::from(self.count))
     }
@@ -75,18 +75,18 @@ impl<'c> Chunk<'c> {
         self.latest
     }
 
-    /// The record of a place.
-    pub(crate) fn record(&self, place: u64) -> Option<&'c [u8]> {
-        let at = usize::try_from(place.checked_sub(self.first)?).ok()?;
+    /// The record of a sequence number.
+    pub(crate) fn record(&self, seq: u64) -> Option<&'c [u8]> {
+        let at = usize::try_from(seq.checked_sub(self.first)?).ok()?;
         let start = at.checked_sub(1).map_or(Some(0), |before| self.end_of(before))?;
         self.bytes.get(start..self.end_of(at)?)
     }
 
-    /// The records with their places, the oldest first.
+    /// The records with their sequence numbers, the oldest first.
     pub(crate) fn records(&self) -> impl DoubleEndedIterator<Item = (u64, &'c [u8])> + use<'c> {
         let chunk = *self;
         (chunk.first..chunk.end())
-            .filter_map(move |place| chunk.record(place).map(|record| (place, record)))
+            .filter_map(move |seq| chunk.record(seq).map(|record| (seq, record)))
     }
 
     /// Bytes of the records.
@@ -158,8 +158,8 @@ fn portion(left: usize) -> usize {
     (above / 2).saturating_sub(PAGE_OVERHEAD)
 }
 
-/// Cuts the records of a batch into chunks, and gives the first place and the value of each to
-/// `put`, in their order.
+/// Cuts the records of a batch into chunks, and gives the first sequence number and the value of
+/// each to `put`, in their order.
 pub(in crate::journal) fn cut<E>(
     batch: &Batch<'_>,
     table_id: TableId<'_>,
@@ -209,8 +209,8 @@ fn partition(ends: &[u32], meets: impl Fn(usize, u32) -> bool) -> usize {
 
 /// Cuts the keys of a batch into runs, and gives the key and the value of each to `put`.
 ///
-/// A run's key is the batch's first place and how many keys are before the run: a record has one
-/// key at most, so no two runs have the same one.
+/// A run's key is the batch's first sequence number and how many keys are before the run: a record
+/// has one key at most, so no two runs have the same one.
 pub(in crate::journal) fn cut_keys<E>(
     batch: &Batch<'_>,
     table_id: TableId<'_>,
@@ -249,8 +249,8 @@ pub(in crate::journal) fn visit_keys(
     let mut count = 0_u64;
     while !from.rest().is_empty() {
         let (hash, index) = (u64::decode(from).ok()?, u32::decode(from).ok()?);
-        let place = base.saturating_add(u64::from(index));
-        visit(FoundKey { version, hash, place, now });
+        let seq = base.saturating_add(u64::from(index));
+        visit(FoundKey { version, hash, seq, now });
         count = count.saturating_add(1);
     }
     Some(count)

@@ -103,7 +103,7 @@ impl Meta {
         }
     }
 
-    /// The place behind the last record.
+    /// The sequence number behind that of the last record.
     pub(in crate::journal) fn end(&self) -> u64 {
         self.generations.last().map_or(0, |newest| newest.end)
     }
@@ -121,10 +121,10 @@ impl Meta {
         number
     }
 
-    /// Drops the generations that end at or before a place, but the newest.
-    pub(in crate::journal) fn drop_before(&mut self, place: u64) {
+    /// Drops the generations that end at or before a sequence number, but the newest.
+    pub(in crate::journal) fn drop_before(&mut self, seq: u64) {
         let others = self.generations.len().saturating_sub(1);
-        let old = self.generations.iter().take(others).take_while(|kept| kept.end <= place).count();
+        let old = self.generations.iter().take(others).take_while(|kept| kept.end <= seq).count();
         for dropped in self.generations.drain(..old) {
             self.dropped.merge(&dropped.times);
             self.doomed.push(dropped.events());

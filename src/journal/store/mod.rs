@@ -1,9 +1,9 @@
 //! Where the log is kept on disk.
 //!
-//! A store keeps records in the order of their places (a record's *place* is its number, counted
-//! from the first), the idempotency keys that they carry, a few named rows, and the pieces of
-//! checkpoints. What any of them means it does not know. A [`Batch`] is one transaction: all of it
-//! is there after a crash, or nothing. `RedbStore` is the store in one file.
+//! A store keeps records in the order of their sequence numbers, the idempotency keys that they
+//! carry, a few named rows, and the pieces of checkpoints. What any of them means it does not know.
+//! A [`Batch`] is one transaction: all of it is there after a crash, or nothing. `RedbStore` is the
+//! store in one file.
 //!
 //! Every value carries a checksum of its content, of where it belongs and of the store that it is
 //! in, and the [meta row](meta) says how many of everything there are. So what was changed, lost or
@@ -41,7 +41,7 @@ pub(crate) const FORKED: &str = "it was opened before this process was forked of
 /// One durable transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch<'b> {
-    /// The place of the first record: the store's end.
+    /// The sequence number of the first record: the store's end.
     pub(crate) first: u64,
     /// The records, packed one behind the other, and the position behind each.
     pub(crate) records: &'b [u8],
@@ -61,7 +61,8 @@ pub(crate) struct Batch<'b> {
     pub(crate) checkpoint: CheckpointStep,
     /// Records and keys from here on go to new tables.
     pub(crate) new_generation: bool,
-    /// Generations that end at or before this place are dropped whole; the newest never is.
+    /// Generations that end at or before this sequence number are dropped whole; the newest never
+    /// is.
     pub(crate) keep_from: u64,
     /// `state` has every named row in the newest format, and the store is one of that from here on.
     /// The first batch of a store of an older format must do that.
@@ -69,7 +70,7 @@ pub(crate) struct Batch<'b> {
 }
 
 impl Batch<'_> {
-    /// A batch at a place that changes nothing.
+    /// A batch at a sequence number that changes nothing.
     pub(crate) fn empty(first: u64) -> Self {
         Self {
             first,
@@ -104,7 +105,7 @@ pub(crate) struct FoundKey {
     pub(crate) version: Version,
     pub(crate) hash: u64,
     /// Of the record that carries it.
-    pub(crate) place: u64,
+    pub(crate) seq: u64,
     /// The engine's time of the newest record of its batch.
     pub(crate) now: u64,
 }
@@ -191,7 +192,7 @@ pub(crate) enum CheckpointStep {
 /// A run of records that is dropped as a whole, in tables of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation {
-    /// The place of its first record, and the one behind its last.
+    /// The sequence number of its first record, and the one behind that of its last.
     pub(crate) first: u64,
     pub(crate) end: u64,
     /// The ordinal of its first event, or of the next one.
@@ -217,7 +218,8 @@ pub(crate) trait Contents: Sync {
     /// The format that the named rows are in.
     fn version(&self) -> Version;
 
-    /// The place behind the last durable record. Cheap, and never waits for a commit.
+    /// The sequence number behind that of the last durable record. Cheap, and never waits for a
+    /// commit.
     fn end(&self) -> u64;
 
     /// How many events there ever were: the ordinal of the next one. Cheap.
@@ -235,19 +237,19 @@ pub(crate) trait Contents: Sync {
     /// When the events happened that were dropped.
     fn dropped(&self) -> StoredDropped;
 
-    /// Visits chunks with records at or after a place, the oldest first, until `visit` breaks.
-    /// Checks checksums and that no place is missing. Where the place was dropped it begins with
-    /// what is left: [`generations`](Self::generations) tells.
+    /// Visits chunks with records from a sequence number on, the oldest first, until `visit`
+    /// breaks. Checks checksums and that no record is missing. Where the first was dropped it
+    /// begins with what is left: [`generations`](Self::generations) tells.
     fn read(
         &self,
         from: u64,
         visit: &mut dyn FnMut(&Chunk<'_>) -> ControlFlow<()>,
     ) -> Result<(), StoreError>;
 
-    /// The newest chunk with records before a place.
-    fn read_before(&self, place: u64) -> Result<Option<OwnedChunk>, StoreError>;
+    /// The newest chunk with records before a sequence number.
+    fn read_before(&self, seq: u64) -> Result<Option<OwnedChunk>, StoreError>;
 
-    /// Visits the idempotency keys at or after a place, the oldest first.
+    /// Visits the idempotency keys of records from a sequence number on, the oldest first.
     fn keys(&self, from: u64, visit: &mut dyn FnMut(FoundKey)) -> Result<(), StoreError>;
 
     /// Visits the rows of a table by ascending key.
@@ -264,7 +266,7 @@ pub(crate) trait Contents: Sync {
     /// What error messages call the store: the path of its file.
     fn file(&self) -> &str;
 
-    /// The place of the oldest record that is there, or of the next one.
+    /// The sequence number of the oldest record that is there, or of the next one.
     fn first(&self) -> u64 {
         self.generations().first().map_or(0, |oldest| oldest.first)
     }
@@ -330,7 +332,7 @@ pub(in crate::journal) fn check(
 pub(crate) type VisitRow<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
 /// Who is told of progress.
-pub(crate) type Tell<'t> = &'t mut dyn FnMut(Progress);
+pub(crate) type ProgressSink<'t> = &'t mut dyn FnMut(Progress);
 
 /// What is done with the contents of one moment.
 pub(crate) type Visit<'v> = &'v mut dyn FnMut(&dyn Contents) -> Result<(), StoreError>;
@@ -367,7 +369,7 @@ pub(crate) trait Store: Contents + Send + Sync + fmt::Debug {
     fn running(&self) -> Option<Callback>;
 
     /// Does work that tells the caller of its progress; a panic there goes on to the caller.
-    fn telling(&self, tell: Tell<'_>, work: &mut dyn FnMut(Tell<'_>));
+    fn telling(&self, tell: ProgressSink<'_>, work: &mut dyn FnMut(ProgressSink<'_>));
 
     /// Runs code of the caller's in the middle of `telling`.
     fn own(&self, code: &mut dyn FnMut());

@@ -31,8 +31,8 @@ impl<'h> TableId<'h> {
 
     /// Writes the checksum into a value whose content is complete.
     pub(in crate::journal) fn seal(self, key: u64, value: &mut [u8]) {
-        if let Some((place, content)) = value.split_first_chunk_mut::<CHECKSUM>() {
-            *place = self.checksum(key, content).to_le_bytes();
+        if let Some((checksum, content)) = value.split_first_chunk_mut::<CHECKSUM>() {
+            *checksum = self.checksum(key, content).to_le_bytes();
         }
     }
 

@@ -9,7 +9,7 @@ use super::number::of_value;
 use super::property::PropertySeed;
 use crate::base::amount::Amount;
 use crate::base::text::excerpt;
-use crate::event::bounds::{self, MAX_PROPERTIES, Room};
+use crate::event::bounds::{self, JsonBudget, MAX_PROPERTIES};
 use crate::event::{Event, check_amount};
 
 /// Reads an object, or null where that is as good as none.
@@ -65,16 +65,16 @@ impl<'de> Visitor<'de> for Properties<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut room = Room::of_properties();
+        let mut budget = JsonBudget::of_properties();
         let mut place = 0_usize;
         while let Some(key) = map.next_key::<String>()? {
             let known = self.0.properties.iter().position(|(known, _)| *known == key);
             let fits = known.is_some() || self.0.properties.len() < MAX_PROPERTIES;
             let taken = if fits { Ok(()) } else { Err(bounds::PROPERTIES_RULE) };
-            let taken = taken.and_then(|()| room.comma(place)).and_then(|()| room.key(&key));
+            let taken = taken.and_then(|()| budget.comma(place)).and_then(|()| budget.key(&key));
             taken.map_err(|rule| broken(&key, rule))?;
             let mut rule = None;
-            let seed = PropertySeed::new(&mut room, &mut rule);
+            let seed = PropertySeed::new(&mut budget, &mut rule);
             let value = map.next_value_seed(seed);
             // What is told of a value deep within names a path that nobody wants to read.
             let value = value.map_err(|why| rule.map_or(why, |rule| broken(&key, rule)))?;

@@ -7,18 +7,18 @@ use serde_json::{Map, Number, Value};
 
 use crate::base::reading::raw::NUMBER;
 use crate::event::PropertyValue;
-use crate::event::bounds::Room;
+use crate::event::bounds::JsonBudget;
 
-/// Reads a property, taking its bytes from the room that there is.
+/// Reads a property, taking its bytes from the budget of JSON.
 pub(super) struct PropertySeed<'r> {
-    room: &'r mut Room,
+    budget: &'r mut JsonBudget,
     /// The rule that was broken, if one was.
     broken: &'r mut Option<&'static str>,
 }
 
 impl<'r> PropertySeed<'r> {
-    pub(super) fn new(room: &'r mut Room, broken: &'r mut Option<&'static str>) -> Self {
-        Self { room, broken }
+    pub(super) fn new(budget: &'r mut JsonBudget, broken: &'r mut Option<&'static str>) -> Self {
+        Self { budget, broken }
     }
 }
 
@@ -26,14 +26,14 @@ impl<'de> DeserializeSeed<'de> for PropertySeed<'_> {
     type Value = PropertyValue<'static>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let json = Json { room: self.room, broken: self.broken, depth: 0 };
+        let json = Json { budget: self.budget, broken: self.broken, depth: 0 };
         json.deserialize(deserializer).map(PropertyValue::from)
     }
 }
 
 /// A value that lies in `depth` lists and objects.
 struct Json<'r> {
-    room: &'r mut Room,
+    budget: &'r mut JsonBudget,
     broken: &'r mut Option<&'static str>,
     depth: usize,
 }
@@ -41,9 +41,9 @@ struct Json<'r> {
 impl Json<'_> {
     fn take<E: Error>(
         &mut self,
-        take: impl FnOnce(&mut Room) -> Result<(), &'static str>,
+        take: impl FnOnce(&mut JsonBudget) -> Result<(), &'static str>,
     ) -> Result<(), E> {
-        take(self.room).map_err(|rule| {
+        take(self.budget).map_err(|rule| {
             *self.broken = Some(rule);
             E::custom(rule)
         })
@@ -51,13 +51,13 @@ impl Json<'_> {
 
     fn scalar<E: Error>(mut self, value: Value) -> Result<Value, E> {
         let depth = self.depth;
-        self.take(|room| room.json(&value, depth))?;
+        self.take(|budget| budget.json(&value, depth))?;
         Ok(value)
     }
 
     fn within(&mut self) -> Json<'_> {
         let depth = self.depth.saturating_add(1);
-        Json { room: &mut *self.room, broken: &mut *self.broken, depth }
+        Json { budget: &mut *self.budget, broken: &mut *self.broken, depth }
     }
 }
 
@@ -118,11 +118,11 @@ impl<'de> Visitor<'de> for Json<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
         let depth = self.depth;
-        self.take(|room| room.open(depth))?;
+        self.take(|budget| budget.open(depth))?;
         let mut list = Vec::new();
         while let Some(item) = items.next_element_seed(self.within())? {
             let place = list.len();
-            self.take(|room| room.comma(place))?;
+            self.take(|budget| budget.comma(place))?;
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -138,14 +138,14 @@ impl<'de> Visitor<'de> for Json<'_> {
                     let number: Number = entries.next_value()?;
                     return self.scalar(Value::Number(number));
                 }
-                self.take(|room| room.open(depth))?;
+                self.take(|budget| budget.open(depth))?;
             }
-            self.take(|room| room.comma(place).and_then(|()| room.key(&key)))?;
+            self.take(|budget| budget.comma(place).and_then(|()| budget.key(&key)))?;
             object.insert(key, entries.next_value_seed(self.within())?);
             place = place.saturating_add(1);
         }
         if place == 0 {
-            self.take(|room| room.open(depth))?;
+            self.take(|budget| budget.open(depth))?;
         }
         Ok(Value::Object(object))
     }

@@ -95,7 +95,7 @@ fn what_is_dropped_is_gone_at_once_and_its_time_stays() {
     assert_eq!((all.len(), all[0].first, all[0].end), (1, end, end));
     assert_eq!((store.end(), store.now()), (end, newest.now));
     assert!(!store.dropped().spare(&(at(0)..at(1))));
-    assert_eq!(store.dropped().last(), at(end - 64), "the first place of the last batch");
+    assert_eq!(store.dropped().last(), at(end - 64), "the first record of the last batch");
     assert!(store.read_before(u64::MAX).expect("reads").is_none());
     store.read(0, &mut |_| panic!("no chunk is left")).expect("reads");
     store.keys(0, &mut |_| panic!("no key is left")).expect("reads");

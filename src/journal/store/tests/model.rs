@@ -14,9 +14,9 @@ pub(in crate::journal) struct Model {
     spaces: BTreeMap<Vec<u8>, Vec<u8>>,
     complete: Option<(u64, Vec<Piece>)>,
     under_way: Option<Vec<Piece>>,
-    /// First place, time, and the timestamps.
+    /// First sequence number, time, and the timestamps.
     generations: Vec<(u64, u64, GenerationTimes)>,
-    /// How many events there were when a generation began, by its first place.
+    /// How many events there were when a generation began, by its first sequence number.
     first_events: BTreeMap<u64, u64>,
     events: u64,
     dropped: StoredDropped,
@@ -122,21 +122,21 @@ impl Model {
         assert!(Found::read(store)? == expected, "all of it");
         let oldest = self.oldest();
         for from in [oldest + 1, (oldest + self.end()) / 2, self.end()] {
-            let mut places = Vec::new();
+            let mut seqs = Vec::new();
             store.read(from, &mut |chunk| {
                 assert!(chunk.end() > from, "a chunk has what was asked for");
-                for (place, record) in chunk.records() {
-                    assert_eq!(record, self.records[place as usize], "record {place}");
-                    places.push(place);
+                for (seq, record) in chunk.records() {
+                    assert_eq!(record, self.records[seq as usize], "record {seq}");
+                    seqs.push(seq);
                 }
                 ControlFlow::Continue(())
             })?;
-            assert!(places.is_sorted_by(|a, b| a + 1 == *b), "no place is left out");
-            let (first, last) = (places.first().copied(), places.last().copied());
+            assert!(seqs.is_sorted_by(|a, b| a + 1 == *b), "no record is left out");
+            let (first, last) = (seqs.first().copied(), seqs.last().copied());
             assert_eq!(last, (from < self.end()).then(|| self.end() - 1));
             assert!(first.is_none_or(|first| first <= from));
             let mut keys = Vec::new();
-            store.keys(from, &mut |key| keys.push((key.hash, key.place)))?;
+            store.keys(from, &mut |key| keys.push((key.hash, key.seq)))?;
             assert!(keys.iter().eq(expected.keys.iter().filter(|key| key.1 >= from)));
         }
         let mut spaces = self.spaces.iter();
@@ -152,18 +152,18 @@ impl Model {
     }
 
     fn compare_before(&self, store: &dyn Store) -> Result<(), StoreError> {
-        let mut place = u64::MAX;
+        let mut seq = u64::MAX;
         for _ in 0..20 {
-            let Some(chunk) = store.read_before(place)? else {
-                assert!(place <= self.oldest() || self.end() == self.oldest());
+            let Some(chunk) = store.read_before(seq)? else {
+                assert!(seq <= self.oldest() || self.end() == self.oldest());
                 return Ok(());
             };
             let chunk = chunk.chunk();
-            assert!(chunk.first() < place && chunk.end() >= place.min(self.end()));
-            for (place, record) in chunk.records() {
-                assert_eq!(record, self.records[place as usize], "record {place}");
+            assert!(chunk.first() < seq && chunk.end() >= seq.min(self.end()));
+            for (seq, record) in chunk.records() {
+                assert_eq!(record, self.records[seq as usize], "record {seq}");
             }
-            place = chunk.first();
+            seq = chunk.first();
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Found {
             records.extend(chunk.records().map(|record| record.1.to_vec()));
             ControlFlow::Continue(())
         })?;
-        store.keys(0, &mut |key| keys.push((key.hash, key.place)))?;
+        store.keys(0, &mut |key| keys.push((key.hash, key.seq)))?;
         let mut state = [Vec::new(), Vec::new()];
         for (table, rows) in [StateTable::Rules, StateTable::Meta].into_iter().zip(&mut state) {
             store.state(table, &mut |key, row| rows.push((key, row.to_vec())))?;
