@@ -29,8 +29,8 @@ impl Row<'_> {
         Ok(from.bytes(length, "the words of a row")?.as_chunks().0)
     }
 
-    /// The words, as the table holds them, of a stored row: with those of its cells for which `keep`
-    /// returns what they are to be. `None` of words that are no row.
+    /// The words, as the table holds them, of a stored row: with those of its cells for which
+    /// `keep` returns what they are to be. `None` of words that are no row.
     pub(in crate::counters) fn decode(
         version: Version,
         stored: Words<'_>,
