@@ -4,6 +4,12 @@
 //! held, so of two calls at the same time one decides and the other gets its answer.
 //!
 //! A key is its customer's: the same key of another customer is another key.
+//!
+//! Locks are taken in one order. The entry of a key comes before all that deciding locks (shards of
+//! counters, the ledger), and whoever decides takes no other entry. The list of keys in their
+//! `order` comes before an entry, because forgetting removes entries under it: so nobody locks the
+//! list who holds an entry, and a key is put into it when its entry is free again. In between it is
+//! found and not yet to be forgotten.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
@@ -123,6 +129,8 @@ impl IdempotencyKeys {
             return Ok(answer);
         }
         let name: Arc<[u8]> = name.as_slice().into();
+        // Held until the answer is in it. Who comes meanwhile with the same key waits here, and
+        // then finds the answer, or decides where there was none to store.
         let decision = match self.kept.entry(Arc::clone(&name)) {
             Entry::Occupied(kept) if self.is_alive(kept.get(), now) => {
                 return Ok(self.answer(kept.get(), key, event)?);
@@ -194,7 +202,8 @@ impl IdempotencyKeys {
                 break;
             }
             let Some((at, name)) = order.pop_front() else { break };
-            // A key that was stored again since is in the queue again.
+            // A key that was stored again since is in the list again, with another time. The entry
+            // may be held by a call that decides, which does not wait for the list.
             self.kept.remove_if(&name, |_, kept| kept.at == at);
         }
     }

@@ -3,6 +3,20 @@
 //! Each piece is copied under the lock that its part of the engine has anyway, and says its
 //! position: the sequence number up to which it has the effects of the log. Opening starts from the
 //! newest complete checkpoint and redoes the log from the earliest of those positions on.
+//!
+//! *A position is exact.* A decision changes the rows of its shards and puts its record into the
+//! queue before it lets the first of their locks go, and the ledger does the same under its own.
+//! The position is the queue's end, asked under the lock that the copy is made under. So a record
+//! before it that concerns the piece has its effects in the copy, and one from it on has none.
+//!
+//! *No effect without its record.* A copy may hold effects of records that are not durable yet. The
+//! queue's serial number is read when the last piece has been copied, so none of those records has
+//! a higher one; the checkpoint counts from the transaction on in which the log reaches that
+//! number.
+//!
+//! *No deadlock.* Copying takes a shard's lock or the ledger's, and under it the queue's: the order
+//! of a decision. While the rules are changed, shards are not copied, and the writer tries again
+//! without any lock; who changes them waits for no commit in that time.
 
 use std::sync::Arc;
 
@@ -65,8 +79,7 @@ enum Stage {
     Keys,
     Log,
     /// Everything is copied. The checkpoint is complete when everything that went into the queue
-    /// before is durable, up to this serial number: until then its pieces have the effects of
-    /// records that a crash would lose.
+    /// before is durable, up to this serial number.
     Copied {
         serial: u64,
     },
@@ -106,6 +119,8 @@ impl Checkpoint {
     ) -> Step {
         let mut step = Step::nothing();
         if let Stage::Copied { serial: copied } = self.stage {
+            // Never in the step that copied the last piece: the writer looks between two steps
+            // whether the rules have changed, and then begins again.
             if serial >= copied {
                 step.mark = CheckpointStep::Complete { from: self.from };
                 step.whole = Some((self.from, self.bytes));
@@ -192,14 +207,16 @@ impl Shards {
             let mark = self.bytes.len();
             self.bytes.extend_from_slice(&[0; BLOCK_HEAD]);
             let start = self.bytes.len();
-            // The rules may change between two shards: each is copied by those of its moment.
+            // The rules may change between two shards: each is copied by those of its moment, which
+            // `copy_shard` makes sure of under the lock.
             let snapshot = sources.snapshot.load();
             let (table, end) = (&sources.table, || sources.queue.end());
             let saved =
                 table.copy_shard(self.next, &snapshot.counters, self.now, end, &mut self.bytes);
             let Some(saved) = saved else {
                 self.bytes.truncate(mark);
-                // The rules are being changed: a few microseconds.
+                // The rules are being changed: a few microseconds, in which the changer takes locks
+                // that nobody holds for long, and waits for no commit.
                 std::thread::yield_now();
                 continue;
             };

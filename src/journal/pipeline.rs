@@ -1,4 +1,13 @@
 //! The engine's side of its store: what calls do with the queue, the keys and the writer's thread.
+//!
+//! What waits here waits for the writer, and holds no lock that the writer takes: it waits before a
+//! decision locks anything ([`admit`](Pipeline::admit)), or when all of that is free again. On the
+//! writer's own thread, in a method of the store's `Storage`, it would wait for itself, and is an
+//! error there ([`may_wait`](Pipeline::may_wait)).
+//!
+//! `revisions` is locked by who changes the rules, under the compiler's lock, with the queue's in
+//! it, and by who reads an answer, under a key's; under it nothing but the queue's is taken. The
+//! writer does not know of it.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -30,6 +39,7 @@ use crate::recording::Ledger;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 const WAITING: &str = "waiting for a commit";
+const RECORDING: &str = "what may record something";
 
 /// The store of an engine, the queue and the thread that write to it, and its idempotency keys.
 #[derive(Debug)]
@@ -101,11 +111,11 @@ impl Pipeline {
     /// The engine is closed, or its store has failed and it refuses to go on without.
     #[inline]
     pub(crate) fn admit(&self) -> Result<(), StoreError> {
-        if self.level == Durability::Synced || self.queue.is_full() {
-            self.may_wait("what may record something")?;
+        if self.level == Durability::Synced {
+            self.may_wait(RECORDING)?;
         }
         if self.queue.failure().is_none() {
-            self.queue.wait_for_room();
+            self.wait_for_room()?;
         }
         match self.queue.failure() {
             None if self.queue.is_closing() => Err(self.store.closed()),
@@ -237,7 +247,9 @@ impl Pipeline {
         waits.map_err(|why| self.queue.refusal(&why))
     }
 
-    /// Puts a change of the rules into the queue, while no decision is made.
+    /// Puts a change of the rules into the queue, while no decision is made: the table is closed,
+    /// and each of its shards was locked since. So no record comes between the end that is noted as
+    /// the old revisions' last and the entry of the change.
     pub(crate) fn put_rules(&self, before: &Snapshot, now: &Snapshot, compiler: &Compiler) -> u64 {
         let oldest = self.oldest();
         let mut revisions = self.revisions.lock();
@@ -286,6 +298,8 @@ impl Pipeline {
             let record = Record::read(seq, bytes)?;
             Ok(read.take().map(|read| read(record)).transpose()?)
         };
+        // In this order: a batch leaves the queue when its commit has returned, so what is not in
+        // the queue any more is in the store. No lock is held while the record is parsed.
         let found = self.queue.read(seq, &mut parse);
         let found = match found {
             Some(found) => found,
@@ -367,10 +381,20 @@ impl Pipeline {
         self.queue.bytes()
     }
 
-    /// Waits until there is room for a record more.
+    /// Waits until there is room for a record more. Room is made by the writer: on its own thread,
+    /// in a method of the store's `Storage`, that would be a wait for itself.
+    ///
+    /// # Errors
+    /// It would have to wait, and may not.
     #[inline]
-    pub(crate) fn wait_for_room(&self) {
-        self.queue.wait_for_room();
+    pub(crate) fn wait_for_room(&self) -> Result<(), StoreError> {
+        // Looked at once: who finds room goes on, whatever others put in meanwhile.
+        if !self.queue.is_full() {
+            return Ok(());
+        }
+        self.may_wait(RECORDING)?;
+        self.queue.wait_while_full();
+        Ok(())
     }
 
     /// How many events are durable, of all that there ever were.
@@ -385,7 +409,8 @@ impl Pipeline {
         if self.queue.wait_for_end(None)
             && let Some(thread) = self.writer.lock().take()
         {
-            // It has said how it ended, also if it panicked.
+            // It has said how it ended, also if it panicked. What it has left to do is to wake who
+            // waits, which takes no lock that is held here and runs nobody's code.
             let _ = thread.join();
         }
         match self.queue.failure() {
@@ -408,7 +433,7 @@ impl Commit {
     /// Blocks the thread until the record is durable.
     pub(crate) fn wait(&self) -> Result<(), StoreError> {
         // Of a store that is gone nothing runs on this thread. Who waits does not hold it: it is
-        // closed when the engine is dropped meanwhile.
+        // closed when the engine is dropped meanwhile, and the queue stays and says so.
         if let Some(store) = self.store.upgrade() {
             may_wait(&*store, WAITING)?;
         }
@@ -436,6 +461,8 @@ fn wait(queue: &Queue, seq: u64) -> Result<(), StoreError> {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
+        // Before the queue is closed: the writer looks at it when it has found that out under the
+        // queue's lock, and then begins no last checkpoint.
         self.requests.in_a_hurry.store(true, Ordering::Release);
         self.queue.close();
         // A disk that hangs must not hang whoever drops an engine, and the disk's own methods must

@@ -14,13 +14,23 @@
 //!   durable is always a prefix of what was appended, and `durable` and `serial` only grow.
 //! - *No deadlock.* `pending` and `waiters` are the last locks of all, never held together: nobody
 //!   takes another lock, waits for a commit, or runs a caller's code under either. The one who
-//!   waits for room or for a commit holds no lock of a decision, and the writer needs none of his.
+//!   waits for room or for a commit holds no lock of a decision; who changes the rules holds the
+//!   compiler's while he waits for room, which the writer never takes. On the writer's own thread,
+//!   in a method of a `Storage`, nobody waits (`Pipeline::may_wait`).
 //! - *No lost wake-up.* Whoever waits looks at what he waits for under the lock of his condition
-//!   variable. The writer publishes first (`durable` and `serial` with `Release`, the counts of
-//!   what waits), then takes that lock, then notifies: a waiter either sees the value, or is
-//!   already waiting when it is notified. The `Acquire` loads pair with those `Release` stores.
+//!   variable. The writer publishes first (`durable` and `serial`, the counts of what waits,
+//!   `failure`), then takes that lock, then notifies. If the waiter had the lock before the writer,
+//!   it was waiting when it was notified; if after, the lock makes it see what was published. That
+//!   holds whatever the ordering of the atomics: their `Acquire` and `Release` are for those who
+//!   look without the lock.
+//! - *What is durable can be read.* `durable` is stored with `Release` after the commit has
+//!   returned. Whoever loads it with `Acquire` and finds a record before it sees what the commit
+//!   made visible, and `durable_events` at least as far, which is stored before it.
+//! - *No record is between.* A batch leaves `in_flight` when its commit has returned, both under
+//!   the lock of `pending`: who looks in the queue first and then in the store finds every record.
 //! - *The end.* `failure` is set once, after the last batch that is committed, and before everybody
-//!   is woken; a closed queue takes no record, so nothing is appended that nobody would commit.
+//!   is woken. What is put in from then on, or when the queue is closed, is not kept, and who
+//!   waits for it is told why.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -211,15 +221,9 @@ impl Queue {
         }
     }
 
-    /// Waits until there is room for a record. Threads that were let in at once may each put one
-    /// in, so there are at most so many more than the queue is for.
-    #[inline]
-    pub(super) fn wait_for_room(&self) {
-        if self.is_full() {
-            self.wait_while_full();
-        }
-    }
-
+    /// Whether there is no room for a record. Threads that were let in at once may each put one in,
+    /// so there are at most so many more than the queue is for; and what the store's own `Storage`
+    /// records, which cannot wait.
     #[inline]
     pub(super) fn is_full(&self) -> bool {
         let Limits { waiting, waiting_bytes, .. } = self.limits;
@@ -237,15 +241,19 @@ impl Queue {
         is_forked
     }
 
+    /// Waits until there is room for a record, or will never be.
     #[cold]
-    fn wait_while_full(&self) {
+    pub(super) fn wait_while_full(&self) {
         if self.is_forked() {
             return;
         }
         let full = || self.is_full() && self.failure.get().is_none();
         let mut pending = self.pending.lock();
+        // Looked at under the lock of the condition variable: `committed` and `failed` publish
+        // before they take it, and notify after.
         while full() {
-            // What fills the queue may be a batch that nobody else waits for.
+            // What fills the queue may be a batch that nobody else waits for. With nothing pending
+            // all of it is in flight, and the commit under way makes room.
             if !pending.is_empty() && !pending.urgent {
                 pending.urgent = true;
                 self.work.notify_one();
@@ -261,6 +269,8 @@ impl Queue {
         if pending.phase == Phase::Closed {
             return None;
         }
+        // Looked at under the lock that `failed` takes after it has set this. A record that goes in
+        // before is found by reading as long as the engine lives, though it is never committed.
         if self.failure.get().is_some() {
             let ordinal = pending.open.end_event.saturating_add(pending.discarded_events);
             let appended = Appended { seq: pending.end(), ordinal };
@@ -290,6 +300,9 @@ impl Queue {
         open.now = open.now.max(entry.now);
         let full = open.ends.len() >= self.limits.batch || open.records.len() >= BATCH_BYTES;
         let bytes = open.records.len().saturating_sub(start);
+        // Under the lock, so before the writer can take the batch and count it down: never below
+        // zero. Who reads them without the lock may be behind: it is let in a moment too early, or
+        // looks again under the lock.
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         pending.serial = pending.serial.saturating_add(1);
@@ -313,14 +326,22 @@ impl Queue {
 
     fn push_rows(&self, push: impl FnOnce(&mut QueuedBatch)) -> u64 {
         let mut pending = self.pending.lock();
-        push(&mut pending.open);
         pending.serial = pending.serial.saturating_add(1);
         let serial = pending.serial;
+        if pending.phase == Phase::Closed || self.failure.get().is_some() {
+            // Nobody would commit it. Who waits for the number is told so: it is never durable.
+            return serial;
+        }
+        push(&mut pending.open);
         pending.urgent = true;
         self.call_writer(pending, true);
         serial
     }
 
+    /// Lets the lock go and calls the writer, where it waits for this. Notifying after the lock
+    /// loses nothing: the writer looks at what is pending under the lock before it waits. It says
+    /// with `idle` that it waits for anything at all; otherwise it waits for `max_delay` or for
+    /// something that is due, and one more record is no reason to wake it.
     fn call_writer(&self, mut pending: parking_lot::MutexGuard<'_, Pending>, due: bool) {
         let call = due || pending.idle;
         pending.idle = false;
@@ -368,20 +389,26 @@ impl Queue {
             pending.seal();
         }
         let Some(batch) = pending.sealed.pop_front() else {
+            // Whatever was urgent has been given out.
             pending.urgent = false;
             return if pending.phase == Phase::Open { Work::Nothing } else { Work::Closed };
         };
+        // Whoever hurried may wait for what is left, too: the rest stays urgent until it is out.
         pending.urgent &= !pending.is_empty();
+        // In the same locked step, so that reading finds the batch in the one or the other.
         pending.in_flight.push(Arc::clone(&batch));
         Work::Batch(batch)
     }
 
-    /// Says that a batch is durable.
+    /// Says that a batch is durable. The writer calls it when the commit has returned, one batch
+    /// after the other, so that the numbers only grow.
     pub(super) fn committed(&self, batch: Arc<QueuedBatch>) {
+        // Before `durable`: who finds its event durable finds this as far.
         self.durable_events.fetch_max(batch.end_event, Ordering::Release);
         self.durable.fetch_max(batch.end(), Ordering::Release);
         self.serial.fetch_max(batch.serial, Ordering::Release);
-        // Before the lock, so that whoever looks at it under the lock and finds no room is heard.
+        // Before the lock, so that whoever looks at it under the lock and finds no room is waiting
+        // by the time of the notification below.
         self.waiting.fetch_sub(batch.ends.len(), Ordering::Release);
         self.waiting_bytes.fetch_sub(batch.records.len(), Ordering::Release);
         let mut pending = self.pending.lock();
@@ -397,7 +424,8 @@ impl Queue {
 
     /// Says that nothing will be durable any more.
     pub(super) fn failed(&self, why: StoreError) {
-        // Only the first failure is the cause.
+        // Only the first failure is the cause. It is set before either lock is taken: who looks at
+        // it under one of them sees it or is woken.
         let _ = self.failure.set(why);
         let pending = self.pending.lock();
         self.room.notify_all();
@@ -408,6 +436,8 @@ impl Queue {
     fn wake(&self) {
         let durable = self.durable.load(Ordering::Acquire);
         let failed = self.failure.get().is_some();
+        // Who takes this lock from here on sees what was loaded above, and does not wait for it;
+        // who had it before has left a waker here, or waits for the notification.
         let mut waiters = self.waiters.lock();
         let is_done = |(seq, _): &mut (u64, Waker)| failed || *seq <= durable;
         let done: Vec<_> = waiters.wakers.extract_if(.., is_done).collect();
@@ -478,11 +508,14 @@ impl Queue {
         if self.is_forked() {
             return Err(self.forked.clone());
         }
+        // Before the wait: the writer is called for what is pending now, and what is in flight it
+        // commits anyway. The locks are taken one after the other, never together.
         self.hurry();
         let mut waiters = self.waiters.lock();
         let waits = |_: &mut Waiters| !durable() && self.failure.get().is_none();
         self.committed.wait_while(&mut waiters, waits);
         drop(waiters);
+        // Looked at again: it may have become durable with the last commit before the failure.
         if durable() {
             return Ok(());
         }
@@ -535,6 +568,8 @@ impl Queue {
         if self.is_forked() {
             return;
         }
+        // A hint to calls that are still to come. What decides is the phase, under the lock: a call
+        // that has missed the hint is one of those under way.
         self.closing.store(true, Ordering::Release);
         let mut pending = self.pending.lock();
         if pending.phase == Phase::Open {
@@ -550,7 +585,9 @@ impl Queue {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// Takes nothing more if nothing waits; returns whether that is so.
+    /// Takes nothing more if nothing waits; returns whether that is so. Both in one locked step: a
+    /// record is in before, and the writer goes on, or it comes after, and its call is told that
+    /// the engine is closed.
     pub(super) fn end_if_empty(&self) -> bool {
         let mut pending = self.pending.lock();
         if pending.is_empty() {
@@ -637,7 +674,7 @@ mod tests {
         queue.push(&entry).expect("it is open");
         let context = &Context::from_waker(Waker::noop());
         for _ in 0..2 {
-            queue.wait_for_room();
+            queue.wait_while_full();
             let Poll::Ready(polled) = queue.poll(1, context) else { panic!("it waits") };
             for waited in [queue.wait(1), queue.wait_for_entry(1), polled] {
                 assert_eq!(waited.expect_err("no writer"), queue.forked);
@@ -646,6 +683,25 @@ mod tests {
             queue.close();
         }
         assert_eq!(queue.failure(), Some(&queue.forked));
+    }
+
+    /// An engine that goes on in memory may change its rules for as long as it lives.
+    #[test]
+    fn rows_that_nobody_will_commit_take_no_memory() {
+        let row = || {
+            let (table, key, bytes) = (crate::journal::store::StateTable::Meta, 1, vec![7; 9]);
+            vec![StateChange::Put { table, key, bytes }]
+        };
+        let queue = Queue::new((0, 0), LIMITS, "f");
+        queue.failed(StoreError::Failed { file: "f".into(), cause: "it is full".into() });
+        let entry = queue.push_state(row());
+        assert!(queue.wait_for_entry(entry).is_err() && queue.pending.lock().is_empty());
+
+        let queue = Queue::new((0, 0), LIMITS, "f");
+        queue.close();
+        assert!(queue.end_if_empty());
+        queue.push_state(row());
+        assert!(queue.pending.lock().is_empty());
     }
 
     /// A store may fail over a checkpoint, when all records are durable: what comes later is not.

@@ -2,6 +2,15 @@
 //!
 //! Waking is the caller's code, which may block, and may drop the engine. It has a thread of its
 //! own, from the first task on that waits for a commit, so that nobody else waits for it.
+//!
+//! *No lost wake-up.* The thread looks at `ready` and begins to wait in one locked step, and who
+//! adds wakers does so under the same lock and notifies after it. A task that is too late for the
+//! last wakers of all has no part here: `is_over` is set by the one who has set the queue's failure
+//! before, and the task looks at that under the lock of the waiters, before it leaves its waker.
+//!
+//! *No deadlock.* The lock is held to move the list and to start the thread, never while a waker
+//! runs: that may wait for a commit, leave a waker, or drop the engine, which waits for the writer,
+//! and the writer waits for this lock at the most. Nobody joins this thread.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,6 +43,8 @@ impl TaskWaker {
             return Ok(());
         }
         let task_waker = Arc::clone(self);
+        // It waits for the lock until this has noted that there is a thread. Where it does not
+        // start, the next task tries again.
         let thread = std::thread::Builder::new().name("limitry-wake".to_owned());
         thread.spawn(move || task_waker.run())?;
         ready.has_thread = true;
@@ -54,6 +65,7 @@ impl TaskWaker {
         loop {
             let wakers = std::mem::take(&mut ready.wakers);
             if wakers.is_empty() {
+                // Only with none left: those that came with the end are woken before.
                 if ready.is_over {
                     return;
                 }

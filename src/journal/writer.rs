@@ -7,8 +7,11 @@
 //! for a caller: a queue without work is waited for with its own lock alone.
 //!
 //! `Requests::changes` is counted up before and after a change of the rules (`AcqRel`), and read
-//! (`Acquire`) when a checkpoint begins and at each of its steps: a checkpoint that a change came
-//! into is begun again, so none is complete that has counters from both sides of it.
+//! (`Acquire`) when a checkpoint begins and before each of its steps. A counter that was converted
+//! is copied under the lock that it was converted under, which makes the count from before the
+//! change visible; and a checkpoint is complete one step after its last copy at the soonest. So the
+//! writer sees the change in between and begins again: no complete checkpoint has counters from
+//! both sides. One that began while the change was under way is begun again for the second count.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -48,6 +51,9 @@ impl Requests {
 
     /// Whether the newest whole checkpoint was begun before a change.
     pub(super) fn is_outdated(&self) -> bool {
+        // `known` first. It is stored (`Release`) by the writer, which had loaded that value of
+        // `changes`: who loads it (`Acquire`) sees `changes` at least as high. Of two values that
+        // do not belong together this says outdated, which is no harm.
         self.known.load(Ordering::Acquire) < self.changes.load(Ordering::Acquire)
     }
 }
@@ -100,8 +106,10 @@ impl Writer {
     pub(super) fn run(mut self) {
         let queue = Arc::clone(&self.sources.queue);
         let file: Box<str> = self.store.file().into();
-        // A bug in here must not leave callers waiting for commits that never come.
+        // A bug in here must not leave callers waiting for commits that never come: whatever
+        // happens, `failed` is called last. The locks that it takes are free: a panic lets them go.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.write()));
+        // Before anybody is woken: from then on this thread holds no part of the engine.
         drop(self);
         queue.failed(match outcome {
             Ok(Ok(())) => StoreError::Closed { file },
@@ -208,6 +216,7 @@ impl Writer {
         self.state.log_bytes = self.state.log_bytes.saturating_add(records);
         if let Some((from, bytes)) = whole {
             (self.state.from, self.state.checkpoint_bytes) = (from, bytes);
+            // What the count was when it began: a change that came since has another.
             if let Some((_, changes)) = self.state.checkpoint.take() {
                 self.requests.known.store(changes, Ordering::Release);
             }

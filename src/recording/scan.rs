@@ -10,7 +10,9 @@ use crate::log::{PackedEvent, RecordedEvent, ScanFilter, Segment};
 ///
 /// The ledger is locked to step from segment to segment, not to look through one. Events that
 /// come in get ordinals behind the range, so a scan finds each event that was there when it began
-/// exactly once, but for those that retention drops before it gets to them.
+/// exactly once, but for those that retention drops before it gets to them. The segment that it is
+/// in is shared and does not change, also when the ledger drops it or, of the open one, goes on
+/// writing: a reader has a copy of that as it was.
 #[derive(Debug)]
 pub(crate) struct Scan {
     ledger: Arc<Ledger>,

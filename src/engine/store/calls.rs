@@ -31,11 +31,12 @@ impl Core {
         pipeline.admit().map_err(BatchError::Store)
     }
 
-    /// Waits where too much waits for its commit.
+    /// Waits between two events of a batch where too much waits for its commit. A method of the
+    /// store's `Storage` cannot wait: the batch that it records goes beyond the bound.
     #[inline]
     pub(in crate::engine) fn wait_for_room(&self) {
         if let Some(pipeline) = &self.pipeline {
-            pipeline.wait_for_room();
+            let _ = pipeline.wait_for_room();
         }
     }
 

@@ -9,6 +9,16 @@
 //! A key is claimed as in memory: the lock of its shard is held while the event is decided and
 //! recorded, so of two calls at the same time one decides and the other finds its record. Of the
 //! engine's locks it is the first: the key's shard, then those of counters, then the ledger.
+//!
+//! *No deadlock.* One call holds one shard of keys at a time, and waits for no commit while it
+//! holds it: it asks for room before, and waits for its commit after. Reading a record under it
+//! takes the queue's lock and the store's, none of which is held by somebody who waits for a key: a
+//! store's own `Storage` must not use the engine. The lock of the marks is the last one, and is
+//! taken when that of the shard is free.
+//!
+//! *The floor.* It only grows (`fetch_max`). Who still sees an old one looks up a record more, and
+//! finds that its time is over, or that it answers although there are newer keys than are kept:
+//! both are right answers, so nothing hangs on when a floor is seen.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -154,7 +164,8 @@ impl StoredKeys {
         look_up: impl Fn(u64) -> Result<KeyMatch<A>, E>,
         decide: impl FnOnce() -> Result<(A, Option<KeyUse>), E>,
     ) -> Result<KeyOutcome<A>, E> {
-        // Without the lock first: who reads what is stored lets others go on.
+        // Without the lock first: who reads what is stored lets others go on. What is found to be
+        // another key's or over stays so, as records do not change and `now` is the call's.
         let hash = self.hash(key);
         let seqs = self.seqs(key, hash);
         if let Some(known) = self.look(&seqs, now, &look_up)? {
@@ -162,6 +173,8 @@ impl StoredKeys {
         }
         let Some(shard) = self.shard(hash) else { return decide().map(made) };
         let mut shard = shard.lock();
+        // Under the lock only what came since is looked up, which is almost always nothing. Keys of
+        // format 1 are none of it: there are no new ones.
         let floor = self.floor();
         let new = shard.seqs(hash, floor);
         let new: Seqs = new.into_iter().filter(|seq| !seqs.contains(seq)).collect();
@@ -171,6 +184,7 @@ impl StoredKeys {
         let (answer, recorded) = decide()?;
         if let Some(recorded) = recorded {
             shard.insert(Entry::new(hash, recorded.seq), floor);
+            // The key is found from here on. Calls may note theirs in another order.
             drop(shard);
             self.note(recorded, now);
         }
