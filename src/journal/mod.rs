@@ -19,6 +19,7 @@ mod batch;
 mod checkpoint;
 mod memory;
 mod options;
+mod pending;
 mod pipeline;
 mod queue;
 mod record;

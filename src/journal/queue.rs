@@ -32,7 +32,6 @@
 //!   is woken. What is put in from then on, or when the queue is closed, is not kept, and who
 //!   waits for it is told why.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -41,6 +40,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::batch::QueuedBatch;
+use super::pending::{Pending, Phase};
 use super::record::{Kind, put_prefix};
 use super::wake::TaskWaker;
 use crate::base::clock::Timestamp;
@@ -69,64 +69,6 @@ pub(crate) struct Appended {
     pub(crate) seq: u64,
     /// The number of its event, or of the next one where it is none.
     pub(crate) ordinal: u64,
-}
-
-/// How far the queue is from its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// No more calls are let in; those under way put in what they count.
-    Closing,
-    Closed,
-}
-
-#[derive(Debug)]
-struct Pending {
-    open: QueuedBatch,
-    sealed: VecDeque<Arc<QueuedBatch>>,
-    /// What the writer is committing, and what a failed commit left: reading finds both.
-    in_flight: Vec<Arc<QueuedBatch>>,
-    /// The memory of a batch that is committed, for the next one.
-    spare: Option<QueuedBatch>,
-    /// Somebody waits for what is in the queue.
-    urgent: bool,
-    /// The writer waits until there is something to do.
-    idle: bool,
-    phase: Phase,
-    /// How many records came after the store had failed, and were kept nowhere, and how many of
-    /// them were events.
-    discarded: u64,
-    discarded_events: u64,
-    /// The serial number of the last entry.
-    serial: u64,
-}
-
-impl Pending {
-    fn is_due(&self) -> bool {
-        !self.sealed.is_empty() || self.urgent || self.phase != Phase::Open
-    }
-
-    fn is_empty(&self) -> bool {
-        self.sealed.is_empty() && self.open.is_empty()
-    }
-
-    fn end(&self) -> u64 {
-        self.open.end().saturating_add(self.discarded)
-    }
-
-    fn seal(&mut self) {
-        let (end, end_event) = (self.open.end(), self.open.end_event);
-        let next = match self.spare.take() {
-            Some(mut spare) => {
-                spare.restart(end, end_event);
-                spare
-            }
-            None => QueuedBatch::new(end, end_event),
-        };
-        let mut full = std::mem::replace(&mut self.open, next);
-        full.serial = self.serial;
-        self.sealed.push_back(Arc::new(full));
-    }
 }
 
 /// The tasks that wait for a commit, each with the sequence number before which all must be
@@ -191,18 +133,7 @@ impl Queue {
     /// A queue for a store that has so many records, of which so many are events.
     pub(super) fn new((end, events): (u64, u64), limits: Limits, file: &str) -> Self {
         Self {
-            pending: Mutex::new(Pending {
-                open: QueuedBatch::new(end, events),
-                sealed: VecDeque::new(),
-                in_flight: Vec::new(),
-                spare: None,
-                urgent: false,
-                idle: false,
-                phase: Phase::Open,
-                discarded: 0,
-                discarded_events: 0,
-                serial: 0,
-            }),
+            pending: Mutex::new(Pending::new(end, events)),
             work: Condvar::new(),
             room: Condvar::new(),
             waiting: AtomicUsize::new(0),
