@@ -19,7 +19,8 @@ use limitry::{Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, Ti
 
 use crate::counting;
 use crate::month::{self, Call, START};
-use crate::report::{Row, Target, grouped};
+use crate::peers::{APPEND, Peer, SQLITE_IN_FILE};
+use crate::report::{Row, Target, figure, grouped};
 use crate::sqlite_side::DurableSqlite;
 use crate::traffic::Random;
 
@@ -60,11 +61,10 @@ const NANOS_A_SECOND: u64 = 1_000_000_000;
 /// What the child process is told to do.
 pub const CHILD: &str = "record-until-killed";
 
-pub fn cases(size: &Size) -> Vec<Row> {
-    let mut rows = ingest(size);
-    rows.push(waiting(size));
+/// What a call waits for, and what it costs at each level.
+pub fn calls(size: &Size) -> Vec<Row> {
+    let mut rows = vec![waiting(size)];
     rows.extend(levels(size));
-    rows.extend(opening(size));
     rows
 }
 
@@ -134,10 +134,10 @@ fn ingest_into(path: &Path, size: &Size, rollups: RollupOptions) -> (Vec<f64>, i
     (fifths, heap.bytes)
 }
 
-fn ingest(size: &Size) -> Vec<Row> {
+pub fn ingest(size: &Size) -> Vec<Row> {
     let Size { events, customers, sqlite_events, .. } = *size;
     let folder = folder();
-    println!("recording | {} durable events, four times", grouped(events));
+    eprintln!("recording | {} durable events, four times", grouped(events));
     let (by_default, _) = ingest_into(&folder.path().join("all.redb"), size, RollupOptions::new());
     // As on the other side: events, keys and the counts of two rules.
     let no_dimensions = RollupOptions::new().dimensions::<String>([]);
@@ -151,31 +151,31 @@ fn ingest(size: &Size) -> Vec<Row> {
     let raw = timed(events, || append(&folder.path().join("raw.log"), events));
     let each = |fifths: &[f64]| fifths.iter().sum::<f64>() * 1e9 / events as f64;
     let ours = each(&fifths);
-    let of = |case: &str, peer_name, peer: f64, target| {
-        let (case, ratio) = (case.to_owned(), ours / peer);
-        Row { case, peer_name, unit: "ns", limitry: ours, peer, ratio, target, quartiles: None }
-    };
     let case = format!("a durable event with a random key, {} in all", grouped(events));
     let first_and_last = fifths.first().zip(fifths.last());
     let (first, last) = first_and_last.map_or((f64::NAN, f64::NAN), |(a, b)| (*a, *b));
     let fifth = events as f64 / 5.0;
     let with_rollups = "the same with the roll-ups of four dimensions";
+    let row = |case: &str, peer, peers, most| {
+        let target = Some(Target::AtMost(most));
+        Row { target, ..Row::of(case, peer, ours, peers) }
+    };
     vec![
-        of(&case, "SQLite, WAL, FULL", sqlite, Some(Target::AtMost(0.1))),
-        of("the same", "append, fdatasync", raw, None),
-        plain("the same, by itself: 500 000 a second", "ns", ours, Some(Target::AtMost(2_000.0))),
-        plain(with_rollups, "ns", each(&by_default), None),
+        row(&case, SQLITE_IN_FILE, sqlite, 0.1),
+        row("the same", APPEND, raw, 2.6),
+        figure("the same, by itself: 500 000 a second", "ns", ours, Some(Target::AtMost(2_000.0))),
+        figure(with_rollups, "ns", each(&by_default), None),
         Row {
-            case: "the speed of the last fifth".to_owned(),
-            peer_name: "limitry, the first fifth",
-            unit: "ns",
-            limitry: last * 1e9 / fifth,
-            peer: first * 1e9 / fifth,
             ratio: first / last,
-            target: Some(Target::AtLeast(0.8)),
-            quartiles: None,
+            target: Some(Target::AtLeast(0.9)),
+            ..Row::of(
+                "the speed of the last fifth",
+                Peer::limitry("limitry, the first fifth"),
+                last * 1e9 / fifth,
+                first * 1e9 / fifth,
+            )
         },
-        plain("all its memory, for each of its keys", "bytes", bytes as f64 / events as f64, None),
+        figure("all its memory, for each of its keys", "bytes", bytes as f64 / events as f64, None),
     ]
 }
 
@@ -229,7 +229,7 @@ fn waiting(size: &Size) -> Row {
     waits.sort_by(f64::total_cmp);
     let p99 = waits.get(waits.len() * 99 / 100).copied().unwrap_or(f64::NAN);
     let case = format!("p99 of waiting for a commit, {} events a second", grouped(PACE));
-    plain(&case, "ms", p99, Some(Target::AtMost(10.0)))
+    figure(&case, "ms", p99, Some(Target::AtMost(10.0)))
 }
 
 /// The median of a call at each level, and in memory.
@@ -257,27 +257,21 @@ fn levels(size: &Size) -> Vec<Row> {
         spent.get(spent.len() / 2).copied().unwrap_or(0) as f64
     });
     let [buffered, unwritten, plain] = &mut medians;
-    let row = |peer_name, limitry: f64, peer: f64, target| Row {
-        case: "a `Buffered` call with a key, the median".to_owned(),
-        peer_name,
-        unit: "ns",
-        limitry,
-        peer,
-        ratio: limitry / peer,
-        target,
-        quartiles: None,
+    let row = |name, peers: f64| {
+        let case = "a `Buffered` call with a key, the median";
+        Row::of(case, Peer::limitry(name), *buffered, peers)
     };
     vec![
-        row("limitry, `Memory`", *buffered, *unwritten, Some(Target::AtMost(1.5))),
-        row("limitry, no store", *buffered, *plain, None),
+        Row { target: Some(Target::AtMost(1.5)), ..row("limitry, `Memory`", *unwritten) },
+        row("limitry, no store", *plain),
     ]
 }
 
 /// Opening again, after a close and after a kill.
-fn opening(size: &Size) -> Vec<Row> {
+pub fn opening(size: &Size) -> Vec<Row> {
     let (folder, count) = (folder(), size.counters);
     let path = folder.path().join("limitry.redb");
-    println!("recording | {} events of {} customers", grouped(size.events), grouped(count));
+    eprintln!("recording | {} events of {} customers", grouped(size.events), grouped(count));
     let program = std::env::current_exe().expect("this program");
     let child = Command::new(program)
         .args([CHILD, &path.display().to_string()])
@@ -309,8 +303,8 @@ fn opening(size: &Size) -> Vec<Row> {
     let what = format!("{} keys and {} counters", grouped(size.events), grouped(count * 2));
     let target = Some(Target::AtMost(2_000.0));
     vec![
-        plain(&format!("opening with {what}, to the first decision"), "ms", closed, target),
-        plain("the same after a kill", "ms", killed, target),
+        figure(&format!("opening with {what}, to the first decision"), "ms", closed, target),
+        figure("the same after a kill", "ms", killed, target),
     ]
 }
 
@@ -327,10 +321,4 @@ pub fn record_until_killed(path: &str, events: &str, customers: &str) -> ! {
     loop {
         std::thread::park();
     }
-}
-
-fn plain(case: &str, unit: &'static str, limitry: f64, target: Option<Target>) -> Row {
-    let (case, peer_name) = (case.to_owned(), "-");
-    let (peer, ratio, quartiles) = (f64::NAN, f64::NAN, None);
-    Row { case, peer_name, unit, limitry, peer, ratio, target, quartiles }
 }

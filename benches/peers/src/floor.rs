@@ -23,7 +23,7 @@ type Counters = Mutex<[u64; 8]>;
 pub fn run() -> ExitCode {
     let customers = traffic::shuffled_customers(CUSTOMERS);
     let print = |part: &str, decide: &mut dyn FnMut(&String) -> bool| {
-        let series: Series = (0..ROUNDS).map(|_| round(&customers, &mut *decide)).collect();
+        let series: Series = (0..ROUNDS).map(|_| round(&customers, 1, &mut *decide)).collect();
         println!("| {part} | {:.1} |", series.median());
     };
     println!("| part, {CUSTOMERS} customers in random order | ns |\n|---|--:|");

@@ -1,18 +1,22 @@
 //! limitry beside what users would run today: the same calls, the same answers, timed.
 //!
-//! `cargo run --release -p limitry-peers` prints one table. See README.md
-//! in this folder for how to read it, how it is measured, and the other commands.
+//! `cargo run --release -p limitry-peers` prints the tables of `docs/figures.md`. See README.md
+//! in this folder for how to read them, how they are measured, and the other commands.
 
+mod bucket_peers;
 mod by_hand;
 mod cases;
 mod counting;
+mod decision_cases;
 mod durable_cases;
 mod floor;
 mod limitador_side;
 mod limitry_side;
 mod measure;
 mod month;
+mod peers;
 mod profile;
+mod replay_cases;
 mod report;
 mod same_work;
 mod sqlite_side;
@@ -25,7 +29,7 @@ use std::process::ExitCode;
 static ALLOCATOR: counting::Counting = counting::Counting;
 
 const USAGE: &str = "\
-usage: limitry-peers [--quick] [--only TEXT] [--json FILE]
+usage: limitry-peers [--quick] [--only TEXT] [--json FILE]   the tables, on stdout
        limitry-peers profile CASE CALLS    run one case and nothing else, for valgrind and perf
        limitry-peers floor                 what a hash, a look-up, a lock and a clock cost here";
 
@@ -76,10 +80,16 @@ fn usage() -> ExitCode {
 }
 
 fn compare(options: &Options) -> ExitCode {
-    let rows = cases::run(options);
-    print!("\n{}", report::markdown(&rows));
+    if let Some(text) = &options.only
+        && !cases::has(text)
+    {
+        eprintln!("no case of the tables has {text:?} among its words");
+        return ExitCode::from(2);
+    }
+    let sections = cases::run(options);
+    print!("{}", report::markdown(&sections, options.quick));
     if let Some(path) = &options.json
-        && let Err(error) = std::fs::write(path, report::json(&rows))
+        && let Err(error) = std::fs::write(path, report::json(&sections))
     {
         eprintln!("{path}: {error}");
         return ExitCode::FAILURE;

@@ -12,12 +12,13 @@ use limitry::events::Recording;
 use limitry::store::Durable;
 use limitry::{Engine, Event};
 
-use crate::by_hand::{ByHand, governor_an_hour};
+use crate::bucket_peers::Quotas;
+use crate::by_hand::{ByHand, Call, governor_an_hour};
 use crate::limitador_side::Limitador;
 use crate::limitry_side::{Limits, builder, built, four, one, two_rows, with_others};
 use crate::traffic;
 
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "one",
     "resting",
     "four",
@@ -28,6 +29,7 @@ pub const NAMES: [&str; 12] = [
     "durable",
     "standing",
     "governor",
+    "quota",
     "by-hand",
     "limitador",
 ];
@@ -90,9 +92,14 @@ fn decider(case: &str) -> Option<Decider> {
             let peer = governor_an_hour::<RandomState>(AN_HOUR);
             Box::new(move |customer| peer.check_key(customer).is_ok())
         }
+        "quota" => {
+            let peer = Quotas::an_hour(AN_HOUR);
+            Box::new(move |customer| peer.allows(customer))
+        }
         "by-hand" => {
             let peer: ByHand = ByHand::new(Limits::GENEROUS);
-            Box::new(move |customer| peer.allows(customer, traffic::TOKENS, traffic::CENTS))
+            let (tokens, cents) = (traffic::TOKENS, traffic::CENTS);
+            Box::new(move |customer| peer.allows(Call { customer, model: None, tokens, cents }))
         }
         "limitador" => {
             let peer = Limitador::new(Limits::GENEROUS, [1, 60], 996);

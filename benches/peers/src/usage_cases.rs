@@ -12,7 +12,8 @@ use limitry::{Engine, Event};
 use crate::counting;
 use crate::measure::{Round, Series, cpu_time, interleaved};
 use crate::month::{self, Call, DAY_SECONDS, DAYS, START};
-use crate::report::{Row, Target, grouped};
+use crate::peers::SQLITE;
+use crate::report::{Row, Target, figure, grouped};
 use crate::sqlite_side::{Sqlite, Sums};
 
 /// How much of everything.
@@ -40,7 +41,7 @@ struct Month {
 
 pub fn questions(size: &Size) -> Vec<Row> {
     let Size { events, customers, .. } = *size;
-    println!("building  | {} events on both sides", grouped(events));
+    eprintln!("building  | {} events on both sides", grouped(events));
     let names: Vec<String> = (0..customers).map(|number| format!("cust_{number:07}")).collect();
     let engine = engine();
     record(&engine.0, &engine.1, month::calls(events, customers), &names);
@@ -101,7 +102,7 @@ impl Month {
         let (our_answer, peer_answer) = (ours(), peers());
         assert_eq!(our_answer, peer_answer, "{case}: the answers differ");
         let rows = our_answer.len();
-        println!("same work | {case}: {rows} equal rows");
+        eprintln!("same work | {case}: {rows} equal rows");
         let round = |times: usize, ask: &dyn Fn() -> Answer| {
             let start = cpu_time();
             for _ in 0..times {
@@ -112,11 +113,8 @@ impl Month {
         let (ours, peers) = interleaved(size.rounds, || round(ASKED, &ours), || round(1, &peers));
         let (ours, peers): (Series, Series) =
             (ours.into_iter().collect(), peers.into_iter().collect());
-        let (limitry, peer) = (ours.median(), peers.median());
-        let case = case.to_owned();
-        let ratio = limitry / peer;
-        let quartiles = None;
-        Row { case, peer_name: "SQLite", unit: "ns", limitry, peer, ratio, target, quartiles }
+        let (ours, peers) = (ours.median(), peers.median());
+        Row { target, ..Row::of(case, SQLITE, ours, peers) }
     }
 
     fn summary(&self, from: i64, to: i64) -> Asked<'_> {
@@ -228,10 +226,4 @@ pub fn bytes(size: &Size) -> Vec<Row> {
     });
     let event = log.bytes as f64 / events as f64;
     vec![figure("an event in the log", "bytes", event, None)]
-}
-
-fn figure(case: &str, unit: &'static str, limitry: f64, target: Option<Target>) -> Row {
-    let (peer, ratio) = (f64::NAN, f64::NAN);
-    let case = case.to_owned();
-    Row { case, peer_name: "-", unit, limitry, peer, ratio, target, quartiles: None }
 }
