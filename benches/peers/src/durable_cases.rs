@@ -18,6 +18,7 @@ use limitry::usage::RollupOptions;
 use limitry::{Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, Timestamp, Window};
 
 use crate::counting;
+use crate::measure::{cpu_time, process_cpu_time};
 use crate::month::{self, Call, START};
 use crate::peers::{APPEND, Peer, SQLITE_IN_FILE};
 use crate::report::{Row, Target, figure, grouped};
@@ -118,30 +119,42 @@ fn record(
     fifths
 }
 
-/// Records all events into a new store; returns the seconds of each fifth, and the bytes of memory
-/// that the engine has afterwards.
-fn ingest_into(path: &Path, size: &Size, rollups: RollupOptions) -> (Vec<f64>, i64) {
+/// What recording all events into a new store took.
+struct Ingested {
+    engine: Engine,
+    /// Seconds of each fifth, by the wall clock.
+    fifths: Vec<f64>,
+    /// CPU seconds of the thread that calls, and of the store's writer.
+    calls_cpu: f64,
+    writer_cpu: f64,
+}
+
+fn ingest_into(path: &Path, size: &Size, rollups: RollupOptions) -> Ingested {
     let names = names(size.customers);
-    let ((engine, fifths), heap) = counting::during(|| {
-        let store = Durable::open(path).expect("a new store");
-        let builder = builder().rollups(rollups).durable(store).clock(clock());
-        let engine = builder.build().expect("valid rules");
-        let calls = month::calls(size.events, size.customers);
-        let fifths = record(&engine, calls, &names, size.events);
-        (engine, fifths)
-    });
-    drop(engine);
-    (fifths, heap.bytes)
+    let store = Durable::open(path).expect("a new store");
+    let builder = builder().rollups(rollups).durable(store).clock(clock());
+    let engine = builder.build().expect("valid rules");
+    let calls = month::calls(size.events, size.customers);
+    let (all, own) = (process_cpu_time(), cpu_time());
+    let fifths = record(&engine, calls, &names, size.events);
+    let own = cpu_time().saturating_sub(own);
+    let all = process_cpu_time().saturating_sub(all);
+    let writer_cpu = all.saturating_sub(own).as_secs_f64();
+    Ingested { engine, fifths, calls_cpu: own.as_secs_f64(), writer_cpu }
 }
 
 pub fn ingest(size: &Size) -> Vec<Row> {
     let Size { events, customers, sqlite_events, .. } = *size;
     let folder = folder();
-    eprintln!("recording | {} durable events, four times", grouped(events));
-    let (by_default, _) = ingest_into(&folder.path().join("all.redb"), size, RollupOptions::new());
+    let into = |name: &str, rollups| ingest_into(&folder.path().join(name), size, rollups);
+    eprintln!("recording | {} durable events, five times", grouped(events));
+    let by_default = into("all.redb", RollupOptions::new()).fifths;
     // As on the other side: events, keys and the counts of two rules.
-    let no_dimensions = RollupOptions::new().dimensions::<String>([]);
-    let (fifths, bytes) = ingest_into(&folder.path().join("limitry.redb"), size, no_dimensions);
+    let no_dimensions = || RollupOptions::new().dimensions::<String>([]);
+    let Ingested { fifths, calls_cpu, writer_cpu, .. } = into("limitry.redb", no_dimensions());
+    // Once more for the memory: counting it takes time.
+    let (engine, heap) = counting::during(|| into("counted.redb", no_dimensions()).engine);
+    drop(engine);
     let sqlite = {
         let file = folder.path().join("events.sqlite");
         let mut sqlite = DurableSqlite::new(&file).expect("a new database");
@@ -155,6 +168,7 @@ pub fn ingest(size: &Size) -> Vec<Row> {
     let first_and_last = fifths.first().zip(fifths.last());
     let (first, last) = first_and_last.map_or((f64::NAN, f64::NAN), |(a, b)| (*a, *b));
     let fifth = events as f64 / 5.0;
+    let memory = heap.bytes as f64 / events as f64;
     let with_rollups = "the same with the roll-ups of four dimensions";
     let row = |case: &str, peer, peers, most| {
         let target = Some(Target::AtMost(most));
@@ -164,6 +178,8 @@ pub fn ingest(size: &Size) -> Vec<Row> {
         row(&case, SQLITE_IN_FILE, sqlite, 0.1),
         row("the same", APPEND, raw, 2.6),
         figure("the same, by itself: 500 000 a second", "ns", ours, Some(Target::AtMost(2_000.0))),
+        figure("the same, the caller's CPU time", "ns", calls_cpu * 1e9 / events as f64, None),
+        figure("the same, the writer's CPU time", "ns", writer_cpu * 1e9 / events as f64, None),
         figure(with_rollups, "ns", each(&by_default), None),
         Row {
             ratio: first / last,
@@ -175,7 +191,7 @@ pub fn ingest(size: &Size) -> Vec<Row> {
                 first * 1e9 / fifth,
             )
         },
-        figure("all its memory, for each of its keys", "bytes", bytes as f64 / events as f64, None),
+        figure("all its memory, for each of its keys", "bytes", memory, None),
     ]
 }
 
