@@ -7,8 +7,8 @@ use limitry::{Decision, Engine, EngineBuilder, Event, Metric, Period, Quota, Rat
 /// A limit that no bench reaches.
 pub const GENEROUS: u64 = 1_000_000_000_000;
 
-/// Whether this run only shows that the bench works (`cargo bench -- --test`, `cargo test
-/// --benches`), so that set-up stays small.
+/// Whether this run only shows that the bench works (`cargo bench -p limitry-benches -- --test`,
+/// `cargo test -p limitry-benches --benches`), so that set-up stays small.
 pub fn smoke() -> bool {
     let mut bench = false;
     for argument in std::env::args() {

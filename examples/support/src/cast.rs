@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::distr::Distribution;
 pub use rand::distr::weighted::Error as WeightError;
 use rand::distr::weighted::WeightedIndex;
-use rand_chacha::ChaCha8Rng;
+use rand_pcg::Pcg64;
 
 use crate::trace::Call;
 
@@ -87,14 +87,14 @@ pub struct Cast {
     pub customers: Vec<Customer>,
     customer_dice: WeightedIndex<u32>,
     model_dice: WeightedIndex<u32>,
-    rng: ChaCha8Rng,
+    rng: Pcg64,
 }
 
 impl Cast {
     /// The same seed gives the same customers in the same teams, and the same draws in the same
     /// order, on every machine: nothing here is a float.
     pub fn new(seed: u64) -> Result<Self, WeightError> {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut rng = Pcg64::seed_from_u64(seed);
         let team_dice = WeightedIndex::new((1..=TEAMS).map(skew))?;
         let customers = (1..=CUSTOMERS).map(|rank| Customer {
             id: format!("cust_{rank:03}"),

@@ -2,10 +2,10 @@
 //! that call as fast as they can.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rand::Rng;
 use rand::distr::Distribution;
 use rand::distr::weighted::WeightedIndex;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand_pcg::Pcg64;
 
 use crate::cast::{Cast, Request, WeightError};
 
@@ -34,8 +34,7 @@ fn midnight() -> DateTime<Utc> {
 /// drawn from `cast`, all else from `seed`.
 pub fn requests(cast: &mut Cast, seed: u64, calls: u32) -> Result<Vec<Request>, WeightError> {
     // A stream of its own, so that times and sizes do not hang on who calls.
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(1);
+    let mut rng = Pcg64::new(seed.into(), 1);
     let minutes = WeightedIndex::new((0..MINUTES).map(busyness))?;
     let mut requests = Vec::new();
     for _ in 0..calls / CALLS_PER_JOB {
@@ -55,7 +54,7 @@ fn add_job(
     requests: &mut Vec<Request>,
     cast: &mut Cast,
     minutes: &WeightedIndex<u32>,
-    rng: &mut ChaCha8Rng,
+    rng: &mut Pcg64,
 ) {
     let (customer, model) = (cast.draw_customer(), cast.draw_model());
     let gap_nanos = rng.random_range(JOB_GAP_NANOS);
@@ -70,20 +69,20 @@ fn add_job(
     }
 }
 
-fn draw_request(at: DateTime<Utc>, customer: usize, model: usize, rng: &mut ChaCha8Rng) -> Request {
+fn draw_request(at: DateTime<Utc>, customer: usize, model: usize, rng: &mut Pcg64) -> Request {
     let input_tokens = draw_between(&INPUT_QUANTILES, rng);
     let output_tokens = draw_between(&OUTPUT_QUANTILES, rng);
     Request { at, input_tokens, output_tokens, customer, model }
 }
 
-fn draw_instant(minutes: &WeightedIndex<u32>, rng: &mut ChaCha8Rng) -> DateTime<Utc> {
+fn draw_instant(minutes: &WeightedIndex<u32>, rng: &mut Pcg64) -> DateTime<Utc> {
     let minute = i64::try_from(minutes.sample(rng)).unwrap_or(0);
     let within = rng.random_range(0..60 * SECOND_NANOS);
     midnight() + TimeDelta::minutes(minute) + TimeDelta::nanoseconds(within)
 }
 
 /// A number whose quantiles are those given: one of the steps between them, then a place in it.
-fn draw_between(quantiles: &[u32], rng: &mut ChaCha8Rng) -> u32 {
+fn draw_between(quantiles: &[u32], rng: &mut Pcg64) -> u32 {
     let step = rng.random_range(1..quantiles.len());
     rng.random_range(quantiles[step - 1]..=quantiles[step])
 }

@@ -15,21 +15,21 @@
     reason = "modules of the example, of which a test needs a part; a test may panic"
 )]
 
-#[path = "../usage_report/args.rs"]
+#[path = "../args.rs"]
 mod args;
-#[path = "../usage_report/charts.rs"]
+#[path = "../charts.rs"]
 mod charts;
-#[path = "../usage_report/figures.rs"]
+#[path = "../figures.rs"]
 mod figures;
-#[path = "../usage_report/page.rs"]
+#[path = "../page.rs"]
 mod page;
-#[path = "../usage_report/recording.rs"]
+#[path = "../recording.rs"]
 mod recording;
-#[path = "../usage_report/terminal.rs"]
+#[path = "../terminal.rs"]
 mod terminal;
-#[path = "../usage_report/traffic.rs"]
+#[path = "../traffic.rs"]
 mod traffic;
-#[path = "../usage_report/words.rs"]
+#[path = "../words.rs"]
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +53,7 @@ const SEED: u64 = 42;
 
 fn trace_path(service: &str) -> PathBuf {
     let file = format!("AzureLLMInferenceTrace_{service}.csv");
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data").join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(file)
 }
 
 fn both_traces() -> [PathBuf; 2] {
