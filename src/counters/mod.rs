@@ -20,7 +20,7 @@ pub(crate) use self::algorithms::{
 pub(crate) use self::counter::StoredCounter;
 pub(crate) use self::counter::{ChangeTime, Checkpoints, Counter, CounterSet, MAX_AHEAD_SECONDS};
 pub(crate) use self::history::{History, Used};
-pub(crate) use self::stored::{StoredCharge, StoredCharges, StoredStart, encode_charges};
+pub(crate) use self::stored::{StoredCharge, StoredCharges, encode_charges};
 #[cfg(test)]
 pub(crate) use self::table::Mismatch;
 pub(crate) use self::table::{Audit, Audited, LogEnd, PastCharge, RedoRecord, Role};

@@ -11,10 +11,13 @@ use crate::base::codec::Reader;
 use crate::base::format::Version;
 use crate::base::progress::Progress;
 use crate::compiled::row_hash;
-use crate::compiled::snapshot::stored::{RestoredRules, Revisions, RuleRows, UnreadableRow};
+use crate::compiled::snapshot::stored::{
+    RedoTable, RestoredRules, Revisions, RuleRows, UnreadableRow,
+};
 use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{
-    ChangeTime, Lateness, LogEnd, MAX_AHEAD_SECONDS, Moment, StoredCharges, Table, Timeline,
+    ChangeTime, Lateness, LogEnd, MAX_AHEAD_SECONDS, Moment, RedoRecord, StoredCharges, Table,
+    Timeline,
 };
 use crate::event::Dimension;
 use crate::idempotency::stored::StoredKeys;
@@ -539,9 +542,10 @@ impl<'r> Recovery<'r> {
             let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             self.tail_bytes = self.tail_bytes.saturating_add(bytes);
             record.read_charges(&at, &mut self.charges)?;
-            let into = (self.table, &self.log_end, &self.settings.hasher);
+            let into = RedoTable { table: self.table, hasher: &self.settings.hasher };
+            let again = RedoRecord { log_end: &self.log_end, seq, at: &at };
             let value = |dimension: &Dimension| event.dimension(dimension);
-            let redone = self.revisions.redo(into, (seq, &at), &self.charges, value);
+            let redone = self.revisions.redo(into, &again, &self.charges, value);
             redone.map_err(Unreadable::Revision)?;
         }
         let now = record.timeline(self.timeline).timestamp(at.now);

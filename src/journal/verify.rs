@@ -10,7 +10,7 @@ use super::recovery::{RECORDS_A_REPORT, Recovered, Settings, recover_from, rollu
 use crate::base::codec::Malformed;
 use crate::base::progress::Progress;
 use crate::compiled::Snapshot;
-use crate::compiled::snapshot::stored::Revisions;
+use crate::compiled::snapshot::stored::{RedoTable, Revisions};
 use crate::counters::{Audit, Moment, StoredCharges, Table};
 use crate::event::Dimension;
 use crate::journal::store::{Chunk, Contents, StoreError};
@@ -159,9 +159,9 @@ impl Fold<'_> {
             complete: self.is_complete,
             start: *self.start.get_or_insert(at.now),
         };
-        let with = (&self.table, &audit, &self.settings.hasher);
+        let into = RedoTable { table: &self.table, hasher: &self.settings.hasher };
         let value = |dimension: &Dimension| event.dimension(dimension);
-        let audited = self.revisions.audit(with, (seq, &at), &self.charges, value);
+        let audited = self.revisions.audit(into, &audit, (seq, &at), &self.charges, value);
         let audited = audited.map_err(|revision| unreadable(Unreadable::Revision(revision)))?;
         if let Some(astray) = audited.mismatch {
             let rule = self.revisions.get(astray.revision).map_or("", |rule| rule.rule.name());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::limit::LimitProblem;
@@ -17,8 +18,9 @@ use crate::base::clock::Timestamp;
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])*
         $kind:ident, $update:ident, $list:ident, $what:literal, $prefix:literal;)*) => {
-        /// A rule of any kind.
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        /// A rule of any kind. As data it is an object with the kind: `{"rateLimit": {..}}`.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase")]
         #[non_exhaustive]
         pub enum Rule {
             $($(#[doc = $doc])* $kind($kind),)*

@@ -8,6 +8,7 @@ use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::event::{Dimension, PropertyValue, ValueName};
 use crate::log::{EventId, EventPage, RecordedEvent};
+use crate::wire::event::{Property, properties, values};
 
 impl RecordedEvent {
     /// Returns the event in the shape of generic events: `id`, `customerId`, `eventType`,
@@ -86,8 +87,8 @@ impl<'a> Listed<'a> {
             total_tokens: event.tokens().flatten(),
             latency_ms: event.latency_ms,
             cost_cents: event.cost_cents,
-            properties: event.properties.iter().map(|(key, v)| (&**key, Property(v))).collect(),
-            values: event.values.iter().map(|(name, amount)| (&**name, *amount)).collect(),
+            properties: properties(event),
+            values: values(event),
             created_at: recorded.timestamp,
         }
     }
@@ -108,8 +109,7 @@ struct Generic<'a> {
 impl<'a> Generic<'a> {
     fn of(recorded: &'a RecordedEvent) -> Self {
         let event = &recorded.event;
-        let mut values: BTreeMap<_, _> =
-            event.values.iter().map(|(name, amount)| (&**name, *amount)).collect();
+        let mut values = values(event);
         let built_in = ValueName::BUILT_IN.iter();
         values.extend(built_in.filter_map(|name| Some((name.as_str(), name.amount(event)?))));
         let mut dimensions = BTreeMap::new();
@@ -134,18 +134,6 @@ impl<'a> Generic<'a> {
             dimensions,
             properties,
             timestamp: recorded.timestamp,
-        }
-    }
-}
-
-/// The value of a property as plain JSON.
-struct Property<'a>(&'a PropertyValue<'a>);
-
-impl Serialize for Property<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            PropertyValue::Text(text) => text.serialize(serializer),
-            PropertyValue::Json(json) => json.serialize(serializer),
         }
     }
 }

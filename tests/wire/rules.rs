@@ -6,7 +6,7 @@
 
 use super::bodies::{engine, read, refused, text};
 use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate};
-use limitry::{Event, Metric, Period, Quota, RateLimit, RuleSet, Window};
+use limitry::{Event, Metric, Period, Quota, RateLimit, Rule, RuleSet, Window};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -37,6 +37,18 @@ fn a_rule_as_the_engine_lists_it_is_the_products_object() {
             text(&engine.rules().quotas())
         )
     );
+}
+
+#[test]
+fn a_rule_of_any_kind_says_which_it_is() {
+    let limit = r#"{"name": "API", "limitValue": 10, "window": "minute"}"#;
+    let rule: Rule = read(&format!(r#"{{"rateLimit": {limit}}}"#));
+    assert_eq!(rule, Rule::from(read::<RateLimit>(limit)));
+    assert_eq!(read::<Rule>(&text(&rule)), rule);
+    let quota: Rule = Quota::unlimited("Q", Metric::TotalEvents, Period::Day).into();
+    assert_eq!(read::<Rule>(&text(&quota)), quota);
+    let why = refused::<Rule>(r#"{"quota": {"name": 7}}"#);
+    assert!(why.contains("name: 7 must be a string"), "{why}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is stored, read from the front.
 
 use std::fmt;
+use std::ops::BitOrAssign;
 
 use crate::base::format::Version;
 
@@ -115,22 +116,31 @@ impl<'b> Reader<'b> {
     /// Takes a number in as many bytes as it needs.
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
-        let mut number = 0;
-        for (place, byte) in (0_u32..).zip(self.rest().iter().take(MOST)) {
-            let shift = place.saturating_mul(7);
-            let part = u64::from(byte & 0x7f);
+        self.groups(MOST, "a number", |group: u64, shift| {
             // The tenth byte has room for one bit.
-            let Some(placed) = part.checked_shl(shift).filter(|placed| placed >> shift == part)
-            else {
-                break;
-            };
-            number |= placed;
+            group.checked_shl(shift).filter(|placed| placed >> shift == group)
+        })
+    }
+
+    /// Takes a number in groups of seven bits, a byte each, the lowest first; `placed` moves a
+    /// group to its place in the number, where there is room for it.
+    #[inline]
+    fn groups<N: From<u8> + BitOrAssign>(
+        &mut self,
+        most: usize,
+        what: &'static str,
+        placed: impl Fn(N, u32) -> Option<N>,
+    ) -> Result<N, Malformed> {
+        let mut number = N::from(0);
+        for (index, byte) in (0_u32..).zip(self.rest().iter().take(most)) {
+            let Some(group) = placed(N::from(byte & 0x7f), index.saturating_mul(7)) else { break };
+            number |= group;
             if *byte < 0x80 {
-                self.position = self.position.saturating_add(place as usize).saturating_add(1);
+                self.position = self.position.saturating_add(index as usize).saturating_add(1);
                 return Ok(number);
             }
         }
-        Err(self.malformed("a number"))
+        Err(self.malformed(what))
     }
 
     /// Takes a number that fits 32 bits.
@@ -168,22 +178,11 @@ impl<'b> Reader<'b> {
     /// Takes a number of 128 bits that may be negative.
     #[inline]
     pub(crate) fn wide(&mut self) -> Result<i128, Malformed> {
-        let mut number = 0;
-        for (place, byte) in (0_u32..).zip(self.rest().iter().take(MOST_OF_WIDE)) {
-            let shift = place.saturating_mul(7);
-            let part = u128::from(byte & 0x7f);
+        let number = self.groups(MOST_OF_WIDE, "a number of 128 bits", |group: u128, shift| {
             // The last byte has room for two bits.
-            let Some(placed) = part.checked_shl(shift).filter(|placed| placed >> shift == part)
-            else {
-                break;
-            };
-            number |= placed;
-            if *byte < 0x80 {
-                self.position = self.position.saturating_add(place as usize).saturating_add(1);
-                return Ok((number >> 1).cast_signed() ^ (number & 1).cast_signed().wrapping_neg());
-            }
-        }
-        Err(self.malformed("a number of 128 bits"))
+            group.checked_shl(shift).filter(|placed| placed >> shift == group)
+        })?;
+        Ok((number >> 1).cast_signed() ^ (number & 1).cast_signed().wrapping_neg())
     }
 
     /// Takes a text.

@@ -18,11 +18,11 @@ use crate::base::format::Version;
 use crate::compiled::compiler::Groups;
 use crate::compiled::{CompiledRule, Compiler, row_hash};
 use crate::counters::{
-    At, Audit, Audited, Checkpoints, Counter, CounterSet, Lateness, LogEnd, PastCharge, RedoRecord,
-    RowAddress, StoredCharge, StoredCharges, StoredCounter, StoredStart, Table, Timeline,
+    At, Audit, Audited, Checkpoints, Counter, Lateness, LogEnd, PastCharge, RedoRecord, RowAddress,
+    StoredCharge, StoredCharges, StoredCounter, Table, Timeline,
 };
 use crate::event::Dimension;
-use crate::rules::{Fold, Measure, Meter, Meters, Quota, RateLimit, Rule, Units};
+use crate::rules::{Fold, Measure, Meter, Meters, Rule, Units};
 use crate::telemetry::RuleLabels;
 
 /// The keys of the rows that are no rule's; those have their revision, which is below.
@@ -49,7 +49,7 @@ pub(crate) struct UnreadableRow {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StoredRule {
-    rule: EitherRule,
+    rule: Rule,
     /// The name of the value that it counts; `None` counts events.
     value: Option<String>,
     fold: Fold,
@@ -64,13 +64,6 @@ struct StoredRule {
     /// The place of the first record that was made without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended: Option<u64>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum EitherRule {
-    RateLimit(RateLimit),
-    Quota(Quota),
 }
 
 /// The numbers that are taken, and the time line that all instants are on.
@@ -106,6 +99,13 @@ struct Revision {
     ended: Option<u64>,
 }
 
+/// The table that records are redone into, and what the hashes of its rows are made with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RedoTable<'r> {
+    pub(crate) table: &'r Table,
+    pub(crate) hasher: &'r ahash::RandomState,
+}
+
 /// What rows of the rules say.
 #[derive(Debug)]
 pub(crate) struct RestoredRules {
@@ -129,84 +129,74 @@ impl Revisions {
         self.by_revision.get(&revision).map(|found| &found.rule)
     }
 
-    /// Does again what the record at `place` did to counters, in a decision at `at`; `dimension`
-    /// reads its event. `Err` names a rule that is not known.
+    /// Does again what a record did to counters; `dimension` reads its event. `Err` names a rule
+    /// that is not known.
     pub(crate) fn redo<'e>(
         &self,
-        (table, log_end, hasher): (&Table, &LogEnd<'_>, &ahash::RandomState),
-        (place, at): (u64, &At),
+        into: RedoTable<'_>,
+        record: &RedoRecord<'_>,
         charges: &StoredCharges,
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<(), u32> {
-        let redo = RedoRecord { log_end, seq: place, at };
-        self.note_misses(log_end.counters, at, charges)?;
-        self.starts(charges, &dimension, |rule, values, start| {
-            table.redo_start(&redo, &address(hasher, rule, values), &rule.counter, start);
-        })?;
+        let RedoTable { table, hasher } = into;
+        self.redo_starts(into, record, charges, &dimension)?;
         self.rows(charges, dimension, |rule, values, charges| match values {
-            Some(values) => table.redo(&redo, &address(hasher, rule, values), charges),
-            None => charges.iter().for_each(|charge| table.redo_shared(&redo, *charge)),
+            Some(values) => table.redo(record, &address(hasher, rule, values), charges),
+            None => charges.iter().for_each(|charge| table.redo_shared(record, *charge)),
         })
     }
 
-    /// The same, with a look at whether what the record says follows from those before it.
+    /// The same of the record of a sequence number, with a look at whether what it says follows
+    /// from those before it; `at` is the time of its decision.
     pub(crate) fn audit<'e>(
         &self,
-        (table, audit, hasher): (&Table, &Audit<'_>, &ahash::RandomState),
-        (place, at): (u64, &At),
+        into: RedoTable<'_>,
+        audit: &Audit<'_>,
+        (seq, at): (u64, &At),
         charges: &StoredCharges,
         dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<Audited, u32> {
+        let RedoTable { table, hasher } = into;
         let mut audited = Audited::default();
         let log_end = LogEnd { counters: audit.counters, at: *at };
-        let redo = RedoRecord { log_end: &log_end, seq: place, at };
-        self.note_misses(audit.counters, at, charges)?;
-        self.starts(charges, &dimension, |rule, values, start| {
-            table.redo_start(&redo, &address(hasher, rule, values), &rule.counter, start);
-        })?;
+        let record = RedoRecord { log_end: &log_end, seq, at };
+        self.redo_starts(into, &record, charges, &dimension)?;
         self.rows(charges, dimension, |rule, values, charges| match values {
             Some(values) => {
                 let row = address(hasher, rule, values);
-                table.audit(audit, &redo, &row, charges, &mut audited);
+                table.audit(audit, &record, &row, charges, &mut audited);
             }
             None => {
                 for charge in charges {
-                    table.audit_shared(audit, &redo, *charge, &mut audited);
+                    table.audit_shared(audit, &record, *charge, &mut audited);
                 }
             }
         })?;
         Ok(audited)
     }
 
-    /// Lets counters know of the events that their keys' own ones do not have.
-    fn note_misses(
+    /// Lets counters know of the events that their keys' own ones do not have, and gives those that
+    /// came into being what they started from.
+    fn redo_starts<'e>(
         &self,
-        counters: &CounterSet,
-        at: &At,
-        charges: &[StoredCharge],
+        RedoTable { table, hasher }: RedoTable<'_>,
+        record: &RedoRecord<'_>,
+        charges: &StoredCharges,
+        dimension: impl Fn(&Dimension) -> Option<&'e str>,
     ) -> Result<(), u32> {
         for charge in charges.iter().filter(|charge| charge.crowded) {
             let rule = self.get(charge.revision).ok_or(charge.revision)?;
-            counters.misses(&rule.counter, at.second);
+            record.log_end.counters.misses(&rule.counter, record.at.second);
+        }
+        for start in &charges.starts {
+            let rule: &CompiledRule = self.get(start.revision).ok_or(start.revision)?;
+            let row = address(hasher, rule, values_of(rule, &dimension));
+            table.redo_start(record, &row, &rule.counter, start);
         }
         Ok(())
     }
 
-    /// Goes over what counters of keys' own started from, with the values of the partition.
-    fn starts<'e>(
-        &self,
-        charges: &StoredCharges,
-        dimension: impl Fn(&Dimension) -> Option<&'e str>,
-        start: impl Fn(&CompiledRule, Values<'_>, &StoredStart),
-    ) -> Result<(), u32> {
-        for saved in &charges.starts {
-            let rule: &CompiledRule = self.get(saved.revision).ok_or(saved.revision)?;
-            start(rule, values_of(rule, &dimension), saved);
-        }
-        Ok(())
-    }
-
-    /// Goes over the takes that wrote counters, row by row: with the values of the partition, or
+    /// Goes over the charges that wrote counters, row by row: with the values of the partition, or
     /// with none for the row that keys share which found no room.
     fn rows<'e>(
         &self,
@@ -297,10 +287,7 @@ impl CompiledRule {
         let pair =
             |(key, value): &(Dimension, Box<str>)| (key.as_str().to_owned(), (**value).to_owned());
         StoredRule {
-            rule: match &self.rule {
-                Rule::RateLimit(rule) => EitherRule::RateLimit(rule.clone()),
-                Rule::Quota(rule) => EitherRule::Quota(rule.clone()),
-            },
+            rule: self.rule.clone(),
             value: self.measure.value().map(|value| value.as_str().to_owned()),
             fold: self.measure.fold(),
             units_per_whole: Some(self.measure.units_per_whole()),
@@ -371,12 +358,8 @@ impl Compiler {
 
     /// Compiles a rule as it was.
     fn recompile(&self, revision: u32, saved: StoredRule, labels: &mut RuleLabels) -> CompiledRule {
-        let rule = match saved.rule {
-            EitherRule::RateLimit(rule) => Rule::RateLimit(rule),
-            EitherRule::Quota(rule) => Rule::Quota(rule),
-        };
-        let measure = (saved.value.as_deref(), saved.fold, saved.units_per_whole);
-        let measure = Measure::restored(measure.0, measure.1, measure.2);
+        let rule = saved.rule;
+        let measure = Measure::restored(saved.value.as_deref(), saved.fold, saved.units_per_whole);
         let filter = saved.filter.iter();
         let filter: Vec<(Dimension, Box<str>)> =
             filter.map(|(key, value)| (Dimension::parse(key), value.as_str().into())).collect();
@@ -486,7 +469,7 @@ mod tests {
     use super::*;
     use crate::base::clock::Timestamp;
     use crate::counters::{ChangeTime, Moment};
-    use crate::rules::{Algorithm, Metric, Overflow, Period, Window};
+    use crate::rules::{Algorithm, Metric, Overflow, Period, Quota, RateLimit, Window};
 
     /// An engine's rules, with the rows that a store would hold.
     struct Kept {

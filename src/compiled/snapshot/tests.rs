@@ -15,7 +15,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::stored::{Revisions, RowChange, RuleRows};
+use super::stored::{RedoTable, Revisions, RowChange, RuleRows};
 use crate::base::clock::Timestamp;
 use crate::base::codec::Reader;
 use crate::base::format::Version;
@@ -23,8 +23,8 @@ use crate::compiled::{Compiler, Snapshot};
 use crate::compiled::{Matches, row_hash};
 use crate::counters::{
     At, Audit, ChangeTime, Charge, Charges, Committed, FIRST, Figures, History, Intent, LogEnd,
-    MAX_AHEAD_SECONDS, Mismatch, Moment, Request, StoredCharges, Table, Timeline, Undecided, Used,
-    encode_charges,
+    MAX_AHEAD_SECONDS, Mismatch, Moment, RedoRecord, Request, StoredCharges, Table, Timeline,
+    Undecided, Used, encode_charges,
 };
 use crate::event::{DimensionHashes, Event};
 use crate::rules::{
@@ -299,9 +299,10 @@ impl Small {
                 charges
                     .decode(Reader::new(Version::NEWEST, &record.charges), &at)
                     .expect("charges");
-                let into = (&small.table, &log_end, &small.hasher);
+                let into = RedoTable { table: &small.table, hasher: &small.hasher };
+                let again = RedoRecord { log_end: &log_end, seq: *place as u64, at: &at };
                 let read = |dimension: &crate::event::Dimension| dimension.of(&record.event);
-                let redone = small.revisions.redo(into, (*place as u64, &at), &charges, read);
+                let redone = small.revisions.redo(into, &again, &charges, read);
                 redone.expect("every rule is known");
             }
         }
@@ -320,9 +321,9 @@ fn check(engine: &Small, log: &[Record], first: usize) -> (u64, Option<(usize, M
     for (place, record) in log.iter().enumerate().skip(first) {
         let at = record.at(timeline);
         charges.decode(Reader::new(Version::NEWEST, &record.charges), &at).expect("charges");
-        let into = (&table, &audit, &engine.hasher);
+        let into = RedoTable { table: &table, hasher: &engine.hasher };
         let read = |dimension: &crate::event::Dimension| dimension.of(&record.event);
-        let audited = engine.revisions.audit(into, (place as u64, &at), &charges, read);
+        let audited = engine.revisions.audit(into, &audit, (place as u64, &at), &charges, read);
         let audited = audited.expect("every rule is known");
         right += audited.matching;
         if let Some(astray) = audited.mismatch {

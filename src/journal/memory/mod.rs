@@ -14,13 +14,11 @@ use super::store::error::{Named, StoreError};
 use super::store::meta::{Checkpoint, Complete, Meta, StoredGeneration};
 use super::store::seal::{TableId, wide};
 use super::store::{
-    Batch, CheckpointStep, Chunk, Contents, FoundKey, Generation, OwnedChunk, Piece, ProgressSink,
-    SpaceChange, StateChange, StateTable, Store, StoreReport, StoredPiece, Visit, check,
+    Batch, CheckpointStep, Chunk, Contents, FoundKey, OwnedChunk, Piece, ProgressSink, SpaceChange,
+    StateChange, StateTable, Store, StoreReport, StoredPiece, Visit, check,
 };
-use crate::base::clock::Timestamp;
 use crate::base::format::Version;
 use crate::base::progress::Progress;
-use crate::log::StoredDropped;
 
 /// What errors call it.
 const NAME: &str = "memory";
@@ -110,7 +108,7 @@ impl MemoryStore {
 #[derive(Clone, Debug)]
 struct Data {
     /// How much there is of everything, as the meta row of a file says it.
-    meta: Meta,
+    meta: Arc<Meta>,
     /// By the sequence number of the first record.
     chunks: BTreeMap<u64, Arc<OwnedChunk>>,
     /// In the order of their records.
@@ -125,7 +123,7 @@ struct Data {
 impl Default for Data {
     fn default() -> Self {
         Self {
-            meta: Meta::new(),
+            meta: Arc::new(Meta::new()),
             chunks: BTreeMap::new(),
             keys: Vec::new(),
             rules: BTreeMap::new(),
@@ -146,14 +144,15 @@ impl Data {
     }
 
     fn apply(&mut self, batch: &Batch<'_>) {
-        let is_empty = self.meta.generations.last().is_some_and(|it| it.first == it.end);
+        let meta = Arc::make_mut(&mut self.meta);
+        let is_empty = meta.generations.last().is_some_and(|it| it.first == it.end);
         if batch.new_generation && !is_empty {
-            let (number, events) = (self.meta.number(), self.meta.events);
-            self.meta.generations.push(StoredGeneration::starting(number, batch.first, events));
+            let (number, events) = (meta.number(), meta.events);
+            meta.generations.push(StoredGeneration::starting(number, batch.first, events));
         }
+        meta.now = meta.now.max(batch.now);
+        meta.batches = meta.batches.saturating_add(1);
         self.append(batch);
-        self.meta.now = self.meta.now.max(batch.now);
-        self.meta.batches = self.meta.batches.saturating_add(1);
         for change in batch.state {
             match change {
                 StateChange::Put { table, key, bytes } => {
@@ -169,8 +168,9 @@ impl Data {
             }
         }
         self.checkpoint(batch);
-        self.meta.drop_before(batch.keep_from);
-        self.meta.doomed.clear();
+        let meta = Arc::make_mut(&mut self.meta);
+        meta.drop_before(batch.keep_from);
+        meta.doomed.clear();
         let first = self.meta.generations.first().map_or(0, |oldest| oldest.first);
         if self.chunks.first_key_value().is_some_and(|(oldest, _)| *oldest < first) {
             self.chunks = self.chunks.split_off(&first);
@@ -179,8 +179,8 @@ impl Data {
     }
 
     fn append(&mut self, batch: &Batch<'_>) {
-        let (Some(newest), false) = (self.meta.generations.last_mut(), batch.ends.is_empty())
-        else {
+        let meta = Arc::make_mut(&mut self.meta);
+        let (Some(newest), false) = (meta.generations.last_mut(), batch.ends.is_empty()) else {
             return;
         };
         newest.end = batch.first.saturating_add(wide(batch.ends.len()));
@@ -189,7 +189,7 @@ impl Data {
         if let Some(times) = batch.times {
             newest.times.merge(times);
         }
-        self.meta.events = self.meta.events.saturating_add(batch.events);
+        meta.events = meta.events.saturating_add(batch.events);
         let chunks = &mut self.chunks;
         let cut = cut(batch, TABLE_ID, &mut Vec::new(), |first, value| {
             let chunk = OwnedChunk::open(TABLE_ID, first, value);
@@ -207,16 +207,17 @@ impl Data {
     }
 
     fn checkpoint(&mut self, batch: &Batch<'_>) {
+        let meta = Arc::make_mut(&mut self.meta);
         if batch.checkpoint == CheckpointStep::Begin {
-            let number = self.meta.number();
-            self.meta.under_way = Some(Checkpoint::starting(number));
+            let number = meta.number();
+            meta.under_way = Some(Checkpoint::starting(number));
             self.under_way.clear();
         }
         self.under_way.extend(batch.pieces.iter().cloned().map(Arc::new));
         if let CheckpointStep::Complete { from } = batch.checkpoint
-            && let Some(checkpoint) = self.meta.under_way.take()
+            && let Some(checkpoint) = meta.under_way.take()
         {
-            self.meta.complete = Some(Complete { checkpoint, from });
+            meta.complete = Some(Complete { checkpoint, from });
             self.complete = std::mem::take(&mut self.under_way);
         }
     }
@@ -257,32 +258,8 @@ impl Drop for OpenStore {
 }
 
 impl Contents for Data {
-    fn version(&self) -> Version {
-        self.meta.version
-    }
-
-    fn end(&self) -> u64 {
-        self.meta.end()
-    }
-
-    fn events(&self) -> u64 {
-        self.meta.events
-    }
-
-    fn latest(&self) -> Option<Timestamp> {
-        self.meta.latest()
-    }
-
-    fn now(&self) -> u64 {
-        self.meta.now
-    }
-
-    fn generations(&self) -> Vec<Generation> {
-        self.meta.generations.iter().map(StoredGeneration::public).collect()
-    }
-
-    fn dropped(&self) -> StoredDropped {
-        self.meta.dropped.clone()
+    fn meta(&self) -> Arc<Meta> {
+        Arc::clone(&self.meta)
     }
 
     fn read(
@@ -345,32 +322,8 @@ impl Contents for Data {
 
 /// Each call reads what is there then, so that two of them may see different commits.
 impl Contents for OpenStore {
-    fn version(&self) -> Version {
-        self.data().version()
-    }
-
-    fn end(&self) -> u64 {
-        self.data().end()
-    }
-
-    fn events(&self) -> u64 {
-        self.data().events()
-    }
-
-    fn latest(&self) -> Option<Timestamp> {
-        self.data().latest()
-    }
-
-    fn now(&self) -> u64 {
-        self.data().now()
-    }
-
-    fn generations(&self) -> Vec<Generation> {
-        self.data().generations()
-    }
-
-    fn dropped(&self) -> StoredDropped {
-        self.data().dropped()
+    fn meta(&self) -> Arc<Meta> {
+        Arc::clone(&self.data().meta)
     }
 
     fn read(

@@ -158,10 +158,6 @@ impl RedbStore {
         })
     }
 
-    fn meta(&self) -> Arc<Meta> {
-        Arc::clone(&self.meta.read())
-    }
-
     /// Works with the file, beside others that do.
     fn with<R>(
         &self,

@@ -1,19 +1,17 @@
 //! What is stored, read back and checked.
 
 use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
 
 use ::redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableError};
 
 use super::{RedbStore, SPACE_ROWS, SPACES, read_meta, table};
-use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Reader};
-use crate::base::format::Version;
 use crate::journal::store::chunk::{Chunk, OwnedChunk, visit_keys};
 use crate::journal::store::error::{Named, StoreError};
 use crate::journal::store::meta::{Checkpoint, Meta, StoredGeneration};
 use crate::journal::store::seal::key_hash;
-use crate::journal::store::{Contents, FoundKey, Generation, StateTable, StoredPiece};
-use crate::log::StoredDropped;
+use crate::journal::store::{Contents, FoundKey, StateTable, StoredPiece};
 
 /// Whether a visit of values goes on.
 type VisitResult = Result<ControlFlow<()>, StoreError>;
@@ -23,13 +21,13 @@ type Opened = ReadOnlyTable<u64, &'static [u8]>;
 pub(super) struct View<'v> {
     named: &'v Named,
     txn: ReadTransaction,
-    pub(super) meta: Meta,
+    pub(super) meta: Arc<Meta>,
 }
 
 impl<'v> View<'v> {
     pub(super) fn new(named: &'v Named, db: &Database) -> Result<Self, StoreError> {
         let txn = db.begin_read().map_err(|error| named.redb("beginning to read", error))?;
-        let meta = read_meta(named, &txn)?;
+        let meta = Arc::new(read_meta(named, &txn)?);
         Ok(Self { named, txn, meta })
     }
 
@@ -159,32 +157,8 @@ impl<'v> View<'v> {
 }
 
 impl Contents for View<'_> {
-    fn version(&self) -> Version {
-        self.meta.version
-    }
-
-    fn end(&self) -> u64 {
-        self.meta.end()
-    }
-
-    fn events(&self) -> u64 {
-        self.meta.events
-    }
-
-    fn latest(&self) -> Option<Timestamp> {
-        self.meta.latest()
-    }
-
-    fn now(&self) -> u64 {
-        self.meta.now
-    }
-
-    fn generations(&self) -> Vec<Generation> {
-        self.meta.generations.iter().map(StoredGeneration::public).collect()
-    }
-
-    fn dropped(&self) -> StoredDropped {
-        self.meta.dropped.clone()
+    fn meta(&self) -> Arc<Meta> {
+        Arc::clone(&self.meta)
     }
 
     fn read(
@@ -284,32 +258,8 @@ impl Contents for View<'_> {
 
 /// Each call reads in a transaction of its own, so that two of them may see different commits.
 impl Contents for RedbStore {
-    fn version(&self) -> Version {
-        self.meta.read().version
-    }
-
-    fn end(&self) -> u64 {
-        self.meta.read().end()
-    }
-
-    fn events(&self) -> u64 {
-        self.meta.read().events
-    }
-
-    fn latest(&self) -> Option<Timestamp> {
-        self.meta.read().latest()
-    }
-
-    fn now(&self) -> u64 {
-        self.meta.read().now
-    }
-
-    fn generations(&self) -> Vec<Generation> {
-        self.meta.read().generations.iter().map(StoredGeneration::public).collect()
-    }
-
-    fn dropped(&self) -> StoredDropped {
-        self.meta.read().dropped.clone()
+    fn meta(&self) -> Arc<Meta> {
+        Arc::clone(&self.meta.read())
     }
 
     fn read(

@@ -231,7 +231,7 @@ impl<'c> Copy<'c> {
         let file = file.map_err(|error| named.io("making a backup", &error))?;
         let file = FileBackend::new(file).map_err(|error| named.redb("making a backup", error))?;
         let db = open_database(named, Backend::file(file, None), &StoreOptions::default())?;
-        let mut meta = view.meta.clone();
+        let mut meta = Meta::clone(&view.meta);
         meta.batches = 0;
         meta.doomed.clear();
         meta.under_way = None;

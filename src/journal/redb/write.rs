@@ -23,7 +23,7 @@ impl RedbStore {
         if let Some(cause) = self.failure.get() {
             return Err(self.named.failed(cause.clone()));
         }
-        let mut meta = Meta::clone(&self.meta());
+        let mut meta = Meta::clone(&self.meta.read());
         check(&self.named, batch, &meta)?;
         let done = self.with("the file", |db| {
             let txn = begin(&self.named, db, self.quick_open)?;

@@ -18,7 +18,7 @@ const META_TABLE_ID: TableId<'_> = TableId { name: META_TABLE, store: 0 };
 const MAGIC: [u8; 8] = *b"limitry\n";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::journal) struct Meta {
+pub(crate) struct Meta {
     /// The format that the named rows are in.
     pub(in crate::journal) version: Version,
     /// A random number, which the checksums of its values are bound to.

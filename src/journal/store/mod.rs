@@ -20,12 +20,13 @@ pub(in crate::journal) mod tests;
 use std::fmt;
 use std::ops::{Bound, ControlFlow};
 use std::path::Path;
+use std::sync::Arc;
 
 pub(crate) use self::callback::Callback;
 pub(crate) use self::chunk::{Chunk, OwnedChunk};
 use self::error::Named;
 pub use self::error::StoreError;
-use self::meta::Meta;
+use self::meta::{Meta, StoredGeneration};
 use self::seal::wide;
 
 use crate::base::clock::Timestamp;
@@ -215,27 +216,44 @@ pub(crate) struct StoreReport {
 /// What is in a store: either as it is at each call, or all of it as it was at one moment. Any
 /// thread may call, and sees all of a batch or nothing of it.
 pub(crate) trait Contents: Sync {
+    /// How much there is of everything. Cheap, and never waits for a commit; so are the answers
+    /// that are read from it.
+    fn meta(&self) -> Arc<Meta>;
+
     /// The format that the named rows are in.
-    fn version(&self) -> Version;
+    fn version(&self) -> Version {
+        self.meta().version
+    }
 
-    /// The sequence number behind that of the last durable record. Cheap, and never waits for a
-    /// commit.
-    fn end(&self) -> u64;
+    /// The sequence number behind that of the last durable record.
+    fn end(&self) -> u64 {
+        self.meta().end()
+    }
 
-    /// How many events there ever were: the ordinal of the next one. Cheap.
-    fn events(&self) -> u64;
+    /// How many events there ever were: the ordinal of the next one.
+    fn events(&self) -> u64 {
+        self.meta().events
+    }
 
-    /// The latest timestamp of all events that are there. Cheap.
-    fn latest(&self) -> Option<Timestamp>;
+    /// The latest timestamp of all events that are there.
+    fn latest(&self) -> Option<Timestamp> {
+        self.meta().latest()
+    }
 
     /// The highest engine's time of all durable batches, also of those that were dropped.
-    fn now(&self) -> u64;
+    fn now(&self) -> u64 {
+        self.meta().now
+    }
 
-    /// The generations, the oldest first; there is always one. Cheap.
-    fn generations(&self) -> Vec<Generation>;
+    /// The generations, the oldest first; there is always one.
+    fn generations(&self) -> Vec<Generation> {
+        self.meta().generations.iter().map(StoredGeneration::public).collect()
+    }
 
     /// When the events happened that were dropped.
-    fn dropped(&self) -> StoredDropped;
+    fn dropped(&self) -> StoredDropped {
+        self.meta().dropped.clone()
+    }
 
     /// Visits chunks with records from a sequence number on, the oldest first, until `visit`
     /// breaks. Checks checksums and that no record is missing. Where the first was dropped it

@@ -16,6 +16,7 @@ mod print;
 mod property;
 
 use self::fields::{Form, OneOf};
+pub(in crate::wire) use self::print::{Property, properties, values};
 
 /// The fields of a body.
 const BODY: &[&str] = &[

@@ -1,7 +1,6 @@
 //! An event as a JSON body: the product's `track` request, and its later `values` and
 //! `dimensions` maps.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
@@ -13,12 +12,12 @@ use crate::event::{Event, PropertyValue};
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
-    customer_id: Cow<'a, str>,
-    event_type: Cow<'a, str>,
+    customer_id: &'a str,
+    event_type: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<Cow<'a, str>>,
+    model: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    provider: Option<Cow<'a, str>>,
+    provider: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     input_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,11 +29,11 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_cents: Option<Amount>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    properties: BTreeMap<Cow<'a, str>, serde_json::Value>,
+    properties: BTreeMap<&'a str, Property<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    values: BTreeMap<Cow<'a, str>, Amount>,
+    values: BTreeMap<&'a str, Amount>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    idempotency_key: Option<Cow<'a, str>>,
+    idempotency_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<Timestamp>,
 }
@@ -43,36 +42,49 @@ impl Serialize for Event<'_> {
     /// The body of the product's `track` request, camelCase, without the fields that are not set.
     /// A cost below zero, which `costCents` does not take, is among the `values`.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let property = |(key, value): &(Cow<'_, str>, PropertyValue<'_>)| {
-            let json = match value {
-                PropertyValue::Text(text) => serde_json::Value::String(text.clone().into_owned()),
-                PropertyValue::Json(json) => (**json).clone(),
-            };
-            (Cow::Owned(key.clone().into_owned()), json)
-        };
-        let named =
-            |(name, amount): &(Cow<'_, str>, Amount)| (Cow::Owned(name.to_string()), *amount);
-        let mut values: BTreeMap<Cow<'_, str>, Amount> = self.values.iter().map(named).collect();
+        let mut values = values(self);
         let cost_cents = self.cost_cents.filter(|cents| !cents.is_negative());
         if let (None, Some(refund)) = (cost_cents, self.cost_cents) {
-            values.insert(Cow::Borrowed("cost_cents"), refund);
+            values.insert("cost_cents", refund);
         }
         Body {
-            customer_id: Cow::Borrowed(&self.customer_id),
-            event_type: Cow::Borrowed(&self.event_type),
-            model: self.model.as_deref().map(Cow::Borrowed),
-            provider: self.provider.as_deref().map(Cow::Borrowed),
+            customer_id: &self.customer_id,
+            event_type: &self.event_type,
+            model: self.model.as_deref(),
+            provider: self.provider.as_deref(),
             input_tokens: self.input_tokens,
             output_tokens: self.output_tokens,
             total_tokens: self.total_tokens,
             latency_ms: self.latency_ms,
             cost_cents,
-            properties: self.properties.iter().map(property).collect(),
+            properties: properties(self),
             values,
-            idempotency_key: self.idempotency_key.as_deref().map(Cow::Borrowed),
+            idempotency_key: self.idempotency_key.as_deref(),
             timestamp: self.timestamp,
         }
         .serialize(serializer)
+    }
+}
+
+/// The values of an event that are not built in, by name.
+pub(in crate::wire) fn values<'a>(event: &'a Event<'_>) -> BTreeMap<&'a str, Amount> {
+    event.values.iter().map(|(name, amount)| (&**name, *amount)).collect()
+}
+
+/// The properties of an event by key.
+pub(in crate::wire) fn properties<'a>(event: &'a Event<'_>) -> BTreeMap<&'a str, Property<'a>> {
+    event.properties.iter().map(|(key, value)| (&**key, Property(value))).collect()
+}
+
+/// The value of a property as plain JSON.
+pub(in crate::wire) struct Property<'a>(pub(in crate::wire) &'a PropertyValue<'a>);
+
+impl Serialize for Property<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            PropertyValue::Text(text) => text.serialize(serializer),
+            PropertyValue::Json(json) => json.serialize(serializer),
+        }
     }
 }
 
