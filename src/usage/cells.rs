@@ -113,8 +113,8 @@ pub(super) struct Cells(Option<Box<SmallVec<[Cell; 2]>>>);
 
 impl Cells {
     /// Merges cells that are in the order of their columns, each of which comes once. However many
-    /// cells there are, those that come cost a search each, and one pass over all where some are
-    /// new.
+    /// cells there are, those that come cost a search each, of no more steps than the digits of
+    /// how many lie between them, and one pass over all where some are new.
     pub(super) fn merge(&mut self, cells: &[Cell]) {
         if cells.is_empty() {
             return;
@@ -127,10 +127,7 @@ impl Cells {
             effort::note(1);
             let found = match rest.first() {
                 Some(next) if next.column == cell.column => Ok(0),
-                _ => rest.binary_search_by(|known| {
-                    effort::note(1);
-                    known.column.cmp(&cell.column)
-                }),
+                _ => search(rest, cell.column),
             };
             match found {
                 Ok(place) => {
@@ -171,6 +168,23 @@ impl Cells {
         }
         self.0.take_if(|cells| cells.is_empty());
     }
+}
+
+/// Finds the cell of a column among those in order, at a cost that follows how far it is.
+fn search(cells: &[Cell], column: Column) -> Result<usize, usize> {
+    let is_before = |cell: &Cell| {
+        effort::note(1);
+        cell.column < column
+    };
+    let (mut from, mut to) = (0_usize, 1_usize);
+    while cells.get(to).is_some_and(is_before) {
+        (from, to) = (to, to.saturating_mul(2));
+    }
+    let to = to.saturating_add(1).min(cells.len());
+    let found = cells.get(from..to).unwrap_or_default();
+    let place = from.saturating_add(found.partition_point(is_before));
+    let is_it = cells.get(place).is_some_and(|cell| cell.column == column);
+    if is_it { Ok(place) } else { Err(place) }
 }
 
 /// Counts in tests what is done, in whole rows and cells, so that it is the same on every machine.

@@ -100,6 +100,10 @@ impl Grid {
         }
     }
 
+    pub(super) fn is_of_minutes(self) -> bool {
+        self.unit == Unit::Minute
+    }
+
     pub(super) fn is_of_parts(self) -> bool {
         self.unit == Unit::Part
     }

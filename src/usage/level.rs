@@ -14,13 +14,29 @@ pub(super) struct Bucket {
     rows: Vec<Row>,
     /// Where the row of a series lies.
     index: HashTable<u32>,
+    /// Of a minute: how many rows, from the first on, are not in their part and day yet.
+    unfolded: usize,
+}
+
+/// The place of a row that an event was added to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Added {
+    /// The series had no row in the bucket.
+    pub(super) is_new: bool,
+    /// The part and the day get it when the row is [folded](super::fold).
+    pub(super) is_deferred: bool,
 }
 
 impl Bucket {
     /// An empty bucket with room for so many rows as the one before has.
     fn after(before: &Self) -> Self {
         let rows = before.rows.len();
-        Self { rows: Vec::with_capacity(rows), index: HashTable::with_capacity(rows) }
+        Self { rows: Vec::with_capacity(rows), index: HashTable::with_capacity(rows), unfolded: 0 }
+    }
+
+    /// A bucket of rows that wait to be taken apart, without an index.
+    pub(super) fn of_gone(rows: Vec<Row>) -> Self {
+        Self { rows, ..Self::default() }
     }
 
     pub(super) fn rows(&self) -> &[Row] {
@@ -29,7 +45,37 @@ impl Bucket {
 
     #[inline]
     pub(super) fn row(&self, series: u32) -> Option<&Row> {
-        self.place(series).and_then(|place| self.rows.get(place as usize))
+        self.row_of(&self.rows, series)
+    }
+
+    /// The row of a series among the first ones of the bucket.
+    #[inline]
+    pub(super) fn row_of<'r>(&self, rows: &'r [Row], series: u32) -> Option<&'r Row> {
+        self.place(series).and_then(|place| rows.get(place as usize))
+    }
+
+    /// The rows that are not folded yet.
+    pub(super) fn unfolded_rows(&self) -> &[Row] {
+        self.rows.get(..self.unfolded).unwrap_or(&self.rows)
+    }
+
+    /// The row of a series, where it is not folded yet.
+    pub(super) fn unfolded_row(&self, series: u32) -> Option<&Row> {
+        self.row_of(self.unfolded_rows(), series)
+    }
+
+    /// The last of the rows that are not folded yet, which counts as folded from here on.
+    pub(super) fn fold_next(&mut self) -> Option<&Row> {
+        self.unfolded = self.unfolded.min(self.rows.len()).checked_sub(1)?;
+        self.rows.get(self.unfolded)
+    }
+
+    /// Takes out the last row, and says whether it is folded.
+    pub(super) fn pop(&mut self) -> Option<(Row, bool)> {
+        let row = self.rows.pop()?;
+        let is_folded = self.unfolded <= self.rows.len();
+        self.unfolded = self.unfolded.min(self.rows.len());
+        Some((row, is_folded))
     }
 
     #[inline]
@@ -85,6 +131,10 @@ pub(super) struct Level {
     newest_number: i64,
     /// How many newest buckets there have been.
     serial: u32,
+    /// What is added to the newest bucket is folded later.
+    is_deferring: bool,
+    /// The other buckets with rows that are not folded yet, the newest last.
+    folding: Vec<i64>,
     /// All others.
     others: BTreeMap<i64, Bucket>,
     /// The first bucket that is kept; all before it are gone.
@@ -102,6 +152,8 @@ impl Level {
             newest: Bucket::default(),
             newest_number: i64::MIN,
             serial: 0,
+            is_deferring: false,
+            folding: Vec::new(),
             others: BTreeMap::new(),
             floor: i64::MIN,
             keep,
@@ -113,6 +165,11 @@ impl Level {
     #[inline]
     pub(super) fn bucket_of(&self, minute: i64) -> i64 {
         self.grid.bucket_of(minute)
+    }
+
+    /// The bucket that a minute is in, where it is kept.
+    pub(super) fn kept_bucket_of(&self, minute: i64) -> Option<i64> {
+        Some(self.bucket_of(minute)).filter(|bucket| *bucket >= self.floor)
     }
 
     /// The first minute from which on everything is kept; `i64::MIN` where nothing is gone.
@@ -149,7 +206,12 @@ impl Level {
         if bucket > self.newest_number && bucket <= self.bucket_of(current) {
             let known = self.others.remove(&bucket);
             let next = known.unwrap_or_else(|| Bucket::after(&self.newest));
+            // Events that were ahead of time have put their rows into the part and the day.
+            self.is_deferring = self.grid.is_of_minutes() && next.rows.is_empty();
             let before = std::mem::replace(&mut self.newest, next);
+            if before.unfolded > 0 {
+                self.folding.push(self.newest_number);
+            }
             if !before.rows.is_empty() {
                 self.others.insert(self.newest_number, before);
             }
@@ -160,7 +222,7 @@ impl Level {
         true
     }
 
-    /// Adds to the row of a series in a bucket that is open; returns whether the row is new.
+    /// Adds to the row of a series in a bucket that is open.
     #[inline]
     pub(super) fn add(
         &mut self,
@@ -168,24 +230,89 @@ impl Level {
         series: u32,
         known: &mut RowHint,
         addend: &Addend,
-    ) -> bool {
+    ) -> Added {
         if bucket == self.newest_number
             && known.serial == self.serial
             && let Some(row) = self.newest.rows.get_mut(known.place as usize)
         {
             row.add(addend);
-            return false;
+            return Added { is_new: false, is_deferred: self.is_deferring };
         }
-        let rows = self.bucket_mut(bucket);
-        let (place, is_new) = rows.place_or_new(series);
-        if let Some(row) = rows.rows.get_mut(place as usize) {
+        let (row, added) = self.row_or_new(bucket, series, known);
+        if let Some(row) = row {
             row.add(addend);
         }
-        if bucket == self.newest_number {
+        added
+    }
+
+    /// The row of a series in a bucket that is open; a new one where it has none.
+    pub(super) fn row_or_new(
+        &mut self,
+        bucket: i64,
+        series: u32,
+        known: &mut RowHint,
+    ) -> (Option<&mut Row>, Added) {
+        let is_newest = bucket == self.newest_number;
+        let is_deferring = is_newest && self.is_deferring;
+        let rows =
+            if is_newest { &mut self.newest } else { self.others.entry(bucket).or_default() };
+        let (place, is_new) = rows.place_or_new(series);
+        if is_new {
+            self.rows = self.rows.saturating_add(1);
+            if is_deferring {
+                rows.unfolded = rows.rows.len();
+            }
+        }
+        if is_newest {
             *known = RowHint { serial: self.serial, place };
         }
-        self.rows = self.rows.saturating_add(usize::from(is_new));
-        is_new
+        let is_deferred = (place as usize) < rows.unfolded;
+        (rows.rows.get_mut(place as usize), Added { is_new, is_deferred })
+    }
+
+    /// Merges a minute's row into that of its series in a bucket, unless the bucket is gone.
+    pub(super) fn fold(&mut self, bucket: i64, row: &Row, known: RowHint) {
+        let is_newest = bucket == self.newest_number;
+        let rows = if is_newest { Some(&mut self.newest) } else { self.others.get_mut(&bucket) };
+        let is_known = is_newest && known.serial == self.serial;
+        let into = rows.and_then(|rows| {
+            let place = if is_known { Some(known.place) } else { rows.place(row.series) };
+            rows.rows.get_mut(place? as usize)
+        });
+        debug_assert!(
+            into.is_some() || bucket < self.floor,
+            "a minute's row has one in its part and its day"
+        );
+        if let Some(into) = into {
+            into.merge(row);
+        }
+    }
+
+    /// Whether a bucket but the newest has rows that are not folded yet.
+    #[inline]
+    pub(super) fn is_folding(&self) -> bool {
+        !self.folding.is_empty()
+    }
+
+    /// The bucket whose rows are folded next, and its number. The smaller ones come first: what is
+    /// folded while a minute goes on is more than it can add, so that of two that wait the older
+    /// one has the more rows, and they are as few as the digits of a number.
+    pub(super) fn next_to_fold(&mut self) -> Option<(i64, &mut Bucket)> {
+        let number = *self.folding.last()?;
+        self.others.get_mut(&number).map(|bucket| (number, bucket))
+    }
+
+    /// The rows of the [next bucket](Self::next_to_fold) are folded.
+    pub(super) fn is_folded(&mut self) {
+        self.folding.pop();
+    }
+
+    /// The buckets of a range that have rows which are not folded yet.
+    pub(super) fn unfolded(&self, buckets: Range<i64>) -> impl Iterator<Item = &Bucket> {
+        let is_newest = buckets.contains(&self.newest_number) && self.newest.unfolded > 0;
+        let folding = self.folding.iter().filter(move |number| buckets.contains(*number));
+        let folding = folding.filter_map(|number| self.others.get(number));
+        folding.chain(is_newest.then_some(&self.newest))
     }
 
     #[inline]
@@ -202,7 +329,7 @@ impl Level {
 
     /// Takes out the oldest bucket where its time is over, or where there are more than
     /// `max_rows` rows; never the newest, nor one that is ahead of it.
-    pub(super) fn retire(&mut self, current: i64, max_rows: usize) -> Option<Vec<Row>> {
+    pub(super) fn retire(&mut self, current: i64, max_rows: usize) -> Option<(i64, Bucket)> {
         let oldest = *self.others.first_key_value()?.0;
         if oldest > self.newest_number {
             return None;
@@ -211,10 +338,15 @@ impl Level {
         if !is_over && self.rows <= max_rows {
             return None;
         }
-        let (bucket, gone) = self.others.pop_first()?;
+        let (bucket, mut gone) = self.others.pop_first()?;
         self.floor = self.floor.max(bucket.saturating_add(1));
         self.rows = self.rows.saturating_sub(gone.rows.len());
-        Some(gone.rows)
+        if gone.unfolded > 0 {
+            self.folding.retain(|number| *number != bucket);
+        } else {
+            gone.index = HashTable::new();
+        }
+        Some((bucket, gone))
     }
 }
 

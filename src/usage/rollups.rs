@@ -20,12 +20,13 @@ use super::cells::{Column, Fold};
 use super::columns::{Columns, OTHER_VALUES, ValueFold};
 use super::countable::Countable;
 use super::dictionary::{Dictionary, OTHER, ValueId, insert_sorted, remove_sorted};
+use super::fold::Gone;
 use super::grid::{Grid, UNITS};
-use super::level::Level;
+use super::level::{Added, Level};
 use super::notes::{Notes, promoted_tuple, promoted_value};
 use super::options::RollupOptions;
 use super::plan::{Floors, minute_of};
-use super::row::{Addend, Row};
+use super::row::Addend;
 use super::series::{ALL, Key, Kind, OTHER_TUPLES, Series, Tuple};
 use crate::base::clock::Timestamp;
 use crate::event::{Dimension, ValueName};
@@ -37,6 +38,14 @@ const ROWS_A_SERIES: usize = 4;
 
 /// The buckets that an event counts in, by level; none where its time is over.
 type Buckets = [Option<i64>; 3];
+
+/// The buckets of the events of a minute.
+#[derive(Clone, Copy, Debug)]
+struct Opened {
+    minute: i64,
+    values: Buckets,
+    combined: Buckets,
+}
 
 #[derive(Debug)]
 pub(crate) struct Rollups {
@@ -64,9 +73,11 @@ pub(crate) struct Rollups {
     pub(super) hasher: ahash::RandomState,
     /// The latest minute in which an event was recorded.
     pub(super) current: i64,
+    /// Of the minute that was counted in last, as long as no bucket went and no time passed.
+    opened: Option<Opened>,
     pub(super) retiring: bool,
     /// Rows of buckets that are gone.
-    pub(super) gone: VecDeque<Vec<Row>>,
+    pub(super) gone: VecDeque<Gone>,
     pub(super) notes: Notes,
 }
 
@@ -98,6 +109,7 @@ impl Rollups {
             declared,
             hasher: ahash::RandomState::new(),
             current: i64::MIN,
+            opened: None,
             retiring: false,
             gone: VecDeque::new(),
             notes: Notes::default(),
@@ -122,8 +134,14 @@ impl Rollups {
         if self.current < minute_of(now) {
             self.current = minute_of(now);
             self.retiring = true;
+            self.opened = None;
         }
-        self.add_to_all(event, minute_of(at), &addend);
+        let minute = minute_of(at);
+        let opened = match self.opened {
+            Some(opened) if opened.minute == minute => opened,
+            _ => self.open(minute),
+        };
+        self.add_to_all(event, &opened, &addend);
         self.recorded(ordinal);
         self.sweep_step();
     }
@@ -131,6 +149,7 @@ impl Rollups {
     /// The engine's time was set back to `now`: buckets are kept by it from here on.
     pub(crate) fn set_back(&mut self, now: Timestamp) {
         self.current = self.current.min(minute_of(now));
+        self.opened = None;
     }
 
     /// Fills in what columns that are new have of an event that was counted before.
@@ -143,8 +162,10 @@ impl Rollups {
     ) {
         let addend = self.columns.addend_of(event, at, ordinal, new);
         if !addend.cells.is_empty() {
-            self.add_to_all(event, minute_of(at), &addend);
-            self.note_floors();
+            let minute = minute_of(at);
+            let [values, combined] = [&self.values, &self.combined]
+                .map(|levels| levels.each_ref().map(|level| level.kept_bucket_of(minute)));
+            self.add_to_all(event, &Opened { minute, values, combined }, &addend);
         }
     }
 
@@ -168,12 +189,26 @@ impl Rollups {
         wanted.iter().chain(&self.declared).cloned().collect()
     }
 
-    fn add_to_all(&mut self, event: &impl Countable, minute: i64, addend: &Addend) {
+    /// Makes the buckets of a minute ready.
+    #[cold]
+    fn open(&mut self, minute: i64) -> Opened {
         let current = self.current;
-        let buckets = self.values.each_ref().map(|level| level.bucket_of(minute));
-        let values = open(&mut self.values, buckets, current);
-        // Hours and days are kept at least as long as minutes and hours, and what no day keeps
-        // is kept of no tuple either.
+        let open = |levels: &mut [Level; 3]| {
+            levels.each_mut().map(|level| {
+                let bucket = level.bucket_of(minute);
+                level.open(bucket, current).then_some(bucket)
+            })
+        };
+        let values = open(&mut self.values);
+        // What no day keeps is kept of no tuple either.
+        let combined =
+            if let [.., Some(_)] = values { open(&mut self.combined) } else { Buckets::default() };
+        *self.opened.insert(Opened { minute, values, combined })
+    }
+
+    fn add_to_all(&mut self, event: &impl Countable, opened: &Opened, addend: &Addend) {
+        let Opened { values, combined, .. } = opened;
+        // Hours and days are kept at least as long as minutes and hours.
         if let [.., None] = values {
             return;
         }
@@ -186,19 +221,18 @@ impl Rollups {
             tuple.push(value);
             numbers.push(self.series_of_value(place, value));
         }
-        let combined = open(&mut self.combined, buckets, current);
         // With one dimension a tuple is a value.
         if tuple.len() > 1
             && let [.., Some(_)] = combined
         {
             let hint = numbers.get(self.widest).copied().unwrap_or(ALL);
             let series = self.series_of_tuple(&tuple, hint);
-            self.add_to(Kind::Tuples, series, &combined, addend);
+            self.add_to(Kind::Tuples, series, combined, addend);
         }
         for series in numbers {
-            self.add_to(Kind::Values, series, &values, addend);
+            self.add_to(Kind::Values, series, values, addend);
         }
-        self.add_to(Kind::Values, ALL, &values, addend);
+        self.add_to(Kind::Values, ALL, values, addend);
     }
 
     #[inline]
@@ -291,13 +325,29 @@ impl Rollups {
             Kind::Values => &mut self.values,
             Kind::Tuples => &mut self.combined,
         };
-        let places = levels.iter_mut().zip(buckets).zip(&mut series.known);
-        for ((level, bucket), known) in places {
-            if let Some(bucket) = bucket {
-                let is_new = level.add(*bucket, number, known, addend);
-                series.rows = series.rows.saturating_add(u32::from(is_new));
+        let mut places = levels.iter_mut().zip(buckets).zip(&mut series.known);
+        for ((level, bucket), known) in places.by_ref() {
+            let Some(bucket) = bucket else { continue };
+            let Added { is_new, is_deferred } = level.add(*bucket, number, known, addend);
+            series.rows = series.rows.saturating_add(u32::from(is_new));
+            if !is_deferred {
+                continue;
             }
+            // The part's row and the day's are there from now on, and get what they lack later.
+            if is_new {
+                for ((level, bucket), known) in places {
+                    let Some(bucket) = bucket else { continue };
+                    let (_, Added { is_new, .. }) = level.row_or_new(*bucket, number, known);
+                    series.rows = series.rows.saturating_add(u32::from(is_new));
+                }
+            }
+            return;
         }
+    }
+
+    /// In how many series an event counts: all, its values, and their tuple.
+    pub(super) fn series_an_event(&self) -> usize {
+        self.dictionaries.len().saturating_add(2)
     }
 
     pub(super) fn levels(&self, kind: Kind) -> &[Level; 3] {
@@ -328,7 +378,7 @@ impl Rollups {
     /// and how many series.
     #[cfg(test)]
     pub(super) fn size(&self) -> (usize, usize) {
-        let gone = self.gone.iter().map(Vec::len);
+        let gone = self.gone.iter().map(|gone| gone.bucket.rows().len());
         let rows = self.all_levels().map(Level::rows).chain(gone).fold(0, usize::saturating_add);
         (rows, self.series.len().saturating_sub(self.free.len()))
     }
@@ -348,6 +398,9 @@ impl Rollups {
 
     #[inline]
     fn sweep_step(&mut self) {
+        if self.is_folding() {
+            self.fold_step();
+        }
         if self.retiring || self.all_levels().any(|level| level.rows() > self.max_rows) {
             self.retire();
         }
@@ -361,21 +414,28 @@ impl Rollups {
     #[cold]
     fn retire(&mut self) {
         let Self { values, combined, current, max_rows, gone, .. } = self;
-        let (before, levels) = (gone.len(), values.iter_mut().chain(combined));
-        gone.extend(levels.filter_map(|level| level.retire(*current, *max_rows)));
+        let before = gone.len();
+        for (kind, levels) in [(Kind::Values, values), (Kind::Tuples, combined)] {
+            let retired = levels.iter_mut().filter_map(|level| level.retire(*current, *max_rows));
+            gone.extend(retired.map(|(minute, bucket)| Gone { kind, minute, bucket }));
+        }
         self.retiring &= gone.len() > before;
+        self.opened = None;
         self.note_floors();
     }
 
     /// Uncounts a few of the rows that are gone, and drops series that have none left.
     #[cold]
     fn drop_gone_rows(&mut self) {
-        let series = self.dictionaries.len().saturating_add(2);
-        for _ in 0..series.saturating_mul(ROWS_A_SERIES) {
-            let Some(rows) = self.gone.front_mut() else { return };
-            match rows.pop() {
+        for _ in 0..self.series_an_event().saturating_mul(ROWS_A_SERIES) {
+            let Some(Gone { kind, minute, bucket }) = self.gone.front_mut() else { return };
+            let (kind, minute) = (*kind, *minute);
+            match bucket.pop() {
                 None => drop(self.gone.pop_front()),
-                Some(row) => {
+                Some((row, is_folded)) => {
+                    if !is_folded {
+                        self.fold_row(kind, minute, &row);
+                    }
                     if let Some(series) = self.series.get_mut(row.series as usize) {
                         series.rows = series.rows.saturating_sub(1);
                     }
@@ -421,13 +481,4 @@ impl Rollups {
     pub(super) fn others_of(&self, place: usize) -> Option<u32> {
         self.dictionaries.get(place)?.get(OTHER)?.series()
     }
-}
-
-/// Makes the buckets of an event ready; `current` is the engine's minute.
-fn open(levels: &mut [Level; 3], buckets: [i64; 3], current: i64) -> Buckets {
-    let mut opened = Buckets::default();
-    for ((level, bucket), opened) in levels.iter_mut().zip(buckets).zip(&mut opened) {
-        *opened = level.open(bucket, current).then_some(bucket);
-    }
-    opened
 }

@@ -72,18 +72,30 @@ impl Row {
 
     #[inline]
     pub(super) fn add(&mut self, addend: &Addend) {
+        self.add_sums(addend.events, &addend.fixed, &addend.cells);
+    }
+
+    /// Adds what another row of the same series has.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.add_sums(other.events, &other.fixed, other.cells.as_slice());
+    }
+
+    #[inline]
+    fn add_sums(&mut self, events: u64, fixed: &[u64; FIXED], cells: &[Cell]) {
         // 2^64 events are beyond any engine.
-        self.events = self.events.saturating_add(addend.events);
+        self.events = self.events.saturating_add(events);
         let mut wraps = false;
-        for (sum, amount) in self.fixed.iter_mut().zip(&addend.fixed) {
+        for (sum, amount) in self.fixed.iter_mut().zip(fixed) {
             *sum = sum.wrapping_add(*amount);
             wraps |= *sum < *amount;
         }
         if wraps {
-            self.carry(&addend.fixed);
+            self.carry(fixed);
         }
         effort::note(1);
-        self.cells.merge(&addend.cells);
+        if !cells.is_empty() {
+            self.cells.merge(cells);
+        }
     }
 
     /// Counts the sums that have wrapped with these amounts, which are then more than the sums.

@@ -1,8 +1,8 @@
 //! Which series answer a question, and the folding of their rows.
 
 use super::dictionary::{Dictionary, MISSING, OTHER, ValueId};
-use super::level::Level;
-use super::plan::{Plan, minute_of};
+use super::level::Bucket;
+use super::plan::{Piece, Plan, minute_of};
 use super::rollups::Rollups;
 use super::row::{Row, Total};
 use super::series::{ALL, Key, Kind, OTHER_TUPLES};
@@ -68,8 +68,7 @@ impl Rollups {
     /// among the others. The plans are in the order of time.
     pub(super) fn fold(&self, selector: &Selector, kind: Kind, plans: &[Plan]) -> Option<Grouped> {
         let selection = self.select(selector, plans)?;
-        let levels = self.levels(kind);
-        let totals = self.fold_series(levels, &selection.series, selection.groups.len(), plans);
+        let totals = self.fold_series(kind, &selection.series, selection.groups.len(), plans);
         Some(selection.groups.into_iter().zip(totals).collect())
     }
 
@@ -185,7 +184,7 @@ impl Rollups {
 
     fn fold_series(
         &self,
-        levels: &[Level; 3],
+        kind: Kind,
         series: &[(u32, usize)],
         groups: usize,
         plans: &[Plan],
@@ -197,25 +196,34 @@ impl Rollups {
             }
         };
         let by_number = self.group_by_number(series);
-        for (place, plan) in plans.iter().enumerate() {
-            for piece in &plan.pieces {
-                let Some(level) = levels.get(piece.level) else { continue };
-                for bucket in level.range(piece.buckets.clone()) {
-                    // Going through a bucket is quicker than looking up many of its rows.
-                    if let Some(groups) = &by_number
-                        && bucket.rows().len() < series.len().saturating_mul(LOOK_UP_COST)
-                    {
-                        for row in bucket.rows() {
-                            if let Some(Some(group)) = groups.get(row.series as usize) {
-                                merge(*group as usize, place, row);
-                            }
-                        }
-                        continue;
+        let mut fold = |place: usize, bucket: &Bucket, rows: &[Row]| {
+            // Going through a bucket is quicker than looking up many of its rows.
+            if let Some(groups) = &by_number
+                && rows.len() < series.len().saturating_mul(LOOK_UP_COST)
+            {
+                for row in rows {
+                    if let Some(Some(group)) = groups.get(row.series as usize) {
+                        merge(*group as usize, place, row);
                     }
-                    for (number, group) in series {
-                        if let Some(row) = bucket.row(*number) {
-                            merge(*group, place, row);
-                        }
+                }
+                return;
+            }
+            for (number, group) in series {
+                if let Some(row) = bucket.row_of(rows, *number) {
+                    merge(*group, place, row);
+                }
+            }
+        };
+        for (place, plan) in plans.iter().enumerate() {
+            for Piece { level: number, buckets } in &plan.pieces {
+                let Some(level) = self.levels(kind).get(*number) else { continue };
+                for bucket in level.range(buckets.clone()) {
+                    fold(place, bucket, bucket.rows());
+                }
+                if *number > 0 {
+                    let minutes = level.grid.start(buckets.start)..level.grid.start(buckets.end);
+                    for bucket in self.unfolded(kind, minutes) {
+                        fold(place, bucket, bucket.unfolded_rows());
                     }
                 }
             }

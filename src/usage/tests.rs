@@ -57,6 +57,24 @@ pub(super) fn draw(rng: &mut StdRng, now: &mut i64, values: u32) -> Happened {
         5 => rng.random_range(-86_400..0),
         _ => 0,
     };
+    event(rng, *now, late, values)
+}
+
+/// An event of many in a minute, so that not all of one is folded when the next one is over.
+pub(super) fn draw_dense(rng: &mut StdRng, now: &mut i64, values: u32) -> Happened {
+    if rng.random_bool(0.015) {
+        *now += rng.random_range(0..90);
+    }
+    let late = match rng.random_range(0..50) {
+        0..8 => rng.random_range(0..180),
+        8 => rng.random_range(0..200_000),
+        9 => rng.random_range(-120..0),
+        _ => 0,
+    };
+    event(rng, *now, late, values)
+}
+
+fn event(rng: &mut StdRng, now: i64, late: i64, values: u32) -> Happened {
     let mut dimensions = BTreeMap::new();
     for name in ["customer_id", "event_type", "model"] {
         if rng.random_bool(0.9) {
@@ -76,8 +94,8 @@ pub(super) fn draw(rng: &mut StdRng, now: &mut i64, values: u32) -> Happened {
             named.push((name.to_owned(), Amount::from_millionths(rng.random_range(-5..1_000_000))));
         }
     }
-    let at = Timestamp::new(*now - late, rng.random_range(0..1_000_000_000));
-    Happened { at, now: Timestamp::new(*now, 0), dimensions, tokens, named }
+    let at = Timestamp::new(now - late, rng.random_range(0..1_000_000_000));
+    Happened { at, now: Timestamp::new(now, 0), dimensions, tokens, named }
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -167,6 +185,22 @@ fn compare(seed: u64, options: &RollupOptions, values: u32, exact: bool) {
 
 /// The same where hours are whole before a minute, as older stores have them.
 fn compare_from(seed: u64, options: &RollupOptions, values: u32, exact: bool, coarse: i64) {
+    compare_drawn(seed, options, values, exact, coarse, draw);
+}
+
+/// The same with many events a minute. Returns how many came while rows were folded.
+fn compare_dense(seed: u64, options: &RollupOptions, values: u32, exact: bool) -> usize {
+    compare_drawn(seed, options, values, exact, i64::MIN, draw_dense)
+}
+
+fn compare_drawn(
+    seed: u64,
+    options: &RollupOptions,
+    values: u32,
+    exact: bool,
+    coarse: i64,
+    draw: impl Fn(&mut StdRng, &mut i64, u32) -> Happened,
+) -> usize {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut rollups = Rollups::new(options);
     for level in rollups.values.iter_mut().chain(&mut rollups.combined) {
@@ -175,11 +209,12 @@ fn compare_from(seed: u64, options: &RollupOptions, values: u32, exact: bool, co
     let images = ValueName::parse("images");
     rollups.track(&[(images.clone(), Fold::Max), (images, Fold::Latest)], &Dropped::new());
     let all = Dropped::of(Timestamp::MIN, Timestamp::MAX);
-    let (mut events, mut now, mut answered) = (Vec::new(), START, 0);
+    let (mut events, mut now, mut answered, mut folding) = (Vec::new(), START, 0, 0);
     for _ in 0..3_000 {
         let event = draw(&mut rng, &mut now, values);
         rollups.add(&event, event.at, event.now, events.len() as u64);
         events.push(event);
+        folding += usize::from(rollups.is_folding());
         if !rng.random_bool(0.05) {
             continue;
         }
@@ -223,6 +258,27 @@ fn compare_from(seed: u64, options: &RollupOptions, values: u32, exact: bool, co
         assert!(!(exact && others));
     }
     assert!(answered > 20, "seed {seed}: {answered} answers");
+    folding
+}
+
+/// Asked before a minute is folded, while it is, and after; with events that are late for it, of
+/// values with few rows and with many, and where buckets go while rows of theirs are unfolded.
+#[test]
+fn the_rows_are_the_fold_of_the_events_while_minutes_are_folded() {
+    let three = RollupOptions::new().dimensions(["customer_id", "event_type", "model"]);
+    let minute = std::time::Duration::from_secs(60);
+    let short = three.clone().keep_minutes(minute).keep_hours(minute * 60).keep_days(minute * 60);
+    let mut folding = 0;
+    for seed in 0..20 {
+        compare_dense(seed, &three, 8, true);
+        folding += compare_dense(seed, &three, 100, true);
+        compare_dense(seed, &three.clone().max_values(40), 100, false);
+        compare_dense(seed, &three.clone().max_combinations(9), 100, false);
+        compare_dense(seed, &three.clone().max_rows(30), 100, false);
+        compare_dense(seed, &short, 100, false);
+        compare_dense(seed, &short.clone().max_rows(90), 400, false);
+    }
+    assert!(folding > 1_000, "{folding} events came while rows were folded");
 }
 
 #[test]
@@ -428,10 +484,11 @@ fn what_one_event_does_is_bounded() {
     assert!(widest > MOST_WORK / 4, "the bound is no empty one: {widest}");
 }
 
-/// 3 rows for each of 18 series. In each the event's 65 cells (one counts what has no name) are
-/// looked up, in 10 steps at the most each, and where some are new all the cells are put in order:
-/// 1 000 names and one.
-const MOST_WORK: usize = 54 * (1 + 65 * 12 + 1_001);
+/// A row for each of 18 series. In each the event's 65 cells (one counts what has no name) are
+/// looked up, in 12 steps at the most each, and where some are new all the cells are put in order:
+/// 1 000 names and one. Then 54 steps of folding: at most 4 rows of as many cells, into two each,
+/// whose cells are found in 3 steps on average.
+const MOST_WORK: usize = 18 * (1 + 65 * 12 + 1_001) + 4 * 2 * (1 + 1_001 * 3 + 1_001);
 
 fn totals_cells(rollups: &Rollups) -> usize {
     let (kind, all) = (super::series::Kind::Values, Dropped::new());

@@ -9,7 +9,9 @@ use crate::base::format::Version;
 use crate::log::Dropped;
 use crate::usage::columns::Columns;
 use crate::usage::dictionary::Dictionary;
+use crate::usage::fold::Gone;
 use crate::usage::grid::Grid;
+use crate::usage::level::Bucket;
 use crate::usage::notes::{FloorSince, Floors, Loading, Promotions};
 use crate::usage::options::RollupOptions;
 use crate::usage::plan::start_of;
@@ -161,11 +163,14 @@ impl Rollups {
     fn load_gone(&mut self, from: &mut Reader<'_>) -> Result<(), Malformed> {
         let series = &mut self.series;
         self.gone = from.list("buckets that are gone", |from| {
-            from.list("rows that are gone", |from| {
+            let rows = from.list("rows that are gone", |from| {
                 let number = from.varint_u32()?;
                 let known = series.get_mut(number as usize).and_then(Series::count_row);
                 known.map(|()| Row::of(number)).ok_or_else(|| from.malformed("a series"))
-            })
+            })?;
+            // What is saved is folded: it does not matter of which kind they are.
+            let (kind, minute, bucket) = (Kind::Values, i64::MIN, Bucket::of_gone(rows));
+            Ok(Gone { kind, minute, bucket })
         })?;
         Ok(())
     }

@@ -5,7 +5,6 @@ use crate::base::codec::{Codec, put_list, put_signed, put_text, put_varint};
 use crate::usage::level::Shape;
 use crate::usage::notes::{FloorSince, Saving};
 use crate::usage::rollups::Rollups;
-use crate::usage::row::Row;
 use crate::usage::series::Key;
 
 /// Saving. The caller holds the ledger's lock over each step, so that each is of one moment.
@@ -46,7 +45,8 @@ impl Rollups {
             if !rows.is_empty() {
                 out.push(u8::try_from(cursor.level).unwrap_or(POSITION));
                 put_signed(out, number);
-                put_list(out, rows.iter(), Row::encode);
+                let whole = self.whole_rows(cursor.level, number, rows);
+                put_list(out, whole, |row, out| row.encode(out));
             }
             cursor.rows = cursor.rows.saturating_add(rows.len());
             // A bucket costs something too, however few its rows are.
@@ -94,8 +94,9 @@ impl Rollups {
             put_varint(out, *key);
             put_varint(out, *ordinal);
         });
-        put_list(out, self.gone.iter(), |rows, out| {
-            put_list(out, rows.iter(), |row, out| put_varint(out, u64::from(row.series)));
+        put_list(out, self.gone.iter(), |gone, out| {
+            let rows = gone.bucket.rows().iter();
+            put_list(out, rows, |row, out| put_varint(out, u64::from(row.series)));
         });
     }
 }

@@ -20,11 +20,12 @@ use crate::event::ValueName;
 use crate::log::Dropped;
 use crate::usage::cells::{Column, Fold};
 use crate::usage::dictionary::ValueId;
+use crate::usage::fold::Gone;
 use crate::usage::level::Level;
 use crate::usage::rollups::Rollups;
 use crate::usage::row::Row;
 use crate::usage::series::Key;
-use crate::usage::tests::{self, Happened, START, draw, of_buckets, selectors};
+use crate::usage::tests::{self, Happened, START, draw, draw_dense, of_buckets, selectors};
 use crate::usage::{RollupOptions, ValueFold};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -35,7 +36,7 @@ type Content = (u64, Vec<u64>, BTreeMap<String, (i128, bool, Option<(Timestamp, 
 /// All rows of buckets that count, by level, bucket and what they are about.
 type Rows = BTreeMap<(usize, i64, String), Content>;
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Dump {
     rows: Rows,
     floors: Vec<i64>,
@@ -95,8 +96,8 @@ fn rows(rollups: &Rollups) -> Rows {
     for (number, level) in rollups.all_levels().enumerate() {
         let mut from = level.shape().floor;
         while let Some((bucket, rows)) = level.bucket_from(from) {
-            for row in rows.rows() {
-                let content = content(&folds, row);
+            for row in rollups.whole_rows(number, bucket, rows.rows()) {
+                let content = content(&folds, &row);
                 if content.0 > 0 || !content.2.is_empty() {
                     let key = (number, bucket, name_of(rollups, row.series));
                     assert!(found.insert(key, content).is_none(), "a row twice");
@@ -117,7 +118,8 @@ fn dump(rollups: &Rollups) -> Dump {
         });
         texts.collect()
     });
-    let names = |rows: &Vec<Row>| rows.iter().map(|row| name_of(rollups, row.series)).collect();
+    let names =
+        |gone: &Gone| gone.bucket.rows().iter().map(|row| name_of(rollups, row.series)).collect();
     Dump {
         rows: rows(rollups),
         floors: rollups.all_levels().map(|level| level.shape().floor).collect(),
@@ -164,13 +166,15 @@ struct Case {
     meters: bool,
     /// Whether much changes between the last row that is saved and the keys.
     crawls: bool,
+    /// Whether there are many events a minute.
+    dense: bool,
     /// From how many names events have a few values each, beside the usual ones.
     names: u32,
 }
 
 impl Case {
     fn of(options: RollupOptions, values: u32) -> Self {
-        Self { options, values, leap: 0, meters: false, crawls: false, names: 0 }
+        Self { options, values, leap: 0, meters: false, crawls: false, dense: false, names: 0 }
     }
 
     fn leaps(mut self, leap: i64) -> Self {
@@ -182,6 +186,7 @@ impl Case {
         if self.leap > 0 && rng.random_bool(if self.crawls { 0.03 } else { 0.01 }) {
             *now += rng.random_range(0..self.leap);
         }
+        let draw = if self.dense { draw_dense } else { draw };
         let mut event = draw(rng, now, self.values);
         for _ in 0..rng.random_range(0..6) {
             if self.names > 0 {
@@ -264,7 +269,8 @@ fn assert_same(found: &Rollups, live: &Rollups, what: &str) {
     for key in found.rows.keys() {
         assert!(live.rows.contains_key(key), "{what}: {key:?} {:?}", found.rows[key]);
     }
-    assert_eq!(found, live, "{what}");
+    let others = |dump: &Dump| Dump { rows: Rows::new(), ..dump.clone() };
+    assert_eq!(others(&found), others(&live), "{what}");
 }
 
 fn answers(rollups: &Rollups, rng: &mut StdRng, values: u32, what: &str) -> Vec<String> {
@@ -394,6 +400,20 @@ fn what_was_among_the_others_stays_there() {
         let case = Case::of(options, 40).leaps(300_000);
         run(&Case { crawls: true, ..case }, 30);
     }
+}
+
+/// Rows of parts and days are saved with what is unfolded, and minutes that go are folded first.
+#[test]
+fn what_is_unfolded_is_saved() {
+    let short = three().keep_minutes(DAY / 1_440).keep_hours(DAY / 24).keep_days(DAY);
+    let dense = |options, values| Case { dense: true, ..Case::of(options, values) };
+    for case in [dense(three(), 8), dense(three(), 200), dense(three().max_rows(60), 200)] {
+        run(&case, 8);
+        run(&Case { meters: true, crawls: true, ..case }, 8);
+    }
+    run(&dense(short.clone(), 200), 8);
+    run(&dense(short.clone().max_rows(200), 200).leaps(9_000), 8);
+    run(&Case { crawls: true, ..dense(short.max_values(20).max_combinations(60), 80) }, 8);
 }
 
 #[test]
