@@ -241,10 +241,11 @@ impl EngineBuilder {
 
     fn build_in_memory(self, rules: Vec<Rule>, meters: &Meters) -> Engine {
         let max_keys = self.idempotency_keys(DEFAULT_IDEMPOTENCY_KEYS);
-        let ledger = self.kept_events().map(|keep| Arc::new(Ledger::new(keep, &self.rollups)));
+        let hasher = ahash::RandomState::new();
+        let ledger = |keep| Arc::new(Ledger::new(keep, &self.rollups, hasher.clone()));
+        let ledger = self.kept_events().map(ledger);
         let clock = self.clock.unwrap_or_else(|| Box::new(SystemClock::new()));
         let timeline = Timeline::starting(clock.now());
-        let hasher = ahash::RandomState::new();
         let retention = u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
         let empty = Snapshot::new(0, Arc::default(), Vec::new(), Arc::default(), hasher.clone());
         let core = Core {

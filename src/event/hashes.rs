@@ -54,6 +54,20 @@ impl<'e, 'a> DimensionHashes<'e, 'a> {
         })
     }
 
+    /// The properties that are dimensions, by key, and the hashes of their values.
+    pub(crate) fn properties(&self) -> impl Iterator<Item = (&'e str, u64)> {
+        let properties = (FIRST_PROPERTY..).zip(&self.event.properties);
+        properties.filter_map(|(place, (key, value))| match value {
+            PropertyValue::Text(text) => Some((&**key, self.hash(place, text))),
+            PropertyValue::Json(_) => None,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn hasher(&self) -> &'e ahash::RandomState {
+        self.hasher
+    }
+
     /// The hash of a value that is none of the event's.
     pub(crate) fn of_other(&self, value: &str) -> u64 {
         self.hasher.hash_one(value)

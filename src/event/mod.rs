@@ -303,21 +303,6 @@ impl<'a> Event<'a> {
         total_tokens(self.total_tokens, self.input_tokens, self.output_tokens)
     }
 
-    /// All dimensions by name; a property of a built-in's name may be among them.
-    pub(crate) fn dimensions(&self) -> impl Iterator<Item = (&str, &str)> {
-        let properties = self.properties.iter().filter_map(|(key, value)| match value {
-            PropertyValue::Text(text) => Some((&**key, &**text)),
-            PropertyValue::Json(_) => None,
-        });
-        let built_in = [
-            Some(("customer_id", &*self.customer_id)),
-            Some(("event_type", &*self.event_type)),
-            self.model.as_deref().map(|model| ("model", model)),
-            self.provider.as_deref().map(|provider| ("provider", provider)),
-        ];
-        built_in.into_iter().flatten().chain(properties)
-    }
-
     pub(crate) fn named_value(&self, name: &str) -> Option<Amount> {
         self.values.iter().find(|(known, _)| known == name).map(|(_, amount)| *amount)
     }

@@ -322,12 +322,8 @@ pub(super) fn damaged(store: &dyn Contents, what: &str) -> StoreError {
 }
 
 /// Roll-ups to fold a log's events anew, but for the `dropped` ones.
-pub(super) fn rollups_anew(
-    options: &RollupOptions,
-    snapshot: &Snapshot,
-    dropped: &Dropped,
-) -> Rollups {
-    let mut rollups = Rollups::anew(options, dropped.clone());
+pub(super) fn rollups_anew(settings: &Settings, snapshot: &Snapshot, dropped: &Dropped) -> Rollups {
+    let mut rollups = Rollups::anew(&settings.rollups, &settings.hasher, dropped.clone());
     let rules = snapshot.rules.iter().map(|rule| &rule.measure);
     rollups.track(&Figure::folds_of(&snapshot.meters, rules), dropped);
     rollups
@@ -460,13 +456,14 @@ impl<'r> Recovery<'r> {
     /// Reads the roll-ups of the checkpoint; where there is none, or one by other dimensions, they
     /// are to be folded anew from all events that are there.
     fn read_rollups(&mut self, parts: &Parts, first: u64) -> Result<(), StoreError> {
-        let options = &self.settings.rollups;
+        let Settings { rollups: options, hasher, .. } = self.settings;
         let wrong = |why: RollupsError| {
             self.store.damaged("the checkpoint of the roll-ups", &why.to_string())
         };
         let loaded = parts.keys.as_ref();
-        let loaded =
-            loaded.map(|(version, keys)| Rollups::load_keys(Reader::new(*version, keys), options));
+        let loaded = loaded.map(|(version, keys)| {
+            Rollups::load_keys(Reader::new(*version, keys), options, hasher)
+        });
         match loaded {
             Some(Ok(mut rollups)) => {
                 for (version, rows) in &parts.rows {
@@ -478,7 +475,7 @@ impl<'r> Recovery<'r> {
             None | Some(Err(RollupsError::Mismatch { .. })) => {
                 let mut dropped = Dropped::new();
                 dropped.merge(&self.store.dropped());
-                let rollups = rollups_anew(options, self.snapshot, &dropped);
+                let rollups = rollups_anew(self.settings, self.snapshot, &dropped);
                 (self.rollups, self.fold_from) = (Some(rollups), first);
                 Ok(())
             }

@@ -84,7 +84,7 @@ fn fold(
         snapshot: &snapshot,
         table: Table::new(settings.max_keys, table.timeline(), table.shard_count()),
         rollups: (is_complete && ledger.is_some())
-            .then(|| rollups_anew(&settings.rollups, &snapshot, &Dropped::new())),
+            .then(|| rollups_anew(settings, &snapshot, &Dropped::new())),
         start: None,
         is_complete,
         charges: StoredCharges::new(),

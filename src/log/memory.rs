@@ -203,7 +203,7 @@ impl MemoryLog {
 mod tests {
     use super::super::segment::SEGMENT_EVENTS;
     use super::*;
-    use crate::event::Event;
+    use crate::event::{DimensionHashes, Event};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -217,7 +217,8 @@ mod tests {
     }
 
     fn packed(event: &Event<'_>, timestamp: Timestamp) -> Packed {
-        Packed::new(event, timestamp, timestamp, &ahash::RandomState::with_seeds(1, 2, 3, 4))
+        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        Packed::new(&DimensionHashes::new(event, &hasher), timestamp, timestamp)
     }
 
     fn second(second: i64) -> Timestamp {

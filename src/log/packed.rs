@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 
-use super::signature::signature;
-use super::stored::Stored;
+use super::signature::{signature, signature_of};
+use super::stored::{Stored, pack};
 use crate::base::clock::Timestamp;
 use crate::base::codec::Codec;
-use crate::event::Event;
+use crate::event::{DimensionHashes, Event};
 
 /// The most memory that a thread keeps to pack events into.
 const BUFFER_BYTES: usize = 64 * 1_024;
@@ -26,33 +26,35 @@ pub(crate) struct Packed {
 
 impl Packed {
     /// Packs an event that happened at `timestamp`, in the decision at `decided_at`, for the log
-    /// whose hasher this is. Allocates nothing on a thread that packed such an event before.
+    /// whose hasher the hashes are by. Allocates nothing on a thread that packed such an event
+    /// before.
     pub(crate) fn new(
-        event: &Event<'_>,
+        hashes: &DimensionHashes<'_, '_>,
         timestamp: Timestamp,
         decided_at: Timestamp,
-        hasher: &ahash::RandomState,
     ) -> Self {
-        let signature = signature(hasher, event.dimensions());
-        Self::of(&Stored::of(event, timestamp, decided_at), signature)
+        let signature = signature_of(hashes);
+        Self::of(timestamp, signature, |out| pack(hashes.event(), timestamp, decided_at, out))
     }
 
     /// Packs an event for a log that nobody searches.
     pub(crate) fn unsigned(event: &Event<'_>, timestamp: Timestamp, decided_at: Timestamp) -> Self {
-        Self::of(&Stored::of(event, timestamp, decided_at), 0)
+        Self::of(timestamp, 0, |out| pack(event, timestamp, decided_at, out))
     }
 
     /// Packs and signs an event that was stored.
     pub(crate) fn again(event: &Stored<'_>, hasher: &ahash::RandomState) -> Self {
-        Self::of(event, signature(hasher, event.dimensions()))
+        let signature = signature(hasher, event.dimensions());
+        Self::of(event.timestamp(), signature, |out| event.encode(out))
     }
 
-    fn of(event: &Stored<'_>, signature: u64) -> Self {
+    #[inline]
+    fn of(timestamp: Timestamp, signature: u64, pack: impl FnOnce(&mut Vec<u8>)) -> Self {
         // A thread that is ending has no buffer any more, and does with a new one.
         let mut bytes = BUFFER.try_with(Cell::take).unwrap_or_default();
         bytes.clear();
-        event.encode(&mut bytes);
-        Self { timestamp: event.timestamp(), signature, bytes }
+        pack(&mut bytes);
+        Self { timestamp, signature, bytes }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -1,11 +1,11 @@
 //! Which dimensions an event has, in 64 bits.
 //!
-//! A signature is a superimposed code: each dimension with its value sets three bits by a hash. An
-//! event whose signature lacks a bit of a filter's mask does not match the filter. Of the events
+//! A signature is a superimposed code: each dimension with its value sets three bits by the hash of
+//! the value, mixed with the dimension's *seed*. An event whose signature lacks a bit of a filter's mask does not match the filter. Of the events
 //! that do not match, a few in a hundred pass all the same, and are unpacked to be told apart.
 
 use super::stored::Stored;
-use crate::event::Dimension;
+use crate::event::{Dimension, DimensionHashes, mix};
 
 /// A filter of the log: dimension = value pairs that must all hold.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +17,9 @@ pub(crate) struct PairFilter {
 impl PairFilter {
     /// Compiles a filter for the log whose hasher this is.
     pub(crate) fn new(hasher: &ahash::RandomState, pairs: &[(Dimension, Box<str>)]) -> Self {
-        let bits = pairs.iter().map(|(dimension, value)| bits(hasher, dimension.as_str(), value));
+        let bits = pairs.iter().map(|(dimension, value)| {
+            bits(seed(hasher, dimension.as_str()), hasher.hash_one(&**value))
+        });
         Self { mask: bits.fold(0, std::ops::BitOr::bitor), pairs: pairs.into() }
     }
 
@@ -38,18 +40,44 @@ impl PairFilter {
     }
 }
 
-/// The signature of an event that has these dimensions. A property of a built-in's name may be
-/// among them: what it sets does no harm.
+/// The signature of an event that has these dimensions.
 pub(super) fn signature<'e>(
     hasher: &ahash::RandomState,
     dimensions: impl Iterator<Item = (&'e str, &'e str)>,
 ) -> u64 {
-    dimensions.fold(0, |signature, (name, value)| signature | bits(hasher, name, value))
+    dimensions.fold(0, |signature, (name, value)| {
+        signature | bits(seed(hasher, name), hasher.hash_one(value))
+    })
+}
+
+/// The signature of an event whose values may have been hashed before. A property of a built-in's
+/// name may be among its dimensions: what it sets does no harm.
+pub(super) fn signature_of(hashes: &DimensionHashes<'_, '_>) -> u64 {
+    let signature = BUILT_IN.iter().fold(0, |signature, (dimension, seed)| {
+        hashes.of(dimension).map_or(signature, |(_, hash)| signature | bits(*seed, hash))
+    });
+    hashes.properties().fold(signature, |signature, (key, hash)| {
+        signature | bits(seed(hashes.hasher(), key), hash)
+    })
+}
+
+const BUILT_IN: [(Dimension, u64); 4] = [
+    (Dimension::CustomerId, 0x9e37_79b9_7f4a_7c15),
+    (Dimension::EventType, 0xbf58_476d_1ce4_e5b9),
+    (Dimension::Model, 0x94d0_49bb_1331_11eb),
+    (Dimension::Provider, 0xd6e8_feb8_6659_fd93),
+];
+
+/// What tells the same value of one dimension from that of another.
+fn seed(hasher: &ahash::RandomState, name: &str) -> u64 {
+    let built_in = BUILT_IN.iter().find(|(dimension, _)| dimension.as_str() == name);
+    built_in.map_or_else(|| hasher.hash_one(name), |(_, seed)| *seed)
 }
 
 /// Three bits of 64, or fewer where they fall together.
-fn bits(hasher: &ahash::RandomState, dimension: &str, value: &str) -> u64 {
-    let hash = hasher.hash_one((dimension, value));
+#[inline]
+fn bits(seed: u64, hash: u64) -> u64 {
+    let hash = mix(seed, hash);
     let bit = |shift: u32| 1_u64.unbounded_shl(u32::try_from((hash >> shift) & 63).unwrap_or(0));
     bit(0) | bit(6) | bit(12)
 }
@@ -64,11 +92,24 @@ mod tests {
         PairFilter::new(hasher, &pairs.iter().map(pair).collect::<Vec<_>>())
     }
 
+    /// What a property of a built-in dimension's name sets does no harm.
+    #[test]
+    fn properties_beyond_those_with_a_place_are_there_too() {
+        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        let mut event = Event::new("same", "same").provider("same").property("model", "same");
+        for number in 0..9 {
+            event = event.property(format!("p{number}"), "same");
+        }
+        let signature = signature_of(&DimensionHashes::new(&event, &hasher));
+        let has = [("customer_id", "same"), ("provider", "same"), ("p0", "same"), ("p8", "same")];
+        assert!(needle(&hasher, &has).may_match(signature));
+    }
+
     #[test]
     fn what_an_event_has_may_match_and_most_that_it_lacks_may_not() {
         let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
         let event = Event::new("cust_1", "model_call").model("gpt-4").property("team", "eng");
-        let signature = signature(&hasher, event.dimensions());
+        let signature = signature_of(&DimensionHashes::new(&event, &hasher));
         let has = [("customer_id", "cust_1"), ("model", "gpt-4"), ("team", "eng")];
         assert!(filter(&hasher, &has).may_match(signature));
         assert!(filter(&hasher, &[]).may_match(signature));

@@ -48,7 +48,7 @@ pub(crate) use self::scan::Scan;
 pub(crate) struct Ledger {
     /// Random, and part of every event's id.
     name: u64,
-    /// What the events' signatures are made with.
+    /// The engine's: what values, tuples and the events' signatures are hashed by.
     hasher: ahash::RandomState,
     inner: Mutex<Inner>,
 }
@@ -60,10 +60,9 @@ struct Inner {
 }
 
 impl Ledger {
-    /// A ledger that keeps the events within bounds.
-    pub(crate) fn new(keep: Bounds, rollups: &RollupOptions) -> Self {
-        let hasher = ahash::RandomState::new();
-        let (log, rollups) = (MemoryLog::new(keep), Rollups::new(rollups));
+    /// A ledger that keeps the events within bounds; their hashes are by this hasher.
+    pub(crate) fn new(keep: Bounds, rollups: &RollupOptions, hasher: ahash::RandomState) -> Self {
+        let (log, rollups) = (MemoryLog::new(keep), Rollups::new(rollups, &hasher));
         let inner = Mutex::new(Inner { log, rollups });
         Self { name: ahash::RandomState::new().hash_one("log"), hasher, inner }
     }
@@ -95,11 +94,10 @@ impl Ledger {
         now: Timestamp,
         put: impl FnOnce(&Packed) -> R,
     ) -> (EventId, R) {
-        let event = hashes.event();
-        let packed = Packed::new(event, timestamp, now, &self.hasher);
+        let packed = Packed::new(hashes, timestamp, now);
         let mut inner = self.inner.lock();
         let ordinal = inner.log.append(&packed, now);
-        inner.rollups.add(event, timestamp, now, ordinal);
+        inner.rollups.add(hashes, timestamp, now, ordinal);
         // Before the lock is free: the next event is behind this one in the journal too, and what
         // is saved of the rows has exactly the events that the journal has by then.
         let put = put(&packed);

@@ -1,12 +1,17 @@
 //! What is read of an event to count it, whether it is just coming or comes from the log.
 
 use crate::base::amount::Amount;
-use crate::event::{Dimension, Event, ValueName};
+use crate::event::{Dimension, DimensionHashes, ValueName};
 use crate::log::Stored;
 
 /// An event that can be counted.
 pub(crate) trait Countable {
     fn dimension(&self, dimension: &Dimension) -> Option<&str>;
+
+    /// The value of a dimension, and its hash by this hasher.
+    fn hashed(&self, dimension: &Dimension, hasher: &ahash::RandomState) -> Option<(&str, u64)> {
+        self.dimension(dimension).map(|value| (value, hasher.hash_one(value)))
+    }
 
     /// The value of a built-in name that is a whole number.
     fn whole(&self, name: &ValueName) -> Option<u64>;
@@ -28,25 +33,31 @@ pub(crate) trait Countable {
     }
 }
 
-impl Countable for Event<'_> {
+/// An event that is just coming, whose hashes are by the ledger's hasher.
+impl Countable for DimensionHashes<'_, '_> {
     #[inline]
     fn dimension(&self, dimension: &Dimension) -> Option<&str> {
-        dimension.of(self)
+        dimension.of(self.event())
+    }
+
+    #[inline]
+    fn hashed(&self, dimension: &Dimension, _: &ahash::RandomState) -> Option<(&str, u64)> {
+        self.of(dimension)
     }
 
     #[inline]
     fn whole(&self, name: &ValueName) -> Option<u64> {
-        name.whole(self)
+        name.whole(self.event())
     }
 
     #[inline]
     fn cost_cents(&self) -> Option<Amount> {
-        ValueName::CostCents.amount(self)
+        ValueName::CostCents.amount(self.event())
     }
 
     #[inline]
     fn named(&self) -> impl Iterator<Item = (&str, Amount)> {
-        self.values.iter().map(|(name, amount)| (&**name, *amount))
+        self.event().values.iter().map(|(name, amount)| (&**name, *amount))
     }
 }
 

@@ -66,14 +66,14 @@ pub(super) struct Dictionary {
 }
 
 impl Dictionary {
-    pub(super) fn new(dimension: Dimension, max_values: usize) -> Self {
+    pub(super) fn new(dimension: Dimension, max_values: usize, hasher: ahash::RandomState) -> Self {
         Self {
             dimension,
             values: vec![Value::new("", true), Value::new("", true)],
             free: Vec::new(),
             index: HashTable::new(),
             max_values,
-            hasher: ahash::RandomState::new(),
+            hasher,
         }
     }
 
@@ -82,11 +82,15 @@ impl Dictionary {
         self.index.len()
     }
 
-    #[inline]
     pub(super) fn find(&self, text: &str) -> Option<ValueId> {
+        self.find_hashed(text, self.hasher.hash_one(text))
+    }
+
+    #[inline]
+    fn find_hashed(&self, text: &str, hash: u64) -> Option<ValueId> {
         let is_it =
             |id: &ValueId| self.get(*id).is_some_and(|value| *value.text == *text.as_bytes());
-        self.index.find(self.hasher.hash_one(text), is_it).copied()
+        self.index.find(hash, is_it).copied()
     }
 
     #[inline]
@@ -114,10 +118,12 @@ impl Dictionary {
         (0..).zip(&self.values).filter(|(_, value)| value.series().is_some())
     }
 
-    /// The number of a value, a new one where there is room; all others share one.
-    pub(super) fn intern(&mut self, text: Option<&str>) -> ValueId {
-        let Some(text) = text else { return MISSING };
-        match self.find(text) {
+    /// The number of a value with its hash, a new one where there is room; all others share one.
+    #[inline]
+    pub(super) fn intern(&mut self, value: Option<(&str, u64)>) -> ValueId {
+        let Some((text, hash)) = value else { return MISSING };
+        debug_assert_eq!(hash, self.hasher.hash_one(text), "hashes are by the ledger's hasher");
+        match self.find_hashed(text, hash) {
             Some(id) => id,
             None if self.index.len() >= self.max_values => OTHER,
             None => self.insert(text),

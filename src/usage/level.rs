@@ -222,6 +222,17 @@ impl Level {
         true
     }
 
+    /// The row of a series that is known to have one in the newest bucket, where that is the
+    /// bucket and what is added to it is folded later.
+    #[inline]
+    pub(super) fn deferred_row(&mut self, bucket: Option<i64>, known: RowHint) -> Option<&mut Row> {
+        let is_it = self.is_deferring && bucket == Some(self.newest_number);
+        if !is_it || known.serial != self.serial {
+            return None;
+        }
+        self.newest.rows.get_mut(known.place as usize)
+    }
+
     /// Adds to the row of a series in a bucket that is open.
     #[inline]
     pub(super) fn add(

@@ -13,7 +13,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const BUILT_IN: [&str; 4] = ["customer_id", "event_type", "model", "provider"];
 /// An event has a series a dimension: more would make each call slower and slower.
-const MAX_DIMENSIONS: usize = 16;
+pub(super) const MAX_DIMENSIONS: usize = 16;
 /// As many as come with events.
 const MAX_DECLARED_VALUES: usize = 1_000;
 const DEFAULT_MAX_VALUES: usize = 100_000;

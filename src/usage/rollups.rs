@@ -19,12 +19,13 @@ use hashbrown::HashTable;
 use super::cells::{Column, Fold};
 use super::columns::{Columns, OTHER_VALUES, ValueFold};
 use super::countable::Countable;
-use super::dictionary::{Dictionary, OTHER, ValueId, insert_sorted, remove_sorted};
+use super::dictionary::{Dictionary, MISSING, OTHER, Value, ValueId};
+use super::dictionary::{insert_sorted, remove_sorted};
 use super::fold::Gone;
 use super::grid::{Grid, UNITS};
 use super::level::{Added, Level};
 use super::notes::{Notes, promoted_tuple, promoted_value};
-use super::options::RollupOptions;
+use super::options::{MAX_DIMENSIONS, RollupOptions};
 use super::plan::{Floors, minute_of};
 use super::row::Addend;
 use super::series::{ALL, Key, Kind, OTHER_TUPLES, Series, Tuple};
@@ -82,9 +83,11 @@ pub(crate) struct Rollups {
 }
 
 impl Rollups {
-    pub(crate) fn new(options: &RollupOptions) -> Self {
-        let dictionary =
-            |name: &String| Dictionary::new(Dimension::parse(name), options.max_values);
+    /// Roll-ups of nothing, of events whose dimensions are hashed by this hasher.
+    pub(crate) fn new(options: &RollupOptions, hasher: &ahash::RandomState) -> Self {
+        let dictionary = |name: &String| {
+            Dictionary::new(Dimension::parse(name), options.max_values, hasher.clone())
+        };
         // The built-in ones have sums anyway.
         let declared = options.values.iter().map(|name| ValueName::parse(name));
         let declared = declared.filter(|value| matches!(value, ValueName::Other(_)));
@@ -107,7 +110,7 @@ impl Rollups {
             without_column: Dropped::new(),
             columns: Arc::new(Columns::with(&declared)),
             declared,
-            hasher: ahash::RandomState::new(),
+            hasher: hasher.clone(),
             current: i64::MIN,
             opened: None,
             retiring: false,
@@ -214,57 +217,72 @@ impl Rollups {
         }
         // All is found before anything is added: most of the time goes by waiting for memory,
         // and what one look-up waits for does not hang on another's.
-        let (mut tuple, mut numbers) = (Tuple::new(), Tuple::new());
-        for place in 0..self.dictionaries.len() {
-            let Some(dictionary) = self.dictionaries.get_mut(place) else { continue };
-            let value = dictionary.intern(event.dimension(&dictionary.dimension));
-            tuple.push(value);
-            numbers.push(self.series_of_value(place, value));
+        let (mut tuple, mut numbers) = ([MISSING; MAX_DIMENSIONS], [ALL; MAX_DIMENSIONS]);
+        let Self { dictionaries, hasher, .. } = self;
+        let mut are_known = true;
+        for ((dictionary, id), number) in dictionaries.iter_mut().zip(&mut tuple).zip(&mut numbers)
+        {
+            *id = dictionary.intern(event.hashed(&dictionary.dimension, hasher));
+            match dictionary.get(*id).and_then(Value::series) {
+                Some(series) => *number = series,
+                None => are_known = false,
+            }
         }
+        debug_assert!(dictionaries.len() <= MAX_DIMENSIONS, "options say how many there may be");
+        let count = dictionaries.len();
+        if !are_known {
+            for (place, (id, number)) in tuple.iter().zip(&mut numbers).take(count).enumerate() {
+                *number = self.series_of_value(place, *id);
+            }
+        }
+        let (tuple, numbers) = (tuple.get(..count), numbers.get(..count));
+        let (tuple, numbers) = (tuple.unwrap_or_default(), numbers.unwrap_or_default());
         // With one dimension a tuple is a value.
-        if tuple.len() > 1
+        if count > 1
             && let [.., Some(_)] = combined
         {
             let hint = numbers.get(self.widest).copied().unwrap_or(ALL);
-            let series = self.series_of_tuple(&tuple, hint);
+            let series = self.series_of_tuple(tuple, hint);
             self.add_to(Kind::Tuples, series, combined, addend);
         }
         for series in numbers {
-            self.add_to(Kind::Values, series, values, addend);
+            self.add_to(Kind::Values, *series, values, addend);
         }
         self.add_to(Kind::Values, ALL, values, addend);
     }
 
-    #[inline]
     pub(super) fn series_of_value(&mut self, place: usize, value: ValueId) -> u32 {
         let known = self.dictionaries.get(place).and_then(|known| known.get(value)?.series());
-        known.unwrap_or_else(|| {
-            let values = |place: usize| self.dictionaries.get(place).map_or(0, Dictionary::len);
-            if values(place) > values(self.widest) {
-                self.widest = place;
-            }
-            let number = u8::try_from(place).unwrap_or(u8::MAX);
-            let series = self.new_series(Key::Value(number, value));
-            if !self.is_whole(place, value) {
-                self.notes.promote(promoted_value(number, value));
-            }
-            let dictionary = self.dictionaries.get_mut(place);
-            if let Some(known) = dictionary.and_then(|dictionary| dictionary.get_mut(value)) {
-                known.set_series(Some(series));
-            }
-            series
-        })
+        known.unwrap_or_else(|| self.new_series_of_value(place, value))
+    }
+
+    #[cold]
+    fn new_series_of_value(&mut self, place: usize, value: ValueId) -> u32 {
+        let values = |place: usize| self.dictionaries.get(place).map_or(0, Dictionary::len);
+        if values(place) > values(self.widest) {
+            self.widest = place;
+        }
+        let number = u8::try_from(place).unwrap_or(u8::MAX);
+        let series = self.new_series(Key::Value(number, value));
+        if !self.is_whole(place, value) {
+            self.notes.promote(promoted_value(number, value));
+        }
+        let dictionary = self.dictionaries.get_mut(place);
+        if let Some(known) = dictionary.and_then(|dictionary| dictionary.get_mut(value)) {
+            known.set_series(Some(series));
+        }
+        series
     }
 
     /// The series of a tuple, which may be the one that was last counted with the value whose
     /// series is the hint.
     #[inline]
-    fn series_of_tuple(&mut self, tuple: &Tuple, hint: u32) -> u32 {
+    fn series_of_tuple(&mut self, tuple: &[ValueId], hint: u32) -> u32 {
         let recent = self.series.get(hint as usize).map_or(ALL, |value| value.recent);
         if self.has_tuple(recent, tuple) {
             return recent;
         }
-        let hash = self.hasher.hash_one(tuple.as_slice());
+        let hash = self.hasher.hash_one(tuple);
         let number = match self.tuples.find(hash, |number| self.has_tuple(*number, tuple)) {
             Some(series) => *series,
             None if self.tuples.len() >= self.max_tuples => OTHER_TUPLES,
@@ -277,14 +295,14 @@ impl Rollups {
     }
 
     #[inline]
-    pub(super) fn has_tuple(&self, number: u32, tuple: &Tuple) -> bool {
+    pub(super) fn has_tuple(&self, number: u32, tuple: &[ValueId]) -> bool {
         let key = self.series.get(number as usize).map(|series| &series.key);
-        matches!(key, Some(Key::Tuple(known)) if known == tuple)
+        matches!(key, Some(Key::Tuple(known)) if **known == *tuple)
     }
 
     #[cold]
-    fn insert_tuple(&mut self, hash: u64, tuple: &Tuple) -> u32 {
-        let number = self.new_series(Key::Tuple(tuple.clone()));
+    fn insert_tuple(&mut self, hash: u64, tuple: &[ValueId]) -> u32 {
+        let number = self.new_series(Key::Tuple(Tuple::from_slice(tuple)));
         self.notes.promote(promoted_tuple(number));
         self.index_tuple(hash, number);
         for (dictionary, value) in self.dictionaries.iter_mut().zip(tuple) {
@@ -318,6 +336,7 @@ impl Rollups {
         number
     }
 
+    /// Adds to the rows of a series: mostly to the one that it has in the newest minute.
     #[inline]
     fn add_to(&mut self, kind: Kind, number: u32, buckets: &Buckets, addend: &Addend) {
         let Some(series) = self.series.get_mut(number as usize) else { return };
@@ -325,6 +344,10 @@ impl Rollups {
             Kind::Values => &mut self.values,
             Kind::Tuples => &mut self.combined,
         };
+        let ([minutes, ..], [minute, ..], [known, ..]) = (&mut *levels, buckets, series.known);
+        if let Some(row) = minutes.deferred_row(*minute, known) {
+            return row.add(addend);
+        }
         let mut places = levels.iter_mut().zip(buckets).zip(&mut series.known);
         for ((level, bucket), known) in places.by_ref() {
             let Some(bucket) = bucket else { continue };

@@ -48,6 +48,10 @@ impl Countable for Happened {
     }
 }
 
+pub(super) fn hasher() -> ahash::RandomState {
+    ahash::RandomState::with_seeds(1, 2, 3, 4)
+}
+
 pub(super) const START: i64 = 1_700_000_000;
 
 pub(super) fn draw(rng: &mut StdRng, now: &mut i64, values: u32) -> Happened {
@@ -202,7 +206,7 @@ fn compare_drawn(
     draw: impl Fn(&mut StdRng, &mut i64, u32) -> Happened,
 ) -> usize {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut rollups = Rollups::new(options);
+    let mut rollups = Rollups::new(options, &hasher());
     for level in rollups.values.iter_mut().chain(&mut rollups.combined) {
         level.grid.coarse = coarse;
     }
@@ -338,7 +342,7 @@ fn one_dimension_and_none_work_too() {
 fn memory_is_given_back_when_all_is_old() {
     let day = std::time::Duration::from_secs(86_400);
     let options = RollupOptions::new().keep_minutes(day).keep_hours(day).keep_days(day);
-    let mut rollups = Rollups::new(&options);
+    let mut rollups = Rollups::new(&options, &hasher());
     let event = |second: i64, customer: String| Happened {
         at: Timestamp::new(second, 0),
         now: Timestamp::new(second, 0),
@@ -371,7 +375,7 @@ fn memory_is_given_back_where_events_are_far_between() {
         [(by_age, 18 * (120 + 18 + 3 + 8)), (options.max_rows(500), 3 * (600 + 520))]
     {
         for seconds in [61, 3_601, 86_401] {
-            let mut rollups = Rollups::new(&options);
+            let mut rollups = Rollups::new(&options, &hasher());
             for number in 0..4_000 {
                 let at = Timestamp::new(START + number * seconds, 0);
                 let (dimensions, named) = (BTreeMap::new(), Vec::new());
@@ -410,7 +414,7 @@ fn totals(rollups: &Rollups) -> BTreeMap<String, UsageTotals> {
 /// is.
 #[test]
 fn a_sum_beyond_its_type_is_said_and_spoils_no_other() {
-    let mut rollups = Rollups::new(&RollupOptions::new().dimensions(["customer_id"]));
+    let mut rollups = Rollups::new(&RollupOptions::new().dimensions(["customer_id"]), &hasher());
     let one = |name: &str, amount| vec![(name.to_owned(), amount)];
     let mut values = vec![("bad", one("x", Amount::MAX)), ("bad", one("x", Amount::MAX))];
     values.extend([("bad", one("x", Amount::MIN)), ("bad", one("y", Amount::from(2_u64)))]);
@@ -439,7 +443,7 @@ fn a_sum_beyond_its_type_is_said_and_spoils_no_other() {
         rollups.save_keys(6, &mut keys);
         let options = RollupOptions::new().dimensions(["customer_id"]);
         let reader = |bytes| Reader::new(Version::NEWEST, bytes);
-        let loaded = Rollups::load_keys(reader(&keys), &options);
+        let loaded = Rollups::load_keys(reader(&keys), &options, &hasher());
         let mut loaded = loaded.expect("what was saved");
         loaded.load_rows(reader(&rows)).expect("what was saved");
         loaded.loaded();
@@ -454,7 +458,7 @@ fn a_sum_beyond_its_type_is_said_and_spoils_no_other() {
 #[test]
 fn what_one_event_does_is_bounded() {
     let names: Vec<String> = (0..16).map(|number| format!("dimension_{number}")).collect();
-    let mut rollups = Rollups::new(&RollupOptions::new().dimensions(names.clone()));
+    let mut rollups = Rollups::new(&RollupOptions::new().dimensions(names.clone()), &hasher());
     let dimensions: BTreeMap<_, _> =
         names.iter().map(|name| (Dimension::parse(name), "same".to_owned())).collect();
     let mut widest = 0;

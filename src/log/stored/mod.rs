@@ -5,14 +5,24 @@ use std::borrow::Cow;
 use super::{EventId, RecordedEvent};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::base::codec::{Codec, Malformed, Reader, put_signed, put_text, put_varint, put_wide};
+use crate::base::codec::{
+    Codec, Malformed, Reader, put_list, put_signed, put_text, put_varint, put_wide,
+};
 use crate::base::format::Version;
 use crate::event::{Dimension, Event, PropertyValue, ValueName, stored_json, total_tokens};
 
-/// The packed form. Strings are borrowed both ways, so packing allocates nothing, and unpacking
-/// nothing for an event of at most three properties and three named values.
+/// The packed form. Unpacking allocates nothing for an event of at most three properties and three
+/// named values.
 #[derive(Debug)]
 pub(crate) struct Stored<'a> {
+    facts: Facts<'a>,
+    properties: Vec3<(&'a str, StoredValue<'a>)>,
+    values: Vec3<(&'a str, Amount)>,
+}
+
+/// What an event has but for properties and named values.
+#[derive(Clone, Copy, Debug)]
+struct Facts<'a> {
     timestamp: Timestamp,
     /// The engine's time at which it was decided about; of what formats 1 and 2 packed it is in the
     /// record.
@@ -26,16 +36,14 @@ pub(crate) struct Stored<'a> {
     total_tokens: Option<u64>,
     cost_cents: Option<Amount>,
     latency_ms: Option<u64>,
-    properties: Vec3<(&'a str, StoredValue<'a>)>,
-    values: Vec3<(&'a str, Amount)>,
 }
 
 type Vec3<T> = smallvec::SmallVec<[T; 3]>;
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum StoredValue<'a> {
     Text(&'a str),
-    Json(Cow<'a, str>),
+    Json(&'a str),
 }
 
 /// How a cost in cents is stored: whole ones, which most are, in few bytes, and any other in
@@ -62,11 +70,49 @@ fn decode_timestamp(from: &mut Reader<'_>) -> Result<(Timestamp, bool), Malforme
     Ok((Timestamp::new(seconds, nanos >> 1), nanos & 1 == 1))
 }
 
+#[inline]
 fn put_number(out: &mut Vec<u8>, number: Option<u64>) {
     number.is_some().encode(out);
     if let Some(number) = number {
         put_varint(out, number);
     }
+}
+
+fn put_property(out: &mut Vec<u8>, key: &str, value: StoredValue<'_>) {
+    put_text(out, key);
+    let (kind, text) = match value {
+        StoredValue::Text(text) => (TEXT, text),
+        StoredValue::Json(json) => (JSON, json),
+    };
+    out.push(kind);
+    put_text(out, text);
+}
+
+fn put_value(out: &mut Vec<u8>, name: &str, amount: Amount) {
+    put_text(out, name);
+    put_wide(out, amount.millionths());
+}
+
+/// Packs an event that happened at `timestamp`, in the decision at `decided_at`. Strings are
+/// borrowed: packing allocates nothing, but for properties that are no text.
+pub(super) fn pack(
+    event: &Event<'_>,
+    timestamp: Timestamp,
+    decided_at: Timestamp,
+    out: &mut Vec<u8>,
+) {
+    Facts::of(event, timestamp, decided_at).encode(out);
+    put_varint(out, event.properties.len() as u64);
+    for (key, value) in &event.properties {
+        match value {
+            PropertyValue::Text(text) => put_property(out, key, StoredValue::Text(text)),
+            PropertyValue::Json(json) => {
+                put_property(out, key, StoredValue::Json(&json.to_string()));
+            }
+        }
+    }
+    put_varint(out, event.values.len() as u64);
+    event.values.iter().for_each(|(name, amount)| put_value(out, name, *amount));
 }
 
 fn decode_number(from: &mut Reader<'_>) -> Result<Option<u64>, Malformed> {
@@ -96,7 +142,8 @@ fn decode_cost(from: &mut Reader<'_>) -> Result<Option<Amount>, Malformed> {
     }
 }
 
-impl<'a> Codec<'a> for Stored<'a> {
+impl<'a> Codec<'a> for Facts<'a> {
+    #[inline]
     fn encode(&self, out: &mut Vec<u8>) {
         put_signed(out, self.timestamp.unix_seconds());
         let is_apart = self.decided_at != self.timestamp;
@@ -115,21 +162,6 @@ impl<'a> Codec<'a> for Stored<'a> {
         put_number(out, self.total_tokens);
         put_cost(out, self.cost_cents);
         put_number(out, self.latency_ms);
-        put_varint(out, self.properties.len() as u64);
-        for (key, value) in &self.properties {
-            put_text(out, key);
-            let (kind, text) = match value {
-                StoredValue::Text(text) => (TEXT, *text),
-                StoredValue::Json(json) => (JSON, &**json),
-            };
-            out.push(kind);
-            put_text(out, text);
-        }
-        put_varint(out, self.values.len() as u64);
-        for (name, amount) in &self.values {
-            put_text(out, name);
-            put_wide(out, amount.millionths());
-        }
     }
 
     fn decode(from: &mut Reader<'a>) -> Result<Self, Malformed> {
@@ -139,7 +171,7 @@ impl<'a> Codec<'a> for Stored<'a> {
             0 => timestamp,
             since => Timestamp::from_unix_nanos(timestamp.unix_nanos().saturating_add(since)),
         };
-        let mut stored = Self {
+        Ok(Self {
             timestamp,
             decided_at,
             customer_id: from.text()?,
@@ -151,14 +183,25 @@ impl<'a> Codec<'a> for Stored<'a> {
             total_tokens: decode_number(from)?,
             cost_cents: decode_cost(from)?,
             latency_ms: decode_number(from)?,
-            properties: Vec3::new(),
-            values: Vec3::new(),
-        };
+        })
+    }
+}
+
+impl<'a> Codec<'a> for Stored<'a> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.facts.encode(out);
+        put_list(out, self.properties.iter(), |(key, value), out| put_property(out, key, *value));
+        put_list(out, self.values.iter(), |(name, amount), out| put_value(out, name, *amount));
+    }
+
+    fn decode(from: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let facts = Facts::decode(from)?;
+        let mut stored = Self { facts, properties: Vec3::new(), values: Vec3::new() };
         for _ in 0..from.length("properties")? {
             let key = from.text()?;
             let value = match u8::decode(from)? {
                 TEXT => StoredValue::Text(from.text()?),
-                JSON => StoredValue::Json(Cow::Borrowed(from.text()?)),
+                JSON => StoredValue::Json(from.text()?),
                 _ => return Err(from.malformed("a property")),
             };
             stored.properties.push((key, value));
@@ -170,13 +213,9 @@ impl<'a> Codec<'a> for Stored<'a> {
     }
 }
 
-impl<'a> Stored<'a> {
-    /// An event that happened at `timestamp`, in the decision at `decided_at`.
-    pub(super) fn of(event: &'a Event<'_>, timestamp: Timestamp, decided_at: Timestamp) -> Self {
-        let value = |value: &'a PropertyValue<'_>| match value {
-            PropertyValue::Text(text) => StoredValue::Text(text),
-            PropertyValue::Json(json) => StoredValue::Json(Cow::Owned(json.to_string())),
-        };
+impl<'a> Facts<'a> {
+    #[inline]
+    fn of(event: &'a Event<'_>, timestamp: Timestamp, decided_at: Timestamp) -> Self {
         Self {
             timestamp,
             decided_at,
@@ -189,14 +228,14 @@ impl<'a> Stored<'a> {
             total_tokens: event.total_tokens,
             cost_cents: event.cost_cents,
             latency_ms: event.latency_ms,
-            properties: event.properties.iter().map(|(key, v)| (&**key, value(v))).collect(),
-            values: event.values.iter().map(|(name, v)| (&**name, *v)).collect(),
         }
     }
+}
 
+impl<'a> Stored<'a> {
     /// Says when it was decided about: what formats 1 and 2 packed does not.
     pub(crate) fn decided(self, decided_at: Timestamp) -> Self {
-        Self { decided_at, ..self }
+        Self { facts: Facts { decided_at, ..self.facts }, ..self }
     }
 
     /// All dimensions by name; a property of a built-in's name may be among them.
@@ -206,26 +245,26 @@ impl<'a> Stored<'a> {
             StoredValue::Json(_) => None,
         });
         let built_in = [
-            Some(("customer_id", self.customer_id)),
-            Some(("event_type", self.event_type)),
-            self.model.map(|model| ("model", model)),
-            self.provider.map(|provider| ("provider", provider)),
+            Some(("customer_id", self.facts.customer_id)),
+            Some(("event_type", self.facts.event_type)),
+            self.facts.model.map(|model| ("model", model)),
+            self.facts.provider.map(|provider| ("provider", provider)),
         ];
         built_in.into_iter().flatten().chain(properties)
     }
 
     /// When the event happened.
     pub(crate) fn timestamp(&self) -> Timestamp {
-        self.timestamp
+        self.facts.timestamp
     }
 
     /// The value of a dimension, as [`Event::dimension`] says it.
     pub(crate) fn dimension(&self, dimension: &Dimension) -> Option<&'a str> {
         match dimension {
-            Dimension::CustomerId => Some(self.customer_id),
-            Dimension::EventType => Some(self.event_type),
-            Dimension::Model => self.model,
-            Dimension::Provider => self.provider,
+            Dimension::CustomerId => Some(self.facts.customer_id),
+            Dimension::EventType => Some(self.facts.event_type),
+            Dimension::Model => self.facts.model,
+            Dimension::Provider => self.facts.provider,
             Dimension::Property(name) => self.properties.iter().find_map(|(key, value)| {
                 let StoredValue::Text(text) = value else { return None };
                 (**key == **name).then_some(*text)
@@ -236,11 +275,11 @@ impl<'a> Stored<'a> {
     /// A value by name, as [`Event::amount`] says it.
     pub(crate) fn amount(&self, name: &ValueName) -> Option<Amount> {
         let whole = match name {
-            ValueName::InputTokens => self.input_tokens,
-            ValueName::OutputTokens => self.output_tokens,
+            ValueName::InputTokens => self.facts.input_tokens,
+            ValueName::OutputTokens => self.facts.output_tokens,
             ValueName::TotalTokens => self.tokens(),
-            ValueName::CostCents => return self.cost_cents,
-            ValueName::LatencyMs => self.latency_ms,
+            ValueName::CostCents => return self.facts.cost_cents,
+            ValueName::LatencyMs => self.facts.latency_ms,
             ValueName::Other(name) => {
                 return self.values().find_map(|(known, v)| (*known == **name).then_some(v));
             }
@@ -250,7 +289,8 @@ impl<'a> Stored<'a> {
 
     /// The total of tokens, given or computed.
     fn tokens(&self) -> Option<u64> {
-        total_tokens(self.total_tokens, self.input_tokens, self.output_tokens).flatten()
+        total_tokens(self.facts.total_tokens, self.facts.input_tokens, self.facts.output_tokens)
+            .flatten()
     }
 
     /// The values that are not built in, by name.
@@ -267,21 +307,21 @@ impl<'a> Stored<'a> {
             let own = self.properties.iter().find(|(own, _)| own == key);
             own.is_some_and(|(_, own)| match (own, value) {
                 (StoredValue::Text(own), PropertyValue::Text(text)) => own == text,
-                (StoredValue::Json(own), PropertyValue::Json(json)) => **own == json.to_string(),
+                (StoredValue::Json(own), PropertyValue::Json(json)) => **own == *json.to_string(),
                 _ => false,
             })
         };
         let has_value = |(name, amount): &(Cow<'_, str>, Amount)| {
             self.values().any(|own| own == (&**name, *amount))
         };
-        *self.event_type == *event.event_type
-            && self.model == event.model.as_deref()
-            && self.provider == event.provider.as_deref()
-            && self.input_tokens == event.input_tokens
-            && self.output_tokens == event.output_tokens
+        *self.facts.event_type == *event.event_type
+            && self.facts.model == event.model.as_deref()
+            && self.facts.provider == event.provider.as_deref()
+            && self.facts.input_tokens == event.input_tokens
+            && self.facts.output_tokens == event.output_tokens
             && self.tokens() == event.tokens().flatten()
-            && self.cost_cents == event.cost_cents
-            && self.latency_ms == event.latency_ms
+            && self.facts.cost_cents == event.cost_cents
+            && self.facts.latency_ms == event.latency_ms
             && self.properties.len() == event.properties.len()
             && self.values.len() == event.values.len()
             && event.properties.iter().all(has_property)
@@ -292,20 +332,20 @@ impl<'a> Stored<'a> {
         let own = |text: &str| Cow::Owned(text.to_owned());
         let value = |value| match value {
             StoredValue::Text(text) => PropertyValue::Text(own(text)),
-            StoredValue::Json(json) => stored_json(&json),
+            StoredValue::Json(json) => stored_json(json),
         };
-        let (timestamp, decided_at) = (self.timestamp, self.decided_at);
+        let (timestamp, decided_at) = (self.facts.timestamp, self.facts.decided_at);
         let event = Event {
-            model: self.model.map(own),
-            provider: self.provider.map(own),
-            input_tokens: self.input_tokens,
-            output_tokens: self.output_tokens,
-            total_tokens: self.total_tokens,
-            cost_cents: self.cost_cents,
-            latency_ms: self.latency_ms,
+            model: self.facts.model.map(own),
+            provider: self.facts.provider.map(own),
+            input_tokens: self.facts.input_tokens,
+            output_tokens: self.facts.output_tokens,
+            total_tokens: self.facts.total_tokens,
+            cost_cents: self.facts.cost_cents,
+            latency_ms: self.facts.latency_ms,
             properties: self.properties.into_iter().map(|(key, v)| (own(key), value(v))).collect(),
             values: self.values.into_iter().map(|(name, amount)| (own(name), amount)).collect(),
-            ..Event::new(own(self.customer_id), own(self.event_type))
+            ..Event::new(own(self.facts.customer_id), own(self.facts.event_type))
         };
         RecordedEvent { id, timestamp, decided_at, event }
     }

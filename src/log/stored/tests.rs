@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use super::*;
+use crate::event::DimensionHashes;
 use crate::log::Packed;
 
 /// What an engine in memory tells requests apart by.
@@ -20,7 +21,7 @@ const NOW: Timestamp = Timestamp::new(1_700_000_000, 7);
 fn packed(event: &Event<'_>) -> Packed {
     let happened = event.happened_at();
     let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
-    Packed::new(event, happened.unwrap_or(NOW), NOW, &hasher)
+    Packed::new(&DimensionHashes::new(event, &hasher), happened.unwrap_or(NOW), NOW)
 }
 
 fn unpacked(bytes: &[u8]) -> Stored<'_> {
@@ -122,6 +123,9 @@ fn what_comes_back_is_what_was_packed() {
         let event = event(&mut dice);
         let packed = packed(&event);
         let stored = unpacked(&packed.bytes);
+        let again = Packed::again(&stored, &ahash::RandomState::with_seeds(1, 2, 3, 4));
+        assert_eq!((&again.bytes, again.signature), (&packed.bytes, packed.signature));
+        assert_eq!(Packed::unsigned(&event, packed.timestamp, NOW).bytes, packed.bytes);
         let recorded = stored.unpack(EventId::new(1, 2));
         assert_eq!(recorded.decided_at, NOW);
         assert_eq!(recorded.timestamp, event.happened_at().unwrap_or(NOW));

@@ -24,8 +24,12 @@ impl Rollups {
     /// Roll-ups to count the events of a log anew, where what was saved is by other dimensions:
     /// `dropped` is when the events happened that the log does not have any more. Answers say that
     /// they do not cover that.
-    pub(crate) fn anew(options: &RollupOptions, dropped: Dropped) -> Self {
-        let mut rollups = Self::new(options);
+    pub(crate) fn anew(
+        options: &RollupOptions,
+        hasher: &ahash::RandomState,
+        dropped: Dropped,
+    ) -> Self {
+        let mut rollups = Self::new(options, hasher);
         rollups.uncounted = dropped;
         rollups
     }
@@ -35,13 +39,14 @@ impl Rollups {
     pub(crate) fn load_keys(
         mut from: Reader<'_>,
         options: &RollupOptions,
+        hasher: &ahash::RandomState,
     ) -> Result<Self, RollupsError> {
         let from = &mut from;
         let own = u8::decode(from)?;
         if own != VERSION {
             return Err(RollupsError::Newer(own));
         }
-        let mut rollups = Self::new(options);
+        let mut rollups = Self::new(options, hasher);
         let saved: Vec<String> = from.list("dimensions", |from| from.text().map(str::to_owned))?;
         let declared = rollups.dictionaries.iter().map(|it| it.dimension.as_str().to_owned());
         let declared: Vec<String> = declared.collect();

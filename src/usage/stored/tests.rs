@@ -25,7 +25,7 @@ use crate::usage::level::Level;
 use crate::usage::rollups::Rollups;
 use crate::usage::row::Row;
 use crate::usage::series::Key;
-use crate::usage::tests::{self, Happened, START, draw, draw_dense, of_buckets, selectors};
+use crate::usage::tests::{self, Happened, START, draw, draw_dense, hasher, of_buckets, selectors};
 use crate::usage::{RollupOptions, ValueFold};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -214,7 +214,7 @@ fn folds(rng: &mut StdRng) -> Vec<ValueFold> {
 
 /// A history, what was saved in it, and the roll-ups that lived through it.
 fn live(case: &Case, rng: &mut StdRng) -> (Rollups, Vec<Happened>, Vec<Saved>, Vec<ValueFold>) {
-    let mut rollups = Rollups::new(&case.options);
+    let mut rollups = Rollups::new(&case.options, &hasher());
     let (mut events, mut now) = (Vec::new(), START);
     let mut wanted = folds(rng);
     track(&mut rollups, &wanted, &[]);
@@ -256,7 +256,7 @@ fn reader(bytes: &[u8]) -> Reader<'_> {
 }
 
 fn load(saved: &Saved, options: &RollupOptions) -> Rollups {
-    let mut rollups = Rollups::load_keys(reader(&saved.keys), options).expect("keys");
+    let mut rollups = Rollups::load_keys(reader(&saved.keys), options, &hasher()).expect("keys");
     rollups.load_rows(reader(&saved.rows)).expect("rows");
     rollups
 }
@@ -424,19 +424,19 @@ fn one_dimension_and_none_are_saved_too() {
 
 #[test]
 fn other_dimensions_are_a_mismatch_and_other_versions_are_told() {
-    let mut rollups = Rollups::new(&three());
+    let mut rollups = Rollups::new(&three(), &hasher());
     let mut keys = Vec::new();
     rollups.save_keys(0, &mut keys);
     let declared = RollupOptions::new().dimensions(["customer_id"]);
-    let error = Rollups::load_keys(reader(&keys), &declared).unwrap_err();
+    let error = Rollups::load_keys(reader(&keys), &declared, &hasher()).unwrap_err();
     let expected = "saved roll-ups are by [\"customer_id\", \"event_type\", \"model\"], and \
                     [\"customer_id\"] are declared";
     assert_eq!(error.to_string(), expected);
     keys[0] = 2;
-    let error = Rollups::load_keys(reader(&keys), &three()).unwrap_err();
+    let error = Rollups::load_keys(reader(&keys), &three(), &hasher()).unwrap_err();
     assert_eq!(error, RollupsError::Newer(2));
-    assert!(Rollups::load_keys(reader(&[]), &three()).is_err());
-    assert!(Rollups::new(&three()).load_rows(reader(&[])).is_err());
+    assert!(Rollups::load_keys(reader(&[]), &three(), &hasher()).is_err());
+    assert!(Rollups::new(&three(), &hasher()).load_rows(reader(&[])).is_err());
 }
 
 /// What is counted anew from the newest events answers what all events answer, from where it says.
@@ -452,7 +452,7 @@ fn roll_ups_counted_anew_say_from_when_on_they_know_all() {
         let (mut gone, all) = (Dropped::new(), Dropped::all());
         let dropped = rng.random_range(0..1_000);
         events[..dropped].iter().for_each(|event| gone.add(event.at));
-        let mut rollups = Rollups::anew(&three(), gone.clone());
+        let mut rollups = Rollups::anew(&three(), &hasher(), gone.clone());
         for (place, event) in events.iter().enumerate().skip(dropped) {
             add(&mut rollups, event, place);
         }
@@ -558,7 +558,8 @@ fn damaged_bytes_never_panic() {
                     bytes
                 };
                 let keys = damage(&mut rng, &saved.keys);
-                let Ok(mut rollups) = Rollups::load_keys(reader(&keys), &case.options) else {
+                let Ok(mut rollups) = Rollups::load_keys(reader(&keys), &case.options, &hasher())
+                else {
                     errors += 1;
                     continue;
                 };
