@@ -44,8 +44,8 @@ pub(crate) struct MemoryLog {
     bounds: Bounds,
     /// The full ones, the oldest first.
     sealed: VecDeque<Arc<Segment>>,
-    /// The one that is being filled. Nobody else holds it: who reads gets a copy.
-    open: Arc<Segment>,
+    /// The one that is being filled: who reads gets a copy.
+    open: Segment,
     /// A dropped segment, whose memory the next one takes.
     spare: Option<Arc<Segment>>,
     /// How many events there are, and how many bytes they have.
@@ -62,7 +62,7 @@ impl MemoryLog {
         Self {
             bounds,
             sealed: VecDeque::new(),
-            open: Arc::new(Segment::new(0)),
+            open: Segment::new(0),
             spare: None,
             held: 0,
             bytes: 0,
@@ -73,7 +73,7 @@ impl MemoryLog {
 
     /// A log whose events start at an ordinal; `dropped` is when those before happened.
     pub(crate) fn starting(bounds: Bounds, first: u64, dropped: Dropped) -> Self {
-        let open = Arc::new(Segment::new(first));
+        let open = Segment::new(first);
         Self { open, recorded: first, dropped, ..Self::new(bounds) }
     }
 
@@ -88,10 +88,7 @@ impl MemoryLog {
         if self.open.is_full(self.bounds.events, self.bounds.bytes) {
             self.seal();
         }
-        match Arc::get_mut(&mut self.open) {
-            Some(open) => open.push(event),
-            None => debug_assert!(false, "nobody else holds the open segment"),
-        }
+        self.open.push(event);
         self.held = self.held.saturating_add(1);
         self.bytes = self.bytes.saturating_add(event.bytes.len());
         self.recorded = self.recorded.saturating_add(1);
@@ -162,16 +159,20 @@ impl MemoryLog {
     /// Puts the open segment to the full ones, and opens the next.
     fn seal(&mut self) {
         let first = self.recorded;
-        let next = self.reuse(first);
-        let next = next.unwrap_or_else(|| Arc::new(Segment::like(&self.open, first)));
-        self.sealed.push_back(std::mem::replace(&mut self.open, next));
+        let full = self.reuse(first).unwrap_or_else(|| {
+            let next = Segment::like(&self.open, first);
+            Arc::new(std::mem::replace(&mut self.open, next))
+        });
+        self.sealed.push_back(full);
     }
 
-    /// An empty segment of the memory of a dropped one that nobody reads any more.
+    /// Opens a segment in the memory of a dropped one that nobody reads any more, and returns the
+    /// one that was open.
     fn reuse(&mut self, first: u64) -> Option<Arc<Segment>> {
         let mut spare = self.spare.take()?;
         let segment = Arc::get_mut(&mut spare).filter(|segment| !segment.is_oversized())?;
         segment.restart(first);
+        std::mem::swap(segment, &mut self.open);
         Some(spare)
     }
 

@@ -1,8 +1,9 @@
 //! Which dimensions an event has, in 64 bits.
 //!
 //! A signature is a superimposed code: each dimension with its value sets three bits by the hash of
-//! the value, mixed with the dimension's *seed*. An event whose signature lacks a bit of a filter's mask does not match the filter. Of the events
-//! that do not match, a few in a hundred pass all the same, and are unpacked to be told apart.
+//! the value, mixed with the dimension's *seed*. An event whose signature lacks a bit of a filter's
+//! mask does not match the filter. Of the events that do not match, a few in a hundred pass all the
+//! same, and are unpacked to be told apart.
 
 use super::stored::Stored;
 use crate::event::{Dimension, DimensionHashes, mix};
@@ -102,7 +103,7 @@ mod tests {
         }
         let signature = signature_of(&DimensionHashes::new(&event, &hasher));
         let has = [("customer_id", "same"), ("provider", "same"), ("p0", "same"), ("p8", "same")];
-        assert!(needle(&hasher, &has).may_match(signature));
+        assert!(filter(&hasher, &has).may_match(signature));
     }
 
     #[test]

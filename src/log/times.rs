@@ -81,7 +81,7 @@ impl<const MOST: usize> Times<MOST> {
     pub(crate) fn add(&mut self, at: Timestamp) {
         if let Some(span) = self.spans.last_mut()
             && span.first <= at
-            && at <= span.last.saturating_add_nanos(APART_NANOS)
+            && at.nanos_since(span.last) <= APART_NANOS
         {
             span.last = span.last.max(at);
             return;

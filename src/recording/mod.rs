@@ -20,12 +20,14 @@
 //! is copied for readers, so that only the ledger ever writes to it.
 //!
 //! **How long it is held.** What one event does is bounded, whatever its sender chose: its bytes
-//! are copied, 64 KiB at the most; it adds to three rows for each of at most 18 series, and in
-//! each row at most 64 values are looked up among 1 000 names and those of rules, meters and
-//! options; a segment that goes leaves at most 32 spans of time; of what is old four rows for each
-//! series are dropped. Beside that a table that grows is copied now and then, so that it costs as
-//! little on average. A question holds it for the rows of its ranges and groups, saving for a few
-//! rows a step.
+//! are copied, 64 KiB at the most; it adds to a row for each of at most 18 series, or to three
+//! where it is late, and in each row at most 64 values are looked up among 1 000 names and those of
+//! rules, meters and options; of a minute that is over three rows for each series are folded into
+//! its part of an hour and its day, fewer where they have many values; a segment that goes leaves
+//! at most 32 spans of time; of what is old four rows for each series are dropped. Beside that a
+//! table that grows is copied now and then, so that it costs as little on average. A question holds
+//! it for the rows of its ranges and groups, and where these are parts or days for those of minutes
+//! that are not folded yet; saving for a few rows a step.
 
 use std::sync::Arc;
 

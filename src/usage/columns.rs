@@ -236,10 +236,7 @@ impl Columns {
     /// What an event adds to its rows.
     #[inline]
     pub(super) fn addend(&self, event: &impl Countable, at: Timestamp, ordinal: u64) -> Addend {
-        let mut addend = Addend { events: 1, ..Addend::default() };
-        for (sum, value) in addend.fixed.iter_mut().zip(&FIXED_VALUES) {
-            *sum = event.whole(value).unwrap_or(0);
-        }
+        let mut addend = Addend { events: 1, fixed: event.wholes(), ..Addend::default() };
         if let Some(cents) = event.cost_cents() {
             addend.set_cost(cents.millionths());
         }
@@ -256,7 +253,9 @@ impl Columns {
             addend.cells.push(Cell::new(OTHER_VALUES, Fold::Count, others));
         }
         self.add_tracked(event, at, ordinal, &mut addend.cells);
-        addend.cells.sort_unstable_by_key(|cell| cell.column);
+        if addend.cells.len() > 1 {
+            addend.cells.sort_unstable_by_key(|cell| cell.column);
+        }
         addend
     }
 

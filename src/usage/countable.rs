@@ -1,5 +1,7 @@
 //! What is read of an event to count it, whether it is just coming or comes from the log.
 
+use super::columns::FIXED_VALUES;
+use super::row::FIXED;
 use crate::base::amount::Amount;
 use crate::event::{Dimension, DimensionHashes, ValueName};
 use crate::log::Stored;
@@ -15,6 +17,11 @@ pub(crate) trait Countable {
 
     /// The value of a built-in name that is a whole number.
     fn whole(&self, name: &ValueName) -> Option<u64>;
+
+    /// The values of the built-in names, in the order of the fixed sums; 0 for the cost.
+    fn wholes(&self) -> [u64; FIXED] {
+        FIXED_VALUES.map(|name| self.whole(&name).unwrap_or(0))
+    }
 
     fn cost_cents(&self) -> Option<Amount>;
 
@@ -51,8 +58,16 @@ impl Countable for DimensionHashes<'_, '_> {
     }
 
     #[inline]
+    fn wholes(&self) -> [u64; FIXED] {
+        let event = self.event();
+        let total = event.tokens().flatten();
+        let whole = [event.input_tokens, event.output_tokens, total, None, event.latency_ms];
+        whole.map(|value| value.unwrap_or(0))
+    }
+
+    #[inline]
     fn cost_cents(&self) -> Option<Amount> {
-        ValueName::CostCents.amount(self.event())
+        self.event().cost_cents
     }
 
     #[inline]

@@ -102,9 +102,10 @@ impl Rollups {
         bucket: i64,
         rows: &'r [Row],
     ) -> impl ExactSizeIterator<Item = Cow<'r, Row>> {
-        let fine = self.values.len();
-        let (kind, place) =
-            if level < fine { (Kind::Values, level) } else { (Kind::Tuples, level % fine) };
+        let (kind, place) = match level.checked_sub(self.values.len()) {
+            None => (Kind::Values, level),
+            Some(place) => (Kind::Tuples, place),
+        };
         let grid = self.levels(kind).get(place).map(|level| level.grid).filter(|_| place > 0);
         let minutes = grid.map(|grid| grid.start(bucket)..grid.end_after(grid.start(bucket)));
         let unfolded: SmallVec<[&Bucket; 4]> =

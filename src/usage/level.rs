@@ -121,6 +121,22 @@ pub(super) struct RowHint {
     place: u32,
 }
 
+/// The rows of the newest bucket, to be found by where they are known to lie.
+#[derive(Debug)]
+pub(super) struct DeferredRows<'l> {
+    serial: u32,
+    rows: &'l mut [Row],
+}
+
+impl DeferredRows<'_> {
+    /// The row of a series that is known to have one.
+    #[inline]
+    pub(super) fn known(&mut self, known: RowHint) -> Option<&mut Row> {
+        let is_there = known.serial == self.serial;
+        self.rows.get_mut(known.place as usize).filter(|_| is_there)
+    }
+}
+
 /// The buckets of one resolution, from a floor on.
 #[derive(Debug)]
 pub(super) struct Level {
@@ -222,15 +238,12 @@ impl Level {
         true
     }
 
-    /// The row of a series that is known to have one in the newest bucket, where that is the
-    /// bucket and what is added to it is folded later.
+    /// The rows of the newest bucket, where that is the bucket and what is added to it is folded
+    /// later.
     #[inline]
-    pub(super) fn deferred_row(&mut self, bucket: Option<i64>, known: RowHint) -> Option<&mut Row> {
+    pub(super) fn deferred_rows(&mut self, bucket: Option<i64>) -> Option<DeferredRows<'_>> {
         let is_it = self.is_deferring && bucket == Some(self.newest_number);
-        if !is_it || known.serial != self.serial {
-            return None;
-        }
-        self.newest.rows.get_mut(known.place as usize)
+        is_it.then(|| DeferredRows { serial: self.serial, rows: &mut self.newest.rows })
     }
 
     /// Adds to the row of a series in a bucket that is open.
@@ -249,11 +262,11 @@ impl Level {
             row.add(addend);
             return Added { is_new: false, is_deferred: self.is_deferring };
         }
-        let (row, added) = self.row_or_new(bucket, series, known);
+        let (row, outcome) = self.row_or_new(bucket, series, known);
         if let Some(row) = row {
             row.add(addend);
         }
-        added
+        outcome
     }
 
     /// The row of a series in a bucket that is open; a new one where it has none.

@@ -60,20 +60,18 @@ impl Notes {
             saving.promotions.insert(key, self.next);
         }
     }
-
-    /// Notes the floors of the levels as they are for the next event.
-    #[inline]
-    pub(super) fn note_floors(&mut self, levels: impl Iterator<Item = i64>) {
-        let Some(saving) = &mut self.saving else { return };
-        for (floor, floors) in levels.zip(&mut saving.floors) {
-            if floors.last().is_none_or(|last| last.floor != floor) {
-                floors.push(FloorSince { ordinal: self.next, floor });
-            }
-        }
-    }
 }
 
 impl Saving {
+    /// Notes the floors of the levels as they are for the next event, which has this ordinal.
+    pub(super) fn note_floors(&mut self, ordinal: u64, levels: impl Iterator<Item = i64>) {
+        for (floor, floors) in levels.zip(&mut self.floors) {
+            if floors.last().is_none_or(|last| last.floor != floor) {
+                floors.push(FloorSince { ordinal, floor });
+            }
+        }
+    }
+
     pub(super) fn new(begun: u64, column: Column) -> Self {
         Self { begun, column, promotions: Promotions::default(), floors: <_>::default() }
     }

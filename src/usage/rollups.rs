@@ -1,10 +1,11 @@
 //! The roll-ups: sums by minute, part of an hour and day, kept as events arrive.
 //!
 //! A *series* is what sums are kept for: all events, the events of one value of one declared
-//! dimension, and the events of one tuple of values of all of them. Each event adds to the rows
+//! dimension, and the events of one tuple of values of all of them. Each event counts in the rows
 //! that its few series have in its minute, its hour (a [part](super::grid) of it) and its day,
-//! whether it is late or not. A series knows where its newest rows lie, so that an event of the
-//! hour costs no look-up there.
+//! whether it is late or not. In the newest minute it adds to the minute's rows alone: they are
+//! [folded](super::fold) into the part and the day when it is over. A series knows where its newest
+//! rows lie, so that such an event costs no look-up there.
 //!
 //! Everything is bounded: the values of a dimension (what comes beyond is counted as *other*), the
 //! tuples (beyond, as one), and the rows of a resolution (the oldest buckets go), those of tuples
@@ -134,12 +135,13 @@ impl Rollups {
         if addend.cells.iter().any(|cell| cell.column == OTHER_VALUES) {
             self.without_column.add(at);
         }
-        if self.current < minute_of(now) {
-            self.current = minute_of(now);
+        let minute = minute_of(at);
+        let current = if at == now { minute } else { minute_of(now) };
+        if self.current < current {
+            self.current = current;
             self.retiring = true;
             self.opened = None;
         }
-        let minute = minute_of(at);
         let opened = match self.opened {
             Some(opened) if opened.minute == minute => opened,
             _ => self.open(minute),
@@ -243,12 +245,41 @@ impl Rollups {
         {
             let hint = numbers.get(self.widest).copied().unwrap_or(ALL);
             let series = self.series_of_tuple(tuple, hint);
-            self.add_to(Kind::Tuples, series, combined, addend);
+            self.add_at(Kind::Tuples, [series].into_iter(), combined, addend);
         }
-        for series in numbers {
-            self.add_to(Kind::Values, *series, values, addend);
+        self.add_at(Kind::Values, numbers.iter().copied().chain([ALL]), values, addend);
+    }
+
+    /// Adds to the rows of series: mostly to those that they have in the newest minute.
+    #[inline]
+    fn add_at(
+        &mut self,
+        kind: Kind,
+        numbers: impl Iterator<Item = u32> + Clone,
+        buckets: &Buckets,
+        addend: &Addend,
+    ) {
+        let Self { series, values, combined, .. } = self;
+        let [minutes, ..] = if kind == Kind::Values { values } else { combined };
+        let [minute, ..] = buckets;
+        // The places of those that have no row there.
+        let mut others = !0_u32;
+        if let Some(mut rows) = minutes.deferred_rows(*minute) {
+            others = 0;
+            for (place, number) in (0..).zip(numbers.clone()) {
+                let known = series.get(number as usize).map(|series| series.known);
+                match known.and_then(|[known, ..]| rows.known(known)) {
+                    Some(row) => row.add(addend),
+                    None => others |= 1_u32.unbounded_shl(place),
+                }
+            }
         }
-        self.add_to(Kind::Values, ALL, values, addend);
+        if others != 0 {
+            let is_other = |place| others.unbounded_shr(place) & 1 == 1;
+            for (_, number) in (0..).zip(numbers).filter(|(place, _)| is_other(*place)) {
+                self.add_to(kind, number, buckets, addend);
+            }
+        }
     }
 
     pub(super) fn series_of_value(&mut self, place: usize, value: ValueId) -> u32 {
@@ -336,18 +367,13 @@ impl Rollups {
         number
     }
 
-    /// Adds to the rows of a series: mostly to the one that it has in the newest minute.
-    #[inline]
+    /// Adds to the rows of a series.
     fn add_to(&mut self, kind: Kind, number: u32, buckets: &Buckets, addend: &Addend) {
         let Some(series) = self.series.get_mut(number as usize) else { return };
         let levels = match kind {
             Kind::Values => &mut self.values,
             Kind::Tuples => &mut self.combined,
         };
-        let ([minutes, ..], [minute, ..], [known, ..]) = (&mut *levels, buckets, series.known);
-        if let Some(row) = minutes.deferred_row(*minute, known) {
-            return row.add(addend);
-        }
         let mut places = levels.iter_mut().zip(buckets).zip(&mut series.known);
         for ((level, bucket), known) in places.by_ref() {
             let Some(bucket) = bucket else { continue };
@@ -415,8 +441,10 @@ impl Rollups {
 
     #[inline]
     pub(super) fn note_floors(&mut self) {
-        let levels = self.values.iter().chain(&self.combined);
-        self.notes.note_floors(levels.map(|level| level.shape().floor));
+        if let Some(saving) = &mut self.notes.saving {
+            let levels = self.values.iter().chain(&self.combined);
+            saving.note_floors(self.notes.next, levels.map(|level| level.shape().floor));
+        }
     }
 
     #[inline]
@@ -424,7 +452,8 @@ impl Rollups {
         if self.is_folding() {
             self.fold_step();
         }
-        if self.retiring || self.all_levels().any(|level| level.rows() > self.max_rows) {
+        let is_full = |level: &Level| level.rows() > self.max_rows;
+        if self.retiring || self.values.iter().any(is_full) || self.combined.iter().any(is_full) {
             self.retire();
         }
         if !self.gone.is_empty() {

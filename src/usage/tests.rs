@@ -273,7 +273,7 @@ fn the_rows_are_the_fold_of_the_events_while_minutes_are_folded() {
     let minute = std::time::Duration::from_secs(60);
     let short = three.clone().keep_minutes(minute).keep_hours(minute * 60).keep_days(minute * 60);
     let mut folding = 0;
-    for seed in 0..20 {
+    for seed in 0..6 {
         compare_dense(seed, &three, 8, true);
         folding += compare_dense(seed, &three, 100, true);
         compare_dense(seed, &three.clone().max_values(40), 100, false);
@@ -282,7 +282,7 @@ fn the_rows_are_the_fold_of_the_events_while_minutes_are_folded() {
         compare_dense(seed, &short, 100, false);
         compare_dense(seed, &short.clone().max_rows(90), 400, false);
     }
-    assert!(folding > 1_000, "{folding} events came while rows were folded");
+    assert!(folding > 300, "{folding} events came while rows were folded");
 }
 
 #[test]

@@ -164,6 +164,16 @@ impl Amount {
         saturate(floor.saturating_add(i128::from(self.0.rem_euclid(UNIT) != 0)))
     }
 
+    /// Gives the whole units where there is no fraction and they are from 0 to `u64::MAX`.
+    #[inline]
+    pub(crate) fn whole_units(self) -> Option<u64> {
+        const SMALL_UNIT: u64 = 1_000_000;
+        match u64::try_from(self.0) {
+            Ok(small) => (small.rem_euclid(SMALL_UNIT) == 0).then(|| small.div_euclid(SMALL_UNIT)),
+            Err(_) => self.whole().and_then(|whole| u64::try_from(whole).ok()),
+        }
+    }
+
     /// Gives the whole units where there is no fraction.
     const fn whole(self) -> Option<i128> {
         if self.0.rem_euclid(UNIT) == 0 { Some(self.0.div_euclid(UNIT)) } else { None }
@@ -300,8 +310,9 @@ impl TryFrom<Amount> for u64 {
     ///
     /// [`AmountError::NotWhole`] where the amount has a fraction, is negative or does not fit.
     fn try_from(amount: Amount) -> Result<Self, Self::Error> {
-        let units = amount.whole().and_then(|whole| Self::try_from(whole).ok());
-        units.ok_or_else(|| AmountError::NotWhole { value: excerpt_of_line(&amount.to_string()) })
+        amount
+            .whole_units()
+            .ok_or_else(|| AmountError::NotWhole { value: excerpt_of_line(&amount.to_string()) })
     }
 }
 

@@ -119,6 +119,25 @@ mod tests {
         assert_eq!(from.end(), Ok(()));
     }
 
+    /// However a number is written, it is seven bits a byte.
+    #[test]
+    fn numbers_of_every_length_are_the_same_bytes() {
+        for bits in 0..64 {
+            for number in [1_u64 << bits, (1 << bits) - 1, 0xa5a5_a5a5_a5a5_a5a5 >> bits] {
+                let (mut due, mut rest) = (Vec::new(), number);
+                while rest >= 0x80 {
+                    due.push((rest & 0x7f) as u8 | 0x80);
+                    rest >>= 7;
+                }
+                due.push(rest as u8);
+                let mut found = Vec::new();
+                put_varint(&mut found, number);
+                assert_eq!(found, due, "{number}");
+                assert_eq!(reader(&found).varint(), Ok(number));
+            }
+        }
+    }
+
     #[test]
     fn what_is_wrong_says_what_and_where() {
         let mut from = reader(&[1, 2, 3]);

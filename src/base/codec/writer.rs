@@ -2,12 +2,43 @@
 
 /// Appends a number: below 128 one byte, and ten at the most.
 #[inline]
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, number: u64) {
+    match number {
+        0..0x80 => out.push(low_bits(number)),
+        0x80..0x4000 => out.extend_from_slice(&groups::<2>(number)),
+        _ => put_long_varint(out, number),
+    }
+}
+
+fn put_long_varint(out: &mut Vec<u8>, mut number: u64) {
+    // Seconds and nanoseconds of a time have five groups.
+    if (1 << 28..1 << 35).contains(&number) {
+        return out.extend_from_slice(&groups::<5>(number));
+    }
     while number >= 0x80 {
-        out.push(u8::try_from(number & 0x7f).unwrap_or(0) | 0x80);
+        out.push(low_bits(number) | 0x80);
         number >>= 7;
     }
-    out.push(u8::try_from(number).unwrap_or(0));
+    out.push(low_bits(number));
+}
+
+/// The groups of seven bits of a number that has so many, the lowest first: one write for all.
+#[inline]
+fn groups<const COUNT: usize>(number: u64) -> [u8; COUNT] {
+    let mut bytes = [0; COUNT];
+    for (place, byte) in (0_u32..).zip(&mut bytes) {
+        *byte = low_bits(number.unbounded_shr(place.saturating_mul(7))) | 0x80;
+    }
+    if let Some(last) = bytes.last_mut() {
+        *last &= 0x7f;
+    }
+    bytes
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the lowest bits are what is wanted")]
+fn low_bits(number: u64) -> u8 {
+    (number as u8) & 0x7f
 }
 
 /// Appends a number that may be negative: small where it is near 0.

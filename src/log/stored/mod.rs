@@ -120,16 +120,13 @@ fn decode_number(from: &mut Reader<'_>) -> Result<Option<u64>, Malformed> {
 }
 
 fn put_cost(out: &mut Vec<u8>, cents: Option<Amount>) {
-    match cents.map(|cents| (cents, u64::try_from(cents))) {
-        None => out.push(NO_COST),
-        Some((_, Ok(whole))) => {
-            out.push(WHOLE_COST);
-            put_varint(out, whole);
-        }
-        Some((cents, Err(_))) => {
-            out.push(EXACT_COST);
-            put_wide(out, cents.millionths());
-        }
+    let Some(cents) = cents else { return out.push(NO_COST) };
+    if let Some(whole) = cents.whole_units() {
+        out.push(WHOLE_COST);
+        put_varint(out, whole);
+    } else {
+        out.push(EXACT_COST);
+        put_wide(out, cents.millionths());
     }
 }
 

@@ -408,12 +408,12 @@ fn what_is_unfolded_is_saved() {
     let short = three().keep_minutes(DAY / 1_440).keep_hours(DAY / 24).keep_days(DAY);
     let dense = |options, values| Case { dense: true, ..Case::of(options, values) };
     for case in [dense(three(), 8), dense(three(), 200), dense(three().max_rows(60), 200)] {
-        run(&case, 8);
-        run(&Case { meters: true, crawls: true, ..case }, 8);
+        run(&case, 4);
+        run(&Case { meters: true, crawls: true, ..case }, 4);
     }
-    run(&dense(short.clone(), 200), 8);
-    run(&dense(short.clone().max_rows(200), 200).leaps(9_000), 8);
-    run(&Case { crawls: true, ..dense(short.max_values(20).max_combinations(60), 80) }, 8);
+    run(&dense(short.clone(), 200), 4);
+    run(&dense(short.clone().max_rows(200), 200).leaps(9_000), 4);
+    run(&Case { crawls: true, ..dense(short.max_values(20).max_combinations(60), 80) }, 4);
 }
 
 #[test]
