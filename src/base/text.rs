@@ -1,4 +1,4 @@
-//! Texts of users as messages show them.
+//! Texts of users as messages show them, and types that are texts as data.
 
 /// A value cut short where it is long, as it is.
 pub(crate) fn excerpt(value: &str) -> Box<str> {
@@ -19,3 +19,30 @@ pub(crate) fn excerpt_of_line(value: &str) -> Box<str> {
     }
     shown.into()
 }
+
+/// Lets serde read a type as the text that its `FromStr` reads.
+macro_rules! read_as_text {
+    ($name:ident) => {
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use read_as_text;
+
+/// Lets serde read a type as the text that its `FromStr` reads, and print what its `Display` does.
+macro_rules! as_text {
+    ($name:ident) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        $crate::base::text::read_as_text!($name);
+    };
+}
+pub(crate) use as_text;

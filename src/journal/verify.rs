@@ -163,9 +163,9 @@ impl Fold<'_> {
         let value = |dimension: &Dimension| event.dimension(dimension);
         let audited = self.revisions.audit(into, &audit, (seq, &at), &self.charges, value);
         let audited = audited.map_err(|revision| unreadable(Unreadable::Revision(revision)))?;
-        if let Some(astray) = audited.mismatch {
-            let rule = self.revisions.get(astray.revision).map_or("", |rule| rule.rule.name());
-            let (expected, found) = (astray.expected, astray.found);
+        if let Some(mismatch) = audited.mismatch {
+            let rule = self.revisions.get(mismatch.revision).map_or("", |rule| rule.rule.name());
+            let (expected, found) = (mismatch.expected, mismatch.found);
             let detail = format!(
                 "the counter of rule {rule:?} is {found:?} after it, and {expected:?} follows from \
                  the records before"

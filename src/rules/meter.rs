@@ -5,11 +5,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::update::update;
 use crate::base::clock::Timestamp;
 use crate::base::reading;
+use crate::base::text::as_text;
 use crate::base::words::words;
 use crate::event::key_rule;
 
@@ -282,18 +283,7 @@ impl FromStr for MeterField {
     }
 }
 
-impl Serialize for MeterField {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for MeterField {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+as_text!(MeterField);
 
 update! {
     /// A change of a meter; what is not set stays.

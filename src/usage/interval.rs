@@ -6,12 +6,11 @@ use std::str::FromStr;
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::base::calendar::{Calendar, PeriodBounds, Unit};
 use crate::base::clock::Timestamp;
 use crate::base::suggest::hint;
-use crate::base::text::excerpt;
+use crate::base::text::{as_text, excerpt};
 use crate::log::QueryError;
 
 /// The most points of a time series: a year by hours eleven times over.
@@ -121,18 +120,7 @@ impl FromStr for Interval {
     }
 }
 
-impl Serialize for Interval {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for Interval {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+as_text!(Interval);
 
 #[cfg(test)]
 mod tests {

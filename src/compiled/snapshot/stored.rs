@@ -61,7 +61,7 @@ struct StoredRule {
     counter: StoredCounter,
     age: u64,
     group: u32,
-    /// The place of the first record that was made without it.
+    /// The sequence number of the first record that was made without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended: Option<u64>,
 }
@@ -95,7 +95,7 @@ pub(crate) struct Revisions {
 #[derive(Debug)]
 struct Revision {
     rule: Arc<CompiledRule>,
-    /// The place of the first record that was made without it; `None` of a current one.
+    /// The sequence number of the first record that was made without it; `None` of a current one.
     ended: Option<u64>,
 }
 
@@ -230,14 +230,14 @@ impl Revisions {
         Ok(())
     }
 
-    /// Goes from one rule set to the next, which holds from the record at `place` on, and returns
+    /// Goes from one rule set to the next, which holds from the record `seq` on, and returns
     /// the rows that change. The instant of the change must be set. O(rules).
     pub(crate) fn change(
         &mut self,
         before: &Snapshot,
         after: &Snapshot,
         compiler: &Compiler,
-        place: u64,
+        seq: u64,
     ) -> Vec<RowChange> {
         let mut rows = vec![row(NUMBERS, &compiler.to_stored())];
         if before.meters.list() != after.meters.list() || before.version == 0 {
@@ -255,9 +255,9 @@ impl Revisions {
         for rule in
             before.rules.iter().filter(|rule| is_current.get(&rule.revision) == Some(&false))
         {
-            rows.push(row(rule.revision.into(), &rule.to_stored(Some(place))));
+            rows.push(row(rule.revision.into(), &rule.to_stored(Some(seq))));
             if let Some(revision) = self.by_revision.get_mut(&rule.revision) {
-                revision.ended = Some(place);
+                revision.ended = Some(seq);
             }
         }
         rows
@@ -273,11 +273,11 @@ impl Revisions {
         rows
     }
 
-    /// Forgets the rules that no record at or after a place names, and returns their rows.
-    pub(crate) fn forget_before(&mut self, place: u64) -> Vec<RowChange> {
+    /// Forgets the rules that no record from a sequence number on names, and returns their rows.
+    pub(crate) fn forget_before(&mut self, seq: u64) -> Vec<RowChange> {
         let gone = self
             .by_revision
-            .extract_if(|_, revision| revision.ended.is_some_and(|ended| ended <= place));
+            .extract_if(|_, revision| revision.ended.is_some_and(|ended| ended <= seq));
         gone.map(|(revision, _)| RowChange { key: revision.into(), bytes: None }).collect()
     }
 }
