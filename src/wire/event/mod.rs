@@ -18,24 +18,6 @@ mod property;
 use self::fields::{Form, OneOf};
 pub(in crate::wire) use self::print::{Property, properties, values};
 
-/// The fields of a body.
-const BODY: &[&str] = &[
-    "customerId",
-    "eventType",
-    "model",
-    "provider",
-    "inputTokens",
-    "outputTokens",
-    "totalTokens",
-    "latencyMs",
-    "costCents",
-    "properties",
-    "dimensions",
-    "values",
-    "idempotencyKey",
-    "timestamp",
-];
-
 /// The fields of a line: those of a body, and what a recorded event has besides.
 const LINE: &[&str] = &[
     "id",
@@ -51,10 +33,16 @@ const LINE: &[&str] = &[
     "properties",
     "dimensions",
     "values",
-    "createdAt",
-    "timestamp",
     "idempotencyKey",
+    "timestamp",
+    "createdAt",
 ];
+
+/// The fields of a body.
+const BODY: &[&str] = match LINE {
+    [_id, body @ .., _created_at] => body,
+    _ => LINE,
+};
 
 /// How many events a batch has at most.
 pub(crate) const MAX_BATCH: usize = 1_000;
