@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Meter;
-use super::rule::Rule;
+use super::rule::{Rule, each};
 
 /// The most characters of a name that go into its id.
 const NAME_CHARS: usize = 40;
@@ -118,7 +118,7 @@ impl Named for Rule {
     }
 
     fn set_id(&mut self, id: String) {
-        self.set_id(Some(id));
+        each!(self, rule => rule.id = Some(id));
     }
 
     fn says_the_same(&self, other: &Self) -> bool {
@@ -126,11 +126,18 @@ impl Named for Rule {
     }
 
     fn with_identity_of(&self, old: &Self) -> Self {
-        self.with_identity_of(old)
+        debug_assert_eq!(self.kind(), old.kind(), "rules are matched by their kind");
+        let (id, created_at) = each!(old, rule => (&rule.id, rule.created_at));
+        let mut new = self.clone();
+        each!(&mut new, rule => {
+            rule.id = rule.id.take().or_else(|| id.clone());
+            rule.created_at = created_at;
+        });
+        new
     }
 
     fn fields(&self) -> serde_json::Result<Value> {
-        self.fields()
+        each!(self, rule => serde_json::to_value(rule))
     }
 }
 

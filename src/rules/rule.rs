@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::limit::LimitProblem;
 use super::{
@@ -51,18 +50,6 @@ macro_rules! kinds {
             pub(crate) fn kind(&self) -> Kind {
                 match self {
                     $(Self::$kind(_) => Kind::$kind,)*
-                }
-            }
-
-            /// The same with the age of another of its kind, and with its id where it has none.
-            pub(super) fn with_identity_of(&self, old: &Self) -> Self {
-                match (old, self.clone()) {
-                    $((Self::$kind(old), Self::$kind(new)) => Self::$kind($kind {
-                        id: new.id.or_else(|| old.id.clone()),
-                        created_at: old.created_at,
-                        ..new
-                    }),)*
-                    (_, new) => new,
                 }
             }
         }
@@ -130,6 +117,7 @@ macro_rules! each {
         }
     };
 }
+pub(super) use each;
 
 kinds! {
     /// At most so much a window.
@@ -219,10 +207,6 @@ impl Rule {
         each!(self, rule => &mut rule.metric)
     }
 
-    pub(super) fn set_id(&mut self, id: Option<String>) {
-        each!(self, rule => rule.id = id);
-    }
-
     /// Gives the rule its times: `now` is when it is made or changed.
     pub(crate) fn stamp(&mut self, now: Option<Timestamp>) {
         each!(self, rule => {
@@ -240,10 +224,5 @@ impl Rule {
             rule
         };
         plain(self.clone()) == plain(other.clone())
-    }
-
-    /// The fields by their names on the wire.
-    pub(super) fn fields(&self) -> serde_json::Result<Value> {
-        each!(self, rule => serde_json::to_value(rule))
     }
 }
