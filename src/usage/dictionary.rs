@@ -86,8 +86,19 @@ impl Dictionary {
         self.find_hashed(text, self.hasher.hash_one(text))
     }
 
+    /// Whether an event counts as this value; not said of the others together.
     #[inline]
-    fn find_hashed(&self, text: &str, hash: u64) -> Option<ValueId> {
+    pub(super) fn is_known_as(&self, id: ValueId, text: Option<&str>) -> bool {
+        match text {
+            None => id == MISSING,
+            Some(text) => {
+                id > OTHER && self.get(id).is_some_and(|known| *known.text == *text.as_bytes())
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn find_hashed(&self, text: &str, hash: u64) -> Option<ValueId> {
         let is_it =
             |id: &ValueId| self.get(*id).is_some_and(|value| *value.text == *text.as_bytes());
         self.index.find(hash, is_it).copied()

@@ -49,6 +49,29 @@ struct Opened {
     combined: Buckets,
 }
 
+/// The series that an event counts in.
+#[derive(Debug)]
+struct SeriesOfEvent {
+    /// Those of its values, by dimension, and behind them that of all events.
+    values: [u32; MAX_DIMENSIONS + 1],
+    dimensions: usize,
+    /// That of its tuple, where there are any.
+    tuple: Option<u32>,
+}
+
+impl SeriesOfEvent {
+    #[inline]
+    fn new(dimensions: usize, tuple: Option<u32>) -> Self {
+        debug_assert!(dimensions <= MAX_DIMENSIONS, "options say how many there may be");
+        Self { values: [ALL; MAX_DIMENSIONS + 1], dimensions, tuple }
+    }
+
+    #[inline]
+    fn values(&self) -> &[u32] {
+        self.values.get(..=self.dimensions).unwrap_or(&self.values)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Rollups {
     pub(super) dictionaries: Box<[Dictionary]>,
@@ -219,57 +242,84 @@ impl Rollups {
         }
         // All is found before anything is added: most of the time goes by waiting for memory,
         // and what one look-up waits for does not hang on another's.
-        let (mut tuple, mut numbers) = ([MISSING; MAX_DIMENSIONS], [ALL; MAX_DIMENSIONS]);
+        let series = match self.recent_series(event) {
+            Some(series) => series,
+            None => self.series_of_event(event, combined),
+        };
+        if let (Some(tuple), [.., Some(_)]) = (series.tuple, combined) {
+            self.add_at(Kind::Tuples, &[tuple], combined, addend);
+        }
+        self.add_at(Kind::Values, series.values(), values, addend);
+    }
+
+    /// The series of an event that has the same values as the last one with its value of the
+    /// widest dimension: one value is looked up, and the others are only compared.
+    #[inline]
+    fn recent_series(&self, event: &impl Countable) -> Option<SeriesOfEvent> {
+        let widest = self.dictionaries.get(self.widest)?;
+        let (text, hash) = event.hashed(&widest.dimension, &self.hasher)?;
+        let value = widest.find_hashed(text, hash)?;
+        let tuple = self.series.get(widest.get(value)?.series()? as usize)?.recent;
+        let Key::Tuple(known) = &self.series.get(tuple as usize)?.key else { return None };
+        let mut series = SeriesOfEvent::new(self.dictionaries.len(), Some(tuple));
+        let places = self.dictionaries.iter().zip(known).zip(&mut series.values).enumerate();
+        for (place, ((dictionary, id), number)) in places {
+            let known = dictionary.get(*id)?;
+            let is_it = if place == self.widest {
+                *id == value
+            } else {
+                dictionary.is_known_as(*id, event.dimension(&dictionary.dimension))
+            };
+            *number = known.series().filter(|_| is_it)?;
+        }
+        Some(series)
+    }
+
+    /// The series of an event, new ones where it has values, or a tuple, that have none.
+    fn series_of_event(&mut self, event: &impl Countable, combined: &Buckets) -> SeriesOfEvent {
+        let mut tuple = [MISSING; MAX_DIMENSIONS];
         let Self { dictionaries, hasher, .. } = self;
+        let mut series = SeriesOfEvent::new(dictionaries.len(), None);
         let mut are_known = true;
-        for ((dictionary, id), number) in dictionaries.iter_mut().zip(&mut tuple).zip(&mut numbers)
-        {
+        let places = dictionaries.iter_mut().zip(&mut tuple).zip(&mut series.values);
+        for ((dictionary, id), number) in places {
             *id = dictionary.intern(event.hashed(&dictionary.dimension, hasher));
             match dictionary.get(*id).and_then(Value::series) {
-                Some(series) => *number = series,
+                Some(known) => *number = known,
                 None => are_known = false,
             }
         }
-        debug_assert!(dictionaries.len() <= MAX_DIMENSIONS, "options say how many there may be");
-        let count = dictionaries.len();
+        let tuple = tuple.get(..dictionaries.len()).unwrap_or_default();
         if !are_known {
-            for (place, (id, number)) in tuple.iter().zip(&mut numbers).take(count).enumerate() {
+            for (place, (id, number)) in tuple.iter().zip(&mut series.values).enumerate() {
                 *number = self.series_of_value(place, *id);
             }
         }
-        let (tuple, numbers) = (tuple.get(..count), numbers.get(..count));
-        let (tuple, numbers) = (tuple.unwrap_or_default(), numbers.unwrap_or_default());
         // With one dimension a tuple is a value.
-        if count > 1
+        if tuple.len() > 1
             && let [.., Some(_)] = combined
         {
-            let hint = numbers.get(self.widest).copied().unwrap_or(ALL);
-            let series = self.series_of_tuple(tuple, hint);
-            self.add_at(Kind::Tuples, [series].into_iter(), combined, addend);
+            let hint = series.values.get(self.widest).copied().unwrap_or(ALL);
+            series.tuple = Some(self.series_of_tuple(tuple, hint));
         }
-        self.add_at(Kind::Values, numbers.iter().copied().chain([ALL]), values, addend);
+        series
     }
 
     /// Adds to the rows of series: mostly to those that they have in the newest minute.
     #[inline]
-    fn add_at(
-        &mut self,
-        kind: Kind,
-        numbers: impl Iterator<Item = u32> + Clone,
-        buckets: &Buckets,
-        addend: &Addend,
-    ) {
+    fn add_at(&mut self, kind: Kind, numbers: &[u32], buckets: &Buckets, addend: &Addend) {
         let Self { series, values, combined, .. } = self;
         let [minutes, ..] = if kind == Kind::Values { values } else { combined };
         let [minute, ..] = buckets;
+        let cells = addend.cells.as_slice();
         // The places of those that have no row there.
         let mut others = !0_u32;
         if let Some(mut rows) = minutes.deferred_rows(*minute) {
             others = 0;
-            for (place, number) in (0..).zip(numbers.clone()) {
-                let known = series.get(number as usize).map(|series| series.known);
-                match known.and_then(|[known, ..]| rows.known(known)) {
-                    Some(row) => row.add(addend),
+            for (place, number) in (0..).zip(numbers) {
+                let known = series.get(*number as usize).map(|series| &series.known);
+                match known.and_then(|[known, ..]| rows.known(*known)) {
+                    Some(row) => row.add_sums(addend.events, &addend.fixed, cells),
                     None => others |= 1_u32.unbounded_shl(place),
                 }
             }
@@ -277,7 +327,7 @@ impl Rollups {
         if others != 0 {
             let is_other = |place| others.unbounded_shr(place) & 1 == 1;
             for (_, number) in (0..).zip(numbers).filter(|(place, _)| is_other(*place)) {
-                self.add_to(kind, number, buckets, addend);
+                self.add_to(kind, *number, buckets, addend);
             }
         }
     }

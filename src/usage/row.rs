@@ -81,7 +81,7 @@ impl Row {
     }
 
     #[inline]
-    fn add_sums(&mut self, events: u64, fixed: &[u64; FIXED], cells: &[Cell]) {
+    pub(super) fn add_sums(&mut self, events: u64, fixed: &[u64; FIXED], cells: &[Cell]) {
         // 2^64 events are beyond any engine.
         self.events = self.events.saturating_add(events);
         let mut wraps = false;
