@@ -145,13 +145,13 @@ impl Pipeline {
     }
 
     /// Does work that tells the caller of its progress; a panic there goes on to the caller.
-    pub(crate) fn telling<R>(
+    pub(crate) fn with_progress<R>(
         &self,
         tell: &mut dyn FnMut(Progress),
         work: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
         let (mut work, mut done) = (Some(work), None);
-        self.store.telling(tell, &mut |tell| done = work.take().map(|work| work(tell)));
+        self.store.with_progress(tell, &mut |tell| done = work.take().map(|work| work(tell)));
         done.unwrap_or_else(|| Err(self.store.closed()))
     }
 

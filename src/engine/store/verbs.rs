@@ -188,7 +188,7 @@ impl Store {
         let pipeline = self.core.pipeline.as_ref();
         pipeline.map_or(Ok(false), |pipeline| {
             pipeline.may_be_alone("compact")?;
-            pipeline.telling(&mut tell, |tell| pipeline.store.compact(tell))
+            pipeline.with_progress(&mut tell, |tell| pipeline.store.compact(tell))
         })
     }
 
@@ -213,7 +213,7 @@ impl Store {
         };
         pipeline.may_be_alone("backup")?;
         pipeline.flush()?;
-        pipeline.telling(&mut tell, |tell| pipeline.store.backup(to, tell))
+        pipeline.with_progress(&mut tell, |tell| pipeline.store.backup(to, tell))
     }
 
     /// Checks the whole store while the engine goes on:
@@ -236,7 +236,7 @@ impl Store {
         let Some(pipeline) = &self.core.pipeline else { return Ok(VerifyReport::default()) };
         pipeline.may_be_alone("verify")?;
         let Verified { report, ledgers } =
-            pipeline.telling(&mut tell, |tell| pipeline.verify(tell))?;
+            pipeline.with_progress(&mut tell, |tell| pipeline.verify(tell))?;
         if let Some((found, folded)) = ledgers
             && let both = [found, folded].map(Usage::of)
             && let Some(query) = kept_by(&both)

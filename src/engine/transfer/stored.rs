@@ -41,7 +41,7 @@ pub(super) fn export(
                 Ok(Some(exported)) => {
                     // Who writes is the caller's code, which may use the engine, and may panic.
                     let mut written = Ok(());
-                    store.own(&mut || written = lines.write(&exported));
+                    store.run_caller(&mut || written = lines.write(&exported));
                     written
                 }
                 Err(why) => Err(ExportError::Store(why.of(&**store, seq))),
@@ -53,7 +53,7 @@ pub(super) fn export(
         }
         ControlFlow::Continue(())
     };
-    let read = pipeline.telling(&mut |_| (), |_| store.read(0, &mut visit));
+    let read = pipeline.with_progress(&mut |_| (), |_| store.read(0, &mut visit));
     read.map_err(ExportError::Store)?;
     failed.map_or_else(|| lines.end(), Err)
 }

@@ -150,7 +150,7 @@ impl StoredKeys {
         now: Moment,
         look_up: impl Fn(u64) -> Result<KeyMatch<A>, E>,
     ) -> Result<Option<KeyOutcome<A>>, E> {
-        self.look(&self.seqs(key, self.hash(key)), now, look_up)
+        self.first_match(&self.seqs(key, self.hash(key)), now, look_up)
     }
 
     /// Answers with what a key has, or decides, which says where the event was recorded if it was.
@@ -168,7 +168,7 @@ impl StoredKeys {
         // another key's or over stays so, as records do not change and `now` is the call's.
         let hash = self.hash(key);
         let seqs = self.seqs(key, hash);
-        if let Some(known) = self.look(&seqs, now, &look_up)? {
+        if let Some(known) = self.first_match(&seqs, now, &look_up)? {
             return Ok(known);
         }
         let Some(shard) = self.shard(hash) else { return decide().map(made) };
@@ -178,7 +178,7 @@ impl StoredKeys {
         let floor = self.floor();
         let new = shard.seqs(hash, floor);
         let new: Seqs = new.into_iter().filter(|seq| !seqs.contains(seq)).collect();
-        if let Some(known) = self.look(&new, now, &look_up)? {
+        if let Some(known) = self.first_match(&new, now, &look_up)? {
             return Ok(known);
         }
         let (answer, recorded) = decide()?;
@@ -264,7 +264,7 @@ impl StoredKeys {
     }
 
     /// The first of these records that has the key and is not over.
-    fn look<A, E>(
+    fn first_match<A, E>(
         &self,
         seqs: &[u64],
         now: Moment,

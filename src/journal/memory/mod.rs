@@ -426,12 +426,12 @@ impl Store for OpenStore {
         callback::running(self.number)
     }
 
-    fn telling(&self, tell: ProgressSink<'_>, work: &mut dyn FnMut(ProgressSink<'_>)) {
-        callback::telling(self.number, tell, work);
+    fn with_progress(&self, tell: ProgressSink<'_>, work: &mut dyn FnMut(ProgressSink<'_>)) {
+        callback::with_progress(self.number, tell, work);
     }
 
-    fn own(&self, code: &mut dyn FnMut()) {
-        callback::own(self.number, code);
+    fn run_caller(&self, code: &mut dyn FnMut()) {
+        callback::run_caller(self.number, code);
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -109,12 +109,12 @@ impl Store for RedbStore {
         callback::running(self.backend.number())
     }
 
-    fn telling(&self, tell: ProgressSink<'_>, work: &mut dyn FnMut(ProgressSink<'_>)) {
-        callback::telling(self.backend.number(), tell, work);
+    fn with_progress(&self, tell: ProgressSink<'_>, work: &mut dyn FnMut(ProgressSink<'_>)) {
+        callback::with_progress(self.backend.number(), tell, work);
     }
 
-    fn own(&self, code: &mut dyn FnMut()) {
-        callback::own(self.backend.number(), code);
+    fn run_caller(&self, code: &mut dyn FnMut()) {
+        callback::run_caller(self.backend.number(), code);
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -71,14 +71,14 @@ impl Drop for PopOnDrop {
 /// A panic of the caller's code, on its way to the caller.
 pub(in crate::journal) struct CallerPanic(Box<dyn Any + Send>);
 
-/// Runs the caller's code inside of [`handed_on`].
-pub(in crate::journal) fn own<R>(store: u64, code: impl FnOnce() -> R) -> R {
+/// Runs the caller's code inside of [`unwrap_caller_panics`].
+pub(in crate::journal) fn run_caller<R>(store: u64, code: impl FnOnce() -> R) -> R {
     let done = run(store, Callback::Progress, || catch_unwind(AssertUnwindSafe(code)));
     done.unwrap_or_else(|panic| resume_unwind(Box::new(CallerPanic(panic))))
 }
 
 /// Works, and hands panics of the caller's code on as they were.
-pub(in crate::journal) fn handed_on<R>(work: impl FnOnce() -> R) -> R {
+pub(in crate::journal) fn unwrap_caller_panics<R>(work: impl FnOnce() -> R) -> R {
     let done = catch_unwind(AssertUnwindSafe(work));
     done.unwrap_or_else(|panic| match panic.downcast::<CallerPanic>() {
         Ok(panic) => resume_unwind(panic.0),
@@ -87,10 +87,10 @@ pub(in crate::journal) fn handed_on<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// Works, and tells the caller of it.
-pub(in crate::journal) fn telling<R>(
+pub(in crate::journal) fn with_progress<R>(
     store: u64,
     tell: &mut dyn FnMut(Progress),
     work: impl FnOnce(&mut dyn FnMut(Progress)) -> R,
 ) -> R {
-    handed_on(|| work(&mut |progress| own(store, || tell(progress))))
+    unwrap_caller_panics(|| work(&mut |progress| run_caller(store, || tell(progress))))
 }

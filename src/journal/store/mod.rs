@@ -387,10 +387,10 @@ pub(crate) trait Store: Contents + Send + Sync + fmt::Debug {
     fn running(&self) -> Option<Callback>;
 
     /// Does work that tells the caller of its progress; a panic there goes on to the caller.
-    fn telling(&self, tell: ProgressSink<'_>, work: &mut dyn FnMut(ProgressSink<'_>));
+    fn with_progress(&self, tell: ProgressSink<'_>, work: &mut dyn FnMut(ProgressSink<'_>));
 
-    /// Runs code of the caller's in the middle of `telling`.
-    fn own(&self, code: &mut dyn FnMut());
+    /// Runs code of the caller's in the middle of `with_progress`.
+    fn run_caller(&self, code: &mut dyn FnMut());
 
     /// Closes the file; everything after it is an error. Dropping does it too, and says nothing.
     fn close(&self) -> Result<(), StoreError>;
