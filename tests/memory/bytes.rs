@@ -19,10 +19,12 @@ const BASE_BYTES: u64 = 200_000;
 /// The crate's formula for keys with `rules` rules of one partition.
 fn documented_bytes(keys: u64, id_bytes: u64, rules: u64) -> u64 {
     let key_words = id_bytes / 8 + 1;
-    let row = 8 * (2 + key_words) + 24 * rules;
-    // A slot of the hash table has 17 bytes; a table is at least 7/16 full after it grew.
-    let table = 39;
-    keys * (row + table) + BASE_BYTES
+    // Whole lines; at most an eighth of all holds no rows.
+    let row = (8 * (2 + key_words) + 24 * rules).next_multiple_of(64);
+    let lines = (row * 8).div_ceil(7);
+    // A slot of the hash table has 5 bytes; a table is at least 7/16 full after it grew.
+    let table = 12;
+    keys * (lines + table) + BASE_BYTES
 }
 
 /// Two rate limits and two quotas a customer.

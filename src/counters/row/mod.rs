@@ -1,13 +1,14 @@
 //! A row of the table: a partition's value, and the counters of its rules, as one run of words.
 //!
 //! ```text
-//! [hash] [group | key words] [key ...] ([number | extra] [state ...]) ...
+//! [hash] [group | key words | words] [key ...] ([number | extra] [state ...]) ...
 //! ```
 //!
-//! One allocation a key, without padding: with two rate limits and two quotas, 13 bytes of
-//! customer id take 4 + 4 * 3 words. A counter's tag holds the number that it has for life, and
-//! in two bits above it how wide the cell is: a count that outgrows its word gets another one, and
-//! a list of uses says in its first word how long it is.
+//! No padding: with two rate limits and two quotas, 13 bytes of customer id take 4 + 4 * 3 words,
+//! which are two lines of a cache. The head, the second word, says how many words there are, and
+//! where the row ends. A counter's tag holds the number that it has for life, and in two bits above
+//! it how wide the cell is: a count that outgrows its word gets another one, and a list of uses
+//! says in its first word how long it is.
 
 use std::ops::Range;
 
@@ -24,6 +25,13 @@ const LIST: u32 = 2;
 /// The group of rows that new keys share when there is no room for counters of their own.
 const OVERFLOW_GROUP: u32 = u32::MAX;
 const HEADER_WORDS: usize = 2;
+/// Where a head says how many words the key has, and how many the row: in 12 bits and in 20.
+const KEY_WORDS: u32 = 32;
+const ROW_WORDS: u32 = 44;
+/// The values of an event, of 64 kilobytes with their names, take fewer.
+const MAX_KEY_WORDS: usize = (1 << (ROW_WORDS - KEY_WORDS)) - 1;
+/// Eight megabytes: some thousands of counters, of which a row has those of one event.
+const MAX_ROW_WORDS: usize = (1 << (u64::BITS - ROW_WORDS)) - 1;
 
 /// What a row is found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,21 +96,52 @@ fn packed(bytes: &[u8]) -> impl Iterator<Item = u64> {
     full.iter().map(|word| u64::from_le_bytes(*word)).chain(std::iter::once(packed_rest(rest)))
 }
 
-/// The words of a new row with the given counters, in one allocation.
-pub(super) fn new_words(hash: u64, key: RowKey<'_>, cells: &[(u32, CellState)]) -> Vec<u64> {
-    let key_words = key.words().count();
-    let cell_words: usize =
-        cells.iter().map(|(_, image)| image.words.len().saturating_add(1)).sum();
-    let length = HEADER_WORDS.saturating_add(key_words).saturating_add(cell_words);
-    let mut words = Vec::with_capacity(length);
-    words.push(hash);
-    words.push(u64::from(key.group()) | ((key_words as u64) << 32));
-    words.extend(key.words());
-    for (number, image) in cells {
-        words.push(tag(*number, image));
-        words.extend_from_slice(&image.words);
+/// How many words a row has by its head.
+#[inline]
+pub(super) fn length_of(head: u64) -> usize {
+    usize::try_from(head >> ROW_WORDS).unwrap_or(0)
+}
+
+/// The same head of a row of so many words; `None` of more than a row may have.
+pub(super) fn with_length(head: u64, words: usize) -> Option<u64> {
+    debug_assert!(words <= MAX_ROW_WORDS, "a row of {words} words");
+    let rest = head & ((1 << ROW_WORDS) - 1);
+    (words <= MAX_ROW_WORDS).then_some(rest | ((words as u64) << ROW_WORDS))
+}
+
+/// A row that is about to be made, with its first counters.
+pub(super) struct NewRow<'r> {
+    hash: u64,
+    key: RowKey<'r>,
+    key_words: usize,
+    cells: &'r [(u32, CellState)],
+}
+
+impl<'r> NewRow<'r> {
+    pub(super) fn new(hash: u64, key: RowKey<'r>, cells: &'r [(u32, CellState)]) -> Self {
+        let key_words = key.words().count();
+        debug_assert!(key_words <= MAX_KEY_WORDS, "a key of {key_words} words");
+        Self { hash, key, key_words, cells }
     }
-    words
+
+    pub(super) fn length(&self) -> usize {
+        let words = self.cells.iter().map(|(_, image)| image.words.len().saturating_add(1));
+        words.fold(HEADER_WORDS.saturating_add(self.key_words), usize::saturating_add)
+    }
+
+    /// Writes the row into as many words.
+    pub(super) fn fill(&self, words: &mut [u64]) {
+        let head = u64::from(self.key.group()) | ((self.key_words as u64) << KEY_WORDS);
+        let mut words = words.iter_mut();
+        let mut put = |word| words.next().map_or((), |to| *to = word);
+        put(self.hash);
+        put(head);
+        self.key.words().for_each(&mut put);
+        for (number, image) in self.cells {
+            put(tag(*number, image));
+            image.words.iter().copied().for_each(&mut put);
+        }
+    }
 }
 
 /// A row as its shard holds it, to be read.
@@ -137,7 +176,8 @@ impl<'r> Row<'r> {
 
     #[inline]
     fn first_cell(self) -> usize {
-        self.0.get(1).map_or(0, |word| high(*word) as usize).saturating_add(HEADER_WORDS)
+        let key_words = self.0.get(1).map_or(0, |head| high(*head) as usize & MAX_KEY_WORDS);
+        key_words.saturating_add(HEADER_WORDS)
     }
 
     /// All cells with their counters' numbers.

@@ -1,8 +1,12 @@
-//! A row as bytes: its words as they are, without the hash, whose keys are another process's.
+//! A row as bytes: its words as they are, without the hash, whose keys are another process's, and
+//! without the length in its head.
 
 use smallvec::SmallVec;
 
-use super::{FORM, LIST, OVERFLOW_GROUP, Row, RowKey, high, low, number_of, plain, tag, width};
+use super::{
+    FORM, LIST, MAX_KEY_WORDS, OVERFLOW_GROUP, ROW_WORDS, Row, RowKey, high, low, number_of, plain,
+    tag, width,
+};
 use crate::base::codec::{Malformed, Reader, put_varint};
 use crate::base::format::Version;
 use crate::counters::cell::{CellState, NARROW};
@@ -13,10 +17,12 @@ type Words<'b> = &'b [[u8; 8]];
 impl Row<'_> {
     /// Appends the row.
     pub(in crate::counters) fn encode(self, out: &mut Vec<u8>) {
-        let words = self.0.get(1..).unwrap_or(&[]);
-        put_varint(out, words.len() as u64);
-        out.reserve(words.len().saturating_mul(8));
-        for word in words {
+        let [_, head, rest @ ..] = self.0 else { return };
+        // How long it is comes before it.
+        let head = *head & ((1 << ROW_WORDS) - 1);
+        put_varint(out, rest.len().saturating_add(1) as u64);
+        out.reserve(rest.len().saturating_add(1).saturating_mul(8));
+        for word in std::iter::once(&head).chain(rest) {
             out.extend_from_slice(&word.to_le_bytes());
         }
     }
@@ -39,7 +45,8 @@ impl Row<'_> {
     ) -> Option<Vec<u64>> {
         let (head, rest) = stored.split_first()?;
         let head = u64::from_le_bytes(*head);
-        let (key, mut cells) = rest.split_at_checked(high(head) as usize)?;
+        let key_words = Some(high(head) as usize).filter(|words| *words <= MAX_KEY_WORDS)?;
+        let (key, mut cells) = rest.split_at_checked(key_words)?;
         let mut words = Vec::with_capacity(stored.len().saturating_add(1));
         if low(head) == OVERFLOW_GROUP {
             let [counter] = key else { return None };

@@ -105,7 +105,7 @@ impl Table {
             }
             own_rows = own_rows.saturating_add(u64::from(!row.is_overflow()));
             let shard = self.shard(row.hash()).ok_or_else(|| from.malformed("a row"))?;
-            shard.lock().insert_words(words);
+            shard.lock().insert_words(&words);
         }
         self.rows_entered(own_rows);
         Ok(())

@@ -57,13 +57,14 @@ pub(super) trait Locked {
     /// The index of the row that keys without a counter of their own share.
     fn shared_row(&self, counter: &Counter) -> u32;
 
-    /// Makes a row that is not there, with these counters. Whoever reads or writes rows after that
-    /// has them [found](Self::find) again.
+    /// Makes a row that is not there, with these counters. Whoever reads or writes it after that
+    /// has the rows [found](Self::find) again; the others stay where they are.
     fn insert(&mut self, row: u32, cells: &[(u32, CellState)]);
 
-    /// Finds the rows: where they lie changes when others come into their shards.
+    /// Finds the rows: those that were made, too.
     fn find(&mut self);
 
+    /// Where upkeep visits the shards, rows may move: whoever has it done is done with the rows.
     fn each_shard(&mut self, visit: impl FnMut(&mut Shard))
     where
         Self: Sized;
@@ -93,12 +94,12 @@ impl Locked for OneRow<'_> {
 
     #[inline]
     fn row(&self, row: u32) -> Option<Row<'_>> {
-        if row == 0 { self.shard.row(self.slot?) } else { None }
+        if row == 0 { Some(self.shard.row(self.slot?)) } else { None }
     }
 
     #[inline]
     fn row_mut(&mut self, row: u32) -> Option<RowMut<'_>> {
-        if row == 0 { self.shard.row_mut(self.slot?) } else { None }
+        if row == 0 { Some(self.shard.row_mut(self.slot?)) } else { None }
     }
 
     fn grow(&mut self, row: u32) -> Option<GrowingRow<'_>> {
@@ -208,13 +209,13 @@ impl Locked for Rows<'_, '_> {
     #[inline]
     fn row(&self, row: u32) -> Option<Row<'_>> {
         let Place { shard, slot } = *self.places.get(row as usize)?;
-        self.shards.get(shard)?.row(slot?)
+        Some(self.shards.get(shard)?.row(slot?))
     }
 
     #[inline]
     fn row_mut(&mut self, row: u32) -> Option<RowMut<'_>> {
         let Place { shard, slot } = *self.places.get(row as usize)?;
-        self.shards.get_mut(shard)?.row_mut(slot?)
+        Some(self.shards.get_mut(shard)?.row_mut(slot?))
     }
 
     fn grow(&mut self, row: u32) -> Option<GrowingRow<'_>> {

@@ -5,24 +5,25 @@
 //! number of rows before it lets go.
 
 use super::Table;
-use super::shard::{GrowingRow, RowSlot, Shard};
+use super::shard::{GrowingRow, Shard};
 use crate::base::calendar::Calendar;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::Row;
 use crate::counters::time::{At, Moment};
 
-/// How many slots a call looks at that made a row or found no room for one: more than one, so
-/// that a flood of keys pays for its own removal.
+/// How many places of the index a call looks at that made a row or found no room for one: more than
+/// one, so that a flood of keys pays for its own removal.
 const LOOKS_UNDER_PRESSURE: u32 = 2;
-/// One call in so many of a shard looks at one slot.
+/// One call in so many of a shard looks at one place.
 const CALLS_A_LOOK: u8 = 32;
-/// How many slots are looked at under one lock when the rules have changed.
+/// How many places are looked at under one lock when the rules have changed.
 const LOOKS_A_LOCK: usize = 256;
-/// A shard with fewer slots is not worth shrinking.
+/// An index with fewer places is not worth shrinking.
 const SMALL: usize = 64;
 
 impl Table {
-    /// Looks at a few rows of a shard that a script has locked anyway.
+    /// Looks at a few rows of a shard that a script has locked anyway, and is done with: rows may
+    /// move.
     #[inline]
     pub(super) fn sweep_step(
         &self,
@@ -36,26 +37,31 @@ impl Table {
         for _ in 0..looks {
             self.sweep_next(shard, counters, *at);
         }
+        if looks > 0 {
+            shard.shrink(SMALL);
+        }
     }
 
     /// Goes over all rows once, a few at a time, so that counters of changed rules are converted
     /// and those of removed rules dropped. Decisions do the same on the way; this makes it sure.
     ///
     /// Rows that come while a lock is free are of the new rules: the old ones are closed out. One
-    /// that moves then may be passed over, and is converted when it is next written or swept.
+    /// that the index moves then may be passed over, and is converted when it is next written or
+    /// swept.
     pub(crate) fn convert(&self, counters: &CounterSet, now: Moment) {
         for shard in self.shards() {
             let mut done = 0;
             loop {
                 let mut shard = shard.lock();
                 let at = self.timeline.at(shard.not_before(now), None);
-                if done >= shard.slots() {
+                if done >= shard.places() {
                     break;
                 }
                 shard.sweep_from(done);
                 for _ in 0..LOOKS_A_LOCK {
                     self.sweep_next(&mut shard, counters, at);
                 }
+                shard.shrink(SMALL);
                 done = done.saturating_add(LOOKS_A_LOCK);
             }
         }
@@ -63,36 +69,29 @@ impl Table {
 
     fn sweep_next(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
         let Some(mut slot) = shard.next_to_sweep() else { return };
-        let Some(row) = shard.row(slot) else { return };
-        let mut found = look(row, counters, at);
+        let mut found = look(shard.row(slot), counters, at);
         if found == Found::Outdated {
             let mut row = shard.grow(&mut slot);
             refresh(&mut row, counters);
             found = look(row.row(), counters, at);
         }
         if found == Found::Idle {
-            self.drop_row(shard, slot, counters);
-            shard.shrink(SMALL);
+            self.count_out(shard.row(slot), counters);
+            shard.drop_swept();
         }
     }
 
     /// Drops the next row of a shard if it is idle, and converts none.
     pub(super) fn drop_next_idle(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
         if let Some(slot) = shard.next_to_sweep()
-            && shard.row(slot).is_some_and(|row| is_idle(row, counters, at))
+            && is_idle(shard.row(slot), counters, at)
         {
-            self.drop_row(shard, slot, counters);
+            self.count_out(shard.row(slot), counters);
+            shard.drop_swept();
         }
     }
 
-    /// Drops a row, and counts it out.
-    fn drop_row(&self, shard: &mut Shard, slot: RowSlot, counters: &CounterSet) {
-        if let Some(row) = shard.row(slot) {
-            self.count_out(row, counters);
-            shard.remove(slot);
-        }
-    }
-
+    /// Counts out a row that is about to be dropped.
     fn count_out(&self, row: Row<'_>, counters: &CounterSet) {
         if !row.is_overflow() {
             self.rows_left(1);

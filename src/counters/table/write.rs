@@ -40,7 +40,7 @@ impl Script<'_, '_> {
     }
 
     /// Writes what does not fit the cells that are there, and drops those that were taken over: row
-    /// by row, those that are there first, because making one may move others.
+    /// by row, those that are there first.
     #[cold]
     fn write_more(&self, charges: &mut [Charge], locked: &mut dyn Locked) {
         let mut makes_rows = false;
