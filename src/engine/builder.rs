@@ -312,10 +312,11 @@ impl EngineBuilder {
     }
 }
 
-/// So many shards that threads seldom meet in one.
+/// So many shards that threads seldom meet in one, and no more: the rows of each lie one behind the
+/// other in the order in which they came, and a processor reads ahead in some thirty such streams.
 fn shards() -> usize {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    threads.saturating_mul(32).clamp(64, 4_096)
+    threads.saturating_mul(16).clamp(32, 4_096)
 }
 
 impl fmt::Debug for EngineBuilder {
