@@ -24,10 +24,10 @@
 //! where it is late, and in each row at most 64 values are looked up among 1 000 names and those of
 //! rules, meters and options; of a minute that is over three rows for each series are folded into
 //! its part of an hour and its day, fewer where they have many values; a segment that goes leaves
-//! at most 32 spans of time; of what is old four rows for each series are dropped. Beside that a
-//! table that grows is copied now and then, so that it costs as little on average. A question holds
-//! it for the rows of its ranges and groups, and where these are parts or days for those of minutes
-//! that are not folded yet; saving for a few rows a step.
+//! at most 32 spans of time; of what is old four rows for each series are dropped, folded first
+//! where they were not yet. Beside that a table that grows is copied now and then, so that it costs
+//! as little on average. A question holds it for the rows of its ranges and groups, and where these
+//! are parts or days for those of minutes that are not folded yet; saving for a few rows a step.
 
 use std::sync::Arc;
 

@@ -318,9 +318,12 @@ impl Level {
         !self.folding.is_empty()
     }
 
-    /// The bucket whose rows are folded next, and its number. The smaller ones come first: what is
-    /// folded while a minute goes on is more than it can add, so that of two that wait the older
-    /// one has the more rows, and they are as few as the digits of a number.
+    /// The bucket whose rows are folded next, and its number: of those that wait the newest one.
+    ///
+    /// So few ever wait. A call folds more rows than it can add, so while a minute of some rows
+    /// goes on, more rows than that are folded of the minutes before. One of these that still
+    /// waits when it is over had more rows to begin with: from the newest to the oldest their
+    /// sizes grow by a factor, up to the most rows that a minute has.
     pub(super) fn next_to_fold(&mut self) -> Option<(i64, &mut Bucket)> {
         let number = *self.folding.last()?;
         self.others.get_mut(&number).map(|bucket| (number, bucket))

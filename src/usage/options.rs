@@ -38,9 +38,11 @@ reading::body! {
     /// named values; an event of a customer that is new makes six of them, and takes 711 bytes in
     /// all with the two series.
     ///
-    /// Recording an event holds up other events for as long as its sums take, which is bounded: it
-    /// adds to three rows for each declared dimension and to six more, and in each of them to at
-    /// most 64 named values.
+    /// Recording an event holds up other events for as long as its sums take, which is bounded:
+    /// it adds to a row for each declared dimension and to two more, or to three times as many
+    /// where it is not of the newest minute, and in each of them to at most 64 named values. When
+    /// a minute is over its rows are added to those of its hour and its day, at most three for
+    /// each of these by one event.
     ///
     /// Questions that filter or group by other dimensions are answered from the event log, which
     /// costs a pass over its events and covers what the log still holds.

@@ -10,16 +10,17 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, number: u64) {
     }
 }
 
-fn put_long_varint(out: &mut Vec<u8>, mut number: u64) {
-    // Seconds and nanoseconds of a time have five groups.
-    if (1 << 28..1 << 35).contains(&number) {
-        return out.extend_from_slice(&groups::<5>(number));
+fn put_long_varint(out: &mut Vec<u8>, number: u64) {
+    match number.checked_ilog2().unwrap_or(0).div_euclid(7) {
+        ..=2 => out.extend_from_slice(&groups::<3>(number)),
+        3 => out.extend_from_slice(&groups::<4>(number)),
+        4 => out.extend_from_slice(&groups::<5>(number)),
+        5 => out.extend_from_slice(&groups::<6>(number)),
+        6 => out.extend_from_slice(&groups::<7>(number)),
+        7 => out.extend_from_slice(&groups::<8>(number)),
+        8 => out.extend_from_slice(&groups::<9>(number)),
+        9.. => out.extend_from_slice(&groups::<10>(number)),
     }
-    while number >= 0x80 {
-        out.push(low_bits(number) | 0x80);
-        number >>= 7;
-    }
-    out.push(low_bits(number));
 }
 
 /// The groups of seven bits of a number that has so many, the lowest first: one write for all.
