@@ -123,6 +123,25 @@ impl StateWords {
         has_room.then_some(self.extra)
     }
 
+    /// Whether a cell of these words has room for the state; a list is never written whole.
+    #[inline]
+    pub(super) fn fit(&self, layout: Layout, cell: &[u64]) -> bool {
+        match layout {
+            Layout::Count => cell.len() > NARROW || i64::try_from(count(&self.words)).is_ok(),
+            Layout::Pair | Layout::Tall => true,
+            Layout::List => false,
+        }
+    }
+
+    /// Writes the state into the words of a cell, for which it [fits](Self::fit).
+    #[inline]
+    pub(super) fn put(&self, cell: &mut [u64]) {
+        match cell {
+            [a, b] => [*a, *b] = [self.words[0], self.words[1]],
+            _ => cell.iter_mut().zip(self.words).for_each(|(to, word)| *to = word),
+        }
+    }
+
     /// A cell of the state, in as many words as it needs; of a list an empty one.
     pub(super) fn to_cell(self, layout: Layout) -> CellState {
         let mut cell = CellState { extra: self.extra, ..CellState::empty(layout) };

@@ -45,10 +45,10 @@ impl At {
         Moment(self.event.0.saturating_sub(self.shift))
     }
 
-    /// The same of an event that is counted whatever the rules say, or not.
+    /// The event is counted whatever the rules say, or not.
     #[inline]
-    pub(crate) fn recorded(self, recorded: bool) -> Self {
-        Self { recorded, owes: recorded, ..self }
+    pub(crate) fn is_recorded(&mut self, recorded: bool) {
+        (self.recorded, self.owes) = (recorded, recorded);
     }
 
     /// The same for a rule that has a say or has none: nothing is owed by one that has none.

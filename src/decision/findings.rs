@@ -4,8 +4,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arc_swap::Guard;
-
 use super::status::{QuotaStatus, RateLimitStatus, RetryAfter};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
@@ -16,42 +14,32 @@ use crate::rules::{Enforcement, Overflow, Rule, Units};
 /// The state of each matching rule in the deciding step, raw: all that is shown is worked out from
 /// it when it is asked for.
 ///
-/// It owns all that it needs and is filled where it lies: [`new`](Self::new), the charges, then
-/// [`complete`](Self::complete).
-#[derive(Clone)]
+/// It owns all that it needs and is filled where it lies: its [`parts`](Self::parts), then the rest
+/// by [`complete`](Self::complete).
 pub(crate) struct Findings {
-    /// The instant of the decision.
-    pub(super) at: At,
-    /// What the clock showed, which is before `at` where it had stepped back.
+    /// What each rule was asked for and found: while deciding all that count, then those that
+    /// judge, in the order of the rule set.
+    pub(super) verdict: Verdict,
+    /// What the clock showed, which is before the decision's time where it had stepped back.
     pub(super) asked: Moment,
     pub(super) timeline: Timeline,
     /// Whether events are recorded.
     is_recorded: bool,
-    /// What each rule was asked for and found: while deciding all that count, then those that
-    /// judge, in the order of the rule set.
-    pub(super) charges: Charges,
-    /// The later periods in which rules of a refused event have seen use; almost always none.
-    ahead: Vec<(u32, UseAhead)>,
     pub(super) rules: Rules,
 }
 
 /// The rules that the charges are of.
+#[derive(Clone)]
 pub(super) enum Rules {
-    /// The rule set of the decision, held without counting references.
-    Snapshot(Guard<Arc<Snapshot>>),
+    /// The rule set of the decision.
+    Snapshot(Arc<Snapshot>),
     /// The rules alone, one for each charge: what is stored for long must not hold a rule set.
     Own(Arc<[Arc<CompiledRule>]>),
-    /// The decision is not made yet.
-    Unset,
 }
 
-impl Clone for Rules {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Snapshot(snapshot) => Self::Snapshot(Guard::from_inner(Arc::clone(snapshot))),
-            Self::Own(rules) => Self::Own(Arc::clone(rules)),
-            Self::Unset => Self::Unset,
-        }
+impl Default for Rules {
+    fn default() -> Self {
+        Self::Own(Arc::default())
     }
 }
 
@@ -73,35 +61,103 @@ impl Exceeded {
     }
 }
 
-impl Findings {
-    pub(super) fn new(at: At, asked: Moment, timeline: Timeline, is_recorded: bool) -> Self {
-        let (charges, ahead, rules) = (Charges::new(), Vec::new(), Rules::Unset);
-        Self { at, asked, timeline, is_recorded, charges, ahead, rules }
+impl Default for Findings {
+    fn default() -> Self {
+        let timeline = Timeline::with_origin(0);
+        let verdict = Verdict::at(timeline.at(Moment(0), None));
+        let (asked, is_recorded, rules) = (Moment(0), false, Rules::default());
+        Self { verdict, asked, timeline, is_recorded, rules }
+    }
+}
+
+impl Clone for Findings {
+    fn clone(&self) -> Self {
+        let (verdict, rules) = (self.verdict.clone(), self.rules.clone());
+        Self { verdict, rules, ..*self }
     }
 
-    /// Leaves the charges of the rules that judge, and takes what the deciding step said besides.
-    pub(super) fn complete<C>(&mut self, verdict: Verdict<C>, rules: Guard<Arc<Snapshot>>) {
-        self.charges.retain(|charge| charge.judges());
-        if !self.charges.is_sorted_by_key(|charge| charge.rule) {
-            self.charges.sort_unstable_by_key(|charge| charge.rule);
+    fn clone_from(&mut self, other: &Self) {
+        let mut charges = std::mem::take(&mut self.verdict.charges);
+        charges.clone_from(&other.verdict.charges);
+        let Verdict { at, allowed, ahead, .. } = &other.verdict;
+        let verdict = Verdict { at: *at, allowed: *allowed, charges, ahead: ahead.clone() };
+        *self = Self { verdict, rules: other.rules.clone(), ..*other };
+    }
+}
+
+impl Findings {
+    /// What the deciding step works with: the verdict of any decision, and the rule set, taken over
+    /// from before where it `is_current`.
+    #[inline]
+    pub(super) fn parts(
+        &mut self,
+        is_current: impl FnOnce(&Snapshot) -> bool,
+        current: impl FnOnce() -> Arc<Snapshot>,
+    ) -> (&mut Verdict, &Arc<Snapshot>) {
+        let Self { verdict, rules, .. } = self;
+        if !matches!(rules, Rules::Snapshot(snapshot) if is_current(snapshot)) {
+            *rules = Rules::Snapshot(current());
         }
-        (self.at, self.ahead) = (verdict.at, verdict.ahead);
-        self.rules = Rules::Snapshot(rules);
+        let Rules::Snapshot(snapshot) = rules else { unreachable!("it was just set") };
+        (verdict, snapshot)
+    }
+
+    /// Leaves the charges of the rules that judge, in the order of the rule set: as they are where
+    /// they came so.
+    #[inline]
+    pub(super) fn complete(
+        &mut self,
+        asked: Moment,
+        timeline: Timeline,
+        is_recorded: bool,
+        in_order: bool,
+    ) {
+        if !in_order {
+            self.verdict.charges.retain(Charge::judges);
+            self.verdict.charges.sort_unstable_by_key(|charge| charge.rule);
+        }
+        (self.asked, self.timeline, self.is_recorded) = (asked, timeline, is_recorded);
+    }
+
+    /// Those of an answer that comes back: see [`with_own_rules`](Self::with_own_rules).
+    pub(super) fn restored(
+        at: At,
+        timeline: Timeline,
+        is_recorded: bool,
+        charges: Charges,
+        rules: Arc<[Arc<CompiledRule>]>,
+    ) -> Self {
+        let verdict = Verdict { allowed: true, charges, ..Verdict::at(at) };
+        Self { verdict, asked: at.now, timeline, is_recorded, rules: Rules::Own(rules) }
+    }
+
+    /// Whether it holds nothing that need not be held until the next decision: few charges, and a
+    /// rule set that this may be by, too.
+    #[inline]
+    pub(super) fn is_light(&self, charges: usize) -> bool {
+        self.verdict.ahead.is_empty()
+            && self.verdict.charges.capacity() <= charges
+            && matches!(self.rules, Rules::Snapshot(_))
+    }
+
+    /// Lets go of all that it holds.
+    #[cold]
+    pub(super) fn lighten(&mut self) {
+        *self = Self::default();
     }
 
     /// The same with its rules alone, and not their whole set.
     pub(super) fn with_own_rules(&self) -> Self {
         let rules = Rules::Own(self.judged().map(|(rule, _)| Arc::clone(rule)).collect());
-        Self { charges: self.charges.clone(), ahead: self.ahead.clone(), rules, ..*self }
+        Self { verdict: self.verdict.clone(), rules, ..*self }
     }
 
     /// The rules that judged, each with its charge, in the order of their definition.
     pub(super) fn judged(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Charge)> {
-        self.charges.iter().enumerate().filter_map(|(index, charge)| {
+        self.verdict.charges.iter().enumerate().filter_map(|(index, charge)| {
             let rule = match &self.rules {
                 Rules::Snapshot(snapshot) => snapshot.rule(charge.rule),
                 Rules::Own(rules) => rules.get(index),
-                Rules::Unset => None,
             };
             debug_assert!(rule.is_some(), "a charge of a rule that is not there");
             rule.map(|rule| (rule, charge))
@@ -119,12 +175,12 @@ impl Findings {
     }
 
     pub(super) fn figures(&self, rule: &CompiledRule, charge: &Charge) -> Figures {
-        rule.counter.policy.figures(&charge.reading, self.at, self.timeline)
+        rule.counter.policy.figures(&charge.reading, self.verdict.at, self.timeline)
     }
 
     /// The Unix second of the decision, rounded up: when a figure that nothing resets starts over.
     pub(super) fn second(&self) -> i64 {
-        self.timeline.second_rounded_up(self.at.now)
+        self.timeline.second_rounded_up(self.verdict.at.now)
     }
 
     pub(super) fn rate_limits(
@@ -166,7 +222,7 @@ impl Findings {
 
     /// The moment at which every hard rule lets the event in; `None` for never.
     pub(super) fn passes_at(&self) -> Option<Moment> {
-        let mut moment = self.at.now;
+        let mut moment = self.verdict.at.now;
         loop {
             let mut latest = moment;
             for (rule, charge) in self.hard() {
@@ -190,13 +246,13 @@ impl Findings {
         }
         // Where events are recorded they tell of closed periods: an event that is dated into one
         // fits then as it does now.
-        if self.is_recorded && self.at.explicit && policy.periods().is_some() {
+        if self.is_recorded && self.verdict.at.explicit && policy.periods().is_some() {
             return charge.fits.then_some(from);
         }
-        let known = self.ahead.iter().find(|(rule, _)| *rule == charge.rule);
+        let known = self.verdict.ahead.iter().find(|(rule, _)| *rule == charge.rule);
         let none = UseAhead::default();
         let ahead = known.map_or(&none, |(_, ahead)| ahead);
-        let (cost, at, timeline) = (charge.cost(), &self.at, self.timeline);
+        let (cost, at, timeline) = (charge.cost(), &self.verdict.at, self.timeline);
         policy.passes_at(&charge.reading, &Refusal { cost, at, from, ahead, timeline })
     }
 
@@ -206,7 +262,7 @@ impl Findings {
             let rule = &compiled.rule;
             let limit = rule.limit()?;
             let figures = self.figures(compiled, charge);
-            let passes_at = || self.rule_passes_at(compiled, charge, self.at.now);
+            let passes_at = || self.rule_passes_at(compiled, charge, self.verdict.at.now);
             let refused_until = (!charge.fits).then(|| passes_at().unwrap_or(Moment::MAX));
             let reset = figures.reset.or_else(|| rule.is_rate_limit().then(|| self.second()));
             let reset = match refused_until {

@@ -7,21 +7,21 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::Guard;
-
 use crate::compiled::{CompiledRule, Snapshot};
-use crate::counters::{At, Charge, Charges, Moment, Timeline, Verdict};
+use crate::counters::{At, Charge, Moment, Timeline, Verdict};
 use crate::log::EventId;
 use crate::rules::Rule;
 
 mod findings;
 mod outcome;
+mod pool;
 mod status;
 mod stored;
 
 use self::findings::Exceeded;
 pub(crate) use self::findings::{Findings, HeaderFigures};
 pub use self::outcome::Outcome;
+use self::pool::Pooled;
 pub use self::status::{QuotaStatus, RateLimitStatus, RetryAfter};
 
 /// The answer of one call: its [`outcome`](Self::outcome), and where every matching rule stands.
@@ -35,14 +35,41 @@ pub use self::status::{QuotaStatus, RateLimitStatus, RetryAfter};
 ///
 /// It serializes in the product's shape, for 201 `{id, allowed, rateLimits, quotas}` and for 429
 /// `{allowed, error, rateLimits, quotas}`.
+/// It is a pointer to what it says, which lies in a box that its thread uses again: a decision that
+/// is dropped before the next one is made costs no allocation.
 #[must_use = "it may be a refusal or a replay: match on its `outcome`"]
 #[derive(Clone)]
 pub struct Decision {
+    body: Pooled,
+}
+
+/// What a decision says.
+struct Body {
     outcome: Outcome,
     event_id: Option<EventId>,
     /// The sequence number of the event's record in the journal.
     seq: Option<u64>,
     findings: Findings,
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        let (outcome, findings) = (Outcome::Refused, Findings::default());
+        Self { outcome, event_id: None, seq: None, findings }
+    }
+}
+
+impl Clone for Body {
+    fn clone(&self) -> Self {
+        let mut copy = Self::default();
+        copy.clone_from(self);
+        copy
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        (self.outcome, self.event_id, self.seq) = (other.outcome, other.event_id, other.seq);
+        self.findings.clone_from(&other.findings);
+    }
 }
 
 /// Where an event that was let in is recorded.
@@ -55,94 +82,117 @@ pub(crate) struct Receipt {
 }
 
 impl Decision {
-    /// A decision that is to be made: it is filled where it lies, because it is large.
-    pub(crate) fn pending(at: At, asked: Moment, timeline: Timeline, is_recorded: bool) -> Self {
-        let findings = Findings::new(at, asked, timeline, is_recorded);
-        Self { outcome: Outcome::Refused, event_id: None, seq: None, findings }
+    /// A decision that is to be made: its [`parts`](Self::parts) are filled, then it is
+    /// [completed](Self::complete).
+    #[inline]
+    pub(crate) fn pending() -> Self {
+        Self { body: Pooled::take() }
     }
 
-    /// What the rules are asked for, to be filled by the deciding step.
-    pub(crate) fn charges(&mut self) -> &mut Charges {
-        &mut self.findings.charges
+    /// What the deciding step works with: the verdict of any decision, to be filled in, and the
+    /// rule set, which is the one of the last decision in this box where that `is_current`.
+    #[inline]
+    pub(crate) fn parts(
+        &mut self,
+        is_current: impl FnOnce(&Snapshot) -> bool,
+        current: impl FnOnce() -> Arc<Snapshot>,
+    ) -> (&mut Verdict, &Arc<Snapshot>) {
+        self.body.findings.parts(is_current, current)
     }
 
-    /// Makes the decision by what the deciding step found.
-    pub(crate) fn complete(&mut self, verdict: Verdict<Receipt>, rules: Guard<Arc<Snapshot>>) {
-        self.outcome = if verdict.allowed { Outcome::Admitted } else { Outcome::Refused };
-        let receipt = verdict.committed.unwrap_or_default();
-        (self.event_id, self.seq) = (receipt.event_id, receipt.seq);
-        self.findings.complete(verdict, rules);
+    /// Makes the decision out of the verdict, whose charges may be all of rules that judge and in
+    /// their order.
+    #[inline]
+    pub(crate) fn complete(
+        &mut self,
+        Receipt { event_id, seq }: Receipt,
+        asked: Moment,
+        timeline: Timeline,
+        is_recorded: bool,
+        in_order: bool,
+    ) {
+        let body = &mut *self.body;
+        let allowed = body.findings.verdict.allowed;
+        body.outcome = if allowed { Outcome::Admitted } else { Outcome::Refused };
+        (body.event_id, body.seq) = (event_id, seq);
+        body.findings.complete(asked, timeline, is_recorded, in_order);
+    }
+
+    fn findings(&self) -> &Findings {
+        &self.body.findings
     }
 
     /// The sequence number of the event's record in the journal.
     pub(crate) fn seq(&self) -> Option<u64> {
-        self.seq
+        self.body.seq
     }
 
     /// The same decision, whose event's record has this sequence number.
     pub(crate) fn with_seq(mut self, seq: u64) -> Self {
-        self.seq = Some(seq);
+        self.body.seq = Some(seq);
         self
     }
 
     /// What is stored to answer a retry: the same answer, which holds no rule set.
     pub(crate) fn to_replay(&self) -> Self {
-        Self { outcome: Outcome::Replayed, findings: self.findings.with_own_rules(), ..*self }
+        let Body { event_id, seq, findings, .. } = &*self.body;
+        let (event_id, seq, findings) = (*event_id, *seq, findings.with_own_rules());
+        Self { body: Pooled::new(Body { outcome: Outcome::Replayed, event_id, seq, findings }) }
     }
 
     /// The rules that judged, each with its charge.
     pub(crate) fn judged(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Charge)> {
-        self.findings.judged()
+        self.findings().judged()
     }
 
     /// The instant of the decision.
     pub(crate) fn at(&self) -> At {
-        self.findings.at
+        self.findings().verdict.at
     }
 
     pub(crate) fn into_standing(self) -> Standing {
-        Standing { findings: self.findings }
+        Standing { body: self.body }
     }
 
     /// Whether the event was let in, by this call or by the one that a replay repeats.
     pub(crate) fn is_let_in(&self) -> bool {
-        self.outcome != Outcome::Refused
+        self.body.outcome != Outcome::Refused
     }
 
     /// Returns whether the event was admitted by this call, is the replay of one that was before,
     /// or is refused.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        self.outcome
+        self.body.outcome
     }
 
     /// Returns whether to go ahead: the event was admitted by this call. False for a refusal, and
     /// for a replay, whose event was acted on before.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
-        self.outcome == Outcome::Admitted
+        self.body.outcome == Outcome::Admitted
     }
 
     /// Returns whether this is the first answer to an idempotency key, given again.
     #[must_use]
     pub fn is_replay(&self) -> bool {
-        self.outcome == Outcome::Replayed
+        self.body.outcome == Outcome::Replayed
     }
 
     /// Returns the id of the recorded event; `None` when nothing was recorded.
     #[must_use]
     pub fn event_id(&self) -> Option<EventId> {
-        self.event_id
+        self.body.event_id
     }
 
     /// Returns where each matching rate limit stands, in the order of their definition.
     pub fn rate_limits(&self) -> impl Iterator<Item = RateLimitStatus<'_>> {
-        self.findings.rate_limits(Exceeded::Refused)
+        self.findings().rate_limits(Exceeded::Refused)
     }
 
     /// Returns where each matching quota stands, in the order of their definition.
     pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        self.findings.quotas(Exceeded::Refused)
+        self.findings().quotas(Exceeded::Refused)
     }
 
     /// Returns how long to wait before the same event passes; `None` unless it was refused.
@@ -154,8 +204,8 @@ impl Decision {
         if self.is_let_in() {
             return None;
         }
-        Some(match self.findings.passes_at() {
-            Some(moment) => RetryAfter::After(moment.since(self.findings.asked)),
+        Some(match self.findings().passes_at() {
+            Some(moment) => RetryAfter::After(moment.since(self.findings().asked)),
             None => RetryAfter::Never,
         })
     }
@@ -168,17 +218,17 @@ impl Decision {
 
     /// The figures of the rules that headers tell of.
     pub(crate) fn header_figures(&self) -> impl Iterator<Item = HeaderFigures<'_>> {
-        self.findings.header_figures()
+        self.findings().header_figures()
     }
 
     /// The Unix second of the decision, rounded up.
     pub(crate) fn second(&self) -> i64 {
-        self.findings.second()
+        self.findings().second()
     }
 
     /// What a refusal says in its body.
     pub(crate) fn error(&self) -> &'static str {
-        let mut refusing = self.findings.refusing();
+        let mut refusing = self.findings().refusing();
         if refusing.any(|(rule, _)| matches!(rule.rule, Rule::RateLimit(_))) {
             "Rate limit exceeded"
         } else {
@@ -190,8 +240,8 @@ impl Decision {
 impl fmt::Debug for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decision")
-            .field("outcome", &self.outcome)
-            .field("event_id", &self.event_id)
+            .field("outcome", &self.body.outcome)
+            .field("event_id", &self.body.event_id)
             .field("rate_limits", &self.rate_limits().collect::<Vec<_>>())
             .field("quotas", &self.quotas().collect::<Vec<_>>())
             .field("retry_after", &self.retry_after())
@@ -202,8 +252,8 @@ impl fmt::Debug for Decision {
 impl fmt::Display for Decision {
     /// One line: the outcome, and on a refusal the rules that refused and the wait.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(wait) = self.retry_after() else { return self.outcome.fmt(f) };
-        let refusing = self.findings.refusing();
+        let Some(wait) = self.retry_after() else { return self.body.outcome.fmt(f) };
+        let refusing = self.findings().refusing();
         f.write_str("refused by ")?;
         for (index, (rule, _)) in refusing.enumerate() {
             write!(f, "{}{:?}", if index == 0 { "" } else { ", " }, rule.rule.name())?;
@@ -219,25 +269,25 @@ impl fmt::Display for Decision {
 #[must_use = "asking changes nothing: the answer is all that it is for"]
 #[derive(Clone)]
 pub struct Standing {
-    findings: Findings,
+    body: Pooled,
 }
 
 impl Standing {
     /// Returns whether every hard rule has something left.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
-        let mut hard = self.findings.hard();
-        hard.all(|(rule, charge)| self.findings.figures(rule, charge).remaining > 0)
+        let mut hard = self.body.findings.hard();
+        hard.all(|(rule, charge)| self.body.findings.figures(rule, charge).remaining > 0)
     }
 
     /// Returns where each matching rate limit stands, in the order of their definition.
     pub fn rate_limits(&self) -> impl Iterator<Item = RateLimitStatus<'_>> {
-        self.findings.rate_limits(Exceeded::Full)
+        self.body.findings.rate_limits(Exceeded::Full)
     }
 
     /// Returns where each matching quota stands, in the order of their definition.
     pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        self.findings.quotas(Exceeded::Full)
+        self.body.findings.quotas(Exceeded::Full)
     }
 }
 

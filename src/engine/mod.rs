@@ -12,9 +12,9 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::compiled::Matches;
 use crate::compiled::{CompiledRule, Compiler, Snapshot};
 use crate::counters::{
-    Charge, Committed as Charged, History, Intent, MAX_AHEAD_SECONDS, Request, Table, Undecided,
+    Committed as Charged, History, Intent, MAX_AHEAD_SECONDS, Request, Table, Undecided,
 };
-use crate::decision::{Decision, Standing};
+use crate::decision::{Decision, Receipt, Standing};
 use crate::event::{Dimension, DimensionHashes, Event, EventError};
 use crate::idempotency::{CustomerKey, IdempotencyKeys};
 use crate::journal::Pipeline;
@@ -156,7 +156,7 @@ impl Engine {
     pub fn standing(&self, event: &Event<'_>) -> Result<Standing, TrackError> {
         event.validate()?;
         let now = self.core.read_clock();
-        let decision = self.core.decide_by(event, Intent::Standing, now, |_| Cost::NOTHING)?;
+        let decision = self.core.decide_by(event, Intent::Standing, now, Costs::Nothing)?;
         Ok(decision.into_standing())
     }
 
@@ -165,6 +165,22 @@ impl Engine {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.core.now()
+    }
+
+    /// For tests and benches: lets everyday decisions go the straight path, as they do, or has all
+    /// made step by step.
+    #[doc(hidden)]
+    pub fn go_straight(&self, straight: bool) {
+        self.core.table.go_straight(straight);
+    }
+
+    /// For tests and benches: how many decisions that asked rules went the straight path, and how
+    /// many were made step by step.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn paths(&self) -> (u64, u64) {
+        let paths = self.core.table.paths();
+        (paths.straight, paths.step_by_step)
     }
 
     /// Returns how many keys have counters now: one for each value of each partition that rules
@@ -182,6 +198,7 @@ impl Engine {
 }
 
 impl Core {
+    #[inline]
     fn once(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
         self.counted(intent, || self.answer(event, intent))
     }
@@ -202,6 +219,7 @@ impl Core {
         answer
     }
 
+    #[inline]
     fn answer(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
         if !self.has_store() {
             // Straight to who asked: an answer is large to move.
@@ -244,32 +262,18 @@ impl Core {
         }
     }
 
+    #[inline]
     fn decide(&self, event: &Event<'_>, intent: Intent, now: Now) -> Result<Decision, TrackError> {
         self.decide_by(event, intent, now, self.costs(event, intent, now))
     }
 
     /// What the event brings to each rule.
     #[inline]
-    fn costs(&self, event: &Event<'_>, intent: Intent, now: Now) -> impl Fn(&CompiledRule) -> Cost {
+    fn costs(&self, event: &Event<'_>, intent: Intent, now: Now) -> Costs {
         let happened = event.happened_at();
         let age = happened
             .map_or(0, |at| now.moment.0.saturating_sub(self.table.timeline().moment(at).0));
-        // What happened a window ago has drained from a rate limit since, and has left a rolling
-        // period.
-        let is_over = move |compiled: &CompiledRule| {
-            let length = match &compiled.rule {
-                Rule::RateLimit(rule) if intent == Intent::Record => rule.window.length(),
-                Rule::Quota(Quota { period: Period::Rolling(length), .. }) => *length,
-                _ => return false,
-            };
-            u128::from(age) >= length.as_nanos()
-        };
-        move |compiled| {
-            if age > 0 && is_over(compiled) {
-                return Cost::NOTHING;
-            }
-            compiled.measure.of(event)
-        }
+        Costs::OfEvent { age, is_recorded: intent == Intent::Record }
     }
 
     /// Decides by what an event brings to each rule.
@@ -278,7 +282,7 @@ impl Core {
         event: &Event<'_>,
         intent: Intent,
         now: Now,
-        cost: impl Fn(&CompiledRule) -> Cost,
+        costs: Costs,
     ) -> Result<Decision, TrackError> {
         let timeline = self.table.timeline();
         let happened = event.happened_at();
@@ -286,43 +290,46 @@ impl Core {
             self.check_not_ahead(timestamp, now)?;
         }
         let at = timeline.at(now.moment, happened);
-        let mut decision = Decision::pending(at, now.asked, timeline, self.ledger.is_some());
+        let mut decision = Decision::pending();
         let hashes = DimensionHashes::new(event, &self.hasher);
+        let (is_recorded, is_kept) = (self.ledger.is_some(), self.has_store());
         loop {
-            let snapshot = self.snapshot.load();
-            let mut matches = Matches::default();
-            snapshot.index.find(&hashes, &mut matches);
-            if let Some(rule) = matches.refusing.filter(|_| intent != Intent::Record)
-                && let Some(compiled) = snapshot.rule(rule)
-            {
-                return Err(missing_dimension(compiled, event).into());
-            }
-            let charges = decision.charges();
-            charges.clear();
-            // What is only asked is nothing to the rules that only count.
-            let asked = matches.rules.iter();
-            for found in asked.filter(|found| found.judges || !intent.is_read_only()) {
-                let compiled = snapshot.rule(found.rule);
-                debug_assert!(compiled.is_some(), "the index is of the rules of the snapshot");
-                let Some(compiled) = compiled else { continue };
-                charges.push(Charge::new(*found, cost(compiled)));
-            }
-            let recorded = self.ledger.as_deref();
-            let recorded =
-                recorded.map(|ledger| Recorded { ledger, snapshot: &snapshot, timeline });
-            let request = Request {
-                counters: &snapshot.counters,
-                intent,
-                at,
-                rows: &matches.rows,
-                history: recorded.as_ref().map(|recorded| recorded as &dyn History),
+            let is_current = |snapshot: &Snapshot| snapshot.version == self.table.version();
+            let (verdict, snapshot) = decision.parts(is_current, || self.snapshot.load_full());
+            verdict.at = at;
+            let (mut receipt, in_order);
+            let decided = {
+                let mut matches = Matches::default();
+                snapshot.index.find(&hashes, &mut matches);
+                if let Some(rule) = matches.refusing.filter(|_| intent != Intent::Record)
+                    && let Some(compiled) = snapshot.rule(rule)
+                {
+                    return Err(missing_dimension(compiled, event).into());
+                }
+                (receipt, in_order) = (Receipt::default(), matches.are_in_order());
+                let cost = |rule| match snapshot.rule(rule) {
+                    Some(compiled) => costs.of(event, compiled),
+                    None => Cost::NOTHING,
+                };
+                let recorded = self.ledger.as_deref();
+                let recorded = recorded.map(|ledger| Recorded { ledger, snapshot, timeline });
+                let request = Request {
+                    counters: &snapshot.counters,
+                    intent,
+                    matches: matches.rules(),
+                    rows: &matches.rows,
+                    history: recorded.as_ref().map(|recorded| recorded as &dyn History),
+                };
+                let mut keep = |charged: &Charged<'_>| {
+                    if is_recorded || is_kept {
+                        receipt = self.keep(&hashes, charged, snapshot);
+                    }
+                };
+                self.table.decide(&request, &cost, verdict, &mut keep)
             };
-            let keep = |charged: &Charged<'_>| self.keep(&hashes, charged, &snapshot);
-            let decided = self.table.decide(&request, charges, keep);
-            drop(matches);
             match decided {
-                Ok(verdict) => {
-                    decision.complete(verdict, snapshot);
+                Ok(()) => {
+                    decision.complete(receipt, now.asked, timeline, is_recorded, in_order);
                     return Ok(decision);
                 }
                 // The rules are being changed: look again.
@@ -356,6 +363,45 @@ impl Core {
     fn read_clock(&self) -> Now {
         time::read(&*self.clock, self.table.timeline(), self.unsteady.as_ref())
     }
+}
+
+/// What a call brings to each rule.
+#[derive(Clone, Copy)]
+enum Costs {
+    Nothing,
+    /// What the event has of what the rule counts.
+    OfEvent {
+        /// How long ago it happened, in nanoseconds.
+        age: u64,
+        /// It is counted whatever the rules say.
+        is_recorded: bool,
+    },
+}
+
+impl Costs {
+    #[inline]
+    fn of(self, event: &Event<'_>, compiled: &CompiledRule) -> Cost {
+        match self {
+            Self::OfEvent { age, is_recorded }
+                if age == 0 || !is_over(age, is_recorded, compiled) =>
+            {
+                compiled.measure.of(event)
+            }
+            _ => Cost::NOTHING,
+        }
+    }
+}
+
+/// Whether what happened so long ago is nothing to a rule any more: it has drained from a rate
+/// limit since, and has left a rolling period.
+#[cold]
+fn is_over(age: u64, is_recorded: bool, compiled: &CompiledRule) -> bool {
+    let length = match &compiled.rule {
+        Rule::RateLimit(rule) if is_recorded => rule.window.length(),
+        Rule::Quota(Quota { period: Period::Rolling(length), .. }) => *length,
+        _ => return false,
+    };
+    u128::from(age) >= length.as_nanos()
 }
 
 /// Why a rule refuses an event that lacks one of its dimensions.

@@ -46,6 +46,7 @@ impl<'e, 'a> DimensionHashes<'e, 'a> {
         Some((value, self.hash(place, value)))
     }
 
+    #[inline(never)]
     fn of_property(&self, key: &str) -> Option<(&'e str, u64)> {
         let mut properties = (FIRST_PROPERTY..).zip(&self.event.properties);
         properties.find_map(|(place, (known, value))| match value {

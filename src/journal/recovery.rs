@@ -229,7 +229,7 @@ pub(super) fn recover_from(
     let since = Arc::new(ChangeTime::from(timeline.at(now, None)));
     let RestoredRules { compiler, current, meters, revisions } =
         read_rules(store, timeline, rows.late_events(settings, timeline, store.now()))?;
-    let snapshot = Snapshot::new(1, since, current, meters, settings.hasher.clone());
+    let snapshot = Snapshot::new(since, current, meters, settings.hasher.clone());
 
     let mut keys = StoredKeys::new(
         identity.secret,
@@ -265,7 +265,7 @@ pub(super) fn recover_from(
     let was = timeline.shifted(rows.shift).second(now);
     snapshot.counters.may_have_missed(was.saturating_add(MAX_AHEAD_SECONDS));
     table.start_at(now);
-    table.open(1);
+    table.open(snapshot.version);
     let state = State::starting(from, (checkpoint_bytes, tail_bytes), now);
     let (declared, was_set_back) = (rows.declared, false);
     let recovered = Recovered {

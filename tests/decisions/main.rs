@@ -22,6 +22,7 @@ mod money;
 mod no_limit;
 mod overflow;
 mod overflow_model;
+mod paths;
 mod policies;
 mod refunds;
 mod retry;

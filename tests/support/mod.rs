@@ -75,7 +75,15 @@ pub fn engine_at(
 ) -> (Engine, ManualClock) {
     let clock = ManualClock::new(date(start));
     let builder = build(Engine::builder().clock(clock.clone()));
-    (builder.build().expect("the rules of this test are valid"), clock)
+    let engine = builder.build().expect("the rules of this test are valid");
+    engine.go_straight(goes_straight());
+    (engine, clock)
+}
+
+/// Whether everyday decisions go the straight path, as they do, or all are made step by step:
+/// `LIMITRY_STEP_BY_STEP=1`. The same tests hold of both.
+pub fn goes_straight() -> bool {
+    std::env::var_os("LIMITRY_STEP_BY_STEP").is_none()
 }
 
 /// The seed of this run: `LIMITRY_SEED`, or the test's own.

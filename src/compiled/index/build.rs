@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashTable;
 
 use super::missing::Lenient;
-use super::{Entry, Filtered, Index, Indexed, SeenFlag, Shape};
+use super::{Entry, Filtered, Index, Indexed, Prepared, SeenFlag, Shape};
+use crate::counters::Match;
 use crate::event::{Dimension, mix};
 use crate::rules::OnMissing;
 
@@ -127,7 +128,13 @@ impl Build {
                     && partition.is_some_and(|(dimensions, _)| dimensions.iter().all(every_event))
             })
         };
+        let has_policy = |rule: &u32| {
+            self.rules.get(*rule as usize).is_some_and(|indexed| indexed.policy.is_some())
+        };
+        let is_plain =
+            shapes.is_empty() && self.lenient.is_empty() && !always.iter().any(has_policy);
         Index {
+            prepared: is_plain.then(|| prepare(&self.rules, &always)),
             always_apply: always.iter().all(applies),
             rules: self.rules.into(),
             partitions: partitions.into_iter().map(|(partition, _)| partition).collect(),
@@ -141,4 +148,20 @@ impl Build {
             dimensions: self.dimensions.into_iter().collect(),
         }
     }
+}
+
+/// The matches of rules that come in the order of their groups.
+fn prepare(rules: &[Indexed], always: &[u32]) -> Prepared {
+    let (mut matches, mut rows) = (Vec::new(), Vec::<(u32, u32)>::new());
+    for rule in always {
+        let Some(Indexed { group, partition, .. }) = rules.get(*rule as usize) else { continue };
+        if rows.last().is_none_or(|(last, _)| last != group) {
+            rows.push((*group, *partition));
+        }
+        let row = rows.len().saturating_sub(1);
+        let row = u32::try_from(row).unwrap_or(u32::MAX);
+        matches.push(Match { rule: *rule, row, judges: true });
+    }
+    let in_order = matches.is_sorted_by_key(|found| found.rule);
+    Prepared { rules: matches.into(), in_order, rows: rows.into() }
 }

@@ -66,16 +66,18 @@ impl Index {
                 continue;
             };
             let new = self.address_of(indexed, Some(stated), hashes);
-            let is_it = |row: &RowAddress<'_>| row.group == new.group && row.values == new.values;
+            let is_it = |row: &RowAddress<'_>| {
+                row.group == new.group && row.values.as_slice() == new.values.as_slice()
+            };
             let known = matches.rows.iter().position(is_it);
             let row = known.unwrap_or(matches.rows.len());
             if known.is_none() {
                 matches.rows.push(new);
             }
             let row = u32::try_from(row).unwrap_or(u32::MAX);
-            matches.rules.push(Match { rule, row, judges });
+            matches.found.push(Match { rule, row, judges });
         }
-        matches.rules.sort_by_key(|found| found.row);
+        matches.found.sort_by_key(|found| found.row);
     }
 }
 

@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use self::build::Build;
 use self::missing::Lenient;
 use crate::base::calendar::Calendar;
-use crate::counters::{Match, RowAddress};
+use crate::counters::{KeyValues, Match, RowAddress};
 use crate::event::{Dimension, DimensionHashes, Event, mix};
 use crate::rules::OnMissing;
 
@@ -65,6 +65,9 @@ pub(crate) struct Index {
     always: Box<[u32]>,
     /// Those apply to every event: none has a policy or a dimension that an event may lack.
     always_apply: bool,
+    /// What every event matches that has the dimensions of the partitions, where no rule has a
+    /// filter or a policy, and all skip an event that lacks a dimension.
+    prepared: Option<Prepared>,
     shapes: Box<[Shape]>,
     /// The shapes that are looked for by a built-in dimension.
     by_built_in: Box<[u32]>,
@@ -77,6 +80,17 @@ pub(crate) struct Index {
     unseen: AtomicUsize,
     /// What rules make of a missing dimension, where one does not skip the event; by rule.
     lenient: HashMap<u32, Lenient, ahash::RandomState>,
+}
+
+/// The rules that an event matches by its dimensions alone.
+#[derive(Debug)]
+struct Prepared {
+    /// Those of an event that has all dimensions, in the order of their rows.
+    rules: Box<[Match]>,
+    /// That is the order of the rule set, too.
+    in_order: bool,
+    /// Of each row the group, and the index of its partition.
+    rows: Box<[(u32, u32)]>,
 }
 
 #[derive(Debug)]
@@ -106,10 +120,25 @@ struct Filtered {
 #[derive(Debug, Default)]
 pub(crate) struct Matches<'e> {
     pub(crate) rows: SmallVec<[RowAddress<'e>; 4]>,
-    /// In the order of their rows.
-    pub(crate) rules: SmallVec<[Match; 8]>,
+    /// In the order of their rows; none where they are prepared.
+    found: SmallVec<[Match; 8]>,
+    prepared: Option<&'e Prepared>,
     /// A rule that refuses the event, because it lacks a dimension.
     pub(crate) refusing: Option<u32>,
+}
+
+impl Matches<'_> {
+    /// The rules, in the order of their rows.
+    #[inline]
+    pub(crate) fn rules(&self) -> &[Match] {
+        self.prepared.map_or(&self.found, |prepared| &prepared.rules)
+    }
+
+    /// Whether all have a say, and come in the order of the rule set.
+    #[inline]
+    pub(crate) fn are_in_order(&self) -> bool {
+        self.prepared.is_some_and(|prepared| prepared.in_order)
+    }
 }
 
 /// A rule that was found.
@@ -143,15 +172,76 @@ impl Index {
 
     /// Finds the rules that apply to an event. O(shapes whose dimensions the event has +
     /// matches); allocates nothing for up to 8 rules in up to 4 rows.
+    #[inline]
     pub(crate) fn find<'e>(&'e self, hashes: &DimensionHashes<'e, '_>, matches: &mut Matches<'e>) {
-        let event = hashes.event();
         if self.unseen.load(Ordering::Relaxed) > 0 {
-            self.note_dimensions(event);
+            self.note_dimensions(hashes.event());
         }
-        if self.always_apply && self.shapes.is_empty() {
-            let found = self.always.iter().copied().map(Found::judging);
-            return self.address(found, hashes, matches);
+        match &self.prepared {
+            Some(prepared) => self.find_prepared(prepared, hashes, matches),
+            None => self.find_unprepared(hashes, matches),
         }
+    }
+
+    #[inline]
+    fn find_prepared<'e>(
+        &'e self,
+        prepared: &'e Prepared,
+        hashes: &DimensionHashes<'e, '_>,
+        matches: &mut Matches<'e>,
+    ) {
+        let mut lacks = false;
+        for (group, partition) in &prepared.rows {
+            match self.address_in(*group, *partition, hashes) {
+                Some(address) => matches.rows.push(address),
+                None => lacks = true,
+            }
+        }
+        if lacks {
+            return self.keep_rows_found(prepared, matches);
+        }
+        matches.prepared = Some(prepared);
+    }
+
+    /// Leaves out the rules whose rows are not there: the event lacks a dimension.
+    fn keep_rows_found(&self, prepared: &Prepared, matches: &mut Matches<'_>) {
+        for Match { rule, judges, .. } in &prepared.rules {
+            let group = self.group_of(*rule);
+            let row = matches.rows.iter().position(|address| address.group == group);
+            if let Some(row) = row.and_then(|row| u32::try_from(row).ok()) {
+                matches.found.push(Match { rule: *rule, row, judges: *judges });
+            }
+        }
+    }
+
+    /// The address of a group's row; `None` where the event lacks a dimension of the partition.
+    #[inline]
+    fn address_in<'e>(
+        &self,
+        group: u32,
+        partition: u32,
+        hashes: &DimensionHashes<'e, '_>,
+    ) -> Option<RowAddress<'e>> {
+        let of_group = mix(!0, u64::from(group));
+        let partition = self.partitions.get(partition as usize)?;
+        let calendar = Calendar::UTC;
+        if let [dimension] = &**partition {
+            let (value, of_value) = hashes.of(dimension)?;
+            let values = KeyValues::One(value);
+            return Some(RowAddress { hash: mix(of_group, of_value), group, values, calendar });
+        }
+        let (mut hash, mut values) = (of_group, Values::new());
+        for dimension in partition {
+            let (value, of_value) = hashes.of(dimension)?;
+            hash = mix(hash, of_value);
+            values.push(value);
+        }
+        Some(RowAddress { hash, group, values: KeyValues::Several(values), calendar })
+    }
+
+    #[inline(never)]
+    fn find_unprepared<'e>(&'e self, hashes: &DimensionHashes<'e, '_>, matches: &mut Matches<'e>) {
+        let event = hashes.event();
         let mut found: RulesFound = self.always.iter().copied().map(Found::judging).collect();
         let in_order = found.len();
         for shape in &self.by_built_in {
@@ -265,7 +355,7 @@ impl Index {
                 row = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
                 matches.rows.push(self.address_of(indexed, None, hashes));
             }
-            matches.rules.push(Match { rule, row, judges });
+            matches.found.push(Match { rule, row, judges });
         }
     }
 
@@ -286,6 +376,7 @@ impl Index {
             hash = mix(hash, of_value);
             values.push(value);
         }
+        let values = values.into_iter().collect();
         RowAddress { hash, group: indexed.group, values, calendar: Calendar::UTC }
     }
 }

@@ -4,6 +4,7 @@
 //! as they are (their counters untouched) and those that are new or differ.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::rule::CompiledRule;
 use crate::compiled::index::Index;
@@ -15,8 +16,12 @@ pub(crate) mod stored;
 #[cfg(test)]
 mod tests;
 
+/// The version of the next rule set, whatever engine it is of.
+static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);
+
 #[derive(Debug)]
 pub(crate) struct Snapshot {
+    /// Of all rule sets of the process only this one has it.
     pub(crate) version: u64,
     /// Rate limits, then quotas, each in the order in which they were added.
     pub(crate) rules: Box<[Arc<CompiledRule>]>,
@@ -27,12 +32,13 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn new(
-        version: u64,
         since: Arc<ChangeTime>,
         mut rules: Vec<Arc<CompiledRule>>,
         meters: Arc<Meters>,
         hasher: ahash::RandomState,
     ) -> Self {
+        // It guards nothing: who reads a version has it from a place that does.
+        let version = NEXT_VERSION.fetch_add(1, Ordering::Relaxed);
         rules.sort_by_key(|compiled| (compiled.rule.kind() as u8, compiled.age));
         let entries: Vec<_> = rules.iter().map(|compiled| compiled.entry()).collect();
         Self {

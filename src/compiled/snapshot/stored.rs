@@ -439,7 +439,12 @@ fn address<'v>(
     values: Values<'v>,
 ) -> RowAddress<'v> {
     let hash = row_hash(hasher, rule.group, &values);
-    RowAddress { hash, group: rule.group, values, calendar: Calendar::UTC }
+    RowAddress {
+        hash,
+        group: rule.group,
+        values: values.into_iter().collect(),
+        calendar: Calendar::UTC,
+    }
 }
 
 /// The values of an event by which a rule splits, and what stands for one that it lacks.
@@ -487,7 +492,7 @@ mod tests {
             compiler.keep_what_checkpoints_hold();
             compiler.recount();
             let (since, hasher) = (Arc::default(), ahash::RandomState::new());
-            let snapshot = Snapshot::new(0, since, Vec::new(), Arc::default(), hasher);
+            let snapshot = Snapshot::new(since, Vec::new(), Arc::default(), hasher);
             let (revisions, rows) = (Revisions::default(), HashMap::new());
             Self { compiler, snapshot, revisions, rows, place: 0 }
         }
@@ -503,9 +508,8 @@ mod tests {
                 self.compiler.timeline.at(Moment(3_155_760_000_000_000_000 + self.place), None);
             let rules = rules.iter().map(|rule| self.compiler.renew(rule)).collect();
             time.get_or_init(|| at);
-            let version = self.snapshot.version + 1;
             let hasher = ahash::RandomState::new();
-            let after = Snapshot::new(version, Arc::clone(time), rules, Arc::new(meters), hasher);
+            let after = Snapshot::new(Arc::clone(time), rules, Arc::new(meters), hasher);
             let rows = self.revisions.change(&self.snapshot, &after, &self.compiler, self.place);
             for RowChange { key, bytes } in rows {
                 match bytes {

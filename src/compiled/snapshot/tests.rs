@@ -22,9 +22,9 @@ use crate::base::format::Version;
 use crate::compiled::{Compiler, Snapshot};
 use crate::compiled::{Matches, row_hash};
 use crate::counters::{
-    At, Audit, ChangeTime, Charge, Charges, Committed, FIRST, Figures, History, Intent, LogEnd,
+    At, Audit, ChangeTime, Charge, Committed, FIRST, Figures, History, Intent, LogEnd,
     MAX_AHEAD_SECONDS, Mismatch, Moment, RedoRecord, Request, StoredCharges, Table, Timeline,
-    Undecided, Used, encode_charges,
+    Undecided, Used, Verdict, encode_charges,
 };
 use crate::event::{DimensionHashes, Event};
 use crate::rules::{
@@ -141,7 +141,7 @@ enum Said {
 impl Small {
     fn new(compiler: Compiler, shards: usize) -> Self {
         let hasher = ahash::RandomState::new();
-        let empty = Snapshot::new(0, Arc::default(), Vec::new(), Arc::default(), hasher.clone());
+        let empty = Snapshot::new(Arc::default(), Vec::new(), Arc::default(), hasher.clone());
         Self {
             table: Table::new(1 << 30, compiler.timeline(), shards),
             snapshot: Arc::new(empty),
@@ -165,9 +165,8 @@ impl Small {
             });
         }
         let compiled = compiled.iter().map(|rule| self.compiler.renew(rule)).collect();
-        let version = self.snapshot.version + 1;
         let hasher = self.hasher.clone();
-        let next = Snapshot::new(version, Arc::clone(&time), compiled, meters, hasher);
+        let next = Snapshot::new(Arc::clone(&time), compiled, meters, hasher);
         let at = self.table.close(now);
         time.get_or_init(|| at);
         let place = disk.log.len() as u64;
@@ -178,7 +177,7 @@ impl Small {
             };
         }
         self.snapshot = Arc::new(next);
-        self.table.open(version);
+        self.table.open(self.snapshot.version);
         self.table.convert(&self.snapshot.counters, at.now);
     }
 
@@ -205,18 +204,17 @@ impl Small {
             }
             _ => self.snapshot.rules[rule as usize].measure.of(event),
         };
-        let charges = matches.rules.iter().map(|found| Charge::new(*found, cost(found.rule)));
-        let mut charges: Charges = charges.collect();
+        let mut verdict = Verdict::at(timeline.at(now, happened));
         let known = log.borrow().clone();
         let history = Added { log: &known, snapshot: &self.snapshot, timeline };
         let request = Request {
             counters: &self.snapshot.counters,
             intent,
-            at: timeline.at(now, happened),
+            matches: matches.rules(),
             rows: &matches.rows,
             history: Some(&history),
         };
-        let commit = |committed: &Committed<'_>| {
+        let mut commit = |committed: &Committed<'_>| {
             let at = *committed.at;
             let revision = |rule: u32| self.snapshot.rules[rule as usize].revision();
             let mut bytes = Vec::new();
@@ -224,17 +222,18 @@ impl Small {
             let event = event.clone();
             log.borrow_mut().push(Record { event, now: at.now, happened, charges: bytes });
         };
-        match self.table.decide(&request, &mut charges, commit) {
+        match self.table.decide(&request, &cost, &mut verdict, &mut commit) {
             Err(Undecided::Stale) => panic!("one thread sees one rule set"),
             Err(Undecided::TooLate { .. }) => Said::TooLate,
-            Ok(verdict) => {
+            Ok(()) => {
+                let Verdict { at, allowed, mut charges, .. } = verdict;
                 charges.sort_by_key(|charge| charge.rule);
                 let rules = charges.iter().map(|charge| {
                     let policy = &self.snapshot.rules[charge.rule as usize].counter.policy;
-                    let figures = policy.figures(&charge.reading, verdict.at, timeline);
+                    let figures = policy.figures(&charge.reading, at, timeline);
                     (charge.rule, charge.fits, charge.is_crowded(), figures)
                 });
-                Said::Decided { allowed: verdict.allowed, rules: rules.collect() }
+                Said::Decided { allowed, rules: rules.collect() }
             }
         }
     }
@@ -273,11 +272,10 @@ impl Small {
         let end = timeline.at(Moment(last.max(disk.checkpoint.latest)).max(now), None);
         let since = Arc::new(OnceLock::from(end));
         let hasher = small.hasher.clone();
-        small.snapshot =
-            Arc::new(Snapshot::new(1, since, restored.current, restored.meters, hasher));
+        small.snapshot = Arc::new(Snapshot::new(since, restored.current, restored.meters, hasher));
         let latest = end.second.saturating_add(MAX_AHEAD_SECONDS);
         small.snapshot.counters.may_have_missed(latest);
-        small.table.open(1);
+        small.table.open(small.snapshot.version);
         small.table.start_at(end.now);
         let from = disk.checkpoint.from();
         let counters = &small.snapshot.counters;

@@ -36,6 +36,18 @@ impl CalendarPeriod {
     }
 }
 
+impl CalendarPeriod {
+    /// Where a sum is beyond what its type holds, which no number of events can add up to.
+    #[cold]
+    fn fits_at_the_end_of_numbers(&self, state: &mut PeriodUse, cost: Units) -> bool {
+        let fits = self.fits_use(state.used, cost);
+        if fits {
+            state.used = state.used.saturating_add(cost);
+        }
+        fits
+    }
+}
+
 impl Algorithm for CalendarPeriod {
     type State = PeriodUse;
 
@@ -59,6 +71,18 @@ impl Algorithm for CalendarPeriod {
     #[inline]
     fn charge(&self, state: &mut PeriodUse, cost: Cost, _at: &At) {
         state.used = state.used.saturating_add(cost.units);
+    }
+
+    #[inline]
+    fn charge_if_fits(&self, state: &mut PeriodUse, cost: Cost, _at: &At) -> bool {
+        let Some(used) = state.used.checked_add(cost.units) else {
+            return self.fits_at_the_end_of_numbers(state, cost.units);
+        };
+        let fits = cost.units <= 0 || used <= self.limit;
+        if fits {
+            state.used = used;
+        }
+        fits
     }
 
     fn is_idle(&self, cell: Cell<'_>, at: &At) -> bool {

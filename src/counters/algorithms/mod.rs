@@ -35,8 +35,8 @@ pub(crate) use self::calendar_period::CalendarPeriod;
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};
 use self::periods::{Bounds, Periods, Span, UseAhead};
-pub(super) use self::policy::Judged;
 pub(crate) use self::policy::{Figures, Policy};
+pub(super) use self::policy::{Judged, Part, Passed, Place};
 pub(crate) use self::reading::Reading;
 pub(crate) use self::sliding_window::SlidingWindow;
 pub(crate) use self::token_bucket::TokenBucket;
@@ -92,6 +92,17 @@ pub(super) trait Algorithm: Sized {
 
     /// Moves the state on by a cost, whether it fits or not.
     fn charge(&self, state: &mut Self::State, cost: Cost, at: &At);
+
+    /// Judges a cost, and moves the state on by it if it fits: [`fits`](Self::fits) and
+    /// [`charge`](Self::charge) in one, whose sums are the same.
+    #[inline]
+    fn charge_if_fits(&self, state: &mut Self::State, cost: Cost, at: &At) -> bool {
+        let fits = self.fits(state, cost, at);
+        if fits {
+            self.charge(state, cost, at);
+        }
+        fits
+    }
 
     /// Writes the state after a cost into the words of a cell, and returns the 32 bits for the
     /// cell's tag. `None`, and nothing written, where they have no room for it. Of no words it

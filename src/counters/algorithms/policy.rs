@@ -1,6 +1,7 @@
 //! The list of the algorithms, and what a rule's counter asks of whichever it has: the only place
 //! that names them all.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use super::{
 use crate::base::calendar::Calendar;
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout};
 use crate::counters::history::Used;
+use crate::counters::row::Row;
 use crate::counters::stored::StoredCharge;
 use crate::counters::time::{At, Moment, Timeline};
 use crate::rules::{Cost, Units};
@@ -111,6 +113,36 @@ algorithms! { $
 
 pub(super) use with_type_of_kind as with_type;
 
+/// Where a counter is asked in one go: see [`Policy::pass`].
+#[derive(Clone, Copy, Debug)]
+pub(in crate::counters) struct Place<'r> {
+    /// The key's row, if there is one.
+    pub(in crate::counters) row: Option<Row<'r>>,
+    pub(in crate::counters) calendar: Calendar,
+}
+
+/// What part a rule has in the decision.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::counters) struct Part {
+    /// The rule has a say.
+    pub(in crate::counters) judges: bool,
+    /// It counts what it lets in itself, whatever the others say.
+    pub(in crate::counters) is_on_trial: bool,
+    /// It counts no more than is left.
+    pub(in crate::counters) is_capped: bool,
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::counters) struct Passed {
+    pub(in crate::counters) fits: bool,
+    pub(in crate::counters) counts: bool,
+    /// A cell held the event.
+    pub(in crate::counters) is_known: bool,
+    /// Where the cell lies that takes the state.
+    pub(in crate::counters) cell: Option<NonZeroU32>,
+}
+
 /// What one counter says to a cost.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::counters) struct Judged {
@@ -142,14 +174,14 @@ fn find<'c, A: Algorithm>(
     algorithm: &A,
     cells: impl Iterator<Item = Cell<'c>>,
     at: &At,
-) -> (Option<Cell<'c>>, Option<usize>) {
+) -> (Option<Cell<'c>>, Option<Cell<'c>>) {
     let mut spare = None;
     for cell in cells {
         if algorithm.holds(cell, at) {
             return (Some(cell), None);
         }
         if algorithm.is_spare(cell, at) {
-            spare = Some(cell.offset);
+            spare = Some(cell);
         }
     }
     (None, spare)
@@ -172,8 +204,85 @@ fn judge<'c, A: Listed>(
     if !fits {
         algorithm.refused(&mut state, cell.map_or(&[], |cell| cell.words), cost, at);
     }
-    let cell = cell.map(|cell| cell.offset);
+    let [cell, spare] = [cell, spare].map(|cell| cell.map(|cell| cell.offset));
     Judged { reading: Reading::of::<A>(&state), fits, cell, spare }
+}
+
+#[inline]
+fn pass<A: Listed>(
+    algorithm: &A,
+    number: u32,
+    (place, hint): (&Place<'_>, u32),
+    at: &At,
+    (cost, part): (&mut Cost, Part),
+    reading: &mut Reading,
+) -> Option<Passed> {
+    if A::LAYOUT == Layout::List {
+        return None;
+    }
+    let hinted = place.row.and_then(|row| row.cell_of(number, hint));
+    let (cell, is_known) = match hinted {
+        Some(cell) if algorithm.holds(cell, at) => (Some(cell), true),
+        _ => look_for(algorithm, number, place.row, at),
+    };
+    let mut state = match cell {
+        Some(cell) if is_known => algorithm.read(cell, at),
+        _ => algorithm.fresh(place.calendar, at),
+    };
+    let (fits, counts);
+    if cost.counts && part.judges {
+        fits = algorithm.charge_if_fits(&mut state, *cost, at);
+        counts = fits || !part.is_on_trial;
+        if counts && !fits {
+            algorithm.charge(&mut state, *cost, at);
+        }
+    } else {
+        fits = algorithm.fits(&state, *cost, at);
+        counts = cost.counts;
+        if counts {
+            cost.units = charge_unasked(algorithm, &mut state, cost.units, part, at);
+        }
+    }
+    *reading = Reading::of::<A>(&state);
+    let Some(Cell { offset, words, .. }) = cell else {
+        return Some(Passed { fits, counts, is_known, cell: None });
+    };
+    if A::LAYOUT == Layout::Count && !A::pack(&state).fit(A::LAYOUT, words) {
+        return None;
+    }
+    // A row's first cell lies behind its head.
+    let cell = NonZeroU32::new(u32::try_from(offset).unwrap_or(0));
+    Some(Passed { fits, counts, is_known, cell })
+}
+
+/// The cell among a counter's that holds the event, or one that may be used for it, and which of
+/// the two it is.
+#[inline(never)]
+fn look_for<'r, A: Algorithm>(
+    algorithm: &A,
+    number: u32,
+    row: Option<Row<'r>>,
+    at: &At,
+) -> (Option<Cell<'r>>, bool) {
+    let Some(row) = row else { return (None, false) };
+    let (cell, spare) = find(algorithm, row.cells_of(number, 0), at);
+    (cell.or(spare), cell.is_some())
+}
+
+/// Counts a cost where another rule of the policy judges, and returns what it counted: where it
+/// is capped, no more than is left.
+#[inline(never)]
+fn charge_unasked<A: Algorithm>(
+    algorithm: &A,
+    state: &mut A::State,
+    units: Units,
+    part: Part,
+    at: &At,
+) -> Units {
+    let left = if part.is_capped { algorithm.most_unasked(state, at) } else { None };
+    let units = left.map_or(units, |left| units.min(left));
+    algorithm.charge(state, Cost { units, counts: true }, &at.for_judge(false));
+    units
 }
 
 #[inline]
@@ -228,6 +337,41 @@ impl Policy {
         with_algorithm!(self, A(algorithm) => judge(algorithm, cells, calendar, at, cost))
     }
 
+    /// Finds the cell of the event as [`judge`](Self::judge) does, first at a hint, judges a cost
+    /// by it, and where the counter of this number counts the event moves the reading on. The cost
+    /// becomes what it counted. `None` where a reading does not say all that is to be written: of a
+    /// list, and where the cell has no room.
+    ///
+    /// A call of its own, whose answer is in registers and in its place: in line it would spill
+    /// what its caller has at hand.
+    #[inline(never)]
+    pub(in crate::counters) fn pass(
+        &self,
+        number: u32,
+        place: (&Place<'_>, u32),
+        at: &At,
+        asked: (&mut Cost, Part),
+        reading: &mut Reading,
+    ) -> Option<Passed> {
+        with_algorithm!(self, A(algorithm) => pass(algorithm, number, place, at, asked, reading))
+    }
+
+    /// What a cell says, or a counter that has none.
+    pub(in crate::counters) fn read(
+        &self,
+        cell: Option<Cell<'_>>,
+        calendar: Calendar,
+        at: &At,
+    ) -> Reading {
+        with_algorithm!(self, A(algorithm) => {
+            let cell = cell.filter(|cell| algorithm.holds(*cell, at));
+            Reading::of::<A>(&match cell {
+                Some(cell) => algorithm.read(cell, at),
+                None => algorithm.fresh(calendar, at),
+            })
+        })
+    }
+
     /// Where the cell lies that holds the event, or one that may take it.
     pub(in crate::counters) fn find_cell<'c>(
         &self,
@@ -235,7 +379,7 @@ impl Policy {
         at: &At,
     ) -> Option<usize> {
         let (cell, spare) = with_algorithm!(self, A(algorithm) => find(algorithm, cells, at));
-        cell.map(|cell| cell.offset).or(spare)
+        cell.or(spare).map(|cell| cell.offset)
     }
 
     /// Judges a cost by a reading.

@@ -44,6 +44,12 @@ impl Reading {
         self.kind == Some(A::KIND)
     }
 
+    /// The state as it lies in a cell.
+    #[inline]
+    pub(in crate::counters) fn words(&self) -> StateWords {
+        StateWords { words: self.words, extra: self.extra }
+    }
+
     /// It is of no counter.
     #[inline]
     pub(in crate::counters) fn is_none(&self) -> bool {

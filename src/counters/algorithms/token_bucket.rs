@@ -134,6 +134,26 @@ impl Algorithm for TokenBucket {
         *full_at = after.min(start.max(most));
     }
 
+    /// What fits leaves the bucket no emptier than empty, whether more may be owed or not.
+    #[inline]
+    fn charge_if_fits(&self, full_at: &mut u128, cost: Cost, at: &At) -> bool {
+        if let Ok(units @ 1..) = u64::try_from(cost.units) {
+            let now = self.parts(at.now);
+            let after = (*full_at).max(now).checked_add(product(units, self.per));
+            // Both terms are below 2^127.
+            let most = now.wrapping_add(self.depth);
+            return after.filter(|after| *after <= most).is_some_and(|after| {
+                *full_at = after;
+                true
+            });
+        }
+        let fits = self.fits(full_at, cost, at);
+        if fits {
+            self.charge(full_at, cost, at);
+        }
+        fits
+    }
+
     fn is_idle(&self, cell: Cell<'_>, at: &At) -> bool {
         self.missing(self.read(cell, at), at) == 0
     }

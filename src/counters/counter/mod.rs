@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::algorithms::SlidingWindow;
 use super::algorithms::periods::UseAhead;
-use super::algorithms::{Judged, Policy, Reading};
+use super::algorithms::{Judged, Part, Passed, Place, Policy, Reading};
 use super::cell::{CarriedUse, CellState};
 use super::row::Row;
 use super::time::{At, Moment};
@@ -228,6 +228,12 @@ impl Counter {
         self
     }
 
+    /// Whether what it counts drains.
+    #[inline]
+    pub(super) fn drains(&self) -> bool {
+        self.drains
+    }
+
     #[inline]
     pub(super) fn number(&self) -> u32 {
         self.number
@@ -363,6 +369,19 @@ impl Counter {
             return Judged { cell: None, spare: None, ..judged };
         }
         self.policy.judge(cells, calendar, at, cost)
+    }
+
+    /// Reads, judges and counts in one go what the row holds of this very counter: see
+    /// [`Policy::pass`]. A cell of it may be at the hint.
+    #[inline]
+    pub(super) fn pass(
+        &self,
+        place: (&Place<'_>, u32),
+        at: &At,
+        asked: (&mut Cost, Part),
+        reading: &mut Reading,
+    ) -> Option<Passed> {
+        self.policy.pass(self.number, place, at, asked, reading)
     }
 
     /// The later periods of this counter that the row knows of.

@@ -13,7 +13,7 @@
 use std::ops::Range;
 
 use super::algorithms::entries;
-use super::cell::{BROAD, Cell, CellState, NARROW, TALL};
+use super::cell::{BROAD, Cell, CellState, NARROW, StateWords, TALL};
 
 mod stored;
 
@@ -54,6 +54,9 @@ impl RowKey<'_> {
     #[inline]
     fn is(self, words: &[u64]) -> bool {
         match self {
+            Self::Partition { values: [value], .. } => {
+                strip(words, value).is_some_and(<[u64]>::is_empty)
+            }
             Self::Partition { values, .. } => {
                 let rest = values.iter().try_fold(words, |words, value| strip(words, value));
                 rest.is_some_and(<[u64]>::is_empty)
@@ -81,7 +84,19 @@ fn strip<'w>(words: &'w [u64], value: &str) -> Option<&'w [u64]> {
     let (front, words) = words.split_at_checked(full.len())?;
     let (last, words) = words.split_first()?;
     let same = front.iter().zip(full).all(|(word, bytes)| *word == u64::from_le_bytes(*bytes));
-    (same && *last == packed_rest(rest)).then_some(words)
+    (same && *last == last_word(value.as_bytes(), rest)).then_some(words)
+}
+
+/// The word of the bytes after the full words of a value: out of its last eight, where it has
+/// them.
+#[inline]
+fn last_word(value: &[u8], rest: &[u8]) -> u64 {
+    let Some(last) = value.last_chunk::<8>() else { return packed_rest(rest) };
+    let length = rest.len() as u64;
+    // Shifted by all 64 bits it would be, of no rest, and is 0.
+    let unwanted = length.wrapping_mul(8).wrapping_neg() & 63;
+    let bytes = if length == 0 { 0 } else { u64::from_le_bytes(*last) >> unwanted };
+    bytes | (length << 56)
 }
 
 /// Fewer than eight bytes, and in the top byte how many.
@@ -174,8 +189,25 @@ impl<'r> Row<'r> {
         self.0.get(HEADER_WORDS..self.first_cell()).unwrap_or(&[])
     }
 
+    /// Where the cell after the one at `offset` lies, to look there.
     #[inline]
-    fn first_cell(self) -> usize {
+    pub(super) fn hint_after(self, offset: u32) -> u32 {
+        let words = match self.0.get(offset as usize).map_or(0, |tag| low(*tag) >> FORM) {
+            0 => NARROW,
+            _ => self.width_at(offset as usize),
+        };
+        u32::try_from(words).unwrap_or(0).wrapping_add(offset).wrapping_add(1)
+    }
+
+    /// Where the first cell lies, to look there.
+    #[inline]
+    pub(super) fn hint(self) -> u32 {
+        u32::try_from(self.first_cell()).unwrap_or(0)
+    }
+
+    /// Where the first cell lies.
+    #[inline]
+    pub(super) fn first_cell(self) -> usize {
         let key_words = self.0.get(1).map_or(0, |head| high(*head) as usize & MAX_KEY_WORDS);
         key_words.saturating_add(HEADER_WORDS)
     }
@@ -192,6 +224,18 @@ impl<'r> Row<'r> {
         let hinted = hint > 0 && self.0.get(hint).is_some_and(|tag| number_of(*tag) == number);
         let offset = if hinted { hint } else { self.find(number) };
         CellsOf { cells: Cells { words: self.0, offset }, number }
+    }
+
+    /// The cell at `offset`, if it is one of this counter.
+    #[inline]
+    pub(super) fn cell_of(self, number: u32, offset: u32) -> Option<Cell<'r>> {
+        let offset = offset as usize;
+        let (&tag, state) = self.0.get(offset..)?.split_first()?;
+        if number_of(tag) != number {
+            return None;
+        }
+        let words = state.get(..width(tag, state.first()))?;
+        Some(Cell { offset, extra: high(tag), words })
     }
 
     /// Where the first cell of a counter lies; the row's end where there is none.
@@ -218,6 +262,12 @@ impl<'r> Row<'r> {
             Some([tag, state @ ..]) => width(*tag, state.first()),
             _ => NARROW,
         }
+    }
+
+    /// Whether the cell at `offset` is the only one of a counter.
+    pub(super) fn is_only(self, number: u32, offset: usize) -> bool {
+        let mut cells = self.cells_of(number, 0);
+        cells.next().is_some_and(|cell| cell.offset == offset) && cells.next().is_none()
     }
 
     /// The 32 bits beside the counter's number in the tag at `offset`.
@@ -293,6 +343,22 @@ impl<'r> RowMut<'r> {
             *first = u64::from(low(*first)) | (u64::from(extra) << 32);
         }
         extra.is_some()
+    }
+
+    /// Writes a state, for which it has room, into the cell at `offset`.
+    #[inline]
+    pub(super) fn put(&mut self, offset: usize, state: &StateWords) {
+        if let Some([tag, a, b, ..]) = self.0.get_mut(offset..)
+            && low(*tag) >> FORM == 0
+        {
+            *tag = u64::from(low(*tag)) | (u64::from(state.extra) << 32);
+            [*a, *b] = [state.words[0], state.words[1]];
+            return;
+        }
+        self.write(offset, |words| {
+            state.put(words);
+            Some(state.extra)
+        });
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use smallvec::SmallVec;
-
-use crate::counters::algorithms::{Judged, Reading};
+use crate::counters::algorithms::{Judged, Passed, Reading};
 use crate::counters::cell::Wide;
 use crate::counters::stored::StoredCharge;
 use crate::rules::Cost;
@@ -57,6 +55,8 @@ pub(super) enum Counts {
     No,
     /// Where it is let in and the rule counts it.
     Yes,
+    /// It is counted in the reading, which is to be written where the event is let in.
+    Passed,
     /// It was let in and counted, and the counter is to be written into a wider cell.
     Outgrown,
     /// It was let in and counted, and the counter written.
@@ -79,10 +79,23 @@ pub(super) enum UseSource {
     NoRoom,
 }
 
-/// The charges of a decision. Eight lie inline: more rules that match cost an allocation.
-pub(crate) type Charges = SmallVec<[Charge; 8]>;
+/// The charges of a decision. The list is used again for the next one.
+pub(crate) type Charges = Vec<Charge>;
 
 impl Charge {
+    /// Of nothing: what is to be filled in.
+    pub(super) const NONE: Self = Self {
+        rule: 0,
+        row: 0,
+        cost: Wide::ZERO,
+        counts: Counts::No,
+        fits: true,
+        role: Role::Judges,
+        source: UseSource::Cell,
+        reading: Reading::NONE,
+        cell: None,
+    };
+
     /// What is asked of a rule that judges, or that has lost to another of its policy.
     pub(crate) fn new(found: Match, cost: Cost) -> Self {
         let Match { rule, row, judges } = found;
@@ -94,13 +107,44 @@ impl Charge {
         Self { rule, row, cost, counts, fits, role, source, reading, cell }
     }
 
+    /// Keeps how it went that a rule was asked in one go, beside its reading.
+    #[inline]
+    pub(super) fn passed(&mut self, found: Match, cost: Cost, passed: Passed) {
+        let Match { rule, row, judges } = found;
+        (self.rule, self.row, self.cost, self.cell) = (rule, row, cost.units.into(), passed.cell);
+        self.fits = passed.fits;
+        self.counts = match (passed.counts, cost.counts) {
+            (true, _) => Counts::Passed,
+            (false, true) => Counts::Yes,
+            (false, false) => Counts::No,
+        };
+        self.role = if judges { Role::Judges } else { Role::Counts };
+        self.source = UseSource::Cell;
+    }
+
+    #[inline]
+    fn is_at(&mut self, cell: Option<usize>) {
+        // A row's first cell lies behind its head.
+        self.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
+    }
+
+    /// Whether its reading is to be written.
+    #[inline]
+    pub(super) fn is_passed(&self) -> bool {
+        self.counts == Counts::Passed
+    }
+
+    /// Its counter was written.
+    #[inline]
+    pub(super) fn wrote(&mut self) {
+        self.counts = Counts::Written;
+    }
+
     /// Keeps what the counter says.
     #[inline]
     pub(super) fn judged(&mut self, judged: &Judged) {
         (self.reading, self.fits) = (judged.reading, judged.fits);
-        // A row's first cell lies behind its head.
-        let cell = judged.cell.or(judged.spare);
-        self.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
+        self.is_at(judged.cell.or(judged.spare));
     }
 
     /// Whether the rule has a say. One that has not stands in no answer.

@@ -1,41 +1,49 @@
 //! The script of a decision: check, standing, track and record.
 
 use super::charge::{Charge, Charges, UseSource};
-use super::judge::{NeedsSharedRow, Script};
-use super::locked::{Lineages, Locked, OneRow, Rows};
+use super::judge::{NeedsSharedRow, NewCounters, Script};
+use super::locked::{Lineages, Locked, Rows};
 use super::request::{Committed, Intent, Request, Stale, Undecided, Verdict};
 use super::{Table, room::NoRoom};
+use crate::rules::Cost;
 
 impl Table {
-    /// Decides: fills in what every charge says. `commit` runs exactly when something is charged,
+    /// Decides about what an event costs each rule, by the rule's index, at the time that the
+    /// verdict has, and fills in the verdict. `commit` runs exactly when something is charged,
     /// under the same locks, and is told what was.
-    pub(crate) fn decide<R>(
+    pub(crate) fn decide(
         &self,
         request: &Request<'_, '_>,
-        charges: &mut [Charge],
-        commit: impl Fn(&Committed<'_>) -> R,
-    ) -> Result<Verdict<R>, Undecided> {
-        let mut new = None;
-        let mut verdict =
-            Verdict { at: request.at, allowed: false, ahead: Vec::new(), committed: None };
-        // The everyday decision: the same turn as those below, over one row.
-        if let [address] = request.rows
-            && let Some(mut row) = OneRow::lock(self, address.hash, address.key())
-        {
-            let mut script = Script { table: self, request, at: request.at, new: &mut new };
-            match script.decide(charges, &mut row, &mut verdict, &commit) {
-                Ok(()) => return Ok(verdict),
-                Err(Unfinished::Undecided(why)) => return Err(why),
-                Err(Unfinished::NeedsSharedRow) => {}
-            }
+        cost: &dyn Fn(u32) -> Cost,
+        verdict: &mut Verdict,
+        commit: &mut dyn FnMut(&Committed<'_>),
+    ) -> Result<(), Undecided> {
+        if self.decide_straight(request, cost, verdict, commit)? {
+            return Ok(());
         }
+        self.decide_step_by_step(request, cost, verdict, commit)
+    }
+
+    /// The same of any decision.
+    #[inline(never)]
+    fn decide_step_by_step(
+        &self,
+        request: &Request<'_, '_>,
+        cost: &dyn Fn(u32) -> Cost,
+        verdict: &mut Verdict,
+        commit: &mut dyn FnMut(&Committed<'_>),
+    ) -> Result<(), Undecided> {
+        verdict.charges.clear();
+        let asked = request.asked().map(|found| Charge::new(*found, cost(found.rule)));
+        verdict.charges.extend(asked);
+        let mut new: Option<Box<NewCounters>> = None;
         // Each turn that does not decide finds a rule more whose shared row is needed.
         loop {
             let shared = new.as_deref().map_or_else(Lineages::new, |new| new.lineages(request));
             let mut rows = Rows::lock(self, request.rows, shared);
-            let mut script = Script { table: self, request, at: request.at, new: &mut new };
-            match script.decide(charges, &mut rows, &mut verdict, &commit) {
-                Ok(()) => return Ok(verdict),
+            let mut script = Script { table: self, request, at: verdict.at, new: &mut new };
+            match script.decide(&mut rows, verdict, commit) {
+                Ok(()) => return Ok(()),
                 Err(Unfinished::Undecided(why)) => return Err(why),
                 Err(Unfinished::NeedsSharedRow) => {}
             }
@@ -63,15 +71,14 @@ impl From<Stale> for Unfinished {
 
 impl Script<'_, '_> {
     /// Decides by rows that are locked.
-    #[inline]
-    fn decide<R>(
+    fn decide(
         &mut self,
-        charges: &mut [Charge],
-        locked: &mut impl Locked,
-        verdict: &mut Verdict<R>,
-        commit: &impl Fn(&Committed<'_>) -> R,
+        locked: &mut Rows<'_, '_>,
+        verdict: &mut Verdict,
+        commit: &mut dyn FnMut(&Committed<'_>),
     ) -> Result<(), Unfinished> {
-        self.begin(locked)?;
+        self.at.begin(self.table, self.request, locked)?;
+        let charges = &mut verdict.charges;
         let judgement = self.judge(charges, locked)?;
         if self.new.is_some() {
             self.find_starts(charges, locked);
@@ -92,7 +99,10 @@ impl Script<'_, '_> {
         } else if intent.is_read_only() {
             self.show(charges);
         } else {
-            verdict.committed = Some(self.commit(judgement.grows, charges, locked, commit)?);
+            self.commit(judgement.grows, charges, locked, commit)?;
+        }
+        if let Some(shard) = locked.first_shard() {
+            shard.paths.step_by_step = shard.paths.step_by_step.wrapping_add(1);
         }
         if !intent.is_read_only() {
             // Where a row is made or finds no room, more of the others are looked at.
@@ -105,14 +115,13 @@ impl Script<'_, '_> {
     }
 
     /// Charges all rules, and runs the caller's step.
-    #[inline]
-    fn commit<R>(
+    fn commit(
         &mut self,
         grows: bool,
         charges: &mut [Charge],
-        locked: &mut impl Locked,
-        commit: &impl Fn(&Committed<'_>) -> R,
-    ) -> Result<R, NeedsSharedRow> {
+        locked: &mut Rows<'_, '_>,
+        commit: &mut dyn FnMut(&Committed<'_>),
+    ) -> Result<(), NeedsSharedRow> {
         if grows && let Err(NoRoom { rule }) = self.reserve(charges, locked) {
             self.note_new().crowded.push(rule);
             return Err(NeedsSharedRow);
@@ -127,13 +136,13 @@ impl Script<'_, '_> {
         }
         let (at, starts, crossings) =
             (&self.at, self.starts(), crossings.as_deref().unwrap_or(&[]));
-        Ok(commit(&Committed { at, charges, starts, crossings }))
+        commit(&Committed { at, charges, starts, crossings });
+        Ok(())
     }
 
     /// Writes what is recorded of rules that refuse an event, so that the next one need not ask
     /// again.
-    #[inline]
-    fn keep_recorded(&self, charges: &[Charge], locked: &mut impl Locked) {
+    fn keep_recorded(&self, charges: &[Charge], locked: &mut Rows<'_, '_>) {
         if self.request.history.is_none() {
             return;
         }

@@ -1,7 +1,5 @@
 //! Judging: what the rules of a request say, by the locked rows.
 
-use std::sync::atomic::Ordering;
-
 use smallvec::SmallVec;
 
 use super::Table;
@@ -56,7 +54,7 @@ pub(super) struct Script<'s, 'e> {
 pub(super) struct Judgement {
     /// No hard rule refuses.
     pub(super) passes: bool,
-    /// A counter is not there yet.
+    /// A counter that counts the event is not there yet.
     pub(super) grows: bool,
 }
 
@@ -64,24 +62,30 @@ pub(super) struct Judgement {
 /// that one. Nothing was changed.
 pub(super) struct NeedsSharedRow;
 
-impl<'s> Script<'s, '_> {
+impl At {
     /// Checks the version under the locks, and fixes the instant of the decision.
     #[inline]
-    pub(super) fn begin(&mut self, locked: &mut impl Locked) -> Result<(), Stale> {
-        let Self { table, request, at, .. } = self;
-        if table.version.load(Ordering::Acquire) != request.counters.version {
+    pub(super) fn begin(
+        &mut self,
+        table: &Table,
+        request: &Request<'_, '_>,
+        locked: &mut impl Locked,
+    ) -> Result<(), Stale> {
+        if table.version() != request.counters.version {
             return Err(Stale);
         }
-        let mut now = request.counters.not_before(at.now);
+        let mut now = request.counters.not_before(self.now);
         locked.each_shard(|shard| now = shard.not_before(now));
         locked.each_shard(|shard| shard.advance(now));
-        if now > at.now {
-            *at = table.timeline.later(*at, now);
+        if now > self.now {
+            *self = table.timeline.later(*self, now);
         }
-        *at = at.recorded(request.intent == Intent::Record);
+        self.is_recorded(request.intent == Intent::Record);
         Ok(())
     }
+}
 
+impl<'s> Script<'s, '_> {
     #[inline]
     pub(super) fn counter(&self, charge: &Charge) -> Option<&'s Counter> {
         let counter = self.request.counters.counter(charge.rule);
@@ -121,7 +125,7 @@ impl<'s> Script<'s, '_> {
                 hint = row.after(cell);
             } else {
                 needs_shared_row |= self.judge_new(charge, counter, locked, judged);
-                judgement.grows |= charge.cell.is_none();
+                judgement.grows |= charge.cell.is_none() && self.counting(charge).is_some();
                 hint = 0;
             }
             let passes = charge.fits || counter.enforcement != Enforcement::Hard;

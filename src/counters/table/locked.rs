@@ -68,6 +68,9 @@ pub(super) trait Locked {
     fn each_shard(&mut self, visit: impl FnMut(&mut Shard))
     where
         Self: Sized;
+
+    /// The shard that was locked first.
+    fn first_shard(&mut self) -> Option<&mut Shard>;
 }
 
 /// The only row of a script: the everyday case, which needs no lists.
@@ -131,6 +134,11 @@ impl Locked for OneRow<'_> {
     #[inline]
     fn each_shard(&mut self, mut visit: impl FnMut(&mut Shard)) {
         visit(&mut self.shard);
+    }
+
+    #[inline]
+    fn first_shard(&mut self) -> Option<&mut Shard> {
+        Some(&mut self.shard)
     }
 }
 
@@ -261,5 +269,10 @@ impl Locked for Rows<'_, '_> {
     #[inline]
     fn each_shard(&mut self, visit: impl FnMut(&mut Shard)) {
         self.shards.iter_mut().map(|shard| &mut **shard).for_each(visit);
+    }
+
+    #[inline]
+    fn first_shard(&mut self) -> Option<&mut Shard> {
+        self.shards.first_mut().map(|shard| &mut **shard)
     }
 }

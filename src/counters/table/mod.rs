@@ -14,7 +14,7 @@
 //! decision that came with another one starts again. Whoever changes the rules closes the table
 //! first, so that every decision by the old rules has ended, and opens it with the new ones.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -35,6 +35,7 @@ mod request;
 mod room;
 mod shard;
 mod starts;
+mod straight;
 mod upkeep;
 mod write;
 
@@ -46,7 +47,9 @@ pub(crate) use self::audit::Mismatch;
 pub(crate) use self::audit::{Audit, Audited};
 pub(crate) use self::charge::{Charge, Charges, Match, Role};
 pub(crate) use self::redo::{LogEnd, PastCharge, RedoRecord};
-pub(crate) use self::request::{Committed, Intent, Request, RowAddress, Undecided, Verdict};
+pub(crate) use self::request::{
+    Committed, Intent, KeyValues, Request, RowAddress, Undecided, Verdict,
+};
 #[cfg(test)]
 pub(crate) use self::starts::Start;
 
@@ -60,9 +63,20 @@ pub(crate) struct Table {
     /// Rows of keys of their own, over all shards.
     rows: AtomicU64,
     max_rows: u64,
+    /// Everyday decisions go straight: all the time, but in tests that compare.
+    goes_straight: AtomicBool,
     /// Rows that were dropped since somebody asked.
     evicted: Tally,
     timeline: Timeline,
+}
+
+/// How many decisions went which way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Paths {
+    /// In one pass: see [`straight`].
+    pub(crate) straight: u64,
+    /// The others.
+    pub(crate) step_by_step: u64,
 }
 
 /// A shard on cache lines of its own, so that neighbours do not slow each other down.
@@ -78,9 +92,26 @@ impl Table {
             version: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             max_rows,
+            goes_straight: AtomicBool::new(true),
             evicted: Tally::default(),
             timeline,
         }
+    }
+
+    /// Lets everyday decisions go straight, or has all made step by step: what tests compare.
+    pub(crate) fn go_straight(&self, straight: bool) {
+        self.goes_straight.store(straight, Ordering::Relaxed);
+    }
+
+    /// How many decisions that locked rows went straight, and how many step by step. O(shards).
+    pub(crate) fn paths(&self) -> Paths {
+        self.shards().fold(Paths::default(), |paths, shard| {
+            let Paths { straight, step_by_step } = shard.lock().paths;
+            Paths {
+                straight: paths.straight.wrapping_add(straight),
+                step_by_step: paths.step_by_step.wrapping_add(step_by_step),
+            }
+        })
     }
 
     pub(crate) fn timeline(&self) -> Timeline {
@@ -101,6 +132,13 @@ impl Table {
     /// version sees what was stored before it.
     pub(crate) fn open(&self, version: u64) {
         self.version.store(version, Ordering::Release);
+    }
+
+    /// The version of the rule set that decisions are made by, if one is. It may be another one
+    /// once a decision has its locks.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// Lets no decision be made until the next [`open`](Self::open), waits for those under way,

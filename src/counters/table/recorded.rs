@@ -20,18 +20,17 @@ impl<'s, 'e> Script<'s, 'e> {
     /// What is recorded of a charge's key from a second on to before another.
     fn used(&self, charge: &Charge, start: i64, end: Option<i64>) -> Option<Used> {
         let (history, address) = (self.request.history?, self.address(charge)?);
-        history.used(charge.rule, start, end, &address.values)
+        history.used(charge.rule, start, end, address.values.as_slice())
     }
 
     fn used_in(&self, charge: &Charge, period: Bounds) -> Option<Used> {
         self.used(charge, period.start, period.resets())
     }
 
-    /// The calendar of a row's key. Keys that share a row have their own, and so the row that of
-    /// nobody.
+    /// The calendar of a row's key.
     #[inline]
     pub(super) fn calendar(&self, row: u32) -> Calendar {
-        self.request.rows.get(row as usize).map_or(Calendar::UTC, |address| address.calendar)
+        self.request.calendar(row)
     }
 
     /// The address of a charge's row, where it is the key's own.
@@ -68,7 +67,7 @@ impl<'s, 'e> Script<'s, 'e> {
         let uses = || {
             let (history, address) = (self.request.history?, self.address(charge)?);
             let (start, cell) = policy.reach(self.at.now);
-            history.uses(charge.rule, start, self.at.now, cell, &address.values)
+            history.uses(charge.rule, start, self.at.now, cell, address.values.as_slice())
         };
         let is_asked = counter.recounts_rolling(policy, &self.at);
         if let Some(uses) = is_asked.then(uses).flatten() {

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::charge::Charge;
+use super::charge::{Charge, Charges, Match};
 use super::starts::Start;
 use crate::base::calendar::Calendar;
 use crate::counters::algorithms::periods::UseAhead;
@@ -40,7 +40,7 @@ pub(crate) struct RowAddress<'e> {
     /// The hash of the group and the values.
     pub(crate) hash: u64,
     pub(crate) group: u32,
-    pub(crate) values: SmallVec<[&'e str; 2]>,
+    pub(crate) values: KeyValues<'e>,
     /// Whose midnights and days the key's periods go by. Bounds that were decided by it are in the
     /// cells, so that it is asked for periods alone that have none.
     pub(crate) calendar: Calendar,
@@ -49,21 +49,64 @@ pub(crate) struct RowAddress<'e> {
 impl RowAddress<'_> {
     #[inline]
     pub(super) fn key(&self) -> RowKey<'_> {
-        RowKey::Partition { group: self.group, values: &self.values }
+        RowKey::Partition { group: self.group, values: self.values.as_slice() }
     }
 }
 
-/// What one call asks of the counters, beside its charges.
+/// The values of a key's partition; most have one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KeyValues<'e> {
+    One(&'e str),
+    Several(SmallVec<[&'e str; 2]>),
+}
+
+impl<'e> KeyValues<'e> {
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[&'e str] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Several(values) => values,
+        }
+    }
+}
+
+impl<'e> FromIterator<&'e str> for KeyValues<'e> {
+    fn from_iter<I: IntoIterator<Item = &'e str>>(values: I) -> Self {
+        let values: SmallVec<[&str; 2]> = values.into_iter().collect();
+        match values.as_slice() {
+            [value] => Self::One(value),
+            _ => Self::Several(values),
+        }
+    }
+}
+
+/// What one call asks of the counters, beside what it costs.
 #[derive(Debug)]
 pub(crate) struct Request<'r, 'e> {
     pub(crate) counters: &'r CounterSet,
     pub(crate) intent: Intent,
-    /// The time by the clock's reading: the decision goes by it or by a later one.
-    pub(crate) at: At,
-    /// The rows that the charges are of.
+    /// The rules that match, in the order of their rows.
+    pub(crate) matches: &'r [Match],
+    /// The rows of the matches.
     pub(crate) rows: &'r [RowAddress<'e>],
     /// What is recorded, where something is.
     pub(crate) history: Option<&'r dyn History>,
+}
+
+impl Request<'_, '_> {
+    /// The calendar of a row's key. Keys that share a row have their own, and so the row that of
+    /// nobody.
+    #[inline]
+    pub(super) fn calendar(&self, row: u32) -> Calendar {
+        self.rows.get(row as usize).map_or(Calendar::UTC, |address| address.calendar)
+    }
+
+    /// The rules that are asked: what changes nothing is nothing to those that only count.
+    #[inline]
+    pub(super) fn asked(&self) -> impl Iterator<Item = &Match> {
+        let changes = !self.intent.is_read_only();
+        self.matches.iter().filter(move |found| found.judges || changes)
+    }
 }
 
 /// What a decision has changed, for the caller's step that runs under the same locks.
@@ -98,16 +141,25 @@ pub(crate) struct Crossing {
     pub(crate) limit: Units,
 }
 
-/// How a request was decided.
-#[derive(Debug)]
-pub(crate) struct Verdict<R> {
+/// How a request is decided: filled where it lies.
+#[derive(Clone, Debug)]
+pub(crate) struct Verdict {
+    /// The instant of the decision: the time by the clock's reading, and then that or a later one.
     pub(crate) at: At,
     pub(crate) allowed: bool,
+    /// What each rule was asked for and says: one for each match, but for those that only count
+    /// where nothing is changed.
+    pub(crate) charges: Charges,
     /// Of an event that was refused, the later periods in which rules have seen use; only rules
     /// that have.
     pub(crate) ahead: Vec<(u32, UseAhead)>,
-    /// What the caller's step returned; `None` where nothing was charged.
-    pub(crate) committed: Option<R>,
+}
+
+impl Verdict {
+    /// A decision that is to be made.
+    pub(crate) fn at(at: At) -> Self {
+        Self { at, allowed: false, charges: Charges::new(), ahead: Vec::new() }
+    }
 }
 
 /// Why a request was not decided. Nothing was changed.
@@ -122,3 +174,9 @@ pub(crate) enum Undecided {
 /// The rule set of a request is not the current one any more.
 #[derive(Debug)]
 pub(super) struct Stale;
+
+impl From<Stale> for Undecided {
+    fn from(_: Stale) -> Self {
+        Self::Stale
+    }
+}

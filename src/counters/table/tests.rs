@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use chrono_tz::Tz;
 use proptest::prelude::*;
-use smallvec::smallvec;
 
 use super::request::Crossing;
 use super::*;
@@ -86,20 +85,20 @@ impl Counters {
     ) -> (Vec<Units>, Option<Vec<Crossing>>) {
         // A hash whose bits of the shard differ.
         let hash = key.bytes().fold(0, |hash: u64, byte| (hash << 8) | u64::from(byte)) << 40;
-        let rows = [RowAddress { hash, group: 0, values: smallvec![key], calendar }];
+        let rows = [RowAddress { hash, group: 0, values: KeyValues::One(key), calendar }];
         let counters = &self.counters;
         let at = timeline().at(now, None);
-        let request = Request { counters, intent, at, rows: &rows, history: None };
         let rules = (0..).take_while(|rule| counters.counter(*rule).is_some());
-        let found = rules.map(|rule| Match { rule, row: 0, judges: true });
-        let mut charges: Charges = found.map(|found| Charge::new(found, cost)).collect();
-        let commit = |committed: &Committed<'_>| committed.crossings.to_vec();
-        let verdict = self.table.decide(&request, &mut charges, commit).expect("decided");
-        let used = charges.iter().map(|charge| {
+        let matches: Vec<_> = rules.map(|rule| Match { rule, row: 0, judges: true }).collect();
+        let request = Request { counters, intent, matches: &matches, rows: &rows, history: None };
+        let (mut verdict, mut crossings) = (Verdict::at(at), None);
+        let mut commit = |committed: &Committed<'_>| crossings = Some(committed.crossings.to_vec());
+        self.table.decide(&request, &|_| cost, &mut verdict, &mut commit).expect("decided");
+        let used = verdict.charges.iter().map(|charge| {
             let policy = &counters.counter(charge.rule).expect("a rule").policy;
             policy.figures(&charge.reading, verdict.at, timeline()).used
         });
-        (used.collect(), verdict.committed)
+        (used.collect(), crossings)
     }
 
     fn stands(&self, key: &str, now: Moment) -> Vec<Units> {

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::findings::Rules;
-use super::{Decision, Findings, Outcome};
+use super::{Body, Decision, Findings, Outcome, Pooled};
 use crate::compiled::CompiledRule;
 use crate::counters::{At, Charge, Role, StoredCharge, Timeline};
 use crate::log::EventId;
@@ -30,10 +29,11 @@ impl Decision {
         known.sort_by_key(|(rule, _)| (rule.rule.kind() as u8, rule.age));
         let places = 0_u32..;
         let said = places.zip(&known).map(|(place, (_, charge))| Charge::restored(place, charge));
-        let mut findings = Findings::new(at, at.now, timeline, event_id.is_some());
-        findings.charges = said.collect();
-        findings.rules = Rules::Own(known.iter().map(|(rule, _)| Arc::clone(rule)).collect());
-        Some(Self { outcome: Outcome::Replayed, event_id, seq: None, findings })
+        let rules = known.iter().map(|(rule, _)| Arc::clone(rule)).collect();
+        let is_recorded = event_id.is_some();
+        let findings = Findings::restored(at, timeline, is_recorded, said.collect(), rules);
+        let outcome = Outcome::Replayed;
+        Some(Self { body: Pooled::new(Body { outcome, event_id, seq: None, findings }) })
     }
 }
 

@@ -186,7 +186,7 @@ fn an_answer_that_comes_back_renders_as_the_one_that_was_kept() {
         }
         let find = |revision: u32| rules.get(&revision).map(Arc::clone);
         for Answer { replay, at, bytes } in kept {
-            let timeline = replay.findings.timeline;
+            let timeline = replay.findings().timeline;
             let mut charges = StoredCharges::new();
             charges.decode(Reader::new(Version::NEWEST, &bytes), &at).expect("what was saved");
             let id = replay.event_id();

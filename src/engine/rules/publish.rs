@@ -79,7 +79,6 @@ impl Change<'_> {
         let convert = compiled.len() < self.current.rules.len()
             || compiled.iter().any(|rule| rule.counter.took_over());
         let refill = engine.is_to_track(&meters, compiled);
-        let version = self.current.version.saturating_add(1);
         engine.note_checkpoints(&mut self.compiler);
         let compiled: Vec<_> = compiled.iter().map(|rule| self.compiler.renew(rule)).collect();
         if convert || refill {
@@ -88,7 +87,6 @@ impl Change<'_> {
         // Before the first decision by a rule that counts a new meter.
         engine.track_folds_of(&meters, &compiled);
         let snapshot = Arc::new(Snapshot::new(
-            version,
             Arc::clone(&self.time),
             compiled,
             meters,
@@ -99,7 +97,7 @@ impl Change<'_> {
         self.time.get_or_init(|| at);
         let stored = engine.put_rules(&self.current, &snapshot, &self.compiler);
         engine.snapshot.store(Arc::clone(&snapshot));
-        engine.table.open(version);
+        engine.table.open(snapshot.version);
         if convert {
             engine.table.convert(&snapshot.counters, at.now);
         }

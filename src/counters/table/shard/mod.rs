@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 
 use self::arena::{Arena, Line};
+use super::Paths;
 use crate::counters::cell::{Cell, CellState};
 use crate::counters::row::{NewRow, Row, RowKey, RowMut};
 use crate::counters::time::Moment;
@@ -27,12 +28,14 @@ pub(super) struct Shard {
     cursor: usize,
     /// How many calls upkeep has come by with.
     calls: u8,
+    /// Of decisions whose first shard this is.
+    pub(super) paths: Paths,
 }
 
 impl Default for Shard {
     fn default() -> Self {
         let (index, arena) = (HashTable::new(), Arena::default());
-        Self { index, arena, now: Moment(0), cursor: 0, calls: 0 }
+        Self { index, arena, now: Moment(0), cursor: 0, calls: 0, paths: Paths::default() }
     }
 }
 
