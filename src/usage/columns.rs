@@ -234,9 +234,22 @@ impl Columns {
     }
 
     /// What an event adds to its rows.
-    #[inline]
     pub(super) fn addend(&self, event: &impl Countable, at: Timestamp, ordinal: u64) -> Addend {
-        let mut addend = Addend { events: 1, fixed: event.wholes(), ..Addend::default() };
+        let mut addend = Addend::default();
+        self.read(event, at, ordinal, &mut addend);
+        addend
+    }
+
+    /// Reads what an event adds to its rows, into nothing: an addend is large to move.
+    #[inline]
+    pub(super) fn read(
+        &self,
+        event: &impl Countable,
+        at: Timestamp,
+        ordinal: u64,
+        addend: &mut Addend,
+    ) {
+        (addend.events, addend.fixed) = (1, event.wholes());
         if let Some(cents) = event.cost_cents() {
             addend.set_cost(cents.millionths());
         }
@@ -256,7 +269,6 @@ impl Columns {
         if addend.cells.len() > 1 {
             addend.cells.sort_unstable_by_key(|cell| cell.column);
         }
-        addend
     }
 
     /// What an event adds to these columns alone, each up to an ordinal.

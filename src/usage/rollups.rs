@@ -154,7 +154,8 @@ impl Rollups {
         if self.columns.is_to_learn(event) {
             Arc::make_mut(&mut self.columns).learn(event, ordinal, &self.without_column);
         }
-        let addend = self.columns.addend(event, at, ordinal);
+        let mut addend = Addend::default();
+        self.columns.read(event, at, ordinal, &mut addend);
         if addend.cells.iter().any(|cell| cell.column == OTHER_VALUES) {
             self.without_column.add(at);
         }
