@@ -74,7 +74,9 @@ fn replay(cast: &Cast, requests: &[Request]) -> (Round, Option<f64>) {
     (Round { calls: requests.len(), admitted, spent }, straight_share(&engine))
 }
 
-/// The share of the engine's calls that took the straight path; `None` while it counts none.
-fn straight_share(_engine: &Engine) -> Option<f64> {
-    None
+/// The share of the engine's calls that took the straight path; `None` where no rule was asked.
+fn straight_share(engine: &Engine) -> Option<f64> {
+    let (straight, step_by_step) = engine.paths();
+    let all = straight + step_by_step;
+    (all > 0).then(|| straight as f64 / all as f64)
 }
