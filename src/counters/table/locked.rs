@@ -169,18 +169,16 @@ impl<'t, 'e> Rows<'t, 'e> {
     ) -> Self {
         let (shards, places) = (SmallVec::new(), SmallVec::new());
         let mut rows = Self { addresses, shared, shards, places };
-        let hashes = (0..rows.len()).map(|row| rows.hash(row));
-        let mut shards: SmallVec<[_; 4]> =
-            hashes.map(|hash| (table.shard_of(hash), hash)).collect();
-        shards.sort_unstable();
-        shards.dedup_by_key(|(shard, _)| *shard);
-        let guards = shards.iter().filter_map(|(_, hash)| Some(table.shard(*hash)?.lock()));
-        rows.shards.extend(guards);
         for row in 0..rows.len() {
-            let wanted = table.shard_of(rows.hash(row));
-            let found = shards.binary_search_by_key(&wanted, |(shard, _)| *shard);
-            debug_assert!(found.is_ok(), "the shard of every row is locked");
-            rows.places.push(Place { shard: found.unwrap_or(0), slot: None });
+            rows.places.push(Place { shard: table.shard_of(rows.hash(row)), slot: None });
+        }
+        let mut order: SmallVec<[usize; 4]> = rows.places.iter().map(|it| it.shard).collect();
+        order.sort_unstable();
+        order.dedup();
+        rows.shards.extend(order.iter().filter_map(|index| Some(table.shard_at(*index)?.lock())));
+        debug_assert_eq!(rows.shards.len(), order.len(), "every hash is of one of the shards");
+        for place in &mut rows.places {
+            place.shard = order.iter().position(|index| *index == place.shard).unwrap_or(0);
         }
         rows.find();
         rows

@@ -177,9 +177,14 @@ impl Table {
     /// The shard of a row with this hash.
     #[inline]
     fn shard(&self, hash: u64) -> Option<&Mutex<Shard>> {
-        let shard = self.shards.get(self.shard_of(hash));
+        let shard = self.shard_at(self.shard_of(hash));
         debug_assert!(shard.is_some(), "every hash is of one of the shards");
-        shard.map(|shard| &shard.0)
+        shard
+    }
+
+    #[inline]
+    fn shard_at(&self, index: usize) -> Option<&Mutex<Shard>> {
+        self.shards.get(index).map(|shard| &shard.0)
     }
 }
 
