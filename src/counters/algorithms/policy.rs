@@ -126,8 +126,9 @@ pub(in crate::counters) struct Place<'r> {
 pub(in crate::counters) struct Part {
     /// The rule has a say.
     pub(in crate::counters) judges: bool,
-    /// It counts what it lets in itself, whatever the others say.
-    pub(in crate::counters) is_on_trial: bool,
+    /// It counts what it lets in itself, and nothing else: whatever the others say, or because
+    /// nothing is let in then.
+    pub(in crate::counters) counts_what_fits: bool,
     /// It counts no more than is left.
     pub(in crate::counters) is_capped: bool,
 }
@@ -232,7 +233,7 @@ fn pass<A: Listed>(
     let (fits, counts);
     if cost.counts && part.judges {
         fits = algorithm.charge_if_fits(&mut state, *cost, at);
-        counts = fits || !part.is_on_trial;
+        counts = fits || !part.counts_what_fits;
         if counts && !fits {
             algorithm.charge(&mut state, *cost, at);
         }

@@ -52,17 +52,18 @@ impl RowKey<'_> {
 
     /// Whether these are the key's words.
     #[inline]
-    fn is(self, words: &[u64]) -> bool {
-        match self {
-            Self::Partition { values: [value], .. } => {
-                strip(words, value).is_some_and(<[u64]>::is_empty)
+    fn is(self, mut words: &[u64]) -> bool {
+        let values = match self {
+            Self::Partition { values, .. } => values,
+            Self::Overflow { counter } => return *words == [u64::from(counter)],
+        };
+        for value in values {
+            match strip(words, value) {
+                Some(rest) => words = rest,
+                None => return false,
             }
-            Self::Partition { values, .. } => {
-                let rest = values.iter().try_fold(words, |words, value| strip(words, value));
-                rest.is_some_and(<[u64]>::is_empty)
-            }
-            Self::Overflow { counter } => *words == [u64::from(counter)],
         }
+        words.is_empty()
     }
 
     /// The key as words. Each value is its full words of eight bytes and then a word with the

@@ -162,6 +162,7 @@ struct Place {
 }
 
 impl<'t, 'e> Rows<'t, 'e> {
+    #[inline]
     pub(super) fn lock(
         table: &'t Table,
         addresses: &'t [RowAddress<'e>],
@@ -172,10 +173,15 @@ impl<'t, 'e> Rows<'t, 'e> {
         for row in 0..rows.len() {
             rows.places.push(Place { shard: table.shard_of(rows.hash(row)), slot: None });
         }
-        let mut order: SmallVec<[usize; 4]> = rows.places.iter().map(|it| it.shard).collect();
-        order.sort_unstable();
-        order.dedup();
-        rows.shards.extend(order.iter().filter_map(|index| Some(table.shard_at(*index)?.lock())));
+        let mut order: SmallVec<[usize; 4]> = SmallVec::new();
+        for place in &rows.places {
+            if let Err(at) = order.binary_search(&place.shard) {
+                order.insert(at, place.shard);
+            }
+        }
+        for shard in order.iter().filter_map(|index| table.shard_at(*index)) {
+            rows.shards.push(shard.lock());
+        }
         debug_assert_eq!(rows.shards.len(), order.len(), "every hash is of one of the shards");
         for place in &mut rows.places {
             place.shard = order.iter().position(|index| *index == place.shard).unwrap_or(0);

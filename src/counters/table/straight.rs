@@ -171,7 +171,7 @@ impl<'s> Straight<'s, '_> {
             }
             let part = Part {
                 judges: found.judges,
-                is_on_trial: found.judges && counter.enforcement == Enforcement::Shadow,
+                counts_what_fits: found.judges && self.counts_what_fits(counter.enforcement),
                 is_capped: !found.judges && counter.drains(),
             };
             let mut cost = cost(found.rule);
@@ -189,6 +189,15 @@ impl<'s> Straight<'s, '_> {
             charge.passed(*found, cost, passed);
         }
         Some(judgement)
+    }
+
+    #[inline]
+    fn counts_what_fits(self, enforcement: Enforcement) -> bool {
+        match enforcement {
+            Enforcement::Hard => self.request.intent != Intent::Record,
+            Enforcement::Soft => false,
+            Enforcement::Shadow => true,
+        }
     }
 
     #[inline]
@@ -214,10 +223,10 @@ impl<'s> Straight<'s, '_> {
         (has_room && !is_seeded && !counter.took_over()).then_some(())
     }
 
-    /// Says of each counter where it stands without the event.
+    /// Says of each counter that counted the event where it stands without it.
     #[inline(never)]
     fn read_again(self, locked: &impl Locked, at: &At, charges: &mut [Charge]) {
-        for charge in charges {
+        for charge in charges.iter_mut().filter(|charge| charge.is_passed()) {
             let Some(counter) = self.counter(charge.rule) else { continue };
             let cell = charge.cell.zip(locked.row(charge.row));
             let cell = cell.and_then(|(cell, row)| row.cell_at(cell.get() as usize));
@@ -229,12 +238,14 @@ impl<'s> Straight<'s, '_> {
     #[inline]
     fn may_be_ahead(self, locked: &impl Locked, charge: &Charge) -> bool {
         let Some(counter) = self.counter(charge.rule) else { return true };
+        if counter.policy.periods().is_none() {
+            return false;
+        }
         let is_one = charge.cell.is_some_and(|cell| {
             let row = locked.row(charge.row);
             row.is_some_and(|row| row.is_only(counter.number(), cell.get() as usize))
         });
-        counter.policy.periods().is_some()
-            && (!is_one || (self.request.history.is_some() && counter.may_recount()))
+        !is_one || (self.request.history.is_some() && counter.may_recount())
     }
 
     /// Writes the readings into the cells that are there.
