@@ -23,12 +23,12 @@ fn hash_of(key: u32) -> u64 {
 
 /// From 1 to 26 bytes, or 300.
 fn name_of(key: u32) -> String {
-    let width = if key % 17 == 0 { 300 } else { key as usize % 27 };
+    let width = if key.is_multiple_of(17) { 300 } else { key as usize % 27 };
     format!("{key:0>width$}")
 }
 
 fn with_key<R>(key: u32, then: impl FnOnce(u64, RowKey<'_>) -> R) -> R {
-    if key % 23 == 0 {
+    if key.is_multiple_of(23) {
         return then(hash_of(key), RowKey::Overflow { counter: key });
     }
     let name = name_of(key);
@@ -174,7 +174,7 @@ impl Beside {
             let slot = self.find(*key).expect("the row is there");
             let row = self.shard.row(slot);
             assert_eq!(row.hash(), hash_of(*key));
-            assert_eq!(row.is_overflow(), key % 23 == 0);
+            assert_eq!(row.is_overflow(), key.is_multiple_of(23));
             let found = row.cells().map(|(number, cell)| {
                 let is_list = cells.iter().any(|(of, image)| {
                     *of == number && image.is_list && *image.words == *cell.words
