@@ -2,8 +2,8 @@
 //!
 //! An [`Engine`] lives in the application's process. Before a costly act (a model call, an
 //! embedding, a tool run) ask [`Engine::track`]: it checks every rate limit and every quota that
-//! matches the event, takes from all of them or from none, records the event, and answers in about
-//! a microsecond, or in about half of one where nothing is recorded. There is no network hop,
+//! matches the event, takes from all of them or from none, records the event, and answers in less
+//! than a microsecond, or in about half of that where nothing is recorded. There is no network hop,
 //! and no background thread unless it has a [store](guide::durability).
 //!
 //! ```
