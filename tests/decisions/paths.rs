@@ -230,8 +230,10 @@ fn both_paths_give_the_same_answers() {
         let recording = [Recording::Off, Recording::Newest(64), Recording::Newest(10_000)];
         let recording = dice.pick(&recording);
         let rules: Vec<Rule> = (0..=dice.below(6)).map(|it| some_rule(&mut dice, it)).collect();
+        let max_keys = dice.pick(&[3, 1_000, 1_000]);
         let twins = Twins::new(|builder| {
-            rules.iter().cloned().fold(builder.recording(recording), EngineBuilder::rule)
+            let builder = builder.recording(recording).max_keys(max_keys);
+            rules.iter().cloned().fold(builder, EngineBuilder::rule)
         });
         let mut numbers = rules.len() as u64;
         for step in 0..120 {

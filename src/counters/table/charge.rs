@@ -128,6 +128,12 @@ impl Charge {
         self.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
     }
 
+    /// Keeps that the cost was not counted after all.
+    pub(super) fn is_left_out(&mut self, cost: Cost) {
+        self.cost = cost.units.into();
+        self.counts = if cost.counts { Counts::Yes } else { Counts::No };
+    }
+
     /// Whether its reading is to be written.
     #[inline]
     pub(super) fn is_passed(&self) -> bool {

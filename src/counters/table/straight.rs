@@ -113,6 +113,7 @@ impl<'s> Straight<'s, '_> {
             }
             Self::put(locked, charges);
             if grows {
+                self.leave_out(cost, at, charges);
                 self.put_new(locked, charges);
             }
             commit(&Committed { at, charges, starts: &[], crossings: &[] });
@@ -266,8 +267,16 @@ impl<'s> Straight<'s, '_> {
         }
     }
 
-    /// Makes the cells and rows that are not there. What found no room is left out: a rule that
-    /// only counts.
+    /// Leaves the event out of rules that only count and have found no room.
+    fn leave_out(self, cost: &dyn Fn(u32) -> Cost, at: &At, charges: &mut [Charge]) {
+        for charge in charges.iter_mut().filter(|charge| charge.found_no_room()) {
+            let Some(counter) = self.counter(charge.rule) else { continue };
+            charge.reading = counter.policy.read(None, self.request.calendar(charge.row), at);
+            charge.is_left_out(cost(charge.rule));
+        }
+    }
+
+    /// Makes the cells and rows that are not there.
     #[inline(never)]
     fn put_new(self, locked: &mut impl Locked, charges: &mut [Charge]) {
         let mut cells: SmallVec<[(u32, CellState); 4]> = SmallVec::new();
@@ -277,7 +286,6 @@ impl<'s> Straight<'s, '_> {
             for charge in new.filter(|charge| charge.cell.is_none()) {
                 let Some(counter) = self.counter(charge.rule) else { continue };
                 if charge.is_passed()
-                    && !charge.found_no_room()
                     && let Some(cell) = charge.reading.cell()
                 {
                     cells.push((counter.number(), cell));
