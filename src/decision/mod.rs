@@ -28,7 +28,7 @@ pub use self::status::{QuotaStatus, RateLimitStatus, RetryAfter};
 ///
 /// The figures are those of the deciding step: after the event when it was admitted, without it
 /// when it was refused. A decision is cheap to drop, and holds the rule set that it was made by
-/// for as long as it lives.
+/// for as long as it lives; its thread holds it for longer, until it decides again or ends.
 ///
 /// A replay has the figures, the status code and the body of the first answer; what tells it from
 /// that one is its outcome and the header `Idempotent-Replayed: true`.

@@ -82,7 +82,7 @@ pub(crate) struct IdempotencyKeys {
 struct StoredAnswer {
     fingerprint: u64,
     at: Moment,
-    decision: Box<Decision>,
+    decision: Decision,
 }
 
 impl IdempotencyKeys {
@@ -139,7 +139,7 @@ impl IdempotencyKeys {
                 let decision = decide()?;
                 if decision.is_allowed() {
                     let fingerprint = self.fingerprint(event);
-                    let replay = Box::new(decision.to_replay());
+                    let replay = decision.to_replay();
                     entry.insert(StoredAnswer { fingerprint, at: now, decision: replay });
                 }
                 decision
@@ -159,7 +159,7 @@ impl IdempotencyKeys {
         now: Moment,
         decision: &Decision,
     ) {
-        let (fingerprint, decision) = (self.fingerprint(event), Box::new(decision.to_replay()));
+        let (fingerprint, decision) = (self.fingerprint(event), decision.to_replay());
         let name: Arc<[u8]> = key.name().as_slice().into();
         self.kept.insert(Arc::clone(&name), StoredAnswer { fingerprint, at: now, decision });
         self.stored(name, now);
@@ -176,7 +176,7 @@ impl IdempotencyKeys {
         event: &Event<'_>,
     ) -> Result<Decision, KeyConflict> {
         if kept.fingerprint == self.fingerprint(event) {
-            return Ok((*kept.decision).clone());
+            return Ok(kept.decision.clone());
         }
         Err(key.conflict())
     }

@@ -254,3 +254,29 @@ fn a_row_of_the_roll_ups_takes_little_more_than_a_cache_line() {
     println!("{first} bytes a customer, {row} bytes a row");
     assert!(row <= 90, "{row} bytes a row");
 }
+
+/// The guide's table of costs says this.
+#[test]
+fn an_idempotency_key_takes_its_answer_and_little_more() {
+    const KEYS: u64 = 50_000;
+    let of_rules = |rules: u32| {
+        let mut builder = Engine::builder().recording(Recording::Off).clock(clock());
+        for number in 0..rules {
+            let name = format!("Rule {number}");
+            builder = builder.rate_limit(RateLimit::new(name, MILLION, Window::Hour));
+        }
+        let engine = builder.build().expect("valid rules");
+        let memory = measure(|| {
+            for number in 0..KEYS {
+                let key = format!("req_{number:012}");
+                let call = model_call("cust_0000001");
+                let decision = engine.track(&call.idempotency_key(&key)).expect("a valid event");
+                assert!(decision.is_allowed());
+            }
+        });
+        memory.bytes_current.unsigned_abs() / KEYS
+    };
+    let (one, eight) = (of_rules(1), of_rules(8));
+    println!("{one} and {eight} bytes a key with an answer of one rule and of eight");
+    assert!(one <= 480 && eight <= 1_050, "{one} and {eight} bytes a key");
+}
