@@ -23,6 +23,8 @@ static NEXT_VERSION: AtomicU64 = AtomicU64::new(1);
 pub(crate) struct Snapshot {
     /// Of all rule sets of the process only this one has it.
     pub(crate) version: u64,
+    /// How many rule sets its engine had before, since it was built.
+    pub(crate) number: u64,
     /// Rate limits, then quotas, each in the order in which they were added.
     pub(crate) rules: Box<[Arc<CompiledRule>]>,
     pub(crate) meters: Arc<Meters>,
@@ -43,6 +45,7 @@ impl Snapshot {
         let entries: Vec<_> = rules.iter().map(|compiled| compiled.entry()).collect();
         Self {
             version,
+            number: 0,
             index: Index::new(&entries, hasher),
             counters: CounterSet::new(
                 version,
@@ -52,6 +55,11 @@ impl Snapshot {
             rules: rules.into(),
             meters,
         }
+    }
+
+    /// The same rule set, as the one that follows another.
+    pub(crate) fn following(self, before: &Self) -> Self {
+        Self { number: before.number.saturating_add(1), ..self }
     }
 
     pub(crate) fn rule(&self, place: u32) -> Option<&Arc<CompiledRule>> {

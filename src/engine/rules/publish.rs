@@ -58,7 +58,7 @@ impl Core {
         }
         telemetry::event!(
             info,
-            version = snapshot.version,
+            version = snapshot.number,
             rules = snapshot.rules.len(),
             meters = snapshot.meters.list().len(),
             "rules in force"
@@ -86,12 +86,9 @@ impl Change<'_> {
         }
         // Before the first decision by a rule that counts a new meter.
         engine.track_folds_of(&meters, &compiled);
-        let snapshot = Arc::new(Snapshot::new(
-            Arc::clone(&self.time),
-            compiled,
-            meters,
-            engine.hasher.clone(),
-        ));
+        let (time, hasher) = (Arc::clone(&self.time), engine.hasher.clone());
+        let snapshot = Snapshot::new(time, compiled, meters, hasher);
+        let snapshot = Arc::new(snapshot.following(&self.current));
         // No decision is made from here until the new rules are open: a few microseconds.
         let at = engine.table.close(self.now);
         self.time.get_or_init(|| at);
