@@ -297,7 +297,7 @@ impl Core {
 fn decision_of(once: KeyOutcome<Decision>, key: CustomerKey<'_>) -> Result<Decision, TrackError> {
     match once {
         KeyOutcome::New(decision, _) => Ok(decision),
-        KeyOutcome::KeyMatch(decision, seq) => Ok(decision.with_seq(seq)),
+        KeyOutcome::Known(decision, seq) => Ok(decision.with_seq(seq)),
         KeyOutcome::Conflict => Err(key.conflict().into()),
     }
 }

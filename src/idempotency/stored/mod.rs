@@ -65,7 +65,7 @@ pub(crate) enum KeyOutcome<A> {
     New(A, Option<KeyUse>),
     /// It was decided before: the answer, and the sequence number of its record. An answer is not
     /// given before that record is durable.
-    KeyMatch(A, u64),
+    Known(A, u64),
     /// Its key was used for another event.
     Conflict,
 }
@@ -274,7 +274,7 @@ impl StoredKeys {
         for seq in seqs {
             match look_up(*seq)? {
                 KeyMatch::Same { since, answer } if is_alive(since) => {
-                    return Ok(Some(KeyOutcome::KeyMatch(answer, *seq)));
+                    return Ok(Some(KeyOutcome::Known(answer, *seq)));
                 }
                 KeyMatch::Conflict { since } if is_alive(since) => {
                     return Ok(Some(KeyOutcome::Conflict));

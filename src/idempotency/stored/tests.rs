@@ -90,7 +90,7 @@ impl Model {
         let (_, first, found, answer) = newest
             .rfind(|(known, _, found, _)| known == key && now.0 < found.since.0 + retention)?;
         Some(if *first == payload {
-            KeyOutcome::KeyMatch(*answer, found.seq)
+            KeyOutcome::Known(*answer, found.seq)
         } else {
             KeyOutcome::Conflict
         })
@@ -168,7 +168,7 @@ fn one_of_many_calls_decides_and_all_get_its_answer() {
                 };
                 let look_up = |seq| log.look_up(seq, key, 0);
                 match stored.once(named(key), Moment(2), look_up, decide) {
-                    Ok(KeyOutcome::New(answer, _) | KeyOutcome::KeyMatch(answer, _)) => answer,
+                    Ok(KeyOutcome::New(answer, _) | KeyOutcome::Known(answer, _)) => answer,
                     other => panic!("{other:?}"),
                 }
             };
@@ -199,13 +199,13 @@ fn keys_of_format_1_are_found_until_they_are_over() {
     let found = log.add("a 1", 1, Moment(5), 7);
     stored.load_plain(plain, found.seq, found.since);
     stored.loaded(Moment(6));
-    assert_eq!(once(&stored, &log, ("a 1", 1), Moment(7), true), KeyOutcome::KeyMatch(7, 0));
+    assert_eq!(once(&stored, &log, ("a 1", 1), Moment(7), true), KeyOutcome::Known(7, 0));
     assert_eq!(once(&stored, &log, ("a 1", 2), Moment(7), true), KeyOutcome::Conflict);
     assert!(matches!(
         once(&stored, &log, ("b 1", 2), Moment(7), true),
         KeyOutcome::New(_, Some(_))
     ));
-    assert_eq!(once(&stored, &log, ("b 1", 2), Moment(8), true), KeyOutcome::KeyMatch(7_002, 1));
+    assert_eq!(once(&stored, &log, ("b 1", 2), Moment(8), true), KeyOutcome::Known(7_002, 1));
     assert!(stored.seqs(named("a 1"), stored.hash(named("a 1"))).contains(&0));
     // The use of another key takes note of the time.
     assert!(matches!(
@@ -224,8 +224,7 @@ fn a_key_counts_to_the_nanosecond() {
     let (stored, log) = (keys(RETENTION, 10, ALL), Records::default());
     assert!(matches!(once(&stored, &log, ("a", 1), Moment(5), true), KeyOutcome::New(..)));
     for (now, payload) in [(5, 1), (6, 2), (1_004, 1), (1_004, 2)] {
-        let known =
-            if payload == 1 { KeyOutcome::KeyMatch(5_001, 0) } else { KeyOutcome::Conflict };
+        let known = if payload == 1 { KeyOutcome::Known(5_001, 0) } else { KeyOutcome::Conflict };
         assert_eq!(once(&stored, &log, ("a", payload), Moment(now), true), known);
     }
     let used = Some(KeyUse { seq: 1, since: Moment(1_005) });
@@ -268,7 +267,7 @@ fn a_use_that_comes_in_between_is_found_under_the_lock() {
         log.look_up(seq, "a", 1)
     };
     let answer = stored.once(named("a"), Moment(7), look_up, || panic!("it is decided"));
-    assert_eq!(answer, Ok(KeyOutcome::KeyMatch(6_001, 1)));
+    assert_eq!(answer, Ok(KeyOutcome::Known(6_001, 1)));
 }
 
 /// What is over goes as fast as new keys come, and room is never more than 32 bytes a key.
