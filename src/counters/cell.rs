@@ -136,10 +136,7 @@ impl StateWords {
     /// Writes the state into the words of a cell, for which it [fits](Self::fit).
     #[inline]
     pub(super) fn put(&self, cell: &mut [u64]) {
-        match cell {
-            [a, b] => [*a, *b] = [self.words[0], self.words[1]],
-            _ => cell.iter_mut().zip(self.words).for_each(|(to, word)| *to = word),
-        }
+        cell.iter_mut().zip(self.words).for_each(|(to, word)| *to = word);
     }
 
     /// A cell of the state, in as many words as it needs; of a list an empty one.

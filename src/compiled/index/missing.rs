@@ -65,7 +65,10 @@ impl Index {
                 }
                 continue;
             };
-            let new = self.address_of(indexed, Some(stated), hashes);
+            let (group, partition) = (indexed.group, indexed.partition);
+            let Some(new) = self.address_of(group, partition, Some(stated), hashes) else {
+                continue;
+            };
             let is_it = |row: &RowAddress<'_>| {
                 row.group == new.group && row.values.as_slice() == new.values.as_slice()
             };

@@ -192,7 +192,7 @@ impl Index {
     ) {
         let mut lacks = false;
         for (group, partition) in &prepared.rows {
-            match self.address_in(*group, *partition, hashes) {
+            match self.address_of(*group, *partition, None, hashes) {
                 Some(address) => matches.rows.push(address),
                 None => lacks = true,
             }
@@ -214,25 +214,31 @@ impl Index {
         }
     }
 
-    /// The address of a group's row; `None` where the event lacks a dimension of the partition.
+    /// The address of a group's row, with a value that stands for what the event lacks, if one is
+    /// stated; `None` where it lacks a dimension of the partition.
     #[inline]
-    fn address_in<'e>(
+    fn address_of<'e>(
         &self,
         group: u32,
         partition: u32,
+        stated: Option<&'e str>,
         hashes: &DimensionHashes<'e, '_>,
     ) -> Option<RowAddress<'e>> {
         let of_group = mix(!0, u64::from(group));
         let partition = self.partitions.get(partition as usize)?;
         let calendar = Calendar::UTC;
+        let value_of = |dimension| {
+            let stated = || stated.map(|value| (value, hashes.of_other(value)));
+            hashes.of(dimension).or_else(stated)
+        };
         if let [dimension] = &**partition {
-            let (value, of_value) = hashes.of(dimension)?;
+            let (value, of_value) = value_of(dimension)?;
             let values = KeyValues::One(value);
             return Some(RowAddress { hash: mix(of_group, of_value), group, values, calendar });
         }
         let (mut hash, mut values) = (of_group, Values::new());
         for dimension in partition {
-            let (value, of_value) = hashes.of(dimension)?;
+            let (value, of_value) = value_of(dimension)?;
             hash = mix(hash, of_value);
             values.push(value);
         }
@@ -351,32 +357,14 @@ impl Index {
         for Found { rule, judges } in found {
             let Some(indexed) = self.rules.get(rule as usize) else { continue };
             if last_group != Some(indexed.group) {
+                let address = self.address_of(indexed.group, indexed.partition, None, hashes);
+                debug_assert!(address.is_some(), "the event has the partition of what was found");
+                let Some(address) = address else { continue };
                 last_group = Some(indexed.group);
                 row = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
-                matches.rows.push(self.address_of(indexed, None, hashes));
+                matches.rows.push(address);
             }
             matches.found.push(Match { rule, row, judges });
         }
-    }
-
-    #[inline]
-    fn address_of<'e>(
-        &self,
-        indexed: &Indexed,
-        stated: Option<&'e str>,
-        hashes: &DimensionHashes<'e, '_>,
-    ) -> RowAddress<'e> {
-        let mut hash = mix(!0, u64::from(indexed.group));
-        let mut values = Values::new();
-        let partition = self.partitions.get(indexed.partition as usize);
-        for dimension in partition.map_or(&[][..], |found| found) {
-            let known = hashes.of(dimension);
-            let stated = || stated.map(|value| (value, hashes.of_other(value)));
-            let Some((value, of_value)) = known.or_else(stated) else { continue };
-            hash = mix(hash, of_value);
-            values.push(value);
-        }
-        let values = values.into_iter().collect();
-        RowAddress { hash, group: indexed.group, values, calendar: Calendar::UTC }
     }
 }

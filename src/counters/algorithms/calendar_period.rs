@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::periods::{Bounds, Periods, Span};
-use super::{Algorithm, Refusal, stored};
+use super::{Algorithm, Refusal, charge_where_it_fits, stored};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader, put_wide};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
@@ -36,18 +36,6 @@ impl CalendarPeriod {
     }
 }
 
-impl CalendarPeriod {
-    /// Where a sum is beyond what its type holds, which no number of events can add up to.
-    #[cold]
-    fn fits_at_the_end_of_numbers(&self, state: &mut PeriodUse, cost: Units) -> bool {
-        let fits = self.fits_use(state.used, cost);
-        if fits {
-            state.used = state.used.saturating_add(cost);
-        }
-        fits
-    }
-}
-
 impl Algorithm for CalendarPeriod {
     type State = PeriodUse;
 
@@ -74,9 +62,10 @@ impl Algorithm for CalendarPeriod {
     }
 
     #[inline]
-    fn charge_if_fits(&self, state: &mut PeriodUse, cost: Cost, _at: &At) -> bool {
+    fn charge_if_fits(&self, state: &mut PeriodUse, cost: Cost, at: &At) -> bool {
         let Some(used) = state.used.checked_add(cost.units) else {
-            return self.fits_at_the_end_of_numbers(state, cost.units);
+            // No number of events adds up to that.
+            return charge_where_it_fits(self, state, cost, at);
         };
         let fits = cost.units <= 0 || used <= self.limit;
         if fits {

@@ -36,7 +36,7 @@ pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};
 use self::periods::{Bounds, Periods, Span, UseAhead};
 pub(crate) use self::policy::{Figures, Policy};
-pub(super) use self::policy::{Judged, Part, Passed, Place};
+pub(super) use self::policy::{Judged, KeyRow, Part, Passed};
 pub(crate) use self::reading::Reading;
 pub(crate) use self::sliding_window::SlidingWindow;
 pub(crate) use self::token_bucket::TokenBucket;
@@ -97,11 +97,7 @@ pub(super) trait Algorithm: Sized {
     /// [`charge`](Self::charge) in one, whose sums are the same.
     #[inline]
     fn charge_if_fits(&self, state: &mut Self::State, cost: Cost, at: &At) -> bool {
-        let fits = self.fits(state, cost, at);
-        if fits {
-            self.charge(state, cost, at);
-        }
-        fits
+        charge_where_it_fits(self, state, cost, at)
     }
 
     /// Writes the state after a cost into the words of a cell, and returns the 32 bits for the
@@ -269,4 +265,19 @@ pub(super) trait Algorithm: Sized {
     fn of_format_1(&self, cell: CellState) -> CellState {
         cell.of_format_1(Self::LAYOUT)
     }
+}
+
+/// Judges a cost, and moves the state on by it if it fits, one after the other.
+#[inline]
+fn charge_where_it_fits<A: Algorithm>(
+    algorithm: &A,
+    state: &mut A::State,
+    cost: Cost,
+    at: &At,
+) -> bool {
+    let fits = algorithm.fits(state, cost, at);
+    if fits {
+        algorithm.charge(state, cost, at);
+    }
+    fits
 }

@@ -113,12 +113,14 @@ algorithms! { $
 
 pub(super) use with_type_of_kind as with_type;
 
-/// Where a counter is asked in one go: see [`Policy::pass`].
+/// The row in which counters of a key are asked in one go: see [`Policy::pass`].
 #[derive(Clone, Copy, Debug)]
-pub(in crate::counters) struct Place<'r> {
-    /// The key's row, if there is one.
+pub(in crate::counters) struct KeyRow<'r> {
+    /// The row, if there is one.
     pub(in crate::counters) row: Option<Row<'r>>,
     pub(in crate::counters) calendar: Calendar,
+    /// Where the counter's cell lies if the row lies in the order in which it is asked.
+    pub(in crate::counters) hint: u32,
 }
 
 /// What part a rule has in the decision.
@@ -188,6 +190,20 @@ fn find<'c, A: Algorithm>(
     (None, spare)
 }
 
+/// What a counter says by the cell that holds the event, if there is one.
+#[inline]
+fn state_of<A: Algorithm>(
+    algorithm: &A,
+    cell: Option<Cell<'_>>,
+    calendar: Calendar,
+    at: &At,
+) -> A::State {
+    match cell {
+        Some(cell) => algorithm.read(cell, at),
+        None => algorithm.fresh(calendar, at),
+    }
+}
+
 #[inline]
 fn judge<'c, A: Listed>(
     algorithm: &A,
@@ -197,10 +213,7 @@ fn judge<'c, A: Listed>(
     cost: Cost,
 ) -> Judged {
     let (cell, spare) = find(algorithm, cells, at);
-    let mut state = match cell {
-        Some(cell) => algorithm.read(cell, at),
-        None => algorithm.fresh(calendar, at),
-    };
+    let mut state = state_of(algorithm, cell, calendar, at);
     let fits = algorithm.fits(&state, cost, at);
     if !fits {
         algorithm.refused(&mut state, cell.map_or(&[], |cell| cell.words), cost, at);
@@ -213,23 +226,21 @@ fn judge<'c, A: Listed>(
 fn pass<A: Listed>(
     algorithm: &A,
     number: u32,
-    (place, hint): (&Place<'_>, u32),
+    key: &KeyRow<'_>,
     at: &At,
-    (cost, part): (&mut Cost, Part),
+    cost: &mut Cost,
+    part: Part,
     reading: &mut Reading,
 ) -> Option<Passed> {
     if A::LAYOUT == Layout::List {
         return None;
     }
-    let hinted = place.row.and_then(|row| row.cell_of(number, hint));
+    let hinted = key.row.and_then(|row| row.cell_of(number, key.hint));
     let (cell, is_known) = match hinted {
         Some(cell) if algorithm.holds(cell, at) => (Some(cell), true),
-        _ => look_for(algorithm, number, place.row, at),
+        _ => look_for(algorithm, number, key.row, at),
     };
-    let mut state = match cell {
-        Some(cell) if is_known => algorithm.read(cell, at),
-        _ => algorithm.fresh(place.calendar, at),
-    };
+    let mut state = state_of(algorithm, cell.filter(|_| is_known), key.calendar, at);
     let (fits, counts);
     if cost.counts && part.judges {
         fits = algorithm.charge_if_fits(&mut state, *cost, at);
@@ -349,12 +360,13 @@ impl Policy {
     pub(in crate::counters) fn pass(
         &self,
         number: u32,
-        place: (&Place<'_>, u32),
+        key: &KeyRow<'_>,
         at: &At,
-        asked: (&mut Cost, Part),
+        cost: &mut Cost,
+        part: Part,
         reading: &mut Reading,
     ) -> Option<Passed> {
-        with_algorithm!(self, A(algorithm) => pass(algorithm, number, place, at, asked, reading))
+        with_algorithm!(self, A(algorithm) => pass(algorithm, number, key, at, cost, part, reading))
     }
 
     /// What a cell says, or a counter that has none.
@@ -366,10 +378,7 @@ impl Policy {
     ) -> Reading {
         with_algorithm!(self, A(algorithm) => {
             let cell = cell.filter(|cell| algorithm.holds(*cell, at));
-            Reading::of::<A>(&match cell {
-                Some(cell) => algorithm.read(cell, at),
-                None => algorithm.fresh(calendar, at),
-            })
+            Reading::of::<A>(&state_of(algorithm, cell, calendar, at))
         })
     }
 

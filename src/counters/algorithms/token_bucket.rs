@@ -14,7 +14,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, Refusal};
+use super::{Algorithm, Refusal, charge_where_it_fits};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Codec, Malformed, Reader, put_varint};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, join, split};
@@ -147,11 +147,7 @@ impl Algorithm for TokenBucket {
                 true
             });
         }
-        let fits = self.fits(full_at, cost, at);
-        if fits {
-            self.charge(full_at, cost, at);
-        }
-        fits
+        charge_where_it_fits(self, full_at, cost, at)
     }
 
     fn is_idle(&self, cell: Cell<'_>, at: &At) -> bool {

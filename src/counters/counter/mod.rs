@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::algorithms::SlidingWindow;
 use super::algorithms::periods::UseAhead;
-use super::algorithms::{Judged, Part, Passed, Place, Policy, Reading};
+use super::algorithms::{Judged, KeyRow, Part, Passed, Policy, Reading};
 use super::cell::{CarriedUse, CellState};
 use super::row::Row;
 use super::time::{At, Moment};
@@ -372,16 +372,17 @@ impl Counter {
     }
 
     /// Reads, judges and counts in one go what the row holds of this very counter: see
-    /// [`Policy::pass`]. A cell of it may be at the hint.
+    /// [`Policy::pass`].
     #[inline]
     pub(super) fn pass(
         &self,
-        place: (&Place<'_>, u32),
+        key: &KeyRow<'_>,
         at: &At,
-        asked: (&mut Cost, Part),
+        cost: &mut Cost,
+        part: Part,
         reading: &mut Reading,
     ) -> Option<Passed> {
-        self.policy.pass(self.number, place, at, asked, reading)
+        self.policy.pass(self.number, key, at, cost, part, reading)
     }
 
     /// The later periods of this counter that the row knows of.

@@ -21,7 +21,7 @@ use super::judge::Script;
 use super::locked::{Lineages, Locked, OneRow, Rows};
 use super::request::{Committed, Intent, Request, Stale, Verdict};
 use crate::base::calendar::Calendar;
-use crate::counters::algorithms::{Part, Passed, Place};
+use crate::counters::algorithms::{KeyRow, Part, Passed};
 use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
 use crate::counters::row::Row;
@@ -161,14 +161,13 @@ impl<'s> Straight<'s, '_> {
             charges.resize(count, Charge::NONE);
         }
         let mut judgement = Judgement { passes: true, grows: false };
-        // The row at hand, and where the next rule's cell lies if it lies in the rules' order.
-        let (mut index, mut hint) = (u32::MAX, 0);
-        let mut place = Place { row: None, calendar: Calendar::UTC };
+        // The row at hand.
+        let (mut index, mut key) =
+            (u32::MAX, KeyRow { row: None, calendar: Calendar::UTC, hint: 0 });
         for (found, charge) in self.request.asked().zip(&mut *charges) {
             let counter = self.counter(found.rule)?;
             if found.row != index {
-                (index, place) = (found.row, self.place(locked, found.row));
-                hint = place.row.map_or(0, Row::hint);
+                (index, key) = (found.row, self.key_row(locked, found.row));
             }
             let part = Part {
                 judges: found.judges,
@@ -176,13 +175,12 @@ impl<'s> Straight<'s, '_> {
                 is_capped: !found.judges && counter.drains(),
             };
             let mut cost = cost(found.rule);
-            let passed =
-                counter.pass((&place, hint), at, (&mut cost, part), &mut charge.reading)?;
-            if let (Some(row), Some(cell)) = (place.row, passed.cell) {
-                hint = row.hint_after(cell.get());
+            let passed = counter.pass(&key, at, &mut cost, part, &mut charge.reading)?;
+            if let (Some(row), Some(cell)) = (key.row, passed.cell) {
+                key.hint = row.hint_after(cell.get());
             }
             if !passed.is_known || counter.took_over() {
-                self.starts_from_nothing(counter, place.row, passed)?;
+                self.starts_from_nothing(counter, key.row, passed)?;
             }
             judgement.grows |= passed.counts && passed.cell.is_none();
             judgement.passes &=
@@ -202,8 +200,10 @@ impl<'s> Straight<'s, '_> {
     }
 
     #[inline]
-    fn place(self, locked: &impl Locked, row: u32) -> Place<'_> {
-        Place { row: locked.row(row), calendar: self.request.calendar(row) }
+    fn key_row(self, locked: &impl Locked, index: u32) -> KeyRow<'_> {
+        let row = locked.row(index);
+        let (calendar, hint) = (self.request.calendar(index), row.map_or(0, Row::hint));
+        KeyRow { row, calendar, hint }
     }
 
     /// `None` where a counter may have something to take over, or no room.
