@@ -52,8 +52,8 @@ impl CompiledRule {
         self.rule.filters().keys().map(|key| Dimension::parse(key))
     }
 
-    /// The value by which it counts events that lack a dimension.
-    pub(crate) fn stated(&self) -> Option<&str> {
+    /// The value that stands in where an event lacks a dimension.
+    pub(crate) fn fallback(&self) -> Option<&str> {
         self.rule.on_missing().value()
     }
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use serde::Serialize;
 
-use super::{Core, Engine, Now};
+use super::{ClockReading, Core, Engine};
 use crate::counters::Intent;
 use crate::decision::Decision;
 use crate::engine::{BatchError, BatchProblem, TrackError};
@@ -127,7 +127,7 @@ impl Core {
     ) -> Result<Batch<'b>, BatchError> {
         self.admit_batch()?;
         // The clock is the caller's code: it is read before anything is recorded.
-        let now = Now { takes_any_date, ..self.read_clock() };
+        let now = ClockReading { takes_any_date, ..self.read_clock() };
         let keys = HashMap::with_hasher(self.hasher.clone());
         let steps = Vec::with_capacity(events.len());
         let mut batch = Batch { engine: self, now, keys, steps, problems: Vec::new() };
@@ -149,7 +149,7 @@ impl Core {
 /// A batch under way.
 pub(super) struct Batch<'b> {
     engine: &'b Core,
-    now: Now,
+    now: ClockReading,
     /// The events' idempotency keys, each with the fingerprint and the place of its first event.
     keys: HashMap<CustomerKey<'b>, (u64, usize), ahash::RandomState>,
     /// What is to be done with each event.

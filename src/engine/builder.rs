@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::figures::EngineFigures;
-use super::time::Unsteady;
+use super::time::MonotonicTime;
 use super::{Core, Engine};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::words::UnknownWord;
@@ -262,7 +262,7 @@ impl EngineBuilder {
         let table = Table::new(self.max_keys, timeline, shards());
         table.open(empty.version);
         let core = Core {
-            unsteady: (!clock.is_monotonic()).then(Unsteady::default),
+            monotonic: (!clock.is_monotonic()).then(MonotonicTime::default),
             clock,
             snapshot: Arc::new(ArcSwap::from_pointee(empty)),
             table: Arc::new(table),

@@ -171,8 +171,8 @@ fn misses<'r>(
 ) -> impl Iterator<Item = RuleOutcome> + 'r {
     let own: Vec<Dimension> = compiled.own_filter().collect();
     let filtered = compiled.filter.iter().filter_map(move |(dimension, wanted)| {
-        let stated = compiled.stated().filter(|_| own.contains(dimension));
-        let found = dimension.of(event).or(stated);
+        let fallback = compiled.fallback().filter(|_| own.contains(dimension));
+        let found = dimension.of(event).or(fallback);
         (found != Some(wanted)).then(|| RuleOutcome::Missed {
             dimension: dimension.to_string(),
             wanted: Some(wanted.to_string()),
@@ -182,7 +182,7 @@ fn misses<'r>(
     });
     let lacking = compiled.partition.iter().filter(|dimension| {
         let filtered = compiled.filter.iter().any(|(other, _)| other == *dimension);
-        !filtered && dimension.of(event).is_none() && compiled.stated().is_none()
+        !filtered && dimension.of(event).is_none() && compiled.fallback().is_none()
     });
     filtered.chain(lacking.map(|dimension| RuleOutcome::Missed {
         dimension: dimension.to_string(),

@@ -129,13 +129,15 @@ fn floor(number: i128, length: i128) -> i128 {
 /// Whether events that lack a dimension count for the key as well: the question for its value would
 /// not find them.
 fn shares_a_value(rule: &CompiledRule, values: &[&str]) -> bool {
-    let Some(stated) = rule.stated() else { return false };
+    let Some(fallback) = rule.fallback() else { return false };
     let may_lack =
         |dimension: &Dimension| !matches!(dimension, Dimension::CustomerId | Dimension::EventType);
     let of_key = rule.partition.iter().zip(values);
     let own = rule.rule.filters().iter();
-    of_key.filter(|(dimension, _)| may_lack(dimension)).any(|(_, value)| *value == stated)
-        || own.filter(|(key, _)| may_lack(&Dimension::parse(key))).any(|(_, value)| value == stated)
+    of_key.filter(|(dimension, _)| may_lack(dimension)).any(|(_, value)| *value == fallback)
+        || own
+            .filter(|(key, _)| may_lack(&Dimension::parse(key)))
+            .any(|(_, value)| value == fallback)
 }
 
 /// What an event has that a rule counts for the key with these values of its partition.

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use self::history::Recorded;
-use self::time::{Now, Unsteady};
+use self::time::{ClockReading, MonotonicTime};
 use crate::base::clock::{Clock, Timestamp};
 use crate::compiled::Matches;
 use crate::compiled::{CompiledRule, Compiler, Snapshot};
@@ -59,6 +59,11 @@ pub use self::usage::Usage;
 /// `&self`. It needs no background thread, but for the one that writes to its store where it has
 /// one. Dropping the last handle ends what it knows, but for what that store keeps.
 ///
+/// A thread keeps up to eight of the decisions that it dropped, to fill them again, and each keeps
+/// the rule set that it was made by alive: the rules and their index, without counters or events.
+/// So a rule set that was replaced, or whose engine is gone, may stay in memory until the threads
+/// that decided by it end.
+///
 /// The cost of a decision is one reading of the clock, one look into the index for each filter
 /// shape that the event could match, and for each group of matching rules with the same
 /// partition one hash, one lock and one look-up. See the crate's front page for what is promised.
@@ -70,8 +75,8 @@ pub struct Engine {
 /// What the handles of an engine share. It closes with the last of them.
 struct Core {
     clock: Box<dyn Clock>,
-    /// What is known of the clock where it may be set back.
-    unsteady: Option<Unsteady>,
+    /// Where the clock may be set back.
+    monotonic: Option<MonotonicTime>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     table: Arc<Table>,
     /// Held by whoever changes the rules.
@@ -263,13 +268,18 @@ impl Core {
     }
 
     #[inline]
-    fn decide(&self, event: &Event<'_>, intent: Intent, now: Now) -> Result<Decision, TrackError> {
+    fn decide(
+        &self,
+        event: &Event<'_>,
+        intent: Intent,
+        now: ClockReading,
+    ) -> Result<Decision, TrackError> {
         self.decide_by(event, intent, now, self.costs(event, intent, now))
     }
 
     /// What the event brings to each rule.
     #[inline]
-    fn costs(&self, event: &Event<'_>, intent: Intent, now: Now) -> Costs {
+    fn costs(&self, event: &Event<'_>, intent: Intent, now: ClockReading) -> Costs {
         let happened = event.happened_at();
         let age = happened
             .map_or(0, |at| now.moment.0.saturating_sub(self.table.timeline().moment(at).0));
@@ -281,7 +291,7 @@ impl Core {
         &self,
         event: &Event<'_>,
         intent: Intent,
-        now: Now,
+        now: ClockReading,
         costs: Costs,
     ) -> Result<Decision, TrackError> {
         let timeline = self.table.timeline();
@@ -344,7 +354,7 @@ impl Core {
         }
     }
 
-    fn check_not_ahead(&self, timestamp: Timestamp, now: Now) -> Result<(), EventError> {
+    fn check_not_ahead(&self, timestamp: Timestamp, now: ClockReading) -> Result<(), EventError> {
         if now.takes_any_date {
             return Ok(());
         }
@@ -360,8 +370,8 @@ impl Core {
         self.table.timeline().timestamp(self.read_clock().moment)
     }
 
-    fn read_clock(&self) -> Now {
-        time::read(&*self.clock, self.table.timeline(), self.unsteady.as_ref())
+    fn read_clock(&self) -> ClockReading {
+        time::read(&*self.clock, self.table.timeline(), self.monotonic.as_ref())
     }
 }
 

@@ -14,7 +14,7 @@ const FLUTTER: u64 = NANOS_PER_SECOND;
 
 /// A reading of the clock.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
+pub(super) struct ClockReading {
     /// What the clock showed, on the engine's line.
     pub(super) asked: Moment,
     /// The engine's time, which does not run back.
@@ -23,48 +23,52 @@ pub(super) struct Now {
     pub(super) takes_any_date: bool,
 }
 
-/// What is known of a clock that may be set back.
+/// Makes time that does not run back of a clock that may be set back.
 #[derive(Debug, Default)]
-pub(super) struct Unsteady {
+pub(super) struct MonotonicTime {
     /// The engine's highest time.
     highest: AtomicU64,
-    /// By how much the clock was set back so far, all steps together: the line goes on from the
-    /// highest time at the clock's pace.
-    back: AtomicU64,
+    /// By how much the clock was set back so far, all steps together. It is added to what the clock
+    /// shows, so the line goes on from the highest time at the clock's pace.
+    offset: AtomicU64,
     /// Held while a step is noted.
     stepping: Mutex<()>,
 }
 
 /// Reads the clock, which is the caller's code: no lock is held.
 #[inline]
-pub(super) fn read(clock: &dyn Clock, line: Timeline, unsteady: Option<&Unsteady>) -> Now {
-    let Some(unsteady) = unsteady else {
+pub(super) fn read(
+    clock: &dyn Clock,
+    line: Timeline,
+    monotonic: Option<&MonotonicTime>,
+) -> ClockReading {
+    let Some(monotonic) = monotonic else {
         let asked = line.read(clock);
-        return Now { asked, moment: asked, takes_any_date: false };
+        return ClockReading { asked, moment: asked, takes_any_date: false };
     };
     // Before the clock: whoever reads it later and finds less knows that it was set back.
-    let known = unsteady.highest.load(Ordering::Acquire);
-    let back = unsteady.back.load(Ordering::Acquire);
+    let known = monotonic.highest.load(Ordering::Acquire);
+    let offset = monotonic.offset.load(Ordering::Acquire);
     let reading = line.read(clock).0;
-    let mut asked = reading.saturating_add(back);
+    let mut asked = reading.saturating_add(offset);
     if asked.saturating_add(FLUTTER) < known {
-        asked = unsteady.step(reading, known);
+        asked = monotonic.step(reading, known);
     }
-    let moment = unsteady.highest.fetch_max(asked, Ordering::AcqRel).max(asked);
-    Now { asked: Moment(asked), moment: Moment(moment), takes_any_date: false }
+    let moment = monotonic.highest.fetch_max(asked, Ordering::AcqRel).max(asked);
+    ClockReading { asked: Moment(asked), moment: Moment(moment), takes_any_date: false }
 }
 
-impl Unsteady {
+impl MonotonicTime {
     #[cold]
     fn step(&self, reading: u64, known: u64) -> u64 {
         let _stepping = self.stepping.lock();
-        let back = self.back.load(Ordering::Acquire);
+        let offset = self.offset.load(Ordering::Acquire);
         // Another thread may have noted the step.
-        let asked = reading.saturating_add(back);
+        let asked = reading.saturating_add(offset);
         if asked.saturating_add(FLUTTER) >= known {
             return asked;
         }
-        self.back.store(known.saturating_sub(reading), Ordering::Release);
+        self.offset.store(known.saturating_sub(reading), Ordering::Release);
         known
     }
 }

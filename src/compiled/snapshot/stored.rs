@@ -212,8 +212,9 @@ impl Revisions {
         };
         for charge in charges.iter().filter(|charge| charge.written && !charge.crowded) {
             let rule: &CompiledRule = self.get(charge.revision).ok_or(charge.revision)?;
-            let is_other =
-                |last: &&CompiledRule| last.group != rule.group || last.stated() != rule.stated();
+            let is_other = |last: &&CompiledRule| {
+                last.group != rule.group || last.fallback() != rule.fallback()
+            };
             if let Some(last) = last.filter(is_other) {
                 flush(last, &mut of_row);
             }
@@ -452,7 +453,7 @@ fn values_of<'v, 'e: 'v>(
     rule: &'v CompiledRule,
     dimension: impl Fn(&Dimension) -> Option<&'e str>,
 ) -> Values<'v> {
-    let value = |of: &Dimension| -> Option<&'v str> { dimension(of).or_else(|| rule.stated()) };
+    let value = |of: &Dimension| -> Option<&'v str> { dimension(of).or_else(|| rule.fallback()) };
     rule.partition.iter().filter_map(value).collect()
 }
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::base::clock::SystemClock;
 use crate::engine::builder::EngineBuilder;
 use crate::engine::figures::EngineFigures;
-use crate::engine::time::Unsteady;
+use crate::engine::time::MonotonicTime;
 use crate::engine::{BuildError, Core, Engine, RulesError};
 use crate::idempotency::IdempotencyKeys;
 use crate::journal::{DECLARED, Durable, Pipeline, Recovered, Settings, recover};
@@ -53,7 +53,7 @@ impl EngineBuilder {
         let retention = u64::try_from(durable.retention.as_nanos()).unwrap_or(u64::MAX);
         let retention = retention.max(keys_retention);
         let core = Core {
-            unsteady: (!clock.is_monotonic()).then(Unsteady::default),
+            monotonic: (!clock.is_monotonic()).then(MonotonicTime::default),
             clock,
             pipeline: Some(Pipeline::start(
                 durable,
