@@ -25,7 +25,7 @@ pub(crate) use self::stored::{StoredCharge, StoredCharges, encode_charges};
 pub(crate) use self::table::Mismatch;
 pub(crate) use self::table::{Audit, Audited, LogEnd, PastCharge, RedoRecord, Role};
 pub(crate) use self::table::{
-    Charge, Charges, Committed, Intent, KeyValues, Match, Request, RowAddress, Table, Undecided,
+    Charge, Charges, Committed, Intent, Match, Request, RowAddress, RowAddresses, Table, Undecided,
     Verdict,
 };
 pub(crate) use self::time::{At, Moment, Timeline};

@@ -302,7 +302,8 @@ impl Core {
         let at = timeline.at(now.moment, happened);
         let mut decision = Decision::pending();
         let hashes = DimensionHashes::new(event, &self.hasher);
-        let (is_recorded, is_kept) = (self.ledger.is_some(), self.has_store());
+        let is_recorded = self.ledger.is_some();
+        let is_kept = is_recorded || self.has_store();
         loop {
             let is_current = |snapshot: &Snapshot| snapshot.version == self.table.version();
             let (verdict, snapshot) = decision.parts(is_current, || self.snapshot.load_full());
@@ -317,25 +318,26 @@ impl Core {
                     return Err(missing_dimension(compiled, event).into());
                 }
                 (receipt, in_order) = (Receipt::default(), matches.are_in_order());
-                let cost = |rule| match snapshot.rule(rule) {
+                verdict.ask(intent, matches.rules(), |rule| match snapshot.rule(rule) {
                     Some(compiled) => costs.of(event, compiled),
                     None => Cost::NOTHING,
-                };
+                });
                 let recorded = self.ledger.as_deref();
                 let recorded = recorded.map(|ledger| Recorded { ledger, snapshot, timeline });
                 let request = Request {
                     counters: &snapshot.counters,
                     intent,
-                    matches: matches.rules(),
                     rows: &matches.rows,
                     history: recorded.as_ref().map(|recorded| recorded as &dyn History),
                 };
-                let mut keep = |charged: &Charged<'_>| {
-                    if is_recorded || is_kept {
+                if is_kept {
+                    let mut keep = |charged: &Charged<'_>| {
                         receipt = self.keep(&hashes, charged, snapshot);
-                    }
-                };
-                self.table.decide(&request, &cost, verdict, &mut keep)
+                    };
+                    self.table.decide(&request, verdict, Some(&mut keep))
+                } else {
+                    self.table.decide(&request, verdict, None)
+                }
             };
             match decided {
                 Ok(()) => {

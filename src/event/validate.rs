@@ -45,12 +45,6 @@ impl Event<'_> {
         if let Some(at) = self.timestamp.filter(|at| !at.is_a_date()) {
             return Err(EventError::invalid("timestamp", &at.to_string(), bounds::DATE_RULE));
         }
-        self.check_numbers()
-    }
-
-    /// Checks the built-in values.
-    #[inline]
-    fn check_numbers(&self) -> Result<(), EventError> {
         if let Some(cents) = self.cost_cents {
             check_amount("cost_cents", cents)?;
         }
@@ -59,7 +53,7 @@ impl Event<'_> {
         if sum <= MAX_UNITS { Ok(()) } else { self.check_large_numbers() }
     }
 
-    /// As [`check_numbers`](Self::check_numbers), where not all of them together are small.
+    /// Checks the built-in whole numbers, where not all of them together are small.
     #[cold]
     fn check_large_numbers(&self) -> Result<(), EventError> {
         for name in ValueName::BUILT_IN {
@@ -125,14 +119,18 @@ fn is_plain(text: &str) -> bool {
     // or borrow between bytes comes only from one that is marked itself.
     let odd = |word: &[u8; 8]| {
         let word = u64::from_le_bytes(*word);
-        (word | word.wrapping_add(ONES) | word.wrapping_sub(ONES << 5)) & (ONES << 7)
+        word | word.wrapping_add(ONES) | word.wrapping_sub(ONES << 5)
     };
     let bytes = text.as_bytes();
-    match bytes.last_chunk::<8>() {
-        // The last eight overlap the words before them: no byte is left over.
-        Some(last) => bytes.as_chunks::<8>().0.iter().fold(odd(last), |any, w| any | odd(w)) == 0,
-        None => bytes.iter().all(|byte| (b' '..0x7f).contains(byte)),
+    // The last eight overlap the words before them: no byte is left over.
+    let (Some((first, rest)), Some(last)) = (bytes.split_first_chunk(), bytes.last_chunk()) else {
+        return bytes.iter().all(|byte| (b' '..0x7f).contains(byte));
+    };
+    let mut any = odd(first) | odd(last);
+    if rest.len() > 8 {
+        any = rest.as_chunks().0.iter().fold(any, |any, word| any | odd(word));
     }
+    any & (ONES << 7) == 0
 }
 
 /// The rule that a key breaks, if any.

@@ -146,7 +146,16 @@ impl Measure {
     /// What a valid `event` counts.
     #[inline]
     pub(crate) fn of(&self, event: &Event<'_>) -> Cost {
-        let Some(value) = &self.value else { return Cost { units: 1, counts: true } };
+        match &self.value {
+            None => Cost { units: 1, counts: true },
+            Some(value) => self.of_value(value, event),
+        }
+    }
+
+    /// A call of its own: in line, in a loop over rules, all values of the event would be read
+    /// before the first is asked for.
+    #[inline(never)]
+    fn of_value(&self, value: &ValueName, event: &Event<'_>) -> Cost {
         let units = match value {
             ValueName::CostCents | ValueName::Other(_) => {
                 value.amount(event).map(Amount::millionths)

@@ -66,16 +66,18 @@ impl Index {
                 continue;
             };
             let (group, partition) = (indexed.group, indexed.partition);
-            let Some(new) = self.address_of(group, partition, Some(stated), hashes) else {
+            let rows = &mut matches.rows;
+            if !self.add_row(group, partition, Some(stated), hashes, rows) {
                 continue;
+            }
+            let new = rows.len().saturating_sub(1);
+            let is_same = |row: RowAddress<'_>| {
+                let new = rows.get(new);
+                new.is_some_and(|new| (new.group, new.values) == (row.group, row.values))
             };
-            let is_it = |row: &RowAddress<'_>| {
-                row.group == new.group && row.values.as_slice() == new.values.as_slice()
-            };
-            let known = matches.rows.iter().position(is_it);
-            let row = known.unwrap_or(matches.rows.len());
-            if known.is_none() {
-                matches.rows.push(new);
+            let row = rows.iter().position(is_same).unwrap_or(new);
+            if row < new {
+                rows.pop();
             }
             let row = u32::try_from(row).unwrap_or(u32::MAX);
             matches.found.push(Match { rule, row, judges });

@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use self::build::Build;
 use self::missing::Lenient;
 use crate::base::calendar::Calendar;
-use crate::counters::{KeyValues, Match, RowAddress};
+use crate::counters::{Match, RowAddresses};
 use crate::event::{Dimension, DimensionHashes, Event, mix};
 use crate::rules::OnMissing;
 
@@ -119,7 +119,7 @@ struct Filtered {
 /// The rules that match an event, and the rows that hold their counters.
 #[derive(Debug, Default)]
 pub(crate) struct Matches<'e> {
-    pub(crate) rows: SmallVec<[RowAddress<'e>; 4]>,
+    pub(crate) rows: RowAddresses<'e>,
     /// In the order of their rows; none where they are prepared.
     found: SmallVec<[Match; 8]>,
     prepared: Option<&'e Prepared>,
@@ -190,59 +190,56 @@ impl Index {
         hashes: &DimensionHashes<'e, '_>,
         matches: &mut Matches<'e>,
     ) {
-        let mut lacks = false;
         for (group, partition) in &prepared.rows {
-            match self.address_of(*group, *partition, None, hashes) {
-                Some(address) => matches.rows.push(address),
-                None => lacks = true,
+            if !self.add_row(*group, *partition, None, hashes, &mut matches.rows) {
+                return self.keep_rows_found(prepared, hashes, matches);
             }
-        }
-        if lacks {
-            return self.keep_rows_found(prepared, matches);
         }
         matches.prepared = Some(prepared);
     }
 
     /// Leaves out the rules whose rows are not there: the event lacks a dimension.
-    fn keep_rows_found(&self, prepared: &Prepared, matches: &mut Matches<'_>) {
-        for Match { rule, judges, .. } in &prepared.rules {
-            let group = self.group_of(*rule);
-            let row = matches.rows.iter().position(|address| address.group == group);
-            if let Some(row) = row.and_then(|row| u32::try_from(row).ok()) {
-                matches.found.push(Match { rule: *rule, row, judges: *judges });
+    #[cold]
+    fn keep_rows_found<'e>(
+        &'e self,
+        prepared: &'e Prepared,
+        hashes: &DimensionHashes<'e, '_>,
+        matches: &mut Matches<'e>,
+    ) {
+        matches.rows = RowAddresses::default();
+        for (row, (group, partition)) in (0..).zip(&prepared.rows) {
+            let index = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
+            if self.add_row(*group, *partition, None, hashes, &mut matches.rows) {
+                let rules = prepared.rules.iter().filter(|found| found.row == row);
+                matches.found.extend(rules.map(|found| Match { row: index, ..*found }));
             }
         }
     }
 
-    /// The address of a group's row, with a value that stands for what the event lacks, if one is
-    /// stated; `None` where it lacks a dimension of the partition.
+    /// Adds the address of a group's row, with a value that stands for what the event lacks, if one
+    /// is stated; adds nothing and returns `false` where it lacks a dimension of the partition.
     #[inline]
-    fn address_of<'e>(
+    fn add_row<'e>(
         &self,
         group: u32,
         partition: u32,
         stated: Option<&'e str>,
         hashes: &DimensionHashes<'e, '_>,
-    ) -> Option<RowAddress<'e>> {
-        let of_group = mix(!0, u64::from(group));
-        let partition = self.partitions.get(partition as usize)?;
-        let calendar = Calendar::UTC;
-        let value_of = |dimension| {
-            let stated = || stated.map(|value| (value, hashes.of_other(value)));
-            hashes.of(dimension).or_else(stated)
-        };
-        if let [dimension] = &**partition {
-            let (value, of_value) = value_of(dimension)?;
-            let values = KeyValues::One(value);
-            return Some(RowAddress { hash: mix(of_group, of_value), group, values, calendar });
-        }
-        let (mut hash, mut values) = (of_group, Values::new());
+        rows: &mut RowAddresses<'e>,
+    ) -> bool {
+        let Some(partition) = self.partitions.get(partition as usize) else { return false };
+        let mut hash = mix(!0, u64::from(group));
         for dimension in partition {
-            let (value, of_value) = value_of(dimension)?;
+            let stated = || stated.map(|value| (value, hashes.of_other(value)));
+            let Some((value, of_value)) = hashes.of(dimension).or_else(stated) else {
+                rows.drop_values();
+                return false;
+            };
+            rows.push_value(value);
             hash = mix(hash, of_value);
-            values.push(value);
         }
-        Some(RowAddress { hash, group, values: KeyValues::Several(values), calendar })
+        rows.push(hash, group, Calendar::UTC);
+        true
     }
 
     #[inline(never)]
@@ -357,12 +354,14 @@ impl Index {
         for Found { rule, judges } in found {
             let Some(indexed) = self.rules.get(rule as usize) else { continue };
             if last_group != Some(indexed.group) {
-                let address = self.address_of(indexed.group, indexed.partition, None, hashes);
-                debug_assert!(address.is_some(), "the event has the partition of what was found");
-                let Some(address) = address else { continue };
-                last_group = Some(indexed.group);
-                row = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
-                matches.rows.push(address);
+                let (group, partition) = (indexed.group, indexed.partition);
+                let index = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
+                let is_there = self.add_row(group, partition, None, hashes, &mut matches.rows);
+                debug_assert!(is_there, "the event has the partition of what was found");
+                if !is_there {
+                    continue;
+                }
+                (last_group, row) = (Some(group), index);
             }
             matches.found.push(Match { rule, row, judges });
         }

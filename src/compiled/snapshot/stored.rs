@@ -141,7 +141,7 @@ impl Revisions {
         let RedoTable { table, hasher } = into;
         self.redo_starts(into, record, charges, &dimension)?;
         self.rows(charges, dimension, |rule, values, charges| match values {
-            Some(values) => table.redo(record, &address(hasher, rule, values), charges),
+            Some(values) => table.redo(record, &address(hasher, rule, &values), charges),
             None => charges.iter().for_each(|charge| table.redo_shared(record, *charge)),
         })
     }
@@ -163,7 +163,7 @@ impl Revisions {
         self.redo_starts(into, &record, charges, &dimension)?;
         self.rows(charges, dimension, |rule, values, charges| match values {
             Some(values) => {
-                let row = address(hasher, rule, values);
+                let row = address(hasher, rule, &values);
                 table.audit(audit, &record, &row, charges, &mut audited);
             }
             None => {
@@ -190,7 +190,8 @@ impl Revisions {
         }
         for start in &charges.starts {
             let rule: &CompiledRule = self.get(start.revision).ok_or(start.revision)?;
-            let row = address(hasher, rule, values_of(rule, &dimension));
+            let values = values_of(rule, &dimension);
+            let row = address(hasher, rule, &values);
             table.redo_start(record, &row, &rule.counter, start);
         }
         Ok(())
@@ -437,15 +438,10 @@ type Values<'v> = SmallVec<[&'v str; 2]>;
 fn address<'v>(
     hasher: &ahash::RandomState,
     rule: &CompiledRule,
-    values: Values<'v>,
+    values: &'v [&'v str],
 ) -> RowAddress<'v> {
-    let hash = row_hash(hasher, rule.group, &values);
-    RowAddress {
-        hash,
-        group: rule.group,
-        values: values.into_iter().collect(),
-        calendar: Calendar::UTC,
-    }
+    let (hash, group) = (row_hash(hasher, rule.group, values), rule.group);
+    RowAddress { hash, group, values, calendar: Calendar::UTC }
 }
 
 /// The values of an event by which a rule splits, and what stands for one that it lacks.

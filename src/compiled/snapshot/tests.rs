@@ -205,12 +205,12 @@ impl Small {
             _ => self.snapshot.rules[rule as usize].measure.of(event),
         };
         let mut verdict = Verdict::at(timeline.at(now, happened));
+        verdict.ask(intent, matches.rules(), cost);
         let known = log.borrow().clone();
         let history = Added { log: &known, snapshot: &self.snapshot, timeline };
         let request = Request {
             counters: &self.snapshot.counters,
             intent,
-            matches: matches.rules(),
             rows: &matches.rows,
             history: Some(&history),
         };
@@ -222,7 +222,7 @@ impl Small {
             let event = event.clone();
             log.borrow_mut().push(Record { event, now: at.now, happened, charges: bytes });
         };
-        match self.table.decide(&request, &cost, &mut verdict, &mut commit) {
+        match self.table.decide(&request, &mut verdict, Some(&mut commit)) {
             Err(Undecided::Stale) => panic!("one thread sees one rule set"),
             Err(Undecided::TooLate { .. }) => Said::TooLate,
             Ok(()) => {

@@ -228,31 +228,31 @@ fn pass<A: Listed>(
     number: u32,
     key: &KeyRow<'_>,
     at: &At,
-    cost: &mut Cost,
+    cost: Cost,
     part: Part,
     reading: &mut Reading,
 ) -> Option<Passed> {
     if A::LAYOUT == Layout::List {
         return None;
     }
-    let hinted = key.row.and_then(|row| row.cell_of(number, key.hint));
-    let (cell, is_known) = match hinted {
-        Some(cell) if algorithm.holds(cell, at) => (Some(cell), true),
-        _ => look_for(algorithm, number, key.row, at),
-    };
+    let (cell, is_known) = look_for(algorithm, number, key, at);
     let mut state = state_of(algorithm, cell.filter(|_| is_known), key.calendar, at);
     let (fits, counts);
     if cost.counts && part.judges {
-        fits = algorithm.charge_if_fits(&mut state, *cost, at);
+        fits = algorithm.charge_if_fits(&mut state, cost, at);
         counts = fits || !part.counts_what_fits;
         if counts && !fits {
-            algorithm.charge(&mut state, *cost, at);
+            algorithm.charge(&mut state, cost, at);
         }
     } else {
-        fits = algorithm.fits(&state, *cost, at);
+        fits = algorithm.fits(&state, cost, at);
         counts = cost.counts;
         if counts {
-            cost.units = charge_unasked(algorithm, &mut state, cost.units, part, at);
+            let left = if part.is_capped { algorithm.most_unasked(&state, at) } else { None };
+            if left.is_some_and(|left| left < cost.units) {
+                return None;
+            }
+            algorithm.charge(&mut state, cost, &at.for_judge(false));
         }
     }
     *reading = Reading::of::<A>(&state);
@@ -267,34 +267,41 @@ fn pass<A: Listed>(
     Some(Passed { fits, counts, is_known, cell })
 }
 
-/// The cell among a counter's that holds the event, or one that may be used for it, and which of
-/// the two it is.
-#[inline(never)]
+/// What is [passed](Policy::charge_narrow) in a cell of two words.
+#[inline]
+fn charge_narrow<A: Listed>(
+    algorithm: &A,
+    cell: &Cell<'_>,
+    at: &At,
+    cost: Cost,
+    reading: &mut Reading,
+) -> Option<bool> {
+    if !matches!(A::LAYOUT, Layout::Pair | Layout::Count) || !algorithm.holds(*cell, at) {
+        return None;
+    }
+    let mut state = algorithm.read(*cell, at);
+    let fits = algorithm.charge_if_fits(&mut state, cost, at);
+    *reading = Reading::of::<A>(&state);
+    let has_room = A::LAYOUT == Layout::Pair || A::pack(&state).fit(A::LAYOUT, cell.words);
+    has_room.then_some(fits)
+}
+
+/// The cell among a counter's that holds the event, first at the hint, or one that may be used for
+/// it, and which of the two it is.
+#[inline]
 fn look_for<'r, A: Algorithm>(
     algorithm: &A,
     number: u32,
-    row: Option<Row<'r>>,
+    key: &KeyRow<'r>,
     at: &At,
 ) -> (Option<Cell<'r>>, bool) {
-    let Some(row) = row else { return (None, false) };
+    let Some(row) = key.row else { return (None, false) };
+    let hinted = row.cell_of(number, key.hint);
+    if let Some(cell) = hinted.filter(|cell| algorithm.holds(*cell, at)) {
+        return (Some(cell), true);
+    }
     let (cell, spare) = find(algorithm, row.cells_of(number, 0), at);
     (cell.or(spare), cell.is_some())
-}
-
-/// Counts a cost where another rule of the policy judges, and returns what it counted: where it
-/// is capped, no more than is left.
-#[inline(never)]
-fn charge_unasked<A: Algorithm>(
-    algorithm: &A,
-    state: &mut A::State,
-    units: Units,
-    part: Part,
-    at: &At,
-) -> Units {
-    let left = if part.is_capped { algorithm.most_unasked(state, at) } else { None };
-    let units = left.map_or(units, |left| units.min(left));
-    algorithm.charge(state, Cost { units, counts: true }, &at.for_judge(false));
-    units
 }
 
 #[inline]
@@ -350,35 +357,48 @@ impl Policy {
     }
 
     /// Finds the cell of the event as [`judge`](Self::judge) does, first at a hint, judges a cost
-    /// by it, and where the counter of this number counts the event moves the reading on. The cost
-    /// becomes what it counted. `None` where a reading does not say all that is to be written: of a
-    /// list, and where the cell has no room.
-    ///
-    /// A call of its own, whose answer is in registers and in its place: in line it would spill
-    /// what its caller has at hand.
-    #[inline(never)]
+    /// by it, and where the counter of this number counts the event moves the reading on. `None`
+    /// where a reading does not say all that is to be written (of a list, and where the cell has
+    /// no room), and where less is counted than the cost.
     pub(in crate::counters) fn pass(
         &self,
         number: u32,
         key: &KeyRow<'_>,
         at: &At,
-        cost: &mut Cost,
+        cost: Cost,
         part: Part,
         reading: &mut Reading,
     ) -> Option<Passed> {
         with_algorithm!(self, A(algorithm) => pass(algorithm, number, key, at, cost, part, reading))
     }
 
+    /// The same of a cost that a rule judges, and of a cell of two words: moves the reading on
+    /// where it fits, and returns whether it does. `None` where the cell is not one that holds the
+    /// event, or not such a counter's, or has no room.
+    #[inline]
+    pub(in crate::counters) fn charge_narrow(
+        &self,
+        cell: &Cell<'_>,
+        at: &At,
+        cost: Cost,
+        reading: &mut Reading,
+    ) -> Option<bool> {
+        with_algorithm!(self, A(algorithm) => charge_narrow(algorithm, cell, at, cost, reading))
+    }
+
     /// What a cell says, or a counter that has none.
     pub(in crate::counters) fn read(
         &self,
         cell: Option<Cell<'_>>,
-        calendar: Calendar,
+        calendar: impl Fn() -> Calendar,
         at: &At,
     ) -> Reading {
         with_algorithm!(self, A(algorithm) => {
-            let cell = cell.filter(|cell| algorithm.holds(*cell, at));
-            Reading::of::<A>(&state_of(algorithm, cell, calendar, at))
+            let state = match cell.filter(|cell| algorithm.holds(*cell, at)) {
+                Some(cell) => algorithm.read(cell, at),
+                None => algorithm.fresh(calendar(), at),
+            };
+            Reading::of::<A>(&state)
         })
     }
 

@@ -378,7 +378,7 @@ impl Counter {
         &self,
         key: &KeyRow<'_>,
         at: &At,
-        cost: &mut Cost,
+        cost: Cost,
         part: Part,
         reading: &mut Reading,
     ) -> Option<Passed> {

@@ -239,6 +239,12 @@ impl<'r> Row<'r> {
         Some(Cell { offset, extra: high(tag), words })
     }
 
+    /// The words of the cells from an offset on.
+    #[inline]
+    pub(super) fn from(self, offset: u32) -> &'r [u64] {
+        self.0.get(offset as usize..).unwrap_or(&[])
+    }
+
     /// Where the first cell of a counter lies; the row's end where there is none.
     #[inline]
     fn find(self, number: u32) -> usize {
@@ -278,6 +284,7 @@ impl<'r> Row<'r> {
     }
 
     /// The cell at `offset`.
+    #[inline]
     pub(super) fn cell_at(self, offset: usize) -> Option<Cell<'r>> {
         Cells { words: self.0, offset }.next().map(|(_, cell)| cell)
     }
@@ -329,6 +336,11 @@ impl<'r> RowMut<'r> {
         Self(words)
     }
 
+    #[inline]
+    pub(super) fn as_row(&self) -> Row<'_> {
+        Row(self.0)
+    }
+
     /// Writes the state of the cell at `offset`, and its tag's 32 bits by the closure's answer.
     /// Returns whether it had room for the state: where the answer is `None` it had not.
     #[inline]
@@ -361,6 +373,24 @@ impl<'r> RowMut<'r> {
             Some(state.extra)
         });
     }
+}
+
+/// Takes the first cell of these if it is one of two words of state and of this counter.
+#[inline]
+pub(super) fn split_narrow<'r>(words: &mut &'r [u64], number: u32) -> Option<Cell<'r>> {
+    let ([tag, words_of @ ..], rest) = words.split_first_chunk::<{ 1 + NARROW }>()?;
+    // The bits of the form are 0 in the tag of a cell of two words.
+    if low(*tag) != number {
+        return None;
+    }
+    *words = rest;
+    Some(Cell { offset: 0, extra: high(*tag), words: words_of })
+}
+
+/// Whether the first cell of these is one of this counter.
+#[inline]
+pub(super) fn begins_with(words: &[u64], number: u32) -> bool {
+    words.first().is_some_and(|tag| number_of(*tag) == number)
 }
 
 /// The cells of a row from an offset on.

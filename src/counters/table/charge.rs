@@ -98,40 +98,48 @@ impl Charge {
 
     /// What is asked of a rule that judges, or that has lost to another of its policy.
     pub(crate) fn new(found: Match, cost: Cost) -> Self {
+        let mut charge = Self::NONE;
+        charge.ask(found, cost);
+        charge
+    }
+
+    /// Asks a rule. The reading and the cell are those of before.
+    #[inline]
+    pub(super) fn ask(&mut self, found: Match, cost: Cost) {
         let Match { rule, row, judges } = found;
-        let Cost { units, counts } = cost;
-        let cost = units.into();
-        let counts = if counts { Counts::Yes } else { Counts::No };
-        let role = if judges { Role::Judges } else { Role::Counts };
-        let (fits, reading, cell, source) = (true, Reading::NONE, None, UseSource::Cell);
-        Self { rule, row, cost, counts, fits, role, source, reading, cell }
+        (self.rule, self.row, self.cost) = (rule, row, cost.units.into());
+        self.counts = if cost.counts { Counts::Yes } else { Counts::No };
+        self.role = if judges { Role::Judges } else { Role::Counts };
+        (self.fits, self.source) = (true, UseSource::Cell);
+    }
+
+    /// Whether it is to be counted by a rule that judges.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.counts == Counts::Yes && self.role == Role::Judges
     }
 
     /// Keeps how it went that a rule was asked in one go, beside its reading.
     #[inline]
-    pub(super) fn passed(&mut self, found: Match, cost: Cost, passed: Passed) {
-        let Match { rule, row, judges } = found;
-        (self.rule, self.row, self.cost, self.cell) = (rule, row, cost.units.into(), passed.cell);
-        self.fits = passed.fits;
-        self.counts = match (passed.counts, cost.counts) {
-            (true, _) => Counts::Passed,
-            (false, true) => Counts::Yes,
-            (false, false) => Counts::No,
-        };
-        self.role = if judges { Role::Judges } else { Role::Counts };
-        self.source = UseSource::Cell;
+    pub(super) fn passed(&mut self, Passed { fits, counts, cell, .. }: Passed) {
+        (self.fits, self.cell) = (fits, cell);
+        if counts {
+            self.counts = Counts::Passed;
+        }
+    }
+
+    /// Asks the same once more: it was not written what had [passed](Self::passed).
+    #[inline]
+    pub(super) fn ask_again(&mut self) {
+        if self.counts == Counts::Passed {
+            self.counts = Counts::Yes;
+        }
     }
 
     #[inline]
     fn is_at(&mut self, cell: Option<usize>) {
         // A row's first cell lies behind its head.
         self.cell = cell.and_then(|cell| NonZeroU32::new(u32::try_from(cell).ok()?));
-    }
-
-    /// Keeps that the cost was not counted after all.
-    pub(super) fn is_left_out(&mut self, cost: Cost) {
-        self.cost = cost.units.into();
-        self.counts = if cost.counts { Counts::Yes } else { Counts::No };
     }
 
     /// Whether its reading is to be written.

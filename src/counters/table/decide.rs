@@ -3,25 +3,23 @@
 use super::charge::{Charge, Charges, UseSource};
 use super::judge::{NeedsSharedRow, NewCounters, Script};
 use super::locked::{Lineages, Locked, Rows};
-use super::request::{Committed, Intent, Request, Stale, Undecided, Verdict};
+use super::request::{Commit, Committed, Intent, Request, Stale, Undecided, Verdict};
 use super::{Table, room::NoRoom};
-use crate::rules::Cost;
 
 impl Table {
-    /// Decides about what an event costs each rule, by the rule's index, at the time that the
-    /// verdict has, and fills in the verdict. `commit` runs exactly when something is charged,
-    /// under the same locks, and is told what was.
+    /// Decides about what the verdict's charges ask for, at the time that it has, and fills it in.
+    /// `commit` runs exactly when something is charged, under the same locks, and is told what
+    /// was.
     pub(crate) fn decide(
         &self,
         request: &Request<'_, '_>,
-        cost: &dyn Fn(u32) -> Cost,
         verdict: &mut Verdict,
-        commit: &mut dyn FnMut(&Committed<'_>),
+        mut commit: Commit<'_, '_>,
     ) -> Result<(), Undecided> {
-        if self.decide_straight(request, cost, verdict, commit)? {
+        if self.decide_straight(request, verdict, commit.as_deref_mut())? {
             return Ok(());
         }
-        self.decide_step_by_step(request, cost, verdict, commit)
+        self.decide_step_by_step(request, verdict, commit)
     }
 
     /// The same of any decision.
@@ -29,20 +27,17 @@ impl Table {
     fn decide_step_by_step(
         &self,
         request: &Request<'_, '_>,
-        cost: &dyn Fn(u32) -> Cost,
         verdict: &mut Verdict,
-        commit: &mut dyn FnMut(&Committed<'_>),
+        mut commit: Commit<'_, '_>,
     ) -> Result<(), Undecided> {
-        verdict.charges.clear();
-        let asked = request.asked().map(|found| Charge::new(*found, cost(found.rule)));
-        verdict.charges.extend(asked);
+        verdict.charges.iter_mut().for_each(Charge::ask_again);
         let mut new: Option<Box<NewCounters>> = None;
         // Each turn that does not decide finds a rule more whose shared row is needed.
         loop {
             let shared = new.as_deref().map_or_else(Lineages::new, |new| new.lineages(request));
             let mut rows = Rows::lock(self, request.rows, shared);
             let mut script = Script { table: self, request, at: verdict.at, new: &mut new };
-            match script.decide(&mut rows, verdict, commit) {
+            match script.decide(&mut rows, verdict, commit.as_deref_mut()) {
                 Ok(()) => return Ok(()),
                 Err(Unfinished::Undecided(why)) => return Err(why),
                 Err(Unfinished::NeedsSharedRow) => {}
@@ -75,7 +70,7 @@ impl Script<'_, '_> {
         &mut self,
         locked: &mut Rows<'_, '_>,
         verdict: &mut Verdict,
-        commit: &mut dyn FnMut(&Committed<'_>),
+        commit: Commit<'_, '_>,
     ) -> Result<(), Unfinished> {
         self.at.begin(self.table, self.request, locked)?;
         let charges = &mut verdict.charges;
@@ -120,7 +115,7 @@ impl Script<'_, '_> {
         grows: bool,
         charges: &mut [Charge],
         locked: &mut Rows<'_, '_>,
-        commit: &mut dyn FnMut(&Committed<'_>),
+        commit: Commit<'_, '_>,
     ) -> Result<(), NeedsSharedRow> {
         if grows && let Err(NoRoom { rule }) = self.reserve(charges, locked) {
             self.note_new().crowded.push(rule);
@@ -136,7 +131,9 @@ impl Script<'_, '_> {
         }
         let (at, starts, crossings) =
             (&self.at, self.starts(), crossings.as_deref().unwrap_or(&[]));
-        commit(&Committed { at, charges, starts, crossings });
+        if let Some(commit) = commit {
+            commit(&Committed { at, charges, starts, crossings });
+        }
         Ok(())
     }
 

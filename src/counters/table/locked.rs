@@ -25,7 +25,7 @@
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
-use super::request::RowAddress;
+use super::request::RowAddresses;
 use super::shard::{GrowingRow, RowSlot, Shard};
 use super::{Table, overflow_hash};
 use crate::counters::cell::CellState;
@@ -73,72 +73,154 @@ pub(super) trait Locked {
     fn first_shard(&mut self) -> Option<&mut Shard>;
 }
 
-/// The only row of a script: the everyday case, which needs no lists.
-pub(super) struct OneRow<'t> {
+/// A few rows of keys: the everyday case, which needs no lists.
+pub(super) struct FewRows<'t, const N: usize> {
+    len: usize,
+    rows: [FewRow<'t>; N],
+    /// In ascending order of their indices.
+    shards: [Option<MutexGuard<'t, Shard>>; N],
+}
+
+/// One of them.
+#[derive(Clone, Copy)]
+struct FewRow<'t> {
     hash: u64,
     key: RowKey<'t>,
-    shard: MutexGuard<'t, Shard>,
+    /// The index of its shard in the table, and then among those that are locked.
+    shard: usize,
     slot: Option<RowSlot>,
 }
 
-impl<'t> OneRow<'t> {
+/// One row.
+pub(super) type OneRow<'t> = FewRows<'t, 1>;
+
+impl<'t> FewRows<'t, 1> {
+    /// Locks the row of this key.
     #[inline]
-    pub(super) fn lock(table: &'t Table, hash: u64, key: RowKey<'t>) -> Option<Self> {
+    pub(super) fn lock_one(table: &'t Table, hash: u64, key: RowKey<'t>) -> Option<Self> {
         let shard = table.shard(hash)?.lock();
         let slot = shard.find(hash, key);
-        Some(Self { hash, key, shard, slot })
+        let row = FewRow { hash, key, shard: 0, slot };
+        Some(Self { len: 1, rows: [row], shards: [Some(shard)] })
+    }
+
+    /// The row, if it is there.
+    #[inline]
+    pub(super) fn only_mut(&mut self) -> Option<RowMut<'_>> {
+        let Self { rows: [FewRow { slot, .. }], shards: [Some(shard)], .. } = self else {
+            return None;
+        };
+        Some(shard.row_mut((*slot)?))
     }
 }
 
-impl Locked for OneRow<'_> {
+impl<'t, const N: usize> FewRows<'t, N> {
+    /// No rows, to [lock](Self::lock) some: they are large to move.
+    #[inline]
+    pub(super) fn none() -> Self {
+        let key = RowKey::Partition { group: 0, values: &[] };
+        let rows = [FewRow { hash: 0, key, shard: 0, slot: None }; N];
+        Self { len: 0, rows, shards: [const { None }; N] }
+    }
+
+    /// Locks the rows of these addresses; `false` where they are more than `N`.
+    #[inline]
+    pub(super) fn lock(&mut self, table: &'t Table, addresses: &'t RowAddresses<'_>) -> bool {
+        let Self { len, rows, shards } = self;
+        *len = addresses.len();
+        let Some(rows) = rows.get_mut(..*len) else { return false };
+        for (row, address) in rows.iter_mut().zip(addresses.iter()) {
+            (row.hash, row.key) = (address.hash, address.key());
+            row.shard = table.shard_of(row.hash);
+        }
+        // Each turn locks the lowest of the shards that are left.
+        let mut lowest = 0;
+        for (index, locked) in shards.iter_mut().enumerate() {
+            let mut next = usize::MAX;
+            for row in &*rows {
+                if row.shard >= lowest && row.shard < next {
+                    next = row.shard;
+                }
+            }
+            let Some(shard) = table.shard_at(next) else { break };
+            let shard = shard.lock();
+            for row in rows.iter_mut().filter(|row| row.shard == next) {
+                // Not left any more: of different shards the n-th has no lower index than n.
+                (row.shard, row.slot) = (index, shard.find(row.hash, row.key));
+            }
+            (*locked, lowest) = (Some(shard), next.saturating_add(1));
+        }
+        true
+    }
+
+    #[inline]
+    fn place(&self, row: u32) -> Option<(&Shard, RowSlot)> {
+        let FewRow { shard, slot, .. } = self.rows.get(row as usize)?;
+        Some((self.shards.get(*shard)?.as_deref()?, (*slot)?))
+    }
+}
+
+impl<const N: usize> Locked for FewRows<'_, N> {
+    #[inline]
     fn len(&self) -> usize {
-        1
+        self.len
     }
 
     #[inline]
     fn row(&self, row: u32) -> Option<Row<'_>> {
-        if row == 0 { Some(self.shard.row(self.slot?)) } else { None }
+        let (shard, slot) = self.place(row)?;
+        Some(shard.row(slot))
     }
 
     #[inline]
     fn row_mut(&mut self, row: u32) -> Option<RowMut<'_>> {
-        if row == 0 { Some(self.shard.row_mut(self.slot?)) } else { None }
+        let FewRow { shard, slot, .. } = *self.rows.get(row as usize)?;
+        Some(self.shards.get_mut(shard)?.as_deref_mut()?.row_mut(slot?))
     }
 
     fn grow(&mut self, row: u32) -> Option<GrowingRow<'_>> {
-        if row == 0 { Some(self.shard.grow(self.slot.as_mut()?)) } else { None }
+        let FewRow { shard, slot, .. } = self.rows.get_mut(row as usize)?;
+        Some(self.shards.get_mut(*shard)?.as_deref_mut()?.grow(slot.as_mut()?))
     }
 
     fn was_there(&self, row: u32) -> bool {
-        row == 0 && self.slot.is_some()
+        self.rows.get(row as usize).is_some_and(|row| row.slot.is_some())
     }
 
     fn is_shared(&self, row: u32) -> bool {
-        row > 0 || matches!(self.key, RowKey::Overflow { .. })
+        let key = self.rows.get(row as usize).map(|row| row.key);
+        row as usize >= self.len || matches!(key, Some(RowKey::Overflow { .. }))
     }
 
     fn shared_row(&self, counter: &Counter) -> u32 {
-        let is_it = self.key == RowKey::Overflow { counter: counter.lineage() };
-        if is_it { 0 } else { NOWHERE }
+        let key = RowKey::Overflow { counter: counter.lineage() };
+        let index = self.rows.iter().take(self.len).position(|row| row.key == key);
+        index.and_then(|row| u32::try_from(row).ok()).unwrap_or(NOWHERE)
     }
 
     fn insert(&mut self, row: u32, cells: &[(u32, CellState)]) {
-        debug_assert!(row == 0 && self.shard.find(self.hash, self.key).is_none(), "made once");
-        self.shard.insert(self.hash, self.key, cells);
+        let Some(FewRow { hash, key, shard, .. }) = self.rows.get(row as usize) else { return };
+        if let Some(Some(shard)) = self.shards.get_mut(*shard) {
+            debug_assert!(shard.find(*hash, *key).is_none(), "a row is made once");
+            shard.insert(*hash, *key, cells);
+        }
     }
 
     fn find(&mut self) {
-        self.slot = self.shard.find(self.hash, self.key);
+        for row in self.rows.iter_mut().take(self.len) {
+            let shard = self.shards.get(row.shard).and_then(Option::as_ref);
+            row.slot = shard.and_then(|shard| shard.find(row.hash, row.key));
+        }
     }
 
     #[inline]
-    fn each_shard(&mut self, mut visit: impl FnMut(&mut Shard)) {
-        visit(&mut self.shard);
+    fn each_shard(&mut self, visit: impl FnMut(&mut Shard)) {
+        self.shards.iter_mut().flatten().map(|shard| &mut **shard).for_each(visit);
     }
 
     #[inline]
     fn first_shard(&mut self) -> Option<&mut Shard> {
-        Some(&mut self.shard)
+        self.shards.first_mut()?.as_deref_mut()
     }
 }
 
@@ -147,7 +229,7 @@ pub(super) type Lineages = SmallVec<[u32; 4]>;
 
 /// Any number of rows.
 pub(super) struct Rows<'t, 'e> {
-    addresses: &'t [RowAddress<'e>],
+    addresses: &'t RowAddresses<'e>,
     shared: Lineages,
     /// In ascending order of their indices.
     shards: SmallVec<[MutexGuard<'t, Shard>; 4]>,
@@ -162,10 +244,9 @@ struct Place {
 }
 
 impl<'t, 'e> Rows<'t, 'e> {
-    #[inline]
     pub(super) fn lock(
         table: &'t Table,
-        addresses: &'t [RowAddress<'e>],
+        addresses: &'t RowAddresses<'e>,
         shared: Lineages,
     ) -> Self {
         let (shards, places) = (SmallVec::new(), SmallVec::new());

@@ -48,7 +48,7 @@ pub(crate) use self::audit::{Audit, Audited};
 pub(crate) use self::charge::{Charge, Charges, Match, Role};
 pub(crate) use self::redo::{LogEnd, PastCharge, RedoRecord};
 pub(crate) use self::request::{
-    Committed, Intent, KeyValues, Request, RowAddress, Undecided, Verdict,
+    Committed, Intent, Request, RowAddress, RowAddresses, Undecided, Verdict,
 };
 #[cfg(test)]
 pub(crate) use self::starts::Start;

@@ -16,11 +16,11 @@ use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
 use crate::counters::history::Used;
 
-impl<'s, 'e> Script<'s, 'e> {
+impl<'s> Script<'s, '_> {
     /// What is recorded of a charge's key from a second on to before another.
     fn used(&self, charge: &Charge, start: i64, end: Option<i64>) -> Option<Used> {
         let (history, address) = (self.request.history?, self.address(charge)?);
-        history.used(charge.rule, start, end, address.values.as_slice())
+        history.used(charge.rule, start, end, address.values)
     }
 
     fn used_in(&self, charge: &Charge, period: Bounds) -> Option<Used> {
@@ -34,7 +34,7 @@ impl<'s, 'e> Script<'s, 'e> {
     }
 
     /// The address of a charge's row, where it is the key's own.
-    fn address(&self, charge: &Charge) -> Option<&'s RowAddress<'e>> {
+    fn address(&self, charge: &Charge) -> Option<RowAddress<'s>> {
         self.request.rows.get(charge.row as usize)
     }
 
@@ -67,7 +67,7 @@ impl<'s, 'e> Script<'s, 'e> {
         let uses = || {
             let (history, address) = (self.request.history?, self.address(charge)?);
             let (start, cell) = policy.reach(self.at.now);
-            history.uses(charge.rule, start, self.at.now, cell, address.values.as_slice())
+            history.uses(charge.rule, start, self.at.now, cell, address.values)
         };
         let is_asked = counter.recounts_rolling(policy, &self.at);
         if let Some(uses) = is_asked.then(uses).flatten() {

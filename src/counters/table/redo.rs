@@ -93,14 +93,14 @@ impl Table {
     }
 
     /// Locks one row, by no version.
-    pub(super) fn lock_row<'t>(&'t self, row: &'t RowAddress<'_>) -> Option<OneRow<'t>> {
-        OneRow::lock(self, row.hash, row.key())
+    pub(super) fn lock_row<'t>(&'t self, row: &'t RowAddress<'t>) -> Option<OneRow<'t>> {
+        OneRow::lock_one(self, row.hash, row.key())
     }
 
     /// The same of the row that keys of a rule share which found no room.
     pub(super) fn lock_shared_row(&self, counter: &Counter) -> Option<OneRow<'_>> {
         let counter = counter.lineage();
-        OneRow::lock(self, overflow_hash(counter), RowKey::Overflow { counter })
+        OneRow::lock_one(self, overflow_hash(counter), RowKey::Overflow { counter })
     }
 }
 

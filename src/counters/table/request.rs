@@ -10,7 +10,7 @@ use crate::counters::counter::CounterSet;
 use crate::counters::history::History;
 use crate::counters::row::RowKey;
 use crate::counters::time::{At, Moment};
-use crate::rules::Units;
+use crate::rules::{Cost, Units};
 
 /// What a call wants of the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,60 +35,92 @@ impl Intent {
 
 /// Where the row of a key is found: in which group of rules, and by which values of the group's
 /// partition.
-#[derive(Debug)]
-pub(crate) struct RowAddress<'e> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowAddress<'r> {
     /// The hash of the group and the values.
     pub(crate) hash: u64,
     pub(crate) group: u32,
-    pub(crate) values: KeyValues<'e>,
+    pub(crate) values: &'r [&'r str],
     /// Whose midnights and days the key's periods go by. Bounds that were decided by it are in the
     /// cells, so that it is asked for periods alone that have none.
     pub(crate) calendar: Calendar,
 }
 
-impl RowAddress<'_> {
+impl<'r> RowAddress<'r> {
     #[inline]
-    pub(super) fn key(&self) -> RowKey<'_> {
-        RowKey::Partition { group: self.group, values: self.values.as_slice() }
+    pub(super) fn key(&self) -> RowKey<'r> {
+        RowKey::Partition { group: self.group, values: self.values }
     }
 }
 
-/// The values of a key's partition; most have one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum KeyValues<'e> {
-    One(&'e str),
-    Several(SmallVec<[&'e str; 2]>),
+/// The addresses of a request's rows. Nothing is allocated for up to four, of up to eight values
+/// together.
+#[derive(Debug, Default)]
+pub(crate) struct RowAddresses<'e> {
+    rows: SmallVec<[RowHead; 4]>,
+    /// The values of all, one row's after the other's.
+    values: SmallVec<[&'e str; 8]>,
 }
 
-impl<'e> KeyValues<'e> {
+/// An address without its values, which begin where those of the row before end.
+#[derive(Clone, Copy, Debug)]
+struct RowHead {
+    hash: u64,
+    group: u32,
+    calendar: Calendar,
+    first: usize,
+    end: usize,
+}
+
+impl<'e> RowAddresses<'e> {
+    /// Adds a value of the row that is [added](Self::push) next.
     #[inline]
-    pub(crate) fn as_slice(&self) -> &[&'e str] {
-        match self {
-            Self::One(value) => std::slice::from_ref(value),
-            Self::Several(values) => values,
-        }
+    pub(crate) fn push_value(&mut self, value: &'e str) {
+        self.values.push(value);
+    }
+
+    /// Adds the row of the values that were added since the last one.
+    #[inline]
+    pub(crate) fn push(&mut self, hash: u64, group: u32, calendar: Calendar) {
+        let first = self.rows.last().map_or(0, |row| row.end);
+        self.rows.push(RowHead { hash, group, calendar, first, end: self.values.len() });
+    }
+
+    /// Forgets the values that were added since the last row.
+    pub(crate) fn drop_values(&mut self) {
+        self.values.truncate(self.rows.last().map_or(0, |row| row.end));
+    }
+
+    /// Takes back the last row.
+    pub(crate) fn pop(&mut self) {
+        self.rows.pop();
+        self.drop_values();
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, row: usize) -> Option<RowAddress<'_>> {
+        let RowHead { hash, group, calendar, first, end } = *self.rows.get(row)?;
+        Some(RowAddress { hash, group, values: self.values.get(first..end)?, calendar })
+    }
+
+    #[inline]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = RowAddress<'_>> {
+        (0..self.len()).map_while(|row| self.get(row))
     }
 }
 
-impl<'e> FromIterator<&'e str> for KeyValues<'e> {
-    fn from_iter<I: IntoIterator<Item = &'e str>>(values: I) -> Self {
-        let values: SmallVec<[&str; 2]> = values.into_iter().collect();
-        match values.as_slice() {
-            [value] => Self::One(value),
-            _ => Self::Several(values),
-        }
-    }
-}
-
-/// What one call asks of the counters, beside what it costs.
+/// What one call asks of the counters, beside the charges.
 #[derive(Debug)]
 pub(crate) struct Request<'r, 'e> {
     pub(crate) counters: &'r CounterSet,
     pub(crate) intent: Intent,
-    /// The rules that match, in the order of their rows.
-    pub(crate) matches: &'r [Match],
-    /// The rows of the matches.
-    pub(crate) rows: &'r [RowAddress<'e>],
+    /// The rows of the charges.
+    pub(crate) rows: &'r RowAddresses<'e>,
     /// What is recorded, where something is.
     pub(crate) history: Option<&'r dyn History>,
 }
@@ -99,13 +131,6 @@ impl Request<'_, '_> {
     #[inline]
     pub(super) fn calendar(&self, row: u32) -> Calendar {
         self.rows.get(row as usize).map_or(Calendar::UTC, |address| address.calendar)
-    }
-
-    /// The rules that are asked: what changes nothing is nothing to those that only count.
-    #[inline]
-    pub(super) fn asked(&self) -> impl Iterator<Item = &Match> {
-        let changes = !self.intent.is_read_only();
-        self.matches.iter().filter(move |found| found.judges || changes)
     }
 }
 
@@ -120,6 +145,9 @@ pub(crate) struct Committed<'c> {
     #[cfg_attr(not(test), expect(dead_code, reason = "alerts will read them"))]
     pub(crate) crossings: &'c [Crossing],
 }
+
+/// The caller's step, if it has one.
+pub(crate) type Commit<'c, 'f> = Option<&'c mut (dyn FnMut(&Committed<'_>) + 'f)>;
 
 /// From where to where a charge has moved a watched counter.
 ///
@@ -141,14 +169,13 @@ pub(crate) struct Crossing {
     pub(crate) limit: Units,
 }
 
-/// How a request is decided: filled where it lies.
+/// What rules are asked for, and how that is decided: filled where it lies.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {
     /// The instant of the decision: the time by the clock's reading, and then that or a later one.
     pub(crate) at: At,
     pub(crate) allowed: bool,
-    /// What each rule was asked for and says: one for each match, but for those that only count
-    /// where nothing is changed.
+    /// What each rule is [asked](Self::ask) for and says, in the order of their rows.
     pub(crate) charges: Charges,
     /// Of an event that was refused, the later periods in which rules have seen use; only rules
     /// that have.
@@ -159,6 +186,22 @@ impl Verdict {
     /// A decision that is to be made.
     pub(crate) fn at(at: At) -> Self {
         Self { at, allowed: false, charges: Charges::new(), ahead: Vec::new() }
+    }
+
+    /// Asks rules for what an event costs each of them. What changes nothing is nothing to those
+    /// that only count. The list of the decision before is used again where it is as long.
+    #[inline]
+    pub(crate) fn ask(&mut self, intent: Intent, matches: &[Match], cost: impl Fn(u32) -> Cost) {
+        let changes = !intent.is_read_only();
+        let asked = || matches.iter().filter(|found| found.judges || changes);
+        let count = if changes { matches.len() } else { asked().count() };
+        if self.charges.len() != count {
+            self.charges.clear();
+            self.charges.resize(count, Charge::NONE);
+        }
+        for (found, charge) in asked().zip(&mut self.charges) {
+            charge.ask(*found, cost(found.rule));
+        }
     }
 }
 

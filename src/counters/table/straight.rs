@@ -11,40 +11,52 @@
 //! counts it in one go, and writes what was counted once all rules have let the event in. Where one
 //! refuses it reads the cells once more.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
 use super::Table;
-use super::charge::{Charge, Charges};
-use super::judge::Script;
-use super::locked::{Lineages, Locked, OneRow, Rows};
-use super::request::{Committed, Intent, Request, Stale, Verdict};
-use crate::base::calendar::Calendar;
+use super::charge::Charge;
+use super::judge::{Judgement, Script};
+use super::locked::{FewRows, Locked, OneRow};
+use super::request::{Commit, Committed, Intent, Request, Stale, Verdict};
 use crate::counters::algorithms::{KeyRow, Part, Passed};
-use crate::counters::cell::CellState;
+use crate::counters::cell::{CellState, NARROW};
 use crate::counters::counter::Counter;
-use crate::counters::row::Row;
+use crate::counters::row::{self, Row, RowMut};
 use crate::counters::time::At;
-use crate::rules::{Cost, Enforcement};
+use crate::rules::Enforcement;
 
 /// How many rows an everyday decision locks at the most.
 const ROWS: usize = 4;
 
-/// What the rules say together.
-#[derive(Clone, Copy)]
-struct Judgement {
-    /// No hard rule refuses.
-    passes: bool,
-    /// A counter that counts the event is not there yet.
-    grows: bool,
-}
+/// How far the cell behind one of two words of state lies from it.
+const NARROW_CELL: u32 = NARROW as u32 + 1;
 
 /// A decision that goes straight as long as nothing speaks against it.
 #[derive(Clone, Copy)]
 struct Straight<'s, 'e> {
     table: &'s Table,
     request: &'s Request<'s, 'e>,
+}
+
+/// How far the rules have been judged.
+#[derive(Clone, Copy)]
+struct Progress {
+    /// How many of the charges.
+    judged: usize,
+    judgement: Judgement,
+    /// Some counter may have a cell beside the one that was judged by.
+    may_have_others: bool,
+}
+
+impl Progress {
+    const NONE: Self = Self {
+        judged: 0,
+        judgement: Judgement { passes: true, grows: false },
+        may_have_others: false,
+    };
 }
 
 impl Table {
@@ -54,78 +66,151 @@ impl Table {
     pub(super) fn decide_straight(
         &self,
         request: &Request<'_, '_>,
-        cost: &dyn Fn(u32) -> Cost,
         verdict: &mut Verdict,
-        commit: &mut dyn FnMut(&Committed<'_>),
+        commit: Commit<'_, '_>,
     ) -> Result<bool, Stale> {
         let may_be = !verdict.at.explicit && !request.counters.watches();
         if !may_be || !self.goes_straight.load(Ordering::Relaxed) {
             return Ok(false);
         }
         let straight = Straight { table: self, request };
-        match request.rows {
-            [address] => {
-                let Some(mut row) = OneRow::lock(self, address.hash, address.key()) else {
-                    return Ok(false);
-                };
-                straight.decide(&mut row, cost, verdict, commit)
-            }
-            rows if rows.len() <= ROWS => straight.decide_in_rows(cost, verdict, commit),
-            _ => Ok(false),
+        match request.rows.len() {
+            1 => {}
+            2 => return straight.decide_in_rows::<2>(verdict, commit),
+            _ => return straight.decide_in_rows::<ROWS>(verdict, commit),
+        }
+        let Some(address) = request.rows.get(0) else { return Ok(false) };
+        match OneRow::lock_one(self, address.hash, address.key()) {
+            Some(mut row) => straight.decide_in_row(&mut row, verdict, commit),
+            None => Ok(false),
         }
     }
 }
 
 impl<'s> Straight<'s, '_> {
-    #[inline(never)]
-    fn decide_in_rows(
+    /// Decides where all counters lie in one row.
+    #[inline]
+    fn decide_in_row(
         self,
-        cost: &dyn Fn(u32) -> Cost,
+        locked: &mut OneRow<'_>,
         verdict: &mut Verdict,
-        commit: &mut dyn FnMut(&Committed<'_>),
+        commit: Commit<'_, '_>,
     ) -> Result<bool, Stale> {
-        let mut rows = Rows::lock(self.table, self.request.rows, Lineages::new());
-        self.decide(&mut rows, cost, verdict, commit)
+        verdict.at.begin(self.table, self.request, locked)?;
+        let mut progress = Progress::NONE;
+        let Verdict { at, allowed, charges, .. } = &mut *verdict;
+        if let Some(row) = locked.only_mut() {
+            let mut hint = row.as_row().hint();
+            self.pass_plain(row.as_row(), 0, &mut hint, at, charges, &mut progress);
+            let is_done = progress.judged == charges.len() && progress.judgement.passes;
+            if is_done && !self.request.intent.is_read_only() {
+                // What nearly every call comes to.
+                *allowed = true;
+                Self::put_in_row(row, charges);
+                self.finish(locked, verdict, commit, false);
+                return Ok(true);
+            }
+        }
+        Ok(self.go_on(locked, progress, verdict, commit))
     }
 
-    #[inline]
-    fn decide(
+    #[inline(never)]
+    fn decide_in_rows<const N: usize>(
+        self,
+        verdict: &mut Verdict,
+        commit: Commit<'_, '_>,
+    ) -> Result<bool, Stale> {
+        let mut rows = FewRows::<N>::none();
+        if !rows.lock(self.table, self.request.rows) {
+            return Ok(false);
+        }
+        verdict.at.begin(self.table, self.request, &mut rows)?;
+        Ok(self.go_on(&mut rows, Progress::NONE, verdict, commit))
+    }
+
+    /// Judges the rules that are left, and does what they say. `false`, and nothing changed, where
+    /// the decision turns out to be none for this path.
+    #[inline(never)]
+    fn go_on(
         self,
         locked: &mut impl Locked,
-        cost: &dyn Fn(u32) -> Cost,
+        mut progress: Progress,
         verdict: &mut Verdict,
-        commit: &mut dyn FnMut(&Committed<'_>),
-    ) -> Result<bool, Stale> {
-        let Verdict { at, allowed, charges, ahead } = verdict;
-        at.begin(self.table, self.request, locked)?;
-        let Some(judgement) = self.pass(locked, cost, at, charges) else { return Ok(false) };
+        commit: Commit<'_, '_>,
+    ) -> bool {
+        if self.pass(locked, &mut progress, &verdict.at, &mut verdict.charges).is_none() {
+            return false;
+        }
+        let Judgement { passes, grows } = progress.judgement;
         let intent = self.request.intent;
-        *allowed = intent == Intent::Record || judgement.passes;
-        let grows = *allowed && judgement.grows && !intent.is_read_only();
-        if !*allowed {
-            self.read_again(locked, at, charges);
-            if charges.iter().any(|charge| self.may_be_ahead(locked, charge)) {
-                *ahead = self.script(at, |script| script.ahead(charges, locked));
+        verdict.allowed = intent == Intent::Record || passes;
+        let changes = verdict.allowed && !intent.is_read_only();
+        let grows = changes && grows;
+        if !verdict.allowed {
+            self.refuse(locked, progress, verdict);
+        } else if grows {
+            if !self.grow(locked, verdict) {
+                return false;
             }
-        } else if !intent.is_read_only() {
-            if grows && !self.script(at, |script| script.reserve(charges, locked).is_ok()) {
-                return Ok(false);
-            }
-            Self::put(locked, charges);
-            if grows {
-                self.leave_out(cost, at, charges);
-                self.put_new(locked, charges);
-            }
+        } else if changes {
+            Self::put(locked, &mut verdict.charges);
+        }
+        self.finish(locked, verdict, commit, grows);
+        true
+    }
+
+    /// Runs the caller's step where something was charged, and looks after the shards.
+    #[inline]
+    fn finish(
+        self,
+        locked: &mut impl Locked,
+        verdict: &Verdict,
+        commit: Commit<'_, '_>,
+        grows: bool,
+    ) {
+        let is_read_only = self.request.intent.is_read_only();
+        let Verdict { at, charges, .. } = verdict;
+        if let Some(commit) = commit
+            && verdict.allowed
+            && !is_read_only
+        {
             commit(&Committed { at, charges, starts: &[], crossings: &[] });
         }
-        if !intent.is_read_only() {
+        if !is_read_only {
             let (table, counters) = (self.table, self.request.counters);
             locked.each_shard(|shard| table.sweep_step(shard, counters, at, grows));
         }
         if let Some(shard) = locked.first_shard() {
             shard.paths.straight = shard.paths.straight.wrapping_add(1);
         }
-        Ok(true)
+    }
+
+    /// Makes the readings what they are without the event.
+    #[inline(never)]
+    fn refuse(self, locked: &impl Locked, progress: Progress, verdict: &mut Verdict) {
+        let Verdict { at, charges, ahead, .. } = verdict;
+        self.read_again(locked, at, charges);
+        let may_be_ahead = |charge: &Charge| {
+            self.may_recount(charge)
+                || (progress.may_have_others && self.may_have_others(locked, charge))
+        };
+        if charges.iter().any(may_be_ahead) {
+            *ahead = self.script(at, |script| script.ahead(charges, locked));
+        }
+    }
+
+    /// Writes the readings where some have no cell or no row yet; `false`, and nothing changed,
+    /// where there is no room for one that judges.
+    #[inline(never)]
+    fn grow(self, locked: &mut impl Locked, verdict: &mut Verdict) -> bool {
+        let Verdict { at, charges, .. } = verdict;
+        if self.script(at, |script| script.reserve(charges, locked).is_err()) {
+            return false;
+        }
+        Self::put(locked, charges);
+        self.leave_out(at, charges);
+        self.put_new(locked, charges);
+        true
     }
 
     /// Does a part of what a decision does step by step.
@@ -138,56 +223,112 @@ impl<'s> Straight<'s, '_> {
     #[inline]
     fn counter(self, rule: u32) -> Option<&'s Counter> {
         let counter = self.request.counters.counter(rule);
-        debug_assert!(counter.is_some(), "a match is of a rule of the set");
+        debug_assert!(counter.is_some(), "a charge is of a rule of the set");
         counter
     }
 
-    /// Judges every rule, and moves its reading on as if the event were let in. `None` where one
-    /// needs more than its cell.
+    /// Judges the rules that are left, and moves the reading of each on as if the event were let in.
+    /// `None` where one needs more than its cell.
     #[inline]
     fn pass(
         self,
         locked: &impl Locked,
-        cost: &dyn Fn(u32) -> Cost,
+        progress: &mut Progress,
         at: &At,
-        charges: &mut Charges,
-    ) -> Option<Judgement> {
-        // A list that is as long as it was lies there to be filled in.
-        let Request { intent, matches, .. } = self.request;
-        let count =
-            if intent.is_read_only() { self.request.asked().count() } else { matches.len() };
-        if charges.len() != count {
-            charges.clear();
-            charges.resize(count, Charge::NONE);
+        charges: &mut [Charge],
+    ) -> Option<()> {
+        while let Some(index) = charges.get(progress.judged).map(|charge| charge.row) {
+            // The charges of a row lie side by side.
+            let row = locked.row(index);
+            let mut hint = row.map_or(0, Row::hint);
+            loop {
+                if let Some(row) = row {
+                    self.pass_plain(row, index, &mut hint, at, charges, progress);
+                }
+                let next = charges.get_mut(progress.judged);
+                let Some(charge) = next.filter(|charge| charge.row == index) else { break };
+                self.pass_any(row, &mut hint, at, charge, progress)?;
+            }
         }
-        let mut judgement = Judgement { passes: true, grows: false };
-        // The row at hand.
-        let (mut index, mut key) =
-            (u32::MAX, KeyRow { row: None, calendar: Calendar::UTC, hint: 0 });
-        for (found, charge) in self.request.asked().zip(&mut *charges) {
-            let counter = self.counter(found.rule)?;
-            if found.row != index {
-                (index, key) = (found.row, self.key_row(locked, found.row));
+        Some(())
+    }
+
+    /// Passes the rules of a row, one after the other, as long as each judges, has something to
+    /// count, and has its cell where it is looked for first. The next one is of another row, or is
+    /// passed in [another way](Self::pass_any).
+    ///
+    /// Apart, so that all that it works with is at hand.
+    #[inline(never)]
+    fn pass_plain(
+        self,
+        row: Row<'_>,
+        index: u32,
+        hint: &mut u32,
+        at: &At,
+        charges: &mut [Charge],
+        progress: &mut Progress,
+    ) {
+        let (counters, is_recorded) = (self.request.counters, at.recorded);
+        let (mut passes, mut offset, mut words) = (true, *hint, row.from(*hint));
+        let (mut judged, mut number) = (progress.judged, u32::MAX);
+        for charge in charges.iter_mut().skip(judged) {
+            let Some(counter) = counters.counter(charge.rule) else { break };
+            if charge.row != index || !charge.is_plain() || counter.took_over() {
+                break;
             }
-            let part = Part {
-                judges: found.judges,
-                counts_what_fits: found.judges && self.counts_what_fits(counter.enforcement),
-                is_capped: !found.judges && counter.drains(),
-            };
-            let mut cost = cost(found.rule);
-            let passed = counter.pass(&key, at, &mut cost, part, &mut charge.reading)?;
-            if let (Some(row), Some(cell)) = (key.row, passed.cell) {
-                key.hint = row.hint_after(cell.get());
+            let (mut rest, cell) = (words, NonZeroU32::new(offset));
+            let Some(state) = row::split_narrow(&mut rest, counter.number()) else { break };
+            let cost = charge.cost();
+            let fits = counter.policy.charge_narrow(&state, at, cost, &mut charge.reading);
+            let Some(fits) = fits else { break };
+            if !fits {
+                if counter.enforcement != Enforcement::Hard || is_recorded {
+                    break;
+                }
+                passes = false;
             }
-            if !passed.is_known || counter.took_over() {
-                self.starts_from_nothing(counter, key.row, passed)?;
-            }
-            judgement.grows |= passed.counts && passed.cell.is_none();
-            judgement.passes &=
-                passed.fits || !found.judges || counter.enforcement != Enforcement::Hard;
-            charge.passed(*found, cost, passed);
+            charge.passed(Passed { fits, counts: fits, is_known: true, cell });
+            (words, offset) = (rest, offset.wrapping_add(NARROW_CELL));
+            (judged, number) = (judged.wrapping_add(1), counter.number());
         }
-        Some(judgement)
+        // The cells of a counter lie side by side: one before the next is its counter's only one.
+        progress.may_have_others |= row::begins_with(words, number);
+        *hint = offset;
+        progress.judged = judged;
+        progress.judgement.passes &= passes;
+    }
+
+    /// Passes any rule.
+    #[inline(never)]
+    fn pass_any(
+        self,
+        row: Option<Row<'_>>,
+        hint: &mut u32,
+        at: &At,
+        charge: &mut Charge,
+        progress: &mut Progress,
+    ) -> Option<()> {
+        let counter = self.counter(charge.rule)?;
+        let judges = charge.judges();
+        let part = Part {
+            judges,
+            counts_what_fits: judges && self.counts_what_fits(counter.enforcement),
+            is_capped: !judges && counter.drains(),
+        };
+        let key = KeyRow { row, calendar: self.request.calendar(charge.row), hint: *hint };
+        let passed = counter.pass(&key, at, charge.cost(), part, &mut charge.reading)?;
+        if let (Some(row), Some(cell)) = (row, passed.cell) {
+            *hint = row.hint_after(cell.get());
+        }
+        if !passed.is_known || counter.took_over() {
+            self.starts_from_nothing(counter, row, passed)?;
+        }
+        charge.passed(passed);
+        let Progress { judged, judgement, may_have_others } = progress;
+        judgement.grows |= passed.counts && passed.cell.is_none();
+        judgement.passes &= passed.fits || !judges || counter.enforcement != Enforcement::Hard;
+        (*judged, *may_have_others) = (judged.saturating_add(1), true);
+        Some(())
     }
 
     #[inline]
@@ -197,13 +338,6 @@ impl<'s> Straight<'s, '_> {
             Enforcement::Soft => false,
             Enforcement::Shadow => true,
         }
-    }
-
-    #[inline]
-    fn key_row(self, locked: &impl Locked, index: u32) -> KeyRow<'_> {
-        let row = locked.row(index);
-        let (calendar, hint) = (self.request.calendar(index), row.map_or(0, Row::hint));
-        KeyRow { row, calendar, hint }
     }
 
     /// `None` where a counter may have something to take over, or no room.
@@ -225,54 +359,72 @@ impl<'s> Straight<'s, '_> {
     }
 
     /// Says of each counter that counted the event where it stands without it.
-    #[inline(never)]
     fn read_again(self, locked: &impl Locked, at: &At, charges: &mut [Charge]) {
+        let (mut index, mut row) = (u32::MAX, None);
         for charge in charges.iter_mut().filter(|charge| charge.is_passed()) {
             let Some(counter) = self.counter(charge.rule) else { continue };
-            let cell = charge.cell.zip(locked.row(charge.row));
+            if charge.row != index {
+                (index, row) = (charge.row, locked.row(charge.row));
+            }
+            let cell = charge.cell.zip(row);
             let cell = cell.and_then(|(cell, row)| row.cell_at(cell.get() as usize));
-            charge.reading = counter.policy.read(cell, self.request.calendar(charge.row), at);
+            let calendar = || self.request.calendar(index);
+            charge.reading = counter.policy.read(cell, calendar, at);
         }
     }
 
-    /// Whether more may be known of later periods than the reading of a rule says.
+    /// Whether more may be recorded of later periods than the reading of a rule says.
     #[inline]
-    fn may_be_ahead(self, locked: &impl Locked, charge: &Charge) -> bool {
+    fn may_recount(self, charge: &Charge) -> bool {
+        let asks = |counter: &Counter| counter.policy.periods().is_some() && counter.may_recount();
+        self.request.history.is_some() && self.counter(charge.rule).is_none_or(asks)
+    }
+
+    /// Whether a row may hold more of later periods.
+    fn may_have_others(self, locked: &impl Locked, charge: &Charge) -> bool {
         let Some(counter) = self.counter(charge.rule) else { return true };
-        if counter.policy.periods().is_none() {
-            return false;
-        }
-        let is_one = charge.cell.is_some_and(|cell| {
-            let row = locked.row(charge.row);
-            row.is_some_and(|row| row.is_only(counter.number(), cell.get() as usize))
-        });
-        !is_one || (self.request.history.is_some() && counter.may_recount())
+        let is_only = || {
+            let (cell, row) = charge.cell.zip(locked.row(charge.row))?;
+            Some(row.is_only(counter.number(), cell.get() as usize))
+        };
+        counter.policy.periods().is_some() && is_only() != Some(true)
     }
 
     /// Writes the readings into the cells that are there.
     #[inline]
     fn put(locked: &mut impl Locked, charges: &mut [Charge]) {
-        let (mut index, mut row) = (0, locked.row_mut(0));
+        let mut next = 0;
+        while let Some(index) = charges.get(next).map(|charge| charge.row) {
+            let rest = charges.get_mut(next..).unwrap_or_default();
+            let put = locked.row_mut(index).map_or(0, |row| Self::put_in_row(row, rest));
+            // A row that is not there yet takes no reading.
+            next = next.saturating_add(put.max(1));
+        }
+    }
+
+    /// The same of the row that the first charges are of. Returns how many they are.
+    #[inline]
+    fn put_in_row(mut row: RowMut<'_>, charges: &mut [Charge]) -> usize {
+        let (mut put, mut index) = (0_usize, None);
         for charge in charges {
-            if !charge.is_passed() {
-                continue;
+            if index.is_some_and(|index| index != charge.row) {
+                break;
             }
-            if charge.row != index {
-                (index, row) = (charge.row, locked.row_mut(charge.row));
-            }
-            if let (Some(row), Some(cell)) = (&mut row, charge.cell) {
+            (put, index) = (put.wrapping_add(1), Some(charge.row));
+            if let Some(cell) = charge.cell.filter(|_| charge.is_passed()) {
                 row.put(cell.get() as usize, &charge.reading.words());
                 charge.wrote();
             }
         }
+        put
     }
 
     /// Leaves the event out of rules that only count and have found no room.
-    fn leave_out(self, cost: &dyn Fn(u32) -> Cost, at: &At, charges: &mut [Charge]) {
+    fn leave_out(self, at: &At, charges: &mut [Charge]) {
         for charge in charges.iter_mut().filter(|charge| charge.found_no_room()) {
             let Some(counter) = self.counter(charge.rule) else { continue };
-            charge.reading = counter.policy.read(None, self.request.calendar(charge.row), at);
-            charge.is_left_out(cost(charge.rule));
+            charge.reading = counter.policy.read(None, || self.request.calendar(charge.row), at);
+            charge.ask_again();
         }
     }
 

@@ -85,15 +85,18 @@ impl Counters {
     ) -> (Vec<Units>, Option<Vec<Crossing>>) {
         // A hash whose bits of the shard differ.
         let hash = key.bytes().fold(0, |hash: u64, byte| (hash << 8) | u64::from(byte)) << 40;
-        let rows = [RowAddress { hash, group: 0, values: KeyValues::One(key), calendar }];
+        let mut rows = RowAddresses::default();
+        rows.push_value(key);
+        rows.push(hash, 0, calendar);
         let counters = &self.counters;
         let at = timeline().at(now, None);
         let rules = (0..).take_while(|rule| counters.counter(*rule).is_some());
         let matches: Vec<_> = rules.map(|rule| Match { rule, row: 0, judges: true }).collect();
-        let request = Request { counters, intent, matches: &matches, rows: &rows, history: None };
+        let request = Request { counters, intent, rows: &rows, history: None };
         let (mut verdict, mut crossings) = (Verdict::at(at), None);
+        verdict.ask(intent, &matches, |_| cost);
         let mut commit = |committed: &Committed<'_>| crossings = Some(committed.crossings.to_vec());
-        self.table.decide(&request, &|_| cost, &mut verdict, &mut commit).expect("decided");
+        self.table.decide(&request, &mut verdict, Some(&mut commit)).expect("decided");
         let used = verdict.charges.iter().map(|charge| {
             let policy = &counters.counter(charge.rule).expect("a rule").policy;
             policy.figures(&charge.reading, verdict.at, timeline()).used

@@ -40,7 +40,6 @@ impl Default for Shard {
 }
 
 impl Shard {
-    #[inline]
     pub(super) fn find(&self, hash: u64, key: RowKey<'_>) -> Option<RowSlot> {
         let is_it = |slot: &RowSlot| Row::of(self.arena.at(*slot)).has_key(hash, key);
         self.index.find(hash, is_it).copied()
