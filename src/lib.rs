@@ -42,13 +42,37 @@
 //! 10. **Your code runs under no lock**, and its panic leaves everything usable.
 //!
 //! [`guide::guarantees`] says each in full with the tests that check it, and what is *not*
-//! promised: other processes, survival without a store, fairness, an order between keys.
+//! promised: other processes, survival without a store, fairness of calls that do not wait, an
+//! order between keys.
+//!
+//! # Waiting
+//!
+//! [`Engine::wait`] is `track` once there is room: a future for any runtime, or
+//! [`wait_blocking`](Engine::wait_blocking) for a thread. Who comes first is let in first, never
+//! too early, and small events do not starve a large one.
+//!
+//! ```
+//! use std::time::Duration;
+//! use limitry::{Engine, Event, RateLimit, Window};
+//!
+//! let calls = RateLimit::new("Calls", 1_000, Window::Second).burst(1);
+//! let engine = Engine::builder().rate_limit(calls).build()?;
+//! let call = Event::new("cust_123", "model_call");
+//! for _ in 0..3 {
+//!     assert!(engine.wait_blocking(&call)?.is_allowed()); // each a millisecond after the last
+//! }
+//! let deadline = engine.now() + Duration::from_secs(5);
+//! let decision = engine.wait_blocking_until(&call, deadline)?; // refused where it is over
+//! assert!(decision.is_allowed());
+//! # Ok::<(), limitry::Error>(())
+//! ```
 //!
 //! # Where to go
 //!
 //! | to know | read |
 //! |---|---|
 //! | how to do something common | [`guide::cookbook`] |
+//! | how to wait for room | [`Engine::wait`], [`guide::waiting`] |
 //! | what an answer means, and which time counts | [`guide::decisions`] |
 //! | what a rule can say | [`guide::rules`], [`RateLimit`], [`Quota`], [`Meter`] |
 //! | usage | [`guide::usage`], [`handles::Usage`], [`handles::Meters`], [`handles::Events`] |
@@ -66,6 +90,7 @@
 //! | feature | adds | costs |
 //! |---|---|---|
 //! | `durable` | the engine [survives](guide::durability) in one file | the crate redb |
+//! | `tokio` | the [timer](time::Timer) of the runtime that a task waits in | tokio's timer |
 //! | `metrics` | [figures](guide::observability) of its own work | 270 to 400 instructions a call |
 //! | `tracing` | [spans](guide::observability) of builds and rule changes | nothing a call |
 //!
@@ -95,6 +120,7 @@ mod recording;
 pub mod rules;
 mod telemetry;
 pub mod usage;
+mod waiting;
 pub mod wire;
 
 pub use self::base::amount::Amount;
@@ -121,6 +147,7 @@ pub mod errors {
     pub use crate::base::words::UnknownWord;
     pub use crate::engine::{
         BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
+        WaitError,
     };
     pub use crate::event::EventError;
     pub use crate::journal::store::StoreError;
@@ -141,7 +168,7 @@ pub mod explain {
 
 /// The handles of an engine, one a noun. Each is as cheap to clone as the engine.
 pub mod handles {
-    pub use crate::engine::{Events, Meters, Rules, Store, Usage};
+    pub use crate::engine::{Events, Meters, Rules, Store, Usage, Wait, Waiting};
 }
 
 /// What survives an engine, and what goes in and out of it.
@@ -156,10 +183,11 @@ pub mod store {
     pub use crate::journal::{Durability, Durable, MemoryStore, OnFailure, VerifyReport};
 }
 
-/// Clocks, and how times are written.
+/// Clocks, timers, and how times are written.
 pub mod time {
     pub use chrono_tz::Tz;
 
+    pub use crate::base::clock::timer::*;
     pub use crate::base::clock::{
         Clock, ManualClock, SystemClock, TimestampParseError, TimestampRangeError,
     };

@@ -238,7 +238,12 @@ impl Findings {
     }
 
     /// The moment, at `from` or after, at which the rule alone lets the event in.
-    fn rule_passes_at(&self, rule: &CompiledRule, charge: &Charge, from: Moment) -> Option<Moment> {
+    pub(super) fn rule_passes_at(
+        &self,
+        rule: &CompiledRule,
+        charge: &Charge,
+        from: Moment,
+    ) -> Option<Moment> {
         let policy = &rule.counter.policy;
         // A key without room passes, whatever it brings.
         if charge.is_crowded() && rule.rule.overflow() == Overflow::Allow {

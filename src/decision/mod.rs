@@ -17,6 +17,7 @@ mod outcome;
 mod pool;
 mod status;
 mod stored;
+mod wait;
 
 use self::findings::Exceeded;
 pub(crate) use self::findings::{Findings, HeaderFigures};

@@ -253,10 +253,14 @@ impl<'b> Batch<'b> {
         let (engine, now) = (self.engine, self.now);
         let cost = engine.costs(event, INTENT, now);
         let decide = || engine.decide_by(event, INTENT, now, cost);
-        match CustomerKey::of(event) {
+        let answer = match CustomerKey::of(event) {
             None => decide(),
             Some(key) => engine.by_key(key, event, now.moment, decide),
+        };
+        if !engine.waiting.room.is_empty() {
+            engine.make_room(event, &answer);
         }
+        answer
     }
 }
 

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::EngineFigures;
 use super::time::MonotonicTime;
+use super::waiting::Waiters;
 use super::{Core, Engine};
+use crate::base::clock::timer::Timer;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::words::UnknownWord;
 use crate::compiled::{Compiler, Snapshot};
@@ -29,6 +31,7 @@ use crate::usage::RollupOptions;
 const DEFAULT_EVENTS: usize = 100_000;
 const DEFAULT_MAX_KEYS: u64 = 10_000_000;
 const DEFAULT_IDEMPOTENCY_KEYS: usize = 1_000_000;
+const DEFAULT_MAX_WAITERS: usize = 1_000_000;
 const MIN_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 const DEFAULT_LATE: Duration = Duration::from_secs(60 * 60);
 
@@ -95,6 +98,8 @@ pub struct EngineBuilder {
     pub(super) late_events: Duration,
     durable: Option<Durable>,
     hash_seed: Option<usize>,
+    pub(super) timer: Option<Arc<dyn Timer>>,
+    pub(super) max_waiters: usize,
 }
 
 impl EngineBuilder {
@@ -112,6 +117,8 @@ impl EngineBuilder {
             idempotency_max_keys: None,
             late_events: DEFAULT_LATE,
             durable: None,
+            timer: None,
+            max_waiters: DEFAULT_MAX_WAITERS,
         }
     }
 
@@ -147,6 +154,21 @@ impl EngineBuilder {
     /// Sets the clock; the default is a [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Box::new(clock));
+        self
+    }
+
+    /// Sets the timer that wakes tasks which [wait](Engine::wait); the default is the one that the
+    /// clock [brings](Clock::timer), and otherwise a [`ThreadTimer`](crate::time::ThreadTimer) from
+    /// the first wait on.
+    pub fn timer(mut self, timer: impl Timer) -> Self {
+        self.timer = Some(Arc::new(timer));
+        self
+    }
+
+    /// Sets how many may [wait](Engine::wait) at once; the default is a million, some 300 bytes
+    /// each. Beyond it a wait is an error.
+    pub fn max_waiters(mut self, waiters: usize) -> Self {
+        self.max_waiters = waiters;
         self
     }
 
@@ -256,6 +278,7 @@ impl EngineBuilder {
         let ledger = |keep| Arc::new(Ledger::new(keep, &self.rollups, hasher.clone()));
         let ledger = self.kept_events().map(ledger);
         let clock = self.clock.unwrap_or_else(|| Box::new(SystemClock::new()));
+        let waiting = Waiters::new(self.max_waiters, self.timer, &*clock);
         let timeline = Timeline::starting(clock.now());
         let retention = u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
         let empty = Snapshot::new(Arc::default(), Vec::new(), Arc::default(), hasher.clone());
@@ -272,6 +295,7 @@ impl EngineBuilder {
             pipeline: None,
             hasher,
             figures: EngineFigures::new(),
+            waiting,
         };
         // Nothing refuses the rules of an engine in memory: they are checked.
         let _ = core.install(rules, meters);

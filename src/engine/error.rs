@@ -50,6 +50,33 @@ impl TrackError {
     }
 }
 
+/// Why an event that waited was not decided about. Nothing was taken and nothing recorded, but
+/// where a store failed, as `track` says.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// As of `track`.
+    #[error(transparent)]
+    Track(#[from] TrackError),
+    /// The last handle of the engine was dropped, its store closed, or
+    /// [`Waiting::close`](crate::handles::Waiting::close) called.
+    #[error("the engine is closed, and nobody waits in it any more")]
+    Closed,
+    /// There are as many waiters as
+    /// [`EngineBuilder::max_waiters`](crate::EngineBuilder::max_waiters) lets in.
+    #[error("as many wait as may: at most {max}")]
+    TooMany {
+        /// The most that may wait.
+        max: usize,
+    },
+    /// The engine was given no timer, and the thread of its own could not be started.
+    #[error("no timer: its thread could not be started: {reason}")]
+    NoTimer {
+        /// What the system said.
+        reason: Box<str>,
+    },
+}
+
 /// An event of a batch that cannot be recorded.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("event {index} of the batch: {source}")]

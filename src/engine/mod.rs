@@ -36,12 +36,14 @@ mod store;
 mod time;
 mod transfer;
 mod usage;
+mod waiting;
 
 pub use self::batch::{BatchEvent, BatchReport};
 pub use self::builder::{EngineBuilder, Recording};
 pub use self::config::{EngineConfig, StoreConfig};
 pub use self::error::{
     BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
+    WaitError,
 };
 pub use self::events::{EventIter, Events, EventsAfter};
 pub use self::explain::{Explanation, RuleExplanation, RuleOutcome, UnseenDimension};
@@ -51,6 +53,8 @@ pub use self::rules::Rules;
 pub use self::store::{Committed, Health, Space, SpaceError, SpacePage, Store};
 pub use self::transfer::{BadLines, ExportReport, ImportReport, SkippedLine};
 pub use self::usage::Usage;
+use self::waiting::Waiters;
+pub use self::waiting::{Wait, Waiting};
 
 /// Rate limits, quotas and the events that were let in, in one process: a handle of it.
 ///
@@ -87,6 +91,7 @@ struct Core {
     pipeline: Option<Pipeline>,
     hasher: ahash::RandomState,
     figures: EngineFigures,
+    waiting: Waiters,
 }
 
 impl Engine {
@@ -244,10 +249,14 @@ impl Core {
         self.admit()?;
         // The clock is the caller's code: it is read before anything is locked.
         let now = self.read_clock();
-        match CustomerKey::of(event) {
+        let answer = match CustomerKey::of(event) {
             None => self.decide(event, intent, now),
             Some(key) => self.by_key(key, event, now.moment, || self.decide(event, intent, now)),
+        };
+        if !self.waiting.room.is_empty() {
+            self.make_room(event, &answer);
         }
+        answer
     }
 
     fn look(&self, event: &Event<'_>) -> Result<Decision, TrackError> {

@@ -59,6 +59,11 @@ pub(super) fn read(
 }
 
 impl MonotonicTime {
+    /// By how much the line is ahead of what the clock shows, because that was set back.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset.load(Ordering::Acquire)
+    }
+
     #[cold]
     fn step(&self, reading: u64, known: u64) -> u64 {
         let _stepping = self.stepping.lock();

@@ -1,7 +1,9 @@
 //! Any error of this crate. Each room owns its errors, and none knows this one.
 
 use crate::base::amount::AmountError;
-use crate::engine::{BatchError, BuildError, ExportError, ImportError, RulesError, TrackError};
+use crate::engine::{
+    BatchError, BuildError, ExportError, ImportError, RulesError, TrackError, WaitError,
+};
 use crate::event::EventError;
 use crate::journal::store::StoreError;
 use crate::log::QueryError;
@@ -14,14 +16,17 @@ use crate::rules::RuleSetError;
 ///
 /// At most one of [`is_bad_input`](Self::is_bad_input), [`is_conflict`](Self::is_conflict),
 /// [`is_not_found`](Self::is_not_found) and [`is_store`](Self::is_store) is true. None is where
-/// the engine does not record, a sum or an event has no exact form to be shown in, or the reader
-/// of an import or the writer of an export failed.
+/// the engine does not record or is closed, too many wait in it, a sum or an event has no exact
+/// form to be shown in, or the reader of an import or the writer of an export failed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A verb could not answer.
     #[error(transparent)]
     Track(#[from] TrackError),
+    /// A wait ended without an answer.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
     /// A batch was not recorded.
     #[error(transparent)]
     Batch(#[from] BatchError),
@@ -71,6 +76,8 @@ enum Class {
     },
     /// The caller's reader or writer failed.
     Stream,
+    /// Too many are there at this time.
+    Busy,
     /// The engine has no answer to a good question.
     Unanswerable,
 }
@@ -109,15 +116,15 @@ impl Error {
     }
 
     /// Returns whether the same call may pass when it is made again later, with nothing changed:
-    /// the store is open in another engine, reading or writing it failed, or the caller's own
-    /// reader or writer did.
+    /// the store is open in another engine, reading or writing it failed, the caller's own reader
+    /// or writer did, or too many wait already.
     ///
     /// False for a store that [has failed](StoreError::Failed), which takes nothing until it is
     /// opened again, and for an event that is dated too far ahead: time alone does not make it
     /// good input.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.class(), Class::Store { is_retryable: true } | Class::Stream)
+        matches!(self.class(), Class::Store { is_retryable: true } | Class::Stream | Class::Busy)
     }
 
     fn class(&self) -> Class {
@@ -125,6 +132,7 @@ impl Error {
             Self::Track(why) | Self::Import(ImportError::Event { source: why, .. }) => {
                 of_track(why)
             }
+            Self::Wait(why) => of_wait(why),
             Self::Batch(why) | Self::Import(ImportError::Batch { source: why, .. }) => {
                 of_batch(why)
             }
@@ -149,6 +157,14 @@ fn of_track(why: &TrackError) -> Class {
         TrackError::Event(_) => Class::BadInput,
         TrackError::IdempotencyConflict { .. } => Class::Conflict,
         TrackError::Store(why) => of_store(why),
+    }
+}
+
+fn of_wait(why: &WaitError) -> Class {
+    match why {
+        WaitError::Track(why) => of_track(why),
+        WaitError::Closed => Class::Unanswerable,
+        WaitError::TooMany { .. } | WaitError::NoTimer { .. } => Class::Busy,
     }
 }
 

@@ -8,10 +8,10 @@ use crate::{
     Decision, Engine, EngineBuilder, Event, Meter, Outcome, Period, Quota, RateLimit, RetryAfter,
     RuleSet, bounds,
     errors::EventError,
-    handles::{Meters, Rules, Store},
+    handles::{Meters, Rules, Store, Wait, Waiting},
     rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate},
     store::Durable,
-    time::{Clock, ManualClock, SystemClock},
+    time::{Clock, ManualClock, SystemClock, ThreadTimer, Timer},
     usage::RollupOptions,
     wire::HeaderDialect,
 };
@@ -35,6 +35,11 @@ pub mod rules {}
 ///
 #[doc = include_str!("cookbook.md")]
 pub mod cookbook {}
+
+/// Waiting for room: order, deadlines, timers.
+///
+#[doc = include_str!("waiting.md")]
+pub mod waiting {}
 
 /// Who used what: one program with every question, and what answers cover.
 ///

@@ -6,16 +6,17 @@
 //! refunds nothing, and nobody waits until the clock has caught up.
 
 mod interpolated;
+mod manual;
 mod processor;
 mod system;
+pub(crate) mod timer;
 mod timestamp;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use parking_lot::Mutex;
-
+pub use self::manual::ManualClock;
 pub use self::system::SystemClock;
+use self::timer::{Sleep, Timer};
 pub use self::timestamp::{Timestamp, TimestampParseError, TimestampRangeError};
 
 pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -47,6 +48,12 @@ pub trait Clock: Send + Sync + 'static {
     fn is_monotonic(&self) -> bool {
         false
     }
+
+    /// Returns the timer that goes by this clock, where it is not the machine's time: who
+    /// [waits](crate::Engine::wait) in an engine is woken by it. The default is none.
+    fn timer(&self) -> Option<Arc<dyn Timer>> {
+        None
+    }
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
@@ -61,55 +68,16 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
     fn is_monotonic(&self) -> bool {
         (**self).is_monotonic()
     }
-}
 
-/// A clock that stands still until it is moved: for tests, simulations and replays.
-///
-/// Clones share the same hands, so one clone goes into the engine and the other moves it.
-///
-/// ```
-/// use std::time::Duration;
-/// use limitry::time::{Clock, ManualClock};
-///
-/// let clock = ManualClock::new("2024-01-15T10:30:00Z".parse()?);
-/// let hands = clock.clone();
-/// hands.advance(Duration::from_millis(1_500));
-/// assert_eq!(clock.now().to_string(), "2024-01-15T10:30:01.500Z");
-/// # Ok::<(), limitry::time::TimestampParseError>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct ManualClock {
-    now: Arc<Mutex<Timestamp>>,
-}
-
-impl ManualClock {
-    /// Makes a clock that shows `now`.
-    #[must_use]
-    pub fn new(now: Timestamp) -> Self {
-        Self { now: Arc::new(Mutex::new(now)) }
-    }
-
-    /// Moves the clock forward; it stops at [`Timestamp::MAX`].
-    pub fn advance(&self, by: Duration) {
-        let mut now = self.now.lock();
-        *now = now.saturating_add(by);
-    }
-
-    /// Sets the clock, forward or back. The time of an engine that has seen a later reading goes on
-    /// from there, as [`Clock::is_monotonic`] says.
-    pub fn set(&self, now: Timestamp) {
-        *self.now.lock() = now;
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        *self.now.lock()
+    fn timer(&self) -> Option<Arc<dyn Timer>> {
+        (**self).timer()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// A clock as users write one: what it shows, and nothing else.

@@ -478,7 +478,7 @@ impl Policy {
 
     /// Whether a cost can be too much. One that adds nothing cannot.
     #[inline]
-    pub(in crate::counters) fn can_refuse(&self, cost: Cost) -> bool {
+    pub(crate) fn can_refuse(&self, cost: Cost) -> bool {
         with_algorithm!(self, A(algorithm) => algorithm.can_refuse(cost))
     }
 

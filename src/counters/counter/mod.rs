@@ -239,8 +239,9 @@ impl Counter {
         self.number
     }
 
+    /// The first counter of the chain of takeovers, which keeps its number while rules change.
     #[inline]
-    pub(super) fn lineage(&self) -> u32 {
+    pub(crate) fn lineage(&self) -> u32 {
         self.lineage
     }
 

@@ -52,6 +52,7 @@ impl Core {
             published: &published,
         });
         let Some(Published { snapshot, stored }) = published.take() else { return changed };
+        self.rules_changed();
         self.figures.look_at(&self.table);
         for rule in &snapshot.rules {
             rule.figures.show();

@@ -9,6 +9,7 @@ use crate::base::clock::SystemClock;
 use crate::engine::builder::EngineBuilder;
 use crate::engine::figures::EngineFigures;
 use crate::engine::time::MonotonicTime;
+use crate::engine::waiting::Waiters;
 use crate::engine::{BuildError, Core, Engine, RulesError};
 use crate::idempotency::IdempotencyKeys;
 use crate::journal::{DECLARED, Durable, Pipeline, Recovered, Settings, recover};
@@ -28,6 +29,7 @@ impl EngineBuilder {
         let keys_retention =
             u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
         let max_keys = self.idempotency_keys(IDEMPOTENCY_KEYS);
+        let waiting = Waiters::new(self.max_waiters, self.timer.take(), &*clock);
         let now = clock.now();
         let settings = Settings {
             store: Arc::clone(&durable.store),
@@ -69,6 +71,7 @@ impl EngineBuilder {
             keys: IdempotencyKeys::new(keys_retention, max_keys, hasher.clone()),
             hasher,
             figures: EngineFigures::new(),
+            waiting,
         };
         if was_set_back {
             core.tell_of_dates_ahead();

@@ -143,7 +143,8 @@ impl Store {
     ///
     /// After it, calls that may record something, changes of the rules, and what reads the whole
     /// store ([`export`](Self::export), [`backup`](Self::backup), [`verify`](Self::verify),
-    /// [`compact`](Self::compact)) are [`StoreError::Closed`]. Questions are answered from memory;
+    /// [`compact`](Self::compact)) are [`StoreError::Closed`], and who
+    /// [waits](crate::Engine::wait) gets an error. Questions are answered from memory;
     /// only [`check`](crate::Engine::check) and [`explain`](crate::Engine::explain) of an
     /// idempotency key that was used are errors, too, because its answer is in the store.
     ///
@@ -153,7 +154,9 @@ impl Store {
     /// # Errors
     /// The store failed, now or before.
     pub fn close(&self) -> Result<(), StoreError> {
-        self.core.pipeline.as_ref().map_or(Ok(()), Pipeline::close)
+        let Some(pipeline) = &self.core.pipeline else { return Ok(()) };
+        self.core.waiting.room.close();
+        pipeline.close()
     }
 
     /// Returns the state of the engine's store. O(1).

@@ -1,0 +1,59 @@
+//! What a decision says to those who wait for room.
+
+use super::{Decision, Outcome};
+use crate::compiled::CompiledRule;
+use crate::counters::{Charge, Moment};
+use crate::rules::Overflow;
+
+/// A hard rule that may refuse the event of a decision: the event adds something to it.
+#[derive(Debug)]
+pub(crate) struct Hurdle<'d> {
+    pub(crate) rule: &'d CompiledRule,
+    /// It goes by the counter that keys share which found no room.
+    pub(crate) is_shared: bool,
+    /// Of a rule that refused: the first instant at which it alone would not; [`Moment::MAX`] for
+    /// never.
+    pub(crate) refused_until: Option<Moment>,
+}
+
+impl Decision {
+    /// The rules that may refuse the event.
+    pub(crate) fn hurdles(&self) -> impl Iterator<Item = Hurdle<'_>> {
+        let findings = self.findings();
+        let now = findings.verdict.at.now;
+        let may_refuse = findings.hard().filter(|(rule, charge)| may_refuse(rule, charge));
+        may_refuse.map(move |(rule, charge)| {
+            let passes_at = || findings.rule_passes_at(rule, charge, now).unwrap_or(Moment::MAX);
+            let refused_until = (!charge.fits).then(passes_at);
+            Hurdle { rule, is_shared: charge.is_crowded(), refused_until }
+        })
+    }
+
+    /// The first instant at which a refused event passes; none for never.
+    pub(crate) fn passes_at(&self) -> Option<Moment> {
+        self.findings().passes_at()
+    }
+
+    /// Whether no wait will do.
+    pub(crate) fn never_passes(&self) -> bool {
+        !self.is_let_in() && self.passes_at().is_none()
+    }
+
+    /// The refusal of an event that others wait before: by the rules on whose counters they do.
+    /// The decision says where all stand, and nothing more.
+    pub(crate) fn held_up(mut self, mut is_held_up: impl FnMut(&CompiledRule) -> bool) -> Self {
+        let held: Vec<bool> = self.judged().map(|(rule, _)| is_held_up(rule)).collect();
+        let body = &mut *self.body;
+        body.outcome = Outcome::Refused;
+        body.findings.verdict.allowed = false;
+        for (charge, held) in body.findings.verdict.charges.iter_mut().zip(held) {
+            charge.fits &= !held;
+        }
+        self
+    }
+}
+
+fn may_refuse(rule: &CompiledRule, charge: &Charge) -> bool {
+    let always_passes = charge.is_crowded() && rule.rule.overflow() == Overflow::Allow;
+    !always_passes && rule.counter.policy.can_refuse(charge.cost())
+}

@@ -1,0 +1,295 @@
+//! One that waits: what it does when it is woken. Who drives it (a task, a thread) has it sleep.
+
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+
+use super::patience::Patience;
+use crate::base::clock::Timestamp;
+use crate::base::clock::timer::Sleep;
+use crate::counters::{Intent, Moment};
+use crate::decision::{Decision, Outcome};
+use crate::engine::{Core, Costs, TrackError, WaitError};
+use crate::event::Event;
+use crate::waiting::{Key, Keys, NoPlace, Place, Settled, Turn, WaitingRoom};
+
+/// What is done once there is room.
+pub(super) trait Verb {
+    type Answer;
+
+    /// Does it, if there is room.
+    fn attempt(core: &Core, event: &Event<'_>) -> Result<Attempt<Self::Answer>, TrackError>;
+
+    /// A refusal as its answer.
+    fn refused(decision: Decision) -> Self::Answer;
+
+    /// Counts an answer that is given to the caller. No lock is held.
+    fn count(
+        _core: &Core,
+        answer: Result<Self::Answer, TrackError>,
+    ) -> Result<Self::Answer, TrackError> {
+        answer
+    }
+}
+
+/// How it went.
+pub(super) enum Attempt<A> {
+    Done(A),
+    Refused(Decision),
+}
+
+/// `track`.
+pub(super) struct Track;
+
+impl Verb for Track {
+    type Answer = Decision;
+
+    fn attempt(core: &Core, event: &Event<'_>) -> Result<Attempt<Decision>, TrackError> {
+        let decision = core.answer(event, Intent::Track)?;
+        Ok(match decision.outcome() {
+            Outcome::Refused => Attempt::Refused(decision),
+            Outcome::Admitted | Outcome::Replayed => Attempt::Done(decision),
+        })
+    }
+
+    fn refused(decision: Decision) -> Decision {
+        decision
+    }
+
+    fn count(core: &Core, answer: Result<Decision, TrackError>) -> Result<Decision, TrackError> {
+        core.counted(Intent::Track, || answer)
+    }
+}
+
+/// One that waits. Dropping it gives its place up.
+pub(super) struct Waiter<'e, 'a> {
+    core: Weak<Core>,
+    room: Arc<WaitingRoom>,
+    event: &'e Event<'a>,
+    deadline: Option<Timestamp>,
+    place: Option<Place>,
+    /// The counters that may refuse the event, by the rule set of this version.
+    touched: Keys,
+    version: u64,
+    until: Option<Moment>,
+    patience: Patience,
+    is_over: bool,
+}
+
+/// What a waiter is about to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Look whether there is room, and take nothing.
+    Look,
+    Attempt,
+}
+
+impl<'e, 'a> Waiter<'e, 'a> {
+    pub(super) fn new(core: &Arc<Core>, event: &'e Event<'a>, deadline: Option<Timestamp>) -> Self {
+        Self {
+            core: Arc::downgrade(core),
+            room: Arc::clone(&core.waiting.room),
+            event,
+            deadline,
+            place: None,
+            touched: Keys::new(),
+            version: 0,
+            until: None,
+            patience: Patience::default(),
+            is_over: false,
+        }
+    }
+
+    pub(super) fn event(&self) -> &'e Event<'a> {
+        self.event
+    }
+
+    /// Until when it sleeps if nobody wakes it before; `None` for as long as nobody does.
+    pub(super) fn until(&self) -> Option<Moment> {
+        self.until
+    }
+
+    /// Whether a moment has come, by the engine's time. Where the engine is gone all have.
+    pub(super) fn is_due(&self, moment: Moment) -> bool {
+        self.core.upgrade().is_none_or(|core| core.read_clock().moment >= moment)
+    }
+
+    /// A sleep until a moment, by the engine's timer.
+    pub(super) fn sleep(&self, moment: Moment) -> Result<Sleep, WaitError> {
+        let core = self.core.upgrade().ok_or(WaitError::Closed)?;
+        let (until, wait) = core.clock_at(moment);
+        Ok(core.waiting.timer()?.sleep(until, wait))
+    }
+
+    /// Takes a turn: answers, or sleeps [until](Self::until) then or until this waker is woken.
+    /// `is_due` says that it has slept for as long as it said.
+    pub(super) fn turn<V: Verb>(
+        &mut self,
+        waker: &Waker,
+        is_due: bool,
+    ) -> Option<Result<V::Answer, WaitError>> {
+        if self.is_over {
+            // It has had its answer.
+            return None;
+        }
+        let answer = match self.core.upgrade() {
+            None => Err(WaitError::Closed),
+            Some(core) => {
+                let answer = self.try_turn::<V>(&core, waker, is_due).transpose()?;
+                // Who counts may be the caller's code: the place is given up before.
+                self.leave();
+                match answer {
+                    Ok(answer) => V::count(&core, Ok(answer)).map_err(WaitError::Track),
+                    Err(WaitError::Track(why)) => {
+                        V::count(&core, Err(why)).map_err(WaitError::Track)
+                    }
+                    Err(why) => Err(why),
+                }
+            }
+        };
+        self.leave();
+        (self.is_over, self.until) = (true, None);
+        Some(answer)
+    }
+
+    fn try_turn<V: Verb>(
+        &mut self,
+        core: &Core,
+        waker: &Waker,
+        is_due: bool,
+    ) -> Result<Option<V::Answer>, WaitError> {
+        let deadline = self.deadline.map(|deadline| core.table.timeline().moment(deadline));
+        let is_last = deadline.is_some_and(|deadline| core.read_clock().moment >= deadline);
+        let mut step = match &mut self.place {
+            None => {
+                if self.room.is_empty() {
+                    match V::attempt(core, self.event)? {
+                        Attempt::Done(answer) => return Ok(Some(answer)),
+                        Attempt::Refused(it) if is_last || it.never_passes() => {
+                            return Ok(Some(V::refused(it)));
+                        }
+                        Attempt::Refused(_) => {}
+                    }
+                }
+                self.place = Some(self.room.enter()?);
+                Step::Look
+            }
+            Some(_) if self.version != core.table.version() => Step::Look,
+            Some(place) => {
+                match self.room.take_turn(place, &self.touched, is_due || is_last, waker) {
+                    Turn::Closed => return Err(WaitError::Closed),
+                    Turn::Decide => Step::Attempt,
+                    // It answers why.
+                    Turn::HeldUp if is_last => Step::Look,
+                    Turn::HeldUp => {
+                        self.is_held_up(deadline);
+                        return Ok(None);
+                    }
+                    Turn::Sleep => return Ok(None),
+                }
+            }
+        };
+        loop {
+            let decision = match self.step::<V>(core, step)? {
+                Attempt::Done(answer) => return Ok(Some(answer)),
+                Attempt::Refused(decision) => decision,
+            };
+            if decision.never_passes() {
+                return Ok(Some(V::refused(decision)));
+            }
+            let (short, next) = self.look_at(core, &decision);
+            let Some(place) = &mut self.place else { return Err(WaitError::Closed) };
+            let has_room = decision.is_let_in();
+            step = match self.room.settle(place, &short, &self.touched, waker) {
+                Settled::Closed => return Err(WaitError::Closed),
+                Settled::Again => Step::Look,
+                Settled::Free if has_room => Step::Attempt,
+                _ if is_last && !has_room => return Ok(Some(V::refused(decision))),
+                Settled::HeldUp if is_last => {
+                    return Ok(Some(V::refused(self.held_up(core)?)));
+                }
+                Settled::HeldUp => {
+                    self.is_held_up(deadline);
+                    return Ok(None);
+                }
+                Settled::Free => {
+                    let earliest = next.into_iter().chain(deadline).min();
+                    self.until = earliest;
+                    return Ok(None);
+                }
+            };
+        }
+    }
+
+    /// Sleeps until the one before it is gone, or the deadline has come.
+    fn is_held_up(&mut self, deadline: Option<Moment>) {
+        self.patience.promise = None;
+        self.until = deadline;
+    }
+
+    /// A decision that is no answer: that there is room, or that there is none.
+    fn step<V: Verb>(&mut self, core: &Core, step: Step) -> Result<Attempt<V::Answer>, WaitError> {
+        if step == Step::Look {
+            self.version = core.table.version();
+            let decision = core.look(self.event)?;
+            // A known idempotency key has its answer at once.
+            if !decision.is_replay() {
+                return Ok(Attempt::Refused(decision));
+            }
+        }
+        Ok(V::attempt(core, self.event)?)
+    }
+
+    /// Notes which counters may refuse the event; says which do, and when the first of those will
+    /// not any more.
+    fn look_at(&mut self, core: &Core, decision: &Decision) -> (Keys, Option<Moment>) {
+        self.touched.clear();
+        let (mut short, mut next): (Keys, Option<Moment>) = (Keys::new(), None);
+        let now = decision.at().now;
+        for hurdle in decision.hurdles() {
+            let key = core.key_of(hurdle.rule, hurdle.is_shared, self.event);
+            self.touched.push(key);
+            if let Some(until) = hurdle.refused_until {
+                short.push(key);
+                next = next.into_iter().chain([until]).min();
+                self.patience.waits_for(key, until.since(now));
+            }
+        }
+        if !short.is_empty() {
+            self.patience.refused(now, decision.passes_at(), &mut short);
+        }
+        (short, next)
+    }
+
+    /// The refusal of an event that others wait before.
+    fn held_up(&self, core: &Core) -> Result<Decision, WaitError> {
+        let held: Keys = self.place.as_ref().map_or_else(Keys::new, |it| self.room.held_up_by(it));
+        let now = core.read_clock();
+        let stands = core.decide_by(self.event, Intent::Standing, now, Costs::Nothing);
+        let stands = stands.map_err(WaitError::Track)?;
+        let is_held = |key: Key| held.contains(&key);
+        Ok(stands.held_up(|rule| {
+            [false, true].into_iter().any(|shared| is_held(core.key_of(rule, shared, self.event)))
+        }))
+    }
+
+    fn leave(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.room.leave(&place);
+        }
+    }
+}
+
+impl Drop for Waiter<'_, '_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl From<NoPlace> for WaitError {
+    fn from(why: NoPlace) -> Self {
+        match why {
+            NoPlace::Closed => Self::Closed,
+            NoPlace::Full(max) => Self::TooMany { max },
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Who waits for room, in which order, and who is woken when there is some.
+//!
+//! This room knows numbers and tasks, and neither rules nor counters. A [`Key`] stands for a
+//! counter; the waiters that it has no room for stand in its *line*, by their arrival.
+
+mod room;
+
+pub(crate) use self::room::{Key, Keys, NoPlace, Place, Settled, Turn, WaitingRoom};

@@ -1,0 +1,383 @@
+//! The waiting room of an engine.
+//!
+//! A waiter stands in the lines of the counters that it is *short of* (they refused it the last
+//! time it was decided about), and in those of counters that it touches where somebody stands who
+//! came earlier. One that is the first in all of its lines is *free*, and decides; all others sleep
+//! until they are.
+//!
+//! *Order.* Who settles stands behind those who came earlier in every counter that it touches,
+//! whether that has room for it or not: who came first gets what comes first. It holds up nobody on
+//! counters that it is not short of, unless somebody else holds it up there.
+//!
+//! *No deadlock.* A waiter is held up by earlier ones alone, and so the earliest of all by nobody.
+//! The lock is the last that is taken: under it nothing else is locked, and no waker is called or
+//! dropped.
+//!
+//! *No lost wake-up.* A free waiter decides, and then settles. What happens in between is counted:
+//!
+//! - It comes into the room, which counts it, before it decides. Whoever gives back changes the
+//!   counter under the lock of its row, and asks after that whether somebody is here. If the waiter
+//!   decided before, by that lock, then the count was up before, too, and is seen by whoever holds
+//!   the lock after it; the relaxed load suffices. Then the give-back comes here: it finds the
+//!   waiter in the line, or moves the *epoch* on before the waiter settles, who sees that and
+//!   decides again. If the waiter decided after, it has seen what was given back.
+//! - A change of the rules locks every shard once before it comes here: the same holds.
+//! - Who leaves a line wakes the one who is the first there now, if that one is free. Being free
+//!   changes only by lines that are left and by settling, each of which is one step under the lock;
+//!   and one who settles behind somebody stands in that line by the same step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::base::clock::timer::wake_all;
+
+/// The keyed hash of a counter. Where those of two counters are the same they have one line, and
+/// who is short of one waits for those who are short of the other.
+pub(crate) type Key = u64;
+
+/// A few counters.
+pub(crate) type Keys = SmallVec<[Key; 4]>;
+
+/// When a waiter came: the lower the earlier.
+type Ticket = u64;
+
+/// Who is to be woken when the lock is free.
+type Wakers = SmallVec<[Waker; 4]>;
+
+/// The count of a room that lets nobody in.
+const CLOSED: usize = usize::MAX;
+
+/// The waiters of an engine.
+#[derive(Debug)]
+pub(crate) struct WaitingRoom {
+    /// How many there are, or [`CLOSED`]: read without the lock by those who give something back,
+    /// and by those who come.
+    count: AtomicUsize,
+    max: usize,
+    lines: Mutex<Lines>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    last_ticket: Ticket,
+    /// How often something was given back, or the rules changed, while somebody was here.
+    epoch: u64,
+    waiters: BTreeMap<Ticket, Waiter>,
+    /// Of each counter who is short of it, or behind one who is.
+    standing: BTreeSet<(Key, Ticket)>,
+    is_closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Waiter {
+    /// The lines that it stands in, each once.
+    keys: SmallVec<[Key; 2]>,
+    waker: Option<Waker>,
+    /// It has cause to look again since it last did.
+    is_called: bool,
+}
+
+/// A waiter's place in the room. It is not dropped, but [left](WaitingRoom::leave).
+#[derive(Debug)]
+pub(crate) struct Place {
+    ticket: Ticket,
+    epoch: u64,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    Closed,
+    /// There are as many waiters as there may be.
+    Full(usize),
+}
+
+/// What a waiter that was woken does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It is free, and has cause to look again.
+    Decide,
+    /// It is free, and sleeps on.
+    Sleep,
+    /// Somebody stands before it.
+    HeldUp,
+    Closed,
+}
+
+/// Where a waiter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// Nobody is before it in any line.
+    Free,
+    /// Somebody is, whose leaving wakes it.
+    HeldUp,
+    /// Something was given back since it decided, or the rules have changed: it looks again.
+    Again,
+    Closed,
+}
+
+impl WaitingRoom {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { count: AtomicUsize::new(0), max, lines: Mutex::default() }
+    }
+
+    /// Whether nobody waits, and all may come. Who has just locked a row sees all that have decided
+    /// by it before.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.lock().waiters.len()
+    }
+
+    /// Takes a place behind all others.
+    pub(crate) fn enter(&self) -> Result<Place, NoPlace> {
+        let mut lines = self.lines.lock();
+        if lines.is_closed {
+            return Err(NoPlace::Closed);
+        }
+        if lines.waiters.len() >= self.max {
+            return Err(NoPlace::Full(self.max));
+        }
+        lines.last_ticket = lines.last_ticket.saturating_add(1);
+        let (ticket, epoch) = (lines.last_ticket, lines.epoch);
+        lines.waiters.insert(ticket, Waiter::default());
+        self.recount(&lines);
+        Ok(Place { ticket, epoch })
+    }
+
+    /// Has a waiter stand in the lines of the counters that it is short of, and of those that it
+    /// touches where somebody earlier stands, and in no others; it sleeps then, and this waker
+    /// wakes it. Nothing is changed where it is to look [again](Settled::Again).
+    pub(crate) fn settle(
+        &self,
+        place: &mut Place,
+        short: &[Key],
+        touched: &[Key],
+        waker: &Waker,
+    ) -> Settled {
+        let mut wakers = Wakers::new();
+        // Made and dropped outside of the lock: it is the caller's code.
+        let (waker, mut before) = (waker.clone(), None);
+        let settled = {
+            let mut lines = self.lines.lock();
+            if lines.is_closed {
+                Settled::Closed
+            } else if lines.epoch != place.epoch {
+                place.epoch = lines.epoch;
+                Settled::Again
+            } else {
+                before = lines.sleep(place.ticket, waker);
+                lines.stand(place.ticket, short, touched, &mut wakers)
+            }
+        };
+        drop(before);
+        wake_all(wakers);
+        settled
+    }
+
+    /// Whether a waiter may decide now. Where somebody has come to stand before it, it stands in
+    /// that line and sleeps; so it does where nobody has called it, unless it `is_due`.
+    pub(crate) fn take_turn(
+        &self,
+        place: &mut Place,
+        touched: &[Key],
+        is_due: bool,
+        waker: &Waker,
+    ) -> Turn {
+        let (waker, mut before) = (waker.clone(), None);
+        let turn = {
+            let mut lines = self.lines.lock();
+            if lines.is_closed {
+                Turn::Closed
+            } else {
+                before = lines.sleep(place.ticket, waker);
+                let is_held_up = lines.stand_behind(place.ticket, touched);
+                if is_held_up {
+                    Turn::HeldUp
+                } else if lines.is_called(place.ticket) || is_due {
+                    place.epoch = lines.epoch;
+                    Turn::Decide
+                } else {
+                    Turn::Sleep
+                }
+            }
+        };
+        drop(before);
+        turn
+    }
+
+    /// The lines in which somebody stands before a waiter.
+    pub(crate) fn held_up_by(&self, place: &Place) -> Keys {
+        let lines = self.lines.lock();
+        let Some(waiter) = lines.waiters.get(&place.ticket) else { return Keys::new() };
+        let is_behind = |key: &Key| lines.first(*key) != Some(place.ticket);
+        waiter.keys.iter().copied().filter(is_behind).collect()
+    }
+
+    /// Gives a place up, and wakes whom it has held up.
+    pub(crate) fn leave(&self, place: &Place) {
+        let mut wakers = Wakers::new();
+        let left = {
+            let mut lines = self.lines.lock();
+            let left = lines.leave(place.ticket, &mut wakers);
+            self.recount(&lines);
+            left
+        };
+        drop(left);
+        wake_all(wakers);
+    }
+
+    /// Wakes who waits for these counters: something of them was given back. To be called after
+    /// they were changed, and only where somebody [is here](Self::is_empty).
+    pub(crate) fn gave_back(&self, keys: impl IntoIterator<Item = Key>) {
+        let mut wakers = Wakers::new();
+        {
+            let mut lines = self.lines.lock();
+            lines.epoch = lines.epoch.wrapping_add(1);
+            for key in keys {
+                lines.call_first(key, &mut wakers);
+            }
+        }
+        wake_all(wakers);
+    }
+
+    /// Wakes all, the earliest first: their rules may be others now.
+    pub(crate) fn call_all(&self) {
+        let wakers = {
+            let mut lines = self.lines.lock();
+            lines.epoch = lines.epoch.wrapping_add(1);
+            lines.call_all()
+        };
+        wake_all(wakers);
+    }
+
+    /// Wakes all, and lets nobody in any more.
+    pub(crate) fn close(&self) {
+        let wakers = {
+            let mut lines = self.lines.lock();
+            lines.is_closed = true;
+            self.recount(&lines);
+            lines.call_all()
+        };
+        wake_all(wakers);
+    }
+
+    fn recount(&self, lines: &Lines) {
+        let count = if lines.is_closed { CLOSED } else { lines.waiters.len() };
+        self.count.store(count, Ordering::Relaxed);
+    }
+}
+
+impl Lines {
+    fn first(&self, key: Key) -> Option<Ticket> {
+        let (of, ticket) = *self.standing.range((key, 0)..).next()?;
+        (of == key).then_some(ticket)
+    }
+
+    fn is_free(&self, ticket: Ticket, waiter: &Waiter) -> bool {
+        waiter.keys.iter().all(|key| self.first(*key) == Some(ticket))
+    }
+
+    /// Leaves a waker, and returns the one that was there.
+    fn sleep(&mut self, ticket: Ticket, waker: Waker) -> Option<Waker> {
+        let waiter = self.waiters.get_mut(&ticket);
+        debug_assert!(waiter.is_some(), "who has a place is in the room");
+        waiter?.waker.replace(waker)
+    }
+
+    /// Whether a waiter has cause to look again; it looks.
+    fn is_called(&mut self, ticket: Ticket) -> bool {
+        let waiter = self.waiters.get_mut(&ticket);
+        waiter.is_some_and(|waiter| std::mem::take(&mut waiter.is_called))
+    }
+
+    fn stand(
+        &mut self,
+        ticket: Ticket,
+        short: &[Key],
+        touched: &[Key],
+        wakers: &mut Wakers,
+    ) -> Settled {
+        let Some(waiter) = self.waiters.get_mut(&ticket) else { return Settled::Closed };
+        waiter.is_called = false;
+        let before = std::mem::take(&mut waiter.keys);
+        let mut keys: SmallVec<[Key; 2]> = SmallVec::new();
+        for key in touched {
+            let first = self.first(*key);
+            if short.contains(key) || first.is_some_and(|first| first < ticket) {
+                self.standing.insert((*key, ticket));
+                keys.push(*key);
+            }
+        }
+        let left: SmallVec<[Key; 2]> =
+            before.iter().copied().filter(|key| !keys.contains(key)).collect();
+        if let Some(waiter) = self.waiters.get_mut(&ticket) {
+            waiter.keys = keys;
+        }
+        for key in left {
+            self.leave_line(key, ticket, wakers);
+        }
+        match self.waiters.get(&ticket) {
+            Some(waiter) if self.is_free(ticket, waiter) => Settled::Free,
+            _ => Settled::HeldUp,
+        }
+    }
+
+    /// Has a waiter stand in the lines of what it touches where somebody earlier stands, beside
+    /// those that it stands in; says whether it is held up.
+    fn stand_behind(&mut self, ticket: Ticket, touched: &[Key]) -> bool {
+        for key in touched {
+            if self.first(*key).is_some_and(|first| first < ticket)
+                && self.standing.insert((*key, ticket))
+                && let Some(waiter) = self.waiters.get_mut(&ticket)
+            {
+                waiter.keys.push(*key);
+            }
+        }
+        self.waiters.get(&ticket).is_some_and(|waiter| !self.is_free(ticket, waiter))
+    }
+
+    fn leave(&mut self, ticket: Ticket, wakers: &mut Wakers) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&ticket)?;
+        for key in &waiter.keys {
+            self.leave_line(*key, ticket, wakers);
+        }
+        Some(waiter)
+    }
+
+    fn leave_line(&mut self, key: Key, ticket: Ticket, wakers: &mut Wakers) {
+        let was_first = self.first(key) == Some(ticket);
+        self.standing.remove(&(key, ticket));
+        if was_first {
+            self.call_first(key, wakers);
+        }
+    }
+
+    /// Calls the first of a line, if that one is free.
+    fn call_first(&mut self, key: Key, wakers: &mut Wakers) {
+        let Some(first) = self.first(key) else { return };
+        let is_free = self.waiters.get(&first).is_some_and(|waiter| self.is_free(first, waiter));
+        if is_free && let Some(waiter) = self.waiters.get_mut(&first) {
+            waiter.is_called = true;
+            wakers.extend(waiter.waker.take());
+        }
+    }
+
+    fn call_all(&mut self) -> Vec<Waker> {
+        let waiters = self.waiters.values_mut();
+        waiters
+            .filter_map(|waiter| {
+                waiter.is_called = true;
+                waiter.waker.take()
+            })
+            .collect()
+    }
+}
