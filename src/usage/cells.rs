@@ -130,15 +130,15 @@ impl Cells {
                 _ => search(rest, cell.column),
             };
             match found {
-                Ok(place) => {
-                    from = from.saturating_add(place);
+                Ok(index) => {
+                    from = from.saturating_add(index);
                     if let Some(known) = known.get_mut(from) {
                         known.merge(cell);
                     }
                     from = from.saturating_add(1);
                 }
-                Err(place) => {
-                    from = from.saturating_add(place);
+                Err(index) => {
+                    from = from.saturating_add(index);
                     known.push(*cell);
                 }
             }
@@ -157,8 +157,8 @@ impl Cells {
     /// Takes out the cell of a column.
     pub(super) fn take(&mut self, column: Column) -> Option<Cell> {
         let cells = self.0.as_mut()?;
-        let place = cells.iter().position(|cell| cell.column == column)?;
-        Some(cells.remove(place))
+        let index = cells.iter().position(|cell| cell.column == column)?;
+        Some(cells.remove(index))
     }
 
     /// Keeps only those whose columns have these folds.
@@ -182,9 +182,9 @@ fn search(cells: &[Cell], column: Column) -> Result<usize, usize> {
     }
     let to = to.saturating_add(1).min(cells.len());
     let found = cells.get(from..to).unwrap_or_default();
-    let place = from.saturating_add(found.partition_point(is_before));
-    let is_it = cells.get(place).is_some_and(|cell| cell.column == column);
-    if is_it { Ok(place) } else { Err(place) }
+    let index = from.saturating_add(found.partition_point(is_before));
+    let is_it = cells.get(index).is_some_and(|cell| cell.column == column);
+    if is_it { Ok(index) } else { Err(index) }
 }
 
 /// Counts in tests what is done, in whole rows and cells, so that it is the same on every machine.

@@ -150,7 +150,7 @@ impl Dictionary {
         let free = self.free.pop();
         let id = free.unwrap_or_else(|| u32::try_from(self.values.len()).unwrap_or(u32::MAX));
         match self.get_mut(id) {
-            Some(place) => *place = value,
+            Some(known) => *known = value,
             None => self.values.push(value),
         }
         self.index(id);
@@ -243,14 +243,14 @@ const FIRST_VALUE: usize = 2;
 
 /// Adds a number to an ascending list.
 pub(super) fn insert_sorted(list: &mut Vec<u32>, number: u32) {
-    if let Err(place) = list.binary_search(&number) {
-        list.insert(place, number);
+    if let Err(index) = list.binary_search(&number) {
+        list.insert(index, number);
     }
 }
 
 /// Removes a number from an ascending list.
 pub(super) fn remove_sorted(list: &mut Vec<u32>, number: u32) {
-    if let Ok(place) = list.binary_search(&number) {
-        list.remove(place);
+    if let Ok(index) = list.binary_search(&number) {
+        list.remove(index);
     }
 }

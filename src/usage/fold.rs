@@ -102,11 +102,11 @@ impl Rollups {
         bucket: i64,
         rows: &'r [Row],
     ) -> impl ExactSizeIterator<Item = Cow<'r, Row>> {
-        let (kind, place) = match level.checked_sub(self.values.len()) {
+        let (kind, level) = match level.checked_sub(self.values.len()) {
             None => (Kind::Values, level),
-            Some(place) => (Kind::Tuples, place),
+            Some(level) => (Kind::Tuples, level),
         };
-        let grid = self.levels(kind).get(place).map(|level| level.grid).filter(|_| place > 0);
+        let grid = self.levels(kind).get(level).map(|level| level.grid).filter(|_| level > 0);
         let minutes = grid.map(|grid| grid.start(bucket)..grid.end_after(grid.start(bucket)));
         let unfolded: SmallVec<[&Bucket; 4]> =
             minutes.into_iter().flat_map(|minutes| self.unfolded(kind, minutes)).collect();

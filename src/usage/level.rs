@@ -18,7 +18,7 @@ pub(super) struct Bucket {
     unfolded: usize,
 }
 
-/// The place of a row that an event was added to.
+/// What there was of the row that an event was added to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Added {
     /// The series had no row in the bucket.
@@ -51,7 +51,7 @@ impl Bucket {
     /// The row of a series among the first ones of the bucket.
     #[inline]
     pub(super) fn row_of<'r>(&self, rows: &'r [Row], series: u32) -> Option<&'r Row> {
-        self.place(series).and_then(|place| rows.get(place as usize))
+        self.slot(series).and_then(|slot| rows.get(slot as usize))
     }
 
     /// The rows that are not folded yet.
@@ -79,31 +79,31 @@ impl Bucket {
     }
 
     #[inline]
-    fn place(&self, series: u32) -> Option<u32> {
+    fn slot(&self, series: u32) -> Option<u32> {
         let is_it =
-            |place: &u32| self.rows.get(*place as usize).is_some_and(|row| row.series == series);
+            |slot: &u32| self.rows.get(*slot as usize).is_some_and(|row| row.series == series);
         self.index.find(hash(series), is_it).copied()
     }
 
     /// Puts a row into the bucket; false where its series has one.
     pub(super) fn push(&mut self, row: Row) -> bool {
-        let (place, is_new) = self.place_or_new(row.series);
-        let new = self.rows.get_mut(place as usize).filter(|_| is_new);
-        new.map(|place| *place = row).is_some()
+        let (slot, is_new) = self.slot_or_new(row.series);
+        let new = self.rows.get_mut(slot as usize).filter(|_| is_new);
+        new.map(|new| *new = row).is_some()
     }
 
-    /// Where the row of a series lies; a new one where it has none, which is said.
-    fn place_or_new(&mut self, series: u32) -> (u32, bool) {
-        if let Some(place) = self.place(series) {
-            return (place, false);
+    /// The slot of the row of a series, and whether the row was made for it.
+    fn slot_or_new(&mut self, series: u32) -> (u32, bool) {
+        if let Some(slot) = self.slot(series) {
+            return (slot, false);
         }
         // A bucket has a row a series at most, and those are numbered in 32 bits.
-        let place = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+        let slot = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
         self.rows.push(Row::of(series));
         let rows = &self.rows;
-        let series_of = |place: &u32| rows.get(*place as usize).map_or(0, |row| row.series);
-        self.index.insert_unique(hash(series), place, |place| hash(series_of(place)));
-        (place, true)
+        let series_of = |slot: &u32| rows.get(*slot as usize).map_or(0, |row| row.series);
+        self.index.insert_unique(hash(series), slot, |slot| hash(series_of(slot)));
+        (slot, true)
     }
 }
 
@@ -113,12 +113,12 @@ fn hash(series: u32) -> u64 {
     u64::from(series).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// The place of a series' row in the newest bucket that it has one in.
+/// The slot of a series' row in the newest bucket that it has one in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RowHint {
     /// Which bucket, by how many there were up to it; 0 for none.
     serial: u32,
-    place: u32,
+    slot: u32,
 }
 
 /// The rows of the newest bucket, to be found by where they are known to lie.
@@ -133,7 +133,7 @@ impl DeferredRows<'_> {
     #[inline]
     pub(super) fn known(&mut self, known: RowHint) -> Option<&mut Row> {
         let is_there = known.serial == self.serial;
-        self.rows.get_mut(known.place as usize).filter(|_| is_there)
+        self.rows.get_mut(known.slot as usize).filter(|_| is_there)
     }
 }
 
@@ -257,7 +257,7 @@ impl Level {
     ) -> Added {
         if bucket == self.newest_number
             && known.serial == self.serial
-            && let Some(row) = self.newest.rows.get_mut(known.place as usize)
+            && let Some(row) = self.newest.rows.get_mut(known.slot as usize)
         {
             row.add(addend);
             return Added { is_new: false, is_deferred: self.is_deferring };
@@ -280,7 +280,7 @@ impl Level {
         let is_deferring = is_newest && self.is_deferring;
         let rows =
             if is_newest { &mut self.newest } else { self.others.entry(bucket).or_default() };
-        let (place, is_new) = rows.place_or_new(series);
+        let (slot, is_new) = rows.slot_or_new(series);
         if is_new {
             self.rows = self.rows.saturating_add(1);
             if is_deferring {
@@ -288,10 +288,10 @@ impl Level {
             }
         }
         if is_newest {
-            *known = RowHint { serial: self.serial, place };
+            *known = RowHint { serial: self.serial, slot };
         }
-        let is_deferred = (place as usize) < rows.unfolded;
-        (rows.rows.get_mut(place as usize), Added { is_new, is_deferred })
+        let is_deferred = (slot as usize) < rows.unfolded;
+        (rows.rows.get_mut(slot as usize), Added { is_new, is_deferred })
     }
 
     /// Merges a minute's row into that of its series in a bucket, unless the bucket is gone.
@@ -300,8 +300,8 @@ impl Level {
         let rows = if is_newest { Some(&mut self.newest) } else { self.others.get_mut(&bucket) };
         let is_known = is_newest && known.serial == self.serial;
         let into = rows.and_then(|rows| {
-            let place = if is_known { Some(known.place) } else { rows.place(row.series) };
-            rows.rows.get_mut(place? as usize)
+            let slot = if is_known { Some(known.slot) } else { rows.slot(row.series) };
+            rows.rows.get_mut(slot? as usize)
         });
         debug_assert!(
             into.is_some() || bucket < self.floor,
@@ -422,8 +422,8 @@ impl Level {
     pub(super) fn loading(&mut self, number: i64, rows: usize) -> &mut Bucket {
         let bucket = self.bucket_mut(number);
         let known = &bucket.rows;
-        let series_of = |place: &u32| known.get(*place as usize).map_or(0, |row| row.series);
-        bucket.index.reserve(rows, |place| hash(series_of(place)));
+        let series_of = |slot: &u32| known.get(*slot as usize).map_or(0, |row| row.series);
+        bucket.index.reserve(rows, |slot| hash(series_of(slot)));
         bucket.rows.reserve(rows);
         bucket
     }
@@ -436,8 +436,8 @@ impl Level {
     /// where that was before. Returns whether the row is new.
     pub(super) fn replay(&mut self, bucket: i64, series: u32, addend: &Addend, event: u32) -> bool {
         let rows = self.bucket_mut(bucket);
-        let (place, is_new) = rows.place_or_new(series);
-        if let Some(row) = rows.rows.get_mut(place as usize)
+        let (slot, is_new) = rows.slot_or_new(series);
+        if let Some(row) = rows.rows.get_mut(slot as usize)
             && row.copied_at <= event
         {
             row.add(addend);

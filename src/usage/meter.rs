@@ -178,8 +178,8 @@ fn named_sum(value: &ValueName) -> impl Iterator<Item = ValueFold> {
 }
 
 fn sum(answer: &Answer, total: &Total, value: &ValueName) -> Result<Amount, QueryError> {
-    if let Some(place) = FIXED_VALUES.iter().position(|known| known == value) {
-        let sum = total.fixed.get(place).copied().unwrap_or(0);
+    if let Some(index) = FIXED_VALUES.iter().position(|known| known == value) {
+        let sum = total.fixed.get(index).copied().unwrap_or(0);
         if *value == ValueName::CostCents {
             return Ok(Amount::from_millionths(sum));
         }

@@ -215,11 +215,11 @@ impl RollupOptions {
             let rule = "roll-ups".to_owned();
             problems.push(RuleProblem { rule, field: field.to_owned(), reason });
         };
-        for (place, name) in self.dimensions.iter().enumerate() {
+        for (index, name) in self.dimensions.iter().enumerate() {
             if let Some(rule) = key_rule(name) {
                 problem("dimensions", format!("{name:?} {rule}"));
             }
-            if self.dimensions.iter().take(place).any(|earlier| earlier == name) {
+            if self.dimensions.iter().take(index).any(|earlier| earlier == name) {
                 problem("dimensions", format!("{name:?} is declared twice"));
             }
         }

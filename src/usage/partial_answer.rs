@@ -131,10 +131,10 @@ impl LogPart {
 
 fn edges(plans: &[Plan], log: &MemoryLog) -> Vec<LogPart> {
     let mut parts = Vec::new();
-    for (place, plan) in plans.iter().enumerate() {
+    for (index, plan) in plans.iter().enumerate() {
         for edge in &plan.edges {
             let segments = log.overlapping(edge.start, edge.end);
-            parts.push(LogPart { segments, ranges: vec![(edge.clone(), place)] });
+            parts.push(LogPart { segments, ranges: vec![(edge.clone(), index)] });
         }
     }
     parts
@@ -154,11 +154,11 @@ impl Groups {
     fn new(grouped: Grouped, plans: usize) -> Self {
         let by_value = HashMap::default();
         let mut groups = Self { grouped, by_value, missing: None, other: None, plans };
-        for (place, (group, _)) in groups.grouped.iter().enumerate() {
+        for (index, (group, _)) in groups.grouped.iter().enumerate() {
             match group {
-                Group::Value(value) => drop(groups.by_value.insert(value.clone(), place)),
-                Group::Missing => groups.missing = Some(place),
-                Group::Other => groups.other = Some(place),
+                Group::Value(value) => drop(groups.by_value.insert(value.clone(), index)),
+                Group::Missing => groups.missing = Some(index),
+                Group::Other => groups.other = Some(index),
             }
         }
         groups
@@ -169,20 +169,20 @@ impl Groups {
             Some(value) => self.by_value.get(value).copied().or(self.other),
             None => self.missing,
         };
-        let place = known.unwrap_or_else(|| self.insert(value));
-        self.grouped.get_mut(place)?.1.get_mut(plan)
+        let index = known.unwrap_or_else(|| self.insert(value));
+        self.grouped.get_mut(index)?.1.get_mut(plan)
     }
 
     fn insert(&mut self, value: Option<&str>) -> usize {
-        let place = self.grouped.len();
+        let index = self.grouped.len();
         let group = if let Some(value) = value {
-            self.by_value.insert(value.into(), place);
+            self.by_value.insert(value.into(), index);
             Group::Value(value.into())
         } else {
-            self.missing = Some(place);
+            self.missing = Some(index);
             Group::Missing
         };
         self.grouped.push((group, vec![Total::default(); self.plans]));
-        place
+        index
     }
 }

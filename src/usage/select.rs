@@ -44,9 +44,9 @@ struct Selection {
 
 impl Selection {
     fn push(&mut self, group: Group, series: impl IntoIterator<Item = u32>) {
-        let place = self.groups.len();
+        let index = self.groups.len();
         self.groups.push(group);
-        self.series.extend(series.into_iter().map(|series| (series, place)));
+        self.series.extend(series.into_iter().map(|series| (series, index)));
     }
 }
 
@@ -55,7 +55,7 @@ impl Rollups {
     pub(super) fn kind_of(&self, selector: &Selector) -> Option<Kind> {
         let Selector { filter, group_by } = selector;
         let named = filter.iter().map(|(dimension, _)| dimension).chain(group_by);
-        if !named.clone().all(|dimension| self.place_of(dimension).is_some()) {
+        if !named.clone().all(|dimension| self.index_of(dimension).is_some()) {
             return None;
         }
         let first = named.clone().next();
@@ -76,17 +76,17 @@ impl Rollups {
         let mut filter = Vec::new();
         let mut is_known = true;
         for (dimension, text) in &selector.filter {
-            let place = self.place_of(dimension)?;
-            let value = self.dictionaries.get(place)?.find(text);
-            let is_whole = value.is_some_and(|value| self.is_whole(place, value));
-            if !is_whole && self.may_have_events(Kind::Values, self.others_of(place), plans) {
+            let index = self.index_of(dimension)?;
+            let value = self.dictionaries.get(index)?.find(text);
+            let is_whole = value.is_some_and(|value| self.is_whole(index, value));
+            if !is_whole && self.may_have_events(Kind::Values, self.others_of(index), plans) {
                 return None;
             }
             is_known &= value.is_some();
-            filter.push((place, value.unwrap_or(OTHER)));
+            filter.push((index, value.unwrap_or(OTHER)));
         }
         let group_by = match &selector.group_by {
-            Some(dimension) => Some(self.place_of(dimension)?),
+            Some(dimension) => Some(self.index_of(dimension)?),
             None => None,
         };
         let mut selection = Selection { groups: Vec::new(), series: Vec::new() };
@@ -99,18 +99,18 @@ impl Rollups {
         }
         match (filter.as_slice(), group_by) {
             ([], None) => selection.push(Group::all(), [ALL]),
-            ([(place, value)], None) => {
-                selection.push(Group::all(), self.series_of(*place, *value));
+            ([(index, value)], None) => {
+                selection.push(Group::all(), self.series_of(*index, *value));
             }
-            ([], Some(place)) => {
-                let dictionary = self.dictionaries.get(place)?;
+            ([], Some(index)) => {
+                let dictionary = self.dictionaries.get(index)?;
                 for (value, known) in dictionary.ids() {
                     selection.push(group(dictionary, value), known.series());
                 }
             }
-            ([(filtered, value)], Some(place)) if *filtered == place => {
-                let dictionary = self.dictionaries.get(place)?;
-                selection.push(group(dictionary, *value), self.series_of(place, *value));
+            ([(filtered, value)], Some(index)) if *filtered == index => {
+                let dictionary = self.dictionaries.get(index)?;
+                selection.push(group(dictionary, *value), self.series_of(index, *value));
             }
             _ => {
                 if self.may_have_events(Kind::Tuples, Some(OTHER_TUPLES), plans) {
@@ -129,8 +129,8 @@ impl Rollups {
         group_by: Option<usize>,
         selection: &mut Selection,
     ) -> Option<()> {
-        let lists = filter.iter().map(|(place, value)| {
-            Some(self.dictionaries.get(*place)?.get(*value)?.tuples.as_slice())
+        let lists = filter.iter().map(|(index, value)| {
+            Some(self.dictionaries.get(*index)?.get(*value)?.tuples.as_slice())
         });
         let candidates =
             lists.collect::<Option<Vec<_>>>()?.into_iter().min_by_key(|it| it.len())?;
@@ -140,17 +140,17 @@ impl Rollups {
             else {
                 continue;
             };
-            let has = |(place, value): &(usize, ValueId)| tuple.get(*place) == Some(value);
+            let has = |(index, value): &(usize, ValueId)| tuple.get(*index) == Some(value);
             if filter.iter().all(has) {
-                let value = group_by.and_then(|place| tuple.get(place)).copied();
+                let value = group_by.and_then(|index| tuple.get(index)).copied();
                 found.push((value.unwrap_or(MISSING), *number));
             }
         }
-        let Some(place) = group_by else {
+        let Some(index) = group_by else {
             selection.push(Group::all(), found.into_iter().map(|(_, number)| number));
             return Some(());
         };
-        let dictionary = self.dictionaries.get(place)?;
+        let dictionary = self.dictionaries.get(index)?;
         found.sort_unstable();
         for series in found.chunk_by(|(a, _), (b, _)| a == b) {
             let value = series.first().map_or(MISSING, |(value, _)| *value);
@@ -159,16 +159,16 @@ impl Rollups {
         Some(())
     }
 
-    fn place_of(&self, dimension: &Dimension) -> Option<usize> {
+    fn index_of(&self, dimension: &Dimension) -> Option<usize> {
         self.dictionaries.iter().position(|known| known.dimension == *dimension)
     }
 
-    pub(super) fn is_whole(&self, place: usize, value: ValueId) -> bool {
-        self.dictionaries.get(place).is_some_and(|known| known.is_whole(value))
+    pub(super) fn is_whole(&self, index: usize, value: ValueId) -> bool {
+        self.dictionaries.get(index).is_some_and(|known| known.is_whole(value))
     }
 
-    fn series_of(&self, place: usize, value: ValueId) -> Option<u32> {
-        self.dictionaries.get(place)?.get(value)?.series()
+    fn series_of(&self, index: usize, value: ValueId) -> Option<u32> {
+        self.dictionaries.get(index)?.get(value)?.series()
     }
 
     /// Whether a series may have events in the days that the plans touch.
@@ -196,34 +196,34 @@ impl Rollups {
             }
         };
         let by_number = self.group_by_number(series);
-        let mut fold = |place: usize, bucket: &Bucket, rows: &[Row]| {
+        let mut fold = |plan: usize, bucket: &Bucket, rows: &[Row]| {
             // Going through a bucket is quicker than looking up many of its rows.
             if let Some(groups) = &by_number
                 && rows.len() < series.len().saturating_mul(LOOK_UP_COST)
             {
                 for row in rows {
                     if let Some(Some(group)) = groups.get(row.series as usize) {
-                        merge(*group as usize, place, row);
+                        merge(*group as usize, plan, row);
                     }
                 }
                 return;
             }
             for (number, group) in series {
                 if let Some(row) = bucket.row_of(rows, *number) {
-                    merge(*group, place, row);
+                    merge(*group, plan, row);
                 }
             }
         };
-        for (place, plan) in plans.iter().enumerate() {
+        for (index, plan) in plans.iter().enumerate() {
             for Piece { level: number, buckets } in &plan.pieces {
                 let Some(level) = self.levels(kind).get(*number) else { continue };
                 for bucket in level.range(buckets.clone()) {
-                    fold(place, bucket, bucket.rows());
+                    fold(index, bucket, bucket.rows());
                 }
                 if *number > 0 {
                     let minutes = level.grid.start(buckets.start)..level.grid.start(buckets.end);
                     for bucket in self.unfolded(kind, minutes) {
-                        fold(place, bucket, bucket.unfolded_rows());
+                        fold(index, bucket, bucket.unfolded_rows());
                     }
                 }
             }
@@ -239,8 +239,8 @@ impl Rollups {
         }
         let mut groups = vec![None; self.series.len()];
         for (number, group) in series {
-            if let Some(place) = groups.get_mut(*number as usize) {
-                *place = u32::try_from(*group).ok();
+            if let Some(known) = groups.get_mut(*number as usize) {
+                *known = u32::try_from(*group).ok();
             }
         }
         Some(groups)

@@ -117,7 +117,7 @@ pub(super) fn naive(
     selector: &Selector,
 ) -> BTreeMap<Option<String>, Sums> {
     let mut groups: BTreeMap<_, Sums> = BTreeMap::new();
-    for (place, event) in (0_u64..).zip(events) {
+    for (ordinal, event) in (0_u64..).zip(events) {
         let has = |(dimension, value): &(Dimension, Box<str>)| {
             event.dimension(dimension) == Some(&**value)
         };
@@ -132,7 +132,7 @@ pub(super) fn naive(
         sums.images += images.unwrap_or(0);
         sums.largest = sums.largest.max(images);
         if let Some(images) = images {
-            let found = (event.at, place, images);
+            let found = (event.at, ordinal, images);
             sums.latest = sums.latest.max(Some(found));
         }
     }
@@ -146,8 +146,8 @@ pub(super) fn found(rollups: &Rollups, total: &Total) -> Sums {
         total.cells().find(|cell| cell.column == column)
     };
     let latest = cell(Fold::Latest).map(|cell| {
-        let (at, place) = cell.mark();
-        (at, place, cell.value())
+        let (at, ordinal) = cell.mark();
+        (at, ordinal, cell.value())
     });
     Sums {
         events: total.events,
@@ -419,9 +419,9 @@ fn a_sum_beyond_its_type_is_said_and_spoils_no_other() {
     let mut values = vec![("bad", one("x", Amount::MAX)), ("bad", one("x", Amount::MAX))];
     values.extend([("bad", one("x", Amount::MIN)), ("bad", one("y", Amount::from(2_u64)))]);
     values.extend([("good", one("x", Amount::from(3_u64))), ("good", one("y", Amount::MIN))]);
-    for (place, (customer, named)) in values.into_iter().enumerate() {
+    for (ordinal, (customer, named)) in values.into_iter().enumerate() {
         let event = plain(customer, named);
-        rollups.add(&event, event.at, event.now, place as u64);
+        rollups.add(&event, event.at, event.now, ordinal as u64);
     }
     let assert_right = |rollups: &Rollups| {
         let found = totals(rollups);
@@ -462,17 +462,17 @@ fn what_one_event_does_is_bounded() {
     let dimensions: BTreeMap<_, _> =
         names.iter().map(|name| (Dimension::parse(name), "same".to_owned())).collect();
     let mut widest = 0;
-    let mut place = 0;
+    let mut ordinal = 0;
     let mut add = |customer: usize, first: usize, at: i64, rollups: &mut Rollups| {
         let named = (first..first + 64).map(|name| (format!("v{name}"), Amount::from(1_u64)));
         let mut event = plain(&format!("cust_{customer}"), named.collect());
         event.dimensions.extend(dimensions.clone());
         let at = Timestamp::new(START + at, 0);
         effort::take();
-        rollups.add(&event, at, at, place);
-        place += 1;
+        rollups.add(&event, at, at, ordinal);
+        ordinal += 1;
         let spent = effort::take();
-        assert!(spent <= MOST_WORK, "{spent} after {place} events");
+        assert!(spent <= MOST_WORK, "{spent} after {ordinal} events");
         widest = widest.max(spent);
     };
     // Each customer brings as many names as it may, into rows that have those of all before; the
