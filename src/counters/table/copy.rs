@@ -50,7 +50,7 @@ impl Table {
         let now = shard.not_before(now);
         let at = self.timeline.at(now, None);
         put_varint(out, self.shard_count() as u64);
-        put_varint(out, shard.rows().len() as u64);
+        put_varint(out, shard.len() as u64);
         let mut rows: u64 = 0;
         for row in shard.rows().filter(|row| !upkeep::is_idle(*row, counters, at)) {
             row.encode(out);

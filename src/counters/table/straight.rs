@@ -32,7 +32,8 @@ use crate::rules::Enforcement;
 const ROWS: usize = 4;
 
 /// How far the cell behind one of two words of state lies from it.
-const NARROW_CELL: u32 = NARROW as u32 + 1;
+const NARROW_CELL: u32 = 3;
+const _: () = assert!(NARROW_CELL as usize == 1 + NARROW);
 
 /// A decision that goes straight as long as nothing speaks against it.
 #[derive(Clone, Copy)]
@@ -227,8 +228,8 @@ impl<'s> Straight<'s, '_> {
         counter
     }
 
-    /// Judges the rules that are left, and moves the reading of each on as if the event were let in.
-    /// `None` where one needs more than its cell.
+    /// Judges the rules that are left, and moves the reading of each on as if the event were let
+    /// in. `None` where one needs more than its cell.
     #[inline]
     fn pass(
         self,

@@ -50,19 +50,20 @@ impl Table {
     /// swept.
     pub(crate) fn convert(&self, counters: &CounterSet, now: Moment) {
         for shard in self.shards() {
-            let mut done = 0;
+            let mut left = usize::MAX;
             loop {
                 let mut shard = shard.lock();
                 let at = self.timeline.at(shard.not_before(now), None);
-                if done >= shard.places() {
+                left = left.min(shard.places());
+                if left == 0 {
                     break;
                 }
-                shard.sweep_from(done);
-                for _ in 0..LOOKS_A_LOCK {
+                shard.sweep_before(left);
+                for _ in 0..LOOKS_A_LOCK.min(left) {
                     self.sweep_next(&mut shard, counters, at);
                 }
                 shard.shrink(SMALL);
-                done = done.saturating_add(LOOKS_A_LOCK);
+                left = left.saturating_sub(LOOKS_A_LOCK);
             }
         }
     }

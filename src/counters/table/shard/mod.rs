@@ -1,14 +1,14 @@
 //! A shard: some of the rows, and what is known of them together, behind one lock.
 
-use hashbrown::HashTable;
-
 use self::arena::{Arena, Line};
+use self::index::Index;
 use super::Paths;
 use crate::counters::cell::{Cell, CellState};
 use crate::counters::row::{NewRow, Row, RowKey, RowMut};
 use crate::counters::time::Moment;
 
 mod arena;
+mod index;
 
 #[cfg(test)]
 mod tests;
@@ -20,11 +20,11 @@ pub(super) type RowSlot = Line;
 #[derive(Debug)]
 pub(super) struct Shard {
     /// Where the rows lie, by their hashes.
-    index: HashTable<RowSlot>,
+    index: Index,
     arena: Arena,
     /// The latest time that a decision here went by.
     now: Moment,
-    /// The place in the index that upkeep looks at next.
+    /// The place in the index that upkeep has looked at last.
     cursor: usize,
     /// How many calls upkeep has come by with.
     calls: u8,
@@ -34,15 +34,14 @@ pub(super) struct Shard {
 
 impl Default for Shard {
     fn default() -> Self {
-        let (index, arena) = (HashTable::new(), Arena::default());
+        let (index, arena) = (Index::default(), Arena::default());
         Self { index, arena, now: Moment(0), cursor: 0, calls: 0, paths: Paths::default() }
     }
 }
 
 impl Shard {
     pub(super) fn find(&self, hash: u64, key: RowKey<'_>) -> Option<RowSlot> {
-        let is_it = |slot: &RowSlot| Row::of(self.arena.at(*slot)).has_key(hash, key);
-        self.index.find(hash, is_it).copied()
+        self.index.find(hash, |slot| Row::of(self.arena.at(slot)).has_key(hash, key))
     }
 
     #[inline]
@@ -74,35 +73,38 @@ impl Shard {
     }
 
     fn enter(&mut self, hash: u64, slot: Option<RowSlot>) {
-        let Self { index, arena, .. } = self;
         if let Some(slot) = slot {
-            index.insert_unique(hash, slot, |slot| Row::of(arena.at(*slot)).hash());
+            self.index.insert(hash, slot);
         }
     }
 
-    pub(super) fn rows(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
-        self.index.iter().map(|slot| self.row(*slot))
+    /// How many rows it has.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(super) fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.index.slots().map(|slot| self.row(slot))
     }
 
     /// Makes room for so many rows more in the index.
     pub(super) fn reserve(&mut self, rows: usize) {
-        let Self { index, arena, .. } = self;
-        index.reserve(rows, |slot| Row::of(arena.at(*slot)).hash());
+        self.index.reserve(rows);
     }
 
     /// How many places the index has, free ones among them.
     pub(super) fn places(&self) -> usize {
-        self.index.num_buckets()
+        self.index.places()
     }
 
     /// Gives back room where few rows are left in much of it. Rows may move: of fewer lines than a
     /// chunk of the arena has.
     pub(super) fn shrink(&mut self, small: usize) {
-        let (places, rows) = (self.places(), self.index.len());
+        let (places, rows) = (self.places(), self.len());
         let Self { index, arena, .. } = self;
-        arena.pack(|row, from, to| move_in(index, row, from, to));
+        arena.pack(|row, from, to| index.moved(Row::of(row).hash(), from, to));
         if places > small && rows < places.div_euclid(8) {
-            index.shrink_to(rows.saturating_mul(2), |slot| Row::of(arena.at(*slot)).hash());
+            index.shrink_to(rows.saturating_mul(2));
         }
     }
 
@@ -125,32 +127,25 @@ impl Shard {
         self.calls.is_multiple_of(calls)
     }
 
-    /// Lets upkeep go on from a place in the index.
-    pub(super) fn sweep_from(&mut self, place: usize) {
+    /// Lets upkeep look at the places of the index before this one next.
+    pub(super) fn sweep_before(&mut self, place: usize) {
         self.cursor = place;
     }
 
-    /// The row that upkeep looks at next, if there is one in its place.
+    /// The row that upkeep looks at next, if there is one in its place. Downwards: what moves up
+    /// when a row is dropped has been looked at, but for what comes round the end.
     pub(super) fn next_to_sweep(&mut self) -> Option<RowSlot> {
-        let place = if self.cursor < self.places() { self.cursor } else { 0 };
-        self.cursor = place.saturating_add(1);
-        self.index.get_bucket(place).copied()
+        let place = if self.cursor > 0 { self.cursor } else { self.places() };
+        self.cursor = place.min(self.places()).saturating_sub(1);
+        self.index.at(self.cursor)
     }
 
     /// Drops the row that upkeep has looked at last. The others stay where they are.
     pub(super) fn drop_swept(&mut self) {
-        if let Ok(entry) = self.index.get_bucket_entry(self.cursor.saturating_sub(1)) {
-            self.arena.remove(entry.remove().0);
+        if let Some(slot) = self.index.at(self.cursor) {
+            self.index.remove_at(self.cursor);
+            self.arena.remove(slot);
         }
-    }
-}
-
-/// Lets the index know where a row is now.
-fn move_in(index: &mut HashTable<RowSlot>, row: &[u64], from: RowSlot, to: RowSlot) {
-    let slot = index.find_mut(Row::of(row).hash(), |slot| *slot == from);
-    debug_assert!(slot.is_some(), "the index has every row");
-    if let Some(slot) = slot {
-        *slot = to;
     }
 }
 
@@ -200,7 +195,7 @@ impl GrowingRow<'_> {
         let from = *self.slot;
         let to = arena.put(from, words);
         if to != from {
-            move_in(index, words, from, to);
+            index.moved(Row::of(words).hash(), from, to);
             *self.slot = to;
         }
     }

@@ -169,7 +169,7 @@ impl Beside {
 
     fn compare(&self) {
         self.shard.arena.check();
-        assert_eq!(self.shard.rows().len(), self.model.len());
+        assert_eq!(self.shard.len(), self.model.len());
         for (key, cells) in &self.model {
             let slot = self.find(*key).expect("the row is there");
             let row = self.shard.row(slot);
@@ -213,7 +213,7 @@ fn thinned(rows: u32, keep_one_of: u32) -> Shard {
         let (lines, used) = shard.arena.lines();
         assert!(lines <= used + (used / 16).max(8) + 8, "{lines} lines, {used} of them used");
     }
-    shard.sweep_from(0);
+    shard.sweep_before(shard.places());
     for _ in 0..shard.places() {
         if let Some(slot) = shard.next_to_sweep()
             && !(shard.row(slot).hash() & 0xffff).is_multiple_of(keep_one_of.into())
@@ -232,7 +232,7 @@ fn lines_are_given_back_when_rows_go() {
             let shard = thinned(rows, keep_one_of);
             shard.arena.check();
             let (lines, used) = shard.arena.lines();
-            assert_eq!(shard.rows().len(), rows.div_ceil(keep_one_of) as usize);
+            assert_eq!(shard.len(), rows.div_ceil(keep_one_of) as usize);
             assert!(used < lines || rows == 0);
             assert!(lines <= (used * 8).div_ceil(7).max(used + 32), "{lines} lines for {used}");
         }
