@@ -6,12 +6,11 @@
 //! map of counts, and random rule sets and events against a matcher that reads the rules one by
 //! one.
 
-use crate::support::config;
+use crate::support::{clock, config, track};
 use std::collections::{BTreeMap, BTreeSet};
 
 use limitry::errors::{EventError, TrackError};
 use limitry::rules::RateLimitUpdate;
-use limitry::time::ManualClock;
 use limitry::{
     Decision, Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, RuleSet, Window,
 };
@@ -19,7 +18,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 fn engine(build: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Engine {
-    let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"));
+    let clock = clock();
     build(Engine::builder().clock(clock)).build().expect("the rules of this test are valid")
 }
 
@@ -27,10 +26,6 @@ fn engine(build: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Engine {
 fn count_by(dimensions: &[&str]) -> Quota {
     let quota = Quota::new("count", Metric::TotalEvents, 1_u64 << 40, Period::AllTime);
     dimensions.iter().fold(quota, |quota, dimension| quota.per(*dimension))
-}
-
-fn track(engine: &Engine, event: &Event<'_>) -> Decision {
-    engine.track(event).expect("a valid event")
 }
 
 /// What is used of the one quota that matches.

@@ -6,7 +6,7 @@
 //! Method: worked cases. The model (`model.rs`) draws what rules make of a missing dimension, and
 //! the figure of events that no rule counted is in `telemetry/metrics.rs`.
 
-use crate::support::engine;
+use crate::support::{clock, engine, track};
 use limitry::errors::{EventError, TrackError};
 use limitry::rules::{Enforcement, OnMissing, RateLimitUpdate, SyncOptions};
 use limitry::{
@@ -27,10 +27,6 @@ fn two_a_team(on_missing: OnMissing) -> RateLimit {
 
 fn stated(value: &str) -> OnMissing {
     OnMissing::Value(value.to_owned())
-}
-
-fn track(engine: &Engine, event: &Event<'_>) -> Decision {
-    engine.track(event).expect("a valid event")
 }
 
 fn admitted(engine: &Engine, event: &Event<'_>, calls: usize) -> usize {
@@ -227,14 +223,12 @@ fn what_a_rule_makes_of_a_missing_dimension_is_data() {
 #[cfg(feature = "durable")]
 #[test]
 fn what_counts_by_a_stated_value_goes_on_after_a_restart() {
-    use limitry::time::ManualClock;
-
     use crate::support::files::StoreFile;
 
     let file = StoreFile::new("missing");
     let open = || {
         let store = file.store();
-        let clock = ManualClock::new(crate::support::date(crate::support::START));
+        let clock = clock();
         let other = Quota::new("other", Metric::TotalEvents, 9, Period::Day).per("team_id");
         let builder = Engine::builder().clock(clock).rate_limit(two_a_team(stated("none")));
         let builder = builder.quota(other.on_missing(stated("other")));

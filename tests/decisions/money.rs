@@ -4,19 +4,15 @@
 //!
 //! Method: worked examples, each figure of which is worked out by hand.
 
+use crate::support::clock;
 use std::time::Duration;
 
 use limitry::rules::{Algorithm, QuotaUpdate};
-use limitry::time::ManualClock;
 use limitry::usage::UsageQuery;
 use limitry::{
     Amount, Engine, Event, Metric, Period, Quota, RateLimit, RetryAfter, RuleSet, Window,
 };
 use serde_json::{Value, json};
-
-fn clock() -> ManualClock {
-    ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"))
-}
 
 fn amount(text: &str) -> Amount {
     text.parse().expect("an amount")

@@ -6,6 +6,7 @@
 //! The random form is `overflow_model.rs`; bytes are counted in `memory/bytes.rs`.
 
 #[cfg(feature = "durable")]
+use crate::support::clock;
 use crate::support::files::StoreFile;
 use limitry::events::Recording;
 use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate};
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(crate) fn engine(build: impl FnOnce(EngineBuilder) -> EngineBuilder) -> (Engine, ManualClock) {
-    let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"));
+    let clock = clock();
     let builder = Engine::builder().recording(Recording::Off).clock(clock.clone());
     (build(builder).build().expect("the rules of this test are valid"), clock)
 }
@@ -372,7 +373,7 @@ fn a_key_that_gets_a_counter_of_its_own_has_used_what_it_shared() {
 fn what_a_key_took_along_is_there_after_a_restart() {
     for (name, rule) in &ten_an_hour() {
         let file = StoreFile::new("overflow");
-        let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"));
+        let clock = clock();
         let open = || {
             let store = file.store();
             let builder = Engine::builder().clock(clock.clone()).recording(Recording::Off);
@@ -415,7 +416,7 @@ fn what_a_key_took_along_is_there_after_a_restart() {
 /// those go on with what was counted before a change of the rule.
 #[test]
 fn a_key_is_counted_once_by_its_cap_whoever_finds_no_room_beside_it() {
-    let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"));
+    let clock = clock();
     let hourly = |name: &str| {
         Quota::new(name, Metric::TotalEvents, 9, Period::Hour).per(name).overflow(Overflow::Allow)
     };

@@ -14,7 +14,7 @@ use limitry::{
 };
 
 use crate::support::oracle::{HOUR, SECOND};
-use crate::support::{Dice, START, cases, date, duration, engine, seed};
+use crate::support::{Dice, START, cases, clock, date, duration, engine, seed};
 
 /// How many decisions went straight, and how many step by step, while `calls` ran.
 fn paths(engine: &Engine, calls: impl FnOnce()) -> (u64, u64) {
@@ -127,7 +127,7 @@ struct Twins {
 impl Twins {
     fn new(build: impl Fn(EngineBuilder) -> EngineBuilder) -> Self {
         let twin = |goes_straight| {
-            let clock = ManualClock::new(date(START));
+            let clock = clock();
             let builder = build(Engine::builder().clock(clock.clone()).hash_seed(7));
             let engine = builder.build().expect("good rules");
             engine.go_straight(goes_straight);

@@ -7,23 +7,17 @@
 
 use std::time::Duration;
 
-use crate::support::{START, oracle::HOUR};
+use crate::support::{START, clock, oracle::HOUR, track};
 use crate::support::{date, engine};
 use limitry::events::{EventQuery, Recording};
 use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate};
 use limitry::store::BadLines;
-use limitry::{
-    Decision, Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, RetryAfter, Window,
-};
+use limitry::{Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, RetryAfter, Window};
 
 const CUSTOMER: &str = "ann";
 
 fn call() -> Event<'static> {
     Event::new(CUSTOMER, "call")
-}
-
-fn track(engine: &Engine, event: &Event<'_>) -> Decision {
-    engine.track(event).expect("a valid event")
 }
 
 /// So many calls, of which all pass.
@@ -235,8 +229,6 @@ fn imported_events_count_for_all_rules_of_a_policy() {
 #[cfg(feature = "durable")]
 #[test]
 fn rules_without_a_say_go_on_after_a_restart() {
-    use limitry::time::ManualClock;
-
     use crate::support::files::StoreFile;
 
     let file = StoreFile::new("policies");
@@ -244,7 +236,7 @@ fn rules_without_a_say_go_on_after_a_restart() {
     // The quotas have nothing to ask: what they know is in their counters and in the records.
     let open = || {
         let store = file.store();
-        let builder = raised(rolling)(Engine::builder().clock(ManualClock::new(date(START))));
+        let builder = raised(rolling)(Engine::builder().clock(clock()));
         let bucket = RateLimit::new("bucket", 50, Window::Hour).per("customer_id").policy("rate");
         let own = RateLimit::new("own bucket", 900, Window::Hour).per("customer_id").policy("rate");
         let own = own.filter("customer_id", CUSTOMER).id("own");

@@ -6,9 +6,9 @@
 //! all figures are compared with sums that are kept beside. With a store the same after restarts,
 //! from a checkpoint and from the log alone.
 
-#[cfg(feature = "durable")]
-use crate::support::Dice;
 use crate::support::engine;
+#[cfg(feature = "durable")]
+use crate::support::{Dice, clock};
 use limitry::rules::Algorithm;
 use limitry::usage::MeterQuery;
 use limitry::{
@@ -152,16 +152,14 @@ mod durable {
     use std::fs;
     use std::path::Path;
 
-    use crate::support::{START, date};
     use limitry::store::Durable;
-    use limitry::time::ManualClock;
 
     use super::*;
     use crate::support::files::Folder;
 
     fn open(path: &Path) -> Engine {
         let store = Durable::open(path).expect("a store");
-        let clock = ManualClock::new(date(START));
+        let clock = clock();
         rules(Engine::builder().clock(clock).durable(store)).build().expect("an engine")
     }
 

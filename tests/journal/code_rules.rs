@@ -3,7 +3,8 @@
 //!
 //! Method: engines on a medium in memory that are opened by code that says something else.
 
-use super::levels::{builder, call, clock, idle, keys, used};
+use super::levels::{builder, call, idle, keys, used};
+use crate::support::clock;
 use crate::support::medium::Medium;
 use limitry::errors::BuildError;
 use limitry::events::Recording;

@@ -6,7 +6,7 @@
 //! own and each other's, and print every answer. It is killed (SIGKILL) while it opens, tracks or
 //! closes, at a point that the seed chooses, and its store is opened here. Every request that was
 //! printed is asked again and must get the answer that was printed; the answers of all events, in
-//! the order of the log, are judged by the oracle (`support/oracle.rs`), and so is where each
+//! the order of the log, are judged by the oracle (`support/oracle`), and so is where each
 //! customer stands afterwards; usage is folded from the events. A store goes through several
 //! deaths. `LIMITRY_LONG=1` has ten times as many.
 

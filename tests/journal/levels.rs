@@ -4,6 +4,7 @@
 //!
 //! Method: engines on a medium in memory that remembers what was synced, and fails on purpose.
 
+use crate::support::clock;
 use crate::support::files::Folder;
 use crate::support::held::Held;
 use crate::support::medium::{Fault, Medium, Unsynced};
@@ -22,10 +23,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3_600);
-
-pub(crate) fn clock() -> ManualClock {
-    ManualClock::new("2024-01-15T10:30:00Z".parse().expect("a time"))
-}
 
 pub(crate) fn builder() -> EngineBuilder {
     Engine::builder()

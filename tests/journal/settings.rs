@@ -12,14 +12,11 @@ use limitry::time::ManualClock;
 use limitry::usage::{RollupOptions, UsageQuery};
 use limitry::{Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RateLimit, Window};
 
+use crate::support::clock;
 use crate::support::medium::Medium;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = HOUR.saturating_mul(24);
-
-fn clock() -> ManualClock {
-    ManualClock::new("2024-01-15T10:30:00Z".parse().expect("a time"))
-}
 
 fn builder(hands: &ManualClock) -> EngineBuilder {
     Engine::builder()

@@ -12,7 +12,7 @@ use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Window};
 
 use crate::support::medium::Medium;
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
-use crate::support::{Dice, START, cases, date, duration, seed};
+use crate::support::{Dice, START, cases, clock, date, duration, seed};
 
 fn rules(dice: &mut Dice) -> RuleSet {
     let length = dice.pick(&[61, MINUTE, HOUR, 3 * DAY]);
@@ -65,7 +65,7 @@ fn windows_and_debts_are_the_same_after_a_restart() {
     for case in 0..cases(30) {
         let mut dice = Dice::new(seed.wrapping_add(case.into()));
         let rules = rules(&mut dice);
-        let clock = ManualClock::new(date(START));
+        let clock = clock();
         let medium = Medium::new();
         let plain = engine(&rules, &clock, None);
         let mut durable = engine(&rules, &clock, Some(&medium));
@@ -101,7 +101,7 @@ fn windows_and_debts_are_the_same_after_a_restart() {
 #[test]
 fn a_rolling_quota_that_came_late_knows_what_was_before_it_after_a_restart() {
     for closes in [true, false] {
-        let (clock, medium, none) = (ManualClock::new(date(START)), Medium::new(), RuleSet::new());
+        let (clock, medium, none) = (clock(), Medium::new(), RuleSet::new());
         let call = || Event::new("ann", "call").value("images", 10);
         let open = || {
             let store = Durable::open_on(medium.clone()).expect("a store");

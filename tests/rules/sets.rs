@@ -5,7 +5,7 @@
 //! Method: tables of both sides of each limit, through every door that takes rules; for the worst
 //! case an adversary that takes all it can at the moments that hurt most.
 
-use crate::support::config;
+use crate::support::{clock, config};
 use std::time::Duration;
 
 use limitry::errors::{BuildError, RulesError};
@@ -19,10 +19,6 @@ use proptest::prelude::*;
 const LARGEST: u64 = 1 << 62;
 const CENTURY: Duration = Duration::from_secs(3_155_760_000);
 const NANOSECOND: Duration = Duration::from_nanos(1);
-
-fn clock() -> ManualClock {
-    ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"))
-}
 
 fn limit() -> RateLimit {
     RateLimit::new("limit", 10, Window::Minute)

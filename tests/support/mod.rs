@@ -35,7 +35,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 #[cfg(feature = "durable")]
 use limitry::store::Storage;
 use limitry::time::ManualClock;
-use limitry::{Engine, EngineBuilder, Timestamp};
+use limitry::{Decision, Engine, EngineBuilder, Event, Timestamp};
 use oracle::{Nanos, SECOND};
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::FileFailurePersistence;
@@ -62,6 +62,16 @@ pub fn duration(length: Nanos) -> Duration {
 
 pub fn nanos(length: Duration) -> Nanos {
     i128::try_from(length.as_nanos()).expect("a duration fits")
+}
+
+/// A clock that stands at [`START`].
+pub fn clock() -> ManualClock {
+    ManualClock::new(date(START))
+}
+
+/// Tracks an event that is valid.
+pub fn track(engine: &Engine, event: &Event<'_>) -> Decision {
+    engine.track(event).expect("a valid event")
 }
 
 /// An engine and its clock at [`START`], for the tests that need no oracle.

@@ -6,6 +6,7 @@
 //! Method: a recorder that keeps every figure under its full name, on worked cases; one that calls
 //! the engine back from inside of each count.
 
+use crate::support::clock;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,7 +96,7 @@ fn watched(
     board: &Figures,
     build: impl FnOnce(EngineBuilder) -> EngineBuilder,
 ) -> (Engine, ManualClock) {
-    let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"));
+    let clock = clock();
     let builder = build(Engine::builder().clock(clock.clone()));
     let engine = metrics::with_local_recorder(board, || builder.build());
     (engine.expect("the rules of this test are valid"), clock)

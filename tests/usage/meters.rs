@@ -4,18 +4,14 @@
 //! Method: tables of what is right and wrong through every door that takes meters; figures of
 //! rules beside those of the same rules written out without a meter.
 
+use crate::support::clock;
 use limitry::errors::RulesError;
 use limitry::explain::RuleOutcome;
 use limitry::rules::{
     Aggregation, EventFilter, MeterField, MeterUpdate, QuotaUpdate, RuleSetError, SyncOptions,
 };
-use limitry::time::ManualClock;
 use limitry::{Engine, Event, Meter, Metric, Period, Quota, RateLimit, RuleSet, Window};
 use serde_json::json;
-
-fn clock() -> ManualClock {
-    ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"))
-}
 
 fn day(metric: Metric) -> Quota {
     Quota::new("quota", metric, 10, Period::Day)

@@ -5,10 +5,10 @@
 //! Method: worked cases on a manual clock.
 
 use super::structured_fields::read_list;
-use crate::support::engine;
+use crate::support::{engine, track};
 use limitry::rules::{Algorithm, Enforcement, Overflow};
 use limitry::wire::HeaderDialect;
-use limitry::{Decision, Engine, Event, Metric, Period, Quota, RateLimit, Window};
+use limitry::{Decision, Event, Metric, Period, Quota, RateLimit, Window};
 use std::time::Duration;
 
 /// [`START`](crate::support::START) in seconds.
@@ -16,10 +16,6 @@ pub(crate) const START: i64 = 1_705_314_600;
 
 pub(crate) fn call() -> Event<'static> {
     Event::new("c", "call")
-}
-
-pub(crate) fn track(engine: &Engine, event: &Event<'_>) -> Decision {
-    engine.track(event).expect("a valid event")
 }
 
 pub(crate) fn pairs(decision: &Decision) -> Vec<(&'static str, String)> {

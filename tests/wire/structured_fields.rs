@@ -4,6 +4,7 @@
 //! structured fields (RFC 9651) reads back.
 
 use super::headers::*;
+use crate::support::track;
 use crate::support::{config, engine};
 use limitry::decision::RateLimitStatus;
 use limitry::rules::Algorithm;

@@ -8,7 +8,7 @@
 //! tests in `tests.rs` hold it to that.
 //!
 //! Minutes and hours are those of UTC in every zone, so that they are all of one length. Days,
-//! weeks, months and years go by the dates of a time zone: `zone.rs` turns an instant into a date
+//! weeks, months and years go by the dates of a time zone: `zone` turns an instant into a date
 //! and back, and with the zone's clock changes a day may have 23 or 25 hours. Weeks start on
 //! Monday. Months and years start on a day of choice, the *anchor*; where a month is too short
 //! for it, on the month's last day, and in the next month on the day of choice again.

@@ -2,7 +2,7 @@
 //! verb, while rules come, change and go and the clock is moved both ways.
 //!
 //! Method: a random world of rules and a random list of steps run through the engine and through
-//! the oracle (`support/oracle.rs`), which judges each answer in full. Steps name rules and
+//! the oracle (`support/oracle`), which judges each answer in full. Steps name rules and
 //! events by number, modulo what is there, so that any sublist of steps is a legal run and a
 //! failure shrinks to the few steps that matter. The seed is fixed; `LIMITRY_SEED` and
 //! `LIMITRY_CASES` vary it, and seeds that once failed are kept in `model.proptest-regressions`.

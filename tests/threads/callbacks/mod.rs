@@ -12,6 +12,7 @@ mod recorder;
 #[cfg(feature = "durable")]
 mod store;
 
+use crate::support::clock;
 use limitry::time::{Clock, ManualClock};
 use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Timestamp, Window};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -84,10 +85,6 @@ impl Clock for RuleChangingClock {
         self.1.meddle();
         self.0.now()
     }
-}
-
-fn clock() -> ManualClock {
-    ManualClock::new("2024-01-15T10:30:00Z".parse().expect("an instant"))
 }
 
 #[test]
