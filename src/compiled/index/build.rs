@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashTable;
 
 use super::missing::Lenient;
-use super::{Entry, Filtered, Index, Indexed, Prepared, SeenFlag, Shape};
+use super::{Entry, Filtered, Index, Indexed, Prepared, PreparedRow, SeenFlag, Shape, group_hash};
 use crate::counters::Match;
 use crate::event::{Dimension, mix};
 use crate::rules::OnMissing;
@@ -134,7 +134,7 @@ impl Build {
         let is_plain =
             shapes.is_empty() && self.lenient.is_empty() && !always.iter().any(has_policy);
         Index {
-            prepared: is_plain.then(|| prepare(&self.rules, &always)),
+            prepared: is_plain.then(|| prepare(&self.rules, &partitions, &always)),
             always_apply: always.iter().all(applies),
             rules: self.rules.into(),
             partitions: partitions.into_iter().map(|(partition, _)| partition).collect(),
@@ -151,12 +151,14 @@ impl Build {
 }
 
 /// The matches of rules that come in the order of their groups.
-fn prepare(rules: &[Indexed], always: &[u32]) -> Prepared {
-    let (mut matches, mut rows) = (Vec::new(), Vec::<(u32, u32)>::new());
+fn prepare(rules: &[Indexed], partitions: &[(Box<[Dimension]>, u32)], always: &[u32]) -> Prepared {
+    let (mut matches, mut rows) = (Vec::new(), Vec::<PreparedRow>::new());
     for rule in always {
         let Some(Indexed { group, partition, .. }) = rules.get(*rule as usize) else { continue };
-        if rows.last().is_none_or(|(last, _)| last != group) {
-            rows.push((*group, *partition));
+        if rows.last().is_none_or(|last| last.group != *group) {
+            let partition = partitions.get(*partition as usize);
+            let partition = partition.map(|(partition, _)| partition.clone()).unwrap_or_default();
+            rows.push(PreparedRow { group: *group, hash: group_hash(*group), partition });
         }
         let row = rows.len().saturating_sub(1);
         let row = u32::try_from(row).unwrap_or(u32::MAX);

@@ -30,6 +30,7 @@ mod build;
 mod hashes;
 mod missing;
 
+use self::hashes::group_hash;
 pub(crate) use self::hashes::row_hash;
 
 /// What the index needs to know of a rule.
@@ -89,8 +90,16 @@ struct Prepared {
     rules: Box<[Match]>,
     /// That is the order of the rule set, too.
     in_order: bool,
-    /// Of each row the group, and the index of its partition.
-    rows: Box<[(u32, u32)]>,
+    rows: Box<[PreparedRow]>,
+}
+
+/// The row of a group.
+#[derive(Debug)]
+struct PreparedRow {
+    group: u32,
+    /// The hash of the group.
+    hash: u64,
+    partition: Box<[Dimension]>,
 }
 
 #[derive(Debug)]
@@ -141,6 +150,68 @@ impl Matches<'_> {
     }
 }
 
+impl Prepared {
+    /// Addresses the rows.
+    #[inline]
+    fn find<'e>(&'e self, hashes: &DimensionHashes<'e, '_>, matches: &mut Matches<'e>) {
+        for row in &self.rows {
+            let is_added = match &*row.partition {
+                [dimension] => hashes.of(dimension).is_some_and(|(value, of_value)| {
+                    matches.rows.push_value(value);
+                    matches.rows.push(mix(row.hash, of_value), row.group, Calendar::UTC);
+                    true
+                }),
+                _ => row.add(hashes, &mut matches.rows),
+            };
+            if !is_added {
+                return self.keep_rows_found(hashes, matches);
+            }
+        }
+        matches.prepared = Some(self);
+    }
+
+    /// Leaves out the rules whose rows are not there: the event lacks a dimension.
+    #[cold]
+    fn keep_rows_found<'e>(&'e self, hashes: &DimensionHashes<'e, '_>, matches: &mut Matches<'e>) {
+        matches.rows = RowAddresses::default();
+        for (index, row) in (0..).zip(&self.rows) {
+            let found_at = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
+            if row.add(hashes, &mut matches.rows) {
+                let rules = self.rules.iter().filter(|found| found.row == index);
+                matches.found.extend(rules.map(|found| Match { row: found_at, ..*found }));
+            }
+        }
+    }
+}
+
+impl PreparedRow {
+    fn add<'e>(&self, hashes: &DimensionHashes<'e, '_>, rows: &mut RowAddresses<'e>) -> bool {
+        add_row((self.group, self.hash), &self.partition, None, hashes, rows)
+    }
+}
+
+/// Adds the address of a group's row: see [`Index::add_row`].
+fn add_row<'e>(
+    (group, of_group): (u32, u64),
+    partition: &[Dimension],
+    stated: Option<&'e str>,
+    hashes: &DimensionHashes<'e, '_>,
+    rows: &mut RowAddresses<'e>,
+) -> bool {
+    let mut hash = of_group;
+    for dimension in partition {
+        let stated = || stated.map(|value| (value, hashes.of_other(value)));
+        let Some((value, of_value)) = hashes.of(dimension).or_else(stated) else {
+            rows.drop_values();
+            return false;
+        };
+        rows.push_value(value);
+        hash = mix(hash, of_value);
+    }
+    rows.push(hash, group, Calendar::UTC);
+    true
+}
+
 /// A rule that was found.
 #[derive(Clone, Copy, Debug)]
 struct Found {
@@ -178,47 +249,13 @@ impl Index {
             self.note_dimensions(hashes.event());
         }
         match &self.prepared {
-            Some(prepared) => self.find_prepared(prepared, hashes, matches),
+            Some(prepared) => prepared.find(hashes, matches),
             None => self.find_unprepared(hashes, matches),
-        }
-    }
-
-    #[inline]
-    fn find_prepared<'e>(
-        &'e self,
-        prepared: &'e Prepared,
-        hashes: &DimensionHashes<'e, '_>,
-        matches: &mut Matches<'e>,
-    ) {
-        for (group, partition) in &prepared.rows {
-            if !self.add_row(*group, *partition, None, hashes, &mut matches.rows) {
-                return self.keep_rows_found(prepared, hashes, matches);
-            }
-        }
-        matches.prepared = Some(prepared);
-    }
-
-    /// Leaves out the rules whose rows are not there: the event lacks a dimension.
-    #[cold]
-    fn keep_rows_found<'e>(
-        &'e self,
-        prepared: &'e Prepared,
-        hashes: &DimensionHashes<'e, '_>,
-        matches: &mut Matches<'e>,
-    ) {
-        matches.rows = RowAddresses::default();
-        for (row, (group, partition)) in (0..).zip(&prepared.rows) {
-            let index = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
-            if self.add_row(*group, *partition, None, hashes, &mut matches.rows) {
-                let rules = prepared.rules.iter().filter(|found| found.row == row);
-                matches.found.extend(rules.map(|found| Match { row: index, ..*found }));
-            }
         }
     }
 
     /// Adds the address of a group's row, with a value that stands for what the event lacks, if one
     /// is stated; adds nothing and returns `false` where it lacks a dimension of the partition.
-    #[inline]
     fn add_row<'e>(
         &self,
         group: u32,
@@ -228,18 +265,7 @@ impl Index {
         rows: &mut RowAddresses<'e>,
     ) -> bool {
         let Some(partition) = self.partitions.get(partition as usize) else { return false };
-        let mut hash = mix(!0, u64::from(group));
-        for dimension in partition {
-            let stated = || stated.map(|value| (value, hashes.of_other(value)));
-            let Some((value, of_value)) = hashes.of(dimension).or_else(stated) else {
-                rows.drop_values();
-                return false;
-            };
-            rows.push_value(value);
-            hash = mix(hash, of_value);
-        }
-        rows.push(hash, group, Calendar::UTC);
-        true
+        add_row((group, group_hash(group)), partition, stated, hashes, rows)
     }
 
     #[inline(never)]
