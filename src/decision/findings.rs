@@ -222,18 +222,29 @@ impl Findings {
 
     /// The moment at which every hard rule lets the event in; `None` for never.
     pub(super) fn passes_at(&self) -> Option<Moment> {
-        let mut moment = self.verdict.at.now;
+        let now = self.verdict.at.now;
+        let mut moment = now;
+        // The rule that has moved it last, for which it holds.
+        let mut mover = None;
+        // A rule may let the event in now and not later, in a period that events dated ahead have
+        // filled: the moment must hold for all.
         loop {
-            let mut latest = moment;
-            for (rule, charge) in self.hard() {
-                latest = latest.max(self.rule_passes_at(rule, charge, latest)?);
+            let before = moment;
+            for (index, (rule, charge)) in self.hard().enumerate() {
+                if mover == Some(index) {
+                    return Some(moment);
+                }
+                if moment == now && charge.fits {
+                    continue;
+                }
+                let passes_at = self.rule_passes_at(rule, charge, moment)?;
+                if passes_at > moment {
+                    (moment, mover) = (passes_at, Some(index));
+                }
             }
-            // A rule may let the event in now and not later, in a period that events dated
-            // ahead have filled: the moment must hold for all.
-            if latest == moment {
+            if moment == before {
                 return Some(moment);
             }
-            moment = latest;
         }
     }
 

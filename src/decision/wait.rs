@@ -17,11 +17,16 @@ pub(crate) struct Hurdle<'d> {
 }
 
 impl Decision {
-    /// The rules that may refuse the event.
-    pub(crate) fn hurdles(&self) -> impl Iterator<Item = Hurdle<'_>> {
+    /// The rules that may refuse the event; in a refusal those that do, if only they are asked for.
+    pub(crate) fn hurdles(&self, refusing: bool) -> impl Iterator<Item = Hurdle<'_>> {
         let findings = self.findings();
         let now = findings.verdict.at.now;
-        let may_refuse = findings.hard().filter(|(rule, charge)| may_refuse(rule, charge));
+        let may_refuse =
+            findings.hard().filter(
+                move |(rule, charge)| {
+                    if refusing { !charge.fits } else { may_refuse(rule, charge) }
+                },
+            );
         may_refuse.map(move |(rule, charge)| {
             let passes_at = || findings.rule_passes_at(rule, charge, now).unwrap_or(Moment::MAX);
             let refused_until = (!charge.fits).then(passes_at);

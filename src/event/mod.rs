@@ -217,6 +217,12 @@ impl<'a> Event<'a> {
         self
     }
 
+    /// Whether it brings a negative amount, which gives something back.
+    pub(crate) fn brings_less_than_nothing(&self) -> bool {
+        self.cost_cents.is_some_and(Amount::is_negative)
+            || self.values.iter().any(|(_, amount)| amount.is_negative())
+    }
+
     /// Returns the customer's id.
     #[must_use]
     pub fn customer_id(&self) -> &str {

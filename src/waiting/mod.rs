@@ -3,6 +3,8 @@
 //! This room knows numbers and tasks, and neither rules nor counters. A [`Key`] stands for a
 //! counter; the waiters that it has no room for stand in its *line*, by their arrival.
 
+mod lines;
 mod room;
 
-pub(crate) use self::room::{Key, Keys, NoPlace, Place, Settled, Turn, WaitingRoom};
+pub(crate) use self::lines::{Key, Keys};
+pub(crate) use self::room::{NoPlace, Place, Settled, Turn, WaitingRoom};

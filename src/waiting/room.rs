@@ -26,27 +26,13 @@
 //!   changes only by lines that are left and by settling, each of which is one step under the lock;
 //!   and one who settles behind somebody stands in that line by the same step.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 
+use super::lines::{Key, Keys, Lines, Ticket, Wakers};
 use crate::base::clock::timer::wake_all;
-
-/// The keyed hash of a counter. Where those of two counters are the same they have one line, and
-/// who is short of one waits for those who are short of the other.
-pub(crate) type Key = u64;
-
-/// A few counters.
-pub(crate) type Keys = SmallVec<[Key; 4]>;
-
-/// When a waiter came: the lower the earlier.
-type Ticket = u64;
-
-/// Who is to be woken when the lock is free.
-type Wakers = SmallVec<[Waker; 4]>;
 
 /// The count of a room that lets nobody in.
 const CLOSED: usize = usize::MAX;
@@ -59,26 +45,6 @@ pub(crate) struct WaitingRoom {
     count: AtomicUsize,
     max: usize,
     lines: Mutex<Lines>,
-}
-
-#[derive(Debug, Default)]
-struct Lines {
-    last_ticket: Ticket,
-    /// How often something was given back, or the rules changed, while somebody was here.
-    epoch: u64,
-    waiters: BTreeMap<Ticket, Waiter>,
-    /// Of each counter who is short of it, or behind one who is.
-    standing: BTreeSet<(Key, Ticket)>,
-    is_closed: bool,
-}
-
-#[derive(Debug, Default)]
-struct Waiter {
-    /// The lines that it stands in, each once.
-    keys: SmallVec<[Key; 2]>,
-    waker: Option<Waker>,
-    /// It has cause to look again since it last did.
-    is_called: bool,
 }
 
 /// A waiter's place in the room. It is not dropped, but [left](WaitingRoom::leave).
@@ -134,7 +100,7 @@ impl WaitingRoom {
 
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        self.lines.lock().waiters.len()
+        self.lines.lock().len()
     }
 
     /// Takes a place behind all others.
@@ -143,12 +109,10 @@ impl WaitingRoom {
         if lines.is_closed {
             return Err(NoPlace::Closed);
         }
-        if lines.waiters.len() >= self.max {
+        if lines.len() >= self.max {
             return Err(NoPlace::Full(self.max));
         }
-        lines.last_ticket = lines.last_ticket.saturating_add(1);
-        let (ticket, epoch) = (lines.last_ticket, lines.epoch);
-        lines.waiters.insert(ticket, Waiter::default());
+        let (ticket, epoch) = (lines.enter(), lines.epoch);
         self.recount(&lines);
         Ok(Place { ticket, epoch })
     }
@@ -175,7 +139,8 @@ impl WaitingRoom {
                 Settled::Again
             } else {
                 before = lines.sleep(place.ticket, waker);
-                lines.stand(place.ticket, short, touched, &mut wakers)
+                let is_held_up = lines.stand(place.ticket, short, touched, &mut wakers);
+                if is_held_up { Settled::HeldUp } else { Settled::Free }
             }
         };
         drop(before);
@@ -192,34 +157,41 @@ impl WaitingRoom {
         is_due: bool,
         waker: &Waker,
     ) -> Turn {
-        let (waker, mut before) = (waker.clone(), None);
-        let turn = {
-            let mut lines = self.lines.lock();
-            if lines.is_closed {
-                Turn::Closed
-            } else {
-                before = lines.sleep(place.ticket, waker);
-                let is_held_up = lines.stand_behind(place.ticket, touched);
-                if is_held_up {
-                    Turn::HeldUp
-                } else if lines.is_called(place.ticket) || is_due {
-                    place.epoch = lines.epoch;
-                    Turn::Decide
-                } else {
-                    Turn::Sleep
-                }
+        // One that decides needs no waker: it settles with one, or is gone.
+        match self.take_turn_with(place, touched, is_due, None) {
+            Turn::Sleep | Turn::HeldUp => {
+                self.take_turn_with(place, touched, is_due, Some(waker.clone()))
             }
-        };
+            turn => turn,
+        }
+    }
+
+    fn take_turn_with(
+        &self,
+        place: &mut Place,
+        touched: &[Key],
+        is_due: bool,
+        waker: Option<Waker>,
+    ) -> Turn {
+        let mut lines = self.lines.lock();
+        if lines.is_closed {
+            return Turn::Closed;
+        }
+        let is_held_up = lines.stand_behind(place.ticket, touched);
+        if !is_held_up && (is_due || lines.is_called(place.ticket)) {
+            lines.looks(place.ticket);
+            place.epoch = lines.epoch;
+            return Turn::Decide;
+        }
+        let before = waker.and_then(|waker| lines.sleep(place.ticket, waker));
+        drop(lines);
         drop(before);
-        turn
+        if is_held_up { Turn::HeldUp } else { Turn::Sleep }
     }
 
     /// The lines in which somebody stands before a waiter.
     pub(crate) fn held_up_by(&self, place: &Place) -> Keys {
-        let lines = self.lines.lock();
-        let Some(waiter) = lines.waiters.get(&place.ticket) else { return Keys::new() };
-        let is_behind = |key: &Key| lines.first(*key) != Some(place.ticket);
-        waiter.keys.iter().copied().filter(is_behind).collect()
+        self.lines.lock().held_up_by(place.ticket)
     }
 
     /// Gives a place up, and wakes whom it has held up.
@@ -271,113 +243,7 @@ impl WaitingRoom {
     }
 
     fn recount(&self, lines: &Lines) {
-        let count = if lines.is_closed { CLOSED } else { lines.waiters.len() };
+        let count = if lines.is_closed { CLOSED } else { lines.len() };
         self.count.store(count, Ordering::Relaxed);
-    }
-}
-
-impl Lines {
-    fn first(&self, key: Key) -> Option<Ticket> {
-        let (of, ticket) = *self.standing.range((key, 0)..).next()?;
-        (of == key).then_some(ticket)
-    }
-
-    fn is_free(&self, ticket: Ticket, waiter: &Waiter) -> bool {
-        waiter.keys.iter().all(|key| self.first(*key) == Some(ticket))
-    }
-
-    /// Leaves a waker, and returns the one that was there.
-    fn sleep(&mut self, ticket: Ticket, waker: Waker) -> Option<Waker> {
-        let waiter = self.waiters.get_mut(&ticket);
-        debug_assert!(waiter.is_some(), "who has a place is in the room");
-        waiter?.waker.replace(waker)
-    }
-
-    /// Whether a waiter has cause to look again; it looks.
-    fn is_called(&mut self, ticket: Ticket) -> bool {
-        let waiter = self.waiters.get_mut(&ticket);
-        waiter.is_some_and(|waiter| std::mem::take(&mut waiter.is_called))
-    }
-
-    fn stand(
-        &mut self,
-        ticket: Ticket,
-        short: &[Key],
-        touched: &[Key],
-        wakers: &mut Wakers,
-    ) -> Settled {
-        let Some(waiter) = self.waiters.get_mut(&ticket) else { return Settled::Closed };
-        waiter.is_called = false;
-        let before = std::mem::take(&mut waiter.keys);
-        let mut keys: SmallVec<[Key; 2]> = SmallVec::new();
-        for key in touched {
-            let first = self.first(*key);
-            if short.contains(key) || first.is_some_and(|first| first < ticket) {
-                self.standing.insert((*key, ticket));
-                keys.push(*key);
-            }
-        }
-        let left: SmallVec<[Key; 2]> =
-            before.iter().copied().filter(|key| !keys.contains(key)).collect();
-        if let Some(waiter) = self.waiters.get_mut(&ticket) {
-            waiter.keys = keys;
-        }
-        for key in left {
-            self.leave_line(key, ticket, wakers);
-        }
-        match self.waiters.get(&ticket) {
-            Some(waiter) if self.is_free(ticket, waiter) => Settled::Free,
-            _ => Settled::HeldUp,
-        }
-    }
-
-    /// Has a waiter stand in the lines of what it touches where somebody earlier stands, beside
-    /// those that it stands in; says whether it is held up.
-    fn stand_behind(&mut self, ticket: Ticket, touched: &[Key]) -> bool {
-        for key in touched {
-            if self.first(*key).is_some_and(|first| first < ticket)
-                && self.standing.insert((*key, ticket))
-                && let Some(waiter) = self.waiters.get_mut(&ticket)
-            {
-                waiter.keys.push(*key);
-            }
-        }
-        self.waiters.get(&ticket).is_some_and(|waiter| !self.is_free(ticket, waiter))
-    }
-
-    fn leave(&mut self, ticket: Ticket, wakers: &mut Wakers) -> Option<Waiter> {
-        let waiter = self.waiters.remove(&ticket)?;
-        for key in &waiter.keys {
-            self.leave_line(*key, ticket, wakers);
-        }
-        Some(waiter)
-    }
-
-    fn leave_line(&mut self, key: Key, ticket: Ticket, wakers: &mut Wakers) {
-        let was_first = self.first(key) == Some(ticket);
-        self.standing.remove(&(key, ticket));
-        if was_first {
-            self.call_first(key, wakers);
-        }
-    }
-
-    /// Calls the first of a line, if that one is free.
-    fn call_first(&mut self, key: Key, wakers: &mut Wakers) {
-        let Some(first) = self.first(key) else { return };
-        let is_free = self.waiters.get(&first).is_some_and(|waiter| self.is_free(first, waiter));
-        if is_free && let Some(waiter) = self.waiters.get_mut(&first) {
-            waiter.is_called = true;
-            wakers.extend(waiter.waker.take());
-        }
-    }
-
-    fn call_all(&mut self) -> Vec<Waker> {
-        let waiters = self.waiters.values_mut();
-        waiters
-            .filter_map(|waiter| {
-                waiter.is_called = true;
-                waiter.waker.take()
-            })
-            .collect()
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::rule::CompiledRule;
 use crate::compiled::index::Index;
 use crate::counters::{ChangeTime, CounterSet};
-use crate::rules::Meters;
+use crate::rules::{Fold, Meters};
 
 pub(crate) mod stored;
 
@@ -30,6 +30,8 @@ pub(crate) struct Snapshot {
     pub(crate) meters: Arc<Meters>,
     pub(crate) index: Index,
     pub(crate) counters: CounterSet,
+    /// A rule counts the latest amount of something, which may be less than the one before.
+    pub(crate) has_latest: bool,
 }
 
 impl Snapshot {
@@ -46,6 +48,7 @@ impl Snapshot {
         Self {
             version,
             number: 0,
+            has_latest: rules.iter().any(|compiled| compiled.measure.fold() == Fold::Latest),
             index: Index::new(&entries, hasher),
             counters: CounterSet::new(
                 version,

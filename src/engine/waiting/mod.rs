@@ -267,6 +267,9 @@ impl Core {
             return;
         }
         let snapshot = self.snapshot.load();
+        if !event.brings_less_than_nothing() && !snapshot.has_latest {
+            return;
+        }
         let hashes = DimensionHashes::new(event, &self.hasher);
         let mut matches = Matches::default();
         snapshot.index.find(&hashes, &mut matches);

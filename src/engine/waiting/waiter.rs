@@ -193,12 +193,13 @@ impl<'e, 'a> Waiter<'e, 'a> {
                 Attempt::Done(answer) => return Ok(Some(answer)),
                 Attempt::Refused(decision) => decision,
             };
-            if decision.never_passes() {
+            let has_room = decision.is_let_in();
+            let passes_at = if has_room { None } else { decision.passes_at() };
+            if !has_room && passes_at.is_none() {
                 return Ok(Some(V::refused(decision)));
             }
-            let (short, next) = self.look_at(core, &decision);
+            let (short, next) = self.look_at(core, &decision, passes_at, step);
             let Some(place) = &mut self.place else { return Err(WaitError::Closed) };
-            let has_room = decision.is_let_in();
             step = match self.room.settle(place, &short, &self.touched, waker) {
                 Settled::Closed => return Err(WaitError::Closed),
                 Settled::Again => Step::Look,
@@ -241,13 +242,26 @@ impl<'e, 'a> Waiter<'e, 'a> {
 
     /// Notes which counters may refuse the event; says which do, and when the first of those will
     /// not any more.
-    fn look_at(&mut self, core: &Core, decision: &Decision) -> (Keys, Option<Moment>) {
-        self.touched.clear();
+    fn look_at(
+        &mut self,
+        core: &Core,
+        decision: &Decision,
+        passes_at: Option<Moment>,
+        step: Step,
+    ) -> (Keys, Option<Moment>) {
+        // Which counters the event touches is known since it looked by these rules.
+        let is_known = step == Step::Attempt;
+        if !is_known {
+            self.touched.clear();
+        }
         let (mut short, mut next): (Keys, Option<Moment>) = (Keys::new(), None);
         let now = decision.at().now;
-        for hurdle in decision.hurdles() {
+        for hurdle in decision.hurdles(is_known) {
             let key = core.key_of(hurdle.rule, hurdle.is_shared, self.event);
-            self.touched.push(key);
+            // A key may have come to share a counter.
+            if !is_known || !self.touched.contains(&key) {
+                self.touched.push(key);
+            }
             if let Some(until) = hurdle.refused_until {
                 short.push(key);
                 next = next.into_iter().chain([until]).min();
@@ -255,7 +269,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
             }
         }
         if !short.is_empty() {
-            self.patience.refused(now, decision.passes_at(), &mut short);
+            self.patience.refused(now, passes_at, &mut short);
         }
         (short, next)
     }
