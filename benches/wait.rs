@@ -1,10 +1,10 @@
 //! What does a waiter that is let in cost, beside the decision that it waits for?
 //!
-//! `track`: one decision by the same engine of four rules, as a measure. `admission`: 10 000 waiters
-//! on 100 keys, from when they have come to when the last is let in, for each of them: it becomes
-//! the first of its line and finds how long to wait, sleeps, and is let in. `arrival`: what it takes
-//! to come where others wait. An admission is to be at most three times a `track` by instructions;
-//! by time it is more, because each waiter is memory that was not touched for long.
+//! `track`: one decision by the same engine of four rules, as a measure. `admission`: 10 000
+//! waiters on 100 keys, from when they have come to when the last is let in, for each of them: it
+//! becomes the first of its line and finds how long to wait, sleeps, and is let in. `arrival`: what
+//! it takes to come where others wait. An admission is to be at most three times a `track` by
+//! instructions; by time it is more, because each waiter is memory that was not touched for long.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
