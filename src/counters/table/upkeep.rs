@@ -14,6 +14,9 @@ use crate::counters::time::{At, Moment};
 /// How many places of the index a call looks at that made a row or found no room for one: more than
 /// one, so that a flood of keys pays for its own removal.
 const LOOKS_UNDER_PRESSURE: u32 = 2;
+/// For how many nanoseconds a row stays that says no more than a fresh one: who comes back soon
+/// finds it. Not where room is short.
+const REST: u64 = 100_000_000;
 /// One call in so many of a shard looks at one place.
 const CALLS_A_LOOK: u8 = 32;
 /// How many places are looked at under one lock when the rules have changed.
@@ -33,13 +36,21 @@ impl Table {
         pressed: bool,
     ) {
         let is_due = shard.is_every(CALLS_A_LOOK);
-        let looks = if pressed { LOOKS_UNDER_PRESSURE } else { u32::from(is_due) };
+        if pressed || is_due {
+            self.sweep_few(shard, counters, at, pressed);
+        }
+    }
+
+    #[inline(never)]
+    fn sweep_few(&self, shard: &mut Shard, counters: &CounterSet, at: &At, pressed: bool) {
+        let looks = if pressed { LOOKS_UNDER_PRESSURE } else { 1 };
+        let has_time = !counters.is_capped() && self.has_much_room();
+        let then = has_time.then(|| Moment(at.now.0.saturating_sub(REST)));
+        let then = then.map_or(*at, |then| self.timeline.at(then, None));
         for _ in 0..looks {
-            self.sweep_next(shard, counters, *at);
+            self.sweep_next(shard, counters, *at, then);
         }
-        if looks > 0 {
-            shard.shrink(SMALL);
-        }
+        shard.shrink(SMALL);
     }
 
     /// Goes over all rows once, a few at a time, so that counters of changed rules are converted
@@ -50,25 +61,25 @@ impl Table {
     /// swept.
     pub(crate) fn convert(&self, counters: &CounterSet, now: Moment) {
         for shard in self.shards() {
-            let mut left = usize::MAX;
+            let mut done = 0;
             loop {
                 let mut shard = shard.lock();
                 let at = self.timeline.at(shard.not_before(now), None);
-                left = left.min(shard.places());
-                if left == 0 {
+                if done >= shard.places() {
                     break;
                 }
-                shard.sweep_before(left);
-                for _ in 0..LOOKS_A_LOCK.min(left) {
-                    self.sweep_next(&mut shard, counters, at);
+                shard.sweep_from(done);
+                for _ in 0..LOOKS_A_LOCK {
+                    self.sweep_next(&mut shard, counters, at, at);
                 }
                 shard.shrink(SMALL);
-                left = left.saturating_sub(LOOKS_A_LOCK);
+                done = done.saturating_add(LOOKS_A_LOCK);
             }
         }
     }
 
-    fn sweep_next(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
+    /// Looks at the next row, and drops it where it is idle, and was `then`.
+    fn sweep_next(&self, shard: &mut Shard, counters: &CounterSet, at: At, then: At) {
         let Some(mut slot) = shard.next_to_sweep() else { return };
         let mut found = look(shard.row(slot), counters, at);
         if found == Found::Outdated {
@@ -76,7 +87,8 @@ impl Table {
             refresh(&mut row, counters);
             found = look(row.row(), counters, at);
         }
-        if found == Found::Idle {
+        if found == Found::Idle && (then.now == at.now || is_idle(shard.row(slot), counters, then))
+        {
             self.count_out(shard.row(slot), counters);
             shard.drop_swept();
         }

@@ -6,13 +6,17 @@
 //! general hash table keeps its tags and its values apart, which is another line, and asks all of
 //! a group of tags at once, which takes longer than the entry or two that are asked here.
 //!
-//! At most three quarters of the entries are taken, so that every search ends at a free one.
-//! Hashes are keyed: nobody can choose keys whose entries crowd together.
+//! Where a row goes, its entry says that one was there, for searches that have passed it: entries
+//! stay in their places until the index gets another size, so that upkeep can go over them a few at
+//! a time. At most three quarters of the places are taken, by those too, so that every search ends
+//! at a free one. Hashes are keyed: nobody can choose keys whose entries crowd together.
 
 use super::RowSlot;
 
 /// What no row has.
 const FREE: u64 = 0;
+/// What is left of a row that is gone. No arena has its slot, so that a search passes it.
+const GONE: u64 = RowSlot::MAX as u64;
 /// The fewest entries that an index with rows has.
 const FEWEST: usize = 4;
 
@@ -22,11 +26,13 @@ pub(super) struct Index {
     /// one.
     entries: Box<[u64]>,
     len: usize,
+    /// How many places are not free.
+    taken: usize,
 }
 
 #[inline]
 fn entry_of(hash: u64, slot: RowSlot) -> u64 {
-    debug_assert!(slot < RowSlot::MAX, "an arena has fewer lines");
+    debug_assert!(slot < RowSlot::MAX - 1, "an arena has fewer lines");
     (hash << 32) | u64::from(slot.wrapping_add(1))
 }
 
@@ -34,6 +40,12 @@ fn entry_of(hash: u64, slot: RowSlot) -> u64 {
 #[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
 fn slot_of(entry: u64) -> RowSlot {
     (entry as RowSlot).wrapping_sub(1)
+}
+
+/// The slot of the row that an entry is of, if it is of one.
+#[inline]
+fn slot_in(entry: u64) -> Option<RowSlot> {
+    (!matches!(entry, FREE | GONE)).then(|| slot_of(entry))
 }
 
 impl Index {
@@ -89,14 +101,15 @@ impl Index {
     pub(super) fn insert(&mut self, hash: u64, slot: RowSlot) {
         self.reserve(1);
         self.put(entry_of(hash, slot));
-        self.len = self.len.saturating_add(1);
     }
 
-    /// Puts an entry into the first free place of its search.
+    /// Puts an entry into the first place of its search that no row has.
     fn put(&mut self, entry: u64) {
         let mut place = self.home(entry);
         while let Some(found) = self.entries.get_mut(place) {
-            if *found == FREE {
+            if matches!(*found, FREE | GONE) {
+                self.taken = self.taken.saturating_add((*found == FREE).into());
+                self.len = self.len.saturating_add(1);
                 *found = entry;
                 return;
             }
@@ -117,49 +130,41 @@ impl Index {
 
     /// The slot of the row whose entry is in a place.
     pub(super) fn at(&self, place: usize) -> Option<RowSlot> {
-        self.entries.get(place).filter(|entry| **entry != FREE).map(|entry| slot_of(*entry))
+        self.entries.get(place).and_then(|entry| slot_in(*entry))
     }
 
-    /// Frees a place. Entries that had passed it in their search move up, each to a place before
-    /// its own, or round the end.
+    /// Frees the place of a row. The others stay where they are.
     pub(super) fn remove_at(&mut self, place: usize) {
-        if self.at(place).is_none() {
+        let Some(entry) = self.entries.get_mut(place) else { return };
+        if slot_in(*entry).is_none() {
             return;
         }
-        let (mut hole, mut place) = (place, place);
-        loop {
-            place = self.wrap(place.wrapping_add(1));
-            let entry = self.entries.get(place).copied().unwrap_or(FREE);
-            if entry == FREE {
-                break;
-            }
-            // How far it lies from where its search begins, and how far from the hole.
-            let passed = self.wrap(place.wrapping_sub(self.home(entry)));
-            if passed >= self.wrap(place.wrapping_sub(hole)) {
-                self.set(hole, entry);
-                hole = place;
-            }
-        }
-        self.set(hole, FREE);
+        *entry = GONE;
         self.len = self.len.saturating_sub(1);
-    }
-
-    fn set(&mut self, place: usize, entry: u64) {
-        if let Some(to) = self.entries.get_mut(place) {
-            *to = entry;
+        // No search passes what lies before a free place.
+        let (mut place, next) = (place, self.wrap(place.wrapping_add(1)));
+        if self.entries.get(next) == Some(&FREE) {
+            while let Some(entry) = self.entries.get_mut(place).filter(|entry| **entry == GONE) {
+                *entry = FREE;
+                self.taken = self.taken.saturating_sub(1);
+                place = self.wrap(place.wrapping_sub(1));
+            }
         }
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = RowSlot> {
-        self.entries.iter().filter(|entry| **entry != FREE).map(|entry| slot_of(*entry))
+        self.entries.iter().filter_map(|entry| slot_in(*entry))
     }
 
     /// Makes room for so many rows more.
     pub(super) fn reserve(&mut self, rows: usize) {
-        let rows = self.len.saturating_add(rows);
-        if places_for(rows) > self.places() {
-            self.resize(places_for(rows));
+        if places_for(self.taken.saturating_add(rows)) <= self.places() {
+            return;
         }
+        let places = places_for(self.len.saturating_add(rows));
+        // With less than a quarter to spare the next time would come soon.
+        let is_tight = self.len.saturating_mul(2) > places;
+        self.resize(if is_tight { places.saturating_mul(2) } else { places });
     }
 
     /// Gives back what is not needed for so many rows, or for those that it knows.
@@ -172,7 +177,9 @@ impl Index {
 
     fn resize(&mut self, places: usize) {
         let entries = std::mem::replace(&mut self.entries, vec![FREE; places].into());
-        entries.into_iter().filter(|entry| *entry != FREE).for_each(|entry| self.put(entry));
+        (self.len, self.taken) = (0, 0);
+        let rows = entries.into_iter().filter(|entry| slot_in(*entry).is_some());
+        rows.for_each(|entry| self.put(entry));
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Shard {
     arena: Arena,
     /// The latest time that a decision here went by.
     now: Moment,
-    /// The place in the index that upkeep has looked at last.
+    /// The place in the index that upkeep looks at next.
     cursor: usize,
     /// How many calls upkeep has come by with.
     calls: u8,
@@ -127,23 +127,23 @@ impl Shard {
         self.calls.is_multiple_of(calls)
     }
 
-    /// Lets upkeep look at the places of the index before this one next.
-    pub(super) fn sweep_before(&mut self, place: usize) {
+    /// Lets upkeep go on from a place in the index.
+    pub(super) fn sweep_from(&mut self, place: usize) {
         self.cursor = place;
     }
 
-    /// The row that upkeep looks at next, if there is one in its place. Downwards: what moves up
-    /// when a row is dropped has been looked at, but for what comes round the end.
+    /// The row that upkeep looks at next, if there is one in its place.
     pub(super) fn next_to_sweep(&mut self) -> Option<RowSlot> {
-        let place = if self.cursor > 0 { self.cursor } else { self.places() };
-        self.cursor = place.min(self.places()).saturating_sub(1);
-        self.index.at(self.cursor)
+        let place = if self.cursor < self.places() { self.cursor } else { 0 };
+        self.cursor = place.saturating_add(1);
+        self.index.at(place)
     }
 
     /// Drops the row that upkeep has looked at last. The others stay where they are.
     pub(super) fn drop_swept(&mut self) {
-        if let Some(slot) = self.index.at(self.cursor) {
-            self.index.remove_at(self.cursor);
+        let place = self.cursor.saturating_sub(1);
+        if let Some(slot) = self.index.at(place) {
+            self.index.remove_at(place);
             self.arena.remove(slot);
         }
     }

@@ -213,7 +213,7 @@ fn thinned(rows: u32, keep_one_of: u32) -> Shard {
         let (lines, used) = shard.arena.lines();
         assert!(lines <= used + (used / 16).max(8) + 8, "{lines} lines, {used} of them used");
     }
-    shard.sweep_before(shard.places());
+    shard.sweep_from(0);
     for _ in 0..shard.places() {
         if let Some(slot) = shard.next_to_sweep()
             && !(shard.row(slot).hash() & 0xffff).is_multiple_of(keep_one_of.into())
@@ -238,5 +238,30 @@ fn lines_are_given_back_when_rows_go() {
         }
         let none = thinned(rows, u32::MAX);
         assert!(none.arena.lines().0 <= 48);
+    }
+}
+
+#[test]
+fn one_pass_over_the_places_sees_every_row_whatever_it_drops() {
+    // Searches that begin near the end go on at the start.
+    for (rows, crowd) in [(5, 1), (40, 3), (300, 50)] {
+        let mut shard = Shard::default();
+        for key in 0..rows {
+            let hash = (u64::from(key) << 32) + (u64::from(u32::MAX) - u64::from(key % crowd));
+            let name = name_of(key);
+            shard.insert(hash, RowKey::Partition { group: 0, values: &[&name] }, &[]);
+        }
+        shard.sweep_from(0);
+        let mut seen = 0;
+        for _ in 0..shard.places() {
+            if let Some(slot) = shard.next_to_sweep() {
+                seen += 1;
+                if (shard.row(slot).hash() >> 32).is_multiple_of(2) {
+                    shard.drop_swept();
+                }
+            }
+        }
+        assert_eq!(seen, rows, "{rows} rows, {crowd} of a kind");
+        assert!(shard.rows().all(|row| !(row.hash() >> 32).is_multiple_of(2)));
     }
 }
