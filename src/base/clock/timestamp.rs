@@ -82,7 +82,7 @@ impl Timestamp {
 
     /// The whole seconds, rounded down, and the nanoseconds after them.
     #[inline]
-    fn split(self) -> (i64, u32) {
+    pub(crate) fn split(self) -> (i64, u32) {
         // From 1677 to 2262: a division of 128 bits takes ten times as long.
         if let Ok(nanos) = i64::try_from(self.nanos) {
             let into = u32::try_from(nanos.rem_euclid(NANOS_A_SECOND)).unwrap_or(0);

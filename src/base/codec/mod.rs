@@ -9,7 +9,9 @@ mod reader;
 mod writer;
 
 pub(crate) use self::reader::{Malformed, Reader};
-pub(crate) use self::writer::{put_list, put_signed, put_text, put_varint, put_wide};
+pub(crate) use self::writer::{
+    Numbers, put_list, put_signed, put_text, put_varint, put_wide, zigzag,
+};
 
 /// A type that the journal stores. What borrows from the bytes has their lifetime.
 pub(crate) trait Codec<'b>: Sized {
@@ -133,6 +135,11 @@ mod tests {
                 let mut found = Vec::new();
                 put_varint(&mut found, number);
                 assert_eq!(found, due, "{number}");
+                let mut numbers = Numbers::<24>::new();
+                numbers.varint(number);
+                numbers.byte(9);
+                numbers.append_to(&mut found);
+                assert_eq!(found, [&due[..], &due, &[9]].concat(), "{number}");
                 assert_eq!(reader(&found).varint(), Ok(number));
             }
         }
