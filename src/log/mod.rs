@@ -25,7 +25,7 @@ pub use self::query::EventQuery;
 pub(crate) use self::query::ScanFilter;
 pub use self::recorded::{EventPage, RecordedEvent};
 pub(crate) use self::segment::{PackedEvent, Segment, index};
-pub(crate) use self::signature::PairFilter;
+pub(crate) use self::signature::{PairFilter, signature_of_built_in, signature_of_properties};
 pub(crate) use self::stored::Stored;
 pub(crate) use self::times::Dropped;
 pub(crate) use self::times::{GenerationTimes, RunTimes, StoredDropped};

@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 
-use super::signature::{signature, signature_of};
+use super::signature::signature;
 use super::stored::{Stored, pack};
 use crate::base::clock::Timestamp;
 use crate::base::codec::Codec;
-use crate::event::{DimensionHashes, Event};
+use crate::event::Event;
 
 /// The most memory that a thread keeps to pack events into.
 const BUFFER_BYTES: usize = 64 * 1_024;
@@ -16,36 +16,44 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// An event packed and signed: all the work that needs no lock.
+/// An event as it is packed: all the work that needs no lock.
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(super) timestamp: Timestamp,
+    /// 0 for a log that nobody searches.
     pub(super) signature: u64,
     pub(super) bytes: Vec<u8>,
 }
 
 impl Packed {
-    /// Packs an event that happened at `timestamp`, in the decision at `decided_at`, for the log
-    /// whose hasher the hashes are by. Allocates nothing on a thread that packed such an event
-    /// before.
-    pub(crate) fn new(
-        hashes: &DimensionHashes<'_, '_>,
+    /// Packs an event that happened at `timestamp`, in the decision at `decided_at`, without its
+    /// signature. Allocates nothing on a thread that packed such an event before.
+    pub(crate) fn unsigned(event: &Event<'_>, timestamp: Timestamp, decided_at: Timestamp) -> Self {
+        Self::of(timestamp, 0, |out| pack(event, timestamp, decided_at, out))
+    }
+
+    /// Packs and signs an event, by the hasher that the hashes are by.
+    #[cfg(test)]
+    pub(super) fn new(
+        hashes: &crate::event::DimensionHashes<'_, '_>,
         timestamp: Timestamp,
         decided_at: Timestamp,
     ) -> Self {
-        let signature = signature_of(hashes);
-        Self::of(timestamp, signature, |out| pack(hashes.event(), timestamp, decided_at, out))
-    }
-
-    /// Packs an event for a log that nobody searches.
-    pub(crate) fn unsigned(event: &Event<'_>, timestamp: Timestamp, decided_at: Timestamp) -> Self {
-        Self::of(timestamp, 0, |out| pack(event, timestamp, decided_at, out))
+        let mut packed = Self::unsigned(hashes.event(), timestamp, decided_at);
+        packed.sign(super::signature::signature_of(hashes));
+        packed
     }
 
     /// Packs and signs an event that was stored.
     pub(crate) fn again(event: &Stored<'_>, hasher: &ahash::RandomState) -> Self {
         let signature = signature(hasher, event.dimensions());
         Self::of(event.timestamp(), signature, |out| event.encode(out))
+    }
+
+    /// Says the signature.
+    #[inline]
+    pub(crate) fn sign(&mut self, signature: u64) {
+        self.signature = signature;
     }
 
     #[inline]

@@ -39,6 +39,7 @@ use crate::base::format::Version;
 use crate::event::DimensionHashes;
 use crate::log::Dropped;
 use crate::log::{Bounds, EventId, MemoryLog, Packed, Segment};
+use crate::log::{signature_of_built_in, signature_of_properties};
 use crate::usage::RowCursor;
 use crate::usage::{Answer, PartialAnswer, Question, RollupOptions, Rollups, ValueFold};
 
@@ -53,6 +54,20 @@ pub(crate) struct Ledger {
     /// The engine's: what values, tuples and the events' signatures are hashed by.
     hasher: ahash::RandomState,
     inner: Mutex<Inner>,
+}
+
+/// What an event's built-in dimensions set in its signature, which may be kept with the series of
+/// its values.
+#[inline]
+fn signature_by(kept: Option<&mut u64>, hashes: &DimensionHashes<'_, '_>) -> u64 {
+    match kept {
+        Some(known) if *known != 0 => *known,
+        Some(new) => {
+            *new = signature_of_built_in(hashes);
+            *new
+        }
+        None => signature_of_built_in(hashes),
+    }
 }
 
 #[derive(Debug)]
@@ -96,10 +111,14 @@ impl Ledger {
         now: Timestamp,
         put: impl FnOnce(&Packed) -> R,
     ) -> (EventId, R) {
-        let packed = Packed::new(hashes, timestamp, now);
+        let mut packed = Packed::unsigned(hashes.event(), timestamp, now);
+        let properties = signature_of_properties(hashes);
         let mut inner = self.inner.lock();
-        let ordinal = inner.log.append(&packed, now);
-        inner.rollups.add(hashes, timestamp, now, ordinal);
+        let Inner { log, rollups } = &mut *inner;
+        let ordinal = log.recorded();
+        let kept = rollups.add(hashes, timestamp, now, ordinal);
+        packed.sign(properties | signature_by(kept, hashes));
+        log.append(&packed, now);
         // Before the lock is free: the next event is behind this one in the journal too, and what
         // is saved of the rows has exactly the events that the journal has by then.
         let put = put(&packed);

@@ -249,7 +249,7 @@ impl Columns {
         ordinal: u64,
         addend: &mut Addend,
     ) {
-        (addend.events, addend.fixed) = (1, event.wholes());
+        addend.set_sums(event.wholes());
         if let Some(cents) = event.cost_cents() {
             addend.set_cost(cents.millionths());
         }
@@ -265,7 +265,9 @@ impl Columns {
         if others > 0 {
             addend.cells.push(Cell::new(OTHER_VALUES, Fold::Count, others));
         }
-        self.add_tracked(event, at, ordinal, &mut addend.cells);
+        if !self.tracked.is_empty() {
+            self.add_tracked(event, at, ordinal, &mut addend.cells);
+        }
         if addend.cells.len() > 1 {
             addend.cells.sort_unstable_by_key(|cell| cell.column);
         }

@@ -11,7 +11,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-const BUILT_IN: [&str; 4] = ["customer_id", "event_type", "model", "provider"];
+pub(super) const BUILT_IN: [&str; 4] = ["customer_id", "event_type", "model", "provider"];
 /// An event has a series a dimension: more would make each call slower and slower.
 pub(super) const MAX_DIMENSIONS: usize = 16;
 /// As many as come with events.

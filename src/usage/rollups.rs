@@ -26,10 +26,10 @@ use super::fold::Gone;
 use super::grid::{Grid, UNITS};
 use super::level::{Added, Level};
 use super::notes::{Notes, promoted_tuple, promoted_value};
-use super::options::{MAX_DIMENSIONS, RollupOptions};
+use super::options::{BUILT_IN, MAX_DIMENSIONS, RollupOptions};
 use super::plan::{Floors, minute_of};
 use super::row::Addend;
-use super::series::{ALL, Key, Kind, OTHER_TUPLES, Series, Tuple};
+use super::series::{ALL, Key, Kind, OTHER_TUPLES, Series, StoredTuple};
 use crate::base::clock::Timestamp;
 use crate::event::{Dimension, ValueName};
 use crate::log::Dropped;
@@ -57,13 +57,15 @@ struct SeriesOfEvent {
     dimensions: usize,
     /// That of its tuple, where there are any.
     tuple: Option<u32>,
+    /// None of its values, nor the tuple, counts among the others.
+    is_exact: bool,
 }
 
 impl SeriesOfEvent {
     #[inline]
     fn new(dimensions: usize, tuple: Option<u32>) -> Self {
         debug_assert!(dimensions <= MAX_DIMENSIONS, "options say how many there may be");
-        Self { values: [ALL; MAX_DIMENSIONS + 1], dimensions, tuple }
+        Self { values: [ALL; MAX_DIMENSIONS + 1], dimensions, tuple, is_exact: true }
     }
 
     #[inline]
@@ -96,6 +98,8 @@ pub(crate) struct Rollups {
     /// Shared with whoever reads events outside the lock.
     pub(super) columns: Arc<Columns>,
     pub(super) hasher: ahash::RandomState,
+    /// All built-in dimensions are declared: a tuple says what they set in an event's signature.
+    has_built_in: bool,
     /// The latest minute in which an event was recorded.
     pub(super) current: i64,
     /// Of the minute that was counted in last, as long as no bucket went and no time passed.
@@ -135,6 +139,9 @@ impl Rollups {
             columns: Arc::new(Columns::with(&declared)),
             declared,
             hasher: hasher.clone(),
+            has_built_in: BUILT_IN
+                .iter()
+                .all(|name| options.dimensions.iter().any(|it| it == name)),
             current: i64::MIN,
             opened: None,
             retiring: false,
@@ -143,14 +150,16 @@ impl Rollups {
         }
     }
 
-    /// Counts an event that happened `at` and was recorded `now`, as one of the log.
+    /// Counts an event that happened `at` and was recorded `now`, as one of the log. Returns the
+    /// place for what the built-in dimensions of such an event set in its signature, where its
+    /// values are known as those of a tuple; 0 where it is not there yet.
     pub(crate) fn add(
         &mut self,
         event: &impl Countable,
         at: Timestamp,
         now: Timestamp,
         ordinal: u64,
-    ) {
+    ) -> Option<&mut u64> {
         if self.columns.is_to_learn(event) {
             Arc::make_mut(&mut self.columns).learn(event, ordinal, &self.without_column);
         }
@@ -170,9 +179,11 @@ impl Rollups {
             Some(opened) if opened.minute == minute => opened,
             _ => self.open(minute),
         };
-        self.add_to_all(event, &opened, &addend);
+        let tuple = self.add_to_all(event, &opened, &addend);
         self.recorded(ordinal);
         self.sweep_step();
+        let tuple = tuple.filter(|_| self.has_built_in)?;
+        self.series.get_mut(tuple as usize).map(|series| &mut series.signature)
     }
 
     /// The engine's time was set back to `now`: buckets are kept by it from here on.
@@ -235,11 +246,18 @@ impl Rollups {
         *self.opened.insert(Opened { minute, values, combined })
     }
 
-    fn add_to_all(&mut self, event: &impl Countable, opened: &Opened, addend: &Addend) {
+    /// Adds to the rows of all series of an event; returns the one of its tuple, where that was
+    /// found by the values as they are, none of which counts among the others.
+    fn add_to_all(
+        &mut self,
+        event: &impl Countable,
+        opened: &Opened,
+        addend: &Addend,
+    ) -> Option<u32> {
         let Opened { values, combined, .. } = opened;
         // Hours and days are kept at least as long as minutes and hours.
         if let [.., None] = values {
-            return;
+            return None;
         }
         // All is found before anything is added: most of the time goes by waiting for memory,
         // and what one look-up waits for does not hang on another's.
@@ -247,10 +265,11 @@ impl Rollups {
             Some(series) => series,
             None => self.series_of_event(event, combined),
         };
-        if let (Some(tuple), [.., Some(_)]) = (series.tuple, combined) {
-            self.add_at(Kind::Tuples, &[tuple], combined, addend);
-        }
+        let found = series.tuple.filter(|_| series.is_exact);
+        let tuple = series.tuple.filter(|_| matches!(combined, [.., Some(_)]));
+        self.add_at(Kind::Tuples, tuple.as_slice(), combined, addend);
         self.add_at(Kind::Values, series.values(), values, addend);
+        found
     }
 
     /// The series of an event that has the same values as the last one with its value of the
@@ -263,7 +282,7 @@ impl Rollups {
         let tuple = self.series.get(widest.get(value)?.series()? as usize)?.recent;
         let Key::Tuple(known) = &self.series.get(tuple as usize)?.key else { return None };
         let mut series = SeriesOfEvent::new(self.dictionaries.len(), Some(tuple));
-        let places = self.dictionaries.iter().zip(known).zip(&mut series.values).enumerate();
+        let places = self.dictionaries.iter().zip(&**known).zip(&mut series.values).enumerate();
         for (place, ((dictionary, id), number)) in places {
             let known = dictionary.get(*id)?;
             let is_it = if place == self.widest {
@@ -301,7 +320,9 @@ impl Rollups {
             && let [.., Some(_)] = combined
         {
             let hint = series.values.get(self.widest).copied().unwrap_or(ALL);
-            series.tuple = Some(self.series_of_tuple(tuple, hint));
+            let number = self.series_of_tuple(tuple, hint);
+            series.is_exact = number != OTHER_TUPLES && !tuple.contains(&OTHER);
+            series.tuple = Some(number);
         }
         series
     }
@@ -320,16 +341,29 @@ impl Rollups {
             for (place, number) in (0..).zip(numbers) {
                 let known = series.get(*number as usize).map(|series| &series.known);
                 match known.and_then(|[known, ..]| rows.known(*known)) {
-                    Some(row) => row.add_sums(addend.events, &addend.fixed, cells),
+                    Some(row) => row.add_sums(&addend.sums, cells),
                     None => others |= 1_u32.unbounded_shl(place),
                 }
             }
         }
         if others != 0 {
-            let is_other = |place| others.unbounded_shr(place) & 1 == 1;
-            for (_, number) in (0..).zip(numbers).filter(|(place, _)| is_other(*place)) {
-                self.add_to(kind, *number, buckets, addend);
-            }
+            self.add_to_others(kind, numbers, others, buckets, addend);
+        }
+    }
+
+    /// Adds to the rows of those of the series whose bits are set.
+    #[cold]
+    fn add_to_others(
+        &mut self,
+        kind: Kind,
+        numbers: &[u32],
+        others: u32,
+        buckets: &Buckets,
+        addend: &Addend,
+    ) {
+        let is_other = |place| others.unbounded_shr(place) & 1 == 1;
+        for (_, number) in (0..).zip(numbers).filter(|(place, _)| is_other(*place)) {
+            self.add_to(kind, *number, buckets, addend);
         }
     }
 
@@ -384,7 +418,7 @@ impl Rollups {
 
     #[cold]
     fn insert_tuple(&mut self, hash: u64, tuple: &[ValueId]) -> u32 {
-        let number = self.new_series(Key::Tuple(Tuple::from_slice(tuple)));
+        let number = self.new_series(Key::Tuple(StoredTuple::new(tuple)));
         self.notes.promote(promoted_tuple(number));
         self.index_tuple(hash, number);
         for (dictionary, value) in self.dictionaries.iter_mut().zip(tuple) {
@@ -399,7 +433,7 @@ impl Rollups {
         let Self { tuples, series, hasher, .. } = self;
         tuples.insert_unique(hash, number, |number| {
             match series.get(*number as usize).map(|it| &it.key) {
-                Some(Key::Tuple(known)) => hasher.hash_one(known.as_slice()),
+                Some(Key::Tuple(known)) => hasher.hash_one(&**known),
                 _ => 0,
             }
         });
@@ -564,11 +598,11 @@ impl Rollups {
                 dictionary.forget_unused(value);
             }
             Key::Tuple(tuple) => {
-                let hash = self.hasher.hash_one(tuple.as_slice());
+                let hash = self.hasher.hash_one(&*tuple);
                 if let Ok(entry) = self.tuples.find_entry(hash, |known| *known == number) {
                     entry.remove();
                 }
-                for (dictionary, value) in self.dictionaries.iter_mut().zip(&tuple) {
+                for (dictionary, value) in self.dictionaries.iter_mut().zip(&*tuple) {
                     if let Some(known) = dictionary.get_mut(*value) {
                         remove_sorted(&mut known.tuples, number);
                     }

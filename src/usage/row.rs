@@ -16,12 +16,14 @@ const COST: Column = 3;
 /// The first column that is not a carry.
 pub(super) const FIRST_COLUMN: Column = 5;
 
+/// The number of events, and behind it the fixed sums.
+pub(super) type Sums = [u64; FIXED + 1];
+
 /// What one event adds to every row that it counts in.
 #[derive(Debug, Default)]
 pub(super) struct Addend {
-    /// 1, or 0 where columns are filled in for events that were counted before.
-    pub(super) events: u64,
-    pub(super) fixed: [u64; FIXED],
+    /// Of one event, or of none where columns are filled in for events that were counted before.
+    pub(super) sums: Sums,
     /// In the order of their columns, each of which is there once.
     pub(super) cells: SmallVec<[Cell; 4]>,
 }
@@ -35,19 +37,23 @@ pub(super) struct Row {
     /// Of a row that was loaded: the events that it has, counted from the first that may have been
     /// recorded while the rows were saved.
     pub(super) copied_at: u32,
-    pub(super) events: u64,
-    pub(super) fixed: [u64; FIXED],
+    pub(super) sums: Sums,
     pub(super) cells: Cells,
 }
 
 impl Addend {
+    /// What an event adds, but for its cost and its cells.
+    #[inline]
+    pub(super) fn set_sums(&mut self, [input, output, total, cost, latency]: [u64; FIXED]) {
+        self.sums = [1, input, output, total, cost, latency];
+    }
+
     /// Adds a cost of so many millionths of a cent.
     #[inline]
     pub(super) fn set_cost(&mut self, millionths: i128) {
         let (low, carried) = split(millionths);
-        if let Some(cost) = self.fixed.get_mut(COST as usize) {
-            *cost = low;
-        }
+        let [.., cost, _] = &mut self.sums;
+        *cost = low;
         if carried != 0 {
             self.cells.push(Cell::new(COST, Fold::Sum, carried));
         }
@@ -70,27 +76,36 @@ impl Row {
         Self { series, ..Self::default() }
     }
 
+    pub(super) fn events(&self) -> u64 {
+        let [events, ..] = self.sums;
+        events
+    }
+
+    pub(super) fn fixed(&self) -> &[u64; FIXED] {
+        let [_, fixed @ ..] = &self.sums;
+        fixed
+    }
+
     #[inline]
     pub(super) fn add(&mut self, addend: &Addend) {
-        self.add_sums(addend.events, &addend.fixed, &addend.cells);
+        self.add_sums(&addend.sums, &addend.cells);
     }
 
     /// Adds what another row of the same series has.
     pub(super) fn merge(&mut self, other: &Self) {
-        self.add_sums(other.events, &other.fixed, other.cells.as_slice());
+        self.add_sums(&other.sums, other.cells.as_slice());
     }
 
     #[inline]
-    pub(super) fn add_sums(&mut self, events: u64, fixed: &[u64; FIXED], cells: &[Cell]) {
-        // 2^64 events are beyond any engine.
-        self.events = self.events.saturating_add(events);
-        let mut wraps = false;
-        for (sum, amount) in self.fixed.iter_mut().zip(fixed) {
+    pub(super) fn add_sums(&mut self, amounts: &Sums, cells: &[Cell]) {
+        let mut high = amounts.iter().fold(0, |high, amount| high | amount);
+        for (sum, amount) in self.sums.iter_mut().zip(amounts) {
+            high |= *sum;
             *sum = sum.wrapping_add(*amount);
-            wraps |= *sum < *amount;
         }
-        if wraps {
-            self.carry(fixed);
+        // Two numbers below 2^63 do not wrap, as no number of events does.
+        if high >> 63 != 0 {
+            self.carry(amounts);
         }
         effort::note(1);
         if !cells.is_empty() {
@@ -100,9 +115,10 @@ impl Row {
 
     /// Counts the sums that have wrapped with these amounts, which are then more than the sums.
     #[cold]
-    fn carry(&mut self, amounts: &[u64; FIXED]) {
-        for ((column, sum), amount) in (0..).zip(&self.fixed).zip(amounts) {
-            if sum < amount {
+    fn carry(&mut self, [_, amounts @ ..]: &Sums) {
+        let [_, fixed @ ..] = self.sums;
+        for ((column, sum), amount) in (0..).zip(fixed).zip(amounts) {
+            if sum < *amount {
                 self.cells.merge(&[Cell::new(column, Fold::Sum, 1 << u64::BITS)]);
             }
         }
@@ -120,8 +136,8 @@ pub(super) struct Total {
 impl Total {
     #[inline]
     pub(super) fn merge(&mut self, row: &Row) {
-        self.events = self.events.saturating_add(row.events);
-        for (sum, amount) in self.fixed.iter_mut().zip(row.fixed) {
+        self.events = self.events.saturating_add(row.events());
+        for (sum, amount) in self.fixed.iter_mut().zip(*row.fixed()) {
             // 2^64 rows would have to be full.
             *sum = sum.saturating_add(i128::from(amount));
         }
@@ -152,12 +168,12 @@ impl Codec<'_> for Row {
     #[inline]
     fn encode(&self, out: &mut Vec<u8>) {
         let has_sum = |(place, sum): (u32, &u64)| u8::from(*sum > 0).unbounded_shl(place);
-        let sums = (0..).zip(&self.fixed).map(has_sum).fold(0, std::ops::BitOr::bitor);
+        let sums = (0..).zip(self.fixed()).map(has_sum).fold(0, std::ops::BitOr::bitor);
         let cells = self.cells.as_slice();
         out.push(sums | if cells.is_empty() { 0 } else { HAS_CELLS });
         put_varint(out, u64::from(self.series));
-        put_varint(out, self.events);
-        self.fixed.iter().filter(|sum| **sum > 0).for_each(|sum| put_varint(out, *sum));
+        put_varint(out, self.events());
+        self.fixed().iter().filter(|sum| **sum > 0).for_each(|sum| put_varint(out, *sum));
         if !cells.is_empty() {
             put_list(out, cells.iter(), Cell::encode);
         }
@@ -168,8 +184,9 @@ impl Codec<'_> for Row {
         let head = u8::decode(from)?;
         from.require(head < HAS_CELLS << 1, "what a row has")?;
         let mut row = Self::of(from.varint_u32()?);
-        row.events = from.varint()?;
-        for (place, sum) in (0_u32..).zip(&mut row.fixed) {
+        let [events, fixed @ ..] = &mut row.sums;
+        *events = from.varint()?;
+        for (place, sum) in (0_u32..).zip(fixed) {
             if head.unbounded_shr(place) & 1 == 1 {
                 *sum = from.varint()?;
             }
@@ -191,7 +208,7 @@ impl Row {
     #[cold]
     fn convert_cost(&mut self) {
         let carried = self.cells.take(COST).map_or(0, |cell| cell.value());
-        let Some(cost) = self.fixed.get_mut(COST as usize) else { return };
+        let [.., cost, _] = &mut self.sums;
         let cents = carried.saturating_add(i128::from(*cost));
         let (low, carried) = split(cents.saturating_mul(1_000_000));
         *cost = low;
@@ -228,7 +245,8 @@ mod tests {
         for (first, second) in ENDS.into_iter().flat_map(|a| ENDS.map(|b| (a, b))) {
             let mut row = Row::of(1);
             for millionths in [first, second, first, second] {
-                let mut addend = Addend { events: 1, ..Addend::default() };
+                let mut addend = Addend::default();
+                addend.set_sums([0; FIXED]);
                 addend.set_cost(millionths);
                 row.add(&addend);
             }
@@ -239,7 +257,8 @@ mod tests {
     #[test]
     fn costs_come_back_and_those_of_format_1_were_whole_cents() {
         for millionths in ENDS {
-            let mut addend = Addend { events: 3, ..Addend::default() };
+            let mut addend = Addend::default();
+            addend.set_sums([0; FIXED]);
             addend.set_cost(millionths);
             let mut row = Row::of(7);
             row.add(&addend);
@@ -247,7 +266,7 @@ mod tests {
             let read = |version| Row::decode_all(Reader::new(version, &bytes)).expect("a row");
             assert_eq!(sum_of(&[read(Version::NEWEST)]), millionths);
             let old = read(Version::One);
-            assert_eq!((old.series, old.events), (7, 3));
+            assert_eq!((old.series, old.events()), (7, 1));
             assert_eq!(sum_of(&[old]), millionths * 1_000_000, "{millionths} cents");
         }
     }

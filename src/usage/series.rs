@@ -1,5 +1,7 @@
 //! What sums are kept for: all events, a value, or a tuple of values.
 
+use std::ops::Deref;
+
 use smallvec::SmallVec;
 
 use super::dictionary::ValueId;
@@ -29,7 +31,39 @@ pub(super) enum Key {
     /// One value of one dimension.
     Value(u8, ValueId),
     /// One tuple of values of all dimensions.
-    Tuple(Tuple),
+    Tuple(StoredTuple),
+}
+
+/// A tuple as its series has it: as many values as the default options declare lie in the series.
+#[derive(Debug)]
+pub(super) enum StoredTuple {
+    Few(u8, [ValueId; 4]),
+    Many(Box<[ValueId]>),
+}
+
+impl StoredTuple {
+    pub(super) fn new(tuple: &[ValueId]) -> Self {
+        let mut values = [0; 4];
+        match (values.get_mut(..tuple.len()), u8::try_from(tuple.len())) {
+            (Some(few), Ok(length)) => {
+                few.copy_from_slice(tuple);
+                Self::Few(length, values)
+            }
+            _ => Self::Many(tuple.into()),
+        }
+    }
+}
+
+impl Deref for StoredTuple {
+    type Target = [ValueId];
+
+    #[inline]
+    fn deref(&self) -> &[ValueId] {
+        match self {
+            Self::Few(length, values) => values.get(..usize::from(*length)).unwrap_or(values),
+            Self::Many(values) => values,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -42,6 +76,8 @@ pub(super) struct Series {
     pub(super) rows: u32,
     /// Of a value: the series of the tuple that was last counted with it.
     pub(super) recent: u32,
+    /// Of a tuple: what its values set in the signatures of their events; 0 until that is known.
+    pub(super) signature: u64,
 }
 
 // One cache line, for the same reason as a row.
@@ -49,7 +85,7 @@ const _: () = assert!(size_of::<Series>() == 64);
 
 impl Series {
     pub(super) fn new(key: Key) -> Self {
-        Self { key, known: [RowHint::default(); 3], rows: 0, recent: ALL }
+        Self { key, known: [RowHint::default(); 3], rows: 0, recent: ALL, signature: 0 }
     }
 
     /// Counts one row more; `None` where nothing is kept under its number.

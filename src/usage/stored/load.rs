@@ -17,7 +17,7 @@ use crate::usage::options::RollupOptions;
 use crate::usage::plan::start_of;
 use crate::usage::rollups::Rollups;
 use crate::usage::row::{LEAST_ROW_BYTES, Row};
-use crate::usage::series::{Key, Kind, OTHER_TUPLES, Series, Tuple};
+use crate::usage::series::{Key, Kind, OTHER_TUPLES, Series, StoredTuple, Tuple};
 
 /// Loading: the keys, then the rows.
 impl Rollups {
@@ -134,7 +134,7 @@ impl Rollups {
                 OF_TUPLE => {
                     let tuple = self.load_tuple(number, from)?;
                     let hash = self.hasher.hash_one(tuple.as_slice());
-                    self.series.push(Series::new(Key::Tuple(tuple)));
+                    self.series.push(Series::new(Key::Tuple(StoredTuple::new(&tuple))));
                     self.index_tuple(hash, number);
                     continue;
                 }

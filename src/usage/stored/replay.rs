@@ -44,7 +44,9 @@ impl Rollups {
                 Some(loading) if ordinal < loading.saved => {
                     self.replay_saved(event, at, ordinal, loading);
                 }
-                _ => self.add(event, at, now, ordinal),
+                _ => {
+                    self.add(event, at, now, ordinal);
+                }
             }
         }
         if let Some(loading) = &mut loading {

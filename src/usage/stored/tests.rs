@@ -76,7 +76,7 @@ fn content(folds: &BTreeMap<Column, String>, row: &Row) -> Content {
         let mark = (cell.fold == Fold::Latest).then(|| cell.mark());
         Some((folds.get(&cell.column)?.clone(), (cell.value(), cell.overflowed, mark)))
     });
-    (row.events, row.fixed.to_vec(), cells.collect())
+    (row.events(), row.fixed().to_vec(), cells.collect())
 }
 
 fn rows(rollups: &Rollups) -> Rows {
