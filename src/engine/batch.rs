@@ -252,9 +252,9 @@ impl<'b> Batch<'b> {
     fn record_one(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
         let (engine, now) = (self.engine, self.now);
         let cost = engine.costs(event, INTENT, now);
-        let decide = || engine.decide_by(event, INTENT, now, cost);
+        let decide = |hash| engine.decide_by(event, INTENT, now, cost, hash);
         let answer = match CustomerKey::of(event) {
-            None => decide(),
+            None => decide(None),
             Some(key) => engine.by_key(key, event, now.moment, decide),
         };
         if !engine.waiting.room.is_empty() {

@@ -166,7 +166,7 @@ impl Engine {
     pub fn standing(&self, event: &Event<'_>) -> Result<Standing, TrackError> {
         event.validate()?;
         let now = self.core.read_clock();
-        let decision = self.core.decide_by(event, Intent::Standing, now, Costs::Nothing)?;
+        let decision = self.core.decide_by(event, Intent::Standing, now, Costs::Nothing, None)?;
         Ok(decision.into_standing())
     }
 
@@ -250,8 +250,11 @@ impl Core {
         // The clock is the caller's code: it is read before anything is locked.
         let now = self.read_clock();
         let answer = match CustomerKey::of(event) {
-            None => self.decide(event, intent, now),
-            Some(key) => self.by_key(key, event, now.moment, || self.decide(event, intent, now)),
+            None => self.decide(event, intent, now, None),
+            Some(key) => {
+                let decide = |hash| self.decide(event, intent, now, hash);
+                self.by_key(key, event, now.moment, decide)
+            }
         };
         if !self.waiting.room.is_empty() {
             self.make_room(event, &answer);
@@ -263,12 +266,12 @@ impl Core {
         event.validate()?;
         let now = self.read_clock();
         let Some(key) = CustomerKey::of(event) else {
-            return self.decide(event, Intent::Check, now);
+            return self.decide(event, Intent::Check, now, None);
         };
         if let Some(known) = self.find_key(key, event, now.moment)? {
             return Ok(known);
         }
-        let decision = self.decide(event, Intent::Check, now);
+        let decision = self.decide(event, Intent::Check, now, None);
         // Looked for again: an answer that was given meanwhile is the answer.
         match self.find_key(key, event, now.moment)? {
             Some(known) => Ok(known),
@@ -282,8 +285,9 @@ impl Core {
         event: &Event<'_>,
         intent: Intent,
         now: ClockReading,
+        key: Option<u64>,
     ) -> Result<Decision, TrackError> {
-        self.decide_by(event, intent, now, self.costs(event, intent, now))
+        self.decide_by(event, intent, now, self.costs(event, intent, now), key)
     }
 
     /// What the event brings to each rule.
@@ -295,13 +299,15 @@ impl Core {
         Costs::OfEvent { age, is_recorded: intent == Intent::Record }
     }
 
-    /// Decides by what an event brings to each rule.
+    /// Decides by what an event brings to each rule; `key` is the hash under which the store keeps
+    /// its idempotency key.
     fn decide_by(
         &self,
         event: &Event<'_>,
         intent: Intent,
         now: ClockReading,
         costs: Costs,
+        key: Option<u64>,
     ) -> Result<Decision, TrackError> {
         let timeline = self.table.timeline();
         let happened = event.happened_at();
@@ -341,7 +347,7 @@ impl Core {
                 };
                 if is_kept {
                     let mut keep = |charged: &Charged<'_>| {
-                        receipt = self.keep(&hashes, charged, snapshot);
+                        receipt = self.keep(&hashes, key, charged, snapshot);
                     };
                     self.table.decide(&request, verdict, Some(&mut keep))
                 } else {

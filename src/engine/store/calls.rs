@@ -99,30 +99,31 @@ impl Core {
         }
     }
 
-    /// Answers with what an idempotency key has, or decides.
+    /// Answers with what an idempotency key has, or decides, which is told the hash under which the
+    /// store keeps the key.
     #[inline]
     pub(in crate::engine) fn by_key(
         &self,
         key: CustomerKey<'_>,
         event: &Event<'_>,
         now: Moment,
-        decide: impl FnOnce() -> Result<Decision, TrackError>,
+        decide: impl FnOnce(Option<u64>) -> Result<Decision, TrackError>,
     ) -> Result<Decision, TrackError> {
         let Some(pipeline) = &self.pipeline else {
-            return self.keys.once(key, event, now, decide);
+            return self.keys.once(key, event, now, || decide(None));
         };
         if pipeline.is_memory_only() {
             return match self.find_stored_key(pipeline, key, event, now)? {
                 Some(known) => Ok(known),
-                None => self.keys.once(key, event, now, decide),
+                None => self.keys.once(key, event, now, || decide(None)),
             };
         }
-        let decide = || {
+        let decide = |hash| {
             if pipeline.is_memory_only() {
                 // It has failed since. Who comes from now on looks there, too.
-                return Ok((self.keys.once(key, event, now, decide)?, None));
+                return Ok((self.keys.once(key, event, now, || decide(None))?, None));
             }
-            let decision = decide()?;
+            let decision = decide(Some(hash))?;
             let since = decision.at().now;
             let seq = decision.seq();
             let kept = seq.filter(|seq| !pipeline.is_lost(*seq));
@@ -223,12 +224,13 @@ impl Core {
         Ok(Decision::restored(id, at, timeline, &charges, rule_of))
     }
 
-    /// Records an event that is let in: in the queue of the store where there is one, and in the
-    /// ledger where events are kept. Runs under the locks of the decision.
+    /// Records an event that is let in: in the queue of the store where there is one, with the hash
+    /// of its key, and in the ledger where events are kept. Runs under the locks of the decision.
     #[inline]
     pub(in crate::engine) fn keep(
         &self,
         hashes: &DimensionHashes<'_, '_>,
+        key: Option<u64>,
         committed: &Committed<'_>,
         rules: &Snapshot,
     ) -> Receipt {
@@ -241,7 +243,10 @@ impl Core {
         let head = Head::new(at, event.key(), |out| {
             encode_charges(committed, revision, out);
         });
-        let key = CustomerKey::of(event).map(|key| pipeline.keys.hash(key));
+        debug_assert!(
+            key.is_some() || event.key().is_none() || pipeline.has_failed(),
+            "a store that takes records takes their keys"
+        );
         let put = |packed: &Packed| pipeline.put(&head, packed, key, at.now.0);
         if let Some(ledger) = &self.ledger {
             let (id, appended) = ledger.append(hashes, timestamp, now, put);
@@ -361,11 +366,11 @@ mod tests {
         let core = &engine.core;
         let now = core.read_clock();
         let key = CustomerKey { customer: "c", key: "k" };
-        let answer = core.by_key(key, &event, now.moment, || {
+        let answer = core.by_key(key, &event, now.moment, |hash| {
             medium.broken.store(true, Ordering::Release);
             let _ = engine.track(&Event::new("c", "call")).expect("it is not known yet");
             engine.store().flush().expect_err("it is broken");
-            core.decide(&event, Intent::Track, now)
+            core.decide(&event, Intent::Track, now, hash)
         });
         assert!(!answer.expect("it goes on").is_replay());
         for _ in 0..2 {

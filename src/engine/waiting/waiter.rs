@@ -278,7 +278,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
     fn held_up(&self, core: &Core) -> Result<Decision, WaitError> {
         let held: Keys = self.place.as_ref().map_or_else(Keys::new, |it| self.room.held_up_by(it));
         let now = core.read_clock();
-        let stands = core.decide_by(self.event, Intent::Standing, now, Costs::Nothing);
+        let stands = core.decide_by(self.event, Intent::Standing, now, Costs::Nothing, None);
         let stands = stands.map_err(WaitError::Track)?;
         let is_held = |key: Key| held.contains(&key);
         Ok(stands.held_up(|rule| {

@@ -106,6 +106,9 @@ struct Shard {
     loading: Vec<Entry>,
     /// The bucket that is looked at next for what is over.
     cursor: usize,
+    /// The floor before which no key is here, and what it was when the cursor began its round.
+    clean: u64,
+    began: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -153,7 +156,8 @@ impl StoredKeys {
         self.first_match(&self.seqs(key, self.hash(key)), now, look_up)
     }
 
-    /// Answers with what a key has, or decides, which says where the event was recorded if it was.
+    /// Answers with what a key has, or decides, which says where the event was recorded if it was;
+    /// it is told the key's hash.
     ///
     /// `look_up` reads the record of a sequence number, and is called with and without the key's
     /// lock; it finds every record from the moment on at which `decide` has returned.
@@ -162,26 +166,31 @@ impl StoredKeys {
         key: CustomerKey<'_>,
         now: Moment,
         look_up: impl Fn(u64) -> Result<KeyMatch<A>, E>,
-        decide: impl FnOnce() -> Result<(A, Option<KeyUse>), E>,
+        decide: impl FnOnce(u64) -> Result<(A, Option<KeyUse>), E>,
     ) -> Result<KeyOutcome<A>, E> {
-        // Without the lock first: who reads what is stored lets others go on. What is found to be
-        // another key's or over stays so, as records do not change and `now` is the call's.
         let hash = self.hash(key);
-        let seqs = self.seqs(key, hash);
-        if let Some(known) = self.first_match(&seqs, now, &look_up)? {
-            return Ok(known);
+        let Some(padded) = self.shard(hash) else { return decide(hash).map(made) };
+        let mut shard = padded.lock();
+        let mut floor = self.floor();
+        if floor < self.plain_end || shard.has(hash) {
+            // Without the lock: who reads what is stored lets others go on. What is found to be
+            // another key's or over stays so, as records do not change and `now` is the call's.
+            drop(shard);
+            let seqs = self.seqs(key, hash);
+            if let Some(known) = self.first_match(&seqs, now, &look_up)? {
+                return Ok(known);
+            }
+            shard = padded.lock();
+            // Under the lock only what came since is looked up, which is almost always nothing.
+            // Keys of format 1 are none of it: there are no new ones.
+            floor = self.floor();
+            let new = shard.seqs(hash, floor);
+            let new: Seqs = new.into_iter().filter(|seq| !seqs.contains(seq)).collect();
+            if let Some(known) = self.first_match(&new, now, &look_up)? {
+                return Ok(known);
+            }
         }
-        let Some(shard) = self.shard(hash) else { return decide().map(made) };
-        let mut shard = shard.lock();
-        // Under the lock only what came since is looked up, which is almost always nothing. Keys of
-        // format 1 are none of it: there are no new ones.
-        let floor = self.floor();
-        let new = shard.seqs(hash, floor);
-        let new: Seqs = new.into_iter().filter(|seq| !seqs.contains(seq)).collect();
-        if let Some(known) = self.first_match(&new, now, &look_up)? {
-            return Ok(known);
-        }
-        let (answer, recorded) = decide()?;
+        let (answer, recorded) = decide(hash)?;
         if let Some(recorded) = recorded {
             shard.insert(Entry::new(hash, recorded.seq), floor);
             // The key is found from here on. Calls may note theirs in another order.
@@ -304,6 +313,13 @@ fn shard_of(hash: u64) -> usize {
 }
 
 impl Shard {
+    /// Whether there may be records of keys of this hash.
+    #[inline]
+    fn has(&self, hash: u64) -> bool {
+        let wanted = Entry::new(hash, 0);
+        self.entries.find(wanted.table_hash(), |entry| entry.hash == wanted.hash).is_some()
+    }
+
     /// The records of keys of this hash from the floor on.
     fn seqs(&self, hash: u64, floor: u64) -> Seqs {
         let wanted = Entry::new(hash, 0);
@@ -313,8 +329,8 @@ impl Shard {
     }
 
     fn insert(&mut self, entry: Entry, floor: u64) {
-        for _ in 0..LOOKS {
-            self.look_at_next(floor);
+        if self.clean < floor {
+            (0..LOOKS).for_each(|_| self.look_at_next(floor));
         }
         if self.entries.len() == self.entries.capacity() {
             self.rebuild(floor);
@@ -325,12 +341,18 @@ impl Shard {
     /// Drops the key of the next bucket if its record is before the floor.
     fn look_at_next(&mut self, floor: u64) {
         let buckets = self.entries.num_buckets();
-        let bucket = if self.cursor < buckets { self.cursor } else { 0 };
+        let is_round = self.cursor >= buckets;
+        let bucket = if is_round { 0 } else { self.cursor };
+        if is_round {
+            // What the round began with is gone; what came since is not before that floor.
+            self.clean = self.clean.max(self.began);
+            self.began = floor;
+        }
         self.cursor = bucket.saturating_add(1);
         let Ok(entry) = self.entries.get_bucket_entry(bucket) else { return };
         if entry.get().seq() < floor {
             entry.remove();
-            self.shrink();
+            self.shrink(floor);
         }
     }
 
@@ -346,12 +368,15 @@ impl Shard {
             entries.insert_unique(Entry::table_hash(&entry), entry, Entry::table_hash);
         }
         self.entries = entries;
+        // Buckets lie otherwise now: the round begins again.
+        (self.cursor, self.clean, self.began) = (0, floor, floor);
     }
 
-    fn shrink(&mut self) {
+    fn shrink(&mut self, floor: u64) {
         let (buckets, keys) = (self.entries.num_buckets(), self.entries.len());
         if buckets > SMALL && keys < buckets.div_euclid(8) {
             self.entries.shrink_to(keys.saturating_mul(2), Entry::table_hash);
+            (self.cursor, self.began) = (0, floor);
         }
     }
 }

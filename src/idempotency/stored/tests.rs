@@ -64,7 +64,7 @@ fn once(
     now: Moment,
     allowed: bool,
 ) -> KeyOutcome<u64> {
-    let decide = || {
+    let decide = |_| {
         let answer = now.0 * 1_000 + u64::from(payload);
         Ok((answer, allowed.then(|| log.add(key, payload, now, answer))))
     };
@@ -162,7 +162,7 @@ fn one_of_many_calls_decides_and_all_get_its_answer() {
         let names: Vec<String> = (0..400).map(|number| format!("{round} {number}")).collect();
         let worker = |shift: usize| {
             let answer = |key: &String| {
-                let decide = || {
+                let decide = |_| {
                     let answer = u64::try_from(decided.fetch_add(1, Ordering::Relaxed)).unwrap();
                     Ok((answer, Some(log.add(key, 0, Moment(1), answer))))
                 };
@@ -239,13 +239,13 @@ fn a_refusal_and_an_error_leave_the_key_free() {
     let (stored, log) = (keys(RETENTION, 10, ALL), Records::default());
     assert_eq!(once(&stored, &log, ("a", 1), Moment(5), false), KeyOutcome::New(5_001, None));
     let look_up = |seq| log.look_up(seq, "a", 1);
-    let failed = stored.once(named("a"), Moment(5), look_up, || Err("no".to_owned()));
+    let failed = stored.once(named("a"), Moment(5), look_up, |_| Err("no".to_owned()));
     assert_eq!(failed, Err("no".to_owned()));
     assert!(matches!(once(&stored, &log, ("a", 2), Moment(5), true), KeyOutcome::New(_, Some(_))));
     // What cannot be looked up is an error, and decides nothing.
     log.0.lock().clear();
     let decided = Cell::new(false);
-    let decide = || {
+    let decide = |_| {
         decided.set(true);
         Ok((0, None))
     };
@@ -266,7 +266,7 @@ fn a_use_that_comes_in_between_is_found_under_the_lock() {
         }
         log.look_up(seq, "a", 1)
     };
-    let answer = stored.once(named("a"), Moment(7), look_up, || panic!("it is decided"));
+    let answer = stored.once(named("a"), Moment(7), look_up, |_| panic!("it is decided"));
     assert_eq!(answer, Ok(KeyOutcome::Known(6_001, 1)));
 }
 
@@ -280,7 +280,7 @@ fn keys_take_bounded_room() {
     for seq in 0..kept * 5 {
         let use_of = KeyUse { seq, since: Moment(seq) };
         let key = format!("key {seq}");
-        stored.once(named(&key), Moment(seq), log, || Ok(((), Some(use_of)))).unwrap();
+        stored.once(named(&key), Moment(seq), log, |_| Ok(((), Some(use_of)))).unwrap();
         if seq % 20_000 == 19_999 {
             let each = stored.bytes() / usize::try_from(stored.len()).unwrap();
             (most, least) = (most.max(each), least.min(each));
@@ -296,7 +296,7 @@ fn keys_take_bounded_room() {
     for seq in kept * 5..kept * 6 {
         let key = format!("key {seq}");
         let recorded = Some(KeyUse { seq, since: Moment(0) });
-        stored.once(named(&key), now, log, || Ok(((), recorded))).unwrap();
+        stored.once(named(&key), now, log, |_| Ok(((), recorded))).unwrap();
     }
     assert!(stored.len() <= 1, "{} are kept", stored.len());
     assert!(stored.bytes() < 1_000_000, "{} bytes", stored.bytes());
@@ -327,7 +327,7 @@ fn loading_five_million_keys() {
         for (n, new) in (0..).zip(&new) {
             let recorded = KeyUse { seq: 5_000_000 + n, since: Moment(1) };
             let look_up = |_| Ok::<_, ()>(KeyMatch::<()>::Other);
-            stored.once(named(new), Moment(2), look_up, || Ok(((), Some(recorded)))).unwrap();
+            stored.once(named(new), Moment(2), look_up, |_| Ok(((), Some(recorded)))).unwrap();
         }
         println!("a million new keys: {:?}", started.elapsed());
     }
