@@ -50,9 +50,8 @@ impl Marks {
         let end = seq.saturating_add(1);
         self.keys = self.keys.saturating_add(1);
         // Of two calls at the same time the later one may come first.
-        for stretch in self.stretches.iter_mut().rev().take_while(|stretch| stretch.end > seq) {
-            stretch.latest = stretch.latest.max(since);
-            stretch.keys = stretch.keys.saturating_add(1);
+        if self.stretches.back().is_some_and(|last| last.end > seq) {
+            self.note_late(seq, since);
         }
         let (step, span) = (self.max_keys.div_euclid(PARTS).max(1), self.retention / PARTS);
         match self.stretches.back_mut() {
@@ -68,6 +67,15 @@ impl Marks {
                 let (before, keys) = (self.keys.saturating_sub(1), self.keys);
                 self.stretches.push_back(Stretch { began: latest, latest, end, before, keys });
             }
+        }
+    }
+
+    /// Notes a key in the stretches that end behind it.
+    #[cold]
+    fn note_late(&mut self, seq: u64, since: Moment) {
+        for stretch in self.stretches.iter_mut().rev().take_while(|stretch| stretch.end > seq) {
+            stretch.latest = stretch.latest.max(since);
+            stretch.keys = stretch.keys.saturating_add(1);
         }
     }
 

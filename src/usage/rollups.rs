@@ -29,7 +29,7 @@ use super::notes::{Notes, promoted_tuple, promoted_value};
 use super::options::{BUILT_IN, MAX_DIMENSIONS, RollupOptions};
 use super::plan::{Floors, minute_of};
 use super::row::Addend;
-use super::series::{ALL, Key, Kind, OTHER_TUPLES, Series, StoredTuple};
+use super::series::{ALL, Key, Kind, OTHER_TUPLES, Series, SeriesOfEvent, StoredTuple, add_known};
 use crate::base::clock::Timestamp;
 use crate::event::{Dimension, ValueName};
 use crate::log::Dropped;
@@ -47,31 +47,6 @@ struct Opened {
     minute: i64,
     values: Buckets,
     combined: Buckets,
-}
-
-/// The series that an event counts in.
-#[derive(Debug)]
-struct SeriesOfEvent {
-    /// Those of its values, by dimension, and behind them that of all events.
-    values: [u32; MAX_DIMENSIONS + 1],
-    dimensions: usize,
-    /// That of its tuple, where there are any.
-    tuple: Option<u32>,
-    /// None of its values, nor the tuple, counts among the others.
-    is_exact: bool,
-}
-
-impl SeriesOfEvent {
-    #[inline]
-    fn new(dimensions: usize, tuple: Option<u32>) -> Self {
-        debug_assert!(dimensions <= MAX_DIMENSIONS, "options say how many there may be");
-        Self { values: [ALL; MAX_DIMENSIONS + 1], dimensions, tuple, is_exact: true }
-    }
-
-    #[inline]
-    fn values(&self) -> &[u32] {
-        self.values.get(..=self.dimensions).unwrap_or(&self.values)
-    }
 }
 
 #[derive(Debug)]
@@ -175,11 +150,10 @@ impl Rollups {
             self.retiring = true;
             self.opened = None;
         }
-        let opened = match self.opened {
-            Some(opened) if opened.minute == minute => opened,
-            _ => self.open(minute),
-        };
-        let tuple = self.add_to_all(event, &opened, &addend);
+        if self.opened.as_ref().is_none_or(|opened| opened.minute != minute) {
+            self.open(minute);
+        }
+        let tuple = self.add_to_all(event, &addend);
         self.recorded(ordinal);
         self.sweep_step();
         let tuple = tuple.filter(|_| self.has_built_in)?;
@@ -205,7 +179,10 @@ impl Rollups {
             let minute = minute_of(at);
             let [values, combined] = [&self.values, &self.combined]
                 .map(|levels| levels.each_ref().map(|level| level.kept_bucket_of(minute)));
-            self.add_to_all(event, &Opened { minute, values, combined }, &addend);
+            self.opened = Some(Opened { minute, values, combined });
+            self.add_to_all(event, &addend);
+            // Who counts an event makes its buckets ready.
+            self.opened = None;
         }
     }
 
@@ -231,7 +208,7 @@ impl Rollups {
 
     /// Makes the buckets of a minute ready.
     #[cold]
-    fn open(&mut self, minute: i64) -> Opened {
+    fn open(&mut self, minute: i64) {
         let current = self.current;
         let open = |levels: &mut [Level; 3]| {
             levels.each_mut().map(|level| {
@@ -243,46 +220,77 @@ impl Rollups {
         // What no day keeps is kept of no tuple either.
         let combined =
             if let [.., Some(_)] = values { open(&mut self.combined) } else { Buckets::default() };
-        *self.opened.insert(Opened { minute, values, combined })
+        self.opened = Some(Opened { minute, values, combined });
     }
 
-    /// Adds to the rows of all series of an event; returns the one of its tuple, where that was
-    /// found by the values as they are, none of which counts among the others.
-    fn add_to_all(
-        &mut self,
-        event: &impl Countable,
-        opened: &Opened,
-        addend: &Addend,
-    ) -> Option<u32> {
-        let Opened { values, combined, .. } = opened;
+    /// Adds to the rows of all series of an event, in the buckets that are ready; returns the one of
+    /// its tuple, where that was found by the values as they are, none of which counts among the
+    /// others.
+    fn add_to_all(&mut self, event: &impl Countable, addend: &Addend) -> Option<u32> {
+        let Some(Opened { values, combined, .. }) = &self.opened else { return None };
+        let ([minute, _, day], [minute_of_tuple, _, day_of_tuple]) = (values, combined);
+        let (minute, minute_of_tuple) = (*minute, *minute_of_tuple);
         // Hours and days are kept at least as long as minutes and hours.
-        if let [.., None] = values {
+        if day.is_none() {
             return None;
         }
+        let has_tuples = day_of_tuple.is_some();
         // All is found before anything is added: most of the time goes by waiting for memory,
         // and what one look-up waits for does not hang on another's.
-        let series = match self.recent_series(event) {
-            Some(series) => series,
-            None => self.series_of_event(event, combined),
-        };
-        let found = series.tuple.filter(|_| series.is_exact);
-        let tuple = series.tuple.filter(|_| matches!(combined, [.., Some(_)]));
-        self.add_at(Kind::Tuples, tuple.as_slice(), combined, addend);
-        self.add_at(Kind::Values, series.values(), values, addend);
-        found
+        let mut series = SeriesOfEvent::new(self.dictionaries.len());
+        if self.recent_series(event, &mut series).is_none() {
+            series = self.series_of_event(event, has_tuples);
+        }
+        let tuple = series.tuple.filter(|_| has_tuples);
+        // Mostly to the rows that they have in the newest minute.
+        let Self { series: all, values: [minutes, ..], combined: [of_tuples, ..], .. } = self;
+        let amounts = addend.amounts();
+        let mut rows = of_tuples.deferred_rows(minute_of_tuple);
+        let other_tuple = tuple.filter(|tuple| !add_known(&mut rows, all, *tuple, amounts));
+        let mut rows = minutes.deferred_rows(minute);
+        let mut others = 0_u32;
+        for (place, number) in (0..).zip(series.values()) {
+            if !add_known(&mut rows, all, *number, amounts) {
+                others |= 1_u32.unbounded_shl(place);
+            }
+        }
+        if others != 0 || other_tuple.is_some() {
+            self.add_to_others(&series, other_tuple, others, addend);
+        }
+        series.tuple.filter(|_| series.is_exact)
     }
 
-    /// The series of an event that has the same values as the last one with its value of the
-    /// widest dimension: one value is looked up, and the others are only compared.
+    /// Adds to the rows of those of an event's series that have none in the newest minute: maybe of
+    /// its tuple, and of those of its values whose bits are set.
+    #[cold]
+    fn add_to_others(
+        &mut self,
+        series: &SeriesOfEvent,
+        tuple: Option<u32>,
+        others: u32,
+        addend: &Addend,
+    ) {
+        let Some(Opened { values, combined, .. }) = self.opened else { return };
+        if let Some(tuple) = tuple {
+            self.add_to(Kind::Tuples, tuple, &combined, addend);
+        }
+        let is_other = |place| others.unbounded_shr(place) & 1 == 1;
+        for (_, number) in (0..).zip(series.values()).filter(|(place, _)| is_other(*place)) {
+            self.add_to(Kind::Values, *number, &values, addend);
+        }
+    }
+
+    /// Finds the series of an event that has the same values as the last one with its value of the
+    /// widest dimension: one value is looked up, and the others are only compared. `None` where it
+    /// has not.
     #[inline]
-    fn recent_series(&self, event: &impl Countable) -> Option<SeriesOfEvent> {
+    fn recent_series(&self, event: &impl Countable, found: &mut SeriesOfEvent) -> Option<()> {
         let widest = self.dictionaries.get(self.widest)?;
         let (text, hash) = event.hashed(&widest.dimension, &self.hasher)?;
         let value = widest.find_hashed(text, hash)?;
         let tuple = self.series.get(widest.get(value)?.series()? as usize)?.recent;
         let Key::Tuple(known) = &self.series.get(tuple as usize)?.key else { return None };
-        let mut series = SeriesOfEvent::new(self.dictionaries.len(), Some(tuple));
-        let places = self.dictionaries.iter().zip(&**known).zip(&mut series.values).enumerate();
+        let places = self.dictionaries.iter().zip(&**known).zip(&mut found.values).enumerate();
         for (place, ((dictionary, id), number)) in places {
             let known = dictionary.get(*id)?;
             let is_it = if place == self.widest {
@@ -292,14 +300,15 @@ impl Rollups {
             };
             *number = known.series().filter(|_| is_it)?;
         }
-        Some(series)
+        found.tuple = Some(tuple);
+        Some(())
     }
 
     /// The series of an event, new ones where it has values, or a tuple, that have none.
-    fn series_of_event(&mut self, event: &impl Countable, combined: &Buckets) -> SeriesOfEvent {
+    fn series_of_event(&mut self, event: &impl Countable, has_tuples: bool) -> SeriesOfEvent {
         let mut tuple = [MISSING; MAX_DIMENSIONS];
         let Self { dictionaries, hasher, .. } = self;
-        let mut series = SeriesOfEvent::new(dictionaries.len(), None);
+        let mut series = SeriesOfEvent::new(dictionaries.len());
         let mut are_known = true;
         let places = dictionaries.iter_mut().zip(&mut tuple).zip(&mut series.values);
         for ((dictionary, id), number) in places {
@@ -316,55 +325,13 @@ impl Rollups {
             }
         }
         // With one dimension a tuple is a value.
-        if tuple.len() > 1
-            && let [.., Some(_)] = combined
-        {
+        if tuple.len() > 1 && has_tuples {
             let hint = series.values.get(self.widest).copied().unwrap_or(ALL);
             let number = self.series_of_tuple(tuple, hint);
             series.is_exact = number != OTHER_TUPLES && !tuple.contains(&OTHER);
             series.tuple = Some(number);
         }
         series
-    }
-
-    /// Adds to the rows of series: mostly to those that they have in the newest minute.
-    #[inline]
-    fn add_at(&mut self, kind: Kind, numbers: &[u32], buckets: &Buckets, addend: &Addend) {
-        let Self { series, values, combined, .. } = self;
-        let [minutes, ..] = if kind == Kind::Values { values } else { combined };
-        let [minute, ..] = buckets;
-        let cells = addend.cells.as_slice();
-        // The places of those that have no row there.
-        let mut others = !0_u32;
-        if let Some(mut rows) = minutes.deferred_rows(*minute) {
-            others = 0;
-            for (place, number) in (0..).zip(numbers) {
-                let known = series.get(*number as usize).map(|series| &series.known);
-                match known.and_then(|[known, ..]| rows.known(*known)) {
-                    Some(row) => row.add_sums(&addend.sums, cells),
-                    None => others |= 1_u32.unbounded_shl(place),
-                }
-            }
-        }
-        if others != 0 {
-            self.add_to_others(kind, numbers, others, buckets, addend);
-        }
-    }
-
-    /// Adds to the rows of those of the series whose bits are set.
-    #[cold]
-    fn add_to_others(
-        &mut self,
-        kind: Kind,
-        numbers: &[u32],
-        others: u32,
-        buckets: &Buckets,
-        addend: &Addend,
-    ) {
-        let is_other = |place| others.unbounded_shr(place) & 1 == 1;
-        for (_, number) in (0..).zip(numbers).filter(|(place, _)| is_other(*place)) {
-            self.add_to(kind, *number, buckets, addend);
-        }
     }
 
     pub(super) fn series_of_value(&mut self, place: usize, value: ValueId) -> u32 {

@@ -41,7 +41,29 @@ pub(super) struct Row {
     pub(super) cells: Cells,
 }
 
+/// What is added to a row: read once for all rows that it is added to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Amounts<'a> {
+    sums: Sums,
+    /// The bits that any of them has.
+    bits: u64,
+    cells: &'a [Cell],
+}
+
+impl<'a> Amounts<'a> {
+    #[inline]
+    fn new(sums: Sums, cells: &'a [Cell]) -> Self {
+        let bits = sums.iter().fold(0, |bits, amount| bits | amount);
+        Self { sums, bits, cells }
+    }
+}
+
 impl Addend {
+    #[inline]
+    pub(super) fn amounts(&self) -> Amounts<'_> {
+        Amounts::new(self.sums, &self.cells)
+    }
+
     /// What an event adds, but for its cost and its cells.
     #[inline]
     pub(super) fn set_sums(&mut self, [input, output, total, cost, latency]: [u64; FIXED]) {
@@ -88,24 +110,23 @@ impl Row {
 
     #[inline]
     pub(super) fn add(&mut self, addend: &Addend) {
-        self.add_sums(&addend.sums, &addend.cells);
+        self.add_amounts(addend.amounts());
     }
 
     /// Adds what another row of the same series has.
     pub(super) fn merge(&mut self, other: &Self) {
-        self.add_sums(&other.sums, other.cells.as_slice());
+        self.add_amounts(Amounts::new(other.sums, other.cells.as_slice()));
     }
 
     #[inline]
-    pub(super) fn add_sums(&mut self, amounts: &Sums, cells: &[Cell]) {
-        let mut high = amounts.iter().fold(0, |high, amount| high | amount);
-        for (sum, amount) in self.sums.iter_mut().zip(amounts) {
-            high |= *sum;
-            *sum = sum.wrapping_add(*amount);
+    pub(super) fn add_amounts(&mut self, Amounts { sums, mut bits, cells }: Amounts<'_>) {
+        for (sum, amount) in self.sums.iter_mut().zip(sums) {
+            bits |= *sum;
+            *sum = sum.wrapping_add(amount);
         }
         // Two numbers below 2^63 do not wrap, as no number of events does.
-        if high >> 63 != 0 {
-            self.carry(amounts);
+        if bits >> 63 != 0 {
+            self.carry(&sums);
         }
         effort::note(1);
         if !cells.is_empty() {

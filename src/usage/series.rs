@@ -5,7 +5,9 @@ use std::ops::Deref;
 use smallvec::SmallVec;
 
 use super::dictionary::ValueId;
-use super::level::RowHint;
+use super::level::{DeferredRows, RowHint};
+use super::options::MAX_DIMENSIONS;
+use super::row::Amounts;
 
 /// The series of all events.
 pub(super) const ALL: u32 = 0;
@@ -103,4 +105,42 @@ impl Series {
             Key::Tuple(_) => kind == Kind::Tuples,
         }
     }
+}
+
+/// The series that an event counts in.
+#[derive(Debug)]
+pub(super) struct SeriesOfEvent {
+    /// Those of its values, by dimension, and behind them that of all events.
+    pub(super) values: [u32; MAX_DIMENSIONS + 1],
+    dimensions: usize,
+    /// That of its tuple, where there are any.
+    pub(super) tuple: Option<u32>,
+    /// None of its values, nor the tuple, counts among the others.
+    pub(super) is_exact: bool,
+}
+
+impl SeriesOfEvent {
+    #[inline]
+    pub(super) fn new(dimensions: usize) -> Self {
+        debug_assert!(dimensions <= MAX_DIMENSIONS, "options say how many there may be");
+        Self { values: [ALL; MAX_DIMENSIONS + 1], dimensions, tuple: None, is_exact: true }
+    }
+
+    #[inline]
+    pub(super) fn values(&self) -> &[u32] {
+        self.values.get(..=self.dimensions).unwrap_or(&self.values)
+    }
+}
+
+/// Adds to the row that a series is known to have in the newest minute; false where it has none.
+#[inline]
+pub(super) fn add_known(
+    rows: &mut Option<DeferredRows<'_>>,
+    series: &[Series],
+    number: u32,
+    amounts: Amounts<'_>,
+) -> bool {
+    let known = series.get(number as usize).map(|series| &series.known);
+    let row = rows.as_mut().zip(known).and_then(|(rows, [known, ..])| rows.known(*known));
+    row.map(|row| row.add_amounts(amounts)).is_some()
 }

@@ -10,7 +10,7 @@ mod writer;
 
 pub(crate) use self::reader::{Malformed, Reader};
 pub(crate) use self::writer::{
-    Numbers, put_list, put_signed, put_text, put_varint, put_wide, zigzag,
+    Numbers, put_list, put_signed, put_text, put_varint, put_wide, zigzag, zigzag_wide,
 };
 
 /// A type that the journal stores. What borrows from the bytes has their lifetime.

@@ -128,15 +128,28 @@ pub(crate) fn put_signed(out: &mut Vec<u8>, number: i64) {
 /// Appends a number of 128 bits that may be negative.
 #[inline]
 pub(crate) fn put_wide(out: &mut Vec<u8>, number: i128) {
-    let mut number = (number << 1).cast_unsigned() ^ (number >> 127).cast_unsigned();
+    match u64::try_from(zigzag_wide(number)) {
+        Ok(number) => put_varint(out, number),
+        Err(_) => put_widest(out, number),
+    }
+}
+
+#[cold]
+fn put_widest(out: &mut Vec<u8>, number: i128) {
+    let mut number = zigzag_wide(number);
     loop {
-        // Mostly the first time.
         if let Ok(rest) = u64::try_from(number) {
             return put_varint(out, rest);
         }
         out.push(u8::try_from(number & 0x7f).unwrap_or(0) | 0x80);
         number >>= 7;
     }
+}
+
+/// The same as [`zigzag`] of 128 bits.
+#[inline]
+pub(crate) fn zigzag_wide(number: i128) -> u128 {
+    (number << 1).cast_unsigned() ^ (number >> 127).cast_unsigned()
 }
 
 /// Appends the number of things, and then each of them.
