@@ -12,7 +12,7 @@ use super::algorithms::{Reading, stored};
 use super::cell::CellState;
 use super::table::{Charge, Committed, Role};
 use super::time::At;
-use crate::base::codec::{Codec, Malformed, Numbers, Reader, put_varint, put_wide, zigzag_wide};
+use crate::base::codec::{Codec, Malformed, Reader, put_varint};
 use crate::base::format::Version;
 use crate::rules::Cost;
 
@@ -131,17 +131,12 @@ impl StoredCharge {
             | flag(self.cost.counts, COUNTS)
             | flag(self.written, WRITTEN)
             | flag(self.role == Role::Counts, LOST);
-        let mut head = Numbers::<24>::new();
-        head.byte(flags | self.reading.code(self.owes));
-        head.varint(self.revision.into());
-        if let Ok(cost) = u64::try_from(zigzag_wide(self.cost.units)) {
-            head.varint(cost);
-            head.append_to(out);
-        } else {
-            head.append_to(out);
-            put_wide(out, self.cost.units);
-        }
-        self.reading.encode(at, out);
+        let mut bytes = stored::ChargeBytes::new();
+        bytes.byte(flags | self.reading.code(self.owes));
+        bytes.varint(self.revision.into());
+        bytes.wide(self.cost.units);
+        self.reading.encode(at, &mut bytes);
+        bytes.append_to(out);
     }
 
     #[inline]

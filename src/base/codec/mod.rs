@@ -9,9 +9,7 @@ mod reader;
 mod writer;
 
 pub(crate) use self::reader::{Malformed, Reader};
-pub(crate) use self::writer::{
-    Numbers, put_list, put_signed, put_text, put_varint, put_wide, zigzag, zigzag_wide,
-};
+pub(crate) use self::writer::{Numbers, put_list, put_signed, put_text, put_varint, put_wide};
 
 /// A type that the journal stores. What borrows from the bytes has their lifetime.
 pub(crate) trait Codec<'b>: Sized {
@@ -140,6 +138,16 @@ mod tests {
                 numbers.byte(9);
                 numbers.append_to(&mut found);
                 assert_eq!(found, [&due[..], &due, &[9]].concat(), "{number}");
+                for number in [i128::from(number), -i128::from(number) << 60, i128::MIN] {
+                    let (mut due, mut found) = (Vec::new(), Vec::new());
+                    put_wide(&mut due, number);
+                    put_signed(&mut due, number as i64);
+                    let mut numbers = Numbers::<40>::new();
+                    numbers.wide(number);
+                    numbers.signed(number as i64);
+                    numbers.append_to(&mut found);
+                    assert_eq!(found, due, "{number}");
+                }
                 assert_eq!(reader(&found).varint(), Ok(number));
             }
         }

@@ -75,6 +75,13 @@ impl<const ROOM: usize> Numbers<ROOM> {
         self.put([byte], 1);
     }
 
+    /// A number in all of its bytes.
+    #[inline]
+    pub(crate) fn word(&mut self, number: u64) {
+        self.put(number.to_le_bytes(), size_of::<u64>());
+    }
+
+    /// As [`put_varint`].
     #[inline]
     pub(crate) fn varint(&mut self, number: u64) {
         match u8::try_from(number) {
@@ -91,6 +98,31 @@ impl<const ROOM: usize> Numbers<ROOM> {
     fn longest_varint(&mut self, number: u64) {
         self.byte(first_group(number) | 0x80);
         self.varint(number >> 7);
+    }
+
+    /// As [`put_signed`].
+    #[inline]
+    pub(crate) fn signed(&mut self, number: i64) {
+        self.varint(zigzag(number));
+    }
+
+    /// As [`put_wide`].
+    #[inline]
+    pub(crate) fn wide(&mut self, number: i128) {
+        match u64::try_from(zigzag_wide(number)) {
+            Ok(number) => self.varint(number),
+            Err(_) => self.widest(zigzag_wide(number)),
+        }
+    }
+
+    #[cold]
+    fn widest(&mut self, number: u128) {
+        let mut rest = number;
+        while rest >= 0x80 {
+            self.byte(u8::try_from(rest & 0x7f).unwrap_or(0) | 0x80);
+            rest >>= 7;
+        }
+        self.byte(u8::try_from(rest).unwrap_or(0));
     }
 
     #[inline]
@@ -115,7 +147,7 @@ impl<const ROOM: usize> Numbers<ROOM> {
 
 /// A number that may be negative as one that is small where it is near 0.
 #[inline]
-pub(crate) fn zigzag(number: i64) -> u64 {
+fn zigzag(number: i64) -> u64 {
     (number << 1).cast_unsigned() ^ (number >> 63).cast_unsigned()
 }
 
@@ -148,7 +180,7 @@ fn put_widest(out: &mut Vec<u8>, number: i128) {
 
 /// The same as [`zigzag`] of 128 bits.
 #[inline]
-pub(crate) fn zigzag_wide(number: i128) -> u128 {
+fn zigzag_wide(number: i128) -> u128 {
     (number << 1).cast_unsigned() ^ (number >> 127).cast_unsigned()
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::periods::{Bounds, Periods, Span};
 use super::{Algorithm, Refusal, charge_where_it_fits, stored};
 use crate::base::calendar::Calendar;
-use crate::base::codec::{Malformed, Reader, put_wide};
+use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
 use crate::counters::history::Used;
 use crate::counters::time::{At, Moment, Timeline};
@@ -130,9 +130,9 @@ impl Algorithm for CalendarPeriod {
         PeriodUse { period, used: count(words) }
     }
 
-    fn encode(state: &PeriodUse, at: &At, out: &mut Vec<u8>) {
+    fn encode(state: &PeriodUse, at: &At, out: &mut stored::ChargeBytes) {
         stored::put_bounds(state.period, at, out);
-        put_wide(out, state.used);
+        out.wide(state.used);
     }
 
     fn decode(from: &mut Reader<'_>, at: &At) -> Result<PeriodUse, Malformed> {

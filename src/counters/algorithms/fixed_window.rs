@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Algorithm, Refusal, stored};
 use crate::base::calendar::Calendar;
-use crate::base::codec::{Malformed, Reader, put_wide};
+use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
 use crate::counters::time::{At, Moment, Timeline};
 use crate::rules::{Cost, Units};
@@ -119,9 +119,9 @@ impl Algorithm for FixedWindow {
         WindowUse { start: *start, used: count(words) }
     }
 
-    fn encode(window: &WindowUse, at: &At, out: &mut Vec<u8>) {
+    fn encode(window: &WindowUse, at: &At, out: &mut stored::ChargeBytes) {
         stored::put_moment(Moment(window.start), at.now, out);
-        put_wide(out, window.used);
+        out.wide(window.used);
     }
 
     fn decode(from: &mut Reader<'_>, at: &At) -> Result<WindowUse, Malformed> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::periods::{Bounds, Periods, Span};
 use super::{Algorithm, Refusal, stored};
 use crate::base::calendar::Calendar;
-use crate::base::codec::{Malformed, Reader, put_signed, put_wide};
+use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
 use crate::counters::history::Used;
 use crate::counters::time::{At, Moment, Timeline};
@@ -157,10 +157,10 @@ impl Algorithm for GaugePeriod {
         GaugeUse { period, figure: figure(words) }
     }
 
-    fn encode(GaugeUse { period, figure }: &GaugeUse, at: &At, out: &mut Vec<u8>) {
+    fn encode(GaugeUse { period, figure }: &GaugeUse, at: &At, out: &mut stored::ChargeBytes) {
         stored::put_bounds(*period, at, out);
-        put_wide(out, figure.units);
-        put_signed(out, figure.latest.0.wrapping_sub(at.dated().0).cast_signed());
+        out.wide(figure.units);
+        out.signed(figure.latest.0.wrapping_sub(at.dated().0).cast_signed());
     }
 
     fn decode(from: &mut Reader<'_>, at: &At) -> Result<GaugeUse, Malformed> {

@@ -234,7 +234,7 @@ pub(super) trait Algorithm: Sized {
 
     /// Appends the state to a stored charge. Instants are stored by their distance from the
     /// decision's.
-    fn encode(state: &Self::State, at: &At, out: &mut Vec<u8>);
+    fn encode(state: &Self::State, at: &At, out: &mut stored::ChargeBytes);
 
     /// Takes what [`encode`](Self::encode) appended.
     fn decode(from: &mut Reader<'_>, at: &At) -> Result<Self::State, Malformed>;

@@ -3,6 +3,7 @@
 use super::Algorithm;
 use super::periods::Bounds;
 use super::policy::{Kind, Listed, with_type};
+use super::stored::ChargeBytes;
 use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CellState, StateWords};
 use crate::counters::history::Used;
@@ -107,7 +108,7 @@ impl Reading {
 
     /// Appends the state, without the algorithm.
     #[inline]
-    pub(in crate::counters) fn encode(&self, at: &At, out: &mut Vec<u8>) {
+    pub(in crate::counters) fn encode(&self, at: &At, out: &mut ChargeBytes) {
         if let Some(kind) = self.kind {
             with_type!(kind, A => A::encode(&self.state::<A>(), at, out));
         }

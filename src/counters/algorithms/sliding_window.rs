@@ -17,7 +17,7 @@ use super::periods::UseAhead;
 use super::{Algorithm, Refusal, stored};
 use crate::base::calendar::Calendar;
 use crate::base::clock::NANOS_PER_SECOND;
-use crate::base::codec::{Malformed, Reader, put_wide};
+use crate::base::codec::{Malformed, Reader};
 use crate::counters::MAX_AHEAD_SECONDS;
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, join, split};
 use crate::counters::stored::StoredCharge;
@@ -435,8 +435,8 @@ impl Algorithm for SlidingWindow {
         }
     }
 
-    fn encode(read: &SlidingUse, at: &At, out: &mut Vec<u8>) {
-        put_wide(out, read.used);
+    fn encode(read: &SlidingUse, at: &At, out: &mut stored::ChargeBytes) {
+        out.wide(read.used);
         stored::put_moment(read.oldest_leaves, at.now, out);
         stored::put_moment(read.passes_at, at.now, out);
     }

@@ -14,9 +14,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::stored::ChargeBytes;
 use super::{Algorithm, Refusal, charge_where_it_fits};
 use crate::base::calendar::Calendar;
-use crate::base::codec::{Codec, Malformed, Reader, put_varint};
+use crate::base::codec::{Codec, Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, join, split};
 use crate::counters::time::{At, Moment, Timeline};
 use crate::rules::{Cost, Rate, Units};
@@ -223,10 +224,10 @@ impl Algorithm for TokenBucket {
         join(*high, *low)
     }
 
-    fn encode(full_at: &u128, _at: &At, out: &mut Vec<u8>) {
+    fn encode(full_at: &u128, _at: &At, out: &mut ChargeBytes) {
         let (high, low) = split(*full_at);
-        put_varint(out, high);
-        low.encode(out);
+        out.varint(high);
+        out.word(low);
     }
 
     fn decode(from: &mut Reader<'_>, _at: &At) -> Result<u128, Malformed> {

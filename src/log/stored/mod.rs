@@ -6,7 +6,7 @@ use super::{EventId, RecordedEvent};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::base::codec::{
-    Codec, Malformed, Numbers, Reader, put_list, put_text, put_varint, put_wide, zigzag,
+    Codec, Malformed, Numbers, Reader, put_list, put_text, put_varint, put_wide,
 };
 use crate::base::format::Version;
 use crate::event::{Dimension, Event, PropertyValue, ValueName, stored_json, total_tokens};
@@ -166,7 +166,7 @@ impl<'a> Codec<'a> for Facts<'a> {
         let is_apart = self.decided_at != self.timestamp;
         let mut times = TimesOut::new();
         let (seconds, nanos) = self.timestamp.split();
-        times.varint(zigzag(seconds));
+        times.signed(seconds);
         times.varint((u64::from(nanos) << 1) | u64::from(is_apart));
         times.append_to(out);
         if is_apart {
