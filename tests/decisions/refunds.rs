@@ -233,6 +233,36 @@ fn what_adds_nothing_needs_no_room() {
     assert_eq!(refused.retry_after(), Some(RetryAfter::Never));
 }
 
+/// Each leaves the window in its own time, so that what they sum to is not nothing later.
+#[test]
+fn uses_that_sum_to_nothing_now_are_kept() {
+    for records in [true, false] {
+        let period = Period::rolling(duration(HOUR));
+        let quota = Quota::new("images", images(), 10, period).per("customer_id");
+        let (engine, clock) = engine(|builder| {
+            let builder = builder.quota(quota);
+            if records { builder } else { builder.recording(Recording::Off) }
+        });
+        let is_used = |figure: &str| {
+            assert_eq!(used(&engine.standing(&call(0)).expect("valid")), figure, "{records}");
+        };
+        admit(&engine, &call(5));
+        clock.advance(duration(HOUR / 2));
+        admit(&engine, &call(-5));
+        is_used("0");
+        // Rows are looked at with each that is made.
+        for number in 0..2_000 {
+            admit(&engine, &Event::new(format!("c{number}"), "call").value("images", 1));
+        }
+        is_used("0");
+        clock.advance(duration(HOUR / 2));
+        is_used("-5");
+        admit(&engine, &call(15));
+        clock.advance(duration(HOUR / 2));
+        is_used("15");
+    }
+}
+
 #[test]
 fn without_a_record_an_event_that_adds_nothing_is_never_too_late() {
     let build = |builder: EngineBuilder| {
