@@ -223,8 +223,8 @@ impl Rollups {
         self.opened = Some(Opened { minute, values, combined });
     }
 
-    /// Adds to the rows of all series of an event, in the buckets that are ready; returns the one of
-    /// its tuple, where that was found by the values as they are, none of which counts among the
+    /// Adds to the rows of all series of an event, in the buckets that are ready; returns that of
+    /// its tuple, where it was found by the values as they are, none of which counts among the
     /// others.
     fn add_to_all(&mut self, event: &impl Countable, addend: &Addend) -> Option<u32> {
         let Some(Opened { values, combined, .. }) = &self.opened else { return None };
@@ -246,11 +246,11 @@ impl Rollups {
         let Self { series: all, values: [minutes, ..], combined: [of_tuples, ..], .. } = self;
         let amounts = addend.amounts();
         let mut rows = of_tuples.deferred_rows(minute_of_tuple);
-        let other_tuple = tuple.filter(|tuple| !add_known(&mut rows, all, *tuple, amounts));
+        let other_tuple = tuple.filter(|tuple| !add_known(&mut rows, all, *tuple, &amounts));
         let mut rows = minutes.deferred_rows(minute);
         let mut others = 0_u32;
         for (place, number) in (0..).zip(series.values()) {
-            if !add_known(&mut rows, all, *number, amounts) {
+            if !add_known(&mut rows, all, *number, &amounts) {
                 others |= 1_u32.unbounded_shl(place);
             }
         }

@@ -42,7 +42,7 @@ pub(super) struct Row {
 }
 
 /// What is added to a row: read once for all rows that it is added to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Amounts<'a> {
     sums: Sums,
     /// The bits that any of them has.
@@ -110,23 +110,24 @@ impl Row {
 
     #[inline]
     pub(super) fn add(&mut self, addend: &Addend) {
-        self.add_amounts(addend.amounts());
+        self.add_amounts(&addend.amounts());
     }
 
     /// Adds what another row of the same series has.
     pub(super) fn merge(&mut self, other: &Self) {
-        self.add_amounts(Amounts::new(other.sums, other.cells.as_slice()));
+        self.add_amounts(&Amounts::new(other.sums, other.cells.as_slice()));
     }
 
     #[inline]
-    pub(super) fn add_amounts(&mut self, Amounts { sums, mut bits, cells }: Amounts<'_>) {
+    pub(super) fn add_amounts(&mut self, Amounts { sums, bits, cells }: &Amounts<'_>) {
+        let mut bits = *bits;
         for (sum, amount) in self.sums.iter_mut().zip(sums) {
             bits |= *sum;
-            *sum = sum.wrapping_add(amount);
+            *sum = sum.wrapping_add(*amount);
         }
         // Two numbers below 2^63 do not wrap, as no number of events does.
         if bits >> 63 != 0 {
-            self.carry(&sums);
+            self.carry(sums);
         }
         effort::note(1);
         if !cells.is_empty() {

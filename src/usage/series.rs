@@ -138,7 +138,7 @@ pub(super) fn add_known(
     rows: &mut Option<DeferredRows<'_>>,
     series: &[Series],
     number: u32,
-    amounts: Amounts<'_>,
+    amounts: &Amounts<'_>,
 ) -> bool {
     let known = series.get(number as usize).map(|series| &series.known);
     let row = rows.as_mut().zip(known).and_then(|(rows, [known, ..])| rows.known(*known));

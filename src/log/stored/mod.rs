@@ -86,12 +86,11 @@ fn put_number(out: &mut FiguresOut, number: Option<u64>) {
 #[inline]
 fn put_name(out: &mut Vec<u8>, name: Option<&str>) {
     let Some(name) = name else { return out.push(0) };
-    match u8::try_from(name.len()) {
-        Ok(length @ 0..0x80) => out.extend_from_slice(&[1, length]),
-        _ => {
-            out.push(1);
-            put_varint(out, name.len() as u64);
-        }
+    if let Ok(length @ 0..0x80) = u8::try_from(name.len()) {
+        out.extend_from_slice(&[1, length]);
+    } else {
+        out.push(1);
+        put_varint(out, name.len() as u64);
     }
     out.extend_from_slice(name.as_bytes());
 }
