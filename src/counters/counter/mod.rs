@@ -443,8 +443,6 @@ pub(crate) struct CounterSet {
     by_number: HashMap<u32, u32, ahash::RandomState>,
     /// Some counter is watched.
     watches: bool,
-    /// Some rule has a cap on keys.
-    is_capped: bool,
 }
 
 impl CounterSet {
@@ -464,8 +462,7 @@ impl CounterSet {
             by_number.insert(counter.number, place);
         }
         let watches = current.iter().any(|counter| counter.watched.is_some());
-        let is_capped = current.iter().any(|counter| counter.max_keys.is_some());
-        Self { version, since, current, by_number, watches, is_capped }
+        Self { version, since, current, by_number, watches }
     }
 
     #[inline]
@@ -477,11 +474,6 @@ impl CounterSet {
     #[inline]
     pub(super) fn watches(&self) -> bool {
         self.watches
-    }
-
-    /// Whether some rule has a cap on keys.
-    pub(super) fn is_capped(&self) -> bool {
-        self.is_capped
     }
 
     /// The counter of the rule with this index.

@@ -38,11 +38,6 @@ impl Table {
         }
     }
 
-    /// Whether not even half of the rows are there that there may be.
-    pub(super) fn has_much_room(&self) -> bool {
-        self.rows.load(Ordering::Relaxed) < self.max_rows.div_euclid(2)
-    }
-
     fn reserve_row(&self) -> bool {
         let more = |rows: u64| (rows < self.max_rows).then(|| rows.saturating_add(1));
         self.rows.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()

@@ -14,9 +14,6 @@ use crate::counters::time::{At, Moment};
 /// How many places of the index a call looks at that made a row or found no room for one: more than
 /// one, so that a flood of keys pays for its own removal.
 const LOOKS_UNDER_PRESSURE: u32 = 2;
-/// For how many nanoseconds a row stays that says no more than a fresh one: who comes back soon
-/// finds it. Not where room is short.
-const REST: u64 = 100_000_000;
 /// One call in so many of a shard looks at one place.
 const CALLS_A_LOOK: u8 = 32;
 /// How many places are looked at under one lock when the rules have changed.
@@ -43,12 +40,8 @@ impl Table {
 
     #[inline(never)]
     fn sweep_few(&self, shard: &mut Shard, counters: &CounterSet, at: &At, pressed: bool) {
-        let looks = if pressed { LOOKS_UNDER_PRESSURE } else { 1 };
-        let has_time = !counters.is_capped() && self.has_much_room();
-        let then = has_time.then(|| Moment(at.now.0.saturating_sub(REST)));
-        let then = then.map_or(*at, |then| self.timeline.at(then, None));
-        for _ in 0..looks {
-            self.sweep_next(shard, counters, *at, then);
+        for _ in 0..if pressed { LOOKS_UNDER_PRESSURE } else { 1 } {
+            self.sweep_next(shard, counters, *at);
         }
         shard.shrink(SMALL);
     }
@@ -70,7 +63,7 @@ impl Table {
                 }
                 shard.sweep_from(done);
                 for _ in 0..LOOKS_A_LOCK {
-                    self.sweep_next(&mut shard, counters, at, at);
+                    self.sweep_next(&mut shard, counters, at);
                 }
                 shard.shrink(SMALL);
                 done = done.saturating_add(LOOKS_A_LOCK);
@@ -78,8 +71,7 @@ impl Table {
         }
     }
 
-    /// Looks at the next row, and drops it where it is idle, and was `then`.
-    fn sweep_next(&self, shard: &mut Shard, counters: &CounterSet, at: At, then: At) {
+    fn sweep_next(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
         let Some(mut slot) = shard.next_to_sweep() else { return };
         let mut found = look(shard.row(slot), counters, at);
         if found == Found::Outdated {
@@ -87,8 +79,7 @@ impl Table {
             refresh(&mut row, counters);
             found = look(row.row(), counters, at);
         }
-        if found == Found::Idle && (then.now == at.now || is_idle(shard.row(slot), counters, then))
-        {
+        if found == Found::Idle {
             self.count_out(shard.row(slot), counters);
             shard.drop_swept();
         }
