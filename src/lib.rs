@@ -45,6 +45,35 @@
 //! promised: other processes, survival without a store, fairness of calls that do not wait, an
 //! order between keys.
 //!
+//! # Reservations
+//!
+//! Before a model call nobody knows what it will cost. [`Engine::reserve`] decides by an estimate
+//! as `track` does, and holds it: for everybody else it counts as used at once. The commit records
+//! what happened and gives the rest back, in one step; a hold that nobody ends expires by itself.
+//! [`Quota::concurrent`] bounds how many are open at once.
+//!
+//! ```
+//! use std::time::Duration;
+//! use limitry::{Engine, Event, Hold, Metric, Period, Quota, Reserved};
+//!
+//! let engine = Engine::builder()
+//!     .quota(Quota::new("Tokens", Metric::TotalTokens, 10_000, Period::Day).per("customer_id"))
+//!     .quota(Quota::concurrent("At once", 5).per("customer_id"))
+//!     .build()?;
+//! let call = || Event::new("cust_123", "model_call").input_tokens(150);
+//! let hold = Hold::lasting(Duration::from_secs(300));
+//! match engine.reserve(&call().output_tokens(4_096), hold)? {
+//!     Reserved::Refused(decision) => println!("{decision}"), // and how long to wait
+//!     Reserved::Replayed(status) => println!("{status:?}"),  // this key was here before
+//!     Reserved::Held(reservation) => {
+//!         // ... call the model; dropping the reservation gives all back ...
+//!         let decision = reservation.commit(&call().output_tokens(421))?;
+//!         assert_eq!(decision.quotas().next().map(|quota| quota.remaining), Some(9_429.into()));
+//!     }
+//! }
+//! # Ok::<(), limitry::Error>(())
+//! ```
+//!
 //! # Waiting
 //!
 //! [`Engine::wait`] is `track` once there is room: a future for any runtime, or
@@ -72,6 +101,7 @@
 //! | to know | read |
 //! |---|---|
 //! | how to do something common | [`guide::cookbook`] |
+//! | how to reserve what a call may cost | [`Engine::reserve`], [`guide::reservations`] |
 //! | how to wait for room | [`Engine::wait`], [`guide::waiting`] |
 //! | what an answer means, and which time counts | [`guide::decisions`] |
 //! | what a rule can say | [`guide::rules`], [`RateLimit`], [`Quota`], [`Meter`] |
@@ -117,6 +147,7 @@ mod idempotency;
 mod journal;
 mod log;
 mod recording;
+pub mod reservations;
 pub mod rules;
 mod telemetry;
 pub mod usage;
@@ -126,9 +157,10 @@ pub mod wire;
 pub use self::base::amount::Amount;
 pub use self::base::clock::Timestamp;
 pub use self::decision::{Decision, Outcome, RetryAfter};
-pub use self::engine::{Engine, EngineBuilder};
+pub use self::engine::{Engine, EngineBuilder, Reservation, Reserved};
 pub use self::error::Error;
 pub use self::event::{Event, bounds};
+pub use self::reservations::Hold;
 pub use self::rules::{Meter, Metric, Period, Quota, RateLimit, Rule, RuleSet, Window};
 
 /// Exact numbers, and what becomes one.
@@ -146,8 +178,8 @@ pub mod config {
 pub mod errors {
     pub use crate::base::words::UnknownWord;
     pub use crate::engine::{
-        BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
-        WaitError,
+        BatchError, BatchProblem, BuildError, ExportError, ImportError, ReservationError,
+        RulesError, TrackError, WaitError,
     };
     pub use crate::event::EventError;
     pub use crate::journal::store::StoreError;
@@ -168,7 +200,7 @@ pub mod explain {
 
 /// The handles of an engine, one a noun. Each is as cheap to clone as the engine.
 pub mod handles {
-    pub use crate::engine::{Events, Meters, Rules, Store, Usage, Wait, Waiting};
+    pub use crate::engine::{Events, Meters, Reservations, Rules, Store, Usage, Wait, Waiting};
 }
 
 /// What survives an engine, and what goes in and out of it.

@@ -6,6 +6,7 @@ pub(crate) mod calendar;
 pub(crate) mod clock;
 pub(crate) mod codec;
 pub(crate) mod format;
+pub(crate) mod ids;
 pub(crate) mod progress;
 pub(crate) mod query_setters;
 pub(crate) mod reading;

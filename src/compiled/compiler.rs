@@ -12,10 +12,10 @@ use super::index::SeenFlag;
 use super::rule::{CompiledRule, counted};
 use crate::counters::{
     CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Lateness,
-    Periods, Policy, SlidingWindow, Timeline, TokenBucket,
+    Periods, Policy, SlidingWindow, Slots, Timeline, TokenBucket,
 };
 use crate::event::Dimension;
-use crate::rules::{Algorithm, Fold, Measure, Meters, NO_LIMIT, Rate, Rule};
+use crate::rules::{Algorithm, Fold, Measure, Meters, NO_LIMIT, Rate, Rule, Shape};
 use crate::telemetry::RuleLabels;
 
 /// How many rules share a group that its partition does not tell apart: the most cells of other
@@ -202,18 +202,23 @@ impl Compiler {
                 }
             }
             Rule::Quota(rule) => match rule.period.shape() {
-                Ok(unit) => {
+                Shape::Slots => Policy::Slots(Slots::new(limit)),
+                Shape::Calendar(unit) => {
                     let periods = Periods::new(unit, self.late);
                     let gauge = |gauge, periods| {
                         Policy::GaugePeriod(GaugePeriod::new(limit, gauge, periods))
                     };
                     match measure.fold() {
-                        Fold::Sum => Policy::CalendarPeriod(CalendarPeriod::new(limit, periods)),
+                        Fold::Sum | Fold::Slots => {
+                            Policy::CalendarPeriod(CalendarPeriod::new(limit, periods))
+                        }
                         Fold::Max => gauge(Gauge::Highest, periods),
                         Fold::Latest => gauge(Gauge::Latest, periods),
                     }
                 }
-                Err(length) => Policy::SlidingWindow(SlidingWindow::rolling(limit, nanos(length))),
+                Shape::Rolling(length) => {
+                    Policy::SlidingWindow(SlidingWindow::rolling(limit, nanos(length)))
+                }
             },
         }
     }

@@ -95,5 +95,10 @@ pub(super) fn counted(rule: &Rule, meters: &Meters) -> (Measure, Vec<(Dimension,
     let mut filter: Vec<(Dimension, Box<str>)> = pairs.collect();
     filter.sort();
     filter.dedup();
-    (Measure::of_metric(rule.metric(), meters).unwrap_or_default(), filter)
+    let measure = if rule.is_concurrent() {
+        Measure::SLOTS
+    } else {
+        Measure::of_metric(rule.metric(), meters).unwrap_or_default()
+    };
+    (measure, filter)
 }

@@ -15,7 +15,7 @@ mod time;
 pub(crate) use self::algorithms::periods::{Lateness, Periods, UseAhead};
 pub(crate) use self::algorithms::{
     CalendarPeriod, FIRST, Figures, FixedWindow, Gauge, GaugePeriod, Policy, Refusal,
-    SlidingWindow, TokenBucket,
+    SlidingWindow, Slots, TokenBucket,
 };
 pub(crate) use self::counter::StoredCounter;
 pub(crate) use self::counter::{ChangeTime, Checkpoints, Counter, CounterSet, MAX_AHEAD_SECONDS};
@@ -25,7 +25,7 @@ pub(crate) use self::stored::{StoredCharge, StoredCharges, encode_charges};
 pub(crate) use self::table::Mismatch;
 pub(crate) use self::table::{Audit, Audited, LogEnd, PastCharge, RedoRecord, Role};
 pub(crate) use self::table::{
-    Charge, Charges, Committed, Intent, Match, Request, RowAddress, RowAddresses, Table, Undecided,
-    Verdict,
+    Charge, Charges, Committed, Extension, Held, Holding, Intent, Match, Request, RowAddress,
+    RowAddresses, Settling, Table, Undecided, Verdict,
 };
 pub(crate) use self::time::{At, Moment, Timeline};

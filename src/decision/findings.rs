@@ -178,6 +178,16 @@ impl Findings {
         rule.counter.policy.figures(&charge.reading, self.verdict.at, self.timeline)
     }
 
+    /// How much open reservations hold of what is used.
+    fn held(&self, rule: &CompiledRule, charge: &Charge) -> Amount {
+        let ahead = &self.verdict.ahead;
+        if ahead.is_empty() {
+            return Amount::ZERO;
+        }
+        let known = ahead.iter().find(|(rule, _)| *rule == charge.rule);
+        known.map_or(Amount::ZERO, |(_, ahead)| rule.measure.amount_of(ahead.held()))
+    }
+
     /// The Unix second of the decision, rounded up: when a figure that nothing resets starts over.
     pub(super) fn second(&self) -> i64 {
         self.timeline.second_rounded_up(self.verdict.at.now)
@@ -196,6 +206,7 @@ impl Findings {
                 window: rule.window,
                 limit: rule.limit_value,
                 remaining: remaining(rule.limit_value, compiled, figures),
+                held: self.held(compiled, charge),
                 reset: timestamp(figures.reset.unwrap_or_else(|| self.second())),
                 exceeded: exceeded.of(charge, figures.remaining),
             })
@@ -206,13 +217,15 @@ impl Findings {
         self.judged().filter_map(move |(compiled, charge)| {
             let Rule::Quota(rule) = &compiled.rule else { return None };
             let figures = self.figures(compiled, charge);
+            let held = self.held(compiled, charge);
             Some(QuotaStatus {
                 id: compiled.id().into(),
                 name: (&rule.name).into(),
                 metric: Cow::Borrowed(&rule.metric),
                 period: rule.period,
                 limit: rule.limit_value,
-                used: compiled.measure.amount_of(figures.used),
+                used: compiled.measure.amount_of(figures.used).saturating_sub(held),
+                held,
                 remaining: remaining(rule.limit_value, compiled, figures),
                 reset: figures.reset.map(timestamp),
                 exceeded: exceeded.of(charge, figures.remaining),
@@ -260,14 +273,15 @@ impl Findings {
         if charge.is_crowded() && rule.rule.overflow() == Overflow::Allow {
             return Some(from);
         }
-        // Where events are recorded they tell of closed periods: an event that is dated into one
-        // fits then as it does now.
-        if self.is_recorded && self.verdict.at.explicit && policy.periods().is_some() {
-            return charge.fits.then_some(from);
-        }
         let known = self.verdict.ahead.iter().find(|(rule, _)| *rule == charge.rule);
         let none = UseAhead::default();
         let ahead = known.map_or(&none, |(_, ahead)| ahead);
+        // Where events are recorded they tell of closed periods: an event that is dated into one
+        // fits then as it does now, where nothing is held that may come back.
+        let is_dated = self.verdict.at.explicit && policy.periods().is_some();
+        if self.is_recorded && is_dated && ahead.held() == 0 {
+            return charge.fits.then_some(from);
+        }
         let (cost, at, timeline) = (charge.cost(), &self.verdict.at, self.timeline);
         policy.passes_at(&charge.reading, &Refusal { cost, at, from, ahead, timeline })
     }

@@ -15,6 +15,7 @@ use crate::rules::Rule;
 mod findings;
 mod outcome;
 mod pool;
+mod reservation_id;
 mod status;
 mod stored;
 mod wait;
@@ -23,6 +24,7 @@ use self::findings::Exceeded;
 pub(crate) use self::findings::{Findings, HeaderFigures};
 pub use self::outcome::Outcome;
 use self::pool::Pooled;
+pub use self::reservation_id::{ReservationId, ReservationIdParseError};
 pub use self::status::{QuotaStatus, RateLimitStatus, RetryAfter};
 
 /// The answer of one call: its [`outcome`](Self::outcome), and where every matching rule stands.
@@ -50,13 +52,26 @@ struct Body {
     event_id: Option<EventId>,
     /// The sequence number of the event's record in the journal.
     seq: Option<u64>,
+    /// What reservations add, where one is about; nothing in a box that is to be used.
+    held: Option<Box<HeldAnswer>>,
     findings: Findings,
+}
+
+/// What an answer says about a reservation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HeldAnswer {
+    /// The reservation that was made, or ended, if one was.
+    pub(crate) id: Option<ReservationId>,
+    /// A rule was charged more than was held of it.
+    pub(crate) is_overrun: bool,
+    /// The customer has as many reservations as may be: when the first of them expires.
+    pub(crate) too_many: Option<Moment>,
 }
 
 impl Default for Body {
     fn default() -> Self {
         let (outcome, findings) = (Outcome::Refused, Findings::default());
-        Self { outcome, event_id: None, seq: None, findings }
+        Self { outcome, event_id: None, seq: None, held: None, findings }
     }
 }
 
@@ -69,6 +84,7 @@ impl Clone for Body {
 
     fn clone_from(&mut self, other: &Self) {
         (self.outcome, self.event_id, self.seq) = (other.outcome, other.event_id, other.seq);
+        self.held.clone_from(&other.held);
         self.findings.clone_from(&other.findings);
     }
 }
@@ -123,6 +139,18 @@ impl Decision {
         &self.body.findings
     }
 
+    /// Lets the answer say what it says about a reservation.
+    pub(crate) fn say(&mut self, held: HeldAnswer) {
+        if held.too_many.is_some() {
+            self.body.outcome = Outcome::Refused;
+        }
+        self.body.held = Some(Box::new(held));
+    }
+
+    fn held_answer(&self) -> HeldAnswer {
+        self.body.held.as_deref().copied().unwrap_or_default()
+    }
+
     /// The sequence number of the event's record in the journal.
     pub(crate) fn seq(&self) -> Option<u64> {
         self.body.seq
@@ -136,9 +164,11 @@ impl Decision {
 
     /// What is stored to answer a retry: the same answer, which holds no rule set.
     pub(crate) fn to_replay(&self) -> Self {
-        let Body { event_id, seq, findings, .. } = &*self.body;
-        let (event_id, seq, findings) = (*event_id, *seq, findings.with_own_rules());
-        Self { body: Pooled::new(Body { outcome: Outcome::Replayed, event_id, seq, findings }) }
+        let Body { event_id, seq, held, findings, .. } = &*self.body;
+        let (event_id, seq, held) = (*event_id, *seq, held.clone());
+        let findings = findings.with_own_rules();
+        let outcome = Outcome::Replayed;
+        Self { body: Pooled::new(Body { outcome, event_id, seq, held, findings }) }
     }
 
     /// The rules that judged, each with its charge.
@@ -186,6 +216,26 @@ impl Decision {
         self.body.event_id
     }
 
+    /// Returns the reservation that the call was about: the one that was made, grew or was
+    /// committed; of the replay of one that was made for the idempotency key, that one.
+    #[must_use]
+    pub fn reservation_id(&self) -> Option<ReservationId> {
+        self.held_answer().id
+    }
+
+    /// Returns whether a commit charged a rule more than was held of it. It is charged in full.
+    #[must_use]
+    pub fn is_overrun(&self) -> bool {
+        self.held_answer().is_overrun
+    }
+
+    /// Returns whether a reservation was refused because the customer has as many as may be open at
+    /// once ([`max_reservations`](crate::EngineBuilder::max_reservations)).
+    #[must_use]
+    pub fn has_too_many_reservations(&self) -> bool {
+        self.held_answer().too_many.is_some()
+    }
+
     /// Returns where each matching rate limit stands, in the order of their definition.
     pub fn rate_limits(&self) -> impl Iterator<Item = RateLimitStatus<'_>> {
         self.findings().rate_limits(Exceeded::Refused)
@@ -205,7 +255,8 @@ impl Decision {
         if self.is_let_in() {
             return None;
         }
-        Some(match self.findings().passes_at() {
+        let first = self.held_answer().too_many.unwrap_or(Moment(0));
+        Some(match self.findings().passes_at().map(|moment| moment.max(first)) {
             Some(moment) => RetryAfter::After(moment.since(self.findings().asked)),
             None => RetryAfter::Never,
         })
@@ -229,6 +280,9 @@ impl Decision {
 
     /// What a refusal says in its body.
     pub(crate) fn error(&self) -> &'static str {
+        if self.has_too_many_reservations() {
+            return "Too many reservations";
+        }
         let mut refusing = self.findings().refusing();
         if refusing.any(|(rule, _)| matches!(rule.rule, Rule::RateLimit(_))) {
             "Rate limit exceeded"
@@ -256,8 +310,13 @@ impl fmt::Display for Decision {
         let Some(wait) = self.retry_after() else { return self.body.outcome.fmt(f) };
         let refusing = self.findings().refusing();
         f.write_str("refused by ")?;
+        let too_many = self.has_too_many_reservations();
+        if too_many {
+            f.write_str("too many reservations")?;
+        }
         for (index, (rule, _)) in refusing.enumerate() {
-            write!(f, "{}{:?}", if index == 0 { "" } else { ", " }, rule.rule.name())?;
+            let is_first = index == 0 && !too_many;
+            write!(f, "{}{:?}", if is_first { "" } else { ", " }, rule.rule.name())?;
         }
         match wait {
             RetryAfter::After(wait) => write!(f, "; passes in {wait:?}"),

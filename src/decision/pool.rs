@@ -76,7 +76,8 @@ impl Drop for Pooled {
     #[inline]
     fn drop(&mut self) {
         let Some(mut body) = self.0.take() else { return };
-        if !body.findings.is_light(CHARGES) {
+        if body.held.is_some() || !body.findings.is_light(CHARGES) {
+            body.held = None;
             body.findings.lighten();
         }
         // What finds no room is dropped when the pool is not borrowed any more.

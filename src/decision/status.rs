@@ -60,6 +60,8 @@ pub struct RateLimitStatus<'d> {
     /// a cent), rounded down. Of a bucket with a burst it may be above the limit. Without a limit
     /// [`Amount::MAX`], as data `null`.
     pub remaining: Amount,
+    /// How much open reservations hold of it; in a bucket they have taken it at their own instants.
+    pub held: Amount,
     /// The second, rounded up, at which a bucket is full again, a fixed window ends, or the
     /// oldest use leaves a sliding one; now where nothing is used.
     pub reset: Timestamp,
@@ -83,8 +85,11 @@ pub struct QuotaStatus<'d> {
     pub period: Period,
     /// The rule's limit; `None` of a rule without one.
     pub limit: Option<Amount>,
-    /// What is used; less than nothing where refunds are more than what was used.
+    /// What is used, without what is held; of a concurrent quota nothing; less than nothing where
+    /// refunds are more than what was used.
     pub used: Amount,
+    /// How much open reservations hold beside it.
+    pub held: Amount,
     /// What is left, at most the limit. Without a limit [`Amount::MAX`], as data `null`.
     pub remaining: Amount,
     /// The second at which the period ends; for a rolling period the one, rounded up, at

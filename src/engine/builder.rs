@@ -23,6 +23,7 @@ use crate::idempotency::IdempotencyKeys;
 use crate::journal::Durable;
 use crate::log::Bounds;
 use crate::recording::Ledger;
+use crate::reservations::ReservationMap;
 use crate::rules::{Meter, Meters, Quota, RateLimit, Rule, RuleSet};
 use crate::rules::{RuleProblem, RuleSetError};
 use crate::telemetry;
@@ -33,6 +34,8 @@ const DEFAULT_MAX_KEYS: u64 = 10_000_000;
 const DEFAULT_IDEMPOTENCY_KEYS: usize = 1_000_000;
 const DEFAULT_MAX_WAITERS: usize = 1_000_000;
 const MIN_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
+/// The most reservations that a customer has open.
+const DEFAULT_MAX_RESERVATIONS: usize = 1_000;
 const DEFAULT_LATE: Duration = Duration::from_secs(60 * 60);
 
 /// Which events an engine keeps.
@@ -95,6 +98,7 @@ pub struct EngineBuilder {
     pub(super) max_keys: u64,
     pub(super) idempotency_retention: Duration,
     idempotency_max_keys: Option<usize>,
+    pub(super) max_reservations: usize,
     pub(super) late_events: Duration,
     durable: Option<Durable>,
     hash_seed: Option<usize>,
@@ -115,6 +119,7 @@ impl EngineBuilder {
             max_keys: DEFAULT_MAX_KEYS,
             idempotency_retention: MIN_RETENTION,
             idempotency_max_keys: None,
+            max_reservations: DEFAULT_MAX_RESERVATIONS,
             late_events: DEFAULT_LATE,
             durable: None,
             timer: None,
@@ -232,6 +237,15 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets how many reservations a customer may have open at once; the default is 1 000. A
+    /// customer may always have as many as the largest [concurrent](crate::Quota::concurrent) quota
+    /// of the engine lets through. What is known of reservations that have ended is kept like
+    /// idempotency keys, as many and as long.
+    pub fn max_reservations(mut self, reservations: usize) -> Self {
+        self.max_reservations = reservations;
+        self
+    }
+
     /// Sets for how long after its end a calendar period's counters are kept for late events, by
     /// whole seconds; the default is an hour. Later ones are judged by the recorded events, at the
     /// cost of a query, and are an error where recording is off.
@@ -292,6 +306,7 @@ impl EngineBuilder {
             compiler: Mutex::new(Compiler::new(timeline, self.late_events.as_secs())),
             ledger,
             keys: IdempotencyKeys::new(retention, max_keys, hasher.clone()),
+            reservations: ReservationMap::new(retention, max_keys, self.max_reservations, &hasher),
             pipeline: None,
             hasher,
             figures: EngineFigures::new(),
@@ -344,6 +359,9 @@ impl EngineBuilder {
                 problems.push(problem(field, "0 must be at least 1".to_owned()));
             }
         }
+        if self.max_reservations == 0 {
+            problems.push(problem("maxReservations", "0 must be at least 1".to_owned()));
+        }
         problems.extend(self.rollups.problems());
         problems
     }
@@ -368,6 +386,7 @@ impl fmt::Debug for EngineBuilder {
             .field("max_keys", &self.max_keys)
             .field("idempotency_retention", &self.idempotency_retention)
             .field("idempotency_max_keys", &self.idempotency_max_keys)
+            .field("max_reservations", &self.max_reservations)
             .field("late_events", &self.late_events);
         shown.field("durable", &self.durable);
         shown.finish_non_exhaustive()

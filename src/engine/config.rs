@@ -69,6 +69,9 @@ reading::body! {
         /// See [`EngineBuilder::idempotency_max_keys`].
         #[serde(skip_serializing_if = "Option::is_none", alias = "idempotency_max_keys")]
         pub idempotency_max_keys: Option<usize>,
+        /// See [`EngineBuilder::max_reservations`].
+        #[serde(skip_serializing_if = "Option::is_none", alias = "max_reservations")]
+        pub max_reservations: Option<usize>,
         /// See [`EngineBuilder::late_events`].
         #[serde(
             skip_serializing_if = "Option::is_none",
@@ -167,6 +170,7 @@ impl EngineBuilder {
             max_keys = config.max_keys,
             idempotency_retention = config.idempotency_retention,
             idempotency_max_keys = config.idempotency_max_keys,
+            max_reservations = config.max_reservations,
             late_events = config.late_events,
             rollups = config.rollups,
         }

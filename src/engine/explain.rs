@@ -66,6 +66,9 @@ pub enum RuleOutcome {
         limit: Option<Amount>,
         /// What is left of it, after the event where the decision allows it.
         remaining: Option<Amount>,
+        /// How much open reservations hold of it; left out of JSON where that is nothing.
+        #[serde(skip_serializing_if = "is_nothing")]
+        held: Amount,
         /// The second at which the figures start over; a Unix second in JSON.
         #[serde(serialize_with = "as_unix_second")]
         reset: Option<Timestamp>,
@@ -209,6 +212,7 @@ fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> 
             Some(RuleOutcome::Applies {
                 limit: status.limit,
                 remaining: status.limit.map(|_| status.remaining),
+                held: status.held,
                 reset: Some(status.reset),
                 exceeded: status.exceeded,
             })
@@ -218,11 +222,16 @@ fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> 
             Some(RuleOutcome::Applies {
                 limit: status.limit,
                 remaining: status.limit.map(|_| status.remaining),
+                held: status.held,
                 reset: status.reset,
                 exceeded: status.exceeded,
             })
         }
     }
+}
+
+fn is_nothing(amount: &Amount) -> bool {
+    *amount == Amount::ZERO
 }
 
 #[expect(clippy::ref_option, reason = "serde passes a reference")]
@@ -242,12 +251,13 @@ impl fmt::Display for RuleExplanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:?} ({}): ", self.kind, self.name, self.id)?;
         match &self.outcome {
-            RuleOutcome::Applies { limit, remaining, exceeded, .. } => {
+            RuleOutcome::Applies { limit, remaining, held, exceeded, .. } => {
                 let verdict = if *exceeded { "does not fit" } else { "fits" };
                 match limit.zip(*remaining) {
-                    Some((limit, left)) => write!(f, "{verdict}, {left} of {limit} left"),
-                    None => write!(f, "{verdict}, without a limit"),
+                    Some((limit, left)) => write!(f, "{verdict}, {left} of {limit} left")?,
+                    None => write!(f, "{verdict}, without a limit")?,
                 }
+                if *held == Amount::ZERO { Ok(()) } else { write!(f, ", {held} held") }
             }
             RuleOutcome::Replaced { policy } => {
                 write!(f, "replaced by a more specific rule of policy {policy:?}")

@@ -81,9 +81,9 @@ impl EngineFigures {
         table: &Table,
     ) {
         let outcomes = match intent {
-            Intent::Track => &self.tracks,
+            Intent::Track | Intent::Reserve => &self.tracks,
             Intent::Check | Intent::Standing => &self.checks,
-            Intent::Record => &self.records,
+            Intent::Record | Intent::Commit => &self.records,
         };
         match answer {
             Ok(decision) => match decision.outcome() {

@@ -19,6 +19,7 @@ use crate::event::{Dimension, DimensionHashes, Event, EventError};
 use crate::idempotency::{CustomerKey, IdempotencyKeys};
 use crate::journal::Pipeline;
 use crate::recording::Ledger;
+use crate::reservations::ReservationMap;
 use crate::rules::{Cost, Period, Quota, Rule};
 use crate::telemetry::HAS_RECORDER;
 
@@ -31,6 +32,7 @@ mod explain;
 mod figures;
 mod history;
 mod meters;
+mod reservations;
 mod rules;
 mod store;
 mod time;
@@ -49,6 +51,7 @@ pub use self::events::{EventIter, Events, EventsAfter};
 pub use self::explain::{Explanation, RuleExplanation, RuleOutcome, UnseenDimension};
 use self::figures::EngineFigures;
 pub use self::meters::Meters;
+pub use self::reservations::{Reservation, ReservationError, Reservations, Reserved};
 pub use self::rules::Rules;
 pub use self::store::{Committed, Health, Space, SpaceError, SpacePage, Store};
 pub use self::transfer::{BadLines, ExportReport, ImportReport, SkippedLine};
@@ -87,6 +90,7 @@ struct Core {
     compiler: Mutex<Compiler>,
     ledger: Option<Arc<Ledger>>,
     keys: IdempotencyKeys,
+    reservations: ReservationMap,
     /// What makes it survive, where something does.
     pipeline: Option<Pipeline>,
     hasher: ahash::RandomState,

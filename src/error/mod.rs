@@ -2,7 +2,8 @@
 
 use crate::base::amount::AmountError;
 use crate::engine::{
-    BatchError, BuildError, ExportError, ImportError, RulesError, TrackError, WaitError,
+    BatchError, BuildError, ExportError, ImportError, ReservationError, RulesError, TrackError,
+    WaitError,
 };
 use crate::event::EventError;
 use crate::journal::store::StoreError;
@@ -27,6 +28,9 @@ pub enum Error {
     /// A wait ended without an answer.
     #[error(transparent)]
     Wait(#[from] WaitError),
+    /// A call about a reservation could not answer.
+    #[error(transparent)]
+    Reservation(#[from] ReservationError),
     /// A batch was not recorded.
     #[error(transparent)]
     Batch(#[from] BatchError),
@@ -93,7 +97,7 @@ impl Error {
 
     /// Returns whether what was given is good, and something that is there stands against it: the
     /// idempotency key was used for another event (of a batch: all events that cannot be recorded
-    /// have such a key), or rules count the meter that was to be removed.
+    /// have such a key), a reservation has ended, or rules count the meter that was to be removed.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.class() == Class::Conflict
@@ -136,6 +140,7 @@ impl Error {
             Self::Batch(why) | Self::Import(ImportError::Batch { source: why, .. }) => {
                 of_batch(why)
             }
+            Self::Reservation(why) => of_reservation(why),
             Self::Rules(why) | Self::Build(BuildError::Rules(why)) => of_rules(why),
             Self::Query(why) | Self::Export(ExportError::Query(why)) => of_query(why),
             Self::Store(why)
@@ -165,6 +170,16 @@ fn of_wait(why: &WaitError) -> Class {
         WaitError::Track(why) => of_track(why),
         WaitError::Closed => Class::Unanswerable,
         WaitError::TooMany { .. } | WaitError::NoTimer { .. } => Class::Busy,
+    }
+}
+
+fn of_reservation(why: &ReservationError) -> Class {
+    match why {
+        ReservationError::Track(why) => of_track(why),
+        ReservationError::Length { .. } => Class::BadInput,
+        ReservationError::NotFound { .. } => Class::NotFound,
+        ReservationError::Ended { .. } | ReservationError::Conflict { .. } => Class::Conflict,
+        ReservationError::Durable => Class::Unanswerable,
     }
 }
 

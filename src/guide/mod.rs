@@ -36,6 +36,11 @@ pub mod rules {}
 #[doc = include_str!("cookbook.md")]
 pub mod cookbook {}
 
+/// Reservations: what they hold, what comes back, and how they end.
+///
+#[doc = include_str!("reservations.md")]
+pub mod reservations {}
+
 /// Waiting for room: order, deadlines, timers.
 ///
 #[doc = include_str!("waiting.md")]

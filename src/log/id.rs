@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::base::ids;
 use crate::base::text::as_text;
 
 /// The name of a recorded event, `evt_` and 26 letters and digits.
@@ -13,9 +14,6 @@ use crate::base::text::as_text;
 pub struct EventId(u128);
 
 const PREFIX: &str = "evt_";
-/// Digits and lower case letters without i, l, o and u, which are easily misread.
-const ALPHABET: [u8; 32] = *b"0123456789abcdefghjkmnpqrstvwxyz";
-const DIGITS: u32 = 26;
 
 impl EventId {
     pub(crate) fn new(log: u64, ordinal: u64) -> Self {
@@ -31,15 +29,7 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digit = |place: u32| {
-            let value =
-                usize::try_from(self.0.unbounded_shr(place.saturating_mul(5)) & 31).unwrap_or(0);
-            ALPHABET.get(value).map_or('0', |byte| char::from(*byte))
-        };
-        let mut text = String::with_capacity(30);
-        text.push_str(PREFIX);
-        text.extend((0..DIGITS).rev().map(digit));
-        f.pad(&text)
+        f.pad(&ids::print(PREFIX, self.0))
     }
 }
 
@@ -60,14 +50,8 @@ impl FromStr for EventId {
     type Err = EventIdParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parse = || {
-            let digits = text.strip_prefix(PREFIX).filter(|digits| digits.len() == 26)?;
-            digits.bytes().try_fold(0_u128, |value, byte| {
-                let digit = ALPHABET.iter().position(|known| *known == byte)?;
-                value.checked_mul(32)?.checked_add(u128::try_from(digit).ok()?)
-            })
-        };
-        parse().map(Self).ok_or_else(|| EventIdParseError { text: text.to_owned() })
+        let id = ids::parse(PREFIX, text).map(Self);
+        id.ok_or_else(|| EventIdParseError { text: text.to_owned() })
     }
 }
 

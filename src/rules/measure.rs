@@ -19,6 +19,8 @@ pub(crate) enum Fold {
     Max,
     /// The amount of the event with the latest instant.
     Latest,
+    /// How many reservations are open.
+    Slots,
 }
 
 /// What counters count in: whole numbers of events and tokens, millionths of costs and of named
@@ -53,6 +55,9 @@ pub(crate) struct Measure {
 impl Measure {
     /// How many events there are.
     const EVENTS: Self = Self { value: None, fold: Fold::Sum, units_per_whole: 1 };
+
+    /// Open reservations.
+    pub(crate) const SLOTS: Self = Self { value: None, fold: Fold::Slots, units_per_whole: 1 };
 
     fn new(value: ValueName, fold: Fold) -> Self {
         let units_per_whole = match value {
@@ -147,7 +152,8 @@ impl Measure {
     #[inline]
     pub(crate) fn of(&self, event: &Event<'_>) -> Cost {
         match &self.value {
-            None => Cost { units: 1, counts: true },
+            // A slot is asked for, and taken by a reservation alone.
+            None => Cost { units: 1, counts: self.fold != Fold::Slots },
             Some(value) => self.of_value(value, event),
         }
     }
@@ -163,7 +169,7 @@ impl Measure {
             built_in => built_in.whole(event).map(Units::from),
         };
         let counts = match self.fold {
-            Fold::Sum => units.unwrap_or(0) != 0,
+            Fold::Sum | Fold::Slots => units.unwrap_or(0) != 0,
             Fold::Max | Fold::Latest => units.is_some(),
         };
         Cost { units: units.unwrap_or(0), counts }

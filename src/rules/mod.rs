@@ -39,6 +39,7 @@ pub(crate) use self::declared::merge_declared;
 pub(crate) use self::measure::{Cost, Fold, Measure, NO_LIMIT, Units};
 pub(crate) use self::meter::Meters;
 pub(crate) use self::named::{Paired, fill_ids};
+pub(crate) use self::period::Shape;
 pub(crate) use self::rate::Rate;
 pub(crate) use self::rule::Kind;
 pub(crate) use self::sync::{Plan, plan as plan_sync};

@@ -13,8 +13,8 @@ use crate::base::text::as_text;
 ///
 /// Calendar periods are those of UTC: hours and days as on the clock, weeks from Monday, months
 /// from the 1st, years from 1 January. Reads and prints `hour`, `day`, `week`, `month`, `year`
-/// (also reads `annual`), `all_time`, and `rolling:` with a length, such as `rolling:30d`; a length
-/// alone, such as `30d`, is a rolling period too.
+/// (also reads `annual`), `all_time`, `concurrent`, and `rolling:` with a length, such as
+/// `rolling:30d`; a length alone, such as `30d`, is a rolling period too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Period {
@@ -32,6 +32,16 @@ pub enum Period {
     AllTime,
     /// Any span of this length, made by [`Period::rolling`].
     Rolling(Duration),
+    /// No time at all: how many reservations are open, see
+    /// [`Quota::concurrent`](crate::Quota::concurrent).
+    Concurrent,
+}
+
+/// What a period is made of.
+pub(crate) enum Shape {
+    Calendar(Unit),
+    Rolling(Duration),
+    Slots,
 }
 
 impl Period {
@@ -56,17 +66,17 @@ impl Period {
         Self::Rolling(length)
     }
 
-    /// The calendar's unit, or the length of a rolling period.
-    pub(crate) fn shape(self) -> Result<Unit, Duration> {
-        match self {
-            Self::Hour => Ok(Unit::Hour),
-            Self::Day => Ok(Unit::Day),
-            Self::Week => Ok(Unit::Week),
-            Self::Month => Ok(Unit::Month),
-            Self::Year => Ok(Unit::Year),
-            Self::AllTime => Ok(Unit::AllTime),
-            Self::Rolling(length) => Err(length),
-        }
+    pub(crate) fn shape(self) -> Shape {
+        Shape::Calendar(match self {
+            Self::Hour => Unit::Hour,
+            Self::Day => Unit::Day,
+            Self::Week => Unit::Week,
+            Self::Month => Unit::Month,
+            Self::Year => Unit::Year,
+            Self::AllTime => Unit::AllTime,
+            Self::Rolling(length) => return Shape::Rolling(length),
+            Self::Concurrent => return Shape::Slots,
+        })
     }
 }
 
@@ -79,6 +89,7 @@ impl fmt::Display for Period {
             Self::Month => "month",
             Self::Year => "year",
             Self::AllTime => "all_time",
+            Self::Concurrent => "concurrent",
             Self::Rolling(length) => {
                 f.write_str("rolling:")?;
                 return duration_text::print(*length, "d", f);
@@ -90,8 +101,8 @@ impl fmt::Display for Period {
 /// A text that is no [`Period`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "period {text:?} must be `hour`, `day`, `week`, `month`, `year`, `all_time`, or of a rolling \
-     period the length such as `30d`{}",
+    "period {text:?} must be `hour`, `day`, `week`, `month`, `year`, `all_time`, `concurrent`, or \
+     of a rolling period the length such as `30d`{}",
     hint(text)
 )]
 pub struct PeriodParseError {
@@ -100,7 +111,7 @@ pub struct PeriodParseError {
 
 /// The end of a message about a text that is no period.
 fn hint(text: &str) -> String {
-    let words = ["hour", "day", "week", "month", "year", "all_time"];
+    let words = ["hour", "day", "week", "month", "year", "all_time", "concurrent"];
     match text.strip_suffix("ly").unwrap_or(text) {
         "dai" => "; did you mean `day`?".to_owned(),
         "lifetime" | "total" | "forever" | "ever" => "; did you mean `all_time`?".to_owned(),
@@ -127,6 +138,7 @@ impl FromStr for Period {
             "month" => Ok(Self::Month),
             "year" | "annual" => Ok(Self::Year),
             "all_time" | "allTime" => Ok(Self::AllTime),
+            "concurrent" => Ok(Self::Concurrent),
             _ => rolling()
                 .map(Self::Rolling)
                 .ok_or_else(|| PeriodParseError { text: text.to_owned() }),

@@ -80,6 +80,31 @@ impl Quota {
         Self { limit_value: None, ..Self::new(name, metric, 0, period) }
     }
 
+    /// Makes a rule that lets `limit` reservations be open at once, shared by all: a
+    /// [reservation](crate::Engine::reserve) takes a slot whatever it brings, and gives it back
+    /// when it is committed, released or expires.
+    ///
+    /// Any other call takes none and is told whether one is free: where none is, `track` and
+    /// `check` refuse the event. `record` asks nobody.
+    ///
+    /// ```
+    /// use limitry::{Engine, Event, Hold, Quota, Reserved};
+    /// use std::time::Duration;
+    ///
+    /// let at_once = Quota::concurrent("At once", 1).per("customer_id");
+    /// let engine = Engine::builder().quota(at_once).build()?;
+    /// let (call, hold) = (Event::new("cust_123", "call"), Hold::lasting(Duration::from_secs(60)));
+    /// let Reserved::Held(first) = engine.reserve(&call, hold)? else { panic!("one is free") };
+    /// assert!(matches!(engine.reserve(&call, hold)?, Reserved::Refused(_)));
+    /// first.release()?;
+    /// assert!(matches!(engine.reserve(&call, hold)?, Reserved::Held(_)));
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    #[must_use]
+    pub fn concurrent(name: impl Into<String>, limit: impl IntoAmount) -> Self {
+        Self::with_limit(name, Metric::TotalEvents, limit, Period::Concurrent)
+    }
+
     rule_setters!();
 
     /// Returns the most that one counter can admit in any span as long as the period: twice the
@@ -92,7 +117,7 @@ impl Quota {
         }
         let limit = self.limit_value?;
         Some(match self.period {
-            Period::Rolling(_) | Period::AllTime => limit,
+            Period::Rolling(_) | Period::AllTime | Period::Concurrent => limit,
             _ => limit.saturating_add(limit),
         })
     }

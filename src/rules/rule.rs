@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::limit::LimitProblem;
+use super::period::Period;
 use super::{
     Enforcement, Metric, OnMissing, Overflow, Quota, QuotaUpdate, RateLimit, RateLimitUpdate,
     RuleSet,
@@ -201,6 +202,11 @@ impl Rule {
 
     pub(crate) fn is_rate_limit(&self) -> bool {
         matches!(self, Self::RateLimit(_))
+    }
+
+    /// Whether it counts open reservations.
+    pub(crate) fn is_concurrent(&self) -> bool {
+        matches!(self, Self::Quota(Quota { period: Period::Concurrent, .. }))
     }
 
     pub(super) fn metric_mut(&mut self) -> &mut Metric {

@@ -90,6 +90,14 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
             if let Period::Rolling(length) = quota.period {
                 found.length("period", length);
             }
+            if rule.is_concurrent() && quota.metric != Metric::TotalEvents {
+                let reason = format!(
+                    "\"{}\" must be `total_events`: a concurrent quota counts open reservations, \
+                     whatever they bring",
+                    quota.metric
+                );
+                found.add("metric", reason);
+            }
         }
     }
     found.problems

@@ -80,7 +80,7 @@ impl Figure {
     pub(crate) fn of_measure(measure: &Measure) -> Self {
         let Some(value) = measure.value().cloned() else { return Self::Count };
         match measure.fold() {
-            rules::Fold::Sum => Self::Sum(value),
+            rules::Fold::Sum | rules::Fold::Slots => Self::Sum(value),
             rules::Fold::Max => Self::Fold(value, Fold::Max),
             rules::Fold::Latest => Self::Fold(value, Fold::Latest),
         }

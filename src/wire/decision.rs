@@ -101,9 +101,16 @@ struct RateLimitForm<'s> {
     limit: Option<Amount>,
     /// Null of a rule without a limit.
     remaining: Option<Amount>,
+    /// Left out where nothing is held.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    held: Amount,
     /// A Unix second.
     reset: i64,
     exceeded: bool,
+}
+
+fn is_nothing(amount: &Amount) -> bool {
+    *amount == Amount::ZERO
 }
 
 /// A window as a status shows it, `1h`; a rule says `hour`. Both are read.
@@ -119,6 +126,7 @@ impl Serialize for RateLimitStatus<'_> {
             window: self.window,
             limit: self.limit,
             remaining: self.limit.map(|_| self.remaining),
+            held: self.held,
             reset: self.reset.unix_seconds(),
             exceeded: self.exceeded,
         }
@@ -135,6 +143,7 @@ impl<'de> Deserialize<'de> for RateLimitStatus<'_> {
             window: form.window,
             limit: form.limit,
             remaining: form.remaining.unwrap_or(Amount::MAX),
+            held: form.held,
             reset: Timestamp::new(form.reset, 0),
             exceeded: form.exceeded,
         })
@@ -150,6 +159,9 @@ struct QuotaForm<'s> {
     period: Period,
     limit: Option<Amount>,
     used: Amount,
+    /// Left out where nothing is held.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    held: Amount,
     /// Null of a rule without a limit.
     remaining: Option<Amount>,
     exceeded: bool,
@@ -165,6 +177,7 @@ impl Serialize for QuotaStatus<'_> {
             period: self.period,
             limit: self.limit,
             used: self.used,
+            held: self.held,
             remaining: self.limit.map(|_| self.remaining),
             exceeded: self.exceeded,
         }
@@ -183,6 +196,7 @@ impl<'de> Deserialize<'de> for QuotaStatus<'_> {
             limit: form.limit,
             used: form.used,
             remaining: form.remaining.unwrap_or(Amount::MAX),
+            held: form.held,
             reset: None,
             exceeded: form.exceeded,
         })

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::sources::{report, shipped, shipped_files, source};
 
 /// The rooms, ground first. Each knows those before it only.
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 18] = [
     "base",
     "telemetry",
     "event",
@@ -21,6 +21,7 @@ const ROOMS: [&str; 17] = [
     "compiled",
     "decision",
     "idempotency",
+    "reservations",
     "journal",
     "wire",
     "waiting",

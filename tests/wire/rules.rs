@@ -226,8 +226,8 @@ fn periods_are_read_in_every_form() {
         ("minute", "; a rolling minute is written `1m`"),
     ] {
         let why = refused::<Period>(&format!("\"{form}\""));
-        let rule = "must be `hour`, `day`, `week`, `month`, `year`, `all_time`, or of a rolling \
-                    period the length such as `30d`";
+        let rule = "must be `hour`, `day`, `week`, `month`, `year`, `all_time`, `concurrent`, or \
+                    of a rolling period the length such as `30d`";
         assert!(why.contains(&format!("period {form:?} {rule}{hint}")), "{why}");
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::periods::{Bounds, Periods, Span};
-use super::{Algorithm, Refusal, charge_where_it_fits, stored};
+use super::{Algorithm, GivenBack, Refusal, charge_where_it_fits, stored};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
@@ -106,8 +106,16 @@ impl Algorithm for CalendarPeriod {
         Some(state.period)
     }
 
+    fn used_of(state: &PeriodUse) -> Option<Used> {
+        Some(Used::sum(state.used))
+    }
+
     fn with_use(state: PeriodUse, Used { units: used, .. }: Used) -> PeriodUse {
         PeriodUse { used, ..state }
+    }
+
+    fn give_back(&self, state: &mut PeriodUse, back: &GivenBack, _at: &At) {
+        state.used = state.used.saturating_sub(back.units);
     }
 
     fn counts_like(&self, other: &Self) -> bool {

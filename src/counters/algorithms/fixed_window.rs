@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, Refusal, stored};
+use super::{Algorithm, GivenBack, Refusal, stored};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
@@ -99,6 +99,17 @@ impl Algorithm for FixedWindow {
         let Refusal { cost, at, from, .. } = *refusal;
         let passes = || if self.fits(window, cost, at) { from } else { from.max(self.end(window)) };
         (cost.units <= self.limit).then(passes)
+    }
+
+    /// The start of the window.
+    fn taken_at(&self, at: &At) -> Moment {
+        Moment(self.start(at.now))
+    }
+
+    fn give_back(&self, window: &mut WindowUse, back: &GivenBack, _at: &At) {
+        if self.is_in(window.start, back.taken) {
+            window.used = window.used.saturating_sub(back.units).max(0);
+        }
     }
 
     fn counts_like(&self, other: &Self) -> bool {

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::periods::{Bounds, Periods, Span};
-use super::{Algorithm, Refusal, stored};
+use super::{Algorithm, GivenBack, Refusal, stored};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
@@ -133,6 +133,10 @@ impl Algorithm for GaugePeriod {
     fn with_use(state: GaugeUse, figure: Used) -> GaugeUse {
         GaugeUse { figure, ..state }
     }
+
+    const HOLDS: bool = false;
+
+    fn give_back(&self, _state: &mut GaugeUse, _back: &GivenBack, _at: &At) {}
 
     fn counts_like(&self, other: &Self) -> bool {
         self.gauge == other.gauge && self.periods.cut_like(&other.periods)

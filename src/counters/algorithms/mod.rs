@@ -21,10 +21,12 @@ mod calendar_period;
 pub(super) mod entries;
 mod fixed_window;
 mod gauge_period;
+mod held;
 pub(super) mod periods;
 mod policy;
 mod reading;
 mod sliding_window;
+mod slots;
 pub(super) mod stored;
 mod token_bucket;
 
@@ -34,11 +36,14 @@ mod tests;
 pub(crate) use self::calendar_period::CalendarPeriod;
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};
+pub(in crate::counters) use self::held::{Expiring, GivenBack, HeldAhead};
 use self::periods::{Bounds, Periods, Span, UseAhead};
 pub(crate) use self::policy::{Figures, Policy};
 pub(super) use self::policy::{Judged, KeyRow, Part, Passed};
 pub(crate) use self::reading::Reading;
 pub(crate) use self::sliding_window::SlidingWindow;
+use self::sliding_window::Step;
+pub(crate) use self::slots::Slots;
 pub(crate) use self::token_bucket::TokenBucket;
 
 /// An event that was refused.
@@ -191,6 +196,11 @@ pub(super) trait Algorithm: Sized {
         Moment(0)
     }
 
+    /// The use of a period's state.
+    fn used_of(_state: &Self::State) -> Option<Used> {
+        None
+    }
+
     /// The same period with this use.
     fn with_use(state: Self::State, _used: Used) -> Self::State {
         state
@@ -206,6 +216,39 @@ pub(super) trait Algorithm: Sized {
     #[inline]
     fn rolling(&self) -> Option<&SlidingWindow> {
         None
+    }
+
+    // Holds: see `held`.
+
+    /// Whether a cost can be held. Of a figure that events replace nothing can: the estimate is
+    /// judged, and what happened is counted.
+    const HOLDS: bool = true;
+
+    /// When what is taken now counts, as [`give_back`](Self::give_back) is told it: takes that
+    /// count alike have the same.
+    fn taken_at(&self, _at: &At) -> Moment {
+        Moment(0)
+    }
+
+    /// The state of a counter with open holds without them, of one that had none, where it takes a
+    /// second state to tell: what committed use alone leaves of a bucket.
+    fn committed(_state: &Self::State) -> Option<Self::State> {
+        None
+    }
+
+    /// Gives back what was held: never more than was taken and still counts.
+    fn give_back(&self, state: &mut Self::State, back: &GivenBack, at: &At);
+
+    /// The cell of these words after that.
+    fn given_back(&self, cell: Cell<'_>, back: &GivenBack, at: &At) -> CellState {
+        let mut state = self.read(cell, at);
+        self.give_back(&mut state, back, at);
+        Self::cell_of(&state)
+    }
+
+    /// How the use of a list goes on: as uses leave, and as holds expire before.
+    fn steps_with(&self, _words: &[u64], _expiring: &[Expiring], _at: &At) -> Box<[Step]> {
+        Box::default()
     }
 
     // Changes of the rules.

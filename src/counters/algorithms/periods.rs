@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Refusal;
 use super::sliding_window::Step;
+use super::{HeldAhead, Refusal};
 use crate::base::calendar::{Calendar, PeriodBounds, Unit};
 use crate::counters::cell::Cell;
 use crate::counters::history::Used;
@@ -101,7 +101,9 @@ pub(crate) struct UseAhead {
     /// The later periods that have been used, in order.
     pub(in crate::counters) spans: Box<[Span]>,
     /// What is used of a window as one use after the other leaves it.
-    pub(super) steps: Box<[Step]>,
+    pub(in crate::counters) steps: Box<[Step]>,
+    /// What is held, where something is.
+    pub(in crate::counters) holds: Option<Box<HeldAhead>>,
 }
 
 impl UseAhead {
@@ -111,7 +113,7 @@ impl UseAhead {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.spans.is_empty() && self.steps.is_empty()
+        self.spans.is_empty() && self.steps.is_empty() && self.holds.is_none()
     }
 }
 

@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::periods::{Periods, UseAhead};
 use super::{
-    Algorithm, CalendarPeriod, FixedWindow, GaugePeriod, Reading, Refusal, SlidingWindow,
-    TokenBucket,
+    Algorithm, CalendarPeriod, FixedWindow, GaugePeriod, Reading, SlidingWindow, Slots, TokenBucket,
 };
 use crate::base::calendar::Calendar;
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout};
@@ -109,8 +108,10 @@ algorithms! { $
     SlidingWindow = 2,
     CalendarPeriod = 3,
     GaugePeriod = 4,
+    Slots = 7,
 }
 
+pub(super) use with_algorithm as with_policy;
 pub(super) use with_type_of_kind as with_type;
 
 /// The row in which counters of a key are asked in one go: see [`Policy::pass`].
@@ -235,7 +236,7 @@ fn pass<A: Listed>(
     if A::LAYOUT == Layout::List {
         return None;
     }
-    let (cell, is_known) = look_for(algorithm, number, key, at);
+    let (cell, is_known) = look_for(algorithm, number, key, at)?;
     let mut state = state_of(algorithm, cell.filter(|_| is_known), key.calendar, at);
     let (fits, counts);
     if cost.counts && part.judges {
@@ -287,21 +288,24 @@ fn charge_narrow<A: Listed>(
 }
 
 /// The cell among a counter's that holds the event, first at the hint, or one that may be used for
-/// it, and which of the two it is.
+/// it, and which of the two it is. `None` where the counter has open holds.
 #[inline]
 fn look_for<'r, A: Algorithm>(
     algorithm: &A,
     number: u32,
     key: &KeyRow<'r>,
     at: &At,
-) -> (Option<Cell<'r>>, bool) {
-    let Some(row) = key.row else { return (None, false) };
+) -> Option<(Option<Cell<'r>>, bool)> {
+    let Some(row) = key.row else { return Some((None, false)) };
     let hinted = row.cell_of(number, key.hint);
     if let Some(cell) = hinted.filter(|cell| algorithm.holds(*cell, at)) {
-        return (Some(cell), true);
+        return Some((Some(cell), true));
+    }
+    if row.is_held(number) {
+        return None;
     }
     let (cell, spare) = find(algorithm, row.cells_of(number, 0), at);
-    (cell.or(spare), cell.is_some())
+    Some((cell.or(spare), cell.is_some()))
 }
 
 #[inline]
@@ -509,20 +513,6 @@ impl Policy {
     pub(in crate::counters) fn most_unasked(&self, reading: &Reading, at: &At) -> Option<Units> {
         with_algorithm!(self, A(algorithm) => {
             algorithm.most_unasked(&reading.state::<A>(), at)
-        })
-    }
-
-    /// The first moment at which the event fits, going by the reading before it was refused;
-    /// `None` for never.
-    pub(crate) fn passes_at(&self, before: &Reading, refusal: &Refusal<'_>) -> Option<Moment> {
-        if !self.can_refuse(refusal.cost) {
-            return Some(refusal.from);
-        }
-        if before.is_none() {
-            return None;
-        }
-        with_algorithm!(self, A(algorithm) => {
-            algorithm.passes_at(&before.state::<A>(), refusal)
         })
     }
 

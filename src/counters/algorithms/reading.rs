@@ -8,6 +8,7 @@ use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CellState, StateWords};
 use crate::counters::history::Used;
 use crate::counters::time::At;
+use crate::rules::Units;
 
 /// The number under which a reading of no counter is stored.
 const NO_COUNTER: u8 = 5;
@@ -79,6 +80,16 @@ impl Reading {
     pub(in crate::counters) fn with_use(self, used: Used) -> Self {
         let Some(kind) = self.kind else { return self };
         with_type!(kind, A => Self::of::<A>(&A::with_use(self.state::<A>(), used)))
+    }
+
+    /// The same period with so much more use.
+    pub(in crate::counters) fn with_more_use(self, units: Units) -> Self {
+        let more = |used: Used| Used { units: used.units.saturating_add(units), ..used };
+        let Some(kind) = self.kind else { return self };
+        with_type!(kind, A => {
+            let state = self.state::<A>();
+            A::used_of(&state).map_or(self, |used| Self::of::<A>(&A::with_use(state, more(used))))
+        })
     }
 
     /// The state as a cell, in as many words as it needs; an empty one of what keeps a list.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entries::{self, Entries, EntriesMut, Entry};
 use super::periods::UseAhead;
-use super::{Algorithm, Refusal, stored};
+use super::{Algorithm, Expiring, GivenBack, Refusal, stored};
 use crate::base::calendar::Calendar;
 use crate::base::clock::NANOS_PER_SECOND;
 use crate::base::codec::{Malformed, Reader};
@@ -408,6 +408,57 @@ impl Algorithm for SlidingWindow {
         UseAhead { steps: steps.into_iter().flatten().collect(), ..UseAhead::default() }
     }
 
+    fn taken_at(&self, at: &At) -> Moment {
+        self.time(at)
+    }
+
+    /// Of a reading the use falls; who writes goes by [`given_back`](Self::given_back).
+    fn give_back(&self, read: &mut SlidingUse, back: &GivenBack, at: &At) {
+        if self.counts(back.taken, at.now) {
+            read.used = read.used.saturating_sub(back.units);
+        }
+    }
+
+    /// The entry shrinks that the use is in.
+    fn given_back(&self, cell: Cell<'_>, back: &GivenBack, at: &At) -> CellState {
+        let mut list = entries::list_of_words(cell.words);
+        if !self.counts(back.taken, at.now) {
+            return list;
+        }
+        let mut entries = EntriesMut::of(&mut list.words);
+        let found = entries.iter().position(|entry| is_in(&entry, back.taken));
+        if let Some((place, entry)) = found.and_then(|place| Some((place, entries.get(place)?))) {
+            let amount = entry.amount.saturating_sub(back.units).max(0);
+            if amount > 0 {
+                entries.set(place, Entry { amount, ..entry });
+            } else {
+                entries.remove(place, place.saturating_add(1));
+            }
+        }
+        list
+    }
+
+    fn steps_with(&self, words: &[u64], expiring: &[Expiring], at: &At) -> Box<[Step]> {
+        let mut entries: Vec<Entry> = self.alive(words, at.now).collect();
+        let used = entries.iter().fold(0, |used: Units, it| used.saturating_add(it.amount));
+        let mut leaving: Vec<(Moment, Units)> = Vec::new();
+        for Expiring { at: expires, units, taken } in expiring {
+            let entry = entries.iter_mut().find(|entry| is_in(entry, *taken));
+            if let Some(entry) = entry.filter(|_| self.counts(*taken, *expires)) {
+                let units = entry.amount.min(*units);
+                entry.amount = entry.amount.saturating_sub(units);
+                leaving.push((*expires, units));
+            }
+        }
+        leaving.extend(entries.iter().map(|entry| (self.leaves(entry.time), entry.amount)));
+        leaving.sort_by_key(|(from, _)| *from);
+        let steps = leaving.into_iter().scan(used, |used, (from, amount)| {
+            *used = used.saturating_sub(amount);
+            Some(Step { from, used: *used })
+        });
+        steps.collect()
+    }
+
     #[inline]
     fn rolling(&self) -> Option<&SlidingWindow> {
         self.rolling.then_some(self)
@@ -477,6 +528,12 @@ impl Algorithm for SlidingWindow {
     fn of_format_1(&self, cell: CellState) -> CellState {
         self.of_ring(&cell.words)
     }
+}
+
+/// Whether a use of this instant is in an entry, by now: uses merge with later ones. The first
+/// entry of which that is so has it.
+fn is_in(entry: &Entry, taken: Moment) -> bool {
+    entry.amount > 0 && entry.time >= taken
 }
 
 /// Takes back the newest uses, at most all.

@@ -15,7 +15,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::stored::ChargeBytes;
-use super::{Algorithm, Refusal, charge_where_it_fits};
+use super::{Algorithm, GivenBack, Refusal, charge_where_it_fits};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Codec, Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, join, split};
@@ -185,6 +185,21 @@ impl Algorithm for TokenBucket {
         let headroom = self.depth.checked_sub(self.parts_of(refusal.cost.units))?;
         let moment = self.filled(full_at.saturating_sub(headroom));
         (moment < Moment::MAX).then(|| moment.max(refusal.from))
+    }
+
+    fn committed(full_at: &u128) -> Option<u128> {
+        Some(*full_at)
+    }
+
+    /// As full as it would be without the hold, and no fuller than committed use leaves it, less
+    /// what is still held.
+    fn give_back(&self, full_at: &mut u128, back: &GivenBack, at: &At) {
+        let now = self.parts(at.now);
+        let start = (*full_at).max(now);
+        let without = start.saturating_sub(self.parts_of(back.units.max(0)));
+        let committed = back.committed.as_ref().map_or(start, Self::unpack).max(now);
+        let bound = committed.saturating_add(self.parts_of(back.left.max(0)));
+        *full_at = start.min(without.max(bound));
     }
 
     fn counts_like(&self, other: &Self) -> bool {

@@ -17,8 +17,11 @@ use super::cell::{BROAD, Cell, CellState, NARROW, StateWords, TALL};
 
 mod stored;
 
-/// Where a tag says how wide its cell is: above the counter's number, which is below 2^30.
+/// Where a tag says how wide its cell is: above the counter's number, which is below 2^29, and the
+/// mark of a counter with open holds.
 const FORM: u32 = 30;
+/// Set in the tag of a cell whose counter has open holds.
+const HELD: u32 = 1 << 29;
 /// The widths that cells have, in the order of their forms; that of a list is in its first word.
 const WIDTHS: [usize; 4] = [NARROW, BROAD, usize::MAX, TALL];
 const LIST: u32 = 2;
@@ -48,6 +51,16 @@ impl RowKey<'_> {
             Self::Partition { group, .. } => group,
             Self::Overflow { .. } => OVERFLOW_GROUP,
         }
+    }
+
+    /// Whether it is this one: a group, and the words of a key.
+    pub(super) fn has_identity(self, (group, words): (u32, &[u64])) -> bool {
+        self.group() == group && self.is(words)
+    }
+
+    /// The group, and the words of the key.
+    pub(super) fn identity(self) -> (u32, Box<[u64]>) {
+        (self.group(), self.words().collect())
     }
 
     /// Whether these are the key's words.
@@ -227,12 +240,13 @@ impl<'r> Row<'r> {
         CellsOf { cells: Cells { words: self.0, offset }, number }
     }
 
-    /// The cell at `offset`, if it is one of this counter.
+    /// The cell at `offset`, if it is one of this counter, and that has no open holds.
     #[inline]
     pub(super) fn cell_of(self, number: u32, offset: u32) -> Option<Cell<'r>> {
         let offset = offset as usize;
         let (&tag, state) = self.0.get(offset..)?.split_first()?;
-        if number_of(tag) != number {
+        // The mark counts, too: a counter with open holds is not found here.
+        if low(tag) & (HELD | (HELD - 1)) != number {
             return None;
         }
         let words = state.get(..width(tag, state.first()))?;
@@ -271,6 +285,21 @@ impl<'r> Row<'r> {
         }
     }
 
+    /// Whether the cell at `offset` is one of a counter with open holds.
+    pub(super) fn is_held_at(self, offset: usize) -> bool {
+        self.0.get(offset).is_some_and(|tag| low(*tag) & HELD > 0)
+    }
+
+    /// Whether a cell of this counter is marked as one of a counter with open holds.
+    pub(super) fn is_held(self, number: u32) -> bool {
+        self.cells_of(number, 0).any(|cell| self.is_held_at(cell.offset))
+    }
+
+    /// The group and the words of the key: what tells the row from all others.
+    pub(super) fn identity(self) -> (u32, &'r [u64]) {
+        (self.0.get(1).map_or(0, |head| low(*head)), self.key())
+    }
+
     /// Whether the cell at `offset` is the only one of a counter.
     pub(super) fn is_only(self, number: u32, offset: usize) -> bool {
         let mut cells = self.cells_of(number, 0);
@@ -293,7 +322,8 @@ impl<'r> Row<'r> {
     pub(super) fn replaced(self, offset: usize, image: &CellState) -> Vec<u64> {
         let Some(first) = self.0.get(offset) else { return self.0.to_vec() };
         let end = self.after(offset).min(self.0.len());
-        self.spliced(offset..end, number_of(*first), image)
+        let held = low(*first) & HELD;
+        self.spliced(offset..end, number_of(*first) | held, image)
     }
 
     /// The words of the row with one more cell, beside others of the same counter or at the end.
@@ -356,6 +386,18 @@ impl<'r> RowMut<'r> {
             *first = u64::from(low(*first)) | (u64::from(extra) << 32);
         }
         extra.is_some()
+    }
+
+    /// Marks the cells of a counter as those of one with open holds, or of one without.
+    pub(super) fn mark_held(&mut self, number: u32, held: bool) {
+        let mut offset = Row::of(self.0).find(number);
+        while let Some(tag) = self.0.get_mut(offset)
+            && number_of(*tag) == number
+        {
+            let mark = u64::from(HELD);
+            *tag = if held { *tag | mark } else { *tag & !mark };
+            offset = Row::of(self.0).after(offset);
+        }
     }
 
     /// Writes a state, for which it has room, into the cell at `offset`.
@@ -431,10 +473,10 @@ impl<'r> Iterator for CellsOf<'r> {
     }
 }
 
-/// The number of a counter without what is beside it in a tag; all are below 2^30.
+/// The number of a counter without what is beside it in a tag; all are below 2^29.
 #[inline]
 pub(super) fn plain(number: u32) -> u32 {
-    number & ((1 << FORM) - 1)
+    number & (HELD - 1)
 }
 
 #[inline]

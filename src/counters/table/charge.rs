@@ -113,6 +113,12 @@ impl Charge {
         (self.fits, self.source) = (true, UseSource::Cell);
     }
 
+    /// Asks for another cost.
+    pub(super) fn costs(&mut self, cost: Cost) {
+        self.cost = cost.units.into();
+        self.counts = if cost.counts { Counts::Yes } else { Counts::No };
+    }
+
     /// Whether it is to be counted by a rule that judges.
     #[inline]
     pub(super) fn is_plain(&self) -> bool {

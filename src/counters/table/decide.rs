@@ -1,9 +1,10 @@
 //! The script of a decision: check, standing, track and record.
 
 use super::charge::{Charge, Charges, UseSource};
+use super::hold::{Befores, Extension, Holding, Settling, Step};
 use super::judge::{NeedsSharedRow, NewCounters, Script};
 use super::locked::{Lineages, Locked, Rows};
-use super::request::{Commit, Committed, Intent, Request, Stale, Undecided, Verdict};
+use super::request::{Commit, Committed, Request, Stale, Undecided, Verdict};
 use super::{Table, room::NoRoom};
 
 impl Table {
@@ -19,7 +20,41 @@ impl Table {
         if self.decide_straight(request, verdict, commit.as_deref_mut())? {
             return Ok(());
         }
-        self.decide_step_by_step(request, verdict, commit)
+        self.decide_step_by_step(request, verdict, &mut Step::Record(commit))
+    }
+
+    /// Decides as `track` does, and holds what the event costs for a reservation.
+    pub(crate) fn reserve(
+        &self,
+        request: &Request<'_, '_>,
+        verdict: &mut Verdict,
+        holding: &mut Holding,
+    ) -> Result<(), Undecided> {
+        self.decide_step_by_step(request, verdict, &mut Step::Hold(holding))
+    }
+
+    /// Charges what happened as `record` does, but for what is held of it, and ends the hold: what
+    /// is left of it is given back. Without a `commit` nothing happened.
+    pub(crate) fn settle<'h>(
+        &self,
+        request: &Request<'_, '_>,
+        verdict: &mut Verdict,
+        settling: &mut Settling<'h>,
+        commit: Commit<'_, 'h>,
+    ) -> Result<(), Undecided> {
+        let costs = verdict.charges.iter().map(|charge| (charge.rule, charge.cost()));
+        settling.costs = costs.collect();
+        self.decide_step_by_step(request, verdict, &mut Step::Settle(settling, commit))
+    }
+
+    /// Lets a hold expire later.
+    pub(crate) fn extend(
+        &self,
+        request: &Request<'_, '_>,
+        verdict: &mut Verdict,
+        extension: &mut Extension<'_>,
+    ) -> Result<(), Undecided> {
+        self.decide_step_by_step(request, verdict, &mut Step::Extend(extension))
     }
 
     /// The same of any decision.
@@ -28,16 +63,17 @@ impl Table {
         &self,
         request: &Request<'_, '_>,
         verdict: &mut Verdict,
-        mut commit: Commit<'_, '_>,
+        step: &mut Step<'_, '_>,
     ) -> Result<(), Undecided> {
         verdict.charges.iter_mut().for_each(Charge::ask_again);
         let mut new: Option<Box<NewCounters>> = None;
         // Each turn that does not decide finds a rule more whose shared row is needed.
         loop {
-            let shared = new.as_deref().map_or_else(Lineages::new, |new| new.lineages(request));
+            let mut shared = new.as_deref().map_or_else(Lineages::new, |new| new.lineages(request));
+            step.add_lineages(&mut shared);
             let mut rows = Rows::lock(self, request.rows, shared);
             let mut script = Script { table: self, request, at: verdict.at, new: &mut new };
-            match script.decide(&mut rows, verdict, commit.as_deref_mut()) {
+            match script.decide(&mut rows, verdict, step) {
                 Ok(()) => return Ok(()),
                 Err(Unfinished::Undecided(why)) => return Err(why),
                 Err(Unfinished::NeedsSharedRow) => {}
@@ -70,10 +106,21 @@ impl Script<'_, '_> {
         &mut self,
         locked: &mut Rows<'_, '_>,
         verdict: &mut Verdict,
-        commit: Commit<'_, '_>,
+        step: &mut Step<'_, '_>,
     ) -> Result<(), Unfinished> {
         self.at.begin(self.table, self.request, locked)?;
+        self.expire(locked);
         let charges = &mut verdict.charges;
+        match step {
+            Step::Settle(settling, _) => self.take_off(settling, charges, locked),
+            Step::Hold(holding) => {
+                if holding.has_expired_by(self.at.now) {
+                    (verdict.at, verdict.allowed) = (self.at, false);
+                    return Ok(());
+                }
+            }
+            Step::Record(_) | Step::Extend(_) => {}
+        }
         let judgement = self.judge(charges, locked)?;
         if self.new.is_some() {
             self.find_starts(charges, locked);
@@ -84,24 +131,27 @@ impl Script<'_, '_> {
             return Err(Unfinished::Undecided(Undecided::TooLate { rule, now: self.at.now }));
         }
         let intent = self.request.intent;
-        let allowed = intent == Intent::Record || judgement.passes;
+        let allowed = intent.is_forced() || judgement.passes;
         (verdict.at, verdict.allowed) = (self.at, allowed);
         if !allowed {
-            if intent == Intent::Track {
+            if !intent.is_read_only() {
                 self.keep_recorded(charges, locked);
             }
             verdict.ahead = self.ahead(charges, locked);
         } else if intent.is_read_only() {
             self.show(charges);
         } else {
-            self.commit(judgement.grows, charges, locked, commit)?;
+            self.commit(judgement.grows, charges, locked, step)?;
         }
+        self.add_holds(&mut verdict.ahead, allowed, charges, locked);
         if let Some(shard) = locked.first_shard() {
             shard.paths.step_by_step = shard.paths.step_by_step.wrapping_add(1);
         }
         if !intent.is_read_only() {
-            // Where a row is made or finds no room, more of the others are looked at.
+            // Where a row is made or finds no room, or something is held, more of the others are
+            // looked at.
             let pressed = (allowed && judgement.grows)
+                || matches!(step, Step::Hold(_))
                 || self.new.as_deref().is_some_and(|new| !new.crowded.is_empty());
             let (table, counters, at) = (self.table, self.request.counters, &self.at);
             locked.each_shard(|shard| table.sweep_step(shard, counters, at, pressed));
@@ -115,14 +165,29 @@ impl Script<'_, '_> {
         grows: bool,
         charges: &mut [Charge],
         locked: &mut Rows<'_, '_>,
-        commit: Commit<'_, '_>,
+        step: &mut Step<'_, '_>,
     ) -> Result<(), NeedsSharedRow> {
         if grows && let Err(NoRoom { rule }) = self.reserve(charges, locked) {
             self.note_new().crowded.push(rule);
             return Err(NeedsSharedRow);
         }
         let mut crossings = self.stand(charges);
+        let is_hold = matches!(step, Step::Hold(_));
+        let befores = if is_hold { self.befores(charges, locked) } else { Befores::new() };
         self.write(charges, locked);
+        if grows && (is_hold || locked.holds()) {
+            locked.find();
+        }
+        match step {
+            Step::Record(_) => self.follow(charges, locked),
+            Step::Hold(hold) => self.hold(hold, &befores, charges, locked),
+            Step::Settle(settling, _) => {
+                self.follow(charges, locked);
+                self.settle(settling, charges, locked);
+            }
+            Step::Extend(extension) => self.extend(extension, locked),
+        }
+        Self::mark(locked);
         if self.request.history.is_some() {
             self.show_closed(charges);
         }
@@ -131,7 +196,7 @@ impl Script<'_, '_> {
         }
         let (at, starts, crossings) =
             (&self.at, self.starts(), crossings.as_deref().unwrap_or(&[]));
-        if let Some(commit) = commit {
+        if let Step::Record(Some(commit)) | Step::Settle(_, Some(commit)) = step {
             commit(&Committed { at, charges, starts, crossings });
         }
         Ok(())

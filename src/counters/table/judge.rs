@@ -81,6 +81,7 @@ impl At {
             *self = table.timeline.later(*self, now);
         }
         self.is_recorded(request.intent == Intent::Record);
+        self.owes = request.intent.is_forced();
         Ok(())
     }
 }
@@ -203,7 +204,8 @@ impl<'s> Script<'s, '_> {
         let is_unsure = |cell| row.is_some_and(|row| is_unsure(counter, row, cell));
         let known = judged.cell.is_some_and(|cell| !is_unsure(cell));
         if !known || self.at.explicit {
-            self.go_by_history(charge, counter, known || !has_room);
+            self.go_by_history(charge, counter, locked, known || !has_room);
+            self.add_held(charge, counter, locked);
         }
         if !has_room && charge.source != UseSource::HistoryOnly {
             if charge.judges() {
@@ -231,9 +233,11 @@ impl<'s> Script<'s, '_> {
             return None;
         }
         let adds = |counter: &Counter, charge: &Charge| match self.request.intent {
-            Intent::Record => false,
+            Intent::Record | Intent::Commit => false,
             Intent::Standing => true,
-            Intent::Check | Intent::Track => counter.policy.can_refuse(charge.cost()),
+            Intent::Check | Intent::Track | Intent::Reserve => {
+                counter.policy.can_refuse(charge.cost())
+            }
         };
         let late = |charge: &&Charge| {
             charge.source != UseSource::HistoryOnly
@@ -265,7 +269,8 @@ impl<'s> Script<'s, '_> {
 
     #[inline]
     fn is_counted(&self, charge: &Charge, counter: &Counter) -> bool {
-        wants(charge, counter) && !counter.policy.is_too_late(&charge.reading, &self.at)
+        let is_held = self.request.intent != Intent::Reserve || counter.policy.holds();
+        is_held && wants(charge, counter) && !counter.policy.is_too_late(&charge.reading, &self.at)
     }
 }
 

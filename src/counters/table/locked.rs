@@ -26,11 +26,15 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use super::request::RowAddresses;
+use super::shard::held::HeldRow;
 use super::shard::{GrowingRow, RowSlot, Shard};
 use super::{Table, overflow_hash};
+use crate::base::calendar::Calendar;
 use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
 use crate::counters::row::{Row, RowKey, RowMut};
+use crate::counters::time::Moment;
+use crate::rules::Units;
 
 /// The index of a row that is not locked: what is charged there is kept nowhere.
 pub(super) const NOWHERE: u32 = u32::MAX;
@@ -56,6 +60,16 @@ pub(super) trait Locked {
 
     /// The index of the row that keys without a counter of their own share.
     fn shared_row(&self, counter: &Counter) -> u32;
+
+    /// How much is held of a counter in a row and a period.
+    fn held_units(&self, _row: u32, _number: u32, _period: i64) -> Units {
+        0
+    }
+
+    /// What is held of a rolling quota, with the instants of the acts.
+    fn held_uses(&self, _row: u32, _number: u32) -> Vec<(Moment, Units)> {
+        Vec::new()
+    }
 
     /// Makes a row that is not there, with these counters. Whoever reads or writes it after that
     /// has the rows [found](Self::find) again; the others stay where they are.
@@ -330,6 +344,17 @@ impl Locked for Rows<'_, '_> {
         row.and_then(|row| u32::try_from(row).ok()).unwrap_or(NOWHERE)
     }
 
+    fn held_units(&self, row: u32, number: u32, period: i64) -> Units {
+        let held = self.held(row).and_then(|held| held.counter(number, period));
+        held.map_or(0, |held| held.held)
+    }
+
+    fn held_uses(&self, row: u32, number: u32) -> Vec<(Moment, Units)> {
+        let held = self.held(row).and_then(|held| held.counter(number, 0));
+        let parts = held.into_iter().flat_map(|held| held.open.values());
+        parts.map(|part| (part.event, part.units)).collect()
+    }
+
     fn insert(&mut self, row: u32, cells: &[(u32, CellState)]) {
         let index = row as usize;
         let (hash, key) = (self.hash(index), self.key(index));
@@ -359,5 +384,47 @@ impl Locked for Rows<'_, '_> {
     #[inline]
     fn first_shard(&mut self) -> Option<&mut Shard> {
         self.shards.first_mut().map(|shard| &mut **shard)
+    }
+}
+
+/// What of the rows is held.
+impl<'t> Rows<'t, '_> {
+    /// Whether something may be held.
+    #[inline]
+    pub(super) fn holds(&self) -> bool {
+        self.shards.iter().any(|shard| shard.holds())
+    }
+
+    /// The hash, the key and the calendar of a row.
+    pub(super) fn place_of(&self, row: u32) -> Option<(u64, RowKey<'t>, Calendar)> {
+        let row = row as usize;
+        let calendar = self.addresses.get(row).map_or(Calendar::UTC, |it| it.calendar);
+        (row < self.places.len()).then(|| (self.hash(row), self.key(row), calendar))
+    }
+
+    pub(super) fn held(&self, row: u32) -> Option<&HeldRow> {
+        let (hash, key, _) = self.place_of(row)?;
+        self.shards.get(self.places.get(row as usize)?.shard)?.held(hash, key)
+    }
+
+    /// Takes out what is held of a row, to change it: who changed it [puts it back](Self::hold).
+    pub(super) fn take_held(&mut self, row: u32) -> Option<Box<HeldRow>> {
+        let (hash, key, _) = self.place_of(row)?;
+        self.shards.get_mut(self.places.get(row as usize)?.shard)?.take_held(hash, key)
+    }
+
+    pub(super) fn hold(&mut self, row: u32, held: Box<HeldRow>) {
+        let shard = self.places.get(row as usize).map(|place| place.shard);
+        if let Some(shard) = shard.and_then(|shard| self.shards.get_mut(shard)) {
+            shard.hold(held);
+        }
+    }
+
+    /// Changes what is held of a row, where something is.
+    pub(super) fn change_held(&mut self, row: u32, change: impl FnOnce(&mut HeldRow)) {
+        if let Some(mut held) = self.take_held(row) {
+            change(&mut held);
+            self.hold(row, held);
+        }
     }
 }

@@ -27,6 +27,7 @@ mod charge;
 mod copy;
 mod crossings;
 mod decide;
+mod hold;
 mod judge;
 mod locked;
 mod recorded;
@@ -46,6 +47,7 @@ mod tests;
 pub(crate) use self::audit::Mismatch;
 pub(crate) use self::audit::{Audit, Audited};
 pub(crate) use self::charge::{Charge, Charges, Match, Role};
+pub(crate) use self::hold::{Extension, Held, Holding, Settling};
 pub(crate) use self::redo::{LogEnd, PastCharge, RedoRecord};
 pub(crate) use self::request::{
     Committed, Intent, Request, RowAddress, RowAddresses, Undecided, Verdict,

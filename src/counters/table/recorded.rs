@@ -40,13 +40,19 @@ impl<'s> Script<'s, '_> {
 
     /// Goes by what is recorded of a period that the counter itself does not know: one that is
     /// closed, or one of which it is not `known` and that began before it came into being.
-    pub(super) fn go_by_history(&mut self, charge: &mut Charge, counter: &Counter, known: bool) {
+    pub(super) fn go_by_history(
+        &mut self,
+        charge: &mut Charge,
+        counter: &Counter,
+        locked: &dyn Locked,
+        known: bool,
+    ) {
         if self.request.history.is_none() {
             return;
         }
         if let Some(policy) = counter.policy.rolling() {
             if !known {
-                self.go_by_uses(charge, counter, policy);
+                self.go_by_uses(charge, counter, locked, policy);
             }
             return;
         }
@@ -62,8 +68,27 @@ impl<'s> Script<'s, '_> {
         }
     }
 
+    /// Adds to what is recorded of a period what open reservations hold of it.
+    pub(super) fn add_held(&self, charge: &mut Charge, counter: &Counter, locked: &dyn Locked) {
+        let Some(period) = charge.reading.bounds() else { return };
+        if charge.source != UseSource::HistorySeedsCell {
+            return;
+        }
+        let held = locked.held_units(charge.row, counter.number(), period.start);
+        if held != 0 {
+            charge.reading = charge.reading.with_more_use(held);
+            charge.fits = counter.policy.fits(&charge.reading, charge.cost(), &self.at);
+        }
+    }
+
     /// The same of a rolling quota, whose period is always open.
-    fn go_by_uses(&mut self, charge: &mut Charge, counter: &Counter, policy: &SlidingWindow) {
+    fn go_by_uses(
+        &mut self,
+        charge: &mut Charge,
+        counter: &Counter,
+        locked: &dyn Locked,
+        policy: &SlidingWindow,
+    ) {
         let uses = || {
             let (history, address) = (self.request.history?, self.address(charge)?);
             let (start, cell) = policy.reach(self.at.now);
@@ -71,6 +96,9 @@ impl<'s> Script<'s, '_> {
         };
         let is_asked = counter.recounts_rolling(policy, &self.at);
         if let Some(uses) = is_asked.then(uses).flatten() {
+            let mut uses = uses;
+            uses.extend(locked.held_uses(charge.row, counter.number()));
+            uses.sort_by_key(|(time, _)| *time);
             let list = policy.recorded(self.at.now, &uses);
             let cell = std::iter::once(list.as_cell());
             let judged =

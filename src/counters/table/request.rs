@@ -21,8 +21,12 @@ pub(crate) enum Intent {
     Standing,
     /// Charge every rule, or none.
     Track,
+    /// The same, and hold what was charged.
+    Reserve,
     /// Charge every rule, whatever it says.
     Record,
+    /// The same of what a reservation was for, beyond what it held.
+    Commit,
 }
 
 impl Intent {
@@ -30,6 +34,12 @@ impl Intent {
     #[inline]
     pub(crate) fn is_read_only(self) -> bool {
         matches!(self, Self::Check | Self::Standing)
+    }
+
+    /// Whether it counts whatever the rules say.
+    #[inline]
+    pub(crate) fn is_forced(self) -> bool {
+        matches!(self, Self::Record | Self::Commit)
     }
 }
 

@@ -5,6 +5,7 @@
 //! number of rows before it lets go.
 
 use super::Table;
+use super::hold::expire;
 use super::shard::{GrowingRow, Shard};
 use crate::base::calendar::Calendar;
 use crate::counters::counter::{Counter, CounterSet};
@@ -71,7 +72,14 @@ impl Table {
         }
     }
 
+    /// Looks at the next row, and drops it where it is idle. Gives back what has expired of the
+    /// next one of which something is held.
     fn sweep_next(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
+        if let Some((mut held, mut slot)) = shard.next_held() {
+            let row = slot.as_mut().map(|slot| shard.grow(slot));
+            expire(&mut held, row, counters, Calendar::UTC, &at);
+            shard.hold(held);
+        }
         let Some(mut slot) = shard.next_to_sweep() else { return };
         let mut found = look(shard.row(slot), counters, at);
         if found == Found::Outdated {
@@ -139,7 +147,8 @@ fn look(row: Row<'_>, counters: &CounterSet, at: At) -> Found {
     for (number, cell) in row.cells() {
         match counters.answering(number) {
             Some(counter) if counter.number() == number => {
-                if found == Found::Idle && !counter.policy.is_idle(cell, &at) {
+                let is_idle = || counter.policy.is_idle(cell, &at);
+                if row.is_held_at(cell.offset) || (found == Found::Idle && !is_idle()) {
                     found = Found::InUse;
                 }
             }
@@ -171,6 +180,10 @@ fn refresh(row: &mut GrowingRow<'_>, counters: &CounterSet) {
         {
             row.push(counter.number(), &image);
             counter.entered(row.row().is_overflow());
+            // A quota keeps what is held of it.
+            if !counter.drains() && old.iter().any(|number| row.row().is_held(*number)) {
+                row.mark_held(counter.number(), true);
+            }
         }
         drop_predecessors(row, counter);
     }

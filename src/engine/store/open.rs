@@ -13,6 +13,7 @@ use crate::engine::waiting::Waiters;
 use crate::engine::{BuildError, Core, Engine, RulesError};
 use crate::idempotency::IdempotencyKeys;
 use crate::journal::{DECLARED, Durable, Pipeline, Recovered, Settings, recover};
+use crate::reservations::ReservationMap;
 use crate::rules::RuleSet;
 
 /// The most idempotency keys where that was not said.
@@ -69,6 +70,12 @@ impl EngineBuilder {
             compiler: Mutex::new(compiler),
             ledger,
             keys: IdempotencyKeys::new(keys_retention, max_keys, hasher.clone()),
+            reservations: ReservationMap::new(
+                keys_retention,
+                max_keys,
+                self.max_reservations,
+                &hasher,
+            ),
             hasher,
             figures: EngineFigures::new(),
             waiting,

@@ -286,6 +286,23 @@ impl Core {
         }
     }
 
+    /// Wakes whom the end of a hold has made room for. Called with no lock held.
+    #[cold]
+    pub(super) fn hold_ended(&self, estimate: &Event<'_>) {
+        let snapshot = self.snapshot.load();
+        let hashes = DimensionHashes::new(estimate, &self.hasher);
+        let mut matches = Matches::default();
+        snapshot.index.find(&hashes, &mut matches);
+        let rules = matches.rules().iter().filter_map(|found| snapshot.rule(found.rule));
+        let of = |rule: &Arc<CompiledRule>| {
+            [false, true].map(|shared| self.key_of(rule, shared, estimate))
+        };
+        let keys: Keys = rules.flat_map(of).collect();
+        if !keys.is_empty() {
+            self.waiting.room.gave_back(keys);
+        }
+    }
+
     /// Wakes all who wait: the rules have changed.
     pub(super) fn rules_changed(&self) {
         if !self.waiting.room.is_empty() {

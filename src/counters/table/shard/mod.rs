@@ -1,6 +1,7 @@
 //! A shard: some of the rows, and what is known of them together, behind one lock.
 
 use self::arena::{Arena, Line};
+use self::held::HeldRows;
 use self::index::Index;
 use super::Paths;
 use crate::counters::cell::{Cell, CellState};
@@ -8,6 +9,7 @@ use crate::counters::row::{NewRow, Row, RowKey, RowMut};
 use crate::counters::time::Moment;
 
 mod arena;
+pub(super) mod held;
 mod index;
 
 #[cfg(test)]
@@ -28,6 +30,8 @@ pub(super) struct Shard {
     cursor: usize,
     /// How many calls upkeep has come by with.
     calls: u8,
+    /// What of it is held, where something is.
+    held: Option<Box<HeldRows>>,
     /// Of decisions whose first shard this is.
     pub(super) paths: Paths,
 }
@@ -35,7 +39,8 @@ pub(super) struct Shard {
 impl Default for Shard {
     fn default() -> Self {
         let (index, arena) = (Index::default(), Arena::default());
-        Self { index, arena, now: Moment(0), cursor: 0, calls: 0, paths: Paths::default() }
+        let (held, paths) = (None, Paths::default());
+        Self { index, arena, now: Moment(0), cursor: 0, calls: 0, held, paths }
     }
 }
 
@@ -181,6 +186,11 @@ impl GrowingRow<'_> {
     /// Adds a cell, beside others of the same counter or at the end.
     pub(super) fn push(&mut self, number: u32, image: &CellState) {
         self.put(&self.row().with(number, image));
+    }
+
+    /// Marks the cells of a counter as those of one with open holds, or of one without.
+    pub(super) fn mark_held(&mut self, number: u32, held: bool) {
+        self.shard.row_mut(*self.slot).mark_held(number, held);
     }
 
     /// Drops the cells that `keep` does not want.

@@ -1,0 +1,168 @@
+//! What holds do to a counter.
+//!
+//! A cell says what is committed and what is held together, so that whoever judges need not know of
+//! holds. What of it is held stands beside (`table/shard/held.rs`). Giving back takes a cell to
+//! where it would be without the hold, and never further:
+//!
+//! - A bucket is no fuller than committed use alone would have left it, less the holds that are
+//!   still open, and never emptier than it was. For that it has a second state, which sees all
+//!   takes but the holds, and each commit at its own instant. While all is below the capacity both
+//!   states refill alike, and a hold comes back whole; what the bucket has refilled meanwhile
+//!   because of the hold comes back no second time.
+//! - A window gives back only in the window of the take, or while the use is in it.
+//! - A period's count, and slots, give back what was held.
+
+use super::periods::UseAhead;
+use super::policy::with_policy;
+use super::sliding_window::Step;
+use super::{Algorithm, Policy, Reading, Refusal};
+use crate::counters::cell::{Cell, CellState, StateWords};
+use crate::counters::time::{At, Moment};
+use crate::rules::Units;
+
+/// What a hold gives back to one counter.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::counters) struct GivenBack {
+    pub(in crate::counters) units: Units,
+    /// When it was taken: see [`Algorithm::taken_at`].
+    pub(in crate::counters) taken: Moment,
+    /// What the other holds still have.
+    pub(in crate::counters) left: Units,
+    /// The second state, where there is one.
+    pub(in crate::counters) committed: Option<StateWords>,
+}
+
+/// A hold that expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::counters) struct Expiring {
+    pub(in crate::counters) at: Moment,
+    pub(in crate::counters) units: Units,
+    pub(in crate::counters) taken: Moment,
+}
+
+/// What is held of a counter, and what of it expires that a refused event may wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeldAhead {
+    pub(in crate::counters) held: Units,
+    pub(in crate::counters) committed: Option<StateWords>,
+    /// In the order in which they expire, as many as make room; none of a list, whose steps have
+    /// them.
+    pub(in crate::counters) expiring: Vec<Expiring>,
+}
+
+impl HeldAhead {
+    /// The first moment at which a cost fits that can be refused, where holds expire meanwhile: the
+    /// algorithm tells it between two of them. What has expired is told to `used`.
+    pub(super) fn passes_at<A: Algorithm>(
+        &self,
+        algorithm: &A,
+        mut state: A::State,
+        refusal: &Refusal<'_>,
+        mut expiring: impl Iterator<Item = Expiring>,
+        mut used: impl FnMut(Expiring),
+    ) -> Option<Moment> {
+        let (mut from, mut left) = (refusal.from, self.held);
+        let mut next = expiring.next();
+        loop {
+            let passes = algorithm.passes_at(&state, &Refusal { from, ..*refusal });
+            let Some(expiry) = next else { return passes };
+            if let Some(moment) = passes.filter(|moment| *moment < expiry.at) {
+                return Some(moment);
+            }
+            used(expiry);
+            left = left.saturating_sub(expiry.units);
+            let Expiring { at: now, units, taken } = expiry;
+            let back = GivenBack { units, taken, left, committed: self.committed };
+            let at = At { now, ..*refusal.at };
+            algorithm.give_back(&mut state, &back, &at);
+            from = from.max(expiry.at);
+            next = expiring.next();
+        }
+    }
+}
+
+impl UseAhead {
+    /// How much of what is used is held.
+    pub(crate) fn held(&self) -> Units {
+        self.holds.as_deref().map_or(0, |holds| holds.held)
+    }
+}
+
+impl Policy {
+    /// The first moment at which the event fits, going by the reading before it was refused;
+    /// `None` for never.
+    pub(crate) fn passes_at(&self, before: &Reading, refusal: &Refusal<'_>) -> Option<Moment> {
+        if !self.can_refuse(refusal.cost) {
+            return Some(refusal.from);
+        }
+        if before.is_none() {
+            return None;
+        }
+        with_policy!(self, A(algorithm) => {
+            let state = before.state::<A>();
+            match refusal.ahead.holds.as_deref() {
+                Some(holds) => {
+                    let expiring = holds.expiring.iter().copied();
+                    holds.passes_at(algorithm, state, refusal, expiring, |_| {})
+                }
+                None => algorithm.passes_at(&state, refusal),
+            }
+        })
+    }
+
+    /// Keeps of the holds that expire as many as a refused event may wait for: beyond them what
+    /// fits stays so. A list has its steps instead.
+    pub(in crate::counters) fn wait_for_holds(
+        &self,
+        before: &Reading,
+        words: &[u64],
+        refusal: &Refusal<'_>,
+        holds: &mut HeldAhead,
+        expiring: impl Iterator<Item = Expiring>,
+    ) -> Box<[Step]> {
+        if before.is_none() || !self.can_refuse(refusal.cost) {
+            return Box::default();
+        }
+        if self.keeps_list() {
+            let all: Vec<Expiring> = expiring.collect();
+            return with_policy!(self, A(algorithm) => {
+                algorithm.steps_with(words, &all, refusal.at)
+            });
+        }
+        let mut used = Vec::new();
+        with_policy!(self, A(algorithm) => {
+            let keep = |expiry| used.push(expiry);
+            holds.passes_at(algorithm, before.state::<A>(), refusal, expiring, keep)
+        });
+        holds.expiring = used;
+        Box::default()
+    }
+
+    /// Whether a cost can be held.
+    pub(in crate::counters) fn holds(&self) -> bool {
+        with_policy!(self, A(_) => A::HOLDS)
+    }
+
+    /// When what is taken now counts, as giving back is told it.
+    pub(in crate::counters) fn taken_at(&self, at: &At) -> Moment {
+        with_policy!(self, A(algorithm) => algorithm.taken_at(at))
+    }
+
+    /// What a counter says without its holds, that has none so far: where giving back depends on
+    /// it.
+    pub(in crate::counters) fn committed(&self, reading: &Reading) -> Option<Reading> {
+        with_policy!(self, A(_) => {
+            A::committed(&reading.state::<A>()).map(|state| Reading::of::<A>(&state))
+        })
+    }
+
+    /// The cell after holds gave something back.
+    pub(in crate::counters) fn given_back(
+        &self,
+        cell: Cell<'_>,
+        back: &GivenBack,
+        at: &At,
+    ) -> CellState {
+        with_policy!(self, A(algorithm) => algorithm.given_back(cell, back, at))
+    }
+}

@@ -1,0 +1,300 @@
+//! What a script does about holds under its locks.
+
+use smallvec::SmallVec;
+
+use super::end::{expire, give_back};
+use super::{Extension, Holding, Settling};
+use crate::counters::algorithms::periods::UseAhead;
+use crate::counters::algorithms::{HeldAhead, Reading, Refusal};
+use crate::counters::counter::Counter;
+use crate::counters::table::charge::{Charge, UseSource};
+use crate::counters::table::judge::Script;
+use crate::counters::table::locked::{Locked, NOWHERE, Rows};
+use crate::counters::table::shard::held::{HeldCounter, HeldRow, HoldKey, Part};
+use crate::counters::time::Moment;
+use crate::rules::{Cost, Units};
+
+/// What counters say before they are written that have no hold yet, by the place of their charge.
+pub(in crate::counters::table) type Befores = SmallVec<[(u32, Reading); 4]>;
+
+impl Script<'_, '_> {
+    /// Gives back what has expired of the locked rows.
+    pub(in crate::counters::table) fn expire(&self, locked: &mut Rows<'_, '_>) {
+        if !locked.holds() {
+            return;
+        }
+        for row in (0_u32..).take(locked.len()) {
+            if let Some(mut held) = locked.take_held(row) {
+                let calendar = self.calendar(row);
+                expire(&mut held, locked.grow(row), self.request.counters, calendar, &self.at);
+                locked.hold(row, held);
+            }
+        }
+    }
+
+    /// The counter of a charge, where the charge is noted as held.
+    fn held_counter(&self, charge: &Charge) -> Option<&Counter> {
+        let is_held = charge.is_written() && charge.row != NOWHERE && charge.cost().units > 0;
+        self.counter(charge).filter(|counter| is_held && counter.policy.holds())
+    }
+
+    /// What the counters say without holds that get their first.
+    pub(in crate::counters::table) fn befores(
+        &self,
+        charges: &[Charge],
+        locked: &Rows<'_, '_>,
+    ) -> Befores {
+        let charges = charges.iter().filter(|charge| !charge.reading.is_none());
+        let new = charges.filter_map(|charge| {
+            let counter = self.counter(charge)?;
+            let has = locked
+                .held(charge.row)
+                .and_then(|held| held.counter(counter.number(), period_of(charge)));
+            let before = counter.policy.committed(&charge.reading).filter(|_| has.is_none())?;
+            Some((charge.rule, before))
+        });
+        new.collect()
+    }
+
+    /// Lets the second states of counters with open holds see what was charged.
+    pub(in crate::counters::table) fn follow(&self, charges: &[Charge], locked: &mut Rows<'_, '_>) {
+        if !locked.holds() {
+            return;
+        }
+        for charge in charges.iter().filter(|charge| charge.is_written()) {
+            if let Some(counter) = self.counter(charge) {
+                let (cost, judges) = (charge.cost(), charge.judges());
+                let see = |held: &mut HeldCounter| self.see(held, counter, cost, judges);
+                locked.change_held(charge.row, |held| {
+                    held.counter_mut(counter.number(), period_of(charge)).map(see);
+                });
+            }
+        }
+    }
+
+    /// Lets a second state see a cost.
+    fn see(&self, held: &mut HeldCounter, counter: &Counter, cost: Cost, judges: bool) {
+        if let Some(committed) = &mut held.committed {
+            let at = self.at.for_judge(judges);
+            let _ = counter.policy.charge(committed, &mut [], &at, cost);
+        }
+    }
+
+    /// Notes what a reservation holds of what was written.
+    pub(in crate::counters::table) fn hold(
+        &self,
+        holding: &mut Holding,
+        befores: &Befores,
+        charges: &[Charge],
+        locked: &mut Rows<'_, '_>,
+    ) {
+        if let Some(lasting) = holding.lasting {
+            holding.until = Moment(self.at.now.0.saturating_add(lasting));
+        }
+        for charge in charges {
+            let Some(counter) = self.held_counter(charge) else { continue };
+            let (number, period) = (counter.number(), period_of(charge));
+            let units = charge.cost().units;
+            let before = befores.iter().find(|(rule, _)| *rule == charge.rule);
+            let before = before.map(|(_, before)| *before);
+            let Some((hash, key, _)) = locked.place_of(charge.row) else { continue };
+            let mut held = locked.take_held(charge.row).unwrap_or_else(|| HeldRow::new(hash, key));
+            if held.counter(number, period).is_none() {
+                held.counters.push(HeldCounter::new(number, period, before));
+            }
+            if let Some(held) = held.counter_mut(number, period) {
+                held.held = held.held.saturating_add(units);
+                let new = || Part::new(&self.at);
+                let part = held.open.entry(holding.key()).or_insert_with(new);
+                part.take(counter.policy.taken_at(&self.at), units);
+            }
+            locked.hold(charge.row, held);
+            holding.held.add(locked, charge.row, counter.lineage(), units);
+        }
+    }
+
+    /// Marks the cells of counters with open holds: new ones, too.
+    pub(in crate::counters::table) fn mark(locked: &mut Rows<'_, '_>) {
+        if !locked.holds() {
+            return;
+        }
+        for row in (0_u32..).take(locked.len()) {
+            let held = locked.held(row);
+            let numbers: SmallVec<[u32; 8]> =
+                held.into_iter().flat_map(|held| &held.counters).map(|it| it.number).collect();
+            if let Some(mut row) = locked.row_mut(row) {
+                numbers.iter().for_each(|number| row.mark_held(*number, true));
+            }
+        }
+    }
+
+    /// Takes the hold off what the charges cost: what is left is charged as `record` does.
+    pub(in crate::counters::table) fn take_off(
+        &self,
+        settling: &mut Settling<'_>,
+        charges: &mut [Charge],
+        locked: &Rows<'_, '_>,
+    ) {
+        settling.has_expired = self.at.now >= settling.until;
+        settling.is_overrun = false;
+        let parts = settling.held.parts_in(locked);
+        for charge in charges {
+            let full = settling.costs.iter().find(|(rule, _)| *rule == charge.rule);
+            let Some((_, full)) = full else { continue };
+            let counter = self.counter(charge);
+            let is_shared = self.is_in(charge, |new| &new.crowded);
+            let shared = counter.filter(|_| is_shared).map(|counter| locked.shared_row(counter));
+            let (at, lineage) = (shared.unwrap_or(charge.row), counter.map(Counter::lineage));
+            let of_charge = parts.iter().filter(|(row, part)| {
+                !settling.has_expired && *row == at && Some(part.lineage) == lineage
+            });
+            let is_held = of_charge.clone().next().is_some();
+            let held = of_charge.fold(0, |sum: Units, (_, part)| sum.saturating_add(part.units));
+            let cost = if is_held && full.units >= 0 {
+                let units = full.units.saturating_sub(held).max(0);
+                Cost { units, counts: units > 0 }
+            } else {
+                *full
+            };
+            let can_hold = counter.is_some_and(|counter| counter.policy.holds());
+            let is_beyond = can_hold && charge.judges() && cost.units > 0;
+            settling.is_overrun |= is_beyond && !settling.has_expired;
+            charge.costs(cost);
+        }
+    }
+
+    /// Ends a hold: what was not used of it is given back.
+    pub(in crate::counters::table) fn settle(
+        &self,
+        settling: &Settling<'_>,
+        charges: &mut [Charge],
+        locked: &mut Rows<'_, '_>,
+    ) {
+        for (row, part) in settling.held.parts_in(locked) {
+            let Some(mut held) = locked.take_held(row) else { continue };
+            let found = held.counters.iter_mut().find_map(|held| {
+                let counter = self.request.counters.answering(held.number)?;
+                let is_it =
+                    counter.lineage() == part.lineage && held.open.contains_key(&settling.key());
+                is_it.then_some((held, counter))
+            });
+            if let Some((held, counter)) = found
+                && let Some(own) = held.remove(settling.key())
+            {
+                let is_it = |charge: &&Charge| {
+                    charge.row == row
+                        && self.counter(charge).is_some_and(|it| it.number() == held.number)
+                };
+                let charge = charges.iter().find(is_it);
+                let used = charge.and_then(|charge| {
+                    let full = settling.costs.iter().find(|(rule, _)| *rule == charge.rule);
+                    Some(full?.1.units.clamp(0, own.units))
+                });
+                let used = used.unwrap_or(0);
+                let judges = charge.is_none_or(Charge::judges);
+                self.see(held, counter, Cost { units: used, counts: used > 0 }, judges);
+                let back = own.units.saturating_sub(used);
+                give_back(held, locked.grow(row).as_mut(), counter, &own, back, &self.at);
+            }
+            Self::drop_empty(&mut held, row, locked);
+            locked.hold(row, held);
+        }
+        for charge in charges.iter_mut() {
+            self.read_after(charge, locked);
+        }
+    }
+
+    fn drop_empty(held: &mut HeldRow, row: u32, locked: &mut Rows<'_, '_>) {
+        held.counters.retain(|held| {
+            let is_open = !held.open.is_empty();
+            if !is_open && let Some(mut row) = locked.row_mut(row) {
+                row.mark_held(held.number, false);
+            }
+            is_open
+        });
+    }
+
+    /// Reads a counter again that something was given back to.
+    fn read_after(&self, charge: &mut Charge, locked: &Rows<'_, '_>) {
+        let Some((counter, row)) = self.counter(charge).zip(locked.row(charge.row)) else { return };
+        if charge.is_written() || charge.source != UseSource::Cell {
+            return;
+        }
+        let cell = counter.policy.find_cell(row.cells_of(counter.number(), 0), &self.at);
+        if let Some(cell) = cell {
+            let calendar = || self.calendar(charge.row);
+            charge.reading = counter.policy.read(row.cell_at(cell), calendar, &self.at);
+        }
+    }
+
+    /// Lets a hold expire later, never earlier.
+    pub(in crate::counters::table) fn extend(
+        &self,
+        extension: &mut Extension<'_>,
+        locked: &mut Rows<'_, '_>,
+    ) {
+        let before: HoldKey = (extension.until, extension.id);
+        if self.at.now >= extension.until {
+            extension.extended = None;
+            return;
+        }
+        let until = Moment(self.at.now.0.saturating_add(extension.lasting)).max(extension.until);
+        for (row, _) in extension.held.parts_in(locked) {
+            locked.change_held(row, |held| {
+                for held in &mut held.counters {
+                    if let Some(part) = held.open.remove(&before) {
+                        held.open.insert((until, extension.id), part);
+                    }
+                }
+            });
+        }
+        extension.extended = Some(until);
+    }
+
+    /// Adds to what is known of the use ahead what is held, and what of it expires that a refused
+    /// event may wait for.
+    pub(in crate::counters::table) fn add_holds(
+        &self,
+        ahead: &mut Vec<(u32, UseAhead)>,
+        allowed: bool,
+        charges: &[Charge],
+        locked: &Rows<'_, '_>,
+    ) {
+        if !locked.holds() {
+            return;
+        }
+        for charge in charges.iter().filter(|charge| charge.judges() && !charge.reading.is_none()) {
+            let Some(counter) = self.counter(charge) else { continue };
+            let held = locked.held(charge.row);
+            let held = held.and_then(|row| row.counter(counter.number(), period_of(charge)));
+            let Some(held) = held else { continue };
+            let mut known = match ahead.iter().position(|(rule, _)| *rule == charge.rule) {
+                Some(place) => ahead.swap_remove(place).1,
+                None => UseAhead::default(),
+            };
+            let committed = held.committed.map(|reading| reading.words());
+            let mut holds = HeldAhead { held: held.held, committed, expiring: Vec::new() };
+            if !allowed {
+                let (at, from, timeline) = (&self.at, self.at.now, self.table.timeline());
+                let cost = charge.cost();
+                let refusal = Refusal { cost, at, from, ahead: &known, timeline };
+                let row = locked.row(charge.row);
+                let cell = row.and_then(|row| row.cells_of(counter.number(), 0).next());
+                let words = cell.map_or(&[][..], |cell| cell.words);
+                let (reading, expiring) = (&charge.reading, held.expiring());
+                let steps =
+                    counter.policy.wait_for_holds(reading, words, &refusal, &mut holds, expiring);
+                if !steps.is_empty() {
+                    known.steps = steps;
+                }
+            }
+            known.holds = Some(Box::new(holds));
+            ahead.push((charge.rule, known));
+        }
+    }
+}
+
+/// The period of a charge's counter, as holds tell them apart.
+fn period_of(charge: &Charge) -> i64 {
+    charge.reading.bounds().map_or(0, |period| period.start)
+}

@@ -1,0 +1,216 @@
+//! What of the counters of a shard is held by open reservations.
+//!
+//! It lies beside the rows: a row whose counters have no open holds has nothing here, and costs
+//! nothing. A cell of a counter that has is marked, so that the straight path leaves it.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+use super::{RowSlot, Shard};
+use crate::counters::algorithms::{Expiring, Reading};
+use crate::counters::row::{Row, RowKey};
+use crate::counters::time::{At, Moment};
+use crate::rules::Units;
+
+/// The rows of a shard with counters that have open holds.
+#[derive(Debug, Default)]
+pub(in crate::counters::table) struct HeldRows {
+    rows: HashTable<Box<HeldRow>>,
+    /// The place that upkeep looks at next.
+    cursor: usize,
+}
+
+/// What is held of a row's counters.
+#[derive(Debug)]
+pub(in crate::counters::table) struct HeldRow {
+    hash: u64,
+    group: u32,
+    key: Box<[u64]>,
+    pub(in crate::counters::table) counters: SmallVec<[HeldCounter; 2]>,
+}
+
+/// What is held of one counter; of a quota by the calendar in one period.
+#[derive(Debug)]
+pub(in crate::counters::table) struct HeldCounter {
+    pub(in crate::counters::table) number: u32,
+    /// The first second of the period; 0 of what has none.
+    pub(in crate::counters::table) period: i64,
+    /// All open holds together.
+    pub(in crate::counters::table) held: Units,
+    /// What the counter says without them, where giving back depends on it.
+    pub(in crate::counters::table) committed: Option<Reading>,
+    /// The open holds, by the instant at which they expire and their reservation.
+    pub(in crate::counters::table) open: BTreeMap<HoldKey, Part>,
+}
+
+/// By what an open hold is found: when it expires, and the reservation.
+pub(in crate::counters::table) type HoldKey = (Moment, u64);
+
+/// What one reservation holds of a counter.
+#[derive(Clone, Debug)]
+pub(in crate::counters::table) struct Part {
+    pub(in crate::counters::table) units: Units,
+    /// The Unix second of the act, and its instant: where it is held if the period changes.
+    pub(in crate::counters::table) second: i64,
+    pub(in crate::counters::table) event: Moment,
+    /// When it was taken, the oldest first.
+    pub(in crate::counters::table) takes: SmallVec<[Take; 1]>,
+}
+
+/// Units that count from one instant on.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::counters::table) struct Take {
+    pub(in crate::counters::table) taken: Moment,
+    pub(in crate::counters::table) units: Units,
+}
+
+/// How many takes a part tells apart. More than that merge at the earlier instant: they leave a
+/// window early then, and give back less.
+const MAX_TAKES: usize = 16;
+
+impl Part {
+    /// Of nothing so far, for an act at this time.
+    pub(in crate::counters::table) fn new(at: &At) -> Self {
+        Self { units: 0, second: at.second, event: at.event, takes: SmallVec::new() }
+    }
+
+    /// Adds a take, which is the newest.
+    pub(in crate::counters::table) fn take(&mut self, taken: Moment, units: Units) {
+        self.units = self.units.saturating_add(units);
+        let last = self.takes.last_mut();
+        match last.filter(|last| last.taken == taken) {
+            Some(last) => last.units = last.units.saturating_add(units),
+            None => self.takes.push(Take { taken, units }),
+        }
+        if self.takes.len() > MAX_TAKES {
+            // The two oldest: they are the next to leave.
+            let second = self.takes.remove(1);
+            if let Some(first) = self.takes.first_mut() {
+                first.units = first.units.saturating_add(second.units);
+            }
+        }
+    }
+}
+
+impl HeldCounter {
+    pub(in crate::counters::table) fn new(
+        number: u32,
+        period: i64,
+        committed: Option<Reading>,
+    ) -> Self {
+        Self { number, period, held: 0, committed, open: BTreeMap::new() }
+    }
+
+    pub(in crate::counters::table) fn is(&self, number: u32, period: i64) -> bool {
+        (self.number, self.period) == (number, period)
+    }
+
+    /// Takes the next hold that has expired.
+    pub(in crate::counters::table) fn next_expired(
+        &mut self,
+        now: Moment,
+    ) -> Option<(HoldKey, Part)> {
+        let first = self.open.first_entry()?;
+        let is_over = first.key().0 <= now;
+        let (key, part) = is_over.then(|| first.remove_entry())?;
+        self.held = self.held.saturating_sub(part.units);
+        Some((key, part))
+    }
+
+    /// Takes the hold of a reservation.
+    pub(in crate::counters::table) fn remove(&mut self, key: HoldKey) -> Option<Part> {
+        let part = self.open.remove(&key)?;
+        self.held = self.held.saturating_sub(part.units);
+        Some(part)
+    }
+
+    /// The holds in the order in which they expire.
+    pub(in crate::counters::table) fn expiring(&self) -> impl Iterator<Item = Expiring> {
+        self.open.iter().flat_map(|((at, _), part)| {
+            let newest_first = part.takes.iter().rev();
+            newest_first.map(|take| Expiring { at: *at, units: take.units, taken: take.taken })
+        })
+    }
+}
+
+impl HeldRow {
+    pub(in crate::counters::table) fn new(hash: u64, key: RowKey<'_>) -> Box<Self> {
+        let (group, key) = key.identity();
+        Box::new(Self { hash, group, key, counters: SmallVec::new() })
+    }
+
+    pub(in crate::counters::table) fn counter(
+        &self,
+        number: u32,
+        period: i64,
+    ) -> Option<&HeldCounter> {
+        self.counters.iter().find(|held| held.is(number, period))
+    }
+
+    pub(in crate::counters::table) fn counter_mut(
+        &mut self,
+        number: u32,
+        period: i64,
+    ) -> Option<&mut HeldCounter> {
+        self.counters.iter_mut().find(|held| held.is(number, period))
+    }
+
+    fn identity(&self) -> (u32, &[u64]) {
+        (self.group, &self.key)
+    }
+}
+
+impl Shard {
+    /// What is held of a row.
+    pub(in crate::counters::table) fn held(&self, hash: u64, key: RowKey<'_>) -> Option<&HeldRow> {
+        let rows = &self.held.as_deref()?.rows;
+        let found = rows.find(hash, |row| row.hash == hash && key.has_identity(row.identity()));
+        found.map(|row| &**row)
+    }
+
+    /// Takes out what is held of a row, to change it: who changed it [puts it back](Self::hold).
+    pub(in crate::counters::table) fn take_held(
+        &mut self,
+        hash: u64,
+        key: RowKey<'_>,
+    ) -> Option<Box<HeldRow>> {
+        let rows = &mut self.held.as_deref_mut()?.rows;
+        let found =
+            rows.find_entry(hash, |row| row.hash == hash && key.has_identity(row.identity()));
+        Some(found.ok()?.remove().0)
+    }
+
+    /// Keeps what is held of a row: nothing once that is nothing.
+    pub(in crate::counters::table) fn hold(&mut self, row: Box<HeldRow>) {
+        if !row.counters.is_empty() {
+            let rows = &mut self.held.get_or_insert_default().rows;
+            rows.insert_unique(row.hash, row, |row| row.hash);
+        } else if self.held.as_deref().is_some_and(|held| held.rows.is_empty()) {
+            self.held = None;
+        }
+    }
+
+    /// Whether something of some row may be held.
+    #[inline]
+    pub(in crate::counters::table) fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Takes out the row that upkeep looks at next, if one is in its place, with where it lies.
+    pub(in crate::counters::table) fn next_held(
+        &mut self,
+    ) -> Option<(Box<HeldRow>, Option<RowSlot>)> {
+        let held = self.held.as_deref_mut()?;
+        let place = if held.cursor < held.rows.num_buckets() { held.cursor } else { 0 };
+        held.cursor = place.saturating_add(1);
+        let row = held.rows.get_bucket_entry(place).ok()?.remove().0;
+        let is_it = |slot: RowSlot| {
+            let found = Row::of(self.arena.at(slot));
+            found.hash() == row.hash && found.identity() == row.identity()
+        };
+        let slot = self.index.find(row.hash, is_it);
+        Some((row, slot))
+    }
+}

@@ -1,0 +1,440 @@
+//! The steps of a reservation, each one decision under the locks of the rows that it is about.
+
+use parking_lot::MutexGuard;
+
+use super::{ReservationError, check, nanos};
+use crate::compiled::{CompiledRule, Matches, Snapshot};
+use crate::counters::{
+    At, Committed as Charged, Extension, Held, History, Holding, Intent, Moment, Request, Settling,
+    Undecided, Verdict,
+};
+use crate::decision::{Decision, HeldAnswer, Receipt, ReservationId};
+use crate::engine::history::Recorded;
+use crate::engine::time::ClockReading;
+use crate::engine::{Core, TrackError, is_over, missing_dimension};
+use crate::event::{DimensionHashes, Event, EventError};
+use crate::reservations::{End, Entry, ReservationState, ReservationStatus, State};
+use crate::rules::{Cost, Fold};
+
+/// A script over the rows of a decision.
+struct Script<'s, 'e> {
+    /// What finds the rules.
+    event: &'s Event<'e>,
+    intent: Intent,
+    at: At,
+    /// What the clock showed.
+    asked: Moment,
+    /// Rows that are locked beside those of the rules that match.
+    held: Option<&'s Held>,
+    /// It is about the rows that are held, and no rule.
+    is_bare: bool,
+}
+
+impl Core {
+    /// Holds what an event is estimated to cost.
+    pub(super) fn hold(
+        &self,
+        event: &Event<'_>,
+        lasting: u64,
+        now: ClockReading,
+        made: &mut Option<(ReservationId, Moment)>,
+    ) -> Result<Decision, TrackError> {
+        let customer = event.customer_id();
+        let mut open = self.reservations.of_customer(customer, now.moment);
+        if let Some((first, _)) = open.first().filter(|_| open.len() >= self.max_open()) {
+            let mut decision = self.decide(event, Intent::Check, now, None)?;
+            decision.say(HeldAnswer { too_many: Some(*first), ..HeldAnswer::default() });
+            return Ok(decision);
+        }
+        if let Some(timestamp) = event.happened_at() {
+            self.check_not_ahead(timestamp, now)?;
+        }
+        let id = self.reservations.next_id();
+        let (held, until) = (Held::default(), Moment(0));
+        let mut holding =
+            Holding { id: id.number(), lasting: Some(lasting), until, held, has_expired: false };
+        let at = self.table.timeline().at(now.moment, event.happened_at());
+        let (intent, asked) = (Intent::Reserve, now.asked);
+        let script = Script { event, intent, at, asked, held: None, is_bare: false };
+        let mut decision = self.run(
+            &script,
+            |rule| of_estimate(rule, event),
+            |request, verdict, _| self.table.reserve(request, verdict, &mut holding),
+        )?;
+        if !decision.is_allowed() {
+            return Ok(decision);
+        }
+        decision.say(HeldAnswer { id: Some(id), ..HeldAnswer::default() });
+        let (made_at, until) = (decision.at().now, holding.until);
+        let timestamp = event.happened_at();
+        let timestamp = timestamp.unwrap_or_else(|| self.table.timeline().timestamp(made_at));
+        open.insert((until, id.number()));
+        drop(open);
+        let estimate = Event { problem: None, ..event.clone() }.into_owned();
+        let state = State { estimate, until, held: holding.held, end: None };
+        self.reservations.keep(Entry { id, made_at, timestamp, state: state.into() });
+        *made = Some((id, until));
+        Ok(decision)
+    }
+
+    /// How many reservations a customer may have open: never fewer than slots.
+    fn max_open(&self) -> usize {
+        let snapshot = self.snapshot.load();
+        let slots = snapshot.rules.iter().filter(|rule| rule.rule.is_concurrent());
+        let slots = slots.filter_map(|rule| Some(rule.measure.units_of(rule.rule.limit()?)));
+        let most = slots.max().and_then(|slots| usize::try_from(slots).ok()).unwrap_or(0);
+        self.reservations.max_open.max(most)
+    }
+
+    /// Commits what happened; without an event what was reserved.
+    pub(super) fn commit(
+        &self,
+        id: ReservationId,
+        actual: Option<&Event<'_>>,
+    ) -> Result<Decision, ReservationError> {
+        if let Some(actual) = actual {
+            actual.validate()?;
+        }
+        let entry = self.entry(id)?;
+        let now = self.read_clock();
+        let mut state = entry.state.lock();
+        let committed = if let Some(actual) = actual {
+            self.commit_once(&entry, &mut state, actual, now)
+        } else {
+            let estimate = state.estimate.clone();
+            self.commit_once(&entry, &mut state, &estimate, now)
+        };
+        if committed.as_ref().is_ok_and(Decision::is_allowed) {
+            self.let_in(state);
+        }
+        committed
+    }
+
+    /// Wakes who waits for room that the end of a hold has made: wakers are the caller's code.
+    fn let_in(&self, state: MutexGuard<'_, State>) {
+        if !self.waiting.room.is_empty() {
+            let estimate = state.estimate.clone();
+            drop(state);
+            self.hold_ended(&estimate);
+        }
+    }
+
+    fn commit_once(
+        &self,
+        entry: &Entry,
+        state: &mut State,
+        actual: &Event<'_>,
+        now: ClockReading,
+    ) -> Result<Decision, ReservationError> {
+        let id = entry.id;
+        check::is_of(actual, entry, &state.estimate)?;
+        let fingerprint = self.keys.fingerprint(actual);
+        match &state.end {
+            None => {}
+            Some(End::Committed { fingerprint: first, answer }) if *first == fingerprint => {
+                return Ok(answer.clone());
+            }
+            Some(End::Committed { answer, .. }) => {
+                return Err(ReservationError::Conflict { id, first: answer.event_id() });
+            }
+            Some(End::Released) => return Err(ended(id, ReservationState::Released, "committed")),
+        }
+        let key = state.estimate.idempotency_key.clone();
+        let happened = Some(entry.timestamp);
+        let event = Event { timestamp: happened, idempotency_key: key, ..actual.clone() };
+        let decision = self.settle(entry, state, &event, now)?;
+        let answer = decision.to_replay();
+        state.end = Some(End::Committed { fingerprint, answer });
+        self.is_over(entry, state);
+        Ok(decision)
+    }
+
+    /// Charges what happened, and gives back the rest of what is held.
+    fn settle(
+        &self,
+        entry: &Entry,
+        state: &State,
+        event: &Event<'_>,
+        now: ClockReading,
+    ) -> Result<Decision, TrackError> {
+        let timeline = self.table.timeline();
+        let at = timeline.at(now.moment, event.happened_at());
+        let age = now.moment.0.saturating_sub(timeline.moment(entry.timestamp).0);
+        let (intent, asked, held) = (Intent::Commit, now.asked, Some(&state.held));
+        let script = Script { event, intent, at, asked, held, is_bare: false };
+        let mut is_overrun = false;
+        let mut decision = self.run(
+            &script,
+            |rule| of_actual(rule, event, age),
+            |request, verdict, keep| {
+                let mut settling = settling(entry, state);
+                let settled = self.table.settle(request, verdict, &mut settling, Some(keep));
+                is_overrun = settling.is_overrun;
+                settled
+            },
+        )?;
+        decision.say(HeldAnswer { id: Some(entry.id), is_overrun, too_many: None });
+        Ok(decision)
+    }
+
+    pub(super) fn release(&self, id: ReservationId) -> Result<ReservationStatus, ReservationError> {
+        let entry = self.entry(id)?;
+        let now = self.read_clock();
+        let mut guard = entry.state.lock();
+        let state = &mut *guard;
+        let mut is_released = false;
+        match state.end {
+            Some(End::Committed { .. }) => {
+                return Err(ended(id, ReservationState::Committed, "released"));
+            }
+            Some(End::Released) => {}
+            None => {
+                let at = self.table.timeline().at(now.moment, None);
+                let (intent, asked, held) = (Intent::Commit, now.asked, Some(&state.held));
+                let event = &state.estimate;
+                let script = Script { event, intent, at, asked, held, is_bare: true };
+                let mut has_expired = false;
+                let _ = self.run(
+                    &script,
+                    |_| Cost::NOTHING,
+                    |request, verdict, _| {
+                        let mut settling = settling(&entry, state);
+                        let settled = self.table.settle(request, verdict, &mut settling, None);
+                        has_expired = settling.has_expired;
+                        settled
+                    },
+                )?;
+                if !has_expired {
+                    (state.end, is_released) = (Some(End::Released), true);
+                    self.is_over(&entry, state);
+                }
+            }
+        }
+        let status = self.status(&entry, state, now.moment);
+        if is_released {
+            self.let_in(guard);
+        }
+        Ok(status)
+    }
+
+    pub(super) fn extend(
+        &self,
+        id: ReservationId,
+        by: std::time::Duration,
+    ) -> Result<Moment, ReservationError> {
+        let lasting = nanos(by)?;
+        let entry = self.entry(id)?;
+        let now = self.read_clock();
+        let mut state = entry.state.lock();
+        let state = &mut *state;
+        must_be_open(&entry, state, now, "extended")?;
+        let at = self.table.timeline().at(now.moment, None);
+        let (intent, asked, held) = (Intent::Commit, now.asked, Some(&state.held));
+        let script = Script { event: &state.estimate, intent, at, asked, held, is_bare: true };
+        let mut extended = None;
+        let _ = self.run(
+            &script,
+            |_| Cost::NOTHING,
+            |request, verdict, _| {
+                let (until, held) = (state.until, &state.held);
+                let id = id.number();
+                let mut extension = Extension { id, until, lasting, held, extended: None };
+                let done = self.table.extend(request, verdict, &mut extension);
+                extended = extension.extended;
+                done
+            },
+        )?;
+        let Some(until) = extended else {
+            return Err(ended(id, ReservationState::Expired, "extended"));
+        };
+        let customer = state.estimate.customer_id();
+        self.reservations.moved(customer, id, state.until, Some(until));
+        state.until = until;
+        Ok(until)
+    }
+
+    pub(super) fn grow(
+        &self,
+        id: ReservationId,
+        more: &Event<'_>,
+    ) -> Result<Decision, ReservationError> {
+        more.validate()?;
+        let entry = self.entry(id)?;
+        let now = self.read_clock();
+        let mut state = entry.state.lock();
+        let state = &mut *state;
+        check::grows(more, &state.estimate)?;
+        let grown = check::sum(&state.estimate, more)?;
+        must_be_open(&entry, state, now, "grown")?;
+        let more = check::with_values_of(&state.estimate, more);
+        let at = self.table.timeline().at(now.moment, Some(entry.timestamp));
+        let (intent, asked) = (Intent::Reserve, now.asked);
+        let script = Script { event: &more, intent, at, asked, held: None, is_bare: false };
+        let (until, held) = (state.until, state.held.clone());
+        let mut holding =
+            Holding { id: id.number(), lasting: None, until, held, has_expired: false };
+        let mut decision = self.run(
+            &script,
+            |rule| of_growth(rule, &more),
+            |request, verdict, _| self.table.reserve(request, verdict, &mut holding),
+        )?;
+        if holding.has_expired {
+            return Err(ended(id, ReservationState::Expired, "grown"));
+        }
+        decision.say(HeldAnswer { id: Some(id), ..HeldAnswer::default() });
+        if decision.is_allowed() {
+            (state.estimate, state.held) = (grown, holding.held);
+        }
+        Ok(decision)
+    }
+
+    /// Lets go of what only an open reservation needs.
+    fn is_over(&self, entry: &Entry, state: &mut State) {
+        state.held = Held::default();
+        self.reservations.moved(state.estimate.customer_id(), entry.id, state.until, None);
+    }
+
+    pub(super) fn status_of(&self, entry: &Entry, now: Moment) -> ReservationStatus {
+        self.status(entry, &entry.state.lock(), now)
+    }
+
+    fn status(&self, entry: &Entry, state: &State, now: Moment) -> ReservationStatus {
+        let event_id = match &state.end {
+            Some(End::Committed { answer, .. }) => answer.event_id(),
+            Some(End::Released) | None => None,
+        };
+        ReservationStatus {
+            id: entry.id,
+            state: state.at(now),
+            estimate: state.estimate.clone(),
+            timestamp: entry.timestamp,
+            expires_at: self.table.timeline().timestamp(state.until),
+            event_id,
+        }
+    }
+
+    /// Runs a script by the rule set in force, from the start again where that changes.
+    fn run(
+        &self,
+        script: &Script<'_, '_>,
+        cost: impl Fn(&CompiledRule) -> Cost,
+        mut run: impl FnMut(
+            &Request<'_, '_>,
+            &mut Verdict,
+            &mut dyn FnMut(&Charged<'_>),
+        ) -> Result<(), Undecided>,
+    ) -> Result<Decision, TrackError> {
+        let Script { event, intent, at, .. } = *script;
+        let timeline = self.table.timeline();
+        let mut decision = Decision::pending();
+        let hashes = DimensionHashes::new(event, &self.hasher);
+        let (is_recorded, is_kept) = (self.ledger.is_some(), self.has_store());
+        loop {
+            let is_current = |snapshot: &Snapshot| snapshot.version == self.table.version();
+            let (verdict, snapshot) = decision.parts(is_current, || self.snapshot.load_full());
+            verdict.at = at;
+            verdict.ahead.clear();
+            let mut receipt = Receipt::default();
+            let decided = {
+                let mut matches = Matches::default();
+                if !script.is_bare {
+                    snapshot.index.find(&hashes, &mut matches);
+                }
+                if let Some(rule) = matches.refusing.filter(|_| !intent.is_forced())
+                    && let Some(compiled) = snapshot.rule(rule)
+                {
+                    return Err(missing_dimension(compiled, event).into());
+                }
+                verdict.ask(intent, matches.rules(), |rule| match snapshot.rule(rule) {
+                    Some(compiled) => cost(compiled),
+                    None => Cost::NOTHING,
+                });
+                if let Some(held) = script.held {
+                    held.add_rows(&mut matches.rows);
+                }
+                let recorded = self.ledger.as_deref();
+                let recorded = recorded.map(|ledger| Recorded { ledger, snapshot, timeline });
+                let request = Request {
+                    counters: &snapshot.counters,
+                    intent,
+                    rows: &matches.rows,
+                    history: recorded.as_ref().map(|recorded| recorded as &dyn History),
+                };
+                let mut keep = |charged: &Charged<'_>| {
+                    if is_recorded || is_kept {
+                        receipt = self.keep(&hashes, None, charged, snapshot);
+                    }
+                };
+                run(&request, verdict, &mut keep)
+            };
+            match decided {
+                Ok(()) => {
+                    decision.complete(receipt, script.asked, timeline, is_recorded, false);
+                    return Ok(decision);
+                }
+                // The rules are being changed: look again.
+                Err(Undecided::Stale) => std::thread::yield_now(),
+                Err(Undecided::TooLate { rule, now }) => {
+                    let quota = snapshot.rule(rule).map_or("", |compiled| compiled.rule.name());
+                    let now = timeline.timestamp(now);
+                    let timestamp = event.happened_at().unwrap_or(now);
+                    return Err(EventError::TooLate { quota: quota.into(), timestamp, now }.into());
+                }
+            }
+        }
+    }
+}
+
+fn settling<'h>(entry: &Entry, state: &'h State) -> Settling<'h> {
+    let (id, until, held) = (entry.id.number(), state.until, &state.held);
+    Settling {
+        id,
+        until,
+        held,
+        costs: [].into_iter().collect(),
+        is_overrun: false,
+        has_expired: false,
+    }
+}
+
+fn ended(id: ReservationId, state: ReservationState, verb: &'static str) -> ReservationError {
+    ReservationError::Ended { id, state, verb }
+}
+
+fn must_be_open(
+    entry: &Entry,
+    state: &State,
+    now: ClockReading,
+    verb: &'static str,
+) -> Result<(), ReservationError> {
+    match state.at(now.moment) {
+        ReservationState::Held => Ok(()),
+        other => Err(ended(entry.id, other, verb)),
+    }
+}
+
+/// What a reservation takes of a rule.
+fn of_estimate(rule: &CompiledRule, event: &Event<'_>) -> Cost {
+    match rule.measure.fold() {
+        Fold::Slots => Cost { units: 1, counts: true },
+        _ => rule.measure.of(event),
+    }
+}
+
+/// What it takes when it grows: values alone, and a gauge is not asked again.
+fn of_growth(rule: &CompiledRule, more: &Event<'_>) -> Cost {
+    match (rule.measure.fold(), rule.measure.value()) {
+        (Fold::Slots | Fold::Max | Fold::Latest, _) | (_, None) => Cost::NOTHING,
+        _ => rule.measure.of(more),
+    }
+}
+
+/// What the event that happened costs a rule. It happened until now, so that a rate limit counts it
+/// however long ago it began; a rolling quota goes by the time of the reserve.
+fn of_actual(rule: &CompiledRule, event: &Event<'_>, age: u64) -> Cost {
+    match rule.measure.fold() {
+        Fold::Slots => Cost::NOTHING,
+        _ if age > 0 && !rule.rule.is_rate_limit() && is_over(age, false, rule) => Cost::NOTHING,
+        _ => rule.measure.of(event),
+    }
+}

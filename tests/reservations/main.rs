@@ -1,0 +1,20 @@
+//! What reservations hold, and what becomes of it.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what goes wrong in a test shall stop it at once"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod errors;
+mod lives;
+mod model;
+mod rules;
+mod slots;
+mod threads;
+mod waits;
