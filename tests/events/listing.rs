@@ -15,6 +15,7 @@ use crate::support::{START, cases, date, engine, seed};
 use limitry::errors::QueryError;
 use limitry::events::{EventId, EventPage, EventQuery, RecordedEvent, Recording};
 use limitry::time::ManualClock;
+use limitry::usage::RollupOptions;
 use limitry::{Engine, Event, RateLimit, Window};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -59,6 +60,23 @@ fn assert_each_once(shown: &[EventId], due: &[EventId]) {
     let set: HashSet<_> = shown.iter().collect();
     let missing = due.iter().filter(|id| !set.contains(id)).count();
     assert_eq!(missing, 0, "of {} that were there at the start", due.len());
+}
+
+/// What the roll-ups count together the log tells apart.
+#[test]
+fn filters_find_events_whose_values_have_no_sums_of_their_own() {
+    for (values, combinations) in [(2, 100), (100, 2), (100, 100)] {
+        let rollups = RollupOptions::new().max_values(values).max_combinations(combinations);
+        let (engine, _) = engine(|builder| builder.rollups(rollups));
+        let models: Vec<String> = (0..8).map(|number| format!("model {number}")).collect();
+        for model in models.iter().cycle().take(24) {
+            record(&engine, &Event::new("ann", "call").model(model.as_str()));
+        }
+        for model in &models {
+            let found = list(&engine, &EventQuery::new().filter("model", model.as_str()));
+            assert_eq!(found.data.len(), 3, "{model} of {values} and {combinations}");
+        }
+    }
 }
 
 #[test]
