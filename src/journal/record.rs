@@ -79,8 +79,9 @@ pub(super) fn put_prefix(kind: Kind, ordinal: u64, out: &mut Vec<u8>) {
     put_varint(out, ordinal);
 }
 
-/// The most memory that a thread keeps to write heads into.
+/// The most memory that a thread keeps to write heads into, and what it begins with.
 const BUFFER_BYTES: usize = 64 * 1_024;
+const FIRST_BUFFER_BYTES: usize = 1_024;
 
 thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -96,6 +97,7 @@ impl Head {
     pub(crate) fn new(at: &At, key: Option<&str>, charges: impl FnOnce(&mut Vec<u8>)) -> Self {
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.clear();
+        buffer.reserve(FIRST_BUFFER_BYTES);
         put_times(at, &mut buffer);
         let explicit = if at.explicit { EXPLICIT } else { 0 };
         buffer.push(explicit | key.map_or(0, |_| KEYED));

@@ -8,8 +8,10 @@ use crate::base::clock::Timestamp;
 use crate::base::codec::Codec;
 use crate::event::Event;
 
-/// The most memory that a thread keeps to pack events into.
+/// The most memory that a thread keeps to pack events into, and what it begins with: most events
+/// have much less, and the room that they are written into.
 const BUFFER_BYTES: usize = 64 * 1_024;
+const FIRST_BUFFER_BYTES: usize = 1_024;
 
 thread_local! {
     /// The buffer that the thread packed its last event into.
@@ -61,6 +63,7 @@ impl Packed {
         // A thread that is ending has no buffer any more, and does with a new one.
         let mut bytes = BUFFER.try_with(Cell::take).unwrap_or_default();
         bytes.clear();
+        bytes.reserve(FIRST_BUFFER_BYTES);
         pack(&mut bytes);
         Self { timestamp, signature, bytes }
     }

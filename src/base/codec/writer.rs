@@ -43,8 +43,12 @@ const EIGHT_GROUPS: u64 = u64::MAX >> 8;
 /// The groups of seven bits of a number that has at most eight, and how many it has.
 #[inline]
 fn groups(number: u64) -> ([u8; 8], usize) {
-    // Moved apart by halves: two groups of 28 bits, four of 14, eight of 7.
-    let apart = (number & 0x0fff_ffff) | ((number << 4) & 0x0fff_ffff_0000_0000);
+    // Moved apart by halves: two groups of 28 bits, four of 14, eight of 7. Most have one of 28.
+    let apart = if number < 1 << 28 {
+        number
+    } else {
+        (number & 0x0fff_ffff) | ((number << 4) & 0x0fff_ffff_0000_0000)
+    };
     let apart = (apart & 0x3fff_0000_3fff) | ((apart << 2) & 0x3fff_0000_3fff_0000);
     let apart = (apart & 0x7f_007f_007f_007f) | ((apart << 1) & 0x7f00_7f00_7f00_7f00);
     // In each byte the highest bit says that another one follows.
