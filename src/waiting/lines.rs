@@ -40,8 +40,11 @@ pub(super) struct Lines {
 #[derive(Debug)]
 struct Waiter {
     ticket: Ticket,
-    /// The lines that it stands in, each once.
+    /// The lines that it stands in, each once: first those of counters that it is short of, then
+    /// those where it only stands behind somebody.
     keys: SmallVec<[Key; 2]>,
+    /// How many it is short of.
+    short: u32,
     waker: Option<Waker>,
     /// It has cause to look again since it last did.
     is_called: bool,
@@ -71,7 +74,8 @@ impl Lines {
     pub(super) fn enter(&mut self) -> Ticket {
         self.last_ticket = self.last_ticket.saturating_add(1);
         let ticket = self.last_ticket;
-        let waiter = Waiter { ticket, keys: SmallVec::new(), waker: None, is_called: false };
+        let waiter =
+            Waiter { ticket, keys: SmallVec::new(), short: 0, waker: None, is_called: false };
         self.waiters.insert_unique(hash(ticket), waiter, |waiter| hash(waiter.ticket));
         ticket
     }
@@ -112,36 +116,41 @@ impl Lines {
     }
 
     /// Has a waiter stand in the lines of the counters that it is short of, and of those that it
-    /// touches where somebody earlier stands, and in no others. Says whether it is held up.
+    /// touches where somebody earlier stands, and in no others. Says whether it is held up, and of
+    /// which of those that it is short of it is the first.
     pub(super) fn stand(
         &mut self,
         ticket: Ticket,
         short: &[Key],
         touched: &[Key],
         wakers: &mut Wakers,
-    ) -> bool {
-        let mut keys: SmallVec<[Key; 2]> = SmallVec::new();
+    ) -> (bool, SmallVec<[bool; 4]>) {
+        let mut keys: SmallVec<[Key; 2]> = short.iter().copied().collect();
         let mut is_held_up = false;
         for key in touched {
             let is_behind = self.first(*key).is_some_and(|first| first < ticket);
-            if (is_behind || short.contains(key)) && !keys.contains(key) {
-                self.join(*key, ticket);
+            if is_behind && !keys.contains(key) {
                 keys.push(*key);
             }
             is_held_up |= is_behind;
         }
-        let Some(waiter) = self.waiter_mut(ticket) else { return is_held_up };
+        for key in &keys {
+            self.join(*key, ticket);
+        }
+        let first = short.iter().map(|key| self.first(*key) == Some(ticket)).collect();
+        let Some(waiter) = self.waiter_mut(ticket) else { return (is_held_up, first) };
         waiter.is_called = false;
+        waiter.short = u32::try_from(short.len()).unwrap_or(u32::MAX);
         std::mem::swap(&mut waiter.keys, &mut keys);
         let kept: SmallVec<[Key; 2]> = waiter.keys.clone();
         for key in keys.into_iter().filter(|key| !kept.contains(key)) {
             self.leave_line(key, ticket, wakers);
         }
-        is_held_up
+        (is_held_up, first)
     }
 
-    /// Has a waiter stand in the lines of what it touches where somebody earlier stands, beside
-    /// those that it stands in. Says whether it is held up.
+    /// Has a waiter stand in the lines of what it touches where somebody earlier stands, too. Says
+    /// whether it is held up.
     pub(super) fn stand_behind(&mut self, ticket: Ticket, touched: &[Key]) -> bool {
         let mut is_held_up = false;
         for key in touched {
@@ -187,27 +196,46 @@ impl Lines {
     }
 
     fn leave_line(&mut self, key: Key, ticket: Ticket, wakers: &mut Wakers) {
-        let Ok(mut entry) = self.by_key.find_entry(key, |line| line.key == key) else { return };
-        let line = entry.get_mut();
+        let Some(line) = self.by_key.find_mut(key, |line| line.key == key) else { return };
         if line.first != ticket {
             line.behind.remove(&ticket);
             return;
         }
-        if let Some(next) = line.behind.pop_first() {
-            line.first = next;
-            return self.call_first(key, wakers);
+        match line.behind.pop_first() {
+            Some(next) => line.first = next,
+            None => return self.end_line(key),
         }
-        entry.remove();
-        shrink(&mut self.by_key, |line| line.key);
+        self.call_first(key, wakers);
     }
 
-    /// Calls the first of a line, if that one is free.
+    /// Calls the first of a line. One that only stood behind somebody there, and is held up by
+    /// others elsewhere, has nothing to stand there for any more: it goes, and the next one is the
+    /// first. Those are steps that were paid for when they came there.
     pub(super) fn call_first(&mut self, key: Key, wakers: &mut Wakers) {
-        let Some(first) = self.first(key) else { return };
-        let is_free = self.waiter(first).is_some_and(|waiter| self.is_free(waiter));
-        if is_free && let Some(waiter) = self.waiter_mut(first) {
-            waiter.is_called = true;
-            wakers.extend(waiter.waker.take());
+        while let Some(line) = self.by_key.find(key, |line| line.key == key) {
+            let first = line.first;
+            let stands = self
+                .waiter(first)
+                .is_some_and(|waiter| waiter.is_short_of(key) || self.is_free(waiter));
+            let Some(waiter) = self.waiter_mut(first) else { return };
+            if stands {
+                waiter.is_called = true;
+                wakers.extend(waiter.waker.take());
+                return;
+            }
+            waiter.keys.retain(|known| *known != key);
+            let Some(line) = self.by_key.find_mut(key, |line| line.key == key) else { return };
+            match line.behind.pop_first() {
+                Some(next) => line.first = next,
+                None => return self.end_line(key),
+            }
+        }
+    }
+
+    fn end_line(&mut self, key: Key) {
+        if let Ok(entry) = self.by_key.find_entry(key, |line| line.key == key) {
+            entry.remove();
+            shrink(&mut self.by_key, |line| line.key);
         }
     }
 
@@ -220,6 +248,12 @@ impl Lines {
         let mut called: Vec<_> = called.collect();
         called.sort_unstable_by_key(|(ticket, _)| *ticket);
         called.into_iter().map(|(_, waker)| waker)
+    }
+}
+
+impl Waiter {
+    fn is_short_of(&self, key: Key) -> bool {
+        self.keys.iter().take(self.short as usize).any(|known| *known == key)
     }
 }
 

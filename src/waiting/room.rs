@@ -1,9 +1,9 @@
 //! The waiting room of an engine.
 //!
 //! A waiter stands in the lines of the counters that it is *short of* (they refused it the last
-//! time it was decided about), and in those of counters that it touches where somebody stands who
-//! came earlier. One that is the first in all of its lines is *free*, and decides; all others sleep
-//! until they are.
+//! time it looked), and in those of counters that it touches where somebody stands who came
+//! earlier. One that is the first in all of its lines is *free*: it tries. Any other one is *held
+//! up*, and only looks, when a counter that it is short of may have room: it leaves that line then.
 //!
 //! *Order.* Who settles stands behind those who came earlier in every counter that it touches,
 //! whether that has room for it or not: who came first gets what comes first. It holds up nobody on
@@ -22,14 +22,18 @@
 //!   waiter in the line, or moves the *epoch* on before the waiter settles, who sees that and
 //!   decides again. If the waiter decided after, it has seen what was given back.
 //! - A change of the rules locks every shard once before it comes here: the same holds.
-//! - Who leaves a line wakes the one who is the first there now, if that one is free. Being free
-//!   changes only by lines that are left and by settling, each of which is one step under the lock;
-//!   and one who settles behind somebody stands in that line by the same step.
+//! - Who leaves a line wakes the one who is the first there now: it may be free, or what was given
+//!   back to the one that left may do for it. Being free changes only by lines that are left and by
+//!   settling, each of which is one step under the lock; and one who settles behind somebody stands
+//!   in that line by the same step.
+//! - One that is not the first of a line need not know that the counter has room: the first sees
+//!   to that, and holds it up or leaves.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use super::lines::{Key, Keys, Lines, Ticket, Wakers};
 use crate::base::clock::timer::wake_all;
@@ -67,20 +71,20 @@ pub(crate) enum NoPlace {
 pub(crate) enum Turn {
     /// It is free, and has cause to look again.
     Decide,
-    /// It is free, and sleeps on.
+    /// It has cause to look again, and somebody stands before it.
+    Look,
     Sleep,
-    /// Somebody stands before it.
-    HeldUp,
     Closed,
 }
 
 /// Where a waiter stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// Nobody is before it in any line.
     Free,
-    /// Somebody is, whose leaving wakes it.
-    HeldUp,
+    /// Somebody is, whose leaving wakes it. Of which of the counters that it is short of it is the
+    /// first: of those it has to see itself when they have room.
+    HeldUp(SmallVec<[bool; 4]>),
     /// Something was given back since it decided, or the rules have changed: it looks again.
     Again,
     Closed,
@@ -139,8 +143,10 @@ impl WaitingRoom {
                 Settled::Again
             } else {
                 before = lines.sleep(place.ticket, waker);
-                let is_held_up = lines.stand(place.ticket, short, touched, &mut wakers);
-                if is_held_up { Settled::HeldUp } else { Settled::Free }
+                match lines.stand(place.ticket, short, touched, &mut wakers) {
+                    (true, first) => Settled::HeldUp(first),
+                    (false, _) => Settled::Free,
+                }
             }
         };
         drop(before);
@@ -148,8 +154,8 @@ impl WaitingRoom {
         settled
     }
 
-    /// Whether a waiter may decide now. Where somebody has come to stand before it, it stands in
-    /// that line and sleeps; so it does where nobody has called it, unless it `is_due`.
+    /// What a waiter does now. Where somebody has come to stand before it, it stands in that line,
+    /// too. It sleeps where nobody has called it, unless it `is_due`.
     pub(crate) fn take_turn(
         &self,
         place: &mut Place,
@@ -157,11 +163,9 @@ impl WaitingRoom {
         is_due: bool,
         waker: &Waker,
     ) -> Turn {
-        // One that decides needs no waker: it settles with one, or is gone.
+        // One that does not sleep needs no waker: it settles with one, or is gone.
         match self.take_turn_with(place, touched, is_due, None) {
-            Turn::Sleep | Turn::HeldUp => {
-                self.take_turn_with(place, touched, is_due, Some(waker.clone()))
-            }
+            Turn::Sleep => self.take_turn_with(place, touched, is_due, Some(waker.clone())),
             turn => turn,
         }
     }
@@ -178,15 +182,15 @@ impl WaitingRoom {
             return Turn::Closed;
         }
         let is_held_up = lines.stand_behind(place.ticket, touched);
-        if !is_held_up && (is_due || lines.is_called(place.ticket)) {
+        if is_due || lines.is_called(place.ticket) {
             lines.looks(place.ticket);
             place.epoch = lines.epoch;
-            return Turn::Decide;
+            return if is_held_up { Turn::Look } else { Turn::Decide };
         }
         let before = waker.and_then(|waker| lines.sleep(place.ticket, waker));
         drop(lines);
         drop(before);
-        if is_held_up { Turn::HeldUp } else { Turn::Sleep }
+        Turn::Sleep
     }
 
     /// The lines in which somebody stands before a waiter.

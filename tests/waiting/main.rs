@@ -15,6 +15,7 @@ mod ends;
 mod executor;
 mod many;
 mod order;
+mod programs;
 mod threads;
 #[cfg(feature = "tokio")]
 mod tokio;

@@ -202,3 +202,60 @@ fn one_that_is_short_of_two_counters_in_turns_is_not_passed_by_for_ever() {
     }
     panic!("it was passed by for ever");
 }
+
+/// It is held up by one counter, and was short of another one, which has room again.
+#[test]
+fn one_that_is_held_up_holds_up_nobody_where_it_is_not_short_any_more() {
+    let (engine, clock) = engine(|it| {
+        it.rate_limit(RateLimit::new("tokens", 10, Window::Hour).metric(Metric::TotalTokens))
+            .rate_limit(RateLimit::new("x", 1, Window::Second).filter("model", "x"))
+            .quota(
+                Quota::new("cents", Metric::TotalCostCents, 10, Period::Day).filter("model", "y"),
+            )
+    });
+    let mut tasks = Executor::default();
+    let _ = engine.track(&tokens("a", 5).model("x")).expect("a good event");
+    let _ = engine.track(&call("a").model("y").cost_cents(10)).expect("a good event");
+    let large = tasks.wait(&engine, tokens("a", 10));
+    let held_up = tasks.wait(&engine, tokens("a", 1).model("x"));
+    let behind = tasks.wait(&engine, call("b").model("x"));
+    assert_eq!(tasks.admitted(), [0; 0]);
+    clock.advance(second());
+    assert_eq!(tasks.admitted(), [behind], "time made room");
+    let held_up_too = tasks.wait(&engine, tokens("a", 1).model("y").cost_cents(2));
+    let behind = tasks.wait(&engine, call("b").model("y").cost_cents(2));
+    assert_eq!(tasks.admitted(), [0; 0]);
+    assert!(engine.track(&call("c").model("y").cost_cents(-2)).expect("good").is_allowed());
+    assert_eq!(tasks.admitted(), [behind], "a refund made room");
+    assert!(engine.track(&call("c").model("y").cost_cents(-2)).expect("good").is_allowed());
+    tasks.cancel(large);
+    assert_eq!(tasks.admitted(), [held_up_too]);
+    clock.advance(second());
+    assert_eq!(tasks.admitted(), [held_up]);
+}
+
+/// Those who stand behind it in two lines, and it is short of one.
+#[test]
+fn one_that_only_stood_behind_another_holds_up_nobody_when_that_has_gone() {
+    let (engine, clock) = engine(|it| {
+        it.rate_limit(RateLimit::new("tokens", 10, Window::Hour).metric(Metric::TotalTokens))
+            .rate_limit(RateLimit::new("x", 10, Window::every(second() * 10)).filter("model", "x"))
+    });
+    let mut tasks = Executor::default();
+    let _ = engine.track(&tokens("a", 5).model("x")).expect("a good event");
+    for _ in 0..7 {
+        let _ = engine.track(&call("a").model("x")).expect("a good event");
+    }
+    let _ = engine.record(&call("a").model("x")).expect("a good event");
+    let _ = engine.record(&call("a").model("x")).expect("a good event");
+    // Short of both; those behind it fit when `x` has room.
+    let large = tasks.wait(&engine, tokens("a", 10).model("x"));
+    let behind: Vec<_> = (0..3).map(|_| tasks.wait(&engine, tokens("a", 1).model("x"))).collect();
+    let of_x = tasks.wait(&engine, call("b").model("x"));
+    assert_eq!(tasks.admitted(), [0; 0]);
+    clock.advance(second());
+    assert_eq!(tasks.admitted(), [of_x], "the others wait for `large`, which waits for tokens");
+    clock.advance(second() * 3);
+    tasks.cancel(large);
+    assert_eq!(tasks.admitted(), behind);
+}

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
+use smallvec::SmallVec;
+
 use super::patience::Patience;
 use crate::base::clock::Timestamp;
 use crate::base::clock::timer::Sleep;
@@ -178,12 +180,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
                 match self.room.take_turn(place, &self.touched, is_due || is_last, waker) {
                     Turn::Closed => return Err(WaitError::Closed),
                     Turn::Decide => Step::Attempt,
-                    // It answers why.
-                    Turn::HeldUp if is_last => Step::Look,
-                    Turn::HeldUp => {
-                        self.is_held_up(deadline);
-                        return Ok(None);
-                    }
+                    Turn::Look => Step::Look,
                     Turn::Sleep => return Ok(None),
                 }
             }
@@ -198,33 +195,29 @@ impl<'e, 'a> Waiter<'e, 'a> {
             if !has_room && passes_at.is_none() {
                 return Ok(Some(V::refused(decision)));
             }
-            let (short, next) = self.look_at(core, &decision, passes_at, step);
+            let (short, untils) = self.look_at(core, &decision, passes_at, step);
             let Some(place) = &mut self.place else { return Err(WaitError::Closed) };
             step = match self.room.settle(place, &short, &self.touched, waker) {
                 Settled::Closed => return Err(WaitError::Closed),
                 Settled::Again => Step::Look,
                 Settled::Free if has_room => Step::Attempt,
                 _ if is_last && !has_room => return Ok(Some(V::refused(decision))),
-                Settled::HeldUp if is_last => {
+                Settled::HeldUp(_) if is_last => {
                     return Ok(Some(V::refused(self.held_up(core)?)));
                 }
-                Settled::HeldUp => {
-                    self.is_held_up(deadline);
+                Settled::HeldUp(first) => {
+                    // What it was promised does not hold where others come before.
+                    self.patience.promise = None;
+                    let seen_to = untils.into_iter().zip(first).filter(|(_, first)| *first);
+                    self.until = seen_to.map(|(until, _)| until).chain(deadline).min();
                     return Ok(None);
                 }
                 Settled::Free => {
-                    let earliest = next.into_iter().chain(deadline).min();
-                    self.until = earliest;
+                    self.until = untils.into_iter().chain(deadline).min();
                     return Ok(None);
                 }
             };
         }
-    }
-
-    /// Sleeps until the one before it is gone, or the deadline has come.
-    fn is_held_up(&mut self, deadline: Option<Moment>) {
-        self.patience.promise = None;
-        self.until = deadline;
     }
 
     /// A decision that is no answer: that there is room, or that there is none.
@@ -240,21 +233,21 @@ impl<'e, 'a> Waiter<'e, 'a> {
         Ok(V::attempt(core, self.event)?)
     }
 
-    /// Notes which counters may refuse the event; says which do, and when the first of those will
-    /// not any more.
+    /// Notes which counters may refuse the event; says which do, and of each until when. Behind
+    /// those stand the ones that it keeps.
     fn look_at(
         &mut self,
         core: &Core,
         decision: &Decision,
         passes_at: Option<Moment>,
         step: Step,
-    ) -> (Keys, Option<Moment>) {
+    ) -> (Keys, SmallVec<[Moment; 4]>) {
         // Which counters the event touches is known since it looked by these rules.
         let is_known = step == Step::Attempt;
         if !is_known {
             self.touched.clear();
         }
-        let (mut short, mut next): (Keys, Option<Moment>) = (Keys::new(), None);
+        let (mut short, mut untils) = (Keys::new(), SmallVec::new());
         let now = decision.at().now;
         for hurdle in decision.hurdles(is_known) {
             let key = core.key_of(hurdle.rule, hurdle.is_shared, self.event);
@@ -264,14 +257,14 @@ impl<'e, 'a> Waiter<'e, 'a> {
             }
             if let Some(until) = hurdle.refused_until {
                 short.push(key);
-                next = next.into_iter().chain([until]).min();
+                untils.push(until);
                 self.patience.waits_for(key, until.since(now));
             }
         }
         if !short.is_empty() {
             self.patience.refused(now, passes_at, &mut short);
         }
-        (short, next)
+        (short, untils)
     }
 
     /// The refusal of an event that others wait before.
