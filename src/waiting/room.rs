@@ -251,3 +251,102 @@ impl WaitingRoom {
         self.count.store(count, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Count {
+        fn waker() -> (Arc<Self>, Waker) {
+            let count = Arc::new(Self::default());
+            (Arc::clone(&count), Waker::from(count))
+        }
+
+        fn get(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    fn held_up(first: &[bool]) -> Settled {
+        Settled::HeldUp(first.iter().copied().collect())
+    }
+
+    #[test]
+    fn what_is_given_back_between_deciding_and_settling_is_seen() {
+        let room = WaitingRoom::new(10);
+        let mut place = room.enter().expect("a place");
+        let (count, waker) = Count::waker();
+        // It decides here, and is in no line yet.
+        room.gave_back([1]);
+        assert_eq!(room.settle(&mut place, &[1], &[1], &waker), Settled::Again);
+        assert_eq!(room.settle(&mut place, &[1], &[1], &waker), Settled::Free);
+        // So it is when it was woken and decides again.
+        assert_eq!(room.take_turn(&mut place, &[1], true, &waker), Turn::Decide);
+        room.call_all();
+        assert_eq!(room.settle(&mut place, &[1], &[1], &waker), Settled::Again);
+        assert_eq!(room.settle(&mut place, &[1], &[1], &waker), Settled::Free);
+        let before = count.get();
+        room.gave_back([2]);
+        assert_eq!(count.get(), before);
+        room.gave_back([1]);
+        assert_eq!(count.get(), before + 1);
+        room.leave(&place);
+        assert!(room.is_empty());
+    }
+
+    #[test]
+    fn one_that_only_stands_behind_leaves_the_line_with_whom_it_stood_behind() {
+        let room = WaitingRoom::new(10);
+        let mut places = [(); 4].map(|()| room.enter().expect("a place"));
+        let wakers = [(); 4].map(|()| Count::waker());
+        let mut settle = |number: usize, short: &[Key], touched: &[Key]| {
+            room.settle(&mut places[number], short, touched, &wakers[number].1)
+        };
+        assert_eq!(settle(0, &[1, 2], &[1, 2]), Settled::Free);
+        assert_eq!(settle(1, &[], &[1, 2]), held_up(&[]));
+        assert_eq!(settle(2, &[2], &[1, 2]), held_up(&[false]));
+        assert_eq!(settle(3, &[], &[2]), held_up(&[]));
+        let woken = || wakers.each_ref().map(|(count, _)| count.get());
+        // The first has room in 2: the next there is the third, who is short of it.
+        assert_eq!(settle(0, &[1], &[1, 2]), Settled::Free);
+        assert_eq!(woken(), [0, 0, 1, 0]);
+        assert_eq!(settle(2, &[2], &[1, 2]), held_up(&[true]));
+        assert_eq!(settle(2, &[], &[1, 2]), held_up(&[]));
+        assert_eq!(woken(), [0, 0, 1, 1], "the last is free");
+        room.leave(&places[0]);
+        assert_eq!(woken(), [0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_room_that_is_closed_takes_nobody_and_calls_all() {
+        let room = WaitingRoom::new(2);
+        let mut places = [room.enter(), room.enter()].map(|it| it.expect("a place"));
+        assert_eq!(room.enter().err(), Some(NoPlace::Full(2)));
+        let (count, waker) = Count::waker();
+        for place in &mut places {
+            let _ = room.settle(place, &[7], &[7], &waker);
+        }
+        room.close();
+        assert_eq!(count.get(), 2);
+        assert_eq!(room.enter().err(), Some(NoPlace::Closed));
+        for place in &mut places {
+            assert_eq!(room.take_turn(place, &[7], false, &waker), Turn::Closed);
+            assert_eq!(room.settle(place, &[7], &[7], &waker), Settled::Closed);
+        }
+        places.iter().for_each(|place| room.leave(place));
+        assert!(!room.is_empty(), "who comes is to see that it is closed");
+    }
+}

@@ -1,5 +1,5 @@
-//! Goal: whatever comes, goes, is given back and changes: nobody sleeps who could be let in, nobody
-//! is let in who is to wait for another one, and nothing is passed by that was refused all the time.
+//! Goal: whatever comes, goes, is given back and changes: nobody sleeps who could be let in, and
+//! nobody is let in before one that came earlier and is short of the same counter.
 //!
 //! Method: random programs on a manual clock. What each waiter is short of is asked of the engine
 //! itself before and after each step, by `check`, and what follows for the order is worked out from
