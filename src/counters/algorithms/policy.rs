@@ -391,6 +391,7 @@ impl Policy {
     }
 
     /// What a cell says, or a counter that has none.
+    #[inline]
     pub(in crate::counters) fn read(
         &self,
         cell: Option<Cell<'_>>,

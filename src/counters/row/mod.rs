@@ -313,7 +313,6 @@ impl<'r> Row<'r> {
     }
 
     /// The cell at `offset`.
-    #[inline]
     pub(super) fn cell_at(self, offset: usize) -> Option<Cell<'r>> {
         Cells { words: self.0, offset }.next().map(|(_, cell)| cell)
     }

@@ -367,8 +367,10 @@ impl<'s> Straight<'s, '_> {
             if charge.row != index {
                 (index, row) = (charge.row, locked.row(charge.row));
             }
-            let cell = charge.cell.zip(row);
-            let cell = cell.and_then(|(cell, row)| row.cell_at(cell.get() as usize));
+            let cell = charge.cell.zip(row).and_then(|(cell, row)| {
+                let narrow = row::split_narrow(&mut row.from(cell.get()), counter.number());
+                narrow.or_else(|| row.cell_at(cell.get() as usize))
+            });
             let calendar = || self.request.calendar(index);
             charge.reading = counter.policy.read(cell, calendar, at);
         }
