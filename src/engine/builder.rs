@@ -171,7 +171,7 @@ impl EngineBuilder {
     }
 
     /// Sets how many may [wait](Engine::wait) at once; the default is a million, some 300 bytes
-    /// each. Beyond it a wait is an error.
+    /// each (500 of the first of a key). Beyond it a wait is an error.
     pub fn max_waiters(mut self, waiters: usize) -> Self {
         self.max_waiters = waiters;
         self

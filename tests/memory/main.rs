@@ -4,3 +4,4 @@
 
 mod allocations;
 mod bytes;
+mod waiters;

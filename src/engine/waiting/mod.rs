@@ -46,7 +46,9 @@ impl Engine {
     /// async runtime.
     ///
     /// Where nobody waits it costs a `track`. Otherwise a waiter costs some three decisions,
-    /// however many wait, and some 300 bytes while it waits; a change of the rules wakes all.
+    /// however many wait, and some 300 bytes while it waits, or 500 where it is the first of its
+    /// key; a change of the rules wakes all. With a store whose calls are
+    /// [`Synced`](crate::store::Durability::Synced) it blocks for the commit, as `track` does.
     ///
     /// The future does not keep the engine open.
     ///

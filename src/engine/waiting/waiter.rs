@@ -67,12 +67,14 @@ pub(super) struct Waiter<'e, 'a> {
     core: Weak<Core>,
     room: Arc<WaitingRoom>,
     event: &'e Event<'a>,
-    deadline: Option<Timestamp>,
+    /// [`Moment::MAX`] for none.
+    deadline: Moment,
     place: Option<Place>,
     /// The counters that may refuse the event, by the rule set of this version.
     touched: Keys,
     version: u64,
-    until: Option<Moment>,
+    /// [`Moment::MAX`] for as long as nobody wakes it.
+    until: Moment,
     patience: Patience,
     is_over: bool,
 }
@@ -91,11 +93,11 @@ impl<'e, 'a> Waiter<'e, 'a> {
             core: Arc::downgrade(core),
             room: Arc::clone(&core.waiting.room),
             event,
-            deadline,
+            deadline: deadline.map_or(Moment::MAX, |it| core.table.timeline().moment(it)),
             place: None,
             touched: Keys::new(),
             version: 0,
-            until: None,
+            until: Moment::MAX,
             patience: Patience::default(),
             is_over: false,
         }
@@ -107,7 +109,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
 
     /// Until when it sleeps if nobody wakes it before; `None` for as long as nobody does.
     pub(super) fn until(&self) -> Option<Moment> {
-        self.until
+        Some(self.until).filter(|until| *until < Moment::MAX)
     }
 
     /// Whether a moment has come, by the engine's time. Where the engine is gone all have.
@@ -149,7 +151,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
             }
         };
         self.leave();
-        (self.is_over, self.until) = (true, None);
+        (self.is_over, self.until) = (true, Moment::MAX);
         Some(answer)
     }
 
@@ -159,8 +161,8 @@ impl<'e, 'a> Waiter<'e, 'a> {
         waker: &Waker,
         is_due: bool,
     ) -> Result<Option<V::Answer>, WaitError> {
-        let deadline = self.deadline.map(|deadline| core.table.timeline().moment(deadline));
-        let is_last = deadline.is_some_and(|deadline| core.read_clock().moment >= deadline);
+        let deadline = self.deadline;
+        let is_last = deadline < Moment::MAX && core.read_clock().moment >= deadline;
         let mut step = match &mut self.place {
             None => {
                 if self.room.is_empty() {
@@ -207,13 +209,13 @@ impl<'e, 'a> Waiter<'e, 'a> {
                 }
                 Settled::HeldUp(first) => {
                     // What it was promised does not hold where others come before.
-                    self.patience.promise = None;
+                    self.patience.promise = Moment::MAX;
                     let seen_to = untils.into_iter().zip(first).filter(|(_, first)| *first);
-                    self.until = seen_to.map(|(until, _)| until).chain(deadline).min();
+                    self.until = seen_to.map(|(until, _)| until).fold(deadline, Moment::min);
                     return Ok(None);
                 }
                 Settled::Free => {
-                    self.until = untils.into_iter().chain(deadline).min();
+                    self.until = untils.into_iter().fold(deadline, Moment::min);
                     return Ok(None);
                 }
             };
@@ -258,7 +260,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
             if let Some(until) = hurdle.refused_until {
                 short.push(key);
                 untils.push(until);
-                self.patience.waits_for(key, until.since(now));
+                self.patience.waits_for(key, until, now);
             }
         }
         if !short.is_empty() {
