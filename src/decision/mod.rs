@@ -255,8 +255,7 @@ impl Decision {
         if self.is_let_in() {
             return None;
         }
-        let first = self.held_answer().too_many.unwrap_or(Moment(0));
-        Some(match self.findings().passes_at().map(|moment| moment.max(first)) {
+        Some(match self.passes_at() {
             Some(moment) => RetryAfter::After(moment.since(self.findings().asked)),
             None => RetryAfter::Never,
         })

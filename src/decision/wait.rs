@@ -1,9 +1,10 @@
 //! What a decision says to those who wait for room.
 
 use super::{Decision, Outcome};
+use crate::base::amount::Amount;
 use crate::compiled::CompiledRule;
 use crate::counters::{Charge, Moment};
-use crate::rules::Overflow;
+use crate::rules::{Metric, Overflow};
 
 /// A hard rule that may refuse the event of a decision: the event adds something to it.
 #[derive(Debug)]
@@ -36,7 +37,22 @@ impl Decision {
 
     /// The first instant at which a refused event passes; none for never.
     pub(crate) fn passes_at(&self) -> Option<Moment> {
-        self.findings().passes_at()
+        let first = self.held_answer().too_many.unwrap_or(Moment(0));
+        self.findings().passes_at().map(|moment| moment.max(first))
+    }
+
+    /// What is left of a metric, where only rules on it have refused: the least of them.
+    pub(crate) fn left_of(&self, metric: &Metric) -> Option<Amount> {
+        let findings = self.findings();
+        let is_on_it = |rule: &CompiledRule| rule.rule.metric() == metric;
+        if findings.refusing().any(|(rule, _)| !is_on_it(rule)) {
+            return None;
+        }
+        let left = findings
+            .hard()
+            .filter(|(rule, _)| is_on_it(rule))
+            .map(|(rule, charge)| rule.measure.amount_of(findings.figures(rule, charge).remaining));
+        left.min()
     }
 
     /// Whether no wait will do.

@@ -50,6 +50,16 @@ impl Metric {
         Self::Meter(id.into())
     }
 
+    /// The name of the value that it counts; none of events and meters.
+    pub(crate) fn value_name(&self) -> Option<&str> {
+        match self {
+            Self::TotalEvents | Self::Meter(_) => None,
+            Self::TotalTokens => Some(ValueName::TotalTokens.as_str()),
+            Self::TotalCostCents => Some(ValueName::CostCents.as_str()),
+            Self::Value(MetricValue(name)) => Some(name.as_str()),
+        }
+    }
+
     /// The rule that the metric's name breaks, if any.
     pub(super) fn problem(&self) -> Option<&'static str> {
         match self {

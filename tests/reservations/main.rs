@@ -12,6 +12,7 @@
 mod support;
 
 mod errors;
+mod grants;
 mod lives;
 mod model;
 mod rules;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::ReservationError;
+use super::{Made, ReservationError};
+use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::decision::{Decision, ReservationId};
 use crate::engine::Engine;
@@ -23,6 +24,7 @@ pub struct Reservation {
     id: ReservationId,
     decision: Decision,
     expires_at: Timestamp,
+    granted: Option<Amount>,
     hold: Hold,
     /// Nothing is to be done when it is dropped.
     is_done: bool,
@@ -31,12 +33,11 @@ pub struct Reservation {
 impl Reservation {
     pub(super) fn new(
         engine: Engine,
-        id: ReservationId,
+        Made { id, expires_at, granted }: Made,
         decision: Decision,
-        expires_at: Timestamp,
         hold: Hold,
     ) -> Self {
-        Self { engine, id, decision, expires_at, hold, is_done: false }
+        Self { engine, id, decision, expires_at, granted, hold, is_done: false }
     }
 
     /// Returns its name, by which it can be committed, extended and released elsewhere.
@@ -54,6 +55,13 @@ impl Reservation {
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
+    }
+
+    /// Returns how much was granted of the metric that
+    /// [`reserve_up_to`](Engine::reserve_up_to) was asked for; `None` of another reservation.
+    #[must_use]
+    pub fn granted(&self) -> Option<Amount> {
+        self.granted
     }
 
     /// Records the event that happened and charges it in full, and gives back what was held beyond

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Core, Engine, TrackError};
+use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::counters::Moment;
 use crate::decision::{Decision, Outcome, ReservationId};
 use crate::event::{Event, EventError};
 use crate::idempotency::CustomerKey;
@@ -17,8 +17,10 @@ use crate::reservations::{
 mod check;
 mod guard;
 mod steps;
+mod up_to;
 
 pub use self::guard::Reservation;
+use self::up_to::UpTo;
 
 /// The answer of [`Engine::reserve`].
 #[derive(Debug)]
@@ -183,17 +185,23 @@ impl Engine {
     ///
     /// [`max_reservations`]: crate::EngineBuilder::max_reservations
     pub fn reserve(&self, event: &Event<'_>, hold: Hold) -> Result<Reserved, ReservationError> {
+        self.reserve_by(event, hold, None)
+    }
+
+    fn reserve_by(
+        &self,
+        event: &Event<'_>,
+        hold: Hold,
+        up_to: Option<UpTo<'_>>,
+    ) -> Result<Reserved, ReservationError> {
         let core = &self.core;
         let mut made = None;
-        let decision = core.reserve(event, hold, &mut made)?;
+        let decision = core.reserve(event, hold, up_to, &mut made)?;
         Ok(match decision.outcome() {
             Outcome::Refused => Reserved::Refused(decision),
             Outcome::Replayed => Reserved::Replayed(core.key_status(decision)),
             Outcome::Admitted => match made {
-                Some((id, until)) => {
-                    let expires_at = core.table.timeline().timestamp(until);
-                    Reserved::Held(Reservation::new(self.clone(), id, decision, expires_at, hold))
-                }
+                Some(made) => Reserved::Held(Reservation::new(self.clone(), made, decision, hold)),
                 // The key of an event that was let in while this call waited for it.
                 None => Reserved::Replayed(core.key_status(decision)),
             },
@@ -258,7 +266,8 @@ impl Core {
         &self,
         event: &Event<'_>,
         hold: Hold,
-        made: &mut Option<(ReservationId, Moment)>,
+        up_to: Option<UpTo<'_>>,
+        made: &mut Option<Made>,
     ) -> Result<Decision, ReservationError> {
         event.validate()?;
         check::not_below_zero(event)?;
@@ -267,7 +276,10 @@ impl Core {
             return Err(ReservationError::Durable);
         }
         let now = self.read_clock();
-        let mut decide = |_| self.hold(event, lasting, now, made);
+        let mut decide = |_| match up_to {
+            None => self.hold(event, lasting, now, made),
+            Some(up_to) => self.hold_up_to(event, up_to, lasting, now, made),
+        };
         let decision = match CustomerKey::of(event) {
             None => decide(None)?,
             Some(key) => self.by_key(key, event, now.moment, decide)?,
@@ -287,6 +299,14 @@ impl Core {
     fn entry(&self, id: ReservationId) -> Result<Arc<Entry>, ReservationError> {
         self.reservations.get(id).ok_or(ReservationError::NotFound { id })
     }
+}
+
+/// A reservation that was made.
+struct Made {
+    id: ReservationId,
+    expires_at: Timestamp,
+    /// How much of the metric that was asked for.
+    granted: Option<Amount>,
 }
 
 /// The length of a hold in nanoseconds.

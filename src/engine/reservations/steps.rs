@@ -2,7 +2,7 @@
 
 use parking_lot::MutexGuard;
 
-use super::{ReservationError, check, nanos};
+use super::{Made, ReservationError, check, nanos};
 use crate::compiled::{CompiledRule, Matches, Snapshot};
 use crate::counters::{
     At, Committed as Charged, Extension, Held, History, Holding, Intent, Moment, Request, Settling,
@@ -37,7 +37,7 @@ impl Core {
         event: &Event<'_>,
         lasting: u64,
         now: ClockReading,
-        made: &mut Option<(ReservationId, Moment)>,
+        made: &mut Option<Made>,
     ) -> Result<Decision, TrackError> {
         let customer = event.customer_id();
         let mut open = self.reservations.of_customer(customer, now.moment);
@@ -73,7 +73,8 @@ impl Core {
         let estimate = Event { problem: None, ..event.clone() }.into_owned();
         let state = State { estimate, until, held: holding.held, end: None };
         self.reservations.keep(Entry { id, made_at, timestamp, state: state.into() });
-        *made = Some((id, until));
+        let expires_at = self.table.timeline().timestamp(until);
+        *made = Some(Made { id, expires_at, granted: None });
         Ok(decision)
     }
 

@@ -1,0 +1,134 @@
+//! Reserving what is left, where not all that is asked for is.
+
+use super::{Made, ReservationError, Reserved};
+use crate::base::amount::{Amount, IntoAmount};
+use crate::decision::{Decision, Outcome};
+use crate::engine::time::ClockReading;
+use crate::engine::{Core, Engine, TrackError};
+use crate::event::{Event, EventError};
+use crate::reservations::Hold;
+use crate::rules::Metric;
+
+/// How often what is left is asked for, where others take it meanwhile, before it is the least.
+const TRIES: usize = 8;
+
+/// What may be less than it was asked for.
+#[derive(Clone, Copy)]
+pub(super) struct UpTo<'m> {
+    pub(super) metric: &'m Metric,
+    /// The name of the value that the metric counts.
+    pub(super) name: &'m str,
+    pub(super) at_least: Amount,
+}
+
+impl Engine {
+    /// Reserves as [`reserve`](Self::reserve) does, and where the rules on `metric` have less left
+    /// than the event brings, what is left: `at_least` that much, or it is refused. So a caller can
+    /// lower `max_tokens` to what it was [granted](super::Reservation::granted).
+    ///
+    /// Only rules on that very metric shrink the grant. All others judge the event as it stands,
+    /// and are then charged for what was granted: of `total_tokens` the output is lowered, and the
+    /// input stays.
+    ///
+    /// The refusal is that of `at_least`, and so is its wait.
+    ///
+    /// ```
+    /// use limitry::{Engine, Event, Hold, Metric, Period, Quota, Reserved};
+    ///
+    /// let engine = Engine::builder()
+    ///     .quota(Quota::new("Tokens", Metric::TotalTokens, 1_000, Period::Day))
+    ///     .build()?;
+    /// let call = Event::new("cust_123", "model_call").input_tokens(150).output_tokens(4_096);
+    /// let hold = Hold::default();
+    /// let Reserved::Held(reservation) =
+    ///     engine.reserve_up_to(&call, &Metric::TotalTokens, 200, hold)?
+    /// else {
+    ///     panic!("there are 200 left")
+    /// };
+    /// assert_eq!(reservation.granted(), Some(1_000.into())); // 850 of them for the output
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As `reserve`; the metric is one of events or of a meter, which no grant can lower; the event
+    /// brings nothing of it, or less than `at_least`, or that is below zero or no exact amount.
+    pub fn reserve_up_to(
+        &self,
+        event: &Event<'_>,
+        metric: &Metric,
+        at_least: impl IntoAmount,
+        hold: Hold,
+    ) -> Result<Reserved, ReservationError> {
+        event.validate()?;
+        let shown = metric.to_string();
+        let Some(name) = metric.value_name() else {
+            let rule = "must be a metric of a value, which can be lowered";
+            return Err(EventError::invalid("metric", &shown, rule).into());
+        };
+        let at_least = at_least
+            .into_amount()
+            .map_err(|source| EventError::Amount { field: "at_least".into(), source })?;
+        let asked = event.amount(name).unwrap_or(Amount::ZERO);
+        if at_least < Amount::ZERO || at_least > asked || asked == Amount::ZERO {
+            let rule = "must be from 0 to what the event brings of the metric, which is above 0";
+            return Err(EventError::invalid("at_least", &at_least.to_string(), rule).into());
+        }
+        self.reserve_by(event, hold, Some(UpTo { metric, name, at_least }))
+    }
+}
+
+impl Core {
+    /// Holds an event, or what is left of it.
+    pub(super) fn hold_up_to(
+        &self,
+        event: &Event<'_>,
+        up_to: UpTo<'_>,
+        lasting: u64,
+        now: ClockReading,
+        made: &mut Option<Made>,
+    ) -> Result<Decision, TrackError> {
+        let asked = event.amount(up_to.name).unwrap_or(Amount::ZERO);
+        let mut grant = asked;
+        for _ in 0..TRIES {
+            let decision = self.hold(&granted(event, up_to.name, grant), lasting, now, made)?;
+            if decision.outcome() != Outcome::Refused || decision.has_too_many_reservations() {
+                return Ok(grants(decision, grant, made));
+            }
+            match decision.left_of(up_to.metric) {
+                // Less than before, or another one refuses.
+                Some(left) if left < grant && left >= up_to.at_least => grant = left,
+                Some(left) if left < up_to.at_least => break,
+                _ => return Ok(decision),
+            }
+        }
+        let least = up_to.at_least;
+        let decision = self.hold(&granted(event, up_to.name, least), lasting, now, made)?;
+        Ok(grants(decision, least, made))
+    }
+}
+
+fn grants(decision: Decision, grant: Amount, made: &mut Option<Made>) -> Decision {
+    if let Some(made) = made {
+        made.granted = Some(grant);
+    }
+    decision
+}
+
+/// The event with so much of a value.
+fn granted<'a>(event: &Event<'a>, name: &str, grant: Amount) -> Event<'a> {
+    let mut granted = event.clone();
+    if name != "total_tokens" {
+        granted.set_value(name.to_owned().into(), grant);
+        return granted;
+    }
+    let total = grant.to_u64_floor();
+    let input = event.input_tokens.unwrap_or(0);
+    if event.output_tokens.is_some() {
+        granted.output_tokens = Some(total.saturating_sub(input));
+    }
+    // The sum says it, unless the total was given or the input alone is more.
+    if event.total_tokens.is_some() || event.output_tokens.is_none() || input > total {
+        granted.total_tokens = Some(total);
+    }
+    granted
+}

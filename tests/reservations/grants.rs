@@ -1,0 +1,90 @@
+//! Goal: where less is left of a metric than a call asks for, it is granted what is left, whatever
+//! others take at the same time, and other rules judge the call as it stands.
+
+use crate::lives::{bucket, daily, of_quota, tokens};
+use crate::support::engine;
+use limitry::reservations::KeyStatus;
+use limitry::{
+    Amount, Engine, Event, Hold, Metric, Period, Quota, Reservation, Reserved, RetryAfter,
+};
+
+fn up_to(engine: &Engine, event: &Event<'_>, at_least: u64) -> Reserved {
+    let tokens = Metric::TotalTokens;
+    engine.reserve_up_to(event, &tokens, at_least, Hold::default()).expect("good")
+}
+
+fn held(reserved: Reserved) -> Reservation {
+    match reserved {
+        Reserved::Held(reservation) => reservation,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_left_is_granted_and_no_less_than_asked() {
+    let (engine, _) = engine(|builder| builder.quota(daily(100)).rate_limit(bucket(80, 80)));
+    let all = held(up_to(&engine, &tokens(50), 10));
+    assert_eq!(all.granted(), Some(Amount::from(50)));
+    let some = held(up_to(&engine, &tokens(90), 10));
+    assert_eq!(some.granted(), Some(Amount::from(30)));
+    assert_eq!(of_quota(&engine), (0, 80, 20));
+    let Reserved::Refused(decision) = up_to(&engine, &tokens(90), 10) else { panic!("no room") };
+    // Ten come back in ten seconds: the wait is that of the least.
+    assert_eq!(decision.retry_after(), Some(RetryAfter::After(crate::lives::secs(10))));
+    drop((all, some));
+    assert_eq!(of_quota(&engine), (0, 0, 100));
+}
+
+#[test]
+fn the_output_is_lowered_and_the_input_stays() {
+    let (engine, _) = engine(|builder| builder.quota(daily(1_000)));
+    let call = Event::new("ann", "call").input_tokens(150).output_tokens(4_096);
+    let reservation = held(up_to(&engine, &call, 200));
+    let estimate = engine.reservation(reservation.id()).expect("known").estimate;
+    assert_eq!(estimate, Event::new("ann", "call").input_tokens(150).output_tokens(850));
+}
+
+#[test]
+fn other_rules_judge_the_call_as_it_stands() {
+    let (engine, _) = engine(|builder| {
+        let cost = Quota::new("Cost", Metric::TotalCostCents, 5, Period::Day);
+        builder.quota(daily(100)).quota(cost)
+    });
+    let Reserved::Refused(decision) = up_to(&engine, &tokens(200).cost_cents(6), 10) else {
+        panic!("the cost is too much")
+    };
+    let exceeded: Vec<_> = decision.quotas().map(|quota| quota.exceeded).collect();
+    assert_eq!(exceeded, [true, true]);
+    let _ = held(up_to(&engine, &tokens(200).cost_cents(5), 10));
+}
+
+#[test]
+fn a_retry_with_its_key_is_a_replay_of_what_was_granted() {
+    let (engine, _) = engine(|builder| builder.quota(daily(100)));
+    let call = tokens(150).idempotency_key("k");
+    let reservation = held(up_to(&engine, &call, 1));
+    let again = up_to(&engine, &call, 1);
+    let Reserved::Replayed(KeyStatus::Reserved(status)) = again else { panic!("{again:?}") };
+    assert_eq!(
+        (status.id, status.estimate.amount("total_tokens")),
+        (reservation.id(), Some(100.into()))
+    );
+}
+
+#[test]
+fn what_cannot_be_lowered_is_an_error() {
+    let (engine, _) = engine(|builder| builder.quota(daily(100)));
+    let why = |metric: Metric, at_least: i64| {
+        let tried = engine.reserve_up_to(&tokens(5), &metric, at_least, Hold::default());
+        tried.expect_err("bad").to_string()
+    };
+    let not_a_value = "must be a metric of a value, which can be lowered";
+    assert_eq!(why(Metric::TotalEvents, 1), format!("metric: \"total_events\" {not_a_value}"));
+    assert_eq!(why(Metric::meter("m"), 1), format!("metric: \"meter.m\" {not_a_value}"));
+    for (metric, at_least) in
+        [(Metric::TotalTokens, 6), (Metric::TotalTokens, -1), (Metric::TotalCostCents, 0)]
+    {
+        let why = why(metric, at_least);
+        assert!(why.starts_with(&format!("at_least: \"{at_least}\" must be from 0 to")), "{why}");
+    }
+}
