@@ -6,7 +6,7 @@
 //! Method: worked cases. The model (`model.rs`) draws what rules make of a missing dimension, and
 //! the figure of events that no rule counted is in `telemetry/metrics.rs`.
 
-use crate::support::{clock, engine, track};
+use crate::support::{engine, track};
 use limitry::errors::{EventError, TrackError};
 use limitry::rules::{Enforcement, OnMissing, RateLimitUpdate, SyncOptions};
 use limitry::{
@@ -223,6 +223,7 @@ fn what_a_rule_makes_of_a_missing_dimension_is_data() {
 #[cfg(feature = "durable")]
 #[test]
 fn what_counts_by_a_stated_value_goes_on_after_a_restart() {
+    use crate::support::clock;
     use crate::support::files::StoreFile;
 
     let file = StoreFile::new("missing");

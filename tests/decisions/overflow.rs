@@ -5,8 +5,8 @@
 //! Method: worked cases on a manual clock; threads that flood a cap while another watches it.
 //! The random form is `overflow_model.rs`; bytes are counted in `memory/bytes.rs`.
 
-#[cfg(feature = "durable")]
 use crate::support::clock;
+#[cfg(feature = "durable")]
 use crate::support::files::StoreFile;
 use limitry::events::Recording;
 use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate};

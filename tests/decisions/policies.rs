@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::support::{START, clock, oracle::HOUR, track};
+use crate::support::{START, oracle::HOUR, track};
 use crate::support::{date, engine};
 use limitry::events::{EventQuery, Recording};
 use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate};
@@ -229,6 +229,7 @@ fn imported_events_count_for_all_rules_of_a_policy() {
 #[cfg(feature = "durable")]
 #[test]
 fn rules_without_a_say_go_on_after_a_restart() {
+    use crate::support::clock;
     use crate::support::files::StoreFile;
 
     let file = StoreFile::new("policies");

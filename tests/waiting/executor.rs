@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use limitry::errors::WaitError;
 use limitry::{Decision, Engine, Event, Timestamp};
 
-pub type Answer = Result<Decision, WaitError>;
+pub(crate) type Answer = Result<Decision, WaitError>;
 
 #[derive(Default)]
 struct Flag {
@@ -31,7 +31,7 @@ struct Task {
 }
 
 #[derive(Default)]
-pub struct Executor {
+pub(crate) struct Executor {
     tasks: BTreeMap<usize, Task>,
     next: usize,
     polls: usize,
@@ -39,7 +39,7 @@ pub struct Executor {
 
 impl Executor {
     /// Adds a task, which is not polled before the next [`run`](Self::run).
-    pub fn spawn(&mut self, future: impl Future<Output = Answer> + 'static) -> usize {
+    pub(crate) fn spawn(&mut self, future: impl Future<Output = Answer> + 'static) -> usize {
         let flag = Arc::new(Flag::default());
         flag.is_woken.store(true, Ordering::SeqCst);
         let number = self.next;
@@ -49,24 +49,29 @@ impl Executor {
     }
 
     /// Has an event wait.
-    pub fn wait(&mut self, engine: &Engine, event: Event<'static>) -> usize {
+    pub(crate) fn wait(&mut self, engine: &Engine, event: Event<'static>) -> usize {
         let engine = engine.clone();
         self.spawn(async move { engine.wait(&event).await })
     }
 
     /// The same until a deadline.
-    pub fn wait_until(&mut self, engine: &Engine, event: Event<'static>, at: Timestamp) -> usize {
+    pub(crate) fn wait_until(
+        &mut self,
+        engine: &Engine,
+        event: Event<'static>,
+        at: Timestamp,
+    ) -> usize {
         let engine = engine.clone();
         self.spawn(async move { engine.wait_until(&event, at).await })
     }
 
     /// Drops a task.
-    pub fn cancel(&mut self, number: usize) {
+    pub(crate) fn cancel(&mut self, number: usize) {
         drop(self.tasks.remove(&number).expect("it waits"));
     }
 
     /// Polls all that are woken, until none is; returns those that ended, in that order.
-    pub fn run(&mut self) -> Vec<(usize, Answer)> {
+    pub(crate) fn run(&mut self) -> Vec<(usize, Answer)> {
         let mut ended = Vec::new();
         while let Some(number) = self
             .tasks
@@ -87,7 +92,7 @@ impl Executor {
     }
 
     /// The numbers of those that were let in, in that order; all that ended were.
-    pub fn admitted(&mut self) -> Vec<usize> {
+    pub(crate) fn admitted(&mut self) -> Vec<usize> {
         let ended = self.run();
         let admitted = |(number, answer): (usize, Answer)| {
             assert!(answer.expect("a good event").is_allowed(), "{number} is let in");
@@ -97,12 +102,12 @@ impl Executor {
     }
 
     /// How many have not ended.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tasks.len()
     }
 
     /// How many polls there were so far.
-    pub fn polls(&self) -> usize {
+    pub(crate) fn polls(&self) -> usize {
         self.polls
     }
 }
