@@ -115,6 +115,7 @@ pub(super) fn period() -> impl Strategy<Value = Period> {
         Just(Period::Month),
         Just(Period::Year),
         Just(Period::AllTime),
+        Just(Period::Concurrent),
         length().prop_map(Period::rolling),
     ]
 }
@@ -190,6 +191,9 @@ pub(super) fn quota() -> impl Strategy<Value = Quota> {
         quota.enabled = rule.enabled || late;
         if quota.policy.as_deref() == Some("limits") {
             quota.policy = Some("quotas".to_owned());
+        }
+        if quota.name == "good" && period == Period::Concurrent {
+            quota.metric = Metric::TotalEvents;
         }
         if let ("good", Period::Rolling(length)) = (quota.name.as_str(), period) {
             let century = Duration::from_secs(3_155_760_000);

@@ -13,14 +13,15 @@ use self::draw::*;
 use crate::support::config;
 use chrono::{DateTime, Utc};
 use limitry::decision::Standing;
-use limitry::errors::TrackError;
+use limitry::errors::{ReservationError, TrackError};
 use limitry::events::{EventId, EventQuery, Recording};
+use limitry::reservations::{ReservationQuery, ReservationState, ReservationStatus};
 use limitry::rules::{Algorithm, Enforcement, QuotaUpdate, RateLimitUpdate, SyncOptions};
 use limitry::time::{Clock, ManualClock};
 use limitry::wire::HeaderDialect;
 use limitry::{
-    Amount, Decision, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, RuleSet, Timestamp,
-    Window,
+    Amount, Decision, Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved,
+    RuleSet, Timestamp, Window,
 };
 use proptest::prelude::*;
 use serde::Serialize;
@@ -57,6 +58,9 @@ enum Action {
     Standing,
     Explain,
     Batch,
+    Reserve(Duration, bool),
+    ReserveUpTo(Amount),
+    Settle(Duration),
     AddLimit(RateLimit),
     AddQuota(Quota),
     UpdateLimit(RateLimitUpdate),
@@ -87,6 +91,9 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Standing),
         1 => Just(Action::Explain),
         1 => Just(Action::Batch),
+        3 => (length(), any::<bool>()).prop_map(|(length, drop)| Action::Reserve(length, drop)),
+        1 => number().prop_map(|least| Action::ReserveUpTo(least.into())),
+        2 => length().prop_map(Action::Settle),
         1 => rate_limit().prop_map(Action::AddLimit),
         1 => quota().prop_map(Action::AddQuota),
         1 => update,
@@ -120,7 +127,8 @@ fn inspect(decision: &Decision, event: &Event<'_>) {
     if let Some(wait) = decision.retry_after() {
         print(&wait);
         assert!(wait.whole_seconds().is_none_or(|seconds| seconds >= 1));
-        let hard = decision.rate_limits().any(|status| status.exceeded);
+        let hard = decision.rate_limits().any(|status| status.exceeded)
+            || decision.has_too_many_reservations();
         assert!(hard || decision.quotas().any(|status| status.exceeded), "{decision:?}");
     }
     for dialect in [HeaderDialect::XRateLimit, HeaderDialect::Draft10] {
@@ -153,6 +161,49 @@ fn answer(outcome: Result<Decision, TrackError>, event: &Event<'_>) {
     match outcome {
         Ok(decision) => inspect(&decision, event),
         Err(error) => print(&error),
+    }
+}
+
+/// Looks at what became of a reserve; without `drop` it is left to its expiry.
+fn reserved(outcome: Result<Reserved, ReservationError>, event: &Event<'_>, drop: bool) {
+    match outcome {
+        Ok(Reserved::Held(reservation)) => {
+            inspect(reservation.decision(), event);
+            assert!(!format!("{reservation:?}").is_empty());
+            if !drop {
+                std::mem::forget(reservation);
+            }
+        }
+        Ok(Reserved::Refused(decision)) => inspect(&decision, event),
+        Ok(Reserved::Replayed(status)) => assert!(!format!("{status:?}").is_empty()),
+        Err(error) => print(&error),
+    }
+}
+
+fn is_printable(status: &ReservationStatus) -> bool {
+    [status.timestamp, status.expires_at].iter().all(|it| serde_json::to_value(it).is_ok())
+}
+
+/// Does to the open reservations what can be done.
+fn settle(engine: &Engine, event: &Event<'_>, length: Duration) {
+    let open = ReservationQuery::new().state(ReservationState::Held).limit(4);
+    for (turn, status) in engine.reservations().list(&open).iter().enumerate() {
+        // It has no JSON where the calendar has no such year.
+        let data = serde_json::to_value(status);
+        assert!(data.is_ok_and(|data| data["state"] == "held") || !is_printable(status));
+        match engine.grow(status.id, event) {
+            Ok(decision) => inspect(&decision, event),
+            Err(error) => print(&error),
+        }
+        engine.extend(status.id, length).err().iter().for_each(print);
+        if turn % 2 == 0 {
+            match engine.commit(status.id, event) {
+                Ok(decision) => inspect(&decision, event),
+                Err(error) => print(&error),
+            }
+        }
+        engine.release(status.id).err().iter().for_each(print);
+        assert!(engine.reservation(status.id).is_some());
     }
 }
 
@@ -209,6 +260,14 @@ fn live(
                     Err(error) => print(&error),
                 }
             }
+            Action::Reserve(length, drop) => {
+                reserved(engine.reserve(event, Hold::lasting(length)), event, drop);
+            }
+            Action::ReserveUpTo(least) => {
+                let tokens = Metric::TotalTokens;
+                reserved(engine.reserve_up_to(event, &tokens, least, Hold::default()), event, true);
+            }
+            Action::Settle(length) => settle(engine, event, length),
             Action::AddLimit(rule) => engine.rules().add(rule).err().iter().for_each(print),
             Action::AddQuota(rule) => engine.rules().add(rule).err().iter().for_each(print),
             Action::UpdateLimit(update) => ids().iter().for_each(|id| {
