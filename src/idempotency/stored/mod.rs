@@ -39,6 +39,8 @@ const BITS: u32 = 48;
 /// How many buckets a call that adds a key looks at, to drop a forgotten key from each: more than
 /// two, so that forgotten keys go faster than new ones come.
 const LOOKS: usize = 8;
+/// How many keys wait to be put into a shard's table together.
+const RECENT: usize = 8;
 /// A shard with no more buckets is not worth shrinking.
 const SMALL: usize = 64;
 
@@ -102,6 +104,10 @@ struct Padded(Mutex<Shard>);
 #[derive(Debug, Default)]
 struct Shard {
     entries: HashTable<Entry>,
+    /// The newest keys. Each lies somewhere else in the table, mostly in memory that no cache has:
+    /// a lock that is let go waits for what was written before, and for several at once no longer
+    /// than for one.
+    recent: SmallVec<[Entry; RECENT]>,
     /// What is being loaded: the table is made at once, of the size that it needs.
     loading: Vec<Entry>,
     /// The bucket that is looked at next for what is over.
@@ -317,13 +323,14 @@ impl Shard {
     #[inline]
     fn has(&self, hash: u64) -> bool {
         let wanted = Entry::new(hash, 0);
-        self.entries.find(wanted.table_hash(), |entry| entry.hash == wanted.hash).is_some()
+        let is_it = |entry: &Entry| entry.hash == wanted.hash;
+        self.entries.find(wanted.table_hash(), is_it).is_some() || self.recent.iter().any(is_it)
     }
 
     /// The records of keys of this hash from the floor on.
     fn seqs(&self, hash: u64, floor: u64) -> Seqs {
         let wanted = Entry::new(hash, 0);
-        let found = self.entries.iter_hash(Entry::table_hash(&wanted));
+        let found = self.entries.iter_hash(Entry::table_hash(&wanted)).chain(&self.recent);
         let found = found.filter(|entry| entry.hash == wanted.hash).map(Entry::seq);
         found.filter(|seq| *seq >= floor).collect()
     }
@@ -332,10 +339,22 @@ impl Shard {
         if self.clean < floor {
             (0..LOOKS).for_each(|_| self.look_at_next(floor));
         }
-        if self.entries.len() == self.entries.capacity() {
-            self.rebuild(floor);
+        if self.recent.len() == RECENT {
+            self.file_recent(floor);
         }
-        self.entries.insert_unique(Entry::table_hash(&entry), entry, Entry::table_hash);
+        self.recent.push(entry);
+    }
+
+    /// Puts the newest keys into the table.
+    #[inline(never)]
+    fn file_recent(&mut self, floor: u64) {
+        let room = self.entries.capacity().saturating_sub(self.entries.len());
+        if room < self.recent.len() {
+            return self.rebuild(floor);
+        }
+        for entry in self.recent.drain(..).filter(|entry| entry.seq() >= floor) {
+            self.entries.insert_unique(Entry::table_hash(&entry), entry, Entry::table_hash);
+        }
     }
 
     /// Drops the key of the next bucket if its record is before the floor.
@@ -356,15 +375,18 @@ impl Shard {
         }
     }
 
-    /// Moves what is not over to a table with room for a sixteenth more, and what is being loaded
-    /// with it. Left to itself the table would double where keys have gone and left holes.
+    /// Moves what is not over to a table with room for a sixteenth more, with the newest keys and
+    /// what is being loaded. Left to itself the table would double where keys have gone and left
+    /// holes.
     fn rebuild(&mut self, floor: u64) {
         let is_kept = |entry: &Entry| entry.seq() >= floor;
         let (old, new) = (std::mem::take(&mut self.entries), std::mem::take(&mut self.loading));
-        let count = old.iter().chain(&new).filter(|entry| is_kept(entry)).count();
+        let recent = std::mem::take(&mut self.recent);
+        let all = old.iter().chain(&new).chain(&recent);
+        let count = all.filter(|entry| is_kept(entry)).count();
         let room = count.saturating_add(count / 16).saturating_add(8);
         let mut entries = HashTable::with_capacity(room);
-        for entry in old.into_iter().chain(new).filter(is_kept) {
+        for entry in old.into_iter().chain(new).chain(recent).filter(is_kept) {
             entries.insert_unique(Entry::table_hash(&entry), entry, Entry::table_hash);
         }
         self.entries = entries;
