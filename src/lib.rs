@@ -200,7 +200,9 @@ pub mod explain {
 
 /// The handles of an engine, one a noun. Each is as cheap to clone as the engine.
 pub mod handles {
-    pub use crate::engine::{Events, Meters, Reservations, Rules, Store, Usage, Wait, Waiting};
+    pub use crate::engine::{
+        Events, Meters, Reservations, Rules, Store, Usage, Wait, WaitReserve, Waiting,
+    };
 }
 
 /// What survives an engine, and what goes in and out of it.

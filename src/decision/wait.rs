@@ -55,6 +55,11 @@ impl Decision {
         left.min()
     }
 
+    /// Of a customer with too many reservations: when the first of them ends by itself.
+    pub(crate) fn too_many_until(&self) -> Option<Moment> {
+        self.held_answer().too_many
+    }
+
     /// Whether no wait will do.
     pub(crate) fn never_passes(&self) -> bool {
         !self.is_let_in() && self.passes_at().is_none()

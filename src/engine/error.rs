@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::ReservationError;
 use crate::event::EventError;
 use crate::idempotency::KeyConflict;
 use crate::journal::store::StoreError;
@@ -58,6 +59,9 @@ pub enum WaitError {
     /// As of `track`.
     #[error(transparent)]
     Track(#[from] TrackError),
+    /// As of `reserve`.
+    #[error(transparent)]
+    Reservation(ReservationError),
     /// The last handle of the engine was dropped, its store closed, or
     /// [`Waiting::close`](crate::handles::Waiting::close) called.
     #[error("the engine is closed, and nobody waits in it any more")]

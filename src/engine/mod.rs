@@ -57,7 +57,7 @@ pub use self::store::{Committed, Health, Space, SpaceError, SpacePage, Store};
 pub use self::transfer::{BadLines, ExportReport, ImportReport, SkippedLine};
 pub use self::usage::Usage;
 use self::waiting::Waiters;
-pub use self::waiting::{Wait, Waiting};
+pub use self::waiting::{Wait, WaitReserve, Waiting};
 
 /// Rate limits, quotas and the events that were let in, in one process: a handle of it.
 ///

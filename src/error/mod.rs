@@ -168,6 +168,7 @@ fn of_track(why: &TrackError) -> Class {
 fn of_wait(why: &WaitError) -> Class {
     match why {
         WaitError::Track(why) => of_track(why),
+        WaitError::Reservation(why) => of_reservation(why),
         WaitError::Closed => Class::Unanswerable,
         WaitError::TooMany { .. } | WaitError::NoTimer { .. } => Class::Busy,
     }

@@ -16,6 +16,7 @@ mod executor;
 mod many;
 mod order;
 mod programs;
+mod reserve;
 mod threads;
 #[cfg(feature = "tokio")]
 mod tokio;

@@ -29,6 +29,7 @@ impl Core {
     /// Waits on this thread.
     pub(super) fn block_on<V: Verb>(
         &self,
+        verb: &V,
         mut waiter: Waiter<'_, '_>,
     ) -> Result<V::Answer, WaitError> {
         let thread = std::thread::current();
@@ -36,7 +37,7 @@ impl Core {
         let waker = Waker::from(Arc::clone(&unpark));
         let mut is_due = false;
         loop {
-            if let Some(answer) = waiter.turn::<V>(&waker, is_due) {
+            if let Some(answer) = waiter.turn(verb, &waker, is_due) {
                 return answer;
             }
             self.park(&unpark, &waker, waiter.until());

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use self::waiter::{Track, Verb, Waiter};
+use self::waiter::{Reserve, Track, Verb, Waiter};
 use crate::base::clock::Clock;
 use crate::base::clock::Timestamp;
 use crate::base::clock::timer::{Sleep, ThreadTimer, Timer};
@@ -14,8 +14,9 @@ use crate::compiled::{CompiledRule, Matches};
 use crate::counters::Moment;
 use crate::decision::Decision;
 use crate::engine::time::MonotonicTime;
-use crate::engine::{Core, Engine, TrackError, WaitError};
+use crate::engine::{Core, Engine, Reserved, TrackError, WaitError};
 use crate::event::{DimensionHashes, Event, mix};
+use crate::reservations::Hold;
 use crate::rules::Fold;
 use crate::waiting::{Key, Keys, WaitingRoom};
 
@@ -42,8 +43,8 @@ impl Engine {
     ///
     /// **Waking.** A waiter is woken when its time has come by the [timer](crate::time::Timer) of
     /// the engine, when the one before it has gone, when something was given back (a negative
-    /// amount, another amount of a `latest` meter), and when the rules change. It works in any
-    /// async runtime.
+    /// amount, another amount of a `latest` meter, the end of a reservation), and when the rules
+    /// change. It works in any async runtime.
     ///
     /// Where nobody waits it costs a `track`. Otherwise a waiter costs some three decisions,
     /// however many wait, and some 300 bytes while it waits, or 500 where it is the first of its
@@ -100,7 +101,7 @@ impl Engine {
     /// # Errors
     /// As the output of [`wait`](Self::wait).
     pub fn wait_blocking(&self, event: &Event<'_>) -> Result<Decision, WaitError> {
-        self.core.block_on::<Track>(Waiter::new(&self.core, event, None))
+        self.core.block_on(&Track, Waiter::new(&self.core, event, None))
     }
 
     /// Waits as [`wait_until`](Self::wait_until) does, and blocks the thread.
@@ -112,7 +113,44 @@ impl Engine {
         event: &Event<'_>,
         deadline: impl Into<Timestamp>,
     ) -> Result<Decision, WaitError> {
-        self.core.block_on::<Track>(Waiter::new(&self.core, event, Some(deadline.into())))
+        self.core.block_on(&Track, Waiter::new(&self.core, event, Some(deadline.into())))
+    }
+
+    /// Waits until there is room for a reservation, and makes it: [`reserve`](Self::reserve) once
+    /// the rules let the event in and its customer has not too many open. In all else it is as
+    /// [`wait`](Self::wait): the end of another reservation wakes who waits for what it held.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait), and as `reserve` ([`WaitError::Reservation`]).
+    pub fn wait_reserve<'e, 'a>(&self, event: &'e Event<'a>, hold: Hold) -> WaitReserve<'e, 'a> {
+        WaitReserve { waiter: Waiter::new(&self.core, event, None), sleep: None, hold }
+    }
+
+    /// Waits as [`wait_reserve`](Self::wait_reserve) does, and answers the refusal at the deadline,
+    /// as [`wait_until`](Self::wait_until) does.
+    ///
+    /// # Errors
+    /// As [`wait_reserve`](Self::wait_reserve).
+    pub fn wait_reserve_until<'e, 'a>(
+        &self,
+        event: &'e Event<'a>,
+        hold: Hold,
+        deadline: impl Into<Timestamp>,
+    ) -> WaitReserve<'e, 'a> {
+        let waiter = Waiter::new(&self.core, event, Some(deadline.into()));
+        WaitReserve { waiter, sleep: None, hold }
+    }
+
+    /// Waits as [`wait_reserve`](Self::wait_reserve) does, and blocks the thread.
+    ///
+    /// # Errors
+    /// As [`wait_reserve`](Self::wait_reserve).
+    pub fn wait_reserve_blocking(
+        &self,
+        event: &Event<'_>,
+        hold: Hold,
+    ) -> Result<Reserved, WaitError> {
+        self.core.block_on(&Reserve(hold), Waiter::new(&self.core, event, None))
     }
 
     /// Returns who waits.
@@ -144,19 +182,43 @@ impl Future for Wait<'_, '_> {
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { waiter, sleep } = self.get_mut();
-        poll::<Track>(waiter, sleep, task)
+        poll(&Track, waiter, sleep, task)
+    }
+}
+
+/// An event that waits for room for a reservation: [`Engine::wait_reserve`]. As [`Wait`] is.
+#[must_use = "nothing is waited for, and nothing held, before it is polled"]
+pub struct WaitReserve<'e, 'a> {
+    waiter: Waiter<'e, 'a>,
+    sleep: Option<(Moment, Sleep)>,
+    hold: Hold,
+}
+
+impl fmt::Debug for WaitReserve<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitReserve").field("event", self.waiter.event()).finish_non_exhaustive()
+    }
+}
+
+impl Future for WaitReserve<'_, '_> {
+    type Output = Result<Reserved, WaitError>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { waiter, sleep, hold } = self.get_mut();
+        poll(&Reserve(*hold), waiter, sleep, task)
     }
 }
 
 /// Polls a waiter and its sleep.
 fn poll<V: Verb>(
+    verb: &V,
     waiter: &mut Waiter<'_, '_>,
     sleep: &mut Option<(Moment, Sleep)>,
     task: &mut Context<'_>,
 ) -> Poll<Result<V::Answer, WaitError>> {
     let mut is_due = is_over(sleep, task);
     loop {
-        if let Some(answer) = waiter.turn::<V>(task.waker(), is_due) {
+        if let Some(answer) = waiter.turn(verb, task.waker(), is_due) {
             *sleep = None;
             return Poll::Ready(answer);
         }
@@ -299,10 +361,14 @@ impl Core {
         let of = |rule: &Arc<CompiledRule>| {
             [false, true].map(|shared| self.key_of(rule, shared, estimate))
         };
-        let keys: Keys = rules.flat_map(of).collect();
-        if !keys.is_empty() {
-            self.waiting.room.gave_back(keys);
-        }
+        let keys = rules.flat_map(of).chain([self.key_of_reservations(estimate)]);
+        let keys: Keys = keys.collect();
+        self.waiting.room.gave_back(keys);
+    }
+
+    /// What stands in the waiting room for how many reservations a customer may have open.
+    fn key_of_reservations(&self, event: &Event<'_>) -> Key {
+        mix(!0, self.hasher.hash_one(&*event.customer_id))
     }
 
     /// Wakes all who wait: the rules have changed.

@@ -10,27 +10,33 @@ use crate::base::clock::Timestamp;
 use crate::base::clock::timer::Sleep;
 use crate::counters::{Intent, Moment};
 use crate::decision::{Decision, Outcome};
-use crate::engine::{Core, Costs, TrackError, WaitError};
+use crate::engine::{Core, Costs, Engine, ReservationError, Reserved, WaitError};
 use crate::event::Event;
+use crate::reservations::Hold;
 use crate::waiting::{Key, Keys, NoPlace, Place, Settled, Turn, WaitingRoom};
 
 /// What is done once there is room.
 pub(super) trait Verb {
     type Answer;
 
+    /// Whether it makes a reservation, of which a customer may have so many.
+    const RESERVES: bool;
+
     /// Does it, if there is room.
-    fn attempt(core: &Core, event: &Event<'_>) -> Result<Attempt<Self::Answer>, TrackError>;
+    fn attempt(
+        &self,
+        core: &Arc<Core>,
+        event: &Event<'_>,
+    ) -> Result<Attempt<Self::Answer>, WaitError>;
 
     /// A refusal as its answer.
     fn refused(decision: Decision) -> Self::Answer;
 
     /// Counts an answer that is given to the caller. No lock is held.
     fn count(
-        _core: &Core,
-        answer: Result<Self::Answer, TrackError>,
-    ) -> Result<Self::Answer, TrackError> {
-        answer
-    }
+        core: &Core,
+        answer: Result<Self::Answer, WaitError>,
+    ) -> Result<Self::Answer, WaitError>;
 }
 
 /// How it went.
@@ -40,12 +46,15 @@ pub(super) enum Attempt<A> {
 }
 
 /// `track`.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Track;
 
 impl Verb for Track {
     type Answer = Decision;
 
-    fn attempt(core: &Core, event: &Event<'_>) -> Result<Attempt<Decision>, TrackError> {
+    const RESERVES: bool = false;
+
+    fn attempt(&self, core: &Arc<Core>, event: &Event<'_>) -> Result<Attempt<Decision>, WaitError> {
         let decision = core.answer(event, Intent::Track)?;
         Ok(match decision.outcome() {
             Outcome::Refused => Attempt::Refused(decision),
@@ -57,8 +66,42 @@ impl Verb for Track {
         decision
     }
 
-    fn count(core: &Core, answer: Result<Decision, TrackError>) -> Result<Decision, TrackError> {
-        core.counted(Intent::Track, || answer)
+    fn count(core: &Core, answer: Result<Decision, WaitError>) -> Result<Decision, WaitError> {
+        match answer {
+            Ok(decision) => core.counted(Intent::Track, || Ok(decision)).map_err(WaitError::Track),
+            Err(WaitError::Track(why)) => {
+                core.counted(Intent::Track, || Err(why)).map_err(WaitError::Track)
+            }
+            other => other,
+        }
+    }
+}
+
+/// `reserve`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserve(pub(super) Hold);
+
+impl Verb for Reserve {
+    type Answer = Reserved;
+
+    const RESERVES: bool = true;
+
+    fn attempt(&self, core: &Arc<Core>, event: &Event<'_>) -> Result<Attempt<Reserved>, WaitError> {
+        let engine = Engine { core: Arc::clone(core) };
+        match engine.reserve(event, self.0) {
+            Ok(Reserved::Refused(decision)) => Ok(Attempt::Refused(decision)),
+            Ok(answer) => Ok(Attempt::Done(answer)),
+            Err(ReservationError::Track(why)) => Err(WaitError::Track(why)),
+            Err(why) => Err(WaitError::Reservation(why)),
+        }
+    }
+
+    fn refused(decision: Decision) -> Reserved {
+        Reserved::Refused(decision)
+    }
+
+    fn count(_core: &Core, answer: Result<Reserved, WaitError>) -> Result<Reserved, WaitError> {
+        answer
     }
 }
 
@@ -128,6 +171,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
     /// `is_due` says that it has slept for as long as it said.
     pub(super) fn turn<V: Verb>(
         &mut self,
+        verb: &V,
         waker: &Waker,
         is_due: bool,
     ) -> Option<Result<V::Answer, WaitError>> {
@@ -138,16 +182,10 @@ impl<'e, 'a> Waiter<'e, 'a> {
         let answer = match self.core.upgrade() {
             None => Err(WaitError::Closed),
             Some(core) => {
-                let answer = self.try_turn::<V>(&core, waker, is_due).transpose()?;
+                let answer = self.try_turn(verb, &core, waker, is_due).transpose()?;
                 // Who counts may be the caller's code: the place is given up before.
                 self.leave();
-                match answer {
-                    Ok(answer) => V::count(&core, Ok(answer)).map_err(WaitError::Track),
-                    Err(WaitError::Track(why)) => {
-                        V::count(&core, Err(why)).map_err(WaitError::Track)
-                    }
-                    Err(why) => Err(why),
-                }
+                V::count(&core, answer)
             }
         };
         self.leave();
@@ -157,7 +195,8 @@ impl<'e, 'a> Waiter<'e, 'a> {
 
     fn try_turn<V: Verb>(
         &mut self,
-        core: &Core,
+        verb: &V,
+        core: &Arc<Core>,
         waker: &Waker,
         is_due: bool,
     ) -> Result<Option<V::Answer>, WaitError> {
@@ -166,7 +205,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
         let mut step = match &mut self.place {
             None => {
                 if self.room.is_empty() {
-                    match V::attempt(core, self.event)? {
+                    match verb.attempt(core, self.event)? {
                         Attempt::Done(answer) => return Ok(Some(answer)),
                         Attempt::Refused(it) if is_last || it.never_passes() => {
                             return Ok(Some(V::refused(it)));
@@ -188,7 +227,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
             }
         };
         loop {
-            let decision = match self.step::<V>(core, step)? {
+            let decision = match self.step(verb, core, step)? {
                 Attempt::Done(answer) => return Ok(Some(answer)),
                 Attempt::Refused(decision) => decision,
             };
@@ -197,7 +236,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
             if !has_room && passes_at.is_none() {
                 return Ok(Some(V::refused(decision)));
             }
-            let (short, untils) = self.look_at(core, &decision, passes_at, step);
+            let (short, untils) = self.look_at::<V>(core, &decision, passes_at, step);
             let Some(place) = &mut self.place else { return Err(WaitError::Closed) };
             step = match self.room.settle(place, &short, &self.touched, waker) {
                 Settled::Closed => return Err(WaitError::Closed),
@@ -223,7 +262,12 @@ impl<'e, 'a> Waiter<'e, 'a> {
     }
 
     /// A decision that is no answer: that there is room, or that there is none.
-    fn step<V: Verb>(&mut self, core: &Core, step: Step) -> Result<Attempt<V::Answer>, WaitError> {
+    fn step<V: Verb>(
+        &mut self,
+        verb: &V,
+        core: &Arc<Core>,
+        step: Step,
+    ) -> Result<Attempt<V::Answer>, WaitError> {
         if step == Step::Look {
             self.version = core.table.version();
             let decision = core.look(self.event)?;
@@ -232,12 +276,12 @@ impl<'e, 'a> Waiter<'e, 'a> {
                 return Ok(Attempt::Refused(decision));
             }
         }
-        Ok(V::attempt(core, self.event)?)
+        verb.attempt(core, self.event)
     }
 
     /// Notes which counters may refuse the event; says which do, and of each until when. Behind
     /// those stand the ones that it keeps.
-    fn look_at(
+    fn look_at<V: Verb>(
         &mut self,
         core: &Core,
         decision: &Decision,
@@ -248,6 +292,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
         let is_known = step == Step::Attempt;
         if !is_known {
             self.touched.clear();
+            self.touched.extend(V::RESERVES.then(|| core.key_of_reservations(self.event)));
         }
         let (mut short, mut untils) = (Keys::new(), SmallVec::new());
         let now = decision.at().now;
@@ -262,6 +307,10 @@ impl<'e, 'a> Waiter<'e, 'a> {
                 untils.push(until);
                 self.patience.waits_for(key, until, now);
             }
+        }
+        if let Some(until) = decision.too_many_until() {
+            short.push(core.key_of_reservations(self.event));
+            untils.push(until);
         }
         if !short.is_empty() {
             self.patience.refused(now, passes_at, &mut short);
