@@ -200,6 +200,17 @@ impl Pipeline {
         }
     }
 
+    /// The commit that [`acknowledge`](Self::acknowledge) would wait for, for tasks.
+    pub(crate) fn awaited(&self, seq: Option<u64>) -> Option<Commit> {
+        let seq = seq.filter(|_| self.level == Durability::Synced)?;
+        Some(self.commit(seq))
+    }
+
+    /// What `acknowledge` says where that ended so.
+    pub(crate) fn acknowledged(&self, committed: Result<(), StoreError>) -> Result<(), StoreError> {
+        committed.or_else(|why| self.without_store(&why))
+    }
+
     /// Waits for the commit of a record.
     pub(crate) fn wait(&self, seq: u64) -> Result<(), StoreError> {
         self.may_wait(WAITING)?;

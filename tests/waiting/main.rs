@@ -17,6 +17,8 @@ mod many;
 mod order;
 mod programs;
 mod reserve;
+#[cfg(feature = "durable")]
+mod store;
 mod threads;
 #[cfg(feature = "tokio")]
 mod tokio;

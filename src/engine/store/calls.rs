@@ -9,7 +9,8 @@ use crate::engine::{BatchError, Core, RulesError, TrackError};
 use crate::event::{Dimension, DimensionHashes, Event};
 use crate::idempotency::CustomerKey;
 use crate::idempotency::stored::{KeyMatch, KeyOutcome, KeyUse};
-use crate::journal::{Head, Pipeline, RecordedDecision};
+use crate::journal::store::StoreError;
+use crate::journal::{Commit, Head, Pipeline, RecordedDecision};
 use crate::log::{Packed, Stored};
 
 impl Core {
@@ -66,6 +67,21 @@ impl Core {
             pipeline.acknowledge(decision.seq()).err()
         };
         refused.map(TrackError::Store)
+    }
+
+    /// The commit that a task waits for before it gives an answer, where calls do that.
+    pub(in crate::engine) fn awaited(&self, decision: &Decision) -> Option<Commit> {
+        self.pipeline.as_ref()?.awaited(decision.seq())
+    }
+
+    /// What the end of that commit says of the answer.
+    pub(in crate::engine) fn acknowledged(
+        &self,
+        committed: Result<(), StoreError>,
+    ) -> Result<(), TrackError> {
+        let pipeline = self.pipeline.as_ref();
+        let acknowledged = |pipeline: &Pipeline| pipeline.acknowledged(committed);
+        Ok(pipeline.map_or(Ok(()), acknowledged)?)
     }
 
     /// As `unacknowledged` for many answers: from the last on, so that one commit serves them all.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use self::waiter::{Reserve, Track, Verb, Waiter};
@@ -16,6 +16,7 @@ use crate::decision::Decision;
 use crate::engine::time::MonotonicTime;
 use crate::engine::{Core, Engine, Reserved, TrackError, WaitError};
 use crate::event::{DimensionHashes, Event, mix};
+use crate::journal::Commit;
 use crate::reservations::Hold;
 use crate::rules::Fold;
 use crate::waiting::{Key, Keys, WaitingRoom};
@@ -49,7 +50,8 @@ impl Engine {
     /// Where nobody waits it costs a `track`. Otherwise a waiter costs some three decisions,
     /// however many wait, and some 300 bytes while it waits, or 500 where it is the first of its
     /// key; a change of the rules wakes all. With a store whose calls are
-    /// [`Synced`](crate::store::Durability::Synced) it blocks for the commit, as `track` does.
+    /// [`Synced`](crate::store::Durability::Synced) the task waits for the commit, too, and blocks no
+    /// thread; dropping it then changes nothing.
     ///
     /// The future does not keep the engine open.
     ///
@@ -74,7 +76,7 @@ impl Engine {
     /// The output is an error as of `track`; where the engine is [closed](WaitError::Closed); where
     /// [too many](WaitError::TooMany) wait already; where there is [no timer](WaitError::NoTimer).
     pub fn wait<'e, 'a>(&self, event: &'e Event<'a>) -> Wait<'e, 'a> {
-        Wait { waiter: Waiter::new(&self.core, event, None), sleep: None }
+        self.wait_by(event, None)
     }
 
     /// Waits as [`wait`](Self::wait) does, and answers the refusal at the deadline, by the engine's
@@ -91,7 +93,7 @@ impl Engine {
         event: &'e Event<'a>,
         deadline: impl Into<Timestamp>,
     ) -> Wait<'e, 'a> {
-        Wait { waiter: Waiter::new(&self.core, event, Some(deadline.into())), sleep: None }
+        self.wait_by(event, Some(deadline.into()))
     }
 
     /// Waits as [`wait`](Self::wait) does, and blocks the thread.
@@ -101,7 +103,7 @@ impl Engine {
     /// # Errors
     /// As the output of [`wait`](Self::wait).
     pub fn wait_blocking(&self, event: &Event<'_>) -> Result<Decision, WaitError> {
-        self.core.block_on(&Track, Waiter::new(&self.core, event, None))
+        self.core.track_blocking(Waiter::new(&self.core, event, None))
     }
 
     /// Waits as [`wait_until`](Self::wait_until) does, and blocks the thread.
@@ -113,7 +115,12 @@ impl Engine {
         event: &Event<'_>,
         deadline: impl Into<Timestamp>,
     ) -> Result<Decision, WaitError> {
-        self.core.block_on(&Track, Waiter::new(&self.core, event, Some(deadline.into())))
+        self.core.track_blocking(Waiter::new(&self.core, event, Some(deadline.into())))
+    }
+
+    fn wait_by<'e, 'a>(&self, event: &'e Event<'a>, deadline: Option<Timestamp>) -> Wait<'e, 'a> {
+        let waiter = Waiter::new(&self.core, event, deadline);
+        Wait { waiter, sleep: None, committing: None }
     }
 
     /// Waits until there is room for a reservation, and makes it: [`reserve`](Self::reserve) once
@@ -169,6 +176,8 @@ pub struct Wait<'e, 'a> {
     waiter: Waiter<'e, 'a>,
     /// Until the instant that the waiter has said.
     sleep: Option<(Moment, Sleep)>,
+    /// The answer, and the commit that it waits for, where calls do that.
+    committing: Option<Box<(Decision, Commit)>>,
 }
 
 impl fmt::Debug for Wait<'_, '_> {
@@ -181,8 +190,25 @@ impl Future for Wait<'_, '_> {
     type Output = Result<Decision, WaitError>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { waiter, sleep } = self.get_mut();
-        poll(&Track, waiter, sleep, task)
+        let Self { waiter, sleep, committing } = self.get_mut();
+        if committing.is_none() {
+            let decision = match ready!(poll(&Track, waiter, sleep, task)) {
+                Ok(decision) => decision,
+                Err(why) => return Poll::Ready(Err(why)),
+            };
+            match waiter.core().and_then(|core| core.awaited(&decision)) {
+                None => return Poll::Ready(Ok(decision)),
+                Some(commit) => *committing = Some(Box::new((decision, commit))),
+            }
+        }
+        let Some((_, commit)) = committing.as_deref() else { return Poll::Pending };
+        let committed = ready!(commit.poll(task));
+        let Some(answer) = committing.take() else { return Poll::Pending };
+        let acknowledged = match waiter.core() {
+            Some(core) => core.acknowledged(committed),
+            None => committed.map_err(TrackError::Store),
+        };
+        Poll::Ready(acknowledged.map(|()| answer.0).map_err(WaitError::Track))
     }
 }
 
@@ -323,6 +349,14 @@ impl Drop for Waiters {
 }
 
 impl Core {
+    fn track_blocking(&self, waiter: Waiter<'_, '_>) -> Result<Decision, WaitError> {
+        let answer = Ok(self.block_on(&Track, waiter)?);
+        match self.unacknowledged(&answer) {
+            Some(why) => Err(WaitError::Track(why)),
+            None => answer.map_err(WaitError::Track),
+        }
+    }
+
     /// Wakes whom an event that was let in has made room for. Called with no lock held, for wakers
     /// are the caller's code.
     #[cold]

@@ -55,7 +55,12 @@ impl Verb for Track {
     const RESERVES: bool = false;
 
     fn attempt(&self, core: &Arc<Core>, event: &Event<'_>) -> Result<Attempt<Decision>, WaitError> {
-        let decision = core.answer(event, Intent::Track)?;
+        // Who drives the waiter waits for the commit.
+        let answer = core.answer_at_once(event, Intent::Track);
+        if core.is_cut_off(&answer) {
+            return Err(WaitError::Closed);
+        }
+        let decision = answer?;
         Ok(match decision.outcome() {
             Outcome::Refused => Attempt::Refused(decision),
             Outcome::Admitted | Outcome::Replayed => Attempt::Done(decision),
@@ -153,6 +158,11 @@ impl<'e, 'a> Waiter<'e, 'a> {
     /// Until when it sleeps if nobody wakes it before; `None` for as long as nobody does.
     pub(super) fn until(&self) -> Option<Moment> {
         Some(self.until).filter(|until| *until < Moment::MAX)
+    }
+
+    /// The engine, while it is open.
+    pub(super) fn core(&self) -> Option<Arc<Core>> {
+        self.core.upgrade()
     }
 
     /// Whether a moment has come, by the engine's time. Where the engine is gone all have.
