@@ -72,6 +72,9 @@ reading::body! {
         /// See [`EngineBuilder::max_reservations`].
         #[serde(skip_serializing_if = "Option::is_none", alias = "max_reservations")]
         pub max_reservations: Option<usize>,
+        /// See [`EngineBuilder::max_waiters`].
+        #[serde(skip_serializing_if = "Option::is_none", alias = "max_waiters")]
+        pub max_waiters: Option<usize>,
         /// See [`EngineBuilder::late_events`].
         #[serde(
             skip_serializing_if = "Option::is_none",
@@ -171,6 +174,7 @@ impl EngineBuilder {
             idempotency_retention = config.idempotency_retention,
             idempotency_max_keys = config.idempotency_max_keys,
             max_reservations = config.max_reservations,
+            max_waiters = config.max_waiters,
             late_events = config.late_events,
             rollups = config.rollups,
         }

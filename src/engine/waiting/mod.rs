@@ -50,8 +50,8 @@ impl Engine {
     /// Where nobody waits it costs a `track`. Otherwise a waiter costs some three decisions,
     /// however many wait, and some 300 bytes while it waits, or 500 where it is the first of its
     /// key; a change of the rules wakes all. With a store whose calls are
-    /// [`Synced`](crate::store::Durability::Synced) the task waits for the commit, too, and blocks no
-    /// thread; dropping it then changes nothing.
+    /// [`Synced`](crate::store::Durability::Synced) the task waits for the commit, too, and blocks
+    /// no thread; dropping it then changes nothing.
     ///
     /// The future does not keep the engine open.
     ///

@@ -11,6 +11,7 @@ mod collector;
 mod recorder;
 #[cfg(feature = "durable")]
 mod store;
+mod waiters;
 
 use crate::support::clock;
 use limitry::time::{Clock, ManualClock};
