@@ -10,7 +10,7 @@ use chrono::{TimeZone, Utc};
 use limitry::Window;
 use limitry::events::Recording;
 use limitry::time::ManualClock;
-use limitry::{Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit};
+use limitry::{Engine, EngineBuilder, Event, Hold, Metric, Period, Quota, RateLimit, Reserved};
 
 const MILLION: u64 = 1_000_000;
 /// What an engine needs without any key, and the shards of its table at their smallest.
@@ -279,4 +279,37 @@ fn an_idempotency_key_takes_its_answer_and_little_more() {
     let (one, eight) = (of_rules(1), of_rules(8));
     println!("{one} and {eight} bytes a key with an answer of one rule and of eight");
     assert!(one <= 480 && eight <= 1_050, "{one} and {eight} bytes a key");
+}
+
+/// What a reservation takes while it is open, and what is known of it after that.
+#[test]
+fn an_open_reservation_takes_so_much_and_one_that_ended_less() {
+    const HOLDS: u64 = 5_000;
+    let clock = clock();
+    let engine = four(Engine::builder()).clock(clock).build().expect("good rules");
+    flood(&engine, HOLDS);
+    let names: Vec<String> = (0..HOLDS).map(|number| format!("key_{number:08}")).collect();
+    let mut open = Vec::with_capacity(names.len());
+    let hold = Hold::lasting(Duration::from_secs(60));
+    let while_open = measure(|| {
+        for name in &names {
+            match engine.reserve(&model_call(name), hold).expect("good") {
+                Reserved::Held(reservation) => {
+                    open.push(reservation.id());
+                    std::mem::forget(reservation);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    let ended = measure(|| {
+        for (id, name) in open.iter().zip(&names) {
+            let _ = engine.commit(*id, &model_call(name)).expect("open");
+        }
+    });
+    let count = i64::try_from(HOLDS).expect("few");
+    let open = while_open.bytes_current / count;
+    let known = open + ended.bytes_current / count;
+    println!("open {open}, known {known}");
+    assert!(open <= 5_000 && known <= 3_500, "open {open}, known {known}");
 }

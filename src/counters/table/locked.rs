@@ -351,8 +351,8 @@ impl Locked for Rows<'_, '_> {
 
     fn held_uses(&self, row: u32, number: u32) -> Vec<(Moment, Units)> {
         let held = self.held(row).and_then(|held| held.counter(number, 0));
-        let parts = held.into_iter().flat_map(|held| held.open.values());
-        parts.map(|part| (part.event, part.units)).collect()
+        let parts = held.into_iter().flat_map(|held| held.open.iter());
+        parts.map(|(_, part)| (part.event, part.units)).collect()
     }
 
     fn insert(&mut self, row: u32, cells: &[(u32, CellState)]) {

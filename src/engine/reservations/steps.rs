@@ -41,7 +41,8 @@ impl Core {
     ) -> Result<Decision, TrackError> {
         let customer = event.customer_id();
         let mut open = self.reservations.of_customer(customer, now.moment);
-        if let Some((first, _)) = open.first().filter(|_| open.len() >= self.max_open()) {
+        let is_full = open.len() >= self.reservations.max_open && open.len() >= self.max_slots();
+        if let Some((first, _)) = open.first().filter(|_| is_full) {
             let mut decision = self.decide(event, Intent::Check, now, None)?;
             decision.say(HeldAnswer { too_many: Some(*first), ..HeldAnswer::default() });
             return Ok(decision);
@@ -78,13 +79,13 @@ impl Core {
         Ok(decision)
     }
 
-    /// How many reservations a customer may have open: never fewer than slots.
-    fn max_open(&self) -> usize {
+    /// The most slots that a rule has: a customer may have as many reservations open. O(rules).
+    #[cold]
+    fn max_slots(&self) -> usize {
         let snapshot = self.snapshot.load();
         let slots = snapshot.rules.iter().filter(|rule| rule.rule.is_concurrent());
         let slots = slots.filter_map(|rule| Some(rule.measure.units_of(rule.rule.limit()?)));
-        let most = slots.max().and_then(|slots| usize::try_from(slots).ok()).unwrap_or(0);
-        self.reservations.max_open.max(most)
+        slots.max().and_then(|slots| usize::try_from(slots).ok()).unwrap_or(0)
     }
 
     /// Commits what happened; without an event what was reserved.

@@ -52,7 +52,7 @@ fn bring_up(held: &mut HeldRow, counters: &CounterSet, calendar: Calendar) {
         let Some(counter) = counters.answering(old.number).filter(|it| !it.drains()) else {
             continue;
         };
-        for (key, mut part) in old.open {
+        for (key, mut part) in old.open.into_parts() {
             let periods = counter.policy.periods();
             let period = periods.map_or(0, |periods| periods.of(calendar, part.second).start);
             let is_rolling = counter.policy.rolling().is_some();

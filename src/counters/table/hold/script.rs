@@ -104,9 +104,10 @@ impl Script<'_, '_> {
             }
             if let Some(held) = held.counter_mut(number, period) {
                 held.held = held.held.saturating_add(units);
-                let new = || Part::new(&self.at);
-                let part = held.open.entry(holding.key()).or_insert_with(new);
+                let part = held.open.remove(holding.key());
+                let mut part = part.unwrap_or_else(|| Part::new(&self.at));
                 part.take(counter.policy.taken_at(&self.at), units);
+                held.open.insert(holding.key(), part);
             }
             locked.hold(charge.row, held);
             holding.held.add(locked, charge.row, counter.lineage(), units);
@@ -174,8 +175,7 @@ impl Script<'_, '_> {
             let Some(mut held) = locked.take_held(row) else { continue };
             let found = held.counters.iter_mut().find_map(|held| {
                 let counter = self.request.counters.answering(held.number)?;
-                let is_it =
-                    counter.lineage() == part.lineage && held.open.contains_key(&settling.key());
+                let is_it = counter.lineage() == part.lineage && held.open.contains(settling.key());
                 is_it.then_some((held, counter))
             });
             if let Some((held, counter)) = found
@@ -242,7 +242,7 @@ impl Script<'_, '_> {
         for (row, _) in extension.held.parts_in(locked) {
             locked.change_held(row, |held| {
                 for held in &mut held.counters {
-                    if let Some(part) = held.open.remove(&before) {
+                    if let Some(part) = held.open.remove(before) {
                         held.open.insert((until, extension.id), part);
                     }
                 }

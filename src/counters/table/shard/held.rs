@@ -42,8 +42,18 @@ pub(in crate::counters::table) struct HeldCounter {
     /// What the counter says without them, where giving back depends on it.
     pub(in crate::counters::table) committed: Option<Reading>,
     /// The open holds, by the instant at which they expire and their reservation.
-    pub(in crate::counters::table) open: BTreeMap<HoldKey, Part>,
+    pub(in crate::counters::table) open: Open,
 }
+
+/// Open holds, in the order in which they expire: side by side where they are few.
+#[derive(Debug)]
+pub(in crate::counters::table) enum Open {
+    Few(SmallVec<[(HoldKey, Part); 1]>),
+    Many(BTreeMap<HoldKey, Part>),
+}
+
+/// More than this are many.
+const FEW: usize = 16;
 
 /// By what an open hold is found: when it expires, and the reservation.
 pub(in crate::counters::table) type HoldKey = (Moment, u64);
@@ -94,13 +104,85 @@ impl Part {
     }
 }
 
+impl Open {
+    pub(in crate::counters::table) fn is_empty(&self) -> bool {
+        match self {
+            Self::Few(few) => few.is_empty(),
+            Self::Many(many) => many.is_empty(),
+        }
+    }
+
+    pub(in crate::counters::table) fn iter(&self) -> impl Iterator<Item = (&HoldKey, &Part)> {
+        let (few, many) = match self {
+            Self::Few(few) => (Some(few.iter().map(|(key, part)| (key, part))), None),
+            Self::Many(many) => (None, Some(many.iter())),
+        };
+        few.into_iter().flatten().chain(many.into_iter().flatten())
+    }
+
+    pub(in crate::counters::table) fn contains(&self, key: HoldKey) -> bool {
+        match self {
+            Self::Few(few) => few.iter().any(|(known, _)| *known == key),
+            Self::Many(many) => many.contains_key(&key),
+        }
+    }
+
+    pub(in crate::counters::table) fn insert(&mut self, key: HoldKey, part: Part) {
+        match self {
+            Self::Few(few) if few.len() < FEW => {
+                let place = few.partition_point(|(known, _)| *known < key);
+                few.insert(place, (key, part));
+            }
+            Self::Few(few) => {
+                let many = few.drain(..).chain([(key, part)]).collect();
+                *self = Self::Many(many);
+            }
+            Self::Many(many) => {
+                many.insert(key, part);
+            }
+        }
+    }
+
+    pub(in crate::counters::table) fn remove(&mut self, key: HoldKey) -> Option<Part> {
+        match self {
+            Self::Few(few) => {
+                let place = few.iter().position(|(known, _)| *known == key)?;
+                Some(few.remove(place).1)
+            }
+            Self::Many(many) => many.remove(&key),
+        }
+    }
+
+    /// Takes out the first, if it has expired.
+    fn pop_until(&mut self, now: Moment) -> Option<(HoldKey, Part)> {
+        match self {
+            Self::Few(few) => {
+                few.first().filter(|((until, _), _)| *until <= now)?;
+                Some(few.remove(0))
+            }
+            Self::Many(many) => {
+                let first = many.first_entry()?;
+                (first.key().0 <= now).then(|| first.remove_entry())
+            }
+        }
+    }
+
+    /// All of them.
+    pub(in crate::counters::table) fn into_parts(self) -> Vec<(HoldKey, Part)> {
+        match self {
+            Self::Few(few) => few.into_vec(),
+            Self::Many(many) => many.into_iter().collect(),
+        }
+    }
+}
+
 impl HeldCounter {
     pub(in crate::counters::table) fn new(
         number: u32,
         period: i64,
         committed: Option<Reading>,
     ) -> Self {
-        Self { number, period, held: 0, committed, open: BTreeMap::new() }
+        Self { number, period, held: 0, committed, open: Open::Few(SmallVec::new()) }
     }
 
     pub(in crate::counters::table) fn is(&self, number: u32, period: i64) -> bool {
@@ -112,16 +194,14 @@ impl HeldCounter {
         &mut self,
         now: Moment,
     ) -> Option<(HoldKey, Part)> {
-        let first = self.open.first_entry()?;
-        let is_over = first.key().0 <= now;
-        let (key, part) = is_over.then(|| first.remove_entry())?;
+        let (key, part) = self.open.pop_until(now)?;
         self.held = self.held.saturating_sub(part.units);
         Some((key, part))
     }
 
     /// Takes the hold of a reservation.
     pub(in crate::counters::table) fn remove(&mut self, key: HoldKey) -> Option<Part> {
-        let part = self.open.remove(&key)?;
+        let part = self.open.remove(key)?;
         self.held = self.held.saturating_sub(part.units);
         Some(part)
     }
