@@ -16,6 +16,7 @@ mod grants;
 mod lives;
 mod model;
 mod rules;
+mod shared;
 mod slots;
 mod threads;
 mod waits;
