@@ -2,7 +2,7 @@
 //! wants to see: who got in, which rule kept whom out, for how long, and what deciding cost.
 //!
 //! ```text
-//! cargo run --release --example replay                    # a made-up day of traffic
+//! cargo run --profile quick --example replay              # a made-up day of traffic, built sooner
 //! cargo run --release --example replay -- TRACE.csv ...   # Azure LLM inference traces
 //! ```
 //!
