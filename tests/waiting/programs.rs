@@ -57,7 +57,8 @@ impl Program {
                 .rate_limit(minute.algorithm(Algorithm::FixedWindow).per("customer_id"))
                 .quota(Quota::new("cents", Metric::TotalCostCents, 20, Period::Hour).id("q"))
         });
-        let (tasks, waiting, log) = (Executor::default(), BTreeMap::new(), Vec::new());
+        let (tasks, waiting) = (Executor::default(), BTreeMap::new());
+        let log = vec![format!("the dice begin with {seed}")];
         Self { engine, clock, dice: Dice::new(seed), tasks, waiting, log }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use limitry::events::Recording;
 use limitry::rules::QuotaUpdate;
 use limitry::time::ManualClock;
-use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Window};
+use limitry::{Engine, Event, Hold, Metric, Period, Quota, RateLimit, Reserved, Window};
 
 use crate::support::{START, cases, date};
 
@@ -66,6 +66,50 @@ fn refunds_let_exactly_as_many_in() {
             let standing = engine.standing(&cents(customer, 0)).expect("a good event");
             assert!(standing.quotas().all(|quota| quota.remaining == 0));
         }
+    }
+}
+
+/// Slots and tokens that are held, committed, released, dropped and refused: nobody hangs, and no
+/// more hold them at once than may.
+#[test]
+fn the_ends_of_reservations_wake_all() {
+    let clock = ManualClock::new(date(START));
+    let engine = Engine::builder()
+        .quota(Quota::concurrent("at once", 2))
+        .quota(Quota::new("tokens", Metric::TotalTokens, 1_000_000, Period::Day))
+        .rate_limit(RateLimit::new("all", 1_000_000, Window::Hour))
+        .recording(Recording::Off)
+        .clock(clock)
+        .build()
+        .expect("good rules");
+    let (held, hold) = (AtomicU64::new(0), Hold::lasting(Duration::from_secs(60)));
+    for round in 0..cases(30) {
+        thread::scope(|scope| {
+            for number in 0..5_u32 {
+                let (engine, held) = (&engine, &held);
+                scope.spawn(move || {
+                    for turn in 0..8 {
+                        let event = Event::new("a", "call").total_tokens(20);
+                        let reserved = engine.wait_reserve_blocking(&event, hold);
+                        let Ok(Reserved::Held(reservation)) = reserved else {
+                            panic!("{reserved:?}")
+                        };
+                        assert!(held.fetch_add(1, Ordering::SeqCst) < 2, "a third one");
+                        thread::yield_now();
+                        held.fetch_sub(1, Ordering::SeqCst);
+                        match (round + number + turn) % 3 {
+                            0 => drop(reservation),
+                            1 => drop(reservation.release().expect("it is open")),
+                            _ => {
+                                let actual = Event::new("a", "call").total_tokens(7);
+                                let _ = reservation.commit(&actual).expect("it is open");
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        assert!(engine.waiting().is_empty());
     }
 }
 
