@@ -29,8 +29,10 @@ struct Known {
     always_short: Option<BTreeSet<Counter>>,
     /// What it was ever short of.
     ever_short: BTreeSet<Counter>,
-    /// When it was to be let in, and whether it was not.
+    /// The earliest at which it was to be let in, and whether it was not.
     promise: Option<Timestamp>,
+    /// The same before the tasks are run.
+    earliest: Option<Timestamp>,
     was_passed_by: bool,
 }
 
@@ -128,6 +130,7 @@ impl Program {
                     always_short: None,
                     ever_short: BTreeSet::new(),
                     promise: None,
+                    earliest: None,
                     was_passed_by: false,
                 };
                 self.waiting.insert(number, known);
@@ -171,8 +174,12 @@ impl Program {
     fn run(&mut self) {
         let before = self.all_short();
         let now = self.engine.now();
-        for (number, short) in &before {
+        // What it may be promised while others are let in is no earlier than before they are.
+        let promises: Vec<_> =
+            self.waiting.values().map(|it| self.short(&it.event).1.unwrap_or(now)).collect();
+        for ((number, short), promise) in before.iter().zip(promises) {
             let known = self.waiting.get_mut(number).expect("it waits");
+            known.earliest = known.earliest.into_iter().chain([promise]).min();
             known.always_short.iter_mut().for_each(|always| always.retain(|it| short.contains(it)));
         }
         for (number, answer) in self.tasks.run() {
@@ -210,7 +217,8 @@ impl Program {
         for (number, (short, passes_at)) in looks {
             let known = self.waiting.get_mut(&number).expect("it waits");
             known.was_passed_by |= known.promise.is_some_and(|promise| promise <= now);
-            known.promise = known.promise.into_iter().chain(passes_at).min();
+            let promised = known.earliest.into_iter().chain(passes_at);
+            known.promise = known.promise.into_iter().chain(promised).min();
             known.ever_short.extend(short.iter().cloned());
             let always = known.always_short.take().map_or_else(
                 || short.clone(),
