@@ -245,6 +245,8 @@ struct Life {
     /// What was committed in time, at the instant of its reserve, or taken, of each customer,
     /// without what was beyond a hold.
     history: Vec<Vec<(i128, i128)>>,
+    /// What each reservation took, and when: it grows at later instants.
+    takes: Vec<Vec<(i128, i128)>>,
     records: bool,
 }
 
@@ -279,8 +281,8 @@ impl Life {
             ]
         };
         let counters = vec![own(), own(), vec![Counter::bucket(120, 300)]];
-        let (known, history) = (Vec::new(), vec![Vec::new(); 2]);
-        Self { dice, engine, clock, now: 0, counters, known, history, records }
+        let (known, takes, history) = (Vec::new(), Vec::new(), vec![Vec::new(); 2]);
+        Self { dice, engine, clock, now: 0, counters, known, history, takes, records }
     }
 
     /// The counters of a customer's event, in the order of the statuses.
@@ -412,6 +414,7 @@ impl Life {
                 let (id, at, end) = (guard.id(), now, None);
                 let reserved = units;
                 self.known.push(Known { id, customer, at, until, reserved, end, is_late: false });
+                self.takes.push(vec![(now, units)]);
                 std::mem::forget(guard);
             }
             Reserved::Refused(decision) => {
@@ -430,7 +433,12 @@ impl Life {
         assert_eq!(decision.is_overrun(), !is_late && units > reserved);
         self.each(customer, |counter| counter.settle(at, units, reserved_at, now));
         if !is_late {
-            self.history[customer].push((reserved_at, units.min(reserved)));
+            // The oldest takes are those that were used.
+            let mut left = units.min(reserved);
+            for (at, taken) in &self.takes[at] {
+                self.history[customer].push((*at, left.min(*taken)));
+                left -= left.min(*taken);
+            }
         }
         self.known[at].end = Some((ReservationState::Committed, units));
         self.known[at].is_late = is_late;
@@ -478,6 +486,7 @@ impl Life {
                 place += 1;
             });
             self.known[at].reserved += units;
+            self.takes[at].push((now, units));
         }
     }
 
