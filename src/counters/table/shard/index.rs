@@ -18,7 +18,7 @@ const FREE: u64 = 0;
 /// What is left of a row that is gone. No arena has its slot, so that a search passes it.
 const GONE: u64 = RowSlot::MAX as u64;
 /// The fewest entries that an index with rows has.
-const FEWEST: usize = 4;
+const FEWEST: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
