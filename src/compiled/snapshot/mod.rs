@@ -32,6 +32,8 @@ pub(crate) struct Snapshot {
     pub(crate) counters: CounterSet,
     /// A rule counts the latest amount of something, which may be less than the one before.
     pub(crate) has_latest: bool,
+    /// The most slots that a rule has: a customer may have as many reservations open.
+    pub(crate) most_slots: usize,
 }
 
 impl Snapshot {
@@ -45,10 +47,14 @@ impl Snapshot {
         let version = NEXT_VERSION.fetch_add(1, Ordering::Relaxed);
         rules.sort_by_key(|compiled| (compiled.rule.kind() as u8, compiled.age));
         let entries: Vec<_> = rules.iter().map(|compiled| compiled.entry()).collect();
+        let slots = rules.iter().filter(|compiled| compiled.rule.is_concurrent());
+        let slots =
+            slots.filter_map(|it| usize::try_from(it.measure.units_of(it.rule.limit()?)).ok());
         Self {
             version,
             number: 0,
             has_latest: rules.iter().any(|compiled| compiled.measure.fold() == Fold::Latest),
+            most_slots: slots.max().unwrap_or(0),
             index: Index::new(&entries, hasher),
             counters: CounterSet::new(
                 version,

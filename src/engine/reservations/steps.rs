@@ -41,7 +41,8 @@ impl Core {
     ) -> Result<Decision, TrackError> {
         let customer = event.customer_id();
         let mut open = self.reservations.of_customer(customer, now.moment);
-        let is_full = open.len() >= self.reservations.max_open && open.len() >= self.max_slots();
+        let most = self.reservations.max_open.max(self.snapshot.load().most_slots);
+        let is_full = open.len() >= most;
         if let Some((first, _)) = open.first().filter(|_| is_full) {
             let mut decision = self.decide(event, Intent::Check, now, None)?;
             decision.say(HeldAnswer { too_many: Some(*first), ..HeldAnswer::default() });
@@ -77,15 +78,6 @@ impl Core {
         let expires_at = self.table.timeline().timestamp(until);
         *made = Some(Made { id, expires_at, granted: None });
         Ok(decision)
-    }
-
-    /// The most slots that a rule has: a customer may have as many reservations open. O(rules).
-    #[cold]
-    fn max_slots(&self) -> usize {
-        let snapshot = self.snapshot.load();
-        let slots = snapshot.rules.iter().filter(|rule| rule.rule.is_concurrent());
-        let slots = slots.filter_map(|rule| Some(rule.measure.units_of(rule.rule.limit()?)));
-        slots.max().and_then(|slots| usize::try_from(slots).ok()).unwrap_or(0)
     }
 
     /// Commits what happened; without an event what was reserved.
