@@ -366,10 +366,8 @@ impl Core {
                 // The rules are being changed: look again.
                 Err(Undecided::Stale) => std::thread::yield_now(),
                 Err(Undecided::TooLate { rule, now }) => {
-                    let quota = snapshot.rule(rule).map_or("", |compiled| compiled.rule.name());
                     let now = timeline.timestamp(now);
-                    let (quota, timestamp) = (quota.into(), happened.unwrap_or(now));
-                    return Err(EventError::TooLate { quota, timestamp, now }.into());
+                    return Err(too_late(snapshot.rule(rule), happened, now).into());
                 }
             }
         }
@@ -445,6 +443,17 @@ fn missing_dimension(compiled: &CompiledRule, event: &Event<'_>) -> EventError {
         found: missing.as_ref().and_then(|dimension| dimension.instead(event)),
         rule: compiled.rule.name().into(),
     }
+}
+
+/// Why a quota does not judge an event: its period is closed.
+#[cold]
+fn too_late(
+    quota: Option<&Arc<CompiledRule>>,
+    happened: Option<Timestamp>,
+    now: Timestamp,
+) -> EventError {
+    let quota = quota.map_or("", |compiled| compiled.rule.name()).into();
+    EventError::TooLate { quota, timestamp: happened.unwrap_or(now), now }
 }
 
 impl fmt::Debug for Engine {

@@ -156,6 +156,7 @@ impl Prepared {
     fn find<'e>(&'e self, hashes: &DimensionHashes<'e, '_>, matches: &mut Matches<'e>) {
         for row in &self.rows {
             let is_added = match &*row.partition {
+                // Nearly every row is of one dimension: added in line.
                 [dimension] => hashes.of(dimension).is_some_and(|(value, of_value)| {
                     matches.rows.push_value(value);
                     matches.rows.push(mix(row.hash, of_value), row.group, Calendar::UTC);

@@ -4,8 +4,8 @@
 //! all that there is to know, or one that begins from nothing. What is not so goes [step by
 //! step](super::decide): an event with a timestamp, a key that finds no room or leaves a shared
 //! row, a counter that starts from its predecessor or from what is recorded, a list of uses, a
-//! count that has outgrown its cell, a counter that is watched. The pass gives up on those before
-//! it has changed anything.
+//! count that has outgrown its cell, a counter that is watched or has open holds. The pass gives up
+//! on those before it has changed anything.
 //!
 //! Both paths go by the same algorithms and give the same answers. This one judges a cost and
 //! counts it in one go, and writes what was counted once all rules have let the event in. Where one

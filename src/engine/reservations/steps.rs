@@ -11,8 +11,8 @@ use crate::counters::{
 use crate::decision::{Decision, HeldAnswer, Receipt, ReservationId};
 use crate::engine::history::Recorded;
 use crate::engine::time::ClockReading;
-use crate::engine::{Core, TrackError, is_over, missing_dimension};
-use crate::event::{DimensionHashes, Event, EventError};
+use crate::engine::{Core, TrackError, is_over, missing_dimension, too_late};
+use crate::event::{DimensionHashes, Event};
 use crate::reservations::{End, Entry, ReservationState, ReservationStatus, State};
 use crate::rules::{Cost, Fold};
 
@@ -369,10 +369,8 @@ impl Core {
                 // The rules are being changed: look again.
                 Err(Undecided::Stale) => std::thread::yield_now(),
                 Err(Undecided::TooLate { rule, now }) => {
-                    let quota = snapshot.rule(rule).map_or("", |compiled| compiled.rule.name());
-                    let now = timeline.timestamp(now);
-                    let timestamp = event.happened_at().unwrap_or(now);
-                    return Err(EventError::TooLate { quota: quota.into(), timestamp, now }.into());
+                    let (rule, now) = (snapshot.rule(rule), timeline.timestamp(now));
+                    return Err(too_late(rule, event.happened_at(), now).into());
                 }
             }
         }
