@@ -202,6 +202,38 @@ pub fn recording(size: &Size) -> Vec<Row> {
     rows
 }
 
+/// A reservation and its commit, and a decision while others have holds.
+pub fn reserving(size: &Size) -> Vec<Row> {
+    let of = &size.usual;
+    let customers = traffic::shuffled_customers(of.customers);
+    let mut rows = Vec::new();
+    {
+        let [reserving, tracking] = [(); 2].map(|()| built(four(builder(), Limits::GENEROUS)));
+        rows.push(compare(
+            "reserve and commit",
+            (Peer::limitry("limitry, one `track`"), Some(Target::AtMost(2.5))),
+            (of, &customers),
+            |customer| limitry_side::reserves_and_commits(&reserving, customer),
+            |customer| allows(&tracking, &traffic::model_call(customer)),
+        ));
+    }
+    let others: Vec<_> = (0..size.holds).map(|number| format!("other_{number:07}")).collect();
+    let [holding, without] = [(); 2].map(|()| built(four(builder(), Limits::GENEROUS)));
+    for other in &others {
+        let engines = [&holding, &without];
+        assert!(engines.iter().all(|it| allows(it, &traffic::model_call(other))), "admitted");
+        std::mem::forget(limitry_side::held(&holding, other));
+    }
+    rows.push(compare(
+        &format!("four rules beside {} open holds of others", grouped(size.holds)),
+        (Peer::limitry("limitry, no holds"), Some(Target::AtMost(1.05))),
+        (of, &customers),
+        |customer| allows(&holding, &traffic::model_call(customer)),
+        |customer| allows(&without, &traffic::model_call(customer)),
+    ));
+    rows
+}
+
 pub fn allocations(size: &Size) -> Vec<Row> {
     let customers = traffic::shuffled_customers(size.usual.customers);
     let engine = built(four(builder(), Limits::GENEROUS));

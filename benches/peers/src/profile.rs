@@ -15,10 +15,12 @@ use limitry::{Engine, Event};
 use crate::bucket_peers::Quotas;
 use crate::by_hand::{ByHand, Call, governor_an_hour};
 use crate::limitador_side::Limitador;
-use crate::limitry_side::{Limits, builder, built, four, one, two_rows, with_others};
+use crate::limitry_side::{
+    Limits, builder, built, four, one, reserves_and_commits, two_rows, with_others,
+};
 use crate::traffic;
 
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "one",
     "resting",
     "four",
@@ -26,6 +28,7 @@ pub const NAMES: [&str; 13] = [
     "definitions",
     "two-rows",
     "newest",
+    "reserve",
     "durable",
     "standing",
     "governor",
@@ -80,6 +83,10 @@ fn decider(case: &str) -> Option<Decider> {
             tracking(built(four(builder, Limits::GENEROUS)), traffic::model_call)
         }
         "two-rows" => tracking(built(two_rows(builder(), Limits::GENEROUS)), traffic::model_call),
+        "reserve" => {
+            let engine = built(generous());
+            Box::new(move |customer| reserves_and_commits(&engine, customer))
+        }
         "durable" => durable(),
         "standing" => {
             let engine = built(generous());
