@@ -26,6 +26,6 @@ pub(crate) use self::table::Mismatch;
 pub(crate) use self::table::{Audit, Audited, LogEnd, PastCharge, RedoRecord, Role};
 pub(crate) use self::table::{
     Charge, Charges, Committed, Extension, Held, Holding, Intent, Match, Request, RowAddress,
-    RowAddresses, Settling, Table, Undecided, Verdict,
+    RowAddresses, RowLists, Settling, Table, Undecided, Verdict,
 };
 pub(crate) use self::time::{At, Moment, Timeline};

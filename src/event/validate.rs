@@ -92,6 +92,11 @@ pub(crate) fn check_amount(name: &str, amount: Amount) -> Result<(), EventError>
 /// Checks an id or a dimension value.
 #[inline]
 fn check_text(field: &str, text: &str) -> Result<(), EventError> {
+    if is_plain(text) { Ok(()) } else { check_odd_text(field, text) }
+}
+
+#[inline(never)]
+fn check_odd_text(field: &str, text: &str) -> Result<(), EventError> {
     text_rule(text).map_or(Ok(()), |rule| Err(EventError::invalid(field, text, rule)))
 }
 
@@ -101,17 +106,17 @@ fn check_key(field: &str, key: &str) -> Result<(), EventError> {
 }
 
 /// The rule that an id or a dimension value breaks, if any.
-#[inline]
 pub(crate) fn text_rule(text: &str) -> Option<&'static str> {
     if text.is_empty() || text.len() > MAX_TEXT_BYTES {
         return Some("must be 1 to 256 bytes long");
     }
-    // One pass over the words settles plain ASCII; only other text is decoded, for C1 controls.
+    // Not plain ASCII is decoded, for C1 controls.
     let clean = is_plain(text) || !text.chars().any(char::is_control);
     (!clean).then_some("must not hold control characters")
 }
 
-/// Whether every byte is printable ASCII, a space to `~`. May say no of some that are.
+/// Whether it is 1 to 256 bytes of printable ASCII, a space to `~`: what nearly every text is. One
+/// pass over its words. May say no of some that are.
 #[inline]
 fn is_plain(text: &str) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -122,9 +127,12 @@ fn is_plain(text: &str) -> bool {
         word | word.wrapping_add(ONES) | word.wrapping_sub(ONES << 5)
     };
     let bytes = text.as_bytes();
+    if bytes.len() > MAX_TEXT_BYTES {
+        return false;
+    }
     // The last eight overlap the words before them: no byte is left over.
     let (Some((first, rest)), Some(last)) = (bytes.split_first_chunk(), bytes.last_chunk()) else {
-        return bytes.iter().all(|byte| (b' '..0x7f).contains(byte));
+        return !bytes.is_empty() && bytes.iter().all(|byte| (b' '..0x7f).contains(byte));
     };
     let mut any = odd(first) | odd(last);
     if rest.len() > 8 {

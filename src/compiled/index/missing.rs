@@ -67,7 +67,7 @@ impl Index {
             };
             let (group, partition) = (indexed.group, indexed.partition);
             let rows = &mut matches.rows;
-            if !self.add_row(group, partition, Some(stated), hashes, rows) {
+            if !self.add_row(group, partition, Some(stated), hashes, rows.lists()) {
                 continue;
             }
             let new = rows.len().saturating_sub(1);
@@ -77,12 +77,12 @@ impl Index {
             };
             let row = rows.iter().position(is_same).unwrap_or(new);
             if row < new {
-                rows.pop();
+                rows.lists().pop();
             }
             let row = u32::try_from(row).unwrap_or(u32::MAX);
-            matches.found.push(Match { rule, row, judges });
+            matches.found().push(Match { rule, row, judges });
         }
-        matches.found.sort_by_key(|found| found.row);
+        matches.found().sort_by_key(|found| found.row);
     }
 }
 

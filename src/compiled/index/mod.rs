@@ -22,7 +22,7 @@ use smallvec::SmallVec;
 use self::build::Build;
 use self::missing::Lenient;
 use crate::base::calendar::Calendar;
-use crate::counters::{Match, RowAddresses};
+use crate::counters::{Match, RowAddresses, RowLists};
 use crate::event::{Dimension, DimensionHashes, Event, mix};
 use crate::rules::OnMissing;
 
@@ -129,24 +129,44 @@ struct Filtered {
 #[derive(Debug, Default)]
 pub(crate) struct Matches<'e> {
     pub(crate) rows: RowAddresses<'e>,
-    /// In the order of their rows; none where they are prepared.
-    found: SmallVec<[Match; 8]>,
-    prepared: Option<&'e Prepared>,
+    rules: Matched<'e>,
     /// A rule that refuses the event, because it lacks a dimension.
     pub(crate) refusing: Option<u32>,
+}
+
+/// The rules that match, in the order of their rows.
+#[derive(Debug, Default)]
+enum Matched<'e> {
+    #[default]
+    None,
+    Prepared(&'e Prepared),
+    Found(SmallVec<[Match; 8]>),
 }
 
 impl Matches<'_> {
     /// The rules, in the order of their rows.
     #[inline]
     pub(crate) fn rules(&self) -> &[Match] {
-        self.prepared.map_or(&self.found, |prepared| &prepared.rules)
+        match &self.rules {
+            Matched::None => &[],
+            Matched::Prepared(prepared) => &prepared.rules,
+            Matched::Found(found) => found,
+        }
     }
 
     /// Whether all have a say, and come in the order of the rule set.
     #[inline]
     pub(crate) fn are_in_order(&self) -> bool {
-        self.prepared.is_some_and(|prepared| prepared.in_order)
+        matches!(self.rules, Matched::Prepared(prepared) if prepared.in_order)
+    }
+
+    /// The rules, to add some that are not prepared.
+    fn found(&mut self) -> &mut SmallVec<[Match; 8]> {
+        if !matches!(self.rules, Matched::Found(_)) {
+            self.rules = Matched::Found(SmallVec::new());
+        }
+        let Matched::Found(found) = &mut self.rules else { unreachable!("it was just set") };
+        found
     }
 }
 
@@ -154,21 +174,29 @@ impl Prepared {
     /// Addresses the rows.
     #[inline]
     fn find<'e>(&'e self, hashes: &DimensionHashes<'e, '_>, matches: &mut Matches<'e>) {
-        for row in &self.rows {
-            let is_added = match &*row.partition {
-                // Nearly every row is of one dimension: added in line.
-                [dimension] => hashes.of(dimension).is_some_and(|(value, of_value)| {
-                    matches.rows.push_value(value);
-                    matches.rows.push(mix(row.hash, of_value), row.group, Calendar::UTC);
-                    true
-                }),
-                _ => row.add(hashes, &mut matches.rows),
-            };
-            if !is_added {
-                return self.keep_rows_found(hashes, matches);
-            }
+        // Nearly every row is of one dimension, and nearly every rule set has one row.
+        let all_found = if let [row] = &*self.rows
+            && let [dimension] = &*row.partition
+        {
+            let found = hashes.of(dimension);
+            found.is_some_and(|(value, of_value)| {
+                matches.rows = RowAddresses::One {
+                    hash: mix(row.hash, of_value),
+                    group: row.group,
+                    values: [value],
+                    calendar: Calendar::UTC,
+                };
+                true
+            })
+        } else {
+            let rows = matches.rows.lists();
+            self.rows.iter().all(|row| row.add(hashes, rows))
+        };
+        if all_found {
+            matches.rules = Matched::Prepared(self);
+        } else {
+            self.keep_rows_found(hashes, matches);
         }
-        matches.prepared = Some(self);
     }
 
     /// Leaves out the rules whose rows are not there: the event lacks a dimension.
@@ -177,16 +205,24 @@ impl Prepared {
         matches.rows = RowAddresses::default();
         for (index, row) in (0..).zip(&self.rows) {
             let found_at = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
-            if row.add(hashes, &mut matches.rows) {
+            if row.add(hashes, matches.rows.lists()) {
                 let rules = self.rules.iter().filter(|found| found.row == index);
-                matches.found.extend(rules.map(|found| Match { row: found_at, ..*found }));
+                matches.found().extend(rules.map(|found| Match { row: found_at, ..*found }));
             }
         }
     }
 }
 
 impl PreparedRow {
-    fn add<'e>(&self, hashes: &DimensionHashes<'e, '_>, rows: &mut RowAddresses<'e>) -> bool {
+    #[inline]
+    fn add<'e>(&self, hashes: &DimensionHashes<'e, '_>, rows: &mut RowLists<'e>) -> bool {
+        if let [dimension] = &*self.partition {
+            return hashes.of(dimension).is_some_and(|(value, of_value)| {
+                rows.push_value(value);
+                rows.push(mix(self.hash, of_value), self.group, Calendar::UTC);
+                true
+            });
+        }
         add_row((self.group, self.hash), &self.partition, None, hashes, rows)
     }
 }
@@ -197,7 +233,7 @@ fn add_row<'e>(
     partition: &[Dimension],
     stated: Option<&'e str>,
     hashes: &DimensionHashes<'e, '_>,
-    rows: &mut RowAddresses<'e>,
+    rows: &mut RowLists<'e>,
 ) -> bool {
     let mut hash = of_group;
     for dimension in partition {
@@ -263,7 +299,7 @@ impl Index {
         partition: u32,
         stated: Option<&'e str>,
         hashes: &DimensionHashes<'e, '_>,
-        rows: &mut RowAddresses<'e>,
+        rows: &mut RowLists<'e>,
     ) -> bool {
         let Some(partition) = self.partitions.get(partition as usize) else { return false };
         add_row((group, group_hash(group)), partition, stated, hashes, rows)
@@ -383,14 +419,14 @@ impl Index {
             if last_group != Some(indexed.group) {
                 let (group, partition) = (indexed.group, indexed.partition);
                 let index = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
-                let is_there = self.add_row(group, partition, None, hashes, &mut matches.rows);
+                let is_there = self.add_row(group, partition, None, hashes, matches.rows.lists());
                 debug_assert!(is_there, "the event has the partition of what was found");
                 if !is_there {
                     continue;
                 }
                 (last_group, row) = (Some(group), index);
             }
-            matches.found.push(Match { rule, row, judges });
+            matches.found().push(Match { rule, row, judges });
         }
     }
 }

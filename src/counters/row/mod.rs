@@ -365,11 +365,6 @@ impl<'r> RowMut<'r> {
         Self(words)
     }
 
-    #[inline]
-    pub(super) fn as_row(&self) -> Row<'_> {
-        Row(self.0)
-    }
-
     /// Writes the state of the cell at `offset`, and its tag's 32 bits by the closure's answer.
     /// Returns whether it had room for the state: where the answer is `None` it had not.
     #[inline]

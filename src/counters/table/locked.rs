@@ -117,15 +117,6 @@ impl<'t> FewRows<'t, 1> {
         let row = FewRow { hash, key, shard: 0, slot };
         Some(Self { len: 1, rows: [row], shards: [Some(shard)] })
     }
-
-    /// The row, if it is there.
-    #[inline]
-    pub(super) fn only_mut(&mut self) -> Option<RowMut<'_>> {
-        let Self { rows: [FewRow { slot, .. }], shards: [Some(shard)], .. } = self else {
-            return None;
-        };
-        Some(shard.row_mut((*slot)?))
-    }
 }
 
 impl<'t, const N: usize> FewRows<'t, N> {
@@ -165,6 +156,27 @@ impl<'t, const N: usize> FewRows<'t, N> {
             (*locked, lowest) = (Some(shard), next.saturating_add(1));
         }
         true
+    }
+
+    /// The rows that are there, by their indices.
+    #[inline]
+    pub(super) fn each_row(&self) -> impl Iterator<Item = (u32, Row<'_>)> {
+        (0..).zip(&self.rows).filter_map(|(index, row)| {
+            let shard = self.shards.get(row.shard)?.as_deref()?;
+            Some((index, shard.row(row.slot?)))
+        })
+    }
+
+    /// The same, to be written.
+    #[inline]
+    pub(super) fn each_row_mut(&mut self, mut visit: impl FnMut(u32, RowMut<'_>)) {
+        for (index, FewRow { shard, slot, .. }) in (0..).zip(&self.rows) {
+            if let Some(Some(shard)) = self.shards.get_mut(*shard)
+                && let Some(slot) = *slot
+            {
+                visit(index, shard.row_mut(slot));
+            }
+        }
     }
 
     #[inline]

@@ -50,7 +50,7 @@ pub(crate) use self::charge::{Charge, Charges, Match, Role};
 pub(crate) use self::hold::{Extension, Held, Holding, Settling};
 pub(crate) use self::redo::{LogEnd, PastCharge, RedoRecord};
 pub(crate) use self::request::{
-    Committed, Intent, Request, RowAddress, RowAddresses, Undecided, Verdict,
+    Committed, Intent, Request, RowAddress, RowAddresses, RowLists, Undecided, Verdict,
 };
 #[cfg(test)]
 pub(crate) use self::starts::Start;

@@ -66,7 +66,22 @@ impl<'r> RowAddress<'r> {
 /// The addresses of a request's rows. Nothing is allocated for up to four, of up to eight values
 /// together.
 #[derive(Debug, Default)]
-pub(crate) struct RowAddresses<'e> {
+pub(crate) enum RowAddresses<'e> {
+    #[default]
+    None,
+    /// One row of one value, the everyday case: without lists, there is nothing to drop.
+    One {
+        hash: u64,
+        group: u32,
+        values: [&'e str; 1],
+        calendar: Calendar,
+    },
+    Many(RowLists<'e>),
+}
+
+/// The addresses of any number of rows.
+#[derive(Debug, Default)]
+pub(crate) struct RowLists<'e> {
     rows: SmallVec<[RowHead; 4]>,
     /// The values of all, one row's after the other's.
     values: SmallVec<[&'e str; 8]>,
@@ -83,6 +98,50 @@ struct RowHead {
 }
 
 impl<'e> RowAddresses<'e> {
+    /// Adds any rows.
+    #[inline]
+    pub(crate) fn lists(&mut self) -> &mut RowLists<'e> {
+        match self {
+            Self::Many(lists) => return lists,
+            Self::None => *self = Self::Many(RowLists::default()),
+            Self::One { hash, group, values: [value], calendar } => {
+                let mut lists = RowLists::default();
+                lists.push_value(value);
+                lists.push(*hash, *group, *calendar);
+                *self = Self::Many(lists);
+            }
+        }
+        let Self::Many(lists) = self else { unreachable!("it was just set") };
+        lists
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One { .. } => 1,
+            Self::Many(lists) => lists.rows.len(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, row: usize) -> Option<RowAddress<'_>> {
+        match self {
+            Self::Many(lists) => lists.get(row),
+            Self::One { hash, group, values, calendar } if row == 0 => {
+                Some(RowAddress { hash: *hash, group: *group, values, calendar: *calendar })
+            }
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = RowAddress<'_>> {
+        (0..self.len()).map_while(|row| self.get(row))
+    }
+}
+
+impl<'e> RowLists<'e> {
     /// Adds a value of the row that is [added](Self::push) next.
     #[inline]
     pub(crate) fn push_value(&mut self, value: &'e str) {
@@ -108,19 +167,9 @@ impl<'e> RowAddresses<'e> {
     }
 
     #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    #[inline]
-    pub(crate) fn get(&self, row: usize) -> Option<RowAddress<'_>> {
+    fn get(&self, row: usize) -> Option<RowAddress<'_>> {
         let RowHead { hash, group, calendar, first, end } = *self.rows.get(row)?;
         Some(RowAddress { hash, group, values: self.values.get(first..end)?, calendar })
-    }
-
-    #[inline]
-    pub(crate) fn iter(&self) -> impl Iterator<Item = RowAddress<'_>> {
-        (0..self.len()).map_while(|row| self.get(row))
     }
 }
 

@@ -12,6 +12,7 @@
 //! refuses it reads the cells once more.
 
 use std::num::NonZeroU32;
+use std::slice;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
@@ -76,47 +77,22 @@ impl Table {
         }
         let straight = Straight { table: self, request };
         match request.rows.len() {
-            1 => {}
-            2 => return straight.decide_in_rows::<2>(verdict, commit),
-            _ => return straight.decide_in_rows::<ROWS>(verdict, commit),
-        }
-        let Some(address) = request.rows.get(0) else { return Ok(false) };
-        match OneRow::lock_one(self, address.hash, address.key()) {
-            Some(mut row) => straight.decide_in_row(&mut row, verdict, commit),
-            None => Ok(false),
+            1 => {
+                let Some(address) = request.rows.get(0) else { return Ok(false) };
+                match OneRow::lock_one(self, address.hash, address.key()) {
+                    Some(mut row) => straight.decide_in_rows(&mut row, verdict, commit),
+                    None => Ok(false),
+                }
+            }
+            2 => straight.lock_and_decide::<2>(verdict, commit),
+            _ => straight.lock_and_decide::<ROWS>(verdict, commit),
         }
     }
 }
 
 impl<'s> Straight<'s, '_> {
-    /// Decides where all counters lie in one row.
-    #[inline]
-    fn decide_in_row(
-        self,
-        locked: &mut OneRow<'_>,
-        verdict: &mut Verdict,
-        commit: Commit<'_, '_>,
-    ) -> Result<bool, Stale> {
-        verdict.at.begin(self.table, self.request, locked)?;
-        let mut progress = Progress::NONE;
-        let Verdict { at, allowed, charges, .. } = &mut *verdict;
-        if let Some(row) = locked.only_mut() {
-            let mut hint = row.as_row().hint();
-            self.pass_plain(row.as_row(), 0, &mut hint, at, charges, &mut progress);
-            let is_done = progress.judged == charges.len() && progress.judgement.passes;
-            if is_done && !self.request.intent.is_read_only() {
-                // What nearly every call comes to.
-                *allowed = true;
-                Self::put_in_row(row, charges);
-                self.finish(locked, verdict, commit, false);
-                return Ok(true);
-            }
-        }
-        Ok(self.go_on(locked, progress, verdict, commit))
-    }
-
     #[inline(never)]
-    fn decide_in_rows<const N: usize>(
+    fn lock_and_decide<const N: usize>(
         self,
         verdict: &mut Verdict,
         commit: Commit<'_, '_>,
@@ -125,8 +101,34 @@ impl<'s> Straight<'s, '_> {
         if !rows.lock(self.table, self.request.rows) {
             return Ok(false);
         }
-        verdict.at.begin(self.table, self.request, &mut rows)?;
-        Ok(self.go_on(&mut rows, Progress::NONE, verdict, commit))
+        self.decide_in_rows(&mut rows, verdict, commit)
+    }
+
+    /// Decides where all counters lie in a few rows.
+    #[inline]
+    fn decide_in_rows<const N: usize>(
+        self,
+        locked: &mut FewRows<'_, N>,
+        verdict: &mut Verdict,
+        commit: Commit<'_, '_>,
+    ) -> Result<bool, Stale> {
+        verdict.at.begin(self.table, self.request, locked)?;
+        let mut progress = Progress::NONE;
+        let Verdict { at, allowed, charges, .. } = &mut *verdict;
+        for (index, row) in locked.each_row() {
+            let mut hint = row.hint();
+            self.pass_plain(row, index, &mut hint, at, charges, &mut progress);
+        }
+        let is_done = progress.judged == charges.len() && progress.judgement.passes;
+        if is_done && !self.request.intent.is_read_only() {
+            // What nearly every call comes to.
+            *allowed = true;
+            let mut rest = charges.iter_mut();
+            locked.each_row_mut(|index, row| Self::put_in_row(row, index, &mut rest));
+            self.finish(locked, verdict, commit, false);
+            return Ok(true);
+        }
+        Ok(self.go_on(locked, progress, verdict, commit))
     }
 
     /// Judges the rules that are left, and does what they say. `false`, and nothing changed, where
@@ -396,30 +398,27 @@ impl<'s> Straight<'s, '_> {
     /// Writes the readings into the cells that are there.
     #[inline]
     fn put(locked: &mut impl Locked, charges: &mut [Charge]) {
-        let mut next = 0;
-        while let Some(index) = charges.get(next).map(|charge| charge.row) {
-            let rest = charges.get_mut(next..).unwrap_or_default();
-            let put = locked.row_mut(index).map_or(0, |row| Self::put_in_row(row, rest));
-            // A row that is not there yet takes no reading.
-            next = next.saturating_add(put.max(1));
+        let mut rest = charges.iter_mut();
+        while let Some(index) = rest.as_slice().first().map(|charge| charge.row) {
+            match locked.row_mut(index) {
+                Some(row) => Self::put_in_row(row, index, &mut rest),
+                // A row that is not there yet takes no reading.
+                None => drop(rest.next()),
+            }
         }
     }
 
-    /// The same of the row that the first charges are of. Returns how many they are.
+    /// The same of the next charges, as far as they are of this row.
     #[inline]
-    fn put_in_row(mut row: RowMut<'_>, charges: &mut [Charge]) -> usize {
-        let (mut put, mut index) = (0_usize, None);
-        for charge in charges {
-            if index.is_some_and(|index| index != charge.row) {
-                break;
-            }
-            (put, index) = (put.wrapping_add(1), Some(charge.row));
+    fn put_in_row(mut row: RowMut<'_>, index: u32, charges: &mut slice::IterMut<'_, Charge>) {
+        while charges.as_slice().first().is_some_and(|charge| charge.row == index)
+            && let Some(charge) = charges.next()
+        {
             if let Some(cell) = charge.cell.filter(|_| charge.is_passed()) {
                 row.put(cell.get() as usize, &charge.reading.words());
                 charge.wrote();
             }
         }
-        put
     }
 
     /// Leaves the event out of rules that only count and have found no room.

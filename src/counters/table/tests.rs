@@ -86,8 +86,8 @@ impl Counters {
         // A hash whose bits of the shard differ.
         let hash = key.bytes().fold(0, |hash: u64, byte| (hash << 8) | u64::from(byte)) << 40;
         let mut rows = RowAddresses::default();
-        rows.push_value(key);
-        rows.push(hash, 0, calendar);
+        rows.lists().push_value(key);
+        rows.lists().push(hash, 0, calendar);
         let counters = &self.counters;
         let at = timeline().at(now, None);
         let rules = (0..).take_while(|rule| counters.counter(*rule).is_some());

@@ -148,6 +148,7 @@ impl Held {
             if rows.iter().any(|row| is_it(&row)) {
                 continue;
             }
+            let rows = rows.lists();
             values.iter().for_each(|value| rows.push_value(value));
             rows.push(*hash, *group, *calendar);
         }
