@@ -2,6 +2,7 @@
 //! and the figures of headers.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::status::{QuotaStatus, RateLimitStatus, RetryAfter};
@@ -24,8 +25,13 @@ pub(crate) struct Findings {
     pub(super) asked: Moment,
     pub(super) timeline: Timeline,
     /// Whether events are recorded.
-    is_recorded: bool,
+    pub(super) is_recorded: bool,
     pub(super) rules: Rules,
+}
+
+thread_local! {
+    /// The rules of the last answer of which something was kept.
+    static LAST_RULES: RefCell<Option<Arc<[Arc<CompiledRule>]>>> = const { RefCell::new(None) };
 }
 
 /// The rules that the charges are of.
@@ -79,8 +85,9 @@ impl Clone for Findings {
     fn clone_from(&mut self, other: &Self) {
         let mut charges = std::mem::take(&mut self.verdict.charges);
         charges.clone_from(&other.verdict.charges);
-        let Verdict { at, allowed, ahead, .. } = &other.verdict;
-        let verdict = Verdict { at: *at, allowed: *allowed, charges, ahead: ahead.clone() };
+        let Verdict { at, allowed, ahead, held, .. } = &other.verdict;
+        let (ahead, held) = (ahead.clone(), held.clone());
+        let verdict = Verdict { at: *at, allowed: *allowed, charges, ahead, held };
         *self = Self { verdict, rules: other.rules.clone(), ..*other };
     }
 }
@@ -136,20 +143,42 @@ impl Findings {
     #[inline]
     pub(super) fn is_light(&self, charges: usize) -> bool {
         self.verdict.ahead.is_empty()
+            && self.verdict.held.is_empty()
             && self.verdict.charges.capacity() <= charges
             && matches!(self.rules, Rules::Snapshot(_))
     }
 
-    /// Lets go of all that it holds.
-    #[cold]
-    pub(super) fn lighten(&mut self) {
-        *self = Self::default();
+    /// Lets go of what need not be held until the next decision.
+    #[inline(never)]
+    pub(super) fn lighten(&mut self, charges: usize) {
+        self.verdict.ahead.clear();
+        self.verdict.held.clear();
+        if !self.is_light(charges) {
+            *self = Self::default();
+        }
     }
 
     /// The same with its rules alone, and not their whole set.
     pub(super) fn with_own_rules(&self) -> Self {
-        let rules = Rules::Own(self.judged().map(|(rule, _)| Arc::clone(rule)).collect());
-        Self { verdict: self.verdict.clone(), rules, ..*self }
+        Self { verdict: self.verdict.clone(), rules: Rules::Own(self.own_rules()), ..*self }
+    }
+
+    /// The rules that judged, one for each charge. A thread shares them among what it keeps of
+    /// answers of the same rules.
+    pub(super) fn own_rules(&self) -> Arc<[Arc<CompiledRule>]> {
+        let rules = || self.judged().map(|(rule, _)| rule);
+        let shared = LAST_RULES.try_with(|last| {
+            let mut last = last.borrow_mut();
+            let known = last.as_deref().unwrap_or_default();
+            let is_same = known.len() == self.verdict.charges.len()
+                && rules().zip(known).all(|(rule, known)| Arc::ptr_eq(rule, known));
+            if !is_same {
+                *last = Some(rules().cloned().collect());
+            }
+            last.clone()
+        });
+        // A thread that is ending shares none.
+        shared.ok().flatten().unwrap_or_else(|| rules().cloned().collect())
     }
 
     /// The rules that judged, each with its charge, in the order of their definition.
@@ -180,12 +209,8 @@ impl Findings {
 
     /// How much open reservations hold of what is used.
     fn held(&self, rule: &CompiledRule, charge: &Charge) -> Amount {
-        let ahead = &self.verdict.ahead;
-        if ahead.is_empty() {
-            return Amount::ZERO;
-        }
-        let known = ahead.iter().find(|(rule, _)| *rule == charge.rule);
-        known.map_or(Amount::ZERO, |(_, ahead)| rule.measure.amount_of(ahead.held()))
+        let known = self.verdict.held.iter().find(|(rule, _)| *rule == charge.rule);
+        known.map_or(Amount::ZERO, |(_, units)| rule.measure.amount_of(*units))
     }
 
     /// The Unix second of the decision, rounded up: when a figure that nothing resets starts over.

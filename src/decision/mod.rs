@@ -13,6 +13,7 @@ use crate::log::EventId;
 use crate::rules::Rule;
 
 mod findings;
+mod kept;
 mod outcome;
 mod pool;
 mod reservation_id;
@@ -22,6 +23,7 @@ mod wait;
 
 use self::findings::Exceeded;
 pub(crate) use self::findings::{Findings, HeaderFigures};
+pub(crate) use self::kept::Kept;
 pub use self::outcome::Outcome;
 use self::pool::Pooled;
 pub use self::reservation_id::{ReservationId, ReservationIdParseError};
@@ -53,7 +55,7 @@ struct Body {
     /// The sequence number of the event's record in the journal.
     seq: Option<u64>,
     /// What reservations add, where one is about; nothing in a box that is to be used.
-    held: Option<Box<HeldAnswer>>,
+    held: Said,
     findings: Findings,
 }
 
@@ -68,10 +70,38 @@ pub(crate) struct HeldAnswer {
     pub(crate) too_many: Option<Moment>,
 }
 
+/// What is said about a reservation, where something is. Its box is used again, as the decision's.
+#[derive(Default)]
+struct Said {
+    is_said: bool,
+    answer: Option<Box<HeldAnswer>>,
+}
+
+impl Said {
+    fn say(&mut self, answer: HeldAnswer) {
+        match &mut self.answer {
+            Some(known) => **known = answer,
+            None => self.answer = Some(Box::new(answer)),
+        }
+        self.is_said = true;
+    }
+
+    fn answer(&self) -> Option<HeldAnswer> {
+        self.answer.as_deref().copied().filter(|_| self.is_said)
+    }
+
+    fn clone_from(&mut self, other: &Self) {
+        match other.answer() {
+            Some(answer) => self.say(answer),
+            None => self.is_said = false,
+        }
+    }
+}
+
 impl Default for Body {
     fn default() -> Self {
         let (outcome, findings) = (Outcome::Refused, Findings::default());
-        Self { outcome, event_id: None, seq: None, held: None, findings }
+        Self { outcome, event_id: None, seq: None, held: Said::default(), findings }
     }
 }
 
@@ -144,11 +174,11 @@ impl Decision {
         if held.too_many.is_some() {
             self.body.outcome = Outcome::Refused;
         }
-        self.body.held = Some(Box::new(held));
+        self.body.held.say(held);
     }
 
     fn held_answer(&self) -> HeldAnswer {
-        self.body.held.as_deref().copied().unwrap_or_default()
+        self.body.held.answer().unwrap_or_default()
     }
 
     /// The sequence number of the event's record in the journal.
@@ -165,10 +195,10 @@ impl Decision {
     /// What is stored to answer a retry: the same answer, which holds no rule set.
     pub(crate) fn to_replay(&self) -> Self {
         let Body { event_id, seq, held, findings, .. } = &*self.body;
-        let (event_id, seq, held) = (*event_id, *seq, held.clone());
-        let findings = findings.with_own_rules();
-        let outcome = Outcome::Replayed;
-        Self { body: Pooled::new(Body { outcome, event_id, seq, held, findings }) }
+        let (event_id, seq, findings) = (*event_id, *seq, findings.with_own_rules());
+        let (outcome, mut said) = (Outcome::Replayed, Said::default());
+        said.clone_from(held);
+        Self { body: Pooled::new(Body { outcome, event_id, seq, held: said, findings }) }
     }
 
     /// The rules that judged, each with its charge.

@@ -76,9 +76,9 @@ impl Drop for Pooled {
     #[inline]
     fn drop(&mut self) {
         let Some(mut body) = self.0.take() else { return };
-        if body.held.is_some() || !body.findings.is_light(CHARGES) {
-            body.held = None;
-            body.findings.lighten();
+        if body.held.is_said || !body.findings.is_light(CHARGES) {
+            body.held.is_said = false;
+            body.findings.lighten(CHARGES);
         }
         // What finds no room is dropped when the pool is not borrowed any more.
         let _full = POOL.try_with(move |pool| {

@@ -3,56 +3,50 @@
 //! What they hold lies with the counters (`counters/table/hold`), and ends there by itself. Here it
 //! is known for as long as idempotency keys are kept.
 //!
-//! Locks, in their order: an idempotency key's entry; a customer's open reservations, while one is
-//! made; or one reservation's state, while it changes; then those of a decision. Whoever holds a
-//! customer's asks for no state. The queue of what is to be forgotten is locked for itself alone,
-//! and under it a state only where that is free.
+//! Locks, in their order: an idempotency key's entry; a customer's, while one is made; or one
+//! reservation's state, while it changes; then those of a decision. Whoever holds a customer's asks
+//! for no state. Which are known is locked for itself alone, and under it a state only where that
+//! is free, and a customer's.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dashmap::DashMap;
-use dashmap::mapref::one::RefMut;
 use parking_lot::Mutex;
 
+use self::customers::Customers;
+use self::known::{Fate, Known};
 use crate::base::clock::Timestamp;
 use crate::counters::{Held, Moment};
-use crate::decision::Decision;
-use crate::event::Event;
+use crate::decision::Kept;
 
+mod customers;
+mod estimate;
 mod hold;
+mod known;
 mod query;
 mod status;
 
+pub(crate) use self::customers::CustomerLock;
+pub(crate) use self::estimate::Estimate;
 pub use self::hold::Hold;
 pub(crate) use self::hold::MAX_HOLD;
 pub use self::query::ReservationQuery;
 pub use self::status::{KeyStatus, ReservationState, ReservationStatus};
 pub use crate::decision::{ReservationId, ReservationIdParseError};
 
-/// How many reservations a call looks at that makes one, to forget them.
-const LOOKS: usize = 2;
-
 /// The reservations of an engine.
 #[derive(Debug)]
 pub(crate) struct ReservationMap {
-    known: DashMap<u64, Arc<Entry>, ahash::RandomState>,
-    customers: DashMap<Box<str>, OpenReservations, ahash::RandomState>,
-    /// When they may be forgotten, in the order in which they were made.
-    order: Mutex<VecDeque<(Moment, u64)>>,
+    known: Known,
+    customers: Customers,
+    hasher: ahash::RandomState,
     /// What the names of this engine's reservations begin with.
     engine: u64,
     next: AtomicU64,
     retention: u64,
-    max_known: usize,
     /// The most that a customer may have open.
     pub(crate) max_open: usize,
 }
-
-/// The open reservations of a customer, by when they expire. Those that have expired may be among
-/// them.
-pub(crate) type OpenReservations = BTreeSet<(Moment, u64)>;
 
 /// One reservation.
 #[derive(Debug)]
@@ -61,6 +55,8 @@ pub(crate) struct Entry {
     pub(crate) made_at: Moment,
     /// When the act happens, which is when its event will have happened.
     pub(crate) timestamp: Timestamp,
+    /// The hash of the customer.
+    customer: u64,
     pub(crate) state: Mutex<State>,
 }
 
@@ -68,30 +64,42 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct State {
     /// What it was asked for, and has grown by.
-    pub(crate) estimate: Event<'static>,
+    pub(crate) estimate: Estimate,
     pub(crate) until: Moment,
-    pub(crate) held: Held,
-    pub(crate) end: Option<End>,
+    pub(crate) phase: Phase,
 }
 
-/// How a reservation has ended that did not expire, or was committed after that.
+/// What has become of a reservation, as far as that does not follow from the time.
 #[derive(Debug)]
-pub(crate) enum End {
+pub(crate) enum Phase {
+    /// It is open or has expired.
+    Open(Held),
     Released,
     Committed {
         /// Of the event that was committed.
         fingerprint: u64,
-        answer: Decision,
+        answer: Kept,
     },
+}
+
+impl Entry {
+    pub(crate) fn new(
+        id: ReservationId,
+        (made_at, timestamp): (Moment, Timestamp),
+        customer: &CustomerLock<'_>,
+        state: State,
+    ) -> Self {
+        Self { id, made_at, timestamp, customer: customer.hash(), state: state.into() }
+    }
 }
 
 impl State {
     pub(crate) fn at(&self, now: Moment) -> ReservationState {
-        match self.end {
-            Some(End::Released) => ReservationState::Released,
-            Some(End::Committed { .. }) => ReservationState::Committed,
-            None if now < self.until => ReservationState::Held,
-            None => ReservationState::Expired,
+        match self.phase {
+            Phase::Released => ReservationState::Released,
+            Phase::Committed { .. } => ReservationState::Committed,
+            Phase::Open(_) if now < self.until => ReservationState::Held,
+            Phase::Open(_) => ReservationState::Expired,
         }
     }
 }
@@ -106,13 +114,12 @@ impl ReservationMap {
         // Of two engines no two have the same, whatever their seeds are.
         let engine = ahash::RandomState::new().hash_one(std::process::id());
         Self {
-            known: DashMap::with_hasher(hasher.clone()),
-            customers: DashMap::with_hasher(hasher.clone()),
-            order: Mutex::default(),
+            known: Known::new(max_known.max(1)),
+            customers: Customers::new(),
+            hasher: hasher.clone(),
             engine,
             next: AtomicU64::new(1),
             retention,
-            max_known: max_known.max(1),
             max_open,
         }
     }
@@ -122,100 +129,60 @@ impl ReservationMap {
         ReservationId::new(self.engine, self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The open reservations of a customer, who makes no other while this is held.
-    pub(crate) fn of_customer(
-        &self,
-        customer: &str,
-        now: Moment,
-    ) -> RefMut<'_, Box<str>, OpenReservations> {
-        let mut open = match self.customers.get_mut(customer) {
-            Some(open) => open,
-            None => self.customers.entry(customer.into()).or_default(),
-        };
-        while open.first().is_some_and(|(until, _)| *until <= now) {
-            open.pop_first();
-        }
-        open
+    /// Locks a customer, who makes no other reservation while this is held.
+    pub(crate) fn of_customer(&self, customer: &str, now: Moment) -> CustomerLock<'_> {
+        self.customers.lock(self.hasher.hash_one(customer), now)
     }
 
     /// Notes that a reservation is over, or expires at another time.
-    pub(crate) fn moved(
-        &self,
-        customer: &str,
-        id: ReservationId,
-        from: Moment,
-        to: Option<Moment>,
-    ) {
-        let number = id.number();
-        let is_empty = self.customers.get_mut(customer).is_some_and(|mut open| {
-            open.remove(&(from, number));
-            open.extend(to.map(|to| (to, number)));
-            open.is_empty()
-        });
-        if is_empty {
-            self.customers.remove_if(customer, |_, open| open.is_empty());
-        }
+    pub(crate) fn moved(&self, entry: &Entry, from: Moment, to: Option<Moment>) {
+        self.customers.moved(entry.customer, (from, entry.id.number()), to);
     }
 
     /// Keeps a new reservation, and forgets the oldest where their time is over or their number too
     /// high.
-    pub(crate) fn keep(&self, entry: Entry) {
-        let (number, until) = (entry.id.number(), entry.state.lock().until);
-        let due = Moment(until.0.saturating_add(self.retention));
-        let now = entry.made_at;
-        self.known.insert(number, Arc::new(entry));
-        let mut order = self.order.lock();
-        order.push_back((due, number));
-        for _ in 0..LOOKS {
-            let crowded = order.len() > self.max_known;
-            if !order.front().is_some_and(|(due, _)| crowded || *due <= now) {
-                break;
-            }
-            let Some((_, number)) = order.pop_front() else { break };
-            if let Some(due) = self.forget(number, now, crowded) {
-                order.push_back((due, number));
-            }
-        }
+    pub(crate) fn keep(&self, entry: Entry, until: Moment) {
+        let (number, now) = (entry.id.number(), entry.made_at);
+        let forget = |entry: &Entry, crowded| self.forget(entry, now, crowded);
+        self.known.keep(number, self.due(until), Arc::new(entry), now, forget);
     }
 
-    /// Forgets a reservation, unless it is open: then until when it has to be kept.
-    fn forget(&self, number: u64, now: Moment, crowded: bool) -> Option<Moment> {
-        let entry = self.known.get(&number).map(|entry| Arc::clone(&entry))?;
+    fn due(&self, until: Moment) -> Moment {
+        Moment(until.0.saturating_add(self.retention))
+    }
+
+    /// Whether a reservation may be forgotten: one that is open may not.
+    fn forget(&self, entry: &Entry, now: Moment, crowded: bool) -> Fate {
         // One whose state is held is about to change.
-        let Some(state) = entry.state.try_lock() else { return Some(now) };
-        let due = Moment(state.until.0.saturating_add(self.retention));
+        let Some(state) = entry.state.try_lock() else { return Fate::Kept(now) };
+        let (due, until) = (self.due(state.until), state.until);
         let is_open = state.at(now) == ReservationState::Held;
         if is_open || (!crowded && due > now) {
-            return Some(due);
+            return Fate::Kept(due);
         }
-        let customer = state.estimate.customer_id().to_owned();
-        let until = state.until;
+        let has_ended = !matches!(state.phase, Phase::Open(_));
         drop(state);
-        self.known.remove(&number);
-        self.moved(&customer, entry.id, until, None);
-        None
+        if !has_ended {
+            self.moved(entry, until, None);
+        }
+        Fate::Forgotten
     }
 
     pub(crate) fn get(&self, id: ReservationId) -> Option<Arc<Entry>> {
-        let entry = self.known.get(&id.number())?;
-        (entry.id == id).then(|| Arc::clone(&entry))
+        self.known.get(id.number()).filter(|entry| entry.id == id)
     }
 
-    /// Those that may be among what is asked for: all, or a customer's open ones.
+    /// All that are known, in the order in which they were made.
     pub(crate) fn list(&self) -> Vec<Arc<Entry>> {
-        let mut all: Vec<_> = self.known.iter().map(|entry| Arc::clone(&entry)).collect();
+        let mut all = self.known.all();
         all.sort_unstable_by_key(|entry| entry.id);
         all
     }
 
     /// The open ones of a customer, in the order in which they were made.
     pub(crate) fn open_of(&self, customer: &str) -> Vec<Arc<Entry>> {
-        let open = self.customers.get(customer);
-        let mut numbers: Vec<u64> =
-            open.iter().flat_map(|open| open.iter()).map(|(_, number)| *number).collect();
-        drop(open);
+        let mut numbers = self.customers.open_of(self.hasher.hash_one(customer));
         numbers.sort_unstable();
-        let found = numbers.iter().filter_map(|number| self.known.get(number));
-        found.map(|entry| Arc::clone(&entry)).collect()
+        numbers.into_iter().filter_map(|number| self.known.get(number)).collect()
     }
 }

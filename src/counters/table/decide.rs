@@ -143,7 +143,7 @@ impl Script<'_, '_> {
         } else {
             self.commit(judgement.grows, charges, locked, step)?;
         }
-        self.add_holds(&mut verdict.ahead, allowed, charges, locked);
+        self.say_held(verdict, locked);
         if let Some(shard) = locked.first_shard() {
             shard.paths.step_by_step = shard.paths.step_by_step.wrapping_add(1);
         }

@@ -420,12 +420,12 @@ impl<'t> Rows<'t, '_> {
     }
 
     /// Takes out what is held of a row, to change it: who changed it [puts it back](Self::hold).
-    pub(super) fn take_held(&mut self, row: u32) -> Option<Box<HeldRow>> {
+    pub(super) fn take_held(&mut self, row: u32) -> Option<HeldRow> {
         let (hash, key, _) = self.place_of(row)?;
         self.shards.get_mut(self.places.get(row as usize)?.shard)?.take_held(hash, key)
     }
 
-    pub(super) fn hold(&mut self, row: u32, held: Box<HeldRow>) {
+    pub(super) fn hold(&mut self, row: u32, held: HeldRow) {
         let shard = self.places.get(row as usize).map(|place| place.shard);
         if let Some(shard) = shard.and_then(|shard| self.shards.get_mut(shard)) {
             shard.hold(held);

@@ -239,12 +239,14 @@ pub(crate) struct Verdict {
     /// Of an event that was refused, the later periods in which rules have seen use; only rules
     /// that have.
     pub(crate) ahead: Vec<(u32, UseAhead)>,
+    /// How much open reservations hold of rules that judge: of those of which something is held.
+    pub(crate) held: Vec<(u32, Units)>,
 }
 
 impl Verdict {
     /// A decision that is to be made.
     pub(crate) fn at(at: At) -> Self {
-        Self { at, allowed: false, charges: Charges::new(), ahead: Vec::new() }
+        Self { at, allowed: false, charges: Charges::new(), ahead: Vec::new(), held: Vec::new() }
     }
 
     /// Asks rules for what an event costs each of them. What changes nothing is nothing to those

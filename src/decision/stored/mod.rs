@@ -33,9 +33,7 @@ impl Decision {
         let is_recorded = event_id.is_some();
         let findings = Findings::restored(at, timeline, is_recorded, said.collect(), rules);
         let outcome = Outcome::Replayed;
-        Some(Self {
-            body: Pooled::new(Body { outcome, event_id, seq: None, held: None, findings }),
-        })
+        Some(Self { body: Pooled::new(Body { outcome, event_id, findings, ..Body::default() }) })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::base::amount::Amount;
 use crate::event::bounds::MAX_VALUES;
 use crate::event::{Event, EventError, PropertyValue, total_tokens};
-use crate::reservations::Entry;
+use crate::reservations::{Entry, Estimate};
 
 /// What is reserved is not below zero.
 pub(super) fn not_below_zero(event: &Event<'_>) -> Result<(), EventError> {
@@ -22,9 +22,9 @@ pub(super) fn not_below_zero(event: &Event<'_>) -> Result<(), EventError> {
 pub(super) fn is_of(
     actual: &Event<'_>,
     entry: &Entry,
-    estimate: &Event<'_>,
+    estimate: &Estimate,
 ) -> Result<(), EventError> {
-    is_same_customer(actual, estimate)?;
+    is_same_customer(actual, estimate.customer_id())?;
     if let Some(timestamp) = actual.happened_at().filter(|it| *it != entry.timestamp) {
         let rule = "must be the timestamp of the reserve, or not be set";
         return Err(EventError::invalid("timestamp", &timestamp.to_string(), rule));
@@ -38,8 +38,8 @@ pub(super) fn is_of(
     }
 }
 
-fn is_same_customer(event: &Event<'_>, estimate: &Event<'_>) -> Result<(), EventError> {
-    if event.customer_id() == estimate.customer_id() {
+fn is_same_customer(event: &Event<'_>, customer: &str) -> Result<(), EventError> {
+    if event.customer_id() == customer {
         return Ok(());
     }
     let rule = "must be the customer of the reservation";
@@ -49,7 +49,7 @@ fn is_same_customer(event: &Event<'_>, estimate: &Event<'_>) -> Result<(), Event
 /// What a reservation grows by has the dimensions of the reserve, as far as it has some.
 pub(super) fn grows(more: &Event<'_>, estimate: &Event<'_>) -> Result<(), EventError> {
     const RULE: &str = "must be as in the reserve, or not be set";
-    is_same_customer(more, estimate)?;
+    is_same_customer(more, estimate.customer_id())?;
     let wrong = |field: &str, value: &str| Err(EventError::invalid(field, value, RULE));
     if more.event_type() != estimate.event_type() {
         let rule = "must be the type of the reservation";
@@ -80,7 +80,7 @@ pub(super) fn grows(more: &Event<'_>, estimate: &Event<'_>) -> Result<(), EventE
 }
 
 /// The dimensions of the estimate with the values of `more`.
-pub(super) fn with_values_of(estimate: &Event<'static>, more: &Event<'_>) -> Event<'static> {
+pub(super) fn with_values_of<'a>(estimate: &Event<'a>, more: &Event<'_>) -> Event<'a> {
     let values = more.values.iter();
     Event {
         input_tokens: more.input_tokens,
@@ -97,10 +97,7 @@ pub(super) fn with_values_of(estimate: &Event<'static>, more: &Event<'_>) -> Eve
 ///
 /// # Errors
 /// A sum is beyond what an event may have.
-pub(super) fn sum(
-    estimate: &Event<'static>,
-    more: &Event<'_>,
-) -> Result<Event<'static>, EventError> {
+pub(super) fn sum<'a>(estimate: &Event<'a>, more: &Event<'_>) -> Result<Event<'a>, EventError> {
     let mut sum = estimate.clone();
     let tokens = |event: &Event<'_>| {
         total_tokens(event.total_tokens, event.input_tokens, event.output_tokens).flatten()

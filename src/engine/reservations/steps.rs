@@ -1,5 +1,7 @@
 //! The steps of a reservation, each one decision under the locks of the rows that it is about.
 
+use std::borrow::Cow;
+
 use parking_lot::MutexGuard;
 
 use super::{Made, ReservationError, check, nanos};
@@ -13,7 +15,7 @@ use crate::engine::history::Recorded;
 use crate::engine::time::ClockReading;
 use crate::engine::{Core, TrackError, is_over, missing_dimension, too_late};
 use crate::event::{DimensionHashes, Event};
-use crate::reservations::{End, Entry, ReservationState, ReservationStatus, State};
+use crate::reservations::{Entry, Estimate, Phase, ReservationState, ReservationStatus, State};
 use crate::rules::{Cost, Fold};
 
 /// A script over the rows of a decision.
@@ -39,13 +41,14 @@ impl Core {
         now: ClockReading,
         made: &mut Option<Made>,
     ) -> Result<Decision, TrackError> {
-        let customer = event.customer_id();
-        let mut open = self.reservations.of_customer(customer, now.moment);
-        let most = self.reservations.max_open.max(self.snapshot.load().most_slots);
-        let is_full = open.len() >= most;
-        if let Some((first, _)) = open.first().filter(|_| is_full) {
+        let mut customer = self.reservations.of_customer(event.customer_id(), now.moment);
+        let max_open = self.reservations.max_open;
+        if let Some((_, first)) = customer
+            .open()
+            .filter(|(open, _)| *open >= max_open && *open >= self.snapshot.load().most_slots)
+        {
             let mut decision = self.decide(event, Intent::Check, now, None)?;
-            decision.say(HeldAnswer { too_many: Some(*first), ..HeldAnswer::default() });
+            decision.say(HeldAnswer { too_many: Some(first), ..HeldAnswer::default() });
             return Ok(decision);
         }
         if let Some(timestamp) = event.happened_at() {
@@ -70,11 +73,11 @@ impl Core {
         let (made_at, until) = (decision.at().now, holding.until);
         let timestamp = event.happened_at();
         let timestamp = timestamp.unwrap_or_else(|| self.table.timeline().timestamp(made_at));
-        open.insert((until, id.number()));
-        drop(open);
-        let estimate = Event { problem: None, ..event.clone() }.into_owned();
-        let state = State { estimate, until, held: holding.held, end: None };
-        self.reservations.keep(Entry { id, made_at, timestamp, state: state.into() });
+        let (estimate, phase) = (Estimate::new(event, timestamp), Phase::Open(holding.held));
+        let state = State { estimate, until, phase };
+        let entry = Entry::new(id, (made_at, timestamp), &customer, state);
+        customer.opened(until, id.number());
+        self.reservations.keep(entry, until);
         let expires_at = self.table.timeline().timestamp(until);
         *made = Some(Made { id, expires_at, granted: None });
         Ok(decision)
@@ -96,7 +99,7 @@ impl Core {
             self.commit_once(&entry, &mut state, actual, now)
         } else {
             let estimate = state.estimate.clone();
-            self.commit_once(&entry, &mut state, &estimate, now)
+            self.commit_once(&entry, &mut state, &estimate.event(), now)
         };
         if committed.as_ref().is_ok_and(Decision::is_allowed) {
             self.let_in(state);
@@ -109,7 +112,7 @@ impl Core {
         if !self.waiting.room.is_empty() {
             let estimate = state.estimate.clone();
             drop(state);
-            self.hold_ended(&estimate);
+            self.hold_ended(&estimate.event());
         }
     }
 
@@ -123,23 +126,26 @@ impl Core {
         let id = entry.id;
         check::is_of(actual, entry, &state.estimate)?;
         let fingerprint = self.keys.fingerprint(actual);
-        match &state.end {
-            None => {}
-            Some(End::Committed { fingerprint: first, answer }) if *first == fingerprint => {
-                return Ok(answer.clone());
+        let held = match &state.phase {
+            Phase::Open(held) => held,
+            Phase::Committed { fingerprint: first, answer } if *first == fingerprint => {
+                return Ok(answer.replay(id, self.table.timeline()));
             }
-            Some(End::Committed { answer, .. }) => {
+            Phase::Committed { answer, .. } => {
                 return Err(ReservationError::Conflict { id, first: answer.event_id() });
             }
-            Some(End::Released) => return Err(ended(id, ReservationState::Released, "committed")),
-        }
-        let key = state.estimate.idempotency_key.clone();
-        let happened = Some(entry.timestamp);
-        let event = Event { timestamp: happened, idempotency_key: key, ..actual.clone() };
-        let decision = self.settle(entry, state, &event, now)?;
-        let answer = decision.to_replay();
-        state.end = Some(End::Committed { fingerprint, answer });
-        self.is_over(entry, state);
+            Phase::Released => return Err(ended(id, ReservationState::Released, "committed")),
+        };
+        let event = if self.ledger.is_some() || self.has_store() {
+            let key = state.estimate.key().map(|key| key.to_owned().into());
+            let timestamp = Some(entry.timestamp);
+            Cow::Owned(Event { timestamp, idempotency_key: key, ..actual.clone() })
+        } else {
+            Cow::Borrowed(actual)
+        };
+        let decision = self.settle(entry, (state.until, held), &event, now)?;
+        let answer = decision.kept();
+        self.is_over(entry, state, Phase::Committed { fingerprint, answer });
         Ok(decision)
     }
 
@@ -147,27 +153,27 @@ impl Core {
     fn settle(
         &self,
         entry: &Entry,
-        state: &State,
+        (until, held): (Moment, &Held),
         event: &Event<'_>,
         now: ClockReading,
     ) -> Result<Decision, TrackError> {
         let timeline = self.table.timeline();
-        let at = timeline.at(now.moment, event.happened_at());
+        let at = timeline.at(now.moment, Some(entry.timestamp));
         let age = now.moment.0.saturating_sub(timeline.moment(entry.timestamp).0);
-        let (intent, asked, held) = (Intent::Commit, now.asked, Some(&state.held));
-        let script = Script { event, intent, at, asked, held, is_bare: false };
+        let (id, intent, asked) = (entry.id, Intent::Commit, now.asked);
+        let script = Script { event, intent, at, asked, held: Some(held), is_bare: false };
         let mut is_overrun = false;
         let mut decision = self.run(
             &script,
             |rule| of_actual(rule, event, age),
             |request, verdict, keep| {
-                let mut settling = settling(entry, state);
+                let mut settling = settling(id, until, held);
                 let settled = self.table.settle(request, verdict, &mut settling, Some(keep));
                 is_overrun = settling.is_overrun;
                 settled
             },
         )?;
-        decision.say(HeldAnswer { id: Some(entry.id), is_overrun, too_many: None });
+        decision.say(HeldAnswer { id: Some(id), is_overrun, too_many: None });
         Ok(decision)
     }
 
@@ -177,32 +183,33 @@ impl Core {
         let mut guard = entry.state.lock();
         let state = &mut *guard;
         let mut is_released = false;
-        match state.end {
-            Some(End::Committed { .. }) => {
+        match &state.phase {
+            Phase::Committed { .. } => {
                 return Err(ended(id, ReservationState::Committed, "released"));
             }
-            Some(End::Released) => {}
-            None => {
+            Phase::Released => {}
+            Phase::Open(held) => {
                 let at = self.table.timeline().at(now.moment, None);
-                let (intent, asked, held) = (Intent::Commit, now.asked, Some(&state.held));
-                let event = &state.estimate;
-                let script = Script { event, intent, at, asked, held, is_bare: true };
+                let (intent, asked) = (Intent::Commit, now.asked);
+                let event = &state.estimate.event();
+                let held_in = Some(held);
+                let script = Script { event, intent, at, asked, held: held_in, is_bare: true };
                 let mut has_expired = false;
                 let _ = self.run(
                     &script,
                     |_| Cost::NOTHING,
                     |request, verdict, _| {
-                        let mut settling = settling(&entry, state);
+                        let mut settling = settling(id, state.until, held);
                         let settled = self.table.settle(request, verdict, &mut settling, None);
                         has_expired = settling.has_expired;
                         settled
                     },
                 )?;
-                if !has_expired {
-                    (state.end, is_released) = (Some(End::Released), true);
-                    self.is_over(&entry, state);
-                }
+                is_released = !has_expired;
             }
+        }
+        if is_released {
+            self.is_over(&entry, state, Phase::Released);
         }
         let status = self.status(&entry, state, now.moment);
         if is_released {
@@ -221,17 +228,17 @@ impl Core {
         let now = self.read_clock();
         let mut state = entry.state.lock();
         let state = &mut *state;
-        must_be_open(&entry, state, now, "extended")?;
+        let held = must_be_open(&entry, state, now, "extended")?;
         let at = self.table.timeline().at(now.moment, None);
-        let (intent, asked, held) = (Intent::Commit, now.asked, Some(&state.held));
-        let script = Script { event: &state.estimate, intent, at, asked, held, is_bare: true };
+        let (intent, asked) = (Intent::Commit, now.asked);
+        let event = &state.estimate.event();
+        let script = Script { event, intent, at, asked, held: Some(held), is_bare: true };
         let mut extended = None;
         let _ = self.run(
             &script,
             |_| Cost::NOTHING,
             |request, verdict, _| {
-                let (until, held) = (state.until, &state.held);
-                let id = id.number();
+                let (id, until) = (id.number(), state.until);
                 let mut extension = Extension { id, until, lasting, held, extended: None };
                 let done = self.table.extend(request, verdict, &mut extension);
                 extended = extension.extended;
@@ -241,8 +248,7 @@ impl Core {
         let Some(until) = extended else {
             return Err(ended(id, ReservationState::Expired, "extended"));
         };
-        let customer = state.estimate.customer_id();
-        self.reservations.moved(customer, id, state.until, Some(until));
+        self.reservations.moved(&entry, state.until, Some(until));
         state.until = until;
         Ok(until)
     }
@@ -257,14 +263,29 @@ impl Core {
         let now = self.read_clock();
         let mut state = entry.state.lock();
         let state = &mut *state;
-        check::grows(more, &state.estimate)?;
-        let grown = check::sum(&state.estimate, more)?;
-        must_be_open(&entry, state, now, "grown")?;
-        let more = check::with_values_of(&state.estimate, more);
+        let (decision, grown) = self.take_more(&entry, state, more, now)?;
+        if decision.is_allowed() {
+            (state.estimate, state.phase) = grown;
+        }
+        Ok(decision)
+    }
+
+    /// Takes more for an open reservation. Returns how it stands where that was let in, too.
+    fn take_more(
+        &self,
+        entry: &Entry,
+        state: &State,
+        more: &Event<'_>,
+        now: ClockReading,
+    ) -> Result<(Decision, (Estimate, Phase)), ReservationError> {
+        let (id, until, estimate) = (entry.id, state.until, state.estimate.event());
+        check::grows(more, &estimate)?;
+        let grown = Estimate::new(&check::sum(&estimate, more)?, entry.timestamp);
+        let held = must_be_open(entry, state, now, "grown")?.clone();
+        let more = check::with_values_of(&estimate, more);
         let at = self.table.timeline().at(now.moment, Some(entry.timestamp));
         let (intent, asked) = (Intent::Reserve, now.asked);
         let script = Script { event: &more, intent, at, asked, held: None, is_bare: false };
-        let (until, held) = (state.until, state.held.clone());
         let mut holding =
             Holding { id: id.number(), lasting: None, until, held, has_expired: false };
         let mut decision = self.run(
@@ -276,16 +297,13 @@ impl Core {
             return Err(ended(id, ReservationState::Expired, "grown"));
         }
         decision.say(HeldAnswer { id: Some(id), ..HeldAnswer::default() });
-        if decision.is_allowed() {
-            (state.estimate, state.held) = (grown, holding.held);
-        }
-        Ok(decision)
+        Ok((decision, (grown, Phase::Open(holding.held))))
     }
 
-    /// Lets go of what only an open reservation needs.
-    fn is_over(&self, entry: &Entry, state: &mut State) {
-        state.held = Held::default();
-        self.reservations.moved(state.estimate.customer_id(), entry.id, state.until, None);
+    /// Ends a reservation, and lets go of what only an open one needs.
+    fn is_over(&self, entry: &Entry, state: &mut State, phase: Phase) {
+        state.phase = phase;
+        self.reservations.moved(entry, state.until, None);
     }
 
     pub(super) fn status_of(&self, entry: &Entry, now: Moment) -> ReservationStatus {
@@ -293,14 +311,14 @@ impl Core {
     }
 
     fn status(&self, entry: &Entry, state: &State, now: Moment) -> ReservationStatus {
-        let event_id = match &state.end {
-            Some(End::Committed { answer, .. }) => answer.event_id(),
-            Some(End::Released) | None => None,
+        let event_id = match &state.phase {
+            Phase::Committed { answer, .. } => answer.event_id(),
+            Phase::Released | Phase::Open(_) => None,
         };
         ReservationStatus {
             id: entry.id,
             state: state.at(now),
-            estimate: state.estimate.clone(),
+            estimate: state.estimate.event().into_owned(),
             timestamp: entry.timestamp,
             expires_at: self.table.timeline().timestamp(state.until),
             event_id,
@@ -377,31 +395,25 @@ impl Core {
     }
 }
 
-fn settling<'h>(entry: &Entry, state: &'h State) -> Settling<'h> {
-    let (id, until, held) = (entry.id.number(), state.until, &state.held);
-    Settling {
-        id,
-        until,
-        held,
-        costs: [].into_iter().collect(),
-        is_overrun: false,
-        has_expired: false,
-    }
+fn settling(id: ReservationId, until: Moment, held: &Held) -> Settling<'_> {
+    let (id, costs) = (id.number(), [].into_iter().collect());
+    Settling { id, until, held, costs, is_overrun: false, has_expired: false }
 }
 
 fn ended(id: ReservationId, state: ReservationState, verb: &'static str) -> ReservationError {
     ReservationError::Ended { id, state, verb }
 }
 
-fn must_be_open(
+/// What an open reservation holds where.
+fn must_be_open<'s>(
     entry: &Entry,
-    state: &State,
+    state: &'s State,
     now: ClockReading,
     verb: &'static str,
-) -> Result<(), ReservationError> {
-    match state.at(now.moment) {
-        ReservationState::Held => Ok(()),
-        other => Err(ended(entry.id, other, verb)),
+) -> Result<&'s Held, ReservationError> {
+    match (&state.phase, state.at(now.moment)) {
+        (Phase::Open(held), ReservationState::Held) => Ok(held),
+        (_, other) => Err(ended(entry.id, other, verb)),
     }
 }
 

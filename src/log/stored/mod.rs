@@ -350,26 +350,41 @@ impl<'a> Stored<'a> {
             && event.values.iter().all(has_value)
     }
 
-    pub(crate) fn unpack(self, id: EventId) -> RecordedEvent {
-        let own = |text: &str| Cow::Owned(text.to_owned());
+    /// The customer of a packed event.
+    pub(crate) fn customer_of(bytes: &'a [u8]) -> Option<&'a str> {
+        let mut from = Reader::new(Version::NEWEST, bytes);
+        let (_, is_apart) = decode_timestamp(&mut from).ok()?;
+        if is_apart {
+            from.wide().ok()?;
+        }
+        from.text().ok()
+    }
+
+    /// The event, without its timestamp; it borrows its texts.
+    pub(crate) fn event(self) -> Event<'a> {
         let value = |value| match value {
-            StoredValue::Text(text) => PropertyValue::Text(own(text)),
+            StoredValue::Text(text) => PropertyValue::Text(Cow::Borrowed(text)),
             StoredValue::Json(json) => stored_json(json),
         };
-        let (timestamp, decided_at) = (self.facts.timestamp, self.facts.decided_at);
-        let event = Event {
-            model: self.facts.model.map(own),
-            provider: self.facts.provider.map(own),
+        let properties = self.properties.into_iter();
+        let values = self.values.into_iter();
+        Event {
+            model: self.facts.model.map(Cow::Borrowed),
+            provider: self.facts.provider.map(Cow::Borrowed),
             input_tokens: self.facts.input_tokens,
             output_tokens: self.facts.output_tokens,
             total_tokens: self.facts.total_tokens,
             cost_cents: self.facts.cost_cents,
             latency_ms: self.facts.latency_ms,
-            properties: self.properties.into_iter().map(|(key, v)| (own(key), value(v))).collect(),
-            values: self.values.into_iter().map(|(name, amount)| (own(name), amount)).collect(),
-            ..Event::new(own(self.facts.customer_id), own(self.facts.event_type))
-        };
-        RecordedEvent { id, timestamp, decided_at, event }
+            properties: properties.map(|(key, v)| (key.into(), value(v))).collect(),
+            values: values.map(|(name, amount)| (name.into(), amount)).collect(),
+            ..Event::new(self.facts.customer_id, self.facts.event_type)
+        }
+    }
+
+    pub(crate) fn unpack(self, id: EventId) -> RecordedEvent {
+        let (timestamp, decided_at) = (self.facts.timestamp, self.facts.decided_at);
+        RecordedEvent { id, timestamp, decided_at, event: self.event().into_owned() }
     }
 }
 

@@ -47,7 +47,7 @@ fn bring_up(held: &mut HeldRow, counters: &CounterSet, calendar: Calendar) {
     let (current, before) =
         std::mem::take(&mut held.counters).into_iter().partition(|held| is_current(held));
     held.counters = current;
-    let before: SmallVec<[HeldCounter; 2]> = before;
+    let before: Vec<HeldCounter> = before;
     for old in before {
         let Some(counter) = counters.answering(old.number).filter(|it| !it.drains()) else {
             continue;

@@ -15,6 +15,7 @@ use super::locked::{Lineages, Locked, NOWHERE, Rows};
 use super::request::{Commit, RowAddress, RowAddresses};
 use super::shard::held::HoldKey;
 use crate::base::calendar::Calendar;
+use crate::counters::cell::Wide;
 use crate::counters::row::RowKey;
 use crate::counters::time::Moment;
 use crate::rules::{Cost, Units};
@@ -80,7 +81,7 @@ pub(crate) struct Extension<'h> {
 /// Where a reservation holds what.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Held {
-    rows: SmallVec<[HeldIn; 2]>,
+    rows: SmallVec<[HeldIn; 1]>,
     parts: SmallVec<[HeldPart; 4]>,
 }
 
@@ -96,9 +97,16 @@ enum HeldIn {
 /// What is held of a counter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeldPart {
-    row: usize,
+    /// The place of its row.
+    row: u32,
     pub(super) lineage: u32,
-    pub(super) units: Units,
+    units: Wide,
+}
+
+impl HeldPart {
+    pub(super) fn units(&self) -> Units {
+        self.units.get()
+    }
 }
 
 impl Holding {
@@ -160,7 +168,8 @@ impl Held {
         locked: &Rows<'_, '_>,
     ) -> SmallVec<[(u32, &'h HeldPart); 4]> {
         let rows: SmallVec<[u32; 4]> = self.rows.iter().map(|row| row.index_in(locked)).collect();
-        let of = |part: &'h HeldPart| (rows.get(part.row).copied().unwrap_or(NOWHERE), part);
+        let of =
+            |part: &'h HeldPart| (rows.get(part.row as usize).copied().unwrap_or(NOWHERE), part);
         self.parts.iter().map(of).collect()
     }
 
@@ -171,10 +180,11 @@ impl Held {
             self.rows.push(row);
             self.rows.len().saturating_sub(1)
         });
+        let place = u32::try_from(place).unwrap_or(NOWHERE);
         let is_it = |part: &&mut HeldPart| (part.row, part.lineage) == (place, lineage);
         match self.parts.iter_mut().find(is_it) {
-            Some(part) => part.units = part.units.saturating_add(units),
-            None => self.parts.push(HeldPart { row: place, lineage, units }),
+            Some(part) => part.units = part.units().saturating_add(units).into(),
+            None => self.parts.push(HeldPart { row: place, lineage, units: units.into() }),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::counters::counter::Counter;
 use crate::counters::table::charge::{Charge, UseSource};
 use crate::counters::table::judge::Script;
 use crate::counters::table::locked::{Locked, NOWHERE, Rows};
+use crate::counters::table::request::Verdict;
 use crate::counters::table::shard::held::{HeldCounter, HeldRow, HoldKey, Part};
 use crate::counters::time::Moment;
 use crate::rules::{Cost, Units};
@@ -98,7 +99,9 @@ impl Script<'_, '_> {
             let before = befores.iter().find(|(rule, _)| *rule == charge.rule);
             let before = before.map(|(_, before)| *before);
             let Some((hash, key, _)) = locked.place_of(charge.row) else { continue };
-            let mut held = locked.take_held(charge.row).unwrap_or_else(|| HeldRow::new(hash, key));
+            let mut held = locked
+                .take_held(charge.row)
+                .unwrap_or_else(|| HeldRow::new(hash, key, charges.len()));
             if held.counter(number, period).is_none() {
                 held.counters.push(HeldCounter::new(number, period, before));
             }
@@ -150,7 +153,7 @@ impl Script<'_, '_> {
                 !settling.has_expired && *row == at && Some(part.lineage) == lineage
             });
             let is_held = of_charge.clone().next().is_some();
-            let held = of_charge.fold(0, |sum: Units, (_, part)| sum.saturating_add(part.units));
+            let held = of_charge.fold(0, |sum: Units, (_, part)| sum.saturating_add(part.units()));
             let cost = if is_held && full.units >= 0 {
                 let units = full.units.saturating_sub(held).max(0);
                 Cost { units, counts: units > 0 }
@@ -251,15 +254,14 @@ impl Script<'_, '_> {
         extension.extended = Some(until);
     }
 
-    /// Adds to what is known of the use ahead what is held, and what of it expires that a refused
-    /// event may wait for.
-    pub(in crate::counters::table) fn add_holds(
+    /// Says how much is held, and to a refused event what of it expires that it may wait for.
+    pub(in crate::counters::table) fn say_held(
         &self,
-        ahead: &mut Vec<(u32, UseAhead)>,
-        allowed: bool,
-        charges: &[Charge],
+        verdict: &mut Verdict,
         locked: &Rows<'_, '_>,
     ) {
+        let Verdict { allowed, charges, ahead, held: said, .. } = verdict;
+        said.clear();
         if !locked.holds() {
             return;
         }
@@ -268,29 +270,41 @@ impl Script<'_, '_> {
             let held = locked.held(charge.row);
             let held = held.and_then(|row| row.counter(counter.number(), period_of(charge)));
             let Some(held) = held else { continue };
-            let mut known = match ahead.iter().position(|(rule, _)| *rule == charge.rule) {
-                Some(place) => ahead.swap_remove(place).1,
-                None => UseAhead::default(),
-            };
-            let committed = held.committed.map(|reading| reading.words());
-            let mut holds = HeldAhead { held: held.held, committed, expiring: Vec::new() };
-            if !allowed {
-                let (at, from, timeline) = (&self.at, self.at.now, self.table.timeline());
-                let cost = charge.cost();
-                let refusal = Refusal { cost, at, from, ahead: &known, timeline };
-                let row = locked.row(charge.row);
-                let cell = row.and_then(|row| row.cells_of(counter.number(), 0).next());
-                let words = cell.map_or(&[][..], |cell| cell.words);
-                let (reading, expiring) = (&charge.reading, held.expiring());
-                let steps =
-                    counter.policy.wait_for_holds(reading, words, &refusal, &mut holds, expiring);
-                if !steps.is_empty() {
-                    known.steps = steps;
-                }
+            said.push((charge.rule, held.held));
+            if !*allowed {
+                let known = match ahead.iter().position(|(rule, _)| *rule == charge.rule) {
+                    Some(place) => ahead.swap_remove(place).1,
+                    None => UseAhead::default(),
+                };
+                ahead
+                    .push((charge.rule, self.ahead_of_holds(charge, counter, held, locked, known)));
             }
-            known.holds = Some(Box::new(holds));
-            ahead.push((charge.rule, known));
         }
+    }
+
+    /// The use ahead of a refused event with what is held, and what of it expires.
+    fn ahead_of_holds(
+        &self,
+        charge: &Charge,
+        counter: &Counter,
+        held: &HeldCounter,
+        locked: &Rows<'_, '_>,
+        mut known: UseAhead,
+    ) -> UseAhead {
+        let committed = held.committed.map(|reading| reading.words());
+        let mut holds = HeldAhead { held: held.held, committed, expiring: Vec::new() };
+        let (at, from, timeline) = (&self.at, self.at.now, self.table.timeline());
+        let refusal = Refusal { cost: charge.cost(), at, from, ahead: &known, timeline };
+        let row = locked.row(charge.row);
+        let cell = row.and_then(|row| row.cells_of(counter.number(), 0).next());
+        let words = cell.map_or(&[][..], |cell| cell.words);
+        let (reading, expiring) = (&charge.reading, held.expiring());
+        let steps = counter.policy.wait_for_holds(reading, words, &refusal, &mut holds, expiring);
+        if !steps.is_empty() {
+            known.steps = steps;
+        }
+        known.holds = Some(Box::new(holds));
+        known
     }
 }
 

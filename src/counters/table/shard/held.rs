@@ -17,7 +17,7 @@ use crate::rules::Units;
 /// The rows of a shard with counters that have open holds.
 #[derive(Debug, Default)]
 pub(in crate::counters::table) struct HeldRows {
-    rows: HashTable<Box<HeldRow>>,
+    rows: HashTable<HeldRow>,
     /// The place that upkeep looks at next.
     cursor: usize,
 }
@@ -28,7 +28,7 @@ pub(in crate::counters::table) struct HeldRow {
     hash: u64,
     group: u32,
     key: Box<[u64]>,
-    pub(in crate::counters::table) counters: SmallVec<[HeldCounter; 2]>,
+    pub(in crate::counters::table) counters: Vec<HeldCounter>,
 }
 
 /// What is held of one counter; of a quota by the calendar in one period.
@@ -216,9 +216,10 @@ impl HeldCounter {
 }
 
 impl HeldRow {
-    pub(in crate::counters::table) fn new(hash: u64, key: RowKey<'_>) -> Box<Self> {
+    /// Of a row of which nothing is held so far, with room for so many counters.
+    pub(in crate::counters::table) fn new(hash: u64, key: RowKey<'_>, counters: usize) -> Self {
         let (group, key) = key.identity();
-        Box::new(Self { hash, group, key, counters: SmallVec::new() })
+        Self { hash, group, key, counters: Vec::with_capacity(counters) }
     }
 
     pub(in crate::counters::table) fn counter(
@@ -246,8 +247,7 @@ impl Shard {
     /// What is held of a row.
     pub(in crate::counters::table) fn held(&self, hash: u64, key: RowKey<'_>) -> Option<&HeldRow> {
         let rows = &self.held.as_deref()?.rows;
-        let found = rows.find(hash, |row| row.hash == hash && key.has_identity(row.identity()));
-        found.map(|row| &**row)
+        rows.find(hash, |row| row.hash == hash && key.has_identity(row.identity()))
     }
 
     /// Takes out what is held of a row, to change it: who changed it [puts it back](Self::hold).
@@ -255,7 +255,7 @@ impl Shard {
         &mut self,
         hash: u64,
         key: RowKey<'_>,
-    ) -> Option<Box<HeldRow>> {
+    ) -> Option<HeldRow> {
         let rows = &mut self.held.as_deref_mut()?.rows;
         let found =
             rows.find_entry(hash, |row| row.hash == hash && key.has_identity(row.identity()));
@@ -263,7 +263,7 @@ impl Shard {
     }
 
     /// Keeps what is held of a row: nothing once that is nothing.
-    pub(in crate::counters::table) fn hold(&mut self, row: Box<HeldRow>) {
+    pub(in crate::counters::table) fn hold(&mut self, row: HeldRow) {
         if !row.counters.is_empty() {
             let rows = &mut self.held.get_or_insert_default().rows;
             rows.insert_unique(row.hash, row, |row| row.hash);
@@ -279,9 +279,7 @@ impl Shard {
     }
 
     /// Takes out the row that upkeep looks at next, if one is in its place, with where it lies.
-    pub(in crate::counters::table) fn next_held(
-        &mut self,
-    ) -> Option<(Box<HeldRow>, Option<RowSlot>)> {
+    pub(in crate::counters::table) fn next_held(&mut self) -> Option<(HeldRow, Option<RowSlot>)> {
         let held = self.held.as_deref_mut()?;
         let place = if held.cursor < held.rows.num_buckets() { held.cursor } else { 0 };
         held.cursor = place.saturating_add(1);

@@ -1,0 +1,84 @@
+//! An answer as it is kept for long: in few bytes.
+
+use std::sync::Arc;
+
+use super::{Body, Decision, Findings, HeldAnswer, Outcome, Pooled, ReservationId};
+use crate::base::codec::Reader;
+use crate::base::format::Version;
+use crate::compiled::CompiledRule;
+use crate::counters::{At, Charge, Committed, Moment, StoredCharges, Timeline, encode_charges};
+use crate::log::EventId;
+use crate::rules::Units;
+
+/// So many bytes most charges take when they are packed.
+const CHARGE_BYTES: usize = 16;
+
+/// The answer to the commit of a reservation. It holds its rules, and no rule set.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    event_id: Option<EventId>,
+    seq: Option<u64>,
+    /// A rule was charged more than was held of it.
+    is_overrun: bool,
+    at: At,
+    asked: Moment,
+    is_recorded: bool,
+    rules: Arc<[Arc<CompiledRule>]>,
+    /// What the rules took, in their order, as the journal keeps it.
+    charges: Vec<u8>,
+    /// How much of rules is held, by their places; of most nothing.
+    held: Box<[(u32, Units)]>,
+}
+
+impl Kept {
+    pub(crate) fn event_id(&self) -> Option<EventId> {
+        self.event_id
+    }
+
+    /// The answer to the commit of a reservation, as a retry gets it.
+    pub(crate) fn replay(&self, id: ReservationId, timeline: Timeline) -> Decision {
+        let mut stored = StoredCharges::new();
+        let bytes = Reader::new(Version::NEWEST, &self.charges);
+        let unpacked = stored.decode(bytes, &self.at);
+        debug_assert!(unpacked.is_ok(), "what was packed is unpacked: {unpacked:?}");
+        let charges = (0_u32..).zip(stored.iter());
+        let charges = charges.map(|(place, charge)| Charge::restored(place, charge)).collect();
+        let rules = Arc::clone(&self.rules);
+        let mut findings = Findings::restored(self.at, timeline, self.is_recorded, charges, rules);
+        findings.asked = self.asked;
+        findings.verdict.held.extend_from_slice(&self.held);
+        let (outcome, event_id, seq) = (Outcome::Replayed, self.event_id, self.seq);
+        let mut body = Body { outcome, event_id, seq, findings, ..Body::default() };
+        let is_overrun = self.is_overrun;
+        body.held.say(HeldAnswer { id: Some(id), is_overrun, too_many: None });
+        Decision { body: Pooled::new(body) }
+    }
+}
+
+impl Decision {
+    /// What is kept of the answer to give it again.
+    pub(crate) fn kept(&self) -> Kept {
+        let Body { event_id, seq, findings, .. } = &*self.body;
+        let verdict = &findings.verdict;
+        let mut charges = Vec::with_capacity(verdict.charges.len().saturating_mul(CHARGE_BYTES));
+        let (at, all) = (&verdict.at, &verdict.charges[..]);
+        let taken = Committed { at, charges: all, starts: &[], crossings: &[] };
+        encode_charges(&taken, |_| 0, &mut charges);
+        let place_of = |rule: u32| all.iter().position(|charge| charge.rule == rule);
+        let held = verdict.held.iter().filter_map(|(rule, units)| {
+            let place = u32::try_from(place_of(*rule)?).ok()?;
+            (*units != 0).then_some((place, *units))
+        });
+        Kept {
+            event_id: *event_id,
+            seq: *seq,
+            is_overrun: self.is_overrun(),
+            at: verdict.at,
+            asked: findings.asked,
+            is_recorded: findings.is_recorded,
+            rules: findings.own_rules(),
+            charges,
+            held: held.collect(),
+        }
+    }
+}
