@@ -162,7 +162,7 @@ pub use self::engine::{Engine, EngineBuilder, Reservation, Reserved};
 pub use self::error::Error;
 pub use self::event::{Event, bounds};
 pub use self::reservations::Hold;
-pub use self::rules::{Meter, Metric, Period, Quota, RateLimit, Rule, RuleSet, Window};
+pub use self::rules::{Condition, Meter, Metric, Period, Quota, RateLimit, Rule, RuleSet, Window};
 
 /// Exact numbers, and what becomes one.
 pub mod amount {

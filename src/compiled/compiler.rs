@@ -15,7 +15,7 @@ use crate::counters::{
     Periods, Policy, SlidingWindow, Slots, Timeline, TokenBucket,
 };
 use crate::event::Dimension;
-use crate::rules::{Algorithm, Fold, Measure, Meters, NO_LIMIT, Rate, Rule, Shape};
+use crate::rules::{Algorithm, Condition, Fold, Measure, Meters, NO_LIMIT, Rate, Rule, Shape};
 use crate::telemetry::RuleLabels;
 
 /// How many rules share a group that its partition does not tell apart: the most cells of other
@@ -47,10 +47,11 @@ impl SeenDimensions {
     /// Those of a rule, but for the ones that every event has.
     pub(super) fn of(
         &self,
-        filter: &[(Dimension, Box<str>)],
+        filter: &[(Dimension, Condition)],
         partition: &[Dimension],
     ) -> Vec<(Dimension, SeenFlag)> {
-        let named = filter.iter().map(|(dimension, _)| dimension).chain(partition);
+        let wanted = filter.iter().filter(|(_, condition)| *condition != Condition::Absent);
+        let named = wanted.map(|(dimension, _)| dimension).chain(partition);
         let mut known = self.0.lock();
         let mut seen: Vec<(Dimension, SeenFlag)> = named
             .filter(|dimension| !matches!(dimension, Dimension::CustomerId | Dimension::EventType))
@@ -226,8 +227,11 @@ impl Compiler {
     /// The group for a rule. Rules whose filter the partition implies share one: of those a row
     /// holds only what matches its key. Others share in small numbers, so that no row grows with
     /// the number of rules.
-    fn group(&mut self, partition: &[Dimension], filter: &[(Dimension, Box<str>)]) -> u32 {
-        let implied = filter.iter().all(|(dimension, _)| partition.contains(dimension));
+    fn group(&mut self, partition: &[Dimension], filter: &[(Dimension, Condition)]) -> u32 {
+        // A key that has no value may stand for a stated one.
+        let implied = filter.iter().all(|(dimension, condition)| {
+            *condition != Condition::Absent && partition.contains(dimension)
+        });
         let groups = &mut self.groups;
         let found = self.partitions.entry(partition.into()).or_insert_with(|| {
             let main = next_group(groups);

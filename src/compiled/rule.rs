@@ -3,7 +3,9 @@
 use crate::compiled::index::{Entry, SeenFlag};
 use crate::counters::Counter;
 use crate::event::Dimension;
-use crate::rules::{Enforcement, Measure, Meters, Metric, OnMissing, Rule, Units};
+use crate::rules::{
+    Condition, Enforcement, Filter, Measure, Meters, Metric, OnMissing, Rule, Units,
+};
 use crate::telemetry::RuleFigures;
 
 /// A rule and what it was compiled to.
@@ -11,8 +13,9 @@ use crate::telemetry::RuleFigures;
 pub(crate) struct CompiledRule {
     pub(crate) rule: Rule,
     pub(crate) measure: Measure,
-    /// The rule's filter and that of its meter, in the order of their dimensions.
-    pub(crate) filter: Vec<(Dimension, Box<str>)>,
+    /// The rule's filter and that of its meter, in the order of their dimensions; of one dimension
+    /// first what finds the fewest events.
+    pub(crate) filter: Filter,
     pub(crate) partition: Box<[Dimension]>,
     pub(crate) counter: Counter,
     pub(crate) age: u64,
@@ -47,9 +50,11 @@ impl CompiledRule {
         self.measure == measure && self.filter == filter
     }
 
-    /// The dimensions of the rule's own filter, without those of its meter.
+    /// The dimensions that the rule's own filter wants events to have, without those of its meter.
     pub(crate) fn own_filter(&self) -> impl Iterator<Item = Dimension> {
-        self.rule.filters().keys().map(|key| Dimension::parse(key))
+        let wanted = self.rule.filters().iter();
+        let wanted = wanted.filter(|(_, condition)| **condition != Condition::Absent);
+        wanted.map(|(key, _)| Dimension::parse(key))
     }
 
     /// The value that stands in where an event lacks a dimension.
@@ -57,14 +62,9 @@ impl CompiledRule {
         self.rule.on_missing().value()
     }
 
-    /// What the index finds the rule by; `None` where no event can match it.
+    /// What the index finds the rule by; `None` where it is turned off.
     pub(super) fn entry(&self) -> Option<Entry> {
-        let one_value = |pair: &[(Dimension, Box<str>)]| match pair {
-            [(a, _), (b, _)] => a != b,
-            _ => true,
-        };
-        let possible = self.filter.windows(2).all(one_value);
-        (possible && self.rule.enabled()).then(|| Entry {
+        self.rule.enabled().then(|| Entry {
             filter: self.filter.clone(),
             group: self.group,
             partition: self.partition.clone(),
@@ -83,16 +83,17 @@ impl CompiledRule {
     }
 }
 
-/// What a rule counts, and the pairs that an event must have for it, each once.
-pub(super) fn counted(rule: &Rule, meters: &Meters) -> (Measure, Vec<(Dimension, Box<str>)>) {
+/// What a rule counts, and what it asks of an event, each thing once.
+pub(super) fn counted(rule: &Rule, meters: &Meters) -> (Measure, Filter) {
     let meter = match rule.metric() {
         Metric::Meter(id) => meters.get(id),
         _ => None,
     };
-    let own = rule.filters().iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let of_meter = meter.into_iter().flat_map(|meter| meter.event_filter.pairs());
-    let pairs = own.chain(of_meter).map(|(key, value)| (Dimension::parse(key), value.into()));
-    let mut filter: Vec<(Dimension, Box<str>)> = pairs.collect();
+    let own = rule.filters().iter().map(|(key, condition)| (key.as_str(), condition));
+    let of_meter = meter.into_iter().flat_map(|meter| meter.event_filter.conditions());
+    let all = own.chain(of_meter);
+    let mut filter: Filter =
+        all.map(|(key, condition)| (Dimension::parse(key), condition.simplified())).collect();
     filter.sort();
     filter.dedup();
     let measure = if rule.is_concurrent() {

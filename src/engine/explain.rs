@@ -13,7 +13,7 @@ use crate::compiled::CompiledRule;
 use crate::decision::Decision;
 use crate::engine::TrackError;
 use crate::event::{Dimension, Event};
-use crate::rules::Rule;
+use crate::rules::{Condition, Rule};
 
 /// Every rule that matched an event, every rule that nearly did, and the decision.
 #[derive(Clone, Debug, Serialize)]
@@ -88,8 +88,8 @@ pub enum RuleOutcome {
     Missed {
         /// The dimension.
         dimension: String,
-        /// The value that the rule's filter wants; `None` where its partition needs any.
-        wanted: Option<String>,
+        /// What the rule's filter asks of it; `None` where its partition needs any value.
+        wanted: Option<Condition>,
         /// The value that the event has, if it has one.
         found: Option<String>,
         /// What the event has under that name instead of a string, which is no dimension: `a
@@ -176,9 +176,9 @@ fn misses<'r>(
     let filtered = compiled.filter.iter().filter_map(move |(dimension, wanted)| {
         let fallback = compiled.fallback().filter(|_| own.contains(dimension));
         let found = dimension.of(event).or(fallback);
-        (found != Some(wanted)).then(|| RuleOutcome::Missed {
+        (!wanted.is_met_by(found)).then(|| RuleOutcome::Missed {
             dimension: dimension.to_string(),
-            wanted: Some(wanted.to_string()),
+            wanted: Some(wanted.clone()),
             found: found.map(str::to_owned),
             instead: dimension.instead(event),
         })
@@ -267,10 +267,15 @@ impl fmt::Display for RuleExplanation {
                 write!(f, "does not match: {dimension} is {instead}, and not a string")
             }
             RuleOutcome::Missed { dimension, wanted: Some(wanted), found: Some(found), .. } => {
-                write!(f, "does not match: {dimension} is {found:?}, not {wanted:?}")
+                match wanted {
+                    Condition::Is(wanted) => {
+                        write!(f, "does not match: {dimension} is {found:?}, not {wanted:?}")
+                    }
+                    _ => write!(f, "does not match: {dimension} is {found:?}, wanted {wanted}"),
+                }
             }
             RuleOutcome::Missed { dimension, wanted: Some(wanted), found: None, .. } => {
-                write!(f, "does not match: the event has no {dimension}, wanted {wanted:?}")
+                write!(f, "does not match: the event has no {dimension}, wanted {wanted}")
             }
             RuleOutcome::Missed { dimension, .. } => {
                 write!(f, "does not match: the event has no {dimension} to count by")

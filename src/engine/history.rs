@@ -7,7 +7,7 @@ use crate::compiled::{CompiledRule, Snapshot};
 use crate::counters::{FIRST, History, MAX_AHEAD_SECONDS, Moment, Timeline, Used};
 use crate::event::Dimension;
 use crate::recording::Ledger;
-use crate::rules::Units;
+use crate::rules::{Condition, Filter, Units};
 use crate::usage::{Figure, Question};
 
 /// In nanoseconds.
@@ -34,7 +34,7 @@ impl History for Recorded<'_> {
             return None;
         }
         let figure = Figure::of_measure(&rule.measure);
-        let selector = figure.selector(pairs(rule, values));
+        let selector = figure.selector(of_key(rule, values));
         let end = end.map_or(Timestamp::MAX, |end| Timestamp::new(end, 0));
         let asked = Timestamp::new(start, 0).max(Timestamp::MIN)..end;
         let answer = self.ledger.ask(&Question {
@@ -101,7 +101,7 @@ impl Recorded<'_> {
             start = end;
         }
         let figure = Figure::of_measure(&rule.measure);
-        let selector = figure.selector(pairs(rule, values));
+        let selector = figure.selector(of_key(rule, values));
         let answer = self.ledger.ask(&Question {
             selector: &selector,
             ranges: &ranges,
@@ -132,19 +132,24 @@ fn shares_a_value(rule: &CompiledRule, values: &[&str]) -> bool {
     let Some(fallback) = rule.fallback() else { return false };
     let may_lack =
         |dimension: &Dimension| !matches!(dimension, Dimension::CustomerId | Dimension::EventType);
-    let of_key = rule.partition.iter().zip(values);
+    let key = rule.partition.iter().zip(values);
     let own = rule.rule.filters().iter();
-    of_key.filter(|(dimension, _)| may_lack(dimension)).any(|(_, value)| *value == fallback)
+    key.filter(|(dimension, _)| may_lack(dimension)).any(|(_, value)| *value == fallback)
         || own
             .filter(|(key, _)| may_lack(&Dimension::parse(key)))
-            .any(|(_, value)| value == fallback)
+            .any(|(_, condition)| condition.is_met_by(Some(fallback)))
 }
 
-/// What an event has that a rule counts for the key with these values of its partition.
-fn pairs(rule: &CompiledRule, values: &[&str]) -> Vec<(Dimension, Box<str>)> {
-    let key = rule.partition.iter().cloned().zip(values.iter().map(|value| Box::from(*value)));
-    let mut pairs: Vec<_> = rule.filter.iter().cloned().chain(key).collect();
-    pairs.sort();
-    pairs.dedup();
-    pairs
+/// What holds of the events that a rule counts for the key with these values of its partition. What
+/// the key's own values meet needs no asking: the roll-ups know values best.
+fn of_key(rule: &CompiledRule, values: &[&str]) -> Filter {
+    let key = rule.partition.iter().zip(values);
+    let is_met = |(dimension, condition): &&(Dimension, Condition)| {
+        key.clone().any(|(of_key, value)| of_key == dimension && condition.is_met_by(Some(value)))
+    };
+    let mut asked: Filter = rule.filter.iter().filter(|asked| !is_met(asked)).cloned().collect();
+    asked
+        .extend(key.clone().map(|(dimension, value)| (dimension.clone(), Condition::from(*value))));
+    asked.sort();
+    asked
 }

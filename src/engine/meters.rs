@@ -135,7 +135,7 @@ impl Meters {
         let not_found = || QueryError::MeterNotFound { id: id.into() };
         let meter = snapshot.meters.get(id).ok_or_else(not_found)?;
         let figure = Figure::of_meter(meter);
-        let (asked, filter) = (query.range()?, query.filter(meter.event_filter.pairs())?);
+        let (asked, filter) = (query.range()?, query.filter(&meter.event_filter)?);
         let selector = figure.selector(filter);
         let folds = figure.folds();
         let answer = ledger.ask(&Question {

@@ -5,11 +5,11 @@
 
 #[cfg(doc)]
 use crate::{
-    Decision, Engine, EngineBuilder, Event, Meter, Outcome, Period, Quota, RateLimit, RetryAfter,
-    RuleSet, bounds,
+    Condition, Decision, Engine, EngineBuilder, Event, Meter, Outcome, Period, Quota, RateLimit,
+    RetryAfter, RuleSet, bounds,
     errors::EventError,
     handles::{Meters, Rules, Store, Wait, Waiting},
-    rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate},
+    rules::{Algorithm, Enforcement, OnMissing, Overflow, QuotaUpdate, RateLimitUpdate},
     store::Durable,
     time::{Clock, ManualClock, SystemClock, ThreadTimer, Timer},
     usage::RollupOptions,

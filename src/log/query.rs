@@ -10,6 +10,7 @@ use crate::base::clock::Timestamp;
 use crate::base::query_setters::{filter_setters, range_setters};
 use crate::base::reading;
 use crate::event::{Dimension, key_rule, text_rule};
+use crate::rules::Filter;
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 100;
@@ -97,7 +98,7 @@ impl EventQuery {
         Ok(ScanFilter { filter: PairFilter::new(hasher, &self.pairs()?), start, end })
     }
 
-    fn pairs(&self) -> Result<Vec<(Dimension, Box<str>)>, QueryError> {
+    fn pairs(&self) -> Result<Filter, QueryError> {
         let named = [
             ("customerId", Dimension::CustomerId, &self.customer_id),
             ("eventType", Dimension::EventType, &self.event_type),

@@ -7,26 +7,29 @@
 
 use super::stored::Stored;
 use crate::event::{Dimension, DimensionHashes, mix};
+use crate::rules::Condition;
 
-/// A filter of the log: dimension = value pairs that must all hold.
+/// A filter of the log: what must hold of an event's dimensions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PairFilter {
+    /// What the values that events must have set in their signatures.
     mask: u64,
-    pairs: Box<[(Dimension, Box<str>)]>,
+    conditions: Box<[(Dimension, Condition)]>,
 }
 
 impl PairFilter {
     /// Compiles a filter for the log whose hasher this is.
-    pub(crate) fn new(hasher: &ahash::RandomState, pairs: &[(Dimension, Box<str>)]) -> Self {
-        let bits = pairs.iter().map(|(dimension, value)| {
-            bits(seed(hasher, dimension.as_str()), hasher.hash_one(&**value))
+    pub(crate) fn new(hasher: &ahash::RandomState, conditions: &[(Dimension, Condition)]) -> Self {
+        let bits = conditions.iter().filter_map(|(dimension, condition)| {
+            let value = hasher.hash_one(condition.value()?);
+            Some(bits(seed(hasher, dimension.as_str()), value))
         });
-        Self { mask: bits.fold(0, std::ops::BitOr::bitor), pairs: pairs.into() }
+        Self { mask: bits.fold(0, std::ops::BitOr::bitor), conditions: conditions.into() }
     }
 
     /// Whether every event matches.
     pub(crate) fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.conditions.is_empty()
     }
 
     /// Whether an event of this signature can match. Never says no of one that does.
@@ -37,7 +40,8 @@ impl PairFilter {
 
     /// Whether the event matches.
     pub(crate) fn matches(&self, event: &Stored<'_>) -> bool {
-        self.pairs.iter().all(|(dimension, value)| event.dimension(dimension) == Some(&**value))
+        let mut conditions = self.conditions.iter();
+        conditions.all(|(dimension, condition)| condition.is_met_by(event.dimension(dimension)))
     }
 }
 
@@ -101,7 +105,7 @@ mod tests {
     use crate::event::Event;
 
     fn filter(hasher: &ahash::RandomState, pairs: &[(&str, &str)]) -> PairFilter {
-        let pair = |(name, value): &(&str, &str)| (Dimension::parse(name), Box::from(*value));
+        let pair = |(name, value): &(&str, &str)| (Dimension::parse(name), Condition::from(*value));
         PairFilter::new(hasher, &pairs.iter().map(pair).collect::<Vec<_>>())
     }
 

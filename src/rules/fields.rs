@@ -45,9 +45,10 @@ macro_rules! rule {
                 pub project_id: Option<String>,
                 /// What people call it.
                 pub name: String,
-                /// Dimension = value pairs that must all hold; none matches every event.
+                /// What the event's dimensions must be, all of it; nothing matches every event.
                 #[serde(default, alias = "dimension_filters")]
-                pub dimension_filters: std::collections::BTreeMap<String, String>,
+                pub dimension_filters:
+                    std::collections::BTreeMap<String, $crate::rules::Condition>,
                 $(
                     $(#[$first])+
                     pub $metric_first: $crate::rules::Metric,
@@ -165,9 +166,10 @@ macro_rules! rule {
             $(#[doc = $update_doc])*
             $update of $rule {
                 beside {
-                    /// All the filter's pairs; `Some` of none matches every event.
+                    /// The whole filter; `Some` of an empty one matches every event.
                     #[serde(alias = "dimension_filters")]
-                    dimension_filters: std::collections::BTreeMap<String, String>,
+                    dimension_filters:
+                        std::collections::BTreeMap<String, $crate::rules::Condition>,
                     /// All the dimensions of the partition; `Some` of none is one counter for all.
                     per: Vec<String>,
                     /// How much a window or period admits. `Some(None)` takes the limit away.
@@ -229,15 +231,15 @@ macro_rules! rule {
                 self
             }
 
-            /// Changes the filter: the first call starts an empty one, each adds a pair.
+            /// Changes the filter: the first call starts an empty one, each adds a condition.
             #[must_use]
             pub fn filter(
                 mut self,
                 dimension: impl Into<String>,
-                value: impl Into<String>,
+                condition: impl Into<$crate::rules::Condition>,
             ) -> Self {
-                let pairs = self.dimension_filters.get_or_insert_default();
-                pairs.insert(dimension.into(), value.into());
+                let filter = self.dimension_filters.get_or_insert_default();
+                filter.insert(dimension.into(), condition.into());
                 self
             }
 
@@ -265,10 +267,16 @@ macro_rules! rule_setters {
             self
         }
 
-        /// Matches only events whose `dimension` has this value; several pairs must all hold.
+        /// Matches only events whose `dimension` has this value, or meets another
+        /// [`Condition`](crate::Condition): one of several values, a prefix, not, present, absent.
+        /// Of each dimension one thing is asked; several dimensions must all be as asked.
         #[must_use]
-        pub fn filter(mut self, dimension: impl Into<String>, value: impl Into<String>) -> Self {
-            self.dimension_filters.insert(dimension.into(), value.into());
+        pub fn filter(
+            mut self,
+            dimension: impl Into<String>,
+            condition: impl Into<$crate::rules::Condition>,
+        ) -> Self {
+            self.dimension_filters.insert(dimension.into(), condition.into());
             self
         }
 

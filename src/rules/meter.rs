@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Condition;
 use super::update::update;
 use crate::base::clock::Timestamp;
 use crate::base::reading;
@@ -112,12 +113,12 @@ reading::body! {
     #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
     #[non_exhaustive]
     pub struct EventFilter {
-        /// The type that events must have.
+        /// What the type of events must be.
         #[serde(skip_serializing_if = "Option::is_none", alias = "event_type")]
-        pub event_type: Option<String>,
-        /// Dimension = value pairs that must all hold.
+        pub event_type: Option<Condition>,
+        /// What their dimensions must be, all of it.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-        pub dimensions: BTreeMap<String, String>,
+        pub dimensions: BTreeMap<String, Condition>,
     }
 }
 
@@ -192,10 +193,14 @@ impl Meter {
         self
     }
 
-    /// Is over only the events whose `dimension` has this value; several pairs must all hold.
+    /// Is over only the events whose `dimension` has this value, or meets another [`Condition`].
+    /// Of each dimension one thing is asked; several dimensions must all be as asked.
+    ///
+    /// Roll-ups answer for values, and for the other conditions by going through the values that
+    /// they know of the dimension.
     #[must_use]
-    pub fn filter(mut self, dimension: impl Into<String>, value: impl Into<String>) -> Self {
-        self.event_filter.insert(dimension.into(), value.into());
+    pub fn filter(mut self, dimension: impl Into<String>, condition: impl Into<Condition>) -> Self {
+        self.event_filter.insert(dimension.into(), condition.into());
         self
     }
 
@@ -213,19 +218,19 @@ impl Meter {
 }
 
 impl EventFilter {
-    fn insert(&mut self, dimension: String, value: String) {
+    fn insert(&mut self, dimension: String, condition: Condition) {
         if dimension == "event_type" {
-            self.event_type = Some(value);
+            self.event_type = Some(condition);
         } else {
-            self.dimensions.insert(dimension, value);
+            self.dimensions.insert(dimension, condition);
         }
     }
 
-    /// All pairs that must hold.
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let event_type = self.event_type.iter().map(|value| ("event_type", value.as_str()));
-        let dimensions = self.dimensions.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        event_type.chain(dimensions)
+    /// All that must hold.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = (&str, &Condition)> {
+        let event_type = self.event_type.iter().map(|condition| ("event_type", condition));
+        let dimensions = self.dimensions.iter();
+        event_type.chain(dimensions.map(|(key, condition)| (key.as_str(), condition)))
     }
 }
 
@@ -311,11 +316,11 @@ update! {
 }
 
 impl MeterUpdate {
-    /// Changes the filter: the first call starts an empty one, each adds a pair.
+    /// Changes the filter: the first call starts an empty one, each adds a condition.
     #[must_use]
-    pub fn filter(mut self, dimension: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn filter(mut self, dimension: impl Into<String>, condition: impl Into<Condition>) -> Self {
         let filter = self.event_filter.get_or_insert_default();
-        filter.insert(dimension.into(), value.into());
+        filter.insert(dimension.into(), condition.into());
         self
     }
 }
@@ -380,8 +385,9 @@ mod tests {
             filter,
             serde_json::json!({"eventType": "agent.run", "dimensions": {"model": "m"}})
         );
-        let pairs: Vec<_> = meter.event_filter.pairs().collect();
-        assert_eq!(pairs, [("event_type", "agent.run"), ("model", "m")]);
+        let found: Vec<_> = meter.event_filter.conditions().collect();
+        let is = |value: &str| Condition::from(value);
+        assert_eq!(found, [("event_type", &is("agent.run")), ("model", &is("m"))]);
     }
 
     #[test]

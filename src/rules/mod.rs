@@ -1,5 +1,6 @@
 //! What a user defines: meters, rate limits and quotas, and the sets that they are validated in.
 
+mod condition;
 mod declared;
 pub(crate) mod duration_text;
 mod error;
@@ -21,6 +22,7 @@ mod update;
 mod validate;
 mod window;
 
+pub use self::condition::Condition;
 pub use self::error::{RuleProblem, RuleSetError};
 pub use self::meter::{
     Aggregation, EventFilter, Meter, MeterField, MeterFieldParseError, MeterUpdate,
@@ -35,6 +37,7 @@ pub use self::rule_set::RuleSet;
 pub use self::sync::{FieldChange, RuleChange, SyncOptions, SyncReport};
 pub use self::window::{Window, WindowParseError};
 
+pub(crate) use self::condition::Filter;
 pub(crate) use self::declared::merge_declared;
 pub(crate) use self::measure::{Cost, Fold, Measure, NO_LIMIT, Units};
 pub(crate) use self::meter::Meters;

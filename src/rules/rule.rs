@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::limit::LimitProblem;
 use super::period::Period;
 use super::{
-    Enforcement, Metric, OnMissing, Overflow, Quota, QuotaUpdate, RateLimit, RateLimitUpdate,
-    RuleSet,
+    Condition, Enforcement, Metric, OnMissing, Overflow, Quota, QuotaUpdate, RateLimit,
+    RateLimitUpdate, RuleSet,
 };
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
@@ -187,7 +187,7 @@ impl Rule {
     }
 
     common! {
-        filters: &BTreeMap<String, String> = rule => &rule.dimension_filters;
+        filters: &BTreeMap<String, Condition> = rule => &rule.dimension_filters;
         per: &[String] = rule => &rule.per;
         metric: &Metric = rule => &rule.metric;
         limit: Option<Amount> = rule => rule.limit_value;

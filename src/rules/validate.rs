@@ -7,12 +7,16 @@ use super::limit::LimitProblem;
 use super::measure::Measure;
 use super::meter::{Aggregation, EventFilter, Meter, MeterField, Meters};
 use super::rule::{Kind, Rule};
-use super::{Algorithm, Metric, Period, Rate, RateLimit, RuleProblem};
+use super::{Algorithm, Condition, Metric, Period, Rate, RateLimit, RuleProblem};
 use crate::base::amount::Amount;
 use crate::event::{key_rule, text_rule};
 
 /// The longest window and rolling period: 100 years of 365.25 days.
 pub(crate) const MAX_LENGTH: Duration = Duration::from_secs(3_155_760_000);
+/// The most combinations of the values that a filter lists: the entries of its rule in the index.
+const MAX_COMBINATIONS: usize = 256;
+/// The most rules that ask only what a dimension is not: a decision looks at each of them.
+const MAX_UNFINDABLE: usize = 64;
 /// The largest limit and burst, in wholes.
 const MAX_LIMIT: Amount = Amount::from_millionths(1_000_000 << 62);
 
@@ -22,11 +26,18 @@ pub(crate) fn set_problems(rules: &[Rule], meters: &Meters) -> Vec<RuleProblem> 
     let mut ids: HashMap<&str, String> = HashMap::new();
     let mut policies: HashMap<&str, (Kind, String)> = HashMap::new();
     let mut places: HashMap<Kind, usize> = HashMap::new();
+    let mut unfindable = 0_usize;
     for rule in rules {
         let place = places.entry(rule.kind()).or_default();
         let label = label(rule.kind().as_str(), rule.name(), *place);
         *place = place.saturating_add(1);
         problems.extend(problems_of(rule, meters, &label));
+        if rule.enabled() && is_found_by_nothing(rule, meters) {
+            unfindable = unfindable.saturating_add(1);
+            if unfindable > MAX_UNFINDABLE {
+                problems.push(problem(&label, "dimensionFilters", unfindable_reason()));
+            }
+        }
         if let Some(id) = rule.id()
             && let Some(first) = ids.insert(id, label.clone())
         {
@@ -47,6 +58,33 @@ pub(crate) fn set_problems(rules: &[Rule], meters: &Meters) -> Vec<RuleProblem> 
     problems
 }
 
+/// What a rule and its meter ask of events.
+fn conditions<'r>(
+    rule: &'r Rule,
+    meters: &'r Meters,
+) -> impl Iterator<Item = (&'r str, &'r Condition)> {
+    let meter = match rule.metric() {
+        Metric::Meter(id) => meters.get(id),
+        _ => None,
+    };
+    let own = rule.filters().iter().map(|(key, condition)| (key.as_str(), condition));
+    own.chain(meter.into_iter().flat_map(|meter| meter.event_filter.conditions()))
+}
+
+fn unfindable_reason() -> String {
+    format!(
+        "asks only what a dimension is not (`not`, `present: false`): at most {MAX_UNFINDABLE} \
+         rules that are turned on may, because every decision looks at them; add a value, a prefix \
+         or `present: true`"
+    )
+}
+
+/// Whether nothing of a rule's filter is a value that the rule could be found by.
+fn is_found_by_nothing(rule: &Rule, meters: &Meters) -> bool {
+    let mut conditions = conditions(rule, meters).peekable();
+    conditions.peek().is_some() && conditions.all(|(_, condition)| condition.finds_nothing())
+}
+
 /// Everything that is wrong with one rule.
 fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
     let mut found = Found { label, problems: Vec::new() };
@@ -54,9 +92,7 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
         found.text("id", id);
     }
     found.text("name", rule.name());
-    for (key, value) in rule.filters() {
-        found.pair("dimensionFilters", key, value);
-    }
+    found.filter(rule, meters);
     for (place, key) in rule.per().iter().enumerate() {
         found.broken("per", key, key_rule(key));
         if rule.per().iter().take(place).any(|earlier| earlier == key) {
@@ -123,10 +159,43 @@ impl Found<'_> {
         self.broken(field, value, text_rule(value));
     }
 
-    fn pair(&mut self, filter: &str, key: &str, value: &str) {
+    fn condition(&mut self, filter: &str, key: &str, condition: &Condition) {
         let field = format!("{filter}.{key}");
         self.broken(&field, key, key_rule(key));
-        self.broken(&field, value, text_rule(value));
+        self.condition_alone(&field, key, condition);
+    }
+
+    fn condition_alone(&mut self, field: &str, key: &str, condition: &Condition) {
+        if let Some(reason) = condition.problem() {
+            self.add(field, reason);
+        }
+        if *condition == Condition::Absent && matches!(key, "customer_id" | "event_type") {
+            self.add(field, format!("{key} is never absent: every event has one"));
+        }
+    }
+
+    /// The rule's own filter, and what comes of it with that of its meter.
+    fn filter(&mut self, rule: &Rule, meters: &Meters) {
+        for (key, condition) in rule.filters() {
+            self.condition("dimensionFilters", key, condition);
+            if *condition == Condition::Absent
+                && rule.on_missing().value().is_none()
+                && rule.per().contains(key)
+            {
+                let field = format!("dimensionFilters.{key}");
+                let reason = format!("no event lacks {key:?} and is split by it: matches nothing");
+                self.add(&field, reason);
+            }
+        }
+        let alternatives = conditions(rule, meters).map(|(_, condition)| condition.alternatives());
+        let combinations = alternatives.fold(1, usize::saturating_mul);
+        if combinations > MAX_COMBINATIONS {
+            let reason = format!(
+                "the lists of values have {combinations} combinations, with those of the meter: \
+                 at most {MAX_COMBINATIONS}"
+            );
+            self.add("dimensionFilters", reason);
+        }
     }
 
     /// What a rule counts: a name that is well formed, a meter that is there and suits the rule.
@@ -283,11 +352,11 @@ impl Found<'_> {
     }
 
     fn event_filter(&mut self, filter: &EventFilter) {
-        if let Some(event_type) = &filter.event_type {
-            self.text("eventFilter.eventType", event_type);
+        if let Some(condition) = &filter.event_type {
+            self.condition_alone("eventFilter.eventType", "event_type", condition);
         }
-        for (key, value) in &filter.dimensions {
-            self.pair("eventFilter.dimensions", key, value);
+        for (key, condition) in &filter.dimensions {
+            self.condition("eventFilter.dimensions", key, condition);
         }
         if filter.event_type.is_some() && filter.dimensions.contains_key("event_type") {
             let reason = "stands beside eventType: give one of them".to_owned();

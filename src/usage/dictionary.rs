@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use crate::base::codec::{Codec, Malformed, Reader, put_list, put_varint};
 use crate::event::Dimension;
+use crate::rules::Condition;
 
 /// The number of a dimension's value.
 pub(super) type ValueId = u32;
@@ -122,6 +123,12 @@ impl Dictionary {
     /// Whether all events of a value were counted as its own.
     pub(super) fn is_whole(&self, id: ValueId) -> bool {
         self.get(id).is_some_and(|value| value.is_whole)
+    }
+
+    /// The values that meet a condition, in the order of their numbers. O(values).
+    pub(super) fn meeting(&self, condition: &Condition) -> Vec<ValueId> {
+        let ids = (0..).zip(&self.values).map(|(id, _)| id).filter(|id| *id != OTHER);
+        ids.filter(|id| condition.is_met_by(self.text(*id))).collect()
     }
 
     /// The values that have events.

@@ -10,7 +10,7 @@ use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::event::{Dimension, ValueName};
 use crate::log::QueryError;
-use crate::rules::{self, Aggregation, Measure, Meter, MeterField, Meters};
+use crate::rules::{self, Aggregation, Filter, Measure, Meter, MeterField, Meters};
 
 /// The answer of a meter.
 ///
@@ -90,7 +90,7 @@ impl Figure {
         matches!(self, Self::Unique(_))
     }
 
-    pub(crate) fn selector(&self, filter: Vec<(Dimension, Box<str>)>) -> Selector {
+    pub(crate) fn selector(&self, filter: Filter) -> Selector {
         let group_by = match self {
             Self::Unique(dimension) => Some(dimension.clone()),
             _ => None,

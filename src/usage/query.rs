@@ -13,6 +13,7 @@ use crate::base::query_setters::{filter_setters, range_setters};
 use crate::base::reading;
 use crate::event::{Dimension, key_rule, text_rule};
 use crate::log::QueryError;
+use crate::rules::{EventFilter, Filter};
 
 reading::body! {
     /// Which events a question about usage is about.
@@ -135,8 +136,8 @@ pub(crate) fn range(
 /// The pairs that events must have, checked, each once.
 pub(crate) fn filter<'q>(
     pairs: impl Iterator<Item = (&'q str, &'q str)>,
-) -> Result<Vec<(Dimension, Box<str>)>, QueryError> {
-    let mut filter: Vec<(Dimension, Box<str>)> = Vec::new();
+) -> Result<Filter, QueryError> {
+    let mut filter = Filter::new();
     for (name, value) in pairs {
         if let Some(rule) = key_rule(name) {
             return Err(QueryError::invalid("filters", name, rule));
@@ -202,13 +203,15 @@ impl MeterQuery {
         range(self.start_date, self.end_date)
     }
 
-    /// The pairs of the question and of the meter.
-    pub(crate) fn filter<'q>(
-        &'q self,
-        meter: impl Iterator<Item = (&'q str, &'q str)>,
-    ) -> Result<Vec<(Dimension, Box<str>)>, QueryError> {
+    /// What the question and the meter ask of events.
+    pub(crate) fn filter(&self, meter: &EventFilter) -> Result<Filter, QueryError> {
         let customer = self.customer_id.as_deref().map(|id| ("customer_id", id));
         let asked = self.dimensions.iter().map(|(name, value)| (&**name, &**value));
-        filter(customer.into_iter().chain(asked).chain(meter))
+        let mut filter = filter(customer.into_iter().chain(asked))?;
+        let of_meter = meter.conditions();
+        filter.extend(of_meter.map(|(key, wanted)| (Dimension::parse(key), wanted.simplified())));
+        filter.sort();
+        filter.dedup();
+        Ok(filter)
     }
 }

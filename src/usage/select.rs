@@ -1,17 +1,18 @@
 //! Which series answer a question, and the folding of their rows.
 
-use super::dictionary::{Dictionary, MISSING, OTHER, ValueId};
+use super::dictionary::{Dictionary, MISSING, ValueId};
 use super::level::Bucket;
 use super::plan::{Piece, Plan, minute_of};
 use super::rollups::Rollups;
 use super::row::{Row, Total};
 use super::series::{ALL, Key, Kind, OTHER_TUPLES};
 use crate::event::Dimension;
+use crate::rules::{Condition, Filter};
 
-/// What a question is about: the pairs that events must have, and what to group them by.
+/// What a question is about: what must hold of events, and what to group them by.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selector {
-    pub(crate) filter: Vec<(Dimension, Box<str>)>,
+    pub(crate) filter: Filter,
     pub(crate) group_by: Option<Dimension>,
 }
 
@@ -59,7 +60,7 @@ impl Rollups {
             return None;
         }
         let first = named.clone().next();
-        let is_one = named.skip(1).all(|dimension| Some(dimension) == first) && filter.len() < 2;
+        let is_one = named.skip(1).all(|dimension| Some(dimension) == first);
         Some(if is_one { Kind::Values } else { Kind::Tuples })
     }
 
@@ -73,18 +74,23 @@ impl Rollups {
     }
 
     fn select(&self, selector: &Selector, plans: &[Plan]) -> Option<Selection> {
-        let mut filter = Vec::new();
-        let mut is_known = true;
-        for (dimension, text) in &selector.filter {
+        // The values that each dimension may have.
+        let mut filter: Vec<(usize, Vec<ValueId>)> = Vec::new();
+        for (dimension, condition) in &selector.filter {
             let index = self.index_of(dimension)?;
-            let value = self.dictionaries.get(index)?.find(text);
-            let is_whole = value.is_some_and(|value| self.is_whole(index, value));
+            let values = self.values_meeting(index, condition)?;
+            // Of several values one may be new.
+            let is_whole = condition.value().is_some()
+                && values.first().is_some_and(|value| self.is_whole(index, *value));
             if !is_whole && self.may_have_events(Kind::Values, self.others_of(index), plans) {
                 return None;
             }
-            is_known &= value.is_some();
-            filter.push((index, value.unwrap_or(OTHER)));
+            match filter.iter_mut().find(|(other, _)| *other == index) {
+                Some((_, known)) => known.retain(|value| values.binary_search(value).is_ok()),
+                None => filter.push((index, values)),
+            }
         }
+        let is_known = filter.iter().all(|(_, values)| !values.is_empty());
         let group_by = match &selector.group_by {
             Some(dimension) => Some(self.index_of(dimension)?),
             None => None,
@@ -99,8 +105,9 @@ impl Rollups {
         }
         match (filter.as_slice(), group_by) {
             ([], None) => selection.push(Group::all(), [ALL]),
-            ([(index, value)], None) => {
-                selection.push(Group::all(), self.series_of(*index, *value));
+            ([(index, values)], None) => {
+                let series = values.iter().filter_map(|value| self.series_of(*index, *value));
+                selection.push(Group::all(), series);
             }
             ([], Some(index)) => {
                 let dictionary = self.dictionaries.get(index)?;
@@ -108,9 +115,11 @@ impl Rollups {
                     selection.push(group(dictionary, value), known.series());
                 }
             }
-            ([(filtered, value)], Some(index)) if *filtered == index => {
+            ([(filtered, values)], Some(index)) if *filtered == index => {
                 let dictionary = self.dictionaries.get(index)?;
-                selection.push(group(dictionary, *value), self.series_of(index, *value));
+                for value in values {
+                    selection.push(group(dictionary, *value), self.series_of(index, *value));
+                }
             }
             _ => {
                 if self.may_have_events(Kind::Tuples, Some(OTHER_TUPLES), plans) {
@@ -122,25 +131,39 @@ impl Rollups {
         Some(selection)
     }
 
-    /// Selects tuples by way of the pair that fewest of them have.
+    /// The values of a dimension that meet a condition, in ascending order.
+    fn values_meeting(&self, index: usize, condition: &Condition) -> Option<Vec<ValueId>> {
+        let dictionary = self.dictionaries.get(index)?;
+        Some(match condition.value() {
+            Some(text) => dictionary.find(text).into_iter().collect(),
+            None => dictionary.meeting(condition),
+        })
+    }
+
+    /// Selects tuples by way of the condition that fewest of them meet.
     fn select_tuples(
         &self,
-        filter: &[(usize, ValueId)],
+        filter: &[(usize, Vec<ValueId>)],
         group_by: Option<usize>,
         selection: &mut Selection,
     ) -> Option<()> {
-        let lists = filter.iter().map(|(index, value)| {
-            Some(self.dictionaries.get(*index)?.get(*value)?.tuples.as_slice())
-        });
+        let tuples_of = |(index, values): &'_ (usize, Vec<ValueId>)| {
+            let dictionary = self.dictionaries.get(*index);
+            let values = values.iter().filter_map(move |value| dictionary?.get(*value));
+            values.map(|value| value.tuples.as_slice()).collect::<Vec<_>>()
+        };
+        let candidates = filter.iter().map(tuples_of);
         let candidates =
-            lists.collect::<Option<Vec<_>>>()?.into_iter().min_by_key(|it| it.len())?;
+            candidates.min_by_key(|it| it.iter().map(|tuples| tuples.len()).sum::<usize>())?;
         let mut found: Vec<(ValueId, u32)> = Vec::new();
-        for number in candidates {
+        for number in candidates.into_iter().flatten() {
             let Some(Key::Tuple(tuple)) = self.series.get(*number as usize).map(|it| &it.key)
             else {
                 continue;
             };
-            let has = |(index, value): &(usize, ValueId)| tuple.get(*index) == Some(value);
+            let has = |(index, values): &(usize, Vec<ValueId>)| {
+                tuple.get(*index).is_some_and(|value| values.binary_search(value).is_ok())
+            };
             if filter.iter().all(has) {
                 let value = group_by.and_then(|index| tuple.get(index)).copied();
                 found.push((value.unwrap_or(MISSING), *number));

@@ -19,6 +19,7 @@ use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::event::{Dimension, ValueName};
 use crate::log::Dropped;
+use crate::rules::Condition;
 
 /// An event as the roll-ups see it.
 #[derive(Clone, Debug)]
@@ -118,8 +119,8 @@ pub(super) fn naive(
 ) -> BTreeMap<Option<String>, Sums> {
     let mut groups: BTreeMap<_, Sums> = BTreeMap::new();
     for (ordinal, event) in (0_u64..).zip(events) {
-        let has = |(dimension, value): &(Dimension, Box<str>)| {
-            event.dimension(dimension) == Some(&**value)
+        let has = |(dimension, condition): &(Dimension, Condition)| {
+            condition.is_met_by(event.dimension(dimension))
         };
         if !range.contains(&event.at) || !selector.filter.iter().all(has) {
             continue;
@@ -163,8 +164,19 @@ pub(super) fn selectors(rng: &mut StdRng, values: u32) -> Selector {
     for name in ["customer_id", "event_type", "model"] {
         if rng.random_bool(0.3) {
             let most = if name == "customer_id" { values + 1 } else { 4 };
-            let value = format!("{name}_{}", rng.random_range(0..most));
-            selector.filter.push((Dimension::parse(name), value.into()));
+            let mut value = || format!("{name}_{}", rng.random_range(0..most));
+            let values = [value(), value()];
+            let conditions = match rng.random_range(0..12) {
+                0 => vec![Condition::one_of(values)],
+                1 => vec![Condition::none_of(values)],
+                2 => vec![Condition::prefix(&values[0])],
+                3 => vec![Condition::Present],
+                4 => vec![Condition::Absent],
+                5 => vec![Condition::one_of(&values), Condition::not(&values[1])],
+                _ => vec![Condition::from(&values[0])],
+            };
+            let of_dimension = conditions.into_iter().map(|it| (Dimension::parse(name), it));
+            selector.filter.extend(of_dimension);
         }
     }
     if rng.random_bool(0.5) {
@@ -219,7 +231,7 @@ fn compare_drawn(
         rollups.add(&event, event.at, event.now, events.len() as u64);
         events.push(event);
         folding += usize::from(rollups.is_folding());
-        if !rng.random_bool(0.05) {
+        if !rng.random_bool(0.06) {
             continue;
         }
         let start = START - 200_000 + rng.random_range(0..200_000);

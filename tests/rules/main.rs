@@ -14,6 +14,7 @@ mod support;
 mod changes;
 mod changes_under_load;
 mod config;
+mod filters;
 mod handle;
 mod sets;
 mod syncs;

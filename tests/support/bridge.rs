@@ -1,7 +1,7 @@
 //! The bridge between the oracle's plain data and the crate, and the two side by side.
 
 use super::oracle::{
-    Answer, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Missing, Nanos, Oracle,
+    Answer, Asked, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Missing, Nanos, Oracle,
     PlainDecision, PlainEvent, PlainStanding, Prop, Rule, SECOND, Span, Verdict, Wait,
 };
 use super::{START, date, duration, engine, nanos};
@@ -11,8 +11,8 @@ use limitry::events::Recording;
 use limitry::rules::{Algorithm, Enforcement, OnMissing, QuotaUpdate, RateLimitUpdate};
 use limitry::time::ManualClock;
 use limitry::{
-    Amount, Decision, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, RetryAfter,
-    RuleSet, Timestamp, Window,
+    Amount, Condition, Decision, Engine, Event, Metric, Outcome, Period, Quota, RateLimit,
+    RetryAfter, RuleSet, Timestamp, Window,
 };
 
 // From the oracle's words to the crate's.
@@ -73,8 +73,8 @@ pub fn rate_limit(rule: &Rule) -> RateLimit {
         .algorithm(algorithm)
         .enforcement(enforcement(rule.enforce))
         .enabled(rule.enabled);
-    for (key, value) in &rule.filter {
-        limit = limit.filter(key.as_str(), value.as_str());
+    for (key, asked) in &rule.filter {
+        limit = limit.filter(key.as_str(), condition(asked));
     }
     for key in &rule.per {
         limit = limit.per(key.as_str());
@@ -91,6 +91,17 @@ pub fn rate_limit(rule: &Rule) -> RateLimit {
     limit.on_missing(on_missing(&rule.missing))
 }
 
+fn condition(asked: &Asked) -> Condition {
+    match asked {
+        Asked::Is(value) => value.into(),
+        Asked::OneOf(values) => values.clone().into(),
+        Asked::Begins(prefix) => Condition::prefix(prefix),
+        Asked::NoneOf(values) => Condition::none_of(values),
+        Asked::Present => Condition::Present,
+        Asked::Absent => Condition::Absent,
+    }
+}
+
 fn on_missing(missing: &Missing) -> OnMissing {
     match missing {
         Missing::Skip => OnMissing::Skip,
@@ -105,8 +116,8 @@ pub fn quota(rule: &Rule) -> Quota {
         .id(rule.id.as_str())
         .enforcement(enforcement(rule.enforce))
         .enabled(rule.enabled);
-    for (key, value) in &rule.filter {
-        quota = quota.filter(key.as_str(), value.as_str());
+    for (key, asked) in &rule.filter {
+        quota = quota.filter(key.as_str(), condition(asked));
     }
     for key in &rule.per {
         quota = quota.per(key.as_str());

@@ -133,8 +133,8 @@ fn all_problems_of_meters_and_their_rules_are_told_at_once() {
     let mut counted = Meter::count("").id("a-b");
     counted.field = MeterField::Value("v".to_owned());
     let mut filtered = Meter::unique("unique", "mo del").id("same").filter("event_type", "");
-    filtered.event_filter.dimensions.insert("event_type".to_owned(), "x".to_owned());
-    filtered.event_filter.dimensions.insert("team-id".to_owned(), "x".to_owned());
+    filtered.event_filter.dimensions.insert("event_type".to_owned(), "x".into());
+    filtered.event_filter.dimensions.insert("team-id".to_owned(), "x".into());
     let mut summed = Meter::sum("sum", "v").id("same");
     summed.field = MeterField::Dimension("model".to_owned());
     let set = RuleSet::new()
@@ -233,7 +233,7 @@ fn meters_are_added_updated_listed_and_removed() {
     let update = MeterUpdate::new().name("all tokens").filter("model", "m").description(None);
     let updated = engine.meters().update("mtr_t", update).expect("valid");
     assert_eq!(updated.name, "all tokens");
-    assert_eq!(updated.event_filter.dimensions["model"], "m");
+    assert_eq!(updated.event_filter.dimensions["model"], "m".into());
     assert_eq!(engine.meters().list()[1], updated);
     let mut cleared = MeterUpdate::new();
     cleared.event_filter = Some(EventFilter::default());
@@ -319,7 +319,7 @@ fn a_meters_filter_joins_that_of_the_rule() {
     let contradiction = explained.rules.iter().find(|rule| rule.id == "contradiction");
     let missed = &contradiction.expect("it misses by one pair").outcome;
     assert!(
-        matches!(missed, RuleOutcome::Missed { wanted: Some(wanted), .. } if wanted == "a"),
+        matches!(missed, RuleOutcome::Missed { wanted: Some(wanted), .. } if *wanted == "a".into()),
         "{missed:?}"
     );
 }

@@ -332,7 +332,37 @@ fn what_is_wrong_with_a_rule_is_named() {
         (r#""enabled":"yes""#, "enabled: \"yes\" must be true or false"),
         (r#""per":7"#, "per: 7 must be a dimension's key or a list of them"),
         (r#""per":["a",7]"#, "per[1]: 7 must be a string"),
-        (r#""dimensionFilters":{"team_id":42}"#, "dimensionFilters.team_id: 42 must be a string"),
+        (
+            r#""dimensionFilters":{"team_id":42}"#,
+            "dimensionFilters.team_id: 42 must be a string, a list of strings, or an object with \
+             `prefix`, `not` or `present`",
+        ),
+        (r#""dimensionFilters":{"a":["b",7]}"#, "dimensionFilters.a[1]: 7 must be a string"),
+        (
+            r#""dimensionFilters":{"a":{"prefx":"b"}}"#,
+            "dimensionFilters.a: unknown field `prefx`, expected one of `prefix`, `not`, \
+             `present`; did you mean `prefix`?",
+        ),
+        (
+            r#""dimensionFilters":{"a":{"prefix":7}}"#,
+            "dimensionFilters.a.prefix: 7 must be a string",
+        ),
+        (
+            r#""dimensionFilters":{"a":{"not":{}}}"#,
+            "dimensionFilters.a.not: an object must be a string or a list of strings",
+        ),
+        (
+            r#""dimensionFilters":{"a":{"present":"yes"}}"#,
+            "dimensionFilters.a.present: \"yes\" must be true or false",
+        ),
+        (
+            r#""dimensionFilters":{"a":{}}"#,
+            "dimensionFilters.a: {} must have one of `prefix`, `not`, `present`",
+        ),
+        (
+            r#""dimensionFilters":{"a":{"prefix":"b","not":"c"}}"#,
+            "dimensionFilters.a: `prefix` stands beside `not`: give one of them",
+        ),
         (r#""dimensionFilters":["a"]"#, "dimensionFilters: a list must be an object"),
         (
             r#""algorithm":"slidng_window""#,

@@ -8,7 +8,7 @@ use limitry::rules::{Algorithm, Enforcement, Overflow, RateLimitUpdate};
 use limitry::time::ManualClock;
 use limitry::wire::DecisionBody;
 use limitry::{
-    Amount, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
+    Amount, Condition, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -49,12 +49,24 @@ fn instant() -> impl Strategy<Value = Timestamp> {
         .prop_map(|(seconds, nanos)| Timestamp::new(seconds, nanos))
 }
 
+fn condition() -> impl Strategy<Value = Condition> {
+    let list = || prop::collection::vec(name(), 0..4);
+    prop_oneof![
+        name().prop_map(Condition::Is),
+        list().prop_map(Condition::one_of),
+        name().prop_map(Condition::Prefix),
+        list().prop_map(Condition::none_of),
+        Just(Condition::Present),
+        Just(Condition::Absent),
+    ]
+}
+
 prop_compose! {
     /// Any rate limit, valid or not, whose numbers are below a bound.
     fn rate_limit(most: u64)(
         name in name(),
         texts in prop::array::uniform3(prop::option::of(name())),
-        filters in prop::collection::btree_map(name(), name(), 0..4),
+        filters in prop::collection::btree_map(name(), condition(), 0..4),
         per in prop::collection::vec(name(), 0..3),
         numbers in (0..=most, prop::option::of(0..=most), prop::option::of(0..=most)),
         window in length().prop_map(Window::every),

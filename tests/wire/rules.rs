@@ -6,7 +6,7 @@
 
 use super::bodies::{engine, read, refused, text};
 use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate};
-use limitry::{Event, Metric, Period, Quota, RateLimit, Rule, RuleSet, Window};
+use limitry::{Condition, Event, Meter, Metric, Period, Quota, RateLimit, Rule, RuleSet, Window};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ fn the_product_s_objects_read_as_they_are_listed() {
             "limitValue": 5, "period": "month", "createdAt": "2024-01-15T10:30:00Z",
             "updatedAt": "2024-01-15T10:30:00Z"}"#,
     );
-    assert_eq!(quota.dimension_filters.get("team_id").map(String::as_str), Some("eng"));
+    assert_eq!(quota.dimension_filters.get("team_id"), Some(&Condition::from("eng")));
     assert!(quota.enabled);
 }
 
@@ -412,4 +412,51 @@ fn updates_tell_what_is_absent_from_what_is_null() {
     assert_eq!(text(&RateLimitUpdate::new()), "{}");
     let update: QuotaUpdate = read(r#"{"dimensionFilters": {}, "per": [], "policy": "p"}"#);
     assert_eq!(text(&update), r#"{"dimensionFilters":{},"per":[],"policy":"p"}"#);
+}
+
+/// A value is the product's own form, and prints as it.
+#[test]
+fn what_a_filter_asks_has_a_form_each() {
+    let reads = |condition: Condition, forms: &[&str]| {
+        for form in forms {
+            let read: Condition = serde_json::from_str(form).expect("a condition");
+            assert_eq!(read, condition, "{form}");
+        }
+        let printed = serde_json::to_string(&condition).expect("plain data");
+        assert_eq!(printed, forms[0]);
+    };
+    reads("a".into(), &["\"a\""]);
+    reads("a*".into(), &["\"a*\""]);
+    reads(["b", "a"].into(), &["[\"a\",\"b\"]", "[\"b\",\"a\",\"b\"]"]);
+    reads(Condition::prefix("a"), &["{\"prefix\":\"a\"}"]);
+    reads(Condition::not("a"), &["{\"not\":\"a\"}", "{\"not\":[\"a\"]}"]);
+    reads(Condition::none_of(["b", "a"]), &["{\"not\":[\"a\",\"b\"]}", "{\"not\":[\"b\",\"a\"]}"]);
+    reads(Condition::Present, &["{\"present\":true}"]);
+    reads(Condition::Absent, &["{\"present\":false}"]);
+
+    let set: RuleSet = toml::from_str(
+        r#"
+        [[meters]]
+        name = "gpt-4o"
+        id = "m"
+        aggregation = "count"
+        eventFilter = { eventType = ["call", "embed"], dimensions = { model.prefix = "gpt-4o" } }
+
+        [[rateLimits]]
+        name = "r"
+        limitValue = 1
+        window = "hour"
+        dimensionFilters = { team_id = { not = ["a", "b"] }, trace = { present = false } }
+        "#,
+    )
+    .expect("a rule set");
+    let meter = Meter::count("gpt-4o").id("m").filter("event_type", ["call", "embed"]);
+    assert_eq!(set.meters, [meter.filter("model", Condition::prefix("gpt-4o"))]);
+    let rule = RateLimit::new("r", 1, Window::Hour).filter("trace", Condition::Absent);
+    assert_eq!(set.rate_limits, [rule.filter("team_id", Condition::none_of(["a", "b"]))]);
+    let printed = toml::to_string(&set).expect("plain data");
+    assert_eq!(toml::from_str::<RuleSet>(&printed).expect("a rule set"), set);
+
+    let update: RateLimitUpdate = read(r#"{"dimensionFilters": {"model": {"prefix": "o"}}}"#);
+    assert_eq!(update, RateLimitUpdate::new().filter("model", Condition::prefix("o")));
 }

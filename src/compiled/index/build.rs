@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 
+use super::conditions::{Alternatives, ConditionalBuild, add_filtered, by_rarest, combinations};
 use super::missing::Lenient;
-use super::{Entry, Filtered, Index, Indexed, Prepared, PreparedRow, SeenFlag, Shape, group_hash};
+use super::{
+    Entry, Filtered, Index, Indexed, Prepared, PreparedRow, SeenFlag, Shape, Special, group_hash,
+};
 use crate::counters::Match;
-use crate::event::{Dimension, mix};
-use crate::rules::OnMissing;
+use crate::event::Dimension;
+use crate::rules::{Condition, Filter, OnMissing};
 
 #[derive(Default)]
 pub(super) struct Build {
@@ -19,6 +22,7 @@ pub(super) struct Build {
     policies: HashMap<Box<str>, u32>,
     always: Vec<u32>,
     shapes: HashMap<Box<[Dimension]>, HashTable<Filtered>>,
+    conditional: ConditionalBuild,
     by_missing: HashMap<Dimension, Vec<u32>>,
     dimensions: HashMap<Dimension, SeenFlag>,
     lenient: HashMap<u32, Lenient, ahash::RandomState>,
@@ -37,11 +41,11 @@ impl Build {
         let value = entry.on_missing.value();
         let mut own = entry.own.clone();
         own.sort();
-        for (dimension, wanted) in &entry.filter {
+        for (dimension, condition) in &entry.filter {
             let may_be_missing = !matches!(dimension, Dimension::CustomerId | Dimension::EventType);
             if may_be_missing
                 && own.contains(dimension)
-                && value.is_none_or(|value| *value == **wanted)
+                && value.is_none_or(|value| condition.is_met_by(Some(value)))
             {
                 self.by_missing.entry(dimension.clone()).or_default().push(rule);
             }
@@ -76,18 +80,12 @@ impl Build {
             self.always.push(rule);
             return;
         }
-        let mut filter = entry.filter.clone();
-        filter.sort();
-        let dimensions = filter.iter().map(|(dimension, _)| dimension.clone()).collect();
-        let values: Box<[Box<str>]> = filter.into_iter().map(|(_, value)| value).collect();
-        let hash = values.iter().fold(0, |hash, v| mix(hash, self.hasher.hash_one(&**v)));
+        let Some((dimensions, alternatives)) = values_alone(&entry.filter) else {
+            return self.conditional.add(rule, &entry.filter, &self.hasher);
+        };
         let table = self.shapes.entry(dimensions).or_default();
-        let known = |filtered: &Filtered| filtered.hash == hash && filtered.values == values;
-        if let Some(filtered) = table.find_mut(hash, known) {
-            filtered.rules.push(rule);
-        } else {
-            let filtered = Filtered { hash, values, rules: vec![rule] };
-            table.insert_unique(hash, filtered, |filtered| filtered.hash);
+        for values in combinations(&alternatives) {
+            add_filtered(table, &self.hasher, values, rule);
         }
     }
 
@@ -98,26 +96,11 @@ impl Build {
         let mut partitions: Vec<_> = self.partitions.into_iter().collect();
         partitions.sort_unstable_by_key(|(_, number)| *number);
 
-        // The dimension in the fewest shapes finds a shape best.
-        let mut occurrences: HashMap<Dimension, u32> = HashMap::new();
-        for dimension in self.shapes.keys().flatten() {
-            let count = occurrences.entry(dimension.clone()).or_default();
-            *count = count.saturating_add(1);
-        }
-        let mut by_built_in = Vec::new();
-        let mut by_property: HashMap<Box<str>, Vec<u32>, _> = HashMap::default();
-        let mut shapes = Vec::with_capacity(self.shapes.len());
-        for (number, (dimensions, rules)) in (0_u32..).zip(self.shapes) {
-            let properties = dimensions.iter().filter_map(|dimension| match dimension {
-                Dimension::Property(key) => Some((occurrences.get(dimension), key)),
-                _ => None,
-            });
-            match properties.min() {
-                Some((_, key)) => by_property.entry(key.clone()).or_default().push(number),
-                None => by_built_in.push(number),
-            }
-            shapes.push(Shape { dimensions, rules });
-        }
+        let shapes = self.shapes.into_iter();
+        let shapes: Vec<Shape> =
+            shapes.map(|(dimensions, rules)| Shape { dimensions, rules }).collect();
+        let (by_built_in, by_property) = by_rarest(shapes.iter().map(|it| it.dimensions.iter()));
+        let conditional = self.conditional.finish();
         let every_event = |dimension: &Dimension| {
             matches!(dimension, Dimension::CustomerId | Dimension::EventType)
         };
@@ -133,6 +116,9 @@ impl Build {
         };
         let is_plain =
             shapes.is_empty() && self.lenient.is_empty() && !always.iter().any(has_policy);
+        let is_plain = is_plain && conditional.is_none();
+        let by_missing: Box<[_]> = self.by_missing.into_iter().collect();
+        let is_special = conditional.is_some() || !by_missing.is_empty();
         Index {
             prepared: is_plain.then(|| prepare(&self.rules, &partitions, &always)),
             always_apply: always.iter().all(applies),
@@ -142,12 +128,30 @@ impl Build {
             shapes: shapes.into(),
             by_built_in: by_built_in.into(),
             by_property,
-            by_missing: self.by_missing.into_iter().collect(),
+            special: is_special.then(|| Box::new(Special { conditional, by_missing })),
             lenient: self.lenient,
             unseen: AtomicUsize::new(self.dimensions.len()),
             dimensions: self.dimensions.into_iter().collect(),
         }
     }
+}
+
+/// The dimensions and the values that each may have, where a filter asks for values alone.
+fn values_alone(filter: &Filter) -> Option<(Box<[Dimension]>, Alternatives)> {
+    let mut dimensions: Vec<Dimension> = Vec::with_capacity(filter.len());
+    let mut alternatives = Vec::with_capacity(filter.len());
+    for (dimension, condition) in filter {
+        if dimensions.last() == Some(dimension) {
+            return None;
+        }
+        dimensions.push(dimension.clone());
+        alternatives.push(match condition {
+            Condition::Is(value) => vec![value.as_str().into()],
+            Condition::OneOf(values) => values.iter().map(|value| value.as_str().into()).collect(),
+            _ => return None,
+        });
+    }
+    Some((dimensions.into(), alternatives))
 }
 
 /// The matches of rules that come in the order of their groups.

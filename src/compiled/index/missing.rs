@@ -1,23 +1,42 @@
 //! Events that lack a dimension, and the rules that do not skip them.
 
-use super::{Found, Index, Matches, RulesFound};
+use super::{Found, Index, Matches, RulesFound, Special};
 use crate::counters::{Match, RowAddress};
 use crate::event::{Dimension, DimensionHashes, Event};
+use crate::rules::Filter;
 
 /// A rule that does not skip an event which lacks a dimension.
 #[derive(Debug)]
 pub(super) struct Lenient {
-    pub(super) filter: Vec<(Dimension, Box<str>)>,
+    pub(super) filter: Filter,
     pub(super) own: Vec<Dimension>,
     /// The value that stands for what is missing; `None` refuses.
     pub(super) value: Option<Box<str>>,
 }
 
 impl Index {
+    /// Finds the rules that the shapes do not find.
+    pub(super) fn find_special(
+        &self,
+        special: &Special,
+        hashes: &DimensionHashes<'_, '_>,
+        found: &mut RulesFound,
+    ) {
+        if let Some(conditional) = &special.conditional {
+            conditional.find(hashes, found);
+        }
+        self.find_lacking(&special.by_missing, hashes.event(), found);
+    }
+
     /// Finds rules whose filter the event would pass if it had what it lacks. O(dimensions), and
     /// for each that the event lacks O(its rules).
-    pub(super) fn find_lacking(&self, event: &Event<'_>, found: &mut RulesFound) {
-        for (dimension, rules) in &self.by_missing {
+    fn find_lacking(
+        &self,
+        by_missing: &[(Dimension, Vec<u32>)],
+        event: &Event<'_>,
+        found: &mut RulesFound,
+    ) {
+        for (dimension, rules) in by_missing {
             if dimension.of(event).is_some() {
                 continue;
             }
@@ -89,12 +108,11 @@ impl Index {
 impl Lenient {
     /// Whether the event lacks a dimension of the filter, and passes it all the same.
     fn may_match(&self, event: &Event<'_>) -> bool {
-        self.filter.iter().all(|(dimension, wanted)| match dimension.of(event) {
-            Some(found) => found == &**wanted,
-            None => {
-                self.own.contains(dimension)
-                    && self.value.as_ref().is_none_or(|value| value == wanted)
+        self.filter.iter().all(|(dimension, condition)| match dimension.of(event) {
+            None if self.own.contains(dimension) => {
+                self.value.as_deref().is_none_or(|value| condition.is_met_by(Some(value)))
             }
+            found => condition.is_met_by(found),
         })
     }
 }

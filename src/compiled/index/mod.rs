@@ -1,10 +1,12 @@
 //! From an event to the rules that match it, at a cost that follows the matches.
 //!
 //! A rule's filter has a shape, the set of its dimensions, and values. The index keeps a hash
-//! table a shape, from the values to the rules. An event looks once into the table of each shape
-//! whose dimensions it has: a set of rules has few shapes, however many rules it has. Shapes are
-//! found by the dimension that tells them apart best, so that the shapes of properties that an
-//! event does not have cost nothing. Rules without a filter stand in a list of their own.
+//! table a shape, from the values to the rules; a rule that takes one of several values has an
+//! entry for each. An event looks once into the table of each shape whose dimensions it has: a set
+//! of rules has few shapes, however many rules it has. Shapes are found by the dimension that tells
+//! them apart best, so that the shapes of properties that an event does not have cost nothing.
+//! Rules without a filter stand in a list of their own, and those that ask for more than values in
+//! `conditions`.
 //!
 //! Rules with the same partition share a group, and a group's counters for one key share a row:
 //! one look-up, one lock.
@@ -20,13 +22,15 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use self::build::Build;
+use self::conditions::Conditional;
 use self::missing::Lenient;
 use crate::base::calendar::Calendar;
 use crate::counters::{Match, RowAddresses, RowLists};
 use crate::event::{Dimension, DimensionHashes, Event, mix};
-use crate::rules::OnMissing;
+use crate::rules::{Filter, OnMissing};
 
 mod build;
+mod conditions;
 mod hashes;
 mod missing;
 
@@ -36,8 +40,8 @@ pub(crate) use self::hashes::row_hash;
 /// What the index needs to know of a rule.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// The filter's pairs, in the order of their dimensions.
-    pub(crate) filter: Vec<(Dimension, Box<str>)>,
+    /// The filter, in the order of its dimensions.
+    pub(crate) filter: Filter,
     /// The number of the group whose rows hold the rule's counters.
     pub(crate) group: u32,
     /// The dimensions of the partition, in order.
@@ -74,13 +78,22 @@ pub(crate) struct Index {
     by_built_in: Box<[u32]>,
     /// The shapes that are looked for by a property.
     by_property: HashMap<Box<str>, Vec<u32>, ahash::RandomState>,
-    /// The rules that may match an event which lacks a dimension of their filter, by dimension.
-    by_missing: Box<[(Dimension, Vec<u32>)]>,
+    /// The rules that the shapes do not find, where there are any.
+    special: Option<Box<Special>>,
     /// The dimensions that rules name and no event has had so far, and how many there are left.
     dimensions: Box<[(Dimension, SeenFlag)]>,
     unseen: AtomicUsize,
     /// What rules make of a missing dimension, where one does not skip the event; by rule.
     lenient: HashMap<u32, Lenient, ahash::RandomState>,
+}
+
+/// The rules that are not found by values alone.
+#[derive(Debug)]
+struct Special {
+    /// Those that ask for more than values.
+    conditional: Option<Conditional>,
+    /// Those that may match an event which lacks a dimension of their filter, by dimension.
+    by_missing: Box<[(Dimension, Vec<u32>)]>,
 }
 
 /// The rules that an event matches by its dimensions alone.
@@ -117,7 +130,7 @@ struct Shape {
     rules: HashTable<Filtered>,
 }
 
-/// The rules of one filter.
+/// The rules of one choice of values.
 #[derive(Debug)]
 struct Filtered {
     hash: u64,
@@ -320,8 +333,8 @@ impl Index {
                 }
             }
         }
-        if !self.by_missing.is_empty() {
-            self.find_lacking(event, &mut found);
+        if let Some(special) = &self.special {
+            self.find_special(special, hashes, &mut found);
         }
         if found.len() > in_order {
             found.sort_unstable_by_key(|found| (self.group_of(found.rule), found.rule));

@@ -22,7 +22,7 @@ use crate::counters::{
     StoredCharge, StoredCharges, StoredCounter, Table, Timeline,
 };
 use crate::event::Dimension;
-use crate::rules::{Fold, Measure, Meter, Meters, Rule, Units};
+use crate::rules::{Condition, Filter, Fold, Measure, Meter, Meters, Rule, Units};
 use crate::telemetry::RuleLabels;
 
 /// The keys of the rows that are no rule's; those have their revision, which is below.
@@ -57,7 +57,7 @@ struct StoredRule {
     #[serde(default)]
     units_per_whole: Option<Units>,
     /// The rule's filter and that of its meter.
-    filter: Vec<(String, String)>,
+    filter: Vec<(String, Condition)>,
     counter: StoredCounter,
     age: u64,
     group: u32,
@@ -286,8 +286,9 @@ impl Revisions {
 
 impl CompiledRule {
     fn to_stored(&self, ended: Option<u64>) -> StoredRule {
-        let pair =
-            |(key, value): &(Dimension, Box<str>)| (key.as_str().to_owned(), (**value).to_owned());
+        let pair = |(key, condition): &(Dimension, Condition)| {
+            (key.as_str().to_owned(), condition.clone())
+        };
         StoredRule {
             rule: self.rule.clone(),
             value: self.measure.value().map(|value| value.as_str().to_owned()),
@@ -363,8 +364,8 @@ impl Compiler {
         let rule = saved.rule;
         let measure = Measure::restored(saved.value.as_deref(), saved.fold, saved.units_per_whole);
         let filter = saved.filter.iter();
-        let filter: Vec<(Dimension, Box<str>)> =
-            filter.map(|(key, value)| (Dimension::parse(key), value.as_str().into())).collect();
+        let filter: Filter =
+            filter.map(|(key, condition)| (Dimension::parse(key), condition.clone())).collect();
         let mut partition: Vec<_> = rule.per().iter().map(|key| Dimension::parse(key)).collect();
         partition.sort();
         let counter =
@@ -575,6 +576,9 @@ mod tests {
 
     fn quota(metric: Metric, period: Period) -> Rule {
         let quota = Quota::new("q", metric, 9, period).id("qta").filter("model", "m");
+        let quota = quota.filter("a", ["x", "y"]).filter("b", Condition::prefix("x"));
+        let quota = quota.filter("c", Condition::not("x")).filter("d", Condition::Present);
+        let quota = quota.filter("e", Condition::Absent);
         quota.per("team").per("customer_id").max_keys(7).overflow(Overflow::Deny).into()
     }
 

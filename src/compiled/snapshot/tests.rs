@@ -94,7 +94,7 @@ impl History for Added<'_> {
             let at = record.at(self.timeline);
             let key = rule.partition.iter().map(|dimension| dimension.of(&record.event));
             let matches =
-                rule.filter.iter().all(|(key, value)| key.of(&record.event) == Some(value))
+                rule.filter.iter().all(|(key, asked)| asked.is_met_by(key.of(&record.event)))
                     && key.eq(values.iter().map(|value| Some(*value)))
                     && start <= at.second
                     && end.is_none_or(|end| at.second < end);

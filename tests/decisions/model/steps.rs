@@ -1,8 +1,8 @@
 //! What is drawn: worlds of rules, and steps that run in them.
 
 use crate::support::oracle::{
-    DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Missing, Nanos, PlainEvent, Prop, Rule,
-    SECOND, Span,
+    Asked, DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Missing, Nanos, PlainEvent,
+    Prop, Rule, SECOND, Span,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -155,14 +155,40 @@ pub(super) fn enforce() -> impl Strategy<Value = Enforce> {
     ]
 }
 
-pub(super) fn filter() -> impl Strategy<Value = Vec<(String, String)>> {
-    let pairs: Vec<(String, String)> =
-        [("model", "gpt"), ("customer_id", "ann"), ("team", "red"), ("event_type", "call")]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into();
+pub(super) fn filter() -> impl Strategy<Value = Vec<(String, Asked)>> {
+    let pairs = [("model", "gpt"), ("customer_id", "ann"), ("team", "red"), ("event_type", "call")];
+    let pairs: Vec<(String, Asked)> = pairs.map(|(key, value)| (key.into(), value.into())).into();
+    let any = proptest::sample::subsequence(vec!["model", "customer_id", "team"], 1..=2);
+    let any = any.prop_flat_map(|keys| {
+        let asked = keys.iter().map(|key| asked(key)).collect::<Vec<_>>();
+        asked.prop_map(move |asked| {
+            keys.iter().map(|&key| key.to_owned()).zip(asked).collect::<Vec<_>>()
+        })
+    });
     prop_oneof![
-        3 => Just(Vec::new()),
-        2 => proptest::sample::subsequence(pairs, 1..=2),
+        6 => Just(Vec::new()),
+        3 => proptest::sample::subsequence(pairs, 1..=2),
+        3 => any,
+    ]
+}
+
+/// Anything that can be asked of a dimension.
+fn asked(key: &str) -> impl Strategy<Value = Asked> + use<> {
+    let values: &[&str] = match key {
+        "model" => &["gpt", "claude", "none"],
+        "team" => &["red", "blue", "none"],
+        _ => &["ann", "bob", "none"],
+    };
+    let owned: Vec<String> = values.iter().map(|&value| value.to_owned()).collect();
+    let some = || proptest::sample::subsequence(owned.clone(), 1..=2);
+    let prefixes: Vec<_> = values.iter().flat_map(|it| [&it[..1], &it[..3]]).collect();
+    prop_oneof![
+        1 => select(owned.clone()).prop_map(Asked::Is),
+        2 => some().prop_map(Asked::OneOf),
+        2 => select(prefixes).prop_map(|prefix| Asked::Begins(prefix.to_owned())),
+        2 => some().prop_map(Asked::NoneOf),
+        1 => Just(Asked::Present),
+        1 => Just(if key == "customer_id" { Asked::Present } else { Asked::Absent }),
     ]
 }
 
@@ -189,6 +215,10 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
             };
             // A policy is of rate limits or of quotas, not of both.
             let policy = policy.map(|name| format!("{name} {}", kind.is_rate()));
+            // What an event must lack splits nothing, but by a stated value.
+            let splits = |key: &String| !filter.contains(&(key.clone(), Asked::Absent));
+            let is_stated = matches!(missing, Missing::Stated(_));
+            let per = per.into_iter().filter(|key| is_stated || splits(key)).collect();
             Rule { measure, filter, per, enforce, policy, missing, ..Rule::new("", limit, kind) }
         },
     )

@@ -85,7 +85,7 @@ pub struct Rule {
     pub limit: u64,
     pub kind: Kind,
     pub measure: Measure,
-    pub filter: Vec<(String, String)>,
+    pub filter: Vec<(String, Asked)>,
     pub per: Vec<String>,
     pub enforce: Enforce,
     pub policy: Option<String>,
@@ -93,6 +93,41 @@ pub struct Rule {
     /// How far below empty a record may take a bucket; without a bound where none is given.
     pub max_debt: Option<u64>,
     pub missing: Missing,
+}
+
+/// What a filter asks of a dimension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Is(String),
+    OneOf(Vec<String>),
+    Begins(String),
+    NoneOf(Vec<String>),
+    Present,
+    Absent,
+}
+
+impl From<&str> for Asked {
+    fn from(value: &str) -> Self {
+        Self::Is(value.into())
+    }
+}
+
+impl Asked {
+    /// Whether a value is what is asked for, or that there is none.
+    pub(super) fn is_met(&self, value: Option<&str>) -> bool {
+        match (self, value) {
+            (Self::Absent, value) => value.is_none(),
+            (_, None) => false,
+            (Self::Is(wanted), Some(value)) => wanted == value,
+            (Self::OneOf(wanted), Some(value)) => wanted.iter().any(|it| it == value),
+            (Self::Begins(wanted), Some(value)) => {
+                value.len() >= wanted.len()
+                    && value.as_bytes()[..wanted.len()] == *wanted.as_bytes()
+            }
+            (Self::NoneOf(wanted), Some(value)) => wanted.iter().all(|it| it != value),
+            (Self::Present, Some(_)) => true,
+        }
+    }
 }
 
 /// What a rule makes of a dimension that an event lacks.
@@ -126,8 +161,8 @@ impl Rule {
         self
     }
 
-    pub fn filter(mut self, key: &str, value: &str) -> Self {
-        self.filter.push((key.into(), value.into()));
+    pub fn filter(mut self, key: &str, asked: impl Into<Asked>) -> Self {
+        self.filter.push((key.into(), asked.into()));
         self
     }
 

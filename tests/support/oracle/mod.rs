@@ -600,7 +600,10 @@ impl Oracle {
 impl Rule {
     fn matches(&self, plain: &PlainEvent) -> bool {
         self.enabled
-            && self.filter.iter().all(|(key, value)| self.value(plain, key) == Some(value))
+            && self.filter.iter().all(|(key, asked)| match asked {
+                Asked::Absent => plain.dimension(key).is_none(),
+                asked => asked.is_met(self.value(plain, key)),
+            })
             && self.per.iter().all(|key| self.value(plain, key).is_some())
     }
 
@@ -618,10 +621,12 @@ impl Rule {
 
     /// Whether the event would match if it had the dimensions that it lacks.
     fn lacks_for(&self, plain: &PlainEvent) -> bool {
-        let may_match = |(key, value): &(String, String)| {
-            plain.dimension(key).is_none_or(|found| found == value)
+        let may_match = |(key, asked): &(String, Asked)| match plain.dimension(key) {
+            None => true,
+            found => asked.is_met(found),
         };
-        let mut named = self.filter.iter().map(|(key, _)| key).chain(&self.per);
+        let wanted = self.filter.iter().filter(|(_, asked)| *asked != Asked::Absent);
+        let mut named = wanted.map(|(key, _)| key).chain(&self.per);
         self.enabled
             && self.filter.iter().all(may_match)
             && named.any(|key| plain.dimension(key).is_none())

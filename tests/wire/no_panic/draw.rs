@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use limitry::rules::{Algorithm, Enforcement, Overflow};
-use limitry::{Amount, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window};
+use limitry::{
+    Amount, Condition, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::time::Duration;
@@ -120,14 +122,30 @@ pub(super) fn period() -> impl Strategy<Value = Period> {
     ]
 }
 
+fn condition() -> impl Strategy<Value = Condition> {
+    let list = || prop::collection::vec(text(), 0..3);
+    prop_oneof![
+        2 => text().prop_map(Condition::Is),
+        1 => list().prop_map(Condition::one_of),
+        1 => prop::collection::vec("[a-z]{1,2}", 60..70).prop_map(Condition::one_of),
+        1 => text().prop_map(Condition::Prefix),
+        1 => list().prop_map(Condition::none_of),
+        1 => Just(Condition::Present),
+        1 => Just(Condition::Absent),
+    ]
+}
+
 prop_compose! {
     /// A rate limit: mostly a valid one, with numbers from the ends, else any at all.
     pub(super) fn rate_limit()(
         good in prop::bool::weighted(0.93),
         texts in (text(), prop::option::weighted(0.2, text()), prop::option::weighted(0.2, text())),
-        filters in prop::collection::btree_map(text(), text(), 0..3),
+        filters in prop::collection::btree_map(text(), condition(), 0..3),
         good_filter in prop::option::of(prop::sample::select(vec![
-            ("model", "gpt-4"), ("team", "a"), ("customer_id", "c"), ("event_type", "call"),
+            ("model", "gpt-4".into()), ("team", "a".into()), ("customer_id", "c".into()),
+            ("event_type", "call".into()), ("model", Condition::prefix("gpt")),
+            ("model", ["gpt-4", "o3"].into()), ("team", Condition::not("b")),
+            ("team", Condition::Present), ("provider", Condition::Absent),
         ])),
         in_policy in prop::bool::weighted(0.2),
         per in prop::collection::btree_set(
