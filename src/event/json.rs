@@ -38,10 +38,10 @@ fn deep(json: &str) -> Option<Value> {
                 continue;
             }
         } else if let Some(within) = rest.strip_prefix('{') {
-            let (key, after) = if within.starts_with('}') { ("", within) } else { key(within)? };
-            rest = after;
-            open.push(Open::Object(Map::new(), serde_json::from_str(key).unwrap_or_default()));
+            rest = within;
+            open.push(Open::Object(Map::new(), String::new()));
             if !rest.starts_with('}') {
+                rest = next_key(&mut open, rest)?;
                 continue;
             }
         } else {
@@ -54,24 +54,29 @@ fn deep(json: &str) -> Option<Value> {
             return None;
         }
         // What ends here, and what comes after it.
-        while let Some(after) = rest.strip_prefix([']', '}']) {
-            rest = after;
-            let value = match open.pop()? {
-                Open::List(items) => Value::Array(items),
-                Open::Object(entries, _) => Value::Object(entries),
+        while let Some(end) = rest.chars().next().filter(|end| [']', '}'].contains(end)) {
+            let value = match (open.pop()?, end) {
+                (Open::List(items), ']') => Value::Array(items),
+                (Open::Object(entries, _), '}') => Value::Object(entries),
+                _ => return None,
             };
+            rest = rest.get(1..)?;
             if open.is_empty() {
                 return rest.is_empty().then_some(value);
             }
             put(&mut open, value)?;
         }
-        rest = rest.strip_prefix(',')?;
-        if let Open::Object(_, next) = open.last_mut()? {
-            let (text, after) = key(rest)?;
-            *next = serde_json::from_str(text).ok()?;
-            rest = after;
-        }
+        rest = next_key(&mut open, rest.strip_prefix(',')?)?;
     }
+}
+
+/// Reads the key at the beginning of an entry, where it is one of an object. Returns what comes
+/// after it.
+fn next_key<'j>(open: &mut [Open], entry: &'j str) -> Option<&'j str> {
+    let Open::Object(_, next) = open.last_mut()? else { return Some(entry) };
+    let (key, after) = entry.split_at_checked(scalar_end(entry)?)?;
+    *next = serde_json::from_str(key).ok()?;
+    after.strip_prefix(':')
 }
 
 /// Puts a value into the list or the object that it stands in.
@@ -83,12 +88,6 @@ fn put(open: &mut [Open], value: Value) -> Option<()> {
         }
     }
     Some(())
-}
-
-/// The key at the beginning of an entry, and what comes after its colon.
-fn key(entry: &str) -> Option<(&str, &str)> {
-    let (key, after) = entry.split_at_checked(scalar_end(entry)?)?;
-    Some((key, after.strip_prefix(':')?))
 }
 
 /// Where the text, number or word that a text begins with ends.
@@ -141,6 +140,15 @@ mod tests {
             if let Some(value) = deep(&text) {
                 prop_assert_eq!(serde_json::from_str::<Value>(&text).ok(), Some(value));
             }
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_none() {
+        for text in
+            ["{:}", "[0}", "{\"a\":0]", "{\"a\":}", "{\"a\"}", "[0,]", "[,0]", "[0]]", "{0:0}", ""]
+        {
+            assert_eq!(deep(text), None, "{text}");
         }
     }
 
