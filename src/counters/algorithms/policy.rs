@@ -121,7 +121,7 @@ pub(in crate::counters) struct KeyRow<'r> {
     pub(in crate::counters) row: Option<Row<'r>>,
     pub(in crate::counters) calendar: Calendar,
     /// Where the counter's cell lies if the row lies in the order in which it is asked.
-    pub(in crate::counters) hint: u32,
+    pub(in crate::counters) hint: usize,
 }
 
 /// What part a rule has in the decision.
@@ -145,6 +145,14 @@ pub(in crate::counters) struct Passed {
     pub(in crate::counters) is_known: bool,
     /// Where the cell lies that takes the state.
     pub(in crate::counters) cell: Option<NonZeroU32>,
+}
+
+impl Passed {
+    /// Asked by its cell, which counts what fits.
+    #[inline]
+    pub(in crate::counters) fn in_cell(cell: Option<NonZeroU32>, fits: bool) -> Self {
+        Self { fits, counts: fits, is_known: true, cell }
+    }
 }
 
 /// What one counter says to a cost.

@@ -205,18 +205,12 @@ impl<'r> Row<'r> {
 
     /// Where the cell after the one at `offset` lies, to look there.
     #[inline]
-    pub(super) fn hint_after(self, offset: u32) -> u32 {
-        let words = match self.0.get(offset as usize).map_or(0, |tag| low(*tag) >> FORM) {
+    pub(super) fn hint_after(self, offset: usize) -> usize {
+        let words = match self.0.get(offset).map_or(0, |tag| low(*tag) >> FORM) {
             0 => NARROW,
-            _ => self.width_at(offset as usize),
+            _ => self.width_at(offset),
         };
-        u32::try_from(words).unwrap_or(0).wrapping_add(offset).wrapping_add(1)
-    }
-
-    /// Where the first cell lies, to look there.
-    #[inline]
-    pub(super) fn hint(self) -> u32 {
-        u32::try_from(self.first_cell()).unwrap_or(0)
+        offset.saturating_add(words).saturating_add(1)
     }
 
     /// Where the first cell lies.
@@ -242,8 +236,7 @@ impl<'r> Row<'r> {
 
     /// The cell at `offset`, if it is one of this counter, and that has no open holds.
     #[inline]
-    pub(super) fn cell_of(self, number: u32, offset: u32) -> Option<Cell<'r>> {
-        let offset = offset as usize;
+    pub(super) fn cell_of(self, number: u32, offset: usize) -> Option<Cell<'r>> {
         let (&tag, state) = self.0.get(offset..)?.split_first()?;
         // The mark counts, too: a counter with open holds is not found here.
         if low(tag) & (HELD | (HELD - 1)) != number {
@@ -253,10 +246,10 @@ impl<'r> Row<'r> {
         Some(Cell { offset, extra: high(tag), words })
     }
 
-    /// The words of the cells from an offset on.
+    /// Whether a cell of this counter lies at `offset`.
     #[inline]
-    pub(super) fn from(self, offset: u32) -> &'r [u64] {
-        self.0.get(offset as usize..).unwrap_or(&[])
+    pub(super) fn has_at(self, offset: usize, number: u32) -> bool {
+        self.0.get(offset).is_some_and(|tag| number_of(*tag) == number)
     }
 
     /// Where the first cell of a counter lies; the row's end where there is none.
@@ -365,6 +358,27 @@ impl<'r> RowMut<'r> {
         Self(words)
     }
 
+    #[inline]
+    pub(super) fn as_row(&self) -> Row<'_> {
+        Row(self.0)
+    }
+
+    /// The cell at `offset`, if it is one of two words of state and of this counter.
+    #[inline]
+    pub(super) fn narrow(&mut self, offset: usize, number: u32) -> Option<&mut Narrow> {
+        let cell: &mut Narrow = self.0.get_mut(offset..)?.first_chunk_mut()?;
+        let [tag, ..] = *cell;
+        // The bits of the form are 0 in the tag of a cell of two words.
+        (low(tag) == number).then_some(cell)
+    }
+
+    /// Puts back what was in such a cell.
+    pub(super) fn restore(&mut self, offset: usize, cell: &Narrow) {
+        if let Some(to) = self.0.get_mut(offset..).and_then(<[_]>::first_chunk_mut) {
+            *to = *cell;
+        }
+    }
+
     /// Writes the state of the cell at `offset`, and its tag's 32 bits by the closure's answer.
     /// Returns whether it had room for the state: where the answer is `None` it had not.
     #[inline]
@@ -397,12 +411,11 @@ impl<'r> RowMut<'r> {
     /// Writes a state, for which it has room, into the cell at `offset`.
     #[inline]
     pub(super) fn put(&mut self, offset: usize, state: &StateWords) {
-        if let Some([tag, a, b, ..]) = self.0.get_mut(offset..)
-            && low(*tag) >> FORM == 0
+        if let Some(cell) =
+            self.0.get_mut(offset..).and_then(<[_]>::first_chunk_mut::<{ 1 + NARROW }>)
+            && low(cell[0]) >> FORM == 0
         {
-            *tag = u64::from(low(*tag)) | (u64::from(state.extra) << 32);
-            [*a, *b] = [state.words[0], state.words[1]];
-            return;
+            return put_into(cell, state);
         }
         self.write(offset, |words| {
             state.put(words);
@@ -411,22 +424,20 @@ impl<'r> RowMut<'r> {
     }
 }
 
-/// Takes the first cell of these if it is one of two words of state and of this counter.
+/// A cell of two words of state: its tag, and these.
+pub(super) type Narrow = [u64; 1 + NARROW];
+
+/// The state in it.
 #[inline]
-pub(super) fn split_narrow<'r>(words: &mut &'r [u64], number: u32) -> Option<Cell<'r>> {
-    let ([tag, words_of @ ..], rest) = words.split_first_chunk::<{ 1 + NARROW }>()?;
-    // The bits of the form are 0 in the tag of a cell of two words.
-    if low(*tag) != number {
-        return None;
-    }
-    *words = rest;
-    Some(Cell { offset: 0, extra: high(*tag), words: words_of })
+pub(super) fn state_in([tag, words @ ..]: &Narrow) -> Cell<'_> {
+    Cell { offset: 0, extra: high(*tag), words }
 }
 
-/// Whether the first cell of these is one of this counter.
+/// Puts a state into it.
 #[inline]
-pub(super) fn begins_with(words: &[u64], number: u32) -> bool {
-    words.first().is_some_and(|tag| number_of(*tag) == number)
+pub(super) fn put_into([tag, a, b]: &mut Narrow, state: &StateWords) {
+    *tag = u64::from(low(*tag)) | (u64::from(state.extra) << 32);
+    [*a, *b] = [state.words[0], state.words[1]];
 }
 
 /// The cells of a row from an offset on.

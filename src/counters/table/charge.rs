@@ -160,6 +160,23 @@ impl Charge {
         self.counts = Counts::Written;
     }
 
+    /// The event fits, and its counter was written before all rules have judged: to be
+    /// [undone](Self::undo) unless the event is let in.
+    #[inline]
+    pub(super) fn wrote_ahead(&mut self, cell: NonZeroU32) {
+        (self.fits, self.cell) = (true, Some(cell));
+        self.counts = Counts::Written;
+    }
+
+    /// Takes back that its counter was written; returns whether it was.
+    pub(super) fn undo(&mut self) -> bool {
+        let was_written = self.is_written();
+        if was_written {
+            self.counts = Counts::Passed;
+        }
+        was_written
+    }
+
     /// Keeps what the counter says.
     #[inline]
     pub(super) fn judged(&mut self, judged: &Judged) {

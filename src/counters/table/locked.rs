@@ -158,16 +158,7 @@ impl<'t, const N: usize> FewRows<'t, N> {
         true
     }
 
-    /// The rows that are there, by their indices.
-    #[inline]
-    pub(super) fn each_row(&self) -> impl Iterator<Item = (u32, Row<'_>)> {
-        (0..).zip(&self.rows).filter_map(|(index, row)| {
-            let shard = self.shards.get(row.shard)?.as_deref()?;
-            Some((index, shard.row(row.slot?)))
-        })
-    }
-
-    /// The same, to be written.
+    /// Visits the rows that are there, by their indices.
     #[inline]
     pub(super) fn each_row_mut(&mut self, mut visit: impl FnMut(u32, RowMut<'_>)) {
         for (index, FewRow { shard, slot, .. }) in (0..).zip(&self.rows) {

@@ -66,6 +66,7 @@ impl<'r> RowAddress<'r> {
 /// The addresses of a request's rows. Nothing is allocated for up to four, of up to eight values
 /// together.
 #[derive(Debug, Default)]
+#[expect(clippy::large_enum_variant, reason = "on the stack, where a box would be an allocation")]
 pub(crate) enum RowAddresses<'e> {
     #[default]
     None,

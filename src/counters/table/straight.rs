@@ -25,7 +25,7 @@ use super::request::{Commit, Committed, Intent, Request, Stale, Verdict};
 use crate::counters::algorithms::{KeyRow, Part, Passed};
 use crate::counters::cell::{CellState, NARROW};
 use crate::counters::counter::Counter;
-use crate::counters::row::{self, Row, RowMut};
+use crate::counters::row::{self, Narrow, Row, RowMut};
 use crate::counters::time::At;
 use crate::rules::Enforcement;
 
@@ -33,8 +33,10 @@ use crate::rules::Enforcement;
 const ROWS: usize = 4;
 
 /// How far the cell behind one of two words of state lies from it.
-const NARROW_CELL: u32 = 3;
-const _: () = assert!(NARROW_CELL as usize == 1 + NARROW);
+const NARROW_CELL: usize = 1 + NARROW;
+
+/// How many cells are written before all rules have judged.
+const AHEAD: usize = 4;
 
 /// A decision that goes straight as long as nothing speaks against it.
 #[derive(Clone, Copy)]
@@ -44,19 +46,38 @@ struct Straight<'s, 'e> {
 }
 
 /// How far the rules have been judged.
-#[derive(Clone, Copy)]
 struct Progress {
     /// How many of the charges.
     judged: usize,
     judgement: Judgement,
+    before: Before,
     /// Some counter may have a cell beside the one that was judged by.
     may_have_others: bool,
+}
+
+/// What was in the cells that are written before all rules have judged: those of the first few
+/// charges that are marked so, in their order.
+struct Before {
+    cells: [Narrow; AHEAD],
+    len: usize,
+}
+
+impl Before {
+    /// Keeps what is in a cell, where there is room for it.
+    #[inline]
+    fn keep(&mut self, cell: &Narrow) -> bool {
+        let Some(room) = self.cells.get_mut(self.len) else { return false };
+        *room = *cell;
+        self.len = self.len.wrapping_add(1);
+        true
+    }
 }
 
 impl Progress {
     const NONE: Self = Self {
         judged: 0,
         judgement: Judgement { passes: true, grows: false },
+        before: Before { cells: [[0; _]; AHEAD], len: 0 },
         may_have_others: false,
     };
 }
@@ -115,16 +136,13 @@ impl<'s> Straight<'s, '_> {
         verdict.at.begin(self.table, self.request, locked)?;
         let mut progress = Progress::NONE;
         let Verdict { at, allowed, charges, .. } = &mut *verdict;
-        for (index, row) in locked.each_row() {
-            let mut hint = row.hint();
-            self.pass_plain(row, index, &mut hint, at, charges, &mut progress);
-        }
-        let is_done = progress.judged == charges.len() && progress.judgement.passes;
-        if is_done && !self.request.intent.is_read_only() {
-            // What nearly every call comes to.
+        locked.each_row_mut(|index, mut row| {
+            let mut hint = row.as_row().first_cell();
+            self.pass_plain(&mut row, index, &mut hint, at, charges, &mut progress);
+        });
+        if progress.before.len == charges.len() {
+            // What nearly every call comes to: all is written.
             *allowed = true;
-            let mut rest = charges.iter_mut();
-            locked.each_row_mut(|index, row| Self::put_in_row(row, index, &mut rest));
             self.finish(locked, verdict, commit, false);
             return Ok(true);
         }
@@ -141,7 +159,9 @@ impl<'s> Straight<'s, '_> {
         verdict: &mut Verdict,
         commit: Commit<'_, '_>,
     ) -> bool {
-        if self.pass(locked, &mut progress, &verdict.at, &mut verdict.charges).is_none() {
+        let Verdict { at, charges, .. } = &mut *verdict;
+        if self.pass(locked, &mut progress, at, charges).is_none() {
+            Self::undo(locked, charges, &progress.before);
             return false;
         }
         let Judgement { passes, grows } = progress.judgement;
@@ -150,9 +170,10 @@ impl<'s> Straight<'s, '_> {
         let changes = verdict.allowed && !intent.is_read_only();
         let grows = changes && grows;
         if !verdict.allowed {
-            self.refuse(locked, progress, verdict);
+            self.refuse(locked, &progress, verdict);
         } else if grows {
             if !self.grow(locked, verdict) {
+                Self::undo(locked, &mut verdict.charges, &progress.before);
                 return false;
             }
         } else if changes {
@@ -190,9 +211,10 @@ impl<'s> Straight<'s, '_> {
 
     /// Makes the readings what they are without the event.
     #[inline(never)]
-    fn refuse(self, locked: &impl Locked, progress: Progress, verdict: &mut Verdict) {
+    fn refuse(self, locked: &mut impl Locked, progress: &Progress, verdict: &mut Verdict) {
         let Verdict { at, charges, ahead, .. } = verdict;
-        self.read_again(locked, at, charges);
+        self.read_again(locked, at, charges, &progress.before);
+        let locked = &*locked;
         let may_be_ahead = |charge: &Charge| {
             self.may_recount(charge)
                 || (progress.may_have_others && self.may_have_others(locked, charge))
@@ -235,22 +257,21 @@ impl<'s> Straight<'s, '_> {
     #[inline]
     fn pass(
         self,
-        locked: &impl Locked,
+        locked: &mut impl Locked,
         progress: &mut Progress,
         at: &At,
         charges: &mut [Charge],
     ) -> Option<()> {
         while let Some(index) = charges.get(progress.judged).map(|charge| charge.row) {
             // The charges of a row lie side by side.
-            let row = locked.row(index);
-            let mut hint = row.map_or(0, Row::hint);
+            let mut hint = locked.row(index).map_or(0, Row::first_cell);
             loop {
-                if let Some(row) = row {
-                    self.pass_plain(row, index, &mut hint, at, charges, progress);
+                if let Some(mut row) = locked.row_mut(index) {
+                    self.pass_plain(&mut row, index, &mut hint, at, charges, progress);
                 }
                 let next = charges.get_mut(progress.judged);
                 let Some(charge) = next.filter(|charge| charge.row == index) else { break };
-                self.pass_any(row, &mut hint, at, charge, progress)?;
+                self.pass_any(locked.row(index), &mut hint, at, charge, progress)?;
             }
         }
         Some(())
@@ -258,47 +279,62 @@ impl<'s> Straight<'s, '_> {
 
     /// Passes the rules of a row, one after the other, as long as each judges, has something to
     /// count, and has its cell where it is looked for first. The next one is of another row, or is
-    /// passed in [another way](Self::pass_any).
+    /// passed in [another way](Self::pass_any). What a rule counts is written as long as all before
+    /// it have let the event in: nobody else sees the rows before the decision is done or
+    /// [undone](Self::undo).
     ///
     /// Apart, so that all that it works with is at hand.
     #[inline(never)]
     fn pass_plain(
         self,
-        row: Row<'_>,
+        row: &mut RowMut<'_>,
         index: u32,
-        hint: &mut u32,
+        hint: &mut usize,
         at: &At,
         charges: &mut [Charge],
         progress: &mut Progress,
     ) {
         let (counters, is_recorded) = (self.request.counters, at.recorded);
-        let (mut passes, mut offset, mut words) = (true, *hint, row.from(*hint));
-        let (mut judged, mut number) = (progress.judged, u32::MAX);
+        let mut writes = progress.judgement.passes && !self.request.intent.is_read_only();
+        let (mut judged, mut offset, mut number) = (progress.judged, *hint, u32::MAX);
         for charge in charges.iter_mut().skip(judged) {
             let Some(counter) = counters.counter(charge.rule) else { break };
             if charge.row != index || !charge.is_plain() || counter.took_over() {
                 break;
             }
-            let (mut rest, cell) = (words, NonZeroU32::new(offset));
-            let Some(state) = row::split_narrow(&mut rest, counter.number()) else { break };
-            let cost = charge.cost();
+            let Some(cell) = row.narrow(offset, counter.number()) else { break };
+            let place = u32::try_from(offset).ok().and_then(NonZeroU32::new);
+            let (state, cost) = (row::state_in(cell), charge.cost());
             let fits = counter.policy.charge_narrow(&state, at, cost, &mut charge.reading);
-            let Some(fits) = fits else { break };
-            if !fits {
-                if counter.enforcement != Enforcement::Hard || is_recorded {
-                    break;
+            match (fits, place) {
+                (Some(true), Some(place)) if writes && progress.before.keep(cell) => {
+                    row::put_into(cell, &charge.reading.words());
+                    charge.wrote_ahead(place);
                 }
-                passes = false;
+                (Some(true), _) => charge.passed(Passed::in_cell(place, true)),
+                (Some(false), _) if counter.enforcement == Enforcement::Hard && !is_recorded => {
+                    charge.passed(Passed::in_cell(place, false));
+                    (writes, progress.judgement.passes) = (false, false);
+                }
+                _ => break,
             }
-            charge.passed(Passed { fits, counts: fits, is_known: true, cell });
-            (words, offset) = (rest, offset.wrapping_add(NARROW_CELL));
+            offset = offset.wrapping_add(NARROW_CELL);
             (judged, number) = (judged.wrapping_add(1), counter.number());
         }
         // The cells of a counter lie side by side: one before the next is its counter's only one.
-        progress.may_have_others |= row::begins_with(words, number);
-        *hint = offset;
-        progress.judged = judged;
-        progress.judgement.passes &= passes;
+        progress.may_have_others |= row.as_row().has_at(offset, number);
+        (*hint, progress.judged) = (offset, judged);
+    }
+
+    /// Puts back what was in the cells that were written.
+    #[cold]
+    fn undo(locked: &mut impl Locked, charges: &mut [Charge], before: &Before) {
+        let written = charges.iter_mut().filter_map(|charge| charge.undo().then_some(charge));
+        for (charge, before) in written.zip(&before.cells) {
+            if let (Some(cell), Some(mut row)) = (charge.cell, locked.row_mut(charge.row)) {
+                row.restore(cell.get() as usize, before);
+            }
+        }
     }
 
     /// Passes any rule.
@@ -306,7 +342,7 @@ impl<'s> Straight<'s, '_> {
     fn pass_any(
         self,
         row: Option<Row<'_>>,
-        hint: &mut u32,
+        hint: &mut usize,
         at: &At,
         charge: &mut Charge,
         progress: &mut Progress,
@@ -321,13 +357,13 @@ impl<'s> Straight<'s, '_> {
         let key = KeyRow { row, calendar: self.request.calendar(charge.row), hint: *hint };
         let passed = counter.pass(&key, at, charge.cost(), part, &mut charge.reading)?;
         if let (Some(row), Some(cell)) = (row, passed.cell) {
-            *hint = row.hint_after(cell.get());
+            *hint = row.hint_after(cell.get() as usize);
         }
         if !passed.is_known || counter.took_over() {
             self.starts_from_nothing(counter, row, passed)?;
         }
         charge.passed(passed);
-        let Progress { judged, judgement, may_have_others } = progress;
+        let Progress { judged, judgement, may_have_others, .. } = progress;
         judgement.grows |= passed.counts && passed.cell.is_none();
         judgement.passes &= passed.fits || !judges || counter.enforcement != Enforcement::Hard;
         (*judged, *may_have_others) = (judged.saturating_add(1), true);
@@ -361,20 +397,38 @@ impl<'s> Straight<'s, '_> {
         (has_room && !is_seeded && !counter.took_over()).then_some(())
     }
 
-    /// Says of each counter that counted the event where it stands without it.
-    fn read_again(self, locked: &impl Locked, at: &At, charges: &mut [Charge]) {
-        let (mut index, mut row) = (u32::MAX, None);
-        for charge in charges.iter_mut().filter(|charge| charge.is_passed()) {
-            let Some(counter) = self.counter(charge.rule) else { continue };
-            if charge.row != index {
-                (index, row) = (charge.row, locked.row(charge.row));
+    /// Says of each counter that counted the event where it stands without it, and puts that back
+    /// into its cell where it was written.
+    fn read_again(
+        self,
+        locked: &mut impl Locked,
+        at: &At,
+        charges: &mut [Charge],
+        before: &Before,
+    ) {
+        let (mut rest, mut before) = (charges.iter_mut(), before.cells.iter());
+        while let Some(index) = rest.as_slice().first().map(|charge| charge.row) {
+            let mut row = locked.row_mut(index);
+            while rest.as_slice().first().is_some_and(|charge| charge.row == index)
+                && let Some(charge) = rest.next()
+            {
+                let Some(counter) = self.counter(charge.rule) else { continue };
+                let before = if charge.undo() { before.next() } else { None };
+                if !charge.is_passed() {
+                    continue;
+                }
+                let place = charge.cell.map(|cell| cell.get() as usize);
+                if let (Some(row), Some(before), Some(place)) = (&mut row, before, place) {
+                    row.restore(place, before);
+                }
+                let cell = match (before, &row) {
+                    (Some(before), _) => Some(row::state_in(before)),
+                    (None, Some(row)) => place.and_then(|place| row.as_row().cell_at(place)),
+                    (None, None) => None,
+                };
+                let calendar = || self.request.calendar(index);
+                charge.reading = counter.policy.read(cell, calendar, at);
             }
-            let cell = charge.cell.zip(row).and_then(|(cell, row)| {
-                let narrow = row::split_narrow(&mut row.from(cell.get()), counter.number());
-                narrow.or_else(|| row.cell_at(cell.get() as usize))
-            });
-            let calendar = || self.request.calendar(index);
-            charge.reading = counter.policy.read(cell, calendar, at);
         }
     }
 
