@@ -196,7 +196,9 @@ pub mod events {
 
 /// Why an event is allowed or refused, rule by rule.
 pub mod explain {
-    pub use crate::engine::{Explanation, RuleExplanation, RuleOutcome, UnseenDimension};
+    pub use crate::engine::{
+        Explanation, Precedence, RuleExplanation, RuleOutcome, UnseenDimension,
+    };
 }
 
 /// The handles of an engine, one a noun. Each is as cheap to clone as the engine.

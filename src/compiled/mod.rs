@@ -7,6 +7,6 @@ mod rule;
 pub(crate) mod snapshot;
 
 pub(crate) use self::compiler::Compiler;
-pub(crate) use self::index::{Matches, row_hash};
+pub(crate) use self::index::{Matches, Rank, row_hash};
 pub(crate) use self::rule::CompiledRule;
 pub(crate) use self::snapshot::Snapshot;

@@ -69,6 +69,7 @@ impl CompiledRule {
             group: self.group,
             partition: self.partition.clone(),
             policy: self.rule.policy().map(Into::into),
+            priority: self.rule.priority(),
             age: self.age,
             on_missing: match self.rule.on_missing() {
                 // A rule on trial changes no answer.

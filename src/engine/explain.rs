@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde::{Serialize, Serializer};
@@ -9,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::Engine;
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::compiled::CompiledRule;
+use crate::compiled::{CompiledRule, Rank, Snapshot};
 use crate::decision::Decision;
 use crate::engine::TrackError;
 use crate::event::{Dimension, Event};
@@ -75,11 +76,15 @@ pub enum RuleOutcome {
         /// It refuses the event; a soft or shadow rule that would have.
         exceeded: bool,
     },
-    /// It matches, and another rule of its policy that is more specific applies in its place.
+    /// It matches, and another rule of its policy applies in its place.
     #[serde(rename_all = "camelCase")]
     Replaced {
         /// The policy.
         policy: String,
+        /// The id of the rule that applies.
+        by: String,
+        /// In what the two differ that decided.
+        because: Precedence,
     },
     /// It would match, but is turned off.
     Disabled,
@@ -96,6 +101,47 @@ pub enum RuleOutcome {
         /// number`, `a bool`, `null`, `a list` or `an object`.
         instead: Option<&'static str>,
     },
+}
+
+/// What decides which of two rules of a [policy](crate::RateLimit::policy) judges, the first first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Precedence {
+    /// Its priority is higher.
+    Priority,
+    /// It is for the very key.
+    OwnKey,
+    /// Its filter asks about more.
+    Conditions,
+    /// It is newer.
+    Newest,
+}
+
+impl Precedence {
+    fn between(winner: Rank, other: Rank) -> Self {
+        if winner.priority != other.priority {
+            Self::Priority
+        } else if winner.has_own_key != other.has_own_key {
+            Self::OwnKey
+        } else if winner.conditions != other.conditions {
+            Self::Conditions
+        } else {
+            Self::Newest
+        }
+    }
+}
+
+/// As in "replaced by a rule that ..".
+impl fmt::Display for Precedence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Priority => "has a higher priority",
+            Self::OwnKey => "is for the very key",
+            Self::Conditions => "asks about more dimensions",
+            Self::Newest => "is newer",
+        })
+    }
 }
 
 impl Engine {
@@ -141,14 +187,16 @@ impl Engine {
     pub fn explain(&self, event: &Event<'_>) -> Result<Explanation, TrackError> {
         let decision = self.check(event)?;
         let snapshot = self.core.snapshot.load();
-        let rules = snapshot.rules.iter();
-        let rules = rules.filter_map(|rule| explain_rule(rule, event, &decision)).collect();
+        let rules = (0..).zip(&snapshot.rules);
+        let rules = rules.filter_map(|rule| explain_rule(&snapshot, rule, event, &decision));
+        let rules = rules.collect();
         Ok(Explanation { decision, rules })
     }
 }
 
 fn explain_rule(
-    compiled: &CompiledRule,
+    snapshot: &Snapshot,
+    (place, compiled): (u32, &Arc<CompiledRule>),
     event: &Event<'_>,
     decision: &Decision,
 ) -> Option<RuleExplanation> {
@@ -157,7 +205,7 @@ fn explain_rule(
         (Some(miss), None) => miss,
         (Some(_), Some(_)) => return None,
         (None, _) if !compiled.rule.enabled() => RuleOutcome::Disabled,
-        (None, _) => applies(compiled, decision).or_else(|| replaced(compiled, decision))?,
+        (None, _) => applies(compiled, decision).or_else(|| replaced(snapshot, place, decision))?,
     };
     Some(RuleExplanation {
         id: compiled.id().to_owned(),
@@ -195,13 +243,21 @@ fn misses<'r>(
     }))
 }
 
-/// Nothing of a rule that the decision does not know, because it came later.
-fn replaced(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> {
-    let policy = compiled.rule.policy()?;
-    let mut applied = decision.judged().map(|(rule, _)| rule.rule.policy());
-    applied
-        .any(|of_other| of_other == Some(policy))
-        .then(|| RuleOutcome::Replaced { policy: policy.to_owned() })
+/// Nothing of a rule that the decision does not know, because it came later, and of one whose
+/// winner is gone meanwhile.
+fn replaced(snapshot: &Snapshot, place: u32, decision: &Decision) -> Option<RuleOutcome> {
+    let policy = snapshot.rule(place)?.rule.policy()?;
+    let mut applied = decision.judged().map(|(rule, _)| rule);
+    let winner = applied.find(|rule| rule.rule.policy() == Some(policy))?;
+    let places = (0..).zip(&snapshot.rules);
+    let mut places = places.filter(|(_, rule)| rule.id() == winner.id()).map(|(place, _)| place);
+    let ranks = snapshot.index.rank(places.next()?).zip(snapshot.index.rank(place));
+    let (winner_rank, rank) = ranks?;
+    Some(RuleOutcome::Replaced {
+        policy: policy.to_owned(),
+        by: winner.id().to_owned(),
+        because: Precedence::between(winner_rank, rank),
+    })
 }
 
 fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> {
@@ -259,8 +315,8 @@ impl fmt::Display for RuleExplanation {
                 }
                 if *held == Amount::ZERO { Ok(()) } else { write!(f, ", {held} held") }
             }
-            RuleOutcome::Replaced { policy } => {
-                write!(f, "replaced by a more specific rule of policy {policy:?}")
+            RuleOutcome::Replaced { policy, by, because } => {
+                write!(f, "replaced by rule {by} of policy {policy:?}, which {because}")
             }
             RuleOutcome::Disabled => f.write_str("turned off"),
             RuleOutcome::Missed { dimension, instead: Some(instead), .. } => {

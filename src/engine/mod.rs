@@ -48,7 +48,7 @@ pub use self::error::{
     WaitError,
 };
 pub use self::events::{EventIter, Events, EventsAfter};
-pub use self::explain::{Explanation, RuleExplanation, RuleOutcome, UnseenDimension};
+pub use self::explain::{Explanation, Precedence, RuleExplanation, RuleOutcome, UnseenDimension};
 use self::figures::EngineFigures;
 pub use self::meters::Meters;
 pub use self::reservations::{Reservation, ReservationError, Reservations, Reserved};

@@ -100,9 +100,13 @@ macro_rules! rule {
                 /// What it does to an event that does not fit.
                 #[serde(default, skip_serializing_if = "crate::rules::fields::is_default")]
                 pub enforcement: $crate::rules::Enforcement,
-                /// Rules of one policy compete: the most specific that matches judges alone.
+                /// Rules of one policy compete: of those that match one judges alone.
                 #[serde(default, skip_serializing_if = "Option::is_none")]
                 pub policy: Option<String>,
+                /// Of the rules of a policy that match the one with the highest judges; 0 where it
+                /// is not given.
+                #[serde(default, skip_serializing_if = "crate::rules::fields::is_default")]
+                pub priority: i32,
                 /// The most keys that have counters of their own; only the engine's cap where not
                 /// given.
                 #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_keys")]
@@ -152,6 +156,7 @@ macro_rules! rule {
                     per: Vec::new(),
                     enforcement: Default::default(),
                     policy: None,
+                    priority: 0,
                     max_keys: None,
                     overflow: Default::default(),
                     on_missing: Default::default(),
@@ -190,6 +195,8 @@ macro_rules! rule {
                     metric: $crate::rules::Metric,
                     /// What it does to an event that does not fit.
                     enforcement: $crate::rules::Enforcement,
+                    /// What decides first which rule of a policy judges.
+                    priority: i32,
                     /// What new keys get when there is no room for another counter.
                     overflow: $crate::rules::Overflow,
                     /// What it makes of an event that lacks a dimension which it filters or splits
@@ -295,8 +302,17 @@ macro_rules! rule_setters {
             self
         }
 
-        /// Puts the rule under a policy: of the policy's rules that match an event only the most
-        /// specific one (most filter pairs, then the newest) judges, and stands in the answer.
+        /// Puts the rule under a policy: of the policy's rules that match an event only one judges,
+        /// and stands in the answer. That is, whatever was added when,
+        ///
+        /// 1. the one with the highest [`priority`](Self::priority);
+        /// 2. of equals the one for the very key: its filter fixes, by one value each, the
+        ///    dimensions that it is split by, or, where it is split by none, those that another
+        ///    rule of the policy is. So a customer's own limit goes before the plan's;
+        /// 3. then the one whose filter, with that of its meter, asks about the most dimensions;
+        /// 4. then the newest.
+        ///
+        /// [`Engine::explain`](crate::Engine::explain) says which of these decided.
         ///
         /// The others count what it lets in, so that whichever judges next knows what was used: a
         /// quota all of it, over its limit or not; a rate limit no more than it has left. They
@@ -307,6 +323,14 @@ macro_rules! rule_setters {
         #[must_use]
         pub fn policy(mut self, name: impl Into<String>) -> Self {
             self.policy = Some(name.into());
+            self
+        }
+
+        /// Sets what decides first which rule of a [policy](Self::policy) judges: the highest does.
+        /// The default is 0.
+        #[must_use]
+        pub fn priority(mut self, priority: i32) -> Self {
+            self.priority = priority;
             self
         }
 

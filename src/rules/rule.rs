@@ -195,6 +195,7 @@ impl Rule {
         enabled: bool = rule => rule.enabled;
         enforcement: Enforcement = rule => rule.enforcement;
         policy: Option<&str> = rule => rule.policy.as_deref();
+        priority: i32 = rule => rule.priority;
         max_keys: Option<u64> = rule => rule.max_keys;
         overflow: Overflow = rule => rule.overflow;
         on_missing: &OnMissing = rule => &rule.on_missing;

@@ -101,6 +101,12 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
     }
     if let Some(policy) = rule.policy() {
         found.text("policy", policy);
+    } else if rule.priority() != 0 {
+        let reason = format!(
+            "{} is set, but the rule has no policy: only rules of one policy compete",
+            rule.priority()
+        );
+        found.add("priority", reason);
     }
     if let Some(value) = rule.on_missing().value() {
         found.text("onMissing", value);

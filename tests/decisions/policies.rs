@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::support::{START, oracle::HOUR, track};
 use crate::support::{date, engine};
 use limitry::events::{EventQuery, Recording};
+use limitry::explain::{Precedence, RuleOutcome};
 use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate};
 use limitry::store::BadLines;
 use limitry::{Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, RetryAfter, Window};
@@ -165,7 +166,7 @@ fn a_rule_without_a_say_stands_in_no_answer_and_makes_nobody_late() {
     let late = call().timestamp(date(START));
     assert!(track(&engine, &late).is_allowed());
     let explained = engine.explain(&call()).expect("a valid event").to_string();
-    assert!(explained.contains("replaced by a more specific rule"), "{explained}");
+    assert!(explained.contains("replaced by rule raise of policy"), "{explained}");
     engine.rules().remove("raise").expect("it is there");
     assert!(engine.track(&late).is_err(), "it has one now");
     // A late event counts in the period of its own.
@@ -262,4 +263,82 @@ fn rules_without_a_say_go_on_after_a_restart() {
     assert_eq!(quotas(&engine), one("default", 120, 100));
     assert_eq!(rate_limits(&engine), [("bucket".to_owned(), 0)]);
     drop(engine);
+}
+
+/// Each pair of rules, the one that judges first, in both orders of their making.
+#[test]
+fn what_decides_between_the_rules_of_a_policy() {
+    let rule = |name: &str| RateLimit::new(name, 9, Window::Hour).policy("calls").id(name);
+    let split = |name: &str| rule(name).per("customer_id");
+    let cases = [
+        // A priority goes before everything.
+        (split("a").priority(1), split("b").filter("customer_id", CUSTOMER), Precedence::Priority),
+        (split("a"), split("b").filter("customer_id", CUSTOMER).priority(-1), Precedence::Priority),
+        // A customer's own limit, before a plan however much that asks for.
+        (
+            split("a").filter("customer_id", CUSTOMER),
+            split("b").filter("plan", "pro").filter("model", "x"),
+            Precedence::OwnKey,
+        ),
+        // The same of one that is not split, by what the other one is split by.
+        (
+            rule("a").filter("customer_id", CUSTOMER),
+            split("b").filter("plan", "pro").filter("model", "x"),
+            Precedence::OwnKey,
+        ),
+        // A list, or a prefix, is no key.
+        (
+            split("a").filter("plan", "pro").filter("model", "x"),
+            split("b").filter("customer_id", [CUSTOMER, "other"]),
+            Precedence::Conditions,
+        ),
+        // Part of a key is none.
+        (
+            split("a").per("model").filter("plan", "pro").filter("event_type", "call"),
+            split("b").per("model").filter("customer_id", CUSTOMER),
+            Precedence::Conditions,
+        ),
+        // Where nothing is split there is no key.
+        (
+            rule("a").filter("plan", "pro").filter("model", "x"),
+            rule("b").filter("customer_id", CUSTOMER),
+            Precedence::Conditions,
+        ),
+    ];
+    let event = Event::new(CUSTOMER, "call").model("x").property("plan", "pro");
+    let check = |first: &RateLimit, second: &RateLimit, winner: &str, why: Precedence| {
+        let (engine, _clock) =
+            engine(|builder| builder.rate_limit(first.clone()).rate_limit(second.clone()));
+        assert_eq!(rate_limits_of(&engine, &event), [winner], "{first:?} {second:?}");
+        let explained = engine.explain(&event).expect("a valid event");
+        let because = explained.rules.iter().find_map(|it| match &it.outcome {
+            RuleOutcome::Replaced { by, because, .. } => Some((by.as_str(), *because)),
+            _ => None,
+        });
+        assert_eq!(because, Some((winner, why)), "{explained}");
+    };
+    for (winner, other, why) in &cases {
+        check(winner, other, "a", *why);
+        check(other, winner, "a", *why);
+    }
+    let [old, new] = ["old", "new"].map(|name| split(name).filter("plan", "pro"));
+    check(&old, &new, "new", Precedence::Newest);
+}
+
+fn rate_limits_of(engine: &Engine, event: &Event<'_>) -> Vec<String> {
+    let decision = track(engine, event);
+    decision.rate_limits().map(|status| status.name.to_string()).collect()
+}
+
+#[test]
+fn a_changed_priority_decides_at_once_and_keeps_what_was_used() {
+    let (engine, _clock) = engine(raised(Period::Month));
+    use_up(&engine, 50);
+    assert_eq!(quotas(&engine), one("raise", 50, 500));
+    let update = QuotaUpdate::new().priority(7);
+    engine.rules().update("default", update).expect("a valid change");
+    assert_eq!(quotas(&engine), one("default", 50, 100));
+    let told = engine.explain(&call()).expect("a valid event").to_string();
+    let line = "replaced by rule default of policy \"calls\", which has a higher priority";
+    assert!(told.contains(line), "{told}");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::oracle::{DAY, HOUR, SECOND};
 use crate::support::{START, date, duration, engine};
 use limitry::errors::TrackError;
-use limitry::explain::RuleOutcome;
+use limitry::explain::{Precedence, RuleOutcome};
 use limitry::time::ManualClock;
 use limitry::wire::HeaderDialect;
 use limitry::{Decision, Engine, Event, Metric, Outcome, Period, Quota, RateLimit, Window};
@@ -531,7 +531,11 @@ fn a_rule_that_came_after_the_first_answer_is_not_said_to_be_replaced() {
     assert_eq!(names, ["default"]);
     // Of the rules of one policy all but one are replaced.
     engine.rules().add(limit("special", 99).filter("customer_id", "vip")).expect("valid");
-    let replaced = RuleOutcome::Replaced { policy: "calls".to_owned() };
+    let replaced = RuleOutcome::Replaced {
+        policy: "calls".to_owned(),
+        by: "rl_special".to_owned(),
+        because: Precedence::Conditions,
+    };
     let fresh = Event::new("vip", "call");
     let found: Vec<_> = outcomes(&fresh).into_iter().map(|(_, it)| it == replaced).collect();
     assert_eq!(found, [true, false, false]);

@@ -86,7 +86,7 @@ pub fn rate_limit(rule: &Rule) -> RateLimit {
         limit = limit.max_debt(Amount::from(most));
     }
     if let Some(policy) = &rule.policy {
-        limit = limit.policy(policy.as_str());
+        limit = limit.policy(policy.as_str()).priority(rule.priority);
     }
     limit.on_missing(on_missing(&rule.missing))
 }
@@ -123,7 +123,7 @@ pub fn quota(rule: &Rule) -> Quota {
         quota = quota.per(key.as_str());
     }
     if let Some(policy) = &rule.policy {
-        quota = quota.policy(policy.as_str());
+        quota = quota.policy(policy.as_str()).priority(rule.priority);
     }
     quota.on_missing(on_missing(&rule.missing))
 }
@@ -305,6 +305,9 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
         if old.enabled != new.enabled {
             update = update.enabled(new.enabled);
         }
+        if old.priority != new.priority {
+            update = update.priority(new.priority);
+        }
         engine.rules().update(&new.id, update).map(drop)
     } else {
         let mut update = QuotaUpdate::new();
@@ -322,6 +325,9 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
         }
         if old.enabled != new.enabled {
             update = update.enabled(new.enabled);
+        }
+        if old.priority != new.priority {
+            update = update.priority(new.priority);
         }
         engine.rules().update(&new.id, update).map(drop)
     }

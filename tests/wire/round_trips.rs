@@ -81,6 +81,7 @@ prop_compose! {
         enabled: bool,
         limited in prop::bool::weighted(0.8),
         times in (prop::option::of(instant()), prop::option::of(instant())),
+        priority in prop_oneof![Just(0), any::<i32>()],
     ) -> RateLimit {
         let mut rule = RateLimit::new(name, numbers.0, window).enabled(enabled);
         rule.limit_value = rule.limit_value.filter(|_| limited);
@@ -88,6 +89,7 @@ prop_compose! {
         (rule.dimension_filters, rule.per, rule.metric) = (filters, per, metric);
         (rule.burst, rule.max_keys) = (numbers.1.map(Amount::from), numbers.2);
         (rule.algorithm, rule.enforcement, rule.overflow) = modes;
+        rule.priority = priority;
         (rule.created_at, rule.updated_at) = times;
         rule
     }
@@ -110,6 +112,7 @@ prop_compose! {
         (rule.id, rule.project_id, rule.policy) = (limit.id, limit.project_id, limit.policy);
         (rule.dimension_filters, rule.per) = (limit.dimension_filters, limit.per);
         (rule.max_keys, rule.enabled) = (limit.max_keys, limit.enabled);
+        rule.priority = limit.priority;
         (rule.enforcement, rule.overflow) = (limit.enforcement, limit.overflow);
         (rule.created_at, rule.updated_at) = (limit.created_at, limit.updated_at);
         rule
@@ -229,6 +232,7 @@ proptest! {
             ("per", json!([])), ("metric", json!("total_events")), ("burst", Value::Null),
             ("policy", Value::Null), ("maxKeys", Value::Null), ("overflow", json!("share")),
             ("enforcement", json!("hard")), ("algorithm", json!("token_bucket")),
+            ("priority", json!(0)),
         ] {
             fields.entry(field).or_insert(default);
         }

@@ -104,13 +104,14 @@ fn everything_a_rule_can_say_has_a_name_on_the_wire() {
         .burst(9)
         .enforcement(Enforcement::Shadow)
         .policy("plan")
+        .priority(-3)
         .max_keys(7)
         .overflow(Overflow::Deny)
         .enabled(false);
     let body = "{\"id\":\"rl_1\",\"name\":\"n\",\"dimensionFilters\":{\"model\":\"gpt-4\"},\
                 \"limitValue\":5,\"window\":\"90s\",\"enabled\":false,\"metric\":\"values.images\",\
                 \"per\":[\"customer_id\",\"team\"],\"burst\":9,\"enforcement\":\"shadow\",\
-                \"policy\":\"plan\",\"maxKeys\":7,\"overflow\":\"deny\"}";
+                \"policy\":\"plan\",\"priority\":-3,\"maxKeys\":7,\"overflow\":\"deny\"}";
     assert_eq!(text(&limit), body);
     assert_eq!(read::<RateLimit>(body), limit);
     let quota = Quota::new("n", Metric::value("input_tokens"), 5, Period::Year)

@@ -8,7 +8,8 @@ use hashbrown::HashTable;
 use super::conditions::{Alternatives, ConditionalBuild, add_filtered, by_rarest, combinations};
 use super::missing::Lenient;
 use super::{
-    Entry, Filtered, Index, Indexed, Prepared, PreparedRow, SeenFlag, Shape, Special, group_hash,
+    Entry, Filtered, Index, Indexed, Prepared, PreparedRow, Rank, SeenFlag, Shape, Special,
+    group_hash,
 };
 use crate::counters::Match;
 use crate::event::Dimension;
@@ -26,11 +27,20 @@ pub(super) struct Build {
     by_missing: HashMap<Dimension, Vec<u32>>,
     dimensions: HashMap<Dimension, SeenFlag>,
     lenient: HashMap<u32, Lenient, ahash::RandomState>,
+    ranks: HashMap<u32, Rank, ahash::RandomState>,
+    /// The places of the same rules among each other, the lowest rank first.
+    places: HashMap<u32, u32, ahash::RandomState>,
 }
 
 impl Build {
-    pub(super) fn new(hasher: ahash::RandomState) -> Self {
-        Self { hasher, ..Self::default() }
+    pub(super) fn new(
+        hasher: ahash::RandomState,
+        ranks: HashMap<u32, Rank, ahash::RandomState>,
+    ) -> Self {
+        let mut order: Vec<_> = ranks.iter().map(|(rule, rank)| (*rank, *rule)).collect();
+        order.sort_unstable();
+        let places = (0..).zip(order).map(|(place, (_, rule))| (rule, place)).collect();
+        Self { hasher, ranks, places, ..Self::default() }
     }
 
     /// Keeps what a rule makes of a dimension that an event lacks.
@@ -57,7 +67,7 @@ impl Build {
     pub(super) fn add(&mut self, rule: u32, entry: Option<&Entry>) {
         let next = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         let Some(entry) = entry else {
-            let off = Indexed { group: 0, partition: 0, policy: None, pairs: 0, age: 0 };
+            let off = Indexed { group: 0, partition: 0, policy: None, place: 0 };
             self.rules.push(off);
             return;
         };
@@ -73,8 +83,7 @@ impl Build {
             group: entry.group,
             partition: *self.partitions.entry(entry.partition.clone()).or_insert(partition),
             policy,
-            pairs: next(entry.filter.len()),
-            age: entry.age,
+            place: self.places.get(&rule).copied().unwrap_or(0),
         });
         if entry.filter.is_empty() {
             self.always.push(rule);
@@ -130,6 +139,7 @@ impl Build {
             by_property,
             special: is_special.then(|| Box::new(Special { conditional, by_missing })),
             lenient: self.lenient,
+            ranks: self.ranks,
             unseen: AtomicUsize::new(self.dimensions.len()),
             dimensions: self.dimensions.into_iter().collect(),
         }

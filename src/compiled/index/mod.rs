@@ -11,8 +11,9 @@
 //! Rules with the same partition share a group, and a group's counters for one key share a row:
 //! one look-up, one lock.
 //!
-//! Of the rules of one policy the most specific judges. The others are found as well, because they
-//! count what they match: a rule that has lost knows what was used when it wins.
+//! Of the rules of one policy the one with the highest rank judges (`rank`). The others are found
+//! as well, because they count what they match: a rule that has lost knows what was used when it
+//! wins.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,9 +34,11 @@ mod build;
 mod conditions;
 mod hashes;
 mod missing;
+mod rank;
 
 use self::hashes::group_hash;
 pub(crate) use self::hashes::row_hash;
+pub(crate) use self::rank::Rank;
 
 /// What the index needs to know of a rule.
 #[derive(Clone, Debug)]
@@ -48,6 +51,7 @@ pub(crate) struct Entry {
     pub(crate) partition: Box<[Dimension]>,
     /// Rules of one policy compete.
     pub(crate) policy: Option<Box<str>>,
+    pub(crate) priority: i32,
     /// The higher the newer.
     pub(crate) age: u64,
     /// What it makes of an event that lacks a dimension.
@@ -85,6 +89,8 @@ pub(crate) struct Index {
     unseen: AtomicUsize,
     /// What rules make of a missing dimension, where one does not skip the event; by rule.
     lenient: HashMap<u32, Lenient, ahash::RandomState>,
+    /// Of the rules that have a policy.
+    ranks: HashMap<u32, Rank, ahash::RandomState>,
 }
 
 /// The rules that are not found by values alone.
@@ -120,8 +126,8 @@ struct Indexed {
     group: u32,
     partition: u32,
     policy: Option<u32>,
-    pairs: u32,
-    age: u64,
+    /// Of rules of one policy the one with the highest judges.
+    place: u32,
 }
 
 #[derive(Debug)]
@@ -284,7 +290,7 @@ impl Index {
     /// Indexes the rules that may match; `None` stands for one that never does, because it is
     /// turned off. O(rules).
     pub(crate) fn new(entries: &[Option<Entry>], hasher: ahash::RandomState) -> Self {
-        let mut build = Build::new(hasher);
+        let mut build = Build::new(hasher, rank::ranks(entries));
         for (rule, entry) in (0_u32..).zip(entries) {
             build.add(rule, entry.as_ref());
         }
@@ -400,14 +406,19 @@ impl Index {
         });
     }
 
-    /// Of each policy lets the most specific rule judge, and the others only count.
+    /// What decides whether a rule judges that has a policy.
+    pub(crate) fn rank(&self, rule: u32) -> Option<Rank> {
+        self.ranks.get(&rule).copied()
+    }
+
+    /// Of each policy lets the rule with the highest rank judge, and the others only count.
     fn choose_by_policy(&self, found: &mut [Found]) {
         let rank = |rule: u32| {
             let indexed = self.rules.get(rule as usize)?;
-            Some((indexed.policy?, (indexed.pairs, indexed.age)))
+            Some((indexed.policy?, indexed.place))
         };
         // Each policy's matching rules lie together, the winner last.
-        let mut ranks: SmallVec<[(u32, (u32, u64)); 8]> =
+        let mut ranks: SmallVec<[(u32, u32); 8]> =
             found.iter().filter_map(|found| rank(found.rule)).collect();
         ranks.sort_unstable();
         for Found { rule, judges } in found {

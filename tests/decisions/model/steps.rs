@@ -66,6 +66,7 @@ pub(super) enum Edit {
     Span(Kind),
     Enforce(Enforce),
     Enabled(bool),
+    Priority(i32),
     Name,
     Nothing,
 }
@@ -81,6 +82,10 @@ impl Edit {
             (Self::Limit(limit), _) => new.limit = *limit,
             (Self::Enforce(enforce), _) => new.enforce = *enforce,
             (Self::Enabled(enabled), _) => new.enabled = *enabled,
+            (Self::Priority(priority), _) => {
+                new.policy.as_ref()?;
+                new.priority = *priority;
+            }
             (Self::Name, _) => new.name.push('\''),
             (Self::Nothing, _) => {}
             (Self::Burst(burst), Kind::Bucket { window, .. }) => {
@@ -201,7 +206,8 @@ pub(super) fn per() -> impl Strategy<Value = Vec<String>> {
 pub(super) fn rule() -> impl Strategy<Value = Rule> {
     let limit = prop_oneof![9 => 1_u64..6, 6 => 5_u64..30, 3 => 50_u64..200, 1 => Just(0)];
     let kind = prop_oneof![rate_kind(), quota_kind()];
-    let policy = proptest::option::weighted(0.25, select(vec!["one", "two"]));
+    let priority = select(vec![0, 0, 0, 0, -1, 1]);
+    let policy = proptest::option::weighted(0.35, (select(vec!["one", "two"]), priority));
     let missing = prop_oneof![
         16 => Just(Missing::Skip),
         3 => select(vec!["red", "gpt", "none"]).prop_map(|value| Missing::Stated(value.into())),
@@ -214,12 +220,22 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
                 other => other,
             };
             // A policy is of rate limits or of quotas, not of both.
-            let policy = policy.map(|name| format!("{name} {}", kind.is_rate()));
+            let priority = policy.map_or(0, |(_, priority)| priority);
+            let policy = policy.map(|(name, _)| format!("{name} {}", kind.is_rate()));
             // What an event must lack splits nothing, but by a stated value.
             let splits = |key: &String| !filter.contains(&(key.clone(), Asked::Absent));
             let is_stated = matches!(missing, Missing::Stated(_));
             let per = per.into_iter().filter(|key| is_stated || splits(key)).collect();
-            Rule { measure, filter, per, enforce, policy, missing, ..Rule::new("", limit, kind) }
+            let rule = Rule {
+                measure,
+                filter,
+                per,
+                enforce,
+                policy,
+                missing,
+                ..Rule::new("", limit, kind)
+            };
+            Rule { priority, ..rule }
         },
     )
 }
@@ -289,6 +305,7 @@ pub(super) fn edit() -> impl Strategy<Value = Edit> {
         1 => quota_kind().prop_map(Edit::Span),
         1 => enforce().prop_map(Edit::Enforce),
         1 => any::<bool>().prop_map(Edit::Enabled),
+        1 => (-1..=1).prop_map(Edit::Priority),
         1 => Just(Edit::Name),
         1 => Just(Edit::Nothing),
     ]

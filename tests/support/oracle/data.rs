@@ -89,6 +89,7 @@ pub struct Rule {
     pub per: Vec<String>,
     pub enforce: Enforce,
     pub policy: Option<String>,
+    pub priority: i32,
     pub enabled: bool,
     /// How far below empty a record may take a bucket; without a bound where none is given.
     pub max_debt: Option<u64>,
@@ -150,6 +151,7 @@ impl Rule {
             per: Vec::new(),
             enforce: Enforce::Hard,
             policy: None,
+            priority: 0,
             enabled: true,
             max_debt: None,
             missing: Missing::Skip,
@@ -179,6 +181,17 @@ impl Rule {
     pub fn policy(mut self, name: &str) -> Self {
         self.policy = Some(name.into());
         self
+    }
+
+    /// Whether the filter wants one value of each of some dimensions.
+    pub(super) fn fixes(&self, keys: &[String]) -> bool {
+        let is_one = |asked: &Asked| match asked {
+            Asked::Is(_) => true,
+            Asked::OneOf(values) => values.len() == 1,
+            _ => false,
+        };
+        let is_fixed = |key: &String| self.filter.iter().any(|(it, of)| it == key && is_one(of));
+        keys.iter().all(is_fixed)
     }
 
     pub fn max_debt(mut self, most: u64) -> Self {

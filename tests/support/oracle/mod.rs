@@ -518,13 +518,27 @@ impl Oracle {
     }
 
     fn is_overridden(&self, at: usize, matching: &[usize]) -> bool {
-        let beats = |other: usize| {
-            let (a, b) = (&self.rules[other].rule, &self.rules[at].rule);
-            a.policy.is_some()
-                && a.policy == b.policy
-                && (a.filter.len(), other) > (b.filter.len(), at)
+        let of_policy = |other: &usize| {
+            let (a, b) = (&self.rules[*other].rule, &self.rules[at].rule);
+            a.policy.is_some() && a.policy == b.policy
         };
-        matching.iter().any(|other| beats(*other))
+        let rank = |at: usize| {
+            let rule = &self.rules[at].rule;
+            (rule.priority, self.is_for_its_key(at), rule.filter.len(), at)
+        };
+        matching.iter().filter(|other| of_policy(other)).any(|other| rank(*other) > rank(at))
+    }
+
+    /// Whether a rule is for one key of those that it, or where it is not split those that another
+    /// one of its policy, has a counter for.
+    fn is_for_its_key(&self, at: usize) -> bool {
+        let rule = &self.rules[at].rule;
+        if !rule.per.is_empty() {
+            return rule.fixes(&rule.per);
+        }
+        let others = self.rules.iter().map(|counted| &counted.rule);
+        let mut rivals = others.filter(|other| other.enabled && other.policy == rule.policy);
+        rivals.any(|rival| !rival.per.is_empty() && rule.fixes(&rival.per))
     }
 
     /// What an event does not count on: periods that are long over, and of one that is recorded

@@ -122,7 +122,8 @@ pub(super) fn period() -> impl Strategy<Value = Period> {
     ]
 }
 
-fn condition() -> impl Strategy<Value = Condition> {
+/// Boxed, as trees of many strategies take much of a stack.
+fn condition() -> BoxedStrategy<Condition> {
     let list = || prop::collection::vec(text(), 0..3);
     prop_oneof![
         2 => text().prop_map(Condition::Is),
@@ -133,6 +134,7 @@ fn condition() -> impl Strategy<Value = Condition> {
         1 => Just(Condition::Present),
         1 => Just(Condition::Absent),
     ]
+    .boxed()
 }
 
 prop_compose! {
@@ -163,12 +165,14 @@ prop_compose! {
         ]),
         overflow in prop::sample::select(vec![Overflow::Share, Overflow::Deny, Overflow::Allow]),
         enabled in prop::bool::weighted(0.9),
+        priority in prop_oneof![3 => Just(0), 1 => any::<i32>()],
     ) -> RateLimit {
         let mut rule = RateLimit::new(texts.0, numbers.0, Window::Every(window)).enabled(enabled);
         (rule.algorithm, rule.enforcement, rule.overflow) = (algorithm, enforcement, overflow);
         let burst = numbers.1.map(Amount::from);
         (rule.burst, rule.max_keys, rule.metric) = (burst, numbers.2, metric);
         if !good {
+            rule.priority = priority;
             (rule.id, rule.policy) = (texts.1, texts.2);
             (rule.dimension_filters, rule.per) = (filters, bad_per);
             return rule;
@@ -194,18 +198,20 @@ prop_compose! {
         rule.window = Window::every(length);
         rule.max_keys = rule.max_keys.map(|keys| keys.max(1));
         rule.policy = in_policy.then(|| "limits".to_owned());
+        rule.priority = if in_policy { priority } else { 0 };
         rule.per = per.into_iter().map(str::to_owned).collect();
         good_filter.into_iter().fold(rule, |rule, (key, value)| rule.filter(key, value))
     }
 }
 
 pub(super) fn quota() -> impl Strategy<Value = Quota> {
-    (rate_limit(), period(), any::<bool>()).prop_map(|(rule, period, late)| {
+    (rate_limit().boxed(), period(), any::<bool>()).prop_map(|(rule, period, late)| {
         let mut quota = Quota::unlimited(rule.name, rule.metric, period);
         quota.limit_value = rule.limit_value;
         (quota.id, quota.policy, quota.max_keys) = (rule.id, rule.policy, rule.max_keys);
         (quota.dimension_filters, quota.per) = (rule.dimension_filters, rule.per);
         (quota.enforcement, quota.overflow) = (rule.enforcement, rule.overflow);
+        quota.priority = rule.priority;
         quota.enabled = rule.enabled || late;
         if quota.policy.as_deref() == Some("limits") {
             quota.policy = Some("quotas".to_owned());
@@ -222,8 +228,8 @@ pub(super) fn quota() -> impl Strategy<Value = Quota> {
 }
 
 pub(super) fn rule_set() -> impl Strategy<Value = RuleSet> {
-    let limits = prop::collection::vec(rate_limit(), 0..4);
-    (limits, prop::collection::vec(quota(), 0..4)).prop_map(|(limits, quotas)| {
+    let limits = prop::collection::vec(rate_limit().boxed(), 0..4);
+    (limits, prop::collection::vec(quota().boxed(), 0..4)).prop_map(|(limits, quotas)| {
         let set = limits.into_iter().fold(RuleSet::new(), RuleSet::rate_limit);
         quotas.into_iter().fold(set, RuleSet::quota)
     })
