@@ -309,6 +309,17 @@ fn keys_are_shared_with_track() {
 }
 
 #[test]
+fn a_key_that_is_used_again_tells_what_has_become_of_it() {
+    let (engine, clock) = engine(|builder| builder.quota(daily(100)));
+    let keyed = tokens(40).idempotency_key("a");
+    let hold = reserve(&engine, &keyed, 60);
+    clock.advance(secs(60));
+    let again = engine.reserve(&keyed, Hold::default()).expect("good");
+    let Reserved::Replayed(KeyStatus::Reserved(status)) = again else { panic!("{again:?}") };
+    assert_eq!((status.id, status.state), (hold.id(), ReservationState::Expired));
+}
+
+#[test]
 fn a_customer_has_so_many_and_the_wait_is_for_the_first_to_expire() {
     let (engine, clock) = engine(|builder| builder.quota(daily(1_000)).max_reservations(3));
     let mut holds: Vec<_> = (0..3).map(|of| reserve(&engine, &tokens(1), 60 + of)).collect();

@@ -6,7 +6,7 @@ use crate::lives::{bucket, daily, left, of_quota, reserve, secs, tokens};
 use crate::support::engine;
 use limitry::events::Recording;
 use limitry::rules::{Algorithm, QuotaUpdate, RateLimitUpdate};
-use limitry::{Amount, Metric, Period, Quota, Window};
+use limitry::{Amount, Event, Metric, Period, Quota, Timestamp, Window};
 
 #[test]
 fn another_limit_leaves_holds_as_they_are() {
@@ -77,4 +77,40 @@ fn a_rule_that_is_turned_off_forgets_its_holds() {
     let _ = hold.commit(&tokens(10)).expect("good");
     engine.rules().update("q", QuotaUpdate::new().enabled(true)).expect("good");
     assert_eq!(of_quota(&engine), (10, 0, 90));
+}
+
+#[test]
+fn what_expired_before_a_change_is_not_carried_over() {
+    let call = |number: u32| Event::new(format!("cust_{number}"), "call").total_tokens(10);
+    let (engine, clock) = engine(|builder| {
+        let builder = builder.quota(daily(100).id("q")).recording(Recording::Off);
+        builder.rate_limit(bucket(100, 100_000).id("r"))
+    });
+    for number in 0..200 {
+        std::mem::forget(reserve(&engine, &call(number), 60));
+    }
+    clock.advance(secs(61));
+    engine.rules().update("q", QuotaUpdate::new().period(Period::Month)).expect("good");
+    let window = RateLimitUpdate::new().algorithm(Algorithm::FixedWindow);
+    engine.rules().update("r", window).expect("good");
+    for number in 0..200 {
+        let standing = engine.standing(&call(number)).expect("good");
+        let limit = standing.rate_limits().next().expect("it matches").remaining;
+        let quota = standing.quotas().next().expect("it matches").remaining;
+        assert_eq!((limit, quota), (100.into(), 100.into()), "{number}");
+    }
+}
+
+#[test]
+fn a_hold_whose_period_is_not_carried_over_is_charged_in_full() {
+    let (engine, _) = engine(|builder| {
+        let hourly = Quota::new("Hourly", Metric::TotalTokens, 100, Period::Hour).id("q");
+        builder.quota(hourly.per("customer_id")).recording(Recording::Off)
+    });
+    let before = "2024-01-15T09:50:00Z".parse::<Timestamp>().expect("a time");
+    let hold = reserve(&engine, &tokens(40).timestamp(before), 60);
+    engine.rules().update("q", QuotaUpdate::new().period(Period::Day)).expect("good");
+    assert_eq!(of_quota(&engine), (0, 0, 100));
+    let _ = hold.commit(&tokens(30)).expect("good");
+    assert_eq!(of_quota(&engine), (30, 0, 70));
 }

@@ -3,7 +3,7 @@
 
 use crate::lives::{daily, reserve, secs};
 use crate::support::engine;
-use limitry::rules::{Algorithm, Enforcement, Overflow};
+use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate};
 use limitry::{
     Amount, Engine, Event, Hold, Metric, Period, Quota, RateLimit, Reserved, Timestamp, Window,
 };
@@ -109,6 +109,31 @@ fn a_dated_reserve_is_held_in_its_own_period() {
 }
 
 #[test]
+fn a_wait_knows_when_holds_of_later_periods_expire() {
+    let (engine, clock) = engine(|builder| {
+        let hourly = Quota::new("Hourly", Metric::TotalTokens, 100, Period::Day);
+        builder.quota(hourly.per("customer_id").id("q"))
+    });
+    let ahead = "2024-01-15T11:30:00Z".parse::<Timestamp>().expect("a time");
+    let now = reserve(&engine, &call("ann", 50), 24 * 3_600);
+    let later = reserve(&engine, &call("ann", 40).timestamp(ahead), 40 * 60);
+    let wait = |tokens| match engine.check(&call("ann", tokens)).expect("good").retry_after() {
+        Some(limitry::RetryAfter::After(wait)) => wait,
+        other => panic!("{other:?}"),
+    };
+    // What is held stays where it is: now, and in the hour that begins in half an hour.
+    engine.rules().update("q", QuotaUpdate::new().period(Period::Hour)).expect("good");
+    assert_eq!(wait(55), secs(30 * 60));
+    assert_eq!(wait(61), secs(40 * 60));
+    clock.advance(secs(30 * 60));
+    assert!(engine.check(&call("ann", 60)).expect("good").is_allowed());
+    assert_eq!(wait(61), secs(10 * 60));
+    clock.advance(secs(10 * 60));
+    assert!(engine.check(&call("ann", 100)).expect("good").is_allowed());
+    drop((now, later));
+}
+
+#[test]
 fn a_rolling_quota_holds_at_the_instant_of_the_reserve() {
     let (engine, clock) = engine(|builder| {
         let rolling = Quota::new("Rolling", Metric::TotalTokens, 100, Period::rolling(secs(600)));
@@ -127,6 +152,81 @@ fn a_rolling_quota_holds_at_the_instant_of_the_reserve() {
     assert_eq!(stands(&engine, &call("ann", 0)), [70, 0, 30]);
     clock.advance(std::time::Duration::from_nanos(1));
     assert_eq!(stands(&engine, &call("ann", 0)), [0, 0, 100]);
+}
+
+#[test]
+fn a_hold_that_outlives_a_rolling_period_is_not_taken_off_what_is_used() {
+    let (engine, clock) = engine(|builder| {
+        let rolling = Quota::new("Rolling", Metric::TotalTokens, 100, Period::rolling(secs(60)));
+        builder.quota(rolling.per("customer_id"))
+    });
+    let long = reserve(&engine, &call("ann", 60), 300);
+    clock.advance(secs(60));
+    assert!(engine.track(&call("ann", 5)).expect("good").is_allowed());
+    let short = reserve(&engine, &call("ann", 10), 300);
+    assert_eq!(stands(&engine, &call("ann", 0)), [5, 10, 85]);
+    drop((long, short));
+    assert_eq!(stands(&engine, &call("ann", 0)), [5, 0, 95]);
+}
+
+#[test]
+fn a_refund_beside_a_hold_leaves_it_as_it_is() {
+    let images = |of: i64| Event::new("ann", "call").value("images", of);
+    let stands = |engine: &Engine| {
+        let standing = engine.standing(&images(0)).expect("good");
+        let quota = standing.quotas().next().expect("it matches").into_owned();
+        [quota.used, quota.held].map(|it| it.to_string())
+    };
+    let rolling = Period::rolling(secs(600));
+    for period in [Period::Hour, rolling] {
+        let (engine, clock) = engine(|builder| {
+            let images = Metric::value("images");
+            builder.quota(Quota::new("Images", images, 100, period).per("customer_id"))
+        });
+        // The refund is of the very instant of the reserve.
+        let hold = reserve(&engine, &images(5), 60);
+        let _ = engine.record(&images(-5)).expect("good");
+        clock.advance(secs(1));
+        assert!(engine.track(&images(3)).expect("good").is_allowed());
+        assert_eq!(stands(&engine), ["-2", "5"], "{period:?}");
+        drop(hold);
+        assert_eq!(stands(&engine), ["-2", "0"], "{period:?}");
+        // What happened was a refund.
+        let hold = reserve(&engine, &images(5), 60);
+        let decision = hold.commit(&images(-1)).expect("good");
+        assert_eq!(decision.quotas().next().expect("it matches").used.to_string(), "-3");
+        assert_eq!(stands(&engine), ["-3", "0"], "{period:?}");
+    }
+}
+
+#[test]
+fn a_refund_takes_no_hold_from_a_window() {
+    for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindow] {
+        let (engine, clock) = engine(|builder| {
+            let limit = RateLimit::new("Images", 100, Window::Hour).algorithm(algorithm);
+            builder.rate_limit(limit.metric(Metric::value("images")))
+        });
+        let images = |of: i64| Event::new("ann", "call").value("images", of);
+        assert!(engine.track(&images(20)).expect("good").is_allowed());
+        clock.advance(secs(1));
+        let hold = reserve(&engine, &images(5), 60);
+        clock.advance(secs(1));
+        let _ = engine.record(&images(-3)).expect("good");
+        assert_eq!(stands(&engine, &images(0)), [78], "{algorithm:?}");
+        drop(hold);
+        assert_eq!(stands(&engine, &images(0)), [83], "{algorithm:?}");
+    }
+}
+
+#[test]
+fn a_commit_says_where_a_shared_counter_stands_after_it() {
+    let (engine, _) =
+        engine(|builder| builder.quota(daily(100).max_keys(1).overflow(Overflow::Share)));
+    assert!(engine.track(&call("ann", 1)).expect("good").is_allowed());
+    let bob = reserve(&engine, &call("bob", 40), 60);
+    let decision = bob.commit(&call("bob", 10)).expect("good");
+    let quota = decision.quotas().next().expect("it matches");
+    assert_eq!((quota.used, quota.held, quota.remaining), (10.into(), 0.into(), 90.into()));
 }
 
 #[test]

@@ -12,10 +12,13 @@
 //! - A window gives back only in the window of the take, or while the use is in it.
 //! - A period's count, and slots, give back what was held.
 
-use super::periods::UseAhead;
+use std::borrow::Cow;
+
+use super::periods::{Bounds, UseAhead};
 use super::policy::with_policy;
 use super::sliding_window::Step;
 use super::{Algorithm, Policy, Reading, Refusal};
+use crate::base::calendar::Calendar;
 use crate::counters::cell::{Cell, CellState, StateWords};
 use crate::counters::time::{At, Moment};
 use crate::rules::Units;
@@ -38,15 +41,17 @@ pub(in crate::counters) struct Expiring {
     pub(in crate::counters) at: Moment,
     pub(in crate::counters) units: Units,
     pub(in crate::counters) taken: Moment,
+    /// Of which later period it is held, where it is not the event's.
+    pub(in crate::counters) later: Option<Bounds>,
 }
 
 /// What is held of a counter, and what of it expires that a refused event may wait for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HeldAhead {
     pub(in crate::counters) held: Units,
     pub(in crate::counters) committed: Option<StateWords>,
-    /// In the order in which they expire, as many as make room; none of a list, whose steps have
-    /// them.
+    /// In the order in which they expire, as many as make room, or all where some are of later
+    /// periods; none of a list, whose steps have them.
     pub(in crate::counters) expiring: Vec<Expiring>,
 }
 
@@ -62,19 +67,25 @@ impl HeldAhead {
         mut used: impl FnMut(Expiring),
     ) -> Option<Moment> {
         let (mut from, mut left) = (refusal.from, self.held);
+        let mut ahead = Cow::Borrowed(refusal.ahead);
         let mut next = expiring.next();
         loop {
-            let passes = algorithm.passes_at(&state, &Refusal { from, ..*refusal });
+            let refusal = Refusal { from, ahead: &ahead, ..*refusal };
+            let passes = algorithm.passes_at(&state, &refusal);
             let Some(expiry) = next else { return passes };
             if let Some(moment) = passes.filter(|moment| *moment < expiry.at) {
                 return Some(moment);
             }
             used(expiry);
-            left = left.saturating_sub(expiry.units);
-            let Expiring { at: now, units, taken } = expiry;
-            let back = GivenBack { units, taken, left, committed: self.committed };
+            let Expiring { at: now, units, taken, later } = expiry;
             let at = At { now, ..*refusal.at };
-            algorithm.give_back(&mut state, &back, &at);
+            if let Some(period) = later {
+                ahead.to_mut().add(period, units.saturating_neg());
+            } else {
+                left = left.saturating_sub(units);
+                let back = GivenBack { units, taken, left, committed: self.committed };
+                algorithm.give_back(&mut state, &back, &at);
+            }
             from = from.max(expiry.at);
             next = expiring.next();
         }
@@ -143,6 +154,12 @@ impl Policy {
         with_policy!(self, A(_) => A::HOLDS)
     }
 
+    /// Whether what was taken then is among what the counter uses now. All that is held counts as
+    /// held in a rate limit, in which it was taken at its instant.
+    pub(in crate::counters) fn holds_count(&self, taken: Moment, at: &At) -> bool {
+        self.rolling().is_none_or(|window| window.counts(taken, at.now))
+    }
+
     /// When what is taken now counts, as giving back is told it.
     pub(in crate::counters) fn taken_at(&self, at: &At) -> Moment {
         with_policy!(self, A(algorithm) => algorithm.taken_at(at))
@@ -153,6 +170,23 @@ impl Policy {
     pub(in crate::counters) fn committed(&self, reading: &Reading) -> Option<Reading> {
         with_policy!(self, A(_) => {
             A::committed(&reading.state::<A>()).map(|state| Reading::of::<A>(&state))
+        })
+    }
+
+    /// What a counter says once something was given back to it, by what was read of it before.
+    pub(in crate::counters) fn read_after(
+        &self,
+        before: &Reading,
+        cell: Option<Cell<'_>>,
+        calendar: impl Fn() -> Calendar,
+        at: &At,
+    ) -> Reading {
+        let read = self.read(cell, calendar, at);
+        if before.is_none() || read.is_none() {
+            return read;
+        }
+        with_policy!(self, A(_) => {
+            Reading::of::<A>(&A::given_back_since(&before.state::<A>(), read.state::<A>()))
         })
     }
 

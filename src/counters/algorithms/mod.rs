@@ -246,6 +246,11 @@ pub(super) trait Algorithm: Sized {
         Self::cell_of(&state)
     }
 
+    /// The state that was read again once something was given back, of one that said this before.
+    fn given_back_since(_before: &Self::State, read: Self::State) -> Self::State {
+        read
+    }
+
     /// How the use of a list goes on: as uses leave, and as holds expire before.
     fn steps_with(&self, _words: &[u64], _expiring: &[Expiring], _at: &At) -> Box<[Step]> {
         Box::default()

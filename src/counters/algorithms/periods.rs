@@ -12,6 +12,7 @@ use crate::base::calendar::{Calendar, PeriodBounds, Unit};
 use crate::counters::cell::Cell;
 use crate::counters::history::Used;
 use crate::counters::time::{At, Moment};
+use crate::rules::Units;
 
 /// Whose midnights they go by and on which day they start is not theirs: it comes with the row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +111,18 @@ impl UseAhead {
     pub(in crate::counters) fn of_spans(mut spans: Vec<Span>) -> Self {
         spans.sort_unstable_by_key(|span| span.start);
         Self { spans: spans.into(), ..Self::default() }
+    }
+
+    /// So much more, or less, is used of a later period.
+    pub(in crate::counters) fn add(&mut self, period: Bounds, units: Units) {
+        if let Some(span) = self.spans.iter_mut().find(|span| span.starts(period)) {
+            span.add(units);
+            return;
+        }
+        let mut spans = std::mem::take(&mut self.spans).into_vec();
+        spans.push(Span::new(period, Used::sum(units)));
+        spans.sort_unstable_by_key(|span| span.start);
+        self.spans = spans.into();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -231,6 +244,11 @@ impl Span {
 
     pub(in crate::counters) fn starts(&self, period: Bounds) -> bool {
         self.start == period.start
+    }
+
+    /// So much more, or less, is used of it.
+    fn add(&mut self, units: Units) {
+        self.used.units = self.used.units.saturating_add(units);
     }
 }
 

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::entries::{self, Entries, EntriesMut, Entry};
 use super::periods::UseAhead;
@@ -105,7 +106,7 @@ impl SlidingWindow {
         Moment(time.0.saturating_add(self.length))
     }
 
-    fn counts(&self, time: Moment, now: Moment) -> bool {
+    pub(super) fn counts(&self, time: Moment, now: Moment) -> bool {
         self.leaves(time) > now
     }
 
@@ -288,6 +289,41 @@ impl SlidingWindow {
         (Moment(now.0.saturating_sub(self.length).saturating_add(1)), self.slot)
     }
 
+    /// Gives back a use of so many units that still counts, and returns how many of them came back.
+    /// Uses merge with later ones of their grid's cell. What of a rate limit's use a refund took
+    /// back meanwhile it takes of the newest instead.
+    fn take_back(
+        &self,
+        entries: &mut SmallVec<[Entry; 8]>,
+        taken: Moment,
+        units: Units,
+        now: Moment,
+    ) -> Units {
+        if !self.counts(taken, now) {
+            return 0;
+        }
+        let is_in_cell = |time| self.rolling || self.slot_of(time) == self.slot_of(taken);
+        let is_merged = |it: &Entry| it.amount > 0 && it.time > taken && is_in_cell(it.time);
+        let place = entries.iter().position(|entry| entry.time == taken);
+        let place = place.or_else(|| entries.iter().position(is_merged));
+        let mut rest = units;
+        if let Some(entry) = place.and_then(|place| entries.get_mut(place)) {
+            let given = if self.rolling { rest } else { rest.min(entry.amount) };
+            entry.amount = entry.amount.saturating_sub(given);
+            rest = rest.saturating_sub(given);
+        }
+        if !self.rolling {
+            let newest = entries.iter_mut().rev();
+            for entry in newest.take_while(|entry| self.counts(entry.time, now)) {
+                let given = rest.min(entry.amount);
+                entry.amount = entry.amount.saturating_sub(given);
+                rest = rest.saturating_sub(given);
+            }
+        }
+        entries.retain(|entry| entry.amount != 0);
+        units.saturating_sub(rest)
+    }
+
     /// A list of what is recorded, the oldest first.
     pub(in crate::counters) fn recorded(&self, now: Moment, uses: &[(Moment, Units)]) -> CellState {
         uses.iter().fold(CellState::empty(Layout::List), |list, &(time, amount)| {
@@ -421,34 +457,24 @@ impl Algorithm for SlidingWindow {
 
     /// The entry shrinks that the use is in.
     fn given_back(&self, cell: Cell<'_>, back: &GivenBack, at: &At) -> CellState {
-        let mut list = entries::list_of_words(cell.words);
-        if !self.counts(back.taken, at.now) {
-            return list;
-        }
-        let mut entries = EntriesMut::of(&mut list.words);
-        let found = entries.iter().position(|entry| is_in(&entry, back.taken));
-        if let Some((place, entry)) = found.and_then(|place| Some((place, entries.get(place)?))) {
-            let amount = entry.amount.saturating_sub(back.units).max(0);
-            if amount > 0 {
-                entries.set(place, Entry { amount, ..entry });
-            } else {
-                entries.remove(place, place.saturating_add(1));
-            }
-        }
-        list
+        let list = Entries::of(cell.words);
+        let mut entries: SmallVec<[Entry; 8]> = list.iter().collect();
+        self.take_back(&mut entries, back.taken, back.units, at.now);
+        entries::list(entries.into_iter(), list.room(), list.is_wide())
+    }
+
+    /// When the cost of the decision counts stays as it was.
+    fn given_back_since(before: &SlidingUse, read: SlidingUse) -> SlidingUse {
+        SlidingUse { passes_at: before.passes_at, ..read }
     }
 
     fn steps_with(&self, words: &[u64], expiring: &[Expiring], at: &At) -> Box<[Step]> {
-        let mut entries: Vec<Entry> = self.alive(words, at.now).collect();
+        let mut entries: SmallVec<[Entry; 8]> = self.alive(words, at.now).collect();
         let used = entries.iter().fold(0, |used: Units, it| used.saturating_add(it.amount));
         let mut leaving: Vec<(Moment, Units)> = Vec::new();
-        for Expiring { at: expires, units, taken } in expiring {
-            let entry = entries.iter_mut().find(|entry| is_in(entry, *taken));
-            if let Some(entry) = entry.filter(|_| self.counts(*taken, *expires)) {
-                let units = entry.amount.min(*units);
-                entry.amount = entry.amount.saturating_sub(units);
-                leaving.push((*expires, units));
-            }
+        for Expiring { at: expires, units, taken, .. } in expiring {
+            let given = self.take_back(&mut entries, *taken, *units, *expires);
+            leaving.push((*expires, given));
         }
         leaving.extend(entries.iter().map(|entry| (self.leaves(entry.time), entry.amount)));
         leaving.sort_by_key(|(from, _)| *from);
@@ -528,12 +554,6 @@ impl Algorithm for SlidingWindow {
     fn of_format_1(&self, cell: CellState) -> CellState {
         self.of_ring(&cell.words)
     }
-}
-
-/// Whether a use of this instant is in an entry, by now: uses merge with later ones. The first
-/// entry of which that is so has it.
-fn is_in(entry: &Entry, taken: Moment) -> bool {
-    entry.amount > 0 && entry.time >= taken
 }
 
 /// Takes back the newest uses, at most all.

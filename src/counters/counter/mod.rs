@@ -347,6 +347,11 @@ impl Counter {
         self.carry.is_some()
     }
 
+    /// The instant at which it took over from the one before it.
+    pub(super) fn took_over_at(&self) -> Option<&At> {
+        self.carry.as_ref()?.at.get()
+    }
+
     /// Reads and judges what the row holds of this counter, or of the ones before it. A cell of
     /// this counter may be at `hint`. The calendar is the key's.
     #[inline]

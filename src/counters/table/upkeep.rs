@@ -6,6 +6,7 @@
 
 use super::Table;
 use super::hold::expire;
+use super::shard::held::HeldRow;
 use super::shard::{GrowingRow, Shard};
 use crate::base::calendar::Calendar;
 use crate::counters::counter::{Counter, CounterSet};
@@ -83,9 +84,17 @@ impl Table {
         let Some(mut slot) = shard.next_to_sweep() else { return };
         let mut found = look(shard.row(slot), counters, at);
         if found == Found::Outdated {
+            // What is held comes first: what had expired before the change is not carried over.
+            let mut held = shard.take_held_at(slot);
+            if let Some(held) = &mut held {
+                expire(held, Some(shard.grow(&mut slot)), counters, Calendar::UTC, &at);
+            }
             let mut row = shard.grow(&mut slot);
-            refresh(&mut row, counters);
+            refresh(&mut row, counters, held.as_ref());
             found = look(row.row(), counters, at);
+            if let Some(held) = held {
+                shard.hold(held);
+            }
         }
         if found == Found::Idle {
             self.count_out(shard.row(slot), counters);
@@ -168,7 +177,7 @@ fn look(row: Row<'_>, counters: &CounterSet, at: At) -> Found {
 
 /// Brings a row up to the rule set: converts what counters were taken over, drops what belongs
 /// to no rule.
-fn refresh(row: &mut GrowingRow<'_>, counters: &CounterSet) {
+fn refresh(row: &mut GrowingRow<'_>, counters: &CounterSet, held: Option<&HeldRow>) {
     let is_current = |number| {
         let counter = counters.answering(number);
         counter.is_some_and(|counter| counter.number() == number || counter.recounts())
@@ -180,8 +189,8 @@ fn refresh(row: &mut GrowingRow<'_>, counters: &CounterSet) {
         {
             row.push(counter.number(), &image);
             counter.entered(row.row().is_overflow());
-            // A quota keeps what is held of it.
-            if !counter.drains() && old.iter().any(|number| row.row().is_held(*number)) {
+            if held.is_some_and(|held| held.counters.iter().any(|it| it.number == counter.number()))
+            {
                 row.mark_held(counter.number(), true);
             }
         }

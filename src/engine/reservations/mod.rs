@@ -288,11 +288,13 @@ impl Core {
         Ok(decision)
     }
 
-    /// What a key was used for, by its first answer.
+    /// What a key was used for, by its first answer, and how that stands now.
     fn key_status(&self, decision: Decision) -> KeyStatus {
         let entry = decision.reservation_id().and_then(|id| self.reservations.get(id));
         match entry {
-            Some(entry) => KeyStatus::Reserved(self.status_of(&entry, decision.at().now).into()),
+            Some(entry) => {
+                KeyStatus::Reserved(self.status_of(&entry, self.read_clock().moment).into())
+            }
             None => KeyStatus::Decided(decision),
         }
     }

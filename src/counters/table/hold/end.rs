@@ -3,8 +3,8 @@
 use smallvec::SmallVec;
 
 use crate::base::calendar::Calendar;
-use crate::counters::algorithms::GivenBack;
 use crate::counters::algorithms::periods::Bounds;
+use crate::counters::algorithms::{GivenBack, Policy};
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::table::shard::GrowingRow;
 use crate::counters::table::shard::held::{HeldCounter, HeldRow, Part, Take};
@@ -21,13 +21,10 @@ pub(in crate::counters::table) fn expire(
     calendar: Calendar,
     at: &At,
 ) {
-    bring_up(held, counters, calendar);
+    bring_up(held, row.as_mut(), counters, calendar, at);
     held.counters.retain_mut(|held| {
         let Some(counter) = counters.answering(held.number) else { return false };
-        while let Some(((now, _), part)) = held.next_expired(at.now) {
-            let at = At { now, ..*at };
-            give_back(held, row.as_mut(), counter, &part, part.units, &at);
-        }
+        give_back_expired(held, row.as_mut(), counter, at);
         let is_open = !held.open.is_empty();
         if let Some(row) = row.as_mut() {
             row.mark_held(held.number, is_open);
@@ -36,8 +33,27 @@ pub(in crate::counters::table) fn expire(
     });
 }
 
-/// Moves what is held of counters that others took over from.
-fn bring_up(held: &mut HeldRow, counters: &CounterSet, calendar: Calendar) {
+/// Gives back what has expired of a counter by an instant.
+fn give_back_expired(
+    held: &mut HeldCounter,
+    mut row: Option<&mut GrowingRow<'_>>,
+    counter: &Counter,
+    at: &At,
+) {
+    while let Some(((now, _), part)) = held.next_expired(at.now) {
+        give_back(held, row.as_deref_mut(), counter, &part, part.units, &At { now, ..*at });
+    }
+}
+
+/// Moves what is held of counters that others took over from, and gives back what had expired by
+/// then: what those carry over is without it.
+fn bring_up(
+    held: &mut HeldRow,
+    mut row: Option<&mut GrowingRow<'_>>,
+    counters: &CounterSet,
+    calendar: Calendar,
+    at: &At,
+) {
     let is_current = |held: &HeldCounter| {
         counters.answering(held.number).is_some_and(|it| it.number() == held.number)
     };
@@ -48,23 +64,51 @@ fn bring_up(held: &mut HeldRow, counters: &CounterSet, calendar: Calendar) {
         std::mem::take(&mut held.counters).into_iter().partition(|held| is_current(held));
     held.counters = current;
     let before: Vec<HeldCounter> = before;
-    for old in before {
-        let Some(counter) = counters.answering(old.number).filter(|it| !it.drains()) else {
+    for mut old in before {
+        let Some(counter) = counters.answering(old.number) else { continue };
+        let Some((before, change)) = counter.predecessor(old.number).zip(counter.took_over_at())
+        else {
             continue;
         };
-        for (key, mut part) in old.open.into_parts() {
-            let periods = counter.policy.periods();
-            let period = periods.map_or(0, |periods| periods.of(calendar, part.second).start);
-            let is_rolling = counter.policy.rolling().is_some();
-            let taken = if is_rolling { part.event } else { Moment(0) };
-            part.takes = SmallVec::from_elem(Take { taken, units: part.units }, 1);
-            if held.counter(counter.number(), period).is_none() {
-                held.counters.push(HeldCounter::new(counter.number(), period, None));
+        let by_then = At { now: change.now, ..*at };
+        give_back_expired(&mut old, row.as_deref_mut(), before, &by_then);
+        if !counter.drains() {
+            take_over(held, old, (before, counter), calendar, change);
+        }
+    }
+}
+
+/// Keeps what is held of a quota that another took over from. It goes where its use does: what is
+/// recorded stays at its time, and what is carried over is of the instant of the change. Of other
+/// times nothing is carried over, and nothing is held.
+fn take_over(
+    held: &mut HeldRow,
+    old: HeldCounter,
+    (before, counter): (&Counter, &Counter),
+    calendar: Calendar,
+    change: &At,
+) {
+    let start = |policy: &Policy, second: i64| {
+        policy.periods().map_or(0, |periods| periods.of(calendar, second).start)
+    };
+    let is_carried = old.period == start(&before.policy, change.now_second);
+    for (key, mut part) in old.open.into_parts() {
+        let counts = |take: &Take| before.policy.holds_count(take.taken, change);
+        if !counter.recounts() {
+            if !is_carried || !part.takes.iter().all(counts) {
+                continue;
             }
-            if let Some(held) = held.counter_mut(counter.number(), period) {
-                held.held = held.held.saturating_add(part.units);
-                held.open.insert(key, part);
-            }
+            (part.second, part.event) = (change.now_second, change.now);
+        }
+        let period = start(&counter.policy, part.second);
+        let is_rolling = counter.policy.rolling().is_some();
+        let (taken, units) = (if is_rolling { part.event } else { Moment(0) }, part.units);
+        part.takes = SmallVec::from_elem(Take { taken, units }, 1);
+        if held.counter(counter.number(), period).is_none() {
+            held.counters.push(HeldCounter::new(counter.number(), period, None));
+        }
+        if let Some(held) = held.counter_mut(counter.number(), period) {
+            held.put(key, part, units);
         }
     }
 }

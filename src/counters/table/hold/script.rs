@@ -4,8 +4,8 @@ use smallvec::SmallVec;
 
 use super::end::{expire, give_back};
 use super::{Extension, Holding, Settling};
-use crate::counters::algorithms::periods::UseAhead;
-use crate::counters::algorithms::{HeldAhead, Reading, Refusal};
+use crate::counters::algorithms::periods::{Bounds, UseAhead};
+use crate::counters::algorithms::{Expiring, HeldAhead, Reading, Refusal};
 use crate::counters::counter::Counter;
 use crate::counters::table::charge::{Charge, UseSource};
 use crate::counters::table::judge::Script;
@@ -106,11 +106,10 @@ impl Script<'_, '_> {
                 held.counters.push(HeldCounter::new(number, period, before));
             }
             if let Some(held) = held.counter_mut(number, period) {
-                held.held = held.held.saturating_add(units);
                 let part = held.open.remove(holding.key());
                 let mut part = part.unwrap_or_else(|| Part::new(&self.at));
                 part.take(counter.policy.taken_at(&self.at), units);
-                held.open.insert(holding.key(), part);
+                held.put(holding.key(), part, units);
             }
             locked.hold(charge.row, held);
             holding.held.add(locked, charge.row, counter.lineage(), units);
@@ -152,8 +151,18 @@ impl Script<'_, '_> {
             let of_charge = parts.iter().filter(|(row, part)| {
                 !settling.has_expired && *row == at && Some(part.lineage) == lineage
             });
-            let is_held = of_charge.clone().next().is_some();
-            let held = of_charge.fold(0, |sum: Units, (_, part)| sum.saturating_add(part.units()));
+            let of_charge = of_charge.map(|(_, part)| part.units());
+            // A rate limit keeps as use what it does not hold any more, a quota nothing.
+            let open = counter.filter(|counter| !counter.drains()).map(|counter| {
+                let held = locked.held(at).into_iter().flat_map(|held| &held.counters);
+                let held = held.filter(|held| held.number == counter.number());
+                held.filter_map(|held| held.open.get(settling.key())).map(|part| part.units)
+            });
+            let held = match open {
+                Some(open) => open.reduce(Units::saturating_add).filter(|_| !settling.has_expired),
+                None => of_charge.reduce(Units::saturating_add),
+            };
+            let (is_held, held) = (held.is_some(), held.unwrap_or(0));
             let cost = if is_held && full.units >= 0 {
                 let units = full.units.saturating_sub(held).max(0);
                 Cost { units, counts: units > 0 }
@@ -174,11 +183,13 @@ impl Script<'_, '_> {
         charges: &mut [Charge],
         locked: &mut Rows<'_, '_>,
     ) {
+        let mut given_back: SmallVec<[(u32, u32); 4]> = SmallVec::new();
         for (row, part) in settling.held.parts_in(locked) {
             let Some(mut held) = locked.take_held(row) else { continue };
             let found = held.counters.iter_mut().find_map(|held| {
                 let counter = self.request.counters.answering(held.number)?;
-                let is_it = counter.lineage() == part.lineage && held.open.contains(settling.key());
+                let is_it =
+                    counter.lineage() == part.lineage && held.open.get(settling.key()).is_some();
                 is_it.then_some((held, counter))
             });
             if let Some((held, counter)) = found
@@ -198,12 +209,16 @@ impl Script<'_, '_> {
                 self.see(held, counter, Cost { units: used, counts: used > 0 }, judges);
                 let back = own.units.saturating_sub(used);
                 give_back(held, locked.grow(row).as_mut(), counter, &own, back, &self.at);
+                given_back.push((row, counter.number()));
             }
             Self::drop_empty(&mut held, row, locked);
             locked.hold(row, held);
         }
         for charge in charges.iter_mut() {
-            self.read_after(charge, locked);
+            let number = self.counter(charge).map(Counter::number);
+            if number.is_some_and(|number| given_back.contains(&(charge.row, number))) {
+                self.read_after(charge, locked);
+            }
         }
     }
 
@@ -220,13 +235,15 @@ impl Script<'_, '_> {
     /// Reads a counter again that something was given back to.
     fn read_after(&self, charge: &mut Charge, locked: &Rows<'_, '_>) {
         let Some((counter, row)) = self.counter(charge).zip(locked.row(charge.row)) else { return };
-        if charge.is_written() || charge.source != UseSource::Cell {
+        let is_of_cell = matches!(charge.source, UseSource::Cell | UseSource::NoRoom);
+        if !is_of_cell && !charge.is_written() {
             return;
         }
         let cell = counter.policy.find_cell(row.cells_of(counter.number(), 0), &self.at);
         if let Some(cell) = cell {
             let calendar = || self.calendar(charge.row);
-            charge.reading = counter.policy.read(row.cell_at(cell), calendar, &self.at);
+            let cell = row.cell_at(cell);
+            charge.reading = counter.policy.read_after(&charge.reading, cell, calendar, &self.at);
         }
     }
 
@@ -267,17 +284,18 @@ impl Script<'_, '_> {
         }
         for charge in charges.iter().filter(|charge| charge.judges() && !charge.reading.is_none()) {
             let Some(counter) = self.counter(charge) else { continue };
-            let held = locked.held(charge.row);
-            let held = held.and_then(|row| row.counter(counter.number(), period_of(charge)));
-            let Some(held) = held else { continue };
-            said.push((charge.rule, held.held));
+            let Some(row) = locked.held(charge.row) else { continue };
+            let held = row.counter(counter.number(), period_of(charge));
+            said.extend(held.map(|held| (charge.rule, held.counting(&counter.policy, &self.at))));
             if !*allowed {
                 let known = match ahead.iter().position(|(rule, _)| *rule == charge.rule) {
                     Some(place) => ahead.swap_remove(place).1,
                     None => UseAhead::default(),
                 };
-                ahead
-                    .push((charge.rule, self.ahead_of_holds(charge, counter, held, locked, known)));
+                let known = self.ahead_of_holds(charge, counter, (row, held), locked, known);
+                if !known.is_empty() {
+                    ahead.push((charge.rule, known));
+                }
             }
         }
     }
@@ -287,24 +305,72 @@ impl Script<'_, '_> {
         &self,
         charge: &Charge,
         counter: &Counter,
-        held: &HeldCounter,
+        (held_row, held): (&HeldRow, Option<&HeldCounter>),
         locked: &Rows<'_, '_>,
         mut known: UseAhead,
     ) -> UseAhead {
-        let committed = held.committed.map(|reading| reading.words());
-        let mut holds = HeldAhead { held: held.held, committed, expiring: Vec::new() };
-        let (at, from, timeline) = (&self.at, self.at.now, self.table.timeline());
-        let refusal = Refusal { cost: charge.cost(), at, from, ahead: &known, timeline };
-        let row = locked.row(charge.row);
-        let cell = row.and_then(|row| row.cells_of(counter.number(), 0).next());
-        let words = cell.map_or(&[][..], |cell| cell.words);
-        let (reading, expiring) = (&charge.reading, held.expiring());
-        let steps = counter.policy.wait_for_holds(reading, words, &refusal, &mut holds, expiring);
-        if !steps.is_empty() {
-            known.steps = steps;
+        let later = self.later_holds(charge, counter, held_row, locked, &mut known);
+        if held.is_none() && later.is_empty() {
+            return known;
+        }
+        let mut holds = held.map_or_else(HeldAhead::default, |held| HeldAhead {
+            held: held.counting(&counter.policy, &self.at),
+            committed: held.committed.map(|reading| reading.words()),
+            expiring: Vec::new(),
+        });
+        let expiring = held.into_iter().flat_map(HeldCounter::expiring);
+        if later.is_empty() {
+            let (at, from, timeline) = (&self.at, self.at.now, self.table.timeline());
+            let refusal = Refusal { cost: charge.cost(), at, from, ahead: &known, timeline };
+            let row = locked.row(charge.row);
+            let cell = row.and_then(|row| row.cells_of(counter.number(), 0).next());
+            let words = cell.map_or(&[][..], |cell| cell.words);
+            let reading = &charge.reading;
+            let steps =
+                counter.policy.wait_for_holds(reading, words, &refusal, &mut holds, expiring);
+            if !steps.is_empty() {
+                known.steps = steps;
+            }
+        } else {
+            // Of later periods it may have to wait for any.
+            holds.expiring = expiring.chain(later).collect();
+            holds.expiring.sort_by_key(|expiring| expiring.at);
         }
         known.holds = Some(Box::new(holds));
         known
+    }
+
+    /// What expires of holds in later periods. Where a period has no cell yet, what is held of it
+    /// is not among what is known of the use ahead: it is added.
+    fn later_holds(
+        &self,
+        charge: &Charge,
+        counter: &Counter,
+        row: &HeldRow,
+        locked: &Rows<'_, '_>,
+        known: &mut UseAhead,
+    ) -> Vec<Expiring> {
+        // An event with a date waits in its own period.
+        let periods = counter.policy.periods().filter(|_| !self.at.explicit);
+        let Some((current, periods)) = charge.reading.bounds().zip(periods) else {
+            return Vec::new();
+        };
+        let mut expiring = Vec::new();
+        let is_later =
+            |held: &&HeldCounter| held.number == counter.number() && held.period > current.start;
+        for held in row.counters.iter().filter(is_later) {
+            let period = periods.of(self.calendar(charge.row), held.period);
+            let mut cells = locked
+                .row(charge.row)
+                .into_iter()
+                .flat_map(|row| row.cells_of(counter.number(), 0).map(Bounds::of_cell));
+            if !cells.any(|cell| cell == period) {
+                known.add(period, held.held);
+            }
+            let later = Some(period);
+            expiring.extend(held.expiring().map(|it| Expiring { later, ..it }));
+        }
+        expiring
     }
 }
 

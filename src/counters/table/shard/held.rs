@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::{RowSlot, Shard};
-use crate::counters::algorithms::{Expiring, Reading};
+use crate::counters::algorithms::{Expiring, Policy, Reading};
 use crate::counters::row::{Row, RowKey};
 use crate::counters::time::{At, Moment};
 use crate::rules::Units;
@@ -39,6 +39,8 @@ pub(in crate::counters::table) struct HeldCounter {
     pub(in crate::counters::table) period: i64,
     /// All open holds together.
     pub(in crate::counters::table) held: Units,
+    /// No open hold has a take before this.
+    pub(in crate::counters::table) oldest: Moment,
     /// What the counter says without them, where giving back depends on it.
     pub(in crate::counters::table) committed: Option<Reading>,
     /// The open holds, by the instant at which they expire and their reservation.
@@ -120,10 +122,10 @@ impl Open {
         few.into_iter().flatten().chain(many.into_iter().flatten())
     }
 
-    pub(in crate::counters::table) fn contains(&self, key: HoldKey) -> bool {
+    pub(in crate::counters::table) fn get(&self, key: HoldKey) -> Option<&Part> {
         match self {
-            Self::Few(few) => few.iter().any(|(known, _)| *known == key),
-            Self::Many(many) => many.contains_key(&key),
+            Self::Few(few) => few.iter().find(|(known, _)| *known == key).map(|(_, part)| part),
+            Self::Many(many) => many.get(&key),
         }
     }
 
@@ -182,11 +184,29 @@ impl HeldCounter {
         period: i64,
         committed: Option<Reading>,
     ) -> Self {
-        Self { number, period, held: 0, committed, open: Open::Few(SmallVec::new()) }
+        let open = Open::Few(SmallVec::new());
+        Self { number, period, held: 0, oldest: Moment::MAX, committed, open }
     }
 
     pub(in crate::counters::table) fn is(&self, number: u32, period: i64) -> bool {
         (self.number, self.period) == (number, period)
+    }
+
+    /// Adds the hold of a reservation, or what is taken for it beside, as it is then.
+    pub(in crate::counters::table) fn put(&mut self, key: HoldKey, part: Part, more: Units) {
+        self.held = self.held.saturating_add(more);
+        let oldest = part.takes.iter().map(|take| take.taken).min();
+        self.oldest = self.oldest.min(oldest.unwrap_or(Moment::MAX));
+        self.open.insert(key, part);
+    }
+
+    /// How much of it is among what the counter uses now.
+    pub(in crate::counters::table) fn counting(&self, policy: &Policy, at: &At) -> Units {
+        if !policy.holds_count(self.oldest, at) {
+            let counting = self.expiring().filter(|it| policy.holds_count(it.taken, at));
+            return counting.fold(0, |sum: Units, it| sum.saturating_add(it.units));
+        }
+        self.held
     }
 
     /// Takes the next hold that has expired.
@@ -210,7 +230,12 @@ impl HeldCounter {
     pub(in crate::counters::table) fn expiring(&self) -> impl Iterator<Item = Expiring> {
         self.open.iter().flat_map(|((at, _), part)| {
             let newest_first = part.takes.iter().rev();
-            newest_first.map(|take| Expiring { at: *at, units: take.units, taken: take.taken })
+            newest_first.map(|take| Expiring {
+                at: *at,
+                units: take.units,
+                taken: take.taken,
+                later: None,
+            })
         })
     }
 }
@@ -259,6 +284,15 @@ impl Shard {
         let rows = &mut self.held.as_deref_mut()?.rows;
         let found =
             rows.find_entry(hash, |row| row.hash == hash && key.has_identity(row.identity()));
+        Some(found.ok()?.remove().0)
+    }
+
+    /// The same of the row that lies in a slot.
+    pub(in crate::counters::table) fn take_held_at(&mut self, slot: RowSlot) -> Option<HeldRow> {
+        let rows = &mut self.held.as_deref_mut()?.rows;
+        let row = Row::of(self.arena.at(slot));
+        let (hash, identity) = (row.hash(), row.identity());
+        let found = rows.find_entry(hash, |row| row.hash == hash && row.identity() == identity);
         Some(found.ok()?.remove().0)
     }
 
