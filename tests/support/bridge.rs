@@ -1,18 +1,20 @@
 //! The bridge between the oracle's plain data and the crate, and the two side by side.
 
 use super::oracle::{
-    Answer, Asked, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Missing, Nanos, Oracle,
-    PlainDecision, PlainEvent, PlainStanding, Prop, Rule, SECOND, Span, Verdict, Wait,
+    Answer, Asked, Committed, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Missing, Nanos,
+    Oracle, PlainDecision, PlainEvent, PlainReserved, PlainStanding, PlainStatus, Prop, Rule,
+    SECOND, Span, State, Verdict, Wait,
 };
 use super::{START, date, duration, engine, nanos};
 use limitry::decision::{QuotaStatus, RateLimitStatus, Standing};
-use limitry::errors::{RulesError, TrackError};
+use limitry::errors::{ReservationError, RulesError, TrackError};
 use limitry::events::Recording;
+use limitry::reservations::{KeyStatus, ReservationId, ReservationState, ReservationStatus};
 use limitry::rules::{Algorithm, Enforcement, OnMissing, QuotaUpdate, RateLimitUpdate};
 use limitry::time::ManualClock;
 use limitry::{
-    Amount, Condition, Decision, Engine, Event, Metric, Outcome, Period, Quota, RateLimit,
-    RetryAfter, RuleSet, Timestamp, Window,
+    Amount, Condition, Decision, Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit,
+    Reservation, Reserved, RetryAfter, RuleSet, Timestamp, Window,
 };
 
 // From the oracle's words to the crate's.
@@ -35,6 +37,7 @@ pub fn quota_period(kind: Kind) -> Period {
         Kind::Calendar(Span::Year) => Period::Year,
         Kind::Calendar(Span::AllTime) => Period::AllTime,
         Kind::Rolling { window } => Period::rolling(duration(window)),
+        Kind::Slots => Period::Concurrent,
         rate => panic!("{rate:?} is no quota"),
     }
 }
@@ -203,6 +206,7 @@ fn rate_figure(status: &RateLimitStatus<'_>) -> Figure {
         name: status.name.to_string(),
         limit: whole(status.limit),
         used: None,
+        held: milli(status.held),
         remaining: milli(status.remaining),
         reset: Some(status.reset.unix_seconds()),
         exceeded: status.exceeded,
@@ -215,6 +219,7 @@ fn quota_figure(status: &QuotaStatus<'_>) -> Figure {
         name: status.name.to_string(),
         limit: whole(status.limit),
         used: Some(milli(status.used)),
+        held: milli(status.held),
         remaining: milli(status.remaining),
         reset: status.reset.map(Timestamp::unix_seconds),
         exceeded: status.exceeded,
@@ -242,6 +247,67 @@ pub fn answer(result: Result<Decision, TrackError>) -> Answer {
         Err(TrackError::Event(_)) => Err(Fault::BadEvent),
         Err(_) => Err(Fault::Other),
     }
+}
+
+/// An instant of the crate.
+pub fn instant(at: Timestamp) -> Nanos {
+    i128::from(at.unix_seconds()) * SECOND + i128::from(at.subsec_nanos())
+}
+
+pub fn plain_status(status: &ReservationStatus) -> PlainStatus {
+    PlainStatus {
+        name: status.id.to_string(),
+        state: match status.state {
+            ReservationState::Held => State::Held,
+            ReservationState::Committed => State::Committed,
+            ReservationState::Released => State::Released,
+            ReservationState::Expired => State::Expired,
+        },
+        stamp: instant(status.timestamp),
+        until: instant(status.expires_at),
+    }
+}
+
+pub fn fault(why: &ReservationError) -> Fault {
+    match why {
+        ReservationError::Track(TrackError::IdempotencyConflict { .. })
+        | ReservationError::Conflict { .. } => Fault::Conflict,
+        ReservationError::Track(TrackError::Event(_)) | ReservationError::Length { .. } => {
+            Fault::BadEvent
+        }
+        ReservationError::NotFound { .. } => Fault::Unknown,
+        ReservationError::Ended { .. } => Fault::Ended,
+        _ => Fault::Other,
+    }
+}
+
+/// What the engine answered to a reserve, with the guard of what it holds.
+pub fn reserved(
+    result: Result<Reserved, ReservationError>,
+) -> (Result<PlainReserved, Fault>, Option<Reservation>) {
+    match result {
+        Ok(Reserved::Held(guard)) => {
+            let (name, seen) = (guard.id().to_string(), plain_decision(guard.decision()));
+            assert_eq!(guard.decision().reservation_id(), Some(guard.id()));
+            let until = instant(guard.expires_at());
+            (Ok(PlainReserved::Held { name, seen, until }), Some(guard))
+        }
+        Ok(Reserved::Refused(decision)) => {
+            (Ok(PlainReserved::Refused(plain_decision(&decision))), None)
+        }
+        Ok(Reserved::Replayed(KeyStatus::Reserved(status))) => {
+            (Ok(PlainReserved::Known(plain_status(&status))), None)
+        }
+        Ok(Reserved::Replayed(KeyStatus::Decided(decision))) => {
+            (Ok(PlainReserved::Decided(plain_decision(&decision))), None)
+        }
+        Err(why) => (Err(fault(&why)), None),
+    }
+}
+
+pub fn committed(result: Result<Decision, ReservationError>) -> Committed {
+    let seen = |decision: Decision| (plain_decision(&decision), decision.is_overrun());
+    result.map(seen).map_err(|why| fault(&why))
 }
 
 pub fn plain_standing(standing: &Standing) -> PlainStanding {
@@ -431,6 +497,112 @@ impl Pair {
         }
         self.same_record()?;
         Ok(answers)
+    }
+
+    /// Reserves, and returns the guard of what is held.
+    pub fn reserve(
+        &mut self,
+        plain: &PlainEvent,
+        hold: Hold,
+    ) -> Result<(Result<PlainReserved, Fault>, Option<Reservation>), String> {
+        let (answer, guard) = reserved(self.engine.reserve(&event(plain), hold));
+        let lasting = nanos(hold.length());
+        let judged = self.oracle.reserve(plain, lasting, &answer);
+        judged.map_err(|why| format!("reserve {plain:?} {lasting}: {why}"))?;
+        if let Some(guard) = &guard {
+            self.status(guard.id())?;
+        }
+        Ok((answer, guard))
+    }
+
+    pub fn grow(&mut self, id: ReservationId, more: &PlainEvent) -> Result<Answer, String> {
+        let grown = self.engine.grow(id, &event(more));
+        let answer = grown.map(|seen| plain_decision(&seen)).map_err(|why| fault(&why));
+        let judged = self.oracle.grow(&id.to_string(), more, &answer);
+        judged.map_err(|why| format!("grow {id} by {more:?}: {why}"))?;
+        self.status(id)?;
+        Ok(answer)
+    }
+
+    pub fn extend(&mut self, id: ReservationId, by: Nanos) -> Result<(), String> {
+        let extended = self.engine.extend(id, duration(by));
+        let answer = extended.map(instant).map_err(|why| fault(&why));
+        let judged = self.oracle.extend(&id.to_string(), by, &answer);
+        judged.map_err(|why| format!("extend {id} by {by}: {why}"))?;
+        self.status(id)
+    }
+
+    /// Commits by the id, or by the guard where one is given.
+    pub fn commit(
+        &mut self,
+        id: ReservationId,
+        guard: Option<Reservation>,
+        actual: &PlainEvent,
+    ) -> Result<Committed, String> {
+        let result = match guard {
+            Some(guard) => guard.commit(&event(actual)),
+            None => self.engine.commit(id, &event(actual)),
+        };
+        let answer = committed(result);
+        let judged = self.oracle.commit(&id.to_string(), Some(actual), &answer);
+        judged.map_err(|why| format!("commit {id} with {actual:?}: {why}"))?;
+        self.status(id)?;
+        self.same_record()?;
+        Ok(answer)
+    }
+
+    /// Releases by the id, or by the guard where one is given.
+    pub fn release(&mut self, id: ReservationId, guard: Option<Reservation>) -> Result<(), String> {
+        let result = match guard {
+            Some(guard) => guard.release(),
+            None => self.engine.release(id),
+        };
+        let answer = result.map(|status| plain_status(&status)).map_err(|why| fault(&why));
+        let judged = self.oracle.release(&id.to_string(), &answer);
+        judged.map_err(|why| format!("release {id}: {why}"))?;
+        self.status(id)
+    }
+
+    /// Drops the guard: what it holds is given back, or charged.
+    pub fn drop_guard(&mut self, guard: Reservation, charge_on_drop: bool) -> Result<(), String> {
+        let id = guard.id();
+        let name = id.to_string();
+        let now = self.oracle.read_clock();
+        let known = self.oracle.reservations().iter().find(|known| known.name == name);
+        let known = known.expect("the guard is of a reservation").clone();
+        drop(guard);
+        let judged = match known.state(now) {
+            State::Committed | State::Released => Ok(()),
+            _ if charge_on_drop => {
+                // The same commit again tells what the drop was told.
+                let again = self.engine.commit(id, &event(&known.estimate));
+                let answer = committed(again).map(|(seen, is_overrun)| {
+                    (PlainDecision { verdict: Verdict::Admitted, ..seen }, is_overrun)
+                });
+                self.oracle.commit(&name, None, &answer)
+            }
+            _ => {
+                let status = self.engine.reservation(id).as_ref().map(plain_status);
+                self.oracle.release(&name, &status.ok_or(Fault::Unknown))
+            }
+        };
+        judged.map_err(|why| format!("drop {id}: {why}"))?;
+        self.status(id)?;
+        self.same_record()
+    }
+
+    /// Compares how a reservation stands.
+    pub fn status(&mut self, id: ReservationId) -> Result<(), String> {
+        let status = self.engine.reservation(id);
+        let plain = status.as_ref().map(plain_status);
+        self.oracle.status(&id.to_string(), plain.as_ref())?;
+        let known = self.oracle.reservations().iter().find(|known| known.name == id.to_string());
+        let estimate = known.map(|known| event(&known.estimate));
+        if status.is_none() || status.as_ref().map(|status| &status.estimate) == estimate.as_ref() {
+            Ok(())
+        } else {
+            Err(format!("{status:?} is not of {estimate:?}"))
+        }
     }
 
     pub fn add(&mut self, rule: &Rule) {

@@ -11,10 +11,12 @@ mod steps;
 
 use self::steps::*;
 use crate::support::oracle::{
-    Answer, DAY, Fault, Kind, MINUTE, Measure, Nanos, PlainEvent, Rule, SECOND, Span, Verdict,
-    Wait, period,
+    Answer, DAY, Fault, Kind, MINUTE, Measure, Nanos, PlainEvent, PlainReserved,
+    Reservation as Known, Rule, SECOND, Span, State, Verdict, Wait, period,
 };
-use crate::support::{Pair, START, add, cases, change, event, rule_set, seed};
+use crate::support::{Pair, START, add, cases, change, duration, event, rule_set, seed};
+use limitry::reservations::ReservationId;
+use limitry::{Hold, Reservation};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{
@@ -27,7 +29,7 @@ use std::collections::BTreeMap;
 type Met = RefCell<BTreeMap<&'static str, u32>>;
 
 /// What every search of a thousand runs or more has to meet.
-const DUE: [&str; 16] = [
+const DUE: [&str; 32] = [
     "allowed",
     "refused",
     "refused for ever",
@@ -44,6 +46,22 @@ const DUE: [&str; 16] = [
     "rule changed",
     "rule removed",
     "rules synced",
+    "reserved",
+    "not reserved",
+    "reserved again",
+    "bad reserve",
+    "grown",
+    "not grown",
+    "bad growth",
+    "committed",
+    "overrun",
+    "committed late",
+    "committed again",
+    "bad commit",
+    "released",
+    "dropped",
+    "to an expiry",
+    "a rule changed under a hold",
 ];
 
 /// A run of both sides.
@@ -54,6 +72,14 @@ struct Run<'m> {
     rules: usize,
     keyed: Vec<PlainEvent>,
     retry_at: Option<Nanos>,
+    reserved: Vec<Handle>,
+}
+
+/// A reservation of the run, with its guard as long as that is there.
+struct Handle {
+    id: ReservationId,
+    guard: Option<Reservation>,
+    charge_on_drop: bool,
 }
 
 impl<'m> Run<'m> {
@@ -69,6 +95,7 @@ impl<'m> Run<'m> {
             pair: Pair::without_a_record(&rules),
             keyed: Vec::new(),
             retry_at: None,
+            reserved: Vec::new(),
         }
     }
 
@@ -107,13 +134,27 @@ impl<'m> Run<'m> {
                     .zip(&answers)
                     .for_each(|(plain, answer)| self.note(plain, answer));
             }
-            Step::Again { which, record, how } => {
+            Step::Again { which, verb, how } => {
                 let Some(plain) = chosen(&self.keyed, *which).cloned() else { return Ok(()) };
                 let plain = self.again(plain, *how);
-                let verb = if *record { Pair::record } else { Pair::track };
-                let answer = verb(&mut self.pair, &plain)?;
+                let answer = match verb {
+                    Verb::Track => self.pair.track(&plain)?,
+                    Verb::Record => self.pair.record(&plain)?,
+                    Verb::Reserve => return self.reserve(&plain, MINUTE, false),
+                };
                 self.note(&plain, &answer);
             }
+            Step::Reserve { plain, dating, lasting, charge_on_drop } => {
+                let plain = self.dated(plain, *dating);
+                self.reserve(&plain, *lasting, *charge_on_drop)?;
+            }
+            Step::Grow(..)
+            | Step::Extend(..)
+            | Step::Commit { .. }
+            | Step::Release { .. }
+            | Step::Drop(_)
+            | Step::Forget(_)
+            | Step::ToExpiry(..) => self.go_on(step)?,
             Step::Forward(length) => self.pair.advance(*length),
             Step::Backward(length) => {
                 self.pair.set(self.pair.now() - length);
@@ -147,11 +188,134 @@ impl<'m> Run<'m> {
         self.same_time()
     }
 
+    fn reserve(
+        &mut self,
+        plain: &PlainEvent,
+        lasting: Nanos,
+        charge_on_drop: bool,
+    ) -> Result<(), String> {
+        let hold = Hold::lasting(duration(lasting));
+        let hold = if charge_on_drop { hold.charge_on_drop() } else { hold };
+        let (answer, guard) = self.pair.reserve(plain, hold)?;
+        match &answer {
+            Ok(PlainReserved::Held { .. }) => {
+                self.meet("reserved");
+                if plain.key.is_some() {
+                    self.keyed.push(plain.clone());
+                }
+            }
+            Ok(PlainReserved::Refused(seen)) => {
+                self.meet("not reserved");
+                self.note(plain, &Ok(seen.clone()));
+            }
+            Ok(PlainReserved::Known(_) | PlainReserved::Decided(_)) => {
+                self.meet("reserved again");
+            }
+            Err(_) => self.meet("bad reserve"),
+        }
+        if let Some(guard) = guard {
+            let id = guard.id();
+            self.reserved.push(Handle { id, guard: Some(guard), charge_on_drop });
+        }
+        self.stands(plain)
+    }
+
+    /// Does something with a reservation that there is.
+    fn go_on(&mut self, step: &Step) -> Result<(), String> {
+        let (Step::Grow(which, _)
+        | Step::Extend(which, _)
+        | Step::Commit { which, .. }
+        | Step::Release { which, .. }
+        | Step::Drop(which)
+        | Step::Forget(which)
+        | Step::ToExpiry(which, _)) = step
+        else {
+            return Ok(());
+        };
+        let Some((place, known)) = self.chosen_reservation(*which) else { return Ok(()) };
+        let (id, now) = (self.reserved[place].id, self.pair.oracle.read_clock());
+        let was = known.state(now);
+        match step {
+            Step::Grow(_, Growth { values, model, strange }) => {
+                let more = PlainEvent {
+                    customer: known.estimate.customer.clone(),
+                    event_type: known.estimate.event_type.clone(),
+                    model: model.map(str::to_owned),
+                    props: Vec::new(),
+                    key: values.key.clone().filter(|_| *strange),
+                    ..values.clone()
+                };
+                let answer = self.pair.grow(id, &more)?;
+                self.meet(match answer {
+                    Ok(seen) if seen.is_admitted() => "grown",
+                    Ok(_) => "not grown",
+                    Err(_) => "bad growth",
+                });
+            }
+            Step::Extend(_, by) => self.pair.extend(id, *by)?,
+            Step::Commit { actual, by_guard, .. } => {
+                let actual = actual.of(&known.estimate);
+                let guard = if *by_guard { self.reserved[place].guard.take() } else { None };
+                let answer = self.pair.commit(id, guard, &actual)?;
+                self.meet(match (answer, was) {
+                    (Ok((_, true)), _) => "overrun",
+                    (Ok(_), State::Held) => "committed",
+                    (Ok(_), State::Expired) => "committed late",
+                    (Ok(_), _) => "committed again",
+                    (Err(_), _) => "bad commit",
+                });
+            }
+            Step::Release { by_guard, .. } => {
+                let guard = if *by_guard { self.reserved[place].guard.take() } else { None };
+                self.pair.release(id, guard)?;
+                self.meet("released");
+            }
+            Step::Drop(_) => {
+                if let Some(guard) = self.reserved[place].guard.take() {
+                    self.pair.drop_guard(guard, self.reserved[place].charge_on_drop)?;
+                    self.meet("dropped");
+                }
+            }
+            Step::ToExpiry(_, beside) => {
+                self.pair.set(known.until - self.pair.oracle.ahead() + i128::from(*beside));
+                self.meet("to an expiry");
+            }
+            _ => self.reserved[place].guard.take().into_iter().for_each(std::mem::forget),
+        }
+        self.stands(&known.estimate)?;
+        self.stands(&PlainEvent { stamp: Some(known.stamp), ..known.estimate })
+    }
+
+    /// Compares all figures of the event's rules.
+    fn stands(&mut self, plain: &PlainEvent) -> Result<(), String> {
+        let plain = PlainEvent { values: Vec::new(), key: None, ..plain.clone() };
+        if self.pair.oracle.refuses_what_lacks(&plain) || !self.pair.oracle.is_open(&plain) {
+            return Ok(());
+        }
+        self.pair.standing(&plain).map(drop)
+    }
+
+    /// One of the reservations, mostly one that is open.
+    fn chosen_reservation(&self, which: usize) -> Option<(usize, Known)> {
+        let all = self.pair.oracle.reservations();
+        let now = self.pair.oracle.now();
+        let is_open = |place: &usize| all[*place].state(now) == State::Held;
+        let open: Vec<usize> = (0..all.len()).filter(is_open).collect();
+        let any: Vec<usize> = (0..all.len()).collect();
+        let from = if which.is_multiple_of(4) || open.is_empty() { any } else { open };
+        let place = *chosen(&from, which / 4)?;
+        Some((place, all[place].clone()))
+    }
+
     fn change(&mut self, which: usize, edit: &Edit) -> Result<(), String> {
         let Some(old) = self.chosen_rule(which) else { return Ok(()) };
         let Some(new) = edit.apply(&old) else { return Ok(()) };
         change(&self.pair.engine, &old, &new).map_err(|error| format!("{edit:?}: {error}"))?;
         self.pair.oracle.change(new);
+        let now = self.pair.oracle.now();
+        if self.pair.oracle.reservations().iter().any(|it| it.state(now) == State::Held) {
+            self.meet("a rule changed under a hold");
+        }
         self.meet("rule changed");
         Ok(())
     }
@@ -273,6 +437,36 @@ impl<'m> Run<'m> {
     }
 }
 
+impl Actual {
+    /// The event that happened, where this was reserved.
+    fn of(&self, estimate: &PlainEvent) -> PlainEvent {
+        let plain = PlainEvent { key: None, stamp: None, ..estimate.clone() };
+        match self {
+            Self::Quarters(quarters) => {
+                let part = |whole: Option<u64>| whole.map(|whole| whole * quarters / 4);
+                let of = |milli: i128| milli * i128::from(*quarters) / 4;
+                let values = plain.values.iter().map(|(name, milli)| (name.clone(), of(*milli)));
+                PlainEvent {
+                    input: part(plain.input),
+                    output: part(plain.output),
+                    total: part(plain.total),
+                    cost: plain.cost.map(of),
+                    values: values.collect(),
+                    ..plain.clone()
+                }
+            }
+            Self::Another(other) => {
+                PlainEvent { customer: plain.customer, key: None, ..other.clone() }
+            }
+            Self::Strange(how) => match how % 3 {
+                0 => PlainEvent { customer: "carl".into(), ..plain },
+                1 => plain.stamp(START - 1),
+                _ => plain.key("another"),
+            },
+        }
+    }
+}
+
 fn christen(rule: &mut Rule, number: usize) {
     rule.id = format!("r{number}");
     rule.name = format!("rule {number}");
@@ -299,7 +493,7 @@ fn the_engine_answers_as_the_definitions_say() {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let config = Config {
         cases,
-        max_shrink_iters: 20_000,
+        max_shrink_iters: 400_000,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
             "tests/decisions/model.proptest-regressions",
         ))),

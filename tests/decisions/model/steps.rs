@@ -16,12 +16,35 @@ pub(super) enum Step {
     Check(PlainEvent, Option<DatedBy>),
     Standing(PlainEvent),
     Batch(Vec<PlainEvent>),
-    /// Tracks or records an earlier event with a key again.
+    /// Tracks, records or reserves an earlier event with a key again.
     Again {
         which: usize,
-        record: bool,
+        verb: Verb,
         how: Difference,
     },
+    /// Reserves for so long; the guard that is dropped charges or gives back.
+    Reserve {
+        plain: PlainEvent,
+        dating: Option<DatedBy>,
+        lasting: Nanos,
+        charge_on_drop: bool,
+    },
+    Grow(usize, Growth),
+    Extend(usize, Nanos),
+    /// Commits by the guard, where it is there, or by the id.
+    Commit {
+        which: usize,
+        actual: Actual,
+        by_guard: bool,
+    },
+    Release {
+        which: usize,
+        by_guard: bool,
+    },
+    Drop(usize),
+    Forget(usize),
+    /// To the instant at which a reservation expires, and so many nanoseconds beside it.
+    ToExpiry(usize, i64),
     Forward(Nanos),
     Backward(Nanos),
     /// To the instant of the last refusal's retry, and so many nanoseconds beside it.
@@ -33,6 +56,34 @@ pub(super) enum Step {
     Remove(usize),
     /// Reloads the rules as they are, with one changed, or dropped, or none.
     Sync(Option<(usize, Option<Edit>)>),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Verb {
+    Track,
+    Record,
+    Reserve,
+}
+
+/// What happened, by what was reserved.
+#[derive(Clone, Debug)]
+pub(super) enum Actual {
+    /// So many quarters of it.
+    Quarters(u64),
+    /// Another event of the same customer.
+    Another(PlainEvent),
+    /// An event that is not its: of another customer, time or key.
+    Strange(u8),
+}
+
+/// What a reservation grows by.
+#[derive(Clone, Debug)]
+pub(super) struct Growth {
+    pub(super) values: PlainEvent,
+    /// It names a dimension: one of the reserve, or another.
+    pub(super) model: Option<&'static str>,
+    /// It is dated or has a key, which it must not have.
+    pub(super) strange: bool,
 }
 
 /// In what an event differs from an earlier one with its key.
@@ -97,7 +148,7 @@ impl Edit {
                     Kind::Bucket { burst, .. } => Kind::Bucket { window, burst },
                     Kind::Fixed { .. } => Kind::Fixed { window },
                     Kind::Sliding { .. } => Kind::Sliding { window },
-                    Kind::Rolling { .. } | Kind::Calendar(_) => return None,
+                    Kind::Rolling { .. } | Kind::Calendar(_) | Kind::Slots => return None,
                 };
             }
             (Self::Algorithm(to), kind) => {
@@ -205,7 +256,7 @@ pub(super) fn per() -> impl Strategy<Value = Vec<String>> {
 
 pub(super) fn rule() -> impl Strategy<Value = Rule> {
     let limit = prop_oneof![9 => 1_u64..6, 6 => 5_u64..30, 3 => 50_u64..200, 1 => Just(0)];
-    let kind = prop_oneof![rate_kind(), quota_kind()];
+    let kind = prop_oneof![4 => rate_kind(), 4 => quota_kind(), 1 => Just(Kind::Slots)];
     let priority = select(vec![0, 0, 0, 0, -1, 1]);
     let policy = proptest::option::weighted(0.35, (select(vec!["one", "two"]), priority));
     let missing = prop_oneof![
@@ -219,6 +270,8 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
                 Kind::Bucket { window, .. } if limit == 0 => Kind::Bucket { window, burst: None },
                 other => other,
             };
+            // Reservations are slots' only measure.
+            let measure = if kind == Kind::Slots { Measure::Events } else { measure };
             // A policy is of rate limits or of quotas, not of both.
             let priority = policy.map_or(0, |(_, priority)| priority);
             let policy = policy.map(|(name, _)| format!("{name} {}", kind.is_rate()));
@@ -311,6 +364,55 @@ pub(super) fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
+fn verb() -> impl Strategy<Value = Verb> {
+    select(vec![Verb::Track, Verb::Record, Verb::Reserve])
+}
+
+fn actual() -> impl Strategy<Value = Actual> {
+    prop_oneof![
+        4 => select(vec![0, 1, 2, 4, 4, 6, 12]).prop_map(Actual::Quarters),
+        2 => plain_event().prop_map(Actual::Another),
+        1 => any::<u8>().prop_map(Actual::Strange),
+    ]
+}
+
+fn growth() -> impl Strategy<Value = Growth> {
+    let model = proptest::option::weighted(0.3, select(vec!["gpt", "claude"]));
+    let strange = proptest::bool::weighted(0.05);
+    (plain_event(), model, strange).prop_map(|(values, model, strange)| Growth {
+        values,
+        model,
+        strange,
+    })
+}
+
+/// A step of a reservation.
+fn held_step() -> impl Strategy<Value = Step> {
+    let lasting = || {
+        prop_oneof![
+            4 => 1_i128..30 * SECOND,
+            2 => select(vec![1, SECOND, MINUTE, 10 * MINUTE, HOUR, DAY]),
+            2 => 1_i128..3 * HOUR,
+        ]
+    };
+    let reserve = (plain_event(), dating(), lasting(), proptest::bool::weighted(0.2));
+    prop_oneof![
+        8 => reserve.prop_map(|(plain, dating, lasting, charge_on_drop)| {
+            Step::Reserve { plain, dating, lasting, charge_on_drop }
+        }),
+        3 => (any::<usize>(), growth()).prop_map(|(which, more)| Step::Grow(which, more)),
+        2 => (any::<usize>(), lasting()).prop_map(|(which, by)| Step::Extend(which, by)),
+        5 => (any::<usize>(), actual(), any::<bool>())
+            .prop_map(|(which, actual, by_guard)| Step::Commit { which, actual, by_guard }),
+        2 => (any::<usize>(), any::<bool>())
+            .prop_map(|(which, by_guard)| Step::Release { which, by_guard }),
+        1 => any::<usize>().prop_map(Step::Drop),
+        1 => any::<usize>().prop_map(Step::Forget),
+        2 => (any::<usize>(), -1_i64..=1)
+            .prop_map(|(which, beside)| Step::ToExpiry(which, beside)),
+    ]
+}
+
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let length = || {
         prop_oneof![
@@ -329,8 +431,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         2 => plain_event()
             .prop_map(|plain| Step::Standing(PlainEvent { values: Vec::new(), ..plain })),
         1 => vec(plain_event(), 0..4).prop_map(Step::Batch),
-        2 => (any::<usize>(), any::<bool>(), again())
-            .prop_map(|(which, record, how)| Step::Again { which, record, how }),
+        2 => (any::<usize>(), verb(), again())
+            .prop_map(|(which, verb, how)| Step::Again { which, verb, how }),
+        10 => held_step(),
         5 => length().prop_map(Step::Forward),
         1 => length().prop_map(Step::Backward),
         3 => (-1_i64..=1).prop_map(Step::ToRetry),

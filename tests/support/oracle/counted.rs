@@ -37,6 +37,43 @@ pub(super) enum Entry {
     Use { at: Nanos, stamp: Nanos, lo: Milli, hi: Milli, verb: Verb },
     /// What another kind of counter had used when the rule changed.
     CarriedOver { at: Nanos, lo: Milli, hi: Milli },
+    /// A reservation took so much, until then. What of it is left once it has ended was used.
+    Hold { at: Nanos, stamp: Nanos, hold: usize, until: Nanos, lo: Milli, hi: Milli },
+    /// A reservation ended: so much of what it held was used.
+    End { at: Nanos, hold: usize, used: Milli, verb: Verb },
+    /// A rate limit that changed keeps what was held as use.
+    Forgotten { at: Nanos, hold: usize },
+}
+
+impl Entry {
+    /// The amount that was taken.
+    fn amount(&mut self) -> Option<(&mut Milli, &mut Milli)> {
+        match self {
+            Self::Use { lo, hi, .. }
+            | Self::CarriedOver { lo, hi, .. }
+            | Self::Hold { lo, hi, .. } => Some((lo, hi)),
+            Self::Terms { .. } | Self::End { .. } | Self::Forgotten { .. } => None,
+        }
+    }
+
+    fn is_use(&self) -> bool {
+        matches!(self, Self::Use { .. } | Self::CarriedOver { .. } | Self::Hold { .. })
+    }
+
+    fn is_of(&self, reservation: usize) -> bool {
+        matches!(*self, Self::Hold { hold, .. } if hold == reservation)
+    }
+
+    fn at(&self) -> Nanos {
+        match *self {
+            Self::Terms { at, .. }
+            | Self::Use { at, .. }
+            | Self::CarriedOver { at, .. }
+            | Self::Hold { at, .. }
+            | Self::End { at, .. }
+            | Self::Forgotten { at, .. } => at,
+        }
+    }
 }
 
 /// What a bucket misses, in thousandths times the window's length, after a replay.
@@ -47,12 +84,18 @@ pub(super) struct Bucket {
     pub(super) window: Nanos,
     pub(super) lo: i128,
     pub(super) hi: i128,
+    /// What committed use alone would have left it, while something is held.
+    alone: Option<(i128, i128)>,
+    /// What is held, by the reservation.
+    open: BTreeMap<usize, Milli>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct CountedRule {
     pub(super) rule: Rule,
     pub(super) logs: BTreeMap<Vec<String>, Vec<Entry>>,
+    /// What a rate limit that changed has kept of holds as use, by the reservation.
+    pub(super) as_use: BTreeMap<(Vec<String>, usize), Milli>,
 }
 
 impl CountedRule {
@@ -60,21 +103,90 @@ impl CountedRule {
         self.logs.get(key).map_or(&[], Vec::as_slice)
     }
 
-    /// What is used, in thousandths, as the rule counts it at `now` for an event of `stamp`.
+    /// The history as it will be at an instant: holds that expire by then are given back.
+    fn log_at(&self, key: &[String], now: Nanos) -> Vec<Entry> {
+        let mut log = self.log(key).to_vec();
+        log.extend(self.expired(key, now));
+        log
+    }
+
+    /// The ends of the open holds that expire by an instant, in their order.
+    pub(super) fn expired(&self, key: &[String], now: Nanos) -> impl Iterator<Item = Entry> {
+        let mut open = self.open(key);
+        open.retain(|(until, _)| *until <= now);
+        let end = |(at, hold)| Entry::End { at, hold, used: 0, verb: Verb::Commit };
+        open.into_iter().map(end)
+    }
+
+    /// The open holds, in the order in which they expire.
+    pub(super) fn open(&self, key: &[String]) -> Vec<(Nanos, usize)> {
+        let mut open = BTreeMap::new();
+        for entry in self.log(key) {
+            match *entry {
+                Entry::Hold { hold, until, .. } => {
+                    open.insert(hold, until);
+                }
+                Entry::End { hold, .. } | Entry::Forgotten { hold, .. } => {
+                    open.remove(&hold);
+                }
+                _ => {}
+            }
+        }
+        let mut open: Vec<_> = open.into_iter().map(|(hold, until)| (until, hold)).collect();
+        open.sort_unstable();
+        open
+    }
+
+    /// How much an open reservation holds of it.
+    pub(super) fn held_by(&self, key: &[String], reservation: usize) -> Milli {
+        let is_open = self.open(key).iter().any(|(_, hold)| *hold == reservation);
+        if is_open { self.taken_by(key, reservation) } else { 0 }
+    }
+
+    /// How much a reservation has taken of it, without what was kept as use.
+    fn taken_by(&self, key: &[String], reservation: usize) -> Milli {
+        self.log(key).iter().fold(0, |sum, entry| match *entry {
+            Entry::Hold { hold, hi, .. } if hold == reservation => sum + hi,
+            Entry::Forgotten { hold, .. } if hold == reservation => 0,
+            _ => sum,
+        })
+    }
+
+    /// What is used, in thousandths, as the rule counts it at `now` for an event of `stamp`, with
+    /// what is held.
     pub(super) fn used(&self, key: &[String], now: Nanos, stamp: Nanos) -> Range<Milli> {
         if let Kind::Bucket { .. } = self.rule.kind {
             let bucket = self.bucket(key, now);
             let (lo, hi) = (bucket.lo / bucket.window, ceil_div(bucket.hi, bucket.window));
             return Range::new(lo, hi);
         }
+        self.sum(key, now, stamp, |_| true)
+    }
+
+    /// How much of what is used open reservations hold: in a quota that counts in the event's
+    /// period, in a rate limit all that they took.
+    pub(super) fn held(&self, key: &[String], now: Nanos, stamp: Nanos) -> Range<Milli> {
+        let open: Vec<usize> = self.open(key).into_iter().map(|(_, hold)| hold).collect();
+        if self.rule.kind.is_rate() || self.rule.kind == Kind::Slots {
+            let all = open.iter().map(|hold| self.taken_by(key, *hold)).sum();
+            return Range::new(all, all);
+        }
+        self.sum(key, now, stamp, |entry| open.iter().any(|hold| entry.is_of(*hold)))
+    }
+
+    fn sum(
+        &self,
+        key: &[String],
+        now: Nanos,
+        stamp: Nanos,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Range<Milli> {
         let late = self.lateness(key, now);
         let (mut least, mut most) = (0, 0);
-        for entry in self.refunded(key) {
-            let (at, own, lo, hi) = match entry {
-                Entry::Use { stamp, lo, hi, .. } => (self.counted_at(&entry), stamp, lo, hi),
-                Entry::CarriedOver { at, lo, hi } => (at, at, lo, hi),
-                Entry::Terms { .. } => continue,
-            };
+        for mut entry in self.kept(key, now) {
+            let (at, own) = (self.counted_at(&entry), self.dated(&entry));
+            let is_wanted = wanted(&entry);
+            let Some((&mut lo, &mut hi)) = entry.amount().filter(|_| is_wanted) else { continue };
             let (sure, maybe) = match self.rule.kind {
                 Kind::Fixed { window } => {
                     let same = at.div_euclid(window) == now.div_euclid(window);
@@ -89,7 +201,8 @@ impl CountedRule {
                     let same = period(span, own).0 == period(span, stamp).0;
                     (same, same)
                 }
-                Kind::Bucket { .. } => unreachable!("answered above"),
+                Kind::Slots => (true, true),
+                Kind::Bucket { .. } => unreachable!("its history is replayed"),
             };
             least += if sure { lo } else { 0 };
             most += if maybe { hi } else { 0 };
@@ -97,52 +210,95 @@ impl CountedRule {
         Range::new(least, most)
     }
 
-    /// The history of a counter with what refunds took back: of a rate limit's window they cancel
-    /// the newest uses, and nothing where there are none. A quota counts them as what they are.
-    pub(super) fn refunded(&self, key: &[String]) -> Vec<Entry> {
-        let (Kind::Fixed { window } | Kind::Sliding { window }) = self.rule.kind else {
-            return self.log(key).to_vec();
-        };
+    /// The history of a counter at an instant with what was given back: what refunds took back of a
+    /// rate limit's window, and what of holds that have ended was not used. A quota counts refunds
+    /// as what they are.
+    pub(super) fn kept(&self, key: &[String], now: Nanos) -> Vec<Entry> {
+        let is_window = matches!(self.rule.kind, Kind::Fixed { .. } | Kind::Sliding { .. });
         let mut kept: Vec<Entry> = Vec::new();
-        for entry in self.log(key) {
-            let Entry::Use { at: now, lo: amount @ ..0, .. } = *entry else {
-                kept.push(entry.clone());
-                continue;
-            };
-            let late = self.lateness(key, now);
-            let (mut sure, mut maybe) = (-amount, -amount);
-            let mut newest: Vec<&mut Entry> = kept.iter_mut().collect();
-            newest.sort_by_key(|entry| self.counted_at(entry));
-            for entry in newest.into_iter().rev() {
-                let at = self.counted_at(entry);
-                let (Entry::Use { lo, hi, .. } | Entry::CarriedOver { lo, hi, .. }) = entry else {
-                    continue;
-                };
-                let counts = match self.rule.kind {
-                    Kind::Fixed { .. } => at.div_euclid(window) == now.div_euclid(window),
-                    _ => at + late + window > now,
-                };
-                if counts {
-                    let (of_lo, of_hi) = (sure.min(*lo), maybe.min(*hi));
-                    (*lo, *hi) = (*lo - of_lo, *hi - of_hi);
-                    (sure, maybe) = (sure - of_lo, maybe - of_hi);
+        for entry in self.log_at(key, now) {
+            match entry {
+                Entry::Use { at, lo: amount @ ..0, .. } if is_window => {
+                    self.refund(&mut kept, key, at, -amount);
                 }
+                Entry::End { at, hold, used, .. } => {
+                    let lost = self.end(&mut kept, key, at, hold, used);
+                    // A refund took back what was held, which is given back: so it took others.
+                    if is_window {
+                        self.refund(&mut kept, key, at, lost);
+                    }
+                }
+                _ => kept.push(entry),
             }
         }
         kept
     }
 
+    /// Takes back the newest uses of a window, and nothing where there are none.
+    fn refund(&self, kept: &mut [Entry], key: &[String], now: Nanos, amount: Milli) {
+        let (mut sure, mut maybe, late) = (amount, amount, self.lateness(key, now));
+        let mut newest: Vec<&mut Entry> = kept.iter_mut().collect();
+        newest.sort_by_key(|entry| self.counted_at(entry));
+        for entry in newest.into_iter().rev() {
+            let counts = self.may_count(late, self.counted_at(entry), now);
+            let Some((lo, hi)) = entry.amount().filter(|_| counts) else { continue };
+            let (of_lo, of_hi) = (sure.min(*lo), maybe.min(*hi));
+            (*lo, *hi) = (*lo - of_lo, *hi - of_hi);
+            (sure, maybe) = (sure - of_lo, maybe - of_hi);
+        }
+    }
+
+    /// Gives back what of a hold was not used, its newest takes first. Returns how much of what
+    /// still counts a refund had taken back before.
+    fn end(
+        &self,
+        kept: &mut [Entry],
+        key: &[String],
+        now: Nanos,
+        hold: usize,
+        used: Milli,
+    ) -> Milli {
+        let mut back = self.taken_by(key, hold) - used;
+        let takes = self.log(key).iter().filter(|entry| entry.is_of(hold)).rev();
+        let left = kept.iter_mut().filter(|entry| entry.is_of(hold)).rev();
+        let (mut lost, late) = (0, self.lateness(key, now));
+        for (take, left) in takes.zip(left) {
+            let Entry::Hold { hi: units, .. } = *take else { continue };
+            let units = units.min(back);
+            back -= units;
+            let counts = self.may_count(late, self.counted_at(left), now);
+            let Some((lo, hi)) = left.amount() else { continue };
+            lost += if counts { (units - *hi).max(0) } else { 0 };
+            (*lo, *hi) = ((*lo - units).max(0), (*hi - units).max(0));
+        }
+        lost
+    }
+
+    /// Whether a use of a window may still count.
+    fn may_count(&self, late: Nanos, at: Nanos, now: Nanos) -> bool {
+        match self.rule.kind {
+            Kind::Fixed { window } => at.div_euclid(window) == now.div_euclid(window),
+            Kind::Sliding { window } => at + late + window > now,
+            _ => true,
+        }
+    }
+
+    /// The date of a use.
+    fn dated(&self, entry: &Entry) -> Nanos {
+        match *entry {
+            Entry::Use { stamp, .. } | Entry::Hold { stamp, .. } => stamp,
+            _ => entry.at(),
+        }
+    }
+
     /// The instant at which a use counts in a window that slides.
     pub(super) fn counted_at(&self, entry: &Entry) -> Nanos {
         match (entry, self.rule.kind) {
-            (Entry::Use { stamp, .. }, Kind::Rolling { .. }) => *stamp,
+            (Entry::Use { stamp, .. } | Entry::Hold { stamp, .. }, Kind::Rolling { .. }) => *stamp,
             (Entry::Use { at, stamp, verb: Verb::Record, .. }, Kind::Sliding { .. }) => {
                 *stamp.min(at)
             }
-            (
-                Entry::Use { at, .. } | Entry::CarriedOver { at, .. } | Entry::Terms { at, .. },
-                _,
-            ) => *at,
+            _ => entry.at(),
         }
     }
 
@@ -154,11 +310,11 @@ impl CountedRule {
             return 0;
         };
         let slot = slot(window);
-        let ahead = |entry: &Entry| matches!(*entry, Entry::Use { at, stamp, .. } if stamp > at);
+        let ahead = |entry: &Entry| self.dated(entry) > entry.at();
         // What was merged may be there for as long as it may have been late.
         let ahead = if self.log(key).iter().any(ahead) { AHEAD } else { 0 };
         let since = now - 2 * (window + slot) - ahead;
-        let uses = self.log(key).iter().filter(|entry| !matches!(entry, Entry::Terms { .. }));
+        let uses = self.log(key).iter().filter(|entry| entry.is_use());
         let mut instants: Vec<Nanos> = uses.map(|entry| self.counted_at(entry)).collect();
         instants.retain(|at| *at > since);
         instants.sort_unstable();
@@ -222,23 +378,34 @@ impl CountedRule {
             if amount > self.rule.capacity_milli() && !self.may_be_below_nothing(key, instant) {
                 return None;
             }
-            instant = match self.rule.kind {
+            // What it is when nothing that is held expires before.
+            let next = match self.rule.kind {
                 Kind::Bucket { .. } => {
                     let bucket = self.bucket(key, instant);
                     let missing = if best_case { bucket.lo } else { bucket.hi };
                     let target = (bucket.capacity - amount) * bucket.window;
-                    instant + ceil_div(missing - target, bucket.limit)
+                    let refills = bucket.limit > 0;
+                    refills.then(|| instant + ceil_div(missing - target, bucket.limit))
                 }
-                Kind::Fixed { window } => (instant.div_euclid(window) + 1) * window,
+                Kind::Fixed { window } => Some((instant.div_euclid(window) + 1) * window),
                 Kind::Sliding { window } | Kind::Rolling { window } => {
                     let extra = if best_case { 0 } else { self.lateness(key, from) };
-                    let leaves = self.uses(key, false).map(|at| at + extra + window);
-                    leaves.filter(|&at| at > instant).min()?
+                    let leaves = self.uses(key, instant, false).map(|at| at + extra + window);
+                    leaves.filter(|&at| at > instant).min()
                 }
-                Kind::Calendar(span) => period(span, instant).1?,
+                Kind::Calendar(span) => period(span, instant).1,
+                Kind::Slots => None,
             };
+            let expires = self.expiries(key, instant).min();
+            instant = next.into_iter().chain(expires).min()?;
         }
         Some(instant)
+    }
+
+    /// When open holds expire after an instant.
+    pub(super) fn expiries(&self, key: &[String], after: Nanos) -> impl Iterator<Item = Nanos> {
+        let open = self.open(key).into_iter();
+        open.map(|(until, _)| until).filter(move |until| *until > after)
     }
 
     /// Whether less than nothing may be used of a quota, at an instant or later.
@@ -251,24 +418,24 @@ impl CountedRule {
                 && match self.rule.kind {
                     Kind::Rolling { window } => self.counted_at(entry) + window > instant,
                     Kind::Calendar(span) => {
-                        let at = match *entry {
-                            Entry::Use { stamp, .. } => stamp,
-                            Entry::Terms { at, .. } | Entry::CarriedOver { at, .. } => at,
-                        };
-                        period(span, at).1.is_none_or(|end| end > instant)
+                        period(span, self.dated(entry)).1.is_none_or(|end| end > instant)
                     }
                     _ => false,
                 }
         })
     }
 
-    /// The instants at which something was counted, for sure or perhaps.
-    pub(super) fn uses(&self, key: &[String], sure: bool) -> impl Iterator<Item = Nanos> + Clone {
-        self.refunded(key).into_iter().filter_map(move |entry| match entry {
-            Entry::Use { lo, hi, .. } | Entry::CarriedOver { lo, hi, .. } => {
-                (if sure { lo != 0 } else { hi != 0 }).then_some(self.counted_at(&entry))
-            }
-            Entry::Terms { .. } => None,
+    /// The instants at which something was counted that counts at `now`, for sure or perhaps.
+    pub(super) fn uses(
+        &self,
+        key: &[String],
+        now: Nanos,
+        sure: bool,
+    ) -> impl Iterator<Item = Nanos> + Clone {
+        self.kept(key, now).into_iter().filter_map(move |mut entry| {
+            let at = self.counted_at(&entry);
+            let (&mut lo, &mut hi) = entry.amount()?;
+            (if sure { lo != 0 } else { hi != 0 }).then_some(at)
         })
     }
 
@@ -296,15 +463,17 @@ impl CountedRule {
                 Some(end) => one(end),
                 None => vec![None],
             },
+            Kind::Slots => vec![None],
             Kind::Sliding { window } | Kind::Rolling { window } => {
                 let unused = match self.rule.kind {
                     Kind::Sliding { .. } => Some(Range::new(seconds(now), seconds(now))),
                     _ => None,
                 };
                 let extra = self.lateness(key, now);
-                let sure = self.uses(key, true).map(|at| at + window).filter(|&at| at > now).min();
+                let sure =
+                    self.uses(key, now, true).map(|at| at + window).filter(|&at| at > now).min();
                 let most = |at: Nanos| at + window + extra;
-                let mut maybe = self.uses(key, false).map(most).filter(|&at| at > now);
+                let mut maybe = self.uses(key, now, false).map(most).filter(|&at| at > now);
                 match (sure, maybe.clone().max()) {
                     (None, None) => vec![unused],
                     // The slots of the last uses may be over or not.
@@ -334,17 +503,15 @@ impl CountedRule {
             },
             lo: 0,
             hi: 0,
+            alone: None,
+            open: BTreeMap::new(),
         };
         let mut last = None;
-        for entry in self.log(key) {
-            let at = match *entry {
-                Entry::Terms { at, .. } | Entry::Use { at, .. } | Entry::CarriedOver { at, .. } => {
-                    at
-                }
-            };
+        for entry in self.log_at(key, now) {
+            let at = entry.at();
             bucket.refill(at - last.unwrap_or(at));
             last = Some(at);
-            match *entry {
+            match entry {
                 Entry::Terms { limit, capacity, debt, window, .. } => {
                     bucket.debt = debt;
                     bucket.limit = limit;
@@ -352,9 +519,19 @@ impl CountedRule {
                     bucket.window = window;
                 }
                 Entry::Use { lo, hi, verb, .. } => {
-                    bucket.lo = bucket.taken(bucket.lo, lo, verb);
-                    bucket.hi = bucket.taken(bucket.hi, hi, verb);
+                    bucket.take(lo, hi, verb);
+                    if let Some(alone) = bucket.alone {
+                        let taken = |missing, amount| bucket.taken(missing, amount, verb);
+                        bucket.alone = Some((taken(alone.0, lo), taken(alone.1, hi)));
+                    }
                 }
+                Entry::Hold { hold, lo, hi, .. } => {
+                    bucket.alone = bucket.alone.or(Some((bucket.lo, bucket.hi)));
+                    bucket.take(lo, hi, Verb::Track);
+                    *bucket.open.entry(hold).or_default() += hi;
+                }
+                Entry::End { hold, used, verb, .. } => bucket.end(hold, used, verb),
+                Entry::Forgotten { hold, .. } => bucket.forget(hold),
                 Entry::CarriedOver { lo, hi, .. } => {
                     bucket.lo = lo * bucket.window;
                     bucket.hi = hi * bucket.window;
@@ -365,9 +542,38 @@ impl CountedRule {
         bucket
     }
 
+    /// The history of the counter that it becomes when the rule is another kind: what was used is
+    /// carried over. A quota keeps what is held where it carries over what was used, a rate limit
+    /// keeps it as use.
+    pub(super) fn log_as(&self, key: &[String], now: Nanos, to: &Rule) -> Vec<Entry> {
+        let mut log = vec![terms(to, now)];
+        log.extend(self.carried_over(key, now, to));
+        if to.kind.is_rate() {
+            return log;
+        }
+        let counts = |at: Nanos| match self.rule.kind {
+            Kind::Calendar(span) => period(span, at).0 == period(span, now).0,
+            Kind::Rolling { window } => at + window > now,
+            _ => true,
+        };
+        for (until, hold) in self.open(key) {
+            let takes = self.log(key).iter().filter(|entry| entry.is_of(hold));
+            let (hi, counts) =
+                (self.taken_by(key, hold), takes.map(|it| self.dated(it)).all(counts));
+            if counts {
+                log.push(Entry::Hold { at: now, stamp: now, hold, until, lo: hi, hi });
+            }
+        }
+        log
+    }
+
     /// What carries over when the counter becomes one of another kind.
-    pub(super) fn carried_over(&self, key: &[String], now: Nanos, to: &Rule) -> Option<Entry> {
-        let used = self.used(key, now, now);
+    fn carried_over(&self, key: &[String], now: Nanos, to: &Rule) -> Option<Entry> {
+        let mut used = self.used(key, now, now);
+        if !to.kind.is_rate() {
+            let held = self.held(key, now, now);
+            used = Range::new(used.lo - held.hi, used.hi - held.lo);
+        }
         let from_bucket = matches!(self.rule.kind, Kind::Bucket { .. });
         let to_bucket = matches!(to.kind, Kind::Bucket { .. });
         let up = |milli: Milli| ceil_div(milli, 1_000) * 1_000;
@@ -391,8 +597,33 @@ impl CountedRule {
 impl Bucket {
     pub(super) fn refill(&mut self, passed: Nanos) {
         let gain = passed * self.limit;
-        self.lo = (self.lo - gain).max(0);
-        self.hi = (self.hi - gain).max(0);
+        let refilled = |missing: i128| (missing - gain).max(0);
+        (self.lo, self.hi) = (refilled(self.lo), refilled(self.hi));
+        self.alone = self.alone.map(|(lo, hi)| (refilled(lo), refilled(hi)));
+    }
+
+    fn take(&mut self, lo: Milli, hi: Milli, verb: Verb) {
+        (self.lo, self.hi) = (self.taken(self.lo, lo, verb), self.taken(self.hi, hi, verb));
+    }
+
+    fn forget(&mut self, hold: usize) {
+        self.open.remove(&hold);
+        self.alone = self.alone.filter(|_| !self.open.is_empty());
+    }
+
+    /// Gives back what of a hold was not used: no fuller than committed use alone would have left
+    /// it, less what is still held, and never emptier than it was.
+    fn end(&mut self, hold: usize, used: Milli, verb: Verb) {
+        let Some((held, alone)) = self.open.remove(&hold).zip(self.alone) else { return };
+        let alone = (self.taken(alone.0, used, verb), self.taken(alone.1, used, verb));
+        let left: Milli = self.open.values().sum();
+        let back = (held - used) * self.window;
+        let given = |missing: i128, alone: i128| {
+            missing.min((missing - back).max(alone + left * self.window))
+        };
+        (self.lo, self.hi) = (given(self.lo, alone.0), given(self.hi, alone.1));
+        // Without holds it is an ordinary one: a hold that was used was taken at its instant.
+        self.alone = Some(alone).filter(|_| !self.open.is_empty());
     }
 
     /// Never below empty: what is owed already, or at most the whole capacity. What is recorded
@@ -406,8 +637,8 @@ impl Bucket {
             (Verb::Track, _) => self.capacity * self.window,
             // What nothing refills owes nothing.
             _ if self.limit == 0 => self.capacity * self.window,
-            (Verb::Record, Some(debt)) => (self.capacity + debt) * self.window,
-            (Verb::Record, None) => after,
+            (_, Some(debt)) => (self.capacity + debt) * self.window,
+            (_, None) => after,
         };
         missing.max(most.min(after))
     }

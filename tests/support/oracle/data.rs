@@ -30,11 +30,22 @@ pub enum Span {
 /// How a rule counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    Bucket { window: Nanos, burst: Option<u64> },
-    Fixed { window: Nanos },
-    Sliding { window: Nanos },
-    Rolling { window: Nanos },
+    Bucket {
+        window: Nanos,
+        burst: Option<u64>,
+    },
+    Fixed {
+        window: Nanos,
+    },
+    Sliding {
+        window: Nanos,
+    },
+    Rolling {
+        window: Nanos,
+    },
     Calendar(Span),
+    /// As many open reservations at once.
+    Slots,
 }
 
 impl Kind {
@@ -56,6 +67,13 @@ pub enum Enforce {
     Hard,
     Soft,
     Shadow,
+}
+
+impl Measure {
+    /// Whether it adds up values, and not events.
+    pub(super) fn is_of_values(&self) -> bool {
+        *self != Self::Events
+    }
 }
 
 /// What a rule counts.
@@ -275,6 +293,42 @@ impl PlainEvent {
         self
     }
 
+    /// Whether an amount is below zero, which nothing that is held may be.
+    pub(super) fn is_below_zero(&self) -> bool {
+        self.cost.is_some_and(|cost| cost < 0) || self.values.iter().any(|(_, milli)| *milli < 0)
+    }
+
+    /// The event with the values of another added to its own.
+    pub(super) fn with_more(&self, more: &Self) -> Self {
+        let added = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+        let mut sum = self.clone();
+        if self.total.is_some() || more.total.is_some() {
+            sum.total = added(self.sum(), more.sum());
+        }
+        sum.input = added(self.input, more.input);
+        sum.output = added(self.output, more.output);
+        if let Some(cost) = more.cost {
+            sum.cost = Some(cost + self.cost.unwrap_or(0));
+        }
+        for (name, milli) in &more.values {
+            match sum.values.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => *known += milli,
+                None => sum.values.push((name.clone(), *milli)),
+            }
+        }
+        sum
+    }
+
+    /// The dimensions of this with the values of another, at this time.
+    pub(super) fn with_values_of(&self, more: &Self, stamp: Nanos) -> Self {
+        let Self { input, output, total, cost, values, .. } = more.clone();
+        let stamp = Some(stamp);
+        Self { input, output, total, cost, values, stamp, key: None, ..self.clone() }
+    }
+
     /// Whether this asks for the same as an earlier act with its key. A client that tries again may
     /// say anew when it is, and may say the sum of its tokens or leave it to be made.
     pub(super) fn is_retry_of(&self, first: &Self) -> bool {
@@ -334,6 +388,7 @@ pub struct Figure {
     pub limit: u64,
     /// Quotas only.
     pub used: Option<Milli>,
+    pub held: Milli,
     pub remaining: Milli,
     pub reset: Option<i64>,
     pub exceeded: bool,
@@ -378,7 +433,46 @@ pub struct PlainStanding {
 pub enum Fault {
     Conflict,
     BadEvent,
+    /// The reservation is over, and not in a way that the call can go on from.
+    Ended,
+    /// No reservation has the name.
+    Unknown,
     Other,
 }
 
 pub type Answer = Result<PlainDecision, Fault>;
+
+/// What the engine answered to a reserve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlainReserved {
+    Held {
+        name: String,
+        seen: PlainDecision,
+        until: Nanos,
+    },
+    Refused(PlainDecision),
+    /// The key was here before, for a reservation.
+    Known(PlainStatus),
+    /// The key was here before, for an event.
+    Decided(PlainDecision),
+}
+
+/// How a reservation stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlainStatus {
+    pub name: String,
+    pub state: State,
+    pub stamp: Nanos,
+    pub until: Nanos,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Held,
+    Committed,
+    Released,
+    Expired,
+}
+
+/// What the engine answered to a commit: whether it was charged more than was held, beside.
+pub type Committed = Result<(PlainDecision, bool), Fault>;

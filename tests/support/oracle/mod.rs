@@ -12,10 +12,12 @@
 
 mod counted;
 mod data;
+mod holds;
 
 pub use self::counted::period;
 use self::counted::*;
 pub use self::data::*;
+pub use self::holds::Reservation;
 use std::collections::BTreeMap;
 
 /// How far ahead of now an event may be stamped.
@@ -26,6 +28,8 @@ struct KeyedCall {
     plain: PlainEvent,
     seen: PlainDecision,
     at: Nanos,
+    /// The reservation that it made.
+    reservation: Option<usize>,
 }
 
 /// Which verb a decision came from.
@@ -33,6 +37,32 @@ struct KeyedCall {
 enum Verb {
     Track,
     Record,
+    Reserve,
+    Grow,
+    Commit,
+}
+
+impl Verb {
+    /// Whether rules may refuse it.
+    fn asks(self) -> bool {
+        matches!(self, Self::Track | Self::Reserve | Self::Grow)
+    }
+
+    /// Whether it is of an event that happened.
+    fn records(self) -> bool {
+        matches!(self, Self::Track | Self::Record | Self::Commit)
+    }
+}
+
+/// What a call is about.
+#[derive(Clone, Copy, Debug)]
+struct Act<'a> {
+    verb: Verb,
+    plain: &'a PlainEvent,
+    /// The reservation that it makes, lets grow or ends.
+    hold: Option<usize>,
+    /// When that expires.
+    until: Nanos,
 }
 
 /// The model. Clones are cheap enough for a search over histories.
@@ -50,6 +80,7 @@ pub struct Oracle {
     /// By customer and key: nobody's key is anybody else's.
     keys: BTreeMap<(String, String), KeyedCall>,
     recorded: Vec<String>,
+    reservations: Vec<Reservation>,
     /// Whether the engine records events at all.
     records: bool,
 }
@@ -66,6 +97,7 @@ impl Oracle {
             rules: Vec::new(),
             keys: BTreeMap::new(),
             recorded: Vec::new(),
+            reservations: Vec::new(),
             records: true,
         }
     }
@@ -91,6 +123,24 @@ impl Oracle {
         self.clock
     }
 
+    /// Time inside the engine, as of the last look at the clock.
+    pub fn now(&self) -> Nanos {
+        self.now
+    }
+
+    /// By how much that is ahead of the clock.
+    pub fn ahead(&self) -> Nanos {
+        self.back
+    }
+
+    /// Whether the event's rules can tell of its time: of closed periods nothing is known.
+    pub fn is_open(&mut self, plain: &PlainEvent) -> bool {
+        let now = self.read_clock();
+        let act = Act { verb: Verb::Track, plain, hold: None, until: 0 };
+        plain.stamp.is_none_or(|stamp| stamp <= now + AHEAD)
+            && self.skipped(&act, &self.live(plain)).is_empty()
+    }
+
     /// Looks at the clock: time never runs back. A clock that is more than a second behind was set
     /// back, and time goes on from where it was as the clock does; one that is less behind is
     /// waited for.
@@ -99,6 +149,8 @@ impl Oracle {
             self.back = self.now - self.clock;
         }
         self.now = self.now.max(self.clock + self.back);
+        let now = self.now;
+        self.rules.iter_mut().for_each(|counted| counted.expire(now));
         self.now
     }
 
@@ -113,7 +165,8 @@ impl Oracle {
 
     pub fn add(&mut self, rule: Rule) {
         self.read_clock();
-        self.rules.push(CountedRule { rule, logs: BTreeMap::new() });
+        let (logs, as_use) = (BTreeMap::new(), BTreeMap::new());
+        self.rules.push(CountedRule { rule, logs, as_use });
     }
 
     pub fn remove(&mut self, id: &str) {
@@ -130,15 +183,21 @@ impl Oracle {
         let old = self.rules[at].rule.clone();
         if old.measure != rule.measure || old.per != rule.per {
             self.rules[at].logs.clear();
+            self.rules[at].as_use.clear();
         } else if old.kind.family() != rule.kind.family() {
+            if old.kind.is_rate() {
+                self.rules[at].forget_holds(now);
+            }
             let keys: Vec<Vec<String>> = self.rules[at].logs.keys().cloned().collect();
             for key in keys {
-                let carried_over = self.rules[at].carried_over(&key, now, &rule);
-                let mut log = vec![terms(&rule, now)];
-                log.extend(carried_over);
+                let log = self.rules[at].log_as(&key, now, &rule);
                 self.rules[at].logs.insert(key, log);
             }
         } else {
+            // A bucket with another rate is another one.
+            if matches!(rule.kind, Kind::Bucket { .. }) && old.limit != rule.limit {
+                self.rules[at].forget_holds(now);
+            }
             for log in self.rules[at].logs.values_mut() {
                 log.push(terms(&rule, now));
             }
@@ -212,25 +271,31 @@ impl Oracle {
         plain: &PlainEvent,
         answer: &Answer,
     ) -> Result<(), String> {
-        let now = self.read_clock();
+        self.read_clock();
         if let Some(first) = self.first(plain) {
-            if !plain.is_retry_of(&first.plain) {
-                return match answer {
-                    Err(Fault::Conflict) => Ok(()),
-                    other => Err(format!("expected a conflict, not {other:?}")),
-                };
-            }
-            let expected = Ok(PlainDecision { verdict: Verdict::Replayed, ..first.seen.clone() });
-            return if *answer == expected {
-                Ok(())
-            } else {
-                Err(format!("expected the replay {expected:?}\n not {answer:?}"))
-            };
+            return replayed(plain, first, answer);
         }
-        let live = self.live(plain);
-        if let Some(reason) = self.bad(verb, plain, &live) {
+        let act = Act { verb, plain, hold: None, until: 0 };
+        let Some((seen, after)) = self.judge(&act, takes, answer)? else { return Ok(()) };
+        if takes && let Some(after) = after {
+            *self = after;
+            self.keep_key(plain, seen, None);
+        }
+        Ok(())
+    }
+
+    /// Judges the answer to an act that is done for the first time, and returns what it is with
+    /// what the model is after it, if it counts; nothing where the act itself is at fault.
+    fn judge<'s>(
+        &self,
+        act: &Act<'_>,
+        takes: bool,
+        answer: &'s Answer,
+    ) -> Result<Option<(&'s PlainDecision, Option<Self>)>, String> {
+        let live = self.live(act.plain);
+        if let Some(reason) = self.bad(act, &live) {
             return match answer {
-                Err(Fault::BadEvent) => Ok(()),
+                Err(Fault::BadEvent) => Ok(None),
                 other => Err(format!("expected a bad event ({reason}), not {other:?}")),
             };
         }
@@ -238,41 +303,75 @@ impl Oracle {
             Ok(seen) => seen,
             Err(fault) => return Err(format!("expected a decision, not {fault:?}")),
         };
-        self.shape(verb, takes, seen)?;
-        let skipped = self.skipped(verb, plain, &live);
+        self.shape(act.verb, takes, seen)?;
+        let skipped = self.skipped(act, &live);
         let counted: Vec<usize> = live.iter().copied().filter(|at| !skipped.contains(at)).collect();
         self.listed(&live, &seen.rates, &seen.quotas)?;
-        let refused = self.verdicts(plain, &counted, seen)?;
-        let allowed = verb == Verb::Record || !refused;
+        let refused = self.verdicts(act, &counted, seen)?;
+        let allowed = !act.verb.asks() || !refused;
         if seen.is_admitted() != allowed {
             return Err(format!("{:?} where the rules say allowed: {allowed}", seen.verdict));
         }
         let mut after = self.clone();
         if allowed {
-            after.count(verb, plain, &counted, seen)?;
-            let overridden = self.overridden(plain);
-            let skipped = self.skipped(verb, plain, &overridden);
-            after.count_overridden(
-                verb,
-                plain,
-                overridden.iter().filter(|at| !skipped.contains(at)),
-            );
+            after.count(act, &counted, seen)?;
+            let overridden = self.overridden(act.plain);
+            let skipped = self.skipped(act, &overridden);
+            after.count_overridden(act, overridden.iter().filter(|at| !skipped.contains(at)));
+            if act.verb == Verb::Commit {
+                after.end_hold(self, act, &live, &overridden);
+            }
         } else {
-            self.compare_retry(plain, &counted, seen.retry)?;
+            self.compare_retry(act, &counted, seen.retry)?;
         }
         for &at in &counted {
             let figure = find(&seen.rates, &seen.quotas, &self.rules[at].rule.id)?;
-            after.compare(at, plain, figure)?;
+            after.compare(at, act.plain, figure)?;
         }
-        if takes && allowed {
+        if takes && act.verb.records() {
             after.recorded.extend(seen.event_id.clone());
-            if let Some(key) = &plain.key {
-                let first = KeyedCall { plain: plain.clone(), seen: seen.clone(), at: now };
-                after.keys.insert((plain.customer.clone(), key.clone()), first);
-            }
-            *self = after;
         }
-        Ok(())
+        Ok(Some((seen, allowed.then_some(after))))
+    }
+
+    /// Keeps what the first act with its key was told.
+    fn keep_key(&mut self, plain: &PlainEvent, seen: &PlainDecision, reservation: Option<usize>) {
+        if let Some(key) = &plain.key {
+            let (plain, seen, at) = (plain.clone(), seen.clone(), self.now);
+            let name = (plain.customer.clone(), key.clone());
+            self.keys.insert(name, KeyedCall { plain, seen, at, reservation });
+        }
+    }
+
+    /// What an act costs a rule.
+    fn amount(&self, act: &Act<'_>, at: usize) -> Milli {
+        let Act { verb, plain, hold, .. } = *act;
+        let counted = &self.rules[at];
+        let amount = plain.amount(&counted.rule.measure);
+        match (verb, hold) {
+            // Growth is of values: it is no event, and takes no slot.
+            (Verb::Grow, _) if !counted.rule.measure.is_of_values() => 0,
+            (Verb::Commit, Some(hold)) => {
+                let (full, key) = (self.full(act, at), self.key(at, plain));
+                let mut held = counted.held_by(&key, hold);
+                if self.reservations[hold].state(self.now) == State::Held {
+                    held += counted.as_use.get(&(key, hold)).copied().unwrap_or(0);
+                }
+                if held > 0 && full >= 0 { (full - held).max(0) } else { full }
+            }
+            _ => amount,
+        }
+    }
+
+    /// What an event that happened costs a rule, held before or not.
+    fn full(&self, act: &Act<'_>, at: usize) -> Milli {
+        let stamp = act.plain.stamp.unwrap_or(self.now);
+        match self.rules[at].rule.kind {
+            Kind::Slots => 0,
+            // Older than the window: it is over.
+            Kind::Rolling { window } if self.now - stamp >= window => 0,
+            _ => act.plain.amount(&self.rules[at].rule.measure),
+        }
     }
 
     /// The parts of an answer that follow from the verb and the verdict alone.
@@ -285,7 +384,7 @@ impl Oracle {
         if seen.status_code != code {
             return Err(format!("status code {} where {code} is due", seen.status_code));
         }
-        if seen.event_id.is_some() != (takes && allowed && self.records) {
+        if seen.event_id.is_some() != (takes && allowed && verb.records() && self.records) {
             return Err(format!("{verb:?}: event id {:?}", seen.event_id));
         }
         if let Some(id) = &seen.event_id
@@ -302,17 +401,16 @@ impl Oracle {
     /// Compares each rule's own verdict; true when a hard rule refuses.
     fn verdicts(
         &self,
-        plain: &PlainEvent,
+        act: &Act<'_>,
         live: &[usize],
         seen: &PlainDecision,
     ) -> Result<bool, String> {
-        let stamp = plain.stamp.unwrap_or(self.now);
+        let stamp = act.plain.stamp.unwrap_or(self.now);
         let mut refused = false;
         for &at in live {
             let counted = &self.rules[at];
             let figure = find(&seen.rates, &seen.quotas, &counted.rule.id)?;
-            let amount = plain.amount(&counted.rule.measure);
-            let key = self.key(at, plain);
+            let (amount, key) = (self.amount(act, at), self.key(at, act.plain));
             let may = counted.fits(&key, self.now, stamp, amount, true);
             let must = counted.fits(&key, self.now, stamp, amount, false);
             if figure.exceeded && must {
@@ -326,48 +424,50 @@ impl Oracle {
         Ok(refused)
     }
 
-    /// Counts the event on each rule that takes it.
-    fn count(
-        &mut self,
-        verb: Verb,
-        plain: &PlainEvent,
-        live: &[usize],
-        seen: &PlainDecision,
-    ) -> Result<(), String> {
-        let now = self.now;
+    /// Counts the act on each rule that takes it.
+    fn count(&mut self, act: &Act<'_>, live: &[usize], seen: &PlainDecision) -> Result<(), String> {
         for &at in live {
             let rule = &self.rules[at].rule;
             let figure = find(&seen.rates, &seen.quotas, &rule.id)?;
             if rule.enforce == Enforce::Shadow && figure.exceeded {
                 continue;
             }
-            let amount = plain.amount(&rule.measure);
-            let key = self.key(at, plain);
-            let first = terms(rule, now);
-            let log = self.rules[at].logs.entry(key).or_insert_with(|| vec![first]);
-            let stamp = plain.stamp.unwrap_or(now);
-            log.push(Entry::Use { at: now, stamp, lo: amount, hi: amount, verb });
+            let amount = self.amount(act, at);
+            self.enter(act, at, act.verb, amount, amount);
         }
         Ok(())
     }
 
-    /// Counts the event on rules that another rule of their policy overrides: they have no say, and
+    /// Notes that a rule counts an amount, or holds it.
+    fn enter(&mut self, act: &Act<'_>, at: usize, verb: Verb, lo: Milli, hi: Milli) {
+        let Act { plain, hold, until, .. } = *act;
+        let (now, key) = (self.now, self.key(at, plain));
+        let stamp = plain.stamp.unwrap_or(now);
+        let holds = matches!(act.verb, Verb::Reserve | Verb::Grow);
+        let counted = &mut self.rules[at];
+        if (holds && hi == 0) || (!holds && counted.rule.kind == Kind::Slots) {
+            return;
+        }
+        let entry = match hold.filter(|_| holds) {
+            Some(hold) => Entry::Hold { at: now, stamp, hold, until, lo, hi },
+            None => Entry::Use { at: now, stamp, lo, hi, verb },
+        };
+        let first = terms(&counted.rule, now);
+        counted.logs.entry(key).or_insert_with(|| vec![first]).push(entry);
+    }
+
+    /// Counts the act on rules that another rule of their policy overrides: they have no say, and
     /// know what was used when they get one. A quota counts all, over its limit or not; a rate
     /// limit no more than it has left. What they would refuse for its date they leave out.
-    fn count_overridden<'b>(
-        &mut self,
-        verb: Verb,
-        plain: &PlainEvent,
-        overridden: impl Iterator<Item = &'b usize>,
-    ) {
-        let (now, stamp) = (self.now, plain.stamp.unwrap_or(self.now));
+    fn count_overridden<'b>(&mut self, act: &Act<'_>, overridden: impl Iterator<Item = &'b usize>) {
+        let (now, stamp) = (self.now, act.plain.stamp.unwrap_or(self.now));
         for &at in overridden {
             let counted = &self.rules[at];
-            let (rule, key) = (&counted.rule, self.key(at, plain));
+            let (rule, key) = (&counted.rule, self.key(at, act.plain));
             if matches!(rule.kind, Kind::Calendar(span) if self.too_late(span, stamp)) {
                 continue;
             }
-            let amount = plain.amount(&rule.measure);
+            let amount = self.amount(act, at);
             let (lo, hi) = match rule.kind {
                 // A bucket goes no lower than empty by itself.
                 Kind::Fixed { .. } | Kind::Sliding { .. } => {
@@ -378,10 +478,8 @@ impl Oracle {
             };
             // Nothing is owed by a bucket that has no say.
             let is_bucket = matches!(rule.kind, Kind::Bucket { .. });
-            let verb = if is_bucket { Verb::Track } else { verb };
-            let first = terms(rule, now);
-            let log = self.rules[at].logs.entry(key).or_insert_with(|| vec![first]);
-            log.push(Entry::Use { at: now, stamp, lo, hi, verb });
+            let verb = if is_bucket { Verb::Track } else { act.verb };
+            self.enter(act, at, verb, lo, hi);
         }
     }
 
@@ -404,8 +502,13 @@ impl Oracle {
         if !left.holds(figure.remaining) {
             return complain("remaining", format!("{left:?}"));
         }
+        let held = counted.held(&key, self.now, stamp);
+        if !held.holds(figure.held) {
+            return complain("held", format!("{held:?}"));
+        }
         if let Some(used) = figure.used {
-            let expected = counted.used(&key, self.now, stamp);
+            let both = counted.used(&key, self.now, stamp);
+            let expected = Range::new(both.lo - held.hi, both.hi - held.lo);
             if !expected.holds(used) {
                 return complain("used", format!("{expected:?}"));
             }
@@ -424,12 +527,12 @@ impl Oracle {
     /// Compares the wait with the earliest instant at which every hard rule lets the event pass.
     fn compare_retry(
         &self,
-        plain: &PlainEvent,
+        act: &Act<'_>,
         live: &[usize],
         wait: Option<Wait>,
     ) -> Result<(), String> {
-        let least = self.earliest(plain, live, true);
-        let most = self.earliest(plain, live, false);
+        let least = self.earliest(act, live, true);
+        let most = self.earliest(act, live, false);
         // By the clock that the caller sees, which may have been set back.
         let other_readings = || self.other_readings.iter().copied().chain([self.clock]);
         let readings = || other_readings().map(|reading| reading + self.back);
@@ -452,15 +555,14 @@ impl Oracle {
     }
 
     /// The least instant from now on that every hard rule accepts, found as a fixed point.
-    fn earliest(&self, plain: &PlainEvent, live: &[usize], best_case: bool) -> Option<Nanos> {
-        let mut instant = self.now;
+    fn earliest(&self, act: &Act<'_>, live: &[usize], best_case: bool) -> Option<Nanos> {
+        let (plain, mut instant) = (act.plain, self.now);
         loop {
             let mut next = instant;
             for &at in live {
                 let counted = &self.rules[at];
                 if counted.rule.enforce == Enforce::Hard {
-                    let amount = plain.amount(&counted.rule.measure);
-                    let key = self.key(at, plain);
+                    let (amount, key) = (self.amount(act, at), self.key(at, plain));
                     next = match (counted.rule.kind, plain.stamp) {
                         // Once it is older than the window it adds nothing.
                         (Kind::Rolling { window }, Some(stamp)) => {
@@ -472,9 +574,14 @@ impl Oracle {
                         }
                         (Kind::Calendar(span), Some(stamp)) if amount > 0 => {
                             let end = period(span, stamp).1;
-                            let late = end.is_some_and(|end| end + self.late <= next);
-                            let fits = counted.fits(&key, next, stamp, amount, best_case);
-                            (fits && !late).then_some(next)?
+                            // Only what is held and expires makes room in a period.
+                            let mut instants: Vec<_> = counted.expiries(&key, next).collect();
+                            instants.push(next);
+                            instants.retain(|at| {
+                                let late = end.is_some_and(|end| end + self.late <= *at);
+                                !late && counted.fits(&key, *at, stamp, amount, best_case)
+                            });
+                            instants.into_iter().min()?
                         }
                         _ if amount <= 0 => next,
                         _ => counted.earliest(&key, next, amount, best_case)?,
@@ -543,16 +650,16 @@ impl Oracle {
 
     /// What an event does not count on: periods that are long over, and of one that is recorded
     /// limits, too.
-    fn skipped(&self, verb: Verb, plain: &PlainEvent, live: &[usize]) -> Vec<usize> {
-        let Some(stamp) = plain.stamp else {
+    fn skipped(&self, act: &Act<'_>, live: &[usize]) -> Vec<usize> {
+        let Some(stamp) = act.plain.stamp else {
             return Vec::new();
         };
         let over = |at: &usize| match self.rules[*at].rule.kind {
             Kind::Bucket { window, .. } | Kind::Fixed { window } | Kind::Sliding { window } => {
-                verb == Verb::Record && self.now - stamp >= window
+                act.verb == Verb::Record && self.now - stamp >= window
             }
             Kind::Calendar(span) => self.too_late(span, stamp),
-            Kind::Rolling { .. } => false,
+            Kind::Rolling { .. } | Kind::Slots => false,
         };
         live.iter().copied().filter(over).collect()
     }
@@ -562,24 +669,23 @@ impl Oracle {
     }
 
     /// Why the event itself is at fault, if it is.
-    fn bad(&self, verb: Verb, plain: &PlainEvent, live: &[usize]) -> Option<&'static str> {
-        if verb == Verb::Track && self.refuses_what_lacks(plain) {
+    fn bad(&self, act: &Act<'_>, live: &[usize]) -> Option<&'static str> {
+        let Act { verb, plain, .. } = *act;
+        if verb.asks() && self.refuses_what_lacks(plain) {
             return Some("lacks a dimension");
         }
         let stamp = plain.stamp?;
-        if stamp > self.now + AHEAD {
+        if stamp > self.now + AHEAD && !matches!(verb, Verb::Grow | Verb::Commit) {
             return Some("too far ahead");
         }
         // Only a rule that could refuse the event has to know what was used.
         let could_refuse =
-            |rule: &Rule| rule.enforce == Enforce::Hard && plain.amount(&rule.measure) > 0;
+            |at: usize| self.rules[at].rule.enforce == Enforce::Hard && self.amount(act, at) > 0;
         let late = live.iter().any(|&at| match self.rules[at].rule.kind {
-            Kind::Calendar(span) => {
-                could_refuse(&self.rules[at].rule) && self.too_late(span, stamp)
-            }
+            Kind::Calendar(span) => could_refuse(at) && self.too_late(span, stamp),
             _ => false,
         });
-        (late && verb == Verb::Track).then_some("too late")
+        (late && verb.asks()).then_some("too late")
     }
 
     fn first(&self, plain: &PlainEvent) -> Option<&KeyedCall> {
@@ -659,4 +765,20 @@ pub fn ceil_div(a: i128, b: i128) -> i128 {
 /// An instant in whole Unix seconds, rounded up.
 pub fn seconds(instant: Nanos) -> i128 {
     ceil_div(instant, SECOND)
+}
+
+/// Judges the answer to an act whose key was used before.
+fn replayed(plain: &PlainEvent, first: &KeyedCall, answer: &Answer) -> Result<(), String> {
+    if !plain.is_retry_of(&first.plain) {
+        return match answer {
+            Err(Fault::Conflict) => Ok(()),
+            other => Err(format!("expected a conflict, not {other:?}")),
+        };
+    }
+    let expected = Ok(PlainDecision { verdict: Verdict::Replayed, ..first.seen.clone() });
+    if *answer == expected {
+        Ok(())
+    } else {
+        Err(format!("expected the replay {expected:?}\n not {answer:?}"))
+    }
 }
