@@ -6,20 +6,24 @@
 //! stamped before and after; then a search in the manner of Wing and Gong (`support/history.rs`)
 //! looks for an order that the oracle accepts. The seed is printed.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::support::history::{Call, Stamps, linearize};
 use crate::support::oracle::{
-    Answer, Enforce, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle, PlainDecision, PlainEvent,
-    PlainStanding, Rule, SECOND, Span, Verdict,
+    Answer, Committed, Enforce, Fault, Figure, HOUR, Kind, MINUTE, Measure, Nanos, Oracle,
+    PlainDecision, PlainEvent, PlainReserved, PlainStanding, PlainStatus, Rule, SECOND, Span,
+    Verdict,
 };
 use crate::support::{
-    Dice, START, answer, cases, change, duration, engine, event, plain_standing, rule_set, seed,
+    Dice, START, answer, cases, change, committed, duration, engine, event, fault, instant,
+    plain_decision, plain_standing, plain_status, reserved, rule_set, seed,
 };
-use limitry::Engine;
 use limitry::events::Recording;
+use limitry::reservations::ReservationId;
 use limitry::time::{Clock, ManualClock};
+use limitry::{Engine, Hold};
 
 /// What a thread asks for.
 #[derive(Clone, Debug)]
@@ -28,22 +32,48 @@ enum Request {
     Check(PlainEvent),
     Record(PlainEvent),
     Standing(PlainEvent),
+    Reserve(PlainEvent, Nanos),
+    /// One of the reservations that there are then, and what is done with it.
+    With(usize, Act),
     /// The rule before, as far as the update must name differences, and after.
     Change(Rule, Rule),
     Advance(Nanos),
+}
+
+/// What is done with a reservation.
+#[derive(Clone, Debug)]
+enum Act {
+    /// So many tokens happened.
+    Commit(u64),
+    Grow(u64),
+    Extend(Nanos),
+    Release,
 }
 
 #[derive(Clone, Debug)]
 enum Response {
     Decision(Answer),
     Standing(PlainStanding),
+    Reserved(Result<PlainReserved, Fault>),
+    Committed(String, PlainEvent, Committed),
+    Grown(String, PlainEvent, Answer),
+    Extended(String, Result<Nanos, Fault>),
+    Released(String, Result<PlainStatus, Fault>),
     Done,
 }
+
+/// The reservations of a run.
+type Reservations = Mutex<Vec<(ReservationId, PlainEvent)>>;
 
 /// A call as it was made: what, what came of it, and where the clock's hands were before it.
 type Exchange = (Request, Response, Nanos);
 
-fn ask(engine: &Engine, clock: &ManualClock, what: &Request) -> Response {
+fn ask(
+    engine: &Engine,
+    clock: &ManualClock,
+    reservations: &Reservations,
+    what: &Request,
+) -> Response {
     match what {
         Request::Track(plain) => Response::Decision(answer(engine.track(&event(plain)))),
         Request::Check(plain) => Response::Decision(answer(engine.check(&event(plain)))),
@@ -51,6 +81,22 @@ fn ask(engine: &Engine, clock: &ManualClock, what: &Request) -> Response {
         Request::Standing(plain) => Response::Standing(plain_standing(
             &engine.standing(&event(plain)).expect("a valid event"),
         )),
+        Request::Reserve(plain, lasting) => {
+            let hold = Hold::lasting(duration(*lasting));
+            let (answer, guard) = reserved(engine.reserve(&event(plain), hold));
+            if let Some(guard) = guard {
+                reservations.lock().expect("no panic").push((guard.id(), plain.clone()));
+                std::mem::forget(guard);
+            }
+            Response::Reserved(answer)
+        }
+        Request::With(which, act) => {
+            let reservation = {
+                let all = reservations.lock().expect("no panic");
+                which.checked_rem(all.len()).map(|place| all[place].clone())
+            };
+            reservation.map_or(Response::Done, |(id, plain)| go_on(engine, id, plain, act))
+        }
         Request::Change(old, new) => {
             change(engine, old, new).expect("a valid change of a rule that stays");
             Response::Done
@@ -58,6 +104,33 @@ fn ask(engine: &Engine, clock: &ManualClock, what: &Request) -> Response {
         Request::Advance(length) => {
             clock.advance(duration(*length));
             Response::Done
+        }
+    }
+}
+
+fn go_on(engine: &Engine, id: ReservationId, reserved: PlainEvent, act: &Act) -> Response {
+    let name = id.to_string();
+    let of = |total| PlainEvent { total: Some(total), key: None, ..reserved };
+    match *act {
+        Act::Commit(total) => {
+            let actual = of(total);
+            let answer = committed(engine.commit(id, &event(&actual)));
+            Response::Committed(name, actual, answer)
+        }
+        Act::Grow(total) => {
+            let more = of(total);
+            let grown = engine.grow(id, &event(&more));
+            let answer = grown.map(|seen| plain_decision(&seen)).map_err(|why| fault(&why));
+            Response::Grown(name, more, answer)
+        }
+        Act::Extend(by) => {
+            let extended = engine.extend(id, duration(by));
+            Response::Extended(name, extended.map(instant).map_err(|why| fault(&why)))
+        }
+        Act::Release => {
+            let released = engine.release(id);
+            let status = released.map(|status| plain_status(&status));
+            Response::Released(name, status.map_err(|why| fault(&why)))
         }
     }
 }
@@ -72,6 +145,20 @@ fn accept((oracle, shown): &mut Model, (ask, got, hands): &Exchange) -> Result<(
         (Request::Check(plain), Response::Decision(answer)) => oracle.check(plain, answer),
         (Request::Record(plain), Response::Decision(answer)) => oracle.record(plain, answer),
         (Request::Standing(plain), Response::Standing(stood)) => oracle.standing(plain, stood),
+        (Request::Reserve(plain, lasting), Response::Reserved(answer)) => {
+            oracle.reserve(plain, *lasting, answer)
+        }
+        (Request::With(..), Response::Committed(name, actual, answer)) => {
+            oracle.commit(name, Some(actual), answer)
+        }
+        (Request::With(..), Response::Grown(name, more, answer)) => oracle.grow(name, more, answer),
+        (Request::With(..), Response::Extended(name, answer)) => {
+            let Request::With(_, Act::Extend(by)) = ask else { unreachable!("it is one") };
+            oracle.extend(name, *by, answer)
+        }
+        (Request::With(..), Response::Released(name, answer)) => oracle.release(name, answer),
+        // There was none yet.
+        (Request::With(..), Response::Done) => Ok(()),
         (Request::Change(_, new), Response::Done) => {
             oracle.change(new.clone());
             Ok(())
@@ -87,13 +174,15 @@ fn accept((oracle, shown): &mut Model, (ask, got, hands): &Exchange) -> Result<(
 
 /// Rules that overlap: a shared one, others split three ways, so that one event locks several
 /// counters and two events share some of them.
-fn rules(dice: &mut Dice) -> Vec<Rule> {
-    let kind = |dice: &mut Dice, quota: bool| match (quota, dice.below(3)) {
+fn rules(dice: &mut Dice, holds: bool) -> Vec<Rule> {
+    let kinds = if holds { 4 } else { 3 };
+    let kind = |dice: &mut Dice, quota: bool| match (quota, dice.below(kinds)) {
         (false, 0) => Kind::Bucket { window: SECOND, burst: None },
         (false, 1) => Kind::Fixed { window: SECOND },
         (false, _) => Kind::Sliding { window: SECOND },
         (true, 0) => Kind::Calendar(Span::Hour),
         (true, 1) => Kind::Calendar(Span::AllTime),
+        (true, 2) if holds => Kind::Slots,
         (true, _) => Kind::Rolling { window: MINUTE },
     };
     let per = [&[][..], &["customer_id"], &["team"], &["customer_id", "team"]];
@@ -104,7 +193,7 @@ fn rules(dice: &mut Dice) -> Vec<Rule> {
             let kind = kind(dice, quota);
             let mut rule = Rule::new(&format!("r{number}"), dice.range(2, 6), kind);
             rule.per = dice.pick(&per).iter().map(|&key| key.to_owned()).collect();
-            if dice.chance(30) {
+            if rule.kind != Kind::Slots && dice.chance(30) {
                 rule.measure = Measure::Tokens;
             }
             if dice.chance(15) {
@@ -132,6 +221,19 @@ fn plain_event(dice: &mut Dice) -> PlainEvent {
 struct Mix {
     changes: bool,
     clock: bool,
+    holds: bool,
+}
+
+fn request_of_holds(dice: &mut Dice) -> Request {
+    let which = usize::try_from(dice.below(100)).expect("small");
+    let lasting = dice.pick(&[1, SECOND / 2, SECOND, 61 * SECOND, HOUR]);
+    match dice.below(10) {
+        0..4 => Request::Reserve(plain_event(dice), lasting),
+        4..7 => Request::With(which, Act::Commit(dice.range(0, 4))),
+        7 => Request::With(which, Act::Grow(dice.range(0, 2))),
+        8 => Request::With(which, Act::Release),
+        _ => Request::With(which, Act::Extend(lasting)),
+    }
 }
 
 fn script(dice: &mut Dice, rules: &[Rule], calls: u64, mix: Mix, changes: bool) -> Vec<Request> {
@@ -160,6 +262,7 @@ fn script(dice: &mut Dice, rules: &[Rule], calls: u64, mix: Mix, changes: bool) 
             32..50 if mix.clock => {
                 Request::Advance(dice.pick(&[1, SECOND / 2, SECOND, 61 * SECOND, HOUR / 2]))
             }
+            50..85 if mix.holds => request_of_holds(dice),
             _ => Request::Track(plain_event(dice)),
         })
         .collect()
@@ -171,12 +274,14 @@ fn play(rules: &[Rule], scripts: &[Vec<Request>]) -> Vec<Call<Exchange>> {
     let (engine, clock) =
         engine(|builder| builder.recording(Recording::Off).rule_set(rule_set(rules)));
     let (stamps, ready) = (Stamps::default(), AtomicUsize::new(0));
+    let reservations = Reservations::default();
     let mut calls: Vec<Call<Exchange>> = thread::scope(|scope| {
         let threads: Vec<_> = scripts
             .iter()
             .enumerate()
             .map(|(thread, script)| {
                 let (engine, clock, stamps, ready) = (&engine, &clock, &stamps, &ready);
+                let reservations = &reservations;
                 let count = scripts.len();
                 scope.spawn(move || {
                     // Spinning lets them start closer together than any wake-up would.
@@ -191,7 +296,7 @@ fn play(rules: &[Rule], scripts: &[Vec<Request>]) -> Vec<Call<Exchange>> {
                     let call = |what: &Request| {
                         let invoked = stamps.next();
                         let hands = hands(clock);
-                        let got = ask(engine, clock, what);
+                        let got = ask(engine, clock, reservations, what);
                         let returned = stamps.next();
                         Call { thread, invoked, returned, what: (what.clone(), got, hands) }
                     };
@@ -228,7 +333,7 @@ fn search(test: &str, default_seed: u64, runs: u32, mix: Mix) -> u32 {
     let mut overlapped = 0;
     for run in 0..cases(runs) {
         let mut dice = Dice::new(seed.wrapping_add(u64::from(run)));
-        let rules = rules(&mut dice);
+        let rules = rules(&mut dice, mix.holds);
         let (threads, calls) = dice.pick(&[(2, 4), (2, 5), (3, 3), (3, 4)]);
         let scripts: Vec<Vec<Request>> =
             (0..threads).map(|thread| script(&mut dice, &rules, calls, mix, thread == 0)).collect();
@@ -256,27 +361,45 @@ fn search(test: &str, default_seed: u64, runs: u32, mix: Mix) -> u32 {
 
 #[test]
 fn decisions_have_an_order() {
-    let mix = Mix { changes: false, clock: false };
+    let mix = Mix { changes: false, clock: false, holds: false };
     let overlapped = search("linearizable::decisions_have_an_order", 1, 6_000, mix);
     println!("{overlapped} of the runs had calls that overlapped");
 }
 
 #[test]
 fn decisions_and_rule_changes_have_an_order() {
-    let mix = Mix { changes: true, clock: false };
+    let mix = Mix { changes: true, clock: false, holds: false };
     search("linearizable::decisions_and_rule_changes_have_an_order", 2, 6_000, mix);
 }
 
 #[test]
 fn decisions_and_a_moving_clock_have_an_order() {
-    let mix = Mix { changes: false, clock: true };
+    let mix = Mix { changes: false, clock: true, holds: false };
     search("linearizable::decisions_and_a_moving_clock_have_an_order", 3, 6_000, mix);
 }
 
 #[test]
 fn all_of_it_together_has_an_order() {
-    let mix = Mix { changes: true, clock: true };
+    let mix = Mix { changes: true, clock: true, holds: false };
     search("linearizable::all_of_it_together_has_an_order", 4, 6_000, mix);
+}
+
+#[test]
+fn reservations_and_decisions_have_an_order() {
+    let mix = Mix { changes: false, clock: false, holds: true };
+    search("linearizable::reservations_and_decisions_have_an_order", 5, 4_000, mix);
+}
+
+#[test]
+fn reservations_that_expire_have_an_order() {
+    let mix = Mix { changes: false, clock: true, holds: true };
+    search("linearizable::reservations_that_expire_have_an_order", 6, 4_000, mix);
+}
+
+#[test]
+fn reservations_and_rule_changes_have_an_order() {
+    let mix = Mix { changes: true, clock: true, holds: true };
+    search("linearizable::reservations_and_rule_changes_have_an_order", 7, 4_000, mix);
 }
 
 // The checker itself: it has to reject what is wrong, or all of the above says nothing.
@@ -381,4 +504,25 @@ fn the_checker_rejects_a_stale_standing() {
     let standing = (Request::Standing(PlainEvent::new("ann", "call")), Response::Standing(stale));
     let calls = [at(0, 0, 1, tracked(5, 1, true, "a")), at(1, 2, 3, standing)];
     linearize(&start, &calls, accept).expect_err("the use was there before the call");
+}
+
+#[test]
+fn the_checker_rejects_a_hold_that_nobody_saw() {
+    let start = start(&[quota_of(1)]);
+    let held = |name: &str| {
+        let (Request::Track(plain), Response::Decision(Ok(mut seen))) = tracked(1, 0, true, "")
+        else {
+            unreachable!("a decision")
+        };
+        seen.event_id = None;
+        (seen.quotas[0].held, seen.quotas[0].remaining) = (1_000, 0);
+        let answer = PlainReserved::Held { name: name.into(), seen, until: START + SECOND };
+        (Request::Reserve(plain, SECOND), Response::Reserved(Ok(answer)))
+    };
+    let calls = [at(0, 0, 5, held("a"))];
+    linearize(&start, &calls, accept).expect("it fits");
+    let calls = [at(0, 0, 5, held("a")), at(1, 1, 4, held("b"))];
+    linearize(&start, &calls, accept).expect_err("both hold the whole of it");
+    let calls = [at(0, 0, 5, held("a")), at(1, 1, 4, tracked(1, 1, true, "b"))];
+    linearize(&start, &calls, accept).expect_err("what is held counts as used");
 }

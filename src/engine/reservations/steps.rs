@@ -182,20 +182,19 @@ impl Core {
         let now = self.read_clock();
         let mut guard = entry.state.lock();
         let state = &mut *guard;
-        let mut is_released = false;
+        let (mut is_released, mut at) = (false, now.moment);
         match &state.phase {
             Phase::Committed { .. } => {
                 return Err(ended(id, ReservationState::Committed, "released"));
             }
             Phase::Released => {}
             Phase::Open(held) => {
-                let at = self.table.timeline().at(now.moment, None);
                 let (intent, asked) = (Intent::Commit, now.asked);
                 let event = &state.estimate.event();
-                let held_in = Some(held);
-                let script = Script { event, intent, at, asked, held: held_in, is_bare: true };
+                let (held_in, now) = (Some(held), self.table.timeline().at(at, None));
+                let script = Script { event, intent, at: now, asked, held: held_in, is_bare: true };
                 let mut has_expired = false;
-                let _ = self.run(
+                let decided = self.run(
                     &script,
                     |_| Cost::NOTHING,
                     |request, verdict, _| {
@@ -205,13 +204,14 @@ impl Core {
                         settled
                     },
                 )?;
-                is_released = !has_expired;
+                // Another may have seen a later time than this call.
+                (is_released, at) = (!has_expired, decided.at().now);
             }
         }
         if is_released {
             self.is_over(&entry, state, Phase::Released);
         }
-        let status = self.status(&entry, state, now.moment);
+        let status = self.status(&entry, state, at);
         if is_released {
             self.let_in(guard);
         }
