@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod conservation;
 mod errors;
 mod grants;
 mod lives;
