@@ -50,8 +50,8 @@
 //! Before a model call nobody knows what it will cost. [`Engine::reserve`] decides by an estimate
 //! as `track` does, and holds it: for everybody else it counts as used at once. The commit records
 //! what happened and gives the rest back, in one step; a hold that nobody ends expires by itself.
-//! [`Quota::concurrent`] bounds how many are open at once. Holds are in memory alone: an engine
-//! with a store does not reserve yet.
+//! [`Quota::concurrent`] bounds how many are open at once. With a store, holds are as durable as
+//! events, and expire by the clock while nobody is there, too.
 //!
 //! ```
 //! use std::time::Duration;

@@ -118,7 +118,7 @@ impl StoredCharge {
     pub(crate) fn of(charge: &Charge, revision: u32, at: &At) -> Self {
         let Charge { fits, reading, .. } = *charge;
         let (role, crowded, written) = (charge.role(), charge.found_no_room(), charge.is_written());
-        let owes = at.recorded && role == Role::Judges && reading.may_owe();
+        let owes = at.owes && role == Role::Judges && reading.may_owe();
         let cost = charge.cost();
         Self { revision, cost, fits, role, crowded, written, owes, in_slots: false, reading }
     }
@@ -299,7 +299,8 @@ mod tests {
         // The second is of a rule that took nothing.
         let starts = [start(3), start(4)];
         let charges = [charge];
-        let all = Committed { at: &at, charges: &charges, starts: &starts, crossings: &[] };
+        let all =
+            Committed { at: &at, charges: &charges, starts: &starts, held: None, crossings: &[] };
         encode_charges(&all, |rule| rule + 10, &mut bytes);
         let mut charges = StoredCharges::new();
         let decode = |bytes: &[u8], charges: &mut StoredCharges| {

@@ -62,7 +62,7 @@ impl Decision {
         let verdict = &findings.verdict;
         let mut charges = Vec::with_capacity(verdict.charges.len().saturating_mul(CHARGE_BYTES));
         let (at, all) = (&verdict.at, &verdict.charges[..]);
-        let taken = Committed { at, charges: all, starts: &[], crossings: &[] };
+        let taken = Committed { at, charges: all, starts: &[], held: None, crossings: &[] };
         encode_charges(&taken, |_| 0, &mut charges);
         let place_of = |rule: u32| all.iter().position(|charge| charge.rule == rule);
         let held = verdict.held.iter().filter_map(|(rule, units)| {

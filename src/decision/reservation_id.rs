@@ -17,6 +17,11 @@ impl ReservationId {
         Self((u128::from(engine) << 64) | u128::from(number))
     }
 
+    /// What the names begin with that its engine gave from its opening on.
+    pub(crate) fn engine(self) -> u64 {
+        u64::try_from(self.0 >> 64).unwrap_or(0)
+    }
+
     /// The number that it is of in its engine.
     pub(crate) fn number(self) -> u64 {
         u64::try_from(self.0 & u128::from(u64::MAX)).unwrap_or(0)

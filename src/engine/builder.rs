@@ -306,7 +306,8 @@ impl EngineBuilder {
             compiler: Mutex::new(Compiler::new(timeline, self.late_events.as_secs())),
             ledger,
             keys: IdempotencyKeys::new(retention, max_keys, hasher.clone()),
-            reservations: ReservationMap::new(retention, max_keys, self.max_reservations, &hasher),
+            reservations: ReservationMap::new(retention, max_keys, self.max_reservations, &hasher)
+                .into(),
             pipeline: None,
             hasher,
             figures: EngineFigures::new(),

@@ -90,7 +90,7 @@ struct Core {
     compiler: Mutex<Compiler>,
     ledger: Option<Arc<Ledger>>,
     keys: IdempotencyKeys,
-    reservations: ReservationMap,
+    reservations: Arc<ReservationMap>,
     /// What makes it survive, where something does.
     pipeline: Option<Pipeline>,
     hasher: ahash::RandomState,

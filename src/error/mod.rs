@@ -180,7 +180,6 @@ fn of_reservation(why: &ReservationError) -> Class {
         ReservationError::Length { .. } => Class::BadInput,
         ReservationError::NotFound { .. } => Class::NotFound,
         ReservationError::Ended { .. } | ReservationError::Conflict { .. } => Class::Conflict,
-        ReservationError::Durable => Class::Unanswerable,
     }
 }
 

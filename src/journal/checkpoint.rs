@@ -28,6 +28,7 @@ use crate::compiled::Snapshot;
 use crate::counters::{Moment, Table};
 use crate::journal::store::{CheckpointStep, Piece};
 use crate::recording::Ledger;
+use crate::reservations::{Entry, ReservationMap};
 use crate::usage::RowCursor;
 
 /// Counters: blocks, one a shard. Before each stand its position and its length.
@@ -38,6 +39,10 @@ pub(super) const ROWS: u8 = 2;
 pub(super) const KEYS: u8 = 3;
 /// Which events are in memory.
 pub(super) const LOG: u8 = 4;
+/// What is held of counters: patches of rows.
+pub(super) const HELD: u8 = 5;
+/// Reservations.
+pub(super) const RESERVATIONS: u8 = 6;
 
 /// How many bytes a step copies at the least, where there are so many left.
 const STEP_BYTES: usize = 256 * 1_024;
@@ -47,12 +52,15 @@ const PIECE_BYTES: usize = 64 * 1_024;
 const BLOCK_HEAD: usize = 12;
 /// How many rows of the roll-ups are copied under one lock.
 const ROWS_A_LOCK: usize = 512;
+/// How many reservations a piece has at the most.
+const RESERVATIONS_A_PIECE: usize = 256;
 
 /// The parts of the engine that checkpoints are copied from.
 #[derive(Debug)]
 pub(super) struct Sources {
     pub(super) table: Arc<Table>,
     pub(super) ledger: Option<Arc<Ledger>>,
+    pub(super) reservations: Arc<ReservationMap>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) queue: Arc<Queue>,
 }
@@ -65,6 +73,8 @@ pub(super) struct Checkpoint {
     from: u64,
     /// How many bytes its pieces have so far.
     bytes: u64,
+    /// What is held of the shards that were copied, for a piece of its own, and its position.
+    held: (u64, Vec<u8>),
     /// The latest time at which counters were left out because they had come to rest: the engine
     /// that is opened with it must not be earlier.
     now: Moment,
@@ -78,6 +88,8 @@ enum Stage {
     Rows(RowCursor),
     Keys,
     Log,
+    /// Reservations are copied: those that are left, the last first, and their position.
+    Reservations(u64, Vec<Arc<Entry>>),
     /// Everything is copied. The checkpoint is complete when everything that went into the queue
     /// before is durable, up to this serial number.
     Copied {
@@ -105,7 +117,8 @@ impl Step {
 
 impl Checkpoint {
     pub(super) fn new() -> Self {
-        Self { stage: Stage::Begin, from: u64::MAX, bytes: 0, now: Moment(0) }
+        let held = (u64::MAX, Vec::new());
+        Self { stage: Stage::Begin, from: u64::MAX, bytes: 0, held, now: Moment(0) }
     }
 
     /// Copies about `bytes` more; `now` is the engine's time. `serial` is that of the last entry of
@@ -145,50 +158,90 @@ impl Checkpoint {
     }
 
     fn piece(&mut self, sources: &Sources, now: Moment) -> Option<Piece> {
-        match &mut self.stage {
-            Stage::Begin | Stage::Copied { .. } => None,
+        if let Some(piece) = self.held_piece() {
+            return Some(piece);
+        }
+        let end = || sources.queue.end();
+        let (mut bytes, ledger) = (Vec::new(), sources.ledger.as_ref());
+        let (kind, position) = match &mut self.stage {
+            Stage::Begin | Stage::Copied { .. } => return None,
             Stage::Shards(next) => {
-                let mut piece = Shards { next: *next, position: u64::MAX, bytes: Vec::new(), now };
-                piece.copy(sources);
-                let Shards { next: after, position, bytes, now } = piece;
-                *next = after;
-                // Also where there is no row: what comes later has to be redone.
-                (self.now, self.from) = (self.now.max(now), self.from.min(position));
-                let piece = Some(Piece { kind: COUNTERS, position, bytes });
-                let piece = piece.filter(|piece| !piece.bytes.is_empty());
-                if after >= sources.table.shard_count() {
-                    self.stage = match &sources.ledger {
-                        Some(_) => Stage::Rows(RowCursor::default()),
-                        None => Stage::Copied { serial: sources.queue.serial() },
-                    };
-                }
-                piece
+                let next = *next;
+                return self.shards_piece(next, sources, now);
             }
             Stage::Rows(cursor) => {
-                let ledger = sources.ledger.as_ref()?;
-                let mut bytes = Vec::new();
-                let end = || sources.queue.end();
-                let (position, more) = ledger.save_rows(cursor, ROWS_A_LOCK, end, &mut bytes);
+                let (position, more) = ledger?.save_rows(cursor, ROWS_A_LOCK, end, &mut bytes);
                 if !more {
                     self.stage = Stage::Keys;
                 }
-                Some(Piece { kind: ROWS, position, bytes })
+                (ROWS, position)
             }
             Stage::Keys => {
-                let mut bytes = Vec::new();
-                let position =
-                    sources.ledger.as_ref()?.save_keys(|| sources.queue.end(), &mut bytes);
                 self.stage = Stage::Log;
-                Some(Piece { kind: KEYS, position, bytes })
+                (KEYS, ledger?.save_keys(end, &mut bytes))
             }
             Stage::Log => {
-                let mut bytes = Vec::new();
-                let position =
-                    sources.ledger.as_ref()?.save_log(|| sources.queue.end(), &mut bytes);
-                self.stage = Stage::Copied { serial: sources.queue.serial() };
-                Some(Piece { kind: LOG, position, bytes })
+                self.stage = Stage::reservations(sources);
+                (LOG, ledger?.save_log(end, &mut bytes))
             }
-        }
+            Stage::Reservations(position, left) => {
+                let position = *position;
+                let some = left.len().saturating_sub(RESERVATIONS_A_PIECE);
+                left.drain(some..).for_each(|entry| entry.encode(&mut bytes));
+                if left.is_empty() {
+                    self.stage = Stage::Copied { serial: sources.queue.serial() };
+                }
+                if bytes.is_empty() {
+                    self.from = self.from.min(position);
+                    return None;
+                }
+                (RESERVATIONS, position)
+            }
+        };
+        Some(Piece { kind, position, bytes })
+    }
+
+    fn shards_piece(&mut self, next: usize, sources: &Sources, now: Moment) -> Option<Piece> {
+        let held = std::mem::take(&mut self.held.1);
+        let (position, bytes) = (u64::MAX, Vec::new());
+        let mut piece = Shards { next, position, bytes, held, now };
+        piece.copy(sources);
+        let Shards { next, position, bytes, held, now } = piece;
+        self.held = (self.held.0.min(position), held);
+        // Also where there is no row: what comes later has to be redone.
+        (self.now, self.from) = (self.now.max(now), self.from.min(position));
+        self.stage = if next < sources.table.shard_count() {
+            Stage::Shards(next)
+        } else if sources.ledger.is_some() {
+            Stage::Rows(RowCursor::default())
+        } else {
+            Stage::reservations(sources)
+        };
+        let piece = Some(Piece { kind: COUNTERS, position, bytes });
+        piece.filter(|piece| !piece.bytes.is_empty())
+    }
+
+    /// What is held of the shards that were copied: much at a time, and at their end the rest.
+    fn held_piece(&mut self) -> Option<Piece> {
+        let (position, bytes) = &mut self.held;
+        let is_due = match self.stage {
+            Stage::Shards(_) => bytes.len() >= PIECE_BYTES,
+            _ => !bytes.is_empty(),
+        };
+        is_due.then(|| {
+            let position = std::mem::replace(position, u64::MAX);
+            Piece { kind: HELD, position, bytes: std::mem::take(bytes) }
+        })
+    }
+}
+
+impl Stage {
+    /// The reservations that are known. Who makes one has it known before the lock of the makers is
+    /// free again: so each whose record is before the queue's end of now is among them, and shows
+    /// what any record before it says, because its state is locked from before the record on.
+    fn reservations(sources: &Sources) -> Self {
+        let position = sources.queue.end();
+        Self::Reservations(position, sources.reservations.all())
     }
 }
 
@@ -197,6 +250,8 @@ struct Shards {
     next: usize,
     position: u64,
     bytes: Vec<u8>,
+    /// What is held of the shards.
+    held: Vec<u8>,
     now: Moment,
 }
 
@@ -211,8 +266,8 @@ impl Shards {
             // `copy_shard` makes sure of under the lock.
             let snapshot = sources.snapshot.load();
             let (table, end) = (&sources.table, || sources.queue.end());
-            let saved =
-                table.copy_shard(self.next, &snapshot.counters, self.now, end, &mut self.bytes);
+            let out = (&mut self.bytes, &mut self.held);
+            let saved = table.copy_shard(self.next, &snapshot.counters, self.now, end, out);
             let Some(saved) = saved else {
                 self.bytes.truncate(mark);
                 // The rules are being changed: a few microseconds, in which the changer takes locks

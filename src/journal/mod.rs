@@ -38,7 +38,9 @@ mod writer;
 pub use self::memory::MemoryStore;
 pub use self::options::{Durability, Durable, OnFailure};
 pub(crate) use self::pipeline::{Commit, Pipeline};
-pub(crate) use self::record::{Head, Record, RecordedDecision, Unreadable};
+pub(crate) use self::record::{
+    Head, HoldsOut, Record, RecordedDecision, ReservationOut, Unreadable,
+};
 pub(crate) use self::recovery::{DECLARED, Recovered, Settings, recover};
 pub(crate) use self::verify::Verified;
 pub use self::verify::VerifyReport;

@@ -29,11 +29,12 @@ use crate::base::codec::Malformed;
 use crate::base::progress::Progress;
 use crate::compiled::snapshot::stored::{Revisions, RowChange};
 use crate::compiled::{CompiledRule, Compiler, Snapshot};
-use crate::counters::Table;
+use crate::counters::{At, GivenBackLog, Table};
 use crate::idempotency::stored::StoredKeys;
 use crate::journal::store::{Callback, SpaceChange, StateChange, StateTable, Store, StoreError};
 use crate::log::Packed;
 use crate::recording::Ledger;
+use crate::reservations::ReservationMap;
 
 /// How long dropping an engine waits for its writer.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,8 +58,25 @@ pub(crate) struct Pipeline {
     revisions: Mutex<Revisions>,
 }
 
-/// The counters, the ledger and the rules, which an engine shares with its writer.
-type Shared = (Arc<Table>, Option<Arc<Ledger>>, Arc<ArcSwap<Snapshot>>);
+/// What an engine shares with its writer: the counters, the ledger, the reservations and the rules.
+type Shared = (Arc<Table>, Option<Arc<Ledger>>, Arc<ReservationMap>, Arc<ArcSwap<Snapshot>>);
+
+/// Keeps what is given back of holds that have expired: as records, in the order in which that is
+/// done.
+#[derive(Debug)]
+struct GivenBackRecords {
+    queue: Arc<Queue>,
+}
+
+impl GivenBackLog for GivenBackRecords {
+    fn given_back(&self, at: &At, rows: &[u8]) {
+        let head = Head::of_given_back(at, rows);
+        let (kind, head) = (Kind::Reservation, head.bytes());
+        let (key, timestamp, now) = (None, Timestamp::UNIX_EPOCH, at.now.0);
+        // Whoever comes next gives it back again, where this is kept nowhere.
+        self.queue.push(&Entry { kind, head, event: &[], key, timestamp, now });
+    }
+}
 
 impl Pipeline {
     /// Starts the writer of a store that was recovered.
@@ -66,7 +84,7 @@ impl Pipeline {
         durable: &Durable,
         settings: Settings,
         (keys, revisions): (StoredKeys, Revisions),
-        (table, ledger, snapshot): Shared,
+        (table, ledger, reservations, snapshot): Shared,
         (state, retention): (State, u64),
     ) -> Result<Self, StoreError> {
         let store = Arc::clone(&durable.store);
@@ -76,7 +94,8 @@ impl Pipeline {
         if took_over || state.is_old {
             requests.change();
         }
-        let sources = Sources { table, ledger, snapshot, queue: Arc::clone(&queue) };
+        table.keep_given_back(Box::new(GivenBackRecords { queue: Arc::clone(&queue) }));
+        let sources = Sources { table, ledger, reservations, snapshot, queue: Arc::clone(&queue) };
         let writer = Writer {
             store: Arc::clone(&store),
             sources,
@@ -173,6 +192,21 @@ impl Pipeline {
             timestamp: event.timestamp(),
             now,
         })
+    }
+
+    /// Puts the record of what happened to a reservation into the queue, as [`put`](Self::put)
+    /// does; `reserved` is what is reserved, where it says that.
+    pub(crate) fn put_reservation(
+        &self,
+        head: &Head,
+        reserved: Option<&Packed>,
+        key: Option<u64>,
+        now: u64,
+    ) -> Option<u64> {
+        let (kind, head) = (Kind::Reservation, head.bytes());
+        let event = reserved.map_or(&[][..], Packed::bytes);
+        let timestamp = Timestamp::UNIX_EPOCH;
+        Some(self.queue.push(&Entry { kind, head, event, key, timestamp, now })?.seq)
     }
 
     /// Puts a record into the queue that says nothing.

@@ -5,16 +5,16 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use super::pipeline::Pipeline;
-use super::record::{Record, Unreadable};
+use super::record::{Entry, Record, RecordedDecision, Unreadable};
 use super::recovery::{RECORDS_A_REPORT, Recovered, Settings, recover_from, rollups_anew};
-use crate::base::codec::Malformed;
+use crate::base::codec::{Malformed, Reader};
 use crate::base::progress::Progress;
-use crate::compiled::Snapshot;
 use crate::compiled::snapshot::stored::{RedoTable, Revisions};
-use crate::counters::{Audit, Moment, StoredCharges, Table};
+use crate::compiled::{Snapshot, row_hash};
+use crate::counters::{Audit, LogEnd, Moment, StoredCharges, Table};
 use crate::event::Dimension;
 use crate::journal::store::{Chunk, Contents, StoreError};
-use crate::log::{Bounds, Dropped, MemoryLog};
+use crate::log::{Bounds, Dropped, MemoryLog, Stored};
 use crate::recording::Ledger;
 use crate::usage::Rollups;
 
@@ -145,15 +145,49 @@ impl Fold<'_> {
     /// Checks a record.
     fn check(&mut self, seq: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let unreadable = |why: Unreadable| why.of(self.store, seq);
-        let Some(record) = Record::read(seq, bytes).map_err(unreadable)?.event() else {
-            return Ok(());
-        };
-        let malformed = |why: Malformed| unreadable(why.into());
+        match Record::read(seq, bytes).map_err(unreadable)?.entry {
+            Entry::NoOp => Ok(()),
+            Entry::Event(record) => self.check_event(seq, &record),
+            Entry::Reservation(record) => {
+                if let Some(decision) = record.decision() {
+                    let malformed = |why: Malformed| unreadable(why.into());
+                    let timeline = self.table.timeline();
+                    let estimate = decision.stored(timeline).map_err(malformed)?;
+                    self.check_counters(seq, decision, &estimate)?;
+                }
+                self.redo_held(seq, record.rows())
+            }
+        }
+    }
+
+    fn check_event(&mut self, seq: u64, record: &RecordedDecision<'_>) -> Result<(), StoreError> {
+        let malformed = |why: Malformed| Unreadable::from(why).of(self.store, seq);
         let timeline = self.table.timeline();
         let event = record.stored(timeline).map_err(malformed)?;
-        let (timeline, timestamp) = (record.timeline(timeline), event.timestamp());
-        let at = record.at(timeline, timestamp);
-        record.read_charges(&at, &mut self.charges).map_err(malformed)?;
+        self.check_counters(seq, record, &event)?;
+        self.redo_held(seq, Reader::new(record.version, record.holds.rows))?;
+        let now = record.timeline(timeline).timestamp(Moment(record.now));
+        let was_set_back = record.shift > std::mem::replace(&mut self.shift, record.shift);
+        if let Some(rollups) = &mut self.rollups {
+            if was_set_back {
+                rollups.set_back(now);
+            }
+            rollups.add(&event, event.timestamp(), now, record.ordinal);
+        }
+        Ok(())
+    }
+
+    /// Checks what a decision left counters in, about an event or about what was reserved.
+    fn check_counters(
+        &mut self,
+        seq: u64,
+        record: &RecordedDecision<'_>,
+        event: &Stored<'_>,
+    ) -> Result<(), StoreError> {
+        let unreadable = |why: Unreadable| why.of(self.store, seq);
+        let at = record.at(self.table.timeline(), event.timestamp());
+        let charges = record.read_charges(&at, &mut self.charges);
+        charges.map_err(|why| unreadable(why.into()))?;
         let audit = Audit {
             counters: &self.snapshot.counters,
             complete: self.is_complete,
@@ -173,13 +207,16 @@ impl Fold<'_> {
             return Err(self.store.damaged(&format!("record {seq}"), &detail));
         }
         self.states = self.states.saturating_add(audited.matching);
-        let was_set_back = record.shift > std::mem::replace(&mut self.shift, record.shift);
-        if let Some(rollups) = &mut self.rollups {
-            if was_set_back {
-                rollups.set_back(timeline.timestamp(at.now));
-            }
-            rollups.add(&event, timestamp, timeline.timestamp(at.now), record.ordinal);
-        }
         Ok(())
+    }
+
+    fn redo_held(&self, seq: u64, rows: Reader<'_>) -> Result<(), StoreError> {
+        // The end of the log that is read so far.
+        let (counters, timeline) = (&self.snapshot.counters, self.table.timeline());
+        let end = LogEnd { counters, at: timeline.at(Moment(0), None) };
+        let hasher = &self.settings.hasher;
+        let hash = |group, values: &[&str]| row_hash(hasher, group, values);
+        let redone = self.table.redo_held(&end, seq, rows, hash);
+        redone.map_err(|why| Unreadable::from(why).of(self.store, seq))
     }
 }

@@ -24,6 +24,19 @@ impl Estimate {
         Self { packed, key: event.key().map(Box::from), is_dated }
     }
 
+    /// Of what a journal has packed.
+    pub(super) fn of_packed(packed: &[u8], is_dated: bool, key: Option<&str>) -> Self {
+        Self { packed: packed.into(), key: key.map(Box::from), is_dated }
+    }
+
+    pub(super) fn packed(&self) -> &[u8] {
+        &self.packed
+    }
+
+    pub(super) fn is_dated(&self) -> bool {
+        self.is_dated
+    }
+
     /// The event, which borrows its texts.
     pub(crate) fn event(&self) -> Event<'_> {
         let stored = Stored::decode_all(Reader::new(Version::NEWEST, &self.packed));

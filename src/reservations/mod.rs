@@ -6,12 +6,15 @@
 //! Locks, in their order: an idempotency key's entry; a customer's, while one is made; or one
 //! reservation's state, while it changes; then those of a decision. Whoever holds a customer's asks
 //! for no state. Which are known is locked for itself alone, and under it a state only where that
-//! is free, and a customer's.
+//! is free, and a customer's. With a store, whoever makes one shares the lock of the makers, before
+//! a customer's; a checkpoint takes it alone, to wait for those who are at it. Nobody waits for
+//! room in the journal's queue, or for a commit, under any of these: the writer takes the makers'
+//! and the states.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use self::customers::Customers;
 use self::known::{Fate, Known};
@@ -21,17 +24,21 @@ use crate::decision::Kept;
 
 mod customers;
 mod estimate;
+mod grant;
 mod hold;
 mod known;
 mod query;
 mod status;
+mod stored;
 
 pub(crate) use self::customers::CustomerLock;
 pub(crate) use self::estimate::Estimate;
+pub(crate) use self::grant::Grant;
 pub use self::hold::Hold;
 pub(crate) use self::hold::MAX_HOLD;
 pub use self::query::ReservationQuery;
 pub use self::status::{KeyStatus, ReservationState, ReservationStatus};
+pub(crate) use self::stored::{MadeAgain, RestoredReservations};
 pub use crate::decision::{ReservationId, ReservationIdParseError};
 
 /// The reservations of an engine.
@@ -39,6 +46,9 @@ pub use crate::decision::{ReservationId, ReservationIdParseError};
 pub(crate) struct ReservationMap {
     known: Known,
     customers: Customers,
+    /// Shared by those who make one that a store keeps, from before its record is in the queue
+    /// until it is known.
+    making: RwLock<()>,
     hasher: ahash::RandomState,
     /// What the names of this engine's reservations begin with.
     engine: u64,
@@ -80,6 +90,12 @@ pub(crate) enum Phase {
         fingerprint: u64,
         answer: Kept,
     },
+    /// The same with a store, which answers by the record of the event.
+    Recorded {
+        /// The sequence number of the record.
+        seq: u64,
+        record: Box<[u8]>,
+    },
 }
 
 impl Entry {
@@ -97,7 +113,7 @@ impl State {
     pub(crate) fn at(&self, now: Moment) -> ReservationState {
         match self.phase {
             Phase::Released => ReservationState::Released,
-            Phase::Committed { .. } => ReservationState::Committed,
+            Phase::Committed { .. } | Phase::Recorded { .. } => ReservationState::Committed,
             Phase::Open(_) if now < self.until => ReservationState::Held,
             Phase::Open(_) => ReservationState::Expired,
         }
@@ -116,6 +132,7 @@ impl ReservationMap {
         Self {
             known: Known::new(max_known.max(1)),
             customers: Customers::new(),
+            making: RwLock::default(),
             hasher: hasher.clone(),
             engine,
             next: AtomicU64::new(1),
@@ -127,6 +144,11 @@ impl ReservationMap {
     /// A name that none had before.
     pub(crate) fn next_id(&self) -> ReservationId {
         ReservationId::new(self.engine, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Is held by whoever makes one that a store keeps.
+    pub(crate) fn make(&self) -> RwLockReadGuard<'_, ()> {
+        self.making.read()
     }
 
     /// Locks a customer, who makes no other reservation while this is held.
@@ -175,7 +197,7 @@ impl ReservationMap {
     /// All that are known, in the order in which they were made.
     pub(crate) fn list(&self) -> Vec<Arc<Entry>> {
         let mut all = self.known.all();
-        all.sort_unstable_by_key(|entry| entry.id);
+        all.sort_unstable_by_key(|entry| entry.id.number());
         all
     }
 

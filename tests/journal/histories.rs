@@ -11,15 +11,17 @@ use super::restarts::{open, request, two_rules};
 use crate::support::files::StoreFile;
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
 use crate::support::{Dice, START, cases, date, duration, long, seed};
-use limitry::errors::TrackError;
+use limitry::errors::{ReservationError, TrackError};
 use limitry::events::{EventId, EventQuery};
+use limitry::reservations::{KeyStatus, ReservationId, ReservationQuery, ReservationStatus};
 use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate};
 use limitry::store::Durability;
 use limitry::time::ManualClock;
 use limitry::usage::{Interval, MeterQuery, UsageQuery};
 use limitry::wire::HeaderDialect;
 use limitry::{
-    Decision, Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RateLimit, Window,
+    Decision, Engine, EngineBuilder, Event, Hold, Meter, Metric, Period, Quota, RateLimit,
+    Reserved, Window,
 };
 use std::collections::BTreeMap;
 
@@ -48,11 +50,12 @@ fn said(answer: &Result<Decision, TrackError>, ids: &BTreeMap<EventId, usize>) -
     )
 }
 
-/// An engine with the numbers of its events.
+/// An engine with the numbers of its events, and its reservations.
 struct Side {
     engine: Engine,
     clock: ManualClock,
     ids: BTreeMap<EventId, usize>,
+    reservations: Vec<ReservationId>,
 }
 
 impl Side {
@@ -70,9 +73,99 @@ impl Side {
         (text, id)
     }
 
+    /// Does something about a reservation, and says what was answered.
+    fn reserve(&mut self, step: &Reserving, now: Nanos) -> String {
+        let Self { engine, reservations, .. } = self;
+        let id = |one: usize| reservations[one % reservations.len()];
+        let answer = match step {
+            Reserving::Reserve(event, length, at_least) => {
+                let hold = Hold::lasting(duration(*length));
+                let answer = match at_least {
+                    None => engine.reserve(event, hold),
+                    Some(least) => engine.reserve_up_to(event, &Metric::TotalTokens, *least, hold),
+                };
+                return self.reserved(answer);
+            }
+            _ if reservations.is_empty() => return String::new(),
+            Reserving::Release(one) => {
+                let status = engine.release(id(*one));
+                return status.map_or_else(|why| self.failed(&why), |it| self.status(&it));
+            }
+            Reserving::Extend(one, length) => {
+                let until = engine.extend(id(*one), duration(*length));
+                return until.map_or_else(|why| self.failed(&why), |until| until.to_string());
+            }
+            Reserving::Grow(one, event) => engine.grow(id(*one), event),
+            Reserving::Commit(one, event) => engine.commit(id(*one), event),
+        };
+        let answer = match answer {
+            Ok(decision) => Ok(decision),
+            Err(ReservationError::Track(why)) => Err(why),
+            Err(why) => return self.failed(&why),
+        };
+        let number = answer.as_ref().ok().and_then(Decision::reservation_id);
+        let number = number.map(|id| self.number(id));
+        let overrun = answer.as_ref().is_ok_and(Decision::is_overrun);
+        let (text, _) = self.ask(|_| answer);
+        format!("{number:?} {overrun} {text} {now}")
+    }
+
+    fn reserved(&mut self, answer: Result<Reserved, ReservationError>) -> String {
+        let (kind, decision) = match answer {
+            Ok(Reserved::Held(held)) => {
+                self.reservations.push(held.id());
+                let kind = format!("held until {} of {:?}", held.expires_at(), held.granted());
+                let decision = held.decision().clone();
+                let _ = held.into_id();
+                (kind, decision)
+            }
+            Ok(Reserved::Refused(decision)) => ("refused".into(), decision),
+            Ok(Reserved::Replayed(KeyStatus::Reserved(status))) => {
+                return format!("replayed {}", self.status(&status));
+            }
+            Ok(Reserved::Replayed(KeyStatus::Decided(decision))) => ("decided".into(), decision),
+            Err(ReservationError::Track(why)) => return why.to_string(),
+            Err(why) => return self.failed(&why),
+        };
+        format!("{kind} {}", self.ask(|_| Ok(decision)).0)
+    }
+
+    fn failed(&self, why: &ReservationError) -> String {
+        match why {
+            ReservationError::Conflict { id, first } => {
+                let first = first.and_then(|first| self.ids.get(&first));
+                format!("another than {first:?} of {}", self.number(*id))
+            }
+            ReservationError::Ended { id, state, verb } => {
+                format!("{} is {state}, not {verb}", self.number(*id))
+            }
+            ReservationError::Track(TrackError::Store(why)) => panic!("the store failed: {why}"),
+            why => why.to_string(),
+        }
+    }
+
+    fn number(&self, id: ReservationId) -> usize {
+        self.reservations.iter().position(|known| *known == id).expect("it was made here")
+    }
+
+    fn status(&self, status: &ReservationStatus) -> String {
+        let number = self.number(status.id);
+        let event = status.event_id.and_then(|id| self.ids.get(&id));
+        let ReservationStatus { state, estimate, timestamp, expires_at, .. } = status;
+        format!("{number} {event:?} {state} {timestamp} until {expires_at}: {estimate:?}")
+    }
+
+    /// The reservations, but for those that may be forgotten soon.
+    fn open(&self) -> Vec<String> {
+        let all = self.engine.reservations().list(&ReservationQuery::new());
+        let now = self.engine.now().unix_seconds();
+        let recent = |status: &&ReservationStatus| status.expires_at.unix_seconds() + 80_000 > now;
+        all.iter().filter(recent).map(|status| self.status(status)).collect()
+    }
+
     /// What can be asked of the whole engine.
     fn portrait(&self) -> String {
-        let mut all = Vec::new();
+        let mut all = self.open();
         let set = self.engine.rules().set();
         all.push(serde_json::to_string_pretty(&set).expect("plain data"));
         let events = self.engine.events();
@@ -110,6 +203,63 @@ impl Side {
     }
 }
 
+/// Something that is done about a reservation.
+#[derive(Debug)]
+enum Reserving {
+    Reserve(Event<'static>, Nanos, Option<u64>),
+    Commit(usize, Event<'static>),
+    Grow(usize, Event<'static>),
+    Extend(usize, Nanos),
+    Release(usize),
+}
+
+fn reserving(
+    dice: &mut Dice,
+    side: &Side,
+    now: Nanos,
+    keys: &mut Vec<Event<'static>>,
+) -> Reserving {
+    let length = dice.pick(&[1, SECOND, 40 * SECOND, 8 * MINUTE, HOUR, DAY]);
+    let count = side.reservations.len();
+    // Mostly one of the newest, which is open.
+    let back = if dice.chance(80) { 6 } else { 60 };
+    let back = usize::try_from(dice.below(back)).expect("small");
+    let one = count.saturating_sub(1).saturating_sub(back);
+    // What happens is of the customer and mostly of the model that was reserved for.
+    let of = side.reservations.get(one).and_then(|id| side.engine.reservation(*id));
+    let mut event = random_event(dice, now, &mut Vec::new());
+    if let Some(status) = of.as_ref().filter(|_| dice.chance(90)) {
+        let customer = status.estimate.customer_id().to_owned();
+        event = Event::new(customer, "call").total_tokens(dice.below(50));
+        if let Some(model) = status.estimate.dimension("model").filter(|_| dice.chance(90)) {
+            event = event.model(model.to_owned());
+        }
+        if dice.chance(50) {
+            event = event.value("units", i64::try_from(dice.below(9)).expect("small") - 1);
+        }
+    }
+    // One that is over for long may be forgotten here and not there.
+    let is_old = |status: &ReservationStatus| {
+        status.expires_at.unix_seconds() + 80_000 < side.engine.now().unix_seconds()
+    };
+    let is_old = of.is_none_or(|status| is_old(&status));
+    match dice.below(if is_old { 9 } else { 20 }) {
+        0..9 => {
+            let event = if dice.chance(15) && !keys.is_empty() {
+                dice.pick(keys)
+            } else {
+                reserved_event(dice, now, keys)
+            };
+            let least = dice.chance(15).then(|| dice.below(20));
+            Reserving::Reserve(event, length, least)
+        }
+        9..14 => Reserving::Commit(one, event),
+        14..16 => Reserving::Grow(one, event),
+        16..18 => Reserving::Extend(one, length),
+        _ => Reserving::Release(one),
+    }
+}
+
 fn rate_limit(dice: &mut Dice, number: u64) -> RateLimit {
     let windows = [Window::Second, Window::Minute, Window::every(duration(7_200 * SECOND + 1))];
     let metrics = [Metric::TotalEvents, Metric::TotalTokens, Metric::value("units")];
@@ -136,6 +286,11 @@ fn enforcement(dice: &mut Dice) -> Enforcement {
 fn quota(dice: &mut Dice, number: u64) -> Quota {
     // Rolling quotas that came late are told again after a restart, in pieces of a sixtieth, and
     // are not the same to the nanosecond: `windows` tries those.
+    if dice.chance(10) {
+        return Quota::concurrent(format!("slots {number}"), dice.range(2, 8))
+            .id(format!("q_{number}"))
+            .per("customer_id");
+    }
     let (period, metric) = match dice.below(5) {
         0 => (dice.pick(&[Period::Hour, Period::AllTime]), Metric::meter("peak")),
         1 => (dice.pick(&[Period::Day, Period::Month]), Metric::meter("level")),
@@ -214,6 +369,20 @@ fn random_event(dice: &mut Dice, now: Nanos, keys: &mut Vec<Event<'static>>) -> 
     event
 }
 
+/// The same with nothing below zero.
+fn reserved_event(dice: &mut Dice, now: Nanos, keys: &mut Vec<Event<'static>>) -> Event<'static> {
+    let event = random_event(dice, now, &mut Vec::new());
+    let mut event = event.value("units", dice.below(20)).value("agents", dice.below(40));
+    if event.amount("cost_cents").is_some() {
+        event = event.cost_cents(dice.below(12));
+    }
+    if dice.chance(30) {
+        event = event.idempotency_key(format!("key {}", keys.len()));
+        keys.push(event.clone());
+    }
+    event
+}
+
 /// A change of the rules, the same for every engine.
 fn change(dice: &mut Dice, engine: &Engine, number: u64) -> String {
     let ids: Vec<u64> = (0..number).collect();
@@ -279,9 +448,9 @@ impl Twins {
         let (now, clock) = (START, ManualClock::new(date(START)));
         let builder = Engine::builder().clock(clock.clone());
         let engine = Self::declare(seed, &declared, builder).build().expect("good rules");
-        let memory = Side { engine, clock, ids: BTreeMap::new() };
+        let memory = Side { engine, clock, ids: BTreeMap::new(), reservations: Vec::new() };
         let (engine, clock) = open(&file, now, |builder| Self::declare(seed, &declared, builder));
-        let stored = Side { engine, clock, ids: BTreeMap::new() };
+        let stored = Side { engine, clock, ids: BTreeMap::new(), reservations: Vec::new() };
         Self { memory, stored, file, files: 0, now, declared, seed, met: BTreeMap::new() }
     }
 
@@ -326,7 +495,8 @@ impl Twins {
             // An engine without a store takes the place of the one that ends.
             let idle = Engine::builder().build().expect("no rules");
             let engine = std::mem::replace(&mut self.stored.engine, idle);
-            match dice.below(3) {
+            let kind = dice.below(3);
+            match kind {
                 0 => engine.store().close().expect("it closes"),
                 1 => {}
                 _ => {
@@ -368,12 +538,22 @@ impl Twins {
                 31 => {
                     assert_eq!(self.stored.portrait(), self.memory.portrait(), "{context}");
                 }
+                80..96 => {
+                    let reserving = reserving(&mut dice, &self.memory, self.now, &mut keys);
+                    let memory = self.memory.reserve(&reserving, self.now);
+                    let stored = self.stored.reserve(&reserving, self.now);
+                    assert_eq!(stored, memory, "{context}: {reserving:?}");
+                    let word = memory.split([' ', '{']).next().unwrap_or_default();
+                    for known in ["held", "refused", "replayed", "decided"] {
+                        *self.met.entry(known).or_default() += u32::from(word == known);
+                    }
+                }
                 kind => {
                     let event = random_event(&mut dice, self.now, &mut keys);
                     let context = format!("{context}: {event:?}");
                     self.ask(&context, |engine| match kind {
-                        32..80 => engine.track(&event),
-                        80..90 => engine.record(&event),
+                        32..64 => engine.track(&event),
+                        64..76 => engine.record(&event),
                         _ => engine.check(&event),
                     });
                 }
@@ -395,7 +575,10 @@ fn an_engine_that_was_stopped_answers_as_one_that_was_not() {
         twins.met.into_iter().for_each(|(kind, times)| *met.entry(kind).or_default() += times);
     }
     println!("durable: {met:?}");
-    for kind in ["replay", "allowed", "refused", "conflict", "bad event"] {
+    for kind in ["replayed", "decided"] {
+        assert!(count < 10 || met.get(kind).is_some_and(|times| *times > 2), "{kind}: {met:?}");
+    }
+    for kind in ["held", "refused", "replay", "allowed", "conflict", "bad event"] {
         assert!(count < 10 || met.get(kind).is_some_and(|times| *times > 10), "{kind}: {met:?}");
     }
 }
@@ -414,7 +597,7 @@ fn opening_changes_nothing() {
         let (engine, clock) = open(&file, START, two_rules);
         let ids = engine.events().iter(EventQuery::new()).expect("a good question");
         let ids = ids.enumerate().map(|(number, found)| (found.id, number)).collect();
-        let side = Side { engine, clock, ids };
+        let side = Side { engine, clock, ids, reservations: Vec::new() };
         portraits.push(side.portrait());
         if turn == 2 {
             side.engine.store().close().expect("it closes");

@@ -20,6 +20,7 @@ mod file;
 mod formats;
 mod formats2;
 mod histories;
+mod holds;
 #[cfg(unix)]
 mod kill;
 mod levels;

@@ -127,15 +127,6 @@ fn a_commit_that_fails_leaves_the_hold_to_its_expiry() {
 }
 
 #[test]
-fn an_engine_with_a_store_holds_nothing() {
-    let store = limitry::store::MemoryStore::new().open().expect("a store");
-    let (engine, _) = engine(|builder| builder.quota(daily(100)).durable(store));
-    let why = engine.reserve(&tokens(1), Hold::default()).expect_err("not kept");
-    assert!(why.to_string().contains("the store does not keep reservations"), "{why}");
-    assert_eq!(of_quota(&engine), (0, 0, 100));
-}
-
-#[test]
 fn a_status_is_the_same_as_data() {
     let (engine, _) = engine(|builder| builder.quota(daily(100)));
     let held = reserve(&engine, &tokens(40).model("large"), 60);

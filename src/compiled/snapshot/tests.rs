@@ -244,11 +244,11 @@ impl Small {
             self.compiler.begin_checkpoint();
         }
         let under_way = self.under_way.get_or_insert_default();
-        let mut bytes = Vec::new();
+        let (mut bytes, mut held) = (Vec::new(), Vec::new());
         let shard = under_way.pieces.len();
         let position = || disk.log.len() as u64;
-        let saved =
-            self.table.copy_shard(shard, &self.snapshot.counters, now, position, &mut bytes);
+        let (table, counters) = (&self.table, &self.snapshot.counters);
+        let saved = table.copy_shard(shard, counters, now, position, (&mut bytes, &mut held));
         let saved = saved.expect("the rules are current");
         under_way.pieces.push((saved.position, bytes));
         under_way.latest = under_way.latest.max(saved.now.0);
@@ -558,7 +558,8 @@ fn a_state_that_does_not_follow_is_found_where_it_is() {
         charges.charges[0].reading.flip_a_bit();
         record.charges.clear();
         let false_charges = [Charge::restored(0, &charges[0])];
-        let committed = Committed { at: &at, charges: &false_charges, starts: &[], crossings: &[] };
+        let committed =
+            Committed { at: &at, charges: &false_charges, starts: &[], held: None, crossings: &[] };
         encode_charges(&committed, |_| charges[0].revision, &mut record.charges);
         let (right, wrong) = check(&engine, &log, 0);
         assert_eq!((right, wrong.map(|(place, _)| place)), (place as u64, Some(place)));

@@ -17,6 +17,8 @@ use super::cell::{BROAD, Cell, CellState, NARROW, StateWords, TALL};
 
 mod stored;
 
+pub(super) use self::stored::{key_of, key_of_words};
+
 /// Where a tag says how wide its cell is: above the counter's number, which is below 2^29, and the
 /// mark of a counter with open holds.
 const FORM: u32 = 30;
@@ -281,6 +283,11 @@ impl<'r> Row<'r> {
     /// Whether the cell at `offset` is one of a counter with open holds.
     pub(super) fn is_held_at(self, offset: usize) -> bool {
         self.0.get(offset).is_some_and(|tag| low(*tag) & HELD > 0)
+    }
+
+    /// Whether the words of the cell at `offset` are a list.
+    pub(super) fn is_list_at(self, offset: usize) -> bool {
+        self.0.get(offset).is_some_and(|tag| low(*tag) >> FORM == LIST)
     }
 
     /// Whether a cell of this counter is marked as one of a counter with open holds.

@@ -48,15 +48,10 @@ impl Row<'_> {
         let key_words = Some(high(head) as usize).filter(|words| *words <= MAX_KEY_WORDS)?;
         let (key, mut cells) = rest.split_at_checked(key_words)?;
         let mut words = Vec::with_capacity(stored.len().saturating_add(1));
-        if low(head) == OVERFLOW_GROUP {
-            let [counter] = key else { return None };
-            let counter = plain(u32::try_from(u64::from_le_bytes(*counter)).ok()?);
-            words.extend([hash(RowKey::Overflow { counter }), head, counter.into()]);
-        } else {
-            words.push(hash(RowKey::Partition { group: low(head), values: &values(key)? }));
-            words.push(head);
-            words.extend(key.iter().map(|word| u64::from_le_bytes(*word)));
-        }
+        key_of(low(head), key, |key| {
+            words.extend([hash(key), head]);
+            words.extend(key.words());
+        })?;
         while let Some((first, rest)) = cells.split_first() {
             let first = u64::from_le_bytes(*first);
             let width = match version {
@@ -102,6 +97,31 @@ mod one {
             WIDE
         }
     }
+}
+
+/// What a row is found by, for as long as `with` has it: of a group, and the words of a key. `None`
+/// of words that are no key.
+pub(in crate::counters) fn key_of<R>(
+    group: u32,
+    words: Words<'_>,
+    with: impl FnOnce(RowKey<'_>) -> R,
+) -> Option<R> {
+    if group == OVERFLOW_GROUP {
+        let [counter] = words else { return None };
+        let counter = plain(u32::try_from(u64::from_le_bytes(*counter)).ok()?);
+        return Some(with(RowKey::Overflow { counter }));
+    }
+    Some(with(RowKey::Partition { group, values: &values(words)? }))
+}
+
+/// The same of words as a table has them.
+pub(in crate::counters) fn key_of_words<R>(
+    group: u32,
+    words: &[u64],
+    with: impl FnOnce(RowKey<'_>) -> R,
+) -> Option<R> {
+    let words: Vec<[u8; 8]> = words.iter().map(|word| word.to_le_bytes()).collect();
+    key_of(group, &words, with)
 }
 
 /// The values of a key: each ends with a word whose top byte is below 8. See [`RowKey::words`].

@@ -1,7 +1,7 @@
 //! The script of a decision: check, standing, track and record.
 
 use super::charge::{Charge, Charges, UseSource};
-use super::hold::{Befores, Extension, Holding, Settling, Step};
+use super::hold::{Befores, Extension, Holding, Settling, Step, Touched};
 use super::judge::{NeedsSharedRow, NewCounters, Script};
 use super::locked::{Lineages, Locked, Rows};
 use super::request::{Commit, Committed, Request, Stale, Undecided, Verdict};
@@ -29,8 +29,9 @@ impl Table {
         request: &Request<'_, '_>,
         verdict: &mut Verdict,
         holding: &mut Holding,
+        commit: Commit<'_, '_>,
     ) -> Result<(), Undecided> {
-        self.decide_step_by_step(request, verdict, &mut Step::Hold(holding))
+        self.decide_step_by_step(request, verdict, &mut Step::Hold(holding, commit))
     }
 
     /// Charges what happened as `record` does, but for what is held of it, and ends the hold: what
@@ -48,13 +49,14 @@ impl Table {
     }
 
     /// Lets a hold expire later.
-    pub(crate) fn extend(
+    pub(crate) fn extend<'h>(
         &self,
         request: &Request<'_, '_>,
         verdict: &mut Verdict,
-        extension: &mut Extension<'_>,
+        extension: &mut Extension<'h>,
+        commit: Commit<'_, 'h>,
     ) -> Result<(), Undecided> {
-        self.decide_step_by_step(request, verdict, &mut Step::Extend(extension))
+        self.decide_step_by_step(request, verdict, &mut Step::Extend(extension, commit))
     }
 
     /// The same of any decision.
@@ -113,13 +115,13 @@ impl Script<'_, '_> {
         let charges = &mut verdict.charges;
         match step {
             Step::Settle(settling, _) => self.take_off(settling, charges, locked),
-            Step::Hold(holding) => {
+            Step::Hold(holding, _) => {
                 if holding.has_expired_by(self.at.now) {
                     (verdict.at, verdict.allowed) = (self.at, false);
                     return Ok(());
                 }
             }
-            Step::Record(_) | Step::Extend(_) => {}
+            Step::Record(_) | Step::Extend(..) => {}
         }
         let judgement = self.judge(charges, locked)?;
         if self.new.is_some() {
@@ -151,7 +153,7 @@ impl Script<'_, '_> {
             // Where a row is made or finds no room, or something is held, more of the others are
             // looked at.
             let pressed = (allowed && judgement.grows)
-                || matches!(step, Step::Hold(_))
+                || matches!(step, Step::Hold(..))
                 || self.new.as_deref().is_some_and(|new| !new.crowded.is_empty());
             let (table, counters, at) = (self.table, self.request.counters, &self.at);
             locked.each_shard(|shard| table.sweep_step(shard, counters, at, pressed));
@@ -172,20 +174,21 @@ impl Script<'_, '_> {
             return Err(NeedsSharedRow);
         }
         let mut crossings = self.stand(charges);
-        let is_hold = matches!(step, Step::Hold(_));
+        let is_hold = matches!(step, Step::Hold(..));
         let befores = if is_hold { self.befores(charges, locked) } else { Befores::new() };
         self.write(charges, locked);
         if grows && (is_hold || locked.holds()) {
             locked.find();
         }
+        let mut touched = Touched::new(self.table);
         match step {
-            Step::Record(_) => self.follow(charges, locked),
-            Step::Hold(hold) => self.hold(hold, &befores, charges, locked),
+            Step::Record(_) => self.follow(charges, locked, &mut touched),
+            Step::Hold(hold, _) => self.hold(hold, &befores, charges, locked, &mut touched),
             Step::Settle(settling, _) => {
-                self.follow(charges, locked);
-                self.settle(settling, charges, locked);
+                self.follow(charges, locked, &mut touched);
+                self.settle(settling, charges, locked, &mut touched);
             }
-            Step::Extend(extension) => self.extend(extension, locked),
+            Step::Extend(extension, _) => self.extend(extension, locked, &mut touched),
         }
         Self::mark(locked);
         if self.request.history.is_some() {
@@ -194,10 +197,15 @@ impl Script<'_, '_> {
         if let Some(crossings) = &mut crossings {
             self.cross(crossings, charges);
         }
+        let held = self.held_change(step, &touched, charges, locked);
         let (at, starts, crossings) =
             (&self.at, self.starts(), crossings.as_deref().unwrap_or(&[]));
-        if let Step::Record(Some(commit)) | Step::Settle(_, Some(commit)) = step {
-            commit(&Committed { at, charges, starts, crossings });
+        if let Step::Record(Some(commit))
+        | Step::Hold(_, Some(commit))
+        | Step::Settle(_, Some(commit))
+        | Step::Extend(_, Some(commit)) = step
+        {
+            commit(&Committed { at, charges, starts, held: held.as_ref(), crossings });
         }
         Ok(())
     }

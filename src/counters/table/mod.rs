@@ -14,6 +14,7 @@
 //! decision that came with another one starts again. Whoever changes the rules closes the table
 //! first, so that every decision by the old rules has ended, and opens it with the new ones.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -47,7 +48,9 @@ mod tests;
 pub(crate) use self::audit::Mismatch;
 pub(crate) use self::audit::{Audit, Audited};
 pub(crate) use self::charge::{Charge, Charges, Match, Role};
-pub(crate) use self::hold::{Extension, Held, Holding, Settling};
+pub(crate) use self::hold::{
+    Extension, GivenBackLog, Held, HeldChange, HeldPlace, Holding, Settling,
+};
 pub(crate) use self::redo::{LogEnd, PastCharge, RedoRecord};
 pub(crate) use self::request::{
     Committed, Intent, Request, RowAddress, RowAddresses, RowLists, Undecided, Verdict,
@@ -70,6 +73,8 @@ pub(crate) struct Table {
     /// Rows that were dropped since somebody asked.
     evicted: Tally,
     timeline: Timeline,
+    /// Where it is kept what is given back of holds that have expired, where something keeps it.
+    given_back: OnceLock<Box<dyn GivenBackLog>>,
 }
 
 /// How many decisions went which way.
@@ -97,6 +102,7 @@ impl Table {
             goes_straight: AtomicBool::new(true),
             evicted: Tally::default(),
             timeline,
+            given_back: OnceLock::new(),
         }
     }
 
@@ -118,6 +124,10 @@ impl Table {
 
     pub(crate) fn timeline(&self) -> Timeline {
         self.timeline
+    }
+
+    fn given_back_log(&self) -> Option<&dyn GivenBackLog> {
+        self.given_back.get().map(|log| &**log)
     }
 
     /// How many keys have counters now.

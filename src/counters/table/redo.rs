@@ -76,20 +76,13 @@ impl Table {
         counter: &Counter,
         start: &StoredStart,
     ) {
+        let images = start.images.iter().map(|image| (counter.number(), image));
         let Some((current, counter)) = redo.known(counter) else { return };
         let Some(mut locked) = self.lock_row(row) else { return };
-        let images = start.images.iter().map(|image| redo.starting(counter, image));
-        let images = images.filter(|image| !redo.is_idle(current, counter, image));
-        if let Some(mut row) = locked.grow(0) {
-            images.for_each(|image| redo.start_in_row(&mut row, current, counter, &image));
-            return;
-        }
-        let cells: SmallVec<[_; 1]> = images.map(|image| (counter.number(), image)).collect();
-        if !cells.is_empty() {
-            counter.entered(false);
-            self.rows_entered(1);
-            locked.insert(0, &cells);
-        }
+        let is_idle =
+            |image: &CellState| redo.is_idle(current, counter, &redo.starting(counter, image));
+        let images: SmallVec<[_; 1]> = images.filter(|(_, image)| !is_idle(image)).collect();
+        redo.put(self, &mut locked, &images);
     }
 
     /// Locks one row, by no version.
@@ -140,6 +133,37 @@ impl<'r> RedoRecord<'r> {
                 cells.push((counter.number(), image));
             }
         }
+        if !cells.is_empty() {
+            table.rows_entered(u64::from(!is_shared));
+            locked.insert(0, &cells);
+        }
+    }
+
+    /// Gives the one row that is locked cells of these states, but where it is newer than the
+    /// record; what says no more than a fresh counter is not made.
+    pub(super) fn put(&self, table: &Table, locked: &mut OneRow<'_>, images: &[(u32, &CellState)]) {
+        let known = images.iter().filter_map(|(number, image)| {
+            let current = self.log_end.counters.answering(*number)?;
+            let counter = current.of_number(*number)?;
+            let image = self.starting(counter, image);
+            Some((current, counter, self.is_idle(current, counter, &image), image))
+        });
+        let is_shared = locked.is_shared(0);
+        if let Some(mut row) = locked.grow(0) {
+            for (current, counter, is_idle, image) in known {
+                if !is_idle || self.cell_of(row.row(), counter, image.bounds()).is_some() {
+                    self.start_in_row(&mut row, current, counter, &image);
+                }
+            }
+            return;
+        }
+        let new = known.filter(|(_, _, is_idle, _)| !is_idle);
+        let cells: SmallVec<[_; 1]> = new
+            .map(|(_, counter, _, image)| {
+                counter.entered(is_shared);
+                (counter.number(), image)
+            })
+            .collect();
         if !cells.is_empty() {
             table.rows_entered(u64::from(!is_shared));
             locked.insert(0, &cells);

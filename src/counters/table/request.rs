@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::charge::{Charge, Charges, Match};
+use super::hold::HeldChange;
 use super::starts::Start;
 use crate::base::calendar::Calendar;
 use crate::counters::algorithms::periods::UseAhead;
@@ -201,6 +202,8 @@ pub(crate) struct Committed<'c> {
     pub(crate) charges: &'c [Charge],
     /// What counters started from whose keys had none of their own; almost always nothing.
     pub(crate) starts: &'c [Start],
+    /// What it did to holds, where somebody keeps that.
+    pub(crate) held: Option<&'c HeldChange>,
     /// Of the counters that are watched.
     #[cfg_attr(not(test), expect(dead_code, reason = "alerts will read them"))]
     pub(crate) crossings: &'c [Crossing],

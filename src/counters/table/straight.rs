@@ -198,7 +198,7 @@ impl<'s> Straight<'s, '_> {
             && verdict.allowed
             && !is_read_only
         {
-            commit(&Committed { at, charges, starts: &[], crossings: &[] });
+            commit(&Committed { at, charges, starts: &[], held: None, crossings: &[] });
         }
         if !is_read_only {
             let (table, counters) = (self.table, self.request.counters);

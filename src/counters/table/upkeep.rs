@@ -78,7 +78,7 @@ impl Table {
     fn sweep_next(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
         if let Some((mut held, mut slot)) = shard.next_held() {
             let row = slot.as_mut().map(|slot| shard.grow(slot));
-            expire(&mut held, row, counters, Calendar::UTC, &at);
+            expire(self, &mut held, row, counters, Calendar::UTC, &at);
             shard.hold(held);
         }
         let Some(mut slot) = shard.next_to_sweep() else { return };
@@ -87,7 +87,7 @@ impl Table {
             // What is held comes first: what had expired before the change is not carried over.
             let mut held = shard.take_held_at(slot);
             if let Some(held) = &mut held {
-                expire(held, Some(shard.grow(&mut slot)), counters, Calendar::UTC, &at);
+                expire(self, held, Some(shard.grow(&mut slot)), counters, Calendar::UTC, &at);
             }
             let mut row = shard.grow(&mut slot);
             refresh(&mut row, counters, held.as_ref());

@@ -143,7 +143,7 @@ fn save(dice: &mut ChaCha8Rng, decision: &Decision) -> Vec<u8> {
     };
     let mut bytes = Vec::new();
     let (at, charges) = (decision.at(), &charges);
-    let committed = Committed { at: &at, charges, starts: &[], crossings: &[] };
+    let committed = Committed { at: &at, charges, starts: &[], held: None, crossings: &[] };
     encode_charges(&committed, revision, &mut bytes);
     bytes
 }
@@ -191,13 +191,13 @@ fn an_answer_that_comes_back_renders_as_the_one_that_was_kept() {
             charges.decode(Reader::new(Version::NEWEST, &bytes), &at).expect("what was saved");
             let id = replay.event_id();
             let restored =
-                Decision::restored(id, at, timeline, &charges, find).expect("rules known");
+                Decision::restored(id, (at, timeline), &charges, &[], find).expect("rules known");
             assert_eq!(renderings(&restored), renderings(&replay), "seed {seed}");
             // And again from a copy, as the next retry gets it.
             assert_eq!(renderings(&restored.to_replay()), renderings(&replay), "seed {seed}");
             statuses += charges.len();
             if !charges.is_empty() {
-                let unknown = Decision::restored(id, at, timeline, &charges, |_| None);
+                let unknown = Decision::restored(id, (at, timeline), &charges, &[], |_| None);
                 assert!(unknown.is_none(), "seed {seed}");
             }
         }

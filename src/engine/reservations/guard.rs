@@ -13,8 +13,8 @@ use crate::reservations::{Hold, ReservationStatus};
 /// What is held for an act, until it is committed, released or dropped.
 ///
 /// Dropping it gives all back, or charges what was reserved where [`Hold::charge_on_drop`] says so.
-/// One that is forgotten ([`std::mem::forget`]), or whose process is gone, is left to its expiry.
-/// Another task or process may do the same by its [`id`](Self::id) on the [`Engine`].
+/// One whose guard is given up ([`into_id`](Self::into_id)), or whose process is gone, is left to
+/// its expiry. Another task or process may do the same by its [`id`](Self::id) on the [`Engine`].
 ///
 /// It keeps the engine open, is `Send + Sync + 'static`, and borrows nothing.
 #[derive(Debug)]
@@ -108,6 +108,14 @@ impl Reservation {
         self.engine.grow(self.id, more)
     }
 
+    /// Gives up the guard and returns the name: what is held stays so until it is ended by that, or
+    /// expires. For who goes on elsewhere, or after a restart.
+    #[must_use = "by it the reservation is found again"]
+    pub fn into_id(mut self) -> ReservationId {
+        self.is_done = true;
+        self.id
+    }
+
     /// Gives all back. Of one that is released or has expired it does nothing.
     ///
     /// # Errors
@@ -123,11 +131,14 @@ impl Drop for Reservation {
         if self.is_done {
             return;
         }
-        // What ended elsewhere meanwhile is an error, and nothing to do.
+        // What ended elsewhere meanwhile is an error, and nothing to do. Nobody is there to be told
+        // that what was given back is durable.
+        let core = &self.engine.core;
         if self.hold.charges_on_drop() {
-            let _ = self.engine.core.commit(self.id, None);
+            let _ = core.commit(self.id, None);
         } else {
-            let _ = self.engine.release(self.id);
+            core.wait_for_room();
+            let _ = core.release_at_once(self.id);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::time::ClockReading;
 use super::{Core, Engine, TrackError};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
@@ -11,7 +12,7 @@ use crate::event::{Event, EventError};
 use crate::idempotency::CustomerKey;
 use crate::log::EventId;
 use crate::reservations::{
-    Entry, Hold, KeyStatus, MAX_HOLD, ReservationQuery, ReservationState, ReservationStatus,
+    Entry, Grant, Hold, KeyStatus, MAX_HOLD, ReservationQuery, ReservationState, ReservationStatus,
 };
 
 mod check;
@@ -77,12 +78,6 @@ pub enum ReservationError {
         /// The event that it was committed with; `None` where events are not kept.
         first: Option<EventId>,
     },
-    /// The engine has a store, which does not keep reservations.
-    #[error(
-        "reserve: an engine with a store must not hold anything, because the store does not keep \
-         reservations"
-    )]
-    Durable,
 }
 
 impl From<EventError> for ReservationError {
@@ -181,8 +176,8 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// As `track`; an amount is below zero; the hold is 0 or longer than 24 hours; the engine has a
-    /// store, which does not keep reservations. A refusal is not an error.
+    /// As `track`; an amount is below zero; the hold is 0 or longer than 24 hours. A refusal is
+    /// not an error.
     ///
     /// [`max_reservations`]: crate::EngineBuilder::max_reservations
     pub fn reserve(&self, event: &Event<'_>, hold: Hold) -> Result<Reserved, ReservationError> {
@@ -195,10 +190,33 @@ impl Engine {
         hold: Hold,
         up_to: Option<UpTo<'_>>,
     ) -> Result<Reserved, ReservationError> {
+        let (reserved, seq) = self.reserve_at_once_by(event, hold, up_to)?;
+        // Where that fails the guard is dropped, and nothing is held.
+        self.core.acknowledge(seq)?;
+        Ok(reserved)
+    }
+
+    /// What `reserve` answers as it is in memory, and the sequence number of the record that the
+    /// answer goes by.
+    pub(super) fn reserve_at_once(
+        &self,
+        event: &Event<'_>,
+        hold: Hold,
+    ) -> Result<(Reserved, Option<u64>), ReservationError> {
+        self.reserve_at_once_by(event, hold, None)
+    }
+
+    fn reserve_at_once_by(
+        &self,
+        event: &Event<'_>,
+        hold: Hold,
+        up_to: Option<UpTo<'_>>,
+    ) -> Result<(Reserved, Option<u64>), ReservationError> {
         let core = &self.core;
         let mut made = None;
         let decision = core.reserve(event, hold, up_to, &mut made)?;
-        Ok(match decision.outcome() {
+        let seq = decision.seq();
+        let reserved = match decision.outcome() {
             Outcome::Refused => Reserved::Refused(decision),
             Outcome::Replayed => Reserved::Replayed(core.key_status(decision)),
             Outcome::Admitted => match made {
@@ -206,7 +224,11 @@ impl Engine {
                 // The key of an event that was let in while this call waited for it.
                 None => Reserved::Replayed(core.key_status(decision)),
             },
-        })
+        };
+        if matches!(reserved, Reserved::Held(_)) {
+            core.is_put(seq)?;
+        }
+        Ok((reserved, seq))
     }
 
     /// Commits a reservation by its id: records the event that happened, charges it in full, and
@@ -273,13 +295,14 @@ impl Core {
         event.validate()?;
         check::not_below_zero(event)?;
         let lasting = nanos(hold.length())?;
-        if self.has_store() {
-            return Err(ReservationError::Durable);
-        }
+        self.admit()?;
         let now = self.read_clock();
-        let mut decide = |_| match up_to {
-            None => self.hold(event, lasting, now, made),
-            Some(up_to) => self.hold_up_to(event, up_to, lasting, now, made),
+        let mut decide = |key| {
+            let asking = Asking { lasting, now, key };
+            match up_to {
+                None => self.hold(event, asking, None, made),
+                Some(up_to) => self.hold_up_to(event, up_to, asking, made),
+            }
         };
         let decision = match CustomerKey::of(event) {
             None => decide(None)?,
@@ -303,6 +326,18 @@ impl Core {
         self.reservations.get(id).ok_or(ReservationError::NotFound { id })
     }
 }
+
+/// How a reservation is asked for, beside the event that is held.
+#[derive(Clone, Copy)]
+struct Asking {
+    lasting: u64,
+    now: ClockReading,
+    /// The hash under which the store keeps the idempotency key.
+    key: Option<u64>,
+}
+
+/// Where less may be granted: the event that was asked for, and what is granted.
+type Granted<'g, 'e> = (&'g Event<'e>, Grant<'g>);
 
 /// A reservation that was made.
 struct Made {

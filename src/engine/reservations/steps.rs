@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use parking_lot::MutexGuard;
 
-use super::{Made, ReservationError, check, nanos};
+use super::{Asking, Granted, Made, ReservationError, check, nanos};
 use crate::compiled::{CompiledRule, Matches, Snapshot};
 use crate::counters::{
     At, Committed as Charged, Extension, Held, History, Holding, Intent, Moment, Request, Settling,
@@ -12,9 +12,11 @@ use crate::counters::{
 };
 use crate::decision::{Decision, HeldAnswer, Receipt, ReservationId};
 use crate::engine::history::Recorded;
+use crate::engine::store::{Ending, RecordBytes};
 use crate::engine::time::ClockReading;
 use crate::engine::{Core, TrackError, is_over, missing_dimension, too_late};
 use crate::event::{DimensionHashes, Event};
+use crate::journal::ReservationOut;
 use crate::reservations::{Entry, Estimate, Phase, ReservationState, ReservationStatus, State};
 use crate::rules::{Cost, Fold};
 
@@ -37,10 +39,13 @@ impl Core {
     pub(super) fn hold(
         &self,
         event: &Event<'_>,
-        lasting: u64,
-        now: ClockReading,
+        asking: Asking,
+        granted: Option<Granted<'_, '_>>,
         made: &mut Option<Made>,
     ) -> Result<Decision, TrackError> {
+        let Asking { lasting, now, key } = asking;
+        // Until it is known to whoever copies what is.
+        let _making = self.has_store().then(|| self.reservations.make());
         let mut customer = self.reservations.of_customer(event.customer_id(), now.moment);
         let max_open = self.reservations.max_open;
         if let Some((_, first)) = customer
@@ -64,7 +69,16 @@ impl Core {
         let mut decision = self.run(
             &script,
             |rule| of_estimate(rule, event),
-            |request, verdict, _| self.table.reserve(request, verdict, &mut holding),
+            |request, verdict, keep| self.table.reserve(request, verdict, &mut holding, Some(keep)),
+            |_, charged, rules| {
+                let what = |grant| ReservationOut::Reserved { id, grant };
+                match granted {
+                    None => self.keep_reservation(what(None), Some(event), key, charged, rules),
+                    Some((asked, grant)) => {
+                        self.keep_reservation(what(Some(grant)), Some(asked), key, charged, rules)
+                    }
+                }
+            },
         )?;
         if !decision.is_allowed() {
             return Ok(decision);
@@ -92,6 +106,7 @@ impl Core {
         if let Some(actual) = actual {
             actual.validate()?;
         }
+        self.admit()?;
         let entry = self.entry(id)?;
         let now = self.read_clock();
         let mut state = entry.state.lock();
@@ -103,8 +118,13 @@ impl Core {
         };
         if committed.as_ref().is_ok_and(Decision::is_allowed) {
             self.let_in(state);
+        } else {
+            drop(state);
         }
-        committed
+        let decision = committed?;
+        self.is_put(decision.seq())?;
+        self.acknowledge(decision.seq())?;
+        Ok(decision)
     }
 
     /// Wakes who waits for room that the end of a hold has made: wakers are the caller's code.
@@ -134,6 +154,9 @@ impl Core {
             Phase::Committed { answer, .. } => {
                 return Err(ReservationError::Conflict { id, first: answer.event_id() });
             }
+            Phase::Recorded { seq, record } => {
+                return self.committed_again(id, (*seq, record), actual);
+            }
             Phase::Released => return Err(ended(id, ReservationState::Released, "committed")),
         };
         let event = if self.ledger.is_some() || self.has_store() {
@@ -143,21 +166,26 @@ impl Core {
         } else {
             Cow::Borrowed(actual)
         };
-        let decision = self.settle(entry, (state.until, held), &event, now)?;
-        let answer = decision.kept();
-        self.is_over(entry, state, Phase::Committed { fingerprint, answer });
+        let (decision, record) = self.settle(entry, (state.until, held), &event, now)?;
+        let phase = match (decision.seq(), record) {
+            (Some(seq), Some(record)) => Phase::Recorded { seq, record },
+            _ => Phase::Committed { fingerprint, answer: decision.kept() },
+        };
+        self.is_over(entry, state, phase);
         Ok(decision)
     }
 
-    /// Charges what happened, and gives back the rest of what is held.
+    /// Charges what happened, and gives back the rest of what is held; with the record of the event
+    /// where there is a store.
     fn settle(
         &self,
         entry: &Entry,
         (until, held): (Moment, &Held),
         event: &Event<'_>,
         now: ClockReading,
-    ) -> Result<Decision, TrackError> {
+    ) -> Result<(Decision, Option<RecordBytes>), TrackError> {
         let timeline = self.table.timeline();
+        let mut ending = Ending { number: entry.id.number(), record: None };
         let at = timeline.at(now.moment, Some(entry.timestamp));
         let age = now.moment.0.saturating_sub(timeline.moment(entry.timestamp).0);
         let (id, intent, asked) = (entry.id, Intent::Commit, now.asked);
@@ -172,50 +200,82 @@ impl Core {
                 is_overrun = settling.is_overrun;
                 settled
             },
+            |hashes, charged, rules| {
+                self.keep_ending(hashes, None, Some(&mut ending), charged, rules)
+            },
         )?;
         decision.say(HeldAnswer { id: Some(id), is_overrun, too_many: None });
-        Ok(decision)
+        Ok((decision, ending.record))
     }
 
     pub(super) fn release(&self, id: ReservationId) -> Result<ReservationStatus, ReservationError> {
+        self.admit()?;
+        let (status, released) = self.release_at_once(id)?;
+        if let Some(decision) = released {
+            self.is_put(decision.seq())?;
+            self.acknowledge(decision.seq())?;
+        }
+        Ok(status)
+    }
+
+    /// Gives all back in memory; with the decision that did, where this call has.
+    pub(super) fn release_at_once(
+        &self,
+        id: ReservationId,
+    ) -> Result<(ReservationStatus, Option<Decision>), ReservationError> {
         let entry = self.entry(id)?;
         let now = self.read_clock();
         let mut guard = entry.state.lock();
         let state = &mut *guard;
-        let (mut is_released, mut at) = (false, now.moment);
-        match &state.phase {
-            Phase::Committed { .. } => {
+        let (released, at) = match &state.phase {
+            Phase::Committed { .. } | Phase::Recorded { .. } => {
                 return Err(ended(id, ReservationState::Committed, "released"));
             }
-            Phase::Released => {}
+            Phase::Released => (None, now.moment),
             Phase::Open(held) => {
-                let (intent, asked) = (Intent::Commit, now.asked);
-                let event = &state.estimate.event();
-                let (held_in, now) = (Some(held), self.table.timeline().at(at, None));
-                let script = Script { event, intent, at: now, asked, held: held_in, is_bare: true };
-                let mut has_expired = false;
-                let decided = self.run(
-                    &script,
-                    |_| Cost::NOTHING,
-                    |request, verdict, _| {
-                        let mut settling = settling(id, state.until, held);
-                        let settled = self.table.settle(request, verdict, &mut settling, None);
-                        has_expired = settling.has_expired;
-                        settled
-                    },
-                )?;
+                let (decision, has_expired) = self.give_up(id, state, held, now)?;
                 // Another may have seen a later time than this call.
-                (is_released, at) = (!has_expired, decided.at().now);
+                let at = decision.at().now;
+                ((!has_expired).then_some(decision), at)
             }
-        }
-        if is_released {
+        };
+        if released.is_some() {
             self.is_over(&entry, state, Phase::Released);
         }
         let status = self.status(&entry, state, at);
-        if is_released {
+        if released.is_some() {
             self.let_in(guard);
         }
-        Ok(status)
+        Ok((status, released))
+    }
+
+    /// Gives all back that an open reservation holds; says whether it had expired.
+    fn give_up(
+        &self,
+        id: ReservationId,
+        state: &State,
+        held: &Held,
+        now: ClockReading,
+    ) -> Result<(Decision, bool), TrackError> {
+        let at = self.table.timeline().at(now.moment, None);
+        let (intent, asked, event) = (Intent::Commit, now.asked, &state.estimate.event());
+        let script = Script { event, intent, at, asked, held: Some(held), is_bare: true };
+        let mut has_expired = false;
+        let decision = self.run(
+            &script,
+            |_| Cost::NOTHING,
+            |request, verdict, keep| {
+                let mut settling = settling(id, state.until, held);
+                let settled = self.table.settle(request, verdict, &mut settling, Some(keep));
+                has_expired = settling.has_expired;
+                settled
+            },
+            |_, charged, rules| {
+                let what = ReservationOut::Released { number: id.number() };
+                self.keep_reservation(what, None, None, charged, rules)
+            },
+        )?;
+        Ok((decision, has_expired))
     }
 
     pub(super) fn extend(
@@ -224,33 +284,50 @@ impl Core {
         by: std::time::Duration,
     ) -> Result<Moment, ReservationError> {
         let lasting = nanos(by)?;
+        self.admit()?;
         let entry = self.entry(id)?;
         let now = self.read_clock();
-        let mut state = entry.state.lock();
-        let state = &mut *state;
-        let held = must_be_open(&entry, state, now, "extended")?;
+        let mut guard = entry.state.lock();
+        let state = &mut *guard;
+        let (until, decision) = self.put_off(&entry, state, lasting, now)?;
+        self.reservations.moved(&entry, state.until, Some(until));
+        state.until = until;
+        drop(guard);
+        self.is_put(decision.seq())?;
+        self.acknowledge(decision.seq())?;
+        Ok(until)
+    }
+
+    /// Lets an open reservation expire so much later than now.
+    fn put_off(
+        &self,
+        entry: &Entry,
+        state: &State,
+        lasting: u64,
+        now: ClockReading,
+    ) -> Result<(Moment, Decision), ReservationError> {
+        let held = must_be_open(entry, state, now, "extended")?;
         let at = self.table.timeline().at(now.moment, None);
-        let (intent, asked) = (Intent::Commit, now.asked);
-        let event = &state.estimate.event();
+        let (intent, asked, event) = (Intent::Commit, now.asked, &state.estimate.event());
         let script = Script { event, intent, at, asked, held: Some(held), is_bare: true };
+        let (number, until) = (entry.id.number(), state.until);
         let mut extended = None;
-        let _ = self.run(
+        let decision = self.run(
             &script,
             |_| Cost::NOTHING,
-            |request, verdict, _| {
-                let (id, until) = (id.number(), state.until);
-                let mut extension = Extension { id, until, lasting, held, extended: None };
-                let done = self.table.extend(request, verdict, &mut extension);
+            |request, verdict, keep| {
+                let mut extension = Extension { id: number, until, lasting, held, extended: None };
+                let done = self.table.extend(request, verdict, &mut extension, Some(keep));
                 extended = extension.extended;
                 done
             },
+            |_, charged, rules| {
+                let what = ReservationOut::Extended { number };
+                self.keep_reservation(what, None, None, charged, rules)
+            },
         )?;
-        let Some(until) = extended else {
-            return Err(ended(id, ReservationState::Expired, "extended"));
-        };
-        self.reservations.moved(&entry, state.until, Some(until));
-        state.until = until;
-        Ok(until)
+        let expired = || ended(entry.id, ReservationState::Expired, "extended");
+        Ok((extended.ok_or_else(expired)?, decision))
     }
 
     pub(super) fn grow(
@@ -259,13 +336,17 @@ impl Core {
         more: &Event<'_>,
     ) -> Result<Decision, ReservationError> {
         more.validate()?;
+        self.admit()?;
         let entry = self.entry(id)?;
         let now = self.read_clock();
-        let mut state = entry.state.lock();
-        let state = &mut *state;
+        let mut guard = entry.state.lock();
+        let state = &mut *guard;
         let (decision, grown) = self.take_more(&entry, state, more, now)?;
         if decision.is_allowed() {
             (state.estimate, state.phase) = grown;
+            drop(guard);
+            self.is_put(decision.seq())?;
+            self.acknowledge(decision.seq())?;
         }
         Ok(decision)
     }
@@ -280,7 +361,9 @@ impl Core {
     ) -> Result<(Decision, (Estimate, Phase)), ReservationError> {
         let (id, until, estimate) = (entry.id, state.until, state.estimate.event());
         check::grows(more, &estimate)?;
-        let grown = Estimate::new(&check::sum(&estimate, more)?, entry.timestamp);
+        let sum = check::sum(&estimate, more)?;
+        let grown = Estimate::new(&sum, entry.timestamp);
+        let reserved = Event { timestamp: Some(entry.timestamp), ..sum };
         let held = must_be_open(entry, state, now, "grown")?.clone();
         let more = check::with_values_of(&estimate, more);
         let at = self.table.timeline().at(now.moment, Some(entry.timestamp));
@@ -291,7 +374,11 @@ impl Core {
         let mut decision = self.run(
             &script,
             |rule| of_growth(rule, &more),
-            |request, verdict, _| self.table.reserve(request, verdict, &mut holding),
+            |request, verdict, keep| self.table.reserve(request, verdict, &mut holding, Some(keep)),
+            |_, charged, rules| {
+                let what = ReservationOut::Grown { number: id.number() };
+                self.keep_reservation(what, Some(&reserved), None, charged, rules)
+            },
         )?;
         if holding.has_expired {
             return Err(ended(id, ReservationState::Expired, "grown"));
@@ -313,6 +400,7 @@ impl Core {
     fn status(&self, entry: &Entry, state: &State, now: Moment) -> ReservationStatus {
         let event_id = match &state.phase {
             Phase::Committed { answer, .. } => answer.event_id(),
+            Phase::Recorded { seq, record } => self.event_of(*seq, record),
             Phase::Released | Phase::Open(_) => None,
         };
         ReservationStatus {
@@ -335,12 +423,13 @@ impl Core {
             &mut Verdict,
             &mut dyn FnMut(&Charged<'_>),
         ) -> Result<(), Undecided>,
+        mut keep: impl FnMut(&DimensionHashes<'_, '_>, &Charged<'_>, &Snapshot) -> Receipt,
     ) -> Result<Decision, TrackError> {
         let Script { event, intent, at, .. } = *script;
         let timeline = self.table.timeline();
         let mut decision = Decision::pending();
         let hashes = DimensionHashes::new(event, &self.hasher);
-        let (is_recorded, is_kept) = (self.ledger.is_some(), self.has_store());
+        let is_recorded = self.ledger.is_some();
         loop {
             let is_current = |snapshot: &Snapshot| snapshot.version == self.table.version();
             let (verdict, snapshot) = decision.parts(is_current, || self.snapshot.load_full());
@@ -372,11 +461,7 @@ impl Core {
                     rows: &matches.rows,
                     history: recorded.as_ref().map(|recorded| recorded as &dyn History),
                 };
-                let mut keep = |charged: &Charged<'_>| {
-                    if is_recorded || is_kept {
-                        receipt = self.keep(&hashes, None, charged, snapshot);
-                    }
-                };
+                let mut keep = |charged: &Charged<'_>| receipt = keep(&hashes, charged, snapshot);
                 run(&request, verdict, &mut keep)
             };
             match decided {

@@ -1,12 +1,11 @@
 //! Reserving what is left, where not all that is asked for is.
 
-use super::{Made, ReservationError, Reserved};
+use super::{Asking, Made, ReservationError, Reserved};
 use crate::base::amount::{Amount, IntoAmount};
 use crate::decision::{Decision, Outcome};
-use crate::engine::time::ClockReading;
 use crate::engine::{Core, Engine, TrackError};
 use crate::event::{Event, EventError};
-use crate::reservations::Hold;
+use crate::reservations::{Grant, Hold};
 use crate::rules::Metric;
 
 /// How often what is left is asked for, where others take it meanwhile, before it is the least.
@@ -83,14 +82,16 @@ impl Core {
         &self,
         event: &Event<'_>,
         up_to: UpTo<'_>,
-        lasting: u64,
-        now: ClockReading,
+        asking: Asking,
         made: &mut Option<Made>,
     ) -> Result<Decision, TrackError> {
-        let asked = event.amount(up_to.name).unwrap_or(Amount::ZERO);
-        let mut grant = asked;
+        let mut grant = event.amount(up_to.name).unwrap_or(Amount::ZERO);
+        let hold = |amount, made: &mut Option<Made>| {
+            let grant = Grant { name: up_to.name, amount };
+            self.hold(&grant.lowered(event), asking, Some((event, grant)), made)
+        };
         for _ in 0..TRIES {
-            let decision = self.hold(&granted(event, up_to.name, grant), lasting, now, made)?;
+            let decision = hold(grant, made)?;
             if decision.outcome() != Outcome::Refused || decision.has_too_many_reservations() {
                 return Ok(grants(decision, grant, made));
             }
@@ -102,7 +103,7 @@ impl Core {
             }
         }
         let least = up_to.at_least;
-        let decision = self.hold(&granted(event, up_to.name, least), lasting, now, made)?;
+        let decision = hold(least, made)?;
         Ok(grants(decision, least, made))
     }
 }
@@ -112,23 +113,4 @@ fn grants(decision: Decision, grant: Amount, made: &mut Option<Made>) -> Decisio
         made.granted = Some(grant);
     }
     decision
-}
-
-/// The event with so much of a value.
-fn granted<'a>(event: &Event<'a>, name: &str, grant: Amount) -> Event<'a> {
-    let mut granted = event.clone();
-    if name != "total_tokens" {
-        granted.set_value(name.to_owned().into(), grant);
-        return granted;
-    }
-    let total = grant.to_u64_floor();
-    let input = event.input_tokens.unwrap_or(0);
-    if event.output_tokens.is_some() {
-        granted.output_tokens = Some(total.saturating_sub(input));
-    }
-    // The sum says it, unless the total was given or the input alone is more.
-    if event.total_tokens.is_some() || event.output_tokens.is_none() || input > total {
-        granted.total_tokens = Some(total);
-    }
-    granted
 }

@@ -3,15 +3,28 @@
 use crate::base::clock::Timestamp;
 use crate::base::codec::Malformed;
 use crate::compiled::{Compiler, Snapshot};
-use crate::counters::{Committed, Moment, StoredCharges, encode_charges};
-use crate::decision::{Decision, Receipt};
-use crate::engine::{BatchError, Core, RulesError, TrackError};
+use crate::counters::{Committed as Charged, Moment, StoredCharges, encode_charges};
+use crate::decision::{Decision, HeldAnswer, Receipt, ReservationId};
+use crate::engine::{BatchError, Core, ReservationError, RulesError, TrackError};
 use crate::event::{Dimension, DimensionHashes, Event};
 use crate::idempotency::CustomerKey;
 use crate::idempotency::stored::{KeyMatch, KeyOutcome, KeyUse};
 use crate::journal::store::StoreError;
-use crate::journal::{Commit, Head, Pipeline, RecordedDecision};
-use crate::log::{Packed, Stored};
+use crate::journal::{
+    Commit, Head, HoldsOut, Pipeline, Record, RecordedDecision, ReservationOut, Unreadable,
+};
+use crate::log::{EventId, Packed, Stored};
+
+/// A reservation whose hold ends with an event.
+#[derive(Debug)]
+pub(in crate::engine) struct Ending {
+    pub(in crate::engine) number: u64,
+    /// The record of the event, once it is there.
+    pub(in crate::engine) record: Option<RecordBytes>,
+}
+
+/// A record of the journal as it was written.
+pub(in crate::engine) type RecordBytes = Box<[u8]>;
 
 impl Core {
     #[inline]
@@ -69,9 +82,24 @@ impl Core {
         refused.map(TrackError::Store)
     }
 
-    /// The commit that a task waits for before it gives an answer, where calls do that.
-    pub(in crate::engine) fn awaited(&self, decision: &Decision) -> Option<Commit> {
-        self.pipeline.as_ref()?.awaited(decision.seq())
+    /// The error of a call that came to be while the engine was being closed: what it did is kept
+    /// nowhere.
+    pub(in crate::engine) fn is_put(&self, seq: Option<u64>) -> Result<(), TrackError> {
+        match &self.pipeline {
+            Some(pipeline) if seq.is_none() => Err(pipeline.store.closed().into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the commit of a record, where calls do that.
+    pub(in crate::engine) fn acknowledge(&self, seq: Option<u64>) -> Result<(), TrackError> {
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        Ok(pipeline.acknowledge(seq)?)
+    }
+
+    /// The commit of a record that a task waits for before it gives an answer, where calls do that.
+    pub(in crate::engine) fn awaited(&self, seq: Option<u64>) -> Option<Commit> {
+        self.pipeline.as_ref()?.awaited(seq)
     }
 
     /// What the end of that commit says of the answer.
@@ -189,9 +217,8 @@ impl Core {
         event: &Event<'_>,
     ) -> Result<KeyMatch<Decision>, TrackError> {
         let known = pipeline.read(seq, |record| {
-            let Some(record) = record.event().filter(|it| it.key == Some(key.key)) else {
-                return Ok(Some(KeyMatch::Other));
-            };
+            let keyed = record.keyed().filter(|(it, _)| it.key == Some(key.key));
+            let Some((record, reservation)) = keyed else { return Ok(Some(KeyMatch::Other)) };
             let since = Moment(record.now);
             let stored = record.stored(self.table.timeline())?;
             if stored.dimension(&Dimension::CustomerId) != Some(key.customer) {
@@ -200,8 +227,14 @@ impl Core {
             if !stored.is_same_request(event) {
                 return Ok(Some(KeyMatch::Conflict { since }));
             }
-            let answer = self.answer_of(pipeline, &record, &stored)?;
-            Ok(answer.map(|answer| KeyMatch::Same { since, answer }))
+            let event = self.event_id(record.ordinal).filter(|_| reservation.is_none());
+            let answer = self.answer_of(pipeline, &record, &stored, event)?;
+            Ok(answer.map(|mut answer| {
+                if reservation.is_some() {
+                    answer.say(HeldAnswer { id: reservation, ..HeldAnswer::default() });
+                }
+                KeyMatch::Same { since, answer }
+            }))
         })?;
         // Records are dropped with their generation, after the retention of their keys is over.
         let known = known.flatten();
@@ -224,20 +257,57 @@ impl Core {
         other.is_ok_and(|other| other == Some(true))
     }
 
-    /// The first answer to a recorded event; `None` where a rule is not known that counted it.
+    /// The first answer to a recorded event of a name, or to a reservation; `None` where a rule is
+    /// not known that counted it.
     fn answer_of(
         &self,
         pipeline: &Pipeline,
         record: &RecordedDecision<'_>,
         event: &Stored<'_>,
+        id: Option<EventId>,
     ) -> Result<Option<Decision>, Malformed> {
         let timeline = record.timeline(self.table.timeline());
         let at = record.at(self.table.timeline(), event.timestamp());
         let mut charges = StoredCharges::new();
         record.read_charges(&at, &mut charges)?;
         let rule_of = |revision| pipeline.rule(revision);
-        let id = self.ledger.as_ref().map(|ledger| ledger.id(record.ordinal));
-        Ok(Decision::restored(id, at, timeline, &charges, rule_of))
+        let held = record.holds.figures();
+        Ok(Decision::restored(id, (at, timeline), &charges, &held, rule_of))
+    }
+
+    /// The answer to a commit that is made once more, by the record of the first: that one again,
+    /// or a conflict.
+    pub(in crate::engine) fn committed_again(
+        &self,
+        id: ReservationId,
+        (seq, record): (u64, &[u8]),
+        actual: &Event<'_>,
+    ) -> Result<Decision, ReservationError> {
+        let pipeline = self.pipeline.as_ref().ok_or(ReservationError::NotFound { id })?;
+        let unreadable = |why: Unreadable| TrackError::Store(why.of(&*pipeline.store, seq));
+        let malformed = |why: Malformed| unreadable(why.into());
+        let record = Record::read(seq, record).map_err(unreadable)?.event();
+        let record = record.ok_or(ReservationError::NotFound { id })?;
+        let stored = record.stored(self.table.timeline()).map_err(malformed)?;
+        let event = self.event_id(record.ordinal);
+        if !stored.is_same_request(actual) {
+            return Err(ReservationError::Conflict { id, first: event });
+        }
+        let answer = self.answer_of(pipeline, &record, &stored, event).map_err(malformed)?;
+        // A rule that counted it is gone, and its records are: so is what is known of this.
+        let mut answer = answer.ok_or(ReservationError::NotFound { id })?.with_seq(seq);
+        let is_overrun = record.holds.is_overrun;
+        answer.say(HeldAnswer { id: Some(id), is_overrun, too_many: None });
+        Ok(answer)
+    }
+
+    /// The name of the event of a record.
+    pub(in crate::engine) fn event_of(&self, seq: u64, record: &[u8]) -> Option<EventId> {
+        self.event_id(Record::read(seq, record).ok()?.ordinal)
+    }
+
+    fn event_id(&self, ordinal: u64) -> Option<EventId> {
+        self.ledger.as_ref().map(|ledger| ledger.id(ordinal))
     }
 
     /// Records an event that is let in: in the queue of the store where there is one, with the hash
@@ -247,7 +317,20 @@ impl Core {
         &self,
         hashes: &DimensionHashes<'_, '_>,
         key: Option<u64>,
-        committed: &Committed<'_>,
+        committed: &Charged<'_>,
+        rules: &Snapshot,
+    ) -> Receipt {
+        self.keep_ending(hashes, key, None, committed, rules)
+    }
+
+    /// The same of an event that ends a hold.
+    #[inline]
+    pub(in crate::engine) fn keep_ending(
+        &self,
+        hashes: &DimensionHashes<'_, '_>,
+        key: Option<u64>,
+        ending: Option<&mut Ending>,
+        committed: &Charged<'_>,
         rules: &Snapshot,
     ) -> Receipt {
         let event = hashes.event();
@@ -256,14 +339,22 @@ impl Core {
         let now = self.table.timeline().timestamp(at.now);
         let timestamp = event.happened_at().map_or(now, Timestamp::from);
         let revision = |rule| rules.rule(rule).map_or(0, |rule| rule.revision());
-        let head = Head::new(at, event.key(), |out| {
+        let settles = ending.as_ref().map(|ending| ending.number);
+        let holds = committed.held.map(|change| HoldsOut { settles, change, revision: &revision });
+        let head = Head::new(at, event.key(), holds, |out| {
             encode_charges(committed, revision, out);
         });
         debug_assert!(
-            key.is_some() || event.key().is_none() || pipeline.has_failed(),
+            key.is_some() || event.key().is_none() || ending.is_some() || pipeline.has_failed(),
             "a store that takes records takes their keys"
         );
-        let put = |packed: &Packed| pipeline.put(&head, packed, key, at.now.0);
+        let put = |packed: &Packed| {
+            let appended = pipeline.put(&head, packed, key, at.now.0);
+            if let Some((ending, at)) = ending.zip(appended) {
+                ending.record = Some(head.record_of(at.ordinal, packed.bytes()));
+            }
+            appended
+        };
         if let Some(ledger) = &self.ledger {
             let (id, appended) = ledger.append(hashes, timestamp, now, put);
             debug_assert!(
@@ -274,6 +365,37 @@ impl Core {
         }
         let appended = put(&Packed::unsigned(event, timestamp, now));
         Receipt { event_id: None, seq: appended.map(|it| it.seq) }
+    }
+
+    /// Records what happened to a reservation, where there is a store; `reserved` is what is
+    /// reserved, where the record says that.
+    pub(in crate::engine) fn keep_reservation(
+        &self,
+        what: ReservationOut<'_>,
+        reserved: Option<&Event<'_>>,
+        key: Option<u64>,
+        committed: &Charged<'_>,
+        rules: &Snapshot,
+    ) -> Receipt {
+        let (Some(pipeline), Some(change)) = (&self.pipeline, committed.held) else {
+            return Receipt::default();
+        };
+        if change.has_expired {
+            // Nothing was changed.
+            return Receipt::default();
+        }
+        let at = committed.at;
+        let revision = |rule| rules.rule(rule).map_or(0, |rule| rule.revision());
+        let holds = HoldsOut { settles: None, change, revision: &revision };
+        let name = reserved.and_then(Event::key);
+        let head = Head::of_reservation(at, what, name, holds, |out| {
+            encode_charges(committed, revision, out);
+        });
+        let now = self.table.timeline().timestamp(at.now);
+        let packed =
+            reserved.map(|event| Packed::unsigned(event, event.happened_at().unwrap_or(now), now));
+        let seq = pipeline.put_reservation(&head, packed.as_ref(), key, at.now.0);
+        Receipt { event_id: None, seq }
     }
 
     pub(in crate::engine) fn rules_change(&self) {

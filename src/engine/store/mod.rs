@@ -8,6 +8,7 @@ mod space;
 mod tests;
 mod verbs;
 
+pub(super) use self::calls::{Ending, RecordBytes};
 pub use self::space::{Space, SpaceError, SpacePage};
 pub use self::verbs::{Committed, Health, Store};
 

@@ -46,13 +46,18 @@ impl EngineBuilder {
         };
         let (recovered, is_new) = recover(&settings, &mut |progress| durable.tell(progress))?;
         let Recovered { table, ledger, mut compiler, snapshot, keys, revisions, .. } = recovered;
-        let Recovered { declared, was_set_back, state, .. } = recovered;
+        let Recovered { declared, was_set_back, state, reservations: restored, .. } = recovered;
+        let most = self.max_reservations;
+        let mut reservations = ReservationMap::new(keys_retention, max_keys, most, &hasher);
+        reservations.restore(restored, table.timeline().moment(now));
+        let reservations = Arc::new(reservations);
         if !is_new && ledger.is_some() {
             compiler.recount();
         }
         let (table, ledger) = (Arc::new(table), ledger.map(Arc::new));
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let shared = (Arc::clone(&table), ledger.clone(), Arc::clone(&snapshot));
+        let shared =
+            (Arc::clone(&table), ledger.clone(), Arc::clone(&reservations), Arc::clone(&snapshot));
         let retention = u64::try_from(durable.retention.as_nanos()).unwrap_or(u64::MAX);
         let retention = retention.max(keys_retention);
         let core = Core {
@@ -70,12 +75,7 @@ impl EngineBuilder {
             compiler: Mutex::new(compiler),
             ledger,
             keys: IdempotencyKeys::new(keys_retention, max_keys, hasher.clone()),
-            reservations: ReservationMap::new(
-                keys_retention,
-                max_keys,
-                self.max_reservations,
-                &hasher,
-            ),
+            reservations,
             hasher,
             figures: EngineFigures::new(),
             waiting,

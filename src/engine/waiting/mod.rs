@@ -130,7 +130,8 @@ impl Engine {
     /// # Errors
     /// As [`wait`](Self::wait), and as `reserve` ([`WaitError::Reservation`]).
     pub fn wait_reserve<'e, 'a>(&self, event: &'e Event<'a>, hold: Hold) -> WaitReserve<'e, 'a> {
-        WaitReserve { waiter: Waiter::new(&self.core, event, None), sleep: None, hold }
+        let waiter = Waiter::new(&self.core, event, None);
+        WaitReserve { waiter, sleep: None, hold, committing: None }
     }
 
     /// Waits as [`wait_reserve`](Self::wait_reserve) does, and answers the refusal at the deadline,
@@ -145,7 +146,7 @@ impl Engine {
         deadline: impl Into<Timestamp>,
     ) -> WaitReserve<'e, 'a> {
         let waiter = Waiter::new(&self.core, event, Some(deadline.into()));
-        WaitReserve { waiter, sleep: None, hold }
+        WaitReserve { waiter, sleep: None, hold, committing: None }
     }
 
     /// Waits as [`wait_reserve`](Self::wait_reserve) does, and blocks the thread.
@@ -157,7 +158,10 @@ impl Engine {
         event: &Event<'_>,
         hold: Hold,
     ) -> Result<Reserved, WaitError> {
-        self.core.block_on(&Reserve(hold), Waiter::new(&self.core, event, None))
+        let waiter = Waiter::new(&self.core, event, None);
+        let (reserved, seq) = self.core.block_on(&Reserve(hold), waiter)?;
+        self.core.acknowledge(seq).map_err(WaitError::Track)?;
+        Ok(reserved)
     }
 
     /// Returns who waits.
@@ -196,20 +200,30 @@ impl Future for Wait<'_, '_> {
                 Ok(decision) => decision,
                 Err(why) => return Poll::Ready(Err(why)),
             };
-            match waiter.core().and_then(|core| core.awaited(&decision)) {
+            let seq = decision.seq();
+            match waiter.core().and_then(|core| core.awaited(seq)) {
                 None => return Poll::Ready(Ok(decision)),
                 Some(commit) => *committing = Some(Box::new((decision, commit))),
             }
         }
-        let Some((_, commit)) = committing.as_deref() else { return Poll::Pending };
-        let committed = ready!(commit.poll(task));
-        let Some(answer) = committing.take() else { return Poll::Pending };
-        let acknowledged = match waiter.core() {
-            Some(core) => core.acknowledged(committed),
-            None => committed.map_err(TrackError::Store),
-        };
-        Poll::Ready(acknowledged.map(|()| answer.0).map_err(WaitError::Track))
+        poll_commit(waiter, committing, task)
     }
+}
+
+/// Polls the commit that an answer waits for.
+fn poll_commit<A>(
+    waiter: &Waiter<'_, '_>,
+    committing: &mut Option<Box<(A, Commit)>>,
+    task: &Context<'_>,
+) -> Poll<Result<A, WaitError>> {
+    let Some((_, commit)) = committing.as_deref() else { return Poll::Pending };
+    let committed = ready!(commit.poll(task));
+    let Some(answer) = committing.take() else { return Poll::Pending };
+    let acknowledged = match waiter.core() {
+        Some(core) => core.acknowledged(committed),
+        None => committed.map_err(TrackError::Store),
+    };
+    Poll::Ready(acknowledged.map(|()| answer.0).map_err(WaitError::Track))
 }
 
 /// An event that waits for room for a reservation: [`Engine::wait_reserve`]. As [`Wait`] is.
@@ -218,6 +232,8 @@ pub struct WaitReserve<'e, 'a> {
     waiter: Waiter<'e, 'a>,
     sleep: Option<(Moment, Sleep)>,
     hold: Hold,
+    /// As that of [`Wait`].
+    committing: Option<Box<(Reserved, Commit)>>,
 }
 
 impl fmt::Debug for WaitReserve<'_, '_> {
@@ -230,8 +246,18 @@ impl Future for WaitReserve<'_, '_> {
     type Output = Result<Reserved, WaitError>;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { waiter, sleep, hold } = self.get_mut();
-        poll(&Reserve(*hold), waiter, sleep, task)
+        let Self { waiter, sleep, hold, committing } = self.get_mut();
+        if committing.is_none() {
+            let (reserved, seq) = match ready!(poll(&Reserve(*hold), waiter, sleep, task)) {
+                Ok(answer) => answer,
+                Err(why) => return Poll::Ready(Err(why)),
+            };
+            match waiter.core().and_then(|core| core.awaited(seq)) {
+                None => return Poll::Ready(Ok(reserved)),
+                Some(commit) => *committing = Some(Box::new((reserved, commit))),
+            }
+        }
+        poll_commit(waiter, committing, task)
     }
 }
 

@@ -87,25 +87,34 @@ impl Verb for Track {
 pub(super) struct Reserve(pub(super) Hold);
 
 impl Verb for Reserve {
-    type Answer = Reserved;
+    /// With the sequence number of the record that the answer goes by.
+    type Answer = (Reserved, Option<u64>);
 
     const RESERVES: bool = true;
 
-    fn attempt(&self, core: &Arc<Core>, event: &Event<'_>) -> Result<Attempt<Reserved>, WaitError> {
+    fn attempt(
+        &self,
+        core: &Arc<Core>,
+        event: &Event<'_>,
+    ) -> Result<Attempt<Self::Answer>, WaitError> {
         let engine = Engine { core: Arc::clone(core) };
-        match engine.reserve(event, self.0) {
-            Ok(Reserved::Refused(decision)) => Ok(Attempt::Refused(decision)),
+        // Who drives the waiter waits for the commit.
+        match engine.reserve_at_once(event, self.0) {
+            Ok((Reserved::Refused(decision), _)) => Ok(Attempt::Refused(decision)),
             Ok(answer) => Ok(Attempt::Done(answer)),
             Err(ReservationError::Track(why)) => Err(WaitError::Track(why)),
             Err(why) => Err(WaitError::Reservation(why)),
         }
     }
 
-    fn refused(decision: Decision) -> Reserved {
-        Reserved::Refused(decision)
+    fn refused(decision: Decision) -> Self::Answer {
+        (Reserved::Refused(decision), None)
     }
 
-    fn count(_core: &Core, answer: Result<Reserved, WaitError>) -> Result<Reserved, WaitError> {
+    fn count(
+        _core: &Core,
+        answer: Result<Self::Answer, WaitError>,
+    ) -> Result<Self::Answer, WaitError> {
         answer
     }
 }

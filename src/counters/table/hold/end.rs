@@ -2,10 +2,12 @@
 
 use smallvec::SmallVec;
 
+use super::Touched;
 use crate::base::calendar::Calendar;
 use crate::counters::algorithms::periods::Bounds;
 use crate::counters::algorithms::{GivenBack, Policy};
 use crate::counters::counter::{Counter, CounterSet};
+use crate::counters::table::Table;
 use crate::counters::table::shard::GrowingRow;
 use crate::counters::table::shard::held::{HeldCounter, HeldRow, Part, Take};
 use crate::counters::time::{At, Moment};
@@ -13,24 +15,32 @@ use crate::rules::Units;
 
 /// Gives back what has expired of a row by an instant, each hold at its own, and brings what is
 /// held up to the rules: a quota that took over keeps it, what a rate limit took over is use that
-/// is not given back, and a rule that is gone forgets it.
+/// is not given back, and a rule that is gone forgets it. What is given back is kept where the
+/// table has a log of it.
 pub(in crate::counters::table) fn expire(
+    table: &Table,
     held: &mut HeldRow,
     mut row: Option<GrowingRow<'_>>,
     counters: &CounterSet,
     calendar: Calendar,
     at: &At,
 ) {
-    bring_up(held, row.as_mut(), counters, calendar, at);
+    let mut touched = Touched::new(table);
+    bring_up(held, row.as_mut(), (counters, calendar), at, &mut touched);
     held.counters.retain_mut(|held| {
         let Some(counter) = counters.answering(held.number) else { return false };
-        give_back_expired(held, row.as_mut(), counter, at);
+        give_back_expired(held, row.as_mut(), counter, at, &mut touched);
         let is_open = !held.open.is_empty();
         if let Some(row) = row.as_mut() {
             row.mark_held(held.number, is_open);
         }
         is_open
     });
+    if let Some(log) = table.given_back_log().filter(|_| !touched.is_empty()) {
+        let (mut rows, cells) = (Vec::new(), row.as_ref().map(GrowingRow::row));
+        touched.put_row(0, held.identity(), Some(held), cells, &mut rows);
+        log.given_back(at, &rows);
+    }
 }
 
 /// Gives back what has expired of a counter by an instant.
@@ -39,20 +49,24 @@ fn give_back_expired(
     mut row: Option<&mut GrowingRow<'_>>,
     counter: &Counter,
     at: &At,
+    touched: &mut Touched,
 ) {
-    while let Some(((now, _), part)) = held.next_expired(at.now) {
-        give_back(held, row.as_deref_mut(), counter, &part, part.units, &At { now, ..*at });
+    while let Some((key, part)) = held.next_expired(at.now) {
+        let at = At { now: key.0, ..*at };
+        give_back(held, row.as_deref_mut(), counter, &part, part.units, &at);
+        touched.hold(0, held, key);
+        touched.cell(0, held);
     }
 }
 
 /// Moves what is held of counters that others took over from, and gives back what had expired by
 /// then: what those carry over is without it.
-fn bring_up(
+pub(super) fn bring_up(
     held: &mut HeldRow,
     mut row: Option<&mut GrowingRow<'_>>,
-    counters: &CounterSet,
-    calendar: Calendar,
+    (counters, calendar): (&CounterSet, Calendar),
     at: &At,
+    touched: &mut Touched,
 ) {
     let is_current = |held: &HeldCounter| {
         counters.answering(held.number).is_some_and(|it| it.number() == held.number)
@@ -71,7 +85,7 @@ fn bring_up(
             continue;
         };
         let by_then = At { now: change.now, ..*at };
-        give_back_expired(&mut old, row.as_deref_mut(), before, &by_then);
+        give_back_expired(&mut old, row.as_deref_mut(), before, &by_then, touched);
         if !counter.drains() {
             take_over(held, old, (before, counter), calendar, change);
         }

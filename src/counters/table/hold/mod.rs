@@ -21,21 +21,24 @@ use crate::counters::time::Moment;
 use crate::rules::{Cost, Units};
 
 mod end;
+mod patch;
 mod script;
 
 pub(super) use self::end::expire;
+pub(super) use self::patch::Touched;
+pub(crate) use self::patch::{GivenBackLog, HeldChange, HeldPlace};
 pub(super) use self::script::Befores;
 
 /// What a decision does once it has written its counters.
 pub(super) enum Step<'s, 'h> {
     /// The caller's own step.
     Record(Commit<'s, 'h>),
-    /// Notes that a reservation holds what was written.
-    Hold(&'s mut Holding),
+    /// Notes that a reservation holds what was written, and then does the caller's own step.
+    Hold(&'s mut Holding, Commit<'s, 'h>),
     /// Ends a reservation's hold, and then does the caller's own step, if there is one.
     Settle(&'s mut Settling<'h>, Commit<'s, 'h>),
-    /// Lets a reservation's hold expire later.
-    Extend(&'s mut Extension<'h>),
+    /// Lets a reservation's hold expire later, and then does the caller's own step.
+    Extend(&'s mut Extension<'h>, Commit<'s, 'h>),
 }
 
 /// A hold that is taken, or grows.
@@ -132,8 +135,8 @@ impl Step<'_, '_> {
     pub(super) fn add_lineages(&self, lineages: &mut Lineages) {
         let held = match self {
             Self::Settle(settling, _) => settling.held,
-            Self::Extend(extension) => extension.held,
-            Self::Record(_) | Self::Hold(_) => return,
+            Self::Extend(extension, _) => extension.held,
+            Self::Record(_) | Self::Hold(..) => return,
         };
         for row in &held.rows {
             if let HeldIn::Shared { lineage } = row
@@ -175,7 +178,12 @@ impl Held {
 
     /// Adds to what is held of a counter in a locked row.
     pub(super) fn add(&mut self, locked: &Rows<'_, '_>, row: u32, lineage: u32, units: Units) {
-        let Some(row) = HeldIn::of(locked, row) else { return };
+        if let Some((hash, key, calendar)) = locked.place_of(row) {
+            self.add_in(HeldIn::of_key(hash, key, calendar), lineage, units);
+        }
+    }
+
+    fn add_in(&mut self, row: HeldIn, lineage: u32, units: Units) {
         let place = self.rows.iter().position(|known| *known == row).unwrap_or_else(|| {
             self.rows.push(row);
             self.rows.len().saturating_sub(1)
@@ -190,15 +198,14 @@ impl Held {
 }
 
 impl HeldIn {
-    fn of(locked: &Rows<'_, '_>, row: u32) -> Option<Self> {
-        let (hash, key, calendar) = locked.place_of(row)?;
-        Some(match key {
+    fn of_key(hash: u64, key: RowKey<'_>, calendar: Calendar) -> Self {
+        match key {
             RowKey::Partition { group, values } => {
                 let values = values.iter().map(|value| Box::from(*value)).collect();
                 Self::Own { hash, group, values, calendar }
             }
             RowKey::Overflow { counter: lineage } => Self::Shared { lineage },
-        })
+        }
     }
 
     fn index_in(&self, locked: &Rows<'_, '_>) -> u32 {

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::end::{expire, give_back};
-use super::{Extension, Holding, Settling};
+use super::{Extension, HeldChange, Holding, Settling, Step, Touched};
 use crate::counters::algorithms::periods::{Bounds, UseAhead};
 use crate::counters::algorithms::{Expiring, HeldAhead, Reading, Refusal};
 use crate::counters::counter::Counter;
@@ -27,7 +27,8 @@ impl Script<'_, '_> {
         for row in (0_u32..).take(locked.len()) {
             if let Some(mut held) = locked.take_held(row) {
                 let calendar = self.calendar(row);
-                expire(&mut held, locked.grow(row), self.request.counters, calendar, &self.at);
+                let (counters, cells) = (self.request.counters, locked.grow(row));
+                expire(self.table, &mut held, cells, counters, calendar, &self.at);
                 locked.hold(row, held);
             }
         }
@@ -58,14 +59,22 @@ impl Script<'_, '_> {
     }
 
     /// Lets the second states of counters with open holds see what was charged.
-    pub(in crate::counters::table) fn follow(&self, charges: &[Charge], locked: &mut Rows<'_, '_>) {
+    pub(in crate::counters::table) fn follow(
+        &self,
+        charges: &[Charge],
+        locked: &mut Rows<'_, '_>,
+        touched: &mut Touched,
+    ) {
         if !locked.holds() {
             return;
         }
         for charge in charges.iter().filter(|charge| charge.is_written()) {
             if let Some(counter) = self.counter(charge) {
                 let (cost, judges) = (charge.cost(), charge.judges());
-                let see = |held: &mut HeldCounter| self.see(held, counter, cost, judges);
+                let see = |held: &mut HeldCounter| {
+                    self.see(held, counter, cost, judges);
+                    touched.committed(charge.row, held);
+                };
                 locked.change_held(charge.row, |held| {
                     held.counter_mut(counter.number(), period_of(charge)).map(see);
                 });
@@ -88,6 +97,7 @@ impl Script<'_, '_> {
         befores: &Befores,
         charges: &[Charge],
         locked: &mut Rows<'_, '_>,
+        touched: &mut Touched,
     ) {
         if let Some(lasting) = holding.lasting {
             holding.until = Moment(self.at.now.0.saturating_add(lasting));
@@ -110,6 +120,7 @@ impl Script<'_, '_> {
                 let mut part = part.unwrap_or_else(|| Part::new(&self.at));
                 part.take(counter.policy.taken_at(&self.at), units);
                 held.put(holding.key(), part, units);
+                touched.hold(charge.row, held, holding.key());
             }
             locked.hold(charge.row, held);
             holding.held.add(locked, charge.row, counter.lineage(), units);
@@ -182,6 +193,7 @@ impl Script<'_, '_> {
         settling: &Settling<'_>,
         charges: &mut [Charge],
         locked: &mut Rows<'_, '_>,
+        touched: &mut Touched,
     ) {
         let mut given_back: SmallVec<[(u32, u32); 4]> = SmallVec::new();
         for (row, part) in settling.held.parts_in(locked) {
@@ -210,6 +222,10 @@ impl Script<'_, '_> {
                 let back = own.units.saturating_sub(used);
                 give_back(held, locked.grow(row).as_mut(), counter, &own, back, &self.at);
                 given_back.push((row, counter.number()));
+                touched.hold(row, held, settling.key());
+                if back > 0 {
+                    touched.cell(row, held);
+                }
             }
             Self::drop_empty(&mut held, row, locked);
             locked.hold(row, held);
@@ -247,11 +263,44 @@ impl Script<'_, '_> {
         }
     }
 
+    /// What a step did to holds, where somebody keeps that.
+    pub(in crate::counters::table) fn held_change(
+        &self,
+        step: &Step<'_, '_>,
+        touched: &Touched,
+        charges: &[Charge],
+        locked: &Rows<'_, '_>,
+    ) -> Option<HeldChange> {
+        self.table.given_back_log()?;
+        let (mut until, mut is_overrun, mut has_expired) = (Moment(0), false, false);
+        match step {
+            Step::Record(_) if !locked.holds() => return None,
+            Step::Record(_) => {}
+            Step::Hold(holding, _) => until = holding.until,
+            Step::Settle(settling, _) => {
+                (is_overrun, has_expired) = (settling.is_overrun, settling.has_expired);
+            }
+            Step::Extend(extension, _) => {
+                has_expired = extension.extended.is_none();
+                until = extension.extended.unwrap_or(until);
+            }
+        }
+        let judging = charges.iter().filter(|charge| charge.judges() && !charge.reading.is_none());
+        let held = judging.filter_map(|charge| {
+            let counter = self.counter(charge)?;
+            let held = locked.held(charge.row)?.counter(counter.number(), period_of(charge))?;
+            Some((charge.rule, held.counting(&counter.policy, &self.at)))
+        });
+        let (rows, figures) = (touched.patch(locked), held.collect());
+        Some(HeldChange { rows, figures, until, is_overrun, has_expired })
+    }
+
     /// Lets a hold expire later, never earlier.
     pub(in crate::counters::table) fn extend(
         &self,
         extension: &mut Extension<'_>,
         locked: &mut Rows<'_, '_>,
+        touched: &mut Touched,
     ) {
         let before: HoldKey = (extension.until, extension.id);
         if self.at.now >= extension.until {
@@ -264,6 +313,8 @@ impl Script<'_, '_> {
                 for held in &mut held.counters {
                     if let Some(part) = held.open.remove(before) {
                         held.open.insert((until, extension.id), part);
+                        touched.hold(row, held, before);
+                        touched.hold(row, held, (until, extension.id));
                     }
                 }
             });

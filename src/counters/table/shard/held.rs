@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::{RowSlot, Shard};
 use crate::counters::algorithms::{Expiring, Policy, Reading};
-use crate::counters::row::{Row, RowKey};
+use crate::counters::row::{Row, RowKey, key_of_words};
 use crate::counters::time::{At, Moment};
 use crate::rules::Units;
 
@@ -124,7 +124,7 @@ impl Open {
 
     pub(in crate::counters::table) fn get(&self, key: HoldKey) -> Option<&Part> {
         match self {
-            Self::Few(few) => few.iter().find(|(known, _)| *known == key).map(|(_, part)| part),
+            Self::Few(few) => few.iter().find_map(|(known, part)| (*known == key).then_some(part)),
             Self::Many(many) => many.get(&key),
         }
     }
@@ -263,7 +263,17 @@ impl HeldRow {
         self.counters.iter_mut().find(|held| held.is(number, period))
     }
 
-    fn identity(&self) -> (u32, &[u64]) {
+    pub(in crate::counters::table) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Whether it is one that keys without room share.
+    pub(in crate::counters::table) fn is_shared(&self) -> bool {
+        key_of_words(self.group, &self.key, |key| matches!(key, RowKey::Overflow { .. }))
+            .unwrap_or(false)
+    }
+
+    pub(in crate::counters::table) fn identity(&self) -> (u32, &[u64]) {
         (self.group, &self.key)
     }
 }
@@ -318,11 +328,26 @@ impl Shard {
         let place = if held.cursor < held.rows.num_buckets() { held.cursor } else { 0 };
         held.cursor = place.saturating_add(1);
         let row = held.rows.get_bucket_entry(place).ok()?.remove().0;
+        let slot = self.slot_of(&row);
+        Some((row, slot))
+    }
+
+    /// Where the row lies, if it is there.
+    pub(in crate::counters::table) fn slot_of(&self, row: &HeldRow) -> Option<RowSlot> {
         let is_it = |slot: RowSlot| {
             let found = Row::of(self.arena.at(slot));
             found.hash() == row.hash && found.identity() == row.identity()
         };
-        let slot = self.index.find(row.hash, is_it);
-        Some((row, slot))
+        self.index.find(row.hash, is_it)
+    }
+
+    /// The rows of which something is held.
+    pub(in crate::counters::table) fn held_rows(&self) -> impl Iterator<Item = &HeldRow> {
+        self.held.iter().flat_map(|held| &held.rows)
+    }
+
+    /// Takes out all that is held, to change it: who changed it [puts it back](Self::hold).
+    pub(in crate::counters::table) fn take_all_held(&mut self) -> Vec<HeldRow> {
+        self.held.take().map_or_else(Vec::new, |held| held.rows.into_iter().collect())
     }
 }

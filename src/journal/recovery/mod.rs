@@ -1,32 +1,29 @@
 //! Opening: from what is in the store to an engine that goes on.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::checkpoint::{COUNTERS, KEYS, LOG, ROWS, blocks};
-use super::record::{Record, Unreadable};
+use super::checkpoint::{COUNTERS, HELD, KEYS, LOG, RESERVATIONS, ROWS, blocks};
 use super::writer::State;
 use crate::base::clock::Timestamp;
 use crate::base::codec::Reader;
 use crate::base::format::Version;
 use crate::base::progress::Progress;
 use crate::compiled::row_hash;
-use crate::compiled::snapshot::stored::{
-    RedoTable, RestoredRules, Revisions, RuleRows, UnreadableRow,
-};
+use crate::compiled::snapshot::stored::{RestoredRules, Revisions, RuleRows, UnreadableRow};
 use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{
-    ChangeTime, Lateness, LogEnd, MAX_AHEAD_SECONDS, Moment, RedoRecord, StoredCharges, Table,
-    Timeline,
+    ChangeTime, Lateness, LogEnd, MAX_AHEAD_SECONDS, Moment, StoredCharges, Table, Timeline,
 };
-use crate::event::Dimension;
 use crate::idempotency::stored::StoredKeys;
 use crate::journal::store::{
-    Batch, Chunk, Contents, FoundKey, StateChange, StateTable, Store, StoreError, StoredPiece,
+    Batch, Contents, FoundKey, StateChange, StateTable, Store, StoreError, StoredPiece,
 };
-use crate::log::{Bounds, Dropped, MemoryLog, Packed};
+use crate::log::{Bounds, Dropped, MemoryLog};
 use crate::recording::Ledger;
+use crate::reservations::RestoredReservations;
 use crate::usage::{Figure, RollupOptions, Rollups, RollupsError};
+
+mod redo;
 
 /// The key of the row with the engine's identity.
 const ENGINE: u64 = 1_000;
@@ -71,6 +68,7 @@ pub(crate) struct Recovered {
     pub(crate) compiler: Compiler,
     pub(crate) snapshot: Snapshot,
     pub(crate) keys: StoredKeys,
+    pub(crate) reservations: RestoredReservations,
     pub(crate) revisions: Revisions,
     /// The rules that the application's code defined the last time, as they were written down.
     pub(crate) declared: Option<Vec<u8>>,
@@ -251,6 +249,7 @@ pub(super) fn recover_from(
         read.and(loaded.map_err(panicked).flatten())
     })?;
     let Recovery { log, rollups, last_shift, from, checkpoint_bytes, tail_bytes, .. } = reader;
+    let reservations = reader.reservations;
     let ledger = log.zip(rollups).map(|(log, mut rollups)| {
         rollups.loaded();
         if timeline.shift() > last_shift {
@@ -274,6 +273,7 @@ pub(super) fn recover_from(
         compiler,
         snapshot,
         keys,
+        reservations,
         revisions,
         declared,
         was_set_back,
@@ -353,6 +353,7 @@ struct Recovery<'r> {
     checkpoint_bytes: u64,
     tail_bytes: u64,
     charges: StoredCharges,
+    reservations: RestoredReservations,
     /// How far the time line was ahead of the calendar at the last record.
     last_shift: u64,
 }
@@ -393,6 +394,7 @@ impl<'r> Recovery<'r> {
             checkpoint_bytes: 0,
             tail_bytes: 0,
             charges: StoredCharges::new(),
+            reservations: RestoredReservations::default(),
             last_shift: 0,
         }
     }
@@ -409,12 +411,15 @@ impl<'r> Recovery<'r> {
             start = start.min(self.fold_from).min(self.place_log(keep, parts.log));
         }
         tell(Progress::new(CHECKPOINT, 1, 1));
-        self.redo(start, tell)
+        self.redo(start, tell)?;
+        let Self { table, log_end, reservations, .. } = self;
+        table.redone_holds(log_end, |number, place| reservations.holds(number, place));
+        Ok(())
     }
 
-    fn read_checkpoint(&self, parts: &mut Parts) -> Result<Option<u64>, StoreError> {
-        let mut problem = None;
-        let from = self.store.pieces(&mut |piece| {
+    fn read_checkpoint(&mut self, parts: &mut Parts) -> Result<Option<u64>, StoreError> {
+        let (mut problem, store) = (None, self.store);
+        let from = store.pieces(&mut |piece| {
             if problem.is_none() && self.read_piece(&piece, parts).is_none() {
                 problem = Some(match piece.kind {
                     COUNTERS => "a piece of the counters",
@@ -425,7 +430,7 @@ impl<'r> Recovery<'r> {
         problem.map_or(Ok(from), |what| Err(damaged(self.store, what)))
     }
 
-    fn read_piece(&self, piece: &StoredPiece<'_>, parts: &mut Parts) -> Option<()> {
+    fn read_piece(&mut self, piece: &StoredPiece<'_>, parts: &mut Parts) -> Option<()> {
         let bytes = u64::try_from(piece.bytes.len()).ok()?;
         parts.bytes = parts.bytes.saturating_add(bytes);
         match piece.kind {
@@ -437,6 +442,15 @@ impl<'r> Recovery<'r> {
                     let block = Reader::new(piece.version, block);
                     self.table.load(&self.log_end, position, block, hash).ok()?;
                 }
+            }
+            HELD => {
+                let hasher = &self.settings.hasher;
+                let hash = |group, values: &[&str]| row_hash(hasher, group, values);
+                let rows = Reader::new(piece.version, piece.bytes);
+                self.table.redo_held(&self.log_end, piece.position, rows, hash).ok()?;
+            }
+            RESERVATIONS => {
+                self.reservations.load(Reader::new(piece.version, piece.bytes)).ok()?;
             }
             ROWS if self.settings.keep.is_some() => {
                 parts.rows.push((piece.version, piece.bytes.to_vec()));
@@ -494,79 +508,5 @@ impl<'r> Recovery<'r> {
         // Memory may have had events then that the store does not have any more.
         self.dropped.merge(&self.store.dropped());
         self.store.lower_bound(known.clamp(first, self.log_from))
-    }
-
-    fn redo(&mut self, start: u64, tell: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
-        let store = self.store;
-        let (end, mut told) = (store.end(), 0);
-        let total = end.saturating_sub(start);
-        let mut wrong = None;
-        tell(Progress::new(LOG_AGAIN, 0, total));
-        store.read(start, &mut |chunk: &Chunk<'_>| {
-            for (seq, bytes) in chunk.records().filter(|(seq, _)| *seq >= start) {
-                if let Err(why) = self.redo_record(seq, bytes) {
-                    wrong = Some(why.of(store, seq));
-                    return ControlFlow::Break(());
-                }
-                let done = seq.saturating_sub(start);
-                if done.saturating_sub(told) >= RECORDS_A_REPORT {
-                    told = done;
-                    tell(Progress::new(LOG_AGAIN, done, total));
-                }
-            }
-            ControlFlow::Continue(())
-        })?;
-        if let Some(why) = wrong {
-            return Err(why);
-        }
-        if let (Some(keep), None) = (self.settings.keep, &self.log) {
-            self.log = Some(self.open_log(keep));
-        }
-        tell(Progress::new(LOG_AGAIN, total, total));
-        Ok(())
-    }
-
-    fn open_log(&self, keep: Bounds) -> MemoryLog {
-        MemoryLog::starting(keep, self.log_from, self.dropped.clone())
-    }
-
-    fn redo_record(&mut self, seq: u64, bytes: &[u8]) -> Result<(), Unreadable> {
-        let Some(record) = Record::read(seq, bytes)?.event() else { return Ok(()) };
-        let event = record.stored(self.timeline)?;
-        let timestamp = event.timestamp();
-        let at = record.at(self.timeline, timestamp);
-        if seq >= self.from {
-            let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            self.tail_bytes = self.tail_bytes.saturating_add(bytes);
-            record.read_charges(&at, &mut self.charges)?;
-            let into = RedoTable { table: self.table, hasher: &self.settings.hasher };
-            let again = RedoRecord { log_end: &self.log_end, seq, at: &at };
-            let value = |dimension: &Dimension| event.dimension(dimension);
-            let redone = self.revisions.redo(into, &again, &self.charges, value);
-            redone.map_err(Unreadable::Revision)?;
-        }
-        let now = record.timeline(self.timeline).timestamp(at.now);
-        if seq >= self.fold_from
-            && let Some(rollups) = &mut self.rollups
-        {
-            if record.shift > self.last_shift {
-                rollups.set_back(now);
-            }
-            if self.redoes {
-                rollups.replay(&event, timestamp, now, record.ordinal);
-            } else {
-                rollups.add(&event, timestamp, now, record.ordinal);
-            }
-        }
-        self.last_shift = record.shift;
-        if record.ordinal < self.log_from {
-            self.dropped.add(timestamp);
-        } else if let Some(keep) = self.settings.keep {
-            let new = || MemoryLog::starting(keep, self.log_from, self.dropped.clone());
-            let log = self.log.get_or_insert_with(new);
-            let appended = log.append(&Packed::again(&event, &self.settings.hasher), now);
-            debug_assert_eq!(appended, record.ordinal, "no event is missing");
-        }
-        Ok(())
     }
 }

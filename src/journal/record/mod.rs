@@ -2,7 +2,22 @@
 //!
 //! ```text
 //! format (1) | kind (1) | ordinal | engine's time (8) | shift | body
-//! an event's body: flags (1) | key, where there is one | length (4) and charges | packed event
+//! an event's body: flags (1) | key, where there is one | length (4) and holds, where there are
+//! some | length (4) and charges | packed event
+//! holds: flags (1) | the reservation that ends, if one does | how much of rules was held | a patch
+//! ```
+//!
+//! A record of a reservation says what happened to it, and what that did to holds and counters. One
+//! that is committed has no record of its own: that of the event ends the hold.
+//!
+//! ```text
+//! a reservation's body: what (1) | its number | what follows
+//! reserved: its engine (8) | expiry (8) | what was granted, where less was than was asked for
+//! | a body as an event's, with what was asked for
+//! grown: a body as an event's, with all that is reserved now
+//! extended: expiry (8) | a patch
+//! released: a patch
+//! given back, of holds that had expired, of no one reservation: a patch
 //! ```
 //!
 //! Numbers without a size are in as many bytes as they need. Formats 1 and 2 have events alone,
@@ -13,14 +28,22 @@
 //! is one | length (4) and charges | packed event
 //! ```
 
-use std::cell::Cell;
-
 use super::store::{Contents, StoreError};
+use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::base::codec::{Codec, Malformed, Reader, put_text, put_varint};
+use crate::base::codec::{Codec, Malformed, Reader, put_text, put_varint, put_wide};
 use crate::base::format::Version;
 use crate::counters::{At, Moment, StoredCharges, Timeline};
+use crate::decision::ReservationId;
 use crate::log::Stored;
+use crate::reservations::Grant;
+use crate::rules::Units;
+
+mod head;
+
+#[cfg(test)]
+pub(super) use self::head::put_times;
+pub(crate) use self::head::{Head, HoldsOut, ReservationOut};
 
 /// The first byte of a record of format 3. Those of older formats begin with their flags, which
 /// are below 16.
@@ -30,10 +53,24 @@ const FORMAT_3: u8 = 3 << 4;
 const EXPLICIT: u8 = 1;
 /// It has an idempotency key.
 const KEYED: u8 = 1 << 1;
+/// From format 3 on: it has a part about holds.
+const HELD: u8 = 1 << 2;
 /// In the older formats: it is of format 2.
 const TWO: u8 = 1 << 2;
 /// In format 2: the engine's time line was shifted against the calendar.
 const SHIFTED: u8 = 1 << 3;
+
+/// In a part about holds: the hold of a reservation ends.
+const SETTLES: u8 = 1;
+/// More was charged than was held.
+const OVERRUN: u8 = 1 << 1;
+
+/// What happened to reservations.
+const RESERVED: u8 = 0;
+const GROWN: u8 = 1;
+const EXTENDED: u8 = 2;
+const RELEASED: u8 = 3;
+const GIVEN_BACK: u8 = 4;
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +80,15 @@ pub(crate) enum Kind {
     NoOp,
     /// An event that was let in.
     Event,
+    /// A reservation, and what happened to it but for its commit.
+    Reservation,
 }
 
 /// The numbers of kinds. Those that have a name here and are no [`Kind`] are set aside for what is
 /// to come: whoever meets one does not read on, because what follows may depend on it.
 const NO_OP: u8 = 0;
 const EVENT: u8 = 1;
+const RESERVATION: u8 = 2;
 const NAMES: [&str; 11] = [
     "no-op",
     "event",
@@ -68,6 +108,7 @@ impl Kind {
         match self {
             Self::NoOp => NO_OP,
             Self::Event => EVENT,
+            Self::Reservation => RESERVATION,
         }
     }
 }
@@ -77,62 +118,6 @@ impl Kind {
 pub(super) fn put_prefix(kind: Kind, ordinal: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&[FORMAT_3, kind.number()]);
     put_varint(out, ordinal);
-}
-
-/// The most memory that a thread keeps to write heads into, and what it begins with.
-const BUFFER_BYTES: usize = 64 * 1_024;
-const FIRST_BUFFER_BYTES: usize = 1_024;
-
-thread_local! {
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// The record of an event between its ordinal, which it gets in the queue, and the packed event.
-#[derive(Debug)]
-pub(crate) struct Head(Vec<u8>);
-
-impl Head {
-    /// Writes a head; `charges` appends how each rule counted the event. Allocates nothing on a
-    /// thread that wrote one before.
-    pub(crate) fn new(at: &At, key: Option<&str>, charges: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-        buffer.clear();
-        buffer.reserve(FIRST_BUFFER_BYTES);
-        put_times(at, &mut buffer);
-        let explicit = if at.explicit { EXPLICIT } else { 0 };
-        buffer.push(explicit | key.map_or(0, |_| KEYED));
-        if let Some(key) = key {
-            put_text(&mut buffer, key);
-        }
-        let mark = buffer.len();
-        buffer.extend_from_slice(&[0; 4]);
-        let start = buffer.len();
-        charges(&mut buffer);
-        let length = buffer.len().saturating_sub(start);
-        if let Some(length_bytes) = buffer.get_mut(mark..start) {
-            length_bytes.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-        }
-        Self(buffer)
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// Appends the engine's time and how far its line is ahead of the calendar.
-pub(super) fn put_times(at: &At, out: &mut Vec<u8>) {
-    at.now.0.encode(out);
-    put_varint(out, at.shift);
-}
-
-impl Drop for Head {
-    fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
-        if buffer.capacity() <= BUFFER_BYTES {
-            let _ = BUFFER.try_with(|spare| spare.set(buffer));
-        }
-    }
 }
 
 /// A record as it was read.
@@ -148,6 +133,51 @@ pub(crate) struct Record<'r> {
 pub(crate) enum Entry<'r> {
     NoOp,
     Event(RecordedDecision<'r>),
+    Reservation(ReservationRecord<'r>),
+}
+
+/// What happened to a reservation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReservationRecord<'r> {
+    pub(crate) version: Version,
+    /// Its number; of what was given back none.
+    pub(crate) number: u64,
+    pub(crate) what: ReservationChange<'r>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReservationChange<'r> {
+    /// It was made; the decision has what was asked for as its event.
+    Reserved {
+        engine: u64,
+        until: Moment,
+        grant: Option<Grant<'r>>,
+        decision: RecordedDecision<'r>,
+    },
+    /// It has grown; the decision has all that is reserved as its event.
+    Grown(RecordedDecision<'r>),
+    Extended {
+        until: Moment,
+        rows: &'r [u8],
+    },
+    Released {
+        rows: &'r [u8],
+    },
+    /// Holds of any that had expired were given back.
+    GivenBack {
+        rows: &'r [u8],
+    },
+}
+
+/// What a decision did to holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RecordedHolds<'r> {
+    /// The reservation whose hold ends.
+    pub(crate) settles: Option<u64>,
+    pub(crate) is_overrun: bool,
+    figures: &'r [u8],
+    /// A patch of rows.
+    pub(crate) rows: &'r [u8],
 }
 
 /// An event that was let in, with the decision that let it in.
@@ -164,6 +194,7 @@ pub(crate) struct RecordedDecision<'r> {
     /// The event brought its own timestamp.
     pub(crate) is_explicit: bool,
     pub(crate) key: Option<&'r str>,
+    pub(crate) holds: RecordedHolds<'r>,
     pub(crate) charges: &'r [u8],
     pub(crate) event: &'r [u8],
 }
@@ -215,16 +246,18 @@ impl<'r> Record<'r> {
             return Err(from.malformed("the format of a record").into());
         }
         let kind = u8::decode(&mut from)?;
-        if !matches!(kind, NO_OP | EVENT) {
+        if !matches!(kind, NO_OP | EVENT | RESERVATION) {
             return Err(Unreadable::Kind(kind));
         }
         let ordinal = from.varint()?;
-        let (now, shift) = (u64::decode(&mut from)?, from.varint()?);
-        let entry = if kind == EVENT {
-            Entry::Event(RecordedDecision::read(&mut from, (ordinal, now, shift))?)
-        } else {
-            from.end()?;
-            Entry::NoOp
+        let times = (ordinal, u64::decode(&mut from)?, from.varint()?);
+        let entry = match kind {
+            EVENT => Entry::Event(RecordedDecision::read(&mut from, times)?),
+            RESERVATION => Entry::Reservation(ReservationRecord::read(&mut from, times)?),
+            _ => {
+                from.end()?;
+                Entry::NoOp
+            }
         };
         Ok(Self { ordinal, entry })
     }
@@ -233,9 +266,107 @@ impl<'r> Record<'r> {
     pub(crate) fn event(self) -> Option<RecordedDecision<'r>> {
         match self.entry {
             Entry::Event(event) => Some(event),
-            Entry::NoOp => None,
+            Entry::NoOp | Entry::Reservation(_) => None,
         }
     }
+
+    /// The decision that used an idempotency key, where one may have: about an event, or about a
+    /// reservation that it made, with the reservation.
+    pub(crate) fn keyed(self) -> Option<(RecordedDecision<'r>, Option<ReservationId>)> {
+        match self.entry {
+            Entry::Event(event) => Some((event, None)),
+            Entry::Reservation(ReservationRecord {
+                number,
+                what: ReservationChange::Reserved { engine, decision, .. },
+                ..
+            }) => Some((decision, Some(ReservationId::new(engine, number)))),
+            Entry::NoOp | Entry::Reservation(_) => None,
+        }
+    }
+}
+
+impl<'r> ReservationRecord<'r> {
+    fn read(from: &mut Reader<'r>, times: (u64, u64, u64)) -> Result<Self, Malformed> {
+        let (version, what, number) = (from.version(), u8::decode(from)?, from.varint()?);
+        let until = |from: &mut Reader<'r>| u64::decode(from).map(Moment);
+        let what = match what {
+            RESERVED => ReservationChange::Reserved {
+                engine: u64::decode(from)?,
+                until: until(from)?,
+                grant: Option::decode(from)?,
+                decision: RecordedDecision::read(from, times)?,
+            },
+            GROWN => ReservationChange::Grown(RecordedDecision::read(from, times)?),
+            EXTENDED => ReservationChange::Extended { until: until(from)?, rows: from.take_rest() },
+            RELEASED => ReservationChange::Released { rows: from.take_rest() },
+            GIVEN_BACK => ReservationChange::GivenBack { rows: from.take_rest() },
+            _ => return Err(from.malformed("what happened to a reservation")),
+        };
+        Ok(Self { version, number, what })
+    }
+
+    /// The decision that it was made or has grown by.
+    pub(crate) fn decision(&self) -> Option<&RecordedDecision<'r>> {
+        match &self.what {
+            ReservationChange::Reserved { decision, .. } | ReservationChange::Grown(decision) => {
+                Some(decision)
+            }
+            ReservationChange::Extended { .. }
+            | ReservationChange::Released { .. }
+            | ReservationChange::GivenBack { .. } => None,
+        }
+    }
+
+    /// What it did to holds: a patch of rows.
+    pub(crate) fn rows(&self) -> Reader<'r> {
+        let rows = match &self.what {
+            ReservationChange::Reserved { decision, .. } | ReservationChange::Grown(decision) => {
+                decision.holds.rows
+            }
+            ReservationChange::Extended { rows, .. }
+            | ReservationChange::Released { rows }
+            | ReservationChange::GivenBack { rows } => rows,
+        };
+        Reader::new(self.version, rows)
+    }
+}
+
+impl<'r> Codec<'r> for Grant<'r> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_text(out, self.name);
+        put_wide(out, self.amount.millionths());
+    }
+
+    fn decode(from: &mut Reader<'r>) -> Result<Self, Malformed> {
+        Ok(Self { name: from.text()?, amount: Amount::from_millionths(from.wide()?) })
+    }
+}
+
+impl<'r> RecordedHolds<'r> {
+    fn read(from: &mut Reader<'r>) -> Result<Self, Malformed> {
+        let flags = u8::decode(from)?;
+        from.require(flags & !(SETTLES | OVERRUN) == 0, "the flags of holds")?;
+        let settles = (flags & SETTLES != 0).then(|| from.varint()).transpose()?;
+        let all = from.rest();
+        let _: Vec<(u32, Units)> = from.list("what rules hold", figure)?;
+        let rows = from.take_rest();
+        let figures = all.get(..all.len().saturating_sub(rows.len())).unwrap_or(&[]);
+        Ok(Self { settles, is_overrun: flags & OVERRUN != 0, figures, rows })
+    }
+
+    /// How much was held of rules, by their revisions.
+    pub(crate) fn figures(&self) -> Vec<(u32, Units)> {
+        let mut from = Reader::new(Version::NEWEST, self.figures);
+        if self.figures.is_empty() {
+            Vec::new()
+        } else {
+            from.list("what rules hold", figure).unwrap_or_default()
+        }
+    }
+}
+
+fn figure(from: &mut Reader<'_>) -> Result<(u32, Units), Malformed> {
+    Ok((from.varint_u32()?, from.wide()?))
 }
 
 impl<'r> RecordedDecision<'r> {
@@ -244,13 +375,18 @@ impl<'r> RecordedDecision<'r> {
         (ordinal, now, shift): (u64, u64, u64),
     ) -> Result<Self, Malformed> {
         let flags = u8::decode(from)?;
-        if flags & !(EXPLICIT | KEYED) != 0 {
+        if flags & !(EXPLICIT | KEYED | HELD) != 0 {
             return Err(from.malformed("the flags of an event"));
         }
         let key = if flags & KEYED != 0 { Some(from.text()?) } else { None };
         let (version, is_explicit) = (from.version(), flags & EXPLICIT != 0);
+        let mut holds = RecordedHolds::default();
+        if flags & HELD != 0 {
+            let bytes = part(from, "what an event did to holds")?;
+            holds = RecordedHolds::read(&mut Reader::new(version, bytes))?;
+        }
         let (charges, event) = Self::parts(from)?;
-        Ok(Self { version, ordinal, now, shift, is_explicit, key, charges, event })
+        Ok(Self { version, ordinal, now, shift, is_explicit, key, holds, charges, event })
     }
 
     fn read_old(ordinal: u64, bytes: &'r [u8]) -> Result<Self, Malformed> {
@@ -265,15 +401,14 @@ impl<'r> RecordedDecision<'r> {
             key = Some(from.text_of(length.into())?);
         }
         let is_explicit = flags & EXPLICIT != 0;
+        let holds = RecordedHolds::default();
         let (charges, event) = Self::parts(&mut from)?;
-        Ok(Self { version, ordinal, now, shift, is_explicit, key, charges, event })
+        Ok(Self { version, ordinal, now, shift, is_explicit, key, holds, charges, event })
     }
 
     /// The charges and the event, which is what is left.
     fn parts(from: &mut Reader<'r>) -> Result<(&'r [u8], &'r [u8]), Malformed> {
-        let length = usize::try_from(u32::decode(from)?).unwrap_or(usize::MAX);
-        let charges = from.bytes(length, "the charges of an event")?;
-        Ok((charges, from.take_rest()))
+        Ok((part(from, "the charges of an event")?, from.take_rest()))
     }
 
     /// The time of the decision about its event, which happened at `timestamp`.
@@ -302,6 +437,12 @@ impl<'r> RecordedDecision<'r> {
     }
 }
 
+/// A part behind its length.
+fn part<'r>(from: &mut Reader<'r>, what: &'static str) -> Result<&'r [u8], Malformed> {
+    let length = usize::try_from(u32::decode(from)?).unwrap_or(usize::MAX);
+    from.bytes(length, what)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,7 +464,7 @@ mod tests {
             let timeline = Timeline::starting(Timestamp::UNIX_EPOCH).shifted(shift);
             let happened = explicit.then_some(Timestamp::UNIX_EPOCH);
             let at = timeline.at(Moment(now), happened);
-            let head = Head::new(&at, key.as_deref(), charges_out);
+            let head = Head::new(&at, key.as_deref(), None, charges_out);
             let mut bytes = Vec::new();
             put_prefix(Kind::Event, ordinal, &mut bytes);
             bytes.extend_from_slice(head.bytes());
@@ -356,7 +497,7 @@ mod tests {
         let no_op = of_kind(NO_OP);
         let no_op = Record::read(0, &no_op).expect("it is known");
         assert!(matches!(no_op, Record { ordinal: 9, entry: Entry::NoOp }));
-        for kind in 2..=u8::MAX {
+        for kind in 3..=u8::MAX {
             let why = Record::read(0, &of_kind(kind)).expect_err("it is not known");
             assert_eq!(why, Unreadable::Kind(kind));
         }

@@ -1,0 +1,32 @@
+//! What is reserved where less was granted than was asked for.
+
+use crate::base::amount::Amount;
+use crate::event::Event;
+
+/// How much was granted of a value by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grant<'n> {
+    pub(crate) name: &'n str,
+    pub(crate) amount: Amount,
+}
+
+impl Grant<'_> {
+    /// The event with as much of the value: of `total_tokens` the output is lowered.
+    pub(crate) fn lowered<'a>(self, event: &Event<'a>) -> Event<'a> {
+        let mut lowered = event.clone();
+        if self.name != "total_tokens" {
+            lowered.set_value(self.name.to_owned().into(), self.amount);
+            return lowered;
+        }
+        let total = self.amount.to_u64_floor();
+        let input = event.input_tokens.unwrap_or(0);
+        if event.output_tokens.is_some() {
+            lowered.output_tokens = Some(total.saturating_sub(input));
+        }
+        // The sum says it, unless the total was given or the input alone is more.
+        if event.total_tokens.is_some() || event.output_tokens.is_none() || input > total {
+            lowered.total_tokens = Some(total);
+        }
+        lowered
+    }
+}
