@@ -20,9 +20,7 @@ impl Grant<'_> {
         }
         let total = self.amount.to_u64_floor();
         let input = event.input_tokens.unwrap_or(0);
-        if event.output_tokens.is_some() {
-            lowered.output_tokens = Some(total.saturating_sub(input));
-        }
+        lowered.output_tokens = event.output_tokens.map(|it| it.min(total.saturating_sub(input)));
         // The sum says it, unless the total was given or the input alone is more.
         if event.total_tokens.is_some() || event.output_tokens.is_none() || input > total {
             lowered.total_tokens = Some(total);

@@ -5,7 +5,8 @@ use crate::lives::{bucket, daily, of_quota, tokens};
 use crate::support::engine;
 use limitry::reservations::KeyStatus;
 use limitry::{
-    Amount, Engine, Event, Hold, Metric, Period, Quota, Reservation, Reserved, RetryAfter,
+    Amount, Engine, Event, Hold, Metric, Period, Quota, RateLimit, Reservation, Reserved,
+    RetryAfter, Window,
 };
 
 fn up_to(engine: &Engine, event: &Event<'_>, at_least: u64) -> Reserved {
@@ -45,6 +46,15 @@ fn the_output_is_lowered_and_the_input_stays() {
 }
 
 #[test]
+fn what_is_granted_in_full_stays_as_it_is() {
+    let (engine, _) = engine(|builder| builder.quota(daily(1_000)));
+    // Some of the total is neither.
+    let call = Event::new("ann", "call").input_tokens(10).output_tokens(20).total_tokens(100);
+    let reservation = held(up_to(&engine, &call, 50));
+    assert_eq!(engine.reservation(reservation.id()).expect("known").estimate, call);
+}
+
+#[test]
 fn other_rules_judge_the_call_as_it_stands() {
     let (engine, _) = engine(|builder| {
         let cost = Quota::new("Cost", Metric::TotalCostCents, 5, Period::Day);
@@ -56,6 +66,22 @@ fn other_rules_judge_the_call_as_it_stands() {
     let exceeded: Vec<_> = decision.quotas().map(|quota| quota.exceeded).collect();
     assert_eq!(exceeded, [true, true]);
     let _ = held(up_to(&engine, &tokens(200).cost_cents(5), 10));
+}
+
+#[test]
+fn the_wait_for_another_rule_is_that_of_the_least() {
+    let (engine, clock) = engine(|builder| {
+        let calls = RateLimit::new("Calls", 1, Window::Minute).per("customer_id");
+        builder.quota(daily(100)).rate_limit(calls)
+    });
+    assert!(engine.track(&tokens(50)).expect("good").is_allowed());
+    // Of 80 there are 50 left, and a call is let in once a minute.
+    let Reserved::Refused(decision) = up_to(&engine, &tokens(80), 10) else {
+        panic!("one a minute")
+    };
+    assert_eq!(decision.retry_after(), Some(RetryAfter::After(crate::lives::secs(60))));
+    clock.advance(crate::lives::secs(60));
+    assert_eq!(held(up_to(&engine, &tokens(80), 10)).granted(), Some(Amount::from(50)));
 }
 
 #[test]

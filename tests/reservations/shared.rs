@@ -219,6 +219,18 @@ fn a_refund_takes_no_hold_from_a_window() {
 }
 
 #[test]
+fn a_key_that_no_counter_counts_overruns_nothing() {
+    let (engine, _) =
+        engine(|builder| builder.quota(daily(100).max_keys(1).overflow(Overflow::Allow)));
+    assert!(engine.track(&call("ann", 1)).expect("good").is_allowed());
+    let bob = reserve(&engine, &call("bob", 200), 60);
+    assert_eq!(stands(&engine, &call("bob", 0)), [0, 0, 100]);
+    let decision = bob.commit(&call("bob", 10)).expect("good");
+    assert!(!decision.is_overrun());
+    assert_eq!(stands(&engine, &call("bob", 0)), [0, 0, 100]);
+}
+
+#[test]
 fn a_commit_says_where_a_shared_counter_stands_after_it() {
     let (engine, _) =
         engine(|builder| builder.quota(daily(100).max_keys(1).overflow(Overflow::Share)));

@@ -290,8 +290,8 @@ impl SlidingWindow {
     }
 
     /// Gives back a use of so many units that still counts, and returns how many of them came back.
-    /// Uses merge with later ones of their grid's cell. What of a rate limit's use a refund took
-    /// back meanwhile it takes of the newest instead.
+    /// Uses merge with later ones of their grid's cell. What of a rate limit's use is not there any
+    /// more, because a refund took it back, comes of the oldest: none that is left leaves too early.
     fn take_back(
         &self,
         entries: &mut SmallVec<[Entry; 8]>,
@@ -313,8 +313,8 @@ impl SlidingWindow {
             rest = rest.saturating_sub(given);
         }
         if !self.rolling {
-            let newest = entries.iter_mut().rev();
-            for entry in newest.take_while(|entry| self.counts(entry.time, now)) {
+            let alive = entries.iter_mut().filter(|entry| self.counts(entry.time, now));
+            for entry in alive {
                 let given = rest.min(entry.amount);
                 entry.amount = entry.amount.saturating_sub(given);
                 rest = rest.saturating_sub(given);

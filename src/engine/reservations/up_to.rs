@@ -1,8 +1,11 @@
 //! Reserving what is left, where not all that is asked for is.
 
+use std::time::Duration;
+
 use super::{Asking, Made, ReservationError, Reserved};
 use crate::base::amount::{Amount, IntoAmount};
-use crate::decision::{Decision, Outcome};
+use crate::counters::Intent;
+use crate::decision::{Decision, Outcome, RetryAfter};
 use crate::engine::{Core, Engine, TrackError};
 use crate::event::{Event, EventError};
 use crate::reservations::{Grant, Hold};
@@ -99,12 +102,31 @@ impl Core {
                 // Less than before, or another one refuses.
                 Some(left) if left < grant && left >= up_to.at_least => grant = left,
                 Some(left) if left < up_to.at_least => break,
-                _ => return Ok(decision),
+                _ => return self.refusal_of_least(event, up_to, decision, asking),
             }
         }
         let least = up_to.at_least;
         let decision = hold(least, made)?;
         Ok(grants(decision, least, made))
+    }
+
+    /// The refusal of an event by rules that no grant helps with. The least may pass before it: then
+    /// the refusal is that of the least.
+    fn refusal_of_least(
+        &self,
+        event: &Event<'_>,
+        up_to: UpTo<'_>,
+        refusal: Decision,
+        asking: Asking,
+    ) -> Result<Decision, TrackError> {
+        let least = Grant { name: up_to.name, amount: up_to.at_least }.lowered(event);
+        let least = self.decide(&least, Intent::Check, asking.now, None)?;
+        let wait = |decision: &Decision| match decision.retry_after() {
+            Some(RetryAfter::After(wait)) => wait,
+            Some(RetryAfter::Never) | None => Duration::MAX,
+        };
+        let is_sooner = !least.is_allowed() && wait(&least) < wait(&refusal);
+        Ok(if is_sooner { least } else { refusal })
     }
 }
 

@@ -11,6 +11,9 @@ pub(super) const SLOTS: Nanos = 60;
 /// As many instants of use a sliding window tells apart.
 pub(super) const APART: usize = 62;
 
+/// What takes longer is never: time inside the engine ends.
+const EVER: Nanos = 400 * 366 * DAY;
+
 /// The least and the most that the contract allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Range<T> {
@@ -223,9 +226,10 @@ impl CountedRule {
                 }
                 Entry::End { at, hold, used, .. } => {
                     let lost = self.end(&mut kept, key, at, hold, used);
-                    // A refund took back what was held, which is given back: so it took others.
+                    // A refund took back what was held, which is given back: so it took others,
+                    // those that are the next to leave.
                     if is_window {
-                        self.refund(&mut kept, key, at, lost);
+                        self.take_oldest(&mut kept, key, at, lost);
                     }
                 }
                 _ => kept.push(entry),
@@ -245,6 +249,19 @@ impl CountedRule {
             let (of_lo, of_hi) = (sure.min(*lo), maybe.min(*hi));
             (*lo, *hi) = (*lo - of_lo, *hi - of_hi);
             (sure, maybe) = (sure - of_lo, maybe - of_hi);
+        }
+    }
+
+    fn take_oldest(&self, kept: &mut [Entry], key: &[String], now: Nanos, amount: Milli) {
+        let (mut rest, late) = (amount, self.lateness(key, now));
+        let mut oldest: Vec<&mut Entry> = kept.iter_mut().collect();
+        oldest.sort_by_key(|entry| self.counted_at(entry));
+        for entry in oldest {
+            let counts = self.may_count(late, self.counted_at(entry), now);
+            let Some((lo, hi)) = entry.amount().filter(|_| counts) else { continue };
+            let of_hi = rest.min(*hi);
+            (*lo, *hi) = ((*lo - of_hi).max(0), *hi - of_hi);
+            rest -= of_hi;
         }
     }
 
@@ -384,8 +401,9 @@ impl CountedRule {
                     let bucket = self.bucket(key, instant);
                     let missing = if best_case { bucket.lo } else { bucket.hi };
                     let target = (bucket.capacity - amount) * bucket.window;
-                    let refills = bucket.limit > 0;
-                    refills.then(|| instant + ceil_div(missing - target, bucket.limit))
+                    let wait = || ceil_div(missing - target, bucket.limit);
+                    let wait = (bucket.limit > 0).then(wait).filter(|wait| *wait < EVER);
+                    wait.map(|wait| instant + wait)
                 }
                 Kind::Fixed { window } => Some((instant.div_euclid(window) + 1) * window),
                 Kind::Sliding { window } | Kind::Rolling { window } => {
@@ -453,7 +471,9 @@ impl CountedRule {
                 // A bucket that is never filled stays as it is.
                 let filled = |missing: i128| match (missing, bucket.limit) {
                     (0, _) | (_, 0) => now,
-                    (missing, limit) => now + ceil_div(missing, limit),
+                    (missing, limit) => Some(ceil_div(missing, limit))
+                        .filter(|wait| *wait < EVER)
+                        .map_or(now, |wait| now + wait),
                 };
                 let full = |missing: i128| seconds(filled(missing));
                 vec![Some(Range::new(full(bucket.lo), full(bucket.hi)))]

@@ -180,7 +180,8 @@ impl Script<'_, '_> {
             } else {
                 *full
             };
-            let can_hold = counter.is_some_and(|counter| counter.policy.holds());
+            // A key without room may have no counter at all.
+            let can_hold = counter.is_some_and(|counter| counter.policy.holds() && at != NOWHERE);
             let is_beyond = can_hold && charge.judges() && cost.units > 0;
             settling.is_overrun |= is_beyond && !settling.has_expired;
             charge.costs(cost);
