@@ -515,6 +515,26 @@ impl Pair {
         Ok((answer, guard))
     }
 
+    /// Reserves what is left of a measure, or at least so much.
+    pub fn reserve_up_to(
+        &mut self,
+        plain: &PlainEvent,
+        (measure, at_least): (&Measure, u64),
+        hold: Hold,
+    ) -> Result<(Result<PlainReserved, Fault>, Option<Reservation>), String> {
+        let metric = metric(measure);
+        let result = self.engine.reserve_up_to(&event(plain), &metric, at_least, hold);
+        let (answer, guard) = reserved(result);
+        let granted = guard.as_ref().and_then(Reservation::granted).map(Amount::to_u64_floor);
+        let (lasting, wanted) = (nanos(hold.length()), (measure, at_least));
+        let judged = self.oracle.reserve_up_to(plain, wanted, lasting, &answer, granted);
+        judged.map_err(|why| format!("up to {at_least} of {measure:?} {plain:?}: {why}"))?;
+        if let Some(guard) = &guard {
+            self.status(guard.id())?;
+        }
+        Ok((answer, guard))
+    }
+
     pub fn grow(&mut self, id: ReservationId, more: &PlainEvent) -> Result<Answer, String> {
         let grown = self.engine.grow(id, &event(more));
         let answer = grown.map(|seen| plain_decision(&seen)).map_err(|why| fault(&why));

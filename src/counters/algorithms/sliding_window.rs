@@ -290,8 +290,8 @@ impl SlidingWindow {
     }
 
     /// Gives back a use of so many units that still counts, and returns how many of them came back.
-    /// Uses merge with later ones of their grid's cell. What of a rate limit's use is not there any
-    /// more, because a refund took it back, comes of the oldest: none that is left leaves too early.
+    /// Uses merge with later ones of their grid's cell. What of a rate limit's use is not there
+    /// any more, because a refund took it back, comes of the oldest: none leaves too early then.
     fn take_back(
         &self,
         entries: &mut SmallVec<[Entry; 8]>,

@@ -110,8 +110,8 @@ impl Core {
         Ok(grants(decision, least, made))
     }
 
-    /// The refusal of an event by rules that no grant helps with. The least may pass before it: then
-    /// the refusal is that of the least.
+    /// The refusal of an event by rules that no grant helps with. The least may pass before it:
+    /// then the refusal is that of the least.
     fn refusal_of_least(
         &self,
         event: &Event<'_>,

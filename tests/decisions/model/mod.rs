@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 type Met = RefCell<BTreeMap<&'static str, u32>>;
 
 /// What every search of a thousand runs or more has to meet.
-const DUE: [&str; 32] = [
+const DUE: [&str; 34] = [
     "allowed",
     "refused",
     "refused for ever",
@@ -62,6 +62,8 @@ const DUE: [&str; 32] = [
     "dropped",
     "to an expiry",
     "a rule changed under a hold",
+    "all granted",
+    "granted",
 ];
 
 /// A run of both sides.
@@ -140,13 +142,13 @@ impl<'m> Run<'m> {
                 let answer = match verb {
                     Verb::Track => self.pair.track(&plain)?,
                     Verb::Record => self.pair.record(&plain)?,
-                    Verb::Reserve => return self.reserve(&plain, MINUTE, false),
+                    Verb::Reserve => return self.reserve(&plain, MINUTE, false, None),
                 };
                 self.note(&plain, &answer);
             }
-            Step::Reserve { plain, dating, lasting, charge_on_drop } => {
+            Step::Reserve { plain, dating, lasting, charge_on_drop, up_to } => {
                 let plain = self.dated(plain, *dating);
-                self.reserve(&plain, *lasting, *charge_on_drop)?;
+                self.reserve(&plain, *lasting, *charge_on_drop, up_to.as_ref())?;
             }
             Step::Grow(..)
             | Step::Extend(..)
@@ -193,10 +195,25 @@ impl<'m> Run<'m> {
         plain: &PlainEvent,
         lasting: Nanos,
         charge_on_drop: bool,
+        up_to: Option<&(Measure, u64)>,
     ) -> Result<(), String> {
         let hold = Hold::lasting(duration(lasting));
         let hold = if charge_on_drop { hold.charge_on_drop() } else { hold };
-        let (answer, guard) = self.pair.reserve(plain, hold)?;
+        let (answer, guard) = match up_to {
+            None => self.pair.reserve(plain, hold)?,
+            Some((measure, quarters)) => {
+                let all = plain.units(measure);
+                self.pair.reserve_up_to(plain, (measure, all * quarters / 4), hold)?
+            }
+        };
+        if let Some(granted) = guard.as_ref().and_then(Reservation::granted) {
+            let asked = up_to.map(|(measure, _)| plain.units(measure));
+            self.meet(if asked == Some(granted.to_u64_floor()) {
+                "all granted"
+            } else {
+                "granted"
+            });
+        }
         match &answer {
             Ok(PlainReserved::Held { .. }) => {
                 self.meet("reserved");

@@ -28,6 +28,8 @@ pub(super) enum Step {
         dating: Option<DatedBy>,
         lasting: Nanos,
         charge_on_drop: bool,
+        /// Of what what is left will do, and how many quarters of it at least.
+        up_to: Option<(Measure, u64)>,
     },
     Grow(usize, Growth),
     Extend(usize, Nanos),
@@ -270,6 +272,8 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
                 Kind::Bucket { window, .. } if limit == 0 => Kind::Bucket { window, burst: None },
                 other => other,
             };
+            // A quota may be large enough for the largest amounts.
+            let limit = if limit == 29 && !kind.is_rate() { 3_000_000_000_000_000 } else { limit };
             // Reservations are slots' only measure.
             let measure = if kind == Kind::Slots { Measure::Events } else { measure };
             // A policy is of rate limits or of quotas, not of both.
@@ -293,6 +297,9 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
     )
 }
 
+/// The most that one event may bring, in thousandths.
+const MOST: i64 = 1_000_000_000_000_000_000;
+
 pub(super) fn plain_event() -> impl Strategy<Value = PlainEvent> {
     let prop = prop_oneof![
         4 => select(vec!["red", "blue"]).prop_map(|text| Some(Prop::Text(text.into()))),
@@ -302,7 +309,8 @@ pub(super) fn plain_event() -> impl Strategy<Value = PlainEvent> {
     ];
     let tokens = || proptest::option::of(prop_oneof![0_u64..8, 0_u64..60]);
     let images = prop_oneof![3 => Just(None), 2 => (0_i64..4_000).prop_map(Some),
-        1 => Just(Some(500)), 1 => (-3_000_i64..0).prop_map(Some)];
+        1 => Just(Some(500)), 1 => (-3_000_i64..0).prop_map(Some),
+        1 => select(vec![MOST, MOST - 1, -MOST]).prop_map(Some)];
     (
         select(vec!["ann", "bob"]),
         select(vec!["call", "embed"]),
@@ -395,10 +403,12 @@ fn held_step() -> impl Strategy<Value = Step> {
             2 => 1_i128..3 * HOUR,
         ]
     };
-    let reserve = (plain_event(), dating(), lasting(), proptest::bool::weighted(0.2));
+    let tokens = vec![Measure::Tokens, Measure::Tokens, Measure::Value("input_tokens".into())];
+    let up_to = proptest::option::weighted(0.2, (select(tokens), 0_u64..=4));
+    let reserve = (plain_event(), dating(), lasting(), proptest::bool::weighted(0.2), up_to);
     prop_oneof![
-        8 => reserve.prop_map(|(plain, dating, lasting, charge_on_drop)| {
-            Step::Reserve { plain, dating, lasting, charge_on_drop }
+        8 => reserve.prop_map(|(plain, dating, lasting, charge_on_drop, up_to)| {
+            Step::Reserve { plain, dating, lasting, charge_on_drop, up_to }
         }),
         3 => (any::<usize>(), growth()).prop_map(|(which, more)| Step::Grow(which, more)),
         2 => (any::<usize>(), lasting()).prop_map(|(which, by)| Step::Extend(which, by)),

@@ -293,9 +293,40 @@ impl PlainEvent {
         self
     }
 
+    /// How many whole units it brings of a measure without fractions.
+    pub fn units(&self, measure: &Measure) -> u64 {
+        u64::try_from(self.amount(measure) / 1_000).expect("not below zero")
+    }
+
     /// Whether an amount is below zero, which nothing that is held may be.
     pub(super) fn is_below_zero(&self) -> bool {
         self.cost.is_some_and(|cost| cost < 0) || self.values.iter().any(|(_, milli)| *milli < 0)
+    }
+
+    /// Whether an amount is more than an event may have.
+    pub(super) fn is_beyond(&self) -> bool {
+        const MOST: u64 = 1_000_000_000_000_000;
+        let tokens = [self.input, self.output, self.sum()];
+        let milli = self.cost.into_iter().chain(self.values.iter().map(|(_, milli)| *milli));
+        tokens.into_iter().flatten().any(|tokens| tokens > MOST)
+            || milli.into_iter().any(|milli| milli.abs() > i128::from(MOST) * 1_000)
+    }
+
+    /// The event with so much of a value: of all tokens the output is lowered, and the input stays.
+    pub(super) fn granted(&self, measure: &Measure, units: u64) -> Self {
+        let mut granted = self.clone();
+        match measure {
+            Measure::Tokens => {
+                let input = self.input.unwrap_or(0);
+                granted.output = self.output.map(|it| it.min(units.saturating_sub(input)));
+                if self.total.is_some() || self.output.is_none() || input > units {
+                    granted.total = Some(units);
+                }
+            }
+            Measure::Value(name) if name == "input_tokens" => granted.input = Some(units),
+            _ => granted.output = Some(units),
+        }
+        granted
     }
 
     /// The event with the values of another added to its own.

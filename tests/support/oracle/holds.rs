@@ -72,6 +72,56 @@ impl Oracle {
         (!known.is_forgotten).then_some(place)
     }
 
+    /// Judges the answer to `reserve_up_to`, with what was granted, and follows it.
+    pub fn reserve_up_to(
+        &mut self,
+        plain: &PlainEvent,
+        (measure, at_least): (&Measure, u64),
+        lasting: Nanos,
+        answer: &Result<PlainReserved, Fault>,
+        granted: Option<u64>,
+    ) -> Result<(), String> {
+        self.read_clock();
+        let asked = plain.units(measure);
+        if asked == 0 || at_least > asked {
+            return at_fault(answer, Fault::BadEvent, "nothing to grant");
+        }
+        let granted = match answer {
+            Ok(PlainReserved::Held { .. }) => granted.ok_or("nothing was granted")?,
+            // Of the least, unless the others refuse that no later than all.
+            Ok(PlainReserved::Refused(_)) => {
+                let least = plain.granted(measure, at_least);
+                let is_of_least = !self.fits_for_sure(&least)
+                    && self.clone().reserve_as(plain, &least, lasting, answer).is_ok();
+                if is_of_least { at_least } else { asked }
+            }
+            _ => asked,
+        };
+        if granted < at_least || granted > asked {
+            return Err(format!("{granted} of {asked} granted, at least {at_least}"));
+        }
+        if granted < asked
+            && answer.as_ref().is_ok_and(|it| !matches!(it, PlainReserved::Refused(_)))
+        {
+            let more = plain.granted(measure, granted + 1);
+            if self.fits_for_sure(&more) {
+                return Err(format!("{granted} granted, and more would fit"));
+            }
+        }
+        self.reserve_as(plain, &plain.granted(measure, granted), lasting, answer)
+    }
+
+    /// Whether every hard rule lets the event pass now, by the most use that is possible.
+    fn fits_for_sure(&self, plain: &PlainEvent) -> bool {
+        let stamp = plain.stamp.unwrap_or(self.now);
+        self.live(plain).into_iter().all(|at| {
+            let counted = &self.rules[at];
+            let (key, amount) = (self.key(at, plain), plain.amount(&counted.rule.measure));
+            counted.rule.enforce != Enforce::Hard
+                || counted.fits(&key, self.now, stamp, amount, false)
+        })
+    }
+
     /// Judges the answer to `reserve` and follows it.
     pub fn reserve(
         &mut self,
@@ -79,11 +129,22 @@ impl Oracle {
         lasting: Nanos,
         answer: &Result<PlainReserved, Fault>,
     ) -> Result<(), String> {
+        self.reserve_as(plain, plain, lasting, answer)
+    }
+
+    /// The same, where what is reserved is another event than the one with the key.
+    fn reserve_as(
+        &mut self,
+        asked: &PlainEvent,
+        plain: &PlainEvent,
+        lasting: Nanos,
+        answer: &Result<PlainReserved, Fault>,
+    ) -> Result<(), String> {
         let now = self.read_clock();
-        if plain.is_below_zero() || lasting < 1 || lasting > DAY {
+        if asked.is_beyond() || plain.is_below_zero() || lasting < 1 || lasting > DAY {
             return at_fault(answer, Fault::BadEvent, "below zero, or not so long");
         }
-        if let Some(first) = self.first(plain) {
+        if let Some(first) = self.first(asked) {
             let decided = match answer {
                 Ok(PlainReserved::Decided(seen)) if first.reservation.is_none() => Ok(seen.clone()),
                 Ok(PlainReserved::Known(status)) => {
@@ -95,7 +156,7 @@ impl Oracle {
                 Ok(other) => return Err(format!("expected a replay, not {other:?}")),
                 Err(fault) => Err(*fault),
             };
-            return replayed(plain, first, &decided);
+            return replayed(asked, first, &decided);
         }
         let (hold, until) = (self.reservations.len(), now + lasting);
         let act = Act { verb: Verb::Reserve, plain, hold: Some(hold), until };
@@ -122,7 +183,7 @@ impl Oracle {
                     end,
                     is_forgotten,
                 });
-                self.keep_key(plain, seen, Some(hold));
+                self.keep_key(asked, seen, Some(hold));
                 Ok(())
             }
             (Ok(PlainReserved::Refused(_)), None) => Ok(()),
@@ -145,13 +206,14 @@ impl Oracle {
             && more.event_type == estimate.event_type
             && ["model", "provider"].into_iter().all(is_its)
             && more.props.iter().all(|prop| estimate.props.contains(prop));
-        if !same || more.key.is_some() || more.stamp.is_some() || more.is_below_zero() {
+        let grown = estimate.with_more(more);
+        let is_bad = more.is_below_zero() || more.is_beyond() || grown.is_beyond();
+        if !same || more.key.is_some() || more.stamp.is_some() || is_bad {
             return at_fault(answer, Fault::BadEvent, "it grows by what is another one's");
         }
         if self.reservations[hold].state(now) != State::Held {
             return at_fault(answer, Fault::Ended, "it is over");
         }
-        let grown = estimate.with_more(more);
         let plain = &estimate.with_values_of(more, stamp);
         let act = Act { verb: Verb::Grow, plain, hold: Some(hold), until };
         if let Some((_, Some(after))) = self.judge(&act, true, answer)? {
@@ -203,6 +265,9 @@ impl Oracle {
         answer: &Committed,
     ) -> Result<(), String> {
         let now = self.read_clock();
+        if actual.is_some_and(PlainEvent::is_beyond) {
+            return at_fault(answer, Fault::BadEvent, "too much");
+        }
         let is_known = !matches!(answer, Err(Fault::Unknown));
         let Some(hold) = self.reservation(name, is_known) else {
             return at_fault(answer, Fault::Unknown, "no such reservation");
