@@ -206,3 +206,69 @@ impl ReservationMap {
         self.known.all()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::format::Version;
+    use crate::event::Event;
+
+    fn reader(bytes: &[u8]) -> Reader<'_> {
+        Reader::new(Version::NEWEST, bytes)
+    }
+
+    fn entries() -> Vec<Entry> {
+        let timestamp = Timestamp::new(1_700_000_000, 7);
+        let plain = Event::new("c", "call").total_tokens(7);
+        let dated = plain.clone().timestamp(timestamp).idempotency_key("key");
+        let phases = [
+            || Phase::Open(Held::default()),
+            || Phase::Released,
+            || Phase::Recorded { seq: 9, record: [1, 2, 3].into() },
+        ];
+        let entry = |number: u64, event: &Event<'_>, phase: fn() -> Phase| {
+            let estimate = Estimate::new(event, timestamp);
+            let state = State { estimate, until: Moment(80 + number), phase: phase() };
+            let id = ReservationId::new(u64::MAX - number, number);
+            Entry { id, made_at: Moment(5), timestamp, customer: 0, state: state.into() }
+        };
+        let all =
+            (0..).zip(phases.into_iter().flat_map(|phase| [(phase, &plain), (phase, &dated)]));
+        all.map(|(number, (phase, event))| entry(number, event, phase)).collect()
+    }
+
+    #[test]
+    fn reservations_come_back_as_they_were() {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for entry in entries() {
+            entry.encode(&mut bytes);
+            ends.push(bytes.len());
+        }
+        let mut restored = RestoredReservations::default();
+        // Twice is once.
+        for _ in 0..2 {
+            restored.load(reader(&bytes)).expect("what was written");
+        }
+        let shown = restored.known.values().map(|it| (it.id, it.made_at, it.timestamp));
+        let shown: Vec<_> = shown.collect();
+        let due: Vec<_> = entries().iter().map(|it| (it.id, it.made_at, it.timestamp)).collect();
+        assert_eq!(shown, due);
+        for (restored, entry) in restored.known.values().zip(entries()) {
+            let state = entry.state.lock();
+            assert_eq!(format!("{:?}", restored.state), format!("{state:?}"));
+        }
+        for short in (0..bytes.len()).filter(|short| *short > 0 && !ends.contains(short)) {
+            let mut restored = RestoredReservations::default();
+            assert!(restored.load(reader(&bytes[..short])).is_err(), "{short}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = RestoredReservations::default().load(reader(&bytes));
+        }
+    }
+}

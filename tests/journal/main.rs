@@ -19,6 +19,7 @@ mod crash;
 mod file;
 mod formats;
 mod formats2;
+mod held_crash;
 mod histories;
 mod holds;
 #[cfg(unix)]

@@ -160,6 +160,11 @@ impl Policy {
         self.rolling().is_none_or(|window| window.counts(taken, at.now))
     }
 
+    /// Whether a list has a use of this instant still, by now.
+    pub(in crate::counters) fn has_use_of(&self, taken: Moment, now: Moment) -> bool {
+        with_policy!(self, A(algorithm) => algorithm.has_use_of(taken, now))
+    }
+
     /// When what is taken now counts, as giving back is told it.
     pub(in crate::counters) fn taken_at(&self, at: &At) -> Moment {
         with_policy!(self, A(algorithm) => algorithm.taken_at(at))

@@ -246,6 +246,11 @@ pub(super) trait Algorithm: Sized {
         Self::cell_of(&state)
     }
 
+    /// Whether a list has a use of this instant still; what keeps none has no such thing.
+    fn has_use_of(&self, _taken: Moment, _now: Moment) -> bool {
+        true
+    }
+
     /// The state that was read again once something was given back, of one that said this before.
     fn given_back_since(_before: &Self::State, read: Self::State) -> Self::State {
         read

@@ -463,6 +463,10 @@ impl Algorithm for SlidingWindow {
         entries::list(entries.into_iter(), list.room(), list.is_wide())
     }
 
+    fn has_use_of(&self, taken: Moment, now: Moment) -> bool {
+        self.counts(taken, now)
+    }
+
     /// When the cost of the decision counts stays as it was.
     fn given_back_since(before: &SlidingUse, read: SlidingUse) -> SlidingUse {
         SlidingUse { passes_at: before.passes_at, ..read }

@@ -446,6 +446,7 @@ fn part<'r>(from: &mut Reader<'r>, what: &'static str) -> Result<&'r [u8], Malfo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::HeldChange;
     use proptest::prelude::*;
 
     proptest! {
@@ -480,9 +481,97 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(bytes: Vec<u8>) {
+        fn no_bytes_panic(bytes: Vec<u8>, kind in NO_OP..=RESERVATION, what: u8) {
             let _ = Record::read(0, &bytes);
+            let mut framed = vec![FORMAT_3, kind, 9];
+            framed.extend_from_slice(&[0; 9]);
+            framed.push(what % 8);
+            framed.extend_from_slice(&bytes);
+            if let Ok(record) = Record::read(0, &framed) {
+                let decision = record.keyed().map(|(decision, _)| decision);
+                let _ = decision.map(|decision| decision.holds.figures());
+            }
         }
+    }
+
+    fn change() -> HeldChange {
+        HeldChange {
+            rows: vec![1, 2, 3],
+            figures: [(0, 7), (3, -1)].into_iter().collect(),
+            until: Moment(99),
+            is_overrun: true,
+            has_expired: false,
+        }
+    }
+
+    fn whole(kind: Kind, head: &Head, event: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put_prefix(kind, 12, &mut bytes);
+        bytes.extend_from_slice(head.bytes());
+        bytes.extend_from_slice(event);
+        bytes
+    }
+
+    #[test]
+    fn an_event_says_which_hold_it_ends() {
+        let at = Timeline::starting(Timestamp::UNIX_EPOCH).at(Moment(5), None);
+        let (change, revision) = (change(), |rule| rule + 40);
+        for settles in [None, Some(0), Some(u64::MAX)] {
+            let holds = HoldsOut { settles, change: &change, revision: &revision };
+            let head = Head::new(&at, Some("key"), Some(holds), |out| out.push(8));
+            let bytes = whole(Kind::Event, &head, b"event");
+            assert_eq!(*head.record_of(12, b"event"), bytes);
+            let event = Record::read(1, &bytes).expect("a record").event().expect("an event");
+            assert_eq!(
+                (event.key, event.charges, event.event),
+                (Some("key"), &[8][..], &b"event"[..])
+            );
+            let holds = event.holds;
+            assert_eq!(
+                (holds.settles, holds.is_overrun, holds.rows),
+                (settles, true, &[1, 2, 3][..])
+            );
+            assert_eq!(holds.figures(), [(40, 7), (43, -1)]);
+            for short in 0..bytes.len() - b"event".len() {
+                assert!(Record::read(1, &bytes[..short]).is_err(), "{short}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_happened_to_a_reservation_reads_as_it_was_written() {
+        let at = Timeline::starting(Timestamp::UNIX_EPOCH).at(Moment(5), None);
+        let (change, revision) = (change(), |rule| rule);
+        let holds = || HoldsOut { settles: None, change: &change, revision: &revision };
+        let read = |what, event: &[u8]| {
+            let head = Head::of_reservation(&at, what, Some("key"), holds(), |out| out.push(8));
+            whole(Kind::Reservation, &head, event)
+        };
+        let of = |bytes: &[u8]| match Record::read(1, bytes).expect("a record").entry {
+            Entry::Reservation(record) => format!("{record:?}"),
+            other => panic!("{other:?}"),
+        };
+        let id = ReservationId::new(77, 5);
+        for grant in [None, Some(Grant { name: "total_tokens", amount: 9.into() })] {
+            let bytes = read(ReservationOut::Reserved { id, grant }, b"event");
+            let record = Record::read(1, &bytes).expect("a record");
+            let (decision, made) = record.keyed().expect("it used a key");
+            assert_eq!(
+                (decision.key, decision.event, made),
+                (Some("key"), &b"event"[..], Some(id))
+            );
+            assert!(record.event().is_none() && of(&bytes).contains(&format!("grant: {grant:?}")));
+            for short in 0..bytes.len() - b"event".len() {
+                assert!(Record::read(1, &bytes[..short]).is_err(), "{short}");
+            }
+        }
+        let number = 5;
+        assert!(of(&read(ReservationOut::Grown { number }, b"event")).contains("Grown"));
+        let extended = of(&read(ReservationOut::Extended { number }, &[]));
+        assert!(extended.contains("until: Moment(99)") && extended.contains("[1, 2, 3]"));
+        assert!(of(&read(ReservationOut::Released { number }, &[])).contains("Released"));
+        let given_back = whole(Kind::Reservation, &Head::of_given_back(&at, &[4]), &[]);
+        assert!(of(&given_back).contains("GivenBack { rows: [4] }"));
     }
 
     /// A kind that a later version writes is an error that names it.

@@ -383,6 +383,12 @@ impl Table {
         for shard in self.shards() {
             let mut shard = shard.lock();
             for mut row in shard.take_all_held() {
+                for held in &mut row.counters {
+                    let counter = counters.answering(held.number);
+                    if let Some(counter) = counter.and_then(|it| it.of_number(held.number)) {
+                        held.forget_spent(&counter.policy, at.now);
+                    }
+                }
                 let mut slot = shard.slot_of(&row);
                 let mut cells = slot.as_mut().map(|slot| shard.grow(slot));
                 let by = (*counters, Calendar::UTC);
@@ -450,5 +456,79 @@ impl Held {
     /// Adds what is held of a counter.
     pub(crate) fn add_place(&mut self, HeldPlace { row, lineage, units }: HeldPlace) {
         self.add_in(row, lineage, units);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::format::Version;
+    use crate::counters::cell::StateWords;
+
+    fn reader(bytes: &[u8]) -> Reader<'_> {
+        Reader::new(Version::NEWEST, bytes)
+    }
+
+    fn row() -> HeldRow {
+        let take = |taken, units| Take { taken: Moment(taken), units };
+        let part = |units: Units| Part {
+            units,
+            second: -5,
+            event: Moment(u64::MAX),
+            takes: [take(7, units - 1), take(u64::MAX, 1)].into_iter().collect(),
+        };
+        let bucket = Reading::of_words(0, StateWords { words: [3, u64::MAX, 0, 0], extra: 0 });
+        let mut row = HeldRow::new(9, RowKey::Partition { group: 4, values: &["cust"] }, 2);
+        for (number, period, committed) in [(1, 0, Some(bucket)), (2, 1_700_006_400, None)] {
+            let mut held = HeldCounter::new(number, period, committed);
+            for id in 0..3 {
+                held.put((Moment(100 - id), id), part(40), 40);
+            }
+            row.counters.push(held);
+        }
+        row
+    }
+
+    #[test]
+    fn what_is_held_of_a_row_reads_as_it_was_written() {
+        let (row, mut bytes) = (row(), Vec::new());
+        row.encode(&mut bytes);
+        let read = |bytes: &[u8]| {
+            let mut from = reader(bytes);
+            let (group, words) = (from.varint_u32()?, from.length("words")?);
+            from.bytes(words * 8, "words")?;
+            let counters: Vec<CounterPatch> = from.list("counters", CounterPatch::decode)?;
+            from.end()?;
+            Ok::<_, Malformed>((group, counters))
+        };
+        let (group, counters) = read(&bytes).expect("what was written");
+        assert_eq!((group, counters.len()), (4, 2));
+        for (found, held) in counters.iter().zip(&row.counters) {
+            assert_eq!((found.number, found.period), (held.number, held.period));
+            assert_eq!(
+                (found.committed, &found.cell, found.ended.len()),
+                (held.committed, &None, 0)
+            );
+            let open: Vec<_> = held.open.iter().map(|(key, part)| (*key, part.clone())).collect();
+            assert_eq!(format!("{:?}", found.open), format!("{open:?}"));
+        }
+        for short in 0..bytes.len() {
+            assert!(read(&bytes[..short]).is_err(), "{short}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = CounterPatch::decode(&mut reader(&bytes));
+            let table = Table::new(100, Timeline::starting(Timestamp::UNIX_EPOCH), 4);
+            let counters = CounterSet::new(1, Arc::default(), std::iter::empty());
+            let log_end = LogEnd { counters: &counters, at: start() };
+            let _ = table.redo_held(&log_end, 0, reader(&bytes), |_, _| 7);
+        }
     }
 }

@@ -219,6 +219,23 @@ impl HeldCounter {
         Some((key, part))
     }
 
+    /// Forgets takes of holds that have expired and are in no list any more by now: redoing leaves
+    /// such uses out, and nothing of others may be given back for them.
+    pub(in crate::counters::table) fn forget_spent(&mut self, policy: &Policy, now: Moment) {
+        let is_spent = |take: &Take| !policy.has_use_of(take.taken, now);
+        let expired = self.open.iter().take_while(|((until, _), _)| *until <= now);
+        let spent = expired.filter(|(_, part)| part.takes.iter().any(is_spent));
+        let spent: Vec<HoldKey> = spent.map(|(key, _)| *key).collect();
+        for key in spent {
+            if let Some(mut part) = self.remove(key) {
+                part.takes.retain(|take| !is_spent(take));
+                part.units = part.takes.iter().fold(0, |sum, take| sum.saturating_add(take.units));
+                let units = part.units;
+                self.put(key, part, units);
+            }
+        }
+    }
+
     /// Takes the hold of a reservation.
     pub(in crate::counters::table) fn remove(&mut self, key: HoldKey) -> Option<Part> {
         let part = self.open.remove(key)?;

@@ -1,0 +1,273 @@
+//! Goal: whenever the machine stops, and whichever write fails, an engine that is opened again has
+//! its reservations as they were after each call that was answered, and maybe after the one more
+//! that was under way: what is held, grown, put off, committed, given back and expired, with their
+//! events, and nothing in between.
+//!
+//! Method: one scripted life of an engine with holds of every kind, closed and opened again twice,
+//! on a medium in memory that is cut off at every write and sync (a part of them, by a stride;
+//! `LIMITRY_LONG=1` takes all), or fails at every call. What is found is what an engine in memory
+//! shows that lived as many steps.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use limitry::errors::{ReservationError, TrackError};
+use limitry::reservations::{ReservationId, ReservationQuery, ReservationState};
+use limitry::rules::Algorithm;
+use limitry::store::{Durability, Durable};
+use limitry::time::ManualClock;
+use limitry::{
+    Decision, Engine, EngineBuilder, Event, Hold, Metric, Period, Quota, RateLimit, Reserved,
+    Window,
+};
+
+use crate::support::medium::{Fault, Medium, Unsynced};
+use crate::support::{Dice, START, date, long};
+
+const STEPS: u64 = 60;
+/// The steps before which the engine is closed and opened again.
+const REOPENED: [u64; 2] = [20, 41];
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn set(clock: &ManualClock, step: u64) {
+    clock.set(date(START + i128::from(step) * 20_000_000_000));
+}
+
+fn builder(clock: &ManualClock) -> EngineBuilder {
+    let every = |name, algorithm| {
+        let limit = RateLimit::new(name, 2_000, Window::every(secs(900))).algorithm(algorithm);
+        limit.metric(Metric::TotalTokens)
+    };
+    let rolling = Period::rolling(secs(600));
+    Engine::builder()
+        .clock(clock.clone())
+        .rate_limit(every("bucket", Algorithm::TokenBucket).per("customer_id"))
+        .rate_limit(every("fixed", Algorithm::FixedWindow))
+        .rate_limit(every("sliding", Algorithm::SlidingWindow).per("model"))
+        .quota(Quota::new("daily", Metric::TotalTokens, 9_000, Period::Day).per("customer_id"))
+        .quota(Quota::new("rolling", Metric::TotalTokens, 5_000, rolling))
+        .quota(Quota::concurrent("at once", 6).per("customer_id"))
+}
+
+fn open(medium: &Medium, clock: &ManualClock) -> Result<Engine, String> {
+    let store = Durable::open_on(medium.clone()).map_err(|why| why.to_string())?;
+    let store = store.durability(Durability::Synced);
+    builder(clock).durable(store).build().map_err(|why| why.to_string())
+}
+
+/// A step: what it asks of an engine, and of which reservation.
+#[derive(Clone, Debug)]
+enum Step {
+    Track(Event<'static>),
+    Reserve(Event<'static>, Duration),
+    Grow(usize, Event<'static>),
+    Extend(usize, Duration),
+    Commit(usize, Event<'static>),
+    Release(usize),
+}
+
+/// What the steps before have reserved is told by its customer and model.
+fn step_of(number: u64, reserved: &[Event<'static>]) -> Step {
+    let mut dice = Dice::new(number + 77);
+    let customer = ["ann", "bob"][usize::from(dice.chance(40))];
+    let model = ["large", "small"][usize::from(dice.chance(50))];
+    let tokens = dice.range(1, 300);
+    let event = Event::new(customer, "call").model(model).total_tokens(tokens);
+    let one = reserved.len().saturating_sub(1 + usize::try_from(dice.below(4)).expect("small"));
+    let of = |tokens| {
+        let event = reserved[one].clone();
+        event.total_tokens(tokens)
+    };
+    let length = secs(dice.pick(&[30, 50, 90, 400]));
+    match dice.below(10) {
+        _ if reserved.is_empty() => Step::Reserve(event, length),
+        0 => Step::Track(event),
+        1..5 => Step::Reserve(event, length),
+        5 => Step::Grow(one, of(tokens / 3)),
+        6 => Step::Extend(one, length),
+        7 | 8 => Step::Commit(one, of(tokens)),
+        _ => Step::Release(one),
+    }
+}
+
+/// What lives: an engine, its reservations, and the commits that were answered.
+#[derive(Default)]
+struct Life {
+    ids: Vec<ReservationId>,
+    reserved: Vec<Event<'static>>,
+    committed: BTreeMap<usize, (Event<'static>, String)>,
+}
+
+fn body(decision: &Decision) -> String {
+    let mut body = serde_json::to_value(decision).expect("plain data");
+    body.as_object_mut().expect("an object").remove("id");
+    body.to_string()
+}
+
+impl Life {
+    /// Does a step; an error is one of the store.
+    fn step(&mut self, engine: &Engine, number: u64) -> Result<(), String> {
+        let failed = |why: ReservationError| match why {
+            ReservationError::Track(TrackError::Store(why)) => Err(why.to_string()),
+            // As for the other: it has ended.
+            _ => Ok(()),
+        };
+        match step_of(number, &self.reserved) {
+            Step::Track(event) => engine.track(&event).map(|_| ()).map_err(|why| why.to_string()),
+            Step::Reserve(event, length) => match engine.reserve(&event, Hold::lasting(length)) {
+                Ok(Reserved::Held(held)) => {
+                    self.ids.push(held.into_id());
+                    self.reserved.push(event);
+                    Ok(())
+                }
+                Ok(_) => Ok(()),
+                Err(why) => failed(why),
+            },
+            Step::Grow(one, event) => {
+                engine.grow(self.ids[one], &event).map(|_| ()).or_else(failed)
+            }
+            Step::Extend(one, length) => {
+                engine.extend(self.ids[one], length).map(|_| ()).or_else(failed)
+            }
+            Step::Release(one) => engine.release(self.ids[one]).map(|_| ()).or_else(failed),
+            Step::Commit(one, event) => match engine.commit(self.ids[one], &event) {
+                Ok(decision) => {
+                    self.committed.entry(one).or_insert_with(|| (event, body(&decision)));
+                    Ok(())
+                }
+                Err(why) => failed(why),
+            },
+        }
+    }
+}
+
+/// All that is shown of reservations and of what they hold.
+fn portrait(engine: &Engine) -> String {
+    let mut all = format!("{} events\n", engine.events().len());
+    for customer in ["ann", "bob"] {
+        for model in ["large", "small"] {
+            let event = Event::new(customer, "call").model(model);
+            let standing = engine.standing(&event).expect("good");
+            all += &format!("{standing:?}\n");
+        }
+    }
+    for status in engine.reservations().list(&ReservationQuery::new()) {
+        let (state, estimate) = (status.state, &status.estimate);
+        let recorded = status.event_id.is_some();
+        all += &format!("{state} until {} {recorded} {estimate:?}\n", status.expires_at);
+    }
+    all
+}
+
+/// The portraits at the end of an engine that lived no step, one, and so on.
+fn portraits() -> Vec<String> {
+    let lived = |steps| {
+        let clock = ManualClock::new(date(START));
+        let engine = builder(&clock).build().expect("good rules");
+        let mut life = Life::default();
+        for number in 0..steps {
+            set(&clock, number);
+            life.step(&engine, number).expect("nothing fails in memory");
+        }
+        set(&clock, STEPS);
+        portrait(&engine)
+    };
+    (0..=STEPS).map(lived).collect()
+}
+
+/// Lives up to the first error; how many steps were answered, and why no more.
+fn live(medium: &Medium) -> (Life, u64, Option<String>) {
+    let clock = ManualClock::new(date(START));
+    let mut life = Life::default();
+    let mut engine = match open(medium, &clock) {
+        Ok(engine) => engine,
+        Err(why) => return (life, 0, Some(why)),
+    };
+    for number in 0..STEPS {
+        set(&clock, number);
+        if REOPENED.contains(&number) {
+            let closed = engine.store().close().map_err(|why| why.to_string());
+            drop(engine);
+            match closed.and_then(|()| open(medium, &clock)) {
+                Ok(opened) => engine = opened,
+                Err(why) => return (life, number, Some(why)),
+            }
+        }
+        if let Err(why) = life.step(&engine, number) {
+            // What the failed call was to hold is not held.
+            let held = ReservationQuery::new().state(ReservationState::Held);
+            let held = engine.reservations().list(&held);
+            assert!(held.iter().all(|it| life.ids.contains(&it.id)), "step {number}: {held:?}");
+            return (life, number, Some(why));
+        }
+    }
+    let closed = engine.store().close().err();
+    (life, STEPS, closed.map(|why| why.to_string()))
+}
+
+/// Opening finds what was answered, and maybe one step more.
+fn check(medium: &Medium, life: &Life, steps: u64, portraits: &[String], what: &str) {
+    let clock = ManualClock::new(date(START));
+    set(&clock, STEPS);
+    let engine = open(medium, &clock).unwrap_or_else(|why| panic!("{what}: {why}"));
+    let found = portrait(&engine);
+    let steps = usize::try_from(steps).expect("small");
+    let due = portraits.get(steps..portraits.len().min(steps + 2)).expect("so many steps");
+    assert!(due.contains(&found), "{what}: after {steps} steps:\n{found}\ndue is:\n{}", due[0]);
+    for (one, (event, first)) in &life.committed {
+        let again = engine.commit(life.ids[*one], event);
+        let again = again.unwrap_or_else(|why| panic!("{what}: {one} is forgotten: {why}"));
+        assert!(again.is_replay(), "{what}: {one}");
+        assert_eq!(body(&again), *first, "{what}: {one}");
+    }
+    assert_eq!(portrait(&engine), found, "{what}: a commit counted twice");
+    engine.store().verify(|_| ()).unwrap_or_else(|why| panic!("{what}: {why}"));
+    drop(engine);
+    let engine = open(medium, &clock).unwrap_or_else(|why| panic!("{what}, again: {why}"));
+    assert_eq!(portrait(&engine), found, "{what}, again");
+}
+
+#[test]
+fn whenever_the_machine_stops_reservations_are_as_they_were() {
+    let portraits = portraits();
+    let medium = Medium::new();
+    let (life, steps, why) = live(&medium);
+    assert_eq!((steps, why), (STEPS, None));
+    assert!(life.ids.len() > 15 && life.committed.len() > 5, "{}", life.ids.len());
+    let shown = &portraits[usize::try_from(STEPS).expect("small")];
+    for state in ["held", "committed", "released", "expired"] {
+        assert!(shown.contains(&format!("\n{state} until")), "{state}: {shown}");
+    }
+    check(&medium, &life, STEPS, &portraits, "nothing happened");
+    let stride = if long() { 1 } else { 7 };
+    for at in (0..medium.changes()).step_by(stride) {
+        let medium = Medium::new().crash_at(at);
+        let (life, steps, _) = live(&medium);
+        for unsynced in [Unsynced::Kept, Unsynced::Lost, Unsynced::Seed(at)] {
+            let what = format!("crash at {at}, {unsynced:?}");
+            check(&medium.after_crash(unsynced), &life, steps, &portraits, &what);
+        }
+    }
+}
+
+#[test]
+fn whichever_call_fails_nothing_is_half_held() {
+    let portraits = portraits();
+    let medium = Medium::new();
+    live(&medium);
+    let stride = if long() { 1 } else { 23 };
+    for call in (0..medium.calls()).step_by(stride) {
+        for for_ever in [false, true] {
+            let medium = Medium::new().fail_at(Fault { call, for_ever });
+            let (life, steps, _) = live(&medium);
+            let what = format!("call {call} fails, for ever: {for_ever}");
+            for unsynced in [Unsynced::Kept, Unsynced::Lost] {
+                let what = format!("{what}, {unsynced:?}");
+                check(&medium.after_crash(unsynced), &life, steps, &portraits, &what);
+            }
+        }
+    }
+}
