@@ -16,7 +16,7 @@ pub(super) const TALL: usize = 4;
 
 /// Units in two words, the high one first: what holds them is aligned to eight bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wide([u64; 2]);
+pub(crate) struct Wide(pub(super) [u64; 2]);
 
 impl Wide {
     pub(super) const ZERO: Self = Self([0, 0]);

@@ -172,17 +172,17 @@ mod tests {
     use crate::counters::{Match, Moment, Timeline};
 
     fn count(code: u8, extra: u32, first: u64, units: i128) -> Reading {
-        Reading::of_words(code, StateWords::count(extra, first, units))
+        Reading::of_parts(code, StateWords::count(extra, first, units))
     }
 
     fn words(code: u8, words: [u64; 4]) -> Reading {
-        Reading::of_words(code, StateWords { words, extra: 0 })
+        Reading::of_parts(code, StateWords { words, extra: 0 })
     }
 
     fn gauge(length: u32, start: i64, units: i128, latest: u64) -> Reading {
         let mut state = StateWords::count(length, start.cast_unsigned(), units);
         state.words[3] = latest;
-        Reading::of_words(4, state)
+        Reading::of_parts(4, state)
     }
 
     fn readings() -> Vec<Reading> {

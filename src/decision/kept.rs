@@ -3,15 +3,10 @@
 use std::sync::Arc;
 
 use super::{Body, Decision, Findings, HeldAnswer, Outcome, Pooled, ReservationId};
-use crate::base::codec::Reader;
-use crate::base::format::Version;
 use crate::compiled::CompiledRule;
-use crate::counters::{At, Charge, Committed, Moment, StoredCharges, Timeline, encode_charges};
+use crate::counters::{At, Charge, Moment, Timeline};
 use crate::log::EventId;
 use crate::rules::Units;
-
-/// So many bytes most charges take when they are packed.
-const CHARGE_BYTES: usize = 16;
 
 /// The answer to the commit of a reservation. It holds its rules, and no rule set.
 #[derive(Clone, Debug)]
@@ -24,8 +19,8 @@ pub(crate) struct Kept {
     asked: Moment,
     is_recorded: bool,
     rules: Arc<[Arc<CompiledRule>]>,
-    /// What the rules took, in their order, as the journal keeps it.
-    charges: Vec<u8>,
+    /// What the rules said, in their order.
+    charges: Vec<u64>,
     /// How much of rules is held, by their places; of most nothing.
     held: Box<[(u32, Units)]>,
 }
@@ -37,12 +32,9 @@ impl Kept {
 
     /// The answer to the commit of a reservation, as a retry gets it.
     pub(crate) fn replay(&self, id: ReservationId, timeline: Timeline) -> Decision {
-        let mut stored = StoredCharges::new();
-        let bytes = Reader::new(Version::NEWEST, &self.charges);
-        let unpacked = stored.decode(bytes, &self.at);
-        debug_assert!(unpacked.is_ok(), "what was packed is unpacked: {unpacked:?}");
-        let charges = (0_u32..).zip(stored.iter());
-        let charges = charges.map(|(place, charge)| Charge::restored(place, charge)).collect();
+        let mut kept = &self.charges[..];
+        let charges = (0_u32..).map_while(|place| Charge::unkeep(place, &mut kept)).collect();
+        debug_assert!(kept.is_empty(), "what was kept comes back");
         let rules = Arc::clone(&self.rules);
         let mut findings = Findings::restored(self.at, timeline, self.is_recorded, charges, rules);
         findings.asked = self.asked;
@@ -60,10 +52,11 @@ impl Decision {
     pub(crate) fn kept(&self) -> Kept {
         let Body { event_id, seq, findings, .. } = &*self.body;
         let verdict = &findings.verdict;
-        let mut charges = Vec::with_capacity(verdict.charges.len().saturating_mul(CHARGE_BYTES));
-        let (at, all) = (&verdict.at, &verdict.charges[..]);
-        let taken = Committed { at, charges: all, starts: &[], held: None, crossings: &[] };
-        encode_charges(&taken, |_| 0, &mut charges);
+        let all = &verdict.charges[..];
+        let mut charges = Vec::with_capacity(all.len().saturating_mul(Charge::KEPT_WORDS));
+        for charge in all {
+            charge.keep(&mut charges);
+        }
         let place_of = |rule: u32| all.iter().position(|charge| charge.rule == rule);
         let held = verdict.held.iter().filter_map(|(rule, units)| {
             let place = u32::try_from(place_of(*rule)?).ok()?;

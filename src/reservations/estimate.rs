@@ -10,7 +10,10 @@ use crate::log::{Packed, Stored};
 /// when a reservation grows or is shown, and for nothing else.
 #[derive(Clone, Debug)]
 pub(crate) struct Estimate {
-    packed: Box<[u8]>,
+    /// The customer's id, and the packed event.
+    bytes: Box<[u8]>,
+    /// How long the id is.
+    customer: u16,
     key: Option<Box<str>>,
     /// The event brought its own timestamp.
     is_dated: bool,
@@ -19,18 +22,28 @@ pub(crate) struct Estimate {
 impl Estimate {
     /// Of an event that happened at `timestamp`, whether it says so or not.
     pub(crate) fn new(event: &Event<'_>, timestamp: Timestamp) -> Self {
-        let packed = Packed::unsigned(event, timestamp, timestamp).bytes().into();
+        let packed = Packed::unsigned(event, timestamp, timestamp);
         let is_dated = event.happened_at().is_some();
-        Self { packed, key: event.key().map(Box::from), is_dated }
+        Self::of(event.customer_id(), packed.bytes(), is_dated, event.key())
     }
 
     /// Of what a journal has packed.
     pub(super) fn of_packed(packed: &[u8], is_dated: bool, key: Option<&str>) -> Self {
-        Self { packed: packed.into(), key: key.map(Box::from), is_dated }
+        let stored = Stored::decode_all(Reader::new(Version::NEWEST, packed));
+        let event = stored.map(Stored::event);
+        Self::of(event.as_ref().map_or("", Event::customer_id), packed, is_dated, key)
+    }
+
+    fn of(customer: &str, packed: &[u8], is_dated: bool, key: Option<&str>) -> Self {
+        let mut bytes = Vec::with_capacity(customer.len().saturating_add(packed.len()));
+        bytes.extend_from_slice(customer.as_bytes());
+        bytes.extend_from_slice(packed);
+        let customer = u16::try_from(customer.len()).unwrap_or(0);
+        Self { bytes: bytes.into_boxed_slice(), customer, key: key.map(Box::from), is_dated }
     }
 
     pub(super) fn packed(&self) -> &[u8] {
-        &self.packed
+        self.bytes.get(usize::from(self.customer)..).unwrap_or_default()
     }
 
     pub(super) fn is_dated(&self) -> bool {
@@ -39,7 +52,7 @@ impl Estimate {
 
     /// The event, which borrows its texts.
     pub(crate) fn event(&self) -> Event<'_> {
-        let stored = Stored::decode_all(Reader::new(Version::NEWEST, &self.packed));
+        let stored = Stored::decode_all(Reader::new(Version::NEWEST, self.packed()));
         debug_assert!(stored.is_ok(), "what was packed is unpacked: {stored:?}");
         let Ok(stored) = stored else { return Event::new("", "") };
         let timestamp = self.is_dated.then(|| stored.timestamp());
@@ -51,8 +64,14 @@ impl Estimate {
         self.key.as_deref()
     }
 
-    pub(crate) fn customer_id(&self) -> &str {
-        Stored::customer_of(&self.packed).unwrap_or_default()
+    pub(super) fn customer_id(&self) -> &str {
+        let customer = self.bytes.get(..usize::from(self.customer));
+        customer.and_then(|it| std::str::from_utf8(it).ok()).unwrap_or_default()
+    }
+
+    /// Whether it is this customer's.
+    pub(crate) fn is_of(&self, customer: &str) -> bool {
+        self.bytes.get(..usize::from(self.customer)) == Some(customer.as_bytes())
     }
 }
 
@@ -79,7 +98,7 @@ mod tests {
         for event in [plain.clone(), full.clone(), full.timestamp(at), plain.timestamp(at)] {
             let estimate = Estimate::new(&event, at);
             assert_eq!(estimate.event().into_owned(), event);
-            assert_eq!(estimate.customer_id(), event.customer_id());
+            assert!(estimate.is_of(event.customer_id()) && !estimate.is_of("cus"));
             assert_eq!(estimate.key(), event.key());
         }
     }

@@ -19,5 +19,6 @@ mod model;
 mod rules;
 mod shared;
 mod slots;
+mod straight;
 mod threads;
 mod waits;

@@ -19,9 +19,9 @@ use super::policy::with_policy;
 use super::sliding_window::Step;
 use super::{Algorithm, Policy, Reading, Refusal};
 use crate::base::calendar::Calendar;
-use crate::counters::cell::{Cell, CellState, StateWords};
+use crate::counters::cell::{Cell, CellState, Layout, StateWords};
 use crate::counters::time::{At, Moment};
-use crate::rules::Units;
+use crate::rules::{Cost, Units};
 
 /// What a hold gives back to one counter.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,42 @@ pub(in crate::counters) struct GivenBack {
     pub(in crate::counters) left: Units,
     /// The second state, where there is one.
     pub(in crate::counters) committed: Option<StateWords>,
+}
+
+/// What a commit does to a counter of which a part is held: the cost beyond the part is charged,
+/// and what is not used of it given back.
+#[derive(Debug)]
+pub(in crate::counters) struct Settlement<'p> {
+    /// Of the hold: the first second, or 0 of what has none.
+    pub(in crate::counters) period: i64,
+    /// The second state, where there is one.
+    pub(in crate::counters) committed: Option<&'p Reading>,
+    pub(in crate::counters) beyond: Cost,
+    pub(in crate::counters) used: Cost,
+    pub(in crate::counters) back: Units,
+    /// Those of the part, the oldest first.
+    pub(in crate::counters) takes: &'p [Take],
+    /// What the other holds have.
+    pub(in crate::counters) left: Units,
+}
+
+impl Settlement<'_> {
+    /// What it gives back take by take, the newest first.
+    pub(in crate::counters) fn takes_back(&self) -> impl Iterator<Item = Take> {
+        let mut rest = self.back;
+        self.takes.iter().rev().map_while(move |take| {
+            let units = take.units.min(rest);
+            rest = rest.saturating_sub(units);
+            (units > 0).then_some(Take { units, ..*take })
+        })
+    }
+}
+
+/// Units that count from one instant on.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::counters) struct Take {
+    pub(in crate::counters) taken: Moment,
+    pub(in crate::counters) units: Units,
 }
 
 /// A hold that expires.
@@ -90,6 +126,10 @@ impl HeldAhead {
             next = expiring.next();
         }
     }
+}
+
+fn is_narrow<A: Algorithm>() -> bool {
+    matches!(A::LAYOUT, Layout::Pair | Layout::Count)
 }
 
 impl UseAhead {
@@ -192,6 +232,63 @@ impl Policy {
         }
         with_policy!(self, A(_) => {
             Reading::of::<A>(&A::given_back_since(&before.state::<A>(), read.state::<A>()))
+        })
+    }
+
+    /// The same of a cell.
+    pub(in crate::counters) fn committed_in(&self, cell: Cell<'_>, at: &At) -> Option<Reading> {
+        with_policy!(self, A(algorithm) => {
+            A::committed(&algorithm.read(cell, at)).map(|state| Reading::of::<A>(&state))
+        })
+    }
+
+    /// What a cell of two words says, where it is one that holds the event.
+    pub(in crate::counters) fn read_narrow(&self, cell: &Cell<'_>, at: &At) -> Option<Reading> {
+        with_policy!(self, A(algorithm) => {
+            let is_it = is_narrow::<A>() && algorithm.holds(*cell, at);
+            is_it.then(|| Reading::of::<A>(&algorithm.read(*cell, at)))
+        })
+    }
+
+    /// What a cell of two words says after a commit, where it is one that holds the event in the
+    /// period of the hold, and that takes events still; and whether what was charged beyond the
+    /// hold fits. `None` where it has no room for that.
+    #[inline]
+    pub(in crate::counters) fn settle_narrow(
+        &self,
+        cell: &Cell<'_>,
+        at: &At,
+        settlement: &Settlement<'_>,
+    ) -> Option<(Reading, bool)> {
+        with_policy!(self, A(algorithm) => {
+            let Settlement { period, committed, beyond, used, left, .. } = *settlement;
+            if !is_narrow::<A>() || !algorithm.holds(*cell, at) {
+                return None;
+            }
+            let (mut state, mut fits) = (algorithm.read(*cell, at), true);
+            if let Some((periods, of)) = algorithm.periods().zip(A::period(&state))
+                && (of.start != period || (at.explicit && periods.is_closed(of, at)))
+            {
+                return None;
+            }
+            let mut second = committed.map(Reading::state::<A>);
+            if beyond.counts {
+                fits = algorithm.fits(&state, beyond, at);
+                algorithm.charge(&mut state, beyond, at);
+            }
+            if let Some(second) = &mut second {
+                if beyond.counts {
+                    algorithm.charge(second, beyond, at);
+                }
+                algorithm.charge(second, used, at);
+            }
+            let committed = second.map(|second| A::pack(&second));
+            for Take { taken, units } in settlement.takes_back() {
+                let back = GivenBack { units, taken, left, committed };
+                algorithm.give_back(&mut state, &back, at);
+            }
+            let has_room = A::LAYOUT == Layout::Pair || A::pack(&state).fit(A::LAYOUT, cell.words);
+            has_room.then(|| (Reading::of::<A>(&state), fits))
         })
     }
 

@@ -52,17 +52,21 @@ impl Reading {
         StateWords { words: self.words, extra: self.extra }
     }
 
+    /// The number of the algorithm, and the state.
+    pub(in crate::counters) fn parts(&self) -> (u8, StateWords) {
+        (self.kind.map_or(NO_COUNTER, |kind| kind as u8), self.words())
+    }
+
+    /// Of what [`parts`](Self::parts) said.
+    pub(in crate::counters) fn of_parts(code: u8, state: StateWords) -> Self {
+        let StateWords { words, extra } = state;
+        Self { words, extra, kind: Kind::of_code(code).map(|(kind, _)| kind) }
+    }
+
     /// It is of no counter.
     #[inline]
     pub(in crate::counters) fn is_none(&self) -> bool {
         self.kind.is_none()
-    }
-
-    #[cfg(test)]
-    pub(in crate::counters) fn of_words(code: u8, state: StateWords) -> Self {
-        let StateWords { words, extra } = state;
-        let (kind, _) = Kind::of_code(code).expect("a number of the list");
-        Self { words, extra, kind: Some(kind) }
     }
 
     /// Makes it another one.

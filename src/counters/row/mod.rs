@@ -12,6 +12,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::algorithms::entries;
 use super::cell::{BROAD, Cell, CellState, NARROW, StateWords, TALL};
 
@@ -61,7 +63,7 @@ impl RowKey<'_> {
     }
 
     /// The group, and the words of the key.
-    pub(super) fn identity(self) -> (u32, Box<[u64]>) {
+    pub(super) fn identity(self) -> (u32, SmallVec<[u64; 4]>) {
         (self.group(), self.words().collect())
     }
 
@@ -246,6 +248,13 @@ impl<'r> Row<'r> {
         }
         let words = state.get(..width(tag, state.first()))?;
         Some(Cell { offset, extra: high(tag), words })
+    }
+
+    /// The cell at `offset`, if it is one of two words and of this counter, with open holds or not.
+    #[inline]
+    pub(super) fn narrow_at(self, number: u32, offset: usize) -> Option<Cell<'r>> {
+        let [tag, words @ ..] = self.0.get(offset..)?.first_chunk::<{ 1 + NARROW }>()?;
+        (low(*tag) & !HELD == number).then_some(Cell { offset, extra: high(*tag), words })
     }
 
     /// Whether a cell of this counter lies at `offset`.

@@ -31,6 +31,9 @@ impl Table {
         holding: &mut Holding,
         commit: Commit<'_, '_>,
     ) -> Result<(), Undecided> {
+        if self.hold_straight(request, verdict, holding)? {
+            return Ok(());
+        }
         self.decide_step_by_step(request, verdict, &mut Step::Hold(holding, commit))
     }
 
@@ -41,10 +44,13 @@ impl Table {
         request: &Request<'_, '_>,
         verdict: &mut Verdict,
         settling: &mut Settling<'h>,
-        commit: Commit<'_, 'h>,
+        mut commit: Commit<'_, 'h>,
     ) -> Result<(), Undecided> {
         let costs = verdict.charges.iter().map(|charge| (charge.rule, charge.cost()));
         settling.costs = costs.collect();
+        if self.settle_straight(request, verdict, settling, commit.as_deref_mut())? {
+            return Ok(());
+        }
         self.decide_step_by_step(request, verdict, &mut Step::Settle(settling, commit))
     }
 

@@ -108,6 +108,14 @@ struct FewRow<'t> {
 /// One row.
 pub(super) type OneRow<'t> = FewRows<'t, 1>;
 
+/// A row that is there: what it is found by, where it lies, and its shard.
+pub(super) struct RowPlace<'l, 't> {
+    pub(super) hash: u64,
+    pub(super) key: RowKey<'t>,
+    pub(super) slot: RowSlot,
+    pub(super) shard: &'l mut Shard,
+}
+
 impl<'t> FewRows<'t, 1> {
     /// Locks the row of this key.
     #[inline]
@@ -168,6 +176,13 @@ impl<'t, const N: usize> FewRows<'t, N> {
                 visit(index, shard.row_mut(slot));
             }
         }
+    }
+
+    /// A row, if it is there.
+    pub(super) fn place_at(&mut self, row: u32) -> Option<RowPlace<'_, 't>> {
+        let FewRow { hash, key, shard, slot } = *self.rows.get(row as usize)?;
+        let shard = self.shards.get_mut(shard)?.as_deref_mut()?;
+        Some(RowPlace { hash, key, slot: slot?, shard })
     }
 
     #[inline]

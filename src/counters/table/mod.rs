@@ -30,6 +30,7 @@ mod crossings;
 mod decide;
 mod hold;
 mod judge;
+mod keep;
 mod locked;
 mod recorded;
 mod redo;

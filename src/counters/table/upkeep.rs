@@ -76,11 +76,7 @@ impl Table {
     /// Looks at the next row, and drops it where it is idle. Gives back what has expired of the
     /// next one of which something is held.
     fn sweep_next(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
-        if let Some((mut held, mut slot)) = shard.next_held() {
-            let row = slot.as_mut().map(|slot| shard.grow(slot));
-            expire(self, &mut held, row, counters, Calendar::UTC, &at);
-            shard.hold(held);
-        }
+        look_at_held(self, shard, counters, &at);
         let Some(mut slot) = shard.next_to_sweep() else { return };
         let mut found = look(shard.row(slot), counters, at);
         if found == Found::Outdated {
@@ -123,6 +119,15 @@ impl Table {
                 counter.left(number, row.is_overflow());
             }
         }
+    }
+}
+
+/// Gives back what has expired of the next row of which something is held.
+pub(super) fn look_at_held(table: &Table, shard: &mut Shard, counters: &CounterSet, at: &At) {
+    if let Some((mut held, mut slot)) = shard.next_held(at.now) {
+        let row = slot.as_mut().map(|slot| shard.grow(slot));
+        expire(table, &mut held, row, counters, Calendar::UTC, at);
+        shard.hold(held);
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn is_of(
     entry: &Entry,
     estimate: &Estimate,
 ) -> Result<(), EventError> {
-    is_same_customer(actual, estimate.customer_id())?;
+    is_same_customer(actual, estimate.is_of(actual.customer_id()))?;
     if let Some(timestamp) = actual.happened_at().filter(|it| *it != entry.timestamp) {
         let rule = "must be the timestamp of the reserve, or not be set";
         return Err(EventError::invalid("timestamp", &timestamp.to_string(), rule));
@@ -38,8 +38,8 @@ pub(super) fn is_of(
     }
 }
 
-fn is_same_customer(event: &Event<'_>, customer: &str) -> Result<(), EventError> {
-    if event.customer_id() == customer {
+fn is_same_customer(event: &Event<'_>, is_same: bool) -> Result<(), EventError> {
+    if is_same {
         return Ok(());
     }
     let rule = "must be the customer of the reservation";
@@ -49,7 +49,7 @@ fn is_same_customer(event: &Event<'_>, customer: &str) -> Result<(), EventError>
 /// What a reservation grows by has the dimensions of the reserve, as far as it has some.
 pub(super) fn grows(more: &Event<'_>, estimate: &Event<'_>) -> Result<(), EventError> {
     const RULE: &str = "must be as in the reserve, or not be set";
-    is_same_customer(more, estimate.customer_id())?;
+    is_same_customer(more, more.customer_id() == estimate.customer_id())?;
     let wrong = |field: &str, value: &str| Err(EventError::invalid(field, value, RULE));
     if more.event_type() != estimate.event_type() {
         let rule = "must be the type of the reservation";

@@ -435,6 +435,7 @@ impl Core {
             let (verdict, snapshot) = decision.parts(is_current, || self.snapshot.load_full());
             verdict.at = at;
             verdict.ahead.clear();
+            let in_order;
             let mut receipt = Receipt::default();
             let decided = {
                 let mut matches = Matches::default();
@@ -446,6 +447,7 @@ impl Core {
                 {
                     return Err(missing_dimension(compiled, event).into());
                 }
+                in_order = matches.are_in_order();
                 verdict.ask(intent, matches.rules(), |rule| match snapshot.rule(rule) {
                     Some(compiled) => cost(compiled),
                     None => Cost::NOTHING,
@@ -466,7 +468,7 @@ impl Core {
             };
             match decided {
                 Ok(()) => {
-                    decision.complete(receipt, script.asked, timeline, is_recorded, false);
+                    decision.complete(receipt, script.asked, timeline, is_recorded, in_order);
                     return Ok(decision);
                 }
                 // The rules are being changed: look again.

@@ -350,16 +350,6 @@ impl<'a> Stored<'a> {
             && event.values.iter().all(has_value)
     }
 
-    /// The customer of a packed event.
-    pub(crate) fn customer_of(bytes: &'a [u8]) -> Option<&'a str> {
-        let mut from = Reader::new(Version::NEWEST, bytes);
-        let (_, is_apart) = decode_timestamp(&mut from).ok()?;
-        if is_apart {
-            from.wide().ok()?;
-        }
-        from.text().ok()
-    }
-
     /// The event, without its timestamp; it borrows its texts.
     pub(crate) fn event(self) -> Event<'a> {
         let value = |value| match value {

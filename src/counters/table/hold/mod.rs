@@ -23,6 +23,7 @@ use crate::rules::{Cost, Units};
 mod end;
 mod patch;
 mod script;
+mod straight;
 
 pub(super) use self::end::expire;
 pub(super) use self::patch::Touched;
@@ -184,11 +185,21 @@ impl Held {
     }
 
     fn add_in(&mut self, row: HeldIn, lineage: u32, units: Units) {
-        let place = self.rows.iter().position(|known| *known == row).unwrap_or_else(|| {
+        let place = self.place(row);
+        self.add_at(place, lineage, units);
+    }
+
+    /// The place of a row, which is added where it is not there.
+    fn place(&mut self, row: HeldIn) -> u32 {
+        let known = self.rows.iter().position(|known| *known == row);
+        let place = known.unwrap_or_else(|| {
             self.rows.push(row);
             self.rows.len().saturating_sub(1)
         });
-        let place = u32::try_from(place).unwrap_or(NOWHERE);
+        u32::try_from(place).unwrap_or(NOWHERE)
+    }
+
+    fn add_at(&mut self, place: u32, lineage: u32, units: Units) {
         let is_it = |part: &&mut HeldPart| (part.row, part.lineage) == (place, lineage);
         match self.parts.iter_mut().find(is_it) {
             Some(part) => part.units = part.units().saturating_add(units).into(),

@@ -9,7 +9,9 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::{RowSlot, Shard};
+pub(in crate::counters::table) use crate::counters::algorithms::Take;
 use crate::counters::algorithms::{Expiring, Policy, Reading};
+use crate::counters::cell::Wide;
 use crate::counters::row::{Row, RowKey, key_of_words};
 use crate::counters::time::{At, Moment};
 use crate::rules::Units;
@@ -18,8 +20,86 @@ use crate::rules::Units;
 #[derive(Debug, Default)]
 pub(in crate::counters::table) struct HeldRows {
     rows: HashTable<HeldRow>,
-    /// The place that upkeep looks at next.
+    /// Of rows of which one reservation alone holds something: not among the others.
+    ones: HashTable<OneHold>,
+    /// The places that upkeep looks at next.
     cursor: usize,
+    one_cursor: usize,
+}
+
+/// What one reservation holds of a row of which no other holds anything, by one take of each
+/// counter: as the straight path makes and settles it. Whoever else asks for it gets a [`HeldRow`].
+#[derive(Debug)]
+pub(in crate::counters::table) struct OneHold {
+    hash: u64,
+    group: u32,
+    row_key: SmallVec<[u64; 4]>,
+    key: HoldKey,
+    second: i64,
+    event: Moment,
+    parts: SmallVec<[OnePart; 4]>,
+}
+
+/// What it holds of a counter.
+#[derive(Debug)]
+pub(in crate::counters::table) struct OnePart {
+    number: u32,
+    pub(in crate::counters::table) period: i64,
+    taken: Moment,
+    units: Wide,
+    pub(in crate::counters::table) committed: Option<Reading>,
+}
+
+impl OnePart {
+    pub(in crate::counters::table) fn take(&self) -> Take {
+        Take { taken: self.taken, units: self.units.get() }
+    }
+}
+
+impl OneHold {
+    /// Of nothing so far.
+    pub(in crate::counters::table) fn new(
+        hash: u64,
+        row_key: RowKey<'_>,
+        key: HoldKey,
+        at: &At,
+    ) -> Self {
+        let (group, row_key) = row_key.identity();
+        let (second, event) = (at.second, at.event);
+        Self { hash, group, row_key, key, second, event, parts: SmallVec::new() }
+    }
+
+    pub(in crate::counters::table) fn add(
+        &mut self,
+        number: u32,
+        period: i64,
+        Take { taken, units }: Take,
+        committed: Option<Reading>,
+    ) {
+        self.parts.push(OnePart { number, period, taken, units: units.into(), committed });
+    }
+
+    pub(in crate::counters::table) fn part(&self, number: u32) -> Option<&OnePart> {
+        self.parts.iter().find(|part| part.number == number)
+    }
+
+    fn is_of(&self, hash: u64, row_key: RowKey<'_>) -> bool {
+        self.hash == hash && row_key.has_identity((self.group, &self.row_key))
+    }
+
+    /// The same as any row.
+    fn into_row(self) -> HeldRow {
+        let Self { hash, group, row_key, key, second, event, parts } = self;
+        let counter = |part: OnePart| {
+            let take = part.take();
+            let mut held = HeldCounter::new(part.number, part.period, part.committed);
+            let takes = SmallVec::from_elem(take, 1);
+            held.put(key, Part { units: take.units, second, event, takes }, take.units);
+            held
+        };
+        let counters = parts.into_iter().map(counter).collect();
+        HeldRow { hash, group, key: row_key, expires_at: key.0, counters }
+    }
 }
 
 /// What is held of a row's counters.
@@ -27,7 +107,9 @@ pub(in crate::counters::table) struct HeldRows {
 pub(in crate::counters::table) struct HeldRow {
     hash: u64,
     group: u32,
-    key: Box<[u64]>,
+    key: SmallVec<[u64; 4]>,
+    /// When the first hold expires.
+    expires_at: Moment,
     pub(in crate::counters::table) counters: Vec<HeldCounter>,
 }
 
@@ -56,6 +138,8 @@ pub(in crate::counters::table) enum Open {
 
 /// More than this are many.
 const FEW: usize = 16;
+/// Room for so many rows is kept.
+const SMALL: usize = 64;
 
 /// By what an open hold is found: when it expires, and the reservation.
 pub(in crate::counters::table) type HoldKey = (Moment, u64);
@@ -69,13 +153,6 @@ pub(in crate::counters::table) struct Part {
     pub(in crate::counters::table) event: Moment,
     /// When it was taken, the oldest first.
     pub(in crate::counters::table) takes: SmallVec<[Take; 1]>,
-}
-
-/// Units that count from one instant on.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::counters::table) struct Take {
-    pub(in crate::counters::table) taken: Moment,
-    pub(in crate::counters::table) units: Units,
 }
 
 /// How many takes a part tells apart. More than that merge at the earlier instant: they leave a
@@ -126,6 +203,14 @@ impl Open {
         match self {
             Self::Few(few) => few.iter().find_map(|(known, part)| (*known == key).then_some(part)),
             Self::Many(many) => many.get(&key),
+        }
+    }
+
+    /// When the first expires.
+    fn expires_at(&self) -> Option<Moment> {
+        match self {
+            Self::Few(few) => few.first().map(|((until, _), _)| *until),
+            Self::Many(many) => many.first_key_value().map(|((until, _), _)| *until),
         }
     }
 
@@ -261,7 +346,8 @@ impl HeldRow {
     /// Of a row of which nothing is held so far, with room for so many counters.
     pub(in crate::counters::table) fn new(hash: u64, key: RowKey<'_>, counters: usize) -> Self {
         let (group, key) = key.identity();
-        Self { hash, group, key, counters: Vec::with_capacity(counters) }
+        let counters = Vec::with_capacity(counters);
+        Self { hash, group, key, expires_at: Moment::MAX, counters }
     }
 
     pub(in crate::counters::table) fn counter(
@@ -278,6 +364,38 @@ impl HeldRow {
         period: i64,
     ) -> Option<&mut HeldCounter> {
         self.counters.iter_mut().find(|held| held.is(number, period))
+    }
+
+    /// What a reservation holds of a counter, and all that is held of it.
+    pub(in crate::counters::table) fn part(
+        &self,
+        number: u32,
+        key: HoldKey,
+    ) -> Option<(&HeldCounter, &Part)> {
+        let of_number = self.counters.iter().filter(|held| held.number == number);
+        let mut parts = of_number.filter_map(|held| Some((held, held.open.get(key)?)));
+        parts.next()
+    }
+
+    /// What is held of a counter in a period, of which nothing was so far: then beside what it says
+    /// without holds.
+    pub(in crate::counters::table) fn counter_or_new(
+        &mut self,
+        number: u32,
+        period: i64,
+        committed: impl FnOnce() -> Option<Reading>,
+    ) -> Option<&mut HeldCounter> {
+        let known = self.counters.iter().position(|held| held.is(number, period));
+        let place = known.unwrap_or_else(|| {
+            self.counters.push(HeldCounter::new(number, period, committed()));
+            self.counters.len().saturating_sub(1)
+        });
+        self.counters.get_mut(place)
+    }
+
+    /// Whether a hold has expired.
+    pub(in crate::counters::table) fn has_expired(&self, now: Moment) -> bool {
+        self.expires_at <= now
     }
 
     pub(in crate::counters::table) fn hash(&self) -> u64 {
@@ -308,43 +426,92 @@ impl Shard {
         hash: u64,
         key: RowKey<'_>,
     ) -> Option<HeldRow> {
-        let rows = &mut self.held.as_deref_mut()?.rows;
-        let found =
-            rows.find_entry(hash, |row| row.hash == hash && key.has_identity(row.identity()));
-        Some(found.ok()?.remove().0)
+        let HeldRows { rows, ones, .. } = self.held.as_deref_mut()?;
+        let is_it = |row: &HeldRow| row.hash == hash && key.has_identity(row.identity());
+        if let Ok(found) = rows.find_entry(hash, is_it) {
+            return Some(found.remove().0);
+        }
+        let found = ones.find_entry(hash, |one| one.is_of(hash, key));
+        Some(found.ok()?.remove().0.into_row())
+    }
+
+    /// Takes out what this reservation alone holds of a row with this hash.
+    pub(in crate::counters::table) fn take_one(
+        &mut self,
+        hash: u64,
+        key: HoldKey,
+    ) -> Option<OneHold> {
+        let ones = &mut self.held.as_deref_mut()?.ones;
+        let found = ones.find_entry(hash, |one| one.hash == hash && one.key == key);
+        let one = found.ok()?.remove().0;
+        shrink(ones, |one| one.hash);
+        Some(one)
+    }
+
+    /// When the first hold of a row expires.
+    pub(in crate::counters::table) fn first_expiry(
+        &self,
+        hash: u64,
+        key: RowKey<'_>,
+    ) -> Option<Moment> {
+        let HeldRows { rows, ones, .. } = self.held.as_deref()?;
+        let is_it = |row: &HeldRow| row.hash == hash && key.has_identity(row.identity());
+        let known = rows.find(hash, is_it).map(|row| row.expires_at);
+        known.or_else(|| ones.find(hash, |one| one.is_of(hash, key)).map(|one| one.key.0))
     }
 
     /// The same of the row that lies in a slot.
     pub(in crate::counters::table) fn take_held_at(&mut self, slot: RowSlot) -> Option<HeldRow> {
-        let rows = &mut self.held.as_deref_mut()?.rows;
+        let HeldRows { rows, ones, .. } = self.held.as_deref_mut()?;
         let row = Row::of(self.arena.at(slot));
         let (hash, identity) = (row.hash(), row.identity());
-        let found = rows.find_entry(hash, |row| row.hash == hash && row.identity() == identity);
-        Some(found.ok()?.remove().0)
+        let is_it = |row: &HeldRow| row.hash == hash && row.identity() == identity;
+        if let Ok(found) = rows.find_entry(hash, is_it) {
+            return Some(found.remove().0);
+        }
+        let is_it = |one: &OneHold| one.hash == hash && (one.group, &one.row_key[..]) == identity;
+        Some(ones.find_entry(hash, is_it).ok()?.remove().0.into_row())
     }
 
     /// Keeps what is held of a row: nothing once that is nothing.
     pub(in crate::counters::table) fn hold(&mut self, row: HeldRow) {
-        if !row.counters.is_empty() {
+        let first = row.counters.iter().filter_map(|held| held.open.expires_at()).min();
+        if let Some(first) = first {
             let rows = &mut self.held.get_or_insert_default().rows;
+            let row = HeldRow { expires_at: first, ..row };
             rows.insert_unique(row.hash, row, |row| row.hash);
-        } else if self.held.as_deref().is_some_and(|held| held.rows.is_empty()) {
-            self.held = None;
+        } else if let Some(held) = &mut self.held {
+            shrink(&mut held.rows, |row| row.hash);
+        }
+    }
+
+    /// The same of what one reservation alone holds of it.
+    pub(in crate::counters::table) fn hold_one(&mut self, one: OneHold) {
+        if !one.parts.is_empty() {
+            let ones = &mut self.held.get_or_insert_default().ones;
+            ones.insert_unique(one.hash, one, |one| one.hash);
         }
     }
 
     /// Whether something of some row may be held.
     #[inline]
     pub(in crate::counters::table) fn holds(&self) -> bool {
-        self.held.is_some()
+        let held = self.held.as_deref();
+        held.is_some_and(|held| !held.rows.is_empty() || !held.ones.is_empty())
     }
 
-    /// Takes out the row that upkeep looks at next, if one is in its place, with where it lies.
-    pub(in crate::counters::table) fn next_held(&mut self) -> Option<(HeldRow, Option<RowSlot>)> {
-        let held = self.held.as_deref_mut()?;
-        let place = if held.cursor < held.rows.num_buckets() { held.cursor } else { 0 };
-        held.cursor = place.saturating_add(1);
-        let row = held.rows.get_bucket_entry(place).ok()?.remove().0;
+    /// Takes out the row that upkeep looks at next, if one is in its place of which something has
+    /// expired, with where it lies.
+    pub(in crate::counters::table) fn next_held(
+        &mut self,
+        now: Moment,
+    ) -> Option<(HeldRow, Option<RowSlot>)> {
+        let HeldRows { rows, ones, cursor, one_cursor } = self.held.as_deref_mut()?;
+        let has_expired = |one: &OneHold| one.key.0 <= now;
+        let row = match next_of(ones, one_cursor, has_expired, |one| one.hash) {
+            Some(one) => one.into_row(),
+            None => next_of(rows, cursor, |row| row.has_expired(now), |row| row.hash)?,
+        };
         let slot = self.slot_of(&row);
         Some((row, slot))
     }
@@ -358,13 +525,45 @@ impl Shard {
         self.index.find(row.hash, is_it)
     }
 
-    /// The rows of which something is held.
+    /// The rows of which something is held, of an engine with a store: there none is held by one
+    /// [alone](OneHold).
     pub(in crate::counters::table) fn held_rows(&self) -> impl Iterator<Item = &HeldRow> {
         self.held.iter().flat_map(|held| &held.rows)
     }
 
     /// Takes out all that is held, to change it: who changed it [puts it back](Self::hold).
     pub(in crate::counters::table) fn take_all_held(&mut self) -> Vec<HeldRow> {
-        self.held.take().map_or_else(Vec::new, |held| held.rows.into_iter().collect())
+        let held = self.held.take().map(|held| *held).unwrap_or_default();
+        held.rows.into_iter().chain(held.ones.into_iter().map(OneHold::into_row)).collect()
+    }
+}
+
+/// Takes out what is in the place that is looked at next, where it has expired.
+fn next_of<T>(
+    table: &mut HashTable<T>,
+    cursor: &mut usize,
+    has_expired: impl FnOnce(&T) -> bool,
+    hash: impl Fn(&T) -> u64,
+) -> Option<T> {
+    if table.is_empty() {
+        return None;
+    }
+    let place = if *cursor < table.num_buckets() { *cursor } else { 0 };
+    *cursor = place.saturating_add(1);
+    let taken = match table.get_bucket_entry(place) {
+        Ok(found) if has_expired(found.get()) => Some(found.remove().0),
+        _ => None,
+    };
+    if taken.is_some() {
+        shrink(table, hash);
+    }
+    taken
+}
+
+/// Gives back room that few need.
+fn shrink<T>(table: &mut HashTable<T>, hash: impl Fn(&T) -> u64) {
+    let buckets = table.num_buckets();
+    if buckets > SMALL && table.len() < buckets.div_euclid(8) {
+        table.shrink_to(table.len().saturating_mul(2), hash);
     }
 }

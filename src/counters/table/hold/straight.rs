@@ -1,0 +1,518 @@
+//! The straight path of holds: what nearly every reservation and its commit come to.
+//!
+//! It is taken where all rows are there, each rule judges by a cell of two words that holds the
+//! event, nothing held in the rows has expired, and all hard rules let a reservation in. A commit
+//! finds besides that all that is held is of rules that match what happened. What is not so goes
+//! [step by step](super::script): nothing was changed then. Both give the same answers, as tests
+//! compare.
+
+use std::num::NonZeroU32;
+use std::slice::IterMut;
+use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
+
+use super::{HeldIn, Holding, Settling};
+use crate::counters::algorithms::{Passed, Reading, Settlement, Take};
+use crate::counters::cell::Cell;
+use crate::counters::counter::{Counter, CounterSet};
+use crate::counters::row::Row;
+use crate::counters::table::Table;
+use crate::counters::table::charge::Charge;
+use crate::counters::table::locked::{FewRows, Locked, OneRow, RowPlace};
+use crate::counters::table::request::{Commit, Committed, Request, RowAddresses, Stale, Verdict};
+use crate::counters::table::shard::held::{HeldRow, HoldKey, OneHold, Part};
+use crate::counters::table::upkeep::look_at_held;
+use crate::counters::time::{At, Moment};
+use crate::rules::{Cost, Units};
+
+/// How many rows it locks at the most.
+const ROWS: usize = 4;
+/// How many held rows a call looks at that holds something, whether they have expired: more than
+/// one, so that those become fewer.
+const LOOKS: usize = 2;
+
+/// What is done with the locked rows. `false`, and nothing changed, where it is not for this path.
+trait Task {
+    fn run<const N: usize>(self, locked: &mut FewRows<'_, N>) -> Result<bool, Stale>;
+}
+
+struct Hold<'s, 'e> {
+    table: &'s Table,
+    request: &'s Request<'s, 'e>,
+    verdict: &'s mut Verdict,
+    holding: &'s mut Holding,
+}
+
+struct Settle<'s, 'e, 'h, 'c> {
+    table: &'s Table,
+    request: &'s Request<'s, 'e>,
+    verdict: &'s mut Verdict,
+    settling: &'s mut Settling<'h>,
+    commit: Commit<'s, 'c>,
+}
+
+/// What is held of a row, while it is looked at or changed.
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large one")]
+enum Taken {
+    Nothing,
+    One(OneHold),
+    Many(HeldRow),
+}
+
+impl Table {
+    fn may_hold_straight(&self, request: &Request<'_, '_>) -> bool {
+        // Where there is a store it is kept what becomes of holds, which only the steps say.
+        self.given_back_log().is_none()
+            && !request.counters.watches()
+            && self.goes_straight.load(Ordering::Relaxed)
+    }
+
+    fn in_few_rows(&self, rows: &RowAddresses<'_>, task: impl Task) -> Result<bool, Stale> {
+        if rows.len() == 1
+            && let Some(address) = rows.get(0)
+        {
+            let locked = OneRow::lock_one(self, address.hash, address.key());
+            return locked.map_or(Ok(false), |mut row| task.run(&mut row));
+        }
+        let mut locked = FewRows::<ROWS>::none();
+        if rows.len() == 0 || !locked.lock(self, rows) {
+            return Ok(false);
+        }
+        task.run(&mut locked)
+    }
+
+    /// Holds what an event costs for a new reservation.
+    pub(in crate::counters::table) fn hold_straight(
+        &self,
+        request: &Request<'_, '_>,
+        verdict: &mut Verdict,
+        holding: &mut Holding,
+    ) -> Result<bool, Stale> {
+        if verdict.at.explicit || holding.lasting.is_none() || !self.may_hold_straight(request) {
+            return Ok(false);
+        }
+        self.in_few_rows(request.rows, Hold { table: self, request, verdict, holding })
+    }
+
+    /// Commits what happened, and ends the hold.
+    pub(in crate::counters::table) fn settle_straight<'h>(
+        &self,
+        request: &Request<'_, '_>,
+        verdict: &mut Verdict,
+        settling: &mut Settling<'h>,
+        commit: Commit<'_, 'h>,
+    ) -> Result<bool, Stale> {
+        let is_shared = |row: &HeldIn| matches!(row, HeldIn::Shared { .. });
+        let is_one = commit.is_some() && !settling.held.rows.iter().any(is_shared);
+        if !is_one || !self.may_hold_straight(request) {
+            return Ok(false);
+        }
+        self.in_few_rows(request.rows, Settle { table: self, request, verdict, settling, commit })
+    }
+}
+
+/// The next charge, if it is of this row: the charges of a row lie side by side.
+fn next_of<'c>(charges: &mut IterMut<'c, Charge>, row: u32) -> Option<&'c mut Charge> {
+    charges.as_slice().first().filter(|charge| charge.row == row)?;
+    charges.next()
+}
+
+/// The cell of two words of a counter that a use of it takes, first where a row mostly has it.
+fn find<T>(
+    row: Row<'_>,
+    number: u32,
+    hint: &mut usize,
+    mut using: impl FnMut(Cell<'_>) -> Option<T>,
+) -> Option<(Option<NonZeroU32>, T)> {
+    let mut try_at = |offset: usize| Some((offset, using(row.narrow_at(number, offset)?)?));
+    let hinted = *hint;
+    let (offset, used) = try_at(hinted).or_else(|| {
+        let cells = row.cells_of(number, 0);
+        cells.map(|cell| cell.offset).find_map(try_at)
+    })?;
+    *hint = row.hint_after(offset);
+    Some((u32::try_from(offset).ok().and_then(NonZeroU32::new), used))
+}
+
+fn period_of(reading: &Reading) -> i64 {
+    reading.bounds().map_or(0, |period| period.start)
+}
+
+impl Task for Hold<'_, '_> {
+    fn run<const N: usize>(self, locked: &mut FewRows<'_, N>) -> Result<bool, Stale> {
+        let Self { table, request, verdict, holding } = self;
+        verdict.at.begin(table, request, locked)?;
+        let Verdict { at, allowed, charges, held: said, .. } = verdict;
+        if judge_all(request.counters, at, charges, locked).is_none() {
+            return Ok(false);
+        }
+        let lasting = holding.lasting.unwrap_or(0);
+        holding.until = Moment(at.now.0.saturating_add(lasting));
+        *allowed = true;
+        said.clear();
+        let mut rest = charges.iter_mut();
+        let mut noting = Noting { table, request, at, holding, said };
+        for row in (0_u32..).take(locked.len()) {
+            if let Some(place) = locked.place_at(row) {
+                noting.write(row, place, &mut rest);
+            }
+        }
+        finish(table, request, at, locked);
+        Ok(true)
+    }
+}
+
+/// Judges all charges of a new hold. `None` where that is not for this path, or one is refused.
+fn judge_all<const N: usize>(
+    counters: &CounterSet,
+    at: &At,
+    charges: &mut [Charge],
+    locked: &mut FewRows<'_, N>,
+) -> Option<()> {
+    let mut rest = charges.iter_mut();
+    for row in (0_u32..).take(locked.len()) {
+        let RowPlace { hash, key, slot, shard } = locked.place_at(row)?;
+        if shard.first_expiry(hash, key).is_some_and(|first| first <= at.now) {
+            return None;
+        }
+        let cells = shard.row(slot);
+        let mut hint = cells.first_cell();
+        while let Some(charge) = next_of(&mut rest, row) {
+            let counter = counters.counter(charge.rule)?;
+            judge(counter, charge, cells, &mut hint, at).then_some(())?;
+        }
+    }
+    (rest.len() == 0).then_some(())
+}
+
+/// Judges a charge by the cell where it lies, and moves the reading on where it counts. `false`
+/// where that is not for this path.
+fn judge(counter: &Counter, charge: &mut Charge, row: Row<'_>, hint: &mut usize, at: &At) -> bool {
+    if !charge.judges() || counter.took_over() || !counter.policy.holds() {
+        return false;
+    }
+    let (cost, reading) = (charge.cost(), &mut charge.reading);
+    if !cost.counts {
+        let found = find(row, counter.number(), hint, |cell| {
+            counter.policy.read_narrow(&cell, at).map(|read| *reading = read)
+        });
+        charge.passed(Passed { fits: true, counts: false, is_known: true, cell: None });
+        return found.is_some();
+    }
+    let found = find(row, counter.number(), hint, |cell| {
+        counter.policy.charge_narrow(&cell, at, cost, reading)
+    });
+    let Some((cell, fits)) = found else { return false };
+    charge.passed(Passed { fits, counts: fits, is_known: true, cell });
+    fits
+}
+
+/// Looks after the shards.
+fn finish(table: &Table, request: &Request<'_, '_>, at: &At, locked: &mut (impl Locked + Sized)) {
+    locked.each_shard(|shard| table.sweep_step(shard, request.counters, at, false));
+    if let Some(shard) = locked.first_shard() {
+        shard.paths.straight = shard.paths.straight.wrapping_add(1);
+    }
+}
+
+/// Writes what was judged, and notes of whom it is.
+struct Noting<'n, 's, 'e> {
+    table: &'n Table,
+    request: &'n Request<'s, 'e>,
+    at: &'n At,
+    holding: &'n mut Holding,
+    said: &'n mut Vec<(u32, Units)>,
+}
+
+impl Noting<'_, '_, '_> {
+    /// Does so of the charges of a row, which are the next.
+    fn write(
+        &mut self,
+        index: u32,
+        RowPlace { hash, key, slot, shard }: RowPlace<'_, '_>,
+        rest: &mut IterMut<'_, Charge>,
+    ) {
+        let (counters, at) = (self.request.counters, self.at);
+        let mut taken = match shard.take_held(hash, key) {
+            Some(row) => Taken::Many(row),
+            None => Taken::One(OneHold::new(hash, key, self.holding.key(), at)),
+        };
+        let mut place = None;
+        while let Some(charge) = next_of(rest, index) {
+            let Some(counter) = counters.counter(charge.rule) else { continue };
+            let units = charge.cost().units;
+            if let Some(cell) = charge.cell.filter(|_| charge.is_passed()) {
+                let cell = cell.get() as usize;
+                if units > 0 {
+                    let own = HeldIn::of_key(hash, key, self.request.calendar(index));
+                    let held = &mut self.holding.held;
+                    let place = *place.get_or_insert_with(|| held.place(own));
+                    held.add_at(place, counter.lineage(), units);
+                    let before = || {
+                        let cell = shard.row(slot).cell_at(cell)?;
+                        counter.policy.committed_in(cell, at)
+                    };
+                    self.note(&mut taken, counter, charge, before);
+                }
+                let mut cells = shard.row_mut(slot);
+                cells.put(cell, &charge.reading.words());
+                if units > 0 {
+                    cells.mark_held(counter.number(), true);
+                }
+                charge.wrote();
+            }
+            if let Taken::Many(held) = &taken {
+                let held = held.counter(counter.number(), period_of(&charge.reading));
+                self.said.extend(held.map(|held| (charge.rule, held.held)));
+            }
+        }
+        match taken {
+            Taken::Many(held) => shard.hold(held),
+            Taken::One(held) => shard.hold_one(held),
+            Taken::Nothing => {}
+        }
+        for _ in 0..LOOKS {
+            look_at_held(self.table, shard, counters, at);
+        }
+    }
+
+    /// Notes what is held of a counter.
+    fn note(
+        &mut self,
+        taken: &mut Taken,
+        counter: &Counter,
+        charge: &Charge,
+        before: impl FnOnce() -> Option<Reading>,
+    ) {
+        let (number, period) = (counter.number(), period_of(&charge.reading));
+        let (units, at) = (charge.cost().units, self.at);
+        let since = counter.policy.taken_at(at);
+        match taken {
+            Taken::Nothing => {}
+            Taken::One(one) => {
+                one.add(number, period, Take { taken: since, units }, before());
+                self.said.push((charge.rule, units));
+            }
+            Taken::Many(held) => {
+                if let Some(of) = held.counter_or_new(number, period, before) {
+                    let mut part = Part::new(at);
+                    part.take(since, units);
+                    of.put(self.holding.key(), part, units);
+                }
+            }
+        }
+    }
+}
+
+/// What is known of the rows of a commit before anything is written.
+#[derive(Default)]
+struct Known {
+    /// What is held of each, taken out.
+    taken: SmallVec<[Taken; 1]>,
+    /// How many parts of the hold were found.
+    parts: usize,
+    is_overrun: bool,
+}
+
+impl Known {
+    /// Works out where each counter of the row stands after the commit that was taken last, and
+    /// writes nothing. `None` where it is not for this path.
+    fn judge(
+        &mut self,
+        (counters, at, key): (&CounterSet, &At, HoldKey),
+        (index, row): (u32, Row<'_>),
+        charges: &mut IterMut<'_, Charge>,
+    ) -> Option<()> {
+        let taken = self.taken.last()?;
+        let mut hint = row.first_cell();
+        while let Some(charge) = next_of(charges, index) {
+            let counter = counters.counter(charge.rule)?;
+            let policy = &counter.policy;
+            if !charge.judges() || counter.took_over() || !policy.holds() {
+                return None;
+            }
+            let (full, reading) = (charge.cost(), &mut charge.reading);
+            let take;
+            let settlement = match taken {
+                Taken::Nothing => None,
+                Taken::One(one) => match one.part(counter.number()) {
+                    Some(part) => {
+                        take = [part.take()];
+                        let committed = part.committed.as_ref();
+                        Some(settlement(full, &take, (part.period, committed), 0)?)
+                    }
+                    None => None,
+                },
+                Taken::Many(row) => match row.part(counter.number(), key) {
+                    Some((of, part)) => {
+                        let left = of.held.saturating_sub(part.units);
+                        let with = (of.period, of.committed.as_ref());
+                        Some(settlement(full, &part.takes, with, left)?)
+                    }
+                    None => None,
+                },
+            };
+            let found = find(row, counter.number(), &mut hint, |cell| {
+                if let Some(settlement) = &settlement {
+                    return policy.settle_narrow(&cell, at, settlement);
+                }
+                let read = policy.read_narrow(&cell, at)?;
+                let is_it = !full.counts && !policy.is_too_late(&read, at);
+                is_it.then_some((read, true))
+            });
+            let (cell, (after, fits)) = found?;
+            *reading = after;
+            let cell = cell.filter(|_| settlement.is_some());
+            if let Some(Settlement { beyond, .. }) = settlement {
+                self.is_overrun |= beyond.counts;
+                self.parts = self.parts.saturating_add(1);
+                charge.costs(beyond);
+            }
+            charge.passed(Passed { fits, counts: false, is_known: true, cell });
+        }
+        Some(())
+    }
+}
+
+/// What a commit of so much does to a counter of which a part is held by these takes.
+fn settlement<'p>(
+    full: Cost,
+    takes: &'p [Take],
+    (period, committed): (i64, Option<&'p Reading>),
+    left: Units,
+) -> Option<Settlement<'p>> {
+    if full.units < 0 {
+        return None;
+    }
+    let cost = |units: Units| Cost { units, counts: units > 0 };
+    let held = takes.iter().fold(0, |sum: Units, take| sum.saturating_add(take.units));
+    let (beyond, used) = (cost(full.units.saturating_sub(held).max(0)), full.units.min(held));
+    let back = held.saturating_sub(used);
+    Some(Settlement { period, committed, beyond, used: cost(used), back, takes, left })
+}
+
+impl Task for Settle<'_, '_, '_, '_> {
+    fn run<const N: usize>(self, locked: &mut FewRows<'_, N>) -> Result<bool, Stale> {
+        let Self { table, request, verdict, settling, commit } = self;
+        verdict.at.begin(table, request, locked)?;
+        let Verdict { at, allowed, charges, held: said, .. } = verdict;
+        let (counters, at, key) = (request.counters, &*at, settling.key());
+        let mut known = Known::default();
+        let mut rest = charges.iter_mut();
+        let mut judge = |row: u32| {
+            let RowPlace { hash, key: of, slot, shard } = locked.place_at(row)?;
+            if shard.first_expiry(hash, of).is_some_and(|first| first <= at.now) {
+                return None;
+            }
+            known.taken.push(match shard.take_one(hash, key) {
+                Some(one) => Taken::One(one),
+                None => shard.take_held(hash, of).map_or(Taken::Nothing, Taken::Many),
+            });
+            known.judge((counters, at, key), (row, shard.row(slot)), &mut rest)
+        };
+        let rows = request.rows.len();
+        let is_straight = (0_u32..).take(rows).all(|row| judge(row).is_some())
+            && rest.len() == 0
+            && known.parts == settling.held.parts.len();
+        if !is_straight {
+            put_back(known.taken, locked);
+            return Ok(false);
+        }
+        settling.is_overrun = known.is_overrun;
+        *allowed = true;
+        said.clear();
+        let mut rest = charges.iter_mut();
+        for (row, taken) in (0_u32..).zip(known.taken) {
+            if let Some(place) = locked.place_at(row) {
+                write_row((request, at, settling), (row, place, taken), &mut rest, said);
+            }
+        }
+        if let Some(commit) = commit {
+            commit(&Committed { at, charges, starts: &[], held: None, crossings: &[] });
+        }
+        finish(table, request, at, locked);
+        Ok(true)
+    }
+}
+
+/// Writes where the counters of a row stand after a commit, and what is held of them still.
+fn write_row(
+    (request, at, settling): (&Request<'_, '_>, &At, &Settling<'_>),
+    (row, RowPlace { slot, shard, .. }, mut taken): (u32, RowPlace<'_, '_>, Taken),
+    rest: &mut IterMut<'_, Charge>,
+    said: &mut Vec<(u32, Units)>,
+) {
+    let mut cells = shard.row_mut(slot);
+    while let Some(charge) = next_of(rest, row) {
+        let Some(counter) = request.counters.counter(charge.rule) else { continue };
+        let (number, mut is_over) = (counter.number(), false);
+        if let Some(cell) = charge.cell {
+            cells.put(cell.get() as usize, &charge.reading.words());
+            if charge.cost().counts {
+                charge.wrote();
+            }
+            is_over = true;
+        }
+        if let Taken::Many(held) = &mut taken {
+            let period = period_of(&charge.reading);
+            if is_over {
+                let full = settling.costs.iter().find(|(rule, _)| *rule == charge.rule);
+                let full = full.map_or(0, |(_, full)| full.units);
+                is_over = held.end((number, period), settling.key(), full, counter, at);
+            }
+            let held = held.counter(number, period);
+            said.extend(held.map(|held| (charge.rule, held.held)));
+        }
+        if is_over {
+            cells.mark_held(number, false);
+        }
+    }
+    if let Taken::Many(held) = taken {
+        shard.hold(held);
+    }
+}
+
+fn put_back<const N: usize>(taken: SmallVec<[Taken; 1]>, locked: &mut FewRows<'_, N>) {
+    for (row, taken) in (0_u32..).zip(taken) {
+        if let Some(RowPlace { shard, .. }) = locked.place_at(row) {
+            match taken {
+                Taken::Nothing => {}
+                Taken::One(held) => shard.hold_one(held),
+                Taken::Many(held) => shard.hold(held),
+            }
+        }
+    }
+}
+
+impl HeldRow {
+    /// Ends a hold of a counter, of which the reservation used so much. Returns whether nothing is
+    /// held of the counter any more, in any period.
+    fn end(
+        &mut self,
+        (number, period): (u32, i64),
+        key: HoldKey,
+        full: Units,
+        counter: &Counter,
+        at: &At,
+    ) -> bool {
+        let Some(place) = self.counters.iter().position(|held| held.is(number, period)) else {
+            return false;
+        };
+        if let Some(of) = self.counters.get_mut(place) {
+            let part = of.remove(key);
+            if !of.open.is_empty() {
+                if let (Some(part), Some(committed)) = (part, &mut of.committed) {
+                    let costs = [full.saturating_sub(part.units).max(0), full.min(part.units)];
+                    for units in costs {
+                        let cost = Cost { units, counts: units > 0 };
+                        let _ = counter.policy.charge(committed, &mut [], at, cost);
+                    }
+                }
+                return false;
+            }
+        }
+        self.counters.swap_remove(place);
+        self.counters.iter().all(|held| held.number != number)
+    }
+}
