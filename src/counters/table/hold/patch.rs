@@ -481,7 +481,7 @@ mod tests {
             event: Moment(u64::MAX),
             takes: [take(7, units - 1), take(u64::MAX, 1)].into_iter().collect(),
         };
-        let bucket = Reading::of_words(0, StateWords { words: [3, u64::MAX, 0, 0], extra: 0 });
+        let bucket = Reading::of_parts(0, StateWords { words: [3, u64::MAX, 0, 0], extra: 0 });
         let mut row = HeldRow::new(9, RowKey::Partition { group: 4, values: &["cust"] }, 2);
         for (number, period, committed) in [(1, 0, Some(bucket)), (2, 1_700_006_400, None)] {
             let mut held = HeldCounter::new(number, period, committed);
