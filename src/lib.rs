@@ -224,6 +224,7 @@ pub mod store {
 pub mod time {
     pub use chrono_tz::Tz;
 
+    pub use crate::base::calendar::{TimeZone, TimeZoneParseError};
     pub use crate::base::clock::timer::*;
     pub use crate::base::clock::{
         Clock, ManualClock, SystemClock, TimestampParseError, TimestampRangeError,

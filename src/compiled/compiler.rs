@@ -205,7 +205,7 @@ impl Compiler {
             Rule::Quota(rule) => match rule.period.shape() {
                 Shape::Slots => Policy::Slots(Slots::new(limit)),
                 Shape::Calendar(unit) => {
-                    let periods = Periods::new(unit, self.late);
+                    let periods = Periods::new(rule.cycle(unit), self.late);
                     let gauge = |gauge, periods| {
                         Policy::GaugePeriod(GaugePeriod::new(limit, gauge, periods))
                     };

@@ -11,9 +11,10 @@ use crate::base::text::as_text;
 
 /// The period that a quota's number is for.
 ///
-/// Calendar periods are those of UTC: hours and days as on the clock, weeks from Monday, months
-/// from the 1st, years from 1 January. Reads and prints `hour`, `day`, `week`, `month`, `year`
-/// (also reads `annual`), `all_time`, `concurrent`, and `rolling:` with a length, such as
+/// Calendar periods are those of UTC, or of the [time zone](crate::Quota::time_zone) of the quota:
+/// hours and days as on the clock, weeks from Monday, months from the 1st, years from 1 January, or
+/// each from an [anchor](crate::Quota::anchor). Reads and prints `hour`, `day`, `week`, `month`,
+/// `year` (also reads `annual`), `all_time`, `concurrent`, and `rolling:` with a length, such as
 /// `rolling:30d`; a length alone, such as `30d`, is a rolling period too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -22,11 +23,11 @@ pub enum Period {
     Hour,
     /// From midnight to midnight.
     Day,
-    /// From Monday to Monday.
+    /// From Monday to Monday, or from the anchor's weekday.
     Week,
-    /// From the 1st to the 1st.
+    /// From the 1st to the 1st, or from the anchor's day.
     Month,
-    /// From 1 January to 1 January.
+    /// From 1 January to 1 January, or from the anchor's day and month.
     Year,
     /// One period without end.
     AllTime,

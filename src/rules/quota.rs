@@ -1,8 +1,13 @@
 //! A long-period rule.
 
+use std::num::NonZeroU32;
+
+use chrono::NaiveDate;
+
 use super::fields::{rule, rule_setters, yes};
 use super::{Enforcement, Metric, Period};
 use crate::base::amount::{Amount, IntoAmount};
+use crate::base::calendar::{Cycle, TimeZone, Unit};
 
 rule! {
     /// A long-period rule: at most `limit` of a metric a period.
@@ -45,7 +50,17 @@ rule! {
         #[serde(default = "yes", skip_serializing_if = "is_true")]
         enabled,
         after enabled {}
-        optional {}
+        optional {
+            /// By which zone's midnights the periods of the calendar begin; UTC where it is not
+            /// given.
+            #[serde(alias = "time_zone", alias = "timezone")]
+            time_zone: TimeZone,
+            /// A date on which a period begins, and from which the others run.
+            anchor: NaiveDate,
+            /// How many hours, days, weeks, months or years a period of the calendar has; one where
+            /// it is not given.
+            every: u32,
+        }
         options {}
     }
 
@@ -106,6 +121,65 @@ impl Quota {
     }
 
     rule_setters!();
+
+    /// Begins days, weeks, months and years at midnight by the wall clock of a zone; UTC without
+    /// it. Where clocks change a day has 23 or 25 hours, and one whose midnight they jump over
+    /// begins where they land. Hours are those of UTC in every zone.
+    ///
+    /// ```
+    /// use limitry::time::Tz;
+    /// use limitry::{Metric, Period, Quota};
+    ///
+    /// let a_day = Quota::new("Calls a day", Metric::TotalEvents, 1_000, Period::Day);
+    /// let a_day = a_day.time_zone(Tz::America__New_York);
+    /// assert_eq!(a_day.time_zone, "America/New_York".parse().ok());
+    /// ```
+    #[must_use]
+    pub fn time_zone(mut self, zone: impl Into<TimeZone>) -> Self {
+        self.time_zone = Some(zone.into());
+        self
+    }
+
+    /// Runs periods from a date, at midnight in the [time zone](Self::time_zone): weeks begin on
+    /// its weekday, months on its day, years on its day and month, several days or more on it and
+    /// each so many later. A month that is shorter begins on its last day, and the next one on
+    /// the anchor's day again: from 31 January on 29 February, 31 March, 30 April.
+    ///
+    /// Without it weeks begin on Monday, months on the 1st and years on 1 January.
+    #[must_use]
+    pub fn anchor(mut self, date: NaiveDate) -> Self {
+        self.anchor = Some(date);
+        self
+    }
+
+    /// Makes a period of several hours, days, weeks, months or years: three months are a quarter.
+    /// They are counted from the [anchor](Self::anchor); without one from the calendar's own
+    /// origins, so that quarters begin in January, April, July and October, six hours at 0, 6, 12
+    /// and 18 o'clock in UTC, several days with 1970-01-01 and several weeks with Monday
+    /// 1970-01-05. Hours have no anchor. At most 100 years.
+    ///
+    /// ```
+    /// use limitry::{Metric, Period, Quota};
+    ///
+    /// let cents = Quota::new("Cents a quarter", Metric::TotalCostCents, 50_000, Period::Month);
+    /// let cents = cents.every(3).per("customer_id");
+    /// assert_eq!(cents.every, Some(3));
+    /// ```
+    #[must_use]
+    pub fn every(mut self, periods: u32) -> Self {
+        self.every = Some(periods);
+        self
+    }
+
+    /// How its periods are cut, where they are those of the calendar.
+    pub(crate) fn cycle(&self, unit: Unit) -> Cycle {
+        Cycle {
+            unit,
+            every: self.every.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN),
+            zone: self.time_zone.map(Into::into),
+            anchor: self.anchor,
+        }
+    }
 
     /// Returns the most that one counter can admit in any span as long as the period: twice the
     /// limit across an edge of calendar periods, the limit for a rolling period and for all

@@ -7,7 +7,7 @@ use super::limit::LimitProblem;
 use super::measure::Measure;
 use super::meter::{Aggregation, EventFilter, Meter, MeterField, Meters};
 use super::rule::{Kind, Rule};
-use super::{Algorithm, Condition, Metric, Period, Rate, RateLimit, RuleProblem};
+use super::{Algorithm, Condition, Metric, Period, Quota, Rate, RateLimit, RuleProblem};
 use crate::base::amount::Amount;
 use crate::event::{key_rule, text_rule};
 
@@ -132,6 +132,7 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
             if let Period::Rolling(length) = quota.period {
                 found.length("period", length);
             }
+            found.cycle(quota);
             if rule.is_concurrent() && quota.metric != Metric::TotalEvents {
                 let reason = format!(
                     "\"{}\" must be `total_events`: a concurrent quota counts open reservations, \
@@ -201,6 +202,37 @@ impl Found<'_> {
                  at most {MAX_COMBINATIONS}"
             );
             self.add("dimensionFilters", reason);
+        }
+    }
+
+    /// How a quota's periods are cut, which only those of the calendar are.
+    fn cycle(&mut self, quota: &Quota) {
+        // As many as 100 years have of them.
+        let most = match quota.period {
+            Period::Hour => 876_600,
+            Period::Day => 36_525,
+            Period::Week => 5_217,
+            Period::Month => 1_200,
+            Period::Year => 100,
+            Period::AllTime | Period::Rolling(_) | Period::Concurrent => 0,
+        };
+        let by_dates = most > 0 && quota.period != Period::Hour;
+        let of_dates = |value: String| {
+            format!("{value} must be of a day, week, month or year: {} has none", quota.period)
+        };
+        if let Some(zone) = quota.time_zone.filter(|_| !by_dates) {
+            self.add("timeZone", of_dates(zone.to_string()));
+        }
+        if let Some(anchor) = quota.anchor.filter(|_| !by_dates) {
+            self.add("anchor", of_dates(anchor.to_string()));
+        }
+        if let Some(every) = quota.every.filter(|every| *every > most || *every == 0) {
+            let period = quota.period;
+            let reason = match most {
+                0 => format!("{every} must be of a period of the calendar, which {period} is not"),
+                _ => format!("{every} must be 1 to {most}, of period {period}: at most 100 years"),
+            };
+            self.add("every", reason);
         }
     }
 

@@ -66,6 +66,7 @@ impl Interval {
         anchor: Option<NaiveDate>,
     ) -> Result<Vec<Range<Timestamp>>, QueryError> {
         let calendar = Calendar::UTC.in_zone(zone);
+        let anchor = anchor.filter(|_| self == Self::Month);
         let calendar = anchor.map_or(calendar, |anchor| calendar.anchored(anchor));
         let at = |second| Timestamp::new(second, 0);
         let mut points = Vec::new();

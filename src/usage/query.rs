@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
-use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
 use super::select::Selector;
+use crate::base::calendar::TimeZone;
 use crate::base::clock::Timestamp;
 use crate::base::query_setters::{filter_setters, range_setters};
 use crate::base::reading;
@@ -47,8 +47,8 @@ reading::body! {
         model: Option<String>,
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         filters: BTreeMap<String, String>,
-        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "zone")]
-        time_zone: Option<Tz>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_zone: Option<TimeZone>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         anchor: Option<NaiveDate>,
     }
@@ -69,8 +69,8 @@ impl UsageQuery {
 
     /// Sets the zone in which the days, weeks and months of a time series start; the default is
     /// UTC.
-    pub fn time_zone(mut self, zone: Tz) -> Self {
-        self.time_zone = Some(zone);
+    pub fn time_zone(mut self, zone: impl Into<TimeZone>) -> Self {
+        self.time_zone = Some(zone.into());
         self
     }
 
@@ -82,7 +82,7 @@ impl UsageQuery {
     }
 
     pub(crate) fn zone(&self) -> Tz {
-        self.time_zone.unwrap_or(Tz::UTC)
+        self.time_zone.map_or(Tz::UTC, Tz::from)
     }
 
     pub(crate) fn anchor_date(&self) -> Option<NaiveDate> {
@@ -114,13 +114,6 @@ impl UsageQuery {
         }
         Ok(Selector { filter, group_by: group_by.map(Dimension::parse) })
     }
-}
-
-/// Reads the name of a time zone, or null.
-fn zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tz>, D::Error> {
-    let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-    let expected = "a zone of the IANA database such as Europe/Berlin";
-    name.parse().map(Some).map_err(|_| D::Error::invalid_value(Unexpected::Str(&name), &expected))
 }
 
 /// A range of time; no start and no end are no bounds.

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -219,13 +220,18 @@ fn window_seconds(rule: &Rule) -> Option<u64> {
     let whole = |length: Duration| (length.subsec_nanos() == 0).then_some(length.as_secs());
     match rule {
         Rule::RateLimit(rule) => whole(rule.window.length()),
-        Rule::Quota(quota) => match quota.period {
-            Period::Hour => Some(3_600),
-            Period::Day => Some(86_400),
-            Period::Week => Some(604_800),
-            Period::Rolling(length) => whole(length),
-            _ => None,
-        },
+        Rule::Quota(quota) => {
+            let every = u64::from(quota.every.unwrap_or(1));
+            // Where clocks change a day is shorter or longer.
+            let is_even = quota.time_zone.is_none_or(|zone| zone == Tz::UTC.into());
+            match quota.period {
+                Period::Hour => Some(every.saturating_mul(3_600)),
+                Period::Day if is_even => Some(every.saturating_mul(86_400)),
+                Period::Week if is_even => Some(every.saturating_mul(604_800)),
+                Period::Rolling(length) => whole(length),
+                _ => None,
+            }
+        }
     }
 }
 

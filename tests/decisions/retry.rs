@@ -28,7 +28,7 @@ fn rule(dice: &mut Dice, number: u64) -> Rule {
         3 => Kind::Sliding { window },
         4 => Kind::Rolling { window },
         5 => Kind::Calendar(Span::AllTime),
-        _ => Kind::Calendar(dice.pick(&[Span::Hour, Span::Day, Span::Week, Span::Month])),
+        _ => Kind::Calendar(dice.pick(&Span::ALL)),
     };
     let limit = dice.pick(&[1, 2, 3, 7, 10, 59, 1_000]);
     let mut rule = Rule::new(&format!("r{number}"), limit, kind);

@@ -6,10 +6,12 @@
 use super::levels::{builder, call, idle, keys, used};
 use crate::support::clock;
 use crate::support::medium::Medium;
+use chrono::NaiveDate;
 use limitry::errors::BuildError;
 use limitry::events::Recording;
 use limitry::rules::RateLimitUpdate;
-use limitry::{Engine, Meter, RateLimit, Window};
+use limitry::time::{ManualClock, Tz};
+use limitry::{Amount, Engine, Event, Meter, Metric, Period, Quota, RateLimit, Timestamp, Window};
 use std::time::Duration;
 
 #[test]
@@ -97,4 +99,32 @@ fn a_limiter_that_records_nothing_survives_too() {
         assert_eq!(texts[0], texts[1]);
         let _ = engine.track(&call(&format!("c{number}"))).expect("allowed");
     }
+}
+
+#[test]
+fn a_zone_an_anchor_and_a_length_outlive_a_restart() {
+    let medium = Medium::new();
+    let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+    let open = |now: &str| {
+        let quota = Quota::new("Calls", Metric::TotalEvents, 100, Period::Week);
+        let anchor = NaiveDate::from_ymd_opt(2024, 1, 4).expect("a date");
+        let quota = quota.time_zone(Tz::Asia__Kolkata).anchor(anchor).every(2);
+        let builder = Engine::builder().clock(ManualClock::new(at(now))).quota(quota);
+        builder.durable(idle(&medium)).build().expect("opens")
+    };
+    let track = |engine: &Engine| {
+        let decision = engine.track(&Event::new("c", "call")).expect("a good event");
+        let quota = decision.quotas().next().expect("it matches");
+        (quota.used, quota.reset)
+    };
+    // Two weeks from a Thursday, by the midnights of Kolkata.
+    let end = Some(at("2024-05-22T18:30:00Z"));
+    assert_eq!(track(&open("2024-05-09T12:00:00Z")), (Amount::from(1), end));
+    let engine = open("2024-05-22T18:29:59Z");
+    assert_eq!(track(&engine), (Amount::from(2), end));
+    let kept = engine.rules().quotas().remove(0);
+    assert_eq!(kept.time_zone, Some(Tz::Asia__Kolkata.into()));
+    assert_eq!((kept.anchor, kept.every), (NaiveDate::from_ymd_opt(2024, 1, 4), Some(2)));
+    drop(engine);
+    assert_eq!(track(&open("2024-05-22T18:30:00Z")).0, Amount::from(1));
 }

@@ -527,7 +527,7 @@ fn random_changes_carry_as_the_oracle_says() {
                 (true, 1) => Kind::Fixed { window },
                 (true, _) => Kind::Sliding { window },
                 (false, 0) => Kind::Rolling { window },
-                (false, _) => Kind::Calendar(dice.pick(&[Span::Hour, Span::Day, Span::AllTime])),
+                (false, _) => Kind::Calendar(dice.pick(&Span::ALL)),
             }
         };
         let rate = dice.chance(60);

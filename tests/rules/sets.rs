@@ -8,11 +8,13 @@
 use crate::support::{clock, config};
 use std::time::Duration;
 
+use chrono::NaiveDate;
 use limitry::errors::{BuildError, RulesError};
 use limitry::rules::{
     Algorithm, Enforcement, QuotaUpdate, RateLimitUpdate, RuleProblem, RuleSetError, SyncOptions,
 };
 use limitry::time::ManualClock;
+use limitry::time::Tz;
 use limitry::{Amount, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Window};
 use proptest::prelude::*;
 
@@ -260,6 +262,27 @@ fn sides_of_numbers() -> Vec<Side> {
         }
         let rolling = Quota::new("quota", Metric::TotalEvents, 1, Period::rolling(length));
         sides.push((of_q(rolling), wrong("period")));
+    }
+    let (hour, concurrent) = (Period::Hour, Period::Concurrent);
+    for (period, most) in [
+        (Period::Hour, 876_600_u32),
+        (Period::Day, 36_525),
+        (Period::Week, 5_217),
+        (Period::Month, 1_200),
+        (Period::Year, 100),
+        (Period::AllTime, 0),
+        (Period::rolling(CENTURY), 0),
+        (concurrent, 0),
+    ] {
+        let quota = || Quota::new("quota", Metric::TotalEvents, 1, period);
+        for every in [0, 1, most, most.saturating_add(1), u32::MAX] {
+            let good = (1..=most).contains(&every);
+            sides.push((of_q(quota().every(every)), (!good).then_some("every")));
+        }
+        let good = most > 0 && period != hour;
+        sides.push((of_q(quota().time_zone(Tz::Europe__Paris)), (!good).then_some("timeZone")));
+        let anchor = NaiveDate::from_ymd_opt(2024, 2, 29).expect("a date");
+        sides.push((of_q(quota().anchor(anchor)), (!good).then_some("anchor")));
     }
     for (keys, good) in [(0, false), (1, true), (u64::MAX, true)] {
         sides.push((of(limit().max_keys(keys)), (!good).then_some("maxKeys")));

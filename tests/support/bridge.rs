@@ -6,12 +6,13 @@ use super::oracle::{
     SECOND, Span, State, Verdict, Wait,
 };
 use super::{START, date, duration, engine, nanos};
+use chrono::NaiveDate;
 use limitry::decision::{QuotaStatus, RateLimitStatus, Standing};
 use limitry::errors::{ReservationError, RulesError, TrackError};
 use limitry::events::Recording;
 use limitry::reservations::{KeyStatus, ReservationId, ReservationState, ReservationStatus};
 use limitry::rules::{Algorithm, Enforcement, OnMissing, QuotaUpdate, RateLimitUpdate};
-use limitry::time::ManualClock;
+use limitry::time::{ManualClock, TimeZone, Tz};
 use limitry::{
     Amount, Condition, Decision, Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit,
     Reservation, Reserved, RetryAfter, RuleSet, Timestamp, Window,
@@ -30,15 +31,29 @@ pub fn window(length: Nanos) -> Window {
 
 pub fn quota_period(kind: Kind) -> Period {
     match kind {
-        Kind::Calendar(Span::Hour) => Period::Hour,
-        Kind::Calendar(Span::Day) => Period::Day,
-        Kind::Calendar(Span::Week) => Period::Week,
-        Kind::Calendar(Span::Month) => Period::Month,
+        Kind::Calendar(Span::Hour | Span::SixHours) => Period::Hour,
+        Kind::Calendar(Span::Day | Span::NewYorkDay | Span::ThreeDays) => Period::Day,
+        Kind::Calendar(Span::Week | Span::KolkataWeek) => Period::Week,
+        Kind::Calendar(Span::Month | Span::MonthFrom31 | Span::Quarter) => Period::Month,
         Kind::Calendar(Span::Year) => Period::Year,
         Kind::Calendar(Span::AllTime) => Period::AllTime,
         Kind::Rolling { window } => Period::rolling(duration(window)),
         Kind::Slots => Period::Concurrent,
         rate => panic!("{rate:?} is no quota"),
+    }
+}
+
+/// The zone, the anchor and how many of it a period has.
+fn cut(kind: Kind) -> (Option<TimeZone>, Option<NaiveDate>, Option<u32>) {
+    let date = |month, day| NaiveDate::from_ymd_opt(2024, month, day);
+    match kind {
+        Kind::Calendar(Span::SixHours) => (None, None, Some(6)),
+        Kind::Calendar(Span::NewYorkDay) => (Some(Tz::America__New_York.into()), None, None),
+        Kind::Calendar(Span::ThreeDays) => (None, None, Some(3)),
+        Kind::Calendar(Span::KolkataWeek) => (Some(Tz::Asia__Kolkata.into()), date(1, 4), None),
+        Kind::Calendar(Span::MonthFrom31) => (None, date(5, 31), None),
+        Kind::Calendar(Span::Quarter) => (None, None, Some(3)),
+        _ => (None, None, None),
     }
 }
 
@@ -128,6 +143,7 @@ pub fn quota(rule: &Rule) -> Quota {
     if let Some(policy) = &rule.policy {
         quota = quota.policy(policy.as_str()).priority(rule.priority);
     }
+    (quota.time_zone, quota.anchor, quota.every) = cut(rule.kind);
     quota.on_missing(on_missing(&rule.missing))
 }
 
@@ -384,7 +400,9 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
             update = update.limit(new.limit);
         }
         if old.kind != new.kind {
-            update = update.period(quota_period(new.kind));
+            let (zone, anchor, every) = cut(new.kind);
+            update = update.period(quota_period(new.kind)).time_zone(zone);
+            update = update.anchor(anchor).every(every);
         }
         if old.enforce != new.enforce {
             update = update.enforcement(enforcement(new.enforce));

@@ -450,7 +450,8 @@ fn what_is_wrong_with_a_query_is_named() {
     for (body, part) in [
         (
             r#"{"timeZone":"Berlin"}"#,
-            "timeZone: \"Berlin\" must be a zone of the IANA database such as Europe/Berlin",
+            "timeZone: time zone \"Berlin\" must be a name of the IANA database such as \
+             Europe/Berlin",
         ),
         (r#"{"anchor":"2024-02-30"}"#, "anchor: \"2024-02-30\""),
         (r#"{"endDte":1}"#, "did you mean `endDate`?"),

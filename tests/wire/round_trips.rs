@@ -4,8 +4,9 @@
 
 use super::bodies::*;
 use crate::support::config;
+use chrono::NaiveDate;
 use limitry::rules::{Algorithm, Enforcement, Overflow, RateLimitUpdate};
-use limitry::time::ManualClock;
+use limitry::time::{ManualClock, Tz};
 use limitry::wire::DecisionBody;
 use limitry::{
     Amount, Condition, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
@@ -106,9 +107,15 @@ prop_compose! {
             ]),
             length().prop_map(Period::rolling),
         ],
+        zone in prop::option::of(prop::sample::select(vec![Tz::UTC, Tz::America__St_Johns])),
+        days in prop::option::of(0_i32..100_000),
+        every in prop::option::of(any::<u32>()),
     ) -> Quota {
         let mut rule = Quota::unlimited(limit.name, limit.metric, period);
         rule.limit_value = limit.limit_value;
+        rule.time_zone = zone.map(Into::into);
+        rule.anchor = days.and_then(NaiveDate::from_epoch_days);
+        rule.every = every;
         (rule.id, rule.project_id, rule.policy) = (limit.id, limit.project_id, limit.policy);
         (rule.dimension_filters, rule.per) = (limit.dimension_filters, limit.per);
         (rule.max_keys, rule.enabled) = (limit.max_keys, limit.enabled);

@@ -28,23 +28,35 @@
 //! - The zones' rules are those that the IANA database had when `chrono-tz` was made. From 2100
 //!   on a zone keeps its last offset.
 
+use std::num::NonZeroU32;
+
 use chrono::{Datelike, Days, NaiveDate};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+mod cycle;
+mod time_zone;
 mod zone;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::cycle::Cycle;
+pub use self::time_zone::{TimeZone, TimeZoneParseError};
+
 const MINUTE_SECONDS: i64 = 60;
 const HOUR_SECONDS: i64 = 60 * 60;
 const DAY_SECONDS: i64 = 24 * HOUR_SECONDS;
+#[cfg(test)]
 const WEEK_SECONDS: i64 = 7 * DAY_SECONDS;
 
-/// 1970-01-05T00:00:00Z, the first Monday of the epoch.
-const WEEK_ORIGIN: i64 = 4 * DAY_SECONDS;
+/// 1970-01-01 by the days of [`Datelike::num_days_from_ce`].
+const EPOCH_DAY: i64 = 719_163;
 
+/// 1970-01-05, the first Monday of the epoch, in days from it.
+const FIRST_MONDAY: i64 = 4;
+
+const WEEK_DAYS: i64 = 7;
 const YEAR_MONTHS: i64 = 12;
 
 /// How long a calendar period is.
@@ -56,7 +68,7 @@ pub(crate) enum Unit {
     Hour,
     /// From midnight.
     Day,
-    /// From Monday, midnight.
+    /// From the anchor's weekday, midnight; without an anchor from Monday.
     Week,
     /// From the anchor's day of the month, midnight; without an anchor from the first.
     Month,
@@ -83,53 +95,29 @@ impl PeriodBounds {
     }
 }
 
-/// Whose periods they are: the zone that they go by, and the day on which they start.
+/// Whose periods they are: the zone that they go by, and a date on which one starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Calendar {
     zone: Tz,
-    anchor: Anchor,
+    anchor: Option<NaiveDate>,
 }
 
 // Each row of a decision carries one.
 const _: () = assert!(size_of::<Calendar>() <= 8);
 
-/// The day on which months and years start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Anchor {
-    /// From 0; months start in every one.
-    month0: u8,
-    /// From 1 to 31; a month that is shorter starts on its last day.
-    day: u8,
-}
-
-impl Anchor {
-    const FIRST: Self = Self { month0: 0, day: 1 };
-
-    /// Gives the start of the period that starts in a month, counted from January of year 0; none
-    /// where `chrono` ends.
-    fn in_month(self, month: i64) -> Option<NaiveDate> {
-        let year = i32::try_from(month.div_euclid(YEAR_MONTHS)).ok()?;
-        let month0 = u32::try_from(month.rem_euclid(YEAR_MONTHS)).ok()?;
-        let on = |day| NaiveDate::from_ymd_opt(year, month0.saturating_add(1), day);
-        on(self.day.into()).or_else(|| on(on(1)?.num_days_in_month().into()))
-    }
-}
-
 impl Calendar {
-    /// In UTC, with months and years that start on their first day.
-    pub(crate) const UTC: Self = Self { zone: Tz::UTC, anchor: Anchor::FIRST };
+    /// In UTC, with weeks that start on Monday, and months and years on their first day.
+    pub(crate) const UTC: Self = Self { zone: Tz::UTC, anchor: None };
 
     /// The same by the wall clock of a zone, for days, weeks, months and years.
     pub(crate) const fn in_zone(self, zone: Tz) -> Self {
         Self { zone, ..self }
     }
 
-    /// The same with months that start on the day of the month of `anchor`, and years that start
-    /// on its month and day; other units have no anchor.
-    pub(crate) fn anchored(self, anchor: NaiveDate) -> Self {
-        let narrow = |number: u32| u8::try_from(number).unwrap_or(0);
-        let anchor = Anchor { month0: narrow(anchor.month0()), day: narrow(anchor.day()) };
-        Self { anchor, ..self }
+    /// The same with periods that run from the date `anchor`: weeks, months and years, and several
+    /// days.
+    pub(crate) const fn anchored(self, anchor: NaiveDate) -> Self {
+        Self { anchor: Some(anchor), ..self }
     }
 
     /// Gives the period of a unit that an instant, in Unix seconds, lies in.
@@ -138,25 +126,41 @@ impl Calendar {
     /// for minutes, hours, and in UTC for days and weeks; otherwise a date conversion each way,
     /// with a binary search of the zone's clock changes for each.
     pub(crate) fn period_of(self, unit: Unit, unix_seconds: i64) -> PeriodBounds {
+        self.period_of_several(unit, NonZeroU32::MIN, unix_seconds)
+    }
+
+    /// The same of a period of several units.
+    fn period_of_several(self, unit: Unit, every: NonZeroU32, unix_seconds: i64) -> PeriodBounds {
+        let every = i64::from(every.get());
+        let even = |seconds: i64, origin: i64| {
+            let length = every.saturating_mul(seconds);
+            even_period(unix_seconds, length, origin.rem_euclid(length))
+        };
         match unit {
-            Unit::Minute => even_period(unix_seconds, MINUTE_SECONDS, 0),
-            Unit::Hour => even_period(unix_seconds, HOUR_SECONDS, 0),
-            Unit::Day if self.zone == Tz::UTC => even_period(unix_seconds, DAY_SECONDS, 0),
-            Unit::Week if self.zone == Tz::UTC => {
-                even_period(unix_seconds, WEEK_SECONDS, WEEK_ORIGIN)
+            Unit::Minute => even(MINUTE_SECONDS, 0),
+            Unit::Hour => even(HOUR_SECONDS, 0),
+            Unit::Day | Unit::Week if self.zone == Tz::UTC => {
+                let (days, first) = self.days(unit);
+                even(days.saturating_mul(DAY_SECONDS), first.saturating_mul(DAY_SECONDS))
             }
             Unit::Day | Unit::Week | Unit::Month | Unit::Year => {
-                self.dated_period(unit, unix_seconds)
+                self.dated_period(unit, every, unix_seconds)
             }
             Unit::AllTime => PeriodBounds { start: i64::MIN, end: None },
         }
     }
 
+    /// How many days a day or a week has, and a day on which one starts, from the epoch.
+    fn days(self, unit: Unit) -> (i64, i64) {
+        let (days, first) = if unit == Unit::Day { (1, 0) } else { (WEEK_DAYS, FIRST_MONDAY) };
+        (days, self.anchor.map_or(first, day_of))
+    }
+
     /// Finds the period by the dates of the zone.
-    fn dated_period(self, unit: Unit, unix_seconds: i64) -> PeriodBounds {
+    fn dated_period(self, unit: Unit, every: i64, unix_seconds: i64) -> PeriodBounds {
         let mut date = zone::date_at(unix_seconds, self.zone);
         loop {
-            let (first, next) = self.dates(unit, date);
+            let (first, next) = self.dates(unit, every, date);
             let end = next.map(|next| zone::beginning_of(next, self.zone));
             match next {
                 // The wall clock was set back over midnight and shows the date before once more.
@@ -173,38 +177,62 @@ impl Calendar {
 
     /// Gives the first date of the period that holds a date, and that of the next period; none
     /// where `chrono` ends.
-    fn dates(self, unit: Unit, date: NaiveDate) -> (Option<NaiveDate>, Option<NaiveDate>) {
-        let days = |first: Option<NaiveDate>, back: u32, length: u32| {
-            let next = date.checked_add_days(Days::new(length.saturating_sub(back).into()));
-            (first, next)
-        };
+    fn dates(
+        self,
+        unit: Unit,
+        every: i64,
+        date: NaiveDate,
+    ) -> (Option<NaiveDate>, Option<NaiveDate>) {
         match unit {
-            Unit::Day => days(Some(date), 0, 1),
-            Unit::Week => {
-                let back = date.weekday().num_days_from_monday();
-                days(date.checked_sub_days(Days::new(back.into())), back, 7)
+            Unit::Month => self.months(date, every),
+            Unit::Year => self.months(date, every.saturating_mul(YEAR_MONTHS)),
+            _ => {
+                let (days, first) = self.days(unit);
+                let step = every.saturating_mul(days);
+                let into = day_of(date).saturating_sub(first).rem_euclid(step);
+                let left = step.saturating_sub(into);
+                let first = date.checked_sub_days(Days::new(into.unsigned_abs()));
+                (first, date.checked_add_days(Days::new(left.unsigned_abs())))
             }
-            Unit::Year => self.months(date, YEAR_MONTHS),
-            _ => self.months(date, 1),
         }
     }
 
     /// As [`dates`](Self::dates), for periods of `step` > 0 whole months, counted from the
-    /// anchor's month of year 0.
+    /// anchor's month; without an anchor from January of year 0.
     fn months(self, date: NaiveDate, step: i64) -> (Option<NaiveDate>, Option<NaiveDate>) {
         debug_assert!(step > 0);
-        let years = i64::from(date.year()).saturating_mul(YEAR_MONTHS);
-        let month = years.saturating_add(date.month0().into());
-        let into = month.saturating_sub(self.anchor.month0.into()).rem_euclid(step);
+        let month = month_of(date);
+        let into = month.saturating_sub(self.anchor.map_or(0, month_of)).rem_euclid(step);
         let mut starting = month.saturating_sub(into);
-        let mut first = self.anchor.in_month(starting);
+        let mut first = self.first_in(starting);
         if first.is_some_and(|first| date < first) {
             // Before the anchor's day it is still the period that started a step earlier.
             starting = starting.saturating_sub(step);
-            first = self.anchor.in_month(starting);
+            first = self.first_in(starting);
         }
-        (first, self.anchor.in_month(starting.saturating_add(step)))
+        (first, self.first_in(starting.saturating_add(step)))
     }
+
+    /// Gives the start of the period that starts in a month, counted from January of year 0: on the
+    /// anchor's day, or the last of a month that is shorter; none where `chrono` ends.
+    fn first_in(self, month: i64) -> Option<NaiveDate> {
+        let year = i32::try_from(month.div_euclid(YEAR_MONTHS)).ok()?;
+        let month0 = u32::try_from(month.rem_euclid(YEAR_MONTHS)).ok()?;
+        let on = |day| NaiveDate::from_ymd_opt(year, month0.saturating_add(1), day);
+        let day = self.anchor.map_or(1, |anchor| anchor.day());
+        on(day).or_else(|| on(on(1)?.num_days_in_month().into()))
+    }
+}
+
+/// A date in days from the epoch.
+fn day_of(date: NaiveDate) -> i64 {
+    i64::from(date.num_days_from_ce()).saturating_sub(EPOCH_DAY)
+}
+
+/// The month of a date, counted from January of year 0.
+fn month_of(date: NaiveDate) -> i64 {
+    let years = i64::from(date.year()).saturating_mul(YEAR_MONTHS);
+    years.saturating_add(date.month0().into())
 }
 
 /// Finds the period among those of `length` > 0 seconds that are laid end to end from `origin`,

@@ -4,6 +4,8 @@
 
 #![allow(clippy::arithmetic_side_effects, reason = "an overflow here fails the test, as it should")]
 
+use std::num::NonZeroU32;
+
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, Timelike, Utc, Weekday};
 use chrono_tz::Tz;
 use proptest::prelude::*;
@@ -299,20 +301,65 @@ fn an_anchor_on_the_31st_returns_to_it_after_a_shorter_month() {
 }
 
 #[test]
-fn only_units_by_dates_have_zones_and_only_months_and_years_anchors() {
+fn only_units_by_dates_have_zones_and_only_weeks_months_and_years_anchors() {
     let (paris, anchor) = (Tz::Europe__Paris, date(2024, 3, 15));
     let at = utc("2024-03-20T12:34:56Z");
     for unit in UNITS {
         let goes_by_dates = UNITS[2..6].contains(&unit);
-        let has_anchor = UNITS[4..6].contains(&unit);
+        let has_anchor = UNITS[3..6].contains(&unit);
         let plain = period(unit, at);
         let of = |calendar: Calendar| calendar.period_of(unit, at);
         assert_eq!(of(Calendar::UTC.in_zone(paris)) == plain, !goes_by_dates, "{unit:?}");
         assert_eq!(of(Calendar::UTC.anchored(anchor)) == plain, !has_anchor, "{unit:?}");
-        assert_eq!(of(Calendar::UTC.anchored(date(2000, 1, 1))), plain);
+        // The first of a year that was a Monday.
+        assert_eq!(of(Calendar::UTC.anchored(date(2001, 1, 1))), plain);
     }
     let month = |anchor| Calendar::UTC.anchored(anchor).period_of(Unit::Month, at);
     assert_eq!(month(anchor), month(date(1999, 12, 15)));
+}
+
+#[test]
+fn weeks_start_on_the_weekday_of_their_anchor() {
+    for day in 1..=7 {
+        let calendar = Calendar::UTC.anchored(date(2024, 1, day));
+        let first = utc(&format!("2024-01-0{day}T00:00:00Z"));
+        let starts = (-3_000..3_000).map(|week| first + week * WEEK_SECONDS);
+        assert_periods(calendar, Unit::Week, &starts.collect::<Vec<_>>());
+    }
+}
+
+fn several(calendar: Calendar, unit: Unit, every: u32, at: i64) -> PeriodBounds {
+    calendar.period_of_several(unit, NonZeroU32::new(every).unwrap(), at)
+}
+
+#[test]
+fn several_units_are_counted_from_the_origins_of_the_calendar() {
+    let cases = [
+        (Unit::Hour, 6, "2024-05-14T13:00:00Z", "2024-05-14T12:00:00Z", "2024-05-14T18:00:00Z"),
+        (Unit::Minute, 15, "2024-05-14T13:29:59Z", "2024-05-14T13:15:00Z", "2024-05-14T13:30:00Z"),
+        (Unit::Day, 10, "1970-01-10T23:00:00Z", "1970-01-01T00:00:00Z", "1970-01-11T00:00:00Z"),
+        (Unit::Week, 2, "1970-01-18T00:00:00Z", "1970-01-05T00:00:00Z", "1970-01-19T00:00:00Z"),
+        (Unit::Month, 3, "2024-05-14T13:00:00Z", "2024-04-01T00:00:00Z", "2024-07-01T00:00:00Z"),
+        // Year 0 is 24 288 months before 2024, of which 5 leave 3.
+        (Unit::Month, 5, "2024-05-14T13:00:00Z", "2024-03-01T00:00:00Z", "2024-08-01T00:00:00Z"),
+        (Unit::Year, 10, "2024-05-14T13:00:00Z", "2020-01-01T00:00:00Z", "2030-01-01T00:00:00Z"),
+    ];
+    for (unit, every, at, start, end) in cases {
+        let found = several(Calendar::UTC, unit, every, utc(at));
+        assert_eq!(found, bounds(utc(start), utc(end)), "{every} {unit:?}");
+    }
+}
+
+#[test]
+fn a_quarter_runs_from_its_anchor() {
+    let calendar = Calendar::UTC.anchored(date(2024, 1, 31));
+    let quarters = ["2023-10-31", "2024-01-31", "2024-04-30", "2024-07-31", "2024-10-31"];
+    for pair in quarters.windows(2) {
+        let [start, end] = [pair[0], pair[1]].map(|day| utc(&format!("{day}T00:00:00Z")));
+        for at in [start, (start + end) / 2, end - 1] {
+            assert_eq!(several(calendar, Unit::Month, 3, at), bounds(start, end));
+        }
+    }
 }
 
 /// The answer of `chrono`, by stepping dates and times instead of counting.
@@ -354,6 +401,54 @@ proptest! {
     #[test]
     fn any_instant_lies_in_exactly_one_period(unit in any_unit(), at in any::<i64>()) {
         assert_sound(Calendar::UTC, unit, at);
+    }
+
+    /// A period of several units is as many of one, laid end to end; one starts on the anchor.
+    #[test]
+    fn several_units_are_so_many_single_ones(
+        unit in proptest::sample::select(&UNITS[..6]),
+        every in 1_u32..40,
+        zone in proptest::sample::select(vec![
+            Tz::UTC, Tz::America__New_York, Tz::Asia__Kolkata, Tz::America__Havana,
+        ]),
+        anchor in proptest::option::of(-40_000_i32..80_000),
+        at in -5_000_000_000_i64..10_000_000_000,
+    ) {
+        let anchor = anchor.and_then(NaiveDate::from_epoch_days);
+        let calendar = Calendar::UTC.in_zone(zone);
+        let calendar = anchor.map_or(calendar, |anchor| calendar.anchored(anchor));
+        let here = several(calendar, unit, every, at);
+        prop_assert!(here.contains(at));
+        let mut end = here.start;
+        for _ in 0..every {
+            let single = calendar.period_of(unit, end);
+            prop_assert_eq!(single.start, end);
+            end = single.end.unwrap();
+        }
+        prop_assert_eq!(here.end, Some(end));
+        prop_assert_eq!(several(calendar, unit, every, end).start, end);
+        prop_assert_eq!(several(calendar, unit, every, here.start - 1).end, Some(here.start));
+        if let Some(anchor) = anchor && UNITS[2..6].contains(&unit) {
+            let begins = super::zone::beginning_of(anchor, zone);
+            prop_assert_eq!(several(calendar, unit, every, begins).start, begins);
+        }
+    }
+
+    #[test]
+    fn any_instant_lies_in_exactly_one_period_of_several_units(
+        unit in any_unit(),
+        every in prop_oneof![1_u32..1_000, any::<u32>().prop_map(|every| every.max(1))],
+        anchor in proptest::option::of(any::<i32>()),
+        at in any::<i64>(),
+    ) {
+        let anchor = anchor.and_then(NaiveDate::from_epoch_days);
+        let calendar = anchor.map_or(Calendar::UTC, |anchor| Calendar::UTC.anchored(anchor));
+        let here = several(calendar, unit, every, at);
+        prop_assert!(here.contains(at));
+        prop_assert_eq!(several(calendar, unit, every, here.start), here);
+        if let Some(end) = here.end {
+            prop_assert_eq!(several(calendar, unit, every, end).start, end);
+        }
     }
 
     #[test]

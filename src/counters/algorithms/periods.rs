@@ -4,40 +4,27 @@
 //! row may hold several periods of one quota at once, so that late and early events count where
 //! they belong; those whose time for late events is over give their place to the next.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::sliding_window::Step;
 use super::{HeldAhead, Refusal};
-use crate::base::calendar::{Calendar, PeriodBounds, Unit};
+use crate::base::calendar::{Calendar, Cycle, PeriodBounds};
 use crate::counters::cell::Cell;
 use crate::counters::history::Used;
 use crate::counters::time::{At, Moment};
 use crate::rules::Units;
 
-/// Whose midnights they go by and on which day they start is not theirs: it comes with the row.
+/// Whose midnights they go by and on which day they start comes with the row, but for what the
+/// rule says of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Periods {
-    #[serde(alias = "calendar", deserialize_with = "unit_of")]
-    unit: Unit,
+    #[serde(flatten)]
+    cycle: Cycle,
     /// For how many seconds after its end a period takes late events.
     late: u64,
     /// Periods that ended by this second take none, whatever the time: see [`Lateness`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gone: Option<i64>,
-}
-
-/// Reads the unit of periods. Formats 1 and 2 have a calendar in its place, which all rules had
-/// alike but for the unit.
-fn unit_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Unit, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Stored {
-        Unit(Unit),
-        Calendar { unit: Unit },
-    }
-    Ok(match Stored::deserialize(deserializer)? {
-        Stored::Unit(unit) | Stored::Calendar { unit } => unit,
-    })
 }
 
 /// Until when periods take late events.
@@ -131,13 +118,13 @@ impl UseAhead {
 }
 
 impl Periods {
-    pub(crate) fn new(unit: Unit, late: Lateness) -> Self {
-        Self { unit, late: late.seconds, gone: late.gone }
+    pub(crate) fn new(cycle: impl Into<Cycle>, late: Lateness) -> Self {
+        Self { cycle: cycle.into(), late: late.seconds, gone: late.gone }
     }
 
     /// The period that holds a second.
     pub(in crate::counters) fn of(&self, calendar: Calendar, second: i64) -> Bounds {
-        let PeriodBounds { start, end } = calendar.period_of(self.unit, second);
+        let PeriodBounds { start, end } = self.cycle.period_of(calendar, second);
         let length = end.map_or(0, |end| end.abs_diff(start));
         Bounds { length: u32::try_from(length).unwrap_or(u32::MAX), start }
     }
@@ -212,7 +199,7 @@ impl Periods {
 
     /// Periods start and end alike in both.
     pub(super) fn cut_like(&self, other: &Self) -> bool {
-        self.unit == other.unit
+        self.cycle == other.cycle
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, Offset, TimeZone, Weekday};
+use chrono::{DateTime, Datelike, Days, NaiveDate, Offset, TimeZone};
 use chrono_tz::Tz;
 use proptest::prelude::*;
 
@@ -50,7 +50,7 @@ fn starts_on(unit: Unit, day: NaiveDate, anchor: NaiveDate) -> bool {
     let is_day = day.day() == anchor.day() || (is_last && day.day() < anchor.day());
     match unit {
         Unit::Day => true,
-        Unit::Week => day.weekday() == Weekday::Mon,
+        Unit::Week => day.weekday() == anchor.weekday(),
         Unit::Month => is_day,
         Unit::Year => is_day && day.month() == anchor.month(),
         Unit::Minute | Unit::Hour | Unit::AllTime => unreachable!("does not go by dates"),

@@ -187,9 +187,8 @@ pub(super) fn rate_kind() -> impl Strategy<Value = Kind> {
 }
 
 pub(super) fn quota_kind() -> impl Strategy<Value = Kind> {
-    let spans = vec![Span::Hour, Span::Day, Span::Week, Span::Month, Span::Year, Span::AllTime];
     prop_oneof![
-        3 => select(spans).prop_map(Kind::Calendar),
+        3 => select(Span::ALL.to_vec()).prop_map(Kind::Calendar),
         1 => select(vec![HOUR, DAY, 10 * MINUTE, 3 * DAY + 1])
             .prop_map(|window| Kind::Rolling { window }),
     ]
@@ -432,7 +431,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             1 => select(vec![HOUR, DAY, DAY - 1, 8 * DAY, 40 * DAY]),
         ]
     };
-    let span = || select(vec![Span::Hour, Span::Day, Span::Week, Span::Month, Span::Year]);
+    let ending = Span::ALL.into_iter().filter(|span| *span != Span::AllTime);
+    let span = || select(ending.clone().collect::<Vec<_>>());
     prop_oneof![
         12 => (plain_event(), dating()).prop_map(|(plain, dating)| Step::Track(plain, dating)),
         2 => (plain_event(), dating()).prop_map(|(plain, dating)| Step::Record(plain, dating)),

@@ -2,7 +2,8 @@
 
 use super::data::*;
 use super::*;
-use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Utc, Weekday};
+use limitry::time::Tz;
 use std::collections::BTreeMap;
 
 /// A use may leave a sliding window late by less than this part of its length.
@@ -703,5 +704,43 @@ pub fn period(span: Span, instant: Nanos) -> (Nanos, Option<Nanos>) {
         }
         Span::Year => (midnight(year, 1), Some(midnight(year + 1, 1))),
         Span::AllTime => (Nanos::MIN, None),
+        Span::SixHours => even(6 * HOUR, 0),
+        Span::ThreeDays => even(3 * DAY, 0),
+        Span::NewYorkDay => by_dates(Tz::America__New_York, instant, |_| true),
+        Span::KolkataWeek => {
+            by_dates(Tz::Asia__Kolkata, instant, |date| date.weekday() == Weekday::Thu)
+        }
+        Span::MonthFrom31 => by_dates(Tz::UTC, instant, |date| {
+            let next = date.succ_opt().expect("a date of this era");
+            date.day() == 31 || next.day() == 1
+        }),
+        Span::Quarter => {
+            by_dates(Tz::UTC, instant, |date| date.day() == 1 && date.month() % 3 == 1)
+        }
     }
+}
+
+/// The period between two dates on which one begins, by the wall clock of a zone that skips no
+/// midnight.
+fn by_dates(
+    zone: Tz,
+    instant: Nanos,
+    begins: impl Fn(NaiveDate) -> bool,
+) -> (Nanos, Option<Nanos>) {
+    let whole = i64::try_from(instant.div_euclid(SECOND)).expect("an instant of this era");
+    let utc = DateTime::<Utc>::from_timestamp(whole, 0).expect("an instant of this era");
+    let mut first = utc.with_timezone(&zone).date_naive();
+    while !begins(first) {
+        first = first.pred_opt().expect("a date of this era");
+    }
+    let mut next = first.succ_opt().expect("a date of this era");
+    while !begins(next) {
+        next = next.succ_opt().expect("a date of this era");
+    }
+    let beginning = |date: NaiveDate| {
+        let midnight = date.and_hms_opt(0, 0, 0).expect("midnight");
+        let shown = midnight.and_local_timezone(zone).earliest().expect("a midnight of this zone");
+        i128::from(shown.timestamp()) * SECOND
+    };
+    (beginning(first), Some(beginning(next)))
 }

@@ -16,7 +16,7 @@ pub const HOUR: Nanos = 60 * MINUTE;
 
 pub const DAY: Nanos = 24 * HOUR;
 
-/// A calendar period, in UTC, weeks from Monday.
+/// A calendar period, in UTC unless it says otherwise, weeks from Monday.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
     Hour,
@@ -25,6 +25,32 @@ pub enum Span {
     Month,
     Year,
     AllTime,
+    SixHours,
+    /// By the wall clock of New York.
+    NewYorkDay,
+    ThreeDays,
+    /// From Thursday, by the wall clock of Kolkata.
+    KolkataWeek,
+    /// From the 31st, or the last day of the month.
+    MonthFrom31,
+    Quarter,
+}
+
+impl Span {
+    pub const ALL: [Self; 12] = [
+        Self::Hour,
+        Self::Day,
+        Self::Week,
+        Self::Month,
+        Self::Year,
+        Self::AllTime,
+        Self::SixHours,
+        Self::NewYorkDay,
+        Self::ThreeDays,
+        Self::KolkataWeek,
+        Self::MonthFrom31,
+        Self::Quarter,
+    ];
 }
 
 /// How a rule counts.

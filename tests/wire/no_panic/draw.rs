@@ -1,11 +1,13 @@
 //! What is drawn: from the ends of every type as well as from the middle.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use limitry::rules::{Algorithm, Enforcement, Overflow};
+use limitry::time::Tz;
 use limitry::{
     Amount, Condition, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
 };
 use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -205,8 +207,19 @@ prop_compose! {
 }
 
 pub(super) fn quota() -> impl Strategy<Value = Quota> {
-    (rate_limit().boxed(), period(), any::<bool>()).prop_map(|(rule, period, late)| {
+    let zone = prop::option::of(select(vec![Tz::Pacific__Apia, Tz::Europe__Berlin]));
+    let anchor =
+        prop::option::of(select(vec![NaiveDate::MIN, NaiveDate::MAX, NaiveDate::default()]));
+    let every = prop::option::of(select(vec![0, 1, 7, 100, 876_600, u32::MAX]));
+    let cut = (zone, anchor, every).boxed();
+    let drawn = (rate_limit().boxed(), period(), any::<bool>(), cut);
+    drawn.prop_map(|(rule, period, late, (zone, anchor, every))| {
         let mut quota = Quota::unlimited(rule.name, rule.metric, period);
+        let by_dates = [Period::Day, Period::Week, Period::Month, Period::Year].contains(&period);
+        if quota.name != "good" || by_dates {
+            (quota.time_zone, quota.anchor) = (zone.map(Into::into), anchor);
+            quota.every = every.filter(|every| quota.name != "good" || (1..=100).contains(every));
+        }
         quota.limit_value = rule.limit_value;
         (quota.id, quota.policy, quota.max_keys) = (rule.id, rule.policy, rule.max_keys);
         (quota.dimension_filters, quota.per) = (rule.dimension_filters, rule.per);

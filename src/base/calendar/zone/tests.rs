@@ -83,7 +83,7 @@ fn starts_on(unit: Unit, day: NaiveDate, anchor: NaiveDate) -> bool {
     let is_day = day.day() == anchor.day() || (is_last && day.day() < anchor.day());
     match unit {
         Unit::Day => true,
-        Unit::Week => day.weekday() == chrono::Weekday::Mon,
+        Unit::Week => day.weekday() == anchor.weekday(),
         Unit::Month => is_day,
         Unit::Year => is_day && day.month() == anchor.month(),
         _ => unreachable!("goes by UTC"),
