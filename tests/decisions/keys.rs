@@ -473,7 +473,19 @@ fn naive_matches(rules: &[Plain], values: &[Option<&'static str>]) -> BTreeSet<S
                 && rule.per.iter().all(|key| of(key).is_some())
         })
         .collect();
-    let rank = |(number, rule): &(usize, &Plain)| (rule.filter.len(), *number);
+    // A rule for the very key: it fixes what it, or where it is split by nothing another of its
+    // policy, is split by.
+    let has_own_key = |rule: &Plain| {
+        let fixes = |per: &BTreeSet<_>| per.iter().all(|key| rule.filter.contains_key(key));
+        let mut rivals = rules.iter().filter(|other| other.enabled && other.policy == rule.policy);
+        let is_split = |other: &&Plain| !other.per.is_empty();
+        if is_split(&rule) {
+            fixes(&rule.per)
+        } else {
+            rivals.any(|other| is_split(&other) && fixes(&other.per))
+        }
+    };
+    let rank = |(number, rule): &(usize, &Plain)| (has_own_key(rule), rule.filter.len(), *number);
     let applies = |candidate: &&(usize, &Plain)| {
         let rivals = matching.iter().filter(|(_, rule)| rule.policy == candidate.1.policy);
         candidate.1.policy.is_none() || rivals.map(rank).max() == Some(rank(candidate))
