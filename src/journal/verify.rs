@@ -23,8 +23,8 @@ use crate::usage::Rollups;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// How many records the log has: one for each event that was let in, but for those that
-    /// retention has dropped.
+    /// How many records the log has: one for each event that was let in and for each thing that
+    /// happened to a reservation, but for those that retention has dropped.
     pub records: u64,
     /// How many idempotency keys the store has.
     pub keys: u64,

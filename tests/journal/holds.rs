@@ -3,6 +3,8 @@
 //!
 //! Method: worked cases on a store in memory. Random forms are in `histories.rs` and `crash.rs`.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use limitry::errors::{ReservationError, TrackError};
@@ -283,4 +285,88 @@ fn a_clock_that_is_set_back_lengthens_nothing_and_shortens_nothing() {
     app.clock.advance(Duration::from_nanos(1));
     assert_eq!(app.state(id), Some(ReservationState::Expired));
     assert_eq!(app.figures().2, 0);
+}
+
+#[test]
+fn who_waits_for_a_reservation_has_it_once_it_is_durable() {
+    let app = App::new();
+    let ids = [1, 2, 3].map(|_| app.reserve(&tokens(1), 600));
+    let event = tokens(10);
+    let mut task = Context::from_waker(Waker::noop());
+    let mut wait = pin!(app.engine.wait_reserve(&event, Hold::lasting(secs(300))));
+    assert!(wait.as_mut().poll(&mut task).is_pending(), "all slots are taken");
+    let _ = app.engine.release(ids[0]).expect("it is open");
+    let held = loop {
+        match wait.as_mut().poll(&mut task) {
+            Poll::Ready(answer) => break answer.expect("there is room"),
+            Poll::Pending => std::thread::yield_now(),
+        }
+    };
+    let Reserved::Held(held) = held else { panic!("there is room") };
+    let id = held.into_id();
+    // A future that is dropped gives back what it was about to answer.
+    let _ = app.engine.release(ids[1]).expect("it is open");
+    let mut dropped = Box::pin(app.engine.wait_reserve(&event, Hold::lasting(secs(300))));
+    let was_ready = dropped.as_mut().poll(&mut task).is_ready();
+    drop(dropped);
+    assert!(was_ready || app.figures().2 == 2, "{:?}", app.figures());
+    let blocking = app.engine.wait_reserve_blocking(&event, Hold::lasting(secs(300)));
+    let Ok(Reserved::Held(second)) = blocking else { panic!("there is room") };
+    let second = second.into_id();
+    let figures = app.figures();
+    let app = app.again(true);
+    assert_eq!(app.figures(), figures);
+    for id in [id, second, ids[2]] {
+        assert_eq!(app.state(id), Some(ReservationState::Held));
+    }
+}
+
+#[test]
+fn what_became_of_a_reservation_does_not_hang_on_how_long_records_are_kept() {
+    let (store, clock) = (MemoryStore::new(), ManualClock::new(date(START)));
+    let open = || {
+        let store = store.open().expect("nobody has it").retention(secs(86_400));
+        let daily = Quota::new("daily", Metric::TotalTokens, 100_000, Period::AllTime);
+        let engine = Engine::builder().clock(clock.clone()).quota(daily.per("customer_id"));
+        let engine = engine.idempotency_retention(secs(86_400)).durable(store);
+        engine.build().expect("an engine")
+    };
+    let reserve = |engine: &Engine, seconds| {
+        let hold = Hold::lasting(secs(seconds));
+        match engine.reserve(&tokens(100), hold).expect("good") {
+            Reserved::Held(held) => held.into_id(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let engine = open();
+    let (held, committed, released) =
+        (reserve(&engine, 86_400), reserve(&engine, 86_400), reserve(&engine, 86_400));
+    let first = engine.commit(committed, &tokens(40)).expect("it happened");
+    let _ = engine.release(released).expect("it is open");
+    let mut engine = engine;
+    // Their records are dropped, and they are known until a day after they would have expired.
+    for turn in 0..15 {
+        if turn == 10 {
+            engine.extend(held, secs(86_400)).expect("it is open");
+        }
+        clock.advance(secs(7_000));
+        for _ in 0..20 {
+            let _ = engine.track(&tokens(1)).expect("good");
+            clock.advance(secs(10));
+        }
+        engine.store().close().expect("it closes");
+        drop(engine);
+        engine = open();
+    }
+    let report = engine.store().verify(|_| ()).expect("it is whole");
+    assert!(report.records < 300, "records were dropped: {report:?}");
+    let state = |id| engine.reservation(id).map(|status| status.state);
+    assert_eq!(state(held), Some(ReservationState::Held));
+    assert_eq!(state(released), Some(ReservationState::Released));
+    assert_eq!(state(committed), Some(ReservationState::Committed));
+    let again = engine.commit(committed, &tokens(40)).expect("once more");
+    assert_eq!((again.outcome(), again.event_id()), (Outcome::Replayed, first.event_id()));
+    let decision = engine.commit(held, &tokens(60)).expect("it happened");
+    let quota = decision.quotas().next().expect("a quota");
+    assert_eq!((quota.used.to_u64_floor(), quota.held), (40 + 60 + 300, 0.into()));
 }

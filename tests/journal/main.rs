@@ -20,6 +20,8 @@ mod file;
 mod formats;
 mod formats2;
 mod held_crash;
+#[cfg(unix)]
+mod held_kill;
 mod histories;
 mod holds;
 #[cfg(unix)]

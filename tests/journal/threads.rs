@@ -13,9 +13,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::medium::Medium;
+use limitry::reservations::ReservationQuery;
 use limitry::rules::RateLimitUpdate;
 use limitry::store::{Durability, Durable};
-use limitry::{Engine, Event, RateLimit, Window};
+use limitry::{Engine, Event, Hold, Quota, RateLimit, Reserved, Window};
 
 /// More than any of this takes.
 const LONG: Duration = Duration::from_secs(120);
@@ -71,6 +72,49 @@ fn a_retry_and_a_change_of_the_rules_do_not_wait_for_each_other() {
         engine.rules().update("rl", update).expect("a good rule");
     };
     together(engine(&Medium::new()), retries, changes);
+}
+
+/// Who makes and ends reservations, the writer who copies them, and who changes rules, which begins
+/// checkpoints again; with a queue that is always full.
+#[test]
+fn reservations_checkpoints_and_changes_of_the_rules_do_not_wait_for_each_other() {
+    let store = Durable::open_on(Medium::new()).expect("a store").durability(Durability::Memory);
+    let rule = RateLimit::new("all", 1_000_000, Window::Minute).id("rl").per("customer_id");
+    let engine = Engine::builder()
+        .rate_limit(rule)
+        .quota(Quota::concurrent("at once", 900).per("customer_id"))
+        .durable(store.max_waiting(8).max_batch(4))
+        .build()
+        .expect("an engine");
+    let work = |engine: &Engine| {
+        thread::scope(|scope| {
+            for worker in 0..3 {
+                scope.spawn(move || {
+                    for number in 0..1_500 {
+                        let event = Event::new(format!("c{}", number % 3), "call");
+                        let event = event.idempotency_key(format!("{worker} {number}"));
+                        let hold = Hold::lasting(Duration::from_millis(1 + number % 40));
+                        let answer = engine.reserve(&event, hold).expect("a good event");
+                        let Reserved::Held(held) = answer else { panic!("{answer:?}") };
+                        let call = Event::new(format!("c{}", number % 3), "call");
+                        match number % 4 {
+                            0 => drop(held),
+                            1 => assert!(held.commit(&call).expect("it happened").is_allowed()),
+                            2 => drop(engine.release(held.into_id())),
+                            _ => drop(held.into_id()),
+                        }
+                    }
+                });
+            }
+        });
+        engine.store().verify(|_| ()).expect("it is whole");
+    };
+    let changes = |engine: &Engine, turn: u64| {
+        let window = [Window::Minute, Window::Hour][usize::from(turn.is_multiple_of(2))];
+        engine.rules().update("rl", RateLimitUpdate::new().window(window)).expect("a good rule");
+        assert!(engine.reservations().count(&ReservationQuery::new()) <= 4_500);
+    };
+    together(engine, work, changes);
 }
 
 #[test]

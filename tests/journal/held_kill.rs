@@ -1,0 +1,272 @@
+//! Goal: a process that is killed loses no reservation that it was told of with `Synced`, nor what
+//! became of it. What is there adds up: what is used is what was committed, what is held is what
+//! open reservations hold, and each commit has one event.
+//!
+//! Method: this program runs itself as a child, whose threads reserve, grow, extend, commit and
+//! release, and print each call before it and its answer after it. It is killed (SIGKILL) after a
+//! number of answers that the seed chooses, and its store is opened here, while holds expire from
+//! one life to the next. `LIMITRY_LONG=1` has ten times as many deaths.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use limitry::errors::{ReservationError, TrackError};
+use limitry::events::EventQuery;
+use limitry::reservations::{KeyStatus, ReservationId, ReservationQuery, ReservationState};
+use limitry::store::{Durability, Durable};
+use limitry::time::ManualClock;
+use limitry::{Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved, Window};
+
+use crate::support::{Dice, START, date, long, seed};
+
+const CHILD: &str = "LIMITRY_HELD_KILL_CHILD";
+const THREADS: u64 = 4;
+const LIVES: u64 = 4;
+/// How far the clock goes from one life to the next, in seconds.
+const LIFE: u64 = 600;
+const CUSTOMERS: [&str; 3] = ["ann", "bob", "eve"];
+
+fn open(path: &Path, life: u64) -> Engine {
+    let clock = ManualClock::new(date(START));
+    clock.advance(Duration::from_secs(life * LIFE));
+    let store = Durable::open(path).expect("a store that opens").durability(Durability::Synced);
+    let tokens = Quota::new("tokens", Metric::TotalTokens, 1_u64 << 40, Period::Day);
+    let bucket = RateLimit::new("bucket", 1_u64 << 40, Window::Hour).metric(Metric::TotalTokens);
+    Engine::builder()
+        .clock(clock)
+        .quota(tokens.per("customer_id"))
+        .quota(Quota::concurrent("at once", 10_000).per("customer_id"))
+        .rate_limit(bucket)
+        .max_reservations(10_000)
+        .durable(store.max_waiting(64).max_batch(8))
+        .build()
+        .expect("an engine that goes on")
+}
+
+fn call(customer: &str, tokens: u64) -> Event<'static> {
+    Event::new(customer.to_owned(), "call").total_tokens(tokens)
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(format!("@{line}\n").as_bytes());
+    let _ = out.flush();
+}
+
+/// Not a test of its own: what the test below runs, and kills.
+#[test]
+fn child() {
+    let Ok(spec) = env::var(CHILD) else { return };
+    let parts: Vec<&str> = spec.splitn(3, ' ').collect();
+    let number = |at: usize| parts[at].parse::<u64>().expect("a number");
+    let (seed, life) = (number(0), number(1));
+    let engine = open(Path::new(parts[2]), life);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let engine = &engine;
+            scope.spawn(move || {
+                live(engine, Dice::new(seed * 97 + life * THREADS + thread), thread)
+            });
+        }
+    });
+    say("DONE");
+    // Whoever started this kills it, or has died.
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+fn live(engine: &Engine, mut dice: Dice, thread: u64) {
+    let mut open: Vec<(ReservationId, &str, u64)> = Vec::new();
+    for number in 0..80 {
+        let one = usize::try_from(dice.below(open.len().max(1) as u64)).expect("small");
+        if open.is_empty() || dice.chance(40) {
+            let (customer, tokens) = (dice.pick(&CUSTOMERS), dice.range(1, 100));
+            let length = dice.pick(&[300, 900, 7_200]);
+            let key = format!("{}-{thread}-{number}-{}", dice.next(), std::process::id());
+            let event = call(customer, tokens).idempotency_key(key.clone());
+            match engine.reserve(&event, Hold::lasting(Duration::from_secs(length))) {
+                Ok(Reserved::Held(held)) => {
+                    say(&format!("HELD {} {customer} {tokens} {key}", held.id()));
+                    if dice.chance(10) {
+                        // Dropped, and given back.
+                        say(&format!("TRY {}", held.id()));
+                        drop(held);
+                    } else {
+                        open.push((held.into_id(), customer, tokens));
+                    }
+                }
+                Ok(other) => say(&format!("BAD {other:?}")),
+                Err(ReservationError::Track(TrackError::Store(_))) => return,
+                Err(why) => say(&format!("BAD {why}")),
+            }
+            continue;
+        }
+        let (id, customer, held) = open[one];
+        say(&format!("TRY {id}"));
+        let tokens = dice.range(1, 120);
+        let done = match dice.below(10) {
+            0 | 1 => engine.grow(id, &call(customer, tokens)).map(|_| {
+                open[one].2 += tokens;
+                format!("GREW {id} {}", held + tokens)
+            }),
+            2 => engine
+                .extend(id, Duration::from_secs(7_200))
+                .map(|until| format!("EXTENDED {id} {until}")),
+            3..8 => engine.commit(id, &call(customer, tokens)).map(|decision| {
+                open.swap_remove(one);
+                let event = decision.event_id().expect("events are recorded");
+                format!("COMMITTED {id} {event} {tokens}")
+            }),
+            _ => engine.release(id).map(|_| {
+                open.swap_remove(one);
+                format!("RELEASED {id}")
+            }),
+        };
+        match done {
+            Ok(line) => say(&line),
+            Err(ReservationError::Track(TrackError::Store(_))) => return,
+            Err(why) => say(&format!("BAD {why}")),
+        }
+    }
+}
+
+/// What a reservation was last said to be.
+#[derive(Clone, Debug)]
+struct Known {
+    customer: String,
+    asked: u64,
+    held: u64,
+    key: String,
+    /// The event and the tokens of one that was committed.
+    committed: Option<(String, u64)>,
+    is_released: bool,
+    /// A call about it had begun and no answer was heard.
+    is_tried: bool,
+}
+
+type Story = BTreeMap<ReservationId, Known>;
+
+fn hear(line: &str, story: &mut Story) {
+    let Some((_, said)) = line.split_once('@') else { return };
+    let parts: Vec<&str> = said.split(' ').collect();
+    let id = || parts[1].parse::<ReservationId>().expect("an id");
+    if parts[0] == "HELD" {
+        let (customer, key) = (parts[2].to_owned(), parts[4].to_owned());
+        let asked = parts[3].parse().expect("tokens");
+        let (committed, is_released, is_tried) = (None, false, false);
+        let known = Known { customer, asked, held: asked, key, committed, is_released, is_tried };
+        assert!(story.insert(id(), known).is_none(), "a name was given twice");
+        return;
+    }
+    let mut change = |change: &dyn Fn(&mut Known)| {
+        let known = story.get_mut(&id()).expect("it was held");
+        known.is_tried = false;
+        change(known);
+    };
+    match parts[0] {
+        "TRY" => change(&|known| known.is_tried = true),
+        "GREW" => change(&|known| known.held = parts[2].parse().expect("tokens")),
+        "EXTENDED" => change(&|_| {}),
+        "COMMITTED" => change(&|known| {
+            known.committed = Some((parts[2].to_owned(), parts[3].parse().expect("tokens")));
+        }),
+        "RELEASED" => change(&|known| known.is_released = true),
+        "DONE" => {}
+        _ => panic!("the child says {line}"),
+    }
+}
+
+/// Lets a child live until it has given so many answers.
+fn run(path: &Path, (seed, life): (u64, u64), answers: u64, story: &mut Story) {
+    let mut child = Command::new(env::current_exe().expect("this program"));
+    child.args(["--exact", "held_kill::child", "--nocapture", "--test-threads=1"]);
+    child.env(CHILD, format!("{seed} {life} {}", path.display()));
+    child.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = child.spawn().expect("a child");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
+    let (mut line, mut heard, mut dead) = (String::new(), 0, false);
+    loop {
+        if !dead && (heard >= answers || line.contains("@DONE")) {
+            child.kill().expect("it is killed");
+            dead = true;
+        }
+        line.clear();
+        lines.read_line(&mut line).expect("text");
+        // The last line may be cut short: then nobody has heard it.
+        let Some(whole) = line.strip_suffix('\n') else { break };
+        hear(whole, story);
+        heard += u64::from(whole.contains('@') && !whole.contains("@TRY"));
+    }
+    let _ = child.wait();
+    assert!(dead, "the child ended by itself");
+}
+
+/// What is found adds up, and is what was said.
+fn examine(path: &Path, life: u64, story: &Story, context: &str) {
+    let engine = open(path, life);
+    let all = engine.reservations().list(&ReservationQuery::new());
+    let committed = all.iter().filter(|it| it.state == ReservationState::Committed).count();
+    assert_eq!(engine.events().len(), committed, "{context}: an event each");
+    for customer in CUSTOMERS {
+        let standing = engine.standing(&call(customer, 0)).expect("good");
+        let quotas: Vec<_> = standing.quotas().collect();
+        let of = EventQuery::new().customer(customer);
+        let events = engine.events().iter(of).expect("a good question");
+        let tokens =
+            |event: &Event<'_>| event.amount("total_tokens").map_or(0, |it| it.to_u64_floor());
+        let used: u64 = events.map(|found| tokens(&found.event)).sum();
+        let open: Vec<_> = all
+            .iter()
+            .filter(|it| it.state == ReservationState::Held)
+            .filter(|it| it.estimate.customer_id() == customer)
+            .collect();
+        let held: u64 = open.iter().map(|it| tokens(&it.estimate)).sum();
+        let found = (quotas[0].used.to_u64_floor(), quotas[0].held.to_u64_floor());
+        assert_eq!(found, (used, held), "{context}: {customer}");
+        assert_eq!(quotas[1].held, open.len() as u64, "{context}: {customer}");
+    }
+    for (id, known) in story {
+        let status = engine.reservation(*id).unwrap_or_else(|| panic!("{context}: {id} is lost"));
+        if let Some((event, tokens)) = &known.committed {
+            assert_eq!(status.state, ReservationState::Committed, "{context}: {id}");
+            let again = engine.commit(*id, &call(&known.customer, *tokens)).expect("once more");
+            assert_eq!(again.outcome(), Outcome::Replayed, "{context}: {id}");
+            assert_eq!(again.event_id().expect("recorded").to_string(), *event, "{context}: {id}");
+        } else if known.is_released {
+            assert_eq!(status.state, ReservationState::Released, "{context}: {id}");
+        } else if !known.is_tried {
+            let open = [ReservationState::Held, ReservationState::Expired];
+            assert!(open.contains(&status.state), "{context}: {id}: {known:?}: {status:?}");
+            assert_eq!(status.estimate.amount("total_tokens"), Some(known.held.into()), "{id}");
+        }
+        let event = call(&known.customer, known.asked).idempotency_key(known.key.clone());
+        match engine.reserve(&event, Hold::default()) {
+            Ok(Reserved::Replayed(KeyStatus::Reserved(again))) => assert_eq!(*again, status),
+            other => panic!("{context}: {id}: {other:?}"),
+        }
+    }
+    engine.store().verify(|_| ()).expect("it is whole");
+    engine.store().close().expect("it closes");
+}
+
+#[test]
+fn a_killed_process_loses_no_reservation() {
+    let first = seed("held_kill", 40);
+    for seed in first..first + if long() { 40 } else { 4 } {
+        let name = format!("held-kill-{}-{seed}.redb", std::process::id());
+        let path: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_file(&path);
+        let mut dice = Dice::new(seed);
+        let mut story = Story::new();
+        for life in 0..LIVES {
+            run(&path, (seed, life), dice.below(250), &mut story);
+            examine(&path, life + 1, &story, &format!("seed {seed}, life {life}"));
+        }
+        let ended = story.values().filter(|known| known.committed.is_some()).count();
+        println!("seed {seed}: {} reservations, {ended} committed", story.len());
+        let _ = fs::remove_file(&path);
+    }
+}
