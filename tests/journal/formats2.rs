@@ -17,9 +17,10 @@ use crate::formats::format_of;
 use crate::support::files::StoreFile;
 use limitry::errors::TrackError;
 use limitry::events::{EventQuery, Recording};
+use limitry::reservations::ReservationQuery;
 use limitry::time::ManualClock;
 use limitry::usage::{Interval, MeterQuery, RollupOptions, UsageQuery};
-use limitry::{Engine, Event, Metric, Outcome, RuleSet, Timestamp};
+use limitry::{Engine, Event, Hold, Metric, Outcome, Reserved, RuleSet, Timestamp};
 use serde_json::{Map, Value, json};
 
 /// The format that is written now.
@@ -234,11 +235,24 @@ fn old_and_new_records_follow_each_other() {
     for old in stores() {
         let (said, file) = (old.said(), old.copy());
         let engine = old.open(&file, &said);
+        let mut held = 0;
         for replay in said["replays"].as_array().expect("a list") {
             let mut body = replay["event"].clone();
             body["idempotencyKey"] = json!(format!("new {}", body["idempotencyKey"]));
             let _ = engine.record(&event(&body)).expect("answers");
+            body["idempotencyKey"] = json!(format!("held {}", body["idempotencyKey"]));
+            let event = event(&body);
+            // Some bring less than nothing, or find no room.
+            if let Ok(Reserved::Held(open)) = engine.reserve(&event, Hold::default()) {
+                held += 1;
+                let used = Event::new(event.customer_id().to_owned(), "call").total_tokens(1);
+                match held % 3 {
+                    0 => assert!(open.commit(&used).expect("it happened").is_allowed()),
+                    _ => assert!(engine.reservation(open.into_id()).is_some()),
+                }
+            }
         }
+        assert!(held > 2, "{old:?}");
         engine.store().flush().expect("it is on disk");
         let crashed = StoreFile::copy_of(&file.path, old.name);
         let again = old.open(&crashed, &said);
@@ -249,6 +263,9 @@ fn old_and_new_records_follow_each_other() {
             });
             assert_eq!(here, there, "{old:?}: {probe:?}");
         }
+        let all = ReservationQuery::new();
+        let [here, there] = [&engine, &again].map(|engine| engine.reservations().list(&all));
+        assert_eq!(here, there, "{old:?}");
         let [here, there] = [&engine, &again].map(|engine| engine.events().newest(200));
         let common = here.len().min(there.len());
         assert_eq!(here[..common], there[..common], "{old:?}");

@@ -9,12 +9,14 @@
 //! shows that lived as many steps.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use limitry::errors::{ReservationError, TrackError};
 use limitry::reservations::{ReservationId, ReservationQuery, ReservationState};
 use limitry::rules::Algorithm;
-use limitry::store::{Durability, Durable};
+use limitry::store::{Durability, Durable, OnFailure};
 use limitry::time::ManualClock;
 use limitry::{
     Decision, Engine, EngineBuilder, Event, Hold, Metric, Period, Quota, RateLimit, Reserved,
@@ -270,4 +272,71 @@ fn whichever_call_fails_nothing_is_half_held() {
             }
         }
     }
+}
+
+#[test]
+fn an_engine_that_goes_on_without_its_store_has_its_reservations() {
+    let portraits = portraits();
+    let shown = &portraits[usize::try_from(STEPS).expect("small")];
+    let whole = Medium::new();
+    live(&whole);
+    let stride = if long() { 3 } else { 37 };
+    let (mut failed, mut whole_lives) = (0, 0);
+    for call in (0..whole.calls()).step_by(stride) {
+        let medium = Medium::new().fail_at(Fault { call, for_ever: true });
+        let clock = ManualClock::new(date(START));
+        let Ok(store) = Durable::open_on(medium.clone()) else { continue };
+        let store = store.durability(Durability::Synced).on_failure(OnFailure::MemoryOnly);
+        let Ok(engine) = builder(&clock).durable(store).build() else { continue };
+        let mut life = Life::default();
+        for number in 0..STEPS {
+            set(&clock, number);
+            life.step(&engine, number).unwrap_or_else(|why| panic!("call {call}: {why}"));
+        }
+        set(&clock, STEPS);
+        assert_eq!(portrait(&engine), *shown, "call {call}");
+        for (one, (event, first)) in &life.committed {
+            let again = engine.commit(life.ids[*one], event).expect("once more");
+            assert_eq!((again.is_replay(), body(&again)), (true, first.clone()), "call {call}");
+        }
+        let is_good = engine.store().health().is_good();
+        (failed, whole_lives) = (failed + u32::from(!is_good), whole_lives + u32::from(is_good));
+    }
+    assert!(failed > 3, "{failed} failed, {whole_lives} did not");
+}
+
+/// How far the life came of which `tests/data` has the store: with a checkpoint, and records since.
+const STORED: u64 = 52;
+
+fn stored() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/format3/held.redb")
+}
+
+/// What this version wrote is read by every later one.
+#[test]
+fn a_store_with_reservations_opens_as_it_was() {
+    let portraits = portraits();
+    let image = fs::read(stored()).expect("it is in the repository");
+    let life = Life::default();
+    check(&Medium::of(image), &life, STORED, &portraits, "the store of format 3");
+}
+
+/// Writes that store. A change of the script asks for another one; a change of what is stored does
+/// not: the old one has to be read.
+#[test]
+#[ignore = "it writes into the repository"]
+fn write_the_store_with_reservations() {
+    let medium = Medium::new();
+    let clock = ManualClock::new(date(START));
+    let mut engine = open(&medium, &clock).expect("a new one");
+    let mut life = Life::default();
+    for number in 0..STORED {
+        set(&clock, number);
+        if REOPENED.contains(&number) {
+            engine.store().close().expect("it closes");
+            engine = open(&medium, &clock).expect("it opens");
+        }
+        life.step(&engine, number).expect("nothing fails");
+    }
+    fs::write(stored(), medium.image()).expect("it is written");
 }
