@@ -332,6 +332,9 @@ impl<'a> Event<'a> {
         self.tokens().hash(state);
         self.cost_cents.hash(state);
         self.latency_ms.hash(state);
+        if self.properties.is_empty() && self.values.is_empty() {
+            return;
+        }
         // The order in which properties and values were set means nothing.
         let mut properties: SmallVec<[_; 8]> = self.properties.iter().collect();
         properties.sort_by(|a, b| a.0.cmp(&b.0));

@@ -46,11 +46,11 @@ impl Table {
         settling: &mut Settling<'h>,
         mut commit: Commit<'_, 'h>,
     ) -> Result<(), Undecided> {
-        let costs = verdict.charges.iter().map(|charge| (charge.rule, charge.cost()));
-        settling.costs = costs.collect();
         if self.settle_straight(request, verdict, settling, commit.as_deref_mut())? {
             return Ok(());
         }
+        let costs = verdict.charges.iter().map(|charge| (charge.rule, charge.cost()));
+        settling.costs = costs.collect();
         self.decide_step_by_step(request, verdict, &mut Step::Settle(settling, commit))
     }
 

@@ -199,11 +199,16 @@ impl Held {
         u32::try_from(place).unwrap_or(NOWHERE)
     }
 
+    /// Adds to what is held of a counter of which nothing is so far.
+    fn push(&mut self, place: u32, lineage: u32, units: Units) {
+        self.parts.push(HeldPart { row: place, lineage, units: units.into() });
+    }
+
     fn add_at(&mut self, place: u32, lineage: u32, units: Units) {
         let is_it = |part: &&mut HeldPart| (part.row, part.lineage) == (place, lineage);
         match self.parts.iter_mut().find(is_it) {
             Some(part) => part.units = part.units().saturating_add(units).into(),
-            None => self.parts.push(HeldPart { row: place, lineage, units: units.into() }),
+            None => self.push(place, lineage, units),
         }
     }
 }

@@ -53,10 +53,9 @@ struct Settle<'s, 'e, 'h, 'c> {
 }
 
 /// What is held of a row, while it is looked at or changed.
-#[expect(clippy::large_enum_variant, reason = "nearly all are of the large one")]
 enum Taken {
     Nothing,
-    One(OneHold),
+    One(Box<OneHold>),
     Many(HeldRow),
 }
 
@@ -236,7 +235,7 @@ impl Noting<'_, '_, '_> {
         let (counters, at) = (self.request.counters, self.at);
         let mut taken = match shard.take_held(hash, key) {
             Some(row) => Taken::Many(row),
-            None => Taken::One(OneHold::new(hash, key, self.holding.key(), at)),
+            None => Taken::One(shard.new_one(hash, key, self.holding.key(), at)),
         };
         let mut place = None;
         while let Some(charge) = next_of(rest, index) {
@@ -245,10 +244,10 @@ impl Noting<'_, '_, '_> {
             if let Some(cell) = charge.cell.filter(|_| charge.is_passed()) {
                 let cell = cell.get() as usize;
                 if units > 0 {
-                    let own = HeldIn::of_key(hash, key, self.request.calendar(index));
                     let held = &mut self.holding.held;
-                    let place = *place.get_or_insert_with(|| held.place(own));
-                    held.add_at(place, counter.lineage(), units);
+                    let own = || HeldIn::of_key(hash, key, self.request.calendar(index));
+                    let place = *place.get_or_insert_with(|| held.place(own()));
+                    held.push(place, counter.lineage(), units);
                     let before = || {
                         let cell = shard.row(slot).cell_at(cell)?;
                         counter.policy.committed_in(cell, at)
@@ -367,7 +366,6 @@ impl Known {
             if let Some(Settlement { beyond, .. }) = settlement {
                 self.is_overrun |= beyond.counts;
                 self.parts = self.parts.saturating_add(1);
-                charge.costs(beyond);
             }
             charge.passed(Passed { fits, counts: false, is_known: true, cell });
         }
@@ -425,7 +423,7 @@ impl Task for Settle<'_, '_, '_, '_> {
         let mut rest = charges.iter_mut();
         for (row, taken) in (0_u32..).zip(known.taken) {
             if let Some(place) = locked.place_at(row) {
-                write_row((request, at, settling), (row, place, taken), &mut rest, said);
+                write_row((request, at, key), (row, place, taken), &mut rest, said);
             }
         }
         if let Some(commit) = commit {
@@ -438,7 +436,7 @@ impl Task for Settle<'_, '_, '_, '_> {
 
 /// Writes where the counters of a row stand after a commit, and what is held of them still.
 fn write_row(
-    (request, at, settling): (&Request<'_, '_>, &At, &Settling<'_>),
+    (request, at, key): (&Request<'_, '_>, &At, HoldKey),
     (row, RowPlace { slot, shard, .. }, mut taken): (u32, RowPlace<'_, '_>, Taken),
     rest: &mut IterMut<'_, Charge>,
     said: &mut Vec<(u32, Units)>,
@@ -446,30 +444,38 @@ fn write_row(
     let mut cells = shard.row_mut(slot);
     while let Some(charge) = next_of(rest, row) {
         let Some(counter) = request.counters.counter(charge.rule) else { continue };
-        let (number, mut is_over) = (counter.number(), false);
+        let (number, full) = (counter.number(), charge.cost());
+        let is_held = charge.cell.is_some();
+        let (mut held_units, mut is_over) = (0, is_held);
+        match &mut taken {
+            Taken::Nothing => {}
+            Taken::One(one) => held_units = one.part(number).map_or(0, |part| part.take().units),
+            Taken::Many(held) => {
+                let period = period_of(&charge.reading);
+                if is_held {
+                    let of = (number, period);
+                    (held_units, is_over) = held.end(of, key, full.units, counter, at);
+                }
+                let held = held.counter(number, period);
+                said.extend(held.map(|held| (charge.rule, held.held)));
+            }
+        }
         if let Some(cell) = charge.cell {
             cells.put(cell.get() as usize, &charge.reading.words());
-            if charge.cost().counts {
+            let units = full.units.saturating_sub(held_units).max(0);
+            charge.costs(Cost { units, counts: units > 0 });
+            if units > 0 {
                 charge.wrote();
             }
-            is_over = true;
-        }
-        if let Taken::Many(held) = &mut taken {
-            let period = period_of(&charge.reading);
-            if is_over {
-                let full = settling.costs.iter().find(|(rule, _)| *rule == charge.rule);
-                let full = full.map_or(0, |(_, full)| full.units);
-                is_over = held.end((number, period), settling.key(), full, counter, at);
-            }
-            let held = held.counter(number, period);
-            said.extend(held.map(|held| (charge.rule, held.held)));
         }
         if is_over {
             cells.mark_held(number, false);
         }
     }
-    if let Taken::Many(held) = taken {
-        shard.hold(held);
+    match taken {
+        Taken::Many(held) => shard.hold(held),
+        Taken::One(one) => shard.spare_one(one),
+        Taken::Nothing => {}
     }
 }
 
@@ -486,8 +492,8 @@ fn put_back<const N: usize>(taken: SmallVec<[Taken; 1]>, locked: &mut FewRows<'_
 }
 
 impl HeldRow {
-    /// Ends a hold of a counter, of which the reservation used so much. Returns whether nothing is
-    /// held of the counter any more, in any period.
+    /// Ends a hold of a counter, of which the reservation used so much. Returns how much it was,
+    /// and whether nothing is held of the counter any more, in any period.
     fn end(
         &mut self,
         (number, period): (u32, i64),
@@ -495,24 +501,25 @@ impl HeldRow {
         full: Units,
         counter: &Counter,
         at: &At,
-    ) -> bool {
+    ) -> (Units, bool) {
         let Some(place) = self.counters.iter().position(|held| held.is(number, period)) else {
-            return false;
+            return (0, false);
         };
+        let mut units = 0;
         if let Some(of) = self.counters.get_mut(place) {
             let part = of.remove(key);
+            units = part.map_or(0, |part| part.units);
             if !of.open.is_empty() {
-                if let (Some(part), Some(committed)) = (part, &mut of.committed) {
-                    let costs = [full.saturating_sub(part.units).max(0), full.min(part.units)];
-                    for units in costs {
+                if let Some(committed) = &mut of.committed {
+                    for units in [full.saturating_sub(units).max(0), full.min(units)] {
                         let cost = Cost { units, counts: units > 0 };
                         let _ = counter.policy.charge(committed, &mut [], at, cost);
                     }
                 }
-                return false;
+                return (units, false);
             }
         }
         self.counters.swap_remove(place);
-        self.counters.iter().all(|held| held.number != number)
+        (units, self.counters.iter().all(|held| held.number != number))
     }
 }

@@ -21,7 +21,9 @@ use crate::rules::Units;
 pub(in crate::counters::table) struct HeldRows {
     rows: HashTable<HeldRow>,
     /// Of rows of which one reservation alone holds something: not among the others.
-    ones: HashTable<OneHold>,
+    ones: HashTable<Box<OneHold>>,
+    /// One that is over, to be used again.
+    spare: Option<Box<OneHold>>,
     /// The places that upkeep looks at next.
     cursor: usize,
     one_cursor: usize,
@@ -56,19 +58,14 @@ impl OnePart {
     }
 }
 
-impl OneHold {
-    /// Of nothing so far.
-    pub(in crate::counters::table) fn new(
-        hash: u64,
-        row_key: RowKey<'_>,
-        key: HoldKey,
-        at: &At,
-    ) -> Self {
-        let (group, row_key) = row_key.identity();
-        let (second, event) = (at.second, at.event);
-        Self { hash, group, row_key, key, second, event, parts: SmallVec::new() }
+impl Default for OneHold {
+    fn default() -> Self {
+        let (row_key, parts, start) = (SmallVec::new(), SmallVec::new(), Moment(0));
+        Self { hash: 0, group: 0, row_key, key: (start, 0), second: 0, event: start, parts }
     }
+}
 
+impl OneHold {
     pub(in crate::counters::table) fn add(
         &mut self,
         number: u32,
@@ -83,13 +80,17 @@ impl OneHold {
         self.parts.iter().find(|part| part.number == number)
     }
 
+    fn identity(&self) -> (u64, (u32, &[u64])) {
+        (self.hash, (self.group, &self.row_key))
+    }
+
     fn is_of(&self, hash: u64, row_key: RowKey<'_>) -> bool {
         self.hash == hash && row_key.has_identity((self.group, &self.row_key))
     }
 
     /// The same as any row.
-    fn into_row(self) -> HeldRow {
-        let Self { hash, group, row_key, key, second, event, parts } = self;
+    fn into_row(self: Box<Self>) -> HeldRow {
+        let Self { hash, group, row_key, key, second, event, parts } = *self;
         let counter = |part: OnePart| {
             let take = part.take();
             let mut held = HeldCounter::new(part.number, part.period, part.committed);
@@ -428,9 +429,12 @@ impl Shard {
     ) -> Option<HeldRow> {
         let HeldRows { rows, ones, .. } = self.held.as_deref_mut()?;
         let is_it = |row: &HeldRow| row.hash == hash && key.has_identity(row.identity());
-        if let Ok(found) = rows.find_entry(hash, is_it) {
+        if !rows.is_empty()
+            && let Ok(found) = rows.find_entry(hash, is_it)
+        {
             return Some(found.remove().0);
         }
+        let ones = Some(ones).filter(|ones| !ones.is_empty())?;
         let found = ones.find_entry(hash, |one| one.is_of(hash, key));
         Some(found.ok()?.remove().0.into_row())
     }
@@ -440,7 +444,7 @@ impl Shard {
         &mut self,
         hash: u64,
         key: HoldKey,
-    ) -> Option<OneHold> {
+    ) -> Option<Box<OneHold>> {
         let ones = &mut self.held.as_deref_mut()?.ones;
         let found = ones.find_entry(hash, |one| one.hash == hash && one.key == key);
         let one = found.ok()?.remove().0;
@@ -455,9 +459,14 @@ impl Shard {
         key: RowKey<'_>,
     ) -> Option<Moment> {
         let HeldRows { rows, ones, .. } = self.held.as_deref()?;
+        if !ones.is_empty()
+            && let Some(one) = ones.find(hash, |one| one.is_of(hash, key))
+        {
+            return Some(one.key.0);
+        }
         let is_it = |row: &HeldRow| row.hash == hash && key.has_identity(row.identity());
-        let known = rows.find(hash, is_it).map(|row| row.expires_at);
-        known.or_else(|| ones.find(hash, |one| one.is_of(hash, key)).map(|one| one.key.0))
+        let rows = Some(rows).filter(|rows| !rows.is_empty())?;
+        rows.find(hash, is_it).map(|row| row.expires_at)
     }
 
     /// The same of the row that lies in a slot.
@@ -469,8 +478,8 @@ impl Shard {
         if let Ok(found) = rows.find_entry(hash, is_it) {
             return Some(found.remove().0);
         }
-        let is_it = |one: &OneHold| one.hash == hash && (one.group, &one.row_key[..]) == identity;
-        Some(ones.find_entry(hash, is_it).ok()?.remove().0.into_row())
+        let found = ones.find_entry(hash, |one| one.identity() == (hash, identity));
+        Some(found.ok()?.remove().0.into_row())
     }
 
     /// Keeps what is held of a row: nothing once that is nothing.
@@ -485,8 +494,31 @@ impl Shard {
         }
     }
 
+    /// What one reservation alone holds of a row: nothing so far.
+    pub(in crate::counters::table) fn new_one(
+        &mut self,
+        hash: u64,
+        row_key: RowKey<'_>,
+        key: HoldKey,
+        at: &At,
+    ) -> Box<OneHold> {
+        let spare = self.held.as_deref_mut().and_then(|held| held.spare.take());
+        let mut one = spare.unwrap_or_default();
+        (one.hash, one.key, one.second, one.event) = (hash, key, at.second, at.event);
+        (one.group, one.row_key) = row_key.identity();
+        one.parts.clear();
+        one
+    }
+
+    /// Lets what one reservation held be used again.
+    pub(in crate::counters::table) fn spare_one(&mut self, one: Box<OneHold>) {
+        if let Some(held) = &mut self.held {
+            held.spare = Some(one);
+        }
+    }
+
     /// The same of what one reservation alone holds of it.
-    pub(in crate::counters::table) fn hold_one(&mut self, one: OneHold) {
+    pub(in crate::counters::table) fn hold_one(&mut self, one: Box<OneHold>) {
         if !one.parts.is_empty() {
             let ones = &mut self.held.get_or_insert_default().ones;
             ones.insert_unique(one.hash, one, |one| one.hash);
@@ -506,9 +538,8 @@ impl Shard {
         &mut self,
         now: Moment,
     ) -> Option<(HeldRow, Option<RowSlot>)> {
-        let HeldRows { rows, ones, cursor, one_cursor } = self.held.as_deref_mut()?;
-        let has_expired = |one: &OneHold| one.key.0 <= now;
-        let row = match next_of(ones, one_cursor, has_expired, |one| one.hash) {
+        let HeldRows { rows, ones, cursor, one_cursor, .. } = self.held.as_deref_mut()?;
+        let row = match next_of(ones, one_cursor, |one| one.key.0 <= now, |one| one.hash) {
             Some(one) => one.into_row(),
             None => next_of(rows, cursor, |row| row.has_expired(now), |row| row.hash)?,
         };
