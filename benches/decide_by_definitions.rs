@@ -67,9 +67,12 @@ const CONDITIONS: [(&str, Asked); 6] = [
             Some(number) => rule.filter("team_id", format!("team_{number}")),
         }
     }),
-    ("present", |rule, other| match other {
-        None => rule.filter("team_id", Condition::Present),
-        Some(number) => rule.filter(format!("property_{number}"), Condition::Present),
+    ("present", |rule, other| {
+        let rule = rule.filter("model", Condition::Present);
+        match other {
+            None => rule.filter("team_id", "team_eng"),
+            Some(number) => rule.filter("team_id", format!("team_{number}")),
+        }
     }),
     ("absent", |rule, other| {
         let rule = rule.filter("trace", Condition::Absent);

@@ -10,9 +10,10 @@ use parking_lot::Mutex;
 
 use super::index::SeenFlag;
 use super::rule::{CompiledRule, counted};
+use super::times::Span;
 use crate::counters::{
     CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Lateness,
-    Periods, Policy, SlidingWindow, Slots, Timeline, TokenBucket,
+    Moment, Periods, Policy, SlidingWindow, Slots, Timeline, TokenBucket,
 };
 use crate::event::Dimension;
 use crate::rules::{Algorithm, Condition, Fold, Measure, Meters, NO_LIMIT, Rate, Rule, Shape};
@@ -151,6 +152,7 @@ impl Compiler {
         Arc::new(CompiledRule {
             seen: self.dimensions.of(&filter, &partition),
             counter: counter.of_rule(&rule),
+            span: self.span(&rule),
             rule,
             measure,
             filter,
@@ -222,6 +224,20 @@ impl Compiler {
                 }
             },
         }
+    }
+
+    /// When a rule judges, where that is not always.
+    pub(super) fn span(&self, rule: &Rule) -> Option<Span> {
+        let (starts, ends) = rule.times();
+        if starts.is_none() && ends.is_none() {
+            return None;
+        }
+        let dated = |instant| self.timeline.dated(self.timeline.moment(instant));
+        Some(Span {
+            start: starts.map_or(Moment(0), dated),
+            end: ends.map_or(Moment::MAX, dated),
+            is_of_event: !rule.is_rate_limit(),
+        })
     }
 
     /// The group for a rule. Rules whose filter the partition implies share one: of those a row

@@ -5,8 +5,10 @@ mod compiler;
 mod index;
 mod rule;
 pub(crate) mod snapshot;
+mod times;
 
 pub(crate) use self::compiler::Compiler;
-pub(crate) use self::index::{Matches, Rank, row_hash};
+pub(crate) use self::index::{Exception, Matches, Rank, row_hash};
 pub(crate) use self::rule::CompiledRule;
 pub(crate) use self::snapshot::Snapshot;
+pub(crate) use self::times::Times;

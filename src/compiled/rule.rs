@@ -1,6 +1,7 @@
 //! A rule and what it was compiled to.
 
 use crate::compiled::index::{Entry, SeenFlag};
+use crate::compiled::times::Span;
 use crate::counters::Counter;
 use crate::event::Dimension;
 use crate::rules::{
@@ -22,6 +23,8 @@ pub(crate) struct CompiledRule {
     pub(crate) figures: RuleFigures,
     /// The dimensions that an event may lack, and whether one has had them.
     pub(crate) seen: Vec<(Dimension, SeenFlag)>,
+    /// When it judges, where that is not always.
+    pub(crate) span: Option<Span>,
     pub(super) group: u32,
     /// Of all rules that were ever compiled for an engine only this one has it.
     pub(super) revision: u32,
@@ -70,6 +73,7 @@ impl CompiledRule {
             partition: self.partition.clone(),
             policy: self.rule.policy().map(Into::into),
             priority: self.rule.priority(),
+            span: self.span,
             age: self.age,
             on_missing: match self.rule.on_missing() {
                 // A rule on trial changes no answer.

@@ -7,6 +7,7 @@ mod algorithms;
 mod cell;
 mod counter;
 mod history;
+mod roles;
 mod row;
 mod stored;
 mod table;
@@ -20,6 +21,7 @@ pub(crate) use self::algorithms::{
 pub(crate) use self::counter::StoredCounter;
 pub(crate) use self::counter::{ChangeTime, Checkpoints, Counter, CounterSet, MAX_AHEAD_SECONDS};
 pub(crate) use self::history::{History, Used};
+pub(crate) use self::roles::Roles;
 pub(crate) use self::stored::{StoredCharge, StoredCharges, encode_charges};
 #[cfg(test)]
 pub(crate) use self::table::Mismatch;

@@ -165,7 +165,7 @@ impl Timeline {
 
     /// The time of the same decision where the engine's is `now`.
     #[cold]
-    pub(super) fn later(self, at: At, now: Moment) -> At {
+    pub(crate) fn later(self, at: At, now: Moment) -> At {
         let now_second = self.second(now);
         let (second, event) = if at.explicit { (at.second, at.event) } else { (now_second, now) };
         At { now, now_second, second, event, ..at }

@@ -260,15 +260,21 @@ impl Findings {
 
     /// The moment at which every hard rule lets the event in; `None` for never.
     pub(super) fn passes_at(&self) -> Option<Moment> {
+        self.passes_from(self.verdict.at.now)
+    }
+
+    /// The first such moment from one on, of the rules that have a say.
+    pub(super) fn passes_from(&self, from: Moment) -> Option<Moment> {
         let now = self.verdict.at.now;
-        let mut moment = now;
+        let mut moment = from;
         // The rule that has moved it last, for which it holds.
         let mut mover = None;
         // A rule may let the event in now and not later, in a period that events dated ahead have
         // filled: the moment must hold for all.
         loop {
             let before = moment;
-            for (index, (rule, charge)) in self.hard().enumerate() {
+            let hard = self.hard().filter(|(_, charge)| charge.judges());
+            for (index, (rule, charge)) in hard.enumerate() {
                 if mover == Some(index) {
                     return Some(moment);
                 }

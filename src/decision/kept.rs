@@ -42,7 +42,7 @@ impl Kept {
         let (outcome, event_id, seq) = (Outcome::Replayed, self.event_id, self.seq);
         let mut body = Body { outcome, event_id, seq, findings, ..Body::default() };
         let is_overrun = self.is_overrun;
-        body.held.say(HeldAnswer { id: Some(id), is_overrun, too_many: None });
+        body.held.say(HeldAnswer { id: Some(id), is_overrun, ..HeldAnswer::default() });
         Decision { body: Pooled::new(body) }
     }
 }

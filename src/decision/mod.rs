@@ -13,6 +13,7 @@ use crate::log::EventId;
 use crate::rules::Rule;
 
 mod findings;
+mod foresight;
 mod kept;
 mod outcome;
 mod pool;
@@ -23,6 +24,7 @@ mod wait;
 
 use self::findings::Exceeded;
 pub(crate) use self::findings::{Findings, HeaderFigures};
+use self::foresight::Foresight;
 pub(crate) use self::kept::Kept;
 pub use self::outcome::Outcome;
 use self::pool::Pooled;
@@ -54,12 +56,12 @@ struct Body {
     event_id: Option<EventId>,
     /// The sequence number of the event's record in the journal.
     seq: Option<u64>,
-    /// What reservations add, where one is about; nothing in a box that is to be used.
+    /// What is said beside what rules say; nothing in a box that is to be used.
     held: Said,
     findings: Findings,
 }
 
-/// What an answer says about a reservation.
+/// What an answer says beside what its rules do: about a reservation, and of later times.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HeldAnswer {
     /// The reservation that was made, or ended, if one was.
@@ -68,9 +70,11 @@ pub(crate) struct HeldAnswer {
     pub(crate) is_overrun: bool,
     /// The customer has as many reservations as may be: when the first of them expires.
     pub(crate) too_many: Option<Moment>,
+    /// Of a refusal, where it hangs on the time which rules judge.
+    pub(crate) foresight: Option<Foresight>,
 }
 
-/// What is said about a reservation, where something is. Its box is used again, as the decision's.
+/// What is said beside, where something is. Its box is used again, as the decision's.
 #[derive(Default)]
 struct Said {
     is_said: bool,
@@ -174,6 +178,8 @@ impl Decision {
         if held.too_many.is_some() {
             self.body.outcome = Outcome::Refused;
         }
+        let foresight = held.foresight.or(self.held_answer().foresight);
+        let held = HeldAnswer { foresight, ..held };
         self.body.held.say(held);
     }
 

@@ -12,8 +12,8 @@ pub(crate) struct Hurdle<'d> {
     pub(crate) rule: &'d CompiledRule,
     /// It goes by the counter that keys share which found no room.
     pub(crate) is_shared: bool,
-    /// Of a rule that refused: the first instant at which it alone would not; [`Moment::MAX`] for
-    /// never.
+    /// Of a rule that refused: the first instant at which it alone would not, or at which others
+    /// may judge; [`Moment::MAX`] for never.
     pub(crate) refused_until: Option<Moment>,
 }
 
@@ -22,6 +22,9 @@ impl Decision {
     pub(crate) fn hurdles(&self, refusing: bool) -> impl Iterator<Item = Hurdle<'_>> {
         let findings = self.findings();
         let now = findings.verdict.at.now;
+        // Then others may judge: whoever waits looks again.
+        let foresight = self.held_answer().foresight;
+        let next_change = foresight.map_or(Moment::MAX, |foresight| foresight.next_change);
         let may_refuse =
             findings.hard().filter(
                 move |(rule, charge)| {
@@ -30,15 +33,20 @@ impl Decision {
             );
         may_refuse.map(move |(rule, charge)| {
             let passes_at = || findings.rule_passes_at(rule, charge, now).unwrap_or(Moment::MAX);
-            let refused_until = (!charge.fits).then(passes_at);
+            let refused_until = (!charge.fits).then(|| passes_at().min(next_change));
             Hurdle { rule, is_shared: charge.is_crowded(), refused_until }
         })
     }
 
     /// The first instant at which a refused event passes; none for never.
     pub(crate) fn passes_at(&self) -> Option<Moment> {
-        let first = self.held_answer().too_many.unwrap_or(Moment(0));
-        self.findings().passes_at().map(|moment| moment.max(first))
+        let held = self.held_answer();
+        let first = held.too_many.unwrap_or(Moment(0));
+        let passes_at = match held.foresight {
+            Some(foresight) => foresight.passes_at,
+            None => self.findings().passes_at(),
+        };
+        passes_at.map(|moment| moment.max(first))
     }
 
     /// What is left of a metric, where only rules on it have refused: the least of them.

@@ -86,6 +86,14 @@ pub enum RuleOutcome {
         /// In what the two differ that decided.
         because: Precedence,
     },
+    /// It matches, and does not judge now: its time has not begun, or is over.
+    #[serde(rename_all = "camelCase")]
+    OutOfTime {
+        /// The first instant at which it judges.
+        starts_at: Option<Timestamp>,
+        /// The first instant at which it judges no more.
+        ends_at: Option<Timestamp>,
+    },
     /// It would match, but is turned off.
     Disabled,
     /// One dimension keeps it from matching.
@@ -205,7 +213,12 @@ fn explain_rule(
         (Some(miss), None) => miss,
         (Some(_), Some(_)) => return None,
         (None, _) if !compiled.rule.enabled() => RuleOutcome::Disabled,
-        (None, _) => applies(compiled, decision).or_else(|| replaced(snapshot, place, decision))?,
+        (None, _) => {
+            let applies = applies(compiled, decision);
+            let otherwise =
+                || out_of_time(compiled, decision).or_else(|| replaced(snapshot, place, decision));
+            applies.or_else(otherwise)?
+        }
     };
     Some(RuleExplanation {
         id: compiled.id().to_owned(),
@@ -241,6 +254,12 @@ fn misses<'r>(
         found: None,
         instead: dimension.instead(event),
     }))
+}
+
+fn out_of_time(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> {
+    compiled.span.filter(|span| !span.holds(&decision.at()))?;
+    let (starts_at, ends_at) = compiled.rule.times();
+    Some(RuleOutcome::OutOfTime { starts_at, ends_at })
 }
 
 /// Nothing of a rule that the decision does not know, because it came later, and of one whose
@@ -317,6 +336,13 @@ impl fmt::Display for RuleExplanation {
             }
             RuleOutcome::Replaced { policy, by, because } => {
                 write!(f, "replaced by rule {by} of policy {policy:?}, which {because}")
+            }
+            RuleOutcome::OutOfTime { starts_at, ends_at } => {
+                f.write_str("not in its time")?;
+                if let Some(start) = starts_at {
+                    write!(f, ", from {start}")?;
+                }
+                ends_at.map_or(Ok(()), |end| write!(f, ", until {end}"))
             }
             RuleOutcome::Disabled => f.write_str("turned off"),
             RuleOutcome::Missed { dimension, instead: Some(instead), .. } => {

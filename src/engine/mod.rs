@@ -9,8 +9,7 @@ use parking_lot::Mutex;
 use self::history::Recorded;
 use self::time::{ClockReading, MonotonicTime};
 use crate::base::clock::{Clock, Timestamp};
-use crate::compiled::Matches;
-use crate::compiled::{CompiledRule, Compiler, Snapshot};
+use crate::compiled::{CompiledRule, Compiler, Exception, Matches, Snapshot};
 use crate::counters::{
     Committed as Charged, History, Intent, MAX_AHEAD_SECONDS, Request, Table, Undecided,
 };
@@ -330,11 +329,9 @@ impl Core {
             let (mut receipt, in_order);
             let decided = {
                 let mut matches = Matches::default();
-                snapshot.index.find(&hashes, &mut matches);
-                if let Some(rule) = matches.refusing.filter(|_| intent != Intent::Record)
-                    && let Some(compiled) = snapshot.rule(rule)
-                {
-                    return Err(missing_dimension(compiled, event).into());
+                snapshot.index.find(&hashes, &at, &mut matches);
+                if matches.exception != Exception::None {
+                    return self.decide_exception(event, intent, now, costs, key);
                 }
                 (receipt, in_order) = (Receipt::default(), matches.are_in_order());
                 verdict.ask(intent, matches.rules(), |rule| match snapshot.rule(rule) {

@@ -107,6 +107,13 @@ macro_rules! rule {
                 /// is not given.
                 #[serde(default, skip_serializing_if = "crate::rules::fields::is_default")]
                 pub priority: i32,
+                /// The first instant at which it judges; it always has where it is not given.
+                #[serde(default, skip_serializing_if = "Option::is_none", alias = "starts_at")]
+                pub starts_at: Option<$crate::base::clock::Timestamp>,
+                /// The first instant at which it judges no more; it does for ever where it is not
+                /// given.
+                #[serde(default, skip_serializing_if = "Option::is_none", alias = "ends_at")]
+                pub ends_at: Option<$crate::base::clock::Timestamp>,
                 /// The most keys that have counters of their own; only the engine's cap where not
                 /// given.
                 #[serde(default, skip_serializing_if = "Option::is_none", alias = "max_keys")]
@@ -157,6 +164,8 @@ macro_rules! rule {
                     enforcement: Default::default(),
                     policy: None,
                     priority: 0,
+                    starts_at: None,
+                    ends_at: None,
                     max_keys: None,
                     overflow: Default::default(),
                     on_missing: Default::default(),
@@ -213,6 +222,12 @@ macro_rules! rule {
                     )*
                     /// The policy in which it competes.
                     policy: String,
+                    /// The first instant at which it judges.
+                    #[serde(alias = "starts_at")]
+                    starts_at: $crate::base::clock::Timestamp,
+                    /// The first instant at which it judges no more.
+                    #[serde(alias = "ends_at")]
+                    ends_at: $crate::base::clock::Timestamp,
                     /// The most keys that have counters of their own.
                     #[serde(alias = "max_keys")]
                     max_keys: u64,
@@ -331,6 +346,33 @@ macro_rules! rule_setters {
         #[must_use]
         pub fn priority(mut self, priority: i32) -> Self {
             self.priority = priority;
+            self
+        }
+
+        /// Lets the rule judge from this instant on: a trial, a promotion, a raise. See
+        /// [`ends_at`](Self::ends_at).
+        #[must_use]
+        pub fn starts_at(mut self, start: impl Into<$crate::base::clock::Timestamp>) -> Self {
+            self.starts_at = Some(start.into());
+            self
+        }
+
+        /// Lets the rule judge until before this instant. Outside of its times it refuses nobody
+        /// and stands in no answer, and the next rule of its [policy](Self::policy) judges; nothing
+        /// has to run for that. It is exact to the nanosecond, and so is the wait of a refusal
+        /// that ends because a rule begins or ends to judge.
+        ///
+        /// Rate limits go by the engine's time, and quotas by the event's, as they do in all else:
+        /// an event that is dated into the time of a quota is judged by it, and one that is dated
+        /// after its end is not.
+        ///
+        /// The rule counts all that it matches, in its time or not, as one does that is replaced
+        /// in a policy: so a quota's figure is right from its first instant on, and an end can be
+        /// put off. A decision that rules with times match goes the slower of two ways; a rule that
+        /// is over is best removed.
+        #[must_use]
+        pub fn ends_at(mut self, end: impl Into<$crate::base::clock::Timestamp>) -> Self {
+            self.ends_at = Some(end.into());
             self
         }
 

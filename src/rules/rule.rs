@@ -201,6 +201,11 @@ impl Rule {
         on_missing: &OnMissing = rule => &rule.on_missing;
     }
 
+    /// From when on it judges, and until when.
+    pub(crate) fn times(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        each!(self, rule => (rule.starts_at, rule.ends_at))
+    }
+
     pub(crate) fn is_rate_limit(&self) -> bool {
         matches!(self, Self::RateLimit(_))
     }

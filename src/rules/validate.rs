@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::limit::LimitProblem;
 use super::measure::Measure;
 use super::meter::{Aggregation, EventFilter, Meter, MeterField, Meters};
@@ -108,6 +110,7 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
         );
         found.add("priority", reason);
     }
+    found.times(rule);
     if let Some(value) = rule.on_missing().value() {
         found.text("onMissing", value);
     }
@@ -178,6 +181,22 @@ impl Found<'_> {
         }
         if *condition == Condition::Absent && matches!(key, "customer_id" | "event_type") {
             self.add(field, format!("{key} is never absent: every event has one"));
+        }
+    }
+
+    fn times(&mut self, rule: &Rule) {
+        let (start, end) = rule.times();
+        for (field, instant) in [("startsAt", start), ("endsAt", end)] {
+            // As data it has to be a date.
+            if let Some(instant) = instant.filter(|it| DateTime::<Utc>::try_from(*it).is_err()) {
+                let reason = format!("{instant} must be within 262000 years of the year 0");
+                self.add(field, reason);
+            }
+        }
+        if let (Some(start), Some(end)) = (start, end)
+            && end <= start
+        {
+            self.add("endsAt", format!("{end} must be after startsAt, {start}"));
         }
     }
 

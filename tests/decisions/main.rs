@@ -27,5 +27,6 @@ mod policies;
 mod refunds;
 mod retry;
 mod sliding;
+mod times;
 mod wide_counts;
 mod worked_numbers;

@@ -5,17 +5,19 @@
 //! Method: tables of both sides of each limit, through every door that takes rules; for the worst
 //! case an adversary that takes all it can at the moments that hurt most.
 
-use crate::support::{clock, config};
+use crate::support::{clock, config, date};
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use limitry::errors::{BuildError, RulesError};
 use limitry::rules::{
     Algorithm, Enforcement, QuotaUpdate, RateLimitUpdate, RuleProblem, RuleSetError, SyncOptions,
 };
 use limitry::time::ManualClock;
 use limitry::time::Tz;
-use limitry::{Amount, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Window};
+use limitry::{
+    Amount, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
+};
 use proptest::prelude::*;
 
 const LARGEST: u64 = 1 << 62;
@@ -306,6 +308,13 @@ fn sides_of_sets() -> Vec<Side> {
         (two(limit().policy("p"), quota().policy("q")), None),
         (two(limit().policy("p"), quota().policy("p")), Some("policy")),
         (RuleSet::new().quota(quota().policy("p")).quota(quota().policy("p")), None),
+        (of_limit(|rule| rule.starts_at(date(9)).ends_at(date(10))), None),
+        (of_quota(|rule| rule.starts_at(date(9)).ends_at(date(9))), Some("endsAt")),
+        (of_limit(|rule| rule.starts_at(date(9)).ends_at(date(8))), Some("endsAt")),
+        (of_quota(|rule| rule.starts_at(Timestamp::MAX)), Some("startsAt")),
+        (of_limit(|rule| rule.ends_at(Timestamp::MIN)), Some("endsAt")),
+        (of_quota(|rule| rule.starts_at(DateTime::<Utc>::MIN_UTC)), None),
+        (of_limit(|rule| rule.ends_at(DateTime::<Utc>::MAX_UTC)), None),
         (of_limit(|rule| rule.policy("p").priority(i32::MIN)), None),
         (of_quota(|rule| rule.policy("p").priority(i32::MAX)), None),
         (of_limit(|rule| rule.priority(1)), Some("priority")),

@@ -106,6 +106,7 @@ pub fn rate_limit(rule: &Rule) -> RateLimit {
     if let Some(policy) = &rule.policy {
         limit = limit.policy(policy.as_str()).priority(rule.priority);
     }
+    (limit.starts_at, limit.ends_at) = (rule.starts.map(date), rule.ends.map(date));
     limit.on_missing(on_missing(&rule.missing))
 }
 
@@ -144,6 +145,7 @@ pub fn quota(rule: &Rule) -> Quota {
         quota = quota.policy(policy.as_str()).priority(rule.priority);
     }
     (quota.time_zone, quota.anchor, quota.every) = cut(rule.kind);
+    (quota.starts_at, quota.ends_at) = (rule.starts.map(date), rule.ends.map(date));
     quota.on_missing(on_missing(&rule.missing))
 }
 
@@ -390,6 +392,9 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
         if old.priority != new.priority {
             update = update.priority(new.priority);
         }
+        if (old.starts, old.ends) != (new.starts, new.ends) {
+            update = update.starts_at(new.starts.map(date)).ends_at(new.ends.map(date));
+        }
         engine.rules().update(&new.id, update).map(drop)
     } else {
         let mut update = QuotaUpdate::new();
@@ -412,6 +417,9 @@ pub fn change(engine: &Engine, old: &Rule, new: &Rule) -> Result<(), RulesError>
         }
         if old.priority != new.priority {
             update = update.priority(new.priority);
+        }
+        if (old.starts, old.ends) != (new.starts, new.ends) {
+            update = update.starts_at(new.starts.map(date)).ends_at(new.ends.map(date));
         }
         engine.rules().update(&new.id, update).map(drop)
     }

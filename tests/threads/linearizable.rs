@@ -186,7 +186,7 @@ fn rules(dice: &mut Dice, holds: bool) -> Vec<Rule> {
         (true, _) => Kind::Rolling { window: MINUTE },
     };
     let per = [&[][..], &["customer_id"], &["team"], &["customer_id", "team"]];
-    let count = dice.range(2, 4);
+    let (count, timed) = (dice.range(2, 4), dice.chance(30));
     let mut rules: Vec<Rule> = (0..count)
         .map(|number| {
             let quota = dice.chance(50);
@@ -198,6 +198,17 @@ fn rules(dice: &mut Dice, holds: bool) -> Vec<Rule> {
             }
             if dice.chance(15) {
                 rule.enforce = dice.pick(&[Enforce::Soft, Enforce::Shadow]);
+            }
+            // Clocks move by these.
+            let edges = [1, SECOND / 2, SECOND, 61 * SECOND];
+            match dice.below(4) {
+                _ if !timed => {}
+                0 => rule.starts = Some(START + dice.pick(&edges)),
+                1 | 2 => rule.ends = Some(START + dice.pick(&edges)),
+                _ => {}
+            }
+            if timed && dice.chance(50) {
+                rule.policy = Some(format!("p {}", rule.kind.is_rate()));
             }
             rule
         })

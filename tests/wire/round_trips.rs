@@ -91,6 +91,7 @@ prop_compose! {
         (rule.burst, rule.max_keys) = (numbers.1.map(Amount::from), numbers.2);
         (rule.algorithm, rule.enforcement, rule.overflow) = modes;
         rule.priority = priority;
+        (rule.starts_at, rule.ends_at) = times;
         (rule.created_at, rule.updated_at) = times;
         rule
     }
@@ -120,6 +121,7 @@ prop_compose! {
         (rule.dimension_filters, rule.per) = (limit.dimension_filters, limit.per);
         (rule.max_keys, rule.enabled) = (limit.max_keys, limit.enabled);
         rule.priority = limit.priority;
+        (rule.starts_at, rule.ends_at) = (limit.starts_at, limit.ends_at);
         (rule.enforcement, rule.overflow) = (limit.enforcement, limit.overflow);
         (rule.created_at, rule.updated_at) = (limit.created_at, limit.updated_at);
         rule
@@ -239,7 +241,7 @@ proptest! {
             ("per", json!([])), ("metric", json!("total_events")), ("burst", Value::Null),
             ("policy", Value::Null), ("maxKeys", Value::Null), ("overflow", json!("share")),
             ("enforcement", json!("hard")), ("algorithm", json!("token_bucket")),
-            ("priority", json!(0)),
+            ("priority", json!(0)), ("startsAt", Value::Null), ("endsAt", Value::Null),
         ] {
             fields.entry(field).or_insert(default);
         }

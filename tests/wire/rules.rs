@@ -6,7 +6,9 @@
 
 use super::bodies::{engine, read, refused, text};
 use limitry::rules::{Algorithm, Enforcement, Overflow, QuotaUpdate, RateLimitUpdate};
-use limitry::{Condition, Event, Meter, Metric, Period, Quota, RateLimit, Rule, RuleSet, Window};
+use limitry::{
+    Condition, Event, Meter, Metric, Period, Quota, RateLimit, Rule, RuleSet, Timestamp, Window,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -105,13 +107,17 @@ fn everything_a_rule_can_say_has_a_name_on_the_wire() {
         .enforcement(Enforcement::Shadow)
         .policy("plan")
         .priority(-3)
+        .starts_at("2024-01-15T10:30:00Z".parse::<Timestamp>().expect("an instant"))
+        .ends_at("2024-01-15T10:30:00.000000001Z".parse::<Timestamp>().expect("an instant"))
         .max_keys(7)
         .overflow(Overflow::Deny)
         .enabled(false);
     let body = "{\"id\":\"rl_1\",\"name\":\"n\",\"dimensionFilters\":{\"model\":\"gpt-4\"},\
                 \"limitValue\":5,\"window\":\"90s\",\"enabled\":false,\"metric\":\"values.images\",\
                 \"per\":[\"customer_id\",\"team\"],\"burst\":9,\"enforcement\":\"shadow\",\
-                \"policy\":\"plan\",\"priority\":-3,\"maxKeys\":7,\"overflow\":\"deny\"}";
+                \"policy\":\"plan\",\"priority\":-3,\
+                \"startsAt\":\"2024-01-15T10:30:00Z\",\
+                \"endsAt\":\"2024-01-15T10:30:00.000000001Z\",\"maxKeys\":7,\"overflow\":\"deny\"}";
     assert_eq!(text(&limit), body);
     assert_eq!(read::<RateLimit>(body), limit);
     let quota = Quota::new("n", Metric::value("input_tokens"), 5, Period::Year)

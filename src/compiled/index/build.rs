@@ -1,6 +1,7 @@
 //! Making an index of the rules.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
@@ -11,6 +12,7 @@ use super::{
     Entry, Filtered, Index, Indexed, Prepared, PreparedRow, Rank, SeenFlag, Shape, Special,
     group_hash,
 };
+use crate::compiled::times::Times;
 use crate::counters::Match;
 use crate::event::Dimension;
 use crate::rules::{Condition, Filter, OnMissing};
@@ -98,7 +100,7 @@ impl Build {
         }
     }
 
-    pub(super) fn finish(self) -> Index {
+    pub(super) fn finish(self, entries: &[Option<Entry>]) -> Index {
         let mut always = self.always;
         let group_of = |rule: u32| self.rules.get(rule as usize).map_or(0, |found| found.group);
         always.sort_unstable_by_key(|rule| (group_of(*rule), *rule));
@@ -127,17 +129,24 @@ impl Build {
             shapes.is_empty() && self.lenient.is_empty() && !always.iter().any(has_policy);
         let is_plain = is_plain && conditional.is_none();
         let by_missing: Box<[_]> = self.by_missing.into_iter().collect();
-        let is_special = conditional.is_some() || !by_missing.is_empty();
+        let times = Times::new(entries, |rule| {
+            let indexed = self.rules.get(rule as usize);
+            indexed.map_or((None, 0), |indexed| (indexed.policy, indexed.place))
+        });
+        let times = times.map(Arc::new);
+        let has_times = times.is_some();
+        let is_plain = is_plain && !has_times;
+        let is_special = conditional.is_some() || !by_missing.is_empty() || has_times;
         Index {
             prepared: is_plain.then(|| prepare(&self.rules, &partitions, &always)),
-            always_apply: always.iter().all(applies),
+            always_apply: !has_times && always.iter().all(applies),
             rules: self.rules.into(),
             partitions: partitions.into_iter().map(|(partition, _)| partition).collect(),
             always: always.into(),
             shapes: shapes.into(),
             by_built_in: by_built_in.into(),
             by_property,
-            special: is_special.then(|| Box::new(Special { conditional, by_missing })),
+            special: is_special.then(|| Box::new(Special { conditional, by_missing, times })),
             lenient: self.lenient,
             ranks: self.ranks,
             unseen: AtomicUsize::new(self.dimensions.len()),

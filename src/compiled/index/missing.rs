@@ -1,6 +1,6 @@
 //! Events that lack a dimension, and the rules that do not skip them.
 
-use super::{Found, Index, Matches, RulesFound, Special};
+use super::{Exception, Found, Index, Matches, RulesFound, Special};
 use crate::counters::{Match, RowAddress};
 use crate::event::{Dimension, DimensionHashes, Event};
 use crate::rules::Filter;
@@ -79,8 +79,8 @@ impl Index {
         for Found { rule, judges } in lacking {
             let stated = self.lenient.get(&rule).and_then(|lenient| lenient.value.as_deref());
             let (Some(stated), Some(indexed)) = (stated, self.rules.get(rule as usize)) else {
-                if judges && matches.refusing.is_none() {
-                    matches.refusing = Some(rule);
+                if judges && !matches!(matches.exception, Exception::Refused(_)) {
+                    matches.exception = Exception::Refused(rule);
                 }
                 continue;
             };

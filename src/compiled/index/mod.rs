@@ -26,7 +26,8 @@ use self::build::Build;
 use self::conditions::Conditional;
 use self::missing::Lenient;
 use crate::base::calendar::Calendar;
-use crate::counters::{Match, RowAddresses, RowLists};
+use crate::compiled::times::{Span, Times};
+use crate::counters::{At, Match, RowAddresses, RowLists};
 use crate::event::{Dimension, DimensionHashes, Event, mix};
 use crate::rules::{Filter, OnMissing};
 
@@ -52,6 +53,8 @@ pub(crate) struct Entry {
     /// Rules of one policy compete.
     pub(crate) policy: Option<Box<str>>,
     pub(crate) priority: i32,
+    /// When it judges, where that is not always.
+    pub(crate) span: Option<Span>,
     /// The higher the newer.
     pub(crate) age: u64,
     /// What it makes of an event that lacks a dimension.
@@ -100,6 +103,8 @@ struct Special {
     conditional: Option<Conditional>,
     /// Those that may match an event which lacks a dimension of their filter, by dimension.
     by_missing: Box<[(Dimension, Vec<u32>)]>,
+    /// When rules judge, where some do not always.
+    times: Option<Arc<Times>>,
 }
 
 /// The rules that an event matches by its dimensions alone.
@@ -149,8 +154,18 @@ struct Filtered {
 pub(crate) struct Matches<'e> {
     pub(crate) rows: RowAddresses<'e>,
     rules: Matched<'e>,
+    pub(crate) exception: Exception,
+}
+
+/// Why matches are none of the everyday kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Exception {
+    #[default]
+    None,
     /// A rule that refuses the event, because it lacks a dimension.
-    pub(crate) refusing: Option<u32>,
+    Refused(u32),
+    /// It hangs on the instant of the decision which rules judge.
+    Timed,
 }
 
 /// The rules that match, in the order of their rows.
@@ -268,6 +283,21 @@ fn add_row<'e>(
     true
 }
 
+/// The same where rules judge at times: by the instant that is known so far.
+#[cold]
+fn choose_by_time(times: &Times, at: &At, found: &mut [Found], matches: &mut Matches<'_>) {
+    let rules: RulesFound = found.iter().copied().collect();
+    let rules = rules.iter().map(|found| found.rule);
+    if times.bear_on(rules.clone()) {
+        matches.exception = Exception::Timed;
+    }
+    times.judging(at, rules, |index, judges| {
+        if let Some(found) = found.get_mut(index) {
+            found.judges = judges;
+        }
+    });
+}
+
 /// A rule that was found.
 #[derive(Clone, Copy, Debug)]
 struct Found {
@@ -294,19 +324,24 @@ impl Index {
         for (rule, entry) in (0_u32..).zip(entries) {
             build.add(rule, entry.as_ref());
         }
-        build.finish()
+        build.finish(entries)
     }
 
     /// Finds the rules that apply to an event. O(shapes whose dimensions the event has +
     /// matches); allocates nothing for up to 8 rules in up to 4 rows.
     #[inline]
-    pub(crate) fn find<'e>(&'e self, hashes: &DimensionHashes<'e, '_>, matches: &mut Matches<'e>) {
+    pub(crate) fn find<'e>(
+        &'e self,
+        hashes: &DimensionHashes<'e, '_>,
+        at: &At,
+        matches: &mut Matches<'e>,
+    ) {
         if self.unseen.load(Ordering::Relaxed) > 0 {
             self.note_dimensions(hashes.event());
         }
         match &self.prepared {
             Some(prepared) => prepared.find(hashes, matches),
-            None => self.find_unprepared(hashes, matches),
+            None => self.find_unprepared(hashes, at, matches),
         }
     }
 
@@ -325,7 +360,12 @@ impl Index {
     }
 
     #[inline(never)]
-    fn find_unprepared<'e>(&'e self, hashes: &DimensionHashes<'e, '_>, matches: &mut Matches<'e>) {
+    fn find_unprepared<'e>(
+        &'e self,
+        hashes: &DimensionHashes<'e, '_>,
+        at: &At,
+        matches: &mut Matches<'e>,
+    ) {
         let event = hashes.event();
         let mut found: RulesFound = self.always.iter().copied().map(Found::judging).collect();
         let in_order = found.len();
@@ -347,7 +387,11 @@ impl Index {
         }
         if found.len() > in_order || !self.always_apply {
             self.keep_those_with_partition(event, &mut found);
-            self.choose_by_policy(&mut found);
+            if let Some(times) = self.times() {
+                choose_by_time(times, at, &mut found, matches);
+            } else {
+                self.choose_by_policy(&mut found);
+            }
         }
         if !self.lenient.is_empty() && found.iter().any(|found| self.lacks(found.rule, event)) {
             return self.address_lacking(found, hashes, matches);
@@ -404,6 +448,12 @@ impl Index {
             self.partition_of(found.rule).iter().all(|dimension| dimension.of(event).is_some())
                 || self.lenient.contains_key(&found.rule)
         });
+    }
+
+    /// When rules judge, where some do not always.
+    #[inline]
+    pub(crate) fn times(&self) -> Option<&Arc<Times>> {
+        self.special.as_deref()?.times.as_ref()
     }
 
     /// What decides whether a rule judges that has a policy.

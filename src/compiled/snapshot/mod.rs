@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::rule::CompiledRule;
 use crate::compiled::index::Index;
-use crate::counters::{ChangeTime, CounterSet};
+use crate::counters::{ChangeTime, CounterSet, Roles};
 use crate::rules::{Fold, Meters};
 
 pub(crate) mod stored;
@@ -50,17 +50,20 @@ impl Snapshot {
         let slots = rules.iter().filter(|compiled| compiled.rule.is_concurrent());
         let slots =
             slots.filter_map(|it| usize::try_from(it.measure.units_of(it.rule.limit()?)).ok());
+        let index = Index::new(&entries, hasher);
+        let judging = index.times().map(|times| Arc::clone(times) as Arc<dyn Roles>);
         Self {
             version,
             number: 0,
             has_latest: rules.iter().any(|compiled| compiled.measure.fold() == Fold::Latest),
             most_slots: slots.max().unwrap_or(0),
-            index: Index::new(&entries, hasher),
+            index,
             counters: CounterSet::new(
                 version,
                 since,
                 rules.iter().map(|compiled| &compiled.counter),
-            ),
+            )
+            .with_roles(judging),
             rules: rules.into(),
             meters,
         }

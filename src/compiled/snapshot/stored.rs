@@ -375,6 +375,7 @@ impl Compiler {
             filter,
             partition: partition.into(),
             counter: counter.of_rule(&rule),
+            span: self.span(&rule),
             age: saved.age,
             figures: labels.figures(rule.id().unwrap_or_default()),
             rule,

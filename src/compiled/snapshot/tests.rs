@@ -191,7 +191,8 @@ impl Small {
         let timeline = self.table.timeline();
         let happened = event.happened_at();
         let mut matches = Matches::default();
-        self.snapshot.index.find(&DimensionHashes::new(event, &self.hasher), &mut matches);
+        let (hashes, at) = (DimensionHashes::new(event, &self.hasher), timeline.at(now, happened));
+        self.snapshot.index.find(&hashes, &at, &mut matches);
         let cost = |rule: u32| match &self.snapshot.rules[rule as usize].rule {
             Rule::RateLimit(rule)
                 if intent == Intent::Record

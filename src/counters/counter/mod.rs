@@ -1,5 +1,6 @@
 //! A rule's counter, as the table knows it.
 
+use crate::counters::Roles;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -448,6 +449,10 @@ pub(crate) struct CounterSet {
     by_number: HashMap<u32, u32, ahash::RandomState>,
     /// Some counter is watched.
     watches: bool,
+    /// Which rules judge, where that hangs on the time.
+    roles: Option<Arc<dyn Roles>>,
+    /// One of the two is the case.
+    goes_by_steps: bool,
 }
 
 impl CounterSet {
@@ -467,7 +472,18 @@ impl CounterSet {
             by_number.insert(counter.number, place);
         }
         let watches = current.iter().any(|counter| counter.watched.is_some());
-        Self { version, since, current, by_number, watches }
+        let (roles, goes_by_steps) = (None, watches);
+        Self { version, since, current, by_number, watches, roles, goes_by_steps }
+    }
+
+    /// The same set, of which rules judge at times.
+    pub(crate) fn with_roles(self, roles: Option<Arc<dyn Roles>>) -> Self {
+        let goes_by_steps = self.watches || roles.is_some();
+        Self { roles, goes_by_steps, ..self }
+    }
+
+    pub(super) fn roles(&self) -> Option<&dyn Roles> {
+        self.roles.as_deref()
     }
 
     #[inline]
@@ -479,6 +495,11 @@ impl CounterSet {
     #[inline]
     pub(super) fn watches(&self) -> bool {
         self.watches
+    }
+
+    /// Whether what is held is always looked at step by step.
+    pub(super) fn goes_by_steps(&self) -> bool {
+        self.goes_by_steps
     }
 
     /// The counter of the rule with this index.

@@ -190,6 +190,11 @@ impl Charge {
         self.role == Role::Judges
     }
 
+    /// Lets it have a say, or not.
+    pub(crate) fn set_judges(&mut self, judges: bool) {
+        self.role = if judges { Role::Judges } else { Role::Counts };
+    }
+
     /// Whether the key found no room for the rule's counter.
     pub(crate) fn found_no_room(&self) -> bool {
         self.source == UseSource::NoRoom

@@ -23,6 +23,16 @@ impl Table {
         self.decide_step_by_step(request, verdict, &mut Step::Record(commit))
     }
 
+    /// Decides where it hangs on the instant of the decision which rules judge.
+    pub(crate) fn decide_by_time(
+        &self,
+        request: &Request<'_, '_>,
+        verdict: &mut Verdict,
+        commit: Commit<'_, '_>,
+    ) -> Result<(), Undecided> {
+        self.decide_step_by_step(request, verdict, &mut Step::Record(commit))
+    }
+
     /// Decides as `track` does, and holds what the event costs for a reservation.
     pub(crate) fn reserve(
         &self,
@@ -119,6 +129,10 @@ impl Script<'_, '_> {
         self.at.begin(self.table, self.request, locked)?;
         self.expire(locked);
         let charges = &mut verdict.charges;
+        if let Some(roles) = self.request.counters.roles() {
+            // Which rules judge hangs on the instant, which is fixed now.
+            roles.assign(&self.at, charges);
+        }
         match step {
             Step::Settle(settling, _) => self.take_off(settling, charges, locked),
             Step::Hold(holding, _) => {

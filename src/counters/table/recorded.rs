@@ -118,7 +118,9 @@ impl<'s> Script<'s, '_> {
     /// What rules that refuse an event know of later periods.
     #[cold]
     pub(super) fn ahead(&self, charges: &[Charge], locked: &dyn Locked) -> Vec<(u32, UseAhead)> {
-        let judging = charges.iter().filter(|charge| charge.judges());
+        // Where roles change with the time, others may judge then.
+        let later = self.request.counters.roles().is_some();
+        let judging = charges.iter().filter(|charge| later || charge.judges());
         let ahead = judging.filter_map(|charge| {
             let counter = self.counter(charge)?;
             let known = counter.ahead(locked.row(charge.row), &self.at);

@@ -257,7 +257,17 @@ impl Verdict {
     /// that only count. The list of the decision before is used again where it is as long.
     #[inline]
     pub(crate) fn ask(&mut self, intent: Intent, matches: &[Match], cost: impl Fn(u32) -> Cost) {
-        let changes = !intent.is_read_only();
+        self.ask_where(!intent.is_read_only(), matches, cost);
+    }
+
+    /// The same of all rules, whatever is wanted of them: those that only count may judge at
+    /// another instant.
+    pub(crate) fn ask_all(&mut self, matches: &[Match], cost: impl Fn(u32) -> Cost) {
+        self.ask_where(true, matches, cost);
+    }
+
+    #[inline]
+    fn ask_where(&mut self, changes: bool, matches: &[Match], cost: impl Fn(u32) -> Cost) {
         let asked = || matches.iter().filter(|found| found.judges || changes);
         let count = if changes { matches.len() } else { asked().count() };
         if self.charges.len() != count {

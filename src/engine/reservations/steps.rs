@@ -1,11 +1,12 @@
 //! The steps of a reservation, each one decision under the locks of the rows that it is about.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
 use super::{Asking, Granted, Made, ReservationError, check, nanos};
-use crate::compiled::{CompiledRule, Matches, Snapshot};
+use crate::compiled::{CompiledRule, Exception, Matches, Snapshot, Times};
 use crate::counters::{
     At, Committed as Charged, Extension, Held, History, Holding, Intent, Moment, Request, Settling,
     Undecided, Verdict,
@@ -14,7 +15,7 @@ use crate::decision::{Decision, HeldAnswer, Receipt, ReservationId};
 use crate::engine::history::Recorded;
 use crate::engine::store::{Ending, RecordBytes};
 use crate::engine::time::ClockReading;
-use crate::engine::{Core, TrackError, is_over, missing_dimension, too_late};
+use crate::engine::{Core, Costs, TrackError, is_over, missing_dimension, too_late};
 use crate::event::{DimensionHashes, Event};
 use crate::journal::ReservationOut;
 use crate::reservations::{Entry, Estimate, Phase, ReservationState, ReservationStatus, State};
@@ -204,7 +205,7 @@ impl Core {
                 self.keep_ending(hashes, None, Some(&mut ending), charged, rules)
             },
         )?;
-        decision.say(HeldAnswer { id: Some(id), is_overrun, too_many: None });
+        decision.say(HeldAnswer { id: Some(id), is_overrun, ..HeldAnswer::default() });
         Ok((decision, ending.record))
     }
 
@@ -413,6 +414,29 @@ impl Core {
         }
     }
 
+    /// Decides about matches that are none of the everyday kind.
+    #[cold]
+    pub(in crate::engine) fn decide_exception(
+        &self,
+        event: &Event<'_>,
+        intent: Intent,
+        now: ClockReading,
+        costs: Costs,
+        key: Option<u64>,
+    ) -> Result<Decision, TrackError> {
+        let (at, asked) = (self.table.timeline().at(now.moment, event.happened_at()), now.asked);
+        let script = Script { event, intent, at, asked, held: None, is_bare: false };
+        let is_kept = self.ledger.is_some() || self.has_store();
+        self.run(
+            &script,
+            |rule| costs.of(event, rule),
+            |request, verdict, keep| self.table.decide_by_time(request, verdict, Some(keep)),
+            |hashes, charged, rules| {
+                if is_kept { self.keep(hashes, key, charged, rules) } else { Receipt::default() }
+            },
+        )
+    }
+
     /// Runs a script by the rule set in force, from the start again where that changes.
     fn run(
         &self,
@@ -437,21 +461,14 @@ impl Core {
             verdict.ahead.clear();
             let in_order;
             let mut receipt = Receipt::default();
+            let times;
             let decided = {
                 let mut matches = Matches::default();
                 if !script.is_bare {
-                    snapshot.index.find(&hashes, &mut matches);
-                }
-                if let Some(rule) = matches.refusing.filter(|_| !intent.is_forced())
-                    && let Some(compiled) = snapshot.rule(rule)
-                {
-                    return Err(missing_dimension(compiled, event).into());
+                    snapshot.index.find(&hashes, &at, &mut matches);
                 }
                 in_order = matches.are_in_order();
-                verdict.ask(intent, matches.rules(), |rule| match snapshot.rule(rule) {
-                    Some(compiled) => cost(compiled),
-                    None => Cost::NOTHING,
-                });
+                times = ask(script, snapshot, &matches, &cost, verdict)?;
                 if let Some(held) = script.held {
                     held.add_rows(&mut matches.rows);
                 }
@@ -468,6 +485,9 @@ impl Core {
             };
             match decided {
                 Ok(()) => {
+                    if let Some(times) = &times {
+                        decision.foresee(&**times, timeline, is_recorded);
+                    }
                     decision.complete(receipt, script.asked, timeline, is_recorded, in_order);
                     return Ok(decision);
                 }
@@ -480,6 +500,32 @@ impl Core {
             }
         }
     }
+}
+
+/// Asks the rules that match. Returns when they judge, where that hangs on the time.
+fn ask(
+    script: &Script<'_, '_>,
+    snapshot: &Snapshot,
+    matches: &Matches<'_>,
+    cost: impl Fn(&CompiledRule) -> Cost,
+    verdict: &mut Verdict,
+) -> Result<Option<Arc<Times>>, TrackError> {
+    let Script { event, intent, .. } = *script;
+    if let Exception::Refused(rule) = matches.exception
+        && !intent.is_forced()
+        && let Some(compiled) = snapshot.rule(rule)
+    {
+        return Err(missing_dimension(compiled, event).into());
+    }
+    let cost = |rule| snapshot.rule(rule).map_or(Cost::NOTHING, |rule| cost(rule));
+    let rules = matches.rules();
+    let times = snapshot.index.times();
+    let times = times.filter(|times| times.bear_on(rules.iter().map(|found| found.rule)));
+    match times {
+        Some(_) => verdict.ask_all(rules, cost),
+        None => verdict.ask(intent, rules, cost),
+    }
+    Ok(times.cloned())
 }
 
 fn settling(id: ReservationId, until: Moment, held: &Held) -> Settling<'_> {

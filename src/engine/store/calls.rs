@@ -297,7 +297,7 @@ impl Core {
         // A rule that counted it is gone, and its records are: so is what is known of this.
         let mut answer = answer.ok_or(ReservationError::NotFound { id })?.with_seq(seq);
         let is_overrun = record.holds.is_overrun;
-        answer.say(HeldAnswer { id: Some(id), is_overrun, too_many: None });
+        answer.say(HeldAnswer { id: Some(id), is_overrun, ..HeldAnswer::default() });
         Ok(answer)
     }
 

@@ -396,7 +396,9 @@ impl Core {
         }
         let hashes = DimensionHashes::new(event, &self.hasher);
         let mut matches = Matches::default();
-        snapshot.index.find(&hashes, &mut matches);
+        // Whoever judges when, all rules that match have a counter.
+        let any = self.table.timeline().at(Moment(0), None);
+        snapshot.index.find(&hashes, &any, &mut matches);
         let mut keys = Keys::new();
         for rule in matches.rules().iter().filter_map(|found| snapshot.rule(found.rule)) {
             let cost = rule.measure.of(event);
@@ -416,7 +418,9 @@ impl Core {
         let snapshot = self.snapshot.load();
         let hashes = DimensionHashes::new(estimate, &self.hasher);
         let mut matches = Matches::default();
-        snapshot.index.find(&hashes, &mut matches);
+        // Whoever judges when, all rules that match have a counter.
+        let any = self.table.timeline().at(Moment(0), None);
+        snapshot.index.find(&hashes, &any, &mut matches);
         let rules = matches.rules().iter().filter_map(|found| snapshot.rule(found.rule));
         let of = |rule: &Arc<CompiledRule>| {
             [false, true].map(|shared| self.key_of(rule, shared, estimate))

@@ -29,7 +29,8 @@ use std::collections::BTreeMap;
 type Met = RefCell<BTreeMap<&'static str, u32>>;
 
 /// What every search of a thousand runs or more has to meet.
-const DUE: [&str; 34] = [
+const DUE: [&str; 35] = [
+    "time of a rule",
     "allowed",
     "refused",
     "refused for ever",
@@ -170,6 +171,14 @@ impl<'m> Run<'m> {
             Step::ToEnd(span, beside) => {
                 let end = period(*span, self.pair.now()).1;
                 self.pair.set(end.expect("these spans end") + i128::from(*beside));
+            }
+            Step::ToTime(which, end, beside) => {
+                let rule = self.chosen_rule(*which);
+                let edge = rule.and_then(|rule| if *end { rule.ends } else { rule.starts });
+                if let Some(edge) = edge {
+                    self.pair.set(edge + i128::from(*beside));
+                    self.meet("time of a rule");
+                }
             }
             Step::Add(rule) => {
                 let mut rule = rule.clone();

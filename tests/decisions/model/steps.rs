@@ -1,5 +1,6 @@
 //! What is drawn: worlds of rules, and steps that run in them.
 
+use crate::support::START;
 use crate::support::oracle::{
     Asked, DAY, Enforce, HOUR, Kind, MILLISECOND, MINUTE, Measure, Missing, Nanos, PlainEvent,
     Prop, Rule, SECOND, Span,
@@ -53,6 +54,8 @@ pub(super) enum Step {
     ToRetry(i64),
     /// To the end of the current period, and so many nanoseconds beside it.
     ToEnd(Span, i64),
+    /// To where a rule begins or ends to judge, and so many nanoseconds beside it.
+    ToTime(usize, bool, i64),
     Add(Rule),
     Change(usize, Edit),
     Remove(usize),
@@ -120,6 +123,7 @@ pub(super) enum Edit {
     Enforce(Enforce),
     Enabled(bool),
     Priority(i32),
+    Times(Times),
     Name,
     Nothing,
 }
@@ -135,6 +139,7 @@ impl Edit {
             (Self::Limit(limit), _) => new.limit = *limit,
             (Self::Enforce(enforce), _) => new.enforce = *enforce,
             (Self::Enabled(enabled), _) => new.enabled = *enabled,
+            (Self::Times(times), _) => (new.starts, new.ends) = *times,
             (Self::Priority(priority), _) => {
                 new.policy.as_ref()?;
                 new.priority = *priority;
@@ -255,6 +260,23 @@ pub(super) fn per() -> impl Strategy<Value = Vec<String>> {
     select(owned.to_vec())
 }
 
+/// From when on a rule judges, and until when.
+pub(super) type Times = (Option<Nanos>, Option<Nanos>);
+
+pub(super) fn times() -> impl Strategy<Value = Times> {
+    let edge = || {
+        let edges = vec![-DAY, 0, SECOND, MINUTE + 1, 10 * MINUTE, 5 * HOUR, DAY, 40 * DAY];
+        select(edges).prop_map(|length| START + length)
+    };
+    prop_oneof![
+        8 => Just((None, None)),
+        1 => edge().prop_map(|start| (Some(start), None)),
+        2 => edge().prop_map(|end| (None, Some(end))),
+        2 => (edge(), select(vec![1, SECOND, HOUR, 3 * DAY]))
+            .prop_map(|(start, length)| (Some(start), Some(start + length))),
+    ]
+}
+
 pub(super) fn rule() -> impl Strategy<Value = Rule> {
     let limit = prop_oneof![9 => 1_u64..6, 6 => 5_u64..30, 3 => 50_u64..200, 1 => Just(0)];
     let kind = prop_oneof![4 => rate_kind(), 4 => quota_kind(), 1 => Just(Kind::Slots)];
@@ -265,8 +287,8 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
         3 => select(vec!["red", "gpt", "none"]).prop_map(|value| Missing::Stated(value.into())),
         1 => Just(Missing::Refuse),
     ];
-    (limit, kind, measure(), filter(), per(), enforce(), policy, missing).prop_map(
-        |(limit, kind, measure, filter, per, enforce, policy, missing)| {
+    (limit, kind, measure(), filter(), per(), enforce(), (policy, times()), missing).prop_map(
+        |(limit, kind, measure, filter, per, enforce, (policy, times), missing)| {
             let kind = match kind {
                 Kind::Bucket { window, .. } if limit == 0 => Kind::Bucket { window, burst: None },
                 other => other,
@@ -291,7 +313,7 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
                 missing,
                 ..Rule::new("", limit, kind)
             };
-            Rule { priority, ..rule }
+            Rule { priority, starts: times.0, ends: times.1, ..rule }
         },
     )
 }
@@ -366,6 +388,7 @@ pub(super) fn edit() -> impl Strategy<Value = Edit> {
         1 => enforce().prop_map(Edit::Enforce),
         1 => any::<bool>().prop_map(Edit::Enabled),
         1 => (-1..=1).prop_map(Edit::Priority),
+        1 => times().prop_map(Edit::Times),
         1 => Just(Edit::Name),
         1 => Just(Edit::Nothing),
     ]
@@ -448,6 +471,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => length().prop_map(Step::Backward),
         3 => (-1_i64..=1).prop_map(Step::ToRetry),
         1 => (span(), -1_i64..=1).prop_map(|(span, beside)| Step::ToEnd(span, beside)),
+        1 => (any::<usize>(), any::<bool>(), -1_i64..=1)
+            .prop_map(|(which, end, beside)| Step::ToTime(which, end, beside)),
         1 => rule().prop_map(Step::Add),
         2 => (any::<usize>(), edit()).prop_map(|(which, edit)| Step::Change(which, edit)),
         1 => any::<usize>().prop_map(Step::Remove),

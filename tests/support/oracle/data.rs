@@ -134,6 +134,9 @@ pub struct Rule {
     pub enforce: Enforce,
     pub policy: Option<String>,
     pub priority: i32,
+    /// The first instant at which it judges, and the first at which it does no more.
+    pub starts: Option<Nanos>,
+    pub ends: Option<Nanos>,
     pub enabled: bool,
     /// How far below empty a record may take a bucket; without a bound where none is given.
     pub max_debt: Option<u64>,
@@ -196,6 +199,8 @@ impl Rule {
             enforce: Enforce::Hard,
             policy: None,
             priority: 0,
+            starts: None,
+            ends: None,
             enabled: true,
             max_debt: None,
             missing: Missing::Skip,
@@ -225,6 +230,35 @@ impl Rule {
     pub fn policy(mut self, name: &str) -> Self {
         self.policy = Some(name.into());
         self
+    }
+
+    pub fn starts(mut self, at: Nanos) -> Self {
+        self.starts = Some(at);
+        self
+    }
+
+    pub fn ends(mut self, at: Nanos) -> Self {
+        self.ends = Some(at);
+        self
+    }
+
+    /// The instant that says whether it judges: that of a quota is the event's.
+    fn instant(&self, plain: &PlainEvent, now: Nanos) -> Nanos {
+        if self.kind.is_rate() { now } else { plain.stamp.unwrap_or(now) }
+    }
+
+    /// Whether it judges an event at an instant.
+    pub(super) fn is_in_time(&self, plain: &PlainEvent, now: Nanos) -> bool {
+        let instant = self.instant(plain, now);
+        self.starts.is_none_or(|start| start <= instant)
+            && self.ends.is_none_or(|end| instant < end)
+    }
+
+    /// When that changes next for an event that waits.
+    pub(super) fn next_change(&self, plain: &PlainEvent, now: Nanos) -> Option<Nanos> {
+        let waits = self.kind.is_rate() || plain.stamp.is_none();
+        let edges = self.starts.into_iter().chain(self.ends);
+        edges.filter(|edge| waits && *edge > now).min()
     }
 
     /// Whether the filter wants one value of each of some dimensions.

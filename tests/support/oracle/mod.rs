@@ -322,7 +322,7 @@ impl Oracle {
                 after.end_hold(self, act, &live, &overridden);
             }
         } else {
-            self.compare_retry(act, &counted, seen.retry)?;
+            self.compare_retry(act, &skipped, seen.retry)?;
         }
         for &at in &counted {
             let figure = find(&seen.rates, &seen.quotas, &self.rules[at].rule.id)?;
@@ -528,11 +528,11 @@ impl Oracle {
     fn compare_retry(
         &self,
         act: &Act<'_>,
-        live: &[usize],
+        skipped: &[usize],
         wait: Option<Wait>,
     ) -> Result<(), String> {
-        let least = self.earliest(act, live, true);
-        let most = self.earliest(act, live, false);
+        let least = self.earliest(act, skipped, true);
+        let most = self.earliest(act, skipped, false);
         // By the clock that the caller sees, which may have been set back.
         let other_readings = || self.other_readings.iter().copied().chain([self.clock]);
         let readings = || other_readings().map(|reading| reading + self.back);
@@ -554,9 +554,31 @@ impl Oracle {
         Err(format!("retry {wait:?}, should be {:?}..{:?}", after(least), after(most)))
     }
 
-    /// The least instant from now on that every hard rule accepts, found as a fixed point.
-    fn earliest(&self, act: &Act<'_>, live: &[usize], best_case: bool) -> Option<Nanos> {
-        let (plain, mut instant) = (act.plain, self.now);
+    /// The least instant from now on at which the rules that judge then accept the event.
+    fn earliest(&self, act: &Act<'_>, skipped: &[usize], best_case: bool) -> Option<Nanos> {
+        let (plain, mut from) = (act.plain, self.now);
+        loop {
+            let live = self.live_at(plain, from);
+            let live: Vec<usize> = live.into_iter().filter(|at| !skipped.contains(at)).collect();
+            let rules = self.matching(plain).into_iter().map(|at| &self.rules[at].rule);
+            let until = rules.filter_map(|rule| rule.next_change(plain, from)).min();
+            let passes = self.earliest_of(act, &live, from, best_case);
+            if passes.is_some_and(|passes| until.is_none_or(|until| passes < until)) {
+                return passes;
+            }
+            from = until?;
+        }
+    }
+
+    /// The least instant from one on that every hard rule of these accepts, found as a fixed point.
+    fn earliest_of(
+        &self,
+        act: &Act<'_>,
+        live: &[usize],
+        from: Nanos,
+        best_case: bool,
+    ) -> Option<Nanos> {
+        let (plain, mut instant) = (act.plain, from);
         loop {
             let mut next = instant;
             for &at in live {
@@ -597,24 +619,33 @@ impl Oracle {
 
     /// Whether a rule that judges refuses events which lack a dimension that this one lacks.
     pub fn refuses_what_lacks(&self, plain: &PlainEvent) -> bool {
-        self.judging(plain).into_iter().any(|at| self.rules[at].rule.refuses_what_lacks(plain))
+        self.judging(plain, self.now)
+            .into_iter()
+            .any(|at| self.rules[at].rule.refuses_what_lacks(plain))
     }
 
     /// The rules that judge: enabled, matched, and not overridden within their policy.
     fn live(&self, plain: &PlainEvent) -> Vec<usize> {
-        self.judging(plain).into_iter().filter(|at| self.rules[*at].rule.matches(plain)).collect()
+        self.live_at(plain, self.now)
+    }
+
+    fn live_at(&self, plain: &PlainEvent, now: Nanos) -> Vec<usize> {
+        let judging = self.judging(plain, now).into_iter();
+        judging.filter(|at| self.rules[*at].rule.matches(plain)).collect()
     }
 
     /// The same with those that refuse what lacks a dimension.
-    fn judging(&self, plain: &PlainEvent) -> Vec<usize> {
-        let matching = self.matching(plain);
+    fn judging(&self, plain: &PlainEvent, now: Nanos) -> Vec<usize> {
+        let mut matching = self.matching(plain);
+        matching.retain(|at| self.rules[*at].rule.is_in_time(plain, now));
         matching.iter().copied().filter(|at| !self.is_overridden(*at, &matching)).collect()
     }
 
-    /// The rules that match, and have no say because another of their policy has.
+    /// The rules that match, and have no say because another of their policy has, or because it is
+    /// not their time.
     fn overridden(&self, plain: &PlainEvent) -> Vec<usize> {
-        let matching = self.matching(plain);
-        let overridden = matching.iter().copied().filter(|at| self.is_overridden(*at, &matching));
+        let judging = self.judging(plain, self.now);
+        let overridden = self.matching(plain).into_iter().filter(|at| !judging.contains(at));
         overridden.filter(|at| self.rules[*at].rule.matches(plain)).collect()
     }
 

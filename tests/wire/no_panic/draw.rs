@@ -12,33 +12,35 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// Texts that are wrong in some place or other, and a few that are right.
-pub(super) fn text() -> impl Strategy<Value = String> {
+pub(super) fn text() -> BoxedStrategy<String> {
     prop_oneof![
-        4 => prop::sample::select(vec!["c", "gpt-4", "team", "customer_id", "model", "a_b"])
+        4 => select(vec!["c", "gpt-4", "team", "customer_id", "model", "a_b"])
             .prop_map(str::to_owned),
-        1 => prop::sample::select(vec!["", " ", "\0", "\n", "\u{7f}", "\u{85}", "\u{feff}"])
+        1 => select(vec!["", " ", "\0", "\n", "\u{7f}", "\u{85}", "\u{feff}"])
             .prop_map(str::to_owned),
         1 => (0_usize..4).prop_map(|over| "x".repeat(254 + over)),
         1 => (0_usize..4).prop_map(|over| "\u{1f600}".repeat(62 + over)),
         1 => ".{0,20}",
         1 => "\\PC{0,300}",
     ]
+    .boxed()
 }
 
 /// The largest amount of an event.
 pub(super) const LARGEST: u64 = 1_000_000_000_000_000;
 
-pub(super) fn number() -> impl Strategy<Value = u64> {
+pub(super) fn number() -> BoxedStrategy<u64> {
     let edges = [0, 1 << 31, 1 << 32, LARGEST, 1 << 53, 1 << 61, 1 << 62, 1 << 63, u64::MAX];
     prop_oneof![
         0_u64..10,
-        (prop::sample::select(edges.to_vec()), -2_i64..=2)
+        (select(edges.to_vec()), -2_i64..=2)
             .prop_map(|(edge, off)| edge.saturating_add_signed(off)),
         any::<u64>(),
     ]
+    .boxed()
 }
 
-pub(super) fn length() -> impl Strategy<Value = Duration> {
+pub(super) fn length() -> BoxedStrategy<Duration> {
     prop_oneof![
         Just(Duration::ZERO),
         Just(Duration::MAX),
@@ -49,10 +51,11 @@ pub(super) fn length() -> impl Strategy<Value = Duration> {
         any::<u64>().prop_map(Duration::from_nanos),
         (any::<u64>(), 0_u32..1_000_000_000).prop_map(|(s, n)| Duration::new(s, n)),
     ]
+    .boxed()
 }
 
 /// Instants of this era, and the ends of every line: chrono's, the calendar's, Unix time's.
-pub(super) fn instant() -> impl Strategy<Value = DateTime<Utc>> {
+pub(super) fn instant() -> BoxedStrategy<DateTime<Utc>> {
     let from = |text: &str| text.parse::<DateTime<Utc>>().expect("an instant");
     prop_oneof![
         4 => (0_i64..400_000_000, 0_u32..1_000_000_000).prop_map(|(seconds, nanos)| {
@@ -70,15 +73,17 @@ pub(super) fn instant() -> impl Strategy<Value = DateTime<Utc>> {
             DateTime::from_timestamp(seconds, 1).unwrap_or(DateTime::<Utc>::MAX_UTC)
         }),
     ]
+    .boxed()
 }
 
-pub(super) fn timestamp() -> impl Strategy<Value = Timestamp> {
+pub(super) fn timestamp() -> BoxedStrategy<Timestamp> {
     prop_oneof![
         4 => instant().prop_map(Timestamp::from),
         1 => Just(Timestamp::MIN),
         1 => Just(Timestamp::MAX),
         1 => (any::<i64>(), any::<u32>()).prop_map(|(s, n)| Timestamp::new(s, n)),
     ]
+    .boxed()
 }
 
 /// Any JSON at all.
@@ -100,15 +105,15 @@ pub(super) fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-pub(super) fn metric() -> impl Strategy<Value = Metric> {
+pub(super) fn metric() -> BoxedStrategy<Metric> {
     prop_oneof![
         Just(Metric::TotalEvents),
         Just(Metric::TotalTokens),
         Just(Metric::TotalCostCents),
-        prop::sample::select(vec!["input_tokens", "latency_ms", "images", "tokens"])
-            .prop_map(Metric::value),
+        select(vec!["input_tokens", "latency_ms", "images", "tokens"]).prop_map(Metric::value),
         text().prop_map(|name| Metric::value(&name)),
     ]
+    .boxed()
 }
 
 pub(super) fn period() -> impl Strategy<Value = Period> {
@@ -124,7 +129,6 @@ pub(super) fn period() -> impl Strategy<Value = Period> {
     ]
 }
 
-/// Boxed, as trees of many strategies take much of a stack.
 fn condition() -> BoxedStrategy<Condition> {
     let list = || prop::collection::vec(text(), 0..3);
     prop_oneof![
@@ -141,11 +145,11 @@ fn condition() -> BoxedStrategy<Condition> {
 
 prop_compose! {
     /// A rate limit: mostly a valid one, with numbers from the ends, else any at all.
-    pub(super) fn rate_limit()(
+    fn drawn_rate_limit()(
         good in prop::bool::weighted(0.93),
         texts in (text(), prop::option::weighted(0.2, text()), prop::option::weighted(0.2, text())),
         filters in prop::collection::btree_map(text(), condition(), 0..3),
-        good_filter in prop::option::of(prop::sample::select(vec![
+        good_filter in prop::option::of(select(vec![
             ("model", "gpt-4".into()), ("team", "a".into()), ("customer_id", "c".into()),
             ("event_type", "call".into()), ("model", Condition::prefix("gpt")),
             ("model", ["gpt-4", "o3"].into()), ("team", Condition::not("b")),
@@ -153,21 +157,22 @@ prop_compose! {
         ])),
         in_policy in prop::bool::weighted(0.2),
         per in prop::collection::btree_set(
-            prop::sample::select(vec!["customer_id", "model", "team"]), 0..3,
+            select(vec!["customer_id", "model", "team"]), 0..3,
         ),
         bad_per in prop::collection::vec(text(), 0..3),
         numbers in (number(), prop::option::of(number()), prop::option::of(number())),
         window in length(),
         metric in metric(),
-        algorithm in prop::sample::select(vec![
+        algorithm in select(vec![
             Algorithm::TokenBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow,
         ]),
-        enforcement in prop::sample::select(vec![
+        enforcement in select(vec![
             Enforcement::Hard, Enforcement::Soft, Enforcement::Shadow,
         ]),
-        overflow in prop::sample::select(vec![Overflow::Share, Overflow::Deny, Overflow::Allow]),
+        overflow in select(vec![Overflow::Share, Overflow::Deny, Overflow::Allow]),
         enabled in prop::bool::weighted(0.9),
         priority in prop_oneof![3 => Just(0), 1 => any::<i32>()],
+        times in prop::option::weighted(0.3, (timestamp(), prop::option::of(timestamp()))).boxed(),
     ) -> RateLimit {
         let mut rule = RateLimit::new(texts.0, numbers.0, Window::Every(window)).enabled(enabled);
         (rule.algorithm, rule.enforcement, rule.overflow) = (algorithm, enforcement, overflow);
@@ -175,6 +180,7 @@ prop_compose! {
         (rule.burst, rule.max_keys, rule.metric) = (burst, numbers.2, metric);
         if !good {
             rule.priority = priority;
+            (rule.starts_at, rule.ends_at) = times.map_or((None, None), |it| (Some(it.0), it.1));
             (rule.id, rule.policy) = (texts.1, texts.2);
             (rule.dimension_filters, rule.per) = (filters, bad_per);
             return rule;
@@ -201,19 +207,27 @@ prop_compose! {
         rule.max_keys = rule.max_keys.map(|keys| keys.max(1));
         rule.policy = in_policy.then(|| "limits".to_owned());
         rule.priority = if in_policy { priority } else { 0 };
+        if let Some((start, end)) = times {
+            (rule.starts_at, rule.ends_at) = (Some(start), end.filter(|end| *end > start));
+        }
         rule.per = per.into_iter().map(str::to_owned).collect();
         good_filter.into_iter().fold(rule, |rule, (key, value)| rule.filter(key, value))
     }
 }
 
-pub(super) fn quota() -> impl Strategy<Value = Quota> {
+/// Boxed, as trees of many strategies take much of a stack.
+pub(super) fn rate_limit() -> BoxedStrategy<RateLimit> {
+    drawn_rate_limit().boxed()
+}
+
+pub(super) fn quota() -> BoxedStrategy<Quota> {
     let zone = prop::option::of(select(vec![Tz::Pacific__Apia, Tz::Europe__Berlin]));
     let anchor =
         prop::option::of(select(vec![NaiveDate::MIN, NaiveDate::MAX, NaiveDate::default()]));
     let every = prop::option::of(select(vec![0, 1, 7, 100, 876_600, u32::MAX]));
     let cut = (zone, anchor, every).boxed();
-    let drawn = (rate_limit().boxed(), period(), any::<bool>(), cut);
-    drawn.prop_map(|(rule, period, late, (zone, anchor, every))| {
+    let drawn = (rate_limit(), period(), any::<bool>(), cut);
+    let drawn = drawn.prop_map(|(rule, period, late, (zone, anchor, every))| {
         let mut quota = Quota::unlimited(rule.name, rule.metric, period);
         let by_dates = [Period::Day, Period::Week, Period::Month, Period::Year].contains(&period);
         if quota.name != "good" || by_dates {
@@ -225,6 +239,7 @@ pub(super) fn quota() -> impl Strategy<Value = Quota> {
         (quota.dimension_filters, quota.per) = (rule.dimension_filters, rule.per);
         (quota.enforcement, quota.overflow) = (rule.enforcement, rule.overflow);
         quota.priority = rule.priority;
+        (quota.starts_at, quota.ends_at) = (rule.starts_at, rule.ends_at);
         quota.enabled = rule.enabled || late;
         if quota.policy.as_deref() == Some("limits") {
             quota.policy = Some("quotas".to_owned());
@@ -237,12 +252,13 @@ pub(super) fn quota() -> impl Strategy<Value = Quota> {
             quota.period = Period::rolling(length.clamp(Duration::from_nanos(1), century));
         }
         quota
-    })
+    });
+    drawn.boxed()
 }
 
 pub(super) fn rule_set() -> impl Strategy<Value = RuleSet> {
-    let limits = prop::collection::vec(rate_limit().boxed(), 0..4);
-    (limits, prop::collection::vec(quota().boxed(), 0..4)).prop_map(|(limits, quotas)| {
+    let limits = prop::collection::vec(rate_limit(), 0..4);
+    (limits, prop::collection::vec(quota(), 0..4)).prop_map(|(limits, quotas)| {
         let set = limits.into_iter().fold(RuleSet::new(), RuleSet::rate_limit);
         quotas.into_iter().fold(set, RuleSet::quota)
     })
@@ -254,7 +270,7 @@ prop_compose! {
         ids in (text(), text(), prop::option::of(text()), prop::option::of(text())),
         numbers in prop::array::uniform5(prop::option::of(number())),
         properties in prop::collection::vec((text(), any_json()), 0..3),
-        team in prop::option::of(prop::sample::select(vec!["a", "b"])),
+        team in prop::option::of(select(vec!["a", "b"])),
         amounts in prop::collection::vec((text(), any::<i128>()), 0..2),
         value in prop_oneof![
             any::<f64>().prop_map(|value| value.to_string()), text(), "[0-9]{1,40}(\\.[0-9]{1,8})?",

@@ -72,7 +72,7 @@ enum Action {
     LookAround,
 }
 
-fn action() -> impl Strategy<Value = Action> {
+fn action() -> BoxedStrategy<Action> {
     let update = rate_limit().prop_map(|rule| {
         let mut update = RateLimitUpdate::new().window(rule.window);
         update.limit_value = Some(rule.limit_value);
@@ -105,6 +105,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => instant().prop_map(Action::Set),
         1 => Just(Action::LookAround),
     ]
+    .boxed()
 }
 
 fn print(value: &(impl Debug + Display)) {

@@ -334,7 +334,10 @@ impl Script<'_, '_> {
         if !locked.holds() {
             return;
         }
-        for charge in charges.iter().filter(|charge| charge.judges() && !charge.reading.is_none()) {
+        // Where roles change with the time, others may judge while they hold it.
+        let later = self.request.counters.roles().is_some();
+        let may_judge = |charge: &&Charge| later || charge.judges();
+        for charge in charges.iter().filter(may_judge).filter(|it| !it.reading.is_none()) {
             let Some(counter) = self.counter(charge) else { continue };
             let Some(row) = locked.held(charge.row) else { continue };
             let held = row.counter(counter.number(), period_of(charge));

@@ -63,7 +63,7 @@ impl Table {
     fn may_hold_straight(&self, request: &Request<'_, '_>) -> bool {
         // Where there is a store it is kept what becomes of holds, which only the steps say.
         self.given_back_log().is_none()
-            && !request.counters.watches()
+            && !request.counters.goes_by_steps()
             && self.goes_straight.load(Ordering::Relaxed)
     }
 
