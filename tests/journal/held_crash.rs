@@ -27,6 +27,8 @@ use crate::support::medium::{Fault, Medium, Unsynced};
 use crate::support::{Dice, START, date, long};
 
 const STEPS: u64 = 60;
+/// The script of the tests that go by one.
+const FIRST: u64 = 0;
 /// The steps before which the engine is closed and opened again.
 const REOPENED: [u64; 2] = [20, 41];
 
@@ -72,8 +74,8 @@ enum Step {
 }
 
 /// What the steps before have reserved is told by its customer and model.
-fn step_of(number: u64, reserved: &[Event<'static>]) -> Step {
-    let mut dice = Dice::new(number + 77);
+fn step_of((script, number): (u64, u64), reserved: &[Event<'static>]) -> Step {
+    let mut dice = Dice::new(script * 1_000 + number + 77);
     let customer = ["ann", "bob"][usize::from(dice.chance(40))];
     let model = ["large", "small"][usize::from(dice.chance(50))];
     let tokens = dice.range(1, 300);
@@ -111,13 +113,13 @@ fn body(decision: &Decision) -> String {
 
 impl Life {
     /// Does a step; an error is one of the store.
-    fn step(&mut self, engine: &Engine, number: u64) -> Result<(), String> {
+    fn step(&mut self, engine: &Engine, step: (u64, u64)) -> Result<(), String> {
         let failed = |why: ReservationError| match why {
             ReservationError::Track(TrackError::Store(why)) => Err(why.to_string()),
             // As for the other: it has ended.
             _ => Ok(()),
         };
-        match step_of(number, &self.reserved) {
+        match step_of(step, &self.reserved) {
             Step::Track(event) => engine.track(&event).map(|_| ()).map_err(|why| why.to_string()),
             Step::Reserve(event, length) => match engine.reserve(&event, Hold::lasting(length)) {
                 Ok(Reserved::Held(held)) => {
@@ -165,14 +167,14 @@ fn portrait(engine: &Engine) -> String {
 }
 
 /// The portraits at the end of an engine that lived no step, one, and so on.
-fn portraits() -> Vec<String> {
+fn portraits(script: u64) -> Vec<String> {
     let lived = |steps| {
         let clock = ManualClock::new(date(START));
         let engine = builder(&clock).build().expect("good rules");
         let mut life = Life::default();
         for number in 0..steps {
             set(&clock, number);
-            life.step(&engine, number).expect("nothing fails in memory");
+            life.step(&engine, (script, number)).expect("nothing fails in memory");
         }
         set(&clock, STEPS);
         portrait(&engine)
@@ -181,7 +183,7 @@ fn portraits() -> Vec<String> {
 }
 
 /// Lives up to the first error; how many steps were answered, and why no more.
-fn live(medium: &Medium) -> (Life, u64, Option<String>) {
+fn live(medium: &Medium, script: u64) -> (Life, u64, Option<String>) {
     let clock = ManualClock::new(date(START));
     let mut life = Life::default();
     let mut engine = match open(medium, &clock) {
@@ -198,7 +200,7 @@ fn live(medium: &Medium) -> (Life, u64, Option<String>) {
                 Err(why) => return (life, number, Some(why)),
             }
         }
-        if let Err(why) = life.step(&engine, number) {
+        if let Err(why) = life.step(&engine, (script, number)) {
             // What the failed call was to hold is not held.
             let held = ReservationQuery::new().state(ReservationState::Held);
             let held = engine.reservations().list(&held);
@@ -232,39 +234,45 @@ fn check(medium: &Medium, life: &Life, steps: u64, portraits: &[String], what: &
     assert_eq!(portrait(&engine), found, "{what}, again");
 }
 
-#[test]
-fn whenever_the_machine_stops_reservations_are_as_they_were() {
-    let portraits = portraits();
+fn crash_everywhere(script: u64, stride: usize) {
+    let portraits = portraits(script);
     let medium = Medium::new();
-    let (life, steps, why) = live(&medium);
+    let (life, steps, why) = live(&medium, script);
     assert_eq!((steps, why), (STEPS, None));
-    assert!(life.ids.len() > 15 && life.committed.len() > 5, "{}", life.ids.len());
-    let shown = &portraits[usize::try_from(STEPS).expect("small")];
-    for state in ["held", "committed", "released", "expired"] {
-        assert!(shown.contains(&format!("\n{state} until")), "{state}: {shown}");
-    }
+    assert!(life.ids.len() > 10 && life.committed.len() > 3, "{}", life.ids.len());
     check(&medium, &life, STEPS, &portraits, "nothing happened");
-    let stride = if long() { 1 } else { 7 };
     for at in (0..medium.changes()).step_by(stride) {
         let medium = Medium::new().crash_at(at);
-        let (life, steps, _) = live(&medium);
+        let (life, steps, _) = live(&medium, script);
         for unsynced in [Unsynced::Kept, Unsynced::Lost, Unsynced::Seed(at)] {
-            let what = format!("crash at {at}, {unsynced:?}");
+            let what = format!("script {script}, crash at {at}, {unsynced:?}");
             check(&medium.after_crash(unsynced), &life, steps, &portraits, &what);
         }
     }
 }
 
 #[test]
+fn whenever_the_machine_stops_reservations_are_as_they_were() {
+    let shown = &portraits(FIRST)[usize::try_from(STEPS).expect("small")];
+    for state in ["held", "committed", "released", "expired"] {
+        assert!(shown.contains(&format!("\n{state} until")), "{state}: {shown}");
+    }
+    crash_everywhere(FIRST, if long() { 1 } else { 7 });
+    for script in 1..if long() { 30 } else { 4 } {
+        crash_everywhere(script, 29);
+    }
+}
+
+#[test]
 fn whichever_call_fails_nothing_is_half_held() {
-    let portraits = portraits();
+    let portraits = portraits(FIRST);
     let medium = Medium::new();
-    live(&medium);
+    live(&medium, FIRST);
     let stride = if long() { 1 } else { 23 };
     for call in (0..medium.calls()).step_by(stride) {
         for for_ever in [false, true] {
             let medium = Medium::new().fail_at(Fault { call, for_ever });
-            let (life, steps, _) = live(&medium);
+            let (life, steps, _) = live(&medium, FIRST);
             let what = format!("call {call} fails, for ever: {for_ever}");
             for unsynced in [Unsynced::Kept, Unsynced::Lost] {
                 let what = format!("{what}, {unsynced:?}");
@@ -276,10 +284,10 @@ fn whichever_call_fails_nothing_is_half_held() {
 
 #[test]
 fn an_engine_that_goes_on_without_its_store_has_its_reservations() {
-    let portraits = portraits();
+    let portraits = portraits(FIRST);
     let shown = &portraits[usize::try_from(STEPS).expect("small")];
     let whole = Medium::new();
-    live(&whole);
+    live(&whole, FIRST);
     let stride = if long() { 3 } else { 37 };
     let (mut failed, mut whole_lives) = (0, 0);
     for call in (0..whole.calls()).step_by(stride) {
@@ -291,7 +299,7 @@ fn an_engine_that_goes_on_without_its_store_has_its_reservations() {
         let mut life = Life::default();
         for number in 0..STEPS {
             set(&clock, number);
-            life.step(&engine, number).unwrap_or_else(|why| panic!("call {call}: {why}"));
+            life.step(&engine, (FIRST, number)).unwrap_or_else(|why| panic!("call {call}: {why}"));
         }
         set(&clock, STEPS);
         assert_eq!(portrait(&engine), *shown, "call {call}");
@@ -315,7 +323,7 @@ fn stored() -> PathBuf {
 /// What this version wrote is read by every later one.
 #[test]
 fn a_store_with_reservations_opens_as_it_was() {
-    let portraits = portraits();
+    let portraits = portraits(FIRST);
     let image = fs::read(stored()).expect("it is in the repository");
     let life = Life::default();
     check(&Medium::of(image), &life, STORED, &portraits, "the store of format 3");
@@ -336,7 +344,7 @@ fn write_the_store_with_reservations() {
             engine.store().close().expect("it closes");
             engine = open(&medium, &clock).expect("it opens");
         }
-        life.step(&engine, number).expect("nothing fails");
+        life.step(&engine, (FIRST, number)).expect("nothing fails");
     }
     fs::write(stored(), medium.image()).expect("it is written");
 }
