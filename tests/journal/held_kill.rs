@@ -16,7 +16,9 @@ use std::{env, fs, thread};
 
 use limitry::errors::{ReservationError, TrackError};
 use limitry::events::EventQuery;
-use limitry::reservations::{KeyStatus, ReservationId, ReservationQuery, ReservationState};
+use limitry::reservations::{
+    KeyStatus, ReservationId, ReservationQuery, ReservationState, ReservationStatus,
+};
 use limitry::store::{Durability, Durable};
 use limitry::time::ManualClock;
 use limitry::{Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved, Window};
@@ -28,7 +30,7 @@ const THREADS: u64 = 4;
 const LIVES: u64 = 4;
 /// How far the clock goes from one life to the next, in seconds.
 const LIFE: u64 = 600;
-const CUSTOMERS: [&str; 3] = ["ann", "bob", "eve"];
+pub(crate) const CUSTOMERS: [&str; 3] = ["ann", "bob", "eve"];
 
 fn open(path: &Path, life: u64) -> Engine {
     let clock = ManualClock::new(date(START));
@@ -47,7 +49,7 @@ fn open(path: &Path, life: u64) -> Engine {
         .expect("an engine that goes on")
 }
 
-fn call(customer: &str, tokens: u64) -> Event<'static> {
+pub(crate) fn call(customer: &str, tokens: u64) -> Event<'static> {
     Event::new(customer.to_owned(), "call").total_tokens(tokens)
 }
 
@@ -204,9 +206,9 @@ fn run(path: &Path, (seed, life): (u64, u64), answers: u64, story: &mut Story) {
     assert!(dead, "the child ended by itself");
 }
 
-/// What is found adds up, and is what was said.
-fn examine(path: &Path, life: u64, story: &Story, context: &str) {
-    let engine = open(path, life);
+/// What is used is what was committed, what is held is what open reservations hold, and each commit
+/// has one event. Of an engine whose first two quotas are on tokens and on slots.
+pub(crate) fn adds_up(engine: &Engine, context: &str) {
     let all = engine.reservations().list(&ReservationQuery::new());
     let committed = all.iter().filter(|it| it.state == ReservationState::Committed).count();
     assert_eq!(engine.events().len(), committed, "{context}: an event each");
@@ -218,16 +220,21 @@ fn examine(path: &Path, life: u64, story: &Story, context: &str) {
         let tokens =
             |event: &Event<'_>| event.amount("total_tokens").map_or(0, |it| it.to_u64_floor());
         let used: u64 = events.map(|found| tokens(&found.event)).sum();
-        let open: Vec<_> = all
-            .iter()
-            .filter(|it| it.state == ReservationState::Held)
-            .filter(|it| it.estimate.customer_id() == customer)
-            .collect();
+        let is_open = |it: &&ReservationStatus| {
+            it.state == ReservationState::Held && it.estimate.customer_id() == customer
+        };
+        let open: Vec<_> = all.iter().filter(is_open).collect();
         let held: u64 = open.iter().map(|it| tokens(&it.estimate)).sum();
         let found = (quotas[0].used.to_u64_floor(), quotas[0].held.to_u64_floor());
         assert_eq!(found, (used, held), "{context}: {customer}");
         assert_eq!(quotas[1].held, open.len() as u64, "{context}: {customer}");
     }
+}
+
+/// What is found adds up, and is what was said.
+fn examine(path: &Path, life: u64, story: &Story, context: &str) {
+    let engine = open(path, life);
+    adds_up(&engine, context);
     for (id, known) in story {
         let status = engine.reservation(*id).unwrap_or_else(|| panic!("{context}: {id} is lost"));
         if let Some((event, tokens)) = &known.committed {

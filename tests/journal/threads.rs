@@ -12,11 +12,15 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::medium::Medium;
+#[cfg(unix)]
+use crate::held_kill::{CUSTOMERS, adds_up, call};
+use crate::support::medium::{Medium, Unsynced};
+use crate::support::{Dice, START, date};
 use limitry::reservations::ReservationQuery;
 use limitry::rules::RateLimitUpdate;
 use limitry::store::{Durability, Durable};
-use limitry::{Engine, Event, Hold, Quota, RateLimit, Reserved, Window};
+use limitry::time::ManualClock;
+use limitry::{Engine, Event, Hold, Metric, Period, Quota, RateLimit, Reserved, Window};
 
 /// More than any of this takes.
 const LONG: Duration = Duration::from_secs(120);
@@ -136,4 +140,85 @@ fn the_last_handle_commits_what_waits_and_closes_the_store() {
     assert_eq!(pin!(polled).poll(&mut context), Poll::Ready(Ok(())));
     assert_eq!(events.len(), 2);
     assert_eq!(engine(&medium).events().len(), 2);
+}
+
+/// Threads reserve and end what they have reserved, rules change and so begin checkpoints all the
+/// time, and the machine stops at any moment: what is found adds up.
+#[cfg(unix)]
+#[test]
+fn what_threads_hold_adds_up_whenever_the_machine_stops() {
+    let (medium, clock) = (Medium::new(), ManualClock::new(date(START)));
+    let build = |medium: &Medium, clock: &ManualClock| {
+        let store =
+            Durable::open_on(medium.clone()).expect("a store").durability(Durability::Memory);
+        let tokens = Quota::new("tokens", Metric::TotalTokens, 1_u64 << 40, Period::AllTime);
+        let rule = RateLimit::new("all", 1_000_000, Window::Minute).id("rl").per("customer_id");
+        Engine::builder()
+            .clock(clock.clone())
+            .quota(tokens.per("customer_id"))
+            .quota(Quota::concurrent("at once", 9_000).per("customer_id"))
+            .rate_limit(rule)
+            .durable(store.max_waiting(16).max_batch(4))
+            .build()
+            .expect("an engine")
+    };
+    let engine = build(&medium, &clock);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (engine, clock, done) = (&engine, &clock, &done);
+        let workers: Vec<_> = (0..3)
+            .map(|worker| {
+                scope.spawn(move || {
+                    let mut dice = Dice::new(worker);
+                    let mut open = Vec::new();
+                    for _ in 0..2_000 {
+                        let (customer, tokens) = (dice.pick(&CUSTOMERS), dice.range(1, 90));
+                        let hold = Hold::lasting(Duration::from_millis(dice.range(1, 600)));
+                        let answer = engine.reserve(&call(customer, tokens), hold);
+                        let Ok(Reserved::Held(held)) = answer else { panic!("{answer:?}") };
+                        open.push((held.into_id(), customer));
+                        clock.advance(Duration::from_millis(dice.below(2)));
+                        let one = usize::try_from(dice.below(open.len() as u64)).expect("small");
+                        let (id, customer) = open[one];
+                        // Some have expired: a commit records all the same.
+                        let _ = match dice.below(5) {
+                            0 | 1 => {
+                                engine.commit(id, &call(customer, dice.range(1, 90))).map(drop)
+                            }
+                            2 => engine.grow(id, &call(customer, 5)).map(drop),
+                            3 => engine.extend(id, Duration::from_millis(900)).map(drop),
+                            _ => engine.release(id).map(drop),
+                        };
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(move || {
+            for turn in 0_u64.. {
+                if done.load(Ordering::Acquire) {
+                    break;
+                }
+                let window = [Window::Minute, Window::Hour][usize::from(turn.is_multiple_of(2))];
+                let update = RateLimitUpdate::new().window(window);
+                engine.rules().update("rl", update).expect("a good rule");
+            }
+        });
+        let mut crashes = 0;
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            crashes += 1;
+            // What it holds may have expired meanwhile, there and here.
+            let now = ManualClock::new(engine.now());
+            let after = build(&medium.after_crash(Unsynced::Seed(crashes)), &now);
+            adds_up(&after, &format!("crash {crashes}"));
+            after.store().verify(|_| ()).expect("it is whole");
+        }
+        assert!(crashes > 5, "{crashes}");
+        done.store(true, Ordering::Release);
+    });
+    adds_up(&engine, "the end");
+    engine.store().flush().expect("it is committed");
+    let after = build(&medium.after_crash(Unsynced::Lost), &clock);
+    adds_up(&after, "after it");
+    let all = ReservationQuery::new();
+    assert_eq!(after.reservations().list(&all), engine.reservations().list(&all));
 }
