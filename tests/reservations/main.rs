@@ -15,6 +15,7 @@ mod conservation;
 mod errors;
 mod grants;
 mod lives;
+mod many;
 mod model;
 mod rules;
 mod shared;

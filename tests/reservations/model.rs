@@ -274,12 +274,12 @@ fn live(test: &str, default_seed: u64, lives: u32, records: bool) {
 
 #[test]
 fn every_life_of_reservations_is_as_the_model_says() {
-    live("reservations", 12_001, 12, false);
+    live("reservations", 12_001, 8, false);
 }
 
 #[test]
 fn so_is_one_with_metering_in_between() {
-    live("reservations with records", 12_002, 8, true);
+    live("reservations with records", 12_002, 4, true);
 }
 
 /// Saturated traffic of estimates four times the use, its open holds together below the capacity,
