@@ -25,19 +25,8 @@ impl Event<'_> {
         if let Some(provider) = &self.provider {
             check_text("provider", provider)?;
         }
-        for (key, value) in &self.properties {
-            check_key("properties", key)?;
-            if let PropertyValue::Text(text) = value {
-                check_text(key, text)?;
-            }
-        }
-        check_properties(&self.properties)?;
-        for (name, amount) in &self.values {
-            check_key("values", name)?;
-            check_amount(name, *amount)?;
-        }
-        if let Some((name, _)) = self.values.get(MAX_VALUES) {
-            return Err(EventError::invalid("values", name, bounds::VALUES_RULE));
+        if !(self.properties.is_empty() && self.values.is_empty()) {
+            self.check_lists()?;
         }
         if let Some(key) = &self.idempotency_key {
             check_text("idempotency_key", key)?;
@@ -51,6 +40,25 @@ impl Event<'_> {
         let numbers = [self.input_tokens, self.output_tokens, self.total_tokens, self.latency_ms];
         let sum = numbers.iter().fold(0, |sum: u64, of| sum.saturating_add(of.unwrap_or(0)));
         if sum <= MAX_UNITS { Ok(()) } else { self.check_large_numbers() }
+    }
+
+    /// Checks the properties and the named values.
+    fn check_lists(&self) -> Result<(), EventError> {
+        for (key, value) in &self.properties {
+            check_key("properties", key)?;
+            if let PropertyValue::Text(text) = value {
+                check_text(key, text)?;
+            }
+        }
+        check_properties(&self.properties)?;
+        for (name, amount) in &self.values {
+            check_key("values", name)?;
+            check_amount(name, *amount)?;
+        }
+        match self.values.get(MAX_VALUES) {
+            Some((name, _)) => Err(EventError::invalid("values", name, bounds::VALUES_RULE)),
+            None => Ok(()),
+        }
     }
 
     /// Checks the built-in whole numbers, where not all of them together are small.

@@ -250,18 +250,12 @@ impl Prepared {
 impl PreparedRow {
     #[inline]
     fn add<'e>(&self, hashes: &DimensionHashes<'e, '_>, rows: &mut RowLists<'e>) -> bool {
-        if let [dimension] = &*self.partition {
-            return hashes.of(dimension).is_some_and(|(value, of_value)| {
-                rows.push_value(value);
-                rows.push(mix(self.hash, of_value), self.group, Calendar::UTC);
-                true
-            });
-        }
         add_row((self.group, self.hash), &self.partition, None, hashes, rows)
     }
 }
 
 /// Adds the address of a group's row: see [`Index::add_row`].
+#[inline]
 fn add_row<'e>(
     (group, of_group): (u32, u64),
     partition: &[Dimension],

@@ -277,7 +277,8 @@ fn pass<A: Listed>(
 }
 
 /// What is [passed](Policy::charge_narrow) in a cell of two words.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a call of its own is half as dear again, a rule")]
 fn charge_narrow<A: Listed>(
     algorithm: &A,
     cell: &Cell<'_>,
@@ -387,7 +388,8 @@ impl Policy {
     /// The same of a cost that a rule judges, and of a cell of two words: moves the reading on
     /// where it fits, and returns whether it does. `None` where the cell is not one that holds the
     /// event, or not such a counter's, or has no room.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call of its own is half as dear again, a rule")]
     pub(in crate::counters) fn charge_narrow(
         &self,
         cell: &Cell<'_>,
