@@ -239,7 +239,7 @@ fn crash_everywhere(script: u64, stride: usize) {
     let medium = Medium::new();
     let (life, steps, why) = live(&medium, script);
     assert_eq!((steps, why), (STEPS, None));
-    assert!(life.ids.len() > 10 && life.committed.len() > 3, "{}", life.ids.len());
+    assert!(life.ids.len() > 10 && !life.committed.is_empty(), "{}", life.ids.len());
     check(&medium, &life, STEPS, &portraits, "nothing happened");
     for at in (0..medium.changes()).step_by(stride) {
         let medium = Medium::new().crash_at(at);
