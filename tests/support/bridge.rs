@@ -5,13 +5,14 @@ use super::oracle::{
     Oracle, PlainDecision, PlainEvent, PlainReserved, PlainStanding, PlainStatus, Prop, Rule,
     SECOND, Span, State, Verdict, Wait,
 };
-use super::{START, date, duration, engine, nanos};
+use super::{START, date, duration, engine, goes_straight, nanos};
 use chrono::NaiveDate;
 use limitry::decision::{QuotaStatus, RateLimitStatus, Standing};
 use limitry::errors::{ReservationError, RulesError, TrackError};
 use limitry::events::Recording;
 use limitry::reservations::{KeyStatus, ReservationId, ReservationState, ReservationStatus};
 use limitry::rules::{Algorithm, Enforcement, OnMissing, QuotaUpdate, RateLimitUpdate};
+use limitry::store::MemoryStore;
 use limitry::time::{ManualClock, TimeZone, Tz};
 use limitry::{
     Amount, Condition, Decision, Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit,
@@ -443,6 +444,8 @@ pub struct Pair {
     pub engine: Engine,
     pub clock: ManualClock,
     pub oracle: Oracle,
+    /// What a restart leaves, where there is a store.
+    store: Option<MemoryStore>,
 }
 
 impl Pair {
@@ -459,11 +462,42 @@ impl Pair {
         Self::of(engine, clock, Oracle::new(START).without_a_record(), rules)
     }
 
+    /// The same with a store, to which all rules come while it runs.
+    pub fn with_a_store(rules: &[Rule]) -> Self {
+        let store = MemoryStore::new();
+        let durable = store.open().expect("nobody has it");
+        let (engine, clock) = engine(|builder| builder.recording(Recording::Off).durable(durable));
+        let mut pair = Self::of(engine, clock, Oracle::new(START).without_a_record(), &[]);
+        pair.store = Some(store);
+        rules.iter().for_each(|rule| pair.add(rule));
+        pair
+    }
+
+    /// Ends the engine, all of whose guards are gone, and opens its store again: as it was closed,
+    /// dropped, or as a crash leaves it. Without a store nothing happens.
+    pub fn restart(&mut self, how: u8) {
+        let Some(mut store) = self.store.take() else { return };
+        match how % 3 {
+            0 => self.engine.store().close().expect("it closes"),
+            1 => {
+                self.engine.store().flush().expect("all is committed");
+                store = store.after_crash();
+            }
+            _ => {}
+        }
+        self.engine = Engine::builder().build().expect("an engine without rules");
+        let durable = store.open().expect("nobody has it any more");
+        let builder = Engine::builder().clock(self.clock.clone()).recording(Recording::Off);
+        self.engine = builder.durable(durable).build().expect("it goes on");
+        self.engine.go_straight(goes_straight());
+        self.store = Some(store);
+    }
+
     fn of(engine: Engine, clock: ManualClock, mut oracle: Oracle, rules: &[Rule]) -> Self {
         for rule in rules {
             oracle.add(rule.clone());
         }
-        Self { engine, clock, oracle }
+        Self { engine, clock, oracle, store: None }
     }
 
     pub fn now(&self) -> Nanos {

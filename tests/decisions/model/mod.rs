@@ -76,6 +76,8 @@ struct Run<'m> {
     keyed: Vec<PlainEvent>,
     retry_at: Option<Nanos>,
     reserved: Vec<Handle>,
+    /// The engine has a store.
+    stores: bool,
 }
 
 /// A reservation of the run, with its guard as long as that is there.
@@ -86,7 +88,7 @@ struct Handle {
 }
 
 impl<'m> Run<'m> {
-    fn new(mut rules: Vec<Rule>, met: &'m Met) -> Self {
+    fn new(mut rules: Vec<Rule>, stores: bool, met: &'m Met) -> Self {
         for (number, rule) in rules.iter_mut().enumerate() {
             christen(rule, number);
         }
@@ -95,7 +97,8 @@ impl<'m> Run<'m> {
         Run {
             met,
             rules: rules.len(),
-            pair: Pair::without_a_record(&rules),
+            pair: if stores { Pair::with_a_store(&rules) } else { Pair::without_a_record(&rules) },
+            stores,
             keyed: Vec::new(),
             retry_at: None,
             reserved: Vec::new(),
@@ -159,24 +162,34 @@ impl<'m> Run<'m> {
             | Step::Forget(_)
             | Step::ToExpiry(..) => self.go_on(step)?,
             Step::Forward(length) => self.pair.advance(*length),
+            // A clock that is set back while no engine runs is another matter.
+            Step::Backward(_) if self.stores => {}
+            Step::Restart(how) => {
+                if self.stores {
+                    let guards = self.reserved.iter_mut().filter_map(|known| known.guard.take());
+                    guards.for_each(|guard| _ = guard.into_id());
+                    self.pair.restart(*how);
+                    self.meet("restarted");
+                }
+            }
             Step::Backward(length) => {
-                self.pair.set(self.pair.now() - length);
+                self.set(self.pair.now() - length);
                 self.meet("clock set back");
             }
             Step::ToRetry(beside) => {
                 if let Some(at) = self.retry_at {
-                    self.pair.set(at + i128::from(*beside));
+                    self.set(at + i128::from(*beside));
                 }
             }
             Step::ToEnd(span, beside) => {
                 let end = period(*span, self.pair.now()).1;
-                self.pair.set(end.expect("these spans end") + i128::from(*beside));
+                self.set(end.expect("these spans end") + i128::from(*beside));
             }
             Step::ToTime(which, end, beside) => {
                 let rule = self.chosen_rule(*which);
                 let edge = rule.and_then(|rule| if *end { rule.ends } else { rule.starts });
                 if let Some(edge) = edge {
-                    self.pair.set(edge + i128::from(*beside));
+                    self.set(edge + i128::from(*beside));
                     self.meet("time of a rule");
                 }
             }
@@ -197,6 +210,12 @@ impl<'m> Run<'m> {
             Step::Sync(change) => self.sync(change.as_ref())?,
         }
         self.same_time()
+    }
+
+    /// Sets the clock, of an engine with a store never back.
+    fn set(&mut self, instant: Nanos) {
+        let now = self.pair.now();
+        self.pair.set(if self.stores { instant.max(now) } else { instant });
     }
 
     fn reserve(
@@ -303,10 +322,14 @@ impl<'m> Run<'m> {
                 }
             }
             Step::ToExpiry(_, beside) => {
-                self.pair.set(known.until - self.pair.oracle.ahead() + i128::from(*beside));
+                self.set(known.until - self.pair.oracle.ahead() + i128::from(*beside));
                 self.meet("to an expiry");
             }
-            _ => self.reserved[place].guard.take().into_iter().for_each(std::mem::forget),
+            _ => match self.reserved[place].guard.take() {
+                // One that is forgotten keeps its store open.
+                Some(guard) if self.stores => drop(guard.into_id()),
+                guard => std::mem::forget(guard),
+            },
         }
         self.stands(&known.estimate)?;
         self.stands(&PlainEvent { stamp: Some(known.stamp), ..known.estimate })
@@ -502,24 +525,23 @@ fn chosen<T>(from: &[T], which: usize) -> Option<&T> {
     from.get(which.checked_rem(from.len())?)
 }
 
-fn run(rules: Vec<Rule>, steps: &[Step], met: &Met) -> Result<(), String> {
-    let mut run = Run::new(rules, met);
+fn run(rules: Vec<Rule>, steps: &[Step], stores: bool, met: &Met) -> Result<(), String> {
+    let mut run = Run::new(rules, stores, met);
     for (number, step) in steps.iter().enumerate() {
         run.step(step).map_err(|why| format!("step {number}: {why}"))?;
     }
     Ok(())
 }
 
-#[test]
-fn the_engine_answers_as_the_definitions_say() {
-    let seed = seed("model", 0x11_1712);
-    let cases = cases(3_000);
+/// Runs worlds through both sides, and returns what was met.
+fn search(test: &str, default_seed: u64, runs: u32, stores: bool) -> BTreeMap<&'static str, u32> {
+    let (seed, cases) = (seed(test, default_seed), cases(runs));
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let config = Config {
         cases,
-        max_shrink_iters: 400_000,
+        max_shrink_iters: 20_000,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
             "tests/decisions/model.proptest-regressions",
         ))),
@@ -527,17 +549,31 @@ fn the_engine_answers_as_the_definitions_say() {
     };
     let met = Met::default();
     let worlds = (vec(rule(), 1..6), vec(step(), 1..60));
-    let result = TestRunner::new_with_rng(config, rng)
-        .run(&worlds, |(rules, steps)| run(rules, &steps, &met).map_err(TestCaseError::fail));
+    let result = TestRunner::new_with_rng(config, rng).run(&worlds, |(rules, steps)| {
+        run(rules, &steps, stores, &met).map_err(TestCaseError::fail)
+    });
     if let Err(TestError::Fail(reason, (rules, steps))) = &result {
         panic!("LIMITRY_SEED={seed} LIMITRY_CASES={cases}: {reason}\n{rules:#?}\n{steps:#?}");
     }
     result.expect("the search itself works");
     let met = met.into_inner();
     println!("{met:#?}");
+    met
+}
+
+#[test]
+fn the_engine_answers_as_the_definitions_say() {
+    let met = search("model", 0x11_1712, 3_000, false);
     for due in DUE {
+        let cases = cases(3_000);
         assert!(cases < 1_000 || met.contains_key(due), "{cases} runs never met: {due}");
     }
+}
+
+#[test]
+fn so_does_one_that_is_stopped_and_opened_again() {
+    let met = search("model with restarts", 0x11_1713, 400, true);
+    assert!(cases(400) < 100 || met.contains_key("restarted"));
 }
 
 /// Adding rules one at a time at run time is the same as building with them.

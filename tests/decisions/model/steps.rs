@@ -59,6 +59,10 @@ pub(super) enum Step {
     Add(Rule),
     Change(usize, Edit),
     Remove(usize),
+    /// Ends the engine and opens its store again, where it has one: see [`Pair::restart`].
+    ///
+    /// [`Pair::restart`]: crate::support::Pair::restart
+    Restart(u8),
     /// Reloads the rules as they are, with one changed, or dropped, or none.
     Sync(Option<(usize, Option<Edit>)>),
 }
@@ -476,6 +480,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => rule().prop_map(Step::Add),
         2 => (any::<usize>(), edit()).prop_map(|(which, edit)| Step::Change(which, edit)),
         1 => any::<usize>().prop_map(Step::Remove),
+        1 => any::<u8>().prop_map(Step::Restart),
         1 => proptest::option::of((any::<usize>(), proptest::option::of(edit())))
             .prop_map(Step::Sync),
     ]
