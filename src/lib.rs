@@ -97,6 +97,22 @@
 //! # Ok::<(), limitry::Error>(())
 //! ```
 //!
+//! # Rules as people say them
+//!
+//! A filter asks for a value, one of several, a prefix, another value, any or none; a rule may start
+//! and end; and a customer's own limit goes before a plan's. See [`guide::rules`].
+//!
+//! ```
+//! use limitry::{Condition, Metric, Period, Quota, Timestamp};
+//!
+//! let raise = Quota::new("Until Friday", Metric::TotalTokens, 500_000, Period::Day)
+//!     .filter("model", Condition::prefix("gpt-4o"))
+//!     .filter("customer_id", ["cust_7", "cust_8"])
+//!     .ends_at("2024-01-19T00:00:00Z".parse::<Timestamp>()?)
+//!     .policy("tokens");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Where to go
 //!
 //! | to know | read |

@@ -57,8 +57,9 @@ pub enum Enforcement {
 }
 
 /// What a rule makes of an event that lacks a dimension which the rule filters or splits by: the
-/// event does not have it, or has something else than a string under its name. All other pairs of
-/// the rule's filter hold.
+/// event does not have it, or has something else than a string under its name. All else that the
+/// rule's filter asks holds. A filter that wants a dimension [absent](crate::Condition::Absent)
+/// misses nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

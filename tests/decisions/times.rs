@@ -201,3 +201,36 @@ fn who_waits_is_let_in_when_a_rule_ends() {
     let decision = engine.wait_blocking(&call()).expect("it passes");
     assert!(decision.is_allowed() && engine.now() >= end);
 }
+
+#[cfg(feature = "durable")]
+#[test]
+fn times_and_what_was_counted_outside_of_them_come_back() {
+    use crate::support::files::StoreFile;
+
+    let file = StoreFile::new("times");
+    let clock = ManualClock::new(date(START));
+    let open = || {
+        let own = daily("raise", 5).policy("calls").filter("customer_id", "ann");
+        let own = own.starts_at(date(START + HOUR)).ends_at(date(START + 2 * HOUR));
+        let builder = Engine::builder().clock(clock.clone()).recording(Recording::Off);
+        let builder = builder.quota(daily("default", 2).policy("calls")).quota(own);
+        builder.durable(file.store()).build().expect("an engine")
+    };
+    for (instant, judges, used) in [
+        (START, "default", 1),
+        (START + HOUR - 1, "default", 2),
+        (START + HOUR, "raise", 3),
+        (START + 2 * HOUR - 1, "raise", 4),
+    ] {
+        go_to(&clock, instant);
+        let engine = open();
+        assert!(track(&engine, &call()).is_allowed());
+        assert_eq!(quotas(&engine, &call()), one(judges, used));
+        engine.store().flush().expect("a store that writes");
+        engine.store().verify(|_| {}).expect("states follow from each other");
+    }
+    go_to(&clock, START + 2 * HOUR);
+    let engine = open();
+    assert!(!track(&engine, &call()).is_allowed());
+    assert_eq!(quotas(&engine, &call()), one("default", 4));
+}
