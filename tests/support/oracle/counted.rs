@@ -471,13 +471,19 @@ impl CountedRule {
                 let bucket = self.bucket(key, now);
                 // A bucket that is never filled stays as it is.
                 let filled = |missing: i128| match (missing, bucket.limit) {
-                    (0, _) | (_, 0) => now,
-                    (missing, limit) => Some(ceil_div(missing, limit))
-                        .filter(|wait| *wait < EVER)
-                        .map_or(now, |wait| now + wait),
+                    (0, _) => Some(now),
+                    (_, 0) => None,
+                    (missing, limit) => {
+                        let wait = Some(ceil_div(missing, limit)).filter(|wait| *wait < EVER);
+                        wait.map(|wait| now + wait)
+                    }
                 };
-                let full = |missing: i128| seconds(filled(missing));
-                vec![Some(Range::new(full(bucket.lo), full(bucket.hi)))]
+                let never = Some(Range::new(seconds(now), seconds(now)));
+                match (filled(bucket.lo), filled(bucket.hi)) {
+                    (Some(lo), Some(hi)) => vec![Some(Range::new(seconds(lo), seconds(hi)))],
+                    (Some(lo), None) => vec![Some(Range::new(seconds(lo), i128::MAX)), never],
+                    (None, _) => vec![never],
+                }
             }
             Kind::Fixed { window } => one((now.div_euclid(window) + 1) * window),
             Kind::Calendar(span) => match period(span, stamp).1 {
