@@ -216,7 +216,7 @@ impl Fold<'_> {
         let end = LogEnd { counters, at: timeline.at(Moment(0), None) };
         let hasher = &self.settings.hasher;
         let hash = |group, values: &[&str]| row_hash(hasher, group, values);
-        let redone = self.table.redo_held(&end, seq, rows, hash);
+        let redone = self.table.redo_held(&end, seq, rows, hash, |_, _| {});
         redone.map_err(|why| Unreadable::from(why).of(self.store, seq))
     }
 }

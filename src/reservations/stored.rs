@@ -1,6 +1,7 @@
 //! Reservations as a checkpoint of the journal has them, and as they come back from a store.
 //!
-//! What a reservation holds is not here: it comes back with the counters.
+//! What is held of a counter comes back with it. Here is where a reservation has taken what: also
+//! where that is no hold any more, because a rate limit took it over as use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,6 +50,9 @@ impl Entry {
             put_bytes(out, record);
         }
         put_bytes(out, estimate.packed());
+        if let Phase::Open(held) = phase {
+            held.encode(out);
+        }
     }
 }
 
@@ -86,7 +90,12 @@ pub(crate) struct MadeAgain<'r> {
 
 impl RestoredReservations {
     /// Adds those that [`Entry::encode`] appended, to the end.
-    pub(crate) fn load(&mut self, mut from: Reader<'_>) -> Result<(), Malformed> {
+    /// `hash` is the one that rows are found by.
+    pub(crate) fn load(
+        &mut self,
+        mut from: Reader<'_>,
+        hash: &impl Fn(u32, &[&str]) -> u64,
+    ) -> Result<(), Malformed> {
         while !from.is_at_end() {
             let id = ReservationId::new(u64::decode(&mut from)?, from.varint()?);
             let (made_at, until) = (u64::decode(&mut from)?, u64::decode(&mut from)?);
@@ -95,7 +104,7 @@ impl RestoredReservations {
             let known = DATED | KEYED | RELEASED | COMMITTED;
             from.require(flags & !known == 0, "the flags of a reservation")?;
             let key = if flags & KEYED != 0 { Some(from.text()?) } else { None };
-            let phase = match flags & (RELEASED | COMMITTED) {
+            let mut phase = match flags & (RELEASED | COMMITTED) {
                 0 => Phase::Open(Held::default()),
                 RELEASED => Phase::Released,
                 COMMITTED => Phase::Recorded {
@@ -105,6 +114,9 @@ impl RestoredReservations {
                 _ => return Err(from.malformed("the flags of a reservation")),
             };
             let packed = bytes(&mut from, "what is reserved")?;
+            if let Phase::Open(held) = &mut phase {
+                *held = Held::decode(&mut from, hash)?;
+            }
             let is_dated = flags & DATED != 0;
             let made = MadeAgain { id, made_at, until, is_dated, key, grant: None };
             self.made(made, Reader::new(from.version(), packed))?;
@@ -154,11 +166,11 @@ impl RestoredReservations {
         self.change(number, |state| state.phase = Phase::Recorded { seq, record });
     }
 
-    /// One holds something, as the counters say that are restored.
+    /// One holds something, as a record says.
     pub(crate) fn holds(&mut self, number: u64, place: HeldPlace) {
         self.change(number, |state| {
             if let Phase::Open(held) = &mut state.phase {
-                held.add_place(place);
+                held.set(place);
             }
         });
     }
@@ -249,7 +261,7 @@ mod tests {
         let mut restored = RestoredReservations::default();
         // Twice is once.
         for _ in 0..2 {
-            restored.load(reader(&bytes)).expect("what was written");
+            restored.load(reader(&bytes), &|_, _| 7).expect("what was written");
         }
         let shown = restored.known.values().map(|it| (it.id, it.made_at, it.timestamp));
         let shown: Vec<_> = shown.collect();
@@ -261,14 +273,14 @@ mod tests {
         }
         for short in (0..bytes.len()).filter(|short| *short > 0 && !ends.contains(short)) {
             let mut restored = RestoredReservations::default();
-            assert!(restored.load(reader(&bytes[..short])).is_err(), "{short}");
+            assert!(restored.load(reader(&bytes[..short]), &|_, _| 7).is_err(), "{short}");
         }
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
-            let _ = RestoredReservations::default().load(reader(&bytes));
+            let _ = RestoredReservations::default().load(reader(&bytes), &|_, _| 7);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use limitry::errors::{ReservationError, TrackError};
 use limitry::reservations::{KeyStatus, ReservationId, ReservationQuery, ReservationState};
-use limitry::rules::Algorithm;
+use limitry::rules::{Algorithm, RateLimitUpdate};
 use limitry::store::{Durability, MemoryStore};
 use limitry::time::ManualClock;
 use limitry::{
@@ -369,4 +369,23 @@ fn what_became_of_a_reservation_does_not_hang_on_how_long_records_are_kept() {
     let decision = engine.commit(held, &tokens(60)).expect("it happened");
     let quota = decision.quotas().next().expect("a quota");
     assert_eq!((quota.used.to_u64_floor(), quota.held), (40 + 60 + 300, 0.into()));
+}
+
+/// What a rate limit took over is use that is not given back; a commit is charged beyond it.
+#[test]
+fn what_was_held_of_a_rate_limit_that_changed_is_known_after_a_restart() {
+    let mut found = Vec::new();
+    for restarts in 0..3 {
+        let mut app = App::new();
+        let id = app.reserve(&tokens(400), 5_000);
+        let other = RateLimitUpdate::new().algorithm(Algorithm::FixedWindow);
+        app.engine.rules().update("rl_bucket", other).expect("a good rule");
+        for crash in [false, true].into_iter().cycle().take(restarts) {
+            app = app.again(crash);
+        }
+        let decision = app.engine.commit(id, &tokens(500)).expect("it happened");
+        found.push((app.figures(), decision.is_overrun()));
+    }
+    assert_eq!(found[0], ((vec![500, 500, 500], (500, 0), 0), true));
+    assert!(found.iter().all(|one| *one == found[0]), "{found:?}");
 }

@@ -412,8 +412,7 @@ impl<'r> Recovery<'r> {
         }
         tell(Progress::new(CHECKPOINT, 1, 1));
         self.redo(start, tell)?;
-        let Self { table, log_end, reservations, .. } = self;
-        table.redone_holds(log_end, |number, place| reservations.holds(number, place));
+        self.table.redone_holds(&self.log_end);
         Ok(())
     }
 
@@ -447,10 +446,14 @@ impl<'r> Recovery<'r> {
                 let hasher = &self.settings.hasher;
                 let hash = |group, values: &[&str]| row_hash(hasher, group, values);
                 let rows = Reader::new(piece.version, piece.bytes);
-                self.table.redo_held(&self.log_end, piece.position, rows, hash).ok()?;
+                let (table, end) = (self.table, &self.log_end);
+                table.redo_held(end, piece.position, rows, hash, |_, _| {}).ok()?;
             }
             RESERVATIONS => {
-                self.reservations.load(Reader::new(piece.version, piece.bytes)).ok()?;
+                let hasher = &self.settings.hasher;
+                let hash = |group, values: &[&str]| row_hash(hasher, group, values);
+                let entries = Reader::new(piece.version, piece.bytes);
+                self.reservations.load(entries, &hash).ok()?;
             }
             ROWS if self.settings.keep.is_some() => {
                 parts.rows.push((piece.version, piece.bytes.to_vec()));

@@ -158,10 +158,11 @@ impl Recovery<'_> {
         redone.map_err(Unreadable::Revision)
     }
 
-    fn redo_held(&self, seq: u64, rows: Reader<'_>) -> Result<(), Unreadable> {
-        let hasher = &self.settings.hasher;
-        let hash = |group, values: &[&str]| row_hash(hasher, group, values);
-        Ok(self.table.redo_held(&self.log_end, seq, rows, hash)?)
+    fn redo_held(&mut self, seq: u64, rows: Reader<'_>) -> Result<(), Unreadable> {
+        let Self { table, log_end, reservations, settings, .. } = self;
+        let hash = |group, values: &[&str]| row_hash(&settings.hasher, group, values);
+        let tell = |number, place| reservations.holds(number, place);
+        Ok(table.redo_held(log_end, seq, rows, hash, tell)?)
     }
 }
 

@@ -180,13 +180,9 @@ impl Held {
     /// Adds to what is held of a counter in a locked row.
     pub(super) fn add(&mut self, locked: &Rows<'_, '_>, row: u32, lineage: u32, units: Units) {
         if let Some((hash, key, calendar)) = locked.place_of(row) {
-            self.add_in(HeldIn::of_key(hash, key, calendar), lineage, units);
+            let place = self.place(HeldIn::of_key(hash, key, calendar));
+            self.add_at(place, lineage, units);
         }
-    }
-
-    fn add_in(&mut self, row: HeldIn, lineage: u32, units: Units) {
-        let place = self.place(row);
-        self.add_at(place, lineage, units);
     }
 
     /// The place of a row, which is added where it is not there.

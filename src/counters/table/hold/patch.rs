@@ -14,10 +14,12 @@ use std::fmt;
 use smallvec::SmallVec;
 
 use super::end::bring_up;
-use super::{Held, HeldIn};
+use super::{Held, HeldIn, HeldPart};
 use crate::base::calendar::Calendar;
 use crate::base::clock::Timestamp;
-use crate::base::codec::{Codec, Malformed, Reader, put_list, put_signed, put_varint, put_wide};
+use crate::base::codec::{
+    Codec, Malformed, Reader, put_list, put_signed, put_text, put_varint, put_wide,
+};
 use crate::counters::algorithms::Reading;
 use crate::counters::algorithms::periods::Bounds;
 use crate::counters::algorithms::stored::ChargeBytes;
@@ -324,12 +326,14 @@ impl Table {
     }
 
     /// Does again what the record of a sequence number did to holds, or what a copy has of them.
+    /// Tells of each hold that is there whose it is and where.
     pub(crate) fn redo_held(
         &self,
         log_end: &LogEnd<'_>,
         seq: u64,
         mut from: Reader<'_>,
         hash: impl Fn(u32, &[&str]) -> u64,
+        mut tell: impl FnMut(u64, HeldPlace),
     ) -> Result<(), Malformed> {
         while !from.is_at_end() {
             let group = from.varint_u32()?;
@@ -341,6 +345,14 @@ impl Table {
                     RowKey::Partition { group, values } => hash(group, values),
                     RowKey::Overflow { counter } => overflow_hash(counter),
                 };
+                let place = HeldIn::of_key(hash, key, Calendar::UTC);
+                for patch in &patches {
+                    let Some(counter) = log_end.counters.answering(patch.number) else { continue };
+                    for ((_, id), part) in &patch.open {
+                        let (row, lineage) = (place.clone(), counter.lineage());
+                        tell(*id, HeldPlace { row, lineage, units: part.units });
+                    }
+                }
                 self.redo_held_row(log_end, seq, (hash, key), patches);
             });
             done.ok_or_else(|| from.malformed("the key of a row"))?;
@@ -373,13 +385,9 @@ impl Table {
         shard.hold(held);
     }
 
-    /// Ends redoing: brings what is held up to the rules, marks the cells of counters with open
-    /// holds, and tells of each hold whose it is and where.
-    pub(crate) fn redone_holds(
-        &self,
-        LogEnd { counters, at }: &LogEnd<'_>,
-        mut tell: impl FnMut(u64, HeldPlace),
-    ) {
+    /// Ends redoing: brings what is held up to the rules, and marks the cells of counters with open
+    /// holds.
+    pub(crate) fn redone_holds(&self, LogEnd { counters, at }: &LogEnd<'_>) {
         for shard in self.shards() {
             let mut shard = shard.lock();
             for mut row in shard.take_all_held() {
@@ -394,17 +402,6 @@ impl Table {
                 let by = (*counters, Calendar::UTC);
                 bring_up(&mut row, cells.as_mut(), by, at, &mut Touched::default());
                 self.mark_redone(&mut shard, &row, counters);
-                let (group, words) = row.identity();
-                let place = |key: RowKey<'_>| HeldIn::of_key(row.hash(), key, Calendar::UTC);
-                if let Some(place) = key_of_words(group, words, place) {
-                    for held in &row.counters {
-                        let Some(counter) = counters.answering(held.number) else { continue };
-                        for ((_, id), part) in held.open.iter() {
-                            let (row, lineage) = (place.clone(), counter.lineage());
-                            tell(*id, HeldPlace { row, lineage, units: part.units });
-                        }
-                    }
-                }
                 shard.hold(row);
             }
         }
@@ -452,10 +449,62 @@ pub(crate) struct HeldPlace {
     units: Units,
 }
 
+/// The tags of rows.
+const OWN: u8 = 0;
+const SHARED: u8 = 1;
+
 impl Held {
-    /// Adds what is held of a counter.
-    pub(crate) fn add_place(&mut self, HeldPlace { row, lineage, units }: HeldPlace) {
-        self.add_in(row, lineage, units);
+    /// Takes down what is held of a counter now.
+    pub(crate) fn set(&mut self, HeldPlace { row, lineage, units }: HeldPlace) {
+        let row = self.place(row);
+        let is_it = |part: &&mut HeldPart| (part.row, part.lineage) == (row, lineage);
+        match self.parts.iter_mut().find(is_it) {
+            Some(part) => part.units = units.into(),
+            None => self.parts.push(HeldPart { row, lineage, units: units.into() }),
+        }
+    }
+
+    /// Appends where something is held, and how much.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_list(out, self.rows.iter(), |row, out| match row {
+            HeldIn::Own { group, values, .. } => {
+                out.push(OWN);
+                put_varint(out, (*group).into());
+                put_list(out, values.iter(), |value, out| put_text(out, value));
+            }
+            HeldIn::Shared { lineage } => {
+                out.push(SHARED);
+                put_varint(out, (*lineage).into());
+            }
+        });
+        put_list(out, self.parts.iter(), |part, out| {
+            put_varint(out, part.row.into());
+            put_varint(out, part.lineage.into());
+            put_wide(out, part.units());
+        });
+    }
+
+    /// Takes what [`encode`](Self::encode) appended; `hash` is the one that rows are found by.
+    pub(crate) fn decode(
+        from: &mut Reader<'_>,
+        hash: &impl Fn(u32, &[&str]) -> u64,
+    ) -> Result<Self, Malformed> {
+        let row = |from: &mut Reader<'_>| match u8::decode(from)? {
+            OWN => {
+                let group = from.varint_u32()?;
+                let values: SmallVec<[&str; 1]> = from.list("the values of a key", Reader::text)?;
+                let key = RowKey::Partition { group, values: &values };
+                Ok(HeldIn::of_key(hash(group, &values), key, Calendar::UTC))
+            }
+            SHARED => Ok(HeldIn::Shared { lineage: from.varint_u32()? }),
+            _ => Err(from.malformed("a row in which something is held")),
+        };
+        let part = |from: &mut Reader<'_>| {
+            let (row, lineage) = (from.varint_u32()?, from.varint_u32()?);
+            Ok(HeldPart { row, lineage, units: from.wide()?.into() })
+        };
+        let (rows, parts) = (from.list("rows", row)?, from.list("holds", part)?);
+        Ok(Self { rows, parts })
     }
 }
 
@@ -528,7 +577,8 @@ mod tests {
             let table = Table::new(100, Timeline::starting(Timestamp::UNIX_EPOCH), 4);
             let counters = CounterSet::new(1, Arc::default(), std::iter::empty());
             let log_end = LogEnd { counters: &counters, at: start() };
-            let _ = table.redo_held(&log_end, 0, reader(&bytes), |_, _| 7);
+            let _ = table.redo_held(&log_end, 0, reader(&bytes), |_, _| 7, |_, _| {});
+            let _ = Held::decode(&mut reader(&bytes), &|_, _| 7);
         }
     }
 }
