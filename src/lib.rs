@@ -99,8 +99,8 @@
 //!
 //! # Rules as people say them
 //!
-//! A filter asks for a value, one of several, a prefix, another value, any or none; a rule may start
-//! and end; and a customer's own limit goes before a plan's. See [`guide::rules`].
+//! A filter asks for a value, one of several, a prefix, another value, any or none; a rule may
+//! start and end; and a customer's own limit goes before a plan's. See [`guide::rules`].
 //!
 //! ```
 //! use limitry::{Condition, Metric, Period, Quota, Timestamp};
