@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::{Body, Decision, Findings, HeldAnswer, Outcome, Pooled, ReservationId};
 use crate::compiled::CompiledRule;
 use crate::counters::{At, Charge, Moment, Timeline};
 use crate::log::EventId;
 use crate::rules::Units;
+
+/// The words of four rules lie in place.
+const KEPT_WORDS: usize = 4 * Charge::KEPT_WORDS;
 
 /// The answer to the commit of a reservation. It holds its rules, and no rule set.
 #[derive(Clone, Debug)]
@@ -20,7 +25,7 @@ pub(crate) struct Kept {
     is_recorded: bool,
     rules: Arc<[Arc<CompiledRule>]>,
     /// What the rules said, in their order.
-    charges: Vec<u64>,
+    charges: SmallVec<[u64; KEPT_WORDS]>,
     /// How much of rules is held, by their places; of most nothing.
     held: Box<[(u32, Units)]>,
 }
@@ -53,7 +58,7 @@ impl Decision {
         let Body { event_id, seq, findings, .. } = &*self.body;
         let verdict = &findings.verdict;
         let all = &verdict.charges[..];
-        let mut charges = Vec::with_capacity(all.len().saturating_mul(Charge::KEPT_WORDS));
+        let mut charges = SmallVec::new();
         for charge in all {
             charge.keep(&mut charges);
         }

@@ -35,6 +35,17 @@ pub(in crate::counters) struct GivenBack {
     pub(in crate::counters) committed: Option<StateWords>,
 }
 
+/// What is noted of a hold that was taken of a counter.
+#[derive(Debug)]
+pub(in crate::counters) struct HoldFacts {
+    /// What the counter says without holds, where it takes a second state to tell.
+    pub(in crate::counters) committed: Option<Reading>,
+    /// When it counts.
+    pub(in crate::counters) since: Moment,
+    /// The first second of the period; 0 of what has none.
+    pub(in crate::counters) period: i64,
+}
+
 /// What a commit does to a counter of which a part is held: the cost beyond the part is charged,
 /// and what is not used of it given back.
 #[derive(Debug)]
@@ -235,10 +246,17 @@ impl Policy {
         })
     }
 
-    /// The same of a cell.
-    pub(in crate::counters) fn committed_in(&self, cell: Cell<'_>, at: &At) -> Option<Reading> {
-        with_policy!(self, A(algorithm) => {
-            A::committed(&algorithm.read(cell, at)).map(|state| Reading::of::<A>(&state))
+    /// What is noted of a hold in a cell, before it was written, that leaves this reading.
+    pub(in crate::counters) fn facts_of_hold(
+        &self,
+        before: Cell<'_>,
+        after: &Reading,
+        at: &At,
+    ) -> HoldFacts {
+        with_policy!(self, A(algorithm) => HoldFacts {
+            committed: A::committed(&algorithm.read(before, at)).map(|it| Reading::of::<A>(&it)),
+            since: algorithm.taken_at(at),
+            period: A::period(&after.state::<A>()).map_or(0, |period| period.start),
         })
     }
 

@@ -36,7 +36,9 @@ mod tests;
 pub(crate) use self::calendar_period::CalendarPeriod;
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};
-pub(in crate::counters) use self::held::{Expiring, GivenBack, HeldAhead, Settlement, Take};
+pub(in crate::counters) use self::held::{
+    Expiring, GivenBack, HeldAhead, HoldFacts, Settlement, Take,
+};
 use self::periods::{Bounds, Periods, Span, UseAhead};
 pub(crate) use self::policy::{Figures, Policy};
 pub(super) use self::policy::{Judged, KeyRow, Part, Passed};

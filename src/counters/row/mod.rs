@@ -414,14 +414,36 @@ impl<'r> RowMut<'r> {
 
     /// Marks the cells of a counter as those of one with open holds, or of one without.
     pub(super) fn mark_held(&mut self, number: u32, held: bool) {
-        let mut offset = Row::of(self.0).find(number);
+        self.mark_from(Row::of(self.0).find(number), number, held);
+    }
+
+    /// The same of a counter that has a cell at `offset`: its first, where that is at the hint,
+    /// behind the cells of the counter before. The hint goes on behind it.
+    pub(super) fn mark_held_at(
+        &mut self,
+        offset: usize,
+        hint: &mut usize,
+        number: u32,
+        held: bool,
+    ) {
+        if offset == *hint {
+            *hint = self.mark_from(offset, number, held);
+        } else {
+            self.mark_held(number, held);
+            *hint = 0;
+        }
+    }
+
+    /// Marks all cells of a counter from its first on, and returns where the next one lies.
+    fn mark_from(&mut self, mut offset: usize, number: u32, held: bool) -> usize {
         while let Some(tag) = self.0.get_mut(offset)
             && number_of(*tag) == number
         {
             let mark = u64::from(HELD);
             *tag = if held { *tag | mark } else { *tag & !mark };
-            offset = Row::of(self.0).after(offset);
+            offset = Row::of(self.0).hint_after(offset);
         }
+        offset
     }
 
     /// Writes a state, for which it has room, into the cell at `offset`.

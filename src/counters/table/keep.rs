@@ -1,5 +1,7 @@
 //! What is kept of charges with an answer that may be given again.
 
+use smallvec::{Array, SmallVec};
+
 use super::charge::{Charge, Counts, Match, Role, UseSource};
 use crate::counters::algorithms::Reading;
 use crate::counters::cell::{StateWords, Wide};
@@ -21,7 +23,7 @@ impl Charge {
     pub(crate) const KEPT_WORDS: usize = 4;
 
     /// Appends what an answer says of it.
-    pub(crate) fn keep(&self, out: &mut Vec<u64>) {
+    pub(crate) fn keep<A: Array<Item = u64>>(&self, out: &mut SmallVec<A>) {
         let flag = |is: bool, bit: u64| if is { bit } else { 0 };
         let (code, StateWords { words, extra }) = self.reading.parts();
         let head = u64::from(code)
@@ -101,7 +103,7 @@ mod tests {
             }
         }
         charges.push(Charge::new(charges[0].into_match(), Cost { units: 1, counts: true }));
-        let mut kept = Vec::new();
+        let mut kept: SmallVec<[u64; 16]> = SmallVec::new();
         charges.iter().for_each(|charge| charge.keep(&mut kept));
         let mut rest = &kept[..];
         for charge in &charges {

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::{HeldIn, Holding, Settling};
-use crate::counters::algorithms::{Passed, Reading, Settlement, Take};
+use crate::counters::algorithms::{HoldFacts, Passed, Reading, Settlement, Take};
 use crate::counters::cell::Cell;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::Row;
@@ -237,7 +237,7 @@ impl Noting<'_, '_, '_> {
             Some(row) => Taken::Many(row),
             None => Taken::One(shard.new_one(hash, key, self.holding.key(), at)),
         };
-        let mut place = None;
+        let (mut place, mut hint) = (None, shard.row(slot).first_cell());
         while let Some(charge) = next_of(rest, index) {
             let Some(counter) = counters.counter(charge.rule) else { continue };
             let units = charge.cost().units;
@@ -248,16 +248,13 @@ impl Noting<'_, '_, '_> {
                     let own = || HeldIn::of_key(hash, key, self.request.calendar(index));
                     let place = *place.get_or_insert_with(|| held.place(own()));
                     held.push(place, counter.lineage(), units);
-                    let before = || {
-                        let cell = shard.row(slot).cell_at(cell)?;
-                        counter.policy.committed_in(cell, at)
-                    };
+                    let before = shard.row(slot).narrow_at(counter.number(), cell);
                     self.note(&mut taken, counter, charge, before);
                 }
                 let mut cells = shard.row_mut(slot);
                 cells.put(cell, &charge.reading.words());
                 if units > 0 {
-                    cells.mark_held(counter.number(), true);
+                    cells.mark_held_at(cell, &mut hint, counter.number(), true);
                 }
                 charge.wrote();
             }
@@ -282,19 +279,21 @@ impl Noting<'_, '_, '_> {
         taken: &mut Taken,
         counter: &Counter,
         charge: &Charge,
-        before: impl FnOnce() -> Option<Reading>,
+        before: Option<Cell<'_>>,
     ) {
-        let (number, period) = (counter.number(), period_of(&charge.reading));
-        let (units, at) = (charge.cost().units, self.at);
-        let since = counter.policy.taken_at(at);
+        let at = self.at;
+        let Some(before) = before else { return };
+        let HoldFacts { committed, since, period } =
+            counter.policy.facts_of_hold(before, &charge.reading, at);
+        let (number, units) = (counter.number(), charge.cost().units);
         match taken {
             Taken::Nothing => {}
             Taken::One(one) => {
-                one.add(number, period, Take { taken: since, units }, before());
+                one.add(number, period, Take { taken: since, units }, committed);
                 self.said.push((charge.rule, units));
             }
             Taken::Many(held) => {
-                if let Some(of) = held.counter_or_new(number, period, before) {
+                if let Some(of) = held.counter_or_new(number, period, || committed) {
                     let mut part = Part::new(at);
                     part.take(since, units);
                     of.put(self.holding.key(), part, units);
@@ -442,6 +441,7 @@ fn write_row(
     said: &mut Vec<(u32, Units)>,
 ) {
     let mut cells = shard.row_mut(slot);
+    let mut hint = cells.as_row().first_cell();
     while let Some(charge) = next_of(rest, row) {
         let Some(counter) = request.counters.counter(charge.rule) else { continue };
         let (number, full) = (counter.number(), charge.cost());
@@ -468,8 +468,8 @@ fn write_row(
                 charge.wrote();
             }
         }
-        if is_over {
-            cells.mark_held(number, false);
+        if let Some(cell) = charge.cell.filter(|_| is_over) {
+            cells.mark_held_at(cell.get() as usize, &mut hint, number, false);
         }
     }
     match taken {
