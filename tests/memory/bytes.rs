@@ -311,5 +311,5 @@ fn an_open_reservation_takes_so_much_and_one_that_ended_less() {
     let open = while_open.bytes_current / count;
     let known = open + ended.bytes_current / count;
     println!("open {open}, known {known}");
-    assert!(open <= 5_000 && known <= 3_500, "open {open}, known {known}");
+    assert!(open <= 1_850 && known <= 1_400, "open {open}, known {known}");
 }

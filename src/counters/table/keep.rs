@@ -36,13 +36,13 @@ impl Charge {
         let cost = self.cost().units;
         match (words, i64::try_from(cost)) {
             ([a, b, 0, 0], Ok(cost)) => {
-                out.extend_from_slice(&[head, cost.cast_unsigned(), a, b]);
+                out.extend([head, cost.cast_unsigned(), a, b]);
             }
             (words, _) => {
                 let Wide(cost) = cost.into();
                 out.push(head | LONG);
-                out.extend_from_slice(&cost);
-                out.extend_from_slice(&words);
+                out.extend(cost);
+                out.extend(words);
             }
         }
     }
