@@ -116,7 +116,7 @@ fn an_event_finds_exactly_the_rules_whose_filter_holds() {
             let id = format!("r{number}");
             let mut rule = RateLimit::unlimited(id.as_str(), Window::Hour).id(&id).enabled(enabled);
             if counted < meters.len() {
-                rule = rule.metric(Metric::meter(&format!("m{counted}")));
+                rule = rule.metric(Metric::meter(format!("m{counted}")));
             }
             rule = own.iter().cloned().fold(rule, |it, (key, of)| it.filter(key, of));
             rule = per.iter().fold(rule, |it, key| it.per(*key));
@@ -134,7 +134,7 @@ fn an_event_finds_exactly_the_rules_whose_filter_holds() {
             };
             let due: Vec<String> = rules.iter().filter_map(matches).collect();
             let decision = track(&engine, &event);
-            let found: Vec<_> = decision.rate_limits().map(|it| it.id.to_owned()).collect();
+            let found: Vec<_> = decision.rate_limits().map(|it| it.id.to_string()).collect();
             assert_eq!(found, due, "LIMITRY_SEED={} {event:?}\n{rules:#?}", seed + case);
         }
     }

@@ -76,6 +76,7 @@ pub(super) enum Verb {
 
 /// What happened, by what was reserved.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a test has few of them")]
 pub(super) enum Actual {
     /// So many quarters of it.
     Quarters(u64),

@@ -17,6 +17,7 @@ pub struct Reservation {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a test has few of them")]
 enum Ended {
     Released,
     /// With which event, and what was said then.
@@ -141,7 +142,7 @@ impl Oracle {
         answer: &Result<PlainReserved, Fault>,
     ) -> Result<(), String> {
         let now = self.read_clock();
-        if asked.is_beyond() || plain.is_below_zero() || lasting < 1 || lasting > DAY {
+        if asked.is_beyond() || plain.is_below_zero() || !(1..=DAY).contains(&lasting) {
             return at_fault(answer, Fault::BadEvent, "below zero, or not so long");
         }
         if let Some(first) = self.first(asked) {
@@ -231,7 +232,7 @@ impl Oracle {
         answer: &Result<Nanos, Fault>,
     ) -> Result<(), String> {
         let now = self.read_clock();
-        if by < 1 || by > DAY {
+        if !(1..=DAY).contains(&by) {
             return at_fault(answer, Fault::BadEvent, "not so long");
         }
         let is_known = !matches!(answer, Err(Fault::Unknown));
