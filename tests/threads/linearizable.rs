@@ -37,7 +37,7 @@ enum Request {
     /// One of the reservations that there are then, and what is done with it.
     With(usize, Act),
     /// The rule before, as far as the update must name differences, and after.
-    Change(Rule, Rule),
+    Change(Box<(Rule, Rule)>),
     Advance(Nanos),
 }
 
@@ -98,7 +98,8 @@ fn ask(
             };
             reservation.map_or(Response::Done, |(id, plain)| go_on(engine, id, plain, act))
         }
-        Request::Change(old, new) => {
+        Request::Change(rules) => {
+            let (old, new) = &**rules;
             change(engine, old, new).expect("a valid change of a rule that stays");
             Response::Done
         }
@@ -160,8 +161,8 @@ fn accept((oracle, shown): &mut Model, (ask, got, hands): &Exchange) -> Result<(
         (Request::With(..), Response::Released(name, answer)) => oracle.release(name, answer),
         // There was none yet.
         (Request::With(..), Response::Done) => Ok(()),
-        (Request::Change(_, new), Response::Done) => {
-            oracle.change(new.clone());
+        (Request::Change(rules), Response::Done) => {
+            oracle.change(rules.1.clone());
             Ok(())
         }
         (Request::Advance(length), Response::Done) => {
@@ -269,7 +270,7 @@ fn script(dice: &mut Dice, rules: &[Rule], calls: u64, mix: Mix, changes: bool) 
                 }
                 let place = current.iter().position(|rule| rule.id == old.id);
                 current[place.expect("it was picked")] = new.clone();
-                Request::Change(old, new)
+                Request::Change(Box::new((old, new)))
             }
             32..50 if mix.clock => {
                 Request::Advance(dice.pick(&[1, SECOND / 2, SECOND, 61 * SECOND, HOUR / 2]))
@@ -497,7 +498,8 @@ fn the_checker_rejects_a_decision_by_two_rule_sets() {
     seen.quotas[0] = Figure { limit: 9, remaining: 8_000, ..seen.quotas[0].clone() };
     let torn = at(0, 1, 8, (ask, Response::Decision(Ok(seen))));
     let raise = |rule: &Rule| {
-        (Request::Change(rule.clone(), Rule { limit: 9, ..rule.clone() }), Response::Done)
+        let rules = (rule.clone(), Rule { limit: 9, ..rule.clone() });
+        (Request::Change(Box::new(rules)), Response::Done)
     };
     let first = at(1, 0, 3, raise(&rules[0]));
     let second = at(1, 5, 7, raise(&rules[1]));
