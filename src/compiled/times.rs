@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::index::Entry;
 use crate::counters::{At, Charge, Moment, Roles};
+use crate::rules::OnMissing;
 
 /// The instants at which a rule judges: from the first to before the second, as
 /// [dated](crate::counters::Timeline::dated).
@@ -55,6 +56,9 @@ struct Timed {
     policy: Option<u32>,
     place: u32,
     span: Option<Span>,
+    /// It insists on its dimensions: an event that is recorded and lacks one leaves it out, and
+    /// still no other of its policy judges.
+    insists: bool,
 }
 
 impl Times {
@@ -69,7 +73,9 @@ impl Times {
         }
         let rules = (0_u32..).zip(entries).map(|(rule, entry)| {
             let (policy, place) = of_rule(rule);
-            Timed { policy, place, span: entry.as_ref().and_then(|entry| entry.span) }
+            let span = entry.as_ref().and_then(|entry| entry.span);
+            let is_strict = |entry: &Entry| entry.on_missing == OnMissing::Refuse;
+            Timed { policy, place, span, insists: entry.as_ref().is_some_and(is_strict) }
         });
         Some(Self { rules: rules.collect() })
     }
@@ -112,17 +118,49 @@ impl Times {
     }
 }
 
+impl Times {
+    /// Whether a rule judges because another of its policy that outranks it is no charge: the
+    /// event is recorded, and lacks a dimension that the other insists on. None of the policy was
+    /// to judge then when the rules were found, which knows of both.
+    fn is_outranked(&self, rule: u32, at: &At, charges: &[Charge]) -> bool {
+        let Some(own) = self.rules.get(rule as usize).filter(|it| at.owes && it.policy.is_some())
+        else {
+            return false;
+        };
+        let is_charge = |rule: u32| charges.iter().any(|charge| charge.rule == rule);
+        let policy_of = |rule: u32| self.rules.get(rule as usize).and_then(|it| it.policy);
+        let was_judged =
+            charges.iter().any(|charge| charge.judges() && policy_of(charge.rule) == own.policy);
+        let outranks = |(rule, it): (u32, &Timed)| {
+            let is_in_time = it.span.is_none_or(|span| span.holds(at));
+            it.insists
+                && it.policy == own.policy
+                && it.place > own.place
+                && is_in_time
+                && !is_charge(rule)
+        };
+        !was_judged && (0_u32..).zip(&self.rules).any(outranks)
+    }
+}
+
 impl Roles for Times {
     fn assign(&self, at: &At, charges: &mut [Charge]) {
         let rules: SmallVec<[u32; 8]> = charges.iter().map(|charge| charge.rule).collect();
         if !self.bear_on(rules.iter().copied()) {
             return;
         }
+        let mut judging: SmallVec<[bool; 8]> = SmallVec::from_elem(false, rules.len());
         self.judging(at, rules.iter().copied(), |index, judges| {
-            if let Some(charge) = charges.get_mut(index) {
-                charge.set_judges(judges);
+            if let Some(judging) = judging.get_mut(index) {
+                *judging = judges;
             }
         });
+        for (rule, judges) in rules.iter().zip(&mut judging) {
+            *judges = *judges && !self.is_outranked(*rule, at, charges);
+        }
+        for (charge, judges) in charges.iter_mut().zip(judging) {
+            charge.set_judges(judges);
+        }
     }
 
     fn next_change(&self, at: &At, charges: &[Charge]) -> Moment {

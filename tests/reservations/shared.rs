@@ -75,6 +75,23 @@ fn what_is_on_trial_or_soft_holds_what_it_counts() {
 }
 
 #[test]
+fn a_limit_on_trial_counts_nothing_beyond_a_hold_that_does_not_fit() {
+    for algorithm in [Algorithm::TokenBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow] {
+        let (engine, _) = engine(|builder| {
+            let limit = RateLimit::new("Trial", 3, Window::Hour).metric(Metric::TotalTokens);
+            builder.rate_limit(limit.enforcement(Enforcement::Shadow).algorithm(algorithm))
+        });
+        for (actual, left) in [(4, 2_u64), (2, 0)] {
+            let hold = reserve(&engine, &call("ann", 1), 60);
+            let decision = hold.commit(&call("ann", actual)).expect("good");
+            let limit = decision.rate_limits().next().expect("it matches");
+            assert_eq!(limit.remaining, Amount::from(left), "{algorithm:?} {actual}");
+            assert_eq!(stands(&engine, &call("ann", 0)), [left], "{algorithm:?} {actual}");
+        }
+    }
+}
+
+#[test]
 fn a_soft_bucket_that_holds_more_than_it_has_mints_nothing() {
     let (engine, clock) = engine(|builder| {
         let limit = RateLimit::new("Tokens", 60, Window::Minute).metric(Metric::TotalTokens);

@@ -11,7 +11,7 @@ mod steps;
 
 use self::steps::*;
 use crate::support::oracle::{
-    Answer, DAY, Fault, Kind, MINUTE, Measure, Nanos, PlainEvent, PlainReserved,
+    Answer, DAY, Fault, Kind, MINUTE, Measure, Missing, Nanos, PlainEvent, PlainReserved,
     Reservation as Known, Rule, SECOND, Span, State, Verdict, Wait, period,
 };
 use crate::support::{Pair, START, add, cases, change, duration, event, rule_set, seed};
@@ -609,4 +609,20 @@ fn a_second_period_in_a_row_loses_no_use_of_another_rule() {
         assert!(seen.is_ok_and(|seen| seen.is_admitted()));
     }
     pair.standing(&half).expect("as the oracle says");
+}
+
+/// Found by the search: a rule with times let another judge than without.
+#[test]
+fn a_rule_that_an_event_lacks_a_dimension_of_replaces_others_at_any_time() {
+    let own = Rule::new("r0", 1, Kind::Calendar(Span::Hour)).policy("p").filter("team", "red");
+    let all = Rule::new("r1", 1, Kind::Calendar(Span::Hour)).policy("p");
+    let timed = Rule { starts: Some(START - DAY), ..Rule::new("r2", 1, Kind::Calendar(Span::Day)) };
+    let own = Rule { missing: Missing::Refuse, ..own };
+    let mut pair = Pair::new(&[own, all, timed]);
+    for _ in 0..2 {
+        let seen = pair.record(&PlainEvent::new("ann", "call")).expect("as the oracle says");
+        assert!(seen.is_ok_and(|seen| seen.quotas.len() == 1));
+        let seen = pair.record(&PlainEvent::new("ann", "call").text("team", "blue"));
+        assert!(seen.expect("as the oracle says").is_ok_and(|seen| seen.quotas.len() == 2));
+    }
 }

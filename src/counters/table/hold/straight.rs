@@ -24,7 +24,7 @@ use crate::counters::table::request::{Commit, Committed, Request, RowAddresses, 
 use crate::counters::table::shard::held::{HeldRow, HoldKey, OneHold, Part};
 use crate::counters::table::upkeep::look_at_held;
 use crate::counters::time::{At, Moment};
-use crate::rules::{Cost, Units};
+use crate::rules::{Cost, Enforcement, Units};
 
 /// How many rows it locks at the most.
 const ROWS: usize = 4;
@@ -360,6 +360,10 @@ impl Known {
                 is_it.then_some((read, true))
             });
             let (cell, (after, fits)) = found?;
+            // One on trial counts nothing beyond the hold that it would not let in.
+            if !fits && counter.enforcement == Enforcement::Shadow {
+                return None;
+            }
             *reading = after;
             let cell = cell.filter(|_| settlement.is_some());
             if let Some(Settlement { beyond, .. }) = settlement {
