@@ -56,6 +56,7 @@ impl Table {
     /// swept.
     pub(crate) fn convert(&self, counters: &CounterSet, now: Moment) {
         for shard in self.shards() {
+            self.bring_up_held(&mut shard.lock(), counters, now);
             let mut done = 0;
             loop {
                 let mut shard = shard.lock();
@@ -70,6 +71,17 @@ impl Table {
                 shard.shrink(SMALL);
                 done = done.saturating_add(LOOKS_A_LOCK);
             }
+        }
+    }
+
+    /// Brings all that is held of a shard up to the rules. O(rows of which something is held).
+    fn bring_up_held(&self, shard: &mut Shard, counters: &CounterSet, now: Moment) {
+        let at = self.timeline.at(shard.not_before(now), None);
+        for mut held in shard.take_all_held() {
+            let mut slot = shard.slot_of(&held);
+            let row = slot.as_mut().map(|slot| shard.grow(slot));
+            expire(self, &mut held, row, counters, Calendar::UTC, &at);
+            shard.hold(held);
         }
     }
 
