@@ -27,7 +27,6 @@ use limitry::{Engine, Hold};
 
 /// What a thread asks for.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a test has few of them")]
 enum Request {
     Track(PlainEvent),
     Check(PlainEvent),

@@ -16,17 +16,18 @@ use crate::bucket_peers::Quotas;
 use crate::by_hand::{ByHand, Call, governor_an_hour};
 use crate::limitador_side::Limitador;
 use crate::limitry_side::{
-    Limits, builder, built, four, one, reserves_and_commits, two_rows, with_others,
+    Limits, builder, built, four, one, reserves_and_commits, two_rows, with_others, zoned,
 };
 use crate::traffic;
 
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "one",
     "resting",
     "four",
     "refused",
     "definitions",
     "two-rows",
+    "zoned",
     "newest",
     "reserve",
     "durable",
@@ -83,6 +84,7 @@ fn decider(case: &str) -> Option<Decider> {
             tracking(built(four(builder, Limits::GENEROUS)), traffic::model_call)
         }
         "two-rows" => tracking(built(two_rows(builder(), Limits::GENEROUS)), traffic::model_call),
+        "zoned" => tracking(built(zoned(builder(), Limits::GENEROUS)), traffic::model_call),
         "reserve" => {
             let engine = built(generous());
             Box::new(move |customer| reserves_and_commits(&engine, customer))

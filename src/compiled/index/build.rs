@@ -128,6 +128,8 @@ impl Build {
         let is_plain =
             shapes.is_empty() && self.lenient.is_empty() && !always.iter().any(has_policy);
         let is_plain = is_plain && conditional.is_none();
+        let mut dimensions: Vec<_> = self.dimensions.into_iter().collect();
+        dimensions.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let by_missing: Box<[_]> = self.by_missing.into_iter().collect();
         let times = Times::new(entries, |rule| {
             let indexed = self.rules.get(rule as usize);
@@ -149,8 +151,8 @@ impl Build {
             special: is_special.then(|| Box::new(Special { conditional, by_missing, times })),
             lenient: self.lenient,
             ranks: self.ranks,
-            unseen: AtomicUsize::new(self.dimensions.len()),
-            dimensions: self.dimensions.into_iter().collect(),
+            unseen: AtomicUsize::new(dimensions.len()),
+            dimensions: dimensions.into(),
         }
     }
 }

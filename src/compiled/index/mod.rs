@@ -15,6 +15,7 @@
 //! as well, because they count what they match: a rule that has lost knows what was used when it
 //! wins.
 
+use std::cmp;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,7 +29,7 @@ use self::missing::Lenient;
 use crate::base::calendar::Calendar;
 use crate::compiled::times::{Span, Times};
 use crate::counters::{At, Match, RowAddresses, RowLists};
-use crate::event::{Dimension, DimensionHashes, Event, mix};
+use crate::event::{Dimension, DimensionHashes, Event, PropertyValue, mix};
 use crate::rules::{Filter, OnMissing};
 
 mod build;
@@ -87,7 +88,8 @@ pub(crate) struct Index {
     by_property: HashMap<Box<str>, Vec<u32>, ahash::RandomState>,
     /// The rules that the shapes do not find, where there are any.
     special: Option<Box<Special>>,
-    /// The dimensions that rules name and no event has had so far, and how many there are left.
+    /// The dimensions that rules name and no event has had so far, in order, and how many there are
+    /// left.
     dimensions: Box<[(Dimension, SeenFlag)]>,
     unseen: AtomicUsize,
     /// What rules make of a missing dimension, where one does not skip the event; by rule.
@@ -399,13 +401,34 @@ impl Index {
     /// Relaxed suffices: the flags guard no other memory, each goes from false to true once (the
     /// swap tells who did it, and only that one counts down), and who reads a count or a flag a
     /// moment late looks once more or warns once more.
+    ///
+    /// O(dimensions of the event * log dimensions of the rules).
     #[cold]
     fn note_dimensions(&self, event: &Event<'_>) {
-        for (dimension, seen) in &self.dimensions {
-            let is_new = !seen.load(Ordering::Relaxed) && dimension.of(event).is_some();
-            if is_new && !seen.swap(true, Ordering::Relaxed) {
-                self.unseen.fetch_sub(1, Ordering::Relaxed);
+        for built_in in [Dimension::Model, Dimension::Provider] {
+            if built_in.of(event).is_some() {
+                self.note(|known| known.cmp(&built_in));
             }
+        }
+        for (key, value) in &event.properties {
+            if let PropertyValue::Text(_) = value {
+                self.note(|known| match known {
+                    Dimension::Property(known) => (**known).cmp(key),
+                    // Those that are built in come first.
+                    _ => cmp::Ordering::Less,
+                });
+            }
+        }
+    }
+
+    /// Notes that an event has a dimension, which is found by how those of the rules compare to it.
+    fn note(&self, order: impl Fn(&Dimension) -> cmp::Ordering) {
+        let place = self.dimensions.binary_search_by(|(known, _)| order(known));
+        let Some((_, seen)) = place.ok().and_then(|place| self.dimensions.get(place)) else {
+            return;
+        };
+        if !seen.load(Ordering::Relaxed) && !seen.swap(true, Ordering::Relaxed) {
+            self.unseen.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
