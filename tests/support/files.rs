@@ -47,10 +47,16 @@ impl StoreFile {
         Self { folder, path }
     }
 
-    /// A file with the bytes of another one.
+    /// A file with the bytes of another one, as a crash would leave it: at one instant. A store may
+    /// be at work in it, so it is read until it is the same twice.
     pub fn copy_of(other: &Path, test: &str) -> Self {
         let copy = Self::new(test);
-        fs::copy(other, &copy.path).expect("a copy");
+        let read = || fs::read(other).expect("a file");
+        let (mut bytes, mut again) = (read(), read());
+        while again != bytes {
+            (bytes, again) = (again, read());
+        }
+        fs::write(&copy.path, bytes).expect("a copy");
         copy
     }
 
