@@ -237,7 +237,7 @@ impl Found<'_> {
         };
         let by_dates = most > 0 && quota.period != Period::Hour;
         let of_dates = |value: String| {
-            format!("{value} must be of a day, week, month or year: {} has none", quota.period)
+            format!("{value} is for days, weeks, months and years, not for {}", quota.period)
         };
         if let Some(zone) = quota.time_zone.filter(|_| !by_dates) {
             self.add("timeZone", of_dates(zone.to_string()));
@@ -248,8 +248,8 @@ impl Found<'_> {
         if let Some(every) = quota.every.filter(|every| *every > most || *every == 0) {
             let period = quota.period;
             let reason = match most {
-                0 => format!("{every} must be of a period of the calendar, which {period} is not"),
-                _ => format!("{every} must be 1 to {most}, of period {period}: at most 100 years"),
+                0 => format!("{every} is for periods of the calendar, not for {period}"),
+                _ => format!("{every} must be 1 to {most} for {period}: at most 100 years"),
             };
             self.add("every", reason);
         }
