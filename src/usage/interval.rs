@@ -7,7 +7,7 @@ use std::str::FromStr;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
-use crate::base::calendar::{Calendar, PeriodBounds, Unit};
+use crate::base::calendar::{Calendar, Cycle, PeriodBounds, Unit};
 use crate::base::clock::Timestamp;
 use crate::base::suggest::hint;
 use crate::base::text::{as_text, excerpt};
@@ -65,14 +65,13 @@ impl Interval {
         zone: Tz,
         anchor: Option<NaiveDate>,
     ) -> Result<Vec<Range<Timestamp>>, QueryError> {
-        let calendar = Calendar::UTC.in_zone(zone);
         let anchor = anchor.filter(|_| self == Self::Month);
-        let calendar = anchor.map_or(calendar, |anchor| calendar.anchored(anchor));
+        let cycle = Cycle { zone: Some(zone), anchor, ..self.unit().into() };
         let at = |second| Timestamp::new(second, 0);
         let mut points = Vec::new();
         let mut second = range.start.unix_seconds();
         loop {
-            let PeriodBounds { start, end } = calendar.period_of(self.unit(), second);
+            let PeriodBounds { start, end } = cycle.period_of(Calendar::UTC, second);
             if points.len() >= MAX_POINTS {
                 return Err(QueryError::TooManyPoints { max: MAX_POINTS });
             }

@@ -120,16 +120,11 @@ impl Calendar {
         Self { anchor: Some(anchor), ..self }
     }
 
-    /// Gives the period of a unit that an instant, in Unix seconds, lies in.
+    /// Gives the period of so many units that an instant, in Unix seconds, lies in.
     ///
     /// Total: every `i64` has an answer, see the module for the edges. A few integer operations
     /// for minutes, hours, and in UTC for days and weeks; otherwise a date conversion each way,
     /// with a binary search of the zone's clock changes for each.
-    pub(crate) fn period_of(self, unit: Unit, unix_seconds: i64) -> PeriodBounds {
-        self.period_of_several(unit, NonZeroU32::MIN, unix_seconds)
-    }
-
-    /// The same of a period of several units.
     fn period_of_several(self, unit: Unit, every: NonZeroU32, unix_seconds: i64) -> PeriodBounds {
         let every = i64::from(every.get());
         let even = |seconds: i64, origin: i64| {
@@ -148,6 +143,12 @@ impl Calendar {
             }
             Unit::AllTime => PeriodBounds { start: i64::MIN, end: None },
         }
+    }
+
+    /// The same of one unit.
+    #[cfg(test)]
+    pub(crate) fn period_of(self, unit: Unit, unix_seconds: i64) -> PeriodBounds {
+        self.period_of_several(unit, NonZeroU32::MIN, unix_seconds)
     }
 
     /// How many days a day or a week has, and a day on which one starts, from the epoch.

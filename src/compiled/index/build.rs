@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashTable;
 
-use super::conditions::{Alternatives, ConditionalBuild, add_filtered, by_rarest, combinations};
+use super::conditions::{
+    Alternatives, ConditionalBuild, add_filtered, by_rarest, combinations, wanted_values,
+};
 use super::missing::Lenient;
 use super::{
     Entry, Filtered, Index, Indexed, Prepared, PreparedRow, Rank, SeenFlag, Shape, Special,
@@ -15,7 +17,7 @@ use super::{
 use crate::compiled::times::Times;
 use crate::counters::Match;
 use crate::event::Dimension;
-use crate::rules::{Condition, Filter, OnMissing};
+use crate::rules::{Filter, OnMissing};
 
 #[derive(Default)]
 pub(super) struct Build {
@@ -125,9 +127,6 @@ impl Build {
         let has_policy = |rule: &u32| {
             self.rules.get(*rule as usize).is_some_and(|indexed| indexed.policy.is_some())
         };
-        let is_plain =
-            shapes.is_empty() && self.lenient.is_empty() && !always.iter().any(has_policy);
-        let is_plain = is_plain && conditional.is_none();
         let mut dimensions: Vec<_> = self.dimensions.into_iter().collect();
         dimensions.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let by_missing: Box<[_]> = self.by_missing.into_iter().collect();
@@ -137,8 +136,11 @@ impl Build {
         });
         let times = times.map(Arc::new);
         let has_times = times.is_some();
-        let is_plain = is_plain && !has_times;
         let is_special = conditional.is_some() || !by_missing.is_empty() || has_times;
+        let is_plain = shapes.is_empty()
+            && self.lenient.is_empty()
+            && !is_special
+            && !always.iter().any(has_policy);
         Index {
             prepared: is_plain.then(|| prepare(&self.rules, &partitions, &always)),
             always_apply: !has_times && always.iter().all(applies),
@@ -166,11 +168,7 @@ fn values_alone(filter: &Filter) -> Option<(Box<[Dimension]>, Alternatives)> {
             return None;
         }
         dimensions.push(dimension.clone());
-        alternatives.push(match condition {
-            Condition::Is(value) => vec![value.as_str().into()],
-            Condition::OneOf(values) => values.iter().map(|value| value.as_str().into()).collect(),
-            _ => return None,
-        });
+        alternatives.push(wanted_values(condition)?);
     }
     Some((dimensions.into(), alternatives))
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use hashbrown::HashTable;
 
-use super::{Filtered, Found, RulesFound, Values};
+use super::{Filtered, Found, RulesFound, values_of};
 use crate::event::{Dimension, DimensionHashes, Event, mix};
 use crate::rules::{Condition, Filter};
 
@@ -74,17 +74,12 @@ impl Split {
         let mut last = None;
         for (dimension, condition) in filter {
             let is_first = last.replace(dimension) != Some(dimension);
+            if let Some(wanted) = wanted_values(condition).filter(|_| is_first) {
+                sought.values.push(dimension.clone());
+                alternatives.push(wanted);
+                continue;
+            }
             match condition {
-                Condition::Is(value) if is_first => {
-                    sought.values.push(dimension.clone());
-                    alternatives.push(vec![value.as_str().into()]);
-                    continue;
-                }
-                Condition::OneOf(values) if is_first => {
-                    sought.values.push(dimension.clone());
-                    alternatives.push(values.iter().map(|value| value.as_str().into()).collect());
-                    continue;
-                }
                 Condition::Prefix(prefix)
                     if sought.values.last() != Some(dimension)
                         && longest == Some((prefix.len(), dimension, prefix)) =>
@@ -104,6 +99,17 @@ impl Split {
             alternatives.extend(longest.map(|(_, _, prefix)| vec![prefix.as_str().into()]));
         }
         Self { sought, alternatives, rest }
+    }
+}
+
+/// The values that meet a condition, where they can be told.
+pub(super) fn wanted_values(condition: &Condition) -> Option<Vec<Box<str>>> {
+    match condition {
+        Condition::Is(value) => Some(vec![value.as_str().into()]),
+        Condition::OneOf(values) => {
+            Some(values.iter().map(|value| value.as_str().into()).collect())
+        }
+        _ => None,
     }
 }
 
@@ -227,13 +233,7 @@ impl Conditional {
     fn find_family(&self, family: u32, hashes: &DimensionHashes<'_, '_>, found: &mut RulesFound) {
         let Some(Family { sought, tables }) = self.families.get(family as usize) else { return };
         let event = hashes.event();
-        let mut values = Values::new();
-        let mut of_values = 0;
-        for dimension in &sought.values {
-            let Some((value, hash)) = hashes.of(dimension) else { return };
-            values.push(value);
-            of_values = mix(of_values, hash);
-        }
+        let Some((values, of_values)) = values_of(&sought.values, hashes) else { return };
         if !sought.present.iter().all(|dimension| dimension.of(event).is_some()) {
             return;
         }

@@ -312,6 +312,21 @@ type RulesFound = SmallVec<[Found; 8]>;
 
 type Values<'e> = SmallVec<[&'e str; 2]>;
 
+/// The values that an event has of these dimensions, and their hash; `None` where it lacks one.
+#[inline]
+fn values_of<'e>(
+    dimensions: &[Dimension],
+    hashes: &DimensionHashes<'e, '_>,
+) -> Option<(Values<'e>, u64)> {
+    let (mut values, mut hash) = (Values::new(), 0);
+    for dimension in dimensions {
+        let (value, of_value) = hashes.of(dimension)?;
+        values.push(value);
+        hash = mix(hash, of_value);
+    }
+    Some((values, hash))
+}
+
 impl Index {
     /// Indexes the rules that may match; `None` stands for one that never does, because it is
     /// turned off. O(rules).
@@ -435,13 +450,7 @@ impl Index {
     /// Finds the rules of a shape whose filter holds.
     fn find_filtered(&self, shape: u32, hashes: &DimensionHashes<'_, '_>, found: &mut RulesFound) {
         let Some(shape) = self.shapes.get(shape as usize) else { return };
-        let mut values = Values::new();
-        let mut hash = 0;
-        for dimension in &shape.dimensions {
-            let Some((value, value_hash)) = hashes.of(dimension) else { return };
-            values.push(value);
-            hash = mix(hash, value_hash);
-        }
+        let Some((values, hash)) = values_of(&shape.dimensions, hashes) else { return };
         let same = |filtered: &Filtered| {
             filtered.hash == hash && filtered.values.iter().zip(&values).all(|(a, b)| **a == **b)
         };

@@ -207,16 +207,6 @@ impl<'r> Row<'r> {
         self.0.get(HEADER_WORDS..self.first_cell()).unwrap_or(&[])
     }
 
-    /// Where the cell after the one at `offset` lies, to look there.
-    #[inline]
-    pub(super) fn hint_after(self, offset: usize) -> usize {
-        let words = match self.0.get(offset).map_or(0, |tag| low(*tag) >> FORM) {
-            0 => NARROW,
-            _ => self.width_at(offset),
-        };
-        offset.saturating_add(words).saturating_add(1)
-    }
-
     /// Where the first cell lies.
     #[inline]
     pub(super) fn first_cell(self) -> usize {
@@ -441,7 +431,7 @@ impl<'r> RowMut<'r> {
         {
             let mark = u64::from(HELD);
             *tag = if held { *tag | mark } else { *tag & !mark };
-            offset = Row::of(self.0).hint_after(offset);
+            offset = Row::of(self.0).after(offset);
         }
         offset
     }

@@ -1,6 +1,7 @@
 //! What one rule is asked for in a decision, and what it says.
 
 use std::num::NonZeroU32;
+use std::slice::IterMut;
 
 use crate::counters::algorithms::{Judged, Passed, Reading};
 use crate::counters::cell::Wide;
@@ -81,6 +82,13 @@ pub(super) enum UseSource {
 
 /// The charges of a decision. The list is used again for the next one.
 pub(crate) type Charges = Vec<Charge>;
+
+/// The next charge, if it is of this row: the charges of a row lie side by side.
+#[inline]
+pub(super) fn next_of<'c>(charges: &mut IterMut<'c, Charge>, row: u32) -> Option<&'c mut Charge> {
+    charges.as_slice().first().filter(|charge| charge.row == row)?;
+    charges.next()
+}
 
 impl Charge {
     /// Of nothing: what is to be filled in.

@@ -4,12 +4,12 @@
 //! all that there is to know, or one that begins from nothing. What is not so goes [step by
 //! step](super::decide): an event with a timestamp, a key that finds no room or leaves a shared
 //! row, a counter that starts from its predecessor or from what is recorded, a list of uses, a
-//! count that has outgrown its cell, a counter that is watched or has open holds. The pass gives up
-//! on those before it has changed anything.
+//! count that has outgrown its cell, a counter that is watched or has open holds. Where the pass
+//! gives up nothing is changed.
 //!
 //! Both paths go by the same algorithms and give the same answers. This one judges a cost and
-//! counts it in one go, and writes what was counted once all rules have let the event in. Where one
-//! refuses it reads the cells once more.
+//! counts it in one go. The first few cells are written there and then, and put back where a rule
+//! refuses or the pass gives up; the others are written once all rules have let the event in.
 
 use std::num::NonZeroU32;
 use std::slice;
@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::Table;
-use super::charge::Charge;
+use super::charge::{Charge, next_of};
 use super::judge::{Judgement, Script};
 use super::locked::{FewRows, Locked, OneRow};
 use super::request::{Commit, Committed, Intent, Request, Stale, Verdict};
@@ -357,7 +357,7 @@ impl<'s> Straight<'s, '_> {
         let key = KeyRow { row, calendar: self.request.calendar(charge.row), hint: *hint };
         let passed = counter.pass(&key, at, charge.cost(), part, &mut charge.reading)?;
         if let (Some(row), Some(cell)) = (row, passed.cell) {
-            *hint = row.hint_after(cell.get() as usize);
+            *hint = row.after(cell.get() as usize);
         }
         if !passed.is_known || counter.took_over() {
             self.starts_from_nothing(counter, row, passed)?;
@@ -409,9 +409,7 @@ impl<'s> Straight<'s, '_> {
         let (mut rest, mut before) = (charges.iter_mut(), before.cells.iter());
         while let Some(index) = rest.as_slice().first().map(|charge| charge.row) {
             let mut row = locked.row_mut(index);
-            while rest.as_slice().first().is_some_and(|charge| charge.row == index)
-                && let Some(charge) = rest.next()
-            {
+            while let Some(charge) = next_of(&mut rest, index) {
                 let Some(counter) = self.counter(charge.rule) else { continue };
                 let before = if charge.undo() { before.next() } else { None };
                 if !charge.is_passed() {
@@ -465,9 +463,7 @@ impl<'s> Straight<'s, '_> {
     /// The same of the next charges, as far as they are of this row.
     #[inline]
     fn put_in_row(mut row: RowMut<'_>, index: u32, charges: &mut slice::IterMut<'_, Charge>) {
-        while charges.as_slice().first().is_some_and(|charge| charge.row == index)
-            && let Some(charge) = charges.next()
-        {
+        while let Some(charge) = next_of(charges, index) {
             if let Some(cell) = charge.cell.filter(|_| charge.is_passed()) {
                 row.put(cell.get() as usize, &charge.reading.words());
                 charge.wrote();

@@ -258,24 +258,14 @@ impl Core {
         held: &Held,
         now: ClockReading,
     ) -> Result<(Decision, bool), TrackError> {
-        let at = self.table.timeline().at(now.moment, None);
-        let (intent, asked, event) = (Intent::Commit, now.asked, &state.estimate.event());
-        let script = Script { event, intent, at, asked, held: Some(held), is_bare: true };
+        let what = ReservationOut::Released { number: id.number() };
         let mut has_expired = false;
-        let decision = self.run(
-            &script,
-            |_| Cost::NOTHING,
-            |request, verdict, keep| {
-                let mut settling = settling(id, state.until, held);
-                let settled = self.table.settle(request, verdict, &mut settling, Some(keep));
-                has_expired = settling.has_expired;
-                settled
-            },
-            |_, charged, rules| {
-                let what = ReservationOut::Released { number: id.number() };
-                self.keep_reservation(what, None, None, charged, rules)
-            },
-        )?;
+        let decision = self.run_on_hold(what, (state, held), now, |request, verdict, keep| {
+            let mut settling = settling(id, state.until, held);
+            let settled = self.table.settle(request, verdict, &mut settling, Some(keep));
+            has_expired = settling.has_expired;
+            settled
+        })?;
         Ok((decision, has_expired))
     }
 
@@ -308,25 +298,15 @@ impl Core {
         now: ClockReading,
     ) -> Result<(Moment, Decision), ReservationError> {
         let held = must_be_open(entry, state, now, "extended")?;
-        let at = self.table.timeline().at(now.moment, None);
-        let (intent, asked, event) = (Intent::Commit, now.asked, &state.estimate.event());
-        let script = Script { event, intent, at, asked, held: Some(held), is_bare: true };
         let (number, until) = (entry.id.number(), state.until);
+        let what = ReservationOut::Extended { number };
         let mut extended = None;
-        let decision = self.run(
-            &script,
-            |_| Cost::NOTHING,
-            |request, verdict, keep| {
-                let mut extension = Extension { id: number, until, lasting, held, extended: None };
-                let done = self.table.extend(request, verdict, &mut extension, Some(keep));
-                extended = extension.extended;
-                done
-            },
-            |_, charged, rules| {
-                let what = ReservationOut::Extended { number };
-                self.keep_reservation(what, None, None, charged, rules)
-            },
-        )?;
+        let decision = self.run_on_hold(what, (state, held), now, |request, verdict, keep| {
+            let mut extension = Extension { id: number, until, lasting, held, extended: None };
+            let done = self.table.extend(request, verdict, &mut extension, Some(keep));
+            extended = extension.extended;
+            done
+        })?;
         let expired = || ended(entry.id, ReservationState::Expired, "extended");
         Ok((extended.ok_or_else(expired)?, decision))
     }
@@ -434,6 +414,29 @@ impl Core {
             |hashes, charged, rules| {
                 if is_kept { self.keep(hashes, key, charged, rules) } else { Receipt::default() }
             },
+        )
+    }
+
+    /// Runs a script about what an open reservation holds, and no event.
+    fn run_on_hold(
+        &self,
+        what: ReservationOut<'_>,
+        (state, held): (&State, &Held),
+        now: ClockReading,
+        run: impl FnMut(
+            &Request<'_, '_>,
+            &mut Verdict,
+            &mut dyn FnMut(&Charged<'_>),
+        ) -> Result<(), Undecided>,
+    ) -> Result<Decision, TrackError> {
+        let at = self.table.timeline().at(now.moment, None);
+        let (intent, asked, event) = (Intent::Commit, now.asked, &state.estimate.event());
+        let script = Script { event, intent, at, asked, held: Some(held), is_bare: true };
+        self.run(
+            &script,
+            |_| Cost::NOTHING,
+            run,
+            |_, charged, rules| self.keep_reservation(what, None, None, charged, rules),
         )
     }
 

@@ -18,7 +18,7 @@ use crate::counters::cell::Cell;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::Row;
 use crate::counters::table::Table;
-use crate::counters::table::charge::Charge;
+use crate::counters::table::charge::{Charge, next_of};
 use crate::counters::table::locked::{FewRows, Locked, OneRow, RowPlace};
 use crate::counters::table::request::{Commit, Committed, Request, RowAddresses, Stale, Verdict};
 use crate::counters::table::shard::held::{HeldRow, HoldKey, OneHold, Part};
@@ -111,12 +111,6 @@ impl Table {
     }
 }
 
-/// The next charge, if it is of this row: the charges of a row lie side by side.
-fn next_of<'c>(charges: &mut IterMut<'c, Charge>, row: u32) -> Option<&'c mut Charge> {
-    charges.as_slice().first().filter(|charge| charge.row == row)?;
-    charges.next()
-}
-
 /// The cell of two words of a counter that a use of it takes, first where a row mostly has it.
 fn find<T>(
     row: Row<'_>,
@@ -130,7 +124,7 @@ fn find<T>(
         let cells = row.cells_of(number, 0);
         cells.map(|cell| cell.offset).find_map(try_at)
     })?;
-    *hint = row.hint_after(offset);
+    *hint = row.after(offset);
     Some((u32::try_from(offset).ok().and_then(NonZeroU32::new), used))
 }
 
@@ -203,7 +197,7 @@ fn judge(counter: &Counter, charge: &mut Charge, row: Row<'_>, hint: &mut usize,
         counter.policy.charge_narrow(&cell, at, cost, reading)
     });
     let Some((cell, fits)) = found else { return false };
-    charge.passed(Passed { fits, counts: fits, is_known: true, cell });
+    charge.passed(Passed::in_cell(cell, fits));
     fits
 }
 
