@@ -8,7 +8,7 @@
 use std::hint::black_box;
 
 use bench_support::{Customers, GENEROUS, built, four, model_call, smoke, track};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{Bencher, BenchmarkId, Criterion, criterion_group, criterion_main};
 use limitry::events::Recording;
 use limitry::{Condition, Engine, EngineBuilder, RateLimit, Window};
 
@@ -26,18 +26,22 @@ fn engine(definitions: usize) -> Engine {
     built(builder)
 }
 
+/// Calls of the team that the rules which match are about.
+fn tracks(bencher: &mut Bencher<'_>, engine: &Engine) {
+    let mut customers = Customers::new(1_000, 2);
+    customers.introduce(engine);
+    bencher.iter(|| {
+        let event = model_call(customers.draw()).property("team_id", "team_eng");
+        black_box(track(engine, &event))
+    });
+}
+
 fn decide_by_definitions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decide_by_definitions");
     let sizes: &[usize] = if smoke() { &[10, 1_000] } else { &[10, 100, 1_000, 10_000, 100_000] };
     for &definitions in sizes {
         group.bench_function(BenchmarkId::from_parameter(definitions), |bencher| {
-            let engine = engine(definitions);
-            let mut customers = Customers::new(1_000, 2);
-            customers.introduce(&engine);
-            bencher.iter(|| {
-                let event = model_call(customers.draw()).property("team_id", "team_eng");
-                black_box(track(&engine, &event))
-            });
+            tracks(bencher, &engine(definitions));
         });
     }
     group.finish();
@@ -99,13 +103,7 @@ fn decide_by_conditions(criterion: &mut Criterion) {
     for (kind, asked) in CONDITIONS {
         for (name, definitions) in [("alone", 4), ("of many", many)] {
             group.bench_function(BenchmarkId::new(kind, name), |bencher| {
-                let engine = conditional(definitions, asked);
-                let mut customers = Customers::new(1_000, 2);
-                customers.introduce(&engine);
-                bencher.iter(|| {
-                    let event = model_call(customers.draw()).property("team_id", "team_eng");
-                    black_box(track(&engine, &event))
-                });
+                tracks(bencher, &conditional(definitions, asked));
             });
         }
     }

@@ -8,7 +8,7 @@
 //! one life to the next. `LIMITRY_LONG=1` has ten times as many deaths.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use limitry::store::{Durability, Durable};
 use limitry::time::ManualClock;
 use limitry::{Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved, Window};
 
+use super::kill::say;
 use crate::support::{Dice, START, date, long, seed};
 
 const CHILD: &str = "LIMITRY_HELD_KILL_CHILD";
@@ -51,12 +52,6 @@ fn open(path: &Path, life: u64) -> Engine {
 
 pub(crate) fn call(customer: &str, tokens: u64) -> Event<'static> {
     Event::new(customer.to_owned(), "call").total_tokens(tokens)
-}
-
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(format!("@{line}\n").as_bytes());
-    let _ = out.flush();
 }
 
 /// Not a test of its own: what the test below runs, and kills.

@@ -128,7 +128,7 @@ fn is_shared(name: u64) -> bool {
 
 // The child.
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     // One write a line, so that lines of threads do not mix; they end where the process does.
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(format!("@{line}\n").as_bytes());
