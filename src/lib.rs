@@ -224,6 +224,12 @@ pub mod handles {
     };
 }
 
+/// The keys of a rule: who has used how much of it.
+pub mod keys {
+    pub use crate::engine::{KeyPage, KeyQuery, KeyUse};
+    pub use crate::rules::RuleKey;
+}
+
 /// What survives an engine, and what goes in and out of it.
 pub mod store {
     pub use crate::base::progress::Progress;

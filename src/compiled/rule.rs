@@ -5,7 +5,7 @@ use crate::compiled::times::Span;
 use crate::counters::Counter;
 use crate::event::Dimension;
 use crate::rules::{
-    Condition, Enforcement, Filter, Measure, Meters, Metric, OnMissing, Rule, Units,
+    Condition, Enforcement, Filter, Measure, Meters, Metric, OnMissing, Rule, RuleKey, Units,
 };
 use crate::telemetry::RuleFigures;
 
@@ -25,7 +25,7 @@ pub(crate) struct CompiledRule {
     pub(crate) seen: Vec<(Dimension, SeenFlag)>,
     /// When it judges, where that is not always.
     pub(crate) span: Option<Span>,
-    pub(super) group: u32,
+    pub(crate) group: u32,
     /// Of all rules that were ever compiled for an engine only this one has it.
     pub(super) revision: u32,
 }
@@ -63,6 +63,11 @@ impl CompiledRule {
     /// The value that stands in where an event lacks a dimension.
     pub(crate) fn fallback(&self) -> Option<&str> {
         self.rule.on_missing().value()
+    }
+
+    /// The key of these values of the partition.
+    pub(crate) fn key_of_values<'v>(&self, values: impl IntoIterator<Item = &'v str>) -> RuleKey {
+        self.partition.iter().map(Dimension::as_str).zip(values).collect()
     }
 
     /// What the index finds the rule by; `None` where it is turned off.

@@ -30,5 +30,6 @@ pub(crate) use self::table::{
     Charge, Charges, Committed, Extension, Held, Holding, Intent, Match, Request, RowAddress,
     RowAddresses, RowLists, Settling, Table, Undecided, Verdict,
 };
+pub(crate) use self::table::{FoundKey, KeysPass};
 pub(crate) use self::table::{GivenBackLog, HeldChange, HeldPlace};
 pub(crate) use self::time::{At, Moment, Timeline};

@@ -51,7 +51,7 @@ pub use self::explain::{Explanation, Precedence, RuleExplanation, RuleOutcome, U
 use self::figures::EngineFigures;
 pub use self::meters::Meters;
 pub use self::reservations::{Reservation, ReservationError, Reservations, Reserved};
-pub use self::rules::Rules;
+pub use self::rules::{KeyPage, KeyQuery, KeyUse, Rules};
 pub use self::store::{Committed, Health, Space, SpaceError, SpacePage, Store};
 pub use self::transfer::{BadLines, ExportReport, ImportReport, SkippedLine};
 pub use self::usage::Usage;

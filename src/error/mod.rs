@@ -206,7 +206,9 @@ fn of_rules(why: &RulesError) -> Class {
 
 fn of_query(why: &QueryError) -> Class {
     match why {
-        QueryError::CursorExpired { .. } | QueryError::MeterNotFound { .. } => Class::NotFound,
+        QueryError::CursorExpired { .. }
+        | QueryError::MeterNotFound { .. }
+        | QueryError::RuleNotFound { .. } => Class::NotFound,
         QueryError::RecordingOff | QueryError::Overflow { .. } => Class::Unanswerable,
         QueryError::Invalid { .. }
         | QueryError::EmptyRange { .. }

@@ -118,6 +118,7 @@ fn queries() -> Vec<(QueryError, [bool; 5])> {
         (QueryError::Overflow { field: "images".into() }, NONE),
         (QueryError::CursorExpired { cursor: "evt_1".into() }, NOT_FOUND),
         (QueryError::MeterNotFound { id: "mtr".into() }, NOT_FOUND),
+        (QueryError::RuleNotFound { id: "rl".into() }, NOT_FOUND),
     ]
 }
 

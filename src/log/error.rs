@@ -55,6 +55,12 @@ pub enum QueryError {
         /// The id that was given.
         id: Box<str>,
     },
+    /// There is no such rule.
+    #[error("no rule has the id {id:?}")]
+    RuleNotFound {
+        /// The id that was given.
+        id: Box<str>,
+    },
 }
 
 impl QueryError {

@@ -5,6 +5,7 @@ mod declared;
 pub(crate) mod duration_text;
 mod error;
 mod fields;
+mod key;
 mod limit;
 mod measure;
 mod meter;
@@ -24,6 +25,7 @@ mod window;
 
 pub use self::condition::Condition;
 pub use self::error::{RuleProblem, RuleSetError};
+pub use self::key::RuleKey;
 pub use self::meter::{
     Aggregation, EventFilter, Meter, MeterField, MeterFieldParseError, MeterUpdate,
 };

@@ -16,6 +16,7 @@ mod changes_under_load;
 mod config;
 mod filters;
 mod handle;
+mod keys;
 mod periods;
 mod sets;
 mod syncs;

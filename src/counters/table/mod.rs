@@ -31,6 +31,7 @@ mod decide;
 mod hold;
 mod judge;
 mod keep;
+mod keys;
 mod locked;
 mod recorded;
 mod redo;
@@ -52,6 +53,7 @@ pub(crate) use self::charge::{Charge, Charges, Match, Role};
 pub(crate) use self::hold::{
     Extension, GivenBackLog, Held, HeldChange, HeldPlace, Holding, Settling,
 };
+pub(crate) use self::keys::{FoundKey, KeysPass};
 pub(crate) use self::redo::{LogEnd, PastCharge, RedoRecord};
 pub(crate) use self::request::{
     Committed, Intent, Request, RowAddress, RowAddresses, RowLists, Undecided, Verdict,

@@ -291,7 +291,7 @@ pub(crate) enum Undecided {
 
 /// The rule set of a request is not the current one any more.
 #[derive(Debug)]
-pub(super) struct Stale;
+pub(crate) struct Stale;
 
 impl From<Stale> for Undecided {
     fn from(_: Stale) -> Self {

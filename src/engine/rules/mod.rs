@@ -14,9 +14,11 @@ use crate::rules::{
 use crate::telemetry;
 
 mod change;
+mod keys;
 mod publish;
 
 pub(super) use self::change::Change;
+pub use self::keys::{KeyPage, KeyQuery, KeyUse};
 
 /// The rules of an engine: [`Engine::rules`]. They may be changed while other threads decide.
 ///

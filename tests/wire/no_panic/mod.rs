@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use limitry::decision::Standing;
 use limitry::errors::{ReservationError, TrackError};
 use limitry::events::{EventId, EventQuery, Recording};
+use limitry::keys::KeyQuery;
 use limitry::reservations::{ReservationQuery, ReservationState, ReservationStatus};
 use limitry::rules::{Algorithm, Enforcement, QuotaUpdate, RateLimitUpdate, SyncOptions};
 use limitry::time::{Clock, ManualClock};
@@ -298,6 +299,15 @@ fn live(
                 assert!(newest.len() <= 3 && engine.live_keys() < 1_000);
                 assert!(newest.iter().all(|found| !format!("{found:?}").is_empty()));
                 list(engine, &EventQuery::new());
+                for rule in engine.rules().list() {
+                    let id = rule.id().expect("made");
+                    let mut query = KeyQuery::new().limit(2);
+                    while let Some(next) =
+                        engine.rules().keys(id, &query).expect("good").next_cursor
+                    {
+                        query = query.cursor(next);
+                    }
+                }
                 for rule in engine.rules().rate_limits() {
                     let id = rule.id.clone().expect("made");
                     assert_eq!(engine.rules().get::<RateLimit>(&id).as_ref(), Some(&rule));

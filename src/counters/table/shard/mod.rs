@@ -132,6 +132,11 @@ impl Shard {
         self.calls.is_multiple_of(calls)
     }
 
+    /// The row whose entry is in a place of the index.
+    pub(super) fn slot_at(&self, place: usize) -> Option<RowSlot> {
+        self.index.at(place)
+    }
+
     /// Lets upkeep go on from a place in the index.
     pub(super) fn sweep_from(&mut self, place: usize) {
         self.cursor = place;
