@@ -34,7 +34,7 @@ impl History for Recorded<'_> {
             return None;
         }
         let figure = Figure::of_measure(&rule.measure);
-        let selector = figure.selector(of_key(rule, values));
+        let selector = figure.selector(of_key(rule, values), Vec::new());
         let end = end.map_or(Timestamp::MAX, |end| Timestamp::new(end, 0));
         let asked = Timestamp::new(start, 0).max(Timestamp::MIN)..end;
         let answer = self.ledger.ask(&Question {
@@ -101,7 +101,7 @@ impl Recorded<'_> {
             start = end;
         }
         let figure = Figure::of_measure(&rule.measure);
-        let selector = figure.selector(of_key(rule, values));
+        let selector = figure.selector(of_key(rule, values), Vec::new());
         let answer = self.ledger.ask(&Question {
             selector: &selector,
             ranges: &ranges,
@@ -115,8 +115,9 @@ impl Recorded<'_> {
             let last = range.end.unix_nanos().saturating_sub(1);
             self.timeline.moment(Timestamp::from_unix_nanos(last))
         };
-        let sums = figure.sums(&answer)?.into_iter().zip(&ranges);
-        let uses = sums.map(|(sum, range)| (last(range), rule.measure.units_of(sum)));
+        let sums = figure.sums(&answer)?.into_iter();
+        let sums = sums.filter_map(|(index, sum)| Some((ranges.get(index)?, sum)));
+        let uses = sums.map(|(range, sum)| (last(range), rule.measure.units_of(sum)));
         Some(uses.filter(|(_, units)| *units != 0).collect())
     }
 }

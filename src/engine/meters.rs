@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use super::rules::{Change, not_found};
 use super::{Core, Engine, RulesError};
-use crate::base::amount::Amount;
 use crate::log::QueryError;
 use crate::rules::{Meter, MeterUpdate, Metric, fill_ids, rule_label};
 use crate::telemetry;
-use crate::usage::{Figure, MeterQuery, MeterValue, Question};
+use crate::usage::{Figure, MeterQuery, MeterRows, MeterValue, Question, Rows};
 
 const KIND: &str = "meter";
 
@@ -128,25 +127,74 @@ impl Meters {
     ///
     /// # Errors
     /// Recording is off; there is no such meter; the range ends where it starts, or before; a
-    /// dimension's key or value breaks its rule; the figure does not fit an [`Amount`].
+    /// dimension's key or value breaks its rule; windows or groups are asked for; the figure does
+    /// not fit an [`Amount`].
     pub fn query(&self, id: &str, query: &MeterQuery) -> Result<MeterValue, QueryError> {
+        query.require_one()?;
+        let MeterRows { meter_id, meter_name, aggregation, rows, covers, .. } =
+            self.rows(id, query)?;
+        let value = rows.first().map(|row| row.value).unwrap_or_default();
+        Ok(MeterValue { meter_id, meter_name, value, aggregation, covers })
+    }
+
+    /// Returns the meter's figures for a query by groups of events and windows of time: of each
+    /// group its figure over the whole range and over each window.
+    ///
+    /// Figures are those of the events of a group and a window: an average is that of its events,
+    /// and `unique` counts a value in each window in which it has events.
+    ///
+    /// ```
+    /// use limitry::usage::{Interval, MeterQuery};
+    /// use limitry::{Engine, Event, Meter, Timestamp};
+    ///
+    /// let seats = Meter::latest("Seats", "seats").id("mtr_seats");
+    /// let engine = Engine::builder().meter(seats).build()?;
+    /// for (customer, region, seats) in [("a", "eu", 5_u64), ("b", "us", 7), ("a", "eu", 4)] {
+    ///     let event = Event::new(customer, "seats").property("region", region);
+    ///     let _ = engine.record(&event.value("seats", seats))?;
+    /// }
+    /// let all = MeterQuery::new().sum_over("customer_id");
+    /// assert_eq!(engine.meters().query("mtr_seats", &all)?.value, 11_u64);
+    ///
+    /// let by_region = engine.meters().rows("mtr_seats", &all.group_by("region"))?;
+    /// assert_eq!(by_region.rows[0].group["region"].as_deref(), Some("us"));
+    /// assert_eq!(by_region.rows[1].value, 4_u64);
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    ///
+    /// The cost is that of the rows of all groups in the range, and so is the memory that it takes
+    /// meanwhile: about 130 bytes for each group and window with events. Where there are several
+    /// dimensions to group by, to sum over or to filter by, that is each tuple of values that
+    /// events have. A dimension that is not [declared](crate::usage::RollupOptions::dimension) is
+    /// answered from the event log, and so are `unique` and `sum_over` where some of the values had
+    /// no room of their own in the roll-ups.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query); and where there are windows and the range lacks a bound, more
+    /// than 8 dimensions to group by and sum over, or more than 100 000 figures to answer with.
+    pub fn rows(&self, id: &str, query: &MeterQuery) -> Result<MeterRows, QueryError> {
         let ledger = self.core.ledger.as_deref().ok_or(QueryError::RecordingOff)?;
         let snapshot = self.core.snapshot.load();
         let not_found = || QueryError::MeterNotFound { id: id.into() };
         let meter = snapshot.meters.get(id).ok_or_else(not_found)?;
         let figure = Figure::of_meter(meter);
         let (asked, filter) = (query.range()?, query.filter(&meter.event_filter)?);
-        let selector = figure.selector(filter);
-        let folds = figure.folds();
+        let windows = query.windows()?;
+        let ranges = windows.as_ref().map_or(std::slice::from_ref(&asked), |it| &it.ranges);
+        let sums_keys = query.sums_keys();
         let answer = ledger.ask(&Question {
-            selector: &selector,
-            ranges: std::slice::from_ref(&asked),
-            folds: &folds,
-            tells_all_apart: figure.is_unique(),
+            selector: &figure.selector(filter, query.grouping()?),
+            ranges,
+            folds: &figure.folds(),
+            tells_all_apart: figure.is_unique() || sums_keys,
         });
         // The meter may have been removed meanwhile, and what was kept for it.
-        let value: Amount = figure.value(&answer).ok_or_else(not_found)??;
-        Ok(MeterValue::new(meter, value, answer.coverage(&asked)))
+        if !figure.is_known(&answer) {
+            return Err(not_found());
+        }
+        let windows = windows.as_ref().map_or(&[][..], |it| &it.whole);
+        let (group_by, most) = (query.groups(), query.most());
+        Rows { figure: &figure, group_by, sums_keys, windows, ranges, most }.of(meter, &answer)
     }
 }
 

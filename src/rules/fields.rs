@@ -417,7 +417,7 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// Reads `"customer_id"` as well as `["customer_id", "model"]`.
-pub(super) fn one_or_many<'de, D: Deserializer<'de>>(
+pub(crate) fn one_or_many<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {
     struct Keys;

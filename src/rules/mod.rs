@@ -41,6 +41,7 @@ pub use self::window::{Window, WindowParseError};
 
 pub(crate) use self::condition::Filter;
 pub(crate) use self::declared::merge_declared;
+pub(crate) use self::fields::one_or_many;
 pub(crate) use self::measure::{Cost, Fold, Measure, NO_LIMIT, Units};
 pub(crate) use self::meter::Meters;
 pub(crate) use self::named::{Paired, fill_ids};

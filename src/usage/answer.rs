@@ -1,13 +1,15 @@
 //! The answers to questions about usage.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::cells::Fold;
 use super::columns::{Columns, OTHER_VALUES};
+use super::interval::MAX_POINTS;
 use super::question::Answer;
 use super::row::Total;
-use super::select::Group;
+use super::select::{Group, Totals};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::log::QueryError;
@@ -160,6 +162,42 @@ pub struct BreakdownRow {
     pub totals: UsageTotals,
 }
 
+/// The totals of a range of time, by interval and by the values of a dimension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TimeseriesBreakdown {
+    /// A series each of as many values as were asked for, those with the most events in all of
+    /// the range first, then by value.
+    pub series: Vec<BreakdownSeries>,
+    /// The series of all other values together, among them those that have no room of their own
+    /// (see [`UsageBreakdown::other`]); `None` where no other has events.
+    pub rest: Option<RestSeries>,
+    /// The time that they are about, as of a [`UsageTimeseries`].
+    pub covers: Coverage,
+}
+
+/// The series of one value of a dimension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BreakdownSeries {
+    /// The value; `None` for the events that lack the dimension.
+    pub dimension: Option<String>,
+    /// The sums over all points.
+    pub totals: UsageTotals,
+    /// One point an interval, as a [`UsageTimeseries`] has them.
+    pub points: Vec<TimeseriesPoint>,
+}
+
+/// The series of all values that have none of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestSeries {
+    /// The sums over all points.
+    pub totals: UsageTotals,
+    /// One point an interval, as a [`UsageTimeseries`] has them.
+    pub points: Vec<TimeseriesPoint>,
+}
+
 /// The totals of a range of time, by interval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -194,17 +232,12 @@ impl UsageBreakdown {
     pub(crate) fn of(answer: &Answer, asked: &Range<Timestamp>) -> Self {
         let (mut rows, mut other) = (Vec::new(), None);
         for (group, totals) in answer.groups() {
-            let Some(total) = totals.first().filter(|total| total.events > 0) else { continue };
+            let Some(total) = totals.get(0).filter(|total| total.events > 0) else { continue };
             let totals = UsageTotals::of(total, &answer.columns);
-            let dimension = match group {
-                Group::Value(value) => Some(value.to_string()),
-                Group::Missing => None,
-                Group::Other => {
-                    other = Some(totals);
-                    continue;
-                }
-            };
-            rows.push(BreakdownRow { dimension, totals });
+            match group {
+                Group::Values(_) => rows.push(BreakdownRow { dimension: group.first(), totals }),
+                Group::Other => other = Some(totals),
+            }
         }
         rows.sort_by(|a, b| {
             let by_events = b.totals.total_events.cmp(&a.totals.total_events);
@@ -220,15 +253,74 @@ impl UsageTimeseries {
         starts: impl Iterator<Item = Timestamp>,
         asked: &[Range<Timestamp>],
     ) -> Self {
-        let totals = answer.groups().next().map_or(&[][..], |(_, totals)| totals);
-        let totals = totals.iter().map(Some).chain(std::iter::repeat(None));
-        let covered = answer.covers().zip(asked).map(|(covered, asked)| covered == asked);
-        let mut points = Vec::with_capacity(asked.len());
-        for ((timestamp, total), is_complete) in starts.zip(totals).zip(covered) {
-            let totals = total.map(|total| UsageTotals::of(total, &answer.columns));
-            let totals = totals.unwrap_or_default();
-            points.push(TimeseriesPoint { timestamp, totals, is_complete });
-        }
+        let points = points(answer, answer.totals(), starts, asked);
         Self { points, covers: answer.coverage_of(asked) }
     }
+}
+
+impl TimeseriesBreakdown {
+    /// The series of the `most` values with the most events, and that of the others.
+    pub(crate) fn of(
+        answer: &Answer,
+        starts: &[Timestamp],
+        asked: &[Range<Timestamp>],
+        most: usize,
+    ) -> Result<Self, QueryError> {
+        let mut groups: Vec<_> = answer
+            .groups()
+            .map(|(group, totals)| (group, totals.sum(), totals))
+            .filter(|(_, sum, _)| sum.events > 0)
+            .collect();
+        // Those without room have no series of their own.
+        groups
+            .sort_by_key(|(group, sum, _)| (**group == Group::Other, Reverse(sum.events), *group));
+        let values = groups.iter().filter(|(group, ..)| **group != Group::Other).count();
+        let (shown, others) = groups.split_at(most.min(values));
+        let lists = shown.len().saturating_add(usize::from(!others.is_empty()));
+        if lists.saturating_mul(asked.len()) > MAX_POINTS {
+            return Err(QueryError::TooManyPoints { max: MAX_POINTS });
+        }
+        let points = |totals| points(answer, Some(totals), starts.iter().copied(), asked);
+        let series = shown.iter().map(|(group, sum, totals)| BreakdownSeries {
+            dimension: group.first(),
+            totals: UsageTotals::of(sum, &answer.columns),
+            points: points(*totals),
+        });
+        let mut rest = Totals::default();
+        for (_, _, totals) in others {
+            rest.add(totals);
+        }
+        let rest = (!others.is_empty()).then(|| RestSeries {
+            totals: UsageTotals::of(&rest.sum(), &answer.columns),
+            points: points(&rest),
+        });
+        Ok(Self { series: series.collect(), rest, covers: answer.coverage_of(asked) })
+    }
+}
+
+impl Group {
+    /// The value of the first dimension that is grouped by.
+    fn first(&self) -> Option<String> {
+        let Self::Values(values) = self else { return None };
+        values.first()?.as_deref().map(str::to_owned)
+    }
+}
+
+/// A group's points.
+fn points(
+    answer: &Answer,
+    totals: Option<&Totals>,
+    starts: impl Iterator<Item = Timestamp>,
+    asked: &[Range<Timestamp>],
+) -> Vec<TimeseriesPoint> {
+    let mut known = totals.into_iter().flat_map(Totals::iter).peekable();
+    let covered = answer.covers().zip(asked).map(|(covered, asked)| covered == asked);
+    let mut points = Vec::with_capacity(asked.len());
+    for (index, (timestamp, is_complete)) in starts.zip(covered).enumerate() {
+        let total = known.next_if(|(plan, _)| *plan == index);
+        let totals = total.map(|(_, total)| UsageTotals::of(total, &answer.columns));
+        let totals = totals.unwrap_or_default();
+        points.push(TimeseriesPoint { timestamp, totals, is_complete });
+    }
+    points
 }

@@ -13,8 +13,8 @@ use crate::base::suggest::hint;
 use crate::base::text::{as_text, excerpt};
 use crate::log::QueryError;
 
-/// The most points of a time series: a year by hours eleven times over.
-const MAX_POINTS: usize = 100_000;
+/// The most points of an answer: a year by hours eleven times over.
+pub(super) const MAX_POINTS: usize = 100_000;
 
 /// How long the buckets of a time series are.
 ///

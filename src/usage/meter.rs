@@ -1,11 +1,15 @@
 //! A meter's figure, out of folds.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use super::answer::{Coverage, whole};
 use super::cells::Fold;
 use super::columns::{FIXED_VALUES, ValueFold};
 use super::question::Answer;
 use super::row::Total;
-use super::select::{Group, Selector};
+use super::select::{Group, Selector, Totals};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::event::{Dimension, ValueName};
@@ -29,18 +33,6 @@ pub struct MeterValue {
     pub aggregation: Aggregation,
     /// The time that it is about.
     pub covers: Coverage,
-}
-
-impl MeterValue {
-    pub(crate) fn new(meter: &Meter, value: Amount, covers: Coverage) -> Self {
-        Self {
-            meter_id: meter.known_id().to_owned(),
-            meter_name: meter.name.clone(),
-            value,
-            aggregation: meter.aggregation,
-            covers,
-        }
-    }
 }
 
 /// How a figure is made of folds.
@@ -90,11 +82,11 @@ impl Figure {
         matches!(self, Self::Unique(_))
     }
 
-    pub(crate) fn selector(&self, filter: Filter) -> Selector {
-        let group_by = match self {
-            Self::Unique(dimension) => Some(dimension.clone()),
-            _ => None,
-        };
+    /// What it asks of events that are to be grouped by these dimensions.
+    pub(crate) fn selector(&self, filter: Filter, mut group_by: Vec<Dimension>) -> Selector {
+        if let Self::Unique(dimension) = self {
+            group_by.push(dimension.clone());
+        }
         Selector { filter, group_by }
     }
 
@@ -119,23 +111,29 @@ impl Figure {
         }
     }
 
-    /// The figure of an answer to its question; `None` where a fold that it needs is not kept.
-    pub(crate) fn value(&self, answer: &Answer) -> Option<Result<Amount, QueryError>> {
-        let is_known = |fold: &ValueFold| answer.columns.know_fold(fold);
-        self.folds().iter().all(is_known).then(|| self.value_of(answer))
+    /// Whether all folds that it needs are kept.
+    pub(crate) fn is_known(&self, answer: &Answer) -> bool {
+        self.folds().iter().all(|fold| answer.columns.know_fold(fold))
     }
 
-    /// The sum, or the number of events, of each range of an answer, and none where there are no
-    /// events at all; `None` where that is not kept, or of another figure.
-    pub(crate) fn sums(&self, answer: &Answer) -> Option<Vec<Amount>> {
-        let is_known = |fold: &ValueFold| answer.columns.know_fold(fold);
+    /// The figure of an answer to its question; `None` where a fold that it needs is not kept.
+    pub(crate) fn value(&self, answer: &Answer) -> Option<Result<Amount, QueryError>> {
+        self.is_known(answer).then(|| self.value_of(answer))
+    }
+
+    /// The sum, or the number of events, of each range of an answer that has any events, with the
+    /// range's number; `None` where that is not kept, or of another figure.
+    pub(crate) fn sums(&self, answer: &Answer) -> Option<Vec<(usize, Amount)>> {
         let sum = |total: &Total| match self {
             Self::Count => Some(Amount::from(total.events)),
             Self::Sum(value) => sum(answer, total, value).ok(),
             _ => None,
         };
-        let known = self.folds().iter().all(is_known);
-        known.then(|| answer.totals().iter().map(sum).collect()).flatten()
+        if !self.is_known(answer) {
+            return None;
+        }
+        let totals = answer.totals().into_iter().flat_map(Totals::iter);
+        totals.map(|(range, total)| Some((range, sum(total)?))).collect()
     }
 
     /// When the event was that a latest value is of; `None` where no event had the value. Of a
@@ -148,16 +146,18 @@ impl Figure {
     }
 
     fn value_of(&self, answer: &Answer) -> Result<Amount, QueryError> {
-        if self.is_unique() {
-            let has_events = |totals: &[Total]| totals.iter().any(|total| total.events > 0);
-            let values = answer
-                .groups()
-                .filter(|(group, totals)| matches!(group, Group::Value(_)) && has_events(totals));
-            return Ok(Amount::from(u64::try_from(values.count()).unwrap_or(u64::MAX)));
+        if let Self::Unique(_) = self {
+            let groups: Vec<_> = answer.groups().collect();
+            return self.figures(answer, &groups, 0, false).map(|figures| figures.value);
         }
-        let Some(total) = answer.total() else { return Ok(Amount::ZERO) };
+        answer.total().map_or(Ok(Amount::ZERO), |total| self.of_total(answer, total))
+    }
+
+    /// The figure of a fold; of how many different values there are, whether it is one.
+    fn of_total(&self, answer: &Answer, total: &Total) -> Result<Amount, QueryError> {
         match self {
-            Self::Count | Self::Unique(_) => Ok(Amount::from(total.events)),
+            Self::Count => Ok(Amount::from(total.events)),
+            Self::Unique(_) => Ok(Amount::from(u64::from(total.events > 0))),
             Self::Sum(value) => sum(answer, total, value),
             Self::Fold(value, fold) => {
                 Ok(cell(answer, total, value, *fold).map_or(Amount::ZERO, |(value, _)| value))
@@ -169,6 +169,58 @@ impl Figure {
             }
         }
     }
+
+    /// The figures of some groups together: over all ranges, and of each.
+    ///
+    /// Behind the first `grouped` values of a group are those of the keys to sum over, where there
+    /// are any, and the one that is counted once. So a figure is always a sum over what groups have
+    /// there: of the figures of keys, of ones, or of a single figure.
+    pub(super) fn figures(
+        &self,
+        answer: &Answer,
+        groups: &[(&Group, &Totals)],
+        grouped: usize,
+        sums_keys: bool,
+    ) -> Result<Figures, QueryError> {
+        let mut by_rest: BTreeMap<&[Option<Box<str>>], Cow<'_, Totals>> = BTreeMap::new();
+        for (group, totals) in groups {
+            let rest = match group {
+                Group::Values(values) => values.get(grouped..).unwrap_or_default(),
+                Group::Other => &[],
+            };
+            // A key that lacks a dimension is none, and neither is a value that is not there.
+            if rest.iter().any(Option::is_none) {
+                continue;
+            }
+            match by_rest.entry(rest) {
+                Entry::Vacant(entry) => drop(entry.insert(Cow::Borrowed(*totals))),
+                Entry::Occupied(mut entry) => entry.get_mut().to_mut().add(totals),
+            }
+        }
+        let mut figures = Figures::default();
+        for totals in by_rest.values() {
+            let value = self.of_total(answer, &totals.sum())?;
+            figures.value = added(figures.value, value, sums_keys)?;
+            for (range, total) in totals.iter() {
+                let value = self.of_total(answer, total)?;
+                let known = figures.by_range.entry(range).or_insert(Amount::ZERO);
+                *known = added(*known, value, sums_keys)?;
+            }
+        }
+        Ok(figures)
+    }
+}
+
+/// A figure over all ranges, and of each that has any events.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    pub(super) value: Amount,
+    pub(super) by_range: BTreeMap<usize, Amount>,
+}
+
+fn added(sum: Amount, value: Amount, sums_keys: bool) -> Result<Amount, QueryError> {
+    let field = if sums_keys { "sumOver" } else { "value" };
+    sum.checked_add(value).ok_or_else(|| QueryError::Overflow { field: field.into() })
 }
 
 /// The fold of a value's sum, where it is not one of the fixed ones.

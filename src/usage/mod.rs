@@ -10,6 +10,7 @@ mod grid;
 mod interval;
 mod level;
 mod meter;
+mod meter_rows;
 mod notes;
 mod options;
 mod partial_answer;
@@ -25,16 +26,18 @@ mod stored;
 mod tests;
 
 pub use self::answer::{
-    BreakdownRow, Coverage, TimeseriesPoint, UsageBreakdown, UsageSummary, UsageTimeseries,
-    UsageTotals,
+    BreakdownRow, BreakdownSeries, Coverage, RestSeries, TimeseriesBreakdown, TimeseriesPoint,
+    UsageBreakdown, UsageSummary, UsageTimeseries, UsageTotals,
 };
 pub use self::interval::{Interval, IntervalParseError};
 pub use self::meter::MeterValue;
+pub use self::meter_rows::{MeterRow, MeterRows, MeterWindow};
 pub use self::options::RollupOptions;
 pub use self::query::{MeterQuery, UsageQuery};
 
 pub(crate) use self::columns::ValueFold;
 pub(crate) use self::meter::Figure;
+pub(crate) use self::meter_rows::Rows;
 pub(crate) use self::partial_answer::PartialAnswer;
 pub(crate) use self::question::{Answer, Question};
 pub(crate) use self::rollups::Rollups;

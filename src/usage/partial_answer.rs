@@ -5,16 +5,19 @@
 //! the lock is free. Both are of one instant: an event is in all of the answer or in none of it.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
+
+use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use super::columns::Columns;
 use super::plan::{Plan, start_of};
 use super::question::{Answer, Question};
 use super::rollups::Rollups;
 use super::row::{Row, Total};
-use super::select::{Group, Grouped};
+use super::select::{Group, Grouped, Totals};
 use crate::base::clock::Timestamp;
 use crate::log::{MemoryLog, PackedEvent, PairFilter, Segment, Stored};
 
@@ -87,8 +90,7 @@ impl PartialAnswer {
     pub(crate) fn complete(self, question: &Question<'_>, hasher: &ahash::RandomState) -> Answer {
         let Self { mut answer, parts } = self;
         let filter = PairFilter::new(hasher, &question.selector.filter);
-        let plans = answer.plans.len();
-        let mut groups = Groups::new(std::mem::take(&mut answer.groups), plans);
+        let mut groups = Groups::new(std::mem::take(&mut answer.groups));
         for part in &parts {
             for event in part.segments.iter().flat_map(|segment| segment.events()) {
                 let Some((plan, stored)) = part.find(&event, &filter) else { continue };
@@ -96,11 +98,10 @@ impl PartialAnswer {
                 let addend = answer.columns.addend(&stored, at, event.ordinal);
                 let mut row = Row::default();
                 row.add(&addend);
-                let dimension = question.selector.group_by.as_ref();
-                let total = match dimension.map(|dimension| stored.dimension(dimension)) {
-                    None => groups.total(Some(""), plan),
-                    Some(value) => groups.total(value, plan),
-                };
+                let group_by = question.selector.group_by.iter();
+                let values: SmallVec<[Option<&str>; 4]> =
+                    group_by.map(|dimension| stored.dimension(dimension)).collect();
+                let total = groups.total(&values, plan);
                 if let Some(total) = total {
                     total.merge(&row);
                 }
@@ -140,49 +141,63 @@ fn edges(plans: &[Plan], log: &MemoryLog) -> Vec<LogPart> {
     parts
 }
 
-/// The groups, to be found by value.
+/// The groups, to be found by their values.
 struct Groups {
     grouped: Grouped,
-    by_value: HashMap<Box<str>, usize, ahash::RandomState>,
-    missing: Option<usize>,
+    by_values: HashTable<usize>,
+    hasher: ahash::RandomState,
     /// Where values go that have no group.
     other: Option<usize>,
-    plans: usize,
 }
 
 impl Groups {
-    fn new(grouped: Grouped, plans: usize) -> Self {
-        let by_value = HashMap::default();
-        let mut groups = Self { grouped, by_value, missing: None, other: None, plans };
-        for (index, (group, _)) in groups.grouped.iter().enumerate() {
-            match group {
-                Group::Value(value) => drop(groups.by_value.insert(value.clone(), index)),
-                Group::Missing => groups.missing = Some(index),
-                Group::Other => groups.other = Some(index),
-            }
+    fn new(grouped: Grouped) -> Self {
+        let hasher = ahash::RandomState::new();
+        let mut groups = Self { grouped, by_values: HashTable::new(), hasher, other: None };
+        for index in 0..groups.grouped.len() {
+            groups.note(index);
         }
         groups
     }
 
-    fn total(&mut self, value: Option<&str>, plan: usize) -> Option<&mut Total> {
-        let known = match value {
-            Some(value) => self.by_value.get(value).copied().or(self.other),
-            None => self.missing,
+    /// Makes a group one that is found.
+    fn note(&mut self, index: usize) {
+        let Self { grouped, by_values, hasher, other } = self;
+        let hash_of = |index: &usize| match grouped.get(*index) {
+            Some((Group::Values(values), _)) => hash(hasher, values.iter().map(Option::as_deref)),
+            _ => 0,
         };
-        let index = known.unwrap_or_else(|| self.insert(value));
-        self.grouped.get_mut(index)?.1.get_mut(plan)
+        match grouped.get(index) {
+            Some((Group::Values(_), _)) => {
+                by_values.insert_unique(hash_of(&index), index, hash_of);
+            }
+            _ => *other = Some(index),
+        }
     }
 
-    fn insert(&mut self, value: Option<&str>) -> usize {
-        let index = self.grouped.len();
-        let group = if let Some(value) = value {
-            self.by_value.insert(value.into(), index);
-            Group::Value(value.into())
-        } else {
-            self.missing = Some(index);
-            Group::Missing
+    fn total(&mut self, values: &[Option<&str>], plan: usize) -> Option<&mut Total> {
+        let is_it = |index: &usize| match self.grouped.get(*index) {
+            Some((Group::Values(known), _)) => {
+                known.iter().map(Option::as_deref).eq(values.iter().copied())
+            }
+            _ => false,
         };
-        self.grouped.push((group, vec![Total::default(); self.plans]));
-        index
+        let known = self.by_values.find(hash(&self.hasher, values.iter().copied()), is_it).copied();
+        // What is missing has been told apart always.
+        let other = self.other.filter(|_| values.iter().any(Option::is_some));
+        let index = known.or(other).unwrap_or_else(|| {
+            let values = values.iter().map(|value| value.map(Box::from)).collect();
+            let index = self.grouped.len();
+            self.grouped.push((Group::Values(values), Totals::default()));
+            self.note(index);
+            index
+        });
+        self.grouped.get_mut(index)?.1.of_plan(plan)
     }
+}
+
+fn hash<'v>(hasher: &ahash::RandomState, values: impl Iterator<Item = Option<&'v str>>) -> u64 {
+    let mut hash = hasher.build_hasher();
+    values.for_each(|value| value.hash(&mut hash));
+    hash.finish()
 }

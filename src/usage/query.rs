@@ -6,6 +6,7 @@ use std::ops::Range;
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
+use super::interval::Interval;
 use super::select::Selector;
 use crate::base::calendar::TimeZone;
 use crate::base::clock::Timestamp;
@@ -13,7 +14,7 @@ use crate::base::query_setters::{filter_setters, range_setters};
 use crate::base::reading;
 use crate::event::{Dimension, key_rule, text_rule};
 use crate::log::QueryError;
-use crate::rules::{EventFilter, Filter};
+use crate::rules::{EventFilter, Filter, one_or_many};
 
 reading::body! {
     /// Which events a question about usage is about.
@@ -81,18 +82,6 @@ impl UsageQuery {
         self
     }
 
-    pub(crate) fn zone(&self) -> Tz {
-        self.time_zone.map_or(Tz::UTC, Tz::from)
-    }
-
-    pub(crate) fn anchor_date(&self) -> Option<NaiveDate> {
-        self.anchor
-    }
-
-    pub(crate) fn has_bounds(&self) -> bool {
-        self.start_date.is_some() && self.end_date.is_some()
-    }
-
     pub(crate) fn range(&self) -> Result<Range<Timestamp>, QueryError> {
         range(self.start_date, self.end_date)
     }
@@ -107,13 +96,53 @@ impl UsageQuery {
             built_in.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
         let others = self.filters.iter().map(|(name, value)| (&**name, &**value));
         let filter = filter(built_in.chain(others))?;
-        if let Some(name) = group_by
-            && let Some(rule) = key_rule(name)
-        {
-            return Err(QueryError::invalid("groupBy", name, rule));
-        }
-        Ok(Selector { filter, group_by: group_by.map(Dimension::parse) })
+        let group_by = dimensions("groupBy", group_by)?;
+        Ok(Selector { filter, group_by })
     }
+
+    /// The points of a time series, and the ranges to ask about.
+    pub(crate) fn points(&self, interval: Interval) -> Result<Points, QueryError> {
+        if self.start_date.is_none() || self.end_date.is_none() {
+            return Err(QueryError::Unbounded);
+        }
+        Points::of(interval, &self.range()?, self.time_zone, self.anchor)
+    }
+}
+
+/// The buckets of a time series, whole, and what of them is in the range.
+#[derive(Debug)]
+pub(crate) struct Points {
+    pub(crate) whole: Vec<Range<Timestamp>>,
+    pub(crate) ranges: Vec<Range<Timestamp>>,
+}
+
+impl Points {
+    fn of(
+        interval: Interval,
+        range: &Range<Timestamp>,
+        zone: Option<TimeZone>,
+        anchor: Option<NaiveDate>,
+    ) -> Result<Self, QueryError> {
+        let whole = interval.points(range, zone.map_or(Tz::UTC, Tz::from), anchor)?;
+        let part = |it: &Range<Timestamp>| it.start.max(range.start)..it.end.min(range.end);
+        Ok(Self { ranges: whole.iter().map(part).collect(), whole })
+    }
+
+    pub(crate) fn starts(&self) -> impl Iterator<Item = Timestamp> {
+        self.whole.iter().map(|point| point.start)
+    }
+}
+
+/// Dimensions by their names, checked.
+fn dimensions<'q>(
+    field: &str,
+    names: impl IntoIterator<Item = &'q str>,
+) -> Result<Vec<Dimension>, QueryError> {
+    let dimension = |name| match key_rule(name) {
+        Some(rule) => Err(QueryError::invalid(field, name, rule)),
+        None => Ok(Dimension::parse(name)),
+    };
+    names.into_iter().map(dimension).collect()
 }
 
 /// A range of time; no start and no end are no bounds.
@@ -155,8 +184,11 @@ fn wire_name(dimension: &str) -> &str {
 }
 
 reading::body! {
-    /// A question to a meter: its value for a customer, for dimensions, for a range of time; all of
-    /// them may be left out.
+    /// A question to a meter: its value for a customer, for dimensions, for a range of time; by
+    /// windows and groups; all of them may be left out.
+    ///
+    /// Reads and prints `customerId`, `dimensions`, `startDate`, `endDate`, `interval`, `timeZone`,
+    /// `anchor`, `groupBy`, `limit`, `sumOver`.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
     #[must_use]
@@ -169,8 +201,31 @@ reading::body! {
         start_date: Option<Timestamp>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         end_date: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interval: Option<Interval>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time_zone: Option<TimeZone>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        anchor: Option<NaiveDate>,
+        #[serde(
+            default,
+            skip_serializing_if = "Vec::is_empty",
+            deserialize_with = "one_or_many"
+        )]
+        group_by: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+        #[serde(
+            default,
+            skip_serializing_if = "Vec::is_empty",
+            deserialize_with = "one_or_many"
+        )]
+        sum_over: Vec<String>,
     }
 }
+
+/// The most dimensions that a meter's events are grouped by.
+const MAX_GROUPED: usize = 8;
 
 impl MeterQuery {
     /// Asks about all events that the meter counts.
@@ -191,6 +246,98 @@ impl MeterQuery {
     }
 
     range_setters!();
+
+    /// Asks for the figure of each window of time, as
+    /// [`Meters::rows`](crate::handles::Meters::rows) answers. The range needs a start and an end
+    /// then.
+    pub fn interval(mut self, interval: Interval) -> Self {
+        self.interval = Some(interval);
+        self
+    }
+
+    /// Sets the zone in which windows of days, weeks and months start; the default is UTC.
+    pub fn time_zone(mut self, zone: impl Into<TimeZone>) -> Self {
+        self.time_zone = Some(zone.into());
+        self
+    }
+
+    /// Sets the date on whose day windows of months start; the default is the first.
+    pub fn anchor(mut self, date: NaiveDate) -> Self {
+        self.anchor = Some(date);
+        self
+    }
+
+    /// Asks for the figure of each value of a dimension, as
+    /// [`Meters::rows`](crate::handles::Meters::rows) answers; of each tuple of values where it is
+    /// set several times. With the dimensions to [sum over](Self::sum_over) at most 8.
+    pub fn group_by(mut self, dimension: impl Into<String>) -> Self {
+        self.group_by.push(dimension.into());
+        self
+    }
+
+    /// Sets how many groups have figures of their own, those with the highest; the others are
+    /// summed up as one. The default is all of them.
+    pub fn limit(mut self, groups: u32) -> Self {
+        self.limit = Some(groups);
+        self
+    }
+
+    /// Asks for the sum of the figures that each value of a dimension has by itself, of each tuple
+    /// of values where it is set several times: how many seats all customers have together, of a
+    /// `latest` meter of seats. Events that lack a dimension count for no value.
+    ///
+    /// Of a gauge leave the start of the range open: what was last said is the gauge's figure,
+    /// however long ago.
+    pub fn sum_over(mut self, dimension: impl Into<String>) -> Self {
+        self.sum_over.push(dimension.into());
+        self
+    }
+
+    /// The windows; `None` where none are asked for.
+    pub(crate) fn windows(&self) -> Result<Option<Points>, QueryError> {
+        let Some(interval) = self.interval else { return Ok(None) };
+        if self.start_date.is_none() || self.end_date.is_none() {
+            return Err(QueryError::Unbounded);
+        }
+        Points::of(interval, &self.range()?, self.time_zone, self.anchor).map(Some)
+    }
+
+    /// The dimensions to group by, and behind them those to sum over.
+    pub(crate) fn grouping(&self) -> Result<Vec<Dimension>, QueryError> {
+        let by = |names: &'_ [String], field| dimensions(field, names.iter().map(String::as_str));
+        let mut grouping = by(&self.group_by, "groupBy")?;
+        grouping.extend(by(&self.sum_over, "sumOver")?);
+        if grouping.len() > MAX_GROUPED {
+            let names = self.group_by.iter().chain(&self.sum_over);
+            let names = names.map(String::as_str).collect::<Vec<_>>().join(",");
+            let field = if self.sum_over.is_empty() { "groupBy" } else { "sumOver" };
+            return Err(QueryError::invalid(field, &names, "must be at most 8 dimensions in all"));
+        }
+        Ok(grouping)
+    }
+
+    pub(crate) fn groups(&self) -> &[String] {
+        &self.group_by
+    }
+
+    pub(crate) fn sums_keys(&self) -> bool {
+        !self.sum_over.is_empty()
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
+    /// Checks that one figure is asked for.
+    pub(crate) fn require_one(&self) -> Result<(), QueryError> {
+        let rule = "is for the rows of a meter, where one value is asked for";
+        let interval = self.interval.map(|interval| ("interval", interval.to_string()));
+        let group_by = self.group_by.first().map(|name| ("groupBy", name.clone()));
+        match interval.or(group_by) {
+            Some((field, value)) => Err(QueryError::invalid(field, &value, rule)),
+            None => Ok(()),
+        }
+    }
 
     pub(crate) fn range(&self) -> Result<Range<Timestamp>, QueryError> {
         range(self.start_date, self.end_date)

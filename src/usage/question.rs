@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::columns::{Columns, ValueFold};
 use super::plan::Plan;
 use super::row::Total;
-use super::select::{Group, Grouped, Selector};
+use super::select::{Group, Grouped, Selector, Totals};
 use crate::base::clock::Timestamp;
 
 /// What is asked of the ledger.
@@ -30,18 +30,18 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn groups(&self) -> impl Iterator<Item = (&Group, &[Total])> {
-        self.groups.iter().map(|(group, totals)| (group, totals.as_slice()))
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&Group, &Totals)> {
+        self.groups.iter().map(|(group, totals)| (group, totals))
     }
 
     /// The only group's fold of the only range, where there are any events.
     pub(super) fn total(&self) -> Option<&Total> {
-        self.groups.first().and_then(|(_, totals)| totals.first())
+        self.totals().and_then(|totals| totals.get(0))
     }
 
-    /// The only group's folds of all ranges; none where there are no events.
-    pub(super) fn totals(&self) -> &[Total] {
-        self.groups.first().map_or(&[], |(_, totals)| totals)
+    /// The only group's folds; `None` where there are no events.
+    pub(super) fn totals(&self) -> Option<&Totals> {
+        self.groups.first().map(|(_, totals)| totals)
     }
 
     /// What is covered of each range.

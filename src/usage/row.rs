@@ -174,6 +174,15 @@ impl Total {
         self.cells.merge(cells);
     }
 
+    /// Adds another fold.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.events = self.events.saturating_add(other.events);
+        for (sum, amount) in self.fixed.iter_mut().zip(other.fixed) {
+            *sum = sum.saturating_add(amount);
+        }
+        self.cells.merge(other.cells.as_slice());
+    }
+
     /// The cells, without those that were carries.
     pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
         self.cells.as_slice().iter()

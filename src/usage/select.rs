@@ -1,6 +1,8 @@
 //! Which series answer a question, and the folding of their rows.
 
-use super::dictionary::{Dictionary, MISSING, ValueId};
+use smallvec::SmallVec;
+
+use super::dictionary::{MISSING, OTHER, ValueId};
 use super::level::Bucket;
 use super::plan::{Piece, Plan, minute_of};
 use super::rollups::Rollups;
@@ -13,29 +15,89 @@ use crate::rules::{Condition, Filter};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selector {
     pub(crate) filter: Filter,
-    pub(crate) group_by: Option<Dimension>,
+    pub(crate) group_by: Vec<Dimension>,
 }
 
 /// A group of a breakdown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Group {
-    /// The events that have this value; all events where nothing is grouped.
-    Value(Box<str>),
-    /// The events that lack the dimension.
-    Missing,
+    /// The events that have these values of the dimensions that are grouped by, and lack those
+    /// without one; all events where nothing is grouped.
+    Values(Values),
     /// The events of the values that came when there was no room for another.
     Other,
 }
 
+/// Of each dimension that is grouped by.
+pub(crate) type Values = SmallVec<[Option<Box<str>>; 1]>;
+
 impl Group {
     /// The group of all events, where nothing is grouped.
     fn all() -> Self {
-        Self::Value("".into())
+        Self::Values(Values::new())
+    }
+}
+
+/// The folds of a group by plan, of those alone that have any events: in ascending order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals(SmallVec<[(u32, Total); 1]>);
+
+impl Totals {
+    pub(super) fn get(&self, plan: usize) -> Option<&Total> {
+        let index = self.place(plan).ok()?;
+        self.0.get(index).map(|(_, total)| total)
+    }
+
+    /// The fold of a plan, an empty one where there was none.
+    pub(super) fn of_plan(&mut self, plan: usize) -> Option<&mut Total> {
+        let index = match self.place(plan) {
+            Ok(index) => index,
+            Err(index) => {
+                self.0.insert(index, (u32::try_from(plan).ok()?, Total::default()));
+                index
+            }
+        };
+        self.0.get_mut(index).map(|(_, total)| total)
+    }
+
+    /// Where a plan's fold is, or would be. Folds are made plan by plan: mostly it is the last.
+    fn place(&self, plan: usize) -> Result<usize, usize> {
+        match self.0.last() {
+            Some((last, _)) if *last as usize == plan => Ok(self.0.len().saturating_sub(1)),
+            Some((last, _)) if *last as usize > plan => {
+                self.0.binary_search_by_key(&plan, |(known, _)| *known as usize)
+            }
+            _ => Err(self.0.len()),
+        }
+    }
+
+    /// The folds that there are, each with the number of its plan.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Total)> {
+        self.0.iter().map(|(plan, total)| (*plan as usize, total))
+    }
+
+    pub(super) fn has_events(&self) -> bool {
+        self.iter().any(|(_, total)| total.events > 0)
+    }
+
+    /// All of it as one.
+    pub(super) fn sum(&self) -> Total {
+        let mut sum = Total::default();
+        self.iter().for_each(|(_, total)| sum.add(total));
+        sum
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (plan, total) in other.iter() {
+            if let Some(known) = self.of_plan(plan) {
+                known.add(total);
+            }
+        }
     }
 }
 
 /// Folds by group and by plan.
-pub(super) type Grouped = Vec<(Group, Vec<Total>)>;
+pub(super) type Grouped = Vec<(Group, Totals)>;
 
 /// The series that answer a question, each with its group.
 struct Selection {
@@ -45,8 +107,13 @@ struct Selection {
 
 impl Selection {
     fn push(&mut self, group: Group, series: impl IntoIterator<Item = u32>) {
-        let index = self.groups.len();
-        self.groups.push(group);
+        // Tuples may have values without room in several ways.
+        let known =
+            self.groups.iter().position(|it| *it == group).filter(|_| group == Group::Other);
+        let index = known.unwrap_or(self.groups.len());
+        if known.is_none() {
+            self.groups.push(group);
+        }
         self.series.extend(series.into_iter().map(|series| (series, index)));
     }
 }
@@ -91,41 +158,40 @@ impl Rollups {
             }
         }
         let is_known = filter.iter().all(|(_, values)| !values.is_empty());
-        let group_by = match &selector.group_by {
-            Some(dimension) => Some(self.index_of(dimension)?),
-            None => None,
-        };
+        let group_by = selector.group_by.iter().map(|dimension| self.index_of(dimension));
+        let group_by: SmallVec<[usize; 2]> = group_by.collect::<Option<_>>()?;
+        // One dimension, however often.
+        let alone = group_by.first().filter(|first| group_by.iter().all(|index| index == *first));
         let mut selection = Selection { groups: Vec::new(), series: Vec::new() };
         if !is_known {
             // Nobody has that value: no series, and no group but that of all.
-            if group_by.is_none() {
+            if group_by.is_empty() {
                 selection.push(Group::all(), None);
             }
             return Some(selection);
         }
-        match (filter.as_slice(), group_by) {
-            ([], None) => selection.push(Group::all(), [ALL]),
-            ([(index, values)], None) => {
+        let group = |value| self.group(&group_by, |_| Some(value));
+        match (filter.as_slice(), alone) {
+            ([], None) if group_by.is_empty() => selection.push(Group::all(), [ALL]),
+            ([(index, values)], None) if group_by.is_empty() => {
                 let series = values.iter().filter_map(|value| self.series_of(*index, *value));
                 selection.push(Group::all(), series);
             }
             ([], Some(index)) => {
-                let dictionary = self.dictionaries.get(index)?;
-                for (value, known) in dictionary.ids() {
-                    selection.push(group(dictionary, value), known.series());
+                for (value, known) in self.dictionaries.get(*index)?.ids() {
+                    selection.push(group(value), known.series());
                 }
             }
-            ([(filtered, values)], Some(index)) if *filtered == index => {
-                let dictionary = self.dictionaries.get(index)?;
+            ([(filtered, values)], Some(index)) if filtered == index => {
                 for value in values {
-                    selection.push(group(dictionary, *value), self.series_of(index, *value));
+                    selection.push(group(*value), self.series_of(*index, *value));
                 }
             }
             _ => {
                 if self.may_have_events(Kind::Tuples, Some(OTHER_TUPLES), plans) {
                     return None;
                 }
-                self.select_tuples(&filter, group_by, &mut selection)?;
+                self.select_tuples(&filter, &group_by, &mut selection);
             }
         }
         Some(selection)
@@ -144,42 +210,62 @@ impl Rollups {
     fn select_tuples(
         &self,
         filter: &[(usize, Vec<ValueId>)],
-        group_by: Option<usize>,
+        group_by: &[usize],
         selection: &mut Selection,
-    ) -> Option<()> {
+    ) {
         let tuples_of = |(index, values): &'_ (usize, Vec<ValueId>)| {
             let dictionary = self.dictionaries.get(*index);
             let values = values.iter().filter_map(move |value| dictionary?.get(*value));
             values.map(|value| value.tuples.as_slice()).collect::<Vec<_>>()
         };
         let candidates = filter.iter().map(tuples_of);
-        let candidates =
-            candidates.min_by_key(|it| it.iter().map(|tuples| tuples.len()).sum::<usize>())?;
-        let mut found: Vec<(ValueId, u32)> = Vec::new();
-        for number in candidates.into_iter().flatten() {
-            let Some(Key::Tuple(tuple)) = self.series.get(*number as usize).map(|it| &it.key)
-            else {
-                continue;
-            };
+        let fewest =
+            candidates.min_by_key(|it| it.iter().map(|tuples| tuples.len()).sum::<usize>());
+        let mut found: Vec<(SmallVec<[ValueId; 2]>, u32)> = Vec::new();
+        let mut look_at = |number: u32, key: &Key| {
+            let Key::Tuple(tuple) = key else { return };
             let has = |(index, values): &(usize, Vec<ValueId>)| {
                 tuple.get(*index).is_some_and(|value| values.binary_search(value).is_ok())
             };
             if filter.iter().all(has) {
-                let value = group_by.and_then(|index| tuple.get(index)).copied();
-                found.push((value.unwrap_or(MISSING), *number));
+                let value = |index: &usize| tuple.get(*index).copied().unwrap_or(MISSING);
+                found.push((group_by.iter().map(value).collect(), number));
             }
-        }
-        let Some(index) = group_by else {
-            selection.push(Group::all(), found.into_iter().map(|(_, number)| number));
-            return Some(());
         };
-        let dictionary = self.dictionaries.get(index)?;
+        match fewest {
+            Some(tuples) => {
+                for number in tuples.into_iter().flatten() {
+                    if let Some(series) = self.series.get(*number as usize) {
+                        look_at(*number, &series.key);
+                    }
+                }
+            }
+            None => (0..).zip(&self.series).for_each(|(number, it)| look_at(number, &it.key)),
+        }
+        if group_by.is_empty() {
+            selection.push(Group::all(), found.into_iter().map(|(_, number)| number));
+            return;
+        }
         found.sort_unstable();
         for series in found.chunk_by(|(a, _), (b, _)| a == b) {
-            let value = series.first().map_or(MISSING, |(value, _)| *value);
-            selection.push(group(dictionary, value), series.iter().map(|(_, number)| *number));
+            let values = series.first().map_or(&[][..], |(values, _)| values);
+            let group = self.group(group_by, |place| values.get(place).copied());
+            selection.push(group, series.iter().map(|(_, number)| *number));
         }
-        Some(())
+    }
+
+    /// The group of values of these dimensions, which are told by their places.
+    fn group(&self, group_by: &[usize], value: impl Fn(usize) -> Option<ValueId>) -> Group {
+        let mut values = Values::new();
+        for (place, index) in group_by.iter().enumerate() {
+            let value = value(place).unwrap_or(MISSING);
+            if value == OTHER {
+                return Group::Other;
+            }
+            let dictionary = self.dictionaries.get(*index);
+            values.push(dictionary.and_then(|it| it.text(value)).map(Box::from));
+        }
+        Group::Values(values)
     }
 
     fn index_of(&self, dimension: &Dimension) -> Option<usize> {
@@ -211,10 +297,10 @@ impl Rollups {
         series: &[(u32, usize)],
         groups: usize,
         plans: &[Plan],
-    ) -> Vec<Vec<Total>> {
-        let mut totals = vec![vec![Total::default(); plans.len()]; groups];
+    ) -> Vec<Totals> {
+        let mut totals = vec![Totals::default(); groups];
         let mut merge = |group: usize, plan: usize, row: &Row| {
-            if let Some(total) = totals.get_mut(group).and_then(|group| group.get_mut(plan)) {
+            if let Some(total) = totals.get_mut(group).and_then(|group| group.of_plan(plan)) {
                 total.merge(row);
             }
         };
@@ -272,11 +358,3 @@ impl Rollups {
 
 /// How many rows can be gone through in the time of one look-up.
 const LOOK_UP_COST: usize = 20;
-
-fn group(dictionary: &Dictionary, value: ValueId) -> Group {
-    match dictionary.text(value) {
-        Some(text) => Group::Value(text.into()),
-        None if value == MISSING => Group::Missing,
-        None => Group::Other,
-    }
-}

@@ -13,7 +13,7 @@ use super::grid::{Grid, UNITS};
 use super::plan::{Plan, start_of};
 use super::rollups::Rollups;
 use super::row::Total;
-use super::select::{Group, Selector};
+use super::select::{Group, Selector, Values};
 use super::{RollupOptions, UsageTotals};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
@@ -116,8 +116,8 @@ pub(super) fn naive(
     events: &[Happened],
     range: &Range<Timestamp>,
     selector: &Selector,
-) -> BTreeMap<Option<String>, Sums> {
-    let mut groups: BTreeMap<_, Sums> = BTreeMap::new();
+) -> BTreeMap<Values, Sums> {
+    let mut groups: BTreeMap<Values, Sums> = BTreeMap::new();
     for (ordinal, event) in (0_u64..).zip(events) {
         let has = |(dimension, condition): &(Dimension, Condition)| {
             condition.is_met_by(event.dimension(dimension))
@@ -125,8 +125,8 @@ pub(super) fn naive(
         if !range.contains(&event.at) || !selector.filter.iter().all(has) {
             continue;
         }
-        let group = selector.group_by.as_ref().map_or(Some(""), |it| event.dimension(it));
-        let sums = groups.entry(group.map(str::to_owned)).or_default();
+        let group = selector.group_by.iter().map(|it| event.dimension(it).map(Box::from));
+        let sums = groups.entry(group.collect()).or_default();
         sums.events += 1;
         sums.tokens += u128::from(event.tokens.unwrap_or(0));
         let images = event.amount(&ValueName::parse("images")).map(Amount::millionths);
@@ -179,9 +179,9 @@ pub(super) fn selectors(rng: &mut StdRng, values: u32) -> Selector {
             selector.filter.extend(of_dimension);
         }
     }
-    if rng.random_bool(0.5) {
+    for _ in 0..[0, 0, 0, 0, 1, 1, 1, 1, 2, 3][rng.random_range(0..10)] {
         let name = ["customer_id", "event_type", "model"][rng.random_range(0..3)];
-        selector.group_by = Some(Dimension::parse(name));
+        selector.group_by.push(Dimension::parse(name));
     }
     selector
 }
@@ -250,18 +250,15 @@ fn compare_drawn(
         let mut total = (0, 0);
         let mut others = false;
         for (group, totals) in &groups {
-            let sums = found(&rollups, &totals[0]);
+            let none = Total::default();
+            let sums = found(&rollups, totals.get(0).unwrap_or(&none));
             total = (total.0 + sums.events, total.1 + sums.tokens);
-            let name = match group {
-                Group::Value(text) => Some(text.to_string()),
-                Group::Missing => None,
-                Group::Other => {
-                    others |= sums.events > 0;
-                    continue;
-                }
+            let Group::Values(values) = group else {
+                others |= sums.events > 0;
+                continue;
             };
             if exact {
-                let wanted = expected.get(&name);
+                let wanted = expected.get(values);
                 let wanted = wanted.unwrap_or(const { &Sums { events: 0, tokens: 0, images: 0,
                     largest: None, latest: None } });
                 assert_eq!(&sums, wanted, "seed {seed}: {selector:?} {group:?} {plan:?}");
@@ -273,7 +270,7 @@ fn compare_drawn(
         assert_eq!(total, all, "seed {seed}: nothing is lost: {selector:?} {plan:?}");
         assert!(!(exact && others));
     }
-    assert!(answered > 20, "seed {seed}: {answered} answers");
+    assert!(answered > 15, "seed {seed}: {answered} answers");
     folding
 }
 
@@ -410,13 +407,15 @@ fn plain(customer: &str, named: Vec<(String, Amount)>) -> Happened {
 fn totals(rollups: &Rollups) -> BTreeMap<String, UsageTotals> {
     let all = Dropped::new();
     let mut found = BTreeMap::new();
-    for group_by in [None, Some(Dimension::CustomerId)] {
+    for group_by in [Vec::new(), vec![Dimension::CustomerId]] {
         let selector = Selector { filter: Vec::new(), group_by };
         let kind = rollups.kind_of(&selector).expect("it is declared");
         let plan = rollups.floors(kind, &all).plan(Timestamp::MIN..Timestamp::MAX);
         for (group, totals) in rollups.fold(&selector, kind, &[plan]).expect("no caps") {
-            let Group::Value(name) = group else { panic!("{group:?}") };
-            found.insert(name.to_string(), UsageTotals::of(&totals[0], &rollups.columns));
+            let Group::Values(values) = group else { panic!("{group:?}") };
+            let name = values.first().and_then(Option::as_deref).unwrap_or_default();
+            let total = totals.get(0).expect("each has events");
+            found.insert(name.to_owned(), UsageTotals::of(total, &rollups.columns));
         }
     }
     found
@@ -510,5 +509,5 @@ fn totals_cells(rollups: &Rollups) -> usize {
     let (kind, all) = (super::series::Kind::Values, Dropped::new());
     let plan = rollups.floors(kind, &all).plan(Timestamp::MIN..Timestamp::MAX);
     let groups = rollups.fold(&Selector::default(), kind, &[plan]).expect("no caps");
-    groups[0].1[0].cells().count()
+    groups[0].1.sum().cells().count()
 }

@@ -6,8 +6,9 @@ use serde::{Serialize, Serializer};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::usage::{
-    BreakdownRow, Coverage, MeterValue, TimeseriesPoint, UsageBreakdown, UsageSummary,
-    UsageTimeseries, UsageTotals,
+    BreakdownRow, Coverage, MeterRow, MeterRows, MeterValue, MeterWindow, RestSeries,
+    TimeseriesBreakdown, TimeseriesPoint, UsageBreakdown, UsageSummary, UsageTimeseries,
+    UsageTotals,
 };
 
 /// A shape of an answer with `totalEvents` and a map of all `values`.
@@ -152,7 +153,7 @@ macro_rules! two_shapes {
         }
     )*};
 }
-two_shapes!(UsageSummary, UsageBreakdown, UsageTimeseries);
+two_shapes!(UsageSummary, UsageBreakdown, UsageTimeseries, TimeseriesBreakdown);
 
 impl UsageSummary {
     fn write<S: Serializer>(&self, serializer: S, shape: Shape) -> Result<S::Ok, S::Error> {
@@ -186,6 +187,51 @@ impl UsageTimeseries {
     }
 }
 
+impl TimeseriesBreakdown {
+    fn write<S: Serializer>(&self, serializer: S, shape: Shape) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        let series = self.series.iter().map(|series| Series {
+            label: Some(Label::Dimension(series.dimension.as_deref())),
+            totals: &series.totals,
+            points: &series.points,
+            shape,
+        });
+        map.serialize_entry("data", &series.collect::<Vec<_>>())?;
+        if let Some(RestSeries { totals, points }) = &self.rest {
+            map.serialize_entry("rest", &Series { label: None, totals, points, shape })?;
+        }
+        write_coverage(&mut map, &self.covers)?;
+        map.end()
+    }
+}
+
+/// The totals of a series with its points.
+struct Series<'a> {
+    label: Option<Label<'a>>,
+    totals: &'a UsageTotals,
+    points: &'a [TimeseriesPoint],
+    shape: Shape,
+}
+
+impl Serialize for Series<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        write_label(&mut map, self.label.as_ref())?;
+        write_totals(&mut map, self.totals, self.shape)?;
+        let points = self.points.iter().map(|point| Labelled::point(point, self.shape));
+        map.serialize_entry("points", &points.collect::<Vec<_>>())?;
+        map.end()
+    }
+}
+
+fn write_label<M: SerializeMap>(map: &mut M, label: Option<&Label<'_>>) -> Result<(), M::Error> {
+    match label {
+        Some(Label::Dimension(value)) => map.serialize_entry("dimension", value),
+        Some(Label::Timestamp(timestamp)) => map.serialize_entry("timestamp", timestamp),
+        None => Ok(()),
+    }
+}
+
 /// Totals with what they are of.
 struct Labelled<'a> {
     label: Option<Label<'a>>,
@@ -214,11 +260,7 @@ impl<'a> Labelled<'a> {
 impl Serialize for Labelled<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        match &self.label {
-            Some(Label::Dimension(value)) => map.serialize_entry("dimension", value)?,
-            Some(Label::Timestamp(timestamp)) => map.serialize_entry("timestamp", timestamp)?,
-            None => {}
-        }
+        write_label(&mut map, self.label.as_ref())?;
         write_totals(&mut map, self.totals, self.shape)?;
         if self.partial {
             map.serialize_entry("partial", &true)?;
@@ -235,6 +277,49 @@ impl Serialize for MeterValue {
         map.serialize_entry("value", &self.value)?;
         map.serialize_entry("aggregation", &self.aggregation)?;
         write_coverage(&mut map, &self.covers)?;
+        map.end()
+    }
+}
+
+impl Serialize for MeterRows {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("meterId", &self.meter_id)?;
+        map.serialize_entry("meterName", &self.meter_name)?;
+        map.serialize_entry("aggregation", &self.aggregation)?;
+        map.serialize_entry("data", &self.rows)?;
+        if let Some(rest) = &self.rest {
+            map.serialize_entry("rest", rest)?;
+        }
+        write_coverage(&mut map, &self.covers)?;
+        map.end()
+    }
+}
+
+impl Serialize for MeterRow {
+    /// Without `dimensions` where nothing is grouped, and without `windows` where there are none.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if !self.group.is_empty() {
+            map.serialize_entry("dimensions", &self.group)?;
+        }
+        map.serialize_entry("value", &self.value)?;
+        if !self.windows.is_empty() {
+            map.serialize_entry("windows", &self.windows)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for MeterWindow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("windowStart", &self.start)?;
+        map.serialize_entry("windowEnd", &self.end)?;
+        map.serialize_entry("value", &self.value)?;
+        if !self.is_complete {
+            map.serialize_entry("partial", &true)?;
+        }
         map.end()
     }
 }

@@ -219,3 +219,183 @@ fn refunds_count_in_sums_and_meters_as_what_they_are() {
     let body = serde_json::to_value(summary.generic()).expect("plain data");
     assert_eq!(body["values"]["cost_cents"].to_string(), "-9.000001");
 }
+
+/// Tracks hours of several customers, the first of which is busiest.
+fn three_customers() -> Engine {
+    let clock = ManualClock::new(at("2024-01-15T10:30:00Z"));
+    let meters = [
+        Meter::latest("Seats", "seats").id("seats"),
+        Meter::sum("Tokens", "total_tokens").id("tokens"),
+        Meter::unique("Customers", "customer_id").id("customers"),
+        Meter::avg("Seats each", "seats").id("average"),
+    ];
+    let builder = meters.into_iter().fold(Engine::builder(), limitry::EngineBuilder::meter);
+    let engine = builder.clock(clock.clone()).build().expect("no rules");
+    for (customer, model, seats) in [
+        ("a", Some("big"), 3_u64),
+        ("a", Some("small"), 5),
+        ("b", None, 7),
+        ("a", Some("big"), 4),
+        ("c", Some("big"), 2),
+        ("b", Some("small"), 6),
+    ] {
+        let event = Event::new(customer, "seats").total_tokens(seats * 10).value("seats", seats);
+        let event = model.into_iter().fold(event, Event::model);
+        let _ = engine.record(&event).expect("a good event");
+        clock.advance(Duration::from_secs(1_800));
+    }
+    engine
+}
+
+#[test]
+fn a_series_by_a_dimension_has_the_busiest_values_and_the_rest() {
+    let engine = three_customers();
+    let query = UsageQuery::new(at("2024-01-15T10:00:00Z"), at("2024-01-15T13:30:00Z"));
+    let by = |most| engine.usage().timeseries_by(&query, Interval::Hour, "customer_id", most);
+    let answer = by(1).expect("a series");
+    assert_eq!(
+        serde_json::to_string(&answer.generic()).expect("prints"),
+        concat!(
+            r#"{"data":[{"dimension":"a","totalEvents":3,"#,
+            r#""values":{"total_tokens":120,"seats":12},"#,
+            r#""points":[{"timestamp":"2024-01-15T10:00:00Z","totalEvents":1,"#,
+            r#""values":{"total_tokens":30,"seats":3}},"#,
+            r#"{"timestamp":"2024-01-15T11:00:00Z","totalEvents":1,"#,
+            r#""values":{"total_tokens":50,"seats":5}},"#,
+            r#"{"timestamp":"2024-01-15T12:00:00Z","totalEvents":1,"#,
+            r#""values":{"total_tokens":40,"seats":4}},"#,
+            r#"{"timestamp":"2024-01-15T13:00:00Z","totalEvents":0,"values":{}}]}],"#,
+            r#""rest":{"totalEvents":3,"values":{"total_tokens":150,"seats":15},"#,
+            r#""points":[{"timestamp":"2024-01-15T10:00:00Z","totalEvents":0,"values":{}},"#,
+            r#"{"timestamp":"2024-01-15T11:00:00Z","totalEvents":1,"#,
+            r#""values":{"total_tokens":70,"seats":7}},"#,
+            r#"{"timestamp":"2024-01-15T12:00:00Z","totalEvents":1,"#,
+            r#""values":{"total_tokens":20,"seats":2}},"#,
+            r#"{"timestamp":"2024-01-15T13:00:00Z","totalEvents":1,"#,
+            r#""values":{"total_tokens":60,"seats":6}}]}}"#
+        )
+    );
+    let plain = serde_json::to_value(&answer).expect("plain data");
+    assert_eq!(plain["data"][0]["points"][1]["totalTokens"], 50);
+    assert_eq!(by(0).expect("a series").series, []);
+    let all = by(9).expect("a series");
+    let values: Vec<_> = all.series.iter().map(|it| it.dimension.as_deref()).collect();
+    assert_eq!((values, all.rest), (vec![Some("a"), Some("b"), Some("c")], None));
+    let model = engine.usage().timeseries_by(&query, Interval::Day, "model", 9);
+    let models: Vec<_> =
+        model.expect("a series").series.into_iter().map(|it| it.dimension).collect();
+    assert_eq!(models, [Some("big".into()), Some("small".into()), None]);
+}
+
+#[test]
+fn a_meter_answers_by_windows_and_groups() {
+    let engine = three_customers();
+    let query = MeterQuery::new()
+        .between(at("2024-01-15T10:00:00Z"), at("2024-01-15T12:30:00Z"))
+        .interval(Interval::Hour)
+        .group_by("model")
+        .limit(1);
+    let rows = engine.meters().rows("tokens", &query).expect("rows");
+    let start = |hour: u32| format!("2024-01-15T{hour}:00:00Z");
+    let window = |hour: u32, value: u32| {
+        format!(
+            r#"{{"windowStart":"{}","windowEnd":"{}","value":{value}}}"#,
+            start(hour),
+            start(hour + 1)
+        )
+    };
+    let windows = |values: [u32; 3]| {
+        (10..).zip(values).map(|(hour, value)| window(hour, value)).collect::<Vec<_>>().join(",")
+    };
+    assert_eq!(
+        serde_json::to_string(&rows).expect("prints"),
+        format!(
+            concat!(
+                r#"{{"meterId":"tokens","meterName":"Tokens","aggregation":"sum","data":["#,
+                r#"{{"dimensions":{{"model":null}},"value":70,"windows":[{}]}}],"#,
+                r#""rest":{{"value":120,"windows":[{}]}}}}"#,
+            ),
+            windows([0, 70, 0]),
+            windows([30, 50, 40])
+        )
+    );
+    // Who lacks a dimension has a row, and one that no event has says so.
+    let by_model = MeterQuery::new().group_by("model").group_by("customer_id");
+    let rows = engine.meters().rows("tokens", &by_model).expect("rows");
+    let rows: Vec<_> = rows.rows.iter().map(|row| (row.group.clone(), row.value)).collect();
+    assert_eq!(rows.len(), 5);
+    assert_eq!(rows[0].0["model"], None, "the order of equals is that of their values");
+    assert_eq!((rows[0].1, rows[1].1), (70_u64.into(), 70_u64.into()));
+    // In each window a value counts once, and once in all.
+    let query = query.group_by("event_type").limit(9);
+    let rows = engine.meters().rows("customers", &query).expect("rows");
+    let small = rows.rows.iter().find(|row| row.group["model"].as_deref() == Some("small"));
+    assert_eq!(small.map(|row| row.value), Some(1_u64.into()));
+    let nobody = MeterQuery::new().customer("nobody");
+    let rows = engine.meters().rows("tokens", &nobody).expect("rows");
+    assert_eq!(rows.rows.len(), 1);
+    assert_eq!(rows.rows[0].value, 0_u64);
+    let rows = engine.meters().rows("tokens", &nobody.group_by("model")).expect("rows");
+    assert_eq!(rows.rows, []);
+}
+
+#[test]
+fn the_latest_of_all_keys_is_their_sum() {
+    let engine = three_customers();
+    let all = MeterQuery::new().sum_over("customer_id");
+    let value = |id: &str, query: &MeterQuery| {
+        engine.meters().query(id, query).expect("a value").value.to_string()
+    };
+    // The latest of a, b and c are 4, 6 and 2.
+    assert_eq!(value("seats", &all), "12");
+    assert_eq!(value("seats", &all.clone().until(at("2024-01-15T12:00:00Z"))), "12");
+    assert_eq!(value("seats", &MeterQuery::new()), "6", "of all events the latest is one");
+    // Of a the average of 3, 5 and 4; of b that of 7 and 6.
+    assert_eq!(value("average", &all), "12.5");
+    // An event without a model is none of any model: big 2, small 6.
+    assert_eq!(value("seats", &MeterQuery::new().sum_over("model")), "8");
+    let by = all.group_by("model");
+    let rows = engine.meters().rows("seats", &by).expect("rows").rows;
+    let rows: Vec<_> =
+        rows.iter().map(|row| (row.group["model"].as_deref(), row.value.to_string())).collect();
+    let expected = [(Some("small"), "11"), (None, "7"), (Some("big"), "6")];
+    assert_eq!(rows, expected.map(|(model, value)| (model, value.to_owned())));
+}
+
+#[test]
+fn what_is_wrong_with_a_question_by_groups_is_said() {
+    let engine = three_customers();
+    let told = |query: &MeterQuery| match engine.meters().rows("seats", query) {
+        Ok(rows) => panic!("{rows:?}"),
+        Err(error) => error.to_string(),
+    };
+    let day = MeterQuery::new().between(at("2024-01-15T00:00:00Z"), at("2024-01-16T00:00:00Z"));
+    assert!(told(&day.clone().group_by("a-b")).starts_with(r#"groupBy: "a-b" must be"#));
+    assert!(told(&day.clone().sum_over("")).starts_with(r#"sumOver: "" must be"#));
+    let many = ["a", "b", "c", "d", "e", "f", "g", "h"]
+        .into_iter()
+        .fold(day.clone(), |query, name| query.group_by(name));
+    assert_eq!(
+        told(&many.sum_over("i")),
+        r#"sumOver: "a,b,c,d,e,f,g,h,i" must be at most 8 dimensions in all"#
+    );
+    let unbounded = MeterQuery::new().since(at("2024-01-15T00:00:00Z")).interval(Interval::Day);
+    assert_eq!(told(&unbounded), "a time series needs a start and an end");
+    let long = MeterQuery::new().between(at("2000-01-01T00:00:00Z"), at("2024-01-16T00:00:00Z"));
+    let too_many = "interval: the range has more than 100000 points; ask for a shorter range";
+    assert_eq!(told(&long.clone().interval(Interval::Hour)), too_many);
+    let query = UsageQuery::new(at("2020-01-15T00:00:00Z"), at("2024-01-16T00:00:00Z"));
+    let by = |most| engine.usage().timeseries_by(&query, Interval::Hour, "customer_id", most);
+    assert_eq!(by(3).expect_err("3 series of 35 064 points").to_string(), too_many);
+    assert_eq!(by(1).expect("2 series of 35 064 points").series.len(), 1);
+    for (query, why) in [
+        (day.clone().interval(Interval::Day), r#"interval: "day""#),
+        (day.group_by("model"), r#"groupBy: "model""#),
+    ] {
+        let error = engine.meters().query("seats", &query).expect_err("not one value").to_string();
+        assert_eq!(
+            error,
+            format!("{why} is for the rows of a meter, where one value is asked for")
+        );
+    }
+}

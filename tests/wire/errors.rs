@@ -460,4 +460,13 @@ fn what_is_wrong_with_a_query_is_named() {
         assert!(told.contains(part), "{told}");
     }
     assert_eq!(told::<MeterQuery>(r#"{"dimensions":7}"#), "dimensions: 7 must be an object");
+    for (body, part) in [
+        (r#"{"groupBy":{}}"#, "groupBy"),
+        (r#"{"sumOver":[7]}"#, "sumOver"),
+        (r#"{"interval":"year"}"#, "interval: \"year\" must be `minute`"),
+        (r#"{"limit":-1}"#, "limit: "),
+    ] {
+        let told = told::<MeterQuery>(body);
+        assert!(told.starts_with(part), "{told}");
+    }
 }

@@ -16,7 +16,7 @@ use std::ops::Range;
 impl History<'_> {
     pub(super) fn ask(&mut self) {
         let mut selection = self.draw_question();
-        match self.dice.below(10) {
+        match self.dice.below(14) {
             0..=2 => self.ask_for_a_summary(&selection),
             3..=5 => {
                 let by = self.dice.pick(&DIMENSIONS);
@@ -33,6 +33,16 @@ impl History<'_> {
                 self.ask_for_a_series(&selection, bucket_length, zone, anchor);
             }
             8 => self.ask_for_parts(&selection),
+            9..=10 => {
+                let bucket_length = self.dice.pick(&BucketLength::ALL);
+                selection.range = self.draw_range_for(bucket_length);
+                self.ask_for_series_by(&selection, bucket_length);
+            }
+            11..=12 => {
+                let bucket_length = self.dice.pick(&BucketLength::ALL);
+                selection.range = self.draw_range_for(bucket_length);
+                self.ask_for_rows(&selection, bucket_length);
+            }
             _ => self.ask_the_meters(&selection),
         }
     }

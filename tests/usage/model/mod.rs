@@ -8,6 +8,7 @@
 //! events that were accepted until then. Every history runs under every configuration below.
 
 mod answers;
+mod grouped;
 
 use crate::support::fold::{ALWAYS, Aggregate, Selection, UsageEvent};
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos, SECOND};
