@@ -160,6 +160,8 @@ mod engine;
 mod error;
 mod event;
 pub mod guide;
+#[cfg(feature = "http")]
+pub mod http;
 mod idempotency;
 mod journal;
 mod log;

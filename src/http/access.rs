@@ -1,0 +1,179 @@
+//! Who may do what.
+
+use std::fmt;
+use std::pin::Pin;
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+
+/// Which of the product's three APIs a key speaks. Where their paths collide, the key decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+#[non_exhaustive]
+pub enum Generation {
+    /// `track`, quotas, rate limits, usage: keys that begin with `lm_` or `lmtry_sk_`.
+    First,
+    /// Events, meters, limits, balances: keys that begin with `limitry_sk_` or `limitry_pat_`.
+    Second,
+    /// Checks, reservations, subjects: keys that begin with `lim_`.
+    Third,
+}
+
+impl Generation {
+    /// Returns the generation that a key is of by its first letters.
+    ///
+    /// ```
+    /// use limitry::http::Generation;
+    ///
+    /// assert_eq!(Generation::of_key("lm_0123"), Some(Generation::First));
+    /// assert_eq!(Generation::of_key("sk_0123"), None);
+    /// ```
+    #[must_use]
+    pub fn of_key(key: &str) -> Option<Self> {
+        const PREFIXES: [(&str, Generation); 5] = [
+            ("lm_", Generation::First),
+            ("lmtry_sk_", Generation::First),
+            ("limitry_sk_", Generation::Second),
+            ("limitry_pat_", Generation::Second),
+            ("lim_", Generation::Third),
+        ];
+        let found = PREFIXES.into_iter().find(|(prefix, _)| key.starts_with(prefix));
+        found.map(|(_, generation)| generation)
+    }
+}
+
+impl From<Generation> for u8 {
+    fn from(generation: Generation) -> Self {
+        match generation {
+            Generation::First => 1,
+            Generation::Second => 2,
+            Generation::Third => 3,
+        }
+    }
+}
+
+impl TryFrom<u8> for Generation {
+    type Error = String;
+
+    fn try_from(number: u8) -> Result<Self, String> {
+        match number {
+            1 => Ok(Self::First),
+            2 => Ok(Self::Second),
+            3 => Ok(Self::Third),
+            _ => Err(format!("generation {number} must be 1, 2 or 3")),
+        }
+    }
+}
+
+/// What a key may be used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Scope {
+    /// Everything: rules may be changed, too.
+    #[default]
+    All,
+    /// Questions: lists, usage, checks. Nothing is changed.
+    Read,
+    /// Events, and checks before them: what an application does on its way. It reads nothing else
+    /// and changes no rule.
+    Record,
+}
+
+impl Scope {
+    /// Whether it covers what a request does.
+    pub(super) fn covers(self, need: Need) -> bool {
+        match (self, need) {
+            (Self::All, _) | (_, Need::Check) => true,
+            (Self::Read, need) => need == Need::Read,
+            (Self::Record, need) => need == Need::Record,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "all",
+            Self::Read => "read",
+            Self::Record => "record",
+        })
+    }
+}
+
+/// What a request does, as scopes tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// It asks before an act.
+    Check,
+    Record,
+    Read,
+    /// It changes rules.
+    Manage,
+}
+
+/// What a request is let in to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Access {
+    /// The project: one engine.
+    pub project: String,
+    /// The API that is spoken.
+    pub generation: Generation,
+    /// What may be done.
+    pub scope: Scope,
+}
+
+impl Access {
+    /// Lets a request in to all of a project.
+    #[must_use]
+    pub fn to(project: impl Into<String>, generation: Generation) -> Self {
+        Self { project: project.into(), generation, scope: Scope::All }
+    }
+
+    /// Narrows it to a scope.
+    #[must_use]
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+}
+
+/// The answer of [`Authenticate::authenticate`].
+pub type Authenticated<'a> = Pin<Box<dyn Future<Output = Option<Access>> + Send + 'a>>;
+
+/// Says who may come in: [`ApiKeys`](super::ApiKeys), or an application's own way.
+///
+/// ```
+/// use std::future::ready;
+/// use axum::http::HeaderMap;
+/// use limitry::Timestamp;
+/// use limitry::http::{Access, Authenticate, Authenticated, Generation};
+///
+/// /// A proxy in front has said who it is.
+/// #[derive(Debug)]
+/// struct ByProxy;
+///
+/// impl Authenticate for ByProxy {
+///     fn authenticate<'a>(&'a self, headers: &'a HeaderMap, _now: Timestamp) -> Authenticated<'a> {
+///         let project = headers.get("x-verified-project").and_then(|it| it.to_str().ok());
+///         Box::pin(ready(project.map(|project| Access::to(project, Generation::First))))
+///     }
+/// }
+/// ```
+pub trait Authenticate: fmt::Debug + Send + Sync + 'static {
+    /// Returns what a request with these headers may do at this time; `None` lets it do nothing,
+    /// and its caller is told no more than that.
+    fn authenticate<'a>(&'a self, headers: &'a HeaderMap, now: Timestamp) -> Authenticated<'a>;
+}
+
+/// The token of an `Authorization: Bearer` header (RFC 6750); the scheme's case is open.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}

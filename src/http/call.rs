@@ -1,0 +1,179 @@
+//! A request that was let in: what it may do, its body and its query, and the engine that answers.
+
+use std::sync::Arc;
+
+use axum::RequestPartsExt;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{FromRequest, RawPathParams, Request};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::response::Response;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::access::{Access, Need};
+use super::failure::{Failure, Reason};
+use crate::Engine;
+use crate::store::Durability;
+
+/// One engine, under its name.
+#[derive(Clone, Debug)]
+pub(super) struct Project {
+    pub(super) id: Arc<str>,
+    pub(super) engine: Engine,
+    /// Its verbs wait for a disk.
+    waits: bool,
+}
+
+impl Project {
+    pub(super) fn new(id: &str, engine: Engine) -> Self {
+        let waits = engine.store().health().durability == Some(Durability::Synced);
+        Self { id: id.into(), engine, waits }
+    }
+
+    /// Lets the engine decide: at once, or on a thread that may wait, where it waits for a disk.
+    pub(super) async fn decide<T: Send + 'static>(
+        &self,
+        verb: impl FnOnce(&Engine) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        if self.waits { self.ask(verb).await } else { verb(&self.engine) }
+    }
+
+    /// Asks the engine what may take a while, on a thread that may wait.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Engine) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let engine = self.engine.clone();
+        let answer = tokio::task::spawn_blocking(move || question(&engine)).await;
+        answer.unwrap_or_else(|_| Err(Failure::new(Reason::Internal, "the call did not end")))
+    }
+}
+
+/// Where a request has come from, as the door leaves it in its extensions.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) project: Project,
+    pub(super) access: Access,
+    pub(super) max_body_bytes: usize,
+}
+
+/// A request that was let in.
+pub(super) struct Call {
+    pub(super) project: Project,
+    access: Access,
+    query: Params,
+    path: Option<String>,
+    body: Body,
+    max_body_bytes: usize,
+}
+
+impl<S: Sync> FromRequest<S> for Call {
+    type Rejection = StatusCode;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, StatusCode> {
+        let (mut parts, body) = request.into_parts();
+        // Nothing comes here but through the door.
+        let caller = parts.extensions.remove::<Caller>();
+        let caller = caller.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+        let Caller { project, access, max_body_bytes } = caller;
+        let path = parts.extract::<RawPathParams>().await.ok();
+        let path = path.and_then(|path| path.iter().next().map(|(_, value)| value.to_owned()));
+        let query = Params::of(parts.uri.query().unwrap_or_default());
+        Ok(Self { project, access, query, path, body, max_body_bytes })
+    }
+}
+
+impl Call {
+    /// Checks that the key may be used for this.
+    pub(super) fn needs(self, need: Need) -> Result<Self, Failure> {
+        if self.access.scope.covers(need) {
+            return Ok(self);
+        }
+        let scope = self.access.scope;
+        let message = format_args!("a key of scope `{scope}` may not be used for this");
+        Err(Failure::new(Reason::Forbidden, &message))
+    }
+
+    /// The part of the path that names something.
+    pub(super) fn id(&self) -> String {
+        self.path.clone().unwrap_or_default()
+    }
+
+    /// The query, to read it.
+    pub(super) fn params(&mut self) -> Params {
+        std::mem::take(&mut self.query)
+    }
+
+    /// Reads the body, as far as it may be long.
+    pub(super) async fn body(self) -> Result<(Project, Bytes), Failure> {
+        let (project, most) = (self.project, self.max_body_bytes);
+        let too_large = |_| {
+            let message = format_args!("the body must come whole, and have at most {most} bytes");
+            Failure::new(Reason::TooLarge, &message)
+        };
+        Ok((project, to_bytes(self.body, most).await.map_err(too_large)?))
+    }
+
+    /// Reads the body as JSON.
+    pub(super) async fn read<T: DeserializeOwned>(self) -> Result<(Project, T), Failure> {
+        let (project, bytes) = self.body().await?;
+        Ok((project, from_json(&bytes)?))
+    }
+}
+
+/// Reads JSON.
+pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|why| Failure::bad_input(&why))
+}
+
+/// The parameters of a query.
+#[derive(Debug, Default)]
+pub(super) struct Params(Vec<(String, String)>);
+
+impl Params {
+    fn of(query: &str) -> Self {
+        // What is not UTF-8 is replaced, and nothing else can go wrong.
+        Self(serde_urlencoded::from_str(query).unwrap_or_default())
+    }
+
+    /// Whether there is a parameter.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
+    /// Takes out a parameter. The last one of a name counts.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        let mut found = None;
+        self.0.retain_mut(|(known, value)| {
+            let is_it = known == name;
+            if is_it {
+                found = Some(std::mem::take(value));
+            }
+            !is_it
+        });
+        found
+    }
+
+    /// The same of one that must be there.
+    pub(super) fn need(&mut self, name: &str) -> Result<String, Failure> {
+        self.take(name).ok_or_else(|| Failure::bad_input(&format_args!("{name} must be given")))
+    }
+
+    /// Reads what is left. The last one of a name counts.
+    pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, Failure> {
+        let pairs = self.0.into_iter().map(|(name, value)| (name, Value::String(value)));
+        let pairs = Value::Object(pairs.collect());
+        serde_json::from_value(pairs).map_err(|why| Failure::bad_input(&why))
+    }
+}
+
+/// An answer as JSON.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Result<Response, Failure> {
+    let bytes = serde_json::to_vec(body).map_err(|why| Failure::new(Reason::Internal, &why))?;
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}

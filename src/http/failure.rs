@@ -1,0 +1,75 @@
+//! Why a request has no answer, before it is known in which shape that is said.
+
+use axum::http::StatusCode;
+
+use crate::errors::QueryError;
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) reason: Reason,
+    /// The field, the value and the rule.
+    pub(super) message: String,
+}
+
+/// What kind of reason it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    BadInput,
+    /// A range of time that ends where it starts, or before.
+    EmptyRange,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    Conflict,
+    TooLarge,
+    /// The engine takes nothing at this time.
+    Unavailable,
+    Internal,
+}
+
+impl Reason {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::BadInput | Self::EmptyRange => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl Failure {
+    pub(super) fn new(reason: Reason, message: &(impl ToString + ?Sized)) -> Self {
+        Self { reason, message: message.to_string() }
+    }
+
+    pub(super) fn bad_input(message: &(impl ToString + ?Sized)) -> Self {
+        Self::new(Reason::BadInput, message)
+    }
+
+    pub(super) fn not_found(kind: &str, id: &str) -> Self {
+        Self::new(Reason::NotFound, &format_args!("no {kind} has the id {id:?}"))
+    }
+}
+
+impl<E: Into<crate::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let reason = match &error {
+            crate::Error::Query(QueryError::EmptyRange { .. }) => Reason::EmptyRange,
+            error if error.is_bad_input() => Reason::BadInput,
+            error if error.is_conflict() => Reason::Conflict,
+            error if error.is_not_found() => Reason::NotFound,
+            error if error.is_store() => Reason::Unavailable,
+            _ => Reason::Internal,
+        };
+        Self::new(reason, &error)
+    }
+}

@@ -1,0 +1,72 @@
+//! Events: decided about, recorded, listed.
+
+use axum::http::StatusCode;
+use axum::http::header::{HeaderName, HeaderValue};
+use axum::response::Response;
+use serde::Serialize;
+
+use super::Answer;
+use crate::events::{EventId, EventQuery};
+use crate::http::access::Need;
+use crate::http::call::{Call, from_json, json};
+use crate::http::failure::Failure;
+use crate::wire::EventBatch;
+use crate::{Decision, Engine, Event};
+
+/// `POST /track`: 201, or 429 with what refused and how long to wait.
+pub(super) async fn track(call: Call) -> Answer {
+    let (project, body) = call.needs(Need::Record)?.body().await?;
+    let decide = move |engine: &Engine| {
+        let event: Event<'static> = from_json(&body)?;
+        decided(&engine.track(&event)?)
+    };
+    Ok(project.decide(decide).await?)
+}
+
+/// A decision with its headers.
+fn decided(decision: &Decision) -> Result<Response, Failure> {
+    let status = StatusCode::from_u16(decision.status_code());
+    let mut response = json(status.unwrap_or(StatusCode::CREATED), decision)?;
+    for (name, value) in decision.headers() {
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
+        else {
+            debug_assert!(false, "{name}: headers are printable ASCII");
+            continue;
+        };
+        response.headers_mut().insert(name, value);
+    }
+    Ok(response)
+}
+
+/// `POST /events`: recorded, whatever the rules say.
+pub(super) async fn record(call: Call) -> Answer {
+    #[derive(Serialize)]
+    struct Body {
+        id: Option<EventId>,
+    }
+    let (project, body) = call.needs(Need::Record)?.body().await?;
+    let record = move |engine: &Engine| {
+        let event: Event<'static> = from_json(&body)?;
+        let id = engine.record(&event)?.event_id();
+        json(StatusCode::CREATED, &Body { id })
+    };
+    Ok(project.decide(record).await?)
+}
+
+/// `POST /events/batch`: all of up to 1 000 events, or none.
+pub(super) async fn record_batch(call: Call) -> Answer {
+    let (project, body) = call.needs(Need::Record)?.body().await?;
+    let record = move |engine: &Engine| {
+        let batch: EventBatch = from_json(&body)?;
+        json(StatusCode::CREATED, &engine.record_batch(&batch.events)?)
+    };
+    Ok(project.ask(record).await?)
+}
+
+/// `GET /events`: the newest first.
+pub(super) async fn list(call: Call) -> Answer {
+    let mut call = call.needs(Need::Read)?;
+    let query: EventQuery = call.params().read()?;
+    let list = move |engine: &Engine| json(StatusCode::OK, &engine.events().list(&query)?);
+    Ok(call.project.ask(list).await?)
+}

@@ -1,0 +1,244 @@
+//! Quotas and rate limits.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::Answer;
+use crate::http::access::Need;
+use crate::http::call::{Call, Params, Project, from_json, json};
+use crate::http::failure::Failure;
+use crate::rules::{Algorithm, QuotaUpdate, RateLimitUpdate, RuleKind, RuleUpdate};
+use crate::{Engine, Quota, RateLimit, Rule, Timestamp};
+
+const DEFAULT_PAGE: usize = 50;
+const MAX_PAGE: usize = 100;
+
+/// `POST /quotas`
+pub(super) async fn add_quota(call: Call) -> Answer {
+    let (project, body) = call.needs(Need::Manage)?.body().await?;
+    add(project, move || from_json::<Quota>(&body)).await
+}
+
+/// `POST /rate-limits`: a fixed window where the body names no algorithm.
+pub(super) async fn add_rate_limit(call: Call) -> Answer {
+    let (project, body) = call.needs(Need::Manage)?.body().await?;
+    add(project, move || {
+        let mut rule: RateLimit = from_json(&body)?;
+        if !names_an_algorithm(&body)? {
+            rule.algorithm = Algorithm::FixedWindow;
+        }
+        Ok(rule)
+    })
+    .await
+}
+
+fn names_an_algorithm(body: &[u8]) -> Result<bool, Failure> {
+    #[derive(Deserialize)]
+    struct Named {
+        algorithm: Option<IgnoredAny>,
+        burst: Option<IgnoredAny>,
+    }
+    // A burst is a bucket's alone.
+    from_json(body).map(|Named { algorithm, burst }| algorithm.is_some() || burst.is_some())
+}
+
+async fn add<R: RuleKind + Serialize + Send + 'static>(
+    project: Project,
+    rule: impl FnOnce() -> Result<R, Failure> + Send + 'static,
+) -> Answer {
+    let id = Arc::clone(&project.id);
+    let add = move |engine: &Engine| {
+        json(StatusCode::CREATED, &Shown::of(&id, engine.rules().add(rule()?)?))
+    };
+    Ok(project.ask(add).await?)
+}
+
+/// `PUT /quotas/{id}`
+pub(super) async fn update_quota(call: Call) -> Answer {
+    update::<QuotaUpdate>(call).await
+}
+
+/// `PUT /rate-limits/{id}`
+pub(super) async fn update_rate_limit(call: Call) -> Answer {
+    update::<RateLimitUpdate>(call).await
+}
+
+async fn update<U>(call: Call) -> Answer
+where
+    U: RuleUpdate<Rule: Serialize> + for<'de> Deserialize<'de> + Send + 'static,
+{
+    let id = call.id();
+    let (project, change) = call.needs(Need::Manage)?.read::<U>().await?;
+    let of = Arc::clone(&project.id);
+    let update = move |engine: &Engine| {
+        json(StatusCode::OK, &Shown::of(&of, engine.rules().update(&id, change)?))
+    };
+    Ok(project.ask(update).await?)
+}
+
+/// `DELETE /quotas/{id}`
+pub(super) async fn remove_quota(call: Call) -> Answer {
+    remove::<Quota>(call, "quota").await
+}
+
+/// `DELETE /rate-limits/{id}`
+pub(super) async fn remove_rate_limit(call: Call) -> Answer {
+    remove::<RateLimit>(call, "rate limit").await
+}
+
+async fn remove<R: RuleKind>(call: Call, kind: &'static str) -> Answer {
+    let (id, call) = (call.id(), call.needs(Need::Manage)?);
+    let remove = move |engine: &Engine| {
+        let known = engine.rules().get::<R>(&id);
+        known.ok_or_else(|| Failure::not_found(kind, &id))?;
+        engine.rules().remove(&id)?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    };
+    Ok(call.project.ask(remove).await?)
+}
+
+/// `GET /quotas/{id}`
+pub(super) async fn quota(call: Call) -> Answer {
+    get::<Quota>(call, "quota")
+}
+
+/// `GET /rate-limits/{id}`
+pub(super) async fn rate_limit(call: Call) -> Answer {
+    get::<RateLimit>(call, "rate limit")
+}
+
+fn get<R: RuleKind + Serialize>(call: Call, kind: &'static str) -> Answer {
+    let (id, call) = (call.id(), call.needs(Need::Read)?);
+    let rule = call.project.engine.rules().get::<R>(&id);
+    let rule = rule.ok_or_else(|| Failure::not_found(kind, &id))?;
+    Ok(json(StatusCode::OK, &Shown::of(&call.project.id, rule))?)
+}
+
+/// `GET /quotas`
+pub(super) async fn quotas(call: Call) -> Answer {
+    list(call, |engine| engine.rules().quotas())
+}
+
+/// `GET /rate-limits`
+pub(super) async fn rate_limits(call: Call) -> Answer {
+    list(call, |engine| engine.rules().rate_limits())
+}
+
+/// A page of rules, the newest first.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<R> {
+    data: Vec<R>,
+    next_cursor: Option<String>,
+    has_more: bool,
+}
+
+fn list<R: Clone + Into<Rule> + Serialize>(
+    call: Call,
+    rules: impl FnOnce(&Engine) -> Vec<R>,
+) -> Answer {
+    let mut call = call.needs(Need::Read)?;
+    let page = page(rules(&call.project.engine), call.params())?;
+    let data = page.data.into_iter().map(|rule| Shown::of(&call.project.id, rule)).collect();
+    let page = Page { data, next_cursor: page.next_cursor, has_more: page.has_more };
+    Ok(json(StatusCode::OK, &page)?)
+}
+
+fn page<R: Clone + Into<Rule>>(mut rules: Vec<R>, mut params: Params) -> Result<Page<R>, Failure> {
+    let limit = match params.take("limit") {
+        None => DEFAULT_PAGE,
+        Some(text) => {
+            let limit = text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
+            limit.ok_or_else(|| {
+                Failure::bad_input(&format_args!("limit: {text:?} must be a number from 1 to 100"))
+            })?
+        }
+    };
+    let cursor = params.take("cursor").map(|text| Cursor::parse(&text)).transpose()?;
+    params.read::<Nothing>()?;
+    rules.reverse();
+    let mut rules: Vec<_> =
+        rules.into_iter().map(|rule| (Cursor::of(&rule.clone().into()), rule)).collect();
+    if let Some(cursor) = cursor {
+        let at = rules.iter().position(|(known, _)| known.id == cursor.id);
+        let first = match at {
+            Some(at) => at.saturating_add(1),
+            // It was removed since: those that are no newer follow.
+            None => rules.partition_point(|(known, _)| known.created > cursor.created),
+        };
+        rules.drain(..first.min(rules.len()));
+    }
+    let has_more = rules.len() > limit;
+    rules.truncate(limit);
+    let next_cursor = rules.last().filter(|_| has_more).map(|(cursor, _)| cursor.to_string());
+    let data = rules.into_iter().map(|(_, rule)| rule).collect();
+    Ok(Page { data, next_cursor, has_more })
+}
+
+/// No parameters.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// Behind which rule a page begins.
+#[derive(Debug, PartialEq, Eq)]
+struct Cursor {
+    /// The Unix second at which the rule was made.
+    created: i64,
+    id: String,
+}
+
+impl Cursor {
+    fn of(rule: &Rule) -> Self {
+        let created = match rule {
+            Rule::Quota(rule) => rule.created_at,
+            Rule::RateLimit(rule) => rule.created_at,
+        };
+        let created = created.map_or(i64::MIN, Timestamp::unix_seconds);
+        Self { created, id: rule.id().unwrap_or_default().to_owned() }
+    }
+
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let parts = text.split_once('.');
+        let cursor = parts.and_then(|(created, id)| {
+            Some(Self { created: created.parse().ok()?, id: id.to_owned() })
+        });
+        cursor.ok_or_else(|| {
+            Failure::bad_input(&format_args!("cursor: {text:?} must be the nextCursor of a page"))
+        })
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.created, self.id)
+    }
+}
+
+/// A rule as it is shown: of the project, also where it was not made by this API.
+struct Shown(Rule);
+
+impl Shown {
+    fn of(project: &str, rule: impl Into<Rule>) -> Self {
+        let mut rule = rule.into();
+        match &mut rule {
+            Rule::Quota(rule) => rule.project_id = Some(project.to_owned()),
+            Rule::RateLimit(rule) => rule.project_id = Some(project.to_owned()),
+        }
+        Self(rule)
+    }
+}
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Rule::Quota(rule) => rule.serialize(serializer),
+            Rule::RateLimit(rule) => rule.serialize(serializer),
+        }
+    }
+}

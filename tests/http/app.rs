@@ -1,0 +1,114 @@
+//! An API in memory, and calls of it.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use limitry::http::{ApiKey, ApiKeys, Options, Scope, router};
+use limitry::time::{Clock, ManualClock};
+use limitry::{Engine, EngineBuilder};
+use serde_json::Value;
+use tower_service::Service;
+
+pub(crate) const KEY: &str = "lm_0123456789abcdef0123456789abcdef";
+pub(crate) const READ: &str = "lmtry_sk_read";
+pub(crate) const RECORD: &str = "lm_record";
+pub(crate) const ENDED: &str = "lm_ended";
+/// Ends after an hour.
+pub(crate) const ENDS: &str = "lm_ends";
+pub(crate) const OTHER: &str = "lm_other_project";
+pub(crate) const SECOND: &str = "limitry_sk_0123";
+pub(crate) const THIRD: &str = "lim_test_0123";
+
+/// An API of two projects, by a clock that stands.
+pub(crate) struct App {
+    pub(crate) router: Router,
+    pub(crate) engine: Engine,
+    pub(crate) clock: ManualClock,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl App {
+    pub(crate) fn new() -> Self {
+        Self::with(Engine::builder())
+    }
+
+    pub(crate) fn with(builder: EngineBuilder) -> Self {
+        let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("a time"));
+        let engine = builder.clock(clock.clone()).build().expect("good rules");
+        let other = Engine::builder().clock(clock.clone()).build().expect("no rules");
+        let key = |key, project| ApiKey::new(key, project).expect("a key");
+        let keys = ApiKeys::new()
+            .with(key(KEY, "proj_xyz"))
+            .with(key(READ, "proj_xyz").scope(Scope::Read))
+            .with(key(RECORD, "proj_xyz").scope(Scope::Record))
+            .with(key(ENDED, "proj_xyz").ends_at(clock.now()))
+            .with(key(ENDS, "proj_xyz").ends_at(clock.now() + Duration::from_secs(3_600)))
+            .with(key(OTHER, "proj_other"))
+            .with(key(SECOND, "proj_xyz"))
+            .with(key(THIRD, "proj_xyz"));
+        let options = Options::new("proj_xyz", keys).project("proj_other", other);
+        let router = router(engine.clone(), options.max_body_bytes(100_000));
+        Self { router, engine, clock }
+    }
+
+    /// Sends a request with a key, and a body where it is not empty.
+    pub(crate) fn send(
+        &self,
+        key: &str,
+        method: &str,
+        path: &str,
+        body: impl Into<String>,
+    ) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("authorization", format!("Bearer {key}"));
+        self.answer(request.body(Body::from(body.into())).expect("a request"))
+    }
+
+    pub(crate) fn answer(&self, request: Request<Body>) -> Answer {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let response = self.router.clone().call(request).await.expect("it never fails");
+            let (parts, body) = response.into_parts();
+            let bytes = to_bytes(body, usize::MAX).await.expect("it is whole");
+            let body = match &*bytes {
+                [] => Value::Null,
+                bytes => serde_json::from_slice(bytes).expect("JSON"),
+            };
+            Answer { status: parts.status, headers: parts.headers, body }
+        })
+    }
+
+    pub(crate) fn post(&self, path: &str, body: impl Into<String>) -> Answer {
+        self.send(KEY, "POST", path, body)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.send(KEY, "GET", path, "")
+    }
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn is(&self, status: u16, body: Value) {
+        assert_eq!((self.status.as_u16(), &self.body), (status, &body));
+    }
+
+    #[track_caller]
+    pub(crate) fn ok(self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        self.body
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("ASCII"))
+    }
+}

@@ -1,0 +1,147 @@
+//! Who is let in, and to what.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::json;
+
+use crate::app::{App, ENDED, ENDS, KEY, OTHER, READ, RECORD, SECOND, THIRD};
+
+/// Every path of the first generation, with what a key must be good for, and a body that is.
+const PATHS: [(&str, &str, &str, &str); 21] = [
+    ("POST", "/v1/track", "record", r#"{"customerId": "c", "eventType": "e"}"#),
+    ("POST", "/v1/events", "record", r#"{"customerId": "c", "eventType": "e"}"#),
+    ("POST", "/v1/events/batch", "record", r#"[{"customerId": "c", "eventType": "e"}]"#),
+    ("GET", "/v1/events", "read", ""),
+    ("POST", "/v1/quotas/check", "check", "{}"),
+    ("POST", "/v1/rate-limits/check", "check", "{}"),
+    (
+        "POST",
+        "/v1/quotas",
+        "all",
+        r#"{"name": "a", "metric": "total_events", "limitValue": 9, "period": "day"}"#,
+    ),
+    ("GET", "/v1/quotas", "read", ""),
+    ("GET", "/v1/quotas/qta_a", "read", ""),
+    ("PUT", "/v1/quotas/qta_a", "all", r#"{"limitValue": 8}"#),
+    ("DELETE", "/v1/quotas/qta_a", "all", ""),
+    ("POST", "/v1/rate-limits", "all", r#"{"name": "b", "limitValue": 9, "window": "hour"}"#),
+    ("GET", "/v1/rate-limits", "read", ""),
+    ("GET", "/v1/rate-limits/rl_b", "read", ""),
+    ("PUT", "/v1/rate-limits/rl_b", "all", r#"{"limitValue": 8}"#),
+    ("DELETE", "/v1/rate-limits/rl_b", "all", ""),
+    (
+        "GET",
+        "/v1/usage/summary?startDate=2024-01-01T00:00:00Z&endDate=2024-02-01T00:00:00Z",
+        "read",
+        "",
+    ),
+    (
+        "GET",
+        "/v1/usage/breakdown?startDate=2024-01-01T00:00:00Z&endDate=2024-02-01T00:00:00Z&groupBy=model",
+        "read",
+        "",
+    ),
+    (
+        "GET",
+        "/v1/usage/timeseries?startDate=2024-01-01T00:00:00Z&endDate=2024-02-01T00:00:00Z&interval=day",
+        "read",
+        "",
+    ),
+    (
+        "GET",
+        "/v1/customers/c/usage?startDate=2024-01-01T00:00:00Z&endDate=2024-02-01T00:00:00Z",
+        "read",
+        "",
+    ),
+    ("GET", "/v1/project", "any", ""),
+];
+
+#[test]
+fn nobody_reads_or_writes_what_is_not_theirs() {
+    for (method, path, need, body) in PATHS {
+        let app = App::new();
+        for key in ["", "lm_", "lm_wrong", "lm_0123456789abcdef0123456789abcdeg", ENDED] {
+            let answer = app.send(key, method, path, body);
+            answer.is(401, json!({"error": "Invalid or missing API key"}));
+        }
+        let long = format!("lm_{}", "x".repeat(300));
+        assert_eq!(app.send(&long, method, path, body).status, 401);
+        let none = Request::builder().method(method).uri(path).body(Body::empty());
+        let none = app.answer(none.expect("a request"));
+        none.is(401, json!({"error": "Invalid or missing API key"}));
+        let may = |key, needs: &[&str]| {
+            let status = app.send(key, method, path, body).status.as_u16();
+            assert_eq!(status == 403, !needs.contains(&need), "{method} {path}: {status}");
+            assert_ne!(status, 401, "{method} {path}");
+        };
+        may(READ, &["read", "check", "any"]);
+        may(RECORD, &["record", "check", "any"]);
+        may(KEY, &["read", "check", "record", "all", "any"]);
+        // Paths of the other generations are not those.
+        for key in [SECOND, THIRD] {
+            assert_eq!(app.send(key, method, path, body).status, 404, "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn a_key_opens_its_own_project_and_no_other() {
+    let app = App::new();
+    app.post("/v1/events", r#"{"customerId": "c", "eventType": "e"}"#).ok(201);
+    assert_eq!(app.get("/v1/events").ok(200)["data"].as_array().map(Vec::len), Some(1));
+    let other = app.send(OTHER, "GET", "/v1/events", "").ok(200);
+    assert_eq!(other, json!({"data": [], "nextCursor": null, "hasMore": false}));
+    assert_eq!(app.send(OTHER, "GET", "/v1/project", "").ok(200)["id"], "proj_other");
+    for name in ["X-Project", "X-Workspace", "X-Environment"] {
+        let ask = |project: &str| {
+            let request = Request::builder().uri("/v1/project").header(name, project);
+            let request = request.header("authorization", format!("bearer {KEY}"));
+            app.answer(request.body(Body::empty()).expect("a request")).status.as_u16()
+        };
+        assert_eq!((ask("proj_xyz"), ask("proj_other"), ask("")), (200, 403, 403), "{name}");
+    }
+}
+
+#[test]
+fn a_key_ends_when_it_says() {
+    let app = App::new();
+    let ask = || app.send(ENDS, "GET", "/v1/project", "").status.as_u16();
+    app.clock.advance(Duration::from_nanos(3_600_000_000_000 - 1));
+    assert_eq!(ask(), 200);
+    app.clock.advance(Duration::from_nanos(1));
+    assert_eq!(ask(), 401);
+}
+
+#[test]
+fn what_is_open_needs_no_key() {
+    let app = App::new();
+    for path in ["/healthz", "/readyz"] {
+        let request = Request::builder().uri(path).body(Body::empty()).expect("a request");
+        assert_eq!(app.answer(request).status, 200, "{path}");
+    }
+}
+
+#[test]
+fn bodies_are_bounded_and_paths_known() {
+    let app = App::new();
+    let long = format!(r#"{{"customerId": "{}"}}"#, "c".repeat(100_000));
+    let answer = app.post("/v1/track", long);
+    assert_eq!((answer.status.as_u16(), &answer.body["error"]), (413, &"Request too large".into()));
+    for path in ["/", "/v1", "/v1/nothing", "/v2/track", "/v1/track/", "/v1/quotas/a/b"] {
+        app.get(path).is(404, json!({"error": "Resource not found"}));
+    }
+    app.get("/v1/track").is(405, json!({"error": "Method not allowed"}));
+    app.send(KEY, "PATCH", "/v1/quotas/qta_a", "{}")
+        .is(405, json!({"error": "Method not allowed"}));
+}
+
+#[test]
+fn it_may_be_nested_anywhere() {
+    let App { router, engine, clock } = App::new();
+    let app = App { router: axum::Router::new().nest("/limits", router), engine, clock };
+    app.post("/limits/v1/events", r#"{"customerId": "c", "eventType": "e"}"#).ok(201);
+    assert_eq!(app.get("/limits/v1/project").ok(200)["id"], "proj_xyz");
+    app.get("/limits/v1/nothing").is(404, json!({"error": "Resource not found"}));
+}

@@ -1,0 +1,5 @@
+//! The product's HTTP API, called in memory.
+
+mod app;
+mod door;
+mod first;
