@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::access::{Access, Need};
 use super::failure::{Failure, Reason};
+use super::replay::HeaderKey;
 use crate::Engine;
 use crate::store::Durability;
 
@@ -65,6 +66,7 @@ pub(super) struct Call {
     access: Access,
     query: Params,
     path: Option<String>,
+    key: Option<String>,
     body: Body,
     max_body_bytes: usize,
 }
@@ -78,10 +80,11 @@ impl<S: Sync> FromRequest<S> for Call {
         let caller = parts.extensions.remove::<Caller>();
         let caller = caller.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
         let Caller { project, access, max_body_bytes } = caller;
+        let key = parts.extensions.remove::<HeaderKey>().map(|key| key.0);
         let path = parts.extract::<RawPathParams>().await.ok();
         let path = path.and_then(|path| path.iter().next().map(|(_, value)| value.to_owned()));
         let query = Params::of(parts.uri.query().unwrap_or_default());
-        Ok(Self { project, access, query, path, body, max_body_bytes })
+        Ok(Self { project, access, query, path, key, body, max_body_bytes })
     }
 }
 
@@ -99,6 +102,11 @@ impl Call {
     /// The part of the path that names something.
     pub(super) fn id(&self) -> String {
         self.path.clone().unwrap_or_default()
+    }
+
+    /// The header that names the request among its repetitions.
+    pub(super) fn key(&mut self) -> Option<String> {
+        self.key.take()
     }
 
     /// The query, to read it.

@@ -36,6 +36,13 @@
 //! words, and the field, the value and the rule. An idempotency key that was used for another event
 //! is a 409.
 //!
+//! A request with the header `Idempotency-Key` that changes something is answered once: for 24 hours
+//! the same request with the same key is given the same answer again, a refusal too, with
+//! `Idempotent-Replayed: true`; another request with it is a 409, and so is one that comes while the
+//! first is being answered. Answers of a fault of the server are not kept. Kept are the newest
+//! 100 000 answers, up to 64 MiB of them, and with a store all of the 24 hours. The header is the
+//! idempotency key of an event whose body has none.
+//!
 //! # Threads
 //!
 //! Decisions are made where the request is handled: they take a microsecond. What waits for a disk
@@ -50,13 +57,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use tower_service::Service;
 
 use self::access::bearer;
 use self::call::{Caller, Project};
-use self::failure::Reason;
+use self::failure::{Failure, Reason};
+use self::replay::{Answers, Step};
 use crate::Engine;
 
 mod access;
@@ -64,6 +72,7 @@ mod call;
 mod failure;
 mod first;
 mod keys;
+mod replay;
 
 pub use self::access::{Access, Authenticate, Authenticated, Generation, Scope};
 pub use self::keys::{ApiKey, ApiKeys};
@@ -127,6 +136,7 @@ struct Api {
     projects: HashMap<String, Project>,
     authenticate: Arc<dyn Authenticate>,
     max_body_bytes: usize,
+    answers: Arc<Answers>,
     first: Router,
 }
 
@@ -139,7 +149,14 @@ pub fn router(engine: Engine, options: Options) -> Router {
         (id, project)
     });
     let projects = projects.collect();
-    let api = Api { engine, projects, authenticate, max_body_bytes, first: first::routes() };
+    let api = Api {
+        engine,
+        projects,
+        authenticate,
+        max_body_bytes,
+        answers: Arc::default(),
+        first: first::routes(),
+    };
     Router::new()
         .route("/healthz", get(StatusCode::OK))
         .route("/readyz", get(readiness))
@@ -158,36 +175,50 @@ async fn readiness(State(api): State<Arc<Api>>) -> StatusCode {
 }
 
 /// The door: says who it is, and hands the request to the API of its generation.
-async fn enter(State(api): State<Arc<Api>>, mut request: Request) -> Response {
+async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     let headers = request.headers();
     let spoken = bearer(headers).and_then(Generation::of_key).unwrap_or(Generation::First);
     let caller = match api.caller(headers).await {
         Ok(caller) => caller,
-        Err(reason) => return refusal(spoken, reason),
+        Err(reason) => return refusal(spoken, Failure::new(reason, "")),
     };
-    match caller.access.generation {
-        Generation::First => {
-            request.extensions_mut().insert(caller);
-            // A router is always ready.
-            let answered = api.first.clone().call(request).await;
-            answered.unwrap_or_else(|never| match never {})
-        }
-        // Their paths are not served yet.
-        generation @ (Generation::Second | Generation::Third) => {
-            refusal(generation, Reason::NotFound)
-        }
+    let generation = caller.access.generation;
+    let project = caller.project.clone();
+    let step = api.answers.step(request, (&project, &caller.access), api.max_body_bytes);
+    let (mut request, turn) = match step.await {
+        Ok(Step::Answer(request, turn)) => (request, turn),
+        Ok(Step::Replay(response)) => return response,
+        Err(why) => return refusal(generation, why),
+    };
+    request.extensions_mut().insert(caller);
+    let answer = api.answer(request, generation).await;
+    match turn {
+        Some(turn) => turn.keep(answer, project.engine.now()).await,
+        None => answer,
     }
 }
 
-fn refusal(generation: Generation, reason: Reason) -> Response {
+fn refusal(generation: Generation, why: Failure) -> Response {
     match generation {
-        Generation::First | Generation::Second | Generation::Third => {
-            first::refusal(reason).into_response()
-        }
+        Generation::First | Generation::Second | Generation::Third => first::refusal(why),
     }
 }
 
 impl Api {
+    async fn answer(&self, request: Request, generation: Generation) -> Response {
+        match generation {
+            Generation::First => {
+                // A router is always ready.
+                let answered = self.first.clone().call(request).await;
+                answered.unwrap_or_else(|never| match never {})
+            }
+            // Their paths are not served yet.
+            Generation::Second | Generation::Third => {
+                refusal(generation, Failure::new(Reason::NotFound, ""))
+            }
+        }
+    }
+
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Reason> {
         let access = self.authenticate.authenticate(headers, self.engine.now()).await;
         let access = access.ok_or(Reason::Unauthorized)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
 use limitry::http::{ApiKey, ApiKeys, Options, Scope, router};
 use limitry::time::{Clock, ManualClock};
 use limitry::{Engine, EngineBuilder};
@@ -42,7 +43,11 @@ impl App {
     }
 
     pub(crate) fn with(builder: EngineBuilder) -> Self {
-        let clock = ManualClock::new("2024-01-15T10:30:00Z".parse().expect("a time"));
+        Self::at("2024-01-15T10:30:00Z", builder)
+    }
+
+    pub(crate) fn at(now: &str, builder: EngineBuilder) -> Self {
+        let clock = ManualClock::new(now.parse().expect("a time"));
         let engine = builder.clock(clock.clone()).build().expect("good rules");
         let other = Engine::builder().clock(clock.clone()).build().expect("no rules");
         let key = |key, project| ApiKey::new(key, project).expect("a key");
@@ -73,17 +78,16 @@ impl App {
         self.answer(request.body(Body::from(body.into())).expect("a request"))
     }
 
+    /// The same with a header `Idempotency-Key`.
+    pub(crate) fn keyed(&self, key: &str, method: &str, path: &str, body: &str) -> Answer {
+        self.answer(keyed(KEY, key, method, path, body))
+    }
+
     pub(crate) fn answer(&self, request: Request<Body>) -> Answer {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
-            let response = self.router.clone().call(request).await.expect("it never fails");
-            let (parts, body) = response.into_parts();
-            let bytes = to_bytes(body, usize::MAX).await.expect("it is whole");
-            let body = match &*bytes {
-                [] => Value::Null,
-                bytes => serde_json::from_slice(bytes).expect("JSON"),
-            };
-            Answer { status: parts.status, headers: parts.headers, body }
+            let response = self.router.clone().call(request).await;
+            Answer::read(response.expect("it never fails")).await
         })
     }
 
@@ -96,7 +100,24 @@ impl App {
     }
 }
 
+/// A request with two keys: one to come in, one that names it among its repetitions.
+pub(crate) fn keyed(api: &str, key: &str, method: &str, path: &str, body: &str) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path).header("idempotency-key", key);
+    let request = request.header("authorization", format!("Bearer {api}"));
+    request.body(Body::from(body.to_owned())).expect("a request")
+}
+
 impl Answer {
+    pub(crate) async fn read(response: Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.expect("it is whole");
+        let body = match &*bytes {
+            [] => Value::Null,
+            bytes => serde_json::from_slice(bytes).expect("JSON"),
+        };
+        Self { status: parts.status, headers: parts.headers, body }
+    }
+
     #[track_caller]
     pub(crate) fn is(&self, status: u16, body: Value) {
         assert_eq!((self.status.as_u16(), &self.body), (status, &body));

@@ -3,3 +3,4 @@
 mod app;
 mod door;
 mod first;
+mod replay;

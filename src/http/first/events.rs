@@ -3,7 +3,8 @@
 use axum::http::StatusCode;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::Response;
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 
 use super::Answer;
 use crate::events::{EventId, EventQuery};
@@ -15,12 +16,30 @@ use crate::{Decision, Engine, Event};
 
 /// `POST /track`: 201, or 429 with what refused and how long to wait.
 pub(super) async fn track(call: Call) -> Answer {
-    let (project, body) = call.needs(Need::Record)?.body().await?;
+    let mut call = call.needs(Need::Record)?;
+    let key = call.key();
+    let (project, body) = call.body().await?;
     let decide = move |engine: &Engine| {
-        let event: Event<'static> = from_json(&body)?;
+        let event = read(&body, key)?;
         decided(&engine.track(&event)?)
     };
     Ok(project.decide(decide).await?)
+}
+
+/// Reads an event. The header's key is its own, where it has none.
+fn read(body: &[u8], key: Option<String>) -> Result<Event<'static>, Failure> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Keyed {
+        idempotency_key: Option<IgnoredAny>,
+    }
+    let event: Event<'static> = from_json(body)?;
+    Ok(match key {
+        Some(key) if from_json::<Keyed>(body)?.idempotency_key.is_none() => {
+            event.idempotency_key(key)
+        }
+        _ => event,
+    })
 }
 
 /// A decision with its headers.
@@ -44,9 +63,11 @@ pub(super) async fn record(call: Call) -> Answer {
     struct Body {
         id: Option<EventId>,
     }
-    let (project, body) = call.needs(Need::Record)?.body().await?;
+    let mut call = call.needs(Need::Record)?;
+    let key = call.key();
+    let (project, body) = call.body().await?;
     let record = move |engine: &Engine| {
-        let event: Event<'static> = from_json(&body)?;
+        let event = read(&body, key)?;
         let id = engine.record(&event)?.event_id();
         json(StatusCode::CREATED, &Body { id })
     };

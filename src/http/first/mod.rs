@@ -37,13 +37,17 @@ pub(super) fn routes() -> Router {
         .route("/usage/timeseries", get(usage::timeseries))
         .route("/customers/{customerId}/usage", get(usage::of_customer))
         .route("/project", get(project))
-        .method_not_allowed_fallback(|| async { refusal(Reason::MethodNotAllowed) });
-    Router::new().nest("/v1", paths).fallback(|| async { refusal(Reason::NotFound) })
+        .method_not_allowed_fallback(|| async {
+            refusal(Failure::new(Reason::MethodNotAllowed, ""))
+        });
+    Router::new()
+        .nest("/v1", paths)
+        .fallback(|| async { refusal(Failure::new(Reason::NotFound, "")) })
 }
 
 /// The answer to a request that comes to no engine.
-pub(super) fn refusal(reason: Reason) -> Response {
-    Problem(Failure::new(reason, "")).into_response()
+pub(super) fn refusal(why: Failure) -> Response {
+    Problem(why).into_response()
 }
 
 /// An answer, or why there is none.
