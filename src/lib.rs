@@ -137,6 +137,7 @@
 //! | feature | adds | costs |
 //! |---|---|---|
 //! | `durable` | the engine [survives](guide::durability) in one file | the crate redb |
+//! | `http` | the product's [HTTP API](http) as a router | axum, tokio |
 //! | `tokio` | the [timer](time::Timer) of the runtime that a task waits in | tokio's timer |
 //! | `metrics` | [figures](guide::observability) of its own work | 270 to 400 instructions a call |
 //! | `tracing` | [spans](guide::observability) of builds and rule changes | nothing a call |

@@ -158,7 +158,7 @@ pub type Authenticated<'a> = Pin<Box<dyn Future<Output = Option<Access>> + Send 
 /// struct ByProxy;
 ///
 /// impl Authenticate for ByProxy {
-///     fn authenticate<'a>(&'a self, headers: &'a HeaderMap, _now: Timestamp) -> Authenticated<'a> {
+///     fn authenticate<'a>(&'a self, headers: &'a HeaderMap, _: Timestamp) -> Authenticated<'a> {
 ///         let project = headers.get("x-verified-project").and_then(|it| it.to_str().ok());
 ///         Box::pin(ready(project.map(|project| Access::to(project, Generation::First))))
 ///     }

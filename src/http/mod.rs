@@ -19,7 +19,7 @@
 //!
 //! | path | does |
 //! |---|---|
-//! | `POST /v1/track` | [`Engine::track`]: 201, or 429 with the [headers](crate::Decision::headers) |
+//! | `POST /v1/track` | [`Engine::track`]: 201, or 429, with [headers](crate::Decision::headers) |
 //! | `POST /v1/events`, `/v1/events/batch` | [`Engine::record`], [`Engine::record_batch`] |
 //! | `GET /v1/events` | [`Events::list`](crate::handles::Events::list) |
 //! | `POST`, `GET /v1/quotas`, `/v1/rate-limits` | adds a rule, lists them, the newest first |
@@ -32,23 +32,23 @@
 //!
 //! Bodies are those of [`wire`](crate::wire) and of [`rules`](crate::rules); a rule's own fields
 //! beyond the product's are taken, too. A rate limit without an `algorithm` is a fixed window here,
-//! as the product's are. What is wrong is answered as `{"error": ..., "details": ...}`: the product's
-//! words, and the field, the value and the rule. An idempotency key that was used for another event
-//! is a 409.
+//! as the product's are. What is wrong is answered as `{"error": ..., "details": ...}`: the
+//! product's words, and the field, the value and the rule. An idempotency key that was used for
+//! another event is a 409.
 //!
-//! A request with the header `Idempotency-Key` that changes something is answered once: for 24 hours
-//! the same request with the same key is given the same answer again, a refusal too, with
-//! `Idempotent-Replayed: true`; another request with it is a 409, and so is one that comes while the
-//! first is being answered. Answers of a fault of the server are not kept. Kept are the newest
+//! A request with the header `Idempotency-Key` that changes something is answered once: for 24
+//! hours the same request with the same key is given the same answer again, a refusal too, with
+//! `Idempotent-Replayed: true`; another request with it is a 409, and so is one that comes while
+//! the first is being answered. Answers of a fault of the server are not kept. Kept are the newest
 //! 100 000 answers, up to 64 MiB of them, and with a store all of the 24 hours. The header is the
 //! idempotency key of an event whose body has none.
 //!
 //! # Threads
 //!
 //! Decisions are made where the request is handled: they take a microsecond. What waits for a disk
-//! (every event of an engine whose [`Durability`](crate::store::Durability) is `Synced`) or may take
-//! longer (lists, usage, changes of rules) is done on tokio's threads for that, so that no other
-//! request waits.
+//! (every event of an engine whose [`Durability`](crate::store::Durability) is `Synced`) or may
+//! take longer (lists, usage, changes of rules) is done on tokio's threads for that, so that no
+//! other request waits.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -8,6 +8,13 @@ use serde_json::json;
 
 use crate::app::{App, ENDED, ENDS, KEY, OTHER, READ, RECORD, SECOND, THIRD};
 
+/// The range of a question about usage.
+macro_rules! in_january {
+    ($path:literal, $rest:literal) => {
+        concat!($path, "?startDate=2024-01-01T00:00:00Z&endDate=2024-02-01T00:00:00Z", $rest)
+    };
+}
+
 /// Every path of the first generation, with what a key must be good for, and a body that is.
 const PATHS: [(&str, &str, &str, &str); 21] = [
     ("POST", "/v1/track", "record", r#"{"customerId": "c", "eventType": "e"}"#),
@@ -31,30 +38,10 @@ const PATHS: [(&str, &str, &str, &str); 21] = [
     ("GET", "/v1/rate-limits/rl_b", "read", ""),
     ("PUT", "/v1/rate-limits/rl_b", "all", r#"{"limitValue": 8}"#),
     ("DELETE", "/v1/rate-limits/rl_b", "all", ""),
-    (
-        "GET",
-        "/v1/usage/summary?startDate=2024-01-01T00:00:00Z&endDate=2024-02-01T00:00:00Z",
-        "read",
-        "",
-    ),
-    (
-        "GET",
-        "/v1/usage/breakdown?startDate=2024-01-01T00:00:00Z&endDate=2024-02-01T00:00:00Z&groupBy=model",
-        "read",
-        "",
-    ),
-    (
-        "GET",
-        "/v1/usage/timeseries?startDate=2024-01-01T00:00:00Z&endDate=2024-02-01T00:00:00Z&interval=day",
-        "read",
-        "",
-    ),
-    (
-        "GET",
-        "/v1/customers/c/usage?startDate=2024-01-01T00:00:00Z&endDate=2024-02-01T00:00:00Z",
-        "read",
-        "",
-    ),
+    ("GET", in_january!("/v1/usage/summary", ""), "read", ""),
+    ("GET", in_january!("/v1/usage/breakdown", "&groupBy=model"), "read", ""),
+    ("GET", in_january!("/v1/usage/timeseries", "&interval=day"), "read", ""),
+    ("GET", in_january!("/v1/customers/c/usage", ""), "read", ""),
     ("GET", "/v1/project", "any", ""),
 ];
 

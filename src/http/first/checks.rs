@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Serialize;
 
 use super::Answer;
@@ -56,7 +57,7 @@ pub(super) async fn rate_limits(call: Call) -> Answer {
 
 async fn check(
     call: Call,
-    answer: impl FnOnce(&Asked, &Engine) -> Result<axum::response::Response, Failure> + Send + 'static,
+    answer: impl FnOnce(&Asked, &Engine) -> Result<Response, Failure> + Send + 'static,
 ) -> Answer {
     let (project, body) = call.needs(Need::Check)?.body().await?;
     let check = move |engine: &Engine| {
