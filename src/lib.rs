@@ -138,12 +138,12 @@
 //! |---|---|---|
 //! | `durable` | the engine [survives](guide::durability) in one file | the crate redb |
 //! | `http` | the product's [HTTP API](http) as a router | axum, tokio |
+//! | `tower` | a [layer](tower) for axum, tonic, hyper | their traits: http, tower-service |
 //! | `tokio` | the [timer](time::Timer) of the runtime that a task waits in | tokio's timer |
 //! | `metrics` | [figures](guide::observability) of its own work | 270 to 400 instructions a call |
 //! | `tracing` | [spans](guide::observability) of builds and rule changes | nothing a call |
 //!
-//! The crate needs Rust 1.90; a newer Rust is asked for in a minor release only. There is no
-//! unsafe code in it.
+//! The crate needs Rust 1.90, a newer one in a minor release only, and has no unsafe code.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // No example may drop an answer unseen.
@@ -170,6 +170,8 @@ mod recording;
 pub mod reservations;
 pub mod rules;
 mod telemetry;
+#[cfg(feature = "tower")]
+pub mod tower;
 pub mod usage;
 mod waiting;
 pub mod wire;
