@@ -153,6 +153,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub mod alerts;
 mod base;
 mod compiled;
 mod counters;
@@ -225,7 +226,7 @@ pub mod explain {
 /// The handles of an engine, one a noun. Each is as cheap to clone as the engine.
 pub mod handles {
     pub use crate::engine::{
-        Events, Meters, Reservations, Rules, Store, Usage, Wait, WaitReserve, Waiting,
+        Alerts, Events, Meters, Reservations, Rules, Store, Usage, Wait, WaitReserve, Waiting,
     };
 }
 

@@ -13,7 +13,7 @@ use super::rule::{CompiledRule, counted};
 use super::times::Span;
 use crate::counters::{
     CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Lateness,
-    Moment, Periods, Policy, SlidingWindow, Slots, Timeline, TokenBucket,
+    Moment, Periods, Policy, SlidingWindow, Slots, Timeline, TokenBucket, Watch,
 };
 use crate::event::Dimension;
 use crate::rules::{Algorithm, Condition, Fold, Measure, Meters, NO_LIMIT, Rate, Rule, Shape};
@@ -151,7 +151,7 @@ impl Compiler {
         self.revisions = self.revisions.saturating_add(1);
         Arc::new(CompiledRule {
             seen: self.dimensions.of(&filter, &partition),
-            counter: counter.of_rule(&rule),
+            counter: counter.of_rule(&rule).watched(watch(&rule, &measure)),
             span: self.span(&rule),
             rule,
             measure,
@@ -262,6 +262,14 @@ impl Compiler {
         found.mixed_rules = found.mixed_rules.saturating_add(1);
         found.mixed
     }
+}
+
+/// At which figures of a rule alerts fire.
+pub(super) fn watch(rule: &Rule, measure: &Measure) -> Option<Watch> {
+    let limit = measure.limit_of(rule.limit());
+    let units = |amount| measure.units_of(amount);
+    let thresholds = rule.alert_thresholds().iter();
+    Watch::of(thresholds.map(|threshold| (threshold.units(limit, units), *threshold)))
 }
 
 fn next(number: &mut u64) -> u64 {

@@ -19,7 +19,9 @@ pub(crate) use self::algorithms::{
     SlidingWindow, Slots, TokenBucket,
 };
 pub(crate) use self::counter::StoredCounter;
-pub(crate) use self::counter::{ChangeTime, Checkpoints, Counter, CounterSet, MAX_AHEAD_SECONDS};
+pub(crate) use self::counter::{
+    ChangeTime, Checkpoints, Counter, CounterSet, MAX_AHEAD_SECONDS, Watch,
+};
 pub(crate) use self::history::{History, Used};
 pub(crate) use self::roles::Roles;
 pub(crate) use self::stored::{StoredCharge, StoredCharges, encode_charges};
@@ -30,6 +32,7 @@ pub(crate) use self::table::{
     Charge, Charges, Committed, Extension, Held, Holding, Intent, Match, Request, RowAddress,
     RowAddresses, RowLists, Settling, Table, Undecided, Verdict,
 };
+pub(crate) use self::table::{CrossedRow, Crossing, Mark};
 pub(crate) use self::table::{FoundKey, KeysPass};
 pub(crate) use self::table::{GivenBackLog, HeldChange, HeldPlace};
 pub(crate) use self::time::{At, Moment, Timeline};

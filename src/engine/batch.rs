@@ -260,6 +260,7 @@ impl<'b> Batch<'b> {
         if !engine.waiting.room.is_empty() {
             engine.make_room(event, &answer);
         }
+        engine.tell_of_alerts();
         answer
     }
 }

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::figures::EngineFigures;
 use super::time::MonotonicTime;
 use super::waiting::Waiters;
-use super::{Core, Engine};
+use super::{Core, Engine, EngineAlerts};
+use crate::alerts::RestoredAlerts;
 use crate::base::clock::timer::Timer;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::words::UnknownWord;
@@ -33,6 +34,7 @@ const DEFAULT_EVENTS: usize = 100_000;
 const DEFAULT_MAX_KEYS: u64 = 10_000_000;
 const DEFAULT_IDEMPOTENCY_KEYS: usize = 1_000_000;
 const DEFAULT_MAX_WAITERS: usize = 1_000_000;
+const DEFAULT_MAX_ALERTS: usize = 10_000;
 const MIN_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most reservations that a customer has open.
 const DEFAULT_MAX_RESERVATIONS: usize = 1_000;
@@ -104,6 +106,7 @@ pub struct EngineBuilder {
     hash_seed: Option<usize>,
     pub(super) timer: Option<Arc<dyn Timer>>,
     pub(super) max_waiters: usize,
+    pub(super) max_alerts: usize,
 }
 
 impl EngineBuilder {
@@ -124,6 +127,7 @@ impl EngineBuilder {
             durable: None,
             timer: None,
             max_waiters: DEFAULT_MAX_WAITERS,
+            max_alerts: DEFAULT_MAX_ALERTS,
         }
     }
 
@@ -174,6 +178,13 @@ impl EngineBuilder {
     /// each (500 of the first of a key). Beyond it a wait is an error.
     pub fn max_waiters(mut self, waiters: usize) -> Self {
         self.max_waiters = waiters;
+        self
+    }
+
+    /// Sets how many [alerts](Engine::alerts) are kept, taken or not; the default is 10 000, some
+    /// 600 bytes each. Beyond it the oldest go.
+    pub fn max_alerts(mut self, alerts: usize) -> Self {
+        self.max_alerts = alerts;
         self
     }
 
@@ -294,6 +305,8 @@ impl EngineBuilder {
         let clock = self.clock.unwrap_or_else(|| Box::new(SystemClock::new()));
         let waiting = Waiters::new(self.max_waiters, self.timer, &*clock);
         let timeline = Timeline::starting(clock.now());
+        let outbox = RestoredAlerts::default().into_outbox(self.max_alerts);
+        let alerts = EngineAlerts::new(outbox.into(), hasher.hash_one("alerts"));
         let retention = u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
         let empty = Snapshot::new(Arc::default(), Vec::new(), Arc::default(), hasher.clone());
         let table = Table::new(self.max_keys, timeline, shards());
@@ -312,6 +325,7 @@ impl EngineBuilder {
             hasher,
             figures: EngineFigures::new(),
             waiting,
+            alerts,
         };
         // Nothing refuses the rules of an engine in memory: they are checked.
         let _ = core.install(rules, meters);
@@ -363,6 +377,9 @@ impl EngineBuilder {
         if self.max_reservations == 0 {
             problems.push(problem("maxReservations", "0 must be at least 1".to_owned()));
         }
+        if self.max_alerts == 0 {
+            problems.push(problem("maxAlerts", "0 must be at least 1".to_owned()));
+        }
         problems.extend(self.rollups.problems());
         problems
     }
@@ -388,6 +405,7 @@ impl fmt::Debug for EngineBuilder {
             .field("idempotency_retention", &self.idempotency_retention)
             .field("idempotency_max_keys", &self.idempotency_max_keys)
             .field("max_reservations", &self.max_reservations)
+            .field("max_alerts", &self.max_alerts)
             .field("late_events", &self.late_events);
         shown.field("durable", &self.durable);
         shown.finish_non_exhaustive()

@@ -22,6 +22,7 @@ use crate::reservations::ReservationMap;
 use crate::rules::{Cost, Period, Quota, Rule};
 use crate::telemetry::HAS_RECORDER;
 
+mod alerts;
 mod batch;
 mod builder;
 mod config;
@@ -39,6 +40,8 @@ mod transfer;
 mod usage;
 mod waiting;
 
+pub use self::alerts::Alerts;
+use self::alerts::EngineAlerts;
 pub use self::batch::{BatchEvent, BatchReport};
 pub use self::builder::{EngineBuilder, Recording};
 pub use self::config::{EngineConfig, StoreConfig};
@@ -95,6 +98,7 @@ struct Core {
     hasher: ahash::RandomState,
     figures: EngineFigures,
     waiting: Waiters,
+    alerts: EngineAlerts,
 }
 
 impl Engine {
@@ -262,6 +266,7 @@ impl Core {
         if !self.waiting.room.is_empty() {
             self.make_room(event, &answer);
         }
+        self.tell_of_alerts();
         answer
     }
 
@@ -346,7 +351,7 @@ impl Core {
                     rows: &matches.rows,
                     history: recorded.as_ref().map(|recorded| recorded as &dyn History),
                 };
-                if is_kept {
+                if is_kept || snapshot.counters.watches() {
                     let mut keep = |charged: &Charged<'_>| {
                         receipt = self.keep(&hashes, key, charged, snapshot);
                     };

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::queue::Queue;
+use crate::alerts::{Alert, Outbox, RestoredAlerts};
 use crate::base::codec::{Codec, Malformed, Reader};
 use crate::compiled::Snapshot;
 use crate::counters::{Moment, Table};
@@ -44,6 +45,11 @@ pub(super) const HELD: u8 = 5;
 /// Reservations.
 pub(super) const RESERVATIONS: u8 = 6;
 
+/// Alerts: first which of the two, then marks of what has fired by rows, or what is known.
+pub(super) const ALERTS: u8 = 9;
+pub(super) const FIRED: u8 = 0;
+pub(super) const KNOWN: u8 = 1;
+
 /// How many bytes a step copies at the least, where there are so many left.
 const STEP_BYTES: usize = 256 * 1_024;
 /// About how many bytes a piece of counters has.
@@ -54,6 +60,8 @@ const BLOCK_HEAD: usize = 12;
 const ROWS_A_LOCK: usize = 512;
 /// How many reservations a piece has at the most.
 const RESERVATIONS_A_PIECE: usize = 256;
+/// The same of alerts.
+const ALERTS_A_PIECE: usize = 256;
 
 /// The parts of the engine that checkpoints are copied from.
 #[derive(Debug)]
@@ -61,6 +69,7 @@ pub(super) struct Sources {
     pub(super) table: Arc<Table>,
     pub(super) ledger: Option<Arc<Ledger>>,
     pub(super) reservations: Arc<ReservationMap>,
+    pub(super) alerts: Arc<Outbox>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) queue: Arc<Queue>,
 }
@@ -75,6 +84,8 @@ pub(super) struct Checkpoint {
     bytes: u64,
     /// What is held of the shards that were copied, for a piece of its own, and its position.
     held: (u64, Vec<u8>),
+    /// The same of what has fired.
+    fired: (u64, Vec<u8>),
     /// The latest time at which counters were left out because they had come to rest: the engine
     /// that is opened with it must not be earlier.
     now: Moment,
@@ -88,6 +99,8 @@ enum Stage {
     Rows(RowCursor),
     Keys,
     Log,
+    /// Alerts are copied: those that are left, the last first, and their position.
+    Alerts(u64, Vec<(u64, Arc<Alert>)>),
     /// Reservations are copied: those that are left, the last first, and their position.
     Reservations(u64, Vec<Arc<Entry>>),
     /// Everything is copied. The checkpoint is complete when everything that went into the queue
@@ -117,8 +130,8 @@ impl Step {
 
 impl Checkpoint {
     pub(super) fn new() -> Self {
-        let held = (u64::MAX, Vec::new());
-        Self { stage: Stage::Begin, from: u64::MAX, bytes: 0, held, now: Moment(0) }
+        let (held, fired) = ((u64::MAX, Vec::new()), (u64::MAX, Vec::new()));
+        Self { stage: Stage::Begin, from: u64::MAX, bytes: 0, held, fired, now: Moment(0) }
     }
 
     /// Copies about `bytes` more; `now` is the engine's time. `serial` is that of the last entry of
@@ -158,7 +171,7 @@ impl Checkpoint {
     }
 
     fn piece(&mut self, sources: &Sources, now: Moment) -> Option<Piece> {
-        if let Some(piece) = self.held_piece() {
+        if let Some(piece) = self.piece_beside() {
             return Some(piece);
         }
         let end = || sources.queue.end();
@@ -181,8 +194,23 @@ impl Checkpoint {
                 (KEYS, ledger?.save_keys(end, &mut bytes))
             }
             Stage::Log => {
-                self.stage = Stage::reservations(sources);
+                self.stage = Stage::alerts(sources);
                 (LOG, ledger?.save_log(end, &mut bytes))
+            }
+            Stage::Alerts(position, left) => {
+                let position = *position;
+                let some: Vec<_> =
+                    left.drain(left.len().saturating_sub(ALERTS_A_PIECE)..).collect();
+                if left.is_empty() {
+                    self.stage = Stage::reservations(sources);
+                }
+                if some.is_empty() {
+                    self.from = self.from.min(position);
+                    return None;
+                }
+                bytes.push(KNOWN);
+                RestoredAlerts::save(&some, &mut bytes);
+                (ALERTS, position)
             }
             Stage::Reservations(position, left) => {
                 let position = *position;
@@ -202,12 +230,13 @@ impl Checkpoint {
     }
 
     fn shards_piece(&mut self, next: usize, sources: &Sources, now: Moment) -> Option<Piece> {
-        let held = std::mem::take(&mut self.held.1);
+        let [held, fired] = [&mut self.held, &mut self.fired].map(|it| std::mem::take(&mut it.1));
         let (position, bytes) = (u64::MAX, Vec::new());
-        let mut piece = Shards { next, position, bytes, held, now };
+        let mut piece = Shards { next, position, bytes, held, fired, now };
         piece.copy(sources);
-        let Shards { next, position, bytes, held, now } = piece;
+        let Shards { next, position, bytes, held, fired, now } = piece;
         self.held = (self.held.0.min(position), held);
+        self.fired = (self.fired.0.min(position), fired);
         // Also where there is no row: what comes later has to be redone.
         (self.now, self.from) = (self.now.max(now), self.from.min(position));
         self.stage = if next < sources.table.shard_count() {
@@ -215,27 +244,36 @@ impl Checkpoint {
         } else if sources.ledger.is_some() {
             Stage::Rows(RowCursor::default())
         } else {
-            Stage::reservations(sources)
+            Stage::alerts(sources)
         };
         let piece = Some(Piece { kind: COUNTERS, position, bytes });
         piece.filter(|piece| !piece.bytes.is_empty())
     }
 
-    /// What is held of the shards that were copied: much at a time, and at their end the rest.
-    fn held_piece(&mut self) -> Option<Piece> {
-        let (position, bytes) = &mut self.held;
-        let is_due = match self.stage {
-            Stage::Shards(_) => bytes.len() >= PIECE_BYTES,
-            _ => !bytes.is_empty(),
+    /// What lies beside the shards that were copied, what is held and what has fired: much at a
+    /// time, and at their end the rest.
+    fn piece_beside(&mut self) -> Option<Piece> {
+        let least = if matches!(self.stage, Stage::Shards(_)) { PIECE_BYTES } else { 1 };
+        let take = |kind, (position, bytes): &mut (u64, Vec<u8>), head: &[u8]| {
+            (bytes.len() >= least).then(|| {
+                let position = std::mem::replace(position, u64::MAX);
+                let bytes = std::mem::take(bytes);
+                Piece { kind, position, bytes: [head, &bytes].concat() }
+            })
         };
-        is_due.then(|| {
-            let position = std::mem::replace(position, u64::MAX);
-            Piece { kind: HELD, position, bytes: std::mem::take(bytes) }
-        })
+        let held = take(HELD, &mut self.held, &[]);
+        held.or_else(|| take(ALERTS, &mut self.fired, &[FIRED]))
     }
 }
 
 impl Stage {
+    /// The alerts that are known. A decision notes its alerts before its record goes into the
+    /// queue: so those of each record before the queue's end of now are among them.
+    fn alerts(sources: &Sources) -> Self {
+        let (position, alerts) = sources.alerts.copy(|| sources.queue.end());
+        Self::Alerts(position, alerts)
+    }
+
     /// The reservations that are known. Who makes one has it known before the lock of the makers is
     /// free again: so each whose record is before the queue's end of now is among them, and shows
     /// what any record before it says, because its state is locked from before the record on.
@@ -252,6 +290,8 @@ struct Shards {
     bytes: Vec<u8>,
     /// What is held of the shards.
     held: Vec<u8>,
+    /// What has fired for their keys.
+    fired: Vec<u8>,
     now: Moment,
 }
 
@@ -266,7 +306,7 @@ impl Shards {
             // `copy_shard` makes sure of under the lock.
             let snapshot = sources.snapshot.load();
             let (table, end) = (&sources.table, || sources.queue.end());
-            let out = (&mut self.bytes, &mut self.held);
+            let out = (&mut self.bytes, &mut self.held, &mut self.fired);
             let saved = table.copy_shard(self.next, &snapshot.counters, self.now, end, out);
             let Some(saved) = saved else {
                 self.bytes.truncate(mark);

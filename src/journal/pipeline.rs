@@ -22,8 +22,9 @@ use super::checkpoint::Sources;
 use super::options::{Durability, Durable, OnFailure};
 use super::queue::{Appended, Entry, Queue};
 use super::record::{Head, Kind, Record, RecordedDecision, Unreadable};
-use super::recovery::Settings;
+use super::recovery::{ACKNOWLEDGED, Settings};
 use super::writer::{Requests, State, Writer};
+use crate::alerts::Outbox;
 use crate::base::clock::Timestamp;
 use crate::base::codec::Malformed;
 use crate::base::progress::Progress;
@@ -58,8 +59,10 @@ pub(crate) struct Pipeline {
     revisions: Mutex<Revisions>,
 }
 
-/// What an engine shares with its writer: the counters, the ledger, the reservations and the rules.
-type Shared = (Arc<Table>, Option<Arc<Ledger>>, Arc<ReservationMap>, Arc<ArcSwap<Snapshot>>);
+/// What an engine shares with its writer: the counters, the ledger, the reservations, the rules and
+/// the alerts.
+type Shared =
+    (Arc<Table>, Option<Arc<Ledger>>, Arc<ReservationMap>, Arc<ArcSwap<Snapshot>>, Arc<Outbox>);
 
 /// Keeps what is given back of holds that have expired: as records, in the order in which that is
 /// done.
@@ -84,7 +87,7 @@ impl Pipeline {
         durable: &Durable,
         settings: Settings,
         (keys, revisions): (StoredKeys, Revisions),
-        (table, ledger, reservations, snapshot): Shared,
+        (table, ledger, reservations, snapshot, alerts): Shared,
         (state, retention): (State, u64),
     ) -> Result<Self, StoreError> {
         let store = Arc::clone(&durable.store);
@@ -95,7 +98,9 @@ impl Pipeline {
             requests.change();
         }
         table.keep_given_back(Box::new(GivenBackRecords { queue: Arc::clone(&queue) }));
-        let sources = Sources { table, ledger, reservations, snapshot, queue: Arc::clone(&queue) };
+        let shared_queue = Arc::clone(&queue);
+        let sources =
+            Sources { table, ledger, reservations, alerts, snapshot, queue: shared_queue };
         let writer = Writer {
             store: Arc::clone(&store),
             sources,
@@ -278,6 +283,18 @@ impl Pipeline {
     pub(crate) fn put_row(&self, key: u64, bytes: Vec<u8>) -> u64 {
         let table = StateTable::Meta;
         self.queue.push_state(vec![StateChange::Put { table, key, bytes }])
+    }
+
+    /// Keeps before which number all alerts were acknowledged. The row is durable no earlier than
+    /// the records of those alerts, which are in the queue already.
+    pub(crate) fn put_acknowledged(&self, number: u64) -> Result<(), StoreError> {
+        match self.queue.failure() {
+            Some(why) => return Err(self.queue.refusal(why)),
+            None if self.queue.is_closing() => return Err(self.store.closed()),
+            None => {}
+        }
+        self.put_row(ACKNOWLEDGED, number.to_le_bytes().to_vec());
+        Ok(())
     }
 
     /// Changes a row of a space, and waits until that is durable.

@@ -19,6 +19,7 @@ mod rate_limit;
 mod rule;
 mod rule_set;
 mod sync;
+mod threshold;
 mod update;
 mod validate;
 mod window;
@@ -37,6 +38,7 @@ pub use self::rate_limit::{RateLimit, RateLimitUpdate};
 pub use self::rule::{Rule, RuleKind, RuleUpdate};
 pub use self::rule_set::RuleSet;
 pub use self::sync::{FieldChange, RuleChange, SyncOptions, SyncReport};
+pub use self::threshold::Threshold;
 pub use self::window::{Window, WindowParseError};
 
 pub(crate) use self::condition::Filter;

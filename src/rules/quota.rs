@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use chrono::NaiveDate;
 
 use super::fields::{rule, rule_setters, yes};
-use super::{Enforcement, Metric, Period};
+use super::{Enforcement, Metric, Period, Threshold};
 use crate::base::amount::{Amount, IntoAmount};
 use crate::base::calendar::{Cycle, TimeZone, Unit};
 
@@ -61,7 +61,14 @@ rule! {
             /// it is not given.
             every: u32,
         }
-        options {}
+        options {
+            /// At which figures an alert fires.
+            #[serde(
+                alias = "alert_thresholds",
+                deserialize_with = "crate::rules::threshold::listed"
+            )]
+            alert_thresholds: Vec<Threshold>,
+        }
     }
 
     /// A change of a quota; what is not set stays.
@@ -168,6 +175,44 @@ impl Quota {
     #[must_use]
     pub fn every(mut self, periods: u32) -> Self {
         self.every = Some(periods);
+        self
+    }
+
+    /// Lets an alert fire when the use of a key reaches this; call it again for another threshold,
+    /// 16 at the most. What fired is taken from [`Engine::alerts`](crate::Engine::alerts).
+    ///
+    /// Each threshold fires once for a key and a period, in ascending order where one event reaches
+    /// several. It counts what events have used, not what reservations hold. A use that falls and
+    /// rises again fires no more; the next period starts anew. One that is set below what is used
+    /// fires with the next use. A rolling period has no next one: there a threshold may fire again
+    /// once the length of the period has passed since it did, to the second.
+    ///
+    /// Only events that fall in the period of now are looked at, and only while the rule judges:
+    /// one in [shadow](Enforcement::Shadow) fires none, and of a policy only the rule that decided.
+    /// A percentage is one of the limit as it is then, and stays the same threshold when the limit
+    /// changes.
+    ///
+    /// To watch a meter without a limit give an [unlimited](Self::unlimited) quota an amount.
+    ///
+    /// ```
+    /// use limitry::rules::Threshold;
+    /// use limitry::{Engine, Event, Metric, Period, Quota};
+    ///
+    /// let tokens = Quota::new("Tokens", Metric::TotalTokens, 1_000, Period::Month)
+    ///     .per("customer_id")
+    ///     .alert_at(Threshold::percent(80))
+    ///     .alert_at(Threshold::percent(100));
+    /// let engine = Engine::builder().quota(tokens).build()?;
+    /// let call = Event::new("cust_123", "model_call").total_tokens(820);
+    /// assert!(engine.track(&call)?.is_allowed());
+    /// let fired = engine.alerts().poll().expect("82 % are used");
+    /// assert_eq!(fired.threshold, Threshold::percent(80));
+    /// assert_eq!((fired.used, fired.percentage), (820.into(), Some(82)));
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    #[must_use]
+    pub fn alert_at(mut self, threshold: Threshold) -> Self {
+        self.alert_thresholds.push(threshold);
         self
     }
 

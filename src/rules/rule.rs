@@ -8,7 +8,7 @@ use super::limit::LimitProblem;
 use super::period::Period;
 use super::{
     Condition, Enforcement, Metric, OnMissing, Overflow, Quota, QuotaUpdate, RateLimit,
-    RateLimitUpdate, RuleSet,
+    RateLimitUpdate, RuleSet, Threshold,
 };
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
@@ -204,6 +204,14 @@ impl Rule {
     /// From when on it judges, and until when.
     pub(crate) fn times(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         each!(self, rule => (rule.starts_at, rule.ends_at))
+    }
+
+    /// At which figures an alert fires.
+    pub(crate) fn alert_thresholds(&self) -> &[Threshold] {
+        match self {
+            Self::RateLimit(_) => &[],
+            Self::Quota(quota) => &quota.alert_thresholds,
+        }
     }
 
     pub(crate) fn is_rate_limit(&self) -> bool {

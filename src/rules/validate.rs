@@ -9,6 +9,7 @@ use super::limit::LimitProblem;
 use super::measure::Measure;
 use super::meter::{Aggregation, EventFilter, Meter, MeterField, Meters};
 use super::rule::{Kind, Rule};
+use super::threshold::{MAX_PERCENT, MAX_THRESHOLDS, Threshold};
 use super::{Algorithm, Condition, Metric, Period, Quota, Rate, RateLimit, RuleProblem};
 use crate::base::amount::Amount;
 use crate::event::{key_rule, text_rule};
@@ -136,6 +137,7 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
                 found.length("period", length);
             }
             found.cycle(quota);
+            found.thresholds(quota, &measure);
             if rule.is_concurrent() && quota.metric != Metric::TotalEvents {
                 let reason = format!(
                     "\"{}\" must be `total_events`: a concurrent quota counts open reservations, \
@@ -252,6 +254,44 @@ impl Found<'_> {
                 _ => format!("{every} must be 1 to {most} for {period}: at most 100 years"),
             };
             self.add("every", reason);
+        }
+    }
+
+    /// At which figures alerts of a quota fire.
+    fn thresholds(&mut self, quota: &Quota, measure: &Measure) {
+        let (field, all) = ("alertThresholds", &quota.alert_thresholds);
+        if all.len() > MAX_THRESHOLDS {
+            let reason = format!("{} thresholds: at most {MAX_THRESHOLDS} a rule", all.len());
+            self.add(field, reason);
+        }
+        if !all.is_empty() && quota.period == Period::Concurrent {
+            let reason = "a concurrent quota has none: it counts what is held, not what is used";
+            self.add(field, reason.to_owned());
+        }
+        for (place, threshold) in all.iter().enumerate() {
+            if all.iter().take(place).any(|earlier| earlier == threshold) {
+                self.add(field, format!("{threshold} is named twice"));
+            }
+            let reason = match threshold {
+                Threshold::Percent(1..=MAX_PERCENT) if quota.limit_value.is_some() => None,
+                Threshold::Percent(1..=MAX_PERCENT) => {
+                    Some(format!("{threshold} is one of the limit, and the rule has none"))
+                }
+                Threshold::Percent(_) => Some(format!("{threshold} must be 1 to {MAX_PERCENT}")),
+                Threshold::Amount(amount) if *amount <= Amount::ZERO || *amount > MAX_LIMIT => {
+                    Some(format!("{amount} must be more than 0 and at most {MAX_LIMIT}"))
+                }
+                Threshold::Amount(amount)
+                    if measure.amount_of(measure.units_of(*amount)) != *amount =>
+                {
+                    let metric = &quota.metric;
+                    Some(format!("{amount} must be whole: {metric} counts in whole numbers"))
+                }
+                Threshold::Amount(_) => None,
+            };
+            if let Some(reason) = reason {
+                self.add(field, reason);
+            }
         }
     }
 

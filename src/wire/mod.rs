@@ -1,6 +1,7 @@
 //! What goes over the wire: events as they come in and are listed, decisions with their headers,
 //! and usage as it is answered. The types themselves know no form.
 
+mod alert;
 mod decision;
 mod event;
 mod headers;

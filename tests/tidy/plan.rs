@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::sources::{report, shipped, shipped_files, source};
 
 /// The rooms, ground first. Each knows those before it only.
-const ROOMS: [&str; 18] = [
+const ROOMS: [&str; 19] = [
     "base",
     "telemetry",
     "event",
@@ -22,6 +22,7 @@ const ROOMS: [&str; 18] = [
     "decision",
     "idempotency",
     "reservations",
+    "alerts",
     "journal",
     "wire",
     "waiting",

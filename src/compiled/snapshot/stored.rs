@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::Snapshot;
 use crate::base::calendar::Calendar;
 use crate::base::format::Version;
-use crate::compiled::compiler::Groups;
+use crate::compiled::compiler::{Groups, watch};
 use crate::compiled::{CompiledRule, Compiler, row_hash};
 use crate::counters::{
     At, Audit, Audited, Checkpoints, Counter, Lateness, LogEnd, PastCharge, RedoRecord, RowAddress,
@@ -374,7 +374,7 @@ impl Compiler {
             seen: self.dimensions.of(&filter, &partition),
             filter,
             partition: partition.into(),
-            counter: counter.of_rule(&rule),
+            counter: counter.of_rule(&rule).watched(watch(&rule, &measure)),
             span: self.span(&rule),
             age: saved.age,
             figures: labels.figures(rule.id().unwrap_or_default()),

@@ -249,7 +249,13 @@ impl Small {
         let shard = under_way.pieces.len();
         let position = || disk.log.len() as u64;
         let (table, counters) = (&self.table, &self.snapshot.counters);
-        let saved = table.copy_shard(shard, counters, now, position, (&mut bytes, &mut held));
+        let saved = table.copy_shard(
+            shard,
+            counters,
+            now,
+            position,
+            (&mut bytes, &mut held, &mut Vec::new()),
+        );
         let saved = saved.expect("the rules are current");
         under_way.pieces.push((saved.position, bytes));
         under_way.latest = under_way.latest.max(saved.now.0);

@@ -14,7 +14,7 @@ use super::cell::{CarriedUse, CellState};
 use super::row::Row;
 use super::time::{At, Moment};
 use crate::base::calendar::Calendar;
-use crate::rules::{Cost, Enforcement, Kind, Overflow, Rule, Units};
+use crate::rules::{Cost, Enforcement, Kind, Overflow, Rule, Threshold, Units};
 
 mod stored;
 
@@ -42,8 +42,8 @@ pub(crate) struct Counter {
     carry: Option<Arc<Carry>>,
     /// When it came into being, where that was after events that it counts.
     since: Option<Arc<ChangeTime>>,
-    /// Charges that move it yield crossings of this limit.
-    watched: Option<Units>,
+    /// At which figures alerts fire, where some do.
+    watch: Option<Arc<Watch>>,
     uses: Arc<Uses>,
 }
 
@@ -123,7 +123,7 @@ impl Counter {
             may_miss: false,
             carry: None,
             since: None,
-            watched: None,
+            watch: None,
             uses: Arc::default(),
         }
     }
@@ -157,16 +157,15 @@ impl Counter {
         self
     }
 
-    /// Lets charges that move it yield crossings of a limit, in counted units.
-    #[cfg_attr(not(test), expect(dead_code, reason = "alerts will watch counters"))]
-    pub(crate) fn watching(mut self, limit: Units) -> Self {
-        self.watched = Some(limit);
+    /// The same counter, of which it is noted when it reaches a figure.
+    pub(crate) fn watched(mut self, watch: Option<Watch>) -> Self {
+        self.watch = watch.map(Arc::new);
         self
     }
 
-    /// The limit whose crossings are wanted, if they are.
-    pub(super) fn watched(&self) -> Option<Units> {
-        self.watched
+    /// At which figures alerts fire, if some do.
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        self.watch.as_deref()
     }
 
     /// Whether new cells are seeded from the event history; the predecessor's cells are the
@@ -437,6 +436,25 @@ impl Counter {
     }
 }
 
+/// At which figures of a counter alerts fire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Watch(Box<[(Units, Threshold)]>);
+
+impl Watch {
+    /// Thresholds with the use that reaches each, in counted units; `None` of none.
+    pub(crate) fn of(thresholds: impl Iterator<Item = (Units, Threshold)>) -> Option<Self> {
+        let mut thresholds: Vec<_> = thresholds.collect();
+        thresholds.sort_unstable();
+        (!thresholds.is_empty()).then(|| Self(thresholds.into()))
+    }
+
+    /// Those that so much use has reached, in ascending order.
+    pub(super) fn reached(&self, used: Units) -> impl Iterator<Item = Threshold> {
+        let reached = self.0.iter().take_while(move |(units, _)| *units <= used);
+        reached.map(|(_, threshold)| *threshold)
+    }
+}
+
 /// The counters of one rule set, by number, with those that they took over from.
 #[derive(Debug)]
 pub(crate) struct CounterSet {
@@ -451,8 +469,6 @@ pub(crate) struct CounterSet {
     watches: bool,
     /// Which rules judge, where that hangs on the time.
     roles: Option<Arc<dyn Roles>>,
-    /// One of the two is the case.
-    goes_by_steps: bool,
 }
 
 impl CounterSet {
@@ -471,15 +487,13 @@ impl CounterSet {
             }
             by_number.insert(counter.number, place);
         }
-        let watches = current.iter().any(|counter| counter.watched.is_some());
-        let (roles, goes_by_steps) = (None, watches);
-        Self { version, since, current, by_number, watches, roles, goes_by_steps }
+        let watches = current.iter().any(|counter| counter.watch.is_some());
+        Self { version, since, current, by_number, watches, roles: None }
     }
 
     /// The same set, of which rules judge at times.
     pub(crate) fn with_roles(self, roles: Option<Arc<dyn Roles>>) -> Self {
-        let goes_by_steps = self.watches || roles.is_some();
-        Self { roles, goes_by_steps, ..self }
+        Self { roles, ..self }
     }
 
     pub(super) fn roles(&self) -> Option<&dyn Roles> {
@@ -493,13 +507,8 @@ impl CounterSet {
 
     /// Whether some counter is watched.
     #[inline]
-    pub(super) fn watches(&self) -> bool {
+    pub(crate) fn watches(&self) -> bool {
         self.watches
-    }
-
-    /// Whether what is held is always looked at step by step.
-    pub(super) fn goes_by_steps(&self) -> bool {
-        self.goes_by_steps
     }
 
     /// The counter of the rule with this index.

@@ -32,16 +32,16 @@ pub(crate) struct CopiedShard {
 }
 
 impl Table {
-    /// Appends a copy of a shard, its rows and what is held of them, under its lock, where
-    /// `position` is asked. `None`, and nothing appended, where the rule set is not the current
-    /// one: there is another, or is about to be. Some 50 ns a row.
+    /// Appends a copy of a shard, its rows, what is held of them and what has fired, under its
+    /// lock, where `position` is asked. `None`, and nothing appended, where the rule set is not the
+    /// current one: there is another, or is about to be. Some 50 ns a row.
     pub(crate) fn copy_shard(
         &self,
         shard: usize,
         counters: &CounterSet,
         now: Moment,
         position: impl FnOnce() -> u64,
-        (out, held): (&mut Vec<u8>, &mut Vec<u8>),
+        (out, held, fired): (&mut Vec<u8>, &mut Vec<u8>, &mut Vec<u8>),
     ) -> Option<CopiedShard> {
         let shard = self.shards().nth(shard)?.lock();
         if self.version.load(Ordering::Acquire) != counters.version {
@@ -57,6 +57,7 @@ impl Table {
             rows = rows.saturating_add(1);
         }
         shard.held_rows().for_each(|row| row.encode(held));
+        shard.fired_rows().for_each(|row| row.encode(at.now_second, fired));
         Some(CopiedShard { position: position(), now, rows })
     }
 

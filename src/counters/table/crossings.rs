@@ -1,49 +1,150 @@
-//! From where to where watched counters are moved.
+//! Which thresholds of its rules a decision is the first to reach.
+//!
+//! It is asked once all counters are written, under the locks of the decision: what is used then
+//! is what nobody else has seen or changed since. A threshold that is reached and has not
+//! [fired](super::shard::fired) for the key in its period is marked there, and is a crossing. So of
+//! threads that reach one together exactly one has it; whether the use has risen to it or the
+//! threshold was set below it, and how often it falls and rises again, is all the same.
 
 use super::charge::Charge;
 use super::judge::Script;
-use super::locked::NOWHERE;
-use super::request::Crossing;
+use super::locked::Locked;
+use super::request::Intent;
+use super::shard::fired::Mark;
+use crate::counters::algorithms::periods::Bounds;
+use crate::counters::counter::Counter;
+use crate::counters::row::RowKey;
+use crate::rules::{Cost, Enforcement, Threshold, Units};
+
+/// A threshold that was reached for the first time in its period.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Crossing {
+    /// The index of the rule in the rule set.
+    pub(crate) rule: u32,
+    pub(crate) row: CrossedRow,
+    pub(crate) mark: Mark,
+    /// What events have used of the key, in counted units.
+    pub(crate) used: Units,
+}
+
+/// The row of the key, as it is found again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CrossedRow {
+    /// A group, and the values of its partition.
+    Key(u32, Box<[Box<str>]>),
+    /// The one that keys share which found no room, by the lineage of its counter.
+    Shared(u32),
+}
 
 impl Script<'_, '_> {
-    /// The watched counters that the event is about to change, where they stand. Nothing is looked
-    /// at where no counter of the rule set is watched.
+    /// The thresholds that the event was the first to reach, in ascending order for each rule, and
+    /// marks them. `costs` is what the event costs rules where the charges say what that is beyond
+    /// a hold.
     #[inline]
-    pub(super) fn stand(&self, charges: &[Charge]) -> Option<Vec<Crossing>> {
-        self.request.counters.watches().then(|| self.stand_watched(charges))
+    pub(super) fn crossings(
+        &self,
+        charges: &[Charge],
+        costs: Option<&[(u32, Cost)]>,
+        locked: &mut impl Locked,
+    ) -> Vec<Crossing> {
+        let mut crossings = Vec::new();
+        if self.request.counters.watches() {
+            self.cross(charges, costs, locked, &mut crossings);
+        }
+        crossings
     }
 
-    #[cold]
-    fn stand_watched(&self, charges: &[Charge]) -> Vec<Crossing> {
-        let changed = charges.iter().filter_map(|charge| {
-            let counter = self.counting(charge)?;
-            let limit = counter.watched()?;
-            let before = self.use_of(charge)?;
-            let row = Some(charge.row).filter(|row| (*row as usize) < self.request.rows.len());
-            debug_assert!(charge.row != NOWHERE, "what is counted lies somewhere");
-            Some(Crossing { rule: charge.rule, row, before, after: before, limit })
-        });
-        changed.collect()
-    }
-
-    /// Where they stand once it has changed them: those that it moved.
-    #[cold]
-    pub(super) fn cross(&self, crossings: &mut Vec<Crossing>, charges: &[Charge]) {
-        crossings.retain_mut(|crossing| {
-            let charge = charges.iter().find(|charge| charge.rule == crossing.rule);
-            if let Some(after) = charge.and_then(|charge| self.use_of(charge)) {
-                crossing.after = after;
+    fn cross(
+        &self,
+        charges: &[Charge],
+        costs: Option<&[(u32, Cost)]>,
+        locked: &mut impl Locked,
+        crossings: &mut Vec<Crossing>,
+    ) {
+        for charge in charges.iter().filter(|charge| charge.judges()) {
+            let Some(counter) = self.counter(charge) else { continue };
+            if counter.watch().is_none() || !self.is_used(charge, costs) {
+                continue;
             }
-            crossing.after != crossing.before
-        });
+            if let Some((used, period)) = self.used_now(charge, counter, locked) {
+                Self::fire(charge, counter, (used, period), locked, crossings);
+            }
+        }
     }
 
-    /// What is used of a charge's counter at the instant of the decision, by the figure that a
-    /// status says: exact for what is summed up, the amount of a gauge, the tokens that a bucket
-    /// lacks.
-    fn use_of(&self, charge: &Charge) -> Option<crate::rules::Units> {
-        let counter = self.counter(charge)?;
-        let figures = counter.policy.figures(&charge.reading, self.at, self.table.timeline());
-        Some(figures.used)
+    /// Whether the event uses something of the rule.
+    fn is_used(&self, charge: &Charge, costs: Option<&[(u32, Cost)]>) -> bool {
+        debug_assert!(
+            !self.request.intent.is_read_only() && self.request.intent != Intent::Reserve
+        );
+        match costs {
+            None => charge.is_written() && charge.cost().units > 0,
+            Some(costs) => {
+                let cost = costs.iter().find(|(rule, _)| *rule == charge.rule);
+                cost.is_some_and(|(_, cost)| cost.counts && cost.units > 0)
+            }
+        }
+    }
+
+    /// What events have used of the period of now, where the event falls in that and it reaches a
+    /// threshold; with the period as marks have it: of what rolls one that begins now.
+    fn used_now(
+        &self,
+        charge: &Charge,
+        counter: &Counter,
+        locked: &impl Locked,
+    ) -> Option<(Units, (i64, i64))> {
+        let (policy, at) = (&counter.policy, &self.at);
+        if charge.reading.is_none() || counter.enforcement == Enforcement::Shadow {
+            return None;
+        }
+        let watch = counter.watch()?;
+        let used = policy.figures(&charge.reading, *at, self.table.timeline()).used;
+        watch.reached(used).next()?;
+        let period = charge.reading.bounds().map(|period| (period.start, period.end()));
+        let period = match (period, policy.rolling()) {
+            (Some(period), _) => period,
+            (None, Some(window)) => {
+                (at.now_second, at.now_second.saturating_add_unsigned(window.seconds()))
+            }
+            (None, None) => return None,
+        };
+        let first = charge.reading.bounds().map_or(0, |period: Bounds| period.start);
+        let is_now = period.0 <= at.now_second && at.now_second < period.1;
+        let held = locked.held_now(charge.row, counter, first, at);
+        is_now.then_some((used.saturating_sub(held), period))
+    }
+
+    /// Marks what was reached and has not fired.
+    fn fire(
+        charge: &Charge,
+        counter: &Counter,
+        (used, (start, end)): (Units, (i64, i64)),
+        locked: &mut impl Locked,
+        crossings: &mut Vec<Crossing>,
+    ) {
+        let Some(watch) = counter.watch() else { return };
+        let rolls = counter.policy.rolling().is_some();
+        let Some((hash, key, shard)) = locked.shard_of(charge.row) else { return };
+        for threshold in watch.reached(used) {
+            let mark = Mark { lineage: counter.lineage(), threshold, start, end };
+            if !shard.fires(hash, key, &mark, rolls) {
+                continue;
+            }
+            let row = match key {
+                RowKey::Overflow { counter } => CrossedRow::Shared(counter),
+                RowKey::Partition { group, values } => {
+                    CrossedRow::Key(group, values.iter().map(|value| Box::from(*value)).collect())
+                }
+            };
+            crossings.push(Crossing { rule: charge.rule, row, mark, used });
+        }
+    }
+}
+
+impl Mark {
+    /// The threshold that was reached.
+    pub(crate) fn threshold(&self) -> Threshold {
+        self.threshold
     }
 }

@@ -193,7 +193,6 @@ impl Script<'_, '_> {
             self.note_new().crowded.push(rule);
             return Err(NeedsSharedRow);
         }
-        let mut crossings = self.stand(charges);
         let is_hold = matches!(step, Step::Hold(..));
         let befores = if is_hold { self.befores(charges, locked) } else { Befores::new() };
         self.write(charges, locked);
@@ -214,12 +213,16 @@ impl Script<'_, '_> {
         if self.request.history.is_some() {
             self.show_closed(charges);
         }
-        if let Some(crossings) = &mut crossings {
-            self.cross(crossings, charges);
-        }
         let held = self.held_change(step, &touched, charges, locked);
-        let (at, starts, crossings) =
-            (&self.at, self.starts(), crossings.as_deref().unwrap_or(&[]));
+        let crossings = match step {
+            Step::Record(Some(_)) => self.crossings(charges, None, locked),
+            Step::Settle(settling, Some(_)) => {
+                self.crossings(charges, Some(&settling.costs), locked)
+            }
+            // What is held is no use yet.
+            _ => Vec::new(),
+        };
+        let (at, starts, crossings) = (&self.at, self.starts(), &*crossings);
         if let Step::Record(Some(commit))
         | Step::Hold(_, Some(commit))
         | Step::Settle(_, Some(commit))

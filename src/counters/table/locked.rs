@@ -33,7 +33,7 @@ use crate::base::calendar::Calendar;
 use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
 use crate::counters::row::{Row, RowKey, RowMut};
-use crate::counters::time::Moment;
+use crate::counters::time::{At, Moment};
 use crate::rules::Units;
 
 /// The index of a row that is not locked: what is charged there is kept nowhere.
@@ -82,6 +82,14 @@ pub(super) trait Locked {
     fn each_shard(&mut self, visit: impl FnMut(&mut Shard))
     where
         Self: Sized;
+
+    /// How much is held of a counter in a row, of what it says now, in the period that begins so.
+    fn held_now(&self, _row: u32, _counter: &Counter, _period: i64, _at: &At) -> Units {
+        0
+    }
+
+    /// The hash and the key of a row, and its shard.
+    fn shard_of(&mut self, row: u32) -> Option<(u64, RowKey<'_>, &mut Shard)>;
 
     /// The shard that was locked first.
     fn first_shard(&mut self) -> Option<&mut Shard>;
@@ -245,6 +253,11 @@ impl<const N: usize> Locked for FewRows<'_, N> {
         }
     }
 
+    fn shard_of(&mut self, row: u32) -> Option<(u64, RowKey<'_>, &mut Shard)> {
+        let FewRow { hash, key, shard, .. } = *self.rows.get(row as usize)?;
+        Some((hash, key, self.shards.get_mut(shard)?.as_deref_mut()?))
+    }
+
     #[inline]
     fn each_shard(&mut self, visit: impl FnMut(&mut Shard)) {
         self.shards.iter_mut().flatten().map(|shard| &mut **shard).for_each(visit);
@@ -392,6 +405,17 @@ impl Locked for Rows<'_, '_> {
                 place.slot = shard.find(hash, key);
             }
         }
+    }
+
+    fn held_now(&self, row: u32, counter: &Counter, period: i64, at: &At) -> Units {
+        let held = self.held(row).and_then(|held| held.counter(counter.number(), period));
+        held.map_or(0, |held| held.counting(&counter.policy, at))
+    }
+
+    fn shard_of(&mut self, row: u32) -> Option<(u64, RowKey<'_>, &mut Shard)> {
+        let (hash, key, _) = self.place_of(row)?;
+        let shard = self.places.get(row as usize)?.shard;
+        Some((hash, key, self.shards.get_mut(shard)?))
     }
 
     #[inline]

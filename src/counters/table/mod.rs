@@ -50,6 +50,7 @@ mod tests;
 pub(crate) use self::audit::Mismatch;
 pub(crate) use self::audit::{Audit, Audited};
 pub(crate) use self::charge::{Charge, Charges, Match, Role};
+pub(crate) use self::crossings::{CrossedRow, Crossing};
 pub(crate) use self::hold::{
     Extension, GivenBackLog, Held, HeldChange, HeldPlace, Holding, Settling,
 };
@@ -58,6 +59,7 @@ pub(crate) use self::redo::{LogEnd, PastCharge, RedoRecord};
 pub(crate) use self::request::{
     Committed, Intent, Request, RowAddress, RowAddresses, RowLists, Undecided, Verdict,
 };
+pub(crate) use self::shard::fired::Mark;
 #[cfg(test)]
 pub(crate) use self::starts::Start;
 

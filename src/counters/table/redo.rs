@@ -10,11 +10,14 @@
 
 use smallvec::SmallVec;
 
+use super::crossings::CrossedRow;
 use super::locked::{Locked, OneRow};
 use super::request::RowAddress;
 use super::shard::GrowingRow;
+use super::shard::fired::{Mark, read_row as read_fired};
 use super::{Table, overflow_hash, upkeep};
 use crate::base::calendar::Calendar;
+use crate::base::codec::{Malformed, Reader};
 use crate::counters::algorithms::periods::Bounds;
 use crate::counters::cell::CellState;
 use crate::counters::counter::{Counter, CounterSet};
@@ -83,6 +86,52 @@ impl Table {
             |image: &CellState| redo.is_idle(current, counter, &redo.starting(counter, image));
         let images: SmallVec<[_; 1]> = images.filter(|(_, image)| !is_idle(image)).collect();
         redo.put(self, &mut locked, &images);
+    }
+
+    /// Marks again which thresholds had fired, as a [copy](super::copy) says.
+    pub(crate) fn load_fired(
+        &self,
+        mut from: Reader<'_>,
+        hash: impl Fn(u32, &[&str]) -> u64,
+    ) -> Result<(), Malformed> {
+        while !from.is_at_end() {
+            read_fired(&mut from, |key, marks| {
+                let hash = match key {
+                    RowKey::Partition { group, values } => hash(group, values),
+                    RowKey::Overflow { counter } => overflow_hash(counter),
+                };
+                for mark in marks {
+                    self.mark_fired(hash, key, mark);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Marks again that a threshold has fired, as a record says.
+    pub(crate) fn redo_fired(
+        &self,
+        row: &CrossedRow,
+        mark: &Mark,
+        hash: impl Fn(u32, &[&str]) -> u64,
+    ) {
+        match row {
+            CrossedRow::Key(group, values) => {
+                let values: SmallVec<[&str; 4]> = values.iter().map(|value| &**value).collect();
+                let key = RowKey::Partition { group: *group, values: &values };
+                self.mark_fired(hash(*group, &values), key, mark);
+            }
+            CrossedRow::Shared(counter) => {
+                let key = RowKey::Overflow { counter: *counter };
+                self.mark_fired(overflow_hash(*counter), key, mark);
+            }
+        }
+    }
+
+    fn mark_fired(&self, hash: u64, key: RowKey<'_>, mark: &Mark) {
+        if let Some(shard) = self.shard(hash) {
+            shard.lock().fired_as(hash, key, mark);
+        }
     }
 
     /// Locks one row, by no version.

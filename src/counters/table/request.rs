@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::charge::{Charge, Charges, Match};
+use super::crossings::Crossing;
 use super::hold::HeldChange;
 use super::starts::Start;
 use crate::base::calendar::Calendar;
@@ -204,33 +205,12 @@ pub(crate) struct Committed<'c> {
     pub(crate) starts: &'c [Start],
     /// What it did to holds, where somebody keeps that.
     pub(crate) held: Option<&'c HeldChange>,
-    /// Of the counters that are watched.
-    #[cfg_attr(not(test), expect(dead_code, reason = "alerts will read them"))]
+    /// The thresholds that it was the first to reach; almost always none.
     pub(crate) crossings: &'c [Crossing],
 }
 
 /// The caller's step, if it has one.
 pub(crate) type Commit<'c, 'f> = Option<&'c mut (dyn FnMut(&Committed<'_>) + 'f)>;
-
-/// From where to where a charge has moved a watched counter.
-///
-/// Charges of a counter come one after the other, by the lock of its row. So each begins where the
-/// one before it ended, or where the counter has drained or begun anew to since; and as long as it
-/// does not fall, a threshold lies between `before` and `after` of exactly one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Crossing {
-    /// The index of the rule in the rule set.
-    pub(crate) rule: u32,
-    /// The index of the row among those of the request; `None` of the one that keys share which
-    /// found no room.
-    pub(crate) row: Option<u32>,
-    /// What was used at the instant of the decision, before it and after: the figure of a status,
-    /// in counted units.
-    pub(crate) before: Units,
-    pub(crate) after: Units,
-    /// The limit that is watched.
-    pub(crate) limit: Units,
-}
 
 /// What rules are asked for, and how that is decided: filled where it lies.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@
 //! all that there is to know, or one that begins from nothing. What is not so goes [step by
 //! step](super::decide): an event with a timestamp, a key that finds no room or leaves a shared
 //! row, a counter that starts from its predecessor or from what is recorded, a list of uses, a
-//! count that has outgrown its cell, a counter that is watched or has open holds. Where the pass
+//! count that has outgrown its cell, a counter that has open holds. Where the pass
 //! gives up nothing is changed.
 //!
 //! Both paths go by the same algorithms and give the same answers. This one judges a cost and
@@ -92,8 +92,7 @@ impl Table {
         verdict: &mut Verdict,
         commit: Commit<'_, '_>,
     ) -> Result<bool, Stale> {
-        let may_be = !verdict.at.explicit && !request.counters.watches();
-        if !may_be || !self.goes_straight.load(Ordering::Relaxed) {
+        if verdict.at.explicit || !self.goes_straight.load(Ordering::Relaxed) {
             return Ok(false);
         }
         let straight = Straight { table: self, request };
@@ -198,7 +197,12 @@ impl<'s> Straight<'s, '_> {
             && verdict.allowed
             && !is_read_only
         {
-            commit(&Committed { at, charges, starts: &[], held: None, crossings: &[] });
+            let crossings = if self.request.counters.watches() {
+                self.script(at, |script| script.crossings(charges, None, locked))
+            } else {
+                Vec::new()
+            };
+            commit(&Committed { at, charges, starts: &[], held: None, crossings: &crossings });
         }
         if !is_read_only {
             let (table, counters) = (self.table, self.request.counters);

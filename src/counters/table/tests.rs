@@ -1,11 +1,12 @@
-//! Rows of keys, and crossings: from where to where charges move counters that are watched.
+//! Rows of keys, and crossings: which thresholds of watched counters fire.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use chrono_tz::Tz;
 use proptest::prelude::*;
 
-use super::request::Crossing;
+use super::crossings::{CrossedRow, Crossing};
 use super::*;
 use crate::base::calendar::{Calendar, Unit};
 use crate::base::clock::Timestamp;
@@ -13,10 +14,12 @@ use crate::counters::algorithms::periods::{Lateness, Periods};
 use crate::counters::algorithms::{
     CalendarPeriod, FixedWindow, Gauge, GaugePeriod, Policy, SlidingWindow, TokenBucket,
 };
-use crate::counters::counter::{ChangeTime, Counter, CounterSet};
-use crate::rules::{Cost, Metric, Overflow, Period, Quota, Rate, Rule, Units};
+use crate::counters::counter::{ChangeTime, Counter, CounterSet, Watch};
+use crate::rules::{Cost, Metric, Overflow, Period, Quota, Rate, Rule, Threshold, Units};
 
 const LIMIT: Units = 40;
+/// The thresholds of counters that are watched.
+const AT: [Units; 4] = [10, 20, 30, 40];
 const SECOND: u64 = 1_000_000_000;
 
 fn timeline() -> Timeline {
@@ -43,6 +46,21 @@ fn policies() -> Vec<Policy> {
     ]
 }
 
+/// A counter with the thresholds of [`AT`].
+fn watched(counter: Counter) -> Counter {
+    let amount = |units: &Units| Threshold::amount(i64::try_from(*units).expect("a small one"));
+    counter.watched(Watch::of(AT.iter().map(|units| (*units, amount(units)))))
+}
+
+/// The rule and the threshold of each crossing.
+fn fired(crossings: &[Crossing]) -> Vec<(u32, Units)> {
+    let units = |crossing: &Crossing| match crossing.mark.threshold {
+        Threshold::Amount(amount) => amount.millionths() / 1_000_000,
+        Threshold::Percent(_) => panic!("all are amounts"),
+    };
+    crossings.iter().map(|crossing| (crossing.rule, units(crossing))).collect()
+}
+
 struct Counters {
     table: Table,
     counters: CounterSet,
@@ -60,7 +78,7 @@ impl Counters {
 
     fn watching(policies: Vec<Policy>) -> Self {
         let numbered = (1..).zip(policies);
-        Self::new(numbered.map(|(number, policy)| Counter::new(number, policy).watching(LIMIT)))
+        Self::new(numbered.map(|(number, policy)| watched(Counter::new(number, policy))))
     }
 
     /// Asks every rule about an event of a key; returns the figures and the crossings.
@@ -139,61 +157,76 @@ fn each_row_counts_by_the_calendar_of_its_key() {
 }
 
 #[test]
-fn a_crossing_says_where_the_counter_was_and_is() {
+fn a_threshold_fires_with_the_use_that_reaches_it() {
+    // Buckets and windows have no period to fire in.
     let counters = Counters::watching(policies());
-    for (before, after) in [(0, 25), (25, 26), (26, 40)] {
-        let crossings = counters.charge(Intent::Track, "a", after - before, moment(0));
-        // Of gauges the amount itself is the figure.
-        let (sums, gauges): (Vec<Crossing>, Vec<Crossing>) =
-            crossings.into_iter().partition(|crossing| crossing.rule < 5);
-        let rules: Vec<u32> = sums.iter().map(|crossing| crossing.rule).collect();
-        assert_eq!(rules, [0, 1, 2, 3, 4]);
-        for crossing in sums {
-            let Crossing { row, limit, .. } = crossing;
-            assert_eq!((row, limit), (Some(0), LIMIT));
-            assert_eq!((crossing.before, crossing.after), (before, after), "{crossing:?}");
-        }
-        for crossing in gauges {
-            assert_eq!(crossing.after, after - before, "{crossing:?}");
-        }
+    let charge = |units, second: u64| {
+        fired(&counters.charge(Intent::Track, "a", units, moment(second * SECOND)))
+    };
+    assert_eq!(charge(9, 0), []);
+    // Of gauges the amount itself is the figure.
+    assert_eq!(charge(1, 0), [(3, 10), (4, 10)]);
+    assert_eq!(
+        charge(21, 0),
+        [(3, 20), (3, 30), (4, 20), (4, 30), (5, 10), (5, 20), (6, 10), (6, 20)]
+    );
+    assert_eq!(charge(9, 0), [(3, 40), (4, 40)]);
+    // Of what rolls a new span begins when the old one has passed.
+    assert_eq!(charge(0, 10), []);
+    let counters = Counters::watching(vec![policies().swap_remove(3)]);
+    let charge =
+        |units, nanos: u64| fired(&counters.charge(Intent::Track, "a", units, moment(nanos)));
+    assert_eq!(charge(25, SECOND / 2), [(0, 10), (0, 20)]);
+    assert_eq!(charge(15, 9 * SECOND), [(0, 30), (0, 40)]);
+    assert_eq!(charge(11, 11 * SECOND), [(0, 10), (0, 20)]);
+    assert_eq!(charge(14, 12 * SECOND), [], "what fired at 9 seconds does so for ten");
+    assert_eq!(charge(14, 19 * SECOND), [(0, 30)]);
+}
+
+#[test]
+fn a_crossing_says_what_is_used_and_of_which_key() {
+    let counters = Counters::watching(policies());
+    let crossings = counters.charge(Intent::Track, "a", 15, moment(0));
+    for crossing in &crossings {
+        assert_eq!(crossing.row, CrossedRow::Key(0, ["a".into()].into()));
+        assert_eq!((crossing.used, crossing.mark.lineage), (15, crossing.rule + 1));
     }
+    let hour = crossings.iter().find(|crossing| crossing.rule == 4).expect("a quota");
+    assert_eq!((hour.mark.start, hour.mark.end), (1_699_999_200, 1_700_002_800));
 }
 
 #[test]
-fn what_is_refused_or_asked_or_nothing_yields_none() {
+fn what_is_refused_or_asked_or_nothing_fires_nothing() {
     let counters = Counters::watching(policies());
-    assert_eq!(counters.charge(Intent::Check, "a", 3, moment(0)), []);
+    assert_eq!(counters.charge(Intent::Check, "a", 30, moment(0)), []);
     assert_eq!(counters.charge(Intent::Track, "a", LIMIT + 1, moment(0)), []);
-    let mut sums = policies();
-    sums.truncate(5);
-    let counters = Counters::watching(sums);
     assert_eq!(counters.charge(Intent::Track, "a", 0, moment(0)), []);
-    assert_eq!(counters.charge(Intent::Record, "a", 5, moment(0)).len(), 5);
+    assert_eq!(counters.charge(Intent::Record, "a", -50, moment(0)), []);
+    let unwatched = (1..).zip(policies()).map(|(number, policy)| Counter::new(number, policy));
+    assert_eq!(Counters::new(unwatched).charge(Intent::Track, "a", 30, moment(0)), []);
+    let one = (1..).zip(policies().into_iter().skip(3));
+    let one = one.map(|(number, policy)| Counter::new(number, policy));
+    let one = one.enumerate().map(|(at, one)| if at == 1 { watched(one) } else { one });
+    let crossings = Counters::new(one).charge(Intent::Track, "a", 13, moment(0));
+    assert_eq!(fired(&crossings), [(1, 10)]);
 }
 
 #[test]
-fn only_what_is_watched_yields_crossings() {
-    let unwatched = || (1..).zip(policies()).map(|(number, policy)| Counter::new(number, policy));
-    assert_eq!(Counters::new(unwatched()).charge(Intent::Track, "a", 3, moment(0)), []);
-    let one = unwatched().enumerate();
-    let one = one.map(|(at, counter)| if at == 1 { counter.watching(7) } else { counter });
-    let crossings = Counters::new(one).charge(Intent::Track, "a", 3, moment(0));
-    let expected = Crossing { rule: 1, row: Some(0), before: 0, after: 3, limit: 7 };
-    assert_eq!(crossings, [expected]);
-}
-
-#[test]
-fn keys_without_room_cross_what_they_share() {
+fn keys_without_room_fire_once_for_what_they_share() {
     let mut quota = Quota::new("tokens", Metric::TotalTokens, 40, Period::Hour);
     (quota.max_keys, quota.overflow) = (Some(1), Overflow::Share);
     let policy = policies().swap_remove(4);
-    let counter = Counter::new(1, policy).of_rule(&Rule::from(quota)).watching(LIMIT);
-    let counters = Counters::new([counter]);
-    let crossing = |row, before, after| Crossing { rule: 0, row, before, after, limit: LIMIT };
-    let charge = |key, units| counters.charge(Intent::Track, key, units, moment(0));
-    assert_eq!(charge("a", 5), [crossing(Some(0), 0, 5)]);
-    assert_eq!(charge("b", 7), [crossing(None, 0, 7)]);
-    assert_eq!(charge("c", 9), [crossing(None, 7, 16)]);
+    let counters = Counters::new([watched(Counter::new(1, policy).of_rule(&Rule::from(quota)))]);
+    let charge = |key, units| {
+        let crossings = counters.charge(Intent::Track, key, units, moment(0));
+        let rows = crossings.iter().map(|crossing| crossing.row.clone());
+        (rows.collect::<Vec<_>>(), fired(&crossings))
+    };
+    let own = CrossedRow::Key(0, ["a".into()].into());
+    assert_eq!(charge("a", 12), (vec![own], vec![(0, 10)]));
+    assert_eq!(charge("b", 7), (vec![], vec![]));
+    assert_eq!(charge("c", 9), (vec![CrossedRow::Shared(1)], vec![(0, 10)]));
+    assert_eq!(charge("b", 1), (vec![], vec![]));
 }
 
 #[derive(Clone, Debug)]
@@ -207,61 +240,52 @@ struct Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let intent = prop_oneof![4 => Just(Intent::Track), 1 => Just(Intent::Record)];
     let nanos = prop_oneof![Just(0), 0..3 * SECOND, Just(SECOND / 3), Just(3_600 * SECOND)];
-    let step = (intent, prop_oneof![Just("a"), Just("b"), Just("c")], -4..12_i128, nanos);
+    let step = (intent, prop_oneof![Just("a"), Just("b"), Just("c")], -9..17_i128, nanos);
     let step = step.prop_map(|(intent, key, units, nanos)| Step { intent, key, units, nanos });
-    prop::collection::vec(step, 1..60)
+    prop::collection::vec(step, 1..90)
 }
 
 proptest! {
-    /// Each crossing goes from what a standing said right before to what it says right after, and
-    /// what moved without one did not move.
+    /// What fires is what a standing right after says is reached, and has not fired in the period:
+    /// in the hour, or in the ten seconds before of what rolls.
     #[test]
-    fn crossings_are_what_standings_say(steps in steps()) {
-        let counters = Counters::watching(policies());
+    fn thresholds_fire_once_a_period(steps in steps(), straight: bool) {
+        let counters = Counters::watching(policies().split_off(3));
+        counters.table.go_straight(straight);
         let mut nanos = 0;
+        let mut known: HashMap<(&str, u32, Units), i64> = HashMap::new();
         for Step { intent, key, units, nanos: later } in steps {
             nanos += later;
-            let before = counters.stands(key, moment(nanos));
-            let crossings = counters.charge(intent, key, units, moment(nanos));
-            let after = counters.stands(key, moment(nanos));
-            for (rule, (before, after)) in (0..).zip(before.iter().zip(after)) {
-                let of_rule = crossings.iter().find(|crossing| crossing.rule == rule);
-                let found = of_rule.map(|crossing| (crossing.before, crossing.after));
-                prop_assert_eq!(found, (*before != after).then_some((*before, after)));
+            let at = timeline().at(moment(nanos), None);
+            let cost = Cost { units, counts: true };
+            let crossings = counters.ask(intent, key, cost, moment(nanos)).1;
+            let found = fired(crossings.as_deref().unwrap_or_default());
+            let mut expected = Vec::new();
+            if crossings.is_some() && units > 0 {
+                let stands = counters.stands(key, moment(nanos));
+                for (rule, used) in (0..).zip(stands) {
+                    let hour = at.now_second.div_euclid(3_600) * 3_600 + 3_600;
+                    let end = if rule == 0 { at.now_second + 10 } else { hour };
+                    for threshold in AT.into_iter().filter(|threshold| *threshold <= used) {
+                        let until = known.entry((key, rule, threshold)).or_insert(i64::MIN);
+                        if *until <= at.now_second {
+                            *until = end;
+                            expected.push((rule, threshold));
+                        }
+                    }
+                }
             }
-        }
-    }
-
-    /// What a counter is moved by, together, is what is used of it, as long as nothing drains.
-    #[test]
-    fn crossings_add_up_to_the_use(steps in steps()) {
-        let counters = Counters::watching(policies());
-        let mut sums = std::collections::HashMap::new();
-        for Step { intent, key, units, .. } in &steps {
-            for crossing in counters.charge(*intent, key, *units, moment(0)) {
-                let Crossing { rule, before, after, .. } = crossing;
-                let sum = sums.entry((*key, rule)).or_insert(0);
-                prop_assert_eq!(*sum, before, "each begins where the one before ended");
-                *sum = after;
-            }
-        }
-        for key in ["a", "b", "c"] {
-            let stands = counters.stands(key, moment(0));
-            for (rule, used) in (0..).zip(stands) {
-                prop_assert_eq!(used, sums.get(&(key, rule)).copied().unwrap_or(0));
-            }
+            prop_assert_eq!(found, expected);
         }
     }
 }
 
 #[test]
-fn a_threshold_is_crossed_once_by_parallel_calls() {
+fn a_threshold_fires_once_under_parallel_calls() {
     const THREADS: usize = 4;
     const CALLS: usize = 200;
-    let mut sums = policies();
-    sums.truncate(5);
     for round in 0..10 {
-        let counters = Counters::watching(sums.clone());
+        let counters = Counters::watching(policies().split_off(3));
         let seen = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
@@ -270,24 +294,17 @@ fn a_threshold_is_crossed_once_by_parallel_calls() {
                     for call in 0..CALLS / THREADS {
                         let units = ((thread + call + round) % 3) as Units;
                         let crossings = counters.charge(Intent::Track, "a", units, moment(0));
-                        seen.lock().expect("no panic").extend(crossings);
+                        seen.lock().expect("no panic").extend(fired(&crossings));
                     }
                 });
             }
         });
-        let seen = seen.into_inner().expect("no panic");
+        let mut seen = seen.into_inner().expect("no panic");
+        seen.sort_unstable();
+        let mut expected = Vec::new();
         for (rule, used) in (0..).zip(counters.stands("a", moment(0))) {
-            let of_rule = || seen.iter().filter(|crossing| crossing.rule == rule);
-            assert_eq!(
-                of_rule().map(|crossing| crossing.after - crossing.before).sum::<i128>(),
-                used
-            );
-            for threshold in 1..=used {
-                let crossed = |crossing: &&Crossing| {
-                    crossing.before < threshold && threshold <= crossing.after
-                };
-                assert_eq!(of_rule().filter(crossed).count(), 1, "{threshold} of {used}");
-            }
+            expected.extend(AT.into_iter().filter(|at| *at <= used).map(|at| (rule, at)));
         }
+        assert_eq!(seen, expected);
     }
 }

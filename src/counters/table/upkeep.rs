@@ -89,6 +89,7 @@ impl Table {
     /// next one of which something is held.
     fn sweep_next(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
         look_at_held(self, shard, counters, &at);
+        shard.forget_fired(at.now_second);
         let Some(mut slot) = shard.next_to_sweep() else { return };
         let mut found = look(shard.row(slot), counters, at);
         if found == Found::Outdated {
@@ -104,7 +105,7 @@ impl Table {
                 shard.hold(held);
             }
         }
-        if found == Found::Idle {
+        if found == Found::Idle && !shard.has_fired(slot, at.now_second) {
             self.count_out(shard.row(slot), counters);
             shard.drop_swept();
         }
@@ -114,6 +115,7 @@ impl Table {
     pub(super) fn drop_next_idle(&self, shard: &mut Shard, counters: &CounterSet, at: At) {
         if let Some(slot) = shard.next_to_sweep()
             && is_idle(shard.row(slot), counters, at)
+            && !shard.has_fired(slot, at.now_second)
         {
             self.count_out(shard.row(slot), counters);
             shard.drop_swept();

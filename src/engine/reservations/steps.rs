@@ -122,6 +122,7 @@ impl Core {
         } else {
             drop(state);
         }
+        self.tell_of_alerts();
         let decision = committed?;
         self.is_put(decision.seq())?;
         self.acknowledge(decision.seq())?;
@@ -406,14 +407,11 @@ impl Core {
     ) -> Result<Decision, TrackError> {
         let (at, asked) = (self.table.timeline().at(now.moment, event.happened_at()), now.asked);
         let script = Script { event, intent, at, asked, held: None, is_bare: false };
-        let is_kept = self.ledger.is_some() || self.has_store();
         self.run(
             &script,
             |rule| costs.of(event, rule),
             |request, verdict, keep| self.table.decide_by_time(request, verdict, Some(keep)),
-            |hashes, charged, rules| {
-                if is_kept { self.keep(hashes, key, charged, rules) } else { Receipt::default() }
-            },
+            |hashes, charged, rules| self.keep(hashes, key, charged, rules),
         )
     }
 

@@ -335,13 +335,15 @@ impl Core {
     ) -> Receipt {
         let event = hashes.event();
         let at = committed.at;
+        // Before its record: whoever copies what is known by then has what the record says.
+        let alerts = self.note_alerts(committed, rules);
         let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(hashes, *at) };
         let now = self.table.timeline().timestamp(at.now);
         let timestamp = event.happened_at().map_or(now, Timestamp::from);
         let revision = |rule| rules.rule(rule).map_or(0, |rule| rule.revision());
         let settles = ending.as_ref().map(|ending| ending.number);
         let holds = committed.held.map(|change| HoldsOut { settles, change, revision: &revision });
-        let head = Head::new(at, event.key(), holds, |out| {
+        let head = Head::new(at, event.key(), (holds, &alerts), |out| {
             encode_charges(committed, revision, out);
         });
         debug_assert!(

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::base::clock::SystemClock;
+use crate::engine::EngineAlerts;
 use crate::engine::builder::EngineBuilder;
 use crate::engine::figures::EngineFigures;
 use crate::engine::time::MonotonicTime;
@@ -47,6 +48,7 @@ impl EngineBuilder {
         let (recovered, is_new) = recover(&settings, &mut |progress| durable.tell(progress))?;
         let Recovered { table, ledger, mut compiler, snapshot, keys, revisions, .. } = recovered;
         let Recovered { declared, was_set_back, state, reservations: restored, .. } = recovered;
+        let outbox = Arc::new(recovered.alerts.into_outbox(self.max_alerts));
         let most = self.max_reservations;
         let mut reservations = ReservationMap::new(keys_retention, max_keys, most, &hasher);
         reservations.restore(restored, table.timeline().moment(now));
@@ -56,8 +58,13 @@ impl EngineBuilder {
         }
         let (table, ledger) = (Arc::new(table), ledger.map(Arc::new));
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let shared =
-            (Arc::clone(&table), ledger.clone(), Arc::clone(&reservations), Arc::clone(&snapshot));
+        let shared = (
+            Arc::clone(&table),
+            ledger.clone(),
+            Arc::clone(&reservations),
+            Arc::clone(&snapshot),
+            Arc::clone(&outbox),
+        );
         let retention = u64::try_from(durable.retention.as_nanos()).unwrap_or(u64::MAX);
         let retention = retention.max(keys_retention);
         let core = Core {
@@ -79,6 +86,7 @@ impl EngineBuilder {
             hasher,
             figures: EngineFigures::new(),
             waiting,
+            alerts: EngineAlerts::new(outbox, recovered.name),
         };
         if was_set_back {
             core.tell_of_dates_ahead();

@@ -156,7 +156,9 @@ impl Store {
     pub fn close(&self) -> Result<(), StoreError> {
         let Some(pipeline) = &self.core.pipeline else { return Ok(()) };
         self.core.waiting.room.close();
-        pipeline.close()
+        let closed = pipeline.close();
+        self.core.alerts.close();
+        closed
     }
 
     /// Returns the state of the engine's store. O(1).

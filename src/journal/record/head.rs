@@ -3,9 +3,10 @@
 use std::cell::Cell;
 
 use super::{
-    EXPLICIT, EXTENDED, GIVEN_BACK, GROWN, HELD, KEYED, Kind, OVERRUN, RELEASED, RESERVED, SETTLES,
-    put_prefix,
+    ALERTS, EXPLICIT, EXTENDED, GIVEN_BACK, GROWN, HELD, KEYED, Kind, OVERRUN, RELEASED, RESERVED,
+    SETTLES, put_prefix,
 };
+use crate::alerts::NotedAlert;
 use crate::base::codec::{Codec, put_list, put_text, put_varint, put_wide};
 use crate::counters::{At, HeldChange};
 use crate::decision::ReservationId;
@@ -48,11 +49,11 @@ impl Head {
     pub(crate) fn new(
         at: &At,
         key: Option<&str>,
-        holds: Option<HoldsOut<'_>>,
+        (holds, alerts): (Option<HoldsOut<'_>>, &[NotedAlert]),
         charges: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
         let mut head = Self::begin(at);
-        head.put_decision(at, key, holds, charges);
+        head.put_decision(at, key, (holds, alerts), charges);
         head
     }
 
@@ -76,11 +77,11 @@ impl Head {
                 id.engine().encode(&mut head.0);
                 holds.change.until.0.encode(&mut head.0);
                 grant.encode(&mut head.0);
-                head.put_decision(at, key, Some(holds), charges);
+                head.put_decision(at, key, (Some(holds), &[]), charges);
             }
             ReservationOut::Grown { number } => {
                 begin(GROWN, number);
-                head.put_decision(at, key, Some(holds), charges);
+                head.put_decision(at, key, (Some(holds), &[]), charges);
             }
             ReservationOut::Extended { number } => {
                 begin(EXTENDED, number);
@@ -116,17 +117,21 @@ impl Head {
         &mut self,
         at: &At,
         key: Option<&str>,
-        holds: Option<HoldsOut<'_>>,
+        (holds, alerts): (Option<HoldsOut<'_>>, &[NotedAlert]),
         charges: impl FnOnce(&mut Vec<u8>),
     ) {
         let explicit = if at.explicit { EXPLICIT } else { 0 };
         let held = if holds.is_some() { HELD } else { 0 };
-        self.0.push(explicit | held | key.map_or(0, |_| KEYED));
+        let fired = if alerts.is_empty() { 0 } else { ALERTS };
+        self.0.push(explicit | held | fired | key.map_or(0, |_| KEYED));
         if let Some(key) = key {
             put_text(&mut self.0, key);
         }
         if let Some(holds) = holds {
             self.put_part(|out| holds.put(out));
+        }
+        if !alerts.is_empty() {
+            self.put_part(|out| put_list(out, alerts.iter(), NotedAlert::encode));
         }
         self.put_part(charges);
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! format (1) | kind (1) | ordinal | engine's time (8) | shift | body
 //! an event's body: flags (1) | key, where there is one | length (4) and holds, where there are
-//! some | length (4) and charges | packed event
+//! some | length (4) and alerts, where some fired | length (4) and charges | packed event
 //! holds: flags (1) | the reservation that ends, if one does | how much of rules was held | a patch
 //! ```
 //!
@@ -29,6 +29,7 @@
 //! ```
 
 use super::store::{Contents, StoreError};
+use crate::alerts::NotedAlert;
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader, put_text, put_varint, put_wide};
@@ -55,6 +56,8 @@ const EXPLICIT: u8 = 1;
 const KEYED: u8 = 1 << 1;
 /// From format 3 on: it has a part about holds.
 const HELD: u8 = 1 << 2;
+/// The same: it has a part about alerts.
+const ALERTS: u8 = 1 << 3;
 /// In the older formats: it is of format 2.
 const TWO: u8 = 1 << 2;
 /// In format 2: the engine's time line was shifted against the calendar.
@@ -195,6 +198,8 @@ pub(crate) struct RecordedDecision<'r> {
     pub(crate) is_explicit: bool,
     pub(crate) key: Option<&'r str>,
     pub(crate) holds: RecordedHolds<'r>,
+    /// The alerts that it fired: see [`RecordedDecision::read_alerts`].
+    alerts: &'r [u8],
     pub(crate) charges: &'r [u8],
     pub(crate) event: &'r [u8],
 }
@@ -375,7 +380,7 @@ impl<'r> RecordedDecision<'r> {
         (ordinal, now, shift): (u64, u64, u64),
     ) -> Result<Self, Malformed> {
         let flags = u8::decode(from)?;
-        if flags & !(EXPLICIT | KEYED | HELD) != 0 {
+        if flags & !(EXPLICIT | KEYED | HELD | ALERTS) != 0 {
             return Err(from.malformed("the flags of an event"));
         }
         let key = if flags & KEYED != 0 { Some(from.text()?) } else { None };
@@ -385,8 +390,9 @@ impl<'r> RecordedDecision<'r> {
             let bytes = part(from, "what an event did to holds")?;
             holds = RecordedHolds::read(&mut Reader::new(version, bytes))?;
         }
+        let alerts = if flags & ALERTS != 0 { part(from, "the alerts of an event")? } else { &[] };
         let (charges, event) = Self::parts(from)?;
-        Ok(Self { version, ordinal, now, shift, is_explicit, key, holds, charges, event })
+        Ok(Self { version, ordinal, now, shift, is_explicit, key, holds, alerts, charges, event })
     }
 
     fn read_old(ordinal: u64, bytes: &'r [u8]) -> Result<Self, Malformed> {
@@ -402,8 +408,8 @@ impl<'r> RecordedDecision<'r> {
         }
         let is_explicit = flags & EXPLICIT != 0;
         let holds = RecordedHolds::default();
-        let (charges, event) = Self::parts(&mut from)?;
-        Ok(Self { version, ordinal, now, shift, is_explicit, key, holds, charges, event })
+        let (alerts, (charges, event)) = (&[][..], Self::parts(&mut from)?);
+        Ok(Self { version, ordinal, now, shift, is_explicit, key, holds, alerts, charges, event })
     }
 
     /// The charges and the event, which is what is left.
@@ -425,6 +431,17 @@ impl<'r> RecordedDecision<'r> {
     pub(crate) fn stored(&self, timeline: Timeline) -> Result<Stored<'r>, Malformed> {
         let stored = Stored::decode_all(Reader::new(self.version, self.event))?;
         Ok(stored.decided(self.timeline(timeline).timestamp(Moment(self.now))))
+    }
+
+    /// The alerts that it fired.
+    pub(crate) fn read_alerts(&self) -> Result<Vec<NotedAlert>, Malformed> {
+        if self.alerts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut from = Reader::new(self.version, self.alerts);
+        let alerts = from.list("alerts", NotedAlert::decode)?;
+        from.end()?;
+        Ok(alerts)
     }
 
     /// How each rule counted it, in the decision at `at`.
@@ -465,7 +482,7 @@ mod tests {
             let timeline = Timeline::starting(Timestamp::UNIX_EPOCH).shifted(shift);
             let happened = explicit.then_some(Timestamp::UNIX_EPOCH);
             let at = timeline.at(Moment(now), happened);
-            let head = Head::new(&at, key.as_deref(), None, charges_out);
+            let head = Head::new(&at, key.as_deref(), (None, &[]), charges_out);
             let mut bytes = Vec::new();
             put_prefix(Kind::Event, ordinal, &mut bytes);
             bytes.extend_from_slice(head.bytes());
@@ -518,7 +535,7 @@ mod tests {
         let (change, revision) = (change(), |rule| rule + 40);
         for settles in [None, Some(0), Some(u64::MAX)] {
             let holds = HoldsOut { settles, change: &change, revision: &revision };
-            let head = Head::new(&at, Some("key"), Some(holds), |out| out.push(8));
+            let head = Head::new(&at, Some("key"), (Some(holds), &[]), |out| out.push(8));
             let bytes = whole(Kind::Event, &head, b"event");
             assert_eq!(*head.record_of(12, b"event"), bytes);
             let event = Record::read(1, &bytes).expect("a record").event().expect("an event");

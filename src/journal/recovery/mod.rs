@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::checkpoint::{COUNTERS, HELD, KEYS, LOG, RESERVATIONS, ROWS, blocks};
+use super::checkpoint::{
+    ALERTS, COUNTERS, FIRED, HELD, KEYS, KNOWN, LOG, RESERVATIONS, ROWS, blocks,
+};
 use super::writer::State;
+use crate::alerts::RestoredAlerts;
 use crate::base::clock::Timestamp;
-use crate::base::codec::Reader;
+use crate::base::codec::{Codec, Reader};
 use crate::base::format::Version;
 use crate::base::progress::Progress;
 use crate::compiled::row_hash;
@@ -33,6 +36,8 @@ pub(crate) const DECLARED: u64 = 1_001;
 const LATE: u64 = 1_002;
 /// The key of the row with how far the engine's time line is ahead of the calendar.
 const SHIFT: u64 = 1_003;
+/// The key of the row with the number up to which all alerts were acknowledged.
+pub(super) const ACKNOWLEDGED: u64 = 1_004;
 /// How many records are read between two calls that tell of progress.
 pub(super) const RECORDS_A_REPORT: u64 = 65_536;
 /// The steps that progress is told of.
@@ -69,6 +74,9 @@ pub(crate) struct Recovered {
     pub(crate) snapshot: Snapshot,
     pub(crate) keys: StoredKeys,
     pub(crate) reservations: RestoredReservations,
+    pub(crate) alerts: RestoredAlerts,
+    /// The name of the engine's log, and of the engine.
+    pub(crate) name: u64,
     pub(crate) revisions: Revisions,
     /// The rules that the application's code defined the last time, as they were written down.
     pub(crate) declared: Option<Vec<u8>>,
@@ -122,6 +130,8 @@ struct EngineRows {
     late: Option<Lateness>,
     /// How far the time line was ahead of the calendar when the store was opened the last time.
     shift: u64,
+    /// The number up to which all alerts were acknowledged.
+    acknowledged: u64,
 }
 
 impl EngineRows {
@@ -140,6 +150,10 @@ impl EngineRows {
             SHIFT => match <[u8; 8]>::try_from(bytes) {
                 Ok(shift) => rows.shift = u64::from_le_bytes(shift),
                 Err(_) => wrong = wrong.or(Some("the shift of the time line")),
+            },
+            ACKNOWLEDGED => match <[u8; 8]>::try_from(bytes) {
+                Ok(number) => rows.acknowledged = u64::from_le_bytes(number),
+                Err(_) => wrong = wrong.or(Some("which alerts were acknowledged")),
             },
             _ => {}
         })?;
@@ -237,19 +251,10 @@ pub(super) fn recover_from(
     let log_end = LogEnd { counters: &snapshot.counters, at: timeline.at(now, None) };
     let mut reader =
         Recovery::new(settings, store, timeline, &table, log_end, (&revisions, &snapshot));
-    std::thread::scope(|scope| {
-        let load = || if settings.loads_keys { load_keys(store, &mut keys, now) } else { Ok(()) };
-        let loading = scope.spawn(load);
-        let read = reader.read(tell);
-        let loaded = loading.join();
-        let panicked = |_| StoreError::Failed {
-            file: store.file().into(),
-            cause: "the thread that reads its idempotency keys panicked".into(),
-        };
-        read.and(loaded.map_err(panicked).flatten())
-    })?;
+    reader.read_beside_keys(&mut keys, now, tell)?;
     let Recovery { log, rollups, last_shift, from, checkpoint_bytes, tail_bytes, .. } = reader;
     let reservations = reader.reservations;
+    let alerts = reader.alerts.acknowledged_to(rows.acknowledged);
     let ledger = log.zip(rollups).map(|(log, mut rollups)| {
         rollups.loaded();
         if timeline.shift() > last_shift {
@@ -267,19 +272,20 @@ pub(super) fn recover_from(
     table.open(snapshot.version);
     let state = State::starting(from, (checkpoint_bytes, tail_bytes), now);
     let (declared, was_set_back) = (rows.declared, false);
-    let recovered = Recovered {
+    Ok(Recovered {
         table,
         ledger,
         compiler,
         snapshot,
         keys,
         reservations,
+        alerts,
+        name: identity.name,
         revisions,
         declared,
         was_set_back,
         state,
-    };
-    Ok(recovered)
+    })
 }
 
 fn read_rules(
@@ -354,6 +360,7 @@ struct Recovery<'r> {
     tail_bytes: u64,
     charges: StoredCharges,
     reservations: RestoredReservations,
+    alerts: RestoredAlerts,
     /// How far the time line was ahead of the calendar at the last record.
     last_shift: u64,
 }
@@ -395,8 +402,30 @@ impl<'r> Recovery<'r> {
             tail_bytes: 0,
             charges: StoredCharges::new(),
             reservations: RestoredReservations::default(),
+            alerts: RestoredAlerts::default(),
             last_shift: 0,
         }
+    }
+
+    /// Reads all, and the idempotency keys on a thread of their own.
+    fn read_beside_keys(
+        &mut self,
+        keys: &mut StoredKeys,
+        now: Moment,
+        tell: &mut dyn FnMut(Progress),
+    ) -> Result<(), StoreError> {
+        let (settings, store) = (self.settings, self.store);
+        std::thread::scope(|scope| {
+            let load = || if settings.loads_keys { load_keys(store, keys, now) } else { Ok(()) };
+            let loading = scope.spawn(load);
+            let read = self.read(tell);
+            let loaded = loading.join();
+            let panicked = |_| StoreError::Failed {
+                file: store.file().into(),
+                cause: "the thread that reads its idempotency keys panicked".into(),
+            };
+            read.and(loaded.map_err(panicked).flatten())
+        })
     }
 
     fn read(&mut self, tell: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
@@ -463,6 +492,16 @@ impl<'r> Recovery<'r> {
             }
             LOG => {
                 parts.log = Some(Ledger::read_log(Reader::new(piece.version, piece.bytes)).ok()?);
+            }
+            ALERTS => {
+                let mut from = Reader::new(piece.version, piece.bytes);
+                let hasher = &self.settings.hasher;
+                let hash = |group, values: &[&str]| row_hash(hasher, group, values);
+                match u8::decode(&mut from).ok()? {
+                    FIRED => self.table.load_fired(from, hash).ok()?,
+                    KNOWN => self.alerts.load(from).ok()?,
+                    _ => return None,
+                }
             }
             ROWS | KEYS => {}
             _ => return None,

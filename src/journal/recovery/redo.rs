@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::{LOG_AGAIN, RECORDS_A_REPORT, Recovery};
+use crate::alerts::NotedAlert;
 use crate::base::codec::Reader;
 use crate::base::progress::Progress;
 use crate::compiled::row_hash;
@@ -82,6 +83,7 @@ impl Recovery<'_> {
             self.tail_bytes = self.tail_bytes.saturating_add(wide(bytes.len()));
             self.redo_counters(seq, record, &event)?;
             self.redo_held(seq, Reader::new(record.version, record.holds.rows))?;
+            self.redo_alerts(record)?;
             if let Some(number) = record.holds.settles {
                 self.reservations.committed(number, seq, bytes);
             }
@@ -156,6 +158,16 @@ impl Recovery<'_> {
         let value = |dimension: &Dimension| event.dimension(dimension);
         let redone = self.revisions.redo(into, &again, &self.charges, value);
         redone.map_err(Unreadable::Revision)
+    }
+
+    /// Marks again what an event fired, and knows it.
+    fn redo_alerts(&mut self, record: &RecordedDecision<'_>) -> Result<(), Unreadable> {
+        for NotedAlert { number, alert, row, mark } in record.read_alerts()? {
+            let hash = |group, values: &[&str]| row_hash(&self.settings.hasher, group, values);
+            self.table.redo_fired(&row, &mark, hash);
+            self.alerts.add(number, alert);
+        }
+        Ok(())
     }
 
     fn redo_held(&mut self, seq: u64, rows: Reader<'_>) -> Result<(), Unreadable> {

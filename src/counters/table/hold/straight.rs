@@ -63,7 +63,7 @@ impl Table {
     fn may_hold_straight(&self, request: &Request<'_, '_>) -> bool {
         // Where there is a store it is kept what becomes of holds, which only the steps say.
         self.given_back_log().is_none()
-            && !request.counters.goes_by_steps()
+            && request.counters.roles().is_none()
             && self.goes_straight.load(Ordering::Relaxed)
     }
 
@@ -104,6 +104,8 @@ impl Table {
     ) -> Result<bool, Stale> {
         let is_shared = |row: &HeldIn| matches!(row, HeldIn::Shared { .. });
         let is_one = commit.is_some() && !settling.held.rows.iter().any(is_shared);
+        // What is committed of a watched counter the steps alone look at.
+        let is_one = is_one && !request.counters.watches();
         if !is_one || !self.may_hold_straight(request) {
             return Ok(false);
         }

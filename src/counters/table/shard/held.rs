@@ -570,7 +570,7 @@ impl Shard {
 }
 
 /// Takes out what is in the place that is looked at next, where it has expired.
-fn next_of<T>(
+pub(super) fn next_of<T>(
     table: &mut HashTable<T>,
     cursor: &mut usize,
     has_expired: impl FnOnce(&T) -> bool,

@@ -1,6 +1,7 @@
 //! A shard: some of the rows, and what is known of them together, behind one lock.
 
 use self::arena::{Arena, Line};
+use self::fired::FiredRows;
 use self::held::HeldRows;
 use self::index::Index;
 use super::Paths;
@@ -9,6 +10,7 @@ use crate::counters::row::{NewRow, Row, RowKey, RowMut};
 use crate::counters::time::Moment;
 
 mod arena;
+pub(super) mod fired;
 pub(super) mod held;
 mod index;
 
@@ -32,6 +34,8 @@ pub(super) struct Shard {
     calls: u8,
     /// What of it is held, where something is.
     held: Option<Box<HeldRows>>,
+    /// Which thresholds have fired, where some have.
+    fired: Option<Box<FiredRows>>,
     /// Of decisions whose first shard this is.
     pub(super) paths: Paths,
 }
@@ -39,8 +43,8 @@ pub(super) struct Shard {
 impl Default for Shard {
     fn default() -> Self {
         let (index, arena) = (Index::default(), Arena::default());
-        let (held, paths) = (None, Paths::default());
-        Self { index, arena, now: Moment(0), cursor: 0, calls: 0, held, paths }
+        let (held, fired, paths) = (None, None, Paths::default());
+        Self { index, arena, now: Moment(0), cursor: 0, calls: 0, held, fired, paths }
     }
 }
 

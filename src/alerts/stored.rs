@@ -1,0 +1,197 @@
+//! Alerts as the journal keeps them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::alert::{Alert, AlertId, AlertKind};
+use super::outbox::Outbox;
+use crate::base::amount::Amount;
+use crate::base::clock::Timestamp;
+use crate::base::codec::{
+    Codec, Malformed, Reader, put_list, put_signed, put_text, put_varint, put_wide,
+};
+use crate::counters::{CrossedRow, Mark};
+use crate::rules::Threshold;
+
+/// An alert that a decision has noted, as the record of its event says it.
+#[derive(Clone, Debug)]
+pub(crate) struct NotedAlert {
+    pub(crate) number: u64,
+    pub(crate) alert: Arc<Alert>,
+    /// Of which row it is marked that the threshold has fired.
+    pub(crate) row: CrossedRow,
+    pub(crate) mark: Mark,
+}
+
+/// What is known of alerts when a store is opened.
+#[derive(Debug, Default)]
+pub(crate) struct RestoredAlerts {
+    alerts: BTreeMap<u64, Arc<Alert>>,
+    /// All before this number were acknowledged.
+    acknowledged: u64,
+}
+
+const KEY: u8 = 0;
+const SHARED: u8 = 1;
+
+impl Codec<'_> for NotedAlert {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.number);
+        match &self.row {
+            CrossedRow::Key(group, values) => {
+                out.push(KEY);
+                put_varint(out, (*group).into());
+                put_list(out, values.iter(), |value, out| put_text(out, value));
+            }
+            CrossedRow::Shared(lineage) => {
+                out.push(SHARED);
+                put_varint(out, (*lineage).into());
+            }
+        }
+        self.mark.encode(out);
+        self.alert.encode(out);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let number = from.varint()?;
+        let row = match u8::decode(from)? {
+            KEY => {
+                let group = from.varint_u32()?;
+                let values: Vec<Box<str>> =
+                    from.list("the values of a key", |from| from.text().map(Into::into))?;
+                CrossedRow::Key(group, values.into())
+            }
+            SHARED => CrossedRow::Shared(from.varint_u32()?),
+            _ => return Err(from.malformed("the row of an alert")),
+        };
+        let mark = Mark::decode(from)?;
+        Ok(Self { number, row, mark, alert: Arc::new(Alert::decode(from)?) })
+    }
+}
+
+impl RestoredAlerts {
+    /// Adds one that a record or a checkpoint has; the same may come from both.
+    pub(crate) fn add(&mut self, number: u64, alert: Arc<Alert>) {
+        self.alerts.insert(number, alert);
+    }
+
+    /// The same, of which all were acknowledged before this number.
+    pub(crate) fn acknowledged_to(self, acknowledged: u64) -> Self {
+        Self { acknowledged, ..self }
+    }
+
+    /// Adds those that a piece of a checkpoint has.
+    pub(crate) fn load(&mut self, mut from: Reader<'_>) -> Result<(), Malformed> {
+        while !from.is_at_end() {
+            let number = from.varint()?;
+            self.add(number, Arc::new(Alert::decode(&mut from)?));
+        }
+        Ok(())
+    }
+
+    /// Appends alerts for such a piece.
+    pub(crate) fn save(alerts: &[(u64, Arc<Alert>)], out: &mut Vec<u8>) {
+        for (number, alert) in alerts {
+            put_varint(out, *number);
+            alert.encode(out);
+        }
+    }
+
+    /// An outbox of the newest, so many at the most, that goes on where it was.
+    pub(crate) fn into_outbox(self, most: usize) -> Outbox {
+        let Self { alerts, acknowledged } = self;
+        let end = alerts.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
+        let end = end.max(acknowledged);
+        Outbox::new(most, alerts.into_iter(), (end, acknowledged))
+    }
+}
+
+fn put_amount(out: &mut Vec<u8>, amount: Amount) {
+    put_wide(out, amount.millionths());
+}
+
+fn amount(from: &mut Reader<'_>) -> Result<Amount, Malformed> {
+    from.wide().map(Amount::from_millionths)
+}
+
+/// Appends what there may be behind whether there is.
+fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+    out.push(value.is_some().into());
+    if let Some(value) = value {
+        put(out, value);
+    }
+}
+
+fn option<'b, T>(
+    from: &mut Reader<'b>,
+    read: impl FnOnce(&mut Reader<'b>) -> Result<T, Malformed>,
+) -> Result<Option<T>, Malformed> {
+    if bool::decode(from)? { read(from).map(Some) } else { Ok(None) }
+}
+
+fn put_timestamp(out: &mut Vec<u8>, at: Timestamp) {
+    put_signed(out, at.unix_seconds());
+    put_varint(out, at.subsec_nanos().into());
+}
+
+fn timestamp(from: &mut Reader<'_>) -> Result<Timestamp, Malformed> {
+    Ok(Timestamp::new(from.signed()?, from.varint_u32()?))
+}
+
+/// Reads what is kept as the text that its `FromStr` reads.
+fn parsed<T: std::str::FromStr>(from: &mut Reader<'_>, what: &'static str) -> Result<T, Malformed> {
+    let text = from.text()?;
+    text.parse().map_err(|_| from.malformed(what))
+}
+
+impl Codec<'_> for Alert {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.id.number().to_le_bytes());
+        put_timestamp(out, self.at);
+        put_text(out, &self.rule_id);
+        put_text(out, &self.rule_name);
+        put_text(out, &self.metric.to_string());
+        put_list(out, self.key.iter(), |(dimension, value), out| {
+            put_text(out, dimension);
+            put_text(out, value);
+        });
+        put_option(out, self.customer_id.as_deref(), put_text);
+        self.threshold.encode(out);
+        put_option(out, self.limit, put_amount);
+        put_amount(out, self.used);
+        put_option(out, self.remaining, put_amount);
+        put_option(out, self.percentage, put_varint);
+        put_text(out, &self.period.to_string());
+        put_option(out, self.window_start, put_timestamp);
+        put_option(out, self.window_end, put_timestamp);
+    }
+
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let id = AlertId::of_number(u128::from_le_bytes(from.array("the id of an alert")?));
+        let at = timestamp(from)?;
+        let (rule_id, rule_name) = (from.text()?.to_owned(), from.text()?.to_owned());
+        let metric = parsed(from, "a metric")?;
+        let pair = |from: &mut Reader<'_>| Ok((from.text()?.to_owned(), from.text()?.to_owned()));
+        let key = from.list("the key of an alert", pair)?;
+        let customer_id = option(from, |from| from.text().map(Into::into))?;
+        let threshold = Threshold::decode(from)?;
+        Ok(Self {
+            id,
+            kind: AlertKind::of(threshold),
+            at,
+            rule_id,
+            rule_name,
+            metric,
+            key,
+            customer_id,
+            threshold,
+            limit: option(from, amount)?,
+            used: amount(from)?,
+            remaining: option(from, amount)?,
+            percentage: option(from, Reader::varint)?,
+            period: parsed(from, "a period")?,
+            window_start: option(from, timestamp)?,
+            window_end: option(from, timestamp)?,
+        })
+    }
+}
