@@ -138,6 +138,7 @@
 //! |---|---|---|
 //! | `durable` | the engine [survives](guide::durability) in one file | the crate redb |
 //! | `http` | the product's [HTTP API](http) as a router | axum, tokio |
+//! | `llm` | what calls of models used, as providers report it | nothing |
 //! | `tower` | a [layer](tower) for axum, tonic, hyper | their traits: http, tower-service |
 //! | `tokio` | the [timer](time::Timer) of the runtime that a task waits in | tokio's timer |
 //! | `metrics` | [figures](guide::observability) of its own work | 270 to 400 instructions a call |
@@ -166,6 +167,8 @@ pub mod guide;
 pub mod http;
 mod idempotency;
 mod journal;
+#[cfg(feature = "llm")]
+pub mod llm;
 mod log;
 mod recording;
 pub mod reservations;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::sources::{report, shipped, shipped_files};
 
 /// Every place of `src` that asks for a feature: the file, the feature, how often.
-const DOORS: [(&str, &str, usize); 9] = [
+const DOORS: [(&str, &str, usize); 10] = [
     // What is told with each feature, and the facades that it is told to.
     ("src/telemetry/mod.rs", "metrics", 1),
     ("src/telemetry/recorder.rs", "metrics", 2),
@@ -20,6 +20,8 @@ const DOORS: [(&str, &str, usize); 9] = [
     ("src/lib.rs", "http", 1),
     // The layer, which stands outside.
     ("src/lib.rs", "tower", 1),
+    // Usage and prices of models.
+    ("src/lib.rs", "llm", 1),
 ];
 
 /// The most that a feature may have in all.
