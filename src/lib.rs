@@ -205,7 +205,7 @@ pub mod errors {
     pub use crate::base::words::UnknownWord;
     pub use crate::engine::{
         BatchError, BatchProblem, BuildError, ExportError, ImportError, ReservationError,
-        RulesError, TrackError, WaitError,
+        RulesError, SimulateError, TrackError, WaitError,
     };
     pub use crate::event::EventError;
     pub use crate::journal::store::StoreError;
@@ -237,6 +237,14 @@ pub mod handles {
 pub mod keys {
     pub use crate::engine::{KeyPage, KeyQuery, KeyUse};
     pub use crate::rules::RuleKey;
+}
+
+/// What other rules would have done with the calls that were made.
+pub mod simulation {
+    pub use crate::engine::{
+        Attempt, Demand, OtherKeys, Share, SimulatedCalls, SimulatedKey, SimulatedRule, Simulation,
+        SimulationReport, StartsFrom, Suggestion, Traffic,
+    };
 }
 
 /// What survives an engine, and what goes in and out of it.

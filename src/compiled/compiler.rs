@@ -93,6 +93,11 @@ impl Compiler {
         }
     }
 
+    /// For how many seconds after their end periods take late events.
+    pub(crate) fn late_seconds(&self) -> u64 {
+        self.late.seconds()
+    }
+
     /// Lets counters that are made from now on start from what is recorded.
     pub(crate) fn recount(&mut self) {
         self.recounts = true;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::compiled::{CompiledRule, Snapshot};
 use crate::counters::{At, Charge, Moment, Timeline, Verdict};
 use crate::log::EventId;
-use crate::rules::Rule;
+use crate::rules::{Rule, Units};
 
 mod findings;
 mod foresight;
@@ -210,6 +210,11 @@ impl Decision {
     /// The rules that judged, each with its charge.
     pub(crate) fn judged(&self) -> impl Iterator<Item = (&Arc<CompiledRule>, &Charge)> {
         self.findings().judged()
+    }
+
+    /// What is used of one of them, in counted units.
+    pub(crate) fn used_of(&self, rule: &CompiledRule, charge: &Charge) -> Units {
+        self.findings().figures(rule, charge).used
     }
 
     /// The instant of the decision.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::figures::EngineFigures;
+use super::simulate::Replay;
 use super::time::MonotonicTime;
 use super::waiting::Waiters;
 use super::{Core, Engine, EngineAlerts};
@@ -107,6 +108,7 @@ pub struct EngineBuilder {
     pub(super) timer: Option<Arc<dyn Timer>>,
     pub(super) max_waiters: usize,
     pub(super) max_alerts: usize,
+    pub(super) replay: Option<Replay>,
 }
 
 impl EngineBuilder {
@@ -128,6 +130,7 @@ impl EngineBuilder {
             timer: None,
             max_waiters: DEFAULT_MAX_WAITERS,
             max_alerts: DEFAULT_MAX_ALERTS,
+            replay: None,
         }
     }
 
@@ -296,7 +299,7 @@ impl EngineBuilder {
         Ok(self.build_in_memory(rules, &meters))
     }
 
-    fn build_in_memory(self, rules: Vec<Rule>, meters: &Meters) -> Engine {
+    pub(super) fn build_in_memory(self, rules: Vec<Rule>, meters: &Meters) -> Engine {
         let max_keys = self.idempotency_keys(DEFAULT_IDEMPOTENCY_KEYS);
         let hasher =
             self.hash_seed.map_or_else(ahash::RandomState::new, ahash::RandomState::with_seed);
@@ -304,12 +307,15 @@ impl EngineBuilder {
         let ledger = self.kept_events().map(ledger);
         let clock = self.clock.unwrap_or_else(|| Box::new(SystemClock::new()));
         let waiting = Waiters::new(self.max_waiters, self.timer, &*clock);
-        let timeline = Timeline::starting(clock.now());
         let outbox = RestoredAlerts::default().into_outbox(self.max_alerts);
         let alerts = EngineAlerts::new(outbox.into(), hasher.hash_one("alerts"));
+        let (timeline, shards) = match &self.replay {
+            Some(replay) => (replay.timeline(), 1),
+            None => (Timeline::starting(clock.now()), shards()),
+        };
         let retention = u64::try_from(self.idempotency_retention.as_nanos()).unwrap_or(u64::MAX);
         let empty = Snapshot::new(Arc::default(), Vec::new(), Arc::default(), hasher.clone());
-        let table = Table::new(self.max_keys, timeline, shards());
+        let table = Table::new(self.max_keys, timeline, shards);
         table.open(empty.version);
         let core = Core {
             monotonic: (!clock.is_monotonic()).then(MonotonicTime::default),
@@ -326,7 +332,11 @@ impl EngineBuilder {
             figures: EngineFigures::new(),
             waiting,
             alerts,
+            replay: self.replay,
         };
+        if core.replay.as_ref().is_some_and(Replay::has_past) {
+            core.compiler.lock().recount();
+        }
         // Nothing refuses the rules of an engine in memory: they are checked.
         let _ = core.install(rules, meters);
         if core.ledger.is_some() {

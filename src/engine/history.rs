@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::simulate::Past;
 use crate::base::clock::Timestamp;
 use crate::compiled::{CompiledRule, Snapshot};
 use crate::counters::{FIRST, History, MAX_AHEAD_SECONDS, Moment, Timeline, Used};
@@ -23,12 +24,48 @@ pub(super) struct Recorded<'e> {
     pub(super) ledger: &'e Ledger,
     pub(super) snapshot: &'e Snapshot,
     pub(super) timeline: Timeline,
+    /// What is asked for is what was before the calls of a replay.
+    pub(super) past: Option<&'e Past>,
 }
 
 impl History for Recorded<'_> {
     /// The same question as the rule's meter is asked, about one key: there is no answer where
     /// retention has taken some of the period.
     fn used(&self, rule: u32, start: i64, end: Option<i64>, values: &[&str]) -> Option<Used> {
+        match self.past {
+            Some(past) => past.used(rule, start, end, |end| self.used_of(rule, start, end, values)),
+            None => self.used_of(rule, start, end, values),
+        }
+    }
+
+    /// Pieces are whole minutes or hours where they are as long, so that the roll-ups tell. Where
+    /// the first of them is known no more in part, all of its minute or hour counts.
+    fn uses(
+        &self,
+        rule: u32,
+        start: Moment,
+        now: Moment,
+        piece: u64,
+        values: &[&str],
+    ) -> Option<Vec<(Moment, Units)>> {
+        if let Some(past) = self.past {
+            let uses = |last| self.uses_until(rule, start, last, piece, values);
+            return past.uses(rule, (start, now), self.timeline, uses);
+        }
+        let mut uses = self.uses_until(rule, start, now, piece, values)?;
+        let rule = self.snapshot.rule(rule)?;
+        let now = self.timeline.timestamp(now).unix_nanos();
+        let ahead = now.saturating_add(1)..now.saturating_add(AHEAD);
+        let length = AHEAD.saturating_mul(2);
+        if !self.pieces(rule, ahead.clone(), length, values)?.is_empty() {
+            uses.extend(self.pieces(rule, ahead, AHEAD_PIECE, values)?);
+        }
+        Some(uses)
+    }
+}
+
+impl Recorded<'_> {
+    fn used_of(&self, rule: u32, start: i64, end: Option<i64>, values: &[&str]) -> Option<Used> {
         let rule = self.snapshot.rule(rule)?;
         if shares_a_value(rule, values) {
             return None;
@@ -54,9 +91,8 @@ impl History for Recorded<'_> {
         Some(Used { units, latest })
     }
 
-    /// Pieces are whole minutes or hours where they are as long, so that the roll-ups tell. Where
-    /// the first of them is known no more in part, all of its minute or hour counts.
-    fn uses(
+    /// The uses but for what is dated ahead of now.
+    fn uses_until(
         &self,
         rule: u32,
         start: Moment,
@@ -69,21 +105,12 @@ impl History for Recorded<'_> {
         let piece = i128::from(piece.max(1));
         let bucket = [HOUR, MINUTE].into_iter().find(|bucket| *bucket <= piece).unwrap_or(1);
         let piece = floor(piece, bucket);
-        let mut uses =
-            self.pieces(rule, start..now.saturating_add(1), piece, values).or_else(|| {
-                let whole = floor(start, bucket)..now.saturating_add(1);
-                self.pieces(rule, whole, piece, values)
-            })?;
-        let ahead = now.saturating_add(1)..now.saturating_add(AHEAD);
-        let length = AHEAD.saturating_mul(2);
-        if !self.pieces(rule, ahead.clone(), length, values)?.is_empty() {
-            uses.extend(self.pieces(rule, ahead, AHEAD_PIECE, values)?);
-        }
-        Some(uses)
+        self.pieces(rule, start..now.saturating_add(1), piece, values).or_else(|| {
+            let whole = floor(start, bucket)..now.saturating_add(1);
+            self.pieces(rule, whole, piece, values)
+        })
     }
-}
 
-impl Recorded<'_> {
     /// What events from one Unix nanosecond to before another have used, in pieces that begin at
     /// whole multiples of their length: each that has any, with its last nanosecond.
     fn pieces(

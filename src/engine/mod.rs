@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use self::history::Recorded;
+use self::simulate::Replay;
 use self::time::{ClockReading, MonotonicTime};
 use crate::base::clock::{Clock, Timestamp};
 use crate::compiled::{CompiledRule, Compiler, Exception, Matches, Snapshot};
@@ -34,6 +35,7 @@ mod history;
 mod meters;
 mod reservations;
 mod rules;
+mod simulate;
 mod store;
 mod time;
 mod transfer;
@@ -55,6 +57,10 @@ use self::figures::EngineFigures;
 pub use self::meters::Meters;
 pub use self::reservations::{Reservation, ReservationError, Reservations, Reserved};
 pub use self::rules::{KeyPage, KeyQuery, KeyUse, Rules};
+pub use self::simulate::{
+    Attempt, Demand, OtherKeys, Share, SimulateError, SimulatedCalls, SimulatedKey, SimulatedRule,
+    Simulation, SimulationReport, StartsFrom, Suggestion, Traffic,
+};
 pub use self::store::{Committed, Health, Space, SpaceError, SpacePage, Store};
 pub use self::transfer::{BadLines, ExportReport, ImportReport, SkippedLine};
 pub use self::usage::Usage;
@@ -99,6 +105,8 @@ struct Core {
     figures: EngineFigures,
     waiting: Waiters,
     alerts: EngineAlerts,
+    /// Where it only tries rules out, by calls that are replayed.
+    replay: Option<Replay>,
 }
 
 impl Engine {
@@ -343,8 +351,7 @@ impl Core {
                     Some(compiled) => costs.of(event, compiled),
                     None => Cost::NOTHING,
                 });
-                let recorded = self.ledger.as_deref();
-                let recorded = recorded.map(|ledger| Recorded { ledger, snapshot, timeline });
+                let recorded = self.known_use(snapshot);
                 let request = Request {
                     counters: &snapshot.counters,
                     intent,
@@ -372,6 +379,16 @@ impl Core {
                     return Err(too_late(snapshot.rule(rule), happened, now).into());
                 }
             }
+        }
+    }
+
+    /// What is recorded of the rules' use, where something is.
+    #[inline]
+    fn known_use<'s>(&'s self, snapshot: &'s Snapshot) -> Option<Recorded<'s>> {
+        let timeline = self.table.timeline();
+        match &self.ledger {
+            Some(ledger) => Some(Recorded { ledger, snapshot, timeline, past: None }),
+            None => self.replay.as_ref()?.known_use(snapshot, timeline),
         }
     }
 

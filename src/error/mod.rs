@@ -2,8 +2,8 @@
 
 use crate::base::amount::AmountError;
 use crate::engine::{
-    BatchError, BuildError, ExportError, ImportError, ReservationError, RulesError, TrackError,
-    WaitError,
+    BatchError, BuildError, ExportError, ImportError, ReservationError, RulesError, SimulateError,
+    TrackError, WaitError,
 };
 use crate::event::EventError;
 use crate::journal::store::StoreError;
@@ -52,6 +52,9 @@ pub enum Error {
     /// Events were not written out.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// Rules were not tried out.
+    #[error(transparent)]
+    Simulate(#[from] SimulateError),
     /// Events were not imported.
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -142,12 +145,15 @@ impl Error {
             }
             Self::Reservation(why) => of_reservation(why),
             Self::Rules(why) | Self::Build(BuildError::Rules(why)) => of_rules(why),
-            Self::Query(why) | Self::Export(ExportError::Query(why)) => of_query(why),
+            Self::Query(why)
+            | Self::Export(ExportError::Query(why))
+            | Self::Simulate(SimulateError::Query(why)) => of_query(why),
             Self::Store(why)
             | Self::Build(BuildError::Store(why))
             | Self::Export(ExportError::Store(why)) => of_store(why),
             Self::Amount(_)
             | Self::Build(BuildError::Invalid(_))
+            | Self::Simulate(SimulateError::Invalid(_) | SimulateError::Share { .. })
             | Self::Import(ImportError::Line { .. }) => Class::BadInput,
             Self::Export(ExportError::Write { .. }) | Self::Import(ImportError::Read { .. }) => {
                 Class::Stream

@@ -1,7 +1,7 @@
 //! A run of events, packed one behind the other.
 
 use super::packed::Packed;
-use super::stored::{Stored, packed_timestamp};
+use super::stored::{Stored, packed_times, packed_timestamp};
 use super::times::RunTimes;
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Reader};
@@ -39,6 +39,11 @@ impl PackedEvent<'_> {
     /// When it happened; cheap, because the rest is not unpacked.
     pub(crate) fn timestamp(&self) -> Option<Timestamp> {
         packed_timestamp(self.bytes)
+    }
+
+    /// The same, and when it was decided about.
+    pub(crate) fn times(&self) -> Option<(Timestamp, Timestamp)> {
+        packed_times(self.bytes)
     }
 }
 

@@ -220,6 +220,14 @@ impl Ledger {
         &self.hasher
     }
 
+    /// The events that are kept, the oldest first, and when those happened that are not any more.
+    /// Whoever holds the segments keeps what is in them. O(segments).
+    pub(crate) fn kept(&self) -> (Vec<Arc<Segment>>, Dropped) {
+        let inner = self.inner.lock();
+        let segments = inner.log.overlapping(Timestamp::MIN, Timestamp::MAX);
+        (segments, inner.log.dropped().clone())
+    }
+
     /// How many events are kept.
     pub(crate) fn len(&self) -> usize {
         self.inner.lock().log.len()

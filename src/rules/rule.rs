@@ -235,6 +235,20 @@ impl Rule {
         });
     }
 
+    /// The rule with another limit, by itself: hard, turned on, and of no policy.
+    pub(crate) fn alone(mut self, limit: Option<Amount>) -> Self {
+        each!(&mut self, rule => {
+            (rule.limit_value, rule.enforcement) = (limit, Enforcement::Hard);
+            (rule.policy, rule.priority, rule.enabled) = (None, 0, true);
+        });
+        if let Self::RateLimit(rate_limit) = &mut self
+            && limit.is_none_or(|limit| limit == Amount::ZERO)
+        {
+            rate_limit.burst = None;
+        }
+        self
+    }
+
     /// The two rules differ only in what the engine sets.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         let plain = |mut rule: Self| {

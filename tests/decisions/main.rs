@@ -28,5 +28,6 @@ mod refunds;
 mod retry;
 mod sliding;
 mod times;
+mod what_if;
 mod wide_counts;
 mod worked_numbers;

@@ -50,6 +50,11 @@ impl Lateness {
         Self { seconds, gone }
     }
 
+    /// For how many seconds after their end.
+    pub(crate) fn seconds(self) -> u64 {
+        self.seconds
+    }
+
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let gone = self.gone.unwrap_or(i64::MIN);
         [self.seconds.to_le_bytes(), gone.to_le_bytes()].concat()

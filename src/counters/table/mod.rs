@@ -135,6 +135,11 @@ impl Table {
         self.given_back.get().map(|log| &**log)
     }
 
+    /// How many keys may have counters.
+    pub(crate) fn max_rows(&self) -> u64 {
+        self.max_rows
+    }
+
     /// How many keys have counters now.
     pub(crate) fn live_keys(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)

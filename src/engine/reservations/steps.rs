@@ -12,7 +12,6 @@ use crate::counters::{
     Undecided, Verdict,
 };
 use crate::decision::{Decision, HeldAnswer, Receipt, ReservationId};
-use crate::engine::history::Recorded;
 use crate::engine::store::{Ending, RecordBytes};
 use crate::engine::time::ClockReading;
 use crate::engine::{Core, Costs, TrackError, is_over, missing_dimension, too_late};
@@ -473,8 +472,7 @@ impl Core {
                 if let Some(held) = script.held {
                     held.add_rows(&mut matches.rows);
                 }
-                let recorded = self.ledger.as_deref();
-                let recorded = recorded.map(|ledger| Recorded { ledger, snapshot, timeline });
+                let recorded = self.known_use(snapshot);
                 let request = Request {
                     counters: &snapshot.counters,
                     intent,

@@ -52,6 +52,10 @@ impl Core {
             published: &published,
         });
         let Some(Published { snapshot, stored }) = published.take() else { return changed };
+        if self.replay.is_some() {
+            // Nobody is told of rules that are only tried out.
+            return changed;
+        }
         self.rules_changed();
         self.figures.look_at(&self.table);
         for rule in &snapshot.rules {

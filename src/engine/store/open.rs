@@ -87,6 +87,7 @@ impl EngineBuilder {
             figures: EngineFigures::new(),
             waiting,
             alerts: EngineAlerts::new(outbox, recovered.name),
+            replay: None,
         };
         if was_set_back {
             core.tell_of_dates_ahead();

@@ -60,6 +60,21 @@ pub(super) fn packed_timestamp(bytes: &[u8]) -> Option<Timestamp> {
     Some(timestamp)
 }
 
+/// The timestamp of a packed event, and when it was decided about.
+pub(super) fn packed_times(bytes: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    decode_times(&mut Reader::new(Version::NEWEST, bytes)).ok()
+}
+
+fn decode_times(from: &mut Reader<'_>) -> Result<(Timestamp, Timestamp), Malformed> {
+    let (timestamp, is_apart) = decode_timestamp(from)?;
+    let since = if is_apart { from.wide()? } else { 0 };
+    let decided_at = match since {
+        0 => timestamp,
+        since => Timestamp::from_unix_nanos(timestamp.unix_nanos().saturating_add(since)),
+    };
+    Ok((timestamp, decided_at))
+}
+
 /// The timestamp, and whether the decision was at another instant: from format 3 on the lowest bit
 /// of the nanoseconds says so, which costs most events no byte.
 fn decode_timestamp(from: &mut Reader<'_>) -> Result<(Timestamp, bool), Malformed> {
@@ -187,12 +202,7 @@ impl<'a> Codec<'a> for Facts<'a> {
     }
 
     fn decode(from: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let (timestamp, is_apart) = decode_timestamp(from)?;
-        let since = if is_apart { from.wide()? } else { 0 };
-        let decided_at = match since {
-            0 => timestamp,
-            since => Timestamp::from_unix_nanos(timestamp.unix_nanos().saturating_add(since)),
-        };
+        let (timestamp, decided_at) = decode_times(from)?;
         Ok(Self {
             timestamp,
             decided_at,
@@ -273,6 +283,11 @@ impl<'a> Stored<'a> {
             self.facts.provider.map(|provider| ("provider", provider)),
         ];
         built_in.into_iter().flatten().chain(properties)
+    }
+
+    /// When it was decided about.
+    pub(crate) fn decided_at(&self) -> Timestamp {
+        self.facts.decided_at
     }
 
     /// When the event happened.

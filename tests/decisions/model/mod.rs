@@ -7,7 +7,7 @@
 //! failure shrinks to the few steps that matter. The seed is fixed; `LIMITRY_SEED` and
 //! `LIMITRY_CASES` vary it, and seeds that once failed are kept in `model.proptest-regressions`.
 
-mod steps;
+pub(crate) mod steps;
 
 use self::steps::*;
 use crate::support::oracle::{

@@ -282,7 +282,7 @@ pub(super) fn times() -> impl Strategy<Value = Times> {
     ]
 }
 
-pub(super) fn rule() -> impl Strategy<Value = Rule> {
+pub(crate) fn rule() -> impl Strategy<Value = Rule> {
     let limit = prop_oneof![9 => 1_u64..6, 6 => 5_u64..30, 3 => 50_u64..200, 1 => Just(0)];
     let kind = prop_oneof![4 => rate_kind(), 4 => quota_kind(), 1 => Just(Kind::Slots)];
     let priority = select(vec![0, 0, 0, 0, -1, 1]);
@@ -326,7 +326,7 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
 /// The most that one event may bring, in thousandths.
 const MOST: i64 = 1_000_000_000_000_000_000;
 
-pub(super) fn plain_event() -> impl Strategy<Value = PlainEvent> {
+pub(crate) fn plain_event() -> impl Strategy<Value = PlainEvent> {
     let prop = prop_oneof![
         4 => select(vec!["red", "blue"]).prop_map(|text| Some(Prop::Text(text.into()))),
         1 => Just(Some(Prop::Number(7))),

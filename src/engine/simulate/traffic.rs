@@ -1,0 +1,342 @@
+//! The calls that are replayed, and where they come from.
+
+use std::borrow::Borrow;
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use super::past::Past;
+use super::{Demand, SimulateError};
+use crate::base::clock::Timestamp;
+use crate::base::progress::Progress;
+use crate::engine::Core;
+use crate::event::Event;
+use crate::log::{
+    Dropped, EventQuery, PackedEvent, QueryError, RecordedEvent, ScanFilter, Segment,
+};
+use crate::recording::Ledger;
+use crate::rules::Filter;
+use crate::usage::{Figure, Question};
+
+/// How many keys a report has of each rule where nothing is said.
+const DEFAULT_KEYS: usize = 10;
+/// After so many calls progress is told of.
+const TOLD_EACH: u64 = 65_536;
+const SIMULATING: &str = "replaying calls";
+/// In seconds: where roll-ups may end that are kept no longer by the minute.
+const STEPS: [i64; 3] = [60, 60 * 60, 24 * 60 * 60];
+
+/// A call that was made, or is supposed: when, what it brought, and what became of it where that
+/// is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt<'a> {
+    pub(super) at: Timestamp,
+    pub(super) event: Event<'a>,
+    pub(super) was_let_in: Option<bool>,
+}
+
+impl<'a> Attempt<'a> {
+    /// Describes a call that was decided about at an instant. The event has a timestamp where it
+    /// happened at another one.
+    #[must_use]
+    pub fn new(at: impl Into<Timestamp>, event: Event<'a>) -> Self {
+        Self { at: at.into(), event, was_let_in: None }
+    }
+
+    /// Says that the call was let in, or that it was refused.
+    #[must_use]
+    pub fn was_let_in(mut self, let_in: bool) -> Self {
+        self.was_let_in = Some(let_in);
+        self
+    }
+}
+
+impl From<RecordedEvent> for Attempt<'static> {
+    fn from(recorded: RecordedEvent) -> Self {
+        let RecordedEvent { timestamp, decided_at, event, .. } = recorded;
+        Self::recorded(timestamp, decided_at, event)
+    }
+}
+
+impl<'a> Attempt<'a> {
+    fn recorded(timestamp: Timestamp, decided_at: Timestamp, mut event: Event<'a>) -> Self {
+        event.timestamp = (timestamp != decided_at).then_some(timestamp);
+        Self { at: decided_at, event, was_let_in: Some(true) }
+    }
+}
+
+type Told<'t> = Box<dyn FnMut(Progress) + 't>;
+/// Goes through given calls, as often as it is called.
+type GoThrough<'t> = Box<dyn Fn(&mut dyn FnMut(&Attempt<'_>)) + 't>;
+
+/// The calls of a [simulation](crate::Engine::simulate), and what is reported of them.
+///
+/// ```
+/// use std::time::Duration;
+/// use limitry::simulation::{Attempt, Traffic};
+/// use limitry::{Engine, Event, RateLimit, RuleSet, Window};
+///
+/// let engine = Engine::builder().build()?;
+/// let start = engine.now();
+/// let calls: Vec<_> = (0..100)
+///     .map(|tenth| start + Duration::from_millis(tenth * 100))
+///     .map(|at| Attempt::new(at, Event::new("cust_123", "model_call")))
+///     .collect();
+/// let rules = RuleSet::new().rate_limit(RateLimit::new("Calls", 5, Window::Second));
+/// let report = engine.simulate(rules, Traffic::given(&calls).keys(100))?;
+/// assert_eq!(report.calls.refused, 46);
+/// # Ok::<(), limitry::Error>(())
+/// ```
+#[must_use = "it is what is simulated"]
+pub struct Traffic<'t> {
+    source: Source<'t>,
+    keys: usize,
+    progress: Option<Told<'t>>,
+}
+
+enum Source<'t> {
+    Recorded(EventQuery),
+    Given(GoThrough<'t>),
+}
+
+impl From<EventQuery> for Traffic<'_> {
+    fn from(query: EventQuery) -> Self {
+        Self::of(Source::Recorded(query))
+    }
+}
+
+impl<'t> Traffic<'t> {
+    fn of(source: Source<'t>) -> Self {
+        Self { source, keys: DEFAULT_KEYS, progress: None }
+    }
+
+    /// All recorded events. An [`EventQuery`] says which, but for its limit and cursor; where it
+    /// leaves some out, what rules count of those is missing.
+    pub fn recorded() -> Self {
+        EventQuery::new().into()
+    }
+
+    /// Given calls, in the order of their time, from nothing used. They may be gone through
+    /// several times, of which each makes them anew: `calls` is a list, a slice, or an iterator
+    /// that can be cloned. [`Simulation`](super::Simulation) takes any others.
+    pub fn given<'a, I>(calls: I) -> Self
+    where
+        I: IntoIterator<Item: Borrow<Attempt<'a>>> + Clone + 't,
+    {
+        Self::of(Source::Given(Box::new(move |each| {
+            calls.clone().into_iter().for_each(|attempt| each(attempt.borrow()));
+        })))
+    }
+
+    /// Sets how many keys are reported of each rule at the most, the most refused first; the
+    /// default is 10.
+    pub fn keys(mut self, keys: usize) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Tells of the progress, every 65 536 calls. How many given calls there are is not known.
+    pub fn progress(mut self, progress: impl FnMut(Progress) + 't) -> Self {
+        self.progress = Some(Box::new(progress));
+        self
+    }
+
+    /// Looks at what there is to replay.
+    pub(super) fn open<'o>(&'o mut self, core: &Core) -> Result<Opened<'o, 't>, SimulateError> {
+        let calls = match &self.source {
+            Source::Recorded(query) => Calls::Recorded(RecordedCalls::open(core, query)?),
+            Source::Given(go_through) => Calls::Given(go_through),
+        };
+        Ok(Opened { calls, keys: self.keys, progress: RefCell::new(self.progress.as_mut()) })
+    }
+}
+
+impl fmt::Debug for Traffic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match &self.source {
+            Source::Recorded(query) => Some(query),
+            Source::Given(_) => None,
+        };
+        f.debug_struct("Traffic").field("recorded", &source).field("keys", &self.keys).finish()
+    }
+}
+
+/// Calls that can be gone through, from the start each time.
+pub(super) struct Opened<'o, 't> {
+    calls: Calls<'o, 't>,
+    keys: usize,
+    progress: RefCell<Option<&'o mut Told<'t>>>,
+}
+
+enum Calls<'o, 't> {
+    Recorded(RecordedCalls),
+    Given(&'o GoThrough<'t>),
+}
+
+/// Events of the log of one moment.
+struct RecordedCalls {
+    ledger: Arc<Ledger>,
+    segments: Vec<Arc<Segment>>,
+    wanted: ScanFilter,
+    /// The second before which events are not replayed, where there may be any.
+    since: Option<i64>,
+    /// The earliest instant at which one was decided about.
+    first: Option<Timestamp>,
+    /// By how many seconds one is late at the most.
+    latest: u64,
+    count: u64,
+}
+
+impl Opened<'_, '_> {
+    /// How many keys are reported of each rule.
+    pub(super) fn keys(&self) -> usize {
+        self.keys
+    }
+
+    fn recorded(&self) -> Option<&RecordedCalls> {
+        match &self.calls {
+            Calls::Recorded(calls) => Some(calls),
+            Calls::Given(_) => None,
+        }
+    }
+
+    /// When the first call is decided about, of recorded ones.
+    pub(super) fn first(&self) -> Option<Timestamp> {
+        self.recorded()?.first
+    }
+
+    /// By how many seconds recorded calls are late at the most.
+    pub(super) fn latest(&self) -> Option<u64> {
+        self.recorded().map(|calls| calls.latest)
+    }
+
+    /// What is known of before the calls, for so many rules.
+    pub(super) fn past(&self, rules: usize) -> Option<Past> {
+        let calls = self.recorded()?;
+        Some(Past::new(&calls.ledger, calls.since?, rules))
+    }
+
+    pub(super) fn demand(&self) -> Demand {
+        if self.recorded().is_some() { Demand::LetIn } else { Demand::Given }
+    }
+
+    pub(super) fn since(&self) -> Option<Timestamp> {
+        Some(Timestamp::new(self.recorded()?.since?, 0))
+    }
+
+    /// Hands on each call whose event is valid or was recorded, and says how far it is.
+    pub(super) fn each(&self, each: &mut dyn FnMut(&Attempt<'_>)) {
+        let (mut done, total) = (0_u64, self.recorded().map_or(0, |calls| calls.count));
+        self.tell(done, total);
+        let mut counted = |attempt: &Attempt<'_>| {
+            each(attempt);
+            done = done.saturating_add(1);
+            if done.is_multiple_of(TOLD_EACH) {
+                self.tell(done, total);
+            }
+        };
+        match &self.calls {
+            Calls::Recorded(calls) => calls.each(&mut counted),
+            Calls::Given(go_through) => go_through(&mut counted),
+        }
+        self.tell(done, done);
+    }
+
+    fn tell(&self, done: u64, total: u64) {
+        // Nothing is told while somebody is being told.
+        if let Ok(mut progress) = self.progress.try_borrow_mut()
+            && let Some(progress) = &mut *progress
+        {
+            progress(Progress::new(SIMULATING, done, total));
+        }
+    }
+}
+
+impl RecordedCalls {
+    fn open(core: &Core, query: &EventQuery) -> Result<Self, SimulateError> {
+        let ledger = core.ledger.as_ref().ok_or(QueryError::RecordingOff)?;
+        if let Some(cursor) = query.cursor_text() {
+            return Err(QueryError::invalid("cursor", cursor, "must not be set").into());
+        }
+        let mut wanted = query.wanted(ledger.hasher())?;
+        let (segments, dropped) = ledger.kept();
+        let since = since(ledger, &segments, &dropped, wanted.start);
+        if let Some(since) = since {
+            wanted.start = Timestamp::new(since, 0);
+        }
+        let ledger = Arc::clone(ledger);
+        let mut calls = Self { ledger, segments, wanted, since, first: None, latest: 0, count: 0 };
+        calls.look();
+        Ok(calls)
+    }
+
+    /// Looks at the times of the events.
+    fn look(&mut self) {
+        let (mut first, mut latest, mut count) = (None::<Timestamp>, 0, 0_u64);
+        for (timestamp, decided_at) in self.events().filter_map(|event| event.times()) {
+            if self.wanted.has(timestamp) {
+                first = Some(first.map_or(decided_at, |first| first.min(decided_at)));
+                latest = decided_at.saturating_since(timestamp).as_secs().max(latest);
+                count = count.saturating_add(1);
+            }
+        }
+        // A second more, since the times are cut off.
+        (self.first, self.latest, self.count) = (first, latest.saturating_add(1), count);
+    }
+
+    fn events(&self) -> impl Iterator<Item = PackedEvent<'_>> {
+        self.segments.iter().flat_map(|segment| segment.events())
+    }
+
+    fn each(&self, each: &mut dyn FnMut(&Attempt<'_>)) {
+        let ScanFilter { filter, .. } = &self.wanted;
+        for event in self.events().filter(|event| filter.may_match(event.signature)) {
+            let Some(stored) = event.read() else { continue };
+            if self.wanted.has(stored.timestamp()) && filter.matches(&stored) {
+                let (timestamp, decided_at) = (stored.timestamp(), stored.decided_at());
+                each(&Attempt::recorded(timestamp, decided_at, stored.event()));
+            }
+        }
+    }
+}
+
+/// The second from which on all events are there, where there may be others before: that of the
+/// query, or the first behind what is dropped at which the roll-ups can end.
+///
+/// What was dropped and is dated behind the first event that is there was dated ahead: it is in
+/// no roll-up that is asked, and not replayed.
+fn since(
+    ledger: &Ledger,
+    segments: &[Arc<Segment>],
+    dropped: &Dropped,
+    asked: Timestamp,
+) -> Option<i64> {
+    let up = |at: Timestamp| at.unix_seconds().saturating_add(i64::from(at.subsec_nanos() > 0));
+    let asked = (asked > Timestamp::MIN).then(|| up(asked));
+    if dropped.is_empty() {
+        return asked;
+    }
+    let first = segments.iter().flat_map(|segment| segment.events()).find_map(|it| it.times());
+    let (_, decided_at) = first.unwrap_or((Timestamp::MAX, Timestamp::MAX));
+    let end = decided_at.saturating_add_nanos(1);
+    let kept = up(dropped.rest_after(&(Timestamp::MIN..end)).start);
+    if let Some(asked) = asked.filter(|asked| *asked >= kept) {
+        return Some(asked);
+    }
+    let ends = STEPS.map(|step| {
+        let into = kept.checked_rem_euclid(step).unwrap_or(0);
+        if into == 0 { kept } else { kept.saturating_add(step.saturating_sub(into)) }
+    });
+    let known = ends.into_iter().find(|end| is_known_until(ledger, *end));
+    Some(known.or(ends.first().copied()).unwrap_or(kept))
+}
+
+/// Whether the roll-ups know the day before a second.
+fn is_known_until(ledger: &Ledger, second: i64) -> bool {
+    let day = STEPS.last().copied().unwrap_or(0);
+    let range = Timestamp::new(second.saturating_sub(day), 0)..Timestamp::new(second, 0);
+    let selector = Figure::Count.selector(Filter::new());
+    let ranges = std::slice::from_ref(&range);
+    let question = Question { selector: &selector, ranges, folds: &[], tells_all_apart: false };
+    ledger.ask(&question).coverage(&range).is_complete
+}
