@@ -111,7 +111,8 @@ pub struct SimulatedRule {
     pub others: OtherKeys,
     /// What its counters started from.
     pub starts_from: StartsFrom,
-    /// It refuses nobody here, whatever its limit: it bounds how many reservations are open.
+    /// It bounds how many reservations are open, and there is none here: it refuses nobody, unless
+    /// its limit is 0.
     pub left_out: bool,
 }
 

@@ -41,17 +41,25 @@ impl Share {
         Self { percent: percent.into_amount(), of: Of::Customers }
     }
 
-    /// The share in millionths of a percent.
-    fn checked(&self) -> Result<i128, SimulateError> {
+    fn checked(self) -> Result<Most, SimulateError> {
         let bad = |share: String| SimulateError::Share { share: share.into() };
-        let percent = self.percent.as_ref().map_err(|why| bad(why.to_string()))?;
-        let millionths = percent.millionths();
-        let is_share = (0..=WHOLE).contains(&millionths);
-        is_share.then_some(millionths).ok_or_else(|| bad(percent.to_string()))
+        let percent = self.percent.map_err(|why| bad(why.to_string()))?;
+        let (share, of) = (percent.millionths(), self.of);
+        let is_share = (0..=WHOLE).contains(&share);
+        is_share.then_some(Most { share, of }).ok_or_else(|| bad(percent.to_string()))
     }
+}
 
+/// The most that may be refused, in millionths of a percent.
+#[derive(Clone, Copy)]
+struct Most {
+    share: i128,
+    of: Of,
+}
+
+impl Most {
     /// Whether a report refuses no more.
-    fn holds(&self, share: i128, report: &SimulationReport) -> bool {
+    fn holds(self, report: &SimulationReport) -> bool {
         let (refused, all) = match self.of {
             Of::Calls => {
                 let rule = report.rules.first();
@@ -59,7 +67,7 @@ impl Share {
             }
             Of::Customers => (report.refused_customers, report.customers),
         };
-        i128::from(refused).saturating_mul(WHOLE) <= i128::from(all).saturating_mul(share)
+        i128::from(refused).saturating_mul(WHOLE) <= i128::from(all).saturating_mul(self.share)
     }
 }
 
@@ -124,14 +132,14 @@ impl Engine {
         share: Share,
         calls: impl Into<Traffic<'t>>,
     ) -> Result<Suggestion, SimulateError> {
-        let asked = share.checked()?;
+        let most = share.checked()?;
         let mut traffic = calls.into();
         let search = Search { core: &self.core, rule: rule.into() };
         search.check()?;
         let opened = traffic.open(&self.core)?;
         let mut high = search.most(&opened)?;
         let mut report = search.report(high, &opened)?;
-        if !share.holds(asked, &report) {
+        if !most.holds(&report) {
             return Ok(Suggestion { limit: None, report });
         }
         // Refuses more, as a limit below 0 would.
@@ -139,7 +147,7 @@ impl Engine {
         while high.saturating_sub(low) > 1 {
             let middle = low.saturating_add(high.saturating_sub(low).div_euclid(2));
             let tried = search.report(middle, &opened)?;
-            if share.holds(asked, &tried) {
+            if most.holds(&tried) {
                 (high, report) = (middle, tried);
             } else {
                 low = middle;

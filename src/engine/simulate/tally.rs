@@ -37,9 +37,22 @@ pub(super) struct Tally {
     /// By the hash of rule and values. Two keys of one hash are counted as one: of a million,
     /// that happens once in 36 million simulations.
     keys: HashMap<u64, Counts, ahash::RandomState>,
-    /// The values of the keys of which a call did not fit, with the rule.
-    named: HashMap<u64, (u32, Box<[Box<str>]>), ahash::RandomState>,
+    /// The keys of which a call did not fit.
+    named: HashMap<u64, Named, ahash::RandomState>,
 }
+
+/// The values of a key of a rule, in the order of its partition.
+type Values = Box<[Box<str>]>;
+
+/// A key by its values.
+#[derive(Debug)]
+struct Named {
+    rule: u32,
+    values: Values,
+}
+
+/// What became of the calls of a key.
+type OfKey<'t> = (Counts, &'t [Box<str>]);
 
 /// What became of the calls of a rule, or of one of its keys.
 #[derive(Clone, Copy, Debug, Default)]
@@ -125,8 +138,8 @@ impl Tally {
         let Attempt { event, was_let_in, .. } = attempt;
         let (was_let_in, is_refused) = (*was_let_in, !decision.is_allowed());
         self.calls.add(is_refused, was_let_in);
-        let hasher = self.hasher.clone();
-        let hashes = DimensionHashes::new(event, &hasher);
+        let random = self.hasher.clone();
+        let hashes = DimensionHashes::new(event, &random);
         let mut last = None;
         for (compiled, charge) in decision.judged() {
             let Some(rule) = self.rules.get_mut(charge.rule as usize) else { continue };
@@ -153,13 +166,7 @@ impl Tally {
 
     /// Counts a call of a key.
     #[inline]
-    fn add_key(
-        &mut self,
-        rule: u32,
-        hash: u64,
-        call: &Call,
-        values: impl FnOnce() -> Box<[Box<str>]>,
-    ) {
+    fn add_key(&mut self, rule: u32, hash: u64, call: &Call, values: impl FnOnce() -> Values) {
         let (keys, exceeded_keys) = match self.rules.get_mut(rule as usize) {
             Some(rule) => (&mut rule.keys, &mut rule.exceeded_keys),
             None => (&mut self.customers, &mut self.refused_customers),
@@ -180,7 +187,7 @@ impl Tally {
         if call.exceeds && counts.exceeded == 0 {
             *exceeded_keys = exceeded_keys.saturating_add(1);
             if rule != CUSTOMERS {
-                self.named.insert(hash, (rule, values()));
+                self.named.insert(hash, Named { rule, values: values() });
             }
         }
         counts.add(call);
@@ -225,9 +232,9 @@ impl Tally {
     }
 
     /// Of each rule at most so many keys, the most refused first, then by their values.
-    fn worst(&self, most: usize) -> Vec<Vec<(Counts, &[Box<str>])>> {
+    fn worst(&self, most: usize) -> Vec<Vec<OfKey<'_>>> {
         let mut worst = vec![Vec::new(); self.rules.len()];
-        for (hash, (rule, values)) in &self.named {
+        for (hash, Named { rule, values }) in &self.named {
             if let (Some(counts), Some(of_rule)) =
                 (self.keys.get(hash), worst.get_mut(*rule as usize))
             {
@@ -262,7 +269,7 @@ impl RuleTally {
     fn report(
         &self,
         compiled: &CompiledRule,
-        worst: Vec<(Counts, &[Box<str>])>,
+        worst: Vec<OfKey<'_>>,
         starts_from: StartsFrom,
     ) -> SimulatedRule {
         let adds_up = compiled.measure.fold() == Fold::Sum;
@@ -315,18 +322,18 @@ impl RuleTally {
 fn hash_of(compiled: &CompiledRule, hashes: &DimensionHashes<'_, '_>) -> (u64, bool) {
     let mut is_whole = true;
     let hash = compiled.partition.iter().fold(0, |hash, dimension| {
-        let value = hashes.of(dimension).map(|(_, hash)| hash).unwrap_or_else(|| {
+        let Some((_, of_value)) = hashes.of(dimension) else {
             is_whole = false;
-            hashes.of_other(compiled.fallback().unwrap_or_default())
-        });
-        mix(hash, value)
+            return mix(hash, hashes.of_other(compiled.fallback().unwrap_or_default()));
+        };
+        mix(hash, of_value)
     });
     (hash, is_whole)
 }
 
 /// The values themselves.
 #[cold]
-fn values_of(compiled: &CompiledRule, event: &Event<'_>) -> Box<[Box<str>]> {
+fn values_of(compiled: &CompiledRule, event: &Event<'_>) -> Values {
     let value = |dimension: &Dimension| {
         dimension.of(event).or(compiled.fallback()).unwrap_or_default().into()
     };
