@@ -31,7 +31,8 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
     ];
     let dated = prop_oneof![
         7 => Just(None),
-        2 => select(vec![-3 * DAY, -2 * HOUR, -HOUR, -MINUTE, -1, 0, 1, MINUTE, DAY]).prop_map(Some),
+        2 => select(vec![-3 * DAY, -2 * HOUR, -HOUR, -MINUTE, -1, 0, 1, MINUTE, DAY])
+            .prop_map(Some),
     ];
     let plain = plain_event().prop_map(|plain| PlainEvent { key: None, ..plain });
     vec((wait, plain, dated), 1..60)

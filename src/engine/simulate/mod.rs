@@ -114,7 +114,8 @@ impl Engine {
     ///
     /// let engine = Engine::builder().build()?;
     /// for tokens in [100, 200, 900, 50] {
-    ///     assert!(engine.track(&Event::new("cust_123", "call").input_tokens(tokens))?.is_allowed());
+    ///     let call = Event::new("cust_123", "call").input_tokens(tokens);
+    ///     assert!(engine.track(&call)?.is_allowed());
     /// }
     /// let tokens = Quota::new("Tokens", Metric::TotalTokens, 500, Period::Day).per("customer_id");
     /// let report = engine.simulate(RuleSet::new().quota(tokens), EventQuery::new())?;

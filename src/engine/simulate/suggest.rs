@@ -87,10 +87,10 @@ impl Engine {
     /// of the customers, that are recorded.
     ///
     /// The rule stands alone, hard, without its policy and turned on, whatever it says itself of
-    /// these and of its limit. A limit is a whole number, of 10^15 at the most. It is found by trying: what is proposed
-    /// refuses no more than the share, and the limit of one less refuses more. Where refusing a
-    /// large call makes room for several small ones a limit that is lower still may refuse no more
-    /// than the share, too.
+    /// these and of its limit. A limit is a whole number, of 10^15 at the most. It is found by
+    /// trying: what is proposed refuses no more than the share, and the limit of one less refuses
+    /// more. Where refusing a large call makes room for several small ones a limit that is lower
+    /// still may refuse no more than the share, too.
     ///
     /// ```
     /// use limitry::simulation::Share;

@@ -335,7 +335,7 @@ fn since(
 fn is_known_until(ledger: &Ledger, second: i64) -> bool {
     let day = STEPS.last().copied().unwrap_or(0);
     let range = Timestamp::new(second.saturating_sub(day), 0)..Timestamp::new(second, 0);
-    let selector = Figure::Count.selector(Filter::new());
+    let selector = Figure::Count.selector(Filter::new(), Vec::new());
     let ranges = std::slice::from_ref(&range);
     let question = Question { selector: &selector, ranges, folds: &[], tells_all_apart: false };
     ledger.ask(&question).coverage(&range).is_complete
