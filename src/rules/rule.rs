@@ -235,6 +235,14 @@ impl Rule {
         });
     }
 
+    /// The rule without its alerts.
+    pub(crate) fn without_alerts(mut self) -> Self {
+        if let Self::Quota(quota) = &mut self {
+            quota.alert_thresholds.clear();
+        }
+        self
+    }
+
     /// The rule with another limit, by itself: hard, turned on, and of no policy.
     pub(crate) fn alone(mut self, limit: Option<Amount>) -> Self {
         each!(&mut self, rule => {

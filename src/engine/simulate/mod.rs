@@ -21,7 +21,7 @@ use crate::counters::{Intent, Moment, Timeline};
 use crate::decision::Decision;
 use crate::engine::TrackError;
 use crate::event::Event;
-use crate::rules::{RuleSet, RuleSetError, set_problems};
+use crate::rules::{Rule, RuleSet, RuleSetError, set_problems};
 
 mod error;
 mod past;
@@ -152,7 +152,7 @@ impl Engine {
     /// Reservations are not replayed: what was committed is an event. So a
     /// [concurrent](crate::Quota::concurrent) quota refuses nobody here, unless its limit is 0, and
     /// says that it is [left out](SimulatedRule::left_out). Idempotency keys are not looked at, and
-    /// nothing bounds how many reservations a customer has. Which keys find room under
+    /// nothing bounds how many reservations a customer has. No alert fires. Which keys find room under
     /// [`max_keys`](crate::RateLimit::max_keys) may differ, since idle keys are dropped at other
     /// times. Events dated so late that their period was closed are judged by counters
     /// that are kept for as long as the latest of the recorded events needs; of given calls by
@@ -219,6 +219,8 @@ impl Simulation {
     ) -> Result<Self, SimulateError> {
         let (list, meters) = rules.into_parts();
         RuleSetError::check(set_problems(&list, &meters))?;
+        // Nobody is told of what is only tried out.
+        let list = list.into_iter().map(Rule::without_alerts).collect();
         let timeline = core.table.timeline();
         let kept = core.compiler.lock().late_seconds();
         let mut builder = EngineBuilder::new()
