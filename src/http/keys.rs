@@ -104,6 +104,15 @@ impl ApiKeys {
         self
     }
 
+    /// Returns the projects that keys open, each once.
+    #[must_use]
+    pub fn projects(&self) -> Vec<&str> {
+        let mut projects: Vec<&str> = self.keys.iter().map(|key| &*key.project).collect();
+        projects.sort_unstable();
+        projects.dedup();
+        projects
+    }
+
     /// Returns what a key opens at an instant; `None` of one that is not in the list, and of one
     /// that has ended.
     #[must_use]

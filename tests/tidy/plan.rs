@@ -214,6 +214,10 @@ fn rooms_know_only_the_rooms_below() {
     for (file, text) in shipped_files() {
         let module = module_of(&file);
         let room = module[0];
+        if room == "bin" {
+            // A program: another crate, which is given what users are.
+            continue;
+        }
         if !ROOMS.contains(&room) && !OUTER.contains(&room) {
             findings.push(format!("{file}: `{room}` has no place in the plan"));
             continue;

@@ -1,0 +1,227 @@
+//! The program `limitry`, started and called as users do.
+#![cfg(unix)]
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+mod program;
+
+use program::{Answer, Folder, Server, run, text};
+
+const CALL: &str = r#"{"customerId": "cust_123", "eventType": "model_call", "inputTokens": 150}"#;
+
+fn rules(limits: &[(&str, u64)]) -> String {
+    let rule = |(name, limit): &(&str, u64)| {
+        format!("[[rateLimits]]\nname = \"{name}\"\nlimitValue = {limit}\nwindow = \"hour\"\n")
+    };
+    limits.iter().map(rule).collect()
+}
+
+/// The names and limits of what the server has, the newest first.
+fn limits_of(server: &Server) -> Vec<(String, u64)> {
+    let listed = server.send("GET", "/v1/rate-limits", "");
+    let rules = listed.body["data"].as_array().expect("a list").iter();
+    let rules = rules.map(|rule| {
+        let name = rule["name"].as_str().expect("a name").to_owned();
+        (name, rule["limitValue"].as_u64().expect("a number"))
+    });
+    rules.collect()
+}
+
+fn is(found: &[(String, u64)], expected: &[(&str, u64)]) {
+    let expected: Vec<_> =
+        expected.iter().map(|(name, limit)| ((*name).to_owned(), *limit)).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn without_arguments_there_is_something_to_try() {
+    let server = Server::start(&[], None);
+    let answer = server.send("POST", "/v1/track", CALL);
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    assert_eq!(answer.body["quotas"][0]["used"], 150);
+    assert!(answer.head.contains("\nx-request-id: req_"), "{}", answer.head);
+    let refused = server.send("POST", "/v1/track", &CALL.replace("150", "100000"));
+    assert_eq!((refused.status, &refused.body["error"]), (429, &json!("Quota exceeded")));
+    let bad = server.send("POST", "/v1/track", "{}");
+    assert_eq!((bad.status, &bad.body["error"]), (400, &json!("Invalid request")));
+    let stranger = Server::start(&[], Some("lm_wrong"));
+    let body = json!({"error": "Invalid or missing API key"});
+    let answer = stranger.send("POST", "/v1/track", CALL);
+    assert_eq!((answer.status, answer.body), (401, body));
+}
+
+#[test]
+fn rules_follow_their_file_and_leave_the_others() {
+    let folder = Folder::new("rules");
+    let path = folder.write("rules.toml", &rules(&[("A", 1), ("B", 2), ("C", 3)]));
+    let store = folder.path("limitry.redb");
+    let arguments = ["--rules", text(&path), "--store", text(&store)];
+    let mut server = Server::start(&arguments, None);
+    assert!(server.wait_for("rules read from the file").contains(r#""created":"A, B, C""#));
+    is(&limits_of(&server), &[("C", 3), ("B", 2), ("A", 1)]);
+    let own = r#"{"name": "Own", "limitValue": 9, "window": "hour"}"#;
+    assert_eq!(server.send("POST", "/v1/rate-limits", own).status, 201);
+    assert_eq!(server.send("PUT", "/v1/rate-limits/rl_a", r#"{"limitValue": 11}"#).status, 200);
+    assert_eq!(server.send("PUT", "/v1/rate-limits/rl_b", r#"{"limitValue": 12}"#).status, 200);
+    // The file changes one of those that the API has changed, takes one out and brings one.
+    folder.write("rules.toml", &rules(&[("A", 1), ("B", 22), ("D", 4)]));
+    server.signal("HUP");
+    let line = server.wait_for("rules read from the file");
+    assert!(line.contains(r#""left":"A""#) && line.contains(r#""removed":"C""#), "{line}");
+    is(&limits_of(&server), &[("D", 4), ("Own", 9), ("B", 22), ("A", 11)]);
+    // A bad file changes nothing, and says all that is wrong.
+    let bad = rules(&[("A", 5), ("", 2)]) + "[[quotas]]\nname = \"Q\"\nlimitValue = -1\n";
+    folder.write("rules.toml", &bad);
+    server.signal("HUP");
+    assert!(server.wait_for("the rules stay as they are").contains("rules.toml"));
+    is(&limits_of(&server), &[("D", 4), ("Own", 9), ("B", 22), ("A", 11)]);
+    // What the file said is known after a restart, too.
+    folder.write("rules.toml", &rules(&[("A", 1), ("D", 44)]));
+    server.signal("TERM");
+    server.wait_for("stopping");
+    assert!(server.wait().success());
+    let server = Server::start(&arguments, None);
+    is(&limits_of(&server), &[("D", 44), ("Own", 9), ("A", 11)]);
+}
+
+#[test]
+fn a_file_that_is_bad_at_the_start_is_said() {
+    let folder = Folder::new("bad");
+    let bad = rules(&[("A", 5), ("", 2)])
+        + "[[quotas]]\nname = \"Q\"\nlimitValue = 1.5\n\
+        metric = \"total_tokens\"\nperiod = \"day\"\n";
+    let path = folder.write("rules.toml", &bad);
+    for arguments in [vec!["check", text(&path)], vec!["serve", "--rules", text(&path)]] {
+        let (good, _, said) = run(&arguments);
+        assert!(!good, "{arguments:?}");
+        assert!(said.contains("line 5: rate limit #2: name"), "{said}");
+        assert!(said.contains("line 9: quota \"Q\": limitValue: 1.5"), "{said}");
+    }
+    let (good, said, _) = run(&["check", text(&folder.write("good.toml", &rules(&[("A", 5)])))]);
+    assert!(good && said.contains("1 rate limits and 0 quotas"), "{said}");
+    let (good, _, said) = run(&["serve", "--keys", text(&folder.path("none.toml"))]);
+    assert!(!good && said.contains("none.toml"), "{said}");
+}
+
+#[test]
+fn a_key_is_printed_once_and_its_lines_open_the_server() {
+    let folder = Folder::new("keys");
+    let (good, said, _) = run(&["key", "new", "--project", "proj_a", "--scope", "record"]);
+    assert!(good);
+    let (key, lines) = said.split_once('\n').expect("lines");
+    let key = key.strip_prefix("key ").expect("a key");
+    assert!(!lines.contains(key));
+    let keys = folder.write("keys.toml", lines);
+    let server = Server::start(&["--keys", text(&keys)], Some(key));
+    assert_eq!(server.send("GET", "/v1/project", "").body["id"], "proj_a");
+    assert_eq!(server.send("POST", "/v1/track", CALL).status, 201);
+    assert_eq!(server.send("GET", "/v1/events", "").status, 403);
+}
+
+/// Calls with keys of their own as long as somebody answers; how many were answered 201.
+fn call_until_it_ends(server: &Server, caller: usize, stop: &AtomicBool) -> usize {
+    let mut answered = 0;
+    while !stop.load(Ordering::Acquire) {
+        let call =
+            CALL.replace("150}", &format!("1, \"idempotencyKey\": \"{caller}-{answered}\"}}"));
+        let (key, length) = (&server.key, call.len());
+        let Ok(mut stream) = std::net::TcpStream::connect(&server.address) else { break };
+        let request = format!(
+            "POST /v1/track HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {key}\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n{call}"
+        );
+        if stream.write_all(request.as_bytes()).is_err() {
+            break;
+        }
+        match Answer::read(stream) {
+            Some(answer) => assert_eq!(answer.status, 201, "{}", answer.body),
+            None => break,
+        }
+        answered += 1;
+    }
+    answered
+}
+
+/// Stops a server under load by a signal; every answer must be in its store, once.
+fn stop_under_load(signal: &str) {
+    let folder = Folder::new(signal);
+    let rules = folder.write("rules.toml", "");
+    let store = folder.path("limitry.redb");
+    let arguments = ["--rules", text(&rules), "--store", text(&store)];
+    let server = Server::start(&arguments, None);
+    let stop = AtomicBool::new(false);
+    let answered: usize = std::thread::scope(|scope| {
+        let (server, stop) = (&server, &stop);
+        let callers: Vec<_> =
+            (0..4).map(|it| scope.spawn(move || call_until_it_ends(server, it, stop))).collect();
+        // So many calls of another one, that the four have begun.
+        assert!(call_a_few(server) > 0);
+        server.signal(signal);
+        callers.into_iter().map(|it| it.join().expect("it ends well")).sum()
+    });
+    server.wait();
+    let server = Server::start(&arguments, None);
+    let range = "startDate=2020-01-01T00:00:00Z&endDate=2100-01-01T00:00:00Z";
+    let sums = server.send("GET", &format!("/v1/usage/summary?{range}&eventType=model_call"), "");
+    let counted = sums.body["totalEvents"].as_u64().expect("a number") as usize;
+    // A call that was under way may have been counted and not answered: at most one a caller.
+    assert!((answered..=answered + 4).contains(&counted), "{answered} answered, {counted} counted");
+    // Its retry counts nothing that is there.
+    let retry = CALL.replace("150}", "1, \"idempotencyKey\": \"0-0\"}");
+    let again = server.send("POST", "/v1/track", &retry);
+    assert_eq!(again.status, 201, "{}", again.body);
+    let sums = server.send("GET", &format!("/v1/usage/summary?{range}&eventType=model_call"), "");
+    assert_eq!(sums.body["totalEvents"].as_u64().expect("a number") as usize, counted);
+}
+
+fn call_a_few(server: &Server) -> usize {
+    let call = CALL.replace("model_call", "other");
+    (0..20).filter(|_| server.send("POST", "/v1/track", &call).status == 201).count()
+}
+
+#[test]
+fn what_was_answered_is_there_after_a_kill() {
+    stop_under_load("KILL");
+}
+
+#[test]
+fn a_stop_answers_what_was_begun() {
+    stop_under_load("TERM");
+}
+
+#[test]
+fn bad_clients_are_bounded() {
+    let server = Server::start(&["--max-body-bytes", "1000", "--head-timeout", "1"], None);
+    let long = server.send("POST", "/v1/track", &" ".repeat(2_000));
+    assert_eq!(long.status, 413);
+    // Heads that are too large, or no heads at all.
+    let heads = [
+        format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(10_000)),
+        format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "b".repeat(1_000_000)),
+    ];
+    for head in heads {
+        let mut stream = server.connect();
+        let _sent = stream.write_all(head.as_bytes());
+        let answer = Answer::read(stream);
+        let status = answer.map_or(431, |answer| answer.status);
+        assert_eq!(status, 431, "{} bytes", head.len());
+    }
+    // One that never ends is closed, and so are those that say nothing.
+    let mut slow = server.connect();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: ").expect("sent");
+    let idle: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    assert_eq!(server.send("POST", "/v1/track", CALL).status, 201);
+    for stream in idle.into_iter().chain([slow]) {
+        let answer = Answer::read(stream);
+        assert!(answer.is_none_or(|answer| answer.status == 408));
+    }
+    // One that goes away in the middle of a body takes nothing with it.
+    let mut gone = server.connect();
+    gone.write_all(b"POST /v1/track HTTP/1.1\r\nhost: t\r\ncontent-length: 900\r\n\r\n{")
+        .expect("sent");
+    drop(gone);
+    assert_eq!(server.send("POST", "/v1/track", CALL).status, 201);
+}
