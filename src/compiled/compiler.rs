@@ -11,12 +11,15 @@ use parking_lot::Mutex;
 use super::index::SeenFlag;
 use super::rule::{CompiledRule, counted};
 use super::times::Span;
+use super::unique;
 use crate::counters::{
     CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Lateness,
     Moment, Periods, Policy, SlidingWindow, Slots, Timeline, TokenBucket, Watch,
 };
 use crate::event::Dimension;
-use crate::rules::{Algorithm, Condition, Fold, Measure, Meters, NO_LIMIT, Rate, Rule, Shape};
+use crate::rules::{
+    Algorithm, Condition, Filter, Fold, Measure, Meters, NO_LIMIT, Rate, Rule, Shape,
+};
 use crate::telemetry::RuleLabels;
 
 /// How many rules share a group that its partition does not tell apart: the most cells of other
@@ -113,10 +116,26 @@ impl Compiler {
         at: &Arc<ChangeTime>,
     ) -> Arc<CompiledRule> {
         let (measure, filter) = counted(&rule, meters);
-        let mut partition: Vec<Dimension> =
-            rule.per().iter().map(|key| Dimension::parse(key)).collect();
-        partition.sort();
-        let partition = partition.into_boxed_slice();
+        let marks = unique::rule_of_marks(&rule, &measure).map(|marks| {
+            let before = before.and_then(|before| before.marks.as_deref());
+            let compiled =
+                self.compile_one(marks, (Measure::default(), filter.clone()), before, at);
+            let CompiledRule { counter, rule, measure, .. } = &compiled;
+            let counter = counter.clone().of_values(true, rule, measure);
+            Arc::new(CompiledRule { is_marking: true, counter, ..compiled })
+        });
+        let compiled = self.compile_one(rule, (measure, filter), before, at);
+        Arc::new(CompiledRule { marks, ..compiled })
+    }
+
+    fn compile_one(
+        &mut self,
+        rule: Rule,
+        (measure, filter): (Measure, Filter),
+        before: Option<&CompiledRule>,
+        at: &Arc<ChangeTime>,
+    ) -> CompiledRule {
+        let partition = unique::partition(&rule);
         let policy = self.policy(&rule, &measure);
 
         // Counters of another partition have other keys, and those of another measure count
@@ -154,9 +173,12 @@ impl Compiler {
         let age = before.map_or_else(|| next(&mut self.ages), |before| before.age);
         let figures = self.labels.figures(rule.id().unwrap_or_default());
         self.revisions = self.revisions.saturating_add(1);
-        Arc::new(CompiledRule {
+        CompiledRule {
             seen: self.dimensions.of(&filter, &partition),
-            counter: counter.of_rule(&rule).watched(watch(&rule, &measure)),
+            counter: counter
+                .of_rule(&rule)
+                .watched(watch(&rule, &measure))
+                .of_values(false, &rule, &measure),
             span: self.span(&rule),
             rule,
             measure,
@@ -166,16 +188,19 @@ impl Compiler {
             figures,
             group,
             revision: self.revisions,
-        })
+            marks: None,
+            is_marking: false,
+        }
     }
 
     /// The rule as it is, without the counters that it took over from and that are gone.
     pub(crate) fn renew(&self, compiled: &Arc<CompiledRule>) -> Arc<CompiledRule> {
-        if !compiled.counter.took_over() {
+        if !compiled.took_over() {
             return Arc::clone(compiled);
         }
         let counter = compiled.counter.clone().without_spent_carry(self.checkpoints);
-        Arc::new(CompiledRule { counter, ..CompiledRule::clone(compiled) })
+        let marks = compiled.marks.as_ref().map(|marks| self.renew(marks));
+        Arc::new(CompiledRule { counter, marks, ..CompiledRule::clone(compiled) })
     }
 
     fn counter(&mut self, policy: Policy) -> Counter {
@@ -217,7 +242,7 @@ impl Compiler {
                         Policy::GaugePeriod(GaugePeriod::new(limit, gauge, periods))
                     };
                     match measure.fold() {
-                        Fold::Sum | Fold::Slots => {
+                        Fold::Sum | Fold::Slots | Fold::Unique => {
                             Policy::CalendarPeriod(CalendarPeriod::new(limit, periods))
                         }
                         Fold::Max => gauge(Gauge::Highest, periods),

@@ -6,6 +6,7 @@ mod index;
 mod rule;
 pub(crate) mod snapshot;
 mod times;
+mod unique;
 
 pub(crate) use self::compiler::Compiler;
 pub(crate) use self::index::{Exception, Matches, Rank, row_hash};

@@ -1,5 +1,7 @@
 //! A rule and what it was compiled to.
 
+use std::sync::Arc;
+
 use crate::compiled::index::{Entry, SeenFlag};
 use crate::compiled::times::Span;
 use crate::counters::Counter;
@@ -28,9 +30,18 @@ pub(crate) struct CompiledRule {
     pub(crate) group: u32,
     /// Of all rules that were ever compiled for an engine only this one has it.
     pub(super) revision: u32,
+    /// Of a rule that counts different values: the rule of its marks.
+    pub(crate) marks: Option<Arc<Self>>,
+    /// It is one that marks values.
+    pub(super) is_marking: bool,
 }
 
 impl CompiledRule {
+    /// Whether it, or the rule of its marks, goes on from the use of another counter.
+    pub(crate) fn took_over(&self) -> bool {
+        self.counter.took_over() || self.marks.as_ref().is_some_and(|marks| marks.took_over())
+    }
+
     /// The id, which every rule of an engine has.
     pub(crate) fn id(&self) -> &str {
         self.rule.id().unwrap_or_default()
@@ -89,6 +100,7 @@ impl CompiledRule {
             },
             own: self.own_filter().collect(),
             seen: self.seen.clone(),
+            is_marking: self.is_marking,
         })
     }
 }

@@ -59,6 +59,7 @@ struct Timed {
     /// It insists on its dimensions: an event that is recorded and lacks one leaves it out, and
     /// still no other of its policy judges.
     insists: bool,
+    is_marking: bool,
 }
 
 impl Times {
@@ -75,7 +76,9 @@ impl Times {
             let (policy, place) = of_rule(rule);
             let span = entry.as_ref().and_then(|entry| entry.span);
             let is_strict = |entry: &Entry| entry.on_missing == OnMissing::Refuse;
-            Timed { policy, place, span, insists: entry.as_ref().is_some_and(is_strict) }
+            let insists = entry.as_ref().is_some_and(is_strict);
+            let is_marking = entry.as_ref().is_some_and(|entry| entry.is_marking);
+            Timed { policy, place, span, insists, is_marking }
         });
         Some(Self { rules: rules.collect() })
     }
@@ -98,7 +101,7 @@ impl Times {
         mut say: impl FnMut(usize, bool),
     ) {
         let timed = |rule: u32| {
-            let timed = self.rules.get(rule as usize)?;
+            let timed = self.rules.get(rule as usize).filter(|timed| !timed.is_marking)?;
             timed.span.is_none_or(|span| span.holds(at)).then_some(timed)
         };
         let in_policy = rules.clone().filter_map(timed);

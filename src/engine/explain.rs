@@ -172,9 +172,12 @@ impl Engine {
     pub fn unseen_dimensions(&self) -> Vec<UnseenDimension> {
         let snapshot = self.core.snapshot.load();
         let mut unseen: BTreeMap<&Dimension, Vec<String>> = BTreeMap::new();
-        for rule in snapshot.rules.iter().filter(|rule| rule.rule.enabled()) {
-            for (dimension, _) in rule.seen.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed))
-            {
+        for rule in snapshot.listed().iter().filter(|rule| rule.rule.enabled()) {
+            let counted = rule.marks.iter().flat_map(|marks| &marks.seen);
+            let counted =
+                counted.filter(|(new, _)| rule.seen.iter().all(|(known, _)| known != new));
+            let named = rule.seen.iter().chain(counted);
+            for (dimension, _) in named.filter(|(_, seen)| !seen.load(Ordering::Relaxed)) {
                 unseen.entry(dimension).or_default().push(rule.rule.name().to_owned());
             }
         }
@@ -195,7 +198,7 @@ impl Engine {
     pub fn explain(&self, event: &Event<'_>) -> Result<Explanation, TrackError> {
         let decision = self.check(event)?;
         let snapshot = self.core.snapshot.load();
-        let rules = (0..).zip(&snapshot.rules);
+        let rules = (0..).zip(snapshot.listed());
         let rules = rules.filter_map(|rule| explain_rule(&snapshot, rule, event, &decision));
         let rules = rules.collect();
         Ok(Explanation { decision, rules })
@@ -268,7 +271,7 @@ fn replaced(snapshot: &Snapshot, place: u32, decision: &Decision) -> Option<Rule
     let policy = snapshot.rule(place)?.rule.policy()?;
     let mut applied = decision.judged().map(|(rule, _)| rule);
     let winner = applied.find(|rule| rule.rule.policy() == Some(policy))?;
-    let places = (0..).zip(&snapshot.rules);
+    let places = (0..).zip(snapshot.listed());
     let mut places = places.filter(|(_, rule)| rule.id() == winner.id()).map(|(place, _)| place);
     let ranks = snapshot.index.rank(places.next()?).zip(snapshot.index.rank(place));
     let (winner_rank, rank) = ranks?;

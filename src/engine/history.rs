@@ -78,7 +78,7 @@ impl Recorded<'_> {
             selector: &selector,
             ranges: std::slice::from_ref(&asked),
             folds: &figure.folds(),
-            tells_all_apart: false,
+            tells_all_apart: figure.is_unique(),
         });
         if !answer.coverage(&asked).is_complete {
             return None;

@@ -200,7 +200,7 @@ impl Meters {
 
 /// The rules that count a meter.
 fn users(change: &Change<'_>, id: &str) -> Vec<String> {
-    let rules = change.current.rules.iter().map(|compiled| &compiled.rule);
+    let rules = change.current.listed().iter().map(|compiled| &compiled.rule);
     let counts = |metric: &Metric| matches!(metric, Metric::Meter(meter) if meter == id);
     rules.filter(|rule| counts(rule.metric())).map(rule_label).collect()
 }

@@ -485,7 +485,7 @@ impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let snapshot = self.snapshot.load();
         f.debug_struct("Engine")
-            .field("rules", &snapshot.rules.len())
+            .field("rules", &snapshot.listed().len())
             .field("live_keys", &self.table.live_keys())
             .field("recording", &self.ledger.is_some())
             .finish_non_exhaustive()

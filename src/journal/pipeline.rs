@@ -93,7 +93,7 @@ impl Pipeline {
         let store = Arc::clone(&durable.store);
         let queue = Queue::new((store.end(), store.events()), durable.limits, store.file());
         let (queue, requests) = (Arc::new(queue), Arc::<Requests>::default());
-        let took_over = snapshot.load().rules.iter().any(|rule| rule.counter.took_over());
+        let took_over = snapshot.load().rules.iter().any(|rule| rule.took_over());
         if took_over || state.is_old {
             requests.change();
         }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::meter::{Aggregation, MeterField, Meters};
 use super::metric::{Metric, MetricValue};
 use crate::base::amount::Amount;
-use crate::event::{Event, ValueName};
+use crate::event::{Dimension, Event, ValueName};
 
 const MILLION: Units = 1_000_000;
 /// What stands for a limit where there is none.
@@ -21,6 +21,8 @@ pub(crate) enum Fold {
     Latest,
     /// How many reservations are open.
     Slots,
+    /// How many different values a dimension has.
+    Unique,
 }
 
 /// What counters count in: whole numbers of events and tokens, millionths of costs and of named
@@ -50,21 +52,23 @@ pub(crate) struct Measure {
     fold: Fold,
     /// How many counted units one whole is.
     units_per_whole: Units,
+    /// The dimension of which each value counts once a period.
+    unique: Option<Dimension>,
 }
 
 impl Measure {
     /// How many events there are.
-    const EVENTS: Self = Self { value: None, fold: Fold::Sum, units_per_whole: 1 };
+    const EVENTS: Self = Self { value: None, fold: Fold::Sum, units_per_whole: 1, unique: None };
 
     /// Open reservations.
-    pub(crate) const SLOTS: Self = Self { value: None, fold: Fold::Slots, units_per_whole: 1 };
+    pub(crate) const SLOTS: Self = Self { fold: Fold::Slots, ..Self::EVENTS };
 
     fn new(value: ValueName, fold: Fold) -> Self {
         let units_per_whole = match value {
             ValueName::CostCents | ValueName::Other(_) => MILLION,
             _ => 1,
         };
-        Self { value: Some(value), fold, units_per_whole }
+        Self { value: Some(value), fold, units_per_whole, unique: None }
     }
 
     /// What a metric counts; `None` where its meter is not there or is none that rules count.
@@ -78,8 +82,15 @@ impl Measure {
                 let meter = meters.get(id)?;
                 return Self::of_aggregation(meter.aggregation, &meter.field);
             }
+            Metric::Unique(dimension) => return Some(Self::of_unique(dimension)),
         };
         Some(Self::new(value, Fold::Sum))
+    }
+
+    /// How many values a dimension has.
+    fn of_unique(dimension: &str) -> Self {
+        let unique = Some(Dimension::parse(dimension));
+        Self { fold: Fold::Unique, unique, ..Self::EVENTS }
     }
 
     fn of_aggregation(aggregation: Aggregation, field: &MeterField) -> Option<Self> {
@@ -88,6 +99,7 @@ impl Measure {
             (Aggregation::Sum, _) => Fold::Sum,
             (Aggregation::Max, _) => Fold::Max,
             (Aggregation::Latest, _) => Fold::Latest,
+            (Aggregation::Unique, MeterField::Dimension(key)) => return Some(Self::of_unique(key)),
             _ => return None,
         };
         match field {
@@ -102,6 +114,7 @@ impl Measure {
         value: Option<&str>,
         fold: Fold,
         units_per_whole: Option<Units>,
+        unique: Option<&str>,
     ) -> Self {
         let value = value.map(ValueName::parse);
         let of_format_1 = match value {
@@ -109,12 +122,17 @@ impl Measure {
             _ => 1,
         };
         let units_per_whole = units_per_whole.unwrap_or(of_format_1).clamp(1, MILLION);
-        Self { value, fold, units_per_whole }
+        Self { value, fold, units_per_whole, unique: unique.map(Dimension::parse) }
+    }
+
+    /// The dimension of which each value counts once a period, if it counts one.
+    pub(crate) fn unique(&self) -> Option<&Dimension> {
+        self.unique.as_ref()
     }
 
     /// Whether it counts the same, in whatever units.
     pub(crate) fn counts_as(&self, other: &Self) -> bool {
-        (&self.value, self.fold) == (&other.value, other.fold)
+        (&self.value, self.fold, &self.unique) == (&other.value, other.fold, &other.unique)
     }
 
     /// The value that it is of; `None` counts events.
@@ -152,9 +170,20 @@ impl Measure {
     #[inline]
     pub(crate) fn of(&self, event: &Event<'_>) -> Cost {
         match &self.value {
-            // A slot is asked for, and taken by a reservation alone.
-            None => Cost { units: 1, counts: self.fold != Fold::Slots },
+            None if self.fold == Fold::Sum => Cost { units: 1, counts: true },
+            None => self.of_special(event),
             Some(value) => self.of_value(value, event),
+        }
+    }
+
+    /// Of an event with a value that is not known yet. A slot is asked for, and taken by a
+    /// reservation alone.
+    #[cold]
+    fn of_special(&self, event: &Event<'_>) -> Cost {
+        match &self.unique {
+            None => Cost { units: 1, counts: false },
+            Some(dimension) if dimension.of(event).is_some() => Cost { units: 1, counts: true },
+            Some(_) => Cost::NOTHING,
         }
     }
 
@@ -169,7 +198,7 @@ impl Measure {
             built_in => built_in.whole(event).map(Units::from),
         };
         let counts = match self.fold {
-            Fold::Sum | Fold::Slots => units.unwrap_or(0) != 0,
+            Fold::Sum | Fold::Slots | Fold::Unique => units.unwrap_or(0) != 0,
             Fold::Max | Fold::Latest => units.is_some(),
         };
         Cost { units: units.unwrap_or(0), counts }
@@ -224,7 +253,7 @@ mod tests {
 
     #[test]
     fn some_meters_are_not_for_rules() {
-        for meter in [Meter::min("m", "v"), Meter::avg("m", "v"), Meter::unique("m", "model")] {
+        for meter in [Meter::min("m", "v"), Meter::avg("m", "v")] {
             assert_eq!(measure(meter), None);
         }
         assert_eq!(Measure::of_metric(&Metric::meter("x"), &Meters::default()), None);

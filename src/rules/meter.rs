@@ -19,8 +19,8 @@ reading::body! {
     /// A named figure over events: how many there are, or the sum, the highest, the latest, the
     /// lowest or the average of a value, or how many different values a dimension has.
     ///
-    /// A meter is asked for its figure over any range, and `count`, `sum`, `max` and `latest`
-    /// meters are what rules may count, as [`Metric::meter`](crate::Metric::meter). An event that
+    /// A meter is asked for its figure over any range, and `count`, `sum`, `max`, `latest` and
+    /// `unique` meters are what rules may count, as [`Metric::meter`](crate::Metric::meter). An event that
     /// lacks the value, or the dimension, is one of those that `count` counts and changes no other
     /// figure.
     ///
@@ -89,7 +89,7 @@ pub enum Aggregation {
     Min,
     /// The average of a value, over the events that have it. Not for rules.
     Avg,
-    /// The number of different values of a dimension. Not for rules.
+    /// The number of different values of a dimension.
     Unique,
 }
 

@@ -11,7 +11,8 @@ use crate::event::{ValueName, key_rule};
 ///
 /// Reads and prints `total_events`, `total_tokens`, `total_cost_cents`, the built-in values
 /// `input_tokens`, `output_tokens` and `latency_ms`, `values.` with a name for any other value,
-/// and `meter.` with an id for a [`Meter`](crate::Meter). An event that lacks the value counts 0.
+/// `meter.` with an id for a [`Meter`](crate::Meter), and `unique.` with the key of a dimension.
+/// An event that lacks the value, or the dimension, counts 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Metric {
@@ -24,8 +25,12 @@ pub enum Metric {
     /// The event's value of a name, made by [`Metric::value`].
     Value(MetricValue),
     /// The figure of the meter of an id: a `count` or `sum` for every rule, and for quotas by the
-    /// calendar or for all time also a `max` or `latest`. The meter's filter joins the rule's.
+    /// calendar or for all time also a `max`, `latest` or `unique`. The meter's filter joins the
+    /// rule's.
     Meter(String),
+    /// Each different value of the dimension of a key counts 1, once a period: for quotas by the
+    /// calendar or for all time. See [`Quota::max_values`](crate::Quota::max_values).
+    Unique(String),
 }
 
 /// The name of the value that a [`Metric`] counts.
@@ -50,10 +55,16 @@ impl Metric {
         Self::Meter(id.into())
     }
 
-    /// The name of the value that it counts; none of events and meters.
+    /// Counts the different values of a dimension, such as users a month.
+    #[must_use]
+    pub fn unique(dimension: impl Into<String>) -> Self {
+        Self::Unique(dimension.into())
+    }
+
+    /// The name of the value that it counts; none of events, meters and dimensions.
     pub(crate) fn value_name(&self) -> Option<&str> {
         match self {
-            Self::TotalEvents | Self::Meter(_) => None,
+            Self::TotalEvents | Self::Meter(_) | Self::Unique(_) => None,
             Self::TotalTokens => Some(ValueName::TotalTokens.as_str()),
             Self::TotalCostCents => Some(ValueName::CostCents.as_str()),
             Self::Value(MetricValue(name)) => Some(name.as_str()),
@@ -64,7 +75,7 @@ impl Metric {
     pub(super) fn problem(&self) -> Option<&'static str> {
         match self {
             Self::Value(MetricValue(ValueName::Other(name))) => key_rule(name),
-            Self::Meter(id) => key_rule(id),
+            Self::Meter(key) | Self::Unique(key) => key_rule(key),
             _ => None,
         }
     }
@@ -79,13 +90,15 @@ impl fmt::Display for Metric {
             Self::Value(MetricValue(ValueName::Other(name))) => write!(f, "values.{name}"),
             Self::Value(MetricValue(built_in)) => f.write_str(built_in.as_str()),
             Self::Meter(id) => write!(f, "{METER}{id}"),
+            Self::Unique(dimension) => write!(f, "{UNIQUE}{dimension}"),
         }
     }
 }
 
 const METER: &str = "meter.";
+const UNIQUE: &str = "unique.";
 
-/// The metrics that a word alone names, beside `values.` and `meter.`.
+/// The metrics that a word alone names, beside `values.`, `meter.` and `unique.`.
 const WORDS: [&str; 6] = [
     "total_events",
     "total_tokens",
@@ -99,8 +112,8 @@ const WORDS: [&str; 6] = [
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "metric {text:?} must be `total_events`, `total_tokens`, `total_cost_cents`, \
-     `input_tokens`, `output_tokens`, `latency_ms`, or `values.` with a name or `meter.` with an \
-     id of 1 to 64 ASCII letters, digits or `_`{}",
+     `input_tokens`, `output_tokens`, `latency_ms`, or `values.` with a name, `meter.` with an id \
+     or `unique.` with a key of 1 to 64 ASCII letters, digits or `_`{}",
     hint(text)
 )]
 pub struct MetricParseError {
@@ -135,7 +148,8 @@ impl FromStr for Metric {
         }
         let after = |prefix| text.strip_prefix(prefix).filter(|name| key_rule(name).is_none());
         let value = after("values.").map(Self::value);
-        let metric = value.or_else(|| after(METER).map(Self::meter));
+        let meter = || after(METER).map(Self::meter);
+        let metric = value.or_else(meter).or_else(|| after(UNIQUE).map(Self::unique));
         metric.ok_or_else(|| MetricParseError { text: text.to_owned() })
     }
 }

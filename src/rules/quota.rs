@@ -9,6 +9,11 @@ use super::{Enforcement, Metric, Period, Threshold};
 use crate::base::amount::{Amount, IntoAmount};
 use crate::base::calendar::{Cycle, TimeZone, Unit};
 
+/// How many different values of a key are told apart.
+const DEFAULT_MAX_VALUES: u32 = 100_000;
+/// The most that a quota may ask for.
+pub(super) const MAX_VALUES: u32 = 10_000_000;
+
 rule! {
     /// A long-period rule: at most `limit` of a metric a period.
     ///
@@ -60,6 +65,10 @@ rule! {
             /// How many hours, days, weeks, months or years a period of the calendar has; one where
             /// it is not given.
             every: u32,
+            /// How many different values of a key are told apart, of a quota on them; 100 000 where
+            /// it is not given.
+            #[serde(alias = "max_values")]
+            max_values: u32,
         }
         options {
             /// At which figures an alert fires.
@@ -214,6 +223,61 @@ impl Quota {
     pub fn alert_at(mut self, threshold: Threshold) -> Self {
         self.alert_thresholds.push(threshold);
         self
+    }
+
+    /// Sets how many different values of one key a quota on them ([`Metric::unique`]) tells apart
+    /// in a period: 100 000 without it, and at most 10 000 000. The limit is not above that.
+    ///
+    /// Each value of each key takes about 150 bytes from its first event in a period on, until the
+    /// period is over and upkeep has come by; for all time where that is the period. Values are
+    /// compared as what they are, and so the figure is exact. At the cap it stays where it is:
+    /// what `record` brings, or a rule that is soft or has no limit lets in, counts no more of
+    /// those values that are new, and `used` is then the least that there are.
+    ///
+    /// An event whose value has had its event in the period costs nothing, and is let in whatever
+    /// the limit is. A reservation holds 1 for a value that has had none yet, and so do several of
+    /// the same value at the same time: all but one give it back when they are committed. What the
+    /// event lacks is no value.
+    ///
+    /// With recording on a quota that is added, or that starts to count another dimension, knows
+    /// the values of the recorded events: each is looked for at its first event. It costs little
+    /// where the dimension is [declared](crate::usage::RollupOptions::dimension); else the kept
+    /// events are gone through, with the locks of the decision held.
+    ///
+    /// ```
+    /// use limitry::{Engine, Event, Metric, Period, Quota};
+    ///
+    /// let users = Quota::new("Users a month", Metric::unique("user_id"), 2, Period::Month);
+    /// let engine = Engine::builder().quota(users.per("customer_id")).build()?;
+    /// let call = |user: &'static str| Event::new("cust_123", "call").property("user_id", user);
+    /// assert!(engine.track(&call("ann"))?.is_allowed());
+    /// assert!(engine.track(&call("bob"))?.is_allowed());
+    /// assert!(engine.track(&call("ann"))?.is_allowed()); // she is counted
+    /// assert!(!engine.track(&call("cid"))?.is_allowed()); // a third
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    #[must_use]
+    pub fn max_values(mut self, values: u32) -> Self {
+        self.max_values = Some(values);
+        self
+    }
+
+    /// How many values of a key are told apart.
+    pub(crate) fn values_cap(&self) -> u32 {
+        self.max_values.unwrap_or(DEFAULT_MAX_VALUES)
+    }
+
+    /// The rule that counts the events of each key and value of a dimension, of a quota on those
+    /// values: over the same events, in the same periods.
+    pub(crate) fn of_marks(&self, dimension: &str) -> Self {
+        let mut marks = Self::unlimited(&*self.name, Metric::TotalEvents, self.period);
+        marks.per.clone_from(&self.per);
+        marks.per.push(dimension.to_owned());
+        marks.dimension_filters.clone_from(&self.dimension_filters);
+        marks.id.clone_from(&self.id);
+        marks.enabled = self.enabled;
+        (marks.time_zone, marks.anchor, marks.every) = (self.time_zone, self.anchor, self.every);
+        marks
     }
 
     /// How its periods are cut, where they are those of the calendar.

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::limit::LimitProblem;
 use super::measure::Measure;
 use super::meter::{Aggregation, EventFilter, Meter, MeterField, Meters};
+use super::quota::MAX_VALUES;
 use super::rule::{Kind, Rule};
 use super::threshold::{MAX_PERCENT, MAX_THRESHOLDS, Threshold};
 use super::{Algorithm, Condition, Metric, Period, Quota, Rate, RateLimit, RuleProblem};
@@ -138,6 +139,7 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
             }
             found.cycle(quota);
             found.thresholds(quota, &measure);
+            found.unique(quota, &measure);
             if rule.is_concurrent() && quota.metric != Metric::TotalEvents {
                 let reason = format!(
                     "\"{}\" must be `total_events`: a concurrent quota counts open reservations, \
@@ -295,16 +297,46 @@ impl Found<'_> {
         }
     }
 
+    /// What a quota on different values asks for, and what others do not have.
+    fn unique(&mut self, quota: &Quota, measure: &Measure) {
+        if measure.unique().is_none() {
+            if let Some(values) = quota.max_values {
+                let metric = &quota.metric;
+                let reason = format!("{values} is for quotas on different values, not on {metric}");
+                self.add("maxValues", reason);
+            }
+            return;
+        }
+        let most = quota.values_cap();
+        if !(1..=MAX_VALUES).contains(&most) {
+            self.add("maxValues", format!("{most} must be 1 to {MAX_VALUES}"));
+        }
+        if let Some(limit) = quota.limit_value.filter(|limit| *limit > Amount::from(most)) {
+            let reason = format!("{limit} must be at most maxValues, {most}: set it higher");
+            self.add("limitValue", reason);
+        }
+        if let Some(value) = quota.on_missing.value() {
+            let reason = format!(
+                "{value:?} would stand for a dimension, but a quota on different values counts \
+                 those that are there: use `skip` or `refuse`"
+            );
+            self.add("onMissing", reason);
+        }
+    }
+
     /// What a rule counts: a name that is well formed, a meter that is there and suits the rule.
     fn metric(&mut self, rule: &Rule, meters: &Meters) {
         let metric = rule.metric();
         if let Some(reason) = metric.problem() {
             return self.add("metric", format!("\"{metric}\" {reason}"));
         }
-        let Metric::Meter(id) = metric else { return };
-        let reason = match meters.get(id) {
-            Some(meter) => unsuited(rule, meter.aggregation),
-            None => Some("no meter has this id"),
+        let reason = match metric {
+            Metric::Meter(id) => match meters.get(id) {
+                Some(meter) => unsuited(rule, meter.aggregation),
+                None => Some("no meter has this id"),
+            },
+            Metric::Unique(_) => unsuited(rule, Aggregation::Unique),
+            _ => None,
         };
         if let Some(reason) = reason {
             self.add("metric", format!("\"{metric}\": {reason}"));
@@ -399,7 +431,10 @@ fn unsuited(rule: &Rule, aggregation: Aggregation) -> Option<&'static str> {
         ),
         Aggregation::Min => Some("an event can only lower a `min`, so no limit would refuse it"),
         Aggregation::Avg => Some("an `avg` is used up by no event: the next may lower it again"),
-        Aggregation::Unique => Some("a `unique` needs all values seen, which no counter keeps"),
+        Aggregation::Unique if drains => Some(
+            "different values are not used up and do not drain: only quotas by the calendar or \
+             for all time count them",
+        ),
         _ => None,
     }
 }

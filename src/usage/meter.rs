@@ -70,9 +70,12 @@ impl Figure {
 
     /// The figure of what a rule counts.
     pub(crate) fn of_measure(measure: &Measure) -> Self {
+        if let Some(dimension) = measure.unique() {
+            return Self::Unique(dimension.clone());
+        }
         let Some(value) = measure.value().cloned() else { return Self::Count };
         match measure.fold() {
-            rules::Fold::Sum | rules::Fold::Slots => Self::Sum(value),
+            rules::Fold::Sum | rules::Fold::Slots | rules::Fold::Unique => Self::Sum(value),
             rules::Fold::Max => Self::Fold(value, Fold::Max),
             rules::Fold::Latest => Self::Fold(value, Fold::Latest),
         }

@@ -28,6 +28,7 @@ mod refunds;
 mod retry;
 mod sliding;
 mod times;
+mod unique;
 mod what_if;
 mod wide_counts;
 mod worked_numbers;

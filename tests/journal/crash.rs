@@ -64,6 +64,7 @@ fn builder(clock: &ManualClock) -> EngineBuilder {
         .quota(tokens.per("customer_id"))
         .quota(Quota::new("rolling", Metric::TotalEvents, 30, rolling))
         .quota(Quota::new("agents", Metric::meter("m_agents"), 90, Period::AllTime))
+        .quota(Quota::new("models", Metric::unique("model"), 2, Period::Month).per("customer_id"))
 }
 
 fn open(medium: &Medium, clock: &ManualClock) -> Result<Engine, String> {

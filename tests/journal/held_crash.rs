@@ -54,6 +54,7 @@ fn builder(clock: &ManualClock) -> EngineBuilder {
         .quota(Quota::new("daily", Metric::TotalTokens, 9_000, Period::Day).per("customer_id"))
         .quota(Quota::new("rolling", Metric::TotalTokens, 5_000, rolling))
         .quota(Quota::concurrent("at once", 6).per("customer_id"))
+        .quota(Quota::new("models", Metric::unique("model"), 3, Period::Day).per("customer_id"))
 }
 
 fn open(medium: &Medium, clock: &ManualClock) -> Result<Engine, String> {

@@ -283,6 +283,9 @@ fn enforcement(dice: &mut Dice) -> Enforcement {
     dice.pick(&[Enforcement::Hard, Enforcement::Hard, Enforcement::Soft, Enforcement::Shadow])
 }
 
+/// What quotas on different values count.
+const UNIQUE: [&str; 3] = ["unique.model", "unique.event_type", "unique.customer_id"];
+
 fn quota(dice: &mut Dice, number: u64) -> Quota {
     // Rolling quotas that came late are told again after a restart, in pieces of a sixtieth, and
     // are not the same to the nanosecond: `windows` tries those.
@@ -290,6 +293,13 @@ fn quota(dice: &mut Dice, number: u64) -> Quota {
         return Quota::concurrent(format!("slots {number}"), dice.range(2, 8))
             .id(format!("q_{number}"))
             .per("customer_id");
+    }
+    if dice.chance(15) {
+        let (period, of) = (dice.pick(&[Period::Day, Period::AllTime]), dice.pick(&UNIQUE));
+        let quota =
+            Quota::new(format!("values {number}"), of.parse().expect("a metric"), 2, period);
+        let quota = quota.id(format!("q_{number}")).max_values(3);
+        return if dice.chance(60) { quota.per("customer_id") } else { quota };
     }
     let (period, metric) = match dice.below(5) {
         0 => (dice.pick(&[Period::Hour, Period::AllTime]), Metric::meter("peak")),

@@ -33,4 +33,5 @@ mod queue;
 mod restarts;
 mod settings;
 mod threads;
+mod unique;
 mod windows;

@@ -76,6 +76,34 @@ fn a_million_customers_with_four_rules_take_200_bytes_each_at_most() {
     assert!(bytes <= documented_bytes(MILLION, 12, 4), "{bytes} bytes in all");
 }
 
+/// The value of a quota on different values is a key of its own, with one rule.
+#[test]
+fn a_value_that_counts_once_takes_what_a_key_takes() {
+    let values = 200_000;
+    let mut engine = None;
+    let memory = measure(|| {
+        let users = Quota::unlimited("Users", Metric::unique("user"), Period::Month);
+        let users = users.per("customer_id").max_values(1_000_000);
+        let built = Engine::builder().recording(Recording::Off).clock(clock()).quota(users);
+        let built = built.build().expect("a valid rule");
+        for number in 0..values {
+            let user = format!("user_{number:07}");
+            let event = model_call("cust_00000001").property("user", &*user);
+            let _ = built.track(&event).expect("a valid event");
+        }
+        engine = Some(built);
+    });
+    let engine = engine.expect("the engine was built");
+    assert_eq!(engine.live_keys(), values + 1);
+    let standing = engine.standing(&model_call("cust_00000001")).expect("a valid event");
+    assert_eq!(standing.quotas().next().expect("it matches").used, values);
+    let bytes = memory.bytes_current.unsigned_abs();
+    println!("{} bytes a value", bytes / values);
+    assert!(bytes <= 150 * values, "{} bytes a value", bytes / values);
+    // Two ids, each of whose texts has a word of its own.
+    assert!(bytes <= documented_bytes(values, 34, 1), "{bytes} bytes in all");
+}
+
 #[test]
 fn a_rule_that_has_lost_takes_what_a_rule_takes() {
     let calls = |name, limit| {

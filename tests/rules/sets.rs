@@ -11,7 +11,8 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, Utc};
 use limitry::errors::{BuildError, RulesError};
 use limitry::rules::{
-    Algorithm, Enforcement, QuotaUpdate, RateLimitUpdate, RuleProblem, RuleSetError, SyncOptions,
+    Algorithm, Enforcement, OnMissing, QuotaUpdate, RateLimitUpdate, RuleProblem, RuleSetError,
+    SyncOptions,
 };
 use limitry::time::ManualClock;
 use limitry::time::Tz;
@@ -290,11 +291,36 @@ fn sides_of_numbers() -> Vec<Side> {
         sides.push((of(limit().max_keys(keys)), (!good).then_some("maxKeys")));
         sides.push((of_q(quota().max_keys(keys)), (!good).then_some("maxKeys")));
     }
+    sides_of_values(&mut sides);
     for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindow] {
         sides.push((of(limit().algorithm(algorithm).burst(10)), Some("burst")));
         sides.push((of(limit().algorithm(algorithm)), None));
     }
     sides
+}
+
+/// Quotas on different values.
+fn sides_of_values(sides: &mut Vec<Side>) {
+    let unique = |limit, period| Quota::new("quota", Metric::unique("model"), limit, period);
+    let mut add = |rule: Quota, field| sides.push((RuleSet::new().quota(rule), field));
+    let day = |limit| unique(limit, Period::Day);
+    for (most, good) in [(0, false), (1, true), (10_000_000, true), (10_000_001, false)] {
+        add(day(u64::from(most.min(1))).max_values(most), (!good).then_some("maxValues"));
+    }
+    add(day(100_000), None);
+    add(day(100_001), Some("limitValue"));
+    add(day(100_001).max_values(100_001), None);
+    add(day(8).max_values(7), Some("limitValue"));
+    add(day(7).max_values(7), None);
+    add(quota().max_values(7), Some("maxValues"));
+    add(unique(1, Period::rolling(Duration::from_secs(60))), Some("metric"));
+    add(unique(1, Period::AllTime), None);
+    add(day(1).per("model"), None);
+    add(day(1).on_missing(OnMissing::Value("none".into())), Some("onMissing"));
+    add(day(1).on_missing(OnMissing::Refuse), None);
+    add(Quota::new("quota", Metric::unique("a-b"), 1, Period::Day), Some("metric"));
+    let limit = limit().metric(Metric::unique("model"));
+    sides.push((RuleSet::new().rate_limit(limit), Some("metric")));
 }
 
 fn sides_of_sets() -> Vec<Side> {

@@ -180,7 +180,7 @@ fn each_kind_of_rule_takes_the_meters_that_it_can_count() {
         (|id| Meter::latest("m", "v").id(id), true, false, "does not drain"),
         (|id| Meter::min("m", "v").id(id), false, false, "only lower a `min`"),
         (|id| Meter::avg("m", "v").id(id), false, false, "may lower it again"),
-        (|id| Meter::unique("m", "model").id(id), false, false, "which no counter keeps"),
+        (|id| Meter::unique("m", "model").id(id), true, false, "do not drain"),
     ];
     let rolling = Period::rolling(std::time::Duration::from_secs(60));
     for (meter, by_calendar, draining, why) in kinds {

@@ -41,6 +41,7 @@ fn metric() -> impl Strategy<Value = Metric> {
         Just(Metric::TotalTokens),
         Just(Metric::TotalCostCents),
         key().prop_map(|name| Metric::value(&name)),
+        key().prop_map(Metric::unique),
     ]
 }
 
@@ -111,12 +112,13 @@ prop_compose! {
         zone in prop::option::of(prop::sample::select(vec![Tz::UTC, Tz::America__St_Johns])),
         days in prop::option::of(0_i32..100_000),
         every in prop::option::of(any::<u32>()),
+        values in prop::option::of(any::<u32>()),
     ) -> Quota {
         let mut rule = Quota::unlimited(limit.name, limit.metric, period);
         rule.limit_value = limit.limit_value;
         rule.time_zone = zone.map(Into::into);
         rule.anchor = days.and_then(NaiveDate::from_epoch_days);
-        rule.every = every;
+        (rule.every, rule.max_values) = (every, values);
         (rule.id, rule.project_id, rule.policy) = (limit.id, limit.project_id, limit.policy);
         (rule.dimension_filters, rule.per) = (limit.dimension_filters, limit.per);
         (rule.max_keys, rule.enabled) = (limit.max_keys, limit.enabled);
@@ -294,6 +296,9 @@ prop_compose! {
             let all =
                 [Period::Hour, Period::Day, Period::Week, Period::Month, Period::AllTime, rolling];
             let name = format!("quota \u{e4} {index}");
+            // What is used up does not drain.
+            let drains = all[period] == rolling && matches!(metric, Metric::Unique(_));
+            let metric = if drains { Metric::TotalEvents } else { metric };
             let mut rule = Quota::new(name, metric, limit, all[period]);
             if !has_limit {
                 rule.limit_value = None;

@@ -137,9 +137,13 @@ impl Build {
         let times = times.map(Arc::new);
         let has_times = times.is_some();
         let is_special = conditional.is_some() || !by_missing.is_empty() || has_times;
+        let is_marking = |entry: &Option<Entry>| entry.as_ref().is_some_and(|it| it.is_marking);
+        let first_marking = entries.iter().position(is_marking);
+        let first_marking = first_marking.and_then(|first| u32::try_from(first).ok());
         let is_plain = shapes.is_empty()
             && self.lenient.is_empty()
             && !is_special
+            && first_marking.is_none()
             && !always.iter().any(has_policy);
         Index {
             prepared: is_plain.then(|| prepare(&self.rules, &partitions, &always)),
@@ -153,6 +157,7 @@ impl Build {
             special: is_special.then(|| Box::new(Special { conditional, by_missing, times })),
             lenient: self.lenient,
             ranks: self.ranks,
+            first_marking,
             unseen: AtomicUsize::new(dimensions.len()),
             dimensions: dimensions.into(),
         }

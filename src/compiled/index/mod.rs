@@ -65,6 +65,8 @@ pub(crate) struct Entry {
     pub(crate) own: Vec<Dimension>,
     /// Which of its dimensions an event has had.
     pub(crate) seen: Vec<(Dimension, SeenFlag)>,
+    /// It marks the values that another rule counts, and never judges.
+    pub(crate) is_marking: bool,
 }
 
 /// Whether an event has had a dimension, in the life of an engine.
@@ -96,6 +98,8 @@ pub(crate) struct Index {
     lenient: HashMap<u32, Lenient, ahash::RandomState>,
     /// Of the rules that have a policy.
     ranks: HashMap<u32, Rank, ahash::RandomState>,
+    /// The rules from this one on mark values.
+    first_marking: Option<u32>,
 }
 
 /// The rules that are not found by values alone.
@@ -168,6 +172,8 @@ pub(crate) enum Exception {
     Refused(u32),
     /// It hangs on the instant of the decision which rules judge.
     Timed,
+    /// A rule counts different values.
+    Unique,
 }
 
 /// The rules that match, in the order of their rows.
@@ -294,6 +300,16 @@ fn choose_by_time(times: &Times, at: &At, found: &mut [Found], matches: &mut Mat
     });
 }
 
+/// Lets the rules from one on mark values and never judge.
+fn leave_out_marks(first: u32, found: &mut [Found], matches: &mut Matches<'_>) {
+    for found in found.iter_mut().filter(|found| found.rule >= first) {
+        found.judges = false;
+        if matches.exception == Exception::None {
+            matches.exception = Exception::Unique;
+        }
+    }
+}
+
 /// A rule that was found.
 #[derive(Clone, Copy, Debug)]
 struct Found {
@@ -403,6 +419,9 @@ impl Index {
             } else {
                 self.choose_by_policy(&mut found);
             }
+        }
+        if let Some(first) = self.first_marking {
+            leave_out_marks(first, &mut found, matches);
         }
         if !self.lenient.is_empty() && found.iter().any(|found| self.lacks(found.rule, event)) {
             return self.address_lacking(found, hashes, matches);

@@ -25,8 +25,11 @@ pub(crate) struct Snapshot {
     pub(crate) version: u64,
     /// How many rule sets its engine had before, since it was built.
     pub(crate) number: u64,
-    /// Rate limits, then quotas, each in the order in which they were added.
+    /// Rate limits, then quotas, each in the order in which they were added; and behind them the
+    /// rules that mark what others of them count.
     pub(crate) rules: Box<[Arc<CompiledRule>]>,
+    /// How many there are without those.
+    listed: usize,
     pub(crate) meters: Arc<Meters>,
     pub(crate) index: Index,
     pub(crate) counters: CounterSet,
@@ -46,6 +49,16 @@ impl Snapshot {
         // It guards nothing: who reads a version has it from a place that does.
         let version = NEXT_VERSION.fetch_add(1, Ordering::Relaxed);
         rules.sort_by_key(|compiled| (compiled.rule.kind() as u8, compiled.age));
+        let listed = rules.len();
+        let mut marks: Vec<(u32, u32)> = Vec::new();
+        for rule in 0..listed {
+            let Some(marking) = rules.get(rule).and_then(|rule| rule.marks.clone()) else {
+                continue;
+            };
+            let [rule, place] = [rule, rules.len()].map(|at| u32::try_from(at).unwrap_or(u32::MAX));
+            marks.push((place, rule));
+            rules.push(marking);
+        }
         let entries: Vec<_> = rules.iter().map(|compiled| compiled.entry()).collect();
         let slots = rules.iter().filter(|compiled| compiled.rule.is_concurrent());
         let slots =
@@ -63,10 +76,17 @@ impl Snapshot {
                 since,
                 rules.iter().map(|compiled| &compiled.counter),
             )
-            .with_roles(judging),
+            .with_roles(judging)
+            .with_marks(marks),
             rules: rules.into(),
+            listed,
             meters,
         }
+    }
+
+    /// The rules that users have defined.
+    pub(crate) fn listed(&self) -> &[Arc<CompiledRule>] {
+        self.rules.get(..self.listed).unwrap_or(&self.rules)
     }
 
     /// The same rule set, as the one that follows another.

@@ -16,7 +16,7 @@ use super::Snapshot;
 use crate::base::calendar::Calendar;
 use crate::base::format::Version;
 use crate::compiled::compiler::{Groups, watch};
-use crate::compiled::{CompiledRule, Compiler, row_hash};
+use crate::compiled::{CompiledRule, Compiler, row_hash, unique};
 use crate::counters::{
     At, Audit, Audited, Checkpoints, Counter, Lateness, LogEnd, PastCharge, RedoRecord, RowAddress,
     StoredCharge, StoredCharges, StoredCounter, Table, Timeline,
@@ -61,6 +61,15 @@ struct StoredRule {
     counter: StoredCounter,
     age: u64,
     group: u32,
+    /// The dimension whose values it counts, each once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unique: Option<String>,
+    /// Of such a rule: the revision of the rule of its marks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    marks: Option<u32>,
+    /// It is one that marks values.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_marking: bool,
     /// The sequence number of the first record that was made without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended: Option<u64>,
@@ -298,6 +307,9 @@ impl CompiledRule {
             counter: self.counter.to_stored(),
             age: self.age,
             group: self.group,
+            unique: self.measure.unique().map(|dimension| dimension.as_str().to_owned()),
+            marks: self.marks.as_ref().map(|marks| marks.revision),
+            is_marking: self.is_marking,
             ended,
         }
     }
@@ -362,20 +374,26 @@ impl Compiler {
     /// Compiles a rule as it was.
     fn recompile(&self, revision: u32, saved: StoredRule, labels: &mut RuleLabels) -> CompiledRule {
         let rule = saved.rule;
-        let measure = Measure::restored(saved.value.as_deref(), saved.fold, saved.units_per_whole);
+        let (value, unique) = (saved.value.as_deref(), saved.unique.as_deref());
+        let measure = Measure::restored(value, saved.fold, saved.units_per_whole, unique);
         let filter = saved.filter.iter();
         let filter: Filter =
             filter.map(|(key, condition)| (Dimension::parse(key), condition.clone())).collect();
-        let mut partition: Vec<_> = rule.per().iter().map(|key| Dimension::parse(key)).collect();
-        partition.sort();
+        let partition = unique::partition(&rule);
         let counter =
             Counter::of_stored(saved.counter, self.policy(&rule, &measure), self.timeline);
         CompiledRule {
             seen: self.dimensions.of(&filter, &partition),
             filter,
-            partition: partition.into(),
-            counter: counter.of_rule(&rule).watched(watch(&rule, &measure)),
+            partition,
+            counter: counter.of_rule(&rule).watched(watch(&rule, &measure)).of_values(
+                saved.is_marking,
+                &rule,
+                &measure,
+            ),
             span: self.span(&rule),
+            marks: None,
+            is_marking: saved.is_marking,
             age: saved.age,
             figures: labels.figures(rule.id().unwrap_or_default()),
             rule,
@@ -417,12 +435,16 @@ impl RuleRows {
         let mut labels = std::mem::take(&mut compiler.labels);
         let mut revisions = Revisions::default();
         let mut current = Vec::new();
-        // The rules in force first: they are who should have labels of their own.
-        rules.sort_by_key(|(revision, saved)| (saved.ended.is_some(), *revision));
+        // The rules in force first: they are who should have labels of their own. The rules of
+        // marks are there before those that have them.
+        rules
+            .sort_by_key(|(revision, saved)| (saved.ended.is_some(), !saved.is_marking, *revision));
         for (revision, saved) in rules {
-            let ended = saved.ended;
-            let rule = Arc::new(compiler.recompile(revision, saved, &mut labels));
-            if ended.is_none() {
+            let (ended, is_marking) = (saved.ended, saved.is_marking);
+            let marks = saved.marks.and_then(|marks| revisions.get(marks).cloned());
+            let rule = compiler.recompile(revision, saved, &mut labels);
+            let rule = Arc::new(CompiledRule { marks, ..rule });
+            if ended.is_none() && !is_marking {
                 current.push(Arc::clone(&rule));
             }
             revisions.by_revision.insert(revision, Revision { rule, ended });
@@ -552,10 +574,12 @@ mod tests {
                 let saved = serde_json::to_string(&rule.counter.to_stored()).expect("plain data");
                 let counter = format!("{saved} {policy:?} {enforcement:?}");
                 let rest = (&rule.rule, &rule.measure, &rule.filter, &rule.partition);
+                let marks = rule.marks.as_ref().map(|marks| marks.revision);
+                let rest = (rest, marks, rule.is_marking);
                 format!("{counter} {rest:?} {} {} {}", rule.age, rule.group, rule.revision)
             };
             let texts = |rules: &[Arc<CompiledRule>]| rules.iter().map(text).collect::<Vec<_>>();
-            assert_eq!(texts(&current), texts(&self.snapshot.rules));
+            assert_eq!(texts(&current), texts(self.snapshot.listed()));
             assert_eq!(restored.meters.list(), self.snapshot.meters.list());
             assert_eq!(restored.revisions.by_revision.len(), self.revisions.by_revision.len());
             for (revision, known) in &self.revisions.by_revision {
@@ -600,9 +624,17 @@ mod tests {
                 limit(Algorithm::FixedWindow, 7, Window::Hour),
                 quota(Metric::value("gb"), Period::Hour),
             ),
+            (
+                limit(Algorithm::FixedWindow, 8, Window::Hour),
+                quota(Metric::unique("user"), Period::Hour),
+            ),
+            (
+                limit(Algorithm::FixedWindow, 9, Window::Hour),
+                quota(Metric::unique("user"), Period::Day),
+            ),
         ];
         for (step, (limit, quota)) in steps.into_iter().enumerate() {
-            kept.compile(vec![limit, quota], meters(["seats", "desks"][step / 3]));
+            kept.compile(vec![limit, quota], meters(["seats", "desks"][step.min(5) / 3]));
             kept.check();
         }
         kept.compile(Vec::new(), Meters::default());

@@ -104,7 +104,7 @@ impl History for Added<'_> {
             }
             let is_first = used.latest == Moment(0);
             match rule.measure.fold() {
-                Fold::Sum | Fold::Slots => used.units += cost.units,
+                Fold::Sum | Fold::Slots | Fold::Unique => used.units += cost.units,
                 Fold::Max if !is_first => {
                     used.units = used.units.max(cost.units);
                     used.latest = used.latest.max(at.event);

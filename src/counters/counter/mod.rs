@@ -17,8 +17,10 @@ use crate::base::calendar::Calendar;
 use crate::rules::{Cost, Enforcement, Kind, Overflow, Rule, Threshold, Units};
 
 mod stored;
+mod values;
 
 pub(crate) use self::stored::StoredCounter;
+use self::values::Values;
 
 /// How far ahead of the engine's clock an event may be dated.
 pub(crate) const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;
@@ -44,6 +46,8 @@ pub(crate) struct Counter {
     since: Option<Arc<ChangeTime>>,
     /// At which figures alerts fire, where some do.
     watch: Option<Arc<Watch>>,
+    /// What it is to a rule that counts different values.
+    values: Values,
     uses: Arc<Uses>,
 }
 
@@ -124,6 +128,7 @@ impl Counter {
             carry: None,
             since: None,
             watch: None,
+            values: Values::None,
             uses: Arc::default(),
         }
     }
@@ -469,6 +474,8 @@ pub(crate) struct CounterSet {
     watches: bool,
     /// Which rules judge, where that hangs on the time.
     roles: Option<Arc<dyn Roles>>,
+    /// The rules that mark values, each with the one that counts them: in ascending order.
+    marks: Box<[(u32, u32)]>,
 }
 
 impl CounterSet {
@@ -488,7 +495,8 @@ impl CounterSet {
             by_number.insert(counter.number, place);
         }
         let watches = current.iter().any(|counter| counter.watch.is_some());
-        Self { version, since, current, by_number, watches, roles: None }
+        let (roles, marks) = (None, Box::default());
+        Self { version, since, current, by_number, watches, roles, marks }
     }
 
     /// The same set, of which rules judge at times.

@@ -54,6 +54,8 @@ pub(crate) enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counts {
     No,
+    /// Not, because its value is known, or is not to be counted: what it would cost is there.
+    KnownValue,
     /// Where it is let in and the rule counts it.
     Yes,
     /// It is counted in the reading, which is to be written where the event is let in.
@@ -125,6 +127,25 @@ impl Charge {
     pub(super) fn costs(&mut self, cost: Cost) {
         self.cost = cost.units.into();
         self.counts = if cost.counts { Counts::Yes } else { Counts::No };
+    }
+
+    /// Costs nothing where its value is known, and else what it did before.
+    pub(super) fn knows_value(&mut self, known: bool) {
+        match (self.counts, known) {
+            (Counts::Yes, true) => self.counts = Counts::KnownValue,
+            (Counts::KnownValue, false) => self.counts = Counts::Yes,
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_of_known_value(&self) -> bool {
+        self.counts == Counts::KnownValue
+    }
+
+    /// Writes what is recorded of a counter that an event leaves as it is.
+    pub(super) fn seeds(&mut self) {
+        (self.cost, self.counts) = (Wide::ZERO, Counts::No);
+        self.source = UseSource::HistorySeedsCellAlone;
     }
 
     /// Whether it is to be counted by a rule that judges.
@@ -246,6 +267,9 @@ impl Charge {
     /// What the event brings.
     #[inline]
     pub(crate) fn cost(&self) -> Cost {
+        if self.counts == Counts::KnownValue {
+            return Cost::NOTHING;
+        }
         Cost { units: self.cost.get(), counts: self.counts != Counts::No }
     }
 }

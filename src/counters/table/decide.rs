@@ -133,6 +133,7 @@ impl Script<'_, '_> {
             // Which rules judge hangs on the instant, which is fixed now.
             roles.assign(&self.at, charges);
         }
+        self.look_at_marks(charges, step, locked)?;
         match step {
             Step::Settle(settling, _) => self.take_off(settling, charges, locked),
             Step::Hold(holding, _) => {
@@ -143,7 +144,10 @@ impl Script<'_, '_> {
             }
             Step::Record(_) | Step::Extend(..) => {}
         }
-        let judgement = self.judge(charges, locked)?;
+        let mut judgement = self.judge(charges, locked)?;
+        let intent = self.request.intent;
+        let allowed = intent.is_forced() || judgement.passes;
+        judgement.grows |= self.mark_values(charges, step, allowed);
         if self.new.is_some() {
             self.find_starts(charges, locked);
         }
@@ -152,8 +156,6 @@ impl Script<'_, '_> {
         {
             return Err(Unfinished::Undecided(Undecided::TooLate { rule, now: self.at.now }));
         }
-        let intent = self.request.intent;
-        let allowed = intent.is_forced() || judgement.passes;
         (verdict.at, verdict.allowed) = (self.at, allowed);
         if !allowed {
             if !intent.is_read_only() {

@@ -114,6 +114,10 @@ impl<'s> Script<'s, '_> {
         let mut calendar = self.calendar(0);
         for charge in charges {
             let Some(counter) = self.counter(charge) else { continue };
+            if counter.is_marking() {
+                // It was looked at before: what others cost hangs on it.
+                continue;
+            }
             if charge.row != at {
                 (at, row, hint) = (charge.row, other_row(locked, charge.row), 0);
                 calendar = self.calendar(charge.row);
@@ -142,8 +146,13 @@ impl<'s> Script<'s, '_> {
         new.starts.clear();
         new.recorded.clear();
         for charge in charges {
+            // Marks have been looked at again.
+            let counter = self.counter(charge);
+            if counter.is_some_and(Counter::is_marking) {
+                continue;
+            }
             charge.source = UseSource::Cell;
-            if let Some(counter) = self.counter(charge)
+            if let Some(counter) = counter
                 && self.is_in(charge, |new| &new.crowded)
             {
                 counter.misses(self.at.second);
@@ -170,7 +179,7 @@ impl<'s> Script<'s, '_> {
     /// Judges where the key's counter is not there, or may not know all. Notes the rule and returns
     /// `true` where the shared row is needed and not locked yet.
     #[inline(never)]
-    fn judge_new(
+    pub(super) fn judge_new(
         &mut self,
         charge: &mut Charge,
         counter: &Counter,
@@ -286,7 +295,7 @@ fn other_row(locked: &impl Locked, row: u32) -> Option<Row<'_>> {
 #[inline]
 pub(super) fn wants(charge: &Charge, counter: &Counter) -> bool {
     let lets_in = charge.fits || !charge.judges() || counter.enforcement != Enforcement::Shadow;
-    charge.counts != Counts::No && lets_in
+    !matches!(charge.counts, Counts::No | Counts::KnownValue) && lets_in
 }
 
 /// Whether a counter of a rolling quota is as it was before a restart, and does not know what it

@@ -41,6 +41,7 @@ mod shard;
 mod starts;
 mod straight;
 mod upkeep;
+mod values;
 mod write;
 
 #[cfg(test)]

@@ -58,8 +58,11 @@ impl<'s> Script<'s, '_> {
         }
         let Some(period) = charge.reading.bounds() else { return };
         let closed = counter.policy.is_too_late(&charge.reading, &self.at);
-        let is_asked =
-            if closed { charge.judges() } else { !known && counter.recounts_period(period.start) };
+        let is_asked = if closed {
+            charge.judges() || counter.is_marking()
+        } else {
+            !known && counter.recounts_period(period.start)
+        };
         if is_asked && let Some(used) = self.used_in(charge, period) {
             charge.reading = charge.reading.with_use(used);
             charge.fits = counter.policy.fits(&charge.reading, charge.cost(), &self.at);

@@ -521,8 +521,8 @@ fn ask(
     let times = snapshot.index.times();
     let times = times.filter(|times| times.bear_on(rules.iter().map(|found| found.rule)));
     match times {
-        Some(_) => verdict.ask_all(rules, cost),
-        None => verdict.ask(intent, rules, cost),
+        None if matches.exception != Exception::Unique => verdict.ask(intent, rules, cost),
+        _ => verdict.ask_all(rules, cost),
     }
     Ok(times.cloned())
 }

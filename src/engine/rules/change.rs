@@ -32,7 +32,7 @@ pub(in crate::engine) struct Change<'e> {
 
 impl Change<'_> {
     fn rules(&self) -> Vec<Rule> {
-        self.current.rules.iter().map(|compiled| compiled.rule.clone()).collect()
+        self.current.listed().iter().map(|compiled| compiled.rule.clone()).collect()
     }
 
     pub(super) fn add(mut self, mut rule: Rule) -> Result<Rule, RulesError> {
@@ -42,7 +42,7 @@ impl Change<'_> {
         let meters = Arc::clone(&self.current.meters);
         RuleSetError::check(set_problems(&rules, &meters))?;
         let added = self.compile(rule, &meters, None);
-        let mut compiled = self.current.rules.to_vec();
+        let mut compiled = self.current.listed().to_vec();
         compiled.push(Arc::clone(&added));
         self.publish(&compiled, meters)?;
         Ok(added.rule.clone())
@@ -54,7 +54,7 @@ impl Change<'_> {
         id: &str,
         apply: impl FnOnce(&Rule) -> Option<Rule>,
     ) -> Result<Option<Rule>, RulesError> {
-        let mut compiled = self.current.rules.to_vec();
+        let mut compiled = self.current.listed().to_vec();
         let mut rules = self.rules();
         let Some(index) = compiled.iter().position(|rule| rule.id() == id) else { return Ok(None) };
         let (Some(old), Some(slot)) = (compiled.get_mut(index), rules.get_mut(index)) else {
@@ -74,9 +74,9 @@ impl Change<'_> {
     }
 
     pub(super) fn remove(self, id: &str) -> Result<(), RulesError> {
-        let mut compiled = self.current.rules.to_vec();
+        let mut compiled = self.current.listed().to_vec();
         compiled.retain(|rule| rule.id() != id);
-        if compiled.len() == self.current.rules.len() {
+        if compiled.len() == self.current.listed().len() {
             return Err(not_found("rule", id));
         }
         let meters = Arc::clone(&self.current.meters);
@@ -111,10 +111,10 @@ impl Change<'_> {
         let current = Arc::clone(&self.current);
         let meters = Arc::clone(&current.meters);
         let is_up_to_date = |rule: &Arc<CompiledRule>| rule.counts_as(&rule.rule, &meters);
-        if current.rules.iter().all(is_up_to_date) {
+        if current.listed().iter().all(is_up_to_date) {
             return Ok(());
         }
-        let renewed = current.rules.iter().map(|rule| self.renewed(rule, &meters));
+        let renewed = current.listed().iter().map(|rule| self.renewed(rule, &meters));
         let renewed: Vec<_> = renewed.collect();
         self.publish(&renewed, meters)
     }
@@ -126,7 +126,7 @@ impl Change<'_> {
         meters: Vec<Paired<Arc<Meter>>>,
     ) -> Result<(), RulesError> {
         let current = Arc::clone(&self.current);
-        let (mut rules, old_rules) = apart(rules, &current.rules);
+        let (mut rules, old_rules) = apart(rules, current.listed());
         let (mut meters, old_meters) = apart(meters, current.meters.list());
         fill_ids(&mut meters, &[]);
         let stamped = meters.into_iter().zip(old_meters).map(|(meter, old)| match old {
@@ -157,7 +157,7 @@ impl Change<'_> {
         RuleSetError::check(set_problems(&self.rules(), &meters))?;
         let current = Arc::clone(&self.current);
         let compiled: Vec<_> =
-            current.rules.iter().map(|rule| self.renewed(rule, &meters)).collect();
+            current.listed().iter().map(|rule| self.renewed(rule, &meters)).collect();
         self.publish(&compiled, meters)
     }
 

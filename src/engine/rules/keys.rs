@@ -134,7 +134,7 @@ impl Rules {
         loop {
             let snapshot = core.snapshot.load_full();
             let not_found = || QueryError::RuleNotFound { id: id.into() };
-            let mut places = (0..).zip(&snapshot.rules).filter(|(_, rule)| rule.id() == id);
+            let mut places = (0..).zip(snapshot.listed()).filter(|(_, rule)| rule.id() == id);
             let (rule, compiled) = places.next().ok_or_else(not_found)?;
             let pass = KeysPass {
                 counters: &snapshot.counters,

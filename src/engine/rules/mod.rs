@@ -116,7 +116,7 @@ impl Rules {
     pub fn set(&self) -> RuleSet {
         let snapshot = self.core.snapshot.load();
         let mut set: RuleSet =
-            snapshot.rules.iter().map(|compiled| compiled.rule.clone()).collect();
+            snapshot.listed().iter().map(|compiled| compiled.rule.clone()).collect();
         set.meters = snapshot.meters.list().iter().map(|meter| (**meter).clone()).collect();
         set
     }
@@ -140,7 +140,7 @@ impl Rules {
 
     fn of_kind<R: RuleKind>(&self) -> Vec<R> {
         let snapshot = self.core.snapshot.load();
-        snapshot.rules.iter().filter_map(|compiled| R::of(&compiled.rule)).collect()
+        snapshot.listed().iter().filter_map(|compiled| R::of(&compiled.rule)).collect()
     }
 }
 

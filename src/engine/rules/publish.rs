@@ -58,13 +58,13 @@ impl Core {
         }
         self.rules_changed();
         self.figures.look_at(&self.table);
-        for rule in &snapshot.rules {
+        for rule in snapshot.listed() {
             rule.figures.show();
         }
         telemetry::event!(
             info,
             version = snapshot.number,
-            rules = snapshot.rules.len(),
+            rules = snapshot.listed().len(),
             meters = snapshot.meters.list().len(),
             "rules in force"
         );
@@ -81,8 +81,8 @@ impl Change<'_> {
     ) -> Result<(), RulesError> {
         let engine = self.engine;
         engine.admit_rules()?;
-        let convert = compiled.len() < self.current.rules.len()
-            || compiled.iter().any(|rule| rule.counter.took_over());
+        let convert = compiled.len() < self.current.listed().len()
+            || compiled.iter().any(|rule| rule.took_over());
         let refill = engine.is_to_track(&meters, compiled);
         engine.note_checkpoints(&mut self.compiler);
         let compiled: Vec<_> = compiled.iter().map(|rule| self.compiler.renew(rule)).collect();

@@ -98,7 +98,7 @@ impl EngineBuilder {
         if core.ledger.is_some() {
             core.compiler.lock().recount();
         }
-        core.snapshot.load().rules.iter().for_each(|rule| rule.figures.show());
+        core.snapshot.load().listed().iter().for_each(|rule| rule.figures.show());
         Ok(Engine { core: Arc::new(core) })
     }
 }

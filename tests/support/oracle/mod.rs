@@ -13,6 +13,7 @@
 mod counted;
 mod data;
 mod holds;
+pub mod values;
 
 pub use self::counted::period;
 use self::counted::*;

@@ -112,6 +112,7 @@ pub(super) fn metric() -> BoxedStrategy<Metric> {
         Just(Metric::TotalCostCents),
         select(vec!["input_tokens", "latency_ms", "images", "tokens"]).prop_map(Metric::value),
         text().prop_map(|name| Metric::value(&name)),
+        text().prop_map(Metric::unique),
     ]
     .boxed()
 }
@@ -226,8 +227,10 @@ pub(super) fn quota() -> BoxedStrategy<Quota> {
         prop::option::of(select(vec![NaiveDate::MIN, NaiveDate::MAX, NaiveDate::default()]));
     let every = prop::option::of(select(vec![0, 1, 7, 100, 876_600, u32::MAX]));
     let cut = (zone, anchor, every).boxed();
-    let drawn = (rate_limit(), period(), any::<bool>(), cut);
-    let drawn = drawn.prop_map(|(rule, period, late, (zone, anchor, every))| {
+    let values = prop::option::of(select(vec![0, 1, 3, 10_000_000, u32::MAX]));
+    let unique = (select(vec!["model", "customer_id", "team"]), values, any::<bool>()).boxed();
+    let drawn = (rate_limit(), period(), any::<bool>(), cut, unique);
+    let drawn = drawn.prop_map(|(rule, period, late, (zone, anchor, every), unique)| {
         let mut quota = Quota::unlimited(rule.name, rule.metric, period);
         let by_dates = [Period::Day, Period::Week, Period::Month, Period::Year].contains(&period);
         if quota.name != "good" || by_dates {
@@ -246,6 +249,14 @@ pub(super) fn quota() -> BoxedStrategy<Quota> {
         }
         if quota.name == "good" && period == Period::Concurrent {
             quota.metric = Metric::TotalEvents;
+        }
+        let (dimension, values, is_unique) = unique;
+        let drains = matches!(period, Period::Rolling(_) | Period::Concurrent);
+        if quota.name != "good" {
+            quota.max_values = values;
+        } else if is_unique && !drains && quota.limit_value.is_none_or(|limit| limit <= 3_u64) {
+            quota.metric = Metric::unique(dimension);
+            quota.max_values = Some(values.map_or(3, |values| values.clamp(3, 10_000_000)));
         }
         if let ("good", Period::Rolling(length)) = (quota.name.as_str(), period) {
             let century = Duration::from_secs(3_155_760_000);

@@ -154,7 +154,7 @@ impl Script<'_, '_> {
         let parts = settling.held.parts_in(locked);
         for charge in charges {
             let full = settling.costs.iter().find(|(rule, _)| *rule == charge.rule);
-            let Some((_, full)) = full else { continue };
+            let Some((_, full)) = full.filter(|_| !charge.is_of_known_value()) else { continue };
             let counter = self.counter(charge);
             let is_shared = self.is_in(charge, |new| &new.crowded);
             let shared = counter.filter(|_| is_shared).map(|counter| locked.shared_row(counter));
@@ -213,7 +213,8 @@ impl Script<'_, '_> {
                         && self.counter(charge).is_some_and(|it| it.number() == held.number)
                 };
                 let charge = charges.iter().find(is_it);
-                let used = charge.and_then(|charge| {
+                let known = charge.is_some_and(Charge::is_of_known_value);
+                let used = charge.filter(|_| !known).and_then(|charge| {
                     let full = settling.costs.iter().find(|(rule, _)| *rule == charge.rule);
                     Some(full?.1.units.clamp(0, own.units))
                 });

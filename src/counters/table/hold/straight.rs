@@ -64,6 +64,7 @@ impl Table {
         // Where there is a store it is kept what becomes of holds, which only the steps say.
         self.given_back_log().is_none()
             && request.counters.roles().is_none()
+            && !request.counters.has_marks()
             && self.goes_straight.load(Ordering::Relaxed)
     }
 
