@@ -202,7 +202,7 @@ impl Tally {
     ) -> SimulationReport {
         let mut worst = self.worst(keys);
         let rules =
-            (0_u32..).zip(&snapshot.rules).zip(&self.rules).map(|((place, rule), tally)| {
+            (0_u32..).zip(snapshot.listed()).zip(&self.rules).map(|((place, rule), tally)| {
                 let worst = worst.get_mut(place as usize).map(std::mem::take).unwrap_or_default();
                 let starts_from = match past {
                     Some(past) if rule.counter.policy.recounts() => {
