@@ -20,9 +20,9 @@ reading::body! {
     /// lowest or the average of a value, or how many different values a dimension has.
     ///
     /// A meter is asked for its figure over any range, and `count`, `sum`, `max`, `latest` and
-    /// `unique` meters are what rules may count, as [`Metric::meter`](crate::Metric::meter). An event that
-    /// lacks the value, or the dimension, is one of those that `count` counts and changes no other
-    /// figure.
+    /// `unique` meters are what rules may count, as [`Metric::meter`](crate::Metric::meter). An
+    /// event that lacks the value, or the dimension, is one of those that `count` counts and
+    /// changes no other figure.
     ///
     /// ```
     /// use limitry::{Engine, Event, Meter, Metric, Period, Quota};
