@@ -155,6 +155,7 @@
 struct Readme;
 
 pub mod alerts;
+pub mod balances;
 mod base;
 mod compiled;
 mod counters;
@@ -204,8 +205,8 @@ pub mod config {
 pub mod errors {
     pub use crate::base::words::UnknownWord;
     pub use crate::engine::{
-        BatchError, BatchProblem, BuildError, ExportError, ImportError, ReservationError,
-        RulesError, SimulateError, TrackError, WaitError,
+        BalanceError, BatchError, BatchProblem, BuildError, ExportError, ImportError,
+        ReservationError, RulesError, SimulateError, TrackError, WaitError,
     };
     pub use crate::event::EventError;
     pub use crate::journal::store::StoreError;
@@ -229,7 +230,8 @@ pub mod explain {
 /// The handles of an engine, one a noun. Each is as cheap to clone as the engine.
 pub mod handles {
     pub use crate::engine::{
-        Alerts, Events, Meters, Reservations, Rules, Store, Usage, Wait, WaitReserve, Waiting,
+        Alerts, Balances, Events, Meters, Reservations, Rules, Store, Usage, Wait, WaitReserve,
+        Waiting,
     };
 }
 

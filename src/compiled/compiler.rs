@@ -13,8 +13,9 @@ use super::rule::{CompiledRule, counted};
 use super::times::Span;
 use super::unique;
 use crate::counters::{
-    CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge, GaugePeriod, Lateness,
-    Moment, Periods, Policy, SlidingWindow, Slots, Timeline, TokenBucket, Watch,
+    ACCOUNTS, Balance, CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge,
+    GaugePeriod, Lateness, Moment, Periods, Policy, SlidingWindow, Slots, Timeline, TokenBucket,
+    Watch,
 };
 use crate::event::Dimension;
 use crate::rules::{
@@ -141,7 +142,9 @@ impl Compiler {
         // Counters of another partition have other keys, and those of another measure count
         // something else: there is nothing to carry.
         let related = before
-            .filter(|before| before.partition == partition && before.measure.counts_as(&measure));
+            .filter(|before| before.partition == partition && before.measure.counts_as(&measure))
+            // What is counted of a limit is none of a balance.
+            .filter(|before| before.rule.balance().is_some() == rule.balance().is_some());
         // What a counter of format 1 counted in wholes may count in millionths now.
         let units = related.map_or(1, |before| {
             measure.units_per_whole().div_euclid(before.units_per_whole().max(1)).max(1)
@@ -168,6 +171,7 @@ impl Compiler {
         };
         let group = match related {
             Some(before) => before.group,
+            None if rule.balance().is_some() => ACCOUNTS,
             None => self.group(&partition, &filter),
         };
         let age = before.map_or_else(|| next(&mut self.ages), |before| before.age);
@@ -233,6 +237,10 @@ impl Compiler {
                         Policy::SlidingWindow(SlidingWindow::new(limit, window))
                     }
                 }
+            }
+            Rule::Quota(rule) if rule.balance.is_some() => {
+                let opening = rule.opening.map(|amount| measure.units_of(amount));
+                Policy::Balance(Balance::new(opening))
             }
             Rule::Quota(rule) => match rule.period.shape() {
                 Shape::Slots => Policy::Slots(Slots::new(limit)),
@@ -307,8 +315,8 @@ fn next(number: &mut u64) -> u64 {
     *number
 }
 
-/// Below the number of the rows that rules share when there is no room.
+/// Below the numbers of accounts and of the rows that rules share when there is no room.
 fn next_group(number: &mut u32) -> u32 {
-    *number = number.saturating_add(1).min(u32::MAX.saturating_sub(1));
+    *number = number.saturating_add(1).min(ACCOUNTS.saturating_sub(1));
     *number
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::base::amount::Amount;
 use crate::compiled::index::{Entry, SeenFlag};
 use crate::compiled::times::Span;
-use crate::counters::Counter;
+use crate::counters::{Counter, Figures};
 use crate::event::Dimension;
 use crate::rules::{
     Condition, Enforcement, Filter, Measure, Meters, Metric, OnMissing, Rule, RuleKey, Units,
@@ -71,6 +72,14 @@ impl CompiledRule {
         wanted.map(|(key, _)| Dimension::parse(key))
     }
 
+    /// The most that may be used: of a balance what was used of it and what is left.
+    pub(crate) fn limit(&self, figures: Figures) -> Option<Amount> {
+        if self.rule.balance().is_none() {
+            return self.rule.limit();
+        }
+        Some(self.measure.amount_of(figures.used.saturating_add(figures.remaining)))
+    }
+
     /// The value that stands in where an event lacks a dimension.
     pub(crate) fn fallback(&self) -> Option<&str> {
         self.rule.on_missing().value()
@@ -86,6 +95,7 @@ impl CompiledRule {
         self.rule.enabled().then(|| Entry {
             filter: self.filter.clone(),
             group: self.group,
+            balance: self.rule.balance().map(Into::into),
             partition: self.partition.clone(),
             policy: self.rule.policy().map(Into::into),
             priority: self.rule.priority(),
@@ -121,7 +131,8 @@ pub(super) fn counted(rule: &Rule, meters: &Meters) -> (Measure, Filter) {
     let measure = if rule.is_concurrent() {
         Measure::SLOTS
     } else {
-        Measure::of_metric(rule.metric(), meters).unwrap_or_default()
+        let measure = Measure::of_metric(rule.metric(), meters).unwrap_or_default();
+        if rule.balance().is_some() { measure.in_millionths() } else { measure }
     };
     (measure, filter)
 }

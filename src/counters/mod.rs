@@ -15,7 +15,7 @@ mod time;
 
 pub(crate) use self::algorithms::periods::{Lateness, Periods, UseAhead};
 pub(crate) use self::algorithms::{
-    CalendarPeriod, FIRST, Figures, FixedWindow, Gauge, GaugePeriod, Policy, Refusal,
+    Balance, CalendarPeriod, FIRST, Figures, FixedWindow, Gauge, GaugePeriod, Policy, Refusal,
     SlidingWindow, Slots, TokenBucket,
 };
 pub(crate) use self::counter::StoredCounter;
@@ -27,6 +27,7 @@ pub(crate) use self::roles::Roles;
 pub(crate) use self::stored::{StoredCharge, StoredCharges, encode_charges};
 #[cfg(test)]
 pub(crate) use self::table::Mismatch;
+pub(crate) use self::table::{ACCOUNTS, AccountKey, AccountStep};
 pub(crate) use self::table::{Audit, Audited, LogEnd, PastCharge, RedoRecord, Role};
 pub(crate) use self::table::{
     Charge, Charges, Committed, Extension, Held, Holding, Intent, Match, Request, RowAddress,

@@ -18,6 +18,9 @@ use crate::rules::Cost;
 
 /// The lower bits of the first byte: the number under which the reading is stored.
 const CODE: u8 = 0b0111;
+/// What stands there for a number that the bits have no room for: together with [`WRITTEN`], which
+/// a reading of no counter never is, it says that the next byte has both.
+const MORE: u8 = 5;
 const FITS: u8 = 1 << 3;
 const CROWDED: u8 = 1 << 4;
 const COUNTS: u8 = 1 << 5;
@@ -131,8 +134,14 @@ impl StoredCharge {
             | flag(self.cost.counts, COUNTS)
             | flag(self.written, WRITTEN)
             | flag(self.role == Role::Counts, LOST);
+        let code = self.reading.code(self.owes);
         let mut bytes = stored::ChargeBytes::new();
-        bytes.byte(flags | self.reading.code(self.owes));
+        if code > CODE || (code == MORE && self.written) {
+            bytes.byte(flags | WRITTEN | MORE);
+            bytes.byte(code << 1 | u8::from(self.written));
+        } else {
+            bytes.byte(flags | code);
+        }
         bytes.varint(self.revision.into());
         bytes.wide(self.cost.units);
         self.reading.encode(at, &mut bytes);
@@ -142,16 +151,21 @@ impl StoredCharge {
     #[inline]
     fn decode(from: &mut Reader<'_>, at: &At) -> Result<Self, Malformed> {
         let flags = u8::decode(from)?;
-        let (revision, cost) = (from.varint_u32()?, stored::units(from)?);
-        let (reading, owes) = Reading::decode(flags & CODE, from, at)?;
         let is = |bit| flags & bit != 0;
+        let (mut code, mut written) = (flags & CODE, is(WRITTEN));
+        if code == MORE && written {
+            let both = u8::decode(from)?;
+            (code, written) = (both >> 1, both & 1 != 0);
+        }
+        let (revision, cost) = (from.varint_u32()?, stored::units(from)?);
+        let (reading, owes) = Reading::decode(code, from, at)?;
         Ok(Self {
             revision,
             cost: Cost { units: cost, counts: is(COUNTS) },
             fits: is(FITS),
             role: if is(LOST) { Role::Counts } else { Role::Judges },
             crowded: is(CROWDED),
-            written: is(WRITTEN),
+            written,
             owes,
             in_slots: from.version() == Version::One,
             reading,
@@ -299,8 +313,14 @@ mod tests {
         // The second is of a rule that took nothing.
         let starts = [start(3), start(4)];
         let charges = [charge];
-        let all =
-            Committed { at: &at, charges: &charges, starts: &starts, held: None, crossings: &[] };
+        let all = Committed {
+            at: &at,
+            charges: &charges,
+            starts: &starts,
+            held: None,
+            crossings: &[],
+            event: None,
+        };
         encode_charges(&all, |rule| rule + 10, &mut bytes);
         let mut charges = StoredCharges::new();
         let decode = |bytes: &[u8], charges: &mut StoredCharges| {

@@ -248,10 +248,10 @@ impl Findings {
                 name: (&rule.name).into(),
                 metric: Cow::Borrowed(&rule.metric),
                 period: rule.period,
-                limit: rule.limit_value,
+                limit: compiled.limit(figures),
                 used: compiled.measure.amount_of(figures.used).saturating_sub(held),
                 held,
-                remaining: remaining(rule.limit_value, compiled, figures),
+                remaining: remaining(compiled.limit(figures), compiled, figures),
                 reset: figures.reset.map(timestamp),
                 exceeded: exceeded.of(charge, figures.remaining),
             })
@@ -321,8 +321,8 @@ impl Findings {
     pub(super) fn header_figures(&self) -> impl Iterator<Item = HeaderFigures<'_>> {
         self.hard().filter_map(|(compiled, charge)| {
             let rule = &compiled.rule;
-            let limit = rule.limit()?;
             let figures = self.figures(compiled, charge);
+            let limit = compiled.limit(figures)?;
             let passes_at = || self.rule_passes_at(compiled, charge, self.verdict.at.now);
             let refused_until = (!charge.fits).then(|| passes_at().unwrap_or(Moment::MAX));
             let reset = figures.reset.or_else(|| rule.is_rate_limit().then(|| self.second()));

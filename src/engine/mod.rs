@@ -24,6 +24,7 @@ use crate::rules::{Cost, Period, Quota, Rule};
 use crate::telemetry::HAS_RECORDER;
 
 mod alerts;
+mod balances;
 mod batch;
 mod builder;
 mod config;
@@ -44,6 +45,7 @@ mod waiting;
 
 pub use self::alerts::Alerts;
 use self::alerts::EngineAlerts;
+pub use self::balances::{BalanceError, Balances};
 pub use self::batch::{BatchEvent, BatchReport};
 pub use self::builder::{EngineBuilder, Recording};
 pub use self::config::{EngineConfig, StoreConfig};

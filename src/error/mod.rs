@@ -2,8 +2,8 @@
 
 use crate::base::amount::AmountError;
 use crate::engine::{
-    BatchError, BuildError, ExportError, ImportError, ReservationError, RulesError, SimulateError,
-    TrackError, WaitError,
+    BalanceError, BatchError, BuildError, ExportError, ImportError, ReservationError, RulesError,
+    SimulateError, TrackError, WaitError,
 };
 use crate::event::EventError;
 use crate::journal::store::StoreError;
@@ -31,6 +31,9 @@ pub enum Error {
     /// A call about a reservation could not answer.
     #[error(transparent)]
     Reservation(#[from] ReservationError),
+    /// A call about a balance could not answer.
+    #[error(transparent)]
+    Balance(#[from] BalanceError),
     /// A batch was not recorded.
     #[error(transparent)]
     Batch(#[from] BatchError),
@@ -140,6 +143,7 @@ impl Error {
                 of_track(why)
             }
             Self::Wait(why) => of_wait(why),
+            Self::Balance(why) => of_balance(why),
             Self::Batch(why) | Self::Import(ImportError::Batch { source: why, .. }) => {
                 of_batch(why)
             }
@@ -186,6 +190,17 @@ fn of_reservation(why: &ReservationError) -> Class {
         ReservationError::Length { .. } => Class::BadInput,
         ReservationError::NotFound { .. } => Class::NotFound,
         ReservationError::Ended { .. } | ReservationError::Conflict { .. } => Class::Conflict,
+    }
+}
+
+fn of_balance(why: &BalanceError) -> Class {
+    match why {
+        BalanceError::Invalid { .. } => Class::BadInput,
+        BalanceError::NotFound { .. } => Class::NotFound,
+        BalanceError::Exists { .. } | BalanceError::Conflict { .. } | BalanceError::Full { .. } => {
+            Class::Conflict
+        }
+        BalanceError::Store(why) => of_store(why),
     }
 }
 

@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -92,6 +93,11 @@ impl IdempotencyKeys {
     }
 
     /// The answer that a key has, if it has one.
+    /// How long a key is kept.
+    pub(crate) fn retention(&self) -> Duration {
+        Duration::from_nanos(self.retention)
+    }
+
     pub(crate) fn find(
         &self,
         key: CustomerKey<'_>,

@@ -45,6 +45,8 @@ pub(super) const HELD: u8 = 5;
 /// Reservations.
 pub(super) const RESERVATIONS: u8 = 6;
 
+/// Accounts of balances: blocks, one a shard, as of counters.
+pub(super) const BALANCES: u8 = 7;
 /// Alerts: first which of the two, then marks of what has fired by rows, or what is known.
 pub(super) const ALERTS: u8 = 9;
 pub(super) const FIRED: u8 = 0;
@@ -96,6 +98,8 @@ enum Stage {
     Begin,
     /// Counters are copied; the shard that is next.
     Shards(usize),
+    /// Accounts are copied; the shard that is next.
+    Accounts(usize),
     Rows(RowCursor),
     Keys,
     Log,
@@ -182,6 +186,10 @@ impl Checkpoint {
                 let next = *next;
                 return self.shards_piece(next, sources, now);
             }
+            Stage::Accounts(next) => {
+                let next = *next;
+                return self.accounts_piece(next, sources);
+            }
             Stage::Rows(cursor) => {
                 let (position, more) = ledger?.save_rows(cursor, ROWS_A_LOCK, end, &mut bytes);
                 if !more {
@@ -241,12 +249,37 @@ impl Checkpoint {
         (self.now, self.from) = (self.now.max(now), self.from.min(position));
         self.stage = if next < sources.table.shard_count() {
             Stage::Shards(next)
+        } else {
+            Stage::Accounts(0)
+        };
+        let piece = Some(Piece { kind: COUNTERS, position, bytes });
+        piece.filter(|piece| !piece.bytes.is_empty())
+    }
+
+    /// The accounts of shards, from one on: about as many as make a piece.
+    fn accounts_piece(&mut self, next: usize, sources: &Sources) -> Option<Piece> {
+        let (mut next, mut bytes, mut first) = (next, Vec::new(), u64::MAX);
+        while next < sources.table.shard_count() && bytes.len() < PIECE_BYTES {
+            let mut block = Vec::new();
+            let end = || sources.queue.end();
+            if let Some(position) = sources.table.copy_accounts(next, end, &mut block) {
+                // Also where there is none: what comes later has to be redone.
+                first = first.min(position);
+                if !block.is_empty() {
+                    put_block(position, &block, &mut bytes);
+                }
+            }
+            next = next.saturating_add(1);
+        }
+        self.from = self.from.min(first);
+        self.stage = if next < sources.table.shard_count() {
+            Stage::Accounts(next)
         } else if sources.ledger.is_some() {
             Stage::Rows(RowCursor::default())
         } else {
             Stage::alerts(sources)
         };
-        let piece = Some(Piece { kind: COUNTERS, position, bytes });
+        let piece = Some(Piece { kind: BALANCES, position: first, bytes });
         piece.filter(|piece| !piece.bytes.is_empty())
     }
 
@@ -332,7 +365,14 @@ impl Shards {
     }
 }
 
-/// The blocks of a piece of counters: the position of each, and its bytes. Nothing behind a damaged
+/// Appends a block behind its position and its length.
+fn put_block(position: u64, block: &[u8], out: &mut Vec<u8>) {
+    position.encode(out);
+    u32::try_from(block.len()).unwrap_or(u32::MAX).encode(out);
+    out.extend_from_slice(block);
+}
+
+/// The blocks of a piece of counters or accounts: the position of each, and its bytes. Nothing behind a damaged
 /// one can be read.
 pub(super) fn blocks(
     mut from: Reader<'_>,
@@ -344,7 +384,7 @@ pub(super) fn blocks(
         let mut block = || {
             let position = u64::decode(&mut from)?;
             let length = usize::try_from(u32::decode(&mut from)?).unwrap_or(usize::MAX);
-            Ok((position, from.bytes(length, "a block of counters")?))
+            Ok((position, from.bytes(length, "a block")?))
         };
         let block = block();
         if block.is_err() {

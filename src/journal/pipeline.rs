@@ -214,6 +214,15 @@ impl Pipeline {
         Some(self.queue.push(&Entry { kind, head, event, key, timestamp, now })?.seq)
     }
 
+    /// Puts the record of what happened to a balance into the queue; `None` where the engine is
+    /// being closed.
+    pub(crate) fn put_balance(&self, at: &At, rows: &[u8]) -> Option<u64> {
+        let head = Head::of_balance(at, rows);
+        let (kind, head) = (Kind::Balance, head.bytes());
+        let (key, timestamp, now) = (None, Timestamp::UNIX_EPOCH, at.now.0);
+        Some(self.queue.push(&Entry { kind, head, event: &[], key, timestamp, now })?.seq)
+    }
+
     /// Puts a record into the queue that says nothing.
     #[cfg(test)]
     pub(crate) fn put_no_op(&self, timeline: &crate::counters::Timeline) {

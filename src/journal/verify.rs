@@ -147,6 +147,7 @@ impl Fold<'_> {
         let unreadable = |why: Unreadable| why.of(self.store, seq);
         match Record::read(seq, bytes).map_err(unreadable)?.entry {
             Entry::NoOp => Ok(()),
+            Entry::Balance(rows) => self.redo_held(seq, rows),
             Entry::Event(record) => self.check_event(seq, &record),
             Entry::Reservation(record) => {
                 if let Some(decision) = record.decision() {
@@ -216,7 +217,7 @@ impl Fold<'_> {
         let end = LogEnd { counters, at: timeline.at(Moment(0), None) };
         let hasher = &self.settings.hasher;
         let hash = |group, values: &[&str]| row_hash(hasher, group, values);
-        let redone = self.table.redo_held(&end, seq, rows, hash, |_, _| {});
+        let redone = self.table.redo_held(&end, (seq, None), rows, hash, |_, _| {});
         redone.map_err(|why| Unreadable::from(why).of(self.store, seq))
     }
 }

@@ -7,7 +7,6 @@
 //! bytes and by age.
 
 mod error;
-mod id;
 mod memory;
 mod packed;
 mod query;
@@ -18,7 +17,6 @@ mod stored;
 mod times;
 
 pub use self::error::QueryError;
-pub use self::id::{EventId, EventIdParseError};
 pub(crate) use self::memory::{Bounds, MemoryLog};
 pub(crate) use self::packed::Packed;
 pub use self::query::EventQuery;
@@ -29,3 +27,4 @@ pub(crate) use self::signature::{PairFilter, signature_of_built_in, signature_of
 pub(crate) use self::stored::Stored;
 pub(crate) use self::times::Dropped;
 pub(crate) use self::times::{GenerationTimes, RunTimes, StoredDropped};
+pub use crate::event::{EventId, EventIdParseError};

@@ -71,6 +71,11 @@ impl Measure {
         Self { value: Some(value), fold, units_per_whole, unique: None }
     }
 
+    /// The same, counted in millionths.
+    pub(crate) fn in_millionths(self) -> Self {
+        Self { units_per_whole: MILLION, ..self }
+    }
+
     /// What a metric counts; `None` where its meter is not there or is none that rules count.
     pub(crate) fn of_metric(metric: &Metric, meters: &Meters) -> Option<Self> {
         let value = match metric {
@@ -170,7 +175,7 @@ impl Measure {
     #[inline]
     pub(crate) fn of(&self, event: &Event<'_>) -> Cost {
         match &self.value {
-            None if self.fold == Fold::Sum => Cost { units: 1, counts: true },
+            None if self.fold == Fold::Sum => Cost { units: self.units_per_whole, counts: true },
             None => self.of_special(event),
             Some(value) => self.of_value(value, event),
         }
@@ -195,7 +200,10 @@ impl Measure {
             ValueName::CostCents | ValueName::Other(_) => {
                 value.amount(event).map(Amount::millionths)
             }
-            built_in => built_in.whole(event).map(Units::from),
+            built_in => built_in.whole(event).map(|whole| match self.units_per_whole {
+                1 => whole.into(),
+                units => Units::from(whole).saturating_mul(units),
+            }),
         };
         let counts = match self.fold {
             Fold::Sum | Fold::Slots | Fold::Unique => units.unwrap_or(0) != 0,

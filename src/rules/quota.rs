@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use chrono::NaiveDate;
 
 use super::fields::{rule, rule_setters, yes};
+use super::limit::read_limit;
 use super::{Enforcement, Metric, Period, Threshold};
 use crate::base::amount::{Amount, IntoAmount};
 use crate::base::calendar::{Cycle, TimeZone, Unit};
@@ -69,6 +70,11 @@ rule! {
             /// it is not given.
             #[serde(alias = "max_values")]
             max_values: u32,
+            /// The name of the balance that it takes what it counts from, in place of a limit.
+            balance: String,
+            /// What an owner of that balance begins with who has none; such an owner is refused
+            /// where it is not given.
+            opening: Amount,
         }
         options {
             /// At which figures an alert fires.
@@ -134,6 +140,48 @@ impl Quota {
     #[must_use]
     pub fn concurrent(name: impl Into<String>, limit: impl IntoAmount) -> Self {
         Self::with_limit(name, Metric::TotalEvents, limit, Period::Concurrent)
+    }
+
+    /// Makes a rule that takes what it counts from the prepaid [balance](crate::balances) of a name:
+    /// credits. Split it by one dimension, whose value is the owner of the balance:
+    /// `per("customer_id")`.
+    ///
+    /// An event takes all of what it counts, with what it takes of every other rule, or nothing; a
+    /// [reservation](crate::Engine::reserve) holds it. It is refused where less is available, and
+    /// for [`Never`](crate::RetryAfter::Never), unless holds that expire give back enough. An owner
+    /// without a balance is refused so, but where the rule has an [`opening`](Self::opening)
+    /// amount. Rules that name the same balance take from the same.
+    ///
+    /// In a status `used` is what was taken, `remaining` what is available, and the limit both
+    /// together. Where another rule of its policy judges, or out of its times, it takes nothing. A
+    /// soft rule takes what there is and more, as `record` does: that is owed, and the next credit
+    /// pays it.
+    ///
+    /// ```
+    /// use limitry::balances::NewBalance;
+    /// use limitry::{Engine, Event, Metric, Quota};
+    ///
+    /// let credits = Quota::balance("credits", Metric::TotalTokens).per("customer_id");
+    /// let engine = Engine::builder().quota(credits).build()?;
+    /// engine.balances().create(&NewBalance::new("cust_123", "credits").initial(1_000))?;
+    /// let call = Event::new("cust_123", "model_call").input_tokens(600);
+    /// assert!(engine.track(&call)?.is_allowed());
+    /// assert!(!engine.track(&call)?.is_allowed()); // 400 are left
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    #[must_use]
+    pub fn balance(balance: impl Into<String>, metric: Metric) -> Self {
+        let balance = balance.into();
+        let quota = Self::unlimited(balance.clone(), metric, Period::AllTime);
+        Self { balance: Some(balance), ..quota }
+    }
+
+    /// Lets an owner without a balance begin with so much: the first event that takes something
+    /// opens one, as a credit that does not expire.
+    #[must_use]
+    pub fn opening(mut self, amount: impl IntoAmount) -> Self {
+        self.opening = Some(read_limit("opening", amount, &mut self.problem));
+        self
     }
 
     rule_setters!();

@@ -223,6 +223,14 @@ impl Rule {
         matches!(self, Self::Quota(Quota { period: Period::Concurrent, .. }))
     }
 
+    /// The balance that it takes from, where it does.
+    pub(crate) fn balance(&self) -> Option<&str> {
+        match self {
+            Self::Quota(quota) => quota.balance.as_deref(),
+            Self::RateLimit(_) => None,
+        }
+    }
+
     pub(super) fn metric_mut(&mut self) -> &mut Metric {
         each!(self, rule => &mut rule.metric)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::limit::LimitProblem;
-use super::measure::Measure;
+use super::measure::{Fold, Measure};
 use super::meter::{Aggregation, EventFilter, Meter, MeterField, Meters};
 use super::quota::MAX_VALUES;
 use super::rule::{Kind, Rule};
@@ -140,6 +140,7 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
             found.cycle(quota);
             found.thresholds(quota, &measure);
             found.unique(quota, &measure);
+            found.balance(quota, meters);
             if rule.is_concurrent() && quota.metric != Metric::TotalEvents {
                 let reason = format!(
                     "\"{}\" must be `total_events`: a concurrent quota counts open reservations, \
@@ -321,6 +322,52 @@ impl Found<'_> {
                  those that are there: use `skip` or `refuse`"
             );
             self.add("onMissing", reason);
+        }
+    }
+
+    /// What a quota must be that takes from a balance.
+    fn balance(&mut self, quota: &Quota, meters: &Meters) {
+        let Some(balance) = &quota.balance else {
+            if let Some(opening) = quota.opening {
+                let reason = format!("{opening} is set, but the rule takes from no balance");
+                self.add("opening", reason);
+            }
+            return;
+        };
+        self.text("balance", balance);
+        if quota.per.len() != 1 {
+            let reason = format!(
+                "{:?} must be one dimension: its value is the owner of the balance {balance:?}",
+                quota.per
+            );
+            self.add("per", reason);
+        }
+        if let Some(limit) = quota.limit_value {
+            let reason = format!("{limit} must be none: what the balance {balance:?} has is it");
+            self.add("limitValue", reason);
+        }
+        if quota.period != Period::AllTime {
+            let reason = format!("{} must be all_time: a balance has no periods", quota.period);
+            self.add("period", reason);
+        }
+        if let Some(keys) = quota.max_keys {
+            let reason = format!("{keys} is set, but a balance has accounts in place of counters");
+            self.add("maxKeys", reason);
+        }
+        if !quota.alert_thresholds.is_empty() {
+            let reason = "a rule that takes from a balance has none".to_owned();
+            self.add("alertThresholds", reason);
+        }
+        let fold = Measure::of_metric(&quota.metric, meters).map(|measure| measure.fold());
+        if fold.is_some_and(|fold| fold != Fold::Sum) {
+            let reason = format!("\"{}\" must be a count or a sum to be paid for", quota.metric);
+            self.add("metric", reason);
+        }
+        let is_read = quota.problem.as_ref().is_none_or(|problem| problem.field != "opening");
+        let bound = Amount::ZERO..=crate::event::bounds::MAX_AMOUNT;
+        if let Some(opening) = quota.opening.filter(|it| is_read && !bound.contains(it)) {
+            let reason = format!("{opening} must be at least 0 and at most {}", bound.end());
+            self.add("opening", reason);
         }
     }
 

@@ -13,6 +13,9 @@
 mod support;
 
 mod alerts;
+mod balances_crash;
+#[cfg(unix)]
+mod balances_kill;
 mod clock;
 mod code_rules;
 mod crash;

@@ -14,6 +14,7 @@ const ROOMS: [&str; 19] = [
     "telemetry",
     "event",
     "rules",
+    "balances",
     "counters",
     "log",
     "usage",

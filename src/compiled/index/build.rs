@@ -15,8 +15,8 @@ use super::{
     group_hash,
 };
 use crate::compiled::times::Times;
-use crate::counters::Match;
-use crate::event::Dimension;
+use crate::counters::{ACCOUNTS, Match};
+use crate::event::{Dimension, mix};
 use crate::rules::{Filter, OnMissing};
 
 #[derive(Default)]
@@ -25,6 +25,7 @@ pub(super) struct Build {
     rules: Vec<Indexed>,
     partitions: HashMap<Box<[Dimension]>, u32>,
     policies: HashMap<Box<str>, u32>,
+    balances: Vec<(Box<str>, u64)>,
     always: Vec<u32>,
     shapes: HashMap<Box<[Dimension]>, HashTable<Filtered>>,
     conditional: ConditionalBuild,
@@ -71,7 +72,7 @@ impl Build {
     pub(super) fn add(&mut self, rule: u32, entry: Option<&Entry>) {
         let next = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         let Some(entry) = entry else {
-            let off = Indexed { group: 0, partition: 0, policy: None, place: 0 };
+            let off = Indexed { group: 0, balance: None, partition: 0, policy: None, place: 0 };
             self.rules.push(off);
             return;
         };
@@ -83,8 +84,10 @@ impl Build {
             let number = next(self.policies.len());
             *self.policies.entry(name.clone()).or_insert(number)
         });
+        let balance = entry.balance.as_deref().map(|name| self.balance(name));
         self.rules.push(Indexed {
             group: entry.group,
+            balance,
             partition: *self.partitions.entry(entry.partition.clone()).or_insert(partition),
             policy,
             place: self.places.get(&rule).copied().unwrap_or(0),
@@ -100,6 +103,17 @@ impl Build {
         for values in combinations(&alternatives) {
             add_filtered(table, &self.hasher, values, rule);
         }
+    }
+
+    /// The place of a balance.
+    fn balance(&mut self, name: &str) -> u32 {
+        let known = self.balances.iter().position(|(known, _)| **known == *name);
+        let place = known.unwrap_or_else(|| {
+            let hash = mix(group_hash(ACCOUNTS), self.hasher.hash_one(name));
+            self.balances.push((name.into(), hash));
+            self.balances.len().saturating_sub(1)
+        });
+        u32::try_from(place).unwrap_or(u32::MAX)
     }
 
     pub(super) fn finish(self, entries: &[Option<Entry>]) -> Index {
@@ -141,6 +155,7 @@ impl Build {
         let first_marking = entries.iter().position(is_marking);
         let first_marking = first_marking.and_then(|first| u32::try_from(first).ok());
         let is_plain = shapes.is_empty()
+            && self.balances.is_empty()
             && self.lenient.is_empty()
             && !is_special
             && first_marking.is_none()
@@ -149,6 +164,7 @@ impl Build {
             prepared: is_plain.then(|| prepare(&self.rules, &partitions, &always)),
             always_apply: !has_times && always.iter().all(applies),
             rules: self.rules.into(),
+            balances: self.balances.into(),
             partitions: partitions.into_iter().map(|(partition, _)| partition).collect(),
             always: always.into(),
             shapes: shapes.into(),

@@ -84,9 +84,8 @@ impl Index {
                 }
                 continue;
             };
-            let (group, partition) = (indexed.group, indexed.partition);
             let rows = &mut matches.rows;
-            if !self.add_row(group, partition, Some(stated), hashes, rows.lists()) {
+            if !self.add_row(indexed, Some(stated), hashes, rows.lists()) {
                 continue;
             }
             let new = rows.len().saturating_sub(1);

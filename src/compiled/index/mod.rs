@@ -49,6 +49,8 @@ pub(crate) struct Entry {
     pub(crate) filter: Filter,
     /// The number of the group whose rows hold the rule's counters.
     pub(crate) group: u32,
+    /// The balance that it takes from, whose account is its row.
+    pub(crate) balance: Option<Box<str>>,
     /// The dimensions of the partition, in order.
     pub(crate) partition: Box<[Dimension]>,
     /// Rules of one policy compete.
@@ -76,6 +78,8 @@ pub(crate) type SeenFlag = Arc<AtomicBool>;
 pub(crate) struct Index {
     rules: Box<[Indexed]>,
     partitions: Box<[Box<[Dimension]>]>,
+    /// The balances that rules take from, each with the hash of the addresses of its accounts.
+    balances: Box<[(Box<str>, u64)]>,
     /// The rules without a filter, by group.
     always: Box<[u32]>,
     /// Those apply to every event: none has a policy or a dimension that an event may lack.
@@ -135,6 +139,8 @@ struct PreparedRow {
 #[derive(Debug)]
 struct Indexed {
     group: u32,
+    /// The place of its balance.
+    balance: Option<u32>,
     partition: u32,
     policy: Option<u32>,
     /// Of rules of one policy the one with the highest judges.
@@ -174,6 +180,8 @@ pub(crate) enum Exception {
     Timed,
     /// A rule counts different values.
     Unique,
+    /// Something is taken from a balance.
+    Spends,
 }
 
 /// The rules that match, in the order of their rows.
@@ -255,23 +263,36 @@ impl Prepared {
     }
 }
 
+/// Where the address of a row begins.
+#[derive(Clone, Copy)]
+struct RowStart<'e> {
+    group: u32,
+    hash: u64,
+    /// The first value, of an account: the name of the balance.
+    name: Option<&'e str>,
+}
+
 impl PreparedRow {
     #[inline]
     fn add<'e>(&self, hashes: &DimensionHashes<'e, '_>, rows: &mut RowLists<'e>) -> bool {
-        add_row((self.group, self.hash), &self.partition, None, hashes, rows)
+        let start = RowStart { group: self.group, hash: self.hash, name: None };
+        add_row(start, &self.partition, None, hashes, rows)
     }
 }
 
 /// Adds the address of a group's row: see [`Index::add_row`].
 #[inline]
 fn add_row<'e>(
-    (group, of_group): (u32, u64),
+    RowStart { group, hash: of_group, name }: RowStart<'e>,
     partition: &[Dimension],
     stated: Option<&'e str>,
     hashes: &DimensionHashes<'e, '_>,
     rows: &mut RowLists<'e>,
 ) -> bool {
     let mut hash = of_group;
+    if let Some(name) = name {
+        rows.push_value(name);
+    }
     for dimension in partition {
         let stated = || stated.map(|value| (value, hashes.of_other(value)));
         let Some((value, of_value)) = hashes.of(dimension).or_else(stated) else {
@@ -375,15 +396,20 @@ impl Index {
     /// Adds the address of a group's row, with a value that stands for what the event lacks, if one
     /// is stated; adds nothing and returns `false` where it lacks a dimension of the partition.
     fn add_row<'e>(
-        &self,
-        group: u32,
-        partition: u32,
+        &'e self,
+        indexed: &Indexed,
         stated: Option<&'e str>,
         hashes: &DimensionHashes<'e, '_>,
         rows: &mut RowLists<'e>,
     ) -> bool {
+        let &Indexed { group, partition, balance, .. } = indexed;
         let Some(partition) = self.partitions.get(partition as usize) else { return false };
-        add_row((group, group_hash(group)), partition, stated, hashes, rows)
+        let balance = balance.and_then(|place| self.balances.get(place as usize));
+        let start = match balance {
+            Some((name, hash)) => RowStart { group, hash: *hash, name: Some(name) },
+            None => RowStart { group, hash: group_hash(group), name: None },
+        };
+        add_row(start, partition, stated, hashes, rows)
     }
 
     #[inline(never)]
@@ -422,6 +448,12 @@ impl Index {
         }
         if let Some(first) = self.first_marking {
             leave_out_marks(first, &mut found, matches);
+        }
+        if !self.balances.is_empty()
+            && matches.exception == Exception::None
+            && found.iter().any(|found| self.spends(found.rule))
+        {
+            matches.exception = Exception::Spends;
         }
         if !self.lenient.is_empty() && found.iter().any(|found| self.lacks(found.rule, event)) {
             return self.address_lacking(found, hashes, matches);
@@ -478,6 +510,10 @@ impl Index {
         }
     }
 
+    fn spends(&self, rule: u32) -> bool {
+        self.rules.get(rule as usize).is_some_and(|indexed| indexed.balance.is_some())
+    }
+
     fn group_of(&self, rule: u32) -> u32 {
         self.rules.get(rule as usize).map_or(0, |indexed| indexed.group)
     }
@@ -527,23 +563,24 @@ impl Index {
     /// Addresses the rows of rules that come in the order of their groups.
     #[inline]
     fn address<'e>(
-        &self,
+        &'e self,
         found: impl IntoIterator<Item = Found>,
         hashes: &DimensionHashes<'e, '_>,
         matches: &mut Matches<'e>,
     ) {
-        let (mut last_group, mut row) = (None, 0);
+        let (mut last, mut row) = (None, 0);
         for Found { rule, judges } in found {
             let Some(indexed) = self.rules.get(rule as usize) else { continue };
-            if last_group != Some(indexed.group) {
-                let (group, partition) = (indexed.group, indexed.partition);
+            // Accounts are told apart by their balance and what says the owner.
+            let of_account = indexed.balance.map(|balance| (balance, indexed.partition));
+            if last != Some((indexed.group, of_account)) {
                 let index = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
-                let is_there = self.add_row(group, partition, None, hashes, matches.rows.lists());
+                let is_there = self.add_row(indexed, None, hashes, matches.rows.lists());
                 debug_assert!(is_there, "the event has the partition of what was found");
                 if !is_there {
                     continue;
                 }
-                (last_group, row) = (Some(group), index);
+                (last, row) = (Some((indexed.group, of_account)), index);
             }
             matches.found().push(Match { rule, row, judges });
         }

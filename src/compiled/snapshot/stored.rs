@@ -220,7 +220,10 @@ impl Revisions {
             row(rule, Some(values_of(rule, &dimension)), charges);
             charges.clear();
         };
-        for charge in charges.iter().filter(|charge| charge.written && !charge.crowded) {
+        // What happened to accounts the record says beside the charges.
+        let counted =
+            charges.iter().filter(|charge| charge.written && !charge.reading.is_balance());
+        for charge in counted.filter(|charge| !charge.crowded) {
             let rule: &CompiledRule = self.get(charge.revision).ok_or(charge.revision)?;
             let is_other = |last: &&CompiledRule| {
                 last.group != rule.group || last.fallback() != rule.fallback()

@@ -565,8 +565,14 @@ fn a_state_that_does_not_follow_is_found_where_it_is() {
         charges.charges[0].reading.flip_a_bit();
         record.charges.clear();
         let false_charges = [Charge::restored(0, &charges[0])];
-        let committed =
-            Committed { at: &at, charges: &false_charges, starts: &[], held: None, crossings: &[] };
+        let committed = Committed {
+            at: &at,
+            charges: &false_charges,
+            starts: &[],
+            held: None,
+            crossings: &[],
+            event: None,
+        };
         encode_charges(&committed, |_| charges[0].revision, &mut record.charges);
         let (right, wrong) = check(&engine, &log, 0);
         assert_eq!((right, wrong.map(|(place, _)| place)), (place as u64, Some(place)));

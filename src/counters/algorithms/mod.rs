@@ -17,6 +17,7 @@ use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader};
 use crate::rules::{Cost, NO_LIMIT, Units};
 
+mod balance;
 mod calendar_period;
 pub(super) mod entries;
 mod fixed_window;
@@ -33,6 +34,7 @@ mod token_bucket;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::balance::{Balance, BalanceState};
 pub(crate) use self::calendar_period::CalendarPeriod;
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};

@@ -97,6 +97,8 @@ pub(crate) struct UseAhead {
     pub(in crate::counters) steps: Box<[Step]>,
     /// What is held, where something is.
     pub(in crate::counters) holds: Option<Box<HeldAhead>>,
+    /// Of a balance: whether the cost fits, from an instant on to the next.
+    pub(in crate::counters) fits: Box<[(Moment, bool)]>,
 }
 
 impl UseAhead {
@@ -118,7 +120,10 @@ impl UseAhead {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.spans.is_empty() && self.steps.is_empty() && self.holds.is_none()
+        self.spans.is_empty()
+            && self.steps.is_empty()
+            && self.holds.is_none()
+            && self.fits.is_empty()
     }
 }
 

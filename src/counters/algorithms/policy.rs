@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::periods::{Periods, UseAhead};
 use super::{
-    Algorithm, CalendarPeriod, FixedWindow, GaugePeriod, Reading, SlidingWindow, Slots, TokenBucket,
+    Algorithm, Balance, CalendarPeriod, FixedWindow, GaugePeriod, Reading, SlidingWindow, Slots,
+    TokenBucket,
 };
 use crate::base::calendar::Calendar;
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout};
@@ -109,6 +110,7 @@ algorithms! { $
     CalendarPeriod = 3,
     GaugePeriod = 4,
     Slots = 7,
+    Balance = 8,
 }
 
 pub(super) use with_algorithm as with_policy;
@@ -534,6 +536,15 @@ impl Policy {
         at: &At,
     ) -> UseAhead {
         with_algorithm!(self, A(algorithm) => algorithm.ahead(cells, at))
+    }
+
+    /// The balance, where it is one.
+    #[inline]
+    pub(in crate::counters) fn balance(&self) -> Option<&Balance> {
+        match self {
+            Self::Balance(balance) => Some(balance),
+            _ => None,
+        }
     }
 
     /// The periods of a quota by the calendar.

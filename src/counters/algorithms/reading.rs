@@ -1,9 +1,9 @@
 //! What a counter said, as decisions keep it.
 
-use super::Algorithm;
 use super::periods::Bounds;
 use super::policy::{Kind, Listed, with_type};
 use super::stored::ChargeBytes;
+use super::{Algorithm, Balance, BalanceState};
 use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CellState, StateWords};
 use crate::counters::history::Used;
@@ -67,6 +67,16 @@ impl Reading {
     #[inline]
     pub(in crate::counters) fn is_none(&self) -> bool {
         self.kind.is_none()
+    }
+
+    /// Of what an account said.
+    pub(in crate::counters) fn of_balance(state: BalanceState) -> Self {
+        Self::of::<Balance>(&state)
+    }
+
+    /// Whether it is of what an account said.
+    pub(crate) fn is_balance(&self) -> bool {
+        self.is_of::<Balance>()
     }
 
     /// Makes it another one.

@@ -1,5 +1,7 @@
 //! The script of a decision: check, standing, track and record.
 
+use std::cell::Cell;
+
 use super::charge::{Charge, Charges, UseSource};
 use super::hold::{Befores, Extension, Holding, Settling, Step, Touched};
 use super::judge::{NeedsSharedRow, NewCounters, Script};
@@ -128,6 +130,7 @@ impl Script<'_, '_> {
     ) -> Result<(), Unfinished> {
         self.at.begin(self.table, self.request, locked)?;
         self.expire(locked);
+        self.settle_accounts(locked);
         let charges = &mut verdict.charges;
         if let Some(roles) = self.request.counters.roles() {
             // Which rules judge hangs on the instant, which is fixed now.
@@ -164,10 +167,12 @@ impl Script<'_, '_> {
             verdict.ahead = self.ahead(charges, locked);
         } else if intent.is_read_only() {
             self.show(charges);
+            self.show_balances(charges, locked);
         } else {
             self.commit(judgement.grows, charges, locked, step)?;
         }
         self.say_held(verdict, locked);
+        self.say_accounts(verdict, locked);
         if let Some(shard) = locked.first_shard() {
             shard.paths.step_by_step = shard.paths.step_by_step.wrapping_add(1);
         }
@@ -212,6 +217,7 @@ impl Script<'_, '_> {
             Step::Extend(extension, _) => self.extend(extension, locked, &mut touched),
         }
         Self::mark(locked);
+        let taken = self.change_accounts(step, charges, locked, &mut touched);
         if self.request.history.is_some() {
             self.show_closed(charges);
         }
@@ -225,13 +231,16 @@ impl Script<'_, '_> {
             _ => Vec::new(),
         };
         let (at, starts, crossings) = (&self.at, self.starts(), &*crossings);
+        let event = Cell::new(None);
         if let Step::Record(Some(commit))
         | Step::Hold(_, Some(commit))
         | Step::Settle(_, Some(commit))
         | Step::Extend(_, Some(commit)) = step
         {
-            commit(&Committed { at, charges, starts, held: held.as_ref(), crossings });
+            let (held, event) = (held.as_ref(), Some(&event));
+            commit(&Committed { at, charges, starts, held, crossings, event });
         }
+        Self::name_events(&taken, event.get(), locked);
         Ok(())
     }
 

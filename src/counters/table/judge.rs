@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Table;
+use super::accounts::Pending;
 use super::charge::{Charge, Counts, UseSource};
 use super::locked::{Lineages, Locked, NOWHERE};
 use super::request::{Intent, Request, Stale};
@@ -112,10 +113,17 @@ impl<'s> Script<'s, '_> {
         // The row at hand, and where the next rule's cell lies if it lies in the rules' order.
         let (mut at, mut row, mut hint) = (0, locked.row(0), 0);
         let mut calendar = self.calendar(0);
+        let mut pending = Pending::new();
         for charge in charges {
             let Some(counter) = self.counter(charge) else { continue };
             if counter.is_marking() {
                 // It was looked at before: what others cost hangs on it.
+                continue;
+            }
+            if let Some(balance) = counter.policy.balance() {
+                self.judge_balance(charge, (counter, balance), locked, &mut pending);
+                let passes = charge.fits || counter.enforcement != Enforcement::Hard;
+                judgement.passes &= passes || !charge.judges();
                 continue;
             }
             if charge.row != at {
@@ -266,6 +274,8 @@ impl<'s> Script<'s, '_> {
     pub(super) fn counting(&self, charge: &Charge) -> Option<&'s Counter> {
         let counter = self.counter(charge)?;
         let counts = match charge.source {
+            // What a balance is changed by lies with its account.
+            _ if counter.policy.balance().is_some() => false,
             UseSource::Cell | UseSource::HistorySeedsCell => self.is_counted(charge, counter),
             UseSource::NoRoom => {
                 charge.judges() && charge.row != NOWHERE && self.is_counted(charge, counter)

@@ -25,10 +25,13 @@
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
+use super::accounts::ACCOUNTS;
 use super::request::RowAddresses;
+use super::shard::accounts::AccountKey;
 use super::shard::held::HeldRow;
 use super::shard::{GrowingRow, RowSlot, Shard};
 use super::{Table, overflow_hash};
+use crate::balances::{Account, Instant, Terms};
 use crate::base::calendar::Calendar;
 use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
@@ -69,6 +72,16 @@ pub(super) trait Locked {
     /// What is held of a rolling quota, with the instants of the acts.
     fn held_uses(&self, _row: u32, _number: u32) -> Vec<(Moment, Units)> {
         Vec::new()
+    }
+
+    /// The account whose address a row has, if it is there.
+    fn account(&self, _row: u32) -> Option<&Account> {
+        None
+    }
+
+    /// The first of the rows that have the address of the same account.
+    fn account_row(&self, row: u32) -> u32 {
+        row
     }
 
     /// Makes a row that is not there, with these counters. Whoever reads or writes it after that
@@ -386,6 +399,16 @@ impl Locked for Rows<'_, '_> {
         parts.map(|(_, part)| (part.event, part.units)).collect()
     }
 
+    fn account(&self, row: u32) -> Option<&Account> {
+        let key = self.account_key(row)?;
+        self.shards.get(self.places.get(row as usize)?.shard)?.account(key)
+    }
+
+    fn account_row(&self, row: u32) -> u32 {
+        let key = self.account_key(row);
+        (0..row).find(|other| self.account_key(*other) == key).unwrap_or(row)
+    }
+
     fn insert(&mut self, row: u32, cells: &[(u32, CellState)]) {
         let index = row as usize;
         let (hash, key) = (self.hash(index), self.key(index));
@@ -426,6 +449,34 @@ impl Locked for Rows<'_, '_> {
     #[inline]
     fn first_shard(&mut self) -> Option<&mut Shard> {
         self.shards.first_mut().map(|shard| &mut **shard)
+    }
+}
+
+/// The accounts whose addresses rows have.
+impl<'t> Rows<'t, '_> {
+    pub(super) fn account_key(&self, row: u32) -> Option<AccountKey<'t>> {
+        let (hash, key, _) = self.place_of(row)?;
+        let RowKey::Partition { group: ACCOUNTS, values: [name, owner] } = key else { return None };
+        Some(AccountKey { hash, name, owner })
+    }
+
+    fn shard_of(&mut self, row: u32) -> Option<&mut Shard> {
+        let place = self.places.get(row as usize)?;
+        self.shards.get_mut(place.shard).map(|shard| &mut **shard)
+    }
+
+    pub(super) fn account_mut(&mut self, row: u32) -> Option<&mut Account> {
+        let key = self.account_key(row)?;
+        self.shard_of(row)?.account_mut(key)
+    }
+
+    /// Makes an account that is not there.
+    pub(super) fn open_account(&mut self, row: u32, terms: &Terms, keeps: usize, now: Instant) {
+        if let Some(key) = self.account_key(row)
+            && let Some(shard) = self.shard_of(row)
+        {
+            shard.put_account(key, Account::new(key.number(), terms, keeps, now));
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use self::shard::Shard;
 use super::time::{At, Moment, Timeline};
 use crate::telemetry::Tally;
 
+mod accounts;
 mod audit;
 mod charge;
 mod copy;
@@ -47,6 +48,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::accounts::{ACCOUNTS, AccountStep};
 #[cfg(test)]
 pub(crate) use self::audit::Mismatch;
 pub(crate) use self::audit::{Audit, Audited};
@@ -60,6 +62,7 @@ pub(crate) use self::redo::{LogEnd, PastCharge, RedoRecord};
 pub(crate) use self::request::{
     Committed, Intent, Request, RowAddress, RowAddresses, RowLists, Undecided, Verdict,
 };
+pub(crate) use self::shard::accounts::AccountKey;
 pub(crate) use self::shard::fired::Mark;
 #[cfg(test)]
 pub(crate) use self::starts::Start;
@@ -79,6 +82,10 @@ pub(crate) struct Table {
     /// Rows that were dropped since somebody asked.
     evicted: Tally,
     timeline: Timeline,
+    /// How many accounts there are, which has the same bound as the rows.
+    accounts: AtomicU64,
+    /// How many entries of their ledgers accounts keep.
+    entries: usize,
     /// Where it is kept what is given back of holds that have expired, where something keeps it.
     given_back: OnceLock<Box<dyn GivenBackLog>>,
 }
@@ -108,6 +115,8 @@ impl Table {
             goes_straight: AtomicBool::new(true),
             evicted: Tally::default(),
             timeline,
+            accounts: AtomicU64::new(0),
+            entries: crate::balances::LEDGER_ENTRIES,
             given_back: OnceLock::new(),
         }
     }

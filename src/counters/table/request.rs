@@ -1,5 +1,7 @@
 //! What a call asks of the counters, and the answer.
 
+use std::cell::Cell;
+
 use smallvec::SmallVec;
 
 use super::charge::{Charge, Charges, Match};
@@ -207,6 +209,18 @@ pub(crate) struct Committed<'c> {
     pub(crate) held: Option<&'c HeldChange>,
     /// The thresholds that it was the first to reach; almost always none.
     pub(crate) crossings: &'c [Crossing],
+    /// For the number of the event that is recorded, where somebody wants it.
+    pub(crate) event: Option<&'c Cell<Option<u64>>>,
+}
+
+impl Committed<'_> {
+    /// Says the number of the event that is recorded.
+    #[inline]
+    pub(crate) fn name(&self, event: u64) {
+        if let Some(of) = self.event {
+            of.set(Some(event));
+        }
+    }
 }
 
 /// The caller's step, if it has one.

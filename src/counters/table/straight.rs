@@ -202,7 +202,8 @@ impl<'s> Straight<'s, '_> {
             } else {
                 Vec::new()
             };
-            commit(&Committed { at, charges, starts: &[], held: None, crossings: &crossings });
+            let crossings = &crossings;
+            commit(&Committed { at, charges, starts: &[], held: None, crossings, event: None });
         }
         if !is_read_only {
             let (table, counters) = (self.table, self.request.counters);

@@ -143,7 +143,8 @@ fn save(dice: &mut ChaCha8Rng, decision: &Decision) -> Vec<u8> {
     };
     let mut bytes = Vec::new();
     let (at, charges) = (decision.at(), &charges);
-    let committed = Committed { at: &at, charges, starts: &[], held: None, crossings: &[] };
+    let committed =
+        Committed { at: &at, charges, starts: &[], held: None, crossings: &[], event: None };
     encode_charges(&committed, revision, &mut bytes);
     bytes
 }

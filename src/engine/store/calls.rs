@@ -337,7 +337,7 @@ impl Core {
         let at = committed.at;
         // Before its record: whoever copies what is known by then has what the record says.
         let alerts = self.note_alerts(committed, rules);
-        let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(hashes, *at) };
+        let Some(pipeline) = &self.pipeline else { return self.keep_in_memory(hashes, committed) };
         let now = self.table.timeline().timestamp(at.now);
         let timestamp = event.happened_at().map_or(now, Timestamp::from);
         let revision = |rule| rules.rule(rule).map_or(0, |rule| rule.revision());
@@ -363,6 +363,7 @@ impl Core {
                 appended.is_none_or(|it| ledger.id(it.ordinal) == id),
                 "the ledger and the queue count the same events, in the same order"
             );
+            committed.name(id.ordinal());
             return Receipt { event_id: Some(id), seq: appended.map(|it| it.seq) };
         }
         let appended = put(&Packed::unsigned(event, timestamp, now));

@@ -13,7 +13,7 @@ pub use self::space::{Space, SpaceError, SpacePage};
 pub use self::verbs::{Committed, Health, Store};
 
 use crate::base::clock::Timestamp;
-use crate::counters::At;
+use crate::counters::Committed as Charged;
 use crate::decision::Receipt;
 use crate::engine::Core;
 use crate::event::DimensionHashes;
@@ -21,11 +21,12 @@ use crate::event::DimensionHashes;
 impl Core {
     /// Records an event that is let in where it has no store.
     #[inline]
-    fn keep_in_memory(&self, hashes: &DimensionHashes<'_, '_>, at: At) -> Receipt {
+    fn keep_in_memory(&self, hashes: &DimensionHashes<'_, '_>, charged: &Charged<'_>) -> Receipt {
         let Some(ledger) = &self.ledger else { return Receipt::default() };
-        let now = self.table.timeline().timestamp(at.now);
+        let now = self.table.timeline().timestamp(charged.at.now);
         let timestamp = hashes.event().happened_at().map_or(now, Timestamp::from);
         let (id, ()) = ledger.append(hashes, timestamp, now, |_| ());
+        charged.name(id.ordinal());
         Receipt { event_id: Some(id), seq: None }
     }
 }

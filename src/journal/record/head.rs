@@ -105,6 +105,13 @@ impl Head {
         head
     }
 
+    /// Writes the head of what happened to a balance, which is all of the record.
+    pub(in crate::journal) fn of_balance(at: &At, rows: &[u8]) -> Self {
+        let mut head = Self::begin(at);
+        head.0.extend_from_slice(rows);
+        head
+    }
+
     fn begin(at: &At) -> Self {
         let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
         buffer.clear();

@@ -20,6 +20,9 @@
 //! given back, of holds that had expired, of no one reservation: a patch
 //! ```
 //!
+//! What a call did to a balance is a patch of its account. What a decision did to accounts is in
+//! the patch of its holds.
+//!
 //! Numbers without a size are in as many bytes as they need. Formats 1 and 2 have events alone,
 //! each with its sequence number for an ordinal:
 //!
@@ -85,6 +88,8 @@ pub(crate) enum Kind {
     Event,
     /// A reservation, and what happened to it but for its commit.
     Reservation,
+    /// What a call did to a balance.
+    Balance,
 }
 
 /// The numbers of kinds. Those that have a name here and are no [`Kind`] are set aside for what is
@@ -92,6 +97,7 @@ pub(crate) enum Kind {
 const NO_OP: u8 = 0;
 const EVENT: u8 = 1;
 const RESERVATION: u8 = 2;
+const BALANCE: u8 = 3;
 const NAMES: [&str; 11] = [
     "no-op",
     "event",
@@ -112,6 +118,7 @@ impl Kind {
             Self::NoOp => NO_OP,
             Self::Event => EVENT,
             Self::Reservation => RESERVATION,
+            Self::Balance => BALANCE,
         }
     }
 }
@@ -137,6 +144,8 @@ pub(crate) enum Entry<'r> {
     NoOp,
     Event(RecordedDecision<'r>),
     Reservation(ReservationRecord<'r>),
+    /// Of a balance: a patch of its account.
+    Balance(Reader<'r>),
 }
 
 /// What happened to a reservation.
@@ -251,7 +260,7 @@ impl<'r> Record<'r> {
             return Err(from.malformed("the format of a record").into());
         }
         let kind = u8::decode(&mut from)?;
-        if !matches!(kind, NO_OP | EVENT | RESERVATION) {
+        if !matches!(kind, NO_OP | EVENT | RESERVATION | BALANCE) {
             return Err(Unreadable::Kind(kind));
         }
         let ordinal = from.varint()?;
@@ -259,6 +268,7 @@ impl<'r> Record<'r> {
         let entry = match kind {
             EVENT => Entry::Event(RecordedDecision::read(&mut from, times)?),
             RESERVATION => Entry::Reservation(ReservationRecord::read(&mut from, times)?),
+            BALANCE => Entry::Balance(Reader::new(from.version(), from.take_rest())),
             _ => {
                 from.end()?;
                 Entry::NoOp
@@ -271,7 +281,7 @@ impl<'r> Record<'r> {
     pub(crate) fn event(self) -> Option<RecordedDecision<'r>> {
         match self.entry {
             Entry::Event(event) => Some(event),
-            Entry::NoOp | Entry::Reservation(_) => None,
+            Entry::NoOp | Entry::Reservation(_) | Entry::Balance(_) => None,
         }
     }
 
@@ -285,7 +295,7 @@ impl<'r> Record<'r> {
                 what: ReservationChange::Reserved { engine, decision, .. },
                 ..
             }) => Some((decision, Some(ReservationId::new(engine, number)))),
-            Entry::NoOp | Entry::Reservation(_) => None,
+            Entry::NoOp | Entry::Reservation(_) | Entry::Balance(_) => None,
         }
     }
 }
@@ -603,7 +613,7 @@ mod tests {
         let no_op = of_kind(NO_OP);
         let no_op = Record::read(0, &no_op).expect("it is known");
         assert!(matches!(no_op, Record { ordinal: 9, entry: Entry::NoOp }));
-        for kind in 3..=u8::MAX {
+        for kind in 4..=u8::MAX {
             let why = Record::read(0, &of_kind(kind)).expect_err("it is not known");
             assert_eq!(why, Unreadable::Kind(kind));
         }

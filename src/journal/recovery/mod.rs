@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::checkpoint::{
-    ALERTS, COUNTERS, FIRED, HELD, KEYS, KNOWN, LOG, RESERVATIONS, ROWS, blocks,
+    ALERTS, BALANCES, COUNTERS, FIRED, HELD, KEYS, KNOWN, LOG, RESERVATIONS, ROWS, blocks,
 };
 use super::writer::State;
 use crate::alerts::RestoredAlerts;
@@ -15,7 +15,8 @@ use crate::compiled::row_hash;
 use crate::compiled::snapshot::stored::{RestoredRules, Revisions, RuleRows, UnreadableRow};
 use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{
-    ChangeTime, Lateness, LogEnd, MAX_AHEAD_SECONDS, Moment, StoredCharges, Table, Timeline,
+    ACCOUNTS, ChangeTime, Lateness, LogEnd, MAX_AHEAD_SECONDS, Moment, StoredCharges, Table,
+    Timeline,
 };
 use crate::idempotency::stored::StoredKeys;
 use crate::journal::store::{
@@ -476,13 +477,22 @@ impl<'r> Recovery<'r> {
                 let hash = |group, values: &[&str]| row_hash(hasher, group, values);
                 let rows = Reader::new(piece.version, piece.bytes);
                 let (table, end) = (self.table, &self.log_end);
-                table.redo_held(end, piece.position, rows, hash, |_, _| {}).ok()?;
+                table.redo_held(end, (piece.position, None), rows, hash, |_, _| {}).ok()?;
             }
             RESERVATIONS => {
                 let hasher = &self.settings.hasher;
                 let hash = |group, values: &[&str]| row_hash(hasher, group, values);
                 let entries = Reader::new(piece.version, piece.bytes);
                 self.reservations.load(entries, &hash).ok()?;
+            }
+            BALANCES => {
+                let hasher = &self.settings.hasher;
+                let hash = |name: &str, owner: &str| row_hash(hasher, ACCOUNTS, &[name, owner]);
+                for block in blocks(Reader::new(piece.version, piece.bytes)) {
+                    let (position, block) = block.ok()?;
+                    let block = Reader::new(piece.version, block);
+                    self.table.load_accounts(position, block, hash).ok()?;
+                }
             }
             ROWS if self.settings.keep.is_some() => {
                 parts.rows.push((piece.version, piece.bytes.to_vec()));

@@ -59,7 +59,8 @@ impl Recovery<'_> {
 
     fn redo_record(&mut self, seq: u64, bytes: &[u8]) -> Result<(), Unreadable> {
         match Record::read(seq, bytes)?.entry {
-            Entry::NoOp => Ok(()),
+            Entry::Balance(rows) if seq >= self.from => self.redo_held(seq, None, rows),
+            Entry::NoOp | Entry::Balance(_) => Ok(()),
             Entry::Event(record) => self.redo_event(seq, bytes, &record),
             Entry::Reservation(record) => {
                 if seq >= self.from {
@@ -82,7 +83,8 @@ impl Recovery<'_> {
         if seq >= self.from {
             self.tail_bytes = self.tail_bytes.saturating_add(wide(bytes.len()));
             self.redo_counters(seq, record, &event)?;
-            self.redo_held(seq, Reader::new(record.version, record.holds.rows))?;
+            let number = self.settings.keep.map(|_| record.ordinal);
+            self.redo_held(seq, number, Reader::new(record.version, record.holds.rows))?;
             self.redo_alerts(record)?;
             if let Some(number) = record.holds.settles {
                 self.reservations.committed(number, seq, bytes);
@@ -141,7 +143,7 @@ impl Recovery<'_> {
             | ReservationChange::Grown(_)
             | ReservationChange::GivenBack { .. } => {}
         }
-        self.redo_held(seq, record.rows())
+        self.redo_held(seq, None, record.rows())
     }
 
     /// Does again what a decision did to counters, about an event or about what was reserved.
@@ -170,11 +172,17 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn redo_held(&mut self, seq: u64, rows: Reader<'_>) -> Result<(), Unreadable> {
+    /// Does again what a record did to holds and accounts; `event` is the number of its event.
+    fn redo_held(
+        &mut self,
+        seq: u64,
+        event: Option<u64>,
+        rows: Reader<'_>,
+    ) -> Result<(), Unreadable> {
         let Self { table, log_end, reservations, settings, .. } = self;
         let hash = |group, values: &[&str]| row_hash(&settings.hasher, group, values);
         let tell = |number, place| reservations.holds(number, place);
-        Ok(table.redo_held(log_end, seq, rows, hash, tell)?)
+        Ok(table.redo_held(log_end, (seq, event), rows, hash, tell)?)
     }
 }
 

@@ -26,8 +26,8 @@ mod script;
 mod straight;
 
 pub(super) use self::end::expire;
-pub(super) use self::patch::Touched;
 pub(crate) use self::patch::{GivenBackLog, HeldChange, HeldPlace};
+pub(super) use self::patch::{Touched, put_account};
 pub(super) use self::script::Befores;
 
 /// What a decision does once it has written its counters.

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::end::bring_up;
 use super::{Held, HeldIn, HeldPart};
+use crate::balances::{Change as AccountChange, Instant};
 use crate::base::calendar::Calendar;
 use crate::base::clock::Timestamp;
 use crate::base::codec::{
@@ -26,9 +27,11 @@ use crate::counters::algorithms::stored::ChargeBytes;
 use crate::counters::cell::CellState;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::{Row, RowKey, key_of, key_of_words};
+use crate::counters::table::accounts::ACCOUNTS;
 use crate::counters::table::locked::{Locked, OneRow, Rows};
 use crate::counters::table::redo::{LogEnd, RedoRecord};
 use crate::counters::table::shard::Shard;
+use crate::counters::table::shard::accounts::AccountKey;
 use crate::counters::table::shard::held::{HeldCounter, HeldRow, HoldKey, Part, Take};
 use crate::counters::table::{Table, overflow_hash, upkeep};
 use crate::counters::time::{At, Moment, Timeline};
@@ -62,6 +65,8 @@ pub(crate) struct HeldChange {
 pub(in crate::counters::table) struct Touched {
     is_kept: bool,
     all: SmallVec<[Touch; 4]>,
+    /// The changes of accounts, in their order, by the rows of their addresses.
+    accounts: Vec<(u32, Instant, AccountChange)>,
 }
 
 /// Something that is changed of a held counter.
@@ -85,7 +90,11 @@ enum Change {
 
 impl Touched {
     pub(in crate::counters::table) fn new(table: &Table) -> Self {
-        Self { is_kept: table.given_back_log().is_some(), all: SmallVec::new() }
+        Self {
+            is_kept: table.given_back_log().is_some(),
+            all: SmallVec::new(),
+            accounts: Vec::new(),
+        }
     }
 
     pub(in crate::counters::table) fn is_empty(&self) -> bool {
@@ -102,6 +111,21 @@ impl Touched {
         self.note(row, held, Change::Hold(key));
     }
 
+    pub(in crate::counters::table) fn account(
+        &mut self,
+        row: u32,
+        now: Instant,
+        change: AccountChange,
+    ) {
+        if self.is_kept {
+            self.accounts.push((row, now, change));
+        }
+    }
+
+    pub(in crate::counters::table) fn has_accounts(&self) -> bool {
+        !self.accounts.is_empty()
+    }
+
     pub(in crate::counters::table) fn cell(&mut self, row: u32, held: &HeldCounter) {
         self.note(row, held, Change::Cell);
     }
@@ -114,7 +138,10 @@ impl Touched {
     pub(in crate::counters::table) fn patch(&self, locked: &Rows<'_, '_>) -> Vec<u8> {
         let mut out = Vec::new();
         for row in (0_u32..).take(locked.len()) {
-            if let Some((_, key, _)) = locked.place_of(row) {
+            if let Some(key) = locked.account_key(row) {
+                let changes = self.accounts.iter().filter(|(of, ..)| *of == row);
+                put_account(key, changes.map(|(_, now, change)| (*now, change)), &mut out);
+            } else if let Some((_, key, _)) = locked.place_of(row) {
                 let (group, words) = key.identity();
                 self.put_row(row, (group, &words), locked.held(row), locked.row(row), &mut out);
             }
@@ -150,6 +177,26 @@ impl Touched {
             put_counter((*number, *period), changes, held, cells, out);
         });
     }
+}
+
+/// Appends what happened to an account, if something did: under the group of accounts, as a row of
+/// its own.
+pub(in crate::counters::table) fn put_account<'c>(
+    key: AccountKey<'_>,
+    changes: impl Iterator<Item = (Instant, &'c AccountChange)>,
+    out: &mut Vec<u8>,
+) {
+    let changes: SmallVec<[_; 2]> = changes.collect();
+    if changes.is_empty() {
+        return;
+    }
+    put_varint(out, ACCOUNTS.into());
+    put_text(out, key.name);
+    put_text(out, key.owner);
+    put_list(out, changes.iter(), |(now, change), out| {
+        now.encode(out);
+        change.encode(out);
+    });
 }
 
 /// What stands before the parts of a counter in a patch.
@@ -282,7 +329,7 @@ impl CounterPatch {
 impl HeldRow {
     /// Appends all that is held of the row.
     pub(in crate::counters::table) fn encode(&self, out: &mut Vec<u8>) {
-        let mut touched = Touched { is_kept: true, all: SmallVec::new() };
+        let mut touched = Touched { is_kept: true, ..Touched::default() };
         for held in &self.counters {
             held.open.iter().for_each(|(key, _)| touched.hold(0, held, *key));
         }
@@ -330,13 +377,28 @@ impl Table {
     pub(crate) fn redo_held(
         &self,
         log_end: &LogEnd<'_>,
-        seq: u64,
+        (seq, event): (u64, Option<u64>),
         mut from: Reader<'_>,
         hash: impl Fn(u32, &[&str]) -> u64,
         mut tell: impl FnMut(u64, HeldPlace),
     ) -> Result<(), Malformed> {
         while !from.is_at_end() {
             let group = from.varint_u32()?;
+            if group == ACCOUNTS {
+                let (name, owner) = (from.text()?, from.text()?);
+                let key = AccountKey { hash: hash(ACCOUNTS, &[name, owner]), name, owner };
+                let change = |from: &mut Reader<'_>| {
+                    Ok((Instant::decode(from)?, AccountChange::decode(from)?))
+                };
+                let changes: Vec<(Instant, AccountChange)> = from.list("changes", change)?;
+                for (now, change) in &changes {
+                    if let AccountChange::Hold { id, .. } = change {
+                        tell(*id, HeldPlace::of_account(key));
+                    }
+                    self.redo_account(key, (seq, event), *now, change);
+                }
+                continue;
+            }
             let length = from.length("the words of a key")?.saturating_mul(8);
             let words = from.bytes(length, "the words of a key")?.as_chunks().0;
             let patches: Vec<CounterPatch> = from.list("held counters", CounterPatch::decode)?;
@@ -447,6 +509,14 @@ pub(crate) struct HeldPlace {
     row: HeldIn,
     lineage: u32,
     units: Units,
+}
+
+impl HeldPlace {
+    /// That something is held of an account, which says itself how much.
+    fn of_account(AccountKey { hash, name, owner }: AccountKey<'_>) -> Self {
+        let key = RowKey::Partition { group: ACCOUNTS, values: &[name, owner] };
+        Self { row: HeldIn::of_key(hash, key, Calendar::UTC), lineage: 0, units: 0 }
+    }
 }
 
 /// The tags of rows.
@@ -577,7 +647,7 @@ mod tests {
             let table = Table::new(100, Timeline::starting(Timestamp::UNIX_EPOCH), 4);
             let counters = CounterSet::new(1, Arc::default(), std::iter::empty());
             let log_end = LogEnd { counters: &counters, at: start() };
-            let _ = table.redo_held(&log_end, 0, reader(&bytes), |_, _| 7, |_, _| {});
+            let _ = table.redo_held(&log_end, (0, None), reader(&bytes), |_, _| 7, |_, _| {});
             let _ = Held::decode(&mut reader(&bytes), &|_, _| 7);
         }
     }

@@ -7,6 +7,7 @@ use super::{Extension, HeldChange, Holding, Settling, Step, Touched};
 use crate::counters::algorithms::periods::{Bounds, UseAhead};
 use crate::counters::algorithms::{Expiring, HeldAhead, Reading, Refusal};
 use crate::counters::counter::Counter;
+use crate::counters::table::accounts::Pending;
 use crate::counters::table::charge::{Charge, UseSource};
 use crate::counters::table::judge::Script;
 use crate::counters::table::locked::{Locked, NOWHERE, Rows};
@@ -152,7 +153,12 @@ impl Script<'_, '_> {
         settling.has_expired = self.at.now >= settling.until;
         settling.is_overrun = false;
         let parts = settling.held.parts_in(locked);
+        let mut of_accounts = Pending::new();
         for charge in charges {
+            if self.counter(charge).is_some_and(|counter| counter.policy.balance().is_some()) {
+                Self::take_off_balance(settling, charge, locked, &mut of_accounts);
+                continue;
+            }
             let full = settling.costs.iter().find(|(rule, _)| *rule == charge.rule);
             let Some((_, full)) = full.filter(|_| !charge.is_of_known_value()) else { continue };
             let counter = self.counter(charge);
@@ -276,7 +282,7 @@ impl Script<'_, '_> {
         self.table.given_back_log()?;
         let (mut until, mut is_overrun, mut has_expired) = (Moment(0), false, false);
         match step {
-            Step::Record(_) if !locked.holds() => return None,
+            Step::Record(_) if !locked.holds() && !touched.has_accounts() => return None,
             Step::Record(_) => {}
             Step::Hold(holding, _) => until = holding.until,
             Step::Settle(settling, _) => {

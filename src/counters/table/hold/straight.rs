@@ -427,7 +427,14 @@ impl Task for Settle<'_, '_, '_, '_> {
             }
         }
         if let Some(commit) = commit {
-            commit(&Committed { at, charges, starts: &[], held: None, crossings: &[] });
+            commit(&Committed {
+                at,
+                charges,
+                starts: &[],
+                held: None,
+                crossings: &[],
+                event: None,
+            });
         }
         finish(table, request, at, locked);
         Ok(true)

@@ -1,5 +1,6 @@
 //! A shard: some of the rows, and what is known of them together, behind one lock.
 
+use self::accounts::Accounts;
 use self::arena::{Arena, Line};
 use self::fired::FiredRows;
 use self::held::HeldRows;
@@ -9,6 +10,7 @@ use crate::counters::cell::{Cell, CellState};
 use crate::counters::row::{NewRow, Row, RowKey, RowMut};
 use crate::counters::time::Moment;
 
+pub(super) mod accounts;
 mod arena;
 pub(super) mod fired;
 pub(super) mod held;
@@ -36,6 +38,8 @@ pub(super) struct Shard {
     held: Option<Box<HeldRows>>,
     /// Which thresholds have fired, where some have.
     fired: Option<Box<FiredRows>>,
+    /// The accounts of balances, where there are some.
+    accounts: Option<Box<Accounts>>,
     /// Of decisions whose first shard this is.
     pub(super) paths: Paths,
 }
@@ -43,8 +47,8 @@ pub(super) struct Shard {
 impl Default for Shard {
     fn default() -> Self {
         let (index, arena) = (Index::default(), Arena::default());
-        let (held, fired, paths) = (None, None, Paths::default());
-        Self { index, arena, now: Moment(0), cursor: 0, calls: 0, held, fired, paths }
+        let (held, fired, accounts, paths) = (None, None, None, Paths::default());
+        Self { index, arena, now: Moment(0), cursor: 0, calls: 0, held, fired, accounts, paths }
     }
 }
 

@@ -20,6 +20,11 @@ impl EventId {
         Self((u128::from(log) << 64) | u128::from(ordinal))
     }
 
+    /// The event's ordinal in its log.
+    pub(crate) fn ordinal(self) -> u64 {
+        u64::try_from(self.0 & u128::from(u64::MAX)).unwrap_or(u64::MAX)
+    }
+
     /// The event's ordinal in the log of this name; `None` where another log named it.
     pub(crate) fn ordinal_in(self, log: u64) -> Option<u64> {
         let ordinal = self.0 & u128::from(u64::MAX);

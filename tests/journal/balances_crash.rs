@@ -1,0 +1,251 @@
+//! Goal: whenever the machine stops, and whichever write fails, the balances of an engine that is
+//! opened again are as they were after each call that was answered, and maybe after the one more
+//! that was under way: accounts, grants, holds, ledgers and keys, with their events.
+//!
+//! Method: one scripted life of an engine with balances, closed and opened again twice, on a medium
+//! in memory that is cut off at every write and sync (a part of them, by a stride; `LIMITRY_LONG=1`
+//! takes all), or fails at every call. What is found is what an engine in memory shows that lived as
+//! many steps.
+
+use std::time::Duration;
+
+use limitry::balances::{BalanceQuery, Credit, Debit, LedgerQuery, NewBalance};
+use limitry::errors::{BalanceError, ReservationError, TrackError};
+use limitry::reservations::ReservationId;
+use limitry::store::{Durability, Durable};
+use limitry::time::ManualClock;
+use limitry::{Engine, EngineBuilder, Event, Hold, Metric, Period, Quota, Reserved};
+
+use crate::support::medium::{Fault, Medium, Unsynced};
+use crate::support::{Dice, START, date, long};
+
+const STEPS: u64 = 70;
+/// The steps before which the engine is closed and opened again.
+const REOPENED: [u64; 2] = [23, 47];
+const OWNERS: [&str; 3] = ["ann", "bob", "eve"];
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn set(clock: &ManualClock, step: u64) {
+    clock.set(date(START + i128::from(step) * 20_000_000_000));
+}
+
+fn builder(clock: &ManualClock) -> EngineBuilder {
+    let opened = Quota::balance("opened", Metric::TotalEvents).per("customer_id").opening(30);
+    Engine::builder()
+        .clock(clock.clone())
+        .quota(Quota::balance("credits", Metric::TotalTokens).per("customer_id"))
+        .quota(opened.filter("model", "large"))
+        .quota(Quota::new("daily", Metric::TotalTokens, 9_000, Period::Day).per("customer_id"))
+}
+
+fn open(medium: &Medium, clock: &ManualClock) -> Result<Engine, String> {
+    let store = Durable::open_on(medium.clone()).map_err(|why| why.to_string())?;
+    let store = store.durability(Durability::Synced);
+    builder(clock).durable(store).build().map_err(|why| why.to_string())
+}
+
+/// An engine, and its open reservations.
+#[derive(Default)]
+struct Life {
+    ids: Vec<(ReservationId, &'static str, &'static str)>,
+}
+
+/// Only what the store says is an error here.
+fn of_balance<T>(done: Result<T, BalanceError>) -> Result<(), String> {
+    match done {
+        Err(BalanceError::Store(why)) => Err(why.to_string()),
+        _ => Ok(()),
+    }
+}
+
+fn of_reservation<T>(done: Result<T, ReservationError>) -> Result<(), String> {
+    match done {
+        Err(ReservationError::Track(TrackError::Store(why))) => Err(why.to_string()),
+        _ => Ok(()),
+    }
+}
+
+impl Life {
+    /// Does a step; an error is one of the store.
+    fn step(&mut self, engine: &Engine, (script, number): (u64, u64)) -> Result<(), String> {
+        let mut dice = Dice::new(script * 1_000 + number + 77);
+        let (owner, balances) = (dice.pick(&OWNERS), engine.balances());
+        let model = dice.pick(&["large", "small"]);
+        let amount = dice.range(1, 200);
+        let event = Event::new(owner, "call").model(model).total_tokens(amount);
+        let key = format!("key {}", dice.below(6));
+        let one = (!self.ids.is_empty()).then(|| dice.below(self.ids.len() as u64));
+        let one = one.map(|one| usize::try_from(one).expect("small"));
+        let what = if number < 3 { 0 } else { dice.range(1, 11) };
+        let owner = if number < 3 { OWNERS[number as usize] } else { owner };
+        match what {
+            0 => {
+                let new = NewBalance::new(owner, "credits").initial(300).minimum(-20);
+                of_balance(balances.create(&new))
+            }
+            1..4 => {
+                let credit = Credit::new(amount).description("more").priority(1);
+                let credit = match dice.below(3) {
+                    0 => credit,
+                    1 => credit.expires_at(engine.now() + secs(dice.range(10, 400))),
+                    _ => credit.idempotency_key(key),
+                };
+                of_balance(balances.credit(owner, "credits", &credit))
+            }
+            4 => {
+                let debit = Debit::new(amount).reference("less").idempotency_key(key);
+                of_balance(balances.debit(owner, "credits", &debit))
+            }
+            5 | 6 => engine.track(&event).map(|_| ()).map_err(|why| why.to_string()),
+            7 => engine.record(&event).map(|_| ()).map_err(|why| why.to_string()),
+            8 | 9 => {
+                let hold = Hold::lasting(secs(dice.range(30, 300)));
+                let reserved = engine.reserve(&event, hold);
+                if let Ok(Reserved::Held(held)) = reserved {
+                    self.ids.push((held.into_id(), owner, model));
+                    return Ok(());
+                }
+                of_reservation(reserved)
+            }
+            _ => {
+                let Some((id, owner, model)) = one.map(|one| self.ids[one]) else { return Ok(()) };
+                let event = Event::new(owner, "call").model(model).total_tokens(amount);
+                match dice.below(5) {
+                    0 => of_reservation(engine.release(id)),
+                    1 => of_reservation(engine.extend(id, secs(200))),
+                    2 => of_reservation(engine.grow(id, &event)),
+                    _ => of_reservation(engine.commit(id, &event)),
+                }
+            }
+        }
+    }
+}
+
+/// All that is shown of balances.
+fn portrait(engine: &Engine) -> String {
+    let balances = engine.balances();
+    let mut all = String::new();
+    let ordinals: Vec<_> = engine
+        .events()
+        .iter(limitry::events::EventQuery::new())
+        .expect("a good question")
+        .map(|event| event.id)
+        .collect();
+    for balance in balances.list(&BalanceQuery::new()).balances {
+        let (owner, name) = (&*balance.owner, &*balance.name);
+        all += &format!("{balance:?}\n{:?}\n", balances.grants(owner, name));
+        let page = balances.ledger(owner, name, &LedgerQuery::new().limit(1_000));
+        for mut entry in page.expect("it is there").transactions {
+            let place = entry.event_id.take().map(|id| ordinals.iter().position(|it| *it == id));
+            all += &format!("  {place:?} {entry:?}\n");
+        }
+    }
+    for owner in OWNERS {
+        let event = Event::new(owner, "call").model("large");
+        all += &format!("{:?}\n", engine.standing(&event).expect("good"));
+    }
+    all
+}
+
+/// The portraits at the end of an engine that lived no step, one, and so on.
+fn portraits(script: u64) -> Vec<String> {
+    let lived = |steps| {
+        let clock = ManualClock::new(date(START));
+        let engine = builder(&clock).build().expect("good rules");
+        let mut life = Life::default();
+        for number in 0..steps {
+            set(&clock, number);
+            life.step(&engine, (script, number)).expect("nothing fails in memory");
+        }
+        set(&clock, STEPS);
+        portrait(&engine)
+    };
+    (0..=STEPS).map(lived).collect()
+}
+
+/// Lives up to the first error; how many steps were answered, and why no more.
+fn live(medium: &Medium, script: u64) -> (u64, Option<String>) {
+    let clock = ManualClock::new(date(START));
+    let mut life = Life::default();
+    let mut engine = match open(medium, &clock) {
+        Ok(engine) => engine,
+        Err(why) => return (0, Some(why)),
+    };
+    for number in 0..STEPS {
+        set(&clock, number);
+        if REOPENED.contains(&number) {
+            let closed = engine.store().close().map_err(|why| why.to_string());
+            drop(engine);
+            match closed.and_then(|()| open(medium, &clock)) {
+                Ok(opened) => engine = opened,
+                Err(why) => return (number, Some(why)),
+            }
+        }
+        if let Err(why) = life.step(&engine, (script, number)) {
+            return (number, Some(why));
+        }
+    }
+    let closed = engine.store().close().err();
+    (STEPS, closed.map(|why| why.to_string()))
+}
+
+/// Opening finds what was answered, and maybe one step more.
+fn check(medium: &Medium, steps: u64, portraits: &[String], what: &str) {
+    let clock = ManualClock::new(date(START));
+    set(&clock, STEPS);
+    let engine = open(medium, &clock).unwrap_or_else(|why| panic!("{what}: {why}"));
+    let found = portrait(&engine);
+    let steps = usize::try_from(steps).expect("small");
+    let due = portraits.get(steps..portraits.len().min(steps + 2)).expect("so many steps");
+    assert!(due.contains(&found), "{what}: after {steps} steps:\n{found}\ndue is:\n{}", due[0]);
+    engine.store().verify(|_| ()).unwrap_or_else(|why| panic!("{what}: {why}"));
+    drop(engine);
+    let engine = open(medium, &clock).unwrap_or_else(|why| panic!("{what}, again: {why}"));
+    assert_eq!(portrait(&engine), found, "{what}, again");
+}
+
+fn crash_everywhere(script: u64, stride: usize) {
+    let portraits = portraits(script);
+    let medium = Medium::new();
+    let (steps, why) = live(&medium, script);
+    assert_eq!((steps, why), (STEPS, None));
+    check(&medium, STEPS, &portraits, "nothing happened");
+    for at in (0..medium.changes()).step_by(stride) {
+        let medium = Medium::new().crash_at(at);
+        let (steps, _) = live(&medium, script);
+        for unsynced in [Unsynced::Kept, Unsynced::Lost, Unsynced::Seed(at)] {
+            let what = format!("script {script}, crash at {at}, {unsynced:?}");
+            check(&medium.after_crash(unsynced), steps, &portraits, &what);
+        }
+    }
+}
+
+#[test]
+fn whenever_the_machine_stops_balances_are_as_they_were() {
+    let shown = (0..4).flat_map(portraits).collect::<String>();
+    for part in ["Expiry", "Debit", "Credit", "\"opened\"", "Some(Some(", "held: Amount(1"] {
+        assert!(shown.contains(part), "{part}");
+    }
+    for script in 0..if long() { 30 } else { 4 } {
+        crash_everywhere(script, if long() { 3 } else { 61 });
+    }
+}
+
+#[test]
+fn whichever_call_fails_no_balance_is_half_changed() {
+    let portraits = portraits(0);
+    let medium = Medium::new();
+    live(&medium, 0);
+    let stride = if long() { 1 } else { 61 };
+    for call in (0..medium.calls()).step_by(stride) {
+        let medium = Medium::new().fail_at(Fault { call, for_ever: true });
+        let (steps, _) = live(&medium, 0);
+        for unsynced in [Unsynced::Kept, Unsynced::Lost] {
+            let what = format!("call {call} fails, {unsynced:?}");
+            check(&medium.after_crash(unsynced), steps, &portraits, &what);
+        }
+    }
+}

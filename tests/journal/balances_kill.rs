@@ -1,0 +1,205 @@
+//! Goal: a process that is killed loses no credit and no debit that it was told of with `Synced`,
+//! counts none twice that is made again with its key, and takes no credits without their event.
+//!
+//! Method: this program runs itself as a child, whose threads credit, debit, track and reserve, and
+//! print each answer. It is killed (SIGKILL) after a number of answers that the seed chooses, and
+//! its store is opened here. `LIMITRY_LONG=1` has ten times as many deaths.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{env, fs, thread};
+
+use limitry::balances::{Credit, Debit, EntryKind, LedgerQuery, NewBalance};
+use limitry::errors::BalanceError;
+use limitry::events::EventQuery;
+use limitry::store::{Durability, Durable};
+use limitry::time::ManualClock;
+use limitry::{Amount, Engine, Event, Hold, Metric, Quota, Reserved};
+
+use super::kill::say;
+use crate::support::{Dice, START, date, long, seed};
+
+const CHILD: &str = "LIMITRY_BALANCES_KILL_CHILD";
+const THREADS: u64 = 4;
+const LIVES: u64 = 4;
+
+fn open(path: &Path, life: u64) -> Engine {
+    let clock = ManualClock::new(date(START));
+    clock.advance(Duration::from_secs(life * 600));
+    let store = Durable::open(path).expect("a store that opens").durability(Durability::Synced);
+    Engine::builder()
+        .clock(clock)
+        .quota(Quota::balance("credits", Metric::TotalTokens).per("customer_id"))
+        .durable(store.max_waiting(64).max_batch(8))
+        .build()
+        .expect("an engine that goes on")
+}
+
+/// What a call with a key asks for follows from the key.
+fn credit(key: &str) -> Credit {
+    Credit::new(key.len() as u64).reference(key).idempotency_key(key)
+}
+
+fn debit(key: &str) -> Debit {
+    Debit::new(key.len() as u64).reference(key).idempotency_key(key)
+}
+
+/// Not a test of its own: what the test below runs, and kills.
+#[test]
+fn child() {
+    let Ok(spec) = env::var(CHILD) else { return };
+    let parts: Vec<&str> = spec.splitn(3, ' ').collect();
+    let number = |at: usize| parts[at].parse::<u64>().expect("a number");
+    let (seed, life) = (number(0), number(1));
+    let engine = open(Path::new(parts[2]), life);
+    match engine.balances().create(&NewBalance::new("ann", "credits").initial(500)) {
+        Ok(_) | Err(BalanceError::Exists { .. }) => {}
+        Err(why) => say(&format!("BAD {why}")),
+    }
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let engine = &engine;
+            let dice = Dice::new(seed * 97 + life * THREADS + thread);
+            scope.spawn(move || live(engine, dice, &format!("{life}-{thread}")));
+        }
+    });
+    say("DONE");
+    // Whoever started this kills it, or has died.
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+fn live(engine: &Engine, mut dice: Dice, name: &str) {
+    let balances = engine.balances();
+    for number in 0..80 {
+        let key = format!("{name}-{number}-{}", "x".repeat(dice.below(30) as usize));
+        let event = Event::new("ann", "call").total_tokens(dice.range(1, 9));
+        match dice.below(4) {
+            0 => match balances.credit("ann", "credits", &credit(&key)) {
+                Ok(_) => say(&format!("CREDIT {key}")),
+                Err(_) => return,
+            },
+            1 => match balances.debit("ann", "credits", &debit(&key)) {
+                Ok(done) if done.is_posted() => say(&format!("DEBIT {key}")),
+                Ok(_) => {}
+                Err(_) => return,
+            },
+            2 => match engine.track(&event) {
+                Ok(decision) => {
+                    if let Some(id) = decision.event_id() {
+                        say(&format!("EVENT {id}"));
+                    }
+                }
+                Err(_) => return,
+            },
+            _ => {
+                let hold = Hold::lasting(Duration::from_secs(dice.pick(&[300, 900])));
+                let Ok(reserved) = engine.reserve(&event, hold) else { return };
+                if let Reserved::Held(held) = reserved {
+                    if dice.chance(20) {
+                        let _ = held.into_id();
+                    } else if let Ok(decision) = held.commit(&event) {
+                        say(&format!("EVENT {}", decision.event_id().expect("recorded")));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Lets a child live until it has given so many answers; returns those that were heard.
+fn run(path: &Path, (seed, life): (u64, u64), answers: usize) -> Vec<String> {
+    let mut child = Command::new(env::current_exe().expect("this program"));
+    child.args(["--exact", "balances_kill::child", "--nocapture", "--test-threads=1"]);
+    child.env(CHILD, format!("{seed} {life} {}", path.display()));
+    child.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = child.spawn().expect("a child");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
+    let (mut line, mut heard, mut dead) = (String::new(), Vec::new(), false);
+    loop {
+        if !dead && (heard.len() >= answers || line.contains("@DONE")) {
+            child.kill().expect("it is killed");
+            dead = true;
+        }
+        line.clear();
+        lines.read_line(&mut line).expect("text");
+        // The last line may be cut short: then nobody has heard it.
+        let Some(whole) = line.strip_suffix('\n') else { break };
+        let Some((_, said)) = whole.split_once('@') else { continue };
+        assert!(!said.starts_with("BAD"), "{said}");
+        heard.push(said.to_owned());
+    }
+    let _ = child.wait();
+    assert!(dead, "the child ended by itself");
+    heard
+}
+
+/// All that was heard is there, once, and the sums are right.
+fn examine(path: &Path, life: u64, heard: &[String], context: &str) {
+    let engine = open(path, life);
+    let balances = engine.balances();
+    let Ok(balance) = balances.get("ann", "credits") else {
+        assert!(heard.iter().all(|said| said == "DONE"), "{context}: the balance is lost");
+        return;
+    };
+    // What events have taken is what is recorded of them.
+    let page = balances.ledger("ann", "credits", &LedgerQuery::new().limit(1_000));
+    let page = page.expect("it is there").transactions;
+    for entry in page.iter().filter(|entry| entry.event_id.is_some()) {
+        let found = engine.events().iter(EventQuery::new()).expect("a good question");
+        let mut found = found.filter(|event| Some(event.id) == entry.event_id);
+        let event = found.next().unwrap_or_else(|| panic!("{context}: {entry:?} has no event"));
+        assert_eq!(event.event.amount("total_tokens"), Some(entry.amount), "{context}");
+    }
+    for pair in page.windows(2) {
+        let (entry, before) = (&pair[0], &pair[1]);
+        let due = match entry.kind {
+            EntryKind::Credit => before.balance.saturating_add(entry.amount),
+            _ => before.balance.saturating_sub(entry.amount),
+        };
+        assert_eq!(entry.balance, due, "{context}");
+    }
+    let paid = page.iter().filter_map(|entry| entry.event_id).count();
+    assert!(page.len() < 256 && paid == engine.events().len(), "{context}: an entry an event");
+    for said in heard {
+        let (what, name) = said.split_once(' ').unwrap_or((said, ""));
+        match what {
+            "CREDIT" => {
+                let again = balances.credit("ann", "credits", &credit(name)).expect("the same");
+                assert!(again.is_replay, "{context}: {said} is lost");
+            }
+            "DEBIT" => {
+                let again = balances.debit("ann", "credits", &debit(name)).expect("the same");
+                assert!(again.is_posted(), "{context}: {said} is lost");
+            }
+            "EVENT" => {
+                let is_it = |event: &limitry::events::RecordedEvent| event.id.to_string() == name;
+                let mut events = engine.events().iter(EventQuery::new()).expect("good");
+                assert!(events.any(|event| is_it(&event)), "{context}: {said} is lost");
+            }
+            _ => assert_eq!(what, "DONE", "{context}"),
+        }
+    }
+    let again: Amount = balances.get("ann", "credits").expect("it is there").current_balance;
+    assert_eq!(again, balance.current_balance, "{context}: something counted twice");
+    engine.store().verify(|_| ()).expect("it is whole");
+    engine.store().close().expect("it closes");
+}
+
+#[test]
+fn a_killed_process_loses_no_credit() {
+    let first = seed("balances_kill", 40);
+    for seed in first..first + if long() { 40 } else { 4 } {
+        let name = format!("balances-kill-{}-{seed}.redb", std::process::id());
+        let path: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_file(&path);
+        let (mut dice, mut heard) = (Dice::new(seed), Vec::new());
+        for life in 0..LIVES {
+            heard.extend(run(&path, (seed, life), dice.below(50) as usize));
+            examine(&path, life + 1, &heard, &format!("seed {seed}, life {life}"));
+        }
+        println!("seed {seed}: {} answers", heard.len());
+        let _ = fs::remove_file(&path);
+    }
+}
