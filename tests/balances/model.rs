@@ -174,7 +174,7 @@ impl Model {
     fn record(&mut self, owner: usize, dice: &mut Dice) {
         let units = Units::from(dice.range(0, 14_000_000)) - 4_000_000;
         let event = Event::new(OWNERS[owner], "both").value("extra", amount(units));
-        self.engine.record(&event).expect("a good event");
+        let _ = self.engine.record(&event).expect("a good event");
         self.calls[owner] += 1;
         let account = &mut self.accounts[owner];
         if units > 0 {

@@ -65,7 +65,7 @@ fn an_owner_without_a_balance_is_refused_unless_the_rule_opens_one() {
     let refused = track(&engine, &tokens("ann", 1));
     assert_eq!((refused.is_allowed(), refused.retry_after()), (false, Some(RetryAfter::Never)));
     assert!(track(&engine, &tokens("ann", 0)).is_allowed());
-    engine.record(&tokens("ann", 5)).expect("a good event");
+    let _ = engine.record(&tokens("ann", 5)).expect("a good event");
     assert!(engine.balances().get("ann", "credits").is_err());
     let update = QuotaUpdate::default().opening(limitry::Amount::from(30));
     engine.rules().update("qta_credits", update).expect("a good change");
@@ -155,7 +155,7 @@ fn a_hold_that_outlives_its_rule_is_given_back() {
     let balance = engine.balances().get("ann", "credits").expect("it is there");
     assert_eq!((balance.held, balance.available_balance), (8.into(), 2.into()));
     engine.rules().remove("qta_credits").expect("it is there");
-    held.commit(&tokens("ann", 5)).expect("it is open");
+    let _ = held.commit(&tokens("ann", 5)).expect("it is open");
     let balance = engine.balances().get("ann", "credits").expect("it is there");
     assert_eq!((balance.held, balance.current_balance), (0.into(), 10.into()));
 }

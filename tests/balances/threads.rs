@@ -59,7 +59,7 @@ fn threads_never_pass_the_minimum() {
                                 {
                                     let used = dice.range(0, tokens);
                                     let event = Event::new("ann", "call").total_tokens(used);
-                                    held.commit(&event).expect("open");
+                                    let _ = held.commit(&event).expect("open");
                                     let used = i64::try_from(used).expect("small");
                                     sum.fetch_sub(used, Ordering::SeqCst);
                                 }

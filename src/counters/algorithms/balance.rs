@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::stored::{self, ChargeBytes};
-use super::{Algorithm, GivenBack, Refusal};
+use super::{Algorithm, GivenBack, Policy, Refusal};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, Wide};
@@ -35,6 +35,17 @@ impl Balance {
 
     pub(in crate::counters) fn opening(&self) -> Option<Units> {
         self.opening
+    }
+}
+
+impl Policy {
+    /// The balance, where it is one.
+    #[inline]
+    pub(in crate::counters) fn balance(&self) -> Option<&Balance> {
+        match self {
+            Self::Balance(balance) => Some(balance),
+            _ => None,
+        }
     }
 }
 

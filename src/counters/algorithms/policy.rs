@@ -538,15 +538,6 @@ impl Policy {
         with_algorithm!(self, A(algorithm) => algorithm.ahead(cells, at))
     }
 
-    /// The balance, where it is one.
-    #[inline]
-    pub(in crate::counters) fn balance(&self) -> Option<&Balance> {
-        match self {
-            Self::Balance(balance) => Some(balance),
-            _ => None,
-        }
-    }
-
     /// The periods of a quota by the calendar.
     #[inline]
     pub(crate) fn periods(&self) -> Option<&Periods> {
