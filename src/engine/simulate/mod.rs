@@ -152,11 +152,11 @@ impl Engine {
     /// Reservations are not replayed: what was committed is an event. So a
     /// [concurrent](crate::Quota::concurrent) quota refuses nobody here, unless its limit is 0, and
     /// says that it is [left out](SimulatedRule::left_out). Idempotency keys are not looked at, and
-    /// nothing bounds how many reservations a customer has. No alert fires. Which keys find room under
-    /// [`max_keys`](crate::RateLimit::max_keys) may differ, since idle keys are dropped at other
-    /// times. Events dated so late that their period was closed are judged by counters
-    /// that are kept for as long as the latest of the recorded events needs; of given calls by
-    /// those that [`late_events`](crate::EngineBuilder::late_events) keeps.
+    /// nothing bounds how many reservations a customer has. No alert fires. Which keys find room
+    /// under [`max_keys`](crate::RateLimit::max_keys) may differ, since idle keys are dropped at
+    /// other times. Events dated so late that their period was closed are judged by counters that
+    /// are kept for as long as the latest of the recorded events needs; of given calls by those
+    /// that [`late_events`](crate::EngineBuilder::late_events) keeps.
     ///
     /// # Cost
     /// Half a microsecond a call or less, and memory for the counters of the keys and, beside
