@@ -9,7 +9,7 @@ use limitry::errors::SimulateError;
 use limitry::events::{EventQuery, Recording};
 use limitry::rules::{Enforcement, OnMissing};
 use limitry::simulation::{Attempt, Demand, SimulationReport, Traffic};
-use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Rule, RuleSet, Window};
+use limitry::{Engine, Event, Metric, Period, Quota, RateLimit, Rule, RuleSet, Timestamp, Window};
 
 use crate::support::oracle::{DAY, HOUR, MINUTE, SECOND};
 use crate::support::{START, clock, date, duration, engine, track};
@@ -272,4 +272,44 @@ customer_id=bob      7        1  14.3 %             0
 1 others             3        0   0.0 %
 ";
     assert_eq!(text, expected, "{text}");
+}
+
+#[test]
+fn a_report_is_plain_data() {
+    let engine = recorded(&[("ann", 2)]);
+    let report = simulate(&engine, of(calls(1)));
+    let value = serde_json::to_value(&report).expect("it is data");
+    assert_eq!((&value["demand"], &value["calls"]["newlyRefused"]), (&"let_in".into(), &1.into()));
+    let rule = &value["rules"][0];
+    assert_eq!((&rule["startsFrom"], &rule["kind"]), (&"nothing".into(), &"quota".into()));
+    assert_eq!(rule["worst"][0]["key"], serde_json::json!({"customer_id": "ann"}));
+    let read: SimulationReport = serde_json::from_value(value).expect("it was printed");
+    assert_eq!(read, report);
+}
+
+#[test]
+fn no_time_and_no_amount_makes_a_simulation_panic() {
+    let engine = Engine::builder().build().expect("it is valid");
+    let most = limitry::Amount::from(1_000_000_000_000_000_u64);
+    let mut attempts = Vec::new();
+    for at in [Timestamp::MIN, Timestamp::UNIX_EPOCH, date(START), Timestamp::MAX] {
+        for dated in [None, Some(Timestamp::MIN), Some(date(START)), Some(Timestamp::MAX)] {
+            for amount in [most, limitry::Amount::ZERO] {
+                let mut event = Event::new("ann", "call").total_tokens(u64::MAX >> 2);
+                event = event.cost_cents(amount).value("images", amount);
+                if let Some(dated) = dated {
+                    event = event.timestamp(dated);
+                }
+                attempts.push(Attempt::new(at, event));
+            }
+        }
+    }
+    let rolling = Period::rolling(Duration::from_secs(86_400));
+    let rules = of(calls(1))
+        .quota(Quota::new("Images", Metric::value("images"), 5, rolling))
+        .quota(Quota::new("Cents", Metric::TotalCostCents, 5, Period::AllTime))
+        .rate_limit(RateLimit::new("Rate", 1, Window::Hour).metric(Metric::TotalTokens));
+    let report = engine.simulate(rules, Traffic::given(&attempts)).expect("good rules");
+    assert_eq!(report.calls.calls + report.unjudged, attempts.len() as u64);
+    assert!(!report.to_string().is_empty());
 }
