@@ -7,11 +7,19 @@
 mod alert;
 mod outbox;
 mod query;
+#[cfg(feature = "webhooks")]
+mod signing;
 mod stored;
+#[cfg(feature = "tokio")]
+mod stream;
 
 pub use self::alert::{Alert, AlertId, AlertIdParseError, AlertKind};
 pub use self::outbox::{AlertIter, Delivered, NextAlert};
 pub use self::query::{AlertPage, AlertQuery};
+#[cfg(feature = "webhooks")]
+pub use self::signing::{StandardWebhook, WebhookError};
+#[cfg(feature = "tokio")]
+pub use self::stream::AlertStream;
 
 pub(crate) use self::outbox::Outbox;
 pub(crate) use self::stored::{NotedAlert, RestoredAlerts};

@@ -74,6 +74,12 @@ impl Alerts {
         NextAlert::new(&self.outbox)
     }
 
+    /// Returns a stream that takes one alert after the other.
+    #[cfg(feature = "tokio")]
+    pub fn stream(&self) -> crate::alerts::AlertStream {
+        crate::alerts::AlertStream::new(&self.outbox)
+    }
+
     /// Says that this alert needs no other delivery: an engine that is opened again with the store
     /// begins behind the last of those that are acknowledged without a gap. Returns at once; what
     /// it says is durable with the next commit. Does nothing for an engine without a store.

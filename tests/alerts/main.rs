@@ -15,6 +15,10 @@ mod changes;
 mod firing;
 mod model;
 mod receiving;
+#[cfg(feature = "webhooks")]
+mod signing;
+#[cfg(feature = "tokio")]
+mod stream;
 mod threads;
 
 use limitry::Engine;

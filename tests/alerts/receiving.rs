@@ -129,6 +129,31 @@ fn a_task_is_woken_when_no_lock_is_held() {
     assert_eq!(alerts.waiting(), 1);
 }
 
+struct Panicking;
+
+impl Wake for Panicking {
+    fn wake(self: Arc<Self>) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_other_from_being_woken() {
+    let engine = firing(|builder| builder);
+    let alerts = engine.alerts();
+    let using = Arc::new(Using { engine: engine.clone(), woken: AtomicUsize::new(0) });
+    let (first, other) = (Waker::from(Arc::new(Panicking)), Waker::from(Arc::clone(&using)));
+    let (mut one, mut two) = (pin!(alerts.next()), pin!(alerts.next()));
+    assert!(one.as_mut().poll(&mut Context::from_waker(&first)).is_pending());
+    assert!(two.as_mut().poll(&mut Context::from_waker(&other)).is_pending());
+    let call = || engine.track(&Event::new("ann", "call"));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err());
+    assert_eq!(using.woken.load(Ordering::SeqCst), 1);
+    assert_eq!(alerts.list(&AlertQuery::new().customer("ann")).alerts.len(), 1);
+    fire(&engine, [3]);
+    assert!(two.as_mut().poll(&mut Context::from_waker(&other)).is_ready());
+}
+
 #[test]
 fn the_history_is_listed_by_page_the_newest_first() {
     let engine = firing(|builder| builder.max_alerts(30));

@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use crate::sources::{report, shipped, shipped_files};
 
 /// Every place of `src` that asks for a feature: the file, the feature, how often.
-const DOORS: [(&str, &str, usize); 10] = [
+const DOORS: [(&str, &str, usize); 13] = [
     // What is told with each feature, and the facades that it is told to.
     ("src/telemetry/mod.rs", "metrics", 1),
     ("src/telemetry/recorder.rs", "metrics", 2),
     ("src/telemetry/spans.rs", "tracing", 2),
     // The timer of tokio's runtime.
     ("src/base/clock/timer/mod.rs", "tokio", 2),
+    // Alerts as a stream, and signatures of webhooks.
+    ("src/alerts/mod.rs", "tokio", 2),
+    ("src/engine/alerts.rs", "tokio", 1),
+    ("src/alerts/mod.rs", "webhooks", 2),
     // The store on disk, and the way to it.
     ("src/journal/mod.rs", "durable", 1),
     ("src/lib.rs", "durable", 1),
