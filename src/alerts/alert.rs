@@ -1,6 +1,5 @@
 //! One alert.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -36,9 +35,9 @@ pub struct Alert {
     pub rule_name: String,
     /// What the rule counts.
     pub metric: Metric,
-    /// The dimensions that the rule is split by, with the values of the key; empty for one that is
-    /// shared by all, and for keys that share a counter because they found no room.
-    pub key: BTreeMap<String, String>,
+    /// The dimensions that the rule is split by, in order, with the values of the key; empty for
+    /// one that is shared by all, and for keys that share a counter because they found no room.
+    pub key: Vec<(String, String)>,
     /// The key's customer, or the one that the rule's filter asks for.
     pub customer_id: Option<String>,
     /// Which threshold was reached.

@@ -24,7 +24,8 @@ const MAX_SIGNATURES: usize = 32;
 ///
 /// Sending is the application's: the headers are `webhook-id` (the same in every attempt, such as
 /// the [id](crate::alerts::Alert::id) of an alert), `webhook-timestamp` (the Unix second of this
-/// attempt) and `webhook-signature`. A receiver remembers ids, so that what comes twice counts once.
+/// attempt) and `webhook-signature`. A receiver remembers ids, so that what comes twice counts
+/// once.
 ///
 /// ```
 /// use limitry::alerts::StandardWebhook;

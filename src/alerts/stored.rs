@@ -195,3 +195,92 @@ impl Codec<'_> for Alert {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::format::Version;
+    use crate::rules::{Metric, Period};
+
+    fn noted(row: CrossedRow, threshold: Threshold, limited: bool) -> NotedAlert {
+        let mark = Mark { lineage: 7, threshold, start: i64::MIN, end: i64::MAX };
+        let at = Timestamp::new(1_700_000_000, 999_999_999);
+        let alert = Alert {
+            id: AlertId::new(3, "qta_calls", &row, &mark),
+            kind: AlertKind::of(threshold),
+            at,
+            rule_id: "qta_calls".to_owned(),
+            rule_name: "Calls".to_owned(),
+            metric: Metric::value("units"),
+            key: vec![("customer_id".to_owned(), "ann".to_owned())],
+            customer_id: limited.then(|| "ann".to_owned()),
+            threshold,
+            limit: limited.then_some(Amount::MAX),
+            used: Amount::from_millionths(-7),
+            remaining: limited.then_some(Amount::ZERO),
+            percentage: limited.then_some(u64::MAX),
+            period: Period::Month,
+            window_start: limited.then_some(Timestamp::MIN),
+            window_end: limited.then_some(at),
+        };
+        NotedAlert { number: u64::MAX, alert: Arc::new(alert), row, mark }
+    }
+
+    #[test]
+    fn an_alert_comes_back_as_it_was_noted() {
+        let key = CrossedRow::Key(9, ["ann".into(), "call".into()].into());
+        for row in [key, CrossedRow::Shared(u32::MAX)] {
+            for threshold in [Threshold::percent(100), Threshold::Amount(Amount::MIN)] {
+                let noted = noted(row.clone(), threshold, row == CrossedRow::Shared(u32::MAX));
+                let mut bytes = Vec::new();
+                noted.encode(&mut bytes);
+                let mut from = Reader::new(Version::NEWEST, &bytes);
+                let again = NotedAlert::decode(&mut from).expect("what was written");
+                assert!(from.is_at_end());
+                assert_eq!(
+                    (&again.alert, &again.row, again.mark),
+                    (&noted.alert, &row, noted.mark)
+                );
+                for short in 0..bytes.len() {
+                    let mut from = Reader::new(Version::NEWEST, &bytes[..short]);
+                    assert!(NotedAlert::decode(&mut from).is_err(), "{short}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_is_of_all_that_an_alert_is_about() {
+        let key =
+            |values: &[&str]| CrossedRow::Key(1, values.iter().map(|it| (*it).into()).collect());
+        let mark = |threshold, start| Mark { lineage: 1, threshold, start, end: start + 60 };
+        let (half, all) = (Threshold::percent(50), Threshold::percent(100));
+        let ids = [
+            AlertId::new(1, "a", &key(&["x"]), &mark(half, 0)),
+            AlertId::new(2, "a", &key(&["x"]), &mark(half, 0)),
+            AlertId::new(1, "b", &key(&["x"]), &mark(half, 0)),
+            AlertId::new(1, "ax", &key(&[]), &mark(half, 0)),
+            AlertId::new(1, "a", &key(&["x", "y"]), &mark(half, 0)),
+            AlertId::new(1, "a", &key(&["xy"]), &mark(half, 0)),
+            AlertId::new(1, "a", &CrossedRow::Shared(1), &mark(half, 0)),
+            AlertId::new(1, "a", &key(&["x"]), &mark(all, 0)),
+            AlertId::new(1, "a", &key(&["x"]), &mark(Threshold::amount(50), 0)),
+            AlertId::new(1, "a", &key(&["x"]), &mark(half, 60)),
+        ];
+        let different: std::collections::BTreeSet<AlertId> = ids.into_iter().collect();
+        assert_eq!(different.len(), ids.len());
+        // The row is found by another group when the rule was made anew: the alert is the same.
+        let other = CrossedRow::Key(2, ["x".into()].into());
+        assert_eq!(AlertId::new(1, "a", &other, &mark(half, 0)), ids[0]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = NotedAlert::decode(&mut Reader::new(Version::NEWEST, &bytes));
+            let _ = RestoredAlerts::default().load(Reader::new(Version::NEWEST, &bytes));
+        }
+    }
+}

@@ -166,7 +166,7 @@ impl Core {
             CrossedRow::Shared(_) => &[],
         };
         let key = partition.iter().map(|dimension| dimension.as_str().to_owned());
-        let key = key.zip(values.iter().map(|value| value.clone().into_string())).collect();
+        let key: Vec<_> = key.zip(values.iter().map(|it| it.clone().into_string())).collect();
         let limit = rule.limit();
         let units = measure.limit_of(limit);
         let left = measure.amount_of(units.saturating_sub(*used).max(0));
@@ -232,11 +232,12 @@ fn period_of(rule: &Rule) -> Period {
 }
 
 /// The customer of a key, or the one that a rule's filter asks for.
-fn customer_of(rule: &Rule, key: &std::collections::BTreeMap<String, String>) -> Option<String> {
+fn customer_of(rule: &Rule, key: &[(String, String)]) -> Option<String> {
     const CUSTOMER: &str = "customer_id";
     let asked = || match rule.filters().get(CUSTOMER)? {
         Condition::Is(customer) => Some(customer.clone()),
         _ => None,
     };
-    key.get(CUSTOMER).cloned().or_else(asked)
+    let own = key.iter().find(|(dimension, _)| dimension == CUSTOMER);
+    own.map(|(_, customer)| customer.clone()).or_else(asked)
 }

@@ -249,6 +249,10 @@ impl Quota {
     /// A percentage is one of the limit as it is then, and stays the same threshold when the limit
     /// changes.
     ///
+    /// A key for which something has fired takes some 200 bytes more until the period is over, and
+    /// 64 for each further threshold; one for which nothing has takes none. An engine whose rules
+    /// have no thresholds pays nothing.
+    ///
     /// To watch a meter without a limit give an [unlimited](Self::unlimited) quota an amount.
     ///
     /// ```

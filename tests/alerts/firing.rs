@@ -93,7 +93,7 @@ fn an_alert_says_what_the_deciding_step_knew() {
     let midnight = START - START % DAY;
     let window = (Some(date(midnight)), Some(date(midnight + DAY)));
     assert_eq!((spent.window_start, spent.window_end), window);
-    assert_eq!(month.key, [("customer_id".to_owned(), "ann".to_owned())].into());
+    assert_eq!(month.key, [("customer_id".to_owned(), "ann".to_owned())]);
     assert_eq!(month.customer_id.as_deref(), Some("ann"));
     let january = "2024-01-01T00:00:00Z".parse().ok();
     assert_eq!((month.window_start, month.percentage), (january, Some(7)));

@@ -9,6 +9,7 @@ use allocation_counter::measure;
 use chrono::{TimeZone, Utc};
 use limitry::Window;
 use limitry::events::Recording;
+use limitry::rules::Threshold;
 use limitry::time::ManualClock;
 use limitry::{Engine, EngineBuilder, Event, Hold, Metric, Period, Quota, RateLimit, Reserved};
 
@@ -340,4 +341,27 @@ fn an_open_reservation_takes_so_much_and_one_that_ended_less() {
     let known = open + ended.bytes_current / count;
     println!("open {open}, known {known}");
     assert!(open <= 1_850 && known <= 1_400, "open {open}, known {known}");
+}
+
+/// What an alert takes while it is kept, and what a key takes for having fired until the period is
+/// over.
+#[test]
+fn an_alert_takes_so_much_and_a_key_that_has_fired_less() {
+    const KEYS: u64 = 20_000;
+    let of = |percent: &[u32], max_alerts: usize| {
+        let quota = Quota::new("Tokens", Metric::TotalTokens, 200, Period::Day);
+        let quota = percent.iter().fold(quota.per("customer_id"), |quota, percent| {
+            quota.alert_at(Threshold::percent(*percent))
+        });
+        let builder = Engine::builder().recording(Recording::Off).clock(clock()).quota(quota);
+        let engine = builder.max_alerts(max_alerts).build().expect("valid rules");
+        let memory = measure(|| flood(&engine, KEYS));
+        memory.bytes_current / i64::try_from(KEYS).expect("few")
+    };
+    let none = of(&[], 1);
+    let (one, three) = (of(&[50], 1) - none, of(&[50, 80, 100], 1) - none);
+    let alert = of(&[50], 20_000) - one - none;
+    println!("a key that fired one {one}, three {three}; an alert {alert}");
+    assert!(one <= 220 && three <= 350, "a key that has fired: {one}, {three}");
+    assert!(alert <= 600, "an alert: {alert}");
 }

@@ -4,8 +4,9 @@ use super::draw::*;
 use super::*;
 use crate::support::config;
 use chrono::{DateTime, Utc};
+use limitry::alerts::{Alert, AlertId};
 use limitry::events::{EventId, EventQuery};
-use limitry::rules::{QuotaUpdate, RateLimitUpdate, SyncOptions};
+use limitry::rules::{QuotaUpdate, RateLimitUpdate, SyncOptions, Threshold};
 use limitry::time::ManualClock;
 use limitry::{
     Amount, Engine, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
@@ -78,6 +79,11 @@ fn decode(body: &str) {
     read::<Metric>(body);
     read::<Amount>(body);
     read::<EventId>(body);
+    read::<AlertId>(body);
+    read::<Threshold>(body);
+    if let Some(alert) = read::<Alert>(body) {
+        assert_eq!(read::<Alert>(&json(&alert).to_string()), Some(alert));
+    }
     read::<Timestamp>(body);
 }
 
@@ -101,7 +107,18 @@ fn good_bodies() -> Vec<Value> {
         json!({
             "name": "Daily", "metric": "total_tokens", "limitValue": 100_000, "period": "day",
             "dimensionFilters": {"team_id": "team_eng"}, "per": "customer_id",
-            "enforcement": "soft", "maxKeys": 5, "overflow": "deny"
+            "enforcement": "soft", "maxKeys": 5, "overflow": "deny",
+            "alertThresholds": [80, {"amount": 5000}, {"percent": 100}]
+        }),
+        json!({
+            "id": "alt_00000000000000000000000001", "event": "limit.exceeded",
+            "timestamp": "2024-01-15T10:30:00Z",
+            "data": {
+                "customerId": "cust_123", "limitId": "qta_daily", "limitName": "Daily",
+                "metric": "total_tokens", "key": {"customer_id": "cust_123"}, "threshold": 100,
+                "limit": 1000, "currentUsage": 1000, "percentage": 100, "remaining": 0,
+                "period": "day", "windowStart": "2024-01-15T00:00:00Z", "windowEnd": null
+            }
         }),
         json!({
             "rateLimits": [{"name": "a", "limitValue": 1, "window": "second"}],

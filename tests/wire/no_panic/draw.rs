@@ -1,7 +1,7 @@
 //! What is drawn: from the ends of every type as well as from the middle.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use limitry::rules::{Algorithm, Enforcement, Overflow};
+use limitry::rules::{Algorithm, Enforcement, Overflow, Threshold};
 use limitry::time::Tz;
 use limitry::{
     Amount, Condition, Event, Metric, Period, Quota, RateLimit, RuleSet, Timestamp, Window,
@@ -226,11 +226,16 @@ pub(super) fn quota() -> BoxedStrategy<Quota> {
     let anchor =
         prop::option::of(select(vec![NaiveDate::MIN, NaiveDate::MAX, NaiveDate::default()]));
     let every = prop::option::of(select(vec![0, 1, 7, 100, 876_600, u32::MAX]));
-    let cut = (zone, anchor, every).boxed();
+    let thresholds = [0, 1, 80, 100, 1_000, u32::MAX].map(Threshold::percent).into_iter();
+    let ends = [Amount::MIN, Amount::ZERO, Amount::from(1), Amount::MAX].map(Threshold::Amount);
+    let thresholds =
+        prop::collection::vec(select(thresholds.chain(ends).collect::<Vec<_>>()), 0..3);
+    let cut = (zone, anchor, every, thresholds).boxed();
     let values = prop::option::of(select(vec![0, 1, 3, 10_000_000, u32::MAX]));
     let unique = (select(vec!["model", "customer_id", "team"]), values, any::<bool>()).boxed();
     let drawn = (rate_limit(), period(), any::<bool>(), cut, unique);
-    let drawn = drawn.prop_map(|(rule, period, late, (zone, anchor, every), unique)| {
+    let drawn = drawn.prop_map(|(rule, period, late, cut, unique)| {
+        let (zone, anchor, every, thresholds) = cut;
         let mut quota = Quota::unlimited(rule.name, rule.metric, period);
         let by_dates = [Period::Day, Period::Week, Period::Month, Period::Year].contains(&period);
         if quota.name != "good" || by_dates {
@@ -258,6 +263,11 @@ pub(super) fn quota() -> BoxedStrategy<Quota> {
             quota.metric = Metric::unique(dimension);
             quota.max_values = Some(values.map_or(3, |values| values.clamp(3, 10_000_000)));
         }
+        quota.alert_thresholds = match (quota.name.as_str(), period) {
+            ("good", Period::Concurrent) => Vec::new(),
+            ("good", _) => vec![Threshold::amount(1)],
+            _ => thresholds,
+        };
         if let ("good", Period::Rolling(length)) = (quota.name.as_str(), period) {
             let century = Duration::from_secs(3_155_760_000);
             quota.period = Period::rolling(length.clamp(Duration::from_nanos(1), century));

@@ -12,6 +12,7 @@ mod draw;
 use self::draw::*;
 use crate::support::config;
 use chrono::{DateTime, Utc};
+use limitry::alerts::AlertQuery;
 use limitry::decision::Standing;
 use limitry::errors::{ReservationError, TrackError};
 use limitry::events::{EventId, EventQuery, Recording};
@@ -295,6 +296,12 @@ fn live(
             Action::LookAround => {
                 print(&engine.now());
                 assert!(!format!("{engine:?} {:?}", engine.events()).is_empty());
+                let alerts = engine.alerts();
+                while let Some(alert) = alerts.poll() {
+                    assert!(!format!("{alert:?} {}", json(&*alert.alert)).is_empty());
+                    assert_eq!(alerts.acknowledge(&alert), Ok(()));
+                }
+                assert!(alerts.list(&AlertQuery::new()).alerts.len() <= 50);
                 let newest = engine.events().newest(3);
                 assert!(newest.len() <= 3 && engine.live_keys() < 1_000);
                 assert!(newest.iter().all(|found| !format!("{found:?}").is_empty()));

@@ -127,6 +127,8 @@ impl Shard {
         }
         // Those before it are over.
         marks.retain(|known| known.end > mark.start);
+        // Few fire in a period, and for many keys one.
+        marks.reserve_exact(1);
         marks.push(*mark);
         true
     }
