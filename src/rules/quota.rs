@@ -280,11 +280,14 @@ impl Quota {
     /// Sets how many different values of one key a quota on them ([`Metric::unique`]) tells apart
     /// in a period: 100 000 without it, and at most 10 000 000. The limit is not above that.
     ///
-    /// Each value of each key takes about 150 bytes from its first event in a period on, until the
-    /// period is over and upkeep has come by; for all time where that is the period. Values are
-    /// compared as what they are, and so the figure is exact. At the cap it stays where it is:
-    /// what `record` brings, or a rule that is soft or has no limit lets in, counts no more of
-    /// those values that are new, and `used` is then the least that there are.
+    /// Each value of each key takes what a key with one rule takes, about 160 bytes where both are
+    /// short, from its first event in a period on, until the period is over and upkeep has come
+    /// by; for all time where that is the period. It is one of the engine's keys, too, of which
+    /// [`max_keys`](crate::EngineBuilder::max_keys) bounds the number. Values are compared as what
+    /// they are, and so the figure is exact. At the cap, and where the engine has no room for
+    /// another key, it stays where it is: what `record` brings, or a rule that is soft or has no
+    /// limit lets in, counts no more of those values that are new, and `used` is then the least
+    /// that there are.
     ///
     /// An event whose value has had its event in the period costs nothing, and is let in whatever
     /// the limit is. A reservation holds 1 for a value that has had none yet, and so do several of

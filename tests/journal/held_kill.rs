@@ -7,7 +7,7 @@
 //! number of answers that the seed chooses, and its store is opened here, while holds expire from
 //! one life to the next. `LIMITRY_LONG=1` has ten times as many deaths.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -39,10 +39,12 @@ fn open(path: &Path, life: u64) -> Engine {
     let store = Durable::open(path).expect("a store that opens").durability(Durability::Synced);
     let tokens = Quota::new("tokens", Metric::TotalTokens, 1_u64 << 40, Period::Day);
     let bucket = RateLimit::new("bucket", 1_u64 << 40, Window::Hour).metric(Metric::TotalTokens);
+    let customers = Quota::unlimited("customers", Metric::unique("customer_id"), Period::Day);
     Engine::builder()
         .clock(clock)
         .quota(tokens.per("customer_id"))
         .quota(Quota::concurrent("at once", 10_000).per("customer_id"))
+        .quota(customers)
         .rate_limit(bucket)
         .max_reservations(10_000)
         .durable(store.max_waiting(64).max_batch(8))
@@ -202,7 +204,8 @@ fn run(path: &Path, (seed, life): (u64, u64), answers: u64, story: &mut Story) {
 }
 
 /// What is used is what was committed, what is held is what open reservations hold, and each commit
-/// has one event. Of an engine whose first two quotas are on tokens and on slots.
+/// has one event. Of an engine whose first two quotas are on tokens and on slots, and a third, if
+/// there is one, on customers.
 pub(crate) fn adds_up(engine: &Engine, context: &str) {
     let all = engine.reservations().list(&ReservationQuery::new());
     let committed = all.iter().filter(|it| it.state == ReservationState::Committed).count();
@@ -223,6 +226,12 @@ pub(crate) fn adds_up(engine: &Engine, context: &str) {
         let found = (quotas[0].used.to_u64_floor(), quotas[0].held.to_u64_floor());
         assert_eq!(found, (used, held), "{context}: {customer}");
         assert_eq!(quotas[1].held, open.len() as u64, "{context}: {customer}");
+        if let Some(customers) = quotas.get(2) {
+            let events = engine.events().iter(EventQuery::new()).expect("a good question");
+            let known: BTreeSet<String> =
+                events.map(|found| found.event.customer_id().to_owned()).collect();
+            assert_eq!(customers.used, known.len() as u64, "{context}: {known:?}");
+        }
     }
 }
 
