@@ -260,7 +260,7 @@ impl Credit {
 /// ```
 /// use limitry::balances::Debit;
 ///
-/// let seat = Debit::new("12.50").description("a seat, half a month").idempotency_key("seat_9_may");
+/// let seat = Debit::new("12.50").description("half a seat").idempotency_key("seat_9_may");
 /// # let _ = seat;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -372,8 +372,8 @@ fn put_block(position: u64, block: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(block);
 }
 
-/// The blocks of a piece of counters or accounts: the position of each, and its bytes. Nothing behind a damaged
-/// one can be read.
+/// The blocks of a piece of counters or accounts: the position of each, and its bytes. Nothing
+/// behind a damaged one can be read.
 pub(super) fn blocks(
     mut from: Reader<'_>,
 ) -> impl Iterator<Item = Result<(u64, &[u8]), Malformed>> {

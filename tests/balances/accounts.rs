@@ -196,6 +196,20 @@ fn balances_are_listed_by_page() {
 }
 
 #[test]
+fn a_balance_that_is_removed_is_gone_and_may_be_made_anew() {
+    let (engine, _) = engine(|it| it.max_keys(1));
+    let balances = engine.balances();
+    for _ in 0..3 {
+        balances.create(&NewBalance::new("ann", "credits").initial(5)).expect("a good balance");
+        let removed = balances.remove("ann", "credits").expect("it is there");
+        assert_eq!(removed.current_balance, 5);
+        assert!(balances.get("ann", "credits").is_err());
+        assert!(balances.remove("ann", "credits").is_err());
+    }
+    assert_eq!(balances.list(&BalanceQuery::new()).balances, []);
+}
+
+#[test]
 fn bad_input_is_an_error_that_names_field_value_and_rule() {
     let (engine, _) = engine(|it| it);
     let balances = engine.balances();

@@ -79,9 +79,11 @@ impl Life {
         let key = format!("key {}", dice.below(6));
         let one = (!self.ids.is_empty()).then(|| dice.below(self.ids.len() as u64));
         let one = one.map(|one| usize::try_from(one).expect("small"));
-        let what = if number < 3 { 0 } else { dice.range(1, 11) };
+        let what = if number < 3 { 0 } else { dice.range(0, 11) };
         let owner = if number < 3 { OWNERS[number as usize] } else { owner };
         match what {
+            // Now and then it is removed, and not there for a while.
+            1 if dice.chance(20) => of_balance(balances.remove(owner, "credits")),
             0 => {
                 let new = NewBalance::new(owner, "credits").initial(300).minimum(-20);
                 of_balance(balances.create(&new))

@@ -201,7 +201,10 @@ impl AccountStep<'_> {
     /// Does a change of an account that is there, and returns it as the journal keeps it.
     pub(crate) fn apply(&mut self, change: &Change) -> Vec<u8> {
         let (key, instant, mut rows) = (self.key, self.instant, Vec::new());
-        if let Some(account) = self.shard.account_mut(key) {
+        if *change == Change::Remove {
+            let is_gone = self.shard.take_account(key).is_some();
+            self.table.accounts.fetch_sub(u64::from(is_gone), Ordering::Relaxed);
+        } else if let Some(account) = self.shard.account_mut(key) {
             account.apply(change, instant, None);
         }
         if self.table.given_back_log().is_some() {

@@ -146,6 +146,21 @@ impl Balances {
         })
     }
 
+    /// Removes a balance with its grants, its ledger and its keys, and returns it as it stood. What
+    /// open reservations hold of it is gone with it: their commits take from the one that is there
+    /// then, if one is. O(1).
+    ///
+    /// # Errors
+    /// There is no such balance; the store takes nothing.
+    pub fn remove(&self, owner: &str, name: &str) -> Result<Balance, BalanceError> {
+        self.core.change_balance(owner, name, |step, keep| {
+            let account = step.account().ok_or_else(|| not_found(owner, name))?;
+            let balance = view(owner, name, account);
+            keep(step, Change::Remove);
+            Ok(balance)
+        })
+    }
+
     /// Adds an amount, as a grant. Debt is paid from it first. O(log grants).
     ///
     /// # Errors
