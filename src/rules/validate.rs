@@ -271,6 +271,11 @@ impl Found<'_> {
             let reason = "a concurrent quota has none: it counts what is held, not what is used";
             self.add(field, reason.to_owned());
         }
+        if !all.is_empty() && quota.balance.is_some() {
+            let reason = "a rule that takes from a balance has none: they are of what is used";
+            self.add(field, reason.to_owned());
+            return;
+        }
         for (place, threshold) in all.iter().enumerate() {
             if all.iter().take(place).any(|earlier| earlier == threshold) {
                 self.add(field, format!("{threshold} is named twice"));

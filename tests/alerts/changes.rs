@@ -144,6 +144,12 @@ fn thresholds_that_mean_nothing_are_errors() {
             Quota::concurrent("Calls", 5).alert_at(Threshold::percent(80)),
             "a concurrent quota has none",
         ),
+        (
+            Quota::balance("Calls", Metric::TotalEvents)
+                .per("customer_id")
+                .alert_at(Threshold::amount(80)),
+            "a rule that takes from a balance has none",
+        ),
     ] {
         let found = wrong(quota);
         let names = found.contains("alertThresholds") && found.contains("\"Calls\"");

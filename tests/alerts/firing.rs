@@ -315,6 +315,21 @@ fn a_gauge_fires_at_its_figure() {
 }
 
 #[test]
+fn a_quota_of_distinct_values_fires_when_there_are_so_many() {
+    let (engine, _) = engine(|builder| {
+        let models = Quota::new("Models", Metric::unique("model"), 4, Period::Day).id("models");
+        let models = models.per("customer_id").alert_at(Threshold::percent(50));
+        builder.quota(models.alert_at(Threshold::percent(100)))
+    });
+    let mut found = Vec::new();
+    for model in ["a", "a", "b", "a", "b", "c", "d", "d"] {
+        assert!(track(&engine, &Event::new("ann", "call").model(model)).is_allowed());
+        found.push(fired(&engine).len());
+    }
+    assert_eq!(found, [0, 0, 1, 0, 0, 0, 1, 0]);
+}
+
+#[test]
 fn a_meter_without_a_limit_is_watched_by_amounts() {
     let (engine, _) = engine(|builder| {
         let images = Meter::sum("images", "images").id("images");
