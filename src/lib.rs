@@ -155,6 +155,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod adjustments;
 pub mod alerts;
 pub mod balances;
 mod base;
@@ -206,7 +207,7 @@ pub mod config {
 pub mod errors {
     pub use crate::base::words::UnknownWord;
     pub use crate::engine::{
-        BalanceError, BatchError, BatchProblem, BuildError, ExportError, ImportError,
+        AdjustError, BalanceError, BatchError, BatchProblem, BuildError, ExportError, ImportError,
         ReservationError, RulesError, SimulateError, TrackError, WaitError,
     };
     pub use crate::event::EventError;
@@ -236,8 +237,9 @@ pub mod handles {
     };
 }
 
-/// The keys of a rule: who has used how much of it.
+/// The keys of a rule: who has used how much of it, and what an operator gave back or took.
 pub mod keys {
+    pub use crate::adjustments::{Adjust, Adjustment, AdjustmentPage, AdjustmentQuery};
     pub use crate::engine::{KeyPage, KeyQuery, KeyUse};
     pub use crate::rules::RuleKey;
 }

@@ -2,15 +2,25 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::base::amount::Amount;
 use crate::compiled::index::{Entry, SeenFlag};
 use crate::compiled::times::Span;
 use crate::counters::{Counter, Figures};
-use crate::event::Dimension;
+use crate::event::{Dimension, text_rule};
 use crate::rules::{
     Condition, Enforcement, Filter, Measure, Meters, Metric, OnMissing, Rule, RuleKey, Units,
 };
 use crate::telemetry::RuleFigures;
+
+/// What is wrong with a key that was given for a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyProblem {
+    pub(crate) dimension: Box<str>,
+    pub(crate) value: Box<str>,
+    pub(crate) rule: &'static str,
+}
 
 /// A rule and what it was compiled to.
 #[derive(Clone, Debug)]
@@ -83,6 +93,40 @@ impl CompiledRule {
     /// The value that stands in where an event lacks a dimension.
     pub(crate) fn fallback(&self) -> Option<&str> {
         self.rule.on_missing().value()
+    }
+
+    /// The values of a key in the order of the partition.
+    ///
+    /// # Errors
+    /// The name of the dimension that is wrong, its value, and the rule that it breaks.
+    pub(crate) fn values_of_key<'k>(
+        &self,
+        key: &'k RuleKey,
+    ) -> Result<SmallVec<[&'k str; 2]>, KeyProblem> {
+        let problem = |dimension: &str, value: &str, rule| KeyProblem {
+            dimension: dimension.into(),
+            value: value.into(),
+            rule,
+        };
+        let splits = |name: &str| self.partition.iter().any(|of| of.as_str() == name);
+        if let Some((name, value)) = key.iter().find(|(name, _)| !splits(name)) {
+            return Err(problem(name, value, "is of a dimension that does not split the rule"));
+        }
+        let values = self.partition.iter().map(|dimension| {
+            let name = dimension.as_str();
+            let missing = || problem(name, "", "must be there: the rule is split by it");
+            let value = key.get(name).ok_or_else(missing)?;
+            let asked = self.filter.iter().filter(|(of, _)| of == dimension);
+            let is_met = |(_, condition): &(_, Condition)| condition.is_met_by(Some(value));
+            match text_rule(value) {
+                Some(rule) => Err(problem(name, value, rule)),
+                None if !asked.clone().all(is_met) => {
+                    Err(problem(name, value, "is a value that the rule's filter does not let in"))
+                }
+                None => Ok(value),
+            }
+        });
+        values.collect()
     }
 
     /// The key of these values of the partition.

@@ -15,8 +15,8 @@ mod time;
 
 pub(crate) use self::algorithms::periods::{Lateness, Periods, UseAhead};
 pub(crate) use self::algorithms::{
-    Balance, CalendarPeriod, FIRST, Figures, FixedWindow, Gauge, GaugePeriod, Policy, Refusal,
-    SlidingWindow, Slots, TokenBucket,
+    Balance, CalendarPeriod, FIRST, Figures, FixedWindow, Gauge, GaugePeriod, Policy, Reading,
+    Refusal, SlidingWindow, Slots, TokenBucket,
 };
 pub(crate) use self::counter::StoredCounter;
 pub(crate) use self::counter::{
@@ -25,6 +25,7 @@ pub(crate) use self::counter::{
 pub(crate) use self::history::{History, Used};
 pub(crate) use self::roles::Roles;
 pub(crate) use self::stored::{StoredCharge, StoredCharges, encode_charges};
+pub(crate) use self::table::Adjusting;
 #[cfg(test)]
 pub(crate) use self::table::Mismatch;
 pub(crate) use self::table::{ACCOUNTS, AccountKey, AccountStep};

@@ -85,9 +85,9 @@ impl Clone for Findings {
     fn clone_from(&mut self, other: &Self) {
         let mut charges = std::mem::take(&mut self.verdict.charges);
         charges.clone_from(&other.verdict.charges);
-        let Verdict { at, allowed, ahead, held, .. } = &other.verdict;
-        let (ahead, held) = (ahead.clone(), held.clone());
-        let verdict = Verdict { at: *at, allowed: *allowed, charges, ahead, held };
+        let Verdict { at, allowed, ahead, held, adjusted, .. } = &other.verdict;
+        let (ahead, held, adjusted) = (ahead.clone(), held.clone(), adjusted.clone());
+        let verdict = Verdict { at: *at, allowed: *allowed, charges, ahead, held, adjusted };
         *self = Self { verdict, rules: other.rules.clone(), ..*other };
     }
 }
@@ -144,6 +144,7 @@ impl Findings {
     pub(super) fn is_light(&self, charges: usize) -> bool {
         self.verdict.ahead.is_empty()
             && self.verdict.held.is_empty()
+            && self.verdict.adjusted.is_empty()
             && self.verdict.charges.capacity() <= charges
             && matches!(self.rules, Rules::Snapshot(_))
     }
@@ -153,6 +154,7 @@ impl Findings {
     pub(super) fn lighten(&mut self, charges: usize) {
         self.verdict.ahead.clear();
         self.verdict.held.clear();
+        self.verdict.adjusted.clear();
         if !self.is_light(charges) {
             *self = Self::default();
         }
@@ -209,8 +211,12 @@ impl Findings {
 
     /// How much open reservations hold of what is used.
     fn held(&self, rule: &CompiledRule, charge: &Charge) -> Amount {
-        let known = self.verdict.held.iter().find(|(rule, _)| *rule == charge.rule);
-        known.map_or(Amount::ZERO, |(_, units)| rule.measure.amount_of(*units))
+        amount_in(&self.verdict.held, rule, charge)
+    }
+
+    /// How much of what is used is adjusted.
+    fn adjusted(&self, rule: &CompiledRule, charge: &Charge) -> Amount {
+        amount_in(&self.verdict.adjusted, rule, charge)
     }
 
     /// The Unix second of the decision, rounded up: when a figure that nothing resets starts over.
@@ -250,6 +256,7 @@ impl Findings {
                 period: rule.period,
                 limit: compiled.limit(figures),
                 used: compiled.measure.amount_of(figures.used).saturating_sub(held),
+                adjusted: self.adjusted(compiled, charge),
                 held,
                 remaining: remaining(compiled.limit(figures), compiled, figures),
                 reset: figures.reset.map(timestamp),
@@ -361,6 +368,12 @@ pub(crate) struct HeaderFigures<'d> {
     pub(crate) refused_until: Option<Moment>,
     /// The whole seconds until then.
     pub(crate) wait: Option<u64>,
+}
+
+/// What a list says of a charge's rule.
+fn amount_in(list: &[(u32, Units)], rule: &CompiledRule, charge: &Charge) -> Amount {
+    let known = list.iter().find(|(rule, _)| *rule == charge.rule);
+    known.map_or(Amount::ZERO, |(_, units)| rule.measure.amount_of(*units))
 }
 
 /// What is left of a limit; all there is where there is none.

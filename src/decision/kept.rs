@@ -28,6 +28,8 @@ pub(crate) struct Kept {
     charges: SmallVec<[u64; KEPT_WORDS]>,
     /// How much of rules is held, by their places; of most nothing.
     held: Box<[(u32, Units)]>,
+    /// How much of them is adjusted, in the same way.
+    adjusted: Box<[(u32, Units)]>,
 }
 
 impl Kept {
@@ -44,6 +46,7 @@ impl Kept {
         let mut findings = Findings::restored(self.at, timeline, self.is_recorded, charges, rules);
         findings.asked = self.asked;
         findings.verdict.held.extend_from_slice(&self.held);
+        findings.verdict.adjusted.extend_from_slice(&self.adjusted);
         let (outcome, event_id, seq) = (Outcome::Replayed, self.event_id, self.seq);
         let mut body = Body { outcome, event_id, seq, findings, ..Body::default() };
         let is_overrun = self.is_overrun;
@@ -63,10 +66,13 @@ impl Decision {
             charge.keep(&mut charges);
         }
         let place_of = |rule: u32| all.iter().position(|charge| charge.rule == rule);
-        let held = verdict.held.iter().filter_map(|(rule, units)| {
-            let place = u32::try_from(place_of(*rule)?).ok()?;
-            (*units != 0).then_some((place, *units))
-        });
+        let by_place = |list: &[(u32, Units)]| {
+            let placed = list.iter().filter_map(|(rule, units)| {
+                let place = u32::try_from(place_of(*rule)?).ok()?;
+                (*units != 0).then_some((place, *units))
+            });
+            placed.collect()
+        };
         Kept {
             event_id: *event_id,
             seq: *seq,
@@ -76,7 +82,8 @@ impl Decision {
             is_recorded: findings.is_recorded,
             rules: findings.own_rules(),
             charges,
-            held: held.collect(),
+            held: by_place(&verdict.held),
+            adjusted: by_place(&verdict.adjusted),
         }
     }
 }

@@ -169,6 +169,11 @@ impl Decision {
         body.findings.complete(asked, timeline, is_recorded, in_order);
     }
 
+    /// Lets the answer say how much of quotas was adjusted.
+    pub(crate) fn say_adjusted(&mut self, adjusted: Vec<(u32, Units)>) {
+        self.body.findings.verdict.adjusted = adjusted;
+    }
+
     fn findings(&self) -> &Findings {
         &self.body.findings
     }

@@ -90,6 +90,10 @@ pub struct QuotaStatus<'d> {
     pub used: Amount,
     /// How much open reservations hold beside it.
     pub held: Amount,
+    /// How much of what is used was [adjusted](crate::handles::Rules::adjust): what is used is what
+    /// the events of the period add up to, and this. Less than nothing where something was given
+    /// back. Of a rolling period those of its length, since the last reset.
+    pub adjusted: Amount,
     /// What is left, at most the limit. Without a limit [`Amount::MAX`], as data `null`.
     pub remaining: Amount,
     /// The second at which the period ends; for a rolling period the one, rounded up, at

@@ -327,6 +327,7 @@ impl EngineBuilder {
             keys: IdempotencyKeys::new(retention, max_keys, hasher.clone()),
             reservations: ReservationMap::new(retention, max_keys, self.max_reservations, &hasher)
                 .into(),
+            adjustments: Arc::default(),
             pipeline: None,
             hasher,
             figures: EngineFigures::new(),

@@ -7,7 +7,7 @@ use crate::event::EventError;
 use crate::idempotency::KeyConflict;
 use crate::journal::store::StoreError;
 use crate::log::{EventId, QueryError};
-use crate::rules::{RuleProblem, RuleSetError};
+use crate::rules::{RuleKey, RuleProblem, RuleSetError};
 
 /// Why a verb could not answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -252,6 +252,69 @@ impl BuildError {
             _ => &[],
         }
     }
+}
+
+/// Why nothing was adjusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdjustError {
+    /// There is no such rule.
+    #[error("no rule has the id {id:?}")]
+    RuleNotFound {
+        /// The id that was given.
+        id: Box<str>,
+    },
+    /// The key is none of the rule's.
+    #[error("rule {rule:?}: {dimension}: {value:?} {broken}")]
+    Key {
+        /// The name of the rule.
+        rule: Box<str>,
+        /// The dimension.
+        dimension: Box<str>,
+        /// The value, cut short when it is long; empty where there is none.
+        value: Box<str>,
+        /// The rule that it breaks.
+        broken: &'static str,
+    },
+    /// The amount, the note or the idempotency key breaks its rule.
+    #[error("{field}: {value:?} {rule}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// The value, cut short when it is long.
+        value: Box<str>,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// The rule counts what no amount is added to.
+    #[error("rule {rule:?} cannot be adjusted: {reason}")]
+    NotAdjustable {
+        /// The name of the rule.
+        rule: Box<str>,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The key has no counter of its own, because the rule or the engine has as many keys as may
+    /// be.
+    #[error("rule {rule:?} has no room for a counter of the key {key}")]
+    NoRoom {
+        /// The name of the rule.
+        rule: Box<str>,
+        /// The key.
+        key: Box<RuleKey>,
+    },
+    /// The idempotency key was used for another adjustment: of another rule, key, amount or note.
+    #[error("idempotency_key: {key:?} was used for another adjustment, number {first}")]
+    IdempotencyConflict {
+        /// The idempotency key.
+        key: Box<str>,
+        /// The number of the adjustment that it made.
+        first: u64,
+    },
+    /// The store takes nothing, or the commit failed: whether the adjustment is there shows when
+    /// the store is opened again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Why the rules could not be changed. Nothing was.

@@ -70,6 +70,10 @@ pub enum RuleOutcome {
         /// How much open reservations hold of it; left out of JSON where that is nothing.
         #[serde(skip_serializing_if = "is_nothing")]
         held: Amount,
+        /// How much of what is used of a quota was adjusted; left out of JSON where that is
+        /// nothing.
+        #[serde(skip_serializing_if = "is_nothing")]
+        adjusted: Amount,
         /// The second at which the figures start over; a Unix second in JSON.
         #[serde(serialize_with = "as_unix_second")]
         reset: Option<Timestamp>,
@@ -291,6 +295,7 @@ fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> 
                 limit: status.limit,
                 remaining: status.limit.map(|_| status.remaining),
                 held: status.held,
+                adjusted: Amount::ZERO,
                 reset: Some(status.reset),
                 exceeded: status.exceeded,
             })
@@ -301,6 +306,7 @@ fn applies(compiled: &CompiledRule, decision: &Decision) -> Option<RuleOutcome> 
                 limit: status.limit,
                 remaining: status.limit.map(|_| status.remaining),
                 held: status.held,
+                adjusted: status.adjusted,
                 reset: status.reset,
                 exceeded: status.exceeded,
             })

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::simulate::Past;
+use crate::adjustments::{Adjustments, CountsFor, InWindow, UpTo};
 use crate::base::clock::Timestamp;
 use crate::compiled::{CompiledRule, Snapshot};
 use crate::counters::{FIRST, History, MAX_AHEAD_SECONDS, Moment, Timeline, Used};
@@ -22,6 +23,8 @@ const AHEAD_PIECE: i128 = 24 * MINUTE;
 #[derive(Debug)]
 pub(super) struct Recorded<'e> {
     pub(super) ledger: &'e Ledger,
+    /// None where a replay asks: it is about calls alone.
+    pub(super) adjustments: Option<&'e Adjustments>,
     pub(super) snapshot: &'e Snapshot,
     pub(super) timeline: Timeline,
     /// What is asked for is what was before the calls of a replay.
@@ -84,6 +87,7 @@ impl Recorded<'_> {
             return None;
         }
         let units = rule.measure.units_of(figure.value(&answer)?.ok()?);
+        let units = units.saturating_add(self.adjusted(rule, &asked, values)?);
         let latest = figure.latest(&answer);
         let latest = latest.map_or(Moment(0), |latest| {
             self.timeline.dated(self.timeline.moment(latest)).max(FIRST)
@@ -101,14 +105,51 @@ impl Recorded<'_> {
         values: &[&str],
     ) -> Option<Vec<(Moment, Units)>> {
         let rule = self.snapshot.rule(rule)?;
+        let InWindow { reset, added } = self.adjusted_since(rule, start, values)?;
+        let start = reset.map_or(start, |reset| self.timeline.moment(reset).max(start));
         let [start, now] = [start, now].map(|moment| self.timeline.timestamp(moment).unix_nanos());
         let piece = i128::from(piece.max(1));
         let bucket = [HOUR, MINUTE].into_iter().find(|bucket| *bucket <= piece).unwrap_or(1);
         let piece = floor(piece, bucket);
-        self.pieces(rule, start..now.saturating_add(1), piece, values).or_else(|| {
+        let uses = self.pieces(rule, start..now.saturating_add(1), piece, values);
+        let mut uses = uses.or_else(|| {
             let whole = floor(start, bucket)..now.saturating_add(1);
             self.pieces(rule, whole, piece, values)
-        })
+        })?;
+        let added = added.into_iter();
+        uses.extend(
+            added.map(|(at, amount)| (self.timeline.moment(at), rule.measure.units_of(amount))),
+        );
+        Some(uses)
+    }
+
+    /// How much of a rule's key was adjusted within a time.
+    fn adjusted(
+        &self,
+        rule: &CompiledRule,
+        within: &Range<Timestamp>,
+        values: &[&str],
+    ) -> Option<Units> {
+        let Some(adjustments) = self.adjustments.filter(|known| !known.is_empty()) else {
+            return Some(0);
+        };
+        let of = counts_for(rule, values);
+        let added = adjustments.sum(&of, within, UpTo::Now)?;
+        Some(rule.measure.units_of(added))
+    }
+
+    /// The same since a moment, of a rolling period.
+    fn adjusted_since(
+        &self,
+        rule: &CompiledRule,
+        start: Moment,
+        values: &[&str],
+    ) -> Option<InWindow> {
+        let Some(adjustments) = self.adjustments.filter(|known| !known.is_empty()) else {
+            return Some(InWindow::default());
+        };
+        let start = self.timeline.timestamp(start);
+        adjustments.since(&counts_for(rule, values), start, UpTo::Now)
     }
 
     /// What events from one Unix nanosecond to before another have used, in pieces that begin at
@@ -147,6 +188,12 @@ impl Recorded<'_> {
         let uses = sums.map(|(range, sum)| (last(range), rule.measure.units_of(sum)));
         Some(uses.filter(|(_, units)| *units != 0).collect())
     }
+}
+
+/// Whose figures an adjustment of a rule's key counts in.
+pub(super) fn counts_for(rule: &CompiledRule, values: &[&str]) -> CountsFor {
+    let key = rule.key_of_values(values.iter().copied());
+    CountsFor { age: rule.age, metric: rule.rule.metric().to_string().into(), key }
 }
 
 /// The greatest multiple of a length that is not above a number.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use self::history::Recorded;
 use self::simulate::Replay;
 use self::time::{ClockReading, MonotonicTime};
+use crate::adjustments::Adjustments;
 use crate::base::clock::{Clock, Timestamp};
 use crate::compiled::{CompiledRule, Compiler, Exception, Matches, Snapshot};
 use crate::counters::{
@@ -23,6 +24,7 @@ use crate::reservations::ReservationMap;
 use crate::rules::{Cost, Period, Quota, Rule};
 use crate::telemetry::HAS_RECORDER;
 
+mod adjust;
 mod alerts;
 mod balances;
 mod batch;
@@ -50,8 +52,8 @@ pub use self::batch::{BatchEvent, BatchReport};
 pub use self::builder::{EngineBuilder, Recording};
 pub use self::config::{EngineConfig, StoreConfig};
 pub use self::error::{
-    BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError, TrackError,
-    WaitError,
+    AdjustError, BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError,
+    TrackError, WaitError,
 };
 pub use self::events::{EventIter, Events, EventsAfter};
 pub use self::explain::{Explanation, Precedence, RuleExplanation, RuleOutcome, UnseenDimension};
@@ -101,6 +103,7 @@ struct Core {
     ledger: Option<Arc<Ledger>>,
     keys: IdempotencyKeys,
     reservations: Arc<ReservationMap>,
+    adjustments: Arc<Adjustments>,
     /// What makes it survive, where something does.
     pipeline: Option<Pipeline>,
     hasher: ahash::RandomState,
@@ -360,14 +363,18 @@ impl Core {
                     rows: &matches.rows,
                     history: recorded.as_ref().map(|recorded| recorded as &dyn History),
                 };
-                if is_kept || snapshot.counters.watches() {
+                let decided = if is_kept || snapshot.counters.watches() {
                     let mut keep = |charged: &Charged<'_>| {
                         receipt = self.keep(&hashes, key, charged, snapshot);
                     };
                     self.table.decide(&request, verdict, Some(&mut keep))
                 } else {
                     self.table.decide(&request, verdict, None)
+                };
+                if !self.adjustments.is_empty() {
+                    self.say_adjusted(verdict, &matches.rows, snapshot);
                 }
+                decided
             };
             match decided {
                 Ok(()) => {
@@ -389,7 +396,10 @@ impl Core {
     fn known_use<'s>(&'s self, snapshot: &'s Snapshot) -> Option<Recorded<'s>> {
         let timeline = self.table.timeline();
         match &self.ledger {
-            Some(ledger) => Some(Recorded { ledger, snapshot, timeline, past: None }),
+            Some(ledger) => {
+                let adjustments = Some(&*self.adjustments);
+                Some(Recorded { ledger, adjustments, snapshot, timeline, past: None })
+            }
             None => self.replay.as_ref()?.known_use(snapshot, timeline),
         }
     }

@@ -2,8 +2,8 @@
 
 use crate::base::amount::AmountError;
 use crate::engine::{
-    BalanceError, BatchError, BuildError, ExportError, ImportError, ReservationError, RulesError,
-    SimulateError, TrackError, WaitError,
+    AdjustError, BalanceError, BatchError, BuildError, ExportError, ImportError, ReservationError,
+    RulesError, SimulateError, TrackError, WaitError,
 };
 use crate::event::EventError;
 use crate::journal::store::StoreError;
@@ -40,6 +40,9 @@ pub enum Error {
     /// The rules could not be changed.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// Nothing was adjusted.
+    #[error(transparent)]
+    Adjust(#[from] AdjustError),
     /// An engine could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -148,6 +151,7 @@ impl Error {
                 of_batch(why)
             }
             Self::Reservation(why) => of_reservation(why),
+            Self::Adjust(why) => of_adjust(why),
             Self::Rules(why) | Self::Build(BuildError::Rules(why)) => of_rules(why),
             Self::Query(why)
             | Self::Export(ExportError::Query(why))
@@ -164,6 +168,18 @@ impl Error {
             }
             Self::Export(ExportError::Event { .. }) => Class::Unanswerable,
         }
+    }
+}
+
+fn of_adjust(why: &AdjustError) -> Class {
+    match why {
+        AdjustError::RuleNotFound { .. } => Class::NotFound,
+        AdjustError::Key { .. }
+        | AdjustError::Invalid { .. }
+        | AdjustError::NotAdjustable { .. } => Class::BadInput,
+        AdjustError::IdempotencyConflict { .. } => Class::Conflict,
+        AdjustError::NoRoom { .. } => Class::Busy,
+        AdjustError::Store(why) => of_store(why),
     }
 }
 

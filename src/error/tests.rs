@@ -107,6 +107,21 @@ fn rules() -> Vec<(RulesError, [bool; 5])> {
     cases
 }
 
+fn adjusts() -> Vec<(AdjustError, [bool; 5])> {
+    let rule = || "rule".into();
+    let (dimension, broken) = (rule(), "must be there");
+    let mut cases = vec![
+        (AdjustError::RuleNotFound { id: "x".into() }, NOT_FOUND),
+        (AdjustError::Key { rule: rule(), dimension, value: "".into(), broken }, BAD_INPUT),
+        (AdjustError::Invalid { field: "note", value: "".into(), rule: "must be" }, BAD_INPUT),
+        (AdjustError::NotAdjustable { rule: rule(), reason: "it counts" }, BAD_INPUT),
+        (AdjustError::NoRoom { rule: rule(), key: Box::default() }, NONE),
+        (AdjustError::IdempotencyConflict { key: "k".into(), first: 7 }, CONFLICT),
+    ];
+    cases.extend(stores().into_iter().map(|(why, expected)| (AdjustError::Store(why), expected)));
+    cases
+}
+
 fn queries() -> Vec<(QueryError, [bool; 5])> {
     let at = Timestamp::new(0, 0);
     vec![
@@ -135,6 +150,7 @@ fn each_error_of_a_verb_and_of_a_batch_is_in_one_class() {
 #[test]
 fn each_error_of_rules_and_of_building_is_in_one_class() {
     check(rules());
+    check(adjusts());
     check(rules().into_iter().map(|(why, expected)| (BuildError::Rules(why), expected)));
     check(rules().into_iter().filter_map(|(why, expected)| match why {
         RulesError::Invalid(why) => Some((BuildError::Invalid(why), expected)),

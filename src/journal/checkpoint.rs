@@ -23,6 +23,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::queue::Queue;
+use crate::adjustments::{Adjustments, Copied};
 use crate::alerts::{Alert, Outbox, RestoredAlerts};
 use crate::base::codec::{Codec, Malformed, Reader};
 use crate::compiled::Snapshot;
@@ -44,6 +45,8 @@ pub(super) const LOG: u8 = 4;
 pub(super) const HELD: u8 = 5;
 /// Reservations.
 pub(super) const RESERVATIONS: u8 = 6;
+/// Adjustments.
+pub(super) const ADJUSTMENTS: u8 = 10;
 
 /// Accounts of balances: blocks, one a shard, as of counters.
 pub(super) const BALANCES: u8 = 7;
@@ -64,6 +67,8 @@ const ROWS_A_LOCK: usize = 512;
 const RESERVATIONS_A_PIECE: usize = 256;
 /// The same of alerts.
 const ALERTS_A_PIECE: usize = 256;
+/// How many adjustments a piece has at the most.
+const ADJUSTMENTS_A_PIECE: usize = 1_024;
 
 /// The parts of the engine that checkpoints are copied from.
 #[derive(Debug)]
@@ -72,6 +77,7 @@ pub(super) struct Sources {
     pub(super) ledger: Option<Arc<Ledger>>,
     pub(super) reservations: Arc<ReservationMap>,
     pub(super) alerts: Arc<Outbox>,
+    pub(super) adjustments: Arc<Adjustments>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) queue: Arc<Queue>,
 }
@@ -107,6 +113,8 @@ enum Stage {
     Alerts(u64, Vec<(u64, Arc<Alert>)>),
     /// Reservations are copied: those that are left, the last first, and their position.
     Reservations(u64, Vec<Arc<Entry>>),
+    /// Adjustments are copied: those that are left, and their position.
+    Adjustments(u64, Copied),
     /// Everything is copied. The checkpoint is complete when everything that went into the queue
     /// before is durable, up to this serial number.
     Copied {
@@ -225,13 +233,25 @@ impl Checkpoint {
                 let some = left.len().saturating_sub(RESERVATIONS_A_PIECE);
                 left.drain(some..).for_each(|entry| entry.encode(&mut bytes));
                 if left.is_empty() {
-                    self.stage = Stage::Copied { serial: sources.queue.serial() };
+                    self.stage = Stage::adjustments(sources);
                 }
                 if bytes.is_empty() {
                     self.from = self.from.min(position);
                     return None;
                 }
                 (RESERVATIONS, position)
+            }
+            Stage::Adjustments(position, left) => {
+                let position = *position;
+                self.from = self.from.min(position);
+                let is_some = !left.is_empty();
+                if !is_some || !left.put(ADJUSTMENTS_A_PIECE, &mut bytes) {
+                    self.stage = Stage::Copied { serial: sources.queue.serial() };
+                }
+                if !is_some {
+                    return None;
+                }
+                (ADJUSTMENTS, position)
             }
         };
         Some(Piece { kind, position, bytes })
@@ -313,6 +333,12 @@ impl Stage {
     fn reservations(sources: &Sources) -> Self {
         let position = sources.queue.end();
         Self::Reservations(position, sources.reservations.all())
+    }
+
+    /// The adjustments that are known: each is put into the queue and known in one step.
+    fn adjustments(sources: &Sources) -> Self {
+        let (position, copied) = sources.adjustments.copy(|| sources.queue.end());
+        Self::Adjustments(position, copied)
     }
 }
 

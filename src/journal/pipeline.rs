@@ -24,6 +24,7 @@ use super::queue::{Appended, Entry, Queue};
 use super::record::{Head, Kind, Record, RecordedDecision, Unreadable};
 use super::recovery::{ACKNOWLEDGED, Settings};
 use super::writer::{Requests, State, Writer};
+use crate::adjustments::Adjustments;
 use crate::alerts::Outbox;
 use crate::base::clock::Timestamp;
 use crate::base::codec::Malformed;
@@ -59,10 +60,15 @@ pub(crate) struct Pipeline {
     revisions: Mutex<Revisions>,
 }
 
-/// What an engine shares with its writer: the counters, the ledger, the reservations, the rules and
-/// the alerts.
-type Shared =
-    (Arc<Table>, Option<Arc<Ledger>>, Arc<ReservationMap>, Arc<ArcSwap<Snapshot>>, Arc<Outbox>);
+/// What an engine shares with its writer: the counters, the ledger, the reservations and the
+/// adjustments, the rules and the alerts.
+type Shared = (
+    Arc<Table>,
+    Option<Arc<Ledger>>,
+    (Arc<ReservationMap>, Arc<Adjustments>),
+    Arc<ArcSwap<Snapshot>>,
+    Arc<Outbox>,
+);
 
 /// Keeps what is given back of holds that have expired: as records, in the order in which that is
 /// done.
@@ -87,7 +93,7 @@ impl Pipeline {
         durable: &Durable,
         settings: Settings,
         (keys, revisions): (StoredKeys, Revisions),
-        (table, ledger, reservations, snapshot, alerts): Shared,
+        (table, ledger, (reservations, adjustments), snapshot, alerts): Shared,
         (state, retention): (State, u64),
     ) -> Result<Self, StoreError> {
         let store = Arc::clone(&durable.store);
@@ -98,9 +104,15 @@ impl Pipeline {
             requests.change();
         }
         table.keep_given_back(Box::new(GivenBackRecords { queue: Arc::clone(&queue) }));
-        let shared_queue = Arc::clone(&queue);
-        let sources =
-            Sources { table, ledger, reservations, alerts, snapshot, queue: shared_queue };
+        let sources = Sources {
+            table,
+            ledger,
+            reservations,
+            adjustments,
+            alerts,
+            snapshot,
+            queue: Arc::clone(&queue),
+        };
         let writer = Writer {
             store: Arc::clone(&store),
             sources,
@@ -220,6 +232,13 @@ impl Pipeline {
         let head = Head::of_balance(at, rows);
         let (kind, head) = (Kind::Balance, head.bytes());
         let (key, timestamp, now) = (None, Timestamp::UNIX_EPOCH, at.now.0);
+        Some(self.queue.push(&Entry { kind, head, event: &[], key, timestamp, now })?.seq)
+    }
+
+    /// Puts the record of an adjustment into the queue, as [`put`](Self::put) does.
+    pub(crate) fn put_adjustment(&self, head: &Head, now: u64) -> Option<u64> {
+        let (kind, head) = (Kind::Adjustment, head.bytes());
+        let (key, timestamp) = (None, Timestamp::UNIX_EPOCH);
         Some(self.queue.push(&Entry { kind, head, event: &[], key, timestamp, now })?.seq)
     }
 

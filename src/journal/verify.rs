@@ -11,7 +11,7 @@ use crate::base::codec::{Malformed, Reader};
 use crate::base::progress::Progress;
 use crate::compiled::snapshot::stored::{RedoTable, Revisions};
 use crate::compiled::{Snapshot, row_hash};
-use crate::counters::{Audit, LogEnd, Moment, StoredCharges, Table};
+use crate::counters::{At, Audit, LogEnd, Moment, StoredCharges, Table};
 use crate::event::Dimension;
 use crate::journal::store::{Chunk, Contents, StoreError};
 use crate::log::{Bounds, Dropped, MemoryLog, Stored};
@@ -158,6 +158,15 @@ impl Fold<'_> {
                 }
                 self.redo_held(seq, record.rows())
             }
+            Entry::Adjustment(record) => {
+                let malformed = |why: Malformed| unreadable(why.into());
+                let (_, of) = record.adjustment().map_err(malformed)?;
+                let at = record.at(self.table.timeline());
+                let value = |dimension: &Dimension| of.key.get(dimension.as_str());
+                self.check_charges(seq, &record.decision, &at, value)?;
+                let rows = Reader::new(record.decision.version, record.decision.holds.rows);
+                self.redo_held(seq, rows)
+            }
         }
     }
 
@@ -185,9 +194,20 @@ impl Fold<'_> {
         record: &RecordedDecision<'_>,
         event: &Stored<'_>,
     ) -> Result<(), StoreError> {
-        let unreadable = |why: Unreadable| why.of(self.store, seq);
         let at = record.at(self.table.timeline(), event.timestamp());
-        let charges = record.read_charges(&at, &mut self.charges);
+        self.check_charges(seq, record, &at, |dimension| event.dimension(dimension))
+    }
+
+    /// The same of a key whose values `value` says.
+    fn check_charges<'e>(
+        &mut self,
+        seq: u64,
+        record: &RecordedDecision<'_>,
+        at: &At,
+        value: impl Fn(&Dimension) -> Option<&'e str>,
+    ) -> Result<(), StoreError> {
+        let unreadable = |why: Unreadable| why.of(self.store, seq);
+        let charges = record.read_charges(at, &mut self.charges);
         charges.map_err(|why| unreadable(why.into()))?;
         let audit = Audit {
             counters: &self.snapshot.counters,
@@ -195,8 +215,7 @@ impl Fold<'_> {
             start: *self.start.get_or_insert(at.now),
         };
         let into = RedoTable { table: &self.table, hasher: &self.settings.hasher };
-        let value = |dimension: &Dimension| event.dimension(dimension);
-        let audited = self.revisions.audit(into, &audit, (seq, &at), &self.charges, value);
+        let audited = self.revisions.audit(into, &audit, (seq, at), &self.charges, value);
         let audited = audited.map_err(|revision| unreadable(Unreadable::Revision(revision)))?;
         if let Some(mismatch) = audited.mismatch {
             let rule = self.revisions.get(mismatch.revision).map_or("", |rule| rule.rule.name());

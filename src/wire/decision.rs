@@ -162,6 +162,9 @@ struct QuotaForm<'s> {
     /// Left out where nothing is held.
     #[serde(default, skip_serializing_if = "is_nothing")]
     held: Amount,
+    /// Left out where nothing is adjusted.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    adjusted: Amount,
     /// Null of a rule without a limit.
     remaining: Option<Amount>,
     exceeded: bool,
@@ -178,6 +181,7 @@ impl Serialize for QuotaStatus<'_> {
             limit: self.limit,
             used: self.used,
             held: self.held,
+            adjusted: self.adjusted,
             remaining: self.limit.map(|_| self.remaining),
             exceeded: self.exceeded,
         }
@@ -197,6 +201,7 @@ impl<'de> Deserialize<'de> for QuotaStatus<'_> {
             used: form.used,
             remaining: form.remaining.unwrap_or(Amount::MAX),
             held: form.held,
+            adjusted: form.adjusted,
             reset: None,
             exceeded: form.exceeded,
         })

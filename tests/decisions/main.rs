@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adjustments;
 mod debt;
 mod design;
 mod keys;

@@ -12,6 +12,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adjustments;
 mod alerts;
 mod balances_crash;
 #[cfg(unix)]

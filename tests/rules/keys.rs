@@ -65,7 +65,7 @@ fn the_most_used_come_first_and_ties_by_their_values() {
     let expected = serde_json::json!({
         "ruleId": "daily",
         "items": [{
-            "key": {"customer_id": "bob"}, "used": 900, "held": 0, "limit": 1000,
+            "key": {"customer_id": "bob"}, "used": 900, "held": 0, "adjusted": 0, "limit": 1000,
             "remaining": 100, "reset": 1_705_363_200,
         }],
         "shared": null,

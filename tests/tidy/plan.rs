@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::sources::{report, shipped, shipped_files, source};
 
 /// The rooms, ground first. Each knows those before it only.
-const ROOMS: [&str; 20] = [
+const ROOMS: [&str; 21] = [
     "base",
     "telemetry",
     "event",
@@ -23,6 +23,7 @@ const ROOMS: [&str; 20] = [
     "decision",
     "idempotency",
     "reservations",
+    "adjustments",
     "alerts",
     "journal",
     "wire",

@@ -90,6 +90,12 @@ impl Reading {
         with_type!(self.kind?, A => A::period(&self.state::<A>()))
     }
 
+    /// The second at which the period of a quota by the calendar starts, and the one at which it
+    /// ends, if it does.
+    pub(crate) fn period(&self) -> Option<(i64, Option<i64>)> {
+        self.bounds().map(|bounds| (bounds.start, bounds.resets()))
+    }
+
     /// The same period with another use.
     pub(in crate::counters) fn with_use(self, used: Used) -> Self {
         let Some(kind) = self.kind else { return self };

@@ -370,6 +370,8 @@ impl Script<'_, '_> {
     fn change(step: &Step<'_, '_>, units: Units, account: Option<&Account>) -> Option<Change> {
         let holds = |key| account.is_some_and(|account| account.held_by(key).is_some());
         match step {
+            // Accounts are credited and debited by calls of their own.
+            Step::Adjust(..) => None,
             Step::Record(_) => (units != 0).then_some(Change::Take { units }),
             Step::Hold(holding, _) => {
                 let (id, until) = (holding.id, holding.until.0);

@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 
+use super::adjust::Adjusting;
 use super::charge::{Charge, Charges, UseSource};
 use super::hold::{Befores, Extension, Holding, Settling, Step, Touched};
 use super::judge::{NeedsSharedRow, NewCounters, Script};
 use super::locked::{Lineages, Locked, Rows};
-use super::request::{Commit, Committed, Request, Stale, Undecided, Verdict};
+use super::request::{Commit, Committed, Intent, Request, Stale, Undecided, Verdict};
 use super::{Table, room::NoRoom};
 
 impl Table {
@@ -77,6 +78,18 @@ impl Table {
         self.decide_step_by_step(request, verdict, &mut Step::Extend(extension, commit))
     }
 
+    /// Charges the one rule that is asked with what an operator gives back or takes; `commit` runs
+    /// where that was done.
+    pub(crate) fn adjust(
+        &self,
+        request: &Request<'_, '_>,
+        verdict: &mut Verdict,
+        adjusting: &Adjusting,
+        commit: Commit<'_, '_>,
+    ) -> Result<(), Undecided> {
+        self.decide_step_by_step(request, verdict, &mut Step::Adjust(adjusting, commit))
+    }
+
     /// The same of any decision.
     #[inline(never)]
     fn decide_step_by_step(
@@ -132,7 +145,9 @@ impl Script<'_, '_> {
         self.expire(locked);
         self.settle_accounts(locked);
         let charges = &mut verdict.charges;
-        if let Some(roles) = self.request.counters.roles() {
+        if let Some(roles) = self.request.counters.roles()
+            && self.request.intent != Intent::Adjust
+        {
             // Which rules judge hangs on the instant, which is fixed now.
             roles.assign(&self.at, charges);
         }
@@ -145,6 +160,7 @@ impl Script<'_, '_> {
                     return Ok(());
                 }
             }
+            Step::Adjust(adjusting, _) => self.begin_adjusting(adjusting, charges, locked),
             Step::Record(_) | Step::Extend(..) => {}
         }
         let mut judgement = self.judge(charges, locked)?;
@@ -153,6 +169,12 @@ impl Script<'_, '_> {
         judgement.grows |= self.mark_values(charges, step, allowed);
         if self.new.is_some() {
             self.find_starts(charges, locked);
+        }
+        if let Step::Adjust(adjusting, _) = step
+            && !self.adjust(adjusting, charges, locked)
+        {
+            (verdict.at, verdict.allowed) = (self.at, false);
+            return Ok(());
         }
         if self.at.explicit
             && let Some(rule) = self.too_late(charges)
@@ -208,7 +230,7 @@ impl Script<'_, '_> {
         }
         let mut touched = Touched::new(self.table);
         match step {
-            Step::Record(_) => self.follow(charges, locked, &mut touched),
+            Step::Record(_) | Step::Adjust(..) => self.follow(charges, locked, &mut touched),
             Step::Hold(hold, _) => self.hold(hold, &befores, charges, locked, &mut touched),
             Step::Settle(settling, _) => {
                 self.follow(charges, locked, &mut touched);
@@ -235,7 +257,8 @@ impl Script<'_, '_> {
         if let Step::Record(Some(commit))
         | Step::Hold(_, Some(commit))
         | Step::Settle(_, Some(commit))
-        | Step::Extend(_, Some(commit)) = step
+        | Step::Extend(_, Some(commit))
+        | Step::Adjust(_, Some(commit)) = step
         {
             let (held, event) = (held.as_ref(), Some(&event));
             commit(&Committed { at, charges, starts, held, crossings, event });

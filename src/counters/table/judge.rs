@@ -250,7 +250,7 @@ impl<'s> Script<'s, '_> {
             return None;
         }
         let adds = |counter: &Counter, charge: &Charge| match self.request.intent {
-            Intent::Record | Intent::Commit => false,
+            Intent::Record | Intent::Commit | Intent::Adjust => false,
             Intent::Standing => true,
             Intent::Check | Intent::Track | Intent::Reserve => {
                 counter.policy.can_refuse(charge.cost())
@@ -289,7 +289,8 @@ impl<'s> Script<'s, '_> {
     #[inline]
     fn is_counted(&self, charge: &Charge, counter: &Counter) -> bool {
         let is_held = self.request.intent != Intent::Reserve || counter.policy.holds();
-        is_held && wants(charge, counter) && !counter.policy.is_too_late(&charge.reading, &self.at)
+        let wants = wants(charge, counter) || self.request.intent == Intent::Adjust;
+        is_held && wants && !counter.policy.is_too_late(&charge.reading, &self.at)
     }
 }
 

@@ -24,6 +24,7 @@ use super::time::{At, Moment, Timeline};
 use crate::telemetry::Tally;
 
 mod accounts;
+mod adjust;
 mod audit;
 mod charge;
 mod copy;
@@ -49,6 +50,7 @@ mod write;
 mod tests;
 
 pub(crate) use self::accounts::{ACCOUNTS, AccountStep};
+pub(crate) use self::adjust::Adjusting;
 #[cfg(test)]
 pub(crate) use self::audit::Mismatch;
 pub(crate) use self::audit::{Audit, Audited};

@@ -82,8 +82,11 @@ impl Table {
         let images = start.images.iter().map(|image| (counter.number(), image));
         let Some((current, counter)) = redo.known(counter) else { return };
         let Some(mut locked) = self.lock_row(row) else { return };
-        let is_idle =
-            |image: &CellState| redo.is_idle(current, counter, &redo.starting(counter, image));
+        // A list that says nothing says that nothing is left of what was there.
+        let is_idle = |image: &CellState| {
+            !counter.policy.keeps_list()
+                && redo.is_idle(current, counter, &redo.starting(counter, image))
+        };
         let images: SmallVec<[_; 1]> = images.filter(|(_, image)| !is_idle(image)).collect();
         redo.put(self, &mut locked, &images);
     }

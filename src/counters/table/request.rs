@@ -31,6 +31,8 @@ pub(crate) enum Intent {
     Record,
     /// The same of what a reservation was for, beyond what it held.
     Commit,
+    /// Charge one rule with what an operator gives back or takes, whatever it says.
+    Adjust,
 }
 
 impl Intent {
@@ -43,7 +45,7 @@ impl Intent {
     /// Whether it counts whatever the rules say.
     #[inline]
     pub(crate) fn is_forced(self) -> bool {
-        matches!(self, Self::Record | Self::Commit)
+        matches!(self, Self::Record | Self::Commit | Self::Adjust)
     }
 }
 
@@ -239,12 +241,15 @@ pub(crate) struct Verdict {
     pub(crate) ahead: Vec<(u32, UseAhead)>,
     /// How much open reservations hold of rules that judge: of those of which something is held.
     pub(crate) held: Vec<(u32, Units)>,
+    /// How much of what is used of quotas is adjusted: of those of which something is.
+    pub(crate) adjusted: Vec<(u32, Units)>,
 }
 
 impl Verdict {
     /// A decision that is to be made.
     pub(crate) fn at(at: At) -> Self {
-        Self { at, allowed: false, charges: Charges::new(), ahead: Vec::new(), held: Vec::new() }
+        let (charges, ahead, held, adjusted) = Default::default();
+        Self { at, allowed: false, charges, ahead, held, adjusted }
     }
 
     /// Asks rules for what an event costs each of them. What changes nothing is nothing to those

@@ -480,7 +480,11 @@ impl Core {
                     history: recorded.as_ref().map(|recorded| recorded as &dyn History),
                 };
                 let mut keep = |charged: &Charged<'_>| receipt = keep(&hashes, charged, snapshot);
-                run(&request, verdict, &mut keep)
+                let decided = run(&request, verdict, &mut keep);
+                if !self.adjustments.is_empty() {
+                    self.say_adjusted(verdict, &matches.rows, snapshot);
+                }
+                decided
             };
             match decided {
                 Ok(()) => {

@@ -1,13 +1,16 @@
 //! Which keys have used the most of a rule.
 
 use serde::{Serialize, Serializer};
+use smallvec::SmallVec;
 
 use super::Rules;
+use crate::adjustments::UpTo;
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::base::reading;
 use crate::compiled::CompiledRule;
-use crate::counters::{FoundKey, KeysPass, Timeline};
+use crate::counters::{FoundKey, KeysPass};
+use crate::engine::Core;
 use crate::log::QueryError;
 use crate::rules::{Rule, RuleKey, Units};
 
@@ -57,7 +60,7 @@ impl KeyQuery {
 
 /// Where one key of a rule stands, as its [status](crate::decision::QuotaStatus) says it.
 ///
-/// It serializes as `key`, `used`, `held`, `limit`, `remaining` and `reset`, a Unix second.
+/// It serializes as `key`, `used`, `held`, `adjusted`, `limit`, `remaining` and `reset`, a Unix second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -69,6 +72,8 @@ pub struct KeyUse {
     pub used: Amount,
     /// How much open reservations hold of it.
     pub held: Amount,
+    /// How much of what is used of a quota was [adjusted](crate::handles::Rules::adjust).
+    pub adjusted: Amount,
     /// The rule's limit; `None` of a rule without one.
     pub limit: Option<Amount>,
     /// What is left; `None` of a rule without a limit.
@@ -148,8 +153,7 @@ impl Rules {
                 std::thread::yield_now();
                 continue;
             };
-            let timeline = core.table.timeline();
-            let shown = |key: &FoundKey| shown(compiled, key, timeline);
+            let shown = |key: &FoundKey| core.shown(compiled, key);
             let last = limit.checked_sub(1).and_then(|last| found.keys.get(last));
             let last = last.filter(|_| found.keys.len() > limit);
             return Ok(KeyPage {
@@ -162,24 +166,34 @@ impl Rules {
     }
 }
 
-fn shown(compiled: &CompiledRule, found: &FoundKey, timeline: Timeline) -> KeyUse {
-    let amount = |units| compiled.measure.amount_of(units);
-    let figures = compiled.counter.policy.figures(&found.reading, found.at, timeline);
-    // A bucket with a hold has taken it: what is missing of it is shown whole.
-    let used = match &compiled.rule {
-        Rule::RateLimit(_) => found.taken,
-        Rule::Quota(_) => found.taken.saturating_sub(found.held),
-    };
-    let limit = compiled.rule.limit();
-    // As a status says it of a rate limit that nothing is used of.
-    let now = compiled.rule.is_rate_limit().then(|| timeline.second_rounded_up(found.at.now));
-    KeyUse {
-        key: compiled.key_of_values(found.values.iter().map(|value| &**value)),
-        used: amount(used),
-        held: amount(found.held),
-        limit,
-        remaining: limit.map(|_| amount(figures.remaining)),
-        reset: figures.reset.or(now).map(|second| Timestamp::new(second, 0)),
+impl Core {
+    fn shown(&self, compiled: &CompiledRule, found: &FoundKey) -> KeyUse {
+        let timeline = self.table.timeline();
+        let values: SmallVec<[&str; 2]> = found.values.iter().map(|value| &**value).collect();
+        let adjusted = if self.adjustments.is_empty() || values.len() < compiled.partition.len() {
+            0
+        } else {
+            self.adjusted_in(compiled, &values, &found.reading, found.at.now, UpTo::Now)
+        };
+        let amount = |units| compiled.measure.amount_of(units);
+        let figures = compiled.counter.policy.figures(&found.reading, found.at, timeline);
+        // A bucket with a hold has taken it: what is missing of it is shown whole.
+        let used = match &compiled.rule {
+            Rule::RateLimit(_) => found.taken,
+            Rule::Quota(_) => found.taken.saturating_sub(found.held),
+        };
+        let limit = compiled.rule.limit();
+        // As a status says it of a rate limit that nothing is used of.
+        let now = compiled.rule.is_rate_limit().then(|| timeline.second_rounded_up(found.at.now));
+        KeyUse {
+            key: compiled.key_of_values(values.iter().copied()),
+            used: amount(used),
+            held: amount(found.held),
+            adjusted: amount(adjusted),
+            limit,
+            remaining: limit.map(|_| amount(figures.remaining)),
+            reset: figures.reset.or(now).map(|second| Timestamp::new(second, 0)),
+        }
     }
 }
 

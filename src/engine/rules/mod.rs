@@ -42,7 +42,7 @@ pub use self::keys::{KeyPage, KeyQuery, KeyUse};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Rules {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
 }
 
 impl Engine {

@@ -58,6 +58,7 @@ impl Core {
         }
         self.rules_changed();
         self.figures.look_at(&self.table);
+        self.adjustments.forget(|age| snapshot.rules.iter().any(|rule| rule.age == age));
         for rule in snapshot.listed() {
             rule.figures.show();
         }

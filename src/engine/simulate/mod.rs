@@ -68,7 +68,8 @@ impl Replay {
         timeline: Timeline,
     ) -> Option<Recorded<'s>> {
         let past = self.past.as_ref()?;
-        Some(Recorded { ledger: past.ledger(), snapshot, timeline, past: Some(past) })
+        let (ledger, adjustments) = (past.ledger(), None);
+        Some(Recorded { ledger, adjustments, snapshot, timeline, past: Some(past) })
     }
 }
 

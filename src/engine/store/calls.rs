@@ -228,7 +228,7 @@ impl Core {
                 return Ok(Some(KeyMatch::Conflict { since }));
             }
             let event = self.event_id(record.ordinal).filter(|_| reservation.is_none());
-            let answer = self.answer_of(pipeline, &record, &stored, event)?;
+            let answer = self.answer_of(pipeline, (seq, &record), &stored, event)?;
             Ok(answer.map(|mut answer| {
                 if reservation.is_some() {
                     answer.say(HeldAnswer { id: reservation, ..HeldAnswer::default() });
@@ -262,7 +262,7 @@ impl Core {
     fn answer_of(
         &self,
         pipeline: &Pipeline,
-        record: &RecordedDecision<'_>,
+        (seq, record): (u64, &RecordedDecision<'_>),
         event: &Stored<'_>,
         id: Option<EventId>,
     ) -> Result<Option<Decision>, Malformed> {
@@ -272,7 +272,11 @@ impl Core {
         record.read_charges(&at, &mut charges)?;
         let rule_of = |revision| pipeline.rule(revision);
         let held = record.holds.figures();
-        Ok(Decision::restored(id, (at, timeline), &charges, &held, rule_of))
+        let mut answer = Decision::restored(id, (at, timeline), &charges, &held, rule_of);
+        if let Some(answer) = answer.as_mut().filter(|_| !self.adjustments.is_empty()) {
+            self.say_adjusted_before(seq, answer, event);
+        }
+        Ok(answer)
     }
 
     /// The answer to a commit that is made once more, by the record of the first: that one again,
@@ -293,7 +297,7 @@ impl Core {
         if !stored.is_same_request(actual) {
             return Err(ReservationError::Conflict { id, first: event });
         }
-        let answer = self.answer_of(pipeline, &record, &stored, event).map_err(malformed)?;
+        let answer = self.answer_of(pipeline, (seq, &record), &stored, event).map_err(malformed)?;
         // A rule that counted it is gone, and its records are: so is what is known of this.
         let mut answer = answer.ok_or(ReservationError::NotFound { id })?.with_seq(seq);
         let is_overrun = record.holds.is_overrun;

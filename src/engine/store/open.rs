@@ -49,6 +49,7 @@ impl EngineBuilder {
         let Recovered { table, ledger, mut compiler, snapshot, keys, revisions, .. } = recovered;
         let Recovered { declared, was_set_back, state, reservations: restored, .. } = recovered;
         let outbox = Arc::new(recovered.alerts.into_outbox(self.max_alerts));
+        let adjustments = Arc::new(recovered.adjustments);
         let most = self.max_reservations;
         let mut reservations = ReservationMap::new(keys_retention, max_keys, most, &hasher);
         reservations.restore(restored, table.timeline().moment(now));
@@ -61,7 +62,7 @@ impl EngineBuilder {
         let shared = (
             Arc::clone(&table),
             ledger.clone(),
-            Arc::clone(&reservations),
+            (Arc::clone(&reservations), Arc::clone(&adjustments)),
             Arc::clone(&snapshot),
             Arc::clone(&outbox),
         );
@@ -83,6 +84,7 @@ impl EngineBuilder {
             ledger,
             keys: IdempotencyKeys::new(keys_retention, max_keys, hasher.clone()),
             reservations,
+            adjustments,
             hasher,
             figures: EngineFigures::new(),
             waiting,

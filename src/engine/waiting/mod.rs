@@ -445,14 +445,33 @@ impl Core {
     /// The counter of a rule that an event goes to, as the waiting room knows it: one of its own or
     /// the one that keys share. It stays the same while the rule keeps what it has counted.
     fn key_of(&self, rule: &CompiledRule, is_shared: bool, event: &Event<'_>) -> Key {
+        let values = rule.partition.iter();
+        let values = values.map(|dimension| dimension.of(event).or_else(|| rule.fallback()));
+        self.key_of_values(rule, is_shared, values)
+    }
+
+    /// The same of the values of a key.
+    fn key_of_values<'v>(
+        &self,
+        rule: &CompiledRule,
+        is_shared: bool,
+        values: impl Iterator<Item = Option<&'v str>>,
+    ) -> Key {
         let counter = mix(u64::from(is_shared), u64::from(rule.counter.lineage()));
         if is_shared {
             return counter;
         }
-        rule.partition.iter().fold(counter, |key, dimension| {
-            let value = dimension.of(event).or_else(|| rule.fallback());
+        values.fold(counter, |key, value| {
             mix(key, value.map_or(0, |value| self.hasher.hash_one(value)))
         })
+    }
+
+    /// Wakes whom an adjustment of a rule's key has made room for. Called with no lock held.
+    pub(super) fn adjusted(&self, rule: &CompiledRule, values: &[&str]) {
+        if !self.waiting.room.is_empty() {
+            let values = values.iter().map(|value| Some(*value));
+            self.waiting.room.gave_back([self.key_of_values(rule, false, values)]);
+        }
     }
 
     /// What the clock shows, and how long it takes until then, when the engine's time is a moment.

@@ -96,6 +96,20 @@ impl Head {
         head
     }
 
+    /// Writes the head of an adjustment, which is all of the record; `adjusted` appends what was
+    /// adjusted, and `charges` how the rule counted it.
+    pub(crate) fn of_adjustment(
+        at: &At,
+        adjusted: impl FnOnce(&mut Vec<u8>),
+        holds: Option<HoldsOut<'_>>,
+        charges: impl FnOnce(&mut Vec<u8>),
+    ) -> Self {
+        let mut head = Self::begin(at);
+        head.put_part(adjusted);
+        head.put_decision(at, None, (holds, &[]), charges);
+        head
+    }
+
     /// Writes the head of what was given back of holds that had expired, which is all of the
     /// record.
     pub(in crate::journal) fn of_given_back(at: &At, rows: &[u8]) -> Self {

@@ -23,6 +23,10 @@
 //! What a call did to a balance is a patch of its account. What a decision did to accounts is in
 //! the patch of its holds.
 //!
+//! ```text
+//! an adjustment's body: length (4) and what was adjusted | a body as an event's, without an event
+//! ```
+//!
 //! Numbers without a size are in as many bytes as they need. Formats 1 and 2 have events alone,
 //! each with its sequence number for an ordinal:
 //!
@@ -32,6 +36,7 @@
 //! ```
 
 use super::store::{Contents, StoreError};
+use crate::adjustments::{self, Adjustment, CountsFor};
 use crate::alerts::NotedAlert;
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
@@ -90,6 +95,8 @@ pub(crate) enum Kind {
     Reservation,
     /// What a call did to a balance.
     Balance,
+    /// What an operator gave back or took.
+    Adjustment,
 }
 
 /// The numbers of kinds. Those that have a name here and are no [`Kind`] are set aside for what is
@@ -98,6 +105,7 @@ const NO_OP: u8 = 0;
 const EVENT: u8 = 1;
 const RESERVATION: u8 = 2;
 const BALANCE: u8 = 3;
+const ADJUSTMENT: u8 = 7;
 const NAMES: [&str; 11] = [
     "no-op",
     "event",
@@ -119,6 +127,7 @@ impl Kind {
             Self::Event => EVENT,
             Self::Reservation => RESERVATION,
             Self::Balance => BALANCE,
+            Self::Adjustment => ADJUSTMENT,
         }
     }
 }
@@ -146,6 +155,15 @@ pub(crate) enum Entry<'r> {
     Reservation(ReservationRecord<'r>),
     /// Of a balance: a patch of its account.
     Balance(Reader<'r>),
+    Adjustment(AdjustmentRecord<'r>),
+}
+
+/// What an operator gave back or took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdjustmentRecord<'r> {
+    adjusted: &'r [u8],
+    /// What it did to the counter and to holds; it has no event.
+    pub(crate) decision: RecordedDecision<'r>,
 }
 
 /// What happened to a reservation.
@@ -260,7 +278,7 @@ impl<'r> Record<'r> {
             return Err(from.malformed("the format of a record").into());
         }
         let kind = u8::decode(&mut from)?;
-        if !matches!(kind, NO_OP | EVENT | RESERVATION | BALANCE) {
+        if !matches!(kind, NO_OP | EVENT | RESERVATION | BALANCE | ADJUSTMENT) {
             return Err(Unreadable::Kind(kind));
         }
         let ordinal = from.varint()?;
@@ -269,6 +287,11 @@ impl<'r> Record<'r> {
             EVENT => Entry::Event(RecordedDecision::read(&mut from, times)?),
             RESERVATION => Entry::Reservation(ReservationRecord::read(&mut from, times)?),
             BALANCE => Entry::Balance(Reader::new(from.version(), from.take_rest())),
+            ADJUSTMENT => {
+                let adjusted = part(&mut from, "what was adjusted")?;
+                let decision = RecordedDecision::read(&mut from, times)?;
+                Entry::Adjustment(AdjustmentRecord { adjusted, decision })
+            }
             _ => {
                 from.end()?;
                 Entry::NoOp
@@ -281,7 +304,7 @@ impl<'r> Record<'r> {
     pub(crate) fn event(self) -> Option<RecordedDecision<'r>> {
         match self.entry {
             Entry::Event(event) => Some(event),
-            Entry::NoOp | Entry::Reservation(_) | Entry::Balance(_) => None,
+            Entry::NoOp | Entry::Reservation(_) | Entry::Balance(_) | Entry::Adjustment(_) => None,
         }
     }
 
@@ -295,8 +318,20 @@ impl<'r> Record<'r> {
                 what: ReservationChange::Reserved { engine, decision, .. },
                 ..
             }) => Some((decision, Some(ReservationId::new(engine, number)))),
-            Entry::NoOp | Entry::Reservation(_) | Entry::Balance(_) => None,
+            Entry::NoOp | Entry::Reservation(_) | Entry::Balance(_) | Entry::Adjustment(_) => None,
         }
+    }
+}
+
+impl AdjustmentRecord<'_> {
+    /// What was adjusted, and where it counts.
+    pub(crate) fn adjustment(&self) -> Result<(Adjustment, CountsFor), Malformed> {
+        adjustments::decode(&mut Reader::new(self.decision.version, self.adjusted))
+    }
+
+    /// The time of its decision.
+    pub(crate) fn at(&self, timeline: Timeline) -> At {
+        self.decision.timeline(timeline).at(Moment(self.decision.now), None)
     }
 }
 
@@ -613,7 +648,7 @@ mod tests {
         let no_op = of_kind(NO_OP);
         let no_op = Record::read(0, &no_op).expect("it is known");
         assert!(matches!(no_op, Record { ordinal: 9, entry: Entry::NoOp }));
-        for kind in 4..=u8::MAX {
+        for kind in (4..=u8::MAX).filter(|kind| *kind != ADJUSTMENT) {
             let why = Record::read(0, &of_kind(kind)).expect_err("it is not known");
             assert_eq!(why, Unreadable::Kind(kind));
         }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::checkpoint::{
-    ALERTS, BALANCES, COUNTERS, FIRED, HELD, KEYS, KNOWN, LOG, RESERVATIONS, ROWS, blocks,
+    ADJUSTMENTS, ALERTS, BALANCES, COUNTERS, FIRED, HELD, KEYS, KNOWN, LOG, RESERVATIONS, ROWS,
+    blocks,
 };
 use super::writer::State;
+use crate::adjustments::Adjustments;
 use crate::alerts::RestoredAlerts;
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Reader};
@@ -78,6 +80,7 @@ pub(crate) struct Recovered {
     pub(crate) alerts: RestoredAlerts,
     /// The name of the engine's log, and of the engine.
     pub(crate) name: u64,
+    pub(crate) adjustments: Adjustments,
     pub(crate) revisions: Revisions,
     /// The rules that the application's code defined the last time, as they were written down.
     pub(crate) declared: Option<Vec<u8>>,
@@ -254,7 +257,8 @@ pub(super) fn recover_from(
         Recovery::new(settings, store, timeline, &table, log_end, (&revisions, &snapshot));
     reader.read_beside_keys(&mut keys, now, tell)?;
     let Recovery { log, rollups, last_shift, from, checkpoint_bytes, tail_bytes, .. } = reader;
-    let reservations = reader.reservations;
+    let (reservations, adjustments) = (reader.reservations, reader.adjustments);
+    adjustments.forget(|age| snapshot.rules.iter().any(|rule| rule.age == age));
     let alerts = reader.alerts.acknowledged_to(rows.acknowledged);
     let ledger = log.zip(rollups).map(|(log, mut rollups)| {
         rollups.loaded();
@@ -282,6 +286,7 @@ pub(super) fn recover_from(
         reservations,
         alerts,
         name: identity.name,
+        adjustments,
         revisions,
         declared,
         was_set_back,
@@ -362,6 +367,7 @@ struct Recovery<'r> {
     charges: StoredCharges,
     reservations: RestoredReservations,
     alerts: RestoredAlerts,
+    adjustments: Adjustments,
     /// How far the time line was ahead of the calendar at the last record.
     last_shift: u64,
 }
@@ -404,6 +410,7 @@ impl<'r> Recovery<'r> {
             charges: StoredCharges::new(),
             reservations: RestoredReservations::default(),
             alerts: RestoredAlerts::default(),
+            adjustments: Adjustments::default(),
             last_shift: 0,
         }
     }
@@ -499,6 +506,10 @@ impl<'r> Recovery<'r> {
             }
             KEYS if self.settings.keep.is_some() => {
                 parts.keys = Some((piece.version, piece.bytes.to_vec()));
+            }
+            ADJUSTMENTS => {
+                let entries = Reader::new(piece.version, piece.bytes);
+                self.adjustments.load(entries).ok()?;
             }
             LOG => {
                 parts.log = Some(Ledger::read_log(Reader::new(piece.version, piece.bytes)).ok()?);

@@ -8,11 +8,12 @@ use crate::base::codec::Reader;
 use crate::base::progress::Progress;
 use crate::compiled::row_hash;
 use crate::compiled::snapshot::stored::RedoTable;
-use crate::counters::{Moment, RedoRecord};
+use crate::counters::{At, Moment, RedoRecord};
 use crate::decision::ReservationId;
 use crate::event::Dimension;
 use crate::journal::record::{
-    Entry, Record, RecordedDecision, ReservationChange, ReservationRecord, Unreadable,
+    AdjustmentRecord, Entry, Record, RecordedDecision, ReservationChange, ReservationRecord,
+    Unreadable,
 };
 use crate::journal::store::{Chunk, StoreError};
 use crate::log::{Bounds, MemoryLog, Packed, Stored};
@@ -65,6 +66,12 @@ impl Recovery<'_> {
             Entry::Reservation(record) => {
                 if seq >= self.from {
                     self.redo_reservation(seq, bytes, &record)?;
+                }
+                Ok(())
+            }
+            Entry::Adjustment(record) => {
+                if seq >= self.from {
+                    self.redo_adjustment(seq, bytes, &record)?;
                 }
                 Ok(())
             }
@@ -146,6 +153,23 @@ impl Recovery<'_> {
         self.redo_held(seq, None, record.rows())
     }
 
+    fn redo_adjustment(
+        &mut self,
+        seq: u64,
+        bytes: &[u8],
+        record: &AdjustmentRecord<'_>,
+    ) -> Result<(), Unreadable> {
+        self.tail_bytes = self.tail_bytes.saturating_add(wide(bytes.len()));
+        let (adjustment, of) = record.adjustment()?;
+        let at = record.at(self.timeline);
+        let value = |dimension: &Dimension| of.key.get(dimension.as_str());
+        self.redo_charges(seq, &record.decision, &at, value)?;
+        let held = Reader::new(record.decision.version, record.decision.holds.rows);
+        self.redo_held(seq, None, held)?;
+        self.adjustments.redo(seq, adjustment, of);
+        Ok(())
+    }
+
     /// Does again what a decision did to counters, about an event or about what was reserved.
     fn redo_counters(
         &mut self,
@@ -154,10 +178,20 @@ impl Recovery<'_> {
         event: &Stored<'_>,
     ) -> Result<(), Unreadable> {
         let at = record.at(self.timeline, event.timestamp());
-        record.read_charges(&at, &mut self.charges)?;
+        self.redo_charges(seq, record, &at, |dimension| event.dimension(dimension))
+    }
+
+    /// The same of a key whose values `value` says.
+    fn redo_charges<'e>(
+        &mut self,
+        seq: u64,
+        record: &RecordedDecision<'_>,
+        at: &At,
+        value: impl Fn(&Dimension) -> Option<&'e str>,
+    ) -> Result<(), Unreadable> {
+        record.read_charges(at, &mut self.charges)?;
         let into = RedoTable { table: self.table, hasher: &self.settings.hasher };
-        let again = RedoRecord { log_end: &self.log_end, seq, at: &at };
-        let value = |dimension: &Dimension| event.dimension(dimension);
+        let again = RedoRecord { log_end: &self.log_end, seq, at };
         let redone = self.revisions.redo(into, &again, &self.charges, value);
         redone.map_err(Unreadable::Revision)
     }

@@ -16,7 +16,7 @@ use limitry::alerts::AlertQuery;
 use limitry::decision::Standing;
 use limitry::errors::{ReservationError, TrackError};
 use limitry::events::{EventId, EventQuery, Recording};
-use limitry::keys::KeyQuery;
+use limitry::keys::{Adjust, AdjustmentQuery, KeyQuery, RuleKey};
 use limitry::reservations::{ReservationQuery, ReservationState, ReservationStatus};
 use limitry::rules::{Algorithm, Enforcement, QuotaUpdate, RateLimitUpdate, SyncOptions};
 use limitry::time::{Clock, ManualClock};
@@ -67,6 +67,7 @@ enum Action {
     AddQuota(Quota),
     UpdateLimit(RateLimitUpdate),
     UpdateQuota(QuotaUpdate),
+    Adjust(Option<Amount>, Option<String>),
     Remove,
     Sync(RuleSet, bool, bool),
     Advance(Duration),
@@ -100,6 +101,8 @@ fn action() -> BoxedStrategy<Action> {
         1 => quota().prop_map(Action::AddQuota),
         1 => update,
         1 => quota_update,
+        2 => (proptest::option::of(any::<i64>()), proptest::option::of(".{0,8}"))
+            .prop_map(|(amount, name)| Action::Adjust(amount.map(Amount::from), name)),
         1 => Just(Action::Remove),
         1 => (rule_set(), any::<bool>(), any::<bool>())
             .prop_map(|(rules, write, keep)| Action::Sync(rules, write, keep)),
@@ -293,6 +296,28 @@ fn live(
             }
             Action::Advance(by) => hands.iter().for_each(|clock| clock.advance(by)),
             Action::Set(to) => hands.iter().for_each(|clock| clock.set(to.into())),
+            Action::Adjust(amount, name) => {
+                let customer = event.customer_id().to_owned();
+                for rule in engine.rules().list() {
+                    let id = rule.id().expect("made").to_owned();
+                    for key in [RuleKey::new(), ("customer_id", &*customer).into()] {
+                        let made = match amount {
+                            Some(amount) => Adjust::by(&*id, key, amount),
+                            None => Adjust::reset(&*id, key),
+                        };
+                        let made = match &name {
+                            Some(name) => made.note(&**name).idempotency_key(&**name),
+                            None => made,
+                        };
+                        match engine.rules().apply(&made) {
+                            Ok(made) => assert!(!format!("{made:?}").is_empty()),
+                            Err(why) => print(&why),
+                        }
+                    }
+                }
+                let all = engine.rules().adjustments(&AdjustmentQuery::new()).expect("a page");
+                assert!(!format!("{all:?}").is_empty());
+            }
             Action::LookAround => {
                 print(&engine.now());
                 assert!(!format!("{engine:?} {:?}", engine.events()).is_empty());

@@ -11,6 +11,7 @@
 
 use smallvec::SmallVec;
 
+use super::adjust::Adjusting;
 use super::locked::{Lineages, Locked, NOWHERE, Rows};
 use super::request::{Commit, RowAddress, RowAddresses};
 use super::shard::held::HoldKey;
@@ -40,6 +41,8 @@ pub(super) enum Step<'s, 'h> {
     Settle(&'s mut Settling<'h>, Commit<'s, 'h>),
     /// Lets a reservation's hold expire later, and then does the caller's own step.
     Extend(&'s mut Extension<'h>, Commit<'s, 'h>),
+    /// Adjusts the counter of a key, and then does the caller's own step.
+    Adjust(&'s Adjusting, Commit<'s, 'h>),
 }
 
 /// A hold that is taken, or grows.
@@ -137,7 +140,7 @@ impl Step<'_, '_> {
         let held = match self {
             Self::Settle(settling, _) => settling.held,
             Self::Extend(extension, _) => extension.held,
-            Self::Record(_) | Self::Hold(..) => return,
+            Self::Record(_) | Self::Hold(..) | Self::Adjust(..) => return,
         };
         for row in &held.rows {
             if let HeldIn::Shared { lineage } = row

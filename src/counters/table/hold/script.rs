@@ -282,8 +282,10 @@ impl Script<'_, '_> {
         self.table.given_back_log()?;
         let (mut until, mut is_overrun, mut has_expired) = (Moment(0), false, false);
         match step {
-            Step::Record(_) if !locked.holds() && !touched.has_accounts() => return None,
-            Step::Record(_) => {}
+            Step::Record(_) | Step::Adjust(..) if !locked.holds() && !touched.has_accounts() => {
+                return None;
+            }
+            Step::Record(_) | Step::Adjust(..) => {}
             Step::Hold(holding, _) => until = holding.until,
             Step::Settle(settling, _) => {
                 (is_overrun, has_expired) = (settling.is_overrun, settling.has_expired);
