@@ -115,7 +115,7 @@ fn adjusts() -> Vec<(AdjustError, [bool; 5])> {
         (AdjustError::Key { rule: rule(), dimension, value: "".into(), broken }, BAD_INPUT),
         (AdjustError::Invalid { field: "note", value: "".into(), rule: "must be" }, BAD_INPUT),
         (AdjustError::NotAdjustable { rule: rule(), reason: "it counts" }, BAD_INPUT),
-        (AdjustError::NoRoom { rule: rule(), key: Box::default() }, NONE),
+        (AdjustError::NoRoom { rule: rule(), key: Box::default() }, STREAM),
         (AdjustError::IdempotencyConflict { key: "k".into(), first: 7 }, CONFLICT),
     ];
     cases.extend(stores().into_iter().map(|(why, expected)| (AdjustError::Store(why), expected)));
