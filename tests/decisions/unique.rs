@@ -5,6 +5,7 @@
 //! Method: worked cases; random events, reservations and times beside a set of values for each key
 //! and day; the figure beside that of a `unique` meter.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use limitry::events::Recording;
@@ -17,7 +18,7 @@ use limitry::{
 
 use crate::support::oracle::values::Values;
 use crate::support::oracle::{DAY, HOUR, MINUTE, Nanos};
-use crate::support::{Dice, START, cases, date, duration, engine, seed, track};
+use crate::support::{Dice, START, cases, date, duration, engine, nanos, seed, track};
 
 fn users(limit: u64) -> Quota {
     Quota::new("Users", Metric::unique("user"), limit, Period::Day).per("customer_id")
@@ -217,6 +218,64 @@ fn without_room_for_marks_no_new_value_is_counted() {
     assert_eq!(["ann", "bob", "bob", "ann", "cid"].map(used), [(1, 0); 5]);
 }
 
+/// Whoever waits as long as is said is let in, and nobody is before.
+fn wait_is_exact(
+    model: &Values,
+    (customer, user): (&str, Option<&str>),
+    now: Nanos,
+    refused: &Decision,
+) {
+    match refused.retry_after() {
+        Some(RetryAfter::After(wait)) => {
+            let then = now + nanos(wait);
+            assert!(model.fits(customer, user, then, then), "{customer} {user:?} {wait:?}");
+            let before = then - 1;
+            assert!(!model.fits(customer, user, before, before), "{customer} {user:?} {wait:?}");
+        }
+        other => assert_eq!((other, model.limit), (Some(RetryAfter::Never), Some(0))),
+    }
+}
+
+/// Threads that call for the same users count each of them once, and never more than there is room
+/// for.
+#[test]
+fn threads_count_each_value_once() {
+    for limit in [5, 40] {
+        let (engine, _) = engine(|builder| builder.quota(users(limit)));
+        let admitted: BTreeSet<String> = std::thread::scope(|scope| {
+            let live = |thread: u64| {
+                let engine = &engine;
+                scope.spawn(move || {
+                    let mut dice = Dice::new(thread);
+                    let mut admitted = BTreeSet::new();
+                    for _ in 0..300 {
+                        let user = format!("user_{}", dice.below(20));
+                        let event = call("a", &user);
+                        let is_in = if dice.chance(30) {
+                            let held = reserve(engine, &event);
+                            held.is_some_and(|held| held.commit(&event).is_ok())
+                        } else {
+                            track(engine, &event).is_allowed()
+                        };
+                        if is_in {
+                            admitted.insert(user.clone());
+                        }
+                    }
+                    admitted
+                })
+            };
+            let threads: Vec<_> = (0..4).map(live).collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("it lives")).collect()
+        });
+        let known = u64::try_from(admitted.len()).expect("a few");
+        assert!(known <= limit, "{known} users");
+        assert_eq!(figures(&engine.record(&Event::new("a", "call")).expect("valid")), (known, 0));
+        for user in &admitted {
+            assert!(engine.check(&call("a", user)).expect("valid").is_allowed(), "{user}");
+        }
+    }
+}
+
 struct History {
     engine: Engine,
     clock: ManualClock,
@@ -249,6 +308,9 @@ impl History {
                 let fits = model.fits(customer, user, at, now);
                 let check = self.engine.check(&event).expect("valid");
                 assert_eq!(check.is_allowed(), fits, "{event:?}");
+                if event == plain && !fits {
+                    wait_is_exact(model, (customer, user), now, &check);
+                }
                 let decision = track(&self.engine, &event);
                 assert_eq!(decision.is_allowed(), fits, "{event:?}");
                 if fits {

@@ -65,17 +65,19 @@ impl Script<'_, '_> {
     }
 
     /// Lets those values become known that rules count, which have judged: returns whether that
-    /// makes counters. What is recorded of known values is kept where the event is `let_in`.
+    /// makes counters. What is recorded of known values is kept. Nothing of it where the event is
+    /// not `let_in`.
     pub(super) fn mark_values(
         &self,
         charges: &mut [Charge],
         step: &Step<'_, '_>,
         let_in: bool,
     ) -> bool {
-        if !self.request.counters.has_marks() {
+        // Of one that is refused it is said for what it waits: what it would cost.
+        if !let_in || !self.request.counters.has_marks() {
             return false;
         }
-        let keeps = let_in && !self.request.intent.is_read_only();
+        let keeps = !self.request.intent.is_read_only();
         let mut grows = false;
         for at in 0..charges.len() {
             let marking =
