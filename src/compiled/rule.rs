@@ -87,7 +87,7 @@ impl CompiledRule {
         if self.rule.balance().is_none() {
             return self.rule.limit();
         }
-        Some(self.measure.amount_of(figures.used.saturating_add(figures.remaining)))
+        Some(self.measure.amount_of(figures.used.max(0).saturating_add(figures.remaining)))
     }
 
     /// The value that stands in where an event lacks a dimension.

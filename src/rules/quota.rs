@@ -142,8 +142,8 @@ impl Quota {
         Self::with_limit(name, Metric::TotalEvents, limit, Period::Concurrent)
     }
 
-    /// Makes a rule that takes what it counts from the prepaid [balance](crate::balances) of a name:
-    /// credits. Split it by one dimension, whose value is the owner of the balance:
+    /// Makes a rule that takes what it counts from the prepaid [balance](crate::balances) of a
+    /// name: credits. Split it by one dimension, whose value is the owner of the balance:
     /// `per("customer_id")`.
     ///
     /// An event takes all of what it counts, with what it takes of every other rule, or nothing; a

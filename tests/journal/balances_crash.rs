@@ -4,8 +4,8 @@
 //!
 //! Method: one scripted life of an engine with balances, closed and opened again twice, on a medium
 //! in memory that is cut off at every write and sync (a part of them, by a stride; `LIMITRY_LONG=1`
-//! takes all), or fails at every call. What is found is what an engine in memory shows that lived as
-//! many steps.
+//! takes more), or fails at every call. What is found is what an engine in memory shows that lived
+//! as many steps.
 
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use allocation_counter::measure;
 use chrono::{TimeZone, Utc};
 use limitry::Window;
+use limitry::balances::{Credit, Debit, LEDGER_ENTRIES, NewBalance};
 use limitry::events::Recording;
 use limitry::rules::Threshold;
 use limitry::time::ManualClock;
@@ -364,4 +365,42 @@ fn an_alert_takes_so_much_and_a_key_that_has_fired_less() {
     println!("a key that fired one {one}, three {three}; an alert {alert}");
     assert!(one <= 220 && three <= 350, "a key that has fired: {one}, {three}");
     assert!(alert <= 600, "an alert: {alert}");
+}
+
+/// What an account takes, a grant of it, and an entry of its ledger.
+#[test]
+fn a_balance_takes_so_much_and_a_grant_and_an_entry() {
+    const OWNERS: u64 = 2_000;
+    let name = |number: u64| format!("key_{number:08}");
+    let engine = Engine::builder().clock(clock()).build().expect("valid rules");
+    let balances = engine.balances();
+    let account = measure(|| {
+        for number in 0..OWNERS {
+            let new = NewBalance::new(name(number), "credits");
+            balances.create(&new).expect("a good balance");
+        }
+    });
+    let credit = Credit::new(100);
+    let grants = measure(|| {
+        for _ in 0..LEDGER_ENTRIES {
+            balances.credit("key_00000000", "credits", &credit).expect("a good credit");
+        }
+    });
+    let debit = Debit::new(1);
+    let entries = measure(|| {
+        for _ in 0..LEDGER_ENTRIES {
+            let debited = balances.debit("key_00000001", "credits", &debit);
+            assert!(!debited.expect("good").is_posted());
+            let opened = balances.credit("key_00000001", "credits", &Credit::new(1));
+            opened.expect("a good credit");
+            let debited = balances.debit("key_00000001", "credits", &debit);
+            assert!(debited.expect("good").is_posted());
+        }
+    });
+    let most = i64::try_from(LEDGER_ENTRIES).expect("few");
+    let account = account.bytes_current / i64::try_from(OWNERS).expect("few");
+    let (grant, entry) = (grants.bytes_current / most, entries.bytes_current / most);
+    println!("an account {account}, a grant with its entry {grant}, an entry {entry}");
+    assert!(account <= 900, "an account {account}");
+    assert!(grant <= 500 && entry <= 350, "a grant with its entry {grant}, an entry {entry}");
 }

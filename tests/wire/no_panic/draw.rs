@@ -274,7 +274,24 @@ pub(super) fn quota() -> BoxedStrategy<Quota> {
         }
         quota
     });
-    drawn.boxed()
+    (drawn, prop::bool::weighted(0.15), prop::option::of(number())).prop_map(of_balance).boxed()
+}
+
+/// Some take from a balance, and good ones as they should.
+fn of_balance((mut quota, takes, opening): (Quota, bool, Option<u64>)) -> Quota {
+    if !takes {
+        return quota;
+    }
+    (quota.balance, quota.opening) = (Some("credits".to_owned()), opening.map(Amount::from));
+    if quota.name == "good" {
+        let cut = Quota::balance("credits", Metric::TotalTokens).per("customer_id").opening(100);
+        (quota.metric, quota.period, quota.per) = (cut.metric, cut.period, cut.per);
+        (quota.opening, quota.limit_value) = (cut.opening, None);
+        (quota.time_zone, quota.anchor, quota.every) = (None, None, None);
+        (quota.max_keys, quota.max_values) = (None, None);
+        quota.alert_thresholds = Vec::new();
+    }
+    quota
 }
 
 pub(super) fn rule_set() -> impl Strategy<Value = RuleSet> {

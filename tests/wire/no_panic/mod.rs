@@ -13,6 +13,7 @@ use self::draw::*;
 use crate::support::config;
 use chrono::{DateTime, Utc};
 use limitry::alerts::AlertQuery;
+use limitry::balances::{BalanceQuery, Credit, Debit, LedgerQuery, NewBalance};
 use limitry::decision::Standing;
 use limitry::errors::{ReservationError, TrackError};
 use limitry::events::{EventId, EventQuery, Recording};
@@ -73,6 +74,8 @@ enum Action {
     Advance(Duration),
     Set(DateTime<Utc>),
     LookAround,
+    /// Does something to balances.
+    Spend(String, i128, DateTime<Utc>),
 }
 
 fn action() -> BoxedStrategy<Action> {
@@ -109,6 +112,8 @@ fn action() -> BoxedStrategy<Action> {
         3 => length().prop_map(Action::Advance),
         3 => instant().prop_map(Action::Set),
         1 => Just(Action::LookAround),
+        2 => (text(), any::<i128>(), instant())
+            .prop_map(|(text, units, at)| Action::Spend(text, units, at)),
     ]
     .boxed()
 }
@@ -211,6 +216,36 @@ fn settle(engine: &Engine, event: &Event<'_>, length: Duration) {
         engine.release(status.id).err().iter().for_each(print);
         assert!(engine.reservation(status.id).is_some());
     }
+}
+
+/// Does to balances what can be done, by good and by bad names.
+fn spend(engine: &Engine, text: &str, units: i128, at: DateTime<Utc>) {
+    let balances = engine.balances();
+    let amount = Amount::from_millionths(units);
+    for owner in ["c", text] {
+        let new = NewBalance::new(owner, "credits").initial(5).unit(text).minimum(amount);
+        balances.create(&new).err().iter().for_each(print);
+        let new = NewBalance::new(owner, "credits").initial(500);
+        balances.create(&new).err().iter().for_each(print);
+        for amount in [amount, Amount::from(7)] {
+            let credit = Credit::new(amount).description(text).priority(units as i32);
+            let credit = if units % 3 == 0 { credit } else { credit.expires_at(at) };
+            let credit = balances.credit(owner, "credits", &credit.idempotency_key(text));
+            credit.err().iter().for_each(print);
+            let debit = Debit::new(amount).reference(text).idempotency_key(text);
+            balances.debit(owner, "credits", &debit).err().iter().for_each(print);
+            balances.check(owner, text, amount).err().iter().for_each(print);
+        }
+        if let Ok(page) = balances.ledger(owner, "credits", &LedgerQuery::new().limit(3)) {
+            assert!(page.transactions.len() <= 3);
+            assert!(page.transactions.iter().all(|entry| entry.amount > Amount::ZERO));
+        }
+        assert!(!format!("{:?}", balances.grants(owner, "credits")).is_empty());
+        if units % 5 == 0 {
+            balances.remove(owner, "credits").err().iter().for_each(print);
+        }
+    }
+    assert!(!format!("{:?}", balances.list(&BalanceQuery::new().limit(2))).is_empty());
 }
 
 /// Lists events, and prints what is found: in no shape where the calendar has no such year.
@@ -318,12 +353,15 @@ fn live(
                 let all = engine.rules().adjustments(&AdjustmentQuery::new()).expect("a page");
                 assert!(!format!("{all:?}").is_empty());
             }
+            Action::Spend(text, units, at) => spend(engine, &text, units, at),
             Action::LookAround => {
                 print(&engine.now());
                 assert!(!format!("{engine:?} {:?}", engine.events()).is_empty());
                 let alerts = engine.alerts();
                 while let Some(alert) = alerts.poll() {
-                    assert!(!format!("{alert:?} {}", json(&*alert.alert)).is_empty());
+                    // It has no JSON where the calendar has no such year.
+                    let data = serde_json::to_value(&*alert.alert);
+                    assert!(!format!("{alert:?} {data:?}").is_empty());
                     assert_eq!(alerts.acknowledge(&alert), Ok(()));
                 }
                 assert!(alerts.list(&AlertQuery::new()).alerts.len() <= 50);
