@@ -142,7 +142,7 @@
 //! | `tower` | a [layer](tower) for axum, tonic, hyper | their traits: http, tower-service |
 //! | `tokio` | the [timer](time::Timer) of the runtime that a task waits in | tokio's timer |
 //! | `metrics` | [figures](guide::observability) of its own work | 270 to 400 instructions a call |
-//! | `webhooks` | [signatures](alerts::StandardWebhook) of webhooks | hmac, sha2, base64 |
+//! | `webhooks` | signatures of webhooks (`alerts::StandardWebhook`) | hmac, sha2, base64 |
 //! | `tracing` | [spans](guide::observability) of builds and rule changes | nothing a call |
 //!
 //! The crate needs Rust 1.90, a newer one in a minor release only, and has no unsafe code.
