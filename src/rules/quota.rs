@@ -241,7 +241,8 @@ impl Quota {
     /// Each threshold fires once for a key and a period, in ascending order where one event reaches
     /// several. It counts what events have used, not what reservations hold. A use that falls and
     /// rises again fires no more; the next period starts anew. One that is set below what is used
-    /// fires with the next use. A rolling period has no next one: there a threshold may fire again
+    /// fires with the next use, and so does one that an [adjustment](crate::handles::Rules::adjust)
+    /// reaches. A rolling period has no next one: there a threshold may fire again
     /// once the length of the period has passed since it did, to the second.
     ///
     /// Only events that fall in the period of now are looked at, and only while the rule judges:

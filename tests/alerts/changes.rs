@@ -81,6 +81,25 @@ fn off_and_on_again_fires_no_more() {
     });
 }
 
+#[test]
+fn what_is_adjusted_fires_with_the_next_use_and_what_begins_anew_no_more() {
+    each(|engine| {
+        let adjust = |amount: i64| {
+            let key = [("customer_id", "ann")];
+            engine.rules().adjust("calls", key, amount, "a note").expect("it is adjusted");
+            fired(engine)
+        };
+        assert_eq!(adjust(6), NONE, "it is no use");
+        assert_eq!(calls(engine, 1), ["calls ann 50%"]);
+        for amount in [-6, 6] {
+            assert_eq!(adjust(amount), NONE);
+        }
+        assert_eq!(calls(engine, 1), NONE);
+        engine.rules().reset("calls", [("customer_id", "ann")]).expect("it begins anew");
+        assert_eq!(calls(engine, 7), NONE, "it has fired in this period");
+    });
+}
+
 /// Counters of another metric begin anew; where it is the same period the threshold is the same.
 #[test]
 fn another_period_is_another_alert() {
