@@ -8,12 +8,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use limitry::events::Recording;
-use limitry::rules::QuotaUpdate;
+use limitry::events::{EventQuery, Recording};
+use limitry::rules::{QuotaUpdate, Threshold};
 use limitry::time::ManualClock;
 use limitry::usage::{MeterQuery, RollupOptions};
 use limitry::{
     Decision, Engine, Event, Hold, Meter, Metric, Period, Quota, Reservation, Reserved, RetryAfter,
+    RuleSet,
 };
 
 use crate::support::oracle::values::Values;
@@ -208,6 +209,37 @@ fn a_meter_names_the_values_and_its_filter_joins() {
     assert!(!track(&engine, &call("a", "bob")).is_allowed());
     let query = MeterQuery::new().customer("a");
     assert_eq!(engine.meters().query("users", &query).expect("a value").value, 2_u64);
+}
+
+#[test]
+fn a_threshold_is_reached_by_a_value_that_is_new() {
+    let (engine, _) = engine(|builder| {
+        builder.quota(users(4).alert_at(Threshold::percent(50)).alert_at(Threshold::percent(75)))
+    });
+    let fired = |user| {
+        let _ = track(&engine, &call("a", user));
+        engine.alerts().poll().map(|alert| (alert.threshold, alert.used.to_u64_ceil()))
+    };
+    assert_eq!([fired("ann"), fired("ann")], [None, None]);
+    assert_eq!(fired("bob"), Some((Threshold::percent(50), 2)));
+    assert_eq!([fired("bob"), fired("ann")], [None, None]);
+    assert_eq!(fired("cid"), Some((Threshold::percent(75), 3)));
+    assert_eq!([fired("dan"), fired("eve")], [None, None]);
+}
+
+#[test]
+fn a_simulation_counts_values_as_calls_do() {
+    let (engine, clock) = engine(|builder| builder.quota(users(5)));
+    for user in ["ann", "bob", "ann", "cid", "dan", "bob", "cid"] {
+        assert!(track(&engine, &call("a", user)).is_allowed());
+        clock.advance(duration(MINUTE));
+    }
+    for (limit, refused) in [(5, 0), (4, 0), (3, 1), (2, 3), (0, 7)] {
+        let rules = RuleSet::new().quota(users(limit));
+        let report = engine.simulate(rules, EventQuery::new()).expect("good rules");
+        assert_eq!((report.calls.calls, report.calls.refused), (7, refused), "{limit}");
+        assert_eq!(report.rules.len(), 1, "marks are in no report");
+    }
 }
 
 /// Where there is no room for another key, values are not told from those that are known.
