@@ -231,6 +231,16 @@ impl Rule {
         }
     }
 
+    /// The same for a trial without accounts: as if every owner had as much as there may be.
+    pub(crate) fn with_full_balances(mut self) -> Self {
+        if let Self::Quota(quota) = &mut self
+            && quota.balance.is_some()
+        {
+            quota.opening = Some(crate::event::bounds::MAX_AMOUNT);
+        }
+        self
+    }
+
     pub(super) fn metric_mut(&mut self) -> &mut Metric {
         each!(self, rule => &mut rule.metric)
     }

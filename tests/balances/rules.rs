@@ -161,6 +161,18 @@ fn a_hold_that_outlives_its_rule_is_given_back() {
 }
 
 #[test]
+fn a_simulation_leaves_balances_out() {
+    let (engine, _) = engine(|it| it.quota(credits()));
+    engine.balances().create(&NewBalance::new("ann", "credits").initial(10)).expect("good");
+    assert!(track(&engine, &tokens("ann", 6)).is_allowed());
+    let rules = RuleSet::new().quota(credits().id("tried"));
+    let report = engine.simulate(rules, EventQuery::new()).expect("good rules");
+    let rule = &report.rules[0];
+    assert!(rule.left_out && rule.exceeded == 0, "{rule:?}");
+    assert_eq!(current(&engine, "ann"), 4);
+}
+
+#[test]
 fn a_rule_is_plain_data_and_says_what_is_wrong_with_it() {
     let set = RuleSet::new().quota(credits().opening("12.5"));
     let text = serde_json::to_string(&set).expect("plain data");

@@ -152,7 +152,8 @@ impl Engine {
     /// # What is left out
     /// Reservations are not replayed: what was committed is an event. So a
     /// [concurrent](crate::Quota::concurrent) quota refuses nobody here, unless its limit is 0, and
-    /// says that it is [left out](SimulatedRule::left_out). Idempotency keys are not looked at, and
+    /// says that it is [left out](SimulatedRule::left_out); so does a rule that takes from a
+    /// [balance](crate::Quota::balance), since what was credited when is not replayed. Idempotency keys are not looked at, and
     /// nothing bounds how many reservations a customer has. No alert fires. Which keys find room
     /// under [`max_keys`](crate::RateLimit::max_keys) may differ, since idle keys are dropped at
     /// other times. Events dated so late that their period was closed are judged by counters that
@@ -221,7 +222,8 @@ impl Simulation {
         let (list, meters) = rules.into_parts();
         RuleSetError::check(set_problems(&list, &meters))?;
         // Nobody is told of what is only tried out.
-        let list = list.into_iter().map(Rule::without_alerts).collect();
+        let list = list.into_iter().map(Rule::without_alerts);
+        let list = list.map(Rule::with_full_balances).collect();
         let timeline = core.table.timeline();
         let kept = core.compiler.lock().late_seconds();
         let mut builder = EngineBuilder::new()

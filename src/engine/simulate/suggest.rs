@@ -170,11 +170,19 @@ struct Search<'e> {
 impl Search<'_> {
     fn check(&self) -> Result<(), RuleSetError> {
         self.rules(None).validate()?;
-        let problems = self.rule.is_concurrent().then(|| RuleProblem {
+        let reason = if self.rule.is_concurrent() {
+            Some((
+                "period",
+                "concurrent: reservations are not replayed, and nothing else is refused",
+            ))
+        } else {
+            let balance = self.rule.balance();
+            balance.map(|_| ("balance", "a rule that takes from a balance has no limit"))
+        };
+        let problems = reason.map(|(field, reason)| RuleProblem {
             rule: rule_label(&self.rule),
-            field: "period".to_owned(),
-            reason: "concurrent: reservations are not replayed, and nothing else is refused by it"
-                .to_owned(),
+            field: field.to_owned(),
+            reason: reason.to_owned(),
         });
         RuleSetError::check(problems.into_iter().collect())
     }

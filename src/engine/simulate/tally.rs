@@ -312,7 +312,7 @@ impl RuleTally {
             worst: worst.collect(),
             others,
             starts_from,
-            left_out: compiled.rule.is_concurrent(),
+            left_out: compiled.rule.is_concurrent() || compiled.rule.balance().is_some(),
         }
     }
 }
