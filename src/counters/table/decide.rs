@@ -199,15 +199,19 @@ impl Script<'_, '_> {
             shard.paths.step_by_step = shard.paths.step_by_step.wrapping_add(1);
         }
         if !intent.is_read_only() {
-            // Where a row is made or finds no room, or something is held, more of the others are
-            // looked at.
-            let pressed = (allowed && judgement.grows)
-                || matches!(step, Step::Hold(..))
-                || self.new.as_deref().is_some_and(|new| !new.crowded.is_empty());
-            let (table, counters, at) = (self.table, self.request.counters, &self.at);
-            locked.each_shard(|shard| table.sweep_step(shard, counters, at, pressed));
+            self.sweep(allowed && judgement.grows, locked, step);
         }
         Ok(())
+    }
+
+    /// Looks at some other rows. Where a row is made or finds no room, or something is held, at
+    /// more of them.
+    fn sweep(&self, grows: bool, locked: &mut Rows<'_, '_>, step: &Step<'_, '_>) {
+        let pressed = grows
+            || matches!(step, Step::Hold(..))
+            || self.new.as_deref().is_some_and(|new| !new.crowded.is_empty());
+        let (table, counters, at) = (self.table, self.request.counters, &self.at);
+        locked.each_shard(|shard| table.sweep_step(shard, counters, at, pressed));
     }
 
     /// Charges all rules, and runs the caller's step.
