@@ -26,7 +26,7 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use super::accounts::ACCOUNTS;
-use super::request::RowAddresses;
+use super::request::{RowAddress, RowAddresses};
 use super::shard::accounts::AccountKey;
 use super::shard::held::HeldRow;
 use super::shard::{GrowingRow, RowSlot, Shard};
@@ -299,6 +299,8 @@ pub(super) struct Rows<'t, 'e> {
 struct Place {
     shard: usize,
     slot: Option<RowSlot>,
+    /// The first row that has the address of the same account; [`NOWHERE`] of a row of counters.
+    account: u32,
 }
 
 impl<'t, 'e> Rows<'t, 'e> {
@@ -310,7 +312,9 @@ impl<'t, 'e> Rows<'t, 'e> {
         let (shards, places) = (SmallVec::new(), SmallVec::new());
         let mut rows = Self { addresses, shared, shards, places };
         for row in 0..rows.len() {
-            rows.places.push(Place { shard: table.shard_of(rows.hash(row)), slot: None });
+            let shard = table.shard_of(rows.hash(row));
+            let account = rows.first_of_account(row);
+            rows.places.push(Place { shard, slot: None, account });
         }
         let mut order: SmallVec<[usize; 4]> = SmallVec::new();
         for place in &rows.places {
@@ -359,18 +363,18 @@ impl Locked for Rows<'_, '_> {
 
     #[inline]
     fn row(&self, row: u32) -> Option<Row<'_>> {
-        let Place { shard, slot } = *self.places.get(row as usize)?;
+        let Place { shard, slot, .. } = *self.places.get(row as usize)?;
         Some(self.shards.get(shard)?.row(slot?))
     }
 
     #[inline]
     fn row_mut(&mut self, row: u32) -> Option<RowMut<'_>> {
-        let Place { shard, slot } = *self.places.get(row as usize)?;
+        let Place { shard, slot, .. } = *self.places.get(row as usize)?;
         Some(self.shards.get_mut(shard)?.row_mut(slot?))
     }
 
     fn grow(&mut self, row: u32) -> Option<GrowingRow<'_>> {
-        let Place { shard, slot } = self.places.get_mut(row as usize)?;
+        let Place { shard, slot, .. } = self.places.get_mut(row as usize)?;
         Some(self.shards.get_mut(*shard)?.grow(slot.as_mut()?))
     }
 
@@ -405,8 +409,8 @@ impl Locked for Rows<'_, '_> {
     }
 
     fn account_row(&self, row: u32) -> u32 {
-        let key = self.account_key(row);
-        (0..row).find(|other| self.account_key(*other) == key).unwrap_or(row)
+        let first = self.places.get(row as usize).map(|place| place.account);
+        first.filter(|first| *first != NOWHERE).unwrap_or(row)
     }
 
     fn insert(&mut self, row: u32, cells: &[(u32, CellState)]) {
@@ -455,9 +459,24 @@ impl Locked for Rows<'_, '_> {
 /// The accounts whose addresses rows have.
 impl<'t> Rows<'t, '_> {
     pub(super) fn account_key(&self, row: u32) -> Option<AccountKey<'t>> {
-        let (hash, key, _) = self.place_of(row)?;
-        let RowKey::Partition { group: ACCOUNTS, values: [name, owner] } = key else { return None };
-        Some(AccountKey { hash, name, owner })
+        if self.places.get(row as usize)?.account == NOWHERE {
+            return None;
+        }
+        let address = self.addresses.get(row as usize)?;
+        let [name, owner] = address.values else { return None };
+        Some(AccountKey { hash: address.hash, name, owner })
+    }
+
+    /// The first row with the address of the same account as one that is about to be placed.
+    fn first_of_account(&self, row: usize) -> u32 {
+        let Some(address) = self.addresses.get(row) else { return NOWHERE };
+        if address.group != ACCOUNTS {
+            return NOWHERE;
+        }
+        let is_same =
+            |other: &RowAddress<'_>| (other.group, other.values) == (ACCOUNTS, address.values);
+        let first = self.addresses.iter().position(|other| is_same(&other));
+        u32::try_from(first.unwrap_or(row)).unwrap_or(NOWHERE)
     }
 
     fn shard_of(&mut self, row: u32) -> Option<&mut Shard> {
