@@ -75,8 +75,9 @@ impl Rules {
         self.apply(&Adjust::by(id, key, amount).note(note))
     }
 
-    /// Lets a key begin anew: nothing is used of a quota's period then, and a rate limit's bucket is
-    /// full, but for what reservations hold. Else as [`adjust`](Self::adjust); the period stays as
+    /// Lets a key begin anew: nothing is used of a quota's period then, and a rate limit's bucket
+    /// is full, but for what reservations hold. Else as [`adjust`](Self::adjust); the period
+    /// stays as
     /// it is. Of a rolling quota what is recorded and dated before the reset does not count any
     /// more.
     ///
@@ -149,7 +150,7 @@ impl Core {
         mut snapshot: Arc<Snapshot>,
     ) -> Result<(Arc<Counted>, Arc<CompiledRule>), AdjustError> {
         loop {
-            let mut places = (0..).zip(&snapshot.rules);
+            let mut places = (0..).zip(snapshot.listed());
             let found = places.find(|(_, rule)| rule.id() == asked.rule_id);
             let not_found = || AdjustError::RuleNotFound { id: excerpt(&asked.rule_id) };
             let (rule, compiled) = found.ok_or_else(not_found)?;
@@ -320,9 +321,9 @@ fn units_of(compiled: &CompiledRule, amount: Option<Amount>) -> Result<Option<Un
             Some("it counts open reservations: release them")
         }
         rule if rule.balance().is_some() => Some("it takes from a balance: credit or debit that"),
-        _ if compiled.measure.fold() != Fold::Sum => Some(
-            "no amount is added to a max, a latest or a number of different values: record an event",
-        ),
+        _ if compiled.measure.fold() != Fold::Sum => {
+            Some("no amount is added to a max, a latest or a count of different values")
+        }
         _ => None,
     };
     if let Some(reason) = reason {

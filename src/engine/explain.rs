@@ -203,6 +203,7 @@ impl Engine {
         let decision = self.check(event)?;
         let snapshot = self.core.snapshot.load();
         let rules = (0..).zip(snapshot.listed());
+        let rules = rules.filter(|(_, rule)| !rule.rule.is_archived());
         let rules = rules.filter_map(|rule| explain_rule(&snapshot, rule, event, &decision));
         let rules = rules.collect();
         Ok(Explanation { decision, rules })

@@ -241,20 +241,21 @@ impl Checkpoint {
                 }
                 (RESERVATIONS, position)
             }
-            Stage::Adjustments(position, left) => {
-                let position = *position;
-                self.from = self.from.min(position);
-                let is_some = !left.is_empty();
-                if !is_some || !left.put(ADJUSTMENTS_A_PIECE, &mut bytes) {
-                    self.stage = Stage::Copied { serial: sources.queue.serial() };
-                }
-                if !is_some {
-                    return None;
-                }
-                (ADJUSTMENTS, position)
-            }
+            Stage::Adjustments(..) => return self.adjustments_piece(sources),
         };
         Some(Piece { kind, position, bytes })
+    }
+
+    /// Adjustments that were copied; none of an engine that never had one.
+    fn adjustments_piece(&mut self, sources: &Sources) -> Option<Piece> {
+        let Stage::Adjustments(position, left) = &mut self.stage else { return None };
+        let (position, mut bytes) = (*position, Vec::new());
+        self.from = self.from.min(position);
+        if left.is_empty() || !left.put(ADJUSTMENTS_A_PIECE, &mut bytes) {
+            self.stage = Stage::Copied { serial: sources.queue.serial() };
+        }
+        let piece = Piece { kind: ADJUSTMENTS, position, bytes };
+        Some(piece).filter(|piece| !piece.bytes.is_empty())
     }
 
     fn shards_piece(&mut self, next: usize, sources: &Sources, now: Moment) -> Option<Piece> {

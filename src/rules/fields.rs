@@ -134,6 +134,13 @@ macro_rules! rule {
                 /// When it was last changed; set by the engine.
                 #[serde(default, skip_serializing_if = "Option::is_none", alias = "updated_at")]
                 pub updated_at: Option<$crate::base::clock::Timestamp>,
+                /// When it was [archived](crate::handles::Rules::archive); set by the engine.
+                #[serde(default, skip_serializing_if = "Option::is_none", alias = "archived_at")]
+                pub archived_at: Option<$crate::base::clock::Timestamp>,
+                /// Which version it is: 1 of a new one, and one more with every change. Set by the
+                /// engine, and not part of the serialized form.
+                #[serde(skip, default = "crate::rules::fields::first_version")]
+                pub version: u64,
                 #[serde(skip)]
                 pub(super) problem: Option<$crate::rules::limit::LimitProblem>,
             }
@@ -171,6 +178,8 @@ macro_rules! rule {
                     on_missing: Default::default(),
                     created_at: None,
                     updated_at: None,
+                    archived_at: None,
+                    version: 1,
                     problem,
                 }
             }
@@ -410,6 +419,11 @@ pub(super) use rule_setters;
 
 pub(super) fn yes() -> bool {
     true
+}
+
+/// The version of a rule that no engine has changed.
+pub(super) fn first_version() -> u64 {
+    1
 }
 
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

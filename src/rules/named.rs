@@ -24,6 +24,14 @@ pub(crate) trait Named: Clone {
     fn says_the_same(&self, other: &Self) -> bool;
     /// The same with the age of another, and with its id where it has none itself.
     fn with_identity_of(&self, old: &Self) -> Self;
+    /// Whether it is kept and does nothing.
+    fn is_archived(&self) -> bool {
+        false
+    }
+    /// The same, archived; `None` of what cannot be.
+    fn archived(&self) -> Option<Self> {
+        None
+    }
     /// The fields by their names on the wire.
     fn fields(&self) -> serde_json::Result<Value>;
 }
@@ -128,12 +136,21 @@ impl Named for Rule {
     fn with_identity_of(&self, old: &Self) -> Self {
         debug_assert_eq!(self.kind(), old.kind(), "rules are matched by their kind");
         let (id, created_at) = each!(old, rule => (&rule.id, rule.created_at));
+        let archived_at = each!(old, rule => rule.archived_at);
         let mut new = self.clone();
         each!(&mut new, rule => {
             rule.id = rule.id.take().or_else(|| id.clone());
-            rule.created_at = created_at;
+            (rule.created_at, rule.archived_at) = (created_at, archived_at);
         });
         new
+    }
+
+    fn is_archived(&self) -> bool {
+        self.is_archived()
+    }
+
+    fn archived(&self) -> Option<Self> {
+        Some(self.with_archived(true))
     }
 
     fn fields(&self) -> serde_json::Result<Value> {

@@ -192,7 +192,9 @@ impl Rule {
         metric: &Metric = rule => &rule.metric;
         limit: Option<Amount> = rule => rule.limit_value;
         problem: Option<&LimitProblem> = rule => rule.problem.as_ref();
-        enabled: bool = rule => rule.enabled;
+        enabled: bool = rule => rule.enabled && rule.archived_at.is_none();
+        is_archived: bool = rule => rule.archived_at.is_some();
+        version: u64 = rule => rule.version;
         enforcement: Enforcement = rule => rule.enforcement;
         policy: Option<&str> = rule => rule.policy.as_deref();
         priority: i32 = rule => rule.priority;
@@ -245,12 +247,35 @@ impl Rule {
         each!(self, rule => &mut rule.metric)
     }
 
-    /// Gives the rule its times: `now` is when it is made or changed.
-    pub(crate) fn stamp(&mut self, now: Option<Timestamp>) {
+    /// Gives the rule its times and its version: `now` is when it is made, or changed from what it
+    /// was before.
+    pub(crate) fn stamp(&mut self, before: Option<&Self>, now: Option<Timestamp>) {
+        let version = before.map_or(1, |before| before.version().saturating_add(1));
+        let is_new = before.is_none_or(|before| !before.is_archived());
         each!(self, rule => {
             rule.created_at = rule.created_at.or(now);
             rule.updated_at = now;
+            rule.version = version;
+            if is_new && rule.archived_at.is_some() {
+                rule.archived_at = now.or(rule.archived_at);
+            }
         });
+    }
+
+    /// The same rule as the engine had it in this version.
+    pub(crate) fn of_version(mut self, version: u64) -> Self {
+        each!(&mut self, rule => rule.version = version);
+        self
+    }
+
+    /// The same rule, archived or not; the instant is the one of its [stamp](Self::stamp).
+    pub(crate) fn with_archived(&self, archived: bool) -> Self {
+        let mut rule = self.clone();
+        each!(&mut rule, rule => {
+            rule.archived_at =
+                if archived { rule.archived_at.or(Some(Timestamp::UNIX_EPOCH)) } else { None };
+        });
+        rule
     }
 
     /// The rule without its alerts.
@@ -280,6 +305,7 @@ impl Rule {
         let plain = |mut rule: Self| {
             each!(&mut rule, rule => {
                 (rule.id, rule.created_at, rule.updated_at) = (None, None, None);
+                rule.version = 1;
             });
             rule
         };

@@ -15,26 +15,41 @@ use super::{Meter, Metric, RuleProblem, RuleSet, RuleSetError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncOptions {
     pub(crate) write: bool,
-    remove_missing: bool,
+    missing: Missing,
+}
+
+/// What becomes of what a list does not name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Removed,
+    Archived,
+    Kept,
 }
 
 impl SyncOptions {
     /// Writes the changes; rules and meters that the list does not name are removed.
     #[must_use]
     pub const fn apply() -> Self {
-        Self { write: true, remove_missing: true }
+        Self { write: true, missing: Missing::Removed }
     }
 
     /// Reports what would change and writes nothing.
     #[must_use]
     pub const fn preview() -> Self {
-        Self { write: false, remove_missing: true }
+        Self { write: false, missing: Missing::Removed }
     }
 
     /// Leaves rules and meters that the list does not name.
     #[must_use]
     pub const fn keep_missing(self) -> Self {
-        Self { remove_missing: false, ..self }
+        Self { missing: Missing::Kept, ..self }
+    }
+
+    /// [Archives](crate::handles::Rules::archive) rules that the list does not name, and leaves
+    /// such meters.
+    #[must_use]
+    pub const fn archive_missing(self) -> Self {
+        Self { missing: Missing::Archived, ..self }
     }
 }
 
@@ -51,6 +66,10 @@ pub struct SyncReport {
     pub updated: Vec<RuleChange>,
     /// The rules that the list does not name.
     pub removed: Vec<String>,
+    /// The rules that the list does not name, where such are archived; left out of JSON where there
+    /// are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub archived: Vec<String>,
     /// The rules that stay as they are, with their counters untouched.
     pub unchanged: Vec<String>,
 }
@@ -125,7 +144,8 @@ pub(super) fn follow_meters(
     }
 }
 
-/// Those that shall be: the current ones in their order, then the new ones.
+/// Those that shall be: the current ones in their order, then the new ones. What is archived stays
+/// so: no list is about it.
 fn matched<T: Named>(
     current: &[T],
     wanted: &[T],
@@ -135,8 +155,12 @@ fn matched<T: Named>(
     let mut all = Vec::with_capacity(wanted.len());
     let mut found = vec![None; current.len()];
     let mut created = Vec::new();
-    for (new, before) in wanted.iter().zip(pairs(current, wanted)) {
-        match before.and_then(|place| found.get_mut(place)) {
+    let active = current.iter().enumerate().filter(|(_, old)| !old.is_archived());
+    let (places, active): (Vec<usize>, Vec<T>) =
+        active.map(|(place, old)| (place, old.clone())).unzip();
+    for (new, before) in wanted.iter().zip(pairs(&active, wanted)) {
+        let before = before.and_then(|place| places.get(place));
+        match before.and_then(|place| found.get_mut(*place)) {
             Some(slot) => *slot = Some(new),
             None => created.push(new),
         }
@@ -154,9 +178,16 @@ fn matched<T: Named>(
                 report.updated.push(RuleChange { name, fields: differences(old, new) });
                 new.with_identity_of(old)
             }
-            None if options.remove_missing => {
+            None if old.is_archived() => old.clone(),
+            None if options.missing == Missing::Removed => {
                 report.removed.push(name);
                 continue;
+            }
+            None if options.missing == Missing::Archived
+                && let Some(archived) = old.archived() =>
+            {
+                report.archived.push(name);
+                archived
             }
             None => {
                 report.unchanged.push(name);
@@ -175,8 +206,8 @@ fn matched<T: Named>(
 /// Where it cannot be told which of the current ones a wanted one is: an id that stands twice, or
 /// a name that does where no id says which is meant.
 fn ambiguities<T: Named>(current: &[T], wanted: &[T]) -> Vec<RuleProblem> {
-    let known: HashSet<_> =
-        current.iter().filter_map(|one| Some((one.kind(), one.id()?))).collect();
+    let current = || current.iter().filter(|one| !one.is_archived());
+    let known: HashSet<_> = current().filter_map(|one| Some((one.kind(), one.id()?))).collect();
     let mut ids = HashSet::new();
     // Of each kind and name that has to be found by name: how many of the list have no id, and how
     // many of the engine no id finds.
@@ -193,7 +224,7 @@ fn ambiguities<T: Named>(current: &[T], wanted: &[T]) -> Vec<RuleProblem> {
             *without = without.saturating_add(id.is_none().into());
         }
     }
-    for one in current {
+    for one in current() {
         if one.id().is_none_or(|id| !ids.contains(&(one.kind(), id)))
             && let Some([_, there]) = named.get_mut(&(one.kind(), one.name()))
         {

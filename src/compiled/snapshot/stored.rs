@@ -50,6 +50,9 @@ pub(crate) struct UnreadableRow {
 #[serde(rename_all = "camelCase")]
 struct StoredRule {
     rule: Rule,
+    /// Its version; 1 of one that was stored before there were versions.
+    #[serde(default = "first_version")]
+    version: u64,
     /// The name of the value that it counts; `None` counts events.
     value: Option<String>,
     fold: Fold,
@@ -73,6 +76,10 @@ struct StoredRule {
     /// The sequence number of the first record that was made without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended: Option<u64>,
+}
+
+fn first_version() -> u64 {
+    1
 }
 
 /// The numbers that are taken, and the time line that all instants are on.
@@ -303,6 +310,7 @@ impl CompiledRule {
         };
         StoredRule {
             rule: self.rule.clone(),
+            version: self.rule.version(),
             value: self.measure.value().map(|value| value.as_str().to_owned()),
             fold: self.measure.fold(),
             units_per_whole: Some(self.measure.units_per_whole()),
@@ -376,7 +384,7 @@ impl Compiler {
 
     /// Compiles a rule as it was.
     fn recompile(&self, revision: u32, saved: StoredRule, labels: &mut RuleLabels) -> CompiledRule {
-        let rule = saved.rule;
+        let rule = saved.rule.of_version(saved.version);
         let (value, unique) = (saved.value.as_deref(), saved.unique.as_deref());
         let measure = Measure::restored(value, saved.fold, saved.units_per_whole, unique);
         let filter = saved.filter.iter();

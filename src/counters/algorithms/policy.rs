@@ -550,11 +550,6 @@ impl Policy {
         with_algorithm!(self, A(algorithm) => algorithm.rolling())
     }
 
-    /// The first moment that counts at `now` in a rolling period.
-    pub(crate) fn rolling_start(&self, now: Moment) -> Option<Moment> {
-        self.rolling().map(|rolling| rolling.reach(now).0)
-    }
-
     /// Whether what is recorded tells what a counter would say.
     pub(crate) fn recounts(&self) -> bool {
         self.periods().is_some() || self.rolling().is_some()

@@ -1,13 +1,13 @@
 //! What a counter said, as decisions keep it.
 
 use super::periods::Bounds;
-use super::policy::{Kind, Listed, with_type};
+use super::policy::{Kind, Listed, Policy, with_type};
 use super::stored::ChargeBytes;
 use super::{Algorithm, Balance, BalanceState};
 use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CellState, StateWords};
 use crate::counters::history::Used;
-use crate::counters::time::At;
+use crate::counters::time::{At, Moment};
 use crate::rules::Units;
 
 /// The number under which a reading of no counter is stored.
@@ -24,6 +24,13 @@ pub(crate) struct Reading {
 
 // A decision moves a few of these: keep them small.
 const _: () = assert!(size_of::<Reading>() == 40);
+
+impl Policy {
+    /// The first moment that counts at `now` in a rolling period.
+    pub(crate) fn rolling_start(&self, now: Moment) -> Option<Moment> {
+        self.rolling().map(|rolling| rolling.reach(now).0)
+    }
+}
 
 impl Reading {
     /// Of no counter: there was no room for one, and the rule denies what it cannot count.

@@ -145,12 +145,7 @@ impl Script<'_, '_> {
         self.expire(locked);
         self.settle_accounts(locked);
         let charges = &mut verdict.charges;
-        if let Some(roles) = self.request.counters.roles()
-            && self.request.intent != Intent::Adjust
-        {
-            // Which rules judge hangs on the instant, which is fixed now.
-            roles.assign(&self.at, charges);
-        }
+        self.assign_roles(charges);
         self.look_at_marks(charges, step, locked)?;
         match step {
             Step::Settle(settling, _) => self.take_off(settling, charges, locked),
@@ -212,6 +207,15 @@ impl Script<'_, '_> {
             || self.new.as_deref().is_some_and(|new| !new.crowded.is_empty());
         let (table, counters, at) = (self.table, self.request.counters, &self.at);
         locked.each_shard(|shard| table.sweep_step(shard, counters, at, pressed));
+    }
+
+    /// Says which rules judge, where that hangs on the instant, which is fixed now.
+    fn assign_roles(&self, charges: &mut [Charge]) {
+        if let Some(roles) = self.request.counters.roles()
+            && self.request.intent != Intent::Adjust
+        {
+            roles.assign(&self.at, charges);
+        }
     }
 
     /// Charges all rules, and runs the caller's step.

@@ -176,7 +176,7 @@ impl Change<'_> {
         meters: &Meters,
         before: Option<&CompiledRule>,
     ) -> Arc<CompiledRule> {
-        rule.stamp(self.now());
+        rule.stamp(before.map(|before| &before.rule), self.now());
         self.compiler.compile(rule, meters, before, &self.time)
     }
 

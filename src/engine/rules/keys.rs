@@ -60,7 +60,8 @@ impl KeyQuery {
 
 /// Where one key of a rule stands, as its [status](crate::decision::QuotaStatus) says it.
 ///
-/// It serializes as `key`, `used`, `held`, `adjusted`, `limit`, `remaining` and `reset`, a Unix second.
+/// It serializes as `key`, `used`, `held`, `adjusted`, `limit`, `remaining` and `reset`, a Unix
+/// second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

@@ -87,13 +87,61 @@ impl Rules {
         span.run(|| self.core.changed(|change| change.remove(id)))
     }
 
-    /// Returns the rule of an id, if it is of the kind that is asked for. O(rules).
+    /// Archives a rule and returns it as it now is: it matches no event and stands in no list, and
+    /// what is known of it stays: its counters, its [keys](Self::keys) and what was
+    /// [adjusted](Self::adjust). Archiving it again changes nothing. Its id stays taken. O(rules).
+    ///
+    /// ```
+    /// use limitry::{Engine, RateLimit, Window};
+    ///
+    /// let calls = RateLimit::new("Calls", 1, Window::Hour);
+    /// let engine = Engine::builder().rate_limit(calls).build()?;
+    /// let archived = engine.rules().archive("rl_calls")?;
+    /// assert!(engine.rules().list().is_empty() && engine.rules().archived() == [archived]);
+    /// engine.rules().restore("rl_calls")?;
+    /// let restored: Option<RateLimit> = engine.rules().get("rl_calls");
+    /// assert_eq!(restored.map(|rule| rule.version), Some(3));
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No rule has the id.
+    pub fn archive(&self, id: &str) -> Result<Rule, RulesError> {
+        telemetry::span!("archive_rule", id = id).run(|| self.set_archived(id, true))
+    }
+
+    /// Brings an archived rule back and returns it as it now is. A rate limit goes on from what was
+    /// used when it was archived; so does a quota, but in an engine that records, where it counts
+    /// what happened in its period meanwhile, too. O(rules).
+    ///
+    /// # Errors
+    /// No rule has the id.
+    pub fn restore(&self, id: &str) -> Result<Rule, RulesError> {
+        telemetry::span!("restore_rule", id = id).run(|| self.set_archived(id, false))
+    }
+
+    fn set_archived(&self, id: &str, archived: bool) -> Result<Rule, RulesError> {
+        let apply = |rule: &Rule| Some(rule.with_archived(archived));
+        let changed = self.core.changed(|change| change.update(id, apply))?;
+        changed.ok_or_else(|| not_found("rule", id))
+    }
+
+    /// Returns the archived rules of all kinds, the oldest first.
+    #[must_use]
+    pub fn archived(&self) -> Vec<Rule> {
+        let snapshot = self.core.snapshot.load();
+        let archived = snapshot.listed().iter().filter(|compiled| compiled.rule.is_archived());
+        archived.map(|compiled| compiled.rule.clone()).collect()
+    }
+
+    /// Returns the rule of an id, if it is of the kind that is asked for, an archived one too.
+    /// O(rules).
     #[must_use]
     pub fn get<R: RuleKind>(&self, id: &str) -> Option<R> {
         R::of(&self.core.snapshot.load().by_id(id)?.rule)
     }
 
-    /// Returns the rules of all kinds, the oldest first.
+    /// Returns the rules of all kinds that are not archived, the oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<Rule> {
         self.of_kind()
@@ -111,18 +159,21 @@ impl Rules {
         self.of_kind()
     }
 
-    /// Returns all rules and meters as data, with what the engine set (ids and times).
+    /// Returns all rules that are not archived, and all meters, as data with what the engine set
+    /// (ids, times and versions).
     #[must_use]
     pub fn set(&self) -> RuleSet {
         let snapshot = self.core.snapshot.load();
-        let mut set: RuleSet =
-            snapshot.listed().iter().map(|compiled| compiled.rule.clone()).collect();
+        let active = snapshot.listed().iter().filter(|compiled| !compiled.rule.is_archived());
+        let mut set: RuleSet = active.map(|compiled| compiled.rule.clone()).collect();
         set.meters = snapshot.meters.list().iter().map(|meter| (**meter).clone()).collect();
         set
     }
 
     /// Makes the rules and meters match a list: creates what is missing, updates what differs, and
-    /// removes what the list does not name, in one step. A rule that is the same keeps its counters
+    /// removes what the list does not name, or
+    /// [archives](SyncOptions::archive_missing) it, in one step. Archived rules are left alone.
+    /// A rule that is the same keeps its counters
     /// untouched, one that differs carries its use over. A second run changes nothing.
     ///
     /// A rule of the list is the one with its id, where it gives an id that the engine has: with
@@ -140,7 +191,8 @@ impl Rules {
 
     fn of_kind<R: RuleKind>(&self) -> Vec<R> {
         let snapshot = self.core.snapshot.load();
-        snapshot.listed().iter().filter_map(|compiled| R::of(&compiled.rule)).collect()
+        let active = snapshot.listed().iter().filter(|compiled| !compiled.rule.is_archived());
+        active.filter_map(|compiled| R::of(&compiled.rule)).collect()
     }
 }
 
