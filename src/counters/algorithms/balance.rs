@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::policy::with_policy;
 use super::stored::{self, ChargeBytes};
 use super::{Algorithm, GivenBack, Policy, Refusal};
 use crate::base::calendar::Calendar;
@@ -46,6 +47,11 @@ impl Policy {
             Self::Balance(balance) => Some(balance),
             _ => None,
         }
+    }
+
+    /// A cell of format 1.
+    pub(in crate::counters) fn of_format_1(&self, cell: CellState) -> CellState {
+        with_policy!(self, A(algorithm) => algorithm.of_format_1(cell))
     }
 }
 

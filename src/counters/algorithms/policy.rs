@@ -592,9 +592,4 @@ impl Policy {
     pub(in crate::counters) fn forgets(&self, age: Duration) -> bool {
         with_algorithm!(self, A(algorithm) => algorithm.forgets(age))
     }
-
-    /// A cell of format 1.
-    pub(in crate::counters) fn of_format_1(&self, cell: CellState) -> CellState {
-        with_algorithm!(self, A(algorithm) => algorithm.of_format_1(cell))
-    }
 }

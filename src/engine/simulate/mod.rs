@@ -153,7 +153,8 @@ impl Engine {
     /// Reservations are not replayed: what was committed is an event. So a
     /// [concurrent](crate::Quota::concurrent) quota refuses nobody here, unless its limit is 0, and
     /// says that it is [left out](SimulatedRule::left_out); so does a rule that takes from a
-    /// [balance](crate::Quota::balance), since what was credited when is not replayed. Idempotency keys are not looked at, and
+    /// [balance](crate::Quota::balance), since what was credited is not
+    /// replayed. Idempotency keys are not looked at, and
     /// nothing bounds how many reservations a customer has. No alert fires. Which keys find room
     /// under [`max_keys`](crate::RateLimit::max_keys) may differ, since idle keys are dropped at
     /// other times. Events dated so late that their period was closed are judged by counters that

@@ -111,8 +111,8 @@ pub struct SimulatedRule {
     pub others: OtherKeys,
     /// What its counters started from.
     pub starts_from: StartsFrom,
-    /// It bounds how many reservations are open, or takes from a balance, and there is none here: it
-    /// refuses nobody, but for the first where its limit is 0.
+    /// It bounds how many reservations are open, or takes from a balance, and there is none here:
+    /// it refuses nobody, but for the first where its limit is 0.
     pub left_out: bool,
 }
 
