@@ -161,6 +161,7 @@ pub mod balances;
 mod base;
 mod compiled;
 mod counters;
+mod customers;
 pub mod decision;
 mod engine;
 mod error;
@@ -185,6 +186,7 @@ pub mod wire;
 
 pub use self::base::amount::Amount;
 pub use self::base::clock::Timestamp;
+pub use self::customers::Customer;
 pub use self::decision::{Decision, Outcome, RetryAfter};
 pub use self::engine::{Engine, EngineBuilder, Reservation, Reserved};
 pub use self::error::Error;
@@ -206,9 +208,11 @@ pub mod config {
 /// [`Error`] is any of them.
 pub mod errors {
     pub use crate::base::words::UnknownWord;
+    pub use crate::customers::CustomerError;
     pub use crate::engine::{
-        AdjustError, BalanceError, BatchError, BatchProblem, BuildError, ExportError, ImportError,
-        ReservationError, RulesError, SimulateError, TrackError, WaitError,
+        AdjustError, BalanceError, BatchError, BatchProblem, BuildError, CustomersError,
+        ExportError, ImportError, ReservationError, RulesError, SimulateError, TrackError,
+        WaitError,
     };
     pub use crate::event::EventError;
     pub use crate::journal::store::StoreError;
@@ -222,6 +226,11 @@ pub mod events {
     pub use crate::log::{EventId, EventIdParseError, EventPage, EventQuery, RecordedEvent};
 }
 
+/// What is known of customers beside their events.
+pub mod customer {
+    pub use crate::customers::{Customer, CustomerPage};
+}
+
 /// Why an event is allowed or refused, rule by rule.
 pub mod explain {
     pub use crate::engine::{
@@ -232,8 +241,8 @@ pub mod explain {
 /// The handles of an engine, one a noun. Each is as cheap to clone as the engine.
 pub mod handles {
     pub use crate::engine::{
-        Alerts, Balances, Events, Meters, Reservations, Rules, Store, Usage, Wait, WaitReserve,
-        Waiting,
+        Alerts, Balances, Customers, Events, Meters, Reservations, Rules, Store, Usage, Wait,
+        WaitReserve, Waiting,
     };
 }
 

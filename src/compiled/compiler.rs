@@ -12,14 +12,16 @@ use super::index::SeenFlag;
 use super::rule::{CompiledRule, counted};
 use super::times::Span;
 use super::unique;
+use crate::base::calendar::{Cycle, Unit};
 use crate::counters::{
     ACCOUNTS, Balance, CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge,
     GaugePeriod, Lateness, Moment, Periods, Policy, SlidingWindow, Slots, Timeline, TokenBucket,
     Watch,
 };
+use crate::customers::{Calendars, OwnCalendar};
 use crate::event::Dimension;
 use crate::rules::{
-    Algorithm, Condition, Filter, Fold, Measure, Meters, NO_LIMIT, Rate, Rule, Shape,
+    Algorithm, Condition, Filter, Fold, Measure, Meters, NO_LIMIT, Quota, Rate, Rule, Shape,
 };
 use crate::telemetry::RuleLabels;
 
@@ -42,6 +44,7 @@ pub(crate) struct Compiler {
     pub(super) labels: RuleLabels,
     pub(super) dimensions: SeenDimensions,
     pub(super) checkpoints: Checkpoints,
+    pub(crate) calendars: Arc<Calendars>,
 }
 
 /// Which dimensions events have had, of those that rules name.
@@ -94,12 +97,18 @@ impl Compiler {
             labels: RuleLabels::default(),
             dimensions: SeenDimensions::default(),
             checkpoints: Checkpoints::NONE,
+            calendars: Arc::default(),
         }
     }
 
     /// For how many seconds after their end periods take late events.
     pub(crate) fn late_seconds(&self) -> u64 {
         self.late.seconds()
+    }
+
+    /// Cuts periods by these calendars where rules leave that open.
+    pub(crate) fn by_calendars(self, calendars: Arc<Calendars>) -> Self {
+        Self { calendars, ..self }
     }
 
     /// Lets counters that are made from now on start from what is recorded.
@@ -197,6 +206,12 @@ impl Compiler {
         }
     }
 
+    /// Whether a rule's periods are cut as the calendars of now say.
+    pub(crate) fn fits(&self, compiled: &CompiledRule) -> bool {
+        let policy = || self.policy(&compiled.rule, &compiled.measure);
+        compiled.counter.policy.periods_are_those_of(policy)
+    }
+
     /// The rule as it is, without the counters that it took over from and that are gone.
     pub(crate) fn renew(&self, compiled: &Arc<CompiledRule>) -> Arc<CompiledRule> {
         if !compiled.took_over() {
@@ -245,7 +260,7 @@ impl Compiler {
             Rule::Quota(rule) => match rule.period.shape() {
                 Shape::Slots => Policy::Slots(Slots::new(limit)),
                 Shape::Calendar(unit) => {
-                    let periods = Periods::new(rule.cycle(unit), self.late);
+                    let periods = Periods::new(self.cycle(rule, unit), self.late);
                     let gauge = |gauge, periods| {
                         Policy::GaugePeriod(GaugePeriod::new(limit, gauge, periods))
                     };
@@ -262,6 +277,23 @@ impl Compiler {
                 }
             },
         }
+    }
+
+    /// How a quota's periods are cut: what it leaves open is that of the values which its filter
+    /// states, where they have a calendar.
+    fn cycle(&self, rule: &Quota, unit: Unit) -> Cycle {
+        let cycle = rule.cycle(unit);
+        if !cycle.is_open() || self.calendars.are_alike() {
+            return cycle;
+        }
+        let stated = rule.dimension_filters.iter();
+        let mut stated: Vec<_> = stated
+            .filter_map(|(name, condition)| Some((Dimension::parse(name), condition.value()?)))
+            .collect();
+        stated.sort_unstable();
+        let own = stated.iter().map(|(dimension, value)| self.calendars.own(dimension, value));
+        let own = own.fold(OwnCalendar::default(), OwnCalendar::or);
+        Cycle { zone: cycle.zone.or(own.zone), anchor: cycle.anchor.or(own.anchor), ..cycle }
     }
 
     /// When a rule judges, where that is not always.

@@ -36,5 +36,5 @@ pub(crate) use self::table::{
 };
 pub(crate) use self::table::{CrossedRow, Crossing, Mark};
 pub(crate) use self::table::{FoundKey, KeysPass};
-pub(crate) use self::table::{GivenBackLog, HeldChange, HeldPlace};
+pub(crate) use self::table::{GivenBackLog, HeldChange, HeldPlace, Recut};
 pub(crate) use self::time::{At, Moment, Timeline};

@@ -9,7 +9,6 @@ use crate::adjustments::{
     self, Adjust, Adjustment, AdjustmentPage, AdjustmentQuery, Counted, CountsFor, Problem, UpTo,
 };
 use crate::base::amount::{Amount, IntoAmount};
-use crate::base::calendar::Calendar;
 use crate::base::clock::Timestamp;
 use crate::base::text::excerpt;
 use crate::compiled::{CompiledRule, KeyProblem, Snapshot, row_hash};
@@ -161,7 +160,7 @@ impl Core {
             let mut rows = RowAddresses::default();
             let list = rows.lists();
             values.iter().for_each(|value| list.push_value(value));
-            list.push(hash, compiled.group, Calendar::UTC);
+            list.push(hash, compiled.group);
             let recorded = self.known_use(&snapshot);
             let request = Request {
                 counters: &snapshot.counters,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use chrono_tz::Tz;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -15,11 +16,13 @@ use super::time::MonotonicTime;
 use super::waiting::Waiters;
 use super::{Core, Engine, EngineAlerts};
 use crate::alerts::RestoredAlerts;
+use crate::base::calendar::TimeZone;
 use crate::base::clock::timer::Timer;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::words::UnknownWord;
 use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{Table, Timeline};
+use crate::customers::{Calendars, Directory};
 use crate::engine::BuildError;
 use crate::idempotency::IdempotencyKeys;
 use crate::journal::Durable;
@@ -103,12 +106,15 @@ pub struct EngineBuilder {
     idempotency_max_keys: Option<usize>,
     pub(super) max_reservations: usize,
     pub(super) late_events: Duration,
+    pub(super) time_zone: TimeZone,
     durable: Option<Durable>,
     hash_seed: Option<usize>,
     pub(super) timer: Option<Arc<dyn Timer>>,
     pub(super) max_waiters: usize,
     pub(super) max_alerts: usize,
     pub(super) replay: Option<Replay>,
+    /// Those that it goes by, where they are those of another engine.
+    pub(super) calendars: Option<Calendars>,
 }
 
 impl EngineBuilder {
@@ -126,11 +132,13 @@ impl EngineBuilder {
             idempotency_max_keys: None,
             max_reservations: DEFAULT_MAX_RESERVATIONS,
             late_events: DEFAULT_LATE,
+            time_zone: Tz::UTC.into(),
             durable: None,
             timer: None,
             max_waiters: DEFAULT_MAX_WAITERS,
             max_alerts: DEFAULT_MAX_ALERTS,
             replay: None,
+            calendars: None,
         }
     }
 
@@ -268,6 +276,28 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets the zone by whose midnights the days, weeks, months and years of quotas begin where
+    /// nothing else says it; the default is UTC. A quota's own [zone](Quota::time_zone) comes
+    /// first, then that of the customer or of another value that it is about
+    /// ([`Customer::time_zone`](crate::Customer::time_zone)), then this.
+    ///
+    /// A store may be opened with another zone than the last time: its quotas go on in the periods
+    /// of the new one, from what is recorded of them, or else from what was used of the period of
+    /// now.
+    ///
+    /// ```
+    /// use limitry::time::Tz;
+    /// use limitry::{Engine, Metric, Period, Quota};
+    ///
+    /// let a_day = Quota::new("Calls a day", Metric::TotalEvents, 1_000, Period::Day);
+    /// let engine = Engine::builder().time_zone(Tz::Europe__Berlin).quota(a_day).build()?;
+    /// # Ok::<(), limitry::Error>(())
+    /// ```
+    pub fn time_zone(mut self, zone: impl Into<TimeZone>) -> Self {
+        self.time_zone = zone.into();
+        self
+    }
+
     /// Makes the engine survive: what it records, its counters, idempotency keys, roll-ups, rules
     /// and meters are kept in a store, and [`build`](Self::build) goes on from there.
     ///
@@ -317,12 +347,16 @@ impl EngineBuilder {
         let empty = Snapshot::new(Arc::default(), Vec::new(), Arc::default(), hasher.clone());
         let table = Table::new(self.max_keys, timeline, shards);
         table.open(empty.version);
+        let calendars = self.calendars.unwrap_or_else(|| Calendars::in_zone(self.time_zone.into()));
+        let calendars = Arc::new(calendars);
+        let compiler = Compiler::new(timeline, self.late_events.as_secs());
+        let compiler = compiler.by_calendars(Arc::clone(&calendars));
         let core = Core {
             monotonic: (!clock.is_monotonic()).then(MonotonicTime::default),
             clock,
             snapshot: Arc::new(ArcSwap::from_pointee(empty)),
             table: Arc::new(table),
-            compiler: Mutex::new(Compiler::new(timeline, self.late_events.as_secs())),
+            compiler: Mutex::new(compiler),
             ledger,
             keys: IdempotencyKeys::new(retention, max_keys, hasher.clone()),
             reservations: ReservationMap::new(retention, max_keys, self.max_reservations, &hasher)
@@ -334,6 +368,8 @@ impl EngineBuilder {
             waiting,
             alerts,
             replay: self.replay,
+            calendars,
+            directory: Directory::default(),
         };
         if core.replay.as_ref().is_some_and(Replay::has_past) {
             core.compiler.lock().recount();

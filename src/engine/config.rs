@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{BuildError, Engine, EngineBuilder, Recording};
+use crate::base::calendar::TimeZone;
 use crate::base::reading;
 use crate::journal::{Durability, Durable, OnFailure};
 use crate::rules::RuleSet;
@@ -82,6 +83,13 @@ reading::body! {
             with = "optional_length"
         )]
         pub late_events: Option<Duration>,
+        /// See [`EngineBuilder::time_zone`].
+        #[serde(
+            skip_serializing_if = "Option::is_none",
+            alias = "time_zone",
+            alias = "timezone"
+        )]
+        pub time_zone: Option<TimeZone>,
         /// What is summed up as events arrive.
         #[serde(
             skip_serializing_if = "Option::is_none",
@@ -176,6 +184,7 @@ impl EngineBuilder {
             max_reservations = config.max_reservations,
             max_waiters = config.max_waiters,
             late_events = config.late_events,
+            time_zone = config.time_zone,
             rollups = config.rollups,
         }
         match config.store {

@@ -15,6 +15,7 @@ use crate::compiled::{CompiledRule, Compiler, Exception, Matches, Snapshot};
 use crate::counters::{
     Committed as Charged, History, Intent, MAX_AHEAD_SECONDS, Request, Table, Undecided,
 };
+use crate::customers::{Calendars, Directory};
 use crate::decision::{Decision, Receipt, Standing};
 use crate::event::{Dimension, DimensionHashes, Event, EventError};
 use crate::idempotency::{CustomerKey, IdempotencyKeys};
@@ -30,6 +31,7 @@ mod balances;
 mod batch;
 mod builder;
 mod config;
+mod customers;
 mod error;
 mod events;
 mod explain;
@@ -51,6 +53,7 @@ pub use self::balances::{BalanceError, Balances};
 pub use self::batch::{BatchEvent, BatchReport};
 pub use self::builder::{EngineBuilder, Recording};
 pub use self::config::{EngineConfig, StoreConfig};
+pub use self::customers::{Customers, CustomersError};
 pub use self::error::{
     AdjustError, BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError,
     TrackError, WaitError,
@@ -112,6 +115,9 @@ struct Core {
     alerts: EngineAlerts,
     /// Where it only tries rules out, by calls that are replayed.
     replay: Option<Replay>,
+    /// Whose midnights periods go by, where their rule does not say it.
+    calendars: Arc<Calendars>,
+    directory: Directory,
 }
 
 impl Engine {

@@ -2,8 +2,8 @@
 
 use crate::base::amount::AmountError;
 use crate::engine::{
-    AdjustError, BalanceError, BatchError, BuildError, ExportError, ImportError, ReservationError,
-    RulesError, SimulateError, TrackError, WaitError,
+    AdjustError, BalanceError, BatchError, BuildError, CustomersError, ExportError, ImportError,
+    ReservationError, RulesError, SimulateError, TrackError, WaitError,
 };
 use crate::event::EventError;
 use crate::journal::store::StoreError;
@@ -43,6 +43,9 @@ pub enum Error {
     /// Nothing was adjusted.
     #[error(transparent)]
     Adjust(#[from] AdjustError),
+    /// What is known of customers could not be changed.
+    #[error(transparent)]
+    Customers(#[from] CustomersError),
     /// An engine could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -152,7 +155,9 @@ impl Error {
             }
             Self::Reservation(why) => of_reservation(why),
             Self::Adjust(why) => of_adjust(why),
-            Self::Rules(why) | Self::Build(BuildError::Rules(why)) => of_rules(why),
+            Self::Rules(why)
+            | Self::Build(BuildError::Rules(why))
+            | Self::Customers(CustomersError::Rules(why)) => of_rules(why),
             Self::Query(why)
             | Self::Export(ExportError::Query(why))
             | Self::Simulate(SimulateError::Query(why)) => of_query(why),
@@ -160,6 +165,7 @@ impl Error {
             | Self::Build(BuildError::Store(why))
             | Self::Export(ExportError::Store(why)) => of_store(why),
             Self::Amount(_)
+            | Self::Customers(CustomersError::Invalid(_))
             | Self::Build(BuildError::Invalid(_))
             | Self::Simulate(SimulateError::Invalid(_) | SimulateError::Share { .. })
             | Self::Import(ImportError::Line { .. }) => Class::BadInput,

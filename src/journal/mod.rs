@@ -41,6 +41,6 @@ pub(crate) use self::pipeline::{Commit, Pipeline};
 pub(crate) use self::record::{
     Head, HoldsOut, Record, RecordedDecision, ReservationOut, Unreadable,
 };
-pub(crate) use self::recovery::{DECLARED, Recovered, Settings, recover};
+pub(crate) use self::recovery::{CalendarRow, CutBefore, DECLARED, Recovered, Settings, recover};
 pub(crate) use self::verify::Verified;
 pub use self::verify::VerifyReport;

@@ -325,6 +325,16 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Puts a change of a row of a space into the queue.
+    pub(crate) fn put_space(&self, change: SpaceChange) -> u64 {
+        self.queue.push_space(change)
+    }
+
+    /// The sequence number of the next record.
+    pub(crate) fn end(&self) -> u64 {
+        self.queue.end()
+    }
+
     /// Changes a row of a space, and waits until that is durable.
     pub(crate) fn change_space(&self, change: SpaceChange) -> Result<(), StoreError> {
         self.may_wait("a change of a space")?;

@@ -36,7 +36,7 @@ use parking_lot::Mutex;
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader};
 use crate::base::format::Version;
-use crate::event::DimensionHashes;
+use crate::event::{Dimension, DimensionHashes};
 use crate::log::Dropped;
 use crate::log::{Bounds, EventId, MemoryLog, Packed, Segment};
 use crate::log::{signature_of_built_in, signature_of_properties};
@@ -226,6 +226,21 @@ impl Ledger {
         let inner = self.inner.lock();
         let segments = inner.log.overlapping(Timestamp::MIN, Timestamp::MAX);
         (segments, inner.log.dropped().clone())
+    }
+
+    /// Whether roll-ups know a value of a dimension.
+    pub(crate) fn knows(&self, dimension: &Dimension, value: &str) -> bool {
+        self.inner.lock().rollups.knows(dimension, value)
+    }
+
+    /// The first so many values of a dimension that roll-ups know, behind one.
+    pub(crate) fn values_after(
+        &self,
+        dimension: &Dimension,
+        after: Option<&str>,
+        most: usize,
+    ) -> Vec<String> {
+        self.inner.lock().rollups.values_after(dimension, after, most)
     }
 
     /// How many events are kept.

@@ -1,5 +1,7 @@
 //! The values of one dimension that the roll-ups know, by number.
 
+use std::collections::BinaryHeap;
+
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
@@ -85,6 +87,19 @@ impl Dictionary {
 
     pub(super) fn find(&self, text: &str) -> Option<ValueId> {
         self.find_hashed(text, self.hasher.hash_one(text))
+    }
+
+    /// The first so many values behind one, by their texts. O(values).
+    pub(super) fn after(&self, after: Option<&str>, most: usize) -> Vec<String> {
+        let texts = self.ids().filter_map(|(id, _)| self.text(id));
+        let mut first: BinaryHeap<&str> = BinaryHeap::new();
+        for text in texts.filter(|text| after.is_none_or(|after| after < *text)) {
+            first.push(text);
+            if first.len() > most {
+                first.pop();
+            }
+        }
+        first.into_sorted_vec().into_iter().map(str::to_owned).collect()
     }
 
     /// Whether an event counts as this value; not said of the others together.

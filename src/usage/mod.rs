@@ -24,6 +24,7 @@ mod series;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use self::answer::{
     BreakdownRow, BreakdownSeries, Coverage, RestSeries, TimeseriesBreakdown, TimeseriesPoint,

@@ -17,6 +17,7 @@ mod alerts;
 mod balances_crash;
 #[cfg(unix)]
 mod balances_kill;
+mod calendars;
 mod clock;
 mod code_rules;
 mod crash;

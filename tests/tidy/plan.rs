@@ -15,6 +15,7 @@ const ROOMS: [&str; 21] = [
     "event",
     "rules",
     "balances",
+    "customers",
     "counters",
     "log",
     "usage",

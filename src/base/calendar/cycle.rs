@@ -25,6 +25,14 @@ pub(crate) struct Cycle {
 }
 
 impl Cycle {
+    /// Whether a calendar has a say in it beside the rule.
+    pub(crate) fn is_open(&self) -> bool {
+        let has_dates = matches!(self.unit, Unit::Day | Unit::Week | Unit::Month | Unit::Year);
+        // From wherever single days run, they are the same.
+        let has_anchor = self.anchor.is_some() || (self.unit == Unit::Day && is_one(&self.every));
+        has_dates && (self.zone.is_none() || !has_anchor)
+    }
+
     /// The period that holds a second, by a calendar as far as the rule leaves it to that.
     pub(crate) fn period_of(&self, calendar: Calendar, unix_seconds: i64) -> PeriodBounds {
         let calendar = self.zone.map_or(calendar, |zone| calendar.in_zone(zone));

@@ -26,7 +26,6 @@ use smallvec::SmallVec;
 use self::build::Build;
 use self::conditions::Conditional;
 use self::missing::Lenient;
-use crate::base::calendar::Calendar;
 use crate::compiled::times::{Span, Times};
 use crate::counters::{At, Match, RowAddresses, RowLists};
 use crate::event::{Dimension, DimensionHashes, Event, PropertyValue, mix};
@@ -234,7 +233,6 @@ impl Prepared {
                     hash: mix(row.hash, of_value),
                     group: row.group,
                     values: [value],
-                    calendar: Calendar::UTC,
                 };
                 true
             })
@@ -302,7 +300,7 @@ fn add_row<'e>(
         rows.push_value(value);
         hash = mix(hash, of_value);
     }
-    rows.push(hash, group, Calendar::UTC);
+    rows.push(hash, group);
     true
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::rule::CompiledRule;
 use crate::compiled::index::Index;
 use crate::counters::{ChangeTime, CounterSet, Roles};
+use crate::customers::Calendars;
 use crate::rules::{Fold, Meters};
 
 pub(crate) mod stored;
@@ -87,6 +88,14 @@ impl Snapshot {
     /// The rules that users have defined.
     pub(crate) fn listed(&self) -> &[Arc<CompiledRule>] {
         self.rules.get(..self.listed).unwrap_or(&self.rules)
+    }
+
+    /// The same rule set, whose periods go by these calendars where rules leave that open.
+    pub(crate) fn by_calendars(self, calendars: &Arc<Calendars>) -> Self {
+        let open = self.rules.iter().filter(|compiled| compiled.counter.policy.is_of_key());
+        let partitions = open.map(|compiled| (compiled.group, compiled.partition.clone()));
+        let counters = self.counters.by_calendars(Arc::clone(calendars), partitions.collect());
+        Self { counters, ..self }
     }
 
     /// The same rule set, as the one that follows another.

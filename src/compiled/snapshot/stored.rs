@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::Snapshot;
-use crate::base::calendar::Calendar;
 use crate::base::format::Version;
 use crate::compiled::compiler::{Groups, watch};
 use crate::compiled::{CompiledRule, Compiler, row_hash, unique};
@@ -21,6 +20,7 @@ use crate::counters::{
     At, Audit, Audited, Checkpoints, Counter, Lateness, LogEnd, PastCharge, RedoRecord, RowAddress,
     StoredCharge, StoredCharges, StoredCounter, Table, Timeline,
 };
+use crate::customers::Calendars;
 use crate::event::Dimension;
 use crate::rules::{Condition, Filter, Fold, Measure, Meter, Meters, Rule, Units};
 use crate::telemetry::RuleLabels;
@@ -435,6 +435,7 @@ impl RuleRows {
     pub(crate) fn finish(
         self,
         late: impl Into<Lateness>,
+        calendars: &Arc<Calendars>,
     ) -> Result<Option<RestoredRules>, UnreadableRow> {
         let Self { numbers, meters, mut rules } = self;
         let Some(numbers) = numbers else {
@@ -442,7 +443,8 @@ impl RuleRows {
             return unnumbered
                 .map_or(Ok(None), |key| Err(unreadable(key, "the numbers are missing")));
         };
-        let mut compiler = Compiler::of_stored(numbers, late.into());
+        let compiler = Compiler::of_stored(numbers, late.into());
+        let mut compiler = compiler.by_calendars(Arc::clone(calendars));
         let mut labels = std::mem::take(&mut compiler.labels);
         let mut revisions = Revisions::default();
         let mut current = Vec::new();
@@ -476,7 +478,7 @@ fn address<'v>(
     values: &'v [&'v str],
 ) -> RowAddress<'v> {
     let (hash, group) = (row_hash(hasher, rule.group, values), rule.group);
-    RowAddress { hash, group, values, calendar: Calendar::UTC }
+    RowAddress { hash, group, values }
 }
 
 /// The values of an event by which a rule splits, and what stands for one that it lacks.
@@ -572,7 +574,7 @@ mod tests {
             for (key, bytes) in &self.rows {
                 rows.add(Version::NEWEST, *key, bytes).expect("a row");
             }
-            rows.finish(3_600).expect("readable").expect("there are rows")
+            rows.finish(3_600, &Arc::default()).expect("readable").expect("there are rows")
         }
 
         fn check(&self) {
@@ -723,6 +725,6 @@ mod tests {
             let why = rows.add(Version::NEWEST, key, bytes.as_bytes()).expect_err("not a row");
             assert_eq!(why.key, key);
         }
-        assert!(rows.finish(0).expect("nothing was added").is_none());
+        assert!(rows.finish(0, &Arc::default()).expect("nothing was added").is_none());
     }
 }

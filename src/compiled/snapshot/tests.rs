@@ -270,7 +270,8 @@ impl Small {
         for (key, bytes) in &disk.rows {
             rows.add(Version::NEWEST, *key, bytes).expect("readable");
         }
-        let restored = rows.finish(LATE_SECONDS).expect("readable").expect("rules");
+        let restored =
+            rows.finish(LATE_SECONDS, &Arc::default()).expect("readable").expect("rules");
         let mut small = Self::new(restored.compiler, shards);
         small.compiler.recount();
         small.revisions = restored.revisions;

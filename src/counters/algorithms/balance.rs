@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::with_policy;
 use super::stored::{self, ChargeBytes};
-use super::{Algorithm, GivenBack, Policy, Refusal};
+use super::{Algorithm, GivenBack, KeyCalendar, Policy, Refusal};
 use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, Wide};
@@ -64,10 +64,10 @@ impl Algorithm for Balance {
     const HOLDS: bool = false;
 
     fn read(&self, _cell: Cell<'_>, at: &At) -> BalanceState {
-        self.fresh(Calendar::UTC, at)
+        self.fresh(&|| Calendar::UTC, at)
     }
 
-    fn fresh(&self, _calendar: Calendar, _at: &At) -> BalanceState {
+    fn fresh(&self, _calendar: KeyCalendar<'_>, _at: &At) -> BalanceState {
         BalanceState { used: 0, available: self.opening.unwrap_or(0) }
     }
 
@@ -126,7 +126,7 @@ impl Algorithm for Balance {
         CarriedUse::of(0)
     }
 
-    fn adopt(&self, _carried: CarriedUse, _calendar: Calendar, _at: &At) -> CellState {
+    fn adopt(&self, _carried: CarriedUse, _calendar: KeyCalendar<'_>, _at: &At) -> CellState {
         CellState::empty(Self::LAYOUT)
     }
 

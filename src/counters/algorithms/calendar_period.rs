@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::periods::{Bounds, Periods, Span};
-use super::{Algorithm, GivenBack, Refusal, charge_where_it_fits, stored};
-use crate::base::calendar::Calendar;
+use super::{Algorithm, GivenBack, KeyCalendar, Refusal, charge_where_it_fits, stored};
 use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
 use crate::counters::history::Used;
@@ -47,7 +46,7 @@ impl Algorithm for CalendarPeriod {
     }
 
     #[inline]
-    fn fresh(&self, calendar: Calendar, at: &At) -> PeriodUse {
+    fn fresh(&self, calendar: KeyCalendar<'_>, at: &At) -> PeriodUse {
         PeriodUse { period: self.periods.of(calendar, at.second), used: 0 }
     }
 
@@ -122,7 +121,7 @@ impl Algorithm for CalendarPeriod {
         self.periods.cut_like(&other.periods)
     }
 
-    fn adopt(&self, carried: CarriedUse, calendar: Calendar, at: &At) -> CellState {
+    fn adopt(&self, carried: CarriedUse, calendar: KeyCalendar<'_>, at: &At) -> CellState {
         let period = self.periods.of(calendar, at.now_second);
         Self::cell_of(&PeriodUse { period, used: carried.rounded_up() })
     }

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, GivenBack, Refusal, stored};
-use crate::base::calendar::Calendar;
+use super::{Algorithm, GivenBack, KeyCalendar, Refusal, stored};
 use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
 use crate::counters::time::{At, Moment, Timeline};
@@ -63,7 +62,7 @@ impl Algorithm for FixedWindow {
     }
 
     #[inline]
-    fn fresh(&self, _calendar: Calendar, at: &At) -> WindowUse {
+    fn fresh(&self, _calendar: KeyCalendar<'_>, at: &At) -> WindowUse {
         WindowUse { start: self.start(at.now), used: 0 }
     }
 
@@ -116,7 +115,7 @@ impl Algorithm for FixedWindow {
         (self.length, self.phase) == (other.length, other.phase)
     }
 
-    fn adopt(&self, carried: CarriedUse, _calendar: Calendar, at: &At) -> CellState {
+    fn adopt(&self, carried: CarriedUse, _calendar: KeyCalendar<'_>, at: &At) -> CellState {
         Self::cell_of(&WindowUse { start: self.start(at.now), used: carried.rounded_up() })
     }
 

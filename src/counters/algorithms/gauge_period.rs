@@ -8,8 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::periods::{Bounds, Periods, Span};
-use super::{Algorithm, GivenBack, Refusal, stored};
-use crate::base::calendar::Calendar;
+use super::{Algorithm, GivenBack, KeyCalendar, Refusal, stored};
 use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
 use crate::counters::history::Used;
@@ -76,7 +75,7 @@ impl Algorithm for GaugePeriod {
         GaugeUse { period: Bounds::of_cell(cell), figure: figure(cell.words) }
     }
 
-    fn fresh(&self, calendar: Calendar, at: &At) -> GaugeUse {
+    fn fresh(&self, calendar: KeyCalendar<'_>, at: &At) -> GaugeUse {
         GaugeUse { period: self.periods.of(calendar, at.second), figure: Used::NOTHING }
     }
 
@@ -142,7 +141,7 @@ impl Algorithm for GaugePeriod {
         self.gauge == other.gauge && self.periods.cut_like(&other.periods)
     }
 
-    fn adopt(&self, carried: CarriedUse, calendar: Calendar, at: &At) -> CellState {
+    fn adopt(&self, carried: CarriedUse, calendar: KeyCalendar<'_>, at: &At) -> CellState {
         let period = self.periods.of(calendar, at.now_second);
         let figure = Used { units: carried.rounded_up(), latest: carried.latest };
         Self::cell_of(&GaugeUse { period, figure })

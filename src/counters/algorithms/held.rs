@@ -17,8 +17,7 @@ use std::borrow::Cow;
 use super::periods::{Bounds, UseAhead};
 use super::policy::with_policy;
 use super::sliding_window::Step;
-use super::{Algorithm, Policy, Reading, Refusal};
-use crate::base::calendar::Calendar;
+use super::{Algorithm, KeyCalendar, Policy, Reading, Refusal};
 use crate::counters::cell::{Cell, CellState, Layout, StateWords};
 use crate::counters::time::{At, Moment};
 use crate::rules::{Cost, Units};
@@ -234,7 +233,7 @@ impl Policy {
         &self,
         before: &Reading,
         cell: Option<Cell<'_>>,
-        calendar: impl Fn() -> Calendar,
+        calendar: KeyCalendar<'_>,
         at: &At,
     ) -> Reading {
         let read = self.read(cell, calendar, at);

@@ -13,12 +13,12 @@ use super::cell::{CarriedUse, Cell, CellState, Layout, StateWords};
 use super::history::Used;
 use super::stored::StoredCharge;
 use super::time::{At, Moment, Timeline};
-use crate::base::calendar::Calendar;
 use crate::base::codec::{Malformed, Reader};
 use crate::rules::{Cost, NO_LIMIT, Units};
 
 mod balance;
 mod calendar_period;
+mod cut;
 pub(super) mod entries;
 mod fixed_window;
 mod gauge_period;
@@ -41,7 +41,7 @@ pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};
 pub(in crate::counters) use self::held::{
     Expiring, GivenBack, HeldAhead, HoldFacts, Settlement, Take,
 };
-use self::periods::{Bounds, Periods, Span, UseAhead};
+use self::periods::{Bounds, KeyCalendar, Periods, Span, UseAhead};
 pub(crate) use self::policy::{Figures, Policy};
 pub(super) use self::policy::{Judged, KeyRow, Part, Passed};
 pub(crate) use self::reading::Reading;
@@ -90,7 +90,7 @@ pub(super) trait Algorithm: Sized {
     fn read(&self, cell: Cell<'_>, at: &At) -> Self::State;
 
     /// What a counter says that has no such cell.
-    fn fresh(&self, calendar: Calendar, at: &At) -> Self::State;
+    fn fresh(&self, calendar: KeyCalendar<'_>, at: &At) -> Self::State;
 
     /// Whether a cost fits. One that adds nothing always does.
     fn fits(&self, state: &Self::State, cost: Cost, at: &At) -> bool;
@@ -276,7 +276,7 @@ pub(super) trait Algorithm: Sized {
     }
 
     /// The first cell of a counter that takes over so much use.
-    fn adopt(&self, carried: CarriedUse, calendar: Calendar, at: &At) -> CellState;
+    fn adopt(&self, carried: CarriedUse, calendar: KeyCalendar<'_>, at: &At) -> CellState;
 
     /// What a rate limit that another rule decides for may count at the most, so that nobody waits
     /// for what it did not allow. A bucket goes no lower than empty by itself.

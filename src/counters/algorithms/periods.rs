@@ -5,10 +5,12 @@
 //! they belong; those whose time for late events is over give their place to the next.
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::sliding_window::Step;
 use super::{HeldAhead, Refusal};
 use crate::base::calendar::{Calendar, Cycle, PeriodBounds};
+use crate::counters::MAX_AHEAD_SECONDS;
 use crate::counters::cell::Cell;
 use crate::counters::history::Used;
 use crate::counters::time::{At, Moment};
@@ -67,6 +69,10 @@ impl Lateness {
         Some(Self { seconds: u64::from_le_bytes(seconds), gone })
     }
 }
+
+/// Gives the calendar of a row's key. It is asked when a period begins that the row has no cell of,
+/// and may be worth a look-up: bounds that were decided by it are in the cells.
+pub(in crate::counters) type KeyCalendar<'k> = &'k dyn Fn() -> Calendar;
 
 /// The end of a period that has none.
 const ENDLESS: i64 = i64::MAX;
@@ -133,10 +139,34 @@ impl Periods {
     }
 
     /// The period that holds a second.
-    pub(in crate::counters) fn of(&self, calendar: Calendar, second: i64) -> Bounds {
+    pub(in crate::counters) fn of(&self, calendar: KeyCalendar<'_>, second: i64) -> Bounds {
+        let calendar = if self.cycle.is_open() { calendar() } else { Calendar::UTC };
         let PeriodBounds { start, end } = self.cycle.period_of(calendar, second);
         let length = end.map_or(0, |end| end.abs_diff(start));
         Bounds { length: u32::try_from(length).unwrap_or(u32::MAX), start }
+    }
+
+    /// The period of now, and those that events dated ahead may have used.
+    pub(in crate::counters) fn now_and_ahead(
+        &self,
+        calendar: KeyCalendar<'_>,
+        at: &At,
+    ) -> SmallVec<[Bounds; 3]> {
+        let last = at.now_second.saturating_add(MAX_AHEAD_SECONDS);
+        let mut periods = SmallVec::new();
+        let mut next = Some(at.now_second);
+        while let Some(second) = next.filter(|second| *second <= last) {
+            let period = self.of(calendar, second);
+            periods.push(period);
+            // At the ends of the calendar a period may be longer than is kept of its length.
+            next = period.resets().filter(|end| *end > second);
+        }
+        periods
+    }
+
+    /// Whether the calendar of a key says how periods are cut.
+    pub(in crate::counters) fn are_of_key(&self) -> bool {
+        self.cycle.is_open()
     }
 
     /// The period's end, and the time after it for late events, are past.
@@ -208,7 +238,7 @@ impl Periods {
     }
 
     /// Periods start and end alike in both.
-    pub(super) fn cut_like(&self, other: &Self) -> bool {
+    pub(in crate::counters) fn cut_like(&self, other: &Self) -> bool {
         self.cycle == other.cycle
     }
 }

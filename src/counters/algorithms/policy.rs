@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::periods::{Periods, UseAhead};
+use super::periods::{KeyCalendar, Periods, UseAhead};
 use super::{
     Algorithm, Balance, CalendarPeriod, FixedWindow, GaugePeriod, Reading, SlidingWindow, Slots,
     TokenBucket,
 };
-use crate::base::calendar::Calendar;
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout};
 use crate::counters::history::Used;
 use crate::counters::row::Row;
@@ -117,11 +116,11 @@ pub(super) use with_algorithm as with_policy;
 pub(super) use with_type_of_kind as with_type;
 
 /// The row in which counters of a key are asked in one go: see [`Policy::pass`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(in crate::counters) struct KeyRow<'r> {
     /// The row, if there is one.
     pub(in crate::counters) row: Option<Row<'r>>,
-    pub(in crate::counters) calendar: Calendar,
+    pub(in crate::counters) calendar: KeyCalendar<'r>,
     /// Where the counter's cell lies if the row lies in the order in which it is asked.
     pub(in crate::counters) hint: usize,
 }
@@ -206,7 +205,7 @@ fn find<'c, A: Algorithm>(
 fn state_of<A: Algorithm>(
     algorithm: &A,
     cell: Option<Cell<'_>>,
-    calendar: Calendar,
+    calendar: KeyCalendar<'_>,
     at: &At,
 ) -> A::State {
     match cell {
@@ -219,7 +218,7 @@ fn state_of<A: Algorithm>(
 fn judge<'c, A: Listed>(
     algorithm: &A,
     cells: impl Iterator<Item = Cell<'c>>,
-    calendar: Calendar,
+    calendar: KeyCalendar<'_>,
     at: &At,
     cost: Cost,
 ) -> Judged {
@@ -364,7 +363,7 @@ impl Policy {
     pub(in crate::counters) fn judge<'c>(
         &self,
         cells: impl Iterator<Item = Cell<'c>>,
-        calendar: Calendar,
+        calendar: KeyCalendar<'_>,
         at: &At,
         cost: Cost,
     ) -> Judged {
@@ -407,13 +406,13 @@ impl Policy {
     pub(in crate::counters) fn read(
         &self,
         cell: Option<Cell<'_>>,
-        calendar: impl Fn() -> Calendar,
+        calendar: KeyCalendar<'_>,
         at: &At,
     ) -> Reading {
         with_algorithm!(self, A(algorithm) => {
             let state = match cell.filter(|cell| algorithm.holds(*cell, at)) {
                 Some(cell) => algorithm.read(cell, at),
-                None => algorithm.fresh(calendar(), at),
+                None => algorithm.fresh(calendar, at),
             };
             Reading::of::<A>(&state)
         })
@@ -582,7 +581,7 @@ impl Policy {
     pub(in crate::counters) fn adopt(
         &self,
         carried: CarriedUse,
-        calendar: Calendar,
+        calendar: KeyCalendar<'_>,
         at: &At,
     ) -> CellState {
         with_algorithm!(self, A(algorithm) => algorithm.adopt(carried, calendar, at))

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use super::entries::{self, Entries, EntriesMut, Entry};
 use super::periods::UseAhead;
-use super::{Algorithm, Expiring, GivenBack, Refusal, stored};
+use super::{Algorithm, Expiring, GivenBack, KeyCalendar, Refusal, stored};
 use crate::base::calendar::Calendar;
 use crate::base::clock::NANOS_PER_SECOND;
 use crate::base::codec::{Malformed, Reader};
@@ -349,7 +349,7 @@ impl Algorithm for SlidingWindow {
     // Out of line, as `charge` and `store` are: most counters have one number, and decide without.
     #[inline(never)]
     fn read(&self, cell: Cell<'_>, at: &At) -> SlidingUse {
-        let mut read = self.fresh(Calendar::UTC, at);
+        let mut read = self.fresh(&|| Calendar::UTC, at);
         for Entry { time, amount } in self.alive(cell.words, at.now) {
             read.used = read.used.saturating_add(amount);
             read.oldest_leaves = read.oldest_leaves.min(self.leaves(time));
@@ -357,7 +357,7 @@ impl Algorithm for SlidingWindow {
         read
     }
 
-    fn fresh(&self, _calendar: Calendar, at: &At) -> SlidingUse {
+    fn fresh(&self, _calendar: KeyCalendar<'_>, at: &At) -> SlidingUse {
         SlidingUse { used: 0, oldest_leaves: Moment::MAX, passes_at: at.now }
     }
 
@@ -498,7 +498,7 @@ impl Algorithm for SlidingWindow {
         (self.length, self.rolling) == (other.length, other.rolling)
     }
 
-    fn adopt(&self, carried: CarriedUse, _calendar: Calendar, at: &At) -> CellState {
+    fn adopt(&self, carried: CarriedUse, _calendar: KeyCalendar<'_>, at: &At) -> CellState {
         Self::of_uses(std::iter::once(Entry { time: at.now, amount: carried.rounded_up() }))
     }
 

@@ -6,8 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::stored::{self, ChargeBytes};
-use super::{Algorithm, GivenBack, Refusal};
-use crate::base::calendar::Calendar;
+use super::{Algorithm, GivenBack, KeyCalendar, Refusal};
 use crate::base::codec::{Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
 use crate::counters::time::{At, Moment, Timeline};
@@ -34,7 +33,7 @@ impl Algorithm for Slots {
         count(cell.words)
     }
 
-    fn fresh(&self, _calendar: Calendar, _at: &At) -> Units {
+    fn fresh(&self, _calendar: KeyCalendar<'_>, _at: &At) -> Units {
         0
     }
 
@@ -84,7 +83,7 @@ impl Algorithm for Slots {
         CarriedUse::of(0)
     }
 
-    fn adopt(&self, _carried: CarriedUse, _calendar: Calendar, _at: &At) -> CellState {
+    fn adopt(&self, _carried: CarriedUse, _calendar: KeyCalendar<'_>, _at: &At) -> CellState {
         CellState::empty(Self::LAYOUT)
     }
 

@@ -108,7 +108,7 @@ impl Key {
     fn judge(&self, policy: &Policy, at: &At, cost: Cost) -> Judged {
         let cells = self.cells.iter().enumerate();
         let cells = cells.map(|(offset, cell)| super::Cell { offset, ..cell.as_cell() });
-        policy.judge(cells, self.calendar, at, cost)
+        policy.judge(cells, &|| self.calendar, at, cost)
     }
 
     /// The start of the period that holds a second, and that of the next.
@@ -269,7 +269,7 @@ fn what_is_taken_over_is_of_the_period_of_the_keys_calendar() {
         let calendar = Calendar::UTC.in_zone(zone).anchored(anchor);
         for unit in [Unit::Day, Unit::Month, Unit::Year] {
             let policy: Policy = CalendarPeriod::new(9, Periods::new(unit, 0.into())).into();
-            let cell = policy.adopt(CarriedUse::of(7), calendar, &at);
+            let cell = policy.adopt(CarriedUse::of(7), &|| calendar, &at);
             let starts = starts(unit, key, anchor);
             let next = starts.partition_point(|start| *start <= at.second);
             let (start, end) = (starts[next - 1], starts[next]);

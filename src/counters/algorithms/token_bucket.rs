@@ -15,8 +15,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::stored::ChargeBytes;
-use super::{Algorithm, GivenBack, Refusal, charge_where_it_fits};
-use crate::base::calendar::Calendar;
+use super::{Algorithm, GivenBack, KeyCalendar, Refusal, charge_where_it_fits};
 use crate::base::codec::{Codec, Malformed, Reader};
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, join, split};
 use crate::counters::time::{At, Moment, Timeline};
@@ -100,7 +99,7 @@ impl Algorithm for TokenBucket {
     }
 
     #[inline]
-    fn fresh(&self, _calendar: Calendar, _at: &At) -> u128 {
+    fn fresh(&self, _calendar: KeyCalendar<'_>, _at: &At) -> u128 {
         0
     }
 
@@ -217,7 +216,7 @@ impl Algorithm for TokenBucket {
         }
     }
 
-    fn adopt(&self, carried: CarriedUse, _calendar: Calendar, at: &At) -> CellState {
+    fn adopt(&self, carried: CarriedUse, _calendar: KeyCalendar<'_>, at: &At) -> CellState {
         // A part of a token that the new unit cannot say is rounded up: nothing is minted.
         let part = product(carried.part, self.per).div_ceil(u128::from(carried.parts.max(1)));
         let missing = self.parts_of(carried.whole.max(0)).saturating_add(part);

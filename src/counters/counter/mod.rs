@@ -8,14 +8,16 @@ use std::sync::{Arc, OnceLock};
 use smallvec::SmallVec;
 
 use super::algorithms::SlidingWindow;
-use super::algorithms::periods::UseAhead;
+use super::algorithms::periods::{KeyCalendar, UseAhead};
 use super::algorithms::{Judged, KeyRow, Part, Passed, Policy, Reading};
 use super::cell::{CarriedUse, CellState};
 use super::row::Row;
 use super::time::{At, Moment};
-use crate::base::calendar::Calendar;
+use crate::customers::Calendars;
+use crate::event::Dimension;
 use crate::rules::{Cost, Enforcement, Kind, Overflow, Rule, Threshold, Units};
 
+mod calendars;
 mod stored;
 mod values;
 
@@ -364,7 +366,7 @@ impl Counter {
         &self,
         row: Option<Row<'_>>,
         hint: usize,
-        calendar: Calendar,
+        calendar: KeyCalendar<'_>,
         at: &At,
         cost: Cost,
     ) -> Judged {
@@ -409,18 +411,19 @@ impl Counter {
     }
 
     /// The state that this counter starts from in a row of the counter before it.
-    pub(super) fn carried(&self, row: Row<'_>, calendar: Calendar) -> Option<CellState> {
+    pub(super) fn carried(&self, row: Row<'_>, calendar: KeyCalendar<'_>) -> Option<CellState> {
         let carry = self.carry.as_deref()?;
         let at = carry.at.get()?;
         let carried = carry.from.to_carry(row, calendar, at).in_units(carry.units);
         (!carried.is_zero()).then(|| self.policy.adopt(carried, calendar, at))
     }
 
-    /// All that a row holds of this counter and still says something: several periods of a quota.
+    /// All that a row holds of this counter and still says something, as it is for a key of this
+    /// calendar: several periods of a quota.
     pub(super) fn images(
         &self,
         row: Row<'_>,
-        calendar: Calendar,
+        calendar: KeyCalendar<'_>,
         at: &At,
     ) -> SmallVec<[CellState; 1]> {
         if !self.has_cell(row) {
@@ -428,10 +431,12 @@ impl Counter {
         }
         let (cells, is_list) = (row.cells_of(self.number, 0), self.policy.keeps_list());
         let cells = cells.filter(|cell| !self.policy.is_idle(*cell, at));
-        cells.map(|cell| CellState { is_list, ..CellState::of(cell.extra, cell.words) }).collect()
+        let images =
+            cells.map(|cell| CellState { is_list, ..CellState::of(cell.extra, cell.words) });
+        images.filter_map(|image| self.policy.recut(&image, calendar, at)).collect()
     }
 
-    fn to_carry(&self, row: Row<'_>, calendar: Calendar, at: &At) -> CarriedUse {
+    fn to_carry(&self, row: Row<'_>, calendar: KeyCalendar<'_>, at: &At) -> CarriedUse {
         if !self.has_cell(row)
             && let Some(image) = self.carried(row, calendar)
         {
@@ -476,6 +481,10 @@ pub(crate) struct CounterSet {
     roles: Option<Arc<dyn Roles>>,
     /// The rules that mark values, each with the one that counts them: in ascending order.
     marks: Box<[(u32, u32)]>,
+    /// Whose midnights periods go by, where their rule does not say it.
+    calendars: Arc<Calendars>,
+    /// The dimensions of the groups of rows, of those whose rules leave that open.
+    partitions: HashMap<u32, Box<[Dimension]>, ahash::RandomState>,
 }
 
 impl CounterSet {
@@ -495,8 +504,18 @@ impl CounterSet {
             by_number.insert(counter.number, place);
         }
         let watches = current.iter().any(|counter| counter.watch.is_some());
-        let (roles, marks) = (None, Box::default());
-        Self { version, since, current, by_number, watches, roles, marks }
+        let (calendars, partitions) = Default::default();
+        Self {
+            version,
+            since,
+            current,
+            by_number,
+            watches,
+            roles: None,
+            marks: Box::default(),
+            calendars,
+            partitions,
+        }
     }
 
     /// The same set, of which rules judge at times.
@@ -549,7 +568,13 @@ impl CounterSet {
 
     /// The counter that answers for cells of this number now.
     pub(super) fn answering(&self, number: u32) -> Option<&Counter> {
-        self.by_number.get(&number).and_then(|place| self.counter(*place))
+        self.place_of(number).map(|(_, counter)| counter)
+    }
+
+    /// The same, and the index of its rule.
+    pub(super) fn place_of(&self, number: u32) -> Option<(u32, &Counter)> {
+        let place = *self.by_number.get(&number)?;
+        Some((place, self.counter(place)?))
     }
 }
 

@@ -104,8 +104,9 @@ impl Script<'_, '_> {
         let list = policy.recorded(self.at.now, &held);
         let cell = std::iter::once(list.as_cell());
         let nothing = Cost { units: 0, counts: true };
-        let calendar = self.calendar(charge.row);
-        charge.reading = counter.policy.judge(cell, calendar, &self.at, nothing).reading;
+        let at = charge.row;
+        let calendar = || self.calendar(at);
+        charge.reading = counter.policy.judge(cell, &calendar, &self.at, nothing).reading;
         charge.costs(nothing);
         charge.source = UseSource::HistorySeedsCell;
         let rule = charge.rule;

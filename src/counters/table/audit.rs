@@ -5,8 +5,8 @@ use super::charge::Role;
 use super::locked::Locked;
 use super::redo::{PastCharge, RedoRecord};
 use super::request::RowAddress;
-use crate::base::calendar::Calendar;
 use crate::counters::algorithms::Reading;
+use crate::counters::algorithms::periods::KeyCalendar;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::Row;
 use crate::counters::stored::StoredCharge;
@@ -54,7 +54,8 @@ impl Table {
         audited: &mut Audited,
     ) {
         let Some(mut locked) = self.lock_row(row) else { return };
-        audit.compare(redo.at, &locked, row.calendar, charges, audited);
+        let calendar = || audit.counters.calendar_of(row.group, row.values);
+        audit.compare(redo.at, &locked, &calendar, charges, audited);
         redo.charge(self, &mut locked, charges);
         // A row or two that say nothing any more are dropped, so that a long log takes no more room
         // than its engine did.
@@ -74,7 +75,8 @@ impl Table {
         audited: &mut Audited,
     ) {
         let Some(mut locked) = self.lock_shared_row(charge.counter) else { return };
-        audit.compare(redo.at, &locked, Calendar::UTC, &[charge], audited);
+        let calendar = || audit.counters.calendar();
+        audit.compare(redo.at, &locked, &calendar, &[charge], audited);
         redo.charge(self, &mut locked, &[charge]);
     }
 }
@@ -85,7 +87,7 @@ impl Audit<'_> {
         &self,
         at: &At,
         locked: &dyn Locked,
-        calendar: Calendar,
+        calendar: KeyCalendar<'_>,
         charges: &[PastCharge<'_>],
         audited: &mut Audited,
     ) {
@@ -107,7 +109,7 @@ impl Audit<'_> {
     /// What the charge should have left, and whether it fitted, where the state before is known.
     fn expected(
         &self,
-        (row, calendar): (Option<Row<'_>>, Calendar),
+        (row, calendar): (Option<Row<'_>>, KeyCalendar<'_>),
         counter: &Counter,
         charge: &StoredCharge,
         at: &At,

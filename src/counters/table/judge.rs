@@ -112,7 +112,6 @@ impl<'s> Script<'s, '_> {
         let mut judgement = Judgement { passes: true, grows: false };
         // The row at hand, and where the next rule's cell lies if it lies in the rules' order.
         let (mut at, mut row, mut hint) = (0, locked.row(0), 0);
-        let mut calendar = self.calendar(0);
         let mut pending = Pending::new();
         for charge in charges {
             let Some(counter) = self.counter(charge) else { continue };
@@ -128,9 +127,9 @@ impl<'s> Script<'s, '_> {
             }
             if charge.row != at {
                 (at, row, hint) = (charge.row, other_row(locked, charge.row), 0);
-                calendar = self.calendar(charge.row);
             }
-            let judged = counter.judge(row, hint, calendar, &self.at, charge.cost());
+            let calendar = || self.calendar(at);
+            let judged = counter.judge(row, hint, &calendar, &self.at, charge.cost());
             if let (true, Some(row), Some(cell)) = (is_plain, row, judged.cell)
                 && !is_unsure(counter, row, cell)
             {

@@ -15,7 +15,6 @@ use super::Table;
 use super::hold::expire;
 use super::request::Stale;
 use super::shard::{RowSlot, Shard};
-use crate::base::calendar::Calendar;
 use crate::counters::algorithms::Reading;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::key_of_words;
@@ -188,11 +187,11 @@ impl Table {
         let mut held_row = shard.take_held_at(slot);
         if let Some(held) = &mut held_row {
             let row = shard.grow(&mut slot);
-            expire(self, held, Some(row), counters, Calendar::UTC, &at);
+            expire(self, held, Some(row), counters, &at);
         }
         let row = shard.row(slot);
-        // Of a cell the period is known, and a key without one has taken nothing.
-        let reading = counter.judge(Some(row), 0, Calendar::UTC, &at, Cost::NOTHING).reading;
+        let calendar = || counters.calendar_of_row(row);
+        let reading = counter.judge(Some(row), 0, &calendar, &at, Cost::NOTHING).reading;
         let period = reading.bounds().map_or(0, |period| period.start);
         let held = held_row.as_ref().and_then(|held| held.counter(counter.number(), period));
         let held = held.map_or(0, |held| held.counting(&counter.policy, &at));

@@ -32,7 +32,6 @@ use super::shard::held::HeldRow;
 use super::shard::{GrowingRow, RowSlot, Shard};
 use super::{Table, overflow_hash};
 use crate::balances::{Account, Instant, Terms};
-use crate::base::calendar::Calendar;
 use crate::counters::cell::CellState;
 use crate::counters::counter::Counter;
 use crate::counters::row::{Row, RowKey, RowMut};
@@ -440,7 +439,7 @@ impl Locked for Rows<'_, '_> {
     }
 
     fn shard_of(&mut self, row: u32) -> Option<(u64, RowKey<'_>, &mut Shard)> {
-        let (hash, key, _) = self.place_of(row)?;
+        let (hash, key) = self.place_of(row)?;
         let shard = self.places.get(row as usize)?.shard;
         Some((hash, key, self.shards.get_mut(shard)?))
     }
@@ -507,21 +506,20 @@ impl<'t> Rows<'t, '_> {
         self.shards.iter().any(|shard| shard.holds())
     }
 
-    /// The hash, the key and the calendar of a row.
-    pub(super) fn place_of(&self, row: u32) -> Option<(u64, RowKey<'t>, Calendar)> {
+    /// The hash and the key of a row.
+    pub(super) fn place_of(&self, row: u32) -> Option<(u64, RowKey<'t>)> {
         let row = row as usize;
-        let calendar = self.addresses.get(row).map_or(Calendar::UTC, |it| it.calendar);
-        (row < self.places.len()).then(|| (self.hash(row), self.key(row), calendar))
+        (row < self.places.len()).then(|| (self.hash(row), self.key(row)))
     }
 
     pub(super) fn held(&self, row: u32) -> Option<&HeldRow> {
-        let (hash, key, _) = self.place_of(row)?;
+        let (hash, key) = self.place_of(row)?;
         self.shards.get(self.places.get(row as usize)?.shard)?.held(hash, key)
     }
 
     /// Takes out what is held of a row, to change it: who changed it [puts it back](Self::hold).
     pub(super) fn take_held(&mut self, row: u32) -> Option<HeldRow> {
-        let (hash, key, _) = self.place_of(row)?;
+        let (hash, key) = self.place_of(row)?;
         self.shards.get_mut(self.places.get(row as usize)?.shard)?.take_held(hash, key)
     }
 

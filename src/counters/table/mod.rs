@@ -36,6 +36,7 @@ mod keep;
 mod keys;
 mod locked;
 mod recorded;
+mod recut;
 mod redo;
 mod request;
 mod room;
@@ -60,6 +61,7 @@ pub(crate) use self::hold::{
     Extension, GivenBackLog, Held, HeldChange, HeldPlace, Holding, Settling,
 };
 pub(crate) use self::keys::{FoundKey, KeysPass};
+pub(crate) use self::recut::Recut;
 pub(crate) use self::redo::{LogEnd, PastCharge, RedoRecord};
 pub(crate) use self::request::{
     Committed, Intent, Request, RowAddress, RowAddresses, RowLists, Undecided, Verdict,

@@ -28,7 +28,6 @@ impl<'s> Script<'s, '_> {
     }
 
     /// The calendar of a row's key.
-    #[inline]
     pub(super) fn calendar(&self, row: u32) -> Calendar {
         self.request.calendar(row)
     }
@@ -103,9 +102,8 @@ impl<'s> Script<'s, '_> {
             uses.extend(locked.held_uses(charge.row, counter.number()));
             uses.sort_by_key(|(time, _)| *time);
             let list = policy.recorded(self.at.now, &uses);
-            let cell = std::iter::once(list.as_cell());
-            let judged =
-                counter.policy.judge(cell, self.calendar(charge.row), &self.at, charge.cost());
+            let (cell, calendar) = (std::iter::once(list.as_cell()), || self.calendar(charge.row));
+            let judged = counter.policy.judge(cell, &calendar, &self.at, charge.cost());
             (charge.reading, charge.fits) = (judged.reading, judged.fits);
             charge.source = UseSource::HistorySeedsCell;
             self.note_new().recorded.push((charge.rule, list));
@@ -146,7 +144,7 @@ impl<'s> Script<'s, '_> {
         let mut spans = known.spans.into_vec();
         let mut next = charge.reading.bounds().and_then(Bounds::resets);
         while let Some(start) = next.filter(|start| counter.recounts_period(*start)) {
-            let period = periods.of(self.calendar(charge.row), start);
+            let period = periods.of(&|| self.calendar(charge.row), start);
             if !spans.iter().any(|span| span.starts(period))
                 && let Some(used) = self.used(charge, start, period.resets())
                 && used != Used::NOTHING
@@ -171,7 +169,8 @@ impl<'s> Script<'s, '_> {
         let Some(event) = charge.reading.bounds().filter(|_| !counter.has_cell(row.row())) else {
             return;
         };
-        let Some(mut image) = counter.carried(row.row(), self.calendar(charge.row)) else { return };
+        let calendar = || self.calendar(charge.row);
+        let Some(mut image) = counter.carried(row.row(), &calendar) else { return };
         let Some(carried) = image.bounds().filter(|carried| *carried != event) else { return };
         if counter.recounts()
             && let Some(used) = self.used_in(charge, carried)

@@ -237,7 +237,7 @@ impl<'r> RedoRecord<'r> {
             self.in_cell(row, cell, counter, charge);
         } else {
             // What it takes over matters to lists alone, which go by no calendar.
-            let carried = counter.carried(row.row(), Calendar::UTC);
+            let carried = counter.carried(row.row(), &|| Calendar::UTC);
             let image = self.image(counter, charge, carried);
             if !self.is_idle(current, counter, &image) {
                 add_cell(row, counter, &image);

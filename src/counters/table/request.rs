@@ -57,9 +57,6 @@ pub(crate) struct RowAddress<'r> {
     pub(crate) hash: u64,
     pub(crate) group: u32,
     pub(crate) values: &'r [&'r str],
-    /// Whose midnights and days the key's periods go by. Bounds that were decided by it are in the
-    /// cells, so that it is asked for periods alone that have none.
-    pub(crate) calendar: Calendar,
 }
 
 impl<'r> RowAddress<'r> {
@@ -81,7 +78,6 @@ pub(crate) enum RowAddresses<'e> {
         hash: u64,
         group: u32,
         values: [&'e str; 1],
-        calendar: Calendar,
     },
     Many(RowLists<'e>),
 }
@@ -99,7 +95,6 @@ pub(crate) struct RowLists<'e> {
 struct RowHead {
     hash: u64,
     group: u32,
-    calendar: Calendar,
     first: usize,
     end: usize,
 }
@@ -111,10 +106,10 @@ impl<'e> RowAddresses<'e> {
         match self {
             Self::Many(lists) => return lists,
             Self::None => *self = Self::Many(RowLists::default()),
-            Self::One { hash, group, values: [value], calendar } => {
+            Self::One { hash, group, values: [value] } => {
                 let mut lists = RowLists::default();
                 lists.push_value(value);
-                lists.push(*hash, *group, *calendar);
+                lists.push(*hash, *group);
                 *self = Self::Many(lists);
             }
         }
@@ -135,8 +130,8 @@ impl<'e> RowAddresses<'e> {
     pub(crate) fn get(&self, row: usize) -> Option<RowAddress<'_>> {
         match self {
             Self::Many(lists) => lists.get(row),
-            Self::One { hash, group, values, calendar } if row == 0 => {
-                Some(RowAddress { hash: *hash, group: *group, values, calendar: *calendar })
+            Self::One { hash, group, values } if row == 0 => {
+                Some(RowAddress { hash: *hash, group: *group, values })
             }
             _ => None,
         }
@@ -157,9 +152,9 @@ impl<'e> RowLists<'e> {
 
     /// Adds the row of the values that were added since the last one.
     #[inline]
-    pub(crate) fn push(&mut self, hash: u64, group: u32, calendar: Calendar) {
+    pub(crate) fn push(&mut self, hash: u64, group: u32) {
         let first = self.rows.last().map_or(0, |row| row.end);
-        self.rows.push(RowHead { hash, group, calendar, first, end: self.values.len() });
+        self.rows.push(RowHead { hash, group, first, end: self.values.len() });
     }
 
     /// Forgets the values that were added since the last row.
@@ -175,8 +170,8 @@ impl<'e> RowLists<'e> {
 
     #[inline]
     fn get(&self, row: usize) -> Option<RowAddress<'_>> {
-        let RowHead { hash, group, calendar, first, end } = *self.rows.get(row)?;
-        Some(RowAddress { hash, group, values: self.values.get(first..end)?, calendar })
+        let RowHead { hash, group, first, end } = *self.rows.get(row)?;
+        Some(RowAddress { hash, group, values: self.values.get(first..end)? })
     }
 }
 
@@ -194,9 +189,11 @@ pub(crate) struct Request<'r, 'e> {
 impl Request<'_, '_> {
     /// The calendar of a row's key. Keys that share a row have their own, and so the row that of
     /// nobody.
-    #[inline]
     pub(super) fn calendar(&self, row: u32) -> Calendar {
-        self.rows.get(row as usize).map_or(Calendar::UTC, |address| address.calendar)
+        match self.rows.get(row as usize) {
+            Some(address) => self.counters.calendar_of(address.group, address.values),
+            None => self.counters.calendar(),
+        }
     }
 }
 

@@ -52,7 +52,15 @@ impl Script<'_, '_> {
         if shared.is_none() || locked.row(charge.row).is_some_and(|row| counter.is_in(row)) {
             return own;
         }
-        let judged = counter.judge(shared, 0, self.calendar(charge.row), &self.at, charge.cost());
+        let calendar = || self.calendar(charge.row);
+        let judged = if counter.policy.is_of_key() {
+            // The shared row is nobody's, and may be cut by another calendar.
+            let images = shared.map(|row| counter.images(row, &calendar, &self.at));
+            let cells = images.iter().flatten().map(CellState::as_cell);
+            counter.policy.judge(cells, &calendar, &self.at, charge.cost())
+        } else {
+            counter.judge(shared, 0, &calendar, &self.at, charge.cost())
+        };
         Judged { cell: None, spare: None, ..judged }
     }
 
@@ -74,7 +82,7 @@ impl Script<'_, '_> {
         if locked.row(charge.row).is_some_and(|row| counter.is_in(row)) {
             return None;
         }
-        let images = counter.images(shared, self.calendar(charge.row), &self.at).into_iter();
+        let images = counter.images(shared, &|| self.calendar(charge.row), &self.at).into_iter();
         let images = images.map(|image| self.own_use(charge, counter, image)).collect();
         Some(Start { rule: charge.rule, images })
     }

@@ -359,7 +359,8 @@ impl<'s> Straight<'s, '_> {
             counts_what_fits: judges && self.counts_what_fits(counter.enforcement),
             is_capped: !judges && counter.drains(),
         };
-        let key = KeyRow { row, calendar: self.request.calendar(charge.row), hint: *hint };
+        let calendar = || self.request.calendar(charge.row);
+        let key = KeyRow { row, calendar: &calendar, hint: *hint };
         let passed = counter.pass(&key, at, charge.cost(), part, &mut charge.reading)?;
         if let (Some(row), Some(cell)) = (row, passed.cell) {
             *hint = row.after(cell.get() as usize);
@@ -430,7 +431,7 @@ impl<'s> Straight<'s, '_> {
                     (None, None) => None,
                 };
                 let calendar = || self.request.calendar(index);
-                charge.reading = counter.policy.read(cell, calendar, at);
+                charge.reading = counter.policy.read(cell, &calendar, at);
             }
         }
     }
@@ -480,7 +481,8 @@ impl<'s> Straight<'s, '_> {
     fn leave_out(self, at: &At, charges: &mut [Charge]) {
         for charge in charges.iter_mut().filter(|charge| charge.found_no_room()) {
             let Some(counter) = self.counter(charge.rule) else { continue };
-            charge.reading = counter.policy.read(None, || self.request.calendar(charge.row), at);
+            let calendar = || self.request.calendar(charge.row);
+            charge.reading = counter.policy.read(None, &calendar, at);
             charge.ask_again();
         }
     }

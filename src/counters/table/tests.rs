@@ -8,13 +8,15 @@ use proptest::prelude::*;
 
 use super::crossings::{CrossedRow, Crossing};
 use super::*;
-use crate::base::calendar::{Calendar, Unit};
+use crate::base::calendar::Unit;
 use crate::base::clock::Timestamp;
 use crate::counters::algorithms::periods::{Lateness, Periods};
 use crate::counters::algorithms::{
     CalendarPeriod, FixedWindow, Gauge, GaugePeriod, Policy, SlidingWindow, TokenBucket,
 };
 use crate::counters::counter::{ChangeTime, Counter, CounterSet, Watch};
+use crate::customers::{Calendars, OwnCalendar};
+use crate::event::Dimension;
 use crate::rules::{Cost, Metric, Overflow, Period, Quota, Rate, Rule, Threshold, Units};
 
 const LIMIT: Units = 40;
@@ -89,23 +91,11 @@ impl Counters {
         cost: Cost,
         now: Moment,
     ) -> (Vec<Units>, Option<Vec<Crossing>>) {
-        self.ask_in(Calendar::UTC, intent, key, cost, now)
-    }
-
-    /// The same of a key with a calendar of its own.
-    fn ask_in(
-        &self,
-        calendar: Calendar,
-        intent: Intent,
-        key: &str,
-        cost: Cost,
-        now: Moment,
-    ) -> (Vec<Units>, Option<Vec<Crossing>>) {
         // A hash whose bits of the shard differ.
         let hash = key.bytes().fold(0, |hash: u64, byte| (hash << 8) | u64::from(byte)) << 40;
         let mut rows = RowAddresses::default();
         rows.lists().push_value(key);
-        rows.lists().push(hash, 0, calendar);
+        rows.lists().push(hash, 0);
         let counters = &self.counters;
         let at = timeline().at(now, None);
         let rules = (0..).take_while(|rule| counters.counter(*rule).is_some());
@@ -135,16 +125,24 @@ impl Counters {
 #[test]
 fn each_row_counts_by_the_calendar_of_its_key() {
     let day = CalendarPeriod::new(LIMIT, Periods::new(Unit::Day, Lateness::from(0)));
-    let counters = Counters::new([Counter::new(1, day.into())]);
+    let mut counters = Counters::new([Counter::new(1, day.into())]);
     // It is 22:13:20 in UTC. Midnights are in 6 400 seconds, then in Nepal, then in India.
     let keys = [
         ("utc", Tz::UTC, 6_400),
         ("nepal", Tz::Asia__Kathmandu, 72_100),
         ("india", Tz::Asia__Kolkata, 73_000),
     ];
-    let ask = |(key, zone, _): (&str, Tz, u64), intent, units, second: u64| {
-        let (calendar, cost) = (Calendar::UTC.in_zone(zone), Cost { units, counts: true });
-        counters.ask_in(calendar, intent, key, cost, moment(second * SECOND)).0
+    let calendars = Calendars::default();
+    for (key, zone, _) in keys {
+        let own = OwnCalendar { zone: Some(zone), anchor: None };
+        calendars.set(&Dimension::CustomerId, key, own);
+    }
+    let partition: Box<[_]> = [Dimension::CustomerId].into();
+    let partitions = [(0, partition)].into_iter().collect();
+    counters.counters = counters.counters.by_calendars(calendars.into(), partitions);
+    let ask = |(key, _, _): (&str, Tz, u64), intent, units, second: u64| {
+        let cost = Cost { units, counts: true };
+        counters.ask(intent, key, cost, moment(second * SECOND)).0
     };
     for key in keys {
         assert_eq!(ask(key, Intent::Track, 7, 0), [7]);

@@ -8,7 +8,6 @@ use super::Table;
 use super::hold::expire;
 use super::shard::held::HeldRow;
 use super::shard::{GrowingRow, Shard};
-use crate::base::calendar::Calendar;
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::row::Row;
 use crate::counters::time::{At, Moment};
@@ -80,7 +79,7 @@ impl Table {
         for mut held in shard.take_all_held() {
             let mut slot = shard.slot_of(&held);
             let row = slot.as_mut().map(|slot| shard.grow(slot));
-            expire(self, &mut held, row, counters, Calendar::UTC, &at);
+            expire(self, &mut held, row, counters, &at);
             shard.hold(held);
         }
     }
@@ -96,7 +95,7 @@ impl Table {
             // What is held comes first: what had expired before the change is not carried over.
             let mut held = shard.take_held_at(slot);
             if let Some(held) = &mut held {
-                expire(self, held, Some(shard.grow(&mut slot)), counters, Calendar::UTC, &at);
+                expire(self, held, Some(shard.grow(&mut slot)), counters, &at);
             }
             let mut row = shard.grow(&mut slot);
             refresh(&mut row, counters, held.as_ref());
@@ -140,7 +139,7 @@ impl Table {
 pub(super) fn look_at_held(table: &Table, shard: &mut Shard, counters: &CounterSet, at: &At) {
     if let Some((mut held, mut slot)) = shard.next_held(at.now) {
         let row = slot.as_mut().map(|slot| shard.grow(slot));
-        expire(table, &mut held, row, counters, Calendar::UTC, at);
+        expire(table, &mut held, row, counters, at);
         shard.hold(held);
     }
 }
@@ -204,7 +203,7 @@ fn refresh(row: &mut GrowingRow<'_>, counters: &CounterSet, held: Option<&HeldRo
     let old: Vec<u32> = numbers(row.row()).filter(|number| !is_current(*number)).collect();
     for counter in old.iter().filter_map(|number| counters.answering(*number)) {
         if !counter.has_cell(row.row())
-            && let Some(image) = counter.carried(row.row(), calendar_of(row.row()))
+            && let Some(image) = counter.carried(row.row(), &|| counters.calendar_of_row(row.row()))
         {
             row.push(counter.number(), &image);
             counter.entered(row.row().is_overflow());
@@ -216,11 +215,6 @@ fn refresh(row: &mut GrowingRow<'_>, counters: &CounterSet, held: Option<&HeldRo
         drop_predecessors(row, counter);
     }
     row.retain(|number, _| is_current(number));
-}
-
-/// The calendar of the key of a row that nobody asks about now: all have the same.
-fn calendar_of(_row: Row<'_>) -> Calendar {
-    Calendar::UTC
 }
 
 /// Drops the cells of the counters that `counter` took over from.

@@ -46,8 +46,9 @@ impl Script<'_, '_> {
             let Some(charge) = charges.get_mut(at) else { continue };
             let Some(counter) = self.counter(charge).filter(|it| it.is_marking()) else { continue };
             charge.knows_value(false);
-            let calendar = self.calendar(charge.row);
-            let own = counter.judge(locked.row(charge.row), 0, calendar, &self.at, charge.cost());
+            let at = charge.row;
+            let calendar = || self.calendar(at);
+            let own = counter.judge(locked.row(at), 0, &calendar, &self.at, charge.cost());
             if self.judge_new(charge, counter, locked, own) {
                 return Err(NeedsSharedRow);
             }

@@ -188,7 +188,7 @@ impl Script<'_, '_> {
         let shared =
             || starting.find(|image| period.is_none() || image.bounds() == period).cloned();
         let mut image = own
-            .and_then(|row| counter.carried(row, self.calendar(charge.row)))
+            .and_then(|row| counter.carried(row, &|| self.calendar(charge.row)))
             .or_else(shared)
             .unwrap_or_else(|| counter.policy.empty_cell());
         match self.write_words(charge, counter, &mut image.words) {

@@ -73,7 +73,7 @@ impl Change<'_> {
         Ok(Some(new.rule.clone()))
     }
 
-    pub(super) fn remove(self, id: &str) -> Result<(), RulesError> {
+    pub(super) fn remove(mut self, id: &str) -> Result<(), RulesError> {
         let mut compiled = self.current.listed().to_vec();
         compiled.retain(|rule| rule.id() != id);
         if compiled.len() == self.current.listed().len() {
@@ -188,7 +188,28 @@ impl Change<'_> {
         meter
     }
 
-    fn now(&self) -> Option<Timestamp> {
+    /// Compiles the rules anew whose periods are cut otherwise by the calendars of now.
+    pub(in crate::engine) fn refit(&mut self) -> Result<(), RulesError> {
+        let (current, meters) = (Arc::clone(&self.current), Arc::clone(&self.current.meters));
+        if current.listed().iter().all(|rule| self.compiler.fits(rule)) {
+            return Ok(());
+        }
+        let compiled = current.listed().iter().map(|rule| {
+            if self.compiler.fits(rule) {
+                return Arc::clone(rule);
+            }
+            self.compiler.compile(rule.rule.clone(), &meters, Some(rule), &self.time)
+        });
+        let compiled: Vec<_> = compiled.collect();
+        self.publish(&compiled, meters)
+    }
+
+    /// What the clock showed before the lock was taken.
+    pub(in crate::engine) fn now_moment(&self) -> Moment {
+        self.now
+    }
+
+    pub(in crate::engine) fn now(&self) -> Option<Timestamp> {
         let now = self.engine.table.timeline().timestamp(self.now);
         Some(now).filter(|now| now.is_a_date())
     }

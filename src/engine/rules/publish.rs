@@ -76,7 +76,7 @@ impl Core {
 
 impl Change<'_> {
     pub(super) fn publish(
-        mut self,
+        &mut self,
         compiled: &[Arc<CompiledRule>],
         meters: Arc<Meters>,
     ) -> Result<(), RulesError> {
@@ -94,7 +94,8 @@ impl Change<'_> {
         engine.track_folds_of(&meters, &compiled);
         let (time, hasher) = (Arc::clone(&self.time), engine.hasher.clone());
         let snapshot = Snapshot::new(time, compiled, meters, hasher);
-        let snapshot = Arc::new(snapshot.following(&self.current));
+        let snapshot = snapshot.following(&self.current).by_calendars(&self.compiler.calendars);
+        let snapshot = Arc::new(snapshot);
         // No decision is made from here until the new rules are open: a few microseconds.
         let at = engine.table.close(self.now);
         self.time.get_or_init(|| at);

@@ -233,6 +233,7 @@ impl Simulation {
             .max_keys(core.table.max_rows())
             .late_events(std::time::Duration::from_secs(kept.max(late.unwrap_or(0))));
         builder.replay = Some(Replay { timeline, past });
+        builder.calendars = Some(core.calendars.copied());
         let engine = builder.build_in_memory(list, &meters);
         let tally = Tally::new(&engine.core.snapshot.load());
         Ok(Self { engine, tally, demand: Demand::Given, since: None })

@@ -39,6 +39,7 @@ impl EngineBuilder {
             rollups: self.rollups.clone(),
             max_keys: self.max_keys,
             late_seconds: self.late_events.as_secs(),
+            time_zone: self.time_zone.into(),
             idempotency_retention: keys_retention,
             idempotency_max_keys: max_keys,
             loads_keys: true,
@@ -50,6 +51,7 @@ impl EngineBuilder {
         let Recovered { declared, was_set_back, state, reservations: restored, .. } = recovered;
         let outbox = Arc::new(recovered.alerts.into_outbox(self.max_alerts));
         let adjustments = Arc::new(recovered.adjustments);
+        let Recovered { directory, cut, .. } = recovered;
         let most = self.max_reservations;
         let mut reservations = ReservationMap::new(keys_retention, max_keys, most, &hasher);
         reservations.restore(restored, table.timeline().moment(now));
@@ -57,6 +59,7 @@ impl EngineBuilder {
         if !is_new && ledger.is_some() {
             compiler.recount();
         }
+        let calendars = Arc::clone(&compiler.calendars);
         let (table, ledger) = (Arc::new(table), ledger.map(Arc::new));
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let shared = (
@@ -90,6 +93,8 @@ impl EngineBuilder {
             waiting,
             alerts: EngineAlerts::new(outbox, recovered.name),
             replay: None,
+            calendars,
+            directory,
         };
         if was_set_back {
             core.tell_of_dates_ahead();
@@ -97,6 +102,7 @@ impl EngineBuilder {
         let rules = core.snapshot.load_full();
         core.track_folds_of(&rules.meters, &rules.rules);
         core.go_on_with(self.rules, declared.as_deref(), is_new)?;
+        core.go_on_with_calendars(cut);
         if core.ledger.is_some() {
             core.compiler.lock().recount();
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono_tz::Tz;
+
 use super::checkpoint::{
     ADJUSTMENTS, ALERTS, BALANCES, COUNTERS, FIRED, HELD, KEYS, KNOWN, LOG, RESERVATIONS, ROWS,
     blocks,
@@ -20,6 +22,7 @@ use crate::counters::{
     ACCOUNTS, ChangeTime, Lateness, LogEnd, MAX_AHEAD_SECONDS, Moment, StoredCharges, Table,
     Timeline,
 };
+use crate::customers::{Calendars, Directory};
 use crate::idempotency::stored::StoredKeys;
 use crate::journal::store::{
     Batch, Contents, FoundKey, StateChange, StateTable, Store, StoreError, StoredPiece,
@@ -29,7 +32,12 @@ use crate::recording::Ledger;
 use crate::reservations::RestoredReservations;
 use crate::usage::{Figure, RollupOptions, Rollups, RollupsError};
 
+mod calendars;
 mod redo;
+
+use self::calendars::CutRows;
+use self::calendars::read_customers;
+pub(crate) use self::calendars::{CalendarRow, CutBefore};
 
 /// The key of the row with the engine's identity.
 const ENGINE: u64 = 1_000;
@@ -59,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) rollups: RollupOptions,
     pub(crate) max_keys: u64,
     pub(crate) late_seconds: u64,
+    /// The zone of what has none of its own.
+    pub(crate) time_zone: Tz,
     pub(crate) idempotency_retention: u64,
     pub(crate) idempotency_max_keys: usize,
     /// Whether idempotency keys are loaded.
@@ -87,6 +97,8 @@ pub(crate) struct Recovered {
     /// Whether the clock is behind the store's last instant.
     pub(crate) was_set_back: bool,
     pub(crate) state: State,
+    pub(crate) directory: Directory,
+    pub(crate) cut: CutBefore,
 }
 
 /// What an engine keeps from its first opening on.
@@ -136,6 +148,7 @@ struct EngineRows {
     shift: u64,
     /// The number up to which all alerts were acknowledged.
     acknowledged: u64,
+    cut: CutRows,
 }
 
 impl EngineRows {
@@ -159,6 +172,10 @@ impl EngineRows {
                 Ok(number) => rows.acknowledged = u64::from_le_bytes(number),
                 Err(_) => wrong = wrong.or(Some("which alerts were acknowledged")),
             },
+            key if CutRows::takes(key) => {
+                let is_read = rows.cut.read(key, bytes).is_some();
+                wrong = wrong.or((!is_read).then_some("how periods were cut"));
+            }
             _ => {}
         })?;
         wrong.map_or(Ok(rows), |what| Err(damaged(store, what)))
@@ -206,6 +223,9 @@ pub(crate) fn recover(
     if known.late != Some(late) || converts {
         put(LATE, late.to_bytes());
     }
+    if let Some((key, row)) = known.cut.other_zone(settings.time_zone, store.end()) {
+        put(key, row);
+    }
     if !converts || is_new {
         if !rows.is_empty() {
             store.commit(&Batch { state: &rows, converts, ..Batch::empty(store.end()) })?;
@@ -243,9 +263,11 @@ pub(super) fn recover_from(
 
     let table = Table::new(settings.max_keys, timeline, SHARDS);
     let since = Arc::new(ChangeTime::from(timeline.at(now, None)));
+    let (directory, calendars) = read_customers(settings)?;
     let RestoredRules { compiler, current, meters, revisions } =
-        read_rules(store, timeline, rows.late_events(settings, timeline, store.now()))?;
+        read_rules(store, timeline, rows.late_events(settings, timeline, store.now()), &calendars)?;
     let snapshot = Snapshot::new(since, current, meters, settings.hasher.clone());
+    let snapshot = snapshot.by_calendars(&calendars);
 
     let mut keys = StoredKeys::new(
         identity.secret,
@@ -275,8 +297,6 @@ pub(super) fn recover_from(
     snapshot.counters.may_have_missed(was.saturating_add(MAX_AHEAD_SECONDS));
     table.start_at(now);
     table.open(snapshot.version);
-    let state = State::starting(from, (checkpoint_bytes, tail_bytes), now);
-    let (declared, was_set_back) = (rows.declared, false);
     Ok(Recovered {
         table,
         ledger,
@@ -288,9 +308,11 @@ pub(super) fn recover_from(
         name: identity.name,
         adjustments,
         revisions,
-        declared,
-        was_set_back,
-        state,
+        declared: rows.declared,
+        was_set_back: false,
+        state: State::starting(from, (checkpoint_bytes, tail_bytes), now),
+        directory,
+        cut: rows.cut.before(settings.time_zone, from),
     })
 }
 
@@ -298,6 +320,7 @@ fn read_rules(
     store: &dyn Contents,
     timeline: Timeline,
     late: Lateness,
+    calendars: &Arc<Calendars>,
 ) -> Result<RestoredRules, StoreError> {
     let (mut rows, mut wrong, version) = (RuleRows::default(), None, store.version());
     store.state(StateTable::Rules, &mut |key, bytes| {
@@ -309,9 +332,10 @@ fn read_rules(
     if let Some(why) = wrong {
         return Err(unreadable(why));
     }
-    let restored = rows.finish(late).map_err(unreadable)?;
+    let restored = rows.finish(late, calendars).map_err(unreadable)?;
     Ok(restored.unwrap_or_else(|| {
-        let mut compiler = Compiler::new(timeline, late);
+        let compiler = Compiler::new(timeline, late).by_calendars(Arc::clone(calendars));
+        let mut compiler = compiler;
         compiler.keep_what_checkpoints_hold();
         let (current, meters, revisions) = (Vec::new(), Arc::default(), Revisions::default());
         RestoredRules { compiler, current, meters, revisions }

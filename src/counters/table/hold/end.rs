@@ -3,8 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Touched;
-use crate::base::calendar::Calendar;
-use crate::counters::algorithms::periods::Bounds;
+use crate::counters::algorithms::periods::{Bounds, KeyCalendar};
 use crate::counters::algorithms::{GivenBack, Policy};
 use crate::counters::counter::{Counter, CounterSet};
 use crate::counters::table::Table;
@@ -22,11 +21,10 @@ pub(in crate::counters::table) fn expire(
     held: &mut HeldRow,
     mut row: Option<GrowingRow<'_>>,
     counters: &CounterSet,
-    calendar: Calendar,
     at: &At,
 ) {
     let mut touched = Touched::new(table);
-    bring_up(held, row.as_mut(), (counters, calendar), at, &mut touched);
+    bring_up(held, row.as_mut(), counters, at, &mut touched);
     held.counters.retain_mut(|held| {
         let Some(counter) = counters.answering(held.number) else { return false };
         give_back_expired(held, row.as_mut(), counter, at, &mut touched);
@@ -64,7 +62,7 @@ fn give_back_expired(
 pub(super) fn bring_up(
     held: &mut HeldRow,
     mut row: Option<&mut GrowingRow<'_>>,
-    (counters, calendar): (&CounterSet, Calendar),
+    counters: &CounterSet,
     at: &At,
     touched: &mut Touched,
 ) {
@@ -78,6 +76,9 @@ pub(super) fn bring_up(
         std::mem::take(&mut held.counters).into_iter().partition(|held| is_current(held));
     held.counters = current;
     let before: Vec<HeldCounter> = before;
+    let (group, words) = held.identity();
+    let calendar = counters.calendar_of_words(group, words);
+    let calendar = || calendar;
     for mut old in before {
         let Some(counter) = counters.answering(old.number) else { continue };
         let Some((before, change)) = counter.predecessor(old.number).zip(counter.took_over_at())
@@ -87,7 +88,7 @@ pub(super) fn bring_up(
         let by_then = At { now: change.now, ..*at };
         give_back_expired(&mut old, row.as_deref_mut(), before, &by_then, touched);
         if !counter.drains() {
-            take_over(held, old, (before, counter), calendar, change);
+            take_over(held, old, (before, counter), &calendar, change);
         }
     }
 }
@@ -99,7 +100,7 @@ fn take_over(
     held: &mut HeldRow,
     old: HeldCounter,
     (before, counter): (&Counter, &Counter),
-    calendar: Calendar,
+    calendar: KeyCalendar<'_>,
     change: &At,
 ) {
     let start = |policy: &Policy, second: i64| {

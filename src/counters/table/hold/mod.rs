@@ -15,7 +15,6 @@ use super::adjust::Adjusting;
 use super::locked::{Lineages, Locked, NOWHERE, Rows};
 use super::request::{Commit, RowAddress, RowAddresses};
 use super::shard::held::HoldKey;
-use crate::base::calendar::Calendar;
 use crate::counters::cell::Wide;
 use crate::counters::row::RowKey;
 use crate::counters::time::Moment;
@@ -96,7 +95,7 @@ pub(crate) struct Held {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum HeldIn {
     /// A key's own.
-    Own { hash: u64, group: u32, values: SmallVec<[Box<str>; 1]>, calendar: Calendar },
+    Own { hash: u64, group: u32, values: SmallVec<[Box<str>; 1]> },
     /// That of keys that found no room, by the lineage of its counter.
     Shared { lineage: u32 },
 }
@@ -156,7 +155,7 @@ impl Held {
     /// Adds the rows that are keys' own, but for those that are there.
     pub(crate) fn add_rows<'h>(&'h self, rows: &mut RowAddresses<'h>) {
         for row in &self.rows {
-            let HeldIn::Own { hash, group, values, calendar } = row else { continue };
+            let HeldIn::Own { hash, group, values } = row else { continue };
             let is_it = |row: &RowAddress<'_>| {
                 (row.hash, row.group) == (*hash, *group) && are_same(row.values, values)
             };
@@ -165,7 +164,7 @@ impl Held {
             }
             let rows = rows.lists();
             values.iter().for_each(|value| rows.push_value(value));
-            rows.push(*hash, *group, *calendar);
+            rows.push(*hash, *group);
         }
     }
 
@@ -182,8 +181,8 @@ impl Held {
 
     /// Adds to what is held of a counter in a locked row.
     pub(super) fn add(&mut self, locked: &Rows<'_, '_>, row: u32, lineage: u32, units: Units) {
-        if let Some((hash, key, calendar)) = locked.place_of(row) {
-            let place = self.place(HeldIn::of_key(hash, key, calendar));
+        if let Some((hash, key)) = locked.place_of(row) {
+            let place = self.place(HeldIn::of_key(hash, key));
             self.add_at(place, lineage, units);
         }
     }
@@ -213,11 +212,11 @@ impl Held {
 }
 
 impl HeldIn {
-    fn of_key(hash: u64, key: RowKey<'_>, calendar: Calendar) -> Self {
+    fn of_key(hash: u64, key: RowKey<'_>) -> Self {
         match key {
             RowKey::Partition { group, values } => {
                 let values = values.iter().map(|value| Box::from(*value)).collect();
-                Self::Own { hash, group, values, calendar }
+                Self::Own { hash, group, values }
             }
             RowKey::Overflow { counter: lineage } => Self::Shared { lineage },
         }
@@ -225,10 +224,10 @@ impl HeldIn {
 
     fn index_in(&self, locked: &Rows<'_, '_>) -> u32 {
         let is_it = |row: &u32| match (self, locked.place_of(*row)) {
-            (Self::Own { hash, group, values, .. }, Some((other, key, _))) => {
+            (Self::Own { hash, group, values, .. }, Some((other, key))) => {
                 *hash == other && is_key(key, *group, values)
             }
-            (Self::Shared { lineage }, Some((_, key, _))) => {
+            (Self::Shared { lineage }, Some((_, key))) => {
                 key == RowKey::Overflow { counter: *lineage }
             }
             (_, None) => false,

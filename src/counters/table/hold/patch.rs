@@ -16,7 +16,6 @@ use smallvec::SmallVec;
 use super::end::bring_up;
 use super::{Held, HeldIn, HeldPart};
 use crate::balances::{Change as AccountChange, Instant};
-use crate::base::calendar::Calendar;
 use crate::base::clock::Timestamp;
 use crate::base::codec::{
     Codec, Malformed, Reader, put_list, put_signed, put_text, put_varint, put_wide,
@@ -130,6 +129,13 @@ impl Touched {
         self.note(row, held, Change::Cell);
     }
 
+    /// The same of a counter of which nothing may be held.
+    pub(in crate::counters::table) fn cell_of(&mut self, row: u32, number: u32, period: i64) {
+        if self.is_kept {
+            self.all.push(Touch { row, number, period, change: Change::Cell });
+        }
+    }
+
     pub(in crate::counters::table) fn committed(&mut self, row: u32, held: &HeldCounter) {
         self.note(row, held, Change::Committed);
     }
@@ -141,7 +147,7 @@ impl Touched {
             if let Some(key) = locked.account_key(row) {
                 let changes = self.accounts.iter().filter(|(of, ..)| *of == row);
                 put_account(key, changes.map(|(_, now, change)| (*now, change)), &mut out);
-            } else if let Some((_, key, _)) = locked.place_of(row) {
+            } else if let Some((_, key)) = locked.place_of(row) {
                 let (group, words) = key.identity();
                 self.put_row(row, (group, &words), locked.held(row), locked.row(row), &mut out);
             }
@@ -407,7 +413,7 @@ impl Table {
                     RowKey::Partition { group, values } => hash(group, values),
                     RowKey::Overflow { counter } => overflow_hash(counter),
                 };
-                let place = HeldIn::of_key(hash, key, Calendar::UTC);
+                let place = HeldIn::of_key(hash, key);
                 for patch in &patches {
                     let Some(counter) = log_end.counters.answering(patch.number) else { continue };
                     for ((_, id), part) in &patch.open {
@@ -461,8 +467,7 @@ impl Table {
                 }
                 let mut slot = shard.slot_of(&row);
                 let mut cells = slot.as_mut().map(|slot| shard.grow(slot));
-                let by = (*counters, Calendar::UTC);
-                bring_up(&mut row, cells.as_mut(), by, at, &mut Touched::default());
+                bring_up(&mut row, cells.as_mut(), counters, at, &mut Touched::default());
                 self.mark_redone(&mut shard, &row, counters);
                 shard.hold(row);
             }
@@ -515,7 +520,7 @@ impl HeldPlace {
     /// That something is held of an account, which says itself how much.
     fn of_account(AccountKey { hash, name, owner }: AccountKey<'_>) -> Self {
         let key = RowKey::Partition { group: ACCOUNTS, values: &[name, owner] };
-        Self { row: HeldIn::of_key(hash, key, Calendar::UTC), lineage: 0, units: 0 }
+        Self { row: HeldIn::of_key(hash, key), lineage: 0, units: 0 }
     }
 }
 
@@ -564,7 +569,7 @@ impl Held {
                 let group = from.varint_u32()?;
                 let values: SmallVec<[&str; 1]> = from.list("the values of a key", Reader::text)?;
                 let key = RowKey::Partition { group, values: &values };
-                Ok(HeldIn::of_key(hash(group, &values), key, Calendar::UTC))
+                Ok(HeldIn::of_key(hash(group, &values), key))
             }
             SHARED => Ok(HeldIn::Shared { lineage: from.varint_u32()? }),
             _ => Err(from.malformed("a row in which something is held")),

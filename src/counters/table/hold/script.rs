@@ -27,9 +27,8 @@ impl Script<'_, '_> {
         }
         for row in (0_u32..).take(locked.len()) {
             if let Some(mut held) = locked.take_held(row) {
-                let calendar = self.calendar(row);
                 let (counters, cells) = (self.request.counters, locked.grow(row));
-                expire(self.table, &mut held, cells, counters, calendar, &self.at);
+                expire(self.table, &mut held, cells, counters, &self.at);
                 locked.hold(row, held);
             }
         }
@@ -109,7 +108,7 @@ impl Script<'_, '_> {
             let units = charge.cost().units;
             let before = befores.iter().find(|(rule, _)| *rule == charge.rule);
             let before = before.map(|(_, before)| *before);
-            let Some((hash, key, _)) = locked.place_of(charge.row) else { continue };
+            let Some((hash, key)) = locked.place_of(charge.row) else { continue };
             let mut held = locked
                 .take_held(charge.row)
                 .unwrap_or_else(|| HeldRow::new(hash, key, charges.len()));
@@ -267,7 +266,7 @@ impl Script<'_, '_> {
         if let Some(cell) = cell {
             let calendar = || self.calendar(charge.row);
             let cell = row.cell_at(cell);
-            charge.reading = counter.policy.read_after(&charge.reading, cell, calendar, &self.at);
+            charge.reading = counter.policy.read_after(&charge.reading, cell, &calendar, &self.at);
         }
     }
 
@@ -423,7 +422,7 @@ impl Script<'_, '_> {
         let is_later =
             |held: &&HeldCounter| held.number == counter.number() && held.period > current.start;
         for held in row.counters.iter().filter(is_later) {
-            let period = periods.of(self.calendar(charge.row), held.period);
+            let period = periods.of(&|| self.calendar(charge.row), held.period);
             let mut cells = locked
                 .row(charge.row)
                 .into_iter()

@@ -242,7 +242,7 @@ impl Noting<'_, '_, '_> {
                 let cell = cell.get() as usize;
                 if units > 0 {
                     let held = &mut self.holding.held;
-                    let own = || HeldIn::of_key(hash, key, self.request.calendar(index));
+                    let own = || HeldIn::of_key(hash, key);
                     let place = *place.get_or_insert_with(|| held.place(own()));
                     held.push(place, counter.lineage(), units);
                     let before = shard.row(slot).narrow_at(counter.number(), cell);
