@@ -311,9 +311,9 @@ impl<'t, 'e> Rows<'t, 'e> {
         let (shards, places) = (SmallVec::new(), SmallVec::new());
         let mut rows = Self { addresses, shared, shards, places };
         for row in 0..rows.len() {
-            let shard = table.shard_of(rows.hash(row));
             let account = rows.first_of_account(row);
-            rows.places.push(Place { shard, slot: None, account });
+            let place = Place { shard: table.shard_of(rows.hash(row)), slot: None, account };
+            rows.places.push(place);
         }
         let mut order: SmallVec<[usize; 4]> = SmallVec::new();
         for place in &rows.places {
