@@ -124,6 +124,10 @@ impl Audit<'_> {
         if counter.policy.is_too_late(&judged.reading, at) {
             return None;
         }
+        // The key got another calendar, and its cells were cut anew.
+        if judged.cell.is_some() && judged.reading.bounds() != charge.reading.bounds() {
+            return None;
+        }
         // What a counter took over is not in the log, and from whom may be known no more.
         let whole = self.complete && counter.lineage() == counter.number();
         let known = match judged.cell {
