@@ -210,7 +210,10 @@ fn live(dice: &mut Dice, is_durable: bool) {
                     world.engine_zone = dice.chance(70).then(|| dice.pick(&ZONES));
                 }
                 match dice.below(3) {
-                    0 => engine.store().close().expect("it closes"),
+                    0 => {
+                        engine.store().verify(|_| ()).expect("it is whole");
+                        engine.store().close().expect("it closes");
+                    }
                     1 => drop(std::mem::replace(&mut engine, build(&world, &clock, None))),
                     _ => {
                         let crashed = disk.after_crash(Unsynced::Seed(dice.next()));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::CounterSet;
 use crate::base::calendar::Calendar;
@@ -58,9 +59,15 @@ impl CounterSet {
         groups.filter(move |(_, partition)| partition.contains(dimension))
     }
 
+    /// Whether some had another calendar before, as far as this set has been told.
+    pub(in crate::counters) fn were_cut_anew(&self) -> bool {
+        self.cut_anew.load(Ordering::Relaxed)
+    }
+
     /// Keys have another calendar from now on: of a period that began before they may have no cell
     /// although something was used of it.
     pub(crate) fn are_cut_anew(&self, second: i64) {
+        self.cut_anew.store(true, Ordering::Relaxed);
         for counter in self.current.iter().filter(|counter| counter.policy.is_of_key()) {
             counter.misses(second);
         }

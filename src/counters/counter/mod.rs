@@ -2,7 +2,7 @@
 
 use crate::counters::Roles;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
@@ -483,6 +483,8 @@ pub(crate) struct CounterSet {
     marks: Box<[(u32, u32)]>,
     /// Whose midnights periods go by, where their rule does not say it.
     calendars: Arc<Calendars>,
+    /// Calendars have changed: it guards nothing, and is told before anybody asks.
+    cut_anew: AtomicBool,
     /// The dimensions of the groups of rows, of those whose rules leave that open.
     partitions: HashMap<u32, Box<[Dimension]>, ahash::RandomState>,
 }
@@ -514,6 +516,7 @@ impl CounterSet {
             roles: None,
             marks: Box::default(),
             calendars,
+            cut_anew: AtomicBool::new(false),
             partitions,
         }
     }

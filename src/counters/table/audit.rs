@@ -124,8 +124,8 @@ impl Audit<'_> {
         if counter.policy.is_too_late(&judged.reading, at) {
             return None;
         }
-        // The key got another calendar, and its cells were cut anew.
-        if judged.cell.is_some() && judged.reading.bounds() != charge.reading.bounds() {
+        // Where calendars have changed, cells were cut anew, by what is recorded of other events.
+        if counter.policy.periods().is_some() && self.counters.were_cut_anew() {
             return None;
         }
         // What a counter took over is not in the log, and from whom may be known no more.

@@ -166,12 +166,7 @@ impl Core {
     /// counters that may come from a copy which is cut otherwise are cut anew.
     pub(in crate::engine) fn go_on_with_calendars(&self, cut: CutBefore) {
         match cut {
-            CutBefore::Alike => {}
-            CutBefore::Anew => {
-                // Which keys lack a cell of what was used of their periods is not known any more.
-                let now = self.table.timeline().second(self.read_clock().moment);
-                self.snapshot.load().counters.are_cut_anew(now);
-            }
+            CutBefore::Alike | CutBefore::Anew => {}
             CutBefore::Otherwise => self.recut_all(false),
             CutBefore::InAnotherZone => self.recut_all(true),
         }

@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 
 use super::Settings;
 use crate::base::calendar::TimeZone;
+use crate::counters::CounterSet;
 use crate::customers::{Calendars, Directory, customer_of_row, first_key};
 use crate::journal::store::StoreError;
 
@@ -33,6 +34,16 @@ pub(crate) enum CutBefore {
     Otherwise,
     /// The engine was in another zone since.
     InAnotherZone,
+}
+
+impl CutBefore {
+    /// Tells counters where calendars have changed: which keys lack a cell of what was used of
+    /// their periods is not known any more.
+    pub(super) fn tell(self, counters: &CounterSet, now: i64) {
+        if self != Self::Alike {
+            counters.are_cut_anew(now);
+        }
+    }
 }
 
 /// The engine's zone, and up to which sequence number it was another one.

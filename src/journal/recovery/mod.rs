@@ -35,9 +35,8 @@ use crate::usage::{Figure, RollupOptions, Rollups, RollupsError};
 mod calendars;
 mod redo;
 
-use self::calendars::CutRows;
-use self::calendars::read_customers;
 pub(crate) use self::calendars::{CalendarRow, CutBefore};
+use self::calendars::{CutRows, read_customers};
 
 /// The key of the row with the engine's identity.
 const ENGINE: u64 = 1_000;
@@ -266,8 +265,8 @@ pub(super) fn recover_from(
     let (directory, calendars) = read_customers(settings)?;
     let RestoredRules { compiler, current, meters, revisions } =
         read_rules(store, timeline, rows.late_events(settings, timeline, store.now()), &calendars)?;
-    let snapshot = Snapshot::new(since, current, meters, settings.hasher.clone());
-    let snapshot = snapshot.by_calendars(&calendars);
+    let snapshot =
+        Snapshot::new(since, current, meters, settings.hasher.clone()).by_calendars(&calendars);
 
     let mut keys = StoredKeys::new(
         identity.secret,
@@ -295,6 +294,8 @@ pub(super) fn recover_from(
     }
     let was = timeline.shifted(rows.shift).second(now);
     snapshot.counters.may_have_missed(was.saturating_add(MAX_AHEAD_SECONDS));
+    let cut = rows.cut.before(settings.time_zone, from);
+    cut.tell(&snapshot.counters, timeline.second(now));
     table.start_at(now);
     table.open(snapshot.version);
     Ok(Recovered {
@@ -312,7 +313,7 @@ pub(super) fn recover_from(
         was_set_back: false,
         state: State::starting(from, (checkpoint_bytes, tail_bytes), now),
         directory,
-        cut: rows.cut.before(settings.time_zone, from),
+        cut,
     })
 }
 
