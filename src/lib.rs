@@ -113,6 +113,76 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Credits are paid from a balance, and an alert says when a budget nears its end, each in the same
+//! step as the decision:
+//!
+//! ```
+//! use limitry::balances::NewBalance;
+//! use limitry::rules::Threshold;
+//! use limitry::{Engine, Event, Metric, Period, Quota};
+//!
+//! let credits = Quota::balance("credits", Metric::TotalTokens).per("customer_id");
+//! let budget = Quota::new("Cents", Metric::TotalCostCents, 100, Period::Month);
+//! let budget = budget.per("customer_id").alert_at(Threshold::percent(80));
+//! let engine = Engine::builder().quota(credits).quota(budget).build()?;
+//! engine.balances().create(&NewBalance::new("cust_123", "credits").initial(1_000))?;
+//!
+//! let call = Event::new("cust_123", "model_call").total_tokens(600).cost_cents(85);
+//! assert!(engine.track(&call)?.is_allowed());
+//! assert!(engine.alerts().poll().is_some()); // 85 % of the budget
+//! assert!(!engine.track(&call)?.is_allowed()); // 400 credits are left
+//! # Ok::<(), limitry::Error>(())
+//! ```
+//!
+//! A support person sees who uses the most of a rule, and gives some back:
+//!
+//! ```
+//! use limitry::keys::KeyQuery;
+//! use limitry::{Engine, Event, Metric, Period, Quota};
+//!
+//! let tokens = Quota::new("Tokens", Metric::TotalTokens, 1_000, Period::Day).per("customer_id");
+//! let engine = Engine::builder().quota(tokens).build()?;
+//! assert!(engine.track(&Event::new("ann", "call").input_tokens(900))?.is_allowed());
+//! let page = engine.rules().keys("qta_tokens", &KeyQuery::new())?;
+//! assert_eq!(page.items[0].used, 900.into());
+//! engine.rules().adjust("qta_tokens", ("customer_id", "ann"), -500, "ticket 7, by jo")?;
+//! let left = engine.standing(&Event::new("ann", "call"))?.quotas().next().map(|it| it.remaining);
+//! assert_eq!(left, Some(600.into()));
+//! # Ok::<(), limitry::Error>(())
+//! ```
+//!
+//! # What if
+//!
+//! [`Engine::simulate`] replays what was recorded against other rules, in the traffic's own time, and
+//! reports for each rule and key what they would have refused; [`Engine::suggest`] proposes the
+//! limit that refuses no more than a share.
+//!
+//! ```
+//! use limitry::events::EventQuery;
+//! use limitry::simulation::Share;
+//! use limitry::{Engine, Event, Metric, Period, Quota, RuleSet};
+//!
+//! let engine = Engine::builder().build()?;
+//! for number in 1..=100_u64 {
+//!     let customer = format!("cust_{number}");
+//!     let _ = engine.track(&Event::new(&customer, "call").input_tokens(number))?;
+//! }
+//! let rule = |limit| Quota::new("Tokens", Metric::TotalTokens, limit, Period::Day);
+//! let rule = |limit| rule(limit).per("customer_id");
+//! let report = engine.simulate(RuleSet::new().quota(rule(90)), EventQuery::new())?;
+//! assert_eq!((report.calls.refused, report.customers), (10, 100));
+//! let suggestion = engine.suggest(rule(0), Share::of_customers(5))?;
+//! assert_eq!(suggestion.limit, Some(95.into()));
+//! # Ok::<(), limitry::Error>(())
+//! ```
+//!
+//! # In front of services
+//!
+//! With the feature `tower` the layer `limitry::tower::LimitLayer` puts limits in front of any
+//! tower service; with `http` the router of `limitry::http` answers the product's HTTP API; with
+//! `server` the program `limitry serve` does; and with `llm` `limitry::llm::Usage` reads what
+//! providers report of a model call.
+//!
 //! # Where to go
 //!
 //! | to know | read |
@@ -137,9 +207,10 @@
 //! | feature | adds | costs |
 //! |---|---|---|
 //! | `durable` | the engine [survives](guide::durability) in one file | the crate redb |
-//! | `http` | the product's [HTTP API](http) as a router | axum, tokio |
+//! | `http` | the product's HTTP API as a router: `limitry::http` | axum, tokio |
 //! | `llm` | what calls of models used, as providers report it | nothing |
-//! | `tower` | a [layer](tower) for axum, tonic, hyper | their traits: http, tower-service |
+//! | `server` | the program `limitry` | what is named above, clap, hyper |
+//! | `tower` | a layer for axum, tonic, hyper: `limitry::tower` | their traits: http, tower-service |
 //! | `tokio` | the [timer](time::Timer) of the runtime that a task waits in | tokio's timer |
 //! | `metrics` | [figures](guide::observability) of its own work | 270 to 400 instructions a call |
 //! | `webhooks` | signatures of webhooks (`alerts::StandardWebhook`) | hmac, sha2, base64 |
