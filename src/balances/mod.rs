@@ -3,7 +3,7 @@
 //! An account is plain data, and everything here is pure: what becomes of an account hangs on what
 //! it was, the change and the instant alone. So a change that is redone does the same again, and
 //! nothing has to run for a grant or a hold to end: whoever touches an account first
-//! [settles](account::Account::settle) it, each end at its own instant.
+//! settles it (`Account::settle`), each end at its own instant.
 
 mod account;
 mod balance;

@@ -128,7 +128,7 @@ impl Meters {
     /// # Errors
     /// Recording is off; there is no such meter; the range ends where it starts, or before; a
     /// dimension's key or value breaks its rule; windows or groups are asked for; the figure does
-    /// not fit an [`Amount`].
+    /// not fit an [`Amount`](crate::Amount).
     pub fn query(&self, id: &str, query: &MeterQuery) -> Result<MeterValue, QueryError> {
         query.require_one()?;
         let MeterRows { meter_id, meter_name, aggregation, rows, covers, .. } =

@@ -5,8 +5,8 @@
 
 #[cfg(doc)]
 use crate::{
-    Condition, Decision, Engine, EngineBuilder, Event, Meter, Outcome, Period, Quota, RateLimit,
-    RetryAfter, RuleSet, bounds,
+    Condition, Decision, Engine, EngineBuilder, Event, Meter, Metric, Outcome, Period, Quota,
+    RateLimit, RetryAfter, RuleSet, bounds,
     errors::EventError,
     handles::{Meters, Rules, Store, Wait, Waiting},
     rules::{Algorithm, Enforcement, OnMissing, Overflow, QuotaUpdate, RateLimitUpdate},
