@@ -148,6 +148,7 @@ impl RulesFile {
 }
 
 /// A rule or a meter of a file.
+#[expect(clippy::large_enum_variant, reason = "there are few, and rules are most of them")]
 #[derive(Clone, Debug, PartialEq)]
 enum Item {
     Rule(Rule),
