@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 
 use super::Table;
 use super::charge::{Charge, next_of};
+use super::crossings::Crossing;
 use super::judge::{Judgement, Script};
 use super::locked::{FewRows, Locked, OneRow};
 use super::request::{Commit, Committed, Intent, Request, Stale, Verdict};
@@ -183,7 +184,8 @@ impl<'s> Straight<'s, '_> {
     }
 
     /// Runs the caller's step where something was charged, and looks after the shards.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what nearly every call comes to ends here")]
     fn finish(
         self,
         locked: &mut impl Locked,
@@ -197,11 +199,7 @@ impl<'s> Straight<'s, '_> {
             && verdict.allowed
             && !is_read_only
         {
-            let crossings = if self.request.counters.watches() {
-                self.script(at, |script| script.crossings(charges, None, locked))
-            } else {
-                Vec::new()
-            };
+            let crossings = self.crossings(locked, verdict);
             let crossings = &crossings;
             commit(&Committed { at, charges, starts: &[], held: None, crossings, event: None });
         }
@@ -212,6 +210,16 @@ impl<'s> Straight<'s, '_> {
         if let Some(shard) = locked.first_shard() {
             shard.paths.straight = shard.paths.straight.wrapping_add(1);
         }
+    }
+
+    /// The thresholds that the event has reached.
+    #[inline]
+    fn crossings(self, locked: &mut impl Locked, verdict: &Verdict) -> Vec<Crossing> {
+        if !self.request.counters.watches() {
+            return Vec::new();
+        }
+        let Verdict { at, charges, .. } = verdict;
+        self.script(at, |script| script.crossings(charges, None, locked))
     }
 
     /// Makes the readings what they are without the event.
