@@ -113,6 +113,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Months run from the day on which a customer pays, by the customer's own midnights:
+//!
+//! ```
+//! use limitry::time::Tz;
+//! use limitry::{Customer, Engine, Metric, Period, Quota};
+//!
+//! let a_month = Quota::new("Calls", Metric::TotalEvents, 1_000, Period::Month).per("customer_id");
+//! let engine = Engine::builder().quota(a_month).build()?;
+//! let paid = "2024-01-31".parse()?;
+//! let customer = Customer::new("cust_123").time_zone(Tz::Europe__Berlin).billing_anchor(paid);
+//! engine.customers().upsert(customer)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Credits are paid from a balance, and an alert says when a budget nears its end, each in the same
 //! step as the decision:
 //!
@@ -138,13 +152,13 @@
 //!
 //! ```
 //! use limitry::keys::KeyQuery;
-//! use limitry::{Engine, Event, Metric, Period, Quota};
+//! use limitry::{Amount, Engine, Event, Metric, Period, Quota};
 //!
 //! let tokens = Quota::new("Tokens", Metric::TotalTokens, 1_000, Period::Day).per("customer_id");
 //! let engine = Engine::builder().quota(tokens).build()?;
 //! assert!(engine.track(&Event::new("ann", "call").input_tokens(900))?.is_allowed());
 //! let page = engine.rules().keys("qta_tokens", &KeyQuery::new())?;
-//! assert_eq!(page.items[0].used, 900.into());
+//! assert_eq!(page.items[0].used, Amount::from(900));
 //! engine.rules().adjust("qta_tokens", ("customer_id", "ann"), -500, "ticket 7, by jo")?;
 //! let left = engine.standing(&Event::new("ann", "call"))?.quotas().next().map(|it| it.remaining);
 //! assert_eq!(left, Some(600.into()));
