@@ -167,8 +167,8 @@
 //!
 //! # What if
 //!
-//! [`Engine::simulate`] replays what was recorded against other rules, in the traffic's own time, and
-//! reports for each rule and key what they would have refused; [`Engine::suggest`] proposes the
+//! [`Engine::simulate`] replays what was recorded against other rules, in the traffic's own time,
+//! and reports for each rule and key what they would have refused; [`Engine::suggest`] proposes the
 //! limit that refuses no more than a share.
 //!
 //! ```
@@ -224,7 +224,7 @@
 //! | `http` | the product's HTTP API as a router: `limitry::http` | axum, tokio |
 //! | `llm` | what calls of models used, as providers report it | nothing |
 //! | `server` | the program `limitry` | what is named above, clap, hyper |
-//! | `tower` | a layer for axum, tonic, hyper: `limitry::tower` | their traits: http, tower-service |
+//! | `tower` | a layer for axum, tonic, hyper: `limitry::tower` | http, tower-service |
 //! | `tokio` | the [timer](time::Timer) of the runtime that a task waits in | tokio's timer |
 //! | `metrics` | [figures](guide::observability) of its own work | 270 to 400 instructions a call |
 //! | `webhooks` | signatures of webhooks (`alerts::StandardWebhook`) | hmac, sha2, base64 |
