@@ -6,7 +6,7 @@ use super::{Adjustment, Adjustments, Counted};
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
 use crate::base::reading;
-use crate::log::QueryError;
+use crate::log::{QueryError, page_limit};
 use crate::rules::RuleKey;
 
 const DEFAULT_LIMIT: u32 = 50;
@@ -99,10 +99,7 @@ impl AdjustmentQuery {
 impl Adjustments {
     /// Lists adjustments, the newest first. O(those that are listed).
     pub(crate) fn list(&self, query: &AdjustmentQuery) -> Result<AdjustmentPage, QueryError> {
-        let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
-        let invalid = || QueryError::invalid("limit", &limit.to_string(), "must be 1 to 100");
-        let most = usize::try_from(limit).ok().filter(|_| (1..=MAX_LIMIT).contains(&limit));
-        let most = most.ok_or_else(invalid)?;
+        let most = page_limit(query.limit, DEFAULT_LIMIT, (MAX_LIMIT, "must be 1 to 100"))?;
         if let (Some(start), Some(end)) = (query.start_date, query.end_date)
             && start >= end
         {

@@ -20,7 +20,7 @@ pub use self::error::QueryError;
 pub(crate) use self::memory::{Bounds, MemoryLog};
 pub(crate) use self::packed::Packed;
 pub use self::query::EventQuery;
-pub(crate) use self::query::ScanFilter;
+pub(crate) use self::query::{ScanFilter, page_limit};
 pub use self::recorded::{EventPage, RecordedEvent};
 pub(crate) use self::segment::{PackedEvent, Segment, index};
 pub(crate) use self::signature::{PairFilter, signature_of_built_in, signature_of_properties};

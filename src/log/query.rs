@@ -82,10 +82,7 @@ impl EventQuery {
 
     /// How many events a page has at most.
     pub(crate) fn page_limit(&self) -> Result<usize, QueryError> {
-        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
-        let number = usize::try_from(limit).ok().filter(|_| (1..=MAX_LIMIT).contains(&limit));
-        let invalid = || QueryError::invalid("limit", &limit.to_string(), "must be 1 to 100");
-        number.ok_or_else(invalid)
+        page_limit(self.limit, DEFAULT_LIMIT, (MAX_LIMIT, "must be 1 to 100"))
     }
 
     /// Checks the conditions, and compiles them for the log whose hasher this is.
@@ -117,6 +114,18 @@ impl EventQuery {
         }
         Ok(pairs)
     }
+}
+
+/// How many items a page has: what was asked for, or the default, from 1 to the most that there may
+/// be, as the rule says it.
+pub(crate) fn page_limit(
+    limit: Option<u32>,
+    default: u32,
+    (most, rule): (u32, &'static str),
+) -> Result<usize, QueryError> {
+    let limit = limit.unwrap_or(default);
+    let number = usize::try_from(limit).ok().filter(|_| (1..=most).contains(&limit));
+    number.ok_or_else(|| QueryError::invalid("limit", &limit.to_string(), rule))
 }
 
 fn check(field: &str, value: &str, broken: Option<&'static str>) -> Result<(), QueryError> {

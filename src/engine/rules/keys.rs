@@ -11,7 +11,7 @@ use crate::base::reading;
 use crate::compiled::CompiledRule;
 use crate::counters::{FoundKey, KeysPass};
 use crate::engine::Core;
-use crate::log::QueryError;
+use crate::log::{QueryError, page_limit};
 use crate::rules::{Rule, RuleKey, Units};
 
 const DEFAULT_LIMIT: u32 = 100;
@@ -51,10 +51,7 @@ impl KeyQuery {
     }
 
     fn page_limit(&self) -> Result<usize, QueryError> {
-        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
-        let number = usize::try_from(limit).ok().filter(|_| (1..=MAX_LIMIT).contains(&limit));
-        let invalid = || QueryError::invalid("limit", &limit.to_string(), "must be 1 to 1000");
-        number.ok_or_else(invalid)
+        page_limit(self.limit, DEFAULT_LIMIT, (MAX_LIMIT, "must be 1 to 1000"))
     }
 }
 
