@@ -61,7 +61,6 @@ use axum::response::Response;
 use axum::routing::get;
 use tower_service::Service;
 
-use self::access::bearer;
 use self::call::{Caller, Project};
 use self::failure::{Failure, Reason};
 use self::replay::{Answers, Step};
@@ -176,11 +175,9 @@ async fn readiness(State(api): State<Arc<Api>>) -> StatusCode {
 
 /// The door: says who it is, and hands the request to the API of its generation.
 async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let headers = request.headers();
-    let spoken = bearer(headers).and_then(Generation::of_key).unwrap_or(Generation::First);
-    let caller = match api.caller(headers).await {
+    let caller = match api.caller(request.headers()).await {
         Ok(caller) => caller,
-        Err(reason) => return refusal(spoken, Failure::new(reason, "")),
+        Err(reason) => return first::refusal(Failure::new(reason, "")),
     };
     let generation = caller.access.generation;
     let project = caller.project.clone();
@@ -188,19 +185,13 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (mut request, turn) = match step.await {
         Ok(Step::Answer(request, turn)) => (request, turn),
         Ok(Step::Replay(response)) => return response,
-        Err(why) => return refusal(generation, why),
+        Err(why) => return first::refusal(why),
     };
     request.extensions_mut().insert(caller);
     let answer = api.answer(request, generation).await;
     match turn {
         Some(turn) => turn.keep(answer, project.engine.now()).await,
         None => answer,
-    }
-}
-
-fn refusal(generation: Generation, why: Failure) -> Response {
-    match generation {
-        Generation::First | Generation::Second | Generation::Third => first::refusal(why),
     }
 }
 
@@ -214,7 +205,7 @@ impl Api {
             }
             // Their paths are not served yet.
             Generation::Second | Generation::Third => {
-                refusal(generation, Failure::new(Reason::NotFound, ""))
+                first::refusal(Failure::new(Reason::NotFound, ""))
             }
         }
     }

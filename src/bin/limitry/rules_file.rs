@@ -171,19 +171,20 @@ fn items(set: &RuleSet) -> BTreeMap<(&'static str, String), Item> {
 
 fn bring_in(engine: &Engine, known: &RuleSet, set: &RuleSet) -> Result<Reloaded, Failure> {
     let (before, after) = (items(known), items(set));
-    let mut changed = RuleSet::new();
-    let mut left = Vec::new();
-    let there = engine.rules().set();
+    let (mut changed, mut same) = (RuleSet::new(), RuleSet::new());
     for (key, item) in &after {
-        if before.get(key) != Some(item) {
-            match item.clone() {
-                Item::Rule(rule) => changed.extend([rule]),
-                Item::Meter(meter) => changed = changed.meter(meter),
-            }
-        } else if !is_as_in(&there, key, item) {
-            left.push(key.1.clone());
+        let to = if before.get(key) == Some(item) { &mut same } else { &mut changed };
+        match item.clone() {
+            Item::Rule(rule) => to.extend([rule]),
+            Item::Meter(meter) => to.meters.push(meter),
         }
     }
+    // What the engine has of these in another way came by the API.
+    let left = engine.rules().sync(same, SyncOptions::preview().keep_missing());
+    let left = left.map_or_else(
+        |_| Vec::new(),
+        |left| left.created.into_iter().chain(left.updated.into_iter().map(|it| it.name)).collect(),
+    );
     let report = engine.rules().sync(changed, SyncOptions::apply().keep_missing())?;
     let mut removed = Vec::new();
     for (kind, name) in before.keys().filter(|key| !after.contains_key(*key)) {
@@ -209,38 +210,6 @@ fn id_of(set: &RuleSet, kind: &str, name: &str) -> Option<String> {
         "meter" => set.meters.iter().find_map(|it| id(&it.id, &it.name)),
         "quota" => set.quotas.iter().find_map(|it| id(&it.id, &it.name)),
         _ => set.rate_limits.iter().find_map(|it| id(&it.id, &it.name)),
-    }
-}
-
-/// Whether the engine has an item as the file has it, but for what the engine sets.
-fn is_as_in(set: &RuleSet, (kind, name): &(&'static str, String), item: &Item) -> bool {
-    let Some(id) = id_of(set, kind, name) else { return false };
-    match item {
-        Item::Meter(meter) => {
-            let known = set.meters.iter().find(|it| it.id.as_ref() == Some(&id)).cloned();
-            known.is_some_and(|mut known| {
-                (known.created_at, known.updated_at) = (meter.created_at, meter.updated_at);
-                known.id.clone_from(&meter.id);
-                known == *meter
-            })
-        }
-        Item::Rule(Rule::Quota(rule)) => {
-            let known = set.quotas.iter().find(|it| it.id.as_ref() == Some(&id)).cloned();
-            known.is_some_and(|mut known| {
-                (known.created_at, known.updated_at) = (rule.created_at, rule.updated_at);
-                known.id.clone_from(&rule.id);
-                known == *rule
-            })
-        }
-        Item::Rule(Rule::RateLimit(rule)) => {
-            let known = set.rate_limits.iter().find(|it| it.id.as_ref() == Some(&id)).cloned();
-            known.is_some_and(|mut known| {
-                (known.created_at, known.updated_at) = (rule.created_at, rule.updated_at);
-                known.id.clone_from(&rule.id);
-                known == *rule
-            })
-        }
-        Item::Rule(_) => true,
     }
 }
 

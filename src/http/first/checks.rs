@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Answer;
 use crate::decision::{QuotaStatus, RateLimitStatus};
+use crate::handles::Rules;
 use crate::http::access::Need;
 use crate::http::call::{Call, from_json, json};
 use crate::http::failure::Failure;
@@ -72,7 +73,8 @@ struct Asked {
     event: Event<'static>,
     /// The dimensions that stand for nothing.
     missing: Vec<&'static str>,
-    rules: BTreeMap<String, Rule>,
+    /// Has the rules: who needs one asks for it.
+    rules: Rules,
 }
 
 impl Asked {
@@ -95,22 +97,24 @@ impl Asked {
                 _ => event.property(key, value),
             };
         }
-        let rules = engine.rules().list().into_iter();
-        let rules = rules.filter_map(|rule| Some((rule.id()?.to_owned(), rule))).collect();
-        Self { event, missing, rules }
+        Self { event, missing, rules: engine.rules() }
     }
 
     /// Whether a rule that matches asks for nothing that is missing.
     fn is_about(&self, id: &str) -> bool {
-        let Some(rule) = self.rules.get(id) else { return true };
-        let (filters, per) = match rule {
-            Rule::Quota(rule) => (&rule.dimension_filters, &rule.per),
-            Rule::RateLimit(rule) => (&rule.dimension_filters, &rule.per),
+        if self.missing.is_empty() {
+            return true;
+        }
+        let (filters, per) = match self.rules.get(id) {
+            Some(Rule::Quota(rule)) => (rule.dimension_filters, rule.per),
+            Some(Rule::RateLimit(rule)) => (rule.dimension_filters, rule.per),
+            None => return true,
         };
         let asks_for = |key: &str| filters.contains_key(key) || per.iter().any(|it| it == key);
         !self.missing.iter().any(|key| asks_for(key))
     }
 
+    /// Whether nothing being left of a rule refuses anybody.
     fn refuses(&self, id: &str) -> bool {
         let enforcement = self.rules.get(id).map(|rule| match rule {
             Rule::Quota(rule) => rule.enforcement,

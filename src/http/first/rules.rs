@@ -121,35 +121,47 @@ fn get<R: RuleKind + Serialize>(call: Call, kind: &'static str) -> Answer {
 
 /// `GET /quotas`
 pub(super) async fn quotas(call: Call) -> Answer {
-    list(call, |engine| engine.rules().quotas())
+    list(call, |rule| matches!(rule, Rule::Quota(_)))
 }
 
 /// `GET /rate-limits`
 pub(super) async fn rate_limits(call: Call) -> Answer {
-    list(call, |engine| engine.rules().rate_limits())
+    list(call, |rule| matches!(rule, Rule::RateLimit(_)))
 }
 
 /// A page of rules, the newest first.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Page<R> {
-    data: Vec<R>,
+struct Page {
+    data: Vec<Shown>,
     next_cursor: Option<String>,
     has_more: bool,
 }
 
-fn list<R: Clone + Into<Rule> + Serialize>(
-    call: Call,
-    rules: impl FnOnce(&Engine) -> Vec<R>,
-) -> Answer {
+fn list(call: Call, is_wanted: impl Fn(&Rule) -> bool) -> Answer {
     let mut call = call.needs(Need::Read)?;
-    let page = page(rules(&call.project.engine), call.params())?;
-    let data = page.data.into_iter().map(|rule| Shown::of(&call.project.id, rule)).collect();
-    let page = Page { data, next_cursor: page.next_cursor, has_more: page.has_more };
-    Ok(json(StatusCode::OK, &page)?)
+    let (limit, cursor) = page_of(call.params())?;
+    let mut rules = call.project.engine.rules().list();
+    rules.retain(is_wanted);
+    rules.reverse();
+    if let Some(cursor) = cursor {
+        let at = rules.iter().position(|rule| rule.id() == Some(&*cursor.id));
+        let first = match at {
+            Some(at) => at.saturating_add(1),
+            // It was removed since: those that are no newer follow.
+            None => rules.partition_point(|rule| created(rule) > cursor.created),
+        };
+        rules.drain(..first.min(rules.len()));
+    }
+    let has_more = rules.len() > limit;
+    rules.truncate(limit);
+    let next_cursor = rules.last().filter(|_| has_more).map(|last| Cursor::of(last).to_string());
+    let data = rules.into_iter().map(|rule| Shown::of(&call.project.id, rule)).collect();
+    Ok(json(StatusCode::OK, &Page { data, next_cursor, has_more })?)
 }
 
-fn page<R: Clone + Into<Rule>>(mut rules: Vec<R>, mut params: Params) -> Result<Page<R>, Failure> {
+/// How many rules a page has, and behind which it begins.
+fn page_of(mut params: Params) -> Result<(usize, Option<Cursor>), Failure> {
     let limit = match params.take("limit") {
         None => DEFAULT_PAGE,
         Some(text) => {
@@ -161,23 +173,7 @@ fn page<R: Clone + Into<Rule>>(mut rules: Vec<R>, mut params: Params) -> Result<
     };
     let cursor = params.take("cursor").map(|text| Cursor::parse(&text)).transpose()?;
     params.read::<Nothing>()?;
-    rules.reverse();
-    let mut rules: Vec<_> =
-        rules.into_iter().map(|rule| (Cursor::of(&rule.clone().into()), rule)).collect();
-    if let Some(cursor) = cursor {
-        let at = rules.iter().position(|(known, _)| known.id == cursor.id);
-        let first = match at {
-            Some(at) => at.saturating_add(1),
-            // It was removed since: those that are no newer follow.
-            None => rules.partition_point(|(known, _)| known.created > cursor.created),
-        };
-        rules.drain(..first.min(rules.len()));
-    }
-    let has_more = rules.len() > limit;
-    rules.truncate(limit);
-    let next_cursor = rules.last().filter(|_| has_more).map(|(cursor, _)| cursor.to_string());
-    let data = rules.into_iter().map(|(_, rule)| rule).collect();
-    Ok(Page { data, next_cursor, has_more })
+    Ok((limit, cursor))
 }
 
 /// No parameters.
@@ -193,14 +189,18 @@ struct Cursor {
     id: String,
 }
 
+/// The Unix second at which a rule was made.
+fn created(rule: &Rule) -> i64 {
+    let created = match rule {
+        Rule::Quota(rule) => rule.created_at,
+        Rule::RateLimit(rule) => rule.created_at,
+    };
+    created.map_or(i64::MIN, Timestamp::unix_seconds)
+}
+
 impl Cursor {
     fn of(rule: &Rule) -> Self {
-        let created = match rule {
-            Rule::Quota(rule) => rule.created_at,
-            Rule::RateLimit(rule) => rule.created_at,
-        };
-        let created = created.map_or(i64::MIN, Timestamp::unix_seconds);
-        Self { created, id: rule.id().unwrap_or_default().to_owned() }
+        Self { created: created(rule), id: rule.id().unwrap_or_default().to_owned() }
     }
 
     fn parse(text: &str) -> Result<Self, Failure> {

@@ -6,15 +6,9 @@ use serde::Serialize;
 use super::Answer;
 use crate::Engine;
 use crate::http::access::Need;
-use crate::http::call::{Call, json};
+use crate::http::call::{Call, Params, json};
 use crate::http::failure::Failure;
 use crate::usage::{Interval, UsageQuery, UsageSummary};
-
-/// The range of a query must be given here.
-fn bounded(query: UsageQuery, has_range: bool) -> Result<UsageQuery, Failure> {
-    let missing = || Failure::bad_input("startDate and endDate must be given");
-    has_range.then_some(query).ok_or_else(missing)
-}
 
 /// `GET /usage/summary`
 pub(super) async fn summary(call: Call) -> Answer {
@@ -67,7 +61,13 @@ fn asked(mut call: Call) -> Result<(Call, UsageQuery), Failure> {
     read(call, params)
 }
 
-fn read(call: Call, params: crate::http::call::Params) -> Result<(Call, UsageQuery), Failure> {
+/// Reads a query, whose range must be given here.
+fn read(call: Call, params: Params) -> Result<(Call, UsageQuery), Failure> {
+    let call = call.needs(Need::Read)?;
     let has_range = params.has("startDate") && params.has("endDate");
-    Ok((call.needs(Need::Read)?, bounded(params.read()?, has_range)?))
+    let query = params.read()?;
+    if !has_range {
+        return Err(Failure::bad_input("startDate and endDate must be given"));
+    }
+    Ok((call, query))
 }
