@@ -12,44 +12,22 @@ use std::time::Duration;
 use limitry::balances::{BalanceQuery, Credit, Debit, LedgerQuery, NewBalance};
 use limitry::errors::{BalanceError, ReservationError, TrackError};
 use limitry::reservations::ReservationId;
-use limitry::store::{Durability, Durable};
 use limitry::time::ManualClock;
 use limitry::{Engine, EngineBuilder, Event, Hold, Metric, Period, Quota, Reserved};
 
-use crate::support::medium::{Fault, Medium, Unsynced};
-use crate::support::{Dice, START, date, long};
+use crate::lives::{Life, check_failed, crash_everywhere, live, portraits};
+use crate::support::medium::{Fault, Medium};
+use crate::support::{Dice, long};
 
-const STEPS: u64 = 70;
-/// The steps before which the engine is closed and opened again.
-const REOPENED: [u64; 2] = [23, 47];
 const OWNERS: [&str; 3] = ["ann", "bob", "eve"];
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn set(clock: &ManualClock, step: u64) {
-    clock.set(date(START + i128::from(step) * 20_000_000_000));
-}
-
-fn builder(clock: &ManualClock) -> EngineBuilder {
-    let opened = Quota::balance("opened", Metric::TotalEvents).per("customer_id").opening(30);
-    Engine::builder()
-        .clock(clock.clone())
-        .quota(Quota::balance("credits", Metric::TotalTokens).per("customer_id"))
-        .quota(opened.filter("model", "large"))
-        .quota(Quota::new("daily", Metric::TotalTokens, 9_000, Period::Day).per("customer_id"))
-}
-
-fn open(medium: &Medium, clock: &ManualClock) -> Result<Engine, String> {
-    let store = Durable::open_on(medium.clone()).map_err(|why| why.to_string())?;
-    let store = store.durability(Durability::Synced);
-    builder(clock).durable(store).build().map_err(|why| why.to_string())
-}
-
 /// An engine, and its open reservations.
 #[derive(Default)]
-struct Life {
+struct Balances {
     ids: Vec<(ReservationId, &'static str, &'static str)>,
 }
 
@@ -68,8 +46,19 @@ fn of_reservation<T>(done: Result<T, ReservationError>) -> Result<(), String> {
     }
 }
 
-impl Life {
-    /// Does a step; an error is one of the store.
+impl Life for Balances {
+    const STEPS: u64 = 70;
+    const REOPENED: [u64; 2] = [23, 47];
+
+    fn builder(clock: &ManualClock) -> EngineBuilder {
+        let opened = Quota::balance("opened", Metric::TotalEvents).per("customer_id").opening(30);
+        Engine::builder()
+            .clock(clock.clone())
+            .quota(Quota::balance("credits", Metric::TotalTokens).per("customer_id"))
+            .quota(opened.filter("model", "large"))
+            .quota(Quota::new("daily", Metric::TotalTokens, 9_000, Period::Day).per("customer_id"))
+    }
+
     fn step(&mut self, engine: &Engine, (script, number): (u64, u64)) -> Result<(), String> {
         let mut dice = Dice::new(script * 1_000 + number + 77);
         let (owner, balances) = (dice.pick(&OWNERS), engine.balances());
@@ -124,130 +113,53 @@ impl Life {
             }
         }
     }
-}
 
-/// All that is shown of balances.
-fn portrait(engine: &Engine) -> String {
-    let balances = engine.balances();
-    let mut all = String::new();
-    let ordinals: Vec<_> = engine
-        .events()
-        .iter(limitry::events::EventQuery::new())
-        .expect("a good question")
-        .map(|event| event.id)
-        .collect();
-    for balance in balances.list(&BalanceQuery::new()).balances {
-        let (owner, name) = (&*balance.owner, &*balance.name);
-        all += &format!("{balance:?}\n{:?}\n", balances.grants(owner, name));
-        let page = balances.ledger(owner, name, &LedgerQuery::new().limit(1_000));
-        for mut entry in page.expect("it is there").transactions {
-            let place = entry.event_id.take().map(|id| ordinals.iter().position(|it| *it == id));
-            all += &format!("  {place:?} {entry:?}\n");
-        }
-    }
-    for owner in OWNERS {
-        let event = Event::new(owner, "call").model("large");
-        all += &format!("{:?}\n", engine.standing(&event).expect("good"));
-    }
-    all
-}
-
-/// The portraits at the end of an engine that lived no step, one, and so on.
-fn portraits(script: u64) -> Vec<String> {
-    let lived = |steps| {
-        let clock = ManualClock::new(date(START));
-        let engine = builder(&clock).build().expect("good rules");
-        let mut life = Life::default();
-        for number in 0..steps {
-            set(&clock, number);
-            life.step(&engine, (script, number)).expect("nothing fails in memory");
-        }
-        set(&clock, STEPS);
-        portrait(&engine)
-    };
-    (0..=STEPS).map(lived).collect()
-}
-
-/// Lives up to the first error; how many steps were answered, and why no more.
-fn live(medium: &Medium, script: u64) -> (u64, Option<String>) {
-    let clock = ManualClock::new(date(START));
-    let mut life = Life::default();
-    let mut engine = match open(medium, &clock) {
-        Ok(engine) => engine,
-        Err(why) => return (0, Some(why)),
-    };
-    for number in 0..STEPS {
-        set(&clock, number);
-        if REOPENED.contains(&number) {
-            let closed = engine.store().close().map_err(|why| why.to_string());
-            drop(engine);
-            match closed.and_then(|()| open(medium, &clock)) {
-                Ok(opened) => engine = opened,
-                Err(why) => return (number, Some(why)),
+    fn portrait(engine: &Engine) -> String {
+        let balances = engine.balances();
+        let mut all = String::new();
+        let ordinals: Vec<_> = engine
+            .events()
+            .iter(limitry::events::EventQuery::new())
+            .expect("a good question")
+            .map(|event| event.id)
+            .collect();
+        for balance in balances.list(&BalanceQuery::new()).balances {
+            let (owner, name) = (&*balance.owner, &*balance.name);
+            all += &format!("{balance:?}\n{:?}\n", balances.grants(owner, name));
+            let page = balances.ledger(owner, name, &LedgerQuery::new().limit(1_000));
+            for mut entry in page.expect("it is there").transactions {
+                let place =
+                    entry.event_id.take().map(|id| ordinals.iter().position(|it| *it == id));
+                all += &format!("  {place:?} {entry:?}\n");
             }
         }
-        if let Err(why) = life.step(&engine, (script, number)) {
-            return (number, Some(why));
+        for owner in OWNERS {
+            let event = Event::new(owner, "call").model("large");
+            all += &format!("{:?}\n", engine.standing(&event).expect("good"));
         }
-    }
-    let closed = engine.store().close().err();
-    (STEPS, closed.map(|why| why.to_string()))
-}
-
-/// Opening finds what was answered, and maybe one step more.
-fn check(medium: &Medium, steps: u64, portraits: &[String], what: &str) {
-    let clock = ManualClock::new(date(START));
-    set(&clock, STEPS);
-    let engine = open(medium, &clock).unwrap_or_else(|why| panic!("{what}: {why}"));
-    let found = portrait(&engine);
-    let steps = usize::try_from(steps).expect("small");
-    let due = portraits.get(steps..portraits.len().min(steps + 2)).expect("so many steps");
-    assert!(due.contains(&found), "{what}: after {steps} steps:\n{found}\ndue is:\n{}", due[0]);
-    engine.store().verify(|_| ()).unwrap_or_else(|why| panic!("{what}: {why}"));
-    drop(engine);
-    let engine = open(medium, &clock).unwrap_or_else(|why| panic!("{what}, again: {why}"));
-    assert_eq!(portrait(&engine), found, "{what}, again");
-}
-
-fn crash_everywhere(script: u64, stride: usize) {
-    let portraits = portraits(script);
-    let medium = Medium::new();
-    let (steps, why) = live(&medium, script);
-    assert_eq!((steps, why), (STEPS, None));
-    check(&medium, STEPS, &portraits, "nothing happened");
-    for at in (0..medium.changes()).step_by(stride) {
-        let medium = Medium::new().crash_at(at);
-        let (steps, _) = live(&medium, script);
-        for unsynced in [Unsynced::Kept, Unsynced::Lost, Unsynced::Seed(at)] {
-            let what = format!("script {script}, crash at {at}, {unsynced:?}");
-            check(&medium.after_crash(unsynced), steps, &portraits, &what);
-        }
+        all
     }
 }
 
 #[test]
 fn whenever_the_machine_stops_balances_are_as_they_were() {
-    let shown = (0..4).flat_map(portraits).collect::<String>();
+    let shown = (0..4).flat_map(portraits::<Balances>).collect::<String>();
     for part in ["Expiry", "Debit", "Credit", "\"opened\"", "Some(Some(", "held: Amount(1"] {
         assert!(shown.contains(part), "{part}");
     }
     for script in 0..if long() { 30 } else { 4 } {
-        crash_everywhere(script, if long() { 3 } else { 61 });
+        crash_everywhere::<Balances>(script, if long() { 3 } else { 61 });
     }
 }
 
 #[test]
 fn whichever_call_fails_no_balance_is_half_changed() {
-    let portraits = portraits(0);
+    let portraits = portraits::<Balances>(0);
     let medium = Medium::new();
-    live(&medium, 0);
+    live::<Balances>(&medium, 0);
     let stride = if long() { 1 } else { 61 };
     for call in (0..medium.calls()).step_by(stride) {
         let medium = Medium::new().fail_at(Fault { call, for_ever: true });
-        let (steps, _) = live(&medium, 0);
-        for unsynced in [Unsynced::Kept, Unsynced::Lost] {
-            let what = format!("call {call} fails, {unsynced:?}");
-            check(&medium.after_crash(unsynced), steps, &portraits, &what);
-        }
+        check_failed::<Balances>(&medium, 0, &portraits, &format!("call {call} fails"));
     }
 }

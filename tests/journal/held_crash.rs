@@ -23,44 +23,15 @@ use limitry::{
     Window,
 };
 
-use crate::support::medium::{Fault, Medium, Unsynced};
+use crate::lives::{Life, check, check_failed, crash_everywhere, live, open, portraits, set};
+use crate::support::medium::{Fault, Medium};
 use crate::support::{Dice, START, date, long};
 
-const STEPS: u64 = 60;
 /// The script of the tests that go by one.
 const FIRST: u64 = 0;
-/// The steps before which the engine is closed and opened again.
-const REOPENED: [u64; 2] = [20, 41];
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
-}
-
-fn set(clock: &ManualClock, step: u64) {
-    clock.set(date(START + i128::from(step) * 20_000_000_000));
-}
-
-fn builder(clock: &ManualClock) -> EngineBuilder {
-    let every = |name, algorithm| {
-        let limit = RateLimit::new(name, 2_000, Window::every(secs(900))).algorithm(algorithm);
-        limit.metric(Metric::TotalTokens)
-    };
-    let rolling = Period::rolling(secs(600));
-    Engine::builder()
-        .clock(clock.clone())
-        .rate_limit(every("bucket", Algorithm::TokenBucket).per("customer_id"))
-        .rate_limit(every("fixed", Algorithm::FixedWindow))
-        .rate_limit(every("sliding", Algorithm::SlidingWindow).per("model"))
-        .quota(Quota::new("daily", Metric::TotalTokens, 9_000, Period::Day).per("customer_id"))
-        .quota(Quota::new("rolling", Metric::TotalTokens, 5_000, rolling))
-        .quota(Quota::concurrent("at once", 6).per("customer_id"))
-        .quota(Quota::new("models", Metric::unique("model"), 3, Period::Day).per("customer_id"))
-}
-
-fn open(medium: &Medium, clock: &ManualClock) -> Result<Engine, String> {
-    let store = Durable::open_on(medium.clone()).map_err(|why| why.to_string())?;
-    let store = store.durability(Durability::Synced);
-    builder(clock).durable(store).build().map_err(|why| why.to_string())
 }
 
 /// A step: what it asks of an engine, and of which reservation.
@@ -100,7 +71,7 @@ fn step_of((script, number): (u64, u64), reserved: &[Event<'static>]) -> Step {
 
 /// What lives: an engine, its reservations, and the commits that were answered.
 #[derive(Default)]
-struct Life {
+struct Holds {
     ids: Vec<ReservationId>,
     reserved: Vec<Event<'static>>,
     committed: BTreeMap<usize, (Event<'static>, String)>,
@@ -112,8 +83,27 @@ fn body(decision: &Decision) -> String {
     body.to_string()
 }
 
-impl Life {
-    /// Does a step; an error is one of the store.
+impl Life for Holds {
+    const STEPS: u64 = 60;
+    const REOPENED: [u64; 2] = [20, 41];
+
+    fn builder(clock: &ManualClock) -> EngineBuilder {
+        let every = |name, algorithm| {
+            let limit = RateLimit::new(name, 2_000, Window::every(secs(900))).algorithm(algorithm);
+            limit.metric(Metric::TotalTokens)
+        };
+        let rolling = Period::rolling(secs(600));
+        Engine::builder()
+            .clock(clock.clone())
+            .rate_limit(every("bucket", Algorithm::TokenBucket).per("customer_id"))
+            .rate_limit(every("fixed", Algorithm::FixedWindow))
+            .rate_limit(every("sliding", Algorithm::SlidingWindow).per("model"))
+            .quota(Quota::new("daily", Metric::TotalTokens, 9_000, Period::Day).per("customer_id"))
+            .quota(Quota::new("rolling", Metric::TotalTokens, 5_000, rolling))
+            .quota(Quota::concurrent("at once", 6).per("customer_id"))
+            .quota(Quota::new("models", Metric::unique("model"), 3, Period::Day).per("customer_id"))
+    }
+
     fn step(&mut self, engine: &Engine, step: (u64, u64)) -> Result<(), String> {
         let failed = |why: ReservationError| match why {
             ReservationError::Track(TrackError::Store(why)) => Err(why.to_string()),
@@ -147,148 +137,78 @@ impl Life {
             },
         }
     }
-}
 
-/// All that is shown of reservations and of what they hold.
-fn portrait(engine: &Engine) -> String {
-    let mut all = format!("{} events\n", engine.events().len());
-    for customer in ["ann", "bob"] {
-        for model in ["large", "small"] {
-            let event = Event::new(customer, "call").model(model);
-            let standing = engine.standing(&event).expect("good");
-            all += &format!("{standing:?}\n");
-        }
-    }
-    for status in engine.reservations().list(&ReservationQuery::new()) {
-        let (state, estimate) = (status.state, &status.estimate);
-        let recorded = status.event_id.is_some();
-        all += &format!("{state} until {} {recorded} {estimate:?}\n", status.expires_at);
-    }
-    all
-}
-
-/// The portraits at the end of an engine that lived no step, one, and so on.
-fn portraits(script: u64) -> Vec<String> {
-    let lived = |steps| {
-        let clock = ManualClock::new(date(START));
-        let engine = builder(&clock).build().expect("good rules");
-        let mut life = Life::default();
-        for number in 0..steps {
-            set(&clock, number);
-            life.step(&engine, (script, number)).expect("nothing fails in memory");
-        }
-        set(&clock, STEPS);
-        portrait(&engine)
-    };
-    (0..=STEPS).map(lived).collect()
-}
-
-/// Lives up to the first error; how many steps were answered, and why no more.
-fn live(medium: &Medium, script: u64) -> (Life, u64, Option<String>) {
-    let clock = ManualClock::new(date(START));
-    let mut life = Life::default();
-    let mut engine = match open(medium, &clock) {
-        Ok(engine) => engine,
-        Err(why) => return (life, 0, Some(why)),
-    };
-    for number in 0..STEPS {
-        set(&clock, number);
-        if REOPENED.contains(&number) {
-            let closed = engine.store().close().map_err(|why| why.to_string());
-            drop(engine);
-            match closed.and_then(|()| open(medium, &clock)) {
-                Ok(opened) => engine = opened,
-                Err(why) => return (life, number, Some(why)),
+    fn portrait(engine: &Engine) -> String {
+        let mut all = format!("{} events\n", engine.events().len());
+        for customer in ["ann", "bob"] {
+            for model in ["large", "small"] {
+                let event = Event::new(customer, "call").model(model);
+                let standing = engine.standing(&event).expect("good");
+                all += &format!("{standing:?}\n");
             }
         }
-        if let Err(why) = life.step(&engine, (script, number)) {
-            // What the failed call was to hold is not held.
-            let held = ReservationQuery::new().state(ReservationState::Held);
-            let held = engine.reservations().list(&held);
-            assert!(held.iter().all(|it| life.ids.contains(&it.id)), "step {number}: {held:?}");
-            return (life, number, Some(why));
+        for status in engine.reservations().list(&ReservationQuery::new()) {
+            let (state, estimate) = (status.state, &status.estimate);
+            let recorded = status.event_id.is_some();
+            all += &format!("{state} until {} {recorded} {estimate:?}\n", status.expires_at);
         }
+        all
     }
-    let closed = engine.store().close().err();
-    (life, STEPS, closed.map(|why| why.to_string()))
-}
 
-/// Opening finds what was answered, and maybe one step more.
-fn check(medium: &Medium, life: &Life, steps: u64, portraits: &[String], what: &str) {
-    let clock = ManualClock::new(date(START));
-    set(&clock, STEPS);
-    let engine = open(medium, &clock).unwrap_or_else(|why| panic!("{what}: {why}"));
-    let found = portrait(&engine);
-    let steps = usize::try_from(steps).expect("small");
-    let due = portraits.get(steps..portraits.len().min(steps + 2)).expect("so many steps");
-    assert!(due.contains(&found), "{what}: after {steps} steps:\n{found}\ndue is:\n{}", due[0]);
-    for (one, (event, first)) in &life.committed {
-        let again = engine.commit(life.ids[*one], event);
-        let again = again.unwrap_or_else(|why| panic!("{what}: {one} is forgotten: {why}"));
-        assert!(again.is_replay(), "{what}: {one}");
-        assert_eq!(body(&again), *first, "{what}: {one}");
+    fn look_at_failed(&self, engine: &Engine, step: u64) {
+        // What the failed call was to hold is not held.
+        let held = ReservationQuery::new().state(ReservationState::Held);
+        let held = engine.reservations().list(&held);
+        assert!(held.iter().all(|it| self.ids.contains(&it.id)), "step {step}: {held:?}");
     }
-    assert_eq!(portrait(&engine), found, "{what}: a commit counted twice");
-    engine.store().verify(|_| ()).unwrap_or_else(|why| panic!("{what}: {why}"));
-    drop(engine);
-    let engine = open(medium, &clock).unwrap_or_else(|why| panic!("{what}, again: {why}"));
-    assert_eq!(portrait(&engine), found, "{what}, again");
-}
 
-fn crash_everywhere(script: u64, stride: usize) {
-    let portraits = portraits(script);
-    let medium = Medium::new();
-    let (life, steps, why) = live(&medium, script);
-    assert_eq!((steps, why), (STEPS, None));
-    assert!(life.ids.len() > 10 && !life.committed.is_empty(), "{}", life.ids.len());
-    check(&medium, &life, STEPS, &portraits, "nothing happened");
-    for at in (0..medium.changes()).step_by(stride) {
-        let medium = Medium::new().crash_at(at);
-        let (life, steps, _) = live(&medium, script);
-        for unsynced in [Unsynced::Kept, Unsynced::Lost, Unsynced::Seed(at)] {
-            let what = format!("script {script}, crash at {at}, {unsynced:?}");
-            check(&medium.after_crash(unsynced), &life, steps, &portraits, &what);
+    fn look_at_opened(&self, engine: &Engine, what: &str) {
+        for (one, (event, first)) in &self.committed {
+            let again = engine.commit(self.ids[*one], event);
+            let again = again.unwrap_or_else(|why| panic!("{what}: {one} is forgotten: {why}"));
+            assert!(again.is_replay(), "{what}: {one}");
+            assert_eq!(body(&again), *first, "{what}: {one}");
         }
     }
 }
 
 #[test]
 fn whenever_the_machine_stops_reservations_are_as_they_were() {
-    let shown = &portraits(FIRST)[usize::try_from(STEPS).expect("small")];
+    let shown = &portraits::<Holds>(FIRST)[usize::try_from(Holds::STEPS).expect("small")];
     for state in ["held", "committed", "released", "expired"] {
         assert!(shown.contains(&format!("\n{state} until")), "{state}: {shown}");
     }
-    crash_everywhere(FIRST, if long() { 1 } else { 7 });
+    let crash = |script, stride| {
+        let life: Holds = crash_everywhere(script, stride);
+        assert!(life.ids.len() > 10 && !life.committed.is_empty(), "{}", life.ids.len());
+    };
+    crash(FIRST, if long() { 1 } else { 7 });
     for script in 1..if long() { 30 } else { 4 } {
-        crash_everywhere(script, 29);
+        crash(script, 29);
     }
 }
 
 #[test]
 fn whichever_call_fails_nothing_is_half_held() {
-    let portraits = portraits(FIRST);
+    let portraits = portraits::<Holds>(FIRST);
     let medium = Medium::new();
-    live(&medium, FIRST);
+    live::<Holds>(&medium, FIRST);
     let stride = if long() { 1 } else { 23 };
     for call in (0..medium.calls()).step_by(stride) {
         for for_ever in [false, true] {
             let medium = Medium::new().fail_at(Fault { call, for_ever });
-            let (life, steps, _) = live(&medium, FIRST);
             let what = format!("call {call} fails, for ever: {for_ever}");
-            for unsynced in [Unsynced::Kept, Unsynced::Lost] {
-                let what = format!("{what}, {unsynced:?}");
-                check(&medium.after_crash(unsynced), &life, steps, &portraits, &what);
-            }
+            check_failed::<Holds>(&medium, FIRST, &portraits, &what);
         }
     }
 }
 
 #[test]
 fn an_engine_that_goes_on_without_its_store_has_its_reservations() {
-    let portraits = portraits(FIRST);
-    let shown = &portraits[usize::try_from(STEPS).expect("small")];
+    let portraits = portraits::<Holds>(FIRST);
+    let shown = &portraits[usize::try_from(Holds::STEPS).expect("small")];
     let whole = Medium::new();
-    live(&whole, FIRST);
+    live::<Holds>(&whole, FIRST);
     let stride = if long() { 3 } else { 37 };
     let (mut failed, mut whole_lives) = (0, 0);
     for call in (0..whole.calls()).step_by(stride) {
@@ -296,14 +216,14 @@ fn an_engine_that_goes_on_without_its_store_has_its_reservations() {
         let clock = ManualClock::new(date(START));
         let Ok(store) = Durable::open_on(medium.clone()) else { continue };
         let store = store.durability(Durability::Synced).on_failure(OnFailure::MemoryOnly);
-        let Ok(engine) = builder(&clock).durable(store).build() else { continue };
-        let mut life = Life::default();
-        for number in 0..STEPS {
+        let Ok(engine) = Holds::builder(&clock).durable(store).build() else { continue };
+        let mut life = Holds::default();
+        for number in 0..Holds::STEPS {
             set(&clock, number);
             life.step(&engine, (FIRST, number)).unwrap_or_else(|why| panic!("call {call}: {why}"));
         }
-        set(&clock, STEPS);
-        assert_eq!(portrait(&engine), *shown, "call {call}");
+        set(&clock, Holds::STEPS);
+        assert_eq!(Holds::portrait(&engine), *shown, "call {call}");
         for (one, (event, first)) in &life.committed {
             let again = engine.commit(life.ids[*one], event).expect("once more");
             assert_eq!((again.is_replay(), body(&again)), (true, first.clone()), "call {call}");
@@ -324,9 +244,9 @@ fn stored() -> PathBuf {
 /// What this version wrote is read by every later one.
 #[test]
 fn a_store_with_reservations_opens_as_it_was() {
-    let portraits = portraits(FIRST);
+    let portraits = portraits::<Holds>(FIRST);
     let image = fs::read(stored()).expect("it is in the repository");
-    let life = Life::default();
+    let life = Holds::default();
     check(&Medium::of(image), &life, STORED, &portraits, "the store of format 3");
 }
 
@@ -337,13 +257,13 @@ fn a_store_with_reservations_opens_as_it_was() {
 fn write_the_store_with_reservations() {
     let medium = Medium::new();
     let clock = ManualClock::new(date(START));
-    let mut engine = open(&medium, &clock).expect("a new one");
-    let mut life = Life::default();
+    let mut engine = open::<Holds>(&medium, &clock).expect("a new one");
+    let mut life = Holds::default();
     for number in 0..STORED {
         set(&clock, number);
-        if REOPENED.contains(&number) {
+        if Holds::REOPENED.contains(&number) {
             engine.store().close().expect("it closes");
-            engine = open(&medium, &clock).expect("it opens");
+            engine = open::<Holds>(&medium, &clock).expect("it opens");
         }
         life.step(&engine, (FIRST, number)).expect("nothing fails");
     }

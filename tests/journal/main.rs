@@ -33,6 +33,7 @@ mod holds;
 #[cfg(unix)]
 mod kill;
 mod levels;
+mod lives;
 mod memory;
 mod queue;
 mod restarts;
