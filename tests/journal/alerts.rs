@@ -7,11 +7,10 @@
 //! fired is summed up from the events that are found.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
-use std::{env, fs, thread};
+use std::{env, thread};
 
 use limitry::alerts::{AlertId, AlertQuery, Delivered};
 use limitry::events::EventQuery;
@@ -20,7 +19,7 @@ use limitry::store::{Durability, Durable, MemoryStore};
 use limitry::time::ManualClock;
 use limitry::{Engine, EngineBuilder, Event, Hold, Metric, Period, Quota, Reserved};
 
-use crate::kill::say;
+use crate::kill::{run_until_killed, say};
 use crate::restarts::open;
 use crate::support::files::StoreFile;
 use crate::support::medium::{Medium, Unsynced};
@@ -330,27 +329,17 @@ fn child() {
 
 /// Lets a child live until it has printed so many lines; returns what it was delivered.
 fn run(path: &Path, life: u64, lines: usize) -> Vec<(String, AlertId)> {
-    let mut child = Command::new(env::current_exe().expect("this program"));
-    child.args(["--exact", "alerts::child", "--nocapture", "--test-threads=1"]);
-    child.env(CHILD, format!("{life} {}", path.display()));
-    child.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = child.spawn().expect("a child");
-    let out = BufReader::new(child.stdout.take().expect("a pipe"));
     let (mut got, mut heard, mut done) = (Vec::new(), 0, 0);
-    for line in out.lines() {
-        let Ok(line) = line else { break };
-        let Some((_, said)) = line.split_once('@') else { continue };
+    let told = format!("{life} {}", path.display());
+    run_until_killed("alerts::child", (CHILD, told), |line| {
+        let Some((_, said)) = line.and_then(|line| line.split_once('@')) else { return false };
         heard += 1;
-        done += usize::from(said == "DONE");
+        done += u64::from(said == "DONE");
         if let Some((name, id)) = said.strip_prefix("GOT ").and_then(|it| it.split_once(' ')) {
-            // The last line may be cut short: then it is no id.
-            got.extend(id.parse().ok().map(|id| (name.to_owned(), id)));
+            got.push((name.to_owned(), id.parse().expect("an id")));
         }
-        if heard == lines || done as u64 == THREADS {
-            child.kill().expect("it is killed");
-        }
-    }
-    child.wait().expect("it is dead");
+        heard == lines || done == THREADS
+    });
     got
 }
 
@@ -360,17 +349,15 @@ fn a_kill_at_any_point_delivers_each_alert_at_least_once_by_one_id() {
     let seed = seed("alerts::kill", 11);
     for round in 0..if long() { 30 } else { 3 } {
         let mut dice = Dice::new(seed + round);
-        let name = format!("alerts-{}-{round}.redb", std::process::id());
-        let path: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_file(&path);
+        let file = StoreFile::new("alerts-kill");
         let mut got: BTreeMap<String, AlertId> = BTreeMap::new();
         for life in 0..DEATHS {
             let lines = usize::try_from(dice.below(60)).expect("few");
-            for (name, id) in run(&path, seed + round * 100 + life, lines) {
+            for (name, id) in run(&file.path, seed + round * 100 + life, lines) {
                 let first = got.entry(name.clone()).or_insert(id);
                 assert_eq!(*first, id, "{name}: one id, whenever it is delivered");
             }
-            let engine = open_at(&path);
+            let engine = open_at(&file.path);
             let (known, expected) = (history(&engine), due(&engine));
             let names: Vec<&String> = known.iter().map(|(name, _)| name).collect();
             assert_eq!(names.len(), expected.len(), "life {life}");
@@ -384,6 +371,5 @@ fn a_kill_at_any_point_delivers_each_alert_at_least_once_by_one_id() {
             }
             engine.store().verify(|_| ()).expect("a good store");
         }
-        let _ = fs::remove_file(&path);
     }
 }

@@ -5,11 +5,10 @@
 //! print each answer. It is killed (SIGKILL) after a number of answers that the seed chooses, and
 //! its store is opened here. `LIMITRY_LONG=1` has ten times as many deaths.
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
-use std::{env, fs, thread};
+use std::{env, thread};
 
 use limitry::balances::{Credit, Debit, EntryKind, LedgerQuery, NewBalance};
 use limitry::errors::BalanceError;
@@ -18,7 +17,8 @@ use limitry::store::{Durability, Durable};
 use limitry::time::ManualClock;
 use limitry::{Amount, Engine, Event, Hold, Metric, Quota, Reserved};
 
-use super::kill::say;
+use super::kill::{run_until_killed, say};
+use crate::support::files::StoreFile;
 use crate::support::{Dice, START, date, long, seed};
 
 const CHILD: &str = "LIMITRY_BALANCES_KILL_CHILD";
@@ -110,28 +110,16 @@ fn live(engine: &Engine, mut dice: Dice, name: &str) {
 
 /// Lets a child live until it has given so many answers; returns those that were heard.
 fn run(path: &Path, (seed, life): (u64, u64), answers: usize) -> Vec<String> {
-    let mut child = Command::new(env::current_exe().expect("this program"));
-    child.args(["--exact", "balances_kill::child", "--nocapture", "--test-threads=1"]);
-    child.env(CHILD, format!("{seed} {life} {}", path.display()));
-    child.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = child.spawn().expect("a child");
-    let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
-    let (mut line, mut heard, mut dead) = (String::new(), Vec::new(), false);
-    loop {
-        if !dead && (heard.len() >= answers || line.contains("@DONE")) {
-            child.kill().expect("it is killed");
-            dead = true;
+    let mut heard = Vec::new();
+    let told = format!("{seed} {life} {}", path.display());
+    run_until_killed("balances_kill::child", (CHILD, told), |line| {
+        let said = line.and_then(|line| line.split_once('@')).map(|(_, said)| said);
+        if let Some(said) = said {
+            assert!(!said.starts_with("BAD"), "{said}");
+            heard.push(said.to_owned());
         }
-        line.clear();
-        lines.read_line(&mut line).expect("text");
-        // The last line may be cut short: then nobody has heard it.
-        let Some(whole) = line.strip_suffix('\n') else { break };
-        let Some((_, said)) = whole.split_once('@') else { continue };
-        assert!(!said.starts_with("BAD"), "{said}");
-        heard.push(said.to_owned());
-    }
-    let _ = child.wait();
-    assert!(dead, "the child ended by itself");
+        heard.len() >= answers || said.is_some_and(|said| said.starts_with("DONE"))
+    });
     heard
 }
 
@@ -191,15 +179,12 @@ fn examine(path: &Path, life: u64, heard: &[String], context: &str) {
 fn a_killed_process_loses_no_credit() {
     let first = seed("balances_kill", 40);
     for seed in first..first + if long() { 40 } else { 4 } {
-        let name = format!("balances-kill-{}-{seed}.redb", std::process::id());
-        let path: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_file(&path);
+        let file = StoreFile::new("balances-kill");
         let (mut dice, mut heard) = (Dice::new(seed), Vec::new());
         for life in 0..LIVES {
-            heard.extend(run(&path, (seed, life), dice.below(50) as usize));
-            examine(&path, life + 1, &heard, &format!("seed {seed}, life {life}"));
+            heard.extend(run(&file.path, (seed, life), dice.below(50) as usize));
+            examine(&file.path, life + 1, &heard, &format!("seed {seed}, life {life}"));
         }
         println!("seed {seed}: {} answers", heard.len());
-        let _ = fs::remove_file(&path);
     }
 }

@@ -8,11 +8,10 @@
 //! one life to the next. `LIMITRY_LONG=1` has ten times as many deaths.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
-use std::{env, fs, thread};
+use std::{env, thread};
 
 use limitry::errors::{ReservationError, TrackError};
 use limitry::events::EventQuery;
@@ -23,7 +22,8 @@ use limitry::store::{Durability, Durable};
 use limitry::time::ManualClock;
 use limitry::{Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved, Window};
 
-use super::kill::say;
+use super::kill::{run_until_killed, say};
+use crate::support::files::StoreFile;
 use crate::support::{Dice, START, date, long, seed};
 
 const CHILD: &str = "LIMITRY_HELD_KILL_CHILD";
@@ -180,27 +180,14 @@ fn hear(line: &str, story: &mut Story) {
 
 /// Lets a child live until it has given so many answers.
 fn run(path: &Path, (seed, life): (u64, u64), answers: u64, story: &mut Story) {
-    let mut child = Command::new(env::current_exe().expect("this program"));
-    child.args(["--exact", "held_kill::child", "--nocapture", "--test-threads=1"]);
-    child.env(CHILD, format!("{seed} {life} {}", path.display()));
-    child.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = child.spawn().expect("a child");
-    let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
-    let (mut line, mut heard, mut dead) = (String::new(), 0, false);
-    loop {
-        if !dead && (heard >= answers || line.contains("@DONE")) {
-            child.kill().expect("it is killed");
-            dead = true;
-        }
-        line.clear();
-        lines.read_line(&mut line).expect("text");
-        // The last line may be cut short: then nobody has heard it.
-        let Some(whole) = line.strip_suffix('\n') else { break };
-        hear(whole, story);
-        heard += u64::from(whole.contains('@') && !whole.contains("@TRY"));
-    }
-    let _ = child.wait();
-    assert!(dead, "the child ended by itself");
+    let mut heard = 0;
+    let told = format!("{seed} {life} {}", path.display());
+    run_until_killed("held_kill::child", (CHILD, told), |line| {
+        let line = line.unwrap_or_default();
+        hear(line, story);
+        heard += u64::from(line.contains('@') && !line.contains("@TRY"));
+        heard >= answers || line.contains("@DONE")
+    });
 }
 
 /// What is used is what was committed, what is held is what open reservations hold, and each commit
@@ -267,17 +254,14 @@ fn examine(path: &Path, life: u64, story: &Story, context: &str) {
 fn a_killed_process_loses_no_reservation() {
     let first = seed("held_kill", 40);
     for seed in first..first + if long() { 40 } else { 4 } {
-        let name = format!("held-kill-{}-{seed}.redb", std::process::id());
-        let path: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        let _ = fs::remove_file(&path);
+        let file = StoreFile::new("held-kill");
         let mut dice = Dice::new(seed);
         let mut story = Story::new();
         for life in 0..LIVES {
-            run(&path, (seed, life), dice.below(250), &mut story);
-            examine(&path, life + 1, &story, &format!("seed {seed}, life {life}"));
+            run(&file.path, (seed, life), dice.below(250), &mut story);
+            examine(&file.path, life + 1, &story, &format!("seed {seed}, life {life}"));
         }
         let ended = story.values().filter(|known| known.committed.is_some()).count();
         println!("seed {seed}: {} reservations, {ended} committed", story.len());
-        let _ = fs::remove_file(&path);
     }
 }

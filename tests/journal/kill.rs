@@ -263,23 +263,21 @@ impl Drop for Held {
     }
 }
 
-/// Lets a child live until its death.
-fn run(world: &World, life: u64, death: Death, spin: u64) -> Printed {
-    let level = if world.level == Durability::Synced { "synced" } else { "buffered" };
-    let spec = format!("{level} {} {life} {}", world.seed, world.path.display());
-    let program = env::current_exe().expect("this program");
-    let mut child = Command::new(program);
-    child.args(["--exact", "kill::child", "--nocapture", "--test-threads=1"]).env(CHILD, spec);
+/// Runs a test of this program by itself, told by a variable what to do, and kills it when who
+/// hears its lines says so: asked before the first one, and after each.
+pub(crate) fn run_until_killed(
+    test: &str,
+    (variable, told): (&str, String),
+    mut hear: impl FnMut(Option<&str>) -> bool,
+) {
+    let mut child = Command::new(env::current_exe().expect("this program"));
+    child.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(variable, told);
     child.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = Held(child.spawn().expect("a child"));
     let mut lines = BufReader::new(child.0.stdout.take().expect("a pipe"));
-    let (mut said, mut line, mut dead) = (Printed::default(), String::new(), false);
-    let mut answers = 0;
+    let (mut line, mut is_over, mut dead) = (String::new(), hear(None), false);
     loop {
-        let answered = death == Death::AfterAnswers(answers);
-        let reached = matches!(death, Death::AfterLine(what) if line.contains(what));
-        if !dead && (death == Death::AtOnce || answered || reached || said.done) {
-            (0..spin).for_each(|_| std::hint::spin_loop());
+        if is_over && !dead {
             child.0.kill().expect("it is killed");
             dead = true;
         }
@@ -287,10 +285,30 @@ fn run(world: &World, life: u64, death: Death, spin: u64) -> Printed {
         lines.read_line(&mut line).expect("text");
         // The last line may be cut short: then nobody has heard it.
         let Some(whole) = line.strip_suffix('\n') else { break };
-        said.hear(whole, life);
-        answers += u64::from(whole.contains("@ACK"));
+        is_over = hear(Some(whole));
     }
-    assert!(dead, "the child ended by itself: {said:?}");
+    assert!(dead, "the child ended by itself");
+}
+
+/// Lets a child live until its death.
+fn run(world: &World, life: u64, death: Death, mut spin: u64) -> Printed {
+    let level = if world.level == Durability::Synced { "synced" } else { "buffered" };
+    let spec = format!("{level} {} {life} {}", world.seed, world.path.display());
+    let (mut said, mut answers) = (Printed::default(), 0);
+    run_until_killed("kill::child", (CHILD, spec), |line| {
+        let line = line.unwrap_or_default();
+        if !line.is_empty() {
+            said.hear(line, life);
+            answers += u64::from(line.contains("@ACK"));
+        }
+        let answered = death == Death::AfterAnswers(answers);
+        let reached = matches!(death, Death::AfterLine(what) if line.contains(what));
+        let is_over = death == Death::AtOnce || answered || reached || said.done;
+        if is_over {
+            (0..std::mem::take(&mut spin)).for_each(|_| std::hint::spin_loop());
+        }
+        is_over
+    });
     said
 }
 
