@@ -75,10 +75,9 @@ impl Rules {
     }
 
     /// Lets a key begin anew: nothing is used of a quota's period then, and a rate limit's bucket
-    /// is full, but for what reservations hold. Else as [`adjust`](Self::adjust); the period
-    /// stays as
-    /// it is. Of a rolling quota what is recorded and dated before the reset does not count any
-    /// more.
+    /// is full, but for what reservations hold. The period stays as it is; of a rolling quota what
+    /// is recorded and dated before the reset does not count any more. Else as
+    /// [`adjust`](Self::adjust).
     ///
     /// # Errors
     /// As `adjust`.

@@ -45,15 +45,14 @@ pub(super) const LOG: u8 = 4;
 pub(super) const HELD: u8 = 5;
 /// Reservations.
 pub(super) const RESERVATIONS: u8 = 6;
-/// Adjustments.
-pub(super) const ADJUSTMENTS: u8 = 10;
-
 /// Accounts of balances: blocks, one a shard, as of counters.
 pub(super) const BALANCES: u8 = 7;
 /// Alerts: first which of the two, then marks of what has fired by rows, or what is known.
 pub(super) const ALERTS: u8 = 9;
 pub(super) const FIRED: u8 = 0;
 pub(super) const KNOWN: u8 = 1;
+/// Adjustments.
+pub(super) const ADJUSTMENTS: u8 = 10;
 
 /// How many bytes a step copies at the least, where there are so many left.
 const STEP_BYTES: usize = 256 * 1_024;
