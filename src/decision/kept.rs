@@ -26,9 +26,14 @@ pub(crate) struct Kept {
     rules: Arc<[Arc<CompiledRule>]>,
     /// What the rules said, in their order.
     charges: SmallVec<[u64; KEPT_WORDS]>,
-    /// How much of rules is held, by their places; of most nothing.
+    /// What few answers have.
+    beside: Option<Box<Beside>>,
+}
+
+/// How much of rules is held, and how much of them is adjusted, by their places.
+#[derive(Clone, Debug)]
+struct Beside {
     held: Box<[(u32, Units)]>,
-    /// How much of them is adjusted, in the same way.
     adjusted: Box<[(u32, Units)]>,
 }
 
@@ -45,8 +50,10 @@ impl Kept {
         let rules = Arc::clone(&self.rules);
         let mut findings = Findings::restored(self.at, timeline, self.is_recorded, charges, rules);
         findings.asked = self.asked;
-        findings.verdict.held.extend_from_slice(&self.held);
-        findings.verdict.adjusted.extend_from_slice(&self.adjusted);
+        if let Some(Beside { held, adjusted }) = self.beside.as_deref() {
+            findings.verdict.held.extend_from_slice(held);
+            findings.verdict.adjusted.extend_from_slice(adjusted);
+        }
         let (outcome, event_id, seq) = (Outcome::Replayed, self.event_id, self.seq);
         let mut body = Body { outcome, event_id, seq, findings, ..Body::default() };
         let is_overrun = self.is_overrun;
@@ -66,13 +73,15 @@ impl Decision {
             charge.keep(&mut charges);
         }
         let place_of = |rule: u32| all.iter().position(|charge| charge.rule == rule);
-        let by_place = |list: &[(u32, Units)]| {
+        let by_place = |list: &[(u32, Units)]| -> Box<[(u32, Units)]> {
             let placed = list.iter().filter_map(|(rule, units)| {
                 let place = u32::try_from(place_of(*rule)?).ok()?;
                 (*units != 0).then_some((place, *units))
             });
             placed.collect()
         };
+        let (held, adjusted) = (by_place(&verdict.held), by_place(&verdict.adjusted));
+        let has_beside = !held.is_empty() || !adjusted.is_empty();
         Kept {
             event_id: *event_id,
             seq: *seq,
@@ -82,8 +91,7 @@ impl Decision {
             is_recorded: findings.is_recorded,
             rules: findings.own_rules(),
             charges,
-            held: by_place(&verdict.held),
-            adjusted: by_place(&verdict.adjusted),
+            beside: has_beside.then(|| Box::new(Beside { held, adjusted })),
         }
     }
 }
