@@ -100,25 +100,17 @@ impl Calendars {
         self.own.read().get(dimension).and_then(|of| of.get(value)).copied().unwrap_or_default()
     }
 
-    /// Gives a value one of its own, or none, and returns what it had.
-    pub(crate) fn set(
-        &self,
-        dimension: &Dimension,
-        value: &str,
-        calendar: OwnCalendar,
-    ) -> OwnCalendar {
+    /// Gives a value one of its own, or none.
+    pub(crate) fn set(&self, dimension: &Dimension, value: &str, calendar: OwnCalendar) {
         let mut own = self.own.write();
-        let before = if calendar.is_none() {
-            let of = own.get_mut(dimension);
-            let before = of.and_then(|of| of.remove(value));
-            if own.get(dimension).is_some_and(HashMap::is_empty) {
-                own.remove(dimension);
+        if calendar.is_none() {
+            if let Some(of) = own.get_mut(dimension) {
+                of.remove(value);
             }
-            before
+            own.retain(|_, of| !of.is_empty());
         } else {
-            own.entry(dimension.clone()).or_default().insert(value.into(), calendar)
-        };
+            own.entry(dimension.clone()).or_default().insert(value.into(), calendar);
+        }
         self.count.store(own.values().map(HashMap::len).sum(), Ordering::Relaxed);
-        before.unwrap_or_default()
     }
 }
