@@ -18,6 +18,9 @@ use super::replay::HeaderKey;
 use crate::Engine;
 use crate::store::Durability;
 
+/// An answer, or why there is none.
+pub(super) type Answer = Result<Response, Failure>;
+
 /// One engine, under its name.
 #[derive(Clone, Debug)]
 pub(super) struct Project {
@@ -65,7 +68,7 @@ pub(super) struct Call {
     pub(super) project: Project,
     access: Access,
     query: Params,
-    path: Option<String>,
+    path: Vec<String>,
     key: Option<String>,
     body: Body,
     max_body_bytes: usize,
@@ -81,8 +84,8 @@ impl<S: Sync> FromRequest<S> for Call {
         let caller = caller.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
         let Caller { project, access, max_body_bytes } = caller;
         let key = parts.extensions.remove::<HeaderKey>().map(|key| key.0);
-        let path = parts.extract::<RawPathParams>().await.ok();
-        let path = path.and_then(|path| path.iter().next().map(|(_, value)| value.to_owned()));
+        let path = parts.extract::<RawPathParams>().await;
+        let path = path.iter().flatten().map(|(_, value)| value.to_owned()).collect();
         let query = Params::of(parts.uri.query().unwrap_or_default());
         Ok(Self { project, access, query, path, key, body, max_body_bytes })
     }
@@ -101,7 +104,12 @@ impl Call {
 
     /// The part of the path that names something.
     pub(super) fn id(&self) -> String {
-        self.path.clone().unwrap_or_default()
+        self.part(0)
+    }
+
+    /// The same of a path that names more than one thing.
+    pub(super) fn part(&self, nth: usize) -> String {
+        self.path.get(nth).cloned().unwrap_or_default()
     }
 
     /// The header that names the request among its repetitions.

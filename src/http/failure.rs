@@ -1,13 +1,17 @@
 //! Why a request has no answer, before it is known in which shape that is said.
 
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 
 use crate::errors::QueryError;
 
-/// Why a request has no answer.
+/// Why a request has no answer. As a response it has a status alone: the door says the rest, as the
+/// caller's generation does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) reason: Reason,
+    /// A word for programs, where it is not that of its reason.
+    pub(super) code: Option<&'static str>,
     /// The field, the value and the rule.
     pub(super) message: String,
 }
@@ -21,7 +25,8 @@ pub(super) enum Reason {
     Unauthorized,
     Forbidden,
     NotFound,
-    MethodNotAllowed,
+    /// The path is known, the method is not one of it.
+    NotAllowed,
     Conflict,
     TooLarge,
     /// The engine takes nothing at this time.
@@ -36,7 +41,7 @@ impl Reason {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -47,7 +52,13 @@ impl Reason {
 
 impl Failure {
     pub(super) fn new(reason: Reason, message: &(impl ToString + ?Sized)) -> Self {
-        Self { reason, message: message.to_string() }
+        Self { reason, code: None, message: message.to_string() }
+    }
+
+    /// Names it for programs.
+    pub(super) fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
     }
 
     pub(super) fn bad_input(message: &(impl ToString + ?Sized)) -> Self {
@@ -56,6 +67,20 @@ impl Failure {
 
     pub(super) fn not_found(kind: &str, id: &str) -> Self {
         Self::new(Reason::NotFound, &format_args!("no {kind} has the id {id:?}"))
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = self.reason.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason, "")
     }
 }
 

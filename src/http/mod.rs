@@ -1,7 +1,7 @@
 //! The product's HTTP API as an [`axum::Router`]: the feature `http`.
 //!
-//! [`router`] gives an engine the paths of the product's first generation, below `/v1`. A
-//! request's key says which project it is for, which generation it speaks, and what it may do.
+//! [`router`] gives an engine the product's paths, below `/v1`. A request's key says which project it
+//! is for, which of the product's generations it speaks, and what it may do.
 //!
 //! ```
 //! use limitry::http::{ApiKey, ApiKeys, Options, router};
@@ -52,16 +52,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower_service::Service;
 
-use self::call::{Caller, Project};
+use self::access::bearer;
+use self::call::{Caller, Project, json};
 use self::failure::{Failure, Reason};
 use self::replay::{Answers, Step};
 use crate::Engine;
@@ -72,6 +74,7 @@ mod failure;
 mod first;
 mod keys;
 mod replay;
+mod third;
 
 pub use self::access::{Access, Authenticate, Authenticated, Generation, Scope};
 pub use self::keys::{ApiKey, ApiKeys};
@@ -79,6 +82,9 @@ pub use self::keys::{ApiKey, ApiKeys};
 /// How many bytes a body has at most, where nothing else is said: more than 1 000 events of usual
 /// size need.
 const MAX_BODY_BYTES: usize = 4 * 1_024 * 1_024;
+
+/// How many bytes of a caller's own id of a request are taken.
+const MAX_REQUEST_ID: usize = 128;
 
 /// Headers that name what a key opens. One that names something else is refused.
 const NAMES: [&str; 3] = ["x-project", "x-workspace", "x-environment"];
@@ -137,6 +143,7 @@ struct Api {
     max_body_bytes: usize,
     answers: Arc<Answers>,
     first: Router,
+    third: Router,
 }
 
 /// Makes the API of an engine: see the [module](self). It may be nested under any path.
@@ -154,13 +161,20 @@ pub fn router(engine: Engine, options: Options) -> Router {
         authenticate,
         max_body_bytes,
         answers: Arc::default(),
-        first: first::routes(),
+        first: below_v1(first::routes()),
+        third: below_v1(third::routes()),
     };
     Router::new()
         .route("/healthz", get(StatusCode::OK))
         .route("/readyz", get(readiness))
         .fallback(enter)
         .with_state(Arc::new(api))
+}
+
+/// Puts the paths of a generation below its base.
+fn below_v1(paths: Router) -> Router {
+    let paths = paths.method_not_allowed_fallback(|| async { Failure::from(Reason::NotAllowed) });
+    Router::new().nest("/v1", paths).fallback(|| async { Failure::from(Reason::NotFound) })
 }
 
 /// Whether all stores take what comes.
@@ -175,39 +189,63 @@ async fn readiness(State(api): State<Arc<Api>>) -> StatusCode {
 
 /// The door: says who it is, and hands the request to the API of its generation.
 async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let caller = match api.caller(request.headers()).await {
-        Ok(caller) => caller,
-        Err(reason) => return first::refusal(Failure::new(reason, "")),
-    };
-    let generation = caller.access.generation;
-    let project = caller.project.clone();
-    let step = api.answers.step(request, (&project, &caller.access), api.max_body_bytes);
-    let (mut request, turn) = match step.await {
-        Ok(Step::Answer(request, turn)) => (request, turn),
-        Ok(Step::Replay(response)) => return response,
-        Err(why) => return first::refusal(why),
-    };
-    request.extensions_mut().insert(caller);
-    let answer = api.answer(request, generation).await;
-    match turn {
-        Some(turn) => turn.keep(answer, project.engine.now()).await,
-        None => answer,
+    let id = request_id(request.headers());
+    match api.caller(request.headers()).await {
+        Ok(caller) => api.enter(caller, request, &id).await,
+        Err(reason) => {
+            let spoken = bearer(request.headers()).and_then(Generation::of_key);
+            said(&reason.into(), spoken.unwrap_or(Generation::First), &id)
+        }
     }
 }
 
+/// The id that a request brings, or a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get("x-request-id").and_then(|id| id.to_str().ok());
+    let given = given.filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));
+    given.map_or_else(|| format!("req_{:016x}", RandomState::new().hash_one(())), str::to_owned)
+}
+
+/// Why there is no answer, as a generation says it.
+fn said(why: &Failure, generation: Generation, request_id: &str) -> Response {
+    let status = why.reason.status();
+    let body = match generation {
+        // The second one's paths are not served yet.
+        Generation::First | Generation::Second => json(status, &first::Problem::of(why)),
+        Generation::Third => json(status, &third::Problem::of(why, request_id)),
+    };
+    body.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
 impl Api {
-    async fn answer(&self, request: Request, generation: Generation) -> Response {
-        match generation {
-            Generation::First => {
-                // A router is always ready.
-                let answered = self.first.clone().call(request).await;
-                answered.unwrap_or_else(|never| match never {})
-            }
-            // Their paths are not served yet.
-            Generation::Second | Generation::Third => {
-                first::refusal(Failure::new(Reason::NotFound, ""))
-            }
+    async fn enter(&self, caller: Caller, request: Request, id: &str) -> Response {
+        let generation = caller.access.generation;
+        let project = caller.project.clone();
+        let step = self.answers.step(request, (&project, &caller.access), self.max_body_bytes);
+        let (mut request, turn) = match step.await {
+            Ok(Step::Answer(request, turn)) => (request, turn),
+            Ok(Step::Replay(response)) => return response,
+            Err(why) => return said(&why, generation, id),
+        };
+        request.extensions_mut().insert(caller);
+        let mut answer = self.answer(request, generation).await;
+        if let Some(why) = answer.extensions_mut().remove::<Failure>() {
+            answer = said(&why, generation, id);
         }
+        match turn {
+            Some(turn) => turn.keep(answer, project.engine.now()).await,
+            None => answer,
+        }
+    }
+
+    async fn answer(&self, request: Request, generation: Generation) -> Response {
+        let mut routes = match generation {
+            Generation::First => self.first.clone(),
+            Generation::Second => return Failure::from(Reason::NotFound).into_response(),
+            Generation::Third => self.third.clone(),
+        };
+        // A router is always ready.
+        routes.call(request).await.unwrap_or_else(|never| match never {})
     }
 
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Reason> {

@@ -132,7 +132,8 @@ impl Answers {
             if known.request != fingerprint {
                 let rule = "was used for another request within the last 24 hours";
                 let message = format_args!("Idempotency-Key: {key:?} {rule}");
-                return Err(Failure::new(Reason::Conflict, &message));
+                let conflict = Failure::new(Reason::Conflict, &message);
+                return Err(conflict.code("idempotency_conflict"));
             }
             return Ok(Step::Replay(known.response()));
         }
@@ -156,7 +157,8 @@ impl Answers {
                 Some(Entry::Done(known)) => return Ok(Some(Arc::clone(known))),
                 Some(Entry::UnderWay) => {
                     let message = "Idempotency-Key: the first request with it is being answered";
-                    return Err(Failure::new(Reason::Conflict, message));
+                    let conflict = Failure::new(Reason::Conflict, message);
+                    return Err(conflict.code("idempotency_in_progress"));
                 }
                 None => kept.by_name.insert(name, Entry::UnderWay),
             };

@@ -92,6 +92,29 @@ fn a_key_opens_its_own_project_and_no_other() {
 }
 
 #[test]
+fn a_key_selects_the_generation_and_its_shapes() {
+    let app = App::new();
+    // A path that each has in its own manner, or not at all.
+    app.send(KEY, "GET", "/v1/workspace", "").is(404, json!({"error": "Resource not found"}));
+    let workspace = json!({"id": "proj_xyz", "name": "proj_xyz"});
+    app.send(THIRD, "GET", "/v1/workspace", "").is(200, workspace);
+    for (key, path, status, code) in [
+        ("lim_test_wrong", "/v1/workspace", 401, "unauthorized"),
+        (THIRD, "/v1/track", 404, "not_found"),
+        (THIRD, "/v1/workspace/members", 404, "not_found"),
+    ] {
+        let request = Request::builder().uri(path).header("x-request-id", "req_7");
+        let request = request.header("authorization", format!("Bearer {key}"));
+        let answer = app.answer(request.body(Body::empty()).expect("a request"));
+        assert_eq!(answer.status, status, "{path}");
+        let error = &answer.body["error"];
+        assert_eq!((&error["code"], &error["requestId"]), (&json!(code), &json!("req_7")));
+    }
+    let error = &app.send(THIRD, "GET", "/v1/track", "").body["error"];
+    assert!(error["requestId"].as_str().is_some_and(|id| id.starts_with("req_")), "{error}");
+}
+
+#[test]
 fn a_key_ends_when_it_says() {
     let app = App::new();
     let ask = || app.send(ENDS, "GET", "/v1/project", "").status.as_u16();

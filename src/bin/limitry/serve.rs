@@ -139,12 +139,15 @@ fn connection(
 /// Answers a request in its time, and says so in the log.
 async fn answer(
     mut api: axum::Router,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     timeout: Duration,
 ) -> Result<Response<Body>, std::convert::Infallible> {
     #[expect(clippy::disallowed_methods, reason = "how long it took is for the log alone")]
     let begun = Instant::now();
     let id = request_id(&request);
+    if let Ok(id) = HeaderValue::try_from(&*id) {
+        request.headers_mut().insert(REQUEST_ID, id);
+    }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answered = tokio::time::timeout(timeout, api.call(request.map(Body::new))).await;
     let mut response = match answered {

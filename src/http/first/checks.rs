@@ -6,11 +6,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
-use super::Answer;
 use crate::decision::{QuotaStatus, RateLimitStatus};
 use crate::handles::Rules;
 use crate::http::access::Need;
-use crate::http::call::{Call, from_json, json};
+use crate::http::call::{Answer, Call, from_json, json};
 use crate::http::failure::Failure;
 use crate::rules::Enforcement;
 use crate::{Engine, Event, Rule};
@@ -65,7 +64,7 @@ async fn check(
         let asked = Asked::of(from_json(&body)?, engine);
         answer(&asked, engine)
     };
-    Ok(project.decide(check).await?)
+    project.decide(check).await
 }
 
 /// What was asked, as an event that says no more.

@@ -6,10 +6,9 @@ use axum::response::Response;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::Answer;
 use crate::events::{EventId, EventQuery};
 use crate::http::access::Need;
-use crate::http::call::{Call, from_json, json};
+use crate::http::call::{Answer, Call, from_json, json};
 use crate::http::failure::Failure;
 use crate::wire::EventBatch;
 use crate::{Decision, Engine, Event};
@@ -23,7 +22,7 @@ pub(super) async fn track(call: Call) -> Answer {
         let event = read(&body, key)?;
         decided(&engine.track(&event)?)
     };
-    Ok(project.decide(decide).await?)
+    project.decide(decide).await
 }
 
 /// Reads an event. The header's key is its own, where it has none.
@@ -71,7 +70,7 @@ pub(super) async fn record(call: Call) -> Answer {
         let id = engine.record(&event)?.event_id();
         json(StatusCode::CREATED, &Body { id })
     };
-    Ok(project.decide(record).await?)
+    project.decide(record).await
 }
 
 /// `POST /events/batch`: all of up to 1 000 events, or none.
@@ -81,7 +80,7 @@ pub(super) async fn record_batch(call: Call) -> Answer {
         let batch: EventBatch = from_json(&body)?;
         json(StatusCode::CREATED, &engine.record_batch(&batch.events)?)
     };
-    Ok(project.ask(record).await?)
+    project.ask(record).await
 }
 
 /// `GET /events`: the newest first.
@@ -89,5 +88,5 @@ pub(super) async fn list(call: Call) -> Answer {
     let mut call = call.needs(Need::Read)?;
     let query: EventQuery = call.params().read()?;
     let list = move |engine: &Engine| json(StatusCode::OK, &engine.events().list(&query)?);
-    Ok(call.project.ask(list).await?)
+    call.project.ask(list).await
 }

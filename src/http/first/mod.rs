@@ -2,11 +2,10 @@
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 
-use super::call::{Call, json};
+use super::call::{Answer, Call, json};
 use super::failure::{Failure, Reason};
 
 mod checks;
@@ -14,9 +13,9 @@ mod events;
 mod rules;
 mod usage;
 
-/// Every path of it, below its base.
+/// Its paths.
 pub(super) fn routes() -> Router {
-    let paths = Router::new()
+    Router::new()
         .route("/track", post(events::track))
         .route("/events", post(events::record).get(events::list))
         .route("/events/batch", post(events::record_batch))
@@ -37,57 +36,33 @@ pub(super) fn routes() -> Router {
         .route("/usage/timeseries", get(usage::timeseries))
         .route("/customers/{customerId}/usage", get(usage::of_customer))
         .route("/project", get(project))
-        .method_not_allowed_fallback(|| async {
-            refusal(Failure::new(Reason::MethodNotAllowed, ""))
-        });
-    Router::new()
-        .nest("/v1", paths)
-        .fallback(|| async { refusal(Failure::new(Reason::NotFound, "")) })
 }
 
-/// The answer to a request that comes to no engine.
-pub(super) fn refusal(why: Failure) -> Response {
-    Problem(why).into_response()
-}
-
-/// An answer, or why there is none.
-type Answer = Result<Response, Problem>;
-
-/// Why there is none, as this generation says it.
-struct Problem(Failure);
-
-impl<E: Into<Failure>> From<E> for Problem {
-    fn from(why: E) -> Self {
-        Self(why.into())
-    }
-}
-
+/// Why there is no answer, as this generation says it.
 #[derive(Serialize)]
-struct ProblemBody<'p> {
+pub(super) struct Problem<'p> {
     error: &'p str,
     /// The field, the value and the rule; what the product does not say.
     #[serde(skip_serializing_if = "str::is_empty")]
     details: &'p str,
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let Failure { reason, message } = &self.0;
-        let (error, details) = match reason {
-            Reason::BadInput => ("Invalid request", &**message),
+impl<'p> Problem<'p> {
+    pub(super) fn of(why: &'p Failure) -> Self {
+        let (error, details) = match why.reason {
+            Reason::BadInput => ("Invalid request", &*why.message),
             Reason::EmptyRange => ("Invalid date range: startDate must be before endDate", ""),
             Reason::Unauthorized => ("Invalid or missing API key", ""),
-            Reason::NotFound => ("Resource not found", &**message),
-            Reason::MethodNotAllowed => ("Method not allowed", ""),
-            Reason::Forbidden => ("Forbidden", &**message),
-            Reason::Conflict => ("Conflict", &**message),
-            Reason::TooLarge => ("Request too large", &**message),
-            Reason::Unavailable => ("Service unavailable", &**message),
+            Reason::NotFound => ("Resource not found", &*why.message),
+            Reason::NotAllowed => ("Method not allowed", ""),
+            Reason::Forbidden => ("Forbidden", &*why.message),
+            Reason::Conflict => ("Conflict", &*why.message),
+            Reason::TooLarge => ("Request too large", &*why.message),
+            Reason::Unavailable => ("Service unavailable", &*why.message),
             // What it is stays with the server.
             Reason::Internal => ("Internal server error", ""),
         };
-        let body = json(reason.status(), &ProblemBody { error, details });
-        body.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        Self { error, details }
     }
 }
 
@@ -99,5 +74,5 @@ async fn project(call: Call) -> Answer {
         name: &'p str,
     }
     let id = &*call.project.id;
-    Ok(json(StatusCode::OK, &Body { id, name: id })?)
+    json(StatusCode::OK, &Body { id, name: id })
 }

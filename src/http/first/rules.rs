@@ -8,9 +8,8 @@ use axum::response::IntoResponse;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::Answer;
 use crate::http::access::Need;
-use crate::http::call::{Call, Params, Project, from_json, json};
+use crate::http::call::{Answer, Call, Params, Project, from_json, json};
 use crate::http::failure::Failure;
 use crate::rules::{Algorithm, QuotaUpdate, RateLimitUpdate, RuleKind, RuleUpdate};
 use crate::{Engine, Quota, RateLimit, Rule, Timestamp};
@@ -55,7 +54,7 @@ async fn add<R: RuleKind + Serialize + Send + 'static>(
     let add = move |engine: &Engine| {
         json(StatusCode::CREATED, &Shown::of(&id, engine.rules().add(rule()?)?))
     };
-    Ok(project.ask(add).await?)
+    project.ask(add).await
 }
 
 /// `PUT /quotas/{id}`
@@ -78,7 +77,7 @@ where
     let update = move |engine: &Engine| {
         json(StatusCode::OK, &Shown::of(&of, engine.rules().update(&id, change)?))
     };
-    Ok(project.ask(update).await?)
+    project.ask(update).await
 }
 
 /// `DELETE /quotas/{id}`
@@ -99,7 +98,7 @@ async fn remove<R: RuleKind>(call: Call, kind: &'static str) -> Answer {
         engine.rules().remove(&id)?;
         Ok(StatusCode::NO_CONTENT.into_response())
     };
-    Ok(call.project.ask(remove).await?)
+    call.project.ask(remove).await
 }
 
 /// `GET /quotas/{id}`
@@ -116,7 +115,7 @@ fn get<R: RuleKind + Serialize>(call: Call, kind: &'static str) -> Answer {
     let (id, call) = (call.id(), call.needs(Need::Read)?);
     let rule = call.project.engine.rules().get::<R>(&id);
     let rule = rule.ok_or_else(|| Failure::not_found(kind, &id))?;
-    Ok(json(StatusCode::OK, &Shown::of(&call.project.id, rule))?)
+    json(StatusCode::OK, &Shown::of(&call.project.id, rule))
 }
 
 /// `GET /quotas`
@@ -157,7 +156,7 @@ fn list(call: Call, is_wanted: impl Fn(&Rule) -> bool) -> Answer {
     rules.truncate(limit);
     let next_cursor = rules.last().filter(|_| has_more).map(|last| Cursor::of(last).to_string());
     let data = rules.into_iter().map(|rule| Shown::of(&call.project.id, rule)).collect();
-    Ok(json(StatusCode::OK, &Page { data, next_cursor, has_more })?)
+    json(StatusCode::OK, &Page { data, next_cursor, has_more })
 }
 
 /// How many rules a page has, and behind which it begins.

@@ -3,10 +3,9 @@
 use axum::http::StatusCode;
 use serde::Serialize;
 
-use super::Answer;
 use crate::Engine;
 use crate::http::access::Need;
-use crate::http::call::{Call, Params, json};
+use crate::http::call::{Answer, Call, Params, json};
 use crate::http::failure::Failure;
 use crate::usage::{Interval, UsageQuery, UsageSummary};
 
@@ -14,7 +13,7 @@ use crate::usage::{Interval, UsageQuery, UsageSummary};
 pub(super) async fn summary(call: Call) -> Answer {
     let (call, query) = asked(call)?;
     let sum = move |engine: &Engine| json(StatusCode::OK, &engine.usage().summary(&query)?);
-    Ok(call.project.ask(sum).await?)
+    call.project.ask(sum).await
 }
 
 /// `GET /usage/breakdown`
@@ -24,7 +23,7 @@ pub(super) async fn breakdown(mut call: Call) -> Answer {
     let (call, query) = read(call, params)?;
     let sum =
         move |engine: &Engine| json(StatusCode::OK, &engine.usage().breakdown(&query, &group_by)?);
-    Ok(call.project.ask(sum).await?)
+    call.project.ask(sum).await
 }
 
 /// `GET /usage/timeseries`
@@ -35,7 +34,7 @@ pub(super) async fn timeseries(mut call: Call) -> Answer {
     let (call, query) = read(call, params)?;
     let sum =
         move |engine: &Engine| json(StatusCode::OK, &engine.usage().timeseries(&query, interval)?);
-    Ok(call.project.ask(sum).await?)
+    call.project.ask(sum).await
 }
 
 /// `GET /customers/{customerId}/usage`
@@ -53,7 +52,7 @@ pub(super) async fn of_customer(call: Call) -> Answer {
         let summary = engine.usage().summary(&query.customer(&*customer))?;
         json(StatusCode::OK, &Body { customer_id: &customer, summary: &summary })
     };
-    Ok(call.project.ask(sum).await?)
+    call.project.ask(sum).await
 }
 
 fn asked(mut call: Call) -> Result<(Call, UsageQuery), Failure> {
