@@ -128,6 +128,10 @@ macro_rules! rule {
                     alias = "on_missing"
                 )]
                 pub on_missing: $crate::rules::OnMissing,
+                /// What an application keeps with it: at most 16 texts by their keys. The engine
+                /// makes nothing of them.
+                #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+                pub metadata: std::collections::BTreeMap<String, String>,
                 /// When the engine got it; set by the engine.
                 #[serde(default, skip_serializing_if = "Option::is_none", alias = "created_at")]
                 pub created_at: Option<$crate::base::clock::Timestamp>,
@@ -176,6 +180,7 @@ macro_rules! rule {
                     max_keys: None,
                     overflow: Default::default(),
                     on_missing: Default::default(),
+                    metadata: Default::default(),
                     created_at: None,
                     updated_at: None,
                     archived_at: None,
@@ -221,6 +226,8 @@ macro_rules! rule {
                     /// by.
                     #[serde(alias = "on_missing")]
                     on_missing: $crate::rules::OnMissing,
+                    /// All that an application keeps with it.
+                    metadata: std::collections::BTreeMap<String, String>,
                     /// Whether it is evaluated at all.
                     enabled: bool,
                 }
@@ -404,6 +411,14 @@ macro_rules! rule_setters {
         #[must_use]
         pub fn on_missing(mut self, on_missing: $crate::rules::OnMissing) -> Self {
             self.on_missing = on_missing;
+            self
+        }
+
+        /// Keeps a text with the rule, by a key of 1 to 64 ASCII letters, digits or `_`; the text
+        /// has 1 to 256 bytes. The engine makes nothing of it.
+        #[must_use]
+        pub fn metadata(mut self, key: impl Into<String>, text: impl Into<String>) -> Self {
+            self.metadata.insert(key.into(), text.into());
             self
         }
 

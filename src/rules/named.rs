@@ -22,7 +22,8 @@ pub(crate) trait Named: Clone {
     fn set_id(&mut self, id: String);
     /// The two differ only in what the engine sets.
     fn says_the_same(&self, other: &Self) -> bool;
-    /// The same with the age of another, and with its id where it has none itself.
+    /// The same with the age of another, with its id where it has none itself, and archived where
+    /// one of the two is.
     fn with_identity_of(&self, old: &Self) -> Self;
     /// Whether it is kept and does nothing.
     fn is_archived(&self) -> bool {
@@ -140,7 +141,7 @@ impl Named for Rule {
         let mut new = self.clone();
         each!(&mut new, rule => {
             rule.id = rule.id.take().or_else(|| id.clone());
-            (rule.created_at, rule.archived_at) = (created_at, archived_at);
+            (rule.created_at, rule.archived_at) = (created_at, archived_at.or(rule.archived_at));
         });
         new
     }

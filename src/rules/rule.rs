@@ -201,6 +201,7 @@ impl Rule {
         max_keys: Option<u64> = rule => rule.max_keys;
         overflow: Overflow = rule => rule.overflow;
         on_missing: &OnMissing = rule => &rule.on_missing;
+        metadata: &BTreeMap<String, String> = rule => &rule.metadata;
     }
 
     /// From when on it judges, and until when.

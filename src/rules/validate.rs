@@ -21,6 +21,8 @@ pub(crate) const MAX_LENGTH: Duration = Duration::from_secs(3_155_760_000);
 const MAX_COMBINATIONS: usize = 256;
 /// The most rules that ask only what a dimension is not: a decision looks at each of them.
 const MAX_UNFINDABLE: usize = 64;
+/// How many texts an application may keep with a rule.
+const MAX_METADATA: usize = 16;
 /// The largest limit and burst, in wholes.
 const MAX_LIMIT: Amount = Amount::from_millionths(1_000_000 << 62);
 
@@ -116,6 +118,7 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
     if let Some(value) = rule.on_missing().value() {
         found.text("onMissing", value);
     }
+    found.metadata(rule);
     found.metric(rule, meters);
     let measure = Measure::of_metric(rule.metric(), meters).unwrap_or_default();
     if let Some(LimitProblem { field, why }) = rule.problem() {
@@ -186,6 +189,19 @@ impl Found<'_> {
         }
         if *condition == Condition::Absent && matches!(key, "customer_id" | "event_type") {
             self.add(field, format!("{key} is never absent: every event has one"));
+        }
+    }
+
+    fn metadata(&mut self, rule: &Rule) {
+        for (place, (key, text)) in rule.metadata().iter().enumerate() {
+            if place == MAX_METADATA {
+                let reason = format!("{key:?} is one too many: a rule has at most {MAX_METADATA}");
+                self.add("metadata", reason);
+                return;
+            }
+            let field = format!("metadata.{key}");
+            self.broken(&field, key, key_rule(key));
+            self.text(&field, text);
         }
     }
 

@@ -175,3 +175,20 @@ fn it_comes_back_archived_and_code_that_says_the_same_leaves_it_so() {
     let standing = engine.standing(&call()).expect("valid");
     assert_eq!(standing.quotas().next().expect("it is back").used, Amount::from(20));
 }
+
+#[test]
+fn a_rule_of_a_list_that_is_archived_is_archived_with_the_rest_of_the_list() {
+    let (engine, clock) = engine(|builder| builder.rate_limit(limit()).quota(quota()));
+    clock.advance(Duration::from_secs(1));
+    // Whatever instant it gives.
+    let mut archived = quota();
+    archived.archived_at = Some(date(0));
+    let list = RuleSet::new().rate_limit(limit().metadata("owner", "jo")).quota(archived);
+    let report = engine.rules().sync(list, SyncOptions::apply().keep_missing()).expect("valid");
+    assert_eq!((report.updated.len(), report.created.len()), (2, 0));
+    let now = Some(engine.now());
+    let archived = engine.rules().get::<Quota>("tokens").map(|rule| rule.archived_at);
+    assert_eq!((engine.rules().quotas().len(), archived), (0, Some(now)));
+    let kept = engine.rules().get::<RateLimit>("calls").expect("there").metadata;
+    assert_eq!(kept.get("owner").map(String::as_str), Some("jo"));
+}

@@ -204,6 +204,7 @@ fn sides_of_texts() -> Vec<Side> {
         sides.push((of_quota(|rule| rule.policy(text)), wrong("policy")));
         sides.push((of_limit(|rule| rule.filter("k", text)), wrong("dimensionFilters.k")));
         sides.push((of_quota(|rule| rule.filter("k", text)), wrong("dimensionFilters.k")));
+        sides.push((of_limit(|rule| rule.metadata("k", text)), wrong("metadata.k")));
         let named = RateLimit::new(text, 1, Window::Hour);
         sides.push((RuleSet::new().rate_limit(named), wrong("name")));
         let named = Quota::new(text, Metric::TotalEvents, 1, Period::Day);
@@ -226,6 +227,13 @@ fn sides_of_texts() -> Vec<Side> {
         sides.push((of_limit(|rule| rule.metric(Metric::value(key))), wrong("metric")));
         let field = (!good).then(|| &*format!("dimensionFilters.{key}").leak());
         sides.push((of_quota(|rule| rule.filter(key, "v")), field));
+        let field = (!good).then(|| &*format!("metadata.{key}").leak());
+        sides.push((of_quota(|rule| rule.metadata(key, "v")), field));
+    }
+    for (texts, field) in [(16, None), (17, Some("metadata"))] {
+        let many =
+            |rule| (0..texts).fold(rule, |rule: Quota, n| rule.metadata(format!("k{n}"), "v"));
+        sides.push((of_quota(many), field));
     }
     sides
 }

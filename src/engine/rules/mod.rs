@@ -172,9 +172,10 @@ impl Rules {
 
     /// Makes the rules and meters match a list: creates what is missing, updates what differs, and
     /// removes what the list does not name, or
-    /// [archives](SyncOptions::archive_missing) it, in one step. Archived rules are left alone.
-    /// A rule that is the same keeps its counters
-    /// untouched, one that differs carries its use over. A second run changes nothing.
+    /// [archives](SyncOptions::archive_missing) it, in one step. Archived rules are left alone; a
+    /// rule of the list that says when it was archived is archived now. A rule that is the same
+    /// keeps its counters untouched, one that differs carries its use over. A second run changes
+    /// nothing.
     ///
     /// A rule of the list is the one with its id, where it gives an id that the engine has: with
     /// another name it is renamed. Otherwise it is the one with its kind and name, which gets the
