@@ -10,6 +10,7 @@ use crate::base::clock::Timestamp;
 
 pub mod bounds;
 mod error;
+mod few;
 mod hashes;
 mod id;
 mod json;
@@ -19,6 +20,7 @@ mod validate;
 
 use self::bounds::{MAX_PROPERTIES, MAX_VALUES};
 pub use self::error::EventError;
+use self::few::Few;
 pub(crate) use self::hashes::{DimensionHashes, mix};
 pub use self::id::{EventId, EventIdParseError};
 pub(crate) use self::json::stored_json;
@@ -61,8 +63,8 @@ pub struct Event<'a> {
     pub(crate) total_tokens: Option<u64>,
     pub(crate) cost_cents: Option<Amount>,
     pub(crate) latency_ms: Option<u64>,
-    pub(crate) properties: SmallVec<[(Cow<'a, str>, PropertyValue<'a>); 3]>,
-    pub(crate) values: SmallVec<[(Cow<'a, str>, Amount); 2]>,
+    pub(crate) properties: Few<(Cow<'a, str>, PropertyValue<'a>), 3>,
+    pub(crate) values: Few<(Cow<'a, str>, Amount), 2>,
     pub(crate) idempotency_key: Option<Cow<'a, str>>,
     pub(crate) timestamp: Option<Timestamp>,
     /// The first thing that a setter could not take; the call that gets the event reports it.
@@ -84,8 +86,8 @@ impl<'a> Event<'a> {
             total_tokens: None,
             cost_cents: None,
             latency_ms: None,
-            properties: SmallVec::new(),
-            values: SmallVec::new(),
+            properties: Few::NONE,
+            values: Few::NONE,
             idempotency_key: None,
             timestamp: None,
             problem: None,
@@ -95,41 +97,36 @@ impl<'a> Event<'a> {
     /// Sets the model, a built-in dimension.
     #[must_use]
     #[inline]
-    pub fn model(mut self, model: impl Into<Cow<'a, str>>) -> Self {
-        self.model = Some(model.into());
-        self
+    pub fn model(self, model: impl Into<Cow<'a, str>>) -> Self {
+        Self { model: Some(model.into()), ..self }
     }
 
     /// Sets the provider, a built-in dimension.
     #[must_use]
     #[inline]
-    pub fn provider(mut self, provider: impl Into<Cow<'a, str>>) -> Self {
-        self.provider = Some(provider.into());
-        self
+    pub fn provider(self, provider: impl Into<Cow<'a, str>>) -> Self {
+        Self { provider: Some(provider.into()), ..self }
     }
 
     /// Sets the tokens that went in.
     #[must_use]
     #[inline]
-    pub fn input_tokens(mut self, tokens: u64) -> Self {
-        self.input_tokens = Some(tokens);
-        self
+    pub fn input_tokens(self, tokens: u64) -> Self {
+        Self { input_tokens: Some(tokens), ..self }
     }
 
     /// Sets the tokens that came out.
     #[must_use]
     #[inline]
-    pub fn output_tokens(mut self, tokens: u64) -> Self {
-        self.output_tokens = Some(tokens);
-        self
+    pub fn output_tokens(self, tokens: u64) -> Self {
+        Self { output_tokens: Some(tokens), ..self }
     }
 
     /// Sets the total of tokens; where it is not set it is input plus output.
     #[must_use]
     #[inline]
-    pub fn total_tokens(mut self, tokens: u64) -> Self {
-        self.total_tokens = Some(tokens);
-        self
+    pub fn total_tokens(self, tokens: u64) -> Self {
+        Self { total_tokens: Some(tokens), ..self }
     }
 
     /// Sets the cost in cents: a whole number, a decimal of up to six fractional digits, or an
@@ -147,9 +144,8 @@ impl<'a> Event<'a> {
     /// Sets the latency in milliseconds.
     #[must_use]
     #[inline]
-    pub fn latency_ms(mut self, milliseconds: u64) -> Self {
-        self.latency_ms = Some(milliseconds);
-        self
+    pub fn latency_ms(self, milliseconds: u64) -> Self {
+        Self { latency_ms: Some(milliseconds), ..self }
     }
 
     /// Sets a property; a string is a dimension under `key`, unless `key` is the name of a
@@ -204,9 +200,8 @@ impl<'a> Event<'a> {
     /// left to be computed.
     #[must_use]
     #[inline]
-    pub fn idempotency_key(mut self, key: impl Into<Cow<'a, str>>) -> Self {
-        self.idempotency_key = Some(key.into());
-        self
+    pub fn idempotency_key(self, key: impl Into<Cow<'a, str>>) -> Self {
+        Self { idempotency_key: Some(key.into()), ..self }
     }
 
     /// Sets when the act happened; without it the event happens now. Calendar quotas count the
@@ -214,9 +209,8 @@ impl<'a> Event<'a> {
     /// error.
     #[must_use]
     #[inline]
-    pub fn timestamp(mut self, timestamp: impl Into<Timestamp>) -> Self {
-        self.timestamp = Some(timestamp.into());
-        self
+    pub fn timestamp(self, timestamp: impl Into<Timestamp>) -> Self {
+        Self { timestamp: Some(timestamp.into()), ..self }
     }
 
     /// Whether it brings a negative amount, which gives something back.
