@@ -17,7 +17,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{EventError, PropertyValue};
 use crate::base::amount::Amount;
@@ -30,12 +30,12 @@ pub const MAX_KEY_BYTES: usize = 64;
 /// counted.
 pub const MAX_VALUES: usize = 64;
 /// How many properties an event has at most, those that are dimensions with them; the built-in
-/// dimensions are none of them.
+/// dimensions are none of them. As many things may be attached to it.
 pub const MAX_PROPERTIES: usize = 64;
-/// How many bytes the properties of an event have at most, all together as compact JSON: an object
-/// without spaces.
+/// How many bytes the properties of an event and what is attached to it have at most, all together
+/// as compact JSON: objects without spaces.
 pub const MAX_PROPERTIES_BYTES: usize = 16 * 1_024;
-/// How many lists and objects may lie within each other in a property: `[{}]` is 2 deep.
+/// How many lists and objects may lie within each other in a property, or in what is attached: `[{}]` is 2 deep.
 pub const MAX_JSON_DEPTH: usize = 32;
 /// How many bytes an event has at most as compact JSON. It follows from the other bounds.
 pub const MAX_EVENT_BYTES: usize = 64 * 1_024;
@@ -55,8 +55,9 @@ pub(crate) const TOTAL_RULE: &str =
     "must be at most 1000000000000000, input_tokens and output_tokens together";
 pub(crate) const VALUES_RULE: &str = "is one too many: an event has at most 64 values";
 pub(crate) const PROPERTIES_RULE: &str = "is one too many: an event has at most 64 properties";
+pub(crate) const ATTACHED_RULE: &str = "is one too many: an event has at most 64 attachments";
 pub(crate) const BYTES_RULE: &str =
-    "is too much: the properties have at most 16384 bytes of compact JSON together";
+    "is too much: properties and attachments have at most 16384 bytes of compact JSON together";
 pub(crate) const DEPTH_RULE: &str = "must be at most 32 lists and objects deep";
 
 const _: () = assert!(MAX_AMOUNT.millionths() == MAX_UNITS as i128 * 1_000_000);
@@ -74,6 +75,7 @@ const _: () = assert!(
     2 + 5 * entry(MAX_KEY_BYTES, MAX_TEXT_JSON)
         + 5 * entry(MAX_KEY_BYTES, 32)
         + entry(MAX_KEY_BYTES, MAX_PROPERTIES_BYTES)
+        + entry(MAX_KEY_BYTES, 2)
         + entry(MAX_KEY_BYTES, 2 + MAX_VALUES * entry(MAX_KEY_BYTES, 32))
         + entry(MAX_KEY_BYTES, 64)
         <= MAX_EVENT_BYTES
@@ -90,11 +92,29 @@ pub(super) fn check_properties(
     if properties.len() <= SMALL && properties.iter().all(is_text) {
         return Ok(());
     }
-    measure_properties(properties)
+    measure_properties(properties).map(drop)
 }
 
+/// Checks the number, the size and the depth of what is attached to an event of these properties.
+pub(super) fn check_attached(
+    attached: &Map<String, Value>,
+    properties: &[(Cow<'_, str>, PropertyValue<'_>)],
+) -> Result<(), EventError> {
+    let mut budget = measure_properties(properties)?;
+    for (place, (key, value)) in attached.iter().enumerate() {
+        let taken = if place < MAX_PROPERTIES { Ok(()) } else { Err(ATTACHED_RULE) };
+        let taken = taken.and_then(|()| budget.comma(place)).and_then(|()| budget.key(key));
+        let taken = taken.and_then(|()| budget.json(value, 0));
+        taken.map_err(|rule| EventError::invalid("attached", key, rule))?;
+    }
+    Ok(())
+}
+
+/// The room that properties leave.
 #[cold]
-fn measure_properties(properties: &[(Cow<'_, str>, PropertyValue<'_>)]) -> Result<(), EventError> {
+fn measure_properties(
+    properties: &[(Cow<'_, str>, PropertyValue<'_>)],
+) -> Result<JsonBudget, EventError> {
     if let Some((key, _)) = properties.get(MAX_PROPERTIES) {
         return Err(EventError::invalid("properties", key, PROPERTIES_RULE));
     }
@@ -107,7 +127,7 @@ fn measure_properties(properties: &[(Cow<'_, str>, PropertyValue<'_>)]) -> Resul
         });
         taken.map_err(|rule| EventError::invalid("properties", key, rule))?;
     }
-    Ok(())
+    Ok(budget)
 }
 
 /// The bytes that are left for compact JSON. Each step takes what it is told of, or says which

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
+use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
 use crate::base::amount::{Amount, IntoAmount};
@@ -67,8 +68,16 @@ pub struct Event<'a> {
     pub(crate) values: Few<(Cow<'a, str>, Amount), 2>,
     pub(crate) idempotency_key: Option<Cow<'a, str>>,
     pub(crate) timestamp: Option<Timestamp>,
+    /// What few events have.
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// What few events have, in a box of its own: an event without it is as small as one could be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Rare {
     /// The first thing that a setter could not take; the call that gets the event reports it.
-    pub(crate) problem: Option<Box<EventError>>,
+    problem: Option<EventError>,
+    attached: Map<String, Value>,
 }
 
 impl<'a> Event<'a> {
@@ -90,7 +99,7 @@ impl<'a> Event<'a> {
             values: Few::NONE,
             idempotency_key: None,
             timestamp: None,
-            problem: None,
+            rare: None,
         }
     }
 
@@ -161,7 +170,7 @@ impl<'a> Event<'a> {
         let (key, mut value) = (key.into(), value.into());
         // A JSON text is what it says: it is a dimension once it is printed and read again.
         if let PropertyValue::Json(json) = &mut value
-            && let serde_json::Value::String(text) = &mut **json
+            && let Value::String(text) = &mut **json
         {
             value = PropertyValue::Text(Cow::Owned(std::mem::take(text)));
         }
@@ -170,6 +179,31 @@ impl<'a> Event<'a> {
             Some((_, known)) => *known = value,
             None if has_room => self.properties.push((key, value)),
             None => self.report_invalid("properties", &key, bounds::PROPERTIES_RULE),
+        }
+        self
+    }
+
+    /// Attaches something to the event under a key, which may be any text: it is kept and shown
+    /// with the event, and is no dimension, whatever it is. Texts may have any length within the
+    /// bound for [all of it](bounds::MAX_PROPERTIES_BYTES), which properties share. A key set twice
+    /// keeps the last value. Of more than [`MAX_PROPERTIES`] the rest is not kept, and the event is
+    /// refused.
+    ///
+    /// ```
+    /// use limitry::Event;
+    ///
+    /// let event = Event::new("cust_123", "model_call").attach("prompt", "a\nlong text");
+    /// assert_eq!(event.attached().and_then(|all| all["prompt"].as_str()), Some("a\nlong text"));
+    /// assert_eq!(event.dimension("prompt"), None);
+    /// ```
+    #[must_use]
+    pub fn attach(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        let (key, value) = (key.into(), value.into());
+        let attached = &mut self.rare.get_or_insert_default().attached;
+        if attached.len() < MAX_PROPERTIES || attached.contains_key(&key) {
+            attached.insert(key, value);
+        } else {
+            self.report_invalid("attached", &key, bounds::ATTACHED_RULE);
         }
         self
     }
@@ -195,9 +229,9 @@ impl<'a> Event<'a> {
     /// by default.
     ///
     /// An event with the same customer and key is a retry when it has the same type, model,
-    /// provider, tokens, cost, latency, properties and values, and a conflict otherwise. What may
-    /// differ is the timestamp, which is that of the first, and whether `total_tokens` is given or
-    /// left to be computed.
+    /// provider, tokens, cost, latency, properties, values and attachments, and a conflict
+    /// otherwise. What may differ is the timestamp, which is that of the first, and whether
+    /// `total_tokens` is given or left to be computed.
     #[must_use]
     #[inline]
     pub fn idempotency_key(self, key: impl Into<Cow<'a, str>>) -> Self {
@@ -258,6 +292,13 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// Returns what is [attached](Self::attach) to the event, by key; `None` where nothing is.
+    #[must_use]
+    #[inline]
+    pub fn attached(&self) -> Option<&Map<String, Value>> {
+        self.rare.as_ref().map(|rare| &rare.attached).filter(|attached| !attached.is_empty())
+    }
+
     /// Returns an event that owns its strings.
     #[must_use]
     pub fn into_owned(self) -> Event<'static> {
@@ -285,7 +326,7 @@ impl<'a> Event<'a> {
             values: self.values.into_iter().map(|(name, amount)| (own(name), amount)).collect(),
             idempotency_key: self.idempotency_key.map(own),
             timestamp: self.timestamp,
-            problem: self.problem,
+            rare: self.rare,
         }
     }
 
@@ -328,6 +369,9 @@ impl<'a> Event<'a> {
         self.tokens().hash(state);
         self.cost_cents.hash(state);
         self.latency_ms.hash(state);
+        if let Some(attached) = self.attached() {
+            (2_u8, attached_json(attached)).hash(state);
+        }
         if self.properties.is_empty() && self.values.is_empty() {
             return;
         }
@@ -385,8 +429,28 @@ impl<'a> Event<'a> {
     }
 
     fn report(&mut self, problem: EventError) {
-        self.problem.get_or_insert_with(|| Box::new(problem));
+        self.rare.get_or_insert_default().problem.get_or_insert(problem);
     }
+
+    /// Takes out what a setter could not take.
+    pub(crate) fn take_problem(&mut self) -> Option<EventError> {
+        let problem = self.rare.as_mut()?.problem.take();
+        self.rare.take_if(|rare| rare.attached.is_empty());
+        problem
+    }
+
+    /// Sets all that is attached.
+    pub(crate) fn set_attached(&mut self, attached: Map<String, Value>) {
+        if !attached.is_empty() {
+            self.rare.get_or_insert_default().attached = attached;
+        }
+    }
+}
+
+/// What is attached to an event, as it is stored and compared.
+pub(crate) fn attached_json(attached: &Map<String, Value>) -> String {
+    // A map of texts and values is always printed.
+    serde_json::to_string(attached).unwrap_or_default()
 }
 
 /// The total of tokens: the one that is given, else input plus output; the outer `None` where that

@@ -2,9 +2,10 @@
 //! allocation.
 
 use super::bounds::{
-    self, MAX_AMOUNT, MAX_KEY_BYTES, MAX_TEXT_BYTES, MAX_UNITS, MAX_VALUES, check_properties,
+    self, MAX_AMOUNT, MAX_KEY_BYTES, MAX_TEXT_BYTES, MAX_UNITS, MAX_VALUES, check_attached,
+    check_properties,
 };
-use super::{Event, EventError, PropertyValue, ValueName};
+use super::{Event, EventError, PropertyValue, Rare, ValueName};
 use crate::base::amount::Amount;
 
 impl Event<'_> {
@@ -14,8 +15,8 @@ impl Event<'_> {
     /// The first field that breaks its rule, with its value and the rule. O(length of the
     /// event's strings), no allocation when all is well.
     pub fn validate(&self) -> Result<(), EventError> {
-        if let Some(problem) = &self.problem {
-            return Err((**problem).clone());
+        if let Some(rare) = &self.rare {
+            self.check_rare(rare)?;
         }
         check_text("customer_id", &self.customer_id)?;
         check_text("event_type", &self.event_type)?;
@@ -40,6 +41,15 @@ impl Event<'_> {
         let numbers = [self.input_tokens, self.output_tokens, self.total_tokens, self.latency_ms];
         let sum = numbers.iter().fold(0, |sum: u64, of| sum.saturating_add(of.unwrap_or(0)));
         if sum <= MAX_UNITS { Ok(()) } else { self.check_large_numbers() }
+    }
+
+    /// Checks what few events have.
+    #[cold]
+    fn check_rare(&self, rare: &Rare) -> Result<(), EventError> {
+        match &rare.problem {
+            Some(problem) => Err(problem.clone()),
+            None => check_attached(&rare.attached, &self.properties),
+        }
     }
 
     /// Checks the properties and the named values.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
@@ -13,7 +14,8 @@ use crate::wire::event::{Property, properties, values};
 impl RecordedEvent {
     /// Returns the event in the shape of generic events: `id`, `customerId`, `eventType`,
     /// `values` (all numbers, by their snake case names), `dimensions` (all but the customer and
-    /// the type), `properties` (what is no dimension) and `timestamp`.
+    /// the type), `properties` (what is [attached](crate::Event::attach), and properties that are no
+    /// dimensions) and `timestamp`.
     #[must_use]
     pub fn generic(&self) -> impl Serialize {
         Generic::of(self)
@@ -68,6 +70,8 @@ struct Listed<'a> {
     latency_ms: Option<u64>,
     cost_cents: Option<Amount>,
     properties: BTreeMap<&'a str, Property<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attached: Option<&'a Map<String, Value>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     values: BTreeMap<&'a str, Amount>,
     created_at: Timestamp,
@@ -88,6 +92,7 @@ impl<'a> Listed<'a> {
             latency_ms: event.latency_ms,
             cost_cents: event.cost_cents,
             properties: properties(event),
+            attached: event.attached(),
             values: values(event),
             created_at: recorded.timestamp,
         }
@@ -102,8 +107,16 @@ struct Generic<'a> {
     event_type: &'a str,
     values: BTreeMap<&'a str, Amount>,
     dimensions: BTreeMap<&'a str, &'a str>,
-    properties: BTreeMap<&'a str, Property<'a>>,
+    properties: BTreeMap<&'a str, Shown<'a>>,
     timestamp: Timestamp,
+}
+
+/// What is no dimension.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    Property(Property<'a>),
+    Attached(&'a Value),
 }
 
 impl<'a> Generic<'a> {
@@ -122,10 +135,12 @@ impl<'a> Generic<'a> {
                     dimensions.insert(key, text);
                 }
                 value => {
-                    properties.insert(&**key, Property(value));
+                    properties.insert(&**key, Shown::Property(Property(value)));
                 }
             }
         }
+        let attached = event.attached().into_iter().flatten();
+        properties.extend(attached.map(|(key, value)| (key.as_str(), Shown::Attached(value))));
         Self {
             id: recorded.id,
             customer_id: &event.customer_id,

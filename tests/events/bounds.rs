@@ -37,6 +37,10 @@ fn with_properties(count: usize) -> Event<'static> {
     (0..count).fold(call(), |event, number| event.property(format!("p{number}"), "x"))
 }
 
+fn with_attached(count: usize) -> Event<'static> {
+    (0..count).fold(call(), |event, number| event.attach(format!("a{number}"), "a\nline"))
+}
+
 /// Properties of so many bytes as compact JSON.
 fn with_bytes(bytes: usize) -> Event<'static> {
     call().property("p", json!(["x".repeat(bytes - r#"{"p":[""]}"#.len())]))
@@ -64,6 +68,9 @@ fn largest() -> Vec<(&'static str, Event<'static>)> {
         ("values", with_values(64)),
         ("properties", with_properties(64)),
         ("bytes", with_bytes(16_384)),
+        ("attachments", with_attached(64)),
+        ("bytes of both", with_bytes(8_192).attach("\n", "x".repeat(8_192 - 9))),
+        ("depth of both", call().attach("p", deep(32)).property("p", deep(32))),
         ("depth", call().property("p", deep(32)).property("o", json!({ "o": deep(31) }))),
         ("texts", texts),
         ("all", all),
@@ -74,7 +81,8 @@ fn largest() -> Vec<(&'static str, Event<'static>)> {
 fn beyond() -> Vec<(&'static str, &'static str, &'static str, Event<'static>)> {
     let whole = "must be a whole number from 0 to 1000000000000000";
     let signed = "must be from -1000000000000000 to 1000000000000000";
-    let bytes = "is too much: the properties have at most 16384 bytes of compact JSON together";
+    let bytes =
+        "is too much: properties and attachments have at most 16384 bytes of compact JSON together";
     let more = LARGEST + 1;
     let step = Amount::from_millionths(1);
     let above = bounds::MAX_AMOUNT.checked_add(step).expect("fits");
@@ -110,6 +118,19 @@ fn beyond() -> Vec<(&'static str, &'static str, &'static str, Event<'static>)> {
         ),
         ("properties", "p", bytes, with_bytes(16_385)),
         ("properties", "q", bytes, with_bytes(16_384).property("q", "x")),
+        (
+            "attached",
+            "a64",
+            "is one too many: an event has at most 64 attachments",
+            with_attached(65),
+        ),
+        ("attached", "q", bytes, with_attached(3).attach("q", "x".repeat(16_384))),
+        (
+            "attached",
+            "p",
+            "must be at most 32 lists and objects deep",
+            call().attach("p", deep(33)),
+        ),
         (
             "properties",
             "p",

@@ -281,7 +281,8 @@ fn a_conflict_says_what_a_retry_must_have_in_common() {
     assert_eq!(
         why,
         "idempotency_key: \"req_1\" of customer \"c\" was used for another event: a retry must \
-         have the same type, model, provider, tokens, cost, latency, properties and values"
+         have the same type, model, provider, tokens, cost, latency, properties, values and \
+         attachments"
     );
 }
 

@@ -457,6 +457,8 @@ fn full() -> Event<'static> {
         .property("model", "not a dimension")
         .value("images", 4)
         .value("gpu_seconds", "0.25")
+        .attach("turns", json!(["a", 7]))
+        .attach("note", "two\nlines")
         .idempotency_key("req_abc123")
         .timestamp(date(START - HOUR))
 }
@@ -475,6 +477,7 @@ fn a_page_serializes_as_the_product_lists_events() {
         "model": "gpt-4", "provider": "openai", "inputTokens": 150, "outputTokens": 50,
         "totalTokens": 200, "latencyMs": 1200, "costCents": 25,
         "properties": {"team_id": "team_eng", "turns": 7, "model": "not a dimension"},
+        "attached": {"turns": ["a", 7], "note": "two\nlines"},
         "values": {"images": 4, "gpu_seconds": 0.25}, "createdAt": "2024-01-15T09:30:00Z"
     });
     let page = list(&engine, &EventQuery::new().limit(1));
@@ -503,7 +506,7 @@ fn a_page_has_the_shape_of_generic_events_too() {
             "cost_cents": 25, "images": 4, "gpu_seconds": 0.25
         },
         "dimensions": {"model": "gpt-4", "provider": "openai", "team_id": "team_eng"},
-        "properties": {"turns": 7, "model": "not a dimension"},
+        "properties": {"turns": ["a", 7], "note": "two\nlines", "model": "not a dimension"},
         "timestamp": "2024-01-15T09:30:00Z"
     });
     let plain = json!({

@@ -67,6 +67,9 @@ fn draw(rng: &mut StdRng) -> Event<'static> {
         let json = json!({ "deep": [1, 2.5, null, "text"], "flag": true });
         event = event.property("team_id", "eng").property("context", json);
     }
+    if rng.random_bool(0.3) {
+        event = event.attach("note", "long\n".repeat(100)).attach("", json!([1.5, "text"]));
+    }
     if rng.random_bool(0.4) {
         event = event.value(
             "gpu_seconds",

@@ -109,6 +109,30 @@ fn a_key_counts_to_the_nanosecond_across_a_restart() {
     assert_eq!(used(&engine), 3);
 }
 
+/// What is attached to an event is no dimension, comes back, and tells a retry from another event.
+#[test]
+fn attachments_come_back() {
+    let file = StoreFile::new("attachments");
+    let event = |note: &'static str| {
+        Event::new("c", "call").attach("team", note).attach("", serde_json::json!([1.5, {"a": 1}]))
+    };
+    let first = event("a\nlong one").property("team", "eng").idempotency_key("1");
+    for life in 0..3 {
+        let (engine, _clock) = open(&file, START + life * SECOND, |builder| builder);
+        let due = if life == 0 { Outcome::Admitted } else { Outcome::Replayed };
+        assert_eq!(engine.track(&first).expect("good").outcome(), due);
+        let other = event("another").property("team", "eng").idempotency_key("1");
+        engine.track(&other).expect_err("another event");
+        let _ = engine.track(&Event::new("c", "plain")).expect("good");
+        let recorded = engine.events().newest(100).pop().expect("it is there").event;
+        assert_eq!(recorded.attached(), first.attached());
+        assert_eq!(recorded.dimension("team"), Some("eng"));
+        if life == 1 {
+            engine.store().close().expect("it closes");
+        }
+    }
+}
+
 /// A key is its customer's, and a retry may be stamped anew and say its total, in a store as in
 /// memory and whatever happened between.
 #[test]

@@ -104,7 +104,7 @@ fn spoilt() -> Vec<(String, String)> {
             r#""inputToken":1"#,
             "unknown field `inputToken`, expected one of `customerId`, `eventType`, `model`, \
              `provider`, `inputTokens`, `outputTokens`, `totalTokens`, `latencyMs`, `costCents`, \
-             `properties`, `dimensions`, `values`, `idempotencyKey`, `timestamp`; did you mean \
+             `properties`, `attached`, `dimensions`, `values`, `idempotencyKey`, `timestamp`; did you mean \
              `inputTokens`?"
                 .into(),
         ),
@@ -112,7 +112,7 @@ fn spoilt() -> Vec<(String, String)> {
         (&deep, "properties: \"ctx\" must be at most 32 lists and objects deep".into()),
         (
             &long,
-            "properties: \"ctx\" is too much: the properties have at most 16384 bytes of compact \
+            "properties: \"ctx\" is too much: properties and attachments have at most 16384 bytes of compact \
              JSON together"
                 .into(),
         ),

@@ -2,7 +2,7 @@
 
 use crate::base::amount::Amount;
 use crate::event::bounds::MAX_VALUES;
-use crate::event::{Event, EventError, PropertyValue, total_tokens};
+use crate::event::{Event, EventError, PropertyValue, attached_json, total_tokens};
 use crate::reservations::{Entry, Estimate};
 
 /// What is reserved is not below zero.
@@ -68,6 +68,12 @@ pub(super) fn grows(more: &Event<'_>, estimate: &Event<'_>) -> Result<(), EventE
                 PropertyValue::Json(json) => json.to_string(),
             };
             return wrong(key, &shown);
+        }
+    }
+    if let Some(attached) = more.attached() {
+        let known = |key| estimate.attached().and_then(|known| known.get(key));
+        if attached.iter().any(|(key, value)| known(key) != Some(value)) {
+            return wrong("attached", &attached_json(attached));
         }
     }
     if let Some(key) = more.key() {

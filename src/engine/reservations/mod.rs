@@ -69,7 +69,7 @@ pub enum ReservationError {
     /// The reservation was committed with another event.
     #[error(
         "reservation: {id} was committed with another event{}: a repeated commit must have the \
-         same type, model, provider, tokens, cost, latency, properties and values",
+         same type, model, provider, tokens, cost, latency, properties, values and attachments",
         first.map(|first| format!(", {first}")).unwrap_or_default()
     )]
     Conflict {

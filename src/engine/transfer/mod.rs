@@ -121,8 +121,8 @@ impl Store {
     ///
     /// A line is what [`export`](Self::export) writes: `customerId`, `eventType` and `createdAt`,
     /// and where the event has them `id`, `model`, `provider`, `inputTokens`, `outputTokens`,
-    /// `totalTokens`, `latencyMs`, `costCents`, `properties`, `dimensions`, `values` and
-    /// `idempotencyKey`; null is as good as nothing, `timestamp` is another name of `createdAt`,
+    /// `totalTokens`, `latencyMs`, `costCents`, `properties`, `attached`, `dimensions`, `values`
+    /// and `idempotencyKey`; null is as good as nothing, `timestamp` is another name of `createdAt`,
     /// and empty lines are passed over. Fields of other names are errors. An event is taken however
     /// far ahead it is dated: it was recorded when a clock was ahead, and stays where it is.
     ///

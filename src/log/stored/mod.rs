@@ -9,7 +9,9 @@ use crate::base::codec::{
     Codec, Malformed, Numbers, Reader, put_list, put_text, put_varint, put_wide,
 };
 use crate::base::format::Version;
-use crate::event::{Dimension, Event, PropertyValue, ValueName, stored_json, total_tokens};
+use crate::event::{
+    Dimension, Event, PropertyValue, ValueName, attached_json, stored_json, total_tokens,
+};
 
 /// The packed form. Unpacking allocates nothing for an event of at most three properties and three
 /// named values.
@@ -18,6 +20,8 @@ pub(crate) struct Stored<'a> {
     facts: Facts<'a>,
     properties: Vec3<(&'a str, StoredValue<'a>)>,
     values: Vec3<(&'a str, Amount)>,
+    /// What is attached, as JSON.
+    attached: Option<&'a str>,
 }
 
 /// What an event has but for properties and named values.
@@ -53,6 +57,9 @@ const WHOLE_COST: u8 = 1;
 const EXACT_COST: u8 = 2;
 const TEXT: u8 = 0;
 const JSON: u8 = 1;
+/// Not a property, but all that is attached to the event: the last of them, under no key. Events
+/// without it cost nothing for it.
+const ATTACHED: u8 = 2;
 
 /// The timestamp of a packed event, with which it begins.
 pub(super) fn packed_timestamp(bytes: &[u8]) -> Option<Timestamp> {
@@ -120,6 +127,12 @@ fn put_property(out: &mut Vec<u8>, key: &str, value: StoredValue<'_>) {
     put_text(out, text);
 }
 
+fn put_attached(out: &mut Vec<u8>, json: &str) {
+    put_text(out, "");
+    out.push(ATTACHED);
+    put_text(out, json);
+}
+
 fn put_value(out: &mut Vec<u8>, name: &str, amount: Amount) {
     put_text(out, name);
     put_wide(out, amount.millionths());
@@ -134,7 +147,9 @@ pub(super) fn pack(
     out: &mut Vec<u8>,
 ) {
     Facts::of(event, timestamp, decided_at).encode(out);
-    put_varint(out, event.properties.len() as u64);
+    let attached = event.attached();
+    let more = u64::from(attached.is_some());
+    put_varint(out, (event.properties.len() as u64).saturating_add(more));
     for (key, value) in &event.properties {
         match value {
             PropertyValue::Text(text) => put_property(out, key, StoredValue::Text(text)),
@@ -142,6 +157,9 @@ pub(super) fn pack(
                 put_property(out, key, StoredValue::Json(&json.to_string()));
             }
         }
+    }
+    if let Some(attached) = attached {
+        put_attached(out, &attached_json(attached));
     }
     put_varint(out, event.values.len() as u64);
     event.values.iter().for_each(|(name, amount)| put_value(out, name, *amount));
@@ -222,18 +240,28 @@ impl<'a> Codec<'a> for Facts<'a> {
 impl<'a> Codec<'a> for Stored<'a> {
     fn encode(&self, out: &mut Vec<u8>) {
         self.facts.encode(out);
-        put_list(out, self.properties.iter(), |(key, value), out| put_property(out, key, *value));
+        let more = u64::from(self.attached.is_some());
+        put_varint(out, (self.properties.len() as u64).saturating_add(more));
+        self.properties.iter().for_each(|(key, value)| put_property(out, key, *value));
+        if let Some(json) = self.attached {
+            put_attached(out, json);
+        }
         put_list(out, self.values.iter(), |(name, amount), out| put_value(out, name, *amount));
     }
 
     fn decode(from: &mut Reader<'a>) -> Result<Self, Malformed> {
         let facts = Facts::decode(from)?;
-        let mut stored = Self { facts, properties: Vec3::new(), values: Vec3::new() };
+        let (properties, values) = (Vec3::new(), Vec3::new());
+        let mut stored = Self { facts, properties, values, attached: None };
         for _ in 0..from.length("properties")? {
             let key = from.text()?;
             let value = match u8::decode(from)? {
                 TEXT => StoredValue::Text(from.text()?),
                 JSON => StoredValue::Json(from.text()?),
+                ATTACHED if from.version() >= Version::Three => {
+                    stored.attached = Some(from.text()?);
+                    continue;
+                }
                 _ => return Err(from.malformed("a property")),
             };
             stored.properties.push((key, value));
@@ -351,6 +379,10 @@ impl<'a> Stored<'a> {
         let has_value = |(name, amount): &(Cow<'_, str>, Amount)| {
             self.values().any(|own| own == (&**name, *amount))
         };
+        let has_attached = match (self.attached, event.attached()) {
+            (Some(json), Some(attached)) => *json == attached_json(attached),
+            (known, attached) => known.is_none() && attached.is_none(),
+        };
         *self.facts.event_type == *event.event_type
             && self.facts.model == event.model.as_deref()
             && self.facts.provider == event.provider.as_deref()
@@ -363,6 +395,7 @@ impl<'a> Stored<'a> {
             && self.values.len() == event.values.len()
             && event.properties.iter().all(has_property)
             && event.values.iter().all(has_value)
+            && has_attached
     }
 
     /// The event, without its timestamp; it borrows its texts.
@@ -373,7 +406,7 @@ impl<'a> Stored<'a> {
         };
         let properties = self.properties.into_iter();
         let values = self.values.into_iter();
-        Event {
+        let mut event = Event {
             model: self.facts.model.map(Cow::Borrowed),
             provider: self.facts.provider.map(Cow::Borrowed),
             input_tokens: self.facts.input_tokens,
@@ -384,7 +417,11 @@ impl<'a> Stored<'a> {
             properties: properties.map(|(key, v)| (key.into(), value(v))).collect(),
             values: values.map(|(name, amount)| (name.into(), amount)).collect(),
             ..Event::new(self.facts.customer_id, self.facts.event_type)
-        }
+        };
+        let attached = self.attached.and_then(|json| serde_json::from_str(json).ok());
+        debug_assert_eq!(attached.is_some(), self.attached.is_some(), "it was printed");
+        event.set_attached(attached.unwrap_or_default());
+        event
     }
 
     pub(crate) fn unpack(self, id: EventId) -> RecordedEvent {

@@ -75,6 +75,11 @@ fn event(dice: &mut ChaCha8Rng) -> Event<'static> {
             _ => event.property(key, json!({"a": "1", "b": [0.1, null]})),
         };
     }
+    if one(dice) {
+        let value = [json!("1\n2"), json!({"b": [0.1, null], "a": 1})];
+        event = event
+            .attach(["a", ""][dice.random_range(0..2)], value[dice.random_range(0..2)].clone());
+    }
     for _ in 0..dice.random_range(0..3) {
         let name = ["v", "w"][dice.random_range(0..2)];
         event = event.value(name, ["1", "1.0", "0.5"][dice.random_range(0..3)]);

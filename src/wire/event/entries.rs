@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+use serde_json::{Map, Value};
 
 use super::number::of_value;
-use super::property::PropertySeed;
+use super::property::JsonSeed;
 use crate::base::amount::Amount;
 use crate::base::text::excerpt;
 use crate::event::bounds::{self, JsonBudget, MAX_PROPERTIES};
-use crate::event::{Event, check_amount};
+use crate::event::{Event, PropertyValue, check_amount};
 
 /// Reads an object, or null where that is as good as none.
 pub(super) struct Entries<V> {
@@ -73,17 +74,51 @@ impl<'de> Visitor<'de> for Properties<'_, '_> {
             let taken = if fits { Ok(()) } else { Err(bounds::PROPERTIES_RULE) };
             let taken = taken.and_then(|()| budget.comma(place)).and_then(|()| budget.key(&key));
             taken.map_err(|rule| broken(&key, rule))?;
-            let mut rule = None;
-            let seed = PropertySeed::new(&mut budget, &mut rule);
-            let value = map.next_value_seed(seed);
-            // What is told of a value deep within names a path that nobody wants to read.
-            let value = value.map_err(|why| rule.map_or(why, |rule| broken(&key, rule)))?;
+            let value = PropertyValue::from(json(&mut map, &key, &mut budget)?);
             match known.and_then(|known| self.0.properties.get_mut(known)) {
                 Some((_, known)) => *known = value,
                 None => self.0.properties.push((Cow::Owned(key), value)),
             }
             place = place.saturating_add(1);
         }
+        Ok(())
+    }
+}
+
+/// The value of an entry, within a budget.
+fn json<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    key: &str,
+    budget: &mut JsonBudget,
+) -> Result<Value, A::Error> {
+    let mut rule = None;
+    let value = map.next_value_seed(JsonSeed::new(budget, &mut rule));
+    // What is told of a value deep within names a path that nobody wants to read.
+    value.map_err(|why| rule.map_or(why, |rule| broken(key, rule)))
+}
+
+pub(super) struct Attached<'e, 'a>(pub(super) &'e mut Event<'a>);
+
+impl<'de> Visitor<'de> for Attached<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut budget = JsonBudget::of_properties();
+        let mut attached = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let place = attached.len();
+            let fits = place < MAX_PROPERTIES || attached.contains_key(&key);
+            let taken = if fits { Ok(()) } else { Err(bounds::ATTACHED_RULE) };
+            let taken = taken.and_then(|()| budget.comma(place)).and_then(|()| budget.key(&key));
+            taken.map_err(|rule| broken(&key, rule))?;
+            let value = json(&mut map, &key, &mut budget)?;
+            attached.insert(key, value);
+        }
+        self.0.set_attached(attached);
         Ok(())
     }
 }
@@ -129,26 +164,26 @@ impl<'de> Visitor<'de> for Values<'_, '_> {
             if !self.0.has_room_for(&name) {
                 return Err(broken(&name, bounds::VALUES_RULE));
             }
-            map.next_value_seed(Value { event: &mut *self.0, name })?;
+            map.next_value_seed(Named { event: &mut *self.0, name })?;
         }
         Ok(())
     }
 }
 
 /// The value of a name.
-struct Value<'e, 'a> {
+struct Named<'e, 'a> {
     event: &'e mut Event<'a>,
     name: String,
 }
 
-impl<'de> DeserializeSeed<'de> for Value<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Named<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let amount = Amount::deserialize(deserializer)?;
         let set = check_amount(&self.name, amount).and_then(|()| {
             self.event.set_value(Cow::Owned(self.name), amount);
-            self.event.problem.take().map_or(Ok(()), |problem| Err(*problem))
+            self.event.take_problem().map_or(Ok(()), Err)
         });
         set.map_err(of_value)
     }

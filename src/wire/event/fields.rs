@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use super::Draft;
-use super::entries::{Dimensions, Entries, Properties, Values};
+use super::entries::{Attached, Dimensions, Entries, Properties, Values};
 use super::number::{Cost, CostOfBody, Whole};
 use crate::event::Event;
 
@@ -105,6 +105,7 @@ impl<'a> Form<'a> {
                 event.idempotency_key = map.next_value::<Option<String>>()?.map(Cow::Owned);
             }
             "properties" => self.entries(map, Properties(event))?,
+            "attached" => self.entries(map, Attached(event))?,
             "dimensions" => self.entries(map, Dimensions(&mut draft.dimensions))?,
             "values" => self.entries(map, Values(event))?,
             _ => event.timestamp = map.next_value()?,

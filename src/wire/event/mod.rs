@@ -31,6 +31,7 @@ const LINE: &[&str] = &[
     "latencyMs",
     "costCents",
     "properties",
+    "attached",
     "dimensions",
     "values",
     "idempotencyKey",
@@ -73,7 +74,7 @@ impl<'a> Draft<'a> {
         event.customer_id = self.customer_id.ok_or(DraftProblem::Missing("customerId"))?.into();
         event.event_type = self.event_type.ok_or(DraftProblem::Missing("eventType"))?.into();
         let mut event = with_dimensions(event, self.dimensions);
-        event.problem.take().map_or(Ok(event), |problem| Err(DraftProblem::Broken(*problem)))
+        event.take_problem().map_or(Ok(event), |problem| Err(DraftProblem::Broken(problem)))
     }
 }
 

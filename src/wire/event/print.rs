@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
@@ -30,6 +31,8 @@ struct Body<'a> {
     cost_cents: Option<Amount>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     properties: BTreeMap<&'a str, Property<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attached: Option<&'a Map<String, Value>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     values: BTreeMap<&'a str, Amount>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,6 +61,7 @@ impl Serialize for Event<'_> {
             latency_ms: self.latency_ms,
             cost_cents,
             properties: properties(self),
+            attached: self.attached(),
             values,
             idempotency_key: self.idempotency_key.as_deref(),
             timestamp: self.timestamp,

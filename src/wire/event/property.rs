@@ -1,4 +1,4 @@
-//! Reading the value of a property, no deeper and no longer than one may be.
+//! Reading the value of a property or an attachment, no deeper and no longer than one may be.
 
 use std::fmt;
 
@@ -6,28 +6,26 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value};
 
 use crate::base::reading::raw::NUMBER;
-use crate::event::PropertyValue;
 use crate::event::bounds::JsonBudget;
 
-/// Reads a property, taking its bytes from the budget of JSON.
-pub(super) struct PropertySeed<'r> {
+/// Reads a value, taking its bytes from the budget of JSON.
+pub(super) struct JsonSeed<'r> {
     budget: &'r mut JsonBudget,
     /// The rule that was broken, if one was.
     broken: &'r mut Option<&'static str>,
 }
 
-impl<'r> PropertySeed<'r> {
+impl<'r> JsonSeed<'r> {
     pub(super) fn new(budget: &'r mut JsonBudget, broken: &'r mut Option<&'static str>) -> Self {
         Self { budget, broken }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for PropertySeed<'_> {
-    type Value = PropertyValue<'static>;
+impl<'de> DeserializeSeed<'de> for JsonSeed<'_> {
+    type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let json = Json { budget: self.budget, broken: self.broken, depth: 0 };
-        json.deserialize(deserializer).map(PropertyValue::from)
+        Json { budget: self.budget, broken: self.broken, depth: 0 }.deserialize(deserializer)
     }
 }
 
