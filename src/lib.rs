@@ -260,6 +260,7 @@ mod journal;
 pub mod llm;
 mod log;
 mod recording;
+pub mod refusals;
 pub mod reservations;
 pub mod rules;
 mod telemetry;
@@ -326,8 +327,8 @@ pub mod explain {
 /// The handles of an engine, one a noun. Each is as cheap to clone as the engine.
 pub mod handles {
     pub use crate::engine::{
-        Alerts, Balances, Customers, Events, Meters, Reservations, Rules, Store, Usage, Wait,
-        WaitReserve, Waiting,
+        Alerts, Balances, Customers, Events, Meters, Refusals, Reservations, Rules, Store, Usage,
+        Wait, WaitReserve, Waiting,
     };
 }
 

@@ -323,6 +323,11 @@ impl Decision {
         self.findings().second()
     }
 
+    /// The rules that refused the event.
+    pub(crate) fn refusing(&self) -> impl Iterator<Item = &Arc<CompiledRule>> {
+        self.findings().refusing().map(|(rule, _)| rule)
+    }
+
     /// What a refusal says in its body.
     pub(crate) fn error(&self) -> &'static str {
         if self.has_too_many_reservations() {

@@ -1,25 +1,22 @@
 //! The definition of an engine.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chrono_tz::Tz;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use super::figures::EngineFigures;
 use super::simulate::Replay;
 use super::time::MonotonicTime;
 use super::waiting::Waiters;
-use super::{Core, Engine, EngineAlerts};
+use super::{Core, Engine, EngineAlerts, Recording};
 use crate::alerts::RestoredAlerts;
 use crate::base::calendar::TimeZone;
 use crate::base::clock::timer::Timer;
 use crate::base::clock::{Clock, SystemClock};
-use crate::base::words::UnknownWord;
 use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{Table, Timeline};
 use crate::customers::{Calendars, Directory};
@@ -28,13 +25,13 @@ use crate::idempotency::IdempotencyKeys;
 use crate::journal::Durable;
 use crate::log::Bounds;
 use crate::recording::Ledger;
+use crate::refusals::RefusalLog;
 use crate::reservations::ReservationMap;
 use crate::rules::{Meter, Meters, Quota, RateLimit, Rule, RuleSet};
 use crate::rules::{RuleProblem, RuleSetError};
 use crate::telemetry;
 use crate::usage::RollupOptions;
 
-const DEFAULT_EVENTS: usize = 100_000;
 const DEFAULT_MAX_KEYS: u64 = 10_000_000;
 const DEFAULT_IDEMPOTENCY_KEYS: usize = 1_000_000;
 const DEFAULT_MAX_WAITERS: usize = 1_000_000;
@@ -43,54 +40,6 @@ const MIN_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most reservations that a customer has open.
 const DEFAULT_MAX_RESERVATIONS: usize = 1_000;
 const DEFAULT_LATE: Duration = Duration::from_secs(60 * 60);
-
-/// Which events an engine keeps.
-///
-/// An event is packed: its strings with a byte more each, its numbers in as many bytes as they
-/// need, and 20 bytes or so beside them. 46 bytes for a customer's id of 12 bytes and a type of 4,
-/// 70 for a model call with model, provider, tokens and cost, 117 with a latency, a property, a
-/// named value and a timestamp of its own to the nanosecond (measured, test `memory::bytes`). What
-/// the roll-ups for [`usage`](Engine::usage) take is beside that, and follows their rows, not the
-/// events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Recording {
-    /// None: a pure limiter.
-    Off,
-    /// The newest of this number, in memory; the default is 100 000. They have at most a KiB each
-    /// on average, or what [`event_bytes`](EngineBuilder::event_bytes) says.
-    Newest(usize),
-}
-
-/// `off`, or the number of events.
-impl fmt::Display for Recording {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Off => f.write_str("off"),
-            Self::Newest(events) => events.fmt(f),
-        }
-    }
-}
-
-impl FromStr for Recording {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "off" {
-            return Ok(Self::Off);
-        }
-        let known = &["off", "a number of events"];
-        let unknown = |_| UnknownWord { what: "recording", text: text.into(), known };
-        text.parse().map(Self::Newest).map_err(unknown)
-    }
-}
-
-impl Default for Recording {
-    fn default() -> Self {
-        Self::Newest(DEFAULT_EVENTS)
-    }
-}
 
 /// The definition of an [`Engine`].
 #[must_use]
@@ -335,6 +284,8 @@ impl EngineBuilder {
             self.hash_seed.map_or_else(ahash::RandomState::new, ahash::RandomState::with_seed);
         let ledger = |keep| Arc::new(Ledger::new(keep, &self.rollups, hasher.clone()));
         let ledger = self.kept_events().map(ledger);
+        let most = self.recording.kept_refusals();
+        let refusals = ledger.as_ref().map(|_| RefusalLog::new(most, false, &hasher).into());
         let clock = self.clock.unwrap_or_else(|| Box::new(SystemClock::new()));
         let waiting = Waiters::new(self.max_waiters, self.timer, &*clock);
         let outbox = RestoredAlerts::default().into_outbox(self.max_alerts);
@@ -357,7 +308,9 @@ impl EngineBuilder {
             snapshot: Arc::new(ArcSwap::from_pointee(empty)),
             table: Arc::new(table),
             compiler: Mutex::new(compiler),
+            is_kept: ledger.is_some(),
             ledger,
+            refusals,
             keys: IdempotencyKeys::new(retention, max_keys, hasher.clone()),
             reservations: ReservationMap::new(retention, max_keys, self.max_reservations, &hasher)
                 .into(),
@@ -384,10 +337,8 @@ impl EngineBuilder {
 
     /// Which events are kept in memory; `None` where none is recorded.
     pub(super) fn kept_events(&self) -> Option<Bounds> {
-        let (Recording::Newest(events @ 1..), retention) = (self.recording, self.event_retention)
-        else {
-            return None;
-        };
+        let retention = self.event_retention;
+        let events = self.recording.kept_events().filter(|events| *events > 0)?;
         let newest = Bounds::newest(events);
         Some(Bounds { bytes: self.event_bytes.unwrap_or(newest.bytes), retention, ..newest })
     }
@@ -427,6 +378,7 @@ impl EngineBuilder {
         if self.max_alerts == 0 {
             problems.push(problem("maxAlerts", "0 must be at least 1".to_owned()));
         }
+        problems.extend(self.recording.problem().map(|reason| problem("recording", reason)));
         problems.extend(self.rollups.problems());
         problems
     }

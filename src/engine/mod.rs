@@ -21,6 +21,7 @@ use crate::event::{Dimension, DimensionHashes, Event, EventError};
 use crate::idempotency::{CustomerKey, IdempotencyKeys};
 use crate::journal::Pipeline;
 use crate::recording::Ledger;
+use crate::refusals::RefusalLog;
 use crate::reservations::ReservationMap;
 use crate::rules::{Cost, Period, Quota, Rule};
 use crate::telemetry::HAS_RECORDER;
@@ -38,6 +39,8 @@ mod explain;
 mod figures;
 mod history;
 mod meters;
+mod recording;
+mod refusals;
 mod reservations;
 mod rules;
 mod simulate;
@@ -51,7 +54,7 @@ pub use self::alerts::Alerts;
 use self::alerts::EngineAlerts;
 pub use self::balances::{BalanceError, Balances};
 pub use self::batch::{BatchEvent, BatchReport};
-pub use self::builder::{EngineBuilder, Recording};
+pub use self::builder::EngineBuilder;
 pub use self::config::{EngineConfig, StoreConfig};
 pub use self::customers::{Customers, CustomersError};
 pub use self::error::{
@@ -62,6 +65,8 @@ pub use self::events::{EventIter, Events, EventsAfter};
 pub use self::explain::{Explanation, Precedence, RuleExplanation, RuleOutcome, UnseenDimension};
 use self::figures::EngineFigures;
 pub use self::meters::Meters;
+pub use self::recording::Recording;
+pub use self::refusals::Refusals;
 pub use self::reservations::{Reservation, ReservationError, Reservations, Reserved};
 pub use self::rules::{KeyPage, KeyQuery, KeyUse, Rules};
 pub use self::simulate::{
@@ -104,6 +109,10 @@ struct Core {
     /// Held by whoever changes the rules.
     compiler: Mutex<Compiler>,
     ledger: Option<Arc<Ledger>>,
+    /// What was refused, where events are recorded.
+    refusals: Option<Arc<RefusalLog>>,
+    /// Whether it records or has a store.
+    is_kept: bool,
     keys: IdempotencyKeys,
     reservations: Arc<ReservationMap>,
     adjustments: Arc<Adjustments>,
@@ -174,7 +183,11 @@ impl Engine {
     #[must_use = "each may be a refusal, a replay or an error"]
     pub fn track_batch(&self, events: &[Event<'_>]) -> Vec<Result<Decision, TrackError>> {
         let at_once = |event| {
-            self.core.counted(Intent::Track, || self.core.answer_at_once(event, Intent::Track))
+            self.core.counted(Intent::Track, || {
+                let answer = self.core.answer_at_once(event, Intent::Track);
+                self.core.note_refusal_in(event, &answer);
+                answer
+            })
         };
         let answers = events.iter().map(at_once).collect();
         self.core.all_acknowledged(answers)
@@ -257,11 +270,12 @@ impl Core {
 
     #[inline]
     fn answer(&self, event: &Event<'_>, intent: Intent) -> Result<Decision, TrackError> {
-        if !self.has_store() {
+        if !self.is_kept {
             // Straight to who asked: an answer is large to move.
             return self.answer_at_once(event, intent);
         }
         let mut answer = self.answer_at_once(event, intent);
+        self.note_refusal_in(event, &answer);
         if let Some(why) = self.unacknowledged(&answer) {
             answer = Err(why);
         }
@@ -345,7 +359,7 @@ impl Core {
         let mut decision = Decision::pending();
         let hashes = DimensionHashes::new(event, &self.hasher);
         let is_recorded = self.ledger.is_some();
-        let is_kept = is_recorded || self.has_store();
+        let is_kept = self.is_kept;
         loop {
             let is_current = |snapshot: &Snapshot| snapshot.version == self.table.version();
             let (verdict, snapshot) = decision.parts(is_current, || self.snapshot.load_full());

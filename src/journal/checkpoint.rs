@@ -30,6 +30,7 @@ use crate::compiled::Snapshot;
 use crate::counters::{Moment, Table};
 use crate::journal::store::{CheckpointStep, Piece};
 use crate::recording::Ledger;
+use crate::refusals::RefusalLog;
 use crate::reservations::{Entry, ReservationMap};
 use crate::usage::RowCursor;
 
@@ -74,6 +75,7 @@ const ADJUSTMENTS_A_PIECE: usize = 1_024;
 pub(super) struct Sources {
     pub(super) table: Arc<Table>,
     pub(super) ledger: Option<Arc<Ledger>>,
+    pub(super) refusals: Option<Arc<RefusalLog>>,
     pub(super) reservations: Arc<ReservationMap>,
     pub(super) alerts: Arc<Outbox>,
     pub(super) adjustments: Arc<Adjustments>,

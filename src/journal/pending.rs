@@ -27,6 +27,8 @@ pub(super) struct Pending {
     pub(super) urgent: bool,
     /// The writer waits until there is something to do.
     pub(super) idle: bool,
+    /// There are rows elsewhere that the writer is to put in after a while.
+    pub(super) expects: bool,
     pub(super) phase: Phase,
     /// How many records came after the store had failed, and were kept nowhere, and how many of
     /// them were events.
@@ -46,6 +48,7 @@ impl Pending {
             spare: None,
             urgent: false,
             idle: false,
+            expects: false,
             phase: Phase::Open,
             discarded: 0,
             discarded_events: 0,

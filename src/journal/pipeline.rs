@@ -23,7 +23,7 @@ use super::options::{Durability, Durable, OnFailure};
 use super::queue::{Appended, Entry, Queue};
 use super::record::{Head, Kind, Record, RecordedDecision, Unreadable};
 use super::recovery::{ACKNOWLEDGED, Settings};
-use super::writer::{Requests, State, Writer};
+use super::writer::{Requests, State, Writer, put_refusals};
 use crate::adjustments::Adjustments;
 use crate::alerts::Outbox;
 use crate::base::clock::Timestamp;
@@ -36,6 +36,7 @@ use crate::idempotency::stored::StoredKeys;
 use crate::journal::store::{Callback, SpaceChange, StateChange, StateTable, Store, StoreError};
 use crate::log::Packed;
 use crate::recording::Ledger;
+use crate::refusals::RefusalLog;
 use crate::reservations::ReservationMap;
 
 /// How long dropping an engine waits for its writer.
@@ -58,13 +59,14 @@ pub(crate) struct Pipeline {
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The revisions of rules that records name, those of removed rules with them.
     revisions: Mutex<Revisions>,
+    refusals: Option<Arc<RefusalLog>>,
 }
 
-/// What an engine shares with its writer: the counters, the ledger, the reservations and the
-/// adjustments, the rules and the alerts.
+/// What an engine shares with its writer: the counters, the ledger and the refusals, the
+/// reservations and the adjustments, the rules and the alerts.
 type Shared = (
     Arc<Table>,
-    Option<Arc<Ledger>>,
+    (Option<Arc<Ledger>>, Option<Arc<RefusalLog>>),
     (Arc<ReservationMap>, Arc<Adjustments>),
     Arc<ArcSwap<Snapshot>>,
     Arc<Outbox>,
@@ -93,7 +95,7 @@ impl Pipeline {
         durable: &Durable,
         settings: Settings,
         (keys, revisions): (StoredKeys, Revisions),
-        (table, ledger, (reservations, adjustments), snapshot, alerts): Shared,
+        (table, (ledger, refusals), (reservations, adjustments), snapshot, alerts): Shared,
         (state, retention): (State, u64),
     ) -> Result<Self, StoreError> {
         let store = Arc::clone(&durable.store);
@@ -107,6 +109,7 @@ impl Pipeline {
         let sources = Sources {
             table,
             ledger,
+            refusals: refusals.clone(),
             reservations,
             adjustments,
             alerts,
@@ -138,6 +141,7 @@ impl Pipeline {
             settings,
             writer: Mutex::new(Some(thread)),
             revisions: Mutex::new(revisions),
+            refusals,
         })
     }
 
@@ -292,6 +296,9 @@ impl Pipeline {
     /// Makes everything durable that was put in before.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         self.may_wait("flush")?;
+        if let Some(log) = &self.refusals {
+            put_refusals(log, &self.queue);
+        }
         let waits = self.queue.wait_for_entry(self.queue.serial());
         waits.map_err(|why| self.queue.refusal(&why))
     }
@@ -328,6 +335,12 @@ impl Pipeline {
     /// Puts a change of a row of a space into the queue.
     pub(crate) fn put_space(&self, change: SpaceChange) -> u64 {
         self.queue.push_space(change)
+    }
+
+    /// Says that there are rows to be put in, about what was refused: the writer does it within a
+    /// second or so.
+    pub(crate) fn expect_rows(&self) {
+        self.queue.expect_rows();
     }
 
     /// The sequence number of the next record.

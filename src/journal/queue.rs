@@ -48,6 +48,8 @@ use crate::journal::store::{FORKED, SpaceChange, StateChange, StoreError, Stored
 
 /// A batch with so many bytes is full, however few its records are.
 const BATCH_BYTES: usize = 8 * 1_024 * 1_024;
+/// For how long rows that are expected are waited for, where nothing else is to be done.
+const EXPECTED_AFTER: Duration = Duration::from_secs(1);
 
 /// A record on its way in.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +127,8 @@ pub(super) enum Work {
     Batch(Arc<QueuedBatch>),
     /// Nothing waits.
     Nothing,
+    /// Nothing waits, and it is time for the rows that are [expected](Queue::expect_rows).
+    Expected,
     /// Nothing waits, and no more calls are let in.
     Closed,
 }
@@ -247,15 +251,30 @@ impl Queue {
     /// Puts changes of the state in, which are in one transaction with the records around them.
     /// Returns their serial number.
     pub(super) fn push_state(&self, changes: Vec<StateChange>) -> u64 {
-        self.push_rows(|open| open.state.extend(changes))
+        self.push_rows(true, |open| open.state.extend(changes))
     }
 
     /// Puts a change of a space in, as [`push_state`](Self::push_state) does.
     pub(super) fn push_space(&self, change: SpaceChange) -> u64 {
-        self.push_rows(|open| open.spaces.push(change))
+        self.push_rows(true, |open| open.spaces.push(change))
     }
 
-    fn push_rows(&self, push: impl FnOnce(&mut QueuedBatch)) -> u64 {
+    /// Puts changes of spaces in that nobody waits for.
+    pub(super) fn push_spaces(&self, changes: impl Iterator<Item = SpaceChange>) -> u64 {
+        self.push_rows(false, |open| open.spaces.extend(changes))
+    }
+
+    /// Says that there are rows to be put in after a while: the writer is told with
+    /// [`Work::Expected`] where it does nothing else by then.
+    pub(super) fn expect_rows(&self) {
+        let mut pending = self.pending.lock();
+        // A writer that waits for anything at all waits without an end.
+        let call = !pending.expects;
+        pending.expects = true;
+        self.call_writer(pending, call);
+    }
+
+    fn push_rows(&self, is_urgent: bool, push: impl FnOnce(&mut QueuedBatch)) -> u64 {
         let mut pending = self.pending.lock();
         pending.serial = pending.serial.saturating_add(1);
         let serial = pending.serial;
@@ -264,8 +283,8 @@ impl Queue {
             return serial;
         }
         push(&mut pending.open);
-        pending.urgent = true;
-        self.call_writer(pending, true);
+        pending.urgent |= is_urgent;
+        self.call_writer(pending, is_urgent);
         serial
     }
 
@@ -307,7 +326,12 @@ impl Queue {
         }
         while pending.is_empty() && !pending.is_due() {
             pending.idle = true;
-            self.work.wait(&mut pending);
+            if !pending.expects {
+                self.work.wait(&mut pending);
+            } else if self.work.wait_for(&mut pending, EXPECTED_AFTER).timed_out() {
+                (pending.expects, pending.idle) = (false, false);
+                return Work::Expected;
+            }
         }
         pending.idle = false;
         let early = |pending: &mut Pending| !pending.is_due();

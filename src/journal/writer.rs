@@ -20,9 +20,10 @@ use std::time::Duration;
 
 use super::batch::QueuedBatch;
 use super::checkpoint::{Checkpoint, Sources, Step};
-use super::queue::Work;
+use super::queue::{Queue, Work};
 use crate::counters::Moment;
-use crate::journal::store::{Batch, Generation, Store, StoreError};
+use crate::journal::store::{Batch, Generation, SpaceChange, Store, StoreError};
+use crate::refusals::RefusalLog;
 
 /// A checkpoint is due when the log has grown by so many bytes, or by as many as the last
 /// checkpoint has where those are more: so checkpoints never write more than the log does.
@@ -31,6 +32,9 @@ const CHECKPOINT_BYTES: u64 = 32 * 1_024 * 1_024;
 const GENERATION_RECORDS: u64 = 1_000_000;
 /// How many generations the time of retention has at the least.
 const GENERATIONS: u64 = 16;
+/// After so long, in nanoseconds of the engine's time, rows about refusals are put in beside
+/// records.
+const REFUSALS_EVERY: u64 = 1_000_000_000;
 
 /// What others ask of the writer.
 #[derive(Debug, Default)]
@@ -56,6 +60,14 @@ impl Requests {
         // do not belong together this says outdated, which is no harm.
         self.known.load(Ordering::Acquire) < self.changes.load(Ordering::Acquire)
     }
+}
+
+/// Puts the rows about refusals into the queue that have changed.
+pub(super) fn put_refusals(log: &RefusalLog, queue: &Queue) {
+    log.put(|rows| {
+        let rows = rows.into_iter().map(|(key, value)| SpaceChange { key, value });
+        queue.push_spaces(rows);
+    });
 }
 
 #[derive(Debug)]
@@ -87,6 +99,8 @@ pub(crate) struct State {
     pub(super) serial: u64,
     /// Whether the newest complete checkpoint is in an older format, and a new one is due.
     pub(super) is_old: bool,
+    /// The engine's time when rows about refusals were put in beside records the last time.
+    refusals: u64,
 }
 
 impl State {
@@ -97,7 +111,8 @@ impl State {
         now: Moment,
     ) -> Self {
         let (now, is_old) = (now.0, false);
-        Self { checkpoint: None, from, checkpoint_bytes, log_bytes, now, serial: 0, is_old }
+        let (checkpoint, serial, refusals) = (None, 0, now);
+        Self { checkpoint, from, checkpoint_bytes, log_bytes, now, serial, is_old, refusals }
     }
 }
 
@@ -133,10 +148,15 @@ impl Writer {
                 Work::Batch(batch) => {
                     self.commit(Some(&batch))?;
                     queue.committed(batch);
+                    if self.state.now >= self.state.refusals.saturating_add(REFUSALS_EVERY) {
+                        self.put_refusals();
+                    }
                 }
+                Work::Expected => self.put_refusals(),
                 // Opening again has nothing to redo then.
                 Work::Closed if !is_last => {
                     is_last = true;
+                    self.put_refusals();
                     let is_new = self.state.log_bytes > 0 || self.requests.is_outdated();
                     if self.requests.in_a_hurry.load(Ordering::Acquire) {
                         self.state.checkpoint = None;
@@ -150,6 +170,14 @@ impl Writer {
             }
         }
         self.store.close()
+    }
+
+    /// Puts what was refused since the last time into the queue.
+    fn put_refusals(&mut self) {
+        self.state.refusals = self.state.now;
+        if let Some(log) = &self.sources.refusals {
+            put_refusals(log, &self.sources.queue);
+        }
     }
 
     fn is_due(&self) -> bool {

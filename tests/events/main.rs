@@ -16,5 +16,6 @@ mod bounds;
 mod following;
 mod idempotency;
 mod listing;
+mod refusals;
 mod retention;
 mod transfer;

@@ -36,6 +36,7 @@ mod levels;
 mod lives;
 mod memory;
 mod queue;
+mod refusals;
 mod restarts;
 mod settings;
 mod threads;

@@ -313,3 +313,37 @@ fn no_time_and_no_amount_makes_a_simulation_panic() {
     assert_eq!(report.calls.calls + report.unjudged, attempts.len() as u64);
     assert!(!report.to_string().is_empty());
 }
+
+#[test]
+fn refused_calls_that_are_kept_are_demand() {
+    let recording = Recording::default().refusals(100);
+    let (engine, clock) = engine(|it| it.recording(recording).quota(calls(3)));
+    for number in 0..20 {
+        let customer = ["ann", "ann", "ann", "bob"][number % 4];
+        let _ = track(&engine, &Event::new(customer, "call").model("o3"));
+        // Some at one instant.
+        if number % 3 == 0 {
+            clock.advance(duration(SECOND));
+        }
+    }
+    let same = simulate(&engine, of(calls(3)));
+    assert_eq!((same.calls.calls, same.calls.refused, same.calls.was_refused), (20, 14, 14));
+    assert_eq!((same.calls.newly_refused, same.calls.newly_let_in), (0, 0));
+    assert_eq!(
+        (same.demand, same.refused_since),
+        (Demand::WithRefused, Some(date(START + 2 * SECOND)))
+    );
+    assert!(same.to_string().contains("refused calls are known from"), "{same}");
+    let higher = simulate(&engine, of(calls(10)));
+    assert_eq!((higher.calls.refused, higher.calls.newly_let_in), (5, 9));
+    // A query says which, of these too.
+    let bob = engine.simulate(of(calls(0)), EventQuery::new().customer("bob"));
+    assert_eq!(bob.expect("good rules").calls.calls, 5);
+    let late = EventQuery::new().since(date(START + 4 * SECOND));
+    let late = engine.simulate(of(calls(0)), late).expect("good rules");
+    assert_eq!((late.calls.calls, late.calls.was_refused), (10, 9));
+    // None was refused: none is kept.
+    let (engine, _) = self::engine(|it| it.recording(recording).quota(calls(3)));
+    let report = simulate(&engine, of(calls(3)));
+    assert_eq!((report.demand, report.refused_since), (Demand::WithRefused, None));
+}

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::sources::{report, shipped, shipped_files, source};
 
 /// The rooms, ground first. Each knows those before it only.
-const ROOMS: [&str; 22] = [
+const ROOMS: [&str; 23] = [
     "base",
     "telemetry",
     "event",
@@ -26,6 +26,7 @@ const ROOMS: [&str; 22] = [
     "reservations",
     "adjustments",
     "alerts",
+    "refusals",
     "journal",
     "wire",
     "waiting",

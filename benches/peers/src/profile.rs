@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use limitry::events::Recording;
 use limitry::store::Durable;
-use limitry::{Engine, Event};
+use limitry::{Engine, EngineBuilder, Event};
 
 use crate::bucket_peers::Quotas;
 use crate::by_hand::{ByHand, Call, governor_an_hour};
@@ -20,11 +20,13 @@ use crate::limitry_side::{
 };
 use crate::traffic;
 
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 17] = [
     "one",
     "resting",
     "four",
     "refused",
+    "refused-recorded",
+    "refused-kept",
     "definitions",
     "two-rows",
     "zoned",
@@ -67,6 +69,12 @@ fn profiled_calls(
     customers.iter().cycle().take(calls).filter(|customer| decide(customer)).count()
 }
 
+/// Four rules, of which one lets a call of each customer in, and no more.
+fn refused(builder: EngineBuilder) -> Decider {
+    let limits = Limits { cents_a_month: traffic::CENTS, ..Limits::GENEROUS };
+    tracking(built(four(builder, limits)), traffic::model_call)
+}
+
 fn decider(case: &str) -> Option<Decider> {
     let generous = || four(builder(), Limits::GENEROUS);
     Some(match case {
@@ -74,9 +82,10 @@ fn decider(case: &str) -> Option<Decider> {
         // Buckets are full again at each call: rows at rest are dropped and made again.
         "resting" => tracking(built(one(1_000_000_000)), traffic::plain),
         "four" => tracking(built(generous()), traffic::model_call),
-        "refused" => {
-            let limits = Limits { cents_a_month: traffic::CENTS, ..Limits::GENEROUS };
-            tracking(built(four(builder(), limits)), traffic::model_call)
+        "refused" => refused(builder()),
+        "refused-recorded" => refused(Engine::builder()),
+        "refused-kept" => {
+            refused(Engine::builder().recording(Recording::default().refusals(10_000)))
         }
         "definitions" => tracking(built(with_others(generous(), 99_996)), traffic::model_call),
         "newest" => {

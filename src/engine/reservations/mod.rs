@@ -192,6 +192,9 @@ impl Engine {
         up_to: Option<UpTo<'_>>,
     ) -> Result<Reserved, ReservationError> {
         let (reserved, seq) = self.reserve_at_once_by(event, hold, up_to)?;
+        if let Reserved::Refused(decision) = &reserved {
+            self.core.note_refusal(event, decision);
+        }
         // Where that fails the guard is dropped, and nothing is held.
         self.core.acknowledge(seq)?;
         Ok(reserved)

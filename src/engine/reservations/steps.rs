@@ -328,6 +328,9 @@ impl Core {
             drop(guard);
             self.is_put(decision.seq())?;
             self.acknowledge(decision.seq())?;
+        } else {
+            drop(guard);
+            self.note_refusal(more, &decision);
         }
         Ok(decision)
     }

@@ -12,7 +12,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::builder::{EngineBuilder, Recording};
+use super::builder::EngineBuilder;
+use super::recording::Recording;
 use super::time::ClockReading;
 use super::{Core, Engine};
 use crate::base::clock::{ManualClock, Timestamp};
@@ -104,6 +105,7 @@ pub struct Simulation {
     tally: Tally,
     demand: Demand,
     since: Option<Timestamp>,
+    refused_since: Option<Timestamp>,
 }
 
 impl Engine {
@@ -138,9 +140,12 @@ impl Engine {
     /// [tracked](Self::track), also where it was recorded or committed whatever the rules said;
     /// events do not say how they came.
     ///
-    /// A refused call is no event, and so what is recorded is the demand that was let in: of rules
-    /// that let in more the report says too little. [`SimulationReport::demand`] says what the
-    /// calls were.
+    /// A refused call is no event. Those that [`Recording::refusals`] keeps are replayed too, each
+    /// at the instant of its decision, behind what was let in at the same one. Without them what is
+    /// recorded is the demand that was let in: of rules that let in more the report says too
+    /// little. [`SimulationReport::demand`] says what the calls were.
+    ///
+    /// [`Recording::refusals`]: crate::events::Recording::refusals
     ///
     /// # What it starts from
     /// Nothing, where all events that there ever were are replayed: the same rules then answer what
@@ -210,6 +215,7 @@ impl Simulation {
         let past = opened.past(count);
         let mut simulation = Self::new(core, rules, (start, opened.latest()), past)?;
         (simulation.demand, simulation.since) = (opened.demand(), opened.since());
+        simulation.refused_since = opened.refused_since();
         Ok(simulation)
     }
 
@@ -236,7 +242,7 @@ impl Simulation {
         builder.calendars = Some(core.calendars.copied());
         let engine = builder.build_in_memory(list, &meters);
         let tally = Tally::new(&engine.core.snapshot.load());
-        Ok(Self { engine, tally, demand: Demand::Given, since: None })
+        Ok(Self { engine, tally, demand: Demand::Given, since: None, refused_since: None })
     }
 
     /// Decides about a call at its time, by all that was replayed before it, and counts what
@@ -282,7 +288,7 @@ impl Simulation {
         let snapshot: &Arc<Snapshot> = &self.engine.core.snapshot.load();
         let replay = self.engine.core.replay.as_ref();
         let past = replay.and_then(|replay| replay.past.as_ref());
-        self.tally.report(snapshot, past, (self.demand, self.since), keys)
+        self.tally.report(snapshot, past, (self.demand, self.since, self.refused_since), keys)
     }
 }
 

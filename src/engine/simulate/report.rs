@@ -20,6 +20,10 @@ pub struct SimulationReport {
     pub last: Option<Timestamp>,
     /// What the calls were.
     pub demand: Demand,
+    /// From when on refused calls are known, where they are replayed: when the oldest that is kept
+    /// was decided about. `None` where none is kept.
+    #[serde(default)]
+    pub refused_since: Option<Timestamp>,
     /// From which timestamp on recorded events were replayed, where there may be some before.
     pub since: Option<Timestamp>,
     /// All calls that could be judged.
@@ -47,8 +51,12 @@ pub struct SimulationReport {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Demand {
-    /// Recorded events: calls that were let in. What was refused was demand too, and is not known.
+    /// Recorded events: calls that were let in. What was refused was demand too, and is not known:
+    /// [`Recording::refusals`](crate::events::Recording::refusals) keeps it.
     LetIn,
+    /// Recorded events and the refused calls that are kept, which are known from
+    /// [`SimulationReport::refused_since`] on.
+    WithRefused,
     /// Given calls.
     Given,
 }

@@ -197,7 +197,7 @@ impl Tally {
         &self,
         snapshot: &Snapshot,
         past: Option<&Past>,
-        (demand, since): (Demand, Option<Timestamp>),
+        (demand, since, refused_since): (Demand, Option<Timestamp>, Option<Timestamp>),
         keys: usize,
     ) -> SimulationReport {
         let mut worst = self.worst(keys);
@@ -220,6 +220,7 @@ impl Tally {
             first: self.first,
             last: self.last,
             demand,
+            refused_since,
             since,
             calls: self.calls,
             unjudged: self.unjudged,

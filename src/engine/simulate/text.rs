@@ -72,7 +72,14 @@ impl SimulationReport {
     fn notes(&self) -> impl Iterator<Item = String> {
         let let_in = "refused calls are not known: what is let in is all the demand there is";
         let notes = [
-            (self.demand == Demand::LetIn).then(|| let_in.to_owned()),
+            match (self.demand, self.refused_since) {
+                (Demand::LetIn, _) => Some(let_in.to_owned()),
+                (Demand::WithRefused, None) => Some("no refused call is kept".to_owned()),
+                (Demand::WithRefused, Some(since)) => {
+                    Some(format!("refused calls are known from {since} on"))
+                }
+                (Demand::Given, _) => None,
+            },
             self.since.map(|since| format!("events from {since} on are replayed")),
             (self.unjudged > 0).then(|| {
                 let because = self.unjudged_because.as_deref().unwrap_or_default();

@@ -12,9 +12,10 @@ use crate::base::progress::Progress;
 use crate::engine::Core;
 use crate::event::Event;
 use crate::log::{
-    Dropped, EventQuery, PackedEvent, QueryError, RecordedEvent, ScanFilter, Segment,
+    Dropped, EventQuery, PackedEvent, QueryError, RecordedEvent, ScanFilter, Segment, Stored,
 };
 use crate::recording::Ledger;
+use crate::refusals::{Kept, RefusedAttempt};
 use crate::rules::Filter;
 use crate::usage::{Figure, Question};
 
@@ -55,6 +56,13 @@ impl From<RecordedEvent> for Attempt<'static> {
     fn from(recorded: RecordedEvent) -> Self {
         let RecordedEvent { timestamp, decided_at, event, .. } = recorded;
         Self::recorded(timestamp, decided_at, event)
+    }
+}
+
+impl From<RefusedAttempt> for Attempt<'static> {
+    fn from(refused: RefusedAttempt) -> Self {
+        let RefusedAttempt { timestamp, decided_at, event, .. } = refused;
+        Self::recorded(timestamp, decided_at, event).was_let_in(false)
     }
 }
 
@@ -110,8 +118,8 @@ impl<'t> Traffic<'t> {
         Self { source, keys: DEFAULT_KEYS, progress: None }
     }
 
-    /// All recorded events. An [`EventQuery`] says which, but for its limit and cursor; where it
-    /// leaves some out, what rules count of those is missing.
+    /// All recorded events, and the refused calls that are kept. An [`EventQuery`] says which, but
+    /// for its limit and cursor; where it leaves some out, what rules count of those is missing.
     pub fn recorded() -> Self {
         EventQuery::new().into()
     }
@@ -173,10 +181,12 @@ enum Calls<'o, 't> {
     Given(&'o GoThrough<'t>),
 }
 
-/// Events of the log of one moment.
+/// Events of the log of one moment, and the refused calls that are kept.
 struct RecordedCalls {
     ledger: Arc<Ledger>,
     segments: Vec<Arc<Segment>>,
+    /// The oldest first; `None` where none are kept, and they are counted alone.
+    refused: Option<Vec<Arc<Kept>>>,
     wanted: ScanFilter,
     /// The second before which events are not replayed, where there may be any.
     since: Option<i64>,
@@ -217,7 +227,17 @@ impl Opened<'_, '_> {
     }
 
     pub(super) fn demand(&self) -> Demand {
-        if self.recorded().is_some() { Demand::LetIn } else { Demand::Given }
+        match self.recorded() {
+            None => Demand::Given,
+            Some(RecordedCalls { refused: None, .. }) => Demand::LetIn,
+            Some(RecordedCalls { refused: Some(_), .. }) => Demand::WithRefused,
+        }
+    }
+
+    /// From when on refused calls are known.
+    pub(super) fn refused_since(&self) -> Option<Timestamp> {
+        let oldest = self.recorded()?.refused.as_ref()?.first()?;
+        Some(oldest.read()?.decided_at())
     }
 
     pub(super) fn since(&self) -> Option<Timestamp> {
@@ -264,8 +284,10 @@ impl RecordedCalls {
         if let Some(since) = since {
             wanted.start = Timestamp::new(since, 0);
         }
-        let ledger = Arc::clone(ledger);
-        let mut calls = Self { ledger, segments, wanted, since, first: None, latest: 0, count: 0 };
+        let log = core.refusals.as_ref().filter(|log| log.keeps_attempts());
+        let refused = log.map(|log| log.attempts());
+        let (ledger, first, latest, count) = (Arc::clone(ledger), None, 0, 0);
+        let mut calls = Self { ledger, segments, refused, wanted, since, first, latest, count };
         calls.look();
         Ok(calls)
     }
@@ -273,7 +295,9 @@ impl RecordedCalls {
     /// Looks at the times of the events.
     fn look(&mut self) {
         let (mut first, mut latest, mut count) = (None::<Timestamp>, 0, 0_u64);
-        for (timestamp, decided_at) in self.events().filter_map(|event| event.times()) {
+        let refused = self.refused().map(|call| (call.timestamp(), call.decided_at()));
+        let let_in = self.events().filter_map(|event| event.times());
+        for (timestamp, decided_at) in let_in.chain(refused) {
             if self.wanted.has(timestamp) {
                 first = Some(first.map_or(decided_at, |first| first.min(decided_at)));
                 latest = decided_at.saturating_since(timestamp).as_secs().max(latest);
@@ -288,15 +312,34 @@ impl RecordedCalls {
         self.segments.iter().flat_map(|segment| segment.events())
     }
 
+    /// The refused calls that are kept.
+    fn refused(&self) -> impl Iterator<Item = Stored<'_>> {
+        self.refused.iter().flatten().filter_map(|call| call.read())
+    }
+
     fn each(&self, each: &mut dyn FnMut(&Attempt<'_>)) {
         let ScanFilter { filter, .. } = &self.wanted;
+        let refused = self.refused();
+        let mut refused = refused
+            .filter(|call| self.wanted.has(call.timestamp()) && filter.matches(call))
+            .peekable();
+        let replay = |call: Stored<'_>, each: &mut dyn FnMut(&Attempt<'_>)| {
+            let (timestamp, decided_at) = (call.timestamp(), call.decided_at());
+            each(&Attempt::recorded(timestamp, decided_at, call.event()).was_let_in(false));
+        };
         for event in self.events().filter(|event| filter.may_match(event.signature)) {
             let Some(stored) = event.read() else { continue };
             if self.wanted.has(stored.timestamp()) && filter.matches(&stored) {
                 let (timestamp, decided_at) = (stored.timestamp(), stored.decided_at());
+                // What was let in at the same instant comes first: it may be why the other was
+                // refused, and that one took nothing.
+                while let Some(call) = refused.next_if(|call| call.decided_at() < decided_at) {
+                    replay(call, each);
+                }
                 each(&Attempt::recorded(timestamp, decided_at, stored.event()));
             }
         }
+        refused.for_each(|call| replay(call, each));
     }
 }
 

@@ -9,11 +9,13 @@ use crate::base::clock::SystemClock;
 use crate::engine::EngineAlerts;
 use crate::engine::builder::EngineBuilder;
 use crate::engine::figures::EngineFigures;
+use crate::engine::refusals::read_refusals;
 use crate::engine::time::MonotonicTime;
 use crate::engine::waiting::Waiters;
 use crate::engine::{BuildError, Core, Engine, RulesError};
 use crate::idempotency::IdempotencyKeys;
 use crate::journal::{DECLARED, Durable, Pipeline, Recovered, Settings, recover};
+use crate::refusals::RefusalLog;
 use crate::reservations::ReservationMap;
 use crate::rules::RuleSet;
 
@@ -62,9 +64,14 @@ impl EngineBuilder {
         let calendars = Arc::clone(&compiler.calendars);
         let (table, ledger) = (Arc::new(table), ledger.map(Arc::new));
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        let most = self.recording.kept_refusals();
+        let refusals = ledger.as_ref().map(|_| Arc::new(RefusalLog::new(most, true, &hasher)));
+        if let Some(log) = &refusals {
+            read_refusals(log, &*durable.store)?;
+        }
         let shared = (
             Arc::clone(&table),
-            ledger.clone(),
+            (ledger.clone(), refusals.clone()),
             (Arc::clone(&reservations), Arc::clone(&adjustments)),
             Arc::clone(&snapshot),
             Arc::clone(&outbox),
@@ -85,6 +92,8 @@ impl EngineBuilder {
             table,
             compiler: Mutex::new(compiler),
             ledger,
+            refusals,
+            is_kept: true,
             keys: IdempotencyKeys::new(keys_retention, max_keys, hasher.clone()),
             reservations,
             adjustments,

@@ -32,6 +32,9 @@ pub(super) trait Verb {
     /// A refusal as its answer.
     fn refused(decision: Decision) -> Self::Answer;
 
+    /// The refusal that an answer is, if it is one.
+    fn refusal(answer: &Self::Answer) -> Option<&Decision>;
+
     /// Counts an answer that is given to the caller. No lock is held.
     fn count(
         core: &Core,
@@ -69,6 +72,10 @@ impl Verb for Track {
 
     fn refused(decision: Decision) -> Decision {
         decision
+    }
+
+    fn refusal(answer: &Decision) -> Option<&Decision> {
+        (answer.outcome() == Outcome::Refused).then_some(answer)
     }
 
     fn count(core: &Core, answer: Result<Decision, WaitError>) -> Result<Decision, WaitError> {
@@ -109,6 +116,13 @@ impl Verb for Reserve {
 
     fn refused(decision: Decision) -> Self::Answer {
         (Reserved::Refused(decision), None)
+    }
+
+    fn refusal((answer, _): &Self::Answer) -> Option<&Decision> {
+        match answer {
+            Reserved::Refused(decision) => Some(decision),
+            Reserved::Held(_) | Reserved::Replayed(_) => None,
+        }
     }
 
     fn count(
@@ -204,6 +218,9 @@ impl<'e, 'a> Waiter<'e, 'a> {
                 let answer = self.try_turn(verb, &core, waker, is_due).transpose()?;
                 // Who counts may be the caller's code: the place is given up before.
                 self.leave();
+                if let Ok(Some(refusal)) = answer.as_ref().map(V::refusal) {
+                    core.note_refusal(self.event, refusal);
+                }
                 V::count(&core, answer)
             }
         };
