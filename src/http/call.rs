@@ -8,6 +8,7 @@ use axum::extract::{FromRequest, RawPathParams, Request};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -28,12 +29,19 @@ pub(super) struct Project {
     pub(super) engine: Engine,
     /// Its verbs wait for a disk.
     waits: bool,
+    /// Held by who looks at rules before it changes them.
+    changes: Arc<Mutex<()>>,
 }
 
 impl Project {
     pub(super) fn new(id: &str, engine: Engine) -> Self {
         let waits = engine.store().health().durability == Some(Durability::Synced);
-        Self { id: id.into(), engine, waits }
+        Self { id: id.into(), engine, waits, changes: Arc::default() }
+    }
+
+    /// What to hold while rules are looked at and then changed.
+    pub(super) fn changes(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.changes)
     }
 
     /// Lets the engine decide: at once, or on a thread that may wait, where it waits for a disk.
@@ -94,8 +102,14 @@ impl<S: Sync> FromRequest<S> for Call {
 impl Call {
     /// Checks that the key may be used for this.
     pub(super) fn needs(self, need: Need) -> Result<Self, Failure> {
+        self.may(need)?;
+        Ok(self)
+    }
+
+    /// The same where what it is for stands in the body.
+    pub(super) fn may(&self, need: Need) -> Result<(), Failure> {
         if self.access.scope.covers(need) {
-            return Ok(self);
+            return Ok(());
         }
         let scope = self.access.scope;
         let message = format_args!("a key of scope `{scope}` may not be used for this");
@@ -175,6 +189,16 @@ impl Params {
     /// The same of one that must be there.
     pub(super) fn need(&mut self, name: &str) -> Result<String, Failure> {
         self.take(name).ok_or_else(|| Failure::bad_input(&format_args!("{name} must be given")))
+    }
+
+    /// Says of what is left that nobody knows it.
+    pub(super) fn end(self) -> Result<(), Failure> {
+        match self.0.first() {
+            Some((name, _)) => {
+                Err(Failure::bad_input(&format_args!("{name} is no parameter here")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Reads what is left. The last one of a name counts.

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 
 use crate::errors::QueryError;
 
@@ -13,6 +14,16 @@ pub(super) struct Failure {
     /// A word for programs, where it is not that of its reason.
     pub(super) code: Option<&'static str>,
     /// The field, the value and the rule.
+    pub(super) message: String,
+    /// All that is wrong, where it is told apart.
+    pub(super) details: Vec<Detail>,
+}
+
+/// One of the things that are wrong with what came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Detail {
+    /// Where it stands, such as `limits[2].amount`.
+    pub(super) path: String,
     pub(super) message: String,
 }
 
@@ -52,7 +63,7 @@ impl Reason {
 
 impl Failure {
     pub(super) fn new(reason: Reason, message: &(impl ToString + ?Sized)) -> Self {
-        Self { reason, code: None, message: message.to_string() }
+        Self { reason, code: None, message: message.to_string(), details: Vec::new() }
     }
 
     /// Names it for programs.
@@ -63,6 +74,16 @@ impl Failure {
 
     pub(super) fn bad_input(message: &(impl ToString + ?Sized)) -> Self {
         Self::new(Reason::BadInput, message)
+    }
+
+    /// Says all that is wrong.
+    pub(super) fn invalid(details: Vec<Detail>) -> Self {
+        let said = details.iter().map(|Detail { path, message }| match &**path {
+            "" => message.clone(),
+            path => format!("{path}: {message}"),
+        });
+        let message = said.collect::<Vec<_>>().join("; ");
+        Self { details, ..Self::bad_input(&message) }
     }
 
     pub(super) fn not_found(kind: &str, id: &str) -> Self {

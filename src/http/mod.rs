@@ -1,7 +1,7 @@
 //! The product's HTTP API as an [`axum::Router`]: the feature `http`.
 //!
-//! [`router`] gives an engine the product's paths, below `/v1`. A request's key says which project it
-//! is for, which of the product's generations it speaks, and what it may do.
+//! [`router`] gives an engine the product's paths, below `/v1`. A request's key says which project
+//! it is for, which of the product's generations it speaks, and what it may do.
 //!
 //! ```
 //! use limitry::http::{ApiKey, ApiKeys, Options, router};
@@ -15,7 +15,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What it answers
+//! `GET /healthz` and `/readyz` need no key: whether it runs, and whether its stores take what
+//! comes.
+//!
+//! # What the first generation answers
 //!
 //! | path | does |
 //! |---|---|
@@ -28,13 +31,70 @@
 //! | `GET /v1/usage/summary`, `/breakdown`, `/timeseries` | [`Usage`](crate::handles::Usage) |
 //! | `GET /v1/customers/{customerId}/usage` | the summary of a customer |
 //! | `GET /v1/project` | the key's project |
-//! | `GET /healthz`, `/readyz` | whether it runs, whether its stores take what comes; no key |
 //!
 //! Bodies are those of [`wire`](crate::wire) and of [`rules`](crate::rules); a rule's own fields
 //! beyond the product's are taken, too. A rate limit without an `algorithm` is a fixed window here,
 //! as the product's are. What is wrong is answered as `{"error": ..., "details": ...}`: the
 //! product's words, and the field, the value and the rule. An idempotency key that was used for
 //! another event is a 409.
+//!
+//! # What the third generation answers
+//!
+//! | path | does |
+//! |---|---|
+//! | `POST /v1/checks` | [`Engine::track`], [`Engine::check`] or [`Engine::reserve`], by its mode |
+//! | `POST /v1/reservations/{id}/commit`, `/extend`, `/release` | the same of [`Engine`] |
+//! | `POST`, `GET /v1/limits`, `GET`, `PATCH /v1/limits/{id}` | limits on subjects |
+//! | `POST /v1/limits/{id}/archive`, `/restore` | stops a limit, brings it back |
+//! | `POST /v1/limits/sync` | limits made to match a list, in one step |
+//! | `POST`, `GET /v1/limits/{id}/credits` | [`Rules::adjust`](crate::handles::Rules::adjust) |
+//! | `GET /v1/usage/standing` | [`Engine::standing`] of a subject on the limits of every action |
+//! | `GET /v1/usage/subjects` | [`Rules::keys`](crate::handles::Rules::keys) of a limit |
+//! | `GET /v1/usage` | [`Usage::timeseries`](crate::handles::Usage::timeseries) of a limit |
+//! | `GET`, `PATCH /v1/subjects/{kind}/{id}` | the billing date, of [customers](crate::Customer) |
+//! | `POST /v1/subjects/{kind}/{id}/reset` | [`Rules::reset`](crate::handles::Rules::reset) |
+//! | `GET /v1/user/me`, `/v1/workspace`, `/v1/workspace/usage` | the key's project |
+//!
+//! Members, teams, invitations, approvals, audit events and webhook endpoints are not served.
+//! Errors are `{"error": {code, message, requestId, details}}`; `details` has all that is wrong
+//! with a body, each with its path.
+//!
+//! A check is an [event](crate::Event) of the type `action` that brings `cost` as the value
+//! `units`. The kind of a subject is a dimension: `customer` is `customer_id`, `team` is the
+//! property `team`, and a kind that is no name of a property is written as one (`api-key` as
+//! `kind_api_2dkey`). The event's `customer_id` is the customer among the subjects, and else
+//! `kind:id` of the one that acts; then the property `subject_kind` says that it is no customer's.
+//! So a check may name one subject of each kind.
+//!
+//! A limit is a rule on `units` [per](crate::Quota::per) the dimension of its kind, filtered by the
+//! id of its subject and by its action, where it has them. What the other generations or the
+//! application make in this form is a limit here.
+//!
+//! | window | rule |
+//! |---|---|
+//! | `minute` | a [rate limit](crate::RateLimit) with a fixed window |
+//! | `hour`, `day`, `week`, `month`, `year` | a [quota](crate::Quota) by the calendar of UTC |
+//! | the same from the `billing_date` | one with the anchor of a [customer](crate::Customer) |
+//! | `rolling` | a quota with a [rolling period](crate::Period::rolling) |
+//! | `total` | a quota for all time; credits are adjustments of it |
+//! | `concurrent` | a [concurrent](crate::Quota::concurrent) quota |
+//!
+//! A limit of one subject replaces that of its kind where both count the same: action, unit,
+//! window, `every`, `start`, `rolling`; they are one [policy](crate::Quota::policy). Two limits of
+//! the same subject that count the same are a 409. `unit` and `failMode` are the rule's
+//! [metadata](crate::Quota::metadata). Rules that are no limits decide here, too, and are told of
+//! in words that come near.
+//!
+//! What differs from the product:
+//!
+//! - The start `first_use` is a 400, and so is `billing_date` for minutes and hours. Periods from a
+//!   billing date begin at midnight in UTC.
+//! - What a limit refused is not counted: `refused` is null, and so is a limit's `lastCheckedAt`.
+//! - Credits and resets count in `used` and not in the series.
+//! - An extension never shortens. A commit counts in the window of its check, however long ago.
+//! - Of a limit from the billing date `windowStart` is null: it is another one for each subject.
+//!
+//! # Idempotency
 //!
 //! A request with the header `Idempotency-Key` that changes something is answered once: for 24
 //! hours the same request with the same key is given the same answer again, a refusal too, with
@@ -73,6 +133,7 @@ mod call;
 mod failure;
 mod first;
 mod keys;
+mod pages;
 mod replay;
 mod third;
 
@@ -203,7 +264,12 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
 fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get("x-request-id").and_then(|id| id.to_str().ok());
     let given = given.filter(|id| (1..=MAX_REQUEST_ID).contains(&id.len()));
-    given.map_or_else(|| format!("req_{:016x}", RandomState::new().hash_one(())), str::to_owned)
+    given.map_or_else(|| fresh("req_"), str::to_owned)
+}
+
+/// A name that nothing else has.
+fn fresh(prefix: &str) -> String {
+    format!("{prefix}{:016x}", RandomState::new().hash_one(()))
 }
 
 /// Why there is no answer, as a generation says it.

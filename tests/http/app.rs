@@ -21,6 +21,8 @@ pub(crate) const ENDS: &str = "lm_ends";
 pub(crate) const OTHER: &str = "lm_other_project";
 pub(crate) const SECOND: &str = "limitry_sk_0123";
 pub(crate) const THIRD: &str = "lim_test_0123";
+pub(crate) const THIRD_READ: &str = "lim_test_read";
+pub(crate) const THIRD_RECORD: &str = "lim_live_record";
 
 /// An API of two projects, by a clock that stands.
 pub(crate) struct App {
@@ -59,7 +61,10 @@ impl App {
             .with(key(ENDS, "proj_xyz").ends_at(clock.now() + Duration::from_secs(3_600)))
             .with(key(OTHER, "proj_other"))
             .with(key(SECOND, "proj_xyz"))
-            .with(key(THIRD, "proj_xyz"));
+            .with(key(THIRD, "proj_xyz"))
+            .with(key(THIRD_READ, "proj_xyz").scope(Scope::Read))
+            .with(key(THIRD_RECORD, "proj_xyz").scope(Scope::Record))
+            .with(key("lim_test_other", "proj_other"));
         let options = Options::new("proj_xyz", keys).project("proj_other", other);
         let router = router(engine.clone(), options.max_body_bytes(100_000));
         Self { router, engine, clock }
@@ -93,6 +98,12 @@ impl App {
 
     pub(crate) fn post(&self, path: &str, body: impl Into<String>) -> Answer {
         self.send(KEY, "POST", path, body)
+    }
+
+    /// The same by the third generation.
+    pub(crate) fn third(&self, method: &str, path: &str, body: Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(THIRD, method, path, body)
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {

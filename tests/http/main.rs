@@ -4,3 +4,4 @@ mod app;
 mod door;
 mod first;
 mod replay;
+mod third;

@@ -1,6 +1,5 @@
 //! Quotas and rate limits.
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -11,8 +10,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, Params, Project, from_json, json};
 use crate::http::failure::Failure;
+use crate::http::pages;
 use crate::rules::{Algorithm, QuotaUpdate, RateLimitUpdate, RuleKind, RuleUpdate};
-use crate::{Engine, Quota, RateLimit, Rule, Timestamp};
+use crate::{Engine, Quota, RateLimit, Rule};
 
 const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 100;
@@ -143,24 +143,14 @@ fn list(call: Call, is_wanted: impl Fn(&Rule) -> bool) -> Answer {
     let mut rules = call.project.engine.rules().list();
     rules.retain(is_wanted);
     rules.reverse();
-    if let Some(cursor) = cursor {
-        let at = rules.iter().position(|rule| rule.id() == Some(&*cursor.id));
-        let first = match at {
-            Some(at) => at.saturating_add(1),
-            // It was removed since: those that are no newer follow.
-            None => rules.partition_point(|rule| created(rule) > cursor.created),
-        };
-        rules.drain(..first.min(rules.len()));
-    }
-    let has_more = rules.len() > limit;
-    rules.truncate(limit);
-    let next_cursor = rules.last().filter(|_| has_more).map(|last| Cursor::of(last).to_string());
+    let next_cursor = pages::cut(&mut rules, limit, cursor.as_deref())?;
+    let has_more = next_cursor.is_some();
     let data = rules.into_iter().map(|rule| Shown::of(&call.project.id, rule)).collect();
     json(StatusCode::OK, &Page { data, next_cursor, has_more })
 }
 
 /// How many rules a page has, and behind which it begins.
-fn page_of(mut params: Params) -> Result<(usize, Option<Cursor>), Failure> {
+fn page_of(mut params: Params) -> Result<(usize, Option<String>), Failure> {
     let limit = match params.take("limit") {
         None => DEFAULT_PAGE,
         Some(text) => {
@@ -170,53 +160,9 @@ fn page_of(mut params: Params) -> Result<(usize, Option<Cursor>), Failure> {
             })?
         }
     };
-    let cursor = params.take("cursor").map(|text| Cursor::parse(&text)).transpose()?;
-    params.read::<Nothing>()?;
+    let cursor = params.take("cursor");
+    params.end()?;
     Ok((limit, cursor))
-}
-
-/// No parameters.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
-/// Behind which rule a page begins.
-#[derive(Debug, PartialEq, Eq)]
-struct Cursor {
-    /// The Unix second at which the rule was made.
-    created: i64,
-    id: String,
-}
-
-/// The Unix second at which a rule was made.
-fn created(rule: &Rule) -> i64 {
-    let created = match rule {
-        Rule::Quota(rule) => rule.created_at,
-        Rule::RateLimit(rule) => rule.created_at,
-    };
-    created.map_or(i64::MIN, Timestamp::unix_seconds)
-}
-
-impl Cursor {
-    fn of(rule: &Rule) -> Self {
-        Self { created: created(rule), id: rule.id().unwrap_or_default().to_owned() }
-    }
-
-    fn parse(text: &str) -> Result<Self, Failure> {
-        let parts = text.split_once('.');
-        let cursor = parts.and_then(|(created, id)| {
-            Some(Self { created: created.parse().ok()?, id: id.to_owned() })
-        });
-        cursor.ok_or_else(|| {
-            Failure::bad_input(&format_args!("cursor: {text:?} must be the nextCursor of a page"))
-        })
-    }
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.created, self.id)
-    }
 }
 
 /// A rule as it is shown: of the project, also where it was not made by this API.

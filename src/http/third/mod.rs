@@ -1,18 +1,51 @@
 //! The third generation: checks, reservations, limits on subjects, credits, usage.
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{delete, get, post};
 use serde::Serialize;
 
-use super::call::{Answer, Call, json};
-use super::failure::{Failure, Reason};
+use super::failure::{Detail, Failure, Reason};
+
+mod checks;
+mod credits;
+mod fields;
+mod limit;
+mod limits;
+mod reservations;
+mod standing;
+mod subject;
+mod subjects;
+mod sync;
+mod usage;
+mod window;
+mod workspace;
 
 /// Its paths.
 pub(super) fn routes() -> Router {
     Router::new()
-        .route("/workspace", get(workspace))
-        .route("/workspace/{*left_out}", get(left_out).post(left_out).delete(left_out))
+        .route("/checks", post(checks::create))
+        .route("/reservations/{id}/commit", post(reservations::commit))
+        .route("/reservations/{id}/extend", post(reservations::extend))
+        .route("/reservations/{id}/release", post(reservations::release))
+        .route("/limits", post(limits::create).get(limits::list))
+        .route("/limits/sync", post(sync::sync))
+        .route("/limits/{id}", get(limits::get).patch(limits::update))
+        .route("/limits/{id}/archive", post(limits::archive))
+        .route("/limits/{id}/restore", post(limits::restore))
+        .route("/limits/{id}/credits", post(credits::create).get(credits::list))
+        .route("/usage", get(usage::series))
+        .route("/usage/standing", get(standing::standing))
+        .route("/usage/subjects", get(usage::by_subject))
+        .route("/subjects/{kind}/{id}", get(subjects::get).patch(subjects::update))
+        .route("/subjects/{kind}/{id}/reset", post(subjects::reset))
+        .route("/user/me", get(workspace::user))
+        .route("/user/token", delete(workspace::revoke))
+        .route("/workspace", get(workspace::workspace))
+        .route("/workspace/usage", get(workspace::usage))
+        .route(
+            "/workspace/{*left_out}",
+            get(workspace::left_out).post(workspace::left_out).delete(workspace::left_out),
+        )
 }
 
 /// Why there is no answer, as this generation says it.
@@ -27,6 +60,8 @@ struct Said<'p> {
     code: &'p str,
     message: &'p str,
     request_id: &'p str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    details: &'p [Detail],
 }
 
 impl<'p> Problem<'p> {
@@ -39,30 +74,13 @@ impl<'p> Problem<'p> {
             Reason::NotAllowed => ("method_not_allowed", "The path has no such method"),
             Reason::Conflict => ("conflict", "It is in conflict with what is there"),
             Reason::TooLarge => ("request_too_large", "The request is too large"),
-            Reason::Unavailable => ("busy", "Nothing is taken at this time"),
+            Reason::Unavailable => ("unavailable", "Nothing is taken at this time"),
             Reason::Internal => ("internal_error", "The server has failed"),
         };
         // What has failed stays with the server.
         let says_more = why.reason != Reason::Internal && !why.message.is_empty();
         let message = if says_more { &*why.message } else { usual };
-        Self { error: Said { code: why.code.unwrap_or(code), message, request_id } }
+        let (code, details) = (why.code.unwrap_or(code), &*why.details);
+        Self { error: Said { code, message, request_id, details } }
     }
-}
-
-/// `GET /workspace`: the key's project.
-async fn workspace(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Body<'p> {
-        id: &'p str,
-        name: &'p str,
-    }
-    let id = &*call.project.id;
-    json(StatusCode::OK, &Body { id, name: id })
-}
-
-/// What is a matter of a service with people in it.
-async fn left_out() -> Failure {
-    let message = "members, teams, invitations, approvals, audit events and webhook endpoints are \
-                   not served here";
-    Failure::new(Reason::NotFound, message)
 }

@@ -1,0 +1,198 @@
+//! Who uses a limit, and how much was used of it over time.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::fields::units;
+use super::limit::{ANY, Limit};
+use super::limits::{self, page_size};
+use super::subject::{Subject, UNITS, dimension_of};
+use super::window::{LimitWindow, Start};
+use crate::http::access::Need;
+use crate::http::call::{Answer, Call, Params, json};
+use crate::http::failure::Failure;
+use crate::keys::{KeyQuery, KeyUse};
+use crate::usage::{Interval, UsageQuery};
+use crate::{Engine, Timestamp};
+
+const DEFAULT_RANGE: Duration = Duration::from_secs(30 * 86_400);
+
+/// `GET /usage/subjects`: those that have used the most of the current window first.
+pub(super) async fn by_subject(call: Call) -> Answer {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct BySubject {
+        limit_id: String,
+        window_start: Option<Timestamp>,
+        items: Vec<Uses>,
+    }
+    let mut call = call.needs(Need::Read)?;
+    let mut params = call.params();
+    let id = params.need("limitId")?;
+    let size = page_size(&mut params)?;
+    params.end()?;
+    let ask = move |engine: &Engine| {
+        let limit = limits::find(engine, &id)?;
+        let replaced = replaced(engine, &limit);
+        let (mut items, mut query) = (Vec::new(), KeyQuery::new());
+        loop {
+            let page = engine.rules().keys(&id, &query)?;
+            let uses = page.items.iter().filter_map(|one| Uses::of(&limit, one));
+            items.extend(uses.filter(|one| !replaced.contains(&one.subject.id)));
+            match page.next_cursor {
+                Some(cursor) if items.len() < size => query = KeyQuery::new().cursor(cursor),
+                _ => break,
+            }
+        }
+        items.truncate(size);
+        let window_start = window_start(&limit, engine.now());
+        json(StatusCode::OK, &BySubject { limit_id: id, window_start, items })
+    };
+    call.project.ask(ask).await
+}
+
+#[derive(Serialize)]
+struct Uses {
+    subject: Subject,
+    used: i64,
+    remaining: i64,
+    /// How many checks the limit refused: not counted here.
+    refused: Option<u64>,
+}
+
+impl Uses {
+    fn of(limit: &Limit, one: &KeyUse) -> Option<Self> {
+        let (_, id) = one.key.iter().next()?;
+        let used = one.used.saturating_add(one.held);
+        let counts = &limit.says.counts;
+        let remaining = match counts.window {
+            LimitWindow::Total => one.limit?.saturating_sub(used),
+            _ => one.remaining?,
+        };
+        let subject = Subject { kind: counts.kind.clone(), id: id.to_owned() };
+        Some(Self { subject, used: units(used), remaining: units(remaining), refused: None })
+    }
+}
+
+/// The subjects whose own limits judge in place of one for their kind, which goes on counting.
+fn replaced(engine: &Engine, limit: &Limit) -> HashSet<String> {
+    let counts = &limit.says.counts;
+    if counts.id.is_some() {
+        return HashSet::new();
+    }
+    let policy = counts.policy();
+    let others = limits::active(engine).into_iter();
+    let others = others.filter(|other| other.says.enabled && other.says.counts.policy() == policy);
+    others.filter_map(|other| other.says.counts.id).collect()
+}
+
+/// When the current window began, where it did so for all subjects alike.
+fn window_start(limit: &Limit, now: Timestamp) -> Option<Timestamp> {
+    let counts = &limit.says.counts;
+    match (counts.window, counts.start) {
+        (LimitWindow::Total, _) => limit.created_at,
+        (LimitWindow::Concurrent, _) => Some(now),
+        (window, _) if counts.rolling => {
+            Some(now.saturating_sub(window.length()?.saturating_mul(counts.every)))
+        }
+        (window, Start::Calendar) => window.period_start(counts.every, now),
+        (_, Start::BillingDate | Start::FirstUse) => None,
+    }
+}
+
+/// How long the points of a series are.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Granularity {
+    Hour,
+    Day,
+}
+
+/// `GET /usage`
+pub(super) async fn series(call: Call) -> Answer {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Series {
+        limit_id: String,
+        granularity: Granularity,
+        points: Vec<Point>,
+    }
+    #[derive(Serialize)]
+    struct Point {
+        start: Timestamp,
+        used: i64,
+        allowed: u64,
+        /// How many checks were refused: not counted here.
+        refused: Option<u64>,
+    }
+    let mut call = call.needs(Need::Read)?;
+    let mut params = call.params();
+    let id = params.need("limitId")?;
+    let granularity = match params.take("granularity").as_deref() {
+        None | Some("day") => Granularity::Day,
+        Some("hour") => Granularity::Hour,
+        Some(other) => {
+            let message = format_args!("granularity: {other:?} must be `hour` or `day`");
+            return Err(Failure::bad_input(&message));
+        }
+    };
+    let subject =
+        params.take("subject").map(|text| Subject::parse("subject", &text)).transpose()?;
+    let (from, to) = (instant(&mut params, "from")?, instant(&mut params, "to")?);
+    params.end()?;
+    let ask = move |engine: &Engine| {
+        let limit = limits::find(engine, &id)?;
+        let now = engine.now();
+        let from = from.unwrap_or_else(|| to.unwrap_or(now).saturating_sub(DEFAULT_RANGE));
+        // What happens now is in it.
+        let to = to.unwrap_or_else(|| now.saturating_add(Duration::from_nanos(1)));
+        let query = query_of(&limit, subject, UsageQuery::new(from, to))?;
+        let interval = match granularity {
+            Granularity::Hour => Interval::Hour,
+            Granularity::Day => Interval::Day,
+        };
+        let series = engine.usage().timeseries(&query, interval)?;
+        let points = series.points.iter().map(|point| Point {
+            start: point.timestamp,
+            used: point.totals.values.get(UNITS).map_or(0, |used| units(*used)),
+            allowed: point.totals.total_events,
+            refused: None,
+        });
+        json(StatusCode::OK, &Series { limit_id: id, granularity, points: points.collect() })
+    };
+    call.project.ask(ask).await
+}
+
+fn instant(params: &mut Params, name: &str) -> Result<Option<Timestamp>, Failure> {
+    let read = |text: String| {
+        text.parse().map_err(|_| {
+            let rule = "must be a date and time such as 2024-01-31T00:00:00Z";
+            Failure::bad_input(&format_args!("{name}: {text:?} {rule}"))
+        })
+    };
+    params.take(name).map(read).transpose()
+}
+
+/// Asks about what a limit counts, of all subjects or of one.
+fn query_of(
+    limit: &Limit,
+    subject: Option<Subject>,
+    mut query: UsageQuery,
+) -> Result<UsageQuery, Failure> {
+    let counts = &limit.says.counts;
+    if subject.as_ref().is_some_and(|subject| !counts.is_for(subject)) {
+        return Err(Failure::bad_input("subject: must be one that the limit is for"));
+    }
+    if counts.action != ANY {
+        query = query.event_type(&*counts.action);
+    }
+    let id = subject.map(|subject| subject.id).or_else(|| counts.id.clone());
+    let dimension = dimension_of(&counts.kind).unwrap_or_default();
+    Ok(match id {
+        Some(id) => query.filter(dimension, id),
+        None => query,
+    })
+}
