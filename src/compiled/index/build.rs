@@ -11,8 +11,7 @@ use super::conditions::{
 };
 use super::missing::Lenient;
 use super::{
-    Entry, Filtered, Index, Indexed, Prepared, PreparedRow, Rank, SeenFlag, Shape, Special,
-    group_hash,
+    Entry, Filtered, Index, Indexed, Prepared, Rank, RowKind, SeenFlag, Shape, Special, group_hash,
 };
 use crate::compiled::times::Times;
 use crate::counters::{ACCOUNTS, Match};
@@ -23,9 +22,10 @@ use crate::rules::{Filter, OnMissing};
 pub(super) struct Build {
     hasher: ahash::RandomState,
     rules: Vec<Indexed>,
-    partitions: HashMap<Box<[Dimension]>, u32>,
+    kinds: Vec<RowKind>,
+    /// Their places, by what tells them apart.
+    known: HashMap<(u32, Option<Box<str>>, Box<[Dimension]>), u32>,
     policies: HashMap<Box<str>, u32>,
-    balances: Vec<(Box<str>, u64)>,
     always: Vec<u32>,
     shapes: HashMap<Box<[Dimension]>, HashTable<Filtered>>,
     conditional: ConditionalBuild,
@@ -72,26 +72,18 @@ impl Build {
     pub(super) fn add(&mut self, rule: u32, entry: Option<&Entry>) {
         let next = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         let Some(entry) = entry else {
-            let off = Indexed { group: 0, balance: None, partition: 0, policy: None, place: 0 };
-            self.rules.push(off);
+            self.rules.push(Indexed { kind: 0, policy: None, place: 0 });
             return;
         };
         self.add_lenient(rule, entry);
         let unseen = entry.seen.iter().filter(|(_, seen)| !seen.load(Ordering::Relaxed));
         self.dimensions.extend(unseen.cloned());
-        let partition = next(self.partitions.len());
         let policy = entry.policy.as_ref().map(|name| {
             let number = next(self.policies.len());
             *self.policies.entry(name.clone()).or_insert(number)
         });
-        let balance = entry.balance.as_deref().map(|name| self.balance(name));
-        self.rules.push(Indexed {
-            group: entry.group,
-            balance,
-            partition: *self.partitions.entry(entry.partition.clone()).or_insert(partition),
-            policy,
-            place: self.places.get(&rule).copied().unwrap_or(0),
-        });
+        let (kind, place) = (self.kind(entry), self.places.get(&rule).copied().unwrap_or(0));
+        self.rules.push(Indexed { kind, policy, place });
         if entry.filter.is_empty() {
             self.always.push(rule);
             return;
@@ -105,23 +97,25 @@ impl Build {
         }
     }
 
-    /// The place of a balance.
-    fn balance(&mut self, name: &str) -> u32 {
-        let known = self.balances.iter().position(|(known, _)| **known == *name);
-        let place = known.unwrap_or_else(|| {
-            let hash = mix(group_hash(ACCOUNTS), self.hasher.hash_one(name));
-            self.balances.push((name.into(), hash));
-            self.balances.len().saturating_sub(1)
-        });
-        u32::try_from(place).unwrap_or(u32::MAX)
+    /// The place of the kind of a rule's rows.
+    fn kind(&mut self, entry: &Entry) -> u32 {
+        let Self { kinds, known, hasher, .. } = self;
+        let (group, balance, partition) = (entry.group, &entry.balance, &entry.partition);
+        *known.entry((group, balance.clone(), partition.clone())).or_insert_with(|| {
+            let (group, hash) = match balance.as_deref() {
+                Some(name) => (ACCOUNTS, mix(group_hash(ACCOUNTS), hasher.hash_one(name))),
+                None => (group, group_hash(group)),
+            };
+            let (balance, partition) = (balance.clone(), partition.clone());
+            kinds.push(RowKind { group, hash, balance, partition });
+            u32::try_from(kinds.len().saturating_sub(1)).unwrap_or(u32::MAX)
+        })
     }
 
     pub(super) fn finish(self, entries: &[Option<Entry>]) -> Index {
         let mut always = self.always;
-        let group_of = |rule: u32| self.rules.get(rule as usize).map_or(0, |found| found.group);
-        always.sort_unstable_by_key(|rule| (group_of(*rule), *rule));
-        let mut partitions: Vec<_> = self.partitions.into_iter().collect();
-        partitions.sort_unstable_by_key(|(_, number)| *number);
+        let kind_of = |rule: u32| self.rules.get(rule as usize).map_or(0, |found| found.kind);
+        always.sort_unstable_by_key(|rule| (kind_of(*rule), *rule));
 
         let shapes = self.shapes.into_iter();
         let shapes: Vec<Shape> =
@@ -133,9 +127,9 @@ impl Build {
         };
         let applies = |rule: &u32| {
             self.rules.get(*rule as usize).is_some_and(|indexed| {
-                let partition = partitions.get(indexed.partition as usize);
+                let kind = self.kinds.get(indexed.kind as usize);
                 indexed.policy.is_none()
-                    && partition.is_some_and(|(dimensions, _)| dimensions.iter().all(every_event))
+                    && kind.is_some_and(|kind| kind.partition.iter().all(every_event))
             })
         };
         let has_policy = |rule: &u32| {
@@ -155,17 +149,15 @@ impl Build {
         let first_marking = entries.iter().position(is_marking);
         let first_marking = first_marking.and_then(|first| u32::try_from(first).ok());
         let is_plain = shapes.is_empty()
-            && self.balances.is_empty()
             && self.lenient.is_empty()
             && !is_special
             && first_marking.is_none()
             && !always.iter().any(has_policy);
         Index {
-            prepared: is_plain.then(|| prepare(&self.rules, &partitions, &always)),
+            prepared: is_plain.then(|| prepare(&self.rules, &self.kinds, &always)),
             always_apply: !has_times && always.iter().all(applies),
             rules: self.rules.into(),
-            balances: self.balances.into(),
-            partitions: partitions.into_iter().map(|(partition, _)| partition).collect(),
+            kinds: self.kinds.into(),
             always: always.into(),
             shapes: shapes.into(),
             by_built_in: by_built_in.into(),
@@ -194,15 +186,14 @@ fn values_alone(filter: &Filter) -> Option<(Box<[Dimension]>, Alternatives)> {
     Some((dimensions.into(), alternatives))
 }
 
-/// The matches of rules that come in the order of their groups.
-fn prepare(rules: &[Indexed], partitions: &[(Box<[Dimension]>, u32)], always: &[u32]) -> Prepared {
-    let (mut matches, mut rows) = (Vec::new(), Vec::<PreparedRow>::new());
+/// The matches of rules that come in the order of their kinds.
+fn prepare(rules: &[Indexed], kinds: &[RowKind], always: &[u32]) -> Prepared {
+    let (mut matches, mut rows, mut last) = (Vec::new(), Vec::<RowKind>::new(), None);
     for rule in always {
-        let Some(Indexed { group, partition, .. }) = rules.get(*rule as usize) else { continue };
-        if rows.last().is_none_or(|last| last.group != *group) {
-            let partition = partitions.get(*partition as usize);
-            let partition = partition.map(|(partition, _)| partition.clone()).unwrap_or_default();
-            rows.push(PreparedRow { group: *group, hash: group_hash(*group), partition });
+        let Some(Indexed { kind, .. }) = rules.get(*rule as usize) else { continue };
+        if last != Some(kind) {
+            rows.extend(kinds.get(*kind as usize).cloned());
+            last = Some(kind);
         }
         let row = rows.len().saturating_sub(1);
         let row = u32::try_from(row).unwrap_or(u32::MAX);

@@ -78,14 +78,15 @@ impl Index {
         self.address(whole, hashes, matches);
         for Found { rule, judges } in lacking {
             let stated = self.lenient.get(&rule).and_then(|lenient| lenient.value.as_deref());
-            let (Some(stated), Some(indexed)) = (stated, self.rules.get(rule as usize)) else {
+            let kind = self.kinds.get(self.kind_of(rule) as usize);
+            let (Some(stated), Some(kind)) = (stated, kind) else {
                 if judges && !matches!(matches.exception, Exception::Refused(_)) {
                     matches.exception = Exception::Refused(rule);
                 }
                 continue;
             };
             let rows = &mut matches.rows;
-            if !self.add_row(indexed, Some(stated), hashes, rows.lists()) {
+            if !kind.add(Some(stated), hashes, rows.lists()) {
                 continue;
             }
             let new = rows.len().saturating_sub(1);

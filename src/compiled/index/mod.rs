@@ -76,10 +76,9 @@ pub(crate) type SeenFlag = Arc<AtomicBool>;
 #[derive(Debug)]
 pub(crate) struct Index {
     rules: Box<[Indexed]>,
-    partitions: Box<[Box<[Dimension]>]>,
-    /// The balances that rules take from, each with the hash of the addresses of its accounts.
-    balances: Box<[(Box<str>, u64)]>,
-    /// The rules without a filter, by group.
+    /// The rows that rules have, each kind once.
+    kinds: Box<[RowKind]>,
+    /// The rules without a filter, by the kind of their rows.
     always: Box<[u32]>,
     /// Those apply to every event: none has a policy or a dimension that an event may lack.
     always_apply: bool,
@@ -123,24 +122,24 @@ struct Prepared {
     rules: Box<[Match]>,
     /// That is the order of the rule set, too.
     in_order: bool,
-    rows: Box<[PreparedRow]>,
+    rows: Box<[RowKind]>,
 }
 
-/// The row of a group.
-#[derive(Debug)]
-struct PreparedRow {
+/// What the rows of a group have in common, or those that are accounts of a balance.
+#[derive(Clone, Debug)]
+struct RowKind {
     group: u32,
-    /// The hash of the group.
+    /// Where the hash of an address begins.
     hash: u64,
+    /// The first value of an account's address: the name of its balance.
+    balance: Option<Box<str>>,
     partition: Box<[Dimension]>,
 }
 
 #[derive(Debug)]
 struct Indexed {
-    group: u32,
-    /// The place of its balance.
-    balance: Option<u32>,
-    partition: u32,
+    /// The place of its kind of rows.
+    kind: u32,
     policy: Option<u32>,
     /// Of rules of one policy the one with the highest judges.
     place: u32,
@@ -179,8 +178,6 @@ pub(crate) enum Exception {
     Timed,
     /// A rule counts different values.
     Unique,
-    /// Something is taken from a balance.
-    Spends,
 }
 
 /// The rules that match, in the order of their rows.
@@ -225,7 +222,8 @@ impl Prepared {
     fn find<'e>(&'e self, hashes: &DimensionHashes<'e, '_>, matches: &mut Matches<'e>) {
         // Nearly every row is of one dimension, and nearly every rule set has one row.
         let all_found = if let [row] = &*self.rows
-            && let [dimension] = &*row.partition
+            && let RowKind { balance: None, partition, .. } = row
+            && let [dimension] = &**partition
         {
             let found = hashes.of(dimension);
             found.is_some_and(|(value, of_value)| {
@@ -238,7 +236,7 @@ impl Prepared {
             })
         } else {
             let rows = matches.rows.lists();
-            self.rows.iter().all(|row| row.add(hashes, rows))
+            self.rows.iter().all(|row| row.add(None, hashes, rows))
         };
         if all_found {
             matches.rules = Matched::Prepared(self);
@@ -253,7 +251,7 @@ impl Prepared {
         matches.rows = RowAddresses::default();
         for (index, row) in (0..).zip(&self.rows) {
             let found_at = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
-            if row.add(hashes, matches.rows.lists()) {
+            if row.add(None, hashes, matches.rows.lists()) {
                 let rules = self.rules.iter().filter(|found| found.row == index);
                 matches.found().extend(rules.map(|found| Match { row: found_at, ..*found }));
             }
@@ -261,47 +259,32 @@ impl Prepared {
     }
 }
 
-/// Where the address of a row begins.
-#[derive(Clone, Copy)]
-struct RowStart<'e> {
-    group: u32,
-    hash: u64,
-    /// The first value, of an account: the name of the balance.
-    name: Option<&'e str>,
-}
-
-impl PreparedRow {
+impl RowKind {
+    /// Adds the address of a row, with a value that stands for what the event lacks, if one is
+    /// stated; adds nothing and returns `false` where it lacks a dimension of the partition.
     #[inline]
-    fn add<'e>(&self, hashes: &DimensionHashes<'e, '_>, rows: &mut RowLists<'e>) -> bool {
-        let start = RowStart { group: self.group, hash: self.hash, name: None };
-        add_row(start, &self.partition, None, hashes, rows)
+    fn add<'e>(
+        &'e self,
+        stated: Option<&'e str>,
+        hashes: &DimensionHashes<'e, '_>,
+        rows: &mut RowLists<'e>,
+    ) -> bool {
+        let mut hash = self.hash;
+        if let Some(name) = &self.balance {
+            rows.push_value(name);
+        }
+        for dimension in &self.partition {
+            let stated = || stated.map(|value| (value, hashes.of_other(value)));
+            let Some((value, of_value)) = hashes.of(dimension).or_else(stated) else {
+                rows.drop_values();
+                return false;
+            };
+            rows.push_value(value);
+            hash = mix(hash, of_value);
+        }
+        rows.push(hash, self.group);
+        true
     }
-}
-
-/// Adds the address of a group's row: see [`Index::add_row`].
-#[inline]
-fn add_row<'e>(
-    RowStart { group, hash: of_group, name }: RowStart<'e>,
-    partition: &[Dimension],
-    stated: Option<&'e str>,
-    hashes: &DimensionHashes<'e, '_>,
-    rows: &mut RowLists<'e>,
-) -> bool {
-    let mut hash = of_group;
-    if let Some(name) = name {
-        rows.push_value(name);
-    }
-    for dimension in partition {
-        let stated = || stated.map(|value| (value, hashes.of_other(value)));
-        let Some((value, of_value)) = hashes.of(dimension).or_else(stated) else {
-            rows.drop_values();
-            return false;
-        };
-        rows.push_value(value);
-        hash = mix(hash, of_value);
-    }
-    rows.push(hash, group);
-    true
 }
 
 /// The same where rules judge at times: by the instant that is known so far.
@@ -391,25 +374,6 @@ impl Index {
         }
     }
 
-    /// Adds the address of a group's row, with a value that stands for what the event lacks, if one
-    /// is stated; adds nothing and returns `false` where it lacks a dimension of the partition.
-    fn add_row<'e>(
-        &'e self,
-        indexed: &Indexed,
-        stated: Option<&'e str>,
-        hashes: &DimensionHashes<'e, '_>,
-        rows: &mut RowLists<'e>,
-    ) -> bool {
-        let &Indexed { group, partition, balance, .. } = indexed;
-        let Some(partition) = self.partitions.get(partition as usize) else { return false };
-        let balance = balance.and_then(|place| self.balances.get(place as usize));
-        let start = match balance {
-            Some((name, hash)) => RowStart { group, hash: *hash, name: Some(name) },
-            None => RowStart { group, hash: group_hash(group), name: None },
-        };
-        add_row(start, partition, stated, hashes, rows)
-    }
-
     #[inline(never)]
     fn find_unprepared<'e>(
         &'e self,
@@ -434,7 +398,7 @@ impl Index {
             self.find_special(special, hashes, &mut found);
         }
         if found.len() > in_order {
-            found.sort_unstable_by_key(|found| (self.group_of(found.rule), found.rule));
+            found.sort_unstable_by_key(|found| (self.kind_of(found.rule), found.rule));
         }
         if found.len() > in_order || !self.always_apply {
             self.keep_those_with_partition(event, &mut found);
@@ -446,12 +410,6 @@ impl Index {
         }
         if let Some(first) = self.first_marking {
             leave_out_marks(first, &mut found, matches);
-        }
-        if !self.balances.is_empty()
-            && matches.exception == Exception::None
-            && found.iter().any(|found| self.spends(found.rule))
-        {
-            matches.exception = Exception::Spends;
         }
         if !self.lenient.is_empty() && found.iter().any(|found| self.lacks(found.rule, event)) {
             return self.address_lacking(found, hashes, matches);
@@ -508,17 +466,12 @@ impl Index {
         }
     }
 
-    fn spends(&self, rule: u32) -> bool {
-        self.rules.get(rule as usize).is_some_and(|indexed| indexed.balance.is_some())
-    }
-
-    fn group_of(&self, rule: u32) -> u32 {
-        self.rules.get(rule as usize).map_or(0, |indexed| indexed.group)
+    fn kind_of(&self, rule: u32) -> u32 {
+        self.rules.get(rule as usize).map_or(0, |indexed| indexed.kind)
     }
 
     fn partition_of(&self, rule: u32) -> &[Dimension] {
-        let partition = self.rules.get(rule as usize).map(|indexed| indexed.partition as usize);
-        partition.and_then(|place| self.partitions.get(place)).map_or(&[], |found| &**found)
+        self.kinds.get(self.kind_of(rule) as usize).map_or(&[], |kind| &*kind.partition)
     }
 
     /// Drops the rules whose partition the event lacks.
@@ -558,7 +511,7 @@ impl Index {
         }
     }
 
-    /// Addresses the rows of rules that come in the order of their groups.
+    /// Addresses the rows of rules that come in the order of their kinds.
     #[inline]
     fn address<'e>(
         &'e self,
@@ -568,17 +521,16 @@ impl Index {
     ) {
         let (mut last, mut row) = (None, 0);
         for Found { rule, judges } in found {
-            let Some(indexed) = self.rules.get(rule as usize) else { continue };
-            // Accounts are told apart by their balance and what says the owner.
-            let of_account = indexed.balance.map(|balance| (balance, indexed.partition));
-            if last != Some((indexed.group, of_account)) {
+            let kind = self.kind_of(rule);
+            if last != Some(kind) {
+                let Some(of) = self.kinds.get(kind as usize) else { continue };
                 let index = u32::try_from(matches.rows.len()).unwrap_or(u32::MAX);
-                let is_there = self.add_row(indexed, None, hashes, matches.rows.lists());
+                let is_there = of.add(None, hashes, matches.rows.lists());
                 debug_assert!(is_there, "the event has the partition of what was found");
                 if !is_there {
                     continue;
                 }
-                (last, row) = (Some((indexed.group, of_account)), index);
+                (last, row) = (Some(kind), index);
             }
             matches.found().push(Match { rule, row, judges });
         }

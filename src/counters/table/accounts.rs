@@ -53,7 +53,7 @@ fn add(pending: &mut Pending, row: u32, units: Units) {
 
 impl Table {
     /// The instant of a decision, as accounts know it.
-    fn instant(&self, at: &At) -> Instant {
+    pub(super) fn instant(&self, at: &At) -> Instant {
         Instant { line: at.now.0, date: self.timeline.timestamp(at.now) }
     }
 
@@ -478,7 +478,7 @@ impl Script<'_, '_> {
 /// The lineage by which a reservation notes what it holds of an account.
 const ACCOUNT: u32 = 0;
 
-fn reading(said: Option<Available>) -> Reading {
+pub(super) fn reading(said: Option<Available>) -> Reading {
     let none = Available { units: 0, used: 0, held: 0 };
     let Available { units, used, .. } = said.unwrap_or(none);
     Reading::of_balance(BalanceState { used, available: units })

@@ -462,8 +462,7 @@ impl<'t> Rows<'t, '_> {
             return None;
         }
         let address = self.addresses.get(row as usize)?;
-        let [name, owner] = address.values else { return None };
-        Some(AccountKey { hash: address.hash, name, owner })
+        AccountKey::of(address.hash, address.key())
     }
 
     /// The first row with the address of the same account as one that is about to be placed.

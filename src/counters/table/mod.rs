@@ -41,6 +41,7 @@ mod redo;
 mod request;
 mod room;
 mod shard;
+mod spending;
 mod starts;
 mod straight;
 mod upkeep;

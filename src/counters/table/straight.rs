@@ -4,12 +4,13 @@
 //! all that there is to know, or one that begins from nothing. What is not so goes [step by
 //! step](super::decide): an event with a timestamp, a key that finds no room or leaves a shared
 //! row, a counter that starts from its predecessor or from what is recorded, a list of uses, a
-//! count that has outgrown its cell, a counter that has open holds. Where the pass
-//! gives up nothing is changed.
+//! count that has outgrown its cell, a counter that has open holds, a balance that does not cover
+//! the cost. Where the pass gives up nothing is changed.
 //!
 //! Both paths go by the same algorithms and give the same answers. This one judges a cost and
 //! counts it in one go. The first few cells are written there and then, and put back where a rule
-//! refuses or the pass gives up; the others are written once all rules have let the event in.
+//! refuses or the pass gives up; the others are written once all rules have let the event in. A
+//! balance is [spent](super::spending) last.
 
 use std::num::NonZeroU32;
 use std::slice;
@@ -23,6 +24,7 @@ use super::crossings::Crossing;
 use super::judge::{Judgement, Script};
 use super::locked::{FewRows, Locked, OneRow};
 use super::request::{Commit, Committed, Intent, Request, Stale, Verdict};
+use super::spending::Spent;
 use crate::counters::algorithms::{KeyRow, Part, Passed};
 use crate::counters::cell::{CellState, NARROW};
 use crate::counters::counter::Counter;
@@ -41,9 +43,9 @@ const AHEAD: usize = 4;
 
 /// A decision that goes straight as long as nothing speaks against it.
 #[derive(Clone, Copy)]
-struct Straight<'s, 'e> {
-    table: &'s Table,
-    request: &'s Request<'s, 'e>,
+pub(super) struct Straight<'s, 'e> {
+    pub(super) table: &'s Table,
+    pub(super) request: &'s Request<'s, 'e>,
 }
 
 /// How far the rules have been judged.
@@ -54,6 +56,8 @@ struct Progress {
     before: Before,
     /// Some counter may have a cell beside the one that was judged by.
     may_have_others: bool,
+    /// The charge of a rule that goes by a balance, which has not judged yet.
+    spending: Option<u32>,
 }
 
 /// What was in the cells that are written before all rules have judged: those of the first few
@@ -75,11 +79,20 @@ impl Before {
 }
 
 impl Progress {
+    /// Leaves the next charge to be [spent](Straight::spend) when all others have let the event in;
+    /// `None` where another is left already.
+    fn leave_to_spending(&mut self) -> Option<()> {
+        let place = u32::try_from(self.judged).ok()?;
+        self.judged = self.judged.saturating_add(1);
+        self.spending.replace(place).is_none().then_some(())
+    }
+
     const NONE: Self = Self {
         judged: 0,
         judgement: Judgement { passes: true, grows: false },
         before: Before { cells: [[0; _]; AHEAD], len: 0 },
         may_have_others: false,
+        spending: None,
     };
 }
 
@@ -143,10 +156,10 @@ impl<'s> Straight<'s, '_> {
         if progress.before.len == charges.len() {
             // What nearly every call comes to: all is written.
             *allowed = true;
-            self.finish(locked, verdict, commit, false);
+            self.finish(locked, verdict, commit, false, None);
             return Ok(true);
         }
-        Ok(self.go_on(locked, progress, verdict, commit))
+        Ok(self.go_on(locked, &mut progress, verdict, commit))
     }
 
     /// Judges the rules that are left, and does what they say. `false`, and nothing changed, where
@@ -155,12 +168,12 @@ impl<'s> Straight<'s, '_> {
     fn go_on(
         self,
         locked: &mut impl Locked,
-        mut progress: Progress,
+        progress: &mut Progress,
         verdict: &mut Verdict,
         commit: Commit<'_, '_>,
     ) -> bool {
         let Verdict { at, charges, .. } = &mut *verdict;
-        if self.pass(locked, &mut progress, at, charges).is_none() {
+        if self.pass(locked, progress, at, charges).is_none() {
             Self::undo(locked, charges, &progress.before);
             return false;
         }
@@ -169,8 +182,20 @@ impl<'s> Straight<'s, '_> {
         verdict.allowed = intent == Intent::Record || passes;
         let changes = verdict.allowed && !intent.is_read_only();
         let grows = changes && grows;
+        let mut spent = None;
+        if let Some(place) = progress.spending {
+            // What an account says of a refusal, and an account beside new counters, is looked at
+            // step by step.
+            if verdict.allowed && !grows {
+                spent = self.spend(locked, verdict, place as usize);
+            }
+            if spent.is_none() {
+                Self::undo(locked, &mut verdict.charges, &progress.before);
+                return false;
+            }
+        }
         if !verdict.allowed {
-            self.refuse(locked, &progress, verdict);
+            self.refuse(locked, progress, verdict);
         } else if grows {
             if !self.grow(locked, verdict) {
                 Self::undo(locked, &mut verdict.charges, &progress.before);
@@ -179,7 +204,7 @@ impl<'s> Straight<'s, '_> {
         } else if changes {
             Self::put(locked, &mut verdict.charges);
         }
-        self.finish(locked, verdict, commit, grows);
+        self.finish(locked, verdict, commit, grows, spent);
         true
     }
 
@@ -192,6 +217,7 @@ impl<'s> Straight<'s, '_> {
         verdict: &Verdict,
         commit: Commit<'_, '_>,
         grows: bool,
+        spent: Option<Spent>,
     ) {
         let is_read_only = self.request.intent.is_read_only();
         let Verdict { at, charges, .. } = verdict;
@@ -200,8 +226,18 @@ impl<'s> Straight<'s, '_> {
             && !is_read_only
         {
             let crossings = self.crossings(locked, verdict);
-            let crossings = &crossings;
-            commit(&Committed { at, charges, starts: &[], held: None, crossings, event: None });
+            let committed = Committed {
+                at,
+                charges,
+                starts: &[],
+                held: None,
+                crossings: &crossings,
+                event: None,
+            };
+            match spent {
+                None => commit(&committed),
+                Some(spent) => spent.commit(locked, &committed, commit),
+            }
         }
         if !is_read_only {
             let (table, counters) = (self.table, self.request.counters);
@@ -259,7 +295,7 @@ impl<'s> Straight<'s, '_> {
     }
 
     #[inline]
-    fn counter(self, rule: u32) -> Option<&'s Counter> {
+    pub(super) fn counter(self, rule: u32) -> Option<&'s Counter> {
         let counter = self.request.counters.counter(rule);
         debug_assert!(counter.is_some(), "a charge is of a rule of the set");
         counter
@@ -361,6 +397,9 @@ impl<'s> Straight<'s, '_> {
         progress: &mut Progress,
     ) -> Option<()> {
         let counter = self.counter(charge.rule)?;
+        if counter.policy.balance().is_some() {
+            return progress.leave_to_spending();
+        }
         let judges = charge.judges();
         let part = Part {
             judges,

@@ -58,6 +58,14 @@ pub(crate) struct HeldChange {
     pub(crate) has_expired: bool,
 }
 
+impl HeldChange {
+    /// Of a decision that changed accounts alone.
+    pub(in crate::counters::table) fn of_accounts(rows: Vec<u8>) -> Self {
+        let (is_overrun, has_expired) = (false, false);
+        Self { rows, figures: SmallVec::new(), until: Moment(0), is_overrun, has_expired }
+    }
+}
+
 /// What a script changes of the held counters of its rows, noted as it goes. Nothing is noted where
 /// nobody keeps it.
 #[derive(Debug, Default)]

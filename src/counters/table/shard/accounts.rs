@@ -4,6 +4,8 @@ use hashbrown::HashTable;
 
 use super::Shard;
 use crate::balances::Account;
+use crate::counters::row::RowKey;
+use crate::counters::table::accounts::ACCOUNTS;
 
 /// By what an account is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +14,18 @@ pub(crate) struct AccountKey<'k> {
     pub(crate) hash: u64,
     pub(crate) name: &'k str,
     pub(crate) owner: &'k str,
+}
+
+impl<'k> AccountKey<'k> {
+    /// The account that has the address of a row, where it is one of an account.
+    pub(in crate::counters::table) fn of(hash: u64, key: RowKey<'k>) -> Option<Self> {
+        match key {
+            RowKey::Partition { group: ACCOUNTS, values: [name, owner] } => {
+                Some(Self { hash, name, owner })
+            }
+            _ => None,
+        }
+    }
 }
 
 impl AccountKey<'_> {
