@@ -17,8 +17,8 @@ pub enum TrackError {
     #[error(transparent)]
     Event(#[from] EventError),
     /// The customer used the idempotency key for another event: one with another type, model,
-    /// provider, cost or latency, other tokens, properties, values or attachments. A retry may bring
-    /// another timestamp, and a total of tokens may be given or left to be computed.
+    /// provider, cost or latency, other tokens, properties, values or attachments. A retry may
+    /// bring another timestamp, and a total of tokens may be given or left to be computed.
     #[error(
         "idempotency_key: {key:?} of customer {customer:?} was used for another event: a retry \
          must have the same type, model, provider, tokens, cost, latency, properties, values and \

@@ -35,7 +35,8 @@ pub const MAX_PROPERTIES: usize = 64;
 /// How many bytes the properties of an event and what is attached to it have at most, all together
 /// as compact JSON: objects without spaces.
 pub const MAX_PROPERTIES_BYTES: usize = 16 * 1_024;
-/// How many lists and objects may lie within each other in a property, or in what is attached: `[{}]` is 2 deep.
+/// How many lists and objects may lie within each other in a property, or in what is attached:
+/// `[{}]` is 2 deep.
 pub const MAX_JSON_DEPTH: usize = 32;
 /// How many bytes an event has at most as compact JSON. It follows from the other bounds.
 pub const MAX_EVENT_BYTES: usize = 64 * 1_024;

@@ -9,7 +9,8 @@ use crate::event::Event;
 /// It serializes as the product lists events: `id`, `customerId`, `eventType`, `model`,
 /// `provider`, `inputTokens`, `outputTokens`, `totalTokens`, `latencyMs`, `costCents`,
 /// `properties` and `createdAt`, with null for what the event does not have, with `values` where it
-/// has values of other names, and with `attached` where something is [attached](Event::attach). [`generic`](Self::generic) is the other shape.
+/// has values of other names, and with `attached` where something is [attached](Event::attach).
+/// [`generic`](Self::generic) is the other shape.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RecordedEvent {

@@ -14,8 +14,8 @@ use crate::wire::event::{Property, properties, values};
 impl RecordedEvent {
     /// Returns the event in the shape of generic events: `id`, `customerId`, `eventType`,
     /// `values` (all numbers, by their snake case names), `dimensions` (all but the customer and
-    /// the type), `properties` (what is [attached](crate::Event::attach), and properties that are no
-    /// dimensions) and `timestamp`.
+    /// the type), `properties` (what is [attached](crate::Event::attach), and properties that are
+    /// no dimensions) and `timestamp`.
     #[must_use]
     pub fn generic(&self) -> impl Serialize {
         Generic::of(self)

@@ -104,16 +104,16 @@ fn spoilt() -> Vec<(String, String)> {
             r#""inputToken":1"#,
             "unknown field `inputToken`, expected one of `customerId`, `eventType`, `model`, \
              `provider`, `inputTokens`, `outputTokens`, `totalTokens`, `latencyMs`, `costCents`, \
-             `properties`, `attached`, `dimensions`, `values`, `idempotencyKey`, `timestamp`; did you mean \
-             `inputTokens`?"
+             `properties`, `attached`, `dimensions`, `values`, `idempotencyKey`, `timestamp`; did \
+             you mean `inputTokens`?"
                 .into(),
         ),
         (&nested, "properties: \"a\" must be at most 32 lists and objects deep".into()),
         (&deep, "properties: \"ctx\" must be at most 32 lists and objects deep".into()),
         (
             &long,
-            "properties: \"ctx\" is too much: properties and attachments have at most 16384 bytes of compact \
-             JSON together"
+            "properties: \"ctx\" is too much: properties and attachments have at most 16384 \
+             bytes of compact JSON together"
                 .into(),
         ),
         (

@@ -122,9 +122,10 @@ impl Store {
     /// A line is what [`export`](Self::export) writes: `customerId`, `eventType` and `createdAt`,
     /// and where the event has them `id`, `model`, `provider`, `inputTokens`, `outputTokens`,
     /// `totalTokens`, `latencyMs`, `costCents`, `properties`, `attached`, `dimensions`, `values`
-    /// and `idempotencyKey`; null is as good as nothing, `timestamp` is another name of `createdAt`,
-    /// and empty lines are passed over. Fields of other names are errors. An event is taken however
-    /// far ahead it is dated: it was recorded when a clock was ahead, and stays where it is.
+    /// and `idempotencyKey`; null is as good as nothing, `timestamp` is another name of
+    /// `createdAt`, and empty lines are passed over. Fields of other names are errors. An event is
+    /// taken however far ahead it is dated: it was recorded when a clock was ahead, and stays where
+    /// it is.
     ///
     /// The idempotency key of an event is the line's, or else its `id`; one of them must be there.
     /// So lines that are imported twice count once, as long as the engine remembers their keys.
