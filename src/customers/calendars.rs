@@ -60,6 +60,11 @@ impl Calendars {
         Self { default, count: AtomicUsize::new(0), own: RwLock::default() }
     }
 
+    /// The zone of the engine.
+    pub(crate) fn zone(&self) -> Tz {
+        self.default.zone()
+    }
+
     /// The same as they are now.
     pub(crate) fn copied(&self) -> Self {
         let own = self.own.read().clone();

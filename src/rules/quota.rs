@@ -1,14 +1,17 @@
 //! A long-period rule.
 
 use std::num::NonZeroU32;
+use std::ops::Range;
 
 use chrono::NaiveDate;
 
 use super::fields::{rule, rule_setters, yes};
 use super::limit::read_limit;
+use super::period::Shape;
 use super::{Enforcement, Metric, Period, Threshold};
 use crate::base::amount::{Amount, IntoAmount};
-use crate::base::calendar::{Cycle, TimeZone, Unit};
+use crate::base::calendar::{Calendar, Cycle, TimeZone, Unit};
+use crate::base::clock::Timestamp;
 
 /// How many different values of a key are told apart.
 const DEFAULT_MAX_VALUES: u32 = 100_000;
@@ -334,6 +337,34 @@ impl Quota {
         marks.enabled = self.enabled;
         (marks.time_zone, marks.anchor, marks.every) = (self.time_zone, self.anchor, self.every);
         marks
+    }
+
+    /// Returns the period that an instant lies in, from its start to before its end, by the zone
+    /// of the quota, or else by this one; `None` where periods are not those of the calendar.
+    ///
+    /// What a customer says of [its own](crate::Customer) periods has no part in it.
+    ///
+    /// ```
+    /// use limitry::time::Tz;
+    /// use limitry::{Metric, Period, Quota, Timestamp};
+    ///
+    /// let a_day = Quota::new("Calls a day", Metric::TotalEvents, 1_000, Period::Day);
+    /// let noon: Timestamp = "2024-01-15T12:00:00Z".parse()?;
+    /// let day = a_day.period_at(noon, Tz::America__New_York).ok_or("a day has an end")?;
+    /// assert_eq!(day.start.to_string(), "2024-01-15T05:00:00Z");
+    /// assert_eq!(day.end.to_string(), "2024-01-16T05:00:00Z");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn period_at(
+        &self,
+        instant: Timestamp,
+        zone: impl Into<TimeZone>,
+    ) -> Option<Range<Timestamp>> {
+        let Shape::Calendar(unit) = self.period.shape() else { return None };
+        let calendar = Calendar::UTC.in_zone(zone.into().into());
+        let bounds = self.cycle(unit).period_of(calendar, instant.unix_seconds());
+        Some(Timestamp::new(bounds.start, 0)..Timestamp::new(bounds.end?, 0))
     }
 
     /// How its periods are cut, where they are those of the calendar.

@@ -109,6 +109,11 @@ impl Calendar {
     /// In UTC, with weeks that start on Monday, and months and years on their first day.
     pub(crate) const UTC: Self = Self { zone: Tz::UTC, anchor: None };
 
+    /// The zone whose wall clock it goes by.
+    pub(crate) const fn zone(self) -> Tz {
+        self.zone
+    }
+
     /// The same by the wall clock of a zone, for days, weeks, months and years.
     pub(crate) const fn in_zone(self, zone: Tz) -> Self {
         Self { zone, ..self }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Core, Engine, RulesError};
+use crate::base::calendar::TimeZone;
 use crate::customers::{Customer, CustomerError, CustomerPage, check_dimension};
 use crate::event::Dimension;
 use crate::telemetry;
@@ -68,6 +69,13 @@ impl Engine {
     #[must_use]
     pub fn customers(&self) -> Customers {
         Customers { core: Arc::clone(&self.core), dimension: Dimension::CustomerId }
+    }
+
+    /// Returns the [zone](crate::EngineBuilder::time_zone) by whose midnights days, weeks, months
+    /// and years begin, where neither the quota nor the customer says another.
+    #[must_use]
+    pub fn time_zone(&self) -> TimeZone {
+        self.core.calendars.zone().into()
     }
 }
 
