@@ -38,6 +38,37 @@
 //! product's words, and the field, the value and the rule. An idempotency key that was used for
 //! another event is a 409.
 //!
+//! # What the second generation answers
+//!
+//! | path | does |
+//! |---|---|
+//! | `POST /v1/events/record`, `/v1/events/batch` | [`Engine::record`], [`Engine::record_batch`] |
+//! | `GET /v1/events`, `/v1/events/summary`, `/breakdown` | recorded events, and their sums |
+//! | `POST`, `GET /v1/meters`; `GET`, `PUT`, `DELETE /v1/meters/{id}` | [`Meter`](crate::Meter)s |
+//! | `POST /v1/meters/{id}/query` | [`Meters::query`](crate::handles::Meters::query) |
+//! | `POST`, `GET /v1/limits`; `GET`, `PUT`, `DELETE /v1/limits/{id}` | quotas on meters |
+//! | `POST /v1/limits/check` | where a customer stands on them; nothing is taken |
+//! | `GET /v1/project` | the key's project |
+//!
+//! What is wrong is answered as `{"error": {"code", "message", "status"}}`. One engine is behind
+//! all generations:
+//!
+//! - The `dimensions` of an event are its model, its provider and properties that are strings; its
+//!   `properties` are [attached](crate::Event::attach), and are no dimensions.
+//! - A limit is a quota whose metric is the meter, hard for who tracks. One of a customer filters
+//!   it, any other is per customer; a check without a customer asks about all customers together.
+//!   Of limits with the same meter, period and filters a customer's own stands in the place of the
+//!   one for all: they are rules of one [policy](crate::Quota::policy). A second one for the same
+//!   is of none, and judges beside them.
+//! - Other quotas of the calendar and for all time are limits here, too. Each built-in metric is a
+//!   global meter with a null `projectId`, `mtr_total_tokens` and the like, and any other value the
+//!   meter `values.<name>`; where the engine has a meter of such an id, that one is meant. Quotas
+//!   that this generation has no words for are not among its limits: rolling ones, those of several
+//!   periods, of different values or of balances, without a limit, or turned off.
+//! - A check asks no one for what the meter asks of events. It is O(limits).
+//! - Filters and limits may be what the engine takes beyond the product: other
+//!   [conditions](crate::Condition), 0, and fractions.
+//!
 //! # What the third generation answers
 //!
 //! | path | does |
@@ -135,6 +166,7 @@ mod first;
 mod keys;
 mod pages;
 mod replay;
+mod second;
 mod third;
 
 pub use self::access::{Access, Authenticate, Authenticated, Generation, Scope};
@@ -204,6 +236,7 @@ struct Api {
     max_body_bytes: usize,
     answers: Arc<Answers>,
     first: Router,
+    second: Router,
     third: Router,
 }
 
@@ -223,6 +256,7 @@ pub fn router(engine: Engine, options: Options) -> Router {
         max_body_bytes,
         answers: Arc::default(),
         first: below_v1(first::routes()),
+        second: below_v1(second::routes()),
         third: below_v1(third::routes()),
     };
     Router::new()
@@ -276,8 +310,8 @@ fn fresh(prefix: &str) -> String {
 fn said(why: &Failure, generation: Generation, request_id: &str) -> Response {
     let status = why.reason.status();
     let body = match generation {
-        // The second one's paths are not served yet.
-        Generation::First | Generation::Second => json(status, &first::Problem::of(why)),
+        Generation::First => json(status, &first::Problem::of(why)),
+        Generation::Second => json(status, &second::Problem::of(why)),
         Generation::Third => json(status, &third::Problem::of(why, request_id)),
     };
     body.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
@@ -307,7 +341,7 @@ impl Api {
     async fn answer(&self, request: Request, generation: Generation) -> Response {
         let mut routes = match generation {
             Generation::First => self.first.clone(),
-            Generation::Second => return Failure::from(Reason::NotFound).into_response(),
+            Generation::Second => self.second.clone(),
             Generation::Third => self.third.clone(),
         };
         // A router is always ready.

@@ -4,4 +4,5 @@ mod app;
 mod door;
 mod first;
 mod replay;
+mod second;
 mod third;

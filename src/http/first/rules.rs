@@ -8,14 +8,11 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::http::access::Need;
-use crate::http::call::{Answer, Call, Params, Project, from_json, json};
+use crate::http::call::{Answer, Call, Project, from_json, json};
 use crate::http::failure::Failure;
-use crate::http::pages;
+use crate::http::pages::{Asked, Place};
 use crate::rules::{Algorithm, QuotaUpdate, RateLimitUpdate, RuleKind, RuleUpdate};
 use crate::{Engine, Quota, RateLimit, Rule};
-
-const DEFAULT_PAGE: usize = 50;
-const MAX_PAGE: usize = 100;
 
 /// `POST /quotas`
 pub(super) async fn add_quota(call: Call) -> Answer {
@@ -129,40 +126,13 @@ pub(super) async fn rate_limits(call: Call) -> Answer {
 }
 
 /// A page of rules, the newest first.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Page {
-    data: Vec<Shown>,
-    next_cursor: Option<String>,
-    has_more: bool,
-}
-
 fn list(call: Call, is_wanted: impl Fn(&Rule) -> bool) -> Answer {
     let mut call = call.needs(Need::Read)?;
-    let (limit, cursor) = page_of(call.params())?;
+    let asked = Asked::of(call.params())?;
     let mut rules = call.project.engine.rules().list();
     rules.retain(is_wanted);
-    rules.reverse();
-    let next_cursor = pages::cut(&mut rules, limit, cursor.as_deref())?;
-    let has_more = next_cursor.is_some();
-    let data = rules.into_iter().map(|rule| Shown::of(&call.project.id, rule)).collect();
-    json(StatusCode::OK, &Page { data, next_cursor, has_more })
-}
-
-/// How many rules a page has, and behind which it begins.
-fn page_of(mut params: Params) -> Result<(usize, Option<String>), Failure> {
-    let limit = match params.take("limit") {
-        None => DEFAULT_PAGE,
-        Some(text) => {
-            let limit = text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
-            limit.ok_or_else(|| {
-                Failure::bad_input(&format_args!("limit: {text:?} must be a number from 1 to 100"))
-            })?
-        }
-    };
-    let cursor = params.take("cursor");
-    params.end()?;
-    Ok((limit, cursor))
+    let rules = rules.into_iter().rev().map(|rule| Shown::of(&call.project.id, rule));
+    asked.page(rules.collect(), |shown| Place::of(&shown.0))?.answer()
 }
 
 /// A rule as it is shown: of the project, also where it was not made by this API.

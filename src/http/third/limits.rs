@@ -123,7 +123,7 @@ pub(super) async fn list(call: Call) -> Answer {
     // Rate limits come before quotas: limits go by their age.
     rules.sort_by_key(|rule| Limit::of(rule).map(|limit| limit.created_at));
     rules.reverse();
-    let next_cursor = pages::cut(&mut rules, size, cursor.as_deref())?;
+    let next_cursor = pages::cut(&mut rules, size, cursor.as_deref(), pages::Place::of)?;
     let limits: Vec<Limit> = rules.iter().filter_map(Limit::of).collect();
     let items: Vec<Shown<'_>> = limits.iter().map(Limit::shown).collect();
     json(StatusCode::OK, &Page { items, next_cursor })

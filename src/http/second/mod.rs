@@ -1,0 +1,149 @@
+//! The second generation: events, meters, limits on them, balances, customers.
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::access::Need;
+use super::call::{Answer, Call, Params, Project, json};
+use super::failure::{Failure, Reason};
+use crate::wire;
+
+mod check;
+mod events;
+mod limits;
+mod meters;
+
+/// Its paths.
+pub(super) fn routes() -> Router {
+    Router::new()
+        .route("/events", get(events::list))
+        .route("/events/record", post(events::record))
+        .route("/events/batch", post(events::record_batch))
+        .route("/events/summary", get(events::summary))
+        .route("/events/breakdown", get(events::breakdown))
+        .route("/meters", post(meters::add).get(meters::list))
+        .route("/meters/{id}", get(meters::get).put(meters::update).delete(meters::remove))
+        .route("/meters/{id}/query", post(meters::query))
+        .route("/limits", post(limits::add).get(limits::list))
+        .route("/limits/check", post(check::check))
+        .route("/limits/{id}", get(limits::get).put(limits::update).delete(limits::remove))
+        .route("/project", get(project))
+}
+
+/// Why there is no answer, as this generation says it.
+#[derive(Serialize)]
+pub(super) struct Problem<'p> {
+    error: Said<'p>,
+}
+
+#[derive(Serialize)]
+struct Said<'p> {
+    code: &'p str,
+    message: &'p str,
+    status: u16,
+}
+
+impl<'p> Problem<'p> {
+    pub(super) fn of(why: &'p Failure) -> Self {
+        let (code, usual) = match why.reason {
+            Reason::BadInput => ("invalid_field_value", "The request is invalid"),
+            Reason::EmptyRange => ("invalid_field_value", "startDate must be before endDate"),
+            Reason::Unauthorized => ("invalid_api_key", "Invalid or missing API key"),
+            Reason::Forbidden => ("insufficient_permissions", "This key may not be used for this"),
+            Reason::NotFound => ("not_found", "There is nothing at this path"),
+            Reason::NotAllowed => ("method_not_allowed", "The path has no such method"),
+            Reason::Conflict => ("conflict", "It is in conflict with what is there"),
+            Reason::TooLarge => ("request_too_large", "The request is too large"),
+            Reason::Unavailable => ("service_unavailable", "Nothing is taken at this time"),
+            Reason::Internal => ("internal_error", "The server has failed"),
+        };
+        // What has failed stays with the server.
+        let says_more = why.reason != Reason::Internal && !why.message.is_empty();
+        let message = if says_more { &*why.message } else { usual };
+        let status = why.reason.status().as_u16();
+        Self { error: Said { code: why.code.unwrap_or(code), message, status } }
+    }
+}
+
+/// `GET /project`: the key's project.
+async fn project(call: Call) -> Answer {
+    #[derive(Serialize)]
+    struct Body<'p> {
+        id: &'p str,
+        name: &'p str,
+    }
+    let id = &*call.project.id;
+    json(StatusCode::OK, &Body { id, name: id })
+}
+
+/// Reads the body of a call that a key must be good for.
+async fn body<T: DeserializeOwned>(call: Call, need: Need) -> Result<(Project, T), Failure> {
+    let (project, bytes) = call.needs(need)?.body().await?;
+    Ok((project, parse(&bytes)?))
+}
+
+/// Reads a body that is an object; no body is an empty one.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    match first_of(bytes) {
+        None => read(b"{}"),
+        Some(b'{') => read(bytes),
+        Some(_) => Err(Failure::bad_input("the body must be an object").code("invalid_request")),
+    }
+}
+
+/// The first byte of a body that says something.
+fn first_of(bytes: &[u8]) -> Option<u8> {
+    bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+}
+
+/// Reads JSON; what is wrong with it is named by its path.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    wire::from_json(bytes).map_err(|why| {
+        let failure = Failure::bad_input(&why);
+        // A body that can be read has a field or a value that is wrong.
+        if why.is_data() { failure } else { failure.code("invalid_request") }
+    })
+}
+
+/// A field that must be there.
+fn need<T>(field: Option<T>, name: &str) -> Result<T, Failure> {
+    field.ok_or_else(|| missing(&format_args!("{name} must be given")))
+}
+
+fn missing(message: &impl ToString) -> Failure {
+    Failure::bad_input(message).code("missing_required_field")
+}
+
+/// A parameter that must be there.
+fn need_param(params: &mut Params, name: &str) -> Result<String, Failure> {
+    params.need(name).map_err(|why| why.code("missing_required_field"))
+}
+
+/// What is said where nothing has an id.
+fn not_found(kind: &str, code: &'static str, id: &str) -> Failure {
+    Failure::not_found(kind, id).code(code)
+}
+
+#[expect(clippy::option_option, reason = "not given, given as null, given")]
+/// Tells a field that is null from one that is not there.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// 128 bits that nobody can guess.
+fn chance() -> Result<u128, Failure> {
+    let mut bytes = [0; 16];
+    let filled = getrandom::fill(&mut bytes);
+    filled.map_err(|why| Failure::new(Reason::Internal, &why))?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+/// A new id.
+fn fresh_id(prefix: &str) -> Result<String, Failure> {
+    Ok(format!("{prefix}{:032x}", chance()?))
+}
