@@ -335,7 +335,7 @@ pub mod handles {
 /// The keys of a rule: who has used how much of it, and what an operator gave back or took.
 pub mod keys {
     pub use crate::adjustments::{Adjust, Adjustment, AdjustmentPage, AdjustmentQuery};
-    pub use crate::engine::{KeyPage, KeyQuery, KeyUse};
+    pub use crate::engine::{KeyPage, KeyQuery, KeyUse, LastJudged};
     pub use crate::rules::RuleKey;
 }
 

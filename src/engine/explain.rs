@@ -237,7 +237,7 @@ fn explain_rule(
 }
 
 /// The dimensions that keep a rule from matching, each once.
-fn misses<'r>(
+pub(super) fn misses<'r>(
     compiled: &'r CompiledRule,
     event: &'r Event<'_>,
 ) -> impl Iterator<Item = RuleOutcome> + 'r {

@@ -68,7 +68,7 @@ pub use self::meters::Meters;
 pub use self::recording::Recording;
 pub use self::refusals::Refusals;
 pub use self::reservations::{Reservation, ReservationError, Reservations, Reserved};
-pub use self::rules::{KeyPage, KeyQuery, KeyUse, Rules};
+pub use self::rules::{KeyPage, KeyQuery, KeyUse, LastJudged, Rules};
 pub use self::simulate::{
     Attempt, Demand, OtherKeys, Share, SimulateError, SimulatedCalls, SimulatedKey, SimulatedRule,
     Simulation, SimulationReport, StartsFrom, Suggestion, Traffic,

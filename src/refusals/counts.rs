@@ -11,7 +11,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::query::{Found, RefusalHour, RefusalQuery};
-use super::stored::{Row, StoredCount, StoredKey};
+use super::stored::{Row, StoredCount, StoredKey, last_row};
 use crate::base::clock::Timestamp;
 use crate::compiled::CompiledRule;
 use crate::event::mix;
@@ -58,18 +58,28 @@ struct Hour {
     keys: HashMap<u64, Key, ahash::RandomState>,
 }
 
-/// What of an hour has changed.
+/// What of an hour has changed, or of a rule.
 #[derive(Clone, Copy, Debug)]
 enum Changed {
     Calls,
     Rule(u32),
     Key(u64),
+    Last(u32),
+}
+
+/// A rule, and when it refused a call the last time.
+#[derive(Debug)]
+struct KnownRule {
+    name: Arc<RuleName>,
+    last: Timestamp,
+    /// The instant is to be put into the store.
+    is_changed: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Counts {
     hasher: ahash::RandomState,
-    rules: Vec<Arc<RuleName>>,
+    rules: Vec<KnownRule>,
     by_name: HashMap<Arc<RuleName>, u32>,
     by_revision: HashMap<u32, u32, ahash::RandomState>,
     /// By the number of the hour since 1970.
@@ -138,8 +148,15 @@ impl Counts {
     }
 
     /// Counts that a rule refused a call of the key of these values, which have this hash.
-    pub(super) fn count(&mut self, hour: i64, rule: &CompiledRule, values: &[&str], hash: u64) {
+    pub(super) fn count(
+        &mut self,
+        (at, hour): (Timestamp, i64),
+        rule: &CompiledRule,
+        values: &[&str],
+        hash: u64,
+    ) {
         let Some(number) = self.number_of(rule) else { return };
+        self.refused_at(number, at);
         let hash = mix(hash, number.into());
         if !self.has_room(hour, number, hash) {
             return;
@@ -169,6 +186,24 @@ impl Counts {
         }
     }
 
+    /// Notes when a rule refused a call.
+    fn refused_at(&mut self, rule: u32, at: Timestamp) {
+        let Some(known) = usize::try_from(rule).ok().and_then(|rule| self.rules.get_mut(rule))
+        else {
+            return;
+        };
+        known.last = known.last.max(at);
+        if !std::mem::replace(&mut known.is_changed, true) {
+            self.changed(0, Changed::Last(rule));
+        }
+    }
+
+    /// When a rule refused a call the last time, by its id.
+    pub(super) fn last_of(&self, id: &str) -> Option<Timestamp> {
+        let of_id = self.rules.iter().filter(|known| *known.name.id == *id);
+        of_id.map(|known| known.last).max()
+    }
+
     fn changed(&mut self, hour: i64, what: Changed) {
         if self.is_stored {
             self.changed.push((hour, what));
@@ -196,7 +231,8 @@ impl Counts {
         let number = u32::try_from(self.rules.len()).ok();
         let number = number.filter(|_| self.rules.len() < MOST_RULES)?;
         let name = Arc::new(name);
-        self.rules.push(Arc::clone(&name));
+        let last = Timestamp::MIN;
+        self.rules.push(KnownRule { name: Arc::clone(&name), last, is_changed: false });
         self.by_name.insert(name, number);
         Some(number)
     }
@@ -270,8 +306,17 @@ impl Counts {
     pub(super) fn take_rows(&mut self, out: &mut Vec<Row>) {
         out.append(&mut self.gone);
         for (hour, what) in std::mem::take(&mut self.changed) {
+            if let Changed::Last(rule) = what {
+                let known = usize::try_from(rule).ok().and_then(|rule| self.rules.get_mut(rule));
+                out.extend(known.map(|known| {
+                    known.is_changed = false;
+                    last_row(&known.name, known.last)
+                }));
+                continue;
+            }
             let Some(counted) = self.hours.get_mut(&hour) else { continue };
             let row = match what {
+                Changed::Last(_) => None,
                 Changed::Calls => {
                     let of = StoredCount::Calls { hour };
                     Some((of, &mut counted.calls))
@@ -292,6 +337,14 @@ impl Counts {
                 count.is_changed = false;
                 out.push(of.row(count.refused));
             }
+        }
+    }
+
+    /// Takes what a row of the store says of when a rule refused a call the last time.
+    pub(super) fn load_last(&mut self, name: RuleName, last: Timestamp) {
+        let number = self.number_of_name(name).and_then(|number| usize::try_from(number).ok());
+        if let Some(known) = number.and_then(|number| self.rules.get_mut(number)) {
+            known.last = known.last.max(last);
         }
     }
 
@@ -403,6 +456,6 @@ impl Counts {
     }
 }
 
-fn index(rules: &[Arc<RuleName>], rule: u32) -> Option<&RuleName> {
-    usize::try_from(rule).ok().and_then(|rule| rules.get(rule)).map(|name| &**name)
+fn index(rules: &[KnownRule], rule: u32) -> Option<&RuleName> {
+    usize::try_from(rule).ok().and_then(|rule| rules.get(rule)).map(|known| &*known.name)
 }

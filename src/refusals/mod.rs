@@ -78,7 +78,7 @@ impl RefusalLog {
         let was_clean = counts.is_clean() && attempts.is_clean();
         let hour = counts.count_call(at);
         for ((rule, values), hash) in refusing.iter().zip(hashes) {
-            counts.count(hour, rule, values, hash);
+            counts.count((at, hour), rule, values, hash);
         }
         if let Some(packed) = attempt {
             attempts.keep(packed, refusing.iter().map(|(rule, _)| rule.id()));
@@ -112,6 +112,11 @@ impl RefusalLog {
         self.known.lock().attempts.all()
     }
 
+    /// When a rule refused a call the last time, by its id.
+    pub(crate) fn last_of(&self, id: &str) -> Option<Timestamp> {
+        self.known.lock().counts.last_of(id)
+    }
+
     /// A page of how often keys were refused, the most first.
     pub(crate) fn page(&self, query: &RefusalQuery) -> Result<RefusalPage, QueryError> {
         let (range, most, after) = (query.range()?, query.page_limit()?, query.after()?);
@@ -138,6 +143,7 @@ impl RefusalLog {
         let known = &mut *self.known.lock();
         Some(read_row(key, value)?.map(|read| match read {
             StoredRow::Count(key, refused) => known.counts.load(key, refused),
+            StoredRow::Last(name, last) => known.counts.load_last(name, last),
             StoredRow::Attempt(kept) => known.attempts.load(kept),
         }))
     }

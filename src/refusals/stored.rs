@@ -5,18 +5,21 @@
 //! a key: 0 | r | 1 | hour (8, ascending) | what follows
 //! all calls: nothing; a rule: its id and dimensions; a key: the same, and the values
 //! a key of an attempt: 0 | r | 2 | number (8, ascending)
-//! a value: format | how often it was refused, or the ids of rules and the packed event
+//! a key of a rule's last refusal: 0 | r | 3 | its id and dimensions
+//! a value: format | how often it was refused; the ids of rules and the packed event; an instant
 //! ```
 
 use super::attempts::Kept;
 use super::counts::RuleName;
-use crate::base::codec::{Codec, Malformed, Reader, put_list, put_text, put_varint};
+use crate::base::clock::Timestamp;
+use crate::base::codec::{Codec, Malformed, Reader, put_list, put_text, put_varint, put_wide};
 use crate::base::format::Version;
 
 /// What stands before the key of a row: no name of a space, and what it is.
 const PREFIX: [u8; 2] = [0, b'r'];
 const COUNT: u8 = 1;
 const ATTEMPT: u8 = 2;
+const LAST: u8 = 3;
 
 /// A row of the store: its key, and its value or none of one that is removed.
 pub(crate) type Row = (Box<[u8]>, Option<Vec<u8>>);
@@ -46,6 +49,7 @@ pub(super) struct StoredKey {
 #[derive(Debug)]
 pub(super) enum StoredRow {
     Count(StoredKey, u64),
+    Last(RuleName, Timestamp),
     Attempt(Kept),
 }
 
@@ -56,8 +60,7 @@ impl StoredCount<'_> {
         // The order of the numbers is that of the bytes.
         key.extend((hour.cast_unsigned() ^ (1 << 63)).to_be_bytes());
         if let Self::Rule { name, .. } | Self::Key { name, .. } = self {
-            put_text(&mut key, &name.id);
-            put_texts(&mut key, &name.dimensions);
+            put_name(&mut key, name);
         }
         if let Self::Key { values, .. } = self {
             put_texts(&mut key, values);
@@ -77,6 +80,16 @@ impl StoredCount<'_> {
     }
 }
 
+fn put_name(out: &mut Vec<u8>, name: &RuleName) {
+    put_text(out, &name.id);
+    put_texts(out, &name.dimensions);
+}
+
+fn name(from: &mut Reader<'_>) -> Result<RuleName, Malformed> {
+    let id = from.text()?.into();
+    Ok(RuleName { id, dimensions: texts(from, "dimensions")? })
+}
+
 fn put_texts(out: &mut Vec<u8>, texts: &[Box<str>]) {
     put_list(out, texts.iter(), |text, out| put_text(out, text));
 }
@@ -84,6 +97,15 @@ fn put_texts(out: &mut Vec<u8>, texts: &[Box<str>]) {
 fn texts(from: &mut Reader<'_>, what: &'static str) -> Result<Box<[Box<str>]>, Malformed> {
     let texts: Vec<Box<str>> = from.list(what, |from| Ok(from.text()?.into()))?;
     Ok(texts.into())
+}
+
+/// The row that says when a rule refused a call the last time.
+pub(super) fn last_row(name: &RuleName, last: Timestamp) -> Row {
+    let (mut key, mut value) = ([&PREFIX[..], &[LAST]].concat(), Vec::new());
+    put_name(&mut key, name);
+    Version::NEWEST.encode(&mut value);
+    put_wide(&mut value, last.unix_nanos());
+    (key.into(), Some(value))
 }
 
 pub(super) fn attempt_key(number: u64) -> Box<[u8]> {
@@ -112,10 +134,9 @@ fn read(key: &[u8], value: &[u8]) -> Result<StoredRow, Malformed> {
         COUNT => {
             let bytes = key.array("an hour")?;
             let hour = (u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed();
-            let (mut name, mut values) = (None, None);
+            let (mut of, mut values) = (None, None);
             if !key.is_at_end() {
-                let id = key.text()?.into();
-                name = Some(RuleName { id, dimensions: texts(&mut key, "dimensions")? });
+                of = Some(name(&mut key)?);
             }
             if !key.is_at_end() {
                 values = Some(texts(&mut key, "values of a key")?);
@@ -123,7 +144,7 @@ fn read(key: &[u8], value: &[u8]) -> Result<StoredRow, Malformed> {
             let refused = value.varint()?;
             key.end()?;
             value.end()?;
-            Ok(StoredRow::Count(StoredKey { hour, name, values }, refused))
+            Ok(StoredRow::Count(StoredKey { hour, name: of, values }, refused))
         }
         ATTEMPT => {
             let number = u64::from_be_bytes(key.array("a number")?);
@@ -134,6 +155,12 @@ fn read(key: &[u8], value: &[u8]) -> Result<StoredRow, Malformed> {
                 return Err(value.malformed("an event"));
             }
             Ok(StoredRow::Attempt(kept))
+        }
+        LAST => {
+            let (name, last) = (name(&mut key)?, value.wide()?);
+            key.end()?;
+            value.end()?;
+            Ok(StoredRow::Last(name, Timestamp::from_unix_nanos(last)))
         }
         _ => Err(key.malformed("a row of refusals")),
     }
@@ -177,12 +204,15 @@ mod tests {
             }
         }
         assert!(keys.is_sorted(), "rows come by hour");
+        let (last, (key, value)) = (Timestamp::new(7, 9), last_row(&name, Timestamp::new(7, 9)));
+        let read = read_row(&key, &value.expect("a value")).expect("its own");
+        assert!(matches!(read, Ok(StoredRow::Last(of, at)) if (&of, at) == (&name, last)));
         assert!(read_row(b"\x05space", b"").is_none());
     }
 
     #[test]
     fn no_bytes_panic() {
-        for kind in 0..4 {
+        for kind in 0..5 {
             for length in 0..40 {
                 let key = [&PREFIX[..], &[kind], &vec![0x81; length]].concat();
                 let _ = read_row(&key, &vec![2; length]);

@@ -209,6 +209,11 @@ impl Rule {
         each!(self, rule => (rule.starts_at, rule.ends_at))
     }
 
+    /// When it was made, changed the last time, and archived.
+    pub(crate) fn stamps(&self) -> [Option<Timestamp>; 3] {
+        each!(self, rule => [rule.created_at, rule.updated_at, rule.archived_at])
+    }
+
     /// At which figures an alert fires.
     pub(crate) fn alert_thresholds(&self) -> &[Threshold] {
         match self {

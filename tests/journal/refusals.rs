@@ -26,7 +26,9 @@ fn portrait(engine: &Engine) -> String {
     let (refusals, all) = (engine.refusals(), RefusalQuery::new().limit(1_000));
     let counts = refusals.counts(&all).expect("a page");
     let hours = refusals.hours(&all).expect("hours");
-    format!("{counts:?} {hours:?} {:?}", refusals.list(&all).expect("a page"))
+    let last = |id| engine.rules().last_judged(id).ok();
+    let last = [last("qta_calls"), last("rl_burst")];
+    format!("{counts:?} {hours:?} {last:?} {:?}", refusals.list(&all).expect("a page"))
 }
 
 fn track(engine: &Engine, customer: &str, number: u64) -> bool {
@@ -90,8 +92,8 @@ fn a_backup_has_what_was_refused_before_it() {
     let clock = ManualClock::new(date(START));
     let store = limitry::store::Durable::open(directory.file("one")).expect("a store");
     let quota = Quota::new("Calls", Metric::TotalEvents, 0, Period::Day);
-    let build = |store| Engine::builder().clock(clock.clone()).durable(store);
-    let engine = build(store).quota(quota).build().expect("an engine");
+    let build = |store| Engine::builder().clock(clock.clone()).durable(store).quota(quota.clone());
+    let engine = build(store).build().expect("an engine");
     assert!(!track(&engine, "ann", 1));
     engine.store().backup(directory.file("two"), |_| {}).expect("a copy");
     let copy = limitry::store::Durable::open(directory.file("two")).expect("a store");

@@ -18,6 +18,7 @@ mod config;
 mod filters;
 mod handle;
 mod keys;
+mod last_judged;
 mod periods;
 mod sets;
 mod syncs;

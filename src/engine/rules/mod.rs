@@ -15,10 +15,12 @@ use crate::telemetry;
 
 mod change;
 mod keys;
+mod last_judged;
 mod publish;
 
 pub(super) use self::change::Change;
 pub use self::keys::{KeyPage, KeyQuery, KeyUse};
+pub use self::last_judged::LastJudged;
 
 /// The rules of an engine: [`Engine::rules`]. They may be changed while other threads decide.
 ///
