@@ -129,7 +129,7 @@ impl Condition {
     }
 
     /// What is wrong with it, if anything.
-    pub(super) fn problem(&self) -> Option<String> {
+    pub(crate) fn problem(&self) -> Option<String> {
         match self {
             Self::Is(value) | Self::Prefix(value) => broken(value),
             Self::OneOf(values) | Self::NoneOf(values) => {

@@ -14,13 +14,14 @@ use crate::base::query_setters::{filter_setters, range_setters};
 use crate::base::reading;
 use crate::event::{Dimension, key_rule, text_rule};
 use crate::log::QueryError;
-use crate::rules::{EventFilter, Filter, one_or_many};
+use crate::rules::{Condition, EventFilter, Filter, one_or_many};
 
 reading::body! {
     /// Which events a question about usage is about.
     ///
     /// The range starts with `start` and ends before `end`; filters must all hold. Reads and prints
-    /// `startDate`, `endDate`, `customerId`, `eventType`, `model`, `filters`, `timeZone`, `anchor`.
+    /// `startDate`, `endDate`, `customerId`, `eventType`, `model`, `filters`, `conditions`, `timeZone`,
+    /// `anchor`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -48,6 +49,8 @@ reading::body! {
         model: Option<String>,
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         filters: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        conditions: BTreeMap<String, Condition>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         time_zone: Option<TimeZone>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,6 +70,18 @@ impl UsageQuery {
     }
 
     filter_setters!();
+
+    /// Asks only about events whose `dimension` meets a [`Condition`]: it is there, say, or has one
+    /// of several values. Beside what [`filter`](Self::filter) asks; a dimension set twice keeps
+    /// the last one.
+    pub fn condition(
+        mut self,
+        dimension: impl Into<String>,
+        condition: impl Into<Condition>,
+    ) -> Self {
+        self.conditions.insert(dimension.into(), condition.into());
+        self
+    }
 
     /// Sets the zone in which the days, weeks and months of a time series start; the default is
     /// UTC.
@@ -95,7 +110,18 @@ impl UsageQuery {
         let built_in =
             built_in.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
         let others = self.filters.iter().map(|(name, value)| (&**name, &**value));
-        let filter = filter(built_in.chain(others))?;
+        let mut filter = filter(built_in.chain(others))?;
+        for (name, condition) in &self.conditions {
+            if let Some(rule) = key_rule(name) {
+                return Err(QueryError::invalid("conditions", name, rule));
+            }
+            if let Some(why) = condition.problem() {
+                return Err(QueryError::invalid("conditions", &why, "is no condition"));
+            }
+            filter.push((Dimension::parse(name), condition.simplified()));
+        }
+        filter.sort();
+        filter.dedup();
         let group_by = dimensions("groupBy", group_by)?;
         Ok(Selector { filter, group_by })
     }

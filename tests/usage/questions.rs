@@ -5,7 +5,7 @@ use std::time::Duration;
 use limitry::errors::QueryError;
 use limitry::time::ManualClock;
 use limitry::usage::{Interval, MeterQuery, RollupOptions, UsageQuery};
-use limitry::{Engine, Event, Meter, Metric, Period, Quota, Timestamp};
+use limitry::{Condition, Engine, Event, Meter, Metric, Period, Quota, Timestamp};
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
@@ -54,6 +54,48 @@ fn the_three_questions_answer_in_both_shapes() {
     assert_eq!(tokens.len(), 24);
     assert_eq!(tokens[10..14], [900, 100, 50, 0]);
     assert!(by_hour.covers.is_complete);
+}
+
+#[test]
+fn a_condition_asks_about_more_than_one_value() {
+    let clock = ManualClock::new(at("2024-01-15T10:30:00Z"));
+    let declared = RollupOptions::new().dimension("team");
+    for options in [RollupOptions::new(), declared] {
+        let builder = Engine::builder().clock(clock.clone()).rollups(options);
+        let engine = builder.build().expect("no rules");
+        for team in [None, Some("red"), Some("blue"), Some("green")] {
+            let mut event = Event::new("cust_1", "call").value("units", 1);
+            if let Some(team) = team {
+                event = event.property("team", team);
+            }
+            let _ = engine.track(&event).expect("a good event");
+        }
+        let count = |query: UsageQuery| {
+            let query: UsageQuery =
+                serde_json::from_value(serde_json::to_value(query).expect("prints"))
+                    .expect("reads");
+            let series = engine.usage().timeseries(&query, Interval::Day).expect("a series");
+            (
+                engine.usage().summary(&query).expect("a sum").totals.total_events,
+                series.points.len(),
+            )
+        };
+        for (condition, events) in [
+            (Condition::Present, 3),
+            (Condition::Absent, 1),
+            (Condition::one_of(["red", "blue"]), 2),
+            (Condition::not("red"), 2),
+            ("green".into(), 1),
+        ] {
+            assert_eq!(count(day().condition("team", condition)), (events, 1));
+        }
+        let both = day().filter("team", "red").condition("team", Condition::Absent);
+        assert_eq!(count(both), (0, 1));
+        for (name, condition) in [("a-b", Condition::Present), ("team", "".into())] {
+            let asked = engine.usage().summary(&day().condition(name, condition));
+            assert!(matches!(asked, Err(QueryError::Invalid { .. })), "{asked:?}");
+        }
+    }
 }
 
 #[test]
