@@ -1,22 +1,25 @@
 //! Who uses a limit, and how much was used of it over time.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use super::credits::key_of;
 use super::fields::units;
 use super::limit::{ANY, Limit};
 use super::limits::{self, page_size};
-use super::subject::{Subject, UNITS, dimension_of};
+use super::subject::{ACTING_KIND, Subject, UNITS, dimension_of};
 use super::window::{LimitWindow, Start};
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, Params, json};
 use crate::http::failure::Failure;
 use crate::keys::{KeyQuery, KeyUse};
+use crate::refusals::RefusalQuery;
 use crate::usage::{Interval, UsageQuery};
-use crate::{Engine, Timestamp};
+use crate::{Condition, Engine, Timestamp};
 
 const DEFAULT_RANGE: Duration = Duration::from_secs(30 * 86_400);
 
@@ -48,7 +51,11 @@ pub(super) async fn by_subject(call: Call) -> Answer {
             }
         }
         items.truncate(size);
-        let window_start = window_start(&limit, engine.now());
+        let now = engine.now();
+        let window_start = window_start(&limit, now);
+        for one in &mut items {
+            one.refused = refused(engine, &limit, &one.subject, window_start..Some(now))?;
+        }
         json(StatusCode::OK, &BySubject { limit_id: id, window_start, items })
     };
     call.project.ask(ask).await
@@ -59,8 +66,30 @@ struct Uses {
     subject: Subject,
     used: i64,
     remaining: i64,
-    /// How many checks the limit refused: not counted here.
+    /// How many checks the limit refused in the window; none where that is not known.
     refused: Option<u64>,
+}
+
+/// How many checks of a subject a limit refused in its current window: of the hours that are in it,
+/// and so not known of one that begins within an hour, or at another time for each subject.
+fn refused(
+    engine: &Engine,
+    limit: &Limit,
+    subject: &Subject,
+    window: Range<Option<Timestamp>>,
+) -> Result<Option<u64>, Failure> {
+    let counts = &limit.says.counts;
+    let is_whole =
+        !counts.rolling && !matches!(counts.window, LimitWindow::Minute | LimitWindow::Concurrent);
+    let Range { start: Some(start), end: Some(now) } = window else { return Ok(None) };
+    if !is_whole {
+        return Ok(None);
+    }
+    // The hour that a limit was made in is one of its hours.
+    let start = LimitWindow::Hour.period_start(1, start).unwrap_or(start);
+    let query = RefusalQuery::new().rule(&*limit.id).key(key_of(subject));
+    let query = query.between(start, now.saturating_add(Duration::from_nanos(1)));
+    Ok(Some(engine.refusals().counts(&query)?.total))
 }
 
 impl Uses {
@@ -125,8 +154,8 @@ pub(super) async fn series(call: Call) -> Answer {
         start: Timestamp,
         used: i64,
         allowed: u64,
-        /// How many checks were refused: not counted here.
-        refused: Option<u64>,
+        /// How many checks the limit refused.
+        refused: u64,
     }
     let mut call = call.needs(Need::Read)?;
     let mut params = call.params();
@@ -149,17 +178,26 @@ pub(super) async fn series(call: Call) -> Answer {
         let from = from.unwrap_or_else(|| to.unwrap_or(now).saturating_sub(DEFAULT_RANGE));
         // What happens now is in it.
         let to = to.unwrap_or_else(|| now.saturating_add(Duration::from_nanos(1)));
+        let mut refusals = RefusalQuery::new().rule(&*id).between(from, to);
+        if let Some(subject) = &subject {
+            refusals = refusals.key(key_of(subject));
+        }
+        let refusals = engine.refusals().hours(&refusals)?;
         let query = query_of(&limit, subject, UsageQuery::new(from, to))?;
-        let interval = match granularity {
-            Granularity::Hour => Interval::Hour,
-            Granularity::Day => Interval::Day,
+        let (interval, window) = match granularity {
+            Granularity::Hour => (Interval::Hour, LimitWindow::Hour),
+            Granularity::Day => (Interval::Day, LimitWindow::Day),
         };
         let series = engine.usage().timeseries(&query, interval)?;
         let points = series.points.iter().map(|point| Point {
             start: point.timestamp,
             used: point.totals.values.get(UNITS).map_or(0, |used| units(*used)),
             allowed: point.totals.total_events,
-            refused: None,
+            refused: refusals
+                .iter()
+                .filter(|hour| window.period_start(1, hour.start) == Some(point.timestamp))
+                .map(|hour| hour.refused)
+                .fold(0, u64::saturating_add),
         });
         json(StatusCode::OK, &Series { limit_id: id, granularity, points: points.collect() })
     };
@@ -189,10 +227,11 @@ fn query_of(
     if counts.action != ANY {
         query = query.event_type(&*counts.action);
     }
-    let id = subject.map(|subject| subject.id).or_else(|| counts.id.clone());
     let dimension = dimension_of(&counts.kind).unwrap_or_default();
-    Ok(match id {
-        Some(id) => query.filter(dimension, id),
-        None => query,
-    })
+    if dimension == "customer_id" {
+        query = query.condition(ACTING_KIND, Condition::Absent);
+    }
+    let id = subject.map(|subject| subject.id).or_else(|| counts.id.clone());
+    let whose = id.map_or(Condition::Present, Condition::Is);
+    Ok(query.condition(dimension, whose))
 }

@@ -61,12 +61,15 @@ fn who_uses_a_limit_now_is_told_the_most_first() {
     for (who, cost) in [("a", 2), ("vip", 50), ("b", 7), ("c", 1)] {
         check(&app, who, json!({"cost": cost}));
     }
+    for mode in ["consume", "reserve", "preview"] {
+        assert_eq!(check(&app, "b", json!({"cost": 4, "mode": mode}))["allowed"], false);
+    }
     let path = format!("/v1/usage/subjects?limitId={}", id(&made));
     let mut expected = json!({
         "limitId": made["id"], "windowStart": "2024-01-15T00:00:00Z", "items": [
-            {"subject": user("b"), "used": 7, "remaining": 3, "refused": null},
-            {"subject": user("a"), "used": 2, "remaining": 8, "refused": null},
-            {"subject": user("c"), "used": 1, "remaining": 9, "refused": null},
+            {"subject": user("b"), "used": 7, "remaining": 3, "refused": 2},
+            {"subject": user("a"), "used": 2, "remaining": 8, "refused": 0},
+            {"subject": user("c"), "used": 1, "remaining": 9, "refused": 0},
         ],
     });
     app.third("GET", &path, Value::Null).is(200, expected.clone());
@@ -90,29 +93,47 @@ fn a_series_has_every_bucket() {
     check(&app, "a", json!({"cost": 5}));
     let other = json!({"subject": user("a"), "action": "other", "cost": 9});
     app.third("POST", "/v1/checks", other).ok(200);
+    // What has no user is none of its business, whatever it brings.
+    let agent = json!({"subject": {"kind": "agent", "id": "x"}, "action": "use", "cost": 9});
+    app.third("POST", "/v1/checks", agent).ok(200);
+    for who in ["a", "b", "b"] {
+        assert_eq!(check(&app, who, json!({"cost": 99}))["allowed"], false);
+    }
     let ask = |rest: &str| {
         app.third("GET", &format!("/v1/usage?limitId={}{rest}", id(&made)), Value::Null).ok(200)
     };
     let range = "&from=2024-01-15T10:00:00Z&to=2024-01-15T13:00:00Z&granularity=hour";
-    let point = |hour: u32, used: i64, allowed: u64| {
+    let point = |hour: u32, used: i64, allowed: u64, refused: u64| {
         json!({
             "start": format!("2024-01-15T{hour}:00:00Z"), "used": used, "allowed": allowed,
-            "refused": null,
+            "refused": refused,
         })
     };
     let hours = ask(range);
     assert_eq!(hours["granularity"], "hour");
-    assert_eq!(hours["points"], json!([point(10, 5, 2), point(11, 0, 0), point(12, 5, 1)]));
+    assert_eq!(
+        hours["points"],
+        json!([point(10, 5, 2, 0), point(11, 0, 0, 0), point(12, 5, 1, 3)])
+    );
     let of_a = ask(&format!("{range}&subject=user:a"));
-    assert_eq!(of_a["points"], json!([point(10, 2, 1), point(11, 0, 0), point(12, 5, 1)]));
+    assert_eq!(of_a["points"], json!([point(10, 2, 1, 0), point(11, 0, 0, 0), point(12, 5, 1, 1)]));
     // The last 30 days by day.
     let days = ask("");
     let points = days["points"].as_array().expect("a list");
     assert_eq!((points.len(), &points[30]["used"]), (31, &json!(10)));
+    assert_eq!(points[30]["refused"], 3);
     assert_eq!(
         (&points[0]["start"], &points[0]["used"]),
         (&json!("2023-12-16T00:00:00Z"), &json!(0))
     );
+    // Of customers those events alone that are of one.
+    let customers = json!({"subject": {"kind": "customer"}, "amount": 9, "window": "month"});
+    let customers = limit(&app, customers);
+    let customer = json!({"subject": {"kind": "customer", "id": "c"}, "action": "use", "cost": 4});
+    app.third("POST", "/v1/checks", customer).ok(200);
+    let path = format!("/v1/usage?limitId={}", id(&customers));
+    let points = app.third("GET", &path, Value::Null).ok(200)["points"].clone();
+    assert_eq!((&points[30]["used"], &points[30]["allowed"]), (&json!(4), &json!(1)));
     for bad in [
         "&granularity=week",
         "&from=yesterday",
