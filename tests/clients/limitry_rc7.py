@@ -137,7 +137,9 @@ def guard(server):
 
 def reserve(server):
     client = server.client()
-    client.limits.create(subject={"kind": "worker"}, amount=10, window="year", action="work", name="Work")
+    client.limits.create(
+        subject={"kind": "worker"}, amount=10, window="year", action="work", name="Work"
+    )
     client.limits.create(
         subject={"kind": "worker"}, amount=1, window="concurrent", action="work", name="At once"
     )
@@ -169,7 +171,9 @@ def reserve(server):
         reservation.cost(7)
     assert stands(client, worker("r"))["Work"] == (12, 0)
     # By its id.
-    held = client.checks.create(subject=worker("s"), action="work", cost=4, mode="reserve", ttl_seconds=60)
+    held = client.checks.create(
+        subject=worker("s"), action="work", cost=4, mode="reserve", ttl_seconds=60
+    )
     held = held["reservation"]
     assert (held["status"], held["reserved"], held["cost"]) == ("held", 4, 0), held
     extended = client.reservations.extend(held["id"])
@@ -259,7 +263,9 @@ def sync(server):
 
 def credits(server):
     client = server.client()
-    limit = client.limits.create(subject={"kind": "wallet"}, amount=100, window="total", name="Wallet")
+    limit = client.limits.create(
+        subject={"kind": "wallet"}, amount=100, window="total", name="Wallet"
+    )
     wallet = {"kind": "wallet", "id": "w"}
 
     def left():
@@ -287,7 +293,8 @@ def credits(server):
     refused_one = client.checks.create(subject=wallet, action="buy", cost=1)
     assert refused_one["allowed"] is False, refused_one
     ledger = client.limits.credits.list(limit["id"])["items"]
-    assert [(one["amount"], one["note"]) for one in ledger] == [(-30, "chargeback"), (50, "promotion")]
+    ledger = [(one["amount"], one["note"]) for one in ledger]
+    assert ledger == [(-30, "chargeback"), (50, "promotion")], ledger
 
 
 def usage(server):
@@ -296,14 +303,18 @@ def usage(server):
     for name, cost in (("a", 2), ("b", 9), ("a", 3)):
         with client.guard(subject={"kind": "reader", "id": name}, action="read", cost=cost):
             pass
+    over = client.checks.create(subject={"kind": "reader", "id": "a"}, action="read", cost=46)
+    assert over["allowed"] is False, over
     by_subject = client.usage.subjects(limit_id=limit["id"])
     assert by_subject["windowStart"] == f"{NOW.year}-01-01T00:00:00Z", by_subject
-    items = [(one["subject"]["id"], one["used"], one["remaining"]) for one in by_subject["items"]]
-    assert items == [("b", 9, 41), ("a", 5, 45)], items
+    assert by_subject["items"] == [
+        {"subject": {"kind": "reader", "id": "b"}, "used": 9, "remaining": 41, "refused": 0},
+        {"subject": {"kind": "reader", "id": "a"}, "used": 5, "remaining": 45, "refused": 1},
+    ], by_subject
     series = client.usage.query(limit_id=limit["id"])
     assert series["granularity"] == "day" and 30 <= len(series["points"]) <= 32, series
-    total = sum(one["used"] for one in series["points"])
-    assert (total, sum(one["allowed"] for one in series["points"])) == (14, 3), series
+    sums = [sum(one[name] for one in series["points"]) for name in ("used", "allowed", "refused")]
+    assert sums == [14, 3, 1], series
     hours = client.usage.query(limit_id=limit["id"], subject="reader:a", granularity="hour")
     assert sum(one["used"] for one in hours["points"]) == 5, hours
     standing = client.usage.standing(subject="reader:a")
@@ -465,7 +476,8 @@ def main(program):
     with tempfile.TemporaryDirectory() as folder:
         server = Server(program, pathlib.Path(folder))
         try:
-            for part in (guard, reserve, limits, sync, credits, usage, subjects, unheard, workspace):
+            parts = [guard, reserve, limits, sync, credits, usage, subjects, unheard, workspace]
+            for part in parts:
                 part(server)
                 print(f"{part.__name__}: good")
             first = retries(server)
