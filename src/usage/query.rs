@@ -20,8 +20,8 @@ reading::body! {
     /// Which events a question about usage is about.
     ///
     /// The range starts with `start` and ends before `end`; filters must all hold. Reads and prints
-    /// `startDate`, `endDate`, `customerId`, `eventType`, `model`, `filters`, `conditions`, `timeZone`,
-    /// `anchor`.
+    /// `startDate`, `endDate`, `customerId`, `eventType`, `model`, `filters`, `conditions`,
+    /// `timeZone`, `anchor`.
     ///
     /// ```
     /// use std::time::Duration;
