@@ -315,6 +315,7 @@ pub mod events {
 /// What is known of customers beside their events.
 pub mod customer {
     pub use crate::customers::{Customer, CustomerPage};
+    pub use crate::engine::EraseReport;
 }
 
 /// Why an event is allowed or refused, rule by rule.

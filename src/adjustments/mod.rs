@@ -9,7 +9,7 @@
 //! shards, and under it the journal's queue, to put the record in and to ask for its end; nobody
 //! waits for anything under it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
+use crate::rules::RuleKey;
 
 mod entry;
 mod query;
@@ -127,6 +128,23 @@ impl Adjustments {
         if !self.is_empty() {
             self.known.write().sums.retain(|of, _| is_there(of.age));
         }
+    }
+
+    /// Erases the adjustments that `is_it` is told of, and returns how many are listed of them.
+    pub(crate) fn erase(&self, is_it: impl Fn(&str, &RuleKey) -> bool) -> u64 {
+        if self.is_empty() {
+            return 0;
+        }
+        let known = &mut *self.known.write();
+        let before = known.listed.len();
+        let has = |one: &Arc<Counted>| is_it(&one.adjustment.rule_id, &one.adjustment.key);
+        let gone: HashSet<CountsFor> =
+            known.listed.iter().filter(|one| has(one)).map(|one| one.of.clone()).collect();
+        known.listed.retain(|one| !has(one));
+        known.by_idempotency_key.retain(|_, one| !has(one));
+        // Of sums without a listed one the key alone says it.
+        known.sums.retain(|of, _| !gone.contains(of) && !is_it("", &of.key));
+        u64::try_from(before.saturating_sub(known.listed.len())).unwrap_or(u64::MAX)
     }
 
     /// What was added to a rule and a key within a time; `None` where it is not known apart from

@@ -216,6 +216,21 @@ impl Outbox {
         query.page(alerts.iter().rev().map(|(number, alert)| (*number, alert)))
     }
 
+    /// Erases the alerts that `is_it` is told of, taken or not, and returns how many.
+    pub(crate) fn erase(&self, is_it: impl Fn(&Alert) -> bool) -> u64 {
+        let state = &mut *self.state.lock();
+        let before = state.alerts.len();
+        let open = &mut state.open;
+        state.alerts.retain(|(number, alert)| {
+            let is_gone = is_it(alert);
+            if is_gone {
+                open.remove(number);
+            }
+            !is_gone
+        });
+        u64::try_from(before.saturating_sub(state.alerts.len())).unwrap_or(u64::MAX)
+    }
+
     /// All that is known, and what is asked under the lock.
     pub(crate) fn copy<P>(&self, position: impl FnOnce() -> P) -> (P, Vec<(u64, Arc<Alert>)>) {
         let state = self.state.lock();

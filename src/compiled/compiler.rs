@@ -206,6 +206,16 @@ impl Compiler {
         }
     }
 
+    /// The groups of rows that have a dimension in their keys, and at which place: of all rules
+    /// that there ever were.
+    pub(crate) fn groups_of(&self, dimension: &Dimension) -> Vec<(u32, usize)> {
+        let places = self.partitions.iter().filter_map(|(partition, groups)| {
+            let place = partition.iter().position(|of| of == dimension)?;
+            Some([(groups.main, place), (groups.mixed, place)])
+        });
+        places.flatten().collect()
+    }
+
     /// Whether a rule's periods are cut as the calendars of now say.
     pub(crate) fn fits(&self, compiled: &CompiledRule) -> bool {
         let policy = || self.policy(&compiled.rule, &compiled.measure);

@@ -31,8 +31,8 @@ pub(crate) use self::table::Mismatch;
 pub(crate) use self::table::{ACCOUNTS, AccountKey, AccountStep};
 pub(crate) use self::table::{Audit, Audited, LogEnd, PastCharge, RedoRecord, Role};
 pub(crate) use self::table::{
-    Charge, Charges, Committed, Extension, Held, Holding, Intent, Match, Request, RowAddress,
-    RowAddresses, RowLists, Settling, Table, Undecided, Verdict,
+    Charge, Charges, Committed, ErasedKeys, Extension, Held, Holding, Intent, Match, Request,
+    RowAddress, RowAddresses, RowLists, Settling, Table, Undecided, Verdict,
 };
 pub(crate) use self::table::{CrossedRow, Crossing, Mark};
 pub(crate) use self::table::{FoundKey, KeysPass};

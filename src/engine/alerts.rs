@@ -118,7 +118,7 @@ impl IntoIterator for &Alerts {
 
 /// The outbox of an engine, which is closed with it.
 pub(super) struct EngineAlerts {
-    outbox: Arc<Outbox>,
+    pub(super) outbox: Arc<Outbox>,
     /// The engine's name in the ids of alerts.
     name: u64,
 }

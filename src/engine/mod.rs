@@ -56,7 +56,7 @@ pub use self::balances::{BalanceError, Balances};
 pub use self::batch::{BatchEvent, BatchReport};
 pub use self::builder::EngineBuilder;
 pub use self::config::{EngineConfig, StoreConfig};
-pub use self::customers::{Customers, CustomersError};
+pub use self::customers::{Customers, CustomersError, EraseReport};
 pub use self::error::{
     AdjustError, BatchError, BatchProblem, BuildError, ExportError, ImportError, RulesError,
     TrackError, WaitError,

@@ -194,6 +194,17 @@ impl IdempotencyKeys {
         hasher.finish()
     }
 
+    /// Forgets the keys of a customer that were stored up to an instant, and returns how many.
+    pub(crate) fn erase(&self, customer: &str, at: Moment) -> u64 {
+        let own = CustomerKey { customer, key: "" }.name();
+        let mut order = self.order.lock();
+        let before = order.len();
+        order.retain(|(stored, name)| *stored > at || !name.starts_with(&own));
+        // Those that are not in the list yet, too. The list comes before an entry.
+        self.kept.retain(|name, kept| kept.at > at || !name.starts_with(&own));
+        u64::try_from(before.saturating_sub(order.len())).unwrap_or(u64::MAX)
+    }
+
     /// Notes a key as the newest, and forgets the oldest where their time is over or their number
     /// too high.
     fn stored(&self, name: Arc<[u8]>, now: Moment) {

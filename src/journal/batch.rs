@@ -1,5 +1,6 @@
 //! A batch of records on its way to the store.
 
+use super::erase::Erasure;
 use crate::journal::store::{SpaceChange, StateChange, StoredKey};
 use crate::log::RunTimes;
 
@@ -21,6 +22,8 @@ pub(super) struct QueuedBatch {
     pub(super) now: u64,
     pub(super) state: Vec<StateChange>,
     pub(super) spaces: Vec<SpaceChange>,
+    /// What is erased with it, where something is: as its last entry.
+    pub(super) erasure: Option<Erasure>,
     /// The serial number of the last entry here.
     pub(super) serial: u64,
 }
@@ -38,6 +41,7 @@ impl QueuedBatch {
             now: 0,
             state: Vec::new(),
             spaces: Vec::new(),
+            erasure: None,
             serial: 0,
         }
     }
@@ -51,10 +55,30 @@ impl QueuedBatch {
         self.times.clear();
         self.state.clear();
         self.spaces.clear();
+        self.erasure = None;
+    }
+
+    /// Adds what follows it.
+    pub(super) fn append(&mut self, next: &Self) {
+        let (bytes, records) = (small(self.records.len()), small(self.ends.len()));
+        self.records.extend_from_slice(&next.records);
+        self.ends.extend(next.ends.iter().map(|end| end.saturating_add(bytes)));
+        self.end_event = next.end_event;
+        self.keys.extend(
+            next.keys
+                .iter()
+                .map(|key| StoredKey { index: key.index.saturating_add(records), ..*key }),
+        );
+        self.times.merge(&next.times);
+        self.now = self.now.max(next.now);
+        self.state.extend_from_slice(&next.state);
+        self.spaces.extend_from_slice(&next.spaces);
+        self.serial = next.serial;
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.ends.is_empty() && self.state.is_empty() && self.spaces.is_empty()
+        let has_rows = !self.state.is_empty() || !self.spaces.is_empty();
+        self.ends.is_empty() && !has_rows && self.erasure.is_none()
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -74,4 +98,9 @@ impl QueuedBatch {
         let start = before.map_or(Some(0), |start| usize::try_from(*start).ok())?;
         self.records.get(start..end)
     }
+}
+
+/// A size that fits: what the queue takes is bounded.
+fn small(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
 }

@@ -183,6 +183,14 @@ impl Checkpoint {
         step
     }
 
+    /// The serial number that has to be durable with it, where all is copied.
+    pub(super) fn copied(&self) -> Option<u64> {
+        match self.stage {
+            Stage::Copied { serial } => Some(serial),
+            _ => None,
+        }
+    }
+
     fn piece(&mut self, sources: &Sources, now: Moment) -> Option<Piece> {
         if let Some(piece) = self.piece_beside() {
             return Some(piece);

@@ -17,6 +17,7 @@
 
 mod batch;
 mod checkpoint;
+mod erase;
 mod memory;
 mod options;
 mod pending;
@@ -35,6 +36,7 @@ mod verify;
 mod wake;
 mod writer;
 
+pub(crate) use self::erase::Erasure;
 pub use self::memory::MemoryStore;
 pub use self::options::{Durability, Durable, OnFailure};
 pub(crate) use self::pipeline::{Commit, Pipeline};

@@ -40,6 +40,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::batch::QueuedBatch;
+use super::erase::Erasure;
 use super::pending::{Pending, Phase};
 use super::record::{Kind, put_prefix};
 use super::wake::TaskWaker;
@@ -259,6 +260,15 @@ impl Queue {
         self.push_rows(true, |open| open.spaces.push(change))
     }
 
+    /// Puts in what is erased, with changes of rows: as the end of a batch.
+    pub(super) fn push_erasure(&self, it: Erasure, row: StateChange, of: Vec<SpaceChange>) -> u64 {
+        self.push_rows(true, |open| {
+            open.state.push(row);
+            open.spaces.extend(of);
+            open.erasure = Some(it);
+        })
+    }
+
     /// Puts changes of spaces in that nobody waits for.
     pub(super) fn push_spaces(&self, changes: impl Iterator<Item = SpaceChange>) -> u64 {
         self.push_rows(false, |open| open.spaces.extend(changes))
@@ -284,6 +294,9 @@ impl Queue {
         }
         push(&mut pending.open);
         pending.urgent |= is_urgent;
+        if pending.open.erasure.is_some() {
+            pending.seal();
+        }
         self.call_writer(pending, is_urgent);
         serial
     }

@@ -73,7 +73,7 @@ fn fold(
     store: &dyn Contents,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Verified, StoreError> {
-    let Recovered { table, ledger, snapshot, revisions, .. } =
+    let Recovered { table, ledger, snapshot, revisions, erased, .. } =
         recover_from(settings, store, None, tell)?;
     let first = store.first();
     let is_complete = first == 0;
@@ -86,7 +86,8 @@ fn fold(
         rollups: (is_complete && ledger.is_some())
             .then(|| rollups_anew(settings, &snapshot, &Dropped::new())),
         start: None,
-        is_complete,
+        is_audited_whole: is_complete && erased == 0,
+        erased,
         charges: StoredCharges::new(),
         shift: 0,
         states: 0,
@@ -113,7 +114,10 @@ struct Fold<'f> {
     table: Table,
     rollups: Option<Rollups>,
     start: Option<Moment>,
-    is_complete: bool,
+    /// The log says from its first record on what became of counters.
+    is_audited_whole: bool,
+    /// From this record on it does.
+    erased: u64,
     charges: StoredCharges,
     /// How far the time line was ahead of the calendar at the last record.
     shift: u64,
@@ -147,8 +151,9 @@ impl Fold<'_> {
         let unreadable = |why: Unreadable| why.of(self.store, seq);
         match Record::read(seq, bytes).map_err(unreadable)?.entry {
             Entry::NoOp => Ok(()),
-            Entry::Balance(rows) => self.redo_held(seq, rows),
             Entry::Event(record) => self.check_event(seq, &record),
+            _ if seq < self.erased => Ok(()),
+            Entry::Balance(rows) => self.redo_held(seq, rows),
             Entry::Reservation(record) => {
                 if let Some(decision) = record.decision() {
                     let malformed = |why: Malformed| unreadable(why.into());
@@ -174,8 +179,10 @@ impl Fold<'_> {
         let malformed = |why: Malformed| Unreadable::from(why).of(self.store, seq);
         let timeline = self.table.timeline();
         let event = record.stored(timeline).map_err(malformed)?;
-        self.check_counters(seq, record, &event)?;
-        self.redo_held(seq, Reader::new(record.version, record.holds.rows))?;
+        if seq >= self.erased {
+            self.check_counters(seq, record, &event)?;
+            self.redo_held(seq, Reader::new(record.version, record.holds.rows))?;
+        }
         let now = record.timeline(timeline).timestamp(Moment(record.now));
         let was_set_back = record.shift > std::mem::replace(&mut self.shift, record.shift);
         if let Some(rollups) = &mut self.rollups {
@@ -211,7 +218,7 @@ impl Fold<'_> {
         charges.map_err(|why| unreadable(why.into()))?;
         let audit = Audit {
             counters: &self.snapshot.counters,
-            complete: self.is_complete,
+            complete: self.is_audited_whole,
             start: *self.start.get_or_insert(at.now),
         };
         let into = RedoTable { table: &self.table, hasher: &self.settings.hasher };

@@ -20,9 +20,12 @@ use std::time::Duration;
 
 use super::batch::QueuedBatch;
 use super::checkpoint::{Checkpoint, Sources, Step};
+use super::erase::Rewriter;
 use super::queue::{Queue, Work};
 use crate::counters::Moment;
-use crate::journal::store::{Batch, Generation, SpaceChange, Store, StoreError};
+use crate::journal::store::{
+    Batch, CheckpointStep, Generation, Piece, SpaceChange, Store, StoreError,
+};
 use crate::refusals::RefusalLog;
 
 /// A checkpoint is due when the log has grown by so many bytes, or by as many as the last
@@ -145,6 +148,7 @@ impl Writer {
                 self.begin_checkpoint();
             }
             match queue.next(self.max_delay, self.state.checkpoint.is_some()) {
+                Work::Batch(batch) if batch.erasure.is_some() => self.erase(batch)?,
                 Work::Batch(batch) => {
                     self.commit(Some(&batch))?;
                     queue.committed(batch);
@@ -236,7 +240,7 @@ impl Writer {
             checkpoint: mark,
             new_generation: self.is_generation_over(&generations),
             keep_from: self.keep_from(&generations),
-            converts: false,
+            ..Batch::empty(0)
         };
         self.store.commit(&batch)?;
         self.state.serial = serial;
@@ -250,6 +254,87 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// One transaction with a batch that ends with what is erased: it, a whole checkpoint from
+    /// behind it, what the checkpoint knows of beside, and all older records rewritten.
+    ///
+    /// Whoever changes the rules or erases something meanwhile counts `changes` up before, so that
+    /// no copy is of both sides: it is begun again.
+    fn erase(&mut self, first: Arc<QueuedBatch>) -> Result<(), StoreError> {
+        let mut batches = vec![first];
+        let (pieces, whole, changes) = loop {
+            let changes = self.requests.changes.load(Ordering::Acquire);
+            if let Some((pieces, whole)) = self.copy_all(&mut batches)
+                && self.requests.changes.load(Ordering::Acquire) == changes
+            {
+                break (pieces, whole, changes);
+            }
+        };
+        let mut all = QueuedBatch::new(
+            batches.first().map_or(0, |batch| batch.first),
+            batches.first().map_or(0, |batch| batch.first_event),
+        );
+        for batch in &batches {
+            all.append(batch);
+        }
+        let erasures: Vec<_> = batches.iter().filter_map(|it| it.erasure.as_ref()).collect();
+        let rewriter = Rewriter { erasures, store: &*self.store };
+        self.state.now = self.state.now.max(all.now);
+        let (from, bytes) = whole;
+        let batch = Batch {
+            first: all.first,
+            records: &all.records,
+            ends: &all.ends,
+            events: all.events(),
+            times: (!all.ends.is_empty()).then_some(&all.times),
+            now: self.state.now,
+            keys: &all.keys,
+            state: &all.state,
+            spaces: &all.spaces,
+            pieces: &pieces,
+            checkpoint: CheckpointStep::Whole { from },
+            keep_from: self.keep_from(&self.store.generations()),
+            rewrite: Some(&rewriter),
+            ..Batch::empty(0)
+        };
+        self.store.commit(&batch)?;
+        let log_bytes = u64::try_from(all.records.len()).unwrap_or(u64::MAX);
+        (self.state.checkpoint, self.state.log_bytes) = (None, log_bytes);
+        (self.state.from, self.state.checkpoint_bytes) = (from, bytes);
+        self.state.serial = all.serial;
+        self.requests.known.store(changes, Ordering::Release);
+        for batch in batches {
+            self.sources.queue.committed(batch);
+        }
+        Ok(())
+    }
+
+    /// Copies a whole checkpoint, and takes the batches out of the queue that it knows of.
+    fn copy_all(
+        &mut self,
+        batches: &mut Vec<Arc<QueuedBatch>>,
+    ) -> Option<(Vec<Piece>, (u64, u64))> {
+        let (mut checkpoint, mut pieces) = (Checkpoint::new(), Vec::new());
+        let copied = loop {
+            let Step { pieces: some, now, .. } =
+                checkpoint.step(&self.sources, Moment(self.state.now), 0, 0);
+            pieces.extend(some);
+            self.state.now = self.state.now.max(now.0);
+            if let Some(copied) = checkpoint.copied() {
+                break copied;
+            }
+        };
+        let serial = |batches: &[Arc<QueuedBatch>]| batches.last().map_or(0, |last| last.serial);
+        while serial(batches) < copied {
+            // All of it is in the queue by now.
+            match self.sources.queue.next(Some(Duration::ZERO), true) {
+                Work::Batch(batch) => batches.push(batch),
+                Work::Nothing | Work::Expected | Work::Closed => break,
+            }
+        }
+        let whole = checkpoint.step(&self.sources, Moment(self.state.now), 0, serial(batches));
+        whole.whole.map(|whole| (pieces, whole))
     }
 
     fn is_generation_over(&self, generations: &[Generation]) -> bool {

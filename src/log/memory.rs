@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::packed::Packed;
 use super::segment::Segment;
+use super::stored::Erased;
 use super::times::Dropped;
 use crate::base::clock::Timestamp;
 
@@ -154,6 +155,26 @@ impl MemoryLog {
         }
         let has_some = self.open.end() > ordinal && self.open.meets(start, end);
         has_some.then(|| Arc::new(self.open.copy_before(u64::MAX, usize::MAX)))
+    }
+
+    /// Erases whom events are about, which hashes by this hasher, and returns how many they are.
+    /// O(events). Whoever reads a segment that is replaced goes on with it as it was.
+    pub(crate) fn erase(&mut self, erased: &Erased, hasher: &ahash::RandomState) -> u64 {
+        let mut count = 0_u64;
+        for segment in &mut self.sealed {
+            if let Some((without, events)) = segment.erased(erased, hasher) {
+                *segment = Arc::new(without);
+                count = count.saturating_add(events);
+            }
+        }
+        if let Some((without, events)) = self.open.erased(erased, hasher) {
+            self.open = without;
+            count = count.saturating_add(events);
+        }
+        self.spare = None;
+        let sealed = self.sealed.iter().map(|segment| segment.bytes());
+        self.bytes = sealed.fold(self.open.bytes(), usize::saturating_add);
+        count
     }
 
     /// Puts the open segment to the full ones, and opens the next.

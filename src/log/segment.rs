@@ -1,7 +1,7 @@
 //! A run of events, packed one behind the other.
 
 use super::packed::Packed;
-use super::stored::{Stored, packed_times, packed_timestamp};
+use super::stored::{Erased, Stored, packed_times, packed_timestamp};
 use super::times::RunTimes;
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Reader};
@@ -115,6 +115,34 @@ impl Segment {
             signatures: signatures.unwrap_or_default().to_vec(),
             times: self.times.clone(),
         }
+    }
+
+    /// The same without whom some of its events are about, and how many they are; `None` where
+    /// there are none.
+    pub(super) fn erased(
+        &self,
+        erased: &Erased,
+        hasher: &ahash::RandomState,
+    ) -> Option<(Self, u64)> {
+        let has = |event: &PackedEvent<'_>| event.read().is_some_and(|event| erased.has(&event));
+        let count = self.events().filter(has).count();
+        if count == 0 {
+            return None;
+        }
+        let mut without = Self::like(self, self.first);
+        for event in self.events() {
+            let Some(mut stored) = event.read() else {
+                debug_assert!(false, "what was packed is unpacked");
+                return None;
+            };
+            if erased.has(&stored) {
+                stored.erase(erased);
+            }
+            without.push(&Packed::again(&stored, hasher));
+        }
+        // The instants stay, and so do the spans that they were put into.
+        without.times = self.times.clone();
+        Some((without, u64::try_from(count).unwrap_or(u64::MAX)))
     }
 
     /// Whether it takes no more events, of at most so many and so many bytes.

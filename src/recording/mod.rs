@@ -37,8 +37,8 @@ use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader};
 use crate::base::format::Version;
 use crate::event::{Dimension, DimensionHashes};
-use crate::log::Dropped;
 use crate::log::{Bounds, EventId, MemoryLog, Packed, Segment};
+use crate::log::{Dropped, Erased};
 use crate::log::{signature_of_built_in, signature_of_properties};
 use crate::usage::RowCursor;
 use crate::usage::{Answer, PartialAnswer, Question, RollupOptions, Rollups, ValueFold};
@@ -226,6 +226,19 @@ impl Ledger {
         let inner = self.inner.lock();
         let segments = inner.log.overlapping(Timestamp::MIN, Timestamp::MAX);
         (segments, inner.log.dropped().clone())
+    }
+
+    /// Erases whom events are about, in the log and in the sums, and returns of how many. O(events
+    /// and rows that are kept).
+    pub(crate) fn erase(&self, erased: &Erased) -> u64 {
+        let Inner { log, rollups } = &mut *self.inner.lock();
+        rollups.erase(&erased.dimension, &erased.value);
+        log.erase(erased, &self.hasher)
+    }
+
+    /// The dimensions that have roll-ups.
+    pub(crate) fn dimensions(&self) -> Vec<Dimension> {
+        self.inner.lock().rollups.dimensions()
     }
 
     /// Whether roll-ups know a value of a dimension.

@@ -124,5 +124,8 @@ fn unpack(ledger: &Ledger, wanted: &ScanFilter, event: PackedEvent<'_>) -> Optio
         return None;
     }
     let stored = event.read().filter(|stored| wanted.filter.matches(stored))?;
+    if stored.is_anonymous() {
+        return None;
+    }
     Some(stored.unpack(ledger.id(event.ordinal)))
 }

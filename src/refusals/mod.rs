@@ -100,7 +100,6 @@ impl RefusalLog {
     /// Forgets the keys that have a value of a dimension, and the attempts whose events have it:
     /// the sums of rules and hours stay. Its rows are gone with those that are [put](Self::put)
     /// next.
-    #[expect(dead_code, reason = "for whoever erases a customer")]
     pub(crate) fn forget(&self, dimension: &str, value: &str) {
         let Known { counts, attempts } = &mut *self.known.lock();
         counts.forget(dimension, value);

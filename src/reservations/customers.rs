@@ -1,6 +1,7 @@
 //! Which reservations each customer has open.
 
 use std::collections::BTreeSet;
+use std::ptr;
 
 use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
@@ -50,6 +51,13 @@ impl Open {
         match self {
             Self::Few(few) => few.len(),
             Self::Many(many) => many.len(),
+        }
+    }
+
+    fn numbers(&self) -> Vec<u64> {
+        match self {
+            Self::Few(few) => few.iter().map(|(_, number)| *number).collect(),
+            Self::Many(many) => many.iter().map(|(_, number)| *number).collect(),
         }
     }
 
@@ -115,15 +123,24 @@ impl Customers {
         }
     }
 
+    /// The open reservations from a number on, of the customers that share a lock with this hash,
+    /// or of all; `None` while somebody is making one. It waits for nobody.
+    pub(super) fn open_from(&self, hash: Option<u64>, number: u64) -> Option<Vec<u64>> {
+        let mut found = Vec::new();
+        for lock in self.locks.iter().filter(|it| hash.is_none_or(|of| ptr::eq(*it, self.of(of)))) {
+            for customer in lock.try_lock()?.iter() {
+                let open = customer.open.numbers();
+                found.extend(open.into_iter().filter(|open| *open >= number));
+            }
+        }
+        Some(found)
+    }
+
     /// The numbers of a customer's open reservations.
     pub(super) fn open_of(&self, hash: u64) -> Vec<u64> {
         let customers = self.of(hash).lock();
         let found = customers.find(hash, |it| it.hash == hash).map(|found| &found.open);
-        match found {
-            None => Vec::new(),
-            Some(Open::Few(few)) => few.iter().map(|(_, number)| *number).collect(),
-            Some(Open::Many(many)) => many.iter().map(|(_, number)| *number).collect(),
-        }
+        found.map(Open::numbers).unwrap_or_default()
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Reader};
 use crate::base::format::Version;
-use crate::event::Event;
+use crate::event::{Dimension, Event};
 use crate::log::{Packed, Stored};
 
 /// What a reservation was made for, and has grown by: packed as the log packs events. It is read
@@ -58,6 +58,12 @@ impl Estimate {
         let timestamp = self.is_dated.then(|| stored.timestamp());
         let idempotency_key = self.key().map(Into::into);
         Event { idempotency_key, timestamp, ..stored.event() }
+    }
+
+    /// The value of a dimension.
+    pub(crate) fn value(&self, dimension: &Dimension) -> Option<&str> {
+        let stored = Stored::decode_all(Reader::new(Version::NEWEST, self.packed()));
+        stored.ok()?.dimension(dimension)
     }
 
     pub(crate) fn key(&self) -> Option<&str> {

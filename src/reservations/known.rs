@@ -177,6 +177,18 @@ impl Known {
         Turn::Over
     }
 
+    /// Forgets those of these numbers, which are over.
+    pub(super) fn erase(&self, is_it: impl Fn(u64) -> bool) {
+        for shelf in &self.shelves {
+            let slots = &mut *shelf.lock();
+            let before = slots.rows.len().saturating_add(slots.late.len());
+            slots.rows.retain(|slot| !is_it(slot.number));
+            slots.late.retain(|number, _| !is_it(*number));
+            let after = slots.rows.len().saturating_add(slots.late.len());
+            self.count.fetch_sub(before.saturating_sub(after), Ordering::Relaxed);
+        }
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> Vec<Arc<Entry>> {
         let mut all = Vec::new();

@@ -11,6 +11,7 @@
 //! room in the journal's queue, or for a commit, under any of these: the writer takes the makers'
 //! and the states.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -199,6 +200,24 @@ impl ReservationMap {
         let mut all = self.known.all();
         all.sort_unstable_by_key(|entry| entry.id.number());
         all
+    }
+
+    /// Whether all are known from a number on that a customer, or anybody, has open. Asked while no
+    /// decision is made: it waits for nobody, and says false while somebody is making one.
+    pub(crate) fn knows_all_of(&self, customer: Option<&str>, number: u64) -> bool {
+        let hash = customer.map(|customer| self.hasher.hash_one(customer));
+        let open = self.customers.open_from(hash, number);
+        open.is_some_and(|open| open.iter().all(|number| self.known.get(*number).is_some()))
+    }
+
+    /// Forgets some that are over.
+    pub(crate) fn erase(&self, numbers: &HashSet<u64>) {
+        self.known.erase(|number| numbers.contains(&number));
+    }
+
+    /// The number of the next one.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
     }
 
     /// The open ones of a customer, in the order in which they were made.

@@ -78,6 +78,21 @@ impl Bucket {
         Some((row, is_folded))
     }
 
+    /// Takes out the row of a series; another one may lie in its place then.
+    fn take(&mut self, series: u32) -> Option<Row> {
+        debug_assert_eq!(self.unfolded, 0, "all is folded");
+        let Self { rows, index, .. } = self;
+        let is_it = |slot: &u32| rows.get(*slot as usize).is_some_and(|row| row.series == series);
+        let slot = index.find_entry(hash(series), is_it).ok()?.remove().0;
+        let last = u32::try_from(rows.len().checked_sub(1)?).unwrap_or(u32::MAX);
+        if let Some(moved) = rows.last().filter(|_| last != slot).map(|row| row.series)
+            && let Some(of_moved) = index.find_mut(hash(moved), |known| *known == last)
+        {
+            *of_moved = slot;
+        }
+        ((slot as usize) < rows.len()).then(|| rows.swap_remove(slot as usize))
+    }
+
     #[inline]
     fn slot(&self, series: u32) -> Option<u32> {
         let is_it =
@@ -340,6 +355,32 @@ impl Level {
         let folding = self.folding.iter().filter(move |number| buckets.contains(*number));
         let folding = folding.filter_map(|number| self.others.get(number));
         folding.chain(is_newest.then_some(&self.newest))
+    }
+
+    /// Folds the newest bucket at once from here on; its number, and its rows that are not folded.
+    pub(super) fn stop_deferring(&mut self) -> (i64, Vec<Row>) {
+        let rows = self.newest.unfolded_rows().to_vec();
+        (self.is_deferring, self.newest.unfolded) = (false, 0);
+        (self.newest_number, rows)
+    }
+
+    /// Merges the rows of a series into those of another one, all of which are folded; returns how
+    /// many that one has more.
+    pub(super) fn merge_series(&mut self, from: u32, into: u32) -> u32 {
+        let (mut new, mut gone) = (0_u32, 0_usize);
+        for bucket in self.others.values_mut().chain([&mut self.newest]) {
+            let Some(row) = bucket.take(from) else { continue };
+            let (slot, is_new) = bucket.slot_or_new(into);
+            if let Some(into) = bucket.rows.get_mut(slot as usize) {
+                into.merge(&row);
+            }
+            new = new.saturating_add(u32::from(is_new));
+            gone = gone.saturating_add(usize::from(!is_new));
+        }
+        self.rows = self.rows.saturating_sub(gone);
+        // What is known of places in the newest bucket is not so any more.
+        self.serial = self.serial.saturating_add(1);
+        new
     }
 
     #[inline]

@@ -5,6 +5,7 @@ mod cells;
 mod columns;
 mod countable;
 mod dictionary;
+mod erase;
 mod fold;
 mod grid;
 mod interval;

@@ -160,6 +160,16 @@ impl Rollups {
         self.series.get_mut(tuple as usize).map(|series| &mut series.signature)
     }
 
+    /// The dimensions that are declared.
+    pub(crate) fn dimensions(&self) -> Vec<Dimension> {
+        self.dictionaries.iter().map(|known| known.dimension.clone()).collect()
+    }
+
+    /// Rows were moved: what was made ready is looked for anew.
+    pub(super) fn is_changed(&mut self) {
+        self.opened = None;
+    }
+
     /// The engine's time was set back to `now`: buckets are kept by it from here on.
     pub(crate) fn set_back(&mut self, now: Timestamp) {
         self.current = self.current.min(minute_of(now));
@@ -530,7 +540,7 @@ impl Rollups {
 
     /// Uncounts a few of the rows that are gone, and drops series that have none left.
     #[cold]
-    fn drop_gone_rows(&mut self) {
+    pub(super) fn drop_gone_rows(&mut self) {
         for _ in 0..self.series_an_event().saturating_mul(ROWS_A_SERIES) {
             let Some(Gone { kind, minute, bucket }) = self.gone.front_mut() else { return };
             let (kind, minute) = (*kind, *minute);

@@ -9,5 +9,9 @@
     reason = "what goes wrong in a test shall stop it at once"
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod calendars;
+mod erase;
 mod lists;

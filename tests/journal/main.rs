@@ -21,6 +21,7 @@ mod calendars;
 mod clock;
 mod code_rules;
 mod crash;
+mod erase;
 #[cfg(unix)]
 mod file;
 mod formats;

@@ -30,6 +30,7 @@ mod charge;
 mod copy;
 mod crossings;
 mod decide;
+mod erase;
 mod hold;
 mod judge;
 mod keep;
@@ -58,6 +59,7 @@ pub(crate) use self::audit::Mismatch;
 pub(crate) use self::audit::{Audit, Audited};
 pub(crate) use self::charge::{Charge, Charges, Match, Role};
 pub(crate) use self::crossings::{CrossedRow, Crossing};
+pub(crate) use self::erase::ErasedKeys;
 pub(crate) use self::hold::{
     Extension, GivenBackLog, Held, HeldChange, HeldPlace, Holding, Settling,
 };

@@ -122,7 +122,7 @@ impl Table {
     }
 
     /// Counts out a row that is about to be dropped.
-    fn count_out(&self, row: Row<'_>, counters: &CounterSet) {
+    pub(super) fn count_out(&self, row: Row<'_>, counters: &CounterSet) {
         if !row.is_overflow() {
             self.rows_left(1);
             self.evicted.add(1);

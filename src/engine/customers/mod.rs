@@ -9,6 +9,9 @@ use crate::event::Dimension;
 use crate::telemetry;
 
 mod change;
+mod erase;
+
+pub use self::erase::EraseReport;
 
 /// The most customers of a page.
 const MAX_PAGE: usize = 1_000;

@@ -209,7 +209,10 @@ impl Core {
         Ok((decision, ending.record))
     }
 
-    pub(super) fn release(&self, id: ReservationId) -> Result<ReservationStatus, ReservationError> {
+    pub(in crate::engine) fn release(
+        &self,
+        id: ReservationId,
+    ) -> Result<ReservationStatus, ReservationError> {
         self.admit()?;
         let (status, released) = self.release_at_once(id)?;
         if let Some(decision) = released {

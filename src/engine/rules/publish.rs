@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::change::Change;
 use crate::compiled::{CompiledRule, Snapshot};
+use crate::counters::At;
 use crate::engine::{Core, RulesError};
+use crate::event::Dimension;
 use crate::rules::{Meter, Meters, Rule, fill_ids};
 use crate::telemetry;
 
@@ -75,10 +77,43 @@ impl Core {
 }
 
 impl Change<'_> {
+    /// Compiles some rules as if they were new, and does something while no decision is made:
+    /// nothing changes where that says false.
+    pub(in crate::engine) fn publish_anew(
+        &mut self,
+        is_it: &dyn Fn(&CompiledRule) -> bool,
+        closed: impl FnOnce(&At) -> bool,
+    ) -> Result<(), RulesError> {
+        let (current, meters) = (Arc::clone(&self.current), Arc::clone(&self.current.meters));
+        let compiled = current.listed().iter().map(|rule| {
+            if is_it(rule) {
+                self.compiler.compile(rule.rule.clone(), &meters, None, &self.time)
+            } else {
+                Arc::clone(rule)
+            }
+        });
+        let compiled: Vec<_> = compiled.collect();
+        self.publish_while(&compiled, meters, closed)
+    }
+
+    /// The groups of rows that have a dimension in their keys, and at which place.
+    pub(in crate::engine) fn groups_of(&self, dimension: &Dimension) -> Vec<(u32, usize)> {
+        self.compiler.groups_of(dimension)
+    }
+
     pub(super) fn publish(
         &mut self,
         compiled: &[Arc<CompiledRule>],
         meters: Arc<Meters>,
+    ) -> Result<(), RulesError> {
+        self.publish_while(compiled, meters, |_| true)
+    }
+
+    fn publish_while(
+        &mut self,
+        compiled: &[Arc<CompiledRule>],
+        meters: Arc<Meters>,
+        closed: impl FnOnce(&At) -> bool,
     ) -> Result<(), RulesError> {
         let engine = self.engine;
         engine.admit_rules()?;
@@ -99,6 +134,10 @@ impl Change<'_> {
         // No decision is made from here until the new rules are open: a few microseconds.
         let at = engine.table.close(self.now);
         self.time.get_or_init(|| at);
+        if !closed(&at) {
+            engine.table.open(self.current.version);
+            return Ok(());
+        }
         let stored = engine.put_rules(&self.current, &snapshot, &self.compiler);
         engine.snapshot.store(Arc::clone(&snapshot));
         engine.table.open(snapshot.version);

@@ -329,7 +329,9 @@ impl RecordedCalls {
         };
         for event in self.events().filter(|event| filter.may_match(event.signature)) {
             let Some(stored) = event.read() else { continue };
-            if self.wanted.has(stored.timestamp()) && filter.matches(&stored) {
+            let is_wanted = self.wanted.has(stored.timestamp()) && filter.matches(&stored);
+            // Of whom it was nobody knows: it cannot be replayed.
+            if is_wanted && !stored.is_anonymous() {
                 let (timestamp, decided_at) = (stored.timestamp(), stored.decided_at());
                 // What was let in at the same instant comes first: it may be why the other was
                 // refused, and that one took nothing.

@@ -68,7 +68,8 @@ fn read(
     let event = Record::read(seq, bytes)?.event();
     let Some(event) = event.filter(|event| event.ordinal < end) else { return Ok(None) };
     let stored = event.stored(timeline)?;
-    if !wanted.has(stored.timestamp()) || !wanted.filter.matches(&stored) {
+    let is_wanted = wanted.has(stored.timestamp()) && wanted.filter.matches(&stored);
+    if !is_wanted || stored.is_anonymous() {
         return Ok(None);
     }
     let (id, key) = (ledger.id(event.ordinal), event.key.map(Into::into));

@@ -14,8 +14,8 @@ use super::store::error::{Named, StoreError};
 use super::store::meta::{Checkpoint, Complete, Meta, StoredGeneration};
 use super::store::seal::{TableId, wide};
 use super::store::{
-    Batch, CheckpointStep, Chunk, Contents, FoundKey, OwnedChunk, Piece, ProgressSink, SpaceChange,
-    StateChange, StateTable, Store, StoreReport, StoredPiece, Visit, check,
+    Batch, CheckpointStep, Chunk, Contents, FoundKey, OwnedChunk, Piece, ProgressSink, Rewrite,
+    SpaceChange, StateChange, StateTable, Store, StoreReport, StoredPiece, Visit, check,
 };
 use crate::base::format::Version;
 use crate::base::progress::Progress;
@@ -178,6 +178,15 @@ impl Data {
         }
     }
 
+    fn rewrite(&mut self, rewrite: &dyn Rewrite) -> Result<(), StoreError> {
+        for chunk in self.chunks.values_mut() {
+            if let Some(rewritten) = chunk.rewritten(TABLE_ID, rewrite)? {
+                *chunk = Arc::new(rewritten);
+            }
+        }
+        Ok(())
+    }
+
     fn append(&mut self, batch: &Batch<'_>) {
         let meta = Arc::make_mut(&mut self.meta);
         let (Some(newest), false) = (meta.generations.last_mut(), batch.ends.is_empty()) else {
@@ -208,13 +217,14 @@ impl Data {
 
     fn checkpoint(&mut self, batch: &Batch<'_>) {
         let meta = Arc::make_mut(&mut self.meta);
-        if batch.checkpoint == CheckpointStep::Begin {
+        let is_whole = matches!(batch.checkpoint, CheckpointStep::Whole { .. });
+        if batch.checkpoint == CheckpointStep::Begin || is_whole {
             let number = meta.number();
             meta.under_way = Some(Checkpoint::starting(number));
             self.under_way.clear();
         }
         self.under_way.extend(batch.pieces.iter().cloned().map(Arc::new));
-        if let CheckpointStep::Complete { from } = batch.checkpoint
+        if let CheckpointStep::Complete { from } | CheckpointStep::Whole { from } = batch.checkpoint
             && let Some(checkpoint) = meta.under_way.take()
         {
             meta.complete = Some(Complete { checkpoint, from });
@@ -376,7 +386,14 @@ impl Store for OpenStore {
         }
         let mut data = self.shared.data.write();
         check(&Named { file: NAME.into() }, batch, &data.meta)?;
-        Arc::make_mut(&mut data).apply(batch);
+        let Some(rewrite) = batch.rewrite else {
+            Arc::make_mut(&mut data).apply(batch);
+            return Ok(());
+        };
+        let mut next = Data::clone(&data);
+        next.apply(batch);
+        next.rewrite(rewrite)?;
+        *data = Arc::new(next);
         Ok(())
     }
 

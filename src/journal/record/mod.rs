@@ -87,7 +87,6 @@ const GIVEN_BACK: u8 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Nothing: it takes a sequence number and has no effect.
-    #[cfg_attr(not(test), expect(dead_code, reason = "so far only tests write some"))]
     NoOp,
     /// An event that was let in.
     Event,
@@ -139,11 +138,34 @@ pub(super) fn put_prefix(kind: Kind, ordinal: u64, out: &mut Vec<u8>) {
     put_varint(out, ordinal);
 }
 
+/// Appends the record of an event that is erased: without its key, and without what its decision
+/// did, which nobody redoes any more.
+pub(super) fn put_erased_event(
+    event: &RecordedDecision<'_>,
+    erased: &Stored<'_>,
+    out: &mut Vec<u8>,
+) {
+    put_prefix(Kind::Event, event.ordinal, out);
+    event.now.encode(out);
+    put_varint(out, event.shift);
+    out.push(if event.is_explicit { EXPLICIT } else { 0 });
+    // No charges.
+    let mut charges = Vec::new();
+    put_varint(&mut charges, 0);
+    u32::try_from(charges.len()).unwrap_or(u32::MAX).encode(out);
+    out.extend_from_slice(&charges);
+    erased.encode(out);
+}
+
 /// A record as it was read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'r> {
     /// How many events are before it: an event's own number.
     pub(crate) ordinal: u64,
+    /// The engine's time, in nanoseconds on its time line, and how far that was ahead of the
+    /// calendar.
+    pub(crate) now: u64,
+    pub(crate) shift: u64,
     pub(crate) entry: Entry<'r>,
 }
 
@@ -271,7 +293,8 @@ impl<'r> Record<'r> {
     pub(crate) fn read(seq: u64, bytes: &'r [u8]) -> Result<Self, Unreadable> {
         if bytes.first().is_some_and(|first| *first < FORMAT_3) {
             let event = RecordedDecision::read_old(seq, bytes)?;
-            return Ok(Self { ordinal: seq, entry: Entry::Event(event) });
+            let (now, shift) = (event.now, event.shift);
+            return Ok(Self { ordinal: seq, now, shift, entry: Entry::Event(event) });
         }
         let mut from = Reader::new(Version::Three, bytes);
         if u8::decode(&mut from)? != FORMAT_3 {
@@ -282,7 +305,8 @@ impl<'r> Record<'r> {
             return Err(Unreadable::Kind(kind));
         }
         let ordinal = from.varint()?;
-        let times = (ordinal, u64::decode(&mut from)?, from.varint()?);
+        let (now, shift) = (u64::decode(&mut from)?, from.varint()?);
+        let times = (ordinal, now, shift);
         let entry = match kind {
             EVENT => Entry::Event(RecordedDecision::read(&mut from, times)?),
             RESERVATION => Entry::Reservation(ReservationRecord::read(&mut from, times)?),
@@ -297,7 +321,7 @@ impl<'r> Record<'r> {
                 Entry::NoOp
             }
         };
-        Ok(Self { ordinal, entry })
+        Ok(Self { ordinal, now, shift, entry })
     }
 
     /// The event, where it is one.
@@ -647,7 +671,7 @@ mod tests {
         };
         let no_op = of_kind(NO_OP);
         let no_op = Record::read(0, &no_op).expect("it is known");
-        assert!(matches!(no_op, Record { ordinal: 9, entry: Entry::NoOp }));
+        assert!(matches!(no_op, Record { ordinal: 9, entry: Entry::NoOp, .. }));
         for kind in (4..=u8::MAX).filter(|kind| *kind != ADJUSTMENT) {
             let why = Record::read(0, &of_kind(kind)).expect_err("it is not known");
             assert_eq!(why, Unreadable::Kind(kind));

@@ -34,20 +34,14 @@ use crate::usage::{Figure, RollupOptions, Rollups, RollupsError};
 
 mod calendars;
 mod redo;
+mod rows;
 
+use self::calendars::read_customers;
 pub(crate) use self::calendars::{CalendarRow, CutBefore};
-use self::calendars::{CutRows, read_customers};
+pub(crate) use self::rows::DECLARED;
+pub(super) use self::rows::{ACKNOWLEDGED, ERASED};
+use self::rows::{ENGINE, EngineRows, Identity, LATE, SHIFT};
 
-/// The key of the row with the engine's identity.
-const ENGINE: u64 = 1_000;
-/// The key of the row with the rules that the application's code defined.
-pub(crate) const DECLARED: u64 = 1_001;
-/// The key of the row with how long late events are taken.
-const LATE: u64 = 1_002;
-/// The key of the row with how far the engine's time line is ahead of the calendar.
-const SHIFT: u64 = 1_003;
-/// The key of the row with the number up to which all alerts were acknowledged.
-pub(super) const ACKNOWLEDGED: u64 = 1_004;
 /// How many records are read between two calls that tell of progress.
 pub(super) const RECORDS_A_REPORT: u64 = 65_536;
 /// The steps that progress is told of.
@@ -98,102 +92,8 @@ pub(crate) struct Recovered {
     pub(crate) state: State,
     pub(crate) directory: Directory,
     pub(crate) cut: CutBefore,
-}
-
-/// What an engine keeps from its first opening on.
-#[derive(Clone, Copy, Debug)]
-struct Identity {
-    /// The Unix second at which its time line starts.
-    origin: i64,
-    /// The name of its log, in the names of all events.
-    name: u64,
-    /// What idempotency keys are hashed with.
-    secret: [u64; 2],
-}
-
-impl Identity {
-    fn new(now: Timestamp) -> Self {
-        let random = |what| ahash::RandomState::new().hash_one(what);
-        let (name, secret) = (random("log"), [random("first"), random("second")]);
-        Self { origin: Timeline::starting(now).origin_second(), name, secret }
-    }
-
-    fn to_bytes(self) -> Vec<u8> {
-        let [first, second] = self.secret;
-        let numbers = [self.origin.cast_unsigned(), self.name, first, second];
-        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
-    }
-
-    fn of_bytes(bytes: &[u8]) -> Option<Self> {
-        let (numbers, []) = bytes.as_chunks::<8>() else { return None };
-        let [origin, name, first, second] = *numbers else { return None };
-        let number = u64::from_le_bytes;
-        Some(Self {
-            origin: number(origin).cast_signed(),
-            name: number(name),
-            secret: [number(first), number(second)],
-        })
-    }
-}
-
-/// The engine's own rows, as far as they are there.
-#[derive(Debug, Default)]
-struct EngineRows {
-    identity: Option<Identity>,
-    /// The rules that the application's code defined the last time.
-    declared: Option<Vec<u8>>,
-    late: Option<Lateness>,
-    /// How far the time line was ahead of the calendar when the store was opened the last time.
-    shift: u64,
-    /// The number up to which all alerts were acknowledged.
-    acknowledged: u64,
-    cut: CutRows,
-}
-
-impl EngineRows {
-    fn read(store: &dyn Contents) -> Result<Self, StoreError> {
-        let (mut rows, mut wrong) = (Self::default(), None);
-        store.state(StateTable::Meta, &mut |key, bytes| match key {
-            ENGINE => {
-                rows.identity = Identity::of_bytes(bytes);
-                wrong = wrong.or(rows.identity.is_none().then_some("the engine's identity"));
-            }
-            DECLARED => rows.declared = Some(bytes.to_vec()),
-            LATE => {
-                rows.late = Lateness::of_bytes(bytes);
-                wrong = wrong.or(rows.late.is_none().then_some("the time for late events"));
-            }
-            SHIFT => match <[u8; 8]>::try_from(bytes) {
-                Ok(shift) => rows.shift = u64::from_le_bytes(shift),
-                Err(_) => wrong = wrong.or(Some("the shift of the time line")),
-            },
-            ACKNOWLEDGED => match <[u8; 8]>::try_from(bytes) {
-                Ok(number) => rows.acknowledged = u64::from_le_bytes(number),
-                Err(_) => wrong = wrong.or(Some("which alerts were acknowledged")),
-            },
-            key if CutRows::takes(key) => {
-                let is_read = rows.cut.read(key, bytes).is_some();
-                wrong = wrong.or((!is_read).then_some("how periods were cut"));
-            }
-            _ => {}
-        })?;
-        wrong.map_or(Ok(rows), |what| Err(damaged(store, what)))
-    }
-
-    /// How far the time line of an engine that goes on with a store is ahead of the calendar: where
-    /// the clock is behind the store's last instant, the line goes on from there, at the clock's
-    /// pace and for good.
-    fn shift(&self, line: Timeline, settings: &Settings, now: u64) -> u64 {
-        self.shift.max(now.saturating_sub(line.moment(settings.now).0))
-    }
-
-    /// Until when late events are taken; `timeline` is the one of the store's last records.
-    fn late_events(&self, settings: &Settings, timeline: Timeline, now: u64) -> Lateness {
-        let (seconds, timeline) = (settings.late_seconds, timeline.shifted(self.shift));
-        // No counter was dropped by a later time than the store knows of.
-        let now = timeline.second(Moment(now));
-        self.late.map_or_else(|| seconds.into(), |was| was.followed_by(seconds, now))
-    }
+    /// The number up to which records do not say what they did to counters.
+    pub(crate) erased: u64,
 }
 
 /// Reads what is in a store, and whether it is new. Nothing in it is changed, but that a new one
@@ -314,6 +214,7 @@ pub(super) fn recover_from(
         state: State::starting(from, (checkpoint_bytes, tail_bytes), now),
         directory,
         cut,
+        erased: rows.erased,
     })
 }
 

@@ -71,7 +71,14 @@ impl Store for RedbStore {
         progress(Progress::new(COMPACTING, 0, total));
         let _alone = self.upkeep.lock();
         let done = self.alone("the file", |db| {
-            db.compact().map_err(|error| self.named.redb("compacting", error))
+            let compact = |db: &mut Database| {
+                db.compact().map_err(|error| self.named.redb("compacting", error))
+            };
+            let done = compact(db)?;
+            // What was in pages that are free now may have been erased: it is to be gone.
+            self.blank(db)?;
+            compact(db)?;
+            Ok(done)
         })?;
         progress(Progress::new(COMPACTING, total, total));
         Ok(done)
@@ -121,6 +128,34 @@ impl Store for RedbStore {
         self.shut()
     }
 }
+
+impl RedbStore {
+    /// Writes over the pages that are free: a table takes them, until the file has grown, and is
+    /// dropped.
+    fn blank(&self, db: &Database) -> Result<(), StoreError> {
+        let failed = |error: RedbError| self.named.redb("compacting", error);
+        let size = self.size();
+        let txn = begin(&self.named, db, self.quick_open)?;
+        let mut count = 0_u64;
+        {
+            let mut blank = txn.open_table(table(BLANK)).map_err(|e| failed(e.into()))?;
+            while self.size() <= size && count.saturating_mul(BLANK_BYTES) < size {
+                blank.insert(count, &BLANK_PAGE[..]).map_err(|e| failed(e.into()))?;
+                count = count.saturating_add(1);
+            }
+        }
+        txn.commit().map_err(|e| failed(e.into()))?;
+        let txn = begin(&self.named, db, self.quick_open)?;
+        txn.delete_table(table(BLANK)).map_err(|e| failed(e.into()))?;
+        txn.commit().map_err(|e| failed(e.into()))
+    }
+}
+
+/// The table that takes free pages for a moment.
+const BLANK: &str = "blank";
+/// About what fills a page, and no more than one.
+const BLANK_BYTES: u64 = 3 * 1_024;
+static BLANK_PAGE: [u8; 3 * 1_024] = [0; 3 * 1_024];
 
 /// A backup that is being made: what is there of it when it is not whole is removed, also where the
 /// caller's function panicked.

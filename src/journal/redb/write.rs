@@ -1,15 +1,18 @@
 //! A batch as a transaction.
 
-use ::redb::{Database, Durability, Error as RedbError, ReadableTableMetadata, WriteTransaction};
+use ::redb::{
+    Database, Durability, Error as RedbError, ReadableTable, ReadableTableMetadata,
+    WriteTransaction,
+};
 
 use super::{RedbStore, SPACE_ROWS, SPACES, table};
 use crate::base::codec::Codec;
 use crate::base::format::Version;
-use crate::journal::store::chunk::{cut, cut_keys};
+use crate::journal::store::chunk::{cut, cut_keys, rewrite_chunk};
 use crate::journal::store::error::{Named, StoreError};
 use crate::journal::store::meta::{Checkpoint, Complete, META_TABLE, Meta, StoredGeneration};
 use crate::journal::store::seal::{TableId, key_hash, start, wide};
-use crate::journal::store::{Batch, CheckpointStep, SpaceChange, StateChange, check};
+use crate::journal::store::{Batch, CheckpointStep, Rewrite, SpaceChange, StateChange, check};
 
 /// How much of the dropped tables a commit removes: twice as many bytes as it writes and
 /// `SWEPT_BYTES` at the least, but no more than `SWEPT_VALUES` values.
@@ -31,7 +34,7 @@ impl RedbStore {
                 Writer { txn: &txn, named: &self.named, value: &mut value, written: 0 };
             writer.store(batch, &mut meta)?;
             meta.batches = meta.batches.saturating_add(1);
-            writer.sweep(&mut meta)?;
+            writer.sweep(&mut meta, batch.rewrite.is_some())?;
             put_meta(&self.named, &txn, &meta)?;
             txn.commit().map_err(|error| self.named.redb("committing", error))
         });
@@ -121,6 +124,55 @@ impl Writer<'_> {
         self.spaces(batch.spaces, meta)?;
         self.checkpoint(batch, meta)?;
         meta.drop_before(batch.keep_from);
+        batch.rewrite.map_or(Ok(()), |rewrite| self.rewrite(rewrite, meta))
+    }
+
+    /// Rewrites the records of all generations, one chunk at a time.
+    fn rewrite(&mut self, rewrite: &dyn Rewrite, meta: &Meta) -> Result<(), StoreError> {
+        let failed = |error: RedbError| self.named.redb("rewriting records", error);
+        for generation in &meta.generations {
+            let name = generation.events();
+            let table_id = generation.table_id(meta, &name);
+            let mut chunks = self.txn.open_table(table(&name)).map_err(|e| failed(e.into()))?;
+            let mut next = Some(0);
+            while let Some(from) = next.take() {
+                let found = chunks.range(from..).map_err(|e| failed(e.into()))?.next();
+                let Some(found) = found.transpose().map_err(|e| failed(e.into()))? else { break };
+                let (key, content) = (found.0.value(), found.1.value());
+                let rewritten = table_id
+                    .unseal(key, content)
+                    .and_then(|content| rewrite_chunk(key, content, rewrite, self.value));
+                drop(found);
+                let is_changed = rewritten.ok_or_else(|| {
+                    let detail = format!("the checksum of value {key} is wrong");
+                    self.named.damaged(format!("table {name}"), detail)
+                })??;
+                if is_changed {
+                    table_id.seal(key, self.value);
+                    let put = chunks.insert(key, self.value.as_slice());
+                    put.map_err(|e| failed(e.into()))?;
+                }
+                next = key.checked_add(1);
+            }
+        }
+        self.spaces_anew()
+    }
+
+    /// Puts the rows of all spaces into new pages: of a row that is removed beside another one in a
+    /// commit the bytes may stay where the page ends.
+    fn spaces_anew(&mut self) -> Result<(), StoreError> {
+        let failed = |error: RedbError| self.named.redb("rewriting rows of a space", error);
+        let old = self.txn.open_table(SPACE_ROWS).map_err(|e| failed(e.into()))?;
+        let mut rows = Vec::new();
+        for row in old.iter().map_err(|e| failed(e.into()))? {
+            let (key, value) = row.map_err(|e| failed(e.into()))?;
+            rows.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        self.txn.delete_table(old).map_err(|e| failed(e.into()))?;
+        let mut new = self.txn.open_table(SPACE_ROWS).map_err(|e| failed(e.into()))?;
+        for (key, value) in &rows {
+            new.insert(key.as_slice(), value.as_slice()).map_err(|e| failed(e.into()))?;
+        }
         Ok(())
     }
 
@@ -217,7 +269,8 @@ impl Writer<'_> {
     }
 
     fn checkpoint(&mut self, batch: &Batch<'_>, meta: &mut Meta) -> Result<(), StoreError> {
-        if batch.checkpoint == CheckpointStep::Begin {
+        let is_whole = matches!(batch.checkpoint, CheckpointStep::Whole { .. });
+        if batch.checkpoint == CheckpointStep::Begin || is_whole {
             let number = meta.number();
             let left = meta.under_way.replace(Checkpoint::starting(number));
             meta.doomed.extend(left.map(|left| left.table()));
@@ -225,7 +278,8 @@ impl Writer<'_> {
         let Some(mut under_way) = meta.under_way else { return Ok(()) };
         self.pieces(batch, &mut under_way, meta)?;
         meta.under_way = Some(under_way);
-        if let CheckpointStep::Complete { from } = batch.checkpoint {
+        if let CheckpointStep::Complete { from } | CheckpointStep::Whole { from } = batch.checkpoint
+        {
             let whole = Complete { checkpoint: under_way, from };
             let old = meta.complete.replace(whole);
             meta.doomed.extend(old.map(|old| old.checkpoint.table()));
@@ -258,11 +312,15 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Removes a little of the dropped tables, so that no commit pays for all of one.
-    fn sweep(&mut self, meta: &mut Meta) -> Result<(), StoreError> {
+    /// Removes a little of the dropped tables, so that no commit pays for all of one; or all of
+    /// them.
+    fn sweep(&mut self, meta: &mut Meta, all: bool) -> Result<(), StoreError> {
         let failed = |error: RedbError| self.named.redb("dropping what is old", error);
         let mut bytes = self.written.saturating_mul(2).max(SWEPT_BYTES);
         let mut values = SWEPT_VALUES;
+        if all {
+            (bytes, values) = (u64::MAX, u64::MAX);
+        }
         while let Some(name) = meta.doomed.first() {
             let mut old = self.txn.open_table(table(name)).map_err(|e| failed(e.into()))?;
             while bytes > 0 && values > 0 {

@@ -4,8 +4,8 @@
 //! keys. redb gives a value pages whose number is a power of two, so a batch is cut where that
 //! wastes little.
 
-use super::seal::{TableId, start, wide};
-use super::{Batch, FoundKey};
+use super::seal::{CHECKSUM, TableId, start, wide};
+use super::{Batch, FoundKey, Rewrite, StoreError};
 use crate::base::clock::Timestamp;
 use crate::base::codec::{Codec, Malformed, Reader};
 use crate::base::format::Version;
@@ -18,7 +18,9 @@ pub(in crate::journal) const CHUNK_BYTES: usize = 128 * 1_024;
 const PAGE: usize = 4_096;
 const PAGE_OVERHEAD: usize = 64;
 /// Bytes before the ends: the checksum, the count, both timestamps, the time.
-const HEADER: usize = 8 + 4 + 12 + 12 + 8;
+const HEADER: usize = CHECKSUM + FIXED;
+/// The same without the checksum.
+const FIXED: usize = 4 + 12 + 12 + 8;
 /// Bytes before the keys of a run: the checksum, the base, the time.
 const KEYS_HEADER: usize = 8 + 8 + 8;
 /// Bytes of a key: its hash, and how far from the run's base its record is.
@@ -118,6 +120,21 @@ impl OwnedChunk {
         Some(Self { first, content: content.into() })
     }
 
+    /// The same with its records rewritten; `None` where they stay as they are.
+    pub(in crate::journal) fn rewritten(
+        &self,
+        table_id: TableId<'_>,
+        rewrite: &dyn Rewrite,
+    ) -> Result<Option<Self>, StoreError> {
+        let mut value = Vec::new();
+        let is_changed = rewrite_chunk(self.first, &self.content, rewrite, &mut value);
+        if !is_changed.transpose()?.unwrap_or(false) {
+            return Ok(None);
+        }
+        table_id.seal(self.first, &mut value);
+        Ok(Self::open(table_id, self.first, &value))
+    }
+
     /// The chunk.
     pub(crate) fn chunk(&self) -> Chunk<'_> {
         let parsed = Chunk::parse(self.first, &self.content);
@@ -131,6 +148,41 @@ impl OwnedChunk {
             bytes: &[],
         })
     }
+}
+
+/// Rewrites the records of a chunk whose value was unsealed; false where all stay as they are.
+/// Otherwise `value` is the new one, not sealed yet. `None` of a damaged one.
+pub(in crate::journal) fn rewrite_chunk(
+    first: u64,
+    content: &[u8],
+    rewrite: &dyn Rewrite,
+    value: &mut Vec<u8>,
+) -> Option<Result<bool, StoreError>> {
+    let chunk = Chunk::parse(first, content).ok()?;
+    let (mut ends, mut bytes, mut is_changed) = (Vec::new(), Vec::new(), false);
+    for (seq, record) in chunk.records() {
+        match rewrite.rewrite(seq, record, &mut bytes) {
+            Ok(true) => is_changed = true,
+            Ok(false) => bytes.extend_from_slice(record),
+            Err(why) => return Some(Err(why)),
+        }
+        ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    }
+    if !is_changed {
+        return Some(Ok(false));
+    }
+    start(value);
+    value.extend_from_slice(content.get(..FIXED)?);
+    for end in ends {
+        end.encode(value);
+    }
+    value.extend_from_slice(&bytes);
+    // As long as it was: a store may put a shorter one in its place, and leave the end of it there.
+    let before = content.len().saturating_add(CHECKSUM);
+    if value.len() < before {
+        value.resize(before, 0);
+    }
+    Some(Ok(true))
 }
 
 fn put_timestamp(out: &mut Vec<u8>, timestamp: Timestamp) {

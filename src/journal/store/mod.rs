@@ -65,6 +65,9 @@ pub(crate) struct Batch<'b> {
     /// Generations that end at or before this sequence number are dropped whole; the newest never
     /// is.
     pub(crate) keep_from: u64,
+    /// Rewrites the records of the store, those of this batch with them; what is dropped goes at
+    /// once.
+    pub(crate) rewrite: Option<&'b dyn Rewrite>,
     /// `state` has every named row in the newest format, and the store is one of that from here on.
     /// The first batch of a store of an older format must do that.
     pub(crate) converts: bool,
@@ -87,6 +90,7 @@ impl Batch<'_> {
             checkpoint: CheckpointStep::None,
             new_generation: false,
             keep_from: 0,
+            rewrite: None,
             converts: false,
         }
     }
@@ -188,6 +192,17 @@ pub(crate) enum CheckpointStep {
     Complete {
         from: u64,
     },
+    /// All of one is in this batch.
+    Whole {
+        from: u64,
+    },
+}
+
+/// Says what records become that are not to stay as they are.
+pub(crate) trait Rewrite: fmt::Debug {
+    /// Appends what becomes of the record of a sequence number; false, and nothing appended, where
+    /// it stays as it is.
+    fn rewrite(&self, seq: u64, record: &[u8], out: &mut Vec<u8>) -> Result<bool, StoreError>;
 }
 
 /// A run of records that is dropped as a whole, in tables of its own.
@@ -339,7 +354,7 @@ pub(in crate::journal) fn check(
         return Err(named.batch("must convert the store", "it is of an older format"));
     }
     let completes = matches!(batch.checkpoint, CheckpointStep::Complete { .. });
-    let begins = batch.checkpoint == CheckpointStep::Begin;
+    let begins = matches!(batch.checkpoint, CheckpointStep::Begin | CheckpointStep::Whole { .. });
     if (completes || !batch.pieces.is_empty()) && !begins && meta.under_way.is_none() {
         return Err(named.batch("must not go on with a checkpoint", "none was begun"));
     }

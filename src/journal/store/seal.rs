@@ -6,7 +6,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Bytes of the checksum, which a value begins with.
-const CHECKSUM: usize = 8;
+pub(in crate::journal) const CHECKSUM: usize = 8;
 
 /// Makes a buffer ready for a value: room for the checksum, behind which the content is put.
 pub(in crate::journal) fn start(value: &mut Vec<u8>) {

@@ -1,6 +1,7 @@
 //! An event as the log keeps it: packed, and unpacked when it is asked for.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::{EventId, RecordedEvent};
 use crate::base::amount::Amount;
@@ -40,6 +41,26 @@ struct Facts<'a> {
     total_tokens: Option<u64>,
     cost_cents: Option<Amount>,
     latency_ms: Option<u64>,
+}
+
+/// Whose events are erased: those with a value of a dimension.
+///
+/// What stays of such an event is when it happened and was decided, its type, model, provider and
+/// numbers, and of its properties the texts that are kept. It lacks the dimension from then on, so
+/// that all sums stay that are not by it. An event without a customer is shown to nobody.
+#[derive(Clone, Debug)]
+pub(crate) struct Erased {
+    pub(crate) dimension: Dimension,
+    pub(crate) value: Box<str>,
+    /// The properties that are dimensions of rules, meters or roll-ups; not the erased one.
+    pub(crate) keeps: HashSet<Box<str>>,
+}
+
+impl Erased {
+    /// Whether an event is one of those.
+    pub(crate) fn has(&self, event: &Stored<'_>) -> bool {
+        event.dimension(&self.dimension) == Some(&*self.value)
+    }
 }
 
 type Vec3<T> = smallvec::SmallVec<[T; 3]>;
@@ -305,12 +326,36 @@ impl<'a> Stored<'a> {
             StoredValue::Json(_) => None,
         });
         let built_in = [
-            Some(("customer_id", self.facts.customer_id)),
+            self.customer_id().map(|customer| ("customer_id", customer)),
             Some(("event_type", self.facts.event_type)),
             self.facts.model.map(|model| ("model", model)),
             self.facts.provider.map(|provider| ("provider", provider)),
         ];
         built_in.into_iter().flatten().chain(properties)
+    }
+
+    /// The customer, whom an event has until it is [erased](Erased).
+    fn customer_id(&self) -> Option<&'a str> {
+        Some(self.facts.customer_id).filter(|customer| !customer.is_empty())
+    }
+
+    /// Whether its customer was erased: it counts, and is shown to nobody.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.facts.customer_id.is_empty()
+    }
+
+    /// Erases whom it is about: what is left counts as before, but for the erased dimension.
+    pub(crate) fn erase(&mut self, erased: &Erased) {
+        match &erased.dimension {
+            Dimension::CustomerId => self.facts.customer_id = "",
+            Dimension::Model => self.facts.model = None,
+            Dimension::Provider => self.facts.provider = None,
+            Dimension::EventType | Dimension::Property(_) => {}
+        }
+        self.properties.retain(|(key, value)| {
+            matches!(value, StoredValue::Text(_)) && erased.keeps.contains(*key)
+        });
+        self.attached = None;
     }
 
     /// When it was decided about.
@@ -326,7 +371,7 @@ impl<'a> Stored<'a> {
     /// The value of a dimension, as [`Event::dimension`] says it.
     pub(crate) fn dimension(&self, dimension: &Dimension) -> Option<&'a str> {
         match dimension {
-            Dimension::CustomerId => Some(self.facts.customer_id),
+            Dimension::CustomerId => self.customer_id(),
             Dimension::EventType => Some(self.facts.event_type),
             Dimension::Model => self.facts.model,
             Dimension::Provider => self.facts.provider,

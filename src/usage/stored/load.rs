@@ -160,7 +160,7 @@ impl Rollups {
         Ok(tuple)
     }
 
-    pub(super) fn find_tuple(&self, tuple: &Tuple) -> Option<u32> {
+    pub(in crate::usage) fn find_tuple(&self, tuple: &Tuple) -> Option<u32> {
         let hash = self.hasher.hash_one(tuple.as_slice());
         self.tuples.find(hash, |number| self.has_tuple(*number, tuple)).copied()
     }

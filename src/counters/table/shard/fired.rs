@@ -29,7 +29,7 @@ pub(crate) struct Mark {
 /// The rows of a shard for which thresholds have fired.
 #[derive(Debug, Default)]
 pub(in crate::counters::table) struct FiredRows {
-    rows: HashTable<FiredRow>,
+    pub(super) rows: HashTable<FiredRow>,
     /// The place that upkeep looks at next.
     cursor: usize,
 }
@@ -38,8 +38,8 @@ pub(in crate::counters::table) struct FiredRows {
 #[derive(Debug)]
 pub(in crate::counters::table) struct FiredRow {
     hash: u64,
-    group: u32,
-    key: SmallVec<[u64; 4]>,
+    pub(super) group: u32,
+    pub(super) key: SmallVec<[u64; 4]>,
     marks: Vec<Mark>,
 }
 

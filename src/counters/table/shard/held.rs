@@ -19,11 +19,11 @@ use crate::rules::Units;
 /// The rows of a shard with counters that have open holds.
 #[derive(Debug, Default)]
 pub(in crate::counters::table) struct HeldRows {
-    rows: HashTable<HeldRow>,
+    pub(super) rows: HashTable<HeldRow>,
     /// Of rows of which one reservation alone holds something: not among the others.
-    ones: HashTable<Box<OneHold>>,
+    pub(super) ones: HashTable<Box<OneHold>>,
     /// One that is over, to be used again.
-    spare: Option<Box<OneHold>>,
+    pub(super) spare: Option<Box<OneHold>>,
     /// The places that upkeep looks at next.
     cursor: usize,
     one_cursor: usize,
@@ -80,7 +80,7 @@ impl OneHold {
         self.parts.iter().find(|part| part.number == number)
     }
 
-    fn identity(&self) -> (u64, (u32, &[u64])) {
+    pub(super) fn identity(&self) -> (u64, (u32, &[u64])) {
         (self.hash, (self.group, &self.row_key))
     }
 

@@ -12,6 +12,7 @@ use crate::counters::time::Moment;
 
 pub(super) mod accounts;
 mod arena;
+mod erase;
 pub(super) mod fired;
 pub(super) mod held;
 mod index;

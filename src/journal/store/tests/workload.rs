@@ -46,6 +46,7 @@ impl Step {
             checkpoint: self.checkpoint,
             new_generation: self.new_generation,
             keep_from: self.keep_from,
+            rewrite: None,
             converts: false,
         }
     }
