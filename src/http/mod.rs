@@ -121,11 +121,13 @@
 //! - The start `first_use` is a 400, and so is `billing_date` for minutes and hours. Periods from a
 //!   billing date begin at midnight in UTC.
 //! - Refused checks are counted by hours of UTC, for 31 days. Who uses a limit whose window is
-//!   shorter, rolling or another one for each subject is told no such number: `refused` is null. So
-//!   is a limit's `lastCheckedAt`.
+//!   shorter, rolling or another one for each subject is told no such number: `refused` is null.
+//! - `lastCheckedAt` is that of checks that were let in and are kept, and of those that the limit
+//!   refused; a reservation is one when it is committed.
 //! - A series is of the events that are kept, and longer only of kinds that are
 //!   [declared](crate::usage::RollupOptions::dimension) dimensions.
 //! - Credits and resets count in `used` and not in the series.
+//! - A check of the cost 0 is let in wherever a balance stands.
 //! - An extension never shortens. A commit counts in the window of its check, however long ago.
 //! - Of a limit from the billing date `windowStart` is null: it is another one for each subject.
 //!

@@ -27,6 +27,8 @@ const MAX_NAME: usize = 256;
 const UNIT: &str = "unit";
 const FAIL_MODE: &str = "fail_mode";
 const WINDOW: &str = "window";
+const START: &str = "start";
+const BILLING_DATE: &str = "billing_date";
 
 /// What a limit counts: fixed once it is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub(super) struct Described {
 pub(super) struct Limit {
     pub(super) id: String,
     pub(super) says: Described,
+    /// Of limits with the same one only one judges.
+    pub(super) policy: Option<String>,
     pub(super) archived_at: Option<Timestamp>,
     pub(super) created_at: Option<Timestamp>,
     updated_at: Option<Timestamp>,
@@ -126,6 +130,7 @@ impl Described {
             (UNIT, (counts.unit != UNITS).then_some(&*counts.unit)),
             (FAIL_MODE, closed.then_some("closed")),
             (WINDOW, counts.rolling.then_some(counts.window.as_str())),
+            (START, (counts.start == Start::BillingDate).then_some(BILLING_DATE)),
         ] {
             match text {
                 Some(text) => kept.insert(key.to_owned(), text.to_owned()),
@@ -210,7 +215,7 @@ impl Counts {
     }
 
     /// What stands for all limits that count the same: it decides which of them judges.
-    pub(super) fn policy(&self) -> String {
+    fn policy(&self) -> String {
         let Self { kind, action, unit, window, every, start, rolling, .. } = self;
         let mut hash = Sha256::new();
         for text in [kind, action, unit] {
@@ -289,8 +294,13 @@ impl Limit {
         let text = |key: &str| fields.metadata.get(key).map(String::as_str);
         let (window, every, rolling) = span_of(rule, text(WINDOW))?;
         let start = match rule {
-            Rule::Quota(rule) if rule.anchor.is_none() && has_date(window, every, rolling) => {
-                Start::BillingDate
+            Rule::Quota(rule) if rule.anchor.is_none() => {
+                let is_said = text(START) == Some(BILLING_DATE);
+                if is_said || has_date(window, every, rolling) {
+                    Start::BillingDate
+                } else {
+                    Start::Calendar
+                }
             }
             _ => Start::Calendar,
         };
@@ -308,6 +318,7 @@ impl Limit {
         Some(Self {
             id: fields.id.to_owned(),
             says,
+            policy: fields.policy.map(str::to_owned),
             archived_at: fields.archived_at,
             created_at: fields.created_at,
             updated_at: fields.updated_at,
@@ -319,7 +330,7 @@ impl Limit {
         self.archived_at.is_none()
     }
 
-    pub(super) fn shown(&self) -> Shown<'_> {
+    pub(super) fn shown(&self, last_checked_at: Option<Timestamp>) -> Shown<'_> {
         let Described { name, counts, amount, enabled, fail_mode } = &self.says;
         Shown {
             id: &self.id,
@@ -336,7 +347,7 @@ impl Limit {
             archived_at: self.archived_at,
             fail_mode: *fail_mode,
             version: self.version,
-            last_checked_at: None,
+            last_checked_at,
             created_at: self.created_at,
             updated_at: self.updated_at,
         }
@@ -393,6 +404,7 @@ struct RuleFields<'r> {
     filters: &'r BTreeMap<String, Condition>,
     per: Option<&'r str>,
     metadata: &'r BTreeMap<String, String>,
+    policy: Option<&'r str>,
     limit: Amount,
     enabled: bool,
     archived_at: Option<Timestamp>,
@@ -416,6 +428,7 @@ impl<'r> RuleFields<'r> {
                     filters: &rule.dimension_filters,
                     per: Some(per.as_str()),
                     metadata: &rule.metadata,
+                    policy: rule.policy.as_deref(),
                     limit: rule.limit_value?,
                     enabled: rule.enabled,
                     archived_at: rule.archived_at,

@@ -5,13 +5,13 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 
 use super::fields::Fields;
-use super::limit::{Described, Limit, MAX_AMOUNT, Shown, read_subject};
+use super::limit::{Described, Limit, MAX_AMOUNT, read_subject};
 use super::window::{FAIL_MODES, FailMode, LimitWindow, STARTS, Start, WINDOWS};
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, Params, json};
 use crate::http::failure::{Failure, Reason};
 use crate::http::{fresh, pages};
-use crate::{Engine, Rule};
+use crate::{Engine, Rule, Timestamp};
 
 const DEFAULT_PAGE: usize = 25;
 const MAX_PAGE: usize = 100;
@@ -79,21 +79,31 @@ pub(super) async fn create(call: Call) -> Answer {
         let _one_at_a_time = changes.lock();
         check_free(engine, &described, None)?;
         let rule = engine.rules().add(described.rule(&fresh("lmt_")))?;
-        shown(&rule)
+        shown(engine, &rule)
     };
     project.ask(create).await
 }
 
-fn shown(rule: &Rule) -> Answer {
+fn shown(engine: &Engine, rule: &Rule) -> Answer {
     let limit = Limit::of(rule);
     let limit = limit.ok_or_else(|| Failure::new(Reason::Internal, "a limit is one as a rule"))?;
-    json(StatusCode::OK, &limit.shown())
+    json(StatusCode::OK, &limit.shown(last_checked(engine, &limit.id)))
+}
+
+/// The hour in which a check last reached a limit, where the engine records.
+fn last_checked(engine: &Engine, id: &str) -> Option<Timestamp> {
+    let at = engine.rules().last_judged(id).ok()?.at?;
+    LimitWindow::Hour.period_start(1, at)
 }
 
 /// `GET /limits/{id}`
 pub(super) async fn get(call: Call) -> Answer {
     let (id, call) = (call.id(), call.needs(Need::Read)?);
-    json(StatusCode::OK, &find(&call.project.engine, &id)?.shown())
+    let get = move |engine: &Engine| {
+        let limit = find(engine, &id)?;
+        json(StatusCode::OK, &limit.shown(last_checked(engine, &id)))
+    };
+    call.project.ask(get).await
 }
 
 /// `GET /limits`: the newest first.
@@ -112,21 +122,24 @@ pub(super) async fn list(call: Call) -> Answer {
         }
     };
     params.end()?;
-    let rules = call.project.engine.rules();
-    let mut rules = if archived { rules.archived() } else { rules.list() };
-    rules.retain(|rule| {
-        Limit::of(rule).is_some_and(|Limit { says, .. }| {
-            kind.as_ref().is_none_or(|kind| *kind == says.counts.kind)
-                && action.as_ref().is_none_or(|action| *action == says.counts.action)
-        })
-    });
-    // Rate limits come before quotas: limits go by their age.
-    rules.sort_by_key(|rule| Limit::of(rule).map(|limit| limit.created_at));
-    rules.reverse();
-    let next_cursor = pages::cut(&mut rules, size, cursor.as_deref(), pages::Place::of)?;
-    let limits: Vec<Limit> = rules.iter().filter_map(Limit::of).collect();
-    let items: Vec<Shown<'_>> = limits.iter().map(Limit::shown).collect();
-    json(StatusCode::OK, &Page { items, next_cursor })
+    let list = move |engine: &Engine| {
+        let rules = engine.rules();
+        let mut rules = if archived { rules.archived() } else { rules.list() };
+        rules.retain(|rule| {
+            Limit::of(rule).is_some_and(|Limit { says, .. }| {
+                kind.as_ref().is_none_or(|kind| *kind == says.counts.kind)
+                    && action.as_ref().is_none_or(|action| *action == says.counts.action)
+            })
+        });
+        // Rate limits come before quotas: limits go by their age.
+        rules.sort_by_key(|rule| Limit::of(rule).map(|limit| limit.created_at));
+        rules.reverse();
+        let next_cursor = pages::cut(&mut rules, size, cursor.as_deref(), pages::Place::of)?;
+        let limits: Vec<Limit> = rules.iter().filter_map(Limit::of).collect();
+        let shown = limits.iter().map(|limit| limit.shown(last_checked(engine, &limit.id)));
+        json(StatusCode::OK, &Page { items: shown.collect(), next_cursor })
+    };
+    call.project.ask(list).await
 }
 
 /// A change of what may be changed.
@@ -201,7 +214,7 @@ pub(super) async fn update(call: Call) -> Answer {
         if limit.is_active() {
             check_free(engine, &wanted, Some(&id))?;
         }
-        shown(&set(engine, &id, &wanted)?)
+        shown(engine, &set(engine, &id, &wanted)?)
     };
     project.ask(update).await
 }
@@ -238,7 +251,7 @@ pub(super) async fn restore(call: Call) -> Answer {
         if !limit.is_active() {
             check_free(engine, &limit.says, None)?;
         }
-        shown(&engine.rules().restore(&id)?)
+        shown(engine, &engine.rules().restore(&id)?)
     };
     call.project.ask(restore).await
 }

@@ -106,15 +106,14 @@ fn set(
 /// The limits that judge a subject: its own, and those of its kind that none of its own replaces.
 pub(super) fn judging<'l>(limits: &'l [Limit], subject: &Subject) -> Vec<&'l Limit> {
     let fits = |limit: &&Limit| limit.says.enabled && limit.says.counts.is_for(subject);
-    let own: Vec<String> = limits
+    let own: Vec<&str> = limits
         .iter()
         .filter(fits)
         .filter(|limit| limit.says.counts.id.is_some())
-        .map(|limit| limit.says.counts.policy())
+        .filter_map(|limit| limit.policy.as_deref())
         .collect();
-    let judges = |limit: &&Limit| {
-        limit.says.counts.id.is_some() || !own.contains(&limit.says.counts.policy())
-    };
+    let is_replaced = |limit: &Limit| limit.policy.as_deref().is_some_and(|it| own.contains(&it));
+    let judges = |limit: &&Limit| limit.says.counts.id.is_some() || !is_replaced(limit);
     limits.iter().filter(fits).filter(judges).collect()
 }
 

@@ -54,7 +54,8 @@ pub(super) async fn by_subject(call: Call) -> Answer {
         let now = engine.now();
         let window_start = window_start(&limit, now);
         for one in &mut items {
-            one.refused = refused(engine, &limit, &one.subject, window_start..Some(now))?;
+            let refused = |start| refused(engine, &limit, &one.subject, start..now);
+            one.refused = window_start.and_then(refused);
         }
         json(StatusCode::OK, &BySubject { limit_id: id, window_start, items })
     };
@@ -76,20 +77,20 @@ fn refused(
     engine: &Engine,
     limit: &Limit,
     subject: &Subject,
-    window: Range<Option<Timestamp>>,
-) -> Result<Option<u64>, Failure> {
+    window: Range<Timestamp>,
+) -> Option<u64> {
     let counts = &limit.says.counts;
     let is_whole =
         !counts.rolling && !matches!(counts.window, LimitWindow::Minute | LimitWindow::Concurrent);
-    let Range { start: Some(start), end: Some(now) } = window else { return Ok(None) };
     if !is_whole {
-        return Ok(None);
+        return None;
     }
     // The hour that a limit was made in is one of its hours.
-    let start = LimitWindow::Hour.period_start(1, start).unwrap_or(start);
+    let start = LimitWindow::Hour.period_start(1, window.start)?;
     let query = RefusalQuery::new().rule(&*limit.id).key(key_of(subject));
-    let query = query.between(start, now.saturating_add(Duration::from_nanos(1)));
-    Ok(Some(engine.refusals().counts(&query)?.total))
+    let query = query.between(start, window.end.saturating_add(Duration::from_nanos(1)));
+    // An engine that does not record counts none.
+    Some(engine.refusals().counts(&query).ok()?.total)
 }
 
 impl Uses {
@@ -109,12 +110,11 @@ impl Uses {
 /// The subjects whose own limits judge in place of one for their kind, which goes on counting.
 fn replaced(engine: &Engine, limit: &Limit) -> HashSet<String> {
     let counts = &limit.says.counts;
-    if counts.id.is_some() {
+    if counts.id.is_some() || limit.policy.is_none() {
         return HashSet::new();
     }
-    let policy = counts.policy();
     let others = limits::active(engine).into_iter();
-    let others = others.filter(|other| other.says.enabled && other.says.counts.policy() == policy);
+    let others = others.filter(|other| other.says.enabled && other.policy == limit.policy);
     others.filter_map(|other| other.says.counts.id).collect()
 }
 

@@ -27,6 +27,15 @@ fn a_limit_is_shown_as_it_was_made() {
     assert_eq!(made, expected);
     let path = format!("/v1/limits/{}", id(&made));
     app.third("GET", &path, Value::Null).is(200, expected.clone());
+    // The hour in which it was last asked, which it is not while it is turned off.
+    app.third("PATCH", &path, json!({"enabled": true})).ok(200);
+    app.clock.advance(Duration::from_secs(3_600));
+    let body = json!({"subject": {"kind": "api-key", "id": "k"}, "action": "chat"});
+    app.third("POST", "/v1/checks", body).ok(200);
+    let asked = app.third("GET", &path, Value::Null).ok(200);
+    assert_eq!(asked["lastCheckedAt"], "2024-01-15T11:00:00Z");
+    let listed = app.third("GET", "/v1/limits", Value::Null).ok(200);
+    assert_eq!(listed["items"][0], asked);
     // The least that one is made of.
     let least = limit(&app, json!({"subject": {"kind": "user"}, "amount": 0, "window": "total"}));
     let told = ["name", "action", "unit", "every", "start", "rolling", "enabled", "failMode"];
@@ -57,6 +66,7 @@ fn every_window_is_read_back_as_it_was_made() {
         ("hour", 1, "calendar", false),
         ("hour", 6, "calendar", false),
         ("day", 1, "calendar", false),
+        ("day", 1, "billing_date", false),
         ("day", 3, "calendar", false),
         ("day", 3, "billing_date", false),
         ("week", 1, "calendar", false),
@@ -330,6 +340,7 @@ fn credits_are_added_and_taken_back() {
     assert_eq!(error(&credit(-30, "")), (400, "invalid_request", vec!["note"]));
     credit(-30, "chargeback").ok(200);
     assert_eq!(left(&check(&app, "u1", json!({}))), (false, Some(-20)));
+    assert_eq!(left(&check(&app, "u1", json!({"cost": 0}))), (true, Some(-20)));
     app.third("POST", &path, json!({"subject": user("u1"), "amount": 25})).ok(200);
     assert_eq!(left(&check(&app, "u1", json!({"cost": 5}))), (true, Some(0)));
     // Another subject has its own, and more than it began with.
