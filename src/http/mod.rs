@@ -48,6 +48,12 @@
 //! | `POST /v1/meters/{id}/query` | [`Meters::query`](crate::handles::Meters::query) |
 //! | `POST`, `GET /v1/limits`; `GET`, `PUT`, `DELETE /v1/limits/{id}` | quotas on meters |
 //! | `POST /v1/limits/check` | where a customer stands on them; nothing is taken |
+//! | `POST`, `GET /v1/balances`, `GET /v1/balances/{id}` | [balances](crate::balances) |
+//! | `POST /v1/balances/check`, `/credit`, `/debit` | the same of [`Balances`] |
+//! | `GET /v1/balances/{id}/transactions` | [`Balances::ledger`], of which the newest 256 are kept |
+//! | `POST`, `GET /v1/customers` | makes or changes a [customer](crate::Customer), lists them |
+//! | `GET`, `PUT`, `DELETE /v1/customers/{id}` | one of them, by its id or its `externalId` |
+//! | `GET /v1/customers/{id}/usage`, `/balances` | what it used, what it has |
 //! | `GET /v1/project` | the key's project |
 //!
 //! What is wrong is answered as `{"error": {"code", "message", "status"}}`. One engine is behind
@@ -66,8 +72,20 @@
 //!   that this generation has no words for are not among its limits: rolling ones, those of several
 //!   periods, of different values or of balances, without a limit, or turned off.
 //! - A check asks no one for what the meter asks of events. It is O(limits).
+//! - A customer is known by its `externalId`, which is the `customerId` everywhere else; its `id`
+//!   is another writing of that. The first event that this generation records of a customer who is
+//!   not known makes it: its months run from that day. One whose events came in another way has no
+//!   `billingCycleStart` and no `createdAt`. The date of `billingCycleStart` in the customer's zone
+//!   is the [billing anchor](crate::Customer::billing_anchor). The email and that instant lie in
+//!   the metadata, as `email` and `billing_date`. A customer that is deleted is forgotten; its
+//!   events and its use are not.
+//! - A balance is for all events: `dimensionFilters` are empty, anything else is a 400. What has
+//!   expired, and what events took by a [rule](crate::Quota::balance), is a debit in the ledger.
 //! - Filters and limits may be what the engine takes beyond the product: other
 //!   [conditions](crate::Condition), 0, and fractions.
+//!
+//! [`Balances`]: crate::handles::Balances
+//! [`Balances::ledger`]: crate::handles::Balances::ledger
 //!
 //! # What the third generation answers
 //!

@@ -10,6 +10,7 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::customers;
 use super::{first_of, need, need_param, parse, read};
 use crate::events::{EventId, EventQuery};
 use crate::http::access::Need;
@@ -99,7 +100,13 @@ pub(super) async fn record_one(project: Project, event: Event<'static>) -> Answe
         id: Option<EventId>,
         recorded: bool,
     }
+    let is_new = customers::is_new(&project.engine, event.customer_id());
+    let of = project.clone();
     let record = move |engine: &Engine| {
+        if is_new {
+            event.validate()?;
+            customers::appear(&of, engine, std::iter::once(event.customer_id()))?;
+        }
         let decision = engine.record(&event)?;
         let body = Body { id: decision.event_id(), recorded: true };
         let mut response = json(StatusCode::CREATED, &body)?;
@@ -108,7 +115,8 @@ pub(super) async fn record_one(project: Project, event: Event<'static>) -> Answe
         }
         Ok(response)
     };
-    project.decide(record).await
+    // A new customer may wait for a disk.
+    if is_new { project.ask(record).await } else { project.decide(record).await }
 }
 
 /// Up to 1 000 events, of which no more are read.
@@ -180,12 +188,18 @@ pub(super) async fn record_batch(call: Call) -> Answer {
         Some(b'[') => read(&body)?,
         _ => need(parse::<Batch>(&body)?.events, "events")?,
     };
-    let event = |(index, event): (usize, Recorded)| {
-        let event = event.event(None);
-        event.map_err(|why| Failure { message: format!("events[{index}].{}", why.message), ..why })
+    let at = |index: usize, why: Failure| {
+        let message = format!("events[{index}].{}", why.message);
+        Failure { message, ..why }
     };
+    let event = |(index, event): (usize, Recorded)| event.event(None).map_err(|why| at(index, why));
     let events: Vec<_> = events.into_iter().enumerate().map(event).collect::<Result<_, _>>()?;
+    let of = project.clone();
     let record = move |engine: &Engine| {
+        for (index, event) in events.iter().enumerate() {
+            event.validate().map_err(|why| at(index, why.into()))?;
+        }
+        customers::appear(&of, engine, events.iter().map(Event::customer_id))?;
         json(StatusCode::CREATED, &Body { count: engine.record_batch(&events)?.count })
     };
     project.ask(record).await

@@ -11,7 +11,9 @@ use super::call::{Answer, Call, Params, Project, json};
 use super::failure::{Failure, Reason};
 use crate::wire;
 
+mod balances;
 mod check;
+mod customers;
 mod events;
 mod limits;
 mod meters;
@@ -30,6 +32,19 @@ pub(super) fn routes() -> Router {
         .route("/limits", post(limits::add).get(limits::list))
         .route("/limits/check", post(check::check))
         .route("/limits/{id}", get(limits::get).put(limits::update).delete(limits::remove))
+        .route("/balances", post(balances::add).get(balances::list))
+        .route("/balances/check", post(balances::check))
+        .route("/balances/credit", post(balances::credit))
+        .route("/balances/debit", post(balances::debit))
+        .route("/balances/{id}", get(balances::get))
+        .route("/balances/{id}/transactions", get(balances::transactions))
+        .route("/customers", post(customers::add).get(customers::list))
+        .route(
+            "/customers/{id}",
+            get(customers::get).put(customers::update).delete(customers::remove),
+        )
+        .route("/customers/{id}/usage", get(customers::usage))
+        .route("/customers/{id}/balances", get(customers::balances))
         .route("/project", get(project))
 }
 
@@ -113,7 +128,7 @@ fn need<T>(field: Option<T>, name: &str) -> Result<T, Failure> {
     field.ok_or_else(|| missing(&format_args!("{name} must be given")))
 }
 
-fn missing(message: &impl ToString) -> Failure {
+fn missing(message: &(impl ToString + ?Sized)) -> Failure {
     Failure::bad_input(message).code("missing_required_field")
 }
 
@@ -133,6 +148,29 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// An id that says a text.
+fn hex(prefix: &str, text: &str) -> String {
+    let mut id = prefix.to_owned();
+    for byte in text.bytes() {
+        for digit in [byte >> 4, byte & 15] {
+            id.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
+        }
+    }
+    id
+}
+
+/// The text that an id says.
+fn unhex(prefix: &str, id: &str) -> Option<String> {
+    let (pairs, rest) = id.strip_prefix(prefix)?.as_bytes().as_chunks::<2>();
+    let digit = |byte: u8| {
+        let digit = char::from(byte).to_digit(16).filter(|_| !byte.is_ascii_uppercase());
+        digit.and_then(|digit| u8::try_from(digit).ok())
+    };
+    let byte = |[high, low]: &[u8; 2]| Some((digit(*high)? << 4) | digit(*low)?);
+    let bytes: Vec<u8> = pairs.iter().map(byte).collect::<Option<_>>()?;
+    String::from_utf8(bytes).ok().filter(|text| rest.is_empty() && !text.is_empty())
 }
 
 /// 128 bits that nobody can guess.

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use crate::app::{Answer, App, SECOND};
 
+mod balances;
+mod customers;
 mod events;
 mod limits;
 mod meters;
