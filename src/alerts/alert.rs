@@ -44,9 +44,11 @@ pub struct Alert {
     pub threshold: Threshold,
     /// The rule's limit at the time, if it has one.
     pub limit: Option<Amount>,
-    /// What was used of the period, this event with it, without what reservations hold.
+    /// What was used of the period, this event with it, without what reservations hold; of a
+    /// balance what was ever taken from it.
     pub used: Amount,
-    /// What is left of the limit, if there is one.
+    /// What is left of the limit, if there is one; of a balance what it is now, without what
+    /// reservations hold taken off.
     pub remaining: Option<Amount>,
     /// How much of the limit is used, in whole percent, rounded down; `None` where there is none,
     /// or it is 0.
@@ -59,7 +61,7 @@ pub struct Alert {
     pub window_end: Option<Timestamp>,
 }
 
-/// Whether an alert says that a limit is reached.
+/// What an alert says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum AlertKind {
@@ -69,10 +71,13 @@ pub enum AlertKind {
     /// The threshold of 100 % was reached: `limit.exceeded`.
     #[serde(rename = "limit.exceeded")]
     LimitExceeded,
+    /// A balance has fallen to a threshold: `balance.low`.
+    #[serde(rename = "balance.low")]
+    BalanceLow,
 }
 
 impl AlertKind {
-    /// That of a threshold.
+    /// That of a threshold of what is used.
     pub(crate) fn of(threshold: Threshold) -> Self {
         match threshold {
             Threshold::Percent(100) => Self::LimitExceeded,
@@ -85,11 +90,13 @@ words! {
     AlertKind, "an alert":
     ThresholdReached = "limit.threshold_reached",
     LimitExceeded = "limit.exceeded",
+    BalanceLow = "balance.low",
 }
 
 /// The name of an alert, `alt_` and 26 letters and digits.
 ///
-/// It is made of the engine, the rule's id, the key, the threshold and the period: the same alert
+/// It is made of the engine, the rule's id, the key, the threshold and the period, or of a balance
+/// the credit that last raised it above the threshold: the same alert
 /// has it again, also where a crash has lost that it fired, and no other one has it. In an engine
 /// with a store it stays over restarts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

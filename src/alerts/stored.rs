@@ -106,6 +106,9 @@ impl RestoredAlerts {
     }
 }
 
+/// What stands before the threshold of a balance: no kind of threshold.
+const LOW_BALANCE: u8 = 0xff;
+
 fn put_amount(out: &mut Vec<u8>, amount: Amount) {
     put_wide(out, amount.millionths());
 }
@@ -156,7 +159,14 @@ impl Codec<'_> for Alert {
             put_text(out, value);
         });
         put_option(out, self.customer_id.as_deref(), put_text);
-        self.threshold.encode(out);
+        if self.kind == AlertKind::BalanceLow
+            && let Threshold::Amount(amount) = self.threshold
+        {
+            out.push(LOW_BALANCE);
+            put_amount(out, amount);
+        } else {
+            self.threshold.encode(out);
+        }
         put_option(out, self.limit, put_amount);
         put_amount(out, self.used);
         put_option(out, self.remaining, put_amount);
@@ -174,10 +184,16 @@ impl Codec<'_> for Alert {
         let pair = |from: &mut Reader<'_>| Ok((from.text()?.to_owned(), from.text()?.to_owned()));
         let key = from.list("the key of an alert", pair)?;
         let customer_id = option(from, |from| from.text().map(Into::into))?;
-        let threshold = Threshold::decode(from)?;
+        let (kind, threshold) = if from.rest().first() == Some(&LOW_BALANCE) {
+            let _ = u8::decode(from)?;
+            (AlertKind::BalanceLow, Threshold::Amount(amount(from)?))
+        } else {
+            let threshold = Threshold::decode(from)?;
+            (AlertKind::of(threshold), threshold)
+        };
         Ok(Self {
             id,
-            kind: AlertKind::of(threshold),
+            kind,
             at,
             rule_id,
             rule_name,

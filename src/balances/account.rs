@@ -480,6 +480,17 @@ impl Account {
         }
     }
 
+    /// The entry of the latest credit of a call after which the balance was above an amount, of
+    /// those that are kept.
+    pub(crate) fn last_raised_above(&self, units: Units) -> Option<u64> {
+        let is_one = |entry: &&Entry| {
+            entry.kind == EntryKind::Credit
+                && matches!(entry.source, Source::Call(_))
+                && entry.after > units
+        };
+        self.ledger.iter().rev().find(is_one).map(|entry| entry.number)
+    }
+
     /// The number of the next entry.
     pub(crate) fn next_entry(&self) -> u64 {
         self.next

@@ -22,6 +22,7 @@ use crate::customers::{Calendars, OwnCalendar};
 use crate::event::Dimension;
 use crate::rules::{
     Algorithm, Condition, Filter, Fold, Measure, Meters, NO_LIMIT, Quota, Rate, Rule, Shape,
+    Threshold,
 };
 use crate::telemetry::RuleLabels;
 
@@ -348,8 +349,13 @@ impl Compiler {
 pub(super) fn watch(rule: &Rule, measure: &Measure) -> Option<Watch> {
     let limit = measure.limit_of(rule.limit());
     let units = |amount| measure.units_of(amount);
+    let units_of = |threshold: &Threshold| match threshold {
+        // What a balance falls to may be nothing, or less.
+        Threshold::Amount(amount) if rule.balance().is_some() => units(*amount),
+        threshold => threshold.units(limit, units),
+    };
     let thresholds = rule.alert_thresholds().iter();
-    Watch::of(thresholds.map(|threshold| (threshold.units(limit, units), *threshold)))
+    Watch::of(thresholds.map(|threshold| (units_of(threshold), *threshold)))
 }
 
 fn next(number: &mut u64) -> u64 {

@@ -10,7 +10,7 @@ use crate::alerts::{
 };
 use crate::base::clock::Timestamp;
 use crate::compiled::{CompiledRule, Snapshot};
-use crate::counters::{At, Committed as Charged, CrossedRow, Crossing};
+use crate::counters::{At, Committed as Charged, CrossedRow, Crossing, Mark};
 use crate::journal::store::StoreError;
 use crate::rules::{Condition, Period, Rule};
 
@@ -158,13 +158,22 @@ impl Core {
     }
 
     fn alert(&self, crossing: &Crossing, compiled: &CompiledRule, at: &At) -> Alert {
-        let Crossing { row, mark, used, .. } = crossing;
+        let Crossing { row, mark, used, low, .. } = crossing;
         let CompiledRule { rule, measure, partition, .. } = compiled;
         let threshold = mark.threshold();
         let values = match row {
+            // The name of a balance, and its owner.
+            CrossedRow::Key(_, values) if low.is_some() => values.get(1..).unwrap_or_default(),
             CrossedRow::Key(_, values) => &**values,
             CrossedRow::Shared(_) => &[],
         };
+        let current = low.map(|low| measure.amount_of(low.current));
+        // The same where a crash has lost that it fired, and another one after the next credit.
+        let named = low.map_or(*mark, |low| Mark {
+            start: low.raised.and_then(|raised| i64::try_from(raised).ok()).unwrap_or(-1),
+            end: i64::try_from(low.created.unix_nanos()).unwrap_or(mark.end),
+            ..*mark
+        });
         let key = partition.iter().map(|dimension| dimension.as_str().to_owned());
         let key: Vec<_> = key.zip(values.iter().map(|it| it.clone().into_string())).collect();
         let limit = rule.limit();
@@ -173,8 +182,8 @@ impl Core {
         let share = used.saturating_mul(100).checked_div(units);
         let (window_start, window_end) = self.window(rule, crossing, at);
         Alert {
-            id: AlertId::new(self.alerts.name, compiled.id(), row, mark),
-            kind: AlertKind::of(threshold),
+            id: AlertId::new(self.alerts.name, compiled.id(), row, &named),
+            kind: if low.is_some() { AlertKind::BalanceLow } else { AlertKind::of(threshold) },
             at: self.table.timeline().timestamp(at.now),
             rule_id: compiled.id().to_owned(),
             rule_name: rule.name().to_owned(),
@@ -184,7 +193,7 @@ impl Core {
             threshold,
             limit,
             used: measure.amount_of(*used),
-            remaining: limit.map(|_| left),
+            remaining: current.or(limit.map(|_| left)),
             percentage: share.filter(|_| limit.is_some()).and_then(|it| u64::try_from(it).ok()),
             period: period_of(rule),
             window_start,

@@ -253,6 +253,15 @@ impl Quota {
     /// A percentage is one of the limit as it is then, and stays the same threshold when the limit
     /// changes.
     ///
+    /// **Of a balance** a threshold is an amount that it falls to, which may be 0 or less:
+    /// [`BalanceLow`](crate::alerts::AlertKind::BalanceLow) fires with the event after which what the
+    /// ledger sums up to is at or below it, whatever is held; of several the highest first. It
+    /// fires again once a credit (a call that credits, not an event that gives back) has left the
+    /// balance above it and an event finds it there or below again. What a call debits, and a grant
+    /// that expires, is seen with the next event. Which credits there were is asked of the kept
+    /// ledger, the newest 256 entries: a credit with more entries behind it, of which none is of
+    /// this rule, is not seen.
+    ///
     /// A key for which something has fired takes some 200 bytes more until the period is over, and
     /// 64 for each further threshold; one for which nothing has takes none. An engine whose rules
     /// have no thresholds pays nothing.

@@ -13,6 +13,7 @@ use super::rule::{Kind, Rule};
 use super::threshold::{MAX_PERCENT, MAX_THRESHOLDS, Threshold};
 use super::{Algorithm, Condition, Metric, Period, Quota, Rate, RateLimit, RuleProblem};
 use crate::base::amount::Amount;
+use crate::event::bounds::MAX_AMOUNT;
 use crate::event::{key_rule, text_rule};
 
 /// The longest window and rolling period: 100 years of 365.25 days.
@@ -287,16 +288,19 @@ impl Found<'_> {
             let reason = "a concurrent quota has none: it counts what is held, not what is used";
             self.add(field, reason.to_owned());
         }
-        if !all.is_empty() && quota.balance.is_some() {
-            let reason = "a rule that takes from a balance has none: they are of what is used";
-            self.add(field, reason.to_owned());
-            return;
-        }
         for (place, threshold) in all.iter().enumerate() {
             if all.iter().take(place).any(|earlier| earlier == threshold) {
                 self.add(field, format!("{threshold} is named twice"));
             }
+            let is_of_balance = quota.balance.is_some();
+            let of_balance = Amount::ZERO.saturating_sub(MAX_AMOUNT)..=MAX_AMOUNT;
             let reason = match threshold {
+                Threshold::Percent(_) if is_of_balance => Some(format!(
+                    "{threshold} is one of a limit: a balance has none, give the amount that it \
+                     falls to"
+                )),
+                Threshold::Amount(amount) if is_of_balance => (!of_balance.contains(amount))
+                    .then(|| format!("{amount} must be {} to {MAX_AMOUNT}", of_balance.start())),
                 Threshold::Percent(1..=MAX_PERCENT) if quota.limit_value.is_some() => None,
                 Threshold::Percent(1..=MAX_PERCENT) => {
                     Some(format!("{threshold} is one of the limit, and the rule has none"))
@@ -375,17 +379,13 @@ impl Found<'_> {
             let reason = format!("{keys} is set, but a balance has accounts in place of counters");
             self.add("maxKeys", reason);
         }
-        if !quota.alert_thresholds.is_empty() {
-            let reason = "a rule that takes from a balance has none".to_owned();
-            self.add("alertThresholds", reason);
-        }
         let fold = Measure::of_metric(&quota.metric, meters).map(|measure| measure.fold());
         if fold.is_some_and(|fold| fold != Fold::Sum) {
             let reason = format!("\"{}\" must be a count or a sum to be paid for", quota.metric);
             self.add("metric", reason);
         }
         let is_read = quota.problem.as_ref().is_none_or(|problem| problem.field != "opening");
-        let bound = Amount::ZERO..=crate::event::bounds::MAX_AMOUNT;
+        let bound = Amount::ZERO..=MAX_AMOUNT;
         if let Some(opening) = quota.opening.filter(|it| is_read && !bound.contains(it)) {
             let reason = format!("{opening} must be at least 0 and at most {}", bound.end());
             self.add("opening", reason);

@@ -166,8 +166,8 @@ fn thresholds_that_mean_nothing_are_errors() {
         (
             Quota::balance("Calls", Metric::TotalEvents)
                 .per("customer_id")
-                .alert_at(Threshold::amount(80)),
-            "a rule that takes from a balance has none",
+                .alert_at(Threshold::percent(80)),
+            "80% is one of a limit: a balance has none",
         ),
     ] {
         let found = wrong(quota);

@@ -13,6 +13,7 @@ mod support;
 
 mod changes;
 mod firing;
+mod low;
 mod model;
 mod receiving;
 #[cfg(feature = "webhooks")]

@@ -35,6 +35,7 @@ mod holds;
 mod kill;
 mod levels;
 mod lives;
+mod low;
 mod memory;
 mod queue;
 mod refusals;

@@ -458,6 +458,11 @@ impl Watch {
         (!thresholds.is_empty()).then(|| Self(thresholds.into()))
     }
 
+    /// Those that so much is not above, the highest first: of a balance.
+    pub(super) fn not_above(&self, current: Units) -> impl Iterator<Item = (Units, Threshold)> {
+        self.0.iter().rev().take_while(move |(units, _)| *units >= current).copied()
+    }
+
     /// Those that so much use has reached, in ascending order.
     pub(super) fn reached(&self, used: Units) -> impl Iterator<Item = Threshold> {
         let reached = self.0.iter().take_while(move |(units, _)| *units <= used);

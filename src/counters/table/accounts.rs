@@ -120,6 +120,11 @@ impl Table {
     ) {
         let Some(shard) = self.shard(key.hash) else { return };
         let mut shard = shard.lock();
+        if *change == Change::Remove {
+            // Also where another account has come since: what fired for this one may be in a copy
+            // that is older than that of the other.
+            shard.forget_fired_of(key);
+        }
         if shard.account(key).is_some_and(|account| account.position > seq) {
             return;
         }
@@ -203,6 +208,7 @@ impl AccountStep<'_> {
         let (key, instant, mut rows) = (self.key, self.instant, Vec::new());
         if *change == Change::Remove {
             let is_gone = self.shard.take_account(key).is_some();
+            self.shard.forget_fired_of(key);
             self.table.accounts.fetch_sub(u64::from(is_gone), Ordering::Relaxed);
         } else if let Some(account) = self.shard.account_mut(key) {
             account.apply(change, instant, None);

@@ -5,12 +5,19 @@
 //! [fired](super::shard::fired) for the key in its period is marked there, and is a crossing. So of
 //! threads that reach one together exactly one has it; whether the use has risen to it or the
 //! threshold was set below it, and how often it falls and rises again, is all the same.
+//!
+//! A threshold of a balance is one that this falls to. Its mark says by which entry of the ledger it
+//! fired, and it fires again where the ledger has a credit behind that which raised the balance
+//! above it: nothing has to be noted when something is credited.
+
+use smallvec::SmallVec;
 
 use super::charge::Charge;
 use super::judge::Script;
 use super::locked::Locked;
 use super::request::Intent;
 use super::shard::fired::Mark;
+use crate::base::clock::Timestamp;
 use crate::counters::algorithms::periods::Bounds;
 use crate::counters::counter::Counter;
 use crate::counters::row::RowKey;
@@ -25,6 +32,19 @@ pub(crate) struct Crossing {
     pub(crate) mark: Mark,
     /// What events have used of the key, in counted units.
     pub(crate) used: Units,
+    /// Of a rule that takes from a balance: how that is.
+    pub(crate) low: Option<LowBalance>,
+}
+
+/// A balance that has fallen to a threshold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LowBalance {
+    pub(crate) current: Units,
+    /// The entry of the latest credit that raised it above the threshold, as far as the ledger
+    /// tells. There is one between any two times that the threshold fires.
+    pub(crate) raised: Option<u64>,
+    /// When the account was made: one that is removed and made again counts its entries anew.
+    pub(crate) created: Timestamp,
 }
 
 /// The row of the key, as it is found again.
@@ -66,7 +86,9 @@ impl Script<'_, '_> {
             if counter.watch().is_none() || !self.is_used(charge, costs) {
                 continue;
             }
-            if let Some((used, period)) = self.used_now(charge, counter, locked) {
+            if counter.policy.balance().is_some() {
+                Self::cross_low(charge, counter, locked, crossings);
+            } else if let Some((used, period)) = self.used_now(charge, counter, locked) {
                 Self::fire(charge, counter, (used, period), locked, crossings);
             }
         }
@@ -115,6 +137,44 @@ impl Script<'_, '_> {
         is_now.then_some((used.saturating_sub(held), period))
     }
 
+    /// Marks the thresholds that a balance is at or below, the highest first, and for which nothing
+    /// has fired since a credit raised it above them.
+    fn cross_low(
+        charge: &Charge,
+        counter: &Counter,
+        locked: &mut impl Locked,
+        crossings: &mut Vec<Crossing>,
+    ) {
+        let (Some(watch), false) = (counter.watch(), counter.enforcement == Enforcement::Shadow)
+        else {
+            return;
+        };
+        let row = locked.account_row(charge.row);
+        let Some(account) = locked.account(row) else { return };
+        let (current, said) = (account.current(), account.available());
+        let used = said.used.saturating_sub(said.held);
+        let (created, _) = account.times();
+        let last = account.next_entry().saturating_sub(1);
+        // Of each the entry of the latest credit after which there was more.
+        let raised = |units| account.last_raised_above(units);
+        let low = watch.not_above(current).map(|(units, threshold)| (threshold, raised(units)));
+        let low: SmallVec<[(Threshold, Option<u64>); 2]> = low.collect();
+        let Some((hash, key, shard)) = locked.shard_of(row) else { return };
+        let RowKey::Partition { group, values } = key else { return };
+        for (threshold, raised) in low {
+            let start = i64::try_from(last).unwrap_or(i64::MAX);
+            let mark = Mark { lineage: counter.lineage(), threshold, start, end: i64::MAX };
+            let fired = shard.fired_by(hash, key, &mark);
+            let is_armed = fired.is_none_or(|fired| raised.is_some_and(|raised| raised > fired));
+            if is_armed && shard.fires(hash, key, &mark, false) {
+                let values = values.iter().map(|value| Box::from(*value)).collect();
+                let row = CrossedRow::Key(group, values);
+                let low = Some(LowBalance { current, raised, created });
+                crossings.push(Crossing { rule: charge.rule, row, mark, used, low });
+            }
+        }
+    }
+
     /// Marks what was reached and has not fired.
     fn fire(
         charge: &Charge,
@@ -137,7 +197,7 @@ impl Script<'_, '_> {
                     CrossedRow::Key(group, values.iter().map(|value| Box::from(*value)).collect())
                 }
             };
-            crossings.push(Crossing { rule: charge.rule, row, mark, used });
+            crossings.push(Crossing { rule: charge.rule, row, mark, used, low: None });
         }
     }
 }

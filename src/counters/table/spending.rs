@@ -38,6 +38,10 @@ impl Straight<'_, '_> {
         if !charge.is_plain() || units <= 0 {
             return None;
         }
+        if !self.request.intent.is_read_only() && self.counter(charge.rule)?.watch().is_some() {
+            // Which thresholds its balance falls to is looked at step by step.
+            return None;
+        }
         let now = self.table.instant(at);
         let (key, account) = account(locked, row)?;
         account.settle(now);

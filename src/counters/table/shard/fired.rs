@@ -8,10 +8,12 @@
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
+use super::accounts::AccountKey;
 use super::held::next_of;
 use super::{RowSlot, Shard};
 use crate::base::codec::{Codec, Malformed, Reader, put_list, put_signed, put_varint};
 use crate::counters::row::{Row, RowKey, key_of};
+use crate::counters::table::ACCOUNTS;
 use crate::rules::Threshold;
 
 /// A threshold that has fired.
@@ -21,7 +23,8 @@ pub(crate) struct Mark {
     pub(crate) lineage: u32,
     pub(crate) threshold: Threshold,
     /// The first second of the period, and the first after it; of what rolls the second at which it
-    /// fired, and the one from which on it may again.
+    /// fired, and the one from which on it may again; of a balance the entry by which it fired, and
+    /// no end.
     pub(crate) start: i64,
     pub(crate) end: i64,
 }
@@ -46,11 +49,16 @@ pub(in crate::counters::table) struct FiredRow {
 impl Mark {
     /// Whether a threshold that is reached has fired by this mark.
     fn is_of(&self, reached: &Self, rolls: bool) -> bool {
-        if (self.lineage, self.threshold) != (reached.lineage, reached.threshold) {
+        if !self.is_alike(reached) {
             return false;
         }
         // Of what rolls the period that would begin now is still under way.
         if rolls { reached.start < self.end } else { self.period() == reached.period() }
+    }
+
+    /// Whether it is of the same threshold of the same rule.
+    fn is_alike(&self, other: &Self) -> bool {
+        (self.lineage, self.threshold) == (other.lineage, other.threshold)
     }
 
     fn period(&self) -> (i64, i64) {
@@ -107,7 +115,8 @@ pub(in crate::counters::table) fn read_row<R>(
 }
 
 impl Shard {
-    /// Marks a threshold that a row has reached; `false` where it has fired before.
+    /// Marks a threshold that a row has reached; `false` where it has fired before. Of an account
+    /// there is one mark of a threshold, the latest: it begins with the entry by which it fired.
     pub(in crate::counters::table) fn fires(
         &mut self,
         hash: u64,
@@ -122,15 +131,42 @@ impl Shard {
             FiredRow { hash, group, key, marks: Vec::new() }
         });
         let marks = &mut entry.get_mut().marks;
-        if marks.iter().any(|known| known.is_of(mark, rolls)) {
+        let is_of_account = matches!(key, RowKey::Partition { group: ACCOUNTS, .. });
+        let is_earlier = |known: &Mark| is_of_account && known.is_alike(mark);
+        let is_of = |known: &Mark| {
+            known.is_of(mark, rolls) || (is_earlier(known) && known.start >= mark.start)
+        };
+        if marks.iter().any(is_of) {
             return false;
         }
         // Those before it are over.
-        marks.retain(|known| known.end > mark.start);
+        marks.retain(|known| known.end > mark.start && !is_earlier(known));
         // Few fire in a period, and for many keys one.
         marks.reserve_exact(1);
         marks.push(*mark);
         true
+    }
+
+    /// By which entry a threshold fired for an account the last time, if it has.
+    pub(in crate::counters::table) fn fired_by(
+        &self,
+        hash: u64,
+        key: RowKey<'_>,
+        mark: &Mark,
+    ) -> Option<u64> {
+        let row = self.fired.as_deref()?.rows.find(hash, |row| row.is(hash, key))?;
+        let known = row.marks.iter().find(|known| known.is_alike(mark))?;
+        u64::try_from(known.start).ok()
+    }
+
+    /// Forgets what has fired for an account, which is removed.
+    pub(in crate::counters::table) fn forget_fired_of(&mut self, account: AccountKey<'_>) {
+        let Some(FiredRows { rows, .. }) = self.fired.as_deref_mut() else { return };
+        let AccountKey { hash, name, owner } = account;
+        let key = RowKey::Partition { group: ACCOUNTS, values: &[name, owner] };
+        if let Ok(found) = rows.find_entry(hash, |row| row.is(hash, key)) {
+            found.remove();
+        }
     }
 
     /// Marks a threshold that fired as a log says, if it is not marked.
