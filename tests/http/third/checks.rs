@@ -69,7 +69,7 @@ fn a_decision_says_where_each_limit_stands() {
 fn a_window_ends_and_begins_anew() {
     let app = App::at("2024-01-15T12:00:10Z", Engine::builder());
     limit(&app, json!({"subject": {"kind": "user"}, "amount": 2, "window": "minute"}));
-    let mut after = |seconds| {
+    let after = |seconds| {
         app.clock.advance(Duration::from_secs(seconds));
         let decision = check(&app, "u1", json!({}));
         (left(&decision), decision["retryAfterSeconds"].clone())

@@ -4,6 +4,7 @@ mod checks;
 mod door;
 mod inputs;
 mod limits;
+mod random;
 mod reservations;
 mod usage;
 
