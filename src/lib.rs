@@ -222,7 +222,7 @@
 //! |---|---|---|
 //! | `durable` | the engine [survives](guide::durability) in one file | the crate redb |
 //! | `http` | the product's HTTP API as a router: `limitry::http` | axum, tokio |
-//! | `llm` | what calls of models used, as providers report it | nothing |
+//! | `llm` | what calls of models used, and what they cost: `limitry::llm` | the crate toml |
 //! | `server` | the program `limitry` | what is named above, clap, hyper |
 //! | `tower` | a layer for axum, tonic, hyper: `limitry::tower` | http, tower-service |
 //! | `tokio` | the [timer](time::Timer) of the runtime that a task waits in | tokio's timer |
@@ -276,7 +276,7 @@ pub use self::customers::Customer;
 pub use self::decision::{Decision, Outcome, RetryAfter};
 pub use self::engine::{Engine, EngineBuilder, Reservation, Reserved};
 pub use self::error::Error;
-pub use self::event::{Event, bounds};
+pub use self::event::{Event, Pricer, bounds};
 pub use self::reservations::Hold;
 pub use self::rules::{Condition, Meter, Metric, Period, Quota, RateLimit, Rule, RuleSet, Window};
 
@@ -300,7 +300,7 @@ pub mod errors {
         ExportError, ImportError, ReservationError, RulesError, SimulateError, TrackError,
         WaitError,
     };
-    pub use crate::event::EventError;
+    pub use crate::event::{EventError, PriceError};
     pub use crate::journal::store::StoreError;
     pub use crate::log::QueryError;
 }

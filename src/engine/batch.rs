@@ -6,11 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use serde::Serialize;
 
 use super::{ClockReading, Core, Engine};
+use crate::base::amount::Amount;
 use crate::counters::Intent;
 use crate::decision::Decision;
 use crate::engine::{BatchError, BatchProblem, TrackError};
 use crate::event::{Event, EventError};
-use crate::idempotency::CustomerKey;
+use crate::idempotency::{CustomerKey, Fingerprint};
 use crate::log::EventId;
 use crate::telemetry::HAS_RECORDER;
 use crate::wire::MAX_BATCH;
@@ -151,7 +152,7 @@ pub(super) struct Batch<'b> {
     engine: &'b Core,
     now: ClockReading,
     /// The events' idempotency keys, each with the fingerprint and the place of its first event.
-    keys: HashMap<CustomerKey<'b>, (u64, usize), ahash::RandomState>,
+    keys: HashMap<CustomerKey<'b>, (Fingerprint, usize), ahash::RandomState>,
     /// What is to be done with each event.
     steps: Vec<Step>,
     /// What is wrong with events, in their order.
@@ -160,7 +161,8 @@ pub(super) struct Batch<'b> {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Record,
+    /// With this cost, where the engine's prices say one.
+    Record(Option<Amount>),
     /// It was recorded before, under this name.
     Known(Option<EventId>),
     /// It repeats the event of that place.
@@ -178,28 +180,28 @@ impl<'b> Batch<'b> {
             }
             let fingerprint = self.engine.keys.fingerprint(event);
             if let Some((first, place)) = self.keys.get(&key) {
-                let is_same = *first == fingerprint;
+                let is_same = first.is_same(fingerprint);
                 return if is_same {
                     Ok(Step::Repeats(*place))
                 } else {
                     Err(key.conflict().into())
                 };
             }
-            self.check_new(event)?;
+            let cost = self.check_new(event)?;
             // One that cannot be recorded leaves its key free.
             self.keys.insert(key, (fingerprint, index));
-            return Ok(Step::Record);
+            return Ok(Step::Record(cost));
         }
-        self.check_new(event)?;
-        Ok(Step::Record)
+        Ok(Step::Record(self.check_new(event)?))
     }
 
-    /// Checks what does not matter of an event that was recorded before.
-    fn check_new(&self, event: &Event<'_>) -> Result<(), EventError> {
+    /// Checks what does not matter of an event that was recorded before, and asks for its price.
+    fn check_new(&self, event: &Event<'_>) -> Result<Option<Amount>, EventError> {
         if let Some(timestamp) = event.happened_at() {
             self.engine.check_not_ahead(timestamp, self.now)?;
         }
-        Ok(())
+        let now = || self.engine.table.timeline().timestamp(self.now.moment);
+        self.engine.price(event, now)
     }
 
     /// Records the events that it was made of, or the first of them, but for those with problems;
@@ -220,9 +222,12 @@ impl<'b> Batch<'b> {
                     let first = first.and_then(|at| done.get(at)).map(|(_, event)| *event);
                     first.map_or(BatchEvent::Conflict, BatchEvent::repeated)
                 }
-                Step::Record => {
+                Step::Record(cost) => {
                     engine.wait_for_room();
-                    let answer = self.record_one(event);
+                    let answer = match cost {
+                        Some(cost) => self.record_one(&event.priced(cost)),
+                        None => self.record_one(event),
+                    };
                     cut_off |= engine.is_cut_off(&answer);
                     if HAS_RECORDER && told.is_ok() {
                         // The recorder is the caller's code, and whatever it does the rest of the

@@ -21,6 +21,7 @@ use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{Table, Timeline};
 use crate::customers::{Calendars, Directory};
 use crate::engine::BuildError;
+use crate::event::Pricer;
 use crate::idempotency::IdempotencyKeys;
 use crate::journal::Durable;
 use crate::log::Bounds;
@@ -56,6 +57,7 @@ pub struct EngineBuilder {
     pub(super) max_reservations: usize,
     pub(super) late_events: Duration,
     pub(super) time_zone: TimeZone,
+    pub(super) prices: Option<Arc<dyn Pricer>>,
     durable: Option<Durable>,
     hash_seed: Option<usize>,
     pub(super) timer: Option<Arc<dyn Timer>>,
@@ -82,6 +84,7 @@ impl EngineBuilder {
             max_reservations: DEFAULT_MAX_RESERVATIONS,
             late_events: DEFAULT_LATE,
             time_zone: Tz::UTC.into(),
+            prices: None,
             durable: None,
             timer: None,
             max_waiters: DEFAULT_MAX_WAITERS,
@@ -247,6 +250,19 @@ impl EngineBuilder {
         self
     }
 
+    /// Gives events without a cost the one that these prices say, wherever an event is decided
+    /// about, recorded, reserved or committed; one with a cost keeps it. The log, usage, quotas and
+    /// the store have it as if it had come with the event, which [says](crate::Event::is_priced)
+    /// that it did not; a retry by an idempotency key is one whatever prices say by then.
+    ///
+    /// What a commit costs is priced at the time of the reserve, which is that of its event; what a
+    /// reservation grows by as a request of its own. An import is priced as well: lines that were
+    /// exported have their cost. Without prices nothing is paid for it.
+    pub fn prices(mut self, prices: impl Pricer) -> Self {
+        self.prices = Some(Arc::new(prices));
+        self
+    }
+
     /// Makes the engine survive: what it records, its counters, idempotency keys, roll-ups, rules
     /// and meters are kept in a store, and [`build`](Self::build) goes on from there.
     ///
@@ -316,6 +332,7 @@ impl EngineBuilder {
                 .into(),
             adjustments: Arc::default(),
             pipeline: None,
+            prices: self.prices,
             hasher,
             figures: EngineFigures::new(),
             waiting,

@@ -10,6 +10,7 @@ use self::history::Recorded;
 use self::simulate::Replay;
 use self::time::{ClockReading, MonotonicTime};
 use crate::adjustments::Adjustments;
+use crate::base::amount::Amount;
 use crate::base::clock::{Clock, Timestamp};
 use crate::compiled::{CompiledRule, Compiler, Exception, Matches, Snapshot};
 use crate::counters::{
@@ -17,7 +18,7 @@ use crate::counters::{
 };
 use crate::customers::{Calendars, Directory};
 use crate::decision::{Decision, Receipt, Standing};
-use crate::event::{Dimension, DimensionHashes, Event, EventError};
+use crate::event::{Dimension, DimensionHashes, Event, EventError, Pricer, check_amount};
 use crate::idempotency::{CustomerKey, IdempotencyKeys};
 use crate::journal::Pipeline;
 use crate::recording::Ledger;
@@ -118,6 +119,8 @@ struct Core {
     adjustments: Arc<Adjustments>,
     /// What makes it survive, where something does.
     pipeline: Option<Pipeline>,
+    /// What events without a cost cost.
+    prices: Option<Arc<dyn Pricer>>,
     hasher: ahash::RandomState,
     figures: EngineFigures,
     waiting: Waiters,
@@ -289,6 +292,34 @@ impl Core {
         self.admit()?;
         // The clock is the caller's code: it is read before anything is locked.
         let now = self.read_clock();
+        if self.prices.is_some() {
+            return self.answer_priced(event, intent, now);
+        }
+        self.answer_as_it_is(event, intent, now)
+    }
+
+    /// Answers about an event with the cost that the engine's prices say.
+    #[inline(never)]
+    fn answer_priced(
+        &self,
+        event: &Event<'_>,
+        intent: Intent,
+        now: ClockReading,
+    ) -> Result<Decision, TrackError> {
+        self.with_price(event, now, |event| self.answer_as_it_is(event, intent, now))
+    }
+
+    #[expect(
+        clippy::inline_always,
+        reason = "where nothing has a price it is called from one place"
+    )]
+    #[inline(always)]
+    fn answer_as_it_is(
+        &self,
+        event: &Event<'_>,
+        intent: Intent,
+        now: ClockReading,
+    ) -> Result<Decision, TrackError> {
         let answer = match CustomerKey::of(event) {
             None => self.decide(event, intent, now, None),
             Some(key) => {
@@ -303,9 +334,42 @@ impl Core {
         answer
     }
 
+    /// What an event costs that does not say so, where the engine has prices. A price list is the
+    /// caller's code: nothing is locked.
+    #[inline]
+    fn price(
+        &self,
+        event: &Event<'_>,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<Option<Amount>, EventError> {
+        let Some(prices) = self.prices.as_deref().filter(|_| event.cost_cents.is_none()) else {
+            return Ok(None);
+        };
+        let cost = prices.price(event, event.happened_at().unwrap_or_else(now))?;
+        cost.map_or(Ok(()), |cost| check_amount("cost_cents", cost))?;
+        Ok(cost)
+    }
+
+    /// Goes on with the event as it is priced.
+    fn with_price<T, E: From<EventError>>(
+        &self,
+        event: &Event<'_>,
+        now: ClockReading,
+        go_on: impl FnOnce(&Event<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        match self.price(event, || self.table.timeline().timestamp(now.moment))? {
+            Some(cost) => go_on(&event.priced(cost)),
+            None => go_on(event),
+        }
+    }
+
     fn look(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
         event.validate()?;
         let now = self.read_clock();
+        self.with_price(event, now, |event| self.look_as_it_is(event, now))
+    }
+
+    fn look_as_it_is(&self, event: &Event<'_>, now: ClockReading) -> Result<Decision, TrackError> {
         let Some(key) = CustomerKey::of(event) else {
             return self.decide(event, Intent::Check, now, None);
         };

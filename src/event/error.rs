@@ -1,5 +1,6 @@
 //! What can be wrong with an event.
 
+use super::PriceError;
 use crate::base::amount::AmountError;
 use crate::base::clock::Timestamp;
 use crate::base::text::excerpt;
@@ -26,6 +27,9 @@ pub enum EventError {
         /// Why it is not one.
         source: AmountError,
     },
+    /// The engine's [prices](crate::Pricer) have none for the event.
+    #[error(transparent)]
+    Unpriced(#[from] PriceError),
     /// The timestamp lies more than 24 hours ahead of the engine's clock.
     #[error("timestamp: {timestamp} is more than 24 hours ahead of the engine's clock, {now}")]
     TimestampAhead {

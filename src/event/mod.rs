@@ -16,6 +16,7 @@ mod hashes;
 mod id;
 mod json;
 mod names;
+mod pricer;
 mod property;
 mod validate;
 
@@ -26,6 +27,7 @@ pub(crate) use self::hashes::{DimensionHashes, mix};
 pub use self::id::{EventId, EventIdParseError};
 pub(crate) use self::json::stored_json;
 pub(crate) use self::names::{Dimension, ValueName};
+pub use self::pricer::{PriceError, Pricer};
 pub use self::property::PropertyValue;
 pub(crate) use self::validate::{check_amount, key_rule, text_rule};
 
@@ -78,6 +80,8 @@ pub(crate) struct Rare {
     /// The first thing that a setter could not take; the call that gets the event reports it.
     problem: Option<EventError>,
     attached: Map<String, Value>,
+    /// The cost is what the engine's prices say, and was not given.
+    is_priced: bool,
 }
 
 impl<'a> Event<'a> {
@@ -144,7 +148,7 @@ impl<'a> Event<'a> {
     #[inline]
     pub fn cost_cents(mut self, cents: impl IntoAmount) -> Self {
         match cents.into_amount() {
-            Ok(cents) => self.cost_cents = Some(cents),
+            Ok(cents) => self.set_cost(Some(cents), false),
             Err(source) => self.report(EventError::Amount { field: "cost_cents".into(), source }),
         }
         self
@@ -330,6 +334,60 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// Tells whether the cost is what the [prices](Pricer) of an engine say, and was not given with
+    /// the event.
+    #[must_use]
+    #[inline]
+    pub fn is_priced(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.is_priced)
+    }
+
+    /// The cost that was given with the event.
+    pub(crate) fn given_cost(&self) -> Option<Amount> {
+        self.cost_cents.filter(|_| !self.is_priced())
+    }
+
+    /// Sets the cost, and whether it is what prices say.
+    #[inline]
+    pub(crate) fn set_cost(&mut self, cents: Option<Amount>, is_priced: bool) {
+        self.cost_cents = cents;
+        if is_priced {
+            self.rare.get_or_insert_default().is_priced = true;
+        } else if let Some(rare) = &mut self.rare {
+            rare.is_priced = false;
+        }
+    }
+
+    /// The event with a cost that prices say. It borrows all texts of this one.
+    pub(crate) fn priced<'e>(&'e self, cents: Amount) -> Event<'e> {
+        let lend = |text: &'e Cow<'_, str>| Cow::Borrowed(&**text);
+        let property = |(key, value): &'e (Cow<'_, str>, PropertyValue<'_>)| {
+            let value = match value {
+                PropertyValue::Text(text) => PropertyValue::Text(lend(text)),
+                PropertyValue::Json(json) => PropertyValue::Json(json.clone()),
+            };
+            (lend(key), value)
+        };
+        let mut priced = Event {
+            customer_id: lend(&self.customer_id),
+            event_type: lend(&self.event_type),
+            model: self.model.as_ref().map(lend),
+            provider: self.provider.as_ref().map(lend),
+            cost_cents: None,
+            properties: self.properties.iter().map(property).collect(),
+            values: self.values.iter().map(|(name, amount)| (lend(name), *amount)).collect(),
+            idempotency_key: self.idempotency_key.as_ref().map(lend),
+            rare: self.rare.clone(),
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            total_tokens: self.total_tokens,
+            latency_ms: self.latency_ms,
+            timestamp: self.timestamp,
+        };
+        priced.set_cost(Some(cents), true);
+        priced
+    }
+
     pub(crate) fn key(&self) -> Option<&str> {
         self.idempotency_key.as_deref()
     }
@@ -357,17 +415,17 @@ impl<'a> Event<'a> {
         })
     }
 
-    /// Feeds everything that a retry of this event must have in common with it to a hasher: all but
-    /// the customer and the idempotency key, which are looked up, and the timestamp, which a client
-    /// may set anew each time.
-    pub(crate) fn hash_payload(&self, state: &mut impl Hasher) {
+    /// Feeds everything that a retry of this event must have in common with it to a hasher, with
+    /// this cost: all but the customer and the idempotency key, which are looked up, and the
+    /// timestamp, which a client may set anew each time.
+    pub(crate) fn hash_payload(&self, cost_cents: Option<Amount>, state: &mut impl Hasher) {
         self.event_type.hash(state);
         self.model.hash(state);
         self.provider.hash(state);
         self.input_tokens.hash(state);
         self.output_tokens.hash(state);
         self.tokens().hash(state);
-        self.cost_cents.hash(state);
+        cost_cents.hash(state);
         self.latency_ms.hash(state);
         if let Some(attached) = self.attached() {
             (2_u8, attached_json(attached)).hash(state);
@@ -406,7 +464,7 @@ impl<'a> Event<'a> {
             "output_tokens" => &mut self.output_tokens,
             "total_tokens" => &mut self.total_tokens,
             "latency_ms" => &mut self.latency_ms,
-            "cost_cents" => return self.cost_cents = Some(amount),
+            "cost_cents" => return self.set_cost(Some(amount), false),
             _ => {
                 let has_room = self.values.len() < MAX_VALUES;
                 match self.values.iter_mut().find(|(known, _)| *known == name) {
@@ -435,7 +493,7 @@ impl<'a> Event<'a> {
     /// Takes out what a setter could not take.
     pub(crate) fn take_problem(&mut self) -> Option<EventError> {
         let problem = self.rare.as_mut()?.problem.take();
-        self.rare.take_if(|rare| rare.attached.is_empty());
+        self.rare.take_if(|rare| rare.attached.is_empty() && !rare.is_priced);
         problem
     }
 

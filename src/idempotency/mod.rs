@@ -79,9 +79,26 @@ pub(crate) struct IdempotencyKeys {
     max_keys: usize,
 }
 
+/// What two events with one key must have in common to be the same request, as halves of hashes:
+/// each kept key has one, and of two thousand million uses of a key for something else one is
+/// taken for a retry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fingerprint {
+    /// With the cost that the event has.
+    whole: u32,
+    /// With the cost that was given with it: what prices say may have changed since.
+    given: u32,
+}
+
+impl Fingerprint {
+    pub(crate) fn is_same(self, other: Self) -> bool {
+        self.whole == other.whole || self.given == other.given
+    }
+}
+
 #[derive(Debug)]
 struct StoredAnswer {
-    fingerprint: u64,
+    fingerprint: Fingerprint,
     at: Moment,
     decision: Decision,
 }
@@ -181,17 +198,21 @@ impl IdempotencyKeys {
         key: CustomerKey<'_>,
         event: &Event<'_>,
     ) -> Result<Decision, KeyConflict> {
-        if kept.fingerprint == self.fingerprint(event) {
+        if kept.fingerprint.is_same(self.fingerprint(event)) {
             return Ok(kept.decision.clone());
         }
         Err(key.conflict())
     }
 
-    /// What two events with one key must have in common to be the same request.
-    pub(crate) fn fingerprint(&self, event: &Event<'_>) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        event.hash_payload(&mut hasher);
-        hasher.finish()
+    pub(crate) fn fingerprint(&self, event: &Event<'_>) -> Fingerprint {
+        let hash = |cost| {
+            let mut hasher = self.hasher.build_hasher();
+            event.hash_payload(cost, &mut hasher);
+            u32::try_from(hasher.finish() >> u32::BITS).unwrap_or(u32::MAX)
+        };
+        let whole = hash(event.cost_cents);
+        let given = if event.is_priced() { hash(event.given_cost()) } else { whole };
+        Fingerprint { whole, given }
     }
 
     /// Forgets the keys of a customer that were stored up to an instant, and returns how many.

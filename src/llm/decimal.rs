@@ -47,6 +47,25 @@ impl Decimal {
         Self { digits: self.digits, exponent: self.exponent.saturating_add(power) }
     }
 
+    /// Rounded, half up, to so many significant digits: what floats add beyond them is dust.
+    pub(super) fn without_dust(mut self, significant: u32) -> Self {
+        let Some(most) = 10_u128.checked_pow(significant) else { return self };
+        let (mut dropped, mut divisor) = (0_i32, 1_u128);
+        while self.digits.checked_div(divisor).is_some_and(|digits| digits >= most) {
+            let Some(next) = divisor.checked_mul(10) else { return self };
+            (dropped, divisor) = (dropped.saturating_add(1), next);
+        }
+        let half = divisor.checked_div(2).unwrap_or(0);
+        self.digits = self.digits.saturating_add(half).checked_div(divisor).unwrap_or(0);
+        self.exponent = self.exponent.saturating_add(dropped);
+        self
+    }
+
+    /// The digits, and the power of ten that they are of.
+    pub(super) const fn parts(self) -> (u128, i32) {
+        (self.digits, self.exponent)
+    }
+
     /// The number times `10^power`, rounded up to a whole one; `None` where it does not fit. The
     /// second is whether nothing was rounded.
     pub(super) fn scaled(self, power: i32) -> Option<(u128, bool)> {
@@ -94,5 +113,15 @@ mod tests {
         for text in ["", ".", "-1", "+1", "1e", "e5", "1.2.3", "0x1", "NaN", "inf", " 1", &long] {
             assert_eq!(Decimal::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn floats_are_read_by_their_shortest_text_without_dust() {
+        let read = |value: f64| Decimal::of_float(value).map(|it| it.without_dust(12).scaled(15));
+        assert_eq!(read(1.000_000_000_000_000_1e-7), Some(Some((100_000_000, true))));
+        assert_eq!(read(1.5e-7), Some(Some((150_000_000, true))));
+        assert_eq!(read(0.1 + 0.2), Some(Some((300_000_000_000_000, true))));
+        assert_eq!(read(f64::NAN), None);
+        assert_eq!(read(-1.0), None);
     }
 }

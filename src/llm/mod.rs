@@ -2,6 +2,8 @@
 //!
 //! - [`Usage`] reads what a provider reports, of a whole response or of a [stream](UsageStream), to
 //!   parts that have nothing in common; [`Event::usage`](EventUsage::usage) makes values of them.
+//! - [`PriceBook`] knows what models cost, exactly and by time, size and tier; an engine that
+//!   [has one](crate::EngineBuilder::prices) prices every event without a cost.
 //!
 //! Everything here is pure and local: nothing is asked of any provider.
 //!
@@ -77,6 +79,8 @@
 //! that is not named here is ignored.
 
 mod decimal;
+mod prices;
 mod usage;
 
+pub use self::prices::{PriceBook, PriceBookError, SkippedModel};
 pub use self::usage::{EventUsage, Finish, Usage, UsageError, UsageSource, UsageStream};

@@ -22,6 +22,7 @@ use self::known::{Fate, Known};
 use crate::base::clock::Timestamp;
 use crate::counters::{Held, Moment};
 use crate::decision::Kept;
+use crate::idempotency::Fingerprint;
 
 mod customers;
 mod estimate;
@@ -88,7 +89,7 @@ pub(crate) enum Phase {
     Released,
     Committed {
         /// Of the event that was committed.
-        fingerprint: u64,
+        fingerprint: Fingerprint,
         answer: Kept,
     },
     /// The same with a store, which answers by the record of the event.

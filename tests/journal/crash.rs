@@ -11,14 +11,14 @@
 
 use std::time::Duration;
 
-use limitry::errors::StoreError;
+use limitry::errors::{PriceError, StoreError};
 use limitry::rules::{Algorithm, QuotaUpdate, RateLimitUpdate};
 use limitry::store::{Durability, Durable, Storage};
 use limitry::time::ManualClock;
 use limitry::usage::UsageQuery;
 use limitry::{
-    Decision, Engine, EngineBuilder, Event, Meter, Metric, Period, Quota, RateLimit, Timestamp,
-    Window,
+    Amount, Decision, Engine, EngineBuilder, Event, Meter, Metric, Period, Pricer, Quota,
+    RateLimit, Timestamp, Window,
 };
 
 use crate::support::long;
@@ -49,6 +49,17 @@ fn end() -> ManualClock {
     clock
 }
 
+/// A quarter of a cent a token.
+#[derive(Debug)]
+struct Tokens;
+
+impl Pricer for Tokens {
+    fn price(&self, event: &Event<'_>, _: Timestamp) -> Result<Option<Amount>, PriceError> {
+        let tokens = event.amount("total_tokens").unwrap_or_default();
+        Ok(Some(Amount::from_millionths(tokens.millionths() / 4)))
+    }
+}
+
 fn builder(clock: &ManualClock) -> EngineBuilder {
     let bucket = RateLimit::new("bucket", 50, Window::Hour).id("rl_bucket");
     let fixed = RateLimit::new("fixed", 500, Window::Hour).algorithm(Algorithm::FixedWindow);
@@ -57,11 +68,13 @@ fn builder(clock: &ManualClock) -> EngineBuilder {
     let rolling = Period::rolling(Duration::from_secs(1_800));
     Engine::builder()
         .clock(clock.clone())
+        .prices(Tokens)
         .meter(Meter::latest("agents", "agents").id("m_agents"))
         .rate_limit(bucket.per("customer_id"))
         .rate_limit(fixed)
         .rate_limit(sliding.algorithm(Algorithm::SlidingWindow).per("model"))
         .quota(tokens.per("customer_id"))
+        .quota(Quota::new("budget", Metric::TotalCostCents, 400, Period::Month))
         .quota(Quota::new("rolling", Metric::TotalEvents, 30, rolling))
         .quota(Quota::new("agents", Metric::meter("m_agents"), 90, Period::AllTime))
         .quota(Quota::new("models", Metric::unique("model"), 2, Period::Month).per("customer_id"))
@@ -84,6 +97,8 @@ fn event(step: u64, key: &str) -> Event<'_> {
         .total_tokens(step * 7 % 90)
         .value("agents", step % 50)
         .idempotency_key(key);
+    // Some say what they cost.
+    let event = if step % 5 == 4 { event.cost_cents(step) } else { event };
     // Some are late, from the month before.
     if step % 9 == 8 {
         return event.timestamp("2024-01-31T22:00:00Z".parse::<Timestamp>().expect("a time"));

@@ -10,5 +10,7 @@
 )]
 
 mod any_json;
+mod prices;
+mod pricing;
 mod responses;
 mod streams;

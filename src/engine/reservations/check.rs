@@ -88,15 +88,16 @@ pub(super) fn grows(more: &Event<'_>, estimate: &Event<'_>) -> Result<(), EventE
 /// The dimensions of the estimate with the values of `more`.
 pub(super) fn with_values_of<'a>(estimate: &Event<'a>, more: &Event<'_>) -> Event<'a> {
     let values = more.values.iter();
-    Event {
+    let mut event = Event {
         input_tokens: more.input_tokens,
         output_tokens: more.output_tokens,
         total_tokens: more.total_tokens,
-        cost_cents: more.cost_cents,
         latency_ms: more.latency_ms,
         values: values.map(|(name, amount)| (name.to_string().into(), *amount)).collect(),
         ..estimate.clone()
-    }
+    };
+    event.set_cost(more.cost_cents, more.is_priced());
+    event
 }
 
 /// The estimate with the values of `more` added to its own.
@@ -116,7 +117,8 @@ pub(super) fn sum<'a>(estimate: &Event<'a>, more: &Event<'_>) -> Result<Event<'a
     sum.output_tokens = added(estimate.output_tokens, more.output_tokens);
     sum.latency_ms = added(estimate.latency_ms, more.latency_ms);
     if let Some(cents) = more.cost_cents {
-        sum.cost_cents = Some(cents.saturating_add(estimate.cost_cents.unwrap_or(Amount::ZERO)));
+        let cents = cents.saturating_add(estimate.cost_cents.unwrap_or(Amount::ZERO));
+        sum.set_cost(Some(cents), estimate.given_cost().is_none() && more.is_priced());
     }
     for (name, amount) in &more.values {
         let has_room = sum.values.len() < MAX_VALUES;

@@ -301,6 +301,18 @@ impl Core {
         let lasting = nanos(hold.length())?;
         self.admit()?;
         let now = self.read_clock();
+        self.with_price(event, now, |event| {
+            self.reserve_as_it_is(event, (lasting, now), up_to, made)
+        })
+    }
+
+    fn reserve_as_it_is(
+        &self,
+        event: &Event<'_>,
+        (lasting, now): (u64, ClockReading),
+        up_to: Option<UpTo<'_>>,
+        made: &mut Option<Made>,
+    ) -> Result<Decision, ReservationError> {
         let mut decide = |key| {
             let asking = Asking { lasting, now, key };
             match up_to {
@@ -313,6 +325,26 @@ impl Core {
             Some(key) => self.by_key(key, event, now.moment, decide)?,
         };
         Ok(decision)
+    }
+
+    /// What the values that a reservation grows by cost, where the engine has prices. Dimensions
+    /// are those of the reserve, which never change; the caller's code runs under no lock.
+    fn cost_of_more(
+        &self,
+        entry: &Entry,
+        more: &Event<'_>,
+    ) -> Result<Option<Amount>, ReservationError> {
+        if self.prices.is_none() || more.cost_cents.is_some() {
+            return Ok(None);
+        }
+        let estimate = entry.state.lock().estimate.clone();
+        let estimate = estimate.event();
+        // One that is another's is refused for that.
+        if check::grows(more, &estimate).is_err() {
+            return Ok(None);
+        }
+        let more = check::with_values_of(&estimate, more);
+        Ok(self.price(&more, || entry.timestamp)?)
     }
 
     /// What a key was used for, by its first answer, and how that stands now.

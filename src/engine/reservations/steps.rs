@@ -109,8 +109,12 @@ impl Core {
         self.admit()?;
         let entry = self.entry(id)?;
         let now = self.read_clock();
+        let cost = actual.map(|it| self.price(it, || entry.timestamp)).transpose()?.flatten();
+        let priced = actual.zip(cost).map(|(actual, cost)| actual.priced(cost));
         let mut state = entry.state.lock();
-        let committed = if let Some(actual) = actual {
+        let committed = if let Some(priced) = &priced {
+            self.commit_once(&entry, &mut state, priced, now)
+        } else if let Some(actual) = actual {
             self.commit_once(&entry, &mut state, actual, now)
         } else {
             let estimate = state.estimate.clone();
@@ -149,7 +153,7 @@ impl Core {
         let fingerprint = self.keys.fingerprint(actual);
         let held = match &state.phase {
             Phase::Open(held) => held,
-            Phase::Committed { fingerprint: first, answer } if *first == fingerprint => {
+            Phase::Committed { fingerprint: first, answer } if first.is_same(fingerprint) => {
                 return Ok(answer.replay(id, self.table.timeline()));
             }
             Phase::Committed { answer, .. } => {
@@ -323,9 +327,14 @@ impl Core {
         self.admit()?;
         let entry = self.entry(id)?;
         let now = self.read_clock();
+        let cost = self.cost_of_more(&entry, more)?;
+        let priced = cost.map(|cost| more.priced(cost));
         let mut guard = entry.state.lock();
         let state = &mut *guard;
-        let (decision, grown) = self.take_more(&entry, state, more, now)?;
+        let (decision, grown) = match &priced {
+            Some(priced) => self.take_more(&entry, state, priced, now)?,
+            None => self.take_more(&entry, state, more, now)?,
+        };
         if decision.is_allowed() {
             (state.estimate, state.phase) = grown;
             drop(guard);

@@ -160,7 +160,9 @@ impl Engine {
     /// says that it is [left out](SimulatedRule::left_out); so does a rule that takes from a
     /// [balance](crate::Quota::balance), since what was credited is not
     /// replayed. Idempotency keys are not looked at, and
-    /// nothing bounds how many reservations a customer has. No alert fires. Which keys find room
+    /// nothing bounds how many reservations a customer has. No alert fires. The engine's
+    /// [prices](crate::EngineBuilder::prices) are not asked: a recorded event has the cost that it
+    /// was recorded with, a given call the one that it says. Which keys find room
     /// under [`max_keys`](crate::RateLimit::max_keys) may differ, since idle keys are dropped at
     /// other times. Events dated so late that their period was closed are judged by counters that
     /// are kept for as long as the latest of the recorded events needs; of given calls by those

@@ -98,6 +98,7 @@ impl EngineBuilder {
             reservations,
             adjustments,
             hasher,
+            prices: self.prices,
             figures: EngineFigures::new(),
             waiting,
             alerts: EngineAlerts::new(outbox, recovered.name),

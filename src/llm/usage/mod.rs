@@ -18,6 +18,7 @@ mod read;
 mod stream;
 
 pub use self::error::UsageError;
+pub(super) use self::read::Dollars;
 pub use self::stream::UsageStream;
 
 use self::anthropic::Anthropic;
@@ -334,7 +335,7 @@ fn sum(parts: &[Option<u64>]) -> Option<u64> {
 /// What an event takes from a [`Usage`].
 pub trait EventUsage {
     /// Sets the values of the event that the usage has, under the names that
-    /// [prices](super) and meters know:
+    /// [prices](super::PriceBook) and meters know:
     ///
     /// | value | of the usage |
     /// |---|---|

@@ -343,7 +343,7 @@ impl<'de> Deserialize<'de> for Presence {
 
 /// What a provider says that a call cost, in dollars.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Dollars {
+pub(in crate::llm) enum Dollars {
     #[default]
     Missing,
     Of(Decimal),

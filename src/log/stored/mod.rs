@@ -40,6 +40,8 @@ struct Facts<'a> {
     output_tokens: Option<u64>,
     total_tokens: Option<u64>,
     cost_cents: Option<Amount>,
+    /// The cost was not given with the event.
+    is_priced: bool,
     latency_ms: Option<u64>,
 }
 
@@ -72,10 +74,12 @@ enum StoredValue<'a> {
 }
 
 /// How a cost in cents is stored: whole ones, which most are, in few bytes, and any other in
-/// millionths. The first two are an optional whole number, which is what format 1 has here.
+/// millionths; and one that prices say, in millionths. The first two are an optional whole number,
+/// which is what format 1 has here.
 const NO_COST: u8 = 0;
 const WHOLE_COST: u8 = 1;
 const EXACT_COST: u8 = 2;
+const PRICED: u8 = 3;
 const TEXT: u8 = 0;
 const JSON: u8 = 1;
 /// Not a property, but all that is attached to the event: the last of them, under no key. Events
@@ -192,25 +196,28 @@ fn decode_number(from: &mut Reader<'_>) -> Result<Option<u64>, Malformed> {
 
 /// Puts a cost behind what is put together, or behind it in the bytes where it needs many.
 #[inline]
-fn put_cost(figures: &mut FiguresOut, out: &mut Vec<u8>, cents: Option<Amount>) {
+fn put_cost(figures: &mut FiguresOut, out: &mut Vec<u8>, cents: Option<Amount>, is_priced: bool) {
     let Some(cents) = cents else { return figures.byte(NO_COST) };
-    if let Some(whole) = cents.whole_units() {
+    if let Some(whole) = cents.whole_units().filter(|_| !is_priced) {
         figures.byte(WHOLE_COST);
         figures.varint(whole);
     } else {
-        figures.byte(EXACT_COST);
+        figures.byte(if is_priced { PRICED } else { EXACT_COST });
         figures.append_to(out);
         put_wide(out, cents.millionths());
     }
 }
 
-fn decode_cost(from: &mut Reader<'_>) -> Result<Option<Amount>, Malformed> {
-    match u8::decode(from)? {
-        NO_COST => Ok(None),
-        WHOLE_COST => from.varint().map(|whole| Some(whole.into())),
-        EXACT_COST => from.wide().map(|exact| Some(Amount::from_millionths(exact))),
-        _ => Err(from.malformed("a cost")),
-    }
+/// The cost, and whether it is what prices say.
+fn decode_cost(from: &mut Reader<'_>) -> Result<(Option<Amount>, bool), Malformed> {
+    let kind = u8::decode(from)?;
+    let cost = match kind {
+        NO_COST => None,
+        WHOLE_COST => Some(from.varint()?.into()),
+        EXACT_COST | PRICED => Some(Amount::from_millionths(from.wide()?)),
+        _ => return Err(from.malformed("a cost")),
+    };
+    Ok((cost, kind == PRICED))
 }
 
 impl<'a> Codec<'a> for Facts<'a> {
@@ -235,14 +242,14 @@ impl<'a> Codec<'a> for Facts<'a> {
         put_number(&mut figures, self.input_tokens);
         put_number(&mut figures, self.output_tokens);
         put_number(&mut figures, self.total_tokens);
-        put_cost(&mut figures, out, self.cost_cents);
+        put_cost(&mut figures, out, self.cost_cents, self.is_priced);
         put_number(&mut figures, self.latency_ms);
         figures.append_to(out);
     }
 
     fn decode(from: &mut Reader<'a>) -> Result<Self, Malformed> {
         let (timestamp, decided_at) = decode_times(from)?;
-        Ok(Self {
+        let mut facts = Self {
             timestamp,
             decided_at,
             customer_id: from.text()?,
@@ -252,9 +259,13 @@ impl<'a> Codec<'a> for Facts<'a> {
             input_tokens: decode_number(from)?,
             output_tokens: decode_number(from)?,
             total_tokens: decode_number(from)?,
-            cost_cents: decode_cost(from)?,
-            latency_ms: decode_number(from)?,
-        })
+            cost_cents: None,
+            is_priced: false,
+            latency_ms: None,
+        };
+        (facts.cost_cents, facts.is_priced) = decode_cost(from)?;
+        facts.latency_ms = decode_number(from)?;
+        Ok(facts)
     }
 }
 
@@ -308,6 +319,7 @@ impl<'a> Facts<'a> {
             output_tokens: event.output_tokens,
             total_tokens: event.total_tokens,
             cost_cents: event.cost_cents,
+            is_priced: event.is_priced(),
             latency_ms: event.latency_ms,
         }
     }
@@ -434,13 +446,20 @@ impl<'a> Stored<'a> {
             && self.facts.input_tokens == event.input_tokens
             && self.facts.output_tokens == event.output_tokens
             && self.tokens() == event.tokens().flatten()
-            && self.facts.cost_cents == event.cost_cents
+            && self.has_same_cost(event)
             && self.facts.latency_ms == event.latency_ms
             && self.properties.len() == event.properties.len()
             && self.values.len() == event.values.len()
             && event.properties.iter().all(has_property)
             && event.values.iter().all(has_value)
             && has_attached
+    }
+
+    /// Whether an event has this cost, or was given none as this one was: prices may have changed
+    /// since.
+    fn has_same_cost(&self, event: &Event<'_>) -> bool {
+        let given = self.facts.cost_cents.filter(|_| !self.facts.is_priced);
+        self.facts.cost_cents == event.cost_cents || given == event.given_cost()
     }
 
     /// The event, without its timestamp; it borrows its texts.
@@ -457,7 +476,6 @@ impl<'a> Stored<'a> {
             input_tokens: self.facts.input_tokens,
             output_tokens: self.facts.output_tokens,
             total_tokens: self.facts.total_tokens,
-            cost_cents: self.facts.cost_cents,
             latency_ms: self.facts.latency_ms,
             properties: properties.map(|(key, v)| (key.into(), value(v))).collect(),
             values: values.map(|(name, amount)| (name.into(), amount)).collect(),
@@ -466,6 +484,7 @@ impl<'a> Stored<'a> {
         let attached = self.attached.and_then(|json| serde_json::from_str(json).ok());
         debug_assert_eq!(attached.is_some(), self.attached.is_some(), "it was printed");
         event.set_attached(attached.unwrap_or_default());
+        event.set_cost(self.facts.cost_cents, self.facts.is_priced);
         event
     }
 

@@ -12,7 +12,7 @@ use crate::log::Packed;
 /// What an engine in memory tells requests apart by.
 fn fingerprint(event: &Event<'_>) -> u64 {
     let mut hasher = ahash::RandomState::with_seeds(1, 2, 3, 4).build_hasher();
-    event.hash_payload(&mut hasher);
+    event.hash_payload(event.given_cost(), &mut hasher);
     hasher.finish()
 }
 

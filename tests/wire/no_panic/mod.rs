@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use limitry::alerts::AlertQuery;
 use limitry::balances::{BalanceQuery, Credit, Debit, LedgerQuery, NewBalance};
 use limitry::decision::Standing;
-use limitry::errors::{ReservationError, TrackError};
+use limitry::errors::{PriceError, ReservationError, TrackError};
 use limitry::events::{EventId, EventQuery, Recording};
 use limitry::keys::{Adjust, AdjustmentQuery, KeyQuery, RuleKey};
 use limitry::reservations::{ReservationQuery, ReservationState, ReservationStatus};
@@ -23,8 +23,8 @@ use limitry::rules::{Algorithm, Enforcement, QuotaUpdate, RateLimitUpdate, SyncO
 use limitry::time::{Clock, ManualClock};
 use limitry::wire::HeaderDialect;
 use limitry::{
-    Amount, Decision, Engine, Event, Hold, Metric, Outcome, Period, Quota, RateLimit, Reserved,
-    RuleSet, Timestamp, Window,
+    Amount, Decision, Engine, Event, Hold, Metric, Outcome, Period, Pricer, Quota, RateLimit,
+    Reserved, RuleSet, Timestamp, Window,
 };
 use proptest::prelude::*;
 use serde::Serialize;
@@ -49,6 +49,24 @@ impl Clock for Scripted {
 
     fn is_monotonic(&self) -> bool {
         self.claims_monotonic
+    }
+}
+
+/// Prices that change at every question; `None` is an error.
+#[derive(Debug)]
+struct Whims {
+    millionths: Vec<Option<i128>>,
+    next: AtomicUsize,
+}
+
+impl Pricer for Whims {
+    fn price(&self, _: &Event<'_>, _: Timestamp) -> Result<Option<Amount>, PriceError> {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        match self.millionths.get(next % (self.millionths.len() + 1)) {
+            None => Ok(None),
+            Some(None) => Err(PriceError::new("model", "any", "has no price today")),
+            Some(Some(millionths)) => Ok(Some(Amount::from_millionths(*millionths))),
+        }
     }
 }
 
@@ -388,6 +406,11 @@ fn live(
     }
 }
 
+/// What a price list says, in millionths; `None` is an error.
+fn cents() -> impl Strategy<Value = Option<i128>> {
+    prop::option::weighted(0.9, any::<i128>().prop_map(|units| units >> 70))
+}
+
 proptest! {
     #![proptest_config(config(2_000))]
 
@@ -429,6 +452,7 @@ proptest! {
         actions in prop::collection::vec(action(), 1..30),
         events in prop::collection::vec(event(), 1..6),
         start in instant(),
+        cents in prop::collection::vec(cents(), 0..6),
     ) {
         let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         let clock = ManualClock::new(start.into());
@@ -438,8 +462,10 @@ proptest! {
             .idempotency_max_keys(size(idempotency_max_keys))
             .idempotency_retention(retention)
             .late_events(late)
+            .prices(Whims { millionths: cents, next: AtomicUsize::new(0) })
             .recording(newest.map_or(Recording::Off, |newest| Recording::Newest(size(newest))))
-            .quota(Quota::new("day", Metric::TotalTokens, 100, Period::Day).per("customer_id"));
+            .quota(Quota::new("day", Metric::TotalTokens, 100, Period::Day).per("customer_id"))
+            .quota(Quota::new("cents", Metric::TotalCostCents, 100, Period::Month));
         assert!(!format!("{builder:?}").is_empty());
         match builder.build() {
             Ok(engine) => live(&engine, Some(&clock), &actions, &events),
