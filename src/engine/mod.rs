@@ -277,6 +277,11 @@ impl Core {
             // Straight to who asked: an answer is large to move.
             return self.answer_at_once(event, intent);
         }
+        if !self.has_store() {
+            let answer = self.answer_at_once(event, intent);
+            self.note_refusal_in(event, &answer);
+            return answer;
+        }
         let mut answer = self.answer_at_once(event, intent);
         self.note_refusal_in(event, &answer);
         if let Some(why) = self.unacknowledged(&answer) {
