@@ -254,8 +254,8 @@ impl Quota {
     /// changes.
     ///
     /// **Of a balance** a threshold is an amount that it falls to, which may be 0 or less:
-    /// [`BalanceLow`](crate::alerts::AlertKind::BalanceLow) fires with the event after which what the
-    /// ledger sums up to is at or below it, whatever is held; of several the highest first. It
+    /// [`BalanceLow`](crate::alerts::AlertKind::BalanceLow) fires with the event after which what
+    /// the ledger sums up to is at or below it, whatever is held; of several the highest first. It
     /// fires again once a credit (a call that credits, not an event that gives back) has left the
     /// balance above it and an event finds it there or below again. What a call debits, and a grant
     /// that expires, is seen with the next event. Which credits there were is asked of the kept

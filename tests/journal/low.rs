@@ -1,5 +1,5 @@
-//! Goal: that a balance has fallen to a threshold, and which credit has raised it since, is the same
-//! after restarts and crashes: no alert is lost, none fires twice, and each keeps its id.
+//! Goal: that a balance has fallen to a threshold, and which credit has raised it since, is the
+//! same after restarts and crashes: no alert is lost, none fires twice, and each keeps its id.
 //!
 //! Method: random lives (events, credits, debits, balances that are removed and made again, with
 //! close, drop and crash between) beside a twin that is never stopped: after every step both have

@@ -6,8 +6,8 @@
 //! threads that reach one together exactly one has it; whether the use has risen to it or the
 //! threshold was set below it, and how often it falls and rises again, is all the same.
 //!
-//! A threshold of a balance is one that this falls to. Its mark says by which entry of the ledger it
-//! fired, and it fires again where the ledger has a credit behind that which raised the balance
+//! A threshold of a balance is one that this falls to. Its mark says by which entry of the ledger
+//! it fired, and it fires again where the ledger has a credit behind that which raised the balance
 //! above it: nothing has to be noted when something is credited.
 
 use smallvec::SmallVec;

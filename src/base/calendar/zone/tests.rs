@@ -196,6 +196,70 @@ fn all_zones_begin_each_day_when_their_clock_first_shows_it() {
     }
 }
 
+/// The first second of each offset of a zone from 1970 to 2037, but for the one before it.
+fn transitions(zone: Tz) -> Vec<i64> {
+    let (from, to) = (utc("1970-01-01T00:00:00Z"), utc("2038-01-01T00:00:00Z"));
+    let (step, mut found) = (12 * HOUR, Vec::new());
+    let mut before = offset(zone, from);
+    for at in (from..to).step_by(step as usize) {
+        let after = offset(zone, at + step);
+        if after == before {
+            continue;
+        }
+        // No zone has two changes within half a day.
+        let (mut low, mut high) = (at, at + step);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            let bound = if offset(zone, middle) == before { &mut low } else { &mut high };
+            *bound = middle;
+        }
+        found.push(high);
+        before = after;
+    }
+    found
+}
+
+/// A day begins when the clock first shows its date, and ends when it first shows a later one.
+fn assert_first_seen(zone: Tz, at: i64, transition: i64) {
+    let found = Calendar::UTC.in_zone(zone).period_of(Unit::Day, at);
+    for start in [Some(found.start), found.end].into_iter().flatten() {
+        let date = day(zone, start);
+        assert!(day(zone, start - 1) < date, "{zone} at {at}: {start}");
+        // The clock was set back since it showed what it had reached before.
+        let is_since = (start - 48 * HOUR..=start).contains(&transition);
+        assert!(!is_since || day(zone, transition - 1) < date, "{zone} at {at}: {start}");
+    }
+}
+
+#[test]
+fn every_transition_of_every_zone_leaves_each_instant_in_one_period() {
+    let mut known = std::collections::HashSet::new();
+    let mut checked = 0;
+    for zone in TZ_VARIANTS {
+        let found = transitions(zone);
+        // Most names of a zone are of one that has another name, too.
+        let clock: Vec<_> = found.iter().map(|at| (*at, offset(zone, *at))).collect();
+        if !known.insert((offset(zone, 0), clock)) {
+            continue;
+        }
+        let plain = Calendar::UTC.in_zone(zone);
+        let last = plain.anchored(date(2020, 1, 31));
+        for transition in found {
+            checked += 1;
+            for at in [transition - 24 * HOUR, transition - 1, transition, transition + 24 * HOUR] {
+                assert_sound(plain, Unit::Day, at);
+                assert_first_seen(zone, at, transition);
+            }
+            for at in [transition - 1, transition] {
+                assert_sound(plain, Unit::Week, at);
+                assert_sound(plain, Unit::Month, at);
+                assert_sound(last, Unit::Month, at);
+            }
+        }
+    }
+    assert!(checked > 10_000, "{checked} transitions");
+}
+
 #[test]
 fn the_ends_of_time_stay_sound_in_every_zone() {
     let first = NaiveDate::MIN.and_time(NaiveTime::MIN).and_utc().timestamp();
