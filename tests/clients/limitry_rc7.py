@@ -7,6 +7,7 @@ another one than it has to be.
 """
 
 import asyncio
+import concurrent.futures
 import datetime
 import pathlib
 import subprocess
@@ -371,6 +372,17 @@ def retries(server):
     first = client.checks.create(subject=who, action="go", cost=1, request_options=again)
     assert client.checks.create(subject=who, action="go", cost=1, request_options=again) == first
     assert used() == 6
+    # Many at once are one: who comes while it is decided asks again.
+    once = {"idempotency_key": "job-8"}
+    clients = [server.client() for _ in range(8)]
+
+    def ask(client):
+        return client.checks.create(subject=who, action="go", cost=1, request_options=once)
+
+    with concurrent.futures.ThreadPoolExecutor(len(clients)) as pool:
+        decisions = list(pool.map(ask, clients))
+    assert all(one == decisions[0] for one in decisions), decisions
+    assert used() == 7
     other = lambda: client.checks.create(subject=who, action="go", cost=2, request_options=again)
     refused(other, status=409, code="idempotency_conflict")
     return first
