@@ -14,9 +14,9 @@ use super::times::Span;
 use super::unique;
 use crate::base::calendar::{Cycle, Unit};
 use crate::counters::{
-    ACCOUNTS, Balance, CalendarPeriod, ChangeTime, Checkpoints, Counter, FixedWindow, Gauge,
-    GaugePeriod, Lateness, Moment, Periods, Policy, SlidingWindow, Slots, Timeline, TokenBucket,
-    Watch,
+    ACCOUNTS, Balance, CalendarPeriod, ChangeTime, Checkpoints, Counter, FirstUse, FixedWindow,
+    Gauge, GaugePeriod, Lateness, Moment, Periods, Policy, SlidingWindow, Slots, Timeline,
+    TokenBucket, Watch,
 };
 use crate::customers::{Calendars, OwnCalendar};
 use crate::event::Dimension;
@@ -270,6 +270,9 @@ impl Compiler {
             }
             Rule::Quota(rule) => match rule.period.shape() {
                 Shape::Slots => Policy::Slots(Slots::new(limit)),
+                Shape::Calendar(_) if rule.runs_from_first_use() => {
+                    Policy::FirstUse(FirstUse::new(limit, rule.fixed_seconds().unwrap_or(1)))
+                }
                 Shape::Calendar(unit) => {
                     let periods = Periods::new(self.cycle(rule, unit), self.late);
                     let gauge = |gauge, periods| {

@@ -15,8 +15,8 @@ mod time;
 
 pub(crate) use self::algorithms::periods::{Lateness, Periods, UseAhead};
 pub(crate) use self::algorithms::{
-    Balance, CalendarPeriod, FIRST, Figures, FixedWindow, Gauge, GaugePeriod, Policy, Reading,
-    Refusal, SlidingWindow, Slots, TokenBucket,
+    Balance, CalendarPeriod, FIRST, Figures, FirstUse, FixedWindow, Gauge, GaugePeriod, Policy,
+    Reading, Refusal, SlidingWindow, Slots, TokenBucket,
 };
 pub(crate) use self::counter::StoredCounter;
 pub(crate) use self::counter::{

@@ -69,6 +69,9 @@ rule! {
             /// How many hours, days, weeks, months or years a period of the calendar has; one where
             /// it is not given.
             every: u32,
+            /// Whether periods run from the first use of a key, in place of the calendar's.
+            #[serde(alias = "first_use")]
+            first_use: bool,
             /// How many different values of a key are told apart, of a quota on them; 100 000 where
             /// it is not given.
             #[serde(alias = "max_values")]
@@ -238,6 +241,47 @@ impl Quota {
         self
     }
 
+    /// Runs the periods of each key from its first use: a trial of 14 days from the first call on.
+    /// The first period begins with the first event, or reservation, of the key that is let in and
+    /// counts something, in its second, and never moves; each is followed by the next one, whether
+    /// something is used of it or not. Hours, days of 24 hours and weeks, or
+    /// [several](Self::every) of them.
+    ///
+    /// Such a quota goes by the engine's clock, as rate limits do: an event that is dated ahead
+    /// counts now, and one that is dated before the period, or recorded before the quota was there,
+    /// counts in usage alone. A first event with a timestamp of its own begins the period there. A
+    /// rule that is changed to another length begins its periods anew with the change, with what
+    /// was used as one lump. A key that has begun keeps its counter for good, so that
+    /// [`max_keys`](crate::EngineBuilder::max_keys) bounds how many can.
+    ///
+    /// ```
+    /// use limitry::{Metric, Period, Quota};
+    ///
+    /// let trial = Quota::new("Trial", Metric::TotalEvents, 100, Period::Day);
+    /// let trial = trial.every(14).first_use().per("customer_id");
+    /// assert_eq!(trial.first_use, Some(true));
+    /// ```
+    #[must_use]
+    pub fn first_use(mut self) -> Self {
+        self.first_use = Some(true);
+        self
+    }
+
+    pub(crate) fn runs_from_first_use(&self) -> bool {
+        self.first_use == Some(true)
+    }
+
+    /// How long its periods are, where all are equally long.
+    pub(crate) fn fixed_seconds(&self) -> Option<u64> {
+        let unit: u64 = match self.period {
+            Period::Hour => 3_600,
+            Period::Day => 86_400,
+            Period::Week => 604_800,
+            _ => return None,
+        };
+        Some(unit.saturating_mul(self.every.unwrap_or(1).into()))
+    }
+
     /// Lets an alert fire when the use of a key reaches this; call it again for another threshold,
     /// 16 at the most. What fired is taken from [`Engine::alerts`](crate::Engine::alerts).
     ///
@@ -371,6 +415,9 @@ impl Quota {
         zone: impl Into<TimeZone>,
     ) -> Option<Range<Timestamp>> {
         let Shape::Calendar(unit) = self.period.shape() else { return None };
+        if self.runs_from_first_use() {
+            return None;
+        }
         let calendar = Calendar::UTC.in_zone(zone.into().into());
         let bounds = self.cycle(unit).period_of(calendar, instant.unix_seconds());
         Some(Timestamp::new(bounds.start, 0)..Timestamp::new(bounds.end?, 0))

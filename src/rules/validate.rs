@@ -142,6 +142,7 @@ fn problems_of(rule: &Rule, meters: &Meters, label: &str) -> Vec<RuleProblem> {
                 found.length("period", length);
             }
             found.cycle(quota);
+            found.first_use(quota, &measure);
             found.thresholds(quota, &measure);
             found.unique(quota, &measure);
             found.balance(quota, meters);
@@ -274,6 +275,23 @@ impl Found<'_> {
                 _ => format!("{every} must be 1 to {most} for {period}: at most 100 years"),
             };
             self.add("every", reason);
+        }
+    }
+
+    /// Whether a quota's periods can run from the first use.
+    fn first_use(&mut self, quota: &Quota, measure: &Measure) {
+        if !quota.runs_from_first_use() {
+            return;
+        }
+        let field = "firstUse";
+        if quota.fixed_seconds().is_none() {
+            self.add(field, format!("is for hours, days and weeks, not for {}", quota.period));
+        }
+        if quota.time_zone.is_some() || quota.anchor.is_some() {
+            self.add(field, "has no calendar: leave out a time zone or an anchor".to_owned());
+        }
+        if measure.fold() != Fold::Sum || quota.balance.is_some() {
+            self.add(field, "is of sums: not of one value, different values or a balance".into());
         }
     }
 

@@ -14,4 +14,5 @@ mod support;
 
 mod calendars;
 mod erase;
+mod first_use;
 mod lists;

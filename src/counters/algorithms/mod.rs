@@ -20,6 +20,7 @@ mod balance;
 mod calendar_period;
 mod cut;
 pub(super) mod entries;
+mod first_use;
 mod fixed_window;
 mod gauge_period;
 mod held;
@@ -36,6 +37,7 @@ mod tests;
 
 pub(crate) use self::balance::{Balance, BalanceState};
 pub(crate) use self::calendar_period::CalendarPeriod;
+pub(crate) use self::first_use::FirstUse;
 pub(crate) use self::fixed_window::FixedWindow;
 pub(crate) use self::gauge_period::{FIRST, Gauge, GaugePeriod};
 pub(in crate::counters) use self::held::{

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::periods::{KeyCalendar, Periods, UseAhead};
 use super::{
-    Algorithm, Balance, CalendarPeriod, FixedWindow, GaugePeriod, Reading, SlidingWindow, Slots,
-    TokenBucket,
+    Algorithm, Balance, CalendarPeriod, FirstUse, FixedWindow, GaugePeriod, Reading, SlidingWindow,
+    Slots, TokenBucket,
 };
 use crate::counters::cell::{CarriedUse, Cell, CellState, Layout};
 use crate::counters::history::Used;
@@ -110,6 +110,7 @@ algorithms! { $
     GaugePeriod = 4,
     Slots = 7,
     Balance = 8,
+    FirstUse = 9,
 }
 
 pub(super) use with_algorithm as with_policy;

@@ -1,0 +1,151 @@
+//! Periods that begin with the first use of a key, and follow each other from there.
+//!
+//! The start of a period is in the state: it is that of the first one and some whole lengths, so
+//! that no later period moves. A counter that has begun is never like a fresh one again, and stays.
+
+use serde::{Deserialize, Serialize};
+
+use super::periods::Bounds;
+use super::{Algorithm, GivenBack, KeyCalendar, Refusal, stored};
+use crate::base::codec::{Malformed, Reader};
+use crate::counters::cell::{CarriedUse, Cell, CellState, Layout, StateWords, count};
+use crate::counters::time::{At, Moment, Timeline};
+use crate::rules::{Cost, Units};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FirstUse {
+    limit: Units,
+    /// How long a period is, in seconds; more than 0.
+    seconds: u32,
+}
+
+/// A period and what is used of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::counters) struct UseSince {
+    period: Bounds,
+    used: Units,
+}
+
+impl FirstUse {
+    /// Periods of so many seconds: 100 years at the most.
+    pub(crate) fn new(limit: Units, seconds: u64) -> Self {
+        Self { limit, seconds: u32::try_from(seconds).unwrap_or(u32::MAX).max(1) }
+    }
+
+    /// The period that holds a second, where one began at `first`.
+    #[inline]
+    fn period(&self, first: i64, second: i64) -> Bounds {
+        let into = second.saturating_sub(first).max(0).checked_rem(self.seconds.into());
+        let start = second.max(first).saturating_sub(into.unwrap_or(0));
+        Bounds { length: self.seconds, start }
+    }
+
+    /// Whether an event is dated before a period: usage alone has it.
+    #[inline]
+    fn is_before(state: &UseSince, at: &At) -> bool {
+        at.second < state.period.start
+    }
+}
+
+impl Algorithm for FirstUse {
+    type State = UseSince;
+
+    const LAYOUT: Layout = Layout::Count;
+
+    #[inline]
+    fn read(&self, cell: Cell<'_>, at: &At) -> UseSince {
+        let known = Bounds::of_cell(cell);
+        let period = self.period(known.start, at.now_second);
+        let is_it = period.start == known.start;
+        UseSince { period, used: if is_it { count(cell.words) } else { 0 } }
+    }
+
+    /// What would begin with the event: at its own timestamp, where that is earlier.
+    fn fresh(&self, _calendar: KeyCalendar<'_>, at: &At) -> UseSince {
+        let first = at.second.min(at.now_second);
+        UseSince { period: self.period(first, at.now_second), used: 0 }
+    }
+
+    #[inline]
+    fn fits(&self, state: &UseSince, cost: Cost, at: &At) -> bool {
+        cost.units <= 0
+            || state.used.saturating_add(cost.units) <= self.limit
+            || Self::is_before(state, at)
+    }
+
+    #[inline]
+    fn charge(&self, state: &mut UseSince, cost: Cost, at: &At) {
+        if !Self::is_before(state, at) {
+            state.used = state.used.saturating_add(cost.units);
+        }
+    }
+
+    fn is_idle(&self, _cell: Cell<'_>, _at: &At) -> bool {
+        false
+    }
+
+    #[inline]
+    fn limit(&self) -> Units {
+        self.limit
+    }
+
+    fn used(&self, state: &UseSince, _at: &At) -> Units {
+        state.used
+    }
+
+    fn reset(&self, state: &UseSince, _at: &At, _timeline: Timeline) -> Option<i64> {
+        state.period.resets()
+    }
+
+    fn passes_at(&self, state: &UseSince, refusal: &Refusal<'_>) -> Option<Moment> {
+        let Refusal { cost, at, from, timeline, .. } = *refusal;
+        let end = || from.max(timeline.start_of_second(state.period.end()));
+        let passes = || if self.fits(state, cost, at) { from } else { end() };
+        (cost.units <= self.limit).then(passes)
+    }
+
+    fn period(state: &UseSince) -> Option<Bounds> {
+        Some(state.period)
+    }
+
+    /// The second, in the order of numbers without a sign.
+    fn taken_at(&self, at: &At) -> Moment {
+        Moment(at.now_second.cast_unsigned() ^ (1 << 63))
+    }
+
+    fn give_back(&self, state: &mut UseSince, back: &GivenBack, _at: &At) {
+        if (back.taken.0 ^ (1 << 63)).cast_signed() >= state.period.start {
+            state.used = state.used.saturating_sub(back.units);
+        }
+    }
+
+    fn counts_like(&self, other: &Self) -> bool {
+        self.seconds == other.seconds
+    }
+
+    /// It begins with the change.
+    fn adopt(&self, carried: CarriedUse, _calendar: KeyCalendar<'_>, at: &At) -> CellState {
+        let period = self.period(at.now_second, at.now_second);
+        Self::cell_of(&UseSince { period, used: carried.rounded_up() })
+    }
+
+    #[inline]
+    fn pack(UseSince { period: Bounds { length, start }, used }: &UseSince) -> StateWords {
+        StateWords::count(*length, start.cast_unsigned(), *used)
+    }
+
+    #[inline]
+    fn unpack(StateWords { words: words @ [start, ..], extra }: &StateWords) -> UseSince {
+        let period = Bounds { length: *extra, start: start.cast_signed() };
+        UseSince { period, used: count(words) }
+    }
+
+    fn encode(state: &UseSince, at: &At, out: &mut stored::ChargeBytes) {
+        stored::put_bounds(state.period, at, out);
+        out.wide(state.used);
+    }
+
+    fn decode(from: &mut Reader<'_>, at: &At) -> Result<UseSince, Malformed> {
+        Ok(UseSince { period: stored::bounds(from, at)?, used: stored::units(from)? })
+    }
+}
