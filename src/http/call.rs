@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::access::{Access, Need};
 use super::failure::{Failure, Reason};
 use super::replay::HeaderKey;
+use super::second::tokens::{Client, Tokens};
 use crate::Engine;
 use crate::store::Durability;
 
@@ -31,12 +32,19 @@ pub(super) struct Project {
     waits: bool,
     /// Held by who looks at rules before it changes them.
     changes: Arc<Mutex<()>>,
+    tokens: Arc<Tokens>,
 }
 
 impl Project {
     pub(super) fn new(id: &str, engine: Engine) -> Self {
         let waits = engine.store().health().durability == Some(Durability::Synced);
-        Self { id: id.into(), engine, waits, changes: Arc::default() }
+        let tokens = Arc::new(Tokens::new(&engine));
+        Self { id: id.into(), engine, waits, changes: Arc::default(), tokens }
+    }
+
+    /// The client tokens.
+    pub(super) fn tokens(&self) -> Arc<Tokens> {
+        Arc::clone(&self.tokens)
     }
 
     /// What to hold while rules are looked at and then changed.
@@ -68,6 +76,8 @@ impl Project {
 pub(super) struct Caller {
     pub(super) project: Project,
     pub(super) access: Access,
+    /// Who has come with a client token.
+    pub(super) client: Option<Arc<Client>>,
     pub(super) max_body_bytes: usize,
 }
 
@@ -75,6 +85,7 @@ pub(super) struct Caller {
 pub(super) struct Call {
     pub(super) project: Project,
     access: Access,
+    client: Option<Arc<Client>>,
     query: Params,
     path: Vec<String>,
     key: Option<String>,
@@ -90,12 +101,12 @@ impl<S: Sync> FromRequest<S> for Call {
         // Nothing comes here but through the door.
         let caller = parts.extensions.remove::<Caller>();
         let caller = caller.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
-        let Caller { project, access, max_body_bytes } = caller;
+        let Caller { project, access, client, max_body_bytes } = caller;
         let key = parts.extensions.remove::<HeaderKey>().map(|key| key.0);
         let path = parts.extract::<RawPathParams>().await;
         let path = path.iter().flatten().map(|(_, value)| value.to_owned()).collect();
         let query = Params::of(parts.uri.query().unwrap_or_default());
-        Ok(Self { project, access, query, path, key, body, max_body_bytes })
+        Ok(Self { project, access, client, query, path, key, body, max_body_bytes })
     }
 }
 
@@ -136,14 +147,26 @@ impl Call {
         std::mem::take(&mut self.query)
     }
 
+    /// Who has come with a client token.
+    pub(super) fn client(&self) -> Result<&Client, Failure> {
+        self.client.as_deref().ok_or_else(|| Failure::from(Reason::Forbidden))
+    }
+
     /// Reads the body, as far as it may be long.
     pub(super) async fn body(self) -> Result<(Project, Bytes), Failure> {
-        let (project, most) = (self.project, self.max_body_bytes);
+        let (call, bytes) = self.with_body().await?;
+        Ok((call.project, bytes))
+    }
+
+    /// The same, and keeps the rest.
+    pub(super) async fn with_body(mut self) -> Result<(Self, Bytes), Failure> {
+        let (body, most) = (std::mem::take(&mut self.body), self.max_body_bytes);
         let too_large = |_| {
             let message = format_args!("the body must come whole, and have at most {most} bytes");
             Failure::new(Reason::TooLarge, &message)
         };
-        Ok((project, to_bytes(self.body, most).await.map_err(too_large)?))
+        let bytes = to_bytes(body, most).await.map_err(too_large)?;
+        Ok((self, bytes))
     }
 
     /// Reads the body as JSON.

@@ -138,15 +138,15 @@ impl Authenticate for ApiKeys {
 
 /// The SHA-256 of a key.
 #[derive(Clone, PartialEq, Eq)]
-struct KeyHash([u8; 32]);
+pub(super) struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    fn of(key: &str) -> Option<Self> {
+    pub(super) fn of(key: &str) -> Option<Self> {
         (key.len() <= MAX_KEY_BYTES).then(|| Self(Sha256::digest(key).into()))
     }
 
     /// Compares in the same time whatever the two are.
-    fn is(&self, other: &Self) -> bool {
+    pub(super) fn is(&self, other: &Self) -> bool {
         let differing =
             self.0.iter().zip(&other.0).fold(0, |differing, (a, b)| differing | (a ^ b));
         std::hint::black_box(differing) == 0

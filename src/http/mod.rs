@@ -50,10 +50,14 @@
 //! | `POST /v1/limits/check` | where a customer stands on them; nothing is taken |
 //! | `POST`, `GET /v1/balances`, `GET /v1/balances/{id}` | [balances](crate::balances) |
 //! | `POST /v1/balances/check`, `/credit`, `/debit` | the same of [`Balances`] |
-//! | `GET /v1/balances/{id}/transactions` | [`Balances::ledger`], of which the newest 256 are kept |
+//! | `GET /v1/balances/{id}/transactions` | [`Balances::ledger`]: the newest 256 are kept |
 //! | `POST`, `GET /v1/customers` | makes or changes a [customer](crate::Customer), lists them |
 //! | `GET`, `PUT`, `DELETE /v1/customers/{id}` | one of them, by its id or its `externalId` |
 //! | `GET /v1/customers/{id}/usage`, `/balances` | what it used, what it has |
+//! | `POST /v1/client-tokens`, `DELETE /v1/client-tokens/{id}` | makes a token, ends it |
+//! | `GET /client/token` | the project, and the `publicMetadata` of the token |
+//! | `POST /client/limits/check`, `/client/events/record` | the same for the token's customer |
+//! | `GET /client/events/summary` | the sums of its events |
 //! | `GET /v1/project` | the key's project |
 //!
 //! What is wrong is answered as `{"error": {"code", "message", "status"}}`. One engine is behind
@@ -81,6 +85,12 @@
 //!   events and its use are not.
 //! - A balance is for all events: `dimensionFilters` are empty, anything else is a 400. What has
 //!   expired, and what events took by a [rule](crate::Quota::balance), is a debit in the ledger.
+//! - A client token opens the paths below `/client`, which no other key does, and nothing else: for
+//!   its customer alone, for an hour or up to a day. It is shown once; kept is its hash, with at
+//!   most 4 096 bytes each of `publicMetadata` and of `serverContext`, which no client is shown: in
+//!   the store, or where there is none in memory, up to 100 000 of them and 64 MiB.
+//! - A personal access token (`limitry_pat_`) needs the header `X-Project`.
+//! - The product's own bound of 1 000 requests a minute is not applied.
 //! - Filters and limits may be what the engine takes beyond the product: other
 //!   [conditions](crate::Condition), 0, and fractions.
 //!
@@ -181,6 +191,8 @@ use self::access::bearer;
 use self::call::{Caller, Project, json};
 use self::failure::{Failure, Reason};
 use self::replay::{Answers, Step};
+use self::second::client;
+use self::second::tokens::{self, Client};
 use crate::Engine;
 
 mod access;
@@ -202,6 +214,9 @@ const MAX_BODY_BYTES: usize = 4 * 1_024 * 1_024;
 
 /// How many bytes of a caller's own id of a request are taken.
 const MAX_REQUEST_ID: usize = 128;
+
+/// What personal access tokens begin with.
+const PERSONAL: &str = "limitry_pat_";
 
 /// Headers that name what a key opens. One that names something else is refused.
 const NAMES: [&str; 3] = ["x-project", "x-workspace", "x-environment"];
@@ -261,6 +276,8 @@ struct Api {
     answers: Arc<Answers>,
     first: Router,
     second: Router,
+    /// The second one's paths of client tokens.
+    client: Router,
     third: Router,
 }
 
@@ -280,7 +297,8 @@ pub fn router(engine: Engine, options: Options) -> Router {
         max_body_bytes,
         answers: Arc::default(),
         first: below_v1(first::routes()),
-        second: below_v1(second::routes()),
+        second: below_v1(second::routes()).nest("/client", client::closed()),
+        client: below("/client", client::routes()).fallback(client::other),
         third: below_v1(third::routes()),
     };
     Router::new()
@@ -292,8 +310,12 @@ pub fn router(engine: Engine, options: Options) -> Router {
 
 /// Puts the paths of a generation below its base.
 fn below_v1(paths: Router) -> Router {
+    below("/v1", paths).fallback(|| async { Failure::from(Reason::NotFound) })
+}
+
+fn below(base: &str, paths: Router) -> Router {
     let paths = paths.method_not_allowed_fallback(|| async { Failure::from(Reason::NotAllowed) });
-    Router::new().nest("/v1", paths).fallback(|| async { Failure::from(Reason::NotFound) })
+    Router::new().nest(base, paths)
 }
 
 /// Whether all stores take what comes.
@@ -311,9 +333,12 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     let id = request_id(request.headers());
     match api.caller(request.headers()).await {
         Ok(caller) => api.enter(caller, request, &id).await,
-        Err(reason) => {
-            let spoken = bearer(request.headers()).and_then(Generation::of_key);
-            said(&reason.into(), spoken.unwrap_or(Generation::First), &id)
+        Err(why) => {
+            let spoken = bearer(request.headers()).and_then(|key| {
+                let is_token = key.starts_with(tokens::TOKEN);
+                if is_token { Some(Generation::Second) } else { Generation::of_key(key) }
+            });
+            said(&why, spoken.unwrap_or(Generation::First), &id)
         }
     }
 }
@@ -345,14 +370,15 @@ impl Api {
     async fn enter(&self, caller: Caller, request: Request, id: &str) -> Response {
         let generation = caller.access.generation;
         let project = caller.project.clone();
-        let step = self.answers.step(request, (&project, &caller.access), self.max_body_bytes);
+        let step = self.answers.step(request, &caller, self.max_body_bytes);
         let (mut request, turn) = match step.await {
             Ok(Step::Answer(request, turn)) => (request, turn),
             Ok(Step::Replay(response)) => return response,
             Err(why) => return said(&why, generation, id),
         };
+        let is_client = caller.client.is_some();
         request.extensions_mut().insert(caller);
-        let mut answer = self.answer(request, generation).await;
+        let mut answer = self.answer(request, generation, is_client).await;
         if let Some(why) = answer.extensions_mut().remove::<Failure>() {
             answer = said(&why, generation, id);
         }
@@ -362,9 +388,10 @@ impl Api {
         }
     }
 
-    async fn answer(&self, request: Request, generation: Generation) -> Response {
+    async fn answer(&self, request: Request, generation: Generation, is_client: bool) -> Response {
         let mut routes = match generation {
             Generation::First => self.first.clone(),
+            Generation::Second if is_client => self.client.clone(),
             Generation::Second => self.second.clone(),
             Generation::Third => self.third.clone(),
         };
@@ -372,17 +399,45 @@ impl Api {
         routes.call(request).await.unwrap_or_else(|never| match never {})
     }
 
-    async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Reason> {
-        let access = self.authenticate.authenticate(headers, self.engine.now()).await;
-        let access = access.ok_or(Reason::Unauthorized)?;
-        let project = self.projects.get(&access.project).ok_or(Reason::Unauthorized)?;
+    async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
+        let token = bearer(headers).filter(|key| key.starts_with(tokens::TOKEN));
+        let (project, access, client) = match token {
+            Some(token) => self.client(token).await.ok_or(Reason::Unauthorized)?,
+            None => {
+                let access = self.authenticate.authenticate(headers, self.engine.now()).await;
+                let access = access.ok_or(Reason::Unauthorized)?;
+                let project = self.projects.get(&access.project).ok_or(Reason::Unauthorized)?;
+                (project.clone(), access, None)
+            }
+        };
         let names_another = NAMES.iter().any(|name| {
             headers.get_all(*name).iter().any(|value| value.as_bytes() != project.id.as_bytes())
         });
         if names_another {
-            return Err(Reason::Forbidden);
+            return Err(Reason::Forbidden.into());
         }
-        let max_body_bytes = self.max_body_bytes;
-        Ok(Caller { project: project.clone(), access, max_body_bytes })
+        if bearer(headers).is_some_and(|key| key.starts_with(PERSONAL)) {
+            second::needs_project(headers)?;
+        }
+        Ok(Caller { project, access, client, max_body_bytes: self.max_body_bytes })
+    }
+
+    /// Who has come with a client token: it says nothing of which project it is of.
+    async fn client(&self, token: &str) -> Option<(Project, Access, Option<Arc<Client>>)> {
+        for project in self.projects.values() {
+            let tokens = project.tokens();
+            let found = if tokens.wait() {
+                let text = token.to_owned();
+                let open = move |engine: &Engine| Ok(tokens.open(&text, engine.now()));
+                project.ask(open).await.ok().flatten()
+            } else {
+                tokens.open(token, project.engine.now())
+            };
+            if let Some(client) = found {
+                let access = Access::to(&*project.id, Generation::Second);
+                return Some((project.clone(), access, Some(Arc::new(client))));
+            }
+        }
+        None
     }
 }

@@ -16,8 +16,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::access::Access;
-use super::call::Project;
+use super::call::{Caller, Project};
 use super::failure::{Failure, Reason};
 use crate::Timestamp;
 use crate::store::{Space, SpaceError};
@@ -111,14 +110,14 @@ impl Answers {
     pub(super) async fn step(
         self: &Arc<Self>,
         request: Request,
-        (project, access): (&Project, &Access),
+        caller: &Caller,
         max_body_bytes: usize,
     ) -> Result<Step, Failure> {
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         let Some(key) = key_of(request.headers())?.filter(|_| changes) else {
             return Ok(Step::Answer(request, None));
         };
-        let name = name_of(project, access, &key);
+        let (name, project) = (name_of(caller, &key), &caller.project);
         let (parts, body) = request.into_parts();
         let too_large = |_| {
             let message = "the body must come whole, and be no longer than it may be";
@@ -299,12 +298,17 @@ fn key_of(headers: &HeaderMap) -> Result<Option<String>, Failure> {
 }
 
 /// Who may do less is not shown what was answered to who may do more.
-fn name_of(project: &Project, access: &Access, key: &str) -> Name {
+fn name_of(caller: &Caller, key: &str) -> Name {
+    let Caller { project, access, client, .. } = caller;
     let mut hash = Sha256::new_with_prefix([u8::from(access.generation)]);
     hash.update(access.scope.to_string());
     // A project's name may hold any letters: its length says where it ends.
     hash.update(project.id.len().to_le_bytes());
     hash.update(&*project.id);
+    if let Some(client) = client {
+        hash.update(client.customer.len().to_le_bytes());
+        hash.update(&client.customer);
+    }
     hash.update(key);
     hash.finalize().into()
 }

@@ -20,6 +20,11 @@ pub(crate) const ENDED: &str = "lm_ended";
 pub(crate) const ENDS: &str = "lm_ends";
 pub(crate) const OTHER: &str = "lm_other_project";
 pub(crate) const SECOND: &str = "limitry_sk_0123";
+pub(crate) const SECOND_READ: &str = "limitry_sk_read";
+pub(crate) const SECOND_RECORD: &str = "limitry_sk_record";
+pub(crate) const SECOND_ENDED: &str = "limitry_sk_ended";
+pub(crate) const SECOND_OTHER: &str = "limitry_sk_other_project";
+pub(crate) const PERSONAL: &str = "limitry_pat_0123";
 pub(crate) const THIRD: &str = "lim_test_0123";
 pub(crate) const THIRD_READ: &str = "lim_test_read";
 pub(crate) const THIRD_RECORD: &str = "lim_live_record";
@@ -61,6 +66,11 @@ impl App {
             .with(key(ENDS, "proj_xyz").ends_at(clock.now() + Duration::from_secs(3_600)))
             .with(key(OTHER, "proj_other"))
             .with(key(SECOND, "proj_xyz"))
+            .with(key(SECOND_READ, "proj_xyz").scope(Scope::Read))
+            .with(key(SECOND_RECORD, "proj_xyz").scope(Scope::Record))
+            .with(key(SECOND_ENDED, "proj_xyz").ends_at(clock.now()))
+            .with(key(SECOND_OTHER, "proj_other"))
+            .with(key(PERSONAL, "proj_xyz"))
             .with(key(THIRD, "proj_xyz"))
             .with(key(THIRD_READ, "proj_xyz").scope(Scope::Read))
             .with(key(THIRD_RECORD, "proj_xyz").scope(Scope::Record))

@@ -1,8 +1,8 @@
 //! The second generation: events, meters, limits on them, balances, customers.
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{delete, get, post};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -13,10 +13,12 @@ use crate::wire;
 
 mod balances;
 mod check;
+pub(super) mod client;
 mod customers;
 mod events;
 mod limits;
 mod meters;
+pub(super) mod tokens;
 
 /// Its paths.
 pub(super) fn routes() -> Router {
@@ -45,6 +47,8 @@ pub(super) fn routes() -> Router {
         )
         .route("/customers/{id}/usage", get(customers::usage))
         .route("/customers/{id}/balances", get(customers::balances))
+        .route("/client-tokens", post(tokens::add))
+        .route("/client-tokens/{id}", delete(tokens::end))
         .route("/project", get(project))
 }
 
@@ -81,6 +85,11 @@ impl<'p> Problem<'p> {
         let status = why.reason.status().as_u16();
         Self { error: Said { code: why.code.unwrap_or(code), message, status } }
     }
+}
+
+/// Checks that a personal access token says which project it is used for.
+pub(super) fn needs_project(headers: &HeaderMap) -> Result<(), Failure> {
+    need(headers.get("x-project"), "the header X-Project").map(drop)
 }
 
 /// `GET /project`: the key's project.

@@ -9,6 +9,7 @@ mod customers;
 mod events;
 mod limits;
 mod meters;
+mod tokens;
 
 pub(crate) fn post(app: &App, path: &str, body: Value) -> Answer {
     app.send(SECOND, "POST", &format!("/v1{path}"), body.to_string())

@@ -1,0 +1,68 @@
+//! The paths of client tokens: for the customer of the token, whatever else is said.
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use super::{check, events, parse, tokens};
+use crate::http::call::{Answer, Call};
+use crate::http::failure::{Failure, Reason};
+
+/// The paths, below `/client`.
+pub(in crate::http) fn routes() -> Router {
+    Router::new()
+        .route("/token", get(tokens::shown))
+        // Its older name.
+        .route("/context", get(tokens::shown))
+        .route("/limits/check", post(check_limits))
+        .route("/events/record", post(record))
+        .route("/events/summary", get(summary))
+}
+
+/// What is answered to a token at any other path.
+pub(in crate::http) async fn other() -> Failure {
+    Failure::new(Reason::Forbidden, "a client token opens the paths below /client alone")
+}
+
+/// What is answered to any other key at these paths.
+pub(in crate::http) fn closed() -> Router {
+    Router::new().fallback(|| async {
+        Failure::new(Reason::Forbidden, "the paths below /client are for client tokens alone")
+    })
+}
+
+/// The customer of the token; where one is given it must be that.
+fn customer(call: &Call, given: Option<String>) -> Result<String, Failure> {
+    let own = &call.client()?.customer;
+    match given {
+        Some(given) if given != *own => {
+            let message = format_args!("customerId: {given:?} is not the customer of the token");
+            Err(Failure::new(Reason::Forbidden, &message))
+        }
+        _ => Ok(own.clone()),
+    }
+}
+
+/// `POST /client/limits/check`
+async fn check_limits(call: Call) -> Answer {
+    let (call, bytes) = call.with_body().await?;
+    let mut question: check::Question = parse(&bytes)?;
+    question.customer_id = Some(customer(&call, question.customer_id)?);
+    check::answer(call.project, question).await
+}
+
+/// `POST /client/events/record`
+async fn record(call: Call) -> Answer {
+    let (mut call, bytes) = call.with_body().await?;
+    let mut event: events::Recorded = parse(&bytes)?;
+    event.customer_id = Some(customer(&call, event.customer_id)?);
+    let key = call.key();
+    events::record_one(call.project, event.event(key)?).await
+}
+
+/// `GET /client/events/summary`
+async fn summary(mut call: Call) -> Answer {
+    let mut params = call.params();
+    let customer = customer(&call, params.take("customerId"))?;
+    let query = events::ranged(params)?.customer(customer);
+    events::summed(&call.project, query).await
+}
