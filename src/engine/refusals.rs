@@ -26,7 +26,7 @@ use crate::refusals::{
 ///
 /// **Bounds.** An hour tells 10 000 keys apart, over all rules; what other keys were refused is in
 /// the sums of their rules, as [`other`](RefusalPage::other). Hours are kept for 31 days, and at
-/// most 100 000 numbers of rules and keys in all of them, some 200 bytes each: beyond that the
+/// most 100 000 numbers of rules and keys in all of them, some 130 bytes each: beyond that the
 /// oldest hour loses its keys, then itself. Where more than 100 000 rules have refused something in
 /// the life of an engine, those behind are in the sums of hours alone.
 ///

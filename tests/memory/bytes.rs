@@ -367,6 +367,27 @@ fn an_alert_takes_so_much_and_a_key_that_has_fired_less() {
     assert!(alert <= 600, "an alert: {alert}");
 }
 
+/// What a key takes that was refused in an hour, and a refused call that is kept.
+#[test]
+fn a_refused_key_takes_so_much_and_a_refused_call_that_is_kept() {
+    const KEYS: u64 = 8_000;
+    let of = |recording: Recording| {
+        let calls = RateLimit::new("Calls a minute", 0, Window::Minute).per("customer_id");
+        let builder = Engine::builder().recording(recording).clock(clock()).rate_limit(calls);
+        let engine = builder.build().expect("valid rules");
+        // Threads keep a few things from their first call on.
+        flood(&engine, 1);
+        let memory = measure(|| flood(&engine, KEYS));
+        memory.bytes_current / i64::try_from(KEYS).expect("few")
+    };
+    let off = of(Recording::Off);
+    let counted = of(Recording::default()) - off;
+    let kept = of(Recording::default().refusals(100_000)) - off - counted;
+    println!("a refused key {counted}, a refused call that is kept {kept}");
+    assert!(counted <= 200, "a refused key: {counted}");
+    assert!(kept <= 200, "a refused call that is kept: {kept}");
+}
+
 /// What an account takes, a grant of it, and an entry of its ledger.
 #[test]
 fn a_balance_takes_so_much_and_a_grant_and_an_entry() {

@@ -289,7 +289,7 @@ fn of_balance((mut quota, takes, opening): (Quota, bool, Option<u64>)) -> Quota 
         (quota.opening, quota.limit_value) = (cut.opening, None);
         (quota.time_zone, quota.anchor, quota.every) = (None, None, None);
         (quota.max_keys, quota.max_values) = (None, None);
-        quota.alert_thresholds = Vec::new();
+        quota.alert_thresholds = vec![Threshold::amount(-5), Threshold::amount(90)];
     }
     quota
 }

@@ -18,6 +18,7 @@ use limitry::decision::Standing;
 use limitry::errors::{PriceError, ReservationError, TrackError};
 use limitry::events::{EventId, EventQuery, Recording};
 use limitry::keys::{Adjust, AdjustmentQuery, KeyQuery, RuleKey};
+use limitry::refusals::RefusalQuery;
 use limitry::reservations::{ReservationQuery, ReservationState, ReservationStatus};
 use limitry::rules::{Algorithm, Enforcement, QuotaUpdate, RateLimitUpdate, SyncOptions};
 use limitry::time::{Clock, ManualClock};
@@ -387,6 +388,7 @@ fn live(
                 assert!(newest.len() <= 3 && engine.live_keys() < 1_000);
                 assert!(newest.iter().all(|found| !format!("{found:?}").is_empty()));
                 list(engine, &EventQuery::new());
+                look_at_refusals(engine);
                 for rule in engine.rules().list() {
                     let id = rule.id().expect("made");
                     let mut query = KeyQuery::new().limit(2);
@@ -403,6 +405,44 @@ fn live(
                 }
             }
         }
+    }
+}
+
+/// Of so many events, and of refused calls in every second one.
+fn recording(newest: usize) -> Recording {
+    let recording = Recording::Newest(newest);
+    if newest.is_multiple_of(2) { recording.refusals(5) } else { recording }
+}
+
+/// Asks for what was refused, page by page, and when rules judged.
+fn look_at_refusals(engine: &Engine) {
+    let refusals = engine.refusals();
+    let mut query = RefusalQuery::new().limit(3);
+    loop {
+        match refusals.counts(&query) {
+            Ok(page) => {
+                assert!(!json(&page).is_null() && page.other <= page.total);
+                let Some(next) = page.next_cursor else { break };
+                query = query.cursor(next);
+            }
+            Err(why) => return print(&why),
+        }
+    }
+    let hours = refusals.hours(&RefusalQuery::new()).expect("it records");
+    assert!(!format!("{hours:?}").is_empty());
+    let mut query = RefusalQuery::new().limit(3);
+    while let Some(next) = refusals.list(&query).expect("it records").next_cursor {
+        query = query.cursor(next);
+    }
+    for bad in ["", "x", "-1", "[1]", "[1,\"a\",[],[]]"] {
+        let _ = (
+            refusals.counts(&query.clone().cursor(bad)),
+            refusals.list(&query.clone().cursor(bad)),
+        );
+    }
+    for rule in engine.rules().list() {
+        let last = engine.rules().last_judged(rule.id().expect("made"));
+        assert!(!format!("{last:?}").is_empty());
     }
 }
 
@@ -463,7 +503,7 @@ proptest! {
             .idempotency_retention(retention)
             .late_events(late)
             .prices(Whims { millionths: cents, next: AtomicUsize::new(0) })
-            .recording(newest.map_or(Recording::Off, |newest| Recording::Newest(size(newest))))
+            .recording(newest.map_or(Recording::Off, |newest| recording(size(newest))))
             .quota(Quota::new("day", Metric::TotalTokens, 100, Period::Day).per("customer_id"))
             .quota(Quota::new("cents", Metric::TotalCostCents, 100, Period::Month));
         assert!(!format!("{builder:?}").is_empty());
