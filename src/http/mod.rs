@@ -401,14 +401,13 @@ impl Api {
 
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
         let token = bearer(headers).filter(|key| key.starts_with(tokens::TOKEN));
-        let (project, access, client) = match token {
-            Some(token) => self.client(token).await.ok_or(Reason::Unauthorized)?,
-            None => {
-                let access = self.authenticate.authenticate(headers, self.engine.now()).await;
-                let access = access.ok_or(Reason::Unauthorized)?;
-                let project = self.projects.get(&access.project).ok_or(Reason::Unauthorized)?;
-                (project.clone(), access, None)
-            }
+        let (project, access, client) = if let Some(token) = token {
+            self.client(token).await.ok_or(Reason::Unauthorized)?
+        } else {
+            let access = self.authenticate.authenticate(headers, self.engine.now()).await;
+            let access = access.ok_or(Reason::Unauthorized)?;
+            let project = self.projects.get(&access.project).ok_or(Reason::Unauthorized)?;
+            (project.clone(), access, None)
         };
         let names_another = NAMES.iter().any(|name| {
             headers.get_all(*name).iter().any(|value| value.as_bytes() != project.id.as_bytes())
