@@ -26,12 +26,13 @@ const MARKER: &str = "a marker in her events";
 
 fn builder(clock: &ManualClock) -> EngineBuilder {
     let quota = |name: &str| Quota::new(name, Metric::TotalEvents, 1_000_000, Period::Month);
+    let credits = Quota::balance("credits", Metric::TotalTokens);
     Engine::builder()
         .clock(clock.clone())
         .recording(Recording::Newest(100_000).refusals(100))
         .quota(quota("own").id("q_own").per("customer_id").alert_at(Threshold::amount(1)))
         .quota(quota("team").id("q_team").per("team_id"))
-        .quota(Quota::balance("credits", Metric::TotalTokens).per("customer_id"))
+        .quota(credits.per("customer_id").alert_at(Threshold::amount(999_990)))
         .quota(Quota::new("users", Metric::unique("customer_id"), 900, Period::Month).id("q_users"))
 }
 

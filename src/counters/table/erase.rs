@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Table;
+use super::accounts::ACCOUNTS;
 use super::shard::Shard;
 use crate::counters::counter::CounterSet;
 use crate::counters::row::{Row, RowKey, key_of_words};
@@ -21,6 +22,9 @@ pub(crate) struct ErasedKeys<'e> {
 impl ErasedKeys<'_> {
     pub(super) fn has_words(&self, (group, words): (u32, &[u64])) -> bool {
         let is_it = |key: RowKey<'_>| match key {
+            RowKey::Partition { group: ACCOUNTS, values: [name, owner] } => {
+                (self.has_account)(name, owner)
+            }
             RowKey::Partition { group, values } => (self.has_key)(group, values),
             RowKey::Overflow { .. } => false,
         };
