@@ -164,11 +164,20 @@ impl Core {
 
     /// What an engine that opens a store does about calendars, where those have ever changed:
     /// counters that may come from a copy which is cut otherwise are cut anew.
-    pub(in crate::engine) fn go_on_with_calendars(&self, cut: CutBefore) {
+    /// Rules that filter a value with a calendar are compiled anew where a crash came between the
+    /// change and that.
+    ///
+    /// # Errors
+    /// The store does not take the rules.
+    pub(in crate::engine) fn go_on_with_calendars(&self, cut: CutBefore) -> Result<(), RulesError> {
+        if !matches!(cut, CutBefore::Alike) {
+            self.changed(|mut change| change.refit())?;
+        }
         match cut {
             CutBefore::Alike | CutBefore::Anew => {}
             CutBefore::Otherwise => self.recut_all(false),
             CutBefore::InAnotherZone => self.recut_all(true),
         }
+        Ok(())
     }
 }

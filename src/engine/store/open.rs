@@ -112,7 +112,7 @@ impl EngineBuilder {
         let rules = core.snapshot.load_full();
         core.track_folds_of(&rules.meters, &rules.rules);
         core.go_on_with(self.rules, declared.as_deref(), is_new)?;
-        core.go_on_with_calendars(cut);
+        core.go_on_with_calendars(cut).map_err(of_rules)?;
         if core.ledger.is_some() {
             core.compiler.lock().recount();
         }
