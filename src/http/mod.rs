@@ -74,7 +74,8 @@
 //!   global meter with a null `projectId`, `mtr_total_tokens` and the like, and any other value the
 //!   meter `values.<name>`; where the engine has a meter of such an id, that one is meant. Quotas
 //!   that this generation has no words for are not among its limits: rolling ones, those of several
-//!   periods, of different values or of balances, without a limit, or turned off.
+//!   periods or from the first use, of different values or of balances, without a limit, or turned
+//!   off.
 //! - A check asks no one for what the meter asks of events. It is O(limits).
 //! - A customer is known by its `externalId`, which is the `customerId` everywhere else; its `id`
 //!   is another writing of that. The first event that this generation records of a customer who is

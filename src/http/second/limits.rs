@@ -50,13 +50,14 @@ pub(super) struct Limit {
 
 impl Limit {
     /// `None` of a quota that this generation has no words for: one that is off, has no limit, is a
-    /// balance, has several periods as one or one of another kind, counts different values, or
-    /// asks more of the customer than to be one.
+    /// balance, has several periods as one, one of another kind or one from the first use, counts
+    /// different values, or asks more of the customer than to be one.
     pub(super) fn of(quota: Quota) -> Option<Self> {
         let meter_id = meters::id_of(&quota.metric)?;
         let (_, period) = PERIODS.into_iter().find(|(period, _)| *period == quota.period)?;
         let most = quota.limit_value?;
-        if !quota.enabled || quota.balance.is_some() || quota.every.unwrap_or(1) != 1 {
+        let is_plain = quota.every.unwrap_or(1) == 1 && quota.first_use != Some(true);
+        if !quota.enabled || quota.balance.is_some() || !is_plain {
             return None;
         }
         let mut filters = quota.dimension_filters.clone();

@@ -259,8 +259,11 @@ fn one_generation_reads_what_another_writes() {
     assert_eq!(quota["metric"], format!("meter.{meter}"));
     // What this generation has no words for is not among its limits.
     let budget = Quota::new("r", Metric::TotalTokens, 9, Period::rolling(Duration::from_secs(60)));
-    let rolling = app.engine.rules().add(budget).expect("good").id.expect("an id");
-    get(&app, &format!("/limits/{rolling}")).fails(404, "limit_not_found", &rolling);
+    let trial = Quota::new("t", Metric::TotalTokens, 9, Period::Day).first_use();
+    for unsaid in [budget, trial.per("customer_id")] {
+        let id = app.engine.rules().add(unsaid).expect("good").id.expect("an id");
+        get(&app, &format!("/limits/{id}")).fails(404, "limit_not_found", &id);
+    }
     assert_eq!(pages(&app, "/limits", 10).len(), 2);
 }
 
