@@ -18,13 +18,16 @@ use crate::counters::{ACCOUNTS, Match};
 use crate::event::{Dimension, mix};
 use crate::rules::{Filter, OnMissing};
 
+/// A group, a balance and a partition: what tells a kind of rows from others.
+type KindKey = (u32, Option<Box<str>>, Box<[Dimension]>);
+
 #[derive(Default)]
 pub(super) struct Build {
     hasher: ahash::RandomState,
     rules: Vec<Indexed>,
     kinds: Vec<RowKind>,
     /// Their places, by what tells them apart.
-    known: HashMap<(u32, Option<Box<str>>, Box<[Dimension]>), u32>,
+    known: HashMap<KindKey, u32>,
     policies: HashMap<Box<str>, u32>,
     always: Vec<u32>,
     shapes: HashMap<Box<[Dimension]>, HashTable<Filtered>>,

@@ -127,8 +127,8 @@ mod tests {
 
     #[test]
     fn costs_have_six_digits_and_a_refund_is_among_the_values() {
-        let read = |body: serde_json::Value| serde_json::from_value::<Event<'_>>(body);
-        let body = |cents: serde_json::Value| json!({"customerId": "c", "eventType": "e", "costCents": cents});
+        let read = |body: Value| serde_json::from_value::<Event<'_>>(body);
+        let body = |cents: Value| json!({"customerId": "c", "eventType": "e", "costCents": cents});
         for cents in [json!(25), json!(0.4), json!(0.000_001), json!("12345678901.123456")] {
             let event = read(body(cents.clone())).expect("a good body");
             assert_eq!(serde_json::to_value(&event).expect("prints"), body(cents));
