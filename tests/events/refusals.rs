@@ -222,8 +222,9 @@ fn the_counts_are_those_of_the_answers() {
                 let hour = at - at.rem_euclid(HOUR);
                 *by_hour.entry(hour).or_default() += 1;
                 kept.push(number.to_string());
-                let ids = answer.rate_limits().filter(|it| it.exceeded).map(|it| it.id.to_owned());
-                let quotas = answer.quotas().filter(|it| it.exceeded).map(|it| it.id.to_owned());
+                let ids =
+                    answer.rate_limits().filter(|it| it.exceeded).map(|it| it.id.into_owned());
+                let quotas = answer.quotas().filter(|it| it.exceeded).map(|it| it.id.into_owned());
                 for id in ids.chain(quotas) {
                     let key = match &*id {
                         "qta_calls" => format!("customer_id={customer}"),

@@ -44,9 +44,9 @@ fn open(folder: &Folder, clock: &ManualClock) -> Engine {
 
 fn event(customer: &str, number: u64) -> Event<'_> {
     let event = Event::new(customer, "call").model("large").total_tokens(number % 50);
-    let event = event.property("team_id", if number % 2 == 0 { "red" } else { "blue" });
+    let event = event.property("team_id", if number.is_multiple_of(2) { "red" } else { "blue" });
     match customer {
-        PERSON if number % 2 == 0 => event.property("note", MARKER),
+        PERSON if number.is_multiple_of(2) => event.property("note", MARKER),
         PERSON => event.attach("note", MARKER),
         _ => event,
     }

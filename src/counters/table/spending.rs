@@ -55,13 +55,13 @@ impl Straight<'_, '_> {
             let units = before.units.saturating_sub(units);
             charge.reading = reading(Some(Available { units, used, ..before }));
         } else {
-            let change = Change::Take { units };
-            account.apply(&change, now, None);
+            let taken = Change::Take { units };
+            account.apply(&taken, now, None);
             charge.reading = reading(Some(account.available()));
             charge.wrote();
             if self.table.given_back_log().is_some() {
                 let mut rows = Vec::new();
-                put_account(key, std::iter::once((now, &change)), &mut rows);
+                put_account(key, std::iter::once((now, &taken)), &mut rows);
                 spent.change = Some(HeldChange::of_accounts(rows));
             }
         }

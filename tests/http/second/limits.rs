@@ -252,7 +252,7 @@ fn one_generation_reads_what_another_writes() {
     assert_eq!(changed["limitValue"], 50);
     assert_eq!(app.get("/v1/quotas/qta_first").ok(200)["limitValue"], 50);
     let listed = pages(&app, "/limits", 1);
-    assert_eq!(ids(&listed), [ids(&[first])[0], ids(&[made.clone()])[0]]);
+    assert_eq!(ids(&listed), [ids(&[first])[0], ids(std::slice::from_ref(&made))[0]]);
     // And the other way round.
     let id = made["id"].as_str().expect("a text");
     let quota = app.get(&format!("/v1/quotas/{id}")).ok(200);
