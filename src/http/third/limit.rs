@@ -440,7 +440,9 @@ impl<'r> RuleFields<'r> {
         }
         match rule {
             Rule::Quota(rule) => of!(rule, |rule: &Quota, counts_units| {
-                (counts_units || rule.period == Period::Concurrent) && rule.balance.is_none()
+                (counts_units || rule.period == Period::Concurrent)
+                    && rule.balance.is_none()
+                    && rule.first_use != Some(true)
             }),
             Rule::RateLimit(rule) => of!(rule, |_: &RateLimit, counts_units| counts_units),
         }
