@@ -165,6 +165,22 @@
 //! # Ok::<(), limitry::Error>(())
 //! ```
 //!
+//! What was refused is counted where events are recorded, and a customer who leaves is erased:
+//!
+//! ```
+//! use limitry::refusals::RefusalQuery;
+//! use limitry::{Engine, Event, RateLimit, Window};
+//!
+//! let calls = RateLimit::new("Calls", 1, Window::Minute).per("customer_id");
+//! let engine = Engine::builder().rate_limit(calls).build()?;
+//! for customer in ["ann", "bob", "ann"] {
+//!     let _ = engine.track(&Event::new(customer, "call"))?;
+//! }
+//! assert_eq!(engine.refusals().counts(&RefusalQuery::new())?.total, 1);
+//! assert_eq!(engine.customers().erase("ann")?.events, 1);
+//! # Ok::<(), limitry::Error>(())
+//! ```
+//!
 //! # What if
 //!
 //! [`Engine::simulate`] replays what was recorded against other rules, in the traffic's own time,
@@ -193,9 +209,10 @@
 //! # In front of services
 //!
 //! With the feature `tower` the layer `limitry::tower::LimitLayer` puts limits in front of any
-//! tower service; with `http` the router of `limitry::http` answers the product's HTTP API; with
-//! `server` the program `limitry serve` does; and with `llm` `limitry::llm::Usage` reads what
-//! providers report of a model call.
+//! tower service; with `http` the router of `limitry::http` answers the product's HTTP API, all
+//! three generations of it; with `server` the program `limitry serve` does; and with `llm`
+//! `limitry::llm::Usage` reads what providers report of a model call, and
+//! `limitry::llm::PriceBook` says exactly what that cost.
 //!
 //! # Where to go
 //!

@@ -146,7 +146,7 @@ fn every_dependency_says_what_it_is_for() {
 #[test]
 fn front_pages_point_on() {
     let mut findings = Vec::new();
-    for (page, most) in [("README.md", 220), ("src/lib.rs", 400)] {
+    for (page, most) in [("README.md", 225), ("src/lib.rs", 400)] {
         let lines = source(page).lines().count();
         if lines > most {
             findings.push(format!("{page}: {lines} lines, {most} at most"));
