@@ -146,6 +146,26 @@ fn rate_limits_get_back_what_was_taken_and_no_more() {
 }
 
 #[test]
+fn a_reset_leaves_out_what_is_held_of_a_window_that_is_over() {
+    for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindow] {
+        for now in [0, 10_i64] {
+            let (engine, clock) = engine(|builder| builder.rate_limit(limit(algorithm)));
+            let held = engine.reserve(&tokens(40), Hold::lasting(secs(600))).expect("valid");
+            let Reserved::Held(held) = held else { unreachable!("there is room") };
+            clock.advance(secs(120));
+            if now > 0 {
+                assert!(track(&engine, &tokens(now.unsigned_abs())).is_allowed());
+            }
+            let made = engine.rules().reset("l", ANN).expect("good");
+            assert_eq!(made.amount, n(-now), "{algorithm:?}");
+            assert_eq!(left(&engine), n(100), "{algorithm:?}, {now} now");
+            let _ = held.commit(&tokens(40)).expect("valid");
+            assert_eq!(left(&engine), n(100), "{algorithm:?}, {now} now: it was of its window");
+        }
+    }
+}
+
+#[test]
 fn a_rolling_quota_counts_it_at_its_instant_and_begins_anew_with_a_reset() {
     let (engine, clock) = engine(|builder| builder.quota(quota(Period::Rolling(secs(3_600)))));
     assert!(track(&engine, &tokens(60)).is_allowed());

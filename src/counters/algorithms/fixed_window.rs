@@ -111,6 +111,10 @@ impl Algorithm for FixedWindow {
         }
     }
 
+    fn has_use_of(&self, taken: Moment, now: Moment) -> bool {
+        self.start(taken) == self.start(now)
+    }
+
     fn counts_like(&self, other: &Self) -> bool {
         (self.length, self.phase) == (other.length, other.phase)
     }

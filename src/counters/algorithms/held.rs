@@ -210,7 +210,7 @@ impl Policy {
         self.rolling().is_none_or(|window| window.counts(taken, at.now))
     }
 
-    /// Whether a list has a use of this instant still, by now.
+    /// Whether a window has a use of this instant still, by now.
     pub(in crate::counters) fn has_use_of(&self, taken: Moment, now: Moment) -> bool {
         with_policy!(self, A(algorithm) => algorithm.has_use_of(taken, now))
     }

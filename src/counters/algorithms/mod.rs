@@ -252,7 +252,8 @@ pub(super) trait Algorithm: Sized {
         Self::cell_of(&state)
     }
 
-    /// Whether a list has a use of this instant still; what keeps none has no such thing.
+    /// Whether what was taken at this instant is in what a window says now; other counters have all
+    /// that they took.
     fn has_use_of(&self, _taken: Moment, _now: Moment) -> bool {
         true
     }

@@ -93,7 +93,12 @@ impl Script<'_, '_> {
         if let Some(committed) = &held.committed {
             return used(committed);
         }
-        used(&charge.reading).saturating_sub(held.counting(&counter.policy, &self.at))
+        // What was taken in a window that is over is held, and has left it.
+        let policy = &counter.policy;
+        let in_use = held.expiring().filter(|it| {
+            policy.holds_count(it.taken, &self.at) && policy.has_use_of(it.taken, self.at.now)
+        });
+        in_use.fold(used(&charge.reading), |used, it| used.saturating_sub(it.units))
     }
 
     /// Lets a rolling quota start from what is held alone.

@@ -227,8 +227,7 @@ fn step(app: &App, account: &mut Account, random: &mut ChaCha8Rng) {
                 *account.used.entry((total, user, 0)).or_default() -= amount;
             }
         }
-        // A rate limit that begins anew takes over what is held from windows before.
-        8 if account.holds.iter().all(|hold| hold.at / 60 == now / 60) => {
+        8 => {
             app.third("POST", &format!("/v1/subjects/user/{user}/reset"), json!({})).ok(200);
             let mut judging = account.judging((user, None), "chat");
             judging.extend(account.judging((user, None), "embed"));
