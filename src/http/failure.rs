@@ -110,6 +110,10 @@ impl<E: Into<crate::Error>> From<E> for Failure {
         let error = error.into();
         let reason = match &error {
             crate::Error::Query(QueryError::EmptyRange { .. }) => Reason::EmptyRange,
+            // The question is good, and this engine has no answer to it.
+            crate::Error::Query(QueryError::RecordingOff | QueryError::Overflow { .. }) => {
+                Reason::Conflict
+            }
             error if error.is_bad_input() => Reason::BadInput,
             error if error.is_conflict() => Reason::Conflict,
             error if error.is_not_found() => Reason::NotFound,

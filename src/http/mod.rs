@@ -16,7 +16,7 @@
 //! ```
 //!
 //! `GET /healthz` and `/readyz` need no key: whether it runs, and whether its stores take what
-//! comes.
+//! comes. A question about events to an engine that records none is a 409, in each generation.
 //!
 //! # What the first generation answers
 //!

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
+use limitry::Engine;
+use limitry::events::Recording;
 use serde_json::json;
 
 use crate::app::{App, ENDED, ENDS, KEY, OTHER, READ, RECORD, SECOND, THIRD};
@@ -155,4 +157,24 @@ fn it_may_be_nested_anywhere() {
     app.post("/limits/v1/events", r#"{"customerId": "c", "eventType": "e"}"#).ok(201);
     assert_eq!(app.get("/limits/v1/project").ok(200)["id"], "proj_xyz");
     app.get("/limits/v1/nothing").is(404, json!({"error": "Resource not found"}));
+}
+
+/// What is asked of events is no fault of the server where it records none.
+#[test]
+fn an_engine_that_records_nothing_says_so() {
+    let app = App::with(Engine::builder().recording(Recording::Off));
+    let limit = json!({"subject": {"kind": "user"}, "amount": 9, "window": "day"});
+    let limit = app.third("POST", "/v1/limits", limit).ok(200)["id"].to_string();
+    let series = format!("/v1/usage?limitId={}", limit.trim_matches('"'));
+    for (key, method, path, body) in [
+        (KEY, "GET", in_january!("/v1/usage/summary", ""), ""),
+        (KEY, "GET", "/v1/events", ""),
+        (SECOND, "GET", "/v1/events", ""),
+        (SECOND, "POST", "/v1/meters/mtr_total_tokens/query", "{}"),
+        (THIRD, "GET", &*series, ""),
+    ] {
+        let answer = app.send(key, method, path, body);
+        assert_eq!(answer.status, 409, "{path}: {}", answer.body);
+        assert!(answer.body.to_string().contains("recording is off"), "{path}: {}", answer.body);
+    }
 }
