@@ -19,8 +19,8 @@ pub(crate) struct CalendarPeriod {
 /// A period and what is used of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::counters) struct PeriodUse {
-    period: Bounds,
-    used: Units,
+    pub(super) period: Bounds,
+    pub(super) used: Units,
 }
 
 impl CalendarPeriod {

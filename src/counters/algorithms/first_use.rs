@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::calendar_period::{CalendarPeriod, PeriodUse};
 use super::periods::Bounds;
 use super::{Algorithm, GivenBack, KeyCalendar, Refusal, stored};
 use crate::base::codec::{Malformed, Reader};
@@ -17,13 +18,6 @@ pub(crate) struct FirstUse {
     limit: Units,
     /// How long a period is, in seconds; more than 0.
     seconds: u32,
-}
-
-/// A period and what is used of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::counters) struct UseSince {
-    period: Bounds,
-    used: Units,
 }
 
 impl FirstUse {
@@ -42,39 +36,39 @@ impl FirstUse {
 
     /// Whether an event is dated before a period: usage alone has it.
     #[inline]
-    fn is_before(state: &UseSince, at: &At) -> bool {
+    fn is_before(state: &PeriodUse, at: &At) -> bool {
         at.second < state.period.start
     }
 }
 
 impl Algorithm for FirstUse {
-    type State = UseSince;
+    type State = PeriodUse;
 
     const LAYOUT: Layout = Layout::Count;
 
     #[inline]
-    fn read(&self, cell: Cell<'_>, at: &At) -> UseSince {
+    fn read(&self, cell: Cell<'_>, at: &At) -> PeriodUse {
         let known = Bounds::of_cell(cell);
         let period = self.period(known.start, at.now_second);
         let is_it = period.start == known.start;
-        UseSince { period, used: if is_it { count(cell.words) } else { 0 } }
+        PeriodUse { period, used: if is_it { count(cell.words) } else { 0 } }
     }
 
     /// What would begin with the event: at its own timestamp, where that is earlier.
-    fn fresh(&self, _calendar: KeyCalendar<'_>, at: &At) -> UseSince {
+    fn fresh(&self, _calendar: KeyCalendar<'_>, at: &At) -> PeriodUse {
         let first = at.second.min(at.now_second);
-        UseSince { period: self.period(first, at.now_second), used: 0 }
+        PeriodUse { period: self.period(first, at.now_second), used: 0 }
     }
 
     #[inline]
-    fn fits(&self, state: &UseSince, cost: Cost, at: &At) -> bool {
+    fn fits(&self, state: &PeriodUse, cost: Cost, at: &At) -> bool {
         cost.units <= 0
             || state.used.saturating_add(cost.units) <= self.limit
             || Self::is_before(state, at)
     }
 
     #[inline]
-    fn charge(&self, state: &mut UseSince, cost: Cost, at: &At) {
+    fn charge(&self, state: &mut PeriodUse, cost: Cost, at: &At) {
         if !Self::is_before(state, at) {
             state.used = state.used.saturating_add(cost.units);
         }
@@ -89,22 +83,22 @@ impl Algorithm for FirstUse {
         self.limit
     }
 
-    fn used(&self, state: &UseSince, _at: &At) -> Units {
+    fn used(&self, state: &PeriodUse, _at: &At) -> Units {
         state.used
     }
 
-    fn reset(&self, state: &UseSince, _at: &At, _timeline: Timeline) -> Option<i64> {
+    fn reset(&self, state: &PeriodUse, _at: &At, _timeline: Timeline) -> Option<i64> {
         state.period.resets()
     }
 
-    fn passes_at(&self, state: &UseSince, refusal: &Refusal<'_>) -> Option<Moment> {
+    fn passes_at(&self, state: &PeriodUse, refusal: &Refusal<'_>) -> Option<Moment> {
         let Refusal { cost, at, from, timeline, .. } = *refusal;
         let end = || from.max(timeline.start_of_second(state.period.end()));
         let passes = || if self.fits(state, cost, at) { from } else { end() };
         (cost.units <= self.limit).then(passes)
     }
 
-    fn period(state: &UseSince) -> Option<Bounds> {
+    fn period(state: &PeriodUse) -> Option<Bounds> {
         Some(state.period)
     }
 
@@ -113,7 +107,7 @@ impl Algorithm for FirstUse {
         Moment(at.now_second.cast_unsigned() ^ (1 << 63))
     }
 
-    fn give_back(&self, state: &mut UseSince, back: &GivenBack, _at: &At) {
+    fn give_back(&self, state: &mut PeriodUse, back: &GivenBack, _at: &At) {
         if (back.taken.0 ^ (1 << 63)).cast_signed() >= state.period.start {
             state.used = state.used.saturating_sub(back.units);
         }
@@ -126,26 +120,24 @@ impl Algorithm for FirstUse {
     /// It begins with the change.
     fn adopt(&self, carried: CarriedUse, _calendar: KeyCalendar<'_>, at: &At) -> CellState {
         let period = self.period(at.now_second, at.now_second);
-        Self::cell_of(&UseSince { period, used: carried.rounded_up() })
+        Self::cell_of(&PeriodUse { period, used: carried.rounded_up() })
     }
 
     #[inline]
-    fn pack(UseSince { period: Bounds { length, start }, used }: &UseSince) -> StateWords {
-        StateWords::count(*length, start.cast_unsigned(), *used)
+    fn pack(state: &PeriodUse) -> StateWords {
+        CalendarPeriod::pack(state)
     }
 
     #[inline]
-    fn unpack(StateWords { words: words @ [start, ..], extra }: &StateWords) -> UseSince {
-        let period = Bounds { length: *extra, start: start.cast_signed() };
-        UseSince { period, used: count(words) }
+    fn unpack(words: &StateWords) -> PeriodUse {
+        CalendarPeriod::unpack(words)
     }
 
-    fn encode(state: &UseSince, at: &At, out: &mut stored::ChargeBytes) {
-        stored::put_bounds(state.period, at, out);
-        out.wide(state.used);
+    fn encode(state: &PeriodUse, at: &At, out: &mut stored::ChargeBytes) {
+        CalendarPeriod::encode(state, at, out);
     }
 
-    fn decode(from: &mut Reader<'_>, at: &At) -> Result<UseSince, Malformed> {
-        Ok(UseSince { period: stored::bounds(from, at)?, used: stored::units(from)? })
+    fn decode(from: &mut Reader<'_>, at: &At) -> Result<PeriodUse, Malformed> {
+        CalendarPeriod::decode(from, at)
     }
 }
