@@ -17,6 +17,7 @@ use super::charge::{Charge, UseSource};
 use super::judge::Script;
 use super::locked::{Locked, NOWHERE, Rows};
 use super::starts::Start;
+use crate::counters::algorithms::Expiring;
 use crate::counters::counter::Counter;
 use crate::counters::time::Moment;
 use crate::rules::{Cost, Units};
@@ -94,10 +95,8 @@ impl Script<'_, '_> {
             return used(committed);
         }
         // What was taken in a window that is over is held, and has left it.
-        let policy = &counter.policy;
-        let in_use = held.expiring().filter(|it| {
-            policy.holds_count(it.taken, &self.at) && policy.has_use_of(it.taken, self.at.now)
-        });
+        let is_in_use = |it: &Expiring| counter.policy.has_use_of(it.taken, self.at.now);
+        let in_use = held.expiring().filter(is_in_use);
         in_use.fold(used(&charge.reading), |used, it| used.saturating_sub(it.units))
     }
 
