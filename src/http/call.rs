@@ -176,6 +176,17 @@ impl Call {
     }
 }
 
+/// `GET /project` of the first two generations: the key's project.
+pub(super) async fn project(call: Call) -> Answer {
+    #[derive(Serialize)]
+    struct Body<'p> {
+        id: &'p str,
+        name: &'p str,
+    }
+    let id = &*call.project.id;
+    json(StatusCode::OK, &Body { id, name: id })
+}
+
 /// Reads JSON.
 pub(super) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(bytes).map_err(|why| Failure::bad_input(&why))

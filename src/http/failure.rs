@@ -59,6 +59,22 @@ impl Reason {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
+
+    /// What is said where no more is known.
+    fn usual(self) -> &'static str {
+        match self {
+            Self::BadInput => "The request is invalid",
+            Self::EmptyRange => "startDate must be before endDate",
+            Self::Unauthorized => "Invalid or missing API key",
+            Self::Forbidden => "This key may not be used for this",
+            Self::NotFound => "There is nothing at this path",
+            Self::NotAllowed => "The path has no such method",
+            Self::Conflict => "It is in conflict with what is there",
+            Self::TooLarge => "The request is too large",
+            Self::Unavailable => "Nothing is taken at this time",
+            Self::Internal => "The server has failed",
+        }
+    }
 }
 
 impl Failure {
@@ -84,6 +100,12 @@ impl Failure {
         });
         let message = said.collect::<Vec<_>>().join("; ");
         Self { details, ..Self::bad_input(&message) }
+    }
+
+    /// What is said to the caller: of a fault of the server no more than that.
+    pub(super) fn said(&self) -> &str {
+        let says_more = self.reason != Reason::Internal && !self.message.is_empty();
+        if says_more { &self.message } else { self.reason.usual() }
     }
 
     pub(super) fn not_found(kind: &str, id: &str) -> Self {

@@ -1,11 +1,10 @@
 //! The first generation: `track`, events, quotas, rate limits, usage.
 
 use axum::Router;
-use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde::Serialize;
 
-use super::call::{Answer, Call, json};
+use super::call;
 use super::failure::{Failure, Reason};
 
 mod checks;
@@ -35,7 +34,7 @@ pub(super) fn routes() -> Router {
         .route("/usage/breakdown", get(usage::breakdown))
         .route("/usage/timeseries", get(usage::timeseries))
         .route("/customers/{customerId}/usage", get(usage::of_customer))
-        .route("/project", get(project))
+        .route("/project", get(call::project))
 }
 
 /// Why there is no answer, as this generation says it.
@@ -64,15 +63,4 @@ impl<'p> Problem<'p> {
         };
         Self { error, details }
     }
-}
-
-/// `GET /project`
-async fn project(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Body<'p> {
-        id: &'p str,
-        name: &'p str,
-    }
-    let id = &*call.project.id;
-    json(StatusCode::OK, &Body { id, name: id })
 }

@@ -330,8 +330,7 @@ impl Posted {
 }
 
 /// `POST /balances/credit`
-pub(super) async fn credit(call: Call) -> Answer {
-    let mut call = call.needs(Need::Manage)?;
+pub(super) async fn credit(mut call: Call) -> Answer {
     let key = call.key();
     let (project, given) = body::<Given>(call, Need::Manage).await?;
     let change = given.change()?;
@@ -351,8 +350,7 @@ pub(super) async fn credit(call: Call) -> Answer {
 }
 
 /// `POST /balances/debit`: also 200 where there is too little.
-pub(super) async fn debit(call: Call) -> Answer {
-    let mut call = call.needs(Need::Record)?;
+pub(super) async fn debit(mut call: Call) -> Answer {
     let key = call.key();
     let (project, given) = body::<Given>(call, Need::Record).await?;
     let change = given.change()?;

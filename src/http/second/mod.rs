@@ -1,13 +1,13 @@
 //! The second generation: events, meters, limits on them, balances, customers.
 
 use axum::Router;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::routing::{delete, get, post};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::access::Need;
-use super::call::{Answer, Call, Params, Project, json};
+use super::call::{self, Call, Params, Project};
 use super::failure::{Failure, Reason};
 use crate::wire;
 
@@ -49,7 +49,7 @@ pub(super) fn routes() -> Router {
         .route("/customers/{id}/balances", get(customers::balances))
         .route("/client-tokens", post(tokens::add))
         .route("/client-tokens/{id}", delete(tokens::end))
-        .route("/project", get(project))
+        .route("/project", get(call::project))
 }
 
 /// Why there is no answer, as this generation says it.
@@ -67,40 +67,25 @@ struct Said<'p> {
 
 impl<'p> Problem<'p> {
     pub(super) fn of(why: &'p Failure) -> Self {
-        let (code, usual) = match why.reason {
-            Reason::BadInput => ("invalid_field_value", "The request is invalid"),
-            Reason::EmptyRange => ("invalid_field_value", "startDate must be before endDate"),
-            Reason::Unauthorized => ("invalid_api_key", "Invalid or missing API key"),
-            Reason::Forbidden => ("insufficient_permissions", "This key may not be used for this"),
-            Reason::NotFound => ("not_found", "There is nothing at this path"),
-            Reason::NotAllowed => ("method_not_allowed", "The path has no such method"),
-            Reason::Conflict => ("conflict", "It is in conflict with what is there"),
-            Reason::TooLarge => ("request_too_large", "The request is too large"),
-            Reason::Unavailable => ("service_unavailable", "Nothing is taken at this time"),
-            Reason::Internal => ("internal_error", "The server has failed"),
+        let code = match why.reason {
+            Reason::BadInput | Reason::EmptyRange => "invalid_field_value",
+            Reason::Unauthorized => "invalid_api_key",
+            Reason::Forbidden => "insufficient_permissions",
+            Reason::NotFound => "not_found",
+            Reason::NotAllowed => "method_not_allowed",
+            Reason::Conflict => "conflict",
+            Reason::TooLarge => "request_too_large",
+            Reason::Unavailable => "service_unavailable",
+            Reason::Internal => "internal_error",
         };
-        // What has failed stays with the server.
-        let says_more = why.reason != Reason::Internal && !why.message.is_empty();
-        let message = if says_more { &*why.message } else { usual };
-        let status = why.reason.status().as_u16();
-        Self { error: Said { code: why.code.unwrap_or(code), message, status } }
+        let (code, status) = (why.code.unwrap_or(code), why.reason.status().as_u16());
+        Self { error: Said { code, message: why.said(), status } }
     }
 }
 
 /// Checks that a personal access token says which project it is used for.
 pub(super) fn needs_project(headers: &HeaderMap) -> Result<(), Failure> {
     need(headers.get("x-project"), "the header X-Project").map(drop)
-}
-
-/// `GET /project`: the key's project.
-async fn project(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Body<'p> {
-        id: &'p str,
-        name: &'p str,
-    }
-    let id = &*call.project.id;
-    json(StatusCode::OK, &Body { id, name: id })
 }
 
 /// Reads the body of a call that a key must be good for.

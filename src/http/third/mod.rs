@@ -66,21 +66,18 @@ struct Said<'p> {
 
 impl<'p> Problem<'p> {
     pub(super) fn of(why: &'p Failure, request_id: &'p str) -> Self {
-        let (code, usual) = match why.reason {
-            Reason::BadInput | Reason::EmptyRange => ("invalid_request", "The request is invalid"),
-            Reason::Unauthorized => ("unauthorized", "Invalid or missing API key"),
-            Reason::Forbidden => ("forbidden", "This key may not be used for this"),
-            Reason::NotFound => ("not_found", "There is nothing at this path"),
-            Reason::NotAllowed => ("method_not_allowed", "The path has no such method"),
-            Reason::Conflict => ("conflict", "It is in conflict with what is there"),
-            Reason::TooLarge => ("request_too_large", "The request is too large"),
-            Reason::Unavailable => ("unavailable", "Nothing is taken at this time"),
-            Reason::Internal => ("internal_error", "The server has failed"),
+        let code = match why.reason {
+            Reason::BadInput | Reason::EmptyRange => "invalid_request",
+            Reason::Unauthorized => "unauthorized",
+            Reason::Forbidden => "forbidden",
+            Reason::NotFound => "not_found",
+            Reason::NotAllowed => "method_not_allowed",
+            Reason::Conflict => "conflict",
+            Reason::TooLarge => "request_too_large",
+            Reason::Unavailable => "unavailable",
+            Reason::Internal => "internal_error",
         };
-        // What has failed stays with the server.
-        let says_more = why.reason != Reason::Internal && !why.message.is_empty();
-        let message = if says_more { &*why.message } else { usual };
         let (code, details) = (why.code.unwrap_or(code), &*why.details);
-        Self { error: Said { code, message, request_id, details } }
+        Self { error: Said { code, message: why.said(), request_id, details } }
     }
 }
