@@ -61,10 +61,10 @@ struct Hour {
 /// What of an hour has changed, or of a rule.
 #[derive(Clone, Copy, Debug)]
 enum Changed {
-    Calls,
-    Rule(u32),
-    Key(u64),
-    Last(u32),
+    Calls { hour: i64 },
+    Rule { hour: i64, rule: u32 },
+    Key { hour: i64, hash: u64 },
+    Last { rule: u32 },
 }
 
 /// A rule, and when it refused a call the last time.
@@ -87,7 +87,7 @@ pub(super) struct Counts {
     /// How many numbers of rules and keys there are.
     rows: usize,
     is_stored: bool,
-    changed: Vec<(i64, Changed)>,
+    changed: Vec<Changed>,
     /// Keys of rows that are to be removed from the store.
     gone: Vec<Row>,
 }
@@ -139,7 +139,7 @@ impl Counts {
         let counted = self.hours.entry(hour).or_default();
         let is_new = counted.calls.refused == 0;
         if counted.calls.add() {
-            self.changed(hour, Changed::Calls);
+            self.changed(Changed::Calls { hour });
         }
         if is_new {
             self.drop_before(hour.saturating_sub(MOST_HOURS).saturating_add(1));
@@ -179,10 +179,10 @@ impl Counts {
         let after = counted.rules.len().saturating_add(counted.keys.len());
         self.rows = self.rows.saturating_add(after.saturating_sub(before));
         if of_rule {
-            self.changed(hour, Changed::Rule(number));
+            self.changed(Changed::Rule { hour, rule: number });
         }
         if of_key {
-            self.changed(hour, Changed::Key(hash));
+            self.changed(Changed::Key { hour, hash });
         }
     }
 
@@ -194,7 +194,7 @@ impl Counts {
         };
         known.last = known.last.max(at);
         if !std::mem::replace(&mut known.is_changed, true) {
-            self.changed(0, Changed::Last(rule));
+            self.changed(Changed::Last { rule });
         }
     }
 
@@ -204,9 +204,9 @@ impl Counts {
         of_id.map(|known| known.last).max()
     }
 
-    fn changed(&mut self, hour: i64, what: Changed) {
+    fn changed(&mut self, what: Changed) {
         if self.is_stored {
-            self.changed.push((hour, what));
+            self.changed.push(what);
         }
     }
 
@@ -305,39 +305,34 @@ impl Counts {
     /// The rows that have changed since the last time.
     pub(super) fn take_rows(&mut self, out: &mut Vec<Row>) {
         out.append(&mut self.gone);
-        for (hour, what) in std::mem::take(&mut self.changed) {
-            if let Changed::Last(rule) = what {
-                let known = usize::try_from(rule).ok().and_then(|rule| self.rules.get_mut(rule));
-                out.extend(known.map(|known| {
-                    known.is_changed = false;
-                    last_row(&known.name, known.last)
-                }));
-                continue;
-            }
-            let Some(counted) = self.hours.get_mut(&hour) else { continue };
-            let row = match what {
-                Changed::Last(_) => None,
-                Changed::Calls => {
-                    let of = StoredCount::Calls { hour };
-                    Some((of, &mut counted.calls))
-                }
-                Changed::Rule(rule) => {
-                    let of = index(&self.rules, rule);
-                    let of = of.map(|name| StoredCount::Rule { hour, name });
-                    of.zip(counted.rules.get_mut(&rule))
-                }
-                Changed::Key(hash) => counted.keys.get_mut(&hash).and_then(|key| {
-                    let name = index(&self.rules, key.rule)?;
-                    let of = StoredCount::Key { hour, name, values: &key.values };
-                    Some((of, &mut key.count))
-                }),
-            };
-            // What has no row any more was dropped since.
-            if let Some((of, count)) = row {
-                count.is_changed = false;
-                out.push(of.row(count.refused));
-            }
+        for what in std::mem::take(&mut self.changed) {
+            out.extend(self.row_of(what));
         }
+    }
+
+    /// The row of something that has changed; `None` of what was dropped since.
+    fn row_of(&mut self, what: Changed) -> Option<Row> {
+        let Self { rules, hours, .. } = self;
+        let (of, count) = match what {
+            Changed::Last { rule } => {
+                let known = rules.get_mut(usize::try_from(rule).ok()?)?;
+                known.is_changed = false;
+                return Some(last_row(&known.name, known.last));
+            }
+            Changed::Calls { hour } => {
+                (StoredCount::Calls { hour }, &mut hours.get_mut(&hour)?.calls)
+            }
+            Changed::Rule { hour, rule } => {
+                let of = StoredCount::Rule { hour, name: index(rules, rule)? };
+                (of, hours.get_mut(&hour)?.rules.get_mut(&rule)?)
+            }
+            Changed::Key { hour, hash } => {
+                let Key { rule, values, count } = hours.get_mut(&hour)?.keys.get_mut(&hash)?;
+                (StoredCount::Key { hour, name: index(rules, *rule)?, values }, count)
+            }
+        };
+        count.is_changed = false;
+        Some(of.row(count.refused))
     }
 
     /// Takes what a row of the store says of when a rule refused a call the last time.

@@ -12,6 +12,7 @@ use crate::base::reading;
 use crate::event::Dimension;
 use crate::log::{QueryError, Stored, page_limit};
 use crate::rules::RuleKey;
+use crate::usage::range;
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 1_000;
@@ -152,12 +153,7 @@ impl RefusalQuery {
     }
 
     pub(super) fn range(&self) -> Result<Range<Timestamp>, QueryError> {
-        let start = self.start_date.unwrap_or(Timestamp::MIN);
-        let end = self.end_date.unwrap_or(Timestamp::MAX);
-        if start >= end {
-            return Err(QueryError::EmptyRange { start, end });
-        }
-        Ok(start..end)
+        range(self.start_date, self.end_date)
     }
 
     /// Where a page of keys begins.

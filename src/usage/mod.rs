@@ -41,6 +41,7 @@ pub(crate) use self::columns::ValueFold;
 pub(crate) use self::meter::Figure;
 pub(crate) use self::meter_rows::Rows;
 pub(crate) use self::partial_answer::PartialAnswer;
+pub(crate) use self::query::range;
 pub(crate) use self::question::{Answer, Question};
 pub(crate) use self::rollups::Rollups;
 pub(crate) use self::select::Selector;
