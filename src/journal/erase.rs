@@ -55,52 +55,48 @@ impl Erasure {
             return Ok(false);
         }
         let record = Record::read(seq, bytes)?;
-        match record.entry {
-            Entry::NoOp => return Ok(false),
-            Entry::Event(event) => {
-                let mut stored = Self::stored(&event)?;
-                let is_it = self.erased.has(&stored);
-                if is_it {
-                    self.events.fetch_add(1, Ordering::Relaxed);
-                    self.keys.fetch_add(event.key.is_some().into(), Ordering::Relaxed);
-                    stored.erase(&self.erased);
-                    put_erased_event(&event, &stored, out);
-                }
-                return Ok(is_it);
-            }
+        let is_about = match record.entry {
+            Entry::NoOp => false,
+            Entry::Event(event) => return self.rewrite_event(&event, out),
             Entry::Reservation(reservation) => match reservation.what {
                 ReservationChange::Reserved { decision, .. }
-                | ReservationChange::Grown(decision) => {
-                    if !self.erased.has(&Self::stored(&decision)?) {
-                        return Ok(false);
-                    }
-                }
+                | ReservationChange::Grown(decision) => self.erased.has(&Self::stored(&decision)?),
                 ReservationChange::Extended { rows, .. }
                 | ReservationChange::Released { rows }
-                | ReservationChange::GivenBack { rows } => {
-                    if !self.is_in(rows) {
-                        return Ok(false);
-                    }
-                }
+                | ReservationChange::GivenBack { rows } => self.is_in(rows),
             },
-            Entry::Balance(rows) => {
-                if !self.is_in(rows.rest()) {
-                    return Ok(false);
-                }
-            }
+            Entry::Balance(rows) => self.is_in(rows.rest()),
             Entry::Adjustment(adjusted) => {
                 let (adjustment, _) = adjusted.adjustment()?;
                 let name = self.erased.dimension.as_str();
-                let is_of_key = adjustment.key.get(name) == Some(&*self.erased.value);
-                if !is_of_key && !self.rules.contains(adjustment.rule_id.as_str()) {
-                    return Ok(false);
-                }
+                adjustment.key.get(name) == Some(&*self.erased.value)
+                    || self.rules.contains(adjustment.rule_id.as_str())
             }
+        };
+        if !is_about {
+            return Ok(false);
         }
         put_prefix(Kind::NoOp, record.ordinal, out);
         record.now.encode(out);
         put_varint(out, record.shift);
         Ok(true)
+    }
+
+    /// The same of an event's record.
+    fn rewrite_event(
+        &self,
+        event: &RecordedDecision<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Unreadable> {
+        let mut stored = Self::stored(event)?;
+        let is_it = self.erased.has(&stored);
+        if is_it {
+            self.events.fetch_add(1, Ordering::Relaxed);
+            self.keys.fetch_add(event.key.is_some().into(), Ordering::Relaxed);
+            stored.erase(&self.erased);
+            put_erased_event(event, &stored, out);
+        }
+        Ok(is_it)
     }
 
     fn stored<'r>(decision: &RecordedDecision<'r>) -> Result<Stored<'r>, Malformed> {
