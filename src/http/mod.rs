@@ -135,6 +135,7 @@
 //! | `minute` | a [rate limit](crate::RateLimit) with a fixed window |
 //! | `hour`, `day`, `week`, `month`, `year` | a [quota](crate::Quota) by the calendar of UTC |
 //! | the same from the `billing_date` | one with the anchor of a [customer](crate::Customer) |
+//! | hours, days, weeks from the `first_use` | one from the [first use](crate::Quota::first_use) |
 //! | `rolling` | a quota with a [rolling period](crate::Period::rolling) |
 //! | `total` | a quota for all time; credits are adjustments of it |
 //! | `concurrent` | a [concurrent](crate::Quota::concurrent) quota |
@@ -147,8 +148,9 @@
 //!
 //! What differs from the product:
 //!
-//! - The start `first_use` is a 400, and so is `billing_date` for minutes and hours. Periods from a
-//!   billing date begin at midnight in UTC.
+//! - The start `first_use` is a 400 for minutes, months and years, and so is `billing_date` for
+//!   minutes and hours. Periods from a billing date begin at midnight in UTC. Those from the first
+//!   use follow each other without a gap, whether something is used of them or not.
 //! - Refused checks are counted by hours of UTC, for 31 days. Who uses a limit whose window is
 //!   shorter, rolling or another one for each subject is told no such number: `refused` is null.
 //! - `lastCheckedAt` is that of checks that were let in and are kept, and of those that the limit
@@ -158,7 +160,8 @@
 //! - Credits and resets count in `used` and not in the series.
 //! - A check of the cost 0 is let in wherever a balance stands.
 //! - An extension never shortens. A commit counts in the window of its check, however long ago.
-//! - Of a limit from the billing date `windowStart` is null: it is another one for each subject.
+//! - Of a limit from the billing date or the first use `windowStart` is null: it is another one for
+//!   each subject.
 //!
 //! # Idempotency
 //!

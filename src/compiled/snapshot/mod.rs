@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hashbrown::HashTable;
+
 use super::rule::CompiledRule;
 use crate::compiled::index::Index;
 use crate::counters::{ChangeTime, CounterSet, Roles};
@@ -31,6 +33,9 @@ pub(crate) struct Snapshot {
     pub(crate) rules: Box<[Arc<CompiledRule>]>,
     /// How many there are without those.
     listed: usize,
+    /// The places of the listed ones, by their ids.
+    by_id: HashTable<u32>,
+    hasher: ahash::RandomState,
     pub(crate) meters: Arc<Meters>,
     pub(crate) index: Index,
     pub(crate) counters: CounterSet,
@@ -51,6 +56,7 @@ impl Snapshot {
         let version = NEXT_VERSION.fetch_add(1, Ordering::Relaxed);
         rules.sort_by_key(|compiled| (compiled.rule.kind() as u8, compiled.age));
         let listed = rules.len();
+        let by_id = by_id(&rules, &hasher);
         let mut marks: Vec<(u32, u32)> = Vec::new();
         for rule in 0..listed {
             let Some(marking) = rules.get(rule).and_then(|rule| rule.marks.clone()) else {
@@ -64,7 +70,7 @@ impl Snapshot {
         let slots = rules.iter().filter(|compiled| compiled.rule.is_concurrent());
         let slots =
             slots.filter_map(|it| usize::try_from(it.measure.units_of(it.rule.limit()?)).ok());
-        let index = Index::new(&entries, hasher);
+        let index = Index::new(&entries, hasher.clone());
         let judging = index.times().map(|times| Arc::clone(times) as Arc<dyn Roles>);
         Self {
             version,
@@ -81,6 +87,8 @@ impl Snapshot {
             .with_marks(marks),
             rules: rules.into(),
             listed,
+            by_id,
+            hasher,
             meters,
         }
     }
@@ -108,6 +116,20 @@ impl Snapshot {
     }
 
     pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<CompiledRule>> {
-        self.rules.iter().find(|compiled| compiled.id() == id)
+        let is_it = |place: &u32| self.rule(*place).is_some_and(|compiled| compiled.id() == id);
+        self.rule(*self.by_id.find(self.hasher.hash_one(id), is_it)?)
     }
+}
+
+/// The places of rules, by their ids.
+fn by_id(rules: &[Arc<CompiledRule>], hasher: &ahash::RandomState) -> HashTable<u32> {
+    let mut places = HashTable::with_capacity(rules.len());
+    // Never asked: there is room for all.
+    let hash_of = |place: &u32| {
+        hasher.hash_one(rules.get(*place as usize).map_or("", |compiled| compiled.id()))
+    };
+    for (place, compiled) in (0..).zip(rules) {
+        places.insert_unique(hasher.hash_one(compiled.id()), place, hash_of);
+    }
+    places
 }

@@ -177,6 +177,11 @@ impl Small {
             };
         }
         self.snapshot = Arc::new(next);
+        for known in self.snapshot.listed() {
+            let found = self.snapshot.by_id(known.id()).map(Arc::as_ptr);
+            assert_eq!(found, Some(Arc::as_ptr(known)), "{}", known.id());
+        }
+        assert!(self.snapshot.by_id("no rule").is_none());
         self.table.open(self.snapshot.version);
         self.table.convert(&self.snapshot.counters, at.now);
     }

@@ -137,7 +137,7 @@ impl Rules {
     }
 
     /// Returns the rule of an id, if it is of the kind that is asked for, an archived one too.
-    /// O(rules).
+    /// O(1).
     #[must_use]
     pub fn get<R: RuleKind>(&self, id: &str) -> Option<R> {
         R::of(&self.core.snapshot.load().by_id(id)?.rule)

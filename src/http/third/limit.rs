@@ -171,8 +171,15 @@ impl Counts {
             fields.wrong("rolling", "true is for the windows `minute`, `hour` and `day`");
         }
         match start {
-            Start::FirstUse => {
-                fields.wrong("start", "\"first_use\" is not served here");
+            Start::FirstUse
+                if self.rolling
+                    || !matches!(
+                        window,
+                        LimitWindow::Hour | LimitWindow::Day | LimitWindow::Week
+                    ) =>
+            {
+                let rule = "\"first_use\" is served for the windows `hour`, `day` and `week` alone";
+                fields.wrong("start", rule);
             }
             Start::BillingDate if self.rolling || !window.resets() => {
                 fields.wrong("start", "\"billing_date\" is for windows that reset at a date");
@@ -182,7 +189,7 @@ impl Counts {
                             midnight in UTC";
                 fields.wrong("start", rule);
             }
-            Start::Calendar | Start::BillingDate => {}
+            Start::Calendar | Start::BillingDate | Start::FirstUse => {}
         }
     }
 
@@ -249,7 +256,9 @@ impl Counts {
         };
         let mut quota =
             if self.every > 1 && !self.rolling { quota.every(self.every) } else { quota };
-        if let Some(origin) = self.window.origin().filter(|_| !self.rolling) {
+        if self.start == Start::FirstUse {
+            quota = quota.first_use();
+        } else if let Some(origin) = self.window.origin().filter(|_| !self.rolling) {
             quota = quota.time_zone(Tz::UTC);
             quota.anchor = (self.start == Start::Calendar).then_some(origin);
         }
@@ -294,6 +303,7 @@ impl Limit {
         let text = |key: &str| fields.metadata.get(key).map(String::as_str);
         let (window, every, rolling) = span_of(rule, text(WINDOW))?;
         let start = match rule {
+            Rule::Quota(rule) if rule.first_use == Some(true) => Start::FirstUse,
             Rule::Quota(rule) if rule.anchor.is_none() => {
                 let is_said = text(START) == Some(BILLING_DATE);
                 if is_said || has_date(window, every, rolling) {
@@ -440,9 +450,7 @@ impl<'r> RuleFields<'r> {
         }
         match rule {
             Rule::Quota(rule) => of!(rule, |rule: &Quota, counts_units| {
-                (counts_units || rule.period == Period::Concurrent)
-                    && rule.balance.is_none()
-                    && rule.first_use != Some(true)
+                (counts_units || rule.period == Period::Concurrent) && rule.balance.is_none()
             }),
             Rule::RateLimit(rule) => of!(rule, |_: &RateLimit, counts_units| counts_units),
         }

@@ -32,7 +32,7 @@ pub(super) enum Start {
     Calendar,
     /// On the subject's billing date.
     BillingDate,
-    /// With the first use. Such limits are not served.
+    /// With the subject's first use.
     FirstUse,
 }
 

@@ -115,6 +115,10 @@ fn a_bad_limit_is_refused() {
         ("concurrent", 1, "billing_date", false, "start"),
         ("minute", 1, "billing_date", false, "start"),
         ("hour", 1, "billing_date", false, "start"),
+        ("minute", 1, "first_use", false, "start"),
+        ("month", 1, "first_use", false, "start"),
+        ("hour", 1, "first_use", true, "start"),
+        ("concurrent", 1, "first_use", false, "start"),
         ("total", 2, "calendar", false, "every"),
         ("concurrent", 2, "calendar", false, "every"),
     ] {

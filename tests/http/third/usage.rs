@@ -188,6 +188,45 @@ fn periods_run_from_the_billing_date() {
 }
 
 #[test]
+fn periods_run_from_the_first_use() {
+    let app = App::at("2024-03-10T12:00:00Z", Engine::builder());
+    let body = json!({
+        "subject": {"kind": "user"}, "amount": 10, "window": "hour", "every": 5,
+        "start": "first_use",
+    });
+    let made = limit(&app, body.clone());
+    assert_eq!(made["name"], "10 units per 5 hours from the first use for every user");
+    // One of a subject stands in the place of that for all, as with any other start.
+    let mut own = body;
+    (own["subject"], own["amount"]) = (user("u2"), json!(100));
+    limit(&app, own);
+    app.clock.advance(Duration::from_secs(1_800));
+    let told = |decision: &Value| (left(decision), decision["limits"][0]["resetsAt"].clone());
+    // What is refused, or only asked, begins none.
+    check(&app, "u1", json!({"cost": 11}));
+    check(&app, "u1", json!({"mode": "preview"}));
+    app.clock.advance(Duration::from_secs(90));
+    let first = check(&app, "u1", json!({"cost": 7}));
+    assert_eq!(told(&first), ((true, Some(3)), json!("2024-03-10T17:31:30Z")));
+    assert_eq!(left(&check(&app, "u2", json!({"cost": 7}))), (true, Some(93)));
+    app.clock.advance(Duration::from_secs(5 * 3_600 - 1));
+    let refused = check(&app, "u1", json!({"cost": 4}));
+    assert_eq!(left(&refused), (false, Some(3)));
+    assert_eq!(refused["retryAfterSeconds"], 1);
+    app.clock.advance(Duration::from_secs(1));
+    let next = check(&app, "u1", json!({"cost": 4}));
+    assert_eq!(told(&next), ((true, Some(6)), json!("2024-03-10T22:31:30Z")));
+    // A reset gives all back, and moves no period.
+    app.third("POST", "/v1/subjects/user/u1/reset", json!({})).ok(200);
+    app.clock.advance(Duration::from_secs(60));
+    let anew = check(&app, "u1", json!({"cost": 2}));
+    assert_eq!(told(&anew), ((true, Some(8)), json!("2024-03-10T22:31:30Z")));
+    let users = app.third("GET", &format!("/v1/usage/subjects?limitId={}", id(&made)), Value::Null);
+    let users = users.ok(200);
+    assert_eq!((&users["windowStart"], &users["items"][0]["used"]), (&Value::Null, &json!(2)));
+}
+
+#[test]
 fn a_reset_begins_anew() {
     let app = App::new();
     let day = limit(&app, json!({"subject": {"kind": "user"}, "amount": 10, "window": "day"}));
