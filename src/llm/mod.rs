@@ -4,6 +4,9 @@
 //!   parts that have nothing in common; [`Event::usage`](EventUsage::usage) makes values of them.
 //! - [`PriceBook`] knows what models cost, exactly and by time, size and tier; an engine that
 //!   [has one](crate::EngineBuilder::prices) prices every event without a cost.
+//! - [`RemoteLimits`] mirrors the limits that providers keep, by the headers of their responses: a
+//!   call that would be refused there is refused here, and of several keys the one with most room
+//!   is named.
 //!
 //! Everything here is pure and local: nothing is asked of any provider.
 //!
@@ -80,7 +83,12 @@
 
 mod decimal;
 mod prices;
+mod remote;
 mod usage;
 
 pub use self::prices::{PriceBook, PriceBookError, SkippedModel};
+pub use self::remote::{
+    Refill, RemoteCall, RemoteHeaderError, RemoteLimit, RemoteLimits, RemoteReason, RemoteRefusal,
+    RemoteStanding,
+};
 pub use self::usage::{EventUsage, Finish, Usage, UsageError, UsageSource, UsageStream};

@@ -1,4 +1,4 @@
-//! What calls of models used, as providers report it, and what they cost.
+//! What calls of models used, as providers report it, what they cost, and what providers let in.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -9,8 +9,10 @@
     reason = "what goes wrong in a test shall stop it at once"
 )]
 
+mod any_headers;
 mod any_json;
 mod prices;
 mod pricing;
+mod remote_limits;
 mod responses;
 mod streams;
