@@ -1,0 +1,82 @@
+//! limitry over HTTP beside handlers without it: requests a second, latencies, and CPU time.
+//!
+//! `cargo run --release -p limitry-http-bench [-- --quick] [layer] [api]`
+//!
+//! - `layer`: the tower layer on an empty handler, beside that handler and beside `tower_governor`
+//!   with one rule.
+//! - `api`: `POST /v1/track` of the product's API with four rules, recording on, by 1 000
+//!   customers, beside a handler that parses the same body and answers one of the same size.
+//!
+//! Each server has a thread with a runtime of its own; one other thread sends requests over
+//! loopback, on as many connections as [`load::CONNECTIONS`], each when the last one is answered.
+//! The cases take turns, so that a busy machine is busy for all. Of each the median of its rounds
+//! is shown, and its ratio to the first one's: requests a second, the latency that one in a hundred
+//! requests exceeds, and the CPU time that the server's thread took for one, which says more where
+//! others use the machine, too.
+
+mod api;
+mod layer;
+mod load;
+
+use load::{Case, Failure, Measured, Server};
+
+fn main() -> Result<(), Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (options, names): (Vec<_>, Vec<_>) =
+        arguments.iter().partition(|argument| argument.starts_with("--"));
+    let quick = match options.as_slice() {
+        [] => false,
+        [option] if *option == "--quick" => true,
+        _ => return Err(format!("{options:?}: --quick is the only option").into()),
+    };
+    if let Some(name) = names.iter().find(|name| !["layer", "api"].contains(&name.as_str())) {
+        return Err(format!("{name}: must be layer or api").into());
+    }
+    let is_asked = |name: &str| names.is_empty() || names.iter().any(|it| *it == name);
+    if is_asked("layer") {
+        let (rounds, requests) = if quick { (3, 50) } else { (15, 2_000) };
+        show("the layer on an empty handler", layer::cases()?, rounds, requests)?;
+    }
+    if is_asked("api") {
+        let (rounds, requests) = if quick { (3, 50) } else { (15, 1_000) };
+        show("POST /v1/track, four rules", api::cases()?, rounds, requests)?;
+    }
+    Ok(())
+}
+
+/// Measures the cases in turns, and prints a line for each.
+fn show(title: &str, cases: Vec<Case>, rounds: usize, requests: usize) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut servers = Vec::new();
+    for case in cases {
+        servers.push((case.name, Server::start(case)?, Vec::new()));
+    }
+    for _ in 0..rounds {
+        for (_, server, rounds) in &mut servers {
+            rounds.push(runtime.block_on(server.round(requests))?);
+        }
+    }
+    println!(
+        "{title:<30} {:>11} {:>5}   {:>11} {:>5}   {:>11} {:>5}",
+        "requests/s", "", "p99 us", "", "CPU ns each", ""
+    );
+    let mut first = None;
+    for (name, _, rounds) in servers {
+        let of = |figure: fn(&Measured) -> f64| median(rounds.iter().map(figure).collect());
+        let (rate, p99, cpu) = (of(|it| it.rate), of(|it| it.p99), of(|it| it.cpu));
+        let bare: &Measured = first.get_or_insert(Measured { rate, p99, cpu });
+        println!(
+            "{name:<30} {rate:>11.0} {:>5.2}   {p99:>11.0} {:>5.2}   {cpu:>11.0} {:>5.2}",
+            rate / bare.rate,
+            p99 / bare.p99,
+            cpu / bare.cpu
+        );
+    }
+    println!();
+    Ok(())
+}
+
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of[of.len() / 2]
+}
