@@ -24,7 +24,7 @@ use crate::rules::{
     Algorithm, Condition, Filter, Fold, Measure, Meters, NO_LIMIT, Quota, Rate, Rule, Shape,
     Threshold,
 };
-use crate::telemetry::RuleLabels;
+use crate::telemetry::{Recorder, RuleLabels};
 
 /// How many rules share a group that its partition does not tell apart: the most cells of other
 /// rules that a decision passes over in a row.
@@ -110,6 +110,11 @@ impl Compiler {
     /// Cuts periods by these calendars where rules leave that open.
     pub(crate) fn by_calendars(self, calendars: Arc<Calendars>) -> Self {
         Self { calendars, ..self }
+    }
+
+    /// Says who is told of the rules' figures.
+    pub(crate) fn tell(&self, recorder: &Recorder) {
+        self.labels.tell(recorder);
     }
 
     /// Lets counters that are made from now on start from what is recorded.

@@ -63,6 +63,7 @@ pub struct EngineBuilder {
     pub(super) timer: Option<Arc<dyn Timer>>,
     pub(super) max_waiters: usize,
     pub(super) max_alerts: usize,
+    pub(super) recorder: telemetry::Recorder,
     pub(super) replay: Option<Replay>,
     /// Those that it goes by, where they are those of another engine.
     pub(super) calendars: Option<Calendars>,
@@ -89,6 +90,7 @@ impl EngineBuilder {
             timer: None,
             max_waiters: DEFAULT_MAX_WAITERS,
             max_alerts: DEFAULT_MAX_ALERTS,
+            recorder: telemetry::Recorder::default(),
             replay: None,
             calendars: None,
         }
@@ -141,6 +143,15 @@ impl EngineBuilder {
     /// each (500 of the first of a key). Beyond it a wait is an error.
     pub fn max_waiters(mut self, waiters: usize) -> Self {
         self.max_waiters = waiters;
+        self
+    }
+
+    /// Tells this recorder of the engine's [figures](crate::guide::observability), and no other, so
+    /// that those of several engines stay apart. Without it the one that is installed is told.
+    #[cfg(feature = "metrics")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    pub fn recorder(mut self, recorder: Arc<dyn metrics::Recorder + Send + Sync>) -> Self {
+        self.recorder = telemetry::Recorder::own(recorder);
         self
     }
 
@@ -318,6 +329,7 @@ impl EngineBuilder {
         let calendars = Arc::new(calendars);
         let compiler = Compiler::new(timeline, self.late_events.as_secs());
         let compiler = compiler.by_calendars(Arc::clone(&calendars));
+        compiler.tell(&self.recorder);
         let core = Core {
             monotonic: (!clock.is_monotonic()).then(MonotonicTime::default),
             clock,
@@ -334,7 +346,7 @@ impl EngineBuilder {
             pipeline: None,
             prices: self.prices,
             hasher,
-            figures: EngineFigures::new(),
+            figures: EngineFigures::new(&self.recorder),
             waiting,
             alerts,
             replay: self.replay,

@@ -6,7 +6,7 @@ use crate::counters::{Intent, Table};
 use crate::decision::{Decision, Outcome};
 use crate::engine::TrackError;
 use crate::rules::Enforcement;
-use crate::telemetry::{CLOCK_SET_BACK, EVENTS_AHEAD, STORE_FAILED, STORE_WAITING};
+use crate::telemetry::{CLOCK_SET_BACK, EVENTS_AHEAD, Recorder, STORE_FAILED, STORE_WAITING};
 use crate::telemetry::{Count, DECISIONS, EVICTED, Gauge, LIVE_KEYS, RECORDED, REPLAYS, UNMATCHED};
 
 /// The figures of an engine, beside those of its rules.
@@ -35,28 +35,28 @@ struct Outcomes {
 }
 
 impl Outcomes {
-    fn of(verb: &str) -> Self {
-        let count = |outcome| Count::new(DECISIONS, &[("verb", verb), ("outcome", outcome)]);
+    fn of(to: &Recorder, verb: &str) -> Self {
+        let count = |outcome| Count::new(to, DECISIONS, &[("verb", verb), ("outcome", outcome)]);
         Self { allowed: count("allowed"), refused: count("refused"), error: count("error") }
     }
 }
 
 impl EngineFigures {
-    pub(super) fn new() -> Self {
-        Count::describe_all();
+    pub(super) fn new(to: &Recorder) -> Self {
+        Count::describe_all(to);
         Self {
-            tracks: Outcomes::of("track"),
-            checks: Outcomes::of("check"),
-            records: Outcomes::of("record"),
-            replays: Count::new(REPLAYS, &[]),
-            recorded: Count::new(RECORDED, &[]),
-            unmatched: Count::new(UNMATCHED, &[]),
-            evicted: Count::new(EVICTED, &[]),
-            live_keys: Gauge::new(LIVE_KEYS),
-            store_failed: Gauge::new(STORE_FAILED),
-            store_waiting: Gauge::new(STORE_WAITING),
-            events_ahead: Gauge::new(EVENTS_AHEAD),
-            clock_set_back: Gauge::new(CLOCK_SET_BACK),
+            tracks: Outcomes::of(to, "track"),
+            checks: Outcomes::of(to, "check"),
+            records: Outcomes::of(to, "record"),
+            replays: Count::new(to, REPLAYS, &[]),
+            recorded: Count::new(to, RECORDED, &[]),
+            unmatched: Count::new(to, UNMATCHED, &[]),
+            evicted: Count::new(to, EVICTED, &[]),
+            live_keys: Gauge::new(to, LIVE_KEYS),
+            store_failed: Gauge::new(to, STORE_FAILED),
+            store_waiting: Gauge::new(to, STORE_WAITING),
+            events_ahead: Gauge::new(to, EVENTS_AHEAD),
+            clock_set_back: Gauge::new(to, CLOCK_SET_BACK),
         }
     }
 

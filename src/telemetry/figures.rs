@@ -4,15 +4,15 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::{COUNTERS, GAUGES, HAS_RECORDER, RuleCounts, recorder};
+use super::{COUNTERS, GAUGES, HAS_RECORDER, LateRecorder, Recorder, RuleCounts, recorder};
 
 /// A number that only grows.
 #[derive(Clone, Debug)]
 pub(crate) struct Count(recorder::Counter);
 
 impl Count {
-    pub(crate) fn new(name: &'static str, labels: &[(&'static str, &str)]) -> Self {
-        Self(recorder::counter(name, labels))
+    pub(crate) fn new(to: &Recorder, name: &'static str, labels: &[(&'static str, &str)]) -> Self {
+        Self(recorder::counter(&to.0, name, labels))
     }
 
     #[inline]
@@ -21,8 +21,8 @@ impl Count {
     }
 
     /// Tells the recorder what the figures mean.
-    pub(crate) fn describe_all() {
-        recorder::describe(&COUNTERS, &GAUGES);
+    pub(crate) fn describe_all(to: &Recorder) {
+        recorder::describe(&to.0, &COUNTERS, &GAUGES);
     }
 }
 
@@ -35,8 +35,8 @@ pub(crate) struct Gauge {
 }
 
 impl Gauge {
-    pub(crate) fn new(name: &'static str) -> Self {
-        Self { gauge: recorder::gauge(name), shown: AtomicU64::new(0) }
+    pub(crate) fn new(to: &Recorder, name: &'static str) -> Self {
+        Self { gauge: recorder::gauge(&to.0, name), shown: AtomicU64::new(0) }
     }
 
     /// Shows a number. Of several threads that do at once the last to come wins, which may have
@@ -95,6 +95,7 @@ pub(crate) struct RuleFigures(Option<Arc<Labelled>>);
 #[derive(Debug)]
 struct Labelled {
     rule: Box<str>,
+    recorder: LateRecorder,
     counts: OnceLock<RuleCounts>,
 }
 
@@ -105,8 +106,11 @@ thread_local! {
 }
 
 impl RuleFigures {
-    pub(super) fn labelled(rule: &str) -> Self {
-        let labelled = || Arc::new(Labelled { rule: rule.into(), counts: OnceLock::new() });
+    pub(super) fn labelled(recorder: &LateRecorder, rule: &str) -> Self {
+        let labelled = || {
+            let (rule, recorder) = (rule.into(), recorder.clone());
+            Arc::new(Labelled { rule, recorder, counts: OnceLock::new() })
+        };
         Self(HAS_RECORDER.then(labelled))
     }
 
@@ -132,7 +136,7 @@ impl Labelled {
             return;
         }
         let _made = MakingDone;
-        let counts = RuleCounts::labelled(&self.rule);
+        let counts = RuleCounts::labelled(&self.recorder.known(), &self.rule);
         count(&counts);
         // Of several threads that do at once all have the same handles.
         let _ = self.counts.set(counts);

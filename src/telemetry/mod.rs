@@ -1,8 +1,9 @@
 //! What an engine says of its own work: figures to the recorder of the `metrics` facade, spans and
 //! events to the collector of `tracing`, each where the feature of its name is on.
 //!
-//! Figures go to the recorder that is installed when they are made: when an engine is built, and
-//! when a rule comes into force. A recorder is the caller's code, so it is spoken to where no lock
+//! Figures go to the recorder of the engine, where it has [one of its own](Recorder), and else to the
+//! one that is installed when they are made: when an engine is built, and when a rule comes into
+//! force. A recorder is the caller's code, so it is spoken to where no lock
 //! is held; what happens under one is kept in a [`Tally`] until then. Labels are the names of calls
 //! and the ids of rules, never a key's value, and of ids there are at most [`RULE_LABELS`].
 //!
@@ -10,6 +11,8 @@
 //! functions do nothing.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 mod figures;
 mod recorder;
@@ -62,6 +65,35 @@ const GAUGES: [(&str, &str); 5] = [
     (CLOCK_SET_BACK, "By how much clocks were found to be behind their stores"),
 ];
 
+/// Who is told of an engine's figures: its own recorder, or the one that is installed.
+#[derive(Clone, Default)]
+pub(crate) struct Recorder(recorder::Own);
+
+impl Recorder {
+    /// The engine's own.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn own(recorder: Arc<dyn metrics::Recorder + Send + Sync>) -> Self {
+        Self(Some(recorder))
+    }
+}
+
+/// Not the recorder: it is the caller's.
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").finish_non_exhaustive()
+    }
+}
+
+/// The same of rules, of which an engine that is opened has some before it is told who it is.
+#[derive(Clone, Debug, Default)]
+struct LateRecorder(Arc<OnceLock<Recorder>>);
+
+impl LateRecorder {
+    fn known(&self) -> Recorder {
+        self.0.get().cloned().unwrap_or_default()
+    }
+}
+
 /// The figures of one rule.
 #[derive(Debug)]
 pub(crate) struct RuleCounts {
@@ -71,8 +103,8 @@ pub(crate) struct RuleCounts {
 }
 
 impl RuleCounts {
-    fn labelled(rule: &str) -> Self {
-        let count = |name| Count::new(name, &[("rule", rule)]);
+    fn labelled(recorder: &Recorder, rule: &str) -> Self {
+        let count = |name| Count::new(recorder, name, &[("rule", rule)]);
         Self { refusals: count(REFUSALS), near_limit: count(NEAR_LIMIT), overflow: count(OVERFLOW) }
     }
 }
@@ -83,16 +115,23 @@ pub(crate) struct RuleLabels {
     /// The ids that have a label. One that is gone keeps it: recorders remember labels.
     own: HashSet<Box<str>>,
     other: Option<RuleFigures>,
+    recorder: LateRecorder,
 }
 
 impl RuleLabels {
+    /// Says who is told of the figures, of the rules that have them already as well.
+    pub(crate) fn tell(&self, recorder: &Recorder) {
+        let _ = self.recorder.0.set(recorder.clone());
+    }
+
     pub(crate) fn figures(&mut self, rule: &str) -> RuleFigures {
         if HAS_RECORDER && self.own.len() < RULE_LABELS && !self.own.contains(rule) {
             self.own.insert(rule.into());
         }
         if !HAS_RECORDER || self.own.contains(rule) {
-            return RuleFigures::labelled(rule);
+            return RuleFigures::labelled(&self.recorder, rule);
         }
-        self.other.get_or_insert_with(|| RuleFigures::labelled(OTHER)).clone()
+        let recorder = &self.recorder;
+        self.other.get_or_insert_with(|| RuleFigures::labelled(recorder, OTHER)).clone()
     }
 }

@@ -1,44 +1,64 @@
 //! The recorder of the `metrics` facade, and nothing in its place without the feature `metrics`.
 
-pub(super) use self::facade::{Counter, Gauge, counter, describe, gauge};
+pub(super) use self::facade::{Counter, Gauge, Own, counter, describe, gauge};
 
 #[cfg(feature = "metrics")]
 mod facade {
+    use std::sync::Arc;
+
     pub(in crate::telemetry) use metrics::{Counter, Gauge};
 
+    /// The recorder of an engine alone, where it has one.
+    pub(in crate::telemetry) type Own = Option<Arc<dyn metrics::Recorder + Send + Sync>>;
+
+    /// Lets the engine's own recorder hear what is said, or else the one that is installed.
+    fn to<T>(own: &Own, say: impl FnOnce() -> T) -> T {
+        match own {
+            Some(own) => metrics::with_local_recorder(&**own, say),
+            None => say(),
+        }
+    }
+
     pub(in crate::telemetry) fn counter(
+        own: &Own,
         name: &'static str,
         labels: &[(&'static str, &str)],
     ) -> Counter {
         let label =
             |(key, value): &(&'static str, &str)| metrics::Label::new(*key, (*value).to_owned());
         let labels: Vec<_> = labels.iter().map(label).collect();
-        metrics::counter!(target: "limitry", name, labels)
+        to(own, || metrics::counter!(target: "limitry", name, labels))
     }
 
-    pub(in crate::telemetry) fn gauge(name: &'static str) -> Gauge {
-        metrics::gauge!(target: "limitry", name)
+    pub(in crate::telemetry) fn gauge(own: &Own, name: &'static str) -> Gauge {
+        to(own, || metrics::gauge!(target: "limitry", name))
     }
 
     /// Tells what figures mean.
     pub(in crate::telemetry) fn describe(
+        own: &Own,
         counters: &[(&'static str, &'static str)],
         gauges: &[(&'static str, &'static str)],
     ) {
-        for (name, help) in counters.iter().copied() {
-            metrics::describe_counter!(name, metrics::Unit::Count, help);
-        }
-        for (name, help) in gauges.iter().copied() {
-            let is_time = name.ends_with("_seconds");
-            let unit = if is_time { metrics::Unit::Seconds } else { metrics::Unit::Count };
-            metrics::describe_gauge!(name, unit, help);
-        }
+        to(own, || {
+            for (name, help) in counters.iter().copied() {
+                metrics::describe_counter!(name, metrics::Unit::Count, help);
+            }
+            for (name, help) in gauges.iter().copied() {
+                let is_time = name.ends_with("_seconds");
+                let unit = if is_time { metrics::Unit::Seconds } else { metrics::Unit::Count };
+                metrics::describe_gauge!(name, unit, help);
+            }
+        });
     }
 }
 
 #[cfg(not(feature = "metrics"))]
 mod facade {
     #![expect(clippy::unused_self, reason = "the same signatures as with a recorder")]
+
+    /// There is none.
+    pub(in crate::telemetry) type Own = ();
 
     #[derive(Clone, Debug)]
     pub(in crate::telemetry) struct Counter;
@@ -55,13 +75,17 @@ mod facade {
         pub(in crate::telemetry) fn decrement(&self, _: u32) {}
     }
 
-    pub(in crate::telemetry) fn counter(_: &'static str, _: &[(&'static str, &str)]) -> Counter {
+    pub(in crate::telemetry) fn counter(
+        (): &Own,
+        _: &'static str,
+        _: &[(&'static str, &str)],
+    ) -> Counter {
         Counter
     }
 
-    pub(in crate::telemetry) fn gauge(_: &'static str) -> Gauge {
+    pub(in crate::telemetry) fn gauge((): &Own, _: &'static str) -> Gauge {
         Gauge
     }
 
-    pub(in crate::telemetry) fn describe(_: &[(&str, &str)], _: &[(&str, &str)]) {}
+    pub(in crate::telemetry) fn describe((): &Own, _: &[(&str, &str)], _: &[(&str, &str)]) {}
 }

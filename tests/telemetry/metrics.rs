@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use limitry::events::Recording;
 use limitry::rules::{Enforcement, Overflow, RateLimitUpdate, SyncOptions};
+use limitry::store::MemoryStore;
 use limitry::time::ManualClock;
 use limitry::{Engine, EngineBuilder, Event, Metric, Period, Quota, RateLimit, RuleSet, Window};
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
@@ -462,6 +463,38 @@ fn a_recorder_that_panics_leaves_no_batch_half_recorded() {
         let again = engine.record_batch(&batch).expect("good events");
         assert_eq!((again.count, again.duplicates), (0, 5), "{left}");
     }
+}
+
+/// An engine that has its own recorder tells nobody else, of rules as well that it found in its
+/// store and of those that come later, whoever has them come.
+#[test]
+fn an_engine_may_have_a_recorder_of_its_own() {
+    let store = MemoryStore::new();
+    let (first, second, installed) = (Figures::default(), Figures::default(), Figures::default());
+    let open = |own: &Figures| {
+        let builder = Engine::builder().clock(clock()).recorder(Arc::new(own.clone()));
+        let builder = builder.durable(store.open().expect("it is closed"));
+        metrics::with_local_recorder(&installed, || builder.build()).expect("valid rules")
+    };
+    let refused = |engine: &Engine, customer| {
+        let answer = metrics::with_local_recorder(&installed, || engine.track(&call(customer)));
+        assert!(!answer.expect("a valid event").is_allowed());
+    };
+    let engine = open(&first);
+    engine.rules().add(calls(0)).expect("a good rule");
+    refused(&engine, "a");
+    engine.store().close().expect("it closes");
+    drop(engine);
+    let engine = open(&second);
+    refused(&engine, "a");
+    let add = || engine.rules().add(calls(0).id("rl_late").filter("customer_id", "b"));
+    metrics::with_local_recorder(&installed, add).expect("a good rule");
+    refused(&engine, "b");
+    assert_eq!(first.count("limitry_refusals_total{rule=rl_calls}"), 1);
+    assert_eq!(second.count("limitry_refusals_total{rule=rl_calls}"), 2);
+    assert_eq!(second.count("limitry_refusals_total{rule=rl_late}"), 1);
+    assert_eq!(second.count("limitry_decisions_total{verb=track,outcome=refused}"), 2);
+    assert_eq!(installed.counts(), BTreeMap::new());
 }
 
 #[test]

@@ -61,6 +61,7 @@ impl EngineBuilder {
         if !is_new && ledger.is_some() {
             compiler.recount();
         }
+        compiler.tell(&self.recorder);
         let calendars = Arc::clone(&compiler.calendars);
         let (table, ledger) = (Arc::new(table), ledger.map(Arc::new));
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
@@ -99,7 +100,7 @@ impl EngineBuilder {
             adjustments,
             hasher,
             prices: self.prices,
-            figures: EngineFigures::new(),
+            figures: EngineFigures::new(&self.recorder),
             waiting,
             alerts: EngineAlerts::new(outbox, recovered.name),
             replay: None,
