@@ -1,5 +1,6 @@
 //! A request that was let in: what it may do, its body and its query, and the engine that answers.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::RequestPartsExt;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use super::access::{Access, Need};
 use super::failure::{Failure, Reason};
+use super::figures::ProjectFigures;
 use super::replay::HeaderKey;
 use super::second::tokens::{Client, Tokens};
 use crate::Engine;
@@ -32,14 +34,26 @@ pub(super) struct Project {
     waits: bool,
     /// Held by who looks at rules before it changes them.
     changes: Arc<Mutex<()>>,
+    /// Held by the one question that takes long.
+    long: Arc<Mutex<()>>,
     tokens: Arc<Tokens>,
+    figures: Arc<ProjectFigures>,
+    /// Where copies of the store are put.
+    backups: Option<Arc<Path>>,
 }
 
 impl Project {
-    pub(super) fn new(id: &str, engine: Engine) -> Self {
+    pub(super) fn new(
+        id: &str,
+        engine: Engine,
+        figures: ProjectFigures,
+        backups: Option<Arc<Path>>,
+    ) -> Self {
         let waits = engine.store().health().durability == Some(Durability::Synced);
         let tokens = Arc::new(Tokens::new(&engine));
-        Self { id: id.into(), engine, waits, changes: Arc::default(), tokens }
+        let (changes, long) = Default::default();
+        let (id, figures) = (id.into(), figures.into());
+        Self { id, engine, waits, changes, long, tokens, figures, backups }
     }
 
     /// The client tokens.
@@ -50,6 +64,21 @@ impl Project {
     /// What to hold while rules are looked at and then changed.
     pub(super) fn changes(&self) -> Arc<Mutex<()>> {
         Arc::clone(&self.changes)
+    }
+
+    /// What to try to hold while a question is answered that takes long.
+    pub(super) fn long(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.long)
+    }
+
+    /// What is counted of it.
+    pub(super) fn figures(&self) -> Arc<ProjectFigures> {
+        Arc::clone(&self.figures)
+    }
+
+    /// The folder for copies of the store.
+    pub(super) fn backups(&self) -> Option<Arc<Path>> {
+        self.backups.clone()
     }
 
     /// Lets the engine decide: at once, or on a thread that may wait, where it waits for a disk.

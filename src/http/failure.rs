@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::errors::QueryError;
+use crate::errors::{QueryError, SimulateError};
 
 /// Why a request has no answer. As a response it has a status alone: the door says the rest, as the
 /// caller's generation does.
@@ -130,16 +130,20 @@ impl From<Reason> for Failure {
 impl<E: Into<crate::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
-        let reason = match &error {
-            crate::Error::Query(QueryError::EmptyRange { .. }) => Reason::EmptyRange,
-            // The question is good, and this engine has no answer to it.
-            crate::Error::Query(QueryError::RecordingOff | QueryError::Overflow { .. }) => {
-                Reason::Conflict
+        let query = match &error {
+            crate::Error::Query(why) | crate::Error::Simulate(SimulateError::Query(why)) => {
+                Some(why)
             }
-            error if error.is_bad_input() => Reason::BadInput,
-            error if error.is_conflict() => Reason::Conflict,
-            error if error.is_not_found() => Reason::NotFound,
-            error if error.is_store() => Reason::Unavailable,
+            _ => None,
+        };
+        let reason = match (query, &error) {
+            (Some(QueryError::EmptyRange { .. }), _) => Reason::EmptyRange,
+            // The question is good, and this engine has no answer to it.
+            (Some(QueryError::RecordingOff | QueryError::Overflow { .. }), _) => Reason::Conflict,
+            (_, error) if error.is_bad_input() => Reason::BadInput,
+            (_, error) if error.is_conflict() => Reason::Conflict,
+            (_, error) if error.is_not_found() => Reason::NotFound,
+            (_, error) if error.is_store() => Reason::Unavailable,
             _ => Reason::Internal,
         };
         Self::new(reason, &error)

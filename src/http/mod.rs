@@ -163,6 +163,42 @@
 //! - Of a limit from the billing date or the first use `windowStart` is null: it is another one for
 //!   each subject.
 //!
+//! # The engine's own API
+//!
+//! A key of any generation opens what is below `/engine/v1`, for pages, commands and operators:
+//!
+//! | path | does |
+//! |---|---|
+//! | `POST`, `GET /engine/v1/rules` | [`Rules::add`](crate::handles::Rules::add); the rules, the newest first, or with `archived=true` those that are archived |
+//! | `GET`, `PATCH`, `DELETE /rules/{id}` | one rule; `POST /rules/{id}/archive`, `/restore` |
+//! | `GET /rules/{id}/keys` | [`Rules::keys`](crate::handles::Rules::keys) |
+//! | `POST /sync` | [`Rules::sync`](crate::handles::Rules::sync) with `rules`, `preview`, `missing` |
+//! | `POST /explain`, `/standing` | [`Engine::explain`], [`Engine::standing`] of an event |
+//! | `GET /unseen-dimensions` | [`Engine::unseen_dimensions`] |
+//! | `POST /simulate` | [`Engine::simulate`] with `rules`, `calls` (an [`EventQuery`]), `keys` |
+//! | `GET /reservations`, `/reservations/{id}` | the reservations, the oldest first |
+//! | `POST /reservations/{id}/release` | [`Engine::release`] |
+//! | `GET /alerts` | [`Alerts::list`](crate::handles::Alerts::list) |
+//! | `GET /health` | the engine's figures, and its [store's](crate::store::Health) |
+//! | `POST /verify`, `/backup` | the same of [`Store`](crate::handles::Store) |
+//! | `GET /metrics`, at the root | figures of the key's project for Prometheus |
+//!
+//! Changing rules, `verify` and `backup` need the scope `all`, a preview does not. Lists have pages
+//! of 1 to 100 items, 50 where no `limit` says it, with a `nextCursor`. `missing` says what becomes
+//! of rules that the list of a `sync` does not name: `keep` (the default), `archive` or `remove`. Of
+//! a simulation, an audit and a backup one is under way for each project; a second is a 409. A copy
+//! of the store is put in the folder of [`Options::backups`], under a name that the answer says;
+//! what is damaged in a store is the answer of `verify`, `good` and `problem`. What is wrong with a
+//! request is an `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)),
+//! with all `problems` of a set of rules, each with its rule, its field and the reason.
+//!
+//! `GET /metrics` has the answers by API, what the events add up to that
+//! [usage](crate::handles::Usage) is kept of, how the store is, and for 100 rules their limit and what
+//! the five keys that have used the most of each have used, hold and have left, at most 15 seconds
+//! old; and what [`Options::figures`] adds.
+//!
+//! [`EventQuery`]: crate::events::EventQuery
+//!
 //! # Idempotency
 //!
 //! A request with the header `Idempotency-Key` that changes something is answered once: for 24
@@ -182,6 +218,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -194,6 +231,7 @@ use tower_service::Service;
 use self::access::bearer;
 use self::call::{Caller, Project, json};
 use self::failure::{Failure, Reason};
+use self::figures::ProjectFigures;
 use self::replay::{Answers, Step};
 use self::second::client;
 use self::second::tokens::{self, Client};
@@ -201,7 +239,9 @@ use crate::Engine;
 
 mod access;
 mod call;
+mod engine;
 mod failure;
+mod figures;
 mod first;
 mod keys;
 mod pages;
@@ -210,6 +250,8 @@ mod second;
 mod third;
 
 pub use self::access::{Access, Authenticate, Authenticated, Generation, Scope};
+#[cfg(feature = "metrics")]
+pub use self::figures::Figures;
 pub use self::keys::{ApiKey, ApiKeys};
 
 /// How many bytes a body has at most, where nothing else is said: more than 1 000 events of usual
@@ -233,7 +275,12 @@ pub struct Options {
     others: Vec<(String, Engine)>,
     authenticate: Arc<dyn Authenticate>,
     max_body_bytes: usize,
+    backups: Option<Arc<Path>>,
+    figures: Vec<(String, Page)>,
 }
+
+/// What makes a page of figures.
+type Page = Arc<dyn Fn() -> String + Send + Sync>;
 
 impl Options {
     /// Serves the engine as a project, to whom `authenticate` lets in.
@@ -243,6 +290,8 @@ impl Options {
             others: Vec::new(),
             authenticate: Arc::new(authenticate),
             max_body_bytes: MAX_BODY_BYTES,
+            backups: None,
+            figures: Vec::new(),
         }
     }
 
@@ -257,6 +306,25 @@ impl Options {
         self.max_body_bytes = most;
         self
     }
+
+    /// Sets the folder in which `POST /engine/v1/backup` puts copies of the stores, under names that
+    /// it makes. Without one there are no backups by HTTP.
+    pub fn backups(mut self, folder: impl AsRef<Path>) -> Self {
+        self.backups = Some(folder.as_ref().into());
+        self
+    }
+
+    /// Adds more figures to the `GET /metrics` of a project, in Prometheus' text format: those of
+    /// the engine's own work, which a recorder has (`limitry::http::Figures`, with the feature
+    /// `metrics`), or the application's.
+    pub fn figures(
+        mut self,
+        project: impl Into<String>,
+        page: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.figures.push((project.into(), Arc::new(page)));
+        self
+    }
 }
 
 impl fmt::Debug for Options {
@@ -266,6 +334,8 @@ impl fmt::Debug for Options {
             .field("others", &self.others.len())
             .field("authenticate", &self.authenticate)
             .field("max_body_bytes", &self.max_body_bytes)
+            .field("backups", &self.backups)
+            .field("figures", &self.figures.len())
             .finish()
     }
 }
@@ -283,14 +353,18 @@ struct Api {
     /// The second one's paths of client tokens.
     client: Router,
     third: Router,
+    /// The engine's own.
+    own: Router,
 }
 
 /// Makes the API of an engine: see the [module](self). It may be nested under any path.
 pub fn router(engine: Engine, options: Options) -> Router {
-    let Options { project, others, authenticate, max_body_bytes } = options;
+    let Options { project, others, authenticate, max_body_bytes, backups, figures } = options;
     let engines = std::iter::once((project, engine.clone())).chain(others);
     let projects = engines.map(|(id, engine)| {
-        let project = Project::new(&id, engine);
+        let own = figures.iter().filter(|(project, _)| *project == id);
+        let own = ProjectFigures::with(own.map(|(_, page)| Arc::clone(page)).collect());
+        let project = Project::new(&id, engine, own, backups.clone());
         (id, project)
     });
     let projects = projects.collect();
@@ -304,6 +378,10 @@ pub fn router(engine: Engine, options: Options) -> Router {
         second: below_v1(second::routes()).nest("/client", client::closed()),
         client: below("/client", client::routes()).fallback(client::other),
         third: below_v1(third::routes()),
+        own: below(engine::BASE, engine::routes())
+            .route(engine::FIGURES, get(figures::page))
+            .method_not_allowed_fallback(not_allowed)
+            .fallback(nothing),
     };
     Router::new()
         .route("/healthz", get(StatusCode::OK))
@@ -314,12 +392,19 @@ pub fn router(engine: Engine, options: Options) -> Router {
 
 /// Puts the paths of a generation below its base.
 fn below_v1(paths: Router) -> Router {
-    below("/v1", paths).fallback(|| async { Failure::from(Reason::NotFound) })
+    below("/v1", paths).fallback(nothing)
+}
+
+async fn nothing() -> Failure {
+    Reason::NotFound.into()
 }
 
 fn below(base: &str, paths: Router) -> Router {
-    let paths = paths.method_not_allowed_fallback(|| async { Failure::from(Reason::NotAllowed) });
-    Router::new().nest(base, paths)
+    Router::new().nest(base, paths.method_not_allowed_fallback(not_allowed))
+}
+
+async fn not_allowed() -> Failure {
+    Reason::NotAllowed.into()
 }
 
 /// Whether all stores take what comes.
@@ -342,8 +427,46 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
                 let is_token = key.starts_with(tokens::TOKEN);
                 if is_token { Some(Generation::Second) } else { Generation::of_key(key) }
             });
-            said(&why, spoken.unwrap_or(Generation::First), &id)
+            let face = Face::of(request.uri().path(), spoken.unwrap_or(Generation::First));
+            face.said(&why, &id)
         }
+    }
+}
+
+/// Which of the APIs a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Face {
+    /// One of the product's, as the key says.
+    Product(Generation),
+    /// The engine's own, as the path says.
+    Own,
+}
+
+impl Face {
+    fn of(path: &str, generation: Generation) -> Self {
+        if engine::is_below(path) { Self::Own } else { Self::Product(generation) }
+    }
+
+    /// Its place among the APIs, as figures have them.
+    fn place(self) -> usize {
+        match self {
+            Self::Product(Generation::First) => 0,
+            Self::Product(Generation::Second) => 1,
+            Self::Product(Generation::Third) => 2,
+            Self::Own => 3,
+        }
+    }
+
+    /// Why there is no answer, as this API says it.
+    fn said(self, why: &Failure, request_id: &str) -> Response {
+        let status = why.reason.status();
+        let body = match self {
+            Self::Product(Generation::First) => json(status, &first::Problem::of(why)),
+            Self::Product(Generation::Second) => json(status, &second::Problem::of(why)),
+            Self::Product(Generation::Third) => json(status, &third::Problem::of(why, request_id)),
+            Self::Own => engine::said(why, request_id),
+        };
+        body.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
 }
 
@@ -359,32 +482,28 @@ fn fresh(prefix: &str) -> String {
     format!("{prefix}{:016x}", RandomState::new().hash_one(()))
 }
 
-/// Why there is no answer, as a generation says it.
-fn said(why: &Failure, generation: Generation, request_id: &str) -> Response {
-    let status = why.reason.status();
-    let body = match generation {
-        Generation::First => json(status, &first::Problem::of(why)),
-        Generation::Second => json(status, &second::Problem::of(why)),
-        Generation::Third => json(status, &third::Problem::of(why, request_id)),
-    };
-    body.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
-}
-
 impl Api {
     async fn enter(&self, caller: Caller, request: Request, id: &str) -> Response {
-        let generation = caller.access.generation;
+        let face = Face::of(request.uri().path(), caller.access.generation);
+        let project = caller.project.clone();
+        let answer = self.answer_of(caller, request, face, id).await;
+        project.figures().answered(face.place(), answer.status());
+        answer
+    }
+
+    async fn answer_of(&self, caller: Caller, request: Request, face: Face, id: &str) -> Response {
         let project = caller.project.clone();
         let step = self.answers.step(request, &caller, self.max_body_bytes);
         let (mut request, turn) = match step.await {
             Ok(Step::Answer(request, turn)) => (request, turn),
             Ok(Step::Replay(response)) => return response,
-            Err(why) => return said(&why, generation, id),
+            Err(why) => return face.said(&why, id),
         };
         let is_client = caller.client.is_some();
         request.extensions_mut().insert(caller);
-        let mut answer = self.answer(request, generation, is_client).await;
+        let mut answer = self.answer(request, face, is_client).await;
         if let Some(why) = answer.extensions_mut().remove::<Failure>() {
-            answer = said(&why, generation, id);
+            answer = face.said(&why, id);
         }
         match turn {
             Some(turn) => turn.keep(answer, project.engine.now()).await,
@@ -392,12 +511,13 @@ impl Api {
         }
     }
 
-    async fn answer(&self, request: Request, generation: Generation, is_client: bool) -> Response {
-        let mut routes = match generation {
-            Generation::First => self.first.clone(),
-            Generation::Second if is_client => self.client.clone(),
-            Generation::Second => self.second.clone(),
-            Generation::Third => self.third.clone(),
+    async fn answer(&self, request: Request, face: Face, is_client: bool) -> Response {
+        let mut routes = match face {
+            _ if is_client => self.client.clone(),
+            Face::Product(Generation::First) => self.first.clone(),
+            Face::Product(Generation::Second) => self.second.clone(),
+            Face::Product(Generation::Third) => self.third.clone(),
+            Face::Own => self.own.clone(),
         };
         // A router is always ready.
         routes.call(request).await.unwrap_or_else(|never| match never {})

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ReservationState, ReservationStatus};
+use super::{ReservationId, ReservationState, ReservationStatus};
 use crate::base::query_setters::filter_setters;
 
 /// Which reservations are listed: all that are known, or those of some dimensions or one state.
@@ -21,6 +21,7 @@ pub struct ReservationQuery {
     model: Option<String>,
     filters: BTreeMap<String, String>,
     pub(crate) state: Option<ReservationState>,
+    after: Option<ReservationId>,
     limit: Option<usize>,
 }
 
@@ -38,6 +39,13 @@ impl ReservationQuery {
         self
     }
 
+    /// Asks about those only that were made after the one of this id, which need not be known any
+    /// more: the next page of a list that ended with it.
+    pub fn after(mut self, id: ReservationId) -> Self {
+        self.after = Some(id);
+        self
+    }
+
     /// Asks for so many at the most; without it for all.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
@@ -46,6 +54,11 @@ impl ReservationQuery {
 
     pub(crate) fn most(&self) -> usize {
         self.limit.unwrap_or(usize::MAX)
+    }
+
+    /// Whether a reservation comes behind those that are passed over.
+    pub(crate) fn has_reached(&self, id: ReservationId) -> bool {
+        self.after.is_none_or(|after| id.number() > after.number())
     }
 
     pub(crate) fn wants(&self, status: &ReservationStatus) -> bool {

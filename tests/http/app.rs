@@ -54,6 +54,15 @@ impl App {
     }
 
     pub(crate) fn at(now: &str, builder: EngineBuilder) -> Self {
+        Self::served(now, builder, |options| options)
+    }
+
+    /// The same, served in another way.
+    pub(crate) fn served(
+        now: &str,
+        builder: EngineBuilder,
+        served: impl FnOnce(Options) -> Options,
+    ) -> Self {
         let clock = ManualClock::new(now.parse().expect("a time"));
         let engine = builder.clock(clock.clone()).build().expect("good rules");
         let other = Engine::builder().clock(clock.clone()).build().expect("no rules");
@@ -76,7 +85,7 @@ impl App {
             .with(key(THIRD_RECORD, "proj_xyz").scope(Scope::Record))
             .with(key("lim_test_other", "proj_other"));
         let options = Options::new("proj_xyz", keys).project("proj_other", other);
-        let router = router(engine.clone(), options.max_body_bytes(100_000));
+        let router = router(engine.clone(), served(options.max_body_bytes(100_000)));
         Self { router, engine, clock }
     }
 
@@ -96,6 +105,20 @@ impl App {
     /// The same with a header `Idempotency-Key`.
     pub(crate) fn keyed(&self, key: &str, method: &str, path: &str, body: &str) -> Answer {
         self.answer(keyed(KEY, key, method, path, body))
+    }
+
+    /// Asks for what is no JSON: the status, the type and the text.
+    pub(crate) fn text(&self, key: &str, path: &str) -> (u16, String, String) {
+        let request = Request::builder().uri(path).header("authorization", format!("Bearer {key}"));
+        let request = request.body(Body::empty()).expect("a request");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let response = self.router.clone().call(request).await.expect("it never fails");
+            let (parts, body) = response.into_parts();
+            let bytes = to_bytes(body, usize::MAX).await.expect("it is whole");
+            let kind = parts.headers["content-type"].to_str().expect("ASCII").to_owned();
+            (parts.status.as_u16(), kind, String::from_utf8(bytes.to_vec()).expect("text"))
+        })
     }
 
     pub(crate) fn answer(&self, request: Request<Body>) -> Answer {

@@ -2,6 +2,8 @@
 
 mod app;
 mod door;
+mod engine;
+mod figures;
 mod first;
 mod replay;
 mod second;

@@ -119,7 +119,8 @@ impl Reservations {
             Some(customer) => core.reservations.open_of(customer),
             None => core.reservations.list(),
         };
-        let all = known.iter().map(|entry| core.status_of(entry, now));
+        let known = known.iter().filter(|entry| query.has_reached(entry.id));
+        let all = known.map(|entry| core.status_of(entry, now));
         all.filter(|status| query.wants(status)).take(query.most()).collect()
     }
 

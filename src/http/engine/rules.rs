@@ -1,0 +1,178 @@
+//! Rules: made, changed, compared with a list; who uses them.
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::refused;
+use crate::http::access::Need;
+use crate::http::call::{Answer, Call, Project, json};
+use crate::http::failure::Failure;
+use crate::http::pages::{Asked, Place};
+use crate::keys::KeyQuery;
+use crate::rules::{QuotaUpdate, RateLimitUpdate, RuleUpdate, SyncOptions};
+use crate::wire::from_json;
+use crate::{Engine, Rule, RuleSet};
+
+/// Reads a body that is an object; what is wrong with it is named by its path.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Failure::bad_input("the body must be a JSON object"));
+    }
+    from_json(body).map_err(|why| Failure::bad_input(&why))
+}
+
+/// `POST /rules`: a rule of any kind, as `{"rateLimit": ...}` or `{"quota": ...}`.
+pub(super) async fn add(call: Call) -> Answer {
+    let (project, body) = call.needs(Need::Manage)?.body().await?;
+    let add = move |engine: &Engine| {
+        let rule: Rule = read(&body)?;
+        json(StatusCode::CREATED, &engine.rules().add(rule).map_err(refused)?)
+    };
+    project.ask(add).await
+}
+
+/// `GET /rules`: the newest first; those that are archived with `archived=true`.
+pub(super) async fn list(call: Call) -> Answer {
+    let mut call = call.needs(Need::Read)?;
+    let mut params = call.params();
+    let archived = match params.take("archived").as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            let message = format_args!("archived: {other:?} must be `true` or `false`");
+            return Err(Failure::bad_input(&message));
+        }
+    };
+    let asked = Asked::of(params)?;
+    let list = move |engine: &Engine| {
+        let rules = engine.rules();
+        let mut rules = if archived { rules.archived() } else { rules.list() };
+        rules.reverse();
+        asked.page(rules, Place::of)?.answer()
+    };
+    call.project.ask(list).await
+}
+
+fn find(engine: &Engine, id: &str) -> Result<Rule, Failure> {
+    engine.rules().get(id).ok_or_else(|| Failure::not_found("rule", id))
+}
+
+/// `GET /rules/{id}`: an archived one, too.
+pub(super) async fn get(call: Call) -> Answer {
+    let (id, call) = (call.id(), call.needs(Need::Read)?);
+    json(StatusCode::OK, &find(&call.project.engine, &id)?)
+}
+
+/// `PATCH /rules/{id}`: the fields of the rule's kind that are given.
+pub(super) async fn update(call: Call) -> Answer {
+    let id = call.id();
+    let (project, body) = call.needs(Need::Manage)?.body().await?;
+    let update = move |engine: &Engine| {
+        let rule = match find(engine, &id)? {
+            Rule::RateLimit(_) => updated::<RateLimitUpdate>(engine, &id, &body)?,
+            Rule::Quota(_) => updated::<QuotaUpdate>(engine, &id, &body)?,
+        };
+        json(StatusCode::OK, &rule)
+    };
+    project.ask(update).await
+}
+
+fn updated<U>(engine: &Engine, id: &str, body: &Bytes) -> Result<Rule, Failure>
+where
+    U: RuleUpdate + DeserializeOwned,
+{
+    let update: U = read(body)?;
+    Ok(engine.rules().update(id, update).map_err(refused)?.into())
+}
+
+/// `DELETE /rules/{id}`
+pub(super) async fn remove(call: Call) -> Answer {
+    let (id, call) = (call.id(), call.needs(Need::Manage)?);
+    let remove = move |engine: &Engine| {
+        engine.rules().remove(&id)?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    };
+    call.project.ask(remove).await
+}
+
+/// `POST /rules/{id}/archive`
+pub(super) async fn archive(call: Call) -> Answer {
+    let (id, call) = (call.id(), call.needs(Need::Manage)?);
+    let archive =
+        move |engine: &Engine| json(StatusCode::OK, &engine.rules().archive(&id).map_err(refused)?);
+    call.project.ask(archive).await
+}
+
+/// `POST /rules/{id}/restore`
+pub(super) async fn restore(call: Call) -> Answer {
+    let (id, call) = (call.id(), call.needs(Need::Manage)?);
+    let restore =
+        move |engine: &Engine| json(StatusCode::OK, &engine.rules().restore(&id).map_err(refused)?);
+    call.project.ask(restore).await
+}
+
+/// `GET /rules/{id}/keys`: those that have used the most first.
+pub(super) async fn keys(call: Call) -> Answer {
+    let (id, mut call) = (call.id(), call.needs(Need::Read)?);
+    let Asked { limit, cursor } = Asked::of(call.params())?;
+    let keys = move |engine: &Engine| {
+        let mut query = KeyQuery::new().limit(u32::try_from(limit).unwrap_or(u32::MAX));
+        if let Some(cursor) = cursor {
+            query = query.cursor(cursor);
+        }
+        json(StatusCode::OK, &engine.rules().keys(&id, &query)?)
+    };
+    call.project.ask(keys).await
+}
+
+/// A list that the rules are compared with.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wanted {
+    rules: RuleSet,
+    /// Whether nothing is written.
+    #[serde(default)]
+    preview: bool,
+    #[serde(default)]
+    missing: Missing,
+}
+
+/// What becomes of what the list does not name.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Missing {
+    #[default]
+    Keep,
+    Archive,
+    Remove,
+}
+
+/// `POST /sync`: says what changes, and changes it unless it is a preview, for which a key to read
+/// is enough.
+pub(super) async fn sync(call: Call) -> Answer {
+    // Nothing is read of who may not even look.
+    let (call, body) = call.needs(Need::Read)?.with_body().await?;
+    let wanted: Wanted = read(&body)?;
+    if !wanted.preview {
+        call.may(Need::Manage)?;
+    }
+    synced(&call.project, wanted).await
+}
+
+async fn synced(project: &Project, wanted: Wanted) -> Answer {
+    let changes = project.changes();
+    let sync = move |engine: &Engine| {
+        let options = if wanted.preview { SyncOptions::preview() } else { SyncOptions::apply() };
+        let options = match wanted.missing {
+            Missing::Keep => options.keep_missing(),
+            Missing::Archive => options.archive_missing(),
+            Missing::Remove => options,
+        };
+        let _one_at_a_time = changes.lock();
+        json(StatusCode::OK, &engine.rules().sync(wanted.rules, options).map_err(refused)?)
+    };
+    project.ask(sync).await
+}
