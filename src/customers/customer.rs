@@ -23,8 +23,12 @@ reading::body! {
     /// As data: `{"id": "cust_123", "name": "Acme", "timeZone": "Europe/Berlin", "billingAnchor":
     /// "2024-01-31", "metadata": {"plan": "pro"}}`, all but the id optional.
     ///
+    /// A string of its metadata is an attribute: see
+    /// [`Customers`](crate::handles::Customers#attributes).
+    ///
     /// In memory it takes some 400 bytes and its texts, and 200 more where it has a zone or an
-    /// anchor.
+    /// anchor. While something names an attribute, it takes its id, its attributes and some 150
+    /// bytes beside.
     #[derive(Clone, Debug, PartialEq, Eq)]
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
     #[non_exhaustive]

@@ -34,6 +34,12 @@ impl Directory {
         self.known.read().get(dimension)?.get(id).cloned()
     }
 
+    /// Goes through those of a dimension.
+    pub(crate) fn each(&self, dimension: &Dimension, mut of: impl FnMut(&Customer)) {
+        let known = self.known.read();
+        known.get(dimension).into_iter().flat_map(BTreeMap::values).for_each(|one| of(one));
+    }
+
     /// Adds one, in place of the one that has its id.
     pub(crate) fn set(&self, dimension: &Dimension, customer: Customer) {
         let mut known = self.known.write();

@@ -1,13 +1,16 @@
 //! What is known of customers beside their events: a name, metadata, and whose midnights their
 //! periods go by and from which day those run.
 //!
-//! Customers are the values of `customer_id`. A value of any other dimension may have the same.
+//! Customers are the values of `customer_id`. A value of any other dimension may have the same, but
+//! for attributes: those of customers alone stand in for dimensions of their events.
 
+mod attributes;
 mod calendars;
 mod customer;
 mod directory;
 mod stored;
 
+pub(crate) use self::attributes::{AttributeName, Attributes};
 pub(crate) use self::calendars::{Calendars, OwnCalendar};
 pub(crate) use self::customer::check_dimension;
 pub use self::customer::{Customer, CustomerError};

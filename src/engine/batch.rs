@@ -224,10 +224,7 @@ impl<'b> Batch<'b> {
                 }
                 Step::Record(cost) => {
                     engine.wait_for_room();
-                    let answer = match cost {
-                        Some(cost) => self.record_one(&event.priced(cost)),
-                        None => self.record_one(event),
-                    };
+                    let answer = engine.complete_by(event, cost, |event| self.record_one(event));
                     cut_off |= engine.is_cut_off(&answer);
                     if HAS_RECORDER && told.is_ok() {
                         // The recorder is the caller's code, and whatever it does the rest of the

@@ -19,7 +19,7 @@ use crate::base::clock::timer::Timer;
 use crate::base::clock::{Clock, SystemClock};
 use crate::compiled::{Compiler, Snapshot};
 use crate::counters::{Table, Timeline};
-use crate::customers::{Calendars, Directory};
+use crate::customers::{Attributes, Calendars, Directory};
 use crate::engine::BuildError;
 use crate::event::Pricer;
 use crate::idempotency::IdempotencyKeys;
@@ -67,6 +67,8 @@ pub struct EngineBuilder {
     pub(super) replay: Option<Replay>,
     /// Those that it goes by, where they are those of another engine.
     pub(super) calendars: Option<Calendars>,
+    /// Of an engine that only tries rules out: the customers of the one whose calls are replayed.
+    pub(super) directory: Option<Arc<Directory>>,
 }
 
 impl EngineBuilder {
@@ -93,6 +95,7 @@ impl EngineBuilder {
             recorder: telemetry::Recorder::default(),
             replay: None,
             calendars: None,
+            directory: None,
         }
     }
 
@@ -330,6 +333,8 @@ impl EngineBuilder {
         let compiler = Compiler::new(timeline, self.late_events.as_secs());
         let compiler = compiler.by_calendars(Arc::clone(&calendars));
         compiler.tell(&self.recorder);
+        let usage = ledger.as_ref().map(|ledger| ledger.dimensions()).unwrap_or_default();
+        let attributes = Attributes::new(&usage, hasher.clone());
         let core = Core {
             monotonic: (!clock.is_monotonic()).then(MonotonicTime::default),
             clock,
@@ -351,7 +356,8 @@ impl EngineBuilder {
             alerts,
             replay: self.replay,
             calendars,
-            directory: Directory::default(),
+            directory: self.directory.unwrap_or_default(),
+            attributes,
         };
         if core.replay.as_ref().is_some_and(Replay::has_past) {
             core.compiler.lock().recount();

@@ -26,6 +26,10 @@ pub struct Explanation {
     /// The rules, rate limits first, each kind in the order of its definition. A rule that
     /// misses the event by more than one dimension is left out.
     pub rules: Vec<RuleExplanation>,
+    /// The dimensions that are [attributes of the customer](crate::Customer::metadata) and that the
+    /// event does not say itself, with their values; left out of JSON where there is none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// How one rule looks at the event.
@@ -200,13 +204,18 @@ impl Engine {
     /// # Errors
     /// As [`check`](Self::check).
     pub fn explain(&self, event: &Event<'_>) -> Result<Explanation, TrackError> {
+        self.core.with_attributes(event, |event| self.explain_as_it_is(event))
+    }
+
+    fn explain_as_it_is(&self, event: &Event<'_>) -> Result<Explanation, TrackError> {
         let decision = self.check(event)?;
         let snapshot = self.core.snapshot.load();
+        let own = event.attributes().map(|(name, value)| (name.to_owned(), value.to_string()));
         let rules = (0..).zip(snapshot.listed());
         let rules = rules.filter(|(_, rule)| !rule.rule.is_archived());
         let rules = rules.filter_map(|rule| explain_rule(&snapshot, rule, event, &decision));
         let rules = rules.collect();
-        Ok(Explanation { decision, rules })
+        Ok(Explanation { decision, rules, attributes: own.collect() })
     }
 }
 
@@ -325,9 +334,12 @@ fn as_unix_second<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Resul
 }
 
 impl fmt::Display for Explanation {
-    /// The verdict, and a line a rule.
+    /// The verdict, a line an attribute of the customer, and a line a rule.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.decision)?;
+        for (dimension, value) in &self.attributes {
+            writeln!(f, "  {dimension} is {value:?}, an attribute of the customer")?;
+        }
         self.rules.iter().try_for_each(|rule| writeln!(f, "  {rule}"))
     }
 }

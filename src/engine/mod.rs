@@ -10,15 +10,14 @@ use self::history::Recorded;
 use self::simulate::Replay;
 use self::time::{ClockReading, MonotonicTime};
 use crate::adjustments::Adjustments;
-use crate::base::amount::Amount;
 use crate::base::clock::{Clock, Timestamp};
 use crate::compiled::{CompiledRule, Compiler, Exception, Matches, Snapshot};
 use crate::counters::{
     Committed as Charged, History, Intent, MAX_AHEAD_SECONDS, Request, Table, Undecided,
 };
-use crate::customers::{Calendars, Directory};
+use crate::customers::{Attributes, Calendars, Directory};
 use crate::decision::{Decision, Receipt, Standing};
-use crate::event::{Dimension, DimensionHashes, Event, EventError, Pricer, check_amount};
+use crate::event::{Dimension, DimensionHashes, Event, EventError, Pricer};
 use crate::idempotency::{CustomerKey, IdempotencyKeys};
 use crate::journal::Pipeline;
 use crate::recording::Ledger;
@@ -32,6 +31,7 @@ mod alerts;
 mod balances;
 mod batch;
 mod builder;
+mod complete;
 mod config;
 mod customers;
 mod error;
@@ -129,7 +129,9 @@ struct Core {
     replay: Option<Replay>,
     /// Whose midnights periods go by, where their rule does not say it.
     calendars: Arc<Calendars>,
-    directory: Directory,
+    directory: Arc<Directory>,
+    /// What of customers stands in for dimensions that events do not say.
+    attributes: Attributes,
 }
 
 impl Engine {
@@ -208,8 +210,11 @@ impl Engine {
     pub fn standing(&self, event: &Event<'_>) -> Result<Standing, TrackError> {
         event.validate()?;
         let now = self.core.read_clock();
-        let decision = self.core.decide_by(event, Intent::Standing, now, Costs::Nothing, None)?;
-        Ok(decision.into_standing())
+        let core = &self.core;
+        core.with_attributes(event, |event| {
+            let decision = core.decide_by(event, Intent::Standing, now, Costs::Nothing, None)?;
+            Ok(decision.into_standing())
+        })
     }
 
     /// Returns the engine's time: its clock's, and where that was set back the highest that it has
@@ -297,26 +302,26 @@ impl Core {
         self.admit()?;
         // The clock is the caller's code: it is read before anything is locked.
         let now = self.read_clock();
-        if self.prices.is_some() {
-            return self.answer_priced(event, intent, now);
+        if self.completes() {
+            return self.answer_completed(event, intent, now);
         }
         self.answer_as_it_is(event, intent, now)
     }
 
-    /// Answers about an event with the cost that the engine's prices say.
+    /// Answers about an event with what the engine knows of its cost and its customer.
     #[inline(never)]
-    fn answer_priced(
+    fn answer_completed(
         &self,
         event: &Event<'_>,
         intent: Intent,
         now: ClockReading,
     ) -> Result<Decision, TrackError> {
-        self.with_price(event, now, |event| self.answer_as_it_is(event, intent, now))
+        self.complete(event, now, |event| self.answer_as_it_is(event, intent, now))
     }
 
     #[expect(
         clippy::inline_always,
-        reason = "where nothing has a price it is called from one place"
+        reason = "where nothing is completed it is called from one place"
     )]
     #[inline(always)]
     fn answer_as_it_is(
@@ -339,39 +344,10 @@ impl Core {
         answer
     }
 
-    /// What an event costs that does not say so, where the engine has prices. A price list is the
-    /// caller's code: nothing is locked.
-    #[inline]
-    fn price(
-        &self,
-        event: &Event<'_>,
-        now: impl FnOnce() -> Timestamp,
-    ) -> Result<Option<Amount>, EventError> {
-        let Some(prices) = self.prices.as_deref().filter(|_| event.cost_cents.is_none()) else {
-            return Ok(None);
-        };
-        let cost = prices.price(event, event.happened_at().unwrap_or_else(now))?;
-        cost.map_or(Ok(()), |cost| check_amount("cost_cents", cost))?;
-        Ok(cost)
-    }
-
-    /// Goes on with the event as it is priced.
-    fn with_price<T, E: From<EventError>>(
-        &self,
-        event: &Event<'_>,
-        now: ClockReading,
-        go_on: impl FnOnce(&Event<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        match self.price(event, || self.table.timeline().timestamp(now.moment))? {
-            Some(cost) => go_on(&event.priced(cost)),
-            None => go_on(event),
-        }
-    }
-
     fn look(&self, event: &Event<'_>) -> Result<Decision, TrackError> {
         event.validate()?;
         let now = self.read_clock();
-        self.with_price(event, now, |event| self.look_as_it_is(event, now))
+        self.complete(event, now, |event| self.look_as_it_is(event, now))
     }
 
     fn look_as_it_is(&self, event: &Event<'_>, now: ClockReading) -> Result<Decision, TrackError> {

@@ -113,6 +113,13 @@ impl Core {
 
     /// Notes a refused call. No lock is held.
     pub(super) fn note_refusal(&self, event: &Event<'_>, decision: &Decision) {
+        if self.refusals.is_some() {
+            self.as_rules_see(event, |event| self.note_refusal_of(event, decision));
+        }
+    }
+
+    /// Notes a refused call of an event that has all that its rules see.
+    pub(super) fn note_refusal_of(&self, event: &Event<'_>, decision: &Decision) {
         let Some(log) = &self.refusals else { return };
         let at = self.table.timeline().timestamp(decision.at().now);
         let refusing: SmallVec<[Refusing<'_>; 4]> =

@@ -89,7 +89,7 @@ const SMALL: usize = (MAX_PROPERTIES_BYTES - 2) / entry(MAX_KEY_BYTES, MAX_TEXT_
 pub(super) fn check_properties(
     properties: &[(Cow<'_, str>, PropertyValue<'_>)],
 ) -> Result<(), EventError> {
-    let is_text = |(_, value): &(_, PropertyValue<'_>)| matches!(value, PropertyValue::Text(_));
+    let is_text = |(_, value): &(_, PropertyValue<'_>)| value.text().is_some();
     if properties.len() <= SMALL && properties.iter().all(is_text) {
         return Ok(());
     }
@@ -125,6 +125,7 @@ fn measure_properties(
         let taken = taken.and_then(|()| match value {
             PropertyValue::Text(text) => budget.text(text),
             PropertyValue::Json(json) => budget.json(json, 0),
+            PropertyValue::Attribute(text) => budget.text(text),
         });
         taken.map_err(|rule| EventError::invalid("properties", key, rule))?;
     }

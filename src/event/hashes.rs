@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::{Dimension, Event, PropertyValue};
+use super::{Dimension, Event};
 
 /// How many properties have a place for their hash: most events have no more. The hash of another
 /// one is made each time.
@@ -49,19 +49,17 @@ impl<'e, 'a> DimensionHashes<'e, 'a> {
     #[inline(never)]
     fn of_property(&self, key: &str) -> Option<(&'e str, u64)> {
         let mut properties = (FIRST_PROPERTY..).zip(&self.event.properties);
-        properties.find_map(|(place, (known, value))| match value {
-            PropertyValue::Text(text) if known == key => Some((&**text, self.hash(place, text))),
-            _ => None,
+        properties.find_map(|(place, (known, value))| {
+            let text = value.text().filter(|_| known == key)?;
+            Some((text, self.hash(place, text)))
         })
     }
 
     /// The properties that are dimensions, by key, and the hashes of their values.
     pub(crate) fn properties(&self) -> impl Iterator<Item = (&'e str, u64)> {
         let properties = (FIRST_PROPERTY..).zip(&self.event.properties);
-        properties.filter_map(|(place, (key, value))| match value {
-            PropertyValue::Text(text) => Some((&**key, self.hash(place, text))),
-            PropertyValue::Json(_) => None,
-        })
+        properties
+            .filter_map(|(place, (key, value))| Some((&**key, self.hash(place, value.text()?))))
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
@@ -172,11 +173,17 @@ impl<'a> Event<'a> {
         value: impl Into<PropertyValue<'a>>,
     ) -> Self {
         let (key, mut value) = (key.into(), value.into());
-        // A JSON text is what it says: it is a dimension once it is printed and read again.
-        if let PropertyValue::Json(json) = &mut value
-            && let Value::String(text) = &mut **json
-        {
-            value = PropertyValue::Text(Cow::Owned(std::mem::take(text)));
+        match &mut value {
+            PropertyValue::Text(_) => {}
+            // A JSON text is what it says: it is a dimension once it is printed and read again.
+            PropertyValue::Json(json) => {
+                if let Value::String(text) = &mut **json {
+                    value = PropertyValue::Text(Cow::Owned(std::mem::take(text)));
+                }
+            }
+            PropertyValue::Attribute(text) => {
+                value = PropertyValue::Text(Cow::Owned(text.to_string()));
+            }
         }
         let has_room = self.properties.len() < MAX_PROPERTIES;
         match self.properties.iter_mut().find(|(known, _)| *known == key) {
@@ -270,7 +277,8 @@ impl<'a> Event<'a> {
     }
 
     /// Returns the value of a dimension: `customer_id`, `event_type`, `model`, `provider`, or a
-    /// string property of that key.
+    /// string property of that key; of an event that is recorded also what was an
+    /// [attribute](crate::handles::Customers#attributes) of its customer.
     #[must_use]
     pub fn dimension(&self, name: &str) -> Option<&str> {
         match name {
@@ -313,6 +321,7 @@ impl<'a> Event<'a> {
             let value = match value {
                 PropertyValue::Text(text) => PropertyValue::Text(own(text)),
                 PropertyValue::Json(json) => PropertyValue::Json(json),
+                PropertyValue::Attribute(text) => PropertyValue::Attribute(text),
             };
             (own(key), value)
         };
@@ -359,21 +368,29 @@ impl<'a> Event<'a> {
     }
 
     /// The event with a cost that prices say. It borrows all texts of this one.
-    pub(crate) fn priced<'e>(&'e self, cents: Amount) -> Event<'e> {
+    pub(crate) fn priced(&self, cents: Amount) -> Event<'_> {
+        let mut priced = self.lent();
+        priced.set_cost(Some(cents), true);
+        priced
+    }
+
+    /// The same event, which borrows all texts of this one.
+    pub(crate) fn lent<'e>(&'e self) -> Event<'e> {
         let lend = |text: &'e Cow<'_, str>| Cow::Borrowed(&**text);
         let property = |(key, value): &'e (Cow<'_, str>, PropertyValue<'_>)| {
             let value = match value {
                 PropertyValue::Text(text) => PropertyValue::Text(lend(text)),
                 PropertyValue::Json(json) => PropertyValue::Json(json.clone()),
+                PropertyValue::Attribute(text) => PropertyValue::Attribute(Arc::clone(text)),
             };
             (lend(key), value)
         };
-        let mut priced = Event {
+        Event {
             customer_id: lend(&self.customer_id),
             event_type: lend(&self.event_type),
             model: self.model.as_ref().map(lend),
             provider: self.provider.as_ref().map(lend),
-            cost_cents: None,
+            cost_cents: self.cost_cents,
             properties: self.properties.iter().map(property).collect(),
             values: self.values.iter().map(|(name, amount)| (lend(name), *amount)).collect(),
             idempotency_key: self.idempotency_key.as_ref().map(lend),
@@ -383,9 +400,26 @@ impl<'a> Event<'a> {
             total_tokens: self.total_tokens,
             latency_ms: self.latency_ms,
             timestamp: self.timestamp,
-        };
-        priced.set_cost(Some(cents), true);
-        priced
+        }
+    }
+
+    /// Whether something is said of a property, whatever it is.
+    pub(crate) fn has_property(&self, key: &str) -> bool {
+        self.properties.iter().any(|(known, _)| known == key)
+    }
+
+    /// Adds an attribute of the customer under the name of its dimension, of which the event says
+    /// nothing.
+    pub(crate) fn add_attribute(&mut self, dimension: Cow<'a, str>, value: Arc<str>) {
+        self.properties.push((dimension, PropertyValue::Attribute(value)));
+    }
+
+    /// The attributes of the customer that were looked up, by the names of their dimensions.
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (&str, &Arc<str>)> {
+        self.properties.iter().filter_map(|(key, value)| match value {
+            PropertyValue::Attribute(text) => Some((&**key, text)),
+            _ => None,
+        })
     }
 
     pub(crate) fn key(&self) -> Option<&str> {
@@ -409,32 +443,37 @@ impl<'a> Event<'a> {
     }
 
     pub(crate) fn text_property(&self, name: &str) -> Option<&str> {
-        self.properties.iter().find_map(|(key, value)| match value {
-            PropertyValue::Text(text) if key == name => Some(&**text),
-            _ => None,
-        })
+        self.properties.iter().find_map(|(key, value)| value.text().filter(|_| key == name))
     }
 
-    /// Feeds everything that a retry of this event must have in common with it to a hasher, with
-    /// this cost: all but the customer and the idempotency key, which are looked up, and the
-    /// timestamp, which a client may set anew each time.
-    pub(crate) fn hash_payload(&self, cost_cents: Option<Amount>, state: &mut impl Hasher) {
+    /// Whether the engine has added something to what was given: a price, or attributes of the
+    /// customer. Either may be another one when the event is sent again.
+    pub(crate) fn is_completed(&self) -> bool {
+        self.is_priced() || self.attributes().next().is_some()
+    }
+
+    /// Feeds everything that a retry of this event must have in common with it to a hasher, as it
+    /// is or as it was given: all but the customer and the idempotency key, which are looked up,
+    /// and the timestamp, which a client may set anew each time.
+    pub(crate) fn hash_payload(&self, as_given: bool, state: &mut impl Hasher) {
         self.event_type.hash(state);
         self.model.hash(state);
         self.provider.hash(state);
         self.input_tokens.hash(state);
         self.output_tokens.hash(state);
         self.tokens().hash(state);
-        cost_cents.hash(state);
+        if as_given { self.given_cost() } else { self.cost_cents }.hash(state);
         self.latency_ms.hash(state);
         if let Some(attached) = self.attached() {
             (2_u8, attached_json(attached)).hash(state);
         }
-        if self.properties.is_empty() && self.values.is_empty() {
+        let is_meant =
+            |(_, value): &&(Cow<'a, str>, PropertyValue<'a>)| !as_given || !value.is_attribute();
+        let mut properties: SmallVec<[_; 8]> = self.properties.iter().filter(is_meant).collect();
+        if properties.is_empty() && self.values.is_empty() {
             return;
         }
         // The order in which properties and values were set means nothing.
-        let mut properties: SmallVec<[_; 8]> = self.properties.iter().collect();
         properties.sort_by(|a, b| a.0.cmp(&b.0));
         properties.len().hash(state);
         for (key, value) in properties {
@@ -443,6 +482,7 @@ impl<'a> Event<'a> {
             match value {
                 PropertyValue::Text(text) => (0_u8, text).hash(state),
                 PropertyValue::Json(json) => (1_u8, json.to_string()).hash(state),
+                PropertyValue::Attribute(text) => (0_u8, text).hash(state),
             }
         }
         let mut values: SmallVec<[_; 8]> = self.values.iter().collect();

@@ -1,6 +1,7 @@
 //! The values of properties.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The value of a property: a string is a dimension that rules can filter and partition by, any
 /// other JSON value is kept with the event and is not a dimension.
@@ -12,6 +13,30 @@ pub enum PropertyValue<'a> {
     /// A number, a bool, null, a list or an object: kept, not a dimension. A string that is set as
     /// one is [`Text`](Self::Text).
     Json(Box<serde_json::Value>),
+    /// An attribute of the customer under the name of its dimension, such as `customer_plan`: a
+    /// dimension that the engine has looked up, and that was not given with the event. What is set
+    /// as a property is [`Text`](Self::Text).
+    #[non_exhaustive]
+    Attribute(Arc<str>),
+}
+
+// An event is moved about: looking attributes up makes none larger.
+const _: () = assert!(size_of::<PropertyValue<'_>>() == size_of::<Cow<'_, str>>());
+
+impl PropertyValue<'_> {
+    /// The value as a dimension, if it is one.
+    #[inline]
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Attribute(text) => Some(text),
+            Self::Json(_) => None,
+        }
+    }
+
+    pub(crate) fn is_attribute(&self) -> bool {
+        matches!(self, Self::Attribute(_))
+    }
 }
 
 impl<'a> From<&'a str> for PropertyValue<'a> {

@@ -5,7 +5,7 @@ use super::bounds::{
     self, MAX_AMOUNT, MAX_KEY_BYTES, MAX_TEXT_BYTES, MAX_UNITS, MAX_VALUES, check_attached,
     check_properties,
 };
-use super::{Event, EventError, PropertyValue, Rare, ValueName};
+use super::{Event, EventError, Rare, ValueName};
 use crate::base::amount::Amount;
 
 impl Event<'_> {
@@ -43,6 +43,12 @@ impl Event<'_> {
         if sum <= MAX_UNITS { Ok(()) } else { self.check_large_numbers() }
     }
 
+    /// Checks that attributes of the customer have found room beside what was given.
+    pub(crate) fn check_room(&self) -> Result<(), EventError> {
+        check_properties(&self.properties)?;
+        self.rare.as_ref().map_or(Ok(()), |rare| self.check_rare(rare))
+    }
+
     /// Checks what few events have.
     #[cold]
     fn check_rare(&self, rare: &Rare) -> Result<(), EventError> {
@@ -56,7 +62,7 @@ impl Event<'_> {
     fn check_lists(&self) -> Result<(), EventError> {
         for (key, value) in &self.properties {
             check_key("properties", key)?;
-            if let PropertyValue::Text(text) = value {
+            if let Some(text) = value.text() {
                 check_text(key, text)?;
             }
         }

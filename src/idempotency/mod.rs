@@ -84,9 +84,10 @@ pub(crate) struct IdempotencyKeys {
 /// taken for a retry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fingerprint {
-    /// With the cost that the event has.
+    /// Of the event as it is.
     whole: u32,
-    /// With the cost that was given with it: what prices say may have changed since.
+    /// Of what was given: what prices say, and the attributes of the customer, may have changed
+    /// since.
     given: u32,
 }
 
@@ -109,12 +110,12 @@ impl IdempotencyKeys {
         Self { kept, order: Mutex::default(), hasher, retention, max_keys: max_keys.max(1) }
     }
 
-    /// The answer that a key has, if it has one.
     /// How long a key is kept.
     pub(crate) fn retention(&self) -> Duration {
         Duration::from_nanos(self.retention)
     }
 
+    /// The answer that a key has, if it has one.
     pub(crate) fn find(
         &self,
         key: CustomerKey<'_>,
@@ -205,13 +206,13 @@ impl IdempotencyKeys {
     }
 
     pub(crate) fn fingerprint(&self, event: &Event<'_>) -> Fingerprint {
-        let hash = |cost| {
+        let hash = |as_given| {
             let mut hasher = self.hasher.build_hasher();
-            event.hash_payload(cost, &mut hasher);
+            event.hash_payload(as_given, &mut hasher);
             u32::try_from(hasher.finish() >> u32::BITS).unwrap_or(u32::MAX)
         };
-        let whole = hash(event.cost_cents);
-        let given = if event.is_priced() { hash(event.given_cost()) } else { whole };
+        let whole = hash(false);
+        let given = if event.is_completed() { hash(true) } else { whole };
         Fingerprint { whole, given }
     }
 

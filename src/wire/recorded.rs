@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::base::amount::Amount;
 use crate::base::clock::Timestamp;
-use crate::event::{Dimension, PropertyValue, ValueName};
+use crate::event::{Dimension, ValueName};
 use crate::log::{EventId, EventPage, RecordedEvent};
 use crate::wire::event::{Property, properties, values};
 
@@ -130,11 +130,11 @@ impl<'a> Generic<'a> {
         dimensions.extend(event.provider.as_deref().map(|provider| ("provider", provider)));
         let mut properties = BTreeMap::new();
         for (key, value) in &event.properties {
-            match value {
-                PropertyValue::Text(text) if !Dimension::is_built_in(key) => {
+            match value.text() {
+                Some(text) if !Dimension::is_built_in(key) => {
                     dimensions.insert(key, text);
                 }
-                value => {
+                _ => {
                     properties.insert(&**key, Shown::Property(Property(value)));
                 }
             }

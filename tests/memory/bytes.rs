@@ -10,9 +10,12 @@ use chrono::{TimeZone, Utc};
 use limitry::Window;
 use limitry::balances::{Credit, Debit, LEDGER_ENTRIES, NewBalance};
 use limitry::events::Recording;
-use limitry::rules::Threshold;
+use limitry::rules::{SyncOptions, Threshold};
 use limitry::time::ManualClock;
-use limitry::{Engine, EngineBuilder, Event, Hold, Metric, Period, Quota, RateLimit, Reserved};
+use limitry::{
+    Customer, Engine, EngineBuilder, Event, Hold, Metric, Period, Quota, RateLimit, Reserved,
+    RuleSet,
+};
 
 const MILLION: u64 = 1_000_000;
 /// What an engine needs without any key, and the shards of its table at their smallest.
@@ -424,4 +427,35 @@ fn a_balance_takes_so_much_and_a_grant_and_an_entry() {
     println!("an account {account}, a grant with its entry {grant}, an entry {entry}");
     assert!(account <= 900, "an account {account}");
     assert!(grant <= 500 && entry <= 350, "a grant with its entry {grant}, an entry {entry}");
+}
+
+/// What of a customer is looked up is kept beside what is known of it, while something names it.
+#[test]
+fn an_attribute_takes_what_is_stated_and_only_where_a_rule_names_it() {
+    let customers = 100_000;
+    let bytes_of = |engine: &mut Option<Engine>, rule: &str| {
+        let memory = measure(|| {
+            let calls = RateLimit::new("Calls", 10, Window::Minute).filter(rule, "pro");
+            let builder = Engine::builder().recording(Recording::Off).clock(clock());
+            let built = builder.rate_limit(calls).build().expect("a valid rule");
+            let known = (0..customers)
+                .map(|number| Customer::new(format!("cust_{number:07}")).metadata("plan", "pro"));
+            built.customers().upsert_all(known).expect("good customers");
+            *engine = Some(built);
+        });
+        memory.bytes_current.unsigned_abs() / customers
+    };
+    let [mut first, mut second] = [None, None];
+    let (unnamed, named) = (bytes_of(&mut first, "plan"), bytes_of(&mut second, "customer_plan"));
+    println!("{unnamed} bytes a customer, {named} with an attribute that is looked up");
+    // The id of 12 bytes, the key and the value.
+    assert!(named <= unnamed + 150 + 12 + 7, "{named} bytes, and {unnamed} without");
+    let engine = second.expect("it was built");
+    let unplanned = RateLimit::new("Calls", 10, Window::Minute);
+    let all = measure(|| {
+        let set = RuleSet::new().rate_limit(unplanned);
+        engine.rules().sync(set, SyncOptions::apply()).expect("a valid rule");
+    });
+    let freed = all.bytes_current.unsigned_abs() / customers;
+    assert!(all.bytes_current < 0 && freed + 20 >= named - unnamed, "{freed} bytes are freed");
 }

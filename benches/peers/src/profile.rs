@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use limitry::events::Recording;
 use limitry::store::Durable;
-use limitry::{Engine, EngineBuilder, Event};
+use limitry::{Customer, Engine, EngineBuilder, Event, RateLimit, Window};
 
 use crate::bucket_peers::Quotas;
 use crate::by_hand::{ByHand, Call, governor_an_hour};
@@ -20,7 +20,7 @@ use crate::limitry_side::{
 };
 use crate::traffic;
 
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
     "one",
     "resting",
     "four",
@@ -30,6 +30,7 @@ pub const NAMES: [&str; 17] = [
     "definitions",
     "two-rows",
     "zoned",
+    "planned",
     "newest",
     "reserve",
     "durable",
@@ -42,6 +43,9 @@ pub const NAMES: [&str; 17] = [
 
 /// So few that a bucket takes a minute to fill again, and more than any customer's calls.
 const AN_HOUR: u32 = 60;
+
+/// As many as `.ci/instructions` has customers call.
+const CUSTOMERS_WITH_A_PLAN: usize = 20_000;
 
 /// Decides one call of a customer.
 type Decider = Box<dyn FnMut(&String) -> bool>;
@@ -94,6 +98,14 @@ fn decider(case: &str) -> Option<Decider> {
         }
         "two-rows" => tracking(built(two_rows(builder(), Limits::GENEROUS)), traffic::model_call),
         "zoned" => tracking(built(zoned(builder(), Limits::GENEROUS)), traffic::model_call),
+        "planned" => {
+            let trial = RateLimit::new("Trial", 1, Window::Hour).filter("customer_plan", "trial");
+            let engine = built(generous().rate_limit(trial));
+            let customers = traffic::shuffled_customers(CUSTOMERS_WITH_A_PLAN).into_iter();
+            let customers = customers.map(|id| Customer::new(id).metadata("plan", "pro"));
+            engine.customers().upsert_all(customers).expect("good customers");
+            tracking(engine, traffic::model_call)
+        }
         "reserve" => {
             let engine = built(generous());
             Box::new(move |customer| reserves_and_commits(&engine, customer))

@@ -28,7 +28,7 @@ use self::conditions::Conditional;
 use self::missing::Lenient;
 use crate::compiled::times::{Span, Times};
 use crate::counters::{At, Match, RowAddresses, RowLists};
-use crate::event::{Dimension, DimensionHashes, Event, PropertyValue, mix};
+use crate::event::{Dimension, DimensionHashes, Event, mix};
 use crate::rules::{Filter, OnMissing};
 
 mod build;
@@ -433,7 +433,7 @@ impl Index {
             }
         }
         for (key, value) in &event.properties {
-            if let PropertyValue::Text(_) = value {
+            if value.text().is_some() {
                 self.note(|known| match known {
                     Dimension::Property(known) => (**known).cmp(key),
                     // Those that are built in come first.

@@ -11,8 +11,9 @@ use hashbrown::HashTable;
 use super::rule::CompiledRule;
 use crate::compiled::index::Index;
 use crate::counters::{ChangeTime, CounterSet, Roles};
-use crate::customers::Calendars;
-use crate::rules::{Fold, Meters};
+use crate::customers::{AttributeName, Calendars};
+use crate::event::Dimension;
+use crate::rules::{Fold, MeterField, Meters};
 
 pub(crate) mod stored;
 
@@ -43,6 +44,8 @@ pub(crate) struct Snapshot {
     pub(crate) has_latest: bool,
     /// The most slots that a rule has: a customer may have as many reservations open.
     pub(crate) most_slots: usize,
+    /// The attributes of customers that rules and meters name.
+    pub(crate) attributes: Box<[AttributeName]>,
 }
 
 impl Snapshot {
@@ -71,6 +74,7 @@ impl Snapshot {
         let slots =
             slots.filter_map(|it| usize::try_from(it.measure.units_of(it.rule.limit()?)).ok());
         let index = Index::new(&entries, hasher.clone());
+        let attributes = AttributeName::of(dimensions_of(&rules, &meters));
         let judging = index.times().map(|times| Arc::clone(times) as Arc<dyn Roles>);
         Self {
             version,
@@ -90,7 +94,13 @@ impl Snapshot {
             by_id,
             hasher,
             meters,
+            attributes,
         }
+    }
+
+    /// The dimensions that rules and meters name, some of them several times.
+    pub(crate) fn dimensions(&self) -> impl Iterator<Item = &str> {
+        dimensions_of(&self.rules, &self.meters)
     }
 
     /// The rules that users have defined.
@@ -132,4 +142,23 @@ fn by_id(rules: &[Arc<CompiledRule>], hasher: &ahash::RandomState) -> HashTable<
         places.insert_unique(hasher.hash_one(compiled.id()), place, hash_of);
     }
     places
+}
+
+/// What rules filter, are split by and count different values of, and what meters do.
+fn dimensions_of<'s>(
+    rules: &'s [Arc<CompiledRule>],
+    meters: &'s Meters,
+) -> impl Iterator<Item = &'s str> {
+    let of_rules = rules.iter().flat_map(|rule| {
+        let filter = rule.filter.iter().map(|(dimension, _)| dimension);
+        filter.chain(&rule.partition).map(Dimension::as_str)
+    });
+    let of_meters = meters.list().iter().flat_map(|meter| {
+        let filter = meter.event_filter.conditions().map(|(dimension, _)| dimension);
+        filter.chain(match &meter.field {
+            MeterField::Dimension(dimension) => Some(dimension.as_str()),
+            _ => None,
+        })
+    });
+    of_rules.chain(of_meters)
 }

@@ -40,6 +40,7 @@ impl Core {
                 self.change_customers(&mut change, dimension, &changes.collect::<Vec<_>>())?;
             Ok((stamped, entry))
         })?;
+        self.attributes_changed();
         self.rules_are_stored(entry)?;
         Ok(set)
     }
@@ -54,8 +55,16 @@ impl Core {
             let entry = self.change_customers(&mut change, dimension, &[(id, None)])?;
             Ok((Some(before), entry))
         })?;
+        self.attributes_changed();
         self.rules_are_stored(entry)?;
         Ok(before.map(Arc::unwrap_or_clone))
+    }
+
+    /// Wakes who waits where a rule may match another event now. Called with no lock held.
+    fn attributes_changed(&self) {
+        if self.attributes.are_named() {
+            self.rules_changed();
+        }
     }
 
     /// Changes what is known of customers, and returns the entry of the queue with which that is
@@ -85,6 +94,7 @@ impl Core {
                 Some(customer) => self.directory.set(dimension, (*customer).clone()),
                 None => drop(self.directory.remove(dimension, id)),
             }
+            self.attributes.set(dimension, id, *customer);
             self.calendars.set(dimension, id, calendar(*customer));
         }
         if recut.is_empty() {

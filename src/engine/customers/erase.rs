@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use super::{Customers, CustomersError};
-use crate::compiled::CompiledRule;
+use crate::compiled::{CompiledRule, Snapshot};
 use crate::counters::{ErasedKeys, Moment};
 use crate::customers::{CustomerError, OwnCalendar, row_of};
 use crate::decision::ReservationId;
@@ -26,7 +26,7 @@ use crate::journal::store::SpaceChange;
 use crate::journal::{Erasure, Pipeline};
 use crate::log::Erased;
 use crate::reservations::{Entry, ReservationState};
-use crate::rules::{Condition, Meters, Metric};
+use crate::rules::Condition;
 use crate::telemetry;
 
 /// What was erased of a customer, or of a value of another dimension: [`Customers::erase`].
@@ -238,7 +238,7 @@ impl Core {
         let erased = Erased {
             dimension: dimension.clone(),
             value: id.into(),
-            keeps: self.kept_properties(&before.meters, before.listed(), dimension),
+            keeps: self.kept_properties(&before, dimension),
         };
         let groups = change.groups_of(dimension);
         // Rules that filter the value are compiled without its calendar.
@@ -325,31 +325,14 @@ impl Core {
         if let Some(log) = &self.refusals {
             log.forget(name, id);
         }
+        self.attributes.set(dimension, id, None);
         report.was_set = self.directory.remove(dimension, id).is_some();
     }
 
     /// The properties that are dimensions of something, but for one.
-    fn kept_properties(
-        &self,
-        meters: &Meters,
-        rules: &[std::sync::Arc<CompiledRule>],
-        but: &Dimension,
-    ) -> HashSet<Box<str>> {
-        let of_rules = rules.iter().flat_map(|rule| {
-            let counted = match rule.rule.metric() {
-                Metric::Unique(dimension) => Some(dimension.as_str()),
-                _ => None,
-            };
-            let filter = rule.filter.iter().map(|(dimension, _)| dimension.as_str());
-            let partition = rule.partition.iter().map(Dimension::as_str);
-            filter.chain(partition).chain(counted)
-        });
-        let of_meters = meters
-            .list()
-            .iter()
-            .flat_map(|meter| meter.event_filter.conditions().map(|(dimension, _)| dimension));
+    fn kept_properties(&self, snapshot: &Snapshot, but: &Dimension) -> HashSet<Box<str>> {
         let of_rollups = self.ledger.as_ref().map(|ledger| ledger.dimensions()).unwrap_or_default();
-        let all = of_rules.chain(of_meters).chain(of_rollups.iter().map(Dimension::as_str));
+        let all = snapshot.dimensions().chain(of_rollups.iter().map(Dimension::as_str));
         all.filter(|name| *name != but.as_str()).map(Box::from).collect()
     }
 }

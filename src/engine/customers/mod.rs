@@ -47,6 +47,49 @@ const MAX_PAGE: usize = 1_000;
 /// assert_eq!(known.metadata["plan"], "pro");
 /// # Ok::<(), limitry::Error>(())
 /// ```
+///
+/// # Attributes
+/// A string in the metadata of a customer is a dimension of the customer's events: the entry `plan`
+/// is `customer_plan`. It is looked up where a rule, a meter or a
+/// [declared](crate::usage::RollupOptions::dimension) dimension of usage names it, and in no other
+/// case. Other values than strings are no dimensions, and what is known of values of other
+/// dimensions ([`of`](Self::of)) are no attributes.
+///
+/// ```
+/// use limitry::{Customer, Engine, Event, Metric, Period, Quota};
+///
+/// let calls = |name: &str, limit: u64| {
+///     let quota = Quota::new(name, Metric::TotalEvents, limit, Period::Month);
+///     quota.policy("calls").per("customer_id")
+/// };
+/// let engine = Engine::builder()
+///     .quota(calls("Calls", 1))
+///     .quota(calls("Calls of a pro", 1_000).filter("customer_plan", "pro"))
+///     .build()?;
+/// engine.customers().upsert(Customer::new("cust_123").metadata("plan", "pro"))?;
+/// let quota = engine.track(&Event::new("cust_123", "call"))?.quotas().next().expect("it matches");
+/// assert_eq!(quota.limit, Some(1_000.into()));
+/// # Ok::<(), limitry::Error>(())
+/// ```
+///
+/// An event has the attributes that its customer has when it is decided about, and is recorded with
+/// them: what is recorded keeps what it was, and a change of an attribute holds from the next
+/// decision on. What an event says itself under that name comes first, whatever it is. A customer
+/// that is not known has none. A reservation keeps to the end the attributes of its reserve; its
+/// commit has them where it does not say them itself. A retry by its idempotency key is one
+/// whatever the attributes are by then. [`explain`](crate::Engine::explain) says which values are
+/// attributes. A [simulation](crate::Engine::simulate) takes events as they are recorded, and for
+/// what they do not say the attributes of now.
+///
+/// Where the rules come to name an attribute, calls that begin after the change of the rules look
+/// it up; one that is under way may be decided without it. Attributes and properties of an event
+/// are together within the [bounds](crate::bounds) of properties, and beyond them the event is an
+/// error.
+///
+/// A call of an engine in which nothing names an attribute costs what it does without customers. In
+/// another one it costs a look-up by the customer's id under a lock that is one of many, and where
+/// something is found an event that borrows from the first one. That allocates nothing where the
+/// event has at most three properties with its attributes.
 #[derive(Clone, Debug)]
 pub struct Customers {
     core: Arc<Core>,

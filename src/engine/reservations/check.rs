@@ -62,10 +62,15 @@ pub(super) fn grows(more: &Event<'_>, estimate: &Event<'_>) -> Result<(), EventE
         }
     }
     for (key, value) in &more.properties {
-        if !estimate.properties.iter().any(|(known, of)| known == key && of == value) {
+        let is_same = |of: &PropertyValue<'_>| match (of.text(), value.text()) {
+            (None, None) => of == value,
+            (of, text) => of == text,
+        };
+        if !estimate.properties.iter().any(|(known, of)| known == key && is_same(of)) {
             let shown = match value {
                 PropertyValue::Text(text) => text.to_string(),
                 PropertyValue::Json(json) => json.to_string(),
+                PropertyValue::Attribute(text) => text.to_string(),
             };
             return wrong(key, &shown);
         }

@@ -302,9 +302,7 @@ impl Core {
         let lasting = nanos(hold.length())?;
         self.admit()?;
         let now = self.read_clock();
-        self.with_price(event, now, |event| {
-            self.reserve_as_it_is(event, (lasting, now), up_to, made)
-        })
+        self.complete(event, now, |event| self.reserve_as_it_is(event, (lasting, now), up_to, made))
     }
 
     fn reserve_as_it_is(

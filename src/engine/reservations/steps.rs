@@ -171,6 +171,7 @@ impl Core {
         } else {
             Cow::Borrowed(actual)
         };
+        let event = self.with_attributes_of(&state.estimate, event)?;
         let (decision, record) = self.settle(entry, (state.until, held), &event, now)?;
         let phase = match (decision.seq(), record) {
             (Some(seq), Some(record)) => Phase::Recorded { seq, record },
@@ -341,8 +342,9 @@ impl Core {
             self.is_put(decision.seq())?;
             self.acknowledge(decision.seq())?;
         } else {
+            let asked = check::with_values_of(&state.estimate.event(), more).into_owned();
             drop(guard);
-            self.note_refusal(more, &decision);
+            self.note_refusal_of(&asked, &decision);
         }
         Ok(decision)
     }

@@ -131,16 +131,21 @@ impl Change<'_> {
         let snapshot = Snapshot::new(time, compiled, meters, hasher);
         let snapshot = snapshot.following(&self.current).by_calendars(&self.compiler.calendars);
         let snapshot = Arc::new(snapshot);
+        // Whoever comes once the rules are in force looks up what they name.
+        engine.attributes.look_up(&snapshot.attributes, &engine.directory);
         // No decision is made from here until the new rules are open: a few microseconds.
         let at = engine.table.close(self.now);
         self.time.get_or_init(|| at);
         if !closed(&at) {
             engine.table.open(self.current.version);
+            engine.attributes.look_up(&self.current.attributes, &engine.directory);
+            engine.attributes.tidy();
             return Ok(());
         }
         let stored = engine.put_rules(&self.current, &snapshot, &self.compiler);
         engine.snapshot.store(Arc::clone(&snapshot));
         engine.table.open(snapshot.version);
+        engine.attributes.tidy();
         if convert {
             engine.table.convert(&snapshot.counters, at.now);
         }

@@ -162,7 +162,8 @@ impl Engine {
     /// replayed. Idempotency keys are not looked at, and
     /// nothing bounds how many reservations a customer has. No alert fires. The engine's
     /// [prices](crate::EngineBuilder::prices) are not asked: a recorded event has the cost that it
-    /// was recorded with, a given call the one that it says. Which keys find room
+    /// was recorded with, a given call the one that it says. Attributes of customers that a call
+    /// does not say are those of now. Which keys find room
     /// under [`max_keys`](crate::RateLimit::max_keys) may differ, since idle keys are dropped at
     /// other times. Events dated so late that their period was closed are judged by counters that
     /// are kept for as long as the latest of the recorded events needs; of given calls by those
@@ -242,6 +243,7 @@ impl Simulation {
             .late_events(std::time::Duration::from_secs(kept.max(late.unwrap_or(0))));
         builder.replay = Some(Replay { timeline, past });
         builder.calendars = Some(core.calendars.copied());
+        builder.directory = Some(Arc::clone(&core.directory));
         let engine = builder.build_in_memory(list, &meters);
         let tally = Tally::new(&engine.core.snapshot.load());
         Ok(Self { engine, tally, demand: Demand::Given, since: None, refused_since: None })
@@ -256,13 +258,13 @@ impl Simulation {
     /// far ahead the event may be dated. The call is [counted](SimulationReport::unjudged) as one
     /// that could not be judged.
     pub fn replay(&mut self, attempt: &Attempt<'_>) -> Result<Decision, TrackError> {
-        let decided = attempt
-            .event
-            .validate()
-            .map_err(TrackError::from)
-            .and_then(|()| self.decide(attempt.at, &attempt.event));
-        self.tally.add(attempt, &decided);
-        decided
+        let valid = attempt.event.validate();
+        if let Err(why) = valid {
+            let refused = Err(why.into());
+            self.tally.add(attempt, &refused);
+            return refused;
+        }
+        self.judge(attempt)
     }
 
     /// The same where nobody wants the answer. What was recorded is valid.
@@ -271,8 +273,23 @@ impl Simulation {
             let _ = self.replay(attempt);
             return;
         }
-        let decided = self.decide(attempt.at, &attempt.event);
-        self.tally.add(attempt, &decided);
+        let _ = self.judge(attempt);
+    }
+
+    #[inline]
+    fn judge(&mut self, attempt: &Attempt<'_>) -> Result<Decision, TrackError> {
+        let core = Arc::clone(&self.engine.core);
+        if !core.attributes.are_named() {
+            let decided = self.decide(attempt.at, &attempt.event);
+            self.tally.add(attempt, &decided);
+            return decided;
+        }
+        let Attempt { at, was_let_in, .. } = *attempt;
+        core.as_rules_see(&attempt.event, |event| {
+            let decided = self.decide(at, event);
+            self.tally.add(&Attempt { at, event: event.lent(), was_let_in }, &decided);
+            decided
+        })
     }
 
     #[inline]

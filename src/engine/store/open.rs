@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::base::clock::SystemClock;
+use crate::customers::Attributes;
 use crate::engine::EngineAlerts;
 use crate::engine::builder::EngineBuilder;
 use crate::engine::figures::EngineFigures;
@@ -79,6 +80,8 @@ impl EngineBuilder {
         );
         let retention = u64::try_from(durable.retention.as_nanos()).unwrap_or(u64::MAX);
         let retention = retention.max(keys_retention);
+        let usage = ledger.as_ref().map(|ledger| ledger.dimensions()).unwrap_or_default();
+        let attributes = Attributes::new(&usage, hasher.clone());
         let core = Core {
             monotonic: (!clock.is_monotonic()).then(MonotonicTime::default),
             clock,
@@ -105,8 +108,10 @@ impl EngineBuilder {
             alerts: EngineAlerts::new(outbox, recovered.name),
             replay: None,
             calendars,
-            directory,
+            directory: Arc::new(directory),
+            attributes,
         };
+        core.attributes.look_up(&core.snapshot.load().attributes, &core.directory);
         if was_set_back {
             core.tell_of_dates_ahead();
         }

@@ -435,7 +435,13 @@ impl Core {
         mix(!0, self.hasher.hash_one(&*event.customer_id))
     }
 
-    /// Wakes all who wait: the rules have changed.
+    /// Of what the counters that an event goes to hang on beside it: the rules, and the attributes
+    /// of customers.
+    fn version(&self) -> (u64, u64) {
+        (self.table.version(), self.attributes.changes())
+    }
+
+    /// Wakes all who wait: the rules have changed, or attributes that they name.
     pub(super) fn rules_changed(&self) {
         if !self.waiting.room.is_empty() {
             self.waiting.room.call_all();

@@ -141,9 +141,10 @@ pub(super) struct Waiter<'e, 'a> {
     /// [`Moment::MAX`] for none.
     deadline: Moment,
     place: Option<Place>,
-    /// The counters that may refuse the event, by the rule set of this version.
+    /// The counters that may refuse the event, by the rule set and the attributes of customers of
+    /// this version.
     touched: Keys,
-    version: u64,
+    version: (u64, u64),
     /// [`Moment::MAX`] for as long as nobody wakes it.
     until: Moment,
     patience: Patience,
@@ -167,7 +168,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
             deadline: deadline.map_or(Moment::MAX, |it| core.table.timeline().moment(it)),
             place: None,
             touched: Keys::new(),
-            version: 0,
+            version: (0, 0),
             until: Moment::MAX,
             patience: Patience::default(),
             is_over: false,
@@ -252,7 +253,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
                 self.place = Some(self.room.enter()?);
                 Step::Look
             }
-            Some(_) if self.version != core.table.version() => Step::Look,
+            Some(_) if self.version != core.version() => Step::Look,
             Some(place) => {
                 match self.room.take_turn(place, &self.touched, is_due || is_last, waker) {
                     Turn::Closed => return Err(WaitError::Closed),
@@ -305,7 +306,7 @@ impl<'e, 'a> Waiter<'e, 'a> {
         step: Step,
     ) -> Result<Attempt<V::Answer>, WaitError> {
         if step == Step::Look {
-            self.version = core.table.version();
+            self.version = core.version();
             let decision = core.look(self.event)?;
             // A known idempotency key has its answer at once.
             if !decision.is_replay() {
@@ -332,13 +333,18 @@ impl<'e, 'a> Waiter<'e, 'a> {
         }
         let (mut short, mut untils) = (Keys::new(), SmallVec::new());
         let now = decision.at().now;
-        for hurdle in decision.hurdles(is_known) {
-            let key = core.key_of(hurdle.rule, hurdle.is_shared, self.event);
+        let hurdles = core.as_rules_see(self.event, |event| {
+            let hurdles = decision.hurdles(is_known);
+            let keyed =
+                hurdles.map(|it| (core.key_of(it.rule, it.is_shared, event), it.refused_until));
+            keyed.collect::<SmallVec<[_; 4]>>()
+        });
+        for (key, refused_until) in hurdles {
             // A key may have come to share a counter.
             if !is_known || !self.touched.contains(&key) {
                 self.touched.push(key);
             }
-            if let Some(until) = hurdle.refused_until {
+            if let Some(until) = refused_until {
                 short.push(key);
                 untils.push(until);
                 self.patience.waits_for(key, until, now);
@@ -358,12 +364,14 @@ impl<'e, 'a> Waiter<'e, 'a> {
     fn held_up(&self, core: &Core) -> Result<Decision, WaitError> {
         let held: Keys = self.place.as_ref().map_or_else(Keys::new, |it| self.room.held_up_by(it));
         let now = core.read_clock();
-        let stands = core.decide_by(self.event, Intent::Standing, now, Costs::Nothing, None);
-        let stands = stands.map_err(WaitError::Track)?;
         let is_held = |key: Key| held.contains(&key);
-        Ok(stands.held_up(|rule| {
-            [false, true].into_iter().any(|shared| is_held(core.key_of(rule, shared, self.event)))
-        }))
+        core.with_attributes(self.event, |event| {
+            let stands = core.decide_by(event, Intent::Standing, now, Costs::Nothing, None)?;
+            Ok(stands.held_up(|rule| {
+                [false, true].into_iter().any(|shared| is_held(core.key_of(rule, shared, event)))
+            }))
+        })
+        .map_err(WaitError::Track)
     }
 
     fn leave(&mut self) {

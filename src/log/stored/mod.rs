@@ -71,6 +71,18 @@ type Vec3<T> = smallvec::SmallVec<[T; 3]>;
 enum StoredValue<'a> {
     Text(&'a str),
     Json(&'a str),
+    /// An attribute of the customer: it was not given with the event.
+    Attribute(&'a str),
+}
+
+impl<'a> StoredValue<'a> {
+    /// The value as a dimension, if it is one.
+    fn text(self) -> Option<&'a str> {
+        match self {
+            Self::Text(text) | Self::Attribute(text) => Some(text),
+            Self::Json(_) => None,
+        }
+    }
 }
 
 /// How a cost in cents is stored: whole ones, which most are, in few bytes, and any other in
@@ -85,6 +97,7 @@ const JSON: u8 = 1;
 /// Not a property, but all that is attached to the event: the last of them, under no key. Events
 /// without it cost nothing for it.
 const ATTACHED: u8 = 2;
+const ATTRIBUTE: u8 = 3;
 
 /// The timestamp of a packed event, with which it begins.
 pub(super) fn packed_timestamp(bytes: &[u8]) -> Option<Timestamp> {
@@ -147,6 +160,7 @@ fn put_property(out: &mut Vec<u8>, key: &str, value: StoredValue<'_>) {
     let (kind, text) = match value {
         StoredValue::Text(text) => (TEXT, text),
         StoredValue::Json(json) => (JSON, json),
+        StoredValue::Attribute(text) => (ATTRIBUTE, text),
     };
     out.push(kind);
     put_text(out, text);
@@ -180,6 +194,9 @@ pub(super) fn pack(
             PropertyValue::Text(text) => put_property(out, key, StoredValue::Text(text)),
             PropertyValue::Json(json) => {
                 put_property(out, key, StoredValue::Json(&json.to_string()));
+            }
+            PropertyValue::Attribute(text) => {
+                put_property(out, key, StoredValue::Attribute(text));
             }
         }
     }
@@ -290,6 +307,9 @@ impl<'a> Codec<'a> for Stored<'a> {
             let value = match u8::decode(from)? {
                 TEXT => StoredValue::Text(from.text()?),
                 JSON => StoredValue::Json(from.text()?),
+                ATTRIBUTE if from.version() >= Version::Three => {
+                    StoredValue::Attribute(from.text()?)
+                }
                 ATTACHED if from.version() >= Version::Three => {
                     stored.attached = Some(from.text()?);
                     continue;
@@ -333,10 +353,8 @@ impl<'a> Stored<'a> {
 
     /// All dimensions by name; a property of a built-in's name may be among them.
     pub(super) fn dimensions(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let properties = self.properties.iter().filter_map(|(key, value)| match value {
-            StoredValue::Text(text) => Some((*key, *text)),
-            StoredValue::Json(_) => None,
-        });
+        let properties =
+            self.properties.iter().filter_map(|(key, value)| Some((*key, value.text()?)));
         let built_in = [
             self.customer_id().map(|customer| ("customer_id", customer)),
             Some(("event_type", self.facts.event_type)),
@@ -364,9 +382,8 @@ impl<'a> Stored<'a> {
             Dimension::Provider => self.facts.provider = None,
             Dimension::EventType | Dimension::Property(_) => {}
         }
-        self.properties.retain(|(key, value)| {
-            matches!(value, StoredValue::Text(_)) && erased.keeps.contains(*key)
-        });
+        self.properties
+            .retain(|(key, value)| value.text().is_some() && erased.keeps.contains(*key));
         self.attached = None;
     }
 
@@ -387,10 +404,10 @@ impl<'a> Stored<'a> {
             Dimension::EventType => Some(self.facts.event_type),
             Dimension::Model => self.facts.model,
             Dimension::Provider => self.facts.provider,
-            Dimension::Property(name) => self.properties.iter().find_map(|(key, value)| {
-                let StoredValue::Text(text) = value else { return None };
-                (**key == **name).then_some(*text)
-            }),
+            Dimension::Property(name) => self
+                .properties
+                .iter()
+                .find_map(|(key, value)| value.text().filter(|_| **key == **name)),
         }
     }
 
@@ -424,15 +441,10 @@ impl<'a> Stored<'a> {
     /// ([`Event::hash_payload`]): for idempotency keys. No allocation where there are no JSON
     /// properties.
     pub(crate) fn is_same_request(&self, event: &Event<'_>) -> bool {
-        // Keys and names are there once each, so that as many, each of which is there, are all.
-        let has_property = |(key, value): &(Cow<'_, str>, PropertyValue<'_>)| {
-            let own = self.properties.iter().find(|(own, _)| own == key);
-            own.is_some_and(|(_, own)| match (own, value) {
-                (StoredValue::Text(own), PropertyValue::Text(text)) => own == text,
-                (StoredValue::Json(own), PropertyValue::Json(json)) => **own == *json.to_string(),
-                _ => false,
-            })
-        };
+        let given = self.has_same_properties(event, true) && self.has_given_cost(event);
+        let whole =
+            || self.facts.cost_cents == event.cost_cents && self.has_same_properties(event, false);
+        // Names are there once each, so that as many, each of which is there, are all.
         let has_value = |(name, amount): &(Cow<'_, str>, Amount)| {
             self.values().any(|own| own == (&**name, *amount))
         };
@@ -446,20 +458,34 @@ impl<'a> Stored<'a> {
             && self.facts.input_tokens == event.input_tokens
             && self.facts.output_tokens == event.output_tokens
             && self.tokens() == event.tokens().flatten()
-            && self.has_same_cost(event)
             && self.facts.latency_ms == event.latency_ms
-            && self.properties.len() == event.properties.len()
             && self.values.len() == event.values.len()
-            && event.properties.iter().all(has_property)
             && event.values.iter().all(has_value)
             && has_attached
+            && (given || whole())
     }
 
-    /// Whether an event has this cost, or was given none as this one was: prices may have changed
-    /// since.
-    fn has_same_cost(&self, event: &Event<'_>) -> bool {
-        let given = self.facts.cost_cents.filter(|_| !self.facts.is_priced);
-        self.facts.cost_cents == event.cost_cents || given == event.given_cost()
+    /// Whether an event was given the same cost: prices may have changed since.
+    fn has_given_cost(&self, event: &Event<'_>) -> bool {
+        self.facts.cost_cents.filter(|_| !self.facts.is_priced) == event.given_cost()
+    }
+
+    /// Whether an event has the same properties, or was given the same: attributes of the customer
+    /// may have changed since.
+    fn has_same_properties(&self, event: &Event<'_>, as_given: bool) -> bool {
+        // Keys are there once each, so that as many, each of which is there, are all.
+        let is_meant = |is_attribute: bool| !as_given || !is_attribute;
+        let own = self.properties.iter();
+        let own = own.filter(|(_, own)| is_meant(matches!(own, StoredValue::Attribute(_))));
+        let of_event = event.properties.iter().filter(|(_, it)| is_meant(it.is_attribute()));
+        let has_property = |(key, value): &(Cow<'_, str>, PropertyValue<'_>)| {
+            let own = own.clone().find(|(own, _)| own == key);
+            own.is_some_and(|(_, own)| match (own, value) {
+                (StoredValue::Json(own), PropertyValue::Json(json)) => **own == *json.to_string(),
+                (own, value) => own.text().is_some() && own.text() == value.text(),
+            })
+        };
+        own.clone().count() == of_event.clone().count() && of_event.clone().all(has_property)
     }
 
     /// The event, without its timestamp; it borrows its texts.
@@ -467,6 +493,7 @@ impl<'a> Stored<'a> {
         let value = |value| match value {
             StoredValue::Text(text) => PropertyValue::Text(Cow::Borrowed(text)),
             StoredValue::Json(json) => stored_json(json),
+            StoredValue::Attribute(text) => PropertyValue::Attribute(text.into()),
         };
         let properties = self.properties.into_iter();
         let values = self.values.into_iter();

@@ -88,6 +88,7 @@ impl Serialize for Property<'_> {
         match self.0 {
             PropertyValue::Text(text) => text.serialize(serializer),
             PropertyValue::Json(json) => json.serialize(serializer),
+            PropertyValue::Attribute(text) => serializer.serialize_str(text),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Texts that are wrong in some place or other, and a few that are right.
 pub(super) fn text() -> BoxedStrategy<String> {
     prop_oneof![
-        4 => select(vec!["c", "gpt-4", "team", "customer_id", "model", "a_b"])
+        4 => select(vec!["c", "gpt-4", "team", "customer_id", "model", "a_b", "customer_plan"])
             .prop_map(str::to_owned),
         1 => select(vec!["", " ", "\0", "\n", "\u{7f}", "\u{85}", "\u{feff}"])
             .prop_map(str::to_owned),
@@ -158,7 +158,7 @@ prop_compose! {
         ])),
         in_policy in prop::bool::weighted(0.2),
         per in prop::collection::btree_set(
-            select(vec!["customer_id", "model", "team"]), 0..3,
+            select(vec!["customer_id", "model", "team", "customer_plan"]), 0..3,
         ),
         bad_per in prop::collection::vec(text(), 0..3),
         numbers in (number(), prop::option::of(number()), prop::option::of(number())),

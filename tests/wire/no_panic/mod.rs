@@ -14,6 +14,7 @@ use crate::support::config;
 use chrono::{DateTime, Utc};
 use limitry::alerts::AlertQuery;
 use limitry::balances::{BalanceQuery, Credit, Debit, LedgerQuery, NewBalance};
+use limitry::customer::Customer;
 use limitry::decision::Standing;
 use limitry::errors::{PriceError, ReservationError, TrackError};
 use limitry::events::{EventId, EventQuery, Recording};
@@ -352,6 +353,10 @@ fn live(
             Action::Set(to) => hands.iter().for_each(|clock| clock.set(to.into())),
             Action::Adjust(amount, name) => {
                 let customer = event.customer_id().to_owned();
+                let known = name.iter().fold(Customer::new(&*customer), |known, name| {
+                    known.metadata("plan", &**name).metadata(&**name, amount.is_some())
+                });
+                engine.customers().upsert(known).err().iter().for_each(print);
                 for rule in engine.rules().list() {
                     let id = rule.id().expect("made").to_owned();
                     for key in [RuleKey::new(), ("customer_id", &*customer).into()] {
