@@ -158,7 +158,7 @@ impl Counts for Anthropic {
 
 /// What each iteration of a message used.
 pub(super) fn iterations(json: &[u8]) -> Result<Vec<Usage>, UsageError> {
-    let all = whole(json, Anthropic::default())?;
+    let all = whole::<Anthropic>(json)?;
     let mut body: Anthropic = read(json)?;
     body.open(&mut Said::default());
     let iterations = body.iterations.map(|it| it.0).unwrap_or_default();

@@ -30,8 +30,8 @@ fields! {
         written: Count,
         #[serde(rename = "cacheDetails")]
         details: Option<List<Detail>>,
-        // Set here, and no field of theirs.
-        #[serde(skip)]
+    }
+    own {
         input_has_caches: Presence,
     }
 }

@@ -157,7 +157,7 @@ impl Usage {
     /// # Errors
     /// It is no JSON object; a count is no whole number; a part is more than what it is part of.
     pub fn from_openai(json: impl AsRef<[u8]>) -> Result<Self, UsageError> {
-        whole::<OpenAi>(json.as_ref(), OpenAi::default())
+        whole::<OpenAi>(json.as_ref())
     }
 
     /// Reads a response of OpenAI's Responses API, an event of its stream with a `response`, or its
@@ -180,7 +180,7 @@ impl Usage {
     /// # Errors
     /// As [`from_openai`](Self::from_openai).
     pub fn from_anthropic(json: impl AsRef<[u8]>) -> Result<Self, UsageError> {
-        whole::<Anthropic>(json.as_ref(), Anthropic::default())
+        whole::<Anthropic>(json.as_ref())
     }
 
     /// Reads what each iteration of a response of Anthropic's Messages API used, each with its own
@@ -202,7 +202,7 @@ impl Usage {
     /// # Errors
     /// As [`from_openai`](Self::from_openai).
     pub fn from_gemini(json: impl AsRef<[u8]>) -> Result<Self, UsageError> {
-        whole::<Gemini>(json.as_ref(), Gemini::default())
+        whole::<Gemini>(json.as_ref())
     }
 
     /// Reads a response of Amazon Bedrock's Converse API, or its `usage` object. `inputTokens` has
@@ -212,7 +212,7 @@ impl Usage {
     /// # Errors
     /// As [`from_openai`](Self::from_openai).
     pub fn from_bedrock(json: impl AsRef<[u8]>) -> Result<Self, UsageError> {
-        whole::<Bedrock>(json.as_ref(), Bedrock::default())
+        whole::<Bedrock>(json.as_ref())
     }
 
     /// Reads a response of Cohere's Chat, Embed or Rerank API, or its `usage` object: the billed
@@ -222,7 +222,7 @@ impl Usage {
     /// # Errors
     /// As [`from_openai`](Self::from_openai).
     pub fn from_cohere(json: impl AsRef<[u8]>) -> Result<Self, UsageError> {
-        whole::<Cohere>(json.as_ref(), Cohere::default())
+        whole::<Cohere>(json.as_ref())
     }
 
     /// Reads a response of Ollama's own API. A prompt whose count is missing is not known, which
@@ -231,7 +231,7 @@ impl Usage {
     /// # Errors
     /// As [`from_openai`](Self::from_openai).
     pub fn from_ollama(json: impl AsRef<[u8]>) -> Result<Self, UsageError> {
-        whole::<Ollama>(json.as_ref(), Ollama::default())
+        whole::<Ollama>(json.as_ref())
     }
 
     /// Makes a usage of an estimate: for a call of which the provider said nothing.

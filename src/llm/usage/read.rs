@@ -88,21 +88,77 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Nested<T> {
     }
 }
 
-/// Defines what is read of an object, each field of which may be missing, and its [`Fold`].
+/// Defines what is read of an object, each field of which may be missing, and its [`Fold`]; `own`
+/// fields are none of the object's. A derived reader would keep an `Option` of each field beside a
+/// default of each: these are written where they stay.
 macro_rules! fields {
     (
         #[expecting = $expecting:literal]
         $name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty,)* }
+        $(own { $own:ident: $own_type:ty, })?
     ) => {
-        #[derive(Clone, Debug, Default, serde::Deserialize)]
-        #[serde(default, expecting = $expecting)]
+        #[derive(Clone, Debug, Default)]
         pub(super) struct $name {
-            $($(#[$attribute])* pub(super) $field: $type,)*
+            $(pub(super) $field: $type,)*
+            $(pub(super) $own: $own_type,)?
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                #[derive(serde::Deserialize)]
+                #[serde(field_identifier)]
+                #[allow(non_camel_case_types, reason = "the fields as they are called")]
+                enum Key {
+                    $($(#[$attribute])* $field,)*
+                    #[serde(other)]
+                    Other,
+                }
+
+                #[derive(Default)]
+                struct Seen {
+                    $($field: bool,)*
+                }
+
+                struct Fields;
+
+                impl<'de> serde::de::Visitor<'de> for Fields {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str($expecting)
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(
+                        self,
+                        mut entries: A,
+                    ) -> Result<$name, A::Error> {
+                        let (mut read, mut seen) = ($name::default(), Seen::default());
+                        while let Some(key) = entries.next_key::<Key>()? {
+                            match key {
+                                $(Key::$field => {
+                                    if std::mem::replace(&mut seen.$field, true) {
+                                        let field = stringify!($field);
+                                        return Err(serde::de::Error::duplicate_field(field));
+                                    }
+                                    read.$field = entries.next_value()?;
+                                })*
+                                Key::Other => {
+                                    entries.next_value::<serde::de::IgnoredAny>()?;
+                                }
+                            }
+                        }
+                        Ok(read)
+                    }
+                }
+
+                deserializer.deserialize_map(Fields)
+            }
         }
 
         impl $crate::llm::usage::read::Fold for $name {
             fn fold(&mut self, newer: Self) {
                 $(self.$field.fold(newer.$field);)*
+                $(self.$own.fold(newer.$own);)?
             }
         }
     };

@@ -62,11 +62,7 @@ impl<C: Counts> Known<C> {
     }
 
     fn push(&mut self, json: &[u8]) -> Result<(), UsageError> {
-        if json.first() != Some(&b'{') {
-            let reason = "a response and a chunk of one must be an object".into();
-            return Err(UsageError::Json { reason });
-        }
-        let mut chunk: C = read(json)?;
+        let mut chunk: C = object(json)?;
         let mut said = self.said.clone();
         if chunk.open(&mut said) {
             let mut counts = self.counts.clone();
@@ -93,10 +89,19 @@ impl<C: Counts> Known<C> {
     }
 }
 
+/// Reads a response, or a chunk of one.
+fn object<C: Counts>(json: &[u8]) -> Result<C, UsageError> {
+    if json.first() != Some(&b'{') {
+        let reason = "a response and a chunk of one must be an object".into();
+        return Err(UsageError::Json { reason });
+    }
+    read(json)
+}
+
 /// Reads a whole response, or a usage object alone.
-pub(super) fn whole<C: Counts>(json: &[u8], counts: C) -> Result<Usage, UsageError> {
-    let mut known = Known::new(counts);
-    known.push(json.trim_ascii())?;
+pub(super) fn whole<C: Counts>(json: &[u8]) -> Result<Usage, UsageError> {
+    let mut known = Known::<C>::new(object(json.trim_ascii())?);
+    known.has_counts = known.counts.open(&mut known.said);
     known.usage()
 }
 
