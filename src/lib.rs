@@ -357,6 +357,11 @@ pub mod keys {
     pub use crate::rules::RuleKey;
 }
 
+/// Rules that everybody writes: plans, to be changed and printed.
+pub mod presets {
+    pub use crate::rules::plans::{Plan, plans};
+}
+
 /// What other rules would have done with the calls that were made.
 pub mod simulation {
     pub use crate::engine::{

@@ -6,7 +6,7 @@
 //!   [has one](crate::EngineBuilder::prices) prices every event without a cost.
 //! - [`RemoteLimits`] mirrors the limits that providers keep, by the headers of their responses: a
 //!   call that would be refused there is refused here, and of several keys the one with most room
-//!   is named.
+//!   is named. [`presets`] has the limits that providers publish, as rules.
 //!
 //! Everything here is pure and local: nothing is asked of any provider.
 //!
@@ -82,6 +82,7 @@
 //! that is not named here is ignored.
 
 mod decimal;
+pub mod presets;
 mod prices;
 mod remote;
 mod usage;

@@ -13,6 +13,7 @@ mod metric;
 mod modes;
 mod named;
 mod period;
+pub(crate) mod plans;
 mod quota;
 mod rate;
 mod rate_limit;

@@ -20,6 +20,7 @@ mod handle;
 mod keys;
 mod last_judged;
 mod periods;
+mod plans;
 mod sets;
 mod syncs;
 mod trials;

@@ -54,10 +54,10 @@ const MAX_DEPLOYMENTS: usize = 4_096;
 ///
 /// | provider | headers | of them |
 /// |---|---|---|
-/// | OpenAI, Azure, Groq, Mistral | `x-ratelimit-{limit,remaining,reset}-*` | any name; `6m0s`, `20` |
+/// | OpenAI, Azure, Groq, Mistral | `x-ratelimit-{limit,remaining,reset}-*` | `6m0s` or `20` |
 /// | Anthropic | `anthropic-ratelimit-*-{limit,remaining,reset}` | RFC 3339; no Priority Tier |
 /// | who follows the IETF draft 10 | `RateLimit`, `RateLimit-Policy` | `q`, `qu`, `w`, `r`, `t` |
-/// | all | `retry-after-ms`, `retry-after` | on 429, 503 and 529: nothing is let in until then |
+/// | all | `retry-after-ms`, `retry-after` | on 429, 503 and 529: until then |
 /// | all | `date` | what resets that are instants are compared with |
 ///
 /// `-1` says that the provider does not know; a limit of 0 does, too (Azure). Headers of one limit
