@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::access::{Access, Need};
 use super::failure::{Failure, Reason};
@@ -205,15 +206,18 @@ impl Call {
     }
 }
 
+/// A project.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Project)]
+pub(super) struct ShownProject<'p> {
+    id: &'p str,
+    name: &'p str,
+}
+
 /// `GET /project` of the first two generations: the key's project.
 pub(super) async fn project(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Body<'p> {
-        id: &'p str,
-        name: &'p str,
-    }
     let id = &*call.project.id;
-    json(StatusCode::OK, &Body { id, name: id })
+    json(StatusCode::OK, &ShownProject { id, name: id })
 }
 
 /// Reads JSON.

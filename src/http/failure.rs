@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::errors::{QueryError, SimulateError};
 
@@ -20,7 +21,7 @@ pub(super) struct Failure {
 }
 
 /// One of the things that are wrong with what came.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Detail {
     /// Where it stands, such as `limits[2].amount`.
     pub(super) path: String,
@@ -61,7 +62,7 @@ impl Reason {
     }
 
     /// What is said where no more is known.
-    fn usual(self) -> &'static str {
+    pub(super) fn usual(self) -> &'static str {
         match self {
             Self::BadInput => "The request is invalid",
             Self::EmptyRange => "startDate must be before endDate",

@@ -16,7 +16,11 @@
 //! ```
 //!
 //! `GET /healthz` and `/readyz` need no key: whether it runs, and whether its stores take what
-//! comes. A question about events to an engine that records none is a 409, in each generation.
+//! comes. Nor do `GET /openapi/1.json`, `/openapi/2.json` and `/openapi/3.json`: the generations as
+//! `OpenAPI` 3.1 documents, with examples that were answered. `/openapi.json` is that of the key's
+//! generation, and without a key of the first. Paths in them are below where the router is.
+//!
+//! A question about events to an engine that records none is a 409, in each generation.
 //!
 //! # What the first generation answers
 //!
@@ -233,6 +237,7 @@ use self::call::{Caller, Project, json};
 use self::failure::{Failure, Reason};
 use self::figures::ProjectFigures;
 use self::replay::{Answers, Step};
+use self::routes::Routes;
 use self::second::client;
 use self::second::tokens::{self, Client};
 use crate::Engine;
@@ -244,8 +249,10 @@ mod failure;
 mod figures;
 mod first;
 mod keys;
+mod openapi;
 mod pages;
 mod replay;
+mod routes;
 mod second;
 mod third;
 
@@ -374,11 +381,11 @@ pub fn router(engine: Engine, options: Options) -> Router {
         authenticate,
         max_body_bytes,
         answers: Arc::default(),
-        first: below_v1(first::routes()),
-        second: below_v1(second::routes()).nest("/client", client::closed()),
-        client: below("/client", client::routes()).fallback(client::other),
-        third: below_v1(third::routes()),
-        own: below(engine::BASE, engine::routes())
+        first: below(first::routes()).fallback(nothing),
+        second: below(second::routes()).fallback(nothing).nest("/client", client::closed()),
+        client: below(client::routes()).fallback(client::other),
+        third: below(third::routes()).fallback(nothing),
+        own: below_base(engine::BASE, engine::routes())
             .route(engine::FIGURES, get(figures::page))
             .method_not_allowed_fallback(not_allowed)
             .fallback(nothing),
@@ -386,25 +393,29 @@ pub fn router(engine: Engine, options: Options) -> Router {
     Router::new()
         .route("/healthz", get(StatusCode::OK))
         .route("/readyz", get(readiness))
+        .route("/openapi.json", get(async |headers| openapi::document(spoken(&headers))))
+        .route("/openapi/1.json", get(async || openapi::document(Generation::First)))
+        .route("/openapi/2.json", get(async || openapi::document(Generation::Second)))
+        .route("/openapi/3.json", get(async || openapi::document(Generation::Third)))
         .fallback(enter)
         .with_state(Arc::new(api))
 }
 
 /// Puts the paths of a generation below its base.
-fn below_v1(paths: Router) -> Router {
-    below("/v1", paths).fallback(nothing)
+fn below(routes: Routes) -> Router {
+    below_base(routes.base, routes.into_router())
 }
 
-async fn nothing() -> Failure {
-    Reason::NotFound.into()
-}
-
-fn below(base: &str, paths: Router) -> Router {
+fn below_base(base: &str, paths: Router) -> Router {
     Router::new().nest(base, paths.method_not_allowed_fallback(not_allowed))
 }
 
 async fn not_allowed() -> Failure {
     Reason::NotAllowed.into()
+}
+
+async fn nothing() -> Failure {
+    Reason::NotFound.into()
 }
 
 /// Whether all stores take what comes.
@@ -423,14 +434,19 @@ async fn enter(State(api): State<Arc<Api>>, request: Request) -> Response {
     match api.caller(request.headers()).await {
         Ok(caller) => api.enter(caller, request, &id).await,
         Err(why) => {
-            let spoken = bearer(request.headers()).and_then(|key| {
-                let is_token = key.starts_with(tokens::TOKEN);
-                if is_token { Some(Generation::Second) } else { Generation::of_key(key) }
-            });
-            let face = Face::of(request.uri().path(), spoken.unwrap_or(Generation::First));
-            face.said(&why, &id)
+            let spoken = spoken(request.headers());
+            Face::of(request.uri().path(), spoken).said(&why, &id)
         }
     }
+}
+
+/// The generation that a key speaks by its first letters, whether it opens anything or not.
+fn spoken(headers: &HeaderMap) -> Generation {
+    let spoken = bearer(headers).and_then(|key| {
+        let is_token = key.starts_with(tokens::TOKEN);
+        if is_token { Some(Generation::Second) } else { Generation::of_key(key) }
+    });
+    spoken.unwrap_or(Generation::First)
 }
 
 /// Which of the APIs a request is for.

@@ -1,12 +1,16 @@
 //! Pages of lists, the newest first.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::call::{Answer, Params, json};
 use super::failure::Failure;
+use super::openapi;
 use crate::{Rule, Timestamp};
 
 const DEFAULT_PAGE: usize = 50;
@@ -30,6 +34,24 @@ impl<T: Serialize> Page<T> {
 
     pub(super) fn answer(&self) -> Answer {
         json(StatusCode::OK, self)
+    }
+}
+
+impl<T: ToSchema> PartialSchema for Page<T> {
+    fn schema() -> RefOr<Schema> {
+        let page = openapi::page_of("data", T::name());
+        RefOr::T(page.property("hasMore", bool::schema()).required("hasMore").into())
+    }
+}
+
+impl<T: ToSchema> ToSchema for Page<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}Page", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
     }
 }
 

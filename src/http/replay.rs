@@ -35,7 +35,7 @@ const MAX_BYTES: usize = 64 * 1_024 * 1_024;
 const MAX_ANSWER_BYTES: usize = 64 * 1_024;
 /// How many rows of the store are looked at for each that is added, to drop those of yesterday.
 const ROWS_LOOKED_AT: usize = 4;
-const MAX_KEY_BYTES: usize = 256;
+pub(super) const MAX_KEY_BYTES: usize = 256;
 /// About what an answer takes beside its bytes.
 const ENTRY_BYTES: usize = 256;
 

@@ -12,6 +12,8 @@ use limitry::{Engine, EngineBuilder};
 use serde_json::Value;
 use tower_service::Service;
 
+use crate::conform;
+
 pub(crate) const KEY: &str = "lm_0123456789abcdef0123456789abcdef";
 pub(crate) const READ: &str = "lmtry_sk_read";
 pub(crate) const RECORD: &str = "lm_record";
@@ -89,7 +91,8 @@ impl App {
         Self { router, engine, clock }
     }
 
-    /// Sends a request with a key, and a body where it is not empty.
+    /// Sends a request with a key, and a body where it is not empty. The answer is one that the
+    /// API says of itself that it gives.
     pub(crate) fn send(
         &self,
         key: &str,
@@ -99,7 +102,14 @@ impl App {
     ) -> Answer {
         let request = Request::builder().method(method).uri(path);
         let request = request.header("authorization", format!("Bearer {key}"));
-        self.answer(request.body(Body::from(body.into())).expect("a request"))
+        let answer = self.answer(request.body(Body::from(body.into())).expect("a request"));
+        conform::check(key, method, path, &answer);
+        answer
+    }
+
+    /// Asks without a key.
+    pub(crate) fn open(&self, path: &str) -> Answer {
+        self.answer(Request::builder().uri(path).body(Body::empty()).expect("a request"))
     }
 
     /// The same with a header `Idempotency-Key`.

@@ -1,10 +1,12 @@
 //! The product's HTTP API, called in memory.
 
 mod app;
+mod conform;
 mod door;
 mod engine;
 mod figures;
 mod first;
+mod openapi;
 mod replay;
 mod second;
 mod third;

@@ -5,6 +5,7 @@ use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::Response;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::events::{EventId, EventQuery};
 use crate::http::access::Need;
@@ -56,19 +57,21 @@ fn decided(decision: &Decision) -> Result<Response, Failure> {
     Ok(response)
 }
 
+/// An event that was recorded.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ingested {
+    id: Option<EventId>,
+}
+
 /// `POST /events`: recorded, whatever the rules say.
 pub(super) async fn record(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Body {
-        id: Option<EventId>,
-    }
     let mut call = call.needs(Need::Record)?;
     let key = call.key();
     let (project, body) = call.body().await?;
     let record = move |engine: &Engine| {
         let event = read(&body, key)?;
         let id = engine.record(&event)?.event_id();
-        json(StatusCode::CREATED, &Body { id })
+        json(StatusCode::CREATED, &Ingested { id })
     };
     project.decide(record).await
 }

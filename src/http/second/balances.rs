@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::{body, hex, missing, need, not_found, unhex};
 use crate::balances::{
@@ -45,9 +46,11 @@ fn failed(why: BalanceError) -> Failure {
     if is_missing { failure.code("balance_not_found") } else { failure }
 }
 
-#[derive(Serialize)]
+/// A balance as it is shown.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Balance)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+pub(super) struct Shown {
     id: String,
     project_id: String,
     customer_id: String,
@@ -81,7 +84,8 @@ impl Shown {
 }
 
 /// The same as it is shown with its customer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CustomerBalance)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Brief {
     id: String,
@@ -105,15 +109,17 @@ impl Brief {
     }
 }
 
-#[derive(Serialize)]
+/// An entry of a ledger.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Transaction {
+pub(super) struct Transaction {
     id: String,
     balance_id: String,
     #[serde(rename = "type")]
     kind: &'static str,
     amount: Amount,
     description: String,
+    #[schema(required)]
     reference: Option<String>,
     created_at: Timestamp,
 }
@@ -139,19 +145,21 @@ impl Transaction {
     }
 }
 
+/// A balance to make.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Wanted {
+    customer_id: Option<String>,
+    name: Option<String>,
+    unit: Option<String>,
+    initial_balance: Option<Amount>,
+    minimum_balance: Option<Amount>,
+    dimension_filters: Option<BTreeMap<String, String>>,
+}
+
 /// `POST /balances`
 pub(super) async fn add(call: Call) -> Answer {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase", deny_unknown_fields)]
-    struct Given {
-        customer_id: Option<String>,
-        name: Option<String>,
-        unit: Option<String>,
-        initial_balance: Option<Amount>,
-        minimum_balance: Option<Amount>,
-        dimension_filters: Option<BTreeMap<String, String>>,
-    }
-    let (project, given) = body::<Given>(call, Need::Manage).await?;
+    let (project, given) = body::<Wanted>(call, Need::Manage).await?;
     let customer = need(given.customer_id, "customerId")?;
     let mut balance = NewBalance::new(customer, need(given.name, "name")?);
     if let Some(unit) = given.unit {
@@ -229,37 +237,42 @@ pub(super) async fn transactions(call: Call) -> Answer {
     Page::new(entries.collect(), page.next.map(|next| next.to_string())).answer()
 }
 
+/// Whether a balance has enough.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Question {
+    customer_id: Option<String>,
+    name: Option<String>,
+    amount: Option<Amount>,
+    /// What is spent for: of every balance the same is available for all of it.
+    #[serde(default, rename = "dimensions")]
+    _dimensions: BTreeMap<String, String>,
+}
+
+/// Whether it does.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BalanceCheck)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Sufficiency {
+    balance_id: String,
+    name: String,
+    unit: String,
+    current_balance: Amount,
+    minimum_balance: Amount,
+    requested_amount: Amount,
+    sufficient: bool,
+    available_balance: Amount,
+}
+
 /// `POST /balances/check`
 pub(super) async fn check(call: Call) -> Answer {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase", deny_unknown_fields)]
-    struct Question {
-        customer_id: Option<String>,
-        name: Option<String>,
-        amount: Option<Amount>,
-        /// What is spent for: of every balance the same is available for all of it.
-        #[serde(default, rename = "dimensions")]
-        _dimensions: BTreeMap<String, String>,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Body {
-        balance_id: String,
-        name: String,
-        unit: String,
-        current_balance: Amount,
-        minimum_balance: Amount,
-        requested_amount: Amount,
-        sufficient: bool,
-        available_balance: Amount,
-    }
     let (project, asked) = body::<Question>(call, Need::Check).await?;
     let customer = need(asked.customer_id, "customerId")?;
     let name = need(asked.name, "name")?;
     let amount = need(asked.amount, "amount")?;
     let checked = project.engine.balances().check(&customer, &name, amount).map_err(failed)?;
     let balance = checked.balance;
-    let body = Body {
+    let body = Sufficiency {
         balance_id: id_of(&customer, &name),
         name: balance.name,
         unit: balance.unit,
@@ -273,9 +286,9 @@ pub(super) async fn check(call: Call) -> Answer {
 }
 
 /// What is credited or debited.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Given {
+pub(super) struct Given {
     customer_id: Option<String>,
     name: Option<String>,
     amount: Option<Amount>,
@@ -310,8 +323,8 @@ impl Given {
 }
 
 /// What a credit or a debit did.
-#[derive(Serialize)]
-struct Posted {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Posted {
     success: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction: Option<Transaction>,

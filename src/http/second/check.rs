@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::limits::{self, CUSTOMER, Limit};
 use super::{body, meters};
@@ -20,7 +21,8 @@ use crate::{Amount, Condition, Engine, Event, Metric, Timestamp};
 const NOBODY: &str = "-";
 
 /// What is asked about.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = LimitQuestion)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Question {
     pub(super) customer_id: Option<String>,
@@ -28,15 +30,19 @@ pub(super) struct Question {
     dimensions: BTreeMap<String, String>,
 }
 
-#[derive(Serialize)]
-struct Checked {
+/// Where a customer stands.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LimitsCheck)]
+pub(super) struct Checked {
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     limits: Vec<Status>,
 }
 
-#[derive(Serialize)]
+/// Where it stands on a limit.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LimitStatus)]
 #[serde(rename_all = "camelCase")]
 struct Status {
     id: String,
@@ -48,6 +54,7 @@ struct Status {
     remaining: Amount,
     exceeded: bool,
     /// A Unix second.
+    #[schema(required)]
     reset: Option<i64>,
 }
 

@@ -1,21 +1,50 @@
 //! The paths of client tokens: for the customer of the token, whatever else is said.
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::http::StatusCode;
 
-use super::{check, events, parse, tokens};
+use super::{check, events, parse, schema, tokens};
 use crate::http::call::{Answer, Call};
 use crate::http::failure::{Failure, Reason};
+use crate::http::first;
+use crate::http::openapi::{Param, text};
+use crate::http::routes::{Routes, get, post};
 
 /// The paths, below `/client`.
-pub(in crate::http) fn routes() -> Router {
-    Router::new()
-        .route("/token", get(tokens::shown))
-        // Its older name.
-        .route("/context", get(tokens::shown))
-        .route("/limits/check", post(check_limits))
-        .route("/events/record", post(record))
-        .route("/events/summary", get(summary))
+pub(in crate::http) fn routes() -> Routes {
+    Routes::below("/client")
+        .about("Clients")
+        .with(
+            get("/token", "getClientToken", tokens::shown)
+                .says("Returns what the client of a token may know of it")
+                .answers::<tokens::Told<'_>>(StatusCode::OK, "Its project and public metadata"),
+        )
+        .with(
+            get("/context", "getClientContext", tokens::shown)
+                .says("The older name of the same")
+                .answers::<tokens::Told<'_>>(StatusCode::OK, "Its project and public metadata"),
+        )
+        .with(
+            post("/limits/check", "checkClientLimits", check_limits)
+                .says("Says where the customer of the token stands on the limits")
+                .may_take::<check::Question>()
+                .answers::<check::Checked>(StatusCode::OK, "Where it stands"),
+        )
+        .with(
+            post("/events/record", "recordClientEvent", record)
+                .says("Records an event of the customer of the token")
+                .takes_all::<events::Recorded>("NewClientEvent", &["eventType"])
+                .answers::<events::Done>(StatusCode::CREATED, "It is recorded"),
+        )
+        .with(
+            get("/events/summary", "getClientEventSummary", summary)
+                .says("Sums up the events of the customer of the token")
+                .asks(first::range().map(Param::needed))
+                .asks([text("customerId", "None but the customer of the token")])
+                .asks([text("eventType", "Only those of a type")])
+                .answers::<schema::EventSummary>(StatusCode::OK, "The sums")
+                .fails([Reason::Conflict]),
+        )
 }
 
 /// What is answered to a token at any other path.

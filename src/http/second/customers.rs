@@ -10,7 +10,8 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::balances::Brief;
 use super::{body, given, hex, need, not_found, unhex};
@@ -30,18 +31,26 @@ const BILLING_DATE: &str = "billing_date";
 /// The longest address that mail takes.
 const MAX_EMAIL_BYTES: usize = 254;
 
-#[derive(Serialize)]
+/// A customer as it is shown.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Customer)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+pub(super) struct Shown {
     id: String,
     project_id: String,
     external_id: String,
+    #[schema(required)]
     name: Option<String>,
+    #[schema(required, value_type = Option<String>)]
     email: Option<Value>,
+    #[schema(required, format = DateTime)]
     billing_cycle_start: Option<String>,
+    #[schema(required)]
     timezone: Option<TimeZone>,
     metadata: BTreeMap<String, Value>,
+    #[schema(required)]
     created_at: Option<Timestamp>,
+    #[schema(required)]
     updated_at: Option<Timestamp>,
 }
 
@@ -127,16 +136,21 @@ pub(super) fn appear<'c>(
 }
 
 /// What a body says of a customer.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = CustomerChange)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(clippy::option_option, reason = "not given, given as null, given")]
-struct Given {
+pub(super) struct Given {
     external_id: Option<String>,
+    #[schema(value_type = Option<String>)]
     #[serde(default, deserialize_with = "given")]
     name: Option<Option<String>>,
+    #[schema(value_type = Option<String>)]
     #[serde(default, deserialize_with = "given")]
     email: Option<Option<String>>,
+    /// A date, or a date and time.
     billing_cycle_start: Option<String>,
+    #[schema(value_type = Option<TimeZone>)]
     #[serde(default, deserialize_with = "given")]
     timezone: Option<Option<TimeZone>>,
     metadata: Option<Map<String, Value>>,
@@ -309,6 +323,13 @@ pub(super) async fn usage(call: Call) -> Answer {
     call.project.ask(sum).await
 }
 
+/// The balances of a customer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CustomerBalances)]
+pub(super) struct Balances {
+    balances: Vec<Brief>,
+}
+
 /// `GET /customers/{id}/balances`
 pub(super) async fn balances(call: Call) -> Answer {
     let (id, call) = (call.id(), call.needs(Need::Read)?);
@@ -324,7 +345,7 @@ pub(super) async fn balances(call: Call) -> Answer {
                 None => break,
             }
         }
-        json(StatusCode::OK, &json!({"balances": balances}))
+        json(StatusCode::OK, &Balances { balances })
     };
     call.project.ask(list).await
 }

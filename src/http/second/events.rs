@@ -9,6 +9,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::customers;
 use super::{first_of, need, need_param, parse, read};
@@ -24,9 +25,11 @@ use crate::{Amount, Engine, Event, Timestamp};
 const MAX_BATCH: usize = 1_000;
 
 /// An event as a body has it. What the first generation has in fields of their own is taken, too.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = EventBody)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Recorded {
+    /// Whose act it is. At `/client` it is the token's customer.
     pub(super) customer_id: Option<String>,
     event_type: Option<String>,
     values: Option<BTreeMap<String, Amount>>,
@@ -93,13 +96,16 @@ pub(super) async fn record(call: Call) -> Answer {
     record_one(project, parse::<Recorded>(&body)?.event(key)?).await
 }
 
+/// An event that was recorded.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RecordedEvent)]
+pub(super) struct Done {
+    id: Option<EventId>,
+    recorded: bool,
+}
+
 /// Records an event, whatever the limits say.
 pub(super) async fn record_one(project: Project, event: Event<'static>) -> Answer {
-    #[derive(Serialize)]
-    struct Body {
-        id: Option<EventId>,
-        recorded: bool,
-    }
     let is_new = customers::is_new(&project.engine, event.customer_id());
     let of = project.clone();
     let record = move |engine: &Engine| {
@@ -108,7 +114,7 @@ pub(super) async fn record_one(project: Project, event: Event<'static>) -> Answe
             customers::appear(&of, engine, std::iter::once(event.customer_id()))?;
         }
         let decision = engine.record(&event)?;
-        let body = Body { id: decision.event_id(), recorded: true };
+        let body = Done { id: decision.event_id(), recorded: true };
         let mut response = json(StatusCode::CREATED, &body)?;
         if decision.is_replay() {
             response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
@@ -172,17 +178,24 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     }
 }
 
+/// Up to 1 000 events, all of which are recorded, or none.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = EventBatch)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Batch {
+    #[schema(value_type = Option<Vec<Recorded>>)]
+    events: Option<Events>,
+}
+
+/// How many events were recorded.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BatchReport)]
+pub(super) struct Counted {
+    count: usize,
+}
+
 /// `POST /events/batch`: all of up to 1 000 events, or none.
 pub(super) async fn record_batch(call: Call) -> Answer {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Batch {
-        events: Option<Events>,
-    }
-    #[derive(Serialize)]
-    struct Body {
-        count: usize,
-    }
     let (project, body) = call.needs(Need::Record)?.body().await?;
     let Events(events) = match first_of(&body) {
         Some(b'[') => read(&body)?,
@@ -200,7 +213,7 @@ pub(super) async fn record_batch(call: Call) -> Answer {
             event.validate().map_err(|why| at(index, why.into()))?;
         }
         customers::appear(&of, engine, events.iter().map(Event::customer_id))?;
-        json(StatusCode::CREATED, &Body { count: engine.record_batch(&events)?.count })
+        json(StatusCode::CREATED, &Counted { count: engine.record_batch(&events)?.count })
     };
     project.ask(record).await
 }

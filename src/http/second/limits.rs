@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use super::{body, fresh_id, given, meters, need, not_found};
 use crate::http::access::Need;
@@ -103,34 +104,48 @@ pub(super) fn all(engine: &Engine) -> impl Iterator<Item = Limit> {
     engine.rules().quotas().into_iter().filter_map(Limit::of)
 }
 
-#[derive(Serialize)]
+/// A limit as it is shown.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Limit)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+pub(super) struct Shown {
     id: String,
     project_id: String,
+    #[schema(required)]
     customer_id: Option<String>,
     name: String,
     meter_id: String,
     limit_value: Amount,
     period: &'static str,
+    #[schema(value_type = BTreeMap<String, Condition>)]
     dimension_filters: Filters,
+    #[schema(required)]
     alert_thresholds: Option<Vec<Threshold>>,
+    #[schema(required)]
     created_at: Option<Timestamp>,
+    #[schema(required)]
     updated_at: Option<Timestamp>,
 }
 
 /// What a body says of a limit.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = LimitChange)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(clippy::option_option, reason = "not given, given as null, given")]
-struct Given {
+pub(super) struct Given {
     name: Option<String>,
     meter_id: Option<String>,
     limit_value: Option<Amount>,
+    /// `hour`, `day`, `week`, `month`, `annual` or `all_time`.
     period: Option<String>,
+    /// Null of a limit for each customer.
+    #[schema(value_type = Option<String>)]
     #[serde(default, deserialize_with = "given")]
     customer_id: Option<Option<String>>,
+    #[schema(value_type = Option<BTreeMap<String, Condition>>)]
     dimension_filters: Option<Filters>,
+    /// Percentages of the limit.
+    #[schema(value_type = Option<Vec<u32>>)]
     #[serde(default, deserialize_with = "given")]
     alert_thresholds: Option<Option<Vec<u32>>>,
 }

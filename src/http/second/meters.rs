@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use super::{body, fresh_id, given, need, not_found, parse};
 use crate::http::access::Need;
@@ -10,7 +11,7 @@ use crate::http::call::{Answer, Call, json};
 use crate::http::failure::{Failure, Reason};
 use crate::http::pages::{Asked, Place};
 use crate::rules::{Aggregation, EventFilter, MeterField, MeterUpdate};
-use crate::usage::{MeterQuery, UsageQuery, UsageTotals};
+use crate::usage::{Coverage, MeterQuery, UsageQuery, UsageTotals};
 use crate::{Amount, Engine, Meter, Metric, Timestamp};
 
 /// The metrics with a global meter, whose id is `mtr_` and the metric's name.
@@ -67,17 +68,23 @@ fn meter_of(metric: &Metric) -> Option<Meter> {
 }
 
 /// A meter as it is shown: of the project, unless it is a global one.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Meter)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+pub(super) struct Shown {
+    #[schema(required)]
     id: Option<String>,
+    #[schema(required)]
     project_id: Option<String>,
     name: String,
+    #[schema(required)]
     description: Option<String>,
     aggregation: Aggregation,
     field: MeterField,
     event_filter: EventFilter,
+    #[schema(required)]
     created_at: Option<Timestamp>,
+    #[schema(required)]
     updated_at: Option<Timestamp>,
 }
 
@@ -103,13 +110,15 @@ impl Shown {
 }
 
 /// What a body says of a meter.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MeterChange)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Given {
+pub(super) struct Given {
     name: Option<String>,
     #[serde(default, deserialize_with = "one_of_four")]
     aggregation: Option<Aggregation>,
     field: Option<MeterField>,
+    #[schema(value_type = Option<String>)]
     #[serde(default, deserialize_with = "given")]
     #[expect(clippy::option_option, reason = "not given, given as null, given")]
     description: Option<Option<String>>,
@@ -229,19 +238,22 @@ pub(super) async fn query(call: Call) -> Answer {
         metric => {
             let meter = meter_of(&metric).ok_or_else(|| unknown(&id))?;
             let query = parse::<Question>(&bytes)?.usage();
-            let value = figure(&metric, &engine.usage().summary(&query)?.totals);
+            let summary = engine.usage().summary(&query)?;
+            let value = figure(&metric, &summary.totals);
+            let covers = Some(summary.covers).filter(|covers| !covers.is_complete);
             let Meter { name, aggregation, .. } = meter;
             let (meter_id, meter_name) = (id, name);
-            json(StatusCode::OK, &Figure { meter_id, meter_name, value, aggregation })
+            json(StatusCode::OK, &Figure { meter_id, meter_name, value, aggregation, covers })
         }
     };
     project.ask(query).await
 }
 
 /// What is asked of a global meter.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = MeterQuery)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Question {
+pub(super) struct Question {
     customer_id: Option<String>,
     #[serde(default)]
     dimensions: std::collections::BTreeMap<String, String>,
@@ -264,13 +276,17 @@ impl Question {
     }
 }
 
-#[derive(Serialize)]
+/// What a meter counts, as the engine says of its own.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MeterValue)]
 #[serde(rename_all = "camelCase")]
-struct Figure {
+pub(super) struct Figure {
     meter_id: String,
     meter_name: String,
     value: Amount,
     aggregation: Aggregation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    covers: Option<Coverage>,
 }
 
 /// What totals say of a metric that is no meter of the engine.

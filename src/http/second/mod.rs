@@ -1,14 +1,17 @@
 //! The second generation: events, meters, limits on them, balances, customers.
 
-use axum::Router;
-use axum::http::HeaderMap;
-use axum::routing::{delete, get, post};
+use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use super::access::Need;
 use super::call::{self, Call, Params, Project};
 use super::failure::{Failure, Reason};
+use super::first;
+use super::openapi::{About, Param, text};
+use super::pages::Page;
+use super::routes::{Routes, Shape, delete, get, post, put};
 use crate::wire;
 
 mod balances;
@@ -18,47 +21,295 @@ mod customers;
 mod events;
 mod limits;
 mod meters;
+mod schema;
 pub(super) mod tokens;
 
+/// What is said of it as a whole.
+pub(super) fn about() -> About {
+    About {
+        title: "limitry: events, meters, limits, balances, customers",
+        says: "Checked before, recorded after. Paths are below where the API is mounted. Those \
+               below /client are opened by client tokens alone.",
+        problem: Shape::of::<Problem<'_>>(),
+        examples: include_str!("../openapi/examples/second.json"),
+        keys: "An API key that begins with `limitry_sk_`, a personal access token \
+               (`limitry_pat_`, with the header `X-Project`), or below /client a client token \
+               (`limitry_ct_`)",
+    }
+}
+
 /// Its paths.
-pub(super) fn routes() -> Router {
-    Router::new()
-        .route("/events", get(events::list))
-        .route("/events/record", post(events::record))
-        .route("/events/batch", post(events::record_batch))
-        .route("/events/summary", get(events::summary))
-        .route("/events/breakdown", get(events::breakdown))
-        .route("/meters", post(meters::add).get(meters::list))
-        .route("/meters/{id}", get(meters::get).put(meters::update).delete(meters::remove))
-        .route("/meters/{id}/query", post(meters::query))
-        .route("/limits", post(limits::add).get(limits::list))
-        .route("/limits/check", post(check::check))
-        .route("/limits/{id}", get(limits::get).put(limits::update).delete(limits::remove))
-        .route("/balances", post(balances::add).get(balances::list))
-        .route("/balances/check", post(balances::check))
-        .route("/balances/credit", post(balances::credit))
-        .route("/balances/debit", post(balances::debit))
-        .route("/balances/{id}", get(balances::get))
-        .route("/balances/{id}/transactions", get(balances::transactions))
-        .route("/customers", post(customers::add).get(customers::list))
-        .route(
-            "/customers/{id}",
-            get(customers::get).put(customers::update).delete(customers::remove),
+pub(super) fn routes() -> Routes {
+    let routes = event_routes(Routes::below("/v1"));
+    let routes = balance_routes(limit_routes(meter_routes(routes)));
+    other_routes(customer_routes(routes))
+}
+
+fn event_routes(routes: Routes) -> Routes {
+    let range = || first::range().map(Param::needed).into_iter().chain(filters());
+    routes
+        .about("Events")
+        .with(
+            get("/events", "listEvents", events::list)
+                .says("Lists recorded events, the newest first")
+                .asks(filters().into_iter().chain(first::range()).chain(first::page()))
+                .answers::<schema::EventPage>(StatusCode::OK, "A page of events")
+                .fails([Reason::Conflict]),
         )
-        .route("/customers/{id}/usage", get(customers::usage))
-        .route("/customers/{id}/balances", get(customers::balances))
-        .route("/client-tokens", post(tokens::add))
-        .route("/client-tokens/{id}", delete(tokens::end))
-        .route("/project", get(call::project))
+        .with(
+            post("/events/record", "recordEvent", events::record)
+                .says("Records an event, whatever the limits say")
+                .takes_all::<events::Recorded>("NewEvent", &["customerId", "eventType"])
+                .answers::<events::Done>(StatusCode::CREATED, "It is recorded"),
+        )
+        .with(
+            post("/events/batch", "batchIngestEvents", events::record_batch)
+                .says("Records up to 1 000 events, or none of them")
+                .takes_all::<events::Batch>("NewEvents", &["events"])
+                .answers::<events::Counted>(StatusCode::CREATED, "They are recorded"),
+        )
+        .with(
+            get("/events/summary", "getEventSummary", events::summary)
+                .says("Sums up what was recorded in a range of time")
+                .asks(range())
+                .answers::<schema::EventSummary>(StatusCode::OK, "The sums")
+                .fails([Reason::Conflict]),
+        )
+        .with(
+            get("/events/breakdown", "getEventBreakdown", events::breakdown)
+                .says("The same of each value of a dimension")
+                .asks(range())
+                .asks([text("groupBy", "A dimension, such as `model`").needed()])
+                .answers::<schema::EventBreakdown>(StatusCode::OK, "The sums of each")
+                .fails([Reason::Conflict]),
+        )
+}
+
+fn meter_routes(routes: Routes) -> Routes {
+    routes
+        .about("Meters")
+        .with(
+            post("/meters", "createMeter", meters::add)
+                .says("Makes a meter")
+                .takes_all::<meters::Given>("NewMeter", &["name", "aggregation", "field"])
+                .answers::<meters::Shown>(StatusCode::CREATED, "The meter"),
+        )
+        .with(
+            get("/meters", "listMeters", meters::list)
+                .says("Lists the meters, the newest first and the global ones last")
+                .asks(first::page())
+                .answers::<Page<meters::Shown>>(StatusCode::OK, "A page of meters"),
+        )
+        .with(
+            get("/meters/{id}", "getMeter", meters::get)
+                .says("Returns a meter")
+                .answers::<meters::Shown>(StatusCode::OK, "The meter"),
+        )
+        .with(
+            put("/meters/{id}", "updateMeter", meters::update)
+                .says("Changes a meter: what is not given stays")
+                .takes::<meters::Given>()
+                .answers::<meters::Shown>(StatusCode::OK, "It is changed"),
+        )
+        .with(
+            delete("/meters/{id}", "deleteMeter", meters::remove)
+                .says("Removes a meter that no limit is on")
+                .answers_nothing("It is removed"),
+        )
+        .with(
+            post("/meters/{id}/query", "queryMeter", meters::query)
+                .says("Says what a meter counts")
+                .may_take::<meters::Question>()
+                .answers::<meters::Figure>(StatusCode::OK, "The figure"),
+        )
+}
+
+fn limit_routes(routes: Routes) -> Routes {
+    let customer = || [text("customerId", "Only those of a customer")];
+    routes
+        .about("Limits")
+        .with(
+            post("/limits", "createLimit", limits::add)
+                .says("Limits what a meter counts, of each customer or of one")
+                .takes_all::<limits::Given>(
+                    "NewLimit",
+                    &["name", "meterId", "limitValue", "period"],
+                )
+                .answers::<limits::Shown>(StatusCode::CREATED, "It is in force")
+                .fails([Reason::NotFound]),
+        )
+        .with(
+            get("/limits", "listLimits", limits::list)
+                .says("Lists the limits, the newest first")
+                .asks(customer().into_iter().chain(first::page()))
+                .answers::<Page<limits::Shown>>(StatusCode::OK, "A page of limits"),
+        )
+        .with(
+            post("/limits/check", "checkLimits", check::check)
+                .says("Says where a customer stands on the limits; nothing is taken")
+                .may_take::<check::Question>()
+                .answers::<check::Checked>(StatusCode::OK, "Where it stands"),
+        )
+        .with(
+            get("/limits/{id}", "getLimit", limits::get)
+                .says("Returns a limit")
+                .answers::<limits::Shown>(StatusCode::OK, "The limit"),
+        )
+        .with(
+            put("/limits/{id}", "updateLimit", limits::update)
+                .says("Changes a limit: what is not given stays")
+                .takes::<limits::Given>()
+                .answers::<limits::Shown>(StatusCode::OK, "It is changed"),
+        )
+        .with(
+            delete("/limits/{id}", "deleteLimit", limits::remove)
+                .says("Removes a limit")
+                .answers_nothing("It is removed"),
+        )
+}
+
+fn balance_routes(routes: Routes) -> Routes {
+    let change = ["customerId", "name", "amount", "description"];
+    routes
+        .about("Balances")
+        .with(
+            post("/balances", "createBalance", balances::add)
+                .says("Makes a balance of a customer")
+                .takes_all::<balances::Wanted>("NewBalance", &["customerId", "name"])
+                .answers::<balances::Shown>(StatusCode::CREATED, "The balance"),
+        )
+        .with(
+            get("/balances", "listBalances", balances::list)
+                .says("Lists the balances by customer and name")
+                .asks([
+                    text("customerId", "Only those of a customer"),
+                    text("name", "Only those of a name"),
+                ])
+                .asks(first::page())
+                .answers::<Page<balances::Shown>>(StatusCode::OK, "A page of balances"),
+        )
+        .with(
+            post("/balances/check", "checkBalance", balances::check)
+                .says("Says whether a balance has enough; nothing is taken")
+                .takes_all::<balances::Question>(
+                    "BalanceQuestion",
+                    &["customerId", "name", "amount"],
+                )
+                .answers::<balances::Sufficiency>(StatusCode::OK, "Whether it has")
+                .fails([Reason::NotFound]),
+        )
+        .with(
+            post("/balances/credit", "creditBalance", balances::credit)
+                .says("Adds to a balance")
+                .takes_all::<balances::Given>("Credit", &change)
+                .answers::<balances::Posted>(StatusCode::OK, "It is added")
+                .fails([Reason::NotFound]),
+        )
+        .with(
+            post("/balances/debit", "debitBalance", balances::debit)
+                .says("Takes from a balance, if it has enough")
+                .takes_all::<balances::Given>("Debit", &change)
+                .answers::<balances::Posted>(StatusCode::OK, "It is taken, or there is too little")
+                .fails([Reason::NotFound]),
+        )
+        .with(
+            get("/balances/{id}", "getBalance", balances::get)
+                .says("Returns a balance")
+                .answers::<balances::Shown>(StatusCode::OK, "The balance"),
+        )
+        .with(
+            get("/balances/{id}/transactions", "listTransactions", balances::transactions)
+                .says("Lists what was added to a balance and taken from it, the newest first")
+                .asks(first::page())
+                .answers::<Page<balances::Transaction>>(StatusCode::OK, "A page of the ledger"),
+        )
+}
+
+fn customer_routes(routes: Routes) -> Routes {
+    routes
+        .about("Customers")
+        .with(
+            post("/customers", "createCustomer", customers::add)
+                .says("Makes a customer, or changes what is given of one that is known")
+                .takes_all::<customers::Given>("NewCustomer", &["externalId"])
+                .answers::<customers::Shown>(StatusCode::CREATED, "It is new")
+                .answers::<customers::Shown>(StatusCode::OK, "It was known"),
+        )
+        .with(
+            get("/customers", "listCustomers", customers::list)
+                .says("Lists the customers by their `externalId`")
+                .asks(first::page())
+                .answers::<Page<customers::Shown>>(StatusCode::OK, "A page of customers"),
+        )
+        .with(
+            get("/customers/{id}", "getCustomer", customers::get)
+                .says("Returns a customer, by its id or its `externalId`")
+                .answers::<customers::Shown>(StatusCode::OK, "The customer"),
+        )
+        .with(
+            put("/customers/{id}", "updateCustomer", customers::update)
+                .says("Changes a customer: what is not given stays")
+                .takes::<customers::Given>()
+                .answers::<customers::Shown>(StatusCode::OK, "It is changed"),
+        )
+        .with(
+            delete("/customers/{id}", "deleteCustomer", customers::remove)
+                .says("Forgets a customer; its events and its use stay")
+                .answers_nothing("It is forgotten"),
+        )
+        .with(
+            get("/customers/{id}/usage", "getCustomerUsage", customers::usage)
+                .says("Sums up what a customer used")
+                .asks(first::range())
+                .asks(filters().into_iter().skip(1))
+                .answers::<schema::CustomerUsage>(StatusCode::OK, "The sums")
+                .fails([Reason::Conflict]),
+        )
+        .with(
+            get("/customers/{id}/balances", "getCustomerBalances", customers::balances)
+                .says("Lists the balances of a customer")
+                .answers::<customers::Balances>(StatusCode::OK, "The balances"),
+        )
+}
+
+fn other_routes(routes: Routes) -> Routes {
+    routes
+        .about("Client tokens")
+        .with(
+            post("/client-tokens", "createClientToken", tokens::add)
+                .says("Makes a token that lets a customer's client in")
+                .takes_all::<tokens::Given>("NewClientToken", &["publicMetadata"])
+                .answers::<tokens::Made>(
+                    StatusCode::CREATED,
+                    "The token, which is shown this once",
+                ),
+        )
+        .with(
+            delete("/client-tokens/{id}", "deleteClientToken", tokens::end)
+                .says("Ends a token: it opens nothing from now on")
+                .answers_nothing("It is ended"),
+        )
+        .about("Project")
+        .with(
+            get("/project", "getProject", call::project)
+                .says("Returns the project of the key")
+                .answers::<call::ShownProject<'_>>(StatusCode::OK, "The project"),
+        )
+}
+
+/// Which events are asked about.
+fn filters() -> [Param; 2] {
+    [text("customerId", "Only those of a customer"), text("eventType", "Only those of a type")]
 }
 
 /// Why there is no answer, as this generation says it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Problem<'p> {
     error: Said<'p>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProblemSaid)]
 struct Said<'p> {
     code: &'p str,
     message: &'p str,

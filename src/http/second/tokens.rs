@@ -11,6 +11,7 @@ use axum::response::IntoResponse;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::{body, chance, missing, need, not_found};
 use crate::http::access::Need;
@@ -149,25 +150,33 @@ fn unavailable(why: SpaceError) -> Failure {
     Failure::new(Reason::Unavailable, &why)
 }
 
+/// A token to make.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::http) struct Given {
+    /// What the client may know, with the `customerId` that it is for.
+    public_metadata: Option<Map<String, Value>>,
+    /// Its older name.
+    context: Option<Map<String, Value>>,
+    /// What it may not.
+    #[serde(default)]
+    server_context: Value,
+    /// 1 to 86 400 seconds; 3 600 where it is not given.
+    ttl_seconds: Option<u64>,
+}
+
+/// A token, which is shown this once.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ClientToken)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct Made {
+    token: String,
+    id: String,
+    expires_at: Timestamp,
+}
+
 /// `POST /client-tokens`
 pub(super) async fn add(call: Call) -> Answer {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase", deny_unknown_fields)]
-    struct Given {
-        public_metadata: Option<Map<String, Value>>,
-        /// Its older name.
-        context: Option<Map<String, Value>>,
-        #[serde(default)]
-        server_context: Value,
-        ttl_seconds: Option<u64>,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Body {
-        token: String,
-        id: String,
-        expires_at: Timestamp,
-    }
     let (project, given) = body::<Given>(call, Need::Manage).await?;
     let public_metadata = need(given.public_metadata.or(given.context), "publicMetadata")?;
     let customer = match public_metadata.get("customerId") {
@@ -196,7 +205,7 @@ pub(super) async fn add(call: Call) -> Answer {
     let tokens = project.tokens();
     let add = move |_: &Engine| {
         tokens.add(&id, client, now)?;
-        json(StatusCode::CREATED, &Body { token, id: format!("{PREFIX}{id}"), expires_at })
+        json(StatusCode::CREATED, &Made { token, id: format!("{PREFIX}{id}"), expires_at })
     };
     project.ask(add).await
 }
@@ -225,15 +234,18 @@ pub(super) async fn end(call: Call) -> Answer {
     call.project.ask(end).await
 }
 
+/// What the client of a token may know of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokenContext)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::http) struct Told<'c> {
+    project_id: &'c str,
+    public_metadata: &'c Map<String, Value>,
+}
+
 /// `GET /client/token`: what the token's own client may know of it.
 pub(super) async fn shown(call: Call) -> Answer {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Body<'c> {
-        project_id: &'c str,
-        public_metadata: &'c Map<String, Value>,
-    }
     let client = call.client()?;
-    let body = Body { project_id: &call.project.id, public_metadata: &client.public_metadata };
+    let body = Told { project_id: &call.project.id, public_metadata: &client.public_metadata };
     json(StatusCode::OK, &body)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::fields::{COST, DEFAULT_TTL, Fields, TTL};
 use super::reservations::Shown;
@@ -20,7 +21,7 @@ use crate::reservations::KeyStatus;
 use crate::{Decision, Engine, Event, Hold, Outcome, Reserved};
 
 /// What a check does beside deciding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Mode {
     #[default]
@@ -37,6 +38,27 @@ struct Asked {
     cost: u64,
     mode: Mode,
     ttl: Duration,
+}
+
+/// A check, as a body has it.
+#[derive(ToSchema)]
+#[schema(as = Check, rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(super) struct AskedShape {
+    subject: Subject,
+    /// What is to be done.
+    #[schema(min_length = 1, max_length = 256)]
+    action: String,
+    /// Pools that it draws from, too: of each kind one.
+    #[schema(max_items = 4)]
+    shared: Option<Vec<Subject>>,
+    /// 1 where it is not given.
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
+    cost: Option<u64>,
+    mode: Option<Mode>,
+    /// How long a reservation lasts; 300 where it is not given. For `reserve` alone.
+    #[schema(minimum = 1, maximum = 3_600)]
+    ttl_seconds: Option<u32>,
 }
 
 impl Asked {
@@ -59,23 +81,28 @@ impl Asked {
 }
 
 /// The answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CheckDecision)]
 #[serde(rename_all = "camelCase")]
-struct Decided {
+pub(super) struct Decided {
     id: String,
     allowed: bool,
+    #[schema(required)]
     reason: Option<Refusal>,
     limits: Vec<CheckLimit>,
+    #[schema(required)]
     retry_after_seconds: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reservation: Option<Shown>,
 }
 
 /// Why not.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Refusal {
+    /// `limit_reached` or `too_many_reservations`.
     code: &'static str,
+    #[schema(required)]
     limit_id: Option<String>,
     message: String,
 }

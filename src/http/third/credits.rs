@@ -4,6 +4,7 @@
 
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::fields::{Fields, units};
 use super::limit::{Limit, MAX_AMOUNT};
@@ -16,16 +17,30 @@ use crate::http::failure::{Failure, Reason};
 use crate::keys::{Adjust, Adjustment, AdjustmentQuery, RuleKey};
 use crate::{Engine, Timestamp};
 
+/// A credit, as a body has it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(super) struct NewCredit {
+    subject: Subject,
+    /// Not 0; below 0 it is taken back.
+    #[schema(minimum = -1_000_000_000_000_000_i64, maximum = 1_000_000_000_000_000_i64)]
+    amount: i64,
+    /// Must be given where credits are taken back.
+    note: Option<String>,
+}
+
 /// A credit as it is shown.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Credit)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+pub(super) struct Shown {
     id: String,
     limit_id: String,
     subject: Subject,
     amount: i64,
     note: String,
     /// Keys are nobody's.
+    #[schema(required)]
     created_by_user_id: Option<String>,
     created_at: Timestamp,
 }

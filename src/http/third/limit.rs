@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::NaiveDate;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use super::fields::{Fields, units};
 use super::subject::{ACTING_KIND, Subject, UNITS, dimension_of, id_of, kind_of, read_kind};
@@ -457,8 +458,49 @@ impl<'r> RuleFields<'r> {
     }
 }
 
+/// A limit to make, as a body has it.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(super) struct NewLimit {
+    subject: Limited,
+    /// Units a window and a subject.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_u64)]
+    amount: u64,
+    window: LimitWindow,
+    /// A sentence where it is not given. No two active limits have the same.
+    #[schema(min_length = 1, max_length = 256)]
+    name: Option<String>,
+    /// `*`, which is any, where it is not given.
+    #[schema(min_length = 1, max_length = 256)]
+    action: Option<String>,
+    /// What is counted, in a word.
+    #[schema(min_length = 1, max_length = 256)]
+    unit: Option<String>,
+    /// How many windows are one period: as many as 100 years have at most.
+    #[schema(minimum = 1, maximum = 52_596_000)]
+    every: Option<u32>,
+    start: Option<Start>,
+    /// For minutes, hours and days: the last one, and not the calendar's.
+    rolling: Option<bool>,
+    enabled: Option<bool>,
+    fail_mode: Option<FailMode>,
+}
+
+/// A kind of subjects, or one of them.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is a shape alone")]
+struct Limited {
+    #[schema(min_length = 1, max_length = 256)]
+    kind: String,
+    /// None: each of the kind.
+    #[schema(min_length = 1, max_length = 256)]
+    id: Option<String>,
+}
+
 /// A limit as it is shown.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Limit)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Shown<'l> {
     id: &'l str,
@@ -472,17 +514,25 @@ pub(super) struct Shown<'l> {
     start: Start,
     rolling: bool,
     enabled: bool,
+    #[schema(required)]
     archived_at: Option<Timestamp>,
     fail_mode: FailMode,
     version: u64,
+    /// The hour of it.
+    #[schema(required)]
     last_checked_at: Option<Timestamp>,
+    #[schema(required)]
     created_at: Option<Timestamp>,
+    #[schema(required)]
     updated_at: Option<Timestamp>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LimitSubject)]
 struct ShownSubject<'l> {
     kind: &'l str,
+    /// None: each of the kind.
+    #[schema(required)]
     id: Option<&'l str>,
 }
 

@@ -1,8 +1,12 @@
 //! Limits: made, changed, listed, archived.
 
+use std::borrow::Cow;
+
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::Serialize;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::fields::Fields;
 use super::limit::{Described, Limit, MAX_AMOUNT, read_subject};
@@ -10,7 +14,7 @@ use super::window::{FAIL_MODES, FailMode, LimitWindow, STARTS, Start, WINDOWS};
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, Params, json};
 use crate::http::failure::{Failure, Reason};
-use crate::http::{fresh, pages};
+use crate::http::{fresh, openapi, pages};
 use crate::{Engine, Rule, Timestamp};
 
 const DEFAULT_PAGE: usize = 25;
@@ -22,6 +26,23 @@ const MAX_PAGE: usize = 100;
 pub(super) struct Page<T> {
     pub(super) items: Vec<T>,
     pub(super) next_cursor: Option<String>,
+}
+
+impl<T: ToSchema> PartialSchema for Page<T> {
+    fn schema() -> RefOr<Schema> {
+        RefOr::T(openapi::page_of("items", T::name()).into())
+    }
+}
+
+impl<T: ToSchema> ToSchema for Page<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}Page", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
 }
 
 /// How many a page has: a number that is out of bounds is taken as the nearest that is not.
@@ -140,6 +161,19 @@ pub(super) async fn list(call: Call) -> Answer {
         json(StatusCode::OK, &Page { items: shown.collect(), next_cursor })
     };
     call.project.ask(list).await
+}
+
+/// A change of a limit, as a body has it: what is not given stays.
+#[derive(ToSchema)]
+#[schema(as = LimitChange, rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(super) struct ChangeShape {
+    #[schema(min_length = 1, max_length = 256)]
+    name: Option<String>,
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_u64)]
+    amount: Option<u64>,
+    enabled: Option<bool>,
+    fail_mode: Option<FailMode>,
 }
 
 /// A change of what may be changed.

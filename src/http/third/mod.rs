@@ -1,10 +1,12 @@
 //! The third generation: checks, reservations, limits on subjects, credits, usage.
 
-use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::failure::{Detail, Failure, Reason};
+use super::openapi::{About, Param, any_whole, date, flag, text, word};
+use super::routes::{Routes, Shape, delete, get, patch, post};
 
 mod checks;
 mod credits;
@@ -20,41 +22,216 @@ mod usage;
 mod window;
 mod workspace;
 
+/// What is said of it as a whole.
+pub(super) fn about() -> About {
+    About {
+        title: "limitry: checks, reservations, limits on subjects",
+        says: "One check decides about an act and uses what it costs. Paths are below where the \
+               API is mounted.",
+        problem: Shape::of::<Problem<'_>>(),
+        examples: include_str!("../openapi/examples/third.json"),
+        keys: "An API key that begins with `lim_`",
+    }
+}
+
 /// Its paths.
-pub(super) fn routes() -> Router {
-    Router::new()
-        .route("/checks", post(checks::create))
-        .route("/reservations/{id}/commit", post(reservations::commit))
-        .route("/reservations/{id}/extend", post(reservations::extend))
-        .route("/reservations/{id}/release", post(reservations::release))
-        .route("/limits", post(limits::create).get(limits::list))
-        .route("/limits/sync", post(sync::sync))
-        .route("/limits/{id}", get(limits::get).patch(limits::update))
-        .route("/limits/{id}/archive", post(limits::archive))
-        .route("/limits/{id}/restore", post(limits::restore))
-        .route("/limits/{id}/credits", post(credits::create).get(credits::list))
-        .route("/usage", get(usage::series))
-        .route("/usage/standing", get(standing::standing))
-        .route("/usage/subjects", get(usage::by_subject))
-        .route("/subjects/{kind}/{id}", get(subjects::get).patch(subjects::update))
-        .route("/subjects/{kind}/{id}/reset", post(subjects::reset))
-        .route("/user/me", get(workspace::user))
-        .route("/user/token", delete(workspace::revoke))
-        .route("/workspace", get(workspace::workspace))
-        .route("/workspace/usage", get(workspace::usage))
-        .route(
-            "/workspace/{*left_out}",
-            get(workspace::left_out).post(workspace::left_out).delete(workspace::left_out),
+pub(super) fn routes() -> Routes {
+    let routes = limit_routes(check_routes(Routes::below("/v1")));
+    workspace_routes(usage_routes(routes))
+}
+
+fn check_routes(routes: Routes) -> Routes {
+    routes
+        .about("Checks")
+        .with(
+            post("/checks", "check", checks::create)
+                .says("Decides whether a subject may act, and uses or reserves what it costs")
+                .takes::<checks::AskedShape>()
+                .answers::<checks::Decided>(StatusCode::OK, "It is allowed or refused"),
+        )
+        .about("Reservations")
+        .with(
+            post("/reservations/{id}/commit", "commitReservation", reservations::commit)
+                .says("Charges what was used, in full")
+                .takes::<reservations::Commit>()
+                .answers::<reservations::Shown>(StatusCode::OK, "It is committed"),
+        )
+        .with(
+            post("/reservations/{id}/extend", "extendReservation", reservations::extend)
+                .says("Lets a reservation last longer")
+                .may_take::<reservations::Extension>()
+                .answers::<reservations::Shown>(StatusCode::OK, "It is extended"),
+        )
+        .with(
+            post("/reservations/{id}/release", "releaseReservation", reservations::release)
+                .says("Gives back what a reservation holds")
+                .answers::<reservations::Shown>(StatusCode::OK, "It is released, or has expired"),
         )
 }
 
+fn limit_routes(routes: Routes) -> Routes {
+    routes
+        .about("Limits")
+        .with(
+            post("/limits", "createLimit", limits::create)
+                .says("Limits what a subject, or each of a kind, may use")
+                .takes::<limit::NewLimit>()
+                .answers::<limit::Shown<'_>>(StatusCode::OK, "It is in force"),
+        )
+        .with(
+            get("/limits", "listLimits", limits::list)
+                .says("Lists the limits, the newest first")
+                .asks(page())
+                .asks([
+                    text("subjectKind", "Only those of a kind of subjects"),
+                    text("action", "Only those of an action"),
+                    flag("archived", "Those that are archived, in place of the others"),
+                ])
+                .answers::<limits::Page<limit::Shown<'_>>>(StatusCode::OK, "A page of limits"),
+        )
+        .with(
+            post("/limits/sync", "syncLimits", sync::sync)
+                .says("Makes the limits match a list, all of them or none")
+                .takes::<sync::AskedShape>()
+                .answers::<sync::Report>(StatusCode::OK, "What was done"),
+        )
+        .with(
+            get("/limits/{id}", "getLimit", limits::get)
+                .says("Returns a limit")
+                .answers::<limit::Shown<'_>>(StatusCode::OK, "The limit"),
+        )
+        .with(
+            patch("/limits/{id}", "updateLimit", limits::update)
+                .says("Changes a limit: what is not given stays")
+                .takes::<limits::ChangeShape>()
+                .answers::<limit::Shown<'_>>(StatusCode::OK, "It is changed"),
+        )
+        .with(
+            post("/limits/{id}/archive", "archiveLimit", limits::archive)
+                .says("Stops a limit, and keeps what is known of it")
+                .answers_nothing("It is archived"),
+        )
+        .with(
+            post("/limits/{id}/restore", "restoreLimit", limits::restore)
+                .says("Brings an archived limit back")
+                .answers::<limit::Shown<'_>>(StatusCode::OK, "It is in force"),
+        )
+        .with(
+            post("/limits/{id}/credits", "createCredit", credits::create)
+                .says("Adds to a subject's balance of a limit in total, or takes it back")
+                .takes::<credits::NewCredit>()
+                .answers::<credits::Shown>(StatusCode::OK, "The credit"),
+        )
+        .with(
+            get("/limits/{id}/credits", "listCredits", credits::list)
+                .says("Lists the credits of a limit, the newest first")
+                .asks(page())
+                .answers::<limits::Page<credits::Shown>>(StatusCode::OK, "A page of credits"),
+        )
+}
+
+fn usage_routes(routes: Routes) -> Routes {
+    routes
+        .about("Usage")
+        .with(
+            get("/usage", "getUsage", usage::series)
+                .says("Says what was used of a limit, by hours or days")
+                .asks([
+                    text("limitId", "The limit").needed(),
+                    text("subject", "One subject alone: its kind, a colon and its id"),
+                    date("from", "The first instant; 30 days before the end where it is not given"),
+                    date("to", "The first instant after the end; now where it is not given"),
+                    word(
+                        "granularity",
+                        "How long a point is; `day` where it is not given",
+                        &GRAINS,
+                    ),
+                ])
+                .answers::<usage::Series>(StatusCode::OK, "Points, those with nothing too")
+                .fails([Reason::NotFound, Reason::Conflict]),
+        )
+        .with(
+            get("/usage/standing", "getStanding", standing::standing)
+                .says("Says where a subject stands on every limit; nothing is taken")
+                .asks([
+                    text("subject", "Its kind, a colon and its id").needed(),
+                    text("shared", "Pools that it draws from, too: the same, with commas between"),
+                ])
+                .answers::<standing::Standing<'_>>(StatusCode::OK, "Where it stands"),
+        )
+        .with(
+            get("/usage/subjects", "getUsageBySubject", usage::by_subject)
+                .says("Lists who uses a limit now, the most used first")
+                .asks([text("limitId", "The limit").needed(), size()])
+                .answers::<usage::BySubject>(StatusCode::OK, "Who uses it")
+                .fails([Reason::NotFound]),
+        )
+        .about("Subjects")
+        .with(
+            get("/subjects/{kind}/{id}", "getSubject", subjects::get)
+                .says("Returns what is known of a subject")
+                .answers::<subjects::Shown<'_>>(StatusCode::OK, "The subject")
+                .fails([Reason::BadInput]),
+        )
+        .with(
+            patch("/subjects/{kind}/{id}", "updateSubject", subjects::update)
+                .says("Sets from when a subject is billed")
+                .takes::<subjects::SubjectChange>()
+                .answers::<subjects::Shown<'_>>(StatusCode::OK, "The subject"),
+        )
+        .with(
+            post("/subjects/{kind}/{id}/reset", "resetSubject", subjects::reset)
+                .says("Begins one limit of a subject, or all, anew")
+                .may_take::<subjects::WhatToReset>()
+                .answers::<subjects::Reset<'_>>(StatusCode::OK, "What has begun anew"),
+        )
+}
+
+fn workspace_routes(routes: Routes) -> Routes {
+    const LEFT_OUT: &str = "/workspace/{*left_out}";
+    routes
+        .about("Workspace")
+        .with(
+            get("/user/me", "getUser", workspace::user)
+                .says("Returns the project of the key, which stands for its user")
+                .answers::<workspace::User<'_>>(StatusCode::OK, "The project"),
+        )
+        .with(
+            get("/workspace", "getWorkspace", workspace::workspace)
+                .says("Returns the project of the key")
+                .answers::<workspace::Workspace<'_>>(StatusCode::OK, "The project"),
+        )
+        .with(
+            get("/workspace/usage", "getWorkspaceUsage", workspace::usage)
+                .says("Counts the checks of this month")
+                .answers::<workspace::Usage>(StatusCode::OK, "How many there are")
+                .fails([Reason::Conflict]),
+        )
+        .with(delete("/user/token", "", workspace::revoke).left_out())
+        .with(get(LEFT_OUT, "", workspace::left_out).left_out())
+        .with(post(LEFT_OUT, "", workspace::left_out).left_out())
+        .with(delete(LEFT_OUT, "", workspace::left_out).left_out())
+}
+
+const GRAINS: [&str; 2] = ["hour", "day"];
+
+fn size() -> Param {
+    any_whole("limit", "How many there are on a page: 1 to 100, or the nearest of these; 25 else")
+}
+
+/// Which page of a list.
+fn page() -> [Param; 2] {
+    [size(), text("cursor", "The `nextCursor` of the page before")]
+}
+
 /// Why there is no answer, as this generation says it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Problem<'p> {
     error: Said<'p>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProblemSaid)]
 #[serde(rename_all = "camelCase")]
 struct Said<'p> {
     code: &'p str,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::fields::{COST, DEFAULT_TTL, Fields, TTL, units};
 use super::subject::UNITS;
@@ -16,10 +17,13 @@ use crate::reservations::{ReservationId, ReservationState, ReservationStatus};
 use crate::{Engine, Timestamp};
 
 /// A reservation as it is shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Reservation)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Shown {
     id: ReservationId,
+    /// `held`, `committed`, `released` or `expired`.
+    #[schema(value_type = String)]
     status: ReservationState,
     reserved: i64,
     cost: i64,
@@ -38,6 +42,24 @@ impl Shown {
         let (id, expires_at) = (status.id, status.expires_at);
         Self { id, status: status.state, reserved, cost, expires_at }
     }
+}
+
+/// What was used, as a body has it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(super) struct Commit {
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
+    cost: u64,
+}
+
+/// How long from now, as a body has it.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(super) struct Extension {
+    /// 300 where it is not given.
+    #[schema(minimum = 1, maximum = 3_600)]
+    ttl_seconds: Option<u32>,
 }
 
 fn id_of(text: &str) -> Result<ReservationId, Failure> {

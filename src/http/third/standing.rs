@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::fields::units;
 use super::limit::{ANY, Limit};
@@ -18,7 +19,7 @@ use crate::{Amount, Engine, Period, Timestamp};
 
 /// Where one limit stands, as a decision says it. A rule that is no limit of this generation is
 /// told of as nearly as these words can.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct CheckLimit {
     pub(super) limit_id: String,
@@ -26,6 +27,7 @@ pub(super) struct CheckLimit {
     #[serde(flatten)]
     words: Words,
     pub(super) remaining: i64,
+    #[schema(required)]
     resets_at: Option<Timestamp>,
     /// What is used, and held by reservations.
     #[serde(skip)]
@@ -38,7 +40,9 @@ pub(super) struct CheckLimit {
     pub(super) limit: Option<Limit>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+/// The words for what a limit counts.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = LimitWords)]
 #[serde(rename_all = "camelCase")]
 struct Words {
     unit: String,
@@ -144,14 +148,16 @@ fn word_of(seconds: u64) -> LimitWindow {
     }
 }
 
+/// Where a subject stands.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Standing<'s> {
+    subject: &'s Subject,
+    environment: &'s str,
+    limits: Vec<Stands>,
+}
+
 /// `GET /usage/standing`: every enabled limit on a subject and on those that it shares.
 pub(super) async fn standing(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Standing<'s> {
-        subject: &'s Subject,
-        environment: &'s str,
-        limits: Vec<Stands>,
-    }
     let mut call = call.needs(Need::Check)?;
     let subjects = subjects_of(call.params())?;
     let environment = call.project.id.to_string();
@@ -163,7 +169,9 @@ pub(super) async fn standing(call: Call) -> Answer {
     call.project.ask(ask).await
 }
 
-#[derive(Serialize)]
+/// Where it stands on a limit.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LimitStanding)]
 #[serde(rename_all = "camelCase")]
 struct Stands {
     #[serde(flatten)]

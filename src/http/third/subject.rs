@@ -9,6 +9,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::fields::{Fields, is_text};
 use crate::Event;
@@ -33,9 +34,12 @@ const TAKEN: [&str; 6] = [CUSTOMER_ID, "event_type", "model", "provider", ACTING
 pub(super) const MAX_SHARED: usize = 4;
 
 /// Who acts, or a pool that is drawn from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
 pub(super) struct Subject {
+    /// A label of the caller's own, such as `user` or `team`.
+    #[schema(min_length = 1, max_length = 256)]
     pub(super) kind: String,
+    #[schema(min_length = 1, max_length = 256)]
     pub(super) id: String,
 }
 

@@ -6,6 +6,7 @@
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::credits::key_of;
 use super::fields::Fields;
@@ -23,11 +24,41 @@ use crate::{Customer, Engine, Timestamp};
 /// The key of the metadata under which the whole instant stands.
 const BILLING_DATE: &str = "billing_date";
 
-#[derive(Serialize)]
+/// What is known of a subject.
+#[derive(Serialize, ToSchema)]
+#[schema(as = KnownSubject)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'s> {
+pub(super) struct Shown<'s> {
     subject: &'s Subject,
+    #[schema(required, format = DateTime)]
     billing_date: Option<String>,
+}
+
+/// A change of a subject, as a body has it.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(super) struct SubjectChange {
+    billing_date: Timestamp,
+}
+
+/// What to begin anew, as a body has it.
+#[derive(ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(super) struct WhatToReset {
+    /// All limits that judge the subject where it is not given.
+    #[schema(min_length = 1, max_length = 256)]
+    limit_id: Option<String>,
+}
+
+/// What has begun anew.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SubjectReset)]
+pub(super) struct Reset<'s> {
+    subject: &'s Subject,
+    /// The ids of the limits.
+    reset: Vec<&'s str>,
 }
 
 /// What is known of a subject's kind.
@@ -119,11 +150,6 @@ pub(super) fn judging<'l>(limits: &'l [Limit], subject: &Subject) -> Vec<&'l Lim
 
 /// `POST /subjects/{kind}/{id}/reset`: one limit or all begin anew; open reservations stay so.
 pub(super) async fn reset(mut call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct Reset<'s> {
-        subject: &'s Subject,
-        reset: Vec<&'s str>,
-    }
     let subject = Subject::of_path(&call.part(0), &call.part(1))?;
     let key = call.key();
     let (project, body) = call.needs(Need::Manage)?.body().await?;

@@ -7,9 +7,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json as value};
+use utoipa::ToSchema;
 
 use super::fields::Fields;
-use super::limit::{Counts, Described, Limit};
+use super::limit::{Counts, Described, Limit, NewLimit};
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, json};
 use crate::http::failure::{Detail, Failure};
@@ -18,8 +19,9 @@ use crate::rules::SyncOptions;
 use crate::{Engine, Rule, RuleSet};
 
 /// What was done, or would be, by the names of the limits.
-#[derive(Debug, Default, Serialize)]
-struct Report {
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = LimitSyncResult)]
+pub(super) struct Report {
     preview: bool,
     created: Vec<String>,
     updated: Vec<Updated>,
@@ -27,16 +29,31 @@ struct Report {
     unchanged: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LimitUpdated)]
 struct Updated {
     name: String,
+    /// By the names of fields.
     changes: BTreeMap<&'static str, Changed>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LimitChanged)]
 struct Changed {
     from: Value,
     to: Value,
+}
+
+/// A list of limits, as a body has it.
+#[derive(ToSchema)]
+#[schema(as = LimitSync, rename_all = "camelCase")]
+#[expect(dead_code, reason = "it is a shape alone")]
+pub(super) struct AskedShape {
+    limits: Vec<NewLimit>,
+    /// Whether to archive what the list does not name.
+    archive_missing: Option<bool>,
+    /// Whether only to say what would be done.
+    preview: Option<bool>,
 }
 
 /// What is asked for.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::credits::key_of;
 use super::fields::units;
@@ -23,15 +24,20 @@ use crate::{Condition, Engine, Timestamp};
 
 const DEFAULT_RANGE: Duration = Duration::from_secs(30 * 86_400);
 
+/// Who uses a limit.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UsageBySubject)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BySubject {
+    limit_id: String,
+    /// None where it is another one for each subject.
+    #[schema(required)]
+    window_start: Option<Timestamp>,
+    items: Vec<Uses>,
+}
+
 /// `GET /usage/subjects`: those that have used the most of the current window first.
 pub(super) async fn by_subject(call: Call) -> Answer {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct BySubject {
-        limit_id: String,
-        window_start: Option<Timestamp>,
-        items: Vec<Uses>,
-    }
     let mut call = call.needs(Need::Read)?;
     let mut params = call.params();
     let id = params.need("limitId")?;
@@ -62,12 +68,15 @@ pub(super) async fn by_subject(call: Call) -> Answer {
     call.project.ask(ask).await
 }
 
-#[derive(Serialize)]
+/// What a subject uses.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SubjectUsage)]
 struct Uses {
     subject: Subject,
     used: i64,
     remaining: i64,
     /// How many checks the limit refused in the window; none where that is not known.
+    #[schema(required)]
     refused: Option<u64>,
 }
 
@@ -133,30 +142,36 @@ fn window_start(limit: &Limit, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// How long the points of a series are.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Granularity {
     Hour,
     Day,
 }
 
+/// What was used of a limit over time.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UsageSeries)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Series {
+    limit_id: String,
+    granularity: Granularity,
+    points: Vec<Point>,
+}
+
+/// What was used in an hour or a day.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UsagePoint)]
+struct Point {
+    start: Timestamp,
+    used: i64,
+    allowed: u64,
+    /// How many checks the limit refused.
+    refused: u64,
+}
+
 /// `GET /usage`
 pub(super) async fn series(call: Call) -> Answer {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Series {
-        limit_id: String,
-        granularity: Granularity,
-        points: Vec<Point>,
-    }
-    #[derive(Serialize)]
-    struct Point {
-        start: Timestamp,
-        used: i64,
-        allowed: u64,
-        /// How many checks the limit refused.
-        refused: u64,
-    }
     let mut call = call.needs(Need::Read)?;
     let mut params = call.params();
     let id = params.need("limitId")?;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use axum::http::StatusCode;
 use chrono::{DateTime, Datelike, Months, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::access::Need;
 use crate::http::call::{Answer, Call, json};
@@ -12,8 +13,9 @@ use crate::http::failure::{Failure, Reason};
 use crate::usage::UsageQuery;
 use crate::{Engine, Timestamp};
 
-#[derive(Serialize)]
-struct Workspace<'p> {
+/// A workspace: a project.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Workspace<'p> {
     id: &'p str,
     name: &'p str,
 }
@@ -24,15 +26,18 @@ pub(super) async fn workspace(call: Call) -> Answer {
     json(StatusCode::OK, &Workspace { id, name: id })
 }
 
+/// Who a key is: a project.
+#[derive(Serialize, ToSchema)]
+pub(super) struct User<'p> {
+    id: &'p str,
+    name: &'p str,
+    email: &'p str,
+    #[schema(value_type = Vec<Workspace<'p>>)]
+    workspaces: [Workspace<'p>; 1],
+}
+
 /// `GET /user/me`: a key belongs to no person.
 pub(super) async fn user(call: Call) -> Answer {
-    #[derive(Serialize)]
-    struct User<'p> {
-        id: &'p str,
-        name: &'p str,
-        email: &'p str,
-        workspaces: [Workspace<'p>; 1],
-    }
     let id = &*call.project.id;
     let workspaces = [Workspace { id, name: id }];
     json(StatusCode::OK, &User { id, name: id, email: "", workspaces })
@@ -44,22 +49,30 @@ pub(super) async fn revoke() -> Failure {
     Failure::new(Reason::NotFound, message)
 }
 
+/// What a workspace uses this month.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WorkspaceUsage)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Usage {
+    period_start: Timestamp,
+    period_end: Timestamp,
+    #[schema(value_type = Vec<Meter>)]
+    meters: [Meter; 1],
+}
+
+/// One of the things that it uses.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WorkspaceMeter)]
+struct Meter {
+    name: &'static str,
+    used: u64,
+    /// None: there is no limit.
+    #[schema(required)]
+    limit: Option<u64>,
+}
+
 /// `GET /workspace/usage`: this month's events. There is no plan that bounds them.
 pub(super) async fn usage(call: Call) -> Answer {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Usage {
-        period_start: Timestamp,
-        period_end: Timestamp,
-        meters: [Meter; 1],
-    }
-    #[derive(Serialize)]
-    struct Meter {
-        name: &'static str,
-        used: u64,
-        /// None: there is no limit.
-        limit: Option<u64>,
-    }
     let call = call.needs(Need::Read)?;
     let sum = move |engine: &Engine| {
         let beyond = || Failure::new(Reason::Internal, "the clock is beyond all dates");
